@@ -1,0 +1,30 @@
+# Two commands for a newcomer: `make demo` and `make test`. Each does all its own set-up.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3.11
+BIN := .venv/bin
+
+.PHONY: help
+help:  ## Show the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# Debian ships venv apart from Python; the marker carries the time of the last complete installation.
+.venv/.installed: requirements.lock pyproject.toml
+	@echo "==> Installing Slipway into .venv"
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { apt-get update -q && apt-get install -y -q python3-venv; }
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --require-hashes -r requirements.lock
+	@$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+.PHONY: install
+install: .venv/.installed  ## Install Slipway into .venv
+
+.PHONY: lint
+lint: .venv/.installed  ## Check style (ruff) and types (mypy)
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+.PHONY: lock
+lock: .venv/.installed  ## Lock the dependencies again, with hashes
+	@$(BIN)/pip-compile --quiet --upgrade --extra dev --generate-hashes --allow-unsafe --strip-extras \
+		--no-emit-find-links --no-emit-index-url --output-file requirements.lock pyproject.toml
