@@ -1,0 +1,100 @@
+"""Every setting of Slipway, with its default and what it means.
+
+Change a value here for all hosts, in `group_data/<role>.py` for a role, or in `inventory.py` for one host.
+`slipway plan` checks all of them before it connects to anything; `docs/settings.md` is made from this file.
+"""
+
+# --- The site -------------------------------------------------------------------------------------------------------
+
+# Short name of the site: lower-case letters, digits, dashes. Names the unit (`codementee-backend.service`), the
+# folder (`/var/www/codementee`) and the Nginx site (`/etc/nginx/sites-available/codementee`).
+site_name = "codementee"
+# The host name that visitors type. Its address must be the server's before a certificate can be issued.
+site_domain = "codementee.io"
+# Further host names of the site (say "www.codementee.io"); they redirect to `site_domain` and share its certificate.
+site_aliases = []
+
+# --- The operating system -------------------------------------------------------------------------------------------
+
+# Time zone of the server's clock and logs, as in /usr/share/zoneinfo.
+timezone = "Etc/UTC"
+# System locale. C.UTF-8 is always there; any other is generated (package `locales`).
+locale = "C.UTF-8"
+# Size of /swapfile in MiB; 0 for none. A little swap turns a memory peak into slowness instead of a killed database.
+swap_mb = 1024
+# The journal's largest size on disk, in MiB.
+journal_max_mb = 500
+# How long an apt command waits for another one (unattended-upgrades, say) to finish, in seconds.
+apt_lock_timeout = 300
+# Further Debian packages to install.
+extra_packages = []
+
+# --- Firewall -------------------------------------------------------------------------------------------------------
+
+# Ports opened besides ssh (the port that is in use), 80 and 443: "8443/tcp". Every other rule is removed.
+firewall_allow = []
+
+# --- MongoDB --------------------------------------------------------------------------------------------------------
+
+# The series to install; the packages are pinned to it. The latest patch of a series comes with system updates.
+mongodb_version = "7.0"
+# The apt repository; "/debian" or "/ubuntu" is added.
+mongodb_apt_url = "https://repo.mongodb.org/apt"
+# Where the key that signs the series is, and the fingerprint that it must have.
+mongodb_key_url = "https://pgp.mongodb.com/server-7.0.asc"
+mongodb_key_fingerprint = "E58830201F7DD82CD808AA84160D26BB1785BA38"
+# The address and port that mongod listens on. Loopback unless the backend lives on another host.
+mongodb_bind = "127.0.0.1"
+mongodb_port = 27017
+# WiredTiger's cache in GiB; 0 computes a quarter of the memory (at least 0.25), as the host is shared with a backend.
+# MongoDB's own default, half of the memory, is for a host of its own.
+mongodb_cache_gb = 0
+
+# --- Backend --------------------------------------------------------------------------------------------------------
+
+# The FastAPI application on this machine: a folder with a locked `requirements.txt` (with hashes).
+backend_source = "examples/codementee/backend"
+# What uvicorn runs: module:attribute.
+backend_app = "server:app"
+# Number of uvicorn workers.
+backend_workers = 2
+# Where the backend is reached: a unix socket's path, or address:port ("127.0.0.1:8001") for a TCP socket.
+backend_listen = "/run/codementee-backend.sock"
+# A path that answers 200 when the backend and its database are well.
+backend_health_path = "/api/health"
+# Plain environment variables of the backend. Nothing secret: they are in a plan and in the unit's file.
+backend_environment = {"MONGO_URL": "mongodb://127.0.0.1:27017/codementee"}
+# Names of the secret environment variables that the backend must have; their values are in `secrets_file`.
+backend_secrets = ["JWT_SECRET", "ADMIN_PASSWORD"]
+# A file of NAME=value lines on this machine, mode 0600, kept out of git.
+secrets_file = "secrets/production.env"
+
+# --- Frontend -------------------------------------------------------------------------------------------------------
+
+# The frontend's folder on this machine, the command that builds it there, and the folder that it writes.
+frontend_source = "examples/codementee/frontend"
+frontend_build = "npm ci --no-audit --no-fund && npm run build"
+frontend_output = "build"
+# URL path of the files whose names carry a hash of their content: cached by browsers for a year.
+frontend_assets = "/static/"
+
+# --- Nginx ----------------------------------------------------------------------------------------------------------
+
+# Largest request body, in MiB; and how long Nginx waits for the backend's answer, in seconds.
+nginx_max_body_mb = 10
+nginx_backend_timeout = 60
+# Connections a worker holds. A visitor behind a proxied request takes two.
+nginx_worker_connections = 16384
+
+# --- TLS ------------------------------------------------------------------------------------------------------------
+
+# ACME directory that issues the certificate: "letsencrypt", "letsencrypt-staging" (untrusted, for trying out, with
+# generous limits), or the https URL of another server.
+tls_acme_server = "letsencrypt"
+# Address for the ACME account, "" for none.
+tls_email = ""
+
+# --- Releases -------------------------------------------------------------------------------------------------------
+
+# How many releases stay on the server, the current one included.
+releases_kept = 5

@@ -1,0 +1,125 @@
+"""One lab on this machine: its names, folders and processes.
+
+`$SLIPWAY_LAB` names the instance (default "slipway"), so that tests run beside a user's demo. Whatever the lab puts on
+the machine is named after it: the bridge, the nftables table, the state folder, and a mark in the environment of each
+of its processes, by which they are found again whatever happened to the command that started them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from lab.steps import StepFailed
+
+MARK = "SLIPWAY_LAB_MARK"
+# The kernel's limit for an interface's name, IFNAMSIZ without its final NUL.
+LONGEST_INTERFACE = 15
+
+
+def cache_dir() -> Path:
+    """Where what can be made again is kept: system trees, the package mirror."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "slipway"
+
+
+class Instance:
+    """Names and folders of one lab."""
+
+    def __init__(self, name: str | None = None) -> None:
+        self.name = name or os.environ.get("SLIPWAY_LAB", "slipway")
+        if not re.fullmatch(r"[a-z][a-z0-9]{0,11}", self.name):
+            raise StepFailed(f"SLIPWAY_LAB is {self.name!r}; expected at most 12 lower-case letters and digits")
+        state_home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state")
+        self.state = state_home / "slipway" / self.name
+        self.bridge = f"{self.name}-br"[:LONGEST_INTERFACE]
+        self.table = f"slipway_lab_{self.name}"
+
+    @property
+    def hosts_dir(self) -> Path:
+        return self.state / "hosts"
+
+    def mark(self, role: str) -> str:
+        return f"{self.state}:{role}"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """One `up` or `down` of an instance at a time; a second one waits."""
+        self.state.parent.mkdir(parents=True, exist_ok=True)
+        with (self.state.parent / f"{self.name}.lock").open("w") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+
+    def processes(self, role: str | None = None) -> dict[int, str]:
+        """Role by process id of this lab's processes, or those of one role."""
+        found = {}
+        prefix = f"{MARK}={self.state}:".encode()
+        for environ in Path("/proc").glob("[0-9]*/environ"):
+            try:
+                variables = environ.read_bytes().split(b"\0")
+            except OSError:
+                continue  # gone meanwhile
+            for variable in variables:
+                if variable.startswith(prefix):
+                    its_role = variable[len(prefix) :].decode()
+                    if role in (None, its_role):
+                        found[int(environ.parent.name)] = its_role
+        return found
+
+    def start(self, role: str, argv: Sequence[str], env: Mapping[str, str] | None = None) -> None:
+        """Start a process that outlives this command; what it prints goes to `log/<role>.log`."""
+        log = self.state / "log" / f"{role.replace('/', '-')}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as output:
+            subprocess.Popen(
+                argv,
+                env={**os.environ, **(env or {}), MARK: self.mark(role)},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                cwd="/",
+            )
+
+    def log_end(self, role: str) -> str:
+        log = self.state / "log" / f"{role.replace('/', '-')}.log"
+        return log.read_text(errors="replace") if log.exists() else ""
+
+    def stop(self, role: str | None = None) -> None:
+        """End this lab's processes, or those of one role, and wait until they are gone."""
+        deadline = time.monotonic() + 15
+        while left := [pid for pid in self.processes(role) if pid != os.getpid()]:
+            for pid in left:
+                with _ignoring_absence():
+                    os.kill(pid, signal.SIGKILL)
+            if time.monotonic() > deadline:
+                raise StepFailed(f"End the processes of {role or 'the lab'}", output=f"still there: {left}")
+            time.sleep(0.05)
+
+
+@contextmanager
+def _ignoring_absence() -> Iterator[None]:
+    try:
+        yield
+    except ProcessLookupError:
+        pass
+
+
+def wait_until(what: str, answer: object, seconds: float, log: str = "") -> None:
+    """Call `answer` until it is true; StepFailed with the end of `log` after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not answer():  # type: ignore[operator]
+        if time.monotonic() > deadline:
+            raise StepFailed(what, output=f"{log}\nno answer within {seconds:g} s")
+        time.sleep(0.05)
+
+
+def python() -> str:
+    return sys.executable

@@ -1,0 +1,87 @@
+"""One bridge with a way out: addresses, NAT, and nothing left behind.
+
+All NAT rules are in one nftables table of ours, so that one command removes them. Hosts are isolated ports of the
+bridge: they reach the gateway and the world, not each other.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from lab.instance import Instance
+from lab.steps import StepFailed, run
+
+POOL = ipaddress.ip_network("10.213.0.0/16")
+FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
+
+
+def free_subnet(taken: Iterable[str]) -> ipaddress.IPv4Network:
+    """The first /24 of the pool that overlaps none of the networks in `taken`."""
+    used = [ipaddress.ip_network(network, strict=False) for network in taken]
+    for subnet in POOL.subnets(new_prefix=24):
+        if not any(subnet.overlaps(network) for network in used if network.version == 4):
+            return ipaddress.IPv4Network(subnet)
+    raise StepFailed("Find a free network", output=f"every /24 of {POOL} is in use on this machine")
+
+
+def rules(table: str, bridge: str, subnet: str) -> str:
+    """The nftables script that gives the bridge a way out."""
+    return f"""
+table ip {table}
+delete table ip {table}
+table ip {table} {{
+  chain out {{ type nat hook postrouting priority srcnat; ip saddr {subnet} oifname != "{bridge}" masquerade; }}
+}}
+"""
+
+
+def up(lab: Instance) -> ipaddress.IPv4Network:
+    """The bridge, its address (the first of the network) and NAT; whatever is there already stays. Returns the /24."""
+    remembered = lab.state / "network.json"
+    links = {link["ifname"] for link in json.loads(run("List the interfaces", ["ip", "-j", "link"]))}
+    if remembered.exists():
+        memory = json.loads(remembered.read_text())
+    else:
+        routes = json.loads(run("List the routes", ["ip", "-j", "route", "show", "table", "all"]))
+        taken = [route["dst"] for route in routes if route["dst"] != "default" and ":" not in route["dst"]]
+        memory = {"subnet": str(free_subnet(taken)), "forward": FORWARD.read_text().strip()}
+        remembered.write_text(json.dumps(memory))
+    subnet = ipaddress.IPv4Network(memory["subnet"])
+    if lab.bridge not in links:
+        run("Make the bridge", ["ip", "link", "add", lab.bridge, "type", "bridge"])
+    run("Give the bridge its address", ["ip", "addr", "replace", f"{subnet[1]}/24", "dev", lab.bridge])
+    run("Start the bridge", ["ip", "link", "set", lab.bridge, "up"])
+    if FORWARD.read_text().strip() != "1":
+        FORWARD.write_text("1")
+    run("Set the NAT rules", ["nft", "-f", "-"], input=rules(lab.table, lab.bridge, str(subnet)))
+    return subnet
+
+
+def isolate(lab: Instance) -> None:
+    """Keep the hosts on the bridge from reaching each other."""
+    for port in json.loads(run("List the bridge's ports", ["ip", "-j", "link", "show", "master", lab.bridge])):
+        run("Isolate a host", ["bridge", "link", "set", "dev", port["ifname"], "isolated", "on"])
+
+
+def down(lab: Instance) -> None:
+    """Remove the bridge and the rules, and put forwarding back as it was if no other lab is up."""
+    links = {link["ifname"] for link in json.loads(run("List the interfaces", ["ip", "-j", "link"]))}
+    if lab.bridge in links:
+        run("Remove the bridge", ["ip", "link", "delete", lab.bridge])
+    if f"table ip {lab.table}\n" in run("List the NAT tables", ["nft", "list", "tables"]) + "\n":
+        run("Remove the NAT rules", ["nft", "delete", "table", "ip", lab.table])
+    remembered = lab.state / "network.json"
+    if remembered.exists():
+        others = [path for path in lab.state.parent.glob("*/network.json") if path != remembered]
+        before = json.loads(remembered.read_text())["forward"]
+        if not others:
+            FORWARD.write_text(before)
+        elif before == "0":
+            # Another lab is up and found forwarding on because of us: it is the one to switch it off.
+            for other in others:
+                memory = json.loads(other.read_text())
+                other.write_text(json.dumps({**memory, "forward": "0"}))
+        remembered.unlink()

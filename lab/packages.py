@@ -1,0 +1,49 @@
+"""The Debian packages that the lab needs on this machine, installed when they are missing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+
+from lab.steps import Progress, StepFailed, run
+
+# command -> the Debian package that has it
+NEEDED = {
+    "systemd-nspawn": "systemd-container",
+    "mmdebstrap": "mmdebstrap",
+    "nft": "nftables",
+    "ip": "iproute2",
+    "bridge": "iproute2",
+    "dbus-daemon": "dbus",
+    "pebble": "pebble",
+    "ssh": "openssh-client",
+    "gpg": "gnupg",
+    "apt-ftparchive": "apt-utils",
+    "dpkg-deb": "dpkg",
+    "npm": "npm",
+    "openssl": "openssl",
+}
+
+
+def missing(needed: Mapping[str, str] = NEEDED) -> list[str]:
+    """The packages whose commands are not on this machine."""
+    return sorted({package for command, package in needed.items() if shutil.which(command) is None})
+
+
+def install(progress: Progress, needed: Mapping[str, str] = NEEDED) -> None:
+    """Install what is missing. Raises StepFailed where that needs root and we are not."""
+    names = missing(needed)
+    if os.geteuid() != 0:
+        raise StepFailed(
+            "Check the rights", output="a throwaway host needs root (bridge, mounts, containers): run it with sudo"
+        )
+    if not names:
+        return
+    with progress.step(f"Install {', '.join(names)}"):
+        run("Refresh apt's lists", ["apt-get", "update", "-q"])
+        run(
+            "Install the lab's packages",
+            ["apt-get", "install", "-y", "-q", "--no-install-recommends", *names],
+            env={"DEBIAN_FRONTEND": "noninteractive"},
+        )

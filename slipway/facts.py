@@ -1,0 +1,160 @@
+"""What Slipway asks of a server beyond pyinfra's own facts. Each fact is one read-only command.
+
+A fact never fails where its subject is absent (a program not installed yet, a missing file): a plan of a fresh host
+asks all of them.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+from typing import Any
+
+from pyinfra.api import FactBase
+
+
+def key_values(lines: Iterable[str]) -> dict[str, str]:
+    """`key=value` lines as a dictionary."""
+    return dict(line.split("=", 1) for line in lines if "=" in line)
+
+
+class FileState(FactBase[dict[str, str]]):
+    """What is at `path`, not following a link: kind, owner, group, mode (octal), and sha256 of a file or the target
+    of a link; `{}` where nothing is."""
+
+    def command(self, path: str) -> str:
+        quoted = shlex.quote(path)
+        return (
+            f"if [ -e {quoted} ] || [ -L {quoted} ]; then"
+            f" stat -c 'kind=%F%nowner=%U%ngroup=%G%nmode=%a' {quoted};"
+            f" if [ -L {quoted} ]; then echo target=$(readlink {quoted});"
+            f" elif [ -f {quoted} ]; then echo sha256=$(sha256sum < {quoted} | cut -d' ' -f1); fi; fi"
+        )
+
+    def process(self, output: list[str]) -> dict[str, str]:
+        state = key_values(output)
+        if state:
+            state["kind"] = state["kind"].replace("regular empty file", "regular file")
+        return state
+
+
+class FileText(FactBase[str]):
+    """The text of a file, "" where there is none. For diffs: never asked of a file that holds a secret."""
+
+    def command(self, path: str) -> str:
+        return f"cat {shlex.quote(path)} 2>/dev/null || true"
+
+    def process(self, output: list[str]) -> str:
+        return "".join(f"{line}\n" for line in output)
+
+
+class Installed(FactBase[set[str]]):
+    """Those of `packages` that dpkg has fully installed."""
+
+    def command(self, packages: tuple[str, ...]) -> str:
+        names = " ".join(map(shlex.quote, packages))
+        return f"dpkg-query -W -f '${{db:Status-Status}}=${{Package}}\\n' {names} 2>/dev/null || true"
+
+    def process(self, output: list[str]) -> set[str]:
+        return {line.split("=", 1)[1] for line in output if line.startswith("installed=")}
+
+
+class Unit(FactBase[dict[str, str]]):
+    """ActiveState, UnitFileState, NeedDaemonReload and more of a systemd unit, as `systemctl show` names them."""
+
+    def command(self, unit: str) -> str:
+        wanted = "LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,ActiveEnterTimestampMonotonic"
+        return f"systemctl show --property={wanted} {shlex.quote(unit)} 2>/dev/null || true"
+
+    def process(self, output: list[str]) -> dict[str, str]:
+        return key_values(output)
+
+
+class Output(FactBase[str]):
+    """The output of a read-only `command`, whatever its exit code."""
+
+    def command(self, command: str) -> str:
+        return f"{{ {command}; }} 2>/dev/null || true"
+
+    def process(self, output: list[str]) -> str:
+        return "\n".join(output)
+
+
+class Machine(FactBase[dict[str, str]]):
+    """What preflight and the tasks want to know of the machine, asked in one command.
+
+    uid, os (ID of os-release), release (VERSION_ID), codename, arch (dpkg's word), container ("none" or its kind),
+    memory_mb, avx (yes/no), disk_mb (free on the root file system), clock (seconds since the epoch), ssh_port (the
+    port of this very connection), addresses (space separated, global ones).
+    """
+
+    def command(self) -> str:
+        return (
+            ". /etc/os-release;"
+            " echo uid=$(id -u); echo os=$ID; echo release=$VERSION_ID; echo codename=$VERSION_CODENAME;"
+            " echo arch=$(dpkg --print-architecture 2>/dev/null || uname -m);"
+            " echo container=$(systemd-detect-virt --container 2>/dev/null);"
+            " echo init=$(cat /proc/1/comm);"
+            " echo memory_mb=$(awk '/^MemTotal/ {print int($2 / 1024)}' /proc/meminfo);"
+            " if grep -qw avx /proc/cpuinfo; then echo avx=yes; else echo avx=no; fi;"
+            " echo disk_mb=$(df -Pm / | awk 'NR == 2 {print $4}');"
+            " echo clock=$(date +%s);"
+            " echo ssh_port=$(echo $SSH_CONNECTION | cut -d' ' -f4);"
+            " echo sshd_ports=$(/usr/sbin/sshd -T 2>/dev/null | awk '$1 == \"port\" {printf \"%s \", $2}');"
+            " echo addresses=$(ip -o addr show scope global 2>/dev/null | awk '{split($4, a, \"/\"); printf \"%s \", a[1]}')"
+        )
+
+    def process(self, output: list[str]) -> dict[str, str]:
+        return key_values(output)
+
+
+class SshPort(FactBase[str]):
+    """The server's port of this ssh connection. Asked without sudo, which drops the variable."""
+
+    def command(self) -> str:
+        return "echo $SSH_CONNECTION | cut -d' ' -f4"
+
+    def process(self, output: list[str]) -> str:
+        return "".join(output).strip()
+
+
+class Listeners(FactBase[dict[int, str]]):
+    """Process names by the TCP port they listen on; "" where the name can't be seen."""
+
+    def command(self) -> str:
+        return "ss -Hltnp 2>/dev/null || true"
+
+    def process(self, output: list[str]) -> dict[int, str]:
+        listeners = {}
+        for line in output:
+            fields = line.split()
+            name = line.partition('(("')[2].partition('"')[0]
+            listeners[int(fields[3].rpartition(":")[2])] = name
+        return listeners
+
+
+class Certificate(FactBase[dict[str, str]]):
+    """The certificate at `path`: names (space separated), end (seconds since the epoch), issuer; `{}` where none is.
+
+    `lineage` names certbot's renewal configuration, whose ACME server is given as server.
+    """
+
+    def command(self, path: str, lineage: str) -> str:
+        renewal = shlex.quote(f"/etc/letsencrypt/renewal/{lineage}.conf")
+        quoted = shlex.quote(path)
+        return (
+            f"if [ -f {quoted} ]; then"
+            f" echo end=$(date -d \"$(openssl x509 -noout -enddate -in {quoted} | cut -d= -f2)\" +%s);"
+            f" echo names=$(openssl x509 -noout -ext subjectAltName -in {quoted} | grep -o 'DNS:[^,]*' | cut -d: -f2);"
+            f" echo server=$(sed -n 's/^server = //p' {renewal} 2>/dev/null); fi"
+        )
+
+    def process(self, output: list[str]) -> dict[str, str]:
+        return key_values(output)
+
+
+def is_container(machine: dict[str, str]) -> bool:
+    """Whether the host shares a kernel that it can't set (nspawn, LXC, OpenVZ)."""
+    return machine.get("container", "none") not in ("none", "")
+
+

@@ -1,0 +1,256 @@
+"""The few operations that pyinfra lacks: files that appear atomically and checked, packages without needless updates,
+services that follow change.
+
+Contents travel on standard input, so that no secret is ever in a command line (which every user of the server can
+see), and a file is written beside its place, given its owner and mode, checked, and only then renamed into place.
+"""
+
+from __future__ import annotations
+
+import base64
+import difflib
+import hashlib
+import shlex
+from collections.abc import Generator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from pyinfra import host
+from pyinfra.api import StringCommand, operation
+
+from slipway import report
+from slipway.facts import FileState, FileText, Installed, Output, Unit
+
+PROJECT = Path(__file__).resolve().parent.parent
+Commands = Generator[StringCommand | str, None, None]
+
+_templates = Environment(
+    loader=FileSystemLoader(PROJECT / "templates"),
+    undefined=StrictUndefined,
+    autoescape=False,  # noqa: S701  configuration files, not HTML
+    keep_trailing_newline=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+def render(template: str, /, **values: Any) -> str:
+    """The text of `templates/<template>` with `values`; an unknown name in it is an error."""
+    return _templates.get_template(template).render(**values)
+
+
+def with_input(script: str, content: bytes) -> StringCommand:
+    """`script` with `content` on its standard input, base64-coded: the script reads it by `base64 -d`."""
+    return StringCommand("sh", "-euc", shlex.quote(script), _stdin=base64.encodebytes(content).decode())
+
+
+def write_script(path: str, mode: str, owner: str, group: str, check: str | None) -> str:
+    """A shell script that puts its standard input at `path`: nobody ever sees a half-written file or a wrong mode.
+
+    `check` is a command with {} for the new file's name; where it fails the old file stays.
+    """
+    steps = [
+        "umask 077",
+        f"new=$(mktemp {shlex.quote(path)}.XXXXXX)",
+        "trap 'rm -f \"$new\"' EXIT",
+        'base64 -d > "$new"',
+        f'chown {owner}:{group} "$new"',
+        f'chmod {mode} "$new"',
+    ]
+    if check:
+        steps.append(check.replace("{}", '"$new"'))
+    return "; ".join([*steps, f'mv -fT "$new" {shlex.quote(path)}'])
+
+
+def _is_in_place(state: Mapping[str, str], content: bytes, mode: str, owner: str, group: str) -> bool:
+    return state == {
+        "kind": "regular file",
+        "owner": owner,
+        "group": group,
+        "mode": mode,
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+
+
+def _tell_difference(path: str, state: Mapping[str, str], content: bytes, mode: str, secret: bool) -> None:
+    """Show what a file will become; of one that holds a secret only that it changes."""
+    if state.get("mode") not in (None, mode):
+        report.note(f"{path}: mode {state['mode']} -> {mode}")
+    if not state:
+        report.note(f"{path}: new, {len(content)} bytes, mode {mode}")
+    elif state.get("sha256") != hashlib.sha256(content).hexdigest():
+        if secret:
+            report.note(f"{path}: contents change (secret, not shown)")
+            return
+        old = host.get_fact(FileText, path=path).splitlines(keepends=True)
+        new = content.decode().splitlines(keepends=True)
+        report.note("".join(difflib.unified_diff(old, new, path, path, n=2)).rstrip())
+
+
+@operation()
+def put(
+    path: str,
+    content: str,
+    mode: str = "644",
+    owner: str = "root",
+    group: str = "root",
+    check: str | None = None,
+    secret: bool = False,
+) -> Commands:
+    """Put `content` at `path`, atomically, with its final owner and mode (octal, as `stat -c %a` prints it).
+
+    `check` is a shell command with {} for the new file's name, run before it replaces the old one. The content of a
+    `secret` file is in no diff.
+    """
+    data = content.encode()
+    state = host.get_fact(FileState, path=path)
+    if _is_in_place(state, data, mode, owner, group):
+        host.noop(f"{path} is as it should be")
+        return
+    _tell_difference(path, state, data, mode, secret)
+    yield with_input(write_script(path, mode, owner, group, check), data)
+
+
+def put_template(path: str, template: str, values: Mapping[str, Any], **arguments: Any) -> Any:
+    """`put` of a rendered template."""
+    return put(path=path, content=render(template, **values), **arguments)
+
+
+@operation()
+def directory(path: str, mode: str = "755", owner: str = "root", group: str = "root") -> Commands:
+    """Make sure that `path` is a directory with this owner and mode."""
+    state = host.get_fact(FileState, path=path)
+    if state == {"kind": "directory", "owner": owner, "group": group, "mode": mode}:
+        return
+    if state:
+        report.note(f"{path}: {state['owner']}:{state['group']} {state['mode']} -> {owner}:{group} {mode}")
+    yield f"install -d -m {mode} -o {owner} -g {group} {shlex.quote(path)}"
+
+
+@operation()
+def link(path: str, target: str) -> Commands:
+    """Make sure that `path` is a symbolic link to `target`; an existing one moves in one step."""
+    state = host.get_fact(FileState, path=path)
+    if state.get("kind") == "symbolic link" and state.get("target") == target:
+        return
+    report.note(f"{path} -> {target}" + (f" (was {state.get('target', state['kind'])})" if state else ""))
+    new = shlex.quote(f"{path}.new")
+    yield f"ln -sfn {shlex.quote(target)} {new} && mv -fT {new} {shlex.quote(path)}"
+
+
+@operation()
+def absent(path: str) -> Commands:
+    """Make sure that no file or link is at `path`."""
+    if host.get_fact(FileState, path=path):
+        report.note(f"{path}: removed")
+        yield f"rm -f {shlex.quote(path)}"
+
+
+@operation()
+def config_tree(root: str, files: Mapping[str, str], links: Mapping[str, str], check: str) -> Commands:
+    """Make several files and links below `root` one configuration that is checked as a whole before it is in force.
+
+    `files` and `links` map a path relative to `root` to a content and to a target. The whole of `root` is copied
+    beside itself, changed there and checked by `check`, a command with {} for the copy's path; only then do the
+    changed files move into place, each by a rename.
+    """
+    changed = {}
+    for name, content in files.items():
+        state = host.get_fact(FileState, path=f"{root}/{name}")
+        if not _is_in_place(state, content.encode(), "644", "root", "root"):
+            changed[name] = content
+            _tell_difference(f"{root}/{name}", state, content.encode(), "644", secret=False)
+    moved = {}
+    for name, target in links.items():
+        if host.get_fact(FileState, path=f"{root}/{name}").get("target") != target:
+            moved[name] = target
+            report.note(f"{root}/{name} -> {target}")
+    if not changed and not moved:
+        return
+
+    stage = f"{root}.slipway-new"
+    quoted = shlex.quote(stage)
+    yield f"rm -rf {quoted} && cp -a {shlex.quote(root)} {quoted}"
+    for name, content in changed.items():
+        yield f"mkdir -p {shlex.quote(str(Path(stage, name).parent))}"
+        yield with_input(write_script(f"{stage}/{name}", "644", "root", "root", None), content.encode())
+    for name, target in moved.items():
+        yield f"ln -sfnT {shlex.quote(target)} {shlex.quote(f'{stage}/{name}')}"
+    yield check.replace("{}", quoted)
+    for name in [*changed, *moved]:
+        place = shlex.quote(f"{root}/{name}")
+        yield f"mkdir -p $(dirname {place}) && mv -fT {shlex.quote(f'{stage}/{name}')} {place}"
+    yield f"rm -rf {quoted}"
+
+
+# A repository's lists are refreshed only on the way to an installation: an update on every run would be a change on
+# every run. Error-Mode=any, or apt-get update reports success without a network.
+APT_UPDATE = "apt-get update -q -o APT::Update::Error-Mode=any"
+APT_INSTALL = (
+    "DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends"
+    " -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold"
+)
+
+
+@operation()
+def packages(names: Sequence[str], update: bool = False) -> Commands:
+    """Make sure that Debian packages are installed. `update` refreshes apt's lists first even if they are an hour old.
+
+    Lists older than an hour are refreshed anyway before an installation. apt waits for its locks as long as
+    `apt_lock_timeout` says (tasks/base.py); for the lock on its lists, which has no such wait, the command is
+    repeated.
+    """
+    missing = sorted(set(names) - host.get_fact(Installed, packages=tuple(names)))
+    if not missing:
+        return
+    report.note(f"missing: {', '.join(missing)}")
+    fresh = "find /var/lib/apt/lists -maxdepth 1 -name '*_Packages*' -mmin -60 2>/dev/null | grep -q ."
+    retried = f"for try in 1 2 3 4 5 6; do {APT_UPDATE} && break; [ $try -lt 6 ] && sleep 5; done"
+    yield retried if update else f"{{ {fresh}; }} || {{ {retried}; }}"
+    yield f"{APT_INSTALL} {' '.join(map(shlex.quote, missing))}"
+
+
+@operation()
+def service(unit: str, running: bool = True, enabled: bool = True, ready: str | None = None) -> Commands:
+    """Make sure that a systemd unit is enabled and running.
+
+    `ready` is a shell command that succeeds when the service does its work; it is waited for after a start, 60
+    seconds at most, and its failure shows the unit's last log lines.
+    """
+    state = host.get_fact(Unit, unit=unit)
+    if enabled and state.get("UnitFileState") not in ("enabled", "static", "alias", "indirect", "generated"):
+        report.note(f"{unit}: {state.get('UnitFileState') or 'unknown'} -> enabled")
+        yield f"systemctl daemon-reload && systemctl unmask {unit} && systemctl enable {unit}"
+    if running and state.get("ActiveState") not in ("active", "activating", "reloading"):
+        report.note(f"{unit}: {state.get('ActiveState') or 'not there'} -> active")
+        yield f"systemctl reset-failed {unit} 2>/dev/null; " + and_wait(f"systemctl start {unit}", unit, ready)
+    elif not running and state.get("ActiveState") == "active":
+        yield f"systemctl stop {unit}"
+
+
+@operation()
+def restart(unit: str, ready: str | None = None, reload: bool = False) -> Commands:
+    """Restart (or reload) a unit, whatever its state. Call it with `_if=`, as a reaction to a change."""
+    verb = "reload-or-restart" if reload else "restart"
+    yield "systemctl daemon-reload"
+    yield f"systemctl reset-failed {unit} 2>/dev/null; " + and_wait(f"systemctl {verb} {unit}", unit, ready)
+
+
+def and_wait(action: str, unit: str, ready: str | None) -> str:
+    """`action`, then up to 60 s until `ready` succeeds; on failure the unit's last log lines and exit code 1."""
+    failure = f"{{ journalctl -u {unit} -n 20 --no-pager >&2; exit 1; }}"
+    if ready is None:
+        return f"{action} || {failure}"
+    wait = f"for i in $(seq 120); do {ready} && exit 0; sleep 0.5; done"
+    return f"{action} || {failure}; {wait}; echo '{unit} is not ready after 60 s' >&2; {failure}"
+
+
+@operation()
+def ensure(check: str, command: str, note: str | None = None) -> Commands:
+    """Run `command` where the read-only shell test `check` fails. For what has neither a file nor an operation."""
+    if host.get_fact(Output, command=f"if {check}; then echo yes; fi").strip() == "yes":
+        return
+    if note:
+        report.note(note)
+    yield command

@@ -1,0 +1,239 @@
+"""The typed model of every setting, and the errors that a wrong one gets.
+
+`group_data/all.py` holds the defaults and their meaning; this module says what is a valid value. A check collects all
+errors of all hosts, and each says where the setting is, what was found, what is expected and, for an unknown name,
+which one was probably meant.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import stat
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+
+ACME_DIRECTORIES = {
+    "letsencrypt": "https://acme-v02.api.letsencrypt.org/directory",
+    "letsencrypt-staging": "https://acme-staging-v02.api.letsencrypt.org/directory",
+}
+# pyinfra's own data, which shares the namespace: connection (ssh_*), global arguments (_sudo, ...).
+PYINFRA_PREFIXES = ("ssh_", "_")
+# A label of a host name, RFC 1035 section 2.3.1 with RFC 1123's leading digit.
+LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+
+
+class SettingsError(Exception):
+    """Every wrong setting at once; `str()` is what the user reads."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = list(dict.fromkeys(problems))
+        count = len(self.problems)
+        heading = "1 setting is wrong" if count == 1 else f"{count} settings are wrong"
+        super().__init__(f"{heading}; no host was touched.\n" + "\n".join(f"  - {p}" for p in self.problems))
+
+
+def matching(pattern: str, expected: str) -> AfterValidator:
+    """A validator for strings: the whole must match `pattern`; `expected` says so in words."""
+
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(expected)
+        return value
+
+    return AfterValidator(check)
+
+
+Domain = Annotated[
+    str,
+    matching(
+        rf"(?=.{{4,253}}$)({LABEL}\.)+[a-z]([a-z0-9-]*[a-z0-9])?",
+        'a host name in lower case with at least one dot, as "example.org"',
+    ),
+]
+Port = Annotated[int, Field(ge=1, le=65535)]
+UnixPath = Annotated[str, matching(r"(/[\w.@-]+)+", "an absolute path")]
+EnvName = Annotated[str, matching(r"[A-Z_][A-Z0-9_]*", "an environment variable's name: A-Z, 0-9 and _")]
+UrlPath = Annotated[str, matching(r"/[\w./-]*", 'a URL path that begins with "/"')]
+HttpUrl = Annotated[str, matching(r"https?://[\w.-]+(:\d+)?(/[\w./-]*)?", "an http(s) URL")]
+# systemd and Nginx read these lines: a newline or a quote would begin another setting.
+PlainText = Annotated[str, matching(r"[^\x00-\x1f\"\\]*", "one line without quotes or backslashes")]
+
+
+class Settings(BaseModel):
+    """All settings of one host. Meaning, unit and default of each: `group_data/all.py`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    site_name: Annotated[str, matching(r"[a-z][a-z0-9-]{0,30}", "lower-case letters, digits, dashes; at most 31")]
+    site_domain: Domain
+    site_aliases: list[Domain]
+
+    timezone: Annotated[str, matching(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*", 'a time zone as "Europe/Berlin"')]
+    locale: Annotated[str, matching(r"[A-Za-z_]+(\.UTF-8)?", 'a locale as "en_GB.UTF-8"')]
+    swap_mb: Annotated[int, Field(ge=0, le=65536)]
+    journal_max_mb: Annotated[int, Field(ge=16, le=102400)]
+    apt_lock_timeout: Annotated[int, Field(ge=0, le=3600)]
+    extra_packages: list[Annotated[str, matching(r"[a-z0-9][a-z0-9.+-]+", "a Debian package's name")]]
+
+    firewall_allow: list[Annotated[str, matching(r"\d{1,5}/(tcp|udp)", 'port/protocol as "8443/tcp"')]]
+
+    mongodb_version: Annotated[str, matching(r"\d\.\d", 'a series as "7.0"')]
+    mongodb_apt_url: HttpUrl
+    mongodb_key_url: HttpUrl
+    mongodb_key_fingerprint: Annotated[str, matching(r"[0-9A-F]{40}", "40 hexadecimal digits, upper case")]
+    mongodb_bind: Annotated[str, matching(r"\d{1,3}(\.\d{1,3}){3}", "an IPv4 address")]
+    mongodb_port: Port
+    mongodb_cache_gb: Annotated[float, Field(ge=0, le=1024, strict=False)]
+
+    backend_source: str
+    backend_app: Annotated[str, matching(r"[\w.]+:[\w.]+", 'module:attribute as "server:app"')]
+    backend_workers: Annotated[int, Field(ge=1, le=64)]
+    backend_listen: Annotated[
+        str, matching(r"(/[\w.@-]+)+|\d{1,3}(\.\d{1,3}){3}:\d{1,5}", "a socket's absolute path, or address:port")
+    ]
+    backend_health_path: UrlPath
+    backend_environment: dict[EnvName, PlainText]
+    backend_secrets: list[EnvName]
+    secrets_file: str
+
+    frontend_source: str
+    frontend_build: str
+    frontend_output: str
+    frontend_assets: Annotated[str, matching(r"/[\w.-]+/", 'a URL path between slashes as "/static/"')]
+
+    nginx_max_body_mb: Annotated[int, Field(ge=1, le=10240)]
+    nginx_backend_timeout: Annotated[int, Field(ge=1, le=3600)]
+    nginx_worker_connections: Annotated[int, Field(ge=64, le=1048576)]
+
+    tls_acme_server: str
+    tls_email: Annotated[str, matching(r"([^@\s]+@[^@\s]+\.[^@\s]+)?", 'an e-mail address, or "" for none')]
+
+    releases_kept: Annotated[int, Field(ge=2, le=100)]
+
+    @field_validator("tls_acme_server")
+    @classmethod
+    def _acme_server(cls, value: str) -> str:
+        if value not in ACME_DIRECTORIES and not value.startswith("https://"):
+            raise ValueError(f"{', '.join(ACME_DIRECTORIES)}, or an https URL")
+        return value
+
+    @field_validator("backend_source", "frontend_source")
+    @classmethod
+    def _folder(cls, value: str, info: ValidationInfo) -> str:
+        if not Path(value).is_dir():
+            raise ValueError("a folder on this machine, relative to the project")
+        if info.field_name == "backend_source" and not (Path(value) / "requirements.txt").is_file():
+            raise ValueError("a folder with a requirements.txt in it")
+        return value
+
+    @property
+    def acme_directory(self) -> str:
+        """URL of the ACME server's directory."""
+        return ACME_DIRECTORIES.get(self.tls_acme_server, self.tls_acme_server)
+
+    @property
+    def domains(self) -> list[str]:
+        """The names in the certificate, the main one first."""
+        return [self.site_domain, *self.site_aliases]
+
+    @property
+    def site_root(self) -> str:
+        """The folder on the server that holds releases and the links to them."""
+        return f"/var/www/{self.site_name}"
+
+    @property
+    def backend_unit(self) -> str:
+        """Name of the backend's units, and of the system user that runs them, without a suffix."""
+        return f"{self.site_name}-backend"
+
+    @property
+    def backend_is_tcp(self) -> bool:
+        return not self.backend_listen.startswith("/")
+
+    @cached_property
+    def secrets(self) -> dict[str, str]:
+        """The backend's secret environment variables, by name.
+
+        Raises ValueError with one line per problem; no value is ever in it.
+        """
+        if not self.backend_secrets:
+            return {}
+        path = Path(self.secrets_file)
+        if not path.is_file():
+            names = ", ".join(self.backend_secrets)
+            raise ValueError(
+                f"found no such file, expected one of NAME=value lines with {names}"
+                f" (create it: install -m 600 /dev/null {path})"
+            )
+        if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise ValueError(f"found a file that others can read, expected mode 0600 (run: chmod 600 {path})")
+        values = parse_dotenv(path.read_text())
+        problems = [
+            f"found no value for {name}, expected a line {name}=..."
+            for name in self.backend_secrets
+            if not values.get(name)
+        ]
+        if problems:
+            raise ValueError("\n".join(problems))
+        return {name: values[name] for name in self.backend_secrets}
+
+
+def parse_dotenv(text: str) -> dict[str, str]:
+    """NAME=value lines; blank lines, comments, `export ` and a pair of quotes around a value are allowed."""
+    values = {}
+    for line in text.splitlines():
+        name, found, value = line.strip().removeprefix("export ").partition("=")
+        if found and not name.startswith("#"):
+            value = value.strip()
+            quoted = len(value) >= 2 and value[0] == value[-1] and value[0] in "\"'"
+            values[name.strip()] = value[1:-1] if quoted else value
+    return values
+
+
+def check(data: Mapping[str, Any], origin: Mapping[str, str] | str = "group_data/all.py") -> Settings:
+    """The settings of one host from its merged `data`; pyinfra's own names (ssh_port, _sudo, ...) are left alone.
+
+    `origin` says in which file a setting was found, by its name, or for all of them. Raises SettingsError.
+    """
+    own = {name: value for name, value in data.items() if not name.startswith(PYINFRA_PREFIXES)}
+
+    def where(name: str) -> str:
+        return origin if isinstance(origin, str) else origin.get(name, "group_data/all.py")
+
+    try:
+        settings = Settings(**own)
+    except ValidationError as error:
+        raise SettingsError(_problem(dict(detail), where) for detail in error.errors()) from None
+    problems = []
+    if settings.backend_is_tcp and not 1 <= int(settings.backend_listen.rpartition(":")[2]) <= 65535:
+        problems.append(_line(where, "backend_listen", settings.backend_listen, "a port from 1 to 65535"))
+    try:
+        _ = settings.secrets
+    except ValueError as error:
+        problems += [f"{where('secrets_file')}: secrets_file = {settings.secrets_file!r}: {e}" for e in str(error).split("\n")]
+    if problems:
+        raise SettingsError(problems)
+    return settings
+
+
+def _problem(detail: dict[str, Any], where: Any) -> str:
+    """One line from one of pydantic's error dictionaries."""
+    name = str(detail["loc"][0])
+    at = "".join(f"[{part!r}]" for part in detail["loc"][1:] if part != "[key]")
+    if detail["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(name, Settings.model_fields, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "group_data/all.py lists every setting"
+        return f"{where(name)}: {name}: there is no such setting; {hint}"
+    if detail["type"] == "missing":
+        return f"{where(name)}: {name}: found nothing, expected a value (copy its line from Slipway's group_data/all.py)"
+    expected = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    return _line(where, name + at, detail["input"], expected, name)
+
+
+def _line(where: Any, label: str, found: Any, expected: str, name: str | None = None) -> str:
+    return f"{where(name or label)}: {label}: found {found!r}, expected {expected}"
