@@ -1,30 +1,33 @@
-"""Running the lab's commands: each has a step's name, each failure says which step, which command and how it ended."""
-
-from __future__ import annotations
+"""Run a step's command, say how long each step took, and fail in words a user can act on."""
 
 import os
+import shlex
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from shlex import join
 
 from rich.console import Console
 
-TAIL_LINES = 20
+LINES_OF_OUTPUT_SHOWN = 20
 
 
 class StepFailed(Exception):
-    """A step that did not work; `str()` is what the user reads: step, command, exit code, end of the output."""
+    """A step of the lab did not work. Its text is what the user sees, whole: no traceback follows it."""
 
-    def __init__(self, step: str, command: Sequence[str] = (), code: int | None = None, output: str = "") -> None:
-        self.step, self.command, self.code = step, list(command), code
-        lines = [f"{step}: failed"]
-        if command:
-            lines.append(f"  command: {join(command)}" + (f"  (exit code {code})" if code is not None else ""))
-        lines += [f"  | {line}" for line in output.rstrip().splitlines()[-TAIL_LINES:]]
-        super().__init__("\n".join(lines))
+    def __init__(
+        self, step: str, why: str, *, argv: Sequence[str] = (), code: int | None = None, output: str = ""
+    ) -> None:
+        self.step, self.why, self.argv, self.code, self.output = step, why, tuple(argv), code, output
+        super().__init__(self._text())
+
+    def _text(self) -> str:
+        lines = [f"{self.step}: {self.why}"]
+        if self.argv:
+            lines.append(f"  command: {shlex.join(self.argv)}")
+        lines += [f"  | {line}" for line in self.output.strip().splitlines()[-LINES_OF_OUTPUT_SHOWN:]]
+        return "\n".join(lines)
 
 
 def run(
@@ -36,50 +39,61 @@ def run(
     input: str | None = None,
     timeout: float | None = None,
 ) -> str:
-    """Standard output of `argv`; `env` is added to the environment, `timeout` is in seconds. Raises StepFailed."""
+    """Run one command and return its standard output. `env` is added to our own environment, it does not replace it."""
     try:
         done = subprocess.run(
             argv,
             cwd=cwd,
-            env={**os.environ, **(env or {})},
+            env={**os.environ, **env} if env else None,
             input=input,
             stdin=subprocess.DEVNULL if input is None else None,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             text=True,
+            errors="replace",
             timeout=timeout,
-            check=False,
         )
-    except FileNotFoundError:
-        raise StepFailed(step, argv, None, f"there is no command {argv[0]!r} on this machine") from None
+    except FileNotFoundError as error:
+        raise StepFailed(step, f"{error.filename} is not there", argv=argv) from error
     except subprocess.TimeoutExpired as error:
-        output = error.output or b""
-        shown = output.decode(errors="replace") if isinstance(output, bytes) else output
-        raise StepFailed(step, argv, None, f"{shown}\nno end within {timeout:g} s") from None
-    if done.returncode != 0:
-        raise StepFailed(step, argv, done.returncode, done.stdout + done.stderr)
+        seen = error.stderr or error.stdout or b""
+        output = seen.decode(errors="replace") if isinstance(seen, bytes) else seen
+        raise StepFailed(step, f"no end after {timeout:g} s", argv=argv, output=output) from error
+    if done.returncode:
+        why = f"exit code {done.returncode}"
+        raise StepFailed(step, why, argv=argv, code=done.returncode, output=done.stdout + done.stderr)
     return done.stdout
 
 
 class Progress:
-    """Says each step with its duration as it ends, and the total."""
+    """One line a step, with its duration: a live line on a terminal, plain lines in CI, both when it is done."""
 
     def __init__(self, console: Console | None = None) -> None:
+        # Status goes to standard error, so that `lab ssh -- command` and `lab status --json` can be piped.
         self.console = console or Console(stderr=True, highlight=False)
-        self.began = time.monotonic()
-
-    def say(self, text: str) -> None:
-        self.console.print(f"[green]✓[/] {text}" if not text.startswith(" ") else text)
+        self.started = time.monotonic()
 
     @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        began = time.monotonic()
-        if self.console.is_terminal:
-            self.console.print(f"  {name} ...", end="\r")
-        yield
-        self.console.print(f"[green]✓[/] {name:<50} {time.monotonic() - began:6.1f} s")
+    def step(self, title: str) -> Iterator[Callable[[str], None]]:
+        """The block is one step. It gets a function that adds a note to the title ("cached", "3 packages")."""
+        notes: list[str] = []
+        begin = time.monotonic()
+        try:
+            if self.console.is_terminal:
+                with self.console.status(f"{title} ..."):
+                    yield notes.append
+            else:
+                yield notes.append
+        except BaseException:
+            self._line("✗", title, notes, begin)
+            raise
+        self._line("✓", title, notes, begin)
 
-    @property
-    def total(self) -> float:
-        """Seconds since the beginning."""
-        return time.monotonic() - self.began
+    def say(self, text: str) -> None:
+        self.console.print(f"  {text}", markup=False)
+
+    def total(self, title: str) -> None:
+        self._line("✓", title, [], self.started)
+
+    def _line(self, mark: str, title: str, notes: Sequence[str], begin: float) -> None:
+        note = f" ({', '.join(notes)})" if notes else ""
+        self.console.print(f"{mark} {title}{note} {time.monotonic() - begin:.1f} s", markup=False, soft_wrap=True)
