@@ -36,7 +36,7 @@ class Instance:
     def __init__(self, name: str | None = None) -> None:
         self.name = name or os.environ.get("SLIPWAY_LAB", "slipway")
         if not re.fullmatch(r"[a-z][a-z0-9]{0,11}", self.name):
-            raise StepFailed(f"SLIPWAY_LAB is {self.name!r}; expected at most 12 lower-case letters and digits")
+            raise StepFailed("Name the lab", f"SLIPWAY_LAB is {self.name!r}; expected at most 12 lower-case letters and digits")
         state_home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state")
         self.state = state_home / "slipway" / self.name
         self.bridge = f"{self.name}-br"[:LONGEST_INTERFACE]
@@ -100,7 +100,7 @@ class Instance:
                 with _ignoring_absence():
                     os.kill(pid, signal.SIGKILL)
             if time.monotonic() > deadline:
-                raise StepFailed(f"End the processes of {role or 'the lab'}", output=f"still there: {left}")
+                raise StepFailed(f"End the processes of {role or 'the lab'}", f"still there: {left}")
             time.sleep(0.05)
 
 
@@ -117,7 +117,7 @@ def wait_until(what: str, answer: object, seconds: float, log: str = "") -> None
     deadline = time.monotonic() + seconds
     while not answer():  # type: ignore[operator]
         if time.monotonic() > deadline:
-            raise StepFailed(what, output=f"{log}\nno answer within {seconds:g} s")
+            raise StepFailed(what, f"no answer within {seconds:g} s", output=log)
         time.sleep(0.05)
 
 

@@ -24,7 +24,7 @@ def free_subnet(taken: Iterable[str]) -> ipaddress.IPv4Network:
     for subnet in POOL.subnets(new_prefix=24):
         if not any(subnet.overlaps(network) for network in used if network.version == 4):
             return ipaddress.IPv4Network(subnet)
-    raise StepFailed("Find a free network", output=f"every /24 of {POOL} is in use on this machine")
+    raise StepFailed("Find a free network", f"every /24 of {POOL} is in use on this machine")
 
 
 def rules(table: str, bridge: str, subnet: str) -> str:

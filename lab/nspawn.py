@@ -42,7 +42,7 @@ class Nspawn:
 
     def _has_port(self, name: str) -> bool:
         if not self.is_running(name):
-            raise StepFailed("Start the container", output=self.lab.log_end(f"host/{name}"))
+            raise StepFailed("Start the container", "it ended", output=self.lab.log_end(f"host/{name}"))
         return bool(run("List the ports", ["ip", "link", "show", "master", self.lab.bridge]).strip())
 
     def is_running(self, name: str) -> bool:

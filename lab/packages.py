@@ -36,7 +36,7 @@ def install(progress: Progress, needed: Mapping[str, str] = NEEDED) -> None:
     names = missing(needed)
     if os.geteuid() != 0:
         raise StepFailed(
-            "Check the rights", output="a throwaway host needs root (bridge, mounts, containers): run it with sudo"
+            "Check the rights", "a throwaway host needs root (bridge, mounts, containers): run it with sudo"
         )
     if not names:
         return

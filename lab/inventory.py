@@ -1,0 +1,17 @@
+"""The throwaway hosts that are up, as a pyinfra inventory: `pyinfra lab/inventory.py deploy.py`.
+
+`SLIPWAY_LAB_HOSTS=a,b` narrows it to some of them.
+"""
+
+import os
+
+from lab import hosts as _hosts
+
+_wanted = [name for name in os.environ.get("SLIPWAY_LAB_HOSTS", "").split(",") if name]
+_up = [host for host in _hosts.status() if host.state == "running" and (not _wanted or host.name in _wanted)]
+if not _up:
+    raise SystemExit("no throwaway host is up; start one with: slipway lab up")
+
+web = [(host.name, _hosts.pyinfra_data(host)) for host in _up]
+app = web
+db = web
