@@ -50,7 +50,7 @@ def up(lab: Instance, gateway: str) -> None:
             # No random delays and no rejected nonces: the lab tests our renewal, not certbot's retries.
             env={"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "0"},
         )
-    wait_until("Start Pebble", lambda: _answers(lab, gateway), 15, lab.log_end("pebble"))
+    wait_until("Start Pebble", lambda: _answers(lab, gateway), 15, lambda: lab.log_end("pebble"))
 
 
 def pebble_config(folder: Path, gateway: str) -> dict[str, object]:
@@ -119,9 +119,7 @@ def _make_certificates(folder: Path, gateway: str) -> None:
         builder.subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, gateway)]))
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(gateway))]), critical=False
-        )
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(gateway))]), critical=False)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .sign(ca_key, hashes.SHA256())
     )

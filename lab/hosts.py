@@ -104,7 +104,9 @@ def _serve_packages(lab: Instance, gateway: str, progress: Progress) -> None:
         with progress.step("Serve the package mirror"):
             command = [python(), "-m", "lab.mirror", "serve", "--root", root, "--address", gateway]
             lab.start("mirror", [*command, "--port", str(MIRROR_PORT)], env={"PYTHONPATH": str(PROJECT)})
-            wait_until("Serve the package mirror", lambda: _open(gateway, MIRROR_PORT), 10, lab.log_end("mirror"))
+            wait_until(
+                "Serve the package mirror", lambda: _open(gateway, MIRROR_PORT), 10, lambda: lab.log_end("mirror")
+            )
 
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -122,7 +124,7 @@ def _up(lab: Instance, name: str, user: str, system: str, tree: Path, progress: 
     with progress.step(f"Boot {name} until ssh answers"):
         backend.start(name)
         role = f"host/{name}"
-        wait_until("Wait for ssh", lambda: _ssh_answers(host), SSH_SECONDS, lab.log_end(role))
+        wait_until("Wait for ssh", lambda: _ssh_answers(host), SSH_SECONDS, lambda: lab.log_end(role))
     for domain in (host.domain, f"www.{host.domain}"):
         acme.add_name(_gateway(lab), domain, host.address)
 
@@ -277,7 +279,9 @@ def down(names: Iterable[str] = (), everything: bool = False, progress: Progress
                 unmount_below(lab.state)
                 network.down(lab)
                 if mounts_below(lab.state):
-                    raise StepFailed("Remove the lab's mounts", "still there", output="\n".join(mounts_below(lab.state)))
+                    raise StepFailed(
+                        "Remove the lab's mounts", "still there", output="\n".join(mounts_below(lab.state))
+                    )
                 shutil.rmtree(lab.state, ignore_errors=True)
 
 

@@ -14,8 +14,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lab.steps import StepFailed
@@ -36,7 +36,9 @@ class Instance:
     def __init__(self, name: str | None = None) -> None:
         self.name = name or os.environ.get("SLIPWAY_LAB", "slipway")
         if not re.fullmatch(r"[a-z][a-z0-9]{0,11}", self.name):
-            raise StepFailed("Name the lab", f"SLIPWAY_LAB is {self.name!r}; expected at most 12 lower-case letters and digits")
+            raise StepFailed(
+                "Name the lab", f"SLIPWAY_LAB is {self.name!r}; expected at most 12 lower-case letters and digits"
+            )
         state_home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state")
         self.state = state_home / "slipway" / self.name
         self.bridge = f"{self.name}-br"[:LONGEST_INTERFACE]
@@ -78,7 +80,7 @@ class Instance:
         log = self.state / "log" / f"{role.replace('/', '-')}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
-            subprocess.Popen(
+            process = subprocess.Popen(
                 argv,
                 env={**os.environ, **(env or {}), MARK: self.mark(role)},
                 stdin=subprocess.DEVNULL,
@@ -87,6 +89,8 @@ class Instance:
                 start_new_session=True,
                 cwd="/",
             )
+        # A process that was just started has no environment to read for a moment; from here on it can be found.
+        wait_until(f"Start {role}", lambda: process.poll() is not None or process.pid in self.processes(role), 5)
 
     def log_end(self, role: str) -> str:
         log = self.state / "log" / f"{role.replace('/', '-')}.log"
@@ -97,27 +101,19 @@ class Instance:
         deadline = time.monotonic() + 15
         while left := [pid for pid in self.processes(role) if pid != os.getpid()]:
             for pid in left:
-                with _ignoring_absence():
+                with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             if time.monotonic() > deadline:
                 raise StepFailed(f"End the processes of {role or 'the lab'}", f"still there: {left}")
             time.sleep(0.05)
 
 
-@contextmanager
-def _ignoring_absence() -> Iterator[None]:
-    try:
-        yield
-    except ProcessLookupError:
-        pass
-
-
-def wait_until(what: str, answer: object, seconds: float, log: str = "") -> None:
+def wait_until(what: str, answer: Callable[[], bool], seconds: float, log: Callable[[], str] = lambda: "") -> None:
     """Call `answer` until it is true; StepFailed with the end of `log` after `seconds`."""
     deadline = time.monotonic() + seconds
-    while not answer():  # type: ignore[operator]
+    while not answer():
         if time.monotonic() > deadline:
-            raise StepFailed(what, f"no answer within {seconds:g} s", output=log)
+            raise StepFailed(what, f"no answer within {seconds:g} s", output=log())
         time.sleep(0.05)
 
 

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
-import socket
 import time
 from pathlib import Path
 
-from lab import network
-from lab.instance import Instance, wait_until
+from lab.instance import MARK, Instance, wait_until
 from lab.steps import StepFailed, run
 
-DBUS_SOCKET = "/run/dbus/system_bus_socket"
+# What nspawn keeps beside its containers, and leaves behind when it is killed.
+NSPAWN_RUN = Path("/run/systemd/nspawn")
+# A host that reboots ends nspawn with code 133, "start me again". Every start makes a new port on the bridge; a port
+# that is isolated reaches the gateway and the world, not the other hosts.
+SUPERVISOR = """
+port=$1; shift
+while :; do
+    "$@" & nspawn=$!
+    until bridge link set dev "$port" isolated on 2>/dev/null; do
+        kill -0 $nspawn 2>/dev/null || break
+        sleep 0.02
+    done
+    code=0; wait $nspawn || code=$?
+    [ $code = 133 ] || exit $code
+done
+"""
 
 
 class Nspawn:
@@ -35,22 +49,27 @@ class Nspawn:
 
     def start(self, name: str) -> None:
         """Boot the host. Returns at once; the caller waits for ssh."""
-        ensure_dbus(self.lab)
-        self.lab.start(f"host/{name}", boot_command(self.lab.hosts_dir / name / "root", name, self.lab.bridge))
-        wait_until("Start the container", lambda: self._has_port(name), 10, self.lab.log_end(f"host/{name}"))
-        network.isolate(self.lab)
-
-    def _has_port(self, name: str) -> bool:
-        if not self.is_running(name):
-            raise StepFailed("Start the container", "it ended", output=self.lab.log_end(f"host/{name}"))
-        return bool(run("List the ports", ["ip", "link", "show", "master", self.lab.bridge]).strip())
+        role, machine = f"host/{name}", machine_name(self.lab, name)
+        root = self.lab.hosts_dir / name / "root"
+        self.stop(name)
+        boot = boot_command(root, machine, self.lab.bridge, self.lab.mark(role))
+        self.lab.start(role, ["sh", "-uc", SUPERVISOR, "slipway-lab-host", port_name(machine), *boot])
 
     def is_running(self, name: str) -> bool:
-        return bool(self.lab.processes(f"host/{name}"))
+        """Whether its nspawn is there: what is left of a host without it is not a host."""
+        return any(command(pid) == "systemd-nspawn" for pid in self.lab.processes(f"host/{name}"))
 
     def stop(self, name: str) -> None:
-        """Cut the power."""
+        """Cut the power, and take away what a killed nspawn leaves behind."""
         self.lab.stop(f"host/{name}")
+        machine = machine_name(self.lab, name)
+        port = Path("/sys/class/net") / port_name(machine)
+        # The kernel takes the port away some moments after the last process in the host's network.
+        wait_until("Take the host off the bridge", lambda: not port.exists(), 15)
+        shutil.rmtree(NSPAWN_RUN / "propagate" / machine, ignore_errors=True)
+        root = self.lab.hosts_dir / name / "root"
+        if is_mounted(root):
+            (NSPAWN_RUN / "locks" / "inode-{0.st_dev}:{0.st_ino}".format(root.stat())).unlink(missing_ok=True)
 
     def destroy(self, name: str) -> None:
         """End the host and remove its disk."""
@@ -60,33 +79,36 @@ class Nspawn:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def boot_command(root: Path, name: str, bridge: str) -> list[str]:
+def machine_name(lab: Instance, name: str) -> str:
+    """A name of its own for each host of each lab: nspawn names the port after it, and cuts at 12 characters."""
+    digest = hashlib.sha256(lab.mark(name).encode()).hexdigest()[:4]
+    return f"{name[:7].rstrip('-')}-{digest}"
+
+
+def port_name(machine: str) -> str:
+    """The host's port on the bridge, as nspawn names it."""
+    return f"vb-{machine}"
+
+
+def boot_command(root: Path, machine: str, bridge: str, mark: str) -> list[str]:
     """The command that boots `root` with its own network namespace on `bridge`."""
     return [
-        *("systemd-nspawn", "--quiet", "--boot", f"--directory={root}", f"--machine={name}"),
+        *("systemd-nspawn", "--quiet", "--boot", f"--directory={root}", f"--machine={machine}"),
         f"--network-bridge={bridge}",
+        # The host outlives a killed nspawn: its process 1 needs the mark too, to be found and ended.
+        f"--setenv={MARK}={mark}",
         # No registration with systemd-machined: it is not there where systemd is not process 1.
         *("--keep-unit", "--register=no", "--link-journal=no"),
         *("--resolv-conf=off", "--timezone=off", "--console=pipe"),
     ]
 
 
-def ensure_dbus(lab: Instance) -> None:
-    """nspawn wants a system bus; where none runs we start one, which ends with the lab."""
-    if not _bus_answers():
-        Path(DBUS_SOCKET).parent.mkdir(parents=True, exist_ok=True)
-        Path(DBUS_SOCKET).unlink(missing_ok=True)
-        lab.start("dbus", ["dbus-daemon", "--system", "--nofork", "--nopidfile"])
-        wait_until("Start a system bus", _bus_answers, 5)
-
-
-def _bus_answers() -> bool:
-    with socket.socket(socket.AF_UNIX) as client:
-        try:
-            client.connect(DBUS_SOCKET)
-        except OSError:
-            return False
-        return True
+def command(pid: int) -> str:
+    """The name of a process's program; "" when it is gone."""
+    try:
+        return (Path("/proc") / str(pid) / "cmdline").read_bytes().split(b"\0")[0].decode(errors="replace")
+    except OSError:
+        return ""
 
 
 def mounts_below(folder: Path) -> list[str]:

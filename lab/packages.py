@@ -15,7 +15,6 @@ NEEDED = {
     "nft": "nftables",
     "ip": "iproute2",
     "bridge": "iproute2",
-    "dbus-daemon": "dbus",
     "pebble": "pebble",
     "ssh": "openssh-client",
     "gpg": "gnupg",
