@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import json
-import os
 from pathlib import Path
 
 import requests
@@ -18,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from lab.instance import Instance, wait_until
+from lab.instance import Instance, wait_until, write
 
 ACME_PORT, MANAGEMENT_PORT, DNS_PORT, DNS_MANAGEMENT_PORT = 14000, 15000, 8053, 8055
 # Let's Encrypt's certificates last 90 days, https://letsencrypt.org/docs/faq/
@@ -40,7 +39,7 @@ def up(lab: Instance, gateway: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "pebble.json").exists():
         _make_certificates(folder, gateway)
-        (folder / "pebble.json").write_text(json.dumps(pebble_config(folder, gateway), indent=2))
+        write(folder / "pebble.json", json.dumps(pebble_config(folder, gateway), indent=2))
     if not lab.processes("dns"):
         lab.start("dns", dns_command(gateway))
     if not lab.processes("pebble"):
@@ -79,10 +78,19 @@ def dns_command(gateway: str) -> list[str]:
 
 
 def add_name(gateway: str, name: str, address: str) -> None:
-    """Let the lab's DNS answer `address` for `name`."""
-    requests.post(
-        f"http://{gateway}:{DNS_MANAGEMENT_PORT}/add-a", json={"host": name, "addresses": [address]}, timeout=5
-    ).raise_for_status()
+    """Let the lab's DNS answer `address` for `name`, and nothing else."""
+    # "add" would add one more answer to those that are there.
+    remove_name(gateway, name)
+    _tell_dns(gateway, "add-a", {"host": name, "addresses": [address]})
+
+
+def remove_name(gateway: str, name: str) -> None:
+    """Let the lab's DNS know nothing of `name`."""
+    _tell_dns(gateway, "clear-a", {"host": name})
+
+
+def _tell_dns(gateway: str, verb: str, what: dict[str, object]) -> None:
+    requests.post(f"http://{gateway}:{DNS_MANAGEMENT_PORT}/{verb}", json=what, timeout=5).raise_for_status()
 
 
 def root_bundle(lab: Instance, gateway: str) -> Path:
@@ -90,9 +98,8 @@ def root_bundle(lab: Instance, gateway: str) -> Path:
     answer = requests.get(f"https://{gateway}:{MANAGEMENT_PORT}/roots/0", verify=str(ca_file(lab)), timeout=5)
     answer.raise_for_status()
     bundle = lab.state / "acme" / "root.pem"
-    new = bundle.with_suffix(f".{os.getpid()}")
-    new.write_text(answer.text)
-    return new.replace(bundle)
+    write(bundle, answer.text)
+    return bundle
 
 
 def _answers(lab: Instance, gateway: str) -> bool:

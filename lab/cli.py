@@ -21,8 +21,8 @@ def lab() -> None:
 
 @lab.command()
 @click.option("--name", "names", multiple=True, help=f"Name of a host; repeatable.  [default: {hosts.DEFAULT_NAME}]")
-@click.option("--user", type=click.Choice(["root", "admin"]), default="root", help="Who logs in; admin uses sudo.")
-def up(names: tuple[str, ...], user: str) -> None:
+@click.option("--user", type=click.Choice(["root", "admin"]), help="Who logs in; admin uses sudo.  [default: root]")
+def up(names: tuple[str, ...], user: str | None) -> None:
     """Start hosts; one that is up stays as it is, one that was cut off boots again."""
     progress = Progress()
     names = names or (hosts.DEFAULT_NAME,)

@@ -8,13 +8,13 @@ import secrets
 import shutil
 import socket
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lab import acme, image, mirror, network, packages
+from lab import acme, image, network, packages
 from lab.backend import Backend
-from lab.instance import Instance, cache_dir, python, wait_until
+from lab.instance import Instance, cache_dir, python, wait_until, write
 from lab.nspawn import Nspawn, mounts_below, unmount_below
 from lab.steps import Progress, StepFailed, run
 
@@ -37,7 +37,12 @@ class Host:
     backend: str
     system: str
     domain: str
-    state: str  # running, stopped
+    state: str  # running: ssh answers; stopped: `up` boots it; broken: neither
+
+    @property
+    def domains(self) -> list[str]:
+        """The names that the lab's DNS knows it by."""
+        return [self.domain, f"www.{self.domain}"]
 
     def ssh_argv(self, *command: str) -> list[str]:
         """The ssh command to the host, with its key and with its host key checked."""
@@ -57,20 +62,20 @@ def _gateway(lab: Instance) -> str:
     return str(subnet).removesuffix(".0/24") + ".1"
 
 
-def up(names: Iterable[str], user: str = "root", system: str = "debian-12", progress: Progress | None = None) -> None:
+def up(
+    names: Iterable[str], user: str | None = None, system: str = "debian-12", progress: Progress | None = None
+) -> None:
     """Bring up the named hosts and what they need: image, network, ACME server, package mirror.
 
-    Raises StepFailed; what was done by then is taken over by the next `up` or removed by `down`.
+    `user` logs in ("root" or "admin", who uses sudo); None leaves it as it is, root for a new host. Raises StepFailed; what was done by then is taken over by the next `up` or removed by `down`.
     """
     lab, progress = Instance(), progress or Progress()
     for name in names:
         if not re.fullmatch(r"[a-z][a-z0-9-]{0,14}", name):
             raise StepFailed("Name the host", f"found {name!r}, expected at most 15 of a-z, 0-9 and -")
     packages.install(progress)
-    tree = image.ensure(image.IMAGES[system], progress)
     with lab.locked():
-        lab.state.mkdir(parents=True, exist_ok=True)
-        lab.state.chmod(0o700)
+        tree = image.ensure(lab, image.IMAGES[system], progress)
         with progress.step("Set up the bridge and NAT"):
             network.up(lab)
         gateway = _gateway(lab)
@@ -79,10 +84,15 @@ def up(names: Iterable[str], user: str = "root", system: str = "debian-12", prog
         _serve_packages(lab, gateway, progress)
         for name in names:
             _up(lab, name, user, system, tree, progress)
+        for host in _recorded_hosts(lab):  # all of them: the DNS may have been started anew
+            for domain in host.domains:
+                acme.add_name(gateway, domain, host.address)
 
 
 def _serve_packages(lab: Instance, gateway: str, progress: Progress) -> None:
     """Serve MongoDB's packages where the official repository is out of reach; remember which it is."""
+    from lab import mirror
+
     memory = lab.state / "mirror.json"
     if not memory.exists():
         with progress.step("Ask for MongoDB's official repository"):
@@ -90,6 +100,7 @@ def _serve_packages(lab: Instance, gateway: str, progress: Progress) -> None:
         settings = {}
         if not official:
             progress.say("It is out of reach: the lab serves a stand-in mirror with real, older packages")
+            packages.install(progress, packages.NEEDED_BY_MIRROR)
             built = mirror.build(cache_dir(), progress.say)
             settings = {
                 "root": str(built.root),
@@ -98,7 +109,7 @@ def _serve_packages(lab: Instance, gateway: str, progress: Progress) -> None:
                 "mongodb_key_url": f"http://{gateway}:{MIRROR_PORT}/pgp/server-{built.series}.asc",
                 "mongodb_key_fingerprint": built.fingerprint,
             }
-        memory.write_text(json.dumps(settings))
+        write(memory, json.dumps(settings))
     root = json.loads(memory.read_text()).get("root")
     if root and not lab.processes("mirror"):
         with progress.step("Serve the package mirror"):
@@ -112,34 +123,45 @@ def _serve_packages(lab: Instance, gateway: str, progress: Progress) -> None:
 PROJECT = Path(__file__).resolve().parent.parent
 
 
-def _up(lab: Instance, name: str, user: str, system: str, tree: Path, progress: Progress) -> None:
+def _up(lab: Instance, name: str, user: str | None, system: str, tree: Path, progress: Progress) -> None:
     backend = _backend(lab, "nspawn")
-    if backend.is_running(name):
+    host = _recorded(lab, name) or _new_host(lab, name, system)
+    if user and user != host.user:
+        host = replace(host, user=user)
+        _record(lab, host)
+    if backend.is_running(name) and _ssh_answers(host):
         progress.say(f"{name} is up already")
         return
-    with progress.step(f"Make the disk of {name}"):
-        host = _recorded(lab, name) or _new_host(lab, name, user, system)
-        root = backend.create(name, Path(_tree_of(lab, name, tree)))
-        _furnish(lab, root, host)
+    furnished = lab.hosts_dir / name / "furnished"
+    with progress.step(f"Make the disk of {name}") as note:
+        backend.stop(name)
+        root = backend.create(name, _tree_of(lab, name, tree))
+        if furnished.exists():
+            note("kept")
+        else:
+            _furnish(lab, root, host)
+            furnished.touch()
     with progress.step(f"Boot {name} until ssh answers"):
         backend.start(name)
         role = f"host/{name}"
         wait_until("Wait for ssh", lambda: _ssh_answers(host), SSH_SECONDS, lambda: lab.log_end(role))
-    for domain in (host.domain, f"www.{host.domain}"):
-        acme.add_name(_gateway(lab), domain, host.address)
 
 
-def _tree_of(lab: Instance, name: str, tree: Path) -> str:
+def _tree_of(lab: Instance, name: str, tree: Path) -> Path:
     """The tree that the host was made from: its disk is a change to that one and no other."""
     record = lab.hosts_dir / name / "tree"
     if not record.exists():
-        record.parent.mkdir(parents=True, exist_ok=True)
-        record.write_text(str(tree))
-    return record.read_text()
+        write(record, str(tree))
+    its_own = Path(record.read_text())
+    if not its_own.is_dir():
+        raise StepFailed(
+            f"Make the disk of {name}", f"{its_own}, which it was made from, is gone: slipway lab down --name {name}"
+        )
+    return its_own
 
 
-def _new_host(lab: Instance, name: str, user: str, system: str) -> Host:
-    taken = {host.address for host in status(lab)}
+def _new_host(lab: Instance, name: str, system: str) -> Host:
+    taken = {host.address for host in _recorded_hosts(lab)}
     network_part = _gateway(lab).removesuffix(".1")
     address = next(a for n in range(10, 255) if (a := f"{network_part}.{n}") not in taken)
     key, known_hosts = lab.state / "id_ed25519", lab.state / "known_hosts"
@@ -149,7 +171,7 @@ def _new_host(lab: Instance, name: str, user: str, system: str) -> Host:
         name=name,
         address=address,
         ssh_port=22,
-        user=user,
+        user="root",
         key_file=str(key),
         known_hosts_file=str(known_hosts),
         backend="nspawn",
@@ -159,10 +181,8 @@ def _new_host(lab: Instance, name: str, user: str, system: str) -> Host:
     )
     folder = lab.hosts_dir / name
     folder.mkdir(parents=True, exist_ok=True)
-    secrets_file = folder / "secrets.env"
-    secrets_file.touch(mode=0o600)
-    secrets_file.write_text(f"JWT_SECRET={secrets.token_hex(24)}\nADMIN_PASSWORD={secrets.token_urlsafe(18)}\n")
-    (folder / "host.json").write_text(json.dumps(asdict(host)))
+    write(folder / "secrets.env", f"JWT_SECRET={secrets.token_hex(24)}\nADMIN_PASSWORD={secrets.token_urlsafe(18)}\n")
+    _record(lab, host)
     return host
 
 
@@ -170,7 +190,7 @@ def _furnish(lab: Instance, root: Path, host: Host) -> None:
     """What a provider's first boot does: name, addresses, keys, and here the trust in the lab's ACME server."""
     (root / "etc/hostname").write_text(f"{host.name}\n")
     (root / "etc/hosts").write_text(
-        f"127.0.0.1 localhost\n::1 localhost\n{host.address} {host.domain} www.{host.domain} {host.name}\n"
+        f"127.0.0.1 localhost\n::1 localhost\n{host.address} {' '.join(host.domains)} {host.name}\n"
     )
     (root / "etc/resolv.conf").unlink(missing_ok=True)
     (root / "etc/resolv.conf").write_text(resolver())
@@ -184,23 +204,20 @@ def _furnish(lab: Instance, root: Path, host: Host) -> None:
         owner = keys.parent.stat()
         shutil.chown(keys, owner.st_uid, owner.st_gid)
         keys.chmod(0o600)
-    host_key = root / "etc/ssh/ssh_host_ed25519_key"
-    if not host_key.exists():
-        run("Make the host key", ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", host.name, "-f", str(host_key)])
-    _remember_key(Path(host.known_hosts_file), host.address, Path(f"{host_key}.pub").read_text())
-    authority = root / "usr/local/share/ca-certificates/slipway-lab.crt"
-    text = acme.ca_file(lab).read_text()
-    if not authority.exists() or authority.read_text() != text:
-        authority.write_text(text)
-        # update-ca-certificates takes a second for one more line in the bundle; it gives the same result when it runs.
-        with (root / "etc/ssl/certs/ca-certificates.crt").open("a") as bundle:
-            bundle.write(text)
+    run("Make the host keys", ["ssh-keygen", "-A", "-f", str(root)])
+    known_hosts = Path(host.known_hosts_file)
+    before = known_hosts.read_text() if known_hosts.exists() else ""
+    public_keys = [path.read_text() for path in sorted((root / "etc/ssh").glob("ssh_host_*_key.pub"))]
+    write(known_hosts, known_hosts_with(before, host.address, public_keys))
+    (root / "usr/local/share/ca-certificates/slipway-lab.crt").write_text(acme.ca_file(lab).read_text())
+    run("Trust the lab's ACME server", ["chroot", str(root), "update-ca-certificates"])
 
 
-def _remember_key(known_hosts: Path, address: str, public_key: str) -> None:
-    lines = known_hosts.read_text().splitlines() if known_hosts.exists() else []
-    kept = [line for line in lines if line.split()[0] != address]
-    known_hosts.write_text("\n".join([*kept, f"{address} {' '.join(public_key.split()[:2])}"]) + "\n")
+def known_hosts_with(text: str, address: str, public_keys: Iterable[str]) -> str:
+    """The known_hosts file `text` with these keys, and no others, for `address`."""
+    kept = [line for line in text.splitlines() if line.split()[0] != address]
+    added = [f"{address} {' '.join(key.split()[:2])}" for key in public_keys]
+    return "".join(f"{line}\n" for line in [*kept, *added])
 
 
 def resolver() -> str:
@@ -230,20 +247,28 @@ def _ssh_answers(host: Host) -> bool:
     return True
 
 
+def _record(lab: Instance, host: Host) -> None:
+    write(lab.hosts_dir / host.name / "host.json", json.dumps(asdict(host), indent=2))
+
+
 def _recorded(lab: Instance, name: str) -> Host | None:
-    record = lab.hosts_dir / name / "host.json"
-    return Host(**json.loads(record.read_text())) if record.exists() else None
+    return next((host for host in _recorded_hosts(lab) if host.name == name), None)
+
+
+def _recorded_hosts(lab: Instance) -> list[Host]:
+    return [Host(**json.loads(record.read_text())) for record in sorted(lab.hosts_dir.glob("*/host.json"))]
 
 
 def status(lab: Instance | None = None) -> list[Host]:
-    """The hosts of this lab, running or not, by name."""
+    """The hosts of this lab with their state now, by name."""
     lab = lab or Instance()
-    hosts = []
-    for record in sorted(lab.hosts_dir.glob("*/host.json")):
-        host = json.loads(record.read_text())
-        running = _backend(lab, host["backend"]).is_running(host["name"])
-        hosts.append(Host(**{**host, "state": "running" if running else "stopped"}))
-    return hosts
+    return [replace(host, state=_state(lab, host)) for host in _recorded_hosts(lab)]
+
+
+def _state(lab: Instance, host: Host) -> str:
+    if _backend(lab, host.backend).is_running(host.name):
+        return "running" if _open(host.address, host.ssh_port) else "broken"
+    return "stopped" if (lab.hosts_dir / host.name / "furnished").exists() else "broken"
 
 
 def find(name: str | None = None) -> Host:
@@ -267,11 +292,16 @@ def stop(name: str) -> None:
 
 def down(names: Iterable[str] = (), everything: bool = False, progress: Progress | None = None) -> None:
     """Remove hosts; with the last one, or with `everything`, whatever else the lab put on this machine."""
+    packages.need_root()
     lab, progress = Instance(), progress or Progress()
     with lab.locked():
         present = {path.name for path in lab.hosts_dir.glob("*")}
-        for name in sorted(present if everything else set(names)):
+        wanted = present if everything else set(names)
+        for name in sorted(wanted - present):
+            progress.say(f"There is no host {name}")
+        for name in sorted(wanted & present):
             with progress.step(f"Remove {name}"):
+                _forget_names(lab, name)
                 _backend(lab, "nspawn").destroy(name)
         if everything or not any(lab.hosts_dir.glob("*")):
             with progress.step("Remove the lab's processes, mounts, bridge and NAT rules"):
@@ -283,6 +313,13 @@ def down(names: Iterable[str] = (), everything: bool = False, progress: Progress
                         "Remove the lab's mounts", "still there", output="\n".join(mounts_below(lab.state))
                     )
                 shutil.rmtree(lab.state, ignore_errors=True)
+
+
+def _forget_names(lab: Instance, name: str) -> None:
+    host = _recorded(lab, name)
+    if host and lab.processes("dns"):
+        for domain in host.domains:
+            acme.remove_name(_gateway(lab), domain)
 
 
 def pyinfra_data(host: Host) -> dict[str, Any]:

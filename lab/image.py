@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import shutil
+import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from lab.instance import cache_dir
+from lab.instance import MARK, Instance, cache_dir, folder_lock
 from lab.steps import Progress, run
 
 AUTHORITIES = Path("/usr/local/share/ca-certificates")
@@ -29,7 +29,8 @@ DEBIAN_12 = Image(
     codename="bookworm",
     packages=(
         *("systemd", "systemd-sysv", "udev", "dbus", "openssh-server", "sudo", "python3-minimal"),
-        *("ca-certificates", "iproute2", "procps", "less", "openssl"),
+        *("ca-certificates", "iproute2", "iputils-ping", "procps", "less", "openssl", "netbase", "kmod", "tzdata"),
+        "libpam-systemd",  # logins are sessions, as on any server
     ),
     setup="""
         useradd --create-home --shell /bin/bash --groups sudo admin
@@ -54,31 +55,34 @@ def added_authorities() -> dict[str, str]:
     return {path.name: path.read_text() for path in sorted(AUTHORITIES.glob("*.crt"))}
 
 
-def ensure(image: Image, progress: Progress) -> Path:
+def ensure(lab: Instance, image: Image, progress: Progress) -> Path:
     """The tree of `image`, built if it is not cached. A build that was interrupted is never taken for a tree."""
     authorities = added_authorities()
     cache = cache_dir() / "images"
     tree = cache / f"{image.system}-{recipe_hash(image, authorities)}"
     cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with folder_lock(cache):
         if tree.exists():
             with progress.step(f"Find the {image.system} tree in the cache"):
                 return tree
         with progress.step(f"Build the {image.system} tree"):
-            _build(image, authorities, tree)
+            for abandoned in cache.glob(".new-*"):
+                shutil.rmtree(abandoned, ignore_errors=True)
+            _build(image, authorities, tree, {MARK: lab.mark("image")})
     return tree
 
 
-def _build(image: Image, authorities: dict[str, str], tree: Path) -> None:
-    new = tree.with_suffix(".new")
-    shutil.rmtree(new, ignore_errors=True)
+def _build(image: Image, authorities: dict[str, str], tree: Path, mark: dict[str, str]) -> None:
+    # A folder of its own: what an interrupted build left running must not write into the next one.
+    new = Path(tempfile.mkdtemp(prefix=".new-", dir=tree.parent))
+    new.chmod(0o755)
     include = ",".join(image.packages)
     run(
         f"Build the {image.system} tree",
         ["mmdebstrap", "--variant=minbase", f"--include={include}", image.codename, str(new)],
+        env=mark,
     )
     for name, text in authorities.items():
         (new / AUTHORITIES.relative_to("/") / name).write_text(text)
-    run(f"Set up the {image.system} tree", ["chroot", str(new), "sh", "-euc", image.setup])
+    run(f"Set up the {image.system} tree", ["chroot", str(new), "sh", "-euc", image.setup], env=mark)
     new.rename(tree)

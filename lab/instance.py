@@ -30,6 +30,25 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "slipway"
 
 
+@contextmanager
+def folder_lock(folder: Path) -> Iterator[int]:
+    """Hold the folder's lock, which ends with the process whatever happens; gives the folder's inode."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield os.fstat(handle).st_ino
+    finally:
+        os.close(handle)
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file of the lab's state, whole or not at all: a command may be killed at any point."""
+    new = path.with_name(f"{path.name}.new")
+    new.touch(mode=0o600)
+    new.write_text(text)
+    new.replace(path)
+
+
 class Instance:
     """Names and folders of one lab."""
 
@@ -53,11 +72,16 @@ class Instance:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """One `up` or `down` of an instance at a time; a second one waits."""
-        self.state.parent.mkdir(parents=True, exist_ok=True)
-        with (self.state.parent / f"{self.name}.lock").open("w") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
+        """One `up` or `down` of an instance at a time; a second one waits.
+
+        The state folder itself is locked, so that no lock file stays; who waited for one that was removed starts over.
+        """
+        while True:
+            self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with folder_lock(self.state) as locked:
+                if self.state.exists() and locked == self.state.stat().st_ino:
+                    yield
+                    return
 
     def processes(self, role: str | None = None) -> dict[int, str]:
         """Role by process id of this lab's processes, or those of one role."""

@@ -6,12 +6,13 @@ bridge: they reach the gateway and the world, not each other.
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from lab.instance import Instance
+from lab.instance import Instance, folder_lock, write
 from lab.steps import StepFailed, run
 
 POOL = ipaddress.ip_network("10.213.0.0/16")
@@ -40,20 +41,32 @@ table ip {table} {{
 """
 
 
+def bridge_mac(name: str) -> str:
+    """A fixed address: the kernel's own choice changes as hosts come and go, and the others lose their gateway."""
+    return "02:" + hashlib.sha256(name.encode()).digest()[:5].hex(":")
+
+
+def _remember(lab: Instance) -> dict[str, str]:
+    """What this lab uses and what it found, chosen at its first start."""
+    remembered = lab.state / "network.json"
+    # Labs that start at the same time must not choose the same network.
+    with folder_lock(lab.state.parent):
+        if not remembered.exists():
+            routes = json.loads(run("List the routes", ["ip", "-j", "route", "show", "table", "all"]))
+            taken = [route["dst"] for route in routes if route["dst"] != "default" and ":" not in route["dst"]]
+            taken += [json.loads(other.read_text())["subnet"] for other in lab.state.parent.glob("*/network.json")]
+            write(remembered, json.dumps({"subnet": str(free_subnet(taken)), "forward": FORWARD.read_text().strip()}))
+    return dict(json.loads(remembered.read_text()))
+
+
 def up(lab: Instance) -> ipaddress.IPv4Network:
     """The bridge, its address (the first of the network) and NAT; whatever is there already stays. Returns the /24."""
-    remembered = lab.state / "network.json"
+    memory = _remember(lab)
     links = {link["ifname"] for link in json.loads(run("List the interfaces", ["ip", "-j", "link"]))}
-    if remembered.exists():
-        memory = json.loads(remembered.read_text())
-    else:
-        routes = json.loads(run("List the routes", ["ip", "-j", "route", "show", "table", "all"]))
-        taken = [route["dst"] for route in routes if route["dst"] != "default" and ":" not in route["dst"]]
-        memory = {"subnet": str(free_subnet(taken)), "forward": FORWARD.read_text().strip()}
-        remembered.write_text(json.dumps(memory))
     subnet = ipaddress.IPv4Network(memory["subnet"])
     if lab.bridge not in links:
-        run("Make the bridge", ["ip", "link", "add", lab.bridge, "type", "bridge"])
+        mac = bridge_mac(lab.bridge)
+        run("Make the bridge", ["ip", "link", "add", lab.bridge, "address", mac, "type", "bridge"])
     run("Give the bridge its address", ["ip", "addr", "replace", f"{subnet[1]}/24", "dev", lab.bridge])
     run("Start the bridge", ["ip", "link", "set", lab.bridge, "up"])
     if FORWARD.read_text().strip() != "1":
@@ -70,14 +83,14 @@ def down(lab: Instance) -> None:
     if f"table ip {lab.table}\n" in run("List the NAT tables", ["nft", "list", "tables"]) + "\n":
         run("Remove the NAT rules", ["nft", "delete", "table", "ip", lab.table])
     remembered = lab.state / "network.json"
-    if remembered.exists():
-        others = [path for path in lab.state.parent.glob("*/network.json") if path != remembered]
-        before = json.loads(remembered.read_text())["forward"]
-        if not others:
-            FORWARD.write_text(before)
-        elif before == "0":
-            # Another lab is up and found forwarding on because of us: it is the one to switch it off.
-            for other in others:
-                memory = json.loads(other.read_text())
-                other.write_text(json.dumps({**memory, "forward": "0"}))
-        remembered.unlink()
+    with folder_lock(lab.state.parent):
+        if remembered.exists():
+            others = [path for path in lab.state.parent.glob("*/network.json") if path != remembered]
+            before = json.loads(remembered.read_text())["forward"]
+            if not others:
+                FORWARD.write_text(before)
+            elif before == "0":
+                # Another lab is up and found forwarding on because of us: it is the one to switch it off.
+                for other in others:
+                    write(other, json.dumps({**json.loads(other.read_text()), "forward": "0"}))
+            remembered.unlink()

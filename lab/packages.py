@@ -17,6 +17,9 @@ NEEDED = {
     "bridge": "iproute2",
     "pebble": "pebble",
     "ssh": "openssh-client",
+}
+# The same for the package mirror, which is only built where the official repository is out of reach.
+NEEDED_BY_MIRROR = {
     "gpg": "gnupg",
     "apt-ftparchive": "apt-utils",
     "dpkg-deb": "dpkg",
@@ -30,19 +33,24 @@ def missing(needed: Mapping[str, str] = NEEDED) -> list[str]:
     return sorted({package for command, package in needed.items() if shutil.which(command) is None})
 
 
-def install(progress: Progress, needed: Mapping[str, str] = NEEDED) -> None:
-    """Install what is missing. Raises StepFailed where that needs root and we are not."""
-    names = missing(needed)
+def need_root() -> None:
+    """Raises StepFailed where we are not root."""
     if os.geteuid() != 0:
         raise StepFailed(
             "Check the rights", "a throwaway host needs root (bridge, mounts, containers): run it with sudo"
         )
+
+
+def install(progress: Progress, needed: Mapping[str, str] = NEEDED) -> None:
+    """Install what is missing. Raises StepFailed where that needs root and we are not."""
+    need_root()
+    names = missing(needed)
     if not names:
         return
     with progress.step(f"Install {', '.join(names)}"):
         run("Refresh apt's lists", ["apt-get", "update", "-q"])
         run(
             "Install the lab's packages",
-            ["apt-get", "install", "-y", "-q", "--no-install-recommends", *names],
+            ["apt-get", "install", "-y", "-q", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300", *names],
             env={"DEBIAN_FRONTEND": "noninteractive"},
         )

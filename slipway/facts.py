@@ -22,11 +22,13 @@ class FileState(FactBase[dict[str, str]]):
     """What is at `path`, not following a link: kind, owner, group, mode (octal), and sha256 of a file or the target
     of a link; `{}` where nothing is."""
 
+    default = staticmethod(dict)
+
     def command(self, path: str) -> str:
         quoted = shlex.quote(path)
         return (
             f"if [ -e {quoted} ] || [ -L {quoted} ]; then"
-            f" stat -c 'kind=%F%nowner=%U%ngroup=%G%nmode=%a' {quoted};"
+            f" stat --printf 'kind=%F\\nowner=%U\\ngroup=%G\\nmode=%a\\n' {quoted};"
             f" if [ -L {quoted} ]; then echo target=$(readlink {quoted});"
             f" elif [ -f {quoted} ]; then echo sha256=$(sha256sum < {quoted} | cut -d' ' -f1); fi; fi"
         )
@@ -41,6 +43,8 @@ class FileState(FactBase[dict[str, str]]):
 class FileText(FactBase[str]):
     """The text of a file, "" where there is none. For diffs: never asked of a file that holds a secret."""
 
+    default = staticmethod(str)
+
     def command(self, path: str) -> str:
         return f"cat {shlex.quote(path)} 2>/dev/null || true"
 
@@ -50,6 +54,8 @@ class FileText(FactBase[str]):
 
 class Installed(FactBase[set[str]]):
     """Those of `packages` that dpkg has fully installed."""
+
+    default = staticmethod(set)
 
     def command(self, packages: tuple[str, ...]) -> str:
         names = " ".join(map(shlex.quote, packages))
@@ -62,6 +68,8 @@ class Installed(FactBase[set[str]]):
 class Unit(FactBase[dict[str, str]]):
     """ActiveState, UnitFileState, NeedDaemonReload and more of a systemd unit, as `systemctl show` names them."""
 
+    default = staticmethod(dict)
+
     def command(self, unit: str) -> str:
         wanted = "LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,ActiveEnterTimestampMonotonic"
         return f"systemctl show --property={wanted} {shlex.quote(unit)} 2>/dev/null || true"
@@ -72,6 +80,8 @@ class Unit(FactBase[dict[str, str]]):
 
 class Output(FactBase[str]):
     """The output of a read-only `command`, whatever its exit code."""
+
+    default = staticmethod(str)
 
     def command(self, command: str) -> str:
         return f"{{ {command}; }} 2>/dev/null || true"
@@ -87,6 +97,8 @@ class Machine(FactBase[dict[str, str]]):
     memory_mb, avx (yes/no), disk_mb (free on the root file system), clock (seconds since the epoch), ssh_port (the
     port of this very connection), addresses (space separated, global ones).
     """
+
+    default = staticmethod(dict)
 
     def command(self) -> str:
         return (
@@ -111,6 +123,8 @@ class Machine(FactBase[dict[str, str]]):
 class SshPort(FactBase[str]):
     """The server's port of this ssh connection. Asked without sudo, which drops the variable."""
 
+    default = staticmethod(str)
+
     def command(self) -> str:
         return "echo $SSH_CONNECTION | cut -d' ' -f4"
 
@@ -120,6 +134,8 @@ class SshPort(FactBase[str]):
 
 class Listeners(FactBase[dict[int, str]]):
     """Process names by the TCP port they listen on; "" where the name can't be seen."""
+
+    default = staticmethod(dict)
 
     def command(self) -> str:
         return "ss -Hltnp 2>/dev/null || true"
@@ -138,6 +154,8 @@ class Certificate(FactBase[dict[str, str]]):
 
     `lineage` names certbot's renewal configuration, whose ACME server is given as server.
     """
+
+    default = staticmethod(dict)
 
     def command(self, path: str, lineage: str) -> str:
         renewal = shlex.quote(f"/etc/letsencrypt/renewal/{lineage}.conf")

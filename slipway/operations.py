@@ -50,7 +50,9 @@ def write_script(path: str, mode: str, owner: str, group: str, check: str | None
 
     `check` is a command with {} for the new file's name; where it fails the old file stays.
     """
+    parent = shlex.quote(str(Path(path).parent))
     steps = [
+        f"[ -d {parent} ] || mkdir -p -m 755 {parent}",
         "umask 077",
         f"new=$(mktemp {shlex.quote(path)}.XXXXXX)",
         "trap 'rm -f \"$new\"' EXIT",
@@ -173,7 +175,6 @@ def config_tree(root: str, files: Mapping[str, str], links: Mapping[str, str], c
     quoted = shlex.quote(stage)
     yield f"rm -rf {quoted} && cp -a {shlex.quote(root)} {quoted}"
     for name, content in changed.items():
-        yield f"mkdir -p {shlex.quote(str(Path(stage, name).parent))}"
         yield with_input(write_script(f"{stage}/{name}", "644", "root", "root", None), content.encode())
     for name, target in moved.items():
         yield f"ln -sfnT {shlex.quote(target)} {shlex.quote(f'{stage}/{name}')}"
@@ -208,7 +209,8 @@ def packages(names: Sequence[str], update: bool = False) -> Commands:
     fresh = "find /var/lib/apt/lists -maxdepth 1 -name '*_Packages*' -mmin -60 2>/dev/null | grep -q ."
     retried = f"for try in 1 2 3 4 5 6; do {APT_UPDATE} && break; [ $try -lt 6 ] && sleep 5; done"
     yield retried if update else f"{{ {fresh}; }} || {{ {retried}; }}"
-    yield f"{APT_INSTALL} {' '.join(map(shlex.quote, missing))}"
+    # An apt command that was cut off leaves dpkg in the middle, and it refuses all else until it has finished.
+    yield f"dpkg --configure -a && {APT_INSTALL} {' '.join(map(shlex.quote, missing))}"
 
 
 @operation()

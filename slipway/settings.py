@@ -115,6 +115,12 @@ class Settings(BaseModel):
 
     releases_kept: Annotated[int, Field(ge=2, le=100)]
 
+    @field_validator("mongodb_version", mode="before")
+    @classmethod
+    def _series(cls, value: Any) -> Any:
+        # pyinfra's own --data reads 7.0 as a number.
+        return f"{value:.1f}" if isinstance(value, float) else value
+
     @field_validator("tls_acme_server")
     @classmethod
     def _acme_server(cls, value: str) -> str:

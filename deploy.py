@@ -1,0 +1,32 @@
+"""What a server is made of, top to bottom.
+
+    slipway apply                       or, with pyinfra alone:
+    pyinfra inventory.py deploy.py
+"""
+
+from pyinfra import host
+
+from slipway.pyinfra_settings import settings_of
+from tasks.backend import backend
+from tasks.base import base
+from tasks.firewall import firewall
+from tasks.mongodb import mongodb
+from tasks.nginx import nginx
+from tasks.preflight import preflight
+from tasks.release import first_release
+from tasks.tls import tls
+
+settings = settings_of(host)
+preflight(settings)
+
+base(settings)
+firewall(settings)
+if "db" in host.groups:
+    mongodb(settings)
+if "app" in host.groups or "web" in host.groups:
+    first_release(settings)
+if "app" in host.groups:
+    backend(settings)
+if "web" in host.groups:
+    nginx(settings)
+    tls(settings)

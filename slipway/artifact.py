@@ -1,0 +1,97 @@
+"""A release as an archive: the frontend built on this machine, the backend's source, in one reproducible tar file."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+
+from pyinfra.api.exceptions import PyinfraError
+
+from slipway.settings import Settings
+
+# What a browser gains from having compressed; pictures and fonts are compressed already.
+COMPRESSED = {".html", ".css", ".js", ".mjs", ".json", ".svg", ".txt", ".xml", ".webmanifest", ".map", ".ico"}
+# Below this, a compressed file with its headers is hardly smaller.
+LEAST_COMPRESSED_BYTES = 1024
+LEFT_OUT = {"__pycache__", "node_modules", "tests"}
+
+
+@dataclass(frozen=True)
+class Release:
+    """`id` sorts by time; `archive` is a tar.gz of `backend/` and `frontend/build/`."""
+
+    id: str
+    archive: bytes
+
+
+@cache
+def _id() -> str:
+    """One id a run, the same on every host: UTC time, and the commit where there is one."""
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    time = datetime.now(UTC).strftime("%Y%m%d%H%M%S")
+    return f"{time}-{commit.stdout.strip()}" if commit.returncode == 0 else time
+
+
+_built: dict[tuple[str, str], Path] = {}
+
+
+def build(settings: Settings, groups: tuple[str, ...]) -> Release:
+    """Build what hosts in `groups` need: web the frontend, app the backend. Raises PyinfraError if a build fails."""
+    files: list[tuple[str, bytes]] = []
+    if "app" in groups:
+        source = Path(settings.backend_source)
+        files += [(f"backend/{name}", data) for name, data in _files(source)]
+    if "web" in groups:
+        for name, data in _files(_frontend(settings)):
+            files.append((f"frontend/build/{name}", data))
+            if Path(name).suffix in COMPRESSED and len(data) >= LEAST_COMPRESSED_BYTES:
+                files.append((f"frontend/build/{name}.gz", gzip.compress(data, 9, mtime=0)))
+    return Release(_id(), _archive(files))
+
+
+def _frontend(settings: Settings) -> Path:
+    """Run the build command once a run, and return its output folder."""
+    key = (settings.frontend_source, settings.frontend_build)
+    if key not in _built:
+        done = subprocess.run(  # noqa: S602  the setting is a shell command, as npm scripts are
+            settings.frontend_build,
+            shell=True,
+            cwd=settings.frontend_source,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        output = Path(settings.frontend_source) / settings.frontend_output
+        if done.returncode != 0 or not (output / "index.html").is_file():
+            reason = f"exit code {done.returncode}" if done.returncode else f"it left no {output}/index.html"
+            end = "\n".join(f"  | {line}" for line in done.stdout.splitlines()[-20:])
+            raise PyinfraError(f"frontend_build failed ({reason}): {settings.frontend_build}\n{end}")
+        _built[key] = output
+    return _built[key]
+
+
+def _files(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """Relative name and content of each file, in order; hidden files (an .env, say) and tests stay here."""
+    for path in sorted(folder.rglob("*")):
+        parts = path.relative_to(folder).parts
+        if path.is_file() and not any(part in LEFT_OUT or part.startswith(".") for part in parts):
+            yield "/".join(parts), path.read_bytes()
+
+
+def _archive(files: list[tuple[str, bytes]]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=6) as archive:
+        for name, data in files:
+            member = tarfile.TarInfo(name)
+            member.size, member.mode, member.mtime = len(data), 0o644, int(datetime.now(UTC).timestamp())
+            archive.addfile(member, io.BytesIO(data))
+    return buffer.getvalue()

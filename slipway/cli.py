@@ -1,0 +1,183 @@
+"""The command line: `slipway VERB [ENV]`."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from slipway.runner import INVENTORIES, PROJECT, Change, Outcome, RunFailed, Session  # isort: skip  patches first
+
+import click
+from rich.console import Console
+from rich.markup import escape
+
+from lab.cli import lab
+from lab.steps import StepFailed
+from slipway.settings import Settings, SettingsError
+
+IN_SYNC, ERROR, PENDING = 0, 1, 2
+INTERRUPTED = 130  # as a shell reports a command that SIGINT ended
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="slipway")
+def cli() -> None:
+    """From a bare VPS to a running, verified, TLS-terminated site, and back there whenever it drifts."""
+
+
+cli.add_command(lab)
+
+
+def on_hosts(command: Callable[..., None]) -> Callable[..., None]:
+    """The argument and options of every verb that speaks to hosts."""
+    for option in (
+        click.option("--data", multiple=True, metavar="NAME=VALUE", help="A setting for this run; repeatable."),
+        click.option("--limit", multiple=True, metavar="HOST|ROLE", help="Only this host or role; repeatable."),
+        click.argument("environment", metavar="[ENV]", type=click.Choice(list(INVENTORIES)), default="production"),
+    ):
+        command = option(command)
+    return command
+
+
+def parse_data(items: tuple[str, ...]) -> dict[str, Any]:
+    """NAME=VALUE items as settings: a text setting is taken as it is, any other as JSON."""
+    data: dict[str, Any] = {}
+    problems = []
+    for item in items:
+        name, found, value = item.partition("=")
+        if not found:
+            problems.append(f"--data: found {item!r}, expected NAME=VALUE")
+            continue
+        model_field = Settings.model_fields.get(name)
+        is_text = model_field is None or model_field.annotation is str
+        try:
+            data[name] = value if is_text else json.loads(value)
+        except ValueError:
+            data[name] = value
+    if problems:
+        raise SettingsError(problems)
+    return data
+
+
+@cli.command()
+@on_hosts
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def plan(environment: str, limit: tuple[str, ...], data: tuple[str, ...], as_json: bool) -> None:
+    """Show what differs, and change nothing. Exit code: 0 in sync, 2 changes pending, 1 error."""
+    with _session(environment, "deploy.py", limit, data) as session:
+        outcome = session.plan()
+    if as_json:
+        click.echo(json.dumps(as_dict(outcome), indent=2))
+    else:
+        show_plan(outcome)
+    sys.exit(PENDING if outcome.changes else IN_SYNC)
+
+
+@cli.command()
+@on_hosts
+@click.option("--yes", is_flag=True, help="Don't ask.")
+def apply(environment: str, limit: tuple[str, ...], data: tuple[str, ...], yes: bool) -> None:
+    """Bring the hosts to what they should be."""
+    with _session(environment, "deploy.py", limit, data) as session:
+        outcome = session.plan()
+        show_plan(outcome)
+        if not outcome.changes or not (yes or confirmed()):
+            return
+        show_done(session.apply(show_operation))
+
+
+@cli.command()
+@on_hosts
+@click.option("--yes", is_flag=True, help="Don't ask.")
+def release(environment: str, limit: tuple[str, ...], data: tuple[str, ...], yes: bool) -> None:
+    """Build this checkout and ship it as the next release."""
+    with _session(environment, "release.py", limit, data) as session:
+        session.plan()
+        names = ", ".join(session.settings)
+        console.print(f"The next release goes to {names}.")
+        if yes or confirmed():
+            show_done(session.apply(show_operation))
+
+
+@cli.command()
+@on_hosts
+@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write a report to this file.")
+def verify(environment: str, limit: tuple[str, ...], data: tuple[str, ...], html: Path | None) -> None:
+    """Check from outside and on the hosts, changing nothing, that the servers are what they should be."""
+    command = [sys.executable, "-m", "pytest", str(PROJECT / "tests/server"), "-q", f"--environment={environment}"]
+    command += [f"--limit={name}" for name in limit] + [f"--data={item}" for item in data]
+    if html:
+        command += [f"--html={html.resolve()}", "--self-contained-html"]
+    parse_data(data)
+    sys.exit(subprocess.run(command, cwd=PROJECT, env={**os.environ, "PY_COLORS": ""}, check=False).returncode)
+
+
+def _session(environment: str, deploy: str, limit: tuple[str, ...], data: tuple[str, ...]) -> Session:
+    return Session(environment, deploy, limit, parse_data(data))
+
+
+def confirmed() -> bool:
+    """Ask the user; without a terminal there is nobody to ask, and --yes must say it."""
+    if not sys.stdin.isatty():
+        raise RunFailed("nothing was changed: without a terminal, --yes must confirm")
+    return click.confirm("Go on?", default=False)
+
+
+def show_plan(outcome: Outcome) -> None:
+    for host, why in outcome.skipped:
+        console.print(f"[dim]- {escape(host)}: {escape(why)}[/]")
+    for change in outcome.changes:
+        show_change(change)
+    count = len(outcome.changes)
+    summary = f"[yellow]{count} to change[/]" if count else "[green]nothing to change[/]"
+    console.print(f"{summary} of {outcome.operations} operations, compared in {outcome.seconds:.1f} s")
+
+
+def show_change(change: Change) -> None:
+    mark = "[cyan]↻[/]" if change.is_reaction else "[yellow]~[/]"
+    console.print(f"{mark} {escape(change.host)}: {escape(change.operation)}")
+    for line in (line for note in change.notes for line in note.splitlines()):
+        style = "green" if line.startswith("+") else "red" if line.startswith("-") else "dim"
+        console.print(f"    [{style}]{escape(line)}[/]")
+
+
+def show_operation(host: str, operation: str, result: str, seconds: float) -> None:
+    mark = {"changed": "[yellow]✓[/]", "ok": "[green]=[/]", "failed": "[red]✗[/]"}[result]
+    console.print(f"{mark} {escape(host)}: {escape(operation)}" + (f" [dim]{seconds:.1f} s[/]" if seconds >= 0.5 else ""))
+
+
+def show_done(outcome: Outcome) -> None:
+    count = len(outcome.changes)
+    console.print(f"[green]done[/]: {count} of {outcome.operations} operations changed something, {outcome.seconds:.1f} s")
+
+
+def as_dict(outcome: Outcome) -> dict[str, Any]:
+    """An outcome for programs."""
+    return {
+        "changes": [vars(change) for change in outcome.changes],
+        "skipped": [{"host": host, "what": what} for host, what in outcome.skipped],
+        "operations": outcome.operations,
+        "seconds": round(outcome.seconds, 2),
+    }
+
+
+def main() -> None:
+    """Run the command line; a user's mistake and a failed step get their own words, not a traceback."""
+    try:
+        cli(standalone_mode=False)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        click.echo("\ninterrupted; run it again: it goes on from what is there", err=True)
+        sys.exit(INTERRUPTED)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(ERROR)
+    except (SettingsError, RunFailed, StepFailed) as error:
+        click.echo(f"slipway: {error}", err=True)
+        sys.exit(ERROR)

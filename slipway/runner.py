@@ -1,0 +1,284 @@
+"""The one place that drives pyinfra: everything else asks it for a plan or an apply.
+
+Nothing here is a public API of pyinfra_cli; version 3.10 is pinned for it. What other modules use is `Session`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyinfra
+import pyinfra_cli  # noqa: F401  patches the standard library for gevent, before anything else is imported
+from pyinfra.api import Config, State
+from pyinfra.api.connect import connect_all, disconnect_all
+from pyinfra.api.exceptions import PyinfraError
+from pyinfra.api.host import Host
+from pyinfra.api.operation import OperationMeta
+from pyinfra.api.operations import run_ops
+from pyinfra.api.state import BaseStateCallback, StateStage
+from pyinfra.context import ctx_config, ctx_host, ctx_inventory, ctx_state
+from pyinfra_cli.inventory import make_inventory
+from pyinfra_cli.util import load_deploy_file
+
+from slipway import report
+from slipway.settings import Settings, SettingsError, check
+
+PROJECT = Path(__file__).resolve().parent.parent
+INVENTORIES = {"production": "inventory.py", "lab": "lab/inventory.py"}
+
+
+class RunFailed(Exception):
+    """A run that did not end well; `str()` is what the user reads."""
+
+
+@dataclass
+class Change:
+    """An operation that changes something on a host, and what it says about it (diffs, reasons)."""
+
+    host: str
+    operation: str
+    notes: list[str] = field(default_factory=list)
+    # It runs because of another change: a restart, a reload.
+    is_reaction: bool = False
+
+
+@dataclass
+class Outcome:
+    """What a plan found or an apply did, in order; what was skipped on which host and why."""
+
+    changes: list[Change]
+    skipped: list[tuple[str, str]]
+    operations: int
+    seconds: float
+
+
+# Called as an operation ends: host, operation, "changed" | "ok" | "failed", seconds.
+Ended = Callable[[str, str, str, float], None]
+
+
+class Session:
+    """One connection to the hosts of an environment, for a plan and perhaps an apply after it.
+
+    with Session("lab", "deploy.py") as session:
+        if session.plan().changes:
+            session.apply(print)
+    """
+
+    def __init__(
+        self,
+        environment: str,
+        deploy: str,
+        limit: Iterable[str] = (),
+        data: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.deploy = deploy
+        self.limit = tuple(limit)
+        self.inventory_file = INVENTORIES[environment]
+        self._notes: dict[tuple[str, str], list[str]] = {}
+        self._skipped: list[tuple[str, str]] = []
+        self._log = _CollectedLog()
+        self._data = dict(data or {})
+        self._load()
+
+    def _load(self) -> None:
+        os.chdir(PROJECT)
+        if str(PROJECT) not in sys.path:
+            sys.path.append(str(PROJECT))
+        pyinfra.is_cli = True  # orders operations by the lines of the deploy file, as pyinfra's own command does
+        self.state = State(check_for_changes=True)
+        self.state.cwd = str(PROJECT)
+        ctx_state.set(self.state)
+        config = Config()
+        ctx_config.set(config)
+        config.lock_current_state()
+        self.inventory = make_inventory(self.inventory_file, override_data=self._data, cwd=str(PROJECT))
+        ctx_inventory.set(self.inventory)
+        self.settings = self._check_settings()
+        self.state.init(self.inventory, config, initial_limit=self._limited())
+
+    def _check_settings(self) -> dict[str, Settings]:
+        """Settings by host name. Raises SettingsError with what is wrong on any host."""
+        settings, problems = {}, []
+        for host in self.inventory:
+            try:
+                settings[host.name] = check(host.data.dict(), self._origin(host))
+            except SettingsError as error:
+                problems += error.problems
+        if problems:
+            raise SettingsError(problems)
+        return settings
+
+    def _origin(self, host: Host) -> dict[str, str]:
+        """In which file each setting of `host` was found, the strongest source last."""
+        origin = dict.fromkeys(self.inventory.get_data(), "group_data/all.py")
+        for group in host.groups:
+            origin |= dict.fromkeys(self.inventory.get_group_data(group), f"group_data/{group}.py")
+        origin |= dict.fromkeys(self.inventory.get_host_data(host.name), f"{self.inventory_file} ({host.name})")
+        return origin | dict.fromkeys(self._data, "--data")
+
+    def _limited(self) -> list[Host] | None:
+        if not self.limit:
+            return None
+        chosen = [h for h in self.inventory if h.name in self.limit or set(h.groups) & set(self.limit)]
+        if not chosen:
+            names = sorted({h.name for h in self.inventory} | {g for h in self.inventory for g in h.groups})
+            raise RunFailed(f"--limit {' '.join(self.limit)}: no such host or role; there are: {', '.join(names)}")
+        return chosen
+
+    def __enter__(self) -> Session:
+        report.listen(self._note)
+        with self._failing("connect"):
+            self.state.set_stage(StateStage.Connect)
+            connect_all(self.state)
+            missing = [h.name for h in self.inventory if self.state.is_host_in_limit(h) and not h.connected]
+            if missing:
+                raise PyinfraError(f"no connection to {', '.join(missing)}")
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        disconnect_all(self.state)
+        report.listen(None)
+        self._log.close()
+
+    def plan(self) -> Outcome:
+        """Compare the hosts with what they should be; nothing is changed."""
+        began = time.monotonic()
+        with self._failing("plan"), _expected_changes():
+            self.state.set_stage(StateStage.Prepare)
+            load_deploy_file(self.state, self.deploy)
+            changes = list(self._expected())
+        return Outcome(changes, list(dict.fromkeys(self._skipped)), len(self.state.op_meta), time.monotonic() - began)
+
+    def _expected(self) -> Iterator[Change]:
+        """The operations that would change something, reactions only where what they react to would."""
+        for op_hash in self.state.get_op_order():
+            for host in self.state.inventory.get_active_hosts():
+                operation = self.state.ops[host].get(op_hash)
+                if operation is None or not operation.operation_meta._maybe_is_change:
+                    continue
+                condition = operation.global_arguments.get("_if")
+                if condition:
+                    with ctx_host.use(host):
+                        conditions = condition if isinstance(condition, list) else [condition]
+                        if not all(one() for one in conditions):
+                            operation.operation_meta._maybe_is_change = False
+                            continue
+                notes = self._notes.get((host.name, op_hash), [])
+                yield Change(host.name, self._name(op_hash), list(dict.fromkeys(notes)), bool(condition))
+
+    def apply(self, ended: Ended) -> Outcome:
+        """Bring the hosts to what they should be. Call it after `plan`. Raises RunFailed where an operation fails."""
+        began = time.monotonic()
+        self._notes.clear()
+        done: list[Change] = []
+        self.state.add_callback_handler(_progress(self, ended, done))
+        with self._failing("apply"):
+            self.state.set_stage(StateStage.Execute)
+            run_ops(self.state)
+            if self.state.failed_hosts:
+                raise PyinfraError(f"failed on {', '.join(h.name for h in self.state.failed_hosts)}")
+        return Outcome(done, list(dict.fromkeys(self._skipped)), len(self.state.op_meta), time.monotonic() - began)
+
+    def _name(self, op_hash: str) -> str:
+        return ", ".join(sorted(self.state.op_meta[op_hash].names))
+
+    def _note(self, host: str, op_hash: str | None, text: str) -> None:
+        if op_hash is None:
+            self._skipped.append((host, text))
+        else:
+            self._notes.setdefault((host, op_hash), []).append(text)
+
+    @contextmanager
+    def _failing(self, stage: str) -> Iterator[None]:
+        """Turn pyinfra's errors, and what it logged on the way, into one RunFailed."""
+        try:
+            yield
+        except PyinfraError as error:
+            # pyinfra's last word is that no host is left; what happened is in its log.
+            last = "" if str(error) == "No hosts remaining!" else str(error)
+            raise RunFailed("\n".join(line for line in [*self._log.take(), last] if line)) from error
+
+
+def _progress(session: Session, ended: Ended, done: list[Change]) -> type[BaseStateCallback]:
+    """A callback handler of pyinfra that tells `ended` how each operation went, and adds what changed to `done`."""
+    began: dict[tuple[str, str], float] = {}
+
+    class Progress(BaseStateCallback):
+        @staticmethod
+        def operation_host_start(state: State, host: Host, op_hash: str) -> None:
+            began[host.name, op_hash] = time.monotonic()
+
+        @staticmethod
+        def operation_host_success(state: State, host: Host, op_hash: str, retry_count: int = 0) -> None:
+            # The result is recorded after this callback: whether it changed is known from what it noted or ran, so
+            # the question is put once the operation ended on all hosts.
+            pass
+
+        @staticmethod
+        def operation_host_error(
+            state: State, host: Host, op_hash: str, retry_count: int = 0, max_retries: int = 0
+        ) -> None:
+            ended(host.name, session._name(op_hash), "failed", time.monotonic() - began[host.name, op_hash])
+
+        @staticmethod
+        def operation_end(state: State, op_hash: str) -> None:
+            for host in state.inventory.get_active_hosts():
+                operation = state.ops[host].get(op_hash)
+                if operation is None or not operation.operation_meta.is_complete():
+                    continue
+                changed = operation.operation_meta.did_change()
+                name, seconds = session._name(op_hash), time.monotonic() - began[host.name, op_hash]
+                if changed:
+                    notes = list(dict.fromkeys(session._notes.get((host.name, op_hash), [])))
+                    done.append(Change(host.name, name, notes, bool(operation.global_arguments.get("_if"))))
+                ended(host.name, name, "changed" if changed else "ok", seconds)
+
+    return Progress
+
+
+@contextmanager
+def _expected_changes() -> Iterator[None]:
+    """In a plan nothing has run yet: `op.did_change()` answers whether the operation would change something."""
+    original = OperationMeta.did_change
+
+    def would_change(self: OperationMeta) -> bool:
+        return original(self) if self.is_complete() else bool(self._maybe_is_change)
+
+    OperationMeta.did_change = would_change  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        OperationMeta.did_change = original  # type: ignore[method-assign]
+
+
+class _CollectedLog(logging.Handler):
+    """pyinfra's warnings and errors, as plain lines."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.lines: list[str] = []
+        logger = logging.getLogger("pyinfra")
+        logger.propagate = False
+        logger.addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = re.sub(r"\x1b\[[0-9;]*m", "", record.getMessage()).rstrip()
+        if record.levelno >= logging.WARNING:
+            self.lines.append(text)
+
+    def take(self) -> list[str]:
+        lines, self.lines = self.lines, []
+        return lines
+
+    def close(self) -> None:
+        logging.getLogger("pyinfra").removeHandler(self)
+        super().close()

@@ -1,0 +1,60 @@
+"""The FastAPI backend: a system user, two units, its secrets. Its code comes with a release (tasks/release.py)."""
+
+from __future__ import annotations
+
+from pyinfra import host
+
+from slipway.operations import ensure, put, put_template, restart, service
+from slipway.settings import Settings
+from tasks.release import healthy
+
+
+def backend(settings: Settings) -> None:
+    unit = settings.backend_unit
+    ensure(
+        name="Create the backend's user",
+        check=f"getent passwd {unit}",
+        command=f"useradd --system --home-dir /nonexistent --no-create-home --shell /usr/sbin/nologin {unit}",
+        note=f"user {unit}: new",
+    )
+    secrets = put(
+        name="Hand the backend its secrets",
+        path=f"/etc/{settings.site_name}/backend.env",
+        content=environment_file(settings.secrets),
+        # systemd reads it as root and gives it to the service alone.
+        mode="600",
+        secret=True,
+    )
+    values = {"settings": settings, "database_is_here": "db" in host.groups}
+    socket = put_template(
+        f"/etc/systemd/system/{unit}.socket", "backend/backend.socket", values, name="Describe the backend's socket"
+    )
+    program = put_template(
+        f"/etc/systemd/system/{unit}.service", "backend/backend.service", values, name="Describe the backend's service"
+    )
+    # The service must let go of the socket before the socket can be made anew.
+    restart(name="Open the backend's socket anew", unit=f"{unit}.socket {unit}.service", _if=socket.did_change)
+    service(name="Hold the backend's socket", unit=f"{unit}.socket")
+    service(name="Run the backend", unit=f"{unit}.service", ready=healthy(settings))
+    restart(
+        name="Restart the backend",
+        unit=f"{unit}.service",
+        ready=healthy(settings),
+        _if=lambda: secrets.did_change() or program.did_change(),
+    )
+
+
+def environment_file(variables: dict[str, str]) -> str:
+    """The text of a systemd EnvironmentFile: values in double quotes, with what they give a meaning escaped.
+
+    https://www.freedesktop.org/software/systemd/man/252/systemd.exec.html#EnvironmentFile=
+    """
+
+    def quoted(value: str) -> str:
+        for special in '\\"`$':
+            value = value.replace(special, f"\\{special}")
+        return f'"{value}"'
+
+    return "".join(f"{name}={quoted(value)}\n" for name, value in variables.items())
+
+

@@ -1,0 +1,79 @@
+"""MongoDB from its official repository, for this host alone."""
+
+from __future__ import annotations
+
+from pyinfra import host
+
+from slipway.facts import Machine
+from slipway.operations import directory, ensure, packages, put_template, restart, service
+from slipway.settings import Settings
+
+KEYRING = "/usr/share/keyrings/mongodb-server.asc"
+# The metapackage mongodb-org would add mongos, the router of a sharded cluster.
+PACKAGES = ["mongodb-org-server", "mongodb-mongosh", "mongodb-database-tools"]
+
+
+def mongodb(settings: Settings) -> None:
+    machine = host.get_fact(Machine)
+    series = settings.mongodb_version
+
+    ensure(
+        name="Trust MongoDB's signing key",
+        check=f"{_fingerprints(KEYRING)} | grep -qx {settings.mongodb_key_fingerprint}",
+        command=_fetch_key(settings),
+        note=f"{KEYRING}: the key {settings.mongodb_key_fingerprint}",
+    )
+    values = {"settings": settings, "machine": machine, "keyring": KEYRING}
+    put_template(
+        "/etc/apt/sources.list.d/mongodb.sources", "mongodb/mongodb.sources", values, name="Add MongoDB's repository"
+    )
+    put_template(
+        "/etc/apt/preferences.d/mongodb", "mongodb/preferences", values, name=f"Pin MongoDB to the {series} series"
+    )
+    packages(name=f"Install MongoDB {series}", names=PACKAGES, update=True)
+
+    directory(name="Make the data folder", path="/var/lib/mongodb", owner="mongodb", group="mongodb", mode="750")
+    directory(name="Make the log folder", path="/var/log/mongodb", owner="mongodb", group="mongodb", mode="750")
+    config = put_template(
+        "/etc/mongod.conf",
+        "mongodb/mongod.conf",
+        {"settings": settings, "cache_gb": cache_gb(settings, int(machine["memory_mb"]))},
+        name="Configure MongoDB",
+        # Parses and checks the whole file, and starts nothing.
+        check="mongod --config {} --outputConfig >/dev/null",
+        group="mongodb",
+        mode="640",
+    )
+    limits = put_template(
+        "/etc/systemd/system/mongod.service.d/slipway.conf",
+        "mongodb/mongod.service.conf",
+        {"settings": settings},
+        name="Set MongoDB's limits",
+    )
+    service(name="Run MongoDB", unit="mongod.service")
+    restart(
+        name="Restart MongoDB",
+        unit="mongod.service",
+        _if=lambda: config.did_change() or limits.did_change(),
+    )
+
+
+def cache_gb(settings: Settings, memory_mb: int) -> float:
+    """WiredTiger's cache in GiB: as set, or a quarter of the memory, never below the 0.25 that mongod accepts."""
+    return settings.mongodb_cache_gb or max(0.25, round(memory_mb / 1024 / 4, 2))
+
+
+def _fingerprints(file: str) -> str:
+    return f"gpg --batch --show-keys --with-colons {file} | awk -F: '/^fpr/ {{print $10}}'"
+
+
+def _fetch_key(settings: Settings) -> str:
+    """Fetch the key, look at its fingerprint, and only then trust it."""
+    return (
+        f"new=$(mktemp {KEYRING}.XXXXXX) && trap 'rm -f $new' EXIT"
+        f" && curl -fsSL --retry 3 -o $new {settings.mongodb_key_url}"
+        f" && {{ {_fingerprints('$new')} | grep -qx {settings.mongodb_key_fingerprint} || {{"
+        f" echo 'the key at {settings.mongodb_key_url} has another fingerprint than mongodb_key_fingerprint' >&2;"
+        f" {_fingerprints('$new')} >&2; exit 1; }}; }}"
+        f" && chmod 644 $new && mv -fT $new {KEYRING}"
+    )

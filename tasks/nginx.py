@@ -1,0 +1,77 @@
+"""Nginx: TLS, the frontend's files, and the way to the backend. It starts before there is a certificate."""
+
+from __future__ import annotations
+
+from slipway.operations import config_tree, directory, ensure, packages, put, put_template, restart, render, service
+from slipway.settings import Settings
+
+TLS_FOLDER = "/etc/nginx/tls"
+# certbot puts its answers to the ACME server here, Nginx serves them on port 80.
+ACME_WEBROOT = "/var/www/letsencrypt"
+ERROR_PAGES = "/usr/share/slipway/errors"
+
+
+def nginx(settings: Settings) -> None:
+    packages(name="Install Nginx", names=["nginx", "openssl"])
+    directory(name="Make the folder for ACME answers", path=ACME_WEBROOT)
+    for page in ("unavailable.html", "unavailable.json"):
+        put(name=f"Write the error page {page}", path=f"{ERROR_PAGES}/{page}", content=render(f"nginx/{page}"))
+    placeholder_certificate(settings)
+    limits = put_template(
+        "/etc/systemd/system/nginx.service.d/slipway.conf",
+        "nginx/nginx.service.conf",
+        {"settings": settings},
+        name="Set Nginx's limits",
+    )
+    config = config_tree(
+        name="Configure Nginx",
+        root="/etc/nginx",
+        files=configuration(settings),
+        links={f"sites-enabled/{site}": f"../sites-available/{site}" for site in ("default", settings.site_name)},
+        check="nginx -t -q -c {}/nginx.conf",
+    )
+    service(name="Run Nginx", unit="nginx.service")
+    restart(name="Restart Nginx with its limits", unit="nginx.service", _if=limits.did_change)
+    restart(
+        name="Reload Nginx",
+        unit="nginx.service",
+        reload=True,
+        _if=lambda: config.did_change() and not limits.did_change(),
+    )
+
+
+def configuration(settings: Settings) -> dict[str, str]:
+    """Nginx's files below /etc/nginx, by name."""
+    values = {
+        "settings": settings,
+        "tls_folder": TLS_FOLDER,
+        "acme_webroot": ACME_WEBROOT,
+        "error_pages": ERROR_PAGES,
+        "upstream": settings.backend_listen if settings.backend_is_tcp else f"unix:{settings.backend_listen}",
+    }
+    return {
+        "nginx.conf": render("nginx/nginx.conf", **values),
+        "sites-available/default": render("nginx/default", **values),
+        f"sites-available/{settings.site_name}": render("nginx/site", **values),
+    }
+
+
+def placeholder_certificate(settings: Settings) -> None:
+    """A certificate of our own until the real one is there: without any, Nginx would not start and answer for one."""
+    folder = f"{TLS_FOLDER}/{settings.site_name}"
+    placeholder = f"{TLS_FOLDER}/placeholder"
+    ensure(
+        name="Make a placeholder certificate",
+        check=f"[ -s {placeholder}/fullchain.pem ] && [ -s {placeholder}/privkey.pem ]",
+        command=(
+            f"install -d -m 700 {placeholder} && umask 077 && openssl req -x509 -newkey ec"
+            " -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 3650 -subj /CN=placeholder"
+            f" -keyout {placeholder}/privkey.pem -out {placeholder}/fullchain.pem 2>/dev/null"
+        ),
+    )
+    ensure(
+        name="Serve the placeholder until there is a certificate",
+        check=f"[ -e {folder}/. ] && [ -e {folder}/fullchain.pem ] && [ -e {folder}/privkey.pem ]",
+        command=f"ln -sfn placeholder {folder}.new && mv -fT {folder}.new {folder}",
+        note=f"{folder} -> placeholder",
+    )
