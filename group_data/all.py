@@ -43,6 +43,8 @@ mongodb_apt_url = "https://repo.mongodb.org/apt"
 # Where the key that signs the series is, and the fingerprint that it must have.
 mongodb_key_url = "https://pgp.mongodb.com/server-7.0.asc"
 mongodb_key_fingerprint = "E58830201F7DD82CD808AA84160D26BB1785BA38"
+# Install mongodump and mongorestore too.
+mongodb_tools = True
 # The address and port that mongod listens on. Loopback unless the backend lives on another host.
 mongodb_bind = "127.0.0.1"
 mongodb_port = 27017

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lab import acme, image, network, packages
+from lab import acme, image, mirror, network, packages
 from lab.backend import Backend
 from lab.instance import Instance, cache_dir, python, wait_until, write
 from lab.nspawn import Nspawn, mounts_below, unmount_below
@@ -67,7 +67,9 @@ def up(
 ) -> None:
     """Bring up the named hosts and what they need: image, network, ACME server, package mirror.
 
-    `user` logs in ("root" or "admin", who uses sudo); None leaves it as it is, root for a new host. Raises StepFailed; what was done by then is taken over by the next `up` or removed by `down`.
+    `user` logs in ("root" or "admin", who uses sudo); None leaves it as it is, root for a new host.
+
+    Raises StepFailed; what was done by then is taken over by the next `up` or removed by `down`.
     """
     lab, progress = Instance(), progress or Progress()
     for name in names:
@@ -91,8 +93,6 @@ def up(
 
 def _serve_packages(lab: Instance, gateway: str, progress: Progress) -> None:
     """Serve MongoDB's packages where the official repository is out of reach; remember which it is."""
-    from lab import mirror
-
     memory = lab.state / "mirror.json"
     if not memory.exists():
         with progress.step("Ask for MongoDB's official repository"):
@@ -108,6 +108,7 @@ def _serve_packages(lab: Instance, gateway: str, progress: Progress) -> None:
                 "mongodb_apt_url": f"http://{gateway}:{MIRROR_PORT}/apt",
                 "mongodb_key_url": f"http://{gateway}:{MIRROR_PORT}/pgp/server-{built.series}.asc",
                 "mongodb_key_fingerprint": built.fingerprint,
+                "mongodb_tools": "mongodb-database-tools" in built.packages,
             }
         write(memory, json.dumps(settings))
     root = json.loads(memory.read_text()).get("root")

@@ -17,6 +17,7 @@ NEEDED = {
     "bridge": "iproute2",
     "pebble": "pebble",
     "ssh": "openssh-client",
+    "curl": "curl",  # and with it libcurl4, which mongod needs to tell its version
 }
 # The same for the package mirror, which is only built where the official repository is out of reach.
 NEEDED_BY_MIRROR = {

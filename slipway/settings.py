@@ -86,6 +86,7 @@ class Settings(BaseModel):
     mongodb_apt_url: HttpUrl
     mongodb_key_url: HttpUrl
     mongodb_key_fingerprint: Annotated[str, matching(r"[0-9A-F]{40}", "40 hexadecimal digits, upper case")]
+    mongodb_tools: bool
     mongodb_bind: Annotated[str, matching(r"\d{1,3}(\.\d{1,3}){3}", "an IPv4 address")]
     mongodb_port: Port
     mongodb_cache_gb: Annotated[float, Field(ge=0, le=1024, strict=False)]

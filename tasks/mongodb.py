@@ -10,7 +10,8 @@ from slipway.settings import Settings
 
 KEYRING = "/usr/share/keyrings/mongodb-server.asc"
 # The metapackage mongodb-org would add mongos, the router of a sharded cluster.
-PACKAGES = ["mongodb-org-server", "mongodb-mongosh", "mongodb-database-tools"]
+PACKAGES = ["mongodb-org-server", "mongodb-mongosh"]
+TOOLS = ["mongodb-database-tools"]
 
 
 def mongodb(settings: Settings) -> None:
@@ -30,7 +31,7 @@ def mongodb(settings: Settings) -> None:
     put_template(
         "/etc/apt/preferences.d/mongodb", "mongodb/preferences", values, name=f"Pin MongoDB to the {series} series"
     )
-    packages(name=f"Install MongoDB {series}", names=PACKAGES, update=True)
+    packages(name=f"Install MongoDB {series}", names=[*PACKAGES, *(TOOLS if settings.mongodb_tools else [])], update=True)
 
     directory(name="Make the data folder", path="/var/lib/mongodb", owner="mongodb", group="mongodb", mode="750")
     directory(name="Make the log folder", path="/var/log/mongodb", owner="mongodb", group="mongodb", mode="750")
