@@ -251,7 +251,7 @@ def and_wait(action: str, unit: str, ready: str | None) -> str:
 @operation()
 def ensure(check: str, command: str, note: str | None = None) -> Commands:
     """Run `command` where the read-only shell test `check` fails. For what has neither a file nor an operation."""
-    if host.get_fact(Output, command=f"if {check}; then echo yes; fi").strip() == "yes":
+    if host.get_fact(Output, command=f"if {{ {check}; }} >/dev/null; then echo yes; fi").strip() == "yes":
         return
     if note:
         report.note(note)

@@ -208,7 +208,7 @@ class Session:
             raise RunFailed("\n".join(line for line in [*self._log.take(), last] if line)) from error
 
 
-def _progress(session: Session, ended: Ended, done: list[Change]) -> type[BaseStateCallback]:
+def _progress(session: Session, ended: Ended, done: list[Change]) -> BaseStateCallback:
     """A callback handler of pyinfra that tells `ended` how each operation went, and adds what changed to `done`."""
     began: dict[tuple[str, str], float] = {}
 
@@ -242,7 +242,7 @@ def _progress(session: Session, ended: Ended, done: list[Change]) -> type[BaseSt
                     done.append(Change(host.name, name, notes, bool(operation.global_arguments.get("_if"))))
                 ended(host.name, name, "changed" if changed else "ok", seconds)
 
-    return Progress
+    return Progress()
 
 
 @contextmanager

@@ -35,13 +35,13 @@ def backend(settings: Settings) -> None:
     # The service must let go of the socket before the socket can be made anew.
     restart(name="Open the backend's socket anew", unit=f"{unit}.socket {unit}.service", _if=socket.did_change)
     service(name="Hold the backend's socket", unit=f"{unit}.socket")
-    service(name="Run the backend", unit=f"{unit}.service", ready=healthy(settings))
     restart(
         name="Restart the backend",
         unit=f"{unit}.service",
         ready=healthy(settings),
         _if=lambda: secrets.did_change() or program.did_change(),
     )
+    service(name="Run the backend", unit=f"{unit}.service", ready=healthy(settings))
 
 
 def environment_file(variables: dict[str, str]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from pyinfra import host
 from pyinfra.api import FactBase, operation
 
@@ -46,8 +48,7 @@ def open_ports(settings: Settings) -> list[str]:
 def rules(ports: list[str]) -> Commands:
     """Make UFW's rules exactly these: what is missing is added before anything is removed or switched on."""
     state = host.get_fact(Ufw)
-    wanted, found = [f"allow {port}" for port in ports], state["rules"]
-    assert isinstance(found, list)
+    wanted, found = [f"allow {port}" for port in ports], cast("list[str]", state.get("rules", []))
     for rule in wanted:
         if rule not in found:
             report.note(f"+ {rule}")
@@ -56,9 +57,9 @@ def rules(ports: list[str]) -> Commands:
         if rule not in wanted:
             report.note(f"- {rule}")
             yield f"ufw --force delete {rule}"
-    if not str(state["defaults"]).startswith("Default: deny (incoming), allow (outgoing)"):
+    if not str(state.get("defaults")).startswith("Default: deny (incoming), allow (outgoing)"):
         report.note("default: deny incoming, allow outgoing")
         yield "ufw default deny incoming && ufw default allow outgoing"
-    if not state["active"]:
+    if not state.get("active"):
         report.note("inactive -> active")
         yield "ufw --force enable"

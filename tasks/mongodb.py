@@ -51,12 +51,12 @@ def mongodb(settings: Settings) -> None:
         {"settings": settings},
         name="Set MongoDB's limits",
     )
-    service(name="Run MongoDB", unit="mongod.service")
     restart(
         name="Restart MongoDB",
         unit="mongod.service",
         _if=lambda: config.did_change() or limits.did_change(),
     )
+    service(name="Run MongoDB", unit="mongod.service")
 
 
 def cache_gb(settings: Settings, memory_mb: int) -> float:

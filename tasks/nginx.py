@@ -30,7 +30,6 @@ def nginx(settings: Settings) -> None:
         links={f"sites-enabled/{site}": f"../sites-available/{site}" for site in ("default", settings.site_name)},
         check="nginx -t -q -c {}/nginx.conf",
     )
-    service(name="Run Nginx", unit="nginx.service")
     restart(name="Restart Nginx with its limits", unit="nginx.service", _if=limits.did_change)
     restart(
         name="Reload Nginx",
@@ -38,6 +37,7 @@ def nginx(settings: Settings) -> None:
         reload=True,
         _if=lambda: config.did_change() and not limits.did_change(),
     )
+    service(name="Run Nginx", unit="nginx.service")
 
 
 def configuration(settings: Settings) -> dict[str, str]:
