@@ -1,0 +1,312 @@
+"""What the throwaway hosts promise, on real ones, in a lab of the tests' own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lab import acme, hosts
+from lab.instance import MARK, Instance
+from lab.nspawn import command
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="throwaway hosts need root")
+
+LAB = "slipwaytest"
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+def cli(*args: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """`slipway lab ARGS`, as a user runs it."""
+    return subprocess.run(
+        [sys.executable, "-m", "lab", *args],
+        cwd=PROJECT,
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def on(host: hosts.Host, script: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    """Run a shell script on a host over ssh."""
+    return subprocess.run(host.ssh_argv(script), capture_output=True, text=True, timeout=timeout)
+
+
+def output(argv: list[str]) -> str:
+    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+
+
+def traces(lab: Instance) -> list[str]:
+    """All that this lab has on the machine, found without the lab's own code."""
+    mark = f"{MARK}={lab.state}:".encode()
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark in (process / "environ").read_bytes():
+                found.append(f"process {process.name} {(process / 'cmdline').read_bytes()!r}")
+        except OSError:
+            continue
+    found += [
+        f"mount {line}" for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(lab.state) in line
+    ]
+    found += [f"bridge {lab.bridge}" for line in output(["ip", "-br", "link"]).splitlines() if lab.bridge in line]
+    found += [f"rules {line}" for line in output(["nft", "list", "tables"]).splitlines() if lab.table in line]
+    found += [f"state {path}" for path in lab.state.parent.glob(f"{lab.name}*")]
+    return found
+
+
+def knock(address: str) -> str:
+    """A command that succeeds where ssh's port at the address is open."""
+    return f"timeout 3 bash -c '</dev/tcp/{address}/22'"
+
+
+def reachable(host: hosts.Host) -> bool:
+    try:
+        return on(host, "true", timeout=10).returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
+
+
+def eventually(what: str, check: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Instance]:
+    """A lab of our own, with nothing in it, and nothing left of it at the end."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLIPWAY_LAB", LAB)
+        hosts.down(everything=True)
+        yield Instance()
+        hosts.down(everything=True)
+
+
+@pytest.fixture(scope="module")
+def pair(lab: Instance) -> list[hosts.Host]:
+    """Two hosts side by side."""
+    result = cli("up", "--name", "one", "--name", "two")
+    assert result.returncode == 0, result.stderr
+    return hosts.status()
+
+
+@pytest.fixture
+def one(pair: list[hosts.Host]) -> hosts.Host:
+    return pair[0]
+
+
+def test_a_warm_start_answers_ssh_within_seconds(
+    lab: Instance,
+    pair: list[hosts.Host],
+    record_property: Callable[[str, object], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    begin = time.monotonic()
+    result = cli("up", "--name", "warm")
+    took = time.monotonic() - begin
+    assert result.returncode == 0, result.stderr
+    assert reachable(hosts.find("warm"))
+    record_property("seconds_from_up_to_ssh", round(took, 1))
+    with capsys.disabled():
+        print(f"\n  from `lab up` to ssh with a warm cache: {took:.1f} s (10 s are promised)")
+    # A machine that builds something else at the same time is slow: this only catches what is broken.
+    assert took < 60
+    hosts.down(["warm"])
+    assert [host.name for host in hosts.status()] == ["one", "two"]
+
+
+def test_up_again_is_quick_and_says_so(pair: list[hosts.Host]) -> None:
+    result = cli("up", "--name", "one")
+    assert result.returncode == 0
+    assert "one is up already" in result.stderr
+
+
+def test_status_tells_a_program_how_to_connect(pair: list[hosts.Host]) -> None:
+    found = json.loads(cli("status", "--json").stdout)
+    assert [host["name"] for host in found] == ["one", "two"]
+    host = found[0]
+    assert set(host) >= {"address", "ssh_port", "user", "key_file", "known_hosts_file", "backend"}
+    assert (host["system"], host["state"], host["domain"]) == ("debian-12", "running", "one.test")
+    assert Path(host["key_file"]).stat().st_mode & 0o777 == 0o600
+
+
+def test_it_is_debian_12_with_systemd_that_has_no_failed_unit(one: hosts.Host) -> None:
+    assert 'VERSION_ID="12"' in on(one, "cat /etc/os-release").stdout
+    assert on(one, "systemctl is-system-running --wait").stdout == "running\n"
+
+
+def test_root_and_admin_with_sudo_log_in(one: hosts.Host) -> None:
+    assert on(one, "id -un").stdout == "root\n"
+    assert cli("up", "--name", "one", "--user", "admin").returncode == 0
+    admin = hosts.find("one")
+    assert on(admin, "id -un; sudo -n id -un").stdout == "admin\nroot\n"
+    assert hosts.pyinfra_data(admin)["_sudo"] is True
+    assert cli("up", "--name", "one").returncode == 0
+    assert hosts.find("one").user == "admin", "up without --user changed who logs in"
+    assert cli("up", "--name", "one", "--user", "root").returncode == 0
+
+
+def test_lab_ssh_runs_a_command_and_keeps_its_exit_code(pair: list[hosts.Host]) -> None:
+    result = cli("ssh", "--name", "two", "--", "hostname; exit 7")
+    assert (result.stdout, result.returncode) == ("two\n", 7)
+
+
+def test_hosts_side_by_side_share_neither_keys_nor_network(pair: list[hosts.Host]) -> None:
+    one, two = pair
+    assert one.address != two.address
+    identity = "cat /etc/hostname /etc/machine-id /etc/ssh/ssh_host_*_key.pub"
+    first, second = on(one, identity).stdout.split(), on(two, identity).stdout.split()
+    assert not {word for word in first if len(word) > 20} & {word for word in second if len(word) > 20}
+    assert on(one, knock(one.address)).returncode == 0, "this test would not notice anything"
+    assert on(one, knock(two.address)).returncode != 0
+    gateway = f"{one.address.rpartition('.')[0]}.1"
+    detour = f"ip route add {two.address} via {gateway}; {knock(two.address)}"
+    assert on(one, detour).returncode != 0
+    on(one, f"ip route del {two.address}")
+
+
+def test_a_host_knows_its_own_name(one: hosts.Host) -> None:
+    assert on(one, "getent ahostsv4 one.test").stdout.split()[0] == one.address
+
+
+def test_a_host_installs_packages_from_debian(one: hosts.Host) -> None:
+    result = on(one, "apt-get update -q --error-on=any", timeout=180)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_a_host_trusts_the_acme_directory(one: hosts.Host) -> None:
+    server = hosts.pyinfra_data(one)["tls_acme_server"].removeprefix("https://").removesuffix("/dir")
+    request = f"printf 'GET /dir HTTP/1.1\\r\\nHost: {server}\\r\\nConnection: close\\r\\n\\r\\n'"
+    check = f"-verify_return_error -verify_ip {server.split(':')[0]}"
+    answer = on(one, f"{request} | openssl s_client -quiet -connect {server} {check}")
+    assert '"newOrder"' in answer.stdout, answer.stderr
+
+
+def test_the_acme_server_finds_the_hosts_by_name(pair: list[hosts.Host], lab: Instance) -> None:
+    for host in pair:
+        assert addresses_of(lab, host.domain) == addresses_of(lab, f"www.{host.domain}") == [host.address]
+    lab.stop("dns")
+    assert cli("up", "--name", "one").returncode == 0
+    assert addresses_of(lab, pair[1].domain) == [pair[1].address], "names are lost when the DNS starts anew"
+
+
+def test_the_issuing_root_is_there_for_clients(pair: list[hosts.Host]) -> None:
+    assert "BEGIN CERTIFICATE" in hosts.trusted_roots().read_text()
+
+
+def test_plain_pyinfra_takes_the_inventory(pair: list[hosts.Host], tmp_path: Path) -> None:
+    deploy = tmp_path / "deploy.py"
+    deploy.write_text(
+        "from pyinfra.operations import server\nserver.shell(name='Say the name', commands=['hostname'])\n"
+    )
+    pyinfra = [str(Path(sys.executable).with_name("pyinfra")), "lab/inventory.py", str(deploy), "-y"]
+    environ = {**os.environ, "SLIPWAY_LAB_HOSTS": "two"}
+    result = subprocess.run(pyinfra, cwd=PROJECT, env=environ, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stderr
+    assert "[two] Success" in result.stderr
+    assert "[one]" not in result.stderr
+
+
+def test_without_a_host_the_inventory_names_the_command(lab: Instance) -> None:
+    pyinfra = [str(Path(sys.executable).with_name("pyinfra")), "lab/inventory.py", "exec", "--", "true"]
+    environ = {**os.environ, "SLIPWAY_LAB": "slipwayempty"}
+    result = subprocess.run(pyinfra, cwd=PROJECT, env=environ, capture_output=True, text=True, timeout=60)
+    assert result.returncode != 0
+    assert "slipway lab up" in result.stdout + result.stderr
+
+
+def test_a_reboot_brings_the_host_back_as_it_was(pair: list[hosts.Host]) -> None:
+    one, two = pair
+    before = on(one, "echo kept > /root/kept; sync; stat -c %Y%z /proc/1").stdout
+    on(one, "systemctl reboot")
+    eventually("the host boots", lambda: on(one, "stat -c %Y%z /proc/1").stdout not in ("", before))
+    eventually("it answers", lambda: reachable(one))
+    assert on(one, "cat /root/kept").stdout == "kept\n"
+    assert on(one, knock(two.address)).returncode != 0, "isolation is lost"
+
+
+def test_a_host_whose_processes_vanished_boots_again_with_its_disk(one: hosts.Host, lab: Instance) -> None:
+    on(one, "echo kept > /root/kept; echo 10.9.9.9 mine >> /etc/hosts; sync")
+    kill_nspawn(lab, "one")
+    eventually("it counts as stopped", lambda: hosts.find("one").state == "stopped")
+    assert cli("up", "--name", "one").returncode == 0
+    assert on(one, "cat /root/kept; grep -c mine /etc/hosts").stdout == "kept\n1\n"
+
+
+def test_down_leaves_nothing_even_when_processes_vanished(pair: list[hosts.Host], lab: Instance) -> None:
+    """The last one on this pair."""
+    kill_nspawn(lab, "one")
+    lab.stop("pebble")
+    assert traces(lab), "this test would not notice anything"
+    assert cli("down", "--all").returncode == 0
+    assert traces(lab) == []
+    assert cli("down", "--all").returncode == 0, "down of nothing is fine"
+
+
+@pytest.mark.parametrize("seconds", [0.3, 0.6, 0.9, 1.5, 2.5, 3.5])
+def test_up_may_be_killed_at_any_point(lab: Instance, seconds: float) -> None:
+    up = [sys.executable, "-m", "lab", "up", "--name", "killed"]
+    process = subprocess.Popen(up, cwd=PROJECT, stderr=subprocess.DEVNULL)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    if seconds in (0.9, 2.5):  # the next `up` takes over what is there
+        result = cli("up", "--name", "killed")
+        assert result.returncode == 0, result.stderr
+        assert reachable(hosts.find("killed"))
+    assert cli("down", "--all").returncode == 0
+    assert traces(lab) == []
+
+
+def test_forwarding_is_put_back(tmp_path: Path) -> None:
+    """In a network namespace of its own, where no other lab is up and forwarding is off."""
+    setting = "/proc/sys/net/ipv4/ip_forward"
+    slipway = f"{sys.executable} -m lab"
+    script = f"""
+        echo 0 > {setting}; ip link set lo up
+        mkdir -p "$XDG_STATE_HOME/slipway/{LAB}"; echo '{{}}' > "$XDG_STATE_HOME/slipway/{LAB}/mirror.json"
+        {slipway} up --name alone && cat {setting}
+        {slipway} down --name alone; cat {setting}
+    """
+    result = subprocess.run(
+        ["unshare", "--net", "sh", "-c", script],
+        cwd=PROJECT,
+        env={**os.environ, "SLIPWAY_LAB": LAB, "XDG_STATE_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert result.stdout.split() == ["1", "0"], result.stderr
+    assert list((tmp_path / "slipway").iterdir()) == []
+
+
+def addresses_of(lab: Instance, name: str) -> list[str]:
+    """What the lab's DNS answers to a question for the IPv4 addresses of a name (RFC 1035, section 4)."""
+    subnet: str = json.loads((lab.state / "network.json").read_text())["subnet"]
+    labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(5)
+        question = struct.pack("!6H", 7, 0x100, 1, 0, 0, 0) + labels + struct.pack("!B2H", 0, 1, 1)
+        client.sendto(question, (subnet.replace(".0/24", ".1"), acme.DNS_PORT))
+        answer = client.recv(512)
+    # Names are written out here: the answer's own name, type, class and lifetime come before its length and address.
+    begin = len(question) + len(labels) + 1 + 10
+    return [socket.inet_ntoa(answer[begin : begin + 4])] if struct.unpack("!H", answer[6:8])[0] == 1 else []
+
+
+def kill_nspawn(lab: Instance, name: str) -> None:
+    for pid in lab.processes(f"host/{name}"):
+        if command(pid) == "systemd-nspawn":
+            os.kill(pid, signal.SIGKILL)

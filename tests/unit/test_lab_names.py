@@ -1,0 +1,138 @@
+"""Networks, names and files of the lab, without a host."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lab import acme, network, nspawn
+from lab.hosts import Host, known_hosts_with
+from lab.image import DEBIAN_12, recipe_hash
+from lab.instance import LONGEST_INTERFACE, Instance, folder_lock, write
+from lab.packages import missing
+from lab.steps import StepFailed
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Instance:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    return Instance("demo")
+
+
+def test_the_network_is_the_first_free_one() -> None:
+    assert network.free_subnet([]) == ipaddress.ip_network("10.213.0.0/24")
+    assert network.free_subnet(["10.213.0.0/24", "192.0.2.0/24"]) == ipaddress.ip_network("10.213.1.0/24")
+
+
+def test_a_wider_route_or_a_single_address_takes_a_network_too() -> None:
+    assert network.free_subnet(["10.213.0.0/23"]) == ipaddress.ip_network("10.213.2.0/24")
+    assert network.free_subnet(["10.213.0.77"]) == ipaddress.ip_network("10.213.1.0/24")
+
+
+def test_a_machine_without_a_free_network_is_told_so() -> None:
+    with pytest.raises(StepFailed, match=r"10\.213\.0\.0/16"):
+        network.free_subnet(["10.0.0.0/8"])
+
+
+def test_all_rules_are_in_one_table_that_replaces_itself() -> None:
+    rules = network.rules("slipway_lab_demo", "demo-br", "10.213.0.0/24")
+    assert rules.index("delete table ip slipway_lab_demo") < rules.index("table ip slipway_lab_demo {")
+    assert 'ip saddr 10.213.0.0/24 oifname != "demo-br" masquerade' in rules
+    assert 'iifname "demo-br" oifname "demo-br" drop' in rules
+
+
+def test_the_bridge_has_a_fixed_address_of_its_own() -> None:
+    assert network.bridge_mac("demo-br") == network.bridge_mac("demo-br") != network.bridge_mac("other-br")
+    first = int(network.bridge_mac("demo-br").split(":")[0], 16)
+    assert first & 0b11 == 0b10, "locally administered, one station"
+
+
+@pytest.mark.parametrize("name", ["a", "codementee", "abcdef-ghijklm", "fifteen-letters"])
+def test_interface_names_fit_the_kernel(lab: Instance, name: str) -> None:
+    machine = nspawn.machine_name(lab, name)
+    assert len(nspawn.port_name(machine)) <= LONGEST_INTERFACE
+    assert "--" not in machine, "not a host name"
+    assert len(Instance("twelveletter").bridge) <= LONGEST_INTERFACE
+
+
+def test_two_labs_may_have_a_host_of_the_same_name(lab: Instance) -> None:
+    assert nspawn.machine_name(lab, "codementee") != nspawn.machine_name(Instance("other"), "codementee")
+
+
+@pytest.mark.parametrize("name", ["Upper", "with space", "../up", "thirteenletters"])
+def test_a_lab_with_an_unusable_name_is_refused(name: str) -> None:
+    with pytest.raises(StepFailed, match="SLIPWAY_LAB"):
+        Instance(name)
+
+
+def test_the_recipe_hash_changes_with_all_that_goes_into_the_tree() -> None:
+    usual = recipe_hash(DEBIAN_12, {})
+    assert usual == recipe_hash(DEBIAN_12, {})
+    changed = [
+        recipe_hash(replace(DEBIAN_12, packages=(*DEBIAN_12.packages, "nano")), {}),
+        recipe_hash(replace(DEBIAN_12, setup="true"), {}),
+        recipe_hash(replace(DEBIAN_12, codename="trixie"), {}),
+        recipe_hash(DEBIAN_12, {"office.crt": "certificate"}),
+    ]
+    assert len({usual, *changed}) == 5
+
+
+def test_nspawn_gives_process_1_the_mark_and_the_bridge() -> None:
+    argv = nspawn.boot_command(Path("/tree"), "one-1234", "demo-br", "/state:host/one")
+    assert argv[0] == "systemd-nspawn"
+    assert {"--network-bridge=demo-br", "--setenv=SLIPWAY_LAB_MARK=/state:host/one", "--machine=one-1234"} <= {*argv}
+
+
+def test_known_hosts_forgets_the_former_keys_of_an_address_only() -> None:
+    before = "10.213.0.10 ssh-ed25519 OLD\n10.213.0.1 ssh-ed25519 OTHER\n"
+    after = known_hosts_with(before, "10.213.0.10", ["ssh-ed25519 NEW root@one\n", "ssh-rsa RSA root@one\n"])
+    assert after == "10.213.0.1 ssh-ed25519 OTHER\n10.213.0.10 ssh-ed25519 NEW\n10.213.0.10 ssh-rsa RSA\n"
+
+
+def test_ssh_checks_the_host_key_and_offers_one_key_only(lab: Instance) -> None:
+    host = Host(
+        name="one",
+        address="10.213.0.10",
+        ssh_port=22,
+        user="admin",
+        key_file="/key",
+        known_hosts_file="/known",
+        backend="nspawn",
+        system="debian-12",
+        domain="one.test",
+        state="running",
+    )
+    argv = host.ssh_argv("id -un")
+    assert argv[-2:] == ["admin@10.213.0.10", "id -un"]
+    assert {"StrictHostKeyChecking=yes", "UserKnownHostsFile=/known", "IdentitiesOnly=yes"} <= {*argv}
+    assert host.domains == ["one.test", "www.one.test"]
+
+
+def test_pebble_listens_on_the_bridge_alone_and_issues_for_90_days() -> None:
+    pebble = acme.pebble_config(Path("/acme"), "10.213.0.1")["pebble"]
+    assert isinstance(pebble, dict)
+    assert {pebble["listenAddress"], pebble["managementListenAddress"]} == {"10.213.0.1:14000", "10.213.0.1:15000"}
+    assert (pebble["httpPort"], pebble["certificateValidityPeriod"]) == (80, 7776000)
+    addresses = [word for word in acme.dns_command("10.213.0.1") if ":" in word]
+    assert addresses
+    assert all(address.startswith("10.213.0.1:") for address in addresses)
+
+
+def test_a_file_is_written_whole_and_for_its_owner_alone(tmp_path: Path) -> None:
+    write(tmp_path / "file", "first")
+    write(tmp_path / "file", "second")
+    assert (tmp_path / "file").read_text() == "second"
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o600
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_folder_lock_names_the_folder_it_holds(tmp_path: Path) -> None:
+    with folder_lock(tmp_path) as inode:
+        assert inode == tmp_path.stat().st_ino
+
+
+def test_a_missing_command_is_named_by_its_package() -> None:
+    assert missing({"sh": "dash", "no-such-command": "some-package"}) == ["some-package"]
