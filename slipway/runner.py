@@ -134,12 +134,16 @@ class Session:
             raise RunFailed(f"--limit {' '.join(self.limit)}: no such host or role; there are: {', '.join(names)}")
         return chosen
 
+    def hosts(self) -> list[Host]:
+        """The hosts of this session, those of --limit if it is given."""
+        return [host for host in self.inventory if self.state.is_host_in_limit(host)]
+
     def __enter__(self) -> Session:
         report.listen(self._note)
         with self._failing("connect"):
             self.state.set_stage(StateStage.Connect)
             connect_all(self.state)
-            missing = [h.name for h in self.inventory if self.state.is_host_in_limit(h) and not h.connected]
+            missing = [h.name for h in self.hosts() if not h.connected]
             if missing:
                 raise PyinfraError(f"no connection to {', '.join(missing)}")
         return self

@@ -1,0 +1,86 @@
+"""A site as a visitor sees it, reached by its name at an address of our choice, so that DNS need not know it yet."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+
+TIMEOUT_SECONDS = 15
+
+
+class _AtAddress(HTTPAdapter):
+    """Connects to `address` for every request, with the URL's own name in the Host header and in TLS."""
+
+    def __init__(self, address: str, domain: str) -> None:
+        self.address, self.domain = address, domain
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, server_hostname=self.domain, assert_hostname=self.domain, **kwargs)
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:  # type: ignore[override]
+        parts = urlsplit(str(request.url))
+        request.headers["Host"] = parts.netloc
+        request.url = urlunsplit(parts._replace(netloc=self.address))
+        return super().send(request, *args, **kwargs)
+
+
+class _PlainAtAddress(_AtAddress):
+    """The same over plain HTTP, where there is no TLS to give a name to."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        HTTPAdapter.init_poolmanager(self, *args, **kwargs)
+
+
+class Site:
+    """`https://domain` at `address`; `authorities` is a file with the roots to trust, None for the usual ones."""
+
+    def __init__(self, domain: str, address: str, authorities: str | None = None) -> None:
+        self.domain, self.address, self.authorities = domain, address, authorities
+        self.session = requests.Session()
+        # Or $REQUESTS_CA_BUNDLE would win over `verify`.
+        self.session.trust_env = False
+        self.session.verify = authorities or requests.certs.where()
+        self.session.mount("https://", _AtAddress(address, domain))
+        self.session.mount("http://", _PlainAtAddress(address, domain))
+
+    def get(self, path: str, **arguments: Any) -> requests.Response:
+        """GET a path over https; redirects are not followed."""
+        return self._request("GET", f"https://{self.domain}{path}", **arguments)
+
+    def post(self, path: str, **arguments: Any) -> requests.Response:
+        """POST to a path over https."""
+        return self._request("POST", f"https://{self.domain}{path}", **arguments)
+
+    def get_plain(self, path: str, host: str | None = None) -> requests.Response:
+        """GET a path over http, by default from this site's name."""
+        return self._request("GET", f"http://{host or self.domain}{path}")
+
+    def _request(self, method: str, url: str, **arguments: Any) -> requests.Response:
+        return self.session.request(method, url, timeout=TIMEOUT_SECONDS, allow_redirects=False, **arguments)
+
+    def handshake(self, version: ssl.TLSVersion | None = None, name: str | None = None) -> ssl.SSLSocket:
+        """A TLS connection, closed again: its version, protocol (ALPN) and certificate can be read.
+
+        `version` forces a TLS version, `name` asks for another host name. Raises ssl.SSLError, ConnectionError.
+        """
+        context = ssl.create_default_context(cafile=self.authorities)
+        context.set_alpn_protocols(["h2", "http/1.1"])
+        if version:
+            context.set_ciphers("ALL:@SECLEVEL=0")
+            context.minimum_version = context.maximum_version = version
+        connection = socket.create_connection((self.address, 443), timeout=TIMEOUT_SECONDS)
+        return context.wrap_socket(connection, server_hostname=name or self.domain)
+
+    def accepts(self, port: int, seconds: float = 2) -> bool:
+        """Whether a TCP connection to a port of the address is accepted within `seconds`."""
+        try:
+            with socket.create_connection((self.address, port), timeout=seconds):
+                return True
+        except OSError:
+            return False

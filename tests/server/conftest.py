@@ -1,0 +1,91 @@
+"""Servers of an environment for read-only tests: `slipway verify [ENV]`, or pytest tests/server --environment=ENV."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from slipway.cli import parse_data
+from slipway.runner import RunFailed, Session  # isort: skip  patches the standard library for gevent, so first
+
+import pytest
+import testinfra
+
+from slipway.settings import Settings, SettingsError
+from slipway.site import Site
+
+
+@dataclass(frozen=True)
+class Server:
+    """A host of the inventory: its settings, its roles, and the ways to look at it."""
+
+    name: str
+    settings: Settings
+    groups: tuple[str, ...]
+    data: dict[str, Any]
+    environment: str
+
+    @property
+    def address(self) -> str:
+        return str(self.data.get("ssh_hostname") or self.name)
+
+    @cached_property
+    def host(self) -> Any:
+        """The host by testinfra, over ssh with its host key checked."""
+        user = self.data.get("ssh_user", "root")
+        extra = ["-o StrictHostKeyChecking=yes"]
+        if "ssh_known_hosts_file" in self.data:
+            extra.append(f"-o UserKnownHostsFile={self.data['ssh_known_hosts_file']}")
+        return testinfra.get_host(
+            f"ssh://{user}@{self.address}:{self.data.get('ssh_port', 22)}",
+            ssh_identity_file=self.data.get("ssh_key"),
+            ssh_extra_args=" ".join(extra),
+            sudo=bool(self.data.get("_sudo")),
+        )
+
+    @cached_property
+    def site(self) -> Site:
+        """The site as a visitor sees it."""
+        authorities = None
+        if self.environment == "lab":
+            from lab.hosts import trusted_roots
+
+            authorities = str(trusted_roots())
+        return Site(self.settings.site_domain, self.address, authorities)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("slipway")
+    group.addoption("--environment", default="lab", help="which inventory: production or lab")
+    group.addoption("--limit", action="append", default=[], help="only this host or role")
+    group.addoption("--data", action="append", default=[], help="NAME=VALUE, a setting for this run")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run each test on every server that has the role in its module's name: test_web_*.py on those of `web`."""
+    if "server" not in metafunc.fixturenames:
+        return
+    role = metafunc.module.__name__.rpartition(".")[2].split("_")[1]
+    found = [server for server in servers(metafunc.config) if role in (*server.groups, "all")]
+    metafunc.parametrize("server", found, ids=[server.name for server in found], scope="session")
+
+
+_servers: list[Server] = []
+
+
+def servers(config: pytest.Config) -> list[Server]:
+    if not _servers:
+        environment = config.getoption("--environment")
+        try:
+            session = Session(
+                environment, "deploy.py", config.getoption("--limit"), parse_data(tuple(config.getoption("--data")))
+            )
+        except (SettingsError, RunFailed, SystemExit) as error:
+            raise pytest.UsageError(str(error)) from None
+        chosen = session.hosts()
+        for host in chosen:
+            _servers.append(
+                Server(host.name, session.settings[host.name], tuple(host.groups), host.data.dict(), environment)
+            )
+    return _servers

@@ -1,0 +1,72 @@
+"""Servers in the role app."""
+
+from __future__ import annotations
+
+
+def test_it_runs_and_starts_at_boot(server):
+    for suffix in ("socket", "service"):
+        unit = server.host.service(f"{server.settings.backend_unit}.{suffix}")
+        assert unit.is_running
+        assert unit.is_enabled
+
+
+def test_it_runs_as_a_user_of_its_own_that_nobody_can_log_in_as(server):
+    unit = server.settings.backend_unit
+    user = server.host.user(unit)
+    assert user.shell == "/usr/sbin/nologin"
+    pid = server.host.check_output(f"systemctl show --property=MainPID --value {unit}.service")
+    assert server.host.check_output(f"ps -o user:40= -p {pid}").strip() == unit
+
+
+def test_it_has_as_many_workers_as_set(server):
+    unit = server.settings.backend_unit
+    pid = server.host.check_output(f"systemctl show --property=MainPID --value {unit}.service")
+    workers = server.host.check_output(f"pgrep -c -P {pid} -f spawn_main")
+    assert int(workers) == server.settings.backend_workers
+
+
+def test_its_socket_is_held_by_systemd_and_open_to_nginx_alone(server):
+    if server.settings.backend_is_tcp:
+        listening = server.host.check_output(f"ss -Hltn src {server.settings.backend_listen}")
+        assert server.settings.backend_listen in listening
+        return
+    socket = server.host.file(server.settings.backend_listen)
+    assert socket.is_socket
+    assert (socket.user, socket.group, socket.mode) == ("root", "www-data", 0o660)
+    assert "8001" not in server.host.check_output("ss -Hltn")
+
+
+def test_its_secrets_are_readable_by_root_alone(server):
+    file = server.host.file(f"/etc/{server.settings.site_name}/backend.env")
+    assert (file.user, file.group, file.mode) == ("root", "root", 0o600)
+
+
+def test_no_secret_is_in_a_unit_or_a_command_line(server):
+    shown = server.host.check_output(f"systemctl cat {server.settings.backend_unit}.service; ps -eo args")
+    assert not [name for name, value in server.settings.secrets.items() if value in shown]
+
+
+def test_it_runs_the_current_release_that_only_root_can_change(server):
+    root = server.settings.site_root
+    release = server.host.check_output(f"realpath {root}/current")
+    assert release.startswith(f"{root}/releases/")
+    writable = f"find {release}/ -not -type l \\( -not -user root -o -perm /022 \\)"
+    assert server.host.check_output(writable) == ""
+    assert server.host.file(f"{release}/backend/.venv/bin/python").exists
+
+
+def test_it_is_sandboxed(server):
+    shown = server.host.check_output(f"systemd-analyze security --no-pager {server.settings.backend_unit}.service")
+    exposure = float(shown.splitlines()[-1].split(":")[1].split()[0])
+    assert exposure < 2
+
+
+def test_its_log_is_in_the_journal(server):
+    assert server.host.check_output(f"journalctl -u {server.settings.backend_unit} -n 1 --no-pager -o cat")
+
+
+def test_it_answers_its_health_path(server):
+    settings = server.settings
+    where = settings.backend_listen if settings.backend_is_tcp else f"--unix-socket {settings.backend_listen} localhost"
+    shown = server.host.check_output(f"curl -s -o /dev/null -w %{{http_code}} {where}{settings.backend_health_path}")
+    assert shown == "200"

@@ -1,0 +1,72 @@
+"""Servers in the role db."""
+
+from __future__ import annotations
+
+import json
+
+import yaml
+
+
+def test_it_is_the_series_that_is_set_and_stays_in_it(server):
+    package = server.host.package("mongodb-org-server")
+    assert package.is_installed
+    assert package.version.startswith(f"{server.settings.mongodb_version}.")
+    pin = server.host.file("/etc/apt/preferences.d/mongodb").content_string
+    assert f"Pin: version {server.settings.mongodb_version}.*" in pin
+
+
+def test_its_packages_come_from_a_repository_with_the_right_key(server):
+    found = server.host.check_output("gpg --batch --show-keys --with-colons /usr/share/keyrings/mongodb-server.asc")
+    assert f"fpr:::::::::{server.settings.mongodb_key_fingerprint}:" in found
+    source = server.host.file("/etc/apt/sources.list.d/mongodb.sources").content_string
+    assert "Signed-By: /usr/share/keyrings/mongodb-server.asc" in source
+
+
+def test_it_runs_and_starts_at_boot(server):
+    service = server.host.service("mongod")
+    assert service.is_running
+    assert service.is_enabled
+
+
+def test_it_listens_where_it_is_told_and_nowhere_else(server):
+    port = server.settings.mongodb_port
+    listening = server.host.check_output(f"ss -Hltn sport = :{port}").splitlines()
+    assert [line.split()[3] for line in listening] == [f"{server.settings.mongodb_bind}:{port}"]
+
+
+def test_nobody_outside_reaches_it(server):
+    if server.settings.mongodb_bind.startswith("127."):
+        assert not server.site.accepts(server.settings.mongodb_port)
+
+
+def test_the_configuration_file_is_the_one_in_force(server):
+    written = yaml.safe_load(server.host.file("/etc/mongod.conf").content_string)
+    command = "JSON.stringify(db.adminCommand({getCmdLineOpts: 1}).parsed)"
+    shown = server.host.check_output(f"mongosh --quiet --port {server.settings.mongodb_port} --eval '{command}'")
+    in_force = json.loads(shown)
+    assert in_force["net"]["bindIp"] == written["net"]["bindIp"] == server.settings.mongodb_bind
+    assert in_force["net"]["tls"]["mode"] == written["net"]["tls"]["mode"] == "disabled"
+    cache = written["storage"]["wiredTiger"]["engineConfig"]["cacheSizeGB"]
+    assert in_force["storage"]["wiredTiger"]["engineConfig"]["cacheSizeGB"] == cache
+
+
+def test_its_cache_leaves_room_for_the_backend(server):
+    command = "db.serverStatus().wiredTiger.cache['maximum bytes configured']"
+    cache = server.host.check_output(f"mongosh --quiet --port {server.settings.mongodb_port} --eval \"{command}\"")
+    memory = int(server.host.check_output("awk '/^MemTotal/ {print $2 * 1024}' /proc/meminfo"))
+    assert int(cache) <= max(memory * 0.26, 256 * 2**20)
+
+
+def test_its_files_are_its_own(server):
+    data = server.host.file("/var/lib/mongodb")
+    assert (data.user, data.group, data.mode) == ("mongodb", "mongodb", 0o750)
+    config = server.host.file("/etc/mongod.conf")
+    assert (config.user, config.group, config.mode) == ("root", "mongodb", 0o640)
+
+
+def test_it_runs_as_its_own_user_with_its_limits(server):
+    process = server.host.process.get(comm="mongod")
+    assert process.user == "mongodb"
+    limits = server.host.check_output(f"grep 'Max open files' /proc/{process.pid}/limits").split()
+    allowed = int(server.host.check_output("cat /proc/sys/fs/nr_open"))
+    assert int(limits[3]) >= min(20000, allowed)
