@@ -307,6 +307,7 @@ def down(names: Iterable[str] = (), everything: bool = False, progress: Progress
         if everything or not any(lab.hosts_dir.glob("*")):
             with progress.step("Remove the lab's processes, mounts, bridge and NAT rules"):
                 lab.stop()
+                image.clean()
                 unmount_below(lab.state)
                 network.down(lab)
                 if mounts_below(lab.state):

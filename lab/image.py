@@ -66,10 +66,22 @@ def ensure(lab: Instance, image: Image, progress: Progress) -> Path:
             with progress.step(f"Find the {image.system} tree in the cache"):
                 return tree
         with progress.step(f"Build the {image.system} tree"):
-            for abandoned in cache.glob(".new-*"):
-                shutil.rmtree(abandoned, ignore_errors=True)
+            _remove_abandoned(cache)
             _build(image, authorities, tree, {MARK: lab.mark("image")})
     return tree
+
+
+def clean() -> None:
+    """Remove what killed builds left; complete trees stay for the next host."""
+    cache = cache_dir() / "images"
+    if cache.exists():
+        with folder_lock(cache):
+            _remove_abandoned(cache)
+
+
+def _remove_abandoned(cache: Path) -> None:
+    for abandoned in cache.glob(".new-*"):
+        shutil.rmtree(abandoned, ignore_errors=True)
 
 
 def _build(image: Image, authorities: dict[str, str], tree: Path, mark: dict[str, str]) -> None:
@@ -79,7 +91,8 @@ def _build(image: Image, authorities: dict[str, str], tree: Path, mark: dict[str
     include = ",".join(image.packages)
     run(
         f"Build the {image.system} tree",
-        ["mmdebstrap", "--variant=minbase", f"--include={include}", image.codename, str(new)],
+        # In a mount namespace of its own: a build that is killed takes its /proc, /sys and /dev with it.
+        ["unshare", "--mount", "mmdebstrap", "--variant=minbase", f"--include={include}", image.codename, str(new)],
         env=mark,
     )
     for name, text in authorities.items():

@@ -88,7 +88,7 @@ class Progress:
         self._line("✓", title, notes, begin)
 
     def say(self, text: str) -> None:
-        self.console.print(f"  {text}", markup=False)
+        self.console.print(f"  {text}", markup=False, soft_wrap=True)
 
     def total(self, title: str) -> None:
         self._line("✓", title, [], self.started)
