@@ -77,7 +77,8 @@ def up(
             raise StepFailed("Name the host", f"found {name!r}, expected at most 15 of a-z, 0-9 and -")
     packages.install(progress)
     with lab.locked():
-        tree = image.ensure(lab, image.IMAGES[system], progress)
+        with lab.marking("image"):
+            tree = image.ensure(image.IMAGES[system], progress)
         with progress.step("Set up the bridge and NAT"):
             network.up(lab)
         gateway = _gateway(lab)
@@ -101,7 +102,8 @@ def _serve_packages(lab: Instance, gateway: str, progress: Progress) -> None:
         if not official:
             progress.say("It is out of reach: the lab serves a stand-in mirror with real, older packages")
             packages.install(progress, packages.NEEDED_BY_MIRROR)
-            built = mirror.build(cache_dir(), progress.say)
+            with lab.marking("mirror-build"):
+                built = mirror.build(cache_dir(), progress.say)
             settings = {
                 "root": str(built.root),
                 "mongodb_version": built.series,
@@ -339,7 +341,7 @@ def pyinfra_data(host: Host) -> dict[str, Any]:
         **({} if host.user == "root" else {"_sudo": True}),
         "site_domain": host.domain,
         "tls_acme_server": acme.directory_url(_gateway(lab)),
-        "secrets_file": str(lab.hosts_dir / host.name / "secrets.env"),
+        "secrets_file": str(secrets_file(host)),
         **mirrored,
     }
 
@@ -348,3 +350,8 @@ def trusted_roots() -> Path:
     """A CA file for clients of the lab's sites."""
     lab = Instance()
     return acme.root_bundle(lab, _gateway(lab))
+
+
+def secrets_file(host: Host) -> Path:
+    """The file with the secrets that the lab made up for a host's backend."""
+    return Instance().hosts_dir / host.name / "secrets.env"

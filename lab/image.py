@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from lab.instance import MARK, Instance, cache_dir, folder_lock
+from lab.instance import cache_dir, folder_lock
 from lab.steps import Progress, run
 
 AUTHORITIES = Path("/usr/local/share/ca-certificates")
@@ -55,7 +55,7 @@ def added_authorities() -> dict[str, str]:
     return {path.name: path.read_text() for path in sorted(AUTHORITIES.glob("*.crt"))}
 
 
-def ensure(lab: Instance, image: Image, progress: Progress) -> Path:
+def ensure(image: Image, progress: Progress) -> Path:
     """The tree of `image`, built if it is not cached. A build that was interrupted is never taken for a tree."""
     authorities = added_authorities()
     cache = cache_dir() / "images"
@@ -67,7 +67,7 @@ def ensure(lab: Instance, image: Image, progress: Progress) -> Path:
                 return tree
         with progress.step(f"Build the {image.system} tree"):
             _remove_abandoned(cache)
-            _build(image, authorities, tree, {MARK: lab.mark("image")})
+            _build(image, authorities, tree)
     return tree
 
 
@@ -84,7 +84,7 @@ def _remove_abandoned(cache: Path) -> None:
         shutil.rmtree(abandoned, ignore_errors=True)
 
 
-def _build(image: Image, authorities: dict[str, str], tree: Path, mark: dict[str, str]) -> None:
+def _build(image: Image, authorities: dict[str, str], tree: Path) -> None:
     # A folder of its own: what an interrupted build left running must not write into the next one.
     new = Path(tempfile.mkdtemp(prefix=".new-", dir=tree.parent))
     new.chmod(0o755)
@@ -93,9 +93,8 @@ def _build(image: Image, authorities: dict[str, str], tree: Path, mark: dict[str
         f"Build the {image.system} tree",
         # In a mount namespace of its own: a build that is killed takes its /proc, /sys and /dev with it.
         ["unshare", "--mount", "mmdebstrap", "--variant=minbase", f"--include={include}", image.codename, str(new)],
-        env=mark,
     )
     for name, text in authorities.items():
         (new / AUTHORITIES.relative_to("/") / name).write_text(text)
-    run(f"Set up the {image.system} tree", ["chroot", str(new), "sh", "-euc", image.setup], env=mark)
+    run(f"Set up the {image.system} tree", ["chroot", str(new), "sh", "-euc", image.setup])
     new.rename(tree)

@@ -83,6 +83,15 @@ class Instance:
                     yield
                     return
 
+    @contextmanager
+    def marking(self, role: str) -> Iterator[None]:
+        """Mark the commands that the block runs: where we are killed they go on, and `down` must find them."""
+        os.environ[MARK] = self.mark(role)
+        try:
+            yield
+        finally:
+            del os.environ[MARK]
+
     def processes(self, role: str | None = None) -> dict[int, str]:
         """Role by process id of this lab's processes, or those of one role."""
         found = {}

@@ -270,6 +270,20 @@ def test_up_may_be_killed_at_any_point(lab: Instance, seconds: float) -> None:
     assert traces(lab) == []
 
 
+def test_a_killed_build_leaves_no_half_tree(lab: Instance, tmp_path: Path) -> None:
+    environ = {"XDG_CACHE_HOME": str(tmp_path)}
+    up = [sys.executable, "-m", "lab", "up", "--name", "killed"]
+    process = subprocess.Popen(up, cwd=PROJECT, env={**os.environ, **environ}, stderr=subprocess.DEVNULL)
+    time.sleep(6)  # mmdebstrap has mounted /proc and /sys in the new tree by now
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert lab.processes("image"), "this test would not notice anything"
+    assert cli("down", "--all", env=environ).returncode == 0
+    assert traces(lab) == []
+    assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()
+    assert list((tmp_path / "slipway/images").iterdir()) == []
+
+
 def test_forwarding_is_put_back(tmp_path: Path) -> None:
     """In a network namespace of its own, where no other lab is up and forwarding is off."""
     setting = "/proc/sys/net/ipv4/ip_forward"
