@@ -28,3 +28,20 @@ lint: .venv/.installed  ## Check style (ruff) and types (mypy)
 lock: .venv/.installed  ## Lock the dependencies again, with hashes
 	@$(BIN)/pip-compile --quiet --upgrade --extra dev --generate-hashes --allow-unsafe --strip-extras \
 		--no-emit-find-links --no-emit-index-url --output-file requirements.lock pyproject.toml
+
+.PHONY: demo
+demo: .venv/.installed  ## Provision a throwaway host, verify it, and say where to look
+	@echo "==> A throwaway host"
+	@$(BIN)/slipway lab up
+	@echo "==> Provision the whole stack on it"
+	@$(BIN)/slipway apply lab --yes
+	@echo "==> Verify it, from outside and on the host"
+	@$(BIN)/slipway verify lab
+	@echo "==> Plan again"
+	@$(BIN)/slipway plan lab
+	@$(BIN)/slipway lab site
+
+.PHONY: test
+test: lint  ## Check style and types, then run every test, those on throwaway hosts too
+	@$(BIN)/python -m lab.packages
+	@$(BIN)/pytest tests/unit tests/lab

@@ -1,7 +1,7 @@
 """What a server is made of, top to bottom.
 
-    slipway apply                       or, with pyinfra alone:
-    pyinfra inventory.py deploy.py
+slipway apply                       or, with pyinfra alone:
+pyinfra inventory.py deploy.py
 """
 
 from pyinfra import host

@@ -1,7 +1,7 @@
 """Ship the next release: build here, upload, link, restart.
 
-    slipway release                     or, with pyinfra alone:
-    pyinfra inventory.py release.py
+slipway release                     or, with pyinfra alone:
+pyinfra inventory.py release.py
 """
 
 from pyinfra import host

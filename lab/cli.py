@@ -62,3 +62,23 @@ def ssh(name: str | None, command: tuple[str, ...]) -> None:
 def down(names: tuple[str, ...], everything: bool) -> None:
     """Remove hosts with their disks; with the last one the lab's bridge, rules and processes go too."""
     hosts.down(names or (() if everything else (hosts.DEFAULT_NAME,)), everything)
+
+
+@lab.command()
+@click.option("--name", help="Name of the host.")
+def site(name: str | None) -> None:
+    """Say where a host's site is, how to look at it, and who may log in."""
+    host = hosts.find(name)
+    roots = hosts.trusted_roots()
+    click.echo(
+        f"""
+  https://{host.domain}/ is at {host.address}, a name that only this lab knows.
+
+  curl --cacert {roots} --resolve {host.domain}:443:{host.address} https://{host.domain}/
+  chromium --host-resolver-rules="MAP {host.domain} {host.address}" --ignore-certificate-errors https://{host.domain}/
+
+  Log in there as admin@codementee.io with ADMIN_PASSWORD of {hosts.secrets_file(host)}
+  On the host:   slipway lab ssh --name {host.name}
+  Remove it all: slipway lab down --all
+"""
+    )

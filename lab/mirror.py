@@ -202,7 +202,11 @@ def _package_mongosh(work: Path) -> str:
         # What only a developer reads is half of the size.
         if path.is_file() and path.name.endswith((".map", ".d.ts", ".d.mts", ".d.cts", ".md")):
             path.unlink()
-    _write(tree / "usr/bin/mongosh", b'#!/bin/sh\nexec node /usr/lib/mongosh/node_modules/mongosh/bin/mongosh.js "$@"\n', 0o755)
+    _write(
+        tree / "usr/bin/mongosh",
+        b'#!/bin/sh\nexec node /usr/lib/mongosh/node_modules/mongosh/bin/mongosh.js "$@"\n',
+        0o755,
+    )
     version = json.loads((library / "node_modules/mongosh/package.json").read_text())["version"]
     _pack(work, tree, "mongodb-mongosh", version, "nodejs (>= 18)", "MongoDB Shell", architecture="all")
     return str(version)
@@ -308,7 +312,7 @@ def _timed(say: Callable[[str], None], step: str) -> Iterator[None]:
 class _Files(http.server.SimpleHTTPRequestHandler):
     """Files only, no listings; SimpleHTTPRequestHandler itself keeps requests below its folder."""
 
-    def list_directory(self, path: object) -> None:  # type: ignore[override]
+    def list_directory(self, path: object) -> None:
         self.send_error(404)
 
 

@@ -55,3 +55,10 @@ def install(progress: Progress, needed: Mapping[str, str] = NEEDED) -> None:
             ["apt-get", "install", "-y", "-q", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300", *names],
             env={"DEBIAN_FRONTEND": "noninteractive"},
         )
+
+
+if __name__ == "__main__":
+    try:
+        install(Progress(), {**NEEDED, "nginx": "nginx-light"})
+    except StepFailed as error:
+        raise SystemExit(str(error)) from None

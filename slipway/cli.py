@@ -150,12 +150,16 @@ def show_change(change: Change) -> None:
 
 def show_operation(host: str, operation: str, result: str, seconds: float) -> None:
     mark = {"changed": "[yellow]✓[/]", "ok": "[green]=[/]", "failed": "[red]✗[/]"}[result]
-    console.print(f"{mark} {escape(host)}: {escape(operation)}" + (f" [dim]{seconds:.1f} s[/]" if seconds >= 0.5 else ""))
+    console.print(
+        f"{mark} {escape(host)}: {escape(operation)}" + (f" [dim]{seconds:.1f} s[/]" if seconds >= 0.5 else "")
+    )
 
 
 def show_done(outcome: Outcome) -> None:
     count = len(outcome.changes)
-    console.print(f"[green]done[/]: {count} of {outcome.operations} operations changed something, {outcome.seconds:.1f} s")
+    console.print(
+        f"[green]done[/]: {count} of {outcome.operations} operations changed something, {outcome.seconds:.1f} s"
+    )
 
 
 def as_dict(outcome: Outcome) -> dict[str, Any]:

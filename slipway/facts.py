@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable
-from typing import Any
 
 from pyinfra.api import FactBase
 
@@ -22,7 +21,9 @@ class FileState(FactBase[dict[str, str]]):
     """What is at `path`, not following a link: kind, owner, group, mode (octal), and sha256 of a file or the target
     of a link; `{}` where nothing is."""
 
-    default = staticmethod(dict)
+    @staticmethod
+    def default() -> dict[str, str]:
+        return {}
 
     def command(self, path: str) -> str:
         quoted = shlex.quote(path)
@@ -43,7 +44,9 @@ class FileState(FactBase[dict[str, str]]):
 class FileText(FactBase[str]):
     """The text of a file, "" where there is none. For diffs: never asked of a file that holds a secret."""
 
-    default = staticmethod(str)
+    @staticmethod
+    def default() -> str:
+        return ""
 
     def command(self, path: str) -> str:
         return f"cat {shlex.quote(path)} 2>/dev/null || true"
@@ -55,7 +58,9 @@ class FileText(FactBase[str]):
 class Installed(FactBase[set[str]]):
     """Those of `packages` that dpkg has fully installed."""
 
-    default = staticmethod(set)
+    @staticmethod
+    def default() -> set[str]:
+        return set()
 
     def command(self, packages: tuple[str, ...]) -> str:
         names = " ".join(map(shlex.quote, packages))
@@ -68,7 +73,9 @@ class Installed(FactBase[set[str]]):
 class Unit(FactBase[dict[str, str]]):
     """ActiveState, UnitFileState, NeedDaemonReload and more of a systemd unit, as `systemctl show` names them."""
 
-    default = staticmethod(dict)
+    @staticmethod
+    def default() -> dict[str, str]:
+        return {}
 
     def command(self, unit: str) -> str:
         wanted = "LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,ActiveEnterTimestampMonotonic"
@@ -81,7 +88,9 @@ class Unit(FactBase[dict[str, str]]):
 class Output(FactBase[str]):
     """The output of a read-only `command`, whatever its exit code."""
 
-    default = staticmethod(str)
+    @staticmethod
+    def default() -> str:
+        return ""
 
     def command(self, command: str) -> str:
         return f"{{ {command}; }} 2>/dev/null || true"
@@ -94,11 +103,13 @@ class Machine(FactBase[dict[str, str]]):
     """What preflight and the tasks want to know of the machine, asked in one command.
 
     uid, os (ID of os-release), release (VERSION_ID), codename, arch (dpkg's word), container ("none" or its kind),
-    memory_mb, avx (yes/no), disk_mb (free on the root file system), clock (seconds since the epoch), ssh_port (the
-    port of this very connection), addresses (space separated, global ones).
+    memory_mb, avx (yes/no), disk_mb (free on the root file system), clock (seconds since the epoch), sshd_ports,
+    addresses (space separated, global ones).
     """
 
-    default = staticmethod(dict)
+    @staticmethod
+    def default() -> dict[str, str]:
+        return {}
 
     def command(self) -> str:
         return (
@@ -111,9 +122,9 @@ class Machine(FactBase[dict[str, str]]):
             " if grep -qw avx /proc/cpuinfo; then echo avx=yes; else echo avx=no; fi;"
             " echo disk_mb=$(df -Pm / | awk 'NR == 2 {print $4}');"
             " echo clock=$(date +%s);"
-            " echo ssh_port=$(echo $SSH_CONNECTION | cut -d' ' -f4);"
-            " echo sshd_ports=$(/usr/sbin/sshd -T 2>/dev/null | awk '$1 == \"port\" {printf \"%s \", $2}');"
-            " echo addresses=$(ip -o addr show scope global 2>/dev/null | awk '{split($4, a, \"/\"); printf \"%s \", a[1]}')"
+            ' echo sshd_ports=$(/usr/sbin/sshd -T 2>/dev/null | awk \'$1 == "port" {printf "%s ", $2}\');'
+            " echo addresses=$(ip -o addr show scope global 2>/dev/null"
+            ' | awk \'{split($4, a, "/"); printf "%s ", a[1]}\')'
         )
 
     def process(self, output: list[str]) -> dict[str, str]:
@@ -123,7 +134,9 @@ class Machine(FactBase[dict[str, str]]):
 class SshPort(FactBase[str]):
     """The server's port of this ssh connection. Asked without sudo, which drops the variable."""
 
-    default = staticmethod(str)
+    @staticmethod
+    def default() -> str:
+        return ""
 
     def command(self) -> str:
         return "echo $SSH_CONNECTION | cut -d' ' -f4"
@@ -135,7 +148,9 @@ class SshPort(FactBase[str]):
 class Listeners(FactBase[dict[int, str]]):
     """Process names by the TCP port they listen on; "" where the name can't be seen."""
 
-    default = staticmethod(dict)
+    @staticmethod
+    def default() -> dict[int, str]:
+        return {}
 
     def command(self) -> str:
         return "ss -Hltnp 2>/dev/null || true"
@@ -155,14 +170,16 @@ class Certificate(FactBase[dict[str, str]]):
     `lineage` names certbot's renewal configuration, whose ACME server is given as server.
     """
 
-    default = staticmethod(dict)
+    @staticmethod
+    def default() -> dict[str, str]:
+        return {}
 
     def command(self, path: str, lineage: str) -> str:
         renewal = shlex.quote(f"/etc/letsencrypt/renewal/{lineage}.conf")
         quoted = shlex.quote(path)
         return (
             f"if [ -f {quoted} ]; then"
-            f" echo end=$(date -d \"$(openssl x509 -noout -enddate -in {quoted} | cut -d= -f2)\" +%s);"
+            f' echo end=$(date -d "$(openssl x509 -noout -enddate -in {quoted} | cut -d= -f2)" +%s);'
             f" echo names=$(openssl x509 -noout -ext subjectAltName -in {quoted} | grep -o 'DNS:[^,]*' | cut -d: -f2);"
             f" echo server=$(sed -n 's/^server = //p' {renewal} 2>/dev/null); fi"
         )
@@ -174,5 +191,3 @@ class Certificate(FactBase[dict[str, str]]):
 def is_container(machine: dict[str, str]) -> bool:
     """Whether the host shares a kernel that it can't set (nspawn, LXC, OpenVZ)."""
     return machine.get("container", "none") not in ("none", "")
-
-

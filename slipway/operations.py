@@ -202,15 +202,17 @@ def packages(names: Sequence[str], update: bool = False) -> Commands:
     `apt_lock_timeout` says (tasks/base.py); for the lock on its lists, which has no such wait, the command is
     repeated.
     """
-    missing = sorted(set(names) - host.get_fact(Installed, packages=tuple(names)))
+    installed: set[str] = host.get_fact(Installed, packages=tuple(names))
+    missing = sorted(set(names) - installed)
     if not missing:
         return
     report.note(f"missing: {', '.join(missing)}")
     fresh = "find /var/lib/apt/lists -maxdepth 1 -name '*_Packages*' -mmin -60 2>/dev/null | grep -q ."
     retried = f"for try in 1 2 3 4 5 6; do {APT_UPDATE} && break; [ $try -lt 6 ] && sleep 5; done"
     yield retried if update else f"{{ {fresh}; }} || {{ {retried}; }}"
-    # An apt command that was cut off leaves dpkg in the middle, and it refuses all else until it has finished.
-    yield f"dpkg --configure -a && {APT_INSTALL} {' '.join(map(shlex.quote, missing))}"
+    install = f"{APT_INSTALL} {' '.join(map(shlex.quote, missing))}"
+    # An apt command that was cut off leaves dpkg in the middle, and apt refuses all else until that is finished.
+    yield f"{install} || {{ dpkg --configure -a && {install}; }}"
 
 
 @operation()

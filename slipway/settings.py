@@ -222,7 +222,9 @@ def check(data: Mapping[str, Any], origin: Mapping[str, str] | str = "group_data
     try:
         _ = settings.secrets
     except ValueError as error:
-        problems += [f"{where('secrets_file')}: secrets_file = {settings.secrets_file!r}: {e}" for e in str(error).split("\n")]
+        problems += [
+            f"{where('secrets_file')}: secrets_file = {settings.secrets_file!r}: {e}" for e in str(error).split("\n")
+        ]
     if problems:
         raise SettingsError(problems)
     return settings
@@ -237,7 +239,9 @@ def _problem(detail: dict[str, Any], where: Any) -> str:
         hint = f"did you mean {near[0]!r}?" if near else "group_data/all.py lists every setting"
         return f"{where(name)}: {name}: there is no such setting; {hint}"
     if detail["type"] == "missing":
-        return f"{where(name)}: {name}: found nothing, expected a value (copy its line from Slipway's group_data/all.py)"
+        return (
+            f"{where(name)}: {name}: found nothing, expected a value (copy its line from Slipway's group_data/all.py)"
+        )
     expected = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     return _line(where, name + at, detail["input"], expected, name)
 

@@ -17,6 +17,11 @@ def backend(settings: Settings) -> None:
         command=f"useradd --system --home-dir /nonexistent --no-create-home --shell /usr/sbin/nologin {unit}",
         note=f"user {unit}: new",
     )
+    ensure(
+        name="Keep the backend's user from logging in",
+        check=f"getent passwd {unit} | grep -q ':/usr/sbin/nologin$'",
+        command=f"usermod --shell /usr/sbin/nologin {unit}",
+    )
     secrets = put(
         name="Hand the backend its secrets",
         path=f"/etc/{settings.site_name}/backend.env",
@@ -56,5 +61,3 @@ def environment_file(variables: dict[str, str]) -> str:
         return f'"{value}"'
 
     return "".join(f"{name}={quoted(value)}\n" for name, value in variables.items())
-
-

@@ -16,7 +16,9 @@ from slipway.settings import Settings
 class Ufw(FactBase[dict[str, object]]):
     """active (bool), defaults (its line of `ufw status verbose`) and rules ("allow 22/tcp", as they were added)."""
 
-    default = staticmethod(dict)
+    @staticmethod
+    def default() -> dict[str, object]:
+        return {}
 
     def command(self) -> str:
         return "ufw status verbose 2>/dev/null; ufw show added 2>/dev/null || true"

@@ -31,7 +31,9 @@ def mongodb(settings: Settings) -> None:
     put_template(
         "/etc/apt/preferences.d/mongodb", "mongodb/preferences", values, name=f"Pin MongoDB to the {series} series"
     )
-    packages(name=f"Install MongoDB {series}", names=[*PACKAGES, *(TOOLS if settings.mongodb_tools else [])], update=True)
+    packages(
+        name=f"Install MongoDB {series}", names=[*PACKAGES, *(TOOLS if settings.mongodb_tools else [])], update=True
+    )
 
     directory(name="Make the data folder", path="/var/lib/mongodb", owner="mongodb", group="mongodb", mode="750")
     directory(name="Make the log folder", path="/var/log/mongodb", owner="mongodb", group="mongodb", mode="750")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from slipway.operations import config_tree, directory, ensure, packages, put, put_template, restart, render, service
+from slipway.operations import config_tree, directory, ensure, packages, put, put_template, render, restart, service
 from slipway.settings import Settings
 
 TLS_FOLDER = "/etc/nginx/tls"

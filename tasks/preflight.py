@@ -54,7 +54,9 @@ def system_problems(machine: dict[str, str]) -> list[str]:
         problems.append(f"init: found {machine.get('init')!r} as process 1, need systemd")
     system = f"{machine.get('os')} {machine.get('release')}"
     if system not in SYSTEMS:
-        problems.append(f"operating system: found {system}, need {' or '.join(SYSTEMS.values())} (reinstall the server)")
+        problems.append(
+            f"operating system: found {system}, need {' or '.join(SYSTEMS.values())} (reinstall the server)"
+        )
     return problems
 
 
@@ -72,7 +74,9 @@ def size_problems(machine: dict[str, str]) -> list[str]:
 def clock_problems(machine: dict[str, str], now: float) -> list[str]:
     off = int(machine.get("clock") or 0) - now
     if abs(off) > MOST_CLOCK_SECONDS:
-        return [f"clock: found it {off:+.0f} s off this machine's, need less than {MOST_CLOCK_SECONDS} s (set it: date -s)"]
+        return [
+            f"clock: found it {off:+.0f} s off this machine's, need less than {MOST_CLOCK_SECONDS} s (set it: date -s)"
+        ]
     return []
 
 
@@ -83,7 +87,9 @@ def mongodb_problems(machine: dict[str, str], settings: Settings) -> list[str]:
         problems.append(f"architecture: found {machine.get('arch')}, need amd64: MongoDB has no Debian package for it")
     # https://www.mongodb.com/docs/manual/administration/production-notes/ : 5.0 and later need AVX
     elif machine.get("avx") != "yes":
-        problems.append(f"processor: found no AVX, which MongoDB {series} needs (ask the provider for a newer processor)")
+        problems.append(
+            f"processor: found no AVX, which MongoDB {series} needs (ask the provider for a newer processor)"
+        )
     if settings.mongodb_apt_url.startswith(OFFICIAL_REPOSITORY):
         system = f"{machine.get('os')} {machine.get('release')}"
         if system not in MONGODB_ON.get(series, set()):
@@ -94,7 +100,7 @@ def mongodb_problems(machine: dict[str, str], settings: Settings) -> list[str]:
 
 def port_problems(listeners: dict[int, str], settings: Settings, groups: list[str]) -> list[str]:
     """Ports that another program holds. Our own programs may hold theirs: this is not the first run then."""
-    wanted = {}
+    wanted: dict[int, str] = {}
     if "web" in groups:
         wanted |= {80: "nginx", 443: "nginx"}
     if "db" in groups:
@@ -119,12 +125,12 @@ def domain_problems(machine: dict[str, str], settings: Settings) -> list[str]:
     for domain in settings.domains:
         found = set(host.get_fact(Output, command=f"getent ahosts {domain} | cut -d' ' -f1 | sort -u").split())
         if not found:
-            problems.append(f"site_domain: found no address for {domain}, need {' or '.join(sorted(own))} (set it in the DNS)")
+            problems.append(
+                f"site_domain: found no address for {domain}, need {' or '.join(sorted(own))} (set it in the DNS)"
+            )
         elif not found & (own | {reached}):
             problems.append(
                 f"site_domain: found {domain} at {', '.join(sorted(found))}, need this host's"
                 f" {' or '.join(sorted(own))} (change the DNS, or the setting)"
             )
     return problems
-
-

@@ -27,7 +27,9 @@ def first_release(settings: Settings) -> None:
     # The paths that the site's owner is used to.
     for part, role in (("backend", "app"), ("frontend", "web")):
         if role in host.groups:
-            link(name=f"Keep the usual path of the {part}", path=f"{settings.site_root}/{part}", target=f"current/{part}")
+            link(
+                name=f"Keep the usual path of the {part}", path=f"{settings.site_root}/{part}", target=f"current/{part}"
+            )
 
 
 def healthy(settings: Settings) -> str:

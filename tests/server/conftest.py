@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from slipway.cli import parse_data
-from slipway.runner import RunFailed, Session  # isort: skip  patches the standard library for gevent, so first
-
 import pytest
 import testinfra
 
+from slipway.cli import parse_data
+from slipway.runner import RunFailed, Session
 from slipway.settings import Settings, SettingsError
 from slipway.site import Site
 

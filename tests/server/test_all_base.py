@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 
 def test_it_runs_a_supported_system_under_systemd(server):
     assert (server.host.system_info.distribution, server.host.system_info.release.split(".")[0]) == ("debian", "12")
@@ -42,14 +44,13 @@ def test_the_firewall_denies_what_is_not_allowed(server):
 def test_the_firewall_opens_what_is_set_and_nothing_else(server):
     added = server.host.check_output("ufw show added")
     rules = {line.removeprefix("ufw ") for line in added.splitlines() if line.startswith("ufw ")}
-    ssh = {f"allow {line.split()[1]}/tcp" for line in server.host.check_output("sshd -T").splitlines() if line.startswith("port ")}
+    sshd = server.host.check_output("sshd -T").splitlines()
+    ssh = {f"allow {line.split()[1]}/tcp" for line in sshd if line.startswith("port ")}
     web = {"allow 80/tcp", "allow 443/tcp"} if "web" in server.groups else set()
     assert rules == ssh | web | {f"allow {port}" for port in server.settings.firewall_allow}
 
 
 def test_kernel_settings_are_in_force_where_the_kernel_is_the_hosts_own(server):
-    import pytest
-
     if server.host.run("systemd-detect-virt --container --quiet").rc == 0:
         pytest.skip("a container has its host's kernel")
     assert server.host.check_output("sysctl -n vm.swappiness") == "1"

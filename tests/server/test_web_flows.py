@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 
@@ -15,8 +17,6 @@ def credentials(server):
 
 
 def test_the_home_page_names_files_that_are_all_there(server):
-    import re
-
     page = server.site.get("/")
     files = re.findall(r'(?:src|href)="(/[^"]+)"', page.text)
     assert files

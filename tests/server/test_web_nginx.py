@@ -98,8 +98,8 @@ def test_a_body_over_the_limit_is_refused(server):
     with socket.create_connection((server.address, 443), timeout=10) as plain:
         context = ssl.create_default_context(cafile=server.site.authorities)
         with context.wrap_socket(plain, server_hostname=server.settings.site_domain) as connection:
-            request = f"POST /api/auth/login HTTP/1.1\r\nHost: {server.settings.site_domain}\r\nContent-Length: {size}\r\n\r\n"
-            connection.sendall(request.encode())
+            lines = ("POST /api/auth/login HTTP/1.1", f"Host: {server.settings.site_domain}", f"Content-Length: {size}")
+            connection.sendall("\r\n".join([*lines, "", ""]).encode())
             assert connection.recv(64).startswith(b"HTTP/1.1 413 ")
 
 

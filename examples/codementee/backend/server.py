@@ -1,85 +1,88 @@
-"""CodeMentee's API: login with a password, then a list of companies. FastAPI on MongoDB."""
+"""The CodeMentee API.
 
-from __future__ import annotations
+uvicorn server:app --fd 3 --workers 2 --proxy-headers --forwarded-allow-ips '*'
+"""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
-import bcrypt
 import jwt
-from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi import Depends, FastAPI, HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from pydantic import BaseModel, Field, ValidationError
-from pymongo import AsyncMongoClient
+from pydantic import BaseModel, Field
+from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import PyMongoError
-from seed import seed
 
-ALGORITHM = "HS256"
+import passwords
+from database import Database, log
+from settings import load
 
-
-class Settings(BaseModel):
-    """What the service's environment says; a wrong or missing variable stops it with one line."""
-
-    mongo_url: str = "mongodb://127.0.0.1:27017/codementee"
-    # RFC 7518 section 3.2: an HS256 key is at least as long as the hash, 32 bytes.
-    jwt_secret: str = Field(min_length=32)
-    admin_email: str = "admin@codementee.io"
-    admin_password: str = Field(min_length=8)
-    cors_origins: str = ""
-    token_minutes: int = 60
-
-
-def read_settings() -> Settings:
-    found = {name: os.environ[name.upper()] for name in Settings.model_fields if name.upper() in os.environ}
-    try:
-        return Settings(**found)  # type: ignore[arg-type]
-    except ValidationError as error:
-        wrong = "; ".join(f"{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors())
-        raise SystemExit(f"environment: {wrong}") from None
-
-
-settings = read_settings()
-# A database that is away is told in two seconds, not in the driver's default of thirty.
-client: AsyncMongoClient = AsyncMongoClient(settings.mongo_url, serverSelectionTimeoutMS=2000)
-database = client.get_default_database("codementee")
-
-
-async def seed_when_possible() -> None:
-    """The application starts without its database, and fills it when it is there."""
-    while True:
-        try:
-            return await seed(database, settings.admin_email, settings.admin_password)
-        except PyMongoError:
-            await asyncio.sleep(1)
+settings = load()
+secret = settings.jwt_secret.get_secret_value()
 
 
 @asynccontextmanager
-async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-    seeding = asyncio.create_task(seed_when_possible())
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    app.state.database = Database(settings)
+    preparing = asyncio.create_task(app.state.database.prepare())
     yield
-    seeding.cancel()
-    await client.close()
+    preparing.cancel()
+    await app.state.database.close()
 
 
-app = FastAPI(title="CodeMentee", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+# No documentation pages: they load their scripts from elsewhere, which the site's Content-Security-Policy forbids.
+app = FastAPI(title="CodeMentee", lifespan=lifespan, openapi_url=None)
+
 if settings.cors_origins:
     app.add_middleware(
         CORSMiddleware,
-        allow_origins=settings.cors_origins.split(","),
+        allow_origins=settings.cors_origins,
         allow_methods=["GET", "POST"],
         allow_headers=["Authorization", "Content-Type"],
     )
 
 
+# --- Who asks, and what of -------------------------------------------------------------------------------------------
+
+
+def database(request: Request) -> AsyncDatabase:
+    return request.app.state.database.ready
+
+
+def user(credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))]) -> str:
+    """The email address of who is logged in."""
+    if credentials is None:
+        raise HTTPException(401, "Please log in.", {"WWW-Authenticate": "Bearer"})
+    try:
+        # The algorithm is ours to name: the token's own word for it is not trusted.
+        claims = jwt.decode(credentials.credentials, secret, ["HS256"], options={"require": ["exp", "sub"]})
+    except jwt.InvalidTokenError as error:
+        challenge = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+        raise HTTPException(401, "Your login has ended. Please log in again.", challenge) from error
+    return claims["sub"]
+
+
 @app.exception_handler(PyMongoError)
-async def database_is_away(_: Request, __: Exception) -> JSONResponse:
-    return JSONResponse({"detail": "The database does not answer."}, status_code=503)
+async def database_is_away(request: Request, error: PyMongoError) -> JSONResponse:
+    log.warning("%s %s: %s", request.method, request.url.path, type(error).__name__)
+    body = {"detail": "The database does not answer right now. Please try again in a few seconds."}
+    return JSONResponse(body, 503, {"Retry-After": "5"})
+
+
+@app.exception_handler(RequestValidationError)
+async def request_is_wrong(request: Request, error: RequestValidationError) -> JSONResponse:
+    # FastAPI's own answer repeats the input, and so a password.
+    wrong = (f"{'.'.join(map(str, part['loc']))}: {part['msg']}" for part in error.errors())
+    return JSONResponse({"detail": "; ".join(wrong)}, 422)
+
+
+# --- Routes ----------------------------------------------------------------------------------------------------------
 
 
 class Login(BaseModel):
@@ -87,52 +90,51 @@ class Login(BaseModel):
     password: str = Field(max_length=1024)
 
 
-# Compared with where there is no such user, so that the time of an answer does not tell which e-mails exist.
-NOBODY = bcrypt.hashpw(b"nobody", bcrypt.gensalt())
+class Token(BaseModel):
+    token: str
+    token_type: str = "bearer"  # noqa: S105  RFC 6750's name for the kind
+    expires_in: int
+    """Seconds."""
+
+
+class Company(BaseModel):
+    name: str
+    # Defaults, so that a document which somebody else put there does not cost everybody the list.
+    city: str = ""
+    country: str = ""
+    field: str = ""
+    mentors: int = 0
 
 
 @app.post("/api/auth/login")
-async def login(attempt: Login) -> dict[str, object]:
-    user = await database.users.find_one({"email": attempt.email.lower()})
-    # bcrypt reads 72 bytes. In a thread, as it is slow on purpose.
-    password = attempt.password.encode()[:72]
-    right = await asyncio.to_thread(bcrypt.checkpw, password, user["password"] if user else NOBODY)
-    if user is None or not right:
-        raise HTTPException(401, "Wrong e-mail or password.")
-    ends = datetime.now(UTC) + timedelta(minutes=settings.token_minutes)
-    token = jwt.encode({"sub": user["email"], "exp": ends}, settings.jwt_secret, ALGORITHM)
-    return {"token": token, "token_type": "bearer", "expires_in": settings.token_minutes * 60}
+async def login(given: Login, database: Annotated[AsyncDatabase, Depends(database)], response: Response) -> Token:
+    found = await database.users.find_one({"email": given.email.strip().lower()})
+    if not await passwords.matches(given.password, found["password"] if found else passwords.NOBODY):
+        raise HTTPException(401, "Wrong email or password.", {"WWW-Authenticate": "Bearer"})
+    response.headers["Cache-Control"] = "no-store"
+    life = timedelta(minutes=settings.token_minutes)
+    now = datetime.now(UTC)
+    token = jwt.encode({"sub": found["email"], "iat": now, "exp": now + life}, secret, "HS256")
+    return Token(token=token, expires_in=int(life.total_seconds()))
 
 
-bearer = HTTPBearer(auto_error=False)
+@app.get("/api/companies", dependencies=[Depends(user)])
+async def companies(database: Annotated[AsyncDatabase, Depends(database)]) -> list[Company]:
+    return await database.companies.find({}, {"_id": False}).sort("name").to_list()
 
 
-def current_user(credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> str:
-    """The e-mail in a valid token."""
+@app.api_route("/api/health", methods=["GET", "HEAD"])
+async def health(request: Request) -> JSONResponse:
+    """Well means that a login would work: the database answers, and the admin is in it."""
     try:
-        claims = jwt.decode(credentials.credentials if credentials else "", settings.jwt_secret, [ALGORITHM])
-    except jwt.PyJWTError:
-        raise HTTPException(401, "Log in first.", headers={"WWW-Authenticate": "Bearer"}) from None
-    return str(claims["sub"])
-
-
-@app.get("/api/companies")
-async def companies(_: Annotated[str, Depends(current_user)]) -> list[dict[str, str]]:
-    found = database.companies.find({}, {"_id": False}).sort("name")
-    return [company async for company in found]
-
-
-@app.get("/api/health")
-async def health() -> dict[str, str]:
-    await client.admin.command("ping")
-    return {"status": "ok"}
+        await request.app.state.database.ready.command("ping")
+    except PyMongoError as error:
+        return JSONResponse({"status": "unavailable", "database": type(error).__name__}, 503)
+    return JSONResponse({"status": "ok"})
 
 
 @app.get("/api/client")
-async def client_seen(request: Request) -> dict[str, str | None]:
-    """The visitor as the backend sees him: what the proxy in front forwards."""
-    return {
-        "address": request.client.host if request.client else None,
-        "scheme": request.url.scheme,
-        "host": request.headers.get("host"),
-    }
+async def client(request: Request) -> dict[str, Any]:
+    """Whom the backend believes to talk to: shows at a glance if the proxy passes on the visitor's address."""
+    address = request.client.host if request.client else None
+    return {"address": address, "scheme": request.url.scheme, "host": request.headers.get("host")}

@@ -1,0 +1,5 @@
+"""`python -m slipway` is `slipway`."""
+
+from slipway.cli import main
+
+main()

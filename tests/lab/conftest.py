@@ -1,0 +1,26 @@
+"""The hosts that the tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from provisioned import INSTANCE, Provisioned, bring_up
+
+
+@pytest.fixture(scope="session")
+def ci_lab() -> Iterator[None]:
+    """Nothing of an earlier run is there before, nothing of this one after."""
+    anyone = Provisioned("any", INSTANCE)
+    anyone.slipway("lab", "down", "--all")
+    yield
+    done = anyone.slipway("lab", "down", "--all")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="session")
+def server(ci_lab: None) -> Provisioned:
+    """A fresh host, provisioned by `slipway apply` once and shared; a test leaves it as it found it."""
+    host = bring_up("codementee")
+    host.first_apply = host.apply()  # type: ignore[attr-defined]
+    return host

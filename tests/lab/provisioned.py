@@ -1,0 +1,77 @@
+"""Slipway's commands on the hosts of the tests' own lab, which is apart from a user's."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+PROJECT = Path(__file__).resolve().parents[2]
+PENDING = 2
+
+
+class Provisioned:
+    """A lab host, and what a user does with it."""
+
+    def __init__(self, name: str, instance: str) -> None:
+        self.name = name
+        self.env = {**os.environ, "SLIPWAY_LAB": instance, "SLIPWAY_LAB_HOSTS": name}
+
+    def slipway(self, *arguments: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
+        """Run `slipway ARGUMENTS`, whatever its exit code."""
+        command = [sys.executable, "-m", "slipway", *arguments]
+        return subprocess.run(
+            command, cwd=PROJECT, env=self.env, capture_output=True, text=True, timeout=timeout, check=False
+        )
+
+    def apply(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """`slipway apply lab --yes`, which must succeed."""
+        done = self.slipway("apply", "lab", "--yes", *arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def plan(self, *arguments: str) -> list[dict[str, Any]]:
+        """The changes that a plan finds; its exit code must fit them."""
+        done = self.slipway("plan", "lab", "--json", *arguments)
+        assert done.returncode in (0, PENDING), done.stdout + done.stderr
+        changes = json.loads(done.stdout)["changes"]
+        assert done.returncode == (PENDING if changes else 0)
+        return list(changes)
+
+    def operations(self, *arguments: str) -> list[str]:
+        """The names of the operations that a plan would run."""
+        return [change["operation"] for change in self.plan(*arguments)]
+
+    def ssh(self, script: str, check: bool = True) -> str:
+        """The output of a shell script on the host, run by root."""
+        done = self.slipway("lab", "ssh", "--name", self.name, "--", script)
+        assert not check or done.returncode == 0, done.stdout + done.stderr
+        return done.stdout.strip()
+
+    def site(self) -> Any:
+        """The site as a visitor sees it."""
+        from slipway.site import Site
+
+        program = "from lab import hosts; h = hosts.find(%r); print(h.domain, h.address, hosts.trusted_roots())"
+        shown = subprocess.run(
+            [sys.executable, "-c", program % self.name],
+            cwd=PROJECT,
+            env=self.env,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        return Site(*shown.split())
+
+
+INSTANCE = "slipwayci"
+
+
+def bring_up(name: str, *arguments: str) -> Provisioned:
+    host = Provisioned(name, INSTANCE)
+    done = host.slipway("lab", "up", "--name", name, *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return host

@@ -1,0 +1,281 @@
+"""What Slipway promises of a server, on a real host that starts as a bare Debian."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from provisioned import PROJECT, bring_up
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="throwaway hosts need root")
+
+
+def test_a_fresh_host_becomes_the_server_and_a_second_apply_changes_nothing(server):
+    assert "✓ codementee: Get a certificate for codementee.test" in server.first_apply.stdout
+    again = server.apply()
+    assert "nothing to change" in again.stdout
+    assert server.plan() == []
+
+
+def test_the_server_is_verified_and_the_flows_work(server, tmp_path):
+    report = tmp_path / "report.html"
+    done = server.slipway("verify", "lab", "--html", str(report))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "test_login_gives_a_token_that_opens_the_companies" in report.read_text()
+
+
+def test_no_secret_is_in_what_a_run_prints(server):
+    secrets = server.ssh("cut -d'\"' -f2 /etc/codementee/backend.env").split()
+    assert len(secrets) == 2
+    server.ssh("echo >> /etc/codementee/backend.env")
+    plan = server.slipway("plan", "lab")
+    shown = plan.stdout + plan.stderr + server.apply().stdout + server.first_apply.stdout
+    assert "backend.env: contents change (secret, not shown)" in shown
+    assert not [secret for secret in secrets if secret in shown]
+
+
+# What somebody or something does to a server, and the operation that must notice. Each is seen by a plan, mended by an
+# apply, and then gone from the next plan.
+DRIFTS = {
+    "a configuration file edited": (
+        "sed -i 's/keepalive_timeout 65s/keepalive_timeout 5s/' /etc/nginx/nginx.conf",
+        "Configure Nginx",
+    ),
+    "the site's file removed": ("rm /etc/nginx/sites-available/codementee", "Configure Nginx"),
+    "the site disabled": ("rm /etc/nginx/sites-enabled/codementee && systemctl reload nginx", "Configure Nginx"),
+    "the secrets made readable": ("chmod 644 /etc/codementee/backend.env", "Hand the backend its secrets"),
+    "a file given away": ("chown nobody /etc/mongod.conf", "Configure MongoDB"),
+    "MongoDB opened to the world": (
+        "sed -i 's/bindIp: .*/bindIp: 0.0.0.0/' /etc/mongod.conf && systemctl restart mongod",
+        "Configure MongoDB",
+    ),
+    "the database stopped": ("systemctl stop mongod", "Run MongoDB"),
+    "the backend stopped": ("systemctl stop codementee-backend.socket codementee-backend", "Run the backend"),
+    "Nginx stopped and disabled": ("systemctl disable --now nginx", "Run Nginx"),
+    "the backend masked": (
+        "systemctl stop codementee-backend; rm /etc/systemd/system/codementee-backend.service;"
+        " systemctl mask codementee-backend.service",
+        "Describe the backend's service",
+    ),
+    "a unit edited": (
+        "sed -i 's/--workers 2/--workers 1/' /etc/systemd/system/codementee-backend.service",
+        "Describe the backend's service",
+    ),
+    "a package removed": ("apt-get remove -y -q unattended-upgrades", "Install the base packages"),
+    "certbot removed": ("apt-get remove -y -q certbot", "Install certbot"),
+    "a port opened": (
+        "ufw allow 9999/tcp",
+        "Deny what comes in but ssh, the web and what is allowed",
+    ),
+    "the firewall switched off": ("ufw disable", "Deny what comes in but ssh, the web and what is allowed"),
+    "the firewall's default changed": (
+        "ufw default allow incoming",
+        "Deny what comes in but ssh, the web and what is allowed",
+    ),
+    "an expired certificate": (
+        "cd /etc/letsencrypt/live/codementee && openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=codementee.test"
+        " -addext subjectAltName=DNS:codementee.test -days -1 -keyout $(realpath privkey.pem)"
+        " -out $(realpath fullchain.pem) 2>/dev/null && cp $(realpath fullchain.pem) $(realpath cert.pem)",
+        "Get a certificate for codementee.test",
+    ),
+    "the certificates gone": ("rm -rf /etc/letsencrypt/live", "Get a certificate for codementee.test"),
+    "the renewal switched off": ("systemctl disable --now certbot.timer", "Renew certificates by timer"),
+    "the renewal hook not executable": (
+        "chmod 644 /etc/letsencrypt/renewal-hooks/deploy/reload-nginx",
+        "Reload Nginx after each renewal",
+    ),
+    "the current release unlinked": ("rm /var/www/codementee/current", "Point to a release"),
+    "MongoDB's pin removed": ("rm /etc/apt/preferences.d/mongodb", "Pin MongoDB to the 6.0 series"),
+    "another key for MongoDB's packages": (
+        "cp /usr/share/keyrings/debian-archive-keyring.gpg /usr/share/keyrings/mongodb-server.asc",
+        "Trust MongoDB's signing key",
+    ),
+    "the time zone changed": ("ln -sf /usr/share/zoneinfo/Asia/Kolkata /etc/localtime", "Set the time zone"),
+    "the backend's user can log in": (
+        "usermod --shell /bin/bash codementee-backend",
+        "Keep the backend's user from logging in",
+    ),
+}
+
+
+@pytest.mark.parametrize("drift", DRIFTS)
+def test_a_drift_is_seen_by_a_plan_and_mended_by_an_apply(server, drift):
+    script, operation = DRIFTS[drift]
+    server.ssh(script)
+    assert operation in server.operations()
+    server.apply()
+    assert server.plan() == []
+    site = server.site()
+    assert site.get("/api/health").status_code == 200
+    assert site.get("/").status_code == 200
+
+
+def test_a_configuration_that_nginx_refuses_never_replaces_the_one_in_force(server):
+    server.ssh("echo 'nonsense on;' > /etc/nginx/conf.d/broken.conf")
+    before = server.ssh("sha256sum /etc/nginx/nginx.conf")
+    done = server.slipway("apply", "lab", "--yes", "--data", "nginx_max_body_mb=11")
+    server.ssh("rm /etc/nginx/conf.d/broken.conf")
+    assert done.returncode == 1
+    assert "nonsense" in done.stderr
+    assert server.ssh("sha256sum /etc/nginx/nginx.conf") == before
+    assert server.site().get("/").status_code == 200
+    server.apply()
+
+
+def test_when_the_acme_server_refuses_the_site_serves_on(server):
+    nowhere = "tls_acme_server=https://127.0.0.1:1/dir"
+    done = server.slipway("apply", "lab", "--yes", "--data", nowhere)
+    assert done.returncode == 1
+    assert server.site().get("/").status_code == 200
+    assert server.plan() == []
+
+
+def test_a_certificate_is_renewed_by_certbot_and_nginx_serves_the_new_one(server):
+    with server.site().handshake() as connection:
+        before = connection.getpeercert()["serialNumber"]
+    server.ssh("systemctl cat certbot.service | grep -q 'certbot -q renew'")
+    server.ssh("certbot -q renew --force-renewal --no-random-sleep-on-renew")
+    with server.site().handshake() as connection:
+        assert connection.getpeercert()["serialNumber"] != before
+    assert server.plan() == []
+
+
+def test_nginx_says_so_itself_when_the_backend_is_down(server):
+    server.ssh("systemctl stop codementee-backend.socket codementee-backend.service")
+    site = server.site()
+    page = site.get("/api/companies", headers={"Accept": "text/html"})
+    program = site.post("/api/auth/login", json={"email": "a@b.c", "password": "x"})
+    server.ssh("systemctl start codementee-backend.socket codementee-backend.service")
+    assert (page.status_code, program.status_code) == (502, 502)
+    assert "Back in a moment" in page.text
+    assert "does not answer" in program.json()["detail"]
+    assert site.get("/").status_code == 200
+    assert server.plan() == []
+
+
+def test_the_backend_comes_back_when_it_is_killed(server):
+    server.ssh("systemctl kill --signal=KILL codementee-backend.service")
+    deadline = time.monotonic() + 30
+    while server.site().get("/api/health").status_code != 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+
+
+def test_the_next_release_is_shipped_and_a_broken_one_leaves_the_old_one_serving(server, tmp_path):
+    first = server.ssh("readlink /var/www/codementee/current")
+    done = server.slipway("release", "lab", "--yes")
+    assert done.returncode == 0, done.stdout + done.stderr
+    second = server.ssh("readlink /var/www/codementee/current")
+    assert second != first
+    assert server.ssh("readlink /var/www/codementee/previous") == first
+
+    broken = tmp_path / "backend"
+    broken.mkdir()
+    (broken / "server.py").write_text("raise SystemExit('broken on purpose')\n")
+    requirements = PROJECT / "examples/codementee/backend/requirements.txt"
+    (broken / "requirements.txt").write_text(requirements.read_text())
+    done = server.slipway("release", "lab", "--yes", "--data", f"backend_source={broken}", timeout=300)
+    assert done.returncode == 1
+    assert "back to the one before" in done.stderr
+    assert server.ssh("readlink /var/www/codementee/current") == second
+    assert server.site().get("/api/health").status_code == 200
+    # What runs on a server is not the business of a plan.
+    assert server.plan() == []
+
+
+def test_everything_comes_up_in_order_after_a_restart(server):
+    server.ssh("systemctl reboot", check=False)
+    deadline = time.monotonic() + 90
+    while True:
+        time.sleep(1)
+        try:
+            if server.site().get("/api/health").status_code == 200:
+                break
+        except OSError:
+            pass
+        assert time.monotonic() < deadline, "the site is not back 90 s after a restart"
+    started = {
+        unit: int(server.ssh(f"systemctl show --property=ActiveEnterTimestampMonotonic --value {unit}"))
+        for unit in ("mongod.service", "codementee-backend.service")
+    }
+    assert started["mongod.service"] < started["codementee-backend.service"]
+    assert server.plan() == []
+
+
+def test_a_setting_that_is_wrong_is_told_before_any_host_is_touched(server):
+    done = server.slipway("apply", "lab", "--yes", "--data", "mongodb_prot=1", "--data", "site_domain=no dots")
+    assert done.returncode == 1
+    assert "did you mean 'mongodb_port'?" in done.stderr
+    assert "site_domain: found 'no dots'" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert server.plan() == []
+
+
+def test_preflight_tells_everything_that_is_in_the_way_at_once(server):
+    hosts = server.ssh("cat /etc/hosts")
+    address = server.site().address
+    server.ssh(f"sed -i 's/^{address}/203.0.113.7/' /etc/hosts")
+    wrong = ("--data", "mongodb_version=4.4", "--data", "mongodb_apt_url=https://repo.mongodb.org/apt")
+    done = server.slipway("plan", "lab", *wrong)
+    server.ssh(f"cat > /etc/hosts <<'END'\n{hosts}\nEND")
+    assert done.returncode == 1
+    assert "found codementee.test at 203.0.113.7" in done.stderr
+    assert "mongodb_version: found '4.4'; for debian 12 there is 7.0, 8.0" in done.stderr
+    assert "nothing was changed" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_host_name_that_is_not_in_the_inventory_is_told(server):
+    done = server.slipway("plan", "lab", "--limit", "nosuch")
+    assert done.returncode == 1
+    assert "there are: app, codementee, db" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def second(ci_lab):
+    """A fresh host that an administrator with sudo logs in to."""
+    return bring_up("second", "--user", "admin")
+
+
+def test_an_interrupted_apply_goes_on_where_it_was(second):
+    command = [sys.executable, "-m", "slipway", "apply", "lab", "--yes"]
+    running = subprocess.Popen(
+        command, cwd=PROJECT, env=second.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    for line in running.stdout:
+        if "Install the firewall" in line and line.startswith("✓"):
+            break
+    time.sleep(3)  # into the installation of MongoDB
+    running.send_signal(signal.SIGINT)
+    _, errors = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "run it again" in errors
+    assert "Traceback" not in errors
+
+
+def test_plain_pyinfra_makes_the_same_server_with_sudo(second, server):
+    """It goes on from the interrupted apply above, and Slipway finds nothing to change after it."""
+    command = [str(PROJECT / ".venv/bin/pyinfra"), "-y", "lab/inventory.py", "deploy.py"]
+    for _ in range(3):  # dpkg may still be at work for the interrupted apply: apt waits, its lists may not
+        done = subprocess.run(command, cwd=PROJECT, env=second.env, capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            break
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert second.plan() == []
+    listing = (
+        "cd /etc && find nginx/nginx.conf nginx/sites-available mongod.conf systemd/system ufw/user.rules"
+        " apt/preferences.d -type f -not -path '*tls*' | sort | xargs sudo sha256sum"
+    )
+    same = listing.replace("sha256sum", "sed s/second/codementee/g")
+    assert second.ssh(f'sudo sh -c "{same}"') == server.ssh(same.replace("sudo ", ""))
+
+
+def test_a_user_without_root_or_sudo_is_told_so(second):
+    done = second.slipway("plan", "lab", "--data", "_sudo=false")
+    assert done.returncode == 1
+    assert "rights: found a user that is not root, need root or sudo" in done.stderr
+    assert "Traceback" not in done.stderr
