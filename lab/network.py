@@ -1,6 +1,7 @@
 """One bridge with a way out: addresses, NAT, and nothing left behind.
 
-All NAT rules are in one nftables table of ours, so that one command removes them. Hosts are isolated ports of the
+All NAT rules are in one nftables table of ours, so that one command removes them; where another firewall drops what
+it does not know, two rules there let the bridge pass and bear our name. Hosts are isolated ports of the
 bridge: they reach the gateway and the world, not each other.
 """
 
@@ -9,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from lab.instance import Instance, folder_lock, write
 from lab.steps import StepFailed, run
@@ -39,6 +41,32 @@ table ip {table} {{
   chain apart {{ type filter hook forward priority filter; iifname "{bridge}" oifname "{bridge}" drop; }}
 }}
 """
+
+
+def passages(ruleset: Sequence[dict[str, Any]], comment: str, bridge: str) -> str:
+    """The nftables script that lets the bridge through every chain that drops what it does not know.
+
+    Docker and UFW set such a policy for all that a machine forwards, and an "accept" in a table of ours does not
+    overrule it. `ruleset` is what `nft -j list ruleset` found.
+    """
+    chains = [entry["chain"] for entry in ruleset if "chain" in entry]
+    lines = closed(ruleset, comment)
+    for chain in chains:
+        if (chain.get("hook"), chain.get("policy")) == ("forward", "drop") and chain["family"] in ("ip", "inet"):
+            insert = f"insert rule {chain['family']} {chain['table']} {chain['name']}"
+            lines.append(f'{insert} iifname "{bridge}" accept comment "{comment}"')
+            lines.append(f'{insert} oifname "{bridge}" ct state established,related accept comment "{comment}"')
+    return "".join(f"{line}\n" for line in lines)
+
+
+def closed(ruleset: Sequence[dict[str, Any]], comment: str) -> list[str]:
+    """The nftables commands that remove our passages again."""
+    rules = [entry["rule"] for entry in ruleset if entry.get("rule", {}).get("comment") == comment]
+    return [f"delete rule {r['family']} {r['table']} {r['chain']} handle {r['handle']}" for r in rules]
+
+
+def _ruleset() -> list[dict[str, Any]]:
+    return list(json.loads(run("List the firewall's rules", ["nft", "-j", "list", "ruleset"]))["nftables"])
 
 
 def bridge_mac(name: str) -> str:
@@ -72,6 +100,7 @@ def up(lab: Instance) -> ipaddress.IPv4Network:
     if FORWARD.read_text().strip() != "1":
         FORWARD.write_text("1")
     run("Set the NAT rules", ["nft", "-f", "-"], input=rules(lab.table, lab.bridge, str(subnet)))
+    run("Pass the firewall", ["nft", "-f", "-"], input=passages(_ruleset(), lab.table, lab.bridge))
     return subnet
 
 
@@ -82,6 +111,7 @@ def down(lab: Instance) -> None:
         run("Remove the bridge", ["ip", "link", "delete", lab.bridge])
     if f"table ip {lab.table}\n" in run("List the NAT tables", ["nft", "list", "tables"]) + "\n":
         run("Remove the NAT rules", ["nft", "delete", "table", "ip", lab.table])
+    run("Close the firewall", ["nft", "-f", "-"], input="\n".join(closed(_ruleset(), lab.table)) + "\n")
     remembered = lab.state / "network.json"
     with folder_lock(lab.state.parent):
         if remembered.exists():

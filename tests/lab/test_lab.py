@@ -284,15 +284,22 @@ def test_a_killed_build_leaves_no_half_tree(lab: Instance, tmp_path: Path) -> No
     assert list((tmp_path / "slipway/images").iterdir()) == []
 
 
-def test_forwarding_is_put_back(tmp_path: Path) -> None:
-    """In a network namespace of its own, where no other lab is up and forwarding is off."""
+def test_a_host_gets_out_through_a_closed_firewall_and_all_is_put_back(tmp_path: Path) -> None:
+    """In a network namespace of its own: forwarding is off, and dropped by policy as Docker and UFW do it."""
     setting = "/proc/sys/net/ipv4/ip_forward"
     slipway = f"{sys.executable} -m lab"
     script = f"""
-        echo 0 > {setting}; ip link set lo up
+        unshare --net sleep 100 & world=$!; sleep 0.5
+        ip link add up0 type veth peer name eth0 netns $world
+        ip addr add 198.51.100.1/24 dev up0; ip link set up0 up; ip link set lo up
+        nsenter --net --target $world sh -c 'ip addr add 198.51.100.2/24 dev eth0; ip link set eth0 up'
+        nft 'add table ip filter; add chain ip filter FORWARD {{ type filter hook forward priority 0; policy drop; }}'
+        echo 0 > {setting}
         mkdir -p "$XDG_STATE_HOME/slipway/{LAB}"; echo '{{}}' > "$XDG_STATE_HOME/slipway/{LAB}/mirror.json"
         {slipway} up --name alone && cat {setting}
+        {slipway} ssh --name alone -- ping -q -c 1 -W 5 198.51.100.2 >&2 && echo out
         {slipway} down --name alone; cat {setting}
+        nft list ruleset | grep -c accept; kill $world
     """
     result = subprocess.run(
         ["unshare", "--net", "sh", "-c", script],
@@ -302,7 +309,8 @@ def test_forwarding_is_put_back(tmp_path: Path) -> None:
         text=True,
         timeout=120,
     )
-    assert result.stdout.split() == ["1", "0"], result.stderr
+    # "policy drop" stands, and no rule that accepts is left.
+    assert result.stdout.split() == ["1", "out", "0", "0"], result.stderr
     assert list((tmp_path / "slipway").iterdir()) == []
 
 

@@ -44,6 +44,20 @@ def test_all_rules_are_in_one_table_that_replaces_itself() -> None:
     assert 'iifname "demo-br" oifname "demo-br" drop' in rules
 
 
+def test_a_firewall_that_drops_what_is_forwarded_lets_the_bridge_pass_once() -> None:
+    drops = {"chain": {"family": "ip", "table": "filter", "name": "FORWARD", "hook": "forward", "policy": "drop"}}
+    accepts = {"chain": {**drops["chain"], "table": "other", "policy": "accept"}}
+    ours = {"rule": {"family": "ip", "table": "filter", "chain": "FORWARD", "handle": 7, "comment": "slipway_lab_demo"}}
+    theirs = {"rule": {**ours["rule"], "handle": 8, "comment": "docker"}}
+    script = network.passages([drops, accepts, ours, theirs], "slipway_lab_demo", "demo-br").splitlines()
+    assert script[0] == "delete rule ip filter FORWARD handle 7"
+    assert [line.split(" accept")[0] for line in script[1:]] == [
+        'insert rule ip filter FORWARD iifname "demo-br"',
+        'insert rule ip filter FORWARD oifname "demo-br" ct state established,related',
+    ]
+    assert network.passages([accepts, theirs], "slipway_lab_demo", "demo-br") == ""
+
+
 def test_the_bridge_has_a_fixed_address_of_its_own() -> None:
     assert network.bridge_mac("demo-br") == network.bridge_mac("demo-br") != network.bridge_mac("other-br")
     first = int(network.bridge_mac("demo-br").split(":")[0], 16)
