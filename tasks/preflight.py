@@ -7,7 +7,7 @@ import time
 from pyinfra import host
 from pyinfra.api.exceptions import PyinfraError
 
-from slipway.facts import Listeners, Machine, Output
+from slipway.facts import FileState, Listeners, Machine, Output
 from slipway.settings import Settings
 
 # https://www.mongodb.com/docs/manual/administration/production-notes/ "Supported Platforms", x86_64 packages
@@ -18,9 +18,9 @@ MONGODB_ON = {
 }
 SYSTEMS = {"debian 12": "Debian 12"}
 OFFICIAL_REPOSITORY = "https://repo.mongodb.org"
-# What the parts need together while packages are unpacked and a virtual environment is made.
+# What the parts need together: all packages and an environment on a new host, an update's worth on one that runs.
 LEAST_MEMORY_MB = 900
-LEAST_DISK_MB = 2500
+LEAST_DISK_MB_NEW, LEAST_DISK_MB = 2500, 300
 # ACME servers and TLS clients reject a clock that is further off.
 MOST_CLOCK_SECONDS = 120
 
@@ -28,13 +28,17 @@ MOST_CLOCK_SECONDS = 120
 def preflight(settings: Settings) -> None:
     """Raise one error with everything that is in the way, each with what was found, what is needed and what to do."""
     machine = host.get_fact(Machine)
+    is_new = not host.get_fact(FileState, path="/etc/apt/apt.conf.d/00-slipway")
     problems = [
         *system_problems(machine),
-        *size_problems(machine),
+        *size_problems(machine, LEAST_DISK_MB_NEW if is_new else LEAST_DISK_MB),
         *clock_problems(machine, time.time()),
     ]
     if "db" in host.groups:
         problems += mongodb_problems(machine, settings)
+    if is_new:
+        # Later a repository that is down is no reason not to look at a server that has all it needs.
+        problems += network_problems(settings, host.groups)
     problems += port_problems(host.get_fact(Listeners), settings, host.groups)
     if "web" in host.groups:
         problems += domain_problems(machine, settings)
@@ -60,11 +64,11 @@ def system_problems(machine: dict[str, str]) -> list[str]:
     return problems
 
 
-def size_problems(machine: dict[str, str]) -> list[str]:
+def size_problems(machine: dict[str, str], least_disk_mb: int) -> list[str]:
     problems = []
     for what, found, least in (
         ("memory", int(machine.get("memory_mb") or 0), LEAST_MEMORY_MB),
-        ("free disk space on /", int(machine.get("disk_mb") or 0), LEAST_DISK_MB),
+        ("free disk space on /", int(machine.get("disk_mb") or 0), least_disk_mb),
     ):
         if found < least:
             problems.append(f"{what}: found {found} MiB, need {least} MiB (choose a larger server, or free some)")
@@ -96,6 +100,23 @@ def mongodb_problems(machine: dict[str, str], settings: Settings) -> list[str]:
             known = ", ".join(sorted(s for s in MONGODB_ON if system in MONGODB_ON[s])) or "no series"
             problems.append(f"mongodb_version: found {series!r}; for {system} there is {known}")
     return problems
+
+
+def network_problems(settings: Settings, groups: list[str]) -> list[str]:
+    """Repositories that the host can't connect to. Behind a proxy of apt's own, that is apt's to find out."""
+    mongodb = settings.mongodb_apt_url if "db" in groups else ""
+    script = (
+        "apt-config dump | grep -q 'Acquire::https*::Proxy \"[^\"]' ||"
+        f" for uri in $(apt-get indextargets --format '$(REPO_URI)' | sort -u) {mongodb}; do"
+        " site=${uri#*://}; site=${site%%/*}; port=80; case $uri in https:*) port=443;; esac;"
+        " case $site in *:*) port=${site##*:}; site=${site%:*};; esac;"
+        ' timeout 5 bash -c "exec 3<>/dev/tcp/$site/$port" || echo $site:$port; done'
+    )
+    unreached = sorted(set(host.get_fact(Output, command=script).split()))
+    return [
+        f"network: found no connection to {site}, need it to install packages (check its DNS and routes)"
+        for site in unreached
+    ]
 
 
 def port_problems(listeners: dict[int, str], settings: Settings, groups: list[str]) -> list[str]:

@@ -114,6 +114,16 @@ def test_a_drift_is_seen_by_a_plan_and_mended_by_an_apply(server, drift):
     assert site.get("/").status_code == 200
 
 
+def test_an_ssh_port_that_is_in_use_is_opened_and_one_that_is_not_is_closed(server):
+    server.ssh("printf 'Port 22\\nPort 2222\\n' > /etc/ssh/sshd_config.d/ports.conf && systemctl restart ssh")
+    server.apply()
+    assert server.site().accepts(2222)
+    server.ssh("rm /etc/ssh/sshd_config.d/ports.conf && systemctl restart ssh")
+    server.apply()
+    assert "allow 2222/tcp" not in server.ssh("ufw show added")
+    assert server.plan() == []
+
+
 def test_a_configuration_that_nginx_refuses_never_replaces_the_one_in_force(server):
     server.ssh("echo 'nonsense on;' > /etc/nginx/conf.d/broken.conf")
     before = server.ssh("sha256sum /etc/nginx/nginx.conf")

@@ -51,7 +51,7 @@ def test_the_configuration_file_is_the_one_in_force(server):
 
 
 def test_its_cache_leaves_room_for_the_backend(server):
-    command = "db.serverStatus().wiredTiger.cache['maximum bytes configured']"
+    command = "Number(db.serverStatus().wiredTiger.cache['maximum bytes configured'])"
     cache = server.host.check_output(f'mongosh --quiet --port {server.settings.mongodb_port} --eval "{command}"')
     memory = int(server.host.check_output("awk '/^MemTotal/ {print $2}' /proc/meminfo")) * 1024
     assert int(cache) <= max(memory * 0.26, 256 * 2**20)

@@ -1,0 +1,125 @@
+"""A wrong setting is told in one line, all of them at once, before any host is touched."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+from slipway.cli import parse_data
+from slipway.settings import Settings, SettingsError, check, parse_dotenv
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+def problems(data) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        check(data)
+    return caught.value.problems
+
+
+def test_the_defaults_are_in_order(defaults):
+    assert check(defaults).site_domain == "codementee.io"
+
+
+def test_every_setting_has_a_default_and_every_default_is_a_setting():
+    names = {n for n in runpy.run_path(str(PROJECT / "group_data/all.py")) if not n.startswith("__")}
+    assert names == set(Settings.model_fields)
+
+
+WRONG = {
+    "site_name": ("Code Mentee", "lower-case letters"),
+    "site_domain": ("codementee", "a host name"),
+    "site_aliases": (["-bad.example"], "a host name"),
+    "timezone": ("../etc/passwd", "a time zone"),
+    "locale": ("en_GB.latin1", "a locale"),
+    "swap_mb": (-1, "greater than or equal to 0"),
+    "journal_max_mb": ("500M", "a valid integer"),
+    "extra_packages": (["no such package"], "a Debian package's name"),
+    "firewall_allow": (["https"], "port/protocol"),
+    "mongodb_version": ("seven", 'a series as "7.0"'),
+    "mongodb_port": (70000, "less than or equal to 65535"),
+    "mongodb_bind": ("localhost", "an IPv4 address"),
+    "mongodb_key_fingerprint": ("e588", "40 hexadecimal digits"),
+    "mongodb_apt_url": ("ftp://example.org", "an http(s) URL"),
+    "backend_source": ("no/such/folder", "a folder on this machine"),
+    "backend_app": ("server.py", "module:attribute"),
+    "backend_workers": (0, "greater than or equal to 1"),
+    "backend_listen": ("run/backend.sock", "a socket's absolute path"),
+    "backend_health_path": ("health", 'a URL path that begins with "/"'),
+    "backend_environment": ({"A": 'quo"te'}, "one line without quotes"),
+    "backend_secrets": (["lower"], "an environment variable's name"),
+    "frontend_assets": ("static", "a URL path between slashes"),
+    "nginx_max_body_mb": (1.5, "a valid integer"),
+    "tls_acme_server": ("http://acme.example", "an https URL"),
+    "tls_email": ("nobody", "an e-mail address"),
+    "releases_kept": (1, "greater than or equal to 2"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_value_is_told_with_its_name_what_was_found_and_what_is_expected(defaults, name):
+    value, expected = WRONG[name]
+    (line,) = problems({**defaults, name: value})
+    found = next(iter(value.values())) if isinstance(value, dict) else value[0] if isinstance(value, list) else value
+    assert line.startswith(f"group_data/all.py: {name}")
+    assert f"found {found!r}" in line
+    assert expected in line
+
+
+def test_an_unknown_name_is_told_with_the_nearest_known_one(defaults):
+    (line,) = problems({**defaults, "mongodb_prot": 27017})
+    assert line == "group_data/all.py: mongodb_prot: there is no such setting; did you mean 'mongodb_port'?"
+
+
+def test_all_errors_are_told_at_once_and_where_each_is(defaults):
+    wrong = {**defaults, "swap_mb": "big", "site_domain": "x", "locle": "C"}
+    with pytest.raises(SettingsError) as caught:
+        check(wrong, {"swap_mb": "inventory.py (one)", "locle": "--data"})
+    assert len(caught.value.problems) == 3
+    assert "3 settings are wrong; no host was touched" in str(caught.value)
+    assert any(line.startswith("inventory.py (one): swap_mb") for line in caught.value.problems)
+    assert any(line.startswith("--data: locle") for line in caught.value.problems)
+
+
+def test_what_is_pyinfras_own_is_left_alone(defaults):
+    assert check({**defaults, "ssh_port": 2222, "_sudo": True})
+
+
+def test_a_missing_secrets_file_is_told_with_how_to_make_it(defaults):
+    (line,) = problems({**defaults, "secrets_file": "secrets/none.env"})
+    assert "found no such file" in line
+    assert "install -m 600 /dev/null secrets/none.env" in line
+
+
+def test_a_secrets_file_that_others_can_read_is_refused(defaults):
+    Path(defaults["secrets_file"]).chmod(0o644)
+    (line,) = problems(defaults)
+    assert "chmod 600" in line
+
+
+def test_a_missing_secret_is_named_and_no_value_is_shown(defaults):
+    (line,) = problems({**defaults, "backend_secrets": ["JWT_SECRET", "RAZORPAY_KEY"]})
+    assert "found no value for RAZORPAY_KEY" in line
+    assert "3b4f0c6a" not in line
+
+
+def test_a_dotenv_file_may_have_comments_exports_and_quotes():
+    text = "# a comment\n\nexport A=1\nB = 'two words'\nC=\"x=y\"\nno value\n"
+    assert parse_dotenv(text) == {"A": "1", "B": "two words", "C": "x=y"}
+
+
+def test_data_on_the_command_line_is_text_where_the_setting_is_and_json_elsewhere():
+    data = parse_data(("mongodb_version=7.0", "swap_mb=512", 'firewall_allow=["8443/tcp"]', "mongodb_tools=false"))
+    assert data == {
+        "mongodb_version": "7.0",
+        "swap_mb": 512,
+        "firewall_allow": ["8443/tcp"],
+        "mongodb_tools": False,
+    }
+
+
+def test_data_on_the_command_line_without_a_value_is_told():
+    with pytest.raises(SettingsError, match="found 'swap_mb', expected NAME=VALUE"):
+        parse_data(("swap_mb",))

@@ -1,0 +1,177 @@
+"""The decisions of the tasks that need no host."""
+
+from __future__ import annotations
+
+import subprocess
+import tarfile
+import time
+from io import BytesIO
+
+import pytest
+
+from slipway import artifact
+from slipway.operations import write_script
+from tasks import preflight
+from tasks.mongodb import cache_gb
+from tasks.tls import certbot_command, reason_to_issue
+
+GOOD = {
+    "uid": "0",
+    "init": "systemd",
+    "os": "debian",
+    "release": "12",
+    "arch": "amd64",
+    "avx": "yes",
+    "memory_mb": "2048",
+    "disk_mb": "20000",
+    "addresses": "198.51.100.7",
+}
+BAD = {
+    "uid": ("1000", "rights: found a user that is not root"),
+    "init": ("sh", "init: found 'sh' as process 1"),
+    "release": ("10", "operating system: found debian 10, need Debian 12"),
+    "arch": ("arm64", "architecture: found arm64, need amd64"),
+    "avx": ("no", "processor: found no AVX"),
+    "memory_mb": ("512", "memory: found 512 MiB, need 900 MiB"),
+    "disk_mb": ("1000", "free disk space on /: found 1000 MiB, need 2500 MiB"),
+    "clock": ("1000", "clock: found it"),
+}
+
+
+def found_problems(machine, settings) -> list[str]:
+    return [
+        *preflight.system_problems(machine),
+        *preflight.size_problems(machine, preflight.LEAST_DISK_MB_NEW),
+        *preflight.clock_problems(machine, time.time()),
+        *preflight.mongodb_problems(machine, settings),
+    ]
+
+
+def test_a_good_machine_passes(settings_with):
+    assert found_problems({**GOOD, "clock": str(int(time.time()))}, settings_with()) == []
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_what_is_in_the_way_is_told_with_what_was_found_and_what_is_needed(settings_with, what):
+    value, said = BAD[what]
+    problems = found_problems({**GOOD, "clock": str(int(time.time())), what: value}, settings_with())
+    assert any(problem.startswith(said) for problem in problems), problems
+
+
+def test_a_series_that_does_not_exist_for_the_system_is_told_with_those_that_do(settings_with):
+    (problem,) = preflight.mongodb_problems(GOOD, settings_with(mongodb_version="6.0"))
+    assert problem == "mongodb_version: found '6.0'; for debian 12 there is 7.0, 8.0"
+
+
+def test_a_port_that_a_stranger_holds_is_told_and_our_own_is_not(settings_with):
+    listeners = {80: "apache2", 443: "nginx", 27017: "mongod", 22: "sshd"}
+    problems = preflight.port_problems(listeners, settings_with(), ["web", "db"])
+    assert problems == ["port 80: found 'apache2' listening, need it for nginx (stop or move apache2)"]
+    assert preflight.port_problems(listeners, settings_with(), ["db"]) == []
+
+
+def test_a_port_held_by_the_backends_own_socket_is_ours(settings_with):
+    tcp = settings_with(backend_listen="127.0.0.1:8001")
+    assert preflight.port_problems({8001: "systemd"}, tcp, ["app"]) == []
+    assert preflight.port_problems({8001: "python3"}, tcp, ["app"]) == []
+    assert len(preflight.port_problems({8001: "gunicorn"}, tcp, ["app"])) == 1
+
+
+def test_mongodbs_cache_is_a_quarter_of_the_memory_and_never_below_its_minimum(settings_with):
+    assert cache_gb(settings_with(), 8192) == 2
+    assert cache_gb(settings_with(), 512) == 0.25
+    assert cache_gb(settings_with(mongodb_cache_gb=1.5), 8192) == 1.5
+
+
+def certificate(settings, days: float, **changes: str) -> dict[str, str]:
+    end = str(int(time.time() + days * 86400))
+    return {"end": end, "names": "codementee.io", "server": settings.acme_directory, **changes}
+
+
+def test_a_certificate_with_time_left_stays(settings_with):
+    settings = settings_with()
+    assert reason_to_issue(certificate(settings, 40), settings, time.time()) is None
+
+
+@pytest.mark.parametrize(
+    ("days", "changes", "reason"),
+    [
+        (-3, {}, "it ended 3 days ago"),
+        (5, {}, "it ends in 5 days"),
+        (60, {"names": "other.example"}, "it is for other.example"),
+        (60, {"server": "https://acme-staging-v02.api.letsencrypt.org/directory"}, "it is from https://acme-staging"),
+    ],
+)
+def test_a_certificate_that_will_not_do_is_issued_anew(settings_with, days, changes, reason):
+    settings = settings_with()
+    assert (reason_to_issue(certificate(settings, days, **changes), settings, time.time()) or "").startswith(reason)
+
+
+def test_a_host_without_a_certificate_gets_one(settings_with):
+    assert reason_to_issue({}, settings_with(), time.time()) == "there is none"
+
+
+def test_certbot_is_asked_for_all_names_of_the_site_at_the_server_that_is_set(settings_with):
+    settings = settings_with(site_aliases=["www.codementee.io"], tls_acme_server="letsencrypt-staging")
+    command = " ".join(certbot_command(settings))
+    assert "--server https://acme-staging-v02.api.letsencrypt.org/directory" in command
+    assert "-d codementee.io -d www.codementee.io" in command
+    assert "--register-unsafely-without-email" in command
+    assert "--email ops@codementee.io" in " ".join(certbot_command(settings_with(tls_email="ops@codementee.io")))
+
+
+def test_a_release_has_the_backend_without_what_is_hidden_and_big_files_compressed(settings_with, tmp_path):
+    backend, frontend = tmp_path / "backend", tmp_path / "frontend"
+    (backend / "tests").mkdir(parents=True)
+    for name in ("server.py", "requirements.txt", ".env", "tests/test_it.py"):
+        (backend / name).write_text(name)
+    frontend.mkdir()
+    settings = settings_with(
+        backend_source=str(backend),
+        frontend_source=str(frontend),
+        frontend_build="mkdir -p build && echo page > build/index.html && head -c 5000 /dev/zero > build/app.js",
+    )
+    release = artifact.build(settings, ("web", "app"))
+    with tarfile.open(fileobj=BytesIO(release.archive)) as archive:
+        names = archive.getnames()
+    assert sorted(names) == [
+        "backend/requirements.txt",
+        "backend/server.py",
+        "frontend/build/app.js",
+        "frontend/build/app.js.gz",
+        "frontend/build/index.html",
+    ]
+
+
+def test_a_build_that_fails_is_told_with_the_end_of_its_output(settings_with, tmp_path):
+    settings = settings_with(frontend_source=str(tmp_path), frontend_build="echo no such module; exit 3")
+    with pytest.raises(Exception, match=r"frontend_build failed \(exit code 3\)[\s\S]*no such module"):
+        artifact.build(settings, ("web",))
+
+
+def put(path, content: bytes, check: str | None = None) -> subprocess.CompletedProcess[bytes]:
+    import base64
+    import grp
+    import os
+    import pwd
+
+    owner, group = pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(os.getgid()).gr_name
+    script = write_script(str(path), "640", owner, group, check)
+    data = base64.encodebytes(content)
+    return subprocess.run(["sh", "-euc", script], input=data, capture_output=True, check=False)
+
+
+def test_a_file_appears_whole_with_its_mode_in_a_folder_that_is_made(tmp_path):
+    path = tmp_path / "new folder" / "file"
+    assert put(path, b"\x00 bytes\n").returncode == 0
+    assert path.read_bytes() == b"\x00 bytes\n"
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert [entry.name for entry in path.parent.iterdir()] == ["file"]
+
+
+def test_a_file_that_its_check_refuses_leaves_the_old_one_and_nothing_else(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("old")
+    assert put(path, b"new", "grep -q old {}").returncode != 0
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]

@@ -1,0 +1,228 @@
+"""Every template, rendered with the defaults and judged by the program that will read it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from slipway.operations import PROJECT, render
+from slipway.settings import Settings
+from tasks.backend import environment_file
+from tasks.nginx import configuration
+
+TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+MACHINE = {"os": "debian", "codename": "bookworm", "arch": "amd64"}
+
+
+@pytest.fixture(scope="session")
+def nginx(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Debian's Nginx, unpacked and not installed: an installation would start it on this machine's ports."""
+    folder = tmp_path_factory.mktemp("nginx")
+    names = ["nginx", "nginx-common"]
+    subprocess.run(["apt-get", "download", "-q", *names], cwd=folder, capture_output=True, check=True)
+    for package in folder.glob("*.deb"):
+        subprocess.run(["dpkg-deb", "-x", package, folder / "root"], check=True)
+    return folder / "root"
+
+
+def judge_nginx(root: Path, settings: Settings, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    """`nginx -t` of the configuration as it will lie in /etc/nginx."""
+    etc = tmp_path / "etc-nginx"
+    shutil.copytree(root / "etc/nginx", etc, symlinks=True)
+    for link in (etc / "sites-enabled").iterdir():
+        link.unlink()
+    tls = etc / "tls" / settings.site_name
+    tls.mkdir(parents=True)
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=x", "-days", "2"]
+    command += ["-keyout", str(tls / "privkey.pem"), "-out", str(tls / "fullchain.pem")]
+    subprocess.run(command, capture_output=True, check=True)
+    for name, text in configuration(settings).items():
+        for absolute, here in (
+            ("/etc/nginx/tls", etc / "tls"),
+            ("/var/log/nginx", tmp_path),
+            ("/run/", f"{tmp_path}/"),
+        ):
+            text = text.replace(f" {absolute}", f" {here}")
+        # Where the package's own folders for temporary files are not, as it is not installed.
+        paths = "".join(f"{kind}_temp_path {tmp_path}/{kind};" for kind in TEMPORARY)
+        (etc / name).write_text(text.replace("http {", f"http {{ {paths}", 1))
+    for site in ("default", settings.site_name):
+        (etc / "sites-enabled" / site).symlink_to(f"../sites-available/{site}")
+    return subprocess.run(
+        [root / "usr/sbin/nginx", "-t", "-c", etc / "nginx.conf", "-p", tmp_path, "-e", "stderr"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"site_aliases": ["www.codementee.io"]}, {"backend_listen": "127.0.0.1:8001"}],
+    ids=["defaults", "an alias", "a TCP backend"],
+)
+def test_nginx_accepts_its_configuration(nginx, settings_with, tmp_path, changes):
+    done = judge_nginx(nginx, settings_with(**changes), tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "[warn]" not in done.stderr
+
+
+def test_nginx_would_refuse_a_broken_one(nginx, settings_with, tmp_path):
+    done = judge_nginx(nginx, settings_with(frontend_assets="/a;b/"), tmp_path)
+    assert done.returncode != 0
+
+
+def test_mongod_is_on_loopback_without_tls_and_without_what_7_0_removed(settings_with):
+    text = render("mongodb/mongod.conf", settings=settings_with(), cache_gb=0.5)
+    config = yaml.safe_load(text)
+    assert config["net"] == {"port": 27017, "bindIp": "127.0.0.1", "tls": {"mode": "disabled"}}
+    assert config["storage"]["wiredTiger"]["engineConfig"]["cacheSizeGB"] == 0.5
+    # https://www.mongodb.com/docs/manual/release-notes/7.0-compatibility/ and 6.1's: removed options stop mongod.
+    assert "journal" not in config["storage"]
+    assert set(config) <= {"storage", "systemLog", "net", "processManagement"}
+
+
+def verify_units(folder: Path) -> str:
+    done = subprocess.run(
+        [
+            "systemd-analyze",
+            "verify",
+            "--man=no",
+            "--recursive-errors=no",
+            *sorted([*folder.glob("*.service"), *folder.glob("*.socket")]),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("listen", ["/run/codementee-backend.sock", "127.0.0.1:8001"])
+def test_systemd_accepts_the_units(settings_with, tmp_path, listen):
+    settings = settings_with(backend_listen=listen)
+    values = {"settings": settings, "database_is_here": True}
+    program = f"{settings.site_root}/current/backend/.venv/bin/python"
+    for kind in ("socket", "service"):
+        text = render(f"backend/backend.{kind}", **values)
+        # The program comes with a release; here another stands for it.
+        (tmp_path / f"codementee-backend.{kind}").write_text(text.replace(program, "/bin/true"))
+    (tmp_path / "slipway-thp.service").write_text(render("base/thp.service", mode="never"))
+    complaints = [line for line in verify_units(tmp_path).splitlines() if str(tmp_path) in line]
+    assert complaints == []
+
+
+def test_systemd_would_complain_of_a_broken_unit(tmp_path):
+    (tmp_path / "broken.service").write_text("[Service]\nExecStart=/bin/true\nProtectSystm=strict\n")
+    assert "ProtectSystm" in verify_units(tmp_path)
+
+
+def test_a_unix_socket_is_for_nginx_alone_and_a_tcp_one_has_no_mode(settings_with):
+    unix = render("backend/backend.socket", settings=settings_with())
+    assert "SocketMode=0660" in unix
+    assert "SocketGroup=www-data" in unix
+    tcp = render("backend/backend.socket", settings=settings_with(backend_listen="127.0.0.1:8001"))
+    assert "ListenStream=127.0.0.1:8001" in tcp
+    assert "SocketMode" not in tcp
+
+
+def test_the_backend_is_neither_root_nor_on_a_port(settings_with):
+    unit = render("backend/backend.service", settings=settings_with(), database_is_here=False)
+    assert "User=codementee-backend\n" in unit
+    assert "--host" not in unit
+    assert "mongod.service" not in unit
+
+
+def test_no_secret_is_in_any_template(settings_with):
+    settings = settings_with()
+    rendered = [*configuration(settings).values()]
+    rendered += [render("backend/backend.service", settings=settings, database_is_here=True)]
+    assert not [secret for secret in settings.secrets.values() for text in rendered if secret in text]
+
+
+def test_a_value_of_a_secret_reaches_the_service_as_it_is(tmp_path):
+    odd = 'a"b\\c`d$e f%g'
+    file = tmp_path / "backend.env"
+    file.write_text(environment_file({"ODD": odd}))
+    # The quoting that systemd documents for EnvironmentFile= is the shell's own for double quotes.
+    shown = subprocess.run(["sh", "-c", f'. {file}; printf %s "$ODD"'], capture_output=True, text=True, check=True)
+    assert shown.stdout == odd
+
+
+def test_mongodbs_repository_is_the_official_one_with_its_key(settings_with):
+    text = render("mongodb/mongodb.sources", settings=settings_with(), machine=MACHINE, keyring="/k.asc")
+    fields = dict(line.split(": ", 1) for line in text.splitlines() if not line.startswith("#"))
+    assert fields == {
+        "Types": "deb",
+        "URIs": "https://repo.mongodb.org/apt/debian",
+        "Suites": "bookworm/mongodb-org/7.0",
+        "Components": "main",
+        "Architectures": "amd64",
+        "Signed-By": "/k.asc",
+    }
+
+
+def test_the_answer_for_programs_is_json():
+    assert json.loads(render("nginx/unavailable.json"))["detail"]
+
+
+def test_every_template_is_rendered_by_a_test_or_has_no_values():
+    """A new template must be judged too: this list says where each is."""
+    judged: dict[str, Any] = {
+        "backend/backend.service": test_systemd_accepts_the_units,
+        "backend/backend.socket": test_systemd_accepts_the_units,
+        "base/sysctl.conf": test_sysctl_reads_the_kernel_parameters,
+        "base/thp.service": test_systemd_accepts_the_units,
+        "mongodb/mongod.conf": test_mongod_is_on_loopback_without_tls_and_without_what_7_0_removed,
+        "mongodb/mongod.service.conf": test_systemd_accepts_what_is_added_to_the_packages_units,
+        "mongodb/mongodb.sources": test_mongodbs_repository_is_the_official_one_with_its_key,
+        "mongodb/preferences": test_apt_keeps_mongodb_in_its_series,
+        "nginx/default": test_nginx_accepts_its_configuration,
+        "nginx/nginx.conf": test_nginx_accepts_its_configuration,
+        "nginx/nginx.service.conf": test_systemd_accepts_what_is_added_to_the_packages_units,
+        "nginx/site": test_nginx_accepts_its_configuration,
+        "nginx/unavailable.html": test_the_page_for_people_says_what_to_do,
+        "nginx/unavailable.json": test_the_answer_for_programs_is_json,
+        "tls/reload-nginx": test_the_renewal_hook_is_a_shell_script,
+    }
+    there = {
+        str(path.relative_to(PROJECT / "templates")) for path in (PROJECT / "templates").rglob("*") if path.is_file()
+    }
+    assert there == set(judged)
+
+
+def test_sysctl_reads_the_kernel_parameters():
+    lines = [line for line in render("base/sysctl.conf").splitlines() if line and not line.startswith("#")]
+    names = [line.split(" = ")[0] for line in lines]
+    assert names == ["vm.swappiness", "vm.max_map_count", "net.ipv4.tcp_keepalive_time", "net.core.somaxconn"]
+    assert [name for name in names if not Path("/proc/sys", name.replace(".", "/")).exists()] == []
+
+
+@pytest.mark.parametrize("unit", ["mongodb/mongod.service.conf", "nginx/nginx.service.conf"])
+def test_systemd_accepts_what_is_added_to_the_packages_units(settings_with, tmp_path, unit):
+    added = render(unit, settings=settings_with())
+    (tmp_path / "added.service").write_text(f"[Service]\nExecStart=/bin/true\n{added}")
+    assert [line for line in verify_units(tmp_path).splitlines() if "added.service" in line] == []
+
+
+def test_apt_keeps_mongodb_in_its_series(settings_with):
+    stanzas = render("mongodb/preferences", settings=settings_with()).split("\n\n")
+    assert "Pin: version 7.0.*\nPin-Priority: 1001" in stanzas[0]
+    assert "Pin: version *\nPin-Priority: -1" in stanzas[1]
+
+
+def test_the_page_for_people_says_what_to_do():
+    assert "try again" in render("nginx/unavailable.html")
+
+
+def test_the_renewal_hook_is_a_shell_script(tmp_path):
+    hook = tmp_path / "hook"
+    hook.write_text(render("tls/reload-nginx"))
+    assert subprocess.run(["sh", "-n", hook], check=False).returncode == 0
+    assert "nginx -t -q && systemctl reload nginx" in hook.read_text()
