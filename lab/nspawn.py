@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from lab.instance import MARK, Instance, wait_until
@@ -15,7 +16,7 @@ NSPAWN_RUN = Path("/run/systemd/nspawn")
 # A host that reboots ends nspawn with code 133, "start me again". Every start makes a new port on the bridge; a port
 # that is isolated reaches the gateway and the world, not the other hosts.
 SUPERVISOR = """
-port=$1; shift
+port=$1; for cgroup in $2; do echo $$ > "$cgroup/cgroup.procs"; done; shift 2
 while :; do
     "$@" & nspawn=$!
     until bridge link set dev "$port" isolated on 2>/dev/null; do
@@ -53,7 +54,11 @@ class Nspawn:
         root = self.lab.hosts_dir / name / "root"
         self.stop(name)
         boot = boot_command(root, machine, self.lab.bridge, self.lab.mark(role))
-        self.lab.start(role, ["sh", "-uc", SUPERVISOR, "slipway-lab-host", port_name(machine), *boot])
+        cgroups = cgroups_of(machine)
+        for cgroup in cgroups:
+            cgroup.mkdir()
+        arguments = [port_name(machine), " ".join(map(str, cgroups)), *boot]
+        self.lab.start(role, ["sh", "-uc", SUPERVISOR, "slipway-lab-host", *arguments])
 
     def is_running(self, name: str) -> bool:
         """Whether its nspawn is there: what is left of a host without it is not a host."""
@@ -66,6 +71,7 @@ class Nspawn:
         port = Path("/sys/class/net") / port_name(machine)
         # The kernel takes the port away some moments after the last process in the host's network.
         wait_until("Take the host off the bridge", lambda: not port.exists(), 15)
+        wait_until("Take away the host's control groups", lambda: all(map(_removed, cgroups_of(machine))), 15)
         shutil.rmtree(NSPAWN_RUN / "propagate" / machine, ignore_errors=True)
         root = self.lab.hosts_dir / name / "root"
         if is_mounted(root):
@@ -77,6 +83,26 @@ class Nspawn:
         folder = self.lab.hosts_dir / name
         unmount_below(folder)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def cgroups_of(machine: str) -> list[Path]:
+    """The control groups of a host, one in each hierarchy that systemd uses.
+
+    Without groups of their own two hosts would share one tree: where this machine's process 1 is not systemd, nspawn
+    takes the group that it is started in, and a service of one host could not be told from its namesake on another.
+    """
+    top = Path("/sys/fs/cgroup")
+    hierarchies = [top] if (top / "cgroup.procs").exists() else [top / "systemd", top / "unified"]
+    return [hierarchy / f"slipway-lab-{machine}" for hierarchy in hierarchies if hierarchy.is_dir()]
+
+
+def _removed(cgroup: Path) -> bool:
+    """Remove a control group with those in it, which is possible once their last process is gone."""
+    folders = sorted((path for path in [cgroup, *cgroup.rglob("*")] if path.is_dir()), reverse=True)
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
+    return not cgroup.exists()
 
 
 def machine_name(lab: Instance, name: str) -> str:

@@ -1,4 +1,4 @@
-"""A release as an archive: the frontend built on this machine, the backend's source, in one reproducible tar file."""
+"""A release as an archive: the frontend built on this machine, and the backend's source, in one tar file."""
 
 from __future__ import annotations
 
@@ -92,6 +92,7 @@ def _archive(files: list[tuple[str, bytes]]) -> bytes:
     with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=6) as archive:
         for name, data in files:
             member = tarfile.TarInfo(name)
+            # Nginx makes an ETag of time and size: two releases must not share it.
             member.size, member.mode, member.mtime = len(data), 0o644, int(datetime.now(UTC).timestamp())
             archive.addfile(member, io.BytesIO(data))
     return buffer.getvalue()

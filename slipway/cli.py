@@ -56,7 +56,7 @@ def parse_data(items: tuple[str, ...]) -> dict[str, Any]:
             problems.append(f"--data: found {item!r}, expected NAME=VALUE")
             continue
         model_field = Settings.model_fields.get(name)
-        is_text = model_field is None or model_field.annotation is str
+        is_text = model_field is not None and model_field.annotation is str
         try:
             data[name] = value if is_text else json.loads(value)
         except ValueError:

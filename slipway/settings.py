@@ -12,8 +12,10 @@ import re
 import stat
 from collections.abc import Iterable, Mapping
 from functools import cached_property
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Annotated, Any
+from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
@@ -55,6 +57,44 @@ Domain = Annotated[
         'a host name in lower case with at least one dot, as "example.org"',
     ),
 ]
+
+
+def _is_ipv4(value: str) -> bool:
+    try:
+        IPv4Address(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _ipv4(value: str) -> str:
+    if not _is_ipv4(value):
+        raise ValueError("an IPv4 address")
+    return value
+
+
+def _listen(value: str) -> str:
+    address, _, port = value.rpartition(":")
+    is_tcp = _is_ipv4(address) and port.isdigit() and 1 <= int(port) <= 65535
+    if not is_tcp and not re.fullmatch(r"(/[\w.@-]+)+", value):
+        raise ValueError('a socket\'s absolute path, or address:port as "127.0.0.1:8001"')
+    return value
+
+
+def _opened(value: str) -> str:
+    port, _, protocol = value.partition("/")
+    if not (port.isdigit() and 1 <= int(port) <= 65535 and protocol in ("tcp", "udp")):
+        raise ValueError('port/protocol as "8443/tcp"')
+    return value
+
+
+def _timezone(value: str) -> str:
+    known = available_timezones()  # empty on a machine without time zone data: the host has its own then
+    if value not in known if known else not re.fullmatch(r"[\w+-]+(/[\w+-]+)*", value):
+        raise ValueError('a time zone as "Europe/Berlin"')
+    return value
+
+
 Port = Annotated[int, Field(ge=1, le=65535)]
 UnixPath = Annotated[str, matching(r"(/[\w.@-]+)+", "an absolute path")]
 EnvName = Annotated[str, matching(r"[A-Z_][A-Z0-9_]*", "an environment variable's name: A-Z, 0-9 and _")]
@@ -73,38 +113,36 @@ class Settings(BaseModel):
     site_domain: Domain
     site_aliases: list[Domain]
 
-    timezone: Annotated[str, matching(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*", 'a time zone as "Europe/Berlin"')]
+    timezone: Annotated[str, AfterValidator(_timezone)]
     locale: Annotated[str, matching(r"[A-Za-z_]+(\.UTF-8)?", 'a locale as "en_GB.UTF-8"')]
     swap_mb: Annotated[int, Field(ge=0, le=65536)]
     journal_max_mb: Annotated[int, Field(ge=16, le=102400)]
     apt_lock_timeout: Annotated[int, Field(ge=0, le=3600)]
     extra_packages: list[Annotated[str, matching(r"[a-z0-9][a-z0-9.+-]+", "a Debian package's name")]]
 
-    firewall_allow: list[Annotated[str, matching(r"\d{1,5}/(tcp|udp)", 'port/protocol as "8443/tcp"')]]
+    firewall_allow: list[Annotated[str, AfterValidator(_opened)]]
 
     mongodb_version: Annotated[str, matching(r"\d\.\d", 'a series as "7.0"')]
     mongodb_apt_url: HttpUrl
     mongodb_key_url: HttpUrl
     mongodb_key_fingerprint: Annotated[str, matching(r"[0-9A-F]{40}", "40 hexadecimal digits, upper case")]
     mongodb_tools: bool
-    mongodb_bind: Annotated[str, matching(r"\d{1,3}(\.\d{1,3}){3}", "an IPv4 address")]
+    mongodb_bind: Annotated[str, AfterValidator(_ipv4)]
     mongodb_port: Port
     mongodb_cache_gb: Annotated[float, Field(ge=0, le=1024, strict=False)]
 
     backend_source: str
     backend_app: Annotated[str, matching(r"[\w.]+:[\w.]+", 'module:attribute as "server:app"')]
     backend_workers: Annotated[int, Field(ge=1, le=64)]
-    backend_listen: Annotated[
-        str, matching(r"(/[\w.@-]+)+|\d{1,3}(\.\d{1,3}){3}:\d{1,5}", "a socket's absolute path, or address:port")
-    ]
+    backend_listen: Annotated[str, AfterValidator(_listen)]
     backend_health_path: UrlPath
     backend_environment: dict[EnvName, PlainText]
     backend_secrets: list[EnvName]
     secrets_file: str
 
     frontend_source: str
-    frontend_build: str
-    frontend_output: str
+    frontend_build: Annotated[str, matching(r".*\S.*", "a shell command")]
+    frontend_output: Annotated[str, matching(r"(?!\.\.)[\w.-]+(/(?!\.\.)[\w.-]+)*", "a folder below frontend_source")]
     frontend_assets: Annotated[str, matching(r"/[\w.-]+/", 'a URL path between slashes as "/static/"')]
 
     nginx_max_body_mb: Annotated[int, Field(ge=1, le=10240)]
@@ -115,6 +153,13 @@ class Settings(BaseModel):
     tls_email: Annotated[str, matching(r"([^@\s]+@[^@\s]+\.[^@\s]+)?", 'an e-mail address, or "" for none')]
 
     releases_kept: Annotated[int, Field(ge=2, le=100)]
+
+    @field_validator("site_aliases")
+    @classmethod
+    def _others(cls, value: list[str], info: ValidationInfo) -> list[str]:
+        if info.data.get("site_domain") in value or len(set(value)) < len(value):
+            raise ValueError("further names, each once, without site_domain")
+        return value
 
     @field_validator("mongodb_version", mode="before")
     @classmethod
@@ -164,30 +209,26 @@ class Settings(BaseModel):
 
     @cached_property
     def secrets(self) -> dict[str, str]:
-        """The backend's secret environment variables, by name.
+        """The backend's secret environment variables, by name, as `check` has found them to be there."""
+        return read_secrets(self.secrets_file, self.backend_secrets)
 
-        Raises ValueError with one line per problem; no value is ever in it.
-        """
-        if not self.backend_secrets:
-            return {}
-        path = Path(self.secrets_file)
-        if not path.is_file():
-            names = ", ".join(self.backend_secrets)
-            raise ValueError(
-                f"found no such file, expected one of NAME=value lines with {names}"
-                f" (create it: install -m 600 /dev/null {path})"
-            )
-        if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise ValueError(f"found a file that others can read, expected mode 0600 (run: chmod 600 {path})")
-        values = parse_dotenv(path.read_text())
-        problems = [
-            f"found no value for {name}, expected a line {name}=..."
-            for name in self.backend_secrets
-            if not values.get(name)
-        ]
-        if problems:
-            raise ValueError("\n".join(problems))
-        return {name: values[name] for name in self.backend_secrets}
+
+def read_secrets(file: str, names: list[str]) -> dict[str, str]:
+    """The secrets in `file`, by name. Raises ValueError with one line per problem; no value is ever in it."""
+    if not names:
+        return {}
+    path = Path(file)
+    if not path.is_file():
+        raise ValueError(
+            f"found no such file, expected one of NAME=value lines with {', '.join(names)}"
+            f" (create it: install -m 600 /dev/null {path})"
+        )
+    if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise ValueError(f"found a file that others can read, expected mode 0600 (run: chmod 600 {path})")
+    values = parse_dotenv(path.read_text())
+    if missing := [name for name in names if not values.get(name)]:
+        raise ValueError("\n".join(f"found no value for {name}, expected a line {name}=..." for name in missing))
+    return {name: values[name] for name in names}
 
 
 def parse_dotenv(text: str) -> dict[str, str]:
@@ -212,19 +253,18 @@ def check(data: Mapping[str, Any], origin: Mapping[str, str] | str = "group_data
     def where(name: str) -> str:
         return origin if isinstance(origin, str) else origin.get(name, "group_data/all.py")
 
+    problems, wrong = [], set()
     try:
         settings = Settings(**own)
     except ValidationError as error:
-        raise SettingsError(_problem(dict(detail), where) for detail in error.errors()) from None
-    problems = []
-    if settings.backend_is_tcp and not 1 <= int(settings.backend_listen.rpartition(":")[2]) <= 65535:
-        problems.append(_line(where, "backend_listen", settings.backend_listen, "a port from 1 to 65535"))
-    try:
-        _ = settings.secrets
-    except ValueError as error:
-        problems += [
-            f"{where('secrets_file')}: secrets_file = {settings.secrets_file!r}: {e}" for e in str(error).split("\n")
-        ]
+        problems += [_problem(dict(detail), where) for detail in error.errors()]
+        wrong = {detail["loc"][0] for detail in error.errors()}
+    if not wrong & {"secrets_file", "backend_secrets"}:
+        file = own["secrets_file"]
+        try:
+            read_secrets(file, own["backend_secrets"])
+        except ValueError as error:
+            problems += [f"{where('secrets_file')}: secrets_file = {file!r}: {line}" for line in str(error).split("\n")]
     if problems:
         raise SettingsError(problems)
     return settings

@@ -33,6 +33,8 @@ WRONG = {
     "site_domain": ("codementee", "a host name"),
     "site_aliases": (["-bad.example"], "a host name"),
     "timezone": ("../etc/passwd", "a time zone"),
+    "frontend_build": (" ", "a shell command"),
+    "frontend_output": ("../..", "a folder below frontend_source"),
     "locale": ("en_GB.latin1", "a locale"),
     "swap_mb": (-1, "greater than or equal to 0"),
     "journal_max_mb": ("500M", "a valid integer"),
@@ -81,6 +83,21 @@ def test_all_errors_are_told_at_once_and_where_each_is(defaults):
     assert "3 settings are wrong; no host was touched" in str(caught.value)
     assert any(line.startswith("inventory.py (one): swap_mb") for line in caught.value.problems)
     assert any(line.startswith("--data: locle") for line in caught.value.problems)
+
+
+def test_numbers_in_texts_are_checked_too(defaults):
+    wrong = {
+        "firewall_allow": ["99999/tcp"],
+        "mongodb_bind": "999.1.1.1",
+        "backend_listen": "127.0.0.1:70000",
+        "timezone": "No/Such",
+        "site_aliases": ["codementee.io"],
+    }
+    assert len(problems({**defaults, **wrong})) == len(wrong)
+
+
+def test_a_wrong_secrets_file_is_told_together_with_wrong_settings(defaults):
+    assert len(problems({**defaults, "swap_mb": -1, "secrets_file": "none.env"})) == 2
 
 
 def test_what_is_pyinfras_own_is_left_alone(defaults):
