@@ -85,6 +85,31 @@ class Unit(FactBase[dict[str, str]]):
         return key_values(output)
 
 
+class Staleness(FactBase[int]):
+    """By how many seconds the newest of `files` is younger than the process that read them; 0 or less if none is.
+
+    The process is the unit's main one, or with `reloads` its newest child: a reload leaves the main one and starts
+    new workers.
+    """
+
+    @staticmethod
+    def default() -> int:
+        return 0
+
+    def command(self, unit: str, files: tuple[str, ...], reloads: bool) -> str:
+        names = " ".join(map(shlex.quote, files))
+        worker = "pid=$(pgrep -n -P $pid);" if reloads else ""
+        return (
+            f"pid=$(systemctl show --property=MainPID --value {shlex.quote(unit)} 2>/dev/null);"
+            f' if [ "${{pid:-0}}" != 0 ]; then {worker}'
+            f" newest=$(stat -Lc %Y {names} 2>/dev/null | sort -n | tail -n 1);"
+            " echo $(( ${newest:-0} - $(date +%s) + $(ps -o etimes= -p $pid) )); fi"
+        )
+
+    def process(self, output: list[str]) -> int:
+        return int(output[-1])
+
+
 class Output(FactBase[str]):
     """The output of a read-only `command`, whatever its exit code."""
 

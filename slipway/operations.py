@@ -20,7 +20,7 @@ from pyinfra import host
 from pyinfra.api import StringCommand, operation
 
 from slipway import report
-from slipway.facts import FileState, FileText, Installed, Output, Unit
+from slipway.facts import FileState, FileText, Installed, Output, Staleness, Unit
 
 PROJECT = Path(__file__).resolve().parent.parent
 Commands = Generator[StringCommand | str, None, None]
@@ -215,30 +215,41 @@ def packages(names: Sequence[str], update: bool = False) -> Commands:
     yield f"{install} || {{ dpkg --configure -a && {install}; }}"
 
 
-@operation()
-def service(unit: str, running: bool = True, enabled: bool = True, ready: str | None = None) -> Commands:
-    """Make sure that a systemd unit is enabled and running.
+# `ps` tells a process's age in whole seconds.
+STALE_SECONDS = 2
 
-    `ready` is a shell command that succeeds when the service does its work; it is waited for after a start, 60
-    seconds at most, and its failure shows the unit's last log lines.
+
+@operation()
+def service(unit: str, ready: str | None = None, files: Sequence[str] = (), reloads: bool = False) -> Commands:
+    """Make sure that a systemd unit is enabled, running, and runs with `files` as they are now.
+
+    A restart after a change is a reaction of its own (`restart`); this catches the one that an interrupted run never
+    came to. `reloads` says that the unit reads its files anew on a reload. `ready` is a shell command that succeeds
+    when the service does its work; it is waited for after a start, 60 seconds at most, and its failure shows the
+    unit's last log lines.
     """
     state = host.get_fact(Unit, unit=unit)
-    if enabled and state.get("UnitFileState") not in ("enabled", "static", "alias", "indirect", "generated"):
+    if state.get("UnitFileState") not in ("enabled", "static", "alias", "indirect", "generated"):
         report.note(f"{unit}: {state.get('UnitFileState') or 'unknown'} -> enabled")
         yield f"systemctl daemon-reload && systemctl unmask {unit} && systemctl enable {unit}"
-    if running and state.get("ActiveState") not in ("active", "activating", "reloading"):
+    if state.get("ActiveState") not in ("active", "activating", "reloading"):
         report.note(f"{unit}: {state.get('ActiveState') or 'not there'} -> active")
         yield f"systemctl reset-failed {unit} 2>/dev/null; " + and_wait(f"systemctl start {unit}", unit, ready)
-    elif not running and state.get("ActiveState") == "active":
-        yield f"systemctl stop {unit}"
+    elif files and host.get_fact(Staleness, unit=unit, files=tuple(files), reloads=reloads) > STALE_SECONDS:
+        report.note(f"{unit}: runs with files as they were before they changed")
+        yield _restart_command(unit, ready, reloads)
 
 
 @operation()
 def restart(unit: str, ready: str | None = None, reload: bool = False) -> Commands:
     """Restart (or reload) a unit, whatever its state. Call it with `_if=`, as a reaction to a change."""
+    yield _restart_command(unit, ready, reload)
+
+
+def _restart_command(unit: str, ready: str | None, reload: bool) -> str:
     verb = "reload-or-restart" if reload else "restart"
-    yield "systemctl daemon-reload"
-    yield f"systemctl reset-failed {unit} 2>/dev/null; " + and_wait(f"systemctl {verb} {unit}", unit, ready)
+    reset = f"systemctl daemon-reload; systemctl reset-failed {unit} 2>/dev/null; "
+    return reset + and_wait(f"systemctl {verb} {unit}", unit, ready)
 
 
 def and_wait(action: str, unit: str, ready: str | None) -> str:

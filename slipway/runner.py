@@ -222,17 +222,12 @@ def _progress(session: Session, ended: Ended, done: list[Change]) -> BaseStateCa
             began[host.name, op_hash] = time.monotonic()
 
         @staticmethod
-        def operation_host_success(state: State, host: Host, op_hash: str, retry_count: int = 0) -> None:
-            # The result is recorded after this callback: whether it changed is known from what it noted or ran, so
-            # the question is put once the operation ended on all hosts.
-            pass
-
-        @staticmethod
         def operation_host_error(
             state: State, host: Host, op_hash: str, retry_count: int = 0, max_retries: int = 0
         ) -> None:
             ended(host.name, session._name(op_hash), "failed", time.monotonic() - began[host.name, op_hash])
 
+        # Not operation_host_success: an operation's result is recorded only after that one is called.
         @staticmethod
         def operation_end(state: State, op_hash: str) -> None:
             for host in state.inventory.get_active_hosts():

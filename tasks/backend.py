@@ -11,6 +11,7 @@ from tasks.release import healthy
 
 def backend(settings: Settings) -> None:
     unit = settings.backend_unit
+    environment, described = f"/etc/{settings.site_name}/backend.env", f"/etc/systemd/system/{unit}.service"
     ensure(
         name="Create the backend's user",
         check=f"getent passwd {unit}",
@@ -24,7 +25,7 @@ def backend(settings: Settings) -> None:
     )
     secrets = put(
         name="Hand the backend its secrets",
-        path=f"/etc/{settings.site_name}/backend.env",
+        path=environment,
         content=environment_file(settings.secrets),
         # systemd reads it as root and gives it to the service alone.
         mode="600",
@@ -34,9 +35,7 @@ def backend(settings: Settings) -> None:
     socket = put_template(
         f"/etc/systemd/system/{unit}.socket", "backend/backend.socket", values, name="Describe the backend's socket"
     )
-    program = put_template(
-        f"/etc/systemd/system/{unit}.service", "backend/backend.service", values, name="Describe the backend's service"
-    )
+    program = put_template(described, "backend/backend.service", values, name="Describe the backend's service")
     # The service must let go of the socket before the socket can be made anew.
     restart(name="Open the backend's socket anew", unit=f"{unit}.socket {unit}.service", _if=socket.did_change)
     service(name="Hold the backend's socket", unit=f"{unit}.socket")
@@ -46,7 +45,7 @@ def backend(settings: Settings) -> None:
         ready=healthy(settings),
         _if=lambda: secrets.did_change() or program.did_change(),
     )
-    service(name="Run the backend", unit=f"{unit}.service", ready=healthy(settings))
+    service(name="Run the backend", unit=f"{unit}.service", ready=healthy(settings), files=[environment, described])
 
 
 def environment_file(variables: dict[str, str]) -> str:

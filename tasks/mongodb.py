@@ -9,6 +9,7 @@ from slipway.operations import directory, ensure, packages, put_template, restar
 from slipway.settings import Settings
 
 KEYRING = "/usr/share/keyrings/mongodb-server.asc"
+LIMITS = "/etc/systemd/system/mongod.service.d/slipway.conf"
 # The metapackage mongodb-org would add mongos, the router of a sharded cluster.
 PACKAGES = ["mongodb-org-server", "mongodb-mongosh"]
 TOOLS = ["mongodb-database-tools"]
@@ -48,7 +49,7 @@ def mongodb(settings: Settings) -> None:
         mode="640",
     )
     limits = put_template(
-        "/etc/systemd/system/mongod.service.d/slipway.conf",
+        LIMITS,
         "mongodb/mongod.service.conf",
         {"settings": settings},
         name="Set MongoDB's limits",
@@ -58,7 +59,7 @@ def mongodb(settings: Settings) -> None:
         unit="mongod.service",
         _if=lambda: config.did_change() or limits.did_change(),
     )
-    service(name="Run MongoDB", unit="mongod.service")
+    service(name="Run MongoDB", unit="mongod.service", files=["/etc/mongod.conf", LIMITS])
 
 
 def cache_gb(settings: Settings, memory_mb: int) -> float:

@@ -37,7 +37,12 @@ def nginx(settings: Settings) -> None:
         reload=True,
         _if=lambda: config.did_change() and not limits.did_change(),
     )
-    service(name="Run Nginx", unit="nginx.service")
+    service(
+        name="Run Nginx",
+        unit="nginx.service",
+        files=[f"/etc/nginx/{name}" for name in configuration(settings)],
+        reloads=True,
+    )
 
 
 def configuration(settings: Settings) -> dict[str, str]:

@@ -42,6 +42,12 @@ def tls(settings: Settings) -> None:
         reload=True,
         _if=lambda: renewed.did_change() or served.did_change(),
     )
+    service(
+        name="Run Nginx with the certificate",
+        unit="nginx.service",
+        files=[f"{TLS_FOLDER}/{settings.site_name}/fullchain.pem"],
+        reloads=True,
+    )
 
 
 def reason_to_issue(found: dict[str, str], settings: Settings, now: float) -> str | None:

@@ -132,6 +132,19 @@ def test_a_drift_is_seen_by_a_plan_and_mended_by_an_apply(server, drift):
     assert site.get("/").status_code == 200
 
 
+def test_a_restart_that_an_interrupted_run_never_came_to_is_made_up_for(server):
+    """As if the run had ended between the file and the restart."""
+    for unit, files, operation in (
+        ("mongod", "/etc/mongod.conf", "Run MongoDB"),
+        ("codementee-backend", "/etc/codementee/backend.env", "Run the backend"),
+        ("nginx", "/etc/nginx/nginx.conf", "Run Nginx"),
+    ):
+        server.ssh(f"sleep 4; touch {files}; systemctl is-active {unit}")
+        assert server.operations() == [operation]
+        server.apply()
+        assert server.plan() == []
+
+
 def test_an_ssh_port_that_is_in_use_is_opened_and_one_that_is_not_is_closed(server):
     server.ssh("printf 'Port 22\\nPort 2222\\n' > /etc/ssh/sshd_config.d/ports.conf && systemctl restart ssh")
     server.apply()
