@@ -225,7 +225,7 @@ def service(unit: str, ready: str | None = None, files: Sequence[str] = (), relo
 
     A restart after a change is a reaction of its own (`restart`); this catches the one that an interrupted run never
     came to. `reloads` says that the unit reads its files anew on a reload. `ready` is a shell command that succeeds
-    when the service does its work; it is waited for after a start, 60 seconds at most, and its failure shows the
+    when the service does its work; it is waited for after a start, READY_SECONDS at most, and its failure shows the
     unit's last log lines.
     """
     state = host.get_fact(Unit, unit=unit)
@@ -252,13 +252,19 @@ def _restart_command(unit: str, ready: str | None, reload: bool) -> str:
     return reset + and_wait(f"systemctl {verb} {unit}", unit, ready)
 
 
+# What a service may take until it does its work: MongoDB's recovery has a limit of its own, in its unit.
+READY_SECONDS = 60
+
+
 def and_wait(action: str, unit: str, ready: str | None) -> str:
     """`action`, then up to 60 s until `ready` succeeds; on failure the unit's last log lines and exit code 1."""
     failure = f"{{ journalctl -u {unit} -n 20 --no-pager >&2; exit 1; }}"
     if ready is None:
         return f"{action} || {failure}"
-    wait = f"for i in $(seq 120); do {ready} && exit 0; sleep 0.5; done"
-    return f"{action} || {failure}; {wait}; echo '{unit} is not ready after 60 s' >&2; {failure}"
+    # The clock decides, not a number of tries: one try at a service that accepts and never answers takes seconds.
+    wait = f"timeout {READY_SECONDS} sh -c {shlex.quote(f'until {ready}; do sleep 0.5; done')}"
+    late = f"echo '{unit} is not ready after {READY_SECONDS} s' >&2"
+    return f"{action} || {failure}; {wait} || {{ {late}; {failure}; }}"
 
 
 @operation()

@@ -7,9 +7,11 @@ keeps the hashed files of the page that a visitor has open reachable.
 from __future__ import annotations
 
 import shlex
+from collections.abc import Generator
 
 from pyinfra import host
-from pyinfra.api import operation
+from pyinfra.api import StringCommand, operation
+from pyinfra.api.exceptions import PyinfraError
 
 from slipway import artifact, report
 from slipway.facts import Output
@@ -49,6 +51,7 @@ def current(settings: Settings) -> str:
 def shipped(settings: Settings) -> list[str]:
     """The ids of the complete releases on the host, the oldest first."""
     listing = host.get_fact(Output, command=f"ls -1 {settings.site_root}/releases")
+    # What an upload that was cut off left is no release; the next one removes it.
     return sorted(line for line in listing.split() if not line.endswith(".new"))
 
 
@@ -64,9 +67,13 @@ def ship_first(settings: Settings, groups: tuple[str, ...]) -> Commands:
 @operation()
 def ship(settings: Settings, groups: tuple[str, ...]) -> Commands:
     """Build this checkout's release, ship it, switch to it, and switch back if it is not healthy."""
-    yield from _ship(settings, groups)
+    if not shipped(settings):
+        raise PyinfraError(
+            f"{host.name} has no release yet; nothing was changed. Type `slipway apply` first: it ships the first one"
+        )
+    release_id = yield from _ship(settings, groups)
     if "app" in groups:
-        yield _restart_or_go_back(settings)
+        yield _restart_or_go_back(settings, release_id)
     yield _prune(settings)
 
 
@@ -79,13 +86,15 @@ def relink(settings: Settings) -> Commands:
         yield _switch(settings, releases[-1])
 
 
-def _ship(settings: Settings, groups: tuple[str, ...]) -> Commands:
+def _ship(settings: Settings, groups: tuple[str, ...]) -> Generator[StringCommand | str, None, str]:
+    """Returns the release's id."""
     # A plan stops at the first command: nothing is built until the release is really wanted.
     yield f"mkdir -p {settings.site_root}/releases {settings.site_root}/venvs"
     release = artifact.build(settings, groups)
     report.note(f"release {release.id}: {len(release.archive) // 1024} KiB")
     yield with_input(unpack_script(settings, release.id, with_backend="app" in groups), release.archive)
     yield _switch(settings, release.id)
+    return release.id
 
 
 def unpack_script(settings: Settings, release_id: str, with_backend: bool) -> str:
@@ -121,13 +130,15 @@ def _switch(settings: Settings, release_id: str) -> str:
     )
 
 
-def _restart_or_go_back(settings: Settings) -> str:
+def _restart_or_go_back(settings: Settings, release_id: str) -> str:
     unit = f"{settings.backend_unit}.service"
     # In a subshell, as and_wait ends with exit.
     forward = f"({and_wait(f'systemctl restart {unit}', unit, healthy(settings))})"
+    # A release that does not work is not kept: it would be the newest, which a lost link is mended with.
     back = (
         f"cd {settings.site_root}; echo 'the new release is not healthy: back to the one before' >&2;"
-        f" cp -dT previous current.new && mv -fT current.new current && systemctl restart {unit}; exit 1"
+        f" cp -dT previous current.new && mv -fT current.new current && systemctl restart {unit}"
+        f" && rm -rf releases/{release_id}; exit 1"
     )
     return f"{forward} || {{ {back}; }}"
 
@@ -135,7 +146,8 @@ def _restart_or_go_back(settings: Settings) -> str:
 def _prune(settings: Settings) -> str:
     """Remove the oldest releases, never the current or the previous one, and environments that none uses."""
     return (
-        f"cd {settings.site_root} && for old in $(ls -1 releases | sort | head -n -{settings.releases_kept}); do"
+        f"cd {settings.site_root} && rm -rf releases/*.new;"
+        f" for old in $(ls -1 releases | sort | head -n -{settings.releases_kept}); do"
         " case releases/$old in $(readlink current)|$(readlink previous)) ;; *) rm -rf releases/$old ;; esac; done;"
         " for venv in venvs/*; do"
         " readlink releases/*/backend/.venv | grep -q /$venv\\$ || rm -rf $venv; done"
