@@ -7,7 +7,7 @@ import time
 from pyinfra import host
 from pyinfra.api.exceptions import PyinfraError
 
-from slipway.facts import FileState, Listeners, Machine, Output
+from slipway.facts import FileState, Listeners, Machine, Output, is_container
 from slipway.settings import Settings
 
 # https://www.mongodb.com/docs/manual/administration/production-notes/ "Supported Platforms", x86_64 packages
@@ -17,10 +17,13 @@ MONGODB_ON = {
     "8.0": {"debian 12", "ubuntu 20.04", "ubuntu 22.04", "ubuntu 24.04"},
 }
 SYSTEMS = {"debian 12": "Debian 12"}
+ARCHITECTURES = ("amd64",)
 OFFICIAL_REPOSITORY = "https://repo.mongodb.org"
-# What the parts need together: all packages and an environment on a new host, an update's worth on one that runs.
 LEAST_MEMORY_MB = 900
-LEAST_DISK_MB_NEW, LEAST_DISK_MB = 2500, 300
+# MiB that a new host must have free, by folder, as they may be file systems of their own: about twice what packages,
+# MongoDB's first files and a release took. Then what a host that runs needs for an update, on each file system.
+LEAST_DISK_MB_NEW = {"/": 300, "/usr": 700, "/var/lib": 800, "/var/cache": 400, "/var/www": 300}
+LEAST_DISK_MB = 300
 # ACME servers and TLS clients reject a clock that is further off.
 MOST_CLOCK_SECONDS = 120
 
@@ -31,7 +34,8 @@ def preflight(settings: Settings) -> None:
     is_new = not host.get_fact(FileState, path="/etc/apt/apt.conf.d/00-slipway")
     problems = [
         *system_problems(machine),
-        *size_problems(machine, LEAST_DISK_MB_NEW if is_new else LEAST_DISK_MB),
+        *memory_problems(machine),
+        *disk_problems(machine, is_new, settings.swap_mb),
         *clock_problems(machine, time.time()),
     ]
     if "db" in host.groups:
@@ -56,6 +60,11 @@ def system_problems(machine: dict[str, str]) -> list[str]:
         )
     if machine.get("init") != "systemd":
         problems.append(f"init: found {machine.get('init')!r} as process 1, need systemd")
+    if machine.get("arch") not in ARCHITECTURES:
+        problems.append(
+            f"architecture: found {machine.get('arch')}, need {' or '.join(ARCHITECTURES)}"
+            " (MongoDB has no Debian package for another)"
+        )
     system = f"{machine.get('os')} {machine.get('release')}"
     if system not in SYSTEMS:
         problems.append(
@@ -64,15 +73,30 @@ def system_problems(machine: dict[str, str]) -> list[str]:
     return problems
 
 
-def size_problems(machine: dict[str, str], least_disk_mb: int) -> list[str]:
-    problems = []
-    for what, found, least in (
-        ("memory", int(machine.get("memory_mb") or 0), LEAST_MEMORY_MB),
-        ("free disk space on /", int(machine.get("disk_mb") or 0), least_disk_mb),
-    ):
-        if found < least:
-            problems.append(f"{what}: found {found} MiB, need {least} MiB (choose a larger server, or free some)")
-    return problems
+def memory_problems(machine: dict[str, str]) -> list[str]:
+    found = int(machine.get("memory_mb") or 0)
+    if found < LEAST_MEMORY_MB:
+        return [f"memory: found {found} MiB, need {LEAST_MEMORY_MB} MiB (choose a larger server)"]
+    return []
+
+
+def disk_problems(machine: dict[str, str], is_new: bool, swap_mb: int) -> list[str]:
+    """File systems that are too full; folders on the same one add up, and a new host's swap file is on /."""
+    free: dict[str, int] = {}
+    needed: dict[str, int] = {}
+    for folder, least in LEAST_DISK_MB_NEW.items():
+        mount, megabytes = machine[f"disk:{folder}"].split()
+        free[mount] = int(megabytes)
+        needed[mount] = needed.get(mount, 0) + least
+    if is_new and not is_container(machine):
+        needed["/"] += swap_mb
+    least_now = {mount: needed[mount] if is_new else LEAST_DISK_MB for mount in free}
+    return [
+        f"free disk space on {mount}: found {free[mount]} MiB, need {least_now[mount]} MiB"
+        " (free some, or choose a larger server)"
+        for mount in sorted(free)
+        if free[mount] < least_now[mount]
+    ]
 
 
 def clock_problems(machine: dict[str, str], now: float) -> list[str]:
@@ -87,10 +111,8 @@ def clock_problems(machine: dict[str, str], now: float) -> list[str]:
 def mongodb_problems(machine: dict[str, str], settings: Settings) -> list[str]:
     series = settings.mongodb_version
     problems = []
-    if machine.get("arch") != "amd64":
-        problems.append(f"architecture: found {machine.get('arch')}, need amd64: MongoDB has no Debian package for it")
     # https://www.mongodb.com/docs/manual/administration/production-notes/ : 5.0 and later need AVX
-    elif machine.get("avx") != "yes":
+    if machine.get("avx") != "yes":
         problems.append(
             f"processor: found no AVX, which MongoDB {series} needs (ask the provider for a newer processor)"
         )
@@ -138,20 +160,33 @@ def port_problems(listeners: dict[int, str], settings: Settings, groups: list[st
 
 
 def domain_problems(machine: dict[str, str], settings: Settings) -> list[str]:
-    """Names that don't lead to this host: no certificate can be issued for them."""
+    """Names that don't lead to this host, or not by every address: no certificate could be issued for them."""
     own = set(machine.get("addresses", "").split())
-    # Behind a provider's NAT the public address is not on the host: it is the one that we reach it by.
-    reached = host.data.get("ssh_hostname") or host.name
+    here = " or ".join(sorted(own))
     problems = []
     for domain in settings.domains:
-        found = set(host.get_fact(Output, command=f"getent ahosts {domain} | cut -d' ' -f1 | sort -u").split())
+        setting = "site_domain" if domain == settings.site_domain else "site_aliases"
+        found = set(host.get_fact(Output, command=addresses_command(domain)).split())
+        elsewhere = sorted(found - own - _reached_at())
         if not found:
+            problems.append(f"{setting}: found no address for {domain}, need {here} (set it in the DNS)")
+        elif elsewhere:
             problems.append(
-                f"site_domain: found no address for {domain}, need {' or '.join(sorted(own))} (set it in the DNS)"
-            )
-        elif not found & (own | {reached}):
-            problems.append(
-                f"site_domain: found {domain} at {', '.join(sorted(found))}, need this host's"
-                f" {' or '.join(sorted(own))} (change the DNS, or the setting)"
+                f"{setting}: found {domain} at {', '.join(elsewhere)}, need this host's {here}"
+                " (change the DNS, or the setting)"
             )
     return problems
+
+
+def addresses_command(domain: str) -> str:
+    """A command that prints the addresses of a name as the host sees it, without the loopback one that providers write
+    into /etc/hosts for a server's own name: where that is all, the DNS alone is asked."""
+    ask = f"getent {{}} {domain} | cut -d' ' -f1 | sort -u | grep -v -e '^127[.]' -e '^::1$'"
+    return f"{ask.format('ahosts')} || {ask.format('-s hosts:dns ahosts')}"
+
+
+def _reached_at() -> set[str]:
+    """The address that ssh has connected to. Behind a provider's NAT it is the public one, which is not on the host."""
+    client = getattr(host.connector, "client", None)  # ssh's; other connectors have none
+    transport = client.get_transport() if client else None
+    return {transport.getpeername()[0]} if transport else set()

@@ -10,6 +10,7 @@ from io import BytesIO
 import pytest
 
 from slipway import artifact
+from slipway.facts import Machine
 from slipway.operations import write_script
 from tasks import preflight
 from tasks.mongodb import cache_gb
@@ -23,7 +24,7 @@ GOOD = {
     "arch": "amd64",
     "avx": "yes",
     "memory_mb": "2048",
-    "disk_mb": "20000",
+    **{f"disk:{folder}": "/ 20000" for folder in Machine.DISK_FOLDERS},
     "addresses": "198.51.100.7",
 }
 BAD = {
@@ -33,7 +34,7 @@ BAD = {
     "arch": ("arm64", "architecture: found arm64, need amd64"),
     "avx": ("no", "processor: found no AVX"),
     "memory_mb": ("512", "memory: found 512 MiB, need 900 MiB"),
-    "disk_mb": ("1000", "free disk space on /: found 1000 MiB, need 2500 MiB"),
+    "disk:/var/lib": ("/var 700", "free disk space on /var: found 700 MiB, need 800 MiB"),
     "clock": ("1000", "clock: found it"),
 }
 
@@ -41,7 +42,8 @@ BAD = {
 def found_problems(machine, settings) -> list[str]:
     return [
         *preflight.system_problems(machine),
-        *preflight.size_problems(machine, preflight.LEAST_DISK_MB_NEW),
+        *preflight.memory_problems(machine),
+        *preflight.disk_problems(machine, is_new=True, swap_mb=settings.swap_mb),
         *preflight.clock_problems(machine, time.time()),
         *preflight.mongodb_problems(machine, settings),
     ]
@@ -56,6 +58,14 @@ def test_what_is_in_the_way_is_told_with_what_was_found_and_what_is_needed(setti
     value, said = BAD[what]
     problems = found_problems({**GOOD, "clock": str(int(time.time())), what: value}, settings_with())
     assert any(problem.startswith(said) for problem in problems), problems
+
+
+def test_what_folders_need_adds_up_on_the_file_system_they_share_with_the_swap_file_of_a_new_host():
+    full = {f"disk:{folder}": "/ 3000" for folder in Machine.DISK_FOLDERS}
+    (problem,) = preflight.disk_problems(full, is_new=True, swap_mb=1024)
+    assert problem.startswith("free disk space on /: found 3000 MiB, need 3524 MiB")
+    assert preflight.disk_problems({**full, "container": "lxc"}, is_new=True, swap_mb=1024) == []
+    assert preflight.disk_problems(full, is_new=False, swap_mb=1024) == []
 
 
 def test_a_series_that_does_not_exist_for_the_system_is_told_with_those_that_do(settings_with):
