@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyinfra import host
 
 from slipway.facts import Machine, Output, is_container
-from slipway.operations import ensure, link, packages, put, put_template, restart, service
+from slipway.operations import ensure, link, packages, put, put_template, render, restart, service
 from slipway.report import skipped
 from slipway.settings import Settings
 
@@ -66,32 +66,33 @@ def _kernel(settings: Settings) -> None:
             skipped(what, f"a container ({host.get_fact(Machine)['container']}) has its host's kernel")
         return
     _swap(settings.swap_mb)
-    parameters = put_template("/etc/sysctl.d/60-slipway.conf", "base/sysctl.conf", {}, name="Set kernel parameters")
-    restart(name="Load kernel parameters", unit="systemd-sysctl.service", _if=parameters.did_change)
+    _sysctl()
     if "db" in host.groups:
-        # Up to 7.0 MongoDB wants transparent huge pages off; since 8.0, with its new allocator, on.
-        # https://www.mongodb.com/docs/manual/tutorial/disable-transparent-huge-pages/
-        mode = "always" if int(settings.mongodb_version.split(".")[0]) >= 8 else "never"
-        pages = put_template(
-            "/etc/systemd/system/slipway-thp.service",
-            "base/thp.service",
-            {"mode": mode},
-            name=f"Set transparent huge pages to {mode!r}",
-        )
-        service(name="Keep transparent huge pages set", unit="slipway-thp.service")
-        restart(name="Apply transparent huge pages", unit="slipway-thp.service", _if=pages.did_change)
+        _huge_pages(settings.mongodb_version)
 
 
 def _swap(megabytes: int) -> None:
+    """A swap file of this size; 0 removes ours, and leaves a partition of the provider's alone."""
     if megabytes == 0:
+        ensure(
+            name="Remove the swap file",
+            check="! grep -q '^/swapfile ' /proc/swaps /etc/fstab && [ ! -e /swapfile ]",
+            command="{ ! grep -q '^/swapfile ' /proc/swaps || swapoff /swapfile; }"
+            " && sed -i '/^\\/swapfile /d' /etc/fstab && rm -f /swapfile",
+            note="/swapfile: removed",
+        )
         return
     ensure(
         name=f"Make {megabytes} MiB of swap",
-        check=f'[ "$(stat -c %s /swapfile)" = {megabytes * 1024 * 1024} ]',
+        check=f'[ "$(stat -c %s /swapfile)" = {megabytes * 2**20} ]',
+        # Beside its place until it is complete: a file of the right size that is no swap space would look finished.
         command=(
-            "swapoff /swapfile 2>/dev/null; rm -f /swapfile; umask 077;"
-            f" fallocate -l {megabytes}M /swapfile && mkswap /swapfile >/dev/null"
+            "new=/swapfile.new; umask 077; rm -f $new"
+            f" && {{ fallocate -l {megabytes}M $new || dd if=/dev/zero of=$new bs=1M count={megabytes} status=none; }}"
+            " && mkswap $new >/dev/null && { ! grep -q '^/swapfile ' /proc/swaps || swapoff /swapfile; }"
+            " && mv -fT $new /swapfile"
         ),
+        note=f"/swapfile: {megabytes} MiB",
     )
     ensure(
         name="Use the swap file at boot",
@@ -99,3 +100,43 @@ def _swap(megabytes: int) -> None:
         command="echo '/swapfile none swap sw 0 0' >> /etc/fstab",
     )
     ensure(name="Use the swap file", check="grep -q '^/swapfile ' /proc/swaps", command="swapon /swapfile")
+
+
+def _sysctl() -> None:
+    text = render("base/sysctl.conf")
+    # The last file that sets a parameter wins: after the distribution's and the provider's 99-*.
+    put(name="Set kernel parameters", path="/etc/sysctl.d/zz-slipway.conf", content=text)
+    in_force = " && ".join(f'[ "$(sysctl -n {name})" = {value} ]' for name, value in parameters(text).items())
+    ensure(
+        name="Load kernel parameters",
+        check=in_force,
+        command=f"systemctl restart systemd-sysctl && {in_force}",
+        note="kernel parameters: as in /etc/sysctl.d/zz-slipway.conf",
+    )
+
+
+def parameters(text: str) -> dict[str, str]:
+    """The `name = value` lines of a file of sysctl's."""
+    lines = (line.partition(" = ") for line in text.splitlines() if line and not line.startswith("#"))
+    return {name: value for name, _, value in lines}
+
+
+def _huge_pages(mongodb_version: str) -> None:
+    """Up to 7.0 MongoDB wants transparent huge pages off; since 8.0, with its new allocator, on.
+
+    https://www.mongodb.com/docs/manual/tutorial/disable-transparent-huge-pages/
+    """
+    mode = "always" if int(mongodb_version.split(".")[0]) >= 8 else "never"
+    put_template(
+        "/etc/systemd/system/slipway-thp.service",
+        "base/thp.service",
+        {"mode": mode},
+        name=f"Describe the service that sets transparent huge pages to {mode!r}",
+    )
+    service(name="Set transparent huge pages at boot", unit="slipway-thp.service")
+    ensure(
+        name=f"Set transparent huge pages to {mode!r}",
+        check=f"grep -qF '[{mode}]' /sys/kernel/mm/transparent_hugepage/enabled",
+        command="systemctl daemon-reload && systemctl restart slipway-thp",
+        note=f"/sys/kernel/mm/transparent_hugepage/enabled: {mode}",
+    )
