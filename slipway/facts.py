@@ -89,7 +89,7 @@ class Staleness(FactBase[int]):
     """By how many seconds the newest of `files` is younger than the process that read them; 0 or less if none is.
 
     The process is the unit's main one, or with `reloads` its newest child: a reload leaves the main one and starts
-    new workers.
+    new workers. Of a link both ages count, its own and its target's.
     """
 
     @staticmethod
@@ -102,7 +102,7 @@ class Staleness(FactBase[int]):
         return (
             f"pid=$(systemctl show --property=MainPID --value {shlex.quote(unit)} 2>/dev/null);"
             f' if [ "${{pid:-0}}" != 0 ]; then {worker}'
-            f" newest=$(stat -Lc %Y {names} 2>/dev/null | sort -n | tail -n 1);"
+            f" newest=$({{ stat -c %Y {names}; stat -Lc %Y {names}; }} 2>/dev/null | sort -n | tail -n 1);"
             " echo $(( ${newest:-0} - $(date +%s) + $(ps -o etimes= -p $pid) )); fi"
         )
 
@@ -128,9 +128,11 @@ class Machine(FactBase[dict[str, str]]):
     """What preflight and the tasks want to know of the machine, asked in one command.
 
     uid, os (ID of os-release), release (VERSION_ID), codename, arch (dpkg's word), container ("none" or its kind),
-    memory_mb, avx (yes/no), disk_mb (free on the root file system), clock (seconds since the epoch), sshd_ports,
-    addresses (space separated, global ones).
+    memory_mb, avx (yes/no), clock (seconds since the epoch), sshd_ports, addresses (space separated, global ones),
+    and for each of `DISK_FOLDERS` disk:FOLDER: the mount point it is or will be on, the MiB free there ("/var 900").
     """
+
+    DISK_FOLDERS = ("/", "/usr", "/var/lib", "/var/cache", "/var/www")
 
     @staticmethod
     def default() -> dict[str, str]:
@@ -145,7 +147,8 @@ class Machine(FactBase[dict[str, str]]):
             " echo init=$(cat /proc/1/comm);"
             " echo memory_mb=$(awk '/^MemTotal/ {print int($2 / 1024)}' /proc/meminfo);"
             " if grep -qw avx /proc/cpuinfo; then echo avx=yes; else echo avx=no; fi;"
-            " echo disk_mb=$(df -Pm / | awk 'NR == 2 {print $4}');"
+            f" for folder in {' '.join(self.DISK_FOLDERS)}; do there=$folder; [ -d $there ] || there=$(dirname $there);"
+            " echo disk:$folder=$(df -Pm $there | awk 'NR == 2 {print $6, $4}'); done;"
             " echo clock=$(date +%s);"
             ' echo sshd_ports=$(/usr/sbin/sshd -T 2>/dev/null | awk \'$1 == "port" {printf "%s ", $2}\');'
             " echo addresses=$(ip -o addr show scope global 2>/dev/null"

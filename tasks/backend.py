@@ -45,7 +45,12 @@ def backend(settings: Settings) -> None:
         ready=healthy(settings),
         _if=lambda: secrets.did_change() or program.did_change(),
     )
-    service(name="Run the backend", unit=f"{unit}.service", ready=healthy(settings), files=[environment, described])
+    service(
+        name="Run the backend",
+        unit=f"{unit}.service",
+        ready=healthy(settings),
+        files=[environment, described, f"{settings.site_root}/current"],
+    )
 
 
 def environment_file(variables: dict[str, str]) -> str:
