@@ -6,7 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from rich.markup import escape
 
 from lab.cli import lab
 from lab.steps import StepFailed
-from slipway.settings import Settings, SettingsError
+from slipway.settings import SettingsError
 
 IN_SYNC, ERROR, PENDING = 0, 1, 2
 INTERRUPTED = 130  # as a shell reports a command that SIGINT ended
@@ -46,33 +47,13 @@ def on_hosts(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def parse_data(items: tuple[str, ...]) -> dict[str, Any]:
-    """NAME=VALUE items as settings: a text setting is taken as it is, any other as JSON."""
-    data: dict[str, Any] = {}
-    problems = []
-    for item in items:
-        name, found, value = item.partition("=")
-        if not found:
-            problems.append(f"--data: found {item!r}, expected NAME=VALUE")
-            continue
-        model_field = Settings.model_fields.get(name)
-        is_text = model_field is not None and model_field.annotation is str
-        try:
-            data[name] = value if is_text else json.loads(value)
-        except ValueError:
-            data[name] = value
-    if problems:
-        raise SettingsError(problems)
-    return data
-
-
 @cli.command()
 @on_hosts
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def plan(environment: str, limit: tuple[str, ...], data: tuple[str, ...], as_json: bool) -> None:
     """Show what differs, and change nothing. Exit code: 0 in sync, 2 changes pending, 1 error."""
-    with _session(environment, "deploy.py", limit, data) as session:
-        outcome = session.plan()
+    with planned(environment, "deploy.py", limit, data) as (_, outcome):
+        pass
     if as_json:
         click.echo(json.dumps(as_dict(outcome), indent=2))
     else:
@@ -85,12 +66,10 @@ def plan(environment: str, limit: tuple[str, ...], data: tuple[str, ...], as_jso
 @click.option("--yes", is_flag=True, help="Don't ask.")
 def apply(environment: str, limit: tuple[str, ...], data: tuple[str, ...], yes: bool) -> None:
     """Bring the hosts to what they should be."""
-    with _session(environment, "deploy.py", limit, data) as session:
-        outcome = session.plan()
+    with planned(environment, "deploy.py", limit, data) as (session, outcome):
         show_plan(outcome)
-        if not outcome.changes or not (yes or confirmed()):
-            return
-        show_done(session.apply(show_operation))
+        if outcome.changes and (yes or confirmed()):
+            carry_out(session)
 
 
 @cli.command()
@@ -98,12 +77,10 @@ def apply(environment: str, limit: tuple[str, ...], data: tuple[str, ...], yes: 
 @click.option("--yes", is_flag=True, help="Don't ask.")
 def release(environment: str, limit: tuple[str, ...], data: tuple[str, ...], yes: bool) -> None:
     """Build this checkout and ship it as the next release."""
-    with _session(environment, "release.py", limit, data) as session:
-        session.plan()
-        names = ", ".join(session.settings)
-        console.print(f"The next release goes to {names}.")
+    with planned(environment, "release.py", limit, data) as (session, _):
+        console.print(f"The next release goes to {names_of(session)}.")
         if yes or confirmed():
-            show_done(session.apply(show_operation))
+            carry_out(session)
 
 
 @cli.command()
@@ -115,12 +92,45 @@ def verify(environment: str, limit: tuple[str, ...], data: tuple[str, ...], html
     command += [f"--limit={name}" for name in limit] + [f"--data={item}" for item in data]
     if html:
         command += [f"--html={html.resolve()}", "--self-contained-html"]
-    parse_data(data)
+    Session(environment, "deploy.py", limit, data)  # what is wrong is told in our words, not in pytest's
     sys.exit(subprocess.run(command, cwd=PROJECT, env={**os.environ, "PY_COLORS": ""}, check=False).returncode)
 
 
-def _session(environment: str, deploy: str, limit: tuple[str, ...], data: tuple[str, ...]) -> Session:
-    return Session(environment, deploy, limit, parse_data(data))
+@contextmanager
+def planned(
+    environment: str, deploy: str, limit: tuple[str, ...], data: tuple[str, ...]
+) -> Iterator[tuple[Session, Outcome]]:
+    """A session whose hosts are connected, and its plan; a terminal shows meanwhile what goes on."""
+    session = Session(environment, deploy, limit, data)
+    # On standard error: what a plan finds may be piped.
+    terminal = Console(stderr=True)
+    with ExitStack() as stack:
+        with terminal.status(f"Connecting to {names_of(session)}"):
+            stack.enter_context(session)
+        with terminal.status(f"Comparing {names_of(session)} with {deploy}"):
+            outcome = session.plan()
+        yield session, outcome
+
+
+def names_of(session: Session) -> str:
+    return ", ".join(host.name for host in session.hosts())
+
+
+def carry_out(session: Session) -> None:
+    """Apply what was planned; each operation's line appears as it ends, and a terminal shows those that run."""
+    running: dict[str, str] = {}
+
+    def tell(host: str, operation: str, result: str, seconds: float) -> None:
+        if result == "running":
+            running[host] = operation
+        else:
+            running.pop(host, None)
+            show_operation(host, operation, result, seconds)
+        status.update(escape("; ".join(f"{host}: {operation}" for host, operation in running.items())))
+
+    with console.status("") as status:
+        outcome = session.apply(tell)
+    show_done(outcome)
 
 
 def confirmed() -> bool:

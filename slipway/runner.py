@@ -10,12 +10,13 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import traceback
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+import gevent
 import pyinfra
 import pyinfra_cli  # noqa: F401  patches the standard library for gevent, before anything else is imported
 from pyinfra.api import Config, State
@@ -26,13 +27,26 @@ from pyinfra.api.operation import OperationMeta
 from pyinfra.api.operations import run_ops
 from pyinfra.api.state import BaseStateCallback, StateStage
 from pyinfra.context import ctx_config, ctx_host, ctx_inventory, ctx_state
+from pyinfra_cli.exceptions import UnexpectedExternalError
 from pyinfra_cli.inventory import make_inventory
-from pyinfra_cli.util import load_deploy_file
+from pyinfra_cli.util import exec_file
 
 from slipway import report
-from slipway.settings import Settings, SettingsError, check
+from slipway.settings import Settings, SettingsError, check, parse_items
 
 PROJECT = Path(__file__).resolve().parent.parent
+# The command line shows progress; pyinfra's own line would be written over it.
+os.environ["PYINFRA_PROGRESS"] = "off"
+ROLES = ("web", "app", "db")
+# What a user can do about an error of ssh's, by a part of its text.
+HINTS = {
+    "No host key for": "type `ssh USER@HOST true`, and compare the fingerprint that it shows with your provider's",
+    "IDENTIFICATION HAS CHANGED": "if the server was set up anew: ssh-keygen -R HOST, then ssh USER@HOST true",
+    "Authentication error": "set ssh_user and ssh_key for the host in the inventory; ssh USER@HOST must work by itself",
+    "Could not connect": "is the server up, and are ssh_hostname and ssh_port right?",
+    "Could not resolve hostname": "set the host's name, or its address as ssh_hostname, in the inventory",
+    "a password is required": "let the user sudo without one: USER ALL=(ALL) NOPASSWD: ALL in /etc/sudoers.d/USER",
+}
 INVENTORIES = {"production": "inventory.py", "lab": "lab/inventory.py"}
 
 
@@ -61,8 +75,8 @@ class Outcome:
     seconds: float
 
 
-# Called as an operation ends: host, operation, "changed" | "ok" | "failed", seconds.
-Ended = Callable[[str, str, str, float], None]
+# Called as an operation starts and as it ends: host, operation, "running" | "changed" | "ok" | "failed", seconds.
+Progress = Callable[[str, str, str, float], None]
 
 
 class Session:
@@ -78,19 +92,26 @@ class Session:
         environment: str,
         deploy: str,
         limit: Iterable[str] = (),
-        data: Mapping[str, Any] | None = None,
+        items: Iterable[str] = (),
     ) -> None:
+        """`items` are NAME=VALUE settings that win over all others. Raises SettingsError, RunFailed."""
         self.deploy = deploy
         self.limit = tuple(limit)
         self.inventory_file = INVENTORIES[environment]
         self._notes: dict[tuple[str, str], list[str]] = {}
         self._skipped: list[tuple[str, str]] = []
         self._log = _CollectedLog()
-        self._data = dict(data or {})
+        # An error of a greenlet reaches us where it is waited for; gevent would print its traceback as well.
+        gevent.get_hub().exception_stream = None
+        self._data, self._malformed = parse_items(items)
         self._load()
 
     def _load(self) -> None:
         os.chdir(PROJECT)
+        # pyinfra takes a missing file for a host's name, and a missing group_data/all.py for one without settings.
+        for file in (self.inventory_file, "group_data/all.py"):
+            if not Path(file).is_file():
+                raise RunFailed(f"{file}: there is no such file in {PROJECT}; restore it (git checkout {file})")
         if str(PROJECT) not in sys.path:
             sys.path.append(str(PROJECT))
         pyinfra.is_cli = True  # orders operations by the lines of the deploy file, as pyinfra's own command does
@@ -100,14 +121,25 @@ class Session:
         config = Config()
         ctx_config.set(config)
         config.lock_current_state()
-        self.inventory = make_inventory(self.inventory_file, override_data=self._data, cwd=str(PROJECT))
+        with self._failing(), _in_words():
+            self.inventory = make_inventory(self.inventory_file, override_data=self._data, cwd=str(PROJECT))
+        self._check_roles()
         ctx_inventory.set(self.inventory)
         self.settings = self._check_settings()
-        self.state.init(self.inventory, config, initial_limit=self._limited())
+        with self._failing():
+            self.state.init(self.inventory, config, initial_limit=self._limited())
+
+    def _check_roles(self) -> None:
+        """Raises RunFailed where a host has nothing to do: a misspelt role would make a plan that is always clean."""
+        if not len(self.inventory):
+            raise RunFailed(f"{self.inventory_file}: found no host, expected lists of hosts: {', '.join(ROLES)}")
+        idle = [host.name for host in self.inventory if not set(host.groups) & set(ROLES)]
+        if idle:
+            raise RunFailed(f"{self.inventory_file}: found {', '.join(idle)} in none of the roles {', '.join(ROLES)}")
 
     def _check_settings(self) -> dict[str, Settings]:
         """Settings by host name. Raises SettingsError with what is wrong on any host."""
-        settings, problems = {}, []
+        settings, problems = {}, [*self._malformed]
         for host in self.inventory:
             try:
                 settings[host.name] = check(host.data.dict(), self._origin(host))
@@ -140,12 +172,12 @@ class Session:
 
     def __enter__(self) -> Session:
         report.listen(self._note)
-        with self._failing("connect"):
+        with self._failing():
             self.state.set_stage(StateStage.Connect)
             connect_all(self.state)
             missing = [h.name for h in self.hosts() if not h.connected]
             if missing:
-                raise PyinfraError(f"no connection to {', '.join(missing)}")
+                raise PyinfraError(f"no connection to {', '.join(missing)}; nothing was changed")
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -156,11 +188,32 @@ class Session:
     def plan(self) -> Outcome:
         """Compare the hosts with what they should be; nothing is changed."""
         began = time.monotonic()
-        with self._failing("plan"), _expected_changes():
+        with self._failing(), _in_words(), _expected_changes():
             self.state.set_stage(StateStage.Prepare)
-            load_deploy_file(self.state, self.deploy)
+            self._load_deploy()
             changes = list(self._expected())
         return Outcome(changes, list(dict.fromkeys(self._skipped)), len(self.state.op_meta), time.monotonic() - began)
+
+    def _load_deploy(self) -> None:
+        """Run the deploy file for each host side by side. Raises PyinfraError with what is in the way on any of them:
+        pyinfra's own loader would stop at the first host that has a complaint."""
+        self.state.current_deploy_filename = self.deploy
+
+        def load(host: Host) -> Exception | None:
+            try:
+                with ctx_config.use(self.state.config.copy()), ctx_host.use(host):
+                    exec_file(self.deploy)
+            except Exception as error:
+                return error
+            return None
+
+        loading = [self.state.pool.spawn(load, host) for host in self.state.inventory.get_active_hosts()]
+        errors = [error for greenlet in loading if (error := greenlet.get())]
+        for error in errors:
+            if not isinstance(error, PyinfraError):
+                raise error
+        if errors:
+            raise PyinfraError("\n".join(map(str, errors)))
 
     def _expected(self) -> Iterator[Change]:
         """The operations that would change something, reactions only where what they react to would."""
@@ -179,13 +232,13 @@ class Session:
                 notes = self._notes.get((host.name, op_hash), [])
                 yield Change(host.name, self._name(op_hash), list(dict.fromkeys(notes)), bool(condition))
 
-    def apply(self, ended: Ended) -> Outcome:
+    def apply(self, tell: Progress) -> Outcome:
         """Bring the hosts to what they should be. Call it after `plan`. Raises RunFailed where an operation fails."""
         began = time.monotonic()
         self._notes.clear()
         done: list[Change] = []
-        self.state.add_callback_handler(_progress(self, ended, done))
-        with self._failing("apply"):
+        self.state.add_callback_handler(_callbacks(self, tell, done))
+        with self._failing():
             self.state.set_stage(StateStage.Execute)
             run_ops(self.state)
             if self.state.failed_hosts:
@@ -202,30 +255,58 @@ class Session:
             self._notes.setdefault((host, op_hash), []).append(text)
 
     @contextmanager
-    def _failing(self, stage: str) -> Iterator[None]:
+    def _failing(self) -> Iterator[None]:
         """Turn pyinfra's errors, and what it logged on the way, into one RunFailed."""
         try:
             yield
         except PyinfraError as error:
             # pyinfra's last word is that no host is left; what happened is in its log.
             last = "" if str(error) == "No hosts remaining!" else str(error)
-            raise RunFailed("\n".join(line for line in [*self._log.take(), last] if line)) from error
+            lines = [line for line in [*self._log.take(), last] if line]
+            hints = [f"  {hint}" for sign, hint in HINTS.items() if any(sign in line for line in lines)]
+            raise RunFailed("\n".join([*lines, *hints])) from error
 
 
-def _progress(session: Session, ended: Ended, done: list[Change]) -> BaseStateCallback:
-    """A callback handler of pyinfra that tells `ended` how each operation went, and adds what changed to `done`."""
+@contextmanager
+def _in_words() -> Iterator[None]:
+    """Turn what a mistake in the inventory, the settings or the deploy file raises into one line that says where."""
+    try:
+        yield
+    except SyntaxError as error:
+        text = (error.text or "").strip()
+        raise RunFailed(f"{_shown(error.filename)}, line {error.lineno}: {error.msg}: {text}") from error
+    except UnexpectedExternalError as error:
+        cause = error.exception
+        if isinstance(cause, SyntaxError):
+            raise RunFailed(f"{_shown(cause.filename)}, line {cause.lineno}: {cause.msg}") from error
+        frames = traceback.extract_tb(cause.__traceback__)
+        frame = [f for f in frames if "site-packages" not in f.filename][-1]
+        raise RunFailed(
+            f"{_shown(frame.filename)}, line {frame.lineno}: {type(cause).__name__}: {cause}: {frame.line}"
+        ) from error
+
+
+def _shown(file: str | None) -> str:
+    """A file's name as the user knows it, relative to the project."""
+    path = Path(file or "?")
+    return str(path.relative_to(PROJECT) if path.is_relative_to(PROJECT) else path)
+
+
+def _callbacks(session: Session, tell: Progress, done: list[Change]) -> BaseStateCallback:
+    """A callback handler of pyinfra that tells how each operation goes, and adds what changed to `done`."""
     began: dict[tuple[str, str], float] = {}
 
-    class Progress(BaseStateCallback):
+    class Callbacks(BaseStateCallback):
         @staticmethod
         def operation_host_start(state: State, host: Host, op_hash: str) -> None:
             began[host.name, op_hash] = time.monotonic()
+            tell(host.name, session._name(op_hash), "running", 0)
 
         @staticmethod
         def operation_host_error(
             state: State, host: Host, op_hash: str, retry_count: int = 0, max_retries: int = 0
         ) -> None:
-            ended(host.name, session._name(op_hash), "failed", time.monotonic() - began[host.name, op_hash])
+            tell(host.name, session._name(op_hash), "failed", time.monotonic() - began[host.name, op_hash])
 
         # Not operation_host_success: an operation's result is recorded only after that one is called.
         @staticmethod
@@ -239,9 +320,9 @@ def _progress(session: Session, ended: Ended, done: list[Change]) -> BaseStateCa
                 if changed:
                     notes = list(dict.fromkeys(session._notes.get((host.name, op_hash), [])))
                     done.append(Change(host.name, name, notes, bool(operation.global_arguments.get("_if"))))
-                ended(host.name, name, "changed" if changed else "ok", seconds)
+                tell(host.name, name, "changed" if changed else "ok", seconds)
 
-    return Progress()
+    return Callbacks()
 
 
 @contextmanager

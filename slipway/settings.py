@@ -8,6 +8,7 @@ which one was probably meant.
 from __future__ import annotations
 
 import difflib
+import json
 import re
 import stat
 from collections.abc import Iterable, Mapping
@@ -17,16 +18,32 @@ from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    create_model,
+    field_validator,
+)
+from pyinfra.api.arguments import all_global_arguments
+from pyinfra.connectors.ssh import ConnectorData
 
 ACME_DIRECTORIES = {
     "letsencrypt": "https://acme-v02.api.letsencrypt.org/directory",
     "letsencrypt-staging": "https://acme-staging-v02.api.letsencrypt.org/directory",
 }
-# pyinfra's own data, which shares the namespace: connection (ssh_*), global arguments (_sudo, ...).
-PYINFRA_PREFIXES = ("ssh_", "_")
+# pyinfra's own data, which shares the namespace: the connection (ssh_port, ...) and global arguments (_sudo, ...).
+PYINFRA_NAMES = {*ConnectorData.__annotations__, *(name for name, _ in all_global_arguments())}
 # A label of a host name, RFC 1035 section 2.3.1 with RFC 1123's leading digit.
 LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+
+
+# What pyinfra would complain of one by one, and only when it connects.
+_connection: dict[str, Any] = {name: (kind, None) for name, kind in ConnectorData.__annotations__.items()}
+Connection = create_model("Connection", __config__=ConfigDict(strict=True), **_connection)
 
 
 class SettingsError(Exception):
@@ -243,22 +260,44 @@ def parse_dotenv(text: str) -> dict[str, str]:
     return values
 
 
+def parse_items(items: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
+    """NAME=VALUE items of the command line as settings, and a problem for each item that is none.
+
+    A text setting is taken as it is, any other as JSON.
+    """
+    data: dict[str, Any] = {}
+    problems = []
+    for item in items:
+        name, found, value = item.partition("=")
+        if not found:
+            problems.append(f"--data: found {item!r}, expected NAME=VALUE")
+            continue
+        field = Settings.model_fields.get(name)
+        is_text = field is not None and field.annotation is str
+        try:
+            data[name] = value if is_text else json.loads(value)
+        except ValueError:
+            data[name] = value  # what is wrong with it, the check says
+    return data, problems
+
+
 def check(data: Mapping[str, Any], origin: Mapping[str, str] | str = "group_data/all.py") -> Settings:
     """The settings of one host from its merged `data`; pyinfra's own names (ssh_port, _sudo, ...) are left alone.
 
     `origin` says in which file a setting was found, by its name, or for all of them. Raises SettingsError.
     """
-    own = {name: value for name, value in data.items() if not name.startswith(PYINFRA_PREFIXES)}
+    own = {name: value for name, value in data.items() if name not in PYINFRA_NAMES}
 
     def where(name: str) -> str:
         return origin if isinstance(origin, str) else origin.get(name, "group_data/all.py")
 
     problems, wrong = [], set()
-    try:
-        settings = Settings(**own)
-    except ValidationError as error:
-        problems += [_problem(dict(detail), where) for detail in error.errors()]
-        wrong = {detail["loc"][0] for detail in error.errors()}
+    for model, values in ((Settings, own), (Connection, {name: data[name] for name in data.keys() - own.keys()})):
+        try:
+            model(**values)
+        except ValidationError as error:
+            problems += [_problem(dict(detail), where) for detail in error.errors()]
+            wrong |= {detail["loc"][0] for detail in error.errors()}
     if not wrong & {"secrets_file", "backend_secrets"}:
         file = own["secrets_file"]
         try:
@@ -267,7 +306,7 @@ def check(data: Mapping[str, Any], origin: Mapping[str, str] | str = "group_data
             problems += [f"{where('secrets_file')}: secrets_file = {file!r}: {line}" for line in str(error).split("\n")]
     if problems:
         raise SettingsError(problems)
-    return settings
+    return Settings(**own)
 
 
 def _problem(detail: dict[str, Any], where: Any) -> str:
@@ -275,7 +314,7 @@ def _problem(detail: dict[str, Any], where: Any) -> str:
     name = str(detail["loc"][0])
     at = "".join(f"[{part!r}]" for part in detail["loc"][1:] if part != "[key]")
     if detail["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(name, Settings.model_fields, n=1)
+        near = difflib.get_close_matches(name, [*Settings.model_fields, *PYINFRA_NAMES], n=1)
         hint = f"did you mean {near[0]!r}?" if near else "group_data/all.py lists every setting"
         return f"{where(name)}: {name}: there is no such setting; {hint}"
     if detail["type"] == "missing":

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import testinfra
 
-from slipway.cli import parse_data
 from slipway.runner import RunFailed, Session
 from slipway.settings import Settings, SettingsError
 from slipway.site import Site
@@ -77,9 +76,7 @@ def servers(config: pytest.Config) -> list[Server]:
     if not _servers:
         environment = config.getoption("--environment")
         try:
-            session = Session(
-                environment, "deploy.py", config.getoption("--limit"), parse_data(tuple(config.getoption("--data")))
-            )
+            session = Session(environment, "deploy.py", config.getoption("--limit"), config.getoption("--data"))
         except (SettingsError, RunFailed, SystemExit) as error:
             raise pytest.UsageError(str(error)) from None
         chosen = session.hosts()

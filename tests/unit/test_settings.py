@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from slipway.cli import parse_data
-from slipway.settings import Settings, SettingsError, check, parse_dotenv
+from slipway.settings import Settings, SettingsError, check, parse_dotenv, parse_items
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -75,6 +74,16 @@ def test_an_unknown_name_is_told_with_the_nearest_known_one(defaults):
     assert line == "group_data/all.py: mongodb_prot: there is no such setting; did you mean 'mongodb_port'?"
 
 
+def test_a_misspelt_name_of_pyinfras_is_told_too(defaults):
+    (line,) = problems({**defaults, "ssh_prt": 22})
+    assert line.endswith("ssh_prt: there is no such setting; did you mean 'ssh_port'?")
+
+
+def test_what_connects_is_checked_with_the_rest(defaults):
+    lines = problems({**defaults, "ssh_port": "22", "ssh_user": 0, "swap_mb": -1, "ssh_key": "k", "_sudo": True})
+    assert [line.split(":")[1].strip() for line in sorted(lines)] == ["ssh_port", "ssh_user", "swap_mb"]
+
+
 def test_all_errors_are_told_at_once_and_where_each_is(defaults):
     wrong = {**defaults, "swap_mb": "big", "site_domain": "x", "locle": "C"}
     with pytest.raises(SettingsError) as caught:
@@ -128,15 +137,20 @@ def test_a_dotenv_file_may_have_comments_exports_and_quotes():
 
 
 def test_data_on_the_command_line_is_text_where_the_setting_is_and_json_elsewhere():
-    data = parse_data(("mongodb_version=7.0", "swap_mb=512", 'firewall_allow=["8443/tcp"]', "mongodb_tools=false"))
+    data, problems = parse_items(
+        ("mongodb_version=7.0", "swap_mb=512", 'firewall_allow=["8443/tcp"]', "mongodb_tools=false")
+    )
     assert data == {
         "mongodb_version": "7.0",
         "swap_mb": 512,
         "firewall_allow": ["8443/tcp"],
         "mongodb_tools": False,
     }
+    assert problems == []
 
 
 def test_data_on_the_command_line_without_a_value_is_told():
-    with pytest.raises(SettingsError, match="found 'swap_mb', expected NAME=VALUE"):
-        parse_data(("swap_mb",))
+    assert parse_items(("swap_mb", "locale=C.UTF-8")) == (
+        {"locale": "C.UTF-8"},
+        ["--data: found 'swap_mb', expected NAME=VALUE"],
+    )
