@@ -63,11 +63,16 @@ def _gateway(lab: Instance) -> str:
 
 
 def up(
-    names: Iterable[str], user: str | None = None, system: str = "debian-12", progress: Progress | None = None
+    names: Iterable[str],
+    user: str | None = None,
+    system: str = "debian-12",
+    backend: str = "nspawn",
+    progress: Progress | None = None,
 ) -> None:
     """Bring up the named hosts and what they need: image, network, ACME server, package mirror.
 
-    `user` logs in ("root" or "admin", who uses sudo); None leaves it as it is, root for a new host.
+    A new host is made of `system` (image.IMAGES) on `backend` (BACKENDS); one that is there stays what it is. `user`
+    logs in ("root" or "admin", who uses sudo); None leaves it as it is, root for a new host.
 
     Raises StepFailed; what was done by then is taken over by the next `up` or removed by `down`.
     """
@@ -86,7 +91,7 @@ def up(
             acme.up(lab, gateway)
         _serve_packages(lab, gateway, progress)
         for name in names:
-            _up(lab, name, user, system, tree, progress)
+            _up(lab, _recorded(lab, name) or _new_host(lab, name, system, backend), user, tree, progress)
         for host in _recorded_hosts(lab):  # all of them: the DNS may have been started anew
             for domain in host.domains:
                 acme.add_name(gateway, domain, host.address)
@@ -126,9 +131,8 @@ def _serve_packages(lab: Instance, gateway: str, progress: Progress) -> None:
 PROJECT = Path(__file__).resolve().parent.parent
 
 
-def _up(lab: Instance, name: str, user: str | None, system: str, tree: Path, progress: Progress) -> None:
-    backend = _backend(lab, "nspawn")
-    host = _recorded(lab, name) or _new_host(lab, name, system)
+def _up(lab: Instance, host: Host, user: str | None, tree: Path, progress: Progress) -> None:
+    name, backend = host.name, _backend(lab, host.backend)
     if user and user != host.user:
         host = replace(host, user=user)
         _record(lab, host)
@@ -163,7 +167,7 @@ def _tree_of(lab: Instance, name: str, tree: Path) -> Path:
     return its_own
 
 
-def _new_host(lab: Instance, name: str, system: str) -> Host:
+def _new_host(lab: Instance, name: str, system: str, backend: str) -> Host:
     taken = {host.address for host in _recorded_hosts(lab)}
     network_part = _gateway(lab).removesuffix(".1")
     address = next(a for n in range(10, 255) if (a := f"{network_part}.{n}") not in taken)
@@ -177,7 +181,7 @@ def _new_host(lab: Instance, name: str, system: str) -> Host:
         user="root",
         key_file=str(key),
         known_hosts_file=str(known_hosts),
-        backend="nspawn",
+        backend=backend,
         system=system,
         domain=f"{name}.test",
         state="stopped",
@@ -305,7 +309,9 @@ def down(names: Iterable[str] = (), everything: bool = False, progress: Progress
         for name in sorted(wanted & present):
             with progress.step(f"Remove {name}"):
                 _forget_names(lab, name)
-                _backend(lab, "nspawn").destroy(name)
+                # Each kind: an `up` that was killed early has not recorded which it was to be.
+                for backend in BACKENDS:
+                    _backend(lab, backend).destroy(name)
         if everything or not any(lab.hosts_dir.glob("*")):
             with progress.step("Remove the lab's processes, mounts, bridge and NAT rules"):
                 lab.stop()
