@@ -178,7 +178,20 @@ class Session:
             missing = [h.name for h in self.hosts() if not h.connected]
             if missing:
                 raise PyinfraError(f"no connection to {', '.join(missing)}; nothing was changed")
+            self._check_sudo()
         return self
+
+    def _check_sudo(self) -> None:
+        """Raises PyinfraError where sudo wants a password: pyinfra would ask for it in the middle of a run, and hand it
+        over in a command line, which every user of the server can read."""
+        refused = [
+            f"{host.name}: sudo is refused, or a password is required"
+            for host in self.hosts()
+            # Where pyinfra sees sudo's complaint, it asks for the password.
+            if host.data.get("_sudo") and not host.run_shell_command("sudo -n true 2>/dev/null")[0]
+        ]
+        if refused:
+            raise PyinfraError("\n".join(refused))
 
     def __exit__(self, *exception: object) -> None:
         disconnect_all(self.state)

@@ -22,7 +22,7 @@ OFFICIAL_REPOSITORY = "https://repo.mongodb.org"
 LEAST_MEMORY_MB = 900
 # MiB that a new host must have free, by folder, as they may be file systems of their own: about twice what packages,
 # MongoDB's first files and a release took. Then what a host that runs needs for an update, on each file system.
-LEAST_DISK_MB_NEW = {"/": 300, "/usr": 700, "/var/lib": 800, "/var/cache": 400, "/var/www": 300}
+LEAST_DISK_MB_NEW = {"/": 300, "/usr": 700, "/var/lib": 800, "/var/cache": 500, "/var/www": 400}
 LEAST_DISK_MB = 300
 # ACME servers and TLS clients reject a clock that is further off.
 MOST_CLOCK_SECONDS = 120
@@ -129,7 +129,8 @@ def network_problems(settings: Settings, groups: list[str]) -> list[str]:
     mongodb = settings.mongodb_apt_url if "db" in groups else ""
     script = (
         "apt-config dump | grep -q 'Acquire::https*::Proxy \"[^\"]' ||"
-        f" for uri in $(apt-get indextargets --format '$(REPO_URI)' | sort -u) {mongodb}; do"
+        # Asked of the sources: the lists, which `apt-get indextargets` reads, a new host does not have.
+        f" for uri in $(apt-get --print-uris update | grep -o 'https*://[^/]*/' | sort -u) {mongodb}; do"
         " site=${uri#*://}; site=${site%%/*}; port=80; case $uri in https:*) port=443;; esac;"
         " case $site in *:*) port=${site##*:}; site=${site%:*};; esac;"
         ' timeout 5 bash -c "exec 3<>/dev/tcp/$site/$port" || echo $site:$port; done'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,10 @@ class Provisioned:
         done = self.slipway("lab", "ssh", "--name", self.name, "--", script)
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done.stdout.strip()
+
+    def root(self, script: str) -> str:
+        """The same by root, whoever logs in."""
+        return self.ssh(f"sudo sh -uc {shlex.quote(script)}")
 
     def site(self) -> Any:
         """The site as a visitor sees it."""

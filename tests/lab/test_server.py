@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from provisioned import PROJECT, bring_up
+from provisioned import PENDING, PROJECT, bring_up
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="throwaway hosts need root")
 
@@ -288,6 +288,59 @@ def test_a_host_name_that_is_not_in_the_inventory_is_told(server):
 def second(ci_lab):
     """A fresh host that an administrator with sudo logs in to."""
     return bring_up("second", "--user", "admin")
+
+
+# A server that has everything wrong with it, as its programs see it.
+IN_THE_WAY = """
+sed 's/^MemTotal:.*/MemTotal: 524288 kB/' /proc/meminfo > /root/meminfo; mount --bind /root/meminfo /proc/meminfo
+sed 's/^VERSION_ID=.*/VERSION_ID="11"/' /etc/os-release > /root/release; mount --bind /root/release /etc/os-release
+mount -t tmpfs -o size=100m tmpfs /var/cache
+cp /etc/hosts /root/hosts; sed -i 's/^10.*/203.0.113.7 second.test/' /etc/hosts
+ip route save > /root/routes; ip route del default
+systemd-run --quiet --unit=stranger python3 -c 'import socket; socket.create_server(("", 80)).accept()'
+until ss -Hltn sport = :80 | grep -q .; do sleep 0.1; done
+"""
+OUT_OF_THE_WAY = """
+systemctl stop stranger; ip route restore < /root/routes 2>/dev/null || :; cat /root/hosts > /etc/hosts
+umount /var/cache /etc/os-release /proc/meminfo
+"""
+
+
+def test_a_host_that_can_not_be_the_server_is_told_everything_at_once_and_left_alone(second):
+    second.root(IN_THE_WAY)
+    before = second.root("find /etc /usr /var -xdev -newer /root/routes -type f | grep -v /var/log")
+    done = second.slipway("apply", "lab", "--yes")
+    after = second.root("find /etc /usr /var -xdev -newer /root/routes -type f | grep -v /var/log")
+    second.root(OUT_OF_THE_WAY)
+    assert done.returncode == 1
+    for problem in (
+        "operating system: found debian 11, need Debian 12",
+        "memory: found 512 MiB, need 900 MiB",
+        "free disk space on /var/cache: found 100 MiB, need 500 MiB",
+        "network: found no connection to ",
+        "port 80: found 'python3' listening, need it for nginx",
+        "site_domain: found second.test at 203.0.113.7, need this host's",
+    ):
+        assert f"  - {problem}" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert after == before
+
+
+def test_a_provider_that_writes_the_servers_name_into_its_hosts_file_is_no_wrong_address(second):
+    second.root("cp /etc/hosts /root/hosts; sed -i 's/^127.0.0.1.*/& second.test/' /etc/hosts")
+    done = second.slipway("plan", "lab")
+    second.root("cat /root/hosts > /etc/hosts")
+    assert done.returncode == PENDING, done.stderr
+
+
+def test_sudo_that_wants_a_password_is_told_before_anything_else(second):
+    second.root("sed -i 's/NOPASSWD: //' /etc/sudoers.d/admin")
+    done = second.slipway("plan", "lab")
+    second.slipway("lab", "up", "--name", "second", "--user", "root")
+    second.ssh("sed -i 's/ALL$/NOPASSWD: ALL/' /etc/sudoers.d/admin")
+    second.slipway("lab", "up", "--name", "second", "--user", "admin")
+    assert done.returncode == 1
+    assert "NOPASSWD" in done.stderr
 
 
 def test_an_interrupted_apply_goes_on_where_it_was(second):

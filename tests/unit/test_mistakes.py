@@ -1,0 +1,89 @@
+"""A user's mistake in a file of the project is one line that says where, and no traceback; nothing is connected to."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from slipway.runner import PROJECT
+
+# RFC 2606: a name that never resolves, so that whoever connects would say so.
+INVENTORY = 'web = app = db = ["server.invalid"]\n'
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A copy of the project with an inventory of its own and the secrets that it wants."""
+    for name in ("slipway", "lab", "tasks", "templates", "group_data", "tests/server"):
+        shutil.copytree(PROJECT / name, tmp_path / name)
+    for name in ("examples/codementee/backend", "examples/codementee/frontend"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "examples/codementee/backend/requirements.txt").touch()
+    shutil.copy(PROJECT / "deploy.py", tmp_path)
+    (tmp_path / "inventory.py").write_text(INVENTORY)
+    secrets = tmp_path / "secrets/production.env"
+    secrets.parent.mkdir()
+    secrets.touch(mode=0o600)
+    secrets.write_text("JWT_SECRET=3b4f0c6a\nADMIN_PASSWORD=3b4f0c6b\n")
+    return tmp_path
+
+
+def told(project: Path, *arguments: str) -> str:
+    """What `slipway` says of a mistake: its exit code is 1, and its last word no traceback."""
+    command = [sys.executable, "-m", "slipway", *arguments]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    return done.stderr
+
+
+def test_without_a_mistake_it_connects(project):
+    assert "server.invalid] Could not resolve hostname" in told(project, "plan")
+
+
+MISTAKES = {
+    "a syntax error in a setting": (
+        "group_data/all.py",
+        "\nswap_mb = = 3\n",
+        "group_data/all.py, line {line}: invalid syntax: swap_mb = = 3",
+    ),
+    "an undefined name in a setting": (
+        "group_data/all.py",
+        "\nswap_mb = lots\n",
+        "group_data/all.py, line {line}: NameError: name 'lots' is not defined",
+    ),
+    "a bracket that is left open": ("inventory.py", "\nweb = [\n", "inventory.py, line {line}: '[' was never closed"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_in_a_file_is_told_with_its_line(project, mistake):
+    name, added, said = MISTAKES[mistake]
+    file = project / name
+    text = file.read_text() + added
+    file.write_text(text)
+    assert said.format(line=text.count("\n")) in told(project, "plan")
+
+
+@pytest.mark.parametrize("name", ["inventory.py", "group_data/all.py"])
+def test_a_file_that_is_missing_is_named(project, name):
+    (project / name).unlink()
+    assert f"{name}: there is no such file" in told(project, "plan")
+
+
+def test_a_role_that_does_not_exist_is_no_clean_plan(project):
+    (project / "inventory.py").write_text('webs = ["server.invalid"]\n')
+    assert "found server.invalid in none of the roles web, app, db" in told(project, "plan")
+    (project / "inventory.py").write_text('web = "server.invalid"\n')
+    assert "found no host" in told(project, "plan")
+
+
+def test_verify_tells_a_wrong_setting_in_the_same_words(project):
+    said = told(project, "verify", "--data", "swap_mb=lots", "--data", "nonsense")
+    assert "2 settings are wrong; no host was touched" in said
+    assert "--data: swap_mb: found 'lots', expected a valid integer" in said
+    assert "--data: found 'nonsense', expected NAME=VALUE" in said
