@@ -68,7 +68,7 @@ def _kernel(settings: Settings) -> None:
     _swap(settings.swap_mb)
     _sysctl()
     if "db" in host.groups:
-        _huge_pages(settings.mongodb_version)
+        _set_huge_pages(huge_pages(settings.mongodb_version))
 
 
 def _swap(megabytes: int) -> None:
@@ -121,12 +121,15 @@ def parameters(text: str) -> dict[str, str]:
     return {name: value for name, _, value in lines}
 
 
-def _huge_pages(mongodb_version: str) -> None:
+def huge_pages(mongodb_version: str) -> str:
     """Up to 7.0 MongoDB wants transparent huge pages off; since 8.0, with its new allocator, on.
 
     https://www.mongodb.com/docs/manual/tutorial/disable-transparent-huge-pages/
     """
-    mode = "always" if int(mongodb_version.split(".")[0]) >= 8 else "never"
+    return "always" if int(mongodb_version.split(".")[0]) >= 8 else "never"
+
+
+def _set_huge_pages(mode: str) -> None:
     put_template(
         "/etc/systemd/system/slipway-thp.service",
         "base/thp.service",

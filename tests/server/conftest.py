@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import pytest
@@ -40,6 +43,9 @@ class Server:
             ssh_identity_file=self.data.get("ssh_key"),
             ssh_extra_args=" ".join(extra),
             sudo=bool(self.data.get("_sudo")),
+            # One connection for all tests, by a socket of this run alone: a host that was made anew is not mistaken.
+            controlpath=f"{_sockets()}/{self.name}",
+            controlpersist=15,
         )
 
     @cached_property
@@ -51,6 +57,14 @@ class Server:
 
             authorities = str(trusted_roots())
         return Site(self.settings.site_domain, self.address, authorities)
+
+
+@cache
+def _sockets() -> str:
+    """A folder for ssh's sockets; their paths must be short."""
+    folder = tempfile.mkdtemp(prefix="slipway-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -66,7 +80,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     role = metafunc.module.__name__.rpartition(".")[2].split("_")[1]
     found = [server for server in servers(metafunc.config) if role in (*server.groups, "all")]
-    metafunc.parametrize("server", found, ids=[server.name for server in found], scope="session")
+    parameters = [pytest.param(server, id=server.name) for server in found]
+    nobody = pytest.param(None, id="none", marks=pytest.mark.skip(f"no server has the role {role}"))
+    metafunc.parametrize("server", parameters or [nobody], scope="session")
 
 
 _servers: list[Server] = []

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from slipway.operations import render
+from tasks.base import parameters
+
 
 def test_it_runs_a_supported_system_under_systemd(server):
     assert (server.host.system_info.distribution, server.host.system_info.release.split(".")[0]) == ("debian", "12")
@@ -50,8 +53,26 @@ def test_the_firewall_opens_what_is_set_and_nothing_else(server):
     assert rules == ssh | web | {f"allow {port}" for port in server.settings.firewall_allow}
 
 
-def test_kernel_settings_are_in_force_where_the_kernel_is_the_hosts_own(server):
+@pytest.fixture
+def own_kernel(server):
+    """Only where the kernel is the host's own."""
     if server.host.run("systemd-detect-virt --container --quiet").rc == 0:
         pytest.skip("a container has its host's kernel")
-    assert server.host.check_output("sysctl -n vm.swappiness") == "1"
-    assert server.host.check_output("sysctl -n vm.max_map_count") == "262144"
+
+
+def test_kernel_parameters_are_in_force(server, own_kernel):
+    wanted = parameters(render("base/sysctl.conf"))
+    assert {name: server.host.check_output(f"sysctl -n {name}") for name in wanted} == wanted
+
+
+def test_the_swap_file_is_in_use_at_its_size(server, own_kernel):
+    shown = server.host.check_output("swapon --show=NAME,SIZE --bytes --noheadings").splitlines()
+    sizes = dict(line.split() for line in shown)
+    # The first page is the header, mkswap(8).
+    expected = str(server.settings.swap_mb * 2**20 - 4096) if server.settings.swap_mb else None
+    assert sizes.get("/swapfile") == expected
+
+
+def test_the_clock_is_kept_in_time(server, own_kernel):
+    active = server.host.run("systemctl is-active systemd-timesyncd chrony ntpsec ntp").stdout.split()
+    assert "active" in active

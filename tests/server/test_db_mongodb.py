@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 
+import pytest
 import yaml
+
+from tasks.base import huge_pages
 
 
 def test_it_is_the_series_that_is_set_and_stays_in_it(server):
@@ -70,3 +73,10 @@ def test_it_runs_as_its_own_user_with_its_limits(server):
     limits = server.host.check_output(f"grep 'Max open files' /proc/{process.pid}/limits").split()
     allowed = int(server.host.check_output("cat /proc/sys/fs/nr_open"))
     assert int(limits[3]) >= min(20000, allowed)
+
+
+def test_transparent_huge_pages_are_as_its_series_wants_them(server):
+    if server.host.run("systemd-detect-virt --container --quiet").rc == 0:
+        pytest.skip("a container has its host's kernel")
+    mode = server.host.check_output("cat /sys/kernel/mm/transparent_hugepage/enabled")
+    assert f"[{huge_pages(server.settings.mongodb_version)}]" in mode
