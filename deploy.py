@@ -6,7 +6,7 @@ pyinfra inventory.py deploy.py
 
 from pyinfra import host
 
-from slipway.pyinfra_settings import settings_of
+from slipway.pyinfra_settings import checked_settings
 from tasks.backend import backend
 from tasks.base import base
 from tasks.firewall import firewall
@@ -16,7 +16,7 @@ from tasks.preflight import preflight
 from tasks.release import first_release
 from tasks.tls import tls
 
-settings = settings_of(host)
+settings = checked_settings(host)
 preflight(settings)
 
 base(settings)

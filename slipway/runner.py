@@ -32,7 +32,8 @@ from pyinfra_cli.inventory import make_inventory
 from pyinfra_cli.util import exec_file
 
 from slipway import report
-from slipway.settings import Settings, SettingsError, check, parse_items
+from slipway.pyinfra_settings import settings_of
+from slipway.settings import Settings, SettingsError, parse_items
 
 PROJECT = Path(__file__).resolve().parent.parent
 # The command line shows progress; pyinfra's own line would be written over it.
@@ -142,20 +143,12 @@ class Session:
         settings, problems = {}, [*self._malformed]
         for host in self.inventory:
             try:
-                settings[host.name] = check(host.data.dict(), self._origin(host))
+                settings[host.name] = settings_of(host, self.inventory_file)
             except SettingsError as error:
                 problems += error.problems
         if problems:
             raise SettingsError(problems)
         return settings
-
-    def _origin(self, host: Host) -> dict[str, str]:
-        """In which file each setting of `host` was found, the strongest source last."""
-        origin = dict.fromkeys(self.inventory.get_data(), "group_data/all.py")
-        for group in host.groups:
-            origin |= dict.fromkeys(self.inventory.get_group_data(group), f"group_data/{group}.py")
-        origin |= dict.fromkeys(self.inventory.get_host_data(host.name), f"{self.inventory_file} ({host.name})")
-        return origin | dict.fromkeys(self._data, "--data")
 
     def _limited(self) -> list[Host] | None:
         if not self.limit:
