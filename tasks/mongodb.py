@@ -37,7 +37,6 @@ def mongodb(settings: Settings) -> None:
     )
 
     directory(name="Make the data folder", path="/var/lib/mongodb", owner="mongodb", group="mongodb", mode="750")
-    directory(name="Make the log folder", path="/var/log/mongodb", owner="mongodb", group="mongodb", mode="750")
     config = put_template(
         "/etc/mongod.conf",
         "mongodb/mongod.conf",

@@ -60,6 +60,11 @@ def test_its_cache_leaves_room_for_the_backend(server):
     assert int(cache) <= max(memory * 0.26, 256 * 2**20)
 
 
+def test_its_log_is_in_the_journal(server):
+    lines = server.host.check_output("journalctl -u mongod -n 50 --no-pager -o cat _COMM=mongod").splitlines()
+    assert any('"msg"' in line for line in lines)
+
+
 def test_its_files_are_its_own(server):
     data = server.host.file("/var/lib/mongodb")
     assert (data.user, data.group, data.mode) == ("mongodb", "mongodb", 0o750)
