@@ -155,6 +155,63 @@ def test_an_ssh_port_that_is_in_use_is_opened_and_one_that_is_not_is_closed(serv
     assert server.plan() == []
 
 
+# Holds the lock that apt and dpkg take, as unattended-upgrades does on a fresh server.
+LOCKED = """
+import fcntl, time
+lock = open("/var/lib/dpkg/lock-frontend", "w")
+fcntl.lockf(lock, fcntl.LOCK_EX)
+open("/run/locked", "w").close()
+time.sleep(15)
+"""
+
+
+def test_an_apply_waits_for_whoever_else_installs_packages(server):
+    server.ssh("apt-get remove -y -q unattended-upgrades; rm -f /run/locked")
+    server.ssh(f"systemd-run --quiet --collect python3 -c '{LOCKED}'; until [ -e /run/locked ]; do sleep 0.1; done")
+    began = time.monotonic()
+    done = server.apply()
+    assert "✓ codementee: Install the base packages" in done.stdout
+    assert time.monotonic() - began > 10, "this test would not notice anything"
+    assert server.plan() == []
+
+
+OTHER_SETTINGS = {
+    "site_aliases": '["www.codementee.test"]',
+    "backend_listen": "127.0.0.1:8001",
+    "backend_workers": "3",
+    "backend_environment": '{"MONGO_URL": "mongodb://127.0.0.1:27018/codementee"}',
+    "mongodb_port": "27018",
+    "mongodb_cache_gb": "0.5",
+    "locale": "en_GB.UTF-8",
+    "timezone": "Asia/Kolkata",
+    "firewall_allow": '["8443/tcp"]',
+    "nginx_max_body_mb": "3",
+    "extra_packages": '["tree"]',
+}
+
+
+def test_a_server_with_other_settings_is_as_good_and_finds_its_way_back(server):
+    other = [part for item in OTHER_SETTINGS.items() for part in ("--data", "=".join(item))]
+    server.apply(*other)
+    assert server.plan(*other) == []
+    verified = server.slipway("verify", "lab", *other)
+    with server.site().handshake(name="www.codementee.test"):
+        pass
+    server.apply()
+    assert verified.returncode == 0, verified.stdout
+    assert server.plan() == []
+
+
+def test_a_key_with_another_fingerprint_is_not_trusted(server):
+    server.ssh("rm /usr/share/keyrings/mongodb-server.asc")
+    done = server.slipway("apply", "lab", "--yes", "--data", f"mongodb_key_fingerprint={'0' * 40}")
+    assert done.returncode == 1
+    assert "another fingerprint than mongodb_key_fingerprint" in done.stderr
+    assert server.ssh("ls /usr/share/keyrings/ | grep mongodb || true") == ""
+    server.apply()
+    assert server.plan() == []
+
+
 def test_a_configuration_that_nginx_refuses_never_replaces_the_one_in_force(server):
     server.ssh("echo 'nonsense on;' > /etc/nginx/conf.d/broken.conf")
     before = server.ssh("sha256sum /etc/nginx/nginx.conf")
@@ -343,15 +400,19 @@ def test_sudo_that_wants_a_password_is_told_before_anything_else(second):
     assert "NOPASSWD" in done.stderr
 
 
-def test_an_interrupted_apply_goes_on_where_it_was(second):
+@pytest.mark.parametrize(
+    "operation", ["Install the firewall", "Make the site's folder", "Make a placeholder certificate"]
+)
+def test_an_interrupted_apply_says_how_to_go_on(second, operation):
+    """Three seconds later it is at the installation of MongoDB, of the backend's packages, of certbot."""
     command = [sys.executable, "-m", "slipway", "apply", "lab", "--yes"]
     running = subprocess.Popen(
         command, cwd=PROJECT, env=second.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     for line in running.stdout:
-        if "Install the firewall" in line and line.startswith("✓"):
+        if line[0] in "✓=" and operation in line:
             break
-    time.sleep(3)  # into the installation of MongoDB
+    time.sleep(3)
     running.send_signal(signal.SIGINT)
     _, errors = running.communicate(timeout=60)
     assert running.returncode == 130
@@ -360,12 +421,9 @@ def test_an_interrupted_apply_goes_on_where_it_was(second):
 
 
 def test_plain_pyinfra_makes_the_same_server_with_sudo(second, server):
-    """It goes on from the interrupted apply above, and Slipway finds nothing to change after it."""
+    """It goes on from the interrupted applies above, and Slipway finds nothing to change after it."""
     command = [str(PROJECT / ".venv/bin/pyinfra"), "-y", "lab/inventory.py", "deploy.py"]
-    for _ in range(3):  # dpkg may still be at work for the interrupted apply: apt waits, its lists may not
-        done = subprocess.run(command, cwd=PROJECT, env=second.env, capture_output=True, text=True, check=False)
-        if done.returncode == 0:
-            break
+    done = subprocess.run(command, cwd=PROJECT, env=second.env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert second.plan() == []
     listing = (
