@@ -36,7 +36,7 @@ firewall_allow = []
 
 # --- MongoDB --------------------------------------------------------------------------------------------------------
 
-# The series to install; the packages are pinned to it. Its newest patch is installed; a later one comes by `apt upgrade`.
+# The series to install, which the packages are pinned to: its newest patch. A later one comes by `apt upgrade`.
 mongodb_version = "7.0"
 # The apt repository; "/debian" or "/ubuntu" is added.
 mongodb_apt_url = "https://repo.mongodb.org/apt"

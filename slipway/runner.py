@@ -34,6 +34,7 @@ from pyinfra_cli.util import exec_file
 from slipway import report
 from slipway.pyinfra_settings import settings_of
 from slipway.settings import Settings, SettingsError, parse_items
+from slipway.ssh import send_at_once
 
 PROJECT = Path(__file__).resolve().parent.parent
 # The command line shows progress; pyinfra's own line would be written over it.
@@ -171,6 +172,8 @@ class Session:
             missing = [h.name for h in self.hosts() if not h.connected]
             if missing:
                 raise PyinfraError(f"no connection to {', '.join(missing)}; nothing was changed")
+            for host in self.hosts():
+                send_at_once(host)
             self._check_sudo()
         return self
 

@@ -9,6 +9,7 @@ from pyinfra.api.exceptions import PyinfraError
 
 from slipway.facts import FileState, Listeners, Machine, Output, is_container
 from slipway.settings import Settings
+from slipway.ssh import peer_address
 
 # https://www.mongodb.com/docs/manual/administration/production-notes/ "Supported Platforms", x86_64 packages
 MONGODB_ON = {
@@ -168,7 +169,8 @@ def domain_problems(machine: dict[str, str], settings: Settings) -> list[str]:
     for domain in settings.domains:
         setting = "site_domain" if domain == settings.site_domain else "site_aliases"
         found = set(host.get_fact(Output, command=addresses_command(domain)).split())
-        elsewhere = sorted(found - own - _reached_at())
+        # Behind a provider's NAT the public address is not on the host: it is the one that we reach it by.
+        elsewhere = sorted(found - own - {peer_address(host)})
         if not found:
             problems.append(f"{setting}: found no address for {domain}, need {here} (set it in the DNS)")
         elif elsewhere:
@@ -184,10 +186,3 @@ def addresses_command(domain: str) -> str:
     into /etc/hosts for a server's own name: where that is all, the DNS alone is asked."""
     ask = f"getent {{}} {domain} | cut -d' ' -f1 | sort -u | grep -v -e '^127[.]' -e '^::1$'"
     return f"{ask.format('ahosts')} || {ask.format('-s hosts:dns ahosts')}"
-
-
-def _reached_at() -> set[str]:
-    """The address that ssh has connected to. Behind a provider's NAT it is the public one, which is not on the host."""
-    client = getattr(host.connector, "client", None)  # ssh's; other connectors have none
-    transport = client.get_transport() if client else None
-    return {transport.getpeername()[0]} if transport else set()

@@ -1,0 +1,27 @@
+"""The ssh connection below pyinfra's connector."""
+
+from __future__ import annotations
+
+import socket
+
+from paramiko import Transport
+from pyinfra.api.host import Host
+
+
+def transport(host: Host) -> Transport | None:
+    """The connection to `host`, None where it is not by ssh."""
+    client = getattr(host.connector, "client", None)
+    return client.get_transport() if client else None
+
+
+def peer_address(host: Host) -> str | None:
+    """The address that we reach `host` by, None where it is not by ssh."""
+    connection = transport(host)
+    return connection.getpeername()[0] if connection else None
+
+
+def send_at_once(host: Host) -> None:
+    """Switch off Nagle's algorithm, which paramiko leaves on: each command waits some 40 ms for an acknowledgement."""
+    connection = transport(host)
+    if connection and isinstance(connection.sock, socket.socket):  # through a jump host it is a channel
+        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
