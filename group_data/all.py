@@ -14,6 +14,13 @@ site_domain = "codementee.io"
 # Further host names of the site (say "www.codementee.io"); they redirect to `site_domain` and share its certificate.
 site_aliases = []
 
+# --- Connection -----------------------------------------------------------------------------------------------------
+
+# "yes" connects only to a host whose key is in known_hosts (type `ssh HOST true` once, and compare the fingerprint).
+# pyinfra's own default, "accept-new", believes whoever answers the first time. Other ssh_ names are pyinfra's too:
+# https://docs.pyinfra.com/en/3.x/connectors/ssh.html
+ssh_strict_host_key_checking = "yes"
+
 # --- The operating system -------------------------------------------------------------------------------------------
 
 # Time zone of the server's clock and logs, as in /usr/share/zoneinfo.

@@ -343,7 +343,6 @@ def pyinfra_data(host: Host) -> dict[str, Any]:
         "ssh_user": host.user,
         "ssh_key": host.key_file,
         "ssh_known_hosts_file": host.known_hosts_file,
-        "ssh_strict_host_key_checking": "yes",
         **({} if host.user == "root" else {"_sudo": True}),
         "site_domain": host.domain,
         "tls_acme_server": acme.directory_url(_gateway(lab)),

@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from provisioned import PENDING, PROJECT, bring_up
+from provisioned import INSTANCE, PENDING, PROJECT, Provisioned, bring_up
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="throwaway hosts need root")
 
@@ -125,7 +125,7 @@ def test_a_drift_is_seen_by_a_plan_and_mended_by_an_apply(server, drift):
     script, operation = DRIFTS[drift]
     server.ssh(script)
     assert operation in server.operations()
-    server.apply()
+    assert f"✓ codementee: {operation}" in server.apply().stdout
     assert server.plan() == []
     site = server.site()
     assert site.get("/api/health").status_code == 200
@@ -432,6 +432,16 @@ def test_plain_pyinfra_makes_the_same_server_with_sudo(second, server):
     )
     same = listing.replace("sha256sum", "sed s/second/codementee/g")
     assert second.ssh(f'sudo sh -c "{same}"') == server.ssh(same.replace("sudo ", ""))
+
+
+def test_what_is_in_the_way_of_several_hosts_is_told_at_once(server, second):
+    both = Provisioned(f"{server.name},{second.name}", INSTANCE)
+    wrong = ("--data", "mongodb_version=4.4", "--data", "mongodb_apt_url=https://repo.mongodb.org/apt")
+    done = both.slipway("plan", "lab", *wrong)
+    assert done.returncode == 1
+    for host in (server, second):
+        assert f"{host.name} can't become the server yet" in done.stderr
+    assert done.stderr.count("for debian 12 there is 7.0, 8.0") == 2
 
 
 def test_a_user_without_root_or_sudo_is_told_so(second):
