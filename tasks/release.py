@@ -51,7 +51,6 @@ def current(settings: Settings) -> str:
 def shipped(settings: Settings) -> list[str]:
     """The ids of the complete releases on the host, the oldest first."""
     listing = host.get_fact(Output, command=f"ls -1 {settings.site_root}/releases")
-    # What an upload that was cut off left is no release; the next one removes it.
     return sorted(line for line in listing.split() if not line.endswith(".new"))
 
 
@@ -101,7 +100,8 @@ def unpack_script(settings: Settings, release_id: str, with_backend: bool) -> st
     """A shell script that unpacks the archive on its standard input as a release, complete with its environment."""
     root = settings.site_root
     steps = [
-        f"umask 022; new={root}/releases/{release_id}.new; rm -rf $new; mkdir $new",
+        # What an upload that was cut off left goes.
+        f"umask 022; rm -rf {root}/releases/*.new; new={root}/releases/{release_id}.new; mkdir $new",
         "base64 -d | tar -xz -C $new --no-same-owner",
     ]
     if with_backend:
@@ -133,21 +133,20 @@ def _switch(settings: Settings, release_id: str) -> str:
 def _restart_or_go_back(settings: Settings, release_id: str) -> str:
     unit = f"{settings.backend_unit}.service"
     # In a subshell, as and_wait ends with exit.
-    forward = f"({and_wait(f'systemctl restart {unit}', unit, healthy(settings))})"
+    restart = f"({and_wait(f'systemctl restart {unit}', unit, healthy(settings))})"
     # A release that does not work is not kept: it would be the newest, which a lost link is mended with.
     back = (
         f"cd {settings.site_root}; echo 'the new release is not healthy: back to the one before' >&2;"
-        f" cp -dT previous current.new && mv -fT current.new current && systemctl restart {unit}"
-        f" && rm -rf releases/{release_id}; exit 1"
+        f" cp -dT previous current.new && mv -fT current.new current && {restart} && rm -rf releases/{release_id};"
+        " exit 1"
     )
-    return f"{forward} || {{ {back}; }}"
+    return f"{restart} || {{ {back}; }}"
 
 
 def _prune(settings: Settings) -> str:
     """Remove the oldest releases, never the current or the previous one, and environments that none uses."""
     return (
-        f"cd {settings.site_root} && rm -rf releases/*.new;"
-        f" for old in $(ls -1 releases | sort | head -n -{settings.releases_kept}); do"
+        f"cd {settings.site_root} && for old in $(ls -1 releases | sort | head -n -{settings.releases_kept}); do"
         " case releases/$old in $(readlink current)|$(readlink previous)) ;; *) rm -rf releases/$old ;; esac; done;"
         " for venv in venvs/*; do"
         " readlink releases/*/backend/.venv | grep -q /$venv\\$ || rm -rf $venv; done"
