@@ -6,8 +6,9 @@ Change a value here for all hosts, in `group_data/<role>.py` for a role, or in `
 
 # --- The site -------------------------------------------------------------------------------------------------------
 
-# Short name of the site: lower-case letters, digits, dashes. Names the unit (`codementee-backend.service`), the
-# folder (`/var/www/codementee`) and the Nginx site (`/etc/nginx/sites-available/codementee`).
+# Short name of the site: at most 24 lower-case letters, digits, dashes. Names the unit
+# (`codementee-backend.service`), the folder (`/var/www/codementee`) and the Nginx site
+# (`/etc/nginx/sites-available/codementee`).
 site_name = "codementee"
 # The host name that visitors type. Its address must be the server's before a certificate can be issued.
 site_domain = "codementee.io"

@@ -126,7 +126,14 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    site_name: Annotated[str, matching(r"[a-z][a-z0-9-]{0,30}", "lower-case letters, digits, dashes; at most 31")]
+    # With "-backend" it names a user, of at most 32 characters (useradd(8)), and beside these two a file of Nginx's.
+    site_name: Annotated[
+        str,
+        matching(
+            r"(?!(default|placeholder)$)[a-z][a-z0-9-]{0,23}",
+            'lower-case letters, digits, dashes; at most 24; not "default" or "placeholder"',
+        ),
+    ]
     site_domain: Domain
     site_aliases: list[Domain]
 
@@ -160,11 +167,14 @@ class Settings(BaseModel):
     frontend_source: str
     frontend_build: Annotated[str, matching(r".*\S.*", "a shell command")]
     frontend_output: Annotated[str, matching(r"(?!\.\.)[\w.-]+(/(?!\.\.)[\w.-]+)*", "a folder below frontend_source")]
-    frontend_assets: Annotated[str, matching(r"/[\w.-]+/", 'a URL path between slashes as "/static/"')]
+    frontend_assets: Annotated[
+        str, matching(r"/(?!api/)[\w.-]+/", 'a URL path between slashes as "/static/", not "/api/"')
+    ]
 
     nginx_max_body_mb: Annotated[int, Field(ge=1, le=10240)]
     nginx_backend_timeout: Annotated[int, Field(ge=1, le=3600)]
-    nginx_worker_connections: Annotated[int, Field(ge=64, le=1048576)]
+    # Twice as many descriptors must stay below the kernel's limit for a process, fs.nr_open.
+    nginx_worker_connections: Annotated[int, Field(ge=64, le=500_000)]
 
     tls_acme_server: str
     tls_email: Annotated[str, matching(r"([^@\s]+@[^@\s]+\.[^@\s]+)?", 'an e-mail address, or "" for none')]

@@ -94,6 +94,13 @@ def test_all_errors_are_told_at_once_and_where_each_is(defaults):
     assert any(line.startswith("--data: locle") for line in caught.value.problems)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("site_name", "default"), ("site_name", "a" * 25), ("frontend_assets", "/api/")]
+)
+def test_a_name_that_would_collide_on_the_server_is_refused(defaults, name, value):
+    assert len(problems({**defaults, name: value})) == 1
+
+
 def test_numbers_in_texts_are_checked_too(defaults):
     wrong = {
         "firewall_allow": ["99999/tcp"],
