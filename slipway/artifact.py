@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import shutil
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -32,10 +33,13 @@ class Release:
 
 
 @cache
-def _id() -> str:
-    """One id a run, the same on every host: UTC time, and the commit where there is one."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+def _id(source: str) -> str:
+    """One id a run, the same on every host: UTC time, and the commit of `source` where there is one."""
     time = datetime.now(UTC).strftime("%Y%m%d%H%M%S")
+    if shutil.which("git") is None:
+        return time
+    command = ["git", "-C", source, "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(command, capture_output=True, text=True, check=False)
     return f"{time}-{commit.stdout.strip()}" if commit.returncode == 0 else time
 
 
@@ -53,7 +57,7 @@ def build(settings: Settings, groups: tuple[str, ...]) -> Release:
             files.append((f"frontend/build/{name}", data))
             if Path(name).suffix in COMPRESSED and len(data) >= LEAST_COMPRESSED_BYTES:
                 files.append((f"frontend/build/{name}.gz", gzip.compress(data, 9, mtime=0)))
-    return Release(_id(), _archive(files))
+    return Release(_id(settings.backend_source), _archive(files))
 
 
 def _frontend(settings: Settings) -> Path:
