@@ -7,6 +7,7 @@ import io
 import shutil
 import subprocess
 import tarfile
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -44,6 +45,8 @@ def _id(source: str) -> str:
 
 
 _built: dict[tuple[str, str], Path] = {}
+# Hosts are shipped to side by side, from one folder.
+_building = threading.Lock()
 
 
 def build(settings: Settings, groups: tuple[str, ...]) -> Release:
@@ -62,6 +65,11 @@ def build(settings: Settings, groups: tuple[str, ...]) -> Release:
 
 def _frontend(settings: Settings) -> Path:
     """Run the build command once a run, and return its output folder."""
+    with _building:
+        return _build_frontend(settings)
+
+
+def _build_frontend(settings: Settings) -> Path:
     key = (settings.frontend_source, settings.frontend_build)
     if key not in _built:
         done = subprocess.run(  # noqa: S602  the setting is a shell command, as npm scripts are

@@ -7,6 +7,7 @@ import tarfile
 import time
 from io import BytesIO
 
+import gevent
 import pytest
 
 from slipway import artifact
@@ -151,6 +152,17 @@ def test_a_release_has_the_backend_without_what_is_hidden_and_big_files_compress
         "frontend/build/app.js.gz",
         "frontend/build/index.html",
     ]
+
+
+def test_hosts_side_by_side_share_one_build(settings_with, tmp_path):
+    settings = settings_with(
+        frontend_source=str(tmp_path),
+        frontend_build="echo built >> log && sleep 0.3 && mkdir build && echo page > build/index.html",
+    )
+    hosts = [gevent.spawn(artifact.build, settings, ("web",)) for _ in range(3)]
+    releases = {host.get() for host in hosts}
+    assert (tmp_path / "log").read_text() == "built\n"
+    assert len({release.id for release in releases}) == 1
 
 
 def test_a_build_that_fails_is_told_with_the_end_of_its_output(settings_with, tmp_path):
