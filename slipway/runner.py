@@ -69,7 +69,7 @@ class Change:
 
 @dataclass
 class Outcome:
-    """What a plan found or an apply did, in order; what was skipped on which host and why."""
+    """What a plan found or an apply did, in order; what was skipped on which host and why; operations of all hosts."""
 
     changes: list[Change]
     skipped: list[tuple[str, str]]
@@ -201,7 +201,7 @@ class Session:
             self.state.set_stage(StateStage.Prepare)
             self._load_deploy()
             changes = list(self._expected())
-        return Outcome(changes, list(dict.fromkeys(self._skipped)), len(self.state.op_meta), time.monotonic() - began)
+        return self._outcome(changes, began)
 
     def _load_deploy(self) -> None:
         """Run the deploy file for each host side by side. Raises PyinfraError with what is in the way on any of them:
@@ -252,7 +252,11 @@ class Session:
             run_ops(self.state)
             if self.state.failed_hosts:
                 raise PyinfraError(f"failed on {', '.join(h.name for h in self.state.failed_hosts)}")
-        return Outcome(done, list(dict.fromkeys(self._skipped)), len(self.state.op_meta), time.monotonic() - began)
+        return self._outcome(done, began)
+
+    def _outcome(self, changes: list[Change], began: float) -> Outcome:
+        operations = sum(len(self.state.ops[host]) for host in self.state.inventory.get_active_hosts())
+        return Outcome(changes, list(dict.fromkeys(self._skipped)), operations, time.monotonic() - began)
 
     def _name(self, op_hash: str) -> str:
         return ", ".join(sorted(self.state.op_meta[op_hash].names))
