@@ -38,6 +38,8 @@ def folder_lock(folder: Path) -> Iterator[int]:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield os.fstat(handle).st_ino
     finally:
+        # By word, not by the close: gevent, which pyinfra brings, puts off the close of a folder until its loop turns.
+        fcntl.flock(handle, fcntl.LOCK_UN)
         os.close(handle)
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import ipaddress
+import os
 from dataclasses import replace
 from pathlib import Path
 
+import gevent
 import pytest
 
 from lab import acme, network, nspawn
@@ -150,3 +153,13 @@ def test_a_folder_lock_names_the_folder_it_holds(tmp_path: Path) -> None:
 
 def test_a_missing_command_is_named_by_its_package() -> None:
     assert missing({"sh": "dash", "no-such-command": "some-package"}) == ["some-package"]
+
+
+def test_a_folders_lock_is_free_at_once(tmp_path: Path) -> None:
+    """Under gevent too, whose own close of the folder comes later: who waits meanwhile must not wait for ever."""
+    gevent.get_hub()  # from its first use on it puts closes off
+    with folder_lock(tmp_path):
+        pass
+    another = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(another, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(another)
