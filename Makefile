@@ -44,4 +44,5 @@ demo: .venv/.installed  ## Provision a throwaway host, verify it, and say where 
 .PHONY: test
 test: lint  ## Check style and types, then run every test, those on throwaway hosts too
 	@$(BIN)/python -m lab.packages
-	@$(BIN)/pytest tests/unit tests/lab
+	@# 1,024 open files are a fresh Debian's limit, whatever this machine's is.
+	@ulimit -Sn 1024 && $(BIN)/pytest tests/unit tests/lab

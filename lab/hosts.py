@@ -16,7 +16,7 @@ from lab import acme, image, mirror, network, packages
 from lab.backend import Backend
 from lab.instance import Instance, cache_dir, python, wait_until, write
 from lab.nspawn import Nspawn, mounts_below, unmount_below
-from lab.steps import Progress, StepFailed, run
+from lab.steps import Progress, StepFailed, remove, run
 
 DEFAULT_NAME = "codementee"
 MIRROR_PORT = 8090
@@ -322,7 +322,7 @@ def down(names: Iterable[str] = (), everything: bool = False, progress: Progress
                     raise StepFailed(
                         "Remove the lab's mounts", "still there", output="\n".join(mounts_below(lab.state))
                     )
-                shutil.rmtree(lab.state, ignore_errors=True)
+                remove(lab.state)
 
 
 def _forget_names(lab: Instance, name: str) -> None:

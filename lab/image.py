@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lab.instance import cache_dir, folder_lock
-from lab.steps import Progress, run
+from lab.steps import Progress, remove, run
 
 AUTHORITIES = Path("/usr/local/share/ca-certificates")
 
@@ -81,7 +80,7 @@ def clean() -> None:
 
 def _remove_abandoned(cache: Path) -> None:
     for abandoned in cache.glob(".new-*"):
-        shutil.rmtree(abandoned, ignore_errors=True)
+        remove(abandoned)
 
 
 def _build(image: Image, authorities: dict[str, str], tree: Path) -> None:

@@ -26,7 +26,7 @@ from pathlib import Path
 
 import requests
 
-from lab.steps import run
+from lab.steps import remove, run
 
 HERE = Path(__file__).resolve().parent
 OFFICIAL = "https://repo.mongodb.org/apt/debian"
@@ -130,7 +130,7 @@ def build(cache: Path, say: Callable[[str], None]) -> Mirror:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not root.exists():
             new = root.with_suffix(".new")
-            shutil.rmtree(new, ignore_errors=True)
+            remove(new)
             (new / "work").mkdir(parents=True)
             _build(new, say)
             new.rename(root)
@@ -159,7 +159,7 @@ def _build(root: Path, say: Callable[[str], None]) -> None:
     description = asdict(Mirror(root, series, version, fingerprint, packages))
     del description["root"]
     (root / "mirror.json").write_text(json.dumps(description))
-    shutil.rmtree(work)
+    remove(work)
 
 
 def _package_mongod(work: Path) -> str:
@@ -298,7 +298,7 @@ def _sign(root: Path, release: Path, series: str) -> str:
         _write(public, run("Export the mirror's key", [*gpg, "--armor", "--export"]).encode())
     finally:
         subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "all"], check=False)
-        shutil.rmtree(home)  # the mirror never changes: its key signs once
+        remove(home)  # the mirror never changes: its key signs once
     return next(line.split(":")[9] for line in listing.splitlines() if line.startswith("fpr:"))
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import time
 from contextlib import suppress
 from pathlib import Path
 
 from lab.instance import MARK, Instance, wait_until
-from lab.steps import StepFailed, run
+from lab.steps import StepFailed, remove, run
 
 # What nspawn keeps beside its containers, and leaves behind when it is killed.
 NSPAWN_RUN = Path("/run/systemd/nspawn")
@@ -72,7 +71,7 @@ class Nspawn:
         # The kernel takes the port away some moments after the last process in the host's network.
         wait_until("Take the host off the bridge", lambda: not port.exists(), 15)
         wait_until("Take away the host's control groups", lambda: all(map(_removed, cgroups_of(machine))), 15)
-        shutil.rmtree(NSPAWN_RUN / "propagate" / machine, ignore_errors=True)
+        remove(NSPAWN_RUN / "propagate" / machine)
         root = self.lab.hosts_dir / name / "root"
         if is_mounted(root):
             (NSPAWN_RUN / "locks" / "inode-{0.st_dev}:{0.st_ino}".format(root.stat())).unlink(missing_ok=True)
@@ -82,7 +81,7 @@ class Nspawn:
         self.stop(name)
         folder = self.lab.hosts_dir / name
         unmount_below(folder)
-        shutil.rmtree(folder, ignore_errors=True)
+        remove(folder)
 
 
 def cgroups_of(machine: str) -> list[Path]:

@@ -63,6 +63,15 @@ def run(
     return done.stdout
 
 
+def remove(path: Path) -> None:
+    """Remove a file or folder with all that is in it, but nothing that is mounted there; one that is gone is fine.
+
+    Not shutil.rmtree: it opens a file descriptor for every folder, and gevent, which pyinfra brings, puts off closing
+    them, so that a large tree takes all that a process may have (1,024 on a fresh Debian).
+    """
+    run(f"Remove {path}", ["rm", "-rf", "--one-file-system", str(path)])
+
+
 class Progress:
     """One line a step, with its duration: a live line on a terminal, plain lines in CI, both when it is done."""
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
+import gevent
 import pytest
 from rich.console import Console
 
-from lab.steps import Progress, StepFailed, run
+from lab.steps import Progress, StepFailed, remove, run
 
 
 def test_a_command_gives_its_output() -> None:
@@ -43,3 +45,15 @@ def test_progress_is_one_plain_line_a_step_in_ci() -> None:
     with pytest.raises(ValueError, match="bad"), progress.step("Boot"):
         raise ValueError("bad")
     assert out.getvalue() == "✓ Debian 12 tree (cached) 0.0 s\n✗ Boot 0.0 s\n"
+
+
+def test_a_large_tree_is_removed_without_a_descriptor_for_every_folder(tmp_path: Path) -> None:
+    gevent.get_hub()  # from its first use on it puts off closing folders
+    folder = tmp_path / "tree"
+    for name in map(str, range(50)):
+        (folder / name / name).mkdir(parents=True)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    remove(folder)
+    remove(folder)
+    assert not folder.exists()
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before + 2
