@@ -225,8 +225,8 @@ def service(unit: str, ready: str | None = None, files: Sequence[str] = (), relo
 
     A restart after a change is a reaction of its own (`restart`); this catches the one that an interrupted run never
     came to. `reloads` says that the unit reads its files anew on a reload. `ready` is a shell command that succeeds
-    when the service does its work; it is waited for after a start, READY_SECONDS at most, and its failure shows the
-    unit's last log lines.
+    when the service does its work: one that runs without is restarted. It is waited for after a start, READY_SECONDS
+    at most, and its failure shows the unit's last log lines.
     """
     state = host.get_fact(Unit, unit=unit)
     if state.get("UnitFileState") not in ("enabled", "static", "alias", "indirect", "generated"):
@@ -237,6 +237,9 @@ def service(unit: str, ready: str | None = None, files: Sequence[str] = (), relo
         yield f"systemctl reset-failed {unit} 2>/dev/null; " + and_wait(f"systemctl start {unit}", unit, ready)
     elif files and host.get_fact(Staleness, unit=unit, files=tuple(files), reloads=reloads) > STALE_SECONDS:
         report.note(f"{unit}: runs with files as they were before they changed")
+        yield _restart_command(unit, ready, reloads)
+    elif ready and host.get_fact(Output, command=f"{until(ready, PATIENCE_SECONDS)} && echo yes") != "yes":
+        report.note(f"{unit}: runs, and does not do its work")
         yield _restart_command(unit, ready, reloads)
 
 
@@ -252,19 +255,26 @@ def _restart_command(unit: str, ready: str | None, reload: bool) -> str:
     return reset + and_wait(f"systemctl {verb} {unit}", unit, ready)
 
 
-# What a service may take until it does its work: MongoDB's recovery has a limit of its own, in its unit.
-READY_SECONDS = 60
+# What a service may take until it does its work (MongoDB's recovery has a limit of its own, in its unit); and how long
+# one that has been running may be away, while the database that it needs comes back, say.
+READY_SECONDS, PATIENCE_SECONDS = 60, 10
+
+
+def until(ready: str, seconds: int) -> str:
+    """A command that succeeds as soon as `ready` does, and fails after `seconds`.
+
+    The clock decides, not a number of tries: one try at a service that accepts and never answers takes seconds.
+    """
+    return f"timeout {seconds} sh -c {shlex.quote(f'until {ready}; do sleep 0.5; done')}"
 
 
 def and_wait(action: str, unit: str, ready: str | None) -> str:
-    """`action`, then up to 60 s until `ready` succeeds; on failure the unit's last log lines and exit code 1."""
+    """`action`, then at most READY_SECONDS until `ready`; on failure the unit's last log lines and exit code 1."""
     failure = f"{{ journalctl -u {unit} -n 20 --no-pager >&2; exit 1; }}"
     if ready is None:
         return f"{action} || {failure}"
-    # The clock decides, not a number of tries: one try at a service that accepts and never answers takes seconds.
-    wait = f"timeout {READY_SECONDS} sh -c {shlex.quote(f'until {ready}; do sleep 0.5; done')}"
     late = f"echo '{unit} is not ready after {READY_SECONDS} s' >&2"
-    return f"{action} || {failure}; {wait} || {{ {late}; {failure}; }}"
+    return f"{action} || {failure}; {until(ready, READY_SECONDS)} || {{ {late}; {failure}; }}"
 
 
 @operation()

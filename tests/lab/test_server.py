@@ -74,6 +74,7 @@ DRIFTS = {
     ),
     "the database stopped": ("systemctl stop mongod", "Run MongoDB"),
     "the backend stopped": ("systemctl stop codementee-backend.socket codementee-backend", "Run the backend"),
+    "the backend hangs": ("pkill --signal STOP --uid codementee-backend", "Run the backend"),
     "Nginx stopped and disabled": ("systemctl disable --now nginx", "Run Nginx"),
     "the backend masked": (
         "systemctl stop codementee-backend; rm /etc/systemd/system/codementee-backend.service;"
@@ -264,7 +265,18 @@ def test_the_backend_comes_back_when_it_is_killed(server):
         time.sleep(0.5)
 
 
-def test_the_next_release_is_shipped_and_a_broken_one_leaves_the_old_one_serving(server, tmp_path):
+@pytest.fixture
+def broken_backend(tmp_path):
+    """The folder of a backend that ends as soon as it starts."""
+    folder = tmp_path / "backend"
+    folder.mkdir()
+    (folder / "server.py").write_text("raise SystemExit('broken on purpose')\n")
+    requirements = PROJECT / "examples/codementee/backend/requirements.txt"
+    (folder / "requirements.txt").write_text(requirements.read_text())
+    return folder
+
+
+def test_the_next_release_is_shipped_and_a_broken_one_leaves_the_old_one_serving(server, broken_backend):
     first = server.ssh("readlink /var/www/codementee/current")
     done = server.slipway("release", "lab", "--yes")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -272,12 +284,7 @@ def test_the_next_release_is_shipped_and_a_broken_one_leaves_the_old_one_serving
     assert second != first
     assert server.ssh("readlink /var/www/codementee/previous") == first
 
-    broken = tmp_path / "backend"
-    broken.mkdir()
-    (broken / "server.py").write_text("raise SystemExit('broken on purpose')\n")
-    requirements = PROJECT / "examples/codementee/backend/requirements.txt"
-    (broken / "requirements.txt").write_text(requirements.read_text())
-    done = server.slipway("release", "lab", "--yes", "--data", f"backend_source={broken}", timeout=300)
+    done = server.slipway("release", "lab", "--yes", "--data", f"backend_source={broken_backend}", timeout=300)
     assert done.returncode == 1
     assert "back to the one before" in done.stderr
     assert server.ssh("readlink /var/www/codementee/current") == second
@@ -432,6 +439,19 @@ def test_plain_pyinfra_makes_the_same_server_with_sudo(second, server):
     )
     same = listing.replace("sha256sum", "sed s/second/codementee/g")
     assert second.ssh(f'sudo sh -c "{same}"') == server.ssh(same.replace("sudo ", ""))
+
+
+def test_a_first_release_that_does_not_come_up_is_told_and_mended_by_the_next(second, broken_backend):
+    """On the host of the interrupted applies, whose releases are taken away."""
+    second.root("systemctl stop codementee-backend.socket codementee-backend; rm -rf /var/www/codementee")
+    for _ in range(2):
+        done = second.slipway("apply", "lab", "--yes", "--data", f"backend_source={broken_backend}")
+        assert done.returncode == 1
+        assert "broken on purpose" in done.stderr
+    done = second.slipway("release", "lab", "--yes")
+    assert done.returncode == 0, done.stderr
+    second.apply()
+    assert second.plan() == []
 
 
 def test_what_is_in_the_way_of_several_hosts_is_told_at_once(server, second):
