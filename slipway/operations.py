@@ -232,8 +232,10 @@ def service(unit: str, ready: str | None = None, files: Sequence[str] = (), relo
     if state.get("UnitFileState") not in ("enabled", "static", "alias", "indirect", "generated"):
         report.note(f"{unit}: {state.get('UnitFileState') or 'unknown'} -> enabled")
         yield f"systemctl daemon-reload && systemctl unmask {unit} && systemctl enable {unit}"
-    if state.get("ActiveState") not in ("active", "activating", "reloading"):
-        report.note(f"{unit}: {state.get('ActiveState') or 'not there'} -> active")
+    ends_over_and_over = state.get("SubState") == "auto-restart"
+    if state.get("ActiveState") not in ("active", "activating", "reloading") or ends_over_and_over:
+        found = "ends over and over" if ends_over_and_over else state.get("ActiveState") or "not there"
+        report.note(f"{unit}: {found} -> active")
         yield f"systemctl reset-failed {unit} 2>/dev/null; " + and_wait(f"systemctl start {unit}", unit, ready)
     elif files and host.get_fact(Staleness, unit=unit, files=tuple(files), reloads=reloads) > STALE_SECONDS:
         report.note(f"{unit}: runs with files as they were before they changed")

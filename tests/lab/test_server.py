@@ -166,6 +166,27 @@ time.sleep(15)
 """
 
 
+# A mongod that ends as soon as it starts, as one does whose data are damaged.
+ENDS_AT_ONCE = r"""
+mv /usr/bin/mongod /usr/bin/mongod.away
+printf '#!/bin/sh\necho damaged on purpose >&2; exit 3\n' > /usr/bin/mongod; chmod 755 /usr/bin/mongod
+systemctl restart --no-block mongod
+until systemctl show -p SubState mongod | grep auto-restart; do sleep 0.1; done
+"""
+
+
+def test_a_database_that_ends_over_and_over_is_no_clean_plan_and_told_with_its_last_words(server):
+    server.ssh(ENDS_AT_ONCE)
+    seen = server.operations()
+    done = server.slipway("apply", "lab", "--yes")
+    server.ssh("mv /usr/bin/mongod.away /usr/bin/mongod")
+    assert "Run MongoDB" in seen
+    assert done.returncode == 1
+    assert "damaged on purpose" in done.stderr
+    server.apply()
+    assert server.plan() == []
+
+
 def test_an_apply_waits_for_whoever_else_installs_packages(server):
     server.ssh("apt-get remove -y -q unattended-upgrades; rm -f /run/locked")
     server.ssh(f"systemd-run --quiet --collect python3 -c '{LOCKED}'; until [ -e /run/locked ]; do sleep 0.1; done")
