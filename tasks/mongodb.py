@@ -21,7 +21,7 @@ def mongodb(settings: Settings) -> None:
 
     ensure(
         name="Trust MongoDB's signing key",
-        check=f"{_fingerprints(KEYRING)} | grep -qx {settings.mongodb_key_fingerprint}",
+        check=_holds_only(KEYRING, settings.mongodb_key_fingerprint),
         command=_fetch_key(settings),
         note=f"{KEYRING}: the key {settings.mongodb_key_fingerprint}",
     )
@@ -67,7 +67,16 @@ def cache_gb(settings: Settings, memory_mb: int) -> float:
 
 
 def _fingerprints(file: str) -> str:
-    return f"gpg --batch --show-keys --with-colons {file} | awk -F: '/^fpr/ {{print $10}}'"
+    """A command that prints the fingerprints of the keys in a file, without those of their subkeys."""
+    return (
+        f"gpg --batch --show-keys --with-colons {file}"
+        ' | awk -F: \'$1 == "pub" {key = 1} $1 == "fpr" && key {print $10; key = 0}\''
+    )
+
+
+def _holds_only(file: str, fingerprint: str) -> str:
+    """A shell test: the key is in the file, and no other, which apt would trust as well."""
+    return f'[ "$({_fingerprints(file)})" = {fingerprint} ]'
 
 
 def _fetch_key(settings: Settings) -> str:
@@ -75,8 +84,8 @@ def _fetch_key(settings: Settings) -> str:
     return (
         f"new=$(mktemp {KEYRING}.XXXXXX) && trap 'rm -f $new' EXIT"
         f" && curl -fsSL --retry 3 -o $new {settings.mongodb_key_url}"
-        f" && {{ {_fingerprints('$new')} | grep -qx {settings.mongodb_key_fingerprint} || {{"
-        f" echo 'the key at {settings.mongodb_key_url} has another fingerprint than mongodb_key_fingerprint' >&2;"
+        f" && {{ {_holds_only('$new', settings.mongodb_key_fingerprint)} || {{"
+        f" echo 'the key at {settings.mongodb_key_url} has another fingerprint than mongodb_key_fingerprint:' >&2;"
         f" {_fingerprints('$new')} >&2; exit 1; }}; }}"
         f" && chmod 644 $new && mv -fT $new {KEYRING}"
     )

@@ -113,6 +113,12 @@ DRIFTS = {
         "cp /usr/share/keyrings/debian-archive-keyring.gpg /usr/share/keyrings/mongodb-server.asc",
         "Trust MongoDB's signing key",
     ),
+    "a stranger's key beside MongoDB's": (
+        "cd /usr/share/keyrings && export GNUPGHOME=$(mktemp -d) && gpg --quiet --import mongodb-server.asc &&"
+        " gpg --quiet --batch --passphrase '' --quick-generate-key stranger ed25519 sign never &&"
+        " gpg --armor --export > mongodb-server.asc",
+        "Trust MongoDB's signing key",
+    ),
     "the time zone changed": ("ln -sf /usr/share/zoneinfo/Asia/Kolkata /etc/localtime", "Set the time zone"),
     "the backend's user can log in": (
         "usermod --shell /bin/bash codementee-backend",

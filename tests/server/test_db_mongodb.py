@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import pytest
 import yaml
@@ -19,8 +20,10 @@ def test_it_is_the_series_that_is_set_and_stays_in_it(server):
 
 
 def test_its_packages_come_from_a_repository_with_the_right_key(server):
-    found = server.host.check_output("gpg --batch --show-keys --with-colons /usr/share/keyrings/mongodb-server.asc")
-    assert f"fpr:::::::::{server.settings.mongodb_key_fingerprint}:" in found
+    shown = server.host.check_output("gpg --batch --show-keys --with-colons /usr/share/keyrings/mongodb-server.asc")
+    lines = shown.splitlines()
+    keys = [after for line, after in pairwise(lines) if line.startswith("pub:")]
+    assert keys == [f"fpr:::::::::{server.settings.mongodb_key_fingerprint}:"]
     source = server.host.file("/etc/apt/sources.list.d/mongodb.sources").content_string
     assert "Signed-By: /usr/share/keyrings/mongodb-server.asc" in source
 
