@@ -27,7 +27,8 @@ lint: .venv/.installed  ## Check style (ruff) and types (mypy)
 .PHONY: lock
 lock: .venv/.installed  ## Lock the dependencies again, with hashes
 	@$(BIN)/pip-compile --quiet --upgrade --extra dev --generate-hashes --allow-unsafe --strip-extras \
-		--no-emit-find-links --no-emit-index-url --output-file requirements.lock pyproject.toml
+		--no-emit-find-links --no-emit-index-url --no-emit-trusted-host \
+		--output-file requirements.lock pyproject.toml
 
 .PHONY: demo
 demo: .venv/.installed  ## Provision a throwaway host, verify it, and say where to look
