@@ -101,3 +101,10 @@ def servers(config: pytest.Config) -> list[Server]:
                 Server(host.name, session.settings[host.name], tuple(host.groups), host.data.dict(), environment)
             )
     return _servers
+
+
+@pytest.fixture
+def own_kernel(server: Server) -> None:
+    """Only where the kernel is the host's own."""
+    if server.host.run("systemd-detect-virt --container --quiet").rc == 0:
+        pytest.skip("a container has its host's kernel")

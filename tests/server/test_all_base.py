@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from slipway.operations import render
 from tasks.base import parameters
 
@@ -51,13 +49,6 @@ def test_the_firewall_opens_what_is_set_and_nothing_else(server):
     ssh = {f"allow {line.split()[1]}/tcp" for line in sshd if line.startswith("port ")}
     web = {"allow 80/tcp", "allow 443/tcp"} if "web" in server.groups else set()
     assert rules == ssh | web | {f"allow {port}" for port in server.settings.firewall_allow}
-
-
-@pytest.fixture
-def own_kernel(server):
-    """Only where the kernel is the host's own."""
-    if server.host.run("systemd-detect-virt --container --quiet").rc == 0:
-        pytest.skip("a container has its host's kernel")
 
 
 def test_kernel_parameters_are_in_force(server, own_kernel):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from itertools import pairwise
 
-import pytest
 import yaml
 
 from tasks.base import huge_pages
@@ -83,8 +82,6 @@ def test_it_runs_as_its_own_user_with_its_limits(server):
     assert int(limits[3]) >= min(20000, allowed)
 
 
-def test_transparent_huge_pages_are_as_its_series_wants_them(server):
-    if server.host.run("systemd-detect-virt --container --quiet").rc == 0:
-        pytest.skip("a container has its host's kernel")
+def test_transparent_huge_pages_are_as_its_series_wants_them(server, own_kernel):
     mode = server.host.check_output("cat /sys/kernel/mm/transparent_hugepage/enabled")
     assert f"[{huge_pages(server.settings.mongodb_version)}]" in mode
