@@ -21,8 +21,9 @@ SYSTEMS = {"debian 12": "Debian 12"}
 ARCHITECTURES = ("amd64",)
 OFFICIAL_REPOSITORY = "https://repo.mongodb.org"
 LEAST_MEMORY_MB = 900
-# MiB that a new host must have free, by folder, as they may be file systems of their own: about twice what packages,
-# MongoDB's first files and a release took. Then what a host that runs needs for an update, on each file system.
+# MiB that a host which runs must have free on each file system, for an update. And a new one, by folder, as they may be
+# file systems of their own: that, and what packages, MongoDB's first files and a release took (390, 390, 180, 65 below
+# /usr, /var/lib, /var/cache, /var/www: `du -sm` of a lab host's changes), with some room.
 LEAST_DISK_MB_NEW = {"/": 300, "/usr": 700, "/var/lib": 800, "/var/cache": 500, "/var/www": 400}
 LEAST_DISK_MB = 300
 # ACME servers and TLS clients reject a clock that is further off.
