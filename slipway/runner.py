@@ -285,18 +285,15 @@ def _in_words() -> Iterator[None]:
     """Turn what a mistake in the inventory, the settings or the deploy file raises into one line that says where."""
     try:
         yield
-    except SyntaxError as error:
-        text = (error.text or "").strip()
-        raise RunFailed(f"{_shown(error.filename)}, line {error.lineno}: {error.msg}: {text}") from error
-    except UnexpectedExternalError as error:
-        cause = error.exception
+    except (SyntaxError, UnexpectedExternalError) as error:
+        cause = error.exception if isinstance(error, UnexpectedExternalError) else error
         if isinstance(cause, SyntaxError):
-            raise RunFailed(f"{_shown(cause.filename)}, line {cause.lineno}: {cause.msg}") from error
-        frames = traceback.extract_tb(cause.__traceback__)
-        frame = [f for f in frames if "site-packages" not in f.filename][-1]
-        raise RunFailed(
-            f"{_shown(frame.filename)}, line {frame.lineno}: {type(cause).__name__}: {cause}: {frame.line}"
-        ) from error
+            file, line, text, what = cause.filename, cause.lineno, (cause.text or "").strip(), cause.msg
+        else:
+            frames = traceback.extract_tb(cause.__traceback__)
+            frame = [f for f in frames if "site-packages" not in f.filename][-1]
+            file, line, text, what = frame.filename, frame.lineno, str(frame.line), f"{type(cause).__name__}: {cause}"
+        raise RunFailed(f"{_shown(file)}, line {line}: {what}: {text}") from error
 
 
 def _shown(file: str | None) -> str:

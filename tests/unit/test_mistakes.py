@@ -69,6 +69,12 @@ def test_a_mistake_in_a_file_is_told_with_its_line(project, mistake):
     assert said.format(line=text.count("\n")) in told(project, "plan")
 
 
+def test_a_syntax_error_in_a_file_that_the_inventory_imports_is_told_with_that_files_line(project):
+    (project / "names.py").write_text("ours = = 1\n")
+    (project / "inventory.py").write_text(f"import names\n{INVENTORY}")
+    assert "names.py, line 1: invalid syntax: ours = = 1" in told(project, "plan")
+
+
 @pytest.mark.parametrize("name", ["inventory.py", "group_data/all.py"])
 def test_a_file_that_is_missing_is_named(project, name):
     (project / name).unlink()
