@@ -11,6 +11,8 @@ import time
 import pytest
 from provisioned import INSTANCE, PENDING, PROJECT, Provisioned, bring_up
 
+from tasks.preflight import addresses_command
+
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="throwaway hosts need root")
 
 
@@ -422,6 +424,17 @@ def test_a_provider_that_writes_the_servers_name_into_its_hosts_file_is_no_wrong
     done = second.slipway("plan", "lab")
     second.root("cat /root/hosts > /etc/hosts")
     assert done.returncode == PENDING, done.stderr
+
+
+def test_where_the_hosts_file_knows_the_loopback_address_alone_the_dns_is_asked(second):
+    name = "deb.debian.org"  # which every DNS that a host can install packages by knows
+    second.root(f"cp /etc/hosts /root/hosts; echo 127.0.1.1 {name} >> /etc/hosts")
+    seen = second.root(f"getent ahosts {name} | cut -d' ' -f1 | sort -u")
+    found = second.root(addresses_command(name))
+    second.root("cat /root/hosts > /etc/hosts")
+    assert seen == "127.0.1.1", "this test would not notice anything"
+    assert found
+    assert "127.0.1.1" not in found.split()
 
 
 def test_sudo_that_wants_a_password_is_told_before_anything_else(second):
