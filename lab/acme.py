@@ -1,6 +1,6 @@
 """The lab's certificate authority: Pebble, Let's Encrypt's own test server, with a DNS that knows the lab's hosts.
 
-Both listen on the bridge's address only. Pebble's directory has a certificate from a small CA of the lab's own, which
+Both listen on the lab's own address only. Pebble's directory has a certificate from a small CA of the lab's own, which
 every host trusts; the root of the certificates that Pebble issues is another one, new at each start of Pebble.
 """
 
@@ -18,14 +18,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from lab.instance import Instance, wait_until, write
+from lab.network import Network
 
-ACME_PORT, MANAGEMENT_PORT, DNS_PORT, DNS_MANAGEMENT_PORT = 14000, 15000, 8053, 8055
 # Let's Encrypt's certificates last 90 days, https://letsencrypt.org/docs/faq/
 CERTIFICATE_SECONDS = 90 * 24 * 3600
 
 
-def directory_url(gateway: str) -> str:
-    return f"https://{gateway}:{ACME_PORT}/dir"
+def directory_url(net: Network) -> str:
+    """The URL of the ACME directory as hosts see it."""
+    return f"https://{net.gateway}:{net.port('acme')}/dir"
 
 
 def ca_file(lab: Instance) -> Path:
@@ -33,35 +34,35 @@ def ca_file(lab: Instance) -> Path:
     return lab.state / "acme" / "ca.pem"
 
 
-def up(lab: Instance, gateway: str) -> None:
+def up(lab: Instance, net: Network) -> None:
     """Start Pebble and its DNS where they are not running."""
     folder = lab.state / "acme"
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "pebble.json").exists():
-        _make_certificates(folder, gateway)
-        write(folder / "pebble.json", json.dumps(pebble_config(folder, gateway), indent=2))
+        _make_certificates(folder, [net.listen, net.gateway])
+        write(folder / "pebble.json", json.dumps(pebble_config(folder, net), indent=2))
     if not lab.processes("dns"):
-        lab.start("dns", dns_command(gateway))
+        lab.start("dns", dns_command(net))
     if not lab.processes("pebble"):
         lab.start(
             "pebble",
-            ["pebble", "-config", str(folder / "pebble.json"), "-dnsserver", f"{gateway}:{DNS_PORT}"],
+            ["pebble", "-config", str(folder / "pebble.json"), "-dnsserver", f"{net.listen}:{net.port('dns')}"],
             # No random delays and no rejected nonces: the lab tests our renewal, not certbot's retries.
             env={"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "0"},
         )
-    wait_until("Start Pebble", lambda: _answers(lab, gateway), 15, lambda: lab.log_end("pebble"))
+    wait_until("Start Pebble", lambda: _answers(lab, net), 15, lambda: lab.log_end("pebble"))
 
 
-def pebble_config(folder: Path, gateway: str) -> dict[str, object]:
+def pebble_config(folder: Path, net: Network) -> dict[str, object]:
     """Pebble's configuration file."""
     return {
         "pebble": {
-            "listenAddress": f"{gateway}:{ACME_PORT}",
-            "managementListenAddress": f"{gateway}:{MANAGEMENT_PORT}",
+            "listenAddress": f"{net.listen}:{net.port('acme')}",
+            "managementListenAddress": f"{net.listen}:{net.port('acme-management')}",
             "certificate": str(folder / "directory.pem"),
             "privateKey": str(folder / "directory.key"),
-            "httpPort": 80,
-            "tlsPort": 443,
+            "httpPort": 80 + net.offset,
+            "tlsPort": 443 + net.offset,
             "ocspResponderURL": "",
             "externalAccountBindingRequired": False,
             "certificateValidityPeriod": CERTIFICATE_SECONDS,
@@ -69,47 +70,51 @@ def pebble_config(folder: Path, gateway: str) -> dict[str, object]:
     }
 
 
-def dns_command(gateway: str) -> list[str]:
+def dns_command(net: Network) -> list[str]:
     """pebble-challtestsrv as a name server only: its challenge servers are off."""
+    management, dns = (f"{net.listen}:{net.port(service)}" for service in ("dns-management", "dns"))
     return [
-        *("pebble-challtestsrv", "-management", f"{gateway}:{DNS_MANAGEMENT_PORT}", "-dns01", f"{gateway}:{DNS_PORT}"),
+        *("pebble-challtestsrv", "-management", management, "-dns01", dns),
         *("-http01", "", "-https01", "", "-tlsalpn01", "", "-defaultIPv4", "", "-defaultIPv6", ""),
     ]
 
 
-def add_name(gateway: str, name: str, address: str) -> None:
+def add_name(net: Network, name: str, address: str) -> None:
     """Let the lab's DNS answer `address` for `name`, and nothing else."""
     # "add" would add one more answer to those that are there.
-    remove_name(gateway, name)
-    _tell_dns(gateway, "add-a", {"host": name, "addresses": [address]})
+    remove_name(net, name)
+    _tell_dns(net, "add-a", {"host": name, "addresses": [address]})
 
 
-def remove_name(gateway: str, name: str) -> None:
+def remove_name(net: Network, name: str) -> None:
     """Let the lab's DNS know nothing of `name`."""
-    _tell_dns(gateway, "clear-a", {"host": name})
+    _tell_dns(net, "clear-a", {"host": name})
 
 
-def _tell_dns(gateway: str, verb: str, what: dict[str, object]) -> None:
-    requests.post(f"http://{gateway}:{DNS_MANAGEMENT_PORT}/{verb}", json=what, timeout=5).raise_for_status()
+def _tell_dns(net: Network, verb: str, what: dict[str, object]) -> None:
+    url = f"http://{net.listen}:{net.port('dns-management')}/{verb}"
+    requests.post(url, json=what, timeout=5).raise_for_status()
 
 
-def root_bundle(lab: Instance, gateway: str) -> Path:
+def root_bundle(lab: Instance, net: Network) -> Path:
     """A file with the root of the certificates that Pebble issues now: what a client of the lab's sites must trust."""
-    answer = requests.get(f"https://{gateway}:{MANAGEMENT_PORT}/roots/0", verify=str(ca_file(lab)), timeout=5)
+    url = f"https://{net.listen}:{net.port('acme-management')}/roots/0"
+    answer = requests.get(url, verify=str(ca_file(lab)), timeout=5)
     answer.raise_for_status()
     bundle = lab.state / "acme" / "root.pem"
     write(bundle, answer.text)
     return bundle
 
 
-def _answers(lab: Instance, gateway: str) -> bool:
+def _answers(lab: Instance, net: Network) -> bool:
+    url = f"https://{net.listen}:{net.port('acme')}/dir"
     try:
-        return requests.get(directory_url(gateway), verify=str(ca_file(lab)), timeout=2).ok
+        return requests.get(url, verify=str(ca_file(lab)), timeout=2).ok
     except requests.RequestException:
         return False
 
 
-def _make_certificates(folder: Path, gateway: str) -> None:
+def _make_certificates(folder: Path, addresses: list[str]) -> None:
     now = datetime.datetime.now(datetime.UTC)
     years = now + datetime.timedelta(days=3650)
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
@@ -122,11 +127,12 @@ def _make_certificates(folder: Path, gateway: str) -> None:
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(ca_key, hashes.SHA256())
     )
+    names = [x509.IPAddress(ipaddress.ip_address(address)) for address in dict.fromkeys(addresses)]
     certificate = (
-        builder.subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, gateway)]))
+        builder.subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Slipway lab ACME")]))
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(gateway))]), critical=False)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .sign(ca_key, hashes.SHA256())
     )

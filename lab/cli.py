@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 from rich.console import Console
@@ -12,25 +13,83 @@ from rich.table import Table
 
 from lab import hosts
 from lab.steps import Progress
+from slipway.systems import SYSTEMS
 
 
 @click.group()
 def lab() -> None:
-    """Throwaway hosts on this machine: real Debian, real systemd, removed without a trace."""
+    """Throwaway hosts on this machine: a real system, real systemd, removed without a trace."""
+
+
+ONE_HOST = click.option("--name", help="Name of the host; not needed where there is but one.")
 
 
 @lab.command()
 @click.option("--name", "names", multiple=True, help=f"Name of a host; repeatable.  [default: {hosts.DEFAULT_NAME}]")
 @click.option("--user", type=click.Choice(["root", "admin"]), help="Who logs in; admin uses sudo.  [default: root]")
-def up(names: tuple[str, ...], user: str | None) -> None:
-    """Start hosts; one that is up stays as it is, one that was cut off boots again."""
+@click.option(
+    "--backend",
+    type=click.Choice(["auto", *hosts.BACKENDS]),
+    default="auto",
+    help="nspawn: a container, in seconds; qemu: a virtual machine with a kernel of its own.  "
+    "[default: nspawn with root, else qemu]",
+)
+@click.option("--os", "system", type=click.Choice(list(SYSTEMS)), default=hosts.DEFAULT_SYSTEM, show_default=True)
+@click.option(
+    "--image",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A cloud image with cloud-init (qcow2 or raw) instead of --os; a virtual machine.",
+)
+@click.option(
+    "--disk",
+    "disk_gb",
+    type=click.IntRange(1, 1024),
+    default=hosts.DEFAULT_DISK_GB,
+    show_default=True,
+    help="A virtual machine's disk in GiB.",
+)
+def up(names: tuple[str, ...], user: str | None, backend: str, system: str, image: Path | None, disk_gb: int) -> None:
+    """Start hosts; one that is up stays as it is, one that was cut off boots again.
+
+    What a new host is made of (--backend, --os, --image, --disk) is not for one that is there already.
+    """
     progress = Progress()
     names = names or (hosts.DEFAULT_NAME,)
-    hosts.up(names, user=user, progress=progress)
+    hosts.up(names, user, hosts.Kind(system, image, backend, disk_gb), progress)
     for host in hosts.status():
         if host.name in names:
             progress.say(f"{host.name} answers at {host.address}; log in with: slipway lab ssh --name {host.name}")
     progress.total("In all")
+
+
+@lab.command()
+@ONE_HOST
+def stop(name: str | None) -> None:
+    """Shut a host down; `up` boots it again."""
+    hosts.stop(name)
+
+
+@lab.command()
+@ONE_HOST
+def crash(name: str | None) -> None:
+    """Pull the plug of a host; `up` boots it again, with what had reached its disk."""
+    hosts.crash(name)
+
+
+@lab.command()
+@ONE_HOST
+@click.argument("label")
+def snapshot(name: str | None, label: str) -> None:
+    """Keep the disk of a stopped host as it is now, as LABEL."""
+    hosts.snapshot(label, name)
+
+
+@lab.command()
+@ONE_HOST
+@click.argument("label")
+def restore(name: str | None, label: str) -> None:
+    """Put a host back to the snapshot LABEL and boot it; what changed since is lost."""
+    hosts.restore(label, name)
 
 
 @lab.command()
@@ -41,8 +100,9 @@ def status(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
-    table = Table("name", "address", "user", "backend", "system", "domain", "state")
+    table = Table("name", "address", "user", "backend", "system", "domain", "state", "snapshots")
     for host in found:
+        host["snapshots"] = ", ".join(host["snapshots"])
         table.add_row(*(str(host[str(column.header)]) for column in table.columns))
     Console().print(table if found else "no host; start one with: slipway lab up")
 
@@ -69,13 +129,15 @@ def down(names: tuple[str, ...], everything: bool) -> None:
 def site(name: str | None) -> None:
     """Say where a host's site is, how to look at it, and who may log in."""
     host = hosts.find(name)
-    roots = hosts.trusted_roots()
+    roots, port = hosts.trusted_roots(), 443 + host.port_offset
+    # Without root this machine's 443 can't be had, and the name leads to another port.
+    suffix = "" if port == 443 else f":{port}"
     click.echo(
         f"""
-  https://{host.domain}/ is at {host.address}, a name that only this lab knows.
+  https://{host.domain}/ is at {host.address}{suffix}, a name that only this lab knows.
 
-  curl --cacert {roots} --resolve {host.domain}:443:{host.address} https://{host.domain}/
-  chromium --host-resolver-rules="MAP {host.domain} {host.address}" --ignore-certificate-errors https://{host.domain}/
+  curl --cacert {roots} --connect-to {host.domain}:443:{host.address}:{port} https://{host.domain}/
+  chromium --host-resolver-rules="MAP {host.domain}:443 {host.address}:{port}" --ignore-certificate-errors https://{host.domain}/
 
   Log in there as admin@codementee.io with ADMIN_PASSWORD of {hosts.secrets_file(host)}
   On the host:   slipway lab ssh --name {host.name}

@@ -1,13 +1,15 @@
-"""Throwaway hosts: up, status, down. Each step may have been interrupted before; doing it again completes it."""
+"""Throwaway hosts: up, status, stop, crash, snapshot, restore, down. Each step may have been interrupted before; doing
+it again completes it."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import secrets
-import shutil
 import socket
-from collections.abc import Iterable
+import subprocess
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +17,20 @@ from typing import Any
 from lab import acme, image, mirror, network, packages
 from lab.backend import Backend
 from lab.instance import Instance, cache_dir, python, wait_until, write
+from lab.layers import Layers
 from lab.nspawn import Nspawn, mounts_below, unmount_below
+from lab.qemu import Qemu, check_disk
+from lab.seed import Seed, host_keys, known_hosts_with
 from lab.steps import Progress, StepFailed, remove, run
+from slipway.site import Site
+from slipway.systems import SYSTEMS
 
 DEFAULT_NAME = "codementee"
-MIRROR_PORT = 8090
-BACKENDS = {"nspawn": Nspawn}
-SSH_SECONDS = 30
+DEFAULT_SYSTEM = "debian-12"
+DEFAULT_DISK_GB = 10
+BACKENDS: dict[str, Callable[[Instance], Backend]] = {"nspawn": Nspawn, "qemu": Qemu}
+# What a host may take to shut down; MongoDB flushes its data meanwhile.
+SHUTDOWN_SECONDS = 120
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,11 @@ class Host:
     system: str
     domain: str
     state: str  # running: ssh answers; stopped: `up` boots it; broken: neither
+    number: int
+    disk_gb: int
+    # What is added to a port of the host's, where this machine forwards it.
+    port_offset: int = 0
+    snapshots: tuple[str, ...] = ()
 
     @property
     def domains(self) -> list[str]:
@@ -53,51 +67,68 @@ class Host:
         ]
 
 
+@dataclass(frozen=True)
+class Kind:
+    """What new hosts are to be: a system or a cloud image, on a backend ("auto": nspawn with root, else qemu)."""
+
+    system: str = DEFAULT_SYSTEM
+    image: Path | None = None
+    backend: str = "auto"
+    disk_gb: int = DEFAULT_DISK_GB
+
+    @property
+    def chosen_backend(self) -> str:
+        """Raises StepFailed where the choice can't be."""
+        if self.image:
+            if self.backend == "nspawn":
+                raise StepFailed("Choose the backend", "--image is for virtual machines; expected --backend qemu")
+            return "qemu"
+        if self.backend == "auto":
+            return "nspawn" if os.geteuid() == 0 else "qemu"
+        if self.backend == "nspawn":
+            packages.need_root()
+        return self.backend
+
+
 def _backend(lab: Instance, name: str) -> Backend:
     return BACKENDS[name](lab)
 
 
-def _gateway(lab: Instance) -> str:
-    subnet = json.loads((lab.state / "network.json").read_text())["subnet"]
-    return str(subnet).removesuffix(".0/24") + ".1"
-
-
 def up(
-    names: Iterable[str],
-    user: str | None = None,
-    system: str = "debian-12",
-    backend: str = "nspawn",
-    progress: Progress | None = None,
+    names: Iterable[str], user: str | None = None, kind: Kind | None = None, progress: Progress | None = None
 ) -> None:
     """Bring up the named hosts and what they need: image, network, ACME server, package mirror.
 
-    A new host is made of `system` (image.IMAGES) on `backend` (BACKENDS); one that is there stays what it is. `user`
-    logs in ("root" or "admin", who uses sudo); None leaves it as it is, root for a new host.
+    A new host is of `kind`; one that is there stays what it is. `user` logs in ("root" or "admin", who uses sudo); None
+    leaves it as it is, root for a new host.
 
     Raises StepFailed; what was done by then is taken over by the next `up` or removed by `down`.
     """
-    lab, progress = Instance(), progress or Progress()
+    lab, progress, kind = Instance(), progress or Progress(), kind or Kind()
     for name in names:
         if not re.fullmatch(r"[a-z][a-z0-9-]{0,14}", name):
             raise StepFailed("Name the host", f"found {name!r}, expected at most 15 of a-z, 0-9 and -")
-    packages.install(progress)
+    packages.install(progress, packages.NEEDED | packages.NEEDED_BY[kind.chosen_backend])
+    if kind.image:
+        check_disk(kind.image, kind.disk_gb)
     with lab.locked():
-        with lab.marking("image"):
-            tree = image.ensure(image.IMAGES[system], progress)
-        with progress.step("Set up the bridge and NAT"):
-            network.up(lab)
-        gateway = _gateway(lab)
+        base = Path()
+        if any(_recorded(lab, name) is None for name in names):
+            with lab.marking("image"):
+                base = _find_base(lab, kind, progress)
+        with progress.step("Set up the network"):
+            net = network.up(lab)
         with progress.step("Start the ACME server (Pebble) and its DNS"):
-            acme.up(lab, gateway)
-        _serve_packages(lab, gateway, progress)
+            acme.up(lab, net)
+        _serve_packages(lab, net, progress)
         for name in names:
-            _up(lab, _recorded(lab, name) or _new_host(lab, name, system, backend), user, tree, progress)
+            _up(lab, _recorded(lab, name) or _new_host(lab, name, kind, base), user, progress)
         for host in _recorded_hosts(lab):  # all of them: the DNS may have been started anew
             for domain in host.domains:
-                acme.add_name(gateway, domain, host.address)
+                acme.add_name(net, domain, host.address)
 
 
-def _serve_packages(lab: Instance, gateway: str, progress: Progress) -> None:
+def _serve_packages(lab: Instance, net: network.Network, progress: Progress) -> None:
     """Serve MongoDB's packages where the official repository is out of reach; remember which it is."""
     memory = lab.state / "mirror.json"
     if not memory.exists():
@@ -112,8 +143,8 @@ def _serve_packages(lab: Instance, gateway: str, progress: Progress) -> None:
             settings = {
                 "root": str(built.root),
                 "mongodb_version": built.series,
-                "mongodb_apt_url": f"http://{gateway}:{MIRROR_PORT}/apt",
-                "mongodb_key_url": f"http://{gateway}:{MIRROR_PORT}/pgp/server-{built.series}.asc",
+                "mongodb_apt_url": f"http://{net.gateway}:{net.port('mirror')}/apt",
+                "mongodb_key_url": f"http://{net.gateway}:{net.port('mirror')}/pgp/server-{built.series}.asc",
                 "mongodb_key_fingerprint": built.fingerprint,
                 "mongodb_tools": "mongodb-database-tools" in built.packages,
             }
@@ -121,17 +152,16 @@ def _serve_packages(lab: Instance, gateway: str, progress: Progress) -> None:
     root = json.loads(memory.read_text()).get("root")
     if root and not lab.processes("mirror"):
         with progress.step("Serve the package mirror"):
-            command = [python(), "-m", "lab.mirror", "serve", "--root", root, "--address", gateway]
-            lab.start("mirror", [*command, "--port", str(MIRROR_PORT)], env={"PYTHONPATH": str(PROJECT)})
-            wait_until(
-                "Serve the package mirror", lambda: _open(gateway, MIRROR_PORT), 10, lambda: lab.log_end("mirror")
-            )
+            port = net.port("mirror")
+            command = [python(), "-m", "lab.mirror", "serve", "--root", root, "--address", net.listen]
+            lab.start("mirror", [*command, "--port", str(port)], env={"PYTHONPATH": str(PROJECT)})
+            wait_until("Serve the package mirror", lambda: _open(net.listen, port), 10, lambda: lab.log_end("mirror"))
 
 
 PROJECT = Path(__file__).resolve().parent.parent
 
 
-def _up(lab: Instance, host: Host, user: str | None, tree: Path, progress: Progress) -> None:
+def _up(lab: Instance, host: Host, user: str | None, progress: Progress) -> None:
     name, backend = host.name, _backend(lab, host.backend)
     if user and user != host.user:
         host = replace(host, user=user)
@@ -142,98 +172,95 @@ def _up(lab: Instance, host: Host, user: str | None, tree: Path, progress: Progr
     furnished = lab.hosts_dir / name / "furnished"
     with progress.step(f"Make the disk of {name}") as note:
         backend.stop(name)
-        root = backend.create(name, _tree_of(lab, name, tree))
-        if furnished.exists():
+        base = _base_of(lab, name)
+        seed = None if furnished.exists() else _seed(lab, backend, host)
+        backend.create(name, base, seed, host.disk_gb)
+        if seed is None:
             note("kept")
-        else:
-            _furnish(lab, root, host)
-            furnished.touch()
+        furnished.touch()
+    _boot(lab, host, progress)
+
+
+def _boot(lab: Instance, host: Host, progress: Progress) -> None:
+    name, backend, role = host.name, _backend(lab, host.backend), f"host/{host.name}"
     with progress.step(f"Boot {name} until ssh answers"):
-        backend.start(name)
-        role = f"host/{name}"
-        wait_until("Wait for ssh", lambda: _ssh_answers(host), SSH_SECONDS, lambda: lab.log_end(role))
+        before = len(lab.log_end(role))
+        backend.start(name, _base_of(lab, name))
+
+        def answers() -> bool:
+            said = lab.log_end(role)[before:]
+            if not lab.processes(role) or "Kernel panic" in said:
+                raise StepFailed(f"Boot {name}", "it ended instead; its console's last lines follow", output=said)
+            return _ssh_answers(host)
+
+        wait_until("Wait for ssh", answers, backend.boot_seconds, lambda: lab.log_end(role)[before:])
 
 
-def _tree_of(lab: Instance, name: str, tree: Path) -> Path:
-    """The tree that the host was made from: its disk is a change to that one and no other."""
-    record = lab.hosts_dir / name / "tree"
-    if not record.exists():
-        write(record, str(tree))
-    its_own = Path(record.read_text())
-    if not its_own.is_dir():
+def _base_of(lab: Instance, name: str) -> Path:
+    """What the host was made from: its disk is a change to that and to nothing else."""
+    base = Path((lab.hosts_dir / name / "base").read_text())
+    if not base.exists():
         raise StepFailed(
-            f"Make the disk of {name}", f"{its_own}, which it was made from, is gone: slipway lab down --name {name}"
+            f"Make the disk of {name}", f"{base}, which it was made from, is gone: slipway lab down --name {name}"
         )
-    return its_own
+    return base
 
 
-def _new_host(lab: Instance, name: str, system: str, backend: str) -> Host:
-    taken = {host.address for host in _recorded_hosts(lab)}
-    network_part = _gateway(lab).removesuffix(".1")
-    address = next(a for n in range(10, 255) if (a := f"{network_part}.{n}") not in taken)
+def _find_base(lab: Instance, kind: Kind, progress: Progress) -> Path:
+    """What new hosts of a kind are made from."""
+    if kind.image:
+        return kind.image.resolve()
+    return _backend(lab, kind.chosen_backend).find_base(SYSTEMS[kind.system], progress)
+
+
+def _new_host(lab: Instance, name: str, kind: Kind, base: Path) -> Host:
+    backend = _backend(lab, kind.chosen_backend)
+    taken = {host.number for host in _recorded_hosts(lab)}
+    number = next(number for number in range(10, 255) if number not in taken)
+    offset = network.of(lab).offset if backend.name == "qemu" else 0
     key, known_hosts = lab.state / "id_ed25519", lab.state / "known_hosts"
     if not key.exists():
         run("Make the ssh key", ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "slipway-lab", "-f", str(key)])
     host = Host(
         name=name,
-        address=address,
-        ssh_port=22,
+        address=backend.address(number),
+        ssh_port=22 + offset,
         user="root",
         key_file=str(key),
         known_hosts_file=str(known_hosts),
-        backend=backend,
-        system=system,
+        backend=backend.name,
+        system=kind.image.name if kind.image else kind.system,
         domain=f"{name}.test",
         state="stopped",
+        number=number,
+        disk_gb=kind.disk_gb,
+        port_offset=offset,
     )
     folder = lab.hosts_dir / name
     folder.mkdir(parents=True, exist_ok=True)
+    write(folder / "base", str(base))
     write(folder / "secrets.env", f"JWT_SECRET={secrets.token_hex(24)}\nADMIN_PASSWORD={secrets.token_urlsafe(18)}\n")
     _record(lab, host)
     return host
 
 
-def _furnish(lab: Instance, root: Path, host: Host) -> None:
-    """What a provider's first boot does: name, addresses, keys, and here the trust in the lab's ACME server."""
-    (root / "etc/hostname").write_text(f"{host.name}\n")
-    (root / "etc/hosts").write_text(
-        f"127.0.0.1 localhost\n::1 localhost\n{host.address} {' '.join(host.domains)} {host.name}\n"
-    )
-    (root / "etc/resolv.conf").unlink(missing_ok=True)
-    (root / "etc/resolv.conf").write_text(resolver())
-    (root / "etc/systemd/network/10-host0.network").write_text(
-        f"[Match]\nName=host0\n\n[Network]\nAddress={host.address}/24\nGateway={_gateway(lab)}\nLinkLocalAddressing=no\n"
-    )
-    public = Path(f"{host.key_file}.pub").read_text()
-    for home in ("root", "home/admin"):
-        keys = root / home / ".ssh/authorized_keys"
-        keys.write_text(public)
-        owner = keys.parent.stat()
-        shutil.chown(keys, owner.st_uid, owner.st_gid)
-        keys.chmod(0o600)
-    run("Make the host keys", ["ssh-keygen", "-A", "-f", str(root)])
+def _seed(lab: Instance, backend: Backend, host: Host) -> Seed:
+    """What makes a system this host; from here on its ssh keys are known."""
+    keys = host_keys()
     known_hosts = Path(host.known_hosts_file)
     before = known_hosts.read_text() if known_hosts.exists() else ""
-    public_keys = [path.read_text() for path in sorted((root / "etc/ssh").glob("ssh_host_*_key.pub"))]
-    write(known_hosts, known_hosts_with(before, host.address, public_keys))
-    (root / "usr/local/share/ca-certificates/slipway-lab.crt").write_text(acme.ca_file(lab).read_text())
-    run("Trust the lab's ACME server", ["chroot", str(root), "update-ca-certificates"])
-
-
-def known_hosts_with(text: str, address: str, public_keys: Iterable[str]) -> str:
-    """The known_hosts file `text` with these keys, and no others, for `address`."""
-    kept = [line for line in text.splitlines() if line.split()[0] != address]
-    added = [f"{address} {' '.join(key.split()[:2])}" for key in public_keys]
-    return "".join(f"{line}\n" for line in [*kept, *added])
-
-
-def resolver() -> str:
-    """This machine's resolver as a host can use it: a stub on loopback stands for the one behind it."""
-    text = Path("/etc/resolv.conf").read_text()
-    behind = Path("/run/systemd/resolve/resolv.conf")
-    if "nameserver 127.0.0.53" in text and behind.exists():
-        return behind.read_text()
-    return text
+    public = [text for name, text in keys.items() if name.endswith(".pub")]
+    write(known_hosts, known_hosts_with(before, host.address, host.ssh_port, public))
+    return Seed(
+        name=host.name,
+        domains=tuple(host.domains),
+        address=backend.inner_address(host.number),
+        network=backend.network_file(host.number),
+        resolver=backend.resolver(),
+        public_key=Path(f"{host.key_file}.pub").read_text(),
+        host_keys=keys,
+        authority=acme.ca_file(lab).read_text(),
+    )
 
 
 def _open(address: str, port: int) -> bool:
@@ -267,9 +294,16 @@ def _recorded_hosts(lab: Instance) -> list[Host]:
 
 
 def status(lab: Instance | None = None) -> list[Host]:
-    """The hosts of this lab with their state now, by name."""
+    """The hosts of this lab with their state and snapshots now, by name."""
     lab = lab or Instance()
-    return [replace(host, state=_state(lab, host)) for host in _recorded_hosts(lab)]
+    return [
+        replace(host, state=_state(lab, host), snapshots=tuple(_layers(lab, host.name).labels()))
+        for host in _recorded_hosts(lab)
+    ]
+
+
+def _layers(lab: Instance, name: str) -> Layers:
+    return Layers(lab.hosts_dir / name)
 
 
 def _state(lab: Instance, host: Host) -> str:
@@ -290,16 +324,70 @@ def find(name: str | None = None) -> Host:
     return hosts[name]
 
 
-def stop(name: str) -> None:
-    """Cut the power of a host; `up` boots it again with its disk as it was."""
+def crash(name: str | None) -> Host:
+    """Pull the plug of a host; `up` boots it again with its disk as it was."""
     lab = Instance()
     with lab.locked():
-        _backend(lab, find(name).backend).stop(name)
+        host = find(name)
+        _backend(lab, host.backend).stop(host.name)
+    return host
+
+
+def stop(name: str | None, progress: Progress | None = None) -> None:
+    """Shut a host down, as `systemctl poweroff` does. Raises StepFailed where it does not end."""
+    lab, progress = Instance(), progress or Progress()
+    with lab.locked():
+        host = find(name)
+        backend = _backend(lab, host.backend)
+        with progress.step(f"Shut {host.name} down"):
+            if backend.is_running(host.name):
+                # The connection ends with the host, before the command has.
+                subprocess.run(
+                    host.ssh_argv("sudo systemctl poweroff"), check=False, stdin=subprocess.DEVNULL, capture_output=True
+                )
+                role = f"host/{host.name}"
+                wait_until(
+                    f"Shut {host.name} down (slipway lab crash --name {host.name} pulls the plug)",
+                    lambda: not lab.processes(role),
+                    SHUTDOWN_SECONDS,
+                    lambda: lab.log_end(role),
+                )
+            backend.stop(host.name)
+
+
+def snapshot(label: str, name: str | None = None, progress: Progress | None = None) -> None:
+    """Keep the disk of a host as it is now, for `restore`. Raises StepFailed where it runs."""
+    lab, progress = Instance(), progress or Progress()
+    with lab.locked():
+        host = find(name)
+        step = f"Take the snapshot {label} of {host.name}"
+        with progress.step(step):
+            backend = _backend(lab, host.backend)
+            if backend.is_running(host.name):
+                raise StepFailed(step, f"it is running; type: slipway lab stop --name {host.name}")
+            backend.stop(host.name)
+            base = _base_of(lab, host.name)
+            _layers(lab, host.name).snapshot(label)
+            backend.create(host.name, base, None, host.disk_gb)
+
+
+def restore(label: str, name: str | None = None, progress: Progress | None = None) -> None:
+    """Put the disk of a host back to a snapshot and boot it. Where it runs, its plug is pulled."""
+    lab, progress = Instance(), progress or Progress()
+    with lab.locked():
+        host = find(name)
+        backend = _backend(lab, host.backend)
+        with progress.step(f"Restore the snapshot {label} of {host.name}"):
+            base, layers = _base_of(lab, host.name), _layers(lab, host.name)
+            layers.check(label)
+            backend.stop(host.name)
+            layers.restore(label)
+            backend.create(host.name, base, None, host.disk_gb)
+        _boot(lab, host, progress)
 
 
 def down(names: Iterable[str] = (), everything: bool = False, progress: Progress | None = None) -> None:
     """Remove hosts; with the last one, or with `everything`, whatever else the lab put on this machine."""
-    packages.need_root()
     lab, progress = Instance(), progress or Progress()
     with lab.locked():
         present = {path.name for path in lab.hosts_dir.glob("*")}
@@ -329,7 +417,7 @@ def _forget_names(lab: Instance, name: str) -> None:
     host = _recorded(lab, name)
     if host and lab.processes("dns"):
         for domain in host.domains:
-            acme.remove_name(_gateway(lab), domain)
+            acme.remove_name(network.of(lab), domain)
 
 
 def pyinfra_data(host: Host) -> dict[str, Any]:
@@ -345,16 +433,21 @@ def pyinfra_data(host: Host) -> dict[str, Any]:
         "ssh_known_hosts_file": host.known_hosts_file,
         **({} if host.user == "root" else {"_sudo": True}),
         "site_domain": host.domain,
-        "tls_acme_server": acme.directory_url(_gateway(lab)),
+        "tls_acme_server": acme.directory_url(network.of(lab)),
         "secrets_file": str(secrets_file(host)),
         **mirrored,
     }
 
 
+def site(host: Host, domain: str | None = None) -> Site:
+    """A host's site, by default at its own domain, as a visitor sees it."""
+    return Site(domain or host.domain, host.address, str(trusted_roots()), host.port_offset)
+
+
 def trusted_roots() -> Path:
     """A CA file for clients of the lab's sites."""
     lab = Instance()
-    return acme.root_bundle(lab, _gateway(lab))
+    return acme.root_bundle(lab, network.of(lab))
 
 
 def secrets_file(host: Host) -> Path:

@@ -1,47 +1,128 @@
-"""System trees: what a provider hands over as a fresh VPS, made by mmdebstrap and cached by a hash of the recipe."""
+"""What a provider hands over as a fresh VPS, made by mmdebstrap and cached by a hash of the recipe: a tree of files for
+containers, a disk with a kernel for virtual machines."""
 
 from __future__ import annotations
 
 import hashlib
+import os
+import re
+import shlex
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import requests
+
 from lab.instance import cache_dir, folder_lock
-from lab.steps import Progress, remove, run
+from lab.steps import Progress, StepFailed, run
+from slipway.systems import SYSTEMS, System
 
 AUTHORITIES = Path("/usr/local/share/ca-certificates")
+# What update-ca-certificates would do, which on a virtual machine in software takes half a minute.
+LAB_AUTHORITY = AUTHORITIES / "slipway-lab.crt"
+TRUST_LAB = f"""\
+cat {LAB_AUTHORITY} >> /etc/ssl/certs/ca-certificates.crt
+ln -sfn {LAB_AUTHORITY} /etc/ssl/certs/slipway-lab.pem
+ln -sfn slipway-lab.pem /etc/ssl/certs/$(openssl x509 -hash -noout -in {LAB_AUTHORITY}).0
+"""
+# The first boot of a virtual machine unpacks this disk, once, and takes the room that its own disk has.
+SEED_DISK = "/dev/vdb"
+SEED_SCRIPT = f"""\
+set -eu
+tar --extract --file {SEED_DISK} --directory / --unlink-first
+hostname --file /etc/hostname
+resize2fs /dev/vda
+{TRUST_LAB}touch /etc/slipway-lab-seeded
+"""
+SEED_UNIT = """\
+[Unit]
+Description=Become the host that the lab asked for
+DefaultDependencies=no
+After=local-fs.target
+Before=network-pre.target systemd-networkd.service ssh.service ssh.socket sysinit.target
+Wants=network-pre.target
+ConditionPathExists=!/etc/slipway-lab-seeded
+
+[Service]
+Type=oneshot
+ExecStart=/bin/sh /usr/local/sbin/slipway-lab-seed
+
+[Install]
+WantedBy=sysinit.target
+"""
+# Signs Ubuntu's archive; Debian 12 has no package of it. https://packages.ubuntu.com/jammy/ubuntu-keyring
+UBUNTU_KEYRING = "/usr/share/keyrings/ubuntu-archive-keyring.gpg"
+UBUNTU_KEYRING_URL = "http://archive.ubuntu.com/ubuntu/pool/main/u/ubuntu-keyring/ubuntu-keyring_2021.03.26_all.deb"
+UBUNTU_KEYRING_SHA256 = "0d0e7ed6b112f5d03eabf3c7eb01ebdacf9c57714b279e90495cfc58c8c4520f"
+# What a disk has beside its files before its first boot gives it all the room there is.
+SPARE_MB = 256
 
 
 @dataclass(frozen=True)
 class Image:
-    """A recipe: the same recipe always makes the same kind of tree."""
+    """A recipe: the same recipe always makes the same kind of tree or disk."""
 
-    system: str
-    codename: str
+    system: System
     packages: tuple[str, ...]
     setup: str  # a shell script, run in the new tree
 
 
-DEBIAN_12 = Image(
-    system="debian-12",
-    codename="bookworm",
-    packages=(
-        *("systemd", "systemd-sysv", "udev", "dbus", "openssh-server", "sudo", "python3-minimal"),
-        *("ca-certificates", "iproute2", "iputils-ping", "procps", "less", "openssl", "netbase", "kmod", "tzdata"),
-        "libpam-systemd",  # logins are sessions, as on any server
-    ),
-    setup="""
-        useradd --create-home --shell /bin/bash --groups sudo admin
-        echo 'admin ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/admin; chmod 440 /etc/sudoers.d/admin
-        install -d -m 700 /root/.ssh; install -d -m 700 -o admin -g admin /home/admin/.ssh
-        systemctl enable systemd-networkd ssh
-        update-ca-certificates
-        rm -f /etc/ssh/ssh_host_* /etc/machine-id /var/lib/dbus/machine-id; : > /etc/machine-id
-        apt-get clean
-    """,
+PACKAGES = (
+    *("systemd", "systemd-sysv", "udev", "dbus", "openssh-server", "sudo", "python3-minimal"),
+    *("ca-certificates", "iproute2", "iputils-ping", "procps", "less", "openssl", "netbase", "kmod", "tzdata"),
+    "libpam-systemd",  # logins are sessions, as on any server
 )
-IMAGES = {DEBIAN_12.system: DEBIAN_12}
+SETUP = """
+useradd --create-home --uid 1000 --shell /bin/bash --groups sudo admin
+echo 'admin ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/admin; chmod 440 /etc/sudoers.d/admin
+install -d -m 700 /root/.ssh; install -d -m 700 -o admin -g admin /home/admin/.ssh
+systemctl enable systemd-networkd ssh
+update-ca-certificates
+rm -f /etc/ssh/ssh_host_* /etc/machine-id /var/lib/dbus/machine-id; : > /etc/machine-id
+apt-get clean
+"""
+SETUP_VM = f"""
+cat > /usr/local/sbin/slipway-lab-seed <<'END'
+{SEED_SCRIPT}END
+cat > /etc/systemd/system/slipway-lab-seed.service <<'END'
+{SEED_UNIT}END
+systemctl enable slipway-lab-seed
+echo '/dev/vda / ext4 errors=remount-ro 0 1' > /etc/fstab
+"""
+
+
+def container_image(system: System) -> Image:
+    """The recipe of a tree for containers, which run on this machine's kernel."""
+    return Image(system, PACKAGES, SETUP)
+
+
+def machine_image(system: System) -> Image:
+    """The recipe of a disk for virtual machines, with the distribution's own kernel."""
+    return Image(system, (*PACKAGES, system.kernel, "initramfs-tools", "e2fsprogs"), SETUP + SETUP_VM)
+
+
+DEBIAN_12 = container_image(SYSTEMS["debian-12"])
+
+
+@dataclass(frozen=True)
+class Disk:
+    """What a virtual machine boots: a raw disk of one ext4 file system, and the kernel and initrd that are on it."""
+
+    folder: Path
+
+    @property
+    def disk(self) -> Path:
+        return self.folder / "disk.img"
+
+    @property
+    def kernel(self) -> Path:
+        return self.folder / "vmlinuz"
+
+    @property
+    def initrd(self) -> Path:
+        return self.folder / "initrd.img"
 
 
 def recipe_hash(image: Image, authorities: dict[str, str]) -> str:
@@ -54,20 +135,34 @@ def added_authorities() -> dict[str, str]:
     return {path.name: path.read_text() for path in sorted(AUTHORITIES.glob("*.crt"))}
 
 
-def ensure(image: Image, progress: Progress) -> Path:
-    """The tree of `image`, built if it is not cached. A build that was interrupted is never taken for a tree."""
-    authorities = added_authorities()
+def tree(system: System, progress: Progress) -> Path:
+    """The tree of files of a system, for containers. Needs root."""
+    return _ensure(container_image(system), "tree", _build_tree, progress)
+
+
+def disk(system: System, progress: Progress) -> Disk:
+    """The disk of a system, for virtual machines. Needs no root."""
+    return Disk(_ensure(machine_image(system), "disk", _build_disk, progress))
+
+
+def _ensure(image: Image, kind: str, build: Callable[[Image, Path], None], progress: Progress) -> Path:
+    """The cached result of `build`, built if it is not there. One that was interrupted is never taken for a result."""
+    title = f"{image.system.id} {kind}"
     cache = cache_dir() / "images"
-    tree = cache / f"{image.system}-{recipe_hash(image, authorities)}"
+    result = cache / f"{image.system.id}-{kind}-{recipe_hash(image, added_authorities())}"
     cache.mkdir(parents=True, exist_ok=True)
     with folder_lock(cache):
-        if tree.exists():
-            with progress.step(f"Find the {image.system} tree in the cache"):
-                return tree
-        with progress.step(f"Build the {image.system} tree"):
+        if result.exists():
+            with progress.step(f"Find the {title} in the cache"):
+                return result
+        with progress.step(f"Build the {title}"):
             _remove_abandoned(cache)
-            _build(image, authorities, tree)
-    return tree
+            # A folder of its own: what an interrupted build left running must not write into the next one.
+            new = Path(tempfile.mkdtemp(prefix=".new-", dir=cache))
+            new.chmod(0o755)
+            build(image, new)
+            new.rename(result)
+    return result
 
 
 def clean() -> None:
@@ -80,20 +175,104 @@ def clean() -> None:
 
 def _remove_abandoned(cache: Path) -> None:
     for abandoned in cache.glob(".new-*"):
-        remove(abandoned)
+        run(f"Remove {abandoned}", [*as_root(), "rm", "-rf", "--one-file-system", str(abandoned)])
 
 
-def _build(image: Image, authorities: dict[str, str], tree: Path) -> None:
-    # A folder of its own: what an interrupted build left running must not write into the next one.
-    new = Path(tempfile.mkdtemp(prefix=".new-", dir=tree.parent))
-    new.chmod(0o755)
-    include = ",".join(image.packages)
-    run(
-        f"Build the {image.system} tree",
-        # In a mount namespace of its own: a build that is killed takes its /proc, /sys and /dev with it.
-        ["unshare", "--mount", "mmdebstrap", "--variant=minbase", f"--include={include}", image.codename, str(new)],
+def as_root() -> list[str]:
+    """The prefix of a command that does to a tree what only root can: for anybody else root of a user namespace, whose
+    files outside of it are the user's own. What it mounts goes with it when it is killed."""
+    return ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user", "--map-auto"])]
+
+
+def _build_tree(image: Image, new: Path) -> None:
+    _mmdebstrap(image, new)
+
+
+def _build_disk(image: Image, new: Path) -> None:
+    archive = new / "root.tar"
+    _mmdebstrap(image, archive)
+    megabytes = archive.stat().st_size // 2**20 * 5 // 4 + SPARE_MB
+    script = f"""
+        mkdir root; tar --extract --file root.tar --directory root --numeric-owner; rm root.tar
+        cp --dereference root/boot/vmlinuz-* vmlinuz; cp --dereference root/boot/initrd.img-* initrd.img
+        mkfs.ext4 -q -L root -d root disk.img {megabytes}M
+        rm -rf root; chmod 644 disk.img vmlinuz initrd.img
+    """
+    run(f"Make the {image.system.id} disk", [*as_root(), "sh", "-euc", script], cwd=new)
+
+
+def _mmdebstrap(image: Image, target: Path) -> None:
+    """Make the tree at `target`: a folder, or a tar archive where its name says so."""
+    step = f"Build the {image.system.id} system"
+    with _authorities_folder() as folder, _keyring(image.system) as keyring:
+        authorities = [f"copy-in {shlex.quote(str(path))} {AUTHORITIES}" for path in sorted(folder.iterdir())]
+        hooks = [*authorities, f'chroot "$1" sh -euc {shlex.quote(image.setup)}']
+        argv = [
+            *("mmdebstrap", "--variant=minbase", f"--include={','.join(image.packages)}"),
+            f"--components={','.join(image.system.components)}",
+            *([f"--keyring={keyring}"] if keyring else []),
+            # apt's own patience with an archive that is out of reach is minutes.
+            *('--aptopt=Acquire::Retries "2"', '--aptopt=Acquire::http::Timeout "20"'),
+            *(f"--customize-hook={hook}" for hook in hooks),
+            *(image.system.codename, str(target)),
+        ]
+        try:
+            # A folder is for containers, whose lab is root's; mmdebstrap finds another way for an archive by itself.
+            run(step, argv if target.suffix == ".tar" else [*as_root(), *argv])
+        except StepFailed as error:
+            raise _out_of_reach(step, image.system, error) or error from None
+
+
+UNREACHED = re.compile(
+    r"Could not (?:resolve|connect)|Temporary failure|Unable to connect|Connection (?:failed|timed out)"
+)
+
+
+def _out_of_reach(step: str, system: System, error: StepFailed) -> StepFailed | None:
+    """The one clear error where the archive can't be reached, None where `error` is about something else."""
+    lines = [line for line in error.output.splitlines() if UNREACHED.search(line)]
+    if not lines:
+        return None
+    return StepFailed(
+        step,
+        f"the archive of {system.title} is out of reach from this machine; open the way to it, or choose another --os",
+        output=lines[0],
     )
-    for name, text in authorities.items():
-        (new / AUTHORITIES.relative_to("/") / name).write_text(text)
-    run(f"Set up the {image.system} tree", ["chroot", str(new), "sh", "-euc", image.setup])
-    new.rename(tree)
+
+
+@contextmanager
+def _authorities_folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="slipway-") as name:
+        # mmdebstrap reads them as another user where it is not root's.
+        Path(name).chmod(0o755)
+        for file, text in added_authorities().items():
+            (Path(name) / file).write_text(text)
+        yield Path(name)
+
+
+@contextmanager
+def _keyring(system: System) -> Iterator[str | None]:
+    """The keys of the system's archive, None where mmdebstrap finds them by itself."""
+    if system.os != "ubuntu" or Path(UBUNTU_KEYRING).exists():
+        yield None
+        return
+    step = "Fetch the keys of Ubuntu's archive"
+    with tempfile.TemporaryDirectory(prefix="slipway-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        try:
+            answer = requests.get(UBUNTU_KEYRING_URL, timeout=20)
+            answer.raise_for_status()
+        except requests.RequestException as error:
+            raise StepFailed(
+                step,
+                f"the archive of {system.title} is out of reach from this machine; open the way to it, or choose"
+                " another --os",
+                output=str(error),
+            ) from None
+        found = hashlib.sha256(answer.content).hexdigest()
+        if found != UBUNTU_KEYRING_SHA256:
+            raise StepFailed(step, f"found a file with SHA-256 {found}, expected {UBUNTU_KEYRING_SHA256}")
+        (folder / "keyring.deb").write_bytes(answer.content)
+        run(step, ["dpkg-deb", "--extract", str(folder / "keyring.deb"), str(folder / "keyring")])
+        yield str(folder / "keyring") + UBUNTU_KEYRING

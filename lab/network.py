@@ -1,4 +1,4 @@
-"""One bridge with a way out: addresses, NAT, and nothing left behind.
+"""Where things are in a lab. With root: one bridge with a way out, and nothing left behind. Without: loopback alone.
 
 All NAT rules are in one nftables table of ours, so that one command removes them; where another firewall drops what
 it does not know, two rules there let the bridge pass and bear our name. Hosts are isolated ports of the
@@ -10,7 +10,11 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import json
+import os
+import socket
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +23,46 @@ from lab.steps import StepFailed, run
 
 POOL = ipaddress.ip_network("10.213.0.0/16")
 FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
+# What listens for the hosts of a lab, on an address of the lab's own.
+SERVICES = {"acme": 14000, "acme-management": 15000, "dns": 8053, "dns-management": 8055, "mirror": 8090}
+# The same on loopback, where each lab has ports of its own: below those that a kernel gives to clients.
+FIRST_LOOPBACK_PORT = 20000
+# Without root a port below 1024 can't be had: hosts answer at 8022, 8080 and 8443.
+UNPRIVILEGED_OFFSET = 8000
+
+
+@dataclass(frozen=True)
+class Network:
+    """A lab's addresses and ports; `number` is its own among the labs of this machine."""
+
+    number: int
+    is_bridged: bool
+
+    @property
+    def subnet(self) -> ipaddress.IPv4Network:
+        """The /24 of the bridge."""
+        return ipaddress.IPv4Network(f"10.213.{self.number}.0/24")
+
+    @property
+    def listen(self) -> str:
+        """The address of this machine that the lab's services listen on."""
+        return str(self.subnet[1]) if self.is_bridged else "127.0.0.1"
+
+    @property
+    def gateway(self) -> str:
+        """The same address as hosts see it; qemu's network leads 10.0.2.2 to loopback."""
+        return self.listen if self.is_bridged else "10.0.2.2"
+
+    def port(self, service: str) -> int:
+        """The port of one of SERVICES."""
+        if self.is_bridged:
+            return SERVICES[service]
+        return FIRST_LOOPBACK_PORT + len(SERVICES) * self.number + list(SERVICES).index(service)
+
+    @property
+    def offset(self) -> int:
+        """What is added to a virtual machine's port where this machine forwards it."""
+        return 0 if self.is_bridged else UNPRIVILEGED_OFFSET
 
 
 def free_subnet(taken: Iterable[str]) -> ipaddress.IPv4Network:
@@ -74,24 +118,60 @@ def bridge_mac(name: str) -> str:
     return "02:" + hashlib.sha256(name.encode()).digest()[:5].hex(":")
 
 
-def _remember(lab: Instance) -> dict[str, str]:
+def of(lab: Instance) -> Network:
+    """The network of a lab that was up before."""
+    remembered = json.loads((lab.state / "network.json").read_text())
+    return Network(_number(remembered["subnet"]), remembered["is_bridged"])
+
+
+def _number(subnet: str) -> int:
+    return int(subnet.split(".")[2])
+
+
+def _remember(lab: Instance) -> dict[str, Any]:
     """What this lab uses and what it found, chosen at its first start."""
     remembered = lab.state / "network.json"
     # Labs that start at the same time must not choose the same network.
     with folder_lock(lab.state.parent):
         if not remembered.exists():
-            routes = json.loads(run("List the routes", ["ip", "-j", "route", "show", "table", "all"]))
-            taken = [route["dst"] for route in routes if route["dst"] != "default" and ":" not in route["dst"]]
-            taken += [json.loads(other.read_text())["subnet"] for other in lab.state.parent.glob("*/network.json")]
-            write(remembered, json.dumps({"subnet": str(free_subnet(taken)), "forward": FORWARD.read_text().strip()}))
+            others = [json.loads(other.read_text())["subnet"] for other in lab.state.parent.glob("*/network.json")]
+            is_bridged = os.geteuid() == 0
+            subnet = free_subnet([*others, *(_routes() if is_bridged else _in_use_on_loopback())])
+            forward = FORWARD.read_text().strip()
+            write(remembered, json.dumps({"subnet": str(subnet), "is_bridged": is_bridged, "forward": forward}))
     return dict(json.loads(remembered.read_text()))
 
 
-def up(lab: Instance) -> ipaddress.IPv4Network:
-    """The bridge, its address (the first of the network) and NAT; whatever is there already stays. Returns the /24."""
-    memory = _remember(lab)
+def _routes() -> list[str]:
+    routes = json.loads(run("List the routes", ["ip", "-j", "route", "show", "table", "all"]))
+    return [route["dst"] for route in routes if route["dst"] != "default" and ":" not in route["dst"]]
+
+
+def _in_use_on_loopback() -> list[str]:
+    """The networks whose ports on loopback another user's lab has."""
+    found = []
+    for number in range(256):
+        network = Network(number, is_bridged=False)
+        with suppress(OSError):
+            for service in SERVICES:
+                with socket.create_server((network.listen, network.port(service))):
+                    pass
+            break
+        found.append(str(network.subnet))
+    return found
+
+
+def up(lab: Instance) -> Network:
+    """The lab's network: with root the bridge, its address (the first of the network) and NAT; what is there stays."""
+    _remember(lab)
+    network = of(lab)
+    if network.is_bridged:
+        _bridge_up(lab, network.subnet)
+    return network
+
+
+def _bridge_up(lab: Instance, subnet: ipaddress.IPv4Network) -> None:
     links = {link["ifname"] for link in json.loads(run("List the interfaces", ["ip", "-j", "link"]))}
-    subnet = ipaddress.IPv4Network(memory["subnet"])
     if lab.bridge not in links:
         mac = bridge_mac(lab.bridge)
         run("Make the bridge", ["ip", "link", "add", lab.bridge, "address", mac, "type", "bridge"])
@@ -101,26 +181,32 @@ def up(lab: Instance) -> ipaddress.IPv4Network:
         FORWARD.write_text("1")
     run("Set the NAT rules", ["nft", "-f", "-"], input=rules(lab.table, lab.bridge, str(subnet)))
     run("Pass the firewall", ["nft", "-f", "-"], input=passages(_ruleset(), lab.table, lab.bridge))
-    return subnet
 
 
 def down(lab: Instance) -> None:
     """Remove the bridge and the rules, and put forwarding back as it was if no other lab is up."""
+    remembered = lab.state / "network.json"
+    if os.geteuid() != 0:
+        remembered.unlink(missing_ok=True)
+        return
     links = {link["ifname"] for link in json.loads(run("List the interfaces", ["ip", "-j", "link"]))}
     if lab.bridge in links:
         run("Remove the bridge", ["ip", "link", "delete", lab.bridge])
     if f"table ip {lab.table}\n" in run("List the NAT tables", ["nft", "list", "tables"]) + "\n":
         run("Remove the NAT rules", ["nft", "delete", "table", "ip", lab.table])
     run("Close the firewall", ["nft", "-f", "-"], input="\n".join(closed(_ruleset(), lab.table)) + "\n")
-    remembered = lab.state / "network.json"
     with folder_lock(lab.state.parent):
         if remembered.exists():
-            others = [path for path in lab.state.parent.glob("*/network.json") if path != remembered]
-            before = json.loads(remembered.read_text())["forward"]
-            if not others:
-                FORWARD.write_text(before)
-            elif before == "0":
-                # Another lab is up and found forwarding on because of us: it is the one to switch it off.
-                for other in others:
-                    write(other, json.dumps({**json.loads(other.read_text()), "forward": "0"}))
+            _give_back_forwarding(remembered)
             remembered.unlink()
+
+
+def _give_back_forwarding(remembered: Path) -> None:
+    others = [path for path in remembered.parents[1].glob("*/network.json") if path != remembered]
+    before = json.loads(remembered.read_text())["forward"]
+    if not others:
+        FORWARD.write_text(before)
+    elif before == "0":
+        # Another lab is up and found forwarding on because of us: it is the one to switch it off.
+        for other in others:
+            write(other, json.dumps({**json.loads(other.read_text()), "forward": "0"}))

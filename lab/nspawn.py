@@ -7,8 +7,12 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from lab import image, network
 from lab.instance import MARK, Instance, wait_until
-from lab.steps import StepFailed, remove, run
+from lab.layers import Layers
+from lab.seed import Seed, resolver
+from lab.steps import Progress, StepFailed, remove, run
+from slipway.systems import System
 
 # What nspawn keeps beside its containers, and leaves behind when it is killed.
 NSPAWN_RUN = Path("/run/systemd/nspawn")
@@ -32,27 +36,63 @@ class Nspawn:
     """Implements `lab.backend.Backend`."""
 
     name = "nspawn"
+    boot_seconds: float = 30
 
     def __init__(self, lab: Instance) -> None:
         self.lab = lab
 
-    def create(self, name: str, tree: Path) -> Path:
-        """Mount a writable view of `tree` and return its root; the host's earlier changes are kept."""
+    @property
+    def net(self) -> network.Network:
+        return network.of(self.lab)
+
+    def find_base(self, system: System, progress: Progress) -> Path:
+        return image.tree(system, progress)
+
+    def address(self, number: int) -> str:
+        return str(self.net.subnet[number])
+
+    def inner_address(self, number: int) -> str:
+        return self.address(number)
+
+    def network_file(self, number: int) -> str:
+        return (
+            f"[Match]\nName=host0\n\n[Network]\nAddress={self.address(number)}/24\nGateway={self.net.gateway}\n"
+            "LinkLocalAddressing=no\n"
+        )
+
+    def resolver(self) -> str:
+        return resolver()
+
+    def create(self, name: str, base: Path, seed: Seed | None, disk_gb: int) -> None:
+        """`disk_gb` is not for containers: their room is this machine's."""
         folder = self.lab.hosts_dir / name
-        for part in ("upper", "work", "root"):
-            (folder / part).mkdir(parents=True, exist_ok=True)
+        layers = Layers(folder)
+        if not layers.current.exists():
+            with layers.making() as new:
+                for part in ("upper", "work"):
+                    (new / part).mkdir()
+        root = self._mount(name, base)
+        if seed:
+            step = "Make the host what it is"
+            unpack = ["tar", "--extract", "--unlink-first", "--directory", str(root), "--file", "-"]
+            run(step, unpack, input=seed.archive().decode())
+            run(step, ["chroot", str(root), "sh", "-euc", image.TRUST_LAB])
+
+    def _mount(self, name: str, base: Path) -> Path:
+        folder = self.lab.hosts_dir / name
         root = folder / "root"
+        root.mkdir(exist_ok=True)
         if not is_mounted(root):
-            options = f"lowerdir={tree},upperdir={folder / 'upper'},workdir={folder / 'work'}"
+            layers = Layers(folder)
+            lower = ":".join(map(str, [*(layer / "upper" for layer in layers.below()), base]))
+            options = f"lowerdir={lower},upperdir={layers.current / 'upper'},workdir={layers.current / 'work'}"
             run("Mount the host's disk", ["mount", "-t", "overlay", "slipway-lab", "-o", options, str(root)])
         return root
 
-    def start(self, name: str) -> None:
-        """Boot the host. Returns at once; the caller waits for ssh."""
+    def start(self, name: str, base: Path) -> None:
         role, machine = f"host/{name}", machine_name(self.lab, name)
-        root = self.lab.hosts_dir / name / "root"
         self.stop(name)
-        boot = boot_command(root, machine, self.lab.bridge, self.lab.mark(role))
+        boot = boot_command(self._mount(name, base), machine, self.lab.bridge, self.lab.mark(role))
         cgroups = cgroups_of(machine)
         for cgroup in cgroups:
             cgroup.mkdir()
@@ -64,7 +104,7 @@ class Nspawn:
         return any(command(pid) == "systemd-nspawn" for pid in self.lab.processes(f"host/{name}"))
 
     def stop(self, name: str) -> None:
-        """Cut the power, and take away what a killed nspawn leaves behind."""
+        """Kill it, and take away what a killed nspawn leaves behind, its mount too."""
         self.lab.stop(f"host/{name}")
         machine = machine_name(self.lab, name)
         port = Path("/sys/class/net") / port_name(machine)
@@ -75,6 +115,7 @@ class Nspawn:
         root = self.lab.hosts_dir / name / "root"
         if is_mounted(root):
             (NSPAWN_RUN / "locks" / "inode-{0.st_dev}:{0.st_ino}".format(root.stat())).unlink(missing_ok=True)
+            unmount_below(root)
 
     def destroy(self, name: str) -> None:
         """End the host and remove its disk."""

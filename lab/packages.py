@@ -10,16 +10,31 @@ from lab.steps import Progress, StepFailed, run
 
 # command -> the Debian package that has it
 NEEDED = {
-    "systemd-nspawn": "systemd-container",
     "mmdebstrap": "mmdebstrap",
-    "nft": "nftables",
-    "ip": "iproute2",
-    "bridge": "iproute2",
     "pebble": "pebble",
     "ssh": "openssh-client",
     "npm": "npm",  # builds the example's frontend, and packages mongosh
     "openssl": "openssl",
     "curl": "curl",  # and with it libcurl4, which mongod needs to tell its version
+    "dpkg-deb": "dpkg",
+}
+# The same for each backend.
+NEEDED_BY = {
+    "nspawn": {
+        "systemd-nspawn": "systemd-container",
+        "nft": "nftables",
+        "ip": "iproute2",
+        "bridge": "iproute2",
+    },
+    "qemu": {
+        "qemu-system-x86_64": "qemu-system-x86",
+        "qemu-img": "qemu-utils",
+        "mkfs.ext4": "e2fsprogs",
+        # Without root: a tree's files have many owners, who are nobody outside of a user namespace.
+        **({} if os.geteuid() == 0 else {"newuidmap": "uidmap"}),
+        # With root both kinds of hosts are in one lab, and this one brings its bridge.
+        **({"nft": "nftables", "ip": "iproute2"} if os.geteuid() == 0 else {}),
+    },
 }
 # The same for the package mirror, which is only built where the official repository is out of reach.
 NEEDED_BY_MIRROR = {
@@ -31,23 +46,30 @@ NEEDED_BY_MIRROR = {
 
 def missing(needed: Mapping[str, str] = NEEDED) -> list[str]:
     """The packages whose commands are not on this machine."""
-    return sorted({package for command, package in needed.items() if shutil.which(command) is None})
+    # mkfs and its like are for root, whose folders are not in everybody's path.
+    path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+    return sorted({package for command, package in needed.items() if shutil.which(command, path=path) is None})
 
 
 def need_root() -> None:
     """Raises StepFailed where we are not root."""
     if os.geteuid() != 0:
         raise StepFailed(
-            "Check the rights", "a throwaway host needs root (bridge, mounts, containers): run it with sudo"
+            "Check the rights",
+            "containers need root (bridge, mounts): run it with sudo, or without root: slipway lab up --backend qemu",
         )
 
 
 def install(progress: Progress, needed: Mapping[str, str] = NEEDED) -> None:
     """Install what is missing. Raises StepFailed where that needs root and we are not."""
-    need_root()
     names = missing(needed)
     if not names:
         return
+    if os.geteuid() != 0:
+        raise StepFailed(
+            "Look for the lab's packages",
+            f"found no {', '.join(names)}, and only root can install packages: sudo apt install {' '.join(names)}",
+        )
     with progress.step(f"Install {', '.join(names)}"):
         run("Refresh apt's lists", ["apt-get", "update", "-q"])
         run(
@@ -59,6 +81,6 @@ def install(progress: Progress, needed: Mapping[str, str] = NEEDED) -> None:
 
 if __name__ == "__main__":  # `make test` wants them before the first host is up
     try:
-        install(Progress(), NEEDED)
+        install(Progress(), NEEDED | NEEDED_BY["nspawn"] | NEEDED_BY["qemu"])
     except StepFailed as error:
         raise SystemExit(str(error)) from None

@@ -14,10 +14,10 @@ TIMEOUT_SECONDS = 15
 
 
 class _AtAddress(HTTPAdapter):
-    """Connects to `address` for every request, with the URL's own name in the Host header and in TLS."""
+    """Connects to `address` and `port` for every request, with the URL's own name in the Host header and in TLS."""
 
-    def __init__(self, address: str, domain: str) -> None:
-        self.address, self.domain = address, domain
+    def __init__(self, address: str, port: int, domain: str) -> None:
+        self.address, self.port, self.domain = address, port, domain
         super().__init__()
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -26,7 +26,7 @@ class _AtAddress(HTTPAdapter):
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         parts = urlsplit(str(request.url))
         request.headers["Host"] = parts.netloc
-        request.url = urlunsplit(parts._replace(netloc=self.address))
+        request.url = urlunsplit(parts._replace(netloc=f"{self.address}:{self.port}"))
         return super().send(request, *args, **kwargs)
 
 
@@ -38,16 +38,19 @@ class _PlainAtAddress(_AtAddress):
 
 
 class Site:
-    """`https://domain` at `address`; `authorities` is a file with the roots to trust, None for the usual ones."""
+    """`https://domain` at `address`; `authorities` is a file with the roots to trust, None for the usual ones.
 
-    def __init__(self, domain: str, address: str, authorities: str | None = None) -> None:
-        self.domain, self.address, self.authorities = domain, address, authorities
+    `port_offset` is added to every port where they are forwarded from others: to 443 and 80 as well.
+    """
+
+    def __init__(self, domain: str, address: str, authorities: str | None = None, port_offset: int = 0) -> None:
+        self.domain, self.address, self.authorities, self.port_offset = domain, address, authorities, port_offset
         self.session = requests.Session()
         # Or $REQUESTS_CA_BUNDLE would win over `verify`.
         self.session.trust_env = False
         self.session.verify = authorities or True
-        self.session.mount("https://", _AtAddress(address, domain))
-        self.session.mount("http://", _PlainAtAddress(address, domain))
+        self.session.mount("https://", _AtAddress(address, 443 + port_offset, domain))
+        self.session.mount("http://", _PlainAtAddress(address, 80 + port_offset, domain))
 
     def get(self, path: str, **arguments: Any) -> requests.Response:
         """GET a path over https; redirects are not followed."""
@@ -74,13 +77,13 @@ class Site:
         if version:
             context.set_ciphers("ALL:@SECLEVEL=0")
             context.minimum_version = context.maximum_version = version
-        connection = socket.create_connection((self.address, 443), timeout=TIMEOUT_SECONDS)
+        connection = socket.create_connection((self.address, 443 + self.port_offset), timeout=TIMEOUT_SECONDS)
         return context.wrap_socket(connection, server_hostname=name or self.domain)
 
     def accepts(self, port: int, seconds: float = 2) -> bool:
         """Whether a TCP connection to a port of the address is accepted within `seconds`."""
         try:
-            with socket.create_connection((self.address, port), timeout=seconds):
+            with socket.create_connection((self.address, port + self.port_offset), timeout=seconds):
                 return True
         except OSError:
             return False

@@ -60,16 +60,21 @@ class Provisioned:
         """The site as a visitor sees it."""
         from slipway.site import Site
 
-        program = "from lab import hosts; h = hosts.find(%r); print(h.domain, h.address, hosts.trusted_roots())"
+        program = f"""if True:
+            from lab import hosts
+            host = hosts.find({self.name!r})
+            print(host.domain, host.address, hosts.trusted_roots(), host.port_offset)
+        """
         shown = subprocess.run(
-            [sys.executable, "-c", program % self.name],
+            [sys.executable, "-c", program],
             cwd=PROJECT,
             env=self.env,
             capture_output=True,
             text=True,
             check=True,
         ).stdout
-        return Site(*shown.split())
+        domain, address, authorities, offset = shown.split()
+        return Site(domain, address, authorities, int(offset))
 
 
 INSTANCE = "slipwayci"

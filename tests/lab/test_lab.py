@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import acme, hosts
+from lab import hosts, network
 from lab.instance import MARK, Instance
 from lab.nspawn import command
 
@@ -321,7 +321,7 @@ def addresses_of(lab: Instance, name: str) -> list[str]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.settimeout(5)
         question = struct.pack("!6H", 7, 0x100, 1, 0, 0, 0) + labels + struct.pack("!B2H", 0, 1, 1)
-        client.sendto(question, (subnet.replace(".0/24", ".1"), acme.DNS_PORT))
+        client.sendto(question, (subnet.replace(".0/24", ".1"), network.SERVICES["dns"]))
         answer = client.recv(512)
     # Names are written out here: the answer's own name, type, class and lifetime come before its length and address.
     begin = len(question) + len(labels) + 1 + 10

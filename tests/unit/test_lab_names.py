@@ -12,11 +12,14 @@ import gevent
 import pytest
 
 from lab import acme, network, nspawn
-from lab.hosts import Host, known_hosts_with
+from lab.hosts import Host
 from lab.image import DEBIAN_12, recipe_hash
 from lab.instance import LONGEST_INTERFACE, Instance, folder_lock, write
+from lab.network import Network
 from lab.packages import missing
+from lab.seed import known_hosts_with
 from lab.steps import StepFailed
+from slipway.systems import SYSTEMS
 
 
 @pytest.fixture
@@ -91,7 +94,7 @@ def test_the_recipe_hash_changes_with_all_that_goes_into_the_tree() -> None:
     changed = [
         recipe_hash(replace(DEBIAN_12, packages=(*DEBIAN_12.packages, "nano")), {}),
         recipe_hash(replace(DEBIAN_12, setup="true"), {}),
-        recipe_hash(replace(DEBIAN_12, codename="trixie"), {}),
+        recipe_hash(replace(DEBIAN_12, system=SYSTEMS["debian-13"]), {}),
         recipe_hash(DEBIAN_12, {"office.crt": "certificate"}),
     ]
     assert len({usual, *changed}) == 5
@@ -105,8 +108,10 @@ def test_nspawn_gives_process_1_the_mark_and_the_bridge() -> None:
 
 def test_known_hosts_forgets_the_former_keys_of_an_address_only() -> None:
     before = "10.213.0.10 ssh-ed25519 OLD\n10.213.0.1 ssh-ed25519 OTHER\n"
-    after = known_hosts_with(before, "10.213.0.10", ["ssh-ed25519 NEW root@one\n", "ssh-rsa RSA root@one\n"])
+    after = known_hosts_with(before, "10.213.0.10", 22, ["ssh-ed25519 NEW root@one\n", "ssh-rsa RSA root@one\n"])
     assert after == "10.213.0.1 ssh-ed25519 OTHER\n10.213.0.10 ssh-ed25519 NEW\n10.213.0.10 ssh-rsa RSA\n"
+    forwarded = known_hosts_with(after, "127.213.0.10", 8022, ["ssh-ed25519 NEW root@one\n"])
+    assert forwarded == f"{after}[127.213.0.10]:8022 ssh-ed25519 NEW\n", "as sshd(8) has it for other ports"
 
 
 def test_ssh_checks_the_host_key_and_offers_one_key_only(lab: Instance) -> None:
@@ -121,6 +126,8 @@ def test_ssh_checks_the_host_key_and_offers_one_key_only(lab: Instance) -> None:
         system="debian-12",
         domain="one.test",
         state="running",
+        number=10,
+        disk_gb=10,
     )
     argv = host.ssh_argv("id -un")
     assert argv[-2:] == ["admin@10.213.0.10", "id -un"]
@@ -129,11 +136,12 @@ def test_ssh_checks_the_host_key_and_offers_one_key_only(lab: Instance) -> None:
 
 
 def test_pebble_listens_on_the_bridge_alone_and_issues_for_90_days() -> None:
-    pebble = acme.pebble_config(Path("/acme"), "10.213.0.1")["pebble"]
+    bridged = Network(0, is_bridged=True)
+    pebble = acme.pebble_config(Path("/acme"), bridged)["pebble"]
     assert isinstance(pebble, dict)
     assert {pebble["listenAddress"], pebble["managementListenAddress"]} == {"10.213.0.1:14000", "10.213.0.1:15000"}
     assert (pebble["httpPort"], pebble["certificateValidityPeriod"]) == (80, 7776000)
-    addresses = [word for word in acme.dns_command("10.213.0.1") if ":" in word]
+    addresses = [word for word in acme.dns_command(bridged) if ":" in word]
     assert addresses
     assert all(address.startswith("10.213.0.1:") for address in addresses)
 
@@ -163,3 +171,13 @@ def test_a_folders_lock_is_free_at_once(tmp_path: Path) -> None:
     another = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(another, fcntl.LOCK_EX | fcntl.LOCK_NB)
     os.close(another)
+
+
+def test_labs_without_root_share_loopback_by_ports_of_their_own() -> None:
+    labs = [Network(number, is_bridged=False) for number in range(256)]
+    ports = [lab.port(service) for lab in labs for service in network.SERVICES]
+    assert len(set(ports)) == len(ports)
+    # Above what needs root, below what the kernel gives to clients (ip_local_port_range).
+    assert min(ports) >= 1024
+    assert max(ports) < 32768
+    assert {lab.listen for lab in labs} == {"127.0.0.1"}

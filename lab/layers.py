@@ -1,0 +1,88 @@
+"""A host's disk as layers: what changed since the last snapshot, on that snapshot, on the one before, on a base.
+
+A snapshot is a rename and costs nothing; so does a restore. What a layer is made of (an overlay's folder, a qcow2 file)
+is the backend's.
+
+    hosts/<name>/layer                the changes that the host writes now
+    hosts/<name>/snapshots/<label>    layers that are written no more
+    hosts/<name>/top                  the label of the snapshot that a new layer stands on
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lab.instance import write
+from lab.steps import StepFailed, remove
+
+
+class Layers:
+    """The layers of the host whose folder is `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.current = folder / "layer"
+        self._snapshots = folder / "snapshots"
+        self._top = folder / "top"
+
+    def labels(self) -> list[str]:
+        """The snapshots, the oldest first."""
+        # The folder's own time: nothing is added to it or removed from it once its layer is complete.
+        found = sorted(self._snapshots.glob("*/below"), key=lambda path: path.stat().st_mtime)
+        return [path.parent.name for path in found]
+
+    def below(self) -> list[Path]:
+        """The snapshots that the current layer stands on, or a new one will, the nearest first."""
+        chain: list[Path] = []
+        label = self._below(self.current) if self.current.exists() else self._new_below()
+        while label:
+            chain.append(self._snapshots / label)
+            label = self._below(chain[-1])
+        return chain
+
+    @staticmethod
+    def _below(layer: Path) -> str:
+        return (layer / "below").read_text()
+
+    def _new_below(self) -> str:
+        return self._top.read_text() if self._top.exists() else ""
+
+    @contextmanager
+    def making(self) -> Iterator[Path]:
+        """A folder to make the new current layer in; it is the current one only when the block ends well."""
+        remove(self.folder / "layer.gone")
+        new = self.folder / "layer.new"
+        remove(new)
+        new.mkdir(parents=True)
+        yield new
+        write(new / "below", self._new_below())
+        new.rename(self.current)
+
+    def snapshot(self, label: str) -> None:
+        """Keep the disk as it is now. The caller makes a new layer. Raises StepFailed."""
+        step = f"Take the snapshot {label}"
+        if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,31}", label):
+            raise StepFailed(step, f"found the label {label!r}, expected at most 32 of a-z, 0-9 and -")
+        if label in self.labels():
+            raise StepFailed(step, f"there is one with this label already; there are: {', '.join(self.labels())}")
+        self._snapshots.mkdir(exist_ok=True)
+        # The label first: cut off between the two, the current layer is there still, and knows what it stands on.
+        write(self._top, label)
+        self.current.rename(self._snapshots / label)
+
+    def check(self, label: str) -> None:
+        """Raises StepFailed where there is no such snapshot."""
+        if label not in self.labels():
+            there = ", ".join(self.labels()) or "none"
+            raise StepFailed(f"Restore the snapshot {label}", f"there is no such snapshot; there are: {there}")
+
+    def restore(self, label: str) -> None:
+        """Throw away what changed since the snapshot. The caller makes a new layer."""
+        self.check(label)
+        write(self._top, label)
+        if self.current.exists():
+            remove(self.folder / "layer.gone")
+            self.current.rename(self.folder / "layer.gone")

@@ -1,0 +1,186 @@
+"""The qemu backend: a virtual machine with the distribution's own kernel, on a copy-on-write disk. It needs no root.
+
+Its network is qemu's own: the host reaches the world, and its ssh and web ports are forwarded from a loopback address
+that is this host's alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from lab import image, network
+from lab.instance import Instance, cache_dir, write
+from lab.layers import Layers
+from lab.seed import Seed
+from lab.steps import Progress, StepFailed, remove, run
+from slipway.systems import SYSTEMS, System
+
+# What qemu's user network gives a guest. https://www.qemu.org/docs/master/system/devices/net.html
+GUEST, GATEWAY, RESOLVER = "10.0.2.15", "10.0.2.2", "10.0.2.3"
+FORWARDED = (22, 80, 443)
+MEMORY_MB, PROCESSORS = 2048, 2
+KVM = Path("/dev/kvm")
+# A kernel under KVM says its first words within a second; a /dev/kvm that is there and useless says nothing.
+KVM_TRY_SECONDS = 15
+
+
+class Qemu:
+    """Implements `lab.backend.Backend`."""
+
+    name = "qemu"
+    # Under software emulation, on a machine that does something else as well; a cloud image's first boot is long.
+    boot_seconds: float = 300
+
+    def __init__(self, lab: Instance) -> None:
+        self.lab = lab
+
+    @property
+    def net(self) -> network.Network:
+        return network.of(self.lab)
+
+    def find_base(self, system: System, progress: Progress) -> Path:
+        return image.disk(system, progress).folder
+
+    def address(self, number: int) -> str:
+        return f"127.213.{self.net.number}.{number}"
+
+    def inner_address(self, number: int) -> str:
+        return GUEST
+
+    def network_file(self, number: int) -> str:
+        return f"[Match]\nName=en* eth*\n\n[Network]\nAddress={GUEST}/24\nGateway={GATEWAY}\nDNS={RESOLVER}\n"
+
+    def resolver(self) -> str:
+        return f"nameserver {RESOLVER}\n"
+
+    def create(self, name: str, base: Path, seed: Seed | None, disk_gb: int) -> None:
+        folder = self.lab.hosts_dir / name
+        layers = Layers(folder)
+        if seed:
+            (folder / "seed").mkdir(parents=True, exist_ok=True)
+            if base.is_dir():
+                (folder / "seed/seed.tar").write_bytes(seed.archive())
+            else:
+                write(folder / "seed/user-data", seed.cloud_config())
+                write(folder / "seed/meta-data", f"instance-id: {name}\n")
+        if layers.current.exists():
+            return
+        below = next((f"{layer}/disk.qcow2" for layer in layers.below()), None)
+        with layers.making() as new:
+            argv = ["qemu-img", "create", "-q", "-f", "qcow2", "-F"]
+            if below:
+                argv += ["qcow2", "-b", below, str(new / "disk.qcow2")]
+            else:
+                backing = Path(base / "disk.img" if base.is_dir() else base)
+                found = check_disk(backing, disk_gb)
+                argv += [found, "-b", str(backing), str(new / "disk.qcow2"), f"{disk_gb}G"]
+            run("Make the host's disk", argv)
+
+    def start(self, name: str, base: Path) -> None:
+        self.stop(name)
+        folder = self.lab.hosts_dir / name
+        number = json.loads((folder / "host.json").read_text())["number"]
+        own = image.Disk(base) if base.is_dir() else None
+        argv = boot_command(
+            disk=folder / "layer/disk.qcow2",
+            seed=folder / "seed",
+            kernel=own,
+            forwards=[(self.address(number), port + self.net.offset, port) for port in FORWARDED],
+            # A cloud image keeps its kernel to itself: another one tries KVM for it.
+            accelerator=accelerator(own or image.disk(SYSTEMS["debian-12"], Progress())),
+        )
+        self.lab.start(f"host/{name}", argv)
+
+    def is_running(self, name: str) -> bool:
+        return bool(self.lab.processes(f"host/{name}"))
+
+    def stop(self, name: str) -> None:
+        self.lab.stop(f"host/{name}")
+
+    def destroy(self, name: str) -> None:
+        self.stop(name)
+        remove(self.lab.hosts_dir / name)
+
+
+def boot_command(
+    disk: Path, seed: Path, kernel: image.Disk | None, forwards: list[tuple[str, int, int]], accelerator: str
+) -> list[str]:
+    """The command that boots `disk`: by `kernel`, or where there is none by the boot loader on it.
+
+    `forwards` are address and port of this machine, and the port of the host's they lead to. What the host's kernel
+    and its systemd say on the serial console is qemu's output.
+    """
+    network = [f"hostfwd=tcp:{address}:{port}-:{to}" for address, port, to in forwards]
+    argv = [
+        *("qemu-system-x86_64", "-M", "q35", "-smp", str(PROCESSORS), "-m", str(MEMORY_MB)),
+        *("-accel", accelerator, "-cpu", "host" if accelerator == "kvm" else "max"),
+        *("-nodefaults", "-display", "none", "-serial", "stdio", "-monitor", "none"),
+        # A flush of the guest's is one of ours: what it was told is on the disk outlives a pulled plug.
+        *("-drive", f"file={disk},format=qcow2,if=virtio,cache=writeback,discard=unmap"),
+        *("-netdev", ",".join(["user,id=net", *network]), "-device", "virtio-net-pci,netdev=net"),
+        # Without it a first boot waits for the kernel to gather randomness.
+        *("-device", "virtio-rng-pci"),
+    ]
+    if kernel:
+        argv += ["-drive", f"file={seed}/seed.tar,format=raw,if=virtio,readonly=on"]
+        argv += ["-kernel", str(kernel.kernel), "-initrd", str(kernel.initrd)]
+        argv += ["-append", "root=/dev/vda rw console=ttyS0"]
+    else:
+        # What cloud-init calls NoCloud: a file system with this label.
+        argv += ["-blockdev", f"driver=vvfat,node-name=seed,dir={seed},label=CIDATA,read-only=on"]
+        argv += ["-device", "virtio-blk-pci,drive=seed"]
+    return argv
+
+
+def check_disk(backing: Path, disk_gb: int) -> str:
+    """The format of a disk that a host's is to be a change to. Raises StepFailed where it is none or too large."""
+    step = "Make the host's disk"
+    found = json.loads(run(step, ["qemu-img", "info", "--output=json", str(backing)]))
+    # To qemu any file is a raw disk.
+    if found["format"] == "raw" and not _is_raw_disk(backing):
+        raise StepFailed(
+            step, f"{backing} is no disk image; expected qcow2, or raw with a partition table or ext4 on it"
+        )
+    if found["virtual-size"] > disk_gb * 2**30:
+        needed = -(-found["virtual-size"] // 2**30)
+        raise StepFailed(
+            step, f"found a disk of {disk_gb} GiB, need {needed} GiB for the system itself (--disk {needed})"
+        )
+    return str(found["format"])
+
+
+def _is_raw_disk(file: Path) -> bool:
+    """Whether a partition table (its signature ends the first sector) or an ext4 file system is on it."""
+    with file.open("rb") as content:
+        start = content.read(2048)
+    return start[510:512] == b"\x55\xaa" or start[1080:1082] == b"\x53\xef"
+
+
+def accelerator(kernel: image.Disk) -> str:
+    """`kvm` where it really runs a kernel here, else `tcg`, software emulation. Tried once, and remembered."""
+    if not os.access(KVM, os.R_OK | os.W_OK):
+        return "tcg"
+    memory = cache_dir() / "accelerator.json"
+    # The answer is this boot's: another kernel or another machine may give another one.
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    if memory.exists() and (known := json.loads(memory.read_text()))["boot"] == boot:
+        return str(known["accelerator"])
+    found = "kvm" if kvm_runs(kernel) else "tcg"
+    write(memory, json.dumps({"boot": boot, "accelerator": found}))
+    return found
+
+
+def kvm_runs(kernel: image.Disk, seconds: float = KVM_TRY_SECONDS) -> bool:
+    """Boot a kernel under KVM as far as it gets without a disk, which is a panic that ends qemu."""
+    argv = [
+        *("qemu-system-x86_64", "-M", "q35", "-m", "512", "-accel", "kvm", "-cpu", "host", "-no-reboot"),
+        *("-nodefaults", "-display", "none", "-serial", "stdio", "-monitor", "none"),
+        *("-kernel", str(kernel.kernel), "-append", "console=ttyS0 panic=-1"),
+    ]
+    try:
+        said = run("Try KVM", argv, timeout=seconds)
+    except StepFailed:
+        return False
+    return "Linux version" in said and "Kernel panic" in said

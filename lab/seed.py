@@ -1,0 +1,135 @@
+"""What makes a system one host: its name, addresses, keys and trust. A provider's first boot does the same.
+
+It is one value, whatever takes it in: a container's tree is given it as an archive, a virtual machine unpacks the same
+archive at its first boot, and a cloud image gets it through cloud-init.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import tarfile
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from lab.image import LAB_AUTHORITY, added_authorities
+from lab.steps import run
+
+# The user and group "admin" of lab.image.SETUP.
+ADMIN_ID = 1000
+HOST_KEY_TYPES = ("ed25519", "ecdsa", "rsa")
+
+
+@dataclass(frozen=True)
+class File:
+    """A file to be, with its absolute path."""
+
+    path: str
+    content: str
+    mode: int = 0o644
+    owner: int = 0
+
+
+@dataclass(frozen=True)
+class Seed:
+    """The files of a host, and for cloud-init what it does by other means than a file."""
+
+    name: str
+    domains: tuple[str, ...]
+    address: str
+    # systemd-networkd's file for the host's one interface, and /etc/resolv.conf.
+    network: str
+    resolver: str
+    public_key: str
+    host_keys: dict[str, str]
+    authority: str
+
+    @property
+    def hosts_file(self) -> str:
+        return f"127.0.0.1 localhost\n::1 localhost\n{self.address} {' '.join(self.domains)} {self.name}\n"
+
+    @property
+    def files(self) -> list[File]:
+        """All of them, for a system of the lab's own making."""
+        return [
+            File("/etc/hostname", f"{self.name}\n"),
+            File("/etc/hosts", self.hosts_file),
+            File("/etc/resolv.conf", self.resolver),
+            File("/etc/systemd/network/10-lab.network", self.network),
+            File("/root/.ssh/authorized_keys", self.public_key, 0o600),
+            File("/home/admin/.ssh/authorized_keys", self.public_key, 0o600, ADMIN_ID),
+            *self._host_key_files(),
+            File(str(LAB_AUTHORITY), self.authority),
+        ]
+
+    def _host_key_files(self) -> list[File]:
+        return [
+            File(f"/etc/ssh/{name}", text, 0o644 if name.endswith(".pub") else 0o600)
+            for name, text in self.host_keys.items()
+        ]
+
+    def archive(self) -> bytes:
+        """The files as a tar archive."""
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as archive:
+            for file in self.files:
+                data = file.content.encode()
+                member = tarfile.TarInfo(file.path.lstrip("/"))
+                member.size, member.mode, member.uid, member.gid = len(data), file.mode, file.owner, file.owner
+                archive.addfile(member, io.BytesIO(data))
+        return buffer.getvalue()
+
+    def cloud_config(self) -> str:
+        """cloud-init's user-data. https://cloudinit.readthedocs.io/en/latest/reference/modules.html"""
+        access = {"ssh_authorized_keys": [self.public_key.strip()], "lock_passwd": True}
+        admin = {"sudo": "ALL=(ALL) NOPASSWD: ALL", "groups": ["sudo"], "shell": "/bin/bash"}
+        config = {
+            "hostname": self.name,
+            "manage_etc_hosts": False,
+            "disable_root": False,
+            "users": [{"name": "root", **access}, {"name": "admin", **access, **admin}],
+            # The keys are the lab's: it knows them before the host answers.
+            "ssh_deletekeys": False,
+            "ca_certs": {"trusted": [self.authority, *added_authorities().values()]},
+            "write_files": [
+                {
+                    "path": file.path,
+                    "content": base64.b64encode(file.content.encode()).decode(),
+                    "encoding": "b64",
+                    "permissions": f"0{file.mode:o}",
+                }
+                for file in (File("/etc/hosts", self.hosts_file), *self._host_key_files())
+            ],
+        }
+        return f"#cloud-config\n{yaml.safe_dump(config, sort_keys=False)}"
+
+
+def host_keys() -> dict[str, str]:
+    """New ssh host keys, by the names of their files."""
+    with tempfile.TemporaryDirectory(prefix="slipway-") as name:
+        folder = Path(name)
+        for kind in HOST_KEY_TYPES:
+            file = folder / f"ssh_host_{kind}_key"
+            run("Make the host keys", ["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", "slipway-lab", "-f", str(file)])
+        return {file.name: file.read_text() for file in sorted(folder.iterdir())}
+
+
+def known_hosts_with(text: str, address: str, port: int, public_keys: Iterable[str]) -> str:
+    """The known_hosts file `text` with these keys, and no others, for a host at `address` and `port`."""
+    name = address if port == 22 else f"[{address}]:{port}"
+    kept = [line for line in text.splitlines() if line.split()[0] != name]
+    added = [f"{name} {' '.join(key.split()[:2])}" for key in public_keys]
+    return "".join(f"{line}\n" for line in [*kept, *added])
+
+
+def resolver() -> str:
+    """This machine's resolver as a container can use it: a stub on loopback stands for the one behind it."""
+    text = Path("/etc/resolv.conf").read_text()
+    behind = Path("/run/systemd/resolve/resolv.conf")
+    if "nameserver 127.0.0.53" in text and behind.exists():
+        return behind.read_text()
+    return text

@@ -1,0 +1,54 @@
+"""The systems that a server can run, and all that differs between them: the table that a server's tasks and the lab's
+recipes read. A new system is a new row here; docs/lab.md says how to try it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class System:
+    """One release of a distribution. `os` and `version` are ID and VERSION_ID of its /etc/os-release."""
+
+    title: str
+    os: str
+    version: str
+    codename: str
+    # Series of MongoDB Community for x86_64 in its own repository, the newest last, and the component they are in.
+    # https://www.mongodb.com/docs/v7.0/administration/production-notes/#platform-support-matrix (and /v8.0/)
+    mongodb_series: tuple[str, ...]
+    mongodb_component: str
+    # The package of the kernel for virtual machines.
+    kernel: str
+    # Components of the distribution's archive; certbot and ufw are in Ubuntu's universe.
+    components: tuple[str, ...]
+    # Whether the tests provision it; the others are made by the same recipe.
+    proven: bool
+
+    @property
+    def id(self) -> str:
+        """Its name on the command line, "debian-12"."""
+        return f"{self.os}-{self.version}"
+
+
+def _debian(version: str, codename: str, mongodb_series: tuple[str, ...], proven: bool = False) -> System:
+    title, kernel = f"Debian {version}", "linux-image-cloud-amd64"
+    return System(title, "debian", version, codename, mongodb_series, "main", kernel, ("main",), proven)
+
+
+def _ubuntu(version: str, codename: str, mongodb_series: tuple[str, ...]) -> System:
+    title, kernel = f"Ubuntu {version}", "linux-image-virtual"
+    components = ("main", "universe")
+    return System(title, "ubuntu", version, codename, mongodb_series, "multiverse", kernel, components, False)
+
+
+SYSTEMS = {
+    system.id: system
+    for system in (
+        _debian("12", "bookworm", ("7.0", "8.0"), proven=True),
+        # MongoDB has no packages for it; the database can be on a host of its own (role db).
+        _debian("13", "trixie", ()),
+        _ubuntu("22.04", "jammy", ("6.0", "7.0", "8.0")),
+        _ubuntu("24.04", "noble", ("8.0",)),
+    )
+}
