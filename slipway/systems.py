@@ -3,6 +3,7 @@ recipes read. A new system is a new row here; docs/lab.md says how to try it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -52,3 +53,8 @@ SYSTEMS = {
         _ubuntu("24.04", "noble", ("8.0",)),
     )
 }
+
+
+def system_of(machine: Mapping[str, str]) -> System | None:
+    """The system of a host, from its facts (facts.Machine); None where it is not in the table."""
+    return SYSTEMS.get(f"{machine.get('os')}-{machine.get('release')}")

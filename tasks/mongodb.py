@@ -7,6 +7,7 @@ from pyinfra import host
 from slipway.facts import Machine
 from slipway.operations import directory, ensure, packages, put_template, restart, service
 from slipway.settings import Settings
+from slipway.systems import system_of
 
 KEYRING = "/usr/share/keyrings/mongodb-server.asc"
 LIMITS = "/etc/systemd/system/mongod.service.d/slipway.conf"
@@ -25,7 +26,7 @@ def mongodb(settings: Settings) -> None:
         command=_fetch_key(settings),
         note=f"{KEYRING}: the key {settings.mongodb_key_fingerprint}",
     )
-    values = {"settings": settings, "machine": machine, "keyring": KEYRING}
+    values = {"settings": settings, "machine": machine, "system": system_of(machine), "keyring": KEYRING}
     put_template(
         "/etc/apt/sources.list.d/mongodb.sources", "mongodb/mongodb.sources", values, name="Add MongoDB's repository"
     )

@@ -8,18 +8,15 @@ from pyinfra import host
 from pyinfra.api.exceptions import PyinfraError
 
 from slipway.facts import FileState, Listeners, Machine, Output, is_container
+from slipway.report import note
 from slipway.settings import Settings
 from slipway.ssh import peer_address
+from slipway.systems import SYSTEMS, system_of
 
-# https://www.mongodb.com/docs/manual/administration/production-notes/ "Supported Platforms", x86_64 packages
-MONGODB_ON = {
-    "6.0": {"debian 11", "ubuntu 20.04", "ubuntu 22.04"},
-    "7.0": {"debian 11", "debian 12", "ubuntu 20.04", "ubuntu 22.04"},
-    "8.0": {"debian 12", "ubuntu 20.04", "ubuntu 22.04", "ubuntu 24.04"},
-}
-SYSTEMS = {"debian 12": "Debian 12"}
 ARCHITECTURES = ("amd64",)
 OFFICIAL_REPOSITORY = "https://repo.mongodb.org"
+NO_SERIES_HINT = "a series that is there, or the role db on a host with another system"
+NO_SERIES = f"nothing, need {NO_SERIES_HINT}"
 LEAST_MEMORY_MB = 900
 # MiB that a host which runs must have free on each file system, for an update. And a new one, by folder, as they may be
 # file systems of their own: that, and what packages, MongoDB's first files and a release took (390, 390, 180, 65 below
@@ -40,14 +37,19 @@ def preflight(settings: Settings) -> None:
         *disk_problems(machine, is_new, settings.swap_mb),
         *clock_problems(machine, time.time()),
     ]
-    if "db" in host.groups:
-        problems += mongodb_problems(machine, settings)
+    series = mongodb_problems(machine, settings) if "db" in host.groups else []
     if is_new:
         # Later a repository that is down is no reason not to look at a server that has all it needs.
         problems += network_problems(settings, host.groups)
+        if "db" in host.groups and not series:
+            series = repository_problems(machine, settings)
+    problems += series
     problems += port_problems(host.get_fact(Listeners), settings, host.groups)
     if "web" in host.groups:
         problems += domain_problems(machine, settings)
+    system = system_of(machine)
+    if system and not system.proven:
+        note(f"{system.title} is not among the systems that Slipway's own tests provision")
     if problems:
         lines = "\n".join(f"  - {problem}" for problem in problems)
         raise PyinfraError(f"{host.name} can't become the server yet; nothing was changed.\n{lines}")
@@ -67,10 +69,11 @@ def system_problems(machine: dict[str, str]) -> list[str]:
             f"architecture: found {machine.get('arch')}, need {' or '.join(ARCHITECTURES)}"
             " (MongoDB has no Debian package for another)"
         )
-    system = f"{machine.get('os')} {machine.get('release')}"
-    if system not in SYSTEMS:
+    if system_of(machine) is None:
+        known = ", ".join(system.title for system in SYSTEMS.values())
         problems.append(
-            f"operating system: found {system}, need {' or '.join(SYSTEMS.values())} (reinstall the server)"
+            f"operating system: found {machine.get('os')} {machine.get('release')}, need one of: {known}"
+            " (reinstall the server)"
         )
     return problems
 
@@ -118,12 +121,24 @@ def mongodb_problems(machine: dict[str, str], settings: Settings) -> list[str]:
         problems.append(
             f"processor: found no AVX, which MongoDB {series} needs (ask the provider for a newer processor)"
         )
-    if settings.mongodb_apt_url.startswith(OFFICIAL_REPOSITORY):
-        system = f"{machine.get('os')} {machine.get('release')}"
-        if system not in MONGODB_ON.get(series, set()):
-            known = ", ".join(sorted(s for s in MONGODB_ON if system in MONGODB_ON[s])) or "no series"
-            problems.append(f"mongodb_version: found {series!r}; for {system} there is {known}")
+    system = system_of(machine)
+    if settings.mongodb_apt_url.startswith(OFFICIAL_REPOSITORY) and system and series not in system.mongodb_series:
+        there = ", ".join(system.mongodb_series) or NO_SERIES
+        problems.append(f"mongodb_version: found {series!r}; for {system.title} MongoDB has {there}")
     return problems
+
+
+def repository_problems(machine: dict[str, str], settings: Settings) -> list[str]:
+    """Whether the repository that is set has the series for this system: what it has changes without our knowing."""
+    system, series = system_of(machine), settings.mongodb_version
+    if system is None:
+        return []
+    url = f"{settings.mongodb_apt_url}/{system.os}/dists/{system.codename}/mongodb-org/{series}/Release"
+    # apt's own downloader: it is there before curl is, and knows apt's proxy.
+    script = f"cd $(mktemp -d) && /usr/lib/apt/apt-helper download-file {url} Release 2>&1; rm -r $PWD"
+    if " 404 " not in host.get_fact(Output, command=script):
+        return []
+    return [f"mongodb_version: found nothing of {series!r} for {system.title} at {url}, need {NO_SERIES_HINT}"]
 
 
 def network_problems(settings: Settings, groups: list[str]) -> list[str]:

@@ -366,7 +366,7 @@ def test_preflight_tells_everything_that_is_in_the_way_at_once(server):
     server.ssh(f"cat > /etc/hosts <<'END'\n{hosts}\nEND")
     assert done.returncode == 1
     assert "found codementee.test at 203.0.113.7" in done.stderr
-    assert "mongodb_version: found '4.4'; for debian 12 there is 7.0, 8.0" in done.stderr
+    assert "mongodb_version: found '4.4'; for Debian 12 MongoDB has 7.0, 8.0" in done.stderr
     assert "nothing was changed" in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -407,7 +407,7 @@ def test_a_host_that_can_not_be_the_server_is_told_everything_at_once_and_left_a
     second.root(OUT_OF_THE_WAY)
     assert done.returncode == 1
     for problem in (
-        "operating system: found debian 11, need Debian 12",
+        "operating system: found debian 11, need one of: Debian 12, ",
         "memory: found 512 MiB, need 900 MiB",
         "free disk space on /var/cache: found 100 MiB, need 500 MiB",
         "network: found no connection to ",
@@ -501,7 +501,7 @@ def test_what_is_in_the_way_of_several_hosts_is_told_at_once(server, second):
     assert done.returncode == 1
     for host in (server, second):
         assert f"{host.name} can't become the server yet" in done.stderr
-    assert done.stderr.count("for debian 12 there is 7.0, 8.0") == 2
+    assert done.stderr.count("for Debian 12 MongoDB has 7.0, 8.0") == 2
 
 
 def test_a_user_without_root_or_sudo_is_told_so(second):

@@ -31,7 +31,7 @@ GOOD = {
 BAD = {
     "uid": ("1000", "rights: found a user that is not root"),
     "init": ("sh", "init: found 'sh' as process 1"),
-    "release": ("10", "operating system: found debian 10, need Debian 12"),
+    "release": ("10", "operating system: found debian 10, need one of: Debian 12, Debian 13, Ubuntu 22.04"),
     "arch": ("arm64", "architecture: found arm64, need amd64"),
     "avx": ("no", "processor: found no AVX"),
     "memory_mb": ("512", "memory: found 512 MiB, need 900 MiB"),
@@ -69,9 +69,24 @@ def test_what_folders_need_adds_up_on_the_file_system_they_share_with_the_swap_f
     assert preflight.disk_problems(full, is_new=False, swap_mb=1024) == []
 
 
-def test_a_series_that_does_not_exist_for_the_system_is_told_with_those_that_do(settings_with):
-    (problem,) = preflight.mongodb_problems(GOOD, settings_with(mongodb_version="6.0"))
-    assert problem == "mongodb_version: found '6.0'; for debian 12 there is 7.0, 8.0"
+@pytest.mark.parametrize(
+    ("system", "series", "said"),
+    [
+        ("debian 12", "7.0", None),
+        ("debian 12", "6.0", "for Debian 12 MongoDB has 7.0, 8.0"),
+        ("debian 13", "8.0", "for Debian 13 MongoDB has nothing, need "),
+        ("ubuntu 22.04", "7.0", None),
+        ("ubuntu 24.04", "7.0", "for Ubuntu 24.04 MongoDB has 8.0"),
+        ("ubuntu 24.04", "8.0", None),
+    ],
+)
+def test_a_series_that_does_not_exist_for_the_system_is_told_with_those_that_do(settings_with, system, series, said):
+    machine = {**GOOD, **dict(zip(("os", "release"), system.split(), strict=True))}
+    problems = preflight.mongodb_problems(machine, settings_with(mongodb_version=series))
+    if said is None:
+        assert problems == []
+    else:
+        assert [problem.startswith(f"mongodb_version: found {series!r}; {said}") for problem in problems] == [True]
 
 
 def test_a_port_that_a_stranger_holds_is_told_and_our_own_is_not(settings_with):

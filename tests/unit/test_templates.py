@@ -13,6 +13,7 @@ import yaml
 
 from slipway.operations import PROJECT, render
 from slipway.settings import Settings
+from slipway.systems import SYSTEMS
 from tasks.backend import environment_file
 from tasks.nginx import configuration
 
@@ -157,7 +158,8 @@ def test_a_value_of_a_secret_reaches_the_service_as_it_is(tmp_path):
 
 
 def test_mongodbs_repository_is_the_official_one_with_its_key(settings_with):
-    text = render("mongodb/mongodb.sources", settings=settings_with(), machine=MACHINE, keyring="/k.asc")
+    values = {"machine": MACHINE, "system": SYSTEMS["debian-12"], "keyring": "/k.asc"}
+    text = render("mongodb/mongodb.sources", settings=settings_with(), **values)
     fields = dict(line.split(": ", 1) for line in text.splitlines() if not line.startswith("#"))
     assert fields == {
         "Types": "deb",
