@@ -397,8 +397,8 @@ def down(names: Iterable[str] = (), everything: bool = False, progress: Progress
         for name in sorted(wanted & present):
             with progress.step(f"Remove {name}"):
                 _forget_names(lab, name)
-                # Each kind: an `up` that was killed early has not recorded which it was to be.
-                for backend in BACKENDS:
+                # Each kind that can be: an `up` that was killed early has not recorded which it was to be.
+                for backend in BACKENDS if os.geteuid() == 0 else ("qemu",):
                     _backend(lab, backend).destroy(name)
         if everything or not any(lab.hosts_dir.glob("*")):
             with progress.step("Remove the lab's processes, mounts, bridge and NAT rules"):

@@ -73,6 +73,7 @@ PACKAGES = (
     *("systemd", "systemd-sysv", "udev", "dbus", "openssh-server", "sudo", "python3-minimal"),
     *("ca-certificates", "iproute2", "iputils-ping", "procps", "less", "openssl", "netbase", "kmod", "tzdata"),
     "libpam-systemd",  # logins are sessions, as on any server
+    "apt",  # Ubuntu's smallest variant is without
 )
 SETUP = """
 useradd --create-home --uid 1000 --shell /bin/bash --groups sudo admin

