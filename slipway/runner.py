@@ -47,6 +47,7 @@ HINTS = {
     "Authentication error": "set ssh_user and ssh_key for the host in the inventory; ssh USER@HOST must work by itself",
     "Could not connect": "is the server up, and are ssh_hostname and ssh_port right?",
     "Could not resolve hostname": "set the host's name, or its address as ssh_hostname, in the inventory",
+    "No space left on device": "the server's disk is full: free some space (df -h shows where), then run it again",
     "a password is required": "let the user sudo without one: USER ALL=(ALL) NOPASSWD: ALL in /etc/sudoers.d/USER",
 }
 INVENTORIES = {"production": "inventory.py", "lab": "lab/inventory.py"}

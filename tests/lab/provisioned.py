@@ -19,13 +19,21 @@ class Provisioned:
 
     def __init__(self, name: str, instance: str) -> None:
         self.name = name
+        # What a command may take, in seconds.
+        self.patience = 600.0
         self.env = {**os.environ, "SLIPWAY_LAB": instance, "SLIPWAY_LAB_HOSTS": name}
 
-    def slipway(self, *arguments: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
+    def slipway(self, *arguments: str, timeout: float | None = None) -> subprocess.CompletedProcess[str]:
         """Run `slipway ARGUMENTS`, whatever its exit code."""
         command = [sys.executable, "-m", "slipway", *arguments]
         return subprocess.run(
-            command, cwd=PROJECT, env=self.env, capture_output=True, text=True, timeout=timeout, check=False
+            command,
+            cwd=PROJECT,
+            env=self.env,
+            capture_output=True,
+            text=True,
+            timeout=timeout or self.patience,
+            check=False,
         )
 
     def apply(self, *arguments: str) -> subprocess.CompletedProcess[str]:

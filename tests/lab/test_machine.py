@@ -1,0 +1,214 @@
+"""What only a kernel of its own shows: on a virtual machine that starts as a bare Debian, in this order."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import pytest
+from provisioned import PROJECT, Provisioned, bring_up
+
+# A virtual machine under software emulation takes its time.
+PATIENCE_SECONDS = 3600
+BOOT_SECONDS = 300
+# Six times what a boot and an answer take here.
+BACK_SECONDS = 300
+
+
+@pytest.fixture(scope="module")
+def machine(ci_lab: None) -> Provisioned:
+    """A fresh virtual machine; each test goes on from where the one before left it."""
+    host = bring_up("machine", "--backend", "qemu", "--disk", "6")
+    host.patience = PATIENCE_SECONDS
+    return host
+
+
+@pytest.fixture
+def say(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
+    """Tell a figure to whoever watches the tests."""
+
+    def tell(text: str) -> None:
+        with capsys.disabled():
+            print(f"\n  {text}", flush=True)
+
+    return tell
+
+
+def cut_off(machine: Provisioned) -> None:
+    """Pull the plug, and boot again."""
+    assert machine.slipway("lab", "crash", "--name", machine.name).returncode == 0
+    done = machine.slipway("lab", "up", "--name", machine.name)
+    assert done.returncode == 0, done.stderr
+
+
+def boot_id(machine: Provisioned) -> str:
+    return machine.ssh("cat /proc/sys/kernel/random/boot_id", check=False)
+
+
+def healthy(machine: Provisioned) -> bool:
+    try:
+        return machine.site().get("/api/health").status_code == 200
+    except OSError:
+        return False
+
+
+def wait_until_healthy(machine: Provisioned) -> None:
+    deadline = time.monotonic() + BACK_SECONDS
+    while not healthy(machine):
+        assert time.monotonic() < deadline, f"the site is not back after {BACK_SECONDS} s"
+        time.sleep(0.5)
+
+
+def start_apply(machine: Provisioned, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "slipway", "apply", "lab", "--yes", *arguments]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, cwd=PROJECT, env=machine.env, text=True, **pipes)
+
+
+def wait_for(apply: subprocess.Popen[str], operation: str) -> None:
+    """Read what an apply prints until the operation has ended."""
+    lines = []
+    assert apply.stdout
+    for line in apply.stdout:
+        lines.append(line)
+        if line[0] in "✓=" and operation in line:
+            return
+    raise AssertionError(f"{operation} never ended:\n{''.join(lines)}{apply.stderr.read() if apply.stderr else ''}")
+
+
+# An operation, and how many seconds after its end the power goes.
+POWER_CUTS = [
+    ("Let apt wait for its lock", 25),  # apt unpacks and configures the first packages
+    ("Pin MongoDB to the 6.0 series", 30),  # apt unpacks the others
+    ("Pin MongoDB to the 6.0 series", 75),  # and further on
+    ("Restart MongoDB", 0),  # the database has just been started
+    ("Configure Nginx", 0),  # configuration files have just moved into place
+]
+
+
+def test_an_apply_whose_power_is_cut_five_times_goes_on_from_there(machine, say):
+    for operation, seconds in POWER_CUTS:
+        apply = start_apply(machine)
+        wait_for(apply, operation)
+        time.sleep(seconds)
+        before = boot_id(machine)
+        cut_off(machine)
+        apply.communicate(timeout=PATIENCE_SECONDS)
+        assert apply.returncode == 1, "it was over before the cut: this test would not notice anything"
+        assert boot_id(machine) != before
+    began = time.monotonic()
+    machine.apply()
+    say(f"the last apply after five power cuts: {time.monotonic() - began:.0f} s")
+    assert machine.plan() == []
+    verified = machine.slipway("verify", "lab")
+    assert verified.returncode == 0, verified.stdout
+    assert machine.ssh("dpkg --audit") == ""
+
+
+DRIFTS = {
+    "swapoff /swapfile": "Use the swap file",
+    "sysctl -q vm.swappiness=60": "Load kernel parameters",
+    "echo always > /sys/kernel/mm/transparent_hugepage/enabled": "Set transparent huge pages to 'never'",
+    "systemctl disable -q --now systemd-timesyncd": "Start time synchronisation",
+}
+
+
+def test_the_kernels_drifts_are_seen_by_a_plan_and_mended_by_an_apply(machine):
+    machine.ssh("; ".join(DRIFTS))
+    assert set(machine.operations()) == set(DRIFTS.values())
+    machine.apply()
+    assert machine.plan() == []
+
+
+def test_everything_is_in_force_and_in_order_after_a_reboot(machine, say):
+    before, began = boot_id(machine), time.monotonic()
+    machine.ssh("systemctl reboot", check=False)
+    deadline = began + BOOT_SECONDS
+    while boot_id(machine) in ("", before):
+        assert time.monotonic() < deadline, f"the host is not back {BOOT_SECONDS} s after a reboot"
+        time.sleep(0.5)
+    wait_until_healthy(machine)
+    say(f"from the reboot's command to a healthy site: {time.monotonic() - began:.0f} s")
+    say(machine.ssh("systemctl is-system-running --wait >/dev/null; systemd-analyze time | head -n 1"))
+    entered = {
+        unit: int(machine.ssh(f"systemctl show --property=ActiveEnterTimestampMonotonic --value {unit}"))
+        for unit in ("mongod.service", "codementee-backend.service", "nginx.service")
+    }
+    assert 0 < entered["mongod.service"] < entered["codementee-backend.service"]
+    assert entered["nginx.service"] > 0
+    assert machine.plan() == []
+    # Kernel parameters, swap, huge pages and limits among the rest: none of it is skipped here.
+    verified = machine.slipway("verify", "lab")
+    assert verified.returncode == 0, verified.stdout
+    assert "skipped" not in verified.stdout
+
+
+# Writes as the backend would, by its own driver and its own URL, and prints what MongoDB has acknowledged.
+WRITER = """
+import itertools, os, pymongo
+numbers = pymongo.MongoClient(os.environ["MONGO_URL"]).get_default_database().numbers
+for n in itertools.count():
+    numbers.insert_one({"n": n})
+    print(n, flush=True)
+"""
+READER = """
+import os, pymongo
+print(*(row["n"] for row in pymongo.MongoClient(os.environ["MONGO_URL"]).get_default_database().numbers.find()))
+"""
+
+
+def as_the_backend(program: str) -> str:
+    """A command that runs a Python program with the backend's libraries and environment."""
+    variables = "$(systemctl show --property=Environment --value codementee-backend)"
+    return f"env {variables} /var/www/codementee/current/backend/.venv/bin/python -c '{program}'"
+
+
+def test_mongodb_recovers_every_write_that_it_acknowledged_before_a_power_cut(machine, say):
+    command = [sys.executable, "-m", "slipway", "lab", "ssh", "--name", machine.name, "--", as_the_backend(WRITER)]
+    writing = subprocess.Popen(
+        command, cwd=PROJECT, env=machine.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert writing.stdout
+    for _ in range(200):  # it has come into its stride
+        assert writing.stdout.readline(), writing.communicate()[1]
+    cut_off(machine)
+    acknowledged = [*range(200), *map(int, re.findall(r"(\d+)\n", writing.communicate(timeout=60)[0]))]
+    wait_until_healthy(machine)
+    found = set(map(int, machine.ssh(as_the_backend(READER)).split()))
+    say(f"{len(acknowledged)} writes were acknowledged before the power cut, {len(found)} are there")
+    assert set(acknowledged) <= found
+    assert machine.plan() == []
+
+
+# To the last byte, of what is kept for root as well.
+FILL = """
+mkdir /full; for size in 1G 64M 4M 256K 4K; do n=0; while fallocate -l $size /full/$size.$n; do n=$((n + 1)); done; done
+"""
+
+
+def test_a_full_disk_is_told_nothing_is_corrupted_and_the_next_apply_converges(machine):
+    settings = ("--data", "nginx_max_body_mb=11", "--data", "mongodb_cache_gb=0.3")
+    kept = "cd /etc && sha256sum nginx/nginx.conf nginx/sites-available/codementee mongod.conf"
+    before = machine.ssh(kept)
+    apply = start_apply(machine, *settings)
+    wait_for(apply, "Let apt wait for its lock")  # after preflight, which would have told it
+    machine.ssh(f"{FILL} true", check=False)
+    _, errors = apply.communicate(timeout=PATIENCE_SECONDS)
+    assert apply.returncode == 1
+    assert "No space left on device" in errors
+    assert "free some" in errors
+    assert "Traceback" not in errors
+    assert machine.ssh(kept) == before
+
+    told_before = machine.slipway("apply", "lab", "--yes", *settings)
+    assert told_before.returncode == 1
+    assert "free disk space on /: found 0 MiB" in told_before.stderr
+
+    machine.ssh("rm -r /full")
+    machine.apply(*settings)
+    assert machine.plan(*settings) == []
+    wait_until_healthy(machine)
+    assert machine.ssh("find /etc /var/www -xdev -name '*.slipway-new' -o -name '*.new'") == ""
