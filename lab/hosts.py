@@ -29,6 +29,8 @@ DEFAULT_NAME = "codementee"
 DEFAULT_SYSTEM = "debian-12"
 DEFAULT_DISK_GB = 10
 BACKENDS: dict[str, Callable[[Instance], Backend]] = {"nspawn": Nspawn, "qemu": Qemu}
+# What a console says of a boot that comes to nothing: the kernel's last words, and the shell of Debian's initramfs.
+BOOT_FAILED = ("Kernel panic - not syncing", "(initramfs)")
 # What a host may take to shut down; MongoDB flushes its data meanwhile.
 SHUTDOWN_SECONDS = 120
 
@@ -189,8 +191,8 @@ def _boot(lab: Instance, host: Host, progress: Progress) -> None:
 
         def answers() -> bool:
             said = lab.log_end(role)[before:]
-            if not lab.processes(role) or "Kernel panic" in said:
-                raise StepFailed(f"Boot {name}", "it ended instead; its console's last lines follow", output=said)
+            if not lab.processes(role) or any(sign in said for sign in BOOT_FAILED):
+                raise StepFailed(f"Boot {name}", "it came to nothing; the last words of its console:", output=said)
             return _ssh_answers(host)
 
         wait_until("Wait for ssh", answers, backend.boot_seconds, lambda: lab.log_end(role)[before:])

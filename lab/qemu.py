@@ -115,16 +115,18 @@ def boot_command(
     network = [f"hostfwd=tcp:{address}:{port}-:{to}" for address, port, to in forwards]
     argv = [
         *("qemu-system-x86_64", "-M", "q35", "-smp", str(PROCESSORS), "-m", str(MEMORY_MB)),
-        *("-accel", accelerator, "-cpu", "host" if accelerator == "kvm" else "max"),
+        *_processor(accelerator),
         *("-nodefaults", "-display", "none", "-serial", "stdio", "-monitor", "none"),
         # A flush of the guest's is one of ours: what it was told is on the disk outlives a pulled plug.
-        *("-drive", f"file={disk},format=qcow2,if=virtio,cache=writeback,discard=unmap"),
+        *("-drive", f"file={disk},format=qcow2,if=none,id=disk,cache=writeback,discard=unmap"),
+        *("-device", "virtio-blk-pci,drive=disk,bootindex=0"),
         *("-netdev", ",".join(["user,id=net", *network]), "-device", "virtio-net-pci,netdev=net"),
         # Without it a first boot waits for the kernel to gather randomness.
         *("-device", "virtio-rng-pci"),
     ]
     if kernel:
-        argv += ["-drive", f"file={seed}/seed.tar,format=raw,if=virtio,readonly=on"]
+        argv += ["-drive", f"file={seed}/seed.tar,format=raw,if=none,id=seed,readonly=on"]
+        argv += ["-device", "virtio-blk-pci,drive=seed"]
         argv += ["-kernel", str(kernel.kernel), "-initrd", str(kernel.initrd)]
         argv += ["-append", "root=/dev/vda rw console=ttyS0"]
     else:
@@ -167,20 +169,25 @@ def accelerator(kernel: image.Disk) -> str:
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     if memory.exists() and (known := json.loads(memory.read_text()))["boot"] == boot:
         return str(known["accelerator"])
-    found = "kvm" if kvm_runs(kernel) else "tcg"
+    found = "kvm" if runs_a_kernel("kvm", kernel) else "tcg"
     write(memory, json.dumps({"boot": boot, "accelerator": found}))
     return found
 
 
-def kvm_runs(kernel: image.Disk, seconds: float = KVM_TRY_SECONDS) -> bool:
-    """Boot a kernel under KVM as far as it gets without a disk, which is a panic that ends qemu."""
+def runs_a_kernel(accelerator: str, kernel: image.Disk, seconds: float = KVM_TRY_SECONDS) -> bool:
+    """Boot a kernel as far as it gets without a disk, which is a panic that ends qemu."""
     argv = [
-        *("qemu-system-x86_64", "-M", "q35", "-m", "512", "-accel", "kvm", "-cpu", "host", "-no-reboot"),
+        *("qemu-system-x86_64", "-M", "q35", "-m", "512", *_processor(accelerator), "-no-reboot"),
         *("-nodefaults", "-display", "none", "-serial", "stdio", "-monitor", "none"),
         *("-kernel", str(kernel.kernel), "-append", "console=ttyS0 panic=-1"),
     ]
     try:
-        said = run("Try KVM", argv, timeout=seconds)
+        said = run("Try the accelerator", argv, timeout=seconds)
     except StepFailed:
         return False
     return "Linux version" in said and "Kernel panic" in said
+
+
+def _processor(accelerator: str) -> list[str]:
+    """The best processor that the accelerator gives: MongoDB needs AVX."""
+    return ["-accel", accelerator, "-cpu", "host" if accelerator == "kvm" else "max"]

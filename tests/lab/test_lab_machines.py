@@ -1,0 +1,260 @@
+"""What the lab promises of virtual machines, of snapshots and of other systems, in a lab of the tests' own."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import cloud_image
+import pytest
+from test_lab import LAB, PROJECT, cli, lab, on, output, reachable, traces  # noqa: F401  lab is a fixture
+
+from lab import hosts, image
+from lab.instance import Instance
+from lab.qemu import KVM_TRY_SECONDS, runs_a_kernel
+from slipway.systems import SYSTEMS
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="both kinds of hosts side by side need root")
+
+
+@pytest.fixture(scope="module")
+def both(lab: Instance) -> list[hosts.Host]:  # noqa: F811
+    """A container and a virtual machine in one lab."""
+    for name, backend in (("box", "nspawn"), ("vm", "qemu")):
+        done = cli("up", "--name", name, "--backend", backend)
+        assert done.returncode == 0, done.stderr
+    return hosts.status()
+
+
+@pytest.fixture
+def vm(both: list[hosts.Host]) -> hosts.Host:
+    return hosts.find("vm")
+
+
+def test_a_machine_has_the_distributions_kernel_over_a_forwarded_port(vm: hosts.Host, lab: Instance) -> None:  # noqa: F811
+    assert on(vm, "uname -r").stdout.strip().endswith("-cloud-amd64")
+    assert on(vm, "systemd-detect-virt --container").stdout == "none\n"
+    assert vm.address.startswith("127.")
+    assert "Linux version" in lab.log_end("host/vm"), "the kernel's log is not kept"
+
+
+def test_a_machine_has_all_of_its_disk_and_gets_out(vm: hosts.Host) -> None:
+    assert int(on(vm, "df --output=size -BG / | tail -1").stdout.strip(" G\n")) >= vm.disk_gb - 1
+    result = on(vm, "apt-get update -q --error-on=any", timeout=300)
+    assert result.returncode == 0, result.stderr
+    server = hosts.pyinfra_data(vm)["tls_acme_server"].removeprefix("https://").removesuffix("/dir")
+    check = f"-verify_return_error -verify_ip {server.split(':')[0]} < /dev/null"
+    trusted = on(vm, f"openssl s_client -quiet -connect {server} {check}")
+    assert "verify return:1" in trusted.stderr
+
+
+def test_a_pulled_plug_loses_what_had_not_reached_the_disk_and_nothing_else(vm: hosts.Host) -> None:
+    before = on(vm, "cat /proc/sys/kernel/random/boot_id").stdout
+    on(vm, "echo kept > /root/kept; sync; echo lost > /root/lost")
+    assert cli("crash", "--name", "vm").returncode == 0
+    assert hosts.find("vm").state == "stopped"
+    done = cli("up", "--name", "vm")
+    assert done.returncode == 0, done.stderr
+    assert on(vm, "cat /proc/sys/kernel/random/boot_id").stdout != before
+    assert on(vm, "cat /root/kept; [ -s /root/lost ] || echo gone").stdout == "kept\ngone\n"
+
+
+@pytest.mark.parametrize("name", ["box", "vm"])
+def test_a_host_goes_back_to_its_snapshot(both: list[hosts.Host], name: str) -> None:
+    running = cli("snapshot", "clean", "--name", name)
+    assert running.returncode == 1
+    assert f"it is running; type: slipway lab stop --name {name}" in running.stderr
+    assert cli("stop", "--name", name).returncode == 0
+    assert cli("snapshot", "clean", "--name", name).returncode == 0
+    again = cli("snapshot", "clean", "--name", name)
+    assert "there is one with this label already" in again.stderr
+    assert cli("up", "--name", name).returncode == 0
+    host = hosts.find(name)
+    assert host.snapshots == ("clean",)
+    on(host, "touch /root/later; rm /etc/motd; mkdir /etc/later; sync")
+    unknown = cli("restore", "nosuch", "--name", name)
+    assert "there is no such snapshot; there are: clean" in unknown.stderr
+    assert reachable(host), "a snapshot that is not there cost the host its power"
+    done = cli("restore", "clean", "--name", name)
+    assert done.returncode == 0, done.stderr
+    assert on(host, "ls -d /root/later /etc/later /etc/motd 2>/dev/null").stdout == "/etc/motd\n"
+
+
+def test_a_boot_that_fails_shows_what_the_kernel_said(lab: Instance, both: list[hosts.Host], tmp_path: Path) -> None:  # noqa: F811
+    """Of a machine whose disk is empty."""
+    real = image.disk(SYSTEMS["debian-12"], hosts.Progress())
+    for file in (real.kernel, real.initrd):
+        (tmp_path / file.name).hardlink_to(file) if file.stat().st_dev == tmp_path.stat().st_dev else shutil.copy(
+            file, tmp_path
+        )
+    with (tmp_path / "disk.img").open("wb") as disk:
+        disk.write(real.disk.read_bytes()[:2048])
+        disk.truncate(2**30)
+    assert cli("up", "--name", "broken", "--backend", "qemu", "--disk", "1").returncode == 0
+    assert cli("crash", "--name", "broken").returncode == 0
+    (lab.hosts_dir / "broken/base").write_text(str(tmp_path))
+    shutil.rmtree(lab.hosts_dir / "broken/layer")
+    done = cli("up", "--name", "broken")
+    assert done.returncode == 1
+    assert "it came to nothing; the last words of its console:" in done.stderr
+    assert "/dev/vda" in done.stderr
+    assert cli("down", "--name", "broken").returncode == 0
+
+
+@pytest.mark.parametrize("seconds", [0.5, 2, 8])
+def test_up_of_a_machine_may_be_killed_at_any_point(both: list[hosts.Host], seconds: float) -> None:
+    up = [sys.executable, "-m", "lab", "up", "--name", "killed", "--backend", "qemu"]
+    process = subprocess.Popen(up, cwd=PROJECT, stderr=subprocess.DEVNULL)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    if seconds == 2:
+        done = cli("up", "--name", "killed")
+        assert done.returncode == 0, done.stderr
+        assert reachable(hosts.find("killed"))
+    assert cli("down", "--name", "killed").returncode == 0
+    assert [host.name for host in hosts.status()] == ["box", "vm"]
+
+
+def test_an_accelerator_counts_where_it_really_runs_a_kernel(both: list[hosts.Host]) -> None:
+    kernel = image.disk(SYSTEMS["debian-12"], hosts.Progress())
+    assert runs_a_kernel("tcg", kernel, seconds=120)
+    assert not runs_a_kernel("xen", kernel)
+    began = time.monotonic()
+    assert not runs_a_kernel("tcg", kernel, seconds=0.5), "one that says nothing in time does not count"
+    assert time.monotonic() - began < KVM_TRY_SECONDS
+
+
+def test_what_is_no_image_or_too_large_is_told(both: list[hosts.Host], tmp_path: Path) -> None:
+    text, large = tmp_path / "text.qcow2", tmp_path / "large.qcow2"
+    text.write_text("not an image\n")
+    output(["qemu-img", "create", "-q", "-f", "qcow2", str(large), "20G"])
+    for arguments, told in (
+        (("--image", str(text)), "text.qcow2 is no disk image; expected qcow2"),
+        (("--image", str(large)), "found a disk of 10 GiB, need 20 GiB for the system itself (--disk 20)"),
+        (("--image", str(tmp_path / "nosuch")), "does not exist"),
+        (("--image", str(large), "--backend", "nspawn"), "--image is for virtual machines; expected --backend qemu"),
+    ):
+        done = cli("up", "--name", "none", *arguments)
+        assert done.returncode != 0
+        assert told in done.stderr
+        assert "Traceback" not in done.stderr
+    assert [host.name for host in hosts.status()] == ["box", "vm"]
+
+
+def test_two_labs_come_up_at_once(both: list[hosts.Host]) -> None:
+    other = f"{LAB}b"
+    up = [sys.executable, "-m", "lab", "up", "--name", "twin"]
+    started = [
+        subprocess.Popen(up, cwd=PROJECT, env={**os.environ, "SLIPWAY_LAB": name}, stderr=subprocess.PIPE, text=True)
+        for name in (LAB, other)
+    ]
+    errors = [process.communicate(timeout=300)[1] for process in started]
+    assert [process.returncode for process in started] == [0, 0], errors
+    twins = [next(host for host in hosts.status(Instance(name)) if host.name == "twin") for name in (LAB, other)]
+    assert [reachable(twin) for twin in twins] == [True, True]
+    assert twins[0].address.split(".")[:3] != twins[1].address.split(".")[:3]
+    assert cli("down", "--all", env={"SLIPWAY_LAB": other}).returncode == 0
+    assert cli("down", "--name", "twin").returncode == 0
+    assert traces(Instance(other)) == []
+
+
+def test_a_cloud_image_becomes_a_host_by_cloud_init(both: list[hosts.Host], tmp_path: Path) -> None:
+    file = cloud_image.build(tmp_path)
+    done = cli("up", "--name", "cloud", "--image", str(file), timeout=900)
+    assert done.returncode == 0, done.stderr
+    host = hosts.find("cloud")
+    assert on(host, "cloud-init status --wait", timeout=300).stdout.strip() == "status: done"
+    assert on(host, "hostname; id -un").stdout == "cloud\nroot\n"
+    assert on(host, "getent ahostsv4 cloud.test").stdout.split()[0] == "10.0.2.15"
+    assert cli("up", "--name", "cloud", "--user", "admin").returncode == 0
+    assert on(hosts.find("cloud"), "sudo -n id -un").stdout == "root\n"
+    assert cli("down", "--name", "cloud").returncode == 0
+
+
+def test_debian_13_is_told_what_mongodb_has_for_it(both: list[hosts.Host]) -> None:
+    done = cli("up", "--name", "trixie", "--os", "debian-13")
+    assert done.returncode == 0, done.stderr
+    assert 'VERSION_ID="13"' in on(hosts.find("trixie"), "cat /etc/os-release").stdout
+    plan = [sys.executable, "-m", "slipway", "plan", "lab"]
+    environ = {**os.environ, "SLIPWAY_LAB_HOSTS": "trixie"}
+    # The official repository by what is known of it, any other by asking it.
+    for arguments, told in (
+        (["--data", "mongodb_apt_url=https://repo.mongodb.org/apt"], "for Debian 13 MongoDB has nothing"),
+        (["--data", "mongodb_version=5.0"], "found nothing of '5.0' for Debian 13 at "),
+    ):
+        done = subprocess.run(
+            [*plan, *arguments], cwd=PROJECT, env=environ, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 1
+        assert told in done.stderr
+    assert cli("down", "--name", "trixie").returncode == 0
+
+
+@pytest.mark.parametrize(("system", "title"), [("debian-13", "Debian 13"), ("ubuntu-24.04", "Ubuntu 24.04")])
+def test_an_archive_out_of_reach_is_one_clear_error(lab: Instance, tmp_path: Path, system: str, title: str) -> None:  # noqa: F811
+    """In a network namespace of its own, which leads nowhere."""
+    command = ["unshare", "--net", sys.executable, "-m", "lab", "up", "--name", "none", "--os", system]
+    environ = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path)}
+    done = subprocess.run(command, cwd=PROJECT, env=environ, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 1
+    assert f"the archive of {title} is out of reach from this machine" in done.stderr
+    assert len(done.stderr.strip().splitlines()) <= 4
+
+
+USER = "slipway-test"
+
+
+@pytest.fixture
+def somebody() -> Iterator[Path]:
+    """The home of a user who is not root, with this project and its libraries in it; gone at the end."""
+    run = {"check": True, "capture_output": True, "text": True}
+    subprocess.run(["apt-get", "install", "-y", "-q", "uidmap"], **run)  # type: ignore[call-overload]
+    subprocess.run(["useradd", "--create-home", "--shell", "/bin/sh", USER], **run)  # type: ignore[call-overload]
+    home = Path(pwd.getpwnam(USER).pw_dir)
+    libraries = next(Path(path) for path in sys.path if path.endswith("site-packages"))
+    script = f"""
+        mkdir {home}/slipway; cp -r {PROJECT}/lab {PROJECT}/slipway {home}/slipway
+        /usr/bin/python3 -m venv --without-pip {home}/venv
+        site=$(echo {home}/venv/lib/python3*/site-packages)
+        cp -r {libraries}/. $site/; rm -rf $site/__editable__*
+        mkdir -p {home}/.cache/slipway; cp -r ~/.cache/slipway/mirror {home}/.cache/slipway/ 2>/dev/null || :
+        chown -R {USER}: {home}
+    """
+    subprocess.run(["sh", "-euc", script], **run)  # type: ignore[call-overload]
+    yield home
+    subprocess.run(["userdel", "--remove", USER], check=True, capture_output=True)
+
+
+@pytest.mark.skipif(
+    sys.version_info[:2] != (3, 11) or not Path("/usr/bin/python3.11").exists(), reason="wants Debian 12's Python"
+)
+def test_without_root_a_machine_comes_up_and_goes_without_a_trace(both: list[hosts.Host], somebody: Path) -> None:
+    def slipway(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = " ".join(["cd ~/slipway; exec ~/venv/bin/python -m lab", *arguments])
+        return subprocess.run(
+            ["su", "-", USER, "-c", command], capture_output=True, text=True, timeout=900, check=False
+        )
+
+    done = slipway("up", "--name", "theirs")
+    assert done.returncode == 0, done.stderr
+    assert slipway("ssh", "--name", "theirs", "--", "hostname").stdout == "theirs\n"
+    refused = slipway("up", "--name", "box", "--backend", "nspawn")
+    assert "containers need root" in refused.stderr
+    assert slipway("down", "--all").returncode == 0
+    assert not list((somebody / ".local/state/slipway").iterdir())
+    assert subprocess.run(["pgrep", "-u", USER], check=False, capture_output=True).returncode == 1
+
+
+def test_down_of_both_kinds_leaves_nothing(both: list[hosts.Host], lab: Instance) -> None:  # noqa: F811
+    assert traces(lab), "this test would not notice anything"
+    done = cli("down", "--all")
+    assert done.returncode == 0, done.stderr
+    assert traces(lab) == []
