@@ -28,6 +28,7 @@ WAYS: dict[str, Callable[[hosts.Host], str]] = {
     "script": ways.script,
     "slipway": ways.slipway,
     "pyinfra": ways.pyinfra,
+    "ansible": ways.ansible,
 }
 
 
@@ -67,12 +68,15 @@ def measure(names: list[str], repeat: int) -> list[Run]:
     all of them."""
     progress = Progress()
     packages.install(progress, {"gpg": "gnupg"})
+    if "ansible" in names:
+        with progress.step("Install Ansible"):
+            ways.install_ansible()
     runs: list[Run] = []
     for name in names * repeat:
         with fresh_host(name, progress) as host:
             if not runs:
                 with progress.step("Fill npm's cache"), tempfile.TemporaryDirectory() as folder:
-                    ways.build_release(host, Path(folder) / "release.tar.gz")
+                    run("Build the release", ways.release_command(host, Path(folder) / "release.tar.gz"))
             runs.append(measured(name, host, progress))
     return runs
 

@@ -41,14 +41,19 @@ def settings_of(host: hosts.Host) -> Settings:
     return check({**own, **hosts.pyinfra_data(host)})
 
 
+def base_packages(settings: Settings) -> list[str]:
+    names = ("ca-certificates", "curl", "gnupg", "logrotate", "procps", "tzdata", "unattended-upgrades")
+    return [*names, *settings.extra_packages]
+
+
+def mongodb_packages(settings: Settings) -> list[str]:
+    return ["mongodb-org-server", "mongodb-mongosh", *(["mongodb-database-tools"] if settings.mongodb_tools else [])]
+
+
 def packages(settings: Settings) -> list[str]:
     """The Debian packages of a host in every role."""
-    return [
-        *("ca-certificates", "curl", "gnupg", "logrotate", "procps", "tzdata", "unattended-upgrades"),
-        *("ufw", "python3", "python3-venv", "nginx", "openssl", "certbot"),
-        *("mongodb-org-server", "mongodb-mongosh", *(["mongodb-database-tools"] if settings.mongodb_tools else [])),
-        *settings.extra_packages,
-    ]
+    others = ("ufw", "python3", "python3-venv", "nginx", "openssl", "certbot")
+    return [*base_packages(settings), *mongodb_packages(settings), *others]
 
 
 def open_ports(host: hosts.Host, settings: Settings) -> list[str]:

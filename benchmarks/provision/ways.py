@@ -5,7 +5,9 @@ What a way prints is given back.
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import shlex
 import subprocess
 import sys
@@ -18,7 +20,8 @@ import requests
 
 from benchmarks.provision import state
 from lab.hosts import Host
-from lab.steps import StepFailed, run
+from lab.instance import cache_dir
+from lab.steps import StepFailed, remove, run
 from slipway.operations import PROJECT
 from slipway.settings import Settings
 from tasks import mongodb, nginx
@@ -32,9 +35,9 @@ SEND = '{ cat "$1"; "$2" -m benchmarks.provision.release "$3" "$4" && cat "$4"; 
 RECEIVE = "umask 077; f=$(mktemp -d); trap 'rm -rf $f' EXIT; head -c {size} | tar -x -C $f; sh $f/provision.sh $f"
 
 
-def build_release(host: Host, file: Path) -> str:
-    """Build the host's release into a file; gives its id."""
-    return run("Build the release", [sys.executable, "-m", "benchmarks.provision.release", host.name, str(file)])
+def release_command(host: Host, file: Path) -> list[str]:
+    """A command that builds the host's release into a file and prints its id."""
+    return [sys.executable, "-m", "benchmarks.provision.release", host.name, str(file)]
 
 
 def slipway(host: Host) -> str:
@@ -106,3 +109,85 @@ def mongodb_key(settings: Settings) -> state.File:
     if found != [settings.mongodb_key_fingerprint]:
         raise StepFailed("Check MongoDB's key", f"found {found}, expected {settings.mongodb_key_fingerprint} alone")
     return state.File(mongodb.KEYRING, answer.text)
+
+
+def ansible(host: Host) -> str:
+    """`ansible-playbook site.yml`; what it needs to know is in an inventory, the files in a folder beside that."""
+    settings = state.settings_of(host)
+    with tempfile.TemporaryDirectory() as folder:
+        for file in state.files(settings):
+            place = Path(folder, "files", file.path.lstrip("/"))
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(file.content)
+        inventory = Path(folder) / "inventory.json"
+        variables = {**ansible_connection(host), **ansible_variables(host, settings, Path(folder))}
+        inventory.write_text(json.dumps({"all": {"hosts": {host.name: variables}}}))
+        environment = {
+            "ANSIBLE_CONFIG": str(HERE / "ansible/ansible.cfg"),
+            # Its connections persist: those to a host that had the address before must not be found.
+            "ANSIBLE_HOME": f"{folder}/home",
+            # It refuses to start in any other than UTF-8.
+            "LC_ALL": "C.UTF-8",
+        }
+        command = [str(ansible_venv() / "bin/ansible-playbook"), "-i", str(inventory), str(HERE / "ansible/site.yml")]
+        return run("ansible-playbook", command, env=environment)
+
+
+def ansible_connection(host: Host) -> dict[str, object]:
+    options = (
+        f"-F none -o UserKnownHostsFile={host.known_hosts_file} -o StrictHostKeyChecking=yes -o IdentitiesOnly=yes"
+    )
+    return {
+        "ansible_host": host.address,
+        "ansible_port": host.ssh_port,
+        "ansible_user": host.user,
+        "ansible_ssh_private_key_file": host.key_file,
+        "ansible_ssh_common_args": options,
+    }
+
+
+def ansible_variables(host: Host, settings: Settings, folder: Path) -> dict[str, object]:
+    """What the playbook has to know of the site. Nothing secret."""
+    release = folder / "release.tar.gz"
+    socket = "" if settings.backend_is_tcp else settings.backend_listen
+    address = settings.backend_listen if settings.backend_is_tcp else "localhost"
+    return {
+        "files": str(folder / "files"),
+        "project": str(PROJECT),
+        "release_file": str(release),
+        "release_command": release_command(host, release),
+        "site": settings.site_name,
+        "root": settings.site_root,
+        "unit": settings.backend_unit,
+        "timezone": settings.timezone,
+        "ports": state.open_ports(host, settings),
+        "base_packages": state.base_packages(settings),
+        "mongodb_packages": state.mongodb_packages(settings),
+        "mongodb_key_url": settings.mongodb_key_url,
+        "mongodb_key_fingerprint": settings.mongodb_key_fingerprint,
+        "mongodb_keyring": mongodb.KEYRING,
+        "mongodb_limits": mongodb.LIMITS,
+        "health_socket": socket,
+        "health_url": f"http://{address}{settings.backend_health_path}",
+        "tls": nginx.TLS_FOLDER,
+        "webroot": nginx.ACME_WEBROOT,
+        "error_pages": nginx.ERROR_PAGES,
+        "certbot_command": certbot_command(settings),
+    }
+
+
+def ansible_venv() -> Path:
+    """Where Ansible is: a virtual environment of its own, kept under a hash of what is locked in it."""
+    locked = HERE / "ansible/requirements.txt"
+    return cache_dir() / f"benchmarks/ansible-{hashlib.sha256(locked.read_bytes()).hexdigest()[:12]}"
+
+
+def install_ansible() -> None:
+    venv = ansible_venv()
+    if (venv / ".installed").exists():
+        return
+    remove(venv)
+    run("Make Ansible's virtual environment", [sys.executable, "-m", "venv", str(venv)])
+    pip = [str(venv / "bin/pip"), "install", "--quiet", "--require-hashes", "--only-binary", ":all:"]
+    run("Install Ansible", [*pip, "-r", str(HERE / "ansible/requirements.txt")])
+    (venv / ".installed").touch()
