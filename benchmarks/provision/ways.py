@@ -124,8 +124,8 @@ def ansible(host: Host) -> str:
         inventory.write_text(json.dumps({"all": {"hosts": {host.name: variables}}}))
         environment = {
             "ANSIBLE_CONFIG": str(HERE / "ansible/ansible.cfg"),
-            # Its connections persist: those to a host that had the address before must not be found.
-            "ANSIBLE_HOME": f"{folder}/home",
+            # Its connections persist: one to the host that had the address before must not be found.
+            "ANSIBLE_SSH_CONTROL_PATH_DIR": f"{folder}/ssh",
             # It refuses to start in any other than UTF-8.
             "LC_ALL": "C.UTF-8",
         }
