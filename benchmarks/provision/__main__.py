@@ -67,6 +67,9 @@ def measure(names: list[str], repeat: int) -> list[Run]:
     """Run the ways one after the other, and all of that `repeat` times: what slows the machine down for a while slows
     all of them."""
     progress = Progress()
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if load > cores / 4:
+        progress.say(f"This machine is busy (load {load:.1f} on {cores} cores): expect less of the ratios")
     packages.install(progress, {"gpg": "gnupg"})
     if "ansible" in names:
         with progress.step("Install Ansible"):
