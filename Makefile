@@ -6,7 +6,7 @@ BIN := .venv/bin
 
 .PHONY: help
 help:  ## Show the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # Debian ships venv apart from Python; the marker carries the time of the last complete installation.
 .venv/.installed: requirements.lock pyproject.toml
@@ -47,3 +47,7 @@ test: lint  ## Check style and types, then run every test, those on throwaway ho
 	@$(BIN)/python -m lab.packages
 	@# 1,024 open files are a fresh Debian's limit, whatever this machine's is.
 	@ulimit -Sn 1024 && $(BIN)/pytest tests/unit tests/lab
+
+.PHONY: bench-provision
+bench-provision: .venv/.installed  ## Compare provisioning by a shell script, Slipway, pyinfra alone and Ansible
+	@$(BIN)/python -m benchmarks.provision --repeat $(or $(REPEAT),1)

@@ -1,0 +1,1 @@
+"""Measurements of Slipway against other ways to the same end, each on throwaway hosts of its own."""

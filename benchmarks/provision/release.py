@@ -1,0 +1,23 @@
+"""Build a lab host's first release, as Slipway builds it: python -m benchmarks.provision.release HOST FILE
+
+A process of its own: Slipway builds the frontend once a process, and every way is to build it anew. Its id is printed.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from benchmarks.provision.state import settings_of
+from lab import hosts
+from slipway import artifact
+
+
+def main(host: str, file: str) -> None:
+    release = artifact.build(settings_of(hosts.find(host)), ("web", "app", "db"))
+    Path(file).write_bytes(release.archive)
+    print(release.id)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,137 @@
+"""What the site is made of, for the ways that are not Slipway: its settings, its packages, its files.
+
+Files are rendered from Slipway's own templates. What tasks/ writes in place is repeated here; where the two come to
+differ, the plan after a run shows it.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import runpy
+import tarfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lab import hosts
+from slipway.operations import PROJECT, render
+from slipway.settings import Settings, check
+from tasks import mongodb, nginx
+from tasks.backend import environment_file
+
+# Every lab host is one of these, lab/image.py.
+MACHINE = {"os": "debian", "codename": "bookworm", "arch": "amd64"}
+
+
+@dataclass(frozen=True)
+class File:
+    """A file on the host; it belongs to root."""
+
+    path: str
+    content: str
+    mode: int = 0o644
+    group: str = "root"
+
+
+def settings_of(host: hosts.Host) -> Settings:
+    """The settings that Slipway has for a lab host."""
+    defaults = runpy.run_path(str(PROJECT / "group_data/all.py"))
+    own = {name: value for name, value in defaults.items() if not name.startswith("__")}
+    return check({**own, **hosts.pyinfra_data(host)})
+
+
+def base_packages(settings: Settings) -> list[str]:
+    names = ("ca-certificates", "curl", "gnupg", "logrotate", "procps", "tzdata", "unattended-upgrades")
+    return [*names, *settings.extra_packages]
+
+
+def mongodb_packages(settings: Settings) -> list[str]:
+    return ["mongodb-org-server", "mongodb-mongosh", *(["mongodb-database-tools"] if settings.mongodb_tools else [])]
+
+
+def packages(settings: Settings) -> list[str]:
+    """The Debian packages of a host in every role."""
+    others = ("ufw", "python3", "python3-venv", "nginx", "openssl", "certbot")
+    return [*base_packages(settings), *mongodb_packages(settings), *others]
+
+
+def open_ports(host: hosts.Host, settings: Settings) -> list[str]:
+    return [f"{host.ssh_port}/tcp", "80/tcp", "443/tcp", *settings.firewall_allow]
+
+
+def files(settings: Settings) -> list[File]:
+    """The files of a host in every role. A lab host has the kernel of this machine: swap, kernel parameters and
+    transparent huge pages are left alone, as Slipway leaves them."""
+    return [*_base(settings), *_mongodb(settings), *_backend(settings), *_web(settings)]
+
+
+def _base(settings: Settings) -> list[File]:
+    journal = f"[Journal]\nStorage=persistent\nSystemMaxUse={settings.journal_max_mb}M\n"
+    upgrades = 'APT::Periodic::Update-Package-Lists "1";\nAPT::Periodic::Unattended-Upgrade "1";\n'
+    return [
+        File("/etc/apt/apt.conf.d/00-slipway", f'DPkg::Lock::Timeout "{settings.apt_lock_timeout}";\n'),
+        File("/etc/apt/apt.conf.d/20auto-upgrades", upgrades),
+        File("/etc/timezone", f"{settings.timezone}\n"),
+        File("/etc/default/locale", f"LANG={settings.locale}\n"),
+        File("/etc/systemd/journald.conf.d/slipway.conf", journal),
+    ]
+
+
+def _mongodb(settings: Settings) -> list[File]:
+    memory_mb = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
+    source = render("mongodb/mongodb.sources", settings=settings, machine=MACHINE, keyring=mongodb.KEYRING)
+    config = render("mongodb/mongod.conf", settings=settings, cache_gb=mongodb.cache_gb(settings, memory_mb))
+    return [
+        File("/etc/apt/sources.list.d/mongodb.sources", source),
+        File("/etc/apt/preferences.d/mongodb", render("mongodb/preferences", settings=settings)),
+        File("/etc/mongod.conf", config, 0o640, "mongodb"),
+        File(mongodb.LIMITS, render("mongodb/mongod.service.conf", settings=settings)),
+    ]
+
+
+def _backend(settings: Settings) -> list[File]:
+    unit = f"/etc/systemd/system/{settings.backend_unit}"
+    values = {"settings": settings, "database_is_here": True}
+    return [
+        File(f"/etc/{settings.site_name}/backend.env", environment_file(settings.secrets), 0o600),
+        File(f"{unit}.socket", render("backend/backend.socket", **values)),
+        File(f"{unit}.service", render("backend/backend.service", **values)),
+    ]
+
+
+def _web(settings: Settings) -> list[File]:
+    pages = ("unavailable.html", "unavailable.json")
+    return [
+        *(File(f"/etc/nginx/{name}", text) for name, text in nginx.configuration(settings).items()),
+        *(File(f"{nginx.ERROR_PAGES}/{page}", render(f"nginx/{page}")) for page in pages),
+        File("/etc/systemd/system/nginx.service.d/slipway.conf", render("nginx/nginx.service.conf", settings=settings)),
+        File("/etc/letsencrypt/renewal-hooks/deploy/reload-nginx", render("tls/reload-nginx"), 0o755),
+    ]
+
+
+def links(settings: Settings) -> dict[str, str]:
+    """Targets of symbolic links, by path."""
+    sites = {
+        f"/etc/nginx/sites-enabled/{site}": f"../sites-available/{site}" for site in ("default", settings.site_name)
+    }
+    usual = {f"{settings.site_root}/{part}": f"current/{part}" for part in ("backend", "frontend")}
+    return {"/etc/localtime": f"/usr/share/zoneinfo/{settings.timezone}", **sites, **usual}
+
+
+def archive(contents: Sequence[File], targets: Mapping[str, str]) -> bytes:
+    """A tar of files and symbolic links with their owners by name, to be unpacked in the root folder."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for file in contents:
+            data = file.content.encode()
+            member = tarfile.TarInfo(file.path.lstrip("/"))
+            member.size, member.mode, member.uname, member.gname = len(data), file.mode, "root", file.group
+            # Of now: what runs with older files than it has is restarted by Slipway.
+            member.mtime = int(time.time())
+            tar.addfile(member, io.BytesIO(data))
+        for path, target in targets.items():
+            member = tarfile.TarInfo(path.lstrip("/"))
+            member.type, member.linkname = tarfile.SYMTYPE, target
+            tar.addfile(member)
+    return buffer.getvalue()

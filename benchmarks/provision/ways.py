@@ -1,0 +1,193 @@
+"""The ways to provision a lab host, each as a user of it would. They raise StepFailed where they do not come to an end.
+
+What a way prints is given back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shlex
+import subprocess
+import sys
+import tarfile
+import tempfile
+from itertools import pairwise
+from pathlib import Path
+
+import requests
+
+from benchmarks.provision import state
+from lab.hosts import Host
+from lab.instance import cache_dir
+from lab.steps import StepFailed, remove, run
+from slipway.operations import PROJECT
+from slipway.settings import Settings
+from tasks import mongodb, nginx
+from tasks.release import healthy
+from tasks.tls import certbot_command
+
+HERE = Path(__file__).resolve().parent
+# Here: the frontend is built, and the release sent after the rest, while apt is at work there.
+SEND = '{ cat "$1"; "$2" -m benchmarks.provision.release "$3" "$4" && cat "$4"; } | { shift 4; "$@"; }'
+# There: `head` takes no byte more than it is told to, and leaves the release for the script.
+RECEIVE = "umask 077; f=$(mktemp -d); trap 'rm -rf $f' EXIT; head -c {size} | tar -x -C $f; sh $f/provision.sh $f"
+
+
+def release_command(host: Host, file: Path) -> list[str]:
+    """A command that builds the host's release into a file and prints its id."""
+    return [sys.executable, "-m", "benchmarks.provision.release", host.name, str(file)]
+
+
+def slipway(host: Host) -> str:
+    return run("slipway", [sys.executable, "-m", "slipway", "apply", "lab", "--yes"], cwd=PROJECT)
+
+
+def pyinfra(host: Host) -> str:
+    command = [str(Path(sys.executable).with_name("pyinfra")), "-y", "lab/inventory.py", "deploy.py"]
+    return run("pyinfra", command, cwd=PROJECT)
+
+
+def script(host: Host) -> str:
+    """provision.sh over one connection."""
+    with tempfile.TemporaryDirectory() as folder:
+        parcel, release = Path(folder) / "parcel.tar", Path(folder) / "release.tar.gz"
+        parcel.write_bytes(script_parcel(host, state.settings_of(host)))
+        receive = host.ssh_argv(RECEIVE.format(size=parcel.stat().st_size))
+        command = ["sh", "-c", SEND, "send", str(parcel), sys.executable, host.name, str(release), *receive]
+        return run("provision.sh", command, cwd=PROJECT)
+
+
+def script_parcel(host: Host, settings: Settings) -> bytes:
+    """A tar of provision.sh and what it reads."""
+    contents = [*state.files(settings), mongodb_key(settings)]
+    parts = {
+        "provision.sh": (HERE / "provision.sh").read_bytes(),
+        "settings.sh": script_settings(host, settings).encode(),
+        "files.tar": state.archive(contents, state.links(settings)),
+    }
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, data in parts.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def script_settings(host: Host, settings: Settings) -> str:
+    """What provision.sh has to know of the site, as shell variables and functions. Nothing secret."""
+    variables = {
+        "packages": " ".join(state.packages(settings)),
+        "ports": " ".join(state.open_ports(host, settings)),
+        "site": settings.site_name,
+        "root": settings.site_root,
+        "unit": settings.backend_unit,
+        "tls": nginx.TLS_FOLDER,
+        "webroot": nginx.ACME_WEBROOT,
+    }
+    functions = {"healthy": healthy(settings), "get_certificate": shlex.join(certbot_command(settings))}
+    lines = [f"{name}={shlex.quote(value)}" for name, value in variables.items()]
+    return "\n".join([*lines, *(f"{name}() {{ {command}; }}" for name, command in functions.items()), ""])
+
+
+def mongodb_key(settings: Settings) -> state.File:
+    """The key that signs MongoDB's packages, fetched and checked here, so that apt need not bring the host a program
+    that could."""
+    answer = requests.get(settings.mongodb_key_url, timeout=30)
+    answer.raise_for_status()
+    with tempfile.TemporaryDirectory() as home:
+        shown = subprocess.run(
+            ["gpg", "--batch", "--homedir", home, "--show-keys", "--with-colons"],
+            input=answer.text,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+    found = [after.split(":")[9] for line, after in pairwise(shown.splitlines()) if line.startswith("pub:")]
+    if found != [settings.mongodb_key_fingerprint]:
+        raise StepFailed("Check MongoDB's key", f"found {found}, expected {settings.mongodb_key_fingerprint} alone")
+    return state.File(mongodb.KEYRING, answer.text)
+
+
+def ansible(host: Host) -> str:
+    """`ansible-playbook site.yml`; what it needs to know is in an inventory, the files in a folder beside that."""
+    settings = state.settings_of(host)
+    with tempfile.TemporaryDirectory() as folder:
+        for file in state.files(settings):
+            place = Path(folder, "files", file.path.lstrip("/"))
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(file.content)
+        inventory = Path(folder) / "inventory.json"
+        variables = {**ansible_connection(host), **ansible_variables(host, settings, Path(folder))}
+        inventory.write_text(json.dumps({"all": {"hosts": {host.name: variables}}}))
+        environment = {
+            "ANSIBLE_CONFIG": str(HERE / "ansible/ansible.cfg"),
+            # Its connections persist: one to the host that had the address before must not be found.
+            "ANSIBLE_SSH_CONTROL_PATH_DIR": f"{folder}/ssh",
+            # It refuses to start in any other than UTF-8.
+            "LC_ALL": "C.UTF-8",
+        }
+        command = [str(ansible_venv() / "bin/ansible-playbook"), "-i", str(inventory), str(HERE / "ansible/site.yml")]
+        return run("ansible-playbook", command, env=environment)
+
+
+def ansible_connection(host: Host) -> dict[str, object]:
+    options = (
+        f"-F none -o UserKnownHostsFile={host.known_hosts_file} -o StrictHostKeyChecking=yes -o IdentitiesOnly=yes"
+    )
+    return {
+        "ansible_host": host.address,
+        "ansible_port": host.ssh_port,
+        "ansible_user": host.user,
+        "ansible_ssh_private_key_file": host.key_file,
+        "ansible_ssh_common_args": options,
+    }
+
+
+def ansible_variables(host: Host, settings: Settings, folder: Path) -> dict[str, object]:
+    """What the playbook has to know of the site. Nothing secret."""
+    release = folder / "release.tar.gz"
+    socket = "" if settings.backend_is_tcp else settings.backend_listen
+    address = settings.backend_listen if settings.backend_is_tcp else "localhost"
+    return {
+        "files": str(folder / "files"),
+        "project": str(PROJECT),
+        "release_file": str(release),
+        "release_command": release_command(host, release),
+        "site": settings.site_name,
+        "root": settings.site_root,
+        "unit": settings.backend_unit,
+        "timezone": settings.timezone,
+        "ports": state.open_ports(host, settings),
+        "base_packages": state.base_packages(settings),
+        "mongodb_packages": state.mongodb_packages(settings),
+        "mongodb_key_url": settings.mongodb_key_url,
+        "mongodb_key_fingerprint": settings.mongodb_key_fingerprint,
+        "mongodb_keyring": mongodb.KEYRING,
+        "mongodb_limits": mongodb.LIMITS,
+        "health_socket": socket,
+        "health_url": f"http://{address}{settings.backend_health_path}",
+        "tls": nginx.TLS_FOLDER,
+        "webroot": nginx.ACME_WEBROOT,
+        "error_pages": nginx.ERROR_PAGES,
+        "certbot_command": certbot_command(settings),
+    }
+
+
+def ansible_venv() -> Path:
+    """Where Ansible is: a virtual environment of its own, kept under a hash of what is locked in it."""
+    locked = HERE / "ansible/requirements.txt"
+    return cache_dir() / f"benchmarks/ansible-{hashlib.sha256(locked.read_bytes()).hexdigest()[:12]}"
+
+
+def install_ansible() -> None:
+    venv = ansible_venv()
+    if (venv / ".installed").exists():
+        return
+    remove(venv)
+    run("Make Ansible's virtual environment", [sys.executable, "-m", "venv", str(venv)])
+    pip = [str(venv / "bin/pip"), "install", "--quiet", "--require-hashes", "--only-binary", ":all:"]
+    run("Install Ansible", [*pip, "-r", str(HERE / "ansible/requirements.txt")])
+    (venv / ".installed").touch()
