@@ -12,6 +12,7 @@ import difflib
 import hashlib
 import shlex
 from collections.abc import Generator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -194,25 +195,38 @@ APT_INSTALL = (
 )
 
 
-@operation()
-def packages(names: Sequence[str], update: bool = False) -> Commands:
-    """Make sure that Debian packages are installed. `update` refreshes apt's lists first even if they are an hour old.
+# The time of the last refresh: apt gives a list its age on the mirror. Whoever else refreshes the lists removes this.
+REFRESHED = "/var/lib/apt/lists/slipway-refreshed"
+# For the lock on its lists apt has no wait as for dpkg's (`apt_lock_timeout`), so the command is repeated.
+REFRESH = f"""\
+refresh() {{ for try in 1 2 3 4 5 6; do [ $try = 1 ] || sleep 5; {APT_UPDATE} "$@" && return; done; return 1; }}
+if [ -n "$(find {REFRESHED} -mmin -60 2>/dev/null)" ]; then
+  for source in $(find /etc/apt/sources.list.d -type f -newer {REFRESHED}); do
+    refresh -o Dir::Etc::sourcelist=$source -o Dir::Etc::sourceparts=- -o APT::Get::List-Cleanup=0 || exit
+  done
+else
+  refresh && touch {REFRESHED}
+fi"""
 
-    Lists older than an hour are refreshed anyway before an installation. apt waits for its locks as long as
-    `apt_lock_timeout` says (tasks/base.py); for the lock on its lists, which has no such wait, the command is
-    repeated.
+
+@operation()
+def install(packages: Mapping[str, Sequence[str]]) -> Commands:
+    """Make sure that the Debian packages of some components are installed, in one run of apt.
+
+    `packages` maps what a plan calls a component to its packages. apt's lists are refreshed first: all of them if that
+    is more than an hour ago, else those of sources that are new since.
     """
-    installed: set[str] = host.get_fact(Installed, packages=tuple(names))
-    missing = sorted(set(names) - installed)
-    if not missing:
+    installed: set[str] = host.get_fact(Installed, packages=tuple(sorted({*chain(*packages.values())})))
+    missing = {component: sorted(set(names) - installed) for component, names in packages.items()}
+    if not any(missing.values()):
         return
-    report.note(f"missing: {', '.join(missing)}")
-    fresh = "find /var/lib/apt/lists -maxdepth 1 -name '*_Packages*' -mmin -60 2>/dev/null | grep -q ."
-    retried = f"for try in 1 2 3 4 5 6; do {APT_UPDATE} && break; [ $try -lt 6 ] && sleep 5; done"
-    yield retried if update else f"{{ {fresh}; }} || {{ {retried}; }}"
-    install = f"{APT_INSTALL} {' '.join(map(shlex.quote, missing))}"
+    for component, names in missing.items():
+        if names:
+            report.note(f"{component}: {', '.join(names)}")
+    yield REFRESH
+    command = f"{APT_INSTALL} {' '.join(map(shlex.quote, sorted({*chain(*missing.values())})))}"
     # An apt command that was cut off leaves dpkg in the middle, and apt refuses all else until that is finished.
-    yield f"{install} || {{ dpkg --configure -a && {install}; }}"
+    yield f"{command} || {{ dpkg --configure -a && {command}; }}"
 
 
 # `ps` tells a process's age in whole seconds.

@@ -8,6 +8,8 @@ from slipway.operations import ensure, put, put_template, restart, service
 from slipway.settings import Settings
 from tasks.release import healthy
 
+PACKAGES = ["curl", "python3", "python3-venv"]
+
 
 def backend(settings: Settings) -> None:
     unit = settings.backend_unit

@@ -9,8 +9,10 @@ from pyinfra.api import FactBase, operation
 
 from slipway import report
 from slipway.facts import Machine, SshPort
-from slipway.operations import Commands, packages
+from slipway.operations import Commands
 from slipway.settings import Settings
+
+PACKAGES = ["ufw"]
 
 
 class Ufw(FactBase[dict[str, object]]):
@@ -32,7 +34,6 @@ class Ufw(FactBase[dict[str, object]]):
 
 
 def firewall(settings: Settings) -> None:
-    packages(name="Install the firewall", names=["ufw"])
     rules(name="Deny what comes in but ssh, the web and what is allowed", ports=open_ports(settings))
 
 

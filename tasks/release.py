@@ -15,14 +15,12 @@ from pyinfra.api.exceptions import PyinfraError
 
 from slipway import artifact, report
 from slipway.facts import Output
-from slipway.operations import Commands, and_wait, directory, link, packages, with_input
+from slipway.operations import Commands, and_wait, directory, link, with_input
 from slipway.settings import Settings
 
 
 def first_release(settings: Settings) -> None:
     """The folders of the site, and a first release in them."""
-    if "app" in host.groups:
-        packages(name="Install Python for the backend", names=["curl", "python3", "python3-venv"])
     directory(name="Make the site's folder", path=settings.site_root)
     ship_first(name="Ship the first release, if there is none", settings=settings, groups=tuple(host.groups))
     relink(name="Point to a release", settings=settings)
