@@ -9,7 +9,7 @@ from slipway.operations import ensure, link, put, put_template, render, restart,
 from slipway.report import skipped
 from slipway.settings import Settings
 
-PACKAGES = ["ca-certificates", "curl", "logrotate", "procps", "tzdata", "unattended-upgrades"]
+PACKAGES = ["ca-certificates", "logrotate", "procps", "tzdata", "unattended-upgrades"]
 
 
 def packages(settings: Settings) -> list[str]:
