@@ -12,6 +12,16 @@ ACME_WEBROOT = "/var/www/letsencrypt"
 ERROR_PAGES = "/usr/share/slipway/errors"
 
 
+def start_configured_only() -> None:
+    """Before the packages are installed."""
+    put_template(
+        "/etc/systemd/system/nginx.service.d/unconfigured.conf",
+        "nginx/unconfigured.conf",
+        {"tls_folder": TLS_FOLDER},
+        name="Keep Nginx from starting before it is configured",
+    )
+
+
 def nginx(settings: Settings) -> None:
     directory(name="Make the folder for ACME answers", path=ACME_WEBROOT)
     for page in ("unavailable.html", "unavailable.json"):

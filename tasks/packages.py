@@ -28,6 +28,8 @@ def packages(settings: Settings) -> None:
         begin_first(name="Begin the first release, if there is none", settings=settings, groups=tuple(host.groups))
     if "db" in host.groups:
         mongodb.repository(settings)
+    if "web" in host.groups:
+        nginx.start_configured_only()
     install(name="Install the other packages", packages=by_component(settings))
 
 

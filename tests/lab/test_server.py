@@ -30,6 +30,10 @@ def test_a_first_apply_runs_apt_twice(server):
         assert package in second
 
 
+def test_nginx_first_starts_with_the_sites_configuration(server):
+    assert "unmet condition check (ConditionPathExists=/etc/nginx/tls)" in server.ssh("journalctl -u nginx | head -n 3")
+
+
 def test_the_server_is_verified_and_the_flows_work(server, tmp_path):
     report = tmp_path / "report.html"
     done = server.slipway("verify", "lab", "--html", str(report))
