@@ -10,7 +10,10 @@ from __future__ import annotations
 import base64
 import difflib
 import hashlib
+import io
 import shlex
+import tarfile
+import time
 from collections.abc import Generator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -172,18 +175,31 @@ def config_tree(root: str, files: Mapping[str, str], links: Mapping[str, str], c
     if not changed and not moved:
         return
 
-    stage = f"{root}.slipway-new"
-    quoted = shlex.quote(stage)
-    yield f"rm -rf {quoted} && cp -a {shlex.quote(root)} {quoted}"
-    for name, content in changed.items():
-        yield with_input(write_script(f"{stage}/{name}", "644", "root", "root", None), content.encode())
-    for name, target in moved.items():
-        yield f"ln -sfnT {shlex.quote(target)} {shlex.quote(f'{stage}/{name}')}"
-    yield check.replace("{}", quoted)
-    for name in [*changed, *moved]:
-        place = shlex.quote(f"{root}/{name}")
-        yield f"mkdir -p $(dirname {place}) && mv -fT {shlex.quote(f'{stage}/{name}')} {place}"
-    yield f"rm -rf {quoted}"
+    # One command, as each would wait for the way there and back.
+    stage, place = shlex.quote(f"{root}.slipway-new"), shlex.quote(root)
+    script = [
+        f"umask 022; trap 'rm -rf {stage}' EXIT; rm -rf {stage}; cp -a {place} {stage}",
+        f"base64 -d | tar -x -C {stage} --no-same-owner",
+        check.replace("{}", stage),
+    ]
+    for name in map(shlex.quote, [*changed, *moved]):
+        script.append(f"mkdir -p $(dirname {place}/{name}); mv -fT {stage}/{name} {place}/{name}")
+    yield with_input("; ".join(script), _tar(changed, moved))
+
+
+def _tar(files: Mapping[str, str], links: Mapping[str, str]) -> bytes:
+    """A tar file of files, mode 644, and links."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size, member.mtime = len(content.encode()), int(time.time())
+            archive.addfile(member, io.BytesIO(content.encode()))
+        for name, target in links.items():
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname, member.mtime = tarfile.SYMTYPE, target, int(time.time())
+            archive.addfile(member)
+    return buffer.getvalue()
 
 
 # A repository's lists are refreshed only on the way to an installation: an update on every run would be a change on
