@@ -261,7 +261,9 @@ def service(unit: str, ready: str | None = None, files: Sequence[str] = (), relo
     state = host.get_fact(Unit, unit=unit)
     if state.get("UnitFileState") not in ("enabled", "static", "alias", "indirect", "generated"):
         report.note(f"{unit}: {state.get('UnitFileState') or 'unknown'} -> enabled")
-        yield f"systemctl daemon-reload && systemctl unmask {unit} && systemctl enable {unit}"
+        unmask = f"systemctl unmask {unit} && " if state.get("UnitFileState", "").startswith("masked") else ""
+        # Each of the two makes systemd read its units anew.
+        yield f"{unmask}systemctl enable {unit}"
     ends_over_and_over = state.get("SubState") == "auto-restart"
     if state.get("ActiveState") not in ("active", "activating", "reloading") or ends_over_and_over:
         found = "ends over and over" if ends_over_and_over else state.get("ActiveState") or "not there"
@@ -276,9 +278,12 @@ def service(unit: str, ready: str | None = None, files: Sequence[str] = (), relo
 
 
 @operation()
-def restart(unit: str, ready: str | None = None, reload: bool = False) -> Commands:
-    """Restart (or reload) a unit, whatever its state. Call it with `_if=`, as a reaction to a change."""
-    yield _restart_command(unit, ready, reload)
+def restart(unit: str, ready: str | None = None, reload: bool = False, stop: str | None = None) -> Commands:
+    """Restart (or reload) a unit, whatever its state. Call it with `_if=`, as a reaction to a change.
+
+    `stop` is a unit that is stopped before, and left so.
+    """
+    yield (f"systemctl stop {stop}; " if stop else "") + _restart_command(unit, ready, reload)
 
 
 def _restart_command(unit: str, ready: str | None, reload: bool) -> str:
