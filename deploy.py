@@ -12,6 +12,7 @@ from tasks.base import base
 from tasks.firewall import firewall
 from tasks.mongodb import mongodb
 from tasks.nginx import nginx
+from tasks.packages import packages
 from tasks.preflight import preflight
 from tasks.release import first_release
 from tasks.tls import tls
@@ -19,6 +20,7 @@ from tasks.tls import tls
 settings = checked_settings(host)
 preflight(settings)
 
+packages(settings)
 base(settings)
 firewall(settings)
 if "db" in host.groups:

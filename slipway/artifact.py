@@ -9,6 +9,7 @@ import subprocess
 import tarfile
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -44,9 +45,25 @@ def _id(source: str) -> str:
     return f"{time}-{commit.stdout.strip()}" if commit.returncode == 0 else time
 
 
-_built: dict[tuple[str, str], Path] = {}
-# Hosts are shipped to side by side, from one folder.
-_building = threading.Lock()
+# One a run: hosts are shipped to side by side, from one folder.
+_builds: dict[tuple[str, str], Future[Path]] = {}
+
+
+def begin(settings: Settings) -> Future[Path]:
+    """Start the build of the frontend, if this run has not yet; the result is its output folder, or PyinfraError."""
+    key = (settings.frontend_source, settings.frontend_build)
+    if key not in _builds:
+        _builds[key] = Future()
+        # A daemon: a run that fails or is interrupted does not wait for it.
+        threading.Thread(target=_fulfil, args=(_builds[key], settings), daemon=True).start()
+    return _builds[key]
+
+
+def _fulfil(build: Future[Path], settings: Settings) -> None:
+    try:
+        build.set_result(_build_frontend(settings))
+    except Exception as error:
+        build.set_exception(error)
 
 
 def build(settings: Settings, groups: tuple[str, ...]) -> Release:
@@ -56,39 +73,30 @@ def build(settings: Settings, groups: tuple[str, ...]) -> Release:
         source = Path(settings.backend_source)
         files += [(f"backend/{name}", data) for name, data in _files(source)]
     if "web" in groups:
-        for name, data in _files(_frontend(settings)):
+        for name, data in _files(begin(settings).result()):
             files.append((f"frontend/build/{name}", data))
             if Path(name).suffix in COMPRESSED and len(data) >= LEAST_COMPRESSED_BYTES:
                 files.append((f"frontend/build/{name}.gz", gzip.compress(data, 9, mtime=0)))
     return Release(_id(settings.backend_source), _archive(files))
 
 
-def _frontend(settings: Settings) -> Path:
-    """Run the build command once a run, and return its output folder."""
-    with _building:
-        return _build_frontend(settings)
-
-
 def _build_frontend(settings: Settings) -> Path:
-    key = (settings.frontend_source, settings.frontend_build)
-    if key not in _built:
-        done = subprocess.run(  # noqa: S602  the setting is a shell command, as npm scripts are
-            settings.frontend_build,
-            shell=True,
-            cwd=settings.frontend_source,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        output = Path(settings.frontend_source) / settings.frontend_output
-        if done.returncode != 0 or not (output / "index.html").is_file():
-            reason = f"exit code {done.returncode}" if done.returncode else f"it left no {output}/index.html"
-            end = "\n".join(f"  | {line}" for line in done.stdout.splitlines()[-20:])
-            raise PyinfraError(f"frontend_build failed ({reason}): {settings.frontend_build}\n{end}")
-        _built[key] = output
-    return _built[key]
+    done = subprocess.run(  # noqa: S602  the setting is a shell command, as npm scripts are
+        settings.frontend_build,
+        shell=True,
+        cwd=settings.frontend_source,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    output = Path(settings.frontend_source) / settings.frontend_output
+    if done.returncode != 0 or not (output / "index.html").is_file():
+        reason = f"exit code {done.returncode}" if done.returncode else f"it left no {output}/index.html"
+        end = "\n".join(f"  | {line}" for line in done.stdout.splitlines()[-20:])
+        raise PyinfraError(f"frontend_build failed ({reason}): {settings.frontend_build}\n{end}")
+    return output
 
 
 def _files(folder: Path) -> Iterator[tuple[str, bytes]]:

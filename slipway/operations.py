@@ -10,8 +10,12 @@ from __future__ import annotations
 import base64
 import difflib
 import hashlib
+import io
 import shlex
+import tarfile
+import time
 from collections.abc import Generator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -171,18 +175,31 @@ def config_tree(root: str, files: Mapping[str, str], links: Mapping[str, str], c
     if not changed and not moved:
         return
 
-    stage = f"{root}.slipway-new"
-    quoted = shlex.quote(stage)
-    yield f"rm -rf {quoted} && cp -a {shlex.quote(root)} {quoted}"
-    for name, content in changed.items():
-        yield with_input(write_script(f"{stage}/{name}", "644", "root", "root", None), content.encode())
-    for name, target in moved.items():
-        yield f"ln -sfnT {shlex.quote(target)} {shlex.quote(f'{stage}/{name}')}"
-    yield check.replace("{}", quoted)
-    for name in [*changed, *moved]:
-        place = shlex.quote(f"{root}/{name}")
-        yield f"mkdir -p $(dirname {place}) && mv -fT {shlex.quote(f'{stage}/{name}')} {place}"
-    yield f"rm -rf {quoted}"
+    # One command, as each would wait for the way there and back.
+    stage, place = shlex.quote(f"{root}.slipway-new"), shlex.quote(root)
+    script = [
+        f"umask 022; trap 'rm -rf {stage}' EXIT; rm -rf {stage}; cp -a {place} {stage}",
+        f"base64 -d | tar -x -C {stage} --no-same-owner",
+        check.replace("{}", stage),
+    ]
+    for name in map(shlex.quote, [*changed, *moved]):
+        script.append(f"mkdir -p $(dirname {place}/{name}); mv -fT {stage}/{name} {place}/{name}")
+    yield with_input("; ".join(script), _tar(changed, moved))
+
+
+def _tar(files: Mapping[str, str], links: Mapping[str, str]) -> bytes:
+    """A tar file of files, mode 644, and links."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size, member.mtime = len(content.encode()), int(time.time())
+            archive.addfile(member, io.BytesIO(content.encode()))
+        for name, target in links.items():
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname, member.mtime = tarfile.SYMTYPE, target, int(time.time())
+            archive.addfile(member)
+    return buffer.getvalue()
 
 
 # A repository's lists are refreshed only on the way to an installation: an update on every run would be a change on
@@ -194,25 +211,38 @@ APT_INSTALL = (
 )
 
 
-@operation()
-def packages(names: Sequence[str], update: bool = False) -> Commands:
-    """Make sure that Debian packages are installed. `update` refreshes apt's lists first even if they are an hour old.
+# The time of the last refresh: apt gives a list its age on the mirror. Whoever else refreshes the lists removes this.
+REFRESHED = "/var/lib/apt/lists/slipway-refreshed"
+# For the lock on its lists apt has no wait as for dpkg's (`apt_lock_timeout`), so the command is repeated.
+REFRESH = f"""\
+refresh() {{ for try in 1 2 3 4 5 6; do [ $try = 1 ] || sleep 5; {APT_UPDATE} "$@" && return; done; return 1; }}
+if [ -n "$(find {REFRESHED} -mmin -60 2>/dev/null)" ]; then
+  for source in $(find /etc/apt/sources.list.d -type f -newer {REFRESHED}); do
+    refresh -o Dir::Etc::sourcelist=$source -o Dir::Etc::sourceparts=- -o APT::Get::List-Cleanup=0 || exit
+  done
+else
+  refresh && touch {REFRESHED}
+fi"""
 
-    Lists older than an hour are refreshed anyway before an installation. apt waits for its locks as long as
-    `apt_lock_timeout` says (tasks/base.py); for the lock on its lists, which has no such wait, the command is
-    repeated.
+
+@operation()
+def install(packages: Mapping[str, Sequence[str]]) -> Commands:
+    """Make sure that the Debian packages of some components are installed, in one run of apt.
+
+    `packages` maps what a plan calls a component to its packages. apt's lists are refreshed first: all of them if that
+    is more than an hour ago, else those of sources that are new since.
     """
-    installed: set[str] = host.get_fact(Installed, packages=tuple(names))
-    missing = sorted(set(names) - installed)
-    if not missing:
+    installed: set[str] = host.get_fact(Installed, packages=tuple(sorted({*chain(*packages.values())})))
+    missing = {component: sorted(set(names) - installed) for component, names in packages.items()}
+    if not any(missing.values()):
         return
-    report.note(f"missing: {', '.join(missing)}")
-    fresh = "find /var/lib/apt/lists -maxdepth 1 -name '*_Packages*' -mmin -60 2>/dev/null | grep -q ."
-    retried = f"for try in 1 2 3 4 5 6; do {APT_UPDATE} && break; [ $try -lt 6 ] && sleep 5; done"
-    yield retried if update else f"{{ {fresh}; }} || {{ {retried}; }}"
-    install = f"{APT_INSTALL} {' '.join(map(shlex.quote, missing))}"
+    for component, names in missing.items():
+        if names:
+            report.note(f"{component}: {', '.join(names)}")
+    yield REFRESH
+    command = f"{APT_INSTALL} {' '.join(map(shlex.quote, sorted({*chain(*missing.values())})))}"
     # An apt command that was cut off leaves dpkg in the middle, and apt refuses all else until that is finished.
-    yield f"{install} || {{ dpkg --configure -a && {install}; }}"
+    yield f"{command} || {{ dpkg --configure -a && {command}; }}"
 
 
 # `ps` tells a process's age in whole seconds.
@@ -231,7 +261,9 @@ def service(unit: str, ready: str | None = None, files: Sequence[str] = (), relo
     state = host.get_fact(Unit, unit=unit)
     if state.get("UnitFileState") not in ("enabled", "static", "alias", "indirect", "generated"):
         report.note(f"{unit}: {state.get('UnitFileState') or 'unknown'} -> enabled")
-        yield f"systemctl daemon-reload && systemctl unmask {unit} && systemctl enable {unit}"
+        unmask = f"systemctl unmask {unit} && " if state.get("UnitFileState", "").startswith("masked") else ""
+        # Each of the two makes systemd read its units anew.
+        yield f"{unmask}systemctl enable {unit}"
     ends_over_and_over = state.get("SubState") == "auto-restart"
     if state.get("ActiveState") not in ("active", "activating", "reloading") or ends_over_and_over:
         found = "ends over and over" if ends_over_and_over else state.get("ActiveState") or "not there"
@@ -246,9 +278,12 @@ def service(unit: str, ready: str | None = None, files: Sequence[str] = (), relo
 
 
 @operation()
-def restart(unit: str, ready: str | None = None, reload: bool = False) -> Commands:
-    """Restart (or reload) a unit, whatever its state. Call it with `_if=`, as a reaction to a change."""
-    yield _restart_command(unit, ready, reload)
+def restart(unit: str, ready: str | None = None, reload: bool = False, stop: str | None = None) -> Commands:
+    """Restart (or reload) a unit, whatever its state. Call it with `_if=`, as a reaction to a change.
+
+    `stop` is a unit that is stopped before, and left so.
+    """
+    yield (f"systemctl stop {stop}; " if stop else "") + _restart_command(unit, ready, reload)
 
 
 def _restart_command(unit: str, ready: str | None, reload: bool) -> str:

@@ -8,6 +8,8 @@ from slipway.operations import ensure, put, put_template, restart, service
 from slipway.settings import Settings
 from tasks.release import healthy
 
+PACKAGES = ["curl", "python3", "python3-venv"]
+
 
 def backend(settings: Settings) -> None:
     unit = settings.backend_unit
@@ -37,13 +39,13 @@ def backend(settings: Settings) -> None:
     )
     program = put_template(described, "backend/backend.service", values, name="Describe the backend's service")
     # The service must let go of the socket before the socket can be made anew.
-    restart(name="Open the backend's socket anew", unit=f"{unit}.socket {unit}.service", _if=socket.did_change)
+    restart(name="Open the backend's socket anew", unit=f"{unit}.socket", stop=f"{unit}.service", _if=socket.did_change)
     service(name="Hold the backend's socket", unit=f"{unit}.socket")
     restart(
         name="Restart the backend",
         unit=f"{unit}.service",
         ready=healthy(settings),
-        _if=lambda: secrets.did_change() or program.did_change(),
+        _if=lambda: socket.did_change() or secrets.did_change() or program.did_change(),
     )
     service(
         name="Run the backend",

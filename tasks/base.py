@@ -1,26 +1,25 @@
-"""The operating system: packages, time, memory, logs, kernel settings."""
+"""The operating system: security updates, time, memory, logs, kernel settings."""
 
 from __future__ import annotations
 
 from pyinfra import host
 
 from slipway.facts import Machine, Output, is_container
-from slipway.operations import ensure, link, packages, put, put_template, render, restart, service
+from slipway.operations import ensure, link, put, put_template, render, restart, service
 from slipway.report import skipped
 from slipway.settings import Settings
 
-PACKAGES = ["ca-certificates", "curl", "gnupg", "logrotate", "procps", "tzdata", "unattended-upgrades"]
+PACKAGES = ["ca-certificates", "logrotate", "procps", "tzdata", "unattended-upgrades"]
+
+
+def packages(settings: Settings) -> list[str]:
+    time = ["systemd-timesyncd"] if wants_timesyncd() else []
+    locales = ["locales"] if settings.locale != "C.UTF-8" else []
+    return [*PACKAGES, *time, *locales, *settings.extra_packages]
 
 
 def base(settings: Settings) -> None:
     """What every host has, whatever its role."""
-    put(
-        name="Let apt wait for its lock",
-        path="/etc/apt/apt.conf.d/00-slipway",
-        # Without it an apt command fails at once while unattended-upgrades is at work, as it is on a fresh server.
-        content=f'DPkg::Lock::Timeout "{settings.apt_lock_timeout}";\n',
-    )
-    packages(name="Install the base packages", names=[*PACKAGES, *settings.extra_packages])
     put(
         name="Install security updates daily",
         path="/etc/apt/apt.conf.d/20auto-upgrades",
@@ -42,14 +41,19 @@ def _time(settings: Settings) -> None:
     put(name="Name the time zone", path="/etc/timezone", content=f"{settings.timezone}\n")
     if is_container(host.get_fact(Machine)):
         skipped("time synchronisation", "a container has its host's clock")
-    elif host.get_fact(Output, command="systemctl is-active chrony ntpsec ntp | grep -x active") == "":
-        packages(name="Install time synchronisation", names=["systemd-timesyncd"])
+    elif wants_timesyncd():
         service(name="Start time synchronisation", unit="systemd-timesyncd.service")
+
+
+def wants_timesyncd() -> bool:
+    """Whether nothing else keeps this host's clock: neither a daemon of its owner's nor the host of a container."""
+    if is_container(host.get_fact(Machine)):
+        return False
+    return host.get_fact(Output, command="systemctl is-active chrony ntpsec ntp | grep -x active") == ""
 
 
 def _locale(settings: Settings) -> None:
     if settings.locale != "C.UTF-8":
-        packages(name="Install the locales", names=["locales"])
         pattern = settings.locale.replace(".UTF-8", ".utf8")
         ensure(
             name=f"Generate the locale {settings.locale}",

@@ -9,8 +9,10 @@ from pyinfra.api import FactBase, operation
 
 from slipway import report
 from slipway.facts import Machine, SshPort
-from slipway.operations import Commands, packages
+from slipway.operations import Commands
 from slipway.settings import Settings
+
+PACKAGES = ["ufw"]
 
 
 class Ufw(FactBase[dict[str, object]]):
@@ -32,7 +34,6 @@ class Ufw(FactBase[dict[str, object]]):
 
 
 def firewall(settings: Settings) -> None:
-    packages(name="Install the firewall", names=["ufw"])
     rules(name="Deny what comes in but ssh, the web and what is allowed", ports=open_ports(settings))
 
 
@@ -49,19 +50,21 @@ def open_ports(settings: Settings) -> list[str]:
 @operation()
 def rules(ports: list[str]) -> Commands:
     """Make UFW's rules exactly these: what is missing is added before anything is removed or switched on."""
-    state = host.get_fact(Ufw)
+    state, commands = host.get_fact(Ufw), []
     wanted, found = [f"allow {port}" for port in ports], cast("list[str]", state.get("rules", []))
     for rule in wanted:
         if rule not in found:
             report.note(f"+ {rule}")
-            yield f"ufw {rule}"
+            commands.append(f"ufw {rule}")
     for rule in found:
         if rule not in wanted:
             report.note(f"- {rule}")
-            yield f"ufw --force delete {rule}"
+            commands.append(f"ufw --force delete {rule}")
     if not str(state.get("defaults")).startswith("Default: deny (incoming), allow (outgoing)"):
         report.note("default: deny incoming, allow outgoing")
-        yield "ufw default deny incoming && ufw default allow outgoing"
+        commands += ["ufw default deny incoming", "ufw default allow outgoing"]
     if not state.get("active"):
         report.note("inactive -> active")
-        yield "ufw --force enable"
+        commands.append("ufw --force enable")
+    if commands:
+        yield " && ".join(commands)

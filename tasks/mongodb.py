@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyinfra import host
 
 from slipway.facts import Machine
-from slipway.operations import directory, ensure, packages, put_template, restart, service
+from slipway.operations import directory, ensure, put_template, restart, service
 from slipway.settings import Settings
 from slipway.systems import system_of
 
@@ -14,34 +14,41 @@ LIMITS = "/etc/systemd/system/mongod.service.d/slipway.conf"
 # The metapackage mongodb-org would add mongos, the router of a sharded cluster.
 PACKAGES = ["mongodb-org-server", "mongodb-mongosh"]
 TOOLS = ["mongodb-database-tools"]
+# What fetches MongoDB's key and looks at it, before the repository is trusted.
+KEY_PACKAGES = ["ca-certificates", "curl", "gpg"]
 
 
-def mongodb(settings: Settings) -> None:
-    machine = host.get_fact(Machine)
-    series = settings.mongodb_version
+def packages(settings: Settings) -> list[str]:
+    return [*PACKAGES, *(TOOLS if settings.mongodb_tools else [])]
 
+
+def repository(settings: Settings) -> None:
+    """Where the packages come from: KEY_PACKAGES are there, and packages() follow."""
     ensure(
         name="Trust MongoDB's signing key",
         check=_holds_only(KEYRING, settings.mongodb_key_fingerprint),
         command=_fetch_key(settings),
         note=f"{KEYRING}: the key {settings.mongodb_key_fingerprint}",
     )
+    machine = host.get_fact(Machine)
     values = {"settings": settings, "machine": machine, "system": system_of(machine), "keyring": KEYRING}
     put_template(
         "/etc/apt/sources.list.d/mongodb.sources", "mongodb/mongodb.sources", values, name="Add MongoDB's repository"
     )
     put_template(
-        "/etc/apt/preferences.d/mongodb", "mongodb/preferences", values, name=f"Pin MongoDB to the {series} series"
-    )
-    packages(
-        name=f"Install MongoDB {series}", names=[*PACKAGES, *(TOOLS if settings.mongodb_tools else [])], update=True
+        "/etc/apt/preferences.d/mongodb",
+        "mongodb/preferences",
+        values,
+        name=f"Pin MongoDB to the {settings.mongodb_version} series",
     )
 
+
+def mongodb(settings: Settings) -> None:
     directory(name="Make the data folder", path="/var/lib/mongodb", owner="mongodb", group="mongodb", mode="750")
     config = put_template(
         "/etc/mongod.conf",
         "mongodb/mongod.conf",
-        {"settings": settings, "cache_gb": cache_gb(settings, int(machine["memory_mb"]))},
+        {"settings": settings, "cache_gb": cache_gb(settings, int(host.get_fact(Machine)["memory_mb"]))},
         name="Configure MongoDB",
         # Parses and checks the whole file, and starts nothing.
         check="mongod --config {} --outputConfig >/dev/null",

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from slipway.operations import config_tree, directory, ensure, packages, put, put_template, render, restart, service
+from slipway.operations import config_tree, directory, ensure, put, put_template, render, restart, service
 from slipway.settings import Settings
 
+PACKAGES = ["nginx", "openssl"]
 TLS_FOLDER = "/etc/nginx/tls"
 # certbot puts its answers to the ACME server here, Nginx serves them on port 80.
 ACME_WEBROOT = "/var/www/letsencrypt"
 ERROR_PAGES = "/usr/share/slipway/errors"
 
 
+def start_configured_only() -> None:
+    """Before the packages are installed."""
+    put_template(
+        "/etc/systemd/system/nginx.service.d/unconfigured.conf",
+        "nginx/unconfigured.conf",
+        {"tls_folder": TLS_FOLDER},
+        name="Keep Nginx from starting before it is configured",
+    )
+
+
 def nginx(settings: Settings) -> None:
-    packages(name="Install Nginx", names=["nginx", "openssl"])
     directory(name="Make the folder for ACME answers", path=ACME_WEBROOT)
     for page in ("unavailable.html", "unavailable.json"):
         put(name=f"Write the error page {page}", path=f"{ERROR_PAGES}/{page}", content=render(f"nginx/{page}"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Generator
+from pathlib import Path
 
 from pyinfra import host
 from pyinfra.api import StringCommand, operation
@@ -15,14 +16,12 @@ from pyinfra.api.exceptions import PyinfraError
 
 from slipway import artifact, report
 from slipway.facts import Output
-from slipway.operations import Commands, and_wait, directory, link, packages, with_input
+from slipway.operations import Commands, and_wait, directory, link, with_input
 from slipway.settings import Settings
 
 
 def first_release(settings: Settings) -> None:
     """The folders of the site, and a first release in them."""
-    if "app" in host.groups:
-        packages(name="Install Python for the backend", names=["curl", "python3", "python3-venv"])
     directory(name="Make the site's folder", path=settings.site_root)
     ship_first(name="Ship the first release, if there is none", settings=settings, groups=tuple(host.groups))
     relink(name="Point to a release", settings=settings)
@@ -52,6 +51,27 @@ def shipped(settings: Settings) -> list[str]:
     """The ids of the complete releases on the host, the oldest first."""
     listing = host.get_fact(Output, command=f"ls -1 {settings.site_root}/releases")
     return sorted(line for line in listing.split() if not line.endswith(".new"))
+
+
+@operation()
+def begin_first(settings: Settings, groups: tuple[str, ...]) -> Commands:
+    """Begin what takes long in a first release, here and on the host; shipping it waits for both.
+
+    It only saves time: `ship_first` tells what did not go well here, and does again what did not go well there.
+    """
+    if shipped(settings):
+        return
+    # A plan stops at the first command: nothing is built until the release is really wanted.
+    yield f"mkdir -p {settings.site_root}/releases {settings.site_root}/venvs"
+    if "web" in groups:
+        artifact.begin(settings)
+    if "app" in groups:
+        requirements = f"{settings.site_root}/venvs/.requirements.txt"
+        script = shlex.quote("; ".join(environment(settings, requirements)))
+        yield with_input(
+            f"base64 -d > {requirements}; setsid sh -euc {script} < /dev/null > /dev/null 2>&1 &",
+            (Path(settings.backend_source) / "requirements.txt").read_bytes(),
+        )
 
 
 @operation()
@@ -106,18 +126,28 @@ def unpack_script(settings: Settings, release_id: str, with_backend: bool) -> st
     ]
     if with_backend:
         steps += [
-            # Releases with the same locked dependencies and the same Python share an environment.
-            "hash=$( (cat $new/backend/requirements.txt; python3 -V) | sha256sum | cut -c1-16)",
-            f"venv={root}/venvs/$hash",
-            "if [ ! -e $venv/.complete ]; then rm -rf $venv; python3 -m venv $venv;"
-            # The system's trust, not the bundle that pip brings: a company's own CA counts.
-            " PIP_CERT=/etc/ssl/certs/ca-certificates.crt PIP_DISABLE_PIP_VERSION_CHECK=1 $venv/bin/pip install"
-            " --quiet --no-cache-dir --require-hashes --only-binary :all: -r $new/backend/requirements.txt;"
-            " touch $venv/.complete; fi",
+            *environment(settings, "$new/backend/requirements.txt"),
             "ln -s $venv $new/backend/.venv",
             "$venv/bin/python -m compileall -q $new/backend -x '[.]venv'",
         ]
     return "; ".join([*steps, f"mv -T $new {root}/releases/{release_id}"])
+
+
+def environment(settings: Settings, requirements: str) -> list[str]:
+    """Steps of a shell script that make $venv the Python environment for a file with the locked dependencies."""
+    venvs = f"{settings.site_root}/venvs"
+    return [
+        # Releases with the same locked dependencies and the same Python share an environment.
+        f"venv={venvs}/$( (cat {requirements}; python3 -V) | sha256sum | cut -c1-16)",
+        f"exec 9> {venvs}/.lock; flock 9",
+        "if [ ! -e $venv/.complete ]; then rm -rf $venv; python3 -m venv --without-pip $venv;"
+        # Debian's own pip from its wheel: one in the environment takes seconds to put there, and is of no use later.
+        " PYTHONPATH=$(echo /usr/share/python-wheels/pip-*.whl)"
+        # The system's trust, not the bundle that pip brings: a company's own CA counts.
+        " PIP_CERT=/etc/ssl/certs/ca-certificates.crt PIP_DISABLE_PIP_VERSION_CHECK=1 $venv/bin/python -m pip install"
+        f" --quiet --no-cache-dir --require-hashes --only-binary :all: -r {requirements};"
+        " touch $venv/.complete; fi; exec 9>&-",
+    ]
 
 
 def _switch(settings: Settings, release_id: str) -> str:

@@ -12,17 +12,17 @@ from pyinfra.api import operation
 
 from slipway import report
 from slipway.facts import Certificate
-from slipway.operations import Commands, link, packages, put, render, restart, service
+from slipway.operations import Commands, link, put, render, restart, service
 from slipway.settings import Settings
 from tasks.nginx import ACME_WEBROOT, TLS_FOLDER
 
+PACKAGES = ["certbot"]
 # certbot renews 30 days before the end (version 2.1), twice a day by its timer. A certificate that is closer to its
 # end than this was missed by the timer, and is a drift.
 OVERDUE_DAYS = 14
 
 
 def tls(settings: Settings) -> None:
-    packages(name="Install certbot", names=["certbot"])
     put(
         name="Reload Nginx after each renewal",
         path="/etc/letsencrypt/renewal-hooks/deploy/reload-nginx",

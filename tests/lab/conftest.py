@@ -23,4 +23,5 @@ def server(ci_lab: None) -> Provisioned:
     """A fresh host, provisioned by `slipway apply` once and shared; a test leaves it as it found it."""
     host = bring_up("codementee")
     host.first_apply = host.apply()  # type: ignore[attr-defined]
+    host.apt_runs = host.ssh("grep ^Commandline: /var/log/apt/history.log").splitlines()  # type: ignore[attr-defined]
     return host

@@ -169,11 +169,12 @@ def test_a_release_has_the_backend_without_what_is_hidden_and_big_files_compress
     ]
 
 
-def test_hosts_side_by_side_share_one_build(settings_with, tmp_path):
+def test_hosts_side_by_side_share_one_build_that_was_begun_before(settings_with, tmp_path):
     settings = settings_with(
         frontend_source=str(tmp_path),
         frontend_build="echo built >> log && sleep 0.3 && mkdir build && echo page > build/index.html",
     )
+    artifact.begin(settings)
     hosts = [gevent.spawn(artifact.build, settings, ("web",)) for _ in range(3)]
     releases = {host.get() for host in hosts}
     assert (tmp_path / "log").read_text() == "built\n"

@@ -192,6 +192,7 @@ def test_every_template_is_rendered_by_a_test_or_has_no_values():
         "nginx/site": test_nginx_accepts_its_configuration,
         "nginx/unavailable.html": test_the_page_for_people_says_what_to_do,
         "nginx/unavailable.json": test_the_answer_for_programs_is_json,
+        "nginx/unconfigured.conf": test_systemd_accepts_what_is_added_to_the_packages_units,
         "tls/reload-nginx": test_the_renewal_hook_is_a_shell_script,
     }
     there = {
@@ -207,9 +208,9 @@ def test_sysctl_reads_the_kernel_parameters():
     assert [name for name in names if not Path("/proc/sys", name.replace(".", "/")).exists()] == []
 
 
-@pytest.mark.parametrize("unit", ["mongodb/mongod.service.conf", "nginx/nginx.service.conf"])
+@pytest.mark.parametrize("unit", ["mongodb/mongod.service.conf", "nginx/nginx.service.conf", "nginx/unconfigured.conf"])
 def test_systemd_accepts_what_is_added_to_the_packages_units(settings_with, tmp_path, unit):
-    added = render(unit, settings=settings_with())
+    added = render(unit, settings=settings_with(), tls_folder="/etc/nginx/tls")
     (tmp_path / "added.service").write_text(f"[Service]\nExecStart=/bin/true\n{added}")
     assert [line for line in verify_units(tmp_path).splitlines() if "added.service" in line] == []
 

@@ -1,0 +1,51 @@
+"""The Debian packages that the components name in their modules, by two runs of apt: one a component takes longer.
+
+It is two, as a bare Debian has nothing to look at MongoDB's key with, before its repository is trusted. The first also
+brings Python, so that a first release is made while the second, much longer, is under way.
+"""
+
+from __future__ import annotations
+
+from pyinfra import host
+
+from slipway.operations import install, put
+from slipway.settings import Settings
+from tasks import backend, base, firewall, mongodb, nginx, tls
+from tasks.release import begin_first
+
+
+def packages(settings: Settings) -> None:
+    """All packages of all roles of the host."""
+    put(
+        name="Let apt wait for its lock",
+        path="/etc/apt/apt.conf.d/00-slipway",
+        # Without it an apt command fails at once while unattended-upgrades is at work, as it is on a fresh server.
+        content=f'DPkg::Lock::Timeout "{settings.apt_lock_timeout}";\n',
+    )
+    if first := first_by_component():
+        install(name="Install the first packages", packages=first)
+    if "app" in host.groups or "web" in host.groups:
+        begin_first(name="Begin the first release, if there is none", settings=settings, groups=tuple(host.groups))
+    if "db" in host.groups:
+        mongodb.repository(settings)
+    if "web" in host.groups:
+        nginx.start_configured_only()
+    install(name="Install the other packages", packages=by_component(settings))
+
+
+def first_by_component() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    if "db" in host.groups:
+        found["MongoDB's key"] = mongodb.KEY_PACKAGES
+    if "app" in host.groups:
+        found["backend"] = backend.PACKAGES
+    return found
+
+
+def by_component(settings: Settings) -> dict[str, list[str]]:
+    found = {"base": base.packages(settings), "firewall": firewall.PACKAGES}
+    if "db" in host.groups:
+        found[f"MongoDB {settings.mongodb_version}"] = mongodb.packages(settings)
+    if "web" in host.groups:
+        found |= {"Nginx": nginx.PACKAGES, "certbot": tls.PACKAGES}
+    return found
