@@ -93,7 +93,7 @@ def _swap(megabytes: int) -> None:
         command=(
             "new=/swapfile.new; umask 077; rm -f $new"
             f" && {{ fallocate -l {megabytes}M $new || dd if=/dev/zero of=$new bs=1M count={megabytes} status=none; }}"
-            " && mkswap $new >/dev/null && { ! grep -q '^/swapfile ' /proc/swaps || swapoff /swapfile; }"
+            " && mkswap $new >/dev/null && sync $new && { ! grep -q '^/swapfile ' /proc/swaps || swapoff /swapfile; }"
             " && mv -fT $new /swapfile"
         ),
         note=f"/swapfile: {megabytes} MiB",

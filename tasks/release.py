@@ -130,7 +130,8 @@ def unpack_script(settings: Settings, release_id: str, with_backend: bool) -> st
             "ln -s $venv $new/backend/.venv",
             "$venv/bin/python -m compileall -q $new/backend -x '[.]venv'",
         ]
-    return "; ".join([*steps, f"mv -T $new {root}/releases/{release_id}"])
+    # On the disk before it has its name: where the power is cut, what is complete by name is so in content.
+    return "; ".join([*steps, "sync -f $new", f"mv -T $new {root}/releases/{release_id}"])
 
 
 def environment(settings: Settings, requirements: str) -> list[str]:
@@ -146,7 +147,8 @@ def environment(settings: Settings, requirements: str) -> list[str]:
         # The system's trust, not the bundle that pip brings: a company's own CA counts.
         " PIP_CERT=/etc/ssl/certs/ca-certificates.crt PIP_DISABLE_PIP_VERSION_CHECK=1 $venv/bin/python -m pip install"
         f" --quiet --no-cache-dir --require-hashes --only-binary :all: -r {requirements};"
-        " touch $venv/.complete; fi; exec 9>&-",
+        # On the disk before it is called complete, or a power cut would leave one that is for ever half.
+        " sync -f $venv; touch $venv/.complete; fi; exec 9>&-",
     ]
 
 
