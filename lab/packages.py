@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
+from pathlib import Path
 
 from lab.steps import Progress, StepFailed, run
 
-# command -> the Debian package that has it
+# command, or a file -> the Debian package that has it
 NEEDED = {
+    "/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring",  # on Ubuntu
     "mmdebstrap": "mmdebstrap",
     "pebble": "pebble",
     "ssh": "openssh-client",
@@ -48,7 +50,13 @@ def missing(needed: Mapping[str, str] = NEEDED) -> list[str]:
     """The packages whose commands are not on this machine."""
     # mkfs and its like are for root, whose folders are not in everybody's path.
     path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
-    return sorted({package for command, package in needed.items() if shutil.which(command, path=path) is None})
+    return sorted(
+        {
+            package
+            for name, package in needed.items()
+            if not (Path(name).exists() if name.startswith("/") else shutil.which(name, path=path))
+        }
+    )
 
 
 def need_root() -> None:

@@ -119,7 +119,8 @@ def boot_command(
         *("-nodefaults", "-display", "none", "-serial", "stdio", "-monitor", "none"),
         # A flush of the guest's is one of ours: what it was told is on the disk outlives a pulled plug.
         *("-drive", f"file={disk},format=qcow2,if=none,id=disk,cache=writeback,discard=unmap"),
-        *("-device", "virtio-blk-pci,drive=disk,bootindex=0"),
+        # A seed is a disk too: firmware must not try that one.
+        *("-device", "virtio-blk-pci,drive=disk" + ("" if kernel else ",bootindex=0")),
         *("-netdev", ",".join(["user,id=net", *network]), "-device", "virtio-net-pci,netdev=net"),
         # Without it a first boot waits for the kernel to gather randomness.
         *("-device", "virtio-rng-pci"),

@@ -17,11 +17,13 @@ from dataclasses import dataclass
 from lab import hosts
 from slipway.operations import PROJECT, render
 from slipway.settings import Settings, check
-from tasks import mongodb, nginx
-from tasks.backend import environment_file
+from slipway.systems import SYSTEMS
+from tasks import backend, base, firewall, mongodb, nginx, tls
 
 # Every lab host is one of these, lab/image.py.
-MACHINE = {"os": "debian", "codename": "bookworm", "arch": "amd64"}
+SYSTEM = SYSTEMS["debian-12"]
+MACHINE = {"os": SYSTEM.os, "codename": SYSTEM.codename, "arch": "amd64"}
+UNCONFIGURED = "/etc/systemd/system/nginx.service.d/unconfigured.conf"
 
 
 @dataclass(frozen=True)
@@ -42,18 +44,13 @@ def settings_of(host: hosts.Host) -> Settings:
 
 
 def base_packages(settings: Settings) -> list[str]:
-    names = ("ca-certificates", "curl", "gnupg", "logrotate", "procps", "tzdata", "unattended-upgrades")
-    return [*names, *settings.extra_packages]
-
-
-def mongodb_packages(settings: Settings) -> list[str]:
-    return ["mongodb-org-server", "mongodb-mongosh", *(["mongodb-database-tools"] if settings.mongodb_tools else [])]
+    return [*base.PACKAGES, *mongodb.KEY_PACKAGES, *settings.extra_packages]
 
 
 def packages(settings: Settings) -> list[str]:
     """The Debian packages of a host in every role."""
-    others = ("ufw", "python3", "python3-venv", "nginx", "openssl", "certbot")
-    return [*base_packages(settings), *mongodb_packages(settings), *others]
+    others = (*firewall.PACKAGES, *backend.PACKAGES, *nginx.PACKAGES, *tls.PACKAGES)
+    return sorted({*base_packages(settings), *mongodb.packages(settings), *others})
 
 
 def open_ports(host: hosts.Host, settings: Settings) -> list[str]:
@@ -80,7 +77,9 @@ def _base(settings: Settings) -> list[File]:
 
 def _mongodb(settings: Settings) -> list[File]:
     memory_mb = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
-    source = render("mongodb/mongodb.sources", settings=settings, machine=MACHINE, keyring=mongodb.KEYRING)
+    source = render(
+        "mongodb/mongodb.sources", settings=settings, machine=MACHINE, system=SYSTEM, keyring=mongodb.KEYRING
+    )
     config = render("mongodb/mongod.conf", settings=settings, cache_gb=mongodb.cache_gb(settings, memory_mb))
     return [
         File("/etc/apt/sources.list.d/mongodb.sources", source),
@@ -94,7 +93,7 @@ def _backend(settings: Settings) -> list[File]:
     unit = f"/etc/systemd/system/{settings.backend_unit}"
     values = {"settings": settings, "database_is_here": True}
     return [
-        File(f"/etc/{settings.site_name}/backend.env", environment_file(settings.secrets), 0o600),
+        File(f"/etc/{settings.site_name}/backend.env", backend.environment_file(settings.secrets), 0o600),
         File(f"{unit}.socket", render("backend/backend.socket", **values)),
         File(f"{unit}.service", render("backend/backend.service", **values)),
     ]
@@ -105,6 +104,7 @@ def _web(settings: Settings) -> list[File]:
     return [
         *(File(f"/etc/nginx/{name}", text) for name, text in nginx.configuration(settings).items()),
         *(File(f"{nginx.ERROR_PAGES}/{page}", render(f"nginx/{page}")) for page in pages),
+        File(UNCONFIGURED, render("nginx/unconfigured.conf", tls_folder=nginx.TLS_FOLDER)),
         File("/etc/systemd/system/nginx.service.d/slipway.conf", render("nginx/nginx.service.conf", settings=settings)),
         File("/etc/letsencrypt/renewal-hooks/deploy/reload-nginx", render("tls/reload-nginx"), 0o755),
     ]

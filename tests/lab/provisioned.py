@@ -85,7 +85,8 @@ class Provisioned:
         return Site(domain, address, authorities, int(offset))
 
 
-INSTANCE = "slipwayci"
+# Another name lets two runs of the tests go side by side.
+INSTANCE = os.environ.get("SLIPWAY_TEST_LAB", "slipwayci")
 
 
 def bring_up(name: str, *arguments: str) -> Provisioned:
