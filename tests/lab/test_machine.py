@@ -79,21 +79,21 @@ def wait_for(apply: subprocess.Popen[str], operation: str) -> None:
     raise AssertionError(f"{operation} never ended:\n{''.join(lines)}{apply.stderr.read() if apply.stderr else ''}")
 
 
-# An operation, and how many seconds after its end the power goes.
+# An operation, and a shell test that holds on the host some time after its end: then the power goes.
 POWER_CUTS = [
-    ("Let apt wait for its lock", 25),  # apt unpacks and configures the first packages
-    ("Pin MongoDB to the 6.0 series", 30),  # apt unpacks the others
-    ("Pin MongoDB to the 6.0 series", 75),  # and further on
-    ("Restart MongoDB", 0),  # the database has just been started
-    ("Configure Nginx", 0),  # configuration files have just moved into place
+    ("Let apt wait for its lock", "pgrep -x dpkg"),  # the first packages are unpacked
+    ("Pin MongoDB to the 6.0 series", "[ -e /var/lib/dpkg/info/nginx-common.list ]"),  # the others are
+    ("Pin MongoDB to the 6.0 series", "[ -e /var/lib/dpkg/info/mongodb-org-server.postinst ]"),  # or are configured
+    ("Restart MongoDB", "true"),  # the database has just been started
+    ("Configure Nginx", "true"),  # configuration files have just moved into place
 ]
 
 
 def test_an_apply_whose_power_is_cut_five_times_goes_on_from_there(machine, say):
-    for operation, seconds in POWER_CUTS:
+    for operation, then in POWER_CUTS:
         apply = start_apply(machine)
         wait_for(apply, operation)
-        time.sleep(seconds)
+        machine.ssh(f"timeout 600 sh -c 'until {then} > /dev/null; do sleep 0.2; done'")
         before = boot_id(machine)
         cut_off(machine)
         apply.communicate(timeout=PATIENCE_SECONDS)
