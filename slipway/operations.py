@@ -217,7 +217,7 @@ REFRESHED = "/var/lib/apt/lists/slipway-refreshed"
 REFRESH = f"""\
 refresh() {{ for try in 1 2 3 4 5 6; do [ $try = 1 ] || sleep 5; {APT_UPDATE} "$@" && return; done; return 1; }}
 if [ -n "$(find {REFRESHED} -mmin -60 2>/dev/null)" ]; then
-  for source in $(find /etc/apt/sources.list.d -type f -newer {REFRESHED}); do
+  for source in $(find /etc/apt/sources.list.d -name '*.sources' -newer {REFRESHED}); do
     refresh -o Dir::Etc::sourcelist=$source -o Dir::Etc::sourceparts=- -o APT::Get::List-Cleanup=0 || exit
   done
 else
