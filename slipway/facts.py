@@ -71,14 +71,14 @@ class Installed(FactBase[set[str]]):
 
 
 class Unit(FactBase[dict[str, str]]):
-    """ActiveState, UnitFileState, NeedDaemonReload and more of a systemd unit, as `systemctl show` names them."""
+    """ActiveState, SubState, UnitFileState and NRestarts of a systemd unit, as `systemctl show` names them."""
 
     @staticmethod
     def default() -> dict[str, str]:
         return {}
 
     def command(self, unit: str) -> str:
-        wanted = "LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,ActiveEnterTimestampMonotonic"
+        wanted = "ActiveState,SubState,UnitFileState,NRestarts"
         return f"systemctl show --property={wanted} {shlex.quote(unit)} 2>/dev/null || true"
 
     def process(self, output: list[str]) -> dict[str, str]:

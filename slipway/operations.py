@@ -217,7 +217,7 @@ REFRESHED = "/var/lib/apt/lists/slipway-refreshed"
 REFRESH = f"""\
 refresh() {{ for try in 1 2 3 4 5 6; do [ $try = 1 ] || sleep 5; {APT_UPDATE} "$@" && return; done; return 1; }}
 if [ -n "$(find {REFRESHED} -mmin -60 2>/dev/null)" ]; then
-  for source in $(find /etc/apt/sources.list.d -type f -newer {REFRESHED}); do
+  for source in $(find /etc/apt/sources.list.d -name '*.sources' -newer {REFRESHED}); do
     refresh -o Dir::Etc::sourcelist=$source -o Dir::Etc::sourceparts=- -o APT::Get::List-Cleanup=0 || exit
   done
 else
@@ -264,9 +264,9 @@ def service(unit: str, ready: str | None = None, files: Sequence[str] = (), relo
         unmask = f"systemctl unmask {unit} && " if state.get("UnitFileState", "").startswith("masked") else ""
         # Each of the two makes systemd read its units anew.
         yield f"{unmask}systemctl enable {unit}"
-    ends_over_and_over = state.get("SubState") == "auto-restart"
-    if state.get("ActiveState") not in ("active", "activating", "reloading") or ends_over_and_over:
-        found = "ends over and over" if ends_over_and_over else state.get("ActiveState") or "not there"
+    ends = ends_over_and_over(state)
+    if state.get("ActiveState") not in ("active", "activating", "reloading") or ends:
+        found = "ends over and over" if ends else state.get("ActiveState") or "not there"
         report.note(f"{unit}: {found} -> active")
         yield f"systemctl reset-failed {unit} 2>/dev/null; " + and_wait(f"systemctl start {unit}", unit, ready)
     elif files and host.get_fact(Staleness, unit=unit, files=tuple(files), reloads=reloads) > STALE_SECONDS:
@@ -275,6 +275,12 @@ def service(unit: str, ready: str | None = None, files: Sequence[str] = (), relo
     elif ready and host.get_fact(Output, command=f"{until(ready, PATIENCE_SECONDS)} && echo yes") != "yes":
         report.note(f"{unit}: runs, and does not do its work")
         yield _restart_command(unit, ready, reloads)
+
+
+def ends_over_and_over(state: Mapping[str, str]) -> bool:
+    """Whether a unit (facts.Unit) is being started again after it ended by itself: now waiting for it, now at it."""
+    again = state.get("ActiveState") == "activating" and state.get("NRestarts", "0") != "0"
+    return state.get("SubState") == "auto-restart" or again
 
 
 @operation()

@@ -12,7 +12,7 @@ import pytest
 
 from slipway import artifact
 from slipway.facts import Machine
-from slipway.operations import write_script
+from slipway.operations import ends_over_and_over, write_script
 from tasks import preflight
 from tasks.mongodb import cache_gb
 from tasks.tls import certbot_command, reason_to_issue
@@ -185,6 +185,19 @@ def test_a_build_that_fails_is_told_with_the_end_of_its_output(settings_with, tm
     settings = settings_with(frontend_source=str(tmp_path), frontend_build="echo no such module; exit 3")
     with pytest.raises(Exception, match=r"frontend_build failed \(exit code 3\)[\s\S]*no such module"):
         artifact.build(settings, ("web",))
+
+
+@pytest.mark.parametrize(
+    ("active", "sub", "restarts", "ends"),
+    [
+        ("activating", "auto-restart", "0", True),
+        ("activating", "start-post", "3", True),
+        ("activating", "start-post", "0", False),
+        ("active", "running", "3", False),
+    ],
+)
+def test_a_unit_that_ends_over_and_over_is_known_at_whatever_moment_it_is_seen(active, sub, restarts, ends):
+    assert ends_over_and_over({"ActiveState": active, "SubState": sub, "NRestarts": restarts}) is ends
 
 
 def put(path, content: bytes, check: str | None = None) -> subprocess.CompletedProcess[bytes]:
