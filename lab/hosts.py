@@ -10,7 +10,7 @@ import secrets
 import socket
 import subprocess
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +49,15 @@ class Host:
     system: str
     domain: str
     state: str  # running: ssh answers; stopped: `up` boots it; broken: neither
-    number: int
-    disk_gb: int
+    disk_gb: int = DEFAULT_DISK_GB
     # What is added to a port of the host's, where this machine forwards it.
     port_offset: int = 0
     snapshots: tuple[str, ...] = ()
+
+    @property
+    def number(self) -> int:
+        """Its own in the lab, 10 to 254: what its address ends with."""
+        return int(self.address.rpartition(".")[2])
 
     @property
     def domains(self) -> list[str]:
@@ -234,7 +238,6 @@ def _new_host(lab: Instance, name: str, kind: Kind, base: Path) -> Host:
         system=kind.image.name if kind.image else kind.system,
         domain=f"{name}.test",
         state="stopped",
-        number=number,
         disk_gb=kind.disk_gb,
         port_offset=offset,
     )
@@ -292,7 +295,10 @@ def _recorded(lab: Instance, name: str) -> Host | None:
 
 
 def _recorded_hosts(lab: Instance) -> list[Host]:
-    return [Host(**json.loads(record.read_text())) for record in sorted(lab.hosts_dir.glob("*/host.json"))]
+    known = {field.name for field in fields(Host)}
+    records = [json.loads(path.read_text()) for path in sorted(lab.hosts_dir.glob("*/host.json"))]
+    # What another version of the lab recorded beyond that is not needed to go on, or to remove the host.
+    return [Host(**{name: value for name, value in record.items() if name in known}) for record in records]
 
 
 def status(lab: Instance | None = None) -> list[Host]:

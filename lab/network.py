@@ -121,7 +121,7 @@ def bridge_mac(name: str) -> str:
 def of(lab: Instance) -> Network:
     """The network of a lab that was up before."""
     remembered = json.loads((lab.state / "network.json").read_text())
-    return Network(_number(remembered["subnet"]), remembered["is_bridged"])
+    return Network(_number(remembered["subnet"]), remembered.get("is_bridged", True))
 
 
 def _number(subnet: str) -> int:

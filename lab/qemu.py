@@ -81,13 +81,13 @@ class Qemu:
     def start(self, name: str, base: Path) -> None:
         self.stop(name)
         folder = self.lab.hosts_dir / name
-        number = json.loads((folder / "host.json").read_text())["number"]
+        address = json.loads((folder / "host.json").read_text())["address"]
         own = image.Disk(base) if base.is_dir() else None
         argv = boot_command(
             disk=folder / "layer/disk.qcow2",
             seed=folder / "seed",
             kernel=own,
-            forwards=[(self.address(number), port + self.net.offset, port) for port in FORWARDED],
+            forwards=[(address, port + self.net.offset, port) for port in FORWARDED],
             # A cloud image keeps its kernel to itself: another one tries KVM for it.
             accelerator=accelerator(own or image.disk(SYSTEMS["debian-12"], Progress())),
         )

@@ -126,13 +126,12 @@ def test_ssh_checks_the_host_key_and_offers_one_key_only(lab: Instance) -> None:
         system="debian-12",
         domain="one.test",
         state="running",
-        number=10,
-        disk_gb=10,
     )
     argv = host.ssh_argv("id -un")
     assert argv[-2:] == ["admin@10.213.0.10", "id -un"]
     assert {"StrictHostKeyChecking=yes", "UserKnownHostsFile=/known", "IdentitiesOnly=yes"} <= {*argv}
     assert host.domains == ["one.test", "www.one.test"]
+    assert host.number == 10
 
 
 def test_pebble_listens_on_the_bridge_alone_and_issues_for_90_days() -> None:
