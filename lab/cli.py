@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -100,7 +101,8 @@ def status(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
-    table = Table("name", "address", "user", "backend", "system", "domain", "state", "snapshots")
+    # Narrow, for a terminal of 80 columns; `site` tells the domain.
+    table = Table("name", "address", "user", "backend", "system", "state", "snapshots", box=SIMPLE)
     for host in found:
         host["snapshots"] = ", ".join(host["snapshots"])
         table.add_row(*(str(host[str(column.header)]) for column in table.columns))

@@ -276,8 +276,17 @@ def _open(address: str, port: int) -> bool:
         return False
 
 
+def _greets(host: Host, seconds: float = 5) -> bool:
+    """Whether an ssh server says its name (RFC 4253, section 4.2); a forwarded port accepts whatever is behind it."""
+    try:
+        with socket.create_connection((host.address, host.ssh_port), timeout=seconds) as connection:
+            return connection.recv(4) == b"SSH-"
+    except OSError:
+        return False
+
+
 def _ssh_answers(host: Host) -> bool:
-    if not _open(host.address, host.ssh_port):
+    if not _greets(host):
         return False
     try:
         run("Log in", host.ssh_argv("true"), timeout=10)
@@ -316,7 +325,7 @@ def _layers(lab: Instance, name: str) -> Layers:
 
 def _state(lab: Instance, host: Host) -> str:
     if _backend(lab, host.backend).is_running(host.name):
-        return "running" if _open(host.address, host.ssh_port) else "broken"
+        return "running" if _greets(host) else "broken"
     return "stopped" if (lab.hosts_dir / host.name / "furnished").exists() else "broken"
 
 
