@@ -42,17 +42,23 @@ rm -rf root root.tar root.ext4 boot.fat disk.raw
 """
 
 
+def run(*argv: str, cwd: Path | None = None) -> None:
+    done = subprocess.run(argv, cwd=cwd, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def install(*packages: str) -> None:
+    """Install Debian packages on this machine, for the tests alone."""
+    run("apt-get", "update", "-q")
+    run("apt-get", "install", "-y", "-q", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300", *packages)
+
+
 def build(folder: Path) -> Path:
     """Make the image in an empty folder; returns its file."""
-
-    def run(*argv: str) -> None:
-        done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-
-    run("apt-get", "install", "-y", "-q", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300", *TOOLS)
+    install(*TOOLS)
     include = f"--include={','.join(PACKAGES)}"
     hook = f"--customize-hook=chroot \"$1\" sh -euc '{SETUP}'"
     (folder / "root").mkdir()
     run("unshare", "--mount", "mmdebstrap", "--variant=minbase", include, hook, "bookworm", str(folder / "root.tar"))
-    run("sh", "-euc", BUILD)
+    run("sh", "-euc", BUILD, cwd=folder)
     return folder / "cloud.qcow2"

@@ -220,9 +220,10 @@ USER = "slipway-test"
 @pytest.fixture
 def somebody() -> Iterator[Path]:
     """The home of a user who is not root, with this project and its libraries in it; gone at the end."""
-    run = {"check": True, "capture_output": True, "text": True}
-    subprocess.run(["apt-get", "install", "-y", "-q", "uidmap"], **run)  # type: ignore[call-overload]
-    subprocess.run(["useradd", "--create-home", "--shell", "/bin/sh", USER], **run)  # type: ignore[call-overload]
+    cloud_image.install("uidmap")
+    # What a run that was killed has left.
+    subprocess.run(["userdel", "--remove", USER], check=False, capture_output=True)
+    cloud_image.run("useradd", "--create-home", "--shell", "/bin/sh", USER)
     home = Path(pwd.getpwnam(USER).pw_dir)
     libraries = next(Path(path) for path in sys.path if path.endswith("site-packages"))
     script = f"""
@@ -233,7 +234,7 @@ def somebody() -> Iterator[Path]:
         mkdir -p {home}/.cache/slipway; cp -r ~/.cache/slipway/mirror {home}/.cache/slipway/ 2>/dev/null || :
         chown -R {USER}: {home}
     """
-    subprocess.run(["sh", "-euc", script], **run)  # type: ignore[call-overload]
+    cloud_image.run("sh", "-euc", script)
     yield home
     subprocess.run(["userdel", "--remove", USER], check=True, capture_output=True)
 
