@@ -206,7 +206,8 @@ class Certificate(FactBase[dict[str, str]]):
         renewal = shlex.quote(f"/etc/letsencrypt/renewal/{lineage}.conf")
         quoted = shlex.quote(path)
         return (
-            f"if [ -f {quoted} ]; then"
+            # One that is empty, as a power cut may leave it, is none.
+            f"if openssl x509 -noout -in {quoted} 2>/dev/null; then"
             f' echo end=$(date -d "$(openssl x509 -noout -enddate -in {quoted} | cut -d= -f2)" +%s);'
             f" echo names=$(openssl x509 -noout -ext subjectAltName -in {quoted} | grep -o 'DNS:[^,]*' | cut -d: -f2);"
             f" echo server=$(sed -n 's/^server = //p' {renewal} 2>/dev/null); fi"

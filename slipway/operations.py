@@ -66,6 +66,8 @@ def write_script(path: str, mode: str, owner: str, group: str, check: str | None
     ]
     if check:
         steps.append(check.replace("{}", '"$new"'))
+    # On the disk before it takes the old one's place: a power cut would leave a file of this name and no content.
+    steps.append('sync "$new"')
     return "; ".join([*steps, f'mv -fT "$new" {shlex.quote(path)}'])
 
 
@@ -181,6 +183,8 @@ def config_tree(root: str, files: Mapping[str, str], links: Mapping[str, str], c
         f"umask 022; trap 'rm -rf {stage}' EXIT; rm -rf {stage}; cp -a {place} {stage}",
         f"base64 -d | tar -x -C {stage} --no-same-owner",
         check.replace("{}", stage),
+        # On the disk before any of it takes its place, as in write_script.
+        f"sync -f {stage}",
     ]
     for name in map(shlex.quote, [*changed, *moved]):
         script.append(f"mkdir -p $(dirname {place}/{name}); mv -fT {stage}/{name} {place}/{name}")

@@ -101,7 +101,7 @@ def _swap(megabytes: int) -> None:
     ensure(
         name="Use the swap file at boot",
         check="grep -q '^/swapfile ' /etc/fstab",
-        command="echo '/swapfile none swap sw 0 0' >> /etc/fstab",
+        command="echo '/swapfile none swap sw 0 0' >> /etc/fstab && sync /etc/fstab",
     )
     ensure(name="Use the swap file", check="grep -q '^/swapfile ' /proc/swaps", command="swapon /swapfile")
 

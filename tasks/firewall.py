@@ -67,4 +67,4 @@ def rules(ports: list[str]) -> Commands:
         report.note("inactive -> active")
         commands.append("ufw --force enable")
     if commands:
-        yield " && ".join(commands)
+        yield " && ".join([*commands, "sync -f /etc/ufw"])

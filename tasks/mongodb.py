@@ -95,5 +95,5 @@ def _fetch_key(settings: Settings) -> str:
         f" && {{ {_holds_only('$new', settings.mongodb_key_fingerprint)} || {{"
         f" echo 'the key at {settings.mongodb_key_url} has another fingerprint than mongodb_key_fingerprint:' >&2;"
         f" {_fingerprints('$new')} >&2; exit 1; }}; }}"
-        f" && chmod 644 $new && mv -fT $new {KEYRING}"
+        f" && chmod 644 $new && sync $new && mv -fT $new {KEYRING}"
     )

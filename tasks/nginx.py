@@ -82,11 +82,13 @@ def placeholder_certificate(settings: Settings) -> None:
             f"install -d -m 700 {placeholder} && umask 077 && openssl req -x509 -newkey ec"
             " -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 3650 -subj /CN=placeholder"
             f" -keyout {placeholder}/privkey.pem -out {placeholder}/fullchain.pem 2>/dev/null"
+            f" && sync -f {placeholder}"
         ),
     )
     ensure(
         name="Serve the placeholder until there is a certificate",
-        check=f"[ -e {folder}/. ] && [ -e {folder}/fullchain.pem ] && [ -e {folder}/privkey.pem ]",
+        # One that is there and can't be read would not let Nginx start.
+        check=f"openssl x509 -noout -in {folder}/fullchain.pem && openssl pkey -noout -in {folder}/privkey.pem",
         command=f"ln -sfn placeholder {folder}.new && mv -fT {folder}.new {folder}",
         note=f"{folder} -> placeholder",
     )

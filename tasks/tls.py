@@ -79,7 +79,10 @@ def certificate(settings: Settings) -> Commands:
     if not found.get("end") or not found.get("server"):
         # What is left of a broken lineage would make certbot refuse, or name the new one {name}-0001.
         yield f"rm -rf {live} /etc/letsencrypt/archive/{name} /etc/letsencrypt/renewal/{name}.conf"
-    yield " ".join(certbot_command(settings))
+    # An account that a power cut has emptied: certbot would stumble over it for ever, and makes a new one.
+    yield "find /etc/letsencrypt/accounts -name '*.json' -empty -printf '%h\\0' | sort -zu | xargs -0r rm -rf"
+    # certbot leaves it to the kernel when its files reach the disk; Nginx would not start with empty ones.
+    yield " ".join(certbot_command(settings)) + " && sync -f /etc/letsencrypt"
 
 
 def certbot_command(settings: Settings) -> list[str]:

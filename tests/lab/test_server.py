@@ -114,6 +114,11 @@ DRIFTS = {
         " && cp fullchain.pem $(realpath cert.pem) && systemctl reload nginx",
         "Get a certificate for codementee.test",
     ),
+    "a power cut emptied what certbot wrote": (
+        "cd /etc/letsencrypt && truncate --size 0 archive/codementee/*.pem renewal/*.conf &&"
+        " find accounts -name '*.json' -exec truncate --size 0 {} + ; ! systemctl reload nginx",
+        "Get a certificate for codementee.test",
+    ),
     "the certificates gone": ("rm -rf /etc/letsencrypt/live", "Get a certificate for codementee.test"),
     "the renewal switched off": ("systemctl disable --now certbot.timer", "Renew certificates by timer"),
     "the renewal hook not executable": (
