@@ -223,7 +223,7 @@ def _mmdebstrap(image: Image, target: Path) -> None:
             # A folder is for containers, whose lab is root's; mmdebstrap finds another way for an archive by itself.
             run(step, argv if target.suffix == ".tar" else [*as_root(), *argv])
         except StepFailed as error:
-            raise _out_of_reach(step, image.system, error) or error from None
+            raise _out_of_reach(step, image.system, error.output) or error from None
 
 
 UNREACHED = re.compile(
@@ -231,16 +231,15 @@ UNREACHED = re.compile(
 )
 
 
-def _out_of_reach(step: str, system: System, error: StepFailed) -> StepFailed | None:
-    """The one clear error where the archive can't be reached, None where `error` is about something else."""
-    lines = [line for line in error.output.splitlines() if UNREACHED.search(line)]
-    if not lines:
-        return None
-    return StepFailed(
-        step,
-        f"the archive of {system.title} is out of reach from this machine; open the way to it, or choose another --os",
-        output=lines[0],
-    )
+def _out_of_reach(step: str, system: System, output: str) -> StepFailed | None:
+    """The one clear error where the archive can't be reached, None where `output` is about something else."""
+    lines = [line for line in output.splitlines() if UNREACHED.search(line)]
+    return _unreached(step, system, lines[0]) if lines else None
+
+
+def _unreached(step: str, system: System, found: str) -> StepFailed:
+    why = f"the archive of {system.title} is out of reach from this machine; open the way to it, or choose another --os"
+    return StepFailed(step, why, output=found)
 
 
 @contextmanager
@@ -267,12 +266,7 @@ def _keyring(system: System) -> Iterator[str | None]:
             answer = requests.get(UBUNTU_KEYRING_URL, timeout=20)
             answer.raise_for_status()
         except requests.RequestException as error:
-            raise StepFailed(
-                step,
-                f"the archive of {system.title} is out of reach from this machine; open the way to it, or choose"
-                " another --os",
-                output=str(error),
-            ) from None
+            raise _unreached(step, system, str(error)) from None
         found = hashlib.sha256(answer.content).hexdigest()
         if found != UBUNTU_KEYRING_SHA256:
             raise StepFailed(step, f"found a file with SHA-256 {found}, expected {UBUNTU_KEYRING_SHA256}")

@@ -94,9 +94,7 @@ def test_a_boot_that_fails_shows_what_the_kernel_said(lab: Instance, both: list[
     """Of a machine whose disk is empty."""
     real = image.disk(SYSTEMS["debian-12"], hosts.Progress())
     for file in (real.kernel, real.initrd):
-        (tmp_path / file.name).hardlink_to(file) if file.stat().st_dev == tmp_path.stat().st_dev else shutil.copy(
-            file, tmp_path
-        )
+        shutil.copy(file, tmp_path)
     with (tmp_path / "disk.img").open("wb") as disk:
         disk.write(real.disk.read_bytes()[:2048])
         disk.truncate(2**30)

@@ -14,7 +14,7 @@ from provisioned import PROJECT, Provisioned, bring_up
 # A virtual machine under software emulation takes its time.
 PATIENCE_SECONDS = 3600
 BOOT_SECONDS = 300
-# Six times what a boot and an answer take here.
+# What a site may take after a boot, on a machine that does something else as well.
 BACK_SECONDS = 300
 
 
