@@ -11,6 +11,9 @@ from collections.abc import Iterable
 
 from pyinfra.api import FactBase
 
+# dpkg's word for them is an error flag, dpkg-query(1).
+BROKEN_PACKAGES = "dpkg-query -W -f '${db:Status-Eflag}=${Package}\\n' | grep ^reinstreq="
+
 
 def key_values(lines: Iterable[str]) -> dict[str, str]:
     """`key=value` lines as a dictionary."""
@@ -55,19 +58,26 @@ class FileText(FactBase[str]):
         return "".join(f"{line}\n" for line in output)
 
 
-class Installed(FactBase[set[str]]):
-    """Those of `packages` that dpkg has fully installed."""
+class Packages(FactBase[dict[str, set[str]]]):
+    """What dpkg says: which of `packages` are "installed", fully; and which of all are "broken", as after a power cut
+    while they were being unpacked: they must be installed again before anything else can be."""
 
     @staticmethod
-    def default() -> set[str]:
-        return set()
+    def default() -> dict[str, set[str]]:
+        return {"installed": set(), "broken": set()}
 
     def command(self, packages: tuple[str, ...]) -> str:
         names = " ".join(map(shlex.quote, packages))
-        return f"dpkg-query -W -f '${{db:Status-Status}}=${{Package}}\\n' {names} 2>/dev/null || true"
+        return (
+            f"dpkg-query -W -f '${{db:Status-Status}}=${{Package}}\\n' {names} 2>/dev/null; {BROKEN_PACKAGES} || true"
+        )
 
-    def process(self, output: list[str]) -> set[str]:
-        return {line.split("=", 1)[1] for line in output if line.startswith("installed=")}
+    def process(self, output: list[str]) -> dict[str, set[str]]:
+        pairs = [line.split("=", 1) for line in output]
+        return {
+            "installed": {name for state, name in pairs if state == "installed"},
+            "broken": {name for state, name in pairs if state == "reinstreq"},
+        }
 
 
 class Unit(FactBase[dict[str, str]]):
@@ -157,6 +167,39 @@ class Machine(FactBase[dict[str, str]]):
 
     def process(self, output: list[str]) -> dict[str, str]:
         return key_values(output)
+
+
+class Sshd(FactBase[dict[str, list[str]]]):
+    """What sshd would do for root from outside (sshd -T): values by keyword, in lower case; `{}` where sshd is at a
+    loss."""
+
+    @staticmethod
+    def default() -> dict[str, list[str]]:
+        return {}
+
+    def command(self) -> str:
+        return "sshd -T -C user=root,host=example.org,addr=203.0.113.1 2>/dev/null || true"
+
+    def process(self, output: list[str]) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for line in output:
+            name, _, value = line.partition(" ")
+            found.setdefault(name, []).append(value)
+        return found
+
+
+class HostKeys(FactBase[list[str]]):
+    """The public halves of the host keys in `files`, as lines "ssh-ed25519 AAAA..."."""
+
+    @staticmethod
+    def default() -> list[str]:
+        return []
+
+    def command(self, files: tuple[str, ...]) -> str:
+        return f"cut -d' ' -f1,2 {' '.join(f'{shlex.quote(file)}.pub' for file in files)}"
+
+    def process(self, output: list[str]) -> list[str]:
+        return output
 
 
 class SshPort(FactBase[str]):
