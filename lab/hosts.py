@@ -50,7 +50,7 @@ class Host:
     backend: str
     system: str
     domain: str
-    state: str  # running: ssh answers; stopped: `up` boots it; broken: neither
+    state: str  # running: ssh answers; silent: it runs, and ssh does not answer; stopped: `up` boots it; broken: no disk
     disk_gb: int = DEFAULT_DISK_GB
     # What is added to a port of the host's, where this machine forwards it.
     port_offset: int = 0
@@ -324,7 +324,7 @@ def _layers(lab: Instance, name: str) -> Layers:
 
 def _state(lab: Instance, host: Host) -> str:
     if _backend(lab, host.backend).is_running(host.name):
-        return "running" if _greets(host) else "broken"
+        return "running" if _greets(host) else "silent"
     return "stopped" if (lab.hosts_dir / host.name / "furnished").exists() else "broken"
 
 

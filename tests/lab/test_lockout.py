@@ -119,9 +119,8 @@ def test_the_ssh_port_changes_in_one_run_and_back(server):
     assert "admin logs in by port 22: admin by port 2222 can't yet" in done.stdout
     assert server.plan(*moved) == []
     assert not server.site().accepts(22)
-    # As the inventory still says, or by the old port once more.
-    assert server.plan("--data", "sshd_port=2222") == []
-    server.apply()
+    assert server.plan("--data", "sshd_port=2222") == [], "an inventory that still has the old port leads there too"
+    server.apply("--data", "ssh_port=2222")
     assert server.plan() == []
     assert not server.site().accepts(2222)
 
