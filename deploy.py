@@ -9,6 +9,7 @@ from pyinfra import host
 from slipway.guard import keep_a_way_back
 from slipway.pyinfra_settings import checked_settings
 from tasks.admin import admin
+from tasks.adoption import adopt, retire_sites
 from tasks.backend import backend
 from tasks.base import base
 from tasks.firewall import firewall, firewall_again
@@ -23,6 +24,7 @@ from tasks.tls import tls
 settings = checked_settings(host)
 preflight(settings)
 
+adopt(settings)
 packages(settings)
 base(settings)
 keep_a_way_back()
@@ -37,5 +39,6 @@ if "app" in host.groups or "web" in host.groups:
 if "app" in host.groups:
     backend(settings)
 if "web" in host.groups:
+    retire_sites(settings)
     nginx(settings)
     tls(settings)

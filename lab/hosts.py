@@ -50,7 +50,9 @@ class Host:
     backend: str
     system: str
     domain: str
-    state: str  # running: ssh answers; silent: it runs, and ssh does not answer; stopped: `up` boots it; broken: no disk
+    state: (
+        str  # running: ssh answers; silent: it runs, and ssh does not answer; stopped: `up` boots it; broken: no disk
+    )
     disk_gb: int = DEFAULT_DISK_GB
     # What is added to a port of the host's, where this machine forwards it.
     port_offset: int = 0

@@ -172,7 +172,7 @@ class Settings(BaseModel):
     admin_user: Annotated[
         str, matching(r"(?!root$)[a-z_][a-z0-9_-]{0,31}", 'a user\'s name other than "root", as useradd(8) takes it')
     ]
-    admin_keys: Annotated[list[str], Field(min_length=1)]
+    admin_keys: Annotated[list[Annotated[str, AfterValidator(public_key)]], Field(min_length=1)]
     sshd_port: Port
     sshd_settings: dict[
         Annotated[str, matching(r"[A-Z][A-Za-z0-9]+", "a keyword of sshd_config(5)")],
@@ -252,11 +252,6 @@ class Settings(BaseModel):
         if info.field_name == "backend_source" and not (Path(value) / "requirements.txt").is_file():
             raise ValueError("a folder with a requirements.txt in it")
         return value
-
-    @field_validator("admin_keys")
-    @classmethod
-    def _public_keys(cls, value: list[str]) -> list[str]:
-        return [public_key(item) for item in value]
 
     @field_validator("sshd_settings")
     @classmethod
