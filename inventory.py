@@ -3,12 +3,11 @@
 A host is a name, or (name, {setting: value}) for settings of its own, pyinfra's connection data among them:
     ("codementee.io", {"ssh_user": "admin", "_sudo": True, "ssh_port": 2222})
 
-The login is that of a finished server: the setting admin_user, by key, and sudo without a password (one that pyinfra
-hands over is in a command line for a moment, which every user of the server can read). Slipway logs in to a fresh
-server as root by itself; pyinfra alone is told so once: `pyinfra --data ssh_user=root --data _sudo=False ...`.
+Login is by key, and sudo without a password (USER ALL=(ALL) NOPASSWD: ALL): one that pyinfra hands over is in a command
+line for a moment, which every user of the server can read.
 """
 
-codementee = ("codementee.io", {"ssh_user": "admin", "_sudo": True})
+codementee = ("codementee.io", {"ssh_user": "root"})
 
 web = [codementee]
 app = [codementee]
