@@ -253,6 +253,7 @@ def install(packages: Mapping[str, Sequence[str]]) -> Commands:
         if names:
             report.note(f"{component}: {', '.join(names)}")
     yield REFRESH
+    # Where nothing is missing it still fails for what is half unpacked, and that is finished.
     command = f"{APT_INSTALL} {' '.join(map(shlex.quote, sorted({*chain(*missing.values())})))}"
     yield f"{command} || {{ {FINISH}; {command}; }}"
 
