@@ -215,11 +215,18 @@ APT_INSTALL = (
 )
 
 
+APT_LISTS = "/var/lib/apt/lists"
 # The time of the last refresh: apt gives a list its age on the mirror. Whoever else refreshes the lists removes this.
-REFRESHED = "/var/lib/apt/lists/slipway-refreshed"
+REFRESHED = f"{APT_LISTS}/slipway-refreshed"
+# apt leaves it to the kernel when a list reaches the disk, and goes on with one that a power cut emptied: empty ones
+# go, and new ones are on the disk before they count.
 # For the lock on its lists apt has no wait as for dpkg's (`apt_lock_timeout`), so the command is repeated.
 REFRESH = f"""\
-refresh() {{ for try in 1 2 3 4 5 6; do [ $try = 1 ] || sleep 5; {APT_UPDATE} "$@" && return; done; return 1; }}
+refresh() {{
+  for try in 1 2 3 4 5 6; do [ $try = 1 ] || sleep 5; {APT_UPDATE} "$@" && sync {APT_LISTS}/*_* && return; done
+  return 1
+}}
+[ -z "$(find {APT_LISTS} -name '*_Packages' -empty -print -delete)" ] || rm -f {REFRESHED}
 if [ -n "$(find {REFRESHED} -mmin -60 2>/dev/null)" ]; then
   for source in $(find /etc/apt/sources.list.d -name '*.sources' -newer {REFRESHED}); do
     refresh -o Dir::Etc::sourcelist=$source -o Dir::Etc::sourceparts=- -o APT::Get::List-Cleanup=0 || exit

@@ -100,6 +100,10 @@ DRIFTS = {
     ),
     "a package removed": ("apt-get remove -y -q unattended-upgrades", "Install the other packages"),
     "certbot removed": ("apt-get remove -y -q certbot", "Install the other packages"),
+    "a power cut emptied apt's lists": (
+        "apt-get remove -y -q unattended-upgrades; truncate --size 0 /var/lib/apt/lists/*_Packages",
+        "Install the other packages",
+    ),
     "a power cut left a package half unpacked": (
         # As dpkg writes it down before it begins. It is only needed by one of ours, and apt refuses all else meanwhile.
         "sed -i '/^Package: python3-apt$/,/^$/s/^Status: .*/Status: install reinstreq unpacked/' /var/lib/dpkg/status",
