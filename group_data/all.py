@@ -22,6 +22,19 @@ site_aliases = []
 # https://docs.pyinfra.com/en/3.x/connectors/ssh.html
 ssh_strict_host_key_checking = "yes"
 
+# --- The administrator, and ssh -------------------------------------------------------------------------------------
+
+# Who logs in to the server: a user with sudo that Slipway makes. Once this one has proven to, root can't any more.
+admin_user = "admin"
+# The administrator's public keys: each a line "ssh-ed25519 AAAA... name", or the file of one on this machine. No others
+# open that account; taking one away here takes it away there.
+admin_keys = ["~/.ssh/id_ed25519.pub"]
+# The port that sshd listens on. A change takes one run; then set the host's ssh_port in the inventory too, where it is
+# set at all.
+sshd_port = 22
+# Further settings of sshd, by their names in sshd_config(5), which win over Slipway's own: {"AllowUsers": "admin ci"}.
+sshd_settings = {}
+
 # --- The operating system -------------------------------------------------------------------------------------------
 
 # Time zone of the server's clock and logs, as in /usr/share/zoneinfo.
@@ -39,8 +52,10 @@ extra_packages = []
 
 # --- Firewall -------------------------------------------------------------------------------------------------------
 
-# Ports opened besides ssh (the port that is in use), 80 and 443: "8443/tcp". Every other rule is removed.
+# Ports opened besides ssh, 80 and 443: "8443/tcp". Every other rule is removed.
 firewall_allow = []
+# Addresses and networks that ssh is open to: ["203.0.113.0/24", "2001:db8::/32"]; [] for all.
+firewall_ssh_from = []
 
 # --- MongoDB --------------------------------------------------------------------------------------------------------
 

@@ -76,7 +76,7 @@ class Nspawn:
             step = "Make the host what it is"
             unpack = ["tar", "--extract", "--unlink-first", "--directory", str(root), "--file", "-"]
             run(step, unpack, input=seed.archive().decode())
-            run(step, ["chroot", str(root), "sh", "-euc", image.TRUST_LAB])
+            run(step, ["chroot", str(root), "sh", "-eu", image.FURNISH])
 
     def _mount(self, name: str, base: Path) -> Path:
         folder = self.lab.hosts_dir / name

@@ -168,6 +168,39 @@ class Machine(FactBase[dict[str, str]]):
         return key_values(output)
 
 
+class Sshd(FactBase[dict[str, list[str]]]):
+    """What sshd would do for root from outside (sshd -T): values by keyword, in lower case; `{}` where sshd is at a
+    loss."""
+
+    @staticmethod
+    def default() -> dict[str, list[str]]:
+        return {}
+
+    def command(self) -> str:
+        return "sshd -T -C user=root,host=example.org,addr=203.0.113.1 2>/dev/null || true"
+
+    def process(self, output: list[str]) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for line in output:
+            name, _, value = line.partition(" ")
+            found.setdefault(name, []).append(value)
+        return found
+
+
+class HostKeys(FactBase[list[str]]):
+    """The public halves of the host keys in `files`, as lines "ssh-ed25519 AAAA..."."""
+
+    @staticmethod
+    def default() -> list[str]:
+        return []
+
+    def command(self, files: tuple[str, ...]) -> str:
+        return f"cut -d' ' -f1,2 {' '.join(f'{shlex.quote(file)}.pub' for file in files)}"
+
+    def process(self, output: list[str]) -> list[str]:
+        return output
+
+
 class SshPort(FactBase[str]):
     """The server's port of this ssh connection. Asked without sudo, which drops the variable."""
 

@@ -21,13 +21,13 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pyinfra import host
-from pyinfra.api import StringCommand, operation
+from pyinfra.api import FunctionCommand, StringCommand, operation
 
 from slipway import report
 from slipway.facts import BROKEN_PACKAGES, FileState, FileText, Output, Packages, Staleness, Unit
 
 PROJECT = Path(__file__).resolve().parent.parent
-Commands = Generator[StringCommand | str, None, None]
+Commands = Generator[StringCommand | FunctionCommand | str, None, None]
 
 _templates = Environment(
     loader=FileSystemLoader(PROJECT / "templates"),
@@ -71,7 +71,7 @@ def write_script(path: str, mode: str, owner: str, group: str, check: str | None
     return "; ".join([*steps, f'mv -fT "$new" {shlex.quote(path)}'])
 
 
-def _is_in_place(state: Mapping[str, str], content: bytes, mode: str, owner: str, group: str) -> bool:
+def is_in_place(state: Mapping[str, str], content: bytes, mode: str, owner: str, group: str) -> bool:
     return state == {
         "kind": "regular file",
         "owner": owner,
@@ -81,7 +81,7 @@ def _is_in_place(state: Mapping[str, str], content: bytes, mode: str, owner: str
     }
 
 
-def _tell_difference(path: str, state: Mapping[str, str], content: bytes, mode: str, secret: bool) -> None:
+def tell_difference(path: str, state: Mapping[str, str], content: bytes, mode: str, secret: bool) -> None:
     """Show what a file will become; of one that holds a secret only that it changes."""
     if state.get("mode") not in (None, mode):
         report.note(f"{path}: mode {state['mode']} -> {mode}")
@@ -91,9 +91,13 @@ def _tell_difference(path: str, state: Mapping[str, str], content: bytes, mode: 
         if secret:
             report.note(f"{path}: contents change (secret, not shown)")
             return
-        old = host.get_fact(FileText, path=path).splitlines(keepends=True)
-        new = content.decode().splitlines(keepends=True)
-        report.note("".join(difflib.unified_diff(old, new, path, path, n=2)).rstrip())
+        tell_text(path, host.get_fact(FileText, path=path), content.decode())
+
+
+def tell_text(path: str, old: str, new: str) -> None:
+    """Show how a text will change."""
+    lines = difflib.unified_diff(old.splitlines(keepends=True), new.splitlines(keepends=True), path, path, n=2)
+    report.note("".join(lines).rstrip())
 
 
 @operation()
@@ -113,10 +117,10 @@ def put(
     """
     data = content.encode()
     state = host.get_fact(FileState, path=path)
-    if _is_in_place(state, data, mode, owner, group):
+    if is_in_place(state, data, mode, owner, group):
         host.noop(f"{path} is as it should be")
         return
-    _tell_difference(path, state, data, mode, secret)
+    tell_difference(path, state, data, mode, secret)
     yield with_input(write_script(path, mode, owner, group, check), data)
 
 
@@ -166,9 +170,9 @@ def config_tree(root: str, files: Mapping[str, str], links: Mapping[str, str], c
     changed = {}
     for name, content in files.items():
         state = host.get_fact(FileState, path=f"{root}/{name}")
-        if not _is_in_place(state, content.encode(), "644", "root", "root"):
+        if not is_in_place(state, content.encode(), "644", "root", "root"):
             changed[name] = content
-            _tell_difference(f"{root}/{name}", state, content.encode(), "644", secret=False)
+            tell_difference(f"{root}/{name}", state, content.encode(), "644", secret=False)
     moved = {}
     for name, target in links.items():
         if host.get_fact(FileState, path=f"{root}/{name}").get("target") != target:

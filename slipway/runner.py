@@ -31,7 +31,7 @@ from pyinfra_cli.exceptions import UnexpectedExternalError
 from pyinfra_cli.inventory import make_inventory
 from pyinfra_cli.util import exec_file
 
-from slipway import report
+from slipway import login, report
 from slipway.pyinfra_settings import settings_of
 from slipway.settings import Settings, SettingsError, parse_items
 from slipway.ssh import send_at_once
@@ -169,6 +169,7 @@ class Session:
         report.listen(self._note)
         with self._failing():
             self.state.set_stage(StateStage.Connect)
+            self._log_in()
             connect_all(self.state)
             missing = [h.name for h in self.hosts() if not h.connected]
             if missing:
@@ -177,6 +178,17 @@ class Session:
                 send_at_once(host)
             self._check_sudo()
         return self
+
+    def _log_in(self) -> None:
+        """Connect the hosts by a login that they have; those that have none are left to pyinfra to complain about."""
+        tries = {
+            host.name: self.state.pool.spawn(login.connect, host, self.settings[host.name]) for host in self.hosts()
+        }
+        for host in self.hosts():
+            found, wanted = tries[host.name].get(), login.candidates(host, self.settings[host.name])[0]
+            if found and found != wanted:
+                said = f"{found.user} logs in by port {found.port}: {wanted.user} by port {wanted.port} can't yet"
+                self._skipped.append((host.name, said))
 
     def _check_sudo(self) -> None:
         """Raises PyinfraError where sudo wants a password: pyinfra would ask for it in the middle of a run, and hand it

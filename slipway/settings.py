@@ -13,11 +13,12 @@ import re
 import stat
 from collections.abc import Iterable, Mapping
 from functools import cached_property
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_network
 from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import available_timezones
 
+from paramiko.pkey import PublicBlob
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -44,6 +45,10 @@ LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 # What pyinfra would complain of one by one, and only when it connects.
 _connection: dict[str, Any] = {name: (kind, None) for name, kind in ConnectorData.__annotations__.items()}
 Connection = create_model("Connection", __config__=ConfigDict(strict=True), **_connection)
+
+
+# What settings of Slipway's own decide, or what it must be able to rely on, in lower case.
+SSHD_OWN = {"port", "include", "match", "hostkey", "permitrootlogin", "passwordauthentication", "authorizedkeysfile"}
 
 
 class SettingsError(Exception):
@@ -98,6 +103,14 @@ def _listen(value: str) -> str:
     return value
 
 
+def _network(value: str) -> str:
+    try:
+        ip_network(value)
+    except ValueError:
+        raise ValueError('an IPv4 or IPv6 address or network as "203.0.113.0/24" or "2001:db8::/32"') from None
+    return value
+
+
 def _opened(value: str) -> str:
     port, _, protocol = value.partition("/")
     if not (port.isdigit() and 1 <= int(port) <= 65535 and protocol in ("tcp", "udp")):
@@ -110,6 +123,25 @@ def _timezone(value: str) -> str:
     if value not in known if known else not re.fullmatch(r"[\w+-]+(/[\w+-]+)*", value):
         raise ValueError('a time zone as "Europe/Berlin"')
     return value
+
+
+def public_key(item: str) -> str:
+    """The line of a public ssh key: `item` itself, or what is in the file that it names. Raises ValueError."""
+    expected = 'a public key as "ssh-ed25519 AAAA... name", or the file of one on this machine (ssh-keygen -t ed25519)'
+    if item.startswith(("/", "~", ".")):
+        try:
+            item = Path(item).expanduser().read_text().strip()
+        except (OSError, UnicodeDecodeError):
+            raise ValueError(f"{expected}; there is no such file") from None
+        if "PRIVATE KEY" in item:
+            raise ValueError(f"{expected}; this is the private one, which never leaves your machine")
+    try:
+        PublicBlob.from_string(item)
+    except (ValueError, IndexError):
+        raise ValueError(expected) from None
+    if "\n" in item:
+        raise ValueError(f"{expected}, one an item")
+    return item
 
 
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -137,6 +169,16 @@ class Settings(BaseModel):
     site_domain: Domain
     site_aliases: list[Domain]
 
+    admin_user: Annotated[
+        str, matching(r"(?!root$)[a-z_][a-z0-9_-]{0,31}", 'a user\'s name other than "root", as useradd(8) takes it')
+    ]
+    admin_keys: Annotated[list[Annotated[str, AfterValidator(public_key)]], Field(min_length=1)]
+    sshd_port: Port
+    sshd_settings: dict[
+        Annotated[str, matching(r"[A-Z][A-Za-z0-9]+", "a keyword of sshd_config(5)")],
+        Annotated[str, matching(r"[^\x00-\x1f]+", "its value, on one line")],
+    ]
+
     timezone: Annotated[str, AfterValidator(_timezone)]
     locale: Annotated[str, matching(r"[A-Za-z_]+(\.UTF-8)?", 'a locale as "en_GB.UTF-8"')]
     swap_mb: Annotated[int, Field(ge=0, le=65536)]
@@ -145,6 +187,7 @@ class Settings(BaseModel):
     extra_packages: list[Annotated[str, matching(r"[a-z0-9][a-z0-9.+-]+", "a Debian package's name")]]
 
     firewall_allow: list[Annotated[str, AfterValidator(_opened)]]
+    firewall_ssh_from: list[Annotated[str, AfterValidator(_network)]]
 
     mongodb_version: Annotated[str, matching(r"\d\.\d", 'a series as "7.0"')]
     mongodb_apt_url: HttpUrl
@@ -208,6 +251,13 @@ class Settings(BaseModel):
             raise ValueError("a folder on this machine, relative to the project")
         if info.field_name == "backend_source" and not (Path(value) / "requirements.txt").is_file():
             raise ValueError("a folder with a requirements.txt in it")
+        return value
+
+    @field_validator("sshd_settings")
+    @classmethod
+    def _others_settings(cls, value: dict[str, str]) -> dict[str, str]:
+        if owned := SSHD_OWN & {name.lower() for name in value}:
+            raise ValueError(f"settings without {', '.join(sorted(owned))}, which Slipway's own settings decide")
         return value
 
     @property

@@ -25,3 +25,9 @@ def send_at_once(host: Host) -> None:
     connection = transport(host)
     if connection and isinstance(connection.sock, socket.socket):  # through a jump host it is a channel
         connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def connected_port(host: Host) -> int:
+    """The port that we reach `host` by; a router may forward it to another."""
+    client = getattr(host.connector, "client", None)
+    return int(client._ssh_config.get("port", 22)) if client else 22

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -60,9 +59,10 @@ class Provisioned:
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done.stdout.strip()
 
-    def root(self, script: str) -> str:
-        """The same by root, whoever logs in."""
-        return self.ssh(f"sudo sh -uc {shlex.quote(script)}")
+    def lab_host(self) -> dict[str, Any]:
+        """The host as `slipway lab status` shows it."""
+        shown = self.slipway("lab", "status", "--json").stdout
+        return next(host for host in json.loads(shown) if host["name"] == self.name)
 
     def site(self) -> Any:
         """The site as a visitor sees it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from exposure import exposure_of
+
 
 def test_it_runs_and_starts_at_boot(server):
     for suffix in ("socket", "service"):
@@ -55,10 +57,9 @@ def test_it_runs_the_current_release_that_only_root_can_change(server):
     assert server.host.file(f"{release}/backend/.venv/bin/python").exists
 
 
-def test_it_is_sandboxed(server):
-    shown = server.host.check_output(f"systemd-analyze security --no-pager {server.settings.backend_unit}.service")
-    exposure = float(shown.splitlines()[-1].split(":")[1].split()[0])
-    assert exposure < 2
+def test_it_is_sandboxed(server, figure):
+    exposure = exposure_of(server, f"{server.settings.backend_unit}.service")
+    figure("systemd-analyze security, backend", exposure, "at most 1.1", exposure <= 1.1)
 
 
 def test_its_log_is_in_the_journal(server):

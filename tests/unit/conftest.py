@@ -11,6 +11,8 @@ import pytest
 
 from slipway.settings import Settings, check
 
+# Of nobody: its private half is thrown away.
+PUBLIC_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIH0cWoRVeYh0DsKwGWEekVb8yWCM2esirnFXXVeSC+KN nobody"
 PROJECT = Path(__file__).resolve().parents[2]
 
 
@@ -26,7 +28,7 @@ def defaults(tmp_path: Path) -> dict[str, Any]:
     file = tmp_path / "secrets.env"
     file.touch(mode=0o600)
     file.write_text("JWT_SECRET=3b4f0c6a5d9e8f7a6b5c4d3e2f1a0b9c\nADMIN_PASSWORD='correct horse'\n")
-    return {**data, "secrets_file": str(file)}
+    return {**data, "secrets_file": str(file), "admin_keys": [PUBLIC_KEY]}
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import PUBLIC_KEY
 
 from slipway.runner import PROJECT
 
@@ -25,6 +26,7 @@ def project(tmp_path: Path) -> Path:
     (tmp_path / "examples/codementee/backend/requirements.txt").touch()
     shutil.copy(PROJECT / "deploy.py", tmp_path)
     (tmp_path / "inventory.py").write_text(INVENTORY)
+    (tmp_path / "group_data/web.py").write_text(f"admin_keys = [{PUBLIC_KEY!r}]\n")
     secrets = tmp_path / "secrets/production.env"
     secrets.parent.mkdir()
     secrets.touch(mode=0o600)

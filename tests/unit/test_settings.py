@@ -6,6 +6,7 @@ import runpy
 from pathlib import Path
 
 import pytest
+from conftest import PUBLIC_KEY
 
 from slipway.settings import Settings, SettingsError, check, parse_dotenv, parse_items
 
@@ -31,6 +32,10 @@ WRONG = {
     "site_name": ("Code Mentee", "lower-case letters"),
     "site_domain": ("codementee", "a host name"),
     "site_aliases": (["-bad.example"], "a host name"),
+    "admin_user": ("root", 'a user\'s name other than "root"'),
+    "admin_keys": (["~/.ssh/no-such-key.pub"], "there is no such file"),
+    "sshd_port": (0, "greater than or equal to 1"),
+    "firewall_ssh_from": (["203.0.113.0/33"], "an IPv4 or IPv6 address or network"),
     "timezone": ("../etc/passwd", "a time zone"),
     "frontend_build": (" ", "a shell command"),
     "frontend_output": ("../..", "a folder below frontend_source"),
@@ -67,6 +72,27 @@ def test_a_wrong_value_is_told_with_its_name_what_was_found_and_what_is_expected
     assert line.startswith(f"group_data/all.py: {name}")
     assert f"found {found!r}" in line
     assert expected in line
+
+
+def test_an_administrators_key_is_a_line_or_a_file_and_never_the_private_half(defaults, tmp_path):
+    public, private = tmp_path / "key.pub", tmp_path / "key"
+    public.write_text(f"{PUBLIC_KEY}\n")
+    private.write_text("-----BEGIN OPENSSH PRIVATE KEY-----\n")
+    assert check({**defaults, "admin_keys": [str(public)]}).admin_keys == [PUBLIC_KEY]
+    for wrong in (str(private), "ssh-rsa AAAA", PUBLIC_KEY[8:]):
+        (line,) = problems({**defaults, "admin_keys": [wrong]})
+        assert "expected a public key" in line
+
+
+def test_an_administrator_without_any_key_is_refused(defaults):
+    (line,) = problems({**defaults, "admin_keys": []})
+    assert "admin_keys: found []" in line
+
+
+@pytest.mark.parametrize("keyword", ["Port", "PermitRootLogin", "Match"])
+def test_sshd_settings_that_would_undo_slipways_are_refused(defaults, keyword):
+    (line,) = problems({**defaults, "sshd_settings": {keyword: "1"}})
+    assert f"settings without {keyword.lower()}" in line
 
 
 def test_an_unknown_name_is_told_with_the_nearest_known_one(defaults):

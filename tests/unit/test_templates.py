@@ -16,6 +16,8 @@ from slipway.settings import Settings
 from slipway.systems import SYSTEMS
 from tasks.backend import environment_file
 from tasks.nginx import configuration
+from tasks.ssh import ALGORITHMS, in_force
+from tasks.ssh import configuration as sshd_configuration
 
 TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 MACHINE = {"os": "debian", "codename": "bookworm", "arch": "amd64"}
@@ -97,7 +99,7 @@ def verify_units(folder: Path) -> str:
             "verify",
             "--man=no",
             "--recursive-errors=no",
-            *sorted([*folder.glob("*.service"), *folder.glob("*.socket")]),
+            *sorted([*folder.glob("*.service"), *folder.glob("*.socket"), *folder.glob("*.timer")]),
         ],
         capture_output=True,
         text=True,
@@ -116,6 +118,9 @@ def test_systemd_accepts_the_units(settings_with, tmp_path, listen):
         # The program comes with a release; here another stands for it.
         (tmp_path / f"codementee-backend.{kind}").write_text(text.replace(program, "/bin/true"))
     (tmp_path / "slipway-thp.service").write_text(render("base/thp.service", mode="never"))
+    values = {"script": "/bin/true", "folder": "/var/lib/slipway/undo", "seconds": 60}
+    for unit in ("slipway-undo.service", "slipway-undo.timer"):
+        (tmp_path / unit).write_text(render(f"guard/{unit}", **values))
     complaints = [line for line in verify_units(tmp_path).splitlines() if str(tmp_path) in line]
     assert complaints == []
 
@@ -182,6 +187,9 @@ def test_every_template_is_rendered_by_a_test_or_has_no_values():
         "backend/backend.socket": test_systemd_accepts_the_units,
         "base/sysctl.conf": test_sysctl_reads_the_kernel_parameters,
         "base/thp.service": test_systemd_accepts_the_units,
+        "guard/slipway-undo.service": test_systemd_accepts_the_units,
+        "guard/slipway-undo.timer": test_systemd_accepts_the_units,
+        "guard/undo": test_the_way_back_is_a_shell_script,
         "mongodb/mongod.conf": test_mongod_is_on_loopback_without_tls_and_without_what_7_0_removed,
         "mongodb/mongod.service.conf": test_systemd_accepts_what_is_added_to_the_packages_units,
         "mongodb/mongodb.sources": test_mongodbs_repository_is_the_official_one_with_its_key,
@@ -193,6 +201,7 @@ def test_every_template_is_rendered_by_a_test_or_has_no_values():
         "nginx/unavailable.html": test_the_page_for_people_says_what_to_do,
         "nginx/unavailable.json": test_the_answer_for_programs_is_json,
         "nginx/unconfigured.conf": test_systemd_accepts_what_is_added_to_the_packages_units,
+        "ssh/sshd.conf": test_sshds_file_has_what_its_user_sets_before_slipways_own_and_only_algorithms_that_sshd_knows,
         "tls/reload-nginx": test_the_renewal_hook_is_a_shell_script,
     }
     there = {
@@ -230,3 +239,23 @@ def test_the_renewal_hook_is_a_shell_script(tmp_path):
     hook.write_text(render("tls/reload-nginx"))
     assert subprocess.run(["sh", "-n", hook], check=False).returncode == 0
     assert "nginx -t -q && systemctl reload nginx" in hook.read_text()
+
+
+def test_the_way_back_is_a_shell_script(tmp_path):
+    script = tmp_path / "undo"
+    script.write_text(render("guard/undo", folder="/var/lib/slipway/undo"))
+    assert subprocess.run(["sh", "-n", script], check=False).returncode == 0
+
+
+def test_sshds_file_has_what_its_user_sets_before_slipways_own_and_only_algorithms_that_sshd_knows(settings_with):
+    known = {keyword: {*names} - {"mlkem768x25519-sha256"} for keyword, names in ALGORITHMS.items()}
+    lines = sshd_configuration(settings_with(sshd_settings={"MaxAuthTries": "3"}), ["/key"], known)
+    text = render("ssh/sshd.conf", lines=lines)
+    assert [line for line in text.splitlines() if line.startswith("MaxAuthTries")] == ["MaxAuthTries 3"]
+    assert {"Port 22", "HostKey /key", "PermitRootLogin no", "PasswordAuthentication no"} <= {*text.splitlines()}
+    assert "mlkem" not in text
+
+
+def test_what_sshd_does_otherwise_is_told():
+    found = in_force([("PermitRootLogin", "no"), ("Port", "22")], {"permitrootlogin": ["yes"], "port": ["22"]})
+    assert found == ["permitrootlogin: sshd has yes, need no"]
