@@ -19,6 +19,7 @@ from pathlib import Path
 import gevent
 import pyinfra
 import pyinfra_cli  # noqa: F401  patches the standard library for gevent, before anything else is imported
+from paramiko import SSHException
 from pyinfra.api import Config, State
 from pyinfra.api.connect import connect_all, disconnect_all
 from pyinfra.api.exceptions import PyinfraError
@@ -34,7 +35,7 @@ from pyinfra_cli.util import exec_file
 from slipway import login, report
 from slipway.pyinfra_settings import settings_of
 from slipway.settings import Settings, SettingsError, parse_items
-from slipway.ssh import send_at_once
+from slipway.ssh import send_at_once, tell_when_broken
 
 PROJECT = Path(__file__).resolve().parent.parent
 # The command line shows progress; pyinfra's own line would be written over it.
@@ -47,6 +48,7 @@ HINTS = {
     "Authentication error": "set ssh_user and ssh_key for the host in the inventory; ssh USER@HOST must work by itself",
     "Could not connect": "is the server up, and are ssh_hostname and ssh_port right?",
     "Could not resolve hostname": "set the host's name, or its address as ssh_hostname, in the inventory",
+    "connection broke": "is the server up? When it is, run this again: it goes on from what is there",
     "No space left on device": "the server's disk is full: free some space (df -h shows where), then run it again",
     "a password is required": "let the user sudo without one: USER ALL=(ALL) NOPASSWD: ALL in /etc/sudoers.d/USER",
 }
@@ -176,6 +178,7 @@ class Session:
                 raise PyinfraError(f"no connection to {', '.join(missing)}; nothing was changed")
             for host in self.hosts():
                 send_at_once(host)
+                tell_when_broken(host)
             self._check_sudo()
         return self
 
@@ -264,8 +267,20 @@ class Session:
             self.state.set_stage(StateStage.Execute)
             run_ops(self.state)
             if self.state.failed_hosts:
+                for host in self.state.failed_hosts:
+                    self._tell_full_disks(host)
                 raise PyinfraError(f"failed on {', '.join(h.name for h in self.state.failed_hosts)}")
         return self._outcome(done, began)
+
+    def _tell_full_disks(self, host: Host) -> None:
+        """Say that a disk of a host that failed is full: the service that died of it need not have said so itself."""
+        full = "df --output=avail,target / /var /tmp | awk '$1 == 0 {print $2}' | sort -u"
+        try:
+            _, output = host.run_shell_command(full, _timeout=10)
+        except (TimeoutError, OSError, SSHException):
+            return
+        for target in output.stdout_lines:
+            self._log.lines.append(f"[{host.name}] No space left on device: {target}")
 
     def _outcome(self, changes: list[Change], began: float) -> Outcome:
         operations = sum(len(self.state.ops[host]) for host in self.state.inventory.get_active_hosts())

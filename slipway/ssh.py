@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from paramiko import Transport
+from paramiko import SSHException, Transport
 from pyinfra.api.host import Host
 
 
@@ -31,3 +31,20 @@ def connected_port(host: Host) -> int:
     """The port that we reach `host` by; a router may forward it to another."""
     client = getattr(host.connector, "client", None)
     return int(client._ssh_config.get("port", 22)) if client else 22
+
+
+def tell_when_broken(host: Host) -> None:
+    """Make paramiko tell of a connection that breaks by an error of ssh's: pyinfra takes that for the host's failure.
+
+    The end of file that it raises instead stands, everywhere else in Python and in click, for a user who has left.
+    """
+    connection = transport(host)
+    if not connection:
+        return
+    original = connection.get_exception
+
+    def get_exception() -> Exception | None:
+        error = original()
+        return SSHException("the connection broke") if isinstance(error, EOFError) else error
+
+    connection.get_exception = get_exception  # type: ignore[method-assign]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -204,7 +205,9 @@ def test_a_full_disk_is_told_nothing_is_corrupted_and_the_next_apply_converges(c
     before = converged.ssh(kept)
     apply = start_apply(converged, *settings)
     wait_for(apply, "Let apt wait for its lock")  # after preflight, which would have told it
+    apply.send_signal(signal.SIGSTOP)  # to fill a disk takes longer than what is left of the apply
     converged.ssh(f"{FILL} true", check=False)
+    apply.send_signal(signal.SIGCONT)
     _, errors = apply.communicate(timeout=PATIENCE_SECONDS)
     assert apply.returncode == 1
     assert "No space left on device" in errors
