@@ -57,7 +57,7 @@ class Nspawn:
     def network_file(self, number: int) -> str:
         return (
             f"[Match]\nName=host0\n\n[Network]\nAddress={self.address(number)}/24\nGateway={self.net.gateway}\n"
-            "LinkLocalAddressing=no\n"
+            f"Address={self.net.subnet6[number]}/64\nIPv6AcceptRA=no\nLinkLocalAddressing=no\n"
         )
 
     def resolver(self) -> str:
