@@ -255,7 +255,9 @@ def _seed(lab: Instance, backend: Backend, host: Host) -> Seed:
     known_hosts = Path(host.known_hosts_file)
     before = known_hosts.read_text() if known_hosts.exists() else ""
     public = [text for name, text in keys.items() if name.endswith(".pub")]
-    write(known_hosts, known_hosts_with(before, host.address, host.ssh_port, public))
+    for address in (host.address, str(network.of(lab).subnet6[host.number])):
+        before = known_hosts_with(before, address, host.ssh_port, public)
+    write(known_hosts, before)
     return Seed(
         name=host.name,
         user=host.user,
@@ -458,9 +460,9 @@ def pyinfra_data(host: Host) -> dict[str, Any]:
     }
 
 
-def site(host: Host, domain: str | None = None) -> Site:
-    """A host's site, by default at its own domain, as a visitor sees it."""
-    return Site(domain or host.domain, host.address, str(trusted_roots()), host.port_offset)
+def site(host: Host, domain: str | None = None, address: str | None = None) -> Site:
+    """A host's site, by default at its own domain and its first address, as a visitor sees it."""
+    return Site(domain or host.domain, address or host.address, str(trusted_roots()), host.port_offset)
 
 
 def trusted_roots() -> Path:

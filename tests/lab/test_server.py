@@ -525,3 +525,12 @@ def test_a_user_without_root_or_sudo_is_told_so(second):
     assert done.returncode == 1
     assert "rights: found a user that is not root, need root or sudo" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_host_that_is_reached_by_ipv6_alone_is_planned_and_verified_as_any_other(server):
+    address = server.ssh("ip -6 -o addr show scope global | awk '{print $4}'").partition("/")[0]
+    by_ipv6 = ("--data", f"ssh_hostname={address}")
+    assert server.plan(*by_ipv6) == []
+    verified = server.slipway("verify", "lab", *by_ipv6)
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    assert "ports answering from outside, IPv6" in verified.stdout

@@ -15,7 +15,7 @@ import testinfra
 
 from slipway.runner import RunFailed, Session
 from slipway.settings import Settings, SettingsError
-from slipway.site import Site
+from slipway.site import Site, in_url
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Server:
         if "ssh_known_hosts_file" in self.data:
             extra.append(f"-o UserKnownHostsFile={self.data['ssh_known_hosts_file']}")
         return testinfra.get_host(
-            f"ssh://{user}@{self.address}:{self.data.get('ssh_port', 22)}",
+            f"ssh://{user}@{in_url(self.address)}:{self.data.get('ssh_port', 22)}",
             ssh_identity_file=self.data.get("ssh_key"),
             ssh_extra_args=" ".join(extra),
             sudo=bool(self.data.get("_sudo")),
@@ -55,7 +55,7 @@ class Server:
         if self.environment == "lab":
             from lab import hosts
 
-            return hosts.site(hosts.find(self.name), self.settings.site_domain)
+            return hosts.site(hosts.find(self.name), self.settings.site_domain, self.address)
         return Site(self.settings.site_domain, self.address)
 
 
