@@ -52,6 +52,8 @@ HINTS = {
     "No space left on device": "the server's disk is full: free some space (df -h shows where), then run it again",
     "a password is required": "let the user sudo without one: USER ALL=(ALL) NOPASSWD: ALL in /etc/sudoers.d/USER",
 }
+# MongoDB alone asks for files of 100 MB at its start.
+FULL_MB = 200
 INVENTORIES = {"production": "inventory.py", "lab": "lab/inventory.py"}
 
 
@@ -274,13 +276,17 @@ class Session:
 
     def _tell_full_disks(self, host: Host) -> None:
         """Say that a disk of a host that failed is full: the service that died of it need not have said so itself."""
-        full = "df --output=avail,target / /var /tmp | awk '$1 == 0 {print $2}' | sort -u"
         try:
-            _, output = host.run_shell_command(full, _timeout=10)
+            _, output = host.run_shell_command(
+                "df --output=avail,target / /var /tmp | tail -n +2 | sort -u", _timeout=10
+            )
         except (TimeoutError, OSError, SSHException):
             return
-        for target in output.stdout_lines:
-            self._log.lines.append(f"[{host.name}] No space left on device: {target}")
+        for line in output.stdout_lines:
+            kilobytes, target = line.split()
+            if int(kilobytes) < FULL_MB * 1024:
+                free = f"{int(kilobytes) // 1024} MiB are free"
+                self._log.lines.append(f"[{host.name}] No space left on device, or almost: {free} on {target}")
 
     def _outcome(self, changes: list[Change], began: float) -> Outcome:
         operations = sum(len(self.state.ops[host]) for host in self.state.inventory.get_active_hosts())
