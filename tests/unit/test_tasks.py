@@ -13,7 +13,7 @@ import pytest
 from slipway import artifact
 from slipway.facts import Machine
 from slipway.operations import ends_over_and_over, write_script
-from tasks import preflight
+from tasks import backend, mongodb, nginx, preflight
 from tasks.mongodb import cache_gb
 from tasks.tls import certbot_command, reason_to_issue
 
@@ -107,6 +107,20 @@ def test_mongodbs_cache_is_a_quarter_of_the_memory_and_never_below_its_minimum(s
     assert cache_gb(settings_with(), 8192) == 2
     assert cache_gb(settings_with(), 512) == 0.25
     assert cache_gb(settings_with(mongodb_cache_gb=1.5), 8192) == 1.5
+
+
+def test_the_database_and_the_backend_share_the_memory_and_the_cache_has_room(settings_with):
+    assert (mongodb.memory_max_mb(settings_with(), 4096), backend.memory_max_mb(settings_with(), 4096)) == (2457, 1638)
+    assert mongodb.memory_max_mb(settings_with(), 1024) == 256 + 512
+    assert mongodb.memory_max_mb(settings_with(mongodb_cache_gb=3.0), 4096) == 3072 + 512
+    own = settings_with(mongodb_memory_max_mb=900, backend_memory_max_mb=300)
+    assert (mongodb.memory_max_mb(own, 4096), backend.memory_max_mb(own, 4096)) == (900, 300)
+
+
+def test_hsts_says_what_is_set(settings_with):
+    assert nginx.hsts(settings_with()) == "max-age=15768000"
+    two_years = settings_with(nginx_hsts_seconds=63_072_000, nginx_hsts_subdomains=True, nginx_hsts_preload=True)
+    assert nginx.hsts(two_years) == "max-age=63072000; includeSubDomains; preload"
 
 
 def certificate(settings, days: float, **changes: str) -> dict[str, str]:
