@@ -408,7 +408,9 @@ def until(ready: str, seconds: int) -> str:
 
 def and_wait(action: str, unit: str, ready: str | None) -> str:
     """`action`, then at most READY_SECONDS until `ready`; on failure the unit's last log lines and exit code 1."""
-    failure = f"{{ journalctl -u {unit} -n 20 --no-pager >&2; exit 1; }}"
+    # mongod says at length how it shuts down: what is only informative hides why.
+    last = f"""journalctl -u {unit} -n 80 --no-pager | grep -v '"s":"I"' | tail -n 20"""
+    failure = f"{{ {last} >&2; exit 1; }}"
     if ready is None:
         return f"{action} || {failure}"
     late = f"echo '{unit} is not ready after {READY_SECONDS} s' >&2"
