@@ -74,6 +74,11 @@ mongodb_port = 27017
 # WiredTiger's cache in GiB; 0 computes a quarter of the memory (at least 0.25), as the host is shared with a backend.
 # MongoDB's own default, half of the memory, is for a host of its own.
 mongodb_cache_gb = 0
+# The memory that mongod may take, its cache and files in the kernel's cache included, in MiB: at 9/10 of it mongod is
+# slowed down, above it ended and started again. 0 computes 6/10 of the memory, and at least its cache and 512.
+mongodb_memory_max_mb = 0
+# The threads that mongod may have: one a connection, and some dozens of its own.
+mongodb_tasks_max = 32000
 
 # --- Backend --------------------------------------------------------------------------------------------------------
 
@@ -95,6 +100,11 @@ backend_environment = {"MONGO_URL": "mongodb://127.0.0.1:27017/codementee?journa
 backend_secrets = ["JWT_SECRET", "ADMIN_PASSWORD"]
 # A file of NAME=value lines on this machine, mode 0600, kept out of git.
 secrets_file = "secrets/production.env"
+# The memory that the backend may take with all its workers, in MiB, as `mongodb_memory_max_mb`; 0 computes 4/10 of the
+# memory. Where the server's memory runs out, the kernel ends the backend before it ends mongod.
+backend_memory_max_mb = 0
+# The processes and threads that the backend may have. FastAPI has up to 40 threads in each worker.
+backend_tasks_max = 512
 
 # --- Frontend -------------------------------------------------------------------------------------------------------
 
@@ -112,6 +122,23 @@ nginx_max_body_mb = 10
 nginx_backend_timeout = 60
 # Connections a worker holds. A visitor behind a proxied request takes two.
 nginx_worker_connections = 16384
+# For how long a browser that was here once comes by https alone (Strict-Transport-Security), in seconds; 0 for not at
+# all, and to take it back, as long as a browser still comes. It is a promise that can't be recalled from browsers that
+# stay away: half a year is the least that auditors ask for (180 days, and Mozilla's first stage) and the most that a
+# site should promise unasked. Once https has proven to stay, set 63072000 (two years).
+nginx_hsts_seconds = 15768000
+# The promise made for every host name below `site_domain` too; and for ever, by a list in the browsers themselves
+# (https://hstspreload.org, which asks for a year at least and for all host names below).
+nginx_hsts_subdomains = False
+nginx_hsts_preload = False
+# What a page of the site may load and from where (Content-Security-Policy); "" for no such header. This one: its own
+# files and no inline scripts or styles. A page that takes payments by Razorpay also needs "https://*.razorpay.com" in
+# script-src, connect-src and frame-src. https://developer.mozilla.org/docs/Web/HTTP/Guides/CSP
+nginx_csp = "default-src 'self'; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
+# The path that a login is posted to, and how many of them an address (of IPv6, a /64 network) may post a minute, with
+# as many at once after a pause; 0 for no limit. Further ones are answered 429, and never reach the backend.
+nginx_login_path = "/api/auth/login"
+nginx_login_rate_per_minute = 20
 
 # --- TLS ------------------------------------------------------------------------------------------------------------
 

@@ -41,6 +41,11 @@ PYINFRA_NAMES = {*ConnectorData.__annotations__, *(name for name, _ in all_globa
 # A label of a host name, RFC 1035 section 2.3.1 with RFC 1123's leading digit.
 LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 
+# In seconds.
+YEAR = 31_536_000
+# What mongod takes beside its cache, for connections and sorting; and a backend of one worker, in MiB.
+LEAST_BESIDE_CACHE_MB, LEAST_BACKEND_MB = 256, 128
+
 
 # What pyinfra would complain of one by one, and only when it connects.
 _connection: dict[str, Any] = {name: (kind, None) for name, kind in ConnectorData.__annotations__.items()}
@@ -197,6 +202,8 @@ class Settings(BaseModel):
     mongodb_bind: Annotated[str, AfterValidator(_ipv4)]
     mongodb_port: Port
     mongodb_cache_gb: Annotated[float, Field(ge=0, le=1024, strict=False)]
+    mongodb_memory_max_mb: Annotated[int, Field(ge=0, le=2**22)]
+    mongodb_tasks_max: Annotated[int, Field(ge=200, le=100_000)]
 
     backend_source: str
     backend_app: Annotated[str, matching(r"[\w.]+:[\w.]+", 'module:attribute as "server:app"')]
@@ -206,6 +213,8 @@ class Settings(BaseModel):
     backend_environment: dict[EnvName, PlainText]
     backend_secrets: list[EnvName]
     secrets_file: str
+    backend_memory_max_mb: Annotated[int, Field(ge=0, le=2**22)]
+    backend_tasks_max: Annotated[int, Field(ge=16, le=100_000)]
 
     frontend_source: str
     frontend_build: Annotated[str, matching(r".*\S.*", "a shell command")]
@@ -218,6 +227,12 @@ class Settings(BaseModel):
     nginx_backend_timeout: Annotated[int, Field(ge=1, le=3600)]
     # Twice as many descriptors must stay below the kernel's limit for a process, fs.nr_open.
     nginx_worker_connections: Annotated[int, Field(ge=64, le=500_000)]
+    nginx_hsts_seconds: Annotated[int, Field(ge=0, le=10 * YEAR)]
+    nginx_hsts_subdomains: bool
+    nginx_hsts_preload: bool
+    nginx_csp: Annotated[str, matching(r"[^\x00-\x1f\"\\$]*", "one line without double quotes, backslashes or $")]
+    nginx_login_path: Annotated[str, matching(r"/api/[\w./-]+", 'a URL path below "/api/"')]
+    nginx_login_rate_per_minute: Annotated[int, Field(ge=0, le=10_000)]
 
     tls_acme_server: str
     tls_email: Annotated[str, matching(r"([^@\s]+@[^@\s]+\.[^@\s]+)?", 'an e-mail address, or "" for none')]
@@ -251,6 +266,30 @@ class Settings(BaseModel):
             raise ValueError("a folder on this machine, relative to the project")
         if info.field_name == "backend_source" and not (Path(value) / "requirements.txt").is_file():
             raise ValueError("a folder with a requirements.txt in it")
+        return value
+
+    @field_validator("mongodb_memory_max_mb")
+    @classmethod
+    def _more_than_the_cache(cls, value: int, info: ValidationInfo) -> int:
+        least = int(info.data.get("mongodb_cache_gb", 0) * 1024) + LEAST_BESIDE_CACHE_MB
+        if 0 < value < least:
+            raise ValueError(f"0, or at least {least}: mongodb_cache_gb and {LEAST_BESIDE_CACHE_MB} MiB for the rest")
+        return value
+
+    @field_validator("backend_memory_max_mb")
+    @classmethod
+    def _enough_for_python(cls, value: int) -> int:
+        if 0 < value < LEAST_BACKEND_MB:
+            raise ValueError(f"0, or at least {LEAST_BACKEND_MB}")
+        return value
+
+    @field_validator("nginx_hsts_preload")
+    @classmethod
+    def _may_be_preloaded(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and not (info.data.get("nginx_hsts_subdomains") and info.data.get("nginx_hsts_seconds", 0) >= YEAR):
+            raise ValueError(
+                f"False, or nginx_hsts_subdomains = True and nginx_hsts_seconds of at least {YEAR} with it"
+            )
         return value
 
     @field_validator("sshd_settings")

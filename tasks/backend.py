@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pyinfra import host
 
+from slipway.facts import Machine
 from slipway.operations import ensure, put, put_template, restart, service
 from slipway.settings import Settings
 from tasks.release import healthy
@@ -32,12 +33,27 @@ def backend(settings: Settings) -> None:
         # systemd reads it as root and gives it to the service alone.
         mode="600",
         secret=True,
+        proven_by=f"{unit}.service",
     )
-    values = {"settings": settings, "database_is_here": "db" in host.groups}
+    values = {
+        "settings": settings,
+        "database_is_here": "db" in host.groups,
+        "memory_max_mb": memory_max_mb(settings, int(host.get_fact(Machine)["memory_mb"])),
+    }
     socket = put_template(
-        f"/etc/systemd/system/{unit}.socket", "backend/backend.socket", values, name="Describe the backend's socket"
+        f"/etc/systemd/system/{unit}.socket",
+        "backend/backend.socket",
+        values,
+        name="Describe the backend's socket",
+        proven_by=f"{unit}.service",
     )
-    program = put_template(described, "backend/backend.service", values, name="Describe the backend's service")
+    program = put_template(
+        described,
+        "backend/backend.service",
+        values,
+        name="Describe the backend's service",
+        proven_by=f"{unit}.service",
+    )
     # The service must let go of the socket before the socket can be made anew.
     restart(name="Open the backend's socket anew", unit=f"{unit}.socket", stop=f"{unit}.service", _if=socket.did_change)
     service(name="Hold the backend's socket", unit=f"{unit}.socket")
@@ -53,6 +69,11 @@ def backend(settings: Settings) -> None:
         ready=healthy(settings),
         files=[environment, described, f"{settings.site_root}/current"],
     )
+
+
+def memory_max_mb(settings: Settings, memory_mb: int) -> int:
+    """The memory that the backend may take, in MiB: as set, or 4/10 of the host's."""
+    return settings.backend_memory_max_mb or memory_mb * 4 // 10
 
 
 def environment_file(variables: dict[str, str]) -> str:

@@ -75,8 +75,13 @@ def _base(settings: Settings) -> list[File]:
     ]
 
 
+def _memory_mb() -> int:
+    """The memory of this machine, and of its containers."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
+
+
 def _mongodb(settings: Settings) -> list[File]:
-    memory_mb = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
+    memory_mb = _memory_mb()
     source = render(
         "mongodb/mongodb.sources", settings=settings, machine=MACHINE, system=SYSTEM, keyring=mongodb.KEYRING
     )
@@ -85,13 +90,21 @@ def _mongodb(settings: Settings) -> list[File]:
         File("/etc/apt/sources.list.d/mongodb.sources", source),
         File("/etc/apt/preferences.d/mongodb", render("mongodb/preferences", settings=settings)),
         File("/etc/mongod.conf", config, 0o640, "mongodb"),
-        File(mongodb.LIMITS, render("mongodb/mongod.service.conf", settings=settings)),
+        File(
+            mongodb.LIMITS,
+            render(
+                "mongodb/mongod.service.conf",
+                settings=settings,
+                memory_max_mb=mongodb.memory_max_mb(settings, memory_mb),
+            ),
+        ),
     ]
 
 
 def _backend(settings: Settings) -> list[File]:
     unit = f"/etc/systemd/system/{settings.backend_unit}"
-    values = {"settings": settings, "database_is_here": True}
+    memory_max_mb = backend.memory_max_mb(settings, _memory_mb())
+    values = {"settings": settings, "database_is_here": True, "memory_max_mb": memory_max_mb}
     return [
         File(f"/etc/{settings.site_name}/backend.env", backend.environment_file(settings.secrets), 0o600),
         File(f"{unit}.socket", render("backend/backend.socket", **values)),

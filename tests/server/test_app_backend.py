@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from exposure import exposure_of
+from exposure import exposure_of, limits_of
 
 
 def test_it_runs_and_starts_at_boot(server):
@@ -60,6 +60,14 @@ def test_it_runs_the_current_release_that_only_root_can_change(server):
 def test_it_is_sandboxed(server, figure):
     exposure = exposure_of(server, f"{server.settings.backend_unit}.service")
     figure("systemd-analyze security, backend", exposure, "at most 1.1", exposure <= 1.1)
+
+
+def test_its_memory_and_tasks_are_limited_and_it_goes_before_the_database(server):
+    limits = limits_of(server, f"{server.settings.backend_unit}.service")
+    memory = int(server.host.check_output("awk '/^MemTotal/ {print $2}' /proc/meminfo")) * 1024
+    assert 0 < limits["MemoryHigh"] < limits["MemoryMax"] < memory
+    assert limits["TasksMax"] == server.settings.backend_tasks_max
+    assert limits["OOMScoreAdjust"] > 0
 
 
 def test_its_log_is_in_the_journal(server):

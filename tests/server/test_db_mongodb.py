@@ -6,6 +6,7 @@ import json
 from itertools import pairwise
 
 import yaml
+from exposure import exposure_of, limits_of
 
 from tasks.base import huge_pages
 
@@ -80,6 +81,19 @@ def test_it_runs_as_its_own_user_with_its_limits(server):
     limits = server.host.check_output(f"grep 'Max open files' /proc/{process.pid}/limits").split()
     allowed = int(server.host.check_output("cat /proc/sys/fs/nr_open"))
     assert int(limits[3]) >= min(20000, allowed)
+
+
+def test_it_is_sandboxed(server, figure):
+    exposure = exposure_of(server, "mongod.service")
+    figure("systemd-analyze security, mongod", exposure, "at most 1.7", exposure <= 1.7)
+
+
+def test_its_memory_and_threads_are_limited_and_it_is_the_last_to_go(server):
+    limits = limits_of(server, "mongod.service")
+    cache = yaml.safe_load(server.host.file("/etc/mongod.conf").content_string)["storage"]["wiredTiger"]
+    assert limits["MemoryMax"] > limits["MemoryHigh"] > cache["engineConfig"]["cacheSizeGB"] * 2**30
+    assert limits["TasksMax"] == server.settings.mongodb_tasks_max
+    assert limits["OOMScoreAdjust"] < 0
 
 
 def test_transparent_huge_pages_are_as_its_series_wants_them(server, own_kernel):

@@ -49,6 +49,16 @@ WRONG = {
     "mongodb_bind": ("localhost", "an IPv4 address"),
     "mongodb_key_fingerprint": ("e588", "40 hexadecimal digits"),
     "mongodb_apt_url": ("ftp://example.org", "an http(s) URL"),
+    "mongodb_memory_max_mb": (200, "0, or at least 256"),
+    "mongodb_tasks_max": (10, "greater than or equal to 200"),
+    "backend_memory_max_mb": (64, "0, or at least 128"),
+    "backend_tasks_max": (1, "greater than or equal to 16"),
+    "nginx_hsts_seconds": (-1, "greater than or equal to 0"),
+    "nginx_hsts_subdomains": ("yes", "a valid boolean"),
+    "nginx_hsts_preload": (True, "False, or nginx_hsts_subdomains = True and nginx_hsts_seconds of at least 31536000"),
+    "nginx_csp": ('default-src "self"', "without double quotes"),
+    "nginx_login_path": ("/login", 'a URL path below "/api/"'),
+    "nginx_login_rate_per_minute": (-1, "greater than or equal to 0"),
     "backend_source": ("no/such/folder", "a folder on this machine"),
     "backend_app": ("server.py", "module:attribute"),
     "backend_workers": (0, "greater than or equal to 1"),
@@ -93,6 +103,17 @@ def test_an_administrator_without_any_key_is_refused(defaults):
 def test_sshd_settings_that_would_undo_slipways_are_refused(defaults, keyword):
     (line,) = problems({**defaults, "sshd_settings": {keyword: "1"}})
     assert f"settings without {keyword.lower()}" in line
+
+
+def test_mongods_memory_must_hold_the_cache_that_is_set(defaults):
+    (line,) = problems({**defaults, "mongodb_cache_gb": 2.0, "mongodb_memory_max_mb": 2048})
+    assert "mongodb_memory_max_mb: found 2048, expected 0, or at least 2304" in line
+
+
+def test_hsts_may_be_preloaded_for_a_year_with_all_names_below(defaults):
+    promised = {"nginx_hsts_preload": True, "nginx_hsts_subdomains": True, "nginx_hsts_seconds": 31_536_000}
+    assert check({**defaults, **promised}).nginx_hsts_preload
+    assert len(problems({**defaults, **promised, "nginx_hsts_seconds": 15_768_000})) == 1
 
 
 def test_an_unknown_name_is_told_with_the_nearest_known_one(defaults):

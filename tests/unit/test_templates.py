@@ -67,8 +67,13 @@ def judge_nginx(root: Path, settings: Settings, tmp_path: Path) -> subprocess.Co
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"site_aliases": ["www.codementee.io"]}, {"backend_listen": "127.0.0.1:8001"}],
-    ids=["defaults", "an alias", "a TCP backend"],
+    [
+        {},
+        {"site_aliases": ["www.codementee.io"]},
+        {"backend_listen": "127.0.0.1:8001"},
+        {"nginx_hsts_seconds": 0, "nginx_csp": "", "nginx_login_rate_per_minute": 0},
+    ],
+    ids=["defaults", "an alias", "a TCP backend", "no headers, no limit"],
 )
 def test_nginx_accepts_its_configuration(nginx, settings_with, tmp_path, changes):
     done = judge_nginx(nginx, settings_with(**changes), tmp_path)
@@ -111,7 +116,7 @@ def verify_units(folder: Path) -> str:
 @pytest.mark.parametrize("listen", ["/run/codementee-backend.sock", "127.0.0.1:8001"])
 def test_systemd_accepts_the_units(settings_with, tmp_path, listen):
     settings = settings_with(backend_listen=listen)
-    values = {"settings": settings, "database_is_here": True}
+    values = {"settings": settings, "database_is_here": True, "memory_max_mb": 819}
     program = f"{settings.site_root}/current/backend/.venv/bin/python"
     for kind in ("socket", "service"):
         text = render(f"backend/backend.{kind}", **values)
@@ -140,7 +145,7 @@ def test_a_unix_socket_is_for_nginx_alone_and_a_tcp_one_has_no_mode(settings_wit
 
 
 def test_the_backend_is_neither_root_nor_on_a_port(settings_with):
-    unit = render("backend/backend.service", settings=settings_with(), database_is_here=False)
+    unit = render("backend/backend.service", settings=settings_with(), database_is_here=False, memory_max_mb=819)
     assert "User=codementee-backend\n" in unit
     assert "--host" not in unit
     assert "mongod.service" not in unit
@@ -149,7 +154,7 @@ def test_the_backend_is_neither_root_nor_on_a_port(settings_with):
 def test_no_secret_is_in_any_template(settings_with):
     settings = settings_with()
     rendered = [*configuration(settings).values()]
-    rendered += [render("backend/backend.service", settings=settings, database_is_here=True)]
+    rendered += [render("backend/backend.service", settings=settings, database_is_here=True, memory_max_mb=819)]
     assert not [secret for secret in settings.secrets.values() for text in rendered if secret in text]
 
 
@@ -194,7 +199,9 @@ def test_every_template_is_rendered_by_a_test_or_has_no_values():
         "mongodb/mongod.service.conf": test_systemd_accepts_what_is_added_to_the_packages_units,
         "mongodb/mongodb.sources": test_mongodbs_repository_is_the_official_one_with_its_key,
         "mongodb/preferences": test_apt_keeps_mongodb_in_its_series,
+        "nginx/backend": test_nginx_accepts_its_configuration,
         "nginx/default": test_nginx_accepts_its_configuration,
+        "nginx/headers": test_nginx_accepts_its_configuration,
         "nginx/nginx.conf": test_nginx_accepts_its_configuration,
         "nginx/nginx.service.conf": test_systemd_accepts_what_is_added_to_the_packages_units,
         "nginx/site": test_nginx_accepts_its_configuration,
@@ -219,7 +226,7 @@ def test_sysctl_reads_the_kernel_parameters():
 
 @pytest.mark.parametrize("unit", ["mongodb/mongod.service.conf", "nginx/nginx.service.conf", "nginx/unconfigured.conf"])
 def test_systemd_accepts_what_is_added_to_the_packages_units(settings_with, tmp_path, unit):
-    added = render(unit, settings=settings_with(), tls_folder="/etc/nginx/tls")
+    added = render(unit, settings=settings_with(), tls_folder="/etc/nginx/tls", memory_max_mb=1228)
     (tmp_path / "added.service").write_text(f"[Service]\nExecStart=/bin/true\n{added}")
     assert [line for line in verify_units(tmp_path).splitlines() if "added.service" in line] == []
 
