@@ -24,7 +24,7 @@ from pyinfra import host
 from pyinfra.api import FunctionCommand, StringCommand, operation
 
 from slipway import report
-from slipway.facts import BROKEN_PACKAGES, FileState, FileText, Output, Packages, Staleness, Unit
+from slipway.facts import BROKEN_PACKAGES, FileState, FileStates, FileText, Output, Packages, Staleness, Unit
 
 PROJECT = Path(__file__).resolve().parent.parent
 Commands = Generator[StringCommand | FunctionCommand | str, None, None]
@@ -124,6 +124,18 @@ def put(
     yield with_input(write_script(path, mode, owner, group, check), data)
 
 
+@operation()
+def put_all(files: Mapping[str, str]) -> Commands:
+    """`put` of several files by their paths, root's and readable by all, which are compared by one fact."""
+    states, commands = host.get_fact(FileStates, paths=tuple(files)), []
+    for path, content in files.items():
+        data, state = content.encode(), states.get(path, {})
+        if not is_in_place(state, data, "644", "root", "root"):
+            tell_difference(path, state, data, "644", secret=False)
+            commands.append(with_input(write_script(path, "644", "root", "root", check=None), data))
+    yield from commands
+
+
 def put_template(path: str, template: str, values: Mapping[str, Any], **arguments: Any) -> Any:
     """`put` of a rendered template."""
     return put(path=path, content=render(template, **values), **arguments)
@@ -214,7 +226,8 @@ def _tar(files: Mapping[str, str], links: Mapping[str, str]) -> bytes:
 # every run. Error-Mode=any, or apt-get update reports success without a network.
 APT_UPDATE = "apt-get update -q -o APT::Update::Error-Mode=any"
 APT_INSTALL = (
-    "DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends"
+    # Restarts are ours: needrestart would make its own on the way.
+    "NEEDRESTART_SUSPEND=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends"
     " -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold"
 )
 

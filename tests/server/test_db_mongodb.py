@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import yaml
 
-from tasks.base import huge_pages
+from tasks.kernel import huge_pages
 
 
 def test_it_is_the_series_that_is_set_and_stays_in_it(server):

@@ -48,6 +48,7 @@ def judge_nginx(root: Path, settings: Settings, tmp_path: Path) -> subprocess.Co
     for name, text in configuration(settings).items():
         for absolute, here in (
             ("/etc/nginx/tls", etc / "tls"),
+            ("/etc/nginx/sites-enabled", etc / "sites-enabled"),
             ("/var/log/nginx", tmp_path),
             ("/run/", f"{tmp_path}/"),
         ):
@@ -117,7 +118,7 @@ def test_systemd_accepts_the_units(settings_with, tmp_path, listen):
         text = render(f"backend/backend.{kind}", **values)
         # The program comes with a release; here another stands for it.
         (tmp_path / f"codementee-backend.{kind}").write_text(text.replace(program, "/bin/true"))
-    (tmp_path / "slipway-thp.service").write_text(render("base/thp.service", mode="never"))
+    (tmp_path / "slipway-thp.service").write_text(render("kernel/thp.service", mode="never"))
     values = {"script": "/bin/true", "folder": "/var/lib/slipway/undo", "seconds": 60}
     for unit in ("slipway-undo.service", "slipway-undo.timer"):
         (tmp_path / unit).write_text(render(f"guard/{unit}", **values))
@@ -185,8 +186,8 @@ def test_every_template_is_rendered_by_a_test_or_has_no_values():
     judged: dict[str, Any] = {
         "backend/backend.service": test_systemd_accepts_the_units,
         "backend/backend.socket": test_systemd_accepts_the_units,
-        "base/sysctl.conf": test_sysctl_reads_the_kernel_parameters,
-        "base/thp.service": test_systemd_accepts_the_units,
+        "kernel/sysctl.conf": test_sysctl_reads_the_kernel_parameters,
+        "kernel/thp.service": test_systemd_accepts_the_units,
         "guard/slipway-undo.service": test_systemd_accepts_the_units,
         "guard/slipway-undo.timer": test_systemd_accepts_the_units,
         "guard/undo": test_the_way_back_is_a_shell_script,
@@ -211,7 +212,7 @@ def test_every_template_is_rendered_by_a_test_or_has_no_values():
 
 
 def test_sysctl_reads_the_kernel_parameters():
-    lines = [line for line in render("base/sysctl.conf").splitlines() if line and not line.startswith("#")]
+    lines = [line for line in render("kernel/sysctl.conf").splitlines() if line and not line.startswith("#")]
     names = [line.split(" = ")[0] for line in lines]
     assert names == ["vm.swappiness", "vm.max_map_count", "net.ipv4.tcp_keepalive_time", "net.core.somaxconn"]
     assert [name for name in names if not Path("/proc/sys", name.replace(".", "/")).exists()] == []

@@ -1,0 +1,23 @@
+"""Security updates: daily, by themselves, and in force: services start anew, a new kernel is booted in its window."""
+
+from __future__ import annotations
+
+from slipway.operations import put_all, render, service
+from slipway.settings import Settings
+
+# needrestart finds what still runs with a library as it was before its update; nothing else in Debian does.
+PACKAGES = ["needrestart", "unattended-upgrades"]
+
+
+def updates(settings: Settings) -> None:
+    put_all(name="Install security updates daily, and reboot in the window", files=files(settings))
+    service(name="Look for updates by timer", unit="apt-daily.timer")
+    service(name="Install updates by timer", unit="apt-daily-upgrade.timer")
+
+
+def files(settings: Settings) -> dict[str, str]:
+    return {
+        "/etc/apt/apt.conf.d/20auto-upgrades": render("updates/20auto-upgrades"),
+        "/etc/apt/apt.conf.d/52slipway": render("updates/52slipway", settings=settings),
+        "/etc/needrestart/conf.d/slipway.conf": render("updates/needrestart.conf"),
+    }
