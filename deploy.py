@@ -10,6 +10,7 @@ from slipway.guard import keep_a_way_back
 from slipway.pyinfra_settings import checked_settings
 from tasks.admin import admin
 from tasks.adoption import adopt, retire_sites
+from tasks.auditing import auditing
 from tasks.backend import backend
 from tasks.base import base
 from tasks.fail2ban import fail2ban
@@ -50,3 +51,4 @@ if "web" in host.groups:
     nginx(settings)
     tls(settings)
 fail2ban(settings)
+auditing()

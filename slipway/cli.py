@@ -86,10 +86,13 @@ def release(environment: str, limit: tuple[str, ...], data: tuple[str, ...], yes
 @cli.command()
 @on_hosts
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write a report to this file.")
-def verify(environment: str, limit: tuple[str, ...], data: tuple[str, ...], html: Path | None) -> None:
+@click.option("--audit", is_flag=True, help="Run the auditors' tools that take a while, too.")
+def verify(environment: str, limit: tuple[str, ...], data: tuple[str, ...], html: Path | None, audit: bool) -> None:
     """Check from outside and on the hosts, changing nothing, that the servers are what they should be."""
     command = [sys.executable, "-m", "pytest", str(PROJECT / "tests/server"), "-q", f"--environment={environment}"]
     command += [f"--limit={name}" for name in limit] + [f"--data={item}" for item in data]
+    if audit:
+        command.append("--audit")
     if html:
         command += [f"--html={html.resolve()}", "--self-contained-html"]
     Session(environment, "deploy.py", limit, data)  # what is wrong is told in our words, not in pytest's

@@ -226,8 +226,7 @@ def _tar(files: Mapping[str, str], links: Mapping[str, str]) -> bytes:
 # every run. Error-Mode=any, or apt-get update reports success without a network.
 APT_UPDATE = "apt-get update -q -o APT::Update::Error-Mode=any"
 APT_INSTALL = (
-    # Restarts are ours: needrestart would make its own on the way.
-    "NEEDRESTART_SUSPEND=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends"
+    "DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends"
     " -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold"
 )
 

@@ -20,6 +20,14 @@ def kernel(settings: Settings) -> None:
         for what in ("swap", "kernel parameters (sysctl)", "transparent huge pages"):
             skipped(what, f"a container ({host.get_fact(Machine)['container']}) has its host's kernel")
         return
+    ensure(
+        name="Let no program run from shared memory",
+        check="findmnt --noheadings --output OPTIONS /dev/shm | grep -q noexec && grep -q ' /dev/shm ' /etc/fstab",
+        # Every user may write there, and programs that came over the network like to start there.
+        command="grep -q ' /dev/shm ' /etc/fstab || echo 'tmpfs /dev/shm tmpfs nosuid,nodev,noexec 0 0' >> /etc/fstab;"
+        " sync /etc/fstab; systemctl daemon-reload; mount -o remount /dev/shm",
+        note="shared memory: noexec",
+    )
     _swap(settings.swap_mb)
     _sysctl()
     if "db" in host.groups:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from slipway.operations import ensure, put_all, render
 
-PACKAGES: list[str] = []
+# Keys alone log in by ssh; who sets a password for a provider's console gets none that can be guessed.
+PACKAGES = ["libpam-pwquality"]
 # Names and values of login.defs(5), each with its reason.
 LOGIN_DEFS = {
     # A home or a file that a login makes is not for all to read.

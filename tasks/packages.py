@@ -10,7 +10,7 @@ from pyinfra import host
 
 from slipway.operations import install, put
 from slipway.settings import Settings
-from tasks import admin, backend, base, fail2ban, firewall, logins, mongodb, nginx, tls, updates
+from tasks import admin, auditing, backend, base, fail2ban, firewall, logins, mongodb, nginx, tls, updates
 from tasks.release import begin_first
 
 
@@ -48,6 +48,7 @@ def by_component(settings: Settings) -> dict[str, list[str]]:
         "updates": updates.PACKAGES,
         "admin": admin.PACKAGES,
         "logins": logins.PACKAGES,
+        "auditing": auditing.packages(),
         "firewall": firewall.PACKAGES,
         "bans": fail2ban.PACKAGES,
     }

@@ -90,8 +90,8 @@ def configuration(settings: Settings, host_keys: list[str], known: dict[str, set
         ("AllowTcpForwarding", "local"),
         # Compressed before it is encrypted, the size of what is sent tells of its content.
         ("Compression", "no"),
-        # Slipway uses two in one connection, people one; a client that wants more connects anew.
-        ("MaxSessions", "4"),
+        # Slipway uses two in one connection, people one; a client of theirs that wants more connects anew by itself.
+        ("MaxSessions", "2"),
         # Three keys of an agent and no more would lock out who has four.
         ("MaxAuthTries", "6"),
         ("LoginGraceTime", "30"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from slipway.operations import put_all, render, service
 from slipway.settings import Settings
 
-# needrestart finds what still runs with a library as it was before its update; nothing else in Debian does.
-PACKAGES = ["needrestart", "unattended-upgrades"]
+PACKAGES = ["unattended-upgrades"]
+RESTART = "/usr/local/lib/slipway/restart-updated"
 
 
 def updates(settings: Settings) -> None:
@@ -19,5 +19,7 @@ def files(settings: Settings) -> dict[str, str]:
     return {
         "/etc/apt/apt.conf.d/20auto-upgrades": render("updates/20auto-upgrades"),
         "/etc/apt/apt.conf.d/52slipway": render("updates/52slipway", settings=settings),
-        "/etc/needrestart/conf.d/slipway.conf": render("updates/needrestart.conf"),
+        # needrestart would do this too, with a compiler's tools in its wake.
+        "/etc/systemd/system/apt-daily-upgrade.service.d/slipway.conf": render("updates/restart.conf", script=RESTART),
+        RESTART: render("updates/restart"),
     }

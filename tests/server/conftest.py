@@ -71,7 +71,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("slipway")
     group.addoption("--environment", default="lab", help="which inventory: production or lab")
     group.addoption("--limit", action="append", default=[], help="only this host or role")
+    group.addoption("--audit", action="store_true", help="run the auditors' tools that take a while, too")
     group.addoption("--data", action="append", default=[], help="NAME=VALUE, a setting for this run")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "audit: an auditor's tool that takes a while, run by `slipway verify --audit`")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--audit"):
+        skip = pytest.mark.skip("it takes a while: slipway verify --audit")
+        for item in items:
+            if item.get_closest_marker("audit"):
+                item.add_marker(skip)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
