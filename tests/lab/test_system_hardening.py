@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import time
 
@@ -62,43 +63,31 @@ def test_a_configuration_that_fail2ban_refuses_never_replaces_the_one_in_force(s
 
 
 class Stranger:
-    """Somebody at an address of their own: another network namespace on the lab's bridge."""
+    """Somebody at an address of their own: another one of this machine, on the lab's bridge."""
 
     def __init__(self, server: Provisioned) -> None:
-        state = server.lab_host()
-        self.target = state["address"]
+        self.target = str(server.lab_host()["address"])
         self.address = self.target.rpartition(".")[0] + ".253"
-        bridge = (
-            subprocess.run(["ip", "-o", "route", "get", self.target], capture_output=True, text=True, check=True)
-            .stdout.split(" dev ")[1]
-            .split()[0]
-        )
-        self.name = f"stranger{os.getpid()}"
-        link = f"st{os.getpid()}"
-        for command in (
-            f"ip netns add {self.name}",
-            f"ip link add {link} type veth peer name eth0 netns {self.name}",
-            f"ip link set {link} master {bridge} up",
-            f"ip -n {self.name} addr add {self.address}/24 dev eth0",
-            f"ip -n {self.name} link set eth0 up",
-        ):
-            subprocess.run(command.split(), check=True)
-
-    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            ["ip", "netns", "exec", self.name, *command], capture_output=True, text=True, check=False, timeout=60
-        )
+        route = subprocess.run(["ip", "-o", "route", "get", self.target], capture_output=True, text=True, check=True)
+        self.bridge = route.stdout.split(" dev ")[1].split()[0]
+        subprocess.run(["ip", "addr", "add", f"{self.address}/32", "dev", self.bridge], check=True)
 
     def reaches_ssh(self) -> bool:
-        return self.run("timeout", "2", "bash", "-c", f"exec 3<>/dev/tcp/{self.target}/22").returncode == 0
+        try:
+            socket.create_connection((self.target, 22), timeout=2, source_address=(self.address, 0)).close()
+        except OSError:
+            return False
+        return True
 
     def fails_to_log_in(self, user: str) -> str:
-        options = ("-F", "none", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-o", "ConnectTimeout=2")
-        nowhere = ("-o", "UserKnownHostsFile=/dev/null", "-o", "IdentityFile=none", "-o", "IdentitiesOnly=yes")
-        return self.run("ssh", *options, *nowhere, f"{user}@{self.target}", "true").stderr
+        """Offer no key at all; returns what ssh says to that."""
+        options = ("-F", "none", "-b", self.address, "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no")
+        nobody = ("-o", "UserKnownHostsFile=/dev/null", "-o", "ConnectTimeout=2", "-o", "PubkeyAuthentication=no")
+        command = ["ssh", *options, *nobody, f"{user}@{self.target}", "true"]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60).stderr
 
     def go(self) -> None:
-        subprocess.run(["ip", "netns", "del", self.name], check=True)
+        subprocess.run(["ip", "addr", "del", f"{self.address}/32", "dev", self.bridge], check=True)
 
 
 @pytest.fixture
