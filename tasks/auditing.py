@@ -9,13 +9,14 @@ from slipway.operations import ensure, put, put_all, render, service
 from slipway.report import skipped
 
 # AIDE without Debian's own configuration (aide-common), which looks at all there is, and mails it.
+PACKAGES = ["aide"]
 FOLDER, CONFIG = "/var/lib/aide", "/etc/aide/aide.conf"
 TIMER = "slipway-integrity.timer"
 RULES = "/etc/audit/rules.d/slipway.rules"
 
 
 def packages() -> list[str]:
-    return ["aide"] if is_container(host.get_fact(Machine)) else ["aide", "auditd"]
+    return PACKAGES if is_container(host.get_fact(Machine)) else [*PACKAGES, "auditd"]
 
 
 def auditing() -> None:
