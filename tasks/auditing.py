@@ -21,6 +21,11 @@ def packages() -> list[str]:
 
 def auditing() -> None:
     put_all(name="Describe the daily comparison of files", files=files())
+    ensure(
+        name="Let systemd know the daily comparison",
+        check="! systemctl show --property=NeedDaemonReload --value slipway-integrity.service | grep -q yes",
+        command="systemctl daemon-reload",
+    )
     service(name="Compare files by timer", unit=TIMER)
     if is_container(host.get_fact(Machine)):
         skipped("the audit of accounts (auditd)", "a container has its host's kernel")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from slipway.operations import put_all, render, service
+from slipway.operations import ensure, put_all, render, service
 from slipway.settings import Settings
 
 PACKAGES = ["unattended-upgrades"]
@@ -11,6 +11,11 @@ RESTART = "/usr/local/lib/slipway/restart-updated"
 
 def updates(settings: Settings) -> None:
     put_all(name="Install security updates daily, and reboot in the window", files=files(settings))
+    ensure(
+        name="Let systemd know what follows an update",
+        check="! systemctl show --property=NeedDaemonReload --value apt-daily-upgrade.service | grep -q yes",
+        command="systemctl daemon-reload",
+    )
     service(name="Look for updates by timer", unit="apt-daily.timer")
     service(name="Install updates by timer", unit="apt-daily-upgrade.timer")
 
