@@ -10,9 +10,13 @@ from slipway.guard import keep_a_way_back
 from slipway.pyinfra_settings import checked_settings
 from tasks.admin import admin
 from tasks.adoption import adopt, retire_sites
+from tasks.auditing import auditing
 from tasks.backend import backend
 from tasks.base import base
+from tasks.fail2ban import fail2ban
 from tasks.firewall import firewall, firewall_again
+from tasks.kernel import kernel
+from tasks.logins import logins
 from tasks.mongodb import mongodb
 from tasks.nginx import nginx
 from tasks.packages import packages
@@ -20,6 +24,7 @@ from tasks.preflight import preflight
 from tasks.release import first_release
 from tasks.ssh import ssh
 from tasks.tls import tls
+from tasks.updates import updates
 
 settings = checked_settings(host)
 preflight(settings)
@@ -27,6 +32,9 @@ preflight(settings)
 adopt(settings)
 packages(settings)
 base(settings)
+updates(settings)
+kernel(settings)
+logins()
 keep_a_way_back()
 admin(settings)
 firewall(settings)
@@ -42,3 +50,5 @@ if "web" in host.groups:
     retire_sites(settings)
     nginx(settings)
     tls(settings)
+fail2ban(settings)
+auditing()

@@ -47,6 +47,9 @@ swap_mb = 1024
 journal_max_mb = 500
 # How long an apt command waits for another one (unattended-upgrades, say) to finish, in seconds.
 apt_lock_timeout = 300
+# When the server reboots if a security update asks for it (a new kernel), in its own time zone: the next "04:00". ""
+# for never: then it is yours to reboot. Who is logged in at that time puts it off.
+reboot_window = "04:00"
 # Further Debian packages to install.
 extra_packages = []
 
@@ -56,6 +59,16 @@ extra_packages = []
 firewall_allow = []
 # Addresses and networks that ssh is open to: ["203.0.113.0/24", "2001:db8::/32"]; [] for all.
 firewall_ssh_from = []
+
+# --- Bans -----------------------------------------------------------------------------------------------------------
+
+# Addresses and networks that are never banned: ["203.0.113.7"]. Those of `firewall_ssh_from` never are from ssh.
+fail2ban_ignore = []
+# How many failed logins by ssh within ten minutes ban an address; and three times as many requests that Nginx refused
+# because of their number.
+fail2ban_failures = 10
+# How long a first ban lasts, in minutes. Each further one of the same address lasts longer, up to a day.
+fail2ban_minutes = 10
 
 # --- MongoDB --------------------------------------------------------------------------------------------------------
 

@@ -86,7 +86,7 @@ def release(environment: str, limit: tuple[str, ...], data: tuple[str, ...], yes
 @cli.command()
 @on_hosts
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write a report to this file.")
-@click.option("--audit", is_flag=True, help="With what takes minutes: testssl.sh's judgement of the site's TLS.")
+@click.option("--audit", is_flag=True, help="Run the auditors' tools that take minutes, too: testssl.sh and Lynis.")
 def verify(environment: str, limit: tuple[str, ...], data: tuple[str, ...], html: Path | None, audit: bool) -> None:
     """Check from outside and on the hosts, changing nothing, that the servers are what they should be."""
     command = [sys.executable, "-m", "pytest", str(PROJECT / "tests/server"), "-q", f"--environment={environment}"]

@@ -44,6 +44,26 @@ class FileState(FactBase[dict[str, str]]):
         return state
 
 
+class FileStates(FactBase[dict[str, dict[str, str]]]):
+    """FileState of each of `paths`, by path, in one command."""
+
+    @staticmethod
+    def default() -> dict[str, dict[str, str]]:
+        return {}
+
+    def command(self, paths: tuple[str, ...]) -> str:
+        return "; ".join(f"echo path={shlex.quote(path)}; {FileState().command(path)}" for path in paths)
+
+    def process(self, output: list[str]) -> dict[str, dict[str, str]]:
+        blocks: dict[str, list[str]] = {}
+        path = ""
+        for line in output:
+            if line.startswith("path="):
+                path = line.removeprefix("path=")
+            blocks.setdefault(path, []).append(line)
+        return {path: FileState().process(lines[1:]) for path, lines in blocks.items()}
+
+
 class FileText(FactBase[str]):
     """The text of a file, "" where there is none. For diffs: never asked of a file that holds a secret."""
 

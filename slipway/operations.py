@@ -24,7 +24,7 @@ from pyinfra import host
 from pyinfra.api import FunctionCommand, StringCommand, operation
 
 from slipway import report
-from slipway.facts import BROKEN_PACKAGES, FileState, FileText, Output, Packages, Staleness, Unit
+from slipway.facts import BROKEN_PACKAGES, FileState, FileStates, FileText, Output, Packages, Staleness, Unit
 
 PROJECT = Path(__file__).resolve().parent.parent
 Commands = Generator[StringCommand | FunctionCommand | str, None, None]
@@ -166,6 +166,18 @@ def put(
         return
     tell_difference(path, state, data, mode, secret)
     yield with_input(write_script(path, mode, owner, group, check, proven_by), data)
+
+
+@operation()
+def put_all(files: Mapping[str, str]) -> Commands:
+    """`put` of several files by their paths, root's and readable by all, which are compared by one fact."""
+    states, commands = host.get_fact(FileStates, paths=tuple(files)), []
+    for path, content in files.items():
+        data, state = content.encode(), states.get(path, {})
+        if not is_in_place(state, data, "644", "root", "root"):
+            tell_difference(path, state, data, "644", secret=False)
+            commands.append(with_input(write_script(path, "644", "root", "root", check=None), data))
+    yield from commands
 
 
 def put_template(path: str, template: str, values: Mapping[str, Any], **arguments: Any) -> Any:

@@ -189,10 +189,15 @@ class Settings(BaseModel):
     swap_mb: Annotated[int, Field(ge=0, le=65536)]
     journal_max_mb: Annotated[int, Field(ge=16, le=102400)]
     apt_lock_timeout: Annotated[int, Field(ge=0, le=3600)]
+    reboot_window: Annotated[str, matching(r"(([01]\d|2[0-3]):[0-5]\d)?", 'a time of day as "04:00", or "" for never')]
     extra_packages: list[Annotated[str, matching(r"[a-z0-9][a-z0-9.+-]+", "a Debian package's name")]]
 
     firewall_allow: list[Annotated[str, AfterValidator(_opened)]]
     firewall_ssh_from: list[Annotated[str, AfterValidator(_network)]]
+
+    fail2ban_ignore: list[Annotated[str, AfterValidator(_network)]]
+    fail2ban_failures: Annotated[int, Field(ge=3, le=1000)]
+    fail2ban_minutes: Annotated[int, Field(ge=1, le=1440)]
 
     mongodb_version: Annotated[str, matching(r"\d\.\d", 'a series as "7.0"')]
     mongodb_apt_url: HttpUrl

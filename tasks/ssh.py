@@ -86,10 +86,18 @@ def configuration(settings: Settings, host_keys: list[str], known: dict[str, set
         ("PermitEmptyPasswords", "no"),
         ("X11Forwarding", "no"),
         ("AllowAgentForwarding", "no"),
+        # The owner's tunnel to the database, and none that opens a port of the server to others.
+        ("AllowTcpForwarding", "local"),
+        # Compressed before it is encrypted, the size of what is sent tells of its content.
+        ("Compression", "no"),
+        # Slipway uses two in one connection, people one; a client of theirs that wants more connects anew by itself.
+        ("MaxSessions", "2"),
         # Three keys of an agent and no more would lock out who has four.
         ("MaxAuthTries", "6"),
         ("LoginGraceTime", "30"),
-        # A client that is gone is noticed after three minutes.
+        # A client that is gone is noticed after three minutes, by messages that nobody on the way can forge; TCP's own
+        # anybody could.
+        ("TCPKeepAlive", "no"),
         ("ClientAliveInterval", "60"),
         ("ClientAliveCountMax", "2"),
         # Tells which key has logged in.

@@ -18,7 +18,7 @@ from lab import hosts
 from slipway.operations import PROJECT, render
 from slipway.settings import Settings, check
 from slipway.systems import SYSTEMS
-from tasks import backend, base, firewall, mongodb, nginx, tls
+from tasks import auditing, backend, base, fail2ban, firewall, logins, mongodb, nginx, tls, updates
 
 # Every lab host is one of these, lab/image.py.
 SYSTEM = SYSTEMS["debian-12"]
@@ -50,6 +50,7 @@ def base_packages(settings: Settings) -> list[str]:
 def packages(settings: Settings) -> list[str]:
     """The Debian packages of a host in every role."""
     others = (*firewall.PACKAGES, *backend.PACKAGES, *nginx.PACKAGES, *tls.PACKAGES)
+    others += (*updates.PACKAGES, *logins.PACKAGES, *fail2ban.PACKAGES, *auditing.PACKAGES)
     return sorted({*base_packages(settings), *mongodb.packages(settings), *others})
 
 
@@ -65,10 +66,16 @@ def files(settings: Settings) -> list[File]:
 
 def _base(settings: Settings) -> list[File]:
     journal = f"[Journal]\nStorage=persistent\nSystemMaxUse={settings.journal_max_mb}M\n"
-    upgrades = 'APT::Periodic::Update-Package-Lists "1";\nAPT::Periodic::Unattended-Upgrade "1";\n'
+    system = {
+        **updates.files(settings),
+        **logins.files(),
+        **auditing.files(),
+        "/etc/modprobe.d/slipway.conf": render("kernel/modprobe.conf"),
+        f"/etc/fail2ban/{fail2ban.JAILS}": fail2ban.jails(settings, is_web=True),
+    }
     return [
         File("/etc/apt/apt.conf.d/00-slipway", f'DPkg::Lock::Timeout "{settings.apt_lock_timeout}";\n'),
-        File("/etc/apt/apt.conf.d/20auto-upgrades", upgrades),
+        *(File(path, content) for path, content in system.items()),
         File("/etc/timezone", f"{settings.timezone}\n"),
         File("/etc/default/locale", f"LANG={settings.locale}\n"),
         File("/etc/systemd/journald.conf.d/slipway.conf", journal),

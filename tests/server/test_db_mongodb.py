@@ -8,7 +8,7 @@ from itertools import pairwise
 import yaml
 from exposure import exposure_of, limits_of
 
-from tasks.base import huge_pages
+from tasks.kernel import huge_pages
 
 
 def test_it_is_the_series_that_is_set_and_stays_in_it(server):
