@@ -34,9 +34,18 @@ class Release:
     archive: bytes
 
 
-@cache
+# `cache` alone lets hosts that ask at the same time each make an id, and a second may lie between them.
+_naming = threading.Lock()
+
+
 def _id(source: str) -> str:
     """One id a run, the same on every host: UTC time, and the commit of `source` where there is one."""
+    with _naming:
+        return _new_id(source)
+
+
+@cache
+def _new_id(source: str) -> str:
     time = datetime.now(UTC).strftime("%Y%m%d%H%M%S")
     if shutil.which("git") is None:
         return time
