@@ -21,7 +21,7 @@ cat "$folder/report"
 
 @pytest.mark.audit
 def test_lynis_gives_the_server_the_index_that_is_aimed_at(server, figure):
-    """No test of Lynis's is left out: what Slipway does not follow costs its points (docs/security-system.md)."""
+    """No test of Lynis's is left out: what Slipway does not follow costs its points (docs/security.md)."""
     report = key_values(server.host.check_output(AUDIT).splitlines())
     in_a_container = server.host.run("systemd-detect-virt --container --quiet").rc == 0
     aim = AIM_IN_A_CONTAINER if in_a_container else AIM
