@@ -91,9 +91,9 @@ def _mongodb(settings: Settings) -> list[File]:
 
 def _backend(settings: Settings) -> list[File]:
     unit = f"/etc/systemd/system/{settings.backend_unit}"
-    values = {"settings": settings, "database_is_here": True}
+    values = {"settings": settings, "database_is_here": True, "credentials": credentials.credential_names(settings)}
     return [
-        File(f"/etc/{settings.site_name}/backend.env", backend.environment_file(settings.secrets), 0o600),
+        *(File(f"{settings.credentials_folder}/{name}", text, 0o600) for name, text in secrets.items()),
         File(f"{unit}.socket", render("backend/backend.socket", **values)),
         File(f"{unit}.service", render("backend/backend.service", **values)),
     ]

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from conftest import PUBLIC_KEY
 
-from slipway.settings import Settings, SettingsError, check, parse_dotenv, parse_items
+from slipway.secrets import parse_dotenv
+from slipway.settings import Settings, SettingsError, check, parse_items
 
 PROJECT = Path(__file__).resolve().parents[2]
 
