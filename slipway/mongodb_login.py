@@ -123,7 +123,7 @@ def password_in(file: str) -> str:
 
 def main(address: str, port: str, *users: str) -> None:
     try:
-        answer = Connection(address, int(port)).run({"listDatabases": 1})
+        answer = Connection(address, int(port)).run({"getCmdLineOpts": 1})
         print("server=closed" if answer.get("code") == UNAUTHORIZED else "server=open")
         is_away = False
     except OSError:
