@@ -50,16 +50,18 @@ def read_secrets(file: str, names: Iterable[str], generated: Iterable[str], iden
         for name in sorted(os.environ)
         if name.startswith(PREFIX) and name.removeprefix(PREFIX) not in names
     ]
-    if set(names) - values.keys():
-        found, wrong = _from_file(file, names, set(names) - generated - values.keys(), identity)
-        values = {**found, **values}
-        problems += wrong
-        if not wrong:
-            problems += [
-                f"found no value for {name}, expected one: {how_to_give(name, file)}"
-                for name in names
-                if not values.get(name) and (name not in generated or name in values)
-            ]
+    if absent := [name for name in names if name not in values]:
+        try:
+            found = _from_file(file, [name for name in absent if name not in generated], identity)
+        except ValueError as error:
+            raise ValueError("\n".join([*problems, *str(error).split("\n")])) from None
+        problems += unknown_names(found, names)
+        values = {**{name: found[name] for name in absent if name in found}, **values}
+    problems += [
+        f"found no value for {name}, expected one: {how_to_give(name, file)}"
+        for name in names
+        if not values.get(name) and (name not in generated or name in values)
+    ]
     problems += value_problems(values)
     if problems:
         raise ValueError("\n".join(problems))
@@ -73,27 +75,21 @@ def how_to_give(name: str, file: str) -> str:
     return f"{how}, or set {PREFIX}{name} in the environment"
 
 
-def _from_file(file: str, names: list[str], required: set[str], identity: str) -> tuple[dict[str, str], list[str]]:
-    """What the file holds for `names`, and what is wrong with it. It may be missing where nothing is `required`."""
+def _from_file(file: str, required: list[str], identity: str) -> dict[str, str]:
+    """What the file holds. It may be missing where nothing is `required`. Raises ValueError where it can't be read."""
     path = Path(file)
-    if not file or not path.exists():
-        if not required:
-            return {}, []
-        wanted, create = ", ".join(n for n in names if n in required), _how_to_create(file)
-        where = f"found no such file, expected one with {wanted}" if file else f"found no file, need {wanted}"
-        return {}, [f"{where} ({create})"]
-    try:
-        text = decrypt(path, identity) if file.endswith(ENCRYPTED) else _read_plain(path)
-        values = parse_dotenv(text)
-    except ValueError as error:
-        return {}, str(error).split("\n")
-    return {n: v for n, v in values.items() if n in names}, unknown_names(values, names)
+    if file and path.exists():
+        return parse_dotenv(decrypt(path, identity) if file.endswith(ENCRYPTED) else _read_plain(path))
+    if required:
+        found = f"found no such file, expected one with {', '.join(required)}" if file else "found no file's name"
+        raise ValueError(f"{found} ({_how_to_create(file)})")
+    return {}
 
 
 def _how_to_create(file: str) -> str:
     if file.endswith(ENCRYPTED):
         return "create it: slipway secrets edit; or name a plain file, mode 0600, with secrets_file"
-    return f"create it: install -m 600 /dev/null {file}" if file else f"or in the environment as {PREFIX}NAME"
+    return f"create it: install -m 600 /dev/null {file}" if file else f"name one, or set {PREFIX}NAME for each secret"
 
 
 def _read_plain(path: Path) -> str:
@@ -188,9 +184,7 @@ def encrypt(text: str, recipients: Iterable[str]) -> bytes:
     """`text` for the recipients. Raises ValueError where there is none, or one is not a public key of age's."""
     keys = [recipient(line) for line in recipients]
     if not keys:
-        raise ValueError(
-            "secrets_recipients: found [], expected public keys as age1... (slipway secrets keygen shows yours)"
-        )
+        raise ValueError(f"secrets_recipients: found [], expected {PUBLIC_KEY}")
     return pyrage.encrypt(text.encode(), keys)
 
 
@@ -200,10 +194,8 @@ def recipient(line: str) -> pyrage.x25519.Recipient:
         return pyrage.x25519.Recipient.from_str(line.strip())
     except pyrage.RecipientError:
         if line.strip().upper().startswith("AGE-SECRET-KEY-"):
-            raise ValueError(
-                "a public key as age1...; this is a private one, which never leaves your machine"
-            ) from None
-        raise ValueError("a public key as age1... (slipway secrets keygen shows yours)") from None
+            raise ValueError(f"{PUBLIC_KEY}; this is a private one, which never leaves your machine") from None
+        raise ValueError(PUBLIC_KEY) from None
 
 
 def _identities(setting: str) -> tuple[list[pyrage.x25519.Identity], str]:

@@ -91,12 +91,16 @@ def differences(shown: str, settings: Settings) -> list[str]:
 @operation()
 def hand_over(settings: Settings) -> Commands:
     """Make sure that the secrets are there, for root alone, and nothing else beside them."""
-    script = render("backend/show-credentials", **_values(settings)).rstrip()
-    lines = differences(host.get_fact(Output, command=script), settings)
+    lines = differences(host.get_fact(Output, command=show_credentials(settings)), settings)
     if not lines:
         return
     report.note("\n".join(lines))
     yield with_input(write_credentials(settings), tar(given(settings)))
+
+
+def show_credentials(settings: Settings) -> str:
+    """The shell script that prints what is there, for `differences`."""
+    return render("backend/show-credentials", **_values(settings)).rstrip()
 
 
 def write_credentials(settings: Settings) -> str:
