@@ -92,6 +92,11 @@ mongodb_cache_gb = 0
 mongodb_memory_max_mb = 0
 # The threads that mongod may have: one a connection, and some dozens of its own.
 mongodb_tasks_max = 32000
+# The site's database, and MongoDB's users: one for its administration, and one for the backend, which may read and
+# write that database and no other. Their passwords are the secrets MONGODB_ADMIN_PASSWORD and MONGODB_BACKEND_PASSWORD.
+mongodb_database = "codementee"
+mongodb_admin_user = "admin"
+mongodb_backend_user = "backend"
 
 # --- Backend --------------------------------------------------------------------------------------------------------
 
@@ -106,18 +111,31 @@ backend_listen = "/run/codementee-backend.sock"
 # A path that answers 200 when the backend and its database are well.
 backend_health_path = "/api/health"
 # Plain environment variables of the backend. Nothing secret: they are in a plan and in the unit's file.
-# journal=true: MongoDB acknowledges a write when it is in the journal on disk, and no power cut loses it; without, it
-# is up to 100 ms late. https://www.mongodb.com/docs/manual/reference/write-concern/#acknowledgment-behavior
-backend_environment = {"MONGO_URL": "mongodb://127.0.0.1:27017/codementee?journal=true"}
-# Names of the secret environment variables that the backend must have; their values are in `secrets_file`.
+backend_environment = {}
+# Names of the secrets that the backend must have; MONGO_URL, which Slipway makes, comes on top.
 backend_secrets = ["JWT_SECRET", "ADMIN_PASSWORD"]
-# A file of NAME=value lines on this machine, mode 0600, kept out of git.
-secrets_file = "secrets/production.env"
+# The file of the secrets on this machine: NAME=value lines, encrypted with age where its name ends in ".age"
+# (`slipway secrets edit`), else a plain one of mode 0600 that is kept out of git; "" for none. A variable
+# SLIPWAY_SECRET_<NAME> in the environment wins over it.
+secrets_file = "secrets/production.age"
+# How the backend gets its secrets: "credentials", as files in $CREDENTIALS_DIRECTORY, which it alone can read; or
+# "environment", as variables, for an application that knows no other way.
+backend_secrets_in = "credentials"
 # The memory that the backend may take with all its workers, in MiB, as `mongodb_memory_max_mb`; 0 computes 4/10 of the
 # memory. Where the server's memory runs out, the kernel ends the backend before it ends mongod.
 backend_memory_max_mb = 0
 # The processes and threads that the backend may have. FastAPI has up to 40 threads in each worker.
 backend_tasks_max = 512
+
+# --- Secrets --------------------------------------------------------------------------------------------------------
+
+# Secrets that the server makes up itself where they are given nowhere; they never leave it.
+generated_secrets = ["JWT_SECRET", "MONGODB_ADMIN_PASSWORD", "MONGODB_BACKEND_PASSWORD"]
+# Who can decrypt `secrets_file`: public keys of age's, "age1...". `slipway secrets keygen` makes you a pair.
+secrets_recipients = []
+# The file on this machine with your private key; the environment variable SLIPWAY_AGE_IDENTITY, a key or a file of
+# one, wins over it.
+secrets_identity = "~/.config/slipway/identity.txt"
 
 # --- Frontend -------------------------------------------------------------------------------------------------------
 

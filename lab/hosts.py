@@ -244,7 +244,7 @@ def _new_host(lab: Instance, name: str, user: str, kind: Kind, base: Path) -> Ho
     folder = lab.hosts_dir / name
     folder.mkdir(parents=True, exist_ok=True)
     write(folder / "base", str(base))
-    write(folder / "secrets.env", f"JWT_SECRET={secrets.token_hex(24)}\nADMIN_PASSWORD={secrets.token_urlsafe(18)}\n")
+    write(folder / "secrets.env", f"ADMIN_PASSWORD={secrets.token_urlsafe(18)}\n")
     _record(lab, host)
     return host
 

@@ -163,6 +163,9 @@ def boot_command(root: Path, machine: str, bridge: str, mark: str) -> list[str]:
         f"--network-bridge={bridge}",
         # The host outlives a killed nspawn: its process 1 needs the mark too, to be found and ended.
         f"--setenv={MARK}={mark}",
+        # mongod locks what it keeps of passwords into memory, and ends where it may not. nspawn allows that only with
+        # CAP_IPC_LOCK; every other host allows it, up to a limit of size.
+        "--system-call-filter=@memlock",
         # No registration with systemd-machined: it is not there where systemd is not process 1.
         *("--keep-unit", "--register=no", "--link-journal=no"),
         *("--resolv-conf=off", "--timezone=off", "--console=pipe"),

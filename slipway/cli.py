@@ -19,6 +19,7 @@ from rich.markup import escape
 
 from lab.cli import lab
 from lab.steps import StepFailed
+from slipway.secrets_cli import secrets_group
 from slipway.settings import SettingsError
 
 IN_SYNC, ERROR, PENDING = 0, 1, 2
@@ -34,6 +35,7 @@ def cli() -> None:
 
 
 cli.add_command(lab)
+cli.add_command(secrets_group)
 
 
 def on_hosts(command: Callable[..., None]) -> Callable[..., None]:

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable
+from pathlib import Path
 
 from pyinfra.api import FactBase
+
+from slipway import mongodb_login
 
 # dpkg's word for them is an error flag, dpkg-query(1).
 BROKEN_PACKAGES = "dpkg-query -W -f '${db:Status-Eflag}=${Package}\\n' | grep ^reinstreq="
@@ -252,6 +255,23 @@ class Listeners(FactBase[dict[int, str]]):
             name = line.partition('(("')[2].partition('"')[0]
             listeners[int(fields[3].rpartition(":")[2])] = name
         return listeners
+
+
+class MongodbUsers(FactBase[dict[str, str]]):
+    """What MongoDB says to `users`, pairs of a name and the file of its password, as slipway/mongodb_login.py prints
+    it; `{}` where the host has no Python."""
+
+    @staticmethod
+    def default() -> dict[str, str]:
+        return {}
+
+    def command(self, address: str, port: int, users: tuple[tuple[str, str], ...]) -> str:
+        program = Path(mongodb_login.__file__).read_text()
+        arguments = " ".join(shlex.quote(f"{user}={file}") for user, file in users)
+        return f"python3 -c {shlex.quote(program)} {address} {port} {arguments} 2>/dev/null || true"
+
+    def process(self, output: list[str]) -> dict[str, str]:
+        return key_values(output)
 
 
 class Certificate(FactBase[dict[str, str]]):

@@ -249,10 +249,10 @@ def config_tree(root: str, files: Mapping[str, str], links: Mapping[str, str], c
     ]
     for name in map(shlex.quote, [*changed, *moved]):
         script.append(f"mkdir -p $(dirname {place}/{name}); mv -fT {stage}/{name} {place}/{name}")
-    yield with_input("; ".join(script), _tar(changed, moved))
+    yield with_input("; ".join(script), tar(changed, moved))
 
 
-def _tar(files: Mapping[str, str], links: Mapping[str, str]) -> bytes:
+def tar(files: Mapping[str, str], links: Mapping[str, str] | None = None) -> bytes:
     """A tar file of files, mode 644, and links."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
@@ -260,7 +260,7 @@ def _tar(files: Mapping[str, str], links: Mapping[str, str]) -> bytes:
             member = tarfile.TarInfo(name)
             member.size, member.mtime = len(content.encode()), int(time.time())
             archive.addfile(member, io.BytesIO(content.encode()))
-        for name, target in links.items():
+        for name, target in (links or {}).items():
             member = tarfile.TarInfo(name)
             member.type, member.linkname, member.mtime = tarfile.SYMTYPE, target, int(time.time())
             archive.addfile(member)

@@ -10,12 +10,11 @@ from __future__ import annotations
 import difflib
 import json
 import re
-import stat
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from ipaddress import IPv4Address, ip_network
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from zoneinfo import available_timezones
 
 from paramiko.pkey import PublicBlob
@@ -31,6 +30,8 @@ from pydantic import (
 )
 from pyinfra.api.arguments import all_global_arguments
 from pyinfra.connectors.ssh import ConnectorData
+
+from slipway.secrets import MONGO_URL, MONGODB_ADMIN, MONGODB_BACKEND, known_names, read_secrets, recipient
 
 ACME_DIRECTORIES = {
     "letsencrypt": "https://acme-v02.api.letsencrypt.org/directory",
@@ -149,11 +150,17 @@ def public_key(item: str) -> str:
     return item
 
 
+def _recipient(value: str) -> str:
+    recipient(value)
+    return value.strip()
+
+
 Port = Annotated[int, Field(ge=1, le=65535)]
 UnixPath = Annotated[str, matching(r"(/[\w.@-]+)+", "an absolute path")]
 EnvName = Annotated[str, matching(r"[A-Z_][A-Z0-9_]*", "an environment variable's name: A-Z, 0-9 and _")]
 UrlPath = Annotated[str, matching(r"/[\w./-]*", 'a URL path that begins with "/"')]
 HttpUrl = Annotated[str, matching(r"https?://[\w.-]+(:\d+)?(/[\w./-]*)?", "an http(s) URL")]
+UserName = Annotated[str, matching(r"[A-Za-z][\w-]{0,62}", "letters, digits, _ and -, a letter first")]
 # systemd and Nginx read these lines: a newline or a quote would begin another setting.
 PlainText = Annotated[str, matching(r"[^\x00-\x1f\"\\]*", "one line without quotes or backslashes")]
 
@@ -209,6 +216,13 @@ class Settings(BaseModel):
     mongodb_cache_gb: Annotated[float, Field(ge=0, le=1024, strict=False)]
     mongodb_memory_max_mb: Annotated[int, Field(ge=0, le=2**22)]
     mongodb_tasks_max: Annotated[int, Field(ge=200, le=100_000)]
+    mongodb_database: Annotated[
+        str,
+        # https://www.mongodb.com/docs/manual/reference/limits/#naming-restrictions
+        matching(r"(?!(admin|local|config)$)[A-Za-z0-9_-]{1,63}", "letters, digits, _ and -; not MongoDB's own names"),
+    ]
+    mongodb_admin_user: UserName
+    mongodb_backend_user: UserName
 
     backend_source: str
     backend_app: Annotated[str, matching(r"[\w.]+:[\w.]+", 'module:attribute as "server:app"')]
@@ -218,8 +232,13 @@ class Settings(BaseModel):
     backend_environment: dict[EnvName, PlainText]
     backend_secrets: list[EnvName]
     secrets_file: str
+    backend_secrets_in: Literal["credentials", "environment"]
     backend_memory_max_mb: Annotated[int, Field(ge=0, le=2**22)]
     backend_tasks_max: Annotated[int, Field(ge=16, le=100_000)]
+
+    generated_secrets: list[EnvName]
+    secrets_recipients: list[Annotated[str, AfterValidator(_recipient)]]
+    secrets_identity: Annotated[str, matching(r".*\S.*", "a file's name")]
 
     frontend_source: str
     frontend_build: Annotated[str, matching(r".*\S.*", "a shell command")]
@@ -297,6 +316,42 @@ class Settings(BaseModel):
             )
         return value
 
+    @field_validator("mongodb_backend_user")
+    @classmethod
+    def _another_user(cls, value: str, info: ValidationInfo) -> str:
+        if value == info.data.get("mongodb_admin_user"):
+            raise ValueError("another user than mongodb_admin_user")
+        return value
+
+    @field_validator("backend_environment")
+    @classmethod
+    def _nothing_secret(cls, value: dict[str, str]) -> dict[str, str]:
+        if MONGO_URL in value:
+            raise ValueError(
+                f"variables without {MONGO_URL}, which holds a password: Slipway makes it of mongodb_database and"
+                f" mongodb_backend_user; for a database elsewhere name {MONGO_URL} in backend_secrets"
+            )
+        return value
+
+    @field_validator("backend_secrets")
+    @classmethod
+    def _the_backends_own(cls, value: list[str], info: ValidationInfo) -> list[str]:
+        if owned := {MONGODB_ADMIN, MONGODB_BACKEND} & {*value}:
+            raise ValueError(f"names without {', '.join(sorted(owned))}: the backend gets {MONGO_URL} instead")
+        if twice := {*value} & {*info.data.get("backend_environment", {})}:
+            raise ValueError(f"names without {', '.join(sorted(twice))}, which backend_environment has in plain")
+        return value
+
+    @field_validator("generated_secrets")
+    @classmethod
+    def _of_the_site(cls, value: list[str], info: ValidationInfo) -> list[str]:
+        names = known_names(info.data.get("backend_secrets", value))
+        if unknown := [name for name in value if name not in names]:
+            raise ValueError(f"names without {', '.join(unknown)}; the secrets of this site are {', '.join(names)}")
+        if MONGO_URL in value:
+            raise ValueError(f"names without {MONGO_URL}, which nobody can make up")
+        return value
+
     @field_validator("sshd_settings")
     @classmethod
     def _others_settings(cls, value: dict[str, str]) -> dict[str, str]:
@@ -328,40 +383,26 @@ class Settings(BaseModel):
     def backend_is_tcp(self) -> bool:
         return not self.backend_listen.startswith("/")
 
+    @property
+    def credentials_folder(self) -> str:
+        """The folder on the server that holds secrets, a file each."""
+        return f"/etc/{self.site_name}/credentials"
+
+    @property
+    def environment_file(self) -> str:
+        """The file on the server with the backend's secrets as environment variables, where it wants them so."""
+        return f"/etc/{self.site_name}/backend.env"
+
+    @property
+    def mongodb_local(self) -> str:
+        """The address that MongoDB is reached at."""
+        return "127.0.0.1" if self.mongodb_bind == "0.0.0.0" else self.mongodb_bind  # noqa: S104
+
     @cached_property
     def secrets(self) -> dict[str, str]:
-        """The backend's secret environment variables, by name, as `check` has found them to be there."""
-        return read_secrets(self.secrets_file, self.backend_secrets)
-
-
-def read_secrets(file: str, names: list[str]) -> dict[str, str]:
-    """The secrets in `file`, by name. Raises ValueError with one line per problem; no value is ever in it."""
-    if not names:
-        return {}
-    path = Path(file)
-    if not path.is_file():
-        raise ValueError(
-            f"found no such file, expected one of NAME=value lines with {', '.join(names)}"
-            f" (create it: install -m 600 /dev/null {path})"
-        )
-    if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise ValueError(f"found a file that others can read, expected mode 0600 (run: chmod 600 {path})")
-    values = parse_dotenv(path.read_text())
-    if missing := [name for name in names if not values.get(name)]:
-        raise ValueError("\n".join(f"found no value for {name}, expected a line {name}=..." for name in missing))
-    return {name: values[name] for name in names}
-
-
-def parse_dotenv(text: str) -> dict[str, str]:
-    """NAME=value lines; blank lines, comments, `export ` and a pair of quotes around a value are allowed."""
-    values = {}
-    for line in text.splitlines():
-        name, found, value = line.strip().removeprefix("export ").partition("=")
-        if found and not name.startswith("#"):
-            value = value.strip()
-            quoted = len(value) >= 2 and value[0] == value[-1] and value[0] in "\"'"
-            values[name.strip()] = value[1:-1] if quoted else value
-    return values
+        """The secrets that are given, by name, as `check` has found them to be in order."""
+        names = known_names(self.backend_secrets)
+        return read_secrets(self.secrets_file, names, self.generated_secrets, self.secrets_identity)
 
 
 def parse_items(items: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
@@ -402,15 +443,28 @@ def check(data: Mapping[str, Any], origin: Mapping[str, str] | str = "group_data
         except ValidationError as error:
             problems += [_problem(dict(detail), where) for detail in error.errors()]
             wrong |= {detail["loc"][0] for detail in error.errors()}
-    if not wrong & {"secrets_file", "backend_secrets"}:
-        file = own["secrets_file"]
-        try:
-            read_secrets(file, own["backend_secrets"])
-        except ValueError as error:
-            problems += [f"{where('secrets_file')}: secrets_file = {file!r}: {line}" for line in str(error).split("\n")]
+    if not wrong & {"secrets_file", "backend_secrets", "generated_secrets", "secrets_identity"}:
+        problems += _secrets_problems(own, where)
     if problems:
         raise SettingsError(problems)
     return Settings(**own)
+
+
+def _secrets_problems(own: Mapping[str, Any], where: Any) -> list[str]:
+    """A line for each secret that is missing, wrong or can't be read; no value is in any."""
+    file, names = own["secrets_file"], known_names(own["backend_secrets"])
+    try:
+        values = read_secrets(file, names, own["generated_secrets"], own["secrets_identity"])
+    except ValueError as error:
+        return [f"{where('secrets_file')}: secrets_file = {file!r}: {line}" for line in str(error).split("\n")]
+    if own.get("backend_secrets_in") != "environment":
+        return []
+    return [
+        f"{where('backend_secrets_in')}: backend_secrets_in: found 'environment' and a control character in {name},"
+        ' which systemd does not put into an environment; expected "credentials"'
+        for name, value in values.items()
+        if name in own["backend_secrets"] and re.search(r"[\x00-\x08\x0b-\x1f\x7f]", value)
+    ]
 
 
 def _problem(detail: dict[str, Any], where: Any) -> str:

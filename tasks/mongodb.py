@@ -8,11 +8,13 @@ from slipway.facts import Machine
 from slipway.operations import directory, ensure, put_template, restart, service
 from slipway.settings import Settings
 from slipway.systems import system_of
+from tasks.mongodb_users import mongodb_users
 
 KEYRING = "/usr/share/keyrings/mongodb-server.asc"
 LIMITS = "/etc/systemd/system/mongod.service.d/slipway.conf"
 # The metapackage mongodb-org would add mongos, the router of a sharded cluster.
-PACKAGES = ["mongodb-org-server", "mongodb-mongosh"]
+# Python: slipway/mongodb_login.py runs there.
+PACKAGES = ["mongodb-org-server", "mongodb-mongosh", "python3"]
 TOOLS = ["mongodb-database-tools"]
 # What fetches MongoDB's key and looks at it, before the repository is trusted.
 KEY_PACKAGES = ["ca-certificates", "curl", "gpg"]
@@ -70,6 +72,7 @@ def mongodb(settings: Settings) -> None:
         _if=lambda: config.did_change() or limits.did_change(),
     )
     service(name="Run MongoDB", unit="mongod.service", files=["/etc/mongod.conf", LIMITS])
+    mongodb_users(settings)
 
 
 def cache_gb(settings: Settings, memory_mb: int) -> float:

@@ -6,23 +6,41 @@ differ, the plan after a run shows it.
 
 from __future__ import annotations
 
+import base64
 import io
 import os
 import runpy
+import secrets
 import tarfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lab import hosts
-from slipway.operations import PROJECT, render
+from slipway.operations import PROJECT, render, tar
+from slipway.secrets import MONGO_URL, MONGODB_ADMIN, MONGODB_BACKEND
 from slipway.settings import Settings, check
 from slipway.systems import SYSTEMS
-from tasks import auditing, backend, base, fail2ban, firewall, logins, mongodb, nginx, tls, updates
+from tasks import (
+    auditing,
+    backend,
+    base,
+    credentials,
+    fail2ban,
+    firewall,
+    logins,
+    mongodb,
+    mongodb_users,
+    nginx,
+    tls,
+    updates,
+)
 
 # Every lab host is one of these, lab/image.py.
 SYSTEM = SYSTEMS["debian-12"]
 MACHINE = {"os": SYSTEM.os, "codename": SYSTEM.codename, "arch": "amd64"}
+# A shell script that gives MongoDB its users, and what it reads.
+SET_USERS = "/usr/local/lib/slipway/set-users"
 UNCONFIGURED = "/etc/systemd/system/nginx.service.d/unconfigured.conf"
 
 
@@ -105,15 +123,25 @@ def _mongodb(settings: Settings) -> list[File]:
                 memory_max_mb=mongodb.memory_max_mb(settings, memory_mb),
             ),
         ),
+        File(SET_USERS, mongodb_users.set_users(settings), 0o700),
+        File(f"{SET_USERS}.input", base64.encodebytes(tar(mongodb_users.documents(settings))).decode(), 0o600),
     ]
 
 
 def _backend(settings: Settings) -> list[File]:
     unit = f"/etc/systemd/system/{settings.backend_unit}"
     memory_max_mb = backend.memory_max_mb(settings, _memory_mb())
-    values = {"settings": settings, "database_is_here": True, "memory_max_mb": memory_max_mb}
+    values = {
+        "settings": settings,
+        "database_is_here": True,
+        "memory_max_mb": memory_max_mb,
+        "credentials": credentials.credential_names(settings),
+    }
+    made_up = {name: secrets.token_hex(32) for name in ("JWT_SECRET", MONGODB_ADMIN, MONGODB_BACKEND)}
+    url = credentials.mongo_url(settings, made_up[MONGODB_BACKEND])
+    handed_over = {**made_up, MONGO_URL: url, **settings.secrets}
     return [
-        File(f"/etc/{settings.site_name}/backend.env", backend.environment_file(settings.secrets), 0o600),
+        *(File(f"{settings.credentials_folder}/{name}", text, 0o600) for name, text in handed_over.items()),
         File(f"{unit}.socket", render("backend/backend.socket", **values)),
         File(f"{unit}.service", render("backend/backend.service", **values)),
     ]

@@ -26,7 +26,8 @@ def project(tmp_path: Path) -> Path:
     (tmp_path / "examples/codementee/backend/requirements.txt").touch()
     shutil.copy(PROJECT / "deploy.py", tmp_path)
     (tmp_path / "inventory.py").write_text(INVENTORY)
-    (tmp_path / "group_data/web.py").write_text(f"admin_keys = [{PUBLIC_KEY!r}]\n")
+    own = f"admin_keys = [{PUBLIC_KEY!r}]\nsecrets_file = 'secrets/production.env'\n"
+    (tmp_path / "group_data/web.py").write_text(own)
     secrets = tmp_path / "secrets/production.env"
     secrets.parent.mkdir()
     secrets.touch(mode=0o600)

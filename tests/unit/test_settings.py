@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from conftest import PUBLIC_KEY
 
-from slipway.settings import Settings, SettingsError, check, parse_dotenv, parse_items
+from slipway.secrets import parse_dotenv
+from slipway.settings import Settings, SettingsError, check, parse_items
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -65,6 +66,12 @@ WRONG = {
     "backend_listen": ("run/backend.sock", "a socket's absolute path"),
     "backend_health_path": ("health", 'a URL path that begins with "/"'),
     "backend_environment": ({"A": 'quo"te'}, "one line without quotes"),
+    "backend_secrets_in": ("files", "'credentials' or 'environment'"),
+    "mongodb_database": ("admin", "not MongoDB's own names"),
+    "mongodb_admin_user": ("a:b", "a letter first"),
+    "mongodb_backend_user": ("a@b", "a letter first"),
+    "secrets_recipients": (["age1nobody"], "a public key of age's"),
+    "secrets_identity": ("", "a file's name"),
     "backend_secrets": (["lower"], "an environment variable's name"),
     "frontend_assets": ("static", "a URL path between slashes"),
     "nginx_max_body_mb": (1.5, "a valid integer"),
@@ -180,7 +187,7 @@ def test_a_secrets_file_that_others_can_read_is_refused(defaults):
 
 
 def test_a_missing_secret_is_named_and_no_value_is_shown(defaults):
-    (line,) = problems({**defaults, "backend_secrets": ["JWT_SECRET", "RAZORPAY_KEY"]})
+    (line,) = problems({**defaults, "backend_secrets": ["JWT_SECRET", "ADMIN_PASSWORD", "RAZORPAY_KEY"]})
     assert "found no value for RAZORPAY_KEY" in line
     assert "3b4f0c6a" not in line
 

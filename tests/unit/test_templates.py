@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import os
+import re
 import shutil
 import subprocess
 from configparser import ConfigParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import pytest
 import yaml
 
-from slipway.operations import PROJECT, render
+from slipway.operations import PROJECT, render, tar
 from slipway.settings import Settings
 from slipway.systems import SYSTEMS
-from tasks import auditing, fail2ban, logins, updates
-from tasks.backend import environment_file
+from tasks import auditing, credentials, fail2ban, logins, mongodb_users, updates
 from tasks.nginx import configuration
 from tasks.ssh import ALGORITHMS, in_force
 from tasks.ssh import configuration as sshd_configuration
@@ -97,7 +100,8 @@ def test_mongod_is_on_loopback_without_tls_and_without_what_7_0_removed(settings
     # https://www.mongodb.com/docs/manual/release-notes/7.0-compatibility/ and 6.1's: removed options stop mongod.
     assert "journal" not in config["storage"]
     # Without systemLog it writes to standard output, which is the journal.
-    assert set(config) == {"storage", "net", "processManagement"}
+    assert set(config) == {"storage", "net", "security", "processManagement"}
+    assert config["security"] == {"authorization": "enabled"}
 
 
 def verify_units(folder: Path) -> str:
@@ -119,7 +123,7 @@ def verify_units(folder: Path) -> str:
 @pytest.mark.parametrize("listen", ["/run/codementee-backend.sock", "127.0.0.1:8001"])
 def test_systemd_accepts_the_units(settings_with, tmp_path, listen):
     settings = settings_with(backend_listen=listen)
-    values = {"settings": settings, "database_is_here": True, "memory_max_mb": 819}
+    values = {"settings": settings, "database_is_here": True, "credentials": ["JWT_SECRET"], "memory_max_mb": 819}
     program = f"{settings.site_root}/current/backend/.venv/bin/python"
     for kind in ("socket", "service"):
         text = render(f"backend/backend.{kind}", **values)
@@ -148,7 +152,9 @@ def test_a_unix_socket_is_for_nginx_alone_and_a_tcp_one_has_no_mode(settings_wit
 
 
 def test_the_backend_is_neither_root_nor_on_a_port(settings_with):
-    unit = render("backend/backend.service", settings=settings_with(), database_is_here=False, memory_max_mb=819)
+    unit = render(
+        "backend/backend.service", settings=settings_with(), database_is_here=False, memory_max_mb=819, credentials=[]
+    )
     assert "User=codementee-backend\n" in unit
     assert "--host" not in unit
     assert "mongod.service" not in unit
@@ -157,17 +163,81 @@ def test_the_backend_is_neither_root_nor_on_a_port(settings_with):
 def test_no_secret_is_in_any_template(settings_with):
     settings = settings_with()
     rendered = [*configuration(settings).values()]
-    rendered += [render("backend/backend.service", settings=settings, database_is_here=True, memory_max_mb=819)]
+    values = {"settings": settings, "database_is_here": True, "memory_max_mb": 819, "credentials": ["JWT_SECRET"]}
+    rendered += [render("backend/backend.service", **values)]
     assert not [secret for secret in settings.secrets.values() for text in rendered if secret in text]
 
 
-def test_a_value_of_a_secret_reaches_the_service_as_it_is(tmp_path):
-    odd = 'a"b\\c`d$e f%g'
-    file = tmp_path / "backend.env"
-    file.write_text(environment_file({"ODD": odd}))
-    # The quoting that systemd documents for EnvironmentFile= is the shell's own for double quotes.
-    shown = subprocess.run(["sh", "-c", f'. {file}; printf %s "$ODD"'], capture_output=True, text=True, check=True)
-    assert shown.stdout == odd
+def show_and_write(settings: Settings, folder: Path, given: bytes) -> str:
+    """What the two scripts about credentials do in a folder; returns what the first says after the second."""
+    moved = {"credentials_folder": f"{folder}/credentials", "environment_file": f"{folder}/backend.env"}
+    texts = [credentials.write_credentials(settings), credentials.show_credentials(settings)]
+    for name, path in moved.items():
+        texts = [text.replace(getattr(settings, name), path) for text in texts]
+    write, show = (text.replace(f"/etc/{settings.site_name}", str(folder)) for text in texts)
+    for script, content in ((write, base64.encodebytes(given)), (show, b"")):
+        done = subprocess.run(["sh", "-euc", script], input=content, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode().replace(str(folder), f"/etc/{settings.site_name}")
+
+
+ODD = "a\"b\\c`d$e f%g'\u00e4\u20ac"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the files are root's")
+@pytest.mark.parametrize("way", ["credentials", "environment"])
+def test_a_secret_reaches_the_service_as_it_is_and_nothing_differs_then(settings_with, tmp_path, monkeypatch, way):
+    monkeypatch.setenv("SLIPWAY_SECRET_ADMIN_PASSWORD", ODD + "\nof two lines")
+    monkeypatch.setenv("SLIPWAY_SECRET_MONGODB_BACKEND_PASSWORD", "p@ss:w/rd%")
+    settings = settings_with(backend_secrets_in=way)
+    (tmp_path / "credentials").mkdir(mode=0o700)
+    (tmp_path / "credentials/OLD").touch()
+    shown = show_and_write(settings, tmp_path, tar(credentials.given(settings)))
+    assert credentials.differences(shown, settings) == []
+    files = {file.name: file for file in (tmp_path / "credentials").iterdir()}
+    assert set(files) == {"JWT_SECRET", "ADMIN_PASSWORD", "MONGO_URL"}
+    assert files["ADMIN_PASSWORD"].read_bytes() == (ODD + "\nof two lines").encode()
+    url = urlsplit(files["MONGO_URL"].read_text())
+    assert unquote(url.password or "") == "p@ss:w/rd%"
+    if way == "environment":
+        # The quoting that systemd documents for EnvironmentFile= is the shell's own for double quotes.
+        script = f'. {tmp_path}/backend.env; printf %s "$ADMIN_PASSWORD"'
+        value = subprocess.run(["sh", "-c", script], capture_output=True, check=True).stdout
+        assert value == files["ADMIN_PASSWORD"].read_bytes()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the files are root's")
+def test_a_secret_that_nobody_gives_is_made_up_once_and_the_url_is_made_of_the_password_on_the_host(
+    settings_with, tmp_path
+):
+    Path(settings_with().secrets_file).write_text("ADMIN_PASSWORD=correct horse\n")
+    settings = settings_with()
+    (tmp_path / "credentials").mkdir(mode=0o700)
+    password = tmp_path / "credentials/MONGODB_BACKEND_PASSWORD"
+    password.touch(mode=0o600)
+    password.write_text("p@ss:w/rd%")
+    for _ in range(2):
+        shown = show_and_write(settings, tmp_path, tar(credentials.given(settings)))
+        assert credentials.differences(shown, settings) == []
+    made_up = (tmp_path / "credentials/JWT_SECRET").read_text()
+    assert re.fullmatch("[0-9a-f]{64}", made_up)
+    assert (tmp_path / "credentials/MONGO_URL").read_text() == credentials.mongo_url(settings, "p@ss:w/rd%")
+    password.write_text("another")
+    shown = show_and_write(settings, tmp_path, tar(credentials.given(settings)))
+    assert (tmp_path / "credentials/JWT_SECRET").read_text() == made_up
+    assert "6f" in (tmp_path / "credentials/MONGO_URL").read_text()
+
+
+def test_mongodbs_users_are_given_by_a_shell_script_that_holds_no_password(settings_with, tmp_path, monkeypatch):
+    monkeypatch.setenv("SLIPWAY_SECRET_MONGODB_ADMIN_PASSWORD", "recognisable")
+    settings = settings_with()
+    script = tmp_path / "set-users"
+    script.write_text(mongodb_users.set_users(settings))
+    assert subprocess.run(["sh", "-n", script], check=False).returncode == 0
+    documents = mongodb_users.documents(settings)
+    assert documents["MONGODB_ADMIN_PASSWORD"] == "recognisable"
+    assert "recognisable" not in script.read_text() + documents["users.js"]
+    assert 'give("backend"' in documents["users.js"]
 
 
 def test_mongodbs_repository_is_the_official_one_with_its_key(settings_with):
@@ -209,6 +279,9 @@ def test_every_template_is_rendered_by_a_test_or_has_no_values():
         "backend/backend.socket": test_systemd_accepts_the_units,
         "kernel/sysctl.conf": test_sysctl_reads_the_kernel_parameters,
         "kernel/thp.service": test_systemd_accepts_the_units,
+        "backend/credentials": test_a_secret_reaches_the_service_as_it_is_and_nothing_differs_then,
+        "backend/show-credentials": test_a_secret_reaches_the_service_as_it_is_and_nothing_differs_then,
+        "backend/write-credentials": test_a_secret_reaches_the_service_as_it_is_and_nothing_differs_then,
         "guard/slipway-undo.service": test_systemd_accepts_the_units,
         "guard/slipway-undo.timer": test_systemd_accepts_the_units,
         "guard/undo": test_the_way_back_is_a_shell_script,
@@ -217,6 +290,8 @@ def test_every_template_is_rendered_by_a_test_or_has_no_values():
         "mongodb/mongodb.sources": test_mongodbs_repository_is_the_official_one_with_its_key,
         "mongodb/preferences": test_apt_keeps_mongodb_in_its_series,
         "nginx/backend": test_nginx_accepts_its_configuration,
+        "mongodb/set-users": test_mongodbs_users_are_given_by_a_shell_script_that_holds_no_password,
+        "mongodb/users.js": test_mongodbs_users_are_given_by_a_shell_script_that_holds_no_password,
         "nginx/default": test_nginx_accepts_its_configuration,
         "nginx/headers": test_nginx_accepts_its_configuration,
         "nginx/nginx.conf": test_nginx_accepts_its_configuration,
