@@ -20,7 +20,10 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="throwaway hosts need 
 
 BY_HAND = Path(__file__).parent / "by_hand"
 # The owner's application reads its secrets from the environment, and answers no health path but its own.
-AS_IT_IS = ("--data", "backend_secrets=[]")
+AS_IT_IS = (
+    *("--data", "backend_secrets=[]", "--data", "backend_secrets_in=environment", "--data", "secrets_file="),
+    *("--data", 'generated_secrets=["MONGODB_ADMIN_PASSWORD", "MONGODB_BACKEND_PASSWORD"]'),
+)
 
 # The described server has a mongod, however it came there.
 MONGOD = """
@@ -150,4 +153,4 @@ def test_a_server_built_by_hand_is_taken_over_with_its_data_its_certificate_and_
     assert done.returncode == 0, done.stdout
 
 
-URL_NOW = "echo mongodb://127.0.0.1:27017"
+URL_NOW = "cat /etc/codementee/credentials/MONGO_URL"

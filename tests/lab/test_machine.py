@@ -181,10 +181,10 @@ print(*(row["n"] for row in pymongo.MongoClient(os.environ["MONGO_URL"]).get_def
 
 
 def as_the_backend(program: str) -> str:
-    """A command that runs a Python program with the backend's libraries and environment."""
-    main = "$(systemctl show --property=MainPID --value codementee-backend)"
-    url = f"$(tr '\\0' '\\n' < /proc/{main}/environ | grep ^MONGO_URL=)"
-    return f"env {url} /var/www/codementee/current/backend/.venv/bin/python -c '{program}'"
+    """A command that runs a Python program with the backend's libraries and its URL of the database."""
+    # Exported by the shell itself: what is in a command line everybody can read.
+    url = "MONGO_URL=$(cat /etc/codementee/credentials/MONGO_URL); export MONGO_URL"
+    return f"{url}; /var/www/codementee/current/backend/.venv/bin/python -c '{program}'"
 
 
 def test_mongodb_recovers_every_write_that_it_acknowledged_before_a_power_cut(converged, say):
