@@ -139,7 +139,7 @@ def test_a_server_built_by_hand_is_taken_over_with_its_data_its_certificate_and_
     assert visitor.failed["/"] < visitor.asked["/"] / 4
 
     assert host.plan(*AS_IT_IS) == []
-    assert documents(host, URL_NOW) == before
+    assert documents(host, "cat /etc/codementee/credentials/MONGO_URL") == before
     assert host.ssh("sha256sum < /var/www/codementee/frontend/build/index.html") == page
     assert host.ssh("sha256sum < /var/www/codementee/frontend/build/static/js/main.js") == script
     assert host.ssh("ls /var/www/codementee/releases").endswith("-by-hand")
