@@ -27,14 +27,12 @@ function give(user, password, roles) {
   }
 }
 
-// On the private socket there is nobody to log in as, and no need: whoever gets there may do all.
-const isPrivate = process.env.PRIVATE === "yes";
-const isIn = isPrivate || logIn();
+const isIn = logIn();
 try {
   give("{{ admin.name }}", wanted("{{ admin.secret }}"), {{ admin.roles | tojson }});
 } catch (error) {
   if (isIn || error.code !== 13) throw error;
   quit(3);
 }
-if (!isPrivate && !logIn()) throw new Error("MongoDB refuses the password that it was just given");
+if (!logIn()) throw new Error("MongoDB refuses the password that it was just given");
 give("{{ backend.name }}", wanted("{{ backend.secret }}"), {{ backend.roles | tojson }});

@@ -161,7 +161,7 @@ DRIFTS = [
             mongosh('db.grantRolesToUser("backend", ["root"])'),
             "Give MongoDB its users",
         ),
-        "a secret changed": (f"echo x >> {KEPT}/JWT_SECRET", "Hand the backend its secrets"),
+        "a secret changed": (f"echo x >> {KEPT}/ADMIN_PASSWORD", "Hand the backend its secrets"),
     },
     {
         "authorization switched off": (
