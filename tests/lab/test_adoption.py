@@ -156,6 +156,3 @@ def test_a_server_built_by_hand_is_taken_over_with_its_data_its_certificate_and_
     assert host.ssh("cmp /root/app.py /var/www/codementee/backend.by-hand/server.py && echo same") == "same"
     done = host.slipway("verify", "lab", *AS_IT_IS)
     assert done.returncode == 0, done.stdout
-
-
-URL_NOW = "cat /etc/codementee/credentials/MONGO_URL"
