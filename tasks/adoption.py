@@ -9,6 +9,7 @@ from pyinfra import host
 from pyinfra.api import operation
 
 from slipway import report
+from slipway.artifact import COMPRESSED, LEAST_COMPRESSED_BYTES
 from slipway.facts import Output
 from slipway.operations import Commands
 from slipway.settings import Settings
@@ -115,6 +116,7 @@ for part in {" ".join(found)}; do cp -a $part $new/$part; done
 chown -R root:root $new; chmod -R go-w,a+rX $new
 # Its secrets belong into secrets_file; the backend's own user does not read them here.
 find $new -name '.env*' -exec chmod 600 {{}} +
+{_compress("$new/frontend")}
 if [ -d $new/backend ] && [ ! -e $new/backend/.venv ]; then
   {_environment_by_hand("$new/backend")}
 fi
@@ -123,6 +125,15 @@ sync -f $new; mv -T $new releases/$release
 for part in {" ".join(found)}; do
   rm -rf $part.by-hand; mv -T $part $part.by-hand; ln -s current/$part $part
 done"""
+
+
+def _compress(folder: str) -> str:
+    """A command that lays a compressed file beside each one that gains by it, as a release of ours has them."""
+    names = " -o ".join(f"-name '*{suffix}'" for suffix in sorted(COMPRESSED))
+    return (
+        f"[ ! -d {folder} ] || find {folder} -type f -size +{LEAST_COMPRESSED_BYTES}c \\( {names} \\)"
+        " -exec gzip --keep --force --no-name --best {} +"
+    )
 
 
 def _environment_by_hand(folder: str) -> str:
