@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from provisioned import PROJECT, Provisioned, bring_up
+from provisioned import PROJECT, Provisioned, bring_up, mongosh
 
 sys.path.append(str(PROJECT / "tests/server"))
 from leaks import program
@@ -138,15 +138,6 @@ def test_an_application_that_wants_its_environment_gets_it_byte_for_byte(host):
     host.apply()
     assert host.plan() == []
     assert host.ssh("ls /etc/codementee") == "credentials"
-
-
-def mongosh(script: str) -> str:
-    """A command that runs a script as MongoDB's administrator."""
-    text = (
-        f'db = connect("mongodb://127.0.0.1/admin"); db.auth("admin", fs.readFileSync("{KEPT}/MONGODB_ADMIN_PASSWORD",'
-    )
-    encoded = base64.b64encode(f'fs = require("fs"); {text} "utf8")); {script}'.encode()).decode()
-    return f"echo {encoded} | base64 -d > /run/do.js; mongosh --quiet --nodb --file /run/do.js >&2; rm /run/do.js"
 
 
 # What somebody does, and the operation that must notice. All of one row are done at once.
