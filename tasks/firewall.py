@@ -18,8 +18,10 @@ from slipway.ssh import connected_port
 PACKAGES = ["ufw"]
 DENY_INCOMING = "Default: deny (incoming), allow (outgoing)"
 # Where the files say that it is on it comes back with their rules, else it goes.
+# The kernel may have no name yet for a module that it has just loaded: rules that fail are given once more.
 REVIVE = """\
-if grep -q '^ENABLED=yes' /etc/ufw/ufw.conf; then ufw reload > /dev/null; else /lib/ufw/ufw-init flush-all; fi
+load() { for seconds in 0 2 5; do sleep $seconds; ! ufw reload > /dev/null || return 0; done; return 1; }
+if grep -q '^ENABLED=yes' /etc/ufw/ufw.conf; then load; else /lib/ufw/ufw-init flush-all; fi
 sync -f /etc/ufw"""
 
 
