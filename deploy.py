@@ -6,23 +6,40 @@ pyinfra inventory.py deploy.py
 
 from pyinfra import host
 
+from slipway.guard import keep_a_way_back
 from slipway.pyinfra_settings import checked_settings
+from tasks.admin import admin
+from tasks.adoption import adopt, retire_sites
+from tasks.auditing import auditing
 from tasks.backend import backend
 from tasks.base import base
-from tasks.firewall import firewall
+from tasks.fail2ban import fail2ban
+from tasks.firewall import firewall, firewall_again
+from tasks.kernel import kernel
+from tasks.logins import logins
 from tasks.mongodb import mongodb
 from tasks.nginx import nginx
 from tasks.packages import packages
 from tasks.preflight import preflight
 from tasks.release import first_release
+from tasks.ssh import ssh
 from tasks.tls import tls
+from tasks.updates import updates
 
 settings = checked_settings(host)
 preflight(settings)
 
+adopt(settings)
 packages(settings)
 base(settings)
+updates(settings)
+kernel(settings)
+logins()
+keep_a_way_back()
+admin(settings)
 firewall(settings)
+ssh(settings)
+firewall_again(settings)
 if "db" in host.groups:
     mongodb(settings)
 if "app" in host.groups or "web" in host.groups:
@@ -30,5 +47,8 @@ if "app" in host.groups or "web" in host.groups:
 if "app" in host.groups:
     backend(settings)
 if "web" in host.groups:
+    retire_sites(settings)
     nginx(settings)
     tls(settings)
+fail2ban(settings)
+auditing()

@@ -3,11 +3,12 @@
 A host is a name, or (name, {setting: value}) for settings of its own, pyinfra's connection data among them:
     ("codementee.io", {"ssh_user": "admin", "_sudo": True, "ssh_port": 2222})
 
-Login is by key, and sudo without a password (USER ALL=(ALL) NOPASSWD: ALL): one that pyinfra hands over is in a command
-line for a moment, which every user of the server can read.
+The login is that of a finished server: the setting admin_user, by key, and sudo without a password (one that pyinfra
+hands over is in a command line for a moment, which every user of the server can read). Slipway logs in to a fresh
+server as root by itself; pyinfra alone is told so once: `pyinfra --data ssh_user=root --data _sudo=False ...`.
 """
 
-codementee = ("codementee.io", {"ssh_user": "root"})
+codementee = ("codementee.io", {"ssh_user": "admin", "_sudo": True})
 
 web = [codementee]
 app = [codementee]

@@ -22,6 +22,19 @@ site_aliases = []
 # https://docs.pyinfra.com/en/3.x/connectors/ssh.html
 ssh_strict_host_key_checking = "yes"
 
+# --- The administrator, and ssh -------------------------------------------------------------------------------------
+
+# Who logs in to the server: a user with sudo that Slipway makes. Once this one has proven to, root can't any more.
+admin_user = "admin"
+# The administrator's public keys: each a line "ssh-ed25519 AAAA... name", or the file of one on this machine. No others
+# open that account; taking one away here takes it away there.
+admin_keys = ["~/.ssh/id_ed25519.pub"]
+# The port that sshd listens on. A change takes one run; then set the host's ssh_port in the inventory too, where it is
+# set at all.
+sshd_port = 22
+# Further settings of sshd, by their names in sshd_config(5), which win over Slipway's own: {"AllowUsers": "admin ci"}.
+sshd_settings = {}
+
 # --- The operating system -------------------------------------------------------------------------------------------
 
 # Time zone of the server's clock and logs, as in /usr/share/zoneinfo.
@@ -34,13 +47,28 @@ swap_mb = 1024
 journal_max_mb = 500
 # How long an apt command waits for another one (unattended-upgrades, say) to finish, in seconds.
 apt_lock_timeout = 300
+# When the server reboots if a security update asks for it (a new kernel), in its own time zone: the next "04:00". ""
+# for never: then it is yours to reboot. Who is logged in at that time puts it off.
+reboot_window = "04:00"
 # Further Debian packages to install.
 extra_packages = []
 
 # --- Firewall -------------------------------------------------------------------------------------------------------
 
-# Ports opened besides ssh (the port that is in use), 80 and 443: "8443/tcp". Every other rule is removed.
+# Ports opened besides ssh, 80 and 443: "8443/tcp". Every other rule is removed.
 firewall_allow = []
+# Addresses and networks that ssh is open to: ["203.0.113.0/24", "2001:db8::/32"]; [] for all.
+firewall_ssh_from = []
+
+# --- Bans -----------------------------------------------------------------------------------------------------------
+
+# Addresses and networks that are never banned: ["203.0.113.7"]. Those of `firewall_ssh_from` never are from ssh.
+fail2ban_ignore = []
+# How many failed logins by ssh within ten minutes ban an address; and three times as many requests that Nginx refused
+# because of their number.
+fail2ban_failures = 10
+# How long a first ban lasts, in minutes. Each further one of the same address lasts longer, up to a day.
+fail2ban_minutes = 10
 
 # --- MongoDB --------------------------------------------------------------------------------------------------------
 
@@ -59,6 +87,16 @@ mongodb_port = 27017
 # WiredTiger's cache in GiB; 0 computes a quarter of the memory (at least 0.25), as the host is shared with a backend.
 # MongoDB's own default, half of the memory, is for a host of its own.
 mongodb_cache_gb = 0
+# The memory that mongod may take, its cache and files in the kernel's cache included, in MiB: at 9/10 of it mongod is
+# slowed down, above it ended and started again. 0 computes 6/10 of the memory, and at least its cache and 512.
+mongodb_memory_max_mb = 0
+# The threads that mongod may have: one a connection, and some dozens of its own.
+mongodb_tasks_max = 32000
+# The site's database, and MongoDB's users: one for its administration, and one for the backend, which may read and
+# write that database and no other. Their passwords are the secrets MONGODB_ADMIN_PASSWORD and MONGODB_BACKEND_PASSWORD.
+mongodb_database = "codementee"
+mongodb_admin_user = "admin"
+mongodb_backend_user = "backend"
 
 # --- Backend --------------------------------------------------------------------------------------------------------
 
@@ -73,13 +111,31 @@ backend_listen = "/run/codementee-backend.sock"
 # A path that answers 200 when the backend and its database are well.
 backend_health_path = "/api/health"
 # Plain environment variables of the backend. Nothing secret: they are in a plan and in the unit's file.
-# journal=true: MongoDB acknowledges a write when it is in the journal on disk, and no power cut loses it; without, it
-# is up to 100 ms late. https://www.mongodb.com/docs/manual/reference/write-concern/#acknowledgment-behavior
-backend_environment = {"MONGO_URL": "mongodb://127.0.0.1:27017/codementee?journal=true"}
-# Names of the secret environment variables that the backend must have; their values are in `secrets_file`.
+backend_environment = {}
+# Names of the secrets that the backend must have; MONGO_URL, which Slipway makes, comes on top.
 backend_secrets = ["JWT_SECRET", "ADMIN_PASSWORD"]
-# A file of NAME=value lines on this machine, mode 0600, kept out of git.
-secrets_file = "secrets/production.env"
+# The file of the secrets on this machine: NAME=value lines, encrypted with age where its name ends in ".age"
+# (`slipway secrets edit`), else a plain one of mode 0600 that is kept out of git; "" for none. A variable
+# SLIPWAY_SECRET_<NAME> in the environment wins over it.
+secrets_file = "secrets/production.age"
+# How the backend gets its secrets: "credentials", as files in $CREDENTIALS_DIRECTORY, which it alone can read; or
+# "environment", as variables, for an application that knows no other way.
+backend_secrets_in = "credentials"
+# The memory that the backend may take with all its workers, in MiB, as `mongodb_memory_max_mb`; 0 computes 4/10 of the
+# memory. Where the server's memory runs out, the kernel ends the backend before it ends mongod.
+backend_memory_max_mb = 0
+# The processes and threads that the backend may have. FastAPI has up to 40 threads in each worker.
+backend_tasks_max = 512
+
+# --- Secrets --------------------------------------------------------------------------------------------------------
+
+# Secrets that the server makes up itself where they are given nowhere; they never leave it.
+generated_secrets = ["JWT_SECRET", "MONGODB_ADMIN_PASSWORD", "MONGODB_BACKEND_PASSWORD"]
+# Who can decrypt `secrets_file`: public keys of age's, "age1...". `slipway secrets keygen` makes you a pair.
+secrets_recipients = []
+# The file on this machine with your private key; the environment variable SLIPWAY_AGE_IDENTITY, a key or a file of
+# one, wins over it.
+secrets_identity = "~/.config/slipway/identity.txt"
 
 # --- Frontend -------------------------------------------------------------------------------------------------------
 
@@ -97,6 +153,23 @@ nginx_max_body_mb = 10
 nginx_backend_timeout = 60
 # Connections a worker holds. A visitor behind a proxied request takes two.
 nginx_worker_connections = 16384
+# For how long a browser that was here once comes by https alone (Strict-Transport-Security), in seconds; 0 for not at
+# all, and to take it back, as long as a browser still comes. It is a promise that can't be recalled from browsers that
+# stay away: half a year is the least that auditors ask for (180 days, and Mozilla's first stage) and the most that a
+# site should promise unasked. Once https has proven to stay, set 63072000 (two years).
+nginx_hsts_seconds = 15768000
+# The promise made for every host name below `site_domain` too; and for ever, by a list in the browsers themselves
+# (https://hstspreload.org, which asks for a year at least and for all host names below).
+nginx_hsts_subdomains = False
+nginx_hsts_preload = False
+# What a page of the site may load and from where (Content-Security-Policy); "" for no such header. This one: its own
+# files and no inline scripts or styles. A page that takes payments by Razorpay also needs "https://*.razorpay.com" in
+# script-src, connect-src and frame-src. https://developer.mozilla.org/docs/Web/HTTP/Guides/CSP
+nginx_csp = "default-src 'self'; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
+# The path that a login is posted to, and how many of them an address (of IPv6, a /64 network) may post a minute, with
+# as many at once after a pause; 0 for no limit. Further ones are answered 429, and never reach the backend.
+nginx_login_path = "/api/auth/login"
+nginx_login_rate_per_minute = 20
 
 # --- TLS ------------------------------------------------------------------------------------------------------------
 

@@ -27,7 +27,9 @@ ONE_HOST = click.option("--name", help="Name of the host; not needed where there
 
 @lab.command()
 @click.option("--name", "names", multiple=True, help=f"Name of a host; repeatable.  [default: {hosts.DEFAULT_NAME}]")
-@click.option("--user", type=click.Choice(["root", "admin"]), help="Who logs in; admin uses sudo.  [default: root]")
+@click.option(
+    "--user", type=click.Choice(["root", "admin"]), default="root", show_default=True, help="Whom a new host lets in."
+)
 @click.option(
     "--backend",
     type=click.Choice(["auto", *hosts.BACKENDS]),
@@ -49,7 +51,7 @@ ONE_HOST = click.option("--name", help="Name of the host; not needed where there
     show_default=True,
     help="A virtual machine's disk in GiB.",
 )
-def up(names: tuple[str, ...], user: str | None, backend: str, system: str, image: Path | None, disk_gb: int) -> None:
+def up(names: tuple[str, ...], user: str, backend: str, system: str, image: Path | None, disk_gb: int) -> None:
     """Start hosts; one that is up stays as it is, one that was cut off boots again.
 
     What a new host is made of (--backend, --os, --image, --disk) is not for one that is there already.
@@ -113,7 +115,7 @@ def status(as_json: bool) -> None:
 @click.option("--name", help="Name of the host.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def ssh(name: str | None, command: tuple[str, ...]) -> None:
-    """Log in to a host, or run a command there."""
+    """Log in to a host as root, or run a command there, by a way in of the lab's own."""
     argv = hosts.find(name).ssh_argv(*command)
     os.execvp(argv[0], argv)  # noqa: S606  the terminal belongs to ssh from here on
 

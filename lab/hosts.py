@@ -7,6 +7,7 @@ import json
 import os
 import re
 import secrets
+import shlex
 import socket
 import subprocess
 from collections.abc import Callable, Iterable
@@ -42,13 +43,16 @@ class Host:
     name: str
     address: str
     ssh_port: int
+    # Whom it lets in when it is new: "root", or "admin" with sudo.
     user: str
     key_file: str
     known_hosts_file: str
     backend: str
     system: str
     domain: str
-    state: str  # running: ssh answers; stopped: `up` boots it; broken: neither
+    state: (
+        str  # running: ssh answers; silent: it runs, and ssh does not answer; stopped: `up` boots it; broken: no disk
+    )
     disk_gb: int = DEFAULT_DISK_GB
     # What is added to a port of the host's, where this machine forwards it.
     port_offset: int = 0
@@ -65,11 +69,13 @@ class Host:
         return [self.domain, f"www.{self.domain}"]
 
     def ssh_argv(self, *command: str) -> list[str]:
-        """The ssh command to the host, with its key and with its host key checked."""
+        """The command that logs in as root, or runs a shell command as root, by the lab's own way in (lab.image)."""
+        as_root = f"sudo -n sh -c {shlex.quote(' '.join(command))}" if command else "sudo -i"
         return [
             *("ssh", "-F", "none", "-i", self.key_file, "-p", str(self.ssh_port)),
             *("-o", f"UserKnownHostsFile={self.known_hosts_file}", "-o", "StrictHostKeyChecking=yes"),
-            *("-o", "IdentitiesOnly=yes", "-o", "LogLevel=ERROR", f"{self.user}@{self.address}", *command),
+            *("-o", "IdentitiesOnly=yes", "-o", "LogLevel=ERROR", *([] if command else ["-t"])),
+            *(f"{image.LAB_USER}@{self.address}", as_root),
         ]
 
 
@@ -100,13 +106,10 @@ def _backend(lab: Instance, name: str) -> Backend:
     return BACKENDS[name](lab)
 
 
-def up(
-    names: Iterable[str], user: str | None = None, kind: Kind | None = None, progress: Progress | None = None
-) -> None:
+def up(names: Iterable[str], user: str = "root", kind: Kind | None = None, progress: Progress | None = None) -> None:
     """Bring up the named hosts and what they need: image, network, ACME server, package mirror.
 
-    A new host is of `kind`; one that is there stays what it is. `user` logs in ("root" or "admin", who uses sudo); None
-    leaves it as it is, root for a new host.
+    A new host is of `kind` and lets in `user` ("root", or "admin" with sudo); one that is there stays what it is.
 
     Raises StepFailed; what was done by then is taken over by the next `up` or removed by `down`.
     """
@@ -128,7 +131,7 @@ def up(
             acme.up(lab, net)
         _serve_packages(lab, net, progress)
         for name in names:
-            _up(lab, _recorded(lab, name) or _new_host(lab, name, kind, base), user, progress)
+            _up(lab, _recorded(lab, name) or _new_host(lab, name, user, kind, base), progress)
         for host in _recorded_hosts(lab):  # all of them: the DNS may have been started anew
             for domain in host.domains:
                 acme.add_name(net, domain, host.address)
@@ -167,11 +170,8 @@ def _serve_packages(lab: Instance, net: network.Network, progress: Progress) -> 
 PROJECT = Path(__file__).resolve().parent.parent
 
 
-def _up(lab: Instance, host: Host, user: str | None, progress: Progress) -> None:
+def _up(lab: Instance, host: Host, progress: Progress) -> None:
     name, backend = host.name, _backend(lab, host.backend)
-    if user and user != host.user:
-        host = replace(host, user=user)
-        _record(lab, host)
     if backend.is_running(name) and _ssh_answers(host):
         progress.say(f"{name} is up already")
         return
@@ -219,7 +219,7 @@ def _find_base(lab: Instance, kind: Kind, progress: Progress) -> Path:
     return _backend(lab, kind.chosen_backend).find_base(SYSTEMS[kind.system], progress)
 
 
-def _new_host(lab: Instance, name: str, kind: Kind, base: Path) -> Host:
+def _new_host(lab: Instance, name: str, user: str, kind: Kind, base: Path) -> Host:
     backend = _backend(lab, kind.chosen_backend)
     taken = {host.number for host in _recorded_hosts(lab)}
     number = next(number for number in range(10, 255) if number not in taken)
@@ -231,7 +231,7 @@ def _new_host(lab: Instance, name: str, kind: Kind, base: Path) -> Host:
         name=name,
         address=backend.address(number),
         ssh_port=22 + offset,
-        user="root",
+        user=user,
         key_file=str(key),
         known_hosts_file=str(known_hosts),
         backend=backend.name,
@@ -244,7 +244,7 @@ def _new_host(lab: Instance, name: str, kind: Kind, base: Path) -> Host:
     folder = lab.hosts_dir / name
     folder.mkdir(parents=True, exist_ok=True)
     write(folder / "base", str(base))
-    write(folder / "secrets.env", f"JWT_SECRET={secrets.token_hex(24)}\nADMIN_PASSWORD={secrets.token_urlsafe(18)}\n")
+    write(folder / "secrets.env", f"ADMIN_PASSWORD={secrets.token_urlsafe(18)}\n")
     _record(lab, host)
     return host
 
@@ -255,9 +255,12 @@ def _seed(lab: Instance, backend: Backend, host: Host) -> Seed:
     known_hosts = Path(host.known_hosts_file)
     before = known_hosts.read_text() if known_hosts.exists() else ""
     public = [text for name, text in keys.items() if name.endswith(".pub")]
-    write(known_hosts, known_hosts_with(before, host.address, host.ssh_port, public))
+    for address in (host.address, str(network.of(lab).subnet6[host.number])):
+        before = known_hosts_with(before, address, host.ssh_port, public)
+    write(known_hosts, before)
     return Seed(
         name=host.name,
+        user=host.user,
         domains=tuple(host.domains),
         address=backend.inner_address(host.number),
         network=backend.network_file(host.number),
@@ -325,7 +328,7 @@ def _layers(lab: Instance, name: str) -> Layers:
 
 def _state(lab: Instance, host: Host) -> str:
     if _backend(lab, host.backend).is_running(host.name):
-        return "running" if _greets(host) else "broken"
+        return "running" if _greets(host) else "silent"
     return "stopped" if (lab.hosts_dir / host.name / "furnished").exists() else "broken"
 
 
@@ -360,7 +363,7 @@ def stop(name: str | None, progress: Progress | None = None) -> None:
             if backend.is_running(host.name):
                 # The connection ends with the host, before the command has.
                 subprocess.run(
-                    host.ssh_argv("sudo systemctl poweroff"), check=False, stdin=subprocess.DEVNULL, capture_output=True
+                    host.ssh_argv("systemctl poweroff"), check=False, stdin=subprocess.DEVNULL, capture_output=True
                 )
                 role = f"host/{host.name}"
                 wait_until(
@@ -445,10 +448,11 @@ def pyinfra_data(host: Host) -> dict[str, Any]:
     return {
         "ssh_hostname": host.address,
         "ssh_port": host.ssh_port,
-        "ssh_user": host.user,
+        "ssh_user": "admin",
+        "_sudo": True,
         "ssh_key": host.key_file,
         "ssh_known_hosts_file": host.known_hosts_file,
-        **({} if host.user == "root" else {"_sudo": True}),
+        "admin_keys": [f"{host.key_file}.pub"],
         "site_domain": host.domain,
         "tls_acme_server": acme.directory_url(network.of(lab)),
         "secrets_file": str(secrets_file(host)),
@@ -456,9 +460,9 @@ def pyinfra_data(host: Host) -> dict[str, Any]:
     }
 
 
-def site(host: Host, domain: str | None = None) -> Site:
-    """A host's site, by default at its own domain, as a visitor sees it."""
-    return Site(domain or host.domain, host.address, str(trusted_roots()), host.port_offset)
+def site(host: Host, domain: str | None = None, address: str | None = None) -> Site:
+    """A host's site, by default at its own domain and its first address, as a visitor sees it."""
+    return Site(domain or host.domain, address or host.address, str(trusted_roots()), host.port_offset)
 
 
 def trusted_roots() -> Path:

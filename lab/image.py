@@ -20,13 +20,10 @@ from lab.steps import Progress, StepFailed, run
 from slipway.systems import SYSTEMS, System
 
 AUTHORITIES = Path("/usr/local/share/ca-certificates")
-# What update-ca-certificates would do, which on a virtual machine in software takes half a minute.
-LAB_AUTHORITY = AUTHORITIES / "slipway-lab.crt"
-TRUST_LAB = f"""\
-cat {LAB_AUTHORITY} >> /etc/ssl/certs/ca-certificates.crt
-ln -sfn {LAB_AUTHORITY} /etc/ssl/certs/slipway-lab.pem
-ln -sfn slipway-lab.pem /etc/ssl/certs/$(openssl x509 -hash -noout -in {LAB_AUTHORITY}).0
-"""
+# The lab's own way in, whoever else a host lets in or shuts out: what a provider's rescue console is.
+LAB_USER, LAB_USER_ID = "lab", 1000
+# A script among a host's files that ends its making.
+FURNISH = "/usr/local/sbin/slipway-lab-furnish"
 # The first boot of a virtual machine unpacks this disk, once, and takes the room that its own disk has.
 SEED_DISK = "/dev/vdb"
 SEED_SCRIPT = f"""\
@@ -34,7 +31,8 @@ set -eu
 tar --extract --file {SEED_DISK} --directory / --unlink-first
 hostname --file /etc/hostname
 resize2fs /dev/vda
-{TRUST_LAB}touch /etc/slipway-lab-seeded
+sh {FURNISH}
+touch /etc/slipway-lab-seeded
 """
 SEED_UNIT = """\
 [Unit]
@@ -75,10 +73,10 @@ PACKAGES = (
     "libpam-systemd",  # logins are sessions, as on any server
     "apt",  # Ubuntu's smallest variant is without
 )
-SETUP = """
-useradd --create-home --uid 1000 --shell /bin/bash --groups sudo admin
-echo 'admin ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/admin; chmod 440 /etc/sudoers.d/admin
-install -d -m 700 /root/.ssh; install -d -m 700 -o admin -g admin /home/admin/.ssh
+SETUP = f"""
+useradd --create-home --uid {LAB_USER_ID} --shell /bin/bash {LAB_USER}
+echo '{LAB_USER} ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/{LAB_USER}; chmod 440 /etc/sudoers.d/{LAB_USER}
+install -d -m 700 /root/.ssh; install -d -m 700 -o {LAB_USER} -g {LAB_USER} /home/{LAB_USER}/.ssh
 systemctl enable systemd-networkd ssh
 update-ca-certificates
 rm -f /etc/ssh/ssh_host_* /etc/machine-id /var/lib/dbus/machine-id; : > /etc/machine-id

@@ -23,6 +23,7 @@ from lab.steps import StepFailed, run
 
 POOL = ipaddress.ip_network("10.213.0.0/16")
 FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
+NO_IPV6 = Path("/proc/sys/net/ipv6/conf/all/disable_ipv6")
 # What listens for the hosts of a lab, on an address of the lab's own.
 SERVICES = {"acme": 14000, "acme-management": 15000, "dns": 8053, "dns-management": 8055, "mirror": 8090}
 # The same on loopback, where each lab has ports of its own: below those that a kernel gives to clients.
@@ -42,6 +43,11 @@ class Network:
     def subnet(self) -> ipaddress.IPv4Network:
         """The /24 of the bridge."""
         return ipaddress.IPv4Network(f"10.213.{self.number}.0/24")
+
+    @property
+    def subnet6(self) -> ipaddress.IPv6Network:
+        """The same in IPv6: unique local addresses (RFC 4193), which reach this machine and no further."""
+        return ipaddress.IPv6Network(f"fd5b:a0f6:5c1d:{self.number:x}::/64")
 
     @property
     def listen(self) -> str:
@@ -166,16 +172,25 @@ def up(lab: Instance) -> Network:
     _remember(lab)
     network = of(lab)
     if network.is_bridged:
-        _bridge_up(lab, network.subnet)
+        _bridge_up(lab, network)
     return network
 
 
-def _bridge_up(lab: Instance, subnet: ipaddress.IPv4Network) -> None:
+def has_ipv6() -> bool:
+    """Whether this machine's kernel speaks IPv6 and has not been told to be silent."""
+    return NO_IPV6.exists() and NO_IPV6.read_text().strip() == "0"
+
+
+def _bridge_up(lab: Instance, network: Network) -> None:
+    subnet = network.subnet
     links = {link["ifname"] for link in json.loads(run("List the interfaces", ["ip", "-j", "link"]))}
     if lab.bridge not in links:
         mac = bridge_mac(lab.bridge)
         run("Make the bridge", ["ip", "link", "add", lab.bridge, "address", mac, "type", "bridge"])
     run("Give the bridge its address", ["ip", "addr", "replace", f"{subnet[1]}/24", "dev", lab.bridge])
+    if has_ipv6():
+        address = f"{network.subnet6[1]}/64"
+        run("Give the bridge its address", ["ip", "addr", "replace", address, "dev", lab.bridge, "nodad"])
     run("Start the bridge", ["ip", "link", "set", lab.bridge, "up"])
     if FORWARD.read_text().strip() != "1":
         FORWARD.write_text("1")

@@ -57,7 +57,7 @@ class Nspawn:
     def network_file(self, number: int) -> str:
         return (
             f"[Match]\nName=host0\n\n[Network]\nAddress={self.address(number)}/24\nGateway={self.net.gateway}\n"
-            "LinkLocalAddressing=no\n"
+            f"Address={self.net.subnet6[number]}/64\nIPv6AcceptRA=no\nLinkLocalAddressing=no\n"
         )
 
     def resolver(self) -> str:
@@ -76,7 +76,7 @@ class Nspawn:
             step = "Make the host what it is"
             unpack = ["tar", "--extract", "--unlink-first", "--directory", str(root), "--file", "-"]
             run(step, unpack, input=seed.archive().decode())
-            run(step, ["chroot", str(root), "sh", "-euc", image.TRUST_LAB])
+            run(step, ["chroot", str(root), "sh", "-eu", image.FURNISH])
 
     def _mount(self, name: str, base: Path) -> Path:
         folder = self.lab.hosts_dir / name
@@ -163,6 +163,9 @@ def boot_command(root: Path, machine: str, bridge: str, mark: str) -> list[str]:
         f"--network-bridge={bridge}",
         # The host outlives a killed nspawn: its process 1 needs the mark too, to be found and ended.
         f"--setenv={MARK}={mark}",
+        # mongod locks what it keeps of passwords into memory, and ends where it may not. nspawn allows that only with
+        # CAP_IPC_LOCK; every other host allows it, up to a limit of size.
+        "--system-call-filter=@memlock",
         # No registration with systemd-machined: it is not there where systemd is not process 1.
         *("--keep-unit", "--register=no", "--link-journal=no"),
         *("--resolv-conf=off", "--timezone=off", "--console=pipe"),

@@ -20,6 +20,8 @@ NEEDED = {
     "curl": "curl",  # and with it libcurl4, which mongod needs to tell its version
     "dpkg-deb": "dpkg",
 }
+# The same for tests alone.
+NEEDED_BY_TESTS = {"testssl": "testssl.sh"}
 # The same for each backend.
 NEEDED_BY = {
     "nspawn": {
@@ -89,6 +91,6 @@ def install(progress: Progress, needed: Mapping[str, str] = NEEDED) -> None:
 
 if __name__ == "__main__":  # `make test` wants them before the first host is up
     try:
-        install(Progress(), NEEDED | NEEDED_BY["nspawn"] | NEEDED_BY["qemu"])
+        install(Progress(), NEEDED | NEEDED_BY["nspawn"] | NEEDED_BY["qemu"] | NEEDED_BY_TESTS)
     except StepFailed as error:
         raise SystemExit(str(error)) from None

@@ -16,11 +16,22 @@ from pathlib import Path
 
 import yaml
 
-from lab.image import LAB_AUTHORITY, added_authorities
+from lab.image import AUTHORITIES, FURNISH, LAB_USER, LAB_USER_ID, added_authorities
 from lab.steps import run
 
-# The user and group "admin" of lab.image.SETUP.
-ADMIN_ID = 1000
+LAB_AUTHORITY = AUTHORITIES / "slipway-lab.crt"
+# What update-ca-certificates would do, which on a virtual machine in software takes half a minute.
+TRUST_LAB = f"""\
+cat {LAB_AUTHORITY} >> /etc/ssl/certs/ca-certificates.crt
+ln -sfn {LAB_AUTHORITY} /etc/ssl/certs/slipway-lab.pem
+ln -sfn slipway-lab.pem /etc/ssl/certs/$(openssl x509 -hash -noout -in {LAB_AUTHORITY}).0
+"""
+MAKE_ADMIN = """\
+useradd --create-home --shell /bin/bash admin
+echo 'admin ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/admin; chmod 440 /etc/sudoers.d/admin
+install -d -m 700 -o admin -g admin /home/admin/.ssh
+install -m 600 -o admin -g admin /home/lab/.ssh/authorized_keys /home/admin/.ssh/
+"""
 HOST_KEY_TYPES = ("ed25519", "ecdsa", "rsa")
 
 
@@ -39,6 +50,8 @@ class Seed:
     """The files of a host, and for cloud-init what it does by other means than a file."""
 
     name: str
+    # Whom it lets in, as providers do: "root", or "admin" with sudo.
+    user: str
     domains: tuple[str, ...]
     address: str
     # systemd-networkd's file for the host's one interface, and /etc/resolv.conf.
@@ -60,10 +73,11 @@ class Seed:
             File("/etc/hosts", self.hosts_file),
             File("/etc/resolv.conf", self.resolver),
             File("/etc/systemd/network/10-lab.network", self.network),
-            File("/root/.ssh/authorized_keys", self.public_key, 0o600),
-            File("/home/admin/.ssh/authorized_keys", self.public_key, 0o600, ADMIN_ID),
+            File(f"/home/{LAB_USER}/.ssh/authorized_keys", self.public_key, 0o600, LAB_USER_ID),
+            *([File("/root/.ssh/authorized_keys", self.public_key, 0o600)] if self.user == "root" else []),
             *self._host_key_files(),
             File(str(LAB_AUTHORITY), self.authority),
+            File(FURNISH, TRUST_LAB + (MAKE_ADMIN if self.user == "admin" else ""), 0o755),
         ]
 
     def _host_key_files(self) -> list[File]:
@@ -86,12 +100,13 @@ class Seed:
     def cloud_config(self) -> str:
         """cloud-init's user-data. https://cloudinit.readthedocs.io/en/latest/reference/modules.html"""
         access = {"ssh_authorized_keys": [self.public_key.strip()], "lock_passwd": True}
-        admin = {"sudo": "ALL=(ALL) NOPASSWD: ALL", "groups": ["sudo"], "shell": "/bin/bash"}
+        with_sudo = {"sudo": "ALL=(ALL) NOPASSWD: ALL", "shell": "/bin/bash"}
+        first = {"name": self.user, **access, **({} if self.user == "root" else with_sudo)}
         config = {
             "hostname": self.name,
             "manage_etc_hosts": False,
             "disable_root": False,
-            "users": [{"name": "root", **access}, {"name": "admin", **access, **admin}],
+            "users": [{"name": LAB_USER, **access, **with_sudo}, first],
             # The keys are the lab's: it knows them before the host answers.
             "ssh_deletekeys": False,
             "ca_certs": {"trusted": [self.authority, *added_authorities().values()]},

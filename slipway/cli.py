@@ -19,6 +19,7 @@ from rich.markup import escape
 
 from lab.cli import lab
 from lab.steps import StepFailed
+from slipway.secrets_cli import secrets_group
 from slipway.settings import SettingsError
 
 IN_SYNC, ERROR, PENDING = 0, 1, 2
@@ -34,6 +35,7 @@ def cli() -> None:
 
 
 cli.add_command(lab)
+cli.add_command(secrets_group)
 
 
 def on_hosts(command: Callable[..., None]) -> Callable[..., None]:
@@ -86,10 +88,12 @@ def release(environment: str, limit: tuple[str, ...], data: tuple[str, ...], yes
 @cli.command()
 @on_hosts
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write a report to this file.")
-def verify(environment: str, limit: tuple[str, ...], data: tuple[str, ...], html: Path | None) -> None:
+@click.option("--audit", is_flag=True, help="Run the auditors' tools that take minutes, too: testssl.sh and Lynis.")
+def verify(environment: str, limit: tuple[str, ...], data: tuple[str, ...], html: Path | None, audit: bool) -> None:
     """Check from outside and on the hosts, changing nothing, that the servers are what they should be."""
     command = [sys.executable, "-m", "pytest", str(PROJECT / "tests/server"), "-q", f"--environment={environment}"]
     command += [f"--limit={name}" for name in limit] + [f"--data={item}" for item in data]
+    command += [] if audit else ["-m", "not audit"]
     if html:
         command += [f"--html={html.resolve()}", "--self-contained-html"]
     Session(environment, "deploy.py", limit, data)  # what is wrong is told in our words, not in pytest's

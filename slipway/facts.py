@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable
+from pathlib import Path
 
 from pyinfra.api import FactBase
+
+from slipway import mongodb_login
 
 # dpkg's word for them is an error flag, dpkg-query(1).
 BROKEN_PACKAGES = "dpkg-query -W -f '${db:Status-Eflag}=${Package}\\n' | grep ^reinstreq="
@@ -42,6 +45,26 @@ class FileState(FactBase[dict[str, str]]):
         if state:
             state["kind"] = state["kind"].replace("regular empty file", "regular file")
         return state
+
+
+class FileStates(FactBase[dict[str, dict[str, str]]]):
+    """FileState of each of `paths`, by path, in one command."""
+
+    @staticmethod
+    def default() -> dict[str, dict[str, str]]:
+        return {}
+
+    def command(self, paths: tuple[str, ...]) -> str:
+        return "; ".join(f"echo path={shlex.quote(path)}; {FileState().command(path)}" for path in paths)
+
+    def process(self, output: list[str]) -> dict[str, dict[str, str]]:
+        blocks: dict[str, list[str]] = {}
+        path = ""
+        for line in output:
+            if line.startswith("path="):
+                path = line.removeprefix("path=")
+            blocks.setdefault(path, []).append(line)
+        return {path: FileState().process(lines[1:]) for path, lines in blocks.items()}
 
 
 class FileText(FactBase[str]):
@@ -168,6 +191,39 @@ class Machine(FactBase[dict[str, str]]):
         return key_values(output)
 
 
+class Sshd(FactBase[dict[str, list[str]]]):
+    """What sshd would do for root from outside (sshd -T): values by keyword, in lower case; `{}` where sshd is at a
+    loss."""
+
+    @staticmethod
+    def default() -> dict[str, list[str]]:
+        return {}
+
+    def command(self) -> str:
+        return "sshd -T -C user=root,host=example.org,addr=203.0.113.1 2>/dev/null || true"
+
+    def process(self, output: list[str]) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for line in output:
+            name, _, value = line.partition(" ")
+            found.setdefault(name, []).append(value)
+        return found
+
+
+class HostKeys(FactBase[list[str]]):
+    """The public halves of the host keys in `files`, as lines "ssh-ed25519 AAAA..."."""
+
+    @staticmethod
+    def default() -> list[str]:
+        return []
+
+    def command(self, files: tuple[str, ...]) -> str:
+        return f"cut -d' ' -f1,2 {' '.join(f'{shlex.quote(file)}.pub' for file in files)}"
+
+    def process(self, output: list[str]) -> list[str]:
+        return output
+
+
 class SshPort(FactBase[str]):
     """The server's port of this ssh connection. Asked without sudo, which drops the variable."""
 
@@ -199,6 +255,23 @@ class Listeners(FactBase[dict[int, str]]):
             name = line.partition('(("')[2].partition('"')[0]
             listeners[int(fields[3].rpartition(":")[2])] = name
         return listeners
+
+
+class MongodbUsers(FactBase[dict[str, str]]):
+    """What MongoDB says to `users`, pairs of a name and the file of its password, as slipway/mongodb_login.py prints
+    it; `{}` where the host has no Python."""
+
+    @staticmethod
+    def default() -> dict[str, str]:
+        return {}
+
+    def command(self, address: str, port: int, users: tuple[tuple[str, str], ...]) -> str:
+        program = Path(mongodb_login.__file__).read_text()
+        arguments = " ".join(shlex.quote(f"{user}={file}") for user, file in users)
+        return f"python3 -c {shlex.quote(program)} {address} {port} {arguments} 2>/dev/null || true"
+
+    def process(self, output: list[str]) -> dict[str, str]:
+        return key_values(output)
 
 
 class Certificate(FactBase[dict[str, str]]):

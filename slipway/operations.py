@@ -14,20 +14,20 @@ import io
 import shlex
 import tarfile
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pyinfra import host
-from pyinfra.api import StringCommand, operation
+from pyinfra.api import FunctionCommand, StringCommand, operation
 
 from slipway import report
-from slipway.facts import BROKEN_PACKAGES, FileState, FileText, Output, Packages, Staleness, Unit
+from slipway.facts import BROKEN_PACKAGES, FileState, FileStates, FileText, Output, Packages, Staleness, Unit
 
 PROJECT = Path(__file__).resolve().parent.parent
-Commands = Generator[StringCommand | str, None, None]
+Commands = Generator[StringCommand | FunctionCommand | str, None, None]
 
 _templates = Environment(
     loader=FileSystemLoader(PROJECT / "templates"),
@@ -49,10 +49,51 @@ def with_input(script: str, content: bytes) -> StringCommand:
     return StringCommand("sh", "-euc", shlex.quote(script), _stdin=base64.encodebytes(content).decode())
 
 
-def write_script(path: str, mode: str, owner: str, group: str, check: str | None) -> str:
+# A configuration that its program accepts may still not start: a port is taken, an address is not the host's. What it
+# replaces is kept here, by unit, until the unit has come up with it; if that one does not, what was there comes back.
+KEPT = "/var/lib/slipway/kept"
+
+
+def keep(paths: Iterable[str], unit: str) -> str:
+    """Shell commands that keep what is at `paths` until `unit` has come up with what replaces it.
+
+    Only of a unit that runs: its configuration works. What is kept from an interrupted run is the older one, and stays.
+    """
+    kept = f"{KEPT}/{unit}"
+    steps = [f"umask 077; mkdir -p {kept}"]
+    for path in map(shlex.quote, paths):
+        copy = f"mkdir -p {kept}$(dirname {path}); cp -a {path} {kept}{path}"
+        there = f"if [ -e {path} ] || [ -L {path} ]; then {copy}; fi"
+        # Written down last: a path without a copy was not there.
+        steps.append(f"grep -sqxF {path} {kept}/paths || {{ {there}; sync -f {kept}; echo {path} >> {kept}/paths; }}")
+    return f"if systemctl is-active --quiet {unit}; then ( {'; '.join(steps)} ); fi"
+
+
+def or_back(attempt: str, unit: str, reload: bool = False) -> str:
+    """`attempt`, which starts `unit`, and exit code 1 where it fails: what was kept comes back then.
+
+    `reload` says that the unit serves on with what was there before, and only is to read it.
+    """
+    kept, verb = f"{KEPT}/{unit}", "reload-or-restart" if reload else "restart"
+    back = f"""\
+[ -s {kept}/paths ] || exit 1
+while read -r path; do
+  old=$path.slipway-old
+  if [ -e {kept}$path ] || [ -L {kept}$path ]; then cp -a {kept}$path $old && mv -fT $old $path; else rm -f $path; fi
+done < {kept}/paths
+systemctl daemon-reload; systemctl reset-failed {unit} 2>/dev/null
+for socket in $(grep -o '[^/]*[.]socket$' {kept}/paths); do systemctl stop {unit}; systemctl restart $socket; done
+systemctl {verb} {unit}
+echo "{unit} did not come up with its new configuration; the one before is back:" $(cat {kept}/paths) >&2
+rm -rf {kept}; exit 1"""
+    return f"( {attempt} ) || {{\n{back}\n}}"
+
+
+def write_script(path: str, mode: str, owner: str, group: str, check: str | None, proven_by: str | None = None) -> str:
     """A shell script that puts its standard input at `path`: nobody ever sees a half-written file or a wrong mode.
 
-    `check` is a command with {} for the new file's name; where it fails the old file stays.
+    `check` is a command with {} for the new file's name; where it fails the old file stays. `proven_by` is the unit
+    that the old file is kept for.
     """
     parent = shlex.quote(str(Path(path).parent))
     steps = [
@@ -68,10 +109,12 @@ def write_script(path: str, mode: str, owner: str, group: str, check: str | None
         steps.append(check.replace("{}", '"$new"'))
     # On the disk before it takes the old one's place: a power cut would leave a file of this name and no content.
     steps.append('sync "$new"')
+    if proven_by:
+        steps.append(keep([path], proven_by))
     return "; ".join([*steps, f'mv -fT "$new" {shlex.quote(path)}'])
 
 
-def _is_in_place(state: Mapping[str, str], content: bytes, mode: str, owner: str, group: str) -> bool:
+def is_in_place(state: Mapping[str, str], content: bytes, mode: str, owner: str, group: str) -> bool:
     return state == {
         "kind": "regular file",
         "owner": owner,
@@ -81,7 +124,7 @@ def _is_in_place(state: Mapping[str, str], content: bytes, mode: str, owner: str
     }
 
 
-def _tell_difference(path: str, state: Mapping[str, str], content: bytes, mode: str, secret: bool) -> None:
+def tell_difference(path: str, state: Mapping[str, str], content: bytes, mode: str, secret: bool) -> None:
     """Show what a file will become; of one that holds a secret only that it changes."""
     if state.get("mode") not in (None, mode):
         report.note(f"{path}: mode {state['mode']} -> {mode}")
@@ -91,9 +134,13 @@ def _tell_difference(path: str, state: Mapping[str, str], content: bytes, mode: 
         if secret:
             report.note(f"{path}: contents change (secret, not shown)")
             return
-        old = host.get_fact(FileText, path=path).splitlines(keepends=True)
-        new = content.decode().splitlines(keepends=True)
-        report.note("".join(difflib.unified_diff(old, new, path, path, n=2)).rstrip())
+        tell_text(path, host.get_fact(FileText, path=path), content.decode())
+
+
+def tell_text(path: str, old: str, new: str) -> None:
+    """Show how a text will change."""
+    lines = difflib.unified_diff(old.splitlines(keepends=True), new.splitlines(keepends=True), path, path, n=2)
+    report.note("".join(lines).rstrip())
 
 
 @operation()
@@ -105,19 +152,32 @@ def put(
     group: str = "root",
     check: str | None = None,
     secret: bool = False,
+    proven_by: str | None = None,
 ) -> Commands:
     """Put `content` at `path`, atomically, with its final owner and mode (octal, as `stat -c %a` prints it).
 
     `check` is a shell command with {} for the new file's name, run before it replaces the old one. The content of a
-    `secret` file is in no diff.
+    `secret` file is in no diff. The old file comes back if the unit `proven_by` does not come up with the new one.
     """
     data = content.encode()
     state = host.get_fact(FileState, path=path)
-    if _is_in_place(state, data, mode, owner, group):
+    if is_in_place(state, data, mode, owner, group):
         host.noop(f"{path} is as it should be")
         return
-    _tell_difference(path, state, data, mode, secret)
-    yield with_input(write_script(path, mode, owner, group, check), data)
+    tell_difference(path, state, data, mode, secret)
+    yield with_input(write_script(path, mode, owner, group, check, proven_by), data)
+
+
+@operation()
+def put_all(files: Mapping[str, str]) -> Commands:
+    """`put` of several files by their paths, root's and readable by all, which are compared by one fact."""
+    states, commands = host.get_fact(FileStates, paths=tuple(files)), []
+    for path, content in files.items():
+        data, state = content.encode(), states.get(path, {})
+        if not is_in_place(state, data, "644", "root", "root"):
+            tell_difference(path, state, data, "644", secret=False)
+            commands.append(with_input(write_script(path, "644", "root", "root", check=None), data))
+    yield from commands
 
 
 def put_template(path: str, template: str, values: Mapping[str, Any], **arguments: Any) -> Any:
@@ -156,19 +216,19 @@ def absent(path: str) -> Commands:
 
 
 @operation()
-def config_tree(root: str, files: Mapping[str, str], links: Mapping[str, str], check: str) -> Commands:
+def config_tree(root: str, files: Mapping[str, str], links: Mapping[str, str], check: str, proven_by: str) -> Commands:
     """Make several files and links below `root` one configuration that is checked as a whole before it is in force.
 
     `files` and `links` map a path relative to `root` to a content and to a target. The whole of `root` is copied
     beside itself, changed there and checked by `check`, a command with {} for the copy's path; only then do the
-    changed files move into place, each by a rename.
+    changed files move into place, each by a rename. The old ones come back if the unit `proven_by` does not come up.
     """
     changed = {}
     for name, content in files.items():
         state = host.get_fact(FileState, path=f"{root}/{name}")
-        if not _is_in_place(state, content.encode(), "644", "root", "root"):
+        if not is_in_place(state, content.encode(), "644", "root", "root"):
             changed[name] = content
-            _tell_difference(f"{root}/{name}", state, content.encode(), "644", secret=False)
+            tell_difference(f"{root}/{name}", state, content.encode(), "644", secret=False)
     moved = {}
     for name, target in links.items():
         if host.get_fact(FileState, path=f"{root}/{name}").get("target") != target:
@@ -185,13 +245,14 @@ def config_tree(root: str, files: Mapping[str, str], links: Mapping[str, str], c
         check.replace("{}", stage),
         # On the disk before any of it takes its place, as in write_script.
         f"sync -f {stage}",
+        keep([f"{root}/{name}" for name in [*changed, *moved]], proven_by),
     ]
     for name in map(shlex.quote, [*changed, *moved]):
         script.append(f"mkdir -p $(dirname {place}/{name}); mv -fT {stage}/{name} {place}/{name}")
-    yield with_input("; ".join(script), _tar(changed, moved))
+    yield with_input("; ".join(script), tar(changed, moved))
 
 
-def _tar(files: Mapping[str, str], links: Mapping[str, str]) -> bytes:
+def tar(files: Mapping[str, str], links: Mapping[str, str] | None = None) -> bytes:
     """A tar file of files, mode 644, and links."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
@@ -199,7 +260,7 @@ def _tar(files: Mapping[str, str], links: Mapping[str, str]) -> bytes:
             member = tarfile.TarInfo(name)
             member.size, member.mtime = len(content.encode()), int(time.time())
             archive.addfile(member, io.BytesIO(content.encode()))
-        for name, target in links.items():
+        for name, target in (links or {}).items():
             member = tarfile.TarInfo(name)
             member.type, member.linkname, member.mtime = tarfile.SYMTYPE, target, int(time.time())
             archive.addfile(member)
@@ -288,7 +349,9 @@ def service(unit: str, ready: str | None = None, files: Sequence[str] = (), relo
     if state.get("ActiveState") not in ("active", "activating", "reloading") or ends:
         found = "ends over and over" if ends else state.get("ActiveState") or "not there"
         report.note(f"{unit}: {found} -> active")
-        yield f"systemctl reset-failed {unit} 2>/dev/null; " + and_wait(f"systemctl start {unit}", unit, ready)
+        yield f"systemctl reset-failed {unit} 2>/dev/null; " + or_back(
+            and_wait(f"systemctl start {unit}", unit, ready), unit
+        )
     elif files and host.get_fact(Staleness, unit=unit, files=tuple(files), reloads=reloads) > STALE_SECONDS:
         report.note(f"{unit}: runs with files as they were before they changed")
         yield _restart_command(unit, ready, reloads)
@@ -304,20 +367,44 @@ def ends_over_and_over(state: Mapping[str, str]) -> bool:
 
 
 @operation()
-def restart(unit: str, ready: str | None = None, reload: bool = False, stop: str | None = None) -> Commands:
+def restart(
+    unit: str, ready: str | None = None, reload: bool = False, stop: str | None = None, rehearse: bool = False
+) -> Commands:
     """Restart (or reload) a unit, whatever its state. Call it with `_if=`, as a reaction to a change.
 
-    `stop` is a unit that is stopped before, and left so.
+    What was put with `proven_by=unit` is settled by it: it stays, or what was there before comes back. `stop` is a unit
+    that is stopped before, and left so: what was put for that one comes back, and stays once it has started itself.
+    `rehearse` reloads the unit first: one that fails at that still serves.
     """
-    yield (f"systemctl stop {stop}; " if stop else "") + _restart_command(unit, ready, reload)
+    if stop:
+        attempt = f"systemctl stop {stop}; systemctl daemon-reload; " + and_wait(
+            f"systemctl restart {unit}", unit, ready
+        )
+        yield or_back(attempt, stop)
+    else:
+        yield _restart_command(unit, ready, reload, rehearse)
 
 
-def _restart_command(unit: str, ready: str | None, reload: bool) -> str:
-    verb = "reload-or-restart" if reload else "restart"
+def _restart_command(unit: str, ready: str | None, reload: bool, rehearse: bool = False) -> str:
+    action = _reload(unit) if reload else f"systemctl restart {unit}"
+    if rehearse:
+        action = f"{{ {_reload(unit)}; }} && {action}"
     reset = f"systemctl daemon-reload; systemctl reset-failed {unit} 2>/dev/null; "
-    return reset + and_wait(f"systemctl {verb} {unit}", unit, ready)
+    return (
+        or_back(reset + and_wait(f"{{ {action}; }}", unit, ready), unit, reload or rehearse)
+        + f" && rm -rf {KEPT}/{unit}"
+    )
 
 
+def _reload(unit: str) -> str:
+    """Reload a unit, or start one that does not run. A program may say yes to a reload and then find that it can't: it
+    goes on with its old children. So one that is new is waited for, RELOAD_SECONDS at most."""
+    newest = f"pgrep -n -P $(systemctl show --property=MainPID --value {unit})"
+    new = shlex.quote(f'until [ "$({newest})" != "$1" ]; do sleep 0.1; done')
+    return f'old=$({newest}); systemctl reload-or-restart {unit} && timeout {RELOAD_SECONDS} sh -c {new} sh "$old"'
+
+
+RELOAD_SECONDS = 10
 # What a service may take until it does its work (MongoDB's recovery has a limit of its own, in its unit); and how long
 # one that has been running may be away, while the database that it needs comes back, say.
 READY_SECONDS, PATIENCE_SECONDS = 60, 10
@@ -333,7 +420,9 @@ def until(ready: str, seconds: int) -> str:
 
 def and_wait(action: str, unit: str, ready: str | None) -> str:
     """`action`, then at most READY_SECONDS until `ready`; on failure the unit's last log lines and exit code 1."""
-    failure = f"{{ journalctl -u {unit} -n 20 --no-pager >&2; exit 1; }}"
+    # mongod says at length how it shuts down: what is only informative hides why.
+    last = f"""journalctl -u {unit} -n 80 --no-pager | grep -v '"s":"I"' | tail -n 20"""
+    failure = f"{{ {last} >&2; exit 1; }}"
     if ready is None:
         return f"{action} || {failure}"
     late = f"echo '{unit} is not ready after {READY_SECONDS} s' >&2"

@@ -32,7 +32,7 @@ from pyinfra_cli.exceptions import UnexpectedExternalError
 from pyinfra_cli.inventory import make_inventory
 from pyinfra_cli.util import exec_file
 
-from slipway import report
+from slipway import login, report
 from slipway.pyinfra_settings import settings_of
 from slipway.settings import Settings, SettingsError, parse_items
 from slipway.ssh import send_at_once, tell_when_broken
@@ -173,6 +173,7 @@ class Session:
         report.listen(self._note)
         with self._failing():
             self.state.set_stage(StateStage.Connect)
+            self._log_in()
             connect_all(self.state)
             missing = [h.name for h in self.hosts() if not h.connected]
             if missing:
@@ -182,6 +183,17 @@ class Session:
                 tell_when_broken(host)
             self._check_sudo()
         return self
+
+    def _log_in(self) -> None:
+        """Connect the hosts by a login that they have; those that have none are left to pyinfra to complain about."""
+        tries = {
+            host.name: self.state.pool.spawn(login.connect, host, self.settings[host.name]) for host in self.hosts()
+        }
+        for host in self.hosts():
+            found, wanted = tries[host.name].get(), login.candidates(host, self.settings[host.name])[0]
+            if found and found != wanted:
+                said = f"{found.user} logs in by port {found.port}: {wanted.user} by port {wanted.port} can't yet"
+                self._skipped.append((host.name, said))
 
     def _check_sudo(self) -> None:
         """Raises PyinfraError where sudo wants a password: pyinfra would ask for it in the middle of a run, and hand it
@@ -291,10 +303,10 @@ class Session:
 
     @contextmanager
     def _failing(self) -> Iterator[None]:
-        """Turn pyinfra's and ssh's errors, and what was logged on the way, into one RunFailed."""
+        """Turn pyinfra's errors, and what it logged on the way, into one RunFailed."""
         try:
             yield
-        except (PyinfraError, SSHException) as error:
+        except PyinfraError as error:
             # pyinfra's last word is that no host is left; what happened is in its log.
             last = "" if str(error) == "No hosts remaining!" else str(error)
             lines = [line for line in [*self._log.take(), last] if line]

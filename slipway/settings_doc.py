@@ -25,9 +25,7 @@ found and what is expected; an unknown name is told with the nearest known one:
       - --data: mongodb_prot: there is no such setting; did you mean 'mongodb_port'?
       - group_data/all.py: mongodb_port: found 70000, expected less than or equal to 65535
 
-Secrets are no settings: `backend_secrets` names them, and their values are NAME=value lines in `secrets_file`, which
-only its owner may read (mode 0600) and which `.gitignore` keeps out of git. On the server they are in
-`/etc/<site_name>/backend.env` (root, 0600), from which systemd gives them to the backend alone; no plan shows them.
+Secrets are no settings: `backend_secrets` names them, and [secrets.md](secrets.md) says where their values are.
 """
 
 

@@ -13,6 +13,11 @@ from requests.adapters import HTTPAdapter
 TIMEOUT_SECONDS = 15
 
 
+def in_url(address: str) -> str:
+    """An address as it stands before a port: an IPv6 one in brackets, RFC 3986 section 3.2.2."""
+    return f"[{address}]" if ":" in address else address
+
+
 class _AtAddress(HTTPAdapter):
     """Connects to `address` and `port` for every request, with the URL's own name in the Host header and in TLS."""
 
@@ -26,7 +31,7 @@ class _AtAddress(HTTPAdapter):
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         parts = urlsplit(str(request.url))
         request.headers["Host"] = parts.netloc
-        request.url = urlunsplit(parts._replace(netloc=f"{self.address}:{self.port}"))
+        request.url = urlunsplit(parts._replace(netloc=f"{in_url(self.address)}:{self.port}"))
         return super().send(request, *args, **kwargs)
 
 

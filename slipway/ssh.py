@@ -27,6 +27,12 @@ def send_at_once(host: Host) -> None:
         connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
+def connected_port(host: Host) -> int:
+    """The port that we reach `host` by; a router may forward it to another."""
+    client = getattr(host.connector, "client", None)
+    return int(client._ssh_config.get("port", 22)) if client else 22
+
+
 def tell_when_broken(host: Host) -> None:
     """Make paramiko tell of a connection that breaks by an error of ssh's: pyinfra takes that for the host's failure.
 

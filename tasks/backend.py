@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pyinfra import host
 
-from slipway.operations import ensure, put, put_template, restart, service
+from slipway.facts import Machine
+from slipway.operations import ensure, put_template, restart, service
 from slipway.settings import Settings
+from tasks.credentials import credential_names, hand_over
 from tasks.release import healthy
 
 PACKAGES = ["curl", "python3", "python3-venv"]
@@ -13,7 +15,7 @@ PACKAGES = ["curl", "python3", "python3-venv"]
 
 def backend(settings: Settings) -> None:
     unit = settings.backend_unit
-    environment, described = f"/etc/{settings.site_name}/backend.env", f"/etc/systemd/system/{unit}.service"
+    names, described = credential_names(settings), f"/etc/systemd/system/{unit}.service"
     ensure(
         name="Create the backend's user",
         check=f"getent passwd {unit}",
@@ -25,19 +27,27 @@ def backend(settings: Settings) -> None:
         check=f"getent passwd {unit} | grep -q ':/usr/sbin/nologin$'",
         command=f"usermod --shell /usr/sbin/nologin {unit}",
     )
-    secrets = put(
-        name="Hand the backend its secrets",
-        path=environment,
-        content=environment_file(settings.secrets),
-        # systemd reads it as root and gives it to the service alone.
-        mode="600",
-        secret=True,
-    )
-    values = {"settings": settings, "database_is_here": "db" in host.groups}
+    secrets = hand_over(name="Hand the backend its secrets", settings=settings)
+    values = {
+        "settings": settings,
+        "credentials": names,
+        "database_is_here": "db" in host.groups,
+        "memory_max_mb": memory_max_mb(settings, int(host.get_fact(Machine)["memory_mb"])),
+    }
     socket = put_template(
-        f"/etc/systemd/system/{unit}.socket", "backend/backend.socket", values, name="Describe the backend's socket"
+        f"/etc/systemd/system/{unit}.socket",
+        "backend/backend.socket",
+        values,
+        name="Describe the backend's socket",
+        proven_by=f"{unit}.service",
     )
-    program = put_template(described, "backend/backend.service", values, name="Describe the backend's service")
+    program = put_template(
+        described,
+        "backend/backend.service",
+        values,
+        name="Describe the backend's service",
+        proven_by=f"{unit}.service",
+    )
     # The service must let go of the socket before the socket can be made anew.
     restart(name="Open the backend's socket anew", unit=f"{unit}.socket", stop=f"{unit}.service", _if=socket.did_change)
     service(name="Hold the backend's socket", unit=f"{unit}.socket")
@@ -51,19 +61,13 @@ def backend(settings: Settings) -> None:
         name="Run the backend",
         unit=f"{unit}.service",
         ready=healthy(settings),
-        files=[environment, described, f"{settings.site_root}/current"],
+        files=[
+            *(f"{settings.credentials_folder}/{name}" for name in names),
+            *(described, f"{settings.site_root}/current"),
+        ],
     )
 
 
-def environment_file(variables: dict[str, str]) -> str:
-    """The text of a systemd EnvironmentFile: values in double quotes, with what they give a meaning escaped.
-
-    https://www.freedesktop.org/software/systemd/man/252/systemd.exec.html#EnvironmentFile=
-    """
-
-    def quoted(value: str) -> str:
-        for special in '\\"`$':
-            value = value.replace(special, f"\\{special}")
-        return f'"{value}"'
-
-    return "".join(f"{name}={quoted(value)}\n" for name, value in variables.items())
+def memory_max_mb(settings: Settings, memory_mb: int) -> int:
+    """The memory that the backend may take, in MiB: as set, or 4/10 of the host's."""
+    return settings.backend_memory_max_mb or memory_mb * 4 // 10

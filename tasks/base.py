@@ -1,15 +1,15 @@
-"""The operating system: security updates, time, memory, logs, kernel settings."""
+"""The operating system: time, locale, the journal. Its other parts: kernel, logins, updates, fail2ban."""
 
 from __future__ import annotations
 
 from pyinfra import host
 
 from slipway.facts import Machine, Output, is_container
-from slipway.operations import ensure, link, put, put_template, render, restart, service
+from slipway.operations import ensure, link, put, restart, service
 from slipway.report import skipped
 from slipway.settings import Settings
 
-PACKAGES = ["ca-certificates", "logrotate", "procps", "tzdata", "unattended-upgrades"]
+PACKAGES = ["ca-certificates", "logrotate", "procps", "tzdata"]
 
 
 def packages(settings: Settings) -> list[str]:
@@ -20,11 +20,6 @@ def packages(settings: Settings) -> list[str]:
 
 def base(settings: Settings) -> None:
     """What every host has, whatever its role."""
-    put(
-        name="Install security updates daily",
-        path="/etc/apt/apt.conf.d/20auto-upgrades",
-        content='APT::Periodic::Update-Package-Lists "1";\nAPT::Periodic::Unattended-Upgrade "1";\n',
-    )
     _time(settings)
     _locale(settings)
     journal = put(
@@ -33,7 +28,6 @@ def base(settings: Settings) -> None:
         content=f"[Journal]\nStorage=persistent\nSystemMaxUse={settings.journal_max_mb}M\n",
     )
     restart(name="Restart the journal", unit="systemd-journald.service", _if=journal.did_change)
-    _kernel(settings)
 
 
 def _time(settings: Settings) -> None:
@@ -61,89 +55,3 @@ def _locale(settings: Settings) -> None:
             command=f"echo '{settings.locale} UTF-8' >> /etc/locale.gen && locale-gen",
         )
     put(name="Set the locale", path="/etc/default/locale", content=f"LANG={settings.locale}\n")
-
-
-def _kernel(settings: Settings) -> None:
-    """Kernel settings are the host's; a container shares its kernel and can't set them."""
-    if is_container(host.get_fact(Machine)):
-        for what in ("swap", "kernel parameters (sysctl)", "transparent huge pages"):
-            skipped(what, f"a container ({host.get_fact(Machine)['container']}) has its host's kernel")
-        return
-    _swap(settings.swap_mb)
-    _sysctl()
-    if "db" in host.groups:
-        _set_huge_pages(huge_pages(settings.mongodb_version))
-
-
-def _swap(megabytes: int) -> None:
-    """A swap file of this size; 0 removes ours, and leaves a partition of the provider's alone."""
-    if megabytes == 0:
-        ensure(
-            name="Remove the swap file",
-            check="! grep -q '^/swapfile ' /proc/swaps /etc/fstab && [ ! -e /swapfile ]",
-            command="{ ! grep -q '^/swapfile ' /proc/swaps || swapoff /swapfile; }"
-            " && sed -i '/^\\/swapfile /d' /etc/fstab && rm -f /swapfile",
-            note="/swapfile: removed",
-        )
-        return
-    ensure(
-        name=f"Make {megabytes} MiB of swap",
-        check=f'[ "$(stat -c %s /swapfile)" = {megabytes * 2**20} ]',
-        # Beside its place until it is complete: a file of the right size that is no swap space would look finished.
-        command=(
-            "new=/swapfile.new; umask 077; rm -f $new"
-            f" && {{ fallocate -l {megabytes}M $new || dd if=/dev/zero of=$new bs=1M count={megabytes} status=none; }}"
-            " && mkswap $new >/dev/null && sync $new && { ! grep -q '^/swapfile ' /proc/swaps || swapoff /swapfile; }"
-            " && mv -fT $new /swapfile"
-        ),
-        note=f"/swapfile: {megabytes} MiB",
-    )
-    ensure(
-        name="Use the swap file at boot",
-        check="grep -q '^/swapfile ' /etc/fstab",
-        command="echo '/swapfile none swap sw 0 0' >> /etc/fstab && sync /etc/fstab",
-    )
-    ensure(name="Use the swap file", check="grep -q '^/swapfile ' /proc/swaps", command="swapon /swapfile")
-
-
-def _sysctl() -> None:
-    text = render("base/sysctl.conf")
-    # The last file that sets a parameter wins: after the distribution's and the provider's 99-*.
-    put(name="Set kernel parameters", path="/etc/sysctl.d/zz-slipway.conf", content=text)
-    in_force = " && ".join(f'[ "$(sysctl -n {name})" = {value} ]' for name, value in parameters(text).items())
-    ensure(
-        name="Load kernel parameters",
-        check=in_force,
-        command=f"systemctl restart systemd-sysctl && {in_force}",
-        note="kernel parameters: as in /etc/sysctl.d/zz-slipway.conf",
-    )
-
-
-def parameters(text: str) -> dict[str, str]:
-    """The `name = value` lines of a file of sysctl's."""
-    lines = (line.partition(" = ") for line in text.splitlines() if line and not line.startswith("#"))
-    return {name: value for name, _, value in lines}
-
-
-def huge_pages(mongodb_version: str) -> str:
-    """Up to 7.0 MongoDB wants transparent huge pages off; since 8.0, with its new allocator, on.
-
-    https://www.mongodb.com/docs/manual/tutorial/disable-transparent-huge-pages/
-    """
-    return "always" if int(mongodb_version.split(".")[0]) >= 8 else "never"
-
-
-def _set_huge_pages(mode: str) -> None:
-    put_template(
-        "/etc/systemd/system/slipway-thp.service",
-        "base/thp.service",
-        {"mode": mode},
-        name=f"Describe the service that sets transparent huge pages to {mode!r}",
-    )
-    service(name="Set transparent huge pages at boot", unit="slipway-thp.service")
-    ensure(
-        name=f"Set transparent huge pages to {mode!r}",
-        check=f"grep -qF '[{mode}]' /sys/kernel/mm/transparent_hugepage/enabled",
-        command="systemctl daemon-reload && systemctl restart slipway-thp",
-        note=f"/sys/kernel/mm/transparent_hugepage/enabled: {mode}",
-    )

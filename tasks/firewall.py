@@ -8,11 +8,21 @@ from pyinfra import host
 from pyinfra.api import FactBase, operation
 
 from slipway import report
-from slipway.facts import Machine, SshPort
+from slipway.facts import Sshd, SshPort
+from slipway.guard import guarded
+from slipway.login import Login
 from slipway.operations import Commands
 from slipway.settings import Settings
+from slipway.ssh import connected_port
 
 PACKAGES = ["ufw"]
+DENY_INCOMING = "Default: deny (incoming), allow (outgoing)"
+# Where the files say that it is on it comes back with their rules, else it goes.
+# The kernel may have no name yet for a module that it has just loaded: rules that fail are given once more.
+REVIVE = """\
+load() { for seconds in 0 2 5; do sleep $seconds; ! ufw reload > /dev/null || return 0; done; return 1; }
+if grep -q '^ENABLED=yes' /etc/ufw/ufw.conf; then load; else /lib/ufw/ufw-init flush-all; fi
+sync -f /etc/ufw"""
 
 
 class Ufw(FactBase[dict[str, object]]):
@@ -34,37 +44,67 @@ class Ufw(FactBase[dict[str, object]]):
 
 
 def firewall(settings: Settings) -> None:
-    rules(name="Deny what comes in but ssh, the web and what is allowed", ports=open_ports(settings))
+    open_rules(name="Deny what comes in but ssh, the web and what is allowed", settings=settings)
 
 
-def open_ports(settings: Settings) -> list[str]:
-    """The ports to open, ssh first: the port of this very connection and every port that sshd listens on."""
-    machine = host.get_fact(Machine)
-    # sudo drops SSH_CONNECTION from the environment, so this fact is asked without it.
-    in_use = [host.get_fact(SshPort, _sudo=False), *machine.get("sshd_ports", "").split()]
-    ssh = [f"{port}/tcp" for port in in_use if port] or ["22/tcp"]
-    web = ["80/tcp", "443/tcp"] if "web" in host.groups else []
-    return list(dict.fromkeys([*ssh, *web, *settings.firewall_allow]))
+def firewall_again(settings: Settings) -> None:
+    """After ssh: by now nobody needs the port that it may have had before."""
+    close_rules(name="Close what is not allowed", settings=settings)
+
+
+def rules(settings: Settings, ssh_ports: list[str], is_web: bool) -> list[str]:
+    """UFW's rules, ssh first, in the words of `ufw show added`."""
+    sources = settings.firewall_ssh_from
+    ssh = [
+        rule
+        for port in ssh_ports
+        for rule in ([f"allow from {net} to any port {port} proto tcp" for net in sources] or [f"allow {port}/tcp"])
+    ]
+    web = ["allow 80/tcp", "allow 443/tcp"] if is_web else []
+    return list(dict.fromkeys([*ssh, *web, *(f"allow {port}" for port in settings.firewall_allow)]))
+
+
+def _wanted(settings: Settings, ssh_ports: list[str]) -> list[str]:
+    return rules(settings, ssh_ports, "web" in host.groups)
+
+
+def _found() -> list[str]:
+    return cast("list[str]", host.get_fact(Ufw).get("rules", []))
 
 
 @operation()
-def rules(ports: list[str]) -> Commands:
-    """Make UFW's rules exactly these: what is missing is added before anything is removed or switched on."""
-    state, commands = host.get_fact(Ufw), []
-    wanted, found = [f"allow {port}" for port in ports], cast("list[str]", state.get("rules", []))
-    for rule in wanted:
+def open_rules(settings: Settings) -> Commands:
+    """Open what is to be open, the ports that ssh has now too, and deny all else; nothing is closed yet."""
+    # sudo drops SSH_CONNECTION from the environment, so this fact is asked without it.
+    ports = [str(settings.sshd_port), host.get_fact(SshPort, _sudo=False), *host.get_fact(Sshd).get("port", [])]
+    state, found, commands = host.get_fact(Ufw), _found(), []
+    for rule in _wanted(settings, [port for port in dict.fromkeys(ports) if port]):
         if rule not in found:
             report.note(f"+ {rule}")
             commands.append(f"ufw {rule}")
-    for rule in found:
-        if rule not in wanted:
-            report.note(f"- {rule}")
-            commands.append(f"ufw --force delete {rule}")
-    if not str(state.get("defaults")).startswith("Default: deny (incoming), allow (outgoing)"):
+    if not str(state.get("defaults")).startswith(DENY_INCOMING):
         report.note("default: deny incoming, allow outgoing")
         commands += ["ufw default deny incoming", "ufw default allow outgoing"]
     if not state.get("active"):
         report.note("inactive -> active")
         commands.append("ufw --force enable")
     if commands:
-        yield " && ".join([*commands, "sync -f /etc/ufw"])
+        login = Login(settings.admin_user, connected_port(host))
+        yield from _changed(commands, login)
+
+
+@operation()
+def close_rules(settings: Settings) -> Commands:
+    """Remove every rule that is not wanted."""
+    found = _found()
+    unwanted = [rule for rule in found if rule not in _wanted(settings, [str(settings.sshd_port)])]
+    for rule in unwanted:
+        report.note(f"- {rule}")
+    if unwanted:
+        moved = host.get_fact(SshPort, _sudo=False) != str(settings.sshd_port)
+        login = Login(settings.admin_user, settings.sshd_port if moved else connected_port(host))
+        yield from _changed([f"ufw --force delete {rule}" for rule in unwanted], login)
+
+
+def _changed(commands: list[str], login: Login) -> Commands:
+    yield from guarded("firewall", ["/etc/ufw", "/etc/default/ufw"], "\n".join(commands), REVIVE, login)

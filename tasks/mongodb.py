@@ -8,11 +8,13 @@ from slipway.facts import Machine
 from slipway.operations import directory, ensure, put_template, restart, service
 from slipway.settings import Settings
 from slipway.systems import system_of
+from tasks.mongodb_users import mongodb_users
 
 KEYRING = "/usr/share/keyrings/mongodb-server.asc"
 LIMITS = "/etc/systemd/system/mongod.service.d/slipway.conf"
 # The metapackage mongodb-org would add mongos, the router of a sharded cluster.
-PACKAGES = ["mongodb-org-server", "mongodb-mongosh"]
+# Python: slipway/mongodb_login.py runs there.
+PACKAGES = ["mongodb-org-server", "mongodb-mongosh", "python3"]
 TOOLS = ["mongodb-database-tools"]
 # What fetches MongoDB's key and looks at it, before the repository is trusted.
 KEY_PACKAGES = ["ca-certificates", "curl", "gpg"]
@@ -44,22 +46,25 @@ def repository(settings: Settings) -> None:
 
 
 def mongodb(settings: Settings) -> None:
+    memory_mb = int(host.get_fact(Machine)["memory_mb"])
     directory(name="Make the data folder", path="/var/lib/mongodb", owner="mongodb", group="mongodb", mode="750")
     config = put_template(
         "/etc/mongod.conf",
         "mongodb/mongod.conf",
-        {"settings": settings, "cache_gb": cache_gb(settings, int(host.get_fact(Machine)["memory_mb"]))},
+        {"settings": settings, "cache_gb": cache_gb(settings, memory_mb)},
         name="Configure MongoDB",
         # Parses and checks the whole file, and starts nothing.
         check="mongod --config {} --outputConfig >/dev/null",
         group="mongodb",
         mode="640",
+        proven_by="mongod.service",
     )
     limits = put_template(
         LIMITS,
         "mongodb/mongod.service.conf",
-        {"settings": settings},
-        name="Set MongoDB's limits",
+        {"settings": settings, "memory_max_mb": memory_max_mb(settings, memory_mb)},
+        name="Limit MongoDB to what it needs",
+        proven_by="mongod.service",
     )
     restart(
         name="Restart MongoDB",
@@ -67,11 +72,18 @@ def mongodb(settings: Settings) -> None:
         _if=lambda: config.did_change() or limits.did_change(),
     )
     service(name="Run MongoDB", unit="mongod.service", files=["/etc/mongod.conf", LIMITS])
+    mongodb_users(settings)
 
 
 def cache_gb(settings: Settings, memory_mb: int) -> float:
     """WiredTiger's cache in GiB: as set, or a quarter of the memory, never below the 0.25 that mongod accepts."""
     return settings.mongodb_cache_gb or max(0.25, round(memory_mb / 1024 / 4, 2))
+
+
+def memory_max_mb(settings: Settings, memory_mb: int) -> int:
+    """The memory that mongod may take, in MiB: as set, or 6/10 of the host's, and never too little for its cache."""
+    least = int(cache_gb(settings, memory_mb) * 1024) + 512
+    return settings.mongodb_memory_max_mb or max(least, memory_mb * 6 // 10)
 
 
 def _fingerprints(file: str) -> str:

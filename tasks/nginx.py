@@ -10,6 +10,8 @@ TLS_FOLDER = "/etc/nginx/tls"
 # certbot puts its answers to the ACME server here, Nginx serves them on port 80.
 ACME_WEBROOT = "/var/www/letsencrypt"
 ERROR_PAGES = "/usr/share/slipway/errors"
+# What several places of the site include.
+HEADERS, BACKEND = "snippets/slipway-headers.conf", "snippets/slipway-backend.conf"
 
 
 def start_configured_only() -> None:
@@ -31,16 +33,20 @@ def nginx(settings: Settings) -> None:
         "/etc/systemd/system/nginx.service.d/slipway.conf",
         "nginx/nginx.service.conf",
         {"settings": settings},
-        name="Set Nginx's limits",
+        name="Limit Nginx to what it needs",
+        proven_by="nginx.service",
     )
     config = config_tree(
         name="Configure Nginx",
         root="/etc/nginx",
         files=configuration(settings),
         links={f"sites-enabled/{site}": f"../sites-available/{site}" for site in ("default", settings.site_name)},
-        check="nginx -t -q -c {}/nginx.conf",
+        # The sites beside it, not those in force.
+        check="sed 's#include /etc/nginx/sites-#include sites-#' {}/nginx.conf > {}/check.conf"
+        " && nginx -t -q -c {}/check.conf",
+        proven_by="nginx.service",
     )
-    restart(name="Restart Nginx with its limits", unit="nginx.service", _if=limits.did_change)
+    restart(name="Restart Nginx with its limits", unit="nginx.service", rehearse=True, _if=limits.did_change)
     restart(
         name="Reload Nginx",
         unit="nginx.service",
@@ -62,13 +68,26 @@ def configuration(settings: Settings) -> dict[str, str]:
         "tls_folder": TLS_FOLDER,
         "acme_webroot": ACME_WEBROOT,
         "error_pages": ERROR_PAGES,
+        "headers": HEADERS,
+        "backend": BACKEND,
+        "hsts": hsts(settings),
         "upstream": settings.backend_listen if settings.backend_is_tcp else f"unix:{settings.backend_listen}",
     }
     return {
         "nginx.conf": render("nginx/nginx.conf", **values),
+        HEADERS: render("nginx/headers", **values),
+        BACKEND: render("nginx/backend", **values),
         "sites-available/default": render("nginx/default", **values),
         f"sites-available/{settings.site_name}": render("nginx/site", **values),
     }
+
+
+def hsts(settings: Settings) -> str:
+    """The value of Strict-Transport-Security, RFC 6797 section 6.1: "max-age=15768000; includeSubDomains"."""
+    promised = {"includeSubDomains": settings.nginx_hsts_subdomains, "preload": settings.nginx_hsts_preload}
+    return "; ".join(
+        [f"max-age={settings.nginx_hsts_seconds}", *(name for name, is_made in promised.items() if is_made)]
+    )
 
 
 def placeholder_certificate(settings: Settings) -> None:

@@ -10,7 +10,7 @@ from pyinfra import host
 
 from slipway.operations import install, put
 from slipway.settings import Settings
-from tasks import backend, base, firewall, mongodb, nginx, tls
+from tasks import admin, auditing, backend, base, fail2ban, firewall, logins, mongodb, nginx, tls, updates
 from tasks.release import begin_first
 
 
@@ -43,7 +43,15 @@ def first_by_component() -> dict[str, list[str]]:
 
 
 def by_component(settings: Settings) -> dict[str, list[str]]:
-    found = {"base": base.packages(settings), "firewall": firewall.PACKAGES}
+    found = {
+        "base": base.packages(settings),
+        "updates": updates.PACKAGES,
+        "admin": admin.PACKAGES,
+        "logins": logins.PACKAGES,
+        "auditing": auditing.packages(),
+        "firewall": firewall.PACKAGES,
+        "bans": fail2ban.PACKAGES,
+    }
     if "db" in host.groups:
         found[f"MongoDB {settings.mongodb_version}"] = mongodb.packages(settings)
     if "web" in host.groups:

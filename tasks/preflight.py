@@ -12,6 +12,7 @@ from slipway.report import note
 from slipway.settings import Settings
 from slipway.ssh import peer_address
 from slipway.systems import SYSTEMS, system_of
+from tasks.adoption import found_by_hand
 
 ARCHITECTURES = ("amd64",)
 OFFICIAL_REPOSITORY = "https://repo.mongodb.org"
@@ -50,6 +51,8 @@ def preflight(settings: Settings) -> None:
     system = system_of(machine)
     if system and not system.proven:
         note(f"{system.title} is not among the systems that Slipway's own tests provision")
+    if by_hand := found_by_hand(settings):
+        note(f"found a server built by hand, which is taken over with its data and its site: {', '.join(by_hand)}")
     if problems:
         lines = "\n".join(f"  - {problem}" for problem in problems)
         raise PyinfraError(f"{host.name} can't become the server yet; nothing was changed.\n{lines}")

@@ -27,12 +27,14 @@ packages() {
 
 system() {
     # Only now: they belong to users that the packages bring, and take the place of the packages' own.
+    install -d -m 700 "/etc/${unit%-backend}/credentials"
     tar -xf files.tar -C /
     useradd --system --home-dir /nonexistent --no-create-home --shell /usr/sbin/nologin "$unit"
     systemctl daemon-reload
     systemctl restart systemd-journald
     install -d -m 750 -o mongodb -g mongodb /var/lib/mongodb
     systemctl enable --now mongod
+    sh -eu /usr/local/lib/slipway/set-users < /usr/local/lib/slipway/set-users.input
 }
 
 firewall() {

@@ -6,23 +6,41 @@ differ, the plan after a run shows it.
 
 from __future__ import annotations
 
+import base64
 import io
 import os
 import runpy
+import secrets
 import tarfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lab import hosts
-from slipway.operations import PROJECT, render
+from slipway.operations import PROJECT, render, tar
+from slipway.secrets import MONGO_URL, MONGODB_ADMIN, MONGODB_BACKEND
 from slipway.settings import Settings, check
 from slipway.systems import SYSTEMS
-from tasks import backend, base, firewall, mongodb, nginx, tls
+from tasks import (
+    auditing,
+    backend,
+    base,
+    credentials,
+    fail2ban,
+    firewall,
+    logins,
+    mongodb,
+    mongodb_users,
+    nginx,
+    tls,
+    updates,
+)
 
 # Every lab host is one of these, lab/image.py.
 SYSTEM = SYSTEMS["debian-12"]
 MACHINE = {"os": SYSTEM.os, "codename": SYSTEM.codename, "arch": "amd64"}
+# A shell script that gives MongoDB its users, and what it reads.
+SET_USERS = "/usr/local/lib/slipway/set-users"
 UNCONFIGURED = "/etc/systemd/system/nginx.service.d/unconfigured.conf"
 
 
@@ -50,6 +68,7 @@ def base_packages(settings: Settings) -> list[str]:
 def packages(settings: Settings) -> list[str]:
     """The Debian packages of a host in every role."""
     others = (*firewall.PACKAGES, *backend.PACKAGES, *nginx.PACKAGES, *tls.PACKAGES)
+    others += (*updates.PACKAGES, *logins.PACKAGES, *fail2ban.PACKAGES, *auditing.PACKAGES)
     return sorted({*base_packages(settings), *mongodb.packages(settings), *others})
 
 
@@ -65,18 +84,29 @@ def files(settings: Settings) -> list[File]:
 
 def _base(settings: Settings) -> list[File]:
     journal = f"[Journal]\nStorage=persistent\nSystemMaxUse={settings.journal_max_mb}M\n"
-    upgrades = 'APT::Periodic::Update-Package-Lists "1";\nAPT::Periodic::Unattended-Upgrade "1";\n'
+    system = {
+        **updates.files(settings),
+        **logins.files(),
+        **auditing.files(),
+        "/etc/modprobe.d/slipway.conf": render("kernel/modprobe.conf"),
+        f"/etc/fail2ban/{fail2ban.JAILS}": fail2ban.jails(settings, is_web=True),
+    }
     return [
         File("/etc/apt/apt.conf.d/00-slipway", f'DPkg::Lock::Timeout "{settings.apt_lock_timeout}";\n'),
-        File("/etc/apt/apt.conf.d/20auto-upgrades", upgrades),
+        *(File(path, content) for path, content in system.items()),
         File("/etc/timezone", f"{settings.timezone}\n"),
         File("/etc/default/locale", f"LANG={settings.locale}\n"),
         File("/etc/systemd/journald.conf.d/slipway.conf", journal),
     ]
 
 
+def _memory_mb() -> int:
+    """The memory of this machine, and of its containers."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
+
+
 def _mongodb(settings: Settings) -> list[File]:
-    memory_mb = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
+    memory_mb = _memory_mb()
     source = render(
         "mongodb/mongodb.sources", settings=settings, machine=MACHINE, system=SYSTEM, keyring=mongodb.KEYRING
     )
@@ -85,15 +115,33 @@ def _mongodb(settings: Settings) -> list[File]:
         File("/etc/apt/sources.list.d/mongodb.sources", source),
         File("/etc/apt/preferences.d/mongodb", render("mongodb/preferences", settings=settings)),
         File("/etc/mongod.conf", config, 0o640, "mongodb"),
-        File(mongodb.LIMITS, render("mongodb/mongod.service.conf", settings=settings)),
+        File(
+            mongodb.LIMITS,
+            render(
+                "mongodb/mongod.service.conf",
+                settings=settings,
+                memory_max_mb=mongodb.memory_max_mb(settings, memory_mb),
+            ),
+        ),
+        File(SET_USERS, mongodb_users.set_users(settings), 0o700),
+        File(f"{SET_USERS}.input", base64.encodebytes(tar(mongodb_users.documents(settings))).decode(), 0o600),
     ]
 
 
 def _backend(settings: Settings) -> list[File]:
     unit = f"/etc/systemd/system/{settings.backend_unit}"
-    values = {"settings": settings, "database_is_here": True}
+    memory_max_mb = backend.memory_max_mb(settings, _memory_mb())
+    values = {
+        "settings": settings,
+        "database_is_here": True,
+        "memory_max_mb": memory_max_mb,
+        "credentials": credentials.credential_names(settings),
+    }
+    made_up = {name: secrets.token_hex(32) for name in ("JWT_SECRET", MONGODB_ADMIN, MONGODB_BACKEND)}
+    url = credentials.mongo_url(settings, made_up[MONGODB_BACKEND])
+    handed_over = {**made_up, MONGO_URL: url, **settings.secrets}
     return [
-        File(f"/etc/{settings.site_name}/backend.env", backend.environment_file(settings.secrets), 0o600),
+        *(File(f"{settings.credentials_folder}/{name}", text, 0o600) for name, text in handed_over.items()),
         File(f"{unit}.socket", render("backend/backend.socket", **values)),
         File(f"{unit}.service", render("backend/backend.service", **values)),
     ]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -60,9 +60,10 @@ class Provisioned:
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done.stdout.strip()
 
-    def root(self, script: str) -> str:
-        """The same by root, whoever logs in."""
-        return self.ssh(f"sudo sh -uc {shlex.quote(script)}")
+    def lab_host(self) -> dict[str, Any]:
+        """The host as `slipway lab status` shows it."""
+        shown = self.slipway("lab", "status", "--json").stdout
+        return next(host for host in json.loads(shown) if host["name"] == self.name)
 
     def site(self) -> Any:
         """The site as a visitor sees it."""
@@ -83,6 +84,16 @@ class Provisioned:
         ).stdout
         domain, address, authorities, offset = shown.split()
         return Site(domain, address, authorities, int(offset))
+
+
+def mongosh(script: str) -> str:
+    """A command for the host that runs a script as MongoDB's administrator, whose password is in no command line."""
+    login = """\
+fs = require("fs"); db = connect("mongodb://127.0.0.1/admin");
+db.auth("admin", fs.readFileSync("/etc/codementee/credentials/MONGODB_ADMIN_PASSWORD", "utf8"));
+"""
+    encoded = base64.b64encode(f"{login}{script}".encode()).decode()
+    return f"echo {encoded} | base64 -d > /run/do.js; mongosh --quiet --nodb --file /run/do.js; rm /run/do.js"
 
 
 # Another name lets two runs of the tests go side by side.

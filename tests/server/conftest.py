@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
@@ -14,7 +15,7 @@ import testinfra
 
 from slipway.runner import RunFailed, Session
 from slipway.settings import Settings, SettingsError
-from slipway.site import Site
+from slipway.site import Site, in_url
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Server:
         if "ssh_known_hosts_file" in self.data:
             extra.append(f"-o UserKnownHostsFile={self.data['ssh_known_hosts_file']}")
         return testinfra.get_host(
-            f"ssh://{user}@{self.address}:{self.data.get('ssh_port', 22)}",
+            f"ssh://{user}@{in_url(self.address)}:{self.data.get('ssh_port', 22)}",
             ssh_identity_file=self.data.get("ssh_key"),
             ssh_extra_args=" ".join(extra),
             sudo=bool(self.data.get("_sudo")),
@@ -54,7 +55,7 @@ class Server:
         if self.environment == "lab":
             from lab import hosts
 
-            return hosts.site(hosts.find(self.name), self.settings.site_domain)
+            return hosts.site(hosts.find(self.name), self.settings.site_domain, self.address)
         return Site(self.settings.site_domain, self.address)
 
 
@@ -107,3 +108,38 @@ def own_kernel(server: Server) -> None:
     """Only where the kernel is the host's own."""
     if server.host.run("systemd-detect-virt --container --quiet").rc == 0:
         pytest.skip("a container has its host's kernel")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What an auditor's tool measured on a server, beside what is aimed at."""
+
+    server: str
+    what: str
+    value: str
+    aim: str
+    is_met: bool
+
+
+_figures: list[Figure] = []
+
+
+@pytest.fixture
+def figure(server: Server) -> Callable[..., None]:
+    """Note a figure for the summary, and fail where it misses its aim."""
+
+    def note(what: str, value: float | str, aim: str, is_met: bool) -> None:
+        _figures.append(Figure(server.name, what, str(value), aim, is_met))
+        assert is_met, f"{what}: found {value}, aimed at {aim}"
+
+    return note
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if not _figures:
+        return
+    terminalreporter.write_sep("=", "what auditors measure")
+    width = max(len(f"{f.server}: {f.what}") for f in _figures)
+    for f in _figures:
+        line = f"{f'{f.server}: {f.what}':{width}}  {f.value}  (aim: {f.aim})"
+        terminalreporter.write_line(line, green=f.is_met, red=not f.is_met)

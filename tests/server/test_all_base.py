@@ -5,7 +5,7 @@ from __future__ import annotations
 from slipway.facts import key_values
 from slipway.operations import render
 from slipway.systems import system_of
-from tasks.base import parameters
+from tasks.kernel import parameters
 
 
 def test_it_runs_a_supported_system_under_systemd(server):
@@ -55,7 +55,7 @@ def test_the_firewall_opens_what_is_set_and_nothing_else(server):
 
 
 def test_kernel_parameters_are_in_force(server, own_kernel):
-    wanted = parameters(render("base/sysctl.conf"))
+    wanted = parameters(render("kernel/sysctl.conf"))
     assert {name: server.host.check_output(f"sysctl -n {name}") for name in wanted} == wanted
 
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from exposure import exposure_of, limits_of
+from leaks import secrets_seen
+
+from tasks.credentials import credential_names
+
 
 def test_it_runs_and_starts_at_boot(server):
     for suffix in ("socket", "service"):
@@ -37,13 +42,32 @@ def test_its_socket_is_held_by_systemd_and_open_to_nginx_alone(server):
 
 
 def test_its_secrets_are_readable_by_root_alone(server):
-    file = server.host.file(f"/etc/{server.settings.site_name}/backend.env")
-    assert (file.user, file.group, file.mode) == ("root", "root", 0o600)
+    folder = server.settings.credentials_folder
+    shown = server.host.check_output(f"stat -c '%F %U %G %a' {folder} {folder}/* | sort -u").splitlines()
+    assert shown == ["directory root root 700", "regular file root root 600"]
 
 
-def test_no_secret_is_in_a_unit_or_a_command_line(server):
-    shown = server.host.check_output(f"systemctl cat {server.settings.backend_unit}.service; ps -eo args")
-    assert not [name for name, value in server.settings.secrets.items() if value in shown]
+def test_it_has_its_secrets_the_way_that_is_set(server):
+    unit = server.settings.backend_unit
+    pid = server.host.check_output(f"systemctl show --property=MainPID --value {unit}.service")
+    variables = server.host.check_output(f"tr '\\0' '\\n' < /proc/{pid}/environ | cut -d= -f1").split()
+    names = set(credential_names(server.settings))
+    if server.settings.backend_secrets_in == "environment":
+        assert names <= {*variables}
+        return
+    assert not names & {*variables}
+    folder = f"/run/credentials/{unit}.service"
+    for name in names:
+        compare = f"cmp {folder}/{name} {server.settings.credentials_folder}/{name}"
+        assert server.host.run(compare).rc == 0, name
+    assert server.host.run(f"runuser -u nobody -- ls {folder}").rc != 0
+
+
+def test_no_secret_is_where_somebody_could_see_it(server, figure):
+    seen, looked = secrets_seen(server, server.settings.credentials_folder)
+    assert looked > 100, "this test would not notice anything"
+    what = "secrets seen in journal, process list, world-readable files"
+    figure(what, ", ".join(seen) or "none", "none", not seen)
 
 
 def test_it_runs_the_current_release_that_only_root_can_change(server):
@@ -55,10 +79,17 @@ def test_it_runs_the_current_release_that_only_root_can_change(server):
     assert server.host.file(f"{release}/backend/.venv/bin/python").exists
 
 
-def test_it_is_sandboxed(server):
-    shown = server.host.check_output(f"systemd-analyze security --no-pager {server.settings.backend_unit}.service")
-    exposure = float(shown.splitlines()[-1].split(":")[1].split()[0])
-    assert exposure < 2
+def test_it_is_sandboxed(server, figure):
+    exposure = exposure_of(server, f"{server.settings.backend_unit}.service")
+    figure("systemd-analyze security, backend", exposure, "at most 1.1", exposure <= 1.1)
+
+
+def test_its_memory_and_tasks_are_limited_and_it_goes_before_the_database(server):
+    limits = limits_of(server, f"{server.settings.backend_unit}.service")
+    memory = int(server.host.check_output("awk '/^MemTotal/ {print $2}' /proc/meminfo")) * 1024
+    assert 0 < limits["MemoryHigh"] < limits["MemoryMax"] < memory
+    assert limits["TasksMax"] == server.settings.backend_tasks_max
+    assert limits["OOMScoreAdjust"] > 0
 
 
 def test_its_log_is_in_the_journal(server):

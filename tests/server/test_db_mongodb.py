@@ -3,11 +3,50 @@
 from __future__ import annotations
 
 import json
+import shlex
 from itertools import pairwise
 
 import yaml
+from exposure import exposure_of, limits_of
 
-from tasks.base import huge_pages
+from slipway.facts import MongodbUsers
+from tasks.kernel import huge_pages
+from tasks.mongodb_users import admin_of, backend_of, differences
+
+
+def as_admin(server, expression: str) -> str:
+    """What mongosh prints of an expression, as MongoDB's administrator. The password is in no command line."""
+    settings = server.settings
+    file = f"{settings.credentials_folder}/MONGODB_ADMIN_PASSWORD"
+    script = f"""
+db = connect("mongodb://{settings.mongodb_local}:{settings.mongodb_port}/admin");
+db.auth("{settings.mongodb_admin_user}", require("fs").readFileSync("{file}", "utf8")); print({expression})"""
+    shown = server.host.check_output(f"mongosh --quiet --nodb --eval {shlex.quote(script)}")
+    return shown.splitlines()[-1]
+
+
+def anybody(server, expression: str) -> str:
+    """What mongosh prints of an expression without a user, on the host itself."""
+    url = f"mongodb://{server.settings.mongodb_local}:{server.settings.mongodb_port}/{server.settings.mongodb_database}"
+    done = server.host.run(f"mongosh --quiet '{url}' --eval {shlex.quote(expression)}")
+    return done.stdout + done.stderr
+
+
+def test_nobody_gets_in_without_a_password(server, figure):
+    tries = "db.users.findOne()", "db.users.insertOne({})", "db.getSiblingDB('admin').runCommand({listDatabases: 1})"
+    answers = [anybody(server, expression) for expression in tries]
+    refused = all("requires authentication" in answer for answer in answers)
+    figure("MongoDB without a password", "refused" if refused else " | ".join(answers), "refused", refused)
+
+
+def test_its_users_are_there_with_their_rights_and_no_more(server):
+    wanted = [admin_of(server.settings), backend_of(server.settings)]
+    files = tuple((user.name, f"{server.settings.credentials_folder}/{user.secret}") for user in wanted)
+    fact, settings = MongodbUsers(), server.settings
+    command = fact.command(address=settings.mongodb_local, port=settings.mongodb_port, users=files)
+    found = fact.process(server.host.check_output(command).splitlines())
+    assert found["server"] == "closed"
+    assert differences(found, settings.secrets, wanted) == []
 
 
 def test_it_is_the_series_that_is_set_and_stays_in_it(server):
@@ -46,9 +85,8 @@ def test_nobody_outside_reaches_it(server):
 
 def test_the_configuration_file_is_the_one_in_force(server):
     written = yaml.safe_load(server.host.file("/etc/mongod.conf").content_string)
-    command = "JSON.stringify(db.adminCommand({getCmdLineOpts: 1}).parsed)"
-    shown = server.host.check_output(f"mongosh --quiet --port {server.settings.mongodb_port} --eval '{command}'")
-    in_force = json.loads(shown)
+    in_force = json.loads(as_admin(server, "JSON.stringify(db.adminCommand({getCmdLineOpts: 1}).parsed)"))
+    assert in_force["security"]["authorization"] == "enabled"
     assert in_force["net"]["bindIp"] == written["net"]["bindIp"] == server.settings.mongodb_bind
     assert in_force["net"]["tls"]["mode"] == written["net"]["tls"]["mode"] == "disabled"
     cache = written["storage"]["wiredTiger"]["engineConfig"]["cacheSizeGB"]
@@ -56,8 +94,7 @@ def test_the_configuration_file_is_the_one_in_force(server):
 
 
 def test_its_cache_leaves_room_for_the_backend(server):
-    command = "Number(db.serverStatus().wiredTiger.cache['maximum bytes configured'])"
-    cache = server.host.check_output(f'mongosh --quiet --port {server.settings.mongodb_port} --eval "{command}"')
+    cache = as_admin(server, "Number(db.serverStatus().wiredTiger.cache['maximum bytes configured'])")
     memory = int(server.host.check_output("awk '/^MemTotal/ {print $2}' /proc/meminfo")) * 1024
     assert int(cache) <= max(memory * 0.26, 256 * 2**20)
 
@@ -80,6 +117,19 @@ def test_it_runs_as_its_own_user_with_its_limits(server):
     limits = server.host.check_output(f"grep 'Max open files' /proc/{process.pid}/limits").split()
     allowed = int(server.host.check_output("cat /proc/sys/fs/nr_open"))
     assert int(limits[3]) >= min(20000, allowed)
+
+
+def test_it_is_sandboxed(server, figure):
+    exposure = exposure_of(server, "mongod.service")
+    figure("systemd-analyze security, mongod", exposure, "at most 1.7", exposure <= 1.7)
+
+
+def test_its_memory_and_threads_are_limited_and_it_is_the_last_to_go(server):
+    limits = limits_of(server, "mongod.service")
+    cache = yaml.safe_load(server.host.file("/etc/mongod.conf").content_string)["storage"]["wiredTiger"]
+    assert limits["MemoryMax"] > limits["MemoryHigh"] > cache["engineConfig"]["cacheSizeGB"] * 2**30
+    assert limits["TasksMax"] == server.settings.mongodb_tasks_max
+    assert limits["OOMScoreAdjust"] < 0
 
 
 def test_transparent_huge_pages_are_as_its_series_wants_them(server, own_kernel):

@@ -18,7 +18,7 @@ def credentials(server):
 
 def test_the_home_page_names_files_that_are_all_there(server):
     page = server.site.get("/")
-    files = re.findall(r'(?:src|href)="(/[^"]+)"', page.text)
+    files = re.findall(r'(?:src|href)="?(/[^"\s>]+)', page.text)
     assert files
     assert [server.site.get(path).status_code for path in files] == [200] * len(files)
 

@@ -17,7 +17,7 @@ def page(server):
 
 def asset(page, server) -> str:
     """The path of a hashed script that the page names."""
-    found = re.search(rf'"({re.escape(server.settings.frontend_assets)}[^"]+\.js)"', page.text)
+    found = re.search(rf'"?({re.escape(server.settings.frontend_assets)}[^"\s>]+\.js)', page.text)
     assert found, page.text
     return found[1]
 

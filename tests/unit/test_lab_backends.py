@@ -23,6 +23,7 @@ from lab.steps import Progress, StepFailed
 def seed() -> Seed:
     return Seed(
         name="one",
+        user="root",
         domains=("one.test", "www.one.test"),
         address="10.0.2.15",
         network="[Match]\nName=en*\n",
@@ -38,7 +39,7 @@ def test_a_seed_has_private_keys_for_their_owner_alone(seed: Seed) -> None:
         members = {member.name: member for member in archive}
     assert members["etc/ssh/ssh_host_ed25519_key"].mode == 0o600
     assert members["root/.ssh/authorized_keys"].mode == 0o600
-    assert members["home/admin/.ssh/authorized_keys"].uid == 1000
+    assert members["home/lab/.ssh/authorized_keys"].uid == 1000
     assert members["etc/hosts"].mode == 0o644
 
 
@@ -50,7 +51,7 @@ def test_cloud_init_gets_the_same_keys_and_keeps_them(seed: Seed) -> None:
     files = {file["path"]: file for file in config["write_files"]}
     key = files["/etc/ssh/ssh_host_ed25519_key"]
     assert (base64.b64decode(key["content"]), key["permissions"]) == (b"PRIVATE\n", "0600")
-    assert [user["name"] for user in config["users"]] == ["root", "admin"]
+    assert [user["name"] for user in config["users"]] == ["lab", "root"]
 
 
 def make(layers: Layers, content: str) -> None:

@@ -128,7 +128,7 @@ def test_ssh_checks_the_host_key_and_offers_one_key_only(lab: Instance) -> None:
         state="running",
     )
     argv = host.ssh_argv("id -un")
-    assert argv[-2:] == ["admin@10.213.0.10", "id -un"]
+    assert argv[-2:] == ["lab@10.213.0.10", "sudo -n sh -c 'id -un'"]
     assert {"StrictHostKeyChecking=yes", "UserKnownHostsFile=/known", "IdentitiesOnly=yes"} <= {*argv}
     assert host.domains == ["one.test", "www.one.test"]
     assert host.number == 10

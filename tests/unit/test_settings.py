@@ -6,8 +6,10 @@ import runpy
 from pathlib import Path
 
 import pytest
+from conftest import PUBLIC_KEY
 
-from slipway.settings import Settings, SettingsError, check, parse_dotenv, parse_items
+from slipway.secrets import parse_dotenv
+from slipway.settings import Settings, SettingsError, check, parse_items
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -31,6 +33,10 @@ WRONG = {
     "site_name": ("Code Mentee", "lower-case letters"),
     "site_domain": ("codementee", "a host name"),
     "site_aliases": (["-bad.example"], "a host name"),
+    "admin_user": ("root", 'a user\'s name other than "root"'),
+    "admin_keys": (["~/.ssh/no-such-key.pub"], "there is no such file"),
+    "sshd_port": (0, "greater than or equal to 1"),
+    "firewall_ssh_from": (["203.0.113.0/33"], "an IPv4 or IPv6 address or network"),
     "timezone": ("../etc/passwd", "a time zone"),
     "frontend_build": (" ", "a shell command"),
     "frontend_output": ("../..", "a folder below frontend_source"),
@@ -44,12 +50,28 @@ WRONG = {
     "mongodb_bind": ("localhost", "an IPv4 address"),
     "mongodb_key_fingerprint": ("e588", "40 hexadecimal digits"),
     "mongodb_apt_url": ("ftp://example.org", "an http(s) URL"),
+    "mongodb_memory_max_mb": (200, "0, or at least 256"),
+    "mongodb_tasks_max": (10, "greater than or equal to 200"),
+    "backend_memory_max_mb": (64, "0, or at least 128"),
+    "backend_tasks_max": (1, "greater than or equal to 16"),
+    "nginx_hsts_seconds": (-1, "greater than or equal to 0"),
+    "nginx_hsts_subdomains": ("yes", "a valid boolean"),
+    "nginx_hsts_preload": (True, "False, or nginx_hsts_subdomains = True and nginx_hsts_seconds of at least 31536000"),
+    "nginx_csp": ('default-src "self"', "without double quotes"),
+    "nginx_login_path": ("/login", 'a URL path below "/api/"'),
+    "nginx_login_rate_per_minute": (-1, "greater than or equal to 0"),
     "backend_source": ("no/such/folder", "a folder on this machine"),
     "backend_app": ("server.py", "module:attribute"),
     "backend_workers": (0, "greater than or equal to 1"),
     "backend_listen": ("run/backend.sock", "a socket's absolute path"),
     "backend_health_path": ("health", 'a URL path that begins with "/"'),
     "backend_environment": ({"A": 'quo"te'}, "one line without quotes"),
+    "backend_secrets_in": ("files", "'credentials' or 'environment'"),
+    "mongodb_database": ("admin", "not MongoDB's own names"),
+    "mongodb_admin_user": ("a:b", "a letter first"),
+    "mongodb_backend_user": ("a@b", "a letter first"),
+    "secrets_recipients": (["age1nobody"], "a public key of age's"),
+    "secrets_identity": ("", "a file's name"),
     "backend_secrets": (["lower"], "an environment variable's name"),
     "frontend_assets": ("static", "a URL path between slashes"),
     "nginx_max_body_mb": (1.5, "a valid integer"),
@@ -67,6 +89,38 @@ def test_a_wrong_value_is_told_with_its_name_what_was_found_and_what_is_expected
     assert line.startswith(f"group_data/all.py: {name}")
     assert f"found {found!r}" in line
     assert expected in line
+
+
+def test_an_administrators_key_is_a_line_or_a_file_and_never_the_private_half(defaults, tmp_path):
+    public, private = tmp_path / "key.pub", tmp_path / "key"
+    public.write_text(f"{PUBLIC_KEY}\n")
+    private.write_text("-----BEGIN OPENSSH PRIVATE KEY-----\n")
+    assert check({**defaults, "admin_keys": [str(public)]}).admin_keys == [PUBLIC_KEY]
+    for wrong in (str(private), "ssh-rsa AAAA", PUBLIC_KEY[8:]):
+        (line,) = problems({**defaults, "admin_keys": [wrong]})
+        assert "expected a public key" in line
+
+
+def test_an_administrator_without_any_key_is_refused(defaults):
+    (line,) = problems({**defaults, "admin_keys": []})
+    assert "admin_keys: found []" in line
+
+
+@pytest.mark.parametrize("keyword", ["Port", "PermitRootLogin", "Match"])
+def test_sshd_settings_that_would_undo_slipways_are_refused(defaults, keyword):
+    (line,) = problems({**defaults, "sshd_settings": {keyword: "1"}})
+    assert f"settings without {keyword.lower()}" in line
+
+
+def test_mongods_memory_must_hold_the_cache_that_is_set(defaults):
+    (line,) = problems({**defaults, "mongodb_cache_gb": 2.0, "mongodb_memory_max_mb": 2048})
+    assert "mongodb_memory_max_mb: found 2048, expected 0, or at least 2304" in line
+
+
+def test_hsts_may_be_preloaded_for_a_year_with_all_names_below(defaults):
+    promised = {"nginx_hsts_preload": True, "nginx_hsts_subdomains": True, "nginx_hsts_seconds": 31_536_000}
+    assert check({**defaults, **promised}).nginx_hsts_preload
+    assert len(problems({**defaults, **promised, "nginx_hsts_seconds": 15_768_000})) == 1
 
 
 def test_an_unknown_name_is_told_with_the_nearest_known_one(defaults):
@@ -133,7 +187,7 @@ def test_a_secrets_file_that_others_can_read_is_refused(defaults):
 
 
 def test_a_missing_secret_is_named_and_no_value_is_shown(defaults):
-    (line,) = problems({**defaults, "backend_secrets": ["JWT_SECRET", "RAZORPAY_KEY"]})
+    (line,) = problems({**defaults, "backend_secrets": ["JWT_SECRET", "ADMIN_PASSWORD", "RAZORPAY_KEY"]})
     assert "found no value for RAZORPAY_KEY" in line
     assert "3b4f0c6a" not in line
 

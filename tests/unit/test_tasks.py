@@ -12,8 +12,8 @@ import pytest
 
 from slipway import artifact
 from slipway.facts import Machine
-from slipway.operations import ends_over_and_over, write_script
-from tasks import preflight
+from slipway.operations import ends_over_and_over, keep, or_back, write_script
+from tasks import backend, mongodb, nginx, preflight
 from tasks.mongodb import cache_gb
 from tasks.tls import certbot_command, reason_to_issue
 
@@ -107,6 +107,20 @@ def test_mongodbs_cache_is_a_quarter_of_the_memory_and_never_below_its_minimum(s
     assert cache_gb(settings_with(), 8192) == 2
     assert cache_gb(settings_with(), 512) == 0.25
     assert cache_gb(settings_with(mongodb_cache_gb=1.5), 8192) == 1.5
+
+
+def test_the_database_and_the_backend_share_the_memory_and_the_cache_has_room(settings_with):
+    assert (mongodb.memory_max_mb(settings_with(), 4096), backend.memory_max_mb(settings_with(), 4096)) == (2457, 1638)
+    assert mongodb.memory_max_mb(settings_with(), 1024) == 256 + 512
+    assert mongodb.memory_max_mb(settings_with(mongodb_cache_gb=3.0), 4096) == 3072 + 512
+    own = settings_with(mongodb_memory_max_mb=900, backend_memory_max_mb=300)
+    assert (mongodb.memory_max_mb(own, 4096), backend.memory_max_mb(own, 4096)) == (900, 300)
+
+
+def test_hsts_says_what_is_set(settings_with):
+    assert nginx.hsts(settings_with()) == "max-age=15768000"
+    two_years = settings_with(nginx_hsts_seconds=63_072_000, nginx_hsts_subdomains=True, nginx_hsts_preload=True)
+    assert nginx.hsts(two_years) == "max-age=63072000; includeSubDomains; preload"
 
 
 def certificate(settings, days: float, **changes: str) -> dict[str, str]:
@@ -226,3 +240,46 @@ def test_a_file_that_its_check_refuses_leaves_the_old_one_and_nothing_else(tmp_p
     assert put(path, b"new", "grep -q old {}").returncode != 0
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.fixture
+def shell(tmp_path, monkeypatch):
+    """Runs a shell script where `systemctl` only writes down what it is told; it says that every unit is active."""
+    (tmp_path / "bin").mkdir()
+    systemctl = tmp_path / "bin/systemctl"
+    systemctl.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/told\n')
+    systemctl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+    monkeypatch.setattr("slipway.operations.KEPT", str(tmp_path / "kept"))
+    return lambda script: subprocess.run(["sh", "-euc", script], capture_output=True, text=True, check=False)
+
+
+def test_what_a_unit_does_not_come_up_with_goes_back_to_what_it_ran_with(shell, tmp_path):
+    config, added, socket = (tmp_path / name for name in ("config", "added", "my.socket"))
+    config.write_text("works")
+    config.chmod(0o600)
+    socket.write_text("works")
+    assert shell(keep([str(config), str(added), str(socket)], "my.service")).returncode == 0
+    for path in (config, added, socket):
+        path.write_text("new")
+    # What an interrupted run has kept is what worked.
+    assert shell(keep([str(config)], "my.service")).returncode == 0
+    done = shell(or_back("echo its last words >&2; exit 3", "my.service"))
+    assert done.returncode == 1
+    assert "its last words" in done.stderr
+    assert f"the one before is back: {config} {added} {socket}" in done.stderr
+    assert (config.read_text(), config.stat().st_mode & 0o777) == ("works", 0o600)
+    assert (added.exists(), socket.read_text()) == (False, "works")
+    told = (tmp_path / "told").read_text()
+    assert told.endswith("stop my.service\nrestart my.socket\nrestart my.service\n")
+    assert not (tmp_path / "kept/my.service").exists()
+
+
+def test_nothing_is_kept_of_a_unit_that_does_not_run_and_its_failure_is_plain(shell, tmp_path):
+    (tmp_path / "bin/systemctl").write_text("#!/bin/sh\nexit 3\n")
+    config = tmp_path / "config"
+    config.write_text("never worked")
+    assert shell(keep([str(config)], "my.service")).returncode == 0
+    config.write_text("new")
+    assert shell(or_back("exit 3", "my.service")).returncode == 1
+    assert config.read_text() == "new"

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import os
+import re
 import shutil
 import subprocess
+from configparser import ConfigParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import pytest
 import yaml
 
-from slipway.operations import PROJECT, render
+from slipway.operations import PROJECT, render, tar
 from slipway.settings import Settings
 from slipway.systems import SYSTEMS
-from tasks.backend import environment_file
+from tasks import auditing, credentials, fail2ban, logins, mongodb_users, updates
 from tasks.nginx import configuration
+from tasks.ssh import ALGORITHMS, in_force
+from tasks.ssh import configuration as sshd_configuration
 
 TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 MACHINE = {"os": "debian", "codename": "bookworm", "arch": "amd64"}
@@ -46,6 +53,7 @@ def judge_nginx(root: Path, settings: Settings, tmp_path: Path) -> subprocess.Co
     for name, text in configuration(settings).items():
         for absolute, here in (
             ("/etc/nginx/tls", etc / "tls"),
+            ("/etc/nginx/sites-enabled", etc / "sites-enabled"),
             ("/var/log/nginx", tmp_path),
             ("/run/", f"{tmp_path}/"),
         ):
@@ -65,8 +73,13 @@ def judge_nginx(root: Path, settings: Settings, tmp_path: Path) -> subprocess.Co
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"site_aliases": ["www.codementee.io"]}, {"backend_listen": "127.0.0.1:8001"}],
-    ids=["defaults", "an alias", "a TCP backend"],
+    [
+        {},
+        {"site_aliases": ["www.codementee.io"]},
+        {"backend_listen": "127.0.0.1:8001"},
+        {"nginx_hsts_seconds": 0, "nginx_csp": "", "nginx_login_rate_per_minute": 0},
+    ],
+    ids=["defaults", "an alias", "a TCP backend", "no headers, no limit"],
 )
 def test_nginx_accepts_its_configuration(nginx, settings_with, tmp_path, changes):
     done = judge_nginx(nginx, settings_with(**changes), tmp_path)
@@ -87,7 +100,8 @@ def test_mongod_is_on_loopback_without_tls_and_without_what_7_0_removed(settings
     # https://www.mongodb.com/docs/manual/release-notes/7.0-compatibility/ and 6.1's: removed options stop mongod.
     assert "journal" not in config["storage"]
     # Without systemLog it writes to standard output, which is the journal.
-    assert set(config) == {"storage", "net", "processManagement"}
+    assert set(config) == {"storage", "net", "security", "processManagement"}
+    assert config["security"] == {"authorization": "enabled"}
 
 
 def verify_units(folder: Path) -> str:
@@ -97,7 +111,7 @@ def verify_units(folder: Path) -> str:
             "verify",
             "--man=no",
             "--recursive-errors=no",
-            *sorted([*folder.glob("*.service"), *folder.glob("*.socket")]),
+            *sorted([*folder.glob("*.service"), *folder.glob("*.socket"), *folder.glob("*.timer")]),
         ],
         capture_output=True,
         text=True,
@@ -109,13 +123,16 @@ def verify_units(folder: Path) -> str:
 @pytest.mark.parametrize("listen", ["/run/codementee-backend.sock", "127.0.0.1:8001"])
 def test_systemd_accepts_the_units(settings_with, tmp_path, listen):
     settings = settings_with(backend_listen=listen)
-    values = {"settings": settings, "database_is_here": True}
+    values = {"settings": settings, "database_is_here": True, "credentials": ["JWT_SECRET"], "memory_max_mb": 819}
     program = f"{settings.site_root}/current/backend/.venv/bin/python"
     for kind in ("socket", "service"):
         text = render(f"backend/backend.{kind}", **values)
         # The program comes with a release; here another stands for it.
         (tmp_path / f"codementee-backend.{kind}").write_text(text.replace(program, "/bin/true"))
-    (tmp_path / "slipway-thp.service").write_text(render("base/thp.service", mode="never"))
+    (tmp_path / "slipway-thp.service").write_text(render("kernel/thp.service", mode="never"))
+    values = {"script": "/bin/true", "folder": "/var/lib/slipway/undo", "seconds": 60}
+    for unit in ("slipway-undo.service", "slipway-undo.timer"):
+        (tmp_path / unit).write_text(render(f"guard/{unit}", **values))
     complaints = [line for line in verify_units(tmp_path).splitlines() if str(tmp_path) in line]
     assert complaints == []
 
@@ -135,7 +152,9 @@ def test_a_unix_socket_is_for_nginx_alone_and_a_tcp_one_has_no_mode(settings_wit
 
 
 def test_the_backend_is_neither_root_nor_on_a_port(settings_with):
-    unit = render("backend/backend.service", settings=settings_with(), database_is_here=False)
+    unit = render(
+        "backend/backend.service", settings=settings_with(), database_is_here=False, memory_max_mb=819, credentials=[]
+    )
     assert "User=codementee-backend\n" in unit
     assert "--host" not in unit
     assert "mongod.service" not in unit
@@ -144,17 +163,81 @@ def test_the_backend_is_neither_root_nor_on_a_port(settings_with):
 def test_no_secret_is_in_any_template(settings_with):
     settings = settings_with()
     rendered = [*configuration(settings).values()]
-    rendered += [render("backend/backend.service", settings=settings, database_is_here=True)]
+    values = {"settings": settings, "database_is_here": True, "memory_max_mb": 819, "credentials": ["JWT_SECRET"]}
+    rendered += [render("backend/backend.service", **values)]
     assert not [secret for secret in settings.secrets.values() for text in rendered if secret in text]
 
 
-def test_a_value_of_a_secret_reaches_the_service_as_it_is(tmp_path):
-    odd = 'a"b\\c`d$e f%g'
-    file = tmp_path / "backend.env"
-    file.write_text(environment_file({"ODD": odd}))
-    # The quoting that systemd documents for EnvironmentFile= is the shell's own for double quotes.
-    shown = subprocess.run(["sh", "-c", f'. {file}; printf %s "$ODD"'], capture_output=True, text=True, check=True)
-    assert shown.stdout == odd
+def show_and_write(settings: Settings, folder: Path, given: bytes) -> str:
+    """What the two scripts about credentials do in a folder; returns what the first says after the second."""
+    moved = {"credentials_folder": f"{folder}/credentials", "environment_file": f"{folder}/backend.env"}
+    texts = [credentials.write_credentials(settings), credentials.show_credentials(settings)]
+    for name, path in moved.items():
+        texts = [text.replace(getattr(settings, name), path) for text in texts]
+    write, show = (text.replace(f"/etc/{settings.site_name}", str(folder)) for text in texts)
+    for script, content in ((write, base64.encodebytes(given)), (show, b"")):
+        done = subprocess.run(["sh", "-euc", script], input=content, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode().replace(str(folder), f"/etc/{settings.site_name}")
+
+
+ODD = "a\"b\\c`d$e f%g'\u00e4\u20ac"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the files are root's")
+@pytest.mark.parametrize("way", ["credentials", "environment"])
+def test_a_secret_reaches_the_service_as_it_is_and_nothing_differs_then(settings_with, tmp_path, monkeypatch, way):
+    monkeypatch.setenv("SLIPWAY_SECRET_ADMIN_PASSWORD", ODD + "\nof two lines")
+    monkeypatch.setenv("SLIPWAY_SECRET_MONGODB_BACKEND_PASSWORD", "p@ss:w/rd%")
+    settings = settings_with(backend_secrets_in=way)
+    (tmp_path / "credentials").mkdir(mode=0o700)
+    (tmp_path / "credentials/OLD").touch()
+    shown = show_and_write(settings, tmp_path, tar(credentials.given(settings)))
+    assert credentials.differences(shown, settings) == []
+    files = {file.name: file for file in (tmp_path / "credentials").iterdir()}
+    assert set(files) == {"JWT_SECRET", "ADMIN_PASSWORD", "MONGO_URL"}
+    assert files["ADMIN_PASSWORD"].read_bytes() == (ODD + "\nof two lines").encode()
+    url = urlsplit(files["MONGO_URL"].read_text())
+    assert unquote(url.password or "") == "p@ss:w/rd%"
+    if way == "environment":
+        # The quoting that systemd documents for EnvironmentFile= is the shell's own for double quotes.
+        script = f'. {tmp_path}/backend.env; printf %s "$ADMIN_PASSWORD"'
+        value = subprocess.run(["sh", "-c", script], capture_output=True, check=True).stdout
+        assert value == files["ADMIN_PASSWORD"].read_bytes()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the files are root's")
+def test_a_secret_that_nobody_gives_is_made_up_once_and_the_url_is_made_of_the_password_on_the_host(
+    settings_with, tmp_path
+):
+    Path(settings_with().secrets_file).write_text("ADMIN_PASSWORD=correct horse\n")
+    settings = settings_with()
+    (tmp_path / "credentials").mkdir(mode=0o700)
+    password = tmp_path / "credentials/MONGODB_BACKEND_PASSWORD"
+    password.touch(mode=0o600)
+    password.write_text("p@ss:w/rd%")
+    for _ in range(2):
+        shown = show_and_write(settings, tmp_path, tar(credentials.given(settings)))
+        assert credentials.differences(shown, settings) == []
+    made_up = (tmp_path / "credentials/JWT_SECRET").read_text()
+    assert re.fullmatch("[0-9a-f]{64}", made_up)
+    assert (tmp_path / "credentials/MONGO_URL").read_text() == credentials.mongo_url(settings, "p@ss:w/rd%")
+    password.write_text("another")
+    shown = show_and_write(settings, tmp_path, tar(credentials.given(settings)))
+    assert (tmp_path / "credentials/JWT_SECRET").read_text() == made_up
+    assert "6f" in (tmp_path / "credentials/MONGO_URL").read_text()
+
+
+def test_mongodbs_users_are_given_by_a_shell_script_that_holds_no_password(settings_with, tmp_path, monkeypatch):
+    monkeypatch.setenv("SLIPWAY_SECRET_MONGODB_ADMIN_PASSWORD", "recognisable")
+    settings = settings_with()
+    script = tmp_path / "set-users"
+    script.write_text(mongodb_users.set_users(settings))
+    assert subprocess.run(["sh", "-n", script], check=False).returncode == 0
+    documents = mongodb_users.documents(settings)
+    assert documents["MONGODB_ADMIN_PASSWORD"] == "recognisable"
+    assert "recognisable" not in script.read_text() + documents["users.js"]
+    assert 'give("backend"' in documents["users.js"]
 
 
 def test_mongodbs_repository_is_the_official_one_with_its_key(settings_with):
@@ -178,21 +261,46 @@ def test_the_answer_for_programs_is_json():
 def test_every_template_is_rendered_by_a_test_or_has_no_values():
     """A new template must be judged too: this list says where each is."""
     judged: dict[str, Any] = {
+        "auditing/aide.conf": test_every_file_of_the_system_is_in_its_programs_own_words,
+        "auditing/audit.rules": test_every_file_of_the_system_is_in_its_programs_own_words,
+        "auditing/slipway-integrity.service": test_every_file_of_the_system_is_in_its_programs_own_words,
+        "auditing/slipway-integrity.timer": test_every_file_of_the_system_is_in_its_programs_own_words,
+        "fail2ban/jails": test_every_file_of_the_system_is_in_its_programs_own_words,
+        "kernel/modprobe.conf": test_every_file_of_the_system_is_in_its_programs_own_words,
+        "logins/coredump.conf": test_every_file_of_the_system_is_in_its_programs_own_words,
+        "logins/issue": test_every_file_of_the_system_is_in_its_programs_own_words,
+        "logins/limits.conf": test_every_file_of_the_system_is_in_its_programs_own_words,
+        "logins/profile.sh": test_every_file_of_the_system_is_in_its_programs_own_words,
+        "updates/20auto-upgrades": test_every_file_of_the_system_is_in_its_programs_own_words,
+        "updates/52slipway": test_every_file_of_the_system_is_in_its_programs_own_words,
+        "updates/restart": test_every_file_of_the_system_is_in_its_programs_own_words,
+        "updates/restart.conf": test_every_file_of_the_system_is_in_its_programs_own_words,
         "backend/backend.service": test_systemd_accepts_the_units,
         "backend/backend.socket": test_systemd_accepts_the_units,
-        "base/sysctl.conf": test_sysctl_reads_the_kernel_parameters,
-        "base/thp.service": test_systemd_accepts_the_units,
+        "kernel/sysctl.conf": test_sysctl_reads_the_kernel_parameters,
+        "kernel/thp.service": test_systemd_accepts_the_units,
+        "backend/credentials": test_a_secret_reaches_the_service_as_it_is_and_nothing_differs_then,
+        "backend/show-credentials": test_a_secret_reaches_the_service_as_it_is_and_nothing_differs_then,
+        "backend/write-credentials": test_a_secret_reaches_the_service_as_it_is_and_nothing_differs_then,
+        "guard/slipway-undo.service": test_systemd_accepts_the_units,
+        "guard/slipway-undo.timer": test_systemd_accepts_the_units,
+        "guard/undo": test_the_way_back_is_a_shell_script,
         "mongodb/mongod.conf": test_mongod_is_on_loopback_without_tls_and_without_what_7_0_removed,
         "mongodb/mongod.service.conf": test_systemd_accepts_what_is_added_to_the_packages_units,
         "mongodb/mongodb.sources": test_mongodbs_repository_is_the_official_one_with_its_key,
         "mongodb/preferences": test_apt_keeps_mongodb_in_its_series,
+        "nginx/backend": test_nginx_accepts_its_configuration,
+        "mongodb/set-users": test_mongodbs_users_are_given_by_a_shell_script_that_holds_no_password,
+        "mongodb/users.js": test_mongodbs_users_are_given_by_a_shell_script_that_holds_no_password,
         "nginx/default": test_nginx_accepts_its_configuration,
+        "nginx/headers": test_nginx_accepts_its_configuration,
         "nginx/nginx.conf": test_nginx_accepts_its_configuration,
         "nginx/nginx.service.conf": test_systemd_accepts_what_is_added_to_the_packages_units,
         "nginx/site": test_nginx_accepts_its_configuration,
         "nginx/unavailable.html": test_the_page_for_people_says_what_to_do,
         "nginx/unavailable.json": test_the_answer_for_programs_is_json,
         "nginx/unconfigured.conf": test_systemd_accepts_what_is_added_to_the_packages_units,
+        "ssh/sshd.conf": test_sshds_file_has_what_its_user_sets_before_slipways_own_and_only_algorithms_that_sshd_knows,
         "tls/reload-nginx": test_the_renewal_hook_is_a_shell_script,
     }
     there = {
@@ -201,16 +309,43 @@ def test_every_template_is_rendered_by_a_test_or_has_no_values():
     assert there == set(judged)
 
 
+def test_every_file_of_the_system_is_in_its_programs_own_words(settings_with, tmp_path):
+    texts = {**updates.files(settings_with()), **logins.files(), **auditing.files()}
+    for name in ("/etc/profile.d/slipway.sh", updates.RESTART):
+        assert subprocess.run(["sh", "-n"], input=texts[name], text=True, check=False).returncode == 0
+    for unit in ("slipway-integrity.service", "slipway-integrity.timer"):
+        (tmp_path / unit).write_text(texts[f"/etc/systemd/system/{unit}"])
+    assert [line for line in verify_units(tmp_path).splitlines() if "slipway-integrity" in line] == []
+    apt = tmp_path / "52slipway"
+    apt.write_text(texts["/etc/apt/apt.conf.d/52slipway"])
+    shown = subprocess.run(["apt-config", "dump", "-c", apt], capture_output=True, text=True, check=True).stdout
+    assert 'Unattended-Upgrade::Automatic-Reboot-Time "04:00";' in shown
+    never = updates.files(settings_with(reboot_window=""))["/etc/apt/apt.conf.d/52slipway"]
+    assert 'Automatic-Reboot "false"' in never
+    assert "Automatic-Reboot-Time" not in never
+
+
+def test_who_ssh_is_open_to_is_never_banned_from_it(settings_with):
+    settings = settings_with(fail2ban_ignore=["203.0.113.7"], firewall_ssh_from=["2001:db8::/32"], sshd_port=2222)
+    read = ConfigParser(interpolation=None)
+    read.read_string(fail2ban.jails(settings, is_web=False))
+    assert read["DEFAULT"]["ignoreip"].split() == ["127.0.0.0/8", "::1", "203.0.113.7"]
+    assert read["sshd"]["ignoreip"].split() == ["127.0.0.0/8", "::1", "203.0.113.7", "2001:db8::/32"]
+    assert read["sshd"]["port"] == "2222"
+    assert read["nginx-limit-req"]["enabled"] == "false"
+
+
 def test_sysctl_reads_the_kernel_parameters():
-    lines = [line for line in render("base/sysctl.conf").splitlines() if line and not line.startswith("#")]
+    lines = [line for line in render("kernel/sysctl.conf").splitlines() if line and not line.startswith("#")]
     names = [line.split(" = ")[0] for line in lines]
-    assert names == ["vm.swappiness", "vm.max_map_count", "net.ipv4.tcp_keepalive_time", "net.core.somaxconn"]
-    assert [name for name in names if not Path("/proc/sys", name.replace(".", "/")).exists()] == []
+    assert names[:4] == ["vm.swappiness", "vm.max_map_count", "net.ipv4.tcp_keepalive_time", "net.core.somaxconn"]
+    # Whether each of them exists and is in force, tests/server asks a host with a kernel of its own.
+    assert len(set(names)) == len(names)
 
 
 @pytest.mark.parametrize("unit", ["mongodb/mongod.service.conf", "nginx/nginx.service.conf", "nginx/unconfigured.conf"])
 def test_systemd_accepts_what_is_added_to_the_packages_units(settings_with, tmp_path, unit):
-    added = render(unit, settings=settings_with(), tls_folder="/etc/nginx/tls")
+    added = render(unit, settings=settings_with(), tls_folder="/etc/nginx/tls", memory_max_mb=1228)
     (tmp_path / "added.service").write_text(f"[Service]\nExecStart=/bin/true\n{added}")
     assert [line for line in verify_units(tmp_path).splitlines() if "added.service" in line] == []
 
@@ -230,3 +365,23 @@ def test_the_renewal_hook_is_a_shell_script(tmp_path):
     hook.write_text(render("tls/reload-nginx"))
     assert subprocess.run(["sh", "-n", hook], check=False).returncode == 0
     assert "nginx -t -q && systemctl reload nginx" in hook.read_text()
+
+
+def test_the_way_back_is_a_shell_script(tmp_path):
+    script = tmp_path / "undo"
+    script.write_text(render("guard/undo", folder="/var/lib/slipway/undo"))
+    assert subprocess.run(["sh", "-n", script], check=False).returncode == 0
+
+
+def test_sshds_file_has_what_its_user_sets_before_slipways_own_and_only_algorithms_that_sshd_knows(settings_with):
+    known = {keyword: {*names} - {"mlkem768x25519-sha256"} for keyword, names in ALGORITHMS.items()}
+    lines = sshd_configuration(settings_with(sshd_settings={"MaxAuthTries": "3"}), ["/key"], known)
+    text = render("ssh/sshd.conf", lines=lines)
+    assert [line for line in text.splitlines() if line.startswith("MaxAuthTries")] == ["MaxAuthTries 3"]
+    assert {"Port 22", "HostKey /key", "PermitRootLogin no", "PasswordAuthentication no"} <= {*text.splitlines()}
+    assert "mlkem" not in text
+
+
+def test_what_sshd_does_otherwise_is_told():
+    found = in_force([("PermitRootLogin", "no"), ("Port", "22")], {"permitrootlogin": ["yes"], "port": ["22"]})
+    assert found == ["permitrootlogin: sshd has yes, need no"]

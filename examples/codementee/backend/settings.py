@@ -1,13 +1,14 @@
-"""The backend's settings: environment variables, checked once, when it starts."""
+"""The backend's settings: credentials and environment variables, checked once, when it starts."""
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
 from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
 
 
 class Settings(BaseModel):
-    """Each field is the environment variable of its name in capitals, and says what it expects."""
+    """Each field is the credential or environment variable of its name in capitals, and says what it expects."""
 
     mongo_url: SecretStr = Field(
         SecretStr("mongodb://127.0.0.1:27017/codementee"),
@@ -46,8 +47,16 @@ class Settings(BaseModel):
         return origins
 
 
+def with_credentials(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment, and in it the files that systemd put into $CREDENTIALS_DIRECTORY (LoadCredential=)."""
+    folder = environment.get("CREDENTIALS_DIRECTORY")
+    files = Path(folder).iterdir() if folder else ()
+    return {**environment, **{file.name: file.read_bytes().decode() for file in files}}
+
+
 def load(environment: Mapping[str, str] = os.environ) -> Settings:
     """The settings, or the end of the process with one line that says which variable to mend."""
+    environment = with_credentials(environment)
     # An empty variable counts as absent.
     given = {name: environment[name.upper()] for name in Settings.model_fields if environment.get(name.upper())}
     try:

@@ -1,0 +1,117 @@
+"""The dead man's switch: a change after which nobody can log in is undone by the host itself.
+
+Such a change keeps what it replaces and arms a timer on the host. Slipway logs in anew and disarms it; where it can't,
+what was there comes back: at once by the connection that is still open, within UNDO_SECONDS by the timer where that is
+gone too, and after a reboot as well.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Sequence
+
+from pyinfra import host, logger
+from pyinfra.api import FunctionCommand, StringCommand
+from pyinfra.api.host import Host
+from pyinfra.api.state import State
+
+from slipway import report
+from slipway.facts import Output
+from slipway.login import Login, LoginFailed, run_by_new_login
+from slipway.operations import Commands, ensure, put_template
+
+FOLDER = "/var/lib/slipway/undo"
+SCRIPT = "/usr/local/lib/slipway/undo"
+TIMER = "slipway-undo.timer"
+UNDO_SECONDS = 60
+UNDO_NOW = "systemctl start slipway-undo.service"
+
+
+def keep_a_way_back() -> None:
+    """What a host needs before the first guarded change."""
+    values = {"folder": FOLDER, "script": SCRIPT, "seconds": UNDO_SECONDS}
+    put_template(SCRIPT, "guard/undo", values, name="Keep a way back from a lockout", mode="755")
+    for unit in ("slipway-undo.service", TIMER):
+        put_template(f"/etc/systemd/system/{unit}", f"guard/{unit}", values, name=f"Describe {unit}")
+    ensure(
+        name="Keep the way back over a reboot",
+        check=f"systemctl is-enabled {TIMER}",
+        command=f"systemctl enable {TIMER}",
+    )
+
+
+def guarded(
+    what: str,
+    paths: Sequence[str],
+    script: str,
+    revive: str,
+    login: Login,
+    before_login: Callable[[Host], None] = lambda host: None,
+) -> Commands:
+    """The commands of an operation whose change could lock everybody out.
+
+    `what` names the change ("ssh"). The shell `script` writes below `paths` alone, and `revive` is one that brings what
+    is there into force, now and when it is undone. `login` is who must be able to log in afterwards.
+    """
+    undone = host.get_fact(Output, command=f"cat {FOLDER}/undone/{what}")
+    if undone:
+        report.note(f"the last change of {what} was undone by the host at {undone}: nobody could log in after it")
+    change = "sh -euc " + shlex.quote(f"{script}\n{revive}")
+    # The change may have taken its time: from here on it is the login's.
+    # Where sudo has not yet dropped the variable.
+    yield _spare(host.get_fact(Output, command="echo ${SSH_CONNECTION%% *}", _sudo=False))
+    yield f"{_arm(what, paths, revive)}; {{ {change} && systemctl restart {TIMER}; }} || {{ {UNDO_NOW}; exit 1; }}"
+    yield FunctionCommand(_confirm, (what, login, before_login), {})
+
+
+def _spare(client: str) -> str:
+    """Keep fail2ban, where it runs, from banning the address that we come from, until it is started anew.
+
+    After a change that locks out, the new login fails over and over: a guesser's does no otherwise.
+    """
+    return (
+        "! fail2ban-client ping > /dev/null 2>&1"
+        f" || fail2ban-client set sshd addignoreip {shlex.quote(client)} > /dev/null || true"
+    )
+
+
+def _arm(what: str, paths: Sequence[str], revive: str) -> str:
+    armed, new = f"{FOLDER}/armed/{what}", f"{FOLDER}/{what}.new"
+    names = " ".join(map(shlex.quote, paths))
+    return "; ".join(
+        [
+            f"set -eu; umask 077; mkdir -p {FOLDER}/armed",
+            # What a change before this one replaced, of which nobody knows yet whether it locked out, stays what it is.
+            f"if [ ! -d {armed} ]; then rm -rf {new}; mkdir {new}",
+            f"printf '%s\\n' {names} > {new}/paths; printf '%s\\n' {shlex.quote(revive)} > {new}/revive",
+            f"for path in {names}; do [ ! -e $path ] || echo $path; done"
+            f" | tar --create --absolute-names --file {new}/before.tar --files-from -",
+            f"sync -f {new}; mv -T {new} {armed}; fi",
+            f"systemctl restart {TIMER}",
+        ]
+    )
+
+
+def _disarm(what: str) -> str:
+    return (
+        f"[ -d {FOLDER}/armed/{what} ] || {{ echo the host has undone the change already >&2; exit 1; }};"
+        f" rm -rf {FOLDER}/armed/{what} {FOLDER}/undone/{what};"
+        f" rmdir {FOLDER}/armed 2>/dev/null || exit 0; systemctl stop {TIMER}"
+    )
+
+
+def _confirm(state: State, host: Host, what: str, login: Login, before_login: Callable[[Host], None]) -> bool:
+    """Log in anew and disarm the switch, or have everything back at once. Returns whether the change stays."""
+    try:
+        before_login(host)
+        run_by_new_login(host, login, _disarm(what))
+    except LoginFailed as failure:
+        sudo = bool(host.data.get("_sudo"))
+        back = host.run_shell_command(StringCommand(UNDO_NOW), _sudo=sudo)[0]
+        outcome = "what was there before is back" if back else f"the host takes it back within {UNDO_SECONDS} s"
+        logger.error(
+            f"{host.print_prefix}{login.user} could not log in by port {login.port} after the change of {what}:"
+            f" {failure}; {outcome}"
+        )
+        return False
+    return True

@@ -1,0 +1,54 @@
+"""The administrator: a user with keys and sudo, who has logged in before anybody else is shut out."""
+
+from __future__ import annotations
+
+import shlex
+from base64 import b64encode
+
+from pyinfra import host
+from pyinfra.api import operation
+
+from slipway.facts import FileState, Output
+from slipway.guard import guarded
+from slipway.login import Login
+from slipway.operations import Commands, ensure, is_in_place, tell_difference, write_script
+from slipway.settings import Settings
+from slipway.ssh import connected_port
+
+PACKAGES = ["sudo"]
+
+
+def admin(settings: Settings) -> None:
+    user = settings.admin_user
+    ensure(
+        name=f"Create the administrator {user}",
+        check=f"getent passwd {user}",
+        # Without a password: nobody can guess one, and sudo asks for none.
+        command=f"useradd --create-home --user-group --shell /bin/bash {user}",
+        note=f"user {user}: new",
+    )
+    access(name=f"Let {user} in by key, and become root by sudo", settings=settings)
+
+
+@operation()
+def access(settings: Settings) -> Commands:
+    """The administrator's keys and right to sudo, both proven by a login before anything else relies on them."""
+    user = settings.admin_user
+    found = host.get_fact(Output, command=f"getent passwd {user} | cut -d: -f6; id -gn {user}").split()
+    home, group = found if len(found) == 2 else (f"/home/{user}", user)
+    keys, rights = f"{home}/.ssh/authorized_keys", f"/etc/sudoers.d/{user}"
+    lines = "".join(f"{key}\n" for key in settings.admin_keys)
+    files = [
+        (keys, lines, user, group, "600", None),
+        (rights, f"{user} ALL=(ALL) NOPASSWD: ALL\n", "root", "root", "440", "visudo -q -c -f {}"),
+    ]
+    script = [f"install -d -m 700 -o {user} -g {group} {home}/.ssh"]
+    for path, content, owner, its_group, mode, check in files:
+        state, data = host.get_fact(FileState, path=path), content.encode()
+        if not is_in_place(state, data, mode, owner, its_group):
+            tell_difference(path, state, data, mode, secret=False)
+            write = write_script(path, mode, owner, its_group, check)
+            script.append(f"printf %s {b64encode(data).decode()} | sh -euc {shlex.quote(write)}")
+    if len(script) > 1:
+        login = Login(user, connected_port(host))
+        yield from guarded("access", [keys, rights], "\n".join(script), ":", login)

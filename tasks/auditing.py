@@ -1,0 +1,48 @@
+"""What an intruder could not do unseen: changes of files, from day to day, and of accounts, as they happen."""
+
+from __future__ import annotations
+
+from pyinfra import host
+
+from slipway.facts import Machine, is_container
+from slipway.operations import ensure, put, put_all, render, service
+from slipway.report import skipped
+
+# AIDE without Debian's own configuration (aide-common), which looks at all there is, and mails it.
+PACKAGES = ["aide"]
+FOLDER, CONFIG = "/var/lib/aide", "/etc/aide/aide.conf"
+TIMER = "slipway-integrity.timer"
+RULES = "/etc/audit/rules.d/slipway.rules"
+
+
+def packages() -> list[str]:
+    return PACKAGES if is_container(host.get_fact(Machine)) else [*PACKAGES, "auditd"]
+
+
+def auditing() -> None:
+    put_all(name="Describe the daily comparison of files", files=files())
+    ensure(
+        name="Let systemd know the daily comparison",
+        check="! systemctl show --property=NeedDaemonReload --value slipway-integrity.service | grep -q yes",
+        command="systemctl daemon-reload",
+    )
+    service(name="Compare files by timer", unit=TIMER)
+    if is_container(host.get_fact(Machine)):
+        skipped("the audit of accounts (auditd)", "a container has its host's kernel")
+        return
+    put(name="Describe what is audited", path=RULES, content=render("auditing/audit.rules"), mode="640")
+    ensure(
+        name="Audit changes of accounts, logins, units and modules",
+        check="auditctl -l | grep -q modules && auditctl -l | grep -q accounts",
+        command="augenrules --load > /dev/null",
+    )
+    service(name="Run the audit", unit="auditd.service")
+
+
+def files() -> dict[str, str]:
+    values = {"folder": FOLDER, "config": CONFIG}
+    units = ("slipway-integrity.service", TIMER)
+    return {
+        CONFIG: render("auditing/aide.conf", **values),
+        **{f"/etc/systemd/system/{unit}": render(f"auditing/{unit}", **values) for unit in units},
+    }

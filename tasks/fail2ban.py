@@ -1,0 +1,34 @@
+"""fail2ban: who fails to log in over and over, or floods the login, is shut out for a while."""
+
+from __future__ import annotations
+
+from pyinfra import host
+
+from slipway.operations import config_tree, render, restart, service
+from slipway.settings import Settings
+
+# python3-systemd reads the journal, the only place that Debian 12's sshd writes to. nftables has a table for bans
+# alone: UFW may load its rules anew without losing them, and `ufw status` stays what the settings say.
+PACKAGES = ["fail2ban", "nftables", "python3-systemd"]
+JAILS = "jail.d/slipway.local"
+
+
+def fail2ban(settings: Settings) -> None:
+    """After Nginx, whose log it reads."""
+    changed = config_tree(
+        name="Configure fail2ban",
+        root="/etc/fail2ban",
+        files={JAILS: jails(settings, "web" in host.groups)},
+        links={},
+        check="fail2ban-server -t -c {} > /dev/null",
+        proven_by="fail2ban.service",
+    )
+    restart(name="Restart fail2ban", unit="fail2ban.service", ready=READY, _if=changed.did_change)
+    service(name="Run fail2ban", unit="fail2ban.service", ready=READY, files=[f"/etc/fail2ban/{JAILS}"])
+
+
+READY = "fail2ban-client status sshd > /dev/null"
+
+
+def jails(settings: Settings, is_web: bool) -> str:
+    return render("fail2ban/jails", settings=settings, is_web=is_web)

@@ -1,0 +1,115 @@
+"""The kernel: swap, parameters, transparent huge pages, and drivers that no server of this kind needs."""
+
+from __future__ import annotations
+
+from pyinfra import host
+
+from slipway.facts import Machine, is_container
+from slipway.operations import ensure, put, put_all, put_template, render, service
+from slipway.report import skipped
+from slipway.settings import Settings
+
+
+def kernel(settings: Settings) -> None:
+    """Kernel settings are the host's; a container shares its kernel and can't set them."""
+    put_all(
+        name="Load no drivers that a server has no use for",
+        files={"/etc/modprobe.d/slipway.conf": render("kernel/modprobe.conf")},
+    )
+    if is_container(host.get_fact(Machine)):
+        for what in ("swap", "kernel parameters (sysctl)", "transparent huge pages"):
+            skipped(what, f"a container ({host.get_fact(Machine)['container']}) has its host's kernel")
+        return
+    ensure(
+        name="Let no program run from shared memory",
+        check="findmnt --noheadings --output OPTIONS /dev/shm | grep -q noexec && grep -q ' /dev/shm ' /etc/fstab",
+        # Every user may write there, and programs that came over the network like to start there.
+        command="grep -q ' /dev/shm ' /etc/fstab || echo 'tmpfs /dev/shm tmpfs nosuid,nodev,noexec 0 0' >> /etc/fstab;"
+        " sync /etc/fstab; systemctl daemon-reload; mount -o remount /dev/shm",
+        note="shared memory: noexec",
+    )
+    _swap(settings.swap_mb)
+    _sysctl()
+    if "db" in host.groups:
+        _set_huge_pages(huge_pages(settings.mongodb_version))
+
+
+def _swap(megabytes: int) -> None:
+    """A swap file of this size; 0 removes ours, and leaves a partition of the provider's alone."""
+    if megabytes == 0:
+        ensure(
+            name="Remove the swap file",
+            check="! grep -q '^/swapfile ' /proc/swaps /etc/fstab && [ ! -e /swapfile ]",
+            command="{ ! grep -q '^/swapfile ' /proc/swaps || swapoff /swapfile; }"
+            " && sed -i '/^\\/swapfile /d' /etc/fstab && rm -f /swapfile",
+            note="/swapfile: removed",
+        )
+        return
+    ensure(
+        name=f"Make {megabytes} MiB of swap",
+        check=f'[ "$(stat -c %s /swapfile)" = {megabytes * 2**20} ]',
+        # Beside its place until it is complete: a file of the right size that is no swap space would look finished.
+        command=(
+            "new=/swapfile.new; umask 077; rm -f $new"
+            f" && {{ fallocate -l {megabytes}M $new || dd if=/dev/zero of=$new bs=1M count={megabytes} status=none; }}"
+            " && mkswap $new >/dev/null && sync $new && { ! grep -q '^/swapfile ' /proc/swaps || swapoff /swapfile; }"
+            " && mv -fT $new /swapfile"
+        ),
+        note=f"/swapfile: {megabytes} MiB",
+    )
+    ensure(
+        name="Use the swap file at boot",
+        check="grep -q '^/swapfile ' /etc/fstab",
+        command="echo '/swapfile none swap sw 0 0' >> /etc/fstab && sync /etc/fstab",
+    )
+    ensure(name="Use the swap file", check="grep -q '^/swapfile ' /proc/swaps", command="swapon /swapfile")
+
+
+def _sysctl() -> None:
+    text = render("kernel/sysctl.conf")
+    ensure(
+        name="Let UFW leave kernel parameters alone",
+        check="grep -qx 'IPT_SYSCTL=' /etc/default/ufw",
+        # It starts later at boot, and would win.
+        command="sed -i 's/^IPT_SYSCTL=.*/IPT_SYSCTL=/' /etc/default/ufw && sync /etc/default/ufw",
+        note="/etc/default/ufw: its own sysctl.conf is not loaded",
+    )
+    # The last file that sets a parameter wins: after the distribution's and the provider's 99-*.
+    put(name="Set kernel parameters", path="/etc/sysctl.d/zz-slipway.conf", content=text)
+    in_force = " && ".join(f'[ "$(sysctl -n {name})" = {value} ]' for name, value in parameters(text).items())
+    ensure(
+        name="Load kernel parameters",
+        check=in_force,
+        command=f"systemctl restart systemd-sysctl && {in_force}",
+        note="kernel parameters: as in /etc/sysctl.d/zz-slipway.conf",
+    )
+
+
+def parameters(text: str) -> dict[str, str]:
+    """The `name = value` lines of a file of sysctl's."""
+    lines = (line.partition(" = ") for line in text.splitlines() if line and not line.startswith("#"))
+    return {name: value for name, _, value in lines}
+
+
+def huge_pages(mongodb_version: str) -> str:
+    """Up to 7.0 MongoDB wants transparent huge pages off; since 8.0, with its new allocator, on.
+
+    https://www.mongodb.com/docs/manual/tutorial/disable-transparent-huge-pages/
+    """
+    return "always" if int(mongodb_version.split(".")[0]) >= 8 else "never"
+
+
+def _set_huge_pages(mode: str) -> None:
+    put_template(
+        "/etc/systemd/system/slipway-thp.service",
+        "kernel/thp.service",
+        {"mode": mode},
+        name=f"Describe the service that sets transparent huge pages to {mode!r}",
+    )
+    service(name="Set transparent huge pages at boot", unit="slipway-thp.service")
+    ensure(
+        name=f"Set transparent huge pages to {mode!r}",
+        check=f"grep -qF '[{mode}]' /sys/kernel/mm/transparent_hugepage/enabled",
+        command="systemctl daemon-reload && systemctl restart slipway-thp",
+        note=f"/sys/kernel/mm/transparent_hugepage/enabled: {mode}",
+    )

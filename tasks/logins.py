@@ -1,0 +1,51 @@
+"""What a login meets: limits, passwords' hashes, banners. Who may log in: admin, ssh."""
+
+from __future__ import annotations
+
+from slipway.operations import ensure, put_all, render
+
+# Keys alone log in by ssh; who sets a password for a provider's console gets none that can be guessed.
+PACKAGES = ["libpam-pwquality"]
+# Names and values of login.defs(5), each with its reason.
+LOGIN_DEFS = {
+    # A home or a file that a login makes is not for all to read.
+    "UMASK": "027",
+    # A stolen hash of SHA-512, where a program still makes one, takes longer to guess than by the default of 5,000.
+    "SHA_CRYPT_MIN_ROUNDS": "65536",
+    "SHA_CRYPT_MAX_ROUNDS": "65536",
+    # Who has got at a session can't wear a password's history out by changing it over and over.
+    "PASS_MIN_DAYS": "1",
+}
+LOGIN_DEFS_FILE = "/etc/login.defs"
+
+
+def logins() -> None:
+    put_all(name="Limit what a login may do", files=files())
+    ensure(
+        name="Make new users' homes and passwords safer",
+        check=" && ".join(f"grep -qxE '{name}\\s+{value}' {LOGIN_DEFS_FILE}" for name, value in LOGIN_DEFS.items()),
+        command=_set_login_defs(),
+        note=f"{LOGIN_DEFS_FILE}: " + ", ".join(f"{name} {value}" for name, value in LOGIN_DEFS.items()),
+    )
+
+
+def files() -> dict[str, str]:
+    banner = render("logins/issue")
+    return {
+        "/etc/issue": banner,
+        "/etc/issue.net": banner,
+        "/etc/profile.d/slipway.sh": render("logins/profile.sh"),
+        "/etc/security/limits.d/slipway.conf": render("logins/limits.conf"),
+        "/etc/systemd/coredump.conf.d/slipway.conf": render("logins/coredump.conf"),
+    }
+
+
+def _set_login_defs() -> str:
+    """The file is the distribution's and changes with it: only these lines are ours."""
+    delete = "|".join(LOGIN_DEFS)
+    lines = "".join(f"{name} {value}\\n" for name, value in LOGIN_DEFS.items())
+    new = f"{LOGIN_DEFS_FILE}.new"
+    return (
+        f"{{ grep -vE '^({delete})\\s' {LOGIN_DEFS_FILE}; printf '{lines}'; }} > {new}"
+        f" && chmod 644 {new} && sync {new} && mv -fT {new} {LOGIN_DEFS_FILE}"
+    )

@@ -1,0 +1,100 @@
+"""MongoDB's two users: an administrator, and the backend, which may read and write its own database and no other.
+
+Their passwords are secrets: given, or made up on this host, where they stay. mongosh gets them from files that root
+alone can read; no command line, log or plan has one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pyinfra import host
+from pyinfra.api import operation
+
+from slipway import report
+from slipway.facts import MongodbUsers
+from slipway.operations import Commands, render, tar, with_input
+from slipway.secrets import MONGODB_ADMIN, MONGODB_BACKEND
+from slipway.settings import Settings
+
+
+@dataclass(frozen=True)
+class User:
+    """`secret` names the password, `roles` are MongoDB's. Both users are in the database admin."""
+
+    name: str
+    secret: str
+    roles: list[dict[str, str]]
+
+    @property
+    def rights(self) -> str:
+        """The roles as facts.MongodbUsers tells them."""
+        return ",".join(sorted(f"{role['role']}@{role['db']}" for role in self.roles))
+
+
+def admin_of(settings: Settings) -> User:
+    return User(settings.mongodb_admin_user, MONGODB_ADMIN, [{"role": "root", "db": "admin"}])
+
+
+def backend_of(settings: Settings) -> User:
+    roles = [{"role": "readWrite", "db": settings.mongodb_database}]
+    return User(settings.mongodb_backend_user, MONGODB_BACKEND, roles)
+
+
+def mongodb_users(settings: Settings) -> None:
+    users(name="Give MongoDB its users", settings=settings)
+
+
+def differences(found: Mapping[str, str], given: Mapping[str, str], wanted: list[User]) -> list[str]:
+    """What is to change, in words, none where nothing is; `found` is by facts.MongodbUsers, `given` are secrets."""
+    lines = ["MongoDB lets everybody in, without a password"] if found.get("server") == "open" else []
+    for user in wanted:
+        has = found.get(user.name, "")
+        if not has:
+            lines.append(f"user {user.name}: no password is kept on the host, or not for root alone")
+        elif has == "refused":
+            lines.append(f"user {user.name}: MongoDB does not let it in with its password")
+        elif user.secret in given and has != hashlib.sha256(given[user.secret].encode()).hexdigest():
+            lines.append(f"user {user.name}: its password changes (secret, not shown)")
+        elif found["server"] != "away" and found.get(f"{user.name}.roles") != user.rights:
+            lines.append(f"user {user.name}: {found.get(f'{user.name}.roles') or 'no rights'} -> {user.rights}")
+    return lines
+
+
+@operation()
+def users(settings: Settings) -> Commands:
+    """Make sure that both users are there with their passwords and rights, and that nobody gets in without."""
+    wanted = [admin_of(settings), backend_of(settings)]
+    files = tuple((user.name, f"{settings.credentials_folder}/{user.secret}") for user in wanted)
+    found = host.get_fact(MongodbUsers, address=settings.mongodb_local, port=settings.mongodb_port, users=files)
+    lines = differences(found, settings.secrets, wanted)
+    if not lines:
+        return
+    report.note("\n".join(lines))
+    if found.get("server") == "open":
+        # Its configuration is in place by now: it is the process that has not heard of it.
+        yield "systemctl restart mongod"
+    yield with_input(set_users(settings), tar(documents(settings)))
+
+
+def set_users(settings: Settings) -> str:
+    """The shell script that gives MongoDB its users, with `documents` in a tar on its standard input."""
+    return render("mongodb/set-users", **_values(settings))
+
+
+def documents(settings: Settings) -> dict[str, str]:
+    """The files that `set_users` wants, by name: a script of mongosh's, and the passwords that are given."""
+    given = {name: settings.secrets[name] for name in (MONGODB_ADMIN, MONGODB_BACKEND) if name in settings.secrets}
+    return {"users.js": render("mongodb/users.js", **_values(settings)), **given}
+
+
+def _values(settings: Settings) -> dict[str, object]:
+    return {
+        "admin": admin_of(settings),
+        "backend": backend_of(settings),
+        "folder": settings.credentials_folder,
+        "address": settings.mongodb_local,
+        "port": settings.mongodb_port,
+    }

@@ -1,0 +1,174 @@
+"""sshd: keys only, no root, modern algorithms, the port that is set. Judged by `sshd -T`, not by what a file says."""
+
+from __future__ import annotations
+
+import shlex
+
+from pyinfra import host
+from pyinfra.api import operation
+from pyinfra.api.host import Host
+
+from slipway import report
+from slipway.facts import FileText, HostKeys, Output, Sshd, SshPort
+from slipway.guard import guarded
+from slipway.login import Login, remember_keys
+from slipway.operations import Commands, ensure, render, tell_text
+from slipway.settings import Settings
+from slipway.ssh import connected_port
+
+DROP_IN = "/etc/ssh/sshd_config.d/00-slipway.conf"
+ED25519, RSA, RSA_LARGE = (f"/etc/ssh/ssh_host_{kind}_key" for kind in ("ed25519", "rsa", "rsa_4096"))
+RSA_BITS = 4096
+# Prime numbers for Diffie-Hellman below 3072 bits are not used; the file gives their size less one, moduli(5).
+LEAST_MODULUS = 3071
+# What a sshd of some version knows of these (ssh -Q), the best first: the order of ssh-audit's hardening guides.
+# https://www.ssh-audit.com/hardening_guides.html
+ALGORITHMS = {
+    "KexAlgorithms": [
+        *("mlkem768x25519-sha256", "sntrup761x25519-sha512", "sntrup761x25519-sha512@openssh.com"),
+        *("curve25519-sha256", "curve25519-sha256@libssh.org", "diffie-hellman-group16-sha512"),
+        *("diffie-hellman-group18-sha512", "diffie-hellman-group-exchange-sha256"),
+    ],
+    "HostKeyAlgorithms": ["ssh-ed25519", "rsa-sha2-512", "rsa-sha2-256"],
+    "Ciphers": [
+        *("chacha20-poly1305@openssh.com", "aes256-gcm@openssh.com", "aes256-ctr", "aes192-ctr"),
+        *("aes128-gcm@openssh.com", "aes128-ctr"),
+    ],
+    "MACs": ["hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com", "umac-128-etm@openssh.com"],
+}
+REVIVE = """\
+mkdir -p /run/sshd
+if systemctl is-active --quiet ssh.socket; then
+  systemctl daemon-reload; systemctl restart ssh.socket; systemctl try-restart ssh.service
+else
+  systemctl restart ssh.service
+fi"""
+
+
+def ssh(settings: Settings) -> None:
+    rsa = _host_keys()
+    ensure(
+        name="Use no small primes for Diffie-Hellman",
+        check=f"! awk '$1 !~ /^#/ && $5 < {LEAST_MODULUS} {{found = 1}} END {{exit !found}}' /etc/ssh/moduli",
+        command=f"cd /etc/ssh && awk '$1 ~ /^#/ || $5 >= {LEAST_MODULUS}' moduli > moduli.new && sync moduli.new"
+        " && mv -fT moduli.new moduli",
+        note=f"/etc/ssh/moduli: those of at least {LEAST_MODULUS + 1} bits",
+    )
+    sshd(name="Let only keys in by ssh, and not root", settings=settings, host_keys=[ED25519, rsa])
+
+
+def _host_keys() -> str:
+    """Make the host keys that are missing; returns the file of the RSA one. Those that are there stay."""
+    ensure(name="Make a host key (ed25519)", check=f"[ -s {ED25519} ]", command=_make_key(ED25519, "ed25519"))
+    bits = host.get_fact(Output, command=f"[ -e {RSA_LARGE} ] || ssh-keygen -l -f {RSA} | cut -d' ' -f1")
+    if bits.isdigit() and int(bits) >= RSA_BITS:
+        return RSA
+    name = f"Make a host key (rsa, {RSA_BITS} bits)"
+    ensure(name=name, check=f"[ -s {RSA_LARGE} ]", command=_make_key(RSA_LARGE, "rsa"))
+    return RSA_LARGE
+
+
+def _make_key(file: str, kind: str) -> str:
+    return (
+        f"rm -f {file}.new {file}.new.pub; ssh-keygen -q -t {kind} -b {RSA_BITS} -N '' -C '' -f {file}.new"
+        f" && sync {file}.new && mv -fT {file}.new.pub {file}.pub && mv -fT {file}.new {file}"
+    )
+
+
+def configuration(settings: Settings, host_keys: list[str], known: dict[str, set[str]]) -> list[tuple[str, str]]:
+    """The lines of Slipway's own sshd configuration; `known` are the algorithms that sshd has, by their keyword."""
+    own = [
+        ("Port", str(settings.sshd_port)),
+        *(("HostKey", file) for file in host_keys),
+        ("PermitRootLogin", "no"),
+        ("PasswordAuthentication", "no"),
+        ("KbdInteractiveAuthentication", "no"),
+        ("PermitEmptyPasswords", "no"),
+        ("X11Forwarding", "no"),
+        ("AllowAgentForwarding", "no"),
+        # The owner's tunnel to the database, and none that opens a port of the server to others.
+        ("AllowTcpForwarding", "local"),
+        # Compressed before it is encrypted, the size of what is sent tells of its content.
+        ("Compression", "no"),
+        # Slipway uses two in one connection, people one; a client of theirs that wants more connects anew by itself.
+        ("MaxSessions", "2"),
+        # Three keys of an agent and no more would lock out who has four.
+        ("MaxAuthTries", "6"),
+        ("LoginGraceTime", "30"),
+        # A client that is gone is noticed after three minutes, by messages that nobody on the way can forge; TCP's own
+        # anybody could.
+        ("TCPKeepAlive", "no"),
+        ("ClientAliveInterval", "60"),
+        ("ClientAliveCountMax", "2"),
+        # Tells which key has logged in.
+        ("LogLevel", "VERBOSE"),
+        *((keyword, ",".join(a for a in names if a in known[keyword])) for keyword, names in ALGORITHMS.items()),
+    ]
+    theirs = {name.lower() for name in settings.sshd_settings}
+    return [*settings.sshd_settings.items(), *((name, value) for name, value in own if name.lower() not in theirs)]
+
+
+def in_force(lines: list[tuple[str, str]], effective: dict[str, list[str]]) -> list[str]:
+    """What sshd would do otherwise than `lines` say, a sentence each; `effective` is by facts.Sshd."""
+    wanted: dict[str, list[str]] = {}
+    for name, value in lines:
+        wanted.setdefault(name.lower(), []).append(value)
+    return [
+        f"{name}: sshd has {', '.join(effective.get(name, ['nothing']))}, need {', '.join(values)}"
+        for name, values in wanted.items()
+        if effective.get(name) != values
+    ]
+
+
+@operation()
+def sshd(settings: Settings, host_keys: list[str]) -> Commands:
+    """sshd's configuration: one file that sorts first, checked by sshd before it counts, proven by a login after."""
+    known = {keyword: set(host.get_fact(Output, command=f"ssh -Q {keyword}").split()) for keyword in ALGORITHMS}
+    lines = configuration(settings, host_keys, known)
+    text = render("ssh/sshd.conf", lines=lines)
+    found = host.get_fact(FileText, path=DROP_IN)
+    # Several values of what a user sets are lines of their own, and their order is sshd's.
+    theirs = {name for name, _ in settings.sshd_settings.items()}
+    differs = in_force([line for line in lines if line[0] not in theirs], host.get_fact(Sshd))
+    if found == text and not differs:
+        return
+    tell_text(DROP_IN, found, text)
+    if found == text:
+        report.note("\n".join(differs))
+    # The port of this connection may be one that a router forwards.
+    moves = host.get_fact(SshPort, _sudo=False) != str(settings.sshd_port)
+    login = Login(settings.admin_user, settings.sshd_port if moves else connected_port(host))
+    yield from guarded(
+        "ssh",
+        ["/etc/ssh"],
+        write_configuration(text),
+        REVIVE,
+        login,
+        before_login=lambda host: _remember(host, login.port, host_keys),
+    )
+
+
+def write_configuration(text: str) -> str:
+    """A shell script that makes `text` sshd's first file and what it says the last word, once `sshd -t` accepts all."""
+    stage = "/etc/ssh.slipway-new"
+    others = f"{stage}/sshd_config $(ls {stage}/sshd_config.d/*.conf | grep -v /00-slipway.conf || :)"
+    return f"""\
+umask 022; rm -rf {stage}; trap 'rm -rf {stage}' EXIT; cp -a /etc/ssh {stage}; mkdir -p {stage}/sshd_config.d
+printf %s {shlex.quote(text)} > {stage}/sshd_config.d/00-slipway.conf; chmod 644 {stage}/sshd_config.d/00-slipway.conf
+# These add up instead of the first one counting.
+sed -i -E 's/^[[:space:]]*(Port|HostKey)[[:space:]]/#&/I' {others}
+# Before anything else, or what comes before it would count.
+if ! grep -v -E '^[[:space:]]*(#|$)' {stage}/sshd_config | head -n 1 | grep -q '^Include /etc/ssh/sshd_config.d/'; then
+  sed -i -E 's/^[[:space:]]*Include[[:space:]]+\\/etc\\/ssh\\/sshd_config.d\\//#&/I' {stage}/sshd_config
+  sed -i '1i Include /etc/ssh/sshd_config.d/*.conf' {stage}/sshd_config
+fi
+sed 's#^Include /etc/ssh/#Include {stage}/#' {stage}/sshd_config > {stage}/check
+mkdir -p /run/sshd; sshd -t -f {stage}/check; rm {stage}/check; sync -f {stage}
+cd {stage}; mkdir -p /etc/ssh/sshd_config.d
+for file in sshd_config sshd_config.d/*.conf; do
+  cmp -s $file /etc/ssh/$file || mv -fT $file /etc/ssh/$file
+done"""
+
+
+def _remember(host: Host, port: int, host_keys: list[str]) -> None:
+    remember_keys(host, port, host.get_fact(HostKeys, files=tuple(host_keys)))

@@ -1,0 +1,30 @@
+"""Security updates: daily, by themselves, and in force: services start anew, a new kernel is booted in its window."""
+
+from __future__ import annotations
+
+from slipway.operations import ensure, put_all, render, service
+from slipway.settings import Settings
+
+PACKAGES = ["unattended-upgrades"]
+RESTART = "/usr/local/lib/slipway/restart-updated"
+
+
+def updates(settings: Settings) -> None:
+    put_all(name="Install security updates daily, and reboot in the window", files=files(settings))
+    ensure(
+        name="Let systemd know what follows an update",
+        check="! systemctl show --property=NeedDaemonReload --value apt-daily-upgrade.service | grep -q yes",
+        command="systemctl daemon-reload",
+    )
+    service(name="Look for updates by timer", unit="apt-daily.timer")
+    service(name="Install updates by timer", unit="apt-daily-upgrade.timer")
+
+
+def files(settings: Settings) -> dict[str, str]:
+    return {
+        "/etc/apt/apt.conf.d/20auto-upgrades": render("updates/20auto-upgrades"),
+        "/etc/apt/apt.conf.d/52slipway": render("updates/52slipway", settings=settings),
+        # needrestart would do this too, with a compiler's tools in its wake.
+        "/etc/systemd/system/apt-daily-upgrade.service.d/slipway.conf": render("updates/restart.conf", script=RESTART),
+        RESTART: render("updates/restart"),
+    }

@@ -1,0 +1,158 @@
+"""The owner's server of today, built by hand (by_hand/provision.sh), is taken over with all that is on it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from pathlib import Path
+
+import pytest
+import requests
+import urllib3
+from provisioned import PROJECT, Provisioned, bring_up
+
+from slipway.site import Site
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="throwaway hosts need root")
+
+BY_HAND = Path(__file__).parent / "by_hand"
+# The owner's application reads its secrets from the environment, and answers no health path but its own.
+AS_IT_IS = (
+    *("--data", "backend_secrets=[]", "--data", "backend_secrets_in=environment", "--data", "secrets_file="),
+    *("--data", 'generated_secrets=["MONGODB_ADMIN_PASSWORD", "MONGODB_BACKEND_PASSWORD"]'),
+)
+
+# The described server has a mongod, however it came there.
+MONGOD = """
+apt-get update -qq
+echo "deb [trusted=yes] {url}/debian bookworm/mongodb-org/{version} main" > /etc/apt/sources.list.d/x.list
+apt-get update -qq; cd /tmp; apt-get download -qq mongodb-org-server; dpkg-deb -x mongodb-org-server_*.deb mongod
+mv mongod/usr/bin/mongod /usr/bin/mongod; rm -r mongod mongodb-org-server_*.deb /etc/apt/sources.list.d/x.list
+apt-get update -qq
+"""
+
+
+def data_of(host: Provisioned) -> dict[str, str]:
+    """What the lab's inventory says of a host."""
+    program = "import json, sys; from lab import hosts; print(json.dumps(hosts.pyinfra_data(hosts.find(sys.argv[1]))))"
+    shown = subprocess.run(
+        [sys.executable, "-c", program, host.name],
+        cwd=PROJECT,
+        env=host.env,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return dict(json.loads(shown.stdout))
+
+
+def token_of(site: Site) -> dict[str, str]:
+    """The header by which a visitor is known, after a login."""
+    answer = site.post("/api/auth/login", json={"email": "a@b.c", "password": "pw"})
+    return {"Authorization": f"Bearer {answer.json()['token']}"}
+
+
+class Visitor(threading.Thread):
+    """Logs in once, then asks for the page and the list, over and over; counts what fails and the longest time without
+    an answer."""
+
+    def __init__(self, host: Provisioned) -> None:
+        super().__init__(daemon=True)
+        self.site, self.ended = host.site(), threading.Event()
+        self.site.session.verify = False  # its own certificate names nobody that a browser would know
+        self.token = token_of(self.site)
+        self.asked: dict[str, int] = {"/": 0, "/api/companies": 0}
+        self.failed: dict[str, int] = dict.fromkeys(self.asked, 0)
+        self.gaps: dict[str, float] = dict.fromkeys(self.asked, 0.0)
+
+    def run(self) -> None:
+        warnings.simplefilter("ignore", urllib3.exceptions.InsecureRequestWarning)
+        answered = dict.fromkeys(self.asked, time.monotonic())
+        while not self.ended.wait(0.05):
+            for path in self.asked:
+                self.asked[path] += 1
+                try:
+                    well = self.site.get(path, headers=self.token).status_code == 200
+                except requests.RequestException:
+                    well = False
+                now = time.monotonic()
+                if well:
+                    self.gaps[path] = max(self.gaps[path], now - answered[path])
+                    answered[path] = now
+                else:
+                    self.failed[path] += 1
+
+    def stop(self) -> None:
+        self.ended.set()
+        self.join()
+
+
+# Prints the number of documents and a hash over all of them, by the libraries that the owner installed.
+DOCUMENTS = """
+import hashlib, os, sys, bson, pymongo
+database = pymongo.MongoClient(sys.stdin.read().strip()).codementee
+documents = sorted(bson.encode(d) for c in database.list_collection_names() for d in database[c].find())
+print(len(documents), hashlib.sha256(b"".join(documents)).hexdigest())
+"""
+
+
+def documents(host: Provisioned, url: str) -> str:
+    """`url` is a shell command that prints MongoDB's URL."""
+    return host.ssh(f"{url} | python3 -c '{DOCUMENTS}'")
+
+
+def test_a_server_built_by_hand_is_taken_over_with_its_data_its_certificate_and_its_site(ci_lab, capsys):
+    host = bring_up("byhand")
+    settings = data_of(host)
+    host.ssh(MONGOD.format(url=settings["mongodb_apt_url"], version=settings["mongodb_version"]))
+    for name in ("app.py", "provision.sh"):
+        text = (BY_HAND / name).read_text().replace("codementee.test", "byhand.test")
+        host.ssh(f"cat > /root/{name} <<'END_OF_FILE'\n{text}\nEND_OF_FILE")
+    host.ssh("bash /root/provision.sh")
+    plain = "echo mongodb://127.0.0.1:27017"
+    before = documents(host, plain)
+    # Its two workers may each have put the first documents there.
+    assert before.split()[0] in ("51", "102")
+    page, script = (
+        host.ssh(f"sha256sum < /var/www/codementee/frontend/build/{f}") for f in ("index.html", "static/js/main.js")
+    )
+
+    plan = host.slipway("plan", "lab", *AS_IT_IS)
+    assert "found a server built by hand, which is taken over with its data and its site" in plan.stdout, plan.stderr
+    for part in (
+        "the service codementee-backend",
+        "/var/www/codementee/backend",
+        "MongoDB's data",
+        "the site /etc/nginx",
+    ):
+        assert part in plan.stdout
+
+    visitor = Visitor(host)
+    visitor.start()
+    time.sleep(2)
+    host.apply(*AS_IT_IS)
+    time.sleep(2)
+    visitor.stop()
+    with capsys.disabled():
+        print(f"\n  requests during the adoption: {visitor.asked}, failed: {visitor.failed}, gaps in s: {visitor.gaps}")
+    # Nginx and the backend are restarted, once each; nothing else is in a visitor's way.
+    assert all(gap < 60 for gap in visitor.gaps.values())
+    assert visitor.failed["/"] < visitor.asked["/"] / 4
+
+    assert host.plan(*AS_IT_IS) == []
+    assert documents(host, "cat /etc/codementee/credentials/MONGO_URL") == before
+    assert host.ssh("sha256sum < /var/www/codementee/frontend/build/index.html") == page
+    assert host.ssh("sha256sum < /var/www/codementee/frontend/build/static/js/main.js") == script
+    assert host.ssh("ls /var/www/codementee/releases").endswith("-by-hand")
+    companies = host.site().get("/api/companies", headers=token_of(host.site()))
+    assert len(companies.json()) == {"51": 50, "102": 100}[before.split()[0]]
+    for aside in ("etc/nginx/sites-available/codementee", "etc/systemd/system/codementee-backend.service"):
+        assert host.ssh(f"grep -c . /var/backups/slipway/by-hand/{aside}")
+    assert host.ssh("cmp /root/app.py /var/www/codementee/backend.by-hand/server.py && echo same") == "same"
+    done = host.slipway("verify", "lab", *AS_IT_IS)
+    assert done.returncode == 0, done.stdout

@@ -1,0 +1,233 @@
+"""The site under its sandboxes and limits, and the way back from a configuration that does not start."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+
+import pytest
+from provisioned import Provisioned, mongosh
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="throwaway hosts need root")
+
+
+def credentials(host: Provisioned) -> dict[str, str]:
+    password = host.ssh("cat /etc/codementee/credentials/ADMIN_PASSWORD")
+    return {"email": "admin@codementee.io", "password": password}
+
+
+def log_in(host: Provisioned):
+    return host.site().post("/api/auth/login", json=credentials(host))
+
+
+def wait_for_health(host: Provisioned, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while host.site().get("/api/health").status_code != 200:
+        assert time.monotonic() < deadline, f"the site is not back after {seconds} s"
+        time.sleep(0.5)
+
+
+def test_a_large_body_reaches_the_backend_by_nginxs_folder_for_uploads(server):
+    """One that Nginx can't hold in memory is written below /var/lib/nginx, where its sandbox must let it."""
+    answer = server.site().post("/api/auth/login", json={"email": "a@b.c", "password": "x" * 9_000_000})
+    assert answer.status_code == 422, answer.text
+
+
+def test_logs_are_rotated_and_nginx_writes_to_the_new_one(server):
+    server.ssh("logrotate -f /etc/logrotate.d/nginx")
+    mark = f"/rotated-{time.monotonic_ns()}"
+    server.site().get(mark)
+    server.ssh(f"for n in 1 2 3 4 5; do grep -q {mark} /var/log/nginx/access.log && exit; sleep 1; done; exit 1")
+    assert server.ssh("stat -c '%U %G %a' /var/log/nginx/access.log") == "www-data adm 640"
+
+
+def test_the_certificate_is_renewed_and_served_under_the_sandbox(server):
+    with server.site().handshake() as connection:
+        before = connection.getpeercert()["serialNumber"]
+    server.ssh("certbot -q renew --force-renewal --no-random-sleep-on-renew")
+    with server.site().handshake() as connection:
+        assert connection.getpeercert()["serialNumber"] != before
+
+
+def test_the_database_restarts_and_takes_writes_and_scripts(server):
+    server.ssh("systemctl restart mongod")
+    script = """
+probe = db.getSiblingDB("probe");
+written = probe.probe.insertOne({a: 1}, {writeConcern: {j: true}}).acknowledged;
+test = {$function: {body: "function(a) { return a == 1 }", args: ["$a"], lang: "js"}};
+scripted = probe.probe.countDocuments({$expr: test}) > 0;
+print(written && scripted && probe.dropDatabase().ok == 1);
+"""
+    shown = server.ssh(mongosh(script))
+    assert shown == "true"
+    wait_for_health(server)
+
+
+def test_a_backend_that_is_killed_is_back_and_lets_in(server):
+    server.ssh("systemctl kill --signal=KILL codementee-backend.service")
+    wait_for_health(server)
+    assert log_in(server).status_code == 200
+
+
+def test_a_backend_that_takes_too_much_memory_is_ended_and_back_and_the_database_is_untouched(server):
+    mongod = server.ssh("systemctl show --property=MainPID --value mongod")
+    # In the backend's own control group, as a leak of its own would be.
+    server.ssh(
+        "echo 64M > /sys/fs/cgroup/system.slice/codementee-backend.service/memory.max; sleep 1;"
+        " systemctl show --property=Result,NRestarts codementee-backend"
+    )
+    deadline = time.monotonic() + 30
+    while "NRestarts=0" in server.ssh("systemctl show --property=NRestarts codementee-backend"):
+        assert time.monotonic() < deadline, "it was not ended: this test would not notice anything"
+        time.sleep(0.5)
+    server.ssh("systemctl daemon-reload; systemctl restart codementee-backend")
+    wait_for_health(server)
+    assert server.ssh("systemctl show --property=MainPID --value mongod") == mongod
+
+
+def test_who_guesses_passwords_is_slowed_down_and_nobody_else(server):
+    site = server.site()
+    wrong = {"email": "nobody@example.org", "password": "guess"}
+    answers = [site.post("/api/auth/login", json=wrong) for _ in range(30)]
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert answers[0].status_code == 401
+    assert 0 < len(refused) < 12
+    assert int(refused[0].headers["Retry-After"]) >= 1
+    assert refused[0].headers["X-Content-Type-Options"] == "nosniff"
+    assert refused[0].headers["Content-Type"].startswith("application/json")
+    assert "Too many attempts" in refused[0].json()["detail"]
+    assert {site.get("/api/health").status_code for _ in range(100)} == {200}
+    here = (
+        f"curl -s -o /dev/null -w %{{http_code}} -X POST -d '{json.dumps(wrong)}' -H 'Content-Type: application/json'"
+    )
+    where = f"--insecure --resolve {site.domain}:443:127.0.0.1 https://{site.domain}/api/auth/login"
+    assert server.ssh(f"{here} {where}") == "401", "another address is not concerned"
+
+
+def test_an_owner_of_an_ipv6_network_counts_as_one(server):
+    """Two addresses of one /64 network share a limit, one of another network does not."""
+    server.ssh("for n in 1:1::1 1:1::2 1:2::1; do ip -6 addr add fd00:$n/128 dev lo nodad; done")
+    where = f"--insecure --connect-to ::[::1]:443 https://{server.site().domain}/api/auth/login"
+    post = f"curl -s -o /dev/null -w '%{{http_code}}\\n' -X POST -d '{{}}' {where}"
+    first = server.ssh(f"for n in $(seq 30); do {post} --interface fd00:1:1::1; done").split()
+    neighbour, stranger = (server.ssh(f"{post} --interface fd00:{address}") for address in ("1:1::2", "1:2::1"))
+    server.ssh("for n in 1:1::1 1:1::2 1:2::1; do ip -6 addr del fd00:$n/128 dev lo; done")
+    assert first[-1] == "429", "this test would not notice anything"
+    assert (neighbour, stranger) == ("429", "422")
+
+
+def test_errors_of_nginxs_own_have_the_headers_and_the_page_its_style(server):
+    server.ssh("systemctl stop codementee-backend.socket codementee-backend.service")
+    page = server.site().get("/api/companies", headers={"Accept": "text/html"})
+    server.ssh("systemctl start codementee-backend.socket codementee-backend.service")
+    assert page.status_code == 502
+    assert "style-src 'unsafe-inline'" in page.headers["Content-Security-Policy"]
+    assert page.headers["X-Frame-Options"] == "DENY"
+    assert page.headers["Strict-Transport-Security"]
+    wait_for_health(server)
+
+
+# Something that is accepted by the program's own check and does not start: the setting, the operation that brings it,
+# the unit, what the error says, and a file that must be as before.
+DOES_NOT_START = {
+    "an address that is not the host's": (
+        "mongodb_bind=203.0.113.9",
+        "Configure MongoDB",
+        "mongod.service",
+        "Cannot assign requested address",
+        "/etc/mongod.conf",
+    ),
+    "a backend whose environment is wrong": (
+        'backend_environment={"TOKEN_MINUTES": "never"}',
+        "Describe the backend's service",
+        "codementee-backend.service",
+        "TOKEN_MINUTES is wrong",
+        "/etc/systemd/system/codementee-backend.service",
+    ),
+    "a port that is taken": (
+        "backend_listen=127.0.0.1:8002",
+        "Describe the backend's socket",
+        "codementee-backend.service",
+        "Address already in use",
+        "/etc/systemd/system/codementee-backend.socket",
+    ),
+}
+TAKEN = (
+    "systemd-run --quiet --unit=taken python3 -c"
+    " 'import socket, time; taken = socket.create_server((\"127.0.0.1\", 8002)); time.sleep(900)'"
+)
+
+
+@pytest.mark.parametrize("what", DOES_NOT_START)
+def test_a_configuration_that_does_not_start_goes_back_and_the_site_serves(server, what):
+    setting, operation, unit, said, file = DOES_NOT_START[what]
+    server.ssh(f"{TAKEN}; sleep 1")
+    before = server.ssh(f"sha256sum {file}")
+    done = server.slipway("apply", "lab", "--yes", "--data", setting)
+    pending = server.operations("--data", setting)
+    server.ssh("systemctl stop taken")
+    assert done.returncode == 1, done.stdout
+    assert f"{unit} did not come up with its new configuration; the one before is back" in done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert server.ssh(f"sha256sum {file}") == before
+    assert server.ssh("ls /var/lib/slipway/kept") == ""
+    assert operation in pending
+    wait_for_health(server)
+    assert server.plan() == []
+
+
+def test_nginx_serves_on_where_a_reload_comes_to_nothing(server):
+    """`nginx -t` and the reload's exit code both say yes to a port that somebody else has."""
+    server.ssh(f"{TAKEN}; sleep 1; echo 'server {{ listen 127.0.0.1:8002; }}' > /etc/nginx/conf.d/taken.conf; nginx -t")
+    before = server.ssh("sha256sum /etc/nginx/nginx.conf; cat /run/nginx.pid")
+    for setting in ("nginx_csp=default-src 'none'", "nginx_worker_connections=1000"):
+        done = server.slipway("apply", "lab", "--yes", "--data", setting)
+        assert done.returncode == 1, done.stdout
+        assert "nginx.service did not come up with its new configuration; the one before is back" in done.stderr
+        assert "bind() to 127.0.0.1:8002 failed" in done.stderr
+        assert server.ssh("sha256sum /etc/nginx/nginx.conf; cat /run/nginx.pid") == before
+        assert server.site().get("/").status_code == 200
+        assert "Configure Nginx" in server.operations("--data", setting)
+    server.ssh("rm /etc/nginx/conf.d/taken.conf; systemctl stop taken")
+    server.apply()
+    assert server.plan() == []
+
+
+# What somebody does to a server, and the operation that must notice: all of them at once, mended by one apply.
+DRIFTS = {
+    "Nginx's sandbox removed": (
+        "rm /etc/systemd/system/nginx.service.d/slipway.conf",
+        "Limit Nginx to what it needs",
+    ),
+    "mongod's sandbox opened": (
+        "sed -i /ProtectSystem/d /etc/systemd/system/mongod.service.d/slipway.conf",
+        "Limit MongoDB to what it needs",
+    ),
+    "the backend's limit removed": (
+        "sed -i /MemoryMax/d /etc/systemd/system/codementee-backend.service",
+        "Describe the backend's service",
+    ),
+    "a header removed": ("sed -i /X-Frame/d /etc/nginx/snippets/slipway-headers.conf", "Configure Nginx"),
+}
+
+
+def test_drifts_are_seen_by_a_plan_and_mended_by_an_apply(server):
+    for script, _ in DRIFTS.values():
+        server.ssh(script)
+    seen = server.operations()
+    assert {operation for _, operation in DRIFTS.values()} <= {*seen}
+    server.apply()
+    assert server.plan() == []
+    assert server.ssh("systemctl show --property=ProtectSystem --value nginx mongod").split() == ["strict", "strict"]
+    wait_for_health(server)
+
+
+@pytest.mark.skipif(not shutil.which("testssl"), reason="testssl.sh is missing: python -m lab.packages installs it")
+def test_the_audit_finds_nothing_above_low(server):
+    done = server.slipway("verify", "lab", "--audit", timeout=900)
+    assert done.returncode == 0, done.stdout
+    assert "testssl.sh, findings above LOW" in done.stdout
+    assert "TLS 1.2, TLS 1.3" in done.stdout

@@ -1,0 +1,67 @@
+"""What answers from outside, over IPv4 and IPv6: whatever listens on the server is tried, and what often does."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+# A rule that forwards a port (a container's, say) shows no listener on the host.
+OFTEN = {21, 25, 53, 111, 3000, 3306, 5432, 6379, 8000, 8001, 8080, 8443, 27017}
+
+
+def expected(server) -> set[int]:
+    """The ports that are open to everybody, and that of ssh."""
+    web = {80, 443} if "web" in server.groups else set()
+    allowed = {
+        int(port) for port, _, kind in (rule.partition("/") for rule in server.settings.firewall_allow) if kind == "tcp"
+    }
+    return {server.settings.sshd_port, *web, *allowed}
+
+
+def answering(server, address: str, offset: int = 0) -> set[int]:
+    """Those ports of an address at which somebody answers. Raises OSError where this machine has no way to it."""
+    listening = server.host.check_output("ss -Hltn | awk '{print $4}'").splitlines()
+    ports = sorted({int(socket.rpartition(":")[2]) for socket in listening} | OFTEN | expected(server))
+
+    def answers(port: int) -> bool:
+        try:
+            with socket.create_connection((address, port + offset), timeout=2):
+                return True
+        except OSError as error:
+            if error.errno in (errno.ENETUNREACH, errno.EADDRNOTAVAIL):
+                raise
+            return False
+
+    with ThreadPoolExecutor(len(ports)) as pool:
+        return {port for port, yes in zip(ports, pool.map(answers, ports), strict=True) if yes}
+
+
+def check(server, figure, what: str, address: str, offset: int = 0) -> None:
+    found, wanted = answering(server, address, offset), expected(server)
+    if server.settings.firewall_ssh_from:  # we may be none of those
+        found |= {server.settings.sshd_port}
+    allowed = {int(rule.partition("/")[0]) for rule in server.settings.firewall_allow}
+    found |= wanted & allowed  # open, and perhaps nobody listens there
+    shown = ", ".join(map(str, sorted(found)))
+    figure(f"ports answering from outside, {what}", shown, ", ".join(map(str, sorted(wanted))), found == wanted)
+
+
+def test_the_ports_that_are_set_answer_and_no_others(server, figure):
+    if server.data.get("ssh_port", server.settings.sshd_port) != server.settings.sshd_port:
+        pytest.skip("its ports are forwarded from others: what does not answer there may answer elsewhere")
+    if ":" in server.address:
+        pytest.skip("the inventory has it by its IPv6 address")
+    check(server, figure, "IPv4", socket.gethostbyname(server.address), server.site.port_offset)
+
+
+def test_the_same_ports_answer_over_ipv6(server, figure):
+    shown = server.host.check_output("ip -6 -o addr show scope global | awk '{print $4}'").split()
+    if not shown:
+        pytest.skip("the server has no IPv6 address")
+    try:
+        check(server, figure, "IPv6", shown[0].partition("/")[0])
+    except OSError as error:
+        pytest.skip(f"this machine has no way to the server's IPv6 address: {error.strerror}")

@@ -1,0 +1,61 @@
+"""Who can log in to a server, and how: seen from outside, and judged by sshd itself."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import paramiko
+import pytest
+from ssh_audit.builtin_policies import BUILTIN_POLICIES
+
+from slipway.facts import Sshd, key_values
+from slipway.systems import system_of
+
+
+def port_of(server) -> int:
+    return int(server.data.get("ssh_port") or server.settings.sshd_port)
+
+
+def test_a_login_is_by_key_alone(server):
+    with paramiko.Transport((server.address, port_of(server))) as transport:
+        transport.start_client(timeout=15)
+        with pytest.raises(paramiko.BadAuthenticationType) as refused:
+            transport.auth_none(server.settings.admin_user)
+    assert refused.value.allowed_types == ["publickey"]
+
+
+def test_sshd_lets_in_neither_root_nor_passwords_and_listens_where_it_is_set(server):
+    effective = Sshd().process(server.host.check_output(Sshd().command()).splitlines())
+    wanted = {"permitrootlogin": ["no"], "passwordauthentication": ["no"], "port": [str(server.settings.sshd_port)]}
+    assert {name: effective[name] for name in wanted} == wanted
+
+
+def test_the_administrator_has_the_keys_that_are_set_and_no_others(server):
+    home = server.host.user(server.settings.admin_user).home
+    keys = server.host.check_output(f"cat {home}/.ssh/authorized_keys").splitlines()
+    assert keys == server.settings.admin_keys
+
+
+def test_nothing_waits_to_be_undone(server):
+    """A change of ssh or of the firewall that nobody has confirmed by a login."""
+    assert server.host.run("test -e /var/lib/slipway/undo/armed").rc != 0
+    assert server.host.check_output("systemctl is-enabled slipway-undo.timer") == "enabled"
+
+
+def test_ssh_audits_policy_for_the_system_is_met(server, figure):
+    lines = server.host.check_output("sed -n 's/\"//g; s/^ID=/os=/p; s/^VERSION_ID=/release=/p' /etc/os-release")
+    system = system_of(key_values(lines.splitlines()))
+    assert system
+    title = system.title.replace("Ubuntu", "Ubuntu Server")
+    policies = sorted(name for name in BUILTIN_POLICIES if name.startswith(f"Hardened {title}"))
+    if not policies:
+        pytest.skip(f"ssh-audit has no policy for {system.title}")
+    command = [sys.executable, "-m", "ssh_audit.ssh_audit", "--policy", policies[-1], "--port", str(port_of(server))]
+    audit = subprocess.run([*command, server.address], capture_output=True, text=True, timeout=120, check=False)
+    figure(
+        f"ssh-audit, {policies[-1]}",
+        "passed" if audit.returncode == 0 else audit.stdout,
+        "passed",
+        not audit.returncode,
+    )

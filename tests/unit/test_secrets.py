@@ -1,0 +1,340 @@
+"""Every way in which a secret can be missing or wrong is one clear line, before any host is touched."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pyrage
+import pytest
+from click.testing import CliRunner, Result
+
+from slipway import secrets_cli
+from slipway.pyinfra_settings import apart_problems
+from slipway.secrets import IDENTITY_VARIABLE, decrypt, encrypt, parse_dotenv, read_secrets
+from slipway.secrets_cli import Store, secrets_group, with_value
+from slipway.settings import SettingsError, check
+from tasks.credentials import mongo_url
+from tasks.mongodb_users import admin_of, backend_of, differences
+
+NAMES = ["JWT_SECRET", "ADMIN_PASSWORD", "MONGODB_ADMIN_PASSWORD", "MONGODB_BACKEND_PASSWORD"]
+GENERATED = ["JWT_SECRET", "MONGODB_ADMIN_PASSWORD", "MONGODB_BACKEND_PASSWORD"]
+ODD = "a\"b'c`d$e f%g\\hä€"
+
+
+@pytest.fixture(autouse=True)
+def _no_identity_of_the_users_own(monkeypatch):
+    monkeypatch.delenv(IDENTITY_VARIABLE, raising=False)
+
+
+@pytest.fixture
+def key():
+    return pyrage.x25519.Identity.generate()
+
+
+@pytest.fixture
+def identity(tmp_path, key) -> Path:
+    return private(tmp_path / "identity.txt", f"# mine\n{key}\n")
+
+
+@pytest.fixture
+def encrypted(tmp_path, key) -> Path:
+    file = tmp_path / "production.age"
+    file.write_bytes(encrypt("ADMIN_PASSWORD=recognisable\n", [str(key.to_public())]))
+    return file
+
+
+def private(path: Path, text: str) -> Path:
+    path.touch(mode=0o600)
+    path.write_text(text)
+    return path
+
+
+def complaint(file: Path | str, identity: Path | str = "none") -> str:
+    """The one line that is wrong."""
+    with pytest.raises(ValueError, match="found") as caught:
+        read_secrets(str(file), NAMES, GENERATED, str(identity))
+    (line,) = str(caught.value).split("\n")
+    assert "recognisable" not in line
+    return line
+
+
+def test_an_encrypted_file_is_read_with_the_identity(encrypted, identity):
+    assert read_secrets(str(encrypted), NAMES, GENERATED, str(identity)) == {"ADMIN_PASSWORD": "recognisable"}
+
+
+def test_the_identity_may_be_in_the_environment_as_a_key_or_a_file(encrypted, identity, key, monkeypatch):
+    for given in (str(key), str(identity)):
+        monkeypatch.setenv(IDENTITY_VARIABLE, given)
+        assert decrypt(encrypted, "none") == "ADMIN_PASSWORD=recognisable\n"
+
+
+def test_a_secret_in_the_environment_wins_and_needs_no_file_where_all_are_there(encrypted, identity, monkeypatch):
+    monkeypatch.setenv("SLIPWAY_SECRET_ADMIN_PASSWORD", ODD)
+    assert read_secrets(str(encrypted), NAMES, GENERATED, str(identity)) == {"ADMIN_PASSWORD": ODD}
+    assert read_secrets("", NAMES, GENERATED, "none") == {"ADMIN_PASSWORD": ODD}
+    assert read_secrets("no-such.age", NAMES, GENERATED, "none") == {"ADMIN_PASSWORD": ODD}
+
+
+def test_a_missing_identity_is_told(encrypted, tmp_path):
+    line = complaint(encrypted, tmp_path / "none.txt")
+    assert "found no age identity at" in line
+    assert "slipway secrets keygen" in line
+
+
+def test_an_identity_that_others_can_read_is_refused(encrypted, identity):
+    identity.chmod(0o640)
+    assert f"chmod 600 {identity}" in complaint(encrypted, identity)
+
+
+def test_another_identity_is_told(encrypted, tmp_path):
+    other = private(tmp_path / "other.txt", str(pyrage.x25519.Identity.generate()))
+    line = complaint(encrypted, other)
+    assert "not encrypted to the identity of" in line
+    assert "slipway secrets rotate" in line
+
+
+def test_an_identity_that_is_none_is_told(encrypted, tmp_path):
+    assert "AGE-SECRET-KEY-1..." in complaint(encrypted, private(tmp_path / "other.txt", "nonsense\n"))
+
+
+@pytest.mark.parametrize("damage", [lambda d: d[:-5], lambda d: d[:60], lambda d: b"nonsense", lambda d: b""])
+def test_a_damaged_file_is_told(encrypted, identity, damage):
+    encrypted.write_bytes(damage(encrypted.read_bytes()))
+    assert "found a damaged file" in complaint(encrypted, identity)
+
+
+def test_a_missing_file_is_told_with_how_to_make_it(tmp_path):
+    assert "slipway secrets edit" in complaint(tmp_path / "none.age")
+    assert "install -m 600 /dev/null" in complaint(tmp_path / "none.env")
+    assert "SLIPWAY_SECRET_NAME" in complaint("")
+
+
+PLACEHOLDERS = [
+    *("changeme", "CHANGE-ME", "xxx", "<your password>", "secret", "password", "***", "todo", "ADMIN_PASSWORD"),
+    *("your-password-here", "{{ password }}", "12345678", "example"),
+]
+
+
+@pytest.mark.parametrize("value", PLACEHOLDERS)
+def test_a_placeholder_is_no_secret(tmp_path, value):
+    file = private(tmp_path / "s.env", f"ADMIN_PASSWORD={value}\n")
+    assert "found a placeholder for ADMIN_PASSWORD" in complaint(file)
+
+
+@pytest.mark.parametrize("line", ["ADMIN_PASSWORD=", "ADMIN_PASSWORD=''", "# ADMIN_PASSWORD=a"])
+def test_an_empty_secret_is_none(tmp_path, line):
+    assert "found no value for ADMIN_PASSWORD" in complaint(private(tmp_path / "s.env", f"{line}\n"))
+
+
+def test_an_empty_value_for_a_secret_that_the_server_could_make_up_is_a_mistake(tmp_path):
+    file = private(tmp_path / "s.env", "ADMIN_PASSWORD=a b\nJWT_SECRET=\n")
+    assert "found no value for JWT_SECRET" in complaint(file)
+
+
+def test_an_unknown_name_is_told_with_the_nearest_one(tmp_path, monkeypatch):
+    file = private(tmp_path / "s.env", "ADMIN_PASSWORD=a b\nJWT_SECERT=recognisable\n")
+    assert "found JWT_SECERT, which is no secret of this site; did you mean JWT_SECRET?" in complaint(file)
+    file.write_text("ADMIN_PASSWORD=a b\n")
+    monkeypatch.setenv("SLIPWAY_SECRET_ADMIN_PASWORD", "recognisable")
+    assert "found SLIPWAY_SECRET_ADMIN_PASWORD in the environment" in complaint(file)
+
+
+def test_what_mongodb_can_not_be_given_is_refused(tmp_path):
+    file = private(tmp_path / "s.env", "ADMIN_PASSWORD=ä\nMONGODB_ADMIN_PASSWORD=ä\n")
+    assert "other than printable ASCII characters in MONGODB_ADMIN_PASSWORD" in complaint(file)
+
+
+def test_a_value_in_quotes_may_go_over_lines_and_one_that_never_ends_is_told(tmp_path):
+    assert parse_dotenv(f"A='{ODD}\nof two lines'\nB=1\n") == {"A": f"{ODD}\nof two lines", "B": "1"}
+    assert "found ADMIN_PASSWORD with a value" in complaint(private(tmp_path / "s.env", 'ADMIN_PASSWORD="a\nb\n'))
+
+
+def test_a_control_character_can_not_be_in_an_environment(defaults, monkeypatch):
+    monkeypatch.setenv("SLIPWAY_SECRET_ADMIN_PASSWORD", "a\rb")
+    assert check(defaults)
+    with pytest.raises(SettingsError, match="control character in ADMIN_PASSWORD"):
+        check({**defaults, "backend_secrets_in": "environment"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("backend_environment", {"MONGO_URL": "mongodb://h/d"}, "variables without MONGO_URL"),
+        ("backend_secrets", ["MONGODB_ADMIN_PASSWORD"], "names without MONGODB_ADMIN_PASSWORD"),
+        ("generated_secrets", ["STRIPE_KEY"], "names without STRIPE_KEY"),
+        ("mongodb_backend_user", "admin", "another user than mongodb_admin_user"),
+        ("secrets_recipients", ["AGE-SECRET-KEY-1AAA"], "this is a private one"),
+    ],
+)
+def test_a_setting_about_secrets_that_is_wrong_is_told(defaults, name, value, said):
+    with pytest.raises(SettingsError, match=said):
+        check({**defaults, name: value})
+
+
+def test_with_the_database_on_another_host_the_password_must_be_given_and_the_address_be_reachable(
+    settings_with, monkeypatch
+):
+    for groups in (["app", "web"], ["db"]):
+        password, address = apart_problems(settings_with(), groups)
+        assert "no value for MONGODB_BACKEND_PASSWORD" in password
+        assert "mongodb_bind: found '127.0.0.1'" in address
+    monkeypatch.setenv("SLIPWAY_SECRET_MONGODB_BACKEND_PASSWORD", "p@ss")
+    settings = settings_with(mongodb_bind="10.0.0.5")
+    assert apart_problems(settings, ["app"]) == []
+    assert apart_problems(settings_with(), ["app", "db", "web"]) == []
+    url = "mongodb://backend:%70%40%73%73@10.0.0.5:27017/codementee?authSource=admin&journal=true"
+    assert mongo_url(settings, "p@ss") == url
+
+
+WELL = {
+    **{"server": "closed", "admin": "d0", "admin.roles": "root@admin"},
+    **{"backend": "d1", "backend.roles": "readWrite@codementee"},
+}
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ({}, []),
+        ({"server": "open"}, ["MongoDB lets everybody in, without a password"]),
+        ({"backend": "refused"}, ["user backend: MongoDB does not let it in with its password"]),
+        ({"backend": ""}, ["user backend: no password is kept on the host, or not for root alone"]),
+        ({"backend.roles": "root@admin"}, ["user backend: root@admin -> readWrite@codementee"]),
+        ({"server": "away", "backend.roles": "", "admin.roles": ""}, []),
+    ],
+)
+def test_what_differs_of_mongodbs_users_is_told(settings_with, found, said):
+    wanted = [admin_of(settings_with()), backend_of(settings_with())]
+    assert differences({**WELL, **found}, {}, wanted) == said
+
+
+def test_a_changed_password_of_mongodbs_is_told_and_not_shown(settings_with):
+    wanted = [admin_of(settings_with()), backend_of(settings_with())]
+    (line,) = differences(WELL, {"MONGODB_BACKEND_PASSWORD": "recognisable"}, wanted)
+    assert line == "user backend: its password changes (secret, not shown)"
+
+
+# --- slipway secrets -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def store(encrypted, identity, key, monkeypatch) -> Store:
+    store = Store(encrypted, str(identity), [str(key.to_public())], NAMES, GENERATED)
+    monkeypatch.setattr(secrets_cli, "store_of", lambda environment: store)
+    monkeypatch.setattr(secrets_cli, "PROJECT", encrypted.parent)
+    return store
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(secrets_group, arguments)
+
+
+def editor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    program = tmp_path / "editor"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("VISUAL", str(program))
+
+
+def test_show_tells_names_and_a_value_only_when_asked(store):
+    assert run("show").output == "ADMIN_PASSWORD\n"
+    assert run("show", "production", "ADMIN_PASSWORD").output == "recognisable\n"
+    assert run("show", "--reveal").output == "ADMIN_PASSWORD=recognisable\n"
+    missing = run("show", "production", "NOTHING")
+    assert missing.exit_code == 1
+    assert "found no NOTHING; there are: ADMIN_PASSWORD" in missing.output
+
+
+def test_an_edit_is_encrypted_and_leaves_nothing_in_plain(store, tmp_path, monkeypatch):
+    seen = tmp_path / "seen"
+    editor(
+        tmp_path, monkeypatch, f'stat -c "%a %n" $(dirname $1) $1 > {seen}; cp $1 $1~; echo JWT_SECRET=another >> $1'
+    )
+    done = run("edit")
+    assert done.exit_code == 0, done.output
+    assert store.read() == "ADMIN_PASSWORD=recognisable\nJWT_SECRET=another\n"
+    folder, file = (line.split() for line in seen.read_text().splitlines())
+    assert (folder[0], file[0]) == ("700", "600")
+    assert not Path(folder[1]).exists()
+    assert [f.name for f in tmp_path.iterdir() if "age" in f.name] == ["production.age"]
+
+
+def test_where_the_editor_fails_nothing_is_lost(store, tmp_path, monkeypatch):
+    before = store.path.read_bytes()
+    editor(tmp_path, monkeypatch, "echo broken > $1; exit 1")
+    done = run("edit")
+    assert done.exit_code == 1
+    assert "the secrets are as they were" in done.output
+    assert store.path.read_bytes() == before
+    monkeypatch.setenv("VISUAL", "/no/such/editor")
+    assert "the editor failed" in run("edit").output
+    assert not store.draft.exists()
+
+
+def test_an_edit_that_is_wrong_is_kept_and_gone_on_with(store, tmp_path, monkeypatch):
+    before = store.path.read_bytes()
+    editor(tmp_path, monkeypatch, "echo JWT_SECERT=recognisable >> $1; echo ADMIN_PASSWORD=changeme >> $1")
+    done = run("edit")
+    assert done.exit_code == 1
+    assert "did you mean JWT_SECRET?" in done.output
+    assert "found a placeholder for ADMIN_PASSWORD" in done.output
+    assert "recognisable" not in done.output
+    assert store.path.read_bytes() == before
+    assert b"JWT_SECERT" not in store.draft.read_bytes()
+    editor(tmp_path, monkeypatch, "sed -i 's/SECERT/SECRET/; /changeme/d' $1")
+    assert run("edit").exit_code == 0
+    assert parse_dotenv(store.read()) == {"ADMIN_PASSWORD": "recognisable", "JWT_SECRET": "recognisable"}
+    assert not store.draft.exists()
+
+
+def test_the_first_edit_begins_with_what_is_to_be_given(store, tmp_path, monkeypatch):
+    store.path.unlink()
+    editor(tmp_path, monkeypatch, f"cp $1 {tmp_path}/first; echo ADMIN_PASSWORD=abc >> $1")
+    assert run("edit").exit_code == 0
+    assert "JWT_SECRET, ADMIN_PASSWORD" in (tmp_path / "first").read_text()
+    assert parse_dotenv(store.read()) == {"ADMIN_PASSWORD": "abc"}
+
+
+def test_without_recipients_nothing_is_edited(store, tmp_path, monkeypatch):
+    store.recipients.clear()
+    editor(tmp_path, monkeypatch, f"touch {tmp_path}/edited")
+    assert "secrets_recipients: found []" in run("edit").output
+    assert not (tmp_path / "edited").exists()
+
+
+def test_rotate_gives_new_values_and_encrypts_to_who_may_read_now(store, tmp_path):
+    other = pyrage.x25519.Identity.generate()
+    store.recipients[:] = [str(other.to_public())]
+    assert run("rotate", "production", "ADMIN_PASSWORD").exit_code == 0
+    text = decrypt(store.path, str(private(tmp_path / "other.txt", str(other))))
+    assert len(parse_dotenv(text)["ADMIN_PASSWORD"]) == 64
+    assert "is not encrypted to the identity" in run("show").output
+
+
+def test_rotate_of_what_the_server_has_made_up_says_where_it_is(store):
+    done = run("rotate", "production", "JWT_SECRET")
+    assert done.exit_code == 1
+    assert "remove JWT_SECRET in its folder credentials" in done.output
+
+
+def test_a_new_value_takes_the_place_of_one_over_several_lines():
+    text = "# A=0\nA='x\ny'\nexport B=1\n"
+    assert with_value(text, "A", "new") == "# A=0\nA=new\nexport B=1\n"
+    assert with_value(text, "B", "new") == "# A=0\nA='x\ny'\nexport B=new\n"
+
+
+def test_keygen_makes_an_identity_once_for_its_owner_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    first, second = run("keygen"), run("keygen")
+    file = tmp_path / ".config/slipway/identity.txt"
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert first.output.count("age1") == second.output.count("age1") == 1
+    assert "AGE-SECRET" not in first.output
+
+
+def test_git_keeps_encrypted_secrets_and_no_others():
+    plain = ["secrets/production.env", "secrets/.production.age.draft"]
+    command = ["git", "check-ignore", *plain, "secrets/production.age"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    assert shown.split() == plain
