@@ -303,10 +303,10 @@ class Session:
 
     @contextmanager
     def _failing(self) -> Iterator[None]:
-        """Turn pyinfra's errors, and what it logged on the way, into one RunFailed."""
+        """Turn pyinfra's and ssh's errors, and what was logged on the way, into one RunFailed."""
         try:
             yield
-        except PyinfraError as error:
+        except (PyinfraError, SSHException) as error:
             # pyinfra's last word is that no host is left; what happened is in its log.
             last = "" if str(error) == "No hosts remaining!" else str(error)
             lines = [line for line in [*self._log.take(), last] if line]

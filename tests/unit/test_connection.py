@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import paramiko
 import pytest
-from test_mistakes import project  # noqa: F401  a fixture
+from test_mistakes import told
 
 
 class Breaking(paramiko.ServerInterface):
@@ -64,11 +62,8 @@ def breaking_server(tmp_path: Path) -> Iterator[dict[str, object]]:
     listening.close()
 
 
-def test_a_connection_that_breaks_is_an_error_of_that_host_and_no_interruption(project, breaking_server):  # noqa: F811
-    (project / "inventory.py").write_text(f"web = app = db = [('example.invalid', {breaking_server!r})]\n")
-    command = [sys.executable, "-m", "slipway", "plan"]
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "[example.invalid]" in done.stderr
-    assert "the connection broke" in done.stderr
-    assert "Traceback" not in done.stderr
+@pytest.mark.parametrize("sudo", [False, True], ids=["as root", "by sudo, which is tried first"])
+def test_a_connection_that_breaks_is_an_error_of_that_host_and_no_interruption(project, breaking_server, sudo):
+    server = {**breaking_server, "_sudo": sudo}
+    (project / "inventory.py").write_text(f"web = app = db = [('example.invalid', {server!r})]\n")
+    assert "the connection broke" in told(project, "plan")

@@ -2,43 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from conftest import PUBLIC_KEY
-
-from slipway.runner import PROJECT
-
-# RFC 2606: a name that never resolves, so that whoever connects would say so.
-INVENTORY = 'web = app = db = ["server.invalid"]\n'
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    """A copy of the project with an inventory of its own and the secrets that it wants."""
-    for name in ("slipway", "lab", "tasks", "templates", "group_data", "tests/server"):
-        shutil.copytree(PROJECT / name, tmp_path / name)
-    for name in ("examples/codementee/backend", "examples/codementee/frontend"):
-        (tmp_path / name).mkdir(parents=True)
-    (tmp_path / "examples/codementee/backend/requirements.txt").touch()
-    shutil.copy(PROJECT / "deploy.py", tmp_path)
-    (tmp_path / "inventory.py").write_text(INVENTORY)
-    own = f"admin_keys = [{PUBLIC_KEY!r}]\nsecrets_file = 'secrets/production.env'\n"
-    (tmp_path / "group_data/web.py").write_text(own)
-    secrets = tmp_path / "secrets/production.env"
-    secrets.parent.mkdir()
-    secrets.touch(mode=0o600)
-    secrets.write_text("JWT_SECRET=3b4f0c6a\nADMIN_PASSWORD=3b4f0c6b\n")
-    return tmp_path
 
 
 def told(project: Path, *arguments: str) -> str:
     """What `slipway` says of a mistake: its exit code is 1, and its last word no traceback."""
     command = [sys.executable, "-m", "slipway", *arguments]
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     return done.stderr
@@ -74,7 +48,8 @@ def test_a_mistake_in_a_file_is_told_with_its_line(project, mistake):
 
 def test_a_syntax_error_in_a_file_that_the_inventory_imports_is_told_with_that_files_line(project):
     (project / "names.py").write_text("ours = = 1\n")
-    (project / "inventory.py").write_text(f"import names\n{INVENTORY}")
+    inventory = project / "inventory.py"
+    inventory.write_text(f"import names\n{inventory.read_text()}")
     assert "names.py, line 1: invalid syntax: ours = = 1" in told(project, "plan")
 
 
