@@ -24,6 +24,8 @@ FOLDER = "/var/lib/slipway/undo"
 SCRIPT = "/usr/local/lib/slipway/undo"
 TIMER = "slipway-undo.timer"
 UNDO_SECONDS = 60
+# What a change may take until the login's time begins.
+CHANGE_SECONDS = 600
 UNDO_NOW = "systemctl start slipway-undo.service"
 
 
@@ -57,11 +59,27 @@ def guarded(
     if undone:
         report.note(f"the last change of {what} was undone by the host at {undone}: nobody could log in after it")
     change = "sh -euc " + shlex.quote(f"{script}\n{revive}")
-    # The change may have taken its time: from here on it is the login's.
     # Where sudo has not yet dropped the variable.
     yield _spare(host.get_fact(Output, command="echo ${SSH_CONNECTION%% *}", _sudo=False))
-    yield f"{_arm(what, paths, revive)}; {{ {change} && systemctl restart {TIMER}; }} || {{ {UNDO_NOW}; exit 1; }}"
+    yield f"{_arm(what, paths, revive)}; {{ {_given_time(change)}; }} || {{ {UNDO_NOW}; exit 1; }}"
     yield FunctionCommand(_confirm, (what, login, before_login), {})
+
+
+def _given_time(change: str) -> str:
+    """`change`, with the timer set back while it is at work and at its end: the time is for the login that follows.
+
+    One that hangs is undone all the same.
+    """
+    pause = UNDO_SECONDS // 3
+    beat = (
+        f"for beat in $(seq {CHANGE_SECONDS // pause}); do sleep {pause};"
+        # Whoever would stop it may be gone.
+        f" kill -0 $$ || exit; systemctl restart {TIMER}; done"
+    )
+    return (
+        f"( {beat} ) > /dev/null 2>&1 & beat=$!; {change} && code=0 || code=$?; kill $beat 2> /dev/null || :;"
+        f" [ $code = 0 ] && systemctl restart {TIMER}"
+    )
 
 
 def _spare(client: str) -> str:
