@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TypeVar
 
 from pyinfra.api import FactBase
 
@@ -23,7 +24,16 @@ def key_values(lines: Iterable[str]) -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines if "=" in line)
 
 
-class FileState(FactBase[dict[str, str]]):
+T = TypeVar("T")
+
+
+class Fact(FactBase[T]):
+    """A fact whose command holds no secret: what a run asks may be kept in a file, for the next one to ask at once."""
+
+    may_be_remembered = True
+
+
+class FileState(Fact[dict[str, str]]):
     """What is at `path`, not following a link: kind, owner, group, mode (octal), and sha256 of a file or the target
     of a link; `{}` where nothing is."""
 
@@ -47,7 +57,7 @@ class FileState(FactBase[dict[str, str]]):
         return state
 
 
-class FileStates(FactBase[dict[str, dict[str, str]]]):
+class FileStates(Fact[dict[str, dict[str, str]]]):
     """FileState of each of `paths`, by path, in one command."""
 
     @staticmethod
@@ -67,7 +77,7 @@ class FileStates(FactBase[dict[str, dict[str, str]]]):
         return {path: FileState().process(lines[1:]) for path, lines in blocks.items()}
 
 
-class FileText(FactBase[str]):
+class FileText(Fact[str]):
     """The text of a file, "" where there is none. For diffs: never asked of a file that holds a secret."""
 
     @staticmethod
@@ -81,7 +91,7 @@ class FileText(FactBase[str]):
         return "".join(f"{line}\n" for line in output)
 
 
-class Packages(FactBase[dict[str, set[str]]]):
+class Packages(Fact[dict[str, set[str]]]):
     """What dpkg says: which of `packages` are "installed", fully; and which of all are "broken", as after a power cut
     while they were being unpacked: they must be installed again before anything else can be."""
 
@@ -102,7 +112,7 @@ class Packages(FactBase[dict[str, set[str]]]):
         }
 
 
-class Unit(FactBase[dict[str, str]]):
+class Unit(Fact[dict[str, str]]):
     """ActiveState, SubState, UnitFileState and NRestarts of a systemd unit, as `systemctl show` names them."""
 
     @staticmethod
@@ -117,7 +127,7 @@ class Unit(FactBase[dict[str, str]]):
         return key_values(output)
 
 
-class Staleness(FactBase[int]):
+class Staleness(Fact[int]):
     """By how many seconds the newest of `files` is younger than the process that read them; 0 or less if none is.
 
     The process is the unit's main one, or with `reloads` its newest child: a reload leaves the main one and starts
@@ -142,7 +152,7 @@ class Staleness(FactBase[int]):
         return int(output[-1])
 
 
-class Output(FactBase[str]):
+class Output(Fact[str]):
     """The output of a read-only `command`, whatever its exit code."""
 
     @staticmethod
@@ -156,7 +166,7 @@ class Output(FactBase[str]):
         return "\n".join(output)
 
 
-class Machine(FactBase[dict[str, str]]):
+class Machine(Fact[dict[str, str]]):
     """What preflight and the tasks want to know of the machine, asked in one command.
 
     uid, os (ID of os-release), release (VERSION_ID), codename, arch (dpkg's word), container ("none" or its kind),
@@ -191,7 +201,7 @@ class Machine(FactBase[dict[str, str]]):
         return key_values(output)
 
 
-class Sshd(FactBase[dict[str, list[str]]]):
+class Sshd(Fact[dict[str, list[str]]]):
     """What sshd would do for root from outside (sshd -T): values by keyword, in lower case; `{}` where sshd is at a
     loss."""
 
@@ -210,7 +220,7 @@ class Sshd(FactBase[dict[str, list[str]]]):
         return found
 
 
-class HostKeys(FactBase[list[str]]):
+class HostKeys(Fact[list[str]]):
     """The public halves of the host keys in `files`, as lines "ssh-ed25519 AAAA..."."""
 
     @staticmethod
@@ -224,7 +234,7 @@ class HostKeys(FactBase[list[str]]):
         return output
 
 
-class SshPort(FactBase[str]):
+class SshPort(Fact[str]):
     """The server's port of this ssh connection. Asked without sudo, which drops the variable."""
 
     @staticmethod
@@ -238,7 +248,7 @@ class SshPort(FactBase[str]):
         return "".join(output).strip()
 
 
-class Listeners(FactBase[dict[int, str]]):
+class Listeners(Fact[dict[int, str]]):
     """Process names by the TCP port they listen on; "" where the name can't be seen."""
 
     @staticmethod
@@ -257,7 +267,7 @@ class Listeners(FactBase[dict[int, str]]):
         return listeners
 
 
-class MongodbUsers(FactBase[dict[str, str]]):
+class MongodbUsers(Fact[dict[str, str]]):
     """What MongoDB says to `users`, pairs of a name and the file of its password, as slipway/mongodb_login.py prints
     it; `{}` where the host has no Python."""
 
@@ -274,7 +284,7 @@ class MongodbUsers(FactBase[dict[str, str]]):
         return key_values(output)
 
 
-class Certificate(FactBase[dict[str, str]]):
+class Certificate(Fact[dict[str, str]]):
     """The certificate at `path`: names (space separated), end (seconds since the epoch), issuer; `{}` where none is.
 
     `lineage` names certbot's renewal configuration, whose ACME server is given as server.

@@ -114,6 +114,20 @@ def write_script(path: str, mode: str, owner: str, group: str, check: str | None
     return "; ".join([*steps, f'mv -fT "$new" {shlex.quote(path)}'])
 
 
+def upload_script(path: str) -> str:
+    """A shell script that puts its standard input at `path` with the owner and mode of what was there."""
+    quoted = shlex.quote(path)
+    return "; ".join(
+        [
+            f"umask 077; new=$(mktemp {quoted}.XXXXXX); trap 'rm -f \"$new\"' EXIT",
+            'base64 -d > "$new"',
+            f'if [ -e {quoted} ]; then chown --reference={quoted} "$new"; chmod --reference={quoted} "$new"',
+            'else chmod 644 "$new"; fi',
+            f'sync "$new"; mv -fT "$new" {quoted}',
+        ]
+    )
+
+
 def is_in_place(state: Mapping[str, str], content: bytes, mode: str, owner: str, group: str) -> bool:
     return state == {
         "kind": "regular file",

@@ -1,6 +1,8 @@
-"""The one place that drives pyinfra: everything else asks it for a plan or an apply.
+"""The one place that drives pyinfra: everything else asks it for a plan or an apply, by a `Session`.
 
-Nothing here is a public API of pyinfra_cli; version 3.10 is pinned for it. What other modules use is `Session`.
+A plan evaluates all operations side by side, so that what they ask of a host goes out in one batch
+(slipway/batches.py). An apply runs them in order, and asks along with the facts of an operation those of the operations
+up to the next change.
 """
 
 from __future__ import annotations
@@ -12,30 +14,30 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import gevent
+
+from slipway import adapter  # isort: skip  patches first
+
 import pyinfra
-import pyinfra_cli  # noqa: F401  patches the standard library for gevent, before anything else is imported
 from paramiko import SSHException
 from pyinfra.api import Config, State
-from pyinfra.api.connect import connect_all, disconnect_all
-from pyinfra.api.exceptions import PyinfraError
+from pyinfra.api.connect import disconnect_all
+from pyinfra.api.exceptions import ConnectError, PyinfraError
 from pyinfra.api.host import Host
-from pyinfra.api.operation import OperationMeta
-from pyinfra.api.operations import run_ops
-from pyinfra.api.state import BaseStateCallback, StateStage
-from pyinfra.context import ctx_config, ctx_host, ctx_inventory, ctx_state
-from pyinfra_cli.exceptions import UnexpectedExternalError
-from pyinfra_cli.inventory import make_inventory
-from pyinfra_cli.util import exec_file
+from pyinfra.api.operations import run_host_op
+from pyinfra.api.state import StateStage
+from pyinfra.connectors.ssh import SSHConnector
 
-from slipway import login, report
+from slipway import login, memory, report
+from slipway.connector import Connector, HostFailed
 from slipway.pyinfra_settings import settings_of
 from slipway.settings import Settings, SettingsError, parse_items
-from slipway.ssh import send_at_once, tell_when_broken
+from slipway.shell import Question
 
 PROJECT = Path(__file__).resolve().parent.parent
 # The command line shows progress; pyinfra's own line would be written over it.
@@ -80,6 +82,8 @@ class Outcome:
     skipped: list[tuple[str, str]]
     operations: int
     seconds: float
+    # Hosts that could not be asked, or at which something failed, and what happened.
+    failures: dict[str, str] = field(default_factory=dict)
 
 
 # Called as an operation starts and as it ends: host, operation, "running" | "changed" | "ok" | "failed", seconds.
@@ -102,11 +106,14 @@ class Session:
         items: Iterable[str] = (),
     ) -> None:
         """`items` are NAME=VALUE settings that win over all others. Raises SettingsError, RunFailed."""
-        self.deploy = deploy
+        self.environment, self.deploy = environment, deploy
         self.limit = tuple(limit)
         self.inventory_file = INVENTORIES[environment]
         self._notes: dict[tuple[str, str], list[str]] = {}
         self._skipped: list[tuple[str, str]] = []
+        # What happened to hosts that were left out from then on, by name.
+        self.failures: dict[str, str] = {}
+        self._recalling: list[gevent.Greenlet] = []
         self._log = _CollectedLog()
         # An error of a greenlet reaches us where it is waited for; gevent would print its traceback as well.
         gevent.get_hub().exception_stream = None
@@ -121,17 +128,21 @@ class Session:
                 raise RunFailed(f"{file}: there is no such file in {PROJECT}; restore it (git checkout {file})")
         if str(PROJECT) not in sys.path:
             sys.path.append(str(PROJECT))
+        adapter.prepare()
         pyinfra.is_cli = True  # orders operations by the lines of the deploy file, as pyinfra's own command does
-        self.state = State(check_for_changes=True)
+        self.state = State(check_for_changes=False)  # `plan` does it, for all operations at once
         self.state.cwd = str(PROJECT)
-        ctx_state.set(self.state)
+        adapter.ctx_state.set(self.state)
         config = Config()
-        ctx_config.set(config)
+        adapter.ctx_config.set(config)
         config.lock_current_state()
         with self._failing(), _in_words():
-            self.inventory = make_inventory(self.inventory_file, override_data=self._data, cwd=str(PROJECT))
+            self.inventory = adapter.make_inventory(self.inventory_file, override_data=self._data, cwd=str(PROJECT))
         self._check_roles()
-        ctx_inventory.set(self.inventory)
+        adapter.ctx_inventory.set(self.inventory)
+        for host in self.inventory:
+            if host.connector_cls is SSHConnector:
+                host.connector_cls = Connector
         self.settings = self._check_settings()
         with self._failing():
             self.state.init(self.inventory, config, initial_limit=self._limited())
@@ -173,41 +184,47 @@ class Session:
         report.listen(self._note)
         with self._failing():
             self.state.set_stage(StateStage.Connect)
-            self._log_in()
-            connect_all(self.state)
-            missing = [h.name for h in self.hosts() if not h.connected]
-            if missing:
-                raise PyinfraError(f"no connection to {', '.join(missing)}; nothing was changed")
-            for host in self.hosts():
-                send_at_once(host)
-                tell_when_broken(host)
-            self._check_sudo()
+            connecting = {host: gevent.spawn(self._connect, host) for host in self.hosts()}
+            for host, greenlet in connecting.items():
+                greenlet.get()
+                if host.connected:
+                    self.state.activate_host(host)
+            if not self.active_hosts():
+                raise PyinfraError("\n".join([*self.failures.values(), "nothing was changed"]))
         return self
 
-    def _log_in(self) -> None:
-        """Connect the hosts by a login that they have; those that have none are left to pyinfra to complain about."""
-        tries = {
-            host.name: self.state.pool.spawn(login.connect, host, self.settings[host.name]) for host in self.hosts()
-        }
-        for host in self.hosts():
-            found, wanted = tries[host.name].get(), login.candidates(host, self.settings[host.name])[0]
-            if found and found != wanted:
-                said = f"{found.user} logs in by port {found.port}: {wanted.user} by port {wanted.port} can't yet"
-                self._skipped.append((host.name, said))
+    def _connect(self, host: Host) -> None:
+        """Connect a host by a login that it has, and ask it at once what was asked by the last plan."""
+        settings = self.settings[host.name]
+        try:
+            found = login.connect(host, settings)
+        except ConnectError as error:
+            self._fail(host, f"[{host.name}] {error}")
+            return
+        wanted = login.candidates(host, settings)[0]
+        if found and found != wanted:
+            said = f"{found.user} logs in by port {found.port}: {wanted.user} by port {wanted.port} can't yet"
+            self._skipped.append((host.name, said))
+        if isinstance(host.connector, Connector):
+            questions = memory.recall(self._memory_of(host), by_sudo=bool(host.data.get("_sudo")))
+            self._recalling.append(gevent.spawn(_try_fetch, host.connector, questions))
 
-    def _check_sudo(self) -> None:
-        """Raises PyinfraError where sudo wants a password: pyinfra would ask for it in the middle of a run, and hand it
-        over in a command line, which every user of the server can read."""
-        refused = [
-            f"{host.name}: sudo is refused, or a password is required"
-            for host in self.hosts()
-            # Where pyinfra sees sudo's complaint, it asks for the password.
-            if host.data.get("_sudo") and not host.run_shell_command("sudo -n true 2>/dev/null")[0]
-        ]
-        if refused:
-            raise PyinfraError("\n".join(refused))
+    def _memory_of(self, host: Host) -> tuple[str, ...]:
+        return self.environment, self.deploy, host.name
+
+    def _fail(self, host: Host, text: str) -> None:
+        """Leave a host out from here on; the others go on."""
+        hints = [f"  {hint}" for sign, hint in HINTS.items() if sign in text]
+        self.failures[host.name] = "\n".join([*self._log.take(), text, *hints])
+        self.state.failed_hosts.add(host)
+        self.state.active_hosts.discard(host)
+
+    def active_hosts(self) -> list[Host]:
+        """The hosts of this session that have not failed."""
+        return [host for host in self.hosts() if host in self.state.active_hosts]
 
     def __exit__(self, *exception: object) -> None:
+        gevent.killall(self._recalling)
         disconnect_all(self.state)
         report.listen(None)
         self._log.close()
@@ -215,43 +232,58 @@ class Session:
     def plan(self) -> Outcome:
         """Compare the hosts with what they should be; nothing is changed."""
         began = time.monotonic()
-        with self._failing(), _in_words(), _expected_changes():
+        with self._failing(), _in_words(), adapter.expected_changes():
             self.state.set_stage(StateStage.Prepare)
-            self._load_deploy()
+            self.state.current_deploy_filename = self.deploy
+            planning = {host: gevent.spawn(self._evaluate, host) for host in self.active_hosts()}
+            in_the_way = []
+            for host, greenlet in planning.items():
+                try:
+                    greenlet.get()
+                except HostFailed as error:
+                    self._fail(host, str(error))
+                except PyinfraError as error:
+                    in_the_way.append(str(error))
+            if in_the_way or not self.active_hosts():
+                raise PyinfraError("\n".join([*self.failures.values(), *in_the_way]))
             changes = list(self._expected())
+        for host in self.active_hosts():
+            if isinstance(host.connector, Connector):
+                memory.keep(self._memory_of(host), host.connector.to_remember)
         return self._outcome(changes, began)
 
-    def _load_deploy(self) -> None:
-        """Run the deploy file for each host side by side. Raises PyinfraError with what is in the way on any of them:
-        pyinfra's own loader would stop at the first host that has a complaint."""
-        self.state.current_deploy_filename = self.deploy
+    def _evaluate(self, host: Host) -> None:
+        """Run the deploy file for a host, and then all of its operations side by side, each to its first command."""
+        with ExitStack() as stack:
+            with self._asking(host), adapter.using(self.state, host):
+                adapter.exec_file(self.deploy)
+            # No batch goes before the last of them has begun.
+            stack.enter_context(self._asking(host))
+            evaluating = [gevent.spawn(self._evaluate_one, host, op_hash) for op_hash in host.op_hash_order]
+            gevent.sleep(0)
+            stack.close()
+            gevent.joinall(evaluating)
+        for greenlet in evaluating:
+            greenlet.get()
 
-        def load(host: Host) -> Exception | None:
-            try:
-                with ctx_config.use(self.state.config.copy()), ctx_host.use(host):
-                    exec_file(self.deploy)
-            except Exception as error:
-                return error
-            return None
+    def _evaluate_one(self, host: Host, op_hash: str) -> None:
+        with self._asking(host):
+            adapter.evaluate(self.state, host, op_hash)
 
-        loading = [self.state.pool.spawn(load, host) for host in self.state.inventory.get_active_hosts()]
-        errors = [error for greenlet in loading if (error := greenlet.get())]
-        for error in errors:
-            if not isinstance(error, PyinfraError):
-                raise error
-        if errors:
-            raise PyinfraError("\n".join(map(str, errors)))
+    @staticmethod
+    def _asking(host: Host) -> AbstractContextManager[None]:
+        return host.connector.batches.asking() if isinstance(host.connector, Connector) else nullcontext()
 
     def _expected(self) -> Iterator[Change]:
         """The operations that would change something, reactions only where what they react to would."""
         for op_hash in self.state.get_op_order():
-            for host in self.state.inventory.get_active_hosts():
+            for host in self.active_hosts():
                 operation = self.state.ops[host].get(op_hash)
                 if operation is None or not operation.operation_meta._maybe_is_change:
                     continue
                 condition = operation.global_arguments.get("_if")
                 if condition:
-                    with ctx_host.use(host):
+                    with adapter.using(self.state, host):
                         conditions = condition if isinstance(condition, list) else [condition]
                         if not all(one() for one in conditions):
                             operation.operation_meta._maybe_is_change = False
@@ -260,19 +292,67 @@ class Session:
                 yield Change(host.name, self._name(op_hash), list(dict.fromkeys(notes)), bool(condition))
 
     def apply(self, tell: Progress) -> Outcome:
-        """Bring the hosts to what they should be. Call it after `plan`. Raises RunFailed where an operation fails."""
+        """Bring the hosts to what they should be. Call it after `plan`. A host stops at its first failure, the others
+        finish; RunFailed says then what has happened."""
         began = time.monotonic()
         self._notes.clear()
         done: list[Change] = []
-        self.state.add_callback_handler(_callbacks(self, tell, done))
         with self._failing():
             self.state.set_stage(StateStage.Execute)
-            run_ops(self.state)
-            if self.state.failed_hosts:
-                for host in self.state.failed_hosts:
-                    self._tell_full_disks(host)
-                raise PyinfraError(f"failed on {', '.join(h.name for h in self.state.failed_hosts)}")
+            self.state.is_executing = True
+            # Somebody may have taken their time to say yes.
+            adapter.forget_all(self.state)
+            order = self.state.get_op_order()
+            for host in self.active_hosts():
+                if isinstance(host.connector, Connector):
+                    host.connector.batches.ahead = partial(self._ahead, host, order)
+            for op_hash in order:
+                self._run(op_hash, tell, done)
+            if self.failures:
+                raise PyinfraError("\n".join(self.failures.values()))
         return self._outcome(done, began)
+
+    def _ahead(self, host: Host, order: list[str]) -> list[Question]:
+        """What the operations from the one at hand will ask, as far as the next one that is expected to change."""
+        questions: list[Question] = []
+        assert isinstance(host.connector, Connector)
+        for op_hash in order[order.index(str(host.executing_op_hash)) :]:
+            questions += host.connector.asked_by.get(op_hash, {})
+            operation = self.state.ops[host].get(op_hash)
+            if operation and operation.operation_meta._maybe_is_change:
+                break
+        return questions
+
+    def _run(self, op_hash: str, tell: Progress, done: list[Change]) -> None:
+        """Run an operation on all hosts that have it, side by side unless it says otherwise."""
+        hosts = [host for host in self.active_hosts() if op_hash in self.state.ops[host]]
+        arguments = self.state.get_op_meta(op_hash).global_arguments
+        at_once = 1 if arguments["_serial"] else arguments["_parallel"] or len(hosts) or 1
+        for first in range(0, len(hosts), at_once):
+            running = [gevent.spawn(self._run_on, host, op_hash, tell, done) for host in hosts[first : first + at_once]]
+            gevent.joinall(running, raise_error=True)
+
+    def _run_on(self, host: Host, op_hash: str, tell: Progress, done: list[Change]) -> None:
+        name, began = self._name(op_hash), time.monotonic()
+        operation = self.state.ops[host][op_hash]
+        tell(host.name, name, "running", 0)
+        error: Exception | None = None
+        with adapter.using(self.state, host):
+            try:
+                succeeded = run_host_op(self.state, host, op_hash)
+            except (PyinfraError, SSHException, OSError, TimeoutError) as caught:
+                succeeded, error = False, caught
+        seconds = time.monotonic() - began
+        if not succeeded:
+            tell(host.name, name, "failed", seconds)
+            self._tell_full_disks(host)
+            self._fail(host, f"{error}\nfailed on {host.name}: {name}" if error else f"failed on {host.name}: {name}")
+            return
+        changed = operation.operation_meta.did_change()
+        if changed:
+            notes = list(dict.fromkeys(self._notes.get((host.name, op_hash), [])))
+            done.append(Change(host.name, name, notes, bool(operation.global_arguments.get("_if"))))
+        tell(host.name, name, "changed" if changed else "ok", seconds)
 
     def _tell_full_disks(self, host: Host) -> None:
         """Say that a disk of a host that failed is full: the service that died of it need not have said so itself."""
@@ -289,8 +369,9 @@ class Session:
                 self._log.lines.append(f"[{host.name}] No space left on device, or almost: {free} on {target}")
 
     def _outcome(self, changes: list[Change], began: float) -> Outcome:
-        operations = sum(len(self.state.ops[host]) for host in self.state.inventory.get_active_hosts())
-        return Outcome(changes, list(dict.fromkeys(self._skipped)), operations, time.monotonic() - began)
+        operations = sum(len(self.state.ops[host]) for host in self.active_hosts())
+        skipped = list(dict.fromkeys(self._skipped))
+        return Outcome(changes, skipped, operations, time.monotonic() - began, dict(self.failures))
 
     def _name(self, op_hash: str) -> str:
         return ", ".join(sorted(self.state.op_meta[op_hash].names))
@@ -319,8 +400,8 @@ def _in_words() -> Iterator[None]:
     """Turn what a mistake in the inventory, the settings or the deploy file raises into one line that says where."""
     try:
         yield
-    except (SyntaxError, UnexpectedExternalError) as error:
-        cause = error.exception if isinstance(error, UnexpectedExternalError) else error
+    except (SyntaxError, adapter.UnexpectedExternalError) as error:
+        cause = error.exception if isinstance(error, adapter.UnexpectedExternalError) else error
         if isinstance(cause, SyntaxError):
             file, line, text, what = cause.filename, cause.lineno, (cause.text or "").strip(), cause.msg
         else:
@@ -336,52 +417,10 @@ def _shown(file: str | None) -> str:
     return str(path.relative_to(PROJECT) if path.is_relative_to(PROJECT) else path)
 
 
-def _callbacks(session: Session, tell: Progress, done: list[Change]) -> BaseStateCallback:
-    """A callback handler of pyinfra that tells how each operation goes, and adds what changed to `done`."""
-    began: dict[tuple[str, str], float] = {}
-
-    class Callbacks(BaseStateCallback):
-        @staticmethod
-        def operation_host_start(state: State, host: Host, op_hash: str) -> None:
-            began[host.name, op_hash] = time.monotonic()
-            tell(host.name, session._name(op_hash), "running", 0)
-
-        @staticmethod
-        def operation_host_error(
-            state: State, host: Host, op_hash: str, retry_count: int = 0, max_retries: int = 0
-        ) -> None:
-            tell(host.name, session._name(op_hash), "failed", time.monotonic() - began[host.name, op_hash])
-
-        # Not operation_host_success: an operation's result is recorded only after that one is called.
-        @staticmethod
-        def operation_end(state: State, op_hash: str) -> None:
-            for host in state.inventory.get_active_hosts():
-                operation = state.ops[host].get(op_hash)
-                if operation is None or not operation.operation_meta.is_complete():
-                    continue
-                changed = operation.operation_meta.did_change()
-                name, seconds = session._name(op_hash), time.monotonic() - began[host.name, op_hash]
-                if changed:
-                    notes = list(dict.fromkeys(session._notes.get((host.name, op_hash), [])))
-                    done.append(Change(host.name, name, notes, bool(operation.global_arguments.get("_if"))))
-                tell(host.name, name, "changed" if changed else "ok", seconds)
-
-    return Callbacks()
-
-
-@contextmanager
-def _expected_changes() -> Iterator[None]:
-    """In a plan nothing has run yet: `op.did_change()` answers whether the operation would change something."""
-    original = OperationMeta.did_change
-
-    def would_change(self: OperationMeta) -> bool:
-        return original(self) if self.is_complete() else bool(self._maybe_is_change)
-
-    OperationMeta.did_change = would_change  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        OperationMeta.did_change = original  # type: ignore[method-assign]
+def _try_fetch(connector: Connector, questions: list[Question]) -> None:
+    """Ask what was asked before. What goes wrong comes up again, and is told, when somebody needs the answer."""
+    with suppress(HostFailed):
+        connector.batches.fetch(questions)
 
 
 class _CollectedLog(logging.Handler):

@@ -7,6 +7,9 @@ import socket
 from paramiko import SSHException, Transport
 from pyinfra.api.host import Host
 
+# What we send each so often must be acknowledged by the host's TCP, tcp(7).
+KEEPALIVE_SECONDS, SILENCE_SECONDS = 15, 45
+
 
 def transport(host: Host) -> Transport | None:
     """The connection to `host`, None where it is not by ssh."""
@@ -25,6 +28,14 @@ def send_at_once(host: Host) -> None:
     connection = transport(host)
     if connection and isinstance(connection.sock, socket.socket):  # through a jump host it is a channel
         connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def keep_alive(host: Host) -> None:
+    """Notice a host that is gone: one that a command runs on may be silent for long, its TCP may not."""
+    connection = transport(host)
+    if connection and isinstance(connection.sock, socket.socket):
+        connection.set_keepalive(KEEPALIVE_SECONDS)
+        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENCE_SECONDS * 1000)
 
 
 def connected_port(host: Host) -> int:

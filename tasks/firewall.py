@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import cast
 
 from pyinfra import host
-from pyinfra.api import FactBase, operation
+from pyinfra.api import operation
 
 from slipway import report
-from slipway.facts import Sshd, SshPort
+from slipway.facts import Fact, Sshd, SshPort
 from slipway.guard import guarded
 from slipway.login import Login
 from slipway.operations import Commands
@@ -25,7 +25,7 @@ if grep -q '^ENABLED=yes' /etc/ufw/ufw.conf; then load; else /lib/ufw/ufw-init f
 sync -f /etc/ufw"""
 
 
-class Ufw(FactBase[dict[str, object]]):
+class Ufw(Fact[dict[str, object]]):
     """active (bool), defaults (its line of `ufw status verbose`) and rules ("allow 22/tcp", as they were added)."""
 
     @staticmethod

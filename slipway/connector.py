@@ -1,0 +1,183 @@
+"""Slipway's connection to a host: pyinfra's by ssh, with what is only read in batches.
+
+It is what pyinfra calls a connector, and a drop-in for its own; plain pyinfra uses that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import gevent
+from paramiko import Channel, SSHException, Transport
+from pyinfra.api import StringCommand
+from pyinfra.api.exceptions import PyinfraError
+from pyinfra.api.util import get_file_io
+from pyinfra.connectors.ssh import SSHConnector
+from pyinfra.connectors.util import CommandOutput, OutputLine, make_unix_command
+
+from slipway import adapter
+from slipway.batches import Batches
+from slipway.operations import upload_script, with_input
+from slipway.shell import Answer, NoAnswer, Question, Shell
+from slipway.ssh import keep_alive, send_at_once, tell_when_broken
+
+# Of what a command prints this much is kept, of its beginning and of its end each.
+MOST_KEPT_BYTES = 2**19
+# What can't be asked in a batch: it waits for something of its own, or has input.
+LIVE = ("_timeout", "_stdin", "_get_pty")
+# How a command is wrapped, beyond sudo to root.
+WRAPPED = (
+    *("_sudo_user", "_use_sudo_login", "_preserve_sudo_env", "_su_user", "_use_su_login", "_preserve_su_env"),
+    *("_su_shell", "_doas", "_doas_user", "_dzdo", "_dzdo_user", "_chdir", "_env"),
+)
+# Not for the command, but for whoever runs it.
+CONTROL = (*LIVE, "_success_exit_codes", "_retries", "_retry_delay", "_retry_until", "_temp_dir")
+
+
+class HostFailed(PyinfraError):
+    """A host that can't be asked any more, and why; the others can."""
+
+
+class Connector(SSHConnector):
+    def __init__(self, state: Any, host: Any) -> None:
+        super().__init__(state, host)
+        self.batches = Batches(self._ask)
+        # What was asked, in order: by each operation, by its hash, and what may be asked first thing in the next run.
+        self.asked_by: dict[str, dict[Question, None]] = {}
+        self.to_remember: dict[Question, None] = {}
+        self._shell: Shell | None = None
+
+    def connect(self) -> None:
+        self._shell = None
+        super().connect()
+        send_at_once(self.host)
+        keep_alive(self.host)
+        tell_when_broken(self.host)
+
+    def disconnect(self) -> None:
+        super().disconnect()
+        if self.client:
+            self.client.close()
+
+    def run_shell_command(
+        self, command: StringCommand | str, print_output: bool = False, print_input: bool = False, **arguments: Any
+    ) -> tuple[bool, CommandOutput]:
+        """Run a command: that of a fact in a batch, if it can be; after any other all that is known of hosts is old."""
+        if isinstance(command, str):
+            command = StringCommand(command)
+        fact = adapter.fact_at_hand()
+        if fact is None:
+            try:
+                return self._run(command, arguments)
+            finally:
+                adapter.forget_all(self.state)
+        if any(arguments.get(name) for name in LIVE):
+            return self._run(command, arguments)
+        question = _question(command, arguments)
+        if adapter.may_be_remembered(fact) and command.get_raw_value() == command.get_masked_value():
+            self.to_remember[question] = None
+        self.asked_by.setdefault(self.host.current_op_hash or "", {})[question] = None
+        answer = self.batches.get(question)
+        if answer.code not in (arguments.get("_success_exit_codes") or [0]):
+            # Only now is it of interest what it says about that.
+            return self._run(command, arguments)
+        return True, CommandOutput([OutputLine("stdout", line) for line in answer.lines])
+
+    def _ask(self, questions: Sequence[Question]) -> list[Answer]:
+        """Answers by the shell. Nothing is changed by them: where the connection has broken it is made anew, once."""
+        try:
+            try:
+                return self._ask_shell(questions)
+            except (SSHException, OSError):
+                adapter.forget_all(self.state)
+                self.connect()
+                return self._ask_shell(questions)
+        except (SSHException, OSError, NoAnswer, PyinfraError) as error:
+            raise HostFailed(f"[{self.host.name}] {error}") from error
+
+    def _ask_shell(self, questions: Sequence[Question]) -> list[Answer]:
+        if not self._shell or not self._shell.is_open:
+            self._shell = Shell(self._transport())
+        return self._shell.ask(questions)
+
+    def _transport(self) -> Transport:
+        transport = self.client.get_transport() if self.client else None
+        if not transport or not transport.is_active():
+            raise SSHException("the connection broke")
+        return transport
+
+    def _run(self, command: StringCommand, arguments: dict[str, Any]) -> tuple[bool, CommandOutput]:
+        """Run a command by a session of its own. Raises SSHException, OSError, TimeoutError."""
+        if arguments.get("_sudo_password") or arguments.get("_su_password"):
+            # pyinfra would hand it over in a command line.
+            raise PyinfraError(f"[{self.host.name}] sudo: a password is required")
+        wrapping = {name: value for name, value in arguments.items() if name not in CONTROL}
+        text = make_unix_command(command, **wrapping).get_raw_value()
+        with gevent.Timeout(arguments.get("_timeout") or None, TimeoutError):
+            channel = self._transport().open_session()
+            try:
+                if arguments.get("_get_pty"):
+                    channel.get_pty()
+                channel.exec_command(text)
+                feeding = gevent.spawn(_feed, channel, arguments.get("_stdin"))
+                errors = gevent.spawn(_read, channel.recv_stderr)
+                output = _read(channel.recv)
+                code = channel.recv_exit_status()
+                gevent.joinall([feeding])
+            finally:
+                channel.close()
+        if code < 0:  # paramiko's word for none
+            raise SSHException("the connection broke")
+        lines = [OutputLine("stdout", line) for line in output]
+        lines += [OutputLine("stderr", line) for line in errors.get()]
+        return code in (arguments.get("_success_exit_codes") or [0]), CommandOutput(lines)
+
+    def put_file(
+        self,
+        filename_or_io: Any,
+        remote_filename: str,
+        remote_temp_filename: str | None = None,
+        print_output: bool = False,
+        print_input: bool = False,
+        **arguments: Any,
+    ) -> bool:
+        """Upload a file. It appears at once, with the owner and mode of one that was there before."""
+        with get_file_io(filename_or_io) as file:
+            content = file.read()
+        command = with_input(upload_script(remote_filename), content)
+        return self.run_shell_command(command, **{**arguments, **command.connector_arguments})[0]
+
+
+def _question(command: StringCommand, arguments: dict[str, Any]) -> Question:
+    """What a batch asks. By sudo to root and nothing more a command needs no wrapping: there is a shell of root's."""
+    if any(arguments.get(name) for name in WRAPPED) or arguments.get("_shell_executable", "sh") != "sh":
+        wrapping = {name: value for name, value in arguments.items() if name not in CONTROL}
+        return Question(make_unix_command(command, **wrapping).get_raw_value(), by_sudo=False)
+    return Question(command.get_raw_value(), by_sudo=bool(arguments.get("_sudo")))
+
+
+def _feed(channel: Channel, text: str | Iterable[str] | None) -> None:
+    """Give a command its standard input, lines as pyinfra gives them. It need not read all, or any."""
+    try:
+        for part in [text] if isinstance(text, str) else text or []:
+            channel.sendall((part if part.endswith("\n") else f"{part}\n").encode())
+        channel.shutdown_write()
+    except OSError:
+        return
+
+
+def _read(receive: Any) -> list[str]:
+    """The lines of an output. Of a very long one the middle is left out, and what is no UTF-8 is shown as such."""
+    head, tail, left_out = bytearray(), bytearray(), 0
+    while data := receive(2**16):
+        room = MOST_KEPT_BYTES - len(head)
+        head += data[:room]
+        tail += data[room:]
+        if len(tail) > 2 * MOST_KEPT_BYTES:
+            left_out += len(tail) - MOST_KEPT_BYTES
+            del tail[:-MOST_KEPT_BYTES]
+    gap = f"\n... {left_out} bytes left out ...\n".encode() if left_out else b""
+    text = bytes(head + gap + tail).decode(errors="replace")
+    lines = text.split("\n")
+    return lines[:-1] if lines[-1] == "" else lines
