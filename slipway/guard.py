@@ -16,6 +16,7 @@ from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
 from slipway import report
+from slipway.components import component
 from slipway.facts import Output
 from slipway.login import Login, LoginFailed, run_by_new_login
 from slipway.operations import Commands, ensure, put_template
@@ -29,6 +30,7 @@ CHANGE_SECONDS = 600
 UNDO_NOW = "systemctl start slipway-undo.service"
 
 
+@component
 def keep_a_way_back() -> None:
     """What a host needs before the first guarded change."""
     values = {"folder": FOLDER, "script": SCRIPT, "seconds": UNDO_SECONDS}

@@ -7,8 +7,10 @@ up to the next change.
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
+import pkgutil
 import re
 import sys
 import time
@@ -33,7 +35,8 @@ from pyinfra.api.operations import run_host_op
 from pyinfra.api.state import StateStage
 from pyinfra.connectors.ssh import SSHConnector
 
-from slipway import login, memory, report
+from slipway import components, login, memory, report
+from slipway.components import component_of
 from slipway.connector import Connector, HostFailed
 from slipway.pyinfra_settings import settings_of
 from slipway.settings import Settings, SettingsError, parse_items
@@ -72,6 +75,7 @@ class Change:
     notes: list[str] = field(default_factory=list)
     # It runs because of another change: a restart, a reload.
     is_reaction: bool = False
+    component: str = ""
 
 
 @dataclass
@@ -104,8 +108,10 @@ class Session:
         deploy: str,
         limit: Iterable[str] = (),
         items: Iterable[str] = (),
+        only: Iterable[str] = (),
     ) -> None:
-        """`items` are NAME=VALUE settings that win over all others. Raises SettingsError, RunFailed."""
+        """`items` are NAME=VALUE settings that win over all others; `only` are components. Raises SettingsError,
+        RunFailed."""
         self.environment, self.deploy = environment, deploy
         self.limit = tuple(limit)
         self.inventory_file = INVENTORIES[environment]
@@ -119,6 +125,7 @@ class Session:
         gevent.get_hub().exception_stream = None
         self._data, self._malformed = parse_items(items)
         self._load()
+        self._choose([name for names in only for name in names.split(",") if name])
 
     def _load(self) -> None:
         os.chdir(PROJECT)
@@ -170,11 +177,23 @@ class Session:
     def _limited(self) -> list[Host] | None:
         if not self.limit:
             return None
-        chosen = [h for h in self.inventory if h.name in self.limit or set(h.groups) & set(self.limit)]
-        if not chosen:
-            names = sorted({h.name for h in self.inventory} | {g for h in self.inventory for g in h.groups})
-            raise RunFailed(f"--limit {' '.join(self.limit)}: no such host or role; there are: {', '.join(names)}")
+        there = {h.name for h in self.inventory} | {group for h in self.inventory for group in h.groups}
+        if unknown := [name for name in self.limit if name not in there]:
+            names = ", ".join(sorted(there))
+            raise RunFailed(f"--limit {', '.join(unknown)}: no such host or role; there are: {names}")
+        chosen = [h for h in self.inventory if {h.name, *h.groups} & set(self.limit)]
         return chosen
+
+    def _choose(self, only: list[str]) -> None:
+        if only:
+            with _in_words():
+                for module in pkgutil.iter_modules([str(PROJECT / "tasks")]):
+                    importlib.import_module(f"tasks.{module.name}")
+            unknown = [name for name in only if name not in components.names]
+            if unknown:
+                there = ", ".join(sorted(components.names))
+                raise RunFailed(f"--only {','.join(only)}: found no component {', '.join(unknown)}; there are: {there}")
+        components.choose(only)
 
     def hosts(self) -> list[Host]:
         """The hosts of this session, those of --limit if it is given."""
@@ -288,8 +307,12 @@ class Session:
                         if not all(one() for one in conditions):
                             operation.operation_meta._maybe_is_change = False
                             continue
-                notes = self._notes.get((host.name, op_hash), [])
-                yield Change(host.name, self._name(op_hash), list(dict.fromkeys(notes)), bool(condition))
+                yield self._change(host, op_hash)
+
+    def _change(self, host: Host, op_hash: str) -> Change:
+        notes = list(dict.fromkeys(self._notes.get((host.name, op_hash), [])))
+        is_reaction = bool(self.state.ops[host][op_hash].global_arguments.get("_if"))
+        return Change(host.name, self._name(op_hash), notes, is_reaction, component_of(host.name, op_hash))
 
     def apply(self, tell: Progress) -> Outcome:
         """Bring the hosts to what they should be. Call it after `plan`. A host stops at its first failure, the others
@@ -350,8 +373,7 @@ class Session:
             return
         changed = operation.operation_meta.did_change()
         if changed:
-            notes = list(dict.fromkeys(self._notes.get((host.name, op_hash), [])))
-            done.append(Change(host.name, name, notes, bool(operation.global_arguments.get("_if"))))
+            done.append(self._change(host, op_hash))
         tell(host.name, name, "changed" if changed else "ok", seconds)
 
     def _tell_full_disks(self, host: Host) -> None:

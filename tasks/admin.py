@@ -8,6 +8,7 @@ from base64 import b64encode
 from pyinfra import host
 from pyinfra.api import operation
 
+from slipway.components import component
 from slipway.facts import FileState, Output
 from slipway.guard import guarded
 from slipway.login import Login
@@ -18,6 +19,7 @@ from slipway.ssh import connected_port
 PACKAGES = ["sudo"]
 
 
+@component
 def admin(settings: Settings) -> None:
     user = settings.admin_user
     ensure(

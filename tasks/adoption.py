@@ -10,6 +10,7 @@ from pyinfra.api import operation
 
 from slipway import report
 from slipway.artifact import COMPRESSED, LEAST_COMPRESSED_BYTES
+from slipway.components import component
 from slipway.facts import Output
 from slipway.operations import Commands
 from slipway.settings import Settings
@@ -51,6 +52,7 @@ def _others_sites(settings: Settings) -> str:
     )
 
 
+@component
 def adopt(settings: Settings) -> None:
     keep_aside(name="Keep aside what was built by hand", settings=settings)
     if "web" in host.groups:
@@ -145,6 +147,7 @@ def _environment_by_hand(folder: str) -> str:
     )
 
 
+@component
 def retire_sites(settings: Settings) -> None:
     """Before Nginx gets Slipway's configuration: of two for the same names one wins by its file's name."""
     retire(name="Retire other configurations of the site", settings=settings)

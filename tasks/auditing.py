@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pyinfra import host
 
+from slipway.components import component
 from slipway.facts import Machine, is_container
 from slipway.operations import ensure, put, put_all, render, service
 from slipway.report import skipped
@@ -19,6 +20,7 @@ def packages() -> list[str]:
     return PACKAGES if is_container(host.get_fact(Machine)) else [*PACKAGES, "auditd"]
 
 
+@component
 def auditing() -> None:
     put_all(name="Describe the daily comparison of files", files=files())
     ensure(

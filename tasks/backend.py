@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pyinfra import host
 
+from slipway.components import component
 from slipway.facts import Machine
 from slipway.operations import ensure, put_template, restart, service
 from slipway.settings import Settings
@@ -13,6 +14,7 @@ from tasks.release import healthy
 PACKAGES = ["curl", "python3", "python3-venv"]
 
 
+@component
 def backend(settings: Settings) -> None:
     unit = settings.backend_unit
     names, described = credential_names(settings), f"/etc/systemd/system/{unit}.service"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pyinfra import host
 
+from slipway.components import component
 from slipway.facts import Machine, Output, is_container
 from slipway.operations import ensure, link, put, restart, service
 from slipway.report import skipped
@@ -18,6 +19,7 @@ def packages(settings: Settings) -> list[str]:
     return [*PACKAGES, *time, *locales, *settings.extra_packages]
 
 
+@component
 def base(settings: Settings) -> None:
     """What every host has, whatever its role."""
     _time(settings)

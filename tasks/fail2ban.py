@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pyinfra import host
 
+from slipway.components import component
 from slipway.operations import config_tree, render, restart, service
 from slipway.settings import Settings
 
@@ -13,6 +14,7 @@ PACKAGES = ["fail2ban", "nftables", "python3-systemd"]
 JAILS = "jail.d/slipway.local"
 
 
+@component
 def fail2ban(settings: Settings) -> None:
     """After Nginx, whose log it reads."""
     changed = config_tree(

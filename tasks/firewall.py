@@ -8,6 +8,7 @@ from pyinfra import host
 from pyinfra.api import operation
 
 from slipway import report
+from slipway.components import component
 from slipway.facts import Fact, Sshd, SshPort
 from slipway.guard import guarded
 from slipway.login import Login
@@ -43,10 +44,12 @@ class Ufw(Fact[dict[str, object]]):
         }
 
 
+@component
 def firewall(settings: Settings) -> None:
     open_rules(name="Deny what comes in but ssh, the web and what is allowed", settings=settings)
 
 
+@component
 def firewall_again(settings: Settings) -> None:
     """After ssh: by now nobody needs the port that it may have had before."""
     close_rules(name="Close what is not allowed", settings=settings)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pyinfra import host
 
+from slipway.components import component
 from slipway.facts import Machine, is_container
 from slipway.operations import ensure, put, put_all, put_template, render, service
 from slipway.report import skipped
 from slipway.settings import Settings
 
 
+@component
 def kernel(settings: Settings) -> None:
     """Kernel settings are the host's; a container shares its kernel and can't set them."""
     put_all(

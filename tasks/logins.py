@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from slipway.components import component
 from slipway.operations import ensure, put_all, render
 
 # Keys alone log in by ssh; who sets a password for a provider's console gets none that can be guessed.
@@ -19,6 +20,7 @@ LOGIN_DEFS = {
 LOGIN_DEFS_FILE = "/etc/login.defs"
 
 
+@component
 def logins() -> None:
     put_all(name="Limit what a login may do", files=files())
     ensure(

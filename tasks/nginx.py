@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from slipway.components import component
 from slipway.operations import config_tree, directory, ensure, put, put_template, render, restart, service
 from slipway.settings import Settings
 
@@ -24,6 +25,7 @@ def start_configured_only() -> None:
     )
 
 
+@component
 def nginx(settings: Settings) -> None:
     directory(name="Make the folder for ACME answers", path=ACME_WEBROOT)
     for page in ("unavailable.html", "unavailable.json"):

@@ -15,11 +15,13 @@ from pyinfra.api import StringCommand, operation
 from pyinfra.api.exceptions import PyinfraError
 
 from slipway import artifact, report
+from slipway.components import component
 from slipway.facts import Output
 from slipway.operations import Commands, and_wait, directory, link, with_input
 from slipway.settings import Settings
 
 
+@component
 def first_release(settings: Settings) -> None:
     """The folders of the site, and a first release in them."""
     directory(name="Make the site's folder", path=settings.site_root)

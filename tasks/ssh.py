@@ -9,6 +9,7 @@ from pyinfra.api import operation
 from pyinfra.api.host import Host
 
 from slipway import report
+from slipway.components import component
 from slipway.facts import FileText, HostKeys, Output, Sshd, SshPort
 from slipway.guard import guarded
 from slipway.login import Login, remember_keys
@@ -45,6 +46,7 @@ else
 fi"""
 
 
+@component
 def ssh(settings: Settings) -> None:
     rsa = _host_keys()
     ensure(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from slipway.components import component
 from slipway.operations import ensure, put_all, render, service
 from slipway.settings import Settings
 
@@ -9,6 +10,7 @@ PACKAGES = ["unattended-upgrades"]
 RESTART = "/usr/local/lib/slipway/restart-updated"
 
 
+@component
 def updates(settings: Settings) -> None:
     put_all(name="Install security updates daily, and reboot in the window", files=files(settings))
     ensure(
