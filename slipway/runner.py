@@ -181,8 +181,7 @@ class Session:
         if unknown := [name for name in self.limit if name not in there]:
             names = ", ".join(sorted(there))
             raise RunFailed(f"--limit {', '.join(unknown)}: no such host or role; there are: {names}")
-        chosen = [h for h in self.inventory if {h.name, *h.groups} & set(self.limit)]
-        return chosen
+        return [h for h in self.inventory if {h.name, *h.groups} & set(self.limit)]
 
     def _choose(self, only: list[str]) -> None:
         if only:
