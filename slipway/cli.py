@@ -70,7 +70,9 @@ def apply(environment: str, limit: tuple[str, ...], data: tuple[str, ...], yes: 
     """Bring the hosts to what they should be."""
     with planned(environment, "deploy.py", limit, data) as (session, outcome):
         show_plan(outcome)
-        if outcome.changes and (yes or confirmed()):
+        if not outcome.changes:
+            session.record_nothing(outcome.seconds)
+        elif yes or confirmed():
             carry_out(session)
 
 

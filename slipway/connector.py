@@ -46,6 +46,8 @@ class Connector(SSHConnector):
         # What was asked, in order: by each operation, by its hash, and what may be asked first thing in the next run.
         self.asked_by: dict[str, dict[Question, None]] = {}
         self.to_remember: dict[Question, None] = {}
+        # While something is being changed, a connection that breaks is an end.
+        self.may_reconnect = True
         self._shell: Shell | None = None
 
     def connect(self) -> None:
@@ -84,12 +86,23 @@ class Connector(SSHConnector):
             return self._run(command, arguments)
         return True, CommandOutput([OutputLine("stdout", line) for line in answer.lines])
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the shell of the batches can be asked."""
+        return bool(self._shell and self._shell.is_open)
+
+    def by_root(self, script: str) -> Answer:
+        """Run a script by the shell that lasts, as root. Raises HostFailed."""
+        return self._ask([Question(script, by_sudo=bool(self.host.data.get("_sudo")))])[0]
+
     def _ask(self, questions: Sequence[Question]) -> list[Answer]:
         """Answers by the shell. Nothing is changed by them: where the connection has broken it is made anew, once."""
         try:
             try:
                 return self._ask_shell(questions)
             except (SSHException, OSError):
+                if not self.may_reconnect:
+                    raise
                 adapter.forget_all(self.state)
                 self.connect()
                 return self._ask_shell(questions)
@@ -97,8 +110,11 @@ class Connector(SSHConnector):
             raise HostFailed(f"[{self.host.name}] {error}") from error
 
     def _ask_shell(self, questions: Sequence[Question]) -> list[Answer]:
-        if not self._shell or not self._shell.is_open:
+        if not self.is_open:
+            if self._shell and not self.may_reconnect:
+                raise SSHException("the connection broke")
             self._shell = Shell(self._transport())
+        assert self._shell
         return self._shell.ask(questions)
 
     def _transport(self) -> Transport:

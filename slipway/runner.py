@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 import gevent
@@ -35,12 +36,12 @@ from pyinfra.api.operations import run_host_op
 from pyinfra.api.state import StateStage
 from pyinfra.connectors.ssh import SSHConnector
 
-from slipway import components, login, memory, report
+from slipway import components, lock, login, memory, report
 from slipway.components import component_of
 from slipway.connector import Connector, HostFailed
 from slipway.pyinfra_settings import settings_of
 from slipway.settings import Settings, SettingsError, parse_items
-from slipway.shell import Question
+from slipway.shell import Answer, Question
 
 PROJECT = Path(__file__).resolve().parent.parent
 # The command line shows progress; pyinfra's own line would be written over it.
@@ -113,6 +114,7 @@ class Session:
         """`items` are NAME=VALUE settings that win over all others; `only` are components. Raises SettingsError,
         RunFailed."""
         self.environment, self.deploy = environment, deploy
+        self.verb = {"deploy.py": "apply", "release.py": "release"}[deploy]
         self.limit = tuple(limit)
         self.inventory_file = INVENTORIES[environment]
         self._notes: dict[tuple[str, str], list[str]] = {}
@@ -322,17 +324,68 @@ class Session:
         with self._failing():
             self.state.set_stage(StateStage.Execute)
             self.state.is_executing = True
+            self._lock()
             # Somebody may have taken their time to say yes.
             adapter.forget_all(self.state)
             order = self.state.get_op_order()
             for host in self.active_hosts():
                 if isinstance(host.connector, Connector):
                     host.connector.batches.ahead = partial(self._ahead, host, order)
-            for op_hash in order:
-                self._run(op_hash, tell, done)
+            try:
+                for op_hash in order:
+                    self._run(op_hash, tell, done)
+            finally:
+                self._unlock(done, time.monotonic() - began)
             if self.failures:
                 raise PyinfraError("\n".join(self.failures.values()))
         return self._outcome(done, began)
+
+    def _lock(self) -> None:
+        """Raises RunFailed where somebody else is at work on one of the hosts."""
+        script = lock.take(lock.who(), lock.now(), f"slipway {self.verb} {self.environment}")
+        held = [
+            f"[{connector.host.name}] locked by {answer.output.strip()}"
+            for connector, answer in self._by_root(script)
+            if answer.code
+        ]
+        if held:
+            self._by_root(lock.release())
+            hint = "nothing was changed; a lock is gone as soon as its holder is: try again then"
+            raise RunFailed("\n".join([*held, hint]))
+        for connector in self._connectors():
+            connector.may_reconnect = False
+
+    def _unlock(self, done: list[Change], seconds: float) -> None:
+        for connector in self._connectors(failed=True):
+            name = connector.host.name
+            changed = len([change for change in done if change.host == name])
+            result = "failed" if name in self.failures else "done"
+            line = lock.note(self.verb, version("slipway"), result, changed, seconds)
+            # What has cut a host off is told already.
+            with suppress(HostFailed, SSHException, OSError):
+                if connector.is_open:
+                    connector.by_root(f"{line}\n{lock.release()}")
+                else:
+                    connector.host.run_shell_command(line, _sudo=connector.host.data.get("_sudo"), _timeout=10)
+
+    def record_nothing(self, seconds: float) -> None:
+        """Note in the log of the hosts that an apply has found nothing to change."""
+        self._by_root(lock.note(self.verb, version("slipway"), "nothing to change", 0, seconds))
+
+    def _connectors(self, failed: bool = False) -> list[Connector]:
+        hosts = [host for host in self.hosts() if failed or host in self.state.active_hosts]
+        return [host.connector for host in hosts if isinstance(host.connector, Connector) and host.connected]
+
+    def _by_root(self, script: str) -> list[tuple[Connector, Answer]]:
+        """Run a script on all hosts side by side; one where that fails is left out from then on."""
+        running = {connector: gevent.spawn(connector.by_root, script) for connector in self._connectors()}
+        answers = []
+        for connector, greenlet in running.items():
+            try:
+                answers.append((connector, greenlet.get()))
+            except HostFailed as error:
+                self._fail(connector.host, str(error))
+        return answers
 
     def _ahead(self, host: Host, order: list[str]) -> list[Question]:
         """What the operations from the one at hand will ask, as far as the next one that is expected to change."""

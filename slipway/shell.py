@@ -26,7 +26,8 @@ LEAST_TO_SHARE = 8
 
 @dataclass(frozen=True)
 class Question:
-    """A read-only command for `sh`, by the user who is logged in or, through sudo, by root."""
+    """A command for `sh`, by the user who is logged in or, through sudo, by root. $1 is the number of the process that
+    lasts as long as the connection does."""
 
     command: str
     by_sudo: bool
@@ -57,7 +58,7 @@ def script(questions: Sequence[tuple[int, Question]], nonce: str) -> str:
     steps = [_marker(nonce, "begin", 0), *own]
     if roots:
         # One sudo for all: each one is a login to PAM, and a line in the log.
-        steps += [f"sudo -H -n sh <<'{nonce}'", *roots, nonce, _marker(nonce, "sudo", "$?")]
+        steps += [f"sudo -H -n sh -s $1 <<'{nonce}'", *roots, nonce, _marker(nonce, "sudo", "$?")]
     return "\n".join(steps)
 
 
@@ -110,9 +111,8 @@ class Shell:
         # What follows is sent without waiting for the server's word that there is a shell. Standard error carries
         # answers; messages of the shell's own are nobody's.
         self._starting = gevent.spawn(self._channel.exec_command, "exec sh")
-        self._to_send = "exec 3>&2 2>/dev/null\n"
+        self._to_send = "exec 3>&2 2>/dev/null; set -- $$\n"
         self._turn = RLock()
-        # Known to the host's lock, slipway/lock.py: the shell is there as long as the connection is.
         self.is_open = True
 
     def ask(self, questions: Sequence[Question]) -> list[Answer]:
