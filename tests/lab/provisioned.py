@@ -86,6 +86,23 @@ class Provisioned:
         return Site(domain, address, authorities, int(offset))
 
 
+def start_apply(host: Provisioned, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "slipway", "apply", "lab", "--yes", *arguments]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, cwd=PROJECT, env=host.env, text=True, **pipes)
+
+
+def wait_for(apply: subprocess.Popen[str], operation: str) -> None:
+    """Read what an apply prints until the operation has ended."""
+    lines = []
+    assert apply.stdout
+    for line in apply.stdout:
+        lines.append(line)
+        if line[0] in "✓=" and operation in line:
+            return
+    raise AssertionError(f"{operation} never ended:\n{''.join(lines)}{apply.stderr.read() if apply.stderr else ''}")
+
+
 def mongosh(script: str) -> str:
     """A command for the host that runs a script as MongoDB's administrator, whose password is in no command line."""
     login = """\
