@@ -20,6 +20,8 @@ from paramiko import SSHException, Transport
 # How long a host may take for one command, and how much one may print: a plan asks for a few lines each.
 ANSWER_SECONDS = 60.0
 MOST_BYTES = 16 * 2**20
+# A connection that breaks may end its sessions a moment before it is seen to be broken.
+LAST_WORD_SECONDS = 0.1
 # Below, the work saved is not worth the second process.
 LEAST_TO_SHARE = 8
 
@@ -106,6 +108,7 @@ class Shell:
 
     def __init__(self, transport: Transport) -> None:
         self._nonce = secrets.token_hex(12)
+        self._transport = transport
         self._channel = transport.open_session(timeout=ANSWER_SECONDS)
         self._channel.settimeout(ANSWER_SECONDS)
         # What follows is sent without waiting for the server's word that there is a shell. Standard error carries
@@ -155,6 +158,9 @@ class Shell:
             with gevent.Timeout(max(0, deadline - time.monotonic()), late):
                 data = receive(2**16)
             if not data:
+                gevent.sleep(LAST_WORD_SECONDS)
+                if self._transport.is_active():
+                    raise NoAnswer(f"the shell ended: {about}")
                 raise SSHException("the connection broke")
             for what, answer in frames.feed(data):
                 deadline = time.monotonic() + ANSWER_SECONDS
