@@ -99,10 +99,12 @@ class Batches:
         wanted, self._wanted = self._wanted, {}
         try:
             answers = self._fetch(wanted)
-        except Exception as error:
+        except BaseException as error:
             self._busy += sum(one.waiting for one in wanted.values())
             for one in wanted.values():
                 one.result.set_exception(error)
+            if not isinstance(error, Exception):
+                raise  # it is about whoever asks for all: a time limit, say
             return
         # All who have waited can ask again before the first of them does.
         self._busy += sum(one.waiting for one in wanted.values())
