@@ -7,7 +7,7 @@ Plain pyinfra never loads it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pyinfra_cli  # noqa: F401  patches the standard library for gevent, before anything else is imported
@@ -20,6 +20,8 @@ from pyinfra.context import ctx_config, ctx_host, ctx_inventory, ctx_state
 from pyinfra_cli.exceptions import UnexpectedExternalError
 from pyinfra_cli.inventory import make_inventory
 from pyinfra_cli.util import exec_file
+
+from slipway.batches import Batches
 
 __all__ = [
     "UnexpectedExternalError",
@@ -44,7 +46,7 @@ def prepare() -> None:
     """Make pyinfra do what `Session` needs. It may be called again."""
     if facts._get_fact is not _get_fact_told:
         facts._get_fact = _get_fact_told  # type: ignore[assignment]
-        FunctionCommand.execute = _execute_and_forget  # type: ignore[assignment,method-assign]
+        FunctionCommand.execute = _execute_knowing_nothing  # type: ignore[assignment,method-assign]
         for name in ("in_op", "current_op_hash", "current_op_global_arguments", "current_op_deploy_data"):
             setattr(Host, name, _OfOperation(name, getattr(Host, name)))
 
@@ -73,21 +75,23 @@ def may_be_remembered(fact: type[FactBase[Any]]) -> bool:
 
 def forget_all(state: State) -> None:
     """Something has changed, perhaps on another host than the one that it was done on."""
-    for host in state.inventory:
-        batches = getattr(host.connector, "batches", None)
-        if batches:
-            batches.forget()
+    for batches in _all_batches(state):
+        batches.forget()
 
 
-# A function that an operation calls may do anything, by another connection too.
+def _all_batches(state: State) -> list[Batches]:
+    return [host.connector.batches for host in state.inventory if hasattr(host.connector, "batches")]
+
+
+# A function that an operation calls may change anything at any time, by another connection too.
 _execute = FunctionCommand.execute
 
 
-def _execute_and_forget(self: FunctionCommand, state: State, *rest: Any) -> Any:
-    try:
+def _execute_knowing_nothing(self: FunctionCommand, state: State, *rest: Any) -> Any:
+    with ExitStack() as stack:
+        for batches in _all_batches(state):
+            stack.enter_context(batches.knowing_nothing())
         return _execute(self, state, *rest)
-    finally:
-        forget_all(state)
 
 
 class _OfOperation:
@@ -107,7 +111,8 @@ class _OfOperation:
 
     @staticmethod
     def _values(host: Host) -> dict[str, Any]:
-        return getattr(_here, "operation", None) or host.__dict__
+        at_hand, values = getattr(_here, "operation", (None, {}))
+        return values if at_hand is host else host.__dict__
 
 
 def evaluate(state: State, host: Host, op_hash: str) -> None:
@@ -116,7 +121,7 @@ def evaluate(state: State, host: Host, op_hash: str) -> None:
     In a greenlet of its own, others may be at theirs meanwhile.
     """
     operation = state.ops[host][op_hash]
-    _here.operation = {"in_op": False}
+    _here.operation = host, {"in_op": False}
     with using(state, host):
         try:
             operation.operation_meta._maybe_is_change = next(operation.command_generator(), None) is not None

@@ -34,6 +34,8 @@ class Batches:
         # Set to whether the answer has come.
         self._on_the_way: dict[Question, AsyncResult[bool]] = {}
         self._wanted: dict[Question, _Wanted] = {}
+        # How many are at work who may change something at any time.
+        self._knowing_nothing = 0
         # How many could still ask something before the batch must go.
         self._busy = 0
         # What will be needed soon, and is asked along with a single question.
@@ -43,6 +45,16 @@ class Batches:
         """Something has changed: nothing that was answered counts, nor what is being answered now."""
         # New ones, as a batch under way writes into those that it began with.
         self._known, self._on_the_way = {}, {}
+
+    @contextmanager
+    def knowing_nothing(self) -> Iterator[None]:
+        """For the time that somebody may change something unseen: each answer is old as soon as it is there."""
+        self._knowing_nothing += 1
+        try:
+            yield
+        finally:
+            self._knowing_nothing -= 1
+            self.forget()
 
     @contextmanager
     def asking(self) -> Iterator[None]:
@@ -56,6 +68,8 @@ class Batches:
 
     def get(self, question: Question) -> Answer:
         """The answer, by the next batch if need be. Raises what asking did."""
+        if self._knowing_nothing:
+            return self._ask([question])[0]
         on_the_way = self._on_the_way.get(question)
         if on_the_way:
             on_the_way.get()
