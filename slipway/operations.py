@@ -115,15 +115,15 @@ def write_script(path: str, mode: str, owner: str, group: str, check: str | None
 
 
 def upload_script(path: str) -> str:
-    """A shell script that puts its standard input at `path` with the owner and mode of what was there."""
-    quoted = shlex.quote(path)
+    """A shell script that puts its standard input at `path`, with the owner and mode of what was there."""
     return "; ".join(
         [
-            f"umask 077; new=$(mktemp {quoted}.XXXXXX); trap 'rm -f \"$new\"' EXIT",
+            f'path=$(readlink -f {shlex.quote(path)}); umask 077; new=$(mktemp "$path.XXXXXX")',
+            "trap 'rm -f \"$new\"' EXIT",
             'base64 -d > "$new"',
-            f'if [ -e {quoted} ]; then chown --reference={quoted} "$new"; chmod --reference={quoted} "$new"',
+            'if [ -e "$path" ]; then chown --reference="$path" "$new"; chmod --reference="$path" "$new"',
             'else chmod 644 "$new"; fi',
-            f'sync "$new"; mv -fT "$new" {quoted}',
+            'sync "$new"; mv -fT "$new" "$path"',
         ]
     )
 
