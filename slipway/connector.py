@@ -6,9 +6,11 @@ It is what pyinfra calls a connector, and a drop-in for its own; plain pyinfra u
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from textwrap import shorten
 from typing import Any
 
 import gevent
+from gevent.lock import RLock
 from paramiko import Channel, SSHException, Transport
 from pyinfra.api import StringCommand
 from pyinfra.api.exceptions import PyinfraError
@@ -19,11 +21,13 @@ from pyinfra.connectors.util import CommandOutput, OutputLine, make_unix_command
 from slipway import adapter
 from slipway.batches import Batches
 from slipway.operations import upload_script, with_input
-from slipway.shell import Answer, NoAnswer, Question, Shell
+from slipway.shell import MOST_SHOWN, Answer, NoAnswer, Question, Shell
 from slipway.ssh import keep_alive, send_at_once, tell_when_broken
 
 # Of what a command prints this much is kept, of its beginning and of its end each.
 MOST_KEPT_BYTES = 2**19
+# A command that takes longer never ends: an installation or a release takes minutes.
+LONGEST_SECONDS = 3600.0
 # What can't be asked in a batch: it waits for something of its own, or has input.
 LIVE = ("_timeout", "_stdin", "_get_pty")
 # How a command is wrapped, beyond sudo to root.
@@ -49,9 +53,13 @@ class Connector(SSHConnector):
         # While something is being changed, a connection that breaks is an end.
         self.may_reconnect = True
         self._shell: Shell | None = None
+        # One command beside the shell, no more: the server has its limit (MaxSessions, tasks/ssh.py).
+        self._turn = RLock()
 
     def connect(self) -> None:
         self._shell = None
+        if self.client:
+            self.client.close()
         super().connect()
         send_at_once(self.host)
         keep_alive(self.host)
@@ -77,7 +85,8 @@ class Connector(SSHConnector):
         if any(arguments.get(name) for name in LIVE):
             return self._run(command, arguments)
         question = _question(command, arguments)
-        if adapter.may_be_remembered(fact) and command.get_raw_value() == command.get_masked_value():
+        # A variable may be a secret whatever it is called.
+        if adapter.may_be_remembered(fact) and not question.shown and not arguments.get("_env"):
             self.to_remember[question] = None
         self.asked_by.setdefault(self.host.current_op_hash or "", {})[question] = None
         answer = self.batches.get(question)
@@ -130,7 +139,11 @@ class Connector(SSHConnector):
             raise PyinfraError(f"[{self.host.name}] sudo: a password is required")
         wrapping = {name: value for name, value in arguments.items() if name not in CONTROL}
         text = make_unix_command(command, **wrapping).get_raw_value()
-        with gevent.Timeout(arguments.get("_timeout") or None, TimeoutError):
+        limit: Exception | type[Exception] = TimeoutError
+        if not arguments.get("_timeout"):
+            which = shorten(command.get_masked_value(), MOST_SHOWN)
+            limit = HostFailed(f"[{self.host.name}] no end within {LONGEST_SECONDS:.0f} s: {which}")
+        with self._turn, gevent.Timeout(arguments.get("_timeout") or LONGEST_SECONDS, limit):
             channel = self._transport().open_session()
             try:
                 if arguments.get("_get_pty"):
@@ -164,13 +177,22 @@ class Connector(SSHConnector):
         command = with_input(upload_script(remote_filename), content)
         return self.run_shell_command(command, **{**arguments, **command.connector_arguments})[0]
 
+    def rsync(self, *arguments: Any, **options: Any) -> bool:
+        try:
+            return super().rsync(*arguments, **options)
+        finally:
+            adapter.forget_all(self.state)
+
 
 def _question(command: StringCommand, arguments: dict[str, Any]) -> Question:
     """What a batch asks. By sudo to root and nothing more a command needs no wrapping: there is a shell of root's."""
     if any(arguments.get(name) for name in WRAPPED) or arguments.get("_shell_executable", "sh") != "sh":
         wrapping = {name: value for name, value in arguments.items() if name not in CONTROL}
-        return Question(make_unix_command(command, **wrapping).get_raw_value(), by_sudo=False)
-    return Question(command.get_raw_value(), by_sudo=bool(arguments.get("_sudo")))
+        command, by_sudo = make_unix_command(command, **wrapping), False
+    else:
+        by_sudo = bool(arguments.get("_sudo"))
+    text, masked = command.get_raw_value(), command.get_masked_value()
+    return Question(text, by_sudo, shown="" if text == masked else masked)
 
 
 def _feed(channel: Channel, text: str | Iterable[str] | None) -> None:

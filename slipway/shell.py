@@ -11,7 +11,8 @@ import secrets
 import shlex
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from textwrap import shorten
 
 import gevent
 from gevent.lock import RLock
@@ -20,6 +21,8 @@ from paramiko import SSHException, Transport
 # How long a host may take for one command, and how much one may print: a plan asks for a few lines each.
 ANSWER_SECONDS = 60.0
 MOST_BYTES = 16 * 2**20
+# Of a command that long a part shows which it is.
+MOST_SHOWN = 200
 # A connection that breaks may end its sessions a moment before it is seen to be broken.
 LAST_WORD_SECONDS = 0.1
 # Below, the work saved is not worth the second process.
@@ -33,6 +36,11 @@ class Question:
 
     command: str
     by_sudo: bool
+    # What an error calls it, where that is not the command: it may hold a secret.
+    shown: str = field(default="", compare=False)
+
+    def __str__(self) -> str:
+        return shorten(self.shown or self.command, MOST_SHOWN)
 
 
 @dataclass(frozen=True)
@@ -123,6 +131,9 @@ class Shell:
         with self._turn:
             try:
                 return self._ask(questions)
+            except OSError as error:
+                self.close()
+                raise SSHException("the connection broke") from error
             except BaseException:
                 self.close()
                 raise
@@ -153,7 +164,7 @@ class Shell:
         ends = {"sudo"} if any(question.by_sudo for _, question in questions) else set()
         deadline = time.monotonic() + ANSWER_SECONDS
         while waiting or ends:
-            about = next((waiting[n].command for n in order if n in waiting), "the end of sudo")
+            about = next((str(waiting[n]) for n in order if n in waiting), "the end of sudo")
             late = NoAnswer(f"no answer within {ANSWER_SECONDS:.0f} s: {about}")
             with gevent.Timeout(max(0, deadline - time.monotonic()), late):
                 data = receive(2**16)

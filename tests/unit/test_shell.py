@@ -150,6 +150,16 @@ def test_a_command_that_never_ends_is_an_error_that_names_it(connect, others, mo
     assert Shell(transport).ask(own("echo another"))[0].output == "another\n"
 
 
+def test_an_error_shows_no_secret_and_no_long_command_in_full(connect, monkeypatch):
+    monkeypatch.setattr(shell, "ANSWER_SECONDS", 1.0)
+    transport = connect()
+    for question in (Question("sleep 60 # s3cr3t", False, shown="sleep 60 # ***"), *own(f"sleep 60 #{' long' * 1000}")):
+        with pytest.raises(NoAnswer, match="sleep 60 #") as caught:
+            Shell(transport).ask([question])
+        assert "s3cr3t" not in str(caught.value)
+        assert len(str(caught.value)) < 300
+
+
 def test_a_command_that_prints_for_ever_is_late_too(connect, monkeypatch):
     monkeypatch.setattr(shell, "ANSWER_SECONDS", 1.5)
     assert told(connect(), "while sleep 0.1; do echo more; done").startswith("no answer within 2 s: while sleep")
@@ -180,7 +190,7 @@ def test_a_connection_that_breaks_is_told_as_that(connect, sshd):
     asked = Shell(connect())
     asked.ask(own("true"))
     sshd.stop()
-    with pytest.raises((paramiko.SSHException, OSError), match=r"broke|closed|reset"):
+    with pytest.raises(paramiko.SSHException, match="the connection broke"):
         asked.ask(own("echo fine"))
     assert not asked.is_open
 
