@@ -22,7 +22,7 @@ from slipway import adapter
 from slipway.batches import Batches
 from slipway.operations import upload_script, with_input
 from slipway.shell import MOST_SHOWN, Answer, NoAnswer, Question, Shell
-from slipway.ssh import keep_alive, send_at_once, tell_when_broken
+from slipway.ssh import keep_alive, open_session, send_at_once, tell_when_broken
 
 # Of what a command prints this much is kept, of its beginning and of its end each.
 MOST_KEPT_BYTES = 2**19
@@ -144,7 +144,7 @@ class Connector(SSHConnector):
             which = shorten(command.get_masked_value(), MOST_SHOWN)
             limit = HostFailed(f"[{self.host.name}] no end within {LONGEST_SECONDS:.0f} s: {which}")
         with self._turn, gevent.Timeout(arguments.get("_timeout") or LONGEST_SECONDS, limit):
-            channel = self._transport().open_session()
+            channel = open_session(self._transport())
             try:
                 if arguments.get("_get_pty"):
                     channel.get_pty()

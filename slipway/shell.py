@@ -18,6 +18,8 @@ import gevent
 from gevent.lock import RLock
 from paramiko import SSHException, Transport
 
+from slipway.ssh import open_session
+
 # How long a host may take for one command, and how much one may print: a plan asks for a few lines each.
 ANSWER_SECONDS = 60.0
 MOST_BYTES = 16 * 2**20
@@ -117,7 +119,7 @@ class Shell:
     def __init__(self, transport: Transport) -> None:
         self._nonce = secrets.token_hex(12)
         self._transport = transport
-        self._channel = transport.open_session(timeout=ANSWER_SECONDS)
+        self._channel = open_session(transport, ANSWER_SECONDS)
         self._channel.settimeout(ANSWER_SECONDS)
         # What follows is sent without waiting for the server's word that there is a shell. Standard error carries
         # answers; messages of the shell's own are nobody's.

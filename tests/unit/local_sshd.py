@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import IO
 
@@ -53,6 +54,8 @@ class Server(paramiko.ServerInterface):
                 copying[0].join(0.05)
             if not channel.closed:
                 channel.send_exit_status(code if code >= 0 else 128 - code)
+        # sshd, too, takes a moment.
+        time.sleep(0.2)
         self.free.release()
 
 
