@@ -55,11 +55,10 @@ def on_hosts(command: Callable[..., None]) -> Callable[..., None]:
 def plan(environment: str, limit: tuple[str, ...], data: tuple[str, ...], as_json: bool) -> None:
     """Show what differs, and change nothing. Exit code: 0 in sync, 2 changes pending, 1 error."""
     with planned(environment, "deploy.py", limit, data) as (_, outcome):
-        pass
-    if as_json:
-        click.echo(json.dumps(as_dict(outcome), indent=2))
-    else:
-        show_plan(outcome)
+        if as_json:
+            click.echo(json.dumps(as_dict(outcome), indent=2))
+        else:
+            show_plan(outcome)
     sys.exit(PENDING if outcome.changes else IN_SYNC)
 
 
@@ -106,7 +105,10 @@ def verify(environment: str, limit: tuple[str, ...], data: tuple[str, ...], html
 def planned(
     environment: str, deploy: str, limit: tuple[str, ...], data: tuple[str, ...]
 ) -> Iterator[tuple[Session, Outcome]]:
-    """A session whose hosts are connected, and its plan; a terminal shows meanwhile what goes on."""
+    """A session whose hosts are connected, and its plan; a terminal shows meanwhile what goes on.
+
+    Raises RunFailed, in the end where only some of the hosts can't be planned.
+    """
     session = Session(environment, deploy, limit, data)
     # On standard error: what a plan finds may be piped.
     terminal = Console(stderr=True)
@@ -116,6 +118,8 @@ def planned(
         with terminal.status(f"Comparing {names_of(session)} with {deploy}"):
             outcome = session.plan()
         yield session, outcome
+    if outcome.failures:
+        raise RunFailed("\n".join(outcome.failures.values()))
 
 
 def names_of(session: Session) -> str:

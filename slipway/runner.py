@@ -53,6 +53,7 @@ HINTS = {
     "IDENTIFICATION HAS CHANGED": "if the server was set up anew: ssh-keygen -R HOST, then ssh USER@HOST true",
     "Authentication error": "set ssh_user and ssh_key for the host in the inventory; ssh USER@HOST must work by itself",
     "Could not connect": "is the server up, and are ssh_hostname and ssh_port right?",
+    "No existing session": "the host took the connection and then said nothing; is it overloaded? Try again",
     "Could not resolve hostname": "set the host's name, or its address as ssh_hostname, in the inventory",
     "connection broke": "is the server up? When it is, run this again: it goes on from what is there",
     "No space left on device": "the server's disk is full: free some space (df -h shows where), then run it again",
@@ -264,6 +265,10 @@ class Session:
                     self._fail(host, str(error))
                 except PyinfraError as error:
                     in_the_way.append(str(error))
+                else:
+                    # pyinfra leaves out a host at which a fact fails, and goes on.
+                    if host in self.state.failed_hosts:
+                        self._fail(host, f"[{host.name}] could not be compared")
             if in_the_way or not self.active_hosts():
                 raise PyinfraError("\n".join([*self.failures.values(), *in_the_way]))
             changes = list(self._expected())
