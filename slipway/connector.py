@@ -13,7 +13,7 @@ import gevent
 from gevent.lock import RLock
 from paramiko import Channel, SSHException, Transport
 from pyinfra.api import StringCommand
-from pyinfra.api.exceptions import PyinfraError
+from pyinfra.api.exceptions import ConnectError, PyinfraError
 from pyinfra.api.util import get_file_io
 from pyinfra.connectors.ssh import SSHConnector
 from pyinfra.connectors.util import CommandOutput, OutputLine, make_unix_command
@@ -38,6 +38,12 @@ WRAPPED = (
 # Not for the command, but for whoever runs it.
 CONTROL = (*LIVE, "_success_exit_codes", "_retries", "_retry_delay", "_retry_until", "_temp_dir")
 
+# What paramiko says of a host that ends a connection, or says nothing, while it is made.
+IN_WORDS = {
+    "EOF error": "the connection broke as it was made",
+    "No existing session": "the host took the connection and then said nothing",
+}
+
 
 class HostFailed(PyinfraError):
     """A host that can't be asked any more, and why; the others can."""
@@ -60,7 +66,11 @@ class Connector(SSHConnector):
         self._shell = None
         if self.client:
             self.client.close()
-        super().connect()
+        try:
+            super().connect()
+        except ConnectError as error:
+            words = [words for sign, words in IN_WORDS.items() if sign in str(error)]
+            raise ConnectError(*words or error.args) from None
         send_at_once(self.host)
         keep_alive(self.host)
         tell_when_broken(self.host)

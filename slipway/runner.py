@@ -53,7 +53,7 @@ HINTS = {
     "IDENTIFICATION HAS CHANGED": "if the server was set up anew: ssh-keygen -R HOST, then ssh USER@HOST true",
     "Authentication error": "set ssh_user and ssh_key for the host in the inventory; ssh USER@HOST must work by itself",
     "Could not connect": "is the server up, and are ssh_hostname and ssh_port right?",
-    "No existing session": "the host took the connection and then said nothing; is it overloaded? Try again",
+    "then said nothing": "is the server overloaded, or something on the way that swallows connections? Try again",
     "Could not resolve hostname": "set the host's name, or its address as ssh_hostname, in the inventory",
     "connection broke": "is the server up? When it is, run this again: it goes on from what is there",
     "No space left on device": "the server's disk is full: free some space (df -h shows where), then run it again",
