@@ -36,6 +36,7 @@ __all__ = [
     "make_inventory",
     "may_be_remembered",
     "prepare",
+    "script_of",
     "using",
 ]
 
@@ -71,6 +72,11 @@ def fact_at_hand() -> type[FactBase[Any]] | None:
 def may_be_remembered(fact: type[FactBase[Any]]) -> bool:
     """Whether a fact's command holds no secret: it may be in a file, for the next run to ask first thing."""
     return bool(getattr(fact, "may_be_remembered", False))
+
+
+def script_of(fact: type[FactBase[Any]]) -> str:
+    """The script of a fact that can be asked about several subjects at once (slipway.facts.OfSubjects), else ""."""
+    return str(getattr(fact, "script", ""))
 
 
 def forget_all(state: State) -> None:

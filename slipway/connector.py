@@ -94,7 +94,7 @@ class Connector(SSHConnector):
                 adapter.forget_all(self.state)
         if any(arguments.get(name) for name in LIVE):
             return self._run(command, arguments)
-        question = _question(command, arguments)
+        question = _question(command, arguments, adapter.script_of(fact))
         # A variable may be a secret whatever it is called.
         if adapter.may_be_remembered(fact) and not question.shown and not arguments.get("_env"):
             self.to_remember[question] = None
@@ -194,15 +194,21 @@ class Connector(SSHConnector):
             adapter.forget_all(self.state)
 
 
-def _question(command: StringCommand, arguments: dict[str, Any]) -> Question:
-    """What a batch asks. By sudo to root and nothing more a command needs no wrapping: there is a shell of root's."""
+def _question(command: StringCommand, arguments: dict[str, Any], script: str) -> Question:
+    """What a batch asks. By sudo to root and nothing more a command needs no wrapping: there is a shell of root's.
+
+    `script` is what it has in common with questions about other subjects, "" where there are none.
+    """
     if any(arguments.get(name) for name in WRAPPED) or arguments.get("_shell_executable", "sh") != "sh":
         wrapping = {name: value for name, value in arguments.items() if name not in CONTROL}
-        command, by_sudo = make_unix_command(command, **wrapping), False
+        command, by_sudo, script = make_unix_command(command, **wrapping), False, ""
     else:
         by_sudo = bool(arguments.get("_sudo"))
     text, masked = command.get_raw_value(), command.get_masked_value()
-    return Question(text, by_sudo, shown="" if text == masked else masked)
+    shown = "" if text == masked else masked
+    if not script:
+        return Question(text, by_sudo, shown=shown)
+    return Question(script, by_sudo, text.removeprefix("set -- ").removesuffix(f"\n{script}"), shown)
 
 
 def _feed(channel: Channel, text: str | Iterable[str] | None) -> None:

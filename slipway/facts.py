@@ -9,11 +9,12 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from pyinfra.api import FactBase
 
 from slipway import mongodb_login
+from slipway.shell import with_subjects
 
 # dpkg's word for them is an error flag, dpkg-query(1).
 BROKEN_PACKAGES = "dpkg-query -W -f '${db:Status-Eflag}=${Package}\\n' | grep ^reinstreq="
@@ -33,7 +34,46 @@ class Fact(FactBase[T]):
     may_be_remembered = True
 
 
-class FileState(Fact[dict[str, str]]):
+class OfSubjects(Fact[T]):
+    """A fact about some of the arguments of its `script`, which a batch runs once for all who ask: each picks its own
+    from the answer."""
+
+    script: ClassVar[str]
+
+    def _about(self, *subjects: str) -> str:
+        self._subjects = subjects
+        return with_subjects(self.script, " ".join(map(shlex.quote, subjects)))
+
+
+class _Files(OfSubjects[T]):
+    # A link is shown as "link -> target".
+    script = """\
+QUOTING_STYLE=literal stat --printf '%F\\t%U\\t%G\\t%a\\t%N\\n' "$@" 2>/dev/null
+for path do
+  if [ -f "$path" ] && [ ! -L "$path" ]; then set -- "$@" "$path"; fi; shift
+done
+[ $# = 0 ] || sha256sum "$@" 2>/dev/null || true"""
+
+    @staticmethod
+    def _state(path: str, output: list[str]) -> dict[str, str]:
+        state = {}
+        for line in (line for line in output if path in line):
+            kind, *fields = line.split("\t", 4)
+            if not fields:
+                digest, _, name = line.partition("  ")
+                if name == path:
+                    state["sha256"] = digest
+                continue
+            owner, group, mode, name = fields
+            name, _, target = name.partition(" -> ") if kind == "symbolic link" else (name, "", "")
+            if name == path:
+                kind = kind.replace("regular empty file", "regular file")
+                state |= {"kind": kind, "owner": owner, "group": group, "mode": mode}
+                state |= {"target": target} if target else {}
+        return state
+
+
+class FileState(_Files[dict[str, str]]):
     """What is at `path`, not following a link: kind, owner, group, mode (octal), and sha256 of a file or the target
     of a link; `{}` where nothing is."""
 
@@ -42,39 +82,42 @@ class FileState(Fact[dict[str, str]]):
         return {}
 
     def command(self, path: str) -> str:
-        quoted = shlex.quote(path)
-        return (
-            f"if [ -e {quoted} ] || [ -L {quoted} ]; then"
-            f" stat --printf 'kind=%F\\nowner=%U\\ngroup=%G\\nmode=%a\\n' {quoted};"
-            f" if [ -L {quoted} ]; then echo target=$(readlink {quoted});"
-            f" elif [ -f {quoted} ]; then echo sha256=$(sha256sum < {quoted} | cut -d' ' -f1); fi; fi"
-        )
+        return self._about(path)
 
     def process(self, output: list[str]) -> dict[str, str]:
-        state = key_values(output)
-        if state:
-            state["kind"] = state["kind"].replace("regular empty file", "regular file")
-        return state
+        return self._state(self._subjects[0], output)
 
 
-class FileStates(Fact[dict[str, dict[str, str]]]):
-    """FileState of each of `paths`, by path, in one command."""
+class FileStates(_Files[dict[str, dict[str, str]]]):
+    """FileState of each of `paths`, by path."""
 
     @staticmethod
     def default() -> dict[str, dict[str, str]]:
         return {}
 
     def command(self, paths: tuple[str, ...]) -> str:
-        return "; ".join(f"echo path={shlex.quote(path)}; {FileState().command(path)}" for path in paths)
+        return self._about(*paths)
 
     def process(self, output: list[str]) -> dict[str, dict[str, str]]:
-        blocks: dict[str, list[str]] = {}
-        path = ""
-        for line in output:
-            if line.startswith("path="):
-                path = line.removeprefix("path=")
-            blocks.setdefault(path, []).append(line)
-        return {path: FileState().process(lines[1:]) for path, lines in blocks.items()}
+        return {path: self._state(path, output) for path in self._subjects}
+
+
+class Modified(OfSubjects[int]):
+    """When the newest of `paths` changed, in seconds since the epoch; 0 where none is there. Of a link its own time and
+    its target's count."""
+
+    script = """stat -c '%Y %n' "$@" 2>/dev/null; stat -Lc '%Y %n' "$@" 2>/dev/null || true"""
+
+    @staticmethod
+    def default() -> int:
+        return 0
+
+    def command(self, paths: tuple[str, ...]) -> str:
+        return self._about(*paths)
+
+    def process(self, output: list[str]) -> int:
+        times = (line.split(" ", 1) for line in output)
+        return max((int(time) for time, path in times if path in self._subjects), default=0)
 
 
 class FileText(Fact[str]):
@@ -91,65 +134,64 @@ class FileText(Fact[str]):
         return "".join(f"{line}\n" for line in output)
 
 
-class Packages(Fact[dict[str, set[str]]]):
+class Packages(OfSubjects[dict[str, set[str]]]):
     """What dpkg says: which of `packages` are "installed", fully; and which of all are "broken", as after a power cut
     while they were being unpacked: they must be installed again before anything else can be."""
+
+    script = """\
+for package do set -- "$@" -e "ok=installed=$package"; shift; done
+dpkg-query -W -f '${db:Status-Eflag}=${db:Status-Status}=${Package}\\n' 2>/dev/null |
+  grep -x -e 'reinstreq=.*' "$@" || true"""
 
     @staticmethod
     def default() -> dict[str, set[str]]:
         return {"installed": set(), "broken": set()}
 
     def command(self, packages: tuple[str, ...]) -> str:
-        names = " ".join(map(shlex.quote, packages))
-        states = f"dpkg-query -W -f '${{db:Status-Status}}=${{Package}}\\n' {names} 2>/dev/null"
-        return f"{states}; {BROKEN_PACKAGES} || true"
+        return self._about(*packages)
 
     def process(self, output: list[str]) -> dict[str, set[str]]:
-        pairs = [line.split("=", 1) for line in output]
+        found = [line.split("=") for line in output]
         return {
-            "installed": {name for state, name in pairs if state == "installed"},
-            "broken": {name for state, name in pairs if state == "reinstreq"},
+            "installed": {name for flag, state, name in found if state == "installed"} & {*self._subjects},
+            "broken": {name for flag, state, name in found if flag == "reinstreq"},
         }
 
 
-class Unit(Fact[dict[str, str]]):
-    """ActiveState, SubState, UnitFileState and NRestarts of a systemd unit, as `systemctl show` names them."""
+class Unit(OfSubjects[dict[str, str]]):
+    """A systemd unit, as `systemctl show` tells of it: ActiveState, SubState, UnitFileState, NRestarts,
+    NeedDaemonReload; and when, in seconds since the epoch, what runs began: its main process (Began), and the newest
+    child of that (ChildBegan): a reload leaves the main one, and starts new workers."""
+
+    # A process's age is that of this shell, which has just begun, less the difference of what proc(5) tells of the two
+    # in hundredths of a second; `ps` would do the same, and have to be started for each.
+    script = """\
+wanted=Names,ActiveState,SubState,UnitFileState,NRestarts,NeedDaemonReload,MainPID
+systemctl show --property=$wanted "$@" 2>/dev/null | {
+  ticks() { ticks=; read -r stat < /proc/$1/stat && set -- ${stat##*) } && ticks=${20}; }
+  began() { [ -z "$ticks" ] || echo "$1=$((now - (own - ticks) / 100))"; }
+  now=$(date +%s); ticks self; own=$ticks
+  while read -r line; do
+    echo "$line"
+    case $line in MainPID=[1-9]*)
+      main=${line#*=}; ticks $main; began Began
+      newest=; children=; read -r children < /proc/$main/task/$main/children
+      for child in $children; do ticks $child; [ "${ticks:-0}" -le "${newest:-0}" ] || newest=$ticks; done
+      ticks=$newest; began ChildBegan
+    esac
+  done
+}"""
 
     @staticmethod
     def default() -> dict[str, str]:
         return {}
 
     def command(self, unit: str) -> str:
-        wanted = "ActiveState,SubState,UnitFileState,NRestarts"
-        return f"systemctl show --property={wanted} {shlex.quote(unit)} 2>/dev/null || true"
+        return self._about(unit)
 
     def process(self, output: list[str]) -> dict[str, str]:
-        return key_values(output)
-
-
-class Staleness(Fact[int]):
-    """By how many seconds the newest of `files` is younger than the process that read them; 0 or less if none is.
-
-    The process is the unit's main one, or with `reloads` its newest child: a reload leaves the main one and starts
-    new workers. Of a link both ages count, its own and its target's.
-    """
-
-    @staticmethod
-    def default() -> int:
-        return 0
-
-    def command(self, unit: str, files: tuple[str, ...], reloads: bool) -> str:
-        names = " ".join(map(shlex.quote, files))
-        worker = "pid=$(pgrep -n -P $pid);" if reloads else ""
-        return (
-            f"pid=$(systemctl show --property=MainPID --value {shlex.quote(unit)} 2>/dev/null);"
-            f' if [ "${{pid:-0}}" != 0 ]; then {worker}'
-            f" newest=$({{ stat -c %Y {names}; stat -Lc %Y {names}; }} 2>/dev/null | sort -n | tail -n 1);"
-            " echo $(( ${newest:-0} - $(date +%s) + $(ps -o etimes= -p $pid) )); fi"
-        )
-
-    def process(self, output: list[str]) -> int:
-        return int(output[-1])
+        blocks = [key_values(block.split("\n")) for block in "\n".join(output).split("\n\n")]
+        return next((block for block in blocks if self._subjects[0] in block.get("Names", "").split()), {})
 
 
 class Output(Fact[str]):

@@ -27,7 +27,8 @@ def recall(key: tuple[str, ...], by_sudo: bool) -> list[Question]:
             if status.st_uid != os.geteuid() or status.st_mode & 0o077:
                 return []
             kept = json.load(file)
-        return [Question(str(command), bool(sudo)) for command, sudo in kept if by_sudo or not sudo]
+        questions = [Question(str(command), bool(sudo), str(subjects)) for command, sudo, subjects in kept]
+        return [question for question in questions if by_sudo or not question.by_sudo]
     except (OSError, ValueError, TypeError):
         return []
 
@@ -38,7 +39,7 @@ def keep(key: tuple[str, ...], questions: Iterable[Question]) -> None:
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False) as new:
-            json.dump([[question.command, question.by_sudo] for question in questions], new)
+            json.dump([[question.command, question.by_sudo, question.subjects] for question in questions], new)
         Path(new.name).replace(file)
     except OSError:
         return

@@ -24,7 +24,7 @@ from pyinfra import host
 from pyinfra.api import FunctionCommand, StringCommand, operation
 
 from slipway import report
-from slipway.facts import BROKEN_PACKAGES, FileState, FileStates, FileText, Output, Packages, Staleness, Unit
+from slipway.facts import BROKEN_PACKAGES, FileState, FileStates, FileText, Modified, Output, Packages, Unit
 
 PROJECT = Path(__file__).resolve().parent.parent
 Commands = Generator[StringCommand | FunctionCommand | str, None, None]
@@ -340,7 +340,7 @@ def install(packages: Mapping[str, Sequence[str]]) -> Commands:
     yield f"{command} || {{ {FINISH}; {command}; }}"
 
 
-# `ps` tells a process's age in whole seconds.
+# A process's age is known in whole seconds.
 STALE_SECONDS = 2
 
 
@@ -366,12 +366,25 @@ def service(unit: str, ready: str | None = None, files: Sequence[str] = (), relo
         yield f"systemctl reset-failed {unit} 2>/dev/null; " + or_back(
             and_wait(f"systemctl start {unit}", unit, ready), unit
         )
-    elif files and host.get_fact(Staleness, unit=unit, files=tuple(files), reloads=reloads) > STALE_SECONDS:
+    elif files and is_stale(state, host.get_fact(Modified, paths=tuple(files)), reloads):
         report.note(f"{unit}: runs with files as they were before they changed")
         yield _restart_command(unit, ready, reloads)
     elif ready and host.get_fact(Output, command=f"{until(ready, PATIENCE_SECONDS)} && echo yes") != "yes":
         report.note(f"{unit}: runs, and does not do its work")
         yield _restart_command(unit, ready, reloads)
+
+
+def is_stale(state: Mapping[str, str], modified: int, reloads: bool) -> bool:
+    """Whether a unit (facts.Unit) runs with what it read before `modified`; a reload is read by new children."""
+    began = state.get("ChildBegan" if reloads else "Began")
+    return began is not None and modified - int(began) > STALE_SECONDS
+
+
+@operation()
+def know(unit: str) -> Commands:
+    """Make sure that systemd has read the files of a unit as they are now."""
+    if host.get_fact(Unit, unit=unit).get("NeedDaemonReload") == "yes":
+        yield "systemctl daemon-reload"
 
 
 def ends_over_and_over(state: Mapping[str, str]) -> bool:

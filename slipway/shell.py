@@ -11,7 +11,7 @@ import secrets
 import shlex
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from textwrap import shorten
 
 import gevent
@@ -34,15 +34,38 @@ LEAST_TO_SHARE = 8
 @dataclass(frozen=True)
 class Question:
     """A command for `sh`, by the user who is logged in or, through sudo, by root. $1 is the number of the process that
-    lasts as long as the connection does."""
+    lasts as long as the connection does.
+
+    `subjects` are its arguments, quoted for a shell, in place of that. Questions that differ in them alone are asked as
+    one, about all of them, and each gets the whole answer: starting a program takes a host longer than what the program
+    does.
+    """
 
     command: str
     by_sudo: bool
+    subjects: str = ""
     # What an error calls it, where that is not the command: it may hold a secret.
     shown: str = field(default="", compare=False)
 
     def __str__(self) -> str:
-        return shorten(self.shown or self.command, MOST_SHOWN)
+        return shorten(self.shown or self.text, MOST_SHOWN)
+
+    @property
+    def text(self) -> str:
+        return with_subjects(self.command, self.subjects) if self.subjects else self.command
+
+
+def with_subjects(script: str, subjects: str) -> str:
+    """A shell script with its arguments, which are quoted."""
+    return f"set -- {subjects}\n{script}"
+
+
+def merged(questions: Sequence[Question]) -> list[Question]:
+    """For each question the one to ask, which may be the same for several."""
+    subjects: dict[Question, list[str]] = {}
+    for question in questions:
+        subjects.setdefault(replace(question, subjects=""), []).append(question.subjects)
+    return [replace(q, subjects=" ".join(subjects[replace(q, subjects="")])) for q in questions]
 
 
 @dataclass(frozen=True)
@@ -76,7 +99,7 @@ def script(questions: Sequence[tuple[int, Question]], nonce: str) -> str:
 
 def _framed(number: int, question: Question, nonce: str) -> str:
     # Evaluated in a shell of its own: whatever is wrong with it, an exit or a syntax error, is wrong with it alone.
-    return f"( eval {shlex.quote(question.command)} ) </dev/null 2>/dev/null\n{_marker(nonce, number, '$?')}"
+    return f"( eval {shlex.quote(question.text)} ) </dev/null 2>/dev/null\n{_marker(nonce, number, '$?')}"
 
 
 def _marker(nonce: str, what: int | str, code: int | str) -> str:
@@ -130,15 +153,18 @@ class Shell:
 
     def ask(self, questions: Sequence[Question]) -> list[Answer]:
         """The answers to `questions`, in their order. Raises NoAnswer, SSHException; the shell is closed then."""
+        asked = merged(questions)
+        once = [*dict.fromkeys(asked)]
         with self._turn:
             try:
-                return self._ask(questions)
+                answers = dict(zip(once, self._ask(once), strict=True))
             except OSError as error:
                 self.close()
                 raise SSHException("the connection broke") from error
             except BaseException:
                 self.close()
                 raise
+        return [answers[question] for question in asked]
 
     def _ask(self, questions: Sequence[Question]) -> list[Answer]:
         gevent.sleep(0)  # lets the request for the shell go first
