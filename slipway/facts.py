@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
+from cryptography import x509
 from pyinfra.api import FactBase
 
 from slipway import mongodb_login
@@ -212,7 +213,7 @@ class Machine(Fact[dict[str, str]]):
     """What preflight and the tasks want to know of the machine, asked in one command.
 
     uid, os (ID of os-release), release (VERSION_ID), codename, arch (dpkg's word), container ("none" or its kind),
-    memory_mb, avx (yes/no), clock (seconds since the epoch), sshd_ports, addresses (space separated, global ones),
+    memory_mb, avx (yes/no), clock (seconds since the epoch), addresses (space separated, global ones),
     and for each of `DISK_FOLDERS` disk:FOLDER: the mount point it is or will be on, the MiB free there ("/var 900").
     """
 
@@ -227,20 +228,23 @@ class Machine(Fact[dict[str, str]]):
             ". /etc/os-release;"
             " echo uid=$(id -u); echo os=$ID; echo release=$VERSION_ID; echo codename=$VERSION_CODENAME;"
             " echo arch=$(dpkg --print-architecture 2>/dev/null || uname -m);"
-            " echo container=$(systemd-detect-virt --container 2>/dev/null);"
-            " echo init=$(cat /proc/1/comm);"
-            " echo memory_mb=$(awk '/^MemTotal/ {print int($2 / 1024)}' /proc/meminfo);"
+            # Where systemd itself has written it down there is no need to find it out anew.
+            " read -r container 2>/dev/null < /run/systemd/container"
+            " || container=$(systemd-detect-virt --container 2>/dev/null); echo container=$container;"
+            " read -r init < /proc/1/comm; echo init=$init;"
+            " read -r _ kilobytes _ < /proc/meminfo; echo memory_mb=$((kilobytes / 1024));"
             " if grep -qw avx /proc/cpuinfo; then echo avx=yes; else echo avx=no; fi;"
-            f" for folder in {' '.join(self.DISK_FOLDERS)}; do there=$folder; [ -d $there ] || there=$(dirname $there);"
-            " echo disk:$folder=$(df -Pm $there | awk 'NR == 2 {print $6, $4}'); done;"
             " echo clock=$(date +%s);"
-            ' echo sshd_ports=$(/usr/sbin/sshd -T 2>/dev/null | awk \'$1 == "port" {printf "%s ", $2}\');'
             " echo addresses=$(ip -o addr show scope global 2>/dev/null"
-            ' | awk \'{split($4, a, "/"); printf "%s ", a[1]}\')'
+            ' | awk \'{split($4, a, "/"); printf "%s ", a[1]}\');'
+            f" set --; for folder in {' '.join(self.DISK_FOLDERS)}; do"
+            ' [ -d $folder ] || folder=${folder%/*}; set -- "$@" $folder; done;'
+            ' df -m --output=target,avail "$@"'
         )
 
     def process(self, output: list[str]) -> dict[str, str]:
-        return key_values(output)
+        disks = [" ".join(line.split()) for line in output[-len(self.DISK_FOLDERS) :]]
+        return key_values(output) | {f"disk:{name}": disk for name, disk in zip(self.DISK_FOLDERS, disks, strict=True)}
 
 
 class Sshd(Fact[dict[str, list[str]]]):
@@ -284,7 +288,7 @@ class SshPort(Fact[str]):
         return ""
 
     def command(self) -> str:
-        return "echo $SSH_CONNECTION | cut -d' ' -f4"
+        return "echo ${SSH_CONNECTION##* }"
 
     def process(self, output: list[str]) -> str:
         return "".join(output).strip()
@@ -320,35 +324,38 @@ class MongodbUsers(Fact[dict[str, str]]):
     def command(self, address: str, port: int, users: tuple[tuple[str, str], ...]) -> str:
         program = Path(mongodb_login.__file__).read_text()
         arguments = " ".join(shlex.quote(f"{user}={file}") for user, file in users)
-        return f"python3 -c {shlex.quote(program)} {address} {port} {arguments} 2>/dev/null || true"
+        return f"python3 -ISc {shlex.quote(program)} {address} {port} {arguments} 2>/dev/null || true"
 
     def process(self, output: list[str]) -> dict[str, str]:
         return key_values(output)
 
 
 class Certificate(Fact[dict[str, str]]):
-    """The certificate at `path`: names (space separated), end (seconds since the epoch), issuer; `{}` where none is.
-
-    `lineage` names certbot's renewal configuration, whose ACME server is given as server.
-    """
+    """The certificate at `path`: names (space separated), end (seconds since the epoch); `{}` where none is that can be
+    read. `lineage` names certbot's renewal configuration, whose ACME server is given as server."""
 
     @staticmethod
     def default() -> dict[str, str]:
         return {}
 
-    def command(self, path: str, lineage: str) -> str:
-        renewal = shlex.quote(f"/etc/letsencrypt/renewal/{lineage}.conf")
-        quoted = shlex.quote(path)
-        return (
-            # One that is empty, as a power cut may leave it, is none.
-            f"if openssl x509 -noout -in {quoted} 2>/dev/null; then"
-            f' echo end=$(date -d "$(openssl x509 -noout -enddate -in {quoted} | cut -d= -f2)" +%s);'
-            f" echo names=$(openssl x509 -noout -ext subjectAltName -in {quoted} | grep -o 'DNS:[^,]*' | cut -d: -f2);"
-            f" echo server=$(sed -n 's/^server = //p' {renewal} 2>/dev/null); fi"
-        )
+    def command(self, path: str, lineage: str = "") -> str:
+        # It is read here: openssl takes a host longer than all that a plan asks of systemd.
+        files = [path, *([f"/etc/letsencrypt/renewal/{lineage}.conf"] if lineage else [])]
+        lines = "-e '/^-----BEGIN CERTIFICATE-----/,/^-----END CERTIFICATE-----/p' -e 's/^server = /server=/p'"
+        return f"sed -n {lines} {' '.join(map(shlex.quote, files))} 2>/dev/null || true"
 
     def process(self, output: list[str]) -> dict[str, str]:
-        return key_values(output)
+        try:
+            certificate = x509.load_pem_x509_certificate("\n".join(output).encode())
+            names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        except x509.ExtensionNotFound:
+            names = x509.SubjectAlternativeName([])
+        except ValueError:
+            # One that is empty, as a power cut may leave it, is none.
+            return {}
+        found = {key: value for key, value in key_values(output).items() if key == "server"}
+        end = str(int(certificate.not_valid_after_utc.timestamp()))
+        return {**found, "end": end, "names": " ".join(names.get_values_for_type(x509.DNSName))}
 
 
 def is_container(machine: dict[str, str]) -> bool:

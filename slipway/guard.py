@@ -39,7 +39,8 @@ def keep_a_way_back() -> None:
         put_template(f"/etc/systemd/system/{unit}", f"guard/{unit}", values, name=f"Describe {unit}")
     ensure(
         name="Keep the way back over a reboot",
-        check=f"systemctl is-enabled {TIMER}",
+        # What `systemctl is-enabled` looks at, by the timer's WantedBy=.
+        check=f"[ -e /etc/systemd/system/timers.target.wants/{TIMER} ]",
         command=f"systemctl enable {TIMER}",
     )
 

@@ -36,8 +36,8 @@ def admin(settings: Settings) -> None:
 def access(settings: Settings) -> Commands:
     """The administrator's keys and right to sudo, both proven by a login before anything else relies on them."""
     user = settings.admin_user
-    found = host.get_fact(Output, command=f"getent passwd {user} | cut -d: -f6; id -gn {user}").split()
-    home, group = found if len(found) == 2 else (f"/home/{user}", user)
+    found = host.get_fact(Output, command=f"getent passwd {user} && id -gn {user}").splitlines()
+    home, group = (found[0].split(":")[5], found[1]) if len(found) == 2 else (f"/home/{user}", user)
     keys, rights = f"{home}/.ssh/authorized_keys", f"/etc/sudoers.d/{user}"
     lines = "".join(f"{key}\n" for key in settings.admin_keys)
     files = [

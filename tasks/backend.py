@@ -26,7 +26,7 @@ def backend(settings: Settings) -> None:
     )
     ensure(
         name="Keep the backend's user from logging in",
-        check=f"getent passwd {unit} | grep -q ':/usr/sbin/nologin$'",
+        check=f"case $(getent passwd {unit}) in *:/usr/sbin/nologin) ;; *) false ;; esac",
         command=f"usermod --shell /usr/sbin/nologin {unit}",
     )
     secrets = hand_over(name="Hand the backend its secrets", settings=settings)

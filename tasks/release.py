@@ -46,7 +46,9 @@ def healthy(settings: Settings) -> str:
 
 def current(settings: Settings) -> str:
     """The id of the release that `current` leads to, "" where there is none."""
-    return host.get_fact(Output, command=f"cd {settings.site_root}/current && basename $(pwd -P)").strip()
+    return host.get_fact(
+        Output, command=f"cd {settings.site_root}/current && here=$(pwd -P) && echo ${{here##*/}}"
+    ).strip()
 
 
 def shipped(settings: Settings) -> list[str]:

@@ -110,6 +110,16 @@ def configuration(settings: Settings, host_keys: list[str], known: dict[str, set
     return [*settings.sshd_settings.items(), *((name, value) for name, value in own if name.lower() not in theirs)]
 
 
+def known_algorithms(effective: dict[str, list[str]]) -> dict[str, set[str]]:
+    """The algorithms that sshd has, by their keyword. It has those in force (facts.Sshd), and where one of ours is not
+    among them it is asked for all."""
+    known = {keyword: {*",".join(effective.get(keyword.lower(), [])).split(",")} for keyword in ALGORITHMS}
+    for keyword, wanted in ALGORITHMS.items():
+        if not known[keyword].issuperset(wanted):
+            known[keyword] = {*host.get_fact(Output, command=f"ssh -Q {keyword}").split()}
+    return known
+
+
 def in_force(lines: list[tuple[str, str]], effective: dict[str, list[str]]) -> list[str]:
     """What sshd would do otherwise than `lines` say, a sentence each; `effective` is by facts.Sshd."""
     wanted: dict[str, list[str]] = {}
@@ -125,8 +135,7 @@ def in_force(lines: list[tuple[str, str]], effective: dict[str, list[str]]) -> l
 @operation()
 def sshd(settings: Settings, host_keys: list[str]) -> Commands:
     """sshd's configuration: one file that sorts first, checked by sshd before it counts, proven by a login after."""
-    known = {keyword: set(host.get_fact(Output, command=f"ssh -Q {keyword}").split()) for keyword in ALGORITHMS}
-    lines = configuration(settings, host_keys, known)
+    lines = configuration(settings, host_keys, known_algorithms(host.get_fact(Sshd)))
     text = render("ssh/sshd.conf", lines=lines)
     found = host.get_fact(FileText, path=DROP_IN)
     # Several values of what a user sets are lines of their own, and their order is sshd's.

@@ -7,14 +7,18 @@ import os
 import signal
 import subprocess
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from pyinfra.api import StringCommand
 
 from slipway import memory
 from slipway.connector import _question
-from slipway.facts import FileState, FileStates, Modified, Packages, Unit
+from slipway.facts import Certificate, FileState, FileStates, Machine, Modified, Packages, Unit
 from slipway.shell import Question, merged
 
 
@@ -152,3 +156,54 @@ def test_questions_are_remembered_as_they_were(tmp_path, monkeypatch):
     memory.keep(("lab", "host"), questions)
     assert memory.recall(("lab", "host"), by_sudo=True) == questions
     assert memory.recall(("lab", "host"), by_sudo=False) == questions[1:]
+
+
+def pem(names: list[str], end: datetime) -> str:
+    """A certificate for names, that ends then."""
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, end - timedelta(90), end)
+    if names:
+        alternatives = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
+        builder = builder.add_extension(alternatives, critical=False)
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+
+
+def test_a_certificate_is_read_with_the_server_that_it_is_from(tmp_path):
+    end = datetime(2031, 2, 3, 4, 5, 6, tzinfo=UTC)
+    (tmp_path / "fullchain.pem").write_text(pem(["one.test", "two.test"], end) + pem(["authority.test"], end))
+    (tmp_path / "renewal.conf").write_text("account = a1\nserver = https://acme.test/directory?a=b\n")
+    fact = Certificate()
+    command = fact.command(f"{tmp_path}/fullchain.pem", "renewal").replace("/etc/letsencrypt/renewal", str(tmp_path))
+    assert fact.process(shown(command)) == {
+        "end": str(int(end.timestamp())),
+        "names": "one.test two.test",
+        "server": "https://acme.test/directory?a=b",
+    }
+
+
+@pytest.mark.parametrize("content", [None, "", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"])
+def test_a_certificate_that_can_not_be_read_is_none(tmp_path, content):
+    if content is not None:
+        (tmp_path / "fullchain.pem").write_text(content)
+    fact = Certificate()
+    assert fact.process(shown(fact.command(f"{tmp_path}/fullchain.pem"))) == {}
+
+
+def test_a_certificate_without_names_has_an_end(tmp_path):
+    (tmp_path / "fullchain.pem").write_text(pem([], datetime(2031, 2, 3, tzinfo=UTC)))
+    fact = Certificate()
+    assert fact.process(shown(fact.command(f"{tmp_path}/fullchain.pem")))["names"] == ""
+
+
+def test_of_this_machine_the_same_is_found_as_its_programs_tell():
+    fact = Machine()
+    found = fact.process(shown(fact.command()))
+    assert found["uid"] == str(os.getuid())
+    memory_kb = Path("/proc/meminfo").read_text().split()[1]
+    assert found["memory_mb"] == str(int(memory_kb) // 1024)
+    assert found["init"] == Path("/proc/1/comm").read_text().strip()
+    for folder in Machine.DISK_FOLDERS:
+        there = folder if Path(folder).is_dir() else str(Path(folder).parent)
+        mount, free = found[f"disk:{folder}"].split()
+        assert mount == shown(f"df --output=target {there}")[-1]
+        assert abs(int(free) - int(shown(f"df -m --output=avail {there}")[-1])) < 500
