@@ -145,15 +145,22 @@ def using(state: State, host: Host) -> Iterator[None]:
 
 
 @contextmanager
-def expected_changes() -> Iterator[None]:
-    """In a plan nothing has run yet: `op.did_change()` answers whether the operation would change something."""
+def expected_changes() -> Iterator[list[str]]:
+    """In a plan nothing has run yet: `op.did_change()` answers whether the operation would change something.
+
+    The hashes of those that were asked and would are added to the list.
+    """
     original = OperationMeta.did_change
+    found: list[str] = []
 
     def would_change(self: OperationMeta) -> bool:
-        return original(self) if self.is_complete() else bool(self._maybe_is_change)
+        changes = original(self) if self.is_complete() else bool(self._maybe_is_change)
+        if changes:
+            found.append(self._hash)
+        return changes
 
     OperationMeta.did_change = would_change  # type: ignore[method-assign]
     try:
-        yield
+        yield found
     finally:
         OperationMeta.did_change = original  # type: ignore[method-assign]

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import gevent
 
@@ -28,7 +29,7 @@ from slipway import adapter  # isort: skip  patches first
 
 import pyinfra
 from paramiko import SSHException
-from pyinfra.api import Config, State
+from pyinfra.api import Config, FactBase, State, StringCommand
 from pyinfra.api.connect import disconnect_all
 from pyinfra.api.exceptions import ConnectError, PyinfraError
 from pyinfra.api.host import Host
@@ -64,8 +65,22 @@ FULL_MB = 200
 INVENTORIES = {"production": "inventory.py", "lab": "lab/inventory.py"}
 
 
+VERBS = {"deploy.py": "apply", "release.py": "release"}
+# Of what a command has printed, and of the command itself, a failure shows this much.
+LINES_SHOWN, COMMAND_SHOWN = 30, 300
+T = TypeVar("T")
+
+
 class RunFailed(Exception):
     """A run that did not end well; `str()` is what the user reads."""
+
+
+class ApplyFailed(RunFailed):
+    """An apply that failed on some hosts, and what it did before and on the others."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__("\n\n".join(outcome.failures.values()))
+        self.outcome = outcome
 
 
 @dataclass
@@ -115,13 +130,15 @@ class Session:
         """`items` are NAME=VALUE settings that win over all others; `only` are components. Raises SettingsError,
         RunFailed."""
         self.environment, self.deploy = environment, deploy
-        self.verb = {"deploy.py": "apply", "release.py": "release"}[deploy]
+        self.verb = VERBS.get(deploy, "ask")
         self.limit = tuple(limit)
         self.inventory_file = INVENTORIES[environment]
         self._notes: dict[tuple[str, str], list[str]] = {}
         self._skipped: list[tuple[str, str]] = []
         # What happened to hosts that were left out from then on, by name.
         self.failures: dict[str, str] = {}
+        # The hosts that a plan was made for.
+        self._planned: list[Host] = []
         self._recalling: list[gevent.Greenlet] = []
         self._log = _CollectedLog()
         # An error of a greenlet reaches us where it is waited for; gevent would print its traceback as well.
@@ -188,12 +205,10 @@ class Session:
 
     def _choose(self, only: list[str]) -> None:
         if only:
-            with _in_words():
-                for module in pkgutil.iter_modules([str(PROJECT / "tasks")]):
-                    importlib.import_module(f"tasks.{module.name}")
-            unknown = [name for name in only if name not in components.names]
+            known = known_components()
+            unknown = [name for name in only if name not in known]
             if unknown:
-                there = ", ".join(sorted(components.names))
+                there = ", ".join(known)
                 raise RunFailed(f"--only {','.join(only)}: found no component {', '.join(unknown)}; there are: {there}")
         components.choose(only)
 
@@ -213,6 +228,32 @@ class Session:
             if not self.active_hosts():
                 raise PyinfraError("\n".join([*self.failures.values(), "nothing was changed"]))
         return self
+
+    def ask(self, facts: Callable[[Host], tuple[type[FactBase[T]], dict[str, Any]]]) -> dict[str, T]:
+        """A fact of each host, given with its arguments, by the host's name; `failures` tells of the others."""
+
+        def ask_one(host: Host) -> T:
+            fact, arguments = facts(host)
+            with adapter.using(self.state, host):
+                return cast("T", host.get_fact(fact, **arguments))
+
+        asking = {host: gevent.spawn(ask_one, host) for host in self.active_hosts()}
+        answers = {}
+        for host, greenlet in asking.items():
+            try:
+                answers[host.name] = greenlet.get()
+            except HostFailed as error:
+                self._fail(host, str(error))
+        return answers
+
+    def roles(self) -> dict[str, list[str]]:
+        """The roles of each host of this session, by its name."""
+        return {host.name: [role for role in ROLES if role in host.groups] for host in self.hosts()}
+
+    def operations(self) -> list[tuple[str, str]]:
+        """All operations of a plan, in order: host, name."""
+        order = self.state.get_op_order()
+        return [(host.name, self._name(one)) for one in order for host in self.hosts() if one in self.state.ops[host]]
 
     def _connect(self, host: Host) -> None:
         """Connect a host by a login that it has, and ask it at once what was asked by the last plan."""
@@ -236,7 +277,7 @@ class Session:
     def _fail(self, host: Host, text: str) -> None:
         """Leave a host out from here on; the others go on."""
         hints = [f"  {hint}" for sign, hint in HINTS.items() if sign in text]
-        self.failures[host.name] = "\n".join([*self._log.take(), text, *hints])
+        self.failures[host.name] = "\n".join([*self._log.take(host.name), text, *hints])
         self.state.failed_hosts.add(host)
         self.state.active_hosts.discard(host)
 
@@ -253,25 +294,27 @@ class Session:
     def plan(self) -> Outcome:
         """Compare the hosts with what they should be; nothing is changed."""
         began = time.monotonic()
-        with self._failing(), _in_words(), adapter.expected_changes():
+        with self._failing(), _in_words(), adapter.expected_changes() as found:
             self.state.set_stage(StateStage.Prepare)
             self.state.current_deploy_filename = self.deploy
             planning = {host: gevent.spawn(self._evaluate, host) for host in self.active_hosts()}
-            in_the_way = []
+            in_the_way = False
             for host, greenlet in planning.items():
                 try:
                     greenlet.get()
                 except HostFailed as error:
                     self._fail(host, str(error))
                 except PyinfraError as error:
-                    in_the_way.append(str(error))
+                    self.failures[host.name] = str(error)
+                    in_the_way = True
                 else:
                     # pyinfra leaves out a host at which a fact fails, and goes on.
                     if host in self.state.failed_hosts:
                         self._fail(host, f"[{host.name}] could not be compared")
             if in_the_way or not self.active_hosts():
-                raise PyinfraError("\n".join([*self.failures.values(), *in_the_way]))
-            changes = list(self._expected())
+                raise PyinfraError("\n".join(self.failures.values()))
+            changes = list(self._expected(found))
+            self._planned = self.active_hosts()
         for host in self.active_hosts():
             if isinstance(host.connector, Connector):
                 memory.keep(self._memory_of(host), host.connector.to_remember)
@@ -299,8 +342,9 @@ class Session:
     def _asking(host: Host) -> AbstractContextManager[None]:
         return host.connector.batches.asking() if isinstance(host.connector, Connector) else nullcontext()
 
-    def _expected(self) -> Iterator[Change]:
-        """The operations that would change something, reactions only where what they react to would."""
+    def _expected(self, found: list[str]) -> Iterator[Change]:
+        """The operations that would change something, reactions only where what they react to would: these add to
+        `found`."""
         for op_hash in self.state.get_op_order():
             for host in self.active_hosts():
                 operation = self.state.ops[host].get(op_hash)
@@ -308,11 +352,14 @@ class Session:
                     continue
                 condition = operation.global_arguments.get("_if")
                 if condition:
+                    found.clear()
                     with adapter.using(self.state, host):
                         conditions = condition if isinstance(condition, list) else [condition]
                         if not all(one() for one in conditions):
                             operation.operation_meta._maybe_is_change = False
                             continue
+                    causes = "; ".join(map(self._name, dict.fromkeys(found)))
+                    self._note(host.name, op_hash, f"follows: {causes}")
                 yield self._change(host, op_hash)
 
     def _change(self, host: Host, op_hash: str) -> Change:
@@ -322,7 +369,7 @@ class Session:
 
     def apply(self, tell: Progress) -> Outcome:
         """Bring the hosts to what they should be. Call it after `plan`. A host stops at its first failure, the others
-        finish; RunFailed says then what has happened."""
+        finish; ApplyFailed says then what has happened."""
         began = time.monotonic()
         self._notes.clear()
         done: list[Change] = []
@@ -341,9 +388,10 @@ class Session:
                     self._run(op_hash, tell, done)
             finally:
                 self._unlock(done, time.monotonic() - began)
-            if self.failures:
-                raise PyinfraError("\n".join(self.failures.values()))
-        return self._outcome(done, began)
+        outcome = self._outcome(done, began)
+        if self.failures:
+            raise ApplyFailed(outcome)
+        return outcome
 
     def _lock(self) -> None:
         """Raises RunFailed where somebody else is at work on one of the hosts."""
@@ -426,12 +474,35 @@ class Session:
         if not succeeded:
             tell(host.name, name, "failed", seconds)
             self._tell_full_disks(host)
-            self._fail(host, f"{error}\nfailed on {host.name}: {name}" if error else f"failed on {host.name}: {name}")
+            self._fail(host, self._where(host, op_hash, error, done))
             return
         changed = operation.operation_meta.did_change()
         if changed:
             done.append(self._change(host, op_hash))
         tell(host.name, name, "changed" if changed else "ok", seconds)
+
+    def _where(self, host: Host, op_hash: str, error: Exception | None, done: list[Change]) -> str:
+        """Where a host has stopped, with what, and what state it is in."""
+        order = [one for one in self.state.get_op_order() if one in self.state.ops[host]]
+        before, changed = order.index(op_hash), sum(change.host == host.name for change in done)
+        lines = [f"{host.name} stopped at: {self._name(op_hash)}"]
+        commands = self.state.ops[host][op_hash].operation_meta._commands
+        if commands and isinstance(commands[-1], StringCommand) and not error:
+            command = " ".join(str(commands[-1]).split())
+            lines.append(f"  command: {command[:COMMAND_SHOWN]}{' ...' if len(command) > COMMAND_SHOWN else ''}")
+        said = [line for line in self._log.take(host.name) if not line.startswith("Error: executed ")]
+        said += [str(error)] if error else []
+        left_out = len(said) - LINES_SHOWN
+        said = [f"... {left_out} lines left out", *said[-LINES_SHOWN:]] if left_out > 0 else said
+        lines += [f"  | {line}" for line in said]
+        return "\n".join(
+            [
+                *lines,
+                f"  of its {len(order)} operations {before} were done before ({changed} changed something), this one"
+                f" may be half done, {len(order) - before - 1} were not reached",
+                "  run it again: it goes on from there",
+            ]
+        )
 
     def _tell_full_disks(self, host: Host) -> None:
         """Say that a disk of a host that failed is full: the service that died of it need not have said so itself."""
@@ -448,7 +519,7 @@ class Session:
                 self._log.lines.append(f"[{host.name}] No space left on device, or almost: {free} on {target}")
 
     def _outcome(self, changes: list[Change], began: float) -> Outcome:
-        operations = sum(len(self.state.ops[host]) for host in self.active_hosts())
+        operations = sum(len(self.state.ops[host]) for host in self._planned)
         skipped = list(dict.fromkeys(self._skipped))
         return Outcome(changes, skipped, operations, time.monotonic() - began, dict(self.failures))
 
@@ -470,8 +541,17 @@ class Session:
             # pyinfra's last word is that no host is left; what happened is in its log.
             last = "" if str(error) == "No hosts remaining!" else str(error)
             lines = [line for line in [*self._log.take(), last] if line]
-            hints = [f"  {hint}" for sign, hint in HINTS.items() if any(sign in line for line in lines)]
+            text = "\n".join(lines)
+            hints = [f"  {hint}" for sign, hint in HINTS.items() if sign in text and hint not in text]
             raise RunFailed("\n".join([*lines, *hints])) from error
+
+
+def known_components() -> list[str]:
+    """The names of all components. Raises RunFailed where a module of tasks/ has a mistake."""
+    with _in_words():
+        for module in pkgutil.iter_modules([str(PROJECT / "tasks")]):
+            importlib.import_module(f"tasks.{module.name}")
+    return sorted(components.names)
 
 
 @contextmanager
@@ -517,8 +597,11 @@ class _CollectedLog(logging.Handler):
         if record.levelno >= logging.WARNING:
             self.lines.append(text)
 
-    def take(self) -> list[str]:
-        lines, self.lines = self.lines, []
+    def take(self, host: str = "") -> list[str]:
+        """What has been logged since, about one host if it is given: without its name then."""
+        mark = re.compile(rf"\s*\[{re.escape(host)}\] ?" if host else "")
+        lines = [mark.sub("", line, count=1) for line in self.lines if mark.match(line)]
+        self.lines = [line for line in self.lines if not mark.match(line)]
         return lines
 
     def close(self) -> None:

@@ -48,7 +48,7 @@ def access(settings: Settings) -> Commands:
     for path, content, owner, its_group, mode, check in files:
         state, data = host.get_fact(FileState, path=path), content.encode()
         if not is_in_place(state, data, mode, owner, its_group):
-            tell_difference(path, state, data, mode, secret=False)
+            tell_difference(path, state, data, mode, owner, its_group)
             write = write_script(path, mode, owner, its_group, check)
             script.append(f"printf %s {b64encode(data).decode()} | sh -euc {shlex.quote(write)}")
     if len(script) > 1:

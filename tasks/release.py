@@ -65,6 +65,7 @@ def begin_first(settings: Settings, groups: tuple[str, ...]) -> Commands:
     """
     if shipped(settings):
         return
+    report.note("the host has no release: what takes long in making one begins beside the packages")
     # A plan stops at the first command: nothing is built until the release is really wanted.
     yield f"mkdir -p {settings.site_root}/releases {settings.site_root}/venvs"
     if "web" in groups:

@@ -143,8 +143,9 @@ def sshd(settings: Settings, host_keys: list[str]) -> Commands:
     differs = in_force([line for line in lines if line[0] not in theirs], host.get_fact(Sshd))
     if found == text and not differs:
         return
-    tell_text(DROP_IN, found, text)
-    if found == text:
+    if found != text:
+        tell_text(DROP_IN, found, text)
+    else:
         report.note("\n".join(differs))
     # The port of this connection may be one that a router forwards.
     moves = host.get_fact(SshPort, _sudo=False) != str(settings.sshd_port)

@@ -44,11 +44,12 @@ class Provisioned:
 
     def plan(self, *arguments: str) -> list[dict[str, Any]]:
         """The changes that a plan finds; its exit code must fit them."""
-        done = self.slipway("plan", "lab", "--json", *arguments)
+        done = self.slipway("plan", "lab", "--json", "-", *arguments)
         assert done.returncode in (0, PENDING), done.stdout + done.stderr
-        changes = json.loads(done.stdout)["changes"]
+        components = [part for host in json.loads(done.stdout)["hosts"] for part in host["components"]]
+        changes = [{"component": part["name"], **change} for part in components for change in part["changes"]]
         assert done.returncode == (PENDING if changes else 0)
-        return list(changes)
+        return changes
 
     def operations(self, *arguments: str) -> list[str]:
         """The names of the operations that a plan would run."""
@@ -87,7 +88,7 @@ class Provisioned:
 
 
 def start_apply(host: Provisioned, *arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "slipway", "apply", "lab", "--yes", *arguments]
+    command = [sys.executable, "-m", "slipway", "apply", "lab", "--yes", "--verbose", *arguments]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(command, cwd=PROJECT, env=host.env, text=True, **pipes)
 

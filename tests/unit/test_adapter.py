@@ -441,10 +441,10 @@ def test_questions_are_kept_in_a_file_of_the_users_alone_and_never_an_answer(cac
     [file] = (path for path in cache.rglob("*") if path.is_file())
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
-    assert json.loads(file.read_text()) == [[question.command, question.by_sudo] for question in KEPT]
+    assert json.loads(file.read_text()) == [[q.command, q.by_sudo, q.subjects] for q in KEPT]
 
 
-@pytest.mark.parametrize("text", ["", "{", "null", "3", '["echo"]', '[["echo"]]', '{"a": 1}', "\x00", "[[1, 2, 3]]"])
+@pytest.mark.parametrize("text", ["", "{", "null", "3", '["echo"]', '[["echo"]]', '{"a": 1}', "\x00", "[[1, 2, 3, 4]]"])
 def test_a_memory_that_is_broken_is_none(cache, text):
     memory.keep(KEY, KEPT)
     [file] = (path for path in cache.rglob("*") if path.is_file())
