@@ -106,7 +106,7 @@ DRIFTS = {
     "echo always > /sys/kernel/mm/transparent_hugepage/enabled": "Set transparent huge pages to 'never'",
     "systemctl disable -q --now systemd-timesyncd": "Start time synchronisation",
     "mount -o remount,exec /dev/shm": "Let no program run from shared memory",
-    "auditctl -q -D": "Audit changes of accounts, logins, units and modules",
+    "auditctl -D > /dev/null": "Audit changes of accounts, logins, units and modules",
 }
 
 
