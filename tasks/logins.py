@@ -24,7 +24,7 @@ def logins() -> None:
     ensure(
         name="Make new users' homes and passwords safer",
         check=" && ".join(f"grep -qxE '{name}\\s+{value}' {LOGIN_DEFS_FILE}" for name, value in LOGIN_DEFS.items()),
-        command=_set_login_defs(),
+        command=set_login_defs(),
         note=f"{LOGIN_DEFS_FILE}: " + ", ".join(f"{name} {value}" for name, value in LOGIN_DEFS.items()),
     )
 
@@ -40,7 +40,7 @@ def files() -> dict[str, str]:
     }
 
 
-def _set_login_defs() -> str:
+def set_login_defs() -> str:
     """The file is the distribution's and changes with it: only these lines are ours."""
     delete = "|".join(LOGIN_DEFS)
     lines = "".join(f"{name} {value}\\n" for name, value in LOGIN_DEFS.items())
