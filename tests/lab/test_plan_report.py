@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import select
 import subprocess
 import sys
 
@@ -62,13 +63,12 @@ def on_terminal(host, columns: int, *arguments: str) -> str:
     with subprocess.Popen(
         command, cwd=PROJECT, env={**host.env, "TERM": "xterm"}, stdin=terminal, stdout=terminal, stderr=terminal
     ) as running:
-        os.close(terminal)
         shown = b""
-        try:
-            while data := os.read(screen, 4096):
-                shown += data
-        except OSError:  # it has ended
-            pass
+        # Our own end of the terminal stays open: gevent closes what it is told to close some time later.
+        while select.select([screen], [], [], 0.2)[0] or running.poll() is None:
+            if select.select([screen], [], [], 0)[0]:
+                shown += os.read(screen, 4096)
+    os.close(terminal)
     os.close(screen)
     assert running.returncode in (0, PENDING), shown
     return shown.decode()
