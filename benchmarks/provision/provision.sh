@@ -1,8 +1,8 @@
 #!/bin/sh
 # A bare Debian 12 host becomes the site, by hand: the least that any tool can take.
 #
-# usage: provision.sh FOLDER, as root. FOLDER has settings.sh and files.tar. Standard input is the release, its id on a
-# line and then its tar.gz; it may come while apt is at work.
+# usage: provision.sh FOLDER, as root. FOLDER has settings.sh, files.tar, set-users and set-users.input. Standard input
+# is the release, its id on a line and then its tar.gz; it may come while apt is at work.
 set -eu
 umask 022
 exec 3<&0 </dev/null
@@ -34,7 +34,7 @@ system() {
     systemctl restart systemd-journald
     install -d -m 750 -o mongodb -g mongodb /var/lib/mongodb
     systemctl enable --now mongod
-    sh -eu /usr/local/lib/slipway/set-users < /usr/local/lib/slipway/set-users.input
+    sh -eu ./set-users < ./set-users.input
 }
 
 firewall() {

@@ -39,8 +39,6 @@ from tasks import (
 # Every lab host is one of these, lab/image.py.
 SYSTEM = SYSTEMS["debian-12"]
 MACHINE = {"os": SYSTEM.os, "codename": SYSTEM.codename, "arch": "amd64"}
-# A shell script that gives MongoDB its users, and what it reads.
-SET_USERS = "/usr/local/lib/slipway/set-users"
 UNCONFIGURED = "/etc/systemd/system/nginx.service.d/unconfigured.conf"
 
 
@@ -123,9 +121,13 @@ def _mongodb(settings: Settings) -> list[File]:
                 memory_max_mb=mongodb.memory_max_mb(settings, memory_mb),
             ),
         ),
-        File(SET_USERS, mongodb_users.set_users(settings), 0o700),
-        File(f"{SET_USERS}.input", base64.encodebytes(tar(mongodb_users.documents(settings))).decode(), 0o600),
     ]
+
+
+def set_users(settings: Settings) -> dict[str, str]:
+    """A shell script that gives MongoDB its users, and its standard input, by the names of the files they travel in."""
+    documents = base64.encodebytes(tar(mongodb_users.documents(settings))).decode()
+    return {"set-users": mongodb_users.set_users(settings), "set-users.input": documents}
 
 
 def _backend(settings: Settings) -> list[File]:

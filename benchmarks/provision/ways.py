@@ -66,6 +66,7 @@ def script_parcel(host: Host, settings: Settings) -> bytes:
         "provision.sh": (HERE / "provision.sh").read_bytes(),
         "settings.sh": script_settings(host, settings).encode(),
         "files.tar": state.archive(contents, state.links(settings)),
+        **{name: text.encode() for name, text in state.set_users(settings).items()},
     }
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
@@ -119,6 +120,8 @@ def ansible(host: Host) -> str:
             place = Path(folder, "files", file.path.lstrip("/"))
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_text(file.content)
+        for name, text in state.set_users(settings).items():
+            Path(folder, name).write_text(text)
         inventory = Path(folder) / "inventory.json"
         variables = {**ansible_connection(host), **ansible_variables(host, settings, Path(folder))}
         inventory.write_text(json.dumps({"all": {"hosts": {host.name: variables}}}))
@@ -152,6 +155,7 @@ def ansible_variables(host: Host, settings: Settings, folder: Path) -> dict[str,
     socket = "" if settings.backend_is_tcp else settings.backend_listen
     address = settings.backend_listen if settings.backend_is_tcp else "localhost"
     return {
+        "folder": str(folder),
         "files": str(folder / "files"),
         "project": str(PROJECT),
         "release_file": str(release),
