@@ -26,7 +26,7 @@ def logins() -> None:
     ensure(
         name="Make new users' homes and passwords safer",
         check=has_login_defs(),
-        command=_set_login_defs(),
+        command=set_login_defs(),
         note=f"{LOGIN_DEFS_FILE}: " + ", ".join(f"{name} {value}" for name, value in LOGIN_DEFS.items()),
     )
 
@@ -47,7 +47,7 @@ def has_login_defs() -> str:
     return f"awk 'NF == 2 {{has[$1 \" \" $2]}} END {{exit !({wanted})}}' {LOGIN_DEFS_FILE}"
 
 
-def _set_login_defs() -> str:
+def set_login_defs() -> str:
     """The file is the distribution's and changes with it: only these lines are ours."""
     delete = "|".join(LOGIN_DEFS)
     lines = "".join(f"{name} {value}\\n" for name, value in LOGIN_DEFS.items())

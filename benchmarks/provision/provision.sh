@@ -11,6 +11,10 @@ cd "$1"
 
 mark() { echo "mark $1 $(date +%s.%N)"; }
 
+host_key() {
+    ssh-keygen -q -t rsa -b "$rsa_bits" -N '' -C '' -f "$rsa_key"
+}
+
 packages() {
     export DEBIAN_FRONTEND=noninteractive
     # MongoDB's key, source and pin come first, so that apt runs once for everything; and what keeps Nginx from starting
@@ -26,12 +30,19 @@ packages() {
 }
 
 system() {
+    # Before the administrator has a home.
+    set_login_defs
+    useradd --create-home --user-group --shell /bin/bash "$admin"
+    install -d -m 700 -o "$admin" -g "$admin" "/home/$admin/.ssh"
     # Only now: they belong to users that the packages bring, and take the place of the packages' own.
-    install -d -m 700 "/etc/${unit%-backend}/credentials"
+    install -d -m 700 "/etc/$site/credentials"
     tar -xf files.tar -C /
     useradd --system --home-dir /nonexistent --no-create-home --shell /usr/sbin/nologin "$unit"
     systemctl daemon-reload
     systemctl restart systemd-journald
+    systemctl enable --now apt-daily.timer apt-daily-upgrade.timer certbot.timer slipway-integrity.timer
+    # Armed by Slipway alone, before it changes what could lock the administrator out.
+    systemctl enable slipway-undo.timer
     install -d -m 750 -o mongodb -g mongodb /var/lib/mongodb
     systemctl enable --now mongod
     sh -eu ./set-users < ./set-users.input
@@ -42,6 +53,15 @@ firewall() {
     ufw default deny incoming
     ufw default allow outgoing
     ufw --force enable
+}
+
+ssh() {
+    awk -v least="$least_modulus" '$1 ~ /^#/ || $5 >= least' /etc/ssh/moduli > moduli
+    cat moduli > /etc/ssh/moduli
+    wait "$key"
+    sshd -t
+    # This connection stays; root gets no other.
+    systemctl restart ssh
 }
 
 backend() {
@@ -76,16 +96,22 @@ web() {
     ln -s placeholder "$tls/$site"
     nginx -t -q
     systemctl restart nginx
+    # Only now there is the log that it reads.
+    systemctl restart fail2ban
     get_certificate
     ln -sfn "/etc/letsencrypt/live/$site" "$tls/$site"
     systemctl reload nginx
 }
 
+# Prime numbers are looked for while apt downloads.
+host_key & key=$!
 packages
 system
 # The backend waits for downloads, the web server for the certificate: side by side.
 backend & waiting=$!
 firewall
+ssh
 web
+timeout 60 sh -c '. ./settings.sh; until bans; do sleep 0.1; done'
 wait "$waiting"
 mark end

@@ -17,11 +17,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lab import hosts
+from slipway import guard
 from slipway.operations import PROJECT, render, tar
 from slipway.secrets import MONGO_URL, MONGODB_ADMIN, MONGODB_BACKEND
 from slipway.settings import Settings, check
 from slipway.systems import SYSTEMS
 from tasks import (
+    admin,
     auditing,
     backend,
     base,
@@ -32,6 +34,7 @@ from tasks import (
     mongodb,
     mongodb_users,
     nginx,
+    ssh,
     tls,
     updates,
 )
@@ -39,17 +42,21 @@ from tasks import (
 # Every lab host is one of these, lab/image.py.
 SYSTEM = SYSTEMS["debian-12"]
 MACHINE = {"os": SYSTEM.os, "codename": SYSTEM.codename, "arch": "amd64"}
+# What Slipway's list has and this system's sshd does not: it came with OpenSSH 9.9.
+# https://www.openssh.com/txt/release-9.9
+LATER_ALGORITHMS = {"mlkem768x25519-sha256"}
 UNCONFIGURED = "/etc/systemd/system/nginx.service.d/unconfigured.conf"
 
 
 @dataclass(frozen=True)
 class File:
-    """A file on the host; it belongs to root."""
+    """A file on the host."""
 
     path: str
     content: str
     mode: int = 0o644
     group: str = "root"
+    owner: str = "root"
 
 
 def settings_of(host: hosts.Host) -> Settings:
@@ -66,18 +73,18 @@ def base_packages(settings: Settings) -> list[str]:
 def packages(settings: Settings) -> list[str]:
     """The Debian packages of a host in every role."""
     others = (*firewall.PACKAGES, *backend.PACKAGES, *nginx.PACKAGES, *tls.PACKAGES)
-    others += (*updates.PACKAGES, *logins.PACKAGES, *fail2ban.PACKAGES, *auditing.PACKAGES)
+    others += (*updates.PACKAGES, *admin.PACKAGES, *logins.PACKAGES, *fail2ban.PACKAGES, *auditing.PACKAGES)
     return sorted({*base_packages(settings), *mongodb.packages(settings), *others})
 
 
-def open_ports(host: hosts.Host, settings: Settings) -> list[str]:
-    return [f"{host.ssh_port}/tcp", "80/tcp", "443/tcp", *settings.firewall_allow]
+def open_ports(settings: Settings) -> list[str]:
+    return [f"{settings.sshd_port}/tcp", "80/tcp", "443/tcp", *settings.firewall_allow]
 
 
 def files(settings: Settings) -> list[File]:
-    """The files of a host in every role. A lab host has the kernel of this machine: swap, kernel parameters and
-    transparent huge pages are left alone, as Slipway leaves them."""
-    return [*_base(settings), *_mongodb(settings), *_backend(settings), *_web(settings)]
+    """The files of a host in every role. A lab host has the kernel of this machine: swap, kernel parameters,
+    transparent huge pages and the audit of accounts are left alone, as Slipway leaves them."""
+    return [*_base(settings), *_access(settings), *_mongodb(settings), *_backend(settings), *_web(settings)]
 
 
 def _base(settings: Settings) -> list[File]:
@@ -95,6 +102,24 @@ def _base(settings: Settings) -> list[File]:
         File("/etc/timezone", f"{settings.timezone}\n"),
         File("/etc/default/locale", f"LANG={settings.locale}\n"),
         File("/etc/systemd/journald.conf.d/slipway.conf", journal),
+    ]
+
+
+def _access(settings: Settings) -> list[File]:
+    """Who logs in and how; and what undoes a change that locks out, for Slipway's next one."""
+    user = settings.admin_user
+    keys = "".join(f"{key}\n" for key in settings.admin_keys)
+    undo = {"folder": guard.FOLDER, "script": guard.SCRIPT, "seconds": guard.UNDO_SECONDS}
+    units = ("slipway-undo.service", guard.TIMER)
+    known = {keyword: set(names) - LATER_ALGORITHMS for keyword, names in ssh.ALGORITHMS.items()}
+    # A lab host's own RSA key is too small for Slipway, lab/seed.py.
+    lines = ssh.configuration(settings, [ssh.ED25519, ssh.RSA_LARGE], known)
+    return [
+        File(f"/home/{user}/.ssh/authorized_keys", keys, 0o600, user, user),
+        File(f"/etc/sudoers.d/{user}", f"{user} ALL=(ALL) NOPASSWD: ALL\n", 0o440),
+        File(ssh.DROP_IN, render("ssh/sshd.conf", lines=lines)),
+        File(guard.SCRIPT, render("guard/undo", **undo), 0o755),
+        *(File(f"/etc/systemd/system/{unit}", render(f"guard/{unit}", **undo)) for unit in units),
     ]
 
 
@@ -176,7 +201,7 @@ def archive(contents: Sequence[File], targets: Mapping[str, str]) -> bytes:
         for file in contents:
             data = file.content.encode()
             member = tarfile.TarInfo(file.path.lstrip("/"))
-            member.size, member.mode, member.uname, member.gname = len(data), file.mode, "root", file.group
+            member.size, member.mode, member.uname, member.gname = len(data), file.mode, file.owner, file.group
             # Of now: what runs with older files than it has is restarted by Slipway.
             member.mtime = int(time.time())
             tar.addfile(member, io.BytesIO(data))

@@ -24,7 +24,7 @@ from lab.instance import cache_dir
 from lab.steps import StepFailed, remove, run
 from slipway.operations import PROJECT
 from slipway.settings import Settings
-from tasks import mongodb, nginx
+from tasks import fail2ban, logins, mongodb, nginx, ssh
 from tasks.release import healthy
 from tasks.tls import certbot_command
 
@@ -53,18 +53,18 @@ def script(host: Host) -> str:
     """provision.sh over one connection."""
     with tempfile.TemporaryDirectory() as folder:
         parcel, release = Path(folder) / "parcel.tar", Path(folder) / "release.tar.gz"
-        parcel.write_bytes(script_parcel(host, state.settings_of(host)))
+        parcel.write_bytes(script_parcel(state.settings_of(host)))
         receive = host.ssh_argv(RECEIVE.format(size=parcel.stat().st_size))
         command = ["sh", "-c", SEND, "send", str(parcel), sys.executable, host.name, str(release), *receive]
         return run("provision.sh", command, cwd=PROJECT)
 
 
-def script_parcel(host: Host, settings: Settings) -> bytes:
+def script_parcel(settings: Settings) -> bytes:
     """A tar of provision.sh and what it reads."""
     contents = [*state.files(settings), mongodb_key(settings)]
     parts = {
         "provision.sh": (HERE / "provision.sh").read_bytes(),
-        "settings.sh": script_settings(host, settings).encode(),
+        "settings.sh": script_settings(settings).encode(),
         "files.tar": state.archive(contents, state.links(settings)),
         **{name: text.encode() for name, text in state.set_users(settings).items()},
     }
@@ -77,18 +77,27 @@ def script_parcel(host: Host, settings: Settings) -> bytes:
     return buffer.getvalue()
 
 
-def script_settings(host: Host, settings: Settings) -> str:
+def script_settings(settings: Settings) -> str:
     """What provision.sh has to know of the site, as shell variables and functions. Nothing secret."""
     variables = {
         "packages": " ".join(state.packages(settings)),
-        "ports": " ".join(state.open_ports(host, settings)),
+        "ports": " ".join(state.open_ports(settings)),
+        "admin": settings.admin_user,
+        "rsa_key": ssh.RSA_LARGE,
+        "rsa_bits": str(ssh.RSA_BITS),
+        "least_modulus": str(ssh.LEAST_MODULUS),
         "site": settings.site_name,
         "root": settings.site_root,
         "unit": settings.backend_unit,
         "tls": nginx.TLS_FOLDER,
         "webroot": nginx.ACME_WEBROOT,
     }
-    functions = {"healthy": healthy(settings), "get_certificate": shlex.join(certbot_command(settings))}
+    functions = {
+        "set_login_defs": logins.set_login_defs(),
+        "healthy": healthy(settings),
+        "bans": fail2ban.READY,
+        "get_certificate": shlex.join(certbot_command(settings)),
+    }
     lines = [f"{name}={shlex.quote(value)}" for name, value in variables.items()]
     return "\n".join([*lines, *(f"{name}() {{ {command}; }}" for name, command in functions.items()), ""])
 
@@ -164,7 +173,13 @@ def ansible_variables(host: Host, settings: Settings, folder: Path) -> dict[str,
         "root": settings.site_root,
         "unit": settings.backend_unit,
         "timezone": settings.timezone,
-        "ports": state.open_ports(host, settings),
+        "ports": state.open_ports(settings),
+        "admin": settings.admin_user,
+        "admin_keys": settings.admin_keys,
+        "login_defs": logins.LOGIN_DEFS,
+        "rsa_key": ssh.RSA_LARGE,
+        "rsa_bits": ssh.RSA_BITS,
+        "least_modulus": ssh.LEAST_MODULUS,
         "base_packages": state.base_packages(settings),
         "mongodb_packages": mongodb.packages(settings),
         "mongodb_key_url": settings.mongodb_key_url,
