@@ -45,7 +45,9 @@ def slipway(host: Host) -> str:
 
 
 def pyinfra(host: Host) -> str:
-    command = [str(Path(sys.executable).with_name("pyinfra")), "-y", "lab/inventory.py", "deploy.py"]
+    # The inventory has the login of a finished server, and pyinfra tries no other.
+    as_root = ["--data", "ssh_user=root", "--data", "_sudo=False"]
+    command = [str(Path(sys.executable).with_name("pyinfra")), "-y", *as_root, "lab/inventory.py", "deploy.py"]
     return run("pyinfra", command, cwd=PROJECT)
 
 
