@@ -24,6 +24,7 @@ from pyinfra.api.host import Host
 from pyinfra.api.operation import OperationMeta
 from pyinfra.api.operations import run_host_op
 from pyinfra.api.state import StateStage
+from pyinfra.api.util import get_operation_order_from_stack
 
 from slipway import connector, memory, report
 from slipway.connector import Connector, HostFailed
@@ -556,3 +557,32 @@ def _watch(folder: Path, seen: dict[str, int]) -> None:
             except OSError:
                 continue
         gevent.sleep(0.001)
+
+
+DEPLOY = """
+def call(function, *arguments):
+    return function(*arguments)
+
+
+orders = call(both, "deploy.py")
+"""
+
+
+def test_operations_have_the_order_that_pyinfra_gives_them():
+    class Deploying:
+        current_op_file_number = 3
+
+        def __init__(self, file: str | None) -> None:
+            self.current_deploy_filename = file
+
+    def both(file: str | None) -> list[list[int]]:
+        return [order(Deploying(file)) for order in (adapter.order_of_operation, get_operation_order_from_stack)]
+
+    in_a_deploy: dict[str, Any] = {"both": both}
+    exec(compile(DEPLOY, "deploy.py", "exec"), in_a_deploy)
+    ours, theirs = in_a_deploy["orders"]
+    assert ours == theirs
+    assert len(ours) > 3
+    for file in (None, "nowhere.py"):
+        ours, theirs = both(file)
+        assert ours == theirs
