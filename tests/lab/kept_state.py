@@ -23,6 +23,8 @@ TREES = [
 ]
 # Of these the folder itself and the links in it.
 FOLDERS = ["/var/www", "/var/www/codementee", "/var/www/letsencrypt", "/var/lib/mongodb"]
+# What is in them is made up.
+SECRETS = "/etc/codementee/credentials/"
 UNITS = [
     *("systemd-journald.service", "mongod.service", "codementee-backend.socket", "codementee-backend.service"),
     *("nginx.service", "fail2ban.service", "ssh.service", "ufw.service"),
@@ -30,7 +32,7 @@ UNITS = [
 ]
 # Made anew by each apply that has to get a certificate; or by programs of the system for themselves.
 ALWAYS_OTHER = re.compile(
-    r"/etc/letsencrypt/(archive|accounts|renewal)/|/etc/nginx/tls/placeholder/|-$|/etc/\.pwd\.lock$|/etc/mtab$"
+    r"/etc/letsencrypt/(archive|accounts|renewal|csr|keys)/|/etc/nginx/tls/placeholder/|-$|/etc/\.pwd\.lock$|/etc/mtab$"
 )
 
 
@@ -151,6 +153,7 @@ def fingerprint() -> dict[str, str]:
             continue
         kind, mode, owner, group, target, *_ = looks(path)
         content = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16] if kind == stat.S_IFREG else target
+        content = "" if path.startswith(SECRETS) else content
         found[path] = f"{kind:o} {mode:o} {owner}:{group} {content}"
     shown = "LoadState,ActiveState,UnitFileState,NeedDaemonReload"
     found |= {unit: run("systemctl", "show", "-p", shown, unit) for unit in UNITS}

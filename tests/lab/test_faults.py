@@ -187,7 +187,7 @@ def is_told(done: subprocess.CompletedProcess[str], host: str) -> bool:
 
 def test_a_plan_whose_connection_is_cut_is_told_or_made_all_the_same(between, server, proxy):
     server.ssh(DRIFT)
-    whole = between.slipway("plan", "lab", "--json")
+    whole = between.slipway("plan", "lab", "--json", "-")
     assert whole.returncode == PENDING, whole.stderr
     assert server.operations() == DRIFTED
     chance, size = random.Random(SEED), proxy.carried[0]
@@ -196,7 +196,7 @@ def test_a_plan_whose_connection_is_cut_is_told_or_made_all_the_same(between, se
         # Every other time the line stays bad.
         cuts = [("cut", chance.randrange(size)) for _ in range(1 if number % 2 else 20)]
         proxy.start(*cuts)
-        done = between.slipway("plan", "lab", "--json")
+        done = between.slipway("plan", "lab", "--json", "-")
         codes.append(done.returncode)
         if done.returncode == 1:
             assert is_told(done, server.name), (cuts, done.stderr)
@@ -207,7 +207,7 @@ def test_a_plan_whose_connection_is_cut_is_told_or_made_all_the_same(between, se
 
 def strip(plan: str) -> str:
     """A plan but for the time that it took."""
-    return "\n".join(line for line in plan.splitlines() if '"seconds"' not in line)
+    return "\n".join(line for line in plan.splitlines() if '"seconds"' not in line and '"when"' not in line)
 
 
 def test_an_apply_whose_connection_is_cut_is_told_and_the_next_one_converges(between, server, proxy):
@@ -240,7 +240,7 @@ def test_a_host_that_falls_silent_is_told_after_a_while(between, server, proxy, 
     assert done.returncode == 1
     assert server.name in done.stderr
     assert any(
-        sign in done.stderr for sign in ("no answer within 3 s", "banner", "Could not connect", "timed out", "timeout")
+        sign in done.stderr for sign in ("no answer within 3 s", "then said nothing", "Could not connect", "timed out")
     ), done.stderr
 
 
@@ -272,7 +272,7 @@ def test_a_command_that_never_ends_is_told_with_its_name(between, server):
     server.ssh(mended("base64"))
     assert done.returncode == 1
     assert "no end within 5 s: sh -euc" in done.stderr
-    assert f"failed on {server.name}: Set the locale" in done.stderr
+    assert f"{server.name} stopped at: Set the locale" in done.stderr
 
 
 def test_a_question_that_is_never_answered_is_told_with_its_name(between, server):
@@ -295,7 +295,7 @@ def test_where_one_of_the_hosts_is_down_the_others_finish(between, server):
     assert "[other] Could not connect" in planned.stderr
     assert "is the server up" in planned.stderr
     for operation in DRIFTED:
-        assert f"{server.name}: {operation}" in planned.stdout
+        assert f"~ {operation}" in planned.stdout
     applied = between.slipway("apply", "lab", "--yes", hosts=hosts)
     assert applied.returncode == 1
     assert "[other] Could not connect" in applied.stderr
@@ -310,5 +310,5 @@ def test_where_one_of_the_hosts_is_cut_off_in_the_middle_of_a_plan_the_others_ar
     assert planned.returncode == 1
     assert "[other] " in planned.stderr
     for operation in DRIFTED:
-        assert f"{server.name}: {operation}" in planned.stdout
-    assert "other: " not in planned.stdout.replace("other: skipped", "")
+        assert f"~ {operation}" in planned.stdout
+    assert planned.stdout.count("could not be asked") == 1
