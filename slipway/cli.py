@@ -25,7 +25,6 @@ from slipway.runner import (  # isort: skip  patches first
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
-from lab.cli import lab
 from lab.steps import StepFailed
 from slipway import show
 from slipway.plan_report import as_html, as_json, report_of
@@ -65,7 +64,22 @@ def examples(*lines: str) -> str:
 HELP_WIDTH = min(shutil.get_terminal_size().columns, 80) - 2
 
 
+class Verbs(click.Group):
+    """The verbs. The lab's are loaded when they are wanted: a plan of a server has no use for what they need."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return sorted([*super().list_commands(context), "lab"])
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name != "lab":
+            return super().get_command(context, name)
+        from lab.cli import lab
+
+        return lab
+
+
 @click.group(
+    cls=Verbs,
     context_settings={"help_option_names": ["-h", "--help"], "terminal_width": HELP_WIDTH},
     epilog=examples(
         "slipway lab up && slipway apply lab",
@@ -79,7 +93,6 @@ def cli() -> None:
     """From a bare VPS to a running, verified, TLS-terminated site, and back there whenever it drifts."""
 
 
-cli.add_command(lab)
 cli.add_command(secrets_group)
 
 
