@@ -221,8 +221,7 @@ def _find_base(lab: Instance, kind: Kind, progress: Progress) -> Path:
 
 def _new_host(lab: Instance, name: str, user: str, kind: Kind, base: Path) -> Host:
     backend = _backend(lab, kind.chosen_backend)
-    taken = {host.number for host in _recorded_hosts(lab)}
-    number = next(number for number in range(10, 255) if number not in taken)
+    number = _free_number(lab)
     offset = network.of(lab).offset if backend.name == "qemu" else 0
     key, known_hosts = lab.state / "id_ed25519", lab.state / "known_hosts"
     if not key.exists():
@@ -247,6 +246,11 @@ def _new_host(lab: Instance, name: str, user: str, kind: Kind, base: Path) -> Ho
     write(folder / "secrets.env", f"ADMIN_PASSWORD={secrets.token_urlsafe(18)}\n")
     _record(lab, host)
     return host
+
+
+def _free_number(lab: Instance) -> int:
+    taken = {host.number for host in _recorded_hosts(lab)}
+    return next(number for number in range(10, 255) if number not in taken)
 
 
 def _seed(lab: Instance, backend: Backend, host: Host) -> Seed:
@@ -332,6 +336,13 @@ def _state(lab: Instance, host: Host) -> str:
     return "stopped" if (lab.hosts_dir / host.name / "furnished").exists() else "broken"
 
 
+def running() -> list[Host]:
+    """The hosts of this lab that have processes, by name, whether or not ssh answers: nothing is asked of them."""
+    lab = Instance()
+    roles = set(lab.processes().values())
+    return [host for host in _recorded_hosts(lab) if f"host/{host.name}" in roles]
+
+
 def find(name: str | None = None) -> Host:
     """A host by name; the only one, or the default one, where none is given. Raises StepFailed."""
     hosts = {host.name: host for host in status()}
@@ -389,6 +400,25 @@ def snapshot(label: str, name: str | None = None, progress: Progress | None = No
             base = _base_of(lab, host.name)
             _layers(lab, host.name).snapshot(label)
             backend.create(host.name, base, None, host.disk_gb)
+
+
+def copy(label: str, original: Host, names: Iterable[str]) -> None:
+    """Make hosts of what `original`, a container, was at the snapshot `label`; `up` boots them.
+
+    Each has a name, addresses and ssh host keys of its own. Their domain and their secrets are the original's, so that
+    what was made for it is in order on them. They need its disk: remove it last.
+    """
+    lab = Instance()
+    layers = _layers(lab, original.name)
+    with lab.locked():
+        layers.check(label)
+        for name in names:
+            folder = lab.hosts_dir / name
+            Layers(folder).stand_on(label, layers)
+            for file in ("base", "secrets.env"):
+                write(folder / file, (layers.folder / file).read_text())
+            address = _backend(lab, original.backend).address(_free_number(lab))
+            _record(lab, replace(original, name=name, address=address, state="stopped", snapshots=()))
 
 
 def restore(label: str, name: str | None = None, progress: Progress | None = None) -> None:

@@ -8,9 +8,7 @@ import os
 from lab import hosts as _hosts
 
 _wanted = [name for name in os.environ.get("SLIPWAY_LAB_HOSTS", "").split(",") if name]
-# One that runs and is silent may have its ssh at another port.
-_is_up = ("running", "silent")
-_up = [host for host in _hosts.status() if host.state in _is_up and (not _wanted or host.name in _wanted)]
+_up = [host for host in _hosts.running() if not _wanted or host.name in _wanted]
 if not _up:
     raise SystemExit("no throwaway host is up; start one with: slipway lab up")
 

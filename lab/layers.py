@@ -73,6 +73,14 @@ class Layers:
         write(self._top, label)
         self.current.rename(self._snapshots / label)
 
+    def stand_on(self, label: str, others: Layers) -> None:
+        """Have a snapshot of another host's, and make the first layer on it."""
+        self._snapshots.mkdir(parents=True, exist_ok=True)
+        snapshot = self._snapshots / label
+        snapshot.unlink(missing_ok=True)
+        snapshot.symlink_to(others._snapshots / label)
+        write(self._top, label)
+
     def check(self, label: str) -> None:
         """Raises StepFailed where there is no such snapshot."""
         if label not in self.labels():

@@ -21,7 +21,8 @@ NEEDED = {
     "dpkg-deb": "dpkg",
 }
 # The same for tests alone.
-NEEDED_BY_TESTS = {"testssl": "testssl.sh"}
+# Ubuntu has no package of a browser, and its runners on GitHub have Chrome.
+NEEDED_BY_TESTS = {"testssl": "testssl.sh", **({} if shutil.which("google-chrome") else {"chromium": "chromium"})}
 # The same for each backend.
 NEEDED_BY = {
     "nspawn": {

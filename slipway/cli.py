@@ -2,96 +2,251 @@
 
 from __future__ import annotations
 
-import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from slipway.runner import INVENTORIES, PROJECT, Change, Outcome, RunFailed, Session  # isort: skip  patches first
+from slipway.runner import (  # isort: skip  patches first
+    INVENTORIES,
+    PROJECT,
+    ROLES,
+    ApplyFailed,
+    Outcome,
+    RunFailed,
+    Session,
+    known_components,
+)
 
 import click
-from rich.console import Console
-from rich.markup import escape
+from click.shell_completion import CompletionItem, get_completion_class
 
-from lab.cli import lab
 from lab.steps import StepFailed
+from slipway import show
+from slipway.plan_report import as_html, as_json, report_of
 from slipway.secrets_cli import secrets_group
 from slipway.settings import SettingsError
+from slipway.status import rows, status
 
 IN_SYNC, ERROR, PENDING = 0, 1, 2
 INTERRUPTED = 130  # as a shell reports a command that SIGINT ended
 
-console = Console(highlight=False, soft_wrap=True)
+
+def for_people(command: Callable[..., None]) -> Callable[..., None]:
+    """How much is said, and whether in colours: options of `slipway` and of each verb that speaks to hosts."""
+
+    def level(wanted: int) -> Callable[..., None]:
+        return lambda context, parameter, given: show.set_level(wanted) if given else None
+
+    def colours(context: click.Context, parameter: click.Parameter, given: bool) -> None:
+        if given:
+            show.without_color()
+
+    for names, callback, text in (
+        (["--no-color"], colours, "No colours; NO_COLOR in the environment says it too."),
+        (["-v", "--verbose"], level(1), "Say also what needs no change, and whole diffs."),
+        (["-q", "--quiet"], level(-1), "Say nothing but errors, and what must be confirmed."),
+    ):
+        command = click.option(*names, is_flag=True, expose_value=False, callback=callback, help=text)(command)
+    return command
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def examples(*lines: str) -> str:
+    """The end of a verb's help; click leaves what follows the \\b as it is."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+# Of its own click makes no line shorter than 50 columns.
+HELP_WIDTH = min(shutil.get_terminal_size().columns, 80) - 2
+
+
+class Verbs(click.Group):
+    """The verbs. The lab's are loaded when they are wanted: a plan of a server has no use for what they need."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return sorted([*super().list_commands(context), "lab"])
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name != "lab":
+            return super().get_command(context, name)
+        from lab.cli import lab
+
+        return lab
+
+
+@click.group(
+    cls=Verbs,
+    context_settings={"help_option_names": ["-h", "--help"], "terminal_width": HELP_WIDTH},
+    epilog=examples(
+        "slipway lab up && slipway apply lab",
+        "slipway plan",
+        "slipway VERB --help   (more of them)",
+    ),
+)
 @click.version_option(package_name="slipway")
+@for_people
 def cli() -> None:
     """From a bare VPS to a running, verified, TLS-terminated site, and back there whenever it drifts."""
 
 
-cli.add_command(lab)
 cli.add_command(secrets_group)
+
+
+def _complete_limit(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem]:
+    return [CompletionItem(role) for role in ROLES if role.startswith(typed)]
+
+
+def _complete_only(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem]:
+    before, comma, last = typed.rpartition(",")
+    try:
+        return [CompletionItem(f"{before}{comma}{name}") for name in known_components() if name.startswith(last)]
+    except RunFailed:
+        return []
 
 
 def on_hosts(command: Callable[..., None]) -> Callable[..., None]:
     """The argument and options of every verb that speaks to hosts."""
     for option in (
+        for_people,
         click.option("--data", multiple=True, metavar="NAME=VALUE", help="A setting for this run; repeatable."),
-        click.option("--limit", multiple=True, metavar="HOST|ROLE", help="Only this host or role; repeatable."),
+        click.option(
+            "--limit",
+            multiple=True,
+            metavar="HOST|ROLE",
+            shell_complete=_complete_limit,
+            help="Only this host or role; repeatable.",
+        ),
         click.argument("environment", metavar="[ENV]", type=click.Choice(list(INVENTORIES)), default="production"),
     ):
         command = option(command)
     return command
 
 
-@cli.command()
+only_some = click.option(
+    "--only",
+    multiple=True,
+    metavar="COMPONENT,...",
+    shell_complete=_complete_only,
+    help="Only these components, modules of tasks/; repeatable.",
+)
+
+
+class ReportFile(click.File):
+    """A file that is opened, and what was in it gone, before anything else happens; - is standard output, alone."""
+
+    def __init__(self) -> None:
+        super().__init__("w", encoding="utf-8", lazy=False)
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        if value == "-":
+            if show.console.quiet:
+                self.fail("standard output has room for one report", parameter, context)
+            show.console.quiet = True
+        return super().convert(value, parameter, context)
+
+
+def report_to(name: str, what: str) -> Callable[..., Any]:
+    text = f"Write {what} to a file; - is standard output."
+    return click.option(f"--{name}", f"{name}_file", type=ReportFile(), help=text)
+
+
+@cli.command(
+    epilog=examples(
+        "slipway plan",
+        "slipway plan --only nginx,tls --limit web",
+        "slipway plan --json plan.json --html plan.html",
+        "slipway plan --json - | jq .totals.changes",
+        "slipway plan --quiet || echo drift or error",
+    )
+)
 @on_hosts
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
-def plan(environment: str, limit: tuple[str, ...], data: tuple[str, ...], as_json: bool) -> None:
+@only_some
+@report_to("json", "the plan for programs (docs/plan.schema.json)")
+@report_to("html", "a page to read")
+def plan(
+    environment: str,
+    limit: tuple[str, ...],
+    data: tuple[str, ...],
+    only: tuple[str, ...],
+    json_file: IO[str] | None,
+    html_file: IO[str] | None,
+) -> None:
     """Show what differs, and change nothing. Exit code: 0 in sync, 2 changes pending, 1 error."""
-    with planned(environment, "deploy.py", limit, data) as (_, outcome):
-        pass
-    if as_json:
-        click.echo(json.dumps(as_dict(outcome), indent=2))
-    else:
-        show_plan(outcome)
+    session = Session(environment, "deploy.py", limit, data, only)
+    try:
+        with planned(session) as outcome:
+            pass
+    except RunFailed:
+        if session.failures:
+            failed = Outcome([], [], 0, 0.0, session.failures)
+            write_reports(session, failed, json_file, html_file)
+        raise
+    write_reports(session, outcome, json_file, html_file)
+    if show.level >= 0:
+        show.plan(report_of(environment, session.roles(), outcome), session)
+    end_with_failures(outcome)
     sys.exit(PENDING if outcome.changes else IN_SYNC)
 
 
-@cli.command()
+def write_reports(session: Session, outcome: Outcome, json_file: IO[str] | None, html_file: IO[str] | None) -> None:
+    report = report_of(session.environment, session.roles(), outcome)
+    if json_file:
+        json_file.write(as_json(report))
+    if html_file:
+        html_file.write(as_html(report))
+
+
+@cli.command(
+    epilog=examples(
+        "slipway apply",
+        "slipway apply lab --yes",
+        "slipway apply --only nginx --limit web",
+        "slipway apply --data swap_mb=512",
+    )
+)
 @on_hosts
+@only_some
 @click.option("--yes", is_flag=True, help="Don't ask.")
-def apply(environment: str, limit: tuple[str, ...], data: tuple[str, ...], yes: bool) -> None:
-    """Bring the hosts to what they should be."""
-    with planned(environment, "deploy.py", limit, data) as (session, outcome):
-        show_plan(outcome)
-        if outcome.changes and (yes or confirmed()):
+def apply(environment: str, limit: tuple[str, ...], data: tuple[str, ...], only: tuple[str, ...], yes: bool) -> None:
+    """Bring the hosts to what they should be: show the plan, ask, and do it."""
+    session = Session(environment, "deploy.py", limit, data, only)
+    with planned(session) as outcome:
+        # Nobody says yes to what they have not seen.
+        if show.level >= 0 or (outcome.changes and not yes):
+            show.plan(report_of(environment, session.roles(), outcome), session)
+        if not outcome.changes:
+            session.record_nothing(outcome.seconds)
+        elif yes or confirmed():
             carry_out(session)
+            return
+        end_with_failures(outcome)
 
 
-@cli.command()
+@cli.command(epilog=examples("slipway release", "slipway release lab --yes"))
 @on_hosts
 @click.option("--yes", is_flag=True, help="Don't ask.")
 def release(environment: str, limit: tuple[str, ...], data: tuple[str, ...], yes: bool) -> None:
     """Build this checkout and ship it as the next release."""
-    with planned(environment, "release.py", limit, data) as (session, _):
-        console.print(f"The next release goes to {names_of(session)}.")
+    session = Session(environment, "release.py", limit, data)
+    with planned(session):
+        if show.level >= 0 or not yes:
+            show.say(f"The next release goes to {names_of(session)}.")
         if yes or confirmed():
             carry_out(session)
 
 
-@cli.command()
+@cli.command(epilog=examples("slipway verify", "slipway verify lab --html verify.html", "slipway verify --audit"))
 @on_hosts
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write a report to this file.")
 @click.option("--audit", is_flag=True, help="Run the auditors' tools that take minutes, too: testssl.sh and Lynis.")
 def verify(environment: str, limit: tuple[str, ...], data: tuple[str, ...], html: Path | None, audit: bool) -> None:
     """Check from outside and on the hosts, changing nothing, that the servers are what they should be."""
-    command = [sys.executable, "-m", "pytest", str(PROJECT / "tests/server"), "-q", f"--environment={environment}"]
+    command = [sys.executable, "-m", "pytest", str(PROJECT / "tests/server"), f"--environment={environment}"]
+    command += {-1: ["-qq"], 0: ["-q"], 1: []}[show.level]
     command += [f"--limit={name}" for name in limit] + [f"--data={item}" for item in data]
     command += [] if audit else ["-m", "not audit"]
     if html:
@@ -100,20 +255,56 @@ def verify(environment: str, limit: tuple[str, ...], data: tuple[str, ...], html
     sys.exit(subprocess.run(command, cwd=PROJECT, env={**os.environ, "PY_COLORS": ""}, check=False).returncode)
 
 
+@cli.command("status", epilog=examples("slipway status", "slipway status lab --json -", "slipway status --limit db"))
+@on_hosts
+@report_to("json", "it for programs")
+def status_command(environment: str, limit: tuple[str, ...], data: tuple[str, ...], json_file: IO[str] | None) -> None:
+    """Show what runs on the hosts: services, versions, certificate, disk, the last release and apply. Only reads."""
+    session = Session(environment, "", limit, data)
+    with connected(session), show.doing(f"Asking {names_of(session)}"):
+        report = status(session)
+    if json_file:
+        json_file.write(report.model_dump_json(indent=2) + "\n")
+    if show.level >= 0:
+        for host in report.hosts:
+            show.host(host.name, host.roles)
+            for label, text in rows(host, report.when) if host.failure is None else [("failed", "could not be asked")]:
+                show.say(text, f"  {label:<12}")
+    if session.failures:
+        raise RunFailed("\n".join(session.failures.values()))
+
+
+@cli.command(
+    epilog=examples(
+        'eval "$(slipway completion bash)"   # in ~/.bashrc',
+        'eval "$(slipway completion zsh)"    # in ~/.zshrc',
+        "slipway completion fish | source    # in config.fish",
+    )
+)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print what lets a shell complete verbs, options, roles and components."""
+    of_shell = get_completion_class(shell)
+    assert of_shell
+    click.echo(of_shell(cli, {}, "slipway", "_SLIPWAY_COMPLETE").source())
+
+
 @contextmanager
-def planned(
-    environment: str, deploy: str, limit: tuple[str, ...], data: tuple[str, ...]
-) -> Iterator[tuple[Session, Outcome]]:
-    """A session whose hosts are connected, and its plan; a terminal shows meanwhile what goes on."""
-    session = Session(environment, deploy, limit, data)
-    # On standard error: what a plan finds may be piped.
-    terminal = Console(stderr=True)
+def connected(session: Session) -> Iterator[None]:
+    """Connect the hosts of a session for the time of the block."""
     with ExitStack() as stack:
-        with terminal.status(f"Connecting to {names_of(session)}"):
+        with show.doing(f"Connecting to {names_of(session)}"):
             stack.enter_context(session)
-        with terminal.status(f"Comparing {names_of(session)} with {deploy}"):
+        yield
+
+
+@contextmanager
+def planned(session: Session) -> Iterator[Outcome]:
+    """The plan of a session, whose hosts are connected for the time of the block."""
+    with connected(session):
+        with show.doing(f"Comparing {names_of(session)} with {session.deploy}"):
             outcome = session.plan()
-        yield session, outcome
+        yield outcome
 
 
 def names_of(session: Session) -> str:
@@ -121,20 +312,19 @@ def names_of(session: Session) -> str:
 
 
 def carry_out(session: Session) -> None:
-    """Apply what was planned; each operation's line appears as it ends, and a terminal shows those that run."""
-    running: dict[str, str] = {}
+    """Apply what was planned, and say what it came to."""
+    try:
+        with show.Applying(session) as applying:
+            outcome = session.apply(applying.tell)
+    except ApplyFailed as failed:
+        show.done(failed.outcome)
+        raise
+    show.done(outcome)
 
-    def tell(host: str, operation: str, result: str, seconds: float) -> None:
-        if result == "running":
-            running[host] = operation
-        else:
-            running.pop(host, None)
-            show_operation(host, operation, result, seconds)
-        status.update(escape("; ".join(f"{host}: {operation}" for host, operation in running.items())))
 
-    with console.status("") as status:
-        outcome = session.apply(tell)
-    show_done(outcome)
+def end_with_failures(outcome: Outcome) -> None:
+    if outcome.failures:
+        raise RunFailed("\n".join(outcome.failures.values()))
 
 
 def confirmed() -> bool:
@@ -144,52 +334,10 @@ def confirmed() -> bool:
     return click.confirm("Go on?", default=False)
 
 
-def show_plan(outcome: Outcome) -> None:
-    for host, why in outcome.skipped:
-        console.print(f"[dim]- {escape(host)}: {escape(why)}[/]")
-    for change in outcome.changes:
-        show_change(change)
-    count = len(outcome.changes)
-    summary = f"[yellow]{count} to change[/]" if count else "[green]nothing to change[/]"
-    console.print(f"{summary} of {outcome.operations} operations, compared in {outcome.seconds:.1f} s")
-
-
-def show_change(change: Change) -> None:
-    mark = "[cyan]↻[/]" if change.is_reaction else "[yellow]~[/]"
-    console.print(f"{mark} {escape(change.host)}: {escape(change.operation)}")
-    for line in (line for note in change.notes for line in note.splitlines()):
-        style = "green" if line.startswith("+") else "red" if line.startswith("-") else "dim"
-        console.print(f"    [{style}]{escape(line)}[/]")
-
-
-def show_operation(host: str, operation: str, result: str, seconds: float) -> None:
-    mark = {"changed": "[yellow]✓[/]", "ok": "[green]=[/]", "failed": "[red]✗[/]"}[result]
-    console.print(
-        f"{mark} {escape(host)}: {escape(operation)}" + (f" [dim]{seconds:.1f} s[/]" if seconds >= 0.5 else "")
-    )
-
-
-def show_done(outcome: Outcome) -> None:
-    count = len(outcome.changes)
-    console.print(
-        f"[green]done[/]: {count} of {outcome.operations} operations changed something, {outcome.seconds:.1f} s"
-    )
-
-
-def as_dict(outcome: Outcome) -> dict[str, Any]:
-    """An outcome for programs."""
-    return {
-        "changes": [vars(change) for change in outcome.changes],
-        "skipped": [{"host": host, "what": what} for host, what in outcome.skipped],
-        "operations": outcome.operations,
-        "seconds": round(outcome.seconds, 2),
-    }
-
-
 def main() -> None:
     """Run the command line; a user's mistake and a failed step get their own words, not a traceback."""
     try:
-        cli(standalone_mode=False)
+        cli(prog_name="slipway", standalone_mode=False)
     except (click.exceptions.Abort, KeyboardInterrupt):
         click.echo("\ninterrupted; run it again: it goes on from what is there", err=True)
         sys.exit(INTERRUPTED)

@@ -9,10 +9,13 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
+from typing import ClassVar, TypeVar
 
+from cryptography import x509
 from pyinfra.api import FactBase
 
 from slipway import mongodb_login
+from slipway.shell import with_subjects
 
 # dpkg's word for them is an error flag, dpkg-query(1).
 BROKEN_PACKAGES = "dpkg-query -W -f '${db:Status-Eflag}=${Package}\\n' | grep ^reinstreq="
@@ -23,7 +26,55 @@ def key_values(lines: Iterable[str]) -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines if "=" in line)
 
 
-class FileState(FactBase[dict[str, str]]):
+T = TypeVar("T")
+
+
+class Fact(FactBase[T]):
+    """A fact whose command holds no secret: what a run asks may be kept in a file, for the next one to ask at once."""
+
+    may_be_remembered = True
+
+
+class OfSubjects(Fact[T]):
+    """A fact about some of the arguments of its `script`, which a batch runs once for all who ask: each picks its own
+    from the answer."""
+
+    script: ClassVar[str]
+
+    def _about(self, *subjects: str) -> str:
+        self._subjects = subjects
+        return with_subjects(self.script, " ".join(map(shlex.quote, subjects)))
+
+
+class _Files(OfSubjects[T]):
+    # A link is shown as "link -> target".
+    script = """\
+QUOTING_STYLE=literal stat --printf '%F\\t%U\\t%G\\t%a\\t%N\\n' "$@" 2>/dev/null
+for path do
+  if [ -f "$path" ] && [ ! -L "$path" ]; then set -- "$@" "$path"; fi; shift
+done
+[ $# = 0 ] || sha256sum "$@" 2>/dev/null || true"""
+
+    @staticmethod
+    def _state(path: str, output: list[str]) -> dict[str, str]:
+        state = {}
+        for line in (line for line in output if path in line):
+            kind, *fields = line.split("\t", 4)
+            if not fields:
+                digest, _, name = line.partition("  ")
+                if name == path:
+                    state["sha256"] = digest
+                continue
+            owner, group, mode, name = fields
+            name, _, target = name.partition(" -> ") if kind == "symbolic link" else (name, "", "")
+            if name == path:
+                kind = kind.replace("regular empty file", "regular file")
+                state |= {"kind": kind, "owner": owner, "group": group, "mode": mode}
+                state |= {"target": target} if target else {}
+        return state
+
+
+class FileState(_Files[dict[str, str]]):
     """What is at `path`, not following a link: kind, owner, group, mode (octal), and sha256 of a file or the target
     of a link; `{}` where nothing is."""
 
@@ -32,42 +83,45 @@ class FileState(FactBase[dict[str, str]]):
         return {}
 
     def command(self, path: str) -> str:
-        quoted = shlex.quote(path)
-        return (
-            f"if [ -e {quoted} ] || [ -L {quoted} ]; then"
-            f" stat --printf 'kind=%F\\nowner=%U\\ngroup=%G\\nmode=%a\\n' {quoted};"
-            f" if [ -L {quoted} ]; then echo target=$(readlink {quoted});"
-            f" elif [ -f {quoted} ]; then echo sha256=$(sha256sum < {quoted} | cut -d' ' -f1); fi; fi"
-        )
+        return self._about(path)
 
     def process(self, output: list[str]) -> dict[str, str]:
-        state = key_values(output)
-        if state:
-            state["kind"] = state["kind"].replace("regular empty file", "regular file")
-        return state
+        return self._state(self._subjects[0], output)
 
 
-class FileStates(FactBase[dict[str, dict[str, str]]]):
-    """FileState of each of `paths`, by path, in one command."""
+class FileStates(_Files[dict[str, dict[str, str]]]):
+    """FileState of each of `paths`, by path."""
 
     @staticmethod
     def default() -> dict[str, dict[str, str]]:
         return {}
 
     def command(self, paths: tuple[str, ...]) -> str:
-        return "; ".join(f"echo path={shlex.quote(path)}; {FileState().command(path)}" for path in paths)
+        return self._about(*paths)
 
     def process(self, output: list[str]) -> dict[str, dict[str, str]]:
-        blocks: dict[str, list[str]] = {}
-        path = ""
-        for line in output:
-            if line.startswith("path="):
-                path = line.removeprefix("path=")
-            blocks.setdefault(path, []).append(line)
-        return {path: FileState().process(lines[1:]) for path, lines in blocks.items()}
+        return {path: self._state(path, output) for path in self._subjects}
 
 
-class FileText(FactBase[str]):
+class Modified(OfSubjects[int]):
+    """When the newest of `paths` changed, in seconds since the epoch; 0 where none is there. Of a link its own time and
+    its target's count."""
+
+    script = """stat -c '%Y %n' "$@" 2>/dev/null; stat -Lc '%Y %n' "$@" 2>/dev/null || true"""
+
+    @staticmethod
+    def default() -> int:
+        return 0
+
+    def command(self, paths: tuple[str, ...]) -> str:
+        return self._about(*paths)
+
+    def process(self, output: list[str]) -> int:
+        times = (line.split(" ", 1) for line in output)
+        return max((int(time) for time, path in times if path in self._subjects), default=0)
+
+
+class FileText(Fact[str]):
     """The text of a file, "" where there is none. For diffs: never asked of a file that holds a secret."""
 
     @staticmethod
@@ -81,68 +135,67 @@ class FileText(FactBase[str]):
         return "".join(f"{line}\n" for line in output)
 
 
-class Packages(FactBase[dict[str, set[str]]]):
+class Packages(OfSubjects[dict[str, set[str]]]):
     """What dpkg says: which of `packages` are "installed", fully; and which of all are "broken", as after a power cut
     while they were being unpacked: they must be installed again before anything else can be."""
+
+    script = """\
+for package do set -- "$@" -e "ok=installed=$package"; shift; done
+dpkg-query -W -f '${db:Status-Eflag}=${db:Status-Status}=${Package}\\n' 2>/dev/null |
+  grep -x -e 'reinstreq=.*' "$@" || true"""
 
     @staticmethod
     def default() -> dict[str, set[str]]:
         return {"installed": set(), "broken": set()}
 
     def command(self, packages: tuple[str, ...]) -> str:
-        names = " ".join(map(shlex.quote, packages))
-        states = f"dpkg-query -W -f '${{db:Status-Status}}=${{Package}}\\n' {names} 2>/dev/null"
-        return f"{states}; {BROKEN_PACKAGES} || true"
+        return self._about(*packages)
 
     def process(self, output: list[str]) -> dict[str, set[str]]:
-        pairs = [line.split("=", 1) for line in output]
+        found = [line.split("=") for line in output]
         return {
-            "installed": {name for state, name in pairs if state == "installed"},
-            "broken": {name for state, name in pairs if state == "reinstreq"},
+            "installed": {name for flag, state, name in found if state == "installed"} & {*self._subjects},
+            "broken": {name for flag, state, name in found if flag == "reinstreq"},
         }
 
 
-class Unit(FactBase[dict[str, str]]):
-    """ActiveState, SubState, UnitFileState and NRestarts of a systemd unit, as `systemctl show` names them."""
+class Unit(OfSubjects[dict[str, str]]):
+    """A systemd unit, as `systemctl show` tells of it: ActiveState, SubState, UnitFileState, NRestarts,
+    NeedDaemonReload; and when, in seconds since the epoch, what runs began: its main process (Began), and the newest
+    child of that (ChildBegan): a reload leaves the main one, and starts new workers."""
+
+    # A process's age is that of this shell, which has just begun, less the difference of what proc(5) tells of the two
+    # in hundredths of a second; `ps` would do the same, and have to be started for each.
+    script = """\
+wanted=Names,ActiveState,SubState,UnitFileState,NRestarts,NeedDaemonReload,MainPID
+systemctl show --property=$wanted "$@" 2>/dev/null | {
+  ticks() { ticks=; read -r stat < /proc/$1/stat && set -- ${stat##*) } && ticks=${20}; }
+  began() { [ -z "$ticks" ] || echo "$1=$((now - (own - ticks) / 100))"; }
+  now=$(date +%s); ticks self; own=$ticks
+  while read -r line; do
+    echo "$line"
+    case $line in MainPID=[1-9]*)
+      main=${line#*=}; ticks $main; began Began
+      newest=; children=; read -r children < /proc/$main/task/$main/children
+      for child in $children; do ticks $child; [ "${ticks:-0}" -le "${newest:-0}" ] || newest=$ticks; done
+      ticks=$newest; began ChildBegan
+    esac
+  done
+}"""
 
     @staticmethod
     def default() -> dict[str, str]:
         return {}
 
     def command(self, unit: str) -> str:
-        wanted = "ActiveState,SubState,UnitFileState,NRestarts"
-        return f"systemctl show --property={wanted} {shlex.quote(unit)} 2>/dev/null || true"
+        return self._about(unit)
 
     def process(self, output: list[str]) -> dict[str, str]:
-        return key_values(output)
+        blocks = [key_values(block.split("\n")) for block in "\n".join(output).split("\n\n")]
+        return next((block for block in blocks if self._subjects[0] in block.get("Names", "").split()), {})
 
 
-class Staleness(FactBase[int]):
-    """By how many seconds the newest of `files` is younger than the process that read them; 0 or less if none is.
-
-    The process is the unit's main one, or with `reloads` its newest child: a reload leaves the main one and starts
-    new workers. Of a link both ages count, its own and its target's.
-    """
-
-    @staticmethod
-    def default() -> int:
-        return 0
-
-    def command(self, unit: str, files: tuple[str, ...], reloads: bool) -> str:
-        names = " ".join(map(shlex.quote, files))
-        worker = "pid=$(pgrep -n -P $pid);" if reloads else ""
-        return (
-            f"pid=$(systemctl show --property=MainPID --value {shlex.quote(unit)} 2>/dev/null);"
-            f' if [ "${{pid:-0}}" != 0 ]; then {worker}'
-            f" newest=$({{ stat -c %Y {names}; stat -Lc %Y {names}; }} 2>/dev/null | sort -n | tail -n 1);"
-            " echo $(( ${newest:-0} - $(date +%s) + $(ps -o etimes= -p $pid) )); fi"
-        )
-
-    def process(self, output: list[str]) -> int:
-        return int(output[-1])
-
-
-class Output(FactBase[str]):
+class Output(Fact[str]):
     """The output of a read-only `command`, whatever its exit code."""
 
     @staticmethod
@@ -156,11 +209,11 @@ class Output(FactBase[str]):
         return "\n".join(output)
 
 
-class Machine(FactBase[dict[str, str]]):
+class Machine(Fact[dict[str, str]]):
     """What preflight and the tasks want to know of the machine, asked in one command.
 
     uid, os (ID of os-release), release (VERSION_ID), codename, arch (dpkg's word), container ("none" or its kind),
-    memory_mb, avx (yes/no), clock (seconds since the epoch), sshd_ports, addresses (space separated, global ones),
+    memory_mb, avx (yes/no), clock (seconds since the epoch), addresses (space separated, global ones),
     and for each of `DISK_FOLDERS` disk:FOLDER: the mount point it is or will be on, the MiB free there ("/var 900").
     """
 
@@ -175,23 +228,26 @@ class Machine(FactBase[dict[str, str]]):
             ". /etc/os-release;"
             " echo uid=$(id -u); echo os=$ID; echo release=$VERSION_ID; echo codename=$VERSION_CODENAME;"
             " echo arch=$(dpkg --print-architecture 2>/dev/null || uname -m);"
-            " echo container=$(systemd-detect-virt --container 2>/dev/null);"
-            " echo init=$(cat /proc/1/comm);"
-            " echo memory_mb=$(awk '/^MemTotal/ {print int($2 / 1024)}' /proc/meminfo);"
+            # Where systemd itself has written it down there is no need to find it out anew.
+            " read -r container 2>/dev/null < /run/systemd/container"
+            " || container=$(systemd-detect-virt --container 2>/dev/null); echo container=$container;"
+            " read -r init < /proc/1/comm; echo init=$init;"
+            " read -r _ kilobytes _ < /proc/meminfo; echo memory_mb=$((kilobytes / 1024));"
             " if grep -qw avx /proc/cpuinfo; then echo avx=yes; else echo avx=no; fi;"
-            f" for folder in {' '.join(self.DISK_FOLDERS)}; do there=$folder; [ -d $there ] || there=$(dirname $there);"
-            " echo disk:$folder=$(df -Pm $there | awk 'NR == 2 {print $6, $4}'); done;"
             " echo clock=$(date +%s);"
-            ' echo sshd_ports=$(/usr/sbin/sshd -T 2>/dev/null | awk \'$1 == "port" {printf "%s ", $2}\');'
             " echo addresses=$(ip -o addr show scope global 2>/dev/null"
-            ' | awk \'{split($4, a, "/"); printf "%s ", a[1]}\')'
+            ' | awk \'{split($4, a, "/"); printf "%s ", a[1]}\');'
+            f" set --; for folder in {' '.join(self.DISK_FOLDERS)}; do"
+            ' [ -d $folder ] || folder=${folder%/*}; set -- "$@" $folder; done;'
+            ' df -m --output=target,avail "$@"'
         )
 
     def process(self, output: list[str]) -> dict[str, str]:
-        return key_values(output)
+        disks = [" ".join(line.split()) for line in output[-len(self.DISK_FOLDERS) :]]
+        return key_values(output) | {f"disk:{name}": disk for name, disk in zip(self.DISK_FOLDERS, disks, strict=True)}
 
 
-class Sshd(FactBase[dict[str, list[str]]]):
+class Sshd(Fact[dict[str, list[str]]]):
     """What sshd would do for root from outside (sshd -T): values by keyword, in lower case; `{}` where sshd is at a
     loss."""
 
@@ -210,7 +266,7 @@ class Sshd(FactBase[dict[str, list[str]]]):
         return found
 
 
-class HostKeys(FactBase[list[str]]):
+class HostKeys(Fact[list[str]]):
     """The public halves of the host keys in `files`, as lines "ssh-ed25519 AAAA..."."""
 
     @staticmethod
@@ -224,7 +280,7 @@ class HostKeys(FactBase[list[str]]):
         return output
 
 
-class SshPort(FactBase[str]):
+class SshPort(Fact[str]):
     """The server's port of this ssh connection. Asked without sudo, which drops the variable."""
 
     @staticmethod
@@ -232,13 +288,13 @@ class SshPort(FactBase[str]):
         return ""
 
     def command(self) -> str:
-        return "echo $SSH_CONNECTION | cut -d' ' -f4"
+        return "echo ${SSH_CONNECTION##* }"
 
     def process(self, output: list[str]) -> str:
         return "".join(output).strip()
 
 
-class Listeners(FactBase[dict[int, str]]):
+class Listeners(Fact[dict[int, str]]):
     """Process names by the TCP port they listen on; "" where the name can't be seen."""
 
     @staticmethod
@@ -257,7 +313,7 @@ class Listeners(FactBase[dict[int, str]]):
         return listeners
 
 
-class MongodbUsers(FactBase[dict[str, str]]):
+class MongodbUsers(Fact[dict[str, str]]):
     """What MongoDB says to `users`, pairs of a name and the file of its password, as slipway/mongodb_login.py prints
     it; `{}` where the host has no Python."""
 
@@ -268,31 +324,71 @@ class MongodbUsers(FactBase[dict[str, str]]):
     def command(self, address: str, port: int, users: tuple[tuple[str, str], ...]) -> str:
         program = Path(mongodb_login.__file__).read_text()
         arguments = " ".join(shlex.quote(f"{user}={file}") for user, file in users)
-        return f"python3 -c {shlex.quote(program)} {address} {port} {arguments} 2>/dev/null || true"
+        return f"python3 -ISc {shlex.quote(program)} {address} {port} {arguments} 2>/dev/null || true"
 
     def process(self, output: list[str]) -> dict[str, str]:
         return key_values(output)
 
 
-class Certificate(FactBase[dict[str, str]]):
-    """The certificate at `path`: names (space separated), end (seconds since the epoch), issuer; `{}` where none is.
-
-    `lineage` names certbot's renewal configuration, whose ACME server is given as server.
-    """
+class Certificate(Fact[dict[str, str]]):
+    """The certificate at `path`: names (space separated), end (seconds since the epoch); `{}` where none is that can be
+    read. `lineage` names certbot's renewal configuration, whose ACME server is given as server."""
 
     @staticmethod
     def default() -> dict[str, str]:
         return {}
 
-    def command(self, path: str, lineage: str) -> str:
-        renewal = shlex.quote(f"/etc/letsencrypt/renewal/{lineage}.conf")
-        quoted = shlex.quote(path)
-        return (
+    def command(self, path: str, lineage: str = "") -> str:
+        # It is read here: openssl takes a host longer than all that a plan asks of systemd.
+        files = [path, *([f"/etc/letsencrypt/renewal/{lineage}.conf"] if lineage else [])]
+        lines = "-e '/^-----BEGIN CERTIFICATE-----/,/^-----END CERTIFICATE-----/p' -e 's/^server = /server=/p'"
+        return f"sed -n {lines} {' '.join(map(shlex.quote, files))} 2>/dev/null || true"
+
+    def process(self, output: list[str]) -> dict[str, str]:
+        try:
+            certificate = x509.load_pem_x509_certificate("\n".join(output).encode())
+            names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        except x509.ExtensionNotFound:
+            names = x509.SubjectAlternativeName([])
+        except ValueError:
             # One that is empty, as a power cut may leave it, is none.
-            f"if openssl x509 -noout -in {quoted} 2>/dev/null; then"
-            f' echo end=$(date -d "$(openssl x509 -noout -enddate -in {quoted} | cut -d= -f2)" +%s);'
-            f" echo names=$(openssl x509 -noout -ext subjectAltName -in {quoted} | grep -o 'DNS:[^,]*' | cut -d: -f2);"
-            f" echo server=$(sed -n 's/^server = //p' {renewal} 2>/dev/null); fi"
+            return {}
+        found = {key: value for key, value in key_values(output).items() if key == "server"}
+        end = str(int(certificate.not_valid_after_utc.timestamp()))
+        return {**found, "end": end, "names": " ".join(names.get_values_for_type(x509.DNSName))}
+
+
+class Condition(Fact[dict[str, str]]):
+    """What `slipway status` tells of a host, asked in one command.
+
+    system, kernel, up (seconds), reboot ("yes" where an update wants one), mongodb and nginx (versions), unit:NAME
+    (LoadState, ActiveState and SubState, systemd's words), end of the certificate that is served (seconds since the
+    epoch) and placeholder ("yes" where it is but one), disk:MOUNT (MiB free, MiB in all), release and released (its
+    time, seconds since the epoch), and apply: the last one's line in the host's log. What is not there is left out.
+    """
+
+    DISK_FOLDERS = "/ /var /var/lib /var/www"
+
+    @staticmethod
+    def default() -> dict[str, str]:
+        return {}
+
+    def command(self, units: tuple[str, ...], served: str, site_root: str, log: str) -> str:
+        current, folder = shlex.quote(f"{site_root}/current"), shlex.quote(served)
+        return (
+            'echo "system=$(. /etc/os-release; echo $PRETTY_NAME)"; echo kernel=$(uname -r);'
+            " echo up=$(ps -o etimes= -p 1); [ ! -e /run/reboot-required ] || echo reboot=yes;"
+            " mongod --version 2>/dev/null | sed -n 's/^db version v/mongodb=/p';"
+            " nginx -v 2>&1 | sed -n 's/^nginx version: nginx./nginx=/p';"
+            f" for unit in {' '.join(map(shlex.quote, units))}; do echo unit:$unit=$("
+            "systemctl show --value --property=LoadState,ActiveState,SubState $unit); done 2>/dev/null;"
+            f" if openssl x509 -noout -in {folder}/fullchain.pem 2>/dev/null; then"
+            f' echo end=$(date -d "$(openssl x509 -noout -enddate -in {folder}/fullchain.pem | cut -d= -f2)" +%s);'
+            f' [ "$(readlink {folder})" != placeholder ] || echo placeholder=yes; fi;'
+            f' df -Pm {self.DISK_FOLDERS} 2>/dev/null | awk \'NR > 1 {{print "disk:" $6 "=" $4, $2}}\';'
+            f" if [ -e {current}/. ]; then echo release=$(basename $(realpath {current}));"
+            f" echo released=$(stat -c %Y {current}); fi;"
+            f" grep '\"verb\": *\"apply\"' {log} 2>/dev/null | tail -n 1 | sed 's/^/apply=/'"
         )
 
     def process(self, output: list[str]) -> dict[str, str]:

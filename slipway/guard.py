@@ -16,6 +16,7 @@ from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
 from slipway import report
+from slipway.components import component
 from slipway.facts import Output
 from slipway.login import Login, LoginFailed, run_by_new_login
 from slipway.operations import Commands, ensure, put_template
@@ -29,6 +30,7 @@ CHANGE_SECONDS = 600
 UNDO_NOW = "systemctl start slipway-undo.service"
 
 
+@component
 def keep_a_way_back() -> None:
     """What a host needs before the first guarded change."""
     values = {"folder": FOLDER, "script": SCRIPT, "seconds": UNDO_SECONDS}
@@ -37,7 +39,8 @@ def keep_a_way_back() -> None:
         put_template(f"/etc/systemd/system/{unit}", f"guard/{unit}", values, name=f"Describe {unit}")
     ensure(
         name="Keep the way back over a reboot",
-        check=f"systemctl is-enabled {TIMER}",
+        # What `systemctl is-enabled` looks at, by the timer's WantedBy=.
+        check=f"[ -e /etc/systemd/system/timers.target.wants/{TIMER} ]",
         command=f"systemctl enable {TIMER}",
     )
 

@@ -55,10 +55,13 @@ def candidates(host: Host, settings: Settings) -> list[Login]:
 
 
 def connect(host: Host, settings: Settings) -> Login | None:
-    """Connect `host` by the first login that works, and say which; None where none does."""
+    """Connect `host` by the first login that works, and say which, None where it is not by ssh. Raises ConnectError
+    about the login that the inventory says."""
     if not isinstance(host.connector, SSHConnector):
+        host.connect(show_errors=False, raise_exceptions=True)
         return None
     refused: set[int] = set()
+    first: ConnectError | None = None
     for login in candidates(host, settings):
         if login.port in refused:
             continue
@@ -66,15 +69,15 @@ def connect(host: Host, settings: Settings) -> Login | None:
         try:
             host.connect(show_errors=False, raise_exceptions=True)
         except ConnectError as error:
+            first = first or error
             # Another user won't do where nobody answers, or where the host is not the one that we know.
             if "Authentication error" not in str(error):
                 refused.add(login.port)
             continue
         host.data._sudo = bool(login.needs_sudo and host.data.get("_sudo", True))
         return login
-    # What the inventory says is what the error should be about.
-    _use(host, candidates(host, settings)[0])
-    return None
+    assert first
+    raise first
 
 
 def _use(host: Host, login: Login) -> None:

@@ -24,7 +24,7 @@ from pyinfra import host
 from pyinfra.api import FunctionCommand, StringCommand, operation
 
 from slipway import report
-from slipway.facts import BROKEN_PACKAGES, FileState, FileStates, FileText, Output, Packages, Staleness, Unit
+from slipway.facts import BROKEN_PACKAGES, FileState, FileStates, FileText, Modified, Output, Packages, Unit
 
 PROJECT = Path(__file__).resolve().parent.parent
 Commands = Generator[StringCommand | FunctionCommand | str, None, None]
@@ -114,6 +114,20 @@ def write_script(path: str, mode: str, owner: str, group: str, check: str | None
     return "; ".join([*steps, f'mv -fT "$new" {shlex.quote(path)}'])
 
 
+def upload_script(path: str) -> str:
+    """A shell script that puts its standard input at `path`, with the owner and mode of what was there."""
+    return "; ".join(
+        [
+            f'path=$(readlink -f {shlex.quote(path)}); umask 077; new=$(mktemp "$path.XXXXXX")',
+            "trap 'rm -f \"$new\"' EXIT",
+            'base64 -d > "$new"',
+            'if [ -e "$path" ]; then chown --reference="$path" "$new"; chmod --reference="$path" "$new"',
+            'else chmod 644 "$new"; fi',
+            'sync "$new"; mv -fT "$new" "$path"',
+        ]
+    )
+
+
 def is_in_place(state: Mapping[str, str], content: bytes, mode: str, owner: str, group: str) -> bool:
     return state == {
         "kind": "regular file",
@@ -124,23 +138,26 @@ def is_in_place(state: Mapping[str, str], content: bytes, mode: str, owner: str,
     }
 
 
-def tell_difference(path: str, state: Mapping[str, str], content: bytes, mode: str, secret: bool) -> None:
+def tell_difference(
+    path: str, state: Mapping[str, str], content: bytes, mode: str, owner: str, group: str, secret: bool = False
+) -> None:
     """Show what a file will become; of one that holds a secret only that it changes."""
-    if state.get("mode") not in (None, mode):
-        report.note(f"{path}: mode {state['mode']} -> {mode}")
     if not state:
-        report.note(f"{path}: new, {len(content)} bytes, mode {mode}")
-    elif state.get("sha256") != hashlib.sha256(content).hexdigest():
-        if secret:
+        report.note(f"{path}: new, {len(content)} bytes, {owner}:{group} {mode}")
+    for what, wanted in (("kind", "regular file"), ("owner", owner), ("group", group), ("mode", mode)):
+        if state and state.get(what) != wanted:
+            report.note(f"{path}: {what} {state.get(what)} -> {wanted}")
+    if state.get("sha256") != hashlib.sha256(content).hexdigest():
+        if not secret:
+            tell_text(path, host.get_fact(FileText, path=path) if state else "", content.decode())
+        elif state:
             report.note(f"{path}: contents change (secret, not shown)")
-            return
-        tell_text(path, host.get_fact(FileText, path=path), content.decode())
 
 
 def tell_text(path: str, old: str, new: str) -> None:
     """Show how a text will change."""
     lines = difflib.unified_diff(old.splitlines(keepends=True), new.splitlines(keepends=True), path, path, n=2)
-    report.note("".join(lines).rstrip())
+    report.note("".join(lines).rstrip() or f"{path}: no line differs, but how the last one ends")
 
 
 @operation()
@@ -164,7 +181,7 @@ def put(
     if is_in_place(state, data, mode, owner, group):
         host.noop(f"{path} is as it should be")
         return
-    tell_difference(path, state, data, mode, secret)
+    tell_difference(path, state, data, mode, owner, group, secret)
     yield with_input(write_script(path, mode, owner, group, check, proven_by), data)
 
 
@@ -175,7 +192,7 @@ def put_all(files: Mapping[str, str]) -> Commands:
     for path, content in files.items():
         data, state = content.encode(), states.get(path, {})
         if not is_in_place(state, data, "644", "root", "root"):
-            tell_difference(path, state, data, "644", secret=False)
+            tell_difference(path, state, data, "644", "root", "root")
             commands.append(with_input(write_script(path, "644", "root", "root", check=None), data))
     yield from commands
 
@@ -191,8 +208,8 @@ def directory(path: str, mode: str = "755", owner: str = "root", group: str = "r
     state = host.get_fact(FileState, path=path)
     if state == {"kind": "directory", "owner": owner, "group": group, "mode": mode}:
         return
-    if state:
-        report.note(f"{path}: {state['owner']}:{state['group']} {state['mode']} -> {owner}:{group} {mode}")
+    found = f"{state['kind']} {state['owner']}:{state['group']} {state['mode']}" if state else "nothing"
+    report.note(f"{path}: {found} -> directory {owner}:{group} {mode}")
     yield f"install -d -m {mode} -o {owner} -g {group} {shlex.quote(path)}"
 
 
@@ -228,7 +245,7 @@ def config_tree(root: str, files: Mapping[str, str], links: Mapping[str, str], c
         state = host.get_fact(FileState, path=f"{root}/{name}")
         if not is_in_place(state, content.encode(), "644", "root", "root"):
             changed[name] = content
-            tell_difference(f"{root}/{name}", state, content.encode(), "644", secret=False)
+            tell_difference(f"{root}/{name}", state, content.encode(), "644", "root", "root")
     moved = {}
     for name, target in links.items():
         if host.get_fact(FileState, path=f"{root}/{name}").get("target") != target:
@@ -319,14 +336,14 @@ def install(packages: Mapping[str, Sequence[str]]) -> Commands:
         report.note(f"left half unpacked: {', '.join(sorted(found['broken']))}")
     for component, names in missing.items():
         if names:
-            report.note(f"{component}: {', '.join(names)}")
+            report.note(f"{component}: not installed: {', '.join(names)}")
     yield REFRESH
     # Where nothing is missing it still fails for what is half unpacked, and that is finished.
     command = f"{APT_INSTALL} {' '.join(map(shlex.quote, sorted({*chain(*missing.values())})))}"
     yield f"{command} || {{ {FINISH}; {command}; }}"
 
 
-# `ps` tells a process's age in whole seconds.
+# A process's age is known in whole seconds.
 STALE_SECONDS = 2
 
 
@@ -352,12 +369,25 @@ def service(unit: str, ready: str | None = None, files: Sequence[str] = (), relo
         yield f"systemctl reset-failed {unit} 2>/dev/null; " + or_back(
             and_wait(f"systemctl start {unit}", unit, ready), unit
         )
-    elif files and host.get_fact(Staleness, unit=unit, files=tuple(files), reloads=reloads) > STALE_SECONDS:
+    elif files and is_stale(state, host.get_fact(Modified, paths=tuple(files)), reloads):
         report.note(f"{unit}: runs with files as they were before they changed")
         yield _restart_command(unit, ready, reloads)
     elif ready and host.get_fact(Output, command=f"{until(ready, PATIENCE_SECONDS)} && echo yes") != "yes":
         report.note(f"{unit}: runs, and does not do its work")
         yield _restart_command(unit, ready, reloads)
+
+
+def is_stale(state: Mapping[str, str], modified: int, reloads: bool) -> bool:
+    """Whether a unit (facts.Unit) runs with what it read before `modified`; a reload is read by new children."""
+    began = state.get("ChildBegan" if reloads else "Began")
+    return began is not None and modified - int(began) > STALE_SECONDS
+
+
+@operation()
+def know(unit: str) -> Commands:
+    """Make sure that systemd has read the files of a unit as they are now."""
+    if host.get_fact(Unit, unit=unit).get("NeedDaemonReload") == "yes":
+        yield "systemctl daemon-reload"
 
 
 def ends_over_and_over(state: Mapping[str, str]) -> bool:
@@ -434,6 +464,5 @@ def ensure(check: str, command: str, note: str | None = None) -> Commands:
     """Run `command` where the read-only shell test `check` fails. For what has neither a file nor an operation."""
     if host.get_fact(Output, command=f"if {{ {check}; }} >/dev/null; then echo yes; fi").strip() == "yes":
         return
-    if note:
-        report.note(note)
+    report.note(note or f"this does not hold yet: {check}")
     yield command

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import socket
+import time
 
-from paramiko import SSHException, Transport
+from paramiko import Channel, ChannelException, SSHException, Transport
 from pyinfra.api.host import Host
+
+# What we send each so often must be acknowledged by the host's TCP, tcp(7).
+KEEPALIVE_SECONDS, SILENCE_SECONDS = 15, 45
+# sshd counts a session that has just ended for a moment more, and refuses one above its limit (MaxSessions).
+REFUSED_SECONDS = 5.0
 
 
 def transport(host: Host) -> Transport | None:
@@ -25,6 +31,14 @@ def send_at_once(host: Host) -> None:
     connection = transport(host)
     if connection and isinstance(connection.sock, socket.socket):  # through a jump host it is a channel
         connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def keep_alive(host: Host) -> None:
+    """Notice a host that is gone: one that a command runs on may be silent for long, its TCP may not."""
+    connection = transport(host)
+    if connection and isinstance(connection.sock, socket.socket):
+        connection.set_keepalive(KEEPALIVE_SECONDS)
+        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENCE_SECONDS * 1000)
 
 
 def connected_port(host: Host) -> int:
@@ -48,3 +62,15 @@ def tell_when_broken(host: Host) -> None:
         return SSHException("the connection broke") if isinstance(error, EOFError) else error
 
     connection.get_exception = get_exception  # type: ignore[method-assign]
+
+
+def open_session(connection: Transport, seconds: float | None = None) -> Channel:
+    """A new session of a connection, which is waited for `seconds` at most. Raises SSHException."""
+    deadline = time.monotonic() + REFUSED_SECONDS
+    while True:
+        try:
+            return connection.open_session(timeout=seconds)
+        except ChannelException:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.05)

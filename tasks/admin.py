@@ -8,6 +8,7 @@ from base64 import b64encode
 from pyinfra import host
 from pyinfra.api import operation
 
+from slipway.components import component
 from slipway.facts import FileState, Output
 from slipway.guard import guarded
 from slipway.login import Login
@@ -18,6 +19,7 @@ from slipway.ssh import connected_port
 PACKAGES = ["sudo"]
 
 
+@component
 def admin(settings: Settings) -> None:
     user = settings.admin_user
     ensure(
@@ -34,8 +36,8 @@ def admin(settings: Settings) -> None:
 def access(settings: Settings) -> Commands:
     """The administrator's keys and right to sudo, both proven by a login before anything else relies on them."""
     user = settings.admin_user
-    found = host.get_fact(Output, command=f"getent passwd {user} | cut -d: -f6; id -gn {user}").split()
-    home, group = found if len(found) == 2 else (f"/home/{user}", user)
+    found = host.get_fact(Output, command=f"getent passwd {user} && id -gn {user}").splitlines()
+    home, group = (found[0].split(":")[5], found[1]) if len(found) == 2 else (f"/home/{user}", user)
     keys, rights = f"{home}/.ssh/authorized_keys", f"/etc/sudoers.d/{user}"
     lines = "".join(f"{key}\n" for key in settings.admin_keys)
     files = [
@@ -46,7 +48,7 @@ def access(settings: Settings) -> Commands:
     for path, content, owner, its_group, mode, check in files:
         state, data = host.get_fact(FileState, path=path), content.encode()
         if not is_in_place(state, data, mode, owner, its_group):
-            tell_difference(path, state, data, mode, secret=False)
+            tell_difference(path, state, data, mode, owner, its_group)
             write = write_script(path, mode, owner, its_group, check)
             script.append(f"printf %s {b64encode(data).decode()} | sh -euc {shlex.quote(write)}")
     if len(script) > 1:

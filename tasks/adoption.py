@@ -10,6 +10,7 @@ from pyinfra.api import operation
 
 from slipway import report
 from slipway.artifact import COMPRESSED, LEAST_COMPRESSED_BYTES
+from slipway.components import component
 from slipway.facts import Output
 from slipway.operations import Commands
 from slipway.settings import Settings
@@ -37,20 +38,21 @@ def found_by_hand(settings: Settings) -> list[str]:
 for part in backend frontend; do
   [ ! -d {settings.site_root}/$part ] || [ -L {settings.site_root}/$part ] || echo "{settings.site_root}/$part"
 done
-[ ! -f /var/lib/mongodb/WiredTiger ] || grep -q '{OURS}' /etc/mongod.conf || echo "MongoDB's data"
-{_others_sites(settings)} | sed 's/^/the site /'"""
-    return host.get_fact(Output, command=script).splitlines()
+[ ! -f /var/lib/mongodb/WiredTiger ] || grep -q '{OURS}' /etc/mongod.conf || echo "MongoDB's data\""""
+    sites = host.get_fact(Output, command=_others_sites(settings)).split()
+    return [*host.get_fact(Output, command=script).splitlines(), *(f"the site {file}" for file in sites)]
 
 
 def _others_sites(settings: Settings) -> str:
     """A command that prints the configuration files of Nginx, not ours, that serve the site's names."""
     names = "|".join(domain.replace(".", "[.]") for domain in settings.domains)
     return (
-        f"grep -l -E '^[^#]*server_name[^;]*({names})' /etc/nginx/sites-enabled/* /etc/nginx/conf.d/*.conf 2>/dev/null"
-        f" | xargs -r grep -L '{OURS}'"
+        f"others=$(grep -l -E '^[^#]*server_name[^;]*({names})' /etc/nginx/sites-enabled/* /etc/nginx/conf.d/*.conf"
+        f" 2>/dev/null); [ -z \"$others\" ] || grep -L '{OURS}' $others"
     )
 
 
+@component
 def adopt(settings: Settings) -> None:
     keep_aside(name="Keep aside what was built by hand", settings=settings)
     if "web" in host.groups:
@@ -145,6 +147,7 @@ def _environment_by_hand(folder: str) -> str:
     )
 
 
+@component
 def retire_sites(settings: Settings) -> None:
     """Before Nginx gets Slipway's configuration: of two for the same names one wins by its file's name."""
     retire(name="Retire other configurations of the site", settings=settings)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pyinfra import host
 
+from slipway.components import component
 from slipway.facts import Machine, is_container
-from slipway.operations import ensure, put, put_all, render, service
+from slipway.operations import ensure, know, put, put_all, render, service
 from slipway.report import skipped
 
 # AIDE without Debian's own configuration (aide-common), which looks at all there is, and mails it.
@@ -19,13 +20,10 @@ def packages() -> list[str]:
     return PACKAGES if is_container(host.get_fact(Machine)) else [*PACKAGES, "auditd"]
 
 
+@component
 def auditing() -> None:
     put_all(name="Describe the daily comparison of files", files=files())
-    ensure(
-        name="Let systemd know the daily comparison",
-        check="! systemctl show --property=NeedDaemonReload --value slipway-integrity.service | grep -q yes",
-        command="systemctl daemon-reload",
-    )
+    know(name="Let systemd know the daily comparison", unit="slipway-integrity.service")
     service(name="Compare files by timer", unit=TIMER)
     if is_container(host.get_fact(Machine)):
         skipped("the audit of accounts (auditd)", "a container has its host's kernel")

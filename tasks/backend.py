@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pyinfra import host
 
+from slipway.components import component
 from slipway.facts import Machine
 from slipway.operations import ensure, put_template, restart, service
 from slipway.settings import Settings
@@ -13,6 +14,7 @@ from tasks.release import healthy
 PACKAGES = ["curl", "python3", "python3-venv"]
 
 
+@component
 def backend(settings: Settings) -> None:
     unit = settings.backend_unit
     names, described = credential_names(settings), f"/etc/systemd/system/{unit}.service"
@@ -24,7 +26,7 @@ def backend(settings: Settings) -> None:
     )
     ensure(
         name="Keep the backend's user from logging in",
-        check=f"getent passwd {unit} | grep -q ':/usr/sbin/nologin$'",
+        check=f"case $(getent passwd {unit}) in *:/usr/sbin/nologin) ;; *) false ;; esac",
         command=f"usermod --shell /usr/sbin/nologin {unit}",
     )
     secrets = hand_over(name="Hand the backend its secrets", settings=settings)

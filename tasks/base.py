@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pyinfra import host
 
-from slipway.facts import Machine, Output, is_container
+from slipway.components import component
+from slipway.facts import Machine, Unit, is_container
 from slipway.operations import ensure, link, put, restart, service
 from slipway.report import skipped
 from slipway.settings import Settings
@@ -18,6 +19,7 @@ def packages(settings: Settings) -> list[str]:
     return [*PACKAGES, *time, *locales, *settings.extra_packages]
 
 
+@component
 def base(settings: Settings) -> None:
     """What every host has, whatever its role."""
     _time(settings)
@@ -43,7 +45,8 @@ def wants_timesyncd() -> bool:
     """Whether nothing else keeps this host's clock: neither a daemon of its owner's nor the host of a container."""
     if is_container(host.get_fact(Machine)):
         return False
-    return host.get_fact(Output, command="systemctl is-active chrony ntpsec ntp | grep -x active") == ""
+    others = (host.get_fact(Unit, unit=f"{name}.service") for name in ("chrony", "ntpsec", "ntp"))
+    return not any(other.get("ActiveState") == "active" for other in others)
 
 
 def _locale(settings: Settings) -> None:

@@ -11,7 +11,7 @@ from pyinfra import host
 from pyinfra.api import operation
 
 from slipway import report
-from slipway.facts import Output
+from slipway.facts import Output, key_values
 from slipway.operations import Commands, render, tar, with_input
 from slipway.secrets import MONGO_URL, MONGODB_ADMIN, MONGODB_BACKEND
 from slipway.settings import Settings
@@ -62,17 +62,19 @@ def _values(settings: Settings) -> dict[str, object]:
 
 def differences(shown: str, settings: Settings) -> list[str]:
     """What is to change, in words, by what the host printed (templates/backend/show-credentials)."""
-    found = dict(line.split("=", 1) for line in shown.splitlines())
+    found = key_values(shown.splitlines())
+    # As sha256sum prints them: what it reads from a pipe is named "-".
+    digests = {name: digest for digest, _, name in (line.partition("  ") for line in shown.splitlines()) if name}
     folder, known = settings.credentials_folder, given(settings)
     lines = []
-    if (mode := found.pop("folder", "")) != "root:root 700":
+    if (mode := found.pop(".", "")) != "root:root 700":
         lines.append(f"{folder}: {mode or 'nothing'} -> root:root 700")
-    composed, environment = found.pop("composed", ""), found.pop("environment", "")
+    environment = found.pop("environment", "")
     for name in credential_names(settings):
-        state, _, digest = found.pop(name, "").rpartition(" ")
+        state, digest = found.pop(name, ""), digests.get(name, "")
         wanted = hashlib.sha256(known[name].encode()).hexdigest() if name in known else ""
         if name == MONGO_URL and not wanted:
-            wanted = composed or "unknown yet"
+            wanted = digests.get("-", "unknown yet")
         if not state:
             lines.append(f"{folder}/{name}: new" + ("" if name in known or name == MONGO_URL else ", made up there"))
         elif wanted and digest != wanted:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pyinfra import host
 
+from slipway.components import component
 from slipway.facts import Machine, is_container
 from slipway.operations import ensure, put, put_all, put_template, render, service
 from slipway.report import skipped
 from slipway.settings import Settings
 
 
+@component
 def kernel(settings: Settings) -> None:
     """Kernel settings are the host's; a container shares its kernel and can't set them."""
     put_all(
@@ -76,7 +78,9 @@ def _sysctl() -> None:
     )
     # The last file that sets a parameter wins: after the distribution's and the provider's 99-*.
     put(name="Set kernel parameters", path="/etc/sysctl.d/zz-slipway.conf", content=text)
-    in_force = " && ".join(f'[ "$(sysctl -n {name})" = {value} ]' for name, value in parameters(text).items())
+    wanted = parameters(text)
+    names, values = " ".join(wanted), "\n".join(wanted.values())
+    in_force = f"[ \"$(sysctl -n {names})\" = '{values}' ]"
     ensure(
         name="Load kernel parameters",
         check=in_force,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from slipway.components import component
 from slipway.operations import ensure, put_all, render
 
 # Keys alone log in by ssh; who sets a password for a provider's console gets none that can be guessed.
@@ -19,11 +20,12 @@ LOGIN_DEFS = {
 LOGIN_DEFS_FILE = "/etc/login.defs"
 
 
+@component
 def logins() -> None:
     put_all(name="Limit what a login may do", files=files())
     ensure(
         name="Make new users' homes and passwords safer",
-        check=" && ".join(f"grep -qxE '{name}\\s+{value}' {LOGIN_DEFS_FILE}" for name, value in LOGIN_DEFS.items()),
+        check=has_login_defs(),
         command=set_login_defs(),
         note=f"{LOGIN_DEFS_FILE}: " + ", ".join(f"{name} {value}" for name, value in LOGIN_DEFS.items()),
     )
@@ -38,6 +40,11 @@ def files() -> dict[str, str]:
         "/etc/security/limits.d/slipway.conf": render("logins/limits.conf"),
         "/etc/systemd/coredump.conf.d/slipway.conf": render("logins/coredump.conf"),
     }
+
+
+def has_login_defs() -> str:
+    wanted = " && ".join(f'"{name} {value}" in has' for name, value in LOGIN_DEFS.items())
+    return f"awk 'NF == 2 {{has[$1 \" \" $2]}} END {{exit !({wanted})}}' {LOGIN_DEFS_FILE}"
 
 
 def set_login_defs() -> str:

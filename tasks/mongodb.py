@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pyinfra import host
 
+from slipway.components import component
 from slipway.facts import Machine
 from slipway.operations import directory, ensure, put_template, restart, service
 from slipway.settings import Settings
@@ -45,6 +46,7 @@ def repository(settings: Settings) -> None:
     )
 
 
+@component
 def mongodb(settings: Settings) -> None:
     memory_mb = int(host.get_fact(Machine)["memory_mb"])
     directory(name="Make the data folder", path="/var/lib/mongodb", owner="mongodb", group="mongodb", mode="750")

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from slipway.operations import config_tree, directory, ensure, put, put_template, render, restart, service
+from pyinfra import host
+from pyinfra.api import operation
+
+from slipway import report
+from slipway.components import component
+from slipway.facts import Certificate, Output
+from slipway.operations import Commands, config_tree, directory, ensure, put, put_template, render, restart, service
 from slipway.settings import Settings
 
 PACKAGES = ["nginx", "openssl"]
@@ -24,6 +30,7 @@ def start_configured_only() -> None:
     )
 
 
+@component
 def nginx(settings: Settings) -> None:
     directory(name="Make the folder for ACME answers", path=ACME_WEBROOT)
     for page in ("unavailable.html", "unavailable.json"):
@@ -104,10 +111,14 @@ def placeholder_certificate(settings: Settings) -> None:
             f" && sync -f {placeholder}"
         ),
     )
-    ensure(
-        name="Serve the placeholder until there is a certificate",
-        # One that is there and can't be read would not let Nginx start.
-        check=f"openssl x509 -noout -in {folder}/fullchain.pem && openssl pkey -noout -in {folder}/privkey.pem",
-        command=f"ln -sfn placeholder {folder}.new && mv -fT {folder}.new {folder}",
-        note=f"{folder} -> placeholder",
-    )
+    serve_placeholder(name="Serve the placeholder until there is a certificate", folder=folder)
+
+
+@operation()
+def serve_placeholder(folder: str) -> Commands:
+    """A certificate that is there and can't be read would not let Nginx start."""
+    has_key = host.get_fact(Output, command=f"openssl pkey -noout -in {folder}/privkey.pem && echo yes")
+    if has_key and host.get_fact(Certificate, path=f"{folder}/fullchain.pem"):
+        return
+    report.note(f"{folder} -> placeholder")
+    yield f"ln -sfn placeholder {folder}.new && mv -fT {folder}.new {folder}"

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from pyinfra import host
 
+from slipway.components import component
 from slipway.operations import install, put
 from slipway.settings import Settings
 from tasks import admin, auditing, backend, base, fail2ban, firewall, logins, mongodb, nginx, tls, updates
 from tasks.release import begin_first
 
 
+@component
 def packages(settings: Settings) -> None:
     """All packages of all roles of the host."""
     put(

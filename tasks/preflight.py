@@ -203,5 +203,5 @@ def domain_problems(machine: dict[str, str], settings: Settings) -> list[str]:
 def addresses_command(domain: str) -> str:
     """A command that prints the addresses of a name as the host sees it, without the loopback one that providers write
     into /etc/hosts for a server's own name: where that is all, the DNS alone is asked."""
-    ask = f"getent {{}} {domain} | cut -d' ' -f1 | sort -u | grep -v -e '^127[.]' -e '^::1$'"
-    return f"{ask.format('ahosts')} || {ask.format('-s hosts:dns ahosts')}"
+    theirs = "awk '$1 !~ /^127[.]|^::1$/ && !seen[$1]++ {print $1; found = 1} END {exit !found}'"
+    return f"getent ahosts {domain} | {theirs} || getent -s hosts:dns ahosts {domain} | {theirs}"

@@ -15,11 +15,13 @@ from pyinfra.api import StringCommand, operation
 from pyinfra.api.exceptions import PyinfraError
 
 from slipway import artifact, report
+from slipway.components import component
 from slipway.facts import Output
 from slipway.operations import Commands, and_wait, directory, link, with_input
 from slipway.settings import Settings
 
 
+@component
 def first_release(settings: Settings) -> None:
     """The folders of the site, and a first release in them."""
     directory(name="Make the site's folder", path=settings.site_root)
@@ -44,7 +46,9 @@ def healthy(settings: Settings) -> str:
 
 def current(settings: Settings) -> str:
     """The id of the release that `current` leads to, "" where there is none."""
-    return host.get_fact(Output, command=f"cd {settings.site_root}/current && basename $(pwd -P)").strip()
+    return host.get_fact(
+        Output, command=f"cd {settings.site_root}/current && here=$(pwd -P) && echo ${{here##*/}}"
+    ).strip()
 
 
 def shipped(settings: Settings) -> list[str]:
@@ -61,6 +65,7 @@ def begin_first(settings: Settings, groups: tuple[str, ...]) -> Commands:
     """
     if shipped(settings):
         return
+    report.note("the host has no release: what takes long in making one begins beside the packages")
     # A plan stops at the first command: nothing is built until the release is really wanted.
     yield f"mkdir -p {settings.site_root}/releases {settings.site_root}/venvs"
     if "web" in groups:

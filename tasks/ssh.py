@@ -9,6 +9,7 @@ from pyinfra.api import operation
 from pyinfra.api.host import Host
 
 from slipway import report
+from slipway.components import component
 from slipway.facts import FileText, HostKeys, Output, Sshd, SshPort
 from slipway.guard import guarded
 from slipway.login import Login, remember_keys
@@ -45,6 +46,7 @@ else
 fi"""
 
 
+@component
 def ssh(settings: Settings) -> None:
     rsa = _host_keys()
     ensure(
@@ -108,6 +110,16 @@ def configuration(settings: Settings, host_keys: list[str], known: dict[str, set
     return [*settings.sshd_settings.items(), *((name, value) for name, value in own if name.lower() not in theirs)]
 
 
+def known_algorithms(effective: dict[str, list[str]]) -> dict[str, set[str]]:
+    """The algorithms that sshd has, by their keyword. It has those in force (facts.Sshd), and where one of ours is not
+    among them it is asked for all."""
+    known = {keyword: {*",".join(effective.get(keyword.lower(), [])).split(",")} for keyword in ALGORITHMS}
+    for keyword, wanted in ALGORITHMS.items():
+        if not known[keyword].issuperset(wanted):
+            known[keyword] = {*host.get_fact(Output, command=f"ssh -Q {keyword}").split()}
+    return known
+
+
 def in_force(lines: list[tuple[str, str]], effective: dict[str, list[str]]) -> list[str]:
     """What sshd would do otherwise than `lines` say, a sentence each; `effective` is by facts.Sshd."""
     wanted: dict[str, list[str]] = {}
@@ -123,8 +135,7 @@ def in_force(lines: list[tuple[str, str]], effective: dict[str, list[str]]) -> l
 @operation()
 def sshd(settings: Settings, host_keys: list[str]) -> Commands:
     """sshd's configuration: one file that sorts first, checked by sshd before it counts, proven by a login after."""
-    known = {keyword: set(host.get_fact(Output, command=f"ssh -Q {keyword}").split()) for keyword in ALGORITHMS}
-    lines = configuration(settings, host_keys, known)
+    lines = configuration(settings, host_keys, known_algorithms(host.get_fact(Sshd)))
     text = render("ssh/sshd.conf", lines=lines)
     found = host.get_fact(FileText, path=DROP_IN)
     # Several values of what a user sets are lines of their own, and their order is sshd's.
@@ -132,8 +143,9 @@ def sshd(settings: Settings, host_keys: list[str]) -> Commands:
     differs = in_force([line for line in lines if line[0] not in theirs], host.get_fact(Sshd))
     if found == text and not differs:
         return
-    tell_text(DROP_IN, found, text)
-    if found == text:
+    if found != text:
+        tell_text(DROP_IN, found, text)
+    else:
         report.note("\n".join(differs))
     # The port of this connection may be one that a router forwards.
     moves = host.get_fact(SshPort, _sudo=False) != str(settings.sshd_port)

@@ -11,6 +11,7 @@ from pyinfra import host
 from pyinfra.api import operation
 
 from slipway import report
+from slipway.components import component
 from slipway.facts import Certificate
 from slipway.operations import Commands, link, put, render, restart, service
 from slipway.settings import Settings
@@ -22,6 +23,7 @@ PACKAGES = ["certbot"]
 OVERDUE_DAYS = 14
 
 
+@component
 def tls(settings: Settings) -> None:
     put(
         name="Reload Nginx after each renewal",

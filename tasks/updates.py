@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from slipway.operations import ensure, put_all, render, service
+from slipway.components import component
+from slipway.operations import know, put_all, render, service
 from slipway.settings import Settings
 
 PACKAGES = ["unattended-upgrades"]
 RESTART = "/usr/local/lib/slipway/restart-updated"
 
 
+@component
 def updates(settings: Settings) -> None:
     put_all(name="Install security updates daily, and reboot in the window", files=files(settings))
-    ensure(
-        name="Let systemd know what follows an update",
-        check="! systemctl show --property=NeedDaemonReload --value apt-daily-upgrade.service | grep -q yes",
-        command="systemctl daemon-reload",
-    )
+    know(name="Let systemd know what follows an update", unit="apt-daily-upgrade.service")
     service(name="Look for updates by timer", unit="apt-daily.timer")
     service(name="Install updates by timer", unit="apt-daily-upgrade.timer")
 

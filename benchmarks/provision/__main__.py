@@ -112,8 +112,8 @@ def measured(name: str, host: hosts.Host, progress: Progress) -> Run:
         run(f"Verify the host that {name} provisioned", [*slipway, "verify", "lab"])
     with progress.step("Plan it"):
         # 2 says that there are changes.
-        plan = run("Plan", ["sh", "-c", '"$@" || [ $? = 2 ]', "plan", *slipway, "plan", "lab", "--json"])
-    return Run(name, seconds, dpkg_seconds(host), len(json.loads(plan)["changes"]), parts(output))
+        plan = run("Plan", ["sh", "-c", '"$@" || [ $? = 2 ]', "plan", *slipway, "plan", "lab", "--json", "-"])
+    return Run(name, seconds, dpkg_seconds(host), json.loads(plan)["totals"]["changes"], parts(output))
 
 
 def dpkg_seconds(host: hosts.Host) -> int:

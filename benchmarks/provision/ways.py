@@ -13,6 +13,8 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
@@ -124,27 +126,41 @@ def mongodb_key(settings: Settings) -> state.File:
 
 
 def ansible(host: Host) -> str:
-    """`ansible-playbook site.yml`; what it needs to know is in an inventory, the files in a folder beside that."""
+    with ansible_folder(host) as folder:
+        return run("ansible-playbook", ansible_command(folder), env=ansible_environment(folder))
+
+
+@contextmanager
+def ansible_folder(host: Host, **connection: object) -> Iterator[Path]:
+    """A folder with all that the playbook needs to know: an inventory, and the files beside it. `connection` wins over
+    the login of a fresh host."""
     settings = state.settings_of(host)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
         for file in state.files(settings):
-            place = Path(folder, "files", file.path.lstrip("/"))
+            place = folder / "files" / file.path.lstrip("/")
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_text(file.content)
-        for name, text in state.set_users(settings).items():
-            Path(folder, name).write_text(text)
-        inventory = Path(folder) / "inventory.json"
-        variables = {**ansible_connection(host), **ansible_variables(host, settings, Path(folder))}
-        inventory.write_text(json.dumps({"all": {"hosts": {host.name: variables}}}))
-        environment = {
-            "ANSIBLE_CONFIG": str(HERE / "ansible/ansible.cfg"),
-            # Its connections persist: one to the host that had the address before must not be found.
-            "ANSIBLE_SSH_CONTROL_PATH_DIR": f"{folder}/ssh",
-            # It refuses to start in any other than UTF-8.
-            "LC_ALL": "C.UTF-8",
-        }
-        command = [str(ansible_venv() / "bin/ansible-playbook"), "-i", str(inventory), str(HERE / "ansible/site.yml")]
-        return run("ansible-playbook", command, env=environment)
+        for file_name, text in state.set_users(settings).items():
+            (folder / file_name).write_text(text)
+        variables = {**ansible_connection(host), **connection, **ansible_variables(host, settings, folder)}
+        (folder / "inventory.json").write_text(json.dumps({"all": {"hosts": {host.name: variables}}}))
+        yield folder
+
+
+def ansible_command(folder: Path) -> list[str]:
+    playbook = str(HERE / "ansible/site.yml")
+    return [str(ansible_venv() / "bin/ansible-playbook"), "-i", str(folder / "inventory.json"), playbook]
+
+
+def ansible_environment(folder: Path) -> dict[str, str]:
+    return {
+        "ANSIBLE_CONFIG": str(HERE / "ansible/ansible.cfg"),
+        # Its connections persist: one to the host that had the address before must not be found.
+        "ANSIBLE_SSH_CONTROL_PATH_DIR": f"{folder}/ssh",
+        # It refuses to start in any other than UTF-8.
+        "LC_ALL": "C.UTF-8",
+    }
 
 
 def ansible_connection(host: Host) -> dict[str, object]:

@@ -44,11 +44,12 @@ class Provisioned:
 
     def plan(self, *arguments: str) -> list[dict[str, Any]]:
         """The changes that a plan finds; its exit code must fit them."""
-        done = self.slipway("plan", "lab", "--json", *arguments)
+        done = self.slipway("plan", "lab", "--json", "-", *arguments)
         assert done.returncode in (0, PENDING), done.stdout + done.stderr
-        changes = json.loads(done.stdout)["changes"]
+        components = [part for host in json.loads(done.stdout)["hosts"] for part in host["components"]]
+        changes = [{"component": part["name"], **change} for part in components for change in part["changes"]]
         assert done.returncode == (PENDING if changes else 0)
-        return list(changes)
+        return changes
 
     def operations(self, *arguments: str) -> list[str]:
         """The names of the operations that a plan would run."""
@@ -84,6 +85,23 @@ class Provisioned:
         ).stdout
         domain, address, authorities, offset = shown.split()
         return Site(domain, address, authorities, int(offset))
+
+
+def start_apply(host: Provisioned, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "slipway", "apply", "lab", "--yes", "--verbose", *arguments]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, cwd=PROJECT, env=host.env, text=True, **pipes)
+
+
+def wait_for(apply: subprocess.Popen[str], operation: str) -> None:
+    """Read what an apply prints until the operation has ended."""
+    lines = []
+    assert apply.stdout
+    for line in apply.stdout:
+        lines.append(line)
+        if line[0] in "✓=" and operation in line:
+            return
+    raise AssertionError(f"{operation} never ended:\n{''.join(lines)}{apply.stderr.read() if apply.stderr else ''}")
 
 
 def mongosh(script: str) -> str:

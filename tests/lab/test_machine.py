@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from provisioned import PROJECT, Provisioned, bring_up
+from provisioned import PROJECT, Provisioned, bring_up, start_apply, wait_for
 
 # A virtual machine under software emulation takes its time.
 PATIENCE_SECONDS = 3600
@@ -69,23 +69,6 @@ def wait_until_healthy(machine: Provisioned) -> None:
     while not healthy(machine):
         assert time.monotonic() < deadline, f"the site is not back after {BACK_SECONDS} s"
         time.sleep(0.5)
-
-
-def start_apply(machine: Provisioned, *arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "slipway", "apply", "lab", "--yes", *arguments]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, cwd=PROJECT, env=machine.env, text=True, **pipes)
-
-
-def wait_for(apply: subprocess.Popen[str], operation: str) -> None:
-    """Read what an apply prints until the operation has ended."""
-    lines = []
-    assert apply.stdout
-    for line in apply.stdout:
-        lines.append(line)
-        if line[0] in "✓=" and operation in line:
-            return
-    raise AssertionError(f"{operation} never ended:\n{''.join(lines)}{apply.stderr.read() if apply.stderr else ''}")
 
 
 # An operation, and a shell test that holds on the host some time after its end: then the power goes.

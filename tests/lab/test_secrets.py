@@ -78,8 +78,9 @@ def test_what_nobody_gives_is_made_up_on_the_host_and_stays_there(host):
 
 def test_secrets_that_change_arrive_byte_for_byte_and_are_seen_nowhere(host):
     given(host, **GIVEN)
-    plan, as_json = host.slipway("plan", "lab"), host.slipway("plan", "lab", "--json")
-    assert {c["operation"] for c in json.loads(as_json.stdout)["changes"]} == {
+    plan, as_json = host.slipway("plan", "lab"), host.slipway("plan", "lab", "--json", "-")
+    found = [part["changes"] for part in json.loads(as_json.stdout)["hosts"][0]["components"]]
+    assert {change["operation"] for changes in found for change in changes} == {
         *("Give MongoDB its users", "Hand the backend its secrets", "Restart the backend")
     }
     assert "(secret, not shown)" in plan.stdout

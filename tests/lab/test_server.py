@@ -461,7 +461,7 @@ CUTS = {
 
 @pytest.mark.parametrize("operation", CUTS)
 def test_an_interrupted_apply_says_how_to_go_on(second, operation):
-    command = [sys.executable, "-m", "slipway", "apply", "lab", "--yes"]
+    command = [sys.executable, "-m", "slipway", "apply", "lab", "--yes", "--verbose"]
     running = subprocess.Popen(
         command, cwd=PROJECT, env=second.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import runpy
 import shutil
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from slipway import adapter  # isort: skip  # noqa: F401  patches first
+
+import paramiko
 import pytest
 
 from slipway.settings import Settings, check
@@ -63,3 +69,61 @@ def project(tmp_path: Path) -> Path:
     secrets.touch(mode=0o600)
     secrets.write_text("JWT_SECRET=3b4f0c6a\nADMIN_PASSWORD=3b4f0c6b\n")
     return tmp_path
+
+
+# Runs a command as whoever calls it: there is only one user in a test.
+SUDO = """\
+#!/bin/sh
+while true; do case $1 in -u) shift 2 ;; -*) shift ;; *) break ;; esac; done
+exec "$@"
+"""
+NO_SUDO = "#!/bin/sh\necho sudo: a password is required >&2; exit 1\n"
+
+
+class Sshd:
+    """Servers of ssh on this machine (local_sshd.py), shared by the tests that want the same."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.key = paramiko.RSAKey.generate(2048)
+        self.key.write_private_key_file(str(folder / "key"))
+        for name, program in (("sudo", SUDO), ("no-sudo", NO_SUDO)):
+            (folder / name).mkdir()
+            (folder / name / "sudo").write_text(program)
+            (folder / name / "sudo").chmod(0o755)
+        self.running: dict[tuple[object, ...], tuple[subprocess.Popen[str], int]] = {}
+
+    def start(self, max_sessions: int = 10, prefix: str = "", sudo: str = "sudo") -> dict[str, Any]:
+        """A server as an inventory describes it. `prefix` is what its login shell does first."""
+        wanted = (max_sessions, prefix, sudo)
+        if wanted not in self.running:
+            program = str(PROJECT / "tests/unit/local_sshd.py")
+            command = [sys.executable, program, str(self.folder / "key"), str(max_sessions), prefix]
+            env = {**os.environ, "PATH": f"{self.folder / sudo}:{os.environ['PATH']}"}
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env)
+            assert process.stdout
+            self.running[wanted] = process, int(process.stdout.readline())
+        port = self.running[wanted][1]
+        known_hosts = self.folder / f"known_hosts-{port}"
+        known_hosts.write_text(f"[127.0.0.1]:{port} ssh-rsa {self.key.get_base64()}\n")
+        return {
+            "ssh_hostname": "127.0.0.1",
+            "ssh_port": port,
+            "ssh_user": "root",
+            "ssh_key": str(self.folder / "key"),
+            "ssh_known_hosts_file": str(known_hosts),
+        }
+
+    def stop(self) -> None:
+        """Kill the servers; who wants one again gets a new one."""
+        while self.running:
+            process, _ = self.running.popitem()[1]
+            process.kill()
+            process.communicate()
+
+
+@pytest.fixture(scope="session")
+def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    servers = Sshd(tmp_path_factory.mktemp("sshd"))
+    yield servers
+    servers.stop()

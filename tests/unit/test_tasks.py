@@ -6,6 +6,7 @@ import subprocess
 import tarfile
 import time
 from io import BytesIO
+from types import SimpleNamespace
 
 import gevent
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from slipway import artifact
 from slipway.facts import Machine
 from slipway.operations import ends_over_and_over, keep, or_back, write_script
-from tasks import backend, mongodb, nginx, preflight
+from tasks import backend, firewall, logins, mongodb, nginx, preflight, ssh
 from tasks.mongodb import cache_gb
 from tasks.tls import certbot_command, reason_to_issue
 
@@ -101,6 +102,76 @@ def test_a_port_held_by_the_backends_own_socket_is_ours(settings_with):
     assert preflight.port_problems({8001: "systemd"}, tcp, ["app"]) == []
     assert preflight.port_problems({8001: "python3"}, tcp, ["app"]) == []
     assert len(preflight.port_problems({8001: "gunicorn"}, tcp, ["app"])) == 1
+
+
+# Of a host with a rule for all, one for a network and one for an address, as its own programs print them.
+IN_FORCE = """\
+ENABLED=yes
+DEFAULT_INPUT_POLICY="DROP"
+DEFAULT_OUTPUT_POLICY="ACCEPT"
+### tuple ### allow tcp 22 0.0.0.0/0 any 203.0.113.0/24 in
+### tuple ### allow tcp 22 ::/0 any 2001:db8::1 in
+### tuple ### allow udp 53 0.0.0.0/0 any 0.0.0.0/0 in
+### tuple ### allow udp 53 ::/0 any ::/0 in
+:INPUT DROP [12:3456]
+:OUTPUT ACCEPT [0:0]
+:ufw-user-forward - [0:0]
+:ufw-user-input - [0:0]
+:ufw-user-output - [0:0]
+-A ufw-user-input -s 203.0.113.0/24 -p tcp -m tcp --dport 22 -j ACCEPT
+-A ufw-user-input -p udp -m udp --dport 53 -j ACCEPT
+:INPUT DROP [0:0]
+:OUTPUT ACCEPT [0:0]
+:ufw6-user-forward - [0:0]
+:ufw6-user-input - [0:0]
+:ufw6-user-output - [0:0]
+-A ufw6-user-input -s 2001:db8::1/128 -p tcp -m tcp --dport 22 -j ACCEPT
+-A ufw6-user-input -p udp -m udp --dport 53 -j ACCEPT
+""".splitlines()
+
+
+def test_a_firewall_is_known_by_its_files_and_the_kernel_and_every_difference_is_seen(settings_with):
+    settings = settings_with(firewall_ssh_from=["203.0.113.0/24", "2001:db8::1"], firewall_allow=["53/udp"])
+    wanted = firewall.in_force(firewall.rules(settings, ["22"], is_web=False))
+    found = firewall.UfwInForce()
+    assert found.process(IN_FORCE) == wanted
+    for number, line in enumerate(IN_FORCE):
+        assert found.process([*IN_FORCE[:number], *IN_FORCE[number + 1 :]]) != wanted, line
+        assert found.process([*IN_FORCE, line]) != wanted, line
+    opened = "-A ufw-user-input -p tcp -m tcp --dport 9999 -j ACCEPT"
+    assert found.process([*IN_FORCE, opened]) != wanted
+
+
+def test_sshd_is_asked_for_its_algorithms_only_where_one_of_ours_is_not_in_force(monkeypatch):
+    asked = []
+
+    def get_fact(fact: object, command: str) -> str:
+        asked.append(command)
+        return "sntrup761x25519-sha512\ncurve25519-sha256"
+
+    monkeypatch.setattr(ssh, "host", SimpleNamespace(get_fact=get_fact))
+    in_force = {keyword.lower(): [",".join(names)] for keyword, names in ssh.ALGORITHMS.items()}
+    assert ssh.known_algorithms(in_force) == {keyword: {*names} for keyword, names in ssh.ALGORITHMS.items()}
+    assert asked == []
+    in_force["kexalgorithms"] = ["curve25519-sha256"]
+    assert ssh.known_algorithms(in_force)["KexAlgorithms"] == {"sntrup761x25519-sha512", "curve25519-sha256"}
+    assert asked == ["ssh -Q KexAlgorithms"]
+
+
+@pytest.mark.parametrize(
+    ("change", "is_right"),
+    [
+        (("", ""), True),
+        (("UMASK\t\t027", "UMASK 0271"), False),
+        (("UMASK", "#UMASK"), False),
+        (("1\n", "1 2\n"), False),
+    ],
+)
+def test_a_login_is_limited_only_where_every_line_is_as_it_should_be(tmp_path, change, is_right):
+    lines = "".join(f"{name}\t\t{value}\n" for name, value in logins.LOGIN_DEFS.items())
+    (tmp_path / "login.defs").write_text(f"# UMASK 022\n{lines}OTHER x\n".replace(*change))
+    check = logins.has_login_defs().replace(logins.LOGIN_DEFS_FILE, str(tmp_path / "login.defs"))
+    assert (subprocess.run(["sh", "-c", check], check=False).returncode == 0) == is_right
 
 
 def test_mongodbs_cache_is_a_quarter_of_the_memory_and_never_below_its_minimum(settings_with):

@@ -1,0 +1,119 @@
+"""The ways to find out that hosts are what they should be, each as a user of it would, and what one takes."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.converge import results
+from benchmarks.converge.results import Run
+from benchmarks.provision import ways as provision
+from lab.hosts import Host
+from lab.instance import Instance
+from lab.nspawn import cgroups_of, machine_name
+from lab.steps import StepFailed, run
+from slipway.operations import PROJECT
+
+CLOCK = Path(__file__).with_name("clock.py")
+SLIPWAY = [sys.executable, "-m", "slipway"]
+# What the apply has to put right: no service reads it, so that the file is all there is to do.
+DRIFT = "echo >> /etc/apt/apt.conf.d/00-slipway"
+
+
+@dataclass(frozen=True)
+class Way:
+    """A command, what is done before it, uncounted, and what it must have printed: that there was nothing to change,
+    or as much as there was."""
+
+    name: str
+    command: Sequence[str]
+    environment: Callable[[], dict[str, str]] = dict
+    before: Callable[[], object] = lambda: None
+    proof: str = ""
+
+
+def one_host(host: Host, ansible_folder: Path | None) -> list[Way]:
+    ways = [ssh(host), plan(), first_plan(), apply(host), pyinfra()]
+    return [*ways, ansible(ansible_folder)] if ansible_folder else ways
+
+
+def ssh(host: Host) -> Way:
+    login = provision.ansible_connection(host)
+    options = shlex.split(str(login["ansible_ssh_common_args"]))
+    target = ["-i", host.key_file, "-p", str(host.ssh_port), f"admin@{host.address}"]
+    return Way(results.SSH, ["ssh", *options, *target, "true"])
+
+
+def plan() -> Way:
+    return Way(results.PLAN, [*SLIPWAY, "plan", "lab"], proof="nothing to change")
+
+
+def first_plan() -> Way:
+    """A plan that remembers nothing of one before, as in CI."""
+    folder = tempfile.mkdtemp
+    return Way(results.FIRST_PLAN, plan().command, lambda: {"XDG_CACHE_HOME": folder()}, proof=plan().proof)
+
+
+def apply(host: Host) -> Way:
+    def drift() -> None:
+        run("Change a file", host.ssh_argv(DRIFT))
+
+    return Way(results.APPLY, [*SLIPWAY, "apply", "lab", "--yes"], before=drift, proof="done: 1 of ")
+
+
+def pyinfra() -> Way:
+    """Its exit code and its preview say nothing: restarts that would follow a change count as changes."""
+    pyinfra = str(Path(sys.executable).with_name("pyinfra"))
+    return Way(results.PYINFRA, [pyinfra, "lab/inventory.py", "deploy.py", "--dry"])
+
+
+def ansible(folder: Path) -> Way:
+    """Ansible has no plan for what it has not done yet: a run that changes nothing."""
+
+    def environment() -> dict[str, str]:
+        # Each run makes its own connection, as the others do.
+        control = {"ANSIBLE_SSH_CONTROL_PATH_DIR": tempfile.mkdtemp()}
+        return {**provision.ansible_environment(folder), **control}
+
+    return Way(results.ANSIBLE, provision.ansible_command(folder), environment, proof=" changed=0 ")
+
+
+def measured(way: Way, hosts: Sequence[Host], round_trip: int, at_rest: float) -> Run:
+    """Run a way on `hosts`; `at_rest` is the processor time that they take in a second all the same. Raises
+    StepFailed."""
+    way.before()
+    names = ",".join(host.name for host in hosts)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "took.json"
+        command = [sys.executable, "-I", str(CLOCK), str(file), *way.command]
+        before = remote_cpu(hosts)
+        output = run(way.name, command, cwd=PROJECT, env={"SLIPWAY_LAB_HOSTS": names, **way.environment()})
+        took = json.loads(file.read_text())
+    if way.proof not in output:
+        raise StepFailed(way.name, f"found no {way.proof.strip()!r} in what it printed", output=output)
+    there = remote_cpu(hosts) - before - at_rest * took["seconds"]
+    return Run(way.name, len(hosts), round_trip, **took, remote_cpu=max(0.0, there) / len(hosts))
+
+
+def remote_cpu(hosts: Sequence[Host]) -> float:
+    """The processor time of the hosts since they booted, in seconds."""
+    return sum(_cpu_seconds(host) for host in hosts)
+
+
+def _cpu_seconds(host: Host) -> float:
+    files = (cgroup / "cpu.stat" for cgroup in cgroups_of(machine_name(Instance(), host.name)))
+    text = next(file.read_text() for file in files if file.exists())
+    return int(dict(line.split() for line in text.splitlines())["usage_usec"]) / 1e6
+
+
+def cpu_at_rest(hosts: Sequence[Host], seconds: float) -> float:
+    """The processor time that the hosts take in a second while nobody asks anything of them."""
+    before, began = remote_cpu(hosts), time.monotonic()
+    time.sleep(seconds)
+    return (remote_cpu(hosts) - before) / (time.monotonic() - began)

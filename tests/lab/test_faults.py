@@ -1,0 +1,317 @@
+"""What goes wrong between here and a host, at any moment, is told, stops no other host, and the next run converges.
+
+The connection leads through a proxy of the test's own, which breaks or falls silent after so many bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from provisioned import PENDING, PROJECT, Provisioned
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="throwaway hosts need root")
+
+SEED = 7
+PLANS, APPLIES = 35, 15
+# What an apply has to do: files, services, a check as a whole, a login that is proven, a reload.
+DRIFT = """
+chmod 600 /etc/issue; rm /etc/default/locale; systemctl disable --now certbot.timer
+sed -i 's/keepalive_timeout .*/keepalive_timeout 5s;/' /etc/nginx/nginx.conf; echo '# x' >> /etc/sudoers.d/admin
+"""
+DRIFTED = [
+    "Set the locale",
+    "Limit what a login may do",
+    "Let admin in by key, and become root by sudo",
+    "Configure Nginx",
+    "Reload Nginx",
+    "Run Nginx",
+    "Renew certificates by timer",
+]
+
+
+class Proxy:
+    """Leads from a port of this machine to a server of ssh; `rules` say for one connection after the other how."""
+
+    def __init__(self, target: tuple[str, int]) -> None:
+        self.target = target
+        # After how many bytes from the host the connection breaks ("cut") or falls silent ("hang"); then it is whole.
+        self.rules: list[tuple[str, int]] = []
+        self.carried: list[int] = []
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listening.getsockname()[1]
+        self.open: list[socket.socket] = []
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def start(self, *rules: tuple[str, int]) -> None:
+        self._close()
+        self.rules, self.carried = list(rules), []
+
+    def stop(self) -> None:
+        self.listening.close()
+        self._close()
+
+    def _close(self) -> None:
+        while self.open:
+            one = self.open.pop()
+            # Whoever is reading from it is woken up by this alone.
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                client, _ = self.listening.accept()
+                server = socket.create_connection(self.target)
+            except OSError:
+                return
+            for one in (client, server):
+                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.open += [client, server]
+            what, after = self.rules.pop(0) if self.rules else ("whole", 0)
+            self.carried.append(0)
+            end = (what, after, len(self.carried) - 1)
+            silent = threading.Event()
+            threading.Thread(target=self._copy, args=(client, server, silent, None), daemon=True).start()
+            threading.Thread(target=self._copy, args=(server, client, silent, end), daemon=True).start()
+
+    def _copy(self, source, target, silent: threading.Event, end: tuple[str, int, int] | None) -> None:
+        try:
+            while data := source.recv(2**14):
+                if end:
+                    what, after, number = end
+                    self.carried[number] += len(data)
+                    if what != "whole" and self.carried[number] > after:
+                        silent.set()
+                        if what == "cut":
+                            break
+                if not silent.is_set():
+                    target.sendall(data)
+        except OSError:
+            silent.set()
+        if not (end and end[0] == "hang"):
+            for one in (source, target):
+                try:
+                    one.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    continue
+
+
+@pytest.fixture(scope="module")
+def proxy(server: Provisioned) -> Iterator[Proxy]:
+    state = server.lab_host()
+    between = Proxy((state["address"], state["ssh_port"]))
+    yield between
+    between.stop()
+
+
+# The command line as it is, but for its patience and its hosts.
+HASTY = """if True:
+    from slipway import cli, connector, runner, shell
+    shell.ANSWER_SECONDS, connector.LONGEST_SECONDS = {seconds}, {longest}
+    runner.INVENTORIES["lab"] = {inventory!r}
+    cli.main()
+"""
+INVENTORY = """
+from lab import hosts as _hosts
+
+_host = next(host for host in _hosts.status() if host.name == {name!r})
+_data = _hosts.pyinfra_data(_host)
+_by_proxy = {{**_data, "ssh_hostname": "127.0.0.1", "ssh_port": {port}, "ssh_known_hosts_file": {known_hosts!r}}}
+_down = {{**_data, "ssh_hostname": "127.0.0.1", "ssh_port": {closed}}}
+web = app = db = [{hosts}]
+"""
+ALONE = "({name!r}, _by_proxy)"
+
+
+class Between:
+    """`slipway` on the server, reached through the proxy, and on others beside it."""
+
+    def __init__(self, server: Provisioned, proxy: Proxy, folder: Path) -> None:
+        self.server, self.proxy, self.folder = server, proxy, folder
+        self.known_hosts = folder / "known_hosts"
+        state = server.lab_host()
+        keys = [line.split(" ", 1) for line in Path(state["known_hosts_file"]).read_text().splitlines()]
+        self.known_hosts.write_text(
+            "".join(f"[127.0.0.1]:{proxy.port} {key}\n" for name, key in keys if state["address"] in name.split(","))
+        )
+
+    def slipway(
+        self, *arguments: str, hosts: str = ALONE, seconds: float = 60, longest: float = 600
+    ) -> subprocess.CompletedProcess[str]:
+        with socket.create_server(("127.0.0.1", 0)) as nobody:
+            closed = nobody.getsockname()[1]
+        inventory = self.folder / "inventory.py"
+        inventory.write_text(
+            INVENTORY.format(
+                name=self.server.name,
+                port=self.proxy.port,
+                known_hosts=str(self.known_hosts),
+                closed=closed,
+                hosts=hosts.format(name=self.server.name),
+            )
+        )
+        program = HASTY.format(seconds=seconds, longest=longest, inventory=str(inventory))
+        command = [sys.executable, "-c", program, *arguments]
+        done = subprocess.run(
+            command, cwd=PROJECT, env=self.server.env, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert "Traceback" not in done.stdout + done.stderr, done.stdout + done.stderr
+        return done
+
+
+@pytest.fixture
+def between(server: Provisioned, proxy: Proxy, tmp_path: Path) -> Iterator[Between]:
+    proxy.start()
+    yield Between(server, proxy, tmp_path)
+    proxy.start()
+    server.apply()
+    assert server.plan() == []
+
+
+def is_told(done: subprocess.CompletedProcess[str], host: str) -> bool:
+    """Whether the user can know from it which host is concerned, and that it is the connection."""
+    signs = ("connection broke", "Could not connect", "SSH error", "then said nothing")
+    return host in done.stderr and any(sign in done.stderr for sign in signs)
+
+
+def test_a_plan_whose_connection_is_cut_is_told_or_made_all_the_same(between, server, proxy):
+    server.ssh(DRIFT)
+    whole = between.slipway("plan", "lab", "--json", "-")
+    assert whole.returncode == PENDING, whole.stderr
+    assert server.operations() == DRIFTED
+    chance, size = random.Random(SEED), proxy.carried[0]
+    codes = []
+    for number in range(PLANS):
+        # Every other time the line stays bad.
+        cuts = [("cut", chance.randrange(size)) for _ in range(1 if number % 2 else 20)]
+        proxy.start(*cuts)
+        done = between.slipway("plan", "lab", "--json", "-")
+        codes.append(done.returncode)
+        if done.returncode == 1:
+            assert is_told(done, server.name), (cuts, done.stderr)
+        else:
+            assert (done.returncode, strip(done.stdout)) == (PENDING, strip(whole.stdout)), (cuts, done.stderr)
+    assert set(codes) == {1, PENDING}, "some are in time, some are not"
+
+
+def strip(plan: str) -> str:
+    """A plan but for the time that it took."""
+    return "\n".join(line for line in plan.splitlines() if '"seconds"' not in line and '"when"' not in line)
+
+
+def test_an_apply_whose_connection_is_cut_is_told_and_the_next_one_converges(between, server, proxy):
+    server.ssh(DRIFT)
+    whole = between.slipway("apply", "lab", "--yes")
+    assert whole.returncode == 0, whole.stderr
+    chance, size, codes = random.Random(SEED), proxy.carried[0], []
+    for _ in range(APPLIES):
+        server.ssh(DRIFT)
+        cut = ("cut", chance.randrange(size // 4, size))
+        proxy.start(cut)
+        done = between.slipway("apply", "lab", "--yes")
+        codes.append(done.returncode)
+        if done.returncode:
+            assert done.returncode == 1
+            assert is_told(done, server.name), (cut, done.stderr)
+        again = between.slipway("apply", "lab", "--yes")
+        assert again.returncode == 0, (cut, again.stderr)
+    assert codes.count(1) > APPLIES // 2, "this test would not notice anything"
+    assert server.plan() == []
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.9])
+def test_a_host_that_falls_silent_is_told_after_a_while(between, server, proxy, share):
+    between.slipway("plan", "lab")
+    proxy.start(*[("hang", int(proxy.carried[0] * share))] * 20)
+    began = time.monotonic()
+    done = between.slipway("plan", "lab", seconds=3)
+    assert time.monotonic() - began < 120
+    assert done.returncode == 1
+    assert server.name in done.stderr
+    assert any(
+        sign in done.stderr for sign in ("no answer within 3 s", "then said nothing", "Could not connect", "timed out")
+    ), done.stderr
+
+
+def test_a_host_that_falls_silent_during_an_apply_is_told_after_a_while(between, server, proxy):
+    server.ssh(DRIFT)
+    between.slipway("plan", "lab")
+    proxy.start(("hang", int(proxy.carried[0] * 1.1)))
+    done = between.slipway("apply", "lab", "--yes", seconds=5, longest=5)
+    assert done.returncode == 1
+    assert f"[{server.name}] no " in done.stderr
+    assert "within 5 s" in done.stderr
+
+
+def hanging(program: str) -> str:
+    """A command that makes a program one that never ends; and one that makes it itself again."""
+    return (
+        f"mv /usr/bin/{program} /usr/bin/{program}.away;"
+        f" printf '#!/bin/sh\\nsleep 4321\\n' > /usr/bin/{program}; chmod 755 /usr/bin/{program}"
+    )
+
+
+def mended(program: str) -> str:
+    return f"mv /usr/bin/{program}.away /usr/bin/{program}; pkill --full 'sleep 432[1]'"
+
+
+def test_a_command_that_never_ends_is_told_with_its_name(between, server):
+    server.ssh(f"rm /etc/default/locale; {hanging('base64')}")
+    done = between.slipway("apply", "lab", "--yes", longest=5)
+    server.ssh(mended("base64"))
+    assert done.returncode == 1
+    assert "no end within 5 s: sh -euc" in done.stderr
+    assert f"{server.name} stopped at: Set the locale" in done.stderr
+
+
+def test_a_question_that_is_never_answered_is_told_with_its_name(between, server):
+    server.ssh(hanging("getent"))
+    done = between.slipway("plan", "lab", seconds=4)
+    server.ssh(mended("getent"))
+    assert done.returncode == 1
+    assert f"[{server.name}] no answer within 4 s: " in done.stderr
+    assert "getent" in done.stderr
+
+
+BOTH = "({name!r}, _data), ('other', {other})"
+
+
+def operations_in(plan: str) -> list[str]:
+    return re.findall("^    [~↻] (.*)", plan, re.MULTILINE)
+
+
+def test_where_one_of_the_hosts_is_down_the_others_finish(between, server):
+    server.ssh(DRIFT)
+    hosts = BOTH.replace("{other}", "_down")
+    planned = between.slipway("plan", "lab", hosts=hosts)
+    assert planned.returncode == 1
+    assert "[other] Could not connect" in planned.stderr
+    assert "is the server up" in planned.stderr
+    assert operations_in(planned.stdout) == DRIFTED
+    applied = between.slipway("apply", "lab", "--yes", hosts=hosts)
+    assert applied.returncode == 1
+    assert "[other] Could not connect" in applied.stderr
+    assert server.plan() == []
+
+
+def test_where_one_of_the_hosts_is_cut_off_in_the_middle_of_a_plan_the_others_are_planned(between, server, proxy):
+    server.ssh(DRIFT)
+    between.slipway("plan", "lab")
+    proxy.start(*[("cut", int(proxy.carried[0] * 0.5))] * 20)
+    planned = between.slipway("plan", "lab", hosts=BOTH.replace("{other}", "_by_proxy"))
+    assert planned.returncode == 1
+    assert "[other] " in planned.stderr
+    assert operations_in(planned.stdout) == DRIFTED
+    assert planned.stdout.count("could not be asked") == 1

@@ -1,0 +1,240 @@
+"""The command line without a host: exit codes, where reports go, help and completion."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from slipway import cli, show
+from slipway.runner import ApplyFailed, Change, Outcome, RunFailed
+
+PROJECT = Path(__file__).resolve().parents[2]
+CHANGES = [Change("one", "Configure Nginx", ["mode 600 -> 644"], component="nginx")]
+DOWN = {"two": "[two] Could not connect"}
+
+
+def slipway(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "slipway", *arguments],
+        cwd=PROJECT,
+        env={**os.environ, "NO_COLOR": "", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+class FakeSession:
+    """A session whose plan is given. What is asked of it is written down."""
+
+    outcome = Outcome([], [], 9, 1.0)
+    error: RunFailed | None = None
+    environment, deploy = "lab", "deploy.py"
+
+    def __init__(self, *arguments):
+        self.arguments = arguments
+        self.failures = self.outcome.failures
+        type(self).last = self
+        self.said: list[str] = []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        pass
+
+    def plan(self):
+        if self.error:
+            raise self.error
+        return self.outcome
+
+    def apply(self, tell):
+        self.said.append("applied")
+        if self.failures:
+            raise ApplyFailed(self.outcome)
+        return self.outcome
+
+    def record_nothing(self, seconds):
+        self.said.append("noted")
+
+    def hosts(self):
+        return [SimpleNamespace(name=name) for name in self.roles()]
+
+    active_hosts = hosts
+
+    def roles(self):
+        return {"one": ["web"], "two": ["db"]}
+
+    def operations(self):
+        return []
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs a command line on a session with an outcome; returns its exit code, output and errors."""
+
+    def run(outcome, *arguments, error=None):
+        session = type("Session", (FakeSession,), {"outcome": outcome, "error": error})
+        monkeypatch.setattr(cli, "Session", session)
+        monkeypatch.setattr(show, "level", 0)
+        monkeypatch.setattr(show, "console", show.Console(highlight=False))
+        monkeypatch.setattr(sys, "argv", ["slipway", *arguments])
+        run.session = session
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code
+        return (code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("changes", "failures", "code"), [([], {}, 0), (CHANGES, {}, 2), ([], DOWN, 1), (CHANGES, DOWN, 1)]
+)
+def test_a_plans_exit_code_says_what_it_found(run, changes, failures, code):
+    found, output, errors = run(Outcome(changes, [], 9, 1.0, failures), "plan", "lab")
+    assert found == code
+    assert ("Configure Nginx" in output) is bool(changes), "the plan of the other hosts is shown all the same"
+    assert ("[two] Could not connect" in errors) is bool(failures)
+
+
+def test_json_on_standard_output_is_alone_there(run):
+    code, output, errors = run(Outcome(CHANGES, [], 9, 1.0, DOWN), "plan", "lab", "--json", "-")
+    report = json.loads(output)
+    assert (code, report["status"]) == (1, "failed")
+    assert report["hosts"][1]["failure"] == DOWN["two"]
+    assert "Could not connect" in errors
+
+
+def test_reports_go_to_files_and_what_was_there_goes(run, tmp_path):
+    plan, page = tmp_path / "plan.json", tmp_path / "plan.html"
+    plan.write_text("old" * 9999)
+    code, output, _ = run(Outcome(CHANGES, [], 9, 1.0), "plan", "lab", "--json", str(plan), "--html", str(page))
+    assert code == 2
+    assert json.loads(plan.read_text())["totals"]["changes"] == 1
+    assert "Configure Nginx" in page.read_text()
+    assert "Configure Nginx" in output
+
+
+def test_where_no_host_could_be_asked_a_report_says_so(run, tmp_path):
+    plan = tmp_path / "plan.json"
+    nothing = Outcome([], [], 0, 0.0, DOWN)
+    code, _, _ = run(nothing, "plan", "lab", "--json", str(plan), error=RunFailed("no host"))
+    assert (code, json.loads(plan.read_text())["status"]) == (1, "failed")
+
+
+def test_a_report_that_cant_be_written_is_told_before_a_host_is_asked(run):
+    code, output, errors = run(Outcome([], [], 9, 1.0), "plan", "lab", "--json", "/nowhere/plan.json")
+    assert (code, output) == (1, "")
+    assert "/nowhere/plan.json" in errors
+    assert not hasattr(run.session, "last")
+
+
+def test_a_quiet_plan_says_nothing(run):
+    assert run(Outcome(CHANGES, [], 9, 1.0), "plan", "lab", "--quiet") == (2, "", "")
+    assert run(Outcome(CHANGES, [], 9, 1.0), "--quiet", "plan", "lab") == (2, "", "")
+
+
+def test_only_and_limit_reach_the_session(run):
+    run(Outcome([], [], 9, 1.0), "plan", "lab", "--only", "nginx,tls", "--only", "ssh", "--limit", "web")
+    assert run.session.last.arguments == ("lab", "deploy.py", ("web",), (), ("nginx,tls", "ssh"))
+
+
+def test_an_apply_carries_out_and_says_what_changed(run):
+    code, output, _ = run(Outcome(CHANGES, [], 9, 1.0), "apply", "lab", "--yes")
+    assert (code, run.session.last.said) == (0, ["applied"])
+    assert "done: 1 of 9 operations changed something, 1.0 s\n  one: nginx 1" in output
+
+
+def test_an_apply_without_a_change_is_noted_and_nothing_is_carried_out(run):
+    code, output, _ = run(Outcome([], [], 9, 1.0), "apply", "lab", "--yes")
+    assert (code, run.session.last.said) == (0, ["noted"])
+    assert "nothing to change" in output
+
+
+@pytest.mark.parametrize("changes", [[], CHANGES])
+def test_an_apply_that_left_a_host_out_is_an_error_and_says_what_became_of_the_others(run, changes):
+    code, output, errors = run(Outcome(changes, [], 9, 1.0, DOWN), "apply", "lab", "--yes")
+    assert code == 1
+    assert "Could not connect" in errors
+    assert ("nginx 1" in output) is bool(changes)
+
+
+def test_an_apply_that_nobody_can_confirm_shows_even_the_quiet_what_is_to_be_confirmed(run, monkeypatch):
+    monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
+    code, output, errors = run(Outcome(CHANGES, [], 9, 1.0), "apply", "lab", "--quiet")
+    assert (code, run.session.last.said) == (1, [])
+    assert "Configure Nginx" in output
+    assert "--yes must confirm" in errors
+
+
+WRONG = [
+    ["plan", "nowhere"],
+    ["plan", "--nonsense"],
+    ["plan", "lab", "extra"],
+    ["plan", "--json"],
+    ["plan", "--json", "-", "--html", "-"],
+    ["nonsense"],
+    ["completion", "cmd"],
+]
+
+
+@pytest.mark.parametrize("arguments", WRONG, ids=" ".join)
+def test_wrong_usage_is_an_error_and_neither_in_sync_nor_pending(arguments):
+    done = slipway(*arguments)
+    assert done.returncode == 1
+    assert "Usage: slipway" in done.stderr or "Error: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["plan", "apply", "release", "verify", "status", "completion"])
+def test_help_has_examples_that_are_in_order(verb):
+    done = slipway(verb, "--help", COLUMNS="40")
+    assert done.returncode == 0
+    text, _, examples = done.stdout.partition("Examples:\n")
+    assert max(map(len, text.splitlines())) <= 40
+    parameters = {name for parameter in cli.cli.commands[verb].params for name in parameter.opts}
+    assert f"slipway {verb}" in examples
+    assert {word for word in examples.split() if word.startswith("--")} <= parameters
+
+
+@pytest.mark.parametrize(("shell", "word"), [("bash", "complete "), ("zsh", "#compdef"), ("fish", "complete ")])
+def test_completion_prints_what_a_shell_takes(shell, word):
+    done = slipway("completion", shell)
+    assert done.returncode == 0
+    assert word in done.stdout
+    assert "_SLIPWAY_COMPLETE" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("slipway pl", {"plan"}),
+        ("slipway plan --limit w", {"web"}),
+        ("slipway plan --only ng", {"nginx"}),
+        ("slipway apply --only tls,mongo", {"tls,mongodb"}),
+        ("slipway plan l", {"lab"}),
+    ],
+)
+def test_a_shell_completes_verbs_roles_components_and_environments(typed, completed):
+    words = typed.split()
+    done = slipway(
+        _SLIPWAY_COMPLETE="bash_complete", COMP_WORDS=typed, COMP_CWORD=str(len(words) - 1), XDG_CACHE_HOME="/nowhere"
+    )
+    assert {line.partition(",")[2] for line in done.stdout.splitlines()} == completed, done.stderr
+
+
+def test_no_color_is_handed_on_to_other_commands(monkeypatch):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    program = "import os; from slipway.cli import cli; cli(['--no-color', 'status', '--help'], standalone_mode=False)"
+    program += "; print(os.environ['NO_COLOR'])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=PROJECT)
+    assert done.stdout.endswith("\n1\n")

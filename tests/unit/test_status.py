@@ -1,0 +1,125 @@
+"""What `slipway status` makes of what a host answers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from rich.text import Text
+
+from slipway.facts import Condition
+from slipway.status import HostStatus, rows, span, status_of, units
+
+NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
+ROLES = ["web", "app", "db"]
+
+
+def seconds(**ago: float) -> str:
+    return str(int((NOW - timedelta(**ago)).timestamp()))
+
+
+LAST_APPLY = {
+    "when": "2026-01-30T12:00:00Z",
+    "who": "ops@desk",
+    "verb": "apply",
+    "version": "0.1.0",
+    "result": "done",
+    "changed": 3,
+    "seconds": 12.1,
+}
+FOUND = {
+    "system": "Debian GNU/Linux 12 (bookworm)",
+    "kernel": "6.1.0",
+    "up": "200000",
+    "reboot": "yes",
+    "mongodb": "7.0.14",
+    "nginx": "1.22.1",
+    "unit:nginx.service": "loaded active running",
+    "unit:mongod.service": "loaded failed failed",
+    "unit:fail2ban.service": "not-found inactive dead",
+    "end": seconds(days=-20, hours=-1),
+    "disk:/": "1024 20480",
+    "release": "20260129-abc",
+    "released": seconds(days=2),
+    "apply": json.dumps(LAST_APPLY),
+}
+
+
+def shown(found, roles=ROLES) -> list[tuple[str, str]]:
+    host = status_of("one", roles, found, NOW)
+    return [(label, Text.from_markup(text).plain) for label, text in rows(host, NOW)]
+
+
+def test_a_host_is_told_at_a_glance():
+    assert shown(FOUND) == [
+        ("system", "Debian GNU/Linux 12 (bookworm), 6.1.0, up 2 days; an update wants a reboot"),
+        ("versions", "MongoDB 7.0.14, Nginx 1.22.1"),
+        ("service", "nginx.service active (running)"),
+        ("service", "mongod.service failed (failed)"),
+        ("service", "fail2ban.service not installed (not-found)"),
+        ("certificate", "20 days left (until 2026-02-20)"),
+        ("disk", "/ 1.0 GiB free (5 %)"),
+        ("release", "20260129-abc, 2 days ago"),
+        ("last apply", "1 day ago by ops@desk (Slipway 0.1.0): done, 3 changed, 12 s"),
+    ]
+
+
+def test_a_bare_host_has_no_certificate_no_release_and_was_never_applied():
+    found = {key: FOUND[key] for key in ("system", "kernel", "up", "disk:/")}
+    assert shown(found)[1:] == [
+        ("certificate", "none"),
+        ("disk", "/ 1.0 GiB free (5 %)"),
+        ("release", "none"),
+        ("last apply", "never"),
+    ]
+
+
+def test_a_placeholder_is_no_certificate():
+    assert ("certificate", "a placeholder, until certbot has got one") in shown({**FOUND, "placeholder": "yes"})
+
+
+@pytest.mark.parametrize("line", ['{"when": "2026-', "[]", "{}"])
+def test_a_line_that_a_power_cut_has_cut_off_is_no_error(line):
+    assert status_of("one", ROLES, {**FOUND, "apply": line}, NOW).last_apply is None
+
+
+def test_what_a_host_says_of_itself_is_no_markup():
+    assert shown({**FOUND, "release": "[red]x\x1b"})[-2] == ("release", "[red]x\\x1b, 2 days ago")
+
+
+def test_a_host_is_asked_about_the_units_of_its_roles(settings_with):
+    assert units(settings_with(), ["db"]) == ("mongod.service", "ssh.service", "fail2ban.service")
+    assert "codementee-backend.socket" in units(settings_with(), ["app"])
+
+
+def test_the_question_is_one_shell_script_that_finds_the_last_apply_and_the_release(tmp_path):
+    log = tmp_path / "slipway.log"
+    lines = [{**LAST_APPLY, "changed": 1}, LAST_APPLY, {**LAST_APPLY, "verb": "release"}]
+    log.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    (tmp_path / "site/releases/7").mkdir(parents=True)
+    (tmp_path / "site/current").symlink_to("releases/7")
+    script = Condition().command(("no-such.service",), str(tmp_path / "tls"), str(tmp_path / "site"), str(log))
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+    found = Condition().process(done.stdout.splitlines())
+    assert done.stderr == ""
+    assert json.loads(found["apply"]) == LAST_APPLY
+    assert found["release"] == "7"
+    assert int(found["up"]) >= 0
+    assert "end" not in found
+    host = status_of("one", ROLES, found, datetime.now(UTC))
+    assert [service.active for service in host.services] == ["not installed"]
+    assert host.disks[0].mount == "/"
+
+
+def test_a_host_that_could_not_be_asked_is_there_with_the_reason():
+    assert HostStatus(name="one", roles=["db"], failure="no route").services == []
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [(-3, "0 s"), (59, "59 s"), (61, "1 minute"), (7300, "2 hours"), (86400 * 3, "3 days")],
+)
+def test_a_time_is_told_in_its_largest_unit(given, said):
+    assert span(given) == said
