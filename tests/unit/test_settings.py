@@ -6,7 +6,6 @@ import runpy
 from pathlib import Path
 
 import pytest
-from conftest import PUBLIC_KEY
 
 from slipway.secrets import parse_dotenv
 from slipway.settings import Settings, SettingsError, check, parse_items
@@ -93,10 +92,11 @@ def test_a_wrong_value_is_told_with_its_name_what_was_found_and_what_is_expected
 
 def test_an_administrators_key_is_a_line_or_a_file_and_never_the_private_half(defaults, tmp_path):
     public, private = tmp_path / "key.pub", tmp_path / "key"
-    public.write_text(f"{PUBLIC_KEY}\n")
+    (public_key,) = defaults["admin_keys"]
+    public.write_text(f"{public_key}\n")
     private.write_text("-----BEGIN OPENSSH PRIVATE KEY-----\n")
-    assert check({**defaults, "admin_keys": [str(public)]}).admin_keys == [PUBLIC_KEY]
-    for wrong in (str(private), "ssh-rsa AAAA", PUBLIC_KEY[8:]):
+    assert check({**defaults, "admin_keys": [str(public)]}).admin_keys == [public_key]
+    for wrong in (str(private), "ssh-rsa AAAA", public_key[8:]):
         (line,) = problems({**defaults, "admin_keys": [wrong]})
         assert "expected a public key" in line
 
