@@ -56,3 +56,7 @@ test: lint  ## Check style and types, then run every test, those on throwaway ho
 .PHONY: bench-provision
 bench-provision: .venv/.installed  ## Compare provisioning by a shell script, Slipway, pyinfra alone and Ansible
 	@$(BIN)/python -m benchmarks.provision --repeat $(or $(REPEAT),1)
+
+.PHONY: bench-converge
+bench-converge: .venv/.installed  ## Compare a plan of converged hosts, near and far, by ssh, Slipway, pyinfra and Ansible
+	@$(BIN)/python -m benchmarks.converge --repeat $(or $(REPEAT),3)
