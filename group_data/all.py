@@ -106,10 +106,15 @@ backend_source = "examples/codementee/backend"
 backend_app = "server:app"
 # Number of uvicorn workers.
 backend_workers = 2
-# Where the backend is reached: a unix socket's path, or address:port ("127.0.0.1:8001") for a TCP socket.
+# Where the backend is reached: the path of a link to a unix socket, or address:port ("127.0.0.1:8001") for a TCP
+# socket. With TCP a release restarts it: requests wait for a second or two.
 backend_listen = "/run/codementee-backend.sock"
-# A path that answers 200 when the backend and its database are well.
+# A path that answers when the backend and its database are well: with which status, with what text somewhere in the
+# answer ("" for any), and how long it may take to do so after a start, in seconds.
 backend_health_path = "/api/health"
+backend_health_status = 200
+backend_health_body = ""
+backend_health_seconds = 60
 # Plain environment variables of the backend. Nothing secret: they are in a plan and in the unit's file.
 backend_environment = {}
 # Names of the secrets that the backend must have; MONGO_URL, which Slipway makes, comes on top.
@@ -183,3 +188,23 @@ tls_email = ""
 
 # How many releases stay on the server, the current one included.
 releases_kept = 5
+# What is released: a branch, tag or commit of the git repository that backend_source and frontend_source are in,
+# fetched from its remote "origin" where it is not here, or "" for the folders as they are; and another folder that
+# holds the two, or "". `slipway release --ref` and `--path` set them for one release.
+release_ref = ""
+release_path = ""
+# The parts that a release changes; the other stays what it is.
+release_parts = ["backend", "frontend"]
+# The release that `rollback.py` goes back to; "" for the one before the current one.
+release_id = ""
+# Shell commands of a release on the server, in the new release's backend folder, as the backend and with its secrets:
+# one before visitors get it (migrations of the database, which the release before must still be able to work with), one
+# after; "" for none. Where the first fails the release is not switched to. And how long they may take, in seconds.
+release_before = ""
+release_after = ""
+release_hook_seconds = 300
+# How long requests, WebSockets and streams that are under way in a release may go on in the backend that goes, in
+# seconds.
+release_drain_seconds = 30
+# The largest release, as it is sent to the server, in MiB.
+release_max_mb = 500

@@ -1,22 +1,26 @@
-"""A release as an archive: the frontend built on this machine, and the backend's source, in one tar file."""
+"""A release as an archive: the frontend built on this machine, and the backend's source, in one tar file, without what
+the server has already."""
 
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
-import shutil
+import json
 import subprocess
 import tarfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
+import brotli
 from pyinfra.api.exceptions import PyinfraError
 
+from slipway import lock, sources
 from slipway.settings import Settings
 
 # What a browser gains from having compressed; pictures and fonts are compressed already.
@@ -26,41 +30,47 @@ LEAST_COMPRESSED_BYTES = 1024
 LEFT_OUT = {"__pycache__", "node_modules", "tests"}
 
 
+# The best that brotli and gzip can do: it is done once.
+BROTLI_QUALITY, GZIP_LEVEL = 11, 9
+# Which release it is, for people and `slipway releases`.
+RECORD = ".release.json"
+# In an archive: the names of the files that are the current release's.
+KEPT = ".kept"
+
+
 @dataclass(frozen=True)
 class Release:
-    """`id` sorts by time; `archive` is a tar.gz of `backend/` and `frontend/build/`."""
+    """`id` sorts by time. `archive` is a tar.gz of `backend/` and `frontend/build/` without `kept`, the files that the
+    host's current release has too, and of RECORD."""
 
     id: str
     archive: bytes
+    kept: tuple[str, ...] = ()
 
 
 # `cache` alone lets hosts that ask at the same time each make an id, and a second may lie between them.
 _naming = threading.Lock()
 
 
-def _id(source: str) -> str:
-    """One id a run, the same on every host: UTC time, and the commit of `source` where there is one."""
+def release_id(settings: Settings) -> str:
+    """One id a run, the same on every host: UTC time, and the commit where there is one."""
+    commit = sources.of(settings).commit
     with _naming:
-        return _new_id(source)
+        return f"{_time()}-{commit}" if commit else _time()
 
 
 @cache
-def _new_id(source: str) -> str:
-    time = datetime.now(UTC).strftime("%Y%m%d%H%M%S")
-    if shutil.which("git") is None:
-        return time
-    command = ["git", "-C", source, "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(command, capture_output=True, text=True, check=False)
-    return f"{time}-{commit.stdout.strip()}" if commit.returncode == 0 else time
+def _time() -> str:
+    return datetime.now(UTC).strftime("%Y%m%d%H%M%S")
 
 
 # One a run: hosts are shipped to side by side, from one folder.
-_builds: dict[tuple[str, str], Future[Path]] = {}
+_builds: dict[tuple[Path, str], Future[Path]] = {}
 
 
 def begin(settings: Settings) -> Future[Path]:
     """Start the build of the frontend, if this run has not yet; the result is its output folder, or PyinfraError."""
-    key = (settings.frontend_source, settings.frontend_build)
+    key = (sources.of(settings).frontend, settings.frontend_build)
     if key not in _builds:
         _builds[key] = Future()
         # A daemon: a run that fails or is interrupted does not wait for it.
@@ -75,32 +85,69 @@ def _fulfil(build: Future[Path], settings: Settings) -> None:
         build.set_exception(error)
 
 
-def build(settings: Settings, groups: tuple[str, ...]) -> Release:
-    """Build what hosts in `groups` need: web the frontend, app the backend. Raises PyinfraError if a build fails."""
+def build(settings: Settings, parts: Collection[str], there: Mapping[str, str] | None = None) -> Release:
+    """Build parts, of "backend" and "frontend", without the files that are `there`: SHA-256 in hexadecimal digits by
+    name. Raises PyinfraError if a build fails."""
     files: list[tuple[str, bytes]] = []
-    if "app" in groups:
-        source = Path(settings.backend_source)
-        files += [(f"backend/{name}", data) for name, data in _files(source)]
-    if "web" in groups:
+    if "backend" in parts:
+        files += [(f"backend/{name}", data) for name, data in _files(sources.of(settings).backend)]
+    if "frontend" in parts:
         for name, data in _files(begin(settings).result()):
-            files.append((f"frontend/build/{name}", data))
-            if Path(name).suffix in COMPRESSED and len(data) >= LEAST_COMPRESSED_BYTES:
-                files.append((f"frontend/build/{name}.gz", gzip.compress(data, 9, mtime=0)))
-    return Release(_id(settings.backend_source), _archive(files))
+            files += [(f"frontend/build/{name}{suffix}", its) for suffix, its in _variants(name, data)]
+    kept, new = [], []
+    for name, data in files:
+        if there and there.get(name) == hashlib.sha256(data).hexdigest():
+            kept.append(name)
+        else:
+            new.append((name, data))
+    size = sum(len(data) for _, data in new) // 2**20
+    if size > settings.release_max_mb:
+        raise PyinfraError(
+            f"release_max_mb: found a release of {size} MiB, expected at most {settings.release_max_mb}; leave out what"
+            f" is not for visitors ({_largest(new)}), or allow more"
+        )
+    new.append((RECORD, record(settings).encode()))
+    if kept:
+        # Separated as `xargs -0` takes them, whatever is in a name.
+        new.append((KEPT, "\0".join(kept).encode()))
+    archive = _archive(new)
+    return Release(release_id(settings), archive, tuple(kept))
+
+
+def _largest(files: list[tuple[str, bytes]]) -> str:
+    name, data = max(files, key=lambda file: len(file[1]))
+    return f"the largest file is {name}, {len(data) // 2**20} MiB"
+
+
+def record(settings: Settings) -> str:
+    """Who has made the release, when, and of what, as JSON."""
+    found = sources.of(settings)
+    described = {"id": release_id(settings), "when": lock.now(), "who": lock.who()}
+    return json.dumps({**described, "commit": found.commit, "ref": found.ref, "path": settings.release_path}) + "\n"
+
+
+def _variants(name: str, data: bytes) -> Iterator[tuple[str, bytes]]:
+    """A file, and where it gains by that, the same compressed, by suffix."""
+    yield "", data
+    if Path(name).suffix in COMPRESSED and len(data) >= LEAST_COMPRESSED_BYTES:
+        yield ".gz", gzip.compress(data, GZIP_LEVEL, mtime=0)
+        yield ".br", brotli.compress(data, quality=BROTLI_QUALITY)
 
 
 def _build_frontend(settings: Settings) -> Path:
+    source = sources.of(settings).frontend
     done = subprocess.run(  # noqa: S602  the setting is a shell command, as npm scripts are
         settings.frontend_build,
         shell=True,
-        cwd=settings.frontend_source,
+        cwd=source,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        errors="replace",
         check=False,
     )
-    output = Path(settings.frontend_source) / settings.frontend_output
+    output = source / settings.frontend_output
     if done.returncode != 0 or not (output / "index.html").is_file():
         reason = f"exit code {done.returncode}" if done.returncode else f"it left no {output}/index.html"
         end = "\n".join(f"  | {line}" for line in done.stdout.splitlines()[-20:])

@@ -65,7 +65,7 @@ FULL_MB = 200
 INVENTORIES = {"production": "inventory.py", "lab": "lab/inventory.py"}
 
 
-VERBS = {"deploy.py": "apply", "release.py": "release"}
+VERBS = {"deploy.py": "apply", "release.py": "release", "rollback.py": "rollback"}
 # Of what a command has printed, and of the command itself, a failure shows this much.
 LINES_SHOWN, COMMAND_SHOWN = 30, 300
 T = TypeVar("T")
@@ -420,6 +420,23 @@ class Session:
                     connector.by_root(f"{line}\n{lock.release()}")
                 else:
                     connector.host.run_shell_command(line, _sudo=connector.host.data.get("_sudo"), _timeout=10)
+
+    def carry_out(self, verb: str, script: str) -> None:
+        """Run a short script as root on all hosts, under the lock, and note it in their logs. Raises RunFailed."""
+        began, self.verb = time.monotonic(), verb
+        with self._failing():
+            self._lock()
+            done = []
+            try:
+                for connector, answer in self._by_root(script):
+                    if answer.code:
+                        self._fail(connector.host, f"[{connector.host.name}] {answer.output.strip()}")
+                    else:
+                        done.append(Change(connector.host.name, verb))
+            finally:
+                self._unlock(done, time.monotonic() - began)
+        if self.failures:
+            raise RunFailed("\n".join(self.failures.values()))
 
     def record_nothing(self, seconds: float) -> None:
         """Note in the log of the hosts that an apply has found nothing to change."""

@@ -162,6 +162,7 @@ UrlPath = Annotated[str, matching(r"/[\w./-]*", 'a URL path that begins with "/"
 HttpUrl = Annotated[str, matching(r"https?://[\w.-]+(:\d+)?(/[\w./-]*)?", "an http(s) URL")]
 UserName = Annotated[str, matching(r"[A-Za-z][\w-]{0,62}", "letters, digits, _ and -, a letter first")]
 # systemd and Nginx read these lines: a newline or a quote would begin another setting.
+PlainLine = Annotated[str, matching(r"[^\x00-\x1f]*", "one line")]
 PlainText = Annotated[str, matching(r"[^\x00-\x1f\"\\]*", "one line without quotes or backslashes")]
 
 
@@ -229,6 +230,9 @@ class Settings(BaseModel):
     backend_workers: Annotated[int, Field(ge=1, le=64)]
     backend_listen: Annotated[str, AfterValidator(_listen)]
     backend_health_path: UrlPath
+    backend_health_status: Annotated[int, Field(ge=200, le=599)]
+    backend_health_body: PlainLine
+    backend_health_seconds: Annotated[int, Field(ge=1, le=3600)]
     backend_environment: dict[EnvName, PlainText]
     backend_secrets: list[EnvName]
     secrets_file: str
@@ -262,6 +266,16 @@ class Settings(BaseModel):
     tls_email: Annotated[str, matching(r"([^@\s]+@[^@\s]+\.[^@\s]+)?", 'an e-mail address, or "" for none')]
 
     releases_kept: Annotated[int, Field(ge=2, le=100)]
+    # As git-check-ref-format(1) forbids, and nothing that git would take for an option.
+    release_ref: Annotated[str, matching(r"([^\s~^:?*\[\\-][^\s:?*\[\\]*)?", "a branch, tag or commit")]
+    release_path: str
+    release_parts: Annotated[list[Literal["backend", "frontend"]], Field(min_length=1)]
+    release_id: Annotated[str, matching(r"([0-9][\w.-]*)?", "a release's id, as `slipway releases` shows it")]
+    release_before: PlainLine
+    release_after: PlainLine
+    release_hook_seconds: Annotated[int, Field(ge=1, le=86_400)]
+    release_drain_seconds: Annotated[int, Field(ge=1, le=3600)]
+    release_max_mb: Annotated[int, Field(ge=1, le=4096)]
 
     @field_validator("site_aliases")
     @classmethod
@@ -290,6 +304,15 @@ class Settings(BaseModel):
             raise ValueError("a folder on this machine, relative to the project")
         if info.field_name == "backend_source" and not (Path(value) / "requirements.txt").is_file():
             raise ValueError("a folder with a requirements.txt in it")
+        return value
+
+    @field_validator("release_path")
+    @classmethod
+    def _holds_the_sources(cls, value: str, info: ValidationInfo) -> str:
+        if value and not Path(value).is_dir():
+            raise ValueError("a folder on this machine, relative to the project")
+        if value and info.data.get("release_ref"):
+            raise ValueError("'' with release_ref: one of the two says what is released")
         return value
 
     @field_validator("mongodb_memory_max_mb")
@@ -378,6 +401,10 @@ class Settings(BaseModel):
     def backend_unit(self) -> str:
         """Name of the backend's units, and of the system user that runs them, without a suffix."""
         return f"{self.site_name}-backend"
+
+    def backend_socket(self, is_next: bool = False) -> str:
+        """The unix socket of the backend, or of the next release's."""
+        return f"/run/{self.backend_unit}/{'next' if is_next else 'backend'}.sock"
 
     @property
     def backend_is_tcp(self) -> bool:

@@ -7,17 +7,29 @@ from pyinfra.api import operation
 
 from slipway import report
 from slipway.components import component
-from slipway.facts import Certificate, Output
+from slipway.facts import Certificate, Machine, Output
 from slipway.operations import Commands, config_tree, directory, ensure, put, put_template, render, restart, service
 from slipway.settings import Settings
+from slipway.systems import system_of
 
 PACKAGES = ["nginx", "openssl"]
+BROTLI_PACKAGES = ["libnginx-mod-http-brotli-static"]
 TLS_FOLDER = "/etc/nginx/tls"
 # certbot puts its answers to the ACME server here, Nginx serves them on port 80.
 ACME_WEBROOT = "/var/www/letsencrypt"
 ERROR_PAGES = "/usr/share/slipway/errors"
 # What several places of the site include.
 HEADERS, BACKEND = "snippets/slipway-headers.conf", "snippets/slipway-backend.conf"
+
+
+def packages() -> list[str]:
+    return [*PACKAGES, *(BROTLI_PACKAGES if has_brotli() else [])]
+
+
+def has_brotli() -> bool:
+    machine = host.get_fact(Machine)
+    system = system_of(machine)
+    return system is not None and system.brotli
 
 
 def start_configured_only() -> None:
@@ -43,10 +55,11 @@ def nginx(settings: Settings) -> None:
         name="Limit Nginx to what it needs",
         proven_by="nginx.service",
     )
+    files = configuration(settings, has_brotli())
     config = config_tree(
         name="Configure Nginx",
         root="/etc/nginx",
-        files=configuration(settings),
+        files=files,
         links={f"sites-enabled/{site}": f"../sites-available/{site}" for site in ("default", settings.site_name)},
         # The sites beside it, not those in force.
         check="sed 's#include /etc/nginx/sites-#include sites-#' {}/nginx.conf > {}/check.conf"
@@ -63,12 +76,12 @@ def nginx(settings: Settings) -> None:
     service(
         name="Run Nginx",
         unit="nginx.service",
-        files=[f"/etc/nginx/{name}" for name in configuration(settings)],
+        files=[f"/etc/nginx/{name}" for name in files],
         reloads=True,
     )
 
 
-def configuration(settings: Settings) -> dict[str, str]:
+def configuration(settings: Settings, brotli: bool = True) -> dict[str, str]:
     """Nginx's files below /etc/nginx, by name."""
     values = {
         "settings": settings,
@@ -77,6 +90,7 @@ def configuration(settings: Settings) -> dict[str, str]:
         "error_pages": ERROR_PAGES,
         "headers": HEADERS,
         "backend": BACKEND,
+        "brotli": brotli,
         "hsts": hsts(settings),
         "upstream": settings.backend_listen if settings.backend_is_tcp else f"unix:{settings.backend_listen}",
     }

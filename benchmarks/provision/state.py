@@ -34,6 +34,7 @@ from tasks import (
     mongodb,
     mongodb_users,
     nginx,
+    release,
     ssh,
     tls,
     updates,
@@ -72,7 +73,7 @@ def base_packages(settings: Settings) -> list[str]:
 
 def packages(settings: Settings) -> list[str]:
     """The Debian packages of a host in every role."""
-    others = (*firewall.PACKAGES, *backend.PACKAGES, *nginx.PACKAGES, *tls.PACKAGES)
+    others = (*firewall.PACKAGES, *backend.PACKAGES, *nginx.PACKAGES, *nginx.BROTLI_PACKAGES, *tls.PACKAGES)
     others += (*updates.PACKAGES, *admin.PACKAGES, *logins.PACKAGES, *fail2ban.PACKAGES, *auditing.PACKAGES)
     return sorted({*base_packages(settings), *mongodb.packages(settings), *others})
 
@@ -158,12 +159,7 @@ def set_users(settings: Settings) -> dict[str, str]:
 def _backend(settings: Settings) -> list[File]:
     unit = f"/etc/systemd/system/{settings.backend_unit}"
     memory_max_mb = backend.memory_max_mb(settings, _memory_mb())
-    values = {
-        "settings": settings,
-        "database_is_here": True,
-        "memory_max_mb": memory_max_mb,
-        "credentials": credentials.credential_names(settings),
-    }
+    values = backend.unit_values(settings, memory_max_mb, database_is_here=True)
     made_up = {name: secrets.token_hex(32) for name in ("JWT_SECRET", MONGODB_ADMIN, MONGODB_BACKEND)}
     url = credentials.mongo_url(settings, made_up[MONGODB_BACKEND])
     handed_over = {**made_up, MONGO_URL: url, **settings.secrets}
@@ -171,6 +167,8 @@ def _backend(settings: Settings) -> list[File]:
         *(File(f"{settings.credentials_folder}/{name}", text, 0o600) for name, text in handed_over.items()),
         File(f"{unit}.socket", render("backend/backend.socket", **values)),
         File(f"{unit}.service", render("backend/backend.service", **values)),
+        *(File(path, text) for path, text in backend.release_units(settings, values).items()),
+        File(release.steps_file(settings), release.steps(settings, release.PARTS), 0o755),
     ]
 
 

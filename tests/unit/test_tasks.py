@@ -242,13 +242,15 @@ def test_a_release_has_the_backend_without_what_is_hidden_and_big_files_compress
         frontend_source=str(frontend),
         frontend_build="mkdir -p build && echo page > build/index.html && head -c 5000 /dev/zero > build/app.js",
     )
-    release = artifact.build(settings, ("web", "app"))
+    release = artifact.build(settings, ("backend", "frontend"))
     with tarfile.open(fileobj=BytesIO(release.archive)) as archive:
         names = archive.getnames()
     assert sorted(names) == [
+        ".release.json",
         "backend/requirements.txt",
         "backend/server.py",
         "frontend/build/app.js",
+        "frontend/build/app.js.br",
         "frontend/build/app.js.gz",
         "frontend/build/index.html",
     ]
@@ -260,7 +262,7 @@ def test_hosts_side_by_side_share_one_build_that_was_begun_before(settings_with,
         frontend_build="echo built >> log && sleep 0.3 && mkdir build && echo page > build/index.html",
     )
     artifact.begin(settings)
-    hosts = [gevent.spawn(artifact.build, settings, ("web",)) for _ in range(3)]
+    hosts = [gevent.spawn(artifact.build, settings, ("frontend",)) for _ in range(3)]
     releases = {host.get() for host in hosts}
     assert (tmp_path / "log").read_text() == "built\n"
     assert len({release.id for release in releases}) == 1
@@ -269,7 +271,7 @@ def test_hosts_side_by_side_share_one_build_that_was_begun_before(settings_with,
 def test_a_build_that_fails_is_told_with_the_end_of_its_output(settings_with, tmp_path):
     settings = settings_with(frontend_source=str(tmp_path), frontend_build="echo no such module; exit 3")
     with pytest.raises(Exception, match=r"frontend_build failed \(exit code 3\)[\s\S]*no such module"):
-        artifact.build(settings, ("web",))
+        artifact.build(settings, ("frontend",))
 
 
 @pytest.mark.parametrize(
