@@ -20,8 +20,9 @@ from pyinfra.api.exceptions import PyinfraError
 from slipway import artifact, report, sources
 from slipway.components import component
 from slipway.facts import Output
-from slipway.operations import Commands, directory, link, put, render, with_input
+from slipway.operations import KEPT, Commands, directory, link, put, render, with_input
 from slipway.settings import Settings
+from tasks.backend_units import describe_for_releases, describe_service, unit_values_here
 
 STEPS = "/usr/lib/slipway"
 PARTS = {"backend": "app", "frontend": "web"}
@@ -46,6 +47,9 @@ def first_release(settings: Settings) -> None:
 def next_release(settings: Settings) -> None:
     """Ship the next release, and switch to it."""
     put_steps(settings)
+    if "app" in host.groups:
+        # With the code its settings may change, the name of its module say.
+        describe_for_releases(settings, unit_values_here(settings))
     ship(name="Build a release and ship it", settings=settings, parts=parts_here())
     if settings.release_before and "app" in host.groups:
         hook(name="Run release_before", settings=settings, when="before", then="discard")
@@ -70,6 +74,7 @@ def change_to(settings: Settings, release_id: Callable[[], str], then: str) -> N
         step(name=begin, settings=settings, words=lambda: ["begin", release_id(), then])
     step(name="Switch to it", settings=settings, words=lambda: ["switch", release_id()])
     if "app" in host.groups:
+        describe_service(settings, unit_values_here(settings))
         step(name="Let the backend take over from it", settings=settings, words=lambda: ["take_over"])
 
 
@@ -104,6 +109,7 @@ def steps(settings: Settings, parts: Collection[str]) -> str:
         "where_other": shlex.quote(f"--unix-socket {settings.backend_socket(is_next=True)} http://localhost"),
         "wanted": f"*{text}*' {settings.backend_health_status}'",
         "has_backend": "backend" in parts,
+        "kept": KEPT,
     }
     return render("release/steps", settings=settings, **values)
 

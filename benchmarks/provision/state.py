@@ -26,6 +26,7 @@ from tasks import (
     admin,
     auditing,
     backend,
+    backend_units,
     base,
     credentials,
     fail2ban,
@@ -158,8 +159,8 @@ def set_users(settings: Settings) -> dict[str, str]:
 
 def _backend(settings: Settings) -> list[File]:
     unit = f"/etc/systemd/system/{settings.backend_unit}"
-    memory_max_mb = backend.memory_max_mb(settings, _memory_mb())
-    values = backend.unit_values(settings, memory_max_mb, database_is_here=True)
+    memory_max_mb = backend_units.memory_max_mb(settings, _memory_mb())
+    values = backend_units.unit_values(settings, memory_max_mb, database_is_here=True)
     made_up = {name: secrets.token_hex(32) for name in ("JWT_SECRET", MONGODB_ADMIN, MONGODB_BACKEND)}
     url = credentials.mongo_url(settings, made_up[MONGODB_BACKEND])
     handed_over = {**made_up, MONGO_URL: url, **settings.secrets}
@@ -167,7 +168,7 @@ def _backend(settings: Settings) -> list[File]:
         *(File(f"{settings.credentials_folder}/{name}", text, 0o600) for name, text in handed_over.items()),
         File(f"{unit}.socket", render("backend/backend.socket", **values)),
         File(f"{unit}.service", render("backend/backend.service", **values)),
-        *(File(path, text) for path, text in backend.release_units(settings, values).items()),
+        *(File(path, text) for path, text in backend_units.release_units(settings, values).items()),
         File(release.steps_file(settings), release.steps(settings, release.PARTS), 0o755),
     ]
 

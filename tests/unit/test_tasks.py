@@ -14,7 +14,7 @@ import pytest
 from slipway import artifact
 from slipway.facts import Machine
 from slipway.operations import ends_over_and_over, keep, or_back, write_script
-from tasks import backend, firewall, logins, mongodb, nginx, preflight, ssh
+from tasks import backend_units, firewall, logins, mongodb, nginx, preflight, ssh
 from tasks.mongodb import cache_gb
 from tasks.tls import certbot_command, reason_to_issue
 
@@ -181,11 +181,14 @@ def test_mongodbs_cache_is_a_quarter_of_the_memory_and_never_below_its_minimum(s
 
 
 def test_the_database_and_the_backend_share_the_memory_and_the_cache_has_room(settings_with):
-    assert (mongodb.memory_max_mb(settings_with(), 4096), backend.memory_max_mb(settings_with(), 4096)) == (2457, 1638)
+    assert (mongodb.memory_max_mb(settings_with(), 4096), backend_units.memory_max_mb(settings_with(), 4096)) == (
+        2457,
+        1638,
+    )
     assert mongodb.memory_max_mb(settings_with(), 1024) == 256 + 512
     assert mongodb.memory_max_mb(settings_with(mongodb_cache_gb=3.0), 4096) == 3072 + 512
     own = settings_with(mongodb_memory_max_mb=900, backend_memory_max_mb=300)
-    assert (mongodb.memory_max_mb(own, 4096), backend.memory_max_mb(own, 4096)) == (900, 300)
+    assert (mongodb.memory_max_mb(own, 4096), backend_units.memory_max_mb(own, 4096)) == (900, 300)
 
 
 def test_hsts_says_what_is_set(settings_with):

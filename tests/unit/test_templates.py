@@ -20,7 +20,7 @@ from slipway.operations import PROJECT, render, tar
 from slipway.settings import Settings
 from slipway.systems import SYSTEMS
 from tasks import auditing, credentials, fail2ban, logins, mongodb_users, updates
-from tasks.backend import release_units, unit_values
+from tasks.backend_units import release_units, unit_values
 from tasks.nginx import BROTLI_PACKAGES, configuration
 from tasks.release import PARTS, steps
 from tasks.ssh import ALGORITHMS, in_force
