@@ -366,7 +366,8 @@ def service(unit: str, ready: str | None = None, files: Sequence[str] = (), relo
     if state.get("ActiveState") not in ("active", "activating", "reloading") or ends:
         found = "ends over and over" if ends else state.get("ActiveState") or "not there"
         report.note(f"{unit}: {found} -> active")
-        yield f"systemctl reset-failed {unit} 2>/dev/null; " + or_back(
+        # What a socket would start may have been masked until now, which systemd need not have noticed.
+        yield f"systemctl daemon-reload; systemctl reset-failed {unit} 2>/dev/null; " + or_back(
             and_wait(f"systemctl start {unit}", unit, ready), unit
         )
     elif files and is_stale(state, host.get_fact(Modified, paths=tuple(files)), reloads):
