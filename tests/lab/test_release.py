@@ -126,7 +126,7 @@ BROKEN = {
     "no such module": (None, ("--data", "backend_app=not_there:app"), "not_there"),
     "a crash at its start": (
         lambda text: text.replace(
-            "    app.state.database = Database", "    raise OSError('on purpose')\n    app.state"
+            "    app.state.database =", "    raise OSError('on purpose')\n    app.state.database ="
         ),
         (),
         "on purpose",
