@@ -10,4 +10,4 @@ from slipway.pyinfra_settings import checked_settings
 from tasks.release import next_release
 
 if "app" in host.groups or "web" in host.groups:
-    next_release(checked_settings(host))
+    next_release(checked_settings(host).released)

@@ -10,4 +10,4 @@ from slipway.pyinfra_settings import checked_settings
 from tasks.release import roll_back
 
 if "app" in host.groups or "web" in host.groups:
-    roll_back(checked_settings(host))
+    roll_back(checked_settings(host).released)

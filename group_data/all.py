@@ -14,6 +14,10 @@ site_name = "codementee"
 site_domain = "codementee.io"
 # Further host names of the site (say "www.codementee.io"); they redirect to `site_domain` and share its certificate.
 site_aliases = []
+# Further sites of the same host: each a dictionary of its own settings, {"site_name": "blog", "site_domain":
+# "blog.example.org", "backend_source": ..., "frontend_source": ..., "secrets_file": ...}. It has folders, units, users,
+# a database (named as the site) and a certificate of its own. What it does not set is as the first site's.
+sites = []
 
 # --- Connection -----------------------------------------------------------------------------------------------------
 
@@ -131,6 +135,16 @@ backend_secrets_in = "credentials"
 backend_memory_max_mb = 0
 # The processes and threads that the backend may have. FastAPI has up to 40 threads in each worker.
 backend_tasks_max = 512
+# Further services of the same code: each a dictionary with a `name`, which names its unit (`codementee-auth`), and
+#   - to answer requests: `app`, `path` ("/api/auth/", which the backend then gets no more) or `host` (a host name for
+#     it alone), `workers` (1), and `health_path`, `health_status`, `health_body`, `health_seconds` as the backend's;
+#   - to run on and on: `command`, as "python -m mailer";
+#   - to run by the clock: that with a `schedule`, as "hourly" or "*-*-* 03:00" (systemd.time(7)).
+# Each may have `environment`, `secrets` (those of `backend_secrets` that it gets, else all), `memory_max_mb` and
+# `tasks_max`.
+# {"name": "auth", "app": "auth.main:app", "path": "/api/auth/", "health_path": "/api/auth/health"}
+# Release the code of a new one before the `slipway apply` that brings visitors to it.
+services = []
 
 # --- Secrets --------------------------------------------------------------------------------------------------------
 
@@ -188,6 +202,8 @@ tls_email = ""
 
 # How many releases stay on the server, the current one included.
 releases_kept = 5
+# Which of the host's sites is released, by its site_name; "" for the first. `slipway release --site` sets it.
+release_site = ""
 # What is released: a branch, tag or commit of the git repository that backend_source and frontend_source are in,
 # fetched from its remote "origin" where it is not here, or "" for the folders as they are; and another folder that
 # holds the two, or "". `slipway release --ref` and `--path` set them for one release.

@@ -238,6 +238,11 @@ def apply(environment: str, limit: tuple[str, ...], data: tuple[str, ...], only:
         end_with_failures(outcome)
 
 
+of_site = click.option(
+    "--site", default="", metavar="NAME", help="One of the host's sites, by its site_name; else the first."
+)
+
+
 @cli.command(
     epilog=examples(
         "slipway release",
@@ -247,15 +252,24 @@ def apply(environment: str, limit: tuple[str, ...], data: tuple[str, ...], only:
     )
 )
 @on_hosts
+@of_site
 @click.option("--ref", default="", help="A branch, tag or commit, fetched from origin if it is not here.")
 @click.option("--path", default="", metavar="DIR", help="A folder that holds backend and frontend.")
 @click.option("--only", default="", metavar="PART,...", help="backend or frontend: the other stays what it is.")
 @click.option("--yes", is_flag=True, help="Don't ask.")
 def release(
-    environment: str, limit: tuple[str, ...], data: tuple[str, ...], ref: str, path: str, only: str, yes: bool
+    environment: str,
+    limit: tuple[str, ...],
+    data: tuple[str, ...],
+    site: str,
+    ref: str,
+    path: str,
+    only: str,
+    yes: bool,
 ) -> None:
     """Build the next release, try it beside the one that serves, and switch to it: visitors notice nothing."""
-    given = {"release_ref": ref, "release_path": path, "release_parts": json.dumps(only.split(",")) if only else ""}
+    parts = json.dumps(only.split(",")) if only else ""
+    given = {"release_site": site, "release_ref": ref, "release_path": path, "release_parts": parts}
     items = [f"{name}={value}" for name, value in given.items() if value]
     session = Session(environment, "release.py", limit, [*data, *items])
     with planned(session):
@@ -267,7 +281,7 @@ def release(
 
 def described(session: Session) -> str:
     """What a release is made of, in words. Raises RunFailed where there is no such thing."""
-    settings = session.settings[session.hosts()[0].name]
+    settings = session.settings[session.hosts()[0].name].released
     try:
         found = sources.of(settings)
     except PyinfraError as error:
@@ -285,14 +299,16 @@ def described(session: Session) -> str:
     )
 )
 @hosts_options
+@of_site
 @click.argument("words", metavar="[ENV] [ID]", nargs=-1)
 @click.option("--yes", is_flag=True, help="Don't ask.")
-def rollback(words: tuple[str, ...], limit: tuple[str, ...], data: tuple[str, ...], yes: bool) -> None:
+def rollback(words: tuple[str, ...], limit: tuple[str, ...], data: tuple[str, ...], site: str, yes: bool) -> None:
     """Switch back to the release before, or to the one named ID: as with a release, visitors notice nothing."""
     environment, rest = (words[0], words[1:]) if words and words[0] in INVENTORIES else ("production", words)
     if len(rest) > 1:
         raise click.UsageError(f"found {' '.join(rest)}, expected the id of one release")
-    session = Session(environment, "rollback.py", limit, [*data, *(f"release_id={name}" for name in rest)])
+    items = [*data, f"release_site={site}", *(f"release_id={name}" for name in rest)]
+    session = Session(environment, "rollback.py", limit, items)
     with planned(session) as outcome:
         if show.level >= 0 or not yes:
             show.plan(report_of(environment, session.roles(), outcome), session)
@@ -302,9 +318,10 @@ def rollback(words: tuple[str, ...], limit: tuple[str, ...], data: tuple[str, ..
 
 @cli.command(epilog=examples("slipway releases", "slipway releases lab --limit web"))
 @on_hosts
-def releases(environment: str, limit: tuple[str, ...], data: tuple[str, ...]) -> None:
+@of_site
+def releases(environment: str, limit: tuple[str, ...], data: tuple[str, ...], site: str) -> None:
     """List the releases that are on the hosts, the newest first: what `slipway rollback` can go back to."""
-    session = Session(environment, "", limit, data)
+    session = Session(environment, "", limit, [*data, f"release_site={site}"])
     with connected(session), show.doing(f"Asking {names_of(session)}"):
         found = releases_of(session)
     for name, roles in session.roles().items():
@@ -319,10 +336,11 @@ def releases(environment: str, limit: tuple[str, ...], data: tuple[str, ...]) ->
 @cli.command(epilog=examples("slipway maintenance on", "slipway maintenance off", "slipway maintenance on lab"))
 @click.argument("state", type=click.Choice(["on", "off"]))
 @on_hosts
-def maintenance(state: str, environment: str, limit: tuple[str, ...], data: tuple[str, ...]) -> None:
+@of_site
+def maintenance(state: str, environment: str, limit: tuple[str, ...], data: tuple[str, ...], site: str) -> None:
     """Answer all visitors that the site is back in a moment (503), or serve them again. It takes effect at once."""
-    session = Session(environment, "", limit or ("web",), data)
-    (root,) = {settings.site_root for settings in session.settings.values()}
+    session = Session(environment, "", limit or ("web",), [*data, f"release_site={site}"])
+    (root,) = {settings.released.site_root for settings in session.settings.values()}
     flag = shlex.quote(f"{root}/maintenance")
     with connected(session):
         session.carry_out(f"maintenance {state}", f"touch {flag}" if state == "on" else f"rm -f {flag}")

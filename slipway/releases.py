@@ -32,7 +32,7 @@ def releases_of(session: Session) -> dict[str, list[ReleaseThere]]:
     """The releases of each host by its name, the newest first."""
 
     def question(host: Host) -> tuple[type[Output], dict[str, Any]]:
-        return Output, {"command": listing(session.settings[host.name].site_root)}
+        return Output, {"command": listing(session.settings[host.name].released.site_root)}
 
     return {name: parsed(output) for name, output in session.ask(question).items()}
 

@@ -47,7 +47,8 @@ def nginx(settings: Settings) -> None:
     directory(name="Make the folder for ACME answers", path=ACME_WEBROOT)
     for page in ("unavailable.html", "unavailable.json"):
         put(name=f"Write the error page {page}", path=f"{ERROR_PAGES}/{page}", content=render(f"nginx/{page}"))
-    placeholder_certificate(settings)
+    for site in settings.all_sites:
+        placeholder_certificate(site)
     limits = put_template(
         "/etc/systemd/system/nginx.service.d/slipway.conf",
         "nginx/nginx.service.conf",
@@ -60,7 +61,7 @@ def nginx(settings: Settings) -> None:
         name="Configure Nginx",
         root="/etc/nginx",
         files=files,
-        links={f"sites-enabled/{site}": f"../sites-available/{site}" for site in ("default", settings.site_name)},
+        links=links(settings),
         # The sites beside it, not those in force.
         check="sed 's#include /etc/nginx/sites-#include sites-#' {}/nginx.conf > {}/check.conf"
         " && nginx -t -q -c {}/check.conf",
@@ -92,15 +93,23 @@ def configuration(settings: Settings, brotli: bool = True) -> dict[str, str]:
         "backend": BACKEND,
         "brotli": brotli,
         "hsts": hsts(settings),
-        "upstream": settings.backend_listen if settings.backend_is_tcp else f"unix:{settings.backend_listen}",
     }
     return {
         "nginx.conf": render("nginx/nginx.conf", **values),
         HEADERS: render("nginx/headers", **values),
         BACKEND: render("nginx/backend", **values),
         "sites-available/default": render("nginx/default", **values),
-        f"sites-available/{settings.site_name}": render("nginx/site", **values),
+        **{
+            f"sites-available/{site.site_name}": render("nginx/site", **{**values, "settings": site})
+            for site in settings.all_sites
+        },
     }
+
+
+def links(settings: Settings) -> dict[str, str]:
+    """What is in force of those, by name."""
+    names = ["default", *(site.site_name for site in settings.all_sites)]
+    return {f"sites-enabled/{name}": f"../sites-available/{name}" for name in names}
 
 
 def hsts(settings: Settings) -> str:

@@ -27,7 +27,8 @@ def packages(settings: Settings) -> None:
     if first := first_by_component():
         install(name="Install the first packages", packages=first)
     if "app" in host.groups or "web" in host.groups:
-        begin_first(name="Begin the first release, if there is none", settings=settings, parts=parts_here())
+        for site in settings.all_sites:
+            begin_first(name="Begin the first release, if there is none", settings=site, parts=parts_here())
     if "db" in host.groups:
         mongodb.repository(settings)
     if "web" in host.groups:

@@ -11,7 +11,8 @@ the backend itself, to which nobody is connected any more, restarts with the rel
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 from pyinfra import host
 from pyinfra.api import StringCommand, operation
@@ -21,8 +22,9 @@ from slipway import artifact, report, sources
 from slipway.components import component
 from slipway.facts import Output
 from slipway.operations import KEPT, Commands, directory, link, put, render, with_input
+from slipway.services import Service
 from slipway.settings import Settings
-from tasks.backend_units import describe_for_releases, describe_service, unit_values_here
+from tasks.backend_units import describe_for_releases, describe_program, describe_socket, unit_values_here
 
 STEPS = "/usr/lib/slipway"
 PARTS = {"backend": "app", "frontend": "web"}
@@ -74,8 +76,18 @@ def change_to(settings: Settings, release_id: Callable[[], str], then: str) -> N
         step(name=begin, settings=settings, words=lambda: ["begin", release_id(), then])
     step(name="Switch to it", settings=settings, words=lambda: ["switch", release_id()])
     if "app" in host.groups:
-        describe_service(settings, unit_values_here(settings))
+        describe(settings, unit_values_here(settings))
         step(name="Let the backend take over from it", settings=settings, words=lambda: ["take_over"])
+
+
+def describe(settings: Settings, values: Mapping[str, Any]) -> None:
+    """The services as this release wants them; one that is new runs before `slipway apply` leads visitors to it."""
+    for service in settings.all_services:
+        if service.app or service.is_worker:
+            describe_program(settings, service, values)
+    for service in settings.services:
+        if service.app:
+            describe_socket(settings, service, values)
 
 
 def parts_here() -> tuple[str, ...]:
@@ -99,33 +111,45 @@ def steps_file(settings: Settings) -> str:
 
 def steps(settings: Settings, parts: Collection[str]) -> str:
     """The script with the steps of a release, for a host that has these parts."""
-    text = shlex.quote(settings.backend_health_body)
-    values = {
-        "unit": settings.backend_unit,
-        "own": settings.backend_socket(),
-        "other": settings.backend_socket(is_next=True),
-        "link": "''" if settings.backend_is_tcp else settings.backend_listen,
-        "where_own": shlex.quote(_address(settings)),
-        "where_other": shlex.quote(f"--unix-socket {settings.backend_socket(is_next=True)} http://localhost"),
-        "wanted": f"*{text}*' {settings.backend_health_status}'",
-        "has_backend": "backend" in parts,
-        "kept": KEPT,
+    has_backend = "backend" in parts
+    services = [_in_steps(settings, service) for service in settings.web_services] if has_backend else []
+    workers = [service.name for service in settings.services if service.is_worker]
+    return render("release/steps", settings=settings, services=services, workers=workers, kept=KEPT)
+
+
+def _in_steps(settings: Settings, service: Service) -> dict[str, Any]:
+    """What the steps of a release know of a service."""
+    other = settings.socket(service, is_next=True)
+    return {
+        "name": service.name,
+        "own": settings.socket(service),
+        "other": other,
+        "link": "''" if settings.is_tcp(service) else settings.listen(service),
+        "where_own": shlex.quote(_address(settings, service)),
+        "where_other": shlex.quote(f"--unix-socket {other} http://localhost"),
+        "path": service.health_path,
+        "seconds": service.health_seconds,
+        "wanted": _wanted(service),
     }
-    return render("release/steps", settings=settings, **values)
 
 
-def _address(settings: Settings) -> str:
-    """What curl reaches the backend itself by, whether or not visitors are led to it."""
-    if settings.backend_is_tcp:
-        return f"http://{settings.backend_listen}"
-    return f"--unix-socket {settings.backend_socket()} http://localhost"
+def _wanted(service: Service) -> str:
+    """A pattern of the shell for the right answer of a health path, with its status after it."""
+    return f"*{shlex.quote(service.health_body)}*' {service.health_status}'"
 
 
-def healthy(settings: Settings) -> str:
-    """A shell test: the backend answers its health path as it is to."""
-    answer = f"curl -s --max-time 5 -w ' %{{http_code}}' {_address(settings)}{settings.backend_health_path} 2>/dev/null"
-    wanted = f"*{shlex.quote(settings.backend_health_body)}*' {settings.backend_health_status}'"
-    return f'case "$({answer})" in {wanted}) ;; *) false ;; esac'
+def _address(settings: Settings, service: Service) -> str:
+    """What curl reaches a service itself by, whether or not visitors are led to it."""
+    if settings.is_tcp(service):
+        return f"http://{settings.listen(service)}"
+    return f"--unix-socket {settings.socket(service)} http://localhost"
+
+
+def healthy(settings: Settings, service: Service) -> str:
+    """A shell test: a service answers its health path as it is to."""
+    where = f"{_address(settings, service)}{service.health_path}"
+    answer = f"curl -s --max-time 5 -w ' %{{http_code}}' {where} 2>/dev/null"
+    return f'case "$({answer})" in {_wanted(service)}) ;; *) false ;; esac'
 
 
 def current(settings: Settings) -> str:

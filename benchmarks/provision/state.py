@@ -164,10 +164,11 @@ def _backend(settings: Settings) -> list[File]:
     made_up = {name: secrets.token_hex(32) for name in ("JWT_SECRET", MONGODB_ADMIN, MONGODB_BACKEND)}
     url = credentials.mongo_url(settings, made_up[MONGODB_BACKEND])
     handed_over = {**made_up, MONGO_URL: url, **settings.secrets}
+    its = backend_units.of_service(settings, settings.backend, values)
     return [
         *(File(f"{settings.credentials_folder}/{name}", text, 0o600) for name, text in handed_over.items()),
-        File(f"{unit}.socket", render("backend/backend.socket", **values)),
-        File(f"{unit}.service", render("backend/backend.service", **values)),
+        File(f"{unit}.socket", render("backend/backend.socket", **its)),
+        File(f"{unit}.service", render("backend/backend.service", **its)),
         *(File(path, text) for path, text in backend_units.release_units(settings, values).items()),
         File(release.steps_file(settings), release.steps(settings, release.PARTS), 0o755),
     ]
@@ -186,9 +187,7 @@ def _web(settings: Settings) -> list[File]:
 
 def links(settings: Settings) -> dict[str, str]:
     """Targets of symbolic links, by path."""
-    sites = {
-        f"/etc/nginx/sites-enabled/{site}": f"../sites-available/{site}" for site in ("default", settings.site_name)
-    }
+    sites = {f"/etc/nginx/{name}": target for name, target in nginx.links(settings).items()}
     usual = {f"{settings.site_root}/{part}": f"current/{part}" for part in ("backend", "frontend")}
     return {"/etc/localtime": f"/usr/share/zoneinfo/{settings.timezone}", **sites, **usual}
 

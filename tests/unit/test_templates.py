@@ -20,8 +20,8 @@ from slipway.operations import PROJECT, render, tar
 from slipway.settings import Settings
 from slipway.systems import SYSTEMS
 from tasks import auditing, credentials, fail2ban, logins, mongodb_users, updates
-from tasks.backend_units import release_units, unit_values
-from tasks.nginx import BROTLI_PACKAGES, configuration
+from tasks.backend_units import all_units, of_service, release_units, unit_values
+from tasks.nginx import BROTLI_PACKAGES, configuration, links
 from tasks.release import PARTS, steps
 from tasks.ssh import ALGORITHMS, in_force
 from tasks.ssh import configuration as sshd_configuration
@@ -54,6 +54,8 @@ def judge_nginx(root: Path, settings: Settings, tmp_path: Path) -> subprocess.Co
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=x", "-days", "2"]
     command += ["-keyout", str(tls / "privkey.pem"), "-out", str(tls / "fullchain.pem")]
     subprocess.run(command, capture_output=True, check=True)
+    for site in settings.all_sites[1:]:
+        shutil.copytree(tls, etc / "tls" / site.site_name)
     for name, text in configuration(settings).items():
         for absolute, here in (
             ("/etc/nginx/tls", etc / "tls"),
@@ -65,8 +67,8 @@ def judge_nginx(root: Path, settings: Settings, tmp_path: Path) -> subprocess.Co
         # Where the package's own folders for temporary files are not, as it is not installed.
         paths = "".join(f"{kind}_temp_path {tmp_path}/{kind};" for kind in TEMPORARY)
         (etc / name).write_text(text.replace("http {", f"http {{ {paths}", 1))
-    for site in ("default", settings.site_name):
-        (etc / "sites-enabled" / site).symlink_to(f"../sites-available/{site}")
+    for name, target in links(settings).items():
+        (etc / name).symlink_to(target)
     return subprocess.run(
         [root / "usr/sbin/nginx", "-t", "-c", etc / "nginx.conf", "-p", tmp_path, "-e", "stderr"],
         capture_output=True,
@@ -75,15 +77,24 @@ def judge_nginx(root: Path, settings: Settings, tmp_path: Path) -> subprocess.Co
     )
 
 
+SERVICES = [
+    {"name": "auth", "app": "auth.main:app", "path": "/api/auth/", "health_path": "/api/auth/health", "workers": 2},
+    {"name": "pay", "app": "pay:app", "host": "pay.codementee.io", "health_path": "/well", "secrets": ["JWT_SECRET"]},
+    {"name": "mailer", "command": 'python -m mailer --from "100 % $us"', "environment": {"PORT": "25"}},
+    {"name": "report", "command": "python -m report", "schedule": "*-*-* 03:00", "memory_max_mb": 200},
+]
+
+
 @pytest.mark.parametrize(
     "changes",
     [
         {},
         {"site_aliases": ["www.codementee.io"]},
         {"backend_listen": "127.0.0.1:8001"},
+        {"services": SERVICES, "sites": [{"site_name": "blog", "site_domain": "blog.example.org", "nginx_csp": ""}]},
         {"nginx_hsts_seconds": 0, "nginx_csp": "", "nginx_login_rate_per_minute": 0},
     ],
-    ids=["defaults", "an alias", "a TCP backend", "no headers, no limit"],
+    ids=["defaults", "an alias", "a TCP backend", "services and sites", "no headers, no limit"],
 )
 def test_nginx_accepts_its_configuration(nginx, settings_with, tmp_path, changes):
     done = judge_nginx(nginx, settings_with(**changes), tmp_path)
@@ -126,12 +137,16 @@ def verify_units(folder: Path) -> str:
 
 @pytest.mark.parametrize("listen", ["/run/codementee-backend.sock", "127.0.0.1:8001"])
 def test_systemd_accepts_the_units(settings_with, tmp_path, listen):
-    settings = settings_with(backend_listen=listen, release_before="echo \"100 %\" '$HOME' \\\\")
+    settings = settings_with(backend_listen=listen, services=SERVICES, release_before="echo \"100 %\" '$HOME' \\\\")
     values = unit_values(settings, 819, database_is_here=True)
-    units = {
-        f"codementee-backend.{kind}": render(f"backend/backend.{kind}", **values) for kind in ("socket", "service")
-    }
-    units |= {Path(path).name: text for path, text in release_units(settings, values).items()}
+    units = {Path(path).name: text for path, text in release_units(settings, values).items()}
+    for service in settings.all_services:
+        kinds = ["backend.socket", "backend.service"] if service.app else ["worker.service"]
+        kinds += ["worker.timer"] if service.schedule else []
+        for kind in kinds:
+            text = render(f"backend/{kind}", **of_service(settings, service, values))
+            units[f"{settings.unit(service)}.{kind.partition('.')[2]}"] = text
+    assert {*units} == {*all_units(settings)}
     for name, text in units.items():
         # The program comes with a release; here another stands for it.
         for release in ("current", "next"):
@@ -153,24 +168,30 @@ def test_systemd_would_complain_of_a_broken_unit(tmp_path):
 @pytest.mark.parametrize("parts", [PARTS, ("frontend",)], ids=["both parts", "the frontend alone"])
 @pytest.mark.parametrize("listen", ["/run/codementee-backend.sock", "127.0.0.1:8001"])
 def test_the_steps_of_a_release_are_a_shell_script(settings_with, parts, listen):
-    script = steps(settings_with(backend_listen=listen, backend_health_body='it\'s "well" *'), parts)
+    settings = settings_with(backend_listen=listen, services=SERVICES, backend_health_body='it\'s "well" *')
+    script = steps(settings, parts)
     done = subprocess.run(["sh", "-n"], input=script, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert ("take_over()" in script) == ("backend" in parts)
 
 
 def test_a_unix_socket_is_for_nginx_alone_and_a_tcp_one_has_no_mode(settings_with):
-    unix = render("backend/backend.socket", **unit_values(settings_with(), 819, database_is_here=True))
+    def socket(settings):
+        values = unit_values(settings, 819, database_is_here=True)
+        return render("backend/backend.socket", **of_service(settings, settings.backend, values))
+
+    unix = socket(settings_with())
     assert "SocketMode=0660" in unix
     assert "SocketGroup=www-data" in unix
-    settings = settings_with(backend_listen="127.0.0.1:8001")
-    tcp = render("backend/backend.socket", **unit_values(settings, 819, database_is_here=True))
+    tcp = socket(settings_with(backend_listen="127.0.0.1:8001"))
     assert "ListenStream=127.0.0.1:8001" in tcp
     assert "SocketMode" not in tcp
 
 
 def test_the_backend_is_neither_root_nor_on_a_port(settings_with):
-    unit = render("backend/backend.service", **unit_values(settings_with(), 819, database_is_here=False))
+    settings = settings_with()
+    values = of_service(settings, settings.backend, unit_values(settings, 819, database_is_here=False))
+    unit = render("backend/backend.service", **values)
     assert "User=codementee-backend\n" in unit
     assert "--host" not in unit
     assert "mongod.service" not in unit
@@ -180,7 +201,8 @@ def test_no_secret_is_in_any_template(settings_with):
     settings = settings_with()
     rendered = [*configuration(settings).values()]
     values = unit_values(settings, 819, database_is_here=True)
-    rendered += [render("backend/backend.service", **values), *release_units(settings, values).values()]
+    rendered += release_units(settings, values).values()
+    rendered += [render("backend/backend.service", **of_service(settings, settings.backend, values))]
     rendered += [steps(settings, PARTS)]
     assert not [secret for secret in settings.secrets.values() for text in rendered if secret in text]
 
@@ -307,6 +329,8 @@ def test_every_template_is_rendered_by_a_test_or_has_no_values():
         "mongodb/mongodb.sources": test_mongodbs_repository_is_the_official_one_with_its_key,
         "mongodb/preferences": test_apt_keeps_mongodb_in_its_series,
         "backend/hook.service": test_systemd_accepts_the_units,
+        "backend/worker.service": test_systemd_accepts_the_units,
+        "backend/worker.timer": test_systemd_accepts_the_units,
         "backend/program": test_systemd_accepts_the_units,
         "release/steps": test_the_steps_of_a_release_are_a_shell_script,
         "nginx/backend": test_nginx_accepts_its_configuration,
