@@ -1,6 +1,7 @@
 """Visitors of a site, many at once, who notice every request that is not answered as it should be.
 
-python -m lab.visitors ADDRESS PORT DOMAIN AUTHORITIES SECONDS: a line of JSON with what they noticed
+python -m lab.visitors ADDRESS PORT DOMAIN AUTHORITIES SECONDS [BACKEND]: a line of JSON with what they noticed, BACKEND
+being the path that the backend is asked for
 
 Strict: a connection that is closed after a request was sent on it and before it was answered is a failed request, also
 where a browser would ask again.
@@ -165,6 +166,6 @@ def shown(noticed: dict[str, Noticed]) -> str:
 
 
 if __name__ == "__main__":
-    address, port, domain, authorities, seconds = sys.argv[1:]
+    address, port, domain, authorities, seconds, *backend = sys.argv[1:]
     site = Site(address, int(port), domain, authorities)
-    print(shown(asyncio.run(all_visit(site, habits(), float(seconds)))))
+    print(shown(asyncio.run(all_visit(site, habits(*backend), float(seconds)))))

@@ -403,6 +403,11 @@ class Settings(BaseModel):
         return [self, *_others(self)]
 
     @property
+    def is_further_site(self) -> bool:
+        """Whether these are the settings of one of `sites`."""
+        return bool(self._first_site)
+
+    @property
     def released(self) -> Settings:
         """The settings of the site that a release is of."""
         return next(site for site in self.all_sites if site.site_name == (self.release_site or self.site_name))

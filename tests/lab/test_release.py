@@ -29,8 +29,8 @@ IMPATIENT = ("--data", "backend_health_seconds=8")
 class Visits:
     """Visitors at a site, from now until they are asked what they have noticed."""
 
-    def __init__(self, site: Any) -> None:
-        where = [site.address, str(443 + site.port_offset), site.domain, site.authorities, "600"]
+    def __init__(self, site: Any, *backend: str) -> None:
+        where = [site.address, str(443 + site.port_offset), site.domain, site.authorities, "600", *backend]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "lab.visitors", *where], cwd=PROJECT, stdout=subprocess.PIPE, text=True
         )
