@@ -162,6 +162,9 @@ secrets_identity = "~/.config/slipway/identity.txt"
 frontend_source = "examples/codementee/frontend"
 frontend_build = "npm ci --no-audit --no-fund && npm run build"
 frontend_output = "build"
+# Where that happens: "here", on this machine, or on the "server", by Debian's Node.js and npm, which Slipway installs
+# there, in a sandbox, with `frontend_source` without what is hidden, node_modules and tests sent to it.
+frontend_build_on = "here"
 # URL path of the files whose names carry a hash of their content: cached by browsers for a year.
 frontend_assets = "/static/"
 

@@ -34,6 +34,8 @@ LEFT_OUT = {"__pycache__", "node_modules", "tests"}
 BROTLI_QUALITY, GZIP_LEVEL = 11, 9
 # Which release it is, for people and `slipway releases`.
 RECORD = ".release.json"
+# Of a release that is built on the server.
+SOURCE = "frontend/source"
 # In an archive: the names of the files that are the current release's.
 KEPT = ".kept"
 
@@ -91,7 +93,11 @@ def build(settings: Settings, parts: Collection[str], there: Mapping[str, str] |
     files: list[tuple[str, bytes]] = []
     if "backend" in parts:
         files += [(f"backend/{name}", data) for name, data in _files(sources.of(settings).backend)]
-    if "frontend" in parts:
+    if "frontend" in parts and settings.frontend_build_on == "server":
+        output = f"{settings.frontend_output}/"
+        source = _files(sources.of(settings).frontend)
+        files += [(f"{SOURCE}/{name}", data) for name, data in source if not name.startswith(output)]
+    elif "frontend" in parts:
         for name, data in _files(begin(settings).result()):
             files += [(f"frontend/build/{name}{suffix}", its) for suffix, its in _variants(name, data)]
     kept, new = [], []

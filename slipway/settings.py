@@ -230,6 +230,7 @@ class Settings(BaseModel):
     frontend_source: str
     frontend_build: Annotated[str, matching(r".*\S.*", "a shell command")]
     frontend_output: Annotated[str, matching(r"(?!\.\.)[\w.-]+(/(?!\.\.)[\w.-]+)*", "a folder below frontend_source")]
+    frontend_build_on: Literal["here", "server"]
     frontend_assets: Annotated[
         str, matching(r"/(?!api/)[\w.-]+/", 'a URL path between slashes as "/static/", not "/api/"')
     ]

@@ -212,7 +212,7 @@ def begin_first(settings: Settings, parts: tuple[str, ...]) -> Commands:
     report.note("the host has no release: what takes long in making one begins beside the packages")
     # A plan stops at the first command: nothing is built until the release is really wanted.
     yield f"mkdir -p {settings.site_root}/releases {settings.site_root}/venvs"
-    if "frontend" in parts:
+    if "frontend" in parts and settings.frontend_build_on == "here":
         artifact.begin(settings)
     if "backend" in parts:
         requirements = f"{settings.site_root}/venvs/.requirements.txt"
@@ -297,6 +297,8 @@ def unpack_script(settings: Settings, release: artifact.Release, parts: Collecti
             "ln -s $venv $new/backend/.venv",
             "$venv/bin/python -m compileall -q $new/backend -x '[.]venv'",
         ]
+    if "frontend" in parts and "frontend" not in whole and settings.frontend_build_on == "server":
+        steps += build_there(settings)
     if "frontend" in parts:
         # Pages that were opened before ask for the hashed files of their own release.
         assets = settings.frontend_assets.rstrip("/")
@@ -306,6 +308,43 @@ def unpack_script(settings: Settings, release: artifact.Release, parts: Collecti
         )
     # On the disk before it has its name: where the power is cut, what is complete by name is so in content.
     return "; ".join([*steps, "sync -f $new", f"mv -T $new {root}/releases/{release.id}"])
+
+
+# The Debian packages that a build on the server takes.
+BUILD_PACKAGES = ["brotli", "nodejs", "npm"]
+# A build may do as it likes in a folder of its own, which keeps npm's cache, and nowhere else.
+BUILD_SANDBOX = (
+    "DynamicUser=yes",
+    "ProtectHome=yes",
+    "PrivateDevices=yes",
+    "NoNewPrivileges=yes",
+    "OOMScoreAdjust=900",
+)
+
+
+def build_there(settings: Settings) -> list[str]:
+    """Steps of a shell script that build the frontend of $new from its source on the host, and compress its files as
+    slipway/artifact.py does."""
+    output = shlex.quote(settings.frontend_output)
+    # Nothing but the archive may get into the archive.
+    script = (
+        f"cd $CACHE_DIRECTORY; rm -rf source; mkdir source; cd source; tar -x; {{ {settings.frontend_build}; }} >&2;"
+        f" [ -e {output}/index.html ] || {{ echo frontend_build left no {settings.frontend_output}/index.html >&2;"
+        f" exit 1; }}; tar -c -C {output} ."
+    )
+    sandbox = " ".join(f"-p {item}" for item in BUILD_SANDBOX)
+    cache = f"slipway-build-{settings.site_name}"
+    names = " -o ".join(f"-name '*{suffix}'" for suffix in sorted(artifact.COMPRESSED))
+    gaining = f"-type f -size +{artifact.LEAST_COMPRESSED_BYTES - 1}c \\( {names} \\)"
+    return [
+        f"tar -c -C $new/{artifact.SOURCE} . > $new/source.tar",
+        f"systemd-run --quiet --pipe --wait --collect {sandbox} -p CacheDirectory={cache} -E HOME=/var/cache/{cache}"
+        f" /bin/sh -euc {shlex.quote(script)} < $new/source.tar > $new/build.tar",
+        "mkdir -p $new/frontend/build; tar -x -C $new/frontend/build --no-same-owner -f $new/build.tar",
+        "rm $new/source.tar $new/build.tar; find $new/frontend/build -name '.?*' -prune -exec rm -rf {} +",
+        f"find $new/frontend/build {gaining} -exec brotli --keep --quality={artifact.BROTLI_QUALITY} {{}} +"
+        f" -exec gzip --keep --no-name -{artifact.GZIP_LEVEL} {{}} +",
+    ]
 
 
 def environment(settings: Settings, requirements: str) -> list[str]:

@@ -284,6 +284,28 @@ def test_files_are_served_as_they_were_compressed_at_release(server):
     assert len(tags) == 3
 
 
+def test_a_frontend_is_built_on_the_server_where_that_is_set(server):
+    settings = ("--data", "frontend_build_on=server")
+    there = "cd {}/current/frontend/build && find . -type f -exec sha256sum {{}} + | grep -v '[.]gz$' | sort -k 2"
+    here = server.ssh(there.format(ROOT))
+    try:
+        server.apply(*settings)
+        done = server.slipway("release", "lab", "--yes", "--only", "frontend", *settings)
+        assert done.returncode == 0, done.stdout + done.stderr
+        # The same page as built here, compressed the same way.
+        assert server.ssh(there.format(ROOT)) == here
+        broken = ("--data", "frontend_build=echo on $(hostname); exit 4")
+        now = current(server)
+        done = server.slipway("release", "lab", "--yes", "--only", "frontend", *settings, *broken)
+        assert done.returncode == 1
+        assert f"on {server.ssh('hostname')}" in done.stderr
+        assert current(server) == now
+    finally:
+        server.ssh("apt-get purge -y -q nodejs npm brotli; apt-get autoremove -y -q")
+        server.slipway("release", "lab", "--yes")
+    assert server.plan() == []
+
+
 def test_maintenance_is_told_to_all_visitors_at_once_and_ends_at_once(server):
     site = server.site()
     done = server.slipway("maintenance", "on", "lab")

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 from provisioned import PROJECT, Provisioned, mongosh
 from test_release import Visits, current
 
@@ -189,7 +190,7 @@ def test_a_second_site_lives_beside_the_first(server, tmp_path, as_before):
 
     # Taken out again, it is not served, and what is its own stays.
     server.apply()
-    with pytest.raises(OSError):
+    with pytest.raises(requests.ConnectionError):
         other.get("/")
     assert server.ssh("ls -d /var/www/blog/current /etc/letsencrypt/live/blog | wc -l") == "2"
     server.ssh("rm -rf /var/www/blog /etc/blog; certbot delete -n --cert-name blog")
