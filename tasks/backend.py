@@ -21,6 +21,7 @@ from slipway.settings import Settings
 from tasks.backend_units import (
     FOLDER,
     all_units,
+    called,
     describe_for_releases,
     describe_program,
     describe_socket,
@@ -74,21 +75,21 @@ def hold_socket(settings: Settings, one: Service, values: Mapping[str, Any]) -> 
     described = describe_socket(settings, one, values)
     # The service must let go of the socket before the socket can be made anew.
     restart(
-        name=f"Open the socket of {one.name} anew",
+        name=f"Open the socket of {called(one)} anew",
         unit=f"{unit}.socket",
         stop=f"{unit}.service",
         _if=described.did_change,
     )
-    service(name=f"Hold the socket of {one.name}", unit=f"{unit}.socket")
+    service(name=f"Hold the socket of {called(one)}", unit=f"{unit}.socket")
     return described
 
 
 def run(settings: Settings, one: Service, ready: str | None, causes: tuple[Any, ...]) -> None:
     unit = f"{settings.unit(one)}.service"
-    restart(name=f"Restart {one.name}", unit=unit, ready=ready, _if=any_did_change(causes))
+    restart(name=f"Restart {called(one)}", unit=unit, ready=ready, _if=any_did_change(causes))
     secrets = [f"{settings.credentials_folder}/{name}" for name in credential_names(settings)]
     files = [*secrets, described_by(settings, one), f"{settings.site_root}/current"]
-    service(name=f"Run {one.name}", unit=unit, ready=ready, files=files)
+    service(name=f"Run {called(one)}", unit=unit, ready=ready, files=files)
 
 
 def any_did_change(causes: tuple[Any, ...]) -> Callable[[], bool]:
@@ -98,9 +99,9 @@ def any_did_change(causes: tuple[Any, ...]) -> Callable[[], bool]:
 def run_by_clock(settings: Settings, one: Service, values: Mapping[str, Any]) -> None:
     unit = f"{settings.unit(one)}.timer"
     described = describe_timer(settings, one, values)
-    restart(name=f"Restart the timer of {one.name}", unit=unit, _if=described.did_change)
-    know(name=f"Let systemd know {one.name}", unit=f"{settings.unit(one)}.service")
-    service(name=f"Run {one.name} by the clock", unit=unit)
+    restart(name=f"Restart the timer of {called(one)}", unit=unit, _if=described.did_change)
+    know(name=f"Let systemd know {called(one)}", unit=f"{settings.unit(one)}.service")
+    service(name=f"Run {called(one)} by the clock", unit=unit)
 
 
 def settled(settings: Settings) -> str:

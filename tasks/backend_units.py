@@ -16,6 +16,10 @@ from tasks.credentials import credential_names
 FOLDER = "/etc/systemd/system"
 
 
+def called(service: Service) -> str:
+    return "the backend" if service.name == "backend" else f"the service {service.name}"
+
+
 def described_by(settings: Settings, service: Service) -> str:
     """The file that describes a service's program."""
     return f"{FOLDER}/{settings.unit(service)}.service"
@@ -28,7 +32,7 @@ def describe_program(settings: Settings, service: Service, values: Mapping[str, 
         described_by(settings, service),
         "backend/backend.service" if service.app else "backend/worker.service",
         of_service(settings, service, values),
-        name=f"Describe the service {service.name}",
+        name=f"Describe {called(service)}",
         # One that runs by the clock need not run now.
         proven_by=None if service.schedule else f"{unit}.service",
     )
@@ -39,7 +43,7 @@ def describe_socket(settings: Settings, service: Service, values: Mapping[str, A
         f"{FOLDER}/{settings.unit(service)}.socket",
         "backend/backend.socket",
         of_service(settings, service, values),
-        name=f"Describe the socket of {service.name}",
+        name=f"Describe the socket of {called(service)}",
         proven_by=f"{settings.unit(service)}.service",
     )
 
@@ -48,7 +52,7 @@ def describe_timer(settings: Settings, service: Service, values: Mapping[str, An
     return put(
         path=f"{FOLDER}/{settings.unit(service)}.timer",
         content=render("backend/worker.timer", **of_service(settings, service, values)),
-        name=f"Describe the timer of {service.name}",
+        name=f"Describe the timer of {called(service)}",
         check=f"systemd-analyze calendar '{service.schedule}' > /dev/null",
     )
 
