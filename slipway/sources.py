@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -36,12 +36,13 @@ def of(settings: Settings) -> Sources:
 def _of(backend_source: str, frontend_source: str, path: str, ref: str) -> Sources:
     backend, frontend = Path(backend_source).resolve(), Path(frontend_source).resolve()
     if not path and not ref:
-        return Sources(backend, frontend, _commit_of(backend), "")
+        return Sources(backend, frontend, _commit_of(backend, frontend), "")
     base = Path(os.path.commonpath([backend, frontend]))
     if path:
         root = Path(path).resolve()
-        found = Sources(root / backend.relative_to(base), root / frontend.relative_to(base), _commit_of(root), "")
-        return _checked(found, f"release_path = {path!r}")
+        places = [root / folder.relative_to(base) for folder in (backend, frontend)]
+        found = _checked(Sources(places[0], places[1], "", ""), f"release_path = {path!r}")
+        return replace(found, commit=_commit_of(*places))
     top = _git(base, "rev-parse", "--show-toplevel")
     if top is None:
         raise PyinfraError(f"release_ref = {ref!r}: found no git repository at {base}, expected one to have it from")
@@ -77,10 +78,11 @@ def _find(top: Path, ref: str) -> str:
     )
     commit = _git(top, "rev-parse", "--verify", "--quiet", "FETCH_HEAD^{commit}") if fetched.returncode == 0 else None
     if commit is None:
-        said = fetched.stderr.strip().splitlines()
+        # What went wrong comes first, general advice last.
+        said = [line for line in fetched.stderr.splitlines() if line and not line.lower().startswith("warning:")]
         raise PyinfraError(
-            f"release_ref = {ref!r}: found no such branch, tag or commit in {top}, and origin has none either"
-            f" ({said[-1] if said else 'git fetch failed'}); `git branch --all` and `git tag` list them"
+            f"release_ref = {ref!r}: found no such branch, tag or commit in {top}, nor at origin"
+            f" ({said[0] if said else 'git fetch failed'}); `git branch --all` and `git tag` list them"
         )
     return commit
 
@@ -89,10 +91,14 @@ def _check_out(top: Path, commit: str) -> str:
     """A folder with the files of a commit; git's own folders and the working tree stay as they are."""
     folder = tempfile.TemporaryDirectory(prefix="slipway-release-")
     _kept.append(folder)
-    packed = subprocess.Popen(["git", "-C", str(top), "archive", "--format=tar", commit], stdout=subprocess.PIPE)
-    unpacked = subprocess.run(["tar", "-x", "-C", folder.name], stdin=packed.stdout, check=False)
-    if packed.wait() or unpacked.returncode:
-        raise PyinfraError(f"git archive {commit} failed in {top}")
+    archive = ["git", "-C", str(top), "archive", "--format=tar", commit]
+    # Leaving the block closes our end of the pipe: a git whose reader is gone ends.
+    with subprocess.Popen(archive, stdout=subprocess.PIPE) as packed:
+        unpack = ["tar", "-x", "-C", folder.name]
+        unpacked = subprocess.run(unpack, stdin=packed.stdout, stderr=subprocess.PIPE, text=True, check=False)
+    if packed.returncode or unpacked.returncode:
+        said = unpacked.stderr.splitlines() or ["git archive failed"]
+        raise PyinfraError(f"the files of {commit} in {top} could not be written to {folder.name}: {said[0]}")
     return folder.name
 
 
@@ -100,11 +106,12 @@ def _check_out(top: Path, commit: str) -> str:
 _kept: list[tempfile.TemporaryDirectory[str]] = []
 
 
-def _commit_of(folder: Path) -> str:
-    commit = _git(folder, "rev-parse", "--short", "HEAD")
+def _commit_of(backend: Path, frontend: Path) -> str:
+    commit = _git(backend, "rev-parse", "--short", "HEAD")
     if commit is None:
         return ""
-    return f"{commit}-dirty" if _git(folder, "status", "--porcelain", "--", ".") else commit
+    is_dirty = any(_git(folder, "status", "--porcelain", "--", ".") for folder in (backend, frontend))
+    return f"{commit}-dirty" if is_dirty else commit
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
