@@ -225,5 +225,5 @@ release_hook_seconds = 300
 # How long requests, WebSockets and streams that are under way in a release may go on in the backend that goes, in
 # seconds.
 release_drain_seconds = 30
-# The largest release, as it is sent to the server, in MiB.
+# The largest release, its files added up before they are compressed, in MiB.
 release_max_mb = 500

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import subprocess
 import tarfile
 import threading
@@ -34,8 +35,8 @@ LEFT_OUT = {"__pycache__", "node_modules", "tests"}
 BROTLI_QUALITY, GZIP_LEVEL = 11, 9
 # Which release it is, for people and `slipway releases`.
 RECORD = ".release.json"
-# Of a release that is built on the server.
-SOURCE = "frontend/source"
+# In a release: the frontend, and before that, where it is built on the server, its source.
+BUILD, SOURCE = "frontend/build", "frontend/source"
 # In an archive: the names of the files that are the current release's.
 KEPT = ".kept"
 
@@ -90,28 +91,14 @@ def _fulfil(build: Future[Path], settings: Settings) -> None:
 def build(settings: Settings, parts: Collection[str], there: Mapping[str, str] | None = None) -> Release:
     """Build parts, of "backend" and "frontend", without the files that are `there`: SHA-256 in hexadecimal digits by
     name. Raises PyinfraError if a build fails."""
-    files: list[tuple[str, bytes]] = []
-    if "backend" in parts:
-        files += [(f"backend/{name}", data) for name, data in _files(sources.of(settings).backend)]
-    if "frontend" in parts and settings.frontend_build_on == "server":
-        output = f"{settings.frontend_output}/"
-        source = _files(sources.of(settings).frontend)
-        files += [(f"{SOURCE}/{name}", data) for name, data in source if not name.startswith(output)]
-    elif "frontend" in parts:
-        for name, data in _files(begin(settings).result()):
-            files += [(f"frontend/build/{name}{suffix}", its) for suffix, its in _variants(name, data)]
+    files = [*_to_ship(settings, parts)]
+    _check_size(files, settings.release_max_mb)
     kept, new = [], []
-    for name, data in files:
+    for name, data in _compressed(files):
         if there and there.get(name) == hashlib.sha256(data).hexdigest():
             kept.append(name)
         else:
             new.append((name, data))
-    size = sum(len(data) for _, data in new) // 2**20
-    if size > settings.release_max_mb:
-        raise PyinfraError(
-            f"release_max_mb: found a release of {size} MiB, expected at most {settings.release_max_mb}; leave out what"
-            f" is not for visitors ({_largest(new)}), or allow more"
-        )
     new.append((RECORD, record(settings).encode()))
     if kept:
         # Separated as `xargs -0` takes them, whatever is in a name.
@@ -120,9 +107,35 @@ def build(settings: Settings, parts: Collection[str], there: Mapping[str, str] |
     return Release(release_id(settings), archive, tuple(kept))
 
 
-def _largest(files: list[tuple[str, bytes]]) -> str:
-    name, data = max(files, key=lambda file: len(file[1]))
-    return f"the largest file is {name}, {len(data) // 2**20} MiB"
+def _to_ship(settings: Settings, parts: Collection[str]) -> Iterator[tuple[str, Path]]:
+    """The files of parts: the name in the release, and where it is on this machine."""
+    found = sources.of(settings)
+    if "backend" in parts:
+        yield from _files("backend", found.backend, LEFT_OUT)
+    if "frontend" in parts and settings.frontend_build_on == "server":
+        output = f"{SOURCE}/{settings.frontend_output}/"
+        source = _files(SOURCE, found.frontend, LEFT_OUT)
+        yield from ((name, path) for name, path in source if not name.startswith(output))
+    elif "frontend" in parts:
+        yield from _files(BUILD, begin(settings).result(), LEFT_OUT)
+
+
+def _check_size(files: list[tuple[str, Path]], most_mb: int) -> None:
+    """Raises PyinfraError, before anything is read or compressed, if files are more than a release may have."""
+    sizes = {name: path.stat().st_size for name, path in files}
+    size = sum(sizes.values())
+    if size <= most_mb * 2**20:
+        return
+    largest = max(sizes, key=lambda name: sizes[name])
+    raise PyinfraError(
+        f"release_max_mb: found a release of {_mb(size)} MiB, expected at most {most_mb}; leave out what is not for"
+        f" visitors (the largest file is {largest}, {_mb(sizes[largest])} MiB), or allow more"
+    )
+
+
+def _mb(size: int) -> int:
+    """Rounded up: what is too much must look so."""
+    return -(-size // 2**20)
 
 
 def record(settings: Settings) -> str:
@@ -132,12 +145,20 @@ def record(settings: Settings) -> str:
     return json.dumps({**described, "commit": found.commit, "ref": found.ref, "path": settings.release_path}) + "\n"
 
 
-def _variants(name: str, data: bytes) -> Iterator[tuple[str, bytes]]:
-    """A file, and where it gains by that, the same compressed, by suffix."""
-    yield "", data
-    if Path(name).suffix in COMPRESSED and len(data) >= LEAST_COMPRESSED_BYTES:
-        yield ".gz", gzip.compress(data, GZIP_LEVEL, mtime=0)
-        yield ".br", brotli.compress(data, quality=BROTLI_QUALITY)
+def _compressed(files: list[tuple[str, Path]]) -> Iterator[tuple[str, bytes]]:
+    """Name and content of files and, where a visitor gains by that, the same compressed, under a longer name."""
+    gaining = {name for name, path in files if _gains(name, path)}
+    for name, path in files:
+        data = path.read_bytes()
+        yield name, data
+        if name in gaining:
+            yield f"{name}.gz", gzip.compress(data, GZIP_LEVEL, mtime=0)
+            yield f"{name}.br", brotli.compress(data, quality=BROTLI_QUALITY)
+
+
+def _gains(name: str, path: Path) -> bool:
+    is_for_visitors = name.startswith(f"{BUILD}/")
+    return is_for_visitors and path.suffix in COMPRESSED and path.stat().st_size >= LEAST_COMPRESSED_BYTES
 
 
 def _build_frontend(settings: Settings) -> Path:
@@ -161,12 +182,18 @@ def _build_frontend(settings: Settings) -> Path:
     return output
 
 
-def _files(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """Relative name and content of each file, in order; hidden files (an .env, say) and tests stay here."""
-    for path in sorted(folder.rglob("*")):
-        parts = path.relative_to(folder).parts
-        if path.is_file() and not any(part in LEFT_OUT or part.startswith(".") for part in parts):
-            yield "/".join(parts), path.read_bytes()
+def _files(prefix: str, folder: Path, left_out: Collection[str] = ()) -> Iterator[tuple[str, Path]]:
+    """Name and place of each file below a folder, in order. What is hidden (an .env, say) stays here."""
+    for here, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if _is_shipped(name, left_out))
+        for path in (Path(here, name) for name in sorted(names) if _is_shipped(name, left_out)):
+            # A link that leads nowhere is none.
+            if path.is_file():
+                yield f"{prefix}/{path.relative_to(folder).as_posix()}", path
+
+
+def _is_shipped(name: str, left_out: Collection[str]) -> bool:
+    return name not in left_out and not name.startswith(".")
 
 
 def _archive(files: list[tuple[str, bytes]]) -> bytes:
