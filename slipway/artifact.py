@@ -102,7 +102,7 @@ def build(settings: Settings, parts: Collection[str], there: Mapping[str, str] |
     new.append((RECORD, record(settings).encode()))
     if kept:
         # Separated as `xargs -0` takes them, whatever is in a name.
-        new.append((KEPT, "\0".join(kept).encode()))
+        new.append((KEPT, os.fsencode("\0".join(kept))))
     archive = _archive(new)
     return Release(release_id(settings), archive, tuple(kept))
 
@@ -149,6 +149,10 @@ def _compressed(files: list[tuple[str, Path]]) -> Iterator[tuple[str, bytes]]:
     """Name and content of files and, where a visitor gains by that, the same compressed, under a longer name."""
     gaining = {name for name, path in files if _gains(name, path)}
     for name, path in files:
+        stem, dot, suffix = name.rpartition(".")
+        # What the build has compressed itself is ours to make.
+        if f"{dot}{suffix}" in (".gz", ".br") and stem in gaining:
+            continue
         data = path.read_bytes()
         yield name, data
         if name in gaining:

@@ -342,8 +342,9 @@ def build_there(settings: Settings) -> list[str]:
         f" /bin/sh -euc {shlex.quote(script)} < $new/source.tar > $new/build.tar",
         "mkdir -p $new/frontend/build; tar -x -C $new/frontend/build --no-same-owner -f $new/build.tar",
         "rm $new/source.tar $new/build.tar; find $new/frontend/build -name '.?*' -prune -exec rm -rf {} +",
-        f"find $new/frontend/build {gaining} -exec brotli --keep --quality={artifact.BROTLI_QUALITY} {{}} +"
-        f" -exec gzip --keep --no-name -{artifact.GZIP_LEVEL} {{}} +",
+        # Over what the build may have compressed itself.
+        f"find $new/frontend/build {gaining} -exec brotli --force --keep --quality={artifact.BROTLI_QUALITY} {{}} +"
+        f" -exec gzip --force --keep --no-name -{artifact.GZIP_LEVEL} {{}} +",
     ]
 
 
