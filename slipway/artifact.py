@@ -28,7 +28,10 @@ from slipway.settings import Settings
 COMPRESSED = {".html", ".css", ".js", ".mjs", ".json", ".svg", ".txt", ".xml", ".webmanifest", ".map", ".ico"}
 # Below this, a compressed file with its headers is hardly smaller.
 LEAST_COMPRESSED_BYTES = 1024
+# Of what people work on; what a build has written is for visitors, whatever it is called.
 LEFT_OUT = {"__pycache__", "node_modules", "tests"}
+# RFC 8615: hidden by its name, and for everybody.
+WELL_KNOWN = ".well-known"
 
 
 # The best that brotli and gzip can do: it is done once.
@@ -117,7 +120,7 @@ def _to_ship(settings: Settings, parts: Collection[str]) -> Iterator[tuple[str, 
         source = _files(SOURCE, found.frontend, LEFT_OUT)
         yield from ((name, path) for name, path in source if not name.startswith(output))
     elif "frontend" in parts:
-        yield from _files(BUILD, begin(settings).result(), LEFT_OUT)
+        yield from _files(BUILD, begin(settings).result())
 
 
 def _check_size(files: list[tuple[str, Path]], most_mb: int) -> None:
@@ -197,7 +200,7 @@ def _files(prefix: str, folder: Path, left_out: Collection[str] = ()) -> Iterato
 
 
 def _is_shipped(name: str, left_out: Collection[str]) -> bool:
-    return name not in left_out and not name.startswith(".")
+    return name not in left_out and (name == WELL_KNOWN or not name.startswith("."))
 
 
 def _archive(files: list[tuple[str, bytes]]) -> bytes:

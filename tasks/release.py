@@ -341,7 +341,8 @@ def build_there(settings: Settings) -> list[str]:
         f"systemd-run --quiet --pipe --wait --collect {sandbox} -p CacheDirectory={cache} -E HOME=/var/cache/{cache}"
         f" /bin/sh -euc {shlex.quote(script)} < $new/source.tar > $new/build.tar",
         "mkdir -p $new/frontend/build; tar -x -C $new/frontend/build --no-same-owner -f $new/build.tar",
-        "rm $new/source.tar $new/build.tar; find $new/frontend/build -name '.?*' -prune -exec rm -rf {} +",
+        "rm $new/source.tar $new/build.tar; find $new/frontend/build -name '.?*'"
+        f" ! -name {artifact.WELL_KNOWN} -prune -exec rm -rf {{}} +",
         # Over what the build may have compressed itself.
         f"find $new/frontend/build {gaining} -exec brotli --force --keep --quality={artifact.BROTLI_QUALITY} {{}} +"
         f" -exec gzip --force --keep --no-name -{artifact.GZIP_LEVEL} {{}} +",
