@@ -40,6 +40,12 @@ BROTLI_QUALITY, GZIP_LEVEL = 11, 9
 RECORD = ".release.json"
 # In a release: the frontend, and before that, where it is built on the server, its source.
 BUILD, SOURCE = "frontend/build", "frontend/source"
+# A shell command: the ids of the releases in the folder where it runs. Beside them may be uploads that were cut off,
+# and what is none at all, a "lost+found" say.
+IDS = (
+    "for id in *; do case $id in *.new | *[!A-Za-z0-9._-]*) ;;"
+    " *) [ ! -e $id/backend ] && [ ! -e $id/frontend ] || echo $id ;; esac; done"
+)
 # In an archive: the names of the files that are the current release's.
 KEPT = ".kept"
 

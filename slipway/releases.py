@@ -39,11 +39,12 @@ def releases_of(session: Session) -> dict[str, list[ReleaseThere]]:
 
 def listing(site_root: str) -> str:
     """A command that prints a line for each release: its links' names (or -), its id, its record (or nothing)."""
-    root = shlex.quote(site_root)
+    # By printf: dash's echo changes what has a backslash in it.
     return (
-        f"cd {root}/releases 2> /dev/null && for id in $(ls -1r); do case $id in *.new) continue ;; esac; place=;"
+        f"cd {shlex.quote(site_root)}/releases 2> /dev/null && for id in $({artifact.IDS} | sort -r); do place=;"
         ' for link in previous current; do [ "$(readlink ../$link)" != releases/$id ] || place=$link; done;'
-        f' echo "${{place:--}} $id $(cat $id/{artifact.RECORD} 2> /dev/null)"; done'
+        f" record=$(cat $id/{artifact.RECORD} 2> /dev/null | tr -d '\\n');"
+        ' printf "%s %s %s\\n" ${place:--} $id "$record"; done'
     )
 
 
@@ -59,8 +60,10 @@ def parsed(output: str) -> list[ReleaseThere]:
 def _record(text: str) -> dict[str, str]:
     """What a record says; nothing where it is none."""
     try:
-        found = json.loads(text or "{}")
+        found = json.loads(text)
     except ValueError:
+        return {}
+    if not isinstance(found, dict):
         return {}
     return {k: v for k, v in found.items() if k in ReleaseThere.model_fields and isinstance(v, str)}
 

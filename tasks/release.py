@@ -114,7 +114,8 @@ def steps(settings: Settings, parts: Collection[str]) -> str:
     has_backend = "backend" in parts
     services = [_in_steps(settings, service) for service in settings.web_services] if has_backend else []
     workers = [service.name for service in settings.services if service.is_worker]
-    return render("release/steps", settings=settings, services=services, workers=workers, kept=KEPT)
+    values = {"services": services, "workers": workers, "kept": KEPT, "ids": artifact.IDS}
+    return render("release/steps", settings=settings, **values)
 
 
 def _in_steps(settings: Settings, service: Service) -> dict[str, Any]:
@@ -161,8 +162,7 @@ def current(settings: Settings) -> str:
 
 def shipped(settings: Settings) -> list[str]:
     """The ids of the complete releases on the host, the oldest first."""
-    listing = host.get_fact(Output, command=f"ls -1 {settings.site_root}/releases")
-    return sorted(line for line in listing.split() if not line.endswith(".new"))
+    return sorted(host.get_fact(Output, command=f"cd {settings.site_root}/releases && {artifact.IDS}").split())
 
 
 @operation()
@@ -269,7 +269,8 @@ def hashes_there(settings: Settings) -> dict[str, str]:
     find = "find backend frontend -type f ! -name '*.pyc' -exec sha256sum {} + 2> /dev/null"
     output = host.get_fact(Output, command=f"cd {settings.site_root}/current && {find}")
     found = {}
-    for line in output.splitlines():
+    # Not splitlines: a name may have what other programs take for the end of a line.
+    for line in output.split("\n"):
         digest, separator, name = line.partition("  ")
         if separator and not digest.startswith("\\"):
             found[name] = digest
