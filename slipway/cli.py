@@ -27,6 +27,7 @@ from slipway.runner import (  # isort: skip  patches first
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 from pyinfra.api.exceptions import PyinfraError
+from pyinfra.api.host import Host
 from rich.markup import escape
 
 from lab.steps import StepFailed
@@ -238,8 +239,18 @@ def apply(environment: str, limit: tuple[str, ...], data: tuple[str, ...], only:
         end_with_failures(outcome)
 
 
+def with_something(context: click.Context, parameter: click.Parameter, given: str | None) -> str:
+    """An option that is given must say something: a script's empty variable is not what its author meant."""
+    if given == "":
+        raise click.BadParameter("found nothing, expected a value; leave the option out for what is without it")
+    return given or ""
+
+
 of_site = click.option(
-    "--site", default="", metavar="NAME", help="One of the host's sites, by its site_name; else the first."
+    "--site",
+    metavar="NAME",
+    callback=with_something,
+    help="One of the host's sites, by its site_name; else the first.",
 )
 
 
@@ -253,9 +264,11 @@ of_site = click.option(
 )
 @on_hosts
 @of_site
-@click.option("--ref", default="", help="A branch, tag or commit, fetched from origin if it is not here.")
-@click.option("--path", default="", metavar="DIR", help="A folder that holds backend and frontend.")
-@click.option("--only", default="", metavar="PART,...", help="backend or frontend: the other stays what it is.")
+@click.option("--ref", callback=with_something, help="A branch, tag or commit, fetched from origin if it is not here.")
+@click.option("--path", callback=with_something, metavar="DIR", help="A folder that holds backend and frontend.")
+@click.option(
+    "--only", callback=with_something, metavar="PART,...", help="backend or frontend: the other stays what it is."
+)
 @click.option("--yes", is_flag=True, help="Don't ask.")
 def release(
     environment: str,
@@ -305,8 +318,8 @@ def described(session: Session) -> str:
 def rollback(words: tuple[str, ...], limit: tuple[str, ...], data: tuple[str, ...], site: str, yes: bool) -> None:
     """Switch back to the release before, or to the one named ID: as with a release, visitors notice nothing."""
     environment, rest = (words[0], words[1:]) if words and words[0] in INVENTORIES else ("production", words)
-    if len(rest) > 1:
-        raise click.UsageError(f"found {' '.join(rest)}, expected the id of one release")
+    if len(rest) > 1 or "" in rest:
+        raise click.UsageError(f"found {' '.join(rest) or 'nothing'}, expected the id of one release")
     items = [*data, f"release_site={site}", *(f"release_id={name}" for name in rest)]
     session = Session(environment, "rollback.py", limit, items)
     with planned(session) as outcome:
@@ -340,10 +353,13 @@ def releases(environment: str, limit: tuple[str, ...], data: tuple[str, ...], si
 def maintenance(state: str, environment: str, limit: tuple[str, ...], data: tuple[str, ...], site: str) -> None:
     """Answer all visitors that the site is back in a moment (503), or serve them again. It takes effect at once."""
     session = Session(environment, "", limit or ("web",), [*data, f"release_site={site}"])
-    (root,) = {settings.released.site_root for settings in session.settings.values()}
-    flag = shlex.quote(f"{root}/maintenance")
+
+    def switch(host: Host) -> str:
+        flag = f"{session.settings[host.name].released.site_root}/maintenance"
+        return f"{'touch' if state == 'on' else 'rm -f'} {shlex.quote(flag)}"
+
     with connected(session):
-        session.carry_out(f"maintenance {state}", f"touch {flag}" if state == "on" else f"rm -f {flag}")
+        session.carry_out(f"maintenance {state}", switch)
         show.say(f"{names_of(session)}: maintenance is {state}")
 
 

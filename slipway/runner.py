@@ -421,8 +421,9 @@ class Session:
                 else:
                     connector.host.run_shell_command(line, _sudo=connector.host.data.get("_sudo"), _timeout=10)
 
-    def carry_out(self, verb: str, script: str) -> None:
-        """Run a short script as root on all hosts, under the lock, and note it in their logs. Raises RunFailed."""
+    def carry_out(self, verb: str, script: Callable[[Host], str]) -> None:
+        """Run a short script of each host's as root there, under the lock, and note it in their logs. Raises
+        RunFailed."""
         began, self.verb = time.monotonic(), verb
         with self._failing():
             self._lock()
@@ -446,9 +447,12 @@ class Session:
         hosts = [host for host in self.hosts() if failed or host in self.state.active_hosts]
         return [host.connector for host in hosts if isinstance(host.connector, Connector) and host.connected]
 
-    def _by_root(self, script: str) -> list[tuple[Connector, Answer]]:
-        """Run a script on all hosts side by side; one where that fails is left out from then on."""
-        running = {connector: gevent.spawn(connector.by_root, script) for connector in self._connectors()}
+    def _by_root(self, script: str | Callable[[Host], str]) -> list[tuple[Connector, Answer]]:
+        """Run a script, or a host's own, on all hosts side by side; one where that fails is left out from then on."""
+        running = {
+            connector: gevent.spawn(connector.by_root, script if isinstance(script, str) else script(connector.host))
+            for connector in self._connectors()
+        }
         answers = []
         for connector, greenlet in running.items():
             try:
