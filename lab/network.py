@@ -23,6 +23,10 @@ from lab.steps import StepFailed, run
 
 POOL = ipaddress.ip_network("10.213.0.0/16")
 FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
+# A container's systemd and services take 6 to 10 of root's 128, and one that gets none ends while it boots.
+INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
+# This machine's kernel settings and the least that a lab with root needs of each, by the names they are remembered by.
+KERNEL = {"forward": (FORWARD, 1), "inotify": (INOTIFY, 1024)}
 NO_IPV6 = Path("/proc/sys/net/ipv6/conf/all/disable_ipv6")
 # What listens for the hosts of a lab, on an address of the lab's own.
 SERVICES = {"acme": 14000, "acme-management": 15000, "dns": 8053, "dns-management": 8055, "mirror": 8090}
@@ -143,8 +147,8 @@ def _remember(lab: Instance) -> dict[str, Any]:
             others = [json.loads(other.read_text())["subnet"] for other in lab.state.parent.glob("*/network.json")]
             is_bridged = os.geteuid() == 0
             subnet = free_subnet([*others, *(_routes() if is_bridged else _in_use_on_loopback())])
-            forward = FORWARD.read_text().strip()
-            write(remembered, json.dumps({"subnet": str(subnet), "is_bridged": is_bridged, "forward": forward}))
+            found = {name: path.read_text().strip() for name, (path, _) in KERNEL.items()}
+            write(remembered, json.dumps({"subnet": str(subnet), "is_bridged": is_bridged, **found}))
     return dict(json.loads(remembered.read_text()))
 
 
@@ -192,14 +196,15 @@ def _bridge_up(lab: Instance, network: Network) -> None:
         address = f"{network.subnet6[1]}/64"
         run("Give the bridge its address", ["ip", "addr", "replace", address, "dev", lab.bridge, "nodad"])
     run("Start the bridge", ["ip", "link", "set", lab.bridge, "up"])
-    if FORWARD.read_text().strip() != "1":
-        FORWARD.write_text("1")
+    for path, least in KERNEL.values():
+        if int(path.read_text()) < least:
+            path.write_text(str(least))
     run("Set the NAT rules", ["nft", "-f", "-"], input=rules(lab.table, lab.bridge, str(subnet)))
     run("Pass the firewall", ["nft", "-f", "-"], input=passages(_ruleset(), lab.table, lab.bridge))
 
 
 def down(lab: Instance) -> None:
-    """Remove the bridge and the rules, and put forwarding back as it was if no other lab is up."""
+    """Remove the bridge and the rules, and put the kernel's settings back if no other lab is up."""
     remembered = lab.state / "network.json"
     if os.geteuid() != 0:
         remembered.unlink(missing_ok=True)
@@ -212,16 +217,17 @@ def down(lab: Instance) -> None:
     run("Close the firewall", ["nft", "-f", "-"], input="\n".join(closed(_ruleset(), lab.table)) + "\n")
     with folder_lock(lab.state.parent):
         if remembered.exists():
-            _give_back_forwarding(remembered)
+            _give_back_settings(remembered)
             remembered.unlink()
 
 
-def _give_back_forwarding(remembered: Path) -> None:
+def _give_back_settings(remembered: Path) -> None:
     others = [path for path in remembered.parents[1].glob("*/network.json") if path != remembered]
-    before = json.loads(remembered.read_text())["forward"]
+    found = json.loads(remembered.read_text())
+    changed = {name: found[name] for name, (_, least) in KERNEL.items() if int(found.get(name, least)) < least}
     if not others:
-        FORWARD.write_text(before)
-    elif before == "0":
-        # Another lab is up and found forwarding on because of us: it is the one to switch it off.
-        for other in others:
-            write(other, json.dumps({**json.loads(other.read_text()), "forward": "0"}))
+        for name, before in changed.items():
+            KERNEL[name][0].write_text(before)
+    # Another lab is up and found them as we had set them: it is the one to put them back.
+    for other in others:
+        write(other, json.dumps({**json.loads(other.read_text()), **changed}))

@@ -290,7 +290,7 @@ def test_a_killed_build_leaves_no_half_tree(lab: Instance, tmp_path: Path) -> No
 
 def test_a_host_gets_out_through_a_closed_firewall_and_all_is_put_back(tmp_path: Path) -> None:
     """In a network namespace of its own: forwarding is off, and dropped by policy as Docker and UFW do it."""
-    setting = "/proc/sys/net/ipv4/ip_forward"
+    setting, instances = "/proc/sys/net/ipv4/ip_forward", "/proc/sys/fs/inotify/max_user_instances"
     slipway = f"{sys.executable} -m lab"
     script = f"""
         unshare --net sleep 100 & world=$!; sleep 0.5
@@ -298,11 +298,11 @@ def test_a_host_gets_out_through_a_closed_firewall_and_all_is_put_back(tmp_path:
         ip addr add 198.51.100.1/24 dev up0; ip link set up0 up; ip link set lo up
         nsenter --net --target $world sh -c 'ip addr add 198.51.100.2/24 dev eth0; ip link set eth0 up'
         nft 'add table ip filter; add chain ip filter FORWARD {{ type filter hook forward priority 0; policy drop; }}'
-        echo 0 > {setting}
+        echo 0 > {setting}; before=$(cat {instances}); trap "echo $before > {instances}" EXIT; echo 200 > {instances}
         mkdir -p "$XDG_STATE_HOME/slipway/{LAB}"; echo '{{}}' > "$XDG_STATE_HOME/slipway/{LAB}/mirror.json"
-        {slipway} up --name alone && cat {setting}
+        {slipway} up --name alone && cat {setting} {instances}
         {slipway} ssh --name alone -- ping -q -c 1 -W 5 198.51.100.2 >&2 && echo out
-        {slipway} down --name alone; cat {setting}
+        {slipway} down --name alone; cat {setting} {instances}
         nft list ruleset | grep -c accept; kill $world
     """
     result = subprocess.run(
@@ -314,7 +314,7 @@ def test_a_host_gets_out_through_a_closed_firewall_and_all_is_put_back(tmp_path:
         timeout=120,
     )
     # "policy drop" stands, and no rule that accepts is left.
-    assert result.stdout.split() == ["1", "out", "0", "0"], result.stderr
+    assert result.stdout.split() == ["1", "1024", "out", "0", "200", "0"], result.stderr
     assert list((tmp_path / "slipway").iterdir()) == []
 
 
