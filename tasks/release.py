@@ -287,6 +287,7 @@ def unpack_script(settings: Settings, release: artifact.Release, parts: Collecti
     steps = [
         # What an upload that was cut off left goes.
         f"umask 022; rm -rf {root}/releases/*.new; new={root}/releases/{release.id}.new; mkdir $new",
+        f"trap {shlex.quote(given_up(root, release.id))} EXIT",
         "base64 -d | tar -xz -C $new --no-same-owner",
         *(f"cp -al {root}/current/{part} $new/{part}" for part in whole),
         f"kept=$new/{artifact.KEPT}; if [ -e $kept ]; then cd {root}/current/.;"
@@ -309,6 +310,12 @@ def unpack_script(settings: Settings, release: artifact.Release, parts: Collecti
         )
     # On the disk before it has its name: where the power is cut, what is complete by name is so in content.
     return "; ".join([*steps, "sync -f $new", f"mv -T $new {root}/releases/{release.id}"])
+
+
+def given_up(root: str, release_id: str) -> str:
+    """What a shell that ends does where it fails before the release is complete."""
+    serves = f"echo the release {release_id} was not switched to: $(readlink {root}/current) serves as before"
+    return f"[ $? = 0 ] || {{ rm -rf $new; [ ! -e {root}/current ] || {serves}; }} >&2"
 
 
 # The Debian packages that a build on the server takes.

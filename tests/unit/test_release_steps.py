@@ -167,7 +167,7 @@ def unpack(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
             (source / "build/static" / path).write_bytes(data)
         made = artifact.build(settings, ["frontend"], release.hashes_there(settings))
         script = release.unpack_script(settings, made, ["frontend"], [])
-        done = tree.sh(script, given=str(with_input("", made.archive).connector_arguments["_stdin"]))
+        done = tree.sh(f"set -eu; {script}", given=str(with_input("", made.archive).connector_arguments["_stdin"]))
         assert done.returncode == 0, done.stderr
         assert tree.step("switch", name).returncode == 0
         return tree.root / "releases" / name / "frontend/build/static"
@@ -191,6 +191,17 @@ def test_a_build_that_compresses_its_files_itself_is_released_twice(unpack):
     files = {"app.js": b"x" * 2000, "app.js.gz": b"its own", "app.js.br": b"its own"}
     unpack(files, "1")
     assert {path.name for path in unpack(files, "2").iterdir()} == {*files}
+
+
+def test_an_upload_that_is_cut_off_or_fails_leaves_nothing_and_says_what_serves(tree, unpack):
+    made = artifact.Release("2", b"")
+    first = tree.sh(f"set -eu; {release.unpack_script(tree.settings, made, ['frontend'], [])}", given="AAAA")
+    assert (first.returncode != 0, tree.there(), "serves" in first.stderr) == (True, [], False)
+    unpack({}, "1")
+    done = tree.sh(f"set -eu; {release.unpack_script(tree.settings, made, ['frontend'], [])}", given="AAAA")
+    assert done.returncode != 0
+    assert done.stderr.endswith("the release 2 was not switched to: releases/1 serves as before\n")
+    assert (tree.there(), tree.links()) == (["1"], {"current": "releases/1"})
 
 
 def test_files_of_all_releases_that_are_there_are_found_below_the_newest(unpack, tree):
