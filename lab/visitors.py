@@ -18,7 +18,7 @@ import time
 from asyncio import StreamReader, StreamWriter
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 # Longer than a visitor waits.
@@ -156,9 +156,11 @@ def shown(noticed: dict[str, Noticed]) -> str:
     found = {}
     for name, its in noticed.items():
         waits = sorted(its.waits)
-        its.waits = []
         found[name] = {
-            **{key: value for key, value in asdict(its).items() if key not in ("waits", "_last")},
+            "requests": its.requests,
+            "failed": its.failed,
+            "longest_gap": its.longest_gap,
+            "longest_wait": its.longest_wait,
             "median": waits[len(waits) // 2] if waits else None,
             "p99": waits[len(waits) * 99 // 100] if waits else None,
         }
