@@ -234,7 +234,7 @@ def release(server: Provisioned, tmp_path: Path) -> Iterator[Any]:
         assert done.returncode == 0, done.stdout + done.stderr
 
     yield release
-    done = server.slipway("rollback", "lab", "--yes", before)
+    done = server.slipway("rollback", "lab", before, "--yes")
     assert done.returncode == 0, done.stderr
 
 

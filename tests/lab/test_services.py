@@ -58,11 +58,6 @@ def set_to(code: Path, services: list[dict[str, object]]) -> tuple[str, ...]:
     return "--data", f"backend_source={code}", "--data", f"services={json.dumps(services)}"
 
 
-def resolve(server: Provisioned, name: str) -> None:
-    address = server.site().address
-    server.ssh(f"grep -q ' {name}$' /etc/hosts || echo '{address} {name}' >> /etc/hosts")
-
-
 def at(server: Provisioned, name: str) -> Site:
     site = server.site()
     return Site(name, site.address, site.authorities, site.port_offset)
@@ -78,7 +73,7 @@ def as_before(server: Provisioned) -> Iterator[None]:
 
 def test_four_services_a_worker_and_a_timer_run_behind_one_gateway(server, code, as_before):
     partners = f"partners.{server.site().domain}"
-    resolve(server, partners)
+    server.resolve(partners)
     services = [
         *({**answering(name), "environment": {"KEY": name.upper()}, "secrets": ["JWT_SECRET"]} for name in NAMES),
         {"name": "partners", "app": "partners:app", "host": partners, "health_path": "/health", "workers": 2},
@@ -147,7 +142,7 @@ def test_a_worker_that_ends_at_once_brings_the_release_before_back(server, code,
 
 def test_a_second_site_lives_beside_the_first(server, tmp_path, as_before):
     domain = f"blog.{server.site().domain}"
-    resolve(server, domain)
+    server.resolve(domain)
     shutil.copytree(EXAMPLE, tmp_path / "blog", ignore=shutil.ignore_patterns("__pycache__", "node_modules", "build"))
     page = tmp_path / "blog/frontend/public/second.txt"
     page.parent.mkdir(exist_ok=True)
