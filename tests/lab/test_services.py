@@ -157,6 +157,13 @@ def test_a_second_site_lives_beside_the_first(server, tmp_path, as_before):
     settings = ("--data", f"sites={json.dumps([blog])}")
     first = current(server)
     visits = Visits(server.site())
+    # Its first release does not come up: that is told, mended, released, and it goes on from there.
+    wrong = ("--data", f"sites={json.dumps([{**blog, 'backend_app': 'not_there:app'}])}")
+    stopped = server.slipway("apply", "lab", "--yes", *wrong)
+    assert stopped.returncode == 1
+    assert "not_there" in stopped.stderr
+    done = server.slipway("release", "lab", "--yes", "--site", "blog", *settings)
+    assert done.returncode == 0, done.stdout + done.stderr
     server.apply(*settings)
     assert server.plan(*settings) == []
 
