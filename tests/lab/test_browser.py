@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import browser
 import pytest
 from browser import Answer, Page
 from provisioned import PROJECT, Provisioned
+from test_release import frontend
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="throwaway hosts need root"),
@@ -223,14 +223,13 @@ def release(server: Provisioned, tmp_path: Path) -> Iterator[Any]:
     """Releases the demo with a part that is loaded when it is asked for, and a word in that; at the end what was
     there before is back."""
     before = server.ssh("basename $(readlink /var/www/codementee/current)")
-    frontend = tmp_path / "frontend"
-    shutil.copytree(EXAMPLE / "frontend", frontend, ignore=shutil.ignore_patterns("build", "node_modules"))
-    main = frontend / "src/main.jsx"
+    settings = frontend(tmp_path)
+    main = tmp_path / "frontend/src/main.jsx"
     main.write_text(main.read_text() + "window.later = () => import('./later.js').then((found) => found.word);\n")
 
     def release(word: str) -> None:
-        (frontend / "src/later.js").write_text(f"export const word = {json.dumps(word)};\n")
-        done = server.slipway("release", "lab", "--yes", "--data", f"frontend_source={frontend}")
+        (tmp_path / "frontend/src/later.js").write_text(f"export const word = {json.dumps(word)};\n")
+        done = server.slipway("release", "lab", "--yes", *settings)
         assert done.returncode == 0, done.stdout + done.stderr
 
     yield release

@@ -24,7 +24,7 @@ from test_artifact import ODD_NAMES
 
 from lab.visitors import Habit, Site, all_visit, habits
 
-EXAMPLE = PROJECT / "examples/codementee/backend"
+EXAMPLE = PROJECT / "examples/codementee"
 ROOT = "/var/www/codementee"
 # Until somebody loses patience with a release that can't become healthy.
 IMPATIENT = ("--data", "backend_health_seconds=8")
@@ -80,12 +80,19 @@ def is_settled(server: Provisioned) -> bool:
 
 def backend(folder: Path, edit: Callable[[str], str] = lambda text: text, requirements: str = "") -> tuple[str, str]:
     """Options of a release of the example's backend, with its server.py edited and more requirements."""
-    shutil.copytree(EXAMPLE, folder / "backend", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(EXAMPLE / "backend", folder / "backend", ignore=shutil.ignore_patterns("__pycache__"))
     server = folder / "backend/server.py"
     server.write_text(edit(server.read_text()))
     with (folder / "backend/requirements.txt").open("a") as file:
         file.write(requirements)
     return "--data", f"backend_source={folder / 'backend'}"
+
+
+def frontend(folder: Path) -> tuple[str, ...]:
+    """Options of a release of a copy of the example's frontend, with the packages that are installed for that one."""
+    shutil.copytree(EXAMPLE / "frontend", folder / "frontend", ignore=shutil.ignore_patterns("build", "node_modules"))
+    (folder / "frontend/node_modules").symlink_to(EXAMPLE / "frontend/node_modules")
+    return "--data", f"frontend_source={folder / 'frontend'}", "--data", "frontend_build=npm run build"
 
 
 def test_releases_rollbacks_and_reloads_fail_not_one_request(server, visits):
@@ -259,13 +266,10 @@ def test_one_part_is_released_and_the_other_stays_and_what_is_there_is_not_sent_
 def test_a_page_that_was_opened_some_releases_ago_still_finds_its_files(server, tmp_path):
     first = current(server)
     script = server.ssh(f"ls {ROOT}/current/frontend/build/static/ | grep '[.]js$'")
-    shutil.copytree(PROJECT / "examples/codementee/frontend", tmp_path / "frontend")
+    settings = frontend(tmp_path)
     source = tmp_path / "frontend/src/main.jsx"
-    if not source.exists():
-        (source,) = [path for path in (tmp_path / "frontend/src").iterdir() if path.stem == "main"]
     for number in range(2):
         source.write_text(f"{source.read_text()}\nwindow.release = {number};\n")
-        settings = ("--data", f"frontend_source={tmp_path / 'frontend'}")
         done = server.slipway("release", "lab", "--yes", "--only", "frontend", *settings)
         assert done.returncode == 0, done.stderr
     now = server.ssh(f"ls {ROOT}/current/frontend/build/static/ | grep '[.]js$'")
