@@ -159,6 +159,8 @@ def shown(noticed: dict[str, Noticed]) -> str:
         its.waits = []
         found[name] = {
             **{key: value for key, value in asdict(its).items() if key not in ("waits", "_last")},
+            # asdict would count a Counter's items.
+            "failed": dict(its.failed),
             "median": waits[len(waits) // 2] if waits else None,
             "p99": waits[len(waits) * 99 // 100] if waits else None,
         }
