@@ -121,7 +121,7 @@ def measure(
     others.stop(host)
     if "held" in parts:
         with progress.step("Connections that are held"):
-            found.held.append(rates.held(host, 500 if quick else 10_000, 3 * seconds))
+            found.held.append(rates.held(host, 500 if quick else 10_000))
     if "visits" in parts:
         counts = (2, 1, 5_000) if quick else (20, 5, 200_000)
         found.visits.append(visits.visit(host, folder, *counts, progress))

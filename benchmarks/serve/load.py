@@ -35,19 +35,22 @@ def command(
     *urls: str,
     clients: int,
     seconds: float,
-    warm_up: float = WARM_UP_SECONDS,
     rate: float = 0,
     address: str = "",
     socket: str = "",
     headers: Sequence[str] = (),
     body: Path | None = None,
     http2: bool = False,
-    threads: int = 1,
 ) -> list[str]:
-    """An h2load command: as fast as it goes, or by all clients together at most `rate` requests a second."""
-    options = ["-c", str(clients), "-t", str(threads), "-D", f"{seconds:g}", f"--warm-up-time={warm_up:g}"]
+    """An h2load command: as fast as it goes; or `rate` requests a second by all clients together, one after the other
+    and evenly: each opens its connection as its turn comes, and keeps it to the end of its requests."""
+    options = ["-c", str(clients)]
+    if rate:
+        options += ["-n", str(max(clients, round(rate * seconds))), f"--rps={rate / clients:.6g}"]
+        options += ["-r", "1", f"--rate-period={1000 / rate:.0f}ms"]
+    else:
+        options += ["-D", f"{seconds:g}", f"--warm-up-time={WARM_UP_SECONDS}"]
     options += [] if http2 else ["--h1"]
-    options += [f"--rps={rate / clients:.6g}"] if rate else []
     options += [f"--connect-to={address}"] if address else []
     options += ["-B", f"unix:{socket}"] if socket else []
     options += ["-d", str(body)] if body else []
@@ -72,11 +75,10 @@ def timed(way: str, argv: Sequence[str]) -> Load:
 def parsed(way: str, argv: Sequence[str], output: str) -> Load:
     """What h2load says at its end."""
     rate = re.search(r"^finished in .*?, ([\d.]+) req/s", output, re.MULTILINE)
-    counts = dict((name, int(count)) for count, name in re.findall(r"(\d+) (\w+)", _line(output, "requests:")))
+    counts = {name: int(count) for count, name in re.findall(r"(\d+) (\w+)", _line(output, "requests:"))}
     if not rate or not counts.get("succeeded"):
         raise StepFailed(f"Load {way}", "no request was answered", argv=argv, output=output)
-    failed = counts["failed"] + counts["errored"] + counts["timeout"]
-    return Load(way, int(argv[argv.index("-c") + 1]), counts["done"], failed, float(rate[1]))
+    return Load(way, int(argv[argv.index("-c") + 1]), counts["total"], counts["failed"], float(rate[1]))
 
 
 def _line(output: str, start: str) -> str:

@@ -98,4 +98,6 @@ def summary(found: dict[str, dict[str, Any]], **done: int) -> Visits:
     for habit, its in found.items():
         failed.update({f"{habit}: {why}": count for why, count in its["failed"].items()})
     asked = sum(its["requests"] for its in found.values())
-    return Visits(**done, requests=asked, failed=failed.total(), gap_ms=max(gaps.values()), gaps=gaps, failures=failed)
+    return Visits(
+        **done, requests=asked, failed=failed.total(), gap_ms=max(gaps.values()), gaps=gaps, failures=dict(failed)
+    )
