@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pyinfra import host
 from pyinfra.api import operation
 
@@ -18,6 +20,8 @@ TLS_FOLDER = "/etc/nginx/tls"
 # certbot puts its answers to the ACME server here, Nginx serves them on port 80.
 ACME_WEBROOT = "/var/www/letsencrypt"
 ERROR_PAGES = "/usr/share/slipway/errors"
+# Before a reload this file is there for so many seconds: connections end with an answer.
+CLOSING, CLOSING_SECONDS = "/run/nginx-closing", 3
 # What several places of the site include.
 HEADERS, BACKEND = "snippets/slipway-headers.conf", "snippets/slipway-backend.conf"
 
@@ -52,7 +56,7 @@ def nginx(settings: Settings) -> None:
     limits = put_template(
         "/etc/systemd/system/nginx.service.d/slipway.conf",
         "nginx/nginx.service.conf",
-        {"settings": settings},
+        unit_values(settings),
         name="Limit Nginx to what it needs",
         proven_by="nginx.service",
     )
@@ -82,6 +86,11 @@ def nginx(settings: Settings) -> None:
     )
 
 
+def unit_values(settings: Settings) -> dict[str, Any]:
+    """What nginx.service.conf is rendered with."""
+    return {"settings": settings, "closing": CLOSING, "closing_seconds": CLOSING_SECONDS}
+
+
 def configuration(settings: Settings, brotli: bool = True) -> dict[str, str]:
     """Nginx's files below /etc/nginx, by name."""
     values = {
@@ -93,6 +102,7 @@ def configuration(settings: Settings, brotli: bool = True) -> dict[str, str]:
         "backend": BACKEND,
         "brotli": brotli,
         "hsts": hsts(settings),
+        "closing": CLOSING,
     }
     return {
         "nginx.conf": render("nginx/nginx.conf", **values),

@@ -180,7 +180,10 @@ def _web(settings: Settings) -> list[File]:
         *(File(f"/etc/nginx/{name}", text) for name, text in nginx.configuration(settings).items()),
         *(File(f"{nginx.ERROR_PAGES}/{page}", render(f"nginx/{page}")) for page in pages),
         File(UNCONFIGURED, render("nginx/unconfigured.conf", tls_folder=nginx.TLS_FOLDER)),
-        File("/etc/systemd/system/nginx.service.d/slipway.conf", render("nginx/nginx.service.conf", settings=settings)),
+        File(
+            "/etc/systemd/system/nginx.service.d/slipway.conf",
+            render("nginx/nginx.service.conf", **nginx.unit_values(settings)),
+        ),
         File("/etc/letsencrypt/renewal-hooks/deploy/reload-nginx", render("tls/reload-nginx"), 0o755),
     ]
 

@@ -122,6 +122,22 @@ def test_releases_rollbacks_and_reloads_fail_not_one_request(server, visits):
     assert [line["verb"] for line in log] == ["release", "rollback", "rollback"]
 
 
+def test_reloads_of_nginx_lose_no_request_on_a_kept_connection(server, visits):
+    """Each would lose about one, of twelve visitors who ask fifty times a second."""
+    for _ in range(10):
+        server.ssh("systemctl reload nginx")
+        time.sleep(1)
+    visits.nothing()
+    assert server.ssh("[ ! -e /run/nginx-closing ] && echo gone") == "gone"
+    server.ssh("touch /run/nginx-closing")
+    site = server.site()
+    for path, status in (("/", 200), ("/api/health", 200), ("/static/never-there.js", 404)):
+        answer = site.get(path)
+        assert (answer.status_code, answer.headers["Connection"]) == (status, "close")
+    server.ssh("rm /run/nginx-closing")
+    assert site.get("/").headers["Connection"] == "keep-alive"
+
+
 def test_to_go_back_to_what_is_not_there_is_told_with_what_is(server):
     now = current(server)
     done = server.slipway("rollback", "lab", "20200101000000-abc", "--yes")
