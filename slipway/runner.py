@@ -66,7 +66,7 @@ FULL_MB = 200
 INVENTORIES = {"production": "inventory.py", "lab": "lab/inventory.py"}
 
 
-VERBS = {"deploy.py": "apply", "release.py": "release"}
+VERBS = {"deploy.py": "apply", "release.py": "release", "rollback.py": "rollback"}
 # Of what a command has printed, and of the command itself, a failure shows this much.
 LINES_SHOWN, COMMAND_SHOWN = 30, 300
 T = TypeVar("T")
@@ -431,6 +431,24 @@ class Session:
                 else:
                     connector.host.run_shell_command(line, _sudo=connector.host.data.get("_sudo"), _timeout=10)
 
+    def carry_out(self, verb: str, script: Callable[[Host], str]) -> None:
+        """Run a short script of each host's as root there, under the lock, and note it in their logs. Raises
+        RunFailed."""
+        began, self.verb = time.monotonic(), verb
+        with self._failing():
+            self._lock()
+            done = []
+            try:
+                for connector, answer in self._by_root(script):
+                    if answer.code:
+                        self._fail(connector.host, f"[{connector.host.name}] {answer.output.strip()}")
+                    else:
+                        done.append(Change(connector.host.name, verb))
+            finally:
+                self._unlock(done, time.monotonic() - began)
+        if self.failures:
+            raise RunFailed("\n".join(self.failures.values()))
+
     def record_nothing(self, seconds: float) -> None:
         """Note in the log of the hosts that an apply has found nothing to change."""
         self._by_root(lock.note(self.verb, version("slipway"), "nothing to change", 0, seconds))
@@ -439,9 +457,12 @@ class Session:
         hosts = [host for host in self.hosts() if failed or host in self.state.active_hosts]
         return [host.connector for host in hosts if isinstance(host.connector, Connector) and host.connected]
 
-    def _by_root(self, script: str) -> list[tuple[Connector, Answer]]:
-        """Run a script on all hosts side by side; one where that fails is left out from then on."""
-        running = {connector: gevent.spawn(connector.by_root, script) for connector in self._connectors()}
+    def _by_root(self, script: str | Callable[[Host], str]) -> list[tuple[Connector, Answer]]:
+        """Run a script, or a host's own, on all hosts side by side; one where that fails is left out from then on."""
+        running = {
+            connector: gevent.spawn(connector.by_root, script if isinstance(script, str) else script(connector.host))
+            for connector in self._connectors()
+        }
         answers = []
         for connector, greenlet in running.items():
             try:
