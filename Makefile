@@ -60,3 +60,7 @@ bench-provision: .venv/.installed  ## Compare provisioning by a shell script, Sl
 .PHONY: bench-converge
 bench-converge: .venv/.installed  ## Compare a plan of converged hosts, near and far, by ssh, Slipway, pyinfra and Ansible
 	@$(BIN)/python -m benchmarks.converge --repeat $(or $(REPEAT),3)
+
+.PHONY: bench-serve
+bench-serve: .venv/.installed  ## Load a host by h2load and visitors, through releases, and other web servers beside it
+	@$(BIN)/python -m benchmarks.serve --repeat $(or $(REPEAT),3)

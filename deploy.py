@@ -11,7 +11,7 @@ from slipway.pyinfra_settings import checked_settings
 from tasks.admin import admin
 from tasks.adoption import adopt, retire_sites
 from tasks.auditing import auditing
-from tasks.backend import backend
+from tasks.backend import backend, retire_services
 from tasks.base import base
 from tasks.fail2ban import fail2ban
 from tasks.firewall import firewall, firewall_again
@@ -43,12 +43,16 @@ firewall_again(settings)
 if "db" in host.groups:
     mongodb(settings)
 if "app" in host.groups or "web" in host.groups:
-    first_release(settings)
+    for site in settings.all_sites:
+        first_release(site)
 if "app" in host.groups:
-    backend(settings)
+    for site in settings.all_sites:
+        backend(site)
+    retire_services(settings)
 if "web" in host.groups:
     retire_sites(settings)
     nginx(settings)
-    tls(settings)
+    for site in settings.all_sites:
+        tls(site)
 fail2ban(settings)
 auditing()

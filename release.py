@@ -1,4 +1,4 @@
-"""Ship the next release: build here, upload, link, restart.
+"""Ship the next release: build it, upload it, try it beside the one that serves, switch.
 
 slipway release                     or, with pyinfra alone:
 pyinfra inventory.py release.py
@@ -7,7 +7,7 @@ pyinfra inventory.py release.py
 from pyinfra import host
 
 from slipway.pyinfra_settings import checked_settings
-from tasks.release import ship
+from tasks.release import next_release
 
 if "app" in host.groups or "web" in host.groups:
-    ship(name="Ship a release", settings=checked_settings(host), groups=tuple(host.groups))
+    next_release(checked_settings(host).released)

@@ -14,6 +14,10 @@ site_name = "codementee"
 site_domain = "codementee.io"
 # Further host names of the site (say "www.codementee.io"); they redirect to `site_domain` and share its certificate.
 site_aliases = []
+# Further sites of the same host: each a dictionary of its own settings, {"site_name": "blog", "site_domain":
+# "blog.example.org", "backend_source": ..., "frontend_source": ..., "secrets_file": ...}. It has folders, units, users,
+# a database (named as the site) and a certificate of its own. What it does not set is as the first site's.
+sites = []
 
 # --- Connection -----------------------------------------------------------------------------------------------------
 
@@ -106,10 +110,15 @@ backend_source = "examples/codementee/backend"
 backend_app = "server:app"
 # Number of uvicorn workers.
 backend_workers = 2
-# Where the backend is reached: a unix socket's path, or address:port ("127.0.0.1:8001") for a TCP socket.
+# Where the backend is reached: the path of a link to a unix socket, or address:port ("127.0.0.1:8001") for a TCP
+# socket. With TCP a release restarts it: requests wait for a second or two.
 backend_listen = "/run/codementee-backend.sock"
-# A path that answers 200 when the backend and its database are well.
+# A path that answers when the backend and its database are well: with which status, with what text somewhere in the
+# answer ("" for any), and how long it may take to do so after a start, in seconds.
 backend_health_path = "/api/health"
+backend_health_status = 200
+backend_health_body = ""
+backend_health_seconds = 60
 # Plain environment variables of the backend. Nothing secret: they are in a plan and in the unit's file.
 backend_environment = {}
 # Names of the secrets that the backend must have; MONGO_URL, which Slipway makes, comes on top.
@@ -126,6 +135,16 @@ backend_secrets_in = "credentials"
 backend_memory_max_mb = 0
 # The processes and threads that the backend may have. FastAPI has up to 40 threads in each worker.
 backend_tasks_max = 512
+# Further services of the same code: each a dictionary with a `name`, which names its unit (`codementee-auth`), and
+#   - to answer requests: `app`, `path` ("/api/auth/", which the backend then gets no more) or `host` (a host name for
+#     it alone), `workers` (1), and `health_path`, `health_status`, `health_body`, `health_seconds` as the backend's;
+#   - to run on and on: `command`, as "python -m mailer";
+#   - to run by the clock: that with a `schedule`, as "hourly" or "*-*-* 03:00" (systemd.time(7)).
+# Each may have `environment`, `secrets` (those of `backend_secrets` that it gets, else all), `memory_max_mb` and
+# `tasks_max`.
+# {"name": "auth", "app": "auth.main:app", "path": "/api/auth/", "health_path": "/api/auth/health"}
+# Release the code of a new one before the `slipway apply` that brings visitors to it.
+services = []
 
 # --- Secrets --------------------------------------------------------------------------------------------------------
 
@@ -143,6 +162,9 @@ secrets_identity = "~/.config/slipway/identity.txt"
 frontend_source = "examples/codementee/frontend"
 frontend_build = "npm ci --no-audit --no-fund && npm run build"
 frontend_output = "build"
+# Where that happens: "here", on this machine, or on the "server", by Debian's Node.js and npm, which Slipway installs
+# there, in a sandbox, with `frontend_source` without what is hidden, node_modules and tests sent to it.
+frontend_build_on = "here"
 # URL path of the files whose names carry a hash of their content: cached by browsers for a year.
 frontend_assets = "/static/"
 
@@ -183,3 +205,25 @@ tls_email = ""
 
 # How many releases stay on the server, the current one included.
 releases_kept = 5
+# Which of the host's sites is released, by its site_name; "" for the first. `slipway release --site` sets it.
+release_site = ""
+# What is released: a branch, tag or commit of the git repository that backend_source and frontend_source are in,
+# fetched from its remote "origin" where it is not here, or "" for the folders as they are; and another folder that
+# holds the two, or "". `slipway release --ref` and `--path` set them for one release.
+release_ref = ""
+release_path = ""
+# The parts that a release changes; the other stays what it is.
+release_parts = ["backend", "frontend"]
+# The release that `rollback.py` goes back to; "" for the one before the current one.
+release_id = ""
+# Shell commands of a release on the server, in the new release's backend folder, as the backend and with its secrets:
+# one before visitors get it (migrations of the database, which the release before must still be able to work with), one
+# after; "" for none. Where the first fails the release is not switched to. And how long they may take, in seconds.
+release_before = ""
+release_after = ""
+release_hook_seconds = 300
+# How long requests, WebSockets and streams that are under way in a release may go on in the backend that goes, in
+# seconds.
+release_drain_seconds = 30
+# The largest release, its files added up before they are compressed, in MiB.
+release_max_mb = 500

@@ -21,8 +21,12 @@ NEEDED = {
     "dpkg-deb": "dpkg",
 }
 # The same for tests alone.
-# Ubuntu has no package of a browser, and its runners on GitHub have Chrome.
-NEEDED_BY_TESTS = {"testssl": "testssl.sh", **({} if shutil.which("google-chrome") else {"chromium": "chromium"})}
+NEEDED_BY_TESTS = {
+    "testssl": "testssl.sh",
+    "certutil": "libnss3-tools",  # tells a browser whom to trust
+    # Ubuntu has no package of a browser, and its runners on GitHub have Chrome.
+    **({} if shutil.which("google-chrome") else {"chromium": "chromium"}),
+}
 # The same for each backend.
 NEEDED_BY = {
     "nspawn": {

@@ -1,66 +1,88 @@
-"""A release as an archive: the frontend built on this machine, and the backend's source, in one tar file."""
+"""A release as an archive: the frontend built on this machine, and the backend's source, in one tar file, without what
+the server has already."""
 
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
-import shutil
+import json
+import os
 import subprocess
 import tarfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
+import brotli
 from pyinfra.api.exceptions import PyinfraError
 
+from slipway import lock, sources
 from slipway.settings import Settings
 
 # What a browser gains from having compressed; pictures and fonts are compressed already.
 COMPRESSED = {".html", ".css", ".js", ".mjs", ".json", ".svg", ".txt", ".xml", ".webmanifest", ".map", ".ico"}
 # Below this, a compressed file with its headers is hardly smaller.
 LEAST_COMPRESSED_BYTES = 1024
+# Of what people work on; what a build has written is for visitors, whatever it is called.
 LEFT_OUT = {"__pycache__", "node_modules", "tests"}
+# RFC 8615: hidden by its name, and for everybody.
+WELL_KNOWN = ".well-known"
+
+
+# The best that brotli and gzip can do: it is done once.
+BROTLI_QUALITY, GZIP_LEVEL = 11, 9
+# Which release it is, for people and `slipway releases`.
+RECORD = ".release.json"
+# In a release: the frontend, and before that, where it is built on the server, its source.
+BUILD, SOURCE = "frontend/build", "frontend/source"
+# A shell command: the ids of the releases in the folder where it runs. Beside them may be uploads that were cut off,
+# and what is none at all, a "lost+found" say.
+IDS = (
+    "for id in *; do case $id in *.new | *[!A-Za-z0-9._-]*) ;;"
+    " *) [ ! -e $id/backend ] && [ ! -e $id/frontend ] || echo $id ;; esac; done"
+)
+# In an archive: the names of the files that are the current release's.
+KEPT = ".kept"
 
 
 @dataclass(frozen=True)
 class Release:
-    """`id` sorts by time; `archive` is a tar.gz of `backend/` and `frontend/build/`."""
+    """`id` sorts by time. `archive` is a tar.gz of `backend/` and `frontend/build/` without `kept`, the files that the
+    host's current release has too, and of RECORD."""
 
     id: str
     archive: bytes
+    kept: tuple[str, ...] = ()
 
 
 # `cache` alone lets hosts that ask at the same time each make an id, and a second may lie between them.
 _naming = threading.Lock()
 
 
-def _id(source: str) -> str:
-    """One id a run, the same on every host: UTC time, and the commit of `source` where there is one."""
+def release_id(settings: Settings) -> str:
+    """One id a run, the same on every host: UTC time, and the commit where there is one."""
+    commit = sources.of(settings).commit
     with _naming:
-        return _new_id(source)
+        return f"{_time()}-{commit}" if commit else _time()
 
 
 @cache
-def _new_id(source: str) -> str:
-    time = datetime.now(UTC).strftime("%Y%m%d%H%M%S")
-    if shutil.which("git") is None:
-        return time
-    command = ["git", "-C", source, "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(command, capture_output=True, text=True, check=False)
-    return f"{time}-{commit.stdout.strip()}" if commit.returncode == 0 else time
+def _time() -> str:
+    return datetime.now(UTC).strftime("%Y%m%d%H%M%S")
 
 
 # One a run: hosts are shipped to side by side, from one folder.
-_builds: dict[tuple[str, str], Future[Path]] = {}
+_builds: dict[tuple[Path, str], Future[Path]] = {}
 
 
 def begin(settings: Settings) -> Future[Path]:
     """Start the build of the frontend, if this run has not yet; the result is its output folder, or PyinfraError."""
-    key = (settings.frontend_source, settings.frontend_build)
+    key = (sources.of(settings).frontend, settings.frontend_build)
     if key not in _builds:
         _builds[key] = Future()
         # A daemon: a run that fails or is interrupted does not wait for it.
@@ -75,32 +97,97 @@ def _fulfil(build: Future[Path], settings: Settings) -> None:
         build.set_exception(error)
 
 
-def build(settings: Settings, groups: tuple[str, ...]) -> Release:
-    """Build what hosts in `groups` need: web the frontend, app the backend. Raises PyinfraError if a build fails."""
-    files: list[tuple[str, bytes]] = []
-    if "app" in groups:
-        source = Path(settings.backend_source)
-        files += [(f"backend/{name}", data) for name, data in _files(source)]
-    if "web" in groups:
-        for name, data in _files(begin(settings).result()):
-            files.append((f"frontend/build/{name}", data))
-            if Path(name).suffix in COMPRESSED and len(data) >= LEAST_COMPRESSED_BYTES:
-                files.append((f"frontend/build/{name}.gz", gzip.compress(data, 9, mtime=0)))
-    return Release(_id(settings.backend_source), _archive(files))
+def build(settings: Settings, parts: Collection[str], there: Mapping[str, str] | None = None) -> Release:
+    """Build parts, of "backend" and "frontend", without the files that are `there`: SHA-256 in hexadecimal digits by
+    name. Raises PyinfraError if a build fails."""
+    files = [*_to_ship(settings, parts)]
+    _check_size(files, settings.release_max_mb)
+    kept, new = [], []
+    for name, data in _compressed(files):
+        if there and there.get(name) == hashlib.sha256(data).hexdigest():
+            kept.append(name)
+        else:
+            new.append((name, data))
+    new.append((RECORD, record(settings).encode()))
+    if kept:
+        # Separated as `xargs -0` takes them, whatever is in a name.
+        new.append((KEPT, os.fsencode("\0".join(kept))))
+    archive = _archive(new)
+    return Release(release_id(settings), archive, tuple(kept))
+
+
+def _to_ship(settings: Settings, parts: Collection[str]) -> Iterator[tuple[str, Path]]:
+    """The files of parts: the name in the release, and where it is on this machine."""
+    found = sources.of(settings)
+    if "backend" in parts:
+        yield from _files("backend", found.backend, LEFT_OUT)
+    if "frontend" in parts and settings.frontend_build_on == "server":
+        output = f"{SOURCE}/{settings.frontend_output}/"
+        source = _files(SOURCE, found.frontend, LEFT_OUT)
+        yield from ((name, path) for name, path in source if not name.startswith(output))
+    elif "frontend" in parts:
+        yield from _files(BUILD, begin(settings).result())
+
+
+def _check_size(files: list[tuple[str, Path]], most_mb: int) -> None:
+    """Raises PyinfraError, before anything is read or compressed, if files are more than a release may have."""
+    sizes = {name: path.stat().st_size for name, path in files}
+    size = sum(sizes.values())
+    if size <= most_mb * 2**20:
+        return
+    largest = max(sizes, key=lambda name: sizes[name])
+    raise PyinfraError(
+        f"release_max_mb: found a release of {_mb(size)} MiB, expected at most {most_mb}; leave out what is not for"
+        f" visitors (the largest file is {largest}, {_mb(sizes[largest])} MiB), or allow more"
+    )
+
+
+def _mb(size: int) -> int:
+    """Rounded up: what is too much must look so."""
+    return -(-size // 2**20)
+
+
+def record(settings: Settings) -> str:
+    """Who has made the release, when, and of what, as JSON."""
+    found = sources.of(settings)
+    described = {"id": release_id(settings), "when": lock.now(), "who": lock.who()}
+    return json.dumps({**described, "commit": found.commit, "ref": found.ref, "path": settings.release_path}) + "\n"
+
+
+def _compressed(files: list[tuple[str, Path]]) -> Iterator[tuple[str, bytes]]:
+    """Name and content of files and, where a visitor gains by that, the same compressed, under a longer name."""
+    gaining = {name for name, path in files if _gains(name, path)}
+    for name, path in files:
+        stem, dot, suffix = name.rpartition(".")
+        # What the build has compressed itself is ours to make.
+        if f"{dot}{suffix}" in (".gz", ".br") and stem in gaining:
+            continue
+        data = path.read_bytes()
+        yield name, data
+        if name in gaining:
+            yield f"{name}.gz", gzip.compress(data, GZIP_LEVEL, mtime=0)
+            yield f"{name}.br", brotli.compress(data, quality=BROTLI_QUALITY)
+
+
+def _gains(name: str, path: Path) -> bool:
+    is_for_visitors = name.startswith(f"{BUILD}/")
+    return is_for_visitors and path.suffix in COMPRESSED and path.stat().st_size >= LEAST_COMPRESSED_BYTES
 
 
 def _build_frontend(settings: Settings) -> Path:
+    source = sources.of(settings).frontend
     done = subprocess.run(  # noqa: S602  the setting is a shell command, as npm scripts are
         settings.frontend_build,
         shell=True,
-        cwd=settings.frontend_source,
+        cwd=source,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        errors="replace",
         check=False,
     )
-    output = Path(settings.frontend_source) / settings.frontend_output
+    output = source / settings.frontend_output
     if done.returncode != 0 or not (output / "index.html").is_file():
         reason = f"exit code {done.returncode}" if done.returncode else f"it left no {output}/index.html"
         end = "\n".join(f"  | {line}" for line in done.stdout.splitlines()[-20:])
@@ -108,12 +195,18 @@ def _build_frontend(settings: Settings) -> Path:
     return output
 
 
-def _files(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """Relative name and content of each file, in order; hidden files (an .env, say) and tests stay here."""
-    for path in sorted(folder.rglob("*")):
-        parts = path.relative_to(folder).parts
-        if path.is_file() and not any(part in LEFT_OUT or part.startswith(".") for part in parts):
-            yield "/".join(parts), path.read_bytes()
+def _files(prefix: str, folder: Path, left_out: Collection[str] = ()) -> Iterator[tuple[str, Path]]:
+    """Name and place of each file below a folder, in order. What is hidden (an .env, say) stays here."""
+    for here, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if _is_shipped(name, left_out))
+        for path in (Path(here, name) for name in sorted(names) if _is_shipped(name, left_out)):
+            # A link that leads nowhere is none.
+            if path.is_file():
+                yield f"{prefix}/{path.relative_to(folder).as_posix()}", path
+
+
+def _is_shipped(name: str, left_out: Collection[str]) -> bool:
+    return name not in left_out and (name == WELL_KNOWN or not name.startswith("."))
 
 
 def _archive(files: list[tuple[str, bytes]]) -> bytes:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -24,10 +26,15 @@ from slipway.runner import (  # isort: skip  patches first
 
 import click
 from click.shell_completion import CompletionItem, get_completion_class
+from pyinfra.api.exceptions import PyinfraError
+from pyinfra.api.host import Host
+from rich.markup import escape
 
 from lab.steps import StepFailed
-from slipway import show
+from slipway import show, sources
 from slipway.plan_report import as_html, as_json, report_of
+from slipway.releases import releases_of
+from slipway.releases import rows as release_rows
 from slipway.secrets_cli import secrets_group
 from slipway.settings import SettingsError
 from slipway.status import rows, status
@@ -108,8 +115,8 @@ def _complete_only(context: click.Context, parameter: click.Parameter, typed: st
         return []
 
 
-def on_hosts(command: Callable[..., None]) -> Callable[..., None]:
-    """The argument and options of every verb that speaks to hosts."""
+def hosts_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of every verb that speaks to hosts."""
     for option in (
         for_people,
         click.option("--data", multiple=True, metavar="NAME=VALUE", help="A setting for this run; repeatable."),
@@ -120,10 +127,16 @@ def on_hosts(command: Callable[..., None]) -> Callable[..., None]:
             shell_complete=_complete_limit,
             help="Only this host or role; repeatable.",
         ),
-        click.argument("environment", metavar="[ENV]", type=click.Choice(list(INVENTORIES)), default="production"),
     ):
         command = option(command)
     return command
+
+
+def on_hosts(command: Callable[..., None]) -> Callable[..., None]:
+    """Those, and the environment."""
+    kinds = click.Choice(list(INVENTORIES))
+    argument = click.argument("environment", metavar="[ENV]", type=kinds, default="production")
+    return hosts_options(argument(command))
 
 
 only_some = click.option(
@@ -226,17 +239,128 @@ def apply(environment: str, limit: tuple[str, ...], data: tuple[str, ...], only:
         end_with_failures(outcome)
 
 
-@cli.command(epilog=examples("slipway release", "slipway release lab --yes"))
+def with_something(context: click.Context, parameter: click.Parameter, given: str | None) -> str:
+    """An option that is given must say something: a script's empty variable is not what its author meant."""
+    if given == "":
+        raise click.BadParameter("found nothing, expected a value; leave the option out for what is without it")
+    return given or ""
+
+
+of_site = click.option(
+    "--site",
+    metavar="NAME",
+    callback=with_something,
+    help="One of the host's sites, by its site_name; else the first.",
+)
+
+
+@cli.command(
+    epilog=examples(
+        "slipway release",
+        "slipway release --ref v1.4.2",
+        "slipway release --path ../codementee --only frontend",
+        "slipway release lab --yes",
+    )
+)
 @on_hosts
+@of_site
+@click.option("--ref", callback=with_something, help="A branch, tag or commit, fetched from origin if it is not here.")
+@click.option("--path", callback=with_something, metavar="DIR", help="A folder that holds backend and frontend.")
+@click.option(
+    "--only", callback=with_something, metavar="PART,...", help="backend or frontend: the other stays what it is."
+)
 @click.option("--yes", is_flag=True, help="Don't ask.")
-def release(environment: str, limit: tuple[str, ...], data: tuple[str, ...], yes: bool) -> None:
-    """Build this checkout and ship it as the next release."""
-    session = Session(environment, "release.py", limit, data)
+def release(
+    environment: str,
+    limit: tuple[str, ...],
+    data: tuple[str, ...],
+    site: str,
+    ref: str,
+    path: str,
+    only: str,
+    yes: bool,
+) -> None:
+    """Build the next release, try it beside the one that serves, and switch to it: visitors notice nothing."""
+    parts = json.dumps(only.split(",")) if only else ""
+    given = {"release_site": site, "release_ref": ref, "release_path": path, "release_parts": parts}
+    items = [f"{name}={value}" for name, value in given.items() if value]
+    session = Session(environment, "release.py", limit, [*data, *items])
     with planned(session):
         if show.level >= 0 or not yes:
-            show.say(f"The next release goes to {names_of(session)}.")
+            show.say(f"The next release goes to {names_of(session)}: {escape(described(session))}.")
         if yes or confirmed():
             carry_out(session)
+
+
+def described(session: Session) -> str:
+    """What a release is made of, in words. Raises RunFailed where there is no such thing."""
+    settings = session.settings[session.hosts()[0].name].released
+    try:
+        found = sources.of(settings)
+    except PyinfraError as error:
+        raise RunFailed(f"{error}; nothing was changed") from error
+    parts = " and ".join(settings.release_parts)
+    if found.ref:
+        return f"{parts} of {found.ref} ({found.commit})"
+    changes = ", with changes that are not in git" if found.commit.endswith("-dirty") else ""
+    return f"{parts} of {found.backend.parent} ({found.commit or 'not in git'}{changes})"
+
+
+@cli.command(
+    epilog=examples(
+        "slipway rollback", "slipway rollback 20261126031500-0c890ac", "slipway rollback lab --yes", "slipway releases"
+    )
+)
+@hosts_options
+@of_site
+@click.argument("words", metavar="[ENV] [ID]", nargs=-1)
+@click.option("--yes", is_flag=True, help="Don't ask.")
+def rollback(words: tuple[str, ...], limit: tuple[str, ...], data: tuple[str, ...], site: str, yes: bool) -> None:
+    """Switch back to the release before, or to the one named ID: as with a release, visitors notice nothing."""
+    environment, rest = (words[0], words[1:]) if words and words[0] in INVENTORIES else ("production", words)
+    if len(rest) > 1 or "" in rest:
+        raise click.UsageError(f"found {' '.join(rest) or 'nothing'}, expected the id of one release")
+    items = [*data, f"release_site={site}", *(f"release_id={name}" for name in rest)]
+    session = Session(environment, "rollback.py", limit, items)
+    with planned(session) as outcome:
+        if show.level >= 0 or not yes:
+            show.plan(report_of(environment, session.roles(), outcome), session)
+        if yes or confirmed():
+            carry_out(session)
+
+
+@cli.command(epilog=examples("slipway releases", "slipway releases lab --limit web"))
+@on_hosts
+@of_site
+def releases(environment: str, limit: tuple[str, ...], data: tuple[str, ...], site: str) -> None:
+    """List the releases that are on the hosts, the newest first: what `slipway rollback` can go back to."""
+    session = Session(environment, "", limit, [*data, f"release_site={site}"])
+    with connected(session), show.doing(f"Asking {names_of(session)}"):
+        found = releases_of(session)
+    for name, roles in session.roles().items():
+        if name in found:
+            show.host(name, roles)
+            for mark, line in release_rows(found[name]):
+                show.say(escape(show.plain(line)), f"  {mark:<8} ")
+    if session.failures:
+        raise RunFailed("\n".join(session.failures.values()))
+
+
+@cli.command(epilog=examples("slipway maintenance on", "slipway maintenance off", "slipway maintenance on lab"))
+@click.argument("state", type=click.Choice(["on", "off"]))
+@on_hosts
+@of_site
+def maintenance(state: str, environment: str, limit: tuple[str, ...], data: tuple[str, ...], site: str) -> None:
+    """Answer all visitors that the site is back in a moment (503), or serve them again. It takes effect at once."""
+    session = Session(environment, "", limit or ("web",), [*data, f"release_site={site}"])
+
+    def switch(host: Host) -> str:
+        flag = f"{session.settings[host.name].released.site_root}/maintenance"
+        return f"{'touch' if state == 'on' else 'rm -f'} {shlex.quote(flag)}"
+
+    with connected(session):
+        session.carry_out(f"maintenance {state}", switch)
+        show.say(f"{names_of(session)}: maintenance is {state}")
 
 
 @cli.command(epilog=examples("slipway verify", "slipway verify lab --html verify.html", "slipway verify --audit"))

@@ -373,8 +373,16 @@ class Condition(Fact[dict[str, str]]):
     def default() -> dict[str, str]:
         return {}
 
-    def command(self, units: tuple[str, ...], served: str, site_root: str, log: str) -> str:
-        current, folder = shlex.quote(f"{site_root}/current"), shlex.quote(served)
+    def command(
+        self,
+        units: tuple[str, ...],
+        served: str,
+        site_root: str,
+        log: str,
+        others: tuple[tuple[str, str, str], ...] = (),
+    ) -> str:
+        """`served` is the folder of a certificate, `site_root` that of a site; `others` are a name and the two of each
+        further site, whose keys have ":NAME" at their end."""
         return (
             'echo "system=$(. /etc/os-release; echo $PRETTY_NAME)"; echo kernel=$(uname -r);'
             " echo up=$(ps -o etimes= -p 1); [ ! -e /run/reboot-required ] || echo reboot=yes;"
@@ -382,13 +390,22 @@ class Condition(Fact[dict[str, str]]):
             " nginx -v 2>&1 | sed -n 's/^nginx version: nginx./nginx=/p';"
             f" for unit in {' '.join(map(shlex.quote, units))}; do echo unit:$unit=$("
             "systemctl show --value --property=LoadState,ActiveState,SubState $unit); done 2>/dev/null;"
-            f" if openssl x509 -noout -in {folder}/fullchain.pem 2>/dev/null; then"
-            f' echo end=$(date -d "$(openssl x509 -noout -enddate -in {folder}/fullchain.pem | cut -d= -f2)" +%s);'
-            f' [ "$(readlink {folder})" != placeholder ] || echo placeholder=yes; fi;'
+            f" {self._of_site('', served, site_root)}"
+            f"{''.join(self._of_site(f':{name}', *places) for name, *places in others)}"
             f' df -Pm {self.DISK_FOLDERS} 2>/dev/null | awk \'NR > 1 {{print "disk:" $6 "=" $4, $2}}\';'
-            f" if [ -e {current}/. ]; then echo release=$(basename $(realpath {current}));"
-            f" echo released=$(stat -c %Y {current}); fi;"
             f" grep '\"verb\": *\"apply\"' {log} 2>/dev/null | tail -n 1 | sed 's/^/apply=/'"
+        )
+
+    @staticmethod
+    def _of_site(suffix: str, served: str, site_root: str) -> str:
+        current, folder = shlex.quote(f"{site_root}/current"), shlex.quote(served)
+        return (
+            f" if openssl x509 -noout -in {folder}/fullchain.pem 2>/dev/null; then"
+            f" end=$(openssl x509 -noout -enddate -in {folder}/fullchain.pem | cut -d= -f2);"
+            f' echo end{suffix}=$(date -d "$end" +%s);'
+            f' [ "$(readlink {folder})" != placeholder ] || echo placeholder{suffix}=yes; fi;'
+            f" if [ -e {current}/. ]; then echo release{suffix}=$(basename $(realpath {current}));"
+            f" echo released{suffix}=$(stat -c %Y {current}); fi;"
         )
 
     def process(self, output: list[str]) -> dict[str, str]:

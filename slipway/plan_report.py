@@ -28,10 +28,7 @@ Status = Literal["in sync", "pending", "failed"]
 
 
 class Described(BaseModel):
-    # Built at first use, which takes a while: a plan has time for it while it connects.
-    model_config = ConfigDict(
-        use_attribute_docstrings=True, json_schema_serialization_defaults_required=True, defer_build=True
-    )
+    model_config = ConfigDict(use_attribute_docstrings=True, json_schema_serialization_defaults_required=True)
 
 
 class PlannedChange(Described):

@@ -15,7 +15,6 @@ import re
 import sys
 import time
 import traceback
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
@@ -38,7 +37,7 @@ from pyinfra.api.operations import run_host_op
 from pyinfra.api.state import StateStage
 from pyinfra.connectors.ssh import SSHConnector
 
-from slipway import components, lock, login, memory, operations, plan_report, report
+from slipway import components, lock, login, memory, report
 from slipway.components import component_of
 from slipway.connector import Connector, HostFailed
 from slipway.pyinfra_settings import settings_of
@@ -66,7 +65,7 @@ FULL_MB = 200
 INVENTORIES = {"production": "inventory.py", "lab": "lab/inventory.py"}
 
 
-VERBS = {"deploy.py": "apply", "release.py": "release"}
+VERBS = {"deploy.py": "apply", "release.py": "release", "rollback.py": "rollback"}
 # Of what a command has printed, and of the command itself, a failure shows this much.
 LINES_SHOWN, COMMAND_SHOWN = 30, 300
 T = TypeVar("T")
@@ -222,7 +221,6 @@ class Session:
         with self._failing():
             self.state.set_stage(StateStage.Connect)
             connecting = {host: gevent.spawn(self._connect, host) for host in self.hosts()}
-            self._get_ready()
             for host, greenlet in connecting.items():
                 greenlet.get()
                 if host.connected:
@@ -230,14 +228,6 @@ class Session:
             if not self.active_hosts():
                 raise PyinfraError("\n".join([*self.failures.values(), "nothing was changed"]))
         return self
-
-    def _get_ready(self) -> None:
-        """Load what a plan needs anyway, in small steps: a handshake is mostly waiting."""
-        # What is wrong there comes up again, and is told, when it is used.
-        with suppress(Exception):
-            for step in (_load_tasks(), operations.load_templates(), _build_report()):
-                for _ in step:
-                    gevent.sleep(0)
 
     def ask(self, facts: Callable[[Host], tuple[type[FactBase[T]], dict[str, Any]]]) -> dict[str, T]:
         """A fact of each host, given with its arguments, by the host's name; `failures` tells of the others."""
@@ -431,6 +421,24 @@ class Session:
                 else:
                     connector.host.run_shell_command(line, _sudo=connector.host.data.get("_sudo"), _timeout=10)
 
+    def carry_out(self, verb: str, script: Callable[[Host], str]) -> None:
+        """Run a short script of each host's as root there, under the lock, and note it in their logs. Raises
+        RunFailed."""
+        began, self.verb = time.monotonic(), verb
+        with self._failing():
+            self._lock()
+            done = []
+            try:
+                for connector, answer in self._by_root(script):
+                    if answer.code:
+                        self._fail(connector.host, f"[{connector.host.name}] {answer.output.strip()}")
+                    else:
+                        done.append(Change(connector.host.name, verb))
+            finally:
+                self._unlock(done, time.monotonic() - began)
+        if self.failures:
+            raise RunFailed("\n".join(self.failures.values()))
+
     def record_nothing(self, seconds: float) -> None:
         """Note in the log of the hosts that an apply has found nothing to change."""
         self._by_root(lock.note(self.verb, version("slipway"), "nothing to change", 0, seconds))
@@ -439,9 +447,12 @@ class Session:
         hosts = [host for host in self.hosts() if failed or host in self.state.active_hosts]
         return [host.connector for host in hosts if isinstance(host.connector, Connector) and host.connected]
 
-    def _by_root(self, script: str) -> list[tuple[Connector, Answer]]:
-        """Run a script on all hosts side by side; one where that fails is left out from then on."""
-        running = {connector: gevent.spawn(connector.by_root, script) for connector in self._connectors()}
+    def _by_root(self, script: str | Callable[[Host], str]) -> list[tuple[Connector, Answer]]:
+        """Run a script, or a host's own, on all hosts side by side; one where that fails is left out from then on."""
+        running = {
+            connector: gevent.spawn(connector.by_root, script if isinstance(script, str) else script(connector.host))
+            for connector in self._connectors()
+        }
         answers = []
         for connector, greenlet in running.items():
             try:
@@ -559,18 +570,9 @@ class Session:
 def known_components() -> list[str]:
     """The names of all components. Raises RunFailed where a module of tasks/ has a mistake."""
     with _in_words():
-        deque(_load_tasks(), maxlen=0)
+        for module in pkgutil.iter_modules([str(PROJECT / "tasks")]):
+            importlib.import_module(f"tasks.{module.name}")
     return sorted(components.names)
-
-
-def _load_tasks() -> Iterator[str]:
-    for module in pkgutil.iter_modules([str(PROJECT / "tasks")]):
-        yield importlib.import_module(f"tasks.{module.name}").__name__
-
-
-def _build_report() -> Iterator[str]:
-    plan_report.PlanReport.model_rebuild()
-    yield plan_report.PlanReport.__name__
 
 
 @contextmanager

@@ -92,7 +92,11 @@ class Store:
 
 
 def store_of(environment: str) -> Store:
+    """Of an environment, or of a further site by its name."""
     data = runpy.run_path(str(PROJECT / "group_data/all.py"))
+    for site in data.get("sites", []):
+        if site.get("site_name") == environment:
+            data |= site
     return Store(
         PROJECT / f"secrets/{environment}.age",
         data["secrets_identity"],

@@ -10,8 +10,8 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterable, Mapping
-from functools import cache, cached_property
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from ipaddress import IPv4Address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,6 +23,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PrivateAttr,
     ValidationError,
     ValidationInfo,
     create_model,
@@ -31,7 +32,19 @@ from pydantic import (
 from pyinfra.api.arguments import all_global_arguments
 from pyinfra.connectors.ssh import ConnectorData
 
+from slipway.kinds import (
+    Domain,
+    EnvName,
+    HttpUrl,
+    PlainLine,
+    PlainText,
+    Port,
+    UrlPath,
+    UserName,
+    matching,
+)
 from slipway.secrets import MONGO_URL, MONGODB_ADMIN, MONGODB_BACKEND, known_names, read_secrets, recipient
+from slipway.services import Service, problems_among
 
 ACME_DIRECTORIES = {
     "letsencrypt": "https://acme-v02.api.letsencrypt.org/directory",
@@ -39,9 +52,6 @@ ACME_DIRECTORIES = {
 }
 # pyinfra's own data, which shares the namespace: the connection (ssh_port, ...) and global arguments (_sudo, ...).
 PYINFRA_NAMES = {*ConnectorData.__annotations__, *(name for name, _ in all_global_arguments())}
-# A label of a host name, RFC 1035 section 2.3.1 with RFC 1123's leading digit.
-LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-
 # In seconds.
 YEAR = 31_536_000
 # What mongod takes beside its cache, for connections and sorting; and a backend of one worker, in MiB.
@@ -65,26 +75,6 @@ class SettingsError(Exception):
         count = len(self.problems)
         heading = "1 setting is wrong" if count == 1 else f"{count} settings are wrong"
         super().__init__(f"{heading}; no host was touched.\n" + "\n".join(f"  - {p}" for p in self.problems))
-
-
-def matching(pattern: str, expected: str) -> AfterValidator:
-    """A validator for strings: the whole must match `pattern`; `expected` says so in words."""
-
-    def check(value: str) -> str:
-        if not re.fullmatch(pattern, value):
-            raise ValueError(expected)
-        return value
-
-    return AfterValidator(check)
-
-
-Domain = Annotated[
-    str,
-    matching(
-        rf"(?=.{{4,253}}$)({LABEL}\.)+[a-z]([a-z0-9-]*[a-z0-9])?",
-        'a host name in lower case with at least one dot, as "example.org"',
-    ),
-]
 
 
 def _is_ipv4(value: str) -> bool:
@@ -124,12 +114,8 @@ def _opened(value: str) -> str:
     return value
 
 
-# It reads all of the machine's time zones, and settings are checked more than once.
-_timezones = cache(available_timezones)
-
-
 def _timezone(value: str) -> str:
-    known = _timezones()  # empty on a machine without time zone data: the host has its own then
+    known = available_timezones()  # empty on a machine without time zone data: the host has its own then
     if value not in known if known else not re.fullmatch(r"[\w+-]+(/[\w+-]+)*", value):
         raise ValueError('a time zone as "Europe/Berlin"')
     return value
@@ -159,20 +145,12 @@ def _recipient(value: str) -> str:
     return value.strip()
 
 
-Port = Annotated[int, Field(ge=1, le=65535)]
-UnixPath = Annotated[str, matching(r"(/[\w.@-]+)+", "an absolute path")]
-EnvName = Annotated[str, matching(r"[A-Z_][A-Z0-9_]*", "an environment variable's name: A-Z, 0-9 and _")]
-UrlPath = Annotated[str, matching(r"/[\w./-]*", 'a URL path that begins with "/"')]
-HttpUrl = Annotated[str, matching(r"https?://[\w.-]+(:\d+)?(/[\w./-]*)?", "an http(s) URL")]
-UserName = Annotated[str, matching(r"[A-Za-z][\w-]{0,62}", "letters, digits, _ and -, a letter first")]
-# systemd and Nginx read these lines: a newline or a quote would begin another setting.
-PlainText = Annotated[str, matching(r"[^\x00-\x1f\"\\]*", "one line without quotes or backslashes")]
-
-
 class Settings(BaseModel):
     """All settings of one host. Meaning, unit and default of each: `group_data/all.py`."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    # Of a further site: the name of the host's first one.
+    _first_site: str = PrivateAttr(default="")
 
     # With "-backend" it names a user, of at most 32 characters (useradd(8)), and beside these two a file of Nginx's.
     site_name: Annotated[
@@ -184,6 +162,8 @@ class Settings(BaseModel):
     ]
     site_domain: Domain
     site_aliases: list[Domain]
+    # Checked as a whole by `check`: each is settings of its own.
+    sites: list[dict[str, Any]]
 
     admin_user: Annotated[
         str, matching(r"(?!root$)[a-z_][a-z0-9_-]{0,31}", 'a user\'s name other than "root", as useradd(8) takes it')
@@ -233,6 +213,9 @@ class Settings(BaseModel):
     backend_workers: Annotated[int, Field(ge=1, le=64)]
     backend_listen: Annotated[str, AfterValidator(_listen)]
     backend_health_path: UrlPath
+    backend_health_status: Annotated[int, Field(ge=200, le=599)]
+    backend_health_body: PlainLine
+    backend_health_seconds: Annotated[int, Field(ge=1, le=3600)]
     backend_environment: dict[EnvName, PlainText]
     backend_secrets: list[EnvName]
     secrets_file: str
@@ -247,9 +230,12 @@ class Settings(BaseModel):
     frontend_source: str
     frontend_build: Annotated[str, matching(r".*\S.*", "a shell command")]
     frontend_output: Annotated[str, matching(r"(?!\.\.)[\w.-]+(/(?!\.\.)[\w.-]+)*", "a folder below frontend_source")]
+    frontend_build_on: Literal["here", "server"]
     frontend_assets: Annotated[
         str, matching(r"/(?!api/)[\w.-]+/", 'a URL path between slashes as "/static/", not "/api/"')
     ]
+
+    services: list[Service]
 
     nginx_max_body_mb: Annotated[int, Field(ge=1, le=10240)]
     nginx_backend_timeout: Annotated[int, Field(ge=1, le=3600)]
@@ -266,6 +252,17 @@ class Settings(BaseModel):
     tls_email: Annotated[str, matching(r"([^@\s]+@[^@\s]+\.[^@\s]+)?", 'an e-mail address, or "" for none')]
 
     releases_kept: Annotated[int, Field(ge=2, le=100)]
+    # As git-check-ref-format(1) forbids, and nothing that git would take for an option.
+    release_site: str
+    release_ref: Annotated[str, matching(r"([^\s~^:?*\[\\-][^\s:?*\[\\]*)?", "a branch, tag or commit")]
+    release_path: str
+    release_parts: Annotated[list[Literal["backend", "frontend"]], Field(min_length=1)]
+    release_id: Annotated[str, matching(r"([0-9][\w.-]*)?", "a release's id, as `slipway releases` shows it")]
+    release_before: PlainLine
+    release_after: PlainLine
+    release_hook_seconds: Annotated[int, Field(ge=1, le=86_400)]
+    release_drain_seconds: Annotated[int, Field(ge=1, le=3600)]
+    release_max_mb: Annotated[int, Field(ge=1, le=4096)]
 
     @field_validator("site_aliases")
     @classmethod
@@ -294,6 +291,15 @@ class Settings(BaseModel):
             raise ValueError("a folder on this machine, relative to the project")
         if info.field_name == "backend_source" and not (Path(value) / "requirements.txt").is_file():
             raise ValueError("a folder with a requirements.txt in it")
+        return value
+
+    @field_validator("release_path")
+    @classmethod
+    def _holds_the_sources(cls, value: str, info: ValidationInfo) -> str:
+        if value and not Path(value).is_dir():
+            raise ValueError("a folder on this machine, relative to the project")
+        if value and info.data.get("release_ref"):
+            raise ValueError("'' with release_ref: one of the two says what is released")
         return value
 
     @field_validator("mongodb_memory_max_mb")
@@ -356,6 +362,20 @@ class Settings(BaseModel):
             raise ValueError(f"names without {MONGO_URL}, which nobody can make up")
         return value
 
+    @field_validator("services")
+    @classmethod
+    def _apart(cls, value: list[Service], info: ValidationInfo) -> list[Service]:
+        paths = {"/api/": "the backend", info.data.get("frontend_assets", ""): "the frontend's files"}
+        names = [info.data.get("site_domain", ""), *info.data.get("site_aliases", [])]
+        if problems := problems_among(value, paths, dict.fromkeys(names, "the site")):
+            raise ValueError("; ".join(problems))
+        known = {*info.data.get("backend_secrets", []), MONGO_URL}
+        if unknown := {name for service in value for name in service.secrets or ()} - known:
+            raise ValueError(f"secrets of backend_secrets, or {MONGO_URL}; found {', '.join(sorted(unknown))} besides")
+        if info.data.get("backend_secrets_in") == "environment" and any(s.secrets is not None for s in value):
+            raise ValueError('no secrets of their own, or backend_secrets_in = "credentials": one file has them all')
+        return value
+
     @field_validator("sshd_settings")
     @classmethod
     def _others_settings(cls, value: dict[str, str]) -> dict[str, str]:
@@ -371,26 +391,94 @@ class Settings(BaseModel):
     @property
     def domains(self) -> list[str]:
         """The names in the certificate, the main one first."""
-        return [self.site_domain, *self.site_aliases]
+        return [self.site_domain, *self.site_aliases, *(service.host for service in self.services if service.host)]
 
     @property
     def site_root(self) -> str:
         """The folder on the server that holds releases and the links to them."""
         return f"/var/www/{self.site_name}"
 
+    @cached_property
+    def all_sites(self) -> list[Settings]:
+        """The settings of each site of the host, these first."""
+        return [self, *_others(self)]
+
+    @property
+    def is_further_site(self) -> bool:
+        """Whether these are the settings of one of `sites`."""
+        return bool(self._first_site)
+
+    @property
+    def released(self) -> Settings:
+        """The settings of the site that a release is of."""
+        return next(site for site in self.all_sites if site.site_name == (self.release_site or self.site_name))
+
+    @property
+    def backend(self) -> Service:
+        """The backend as one of the services: it answers what no other one does."""
+        return Service(
+            name="backend",
+            app=self.backend_app,
+            path="/api/",
+            workers=self.backend_workers,
+            environment=self.backend_environment,
+            memory_max_mb=self.backend_memory_max_mb,
+            tasks_max=self.backend_tasks_max,
+            health_path=self.backend_health_path,
+            health_status=self.backend_health_status,
+            health_body=self.backend_health_body,
+            health_seconds=self.backend_health_seconds,
+        )
+
+    @property
+    def all_services(self) -> list[Service]:
+        return [self.backend, *self.services]
+
+    @property
+    def web_services(self) -> list[Service]:
+        """Those that answer requests."""
+        return [service for service in self.all_services if service.app]
+
+    def service_at(self, path: str) -> Service:
+        """The one that answers a path below "/api/": the one with the longest prefix of it."""
+        return max(
+            (service for service in self.web_services if service.path and path.startswith(service.path)),
+            key=lambda service: len(service.path),
+        )
+
     @property
     def backend_unit(self) -> str:
-        """Name of the backend's units, and of the system user that runs them, without a suffix."""
+        """Name of the backend's units, and of the system user that runs all services, without a suffix."""
         return f"{self.site_name}-backend"
+
+    def unit(self, service: Service) -> str:
+        """Name of a service's units, without a suffix."""
+        return f"{self.site_name}-{service.name}"
+
+    def socket(self, service: Service, is_next: bool = False) -> str:
+        """The unix socket of a service, or of the next release's."""
+        return f"/run/{self.unit(service)}/{'next' if is_next else service.name}.sock"
+
+    def listen(self, service: Service) -> str:
+        """Where Nginx finds a service: the path of a link to one of its sockets; address:port of a TCP one."""
+        return self.backend_listen if service.name == "backend" else f"/run/{self.unit(service)}.sock"
+
+    def is_tcp(self, service: Service) -> bool:
+        return not self.listen(service).startswith("/")
 
     @property
     def backend_is_tcp(self) -> bool:
-        return not self.backend_listen.startswith("/")
+        return self.is_tcp(self.backend)
 
     @property
     def credentials_folder(self) -> str:
         """The folder on the server that holds secrets, a file each."""
         return f"/etc/{self.site_name}/credentials"
+
+    @property
+    def admin_credentials_folder(self) -> str:
+        """The one that holds the password of MongoDB's administrator: the first site's."""
+        return f"/etc/{self._first_site or self.site_name}/credentials"
 
     @property
     def environment_file(self) -> str:
@@ -407,6 +495,75 @@ class Settings(BaseModel):
         """The secrets that are given, by name, as `check` has found them to be in order."""
         names = known_names(self.backend_secrets)
         return read_secrets(self.secrets_file, names, self.generated_secrets, self.secrets_identity)
+
+
+# What another site of the same host may have of its own, and what it has where it says nothing.
+OWN_PREFIXES = ("site_", "backend_", "frontend_", "nginx_csp", "nginx_login", "releases_", "release_")
+OWN_NAMES = {"services", "secrets_file", "generated_secrets", "mongodb_database", "mongodb_backend_user"}
+
+
+def of_another_site(own: Mapping[str, Any], site: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a site of `sites`: the host's first site's, but for what must differ."""
+    name = str(site.get("site_name", ""))
+    differing = {
+        "site_aliases": [],
+        "backend_listen": f"/run/{name}-backend.sock",
+        "services": [],
+        "mongodb_database": name,
+        "mongodb_backend_user": name,
+        "sites": [],
+    }
+    return {**own, **differing, **site}
+
+
+def _others(settings: Settings) -> Iterator[Settings]:
+    own = {name: getattr(settings, name) for name in Settings.model_fields}
+    for site in settings.sites:
+        other = Settings(**of_another_site(own, site))
+        other._first_site = settings.site_name
+        yield other
+
+
+def _sites_problems(own: Mapping[str, Any], where: Any) -> list[str]:
+    """What is wrong with the further sites, each by itself and beside the others."""
+    problems, taken = [], {}
+    for number, site in enumerate([{}, *own["sites"]]):
+        label = f"sites[{number - 1}]"
+
+        def at(name: str, label: str = label) -> str:
+            return f"{where('sites')}: {label}"
+
+        if number:
+            problems += [
+                f"{at(name)}: {name}: found a setting that sites of a host share, expected one of a site's own"
+                for name in site
+                if name in Settings.model_fields and not (name in OWN_NAMES or name.startswith(OWN_PREFIXES))
+            ]
+            problems += [
+                f"{at(name)}: {name}: found nothing, expected a value"
+                for name in ("site_name", "site_domain")
+                if name not in site
+            ]
+        its = of_another_site(own, site) if number else own
+        try:
+            found = Settings(**its)
+        except ValidationError as error:
+            problems += [_problem(dict(detail), at) for detail in error.errors()]
+            continue
+        if number:
+            problems += _secrets_problems(its, at)
+        claims = [("site_name", found.site_name), ("mongodb_backend_user", found.mongodb_backend_user)]
+        claims += [("mongodb_database", found.mongodb_database), ("backend_listen", found.backend_listen)]
+        claims += [("host name", domain) for domain in found.domains]
+        claims += [("unit", found.unit(service)) for service in found.all_services]
+        for claim in claims:
+            if claim in taken:
+                problems.append(f"{at(claim[0])}: {claim[0]}: found {claim[1]!r}, expected one that no other site has")
+            taken[claim] = number
+    names = [its.get("site_name", "") for its in (own, *own["sites"])]
+    if own["release_site"] not in ("", *names):
+        problems.append(_line(where, "release_site", own["release_site"], f"'' or one of {', '.join(names)}"))
+    return problems
 
 
 def parse_items(items: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
@@ -441,7 +598,8 @@ def check(data: Mapping[str, Any], origin: Mapping[str, str] | str = "group_data
         return origin if isinstance(origin, str) else origin.get(name, "group_data/all.py")
 
     problems, wrong = [], set()
-    for model, values in ((Settings, own), (Connection, {name: data[name] for name in data.keys() - own.keys()})):
+    first = {**own, "sites": []} if isinstance(own.get("sites"), list) else own
+    for model, values in ((Settings, first), (Connection, {name: data[name] for name in data.keys() - own.keys()})):
         try:
             model(**values)
         except ValidationError as error:
@@ -449,9 +607,25 @@ def check(data: Mapping[str, Any], origin: Mapping[str, str] | str = "group_data
             wrong |= {detail["loc"][0] for detail in error.errors()}
     if not wrong & {"secrets_file", "backend_secrets", "generated_secrets", "secrets_identity"}:
         problems += _secrets_problems(own, where)
+    if not problems:
+        problems = _shape_problems(own["sites"], where) or _sites_problems(own, where)
     if problems:
         raise SettingsError(problems)
     return Settings(**own)
+
+
+def _shape_problems(sites: list[Any], where: Any) -> list[str]:
+    return [
+        _line(
+            where,
+            f"sites[{number}]",
+            site,
+            "settings of another site as {'site_name': ..., 'site_domain': ...}",
+            "sites",
+        )
+        for number, site in enumerate(sites)
+        if not (isinstance(site, dict) and all(isinstance(name, str) for name in site))
+    ]
 
 
 def _secrets_problems(own: Mapping[str, Any], where: Any) -> list[str]:
@@ -475,6 +649,11 @@ def _problem(detail: dict[str, Any], where: Any) -> str:
     """One line from one of pydantic's error dictionaries."""
     name = str(detail["loc"][0])
     at = "".join(f"[{part!r}]" for part in detail["loc"][1:] if part != "[key]")
+    if detail["type"] == "extra_forbidden" and len(detail["loc"]) > 1:
+        keys = ", ".join(Service.model_fields)
+        return f"{where(name)}: {name}{at}: there is no such key; expected some of {keys}"
+    if detail["type"] == "missing" and len(detail["loc"]) > 1:
+        return f"{where(name)}: {name}{at}: found nothing, expected a value"
     if detail["type"] == "extra_forbidden":
         near = difflib.get_close_matches(name, [*Settings.model_fields, *PYINFRA_NAMES], n=1)
         hint = f"did you mean {near[0]!r}?" if near else "group_data/all.py lists every setting"

@@ -59,6 +59,12 @@ class Apply(BaseModel):
     seconds: float
 
 
+class SiteStatus(BaseModel):
+    name: str
+    certificate: Certificate | None
+    release: Release | None
+
+
 class HostStatus(BaseModel):
     name: str
     roles: list[str]
@@ -73,6 +79,8 @@ class HostStatus(BaseModel):
     certificate: Certificate | None = None
     disks: list[Disk] = []
     release: Release | None = None
+    # Of the first site, those two; and of the host's further ones.
+    further_sites: list[SiteStatus] = []
     last_apply: Apply | None = None
 
 
@@ -87,10 +95,17 @@ def units(settings: Settings, roles: Sequence[str]) -> tuple[str, ...]:
     """The units that a host is asked about."""
     by_role = {
         "web": ["nginx.service", "certbot.timer"],
-        "app": [f"{settings.backend_unit}.socket", f"{settings.backend_unit}.service"],
+        "app": [unit for site in settings.all_sites for unit in _of_services(site)],
         "db": ["mongod.service"],
     }
     return (*(unit for role in roles for unit in by_role[role]), "ssh.service", "fail2ban.service")
+
+
+def _of_services(site: Settings) -> Iterator[str]:
+    for service in site.all_services:
+        unit = site.unit(service)
+        yield from (f"{unit}.socket", f"{unit}.service") if service.app else ()
+        yield from () if service.app else (f"{unit}.timer" if service.schedule else f"{unit}.service",)
 
 
 def status(session: Session) -> StatusReport:
@@ -104,6 +119,9 @@ def status(session: Session) -> StatusReport:
             "served": f"{TLS_FOLDER}/{settings.site_name}",
             "site_root": settings.site_root,
             "log": lock.LOG,
+            "others": tuple(
+                (site.site_name, f"{TLS_FOLDER}/{site.site_name}", site.site_root) for site in settings.all_sites[1:]
+            ),
         }
 
     found, now = session.ask(question), datetime.now(UTC).replace(microsecond=0)
@@ -141,14 +159,32 @@ def status_of(name: str, roles: list[str], found: Mapping[str, str], now: dateti
         nginx=found.get("nginx"),
         services=services,
         certificate=_certificate(found, now),
+        further_sites=[
+            SiteStatus(name=name, certificate=_certificate(its, now), release=_release(its))
+            for name, its in _by_site(found).items()
+        ],
         disks=disks,
-        release=Release(id=found["release"], since=_time(found["released"])) if found.get("release") else None,
+        release=_release(found),
         last_apply=_apply(found.get("apply")),
     )
 
 
 def _time(seconds: str) -> datetime:
     return datetime.fromtimestamp(int(seconds), UTC)
+
+
+def _by_site(found: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """What was found of the further sites, by their names."""
+    sites: dict[str, dict[str, str]] = {}
+    for key, value in found.items():
+        kind, _, name = key.partition(":")
+        if name and kind in ("end", "placeholder", "release", "released"):
+            sites.setdefault(name, {})[kind] = value
+    return sites
+
+
+def _release(found: Mapping[str, str]) -> Release | None:
+    return Release(id=found["release"], since=_time(found["released"])) if found.get("release") else None
 
 
 def _certificate(found: Mapping[str, str], now: datetime) -> Certificate | None:
@@ -178,15 +214,21 @@ def rows(host: HostStatus, now: datetime) -> Iterator[tuple[str, str]]:
         yield "service", f"{service.unit} [{colour}]{service.active}[/] ({service.sub})"
     if "web" in host.roles:
         yield "certificate", _of_certificate(host.certificate)
+        for site in host.further_sites:
+            yield "", f"{shown(site.name)}: {_of_certificate(site.certificate)}"
     for disk in host.disks:
         percent = 100 * disk.free_mb // max(disk.size_mb, 1)
         colour = "red" if percent < 10 else "default"
         yield "disk", f"{shown(disk.mount)} [{colour}]{disk.free_mb / 1024:.1f} GiB free[/] ({percent} %)"
     if set(host.roles) & {"web", "app"}:
-        release = host.release
-        since = f"{shown(release.id)}, {span((now - release.since).total_seconds())} ago" if release else "none"
-        yield "release", since
+        yield "release", _of_release(host.release, now)
+        for site in host.further_sites:
+            yield "", f"{shown(site.name)}: {_of_release(site.release, now)}"
     yield "last apply", _of_apply(host.last_apply, now)
+
+
+def _of_release(release: Release | None, now: datetime) -> str:
+    return f"{shown(release.id)}, {span((now - release.since).total_seconds())} ago" if release else "none"
 
 
 def _of_apply(last: Apply | None, now: datetime) -> str:

@@ -23,6 +23,8 @@ class System:
     kernel: str
     # Components of the distribution's archive; certbot and ufw are in Ubuntu's universe.
     components: tuple[str, ...]
+    # Whether it has Nginx's module for files that brotli has compressed, as a package.
+    brotli: bool
     # Whether the tests provision it; the others are made by the same recipe.
     proven: bool
 
@@ -34,13 +36,13 @@ class System:
 
 def _debian(version: str, codename: str, mongodb_series: tuple[str, ...], proven: bool = False) -> System:
     title, kernel = f"Debian {version}", "linux-image-cloud-amd64"
-    return System(title, "debian", version, codename, mongodb_series, "main", kernel, ("main",), proven)
+    return System(title, "debian", version, codename, mongodb_series, "main", kernel, ("main",), True, proven)
 
 
-def _ubuntu(version: str, codename: str, mongodb_series: tuple[str, ...]) -> System:
+def _ubuntu(version: str, codename: str, mongodb_series: tuple[str, ...], brotli: bool) -> System:
     title, kernel = f"Ubuntu {version}", "linux-image-virtual"
     components = ("main", "universe")
-    return System(title, "ubuntu", version, codename, mongodb_series, "multiverse", kernel, components, False)
+    return System(title, "ubuntu", version, codename, mongodb_series, "multiverse", kernel, components, brotli, False)
 
 
 SYSTEMS = {
@@ -49,8 +51,8 @@ SYSTEMS = {
         _debian("12", "bookworm", ("7.0", "8.0"), proven=True),
         # MongoDB has no packages for it; the database can be on a host of its own (role db).
         _debian("13", "trixie", ()),
-        _ubuntu("22.04", "jammy", ("6.0", "7.0", "8.0")),
-        _ubuntu("24.04", "noble", ("8.0",)),
+        _ubuntu("22.04", "jammy", ("6.0", "7.0", "8.0"), brotli=False),
+        _ubuntu("24.04", "noble", ("8.0",), brotli=True),
     )
 }
 

@@ -151,6 +151,7 @@ def _environment_by_hand(folder: str) -> str:
 def retire_sites(settings: Settings) -> None:
     """Before Nginx gets Slipway's configuration: of two for the same names one wins by its file's name."""
     retire(name="Retire other configurations of the site", settings=settings)
+    retire_ours(name="Retire sites that are set no longer", settings=settings)
 
 
 @operation()
@@ -160,3 +161,15 @@ def retire(settings: Settings) -> Commands:
     if others:
         report.note("\n".join(f"{file}: removed" for file in others))
         yield f"rm -f {' '.join(others)}"
+
+
+@operation()
+def retire_ours(settings: Settings) -> Commands:
+    """Sites of `sites` that were taken out: Nginx forgets them; their folders, database and certificate stay."""
+    wanted = {"default", *(site.site_name for site in settings.all_sites)}
+    command = f"cd /etc/nginx/sites-enabled && grep -l -s '^# .*, {OURS}: changes made here' *"
+    gone = sorted({*host.get_fact(Output, command=command).split()} - wanted)
+    if gone:
+        files = [f"/etc/nginx/sites-enabled/{name}" for name in gone]
+        report.note("\n".join(f"{file}: removed" for file in files))
+        yield f"rm -f {' '.join(files)}; ! systemctl is-active --quiet nginx || systemctl reload nginx"

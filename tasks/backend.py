@@ -1,23 +1,44 @@
-"""The FastAPI backend: a system user, two units, its secrets. Its code comes with a release (tasks/release.py)."""
+"""A site's services, the FastAPI backend first: their system user, units and secrets.
+
+Their code comes with a release (tasks/release.py).
+"""
 
 from __future__ import annotations
 
-from pyinfra import host
+import shlex
+from collections.abc import Callable, Mapping
+from typing import Any
 
+from pyinfra import host
+from pyinfra.api import operation
+
+from slipway import report
 from slipway.components import component
-from slipway.facts import Machine
-from slipway.operations import ensure, put_template, restart, service
+from slipway.facts import Output
+from slipway.operations import Commands, ensure, know, restart, service
+from slipway.services import Service
 from slipway.settings import Settings
+from tasks.backend_units import (
+    FOLDER,
+    all_units,
+    called,
+    describe_for_releases,
+    describe_program,
+    describe_socket,
+    describe_timer,
+    described_by,
+    unit_values_here,
+)
 from tasks.credentials import credential_names, hand_over
-from tasks.release import healthy
+from tasks.release import healthy, steps_file
 
 PACKAGES = ["curl", "python3", "python3-venv"]
 
 
 @component
 def backend(settings: Settings) -> None:
+    """All services of a site."""
     unit = settings.backend_unit
-    names, described = credential_names(settings), f"/etc/systemd/system/{unit}.service"
     ensure(
         name="Create the backend's user",
         check=f"getent passwd {unit}",
@@ -30,46 +51,86 @@ def backend(settings: Settings) -> None:
         command=f"usermod --shell /usr/sbin/nologin {unit}",
     )
     secrets = hand_over(name="Hand the backend its secrets", settings=settings)
-    values = {
-        "settings": settings,
-        "credentials": names,
-        "database_is_here": "db" in host.groups,
-        "memory_max_mb": memory_max_mb(settings, int(host.get_fact(Machine)["memory_mb"])),
-    }
-    socket = put_template(
-        f"/etc/systemd/system/{unit}.socket",
-        "backend/backend.socket",
-        values,
-        name="Describe the backend's socket",
-        proven_by=f"{unit}.service",
+    values = unit_values_here(settings)
+    programs = {one.name: describe_program(settings, one, values) for one in settings.all_services}
+    describe_for_releases(settings, values)
+    sockets = {one.name: hold_socket(settings, one, values) for one in settings.web_services}
+    ensure(
+        name="Finish a release that was interrupted",
+        check=settled(settings),
+        command=f"{steps_file(settings)} settle",
+        note="the next release's units still run, or Nginx is led to them",
     )
-    program = put_template(
-        described,
-        "backend/backend.service",
-        values,
-        name="Describe the backend's service",
-        proven_by=f"{unit}.service",
-    )
+    for one in settings.web_services:
+        run(settings, one, healthy(settings, one), (sockets[one.name], secrets, programs[one.name]))
+    for one in settings.services:
+        if one.is_worker:
+            run(settings, one, None, (secrets, programs[one.name]))
+        elif one.schedule:
+            run_by_clock(settings, one, values)
+
+
+def hold_socket(settings: Settings, one: Service, values: Mapping[str, Any]) -> Any:
+    unit = settings.unit(one)
+    described = describe_socket(settings, one, values)
     # The service must let go of the socket before the socket can be made anew.
-    restart(name="Open the backend's socket anew", unit=f"{unit}.socket", stop=f"{unit}.service", _if=socket.did_change)
-    service(name="Hold the backend's socket", unit=f"{unit}.socket")
     restart(
-        name="Restart the backend",
-        unit=f"{unit}.service",
-        ready=healthy(settings),
-        _if=lambda: socket.did_change() or secrets.did_change() or program.did_change(),
+        name=f"Open the socket of {called(one)} anew",
+        unit=f"{unit}.socket",
+        stop=f"{unit}.service",
+        _if=described.did_change,
     )
-    service(
-        name="Run the backend",
-        unit=f"{unit}.service",
-        ready=healthy(settings),
-        files=[
-            *(f"{settings.credentials_folder}/{name}" for name in names),
-            *(described, f"{settings.site_root}/current"),
-        ],
-    )
+    service(name=f"Hold the socket of {called(one)}", unit=f"{unit}.socket")
+    return described
 
 
-def memory_max_mb(settings: Settings, memory_mb: int) -> int:
-    """The memory that the backend may take, in MiB: as set, or 4/10 of the host's."""
-    return settings.backend_memory_max_mb or memory_mb * 4 // 10
+def run(settings: Settings, one: Service, ready: str | None, causes: tuple[Any, ...]) -> None:
+    unit = f"{settings.unit(one)}.service"
+    restart(name=f"Restart {called(one)}", unit=unit, ready=ready, _if=any_did_change(causes))
+    secrets = [f"{settings.credentials_folder}/{name}" for name in credential_names(settings)]
+    files = [*secrets, described_by(settings, one), f"{settings.site_root}/current"]
+    service(name=f"Run {called(one)}", unit=unit, ready=ready, files=files)
+
+
+def any_did_change(causes: tuple[Any, ...]) -> Callable[[], bool]:
+    return lambda: any(cause.did_change() for cause in causes)
+
+
+def run_by_clock(settings: Settings, one: Service, values: Mapping[str, Any]) -> None:
+    unit = f"{settings.unit(one)}.timer"
+    described = describe_timer(settings, one, values)
+    restart(name=f"Restart the timer of {called(one)}", unit=unit, _if=described.did_change)
+    know(name=f"Let systemd know {called(one)}", unit=f"{settings.unit(one)}.service")
+    service(name=f"Run {called(one)} by the clock", unit=unit)
+
+
+def settled(settings: Settings) -> str:
+    """A shell test: no release is under way, and Nginx is led to the services themselves."""
+    nexts = [f"{settings.unit(one)}-next.{kind}" for one in settings.web_services for kind in ("service", "socket")]
+    tests = [f"! systemctl is-active --quiet {' '.join(nexts)}"]
+    for one in settings.web_services:
+        if not settings.is_tcp(one):
+            there = f'[ "$(readlink {settings.listen(one)})" = {settings.socket(one)} ]'
+            tests.append(f"{{ {there} || ! systemctl is-active --quiet {settings.unit(one)}.socket; }}")
+    return " && ".join(tests)
+
+
+@component
+def retire_services(settings: Settings) -> None:
+    """Services that are set no longer, of all sites."""
+    retire(name="Remove services that are set no longer", settings=settings)
+
+
+@operation()
+def retire(settings: Settings) -> Commands:
+    wanted = {unit for site in settings.all_sites for unit in all_units(site)}
+    # By what each unit of ours that runs a site's program or holds its socket says.
+    command = f"cd {FOLDER} && grep -l -s '^# Slipway: a unit of a site$' *.service *.socket *.timer"
+    gone = sorted({*host.get_fact(Output, command=command).split()} - wanted)
+    if not gone:
+        return
+    report.note("\n".join(f"{unit}: removed" for unit in gone))
+    units = " ".join(map(shlex.quote, gone))
+    yield (
+        f"systemctl disable --quiet --now {units} 2> /dev/null; cd {FOLDER} && rm -f {units} && systemctl daemon-reload"
+    )

@@ -44,7 +44,8 @@ def backend_of(settings: Settings) -> User:
 
 
 def mongodb_users(settings: Settings) -> None:
-    users(name="Give MongoDB its users", settings=settings)
+    for site in settings.all_sites:
+        users(name="Give MongoDB its users", settings=site)
 
 
 def differences(found: Mapping[str, str], given: Mapping[str, str], wanted: list[User]) -> list[str]:
@@ -67,7 +68,8 @@ def differences(found: Mapping[str, str], given: Mapping[str, str], wanted: list
 def users(settings: Settings) -> Commands:
     """Make sure that both users are there with their passwords and rights, and that nobody gets in without."""
     wanted = [admin_of(settings), backend_of(settings)]
-    files = tuple((user.name, f"{settings.credentials_folder}/{user.secret}") for user in wanted)
+    folders = {MONGODB_ADMIN: settings.admin_credentials_folder, MONGODB_BACKEND: settings.credentials_folder}
+    files = tuple((user.name, f"{folders[user.secret]}/{user.secret}") for user in wanted)
     found = host.get_fact(MongodbUsers, address=settings.mongodb_local, port=settings.mongodb_port, users=files)
     lines = differences(found, settings.secrets, wanted)
     if not lines:
@@ -94,6 +96,7 @@ def _values(settings: Settings) -> dict[str, object]:
     return {
         "admin": admin_of(settings),
         "backend": backend_of(settings),
+        "admin_folder": settings.admin_credentials_folder,
         "folder": settings.credentials_folder,
         "address": settings.mongodb_local,
         "port": settings.mongodb_port,

@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pyinfra import host
 from pyinfra.api import operation
 
 from slipway import report
 from slipway.components import component
-from slipway.facts import Certificate, Output
+from slipway.facts import Certificate, Machine, Output
 from slipway.operations import Commands, config_tree, directory, ensure, put, put_template, render, restart, service
 from slipway.settings import Settings
+from slipway.systems import system_of
 
 PACKAGES = ["nginx", "openssl"]
+BROTLI_PACKAGES = ["libnginx-mod-http-brotli-static"]
 TLS_FOLDER = "/etc/nginx/tls"
 # certbot puts its answers to the ACME server here, Nginx serves them on port 80.
 ACME_WEBROOT = "/var/www/letsencrypt"
 ERROR_PAGES = "/usr/share/slipway/errors"
+# Before a reload this file is there for so many seconds: connections end with an answer.
+CLOSING, CLOSING_SECONDS = "/run/nginx-closing", 3
 # What several places of the site include.
 HEADERS, BACKEND = "snippets/slipway-headers.conf", "snippets/slipway-backend.conf"
+
+
+def packages() -> list[str]:
+    return [*PACKAGES, *(BROTLI_PACKAGES if has_brotli() else [])]
+
+
+def has_brotli() -> bool:
+    machine = host.get_fact(Machine)
+    system = system_of(machine)
+    return system is not None and system.brotli
 
 
 def start_configured_only() -> None:
@@ -35,19 +51,21 @@ def nginx(settings: Settings) -> None:
     directory(name="Make the folder for ACME answers", path=ACME_WEBROOT)
     for page in ("unavailable.html", "unavailable.json"):
         put(name=f"Write the error page {page}", path=f"{ERROR_PAGES}/{page}", content=render(f"nginx/{page}"))
-    placeholder_certificate(settings)
+    for site in settings.all_sites:
+        placeholder_certificate(site)
     limits = put_template(
         "/etc/systemd/system/nginx.service.d/slipway.conf",
         "nginx/nginx.service.conf",
-        {"settings": settings},
+        unit_values(settings),
         name="Limit Nginx to what it needs",
         proven_by="nginx.service",
     )
+    files = configuration(settings, has_brotli())
     config = config_tree(
         name="Configure Nginx",
         root="/etc/nginx",
-        files=configuration(settings),
-        links={f"sites-enabled/{site}": f"../sites-available/{site}" for site in ("default", settings.site_name)},
+        files=files,
+        links=links(settings),
         # The sites beside it, not those in force.
         check="sed 's#include /etc/nginx/sites-#include sites-#' {}/nginx.conf > {}/check.conf"
         " && nginx -t -q -c {}/check.conf",
@@ -63,12 +81,17 @@ def nginx(settings: Settings) -> None:
     service(
         name="Run Nginx",
         unit="nginx.service",
-        files=[f"/etc/nginx/{name}" for name in configuration(settings)],
+        files=[f"/etc/nginx/{name}" for name in files],
         reloads=True,
     )
 
 
-def configuration(settings: Settings) -> dict[str, str]:
+def unit_values(settings: Settings) -> dict[str, Any]:
+    """What nginx.service.conf is rendered with."""
+    return {"settings": settings, "closing": CLOSING, "closing_seconds": CLOSING_SECONDS}
+
+
+def configuration(settings: Settings, brotli: bool = True) -> dict[str, str]:
     """Nginx's files below /etc/nginx, by name."""
     values = {
         "settings": settings,
@@ -77,16 +100,26 @@ def configuration(settings: Settings) -> dict[str, str]:
         "error_pages": ERROR_PAGES,
         "headers": HEADERS,
         "backend": BACKEND,
+        "brotli": brotli,
         "hsts": hsts(settings),
-        "upstream": settings.backend_listen if settings.backend_is_tcp else f"unix:{settings.backend_listen}",
+        "closing": CLOSING,
     }
     return {
         "nginx.conf": render("nginx/nginx.conf", **values),
         HEADERS: render("nginx/headers", **values),
         BACKEND: render("nginx/backend", **values),
         "sites-available/default": render("nginx/default", **values),
-        f"sites-available/{settings.site_name}": render("nginx/site", **values),
+        **{
+            f"sites-available/{site.site_name}": render("nginx/site", **{**values, "settings": site})
+            for site in settings.all_sites
+        },
     }
+
+
+def links(settings: Settings) -> dict[str, str]:
+    """What is in force of those, by name."""
+    names = ["default", *(site.site_name for site in settings.all_sites)]
+    return {f"sites-enabled/{name}": f"../sites-available/{name}" for name in names}
 
 
 def hsts(settings: Settings) -> str:

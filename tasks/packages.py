@@ -12,7 +12,7 @@ from slipway.components import component
 from slipway.operations import install, put
 from slipway.settings import Settings
 from tasks import admin, auditing, backend, base, fail2ban, firewall, logins, mongodb, nginx, tls, updates
-from tasks.release import begin_first
+from tasks.release import BUILD_PACKAGES, begin_first, parts_here
 
 
 @component
@@ -27,7 +27,8 @@ def packages(settings: Settings) -> None:
     if first := first_by_component():
         install(name="Install the first packages", packages=first)
     if "app" in host.groups or "web" in host.groups:
-        begin_first(name="Begin the first release, if there is none", settings=settings, groups=tuple(host.groups))
+        for site in settings.all_sites:
+            begin_first(name="Begin the first release, if there is none", settings=site, parts=parts_here())
     if "db" in host.groups:
         mongodb.repository(settings)
     if "web" in host.groups:
@@ -57,5 +58,7 @@ def by_component(settings: Settings) -> dict[str, list[str]]:
     if "db" in host.groups:
         found[f"MongoDB {settings.mongodb_version}"] = mongodb.packages(settings)
     if "web" in host.groups:
-        found |= {"Nginx": nginx.PACKAGES, "certbot": tls.PACKAGES}
+        found |= {"Nginx": nginx.packages(), "certbot": tls.PACKAGES}
+        if any(site.frontend_build_on == "server" for site in settings.all_sites):
+            found["frontend"] = BUILD_PACKAGES
     return found

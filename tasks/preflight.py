@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 from pyinfra import host
 from pyinfra.api.exceptions import PyinfraError
@@ -169,8 +170,10 @@ def port_problems(listeners: dict[int, str], settings: Settings, groups: list[st
         wanted |= {80: "nginx", 443: "nginx"}
     if "db" in groups:
         wanted[settings.mongodb_port] = "mongod"
-    if "app" in groups and settings.backend_is_tcp:
-        wanted[int(settings.backend_listen.rpartition(":")[2])] = "systemd"
+    if "app" in groups:
+        wanted |= {
+            int(site.backend_listen.rpartition(":")[2]): "systemd" for site in settings.all_sites if site.backend_is_tcp
+        }
     problems = []
     for port, ours in sorted(wanted.items()):
         holder = listeners.get(port, ours)
@@ -185,8 +188,7 @@ def domain_problems(machine: dict[str, str], settings: Settings) -> list[str]:
     own = set(machine.get("addresses", "").split())
     here = " or ".join(sorted(own))
     problems = []
-    for domain in settings.domains:
-        setting = "site_domain" if domain == settings.site_domain else "site_aliases"
+    for setting, domain in domains_by_setting(settings):
         found = set(host.get_fact(Output, command=addresses_command(domain)).split())
         # Behind a provider's NAT the public address is not on the host: it is the one that we reach it by.
         elsewhere = sorted(found - own - {peer_address(host)})
@@ -198,6 +200,14 @@ def domain_problems(machine: dict[str, str], settings: Settings) -> list[str]:
                 " (change the DNS, or the setting)"
             )
     return problems
+
+
+def domains_by_setting(settings: Settings) -> Iterator[tuple[str, str]]:
+    for number, site in enumerate(settings.all_sites):
+        at = f"sites[{number - 1}]: " if number else ""
+        yield f"{at}site_domain", site.site_domain
+        yield from ((f"{at}site_aliases", domain) for domain in site.site_aliases)
+        yield from ((f"{at}services", service.host) for service in site.services if service.host)
 
 
 def addresses_command(domain: str) -> str:

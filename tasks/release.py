@@ -1,47 +1,156 @@
 """What runs on the server: releases in `releases/<id>`, of which `current` is a link to one.
 
-A release is unpacked and complete before the link moves, in one rename, so that no visitor sees half of it; `previous`
-keeps the hashed files of the page that a visitor has open reachable.
+A release is unpacked and complete before the link moves, in one rename, so that no visitor sees half of it; the hashed
+files of the releases that are kept stay reachable for a page that a visitor has open.
+
+The backend changes in three steps, and visitors are served in each (templates/release/steps): the next release starts
+beside it, on a socket of its own, and is asked for its health; the link by which Nginx finds the backend leads to it;
+the backend itself, to which nobody is connected any more, restarts with the release, and the link leads back.
 """
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Generator
-from pathlib import Path
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 from pyinfra import host
 from pyinfra.api import StringCommand, operation
 from pyinfra.api.exceptions import PyinfraError
 
-from slipway import artifact, report
+from slipway import artifact, report, sources
 from slipway.components import component
 from slipway.facts import Output
-from slipway.operations import Commands, and_wait, directory, link, with_input
+from slipway.operations import KEPT, Commands, directory, link, put, render, with_input
+from slipway.services import Service
 from slipway.settings import Settings
+from tasks.backend_units import describe_for_releases, describe_program, describe_socket, unit_values_here
+
+STEPS = "/usr/lib/slipway"
+PARTS = {"backend": "app", "frontend": "web"}
 
 
 @component
 def first_release(settings: Settings) -> None:
     """The folders of the site, and a first release in them."""
     directory(name="Make the site's folder", path=settings.site_root)
-    ship_first(name="Ship the first release, if there is none", settings=settings, groups=tuple(host.groups))
+    put_steps(settings)
+    ship_first(name="Ship the first release, if there is none", settings=settings, parts=parts_here())
     relink(name="Point to a release", settings=settings)
     # The paths that the site's owner is used to.
-    for part, role in (("backend", "app"), ("frontend", "web")):
+    for part, role in PARTS.items():
         if role in host.groups:
             link(
                 name=f"Keep the usual path of the {part}", path=f"{settings.site_root}/{part}", target=f"current/{part}"
             )
 
 
-def healthy(settings: Settings) -> str:
-    """A shell test: the backend answers its health path."""
-    if settings.backend_is_tcp:
-        where = f"http://{settings.backend_listen}"
-    else:
-        where = f"--unix-socket {settings.backend_listen} http://localhost"
-    return f"curl -fsS --max-time 5 -o /dev/null {where}{settings.backend_health_path} 2>/dev/null"
+@component
+def next_release(settings: Settings) -> None:
+    """Ship the next release, and switch to it."""
+    put_steps(settings)
+    if "app" in host.groups:
+        # With the code its settings may change, the name of its module say.
+        describe_for_releases(settings, unit_values_here(settings))
+    ship(name="Build a release and ship it", settings=settings, parts=parts_here())
+    if settings.release_before and "app" in host.groups:
+        hook(name="Run release_before", settings=settings, when="before", then="discard")
+    change_to(settings, lambda: artifact.release_id(settings), then="discard")
+    if settings.release_after and "app" in host.groups:
+        hook(name="Run release_after", settings=settings, when="after", then="keep")
+    step(name="Remove old releases", settings=settings, words=lambda: ["prune"])
+
+
+@component
+def roll_back(settings: Settings) -> None:
+    """Go back to a release that is on the host still."""
+    put_steps(settings)
+    check_id(name="Find the release to go back to", settings=settings)
+    change_to(settings, lambda: wanted_id(settings), then="keep")
+
+
+def change_to(settings: Settings, release_id: Callable[[], str], then: str) -> None:
+    """`then` is what becomes of a release that does not work: "keep" or "discard"."""
+    if "app" in host.groups:
+        begin = "Start it beside the one that serves, and ask for its health"
+        step(name=begin, settings=settings, words=lambda: ["begin", release_id(), then])
+    step(name="Switch to it", settings=settings, words=lambda: ["switch", release_id()])
+    if "app" in host.groups:
+        describe(settings, unit_values_here(settings))
+        step(name="Let the backend take over from it", settings=settings, words=lambda: ["take_over"])
+
+
+def describe(settings: Settings, values: Mapping[str, Any]) -> None:
+    """The services as this release wants them; one that is new runs before `slipway apply` leads visitors to it."""
+    for service in settings.all_services:
+        if service.app or service.is_worker:
+            describe_program(settings, service, values)
+    for service in settings.services:
+        if service.app:
+            describe_socket(settings, service, values)
+
+
+def parts_here() -> tuple[str, ...]:
+    """The parts of a release that this host has, by its roles."""
+    return tuple(part for part, role in PARTS.items() if role in host.groups)
+
+
+def put_steps(settings: Settings) -> None:
+    put(
+        path=steps_file(settings),
+        content=steps(settings, parts_here()),
+        name="Put the steps of a release there",
+        mode="755",
+        check="sh -n {}",
+    )
+
+
+def steps_file(settings: Settings) -> str:
+    return f"{STEPS}/release-{settings.site_name}"
+
+
+def steps(settings: Settings, parts: Collection[str]) -> str:
+    """The script with the steps of a release, for a host that has these parts."""
+    has_backend = "backend" in parts
+    services = [_in_steps(settings, service) for service in settings.web_services] if has_backend else []
+    workers = [service.name for service in settings.services if service.is_worker]
+    values = {"services": services, "workers": workers, "kept": KEPT, "ids": artifact.IDS}
+    return render("release/steps", settings=settings, **values)
+
+
+def _in_steps(settings: Settings, service: Service) -> dict[str, Any]:
+    """What the steps of a release know of a service."""
+    other = settings.socket(service, is_next=True)
+    return {
+        "name": service.name,
+        "own": settings.socket(service),
+        "other": other,
+        "link": "''" if settings.is_tcp(service) else settings.listen(service),
+        "where_own": shlex.quote(_address(settings, service)),
+        "where_other": shlex.quote(f"--unix-socket {other} http://localhost"),
+        "path": service.health_path,
+        "seconds": service.health_seconds,
+        "wanted": _wanted(service),
+    }
+
+
+def _wanted(service: Service) -> str:
+    """A pattern of the shell for the right answer of a health path, with its status after it."""
+    return f"*{shlex.quote(service.health_body)}*' {service.health_status}'"
+
+
+def _address(settings: Settings, service: Service) -> str:
+    """What curl reaches a service itself by, whether or not visitors are led to it."""
+    if settings.is_tcp(service):
+        return f"http://{settings.listen(service)}"
+    return f"--unix-socket {settings.socket(service)} http://localhost"
+
+
+def healthy(settings: Settings, service: Service) -> str:
+    """A shell test: a service answers its health path as it is to."""
+    where = f"{_address(settings, service)}{service.health_path}"
+    answer = f"curl -s --max-time 5 -w ' %{{http_code}}' {where} 2>/dev/null"
+    return f'case "$({answer})" in {_wanted(service)}) ;; *) false ;; esac'
 
 
 def current(settings: Settings) -> str:
@@ -53,12 +162,47 @@ def current(settings: Settings) -> str:
 
 def shipped(settings: Settings) -> list[str]:
     """The ids of the complete releases on the host, the oldest first."""
-    listing = host.get_fact(Output, command=f"ls -1 {settings.site_root}/releases")
-    return sorted(line for line in listing.split() if not line.endswith(".new"))
+    return sorted(host.get_fact(Output, command=f"cd {settings.site_root}/releases && {artifact.IDS}").split())
 
 
 @operation()
-def begin_first(settings: Settings, groups: tuple[str, ...]) -> Commands:
+def step(settings: Settings, words: Callable[[], list[str]]) -> Commands:
+    """One of the steps in templates/release/steps."""
+    yield StringCommand(steps_file(settings), *map(shlex.quote, words()))
+
+
+@operation()
+def hook(settings: Settings, when: str, then: str) -> Commands:
+    command = settings.release_before if when == "before" else settings.release_after
+    report.note(f"release_{when}: {command}")
+    yield StringCommand(steps_file(settings), "hook", when, shlex.quote(artifact.release_id(settings)), then)
+
+
+def wanted_id(settings: Settings) -> str:
+    """The release to go back to, "" where there is none."""
+    if settings.release_id:
+        return settings.release_id
+    command = f"cd {settings.site_root}/previous && here=$(pwd -P) && echo ${{here##*/}}"
+    return host.get_fact(Output, command=command).strip()
+
+
+@operation()
+def check_id(settings: Settings) -> Commands:
+    """Raises PyinfraError where there is nothing to go back to."""
+    releases, now, wanted = shipped(settings), current(settings), wanted_id(settings)
+    others = [one for one in releases if one != now]
+    if wanted not in others:
+        found = f"found {wanted!r}" if wanted else "found no release before the current one"
+        raise PyinfraError(
+            f"{host.name}: release_id: {found}, expected one of: {', '.join(others) or 'none is there'}; nothing was"
+            " changed"
+        )
+    report.note(f"current -> releases/{wanted} (was releases/{now})")
+    yield "true"
+
+
+@operation()
+def begin_first(settings: Settings, parts: tuple[str, ...]) -> Commands:
     """Begin what takes long in a first release, here and on the host; shipping it waits for both.
 
     It only saves time: `ship_first` tells what did not go well here, and does again what did not go well there.
@@ -68,37 +212,35 @@ def begin_first(settings: Settings, groups: tuple[str, ...]) -> Commands:
     report.note("the host has no release: what takes long in making one begins beside the packages")
     # A plan stops at the first command: nothing is built until the release is really wanted.
     yield f"mkdir -p {settings.site_root}/releases {settings.site_root}/venvs"
-    if "web" in groups:
+    if "frontend" in parts and settings.frontend_build_on == "here":
         artifact.begin(settings)
-    if "app" in groups:
+    if "backend" in parts:
         requirements = f"{settings.site_root}/venvs/.requirements.txt"
         script = shlex.quote("; ".join(environment(settings, requirements)))
         yield with_input(
             f"base64 -d > {requirements}; setsid sh -euc {script} < /dev/null > /dev/null 2>&1 &",
-            (Path(settings.backend_source) / "requirements.txt").read_bytes(),
+            (sources.of(settings).backend / "requirements.txt").read_bytes(),
         )
 
 
 @operation()
-def ship_first(settings: Settings, groups: tuple[str, ...]) -> Commands:
+def ship_first(settings: Settings, parts: tuple[str, ...]) -> Commands:
     """Build and ship a release where the host has none; what runs on a server that has one is not apply's business."""
     if shipped(settings):
         return
     report.note("the host has no release: the first one is built here and shipped")
-    yield from _ship(settings, groups)
+    yield from _ship(settings, parts, parts)
+    yield StringCommand(steps_file(settings), "switch", artifact.release_id(settings))
 
 
 @operation()
-def ship(settings: Settings, groups: tuple[str, ...]) -> Commands:
-    """Build this checkout's release, ship it, switch to it, and switch back if it is not healthy."""
+def ship(settings: Settings, parts: tuple[str, ...]) -> Commands:
+    """Build a release and unpack it on the host. Visitors don't get it yet."""
     if not shipped(settings):
         raise PyinfraError(
             f"{host.name} has no release yet; nothing was changed. Type `slipway apply` first: it ships the first one"
         )
-    release_id = yield from _ship(settings, groups)
-    if "app" in groups:
-        yield _restart_or_go_back(settings, release_id)
-    yield _prune(settings)
+    yield from _ship(settings, parts, [part for part in parts if part in settings.release_parts])
 
 
 @operation()
@@ -107,36 +249,112 @@ def relink(settings: Settings) -> Commands:
     releases = shipped(settings)
     if releases and current(settings) not in releases:
         report.note(f"current -> releases/{releases[-1]}")
-        yield _switch(settings, releases[-1])
+        yield StringCommand(steps_file(settings), "switch", shlex.quote(releases[-1]))
 
 
-def _ship(settings: Settings, groups: tuple[str, ...]) -> Generator[StringCommand | str, None, str]:
-    """Returns the release's id."""
+def _ship(settings: Settings, parts: Collection[str], changing: Collection[str]) -> Commands:
+    """`changing` are the parts that are built; the others come from the current release."""
     # A plan stops at the first command: nothing is built until the release is really wanted.
     yield f"mkdir -p {settings.site_root}/releases {settings.site_root}/venvs"
-    release = artifact.build(settings, groups)
-    report.note(f"release {release.id}: {len(release.archive) // 1024} KiB")
-    yield with_input(unpack_script(settings, release.id, with_backend="app" in groups), release.archive)
-    yield _switch(settings, release.id)
-    return release.id
+    release = artifact.build(settings, changing, hashes_there(settings))
+    report.note(
+        f"release {release.id}: {len(release.archive) // 1024} KiB, {len(release.kept)} files are there already"
+    )
+    script = unpack_script(settings, release, parts, [part for part in parts if part not in changing])
+    yield with_input(script, release.archive)
 
 
-def unpack_script(settings: Settings, release_id: str, with_backend: bool) -> str:
-    """A shell script that unpacks the archive on its standard input as a release, complete with its environment."""
+def hashes_there(settings: Settings) -> dict[str, str]:
+    """SHA-256 of the files of the current release by name, without those that have a backslash or a newline in it."""
+    find = "find backend frontend -type f ! -name '*.pyc' -exec sha256sum {} + 2> /dev/null"
+    output = host.get_fact(Output, command=f"cd {settings.site_root}/current && {find}")
+    found = {}
+    # Not splitlines: a name may have what other programs take for the end of a line.
+    for line in output.split("\n"):
+        digest, separator, name = line.partition("  ")
+        if separator and not digest.startswith("\\"):
+            found[name] = digest
+    return found
+
+
+def unpack_script(settings: Settings, release: artifact.Release, parts: Collection[str], whole: Collection[str]) -> str:
+    """A shell script that unpacks the archive on its standard input as a release, complete with its environment.
+
+    Parts that are `whole` the current release's, and files that it has too, are hard links to it: a release never
+    changes.
+    """
     root = settings.site_root
     steps = [
         # What an upload that was cut off left goes.
-        f"umask 022; rm -rf {root}/releases/*.new; new={root}/releases/{release_id}.new; mkdir $new",
+        f"umask 022; rm -rf {root}/releases/*.new; new={root}/releases/{release.id}.new; mkdir $new",
+        f"trap {shlex.quote(given_up(root, release.id))} EXIT",
         "base64 -d | tar -xz -C $new --no-same-owner",
+        *(f"cp -al {root}/current/{part} $new/{part}" for part in whole),
+        f"kept=$new/{artifact.KEPT}; if [ -e $kept ]; then cd {root}/current/.;"
+        " xargs -0 cp -l --parents -t $new < $kept; rm $kept; fi",
     ]
-    if with_backend:
+    if "backend" in parts and "backend" not in whole:
         steps += [
             *environment(settings, "$new/backend/requirements.txt"),
             "ln -s $venv $new/backend/.venv",
             "$venv/bin/python -m compileall -q $new/backend -x '[.]venv'",
         ]
+    if "frontend" in parts and "frontend" not in whole and settings.frontend_build_on == "server":
+        steps += build_there(settings)
+    if "frontend" in parts:
+        # Pages that were opened before ask for the hashed files of their own release.
+        assets = settings.frontend_assets.rstrip("/")
+        steps.append(
+            f"mkdir -p $new/frontend/assets{assets}; for old in {root}/releases/*/frontend/build{assets}/; do"
+            f" if [ -d $old ]; then cp -al --no-clobber $old/. $new/frontend/assets{assets}; fi; done"
+        )
     # On the disk before it has its name: where the power is cut, what is complete by name is so in content.
-    return "; ".join([*steps, "sync -f $new", f"mv -T $new {root}/releases/{release_id}"])
+    return "; ".join([*steps, "sync -f $new", f"mv -T $new {root}/releases/{release.id}"])
+
+
+def given_up(root: str, release_id: str) -> str:
+    """What a shell that ends does where it fails before the release is complete."""
+    serves = f"echo the release {release_id} was not switched to: $(readlink {root}/current) serves as before"
+    return f"[ $? = 0 ] || {{ rm -rf $new; [ ! -e {root}/current ] || {serves}; }} >&2"
+
+
+# The Debian packages that a build on the server takes.
+BUILD_PACKAGES = ["brotli", "nodejs", "npm"]
+# A build may do as it likes in a folder of its own, which keeps npm's cache, and nowhere else.
+BUILD_SANDBOX = (
+    "DynamicUser=yes",
+    "ProtectHome=yes",
+    "PrivateDevices=yes",
+    "NoNewPrivileges=yes",
+    "OOMScoreAdjust=900",
+)
+
+
+def build_there(settings: Settings) -> list[str]:
+    """Steps of a shell script that build the frontend of $new from its source on the host, and compress its files as
+    slipway/artifact.py does."""
+    output = shlex.quote(settings.frontend_output)
+    # Nothing but the archive may get into the archive.
+    script = (
+        f"cd $CACHE_DIRECTORY; rm -rf source; mkdir source; cd source; tar -x; {{ {settings.frontend_build}; }} >&2;"
+        f" [ -e {output}/index.html ] || {{ echo frontend_build left no {settings.frontend_output}/index.html >&2;"
+        f" exit 1; }}; tar -c -C {output} ."
+    )
+    sandbox = " ".join(f"-p {item}" for item in BUILD_SANDBOX)
+    cache = f"slipway-build-{settings.site_name}"
+    names = " -o ".join(f"-name '*{suffix}'" for suffix in sorted(artifact.COMPRESSED))
+    gaining = f"-type f -size +{artifact.LEAST_COMPRESSED_BYTES - 1}c \\( {names} \\)"
+    return [
+        f"tar -c -C $new/{artifact.SOURCE} . > $new/source.tar",
+        f"systemd-run --quiet --pipe --wait --collect {sandbox} -p CacheDirectory={cache} -E HOME=/var/cache/{cache}"
+        f" /bin/sh -euc {shlex.quote(script)} < $new/source.tar > $new/build.tar",
+        "mkdir -p $new/frontend/build; tar -x -C $new/frontend/build --no-same-owner -f $new/build.tar",
+        "rm $new/source.tar $new/build.tar; find $new/frontend/build -name '.?*'"
+        f" ! -name {artifact.WELL_KNOWN} -prune -exec rm -rf {{}} +",
+        # Over what the build may have compressed itself.
+        f"find $new/frontend/build {gaining} -exec brotli --force --keep --quality={artifact.BROTLI_QUALITY} {{}} +"
+        f" -exec gzip --force --keep --no-name -{artifact.GZIP_LEVEL} {{}} +",
+    ]
 
 
 def environment(settings: Settings, requirements: str) -> list[str]:
@@ -155,36 +373,3 @@ def environment(settings: Settings, requirements: str) -> list[str]:
         # On the disk before it is called complete, or a power cut would leave one that is for ever half.
         " sync -f $venv; touch $venv/.complete; fi; exec 9>&-",
     ]
-
-
-def _switch(settings: Settings, release_id: str) -> str:
-    """Move `current` to a release in one rename, and `previous` to where it was."""
-    root = shlex.quote(settings.site_root)
-    return (
-        f"cd {root} && if [ -e current/. ]; then ln -sfn releases/$(basename $(realpath current)) previous.new"
-        " && mv -fT previous.new previous; fi"
-        f" && ln -sfn releases/{release_id} current.new && mv -fT current.new current"
-    )
-
-
-def _restart_or_go_back(settings: Settings, release_id: str) -> str:
-    unit = f"{settings.backend_unit}.service"
-    # In a subshell, as and_wait ends with exit.
-    restart = f"({and_wait(f'systemctl restart {unit}', unit, healthy(settings))})"
-    # A release that does not work is not kept: it would be the newest, which a lost link is mended with.
-    back = (
-        f"cd {settings.site_root}; echo 'the new release is not healthy: back to the one before' >&2;"
-        f" cp -dT previous current.new && mv -fT current.new current && {restart} && rm -rf releases/{release_id};"
-        " exit 1"
-    )
-    return f"{restart} || {{ {back}; }}"
-
-
-def _prune(settings: Settings) -> str:
-    """Remove the oldest releases, never the current or the previous one, and environments that none uses."""
-    return (
-        f"cd {settings.site_root} && for old in $(ls -1 releases | sort | head -n -{settings.releases_kept}); do"
-        " case releases/$old in $(readlink current)|$(readlink previous)) ;; *) rm -rf releases/$old ;; esac; done;"
-        " for venv in venvs/*; do"
-        " readlink releases/*/backend/.venv | grep -q /$venv\\$ || rm -rf $venv; done"
-    )

@@ -6,15 +6,30 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 PATH = next(filter(None, map(shutil.which, ("chromium", "chromium-headless-shell", "google-chrome"))), None)
 # https://chromedevtools.github.io/devtools-protocol/: Chrome reads messages from one and writes to the other.
 READS, WRITES = 3, 4
 SECONDS = 60
+# Keys by their names, with the code that pages know them by, and the text that they are.
+KEYS = {"Enter": (13, "\r"), "Tab": (9, "")}
+
+
+class Answer(NamedTuple):
+    """What a server answered to a request; the names of `headers` are in lower case."""
+
+    url: str
+    status: int
+    # "h2" is HTTP/2.
+    protocol: str
+    headers: dict[str, str]
+    # As they came over the network, headers and all.
+    bytes: int
 
 
 class Page:
@@ -30,19 +45,51 @@ class Page:
 
     _session = ""
 
-    def open(self, file: Path, width: int, scheme: str = "light") -> None:
-        """Load a file into a window of this width, and wait until it is there."""
+    def open(self, place: Path | str, width: int = 1280, scheme: str = "light") -> None:
+        """Load a file or URL into a window of this width, and wait until it is there."""
         self._do("Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=width < 500)
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         self._do("Emulation.setEmulatedMedia", features=features)
+        url = place if isinstance(place, str) else place.resolve().as_uri()
+        self._load("Page.navigate", url=url)
+
+    def reload(self) -> None:
+        """Load the page again, as a user does."""
+        self._load("Page.reload")
+
+    def _load(self, method: str, **parameters: Any) -> None:
         self.events.clear()
-        self._do("Page.navigate", url=file.resolve().as_uri())
+        answer = self._do(method, **parameters)
+        assert "errorText" not in answer, answer["errorText"]
         while "Page.loadEventFired" not in [event["method"] for event in self.events]:
             self._receive()
 
     def run(self, script: str) -> Any:
-        """The value of a JavaScript expression."""
-        return self._do("Runtime.evaluate", expression=script, returnByValue=True)["result"].get("value")
+        """The value of a JavaScript expression, a promise's when it is there."""
+        answer = self._do("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
+        return answer["result"].get("value")
+
+    def wait_for(self, script: str, seconds: float = 10) -> Any:
+        """The value of an expression as soon as it is a true one."""
+        last = time.monotonic() + seconds
+        while not (value := self.run(script)):
+            assert time.monotonic() < last, (
+                f"{script}: not within {seconds} s on: {self.run('document.body.innerText')}"
+            )
+            time.sleep(0.05)
+        return value
+
+    def type(self, text: str) -> None:
+        """Type into what has the focus."""
+        self._do("Input.insertText", text=text)
+
+    def press(self, key: str) -> None:
+        """Press a key of KEYS."""
+        code, text = KEYS[key]
+        told = {"key": key, "code": key, "windowsVirtualKeyCode": code, "text": text}
+        for kind in ("keyDown", "keyUp"):
+            self._do("Input.dispatchKeyEvent", type=kind, **told)
 
     def errors(self) -> list[str]:
         """What was said on the console, thrown, or logged by the browser itself, since the page was opened."""
@@ -53,6 +100,22 @@ class Page:
         """The URLs that were asked for since then, the page's own first."""
         sent = [event["params"] for event in self.events if event["method"] == "Network.requestWillBeSent"]
         return [request["request"]["url"] for request in sent]
+
+    def answers(self) -> list[Answer]:
+        """What was answered to them completely, in the order in which the answers began."""
+        ended = {}
+        for event in self.events:
+            if event["method"] == "Network.loadingFinished":
+                ended[event["params"]["requestId"]] = int(event["params"]["encodedDataLength"])
+        found = []
+        for event in self.events:
+            request = event["params"].get("requestId")
+            if event["method"] == "Network.responseReceived" and request in ended:
+                response = event["params"]["response"]
+                headers = {name.lower(): value for name, value in response["headers"].items()}
+                said = response["url"], response["status"], response["protocol"], headers
+                found.append(Answer(*said, ended[request]))
+        return found
 
     def _do(self, method: str, **parameters: Any) -> dict[str, Any]:
         self._number += 1
@@ -77,19 +140,31 @@ class Page:
         return message
 
 
+def trust(profile: Path, authorities: str) -> None:
+    """Let the browser of a profile trust the root in a file, as it does those of the system."""
+    # https://chromium.googlesource.com/chromium/src/+/main/docs/linux/cert_management.md
+    folder = profile / ".pki/nssdb"
+    folder.mkdir(parents=True)
+    database = ["certutil", "-d", f"sql:{folder}"]
+    subprocess.run([*database, "-N", "--empty-password"], check=True)
+    subprocess.run([*database, "-A", "-n", "root", "-t", "C,,", "-i", authorities], check=True)
+
+
 @contextmanager
-def browser(profile: Path) -> Iterator[Page]:
-    """A browser with a fresh profile in the folder `profile`."""
+def browser(profile: Path, *options: str, seconds: int = SECONDS) -> Iterator[Page]:
+    """A browser with a fresh profile in the folder `profile`. It lives for some seconds."""
     assert PATH
     command = [PATH, "--headless", "--remote-debugging-pipe", f"--user-data-dir={profile}", "--disable-gpu"]
     # A container has small shared memory, and root none of the sandbox's namespaces.
     command += ["--no-first-run", "--disable-dev-shm-usage", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
+    command += options
     (theirs_in, ours_out), (ours_in, theirs_out) = os.pipe(), os.pipe()
     # timeout(1) ends a browser that hangs, and with it whoever waits for its next word.
-    move = f'exec {READS}<&{theirs_in} {WRITES}>&{theirs_out}; exec timeout {SECONDS} "$@"'
+    move = f'exec {READS}<&{theirs_in} {WRITES}>&{theirs_out}; exec timeout {seconds} "$@"'
     process = subprocess.Popen(
         ["bash", "-c", move, "browser", *command],
         pass_fds=(theirs_in, theirs_out),
+        env={**os.environ, "HOME": str(profile)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

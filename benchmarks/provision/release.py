@@ -14,7 +14,7 @@ from slipway import artifact
 
 
 def main(host: str, file: str) -> None:
-    release = artifact.build(settings_of(hosts.find(host)), ("web", "app", "db"))
+    release = artifact.build(settings_of(hosts.find(host)), ("backend", "frontend"))
     Path(file).write_bytes(release.archive)
     print(release.id)
 

@@ -26,6 +26,7 @@ from tasks import (
     admin,
     auditing,
     backend,
+    backend_units,
     base,
     credentials,
     fail2ban,
@@ -34,6 +35,7 @@ from tasks import (
     mongodb,
     mongodb_users,
     nginx,
+    release,
     ssh,
     tls,
     updates,
@@ -72,7 +74,7 @@ def base_packages(settings: Settings) -> list[str]:
 
 def packages(settings: Settings) -> list[str]:
     """The Debian packages of a host in every role."""
-    others = (*firewall.PACKAGES, *backend.PACKAGES, *nginx.PACKAGES, *tls.PACKAGES)
+    others = (*firewall.PACKAGES, *backend.PACKAGES, *nginx.PACKAGES, *nginx.BROTLI_PACKAGES, *tls.PACKAGES)
     others += (*updates.PACKAGES, *admin.PACKAGES, *logins.PACKAGES, *fail2ban.PACKAGES, *auditing.PACKAGES)
     return sorted({*base_packages(settings), *mongodb.packages(settings), *others})
 
@@ -157,20 +159,18 @@ def set_users(settings: Settings) -> dict[str, str]:
 
 def _backend(settings: Settings) -> list[File]:
     unit = f"/etc/systemd/system/{settings.backend_unit}"
-    memory_max_mb = backend.memory_max_mb(settings, _memory_mb())
-    values = {
-        "settings": settings,
-        "database_is_here": True,
-        "memory_max_mb": memory_max_mb,
-        "credentials": credentials.credential_names(settings),
-    }
+    memory_max_mb = backend_units.memory_max_mb(settings, _memory_mb())
+    values = backend_units.unit_values(settings, memory_max_mb, database_is_here=True)
     made_up = {name: secrets.token_hex(32) for name in ("JWT_SECRET", MONGODB_ADMIN, MONGODB_BACKEND)}
     url = credentials.mongo_url(settings, made_up[MONGODB_BACKEND])
     handed_over = {**made_up, MONGO_URL: url, **settings.secrets}
+    its = backend_units.of_service(settings, settings.backend, values)
     return [
         *(File(f"{settings.credentials_folder}/{name}", text, 0o600) for name, text in handed_over.items()),
-        File(f"{unit}.socket", render("backend/backend.socket", **values)),
-        File(f"{unit}.service", render("backend/backend.service", **values)),
+        File(f"{unit}.socket", render("backend/backend.socket", **its)),
+        File(f"{unit}.service", render("backend/backend.service", **its)),
+        *(File(path, text) for path, text in backend_units.release_units(settings, values).items()),
+        File(release.steps_file(settings), release.steps(settings, release.PARTS), 0o755),
     ]
 
 
@@ -180,16 +180,17 @@ def _web(settings: Settings) -> list[File]:
         *(File(f"/etc/nginx/{name}", text) for name, text in nginx.configuration(settings).items()),
         *(File(f"{nginx.ERROR_PAGES}/{page}", render(f"nginx/{page}")) for page in pages),
         File(UNCONFIGURED, render("nginx/unconfigured.conf", tls_folder=nginx.TLS_FOLDER)),
-        File("/etc/systemd/system/nginx.service.d/slipway.conf", render("nginx/nginx.service.conf", settings=settings)),
+        File(
+            "/etc/systemd/system/nginx.service.d/slipway.conf",
+            render("nginx/nginx.service.conf", **nginx.unit_values(settings)),
+        ),
         File("/etc/letsencrypt/renewal-hooks/deploy/reload-nginx", render("tls/reload-nginx"), 0o755),
     ]
 
 
 def links(settings: Settings) -> dict[str, str]:
     """Targets of symbolic links, by path."""
-    sites = {
-        f"/etc/nginx/sites-enabled/{site}": f"../sites-available/{site}" for site in ("default", settings.site_name)
-    }
+    sites = {f"/etc/nginx/{name}": target for name, target in nginx.links(settings).items()}
     usual = {f"{settings.site_root}/{part}": f"current/{part}" for part in ("backend", "frontend")}
     return {"/etc/localtime": f"/usr/share/zoneinfo/{settings.timezone}", **sites, **usual}
 

@@ -98,7 +98,7 @@ def script_settings(settings: Settings) -> str:
     }
     functions = {
         "set_login_defs": logins.set_login_defs(),
-        "healthy": healthy(settings),
+        "healthy": healthy(settings, settings.backend),
         "bans": fail2ban.READY,
         "get_certificate": shlex.join(certbot_command(settings)),
     }

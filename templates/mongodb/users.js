@@ -8,7 +8,7 @@ const admin = connect(process.env.URL);
 
 function logIn() {
   // The password that it is to have, and the one that it had.
-  for (const file of [`${__dirname}/{{ admin.secret }}`, "{{ folder }}/{{ admin.secret }}"]) {
+  for (const file of [`${__dirname}/{{ admin.secret }}`, "{{ admin_folder }}/{{ admin.secret }}"]) {
     try {
       admin.auth("{{ admin.name }}", fs.readFileSync(file, "utf8"));
       return true;

@@ -66,6 +66,18 @@ class Provisioned:
         shown = self.slipway("lab", "status", "--json").stdout
         return next(host for host in json.loads(shown) if host["name"] == self.name)
 
+    def resolve(self, name: str) -> None:
+        """Let a name lead to the host: in the lab's DNS, by which its certificates are proven, and on the host."""
+        self._lab(
+            f"""if True:
+            from lab import acme, hosts, network
+            from lab.instance import Instance
+            acme.add_name(network.of(Instance()), {name!r}, hosts.find({self.name!r}).address)
+        """
+        )
+        address = self.lab_host()["address"]
+        self.ssh(f"grep -q ' {name}$' /etc/hosts || echo '{address} {name}' >> /etc/hosts")
+
     def site(self) -> Any:
         """The site as a visitor sees it."""
         from slipway.site import Site
@@ -75,7 +87,12 @@ class Provisioned:
             host = hosts.find({self.name!r})
             print(host.domain, host.address, hosts.trusted_roots(), host.port_offset)
         """
-        shown = subprocess.run(
+        domain, address, authorities, offset = self._lab(program).split()
+        return Site(domain, address, authorities, int(offset))
+
+    def _lab(self, program: str) -> str:
+        """What a Python program prints that runs in the host's lab."""
+        return subprocess.run(
             [sys.executable, "-c", program],
             cwd=PROJECT,
             env=self.env,
@@ -83,8 +100,6 @@ class Provisioned:
             text=True,
             check=True,
         ).stdout
-        domain, address, authorities, offset = shown.split()
-        return Site(domain, address, authorities, int(offset))
 
 
 def start_apply(host: Provisioned, *arguments: str) -> subprocess.Popen[str]:

@@ -141,14 +141,14 @@ DOES_NOT_START = {
     ),
     "a backend whose environment is wrong": (
         'backend_environment={"TOKEN_MINUTES": "never"}',
-        "Describe the backend's service",
+        "Describe the backend",
         "codementee-backend.service",
         "TOKEN_MINUTES is wrong",
         "/etc/systemd/system/codementee-backend.service",
     ),
     "a port that is taken": (
         "backend_listen=127.0.0.1:8002",
-        "Describe the backend's socket",
+        "Describe the socket of the backend",
         "codementee-backend.service",
         "Address already in use",
         "/etc/systemd/system/codementee-backend.socket",
@@ -208,7 +208,7 @@ DRIFTS = {
     ),
     "the backend's limit removed": (
         "sed -i /MemoryMax/d /etc/systemd/system/codementee-backend.service",
-        "Describe the backend's service",
+        "Describe the backend",
     ),
     "a header removed": ("sed -i /X-Frame/d /etc/nginx/snippets/slipway-headers.conf", "Configure Nginx"),
 }

@@ -6,7 +6,7 @@ import atexit
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import Any
 
@@ -75,12 +75,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run each test on every server that has the role in its module's name: test_web_*.py on those of `web`."""
+    """Run each test on every server that has the role in its module's name: test_web_*.py on those of `web`, and for
+    each of their sites."""
     if "server" not in metafunc.fixturenames:
         return
     role = metafunc.module.__name__.rpartition(".")[2].split("_")[1]
     found = [server for server in servers(metafunc.config) if role in (*server.groups, "all")]
-    parameters = [pytest.param(server, id=server.name) for server in found]
+    if role in ("app", "web"):
+        found = [replace(server, settings=site) for server in found for site in server.settings.all_sites]
+    ids = [server.name + f"/{server.settings.site_name}" * (server.settings.is_further_site) for server in found]
+    parameters = [pytest.param(server, id=its) for server, its in zip(found, ids, strict=True)]
     nobody = pytest.param(None, id="none", marks=pytest.mark.skip(f"no server has the role {role}"))
     metafunc.parametrize("server", parameters or [nobody], scope="session")
 

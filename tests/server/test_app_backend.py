@@ -8,11 +8,28 @@ from leaks import secrets_seen
 from tasks.credentials import credential_names
 
 
-def test_it_runs_and_starts_at_boot(server):
-    for suffix in ("socket", "service"):
-        unit = server.host.service(f"{server.settings.backend_unit}.{suffix}")
-        assert unit.is_running
-        assert unit.is_enabled
+def units(server) -> list[str]:
+    """Those that run from boot on."""
+    settings, found = server.settings, []
+    for service in settings.all_services:
+        kinds = ["socket", "service"] if service.app else ["timer"] if service.schedule else ["service"]
+        found += [f"{settings.unit(service)}.{kind}" for kind in kinds]
+    return found
+
+
+def test_all_services_run_and_start_at_boot(server):
+    for name in units(server):
+        unit = server.host.service(name)
+        assert unit.is_running, name
+        assert unit.is_enabled, name
+
+
+def test_no_release_is_under_way(server):
+    settings = server.settings
+    for service in settings.web_services:
+        assert not server.host.service(f"{settings.unit(service)}-next.service").is_running
+        if not settings.is_tcp(service):
+            assert server.host.file(settings.listen(service)).linked_to == settings.socket(service)
 
 
 def test_it_runs_as_a_user_of_its_own_that_nobody_can_log_in_as(server):
@@ -23,22 +40,26 @@ def test_it_runs_as_a_user_of_its_own_that_nobody_can_log_in_as(server):
     assert server.host.check_output(f"ps -o user:40= -p {pid}").strip() == unit
 
 
-def test_it_has_as_many_workers_as_set(server):
-    unit = server.settings.backend_unit
-    pid = server.host.check_output(f"systemctl show --property=MainPID --value {unit}.service")
-    workers = server.host.check_output(f"pgrep -c -P {pid} -f spawn_main")
-    assert int(workers) == server.settings.backend_workers
+def test_a_service_has_as_many_workers_as_set(server):
+    for service in server.settings.web_services:
+        unit = server.settings.unit(service)
+        pid = server.host.check_output(f"systemctl show --property=MainPID --value {unit}.service")
+        # One alone is the service's own process.
+        if service.workers > 1:
+            assert int(server.host.check_output(f"pgrep -c -P {pid} -f spawn_main")) == service.workers
 
 
-def test_its_socket_is_held_by_systemd_and_open_to_nginx_alone(server):
-    if server.settings.backend_is_tcp:
-        listening = server.host.check_output(f"ss -Hltn src {server.settings.backend_listen}")
-        assert server.settings.backend_listen in listening
-        return
-    socket = server.host.file(server.settings.backend_listen)
-    assert socket.is_socket
-    assert (socket.user, socket.group, socket.mode) == ("root", "www-data", 0o660)
-    assert "8001" not in server.host.check_output("ss -Hltn")
+def test_a_socket_is_held_by_systemd_and_open_to_nginx_alone(server):
+    settings = server.settings
+    for service in settings.web_services:
+        if settings.is_tcp(service):
+            assert settings.listen(service) in server.host.check_output(f"ss -Hltn src {settings.listen(service)}")
+            continue
+        socket = server.host.file(settings.socket(service))
+        assert socket.is_socket
+        assert (socket.user, socket.group, socket.mode) == ("root", "www-data", 0o660)
+    if not settings.backend_is_tcp:
+        assert "8001" not in server.host.check_output("ss -Hltn")
 
 
 def test_its_secrets_are_readable_by_root_alone(server):
@@ -79,25 +100,29 @@ def test_it_runs_the_current_release_that_only_root_can_change(server):
     assert server.host.file(f"{release}/backend/.venv/bin/python").exists
 
 
-def test_it_is_sandboxed(server, figure):
-    exposure = exposure_of(server, f"{server.settings.backend_unit}.service")
-    figure("systemd-analyze security, backend", exposure, "at most 1.1", exposure <= 1.1)
+def test_each_service_is_sandboxed(server, figure):
+    for service in server.settings.all_services:
+        exposure = exposure_of(server, f"{server.settings.unit(service)}.service")
+        figure(f"systemd-analyze security, {service.name}", exposure, "at most 1.1", exposure <= 1.1)
 
 
 def test_its_memory_and_tasks_are_limited_and_it_goes_before_the_database(server):
-    limits = limits_of(server, f"{server.settings.backend_unit}.service")
     memory = int(server.host.check_output("awk '/^MemTotal/ {print $2}' /proc/meminfo")) * 1024
-    assert 0 < limits["MemoryHigh"] < limits["MemoryMax"] < memory
-    assert limits["TasksMax"] == server.settings.backend_tasks_max
-    assert limits["OOMScoreAdjust"] > 0
+    for service in server.settings.all_services:
+        limits = limits_of(server, f"{server.settings.unit(service)}.service")
+        assert 0 < limits["MemoryHigh"] < limits["MemoryMax"] < memory
+        assert limits["TasksMax"] == service.tasks_max
+        assert limits["OOMScoreAdjust"] > 0
 
 
 def test_its_log_is_in_the_journal(server):
     assert server.host.check_output(f"journalctl -u {server.settings.backend_unit} -n 1 --no-pager -o cat")
 
 
-def test_it_answers_its_health_path(server):
+def test_each_service_answers_its_health_path(server):
     settings = server.settings
-    where = settings.backend_listen if settings.backend_is_tcp else f"--unix-socket {settings.backend_listen} localhost"
-    shown = server.host.check_output(f"curl -s -o /dev/null -w %{{http_code}} {where}{settings.backend_health_path}")
-    assert shown == "200"
+    for service in settings.web_services:
+        listen = settings.listen(service)
+        where = listen if settings.is_tcp(service) else f"--unix-socket {listen} localhost"
+        shown = server.host.check_output(f"curl -s -o /dev/null -w %{{http_code}} {where}{service.health_path}")
+        assert int(shown) == service.health_status, service.name

@@ -8,11 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 
 from slipway import cli, show
 from slipway.runner import ApplyFailed, Change, Outcome, RunFailed
+from slipway.settings import Settings
 
 PROJECT = Path(__file__).resolve().parents[2]
 CHANGES = [Change("one", "Configure Nginx", ["mode 600 -> 644"], component="nginx")]
@@ -36,6 +38,7 @@ class FakeSession:
     outcome = Outcome([], [], 9, 1.0)
     error: RunFailed | None = None
     environment, deploy = "lab", "deploy.py"
+    settings: ClassVar[dict[str, Settings]] = {}
 
     def __init__(self, *arguments):
         self.arguments = arguments
@@ -59,6 +62,9 @@ class FakeSession:
         if self.failures:
             raise ApplyFailed(self.outcome)
         return self.outcome
+
+    def carry_out(self, verb, script):
+        self.said += [f"{host.name}: {verb}: {script(host)}" for host in self.hosts()]
 
     def record_nothing(self, seconds):
         self.said.append("noted")
@@ -195,7 +201,10 @@ def test_wrong_usage_is_an_error_and_neither_in_sync_nor_pending(arguments):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("verb", ["plan", "apply", "release", "verify", "status", "completion"])
+VERBS = ["plan", "apply", "release", "rollback", "releases", "maintenance", "verify", "status", "completion"]
+
+
+@pytest.mark.parametrize("verb", VERBS)
 def test_help_has_examples_that_are_in_order(verb):
     done = slipway(verb, "--help", COLUMNS="40")
     assert done.returncode == 0

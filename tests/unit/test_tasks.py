@@ -14,7 +14,7 @@ import pytest
 from slipway import artifact
 from slipway.facts import Machine
 from slipway.operations import ends_over_and_over, keep, or_back, write_script
-from tasks import backend, firewall, logins, mongodb, nginx, preflight, ssh
+from tasks import backend_units, firewall, logins, mongodb, nginx, preflight, ssh
 from tasks.mongodb import cache_gb
 from tasks.tls import certbot_command, reason_to_issue
 
@@ -181,11 +181,14 @@ def test_mongodbs_cache_is_a_quarter_of_the_memory_and_never_below_its_minimum(s
 
 
 def test_the_database_and_the_backend_share_the_memory_and_the_cache_has_room(settings_with):
-    assert (mongodb.memory_max_mb(settings_with(), 4096), backend.memory_max_mb(settings_with(), 4096)) == (2457, 1638)
+    assert (mongodb.memory_max_mb(settings_with(), 4096), backend_units.memory_max_mb(settings_with(), 4096)) == (
+        2457,
+        1638,
+    )
     assert mongodb.memory_max_mb(settings_with(), 1024) == 256 + 512
     assert mongodb.memory_max_mb(settings_with(mongodb_cache_gb=3.0), 4096) == 3072 + 512
     own = settings_with(mongodb_memory_max_mb=900, backend_memory_max_mb=300)
-    assert (mongodb.memory_max_mb(own, 4096), backend.memory_max_mb(own, 4096)) == (900, 300)
+    assert (mongodb.memory_max_mb(own, 4096), backend_units.memory_max_mb(own, 4096)) == (900, 300)
 
 
 def test_hsts_says_what_is_set(settings_with):
@@ -242,13 +245,15 @@ def test_a_release_has_the_backend_without_what_is_hidden_and_big_files_compress
         frontend_source=str(frontend),
         frontend_build="mkdir -p build && echo page > build/index.html && head -c 5000 /dev/zero > build/app.js",
     )
-    release = artifact.build(settings, ("web", "app"))
+    release = artifact.build(settings, ("backend", "frontend"))
     with tarfile.open(fileobj=BytesIO(release.archive)) as archive:
         names = archive.getnames()
     assert sorted(names) == [
+        ".release.json",
         "backend/requirements.txt",
         "backend/server.py",
         "frontend/build/app.js",
+        "frontend/build/app.js.br",
         "frontend/build/app.js.gz",
         "frontend/build/index.html",
     ]
@@ -260,7 +265,7 @@ def test_hosts_side_by_side_share_one_build_that_was_begun_before(settings_with,
         frontend_build="echo built >> log && sleep 0.3 && mkdir build && echo page > build/index.html",
     )
     artifact.begin(settings)
-    hosts = [gevent.spawn(artifact.build, settings, ("web",)) for _ in range(3)]
+    hosts = [gevent.spawn(artifact.build, settings, ("frontend",)) for _ in range(3)]
     releases = {host.get() for host in hosts}
     assert (tmp_path / "log").read_text() == "built\n"
     assert len({release.id for release in releases}) == 1
@@ -269,7 +274,7 @@ def test_hosts_side_by_side_share_one_build_that_was_begun_before(settings_with,
 def test_a_build_that_fails_is_told_with_the_end_of_its_output(settings_with, tmp_path):
     settings = settings_with(frontend_source=str(tmp_path), frontend_build="echo no such module; exit 3")
     with pytest.raises(Exception, match=r"frontend_build failed \(exit code 3\)[\s\S]*no such module"):
-        artifact.build(settings, ("web",))
+        artifact.build(settings, ("frontend",))
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,9 @@ from slipway.operations import PROJECT, render, tar
 from slipway.settings import Settings
 from slipway.systems import SYSTEMS
 from tasks import auditing, credentials, fail2ban, logins, mongodb_users, updates
-from tasks.nginx import configuration
+from tasks.backend_units import all_units, of_service, release_units, unit_values
+from tasks.nginx import BROTLI_PACKAGES, configuration, links
+from tasks.release import PARTS, steps
 from tasks.ssh import ALGORITHMS, in_force
 from tasks.ssh import configuration as sshd_configuration
 
@@ -32,7 +34,7 @@ MACHINE = {"os": "debian", "codename": "bookworm", "arch": "amd64"}
 def nginx(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Debian's Nginx, unpacked and not installed: an installation would start it on this machine's ports."""
     folder = tmp_path_factory.mktemp("nginx")
-    names = ["nginx", "nginx-common"]
+    names = ["nginx", "nginx-common", *BROTLI_PACKAGES]
     subprocess.run(["apt-get", "download", "-q", *names], cwd=folder, capture_output=True, check=True)
     for package in folder.glob("*.deb"):
         subprocess.run(["dpkg-deb", "-x", package, folder / "root"], check=True)
@@ -45,11 +47,15 @@ def judge_nginx(root: Path, settings: Settings, tmp_path: Path) -> subprocess.Co
     shutil.copytree(root / "etc/nginx", etc, symlinks=True)
     for link in (etc / "sites-enabled").iterdir():
         link.unlink()
+    modules = (f"load_module {module};\n" for module in (root / "usr/lib/nginx/modules").iterdir())
+    (etc / "modules-enabled/all.conf").write_text("".join(modules))
     tls = etc / "tls" / settings.site_name
     tls.mkdir(parents=True)
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=x", "-days", "2"]
     command += ["-keyout", str(tls / "privkey.pem"), "-out", str(tls / "fullchain.pem")]
     subprocess.run(command, capture_output=True, check=True)
+    for site in settings.all_sites[1:]:
+        shutil.copytree(tls, etc / "tls" / site.site_name)
     for name, text in configuration(settings).items():
         for absolute, here in (
             ("/etc/nginx/tls", etc / "tls"),
@@ -61,8 +67,8 @@ def judge_nginx(root: Path, settings: Settings, tmp_path: Path) -> subprocess.Co
         # Where the package's own folders for temporary files are not, as it is not installed.
         paths = "".join(f"{kind}_temp_path {tmp_path}/{kind};" for kind in TEMPORARY)
         (etc / name).write_text(text.replace("http {", f"http {{ {paths}", 1))
-    for site in ("default", settings.site_name):
-        (etc / "sites-enabled" / site).symlink_to(f"../sites-available/{site}")
+    for name, target in links(settings).items():
+        (etc / name).symlink_to(target)
     return subprocess.run(
         [root / "usr/sbin/nginx", "-t", "-c", etc / "nginx.conf", "-p", tmp_path, "-e", "stderr"],
         capture_output=True,
@@ -71,15 +77,24 @@ def judge_nginx(root: Path, settings: Settings, tmp_path: Path) -> subprocess.Co
     )
 
 
+SERVICES = [
+    {"name": "auth", "app": "auth.main:app", "path": "/api/auth/", "health_path": "/api/auth/health", "workers": 2},
+    {"name": "pay", "app": "pay:app", "host": "pay.codementee.io", "health_path": "/well", "secrets": ["JWT_SECRET"]},
+    {"name": "mailer", "command": 'python -m mailer --from "100 % $us"', "environment": {"PORT": "25"}},
+    {"name": "report", "command": "python -m report", "schedule": "*-*-* 03:00", "memory_max_mb": 200},
+]
+
+
 @pytest.mark.parametrize(
     "changes",
     [
         {},
         {"site_aliases": ["www.codementee.io"]},
         {"backend_listen": "127.0.0.1:8001"},
+        {"services": SERVICES, "sites": [{"site_name": "blog", "site_domain": "blog.example.org", "nginx_csp": ""}]},
         {"nginx_hsts_seconds": 0, "nginx_csp": "", "nginx_login_rate_per_minute": 0},
     ],
-    ids=["defaults", "an alias", "a TCP backend", "no headers, no limit"],
+    ids=["defaults", "an alias", "a TCP backend", "services and sites", "no headers, no limit"],
 )
 def test_nginx_accepts_its_configuration(nginx, settings_with, tmp_path, changes):
     done = judge_nginx(nginx, settings_with(**changes), tmp_path)
@@ -122,13 +137,21 @@ def verify_units(folder: Path) -> str:
 
 @pytest.mark.parametrize("listen", ["/run/codementee-backend.sock", "127.0.0.1:8001"])
 def test_systemd_accepts_the_units(settings_with, tmp_path, listen):
-    settings = settings_with(backend_listen=listen)
-    values = {"settings": settings, "database_is_here": True, "credentials": ["JWT_SECRET"], "memory_max_mb": 819}
-    program = f"{settings.site_root}/current/backend/.venv/bin/python"
-    for kind in ("socket", "service"):
-        text = render(f"backend/backend.{kind}", **values)
+    settings = settings_with(backend_listen=listen, services=SERVICES, release_before="echo \"100 %\" '$HOME' \\\\")
+    values = unit_values(settings, 819, database_is_here=True)
+    units = {Path(path).name: text for path, text in release_units(settings, values).items()}
+    for service in settings.all_services:
+        kinds = ["backend.socket", "backend.service"] if service.app else ["worker.service"]
+        kinds += ["worker.timer"] if service.schedule else []
+        for kind in kinds:
+            text = render(f"backend/{kind}", **of_service(settings, service, values))
+            units[f"{settings.unit(service)}.{kind.partition('.')[2]}"] = text
+    assert {*units} == {*all_units(settings)}
+    for name, text in units.items():
         # The program comes with a release; here another stands for it.
-        (tmp_path / f"codementee-backend.{kind}").write_text(text.replace(program, "/bin/true"))
+        for release in ("current", "next"):
+            text = text.replace(f"{settings.site_root}/{release}/backend/.venv/bin/python", "/bin/true")
+        (tmp_path / name).write_text(text)
     (tmp_path / "slipway-thp.service").write_text(render("kernel/thp.service", mode="never"))
     values = {"script": "/bin/true", "folder": "/var/lib/slipway/undo", "seconds": 60}
     for unit in ("slipway-undo.service", "slipway-undo.timer"):
@@ -142,19 +165,33 @@ def test_systemd_would_complain_of_a_broken_unit(tmp_path):
     assert "ProtectSystm" in verify_units(tmp_path)
 
 
+@pytest.mark.parametrize("parts", [PARTS, ("frontend",)], ids=["both parts", "the frontend alone"])
+@pytest.mark.parametrize("listen", ["/run/codementee-backend.sock", "127.0.0.1:8001"])
+def test_the_steps_of_a_release_are_a_shell_script(settings_with, parts, listen):
+    settings = settings_with(backend_listen=listen, services=SERVICES, backend_health_body='it\'s "well" *')
+    script = steps(settings, parts)
+    done = subprocess.run(["sh", "-n"], input=script, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ("take_over()" in script) == ("backend" in parts)
+
+
 def test_a_unix_socket_is_for_nginx_alone_and_a_tcp_one_has_no_mode(settings_with):
-    unix = render("backend/backend.socket", settings=settings_with())
+    def socket(settings):
+        values = unit_values(settings, 819, database_is_here=True)
+        return render("backend/backend.socket", **of_service(settings, settings.backend, values))
+
+    unix = socket(settings_with())
     assert "SocketMode=0660" in unix
     assert "SocketGroup=www-data" in unix
-    tcp = render("backend/backend.socket", settings=settings_with(backend_listen="127.0.0.1:8001"))
+    tcp = socket(settings_with(backend_listen="127.0.0.1:8001"))
     assert "ListenStream=127.0.0.1:8001" in tcp
     assert "SocketMode" not in tcp
 
 
 def test_the_backend_is_neither_root_nor_on_a_port(settings_with):
-    unit = render(
-        "backend/backend.service", settings=settings_with(), database_is_here=False, memory_max_mb=819, credentials=[]
-    )
+    settings = settings_with()
+    values = of_service(settings, settings.backend, unit_values(settings, 819, database_is_here=False))
+    unit = render("backend/backend.service", **values)
     assert "User=codementee-backend\n" in unit
     assert "--host" not in unit
     assert "mongod.service" not in unit
@@ -163,8 +200,10 @@ def test_the_backend_is_neither_root_nor_on_a_port(settings_with):
 def test_no_secret_is_in_any_template(settings_with):
     settings = settings_with()
     rendered = [*configuration(settings).values()]
-    values = {"settings": settings, "database_is_here": True, "memory_max_mb": 819, "credentials": ["JWT_SECRET"]}
-    rendered += [render("backend/backend.service", **values)]
+    values = unit_values(settings, 819, database_is_here=True)
+    rendered += release_units(settings, values).values()
+    rendered += [render("backend/backend.service", **of_service(settings, settings.backend, values))]
+    rendered += [steps(settings, PARTS)]
     assert not [secret for secret in settings.secrets.values() for text in rendered if secret in text]
 
 
@@ -289,6 +328,11 @@ def test_every_template_is_rendered_by_a_test_or_has_no_values():
         "mongodb/mongod.service.conf": test_systemd_accepts_what_is_added_to_the_packages_units,
         "mongodb/mongodb.sources": test_mongodbs_repository_is_the_official_one_with_its_key,
         "mongodb/preferences": test_apt_keeps_mongodb_in_its_series,
+        "backend/hook.service": test_systemd_accepts_the_units,
+        "backend/worker.service": test_systemd_accepts_the_units,
+        "backend/worker.timer": test_systemd_accepts_the_units,
+        "backend/program": test_systemd_accepts_the_units,
+        "release/steps": test_the_steps_of_a_release_are_a_shell_script,
         "nginx/backend": test_nginx_accepts_its_configuration,
         "mongodb/set-users": test_mongodbs_users_are_given_by_a_shell_script_that_holds_no_password,
         "mongodb/users.js": test_mongodbs_users_are_given_by_a_shell_script_that_holds_no_password,

@@ -1,0 +1,173 @@
+"""Visitors of a site, many at once, who notice every request that is not answered as it should be.
+
+python -m lab.visitors ADDRESS PORT DOMAIN AUTHORITIES SECONDS [BACKEND]: a line of JSON with what they noticed, BACKEND
+being the path that the backend is asked for
+
+Strict: a connection that is closed after a request was sent on it and before it was answered is a failed request, also
+where a browser would ask again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import ssl
+import sys
+import time
+from asyncio import StreamReader, StreamWriter
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+# Longer than a visitor waits.
+TIMEOUT_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Habit:
+    """What a visitor asks for over and over. `status` is the answer's that is right; `keeps` his connection."""
+
+    name: str
+    method: str
+    path: str
+    status: int
+    keeps: bool
+    visitors: int
+    # Between two requests of a visitor, in seconds.
+    pause: float
+
+
+@dataclass
+class Noticed:
+    """What the visitors of a habit have noticed; times in seconds."""
+
+    requests: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
+    # Between two right answers to anybody.
+    longest_gap: float = 0
+    longest_wait: float = 0
+    waits: list[float] = field(default_factory=list)
+    _last: float = 0
+
+    def answered(self, began: float, now: float) -> None:
+        self.longest_wait = max(self.longest_wait, now - began)
+        self.waits.append(now - began)
+        if self._last:
+            self.longest_gap = max(self.longest_gap, now - self._last)
+        self._last = now
+
+
+def name(method: str, path: str, keeps: bool) -> str:
+    return f"{method} {path}, {'kept' if keeps else 'new'}"
+
+
+def habits(backend: str = "/api/health", missing: str = "/api/companies") -> list[Habit]:
+    """Pages and the backend, by GET and POST, on kept connections and on new ones.
+
+    `missing` takes no POST: the backend says so (405), and Nginx, which can't know, asks it but once.
+    """
+    return [
+        # A new connection costs a TLS handshake: fewer of those, or this machine is what visitors wait for.
+        Habit(name(method, path, keeps), method, path, status, keeps, *((4, 0.02) if keeps else (2, 0.05)))
+        for method, path, status in (("GET", "/", 200), ("GET", backend, 200), ("POST", missing, 405))
+        for keeps in (True, False)
+    ]
+
+
+class Site:
+    """Where a site is, and who says that it is it."""
+
+    def __init__(self, address: str, port: int, domain: str, authorities: str | Path) -> None:
+        self.address, self.port, self.domain = address, port, domain
+        self.tls = ssl.create_default_context(cafile=str(authorities))
+
+    async def connect(self) -> tuple[StreamReader, StreamWriter]:
+        return await asyncio.open_connection(self.address, self.port, ssl=self.tls, server_hostname=self.domain)
+
+
+async def visit(site: Site, habit: Habit, noticed: Noticed, end: asyncio.Event) -> None:
+    """One visitor."""
+    connection: tuple[StreamReader, StreamWriter] | None = None
+    while not end.is_set():
+        began = time.monotonic()
+        noticed.requests += 1
+        try:
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                # One that was closed while nobody asked is no failure.
+                if connection is None or connection[0].at_eof():
+                    _close(connection)
+                    connection = await site.connect()
+                status, stays = await ask(*connection, site.domain, habit)
+            if status != habit.status:
+                noticed.failed[f"status {status}"] += 1
+            else:
+                noticed.answered(began, time.monotonic())
+            if not (stays and habit.keeps):
+                _close(connection)
+                connection = None
+        except (OSError, EOFError, ValueError, TimeoutError) as error:
+            noticed.failed[type(error).__name__] += 1
+            _close(connection)
+            connection = None
+        await asyncio.sleep(habit.pause)
+    _close(connection)
+
+
+async def ask(reader: StreamReader, writer: StreamWriter, domain: str, habit: Habit) -> tuple[int, bool]:
+    """The status of the answer, and whether the connection stays. Raises OSError, EOFError, ValueError."""
+    body = b'{"email": "nobody@example.org"}' if habit.method == "POST" else b""
+    lines = [f"{habit.method} {habit.path} HTTP/1.1", f"Host: {domain}", f"Content-Length: {len(body)}"]
+    lines += ["Content-Type: application/json", f"Connection: {'keep-alive' if habit.keeps else 'close'}", "", ""]
+    writer.write("\r\n".join(lines).encode() + body)
+    await writer.drain()
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+    fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)}
+    if "chunked" in fields.get("transfer-encoding", ""):
+        while size := int(await reader.readuntil(b"\r\n"), 16):
+            await reader.readexactly(size + 2)
+        await reader.readuntil(b"\r\n")
+    else:
+        await reader.readexactly(int(fields["content-length"]))
+    return int(head[0].split()[1]), fields.get("connection", "").lower() != "close"
+
+
+def _close(connection: tuple[StreamReader, StreamWriter] | None) -> None:
+    if connection:
+        connection[1].close()
+
+
+async def all_visit(site: Site, wanted: Iterable[Habit], seconds: float) -> dict[str, Noticed]:
+    """What the visitors of each habit have noticed, by its name, to the end of the time or SIGINT."""
+    end, loop = asyncio.Event(), asyncio.get_running_loop()
+    loop.call_later(seconds, end.set)
+    loop.add_signal_handler(signal.SIGINT, end.set)
+    noticed = {habit: Noticed() for habit in wanted}
+    async with asyncio.TaskGroup() as group:
+        for habit, its in noticed.items():
+            for _ in range(habit.visitors):
+                group.create_task(visit(site, habit, its, end))
+    return {habit.name: its for habit, its in noticed.items()}
+
+
+def shown(noticed: dict[str, Noticed]) -> str:
+    """As a line of JSON."""
+    found = {}
+    for name, its in noticed.items():
+        waits = sorted(its.waits)
+        found[name] = {
+            "requests": its.requests,
+            "failed": its.failed,
+            "longest_gap": its.longest_gap,
+            "longest_wait": its.longest_wait,
+            "median": waits[len(waits) // 2] if waits else None,
+            "p99": waits[len(waits) * 99 // 100] if waits else None,
+        }
+    return json.dumps(found)
+
+
+if __name__ == "__main__":
+    address, port, domain, authorities, seconds, *backend = sys.argv[1:]
+    site = Site(address, int(port), domain, authorities)
+    print(shown(asyncio.run(all_visit(site, habits(*backend), float(seconds)))))

@@ -1,0 +1,13 @@
+"""Go back to a release that is on the server still: the one before, or the one that the setting release_id names.
+
+slipway rollback [ID]               or, with pyinfra alone:
+pyinfra inventory.py rollback.py
+"""
+
+from pyinfra import host
+
+from slipway.pyinfra_settings import checked_settings
+from tasks.release import roll_back
+
+if "app" in host.groups or "web" in host.groups:
+    roll_back(checked_settings(host).released)

@@ -1,0 +1,130 @@
+"""The units of a site's services: those that last, and those that run in a release alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pyinfra import host
+
+from slipway.facts import Machine
+from slipway.operations import put, put_all, put_template, render
+from slipway.services import Service
+from slipway.settings import Settings
+from tasks.credentials import credential_names
+
+FOLDER = "/etc/systemd/system"
+
+
+def called(service: Service) -> str:
+    return "the backend" if service.name == "backend" else f"the service {service.name}"
+
+
+def described_by(settings: Settings, service: Service) -> str:
+    """The file that describes a service's program."""
+    return f"{FOLDER}/{settings.unit(service)}.service"
+
+
+def describe_program(settings: Settings, service: Service, values: Mapping[str, Any]) -> Any:
+    """A service's program; the old one comes back where it does not come up."""
+    unit = settings.unit(service)
+    return put_template(
+        described_by(settings, service),
+        "backend/backend.service" if service.app else "backend/worker.service",
+        of_service(settings, service, values),
+        name=f"Describe {called(service)}",
+        # One that runs by the clock need not run now.
+        proven_by=None if service.schedule else f"{unit}.service",
+    )
+
+
+def describe_socket(settings: Settings, service: Service, values: Mapping[str, Any]) -> Any:
+    return put_template(
+        f"{FOLDER}/{settings.unit(service)}.socket",
+        "backend/backend.socket",
+        of_service(settings, service, values),
+        name=f"Describe the socket of {called(service)}",
+        proven_by=f"{settings.unit(service)}.service",
+    )
+
+
+def describe_timer(settings: Settings, service: Service, values: Mapping[str, Any]) -> Any:
+    return put(
+        path=f"{FOLDER}/{settings.unit(service)}.timer",
+        content=render("backend/worker.timer", **of_service(settings, service, values)),
+        name=f"Describe the timer of {called(service)}",
+        check=f"systemd-analyze calendar '{service.schedule}' > /dev/null",
+    )
+
+
+def describe_for_releases(settings: Settings, values: Mapping[str, Any]) -> None:
+    put_all(name="Describe the units of a release", files=release_units(settings, values))
+
+
+def unit_values_here(settings: Settings) -> dict[str, Any]:
+    memory_mb = memory_max_mb(settings, int(host.get_fact(Machine)["memory_mb"]))
+    return unit_values(settings, memory_mb, database_is_here="db" in host.groups)
+
+
+def memory_max_mb(settings: Settings, memory_mb: int) -> int:
+    """The memory that a service may take which says nothing itself, in MiB: the backend's, or 4/10 of the host's."""
+    return settings.backend_memory_max_mb or memory_mb * 4 // 10
+
+
+def unit_values(settings: Settings, memory_max_mb: int, database_is_here: bool) -> dict[str, Any]:
+    """What the units of all services are rendered with."""
+    return {"settings": settings, "database_is_here": database_is_here, "memory_max_mb": memory_max_mb}
+
+
+def of_service(settings: Settings, service: Service, values: Mapping[str, Any]) -> dict[str, Any]:
+    """What a service's own units are rendered with."""
+    return {
+        **values,
+        "service": service,
+        "unit": settings.unit(service),
+        "release": "current",
+        "is_next": False,
+        "is_tcp": settings.is_tcp(service),
+        "socket": settings.socket(service),
+        "listen": settings.listen(service),
+        "credentials": credential_names(settings) if service.secrets is None else service.secrets,
+        "memory_max_mb": service.memory_max_mb or values["memory_max_mb"],
+        "command": quoted_for_systemd(service.command),
+    }
+
+
+def release_units(settings: Settings, values: Mapping[str, Any]) -> dict[str, str]:
+    """The units that run in a release alone, by their files' paths."""
+    files: dict[str, str] = {}
+    for service in settings.web_services:
+        unit = f"{settings.unit(service)}-next"
+        its = {
+            **of_service(settings, service, values),
+            **{"unit": unit, "release": "next", "is_next": True, "is_tcp": False},
+            "socket": settings.socket(service, is_next=True),
+        }
+        files |= {f"{FOLDER}/{unit}.{kind}": render(f"backend/backend.{kind}", **its) for kind in ("socket", "service")}
+    for when, command in (("before", settings.release_before), ("after", settings.release_after)):
+        its = {**of_service(settings, settings.backend, values), "unit": f"{settings.backend_unit}-{when}"}
+        its |= {"release": "next", "when": when, "command": quoted_for_systemd(command or "true")}
+        files[f"{FOLDER}/{settings.backend_unit}-{when}.service"] = render("backend/hook.service", **its)
+    return files
+
+
+def all_units(settings: Settings) -> list[str]:
+    """The names of all unit files of a site."""
+    names = [f"{settings.backend_unit}-{when}.service" for when in ("before", "after")]
+    for service in settings.all_services:
+        unit = settings.unit(service)
+        if service.app:
+            names += [f"{unit}{end}.{kind}" for end in ("", "-next") for kind in ("socket", "service")]
+        else:
+            names += [f"{unit}.service", *([f"{unit}.timer"] if service.schedule else [])]
+    return names
+
+
+def quoted_for_systemd(text: str) -> str:
+    """One argument of ExecStart=. https://www.freedesktop.org/software/systemd/man/252/systemd.service.html#Command%20lines"""
+    for character, escaped in (("\\", "\\\\"), ('"', '\\"'), ("%", "%%"), ("$", "$$")):
+        text = text.replace(character, escaped)
+    return f'"{text}"'

@@ -1,0 +1,218 @@
+"""What is in a release's archive, and what a release is refused for before anything is sent."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import tarfile
+import tracemalloc
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import brotli
+import pytest
+from pyinfra.api.exceptions import PyinfraError
+
+from slipway import artifact, sources
+from slipway.artifact import KEPT, RECORD, Release
+from slipway.settings import Settings
+
+Build = Callable[..., Release]
+PAGE = b"<!doctype html>"
+# What somebody, or a program, may call a file.
+ODD_NAMES = [
+    "\u00fc ber.js",
+    'it\'s "quoted" $HOME `id`.js',
+    "-rf",
+    "--help.js",
+    "new\nline.js",
+    "back\\slash.js",
+    "line\u2028separator.js",
+    "* ?[a].js",
+    os.fsdecode(b"no utf-8 \xff.js"),
+    f"{'long' * 50}.js",
+]
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    """What the frontend's build writes; a test adds to it."""
+    (tmp_path / "frontend/build/static").mkdir(parents=True)
+    (tmp_path / "frontend/build/index.html").write_bytes(PAGE)
+    return tmp_path / "frontend/build"
+
+
+@pytest.fixture
+def settings_of_release(output: Path, settings_with: Callable[..., Settings]) -> Callable[..., Settings]:
+    def make(**changes: Any) -> Settings:
+        # Its files are there already.
+        return settings_with(**{"frontend_source": str(output.parent), "frontend_build": "true", **changes})
+
+    return make
+
+
+@pytest.fixture
+def build(settings_of_release: Callable[..., Settings]) -> Build:
+    """Builds the frontend's part of a release."""
+
+    def build(there: dict[str, str] | None = None, parts: tuple[str, ...] = ("frontend",), **changes: Any) -> Release:
+        return artifact.build(settings_of_release(**changes), parts, there)
+
+    return build
+
+
+def contents(release: Release) -> dict[str, bytes]:
+    """The files of an archive by name, each once."""
+    with tarfile.open(fileobj=BytesIO(release.archive)) as archive:
+        members = archive.getmembers()
+        found = {member.name: archive.extractfile(member).read() for member in members}  # type: ignore[union-attr]
+    assert len(found) == len(members)
+    return found
+
+
+def hashes(files: dict[str, bytes]) -> dict[str, str]:
+    return {name: hashlib.sha256(data).hexdigest() for name, data in files.items() if name != RECORD}
+
+
+def test_a_browser_that_takes_a_compressed_file_gets_the_same(build, output):
+    script = os.urandom(200).hex().encode() * 20
+    (output / "static/app.js").write_bytes(script)
+    found = contents(build())
+    assert found["frontend/build/static/app.js"] == script
+    assert gzip.decompress(found["frontend/build/static/app.js.gz"]) == script
+    assert brotli.decompress(found["frontend/build/static/app.js.br"]) == script
+    assert len(found["frontend/build/static/app.js.br"]) < len(script) / 2
+
+
+@pytest.mark.parametrize(("name", "size"), [("small.js", 1023), ("picture.png", 9999), ("font.woff2", 9999)])
+def test_what_gains_nothing_is_not_compressed(build, output, name, size):
+    (output / name).write_bytes(b"x" * size)
+    assert {*contents(build())} == {"frontend/build/index.html", f"frontend/build/{name}", RECORD}
+    (output / "big.js").write_bytes(b"x" * 1024)
+    assert "frontend/build/big.js.br" in contents(build())
+
+
+def test_what_the_build_has_compressed_itself_is_there_once_and_of_the_right_content(build, output):
+    script = b"x" * 2000
+    for name, data in (("app.js", script), ("app.js.gz", b"of another time"), ("data.gz", b"asked for as it is")):
+        (output / name).write_bytes(data)
+    found = contents(build())
+    assert gzip.decompress(found["frontend/build/app.js.gz"]) == script
+    assert found["frontend/build/data.gz"] == b"asked for as it is"
+    # Once: a host that has both kinds could keep one and not know what to do with the other.
+    again = build(hashes(found))
+    assert sorted(again.kept) == sorted(hashes(found))
+
+
+def test_what_is_there_is_not_sent_again_and_what_has_changed_is(build, output):
+    for name in ("app.js", "other.js"):
+        (output / name).write_bytes(f"{name} 1".encode())
+    there = hashes(contents(build()))
+    (output / "app.js").write_bytes(b"app.js 2")
+    (output / "new.js").write_bytes(b"new")
+    second = build(there)
+    found = contents(second)
+    assert {*found} == {"frontend/build/app.js", "frontend/build/new.js", RECORD, KEPT}
+    assert second.kept == ("frontend/build/index.html", "frontend/build/other.js")
+    assert found[KEPT] == b"frontend/build/index.html\0frontend/build/other.js"
+
+
+@pytest.mark.parametrize("name", ODD_NAMES, ids=ascii)
+def test_a_file_is_shipped_whatever_it_is_called(build, output, name):
+    (output / "static" / name).write_bytes(b"this one")
+    first = build()
+    shipped = f"frontend/build/static/{name}"
+    assert contents(first)[shipped] == b"this one"
+    kept = contents(build(hashes(contents(first))))[KEPT]
+    assert os.fsencode(shipped) in kept.split(b"\0")
+
+
+def test_what_is_hidden_stays_here_but_for_what_is_well_known(build, output):
+    for name in (".env", ".vite/manifest.json", ".well-known/security.txt", ".well-known/.env"):
+        (output / name).parent.mkdir(exist_ok=True)
+        (output / name).write_text(name)
+    assert {*contents(build())} == {"frontend/build/index.html", "frontend/build/.well-known/security.txt", RECORD}
+
+
+def test_of_what_a_build_has_written_nothing_is_taken_for_what_people_work_on(build, output, tmp_path):
+    """Some put what they took from packages below a folder of that name, and a site may have a page "tests"."""
+    (tmp_path / "backend").mkdir()
+    (tmp_path / "backend/requirements.txt").touch()
+    for folder in (output, tmp_path / "backend"):
+        for name in ("tests/index.html", "static/node_modules/icon.svg", "__pycache__/x"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(name)
+    found = contents(build(parts=("backend", "frontend"), backend_source=str(tmp_path / "backend")))
+    assert {*found} == {
+        *("frontend/build/index.html", "frontend/build/tests/index.html", "frontend/build/__pycache__/x"),
+        *("frontend/build/static/node_modules/icon.svg", "backend/requirements.txt", RECORD),
+    }
+
+
+def test_what_the_server_builds_is_sent_as_it_is_without_what_a_build_here_has_left(build, output):
+    for name in ("package.json", "src/main.js", "node_modules/react/index.js", "tests/main.js", "buildings.js"):
+        (output.parent / name).parent.mkdir(parents=True, exist_ok=True)
+        (output.parent / name).write_text("x" * 2000)
+    names = {"package.json", "src/main.js", "buildings.js"}
+    # Were it built here, it would fail.
+    found = contents(build(frontend_build_on="server", frontend_build="exit 1"))
+    assert {*found} == {*(f"frontend/source/{name}" for name in names), RECORD}
+
+
+def test_a_build_that_leaves_no_page_is_told(build, output):
+    (output / "index.html").unlink()
+    with pytest.raises(PyinfraError) as error:
+        build(frontend_build="echo all is well")
+    assert str(error.value) == (
+        f"frontend_build failed (it left no {output}/index.html): echo all is well\n  | all is well"
+    )
+
+
+def test_of_what_a_failing_build_says_the_end_is_shown_whatever_bytes_are_in_it(build):
+    with pytest.raises(PyinfraError) as error:
+        build(frontend_build="seq 99; printf '\\377\\n'; exit 7")
+    first, *said = str(error.value).splitlines()
+    assert first.startswith("frontend_build failed (exit code 7): ")
+    assert said == [*(f"  | {number}" for number in range(81, 100)), "  | \ufffd"]
+
+
+def test_a_release_of_2_gb_is_refused_with_its_largest_file_before_any_is_read(build, output):
+    for name, size in (("intro.mp4", 2**31), ("app.js", 2**30)):
+        with (output / "static" / name).open("wb") as file:
+            file.truncate(size)
+    tracemalloc.start()
+    try:
+        with pytest.raises(PyinfraError) as error:
+            build()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert str(error.value) == (
+        "release_max_mb: found a release of 3073 MiB, expected at most 500; leave out what is not for visitors"
+        " (the largest file is frontend/build/static/intro.mp4, 2048 MiB), or allow more"
+    )
+    assert peak < 2**24
+
+
+def test_a_release_may_be_as_large_as_is_allowed_and_no_larger(build, output):
+    picture = output / "picture.png"
+    picture.write_bytes(b"\0" * (2**20 - len(PAGE)))
+    assert "frontend/build/picture.png" in contents(build(release_max_mb=1))
+    picture.write_bytes(b"\0" * (2**20 - len(PAGE) + 1))
+    with pytest.raises(PyinfraError, match="found a release of 2 MiB, expected at most 1;"):
+        build(release_max_mb=1)
+
+
+def test_a_release_says_who_made_it_when_and_of_what(build, settings_of_release, tmp_path, monkeypatch):
+    monkeypatch.setattr(artifact.lock, "who", lambda: "j\u00fcrgen@desk")
+    monkeypatch.setattr(sources, "of", lambda settings: sources.Sources(tmp_path, tmp_path, "0c890ac-dirty", "v1"))
+    found = json.loads(artifact.record(settings_of_release()))
+    assert (found["who"], found["commit"], found["ref"]) == ("j\u00fcrgen@desk", "0c890ac-dirty", "v1")
+    assert found["id"] == artifact.release_id(settings_of_release())
+    time, _, commit = found["id"].partition("-")
+    assert (len(time), time.isdigit(), commit) == (14, True, "0c890ac-dirty")
+    assert found["when"].endswith("Z")

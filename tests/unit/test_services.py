@@ -1,0 +1,114 @@
+"""The settings of several services and of several sites."""
+
+from __future__ import annotations
+
+import pytest
+
+from slipway.settings import SettingsError, check
+from tasks.backend_units import all_units
+
+AUTH = {"name": "auth", "app": "auth.main:app", "path": "/api/auth/", "health_path": "/api/auth/health"}
+MAILER = {"name": "mailer", "command": "python -m mailer"}
+BLOG = {"site_name": "blog", "site_domain": "blog.example.org"}
+
+
+def problems(defaults, **changes) -> str:
+    with pytest.raises(SettingsError) as caught:
+        check({**defaults, **changes})
+    assert len(caught.value.problems) == 1, caught.value
+    return caught.value.problems[0]
+
+
+WRONG = {
+    "services, once each": ([AUTH, {**AUTH, "path": "/api/b/"}], "names, each once"),
+    "a name of a release's own": ([{**AUTH, "name": "next"}], "found 'next' again"),
+    "two on one path": ([AUTH, {**AUTH, "name": "b"}], "found /api/auth/ for auth and for b"),
+    "one on the backend's path": ([{**AUTH, "path": "/api/"}], "found /api/ for the backend and for auth"),
+    "one on the frontend's files": ([{**AUTH, "path": "/static/"}], "for the frontend's files and for auth"),
+    "one at the site's name": ([{**AUTH, "path": "", "host": "codementee.io"}], "for the site and for auth"),
+    "a pattern as its path": ([{**AUTH, "path": "/api/(a|b)/"}], "without patterns"),
+    "a path that any character fits": ([{**AUTH, "path": "/api/.*/"}], "without patterns"),
+    "Nginx's sign of a pattern": ([{**AUTH, "path": "~ ^/api/"}], "without patterns"),
+    "a path that ends the line": ([{**AUTH, "path": "/api/auth/\n"}], "without patterns"),
+    "neither app nor command": ([{"name": "auth"}], "either app, which answers requests, or command"),
+    "both": ([{**AUTH, **MAILER}], "either app, which answers requests, or command"),
+    "no place": ([{**AUTH, "path": ""}], "with app either path or host"),
+    "two places": ([{**AUTH, "host": "auth.example.org"}], "with app either path or host"),
+    "no health path": ([{**AUTH, "health_path": ""}], "with app a health_path"),
+    "an app by the clock": ([{**AUTH, "schedule": "hourly"}], "with schedule a command"),
+    "a worker with a path": ([{**MAILER, "path": "/mail/"}], "with command no path"),
+    "a schedule that ends the line": ([{**MAILER, "schedule": "hourly\nUser=root"}], "a time of systemd.time(7)"),
+    "little memory": ([{**MAILER, "memory_max_mb": 5}], "memory_max_mb of 0, or at least 128"),
+    "an unknown key": ([{**MAILER, "wokers": 2}], "services[0]['wokers']: there is no such key"),
+    "no name": ([{"command": "x"}], "services[0]['name']: found nothing"),
+    "a secret that is not the backend's": ([{**MAILER, "secrets": ["OTHER"]}], "found OTHER besides"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_a_wrong_service_is_told(defaults, what):
+    services, told = WRONG[what]
+    assert told in problems(defaults, services=services)
+
+
+def test_one_file_of_secrets_cannot_be_divided(defaults):
+    services = [{**MAILER, "secrets": ["JWT_SECRET"]}]
+    assert "one file has them all" in problems(defaults, services=services, backend_secrets_in="environment")
+
+
+def test_the_longest_path_wins(settings_with):
+    settings = settings_with(services=[AUTH])
+    assert settings.service_at("/api/auth/login").name == "auth"
+    assert settings.service_at("/api/companies").name == "backend"
+
+
+def test_a_host_name_of_a_service_is_in_the_certificate(settings_with):
+    settings = settings_with(services=[{**AUTH, "path": "", "host": "auth.codementee.io"}])
+    assert settings.domains == ["codementee.io", "auth.codementee.io"]
+
+
+def test_units_are_named_by_site_and_service(settings_with):
+    settings = settings_with(services=[AUTH, MAILER, {**MAILER, "name": "report", "schedule": "hourly"}])
+    assert {"codementee-auth-next.socket", "codementee-mailer.service", "codementee-report.timer"} <= {
+        *all_units(settings)
+    }
+    assert "codementee-mailer.socket" not in all_units(settings)
+
+
+def test_another_site_has_its_own_where_it_says_nothing(settings_with):
+    first, blog = settings_with(sites=[BLOG], services=[AUTH], swap_mb=77).all_sites
+    assert (blog.site_name, blog.swap_mb, blog.services) == ("blog", 77, [])
+    assert blog.backend_listen == "/run/blog-backend.sock"
+    assert (blog.mongodb_database, blog.mongodb_backend_user) == ("blog", "blog")
+    assert blog.credentials_folder == "/etc/blog/credentials"
+    assert blog.admin_credentials_folder == first.credentials_folder == "/etc/codementee/credentials"
+    assert (first.is_further_site, blog.is_further_site) == (False, True)
+
+
+WRONG_SITES = {
+    "no dictionary": ([7], "sites[0]: found 7, expected settings of another site"),
+    "no domain": (
+        [{"site_name": "blog", "site_aliases": ["blog.example.org"]}],
+        "sites[0]: site_domain: found nothing",
+    ),
+    "a shared setting": ([{**BLOG, "swap_mb": 5}], "sites[0]: swap_mb: found a setting that sites of a host share"),
+    "a wrong value": ([{**BLOG, "backend_app": "x"}], "sites[0]: backend_app: found 'x', expected module:attribute"),
+    "another's name": ([BLOG, {**BLOG, "site_domain": "b.example.org"}], "sites[1]"),
+    "another's domain": ([{**BLOG, "site_aliases": ["codementee.io"]}], "host name: found 'codementee.io'"),
+    "another's database": ([{**BLOG, "mongodb_database": "codementee"}], "mongodb_database: found 'codementee'"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG_SITES)
+def test_a_wrong_site_is_told(defaults, what):
+    sites, told = WRONG_SITES[what]
+    with pytest.raises(SettingsError) as caught:
+        check({**defaults, "sites": sites})
+    assert told in str(caught.value)
+
+
+def test_a_release_is_of_a_site_that_there_is(defaults, settings_with):
+    assert settings_with(sites=[BLOG], release_site="blog").released.site_name == "blog"
+    assert "found 'blok', expected '' or one of codementee, blog" in problems(
+        defaults, sites=[BLOG], release_site="blok"
+    )
