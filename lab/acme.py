@@ -11,7 +11,6 @@ import ipaddress
 import json
 from pathlib import Path
 
-import requests
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -92,12 +91,16 @@ def remove_name(net: Network, name: str) -> None:
 
 
 def _tell_dns(net: Network, verb: str, what: dict[str, object]) -> None:
+    import requests  # takes a while, and the inventory of the hosts that are up has no use for it
+
     url = f"http://{net.listen}:{net.port('dns-management')}/{verb}"
     requests.post(url, json=what, timeout=5).raise_for_status()
 
 
 def root_bundle(lab: Instance, net: Network) -> Path:
     """A file with the root of the certificates that Pebble issues now: what a client of the lab's sites must trust."""
+    import requests
+
     url = f"https://{net.listen}:{net.port('acme-management')}/roots/0"
     answer = requests.get(url, verify=str(ca_file(lab)), timeout=5)
     answer.raise_for_status()
@@ -107,6 +110,8 @@ def root_bundle(lab: Instance, net: Network) -> Path:
 
 
 def _answers(lab: Instance, net: Network) -> bool:
+    import requests
+
     url = f"https://{net.listen}:{net.port('acme')}/dir"
     try:
         return requests.get(url, verify=str(ca_file(lab)), timeout=2).ok

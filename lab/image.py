@@ -13,8 +13,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import requests
-
 from lab.instance import cache_dir, folder_lock
 from lab.steps import Progress, StepFailed, run
 from slipway.systems import SYSTEMS, System
@@ -256,6 +254,8 @@ def _keyring(system: System) -> Iterator[str | None]:
     if system.os != "ubuntu" or Path(UBUNTU_KEYRING).exists():
         yield None
         return
+    import requests
+
     step = "Fetch the keys of Ubuntu's archive"
     with tempfile.TemporaryDirectory(prefix="slipway-") as name:
         folder = Path(name)

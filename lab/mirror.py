@@ -24,8 +24,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import requests
-
 from lab.steps import remove, run
 from slipway.systems import SYSTEMS, System
 
@@ -108,6 +106,8 @@ class Mirror:
 
 def official_reachable(series: str, system: System = SYSTEMS["debian-12"], timeout: float = 5) -> bool:
     """Whether this machine reaches MongoDB's own repository. `timeout` in seconds."""
+    import requests
+
     url = f"{OFFICIAL}/{system.os}/dists/{system.codename}/mongodb-org/{series}/Release"
     try:
         return requests.head(url, timeout=timeout).ok

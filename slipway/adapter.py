@@ -4,6 +4,7 @@
 Plain pyinfra never loads it.
 """
 
+# ruff: noqa: E402  one module is kept out before the others are loaded
 from __future__ import annotations
 
 import sys
@@ -13,6 +14,9 @@ from functools import cache
 from importlib import import_module
 from types import FrameType
 from typing import Any
+
+# paramiko has it for `Match exec` in ssh's configuration, which pyinfra does by its own means: it takes long to load.
+sys.modules.setdefault("invoke", None)  # type: ignore[arg-type]
 
 import pyinfra
 import pyinfra_cli  # noqa: F401  patches the standard library for gevent, before anything else is imported

@@ -14,7 +14,7 @@ import io
 import shlex
 import tarfile
 import time
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,13 @@ _templates = Environment(
 def render(template: str, /, **values: Any) -> str:
     """The text of `templates/<template>` with `values`; an unknown name in it is an error."""
     return _templates.get_template(template).render(**values)
+
+
+def load_templates() -> Iterator[str]:
+    """Compile all templates, one at each step, whose name it yields."""
+    for name in _templates.list_templates():
+        _templates.get_template(name)
+        yield name
 
 
 def with_input(script: str, content: bytes) -> StringCommand:

@@ -28,7 +28,10 @@ Status = Literal["in sync", "pending", "failed"]
 
 
 class Described(BaseModel):
-    model_config = ConfigDict(use_attribute_docstrings=True, json_schema_serialization_defaults_required=True)
+    # Built at first use, which takes a while: a plan has time for it while it connects.
+    model_config = ConfigDict(
+        use_attribute_docstrings=True, json_schema_serialization_defaults_required=True, defer_build=True
+    )
 
 
 class PlannedChange(Described):

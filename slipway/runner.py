@@ -15,6 +15,7 @@ import re
 import sys
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
@@ -37,7 +38,7 @@ from pyinfra.api.operations import run_host_op
 from pyinfra.api.state import StateStage
 from pyinfra.connectors.ssh import SSHConnector
 
-from slipway import components, lock, login, memory, report
+from slipway import components, lock, login, memory, operations, plan_report, report
 from slipway.components import component_of
 from slipway.connector import Connector, HostFailed
 from slipway.pyinfra_settings import settings_of
@@ -221,6 +222,7 @@ class Session:
         with self._failing():
             self.state.set_stage(StateStage.Connect)
             connecting = {host: gevent.spawn(self._connect, host) for host in self.hosts()}
+            self._get_ready()
             for host, greenlet in connecting.items():
                 greenlet.get()
                 if host.connected:
@@ -228,6 +230,14 @@ class Session:
             if not self.active_hosts():
                 raise PyinfraError("\n".join([*self.failures.values(), "nothing was changed"]))
         return self
+
+    def _get_ready(self) -> None:
+        """Load what a plan needs anyway, in small steps: a handshake is mostly waiting."""
+        # What is wrong there comes up again, and is told, when it is used.
+        with suppress(Exception):
+            for step in (_load_tasks(), operations.load_templates(), _build_report()):
+                for _ in step:
+                    gevent.sleep(0)
 
     def ask(self, facts: Callable[[Host], tuple[type[FactBase[T]], dict[str, Any]]]) -> dict[str, T]:
         """A fact of each host, given with its arguments, by the host's name; `failures` tells of the others."""
@@ -570,9 +580,18 @@ class Session:
 def known_components() -> list[str]:
     """The names of all components. Raises RunFailed where a module of tasks/ has a mistake."""
     with _in_words():
-        for module in pkgutil.iter_modules([str(PROJECT / "tasks")]):
-            importlib.import_module(f"tasks.{module.name}")
+        deque(_load_tasks(), maxlen=0)
     return sorted(components.names)
+
+
+def _load_tasks() -> Iterator[str]:
+    for module in pkgutil.iter_modules([str(PROJECT / "tasks")]):
+        yield importlib.import_module(f"tasks.{module.name}").__name__
+
+
+def _build_report() -> Iterator[str]:
+    plan_report.PlanReport.model_rebuild()
+    yield plan_report.PlanReport.__name__
 
 
 @contextmanager

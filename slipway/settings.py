@@ -11,7 +11,7 @@ import difflib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from ipaddress import IPv4Address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -114,8 +114,12 @@ def _opened(value: str) -> str:
     return value
 
 
+# It reads all of the machine's time zones, and settings are checked more than once.
+_timezones = cache(available_timezones)
+
+
 def _timezone(value: str) -> str:
-    known = available_timezones()  # empty on a machine without time zone data: the host has its own then
+    known = _timezones()  # empty on a machine without time zone data: the host has its own then
     if value not in known if known else not re.fullmatch(r"[\w+-]+(/[\w+-]+)*", value):
         raise ValueError('a time zone as "Europe/Berlin"')
     return value

@@ -86,9 +86,11 @@ ODD = {
 }
 
 
+@pytest.mark.parametrize("most", [0, shell.FIRST_FLIGHT_BYTES], ids=["compressed", "as it is"])
 @pytest.mark.parametrize("by_sudo", [False, True], ids=["by the user", "by sudo"])
 @pytest.mark.parametrize("what", ODD)
-def test_an_odd_command_is_answered_and_no_other_notices_it(connect, what, by_sudo):
+def test_an_odd_command_is_answered_and_no_other_notices_it(connect, monkeypatch, what, by_sudo, most):
+    monkeypatch.setattr(shell, "FIRST_FLIGHT_BYTES", most)
     command, answer = ODD[what]
     asked = Shell(connect())
     other = Question("echo $PWD ${LEFT-clean} $-; false | true", by_sudo)
@@ -212,6 +214,17 @@ def test_a_process_left_behind_holds_up_nobody(connect, monkeypatch):
     for _ in range(2):
         questions = own(*["sleep 20 & echo started"] * MANY)
         assert asked.ask(questions) == [Answer(0, "started\n")] * MANY
+
+
+def test_a_long_script_takes_one_flight(connect, monkeypatch):
+    sent: list[int] = []
+    original = paramiko.Channel.sendall
+    monkeypatch.setattr(paramiko.Channel, "sendall", lambda self, data: (sent.append(len(data)), original(self, data)))
+    asked = own(*(f"echo {number}: {'what a plan asks ' * 20}" for number in range(MANY * 4)))
+    assert len(script(list(enumerate(asked)), "nonce")) > 2 * shell.FIRST_FLIGHT_BYTES
+    answers = Shell(connect()).ask(asked)
+    assert [answer.output.partition(":")[0] for answer in answers] == [str(number) for number in range(MANY * 4)]
+    assert sum(sent) < shell.FIRST_FLIGHT_BYTES
 
 
 def test_two_who_ask_at_once_take_turns(connect):
