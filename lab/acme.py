@@ -91,7 +91,7 @@ def remove_name(net: Network, name: str) -> None:
 
 
 def _tell_dns(net: Network, verb: str, what: dict[str, object]) -> None:
-    import requests  # takes a while, and the inventory of the hosts that are up has no use for it
+    import requests  # takes a while to load, and an inventory has no use for it
 
     url = f"http://{net.listen}:{net.port('dns-management')}/{verb}"
     requests.post(url, json=what, timeout=5).raise_for_status()

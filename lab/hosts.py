@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lab import acme, image, mirror, network, packages
 from lab.backend import Backend
@@ -23,8 +23,10 @@ from lab.nspawn import Nspawn, mounts_below, unmount_below
 from lab.qemu import Qemu, check_disk
 from lab.seed import Seed, host_keys, known_hosts_with
 from lab.steps import Progress, StepFailed, remove, run
-from slipway.site import Site
 from slipway.systems import SYSTEMS
+
+if TYPE_CHECKING:
+    from slipway.site import Site
 
 DEFAULT_NAME = "codementee"
 DEFAULT_SYSTEM = "debian-12"
@@ -492,6 +494,8 @@ def pyinfra_data(host: Host) -> dict[str, Any]:
 
 def site(host: Host, domain: str | None = None, address: str | None = None) -> Site:
     """A host's site, by default at its own domain and its first address, as a visitor sees it."""
+    from slipway.site import Site  # with requests, which an inventory has no use for
+
     return Site(domain or host.domain, address or host.address, str(trusted_roots()), host.port_offset)
 
 
