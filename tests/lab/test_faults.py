@@ -268,9 +268,9 @@ def mended(program: str) -> str:
 
 
 def test_a_command_that_never_ends_is_told_with_its_name(between, server):
-    server.ssh(f"rm /etc/default/locale; {hanging('base64')}")
+    server.ssh(f"rm /etc/default/locale; {hanging('chown')}")
     done = between.slipway("apply", "lab", "--yes", longest=5)
-    server.ssh(mended("base64"))
+    server.ssh(mended("chown"))
     assert done.returncode == 1
     assert "no end within 5 s: sh -euc" in done.stderr
     assert f"{server.name} stopped at: Set the locale" in done.stderr
