@@ -237,7 +237,7 @@ class Session:
         with suppress(Exception):
             for step in (_load_tasks(), operations.load_templates(), _build_report()):
                 for _ in step:
-                    gevent.sleep(0)
+                    gevent.idle()
 
     def ask(self, facts: Callable[[Host], tuple[type[FactBase[T]], dict[str, Any]]]) -> dict[str, T]:
         """A fact of each host, given with its arguments, by the host's name; `failures` tells of the others."""
