@@ -59,7 +59,7 @@ def backend(settings: Settings) -> None:
         name="Finish a release that was interrupted",
         check=settled(settings),
         command=f"{steps_file(settings)} settle",
-        note="the next release's units still run, or Nginx is led to them",
+        note="the next release is there still, or Nginx is led to it",
     )
     for one in settings.web_services:
         run(settings, one, healthy(settings, one), (sockets[one.name], secrets, programs[one.name]))
@@ -105,9 +105,9 @@ def run_by_clock(settings: Settings, one: Service, values: Mapping[str, Any]) ->
 
 
 def settled(settings: Settings) -> str:
-    """A shell test: no release is under way, and Nginx is led to the services themselves."""
+    """A shell test: no release was cut off, and Nginx is led to the services themselves."""
     nexts = [f"{settings.unit(one)}-next.{kind}" for one in settings.web_services for kind in ("service", "socket")]
-    tests = [f"! systemctl is-active --quiet {' '.join(nexts)}"]
+    tests = [f"[ ! -L {settings.site_root}/next ]", f"! systemctl is-active --quiet {' '.join(nexts)}"]
     for one in settings.web_services:
         if not settings.is_tcp(one):
             there = f'[ "$(readlink {settings.listen(one)})" = {settings.socket(one)} ]'

@@ -14,6 +14,8 @@ from lab.steps import StepFailed, run
 
 PACKAGES = {"h2load": "nghttp2-client"}
 WARM_UP_SECONDS = 2
+# Longer than any run: one that does not end is an error, and the host goes.
+PATIENCE_SECONDS = 300
 # Runs a command that is given as its arguments, and gives back what it printed.
 Runner = Callable[[str, Sequence[str]], str]
 
@@ -61,7 +63,7 @@ def command(
 
 def loaded(way: str, argv: Sequence[str], runner: Runner = here) -> Load:
     """Raises StepFailed where nothing was answered."""
-    return parsed(way, argv, runner(f"Load {way}", argv))
+    return parsed(way, argv, runner(f"Load {way}", ["timeout", str(PATIENCE_SECONDS), *argv]))
 
 
 def timed(way: str, argv: Sequence[str]) -> Load:

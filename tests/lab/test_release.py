@@ -75,7 +75,9 @@ def is_settled(server: Provisioned) -> bool:
         check=False,
     )
     wanted = ["active", "inactive", "inactive", "/run/codementee-backend/backend.sock", "gone"]
-    return found.split() == [*wanted, f"{ROOT}/releases/{current(server)}/backend"]
+    wanted.append(f"{ROOT}/releases/{current(server)}/backend")
+    print("found:", found, "wanted:", wanted, sep="\n")
+    return found.split() == wanted
 
 
 def backend(folder: Path, edit: Callable[[str], str] = lambda text: text, requirements: str = "") -> tuple[str, str]:
@@ -242,13 +244,14 @@ def test_a_release_that_is_cut_off_leaves_visitors_served_and_the_next_run_settl
     time.sleep(0.5)
     release.kill()
     release.wait()
-    # What has begun on the host may go on to its end.
-    server.apply()
+    # What has begun on the host may go on to its end. An apply settles it, and so does the next release.
+    if STEPS.index(step) % 2:
+        server.apply()
+    else:
+        done = server.slipway("release", "lab", "--yes", *BUILT)
+        assert done.returncode == 0, done.stderr
     assert is_settled(server)
     assert server.plan() == []
-    done = server.slipway("release", "lab", "--yes", *BUILT)
-    assert done.returncode == 0, done.stderr
-    assert is_settled(server)
     visits.nothing()
     assert server.ssh(f"ls {ROOT}/releases | grep -c new", check=False) == "0"
 
@@ -332,7 +335,6 @@ async def words() -> dict[str, str]:
 
 
 def test_files_are_released_and_served_whatever_they_are_called(server, tmp_path):
-    before = current(server)
     build = tmp_path / "frontend/build"
     files = {}
     for folder in ("static", "\u00fcber uns", "\u65e5\u672c \u8a9e"):
@@ -362,8 +364,6 @@ def test_files_are_released_and_served_whatever_they_are_called(server, tmp_path
     for name, content in files.items():
         if name.startswith("static/"):
             assert site.get(f"/{quote(os.fsencode(name))}").content == content, name
-    done = server.slipway("rollback", "lab", before, "--yes")
-    assert done.returncode == 0, done.stderr
 
 
 def test_a_frontend_is_built_on_the_server_where_that_is_set(server):

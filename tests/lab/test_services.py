@@ -32,12 +32,17 @@ def secrets() -> str:
     folder = os.environ["CREDENTIALS_DIRECTORY"]
     return " ".join(sorted(os.listdir(folder)))
 """
-NAMES = ["auth", "booking", "payments", "notifications"]
+# /api/auth/ is the backend's own, which people log in by.
+PATHS = {
+    "auth": "/api/tokens/",
+    "booking": "/api/booking/",
+    "payments": "/api/payments/",
+    "notifications": "/api/notifications/",
+}
 
 
 def answering(name: str) -> dict[str, object]:
-    prefix = f"/api/{name}/"
-    return {"name": name, "app": f"{name}:app", "path": prefix, "health_path": f"{prefix}health"}
+    return {"name": name, "app": f"{name}:app", "path": PATHS[name], "health_path": f"{PATHS[name]}health"}
 
 
 WORKER = "while :; do date +%s%N > /tmp/alive; sleep 0.2; done"
@@ -48,8 +53,7 @@ def code(tmp_path: Path) -> Path:
     """The example's backend with four more programs in it."""
     folder = tmp_path / "backend"
     shutil.copytree(EXAMPLE / "backend", folder, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in [*NAMES, "partners"]:
-        prefix = "/" if name == "partners" else f"/api/{name}/"
+    for name, prefix in {**PATHS, "partners": "/"}.items():
         (folder / f"{name}.py").write_text(PROGRAM.format(name=name, prefix=prefix))
     return folder
 
@@ -75,7 +79,7 @@ def test_four_services_a_worker_and_a_timer_run_behind_one_gateway(server, code,
     partners = f"partners.{server.site().domain}"
     server.resolve(partners)
     services = [
-        *({**answering(name), "environment": {"KEY": name.upper()}, "secrets": ["JWT_SECRET"]} for name in NAMES),
+        *({**answering(name), "environment": {"KEY": name.upper()}, "secrets": ["JWT_SECRET"]} for name in PATHS),
         {"name": "partners", "app": "partners:app", "host": partners, "health_path": "/health", "workers": 2},
         {"name": "mailer", "command": WORKER, "memory_max_mb": 128},
         {"name": "report", "command": "python -c 'import fastapi; print(1 + 41)'", "schedule": "*-*-* 03:00"},
@@ -87,8 +91,8 @@ def test_four_services_a_worker_and_a_timer_run_behind_one_gateway(server, code,
     assert server.plan(*settings) == []
 
     site = server.site()
-    for name in NAMES:
-        found = site.get(f"/api/{name}/health").json()
+    for name, path in PATHS.items():
+        found = site.get(f"{path}health").json()
         assert found == {"service": name, "key": name.upper(), "secrets": "JWT_SECRET"}
     assert site.get("/api/health").json() == {"status": "ok"}
     assert at(server, partners).get("/health").json()["service"] == "partners"
@@ -98,7 +102,7 @@ def test_four_services_a_worker_and_a_timer_run_behind_one_gateway(server, code,
     server.ssh("systemctl start codementee-report.service")
     assert server.ssh("journalctl -u codementee-report -o cat | grep -c '^42$'") == "1"
 
-    visits = Visits(site, "/api/auth/health")
+    visits = Visits(site, f"{PATHS['auth']}health")
     before = server.ssh("systemctl show --property=MainPID --value codementee-mailer")
     done = server.slipway("release", "lab", "--yes", "--only", "backend", *settings)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -120,7 +124,7 @@ def test_four_services_a_worker_and_a_timer_run_behind_one_gateway(server, code,
     assert "Remove services that are set no longer" in server.operations(*less)
     server.apply(*less)
     assert server.plan(*less) == []
-    assert site.get("/api/auth/health").json()["service"] == "auth"
+    assert site.get(f"{PATHS['auth']}health").json()["service"] == "auth"
     assert site.get("/api/booking/health").status_code == 404
     assert server.ssh("systemctl list-units --all 'codementee-mailer*' --no-legend") == ""
 
@@ -199,7 +203,7 @@ def test_a_second_site_lives_beside_the_first(server, tmp_path, as_before):
 
 
 def test_mistakes_in_services_are_told_together(server):
-    services = [answering("auth"), {**answering("booking"), "path": "/api/auth/"}, {"name": "x", "comand": "y"}]
+    services = [answering("auth"), {**answering("booking"), "path": PATHS["auth"]}, {"name": "x", "comand": "y"}]
     done = server.slipway("plan", "lab", "--data", f"services={json.dumps(services)}")
     assert done.returncode == 1
     assert "services[2]['comand']: there is no such key" in done.stderr
@@ -207,5 +211,5 @@ def test_mistakes_in_services_are_told_together(server):
     done = server.slipway("plan", "lab", "--data", f"services={json.dumps(services)}")
     assert "without patterns" in done.stderr
     done = server.slipway("plan", "lab", "--data", f"services={json.dumps(services[:2])}")
-    assert "found /api/auth/ for auth and for booking" in done.stderr
+    assert "found /api/tokens/ for auth and for booking" in done.stderr
     assert "no host was touched" in done.stderr
