@@ -21,7 +21,8 @@ from slipway.settings import Settings
 from slipway.systems import SYSTEMS
 from tasks import auditing, credentials, fail2ban, logins, mongodb_users, updates
 from tasks.backend_units import all_units, of_service, release_units, unit_values
-from tasks.nginx import BROTLI_PACKAGES, configuration, links
+from tasks.nginx import BROTLI_PACKAGES, TLS_FOLDER, configuration, links
+from tasks.nginx import unit_values as nginx_unit_values
 from tasks.release import PARTS, steps
 from tasks.ssh import ALGORITHMS, in_force
 from tasks.ssh import configuration as sshd_configuration
@@ -389,7 +390,8 @@ def test_sysctl_reads_the_kernel_parameters():
 
 @pytest.mark.parametrize("unit", ["mongodb/mongod.service.conf", "nginx/nginx.service.conf", "nginx/unconfigured.conf"])
 def test_systemd_accepts_what_is_added_to_the_packages_units(settings_with, tmp_path, unit):
-    added = render(unit, settings=settings_with(), tls_folder="/etc/nginx/tls", memory_max_mb=1228)
+    values = {**nginx_unit_values(settings_with()), "tls_folder": TLS_FOLDER, "memory_max_mb": 1228}
+    added = render(unit, **values)
     (tmp_path / "added.service").write_text(f"[Service]\nExecStart=/bin/true\n{added}")
     assert [line for line in verify_units(tmp_path).splitlines() if "added.service" in line] == []
 
