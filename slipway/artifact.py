@@ -3,16 +3,20 @@ the server has already."""
 
 from __future__ import annotations
 
+import fcntl
 import gzip
 import hashlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import tarfile
 import threading
+import time
 from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -81,7 +85,8 @@ _builds: dict[tuple[Path, str], Future[Path]] = {}
 
 
 def begin(settings: Settings) -> Future[Path]:
-    """Start the build of the frontend, if this run has not yet; the result is its output folder, or PyinfraError."""
+    """Start the build of the frontend, if this run has not yet; the result is a folder of this run's with what it has
+    left, or PyinfraError."""
     key = (sources.of(settings).frontend, settings.frontend_build)
     if key not in _builds:
         _builds[key] = Future()
@@ -175,7 +180,46 @@ def _gains(name: str, path: Path) -> bool:
 
 
 def _build_frontend(settings: Settings) -> Path:
-    source = sources.of(settings).frontend
+    with _alone_in(sources.of(settings).frontend) as source:
+        return _copied(_built(settings, source), settings.release_max_mb)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[Path]:
+    """Keep other runs from building in a folder: each would empty what the other one ships."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        while not _lock(opened):
+            time.sleep(0.1)
+        yield folder
+    finally:
+        # By its closing alone it would be, but gevent puts that off.
+        fcntl.flock(opened, fcntl.LOCK_UN)
+        os.close(opened)
+
+
+def _lock(opened: int) -> bool:
+    # Not waiting in the kernel: other greenlets of this thread go on.
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _copied(output: Path, most_mb: int) -> Path:
+    """The next build may begin in its folder while this one is shipped."""
+    files = [*_files(BUILD, output)]
+    _check_size(files, most_mb)
+    folder = Path(sources.temporary_folder())
+    for name, path in files:
+        place = folder / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, place)
+    return folder / BUILD
+
+
+def _built(settings: Settings, source: Path) -> Path:
     done = subprocess.run(  # noqa: S602  the setting is a shell command, as npm scripts are
         settings.frontend_build,
         shell=True,

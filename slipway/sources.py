@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import subprocess
 import tempfile
@@ -89,21 +90,24 @@ def _find(top: Path, ref: str) -> str:
 
 def _check_out(top: Path, commit: str) -> str:
     """A folder with the files of a commit; git's own folders and the working tree stay as they are."""
-    folder = tempfile.TemporaryDirectory(prefix="slipway-release-")
-    _kept.append(folder)
+    folder = temporary_folder()
     archive = ["git", "-C", str(top), "archive", "--format=tar", commit]
     # Leaving the block closes our end of the pipe: a git whose reader is gone ends.
     with subprocess.Popen(archive, stdout=subprocess.PIPE) as packed:
-        unpack = ["tar", "-x", "-C", folder.name]
+        unpack = ["tar", "-x", "-C", folder]
         unpacked = subprocess.run(unpack, stdin=packed.stdout, stderr=subprocess.PIPE, text=True, check=False)
     if packed.returncode or unpacked.returncode:
         said = unpacked.stderr.splitlines() or ["git archive failed"]
-        raise PyinfraError(f"the files of {commit} in {top} could not be written to {folder.name}: {said[0]}")
-    return folder.name
+        raise PyinfraError(f"the files of {commit} in {top} could not be written to {folder}: {said[0]}")
+    return folder
 
 
-# Removed as the run ends.
-_kept: list[tempfile.TemporaryDirectory[str]] = []
+def temporary_folder() -> str:
+    """An empty folder, which is removed as the run ends."""
+    folder = tempfile.mkdtemp(prefix="slipway-release-")
+    # Not shutil.rmtree: it opens each folder, and gevent puts off closing them.
+    atexit.register(subprocess.run, ["rm", "-rf", "--one-file-system", folder], check=False)
+    return folder
 
 
 def _commit_of(backend: Path, frontend: Path) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 from provisioned import PROJECT, Provisioned, mongosh
-from test_release import Visits, current
+from test_release import IMPATIENT, Visits, current
 
 from slipway.site import Site
 
@@ -163,7 +163,7 @@ def test_a_second_site_lives_beside_the_first(server, tmp_path, as_before):
     visits = Visits(server.site())
     # Its first release does not come up: that is told, mended, released, and it goes on from there.
     wrong = ("--data", f"sites={json.dumps([{**blog, 'backend_app': 'not_there:app'}])}")
-    stopped = server.slipway("apply", "lab", "--yes", *wrong)
+    stopped = server.slipway("apply", "lab", "--yes", *wrong, *IMPATIENT)
     assert stopped.returncode == 1
     assert "not_there" in stopped.stderr
     done = server.slipway("release", "lab", "--yes", "--site", "blog", *settings)
@@ -207,7 +207,7 @@ def test_mistakes_in_services_are_told_together(server):
     done = server.slipway("plan", "lab", "--data", f"services={json.dumps(services)}")
     assert done.returncode == 1
     assert "services[2]['comand']: there is no such key" in done.stderr
-    services[2] = {**answering("pattern"), "path": "/api/(a|b)/"}
+    services[2] = {**answering("payments"), "path": "/api/(a|b)/"}
     done = server.slipway("plan", "lab", "--data", f"services={json.dumps(services)}")
     assert "without patterns" in done.stderr
     done = server.slipway("plan", "lab", "--data", f"services={json.dumps(services[:2])}")

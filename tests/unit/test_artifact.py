@@ -56,10 +56,12 @@ def settings_of_release(output: Path, settings_with: Callable[..., Settings]) ->
 
 
 @pytest.fixture
-def build(settings_of_release: Callable[..., Settings]) -> Build:
+def build(settings_of_release: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch) -> Build:
     """Builds the frontend's part of a release."""
 
     def build(there: dict[str, str] | None = None, parts: tuple[str, ...] = ("frontend",), **changes: Any) -> Release:
+        # Each is a run of its own.
+        monkeypatch.setattr(artifact, "_builds", {})
         return artifact.build(settings_of_release(**changes), parts, there)
 
     return build

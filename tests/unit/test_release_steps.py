@@ -159,6 +159,8 @@ def unpack(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
 
     def unpack(files: dict[str, bytes], name: str) -> Path:
         monkeypatch.setattr(artifact, "release_id", lambda settings: name)
+        # Each is a run of its own.
+        monkeypatch.setattr(artifact, "_builds", {})
         (source / "build/static").mkdir(parents=True, exist_ok=True)
         for path in (source / "build/static").iterdir():
             path.unlink()

@@ -271,6 +271,19 @@ def test_hosts_side_by_side_share_one_build_that_was_begun_before(settings_with,
     assert len({release.id for release in releases}) == 1
 
 
+def test_a_run_that_builds_in_the_same_folder_waits_and_does_not_change_what_the_first_one_ships(
+    settings_with, tmp_path
+):
+    slow = "rm -rf build; mkdir build; sleep 0.3; echo {0} > build/index.html; echo {0} > build/{0}.txt"
+    both = [
+        settings_with(frontend_source=str(tmp_path), frontend_build=slow.format(name)) for name in ("first", "second")
+    ]
+    building = [artifact.begin(settings) for settings in both]
+    for name, folder in zip(("first", "second"), building, strict=True):
+        files = {path.name: path.read_text() for path in folder.result(timeout=10).iterdir()}
+        assert files == {"index.html": f"{name}\n", f"{name}.txt": f"{name}\n"}
+
+
 def test_a_build_that_fails_is_told_with_the_end_of_its_output(settings_with, tmp_path):
     settings = settings_with(frontend_source=str(tmp_path), frontend_build="echo no such module; exit 3")
     with pytest.raises(Exception, match=r"frontend_build failed \(exit code 3\)[\s\S]*no such module"):
