@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 import pytest
 from rich.console import Console
@@ -27,6 +28,23 @@ def test_h2load_is_read_and_an_output_without_an_answer_is_an_error():
     assert load.parsed("slipway", argv, H2LOAD) == Load("slipway", 64, 58523, 3, 5852.3)
     with pytest.raises(StepFailed):
         load.parsed("slipway", argv, H2LOAD.replace("58520 succeeded", "0 succeeded"))
+
+
+def test_an_h2load_that_does_not_end_is_asked_again_and_one_that_never_does_is_an_error():
+    argv, calls = load.command("https://site/", clients=64, seconds=10), 0
+
+    def runner(step: str, command: Sequence[str]) -> str:
+        nonlocal calls
+        calls += 1
+        if calls != 2:
+            raise StepFailed(step, "exit code 124", code=124)
+        return H2LOAD
+
+    assert load.loaded("slipway", argv, runner).rate == 5852.3
+    calls = 2
+    with pytest.raises(StepFailed):
+        load.loaded("slipway", argv, runner)
+    assert calls == 5
 
 
 def test_percentiles_are_of_the_requests_that_were_answered():
