@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from slipway.runner import (  # isort: skip  patches first
 )
 
 import click
+import gevent
 from click.shell_completion import CompletionItem, get_completion_class
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.host import Host
@@ -458,8 +460,20 @@ def confirmed() -> bool:
     return click.confirm("Go on?", default=False)
 
 
+def interrupt(*_signal: object) -> None:
+    """Tell whoever waits for the end. Whatever greenlet is at work just then would be told else: a connection's, say,
+    which would end, and be waited for in vain."""
+    hub = gevent.get_hub()
+    if gevent.getcurrent() is hub.parent:
+        raise KeyboardInterrupt
+    hub.handle_system_error(KeyboardInterrupt, KeyboardInterrupt())
+
+
 def main() -> None:
     """Run the command line; a user's mistake and a failed step get their own words, not a traceback."""
+    # It may be ignored, as a shell's background jobs do.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupt)
     try:
         cli(prog_name="slipway", standalone_mode=False)
     except (click.exceptions.Abort, KeyboardInterrupt):

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar
@@ -247,3 +248,25 @@ def test_no_color_is_handed_on_to_other_commands(monkeypatch):
     program += "; print(os.environ['NO_COLOR'])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=PROJECT)
     assert done.stdout.endswith("\n1\n")
+
+
+# A thread that is at work as the signal comes: gevent makes it a greenlet, as which paramiko runs a connection, too.
+INTERRUPTED = """
+import os, signal, threading, time
+from slipway import cli
+
+def verb(**_):
+    threading.Thread(target=lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    time.sleep(30)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+cli.cli = verb
+cli.main()
+"""
+
+
+def test_an_interrupt_reaches_who_waits_for_the_end_whatever_is_at_work_just_then():
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "\ninterrupted; run it again: it goes on from what is there\n")
+    assert time.monotonic() - began < 25
