@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 PYTHON ?= python3.11
 BIN := .venv/bin
-BESIDE := $(addprefix tests/lab/test_,release.py services.py browser.py machine.py)
+BESIDE := tests/lab/test_release.py tests/lab/test_machine.py
 
 .PHONY: help
 help:  ## Show the targets
