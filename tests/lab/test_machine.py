@@ -95,8 +95,6 @@ def test_an_apply_whose_power_is_cut_five_times_goes_on_from_there(machine, say)
     machine.apply()
     say(f"the last apply after five power cuts: {time.monotonic() - began:.0f} s")
     assert machine.plan() == []
-    verified = machine.slipway("verify", "lab")
-    assert verified.returncode == 0, verified.stdout
     assert machine.ssh("dpkg --audit") == ""
 
 
@@ -134,7 +132,8 @@ def test_everything_is_in_force_and_in_order_after_a_reboot(converged, say):
     assert 0 < entered["mongod.service"] < entered["codementee-backend.service"]
     assert entered["nginx.service"] > 0
     assert converged.plan() == []
-    # Kernel parameters, swap, huge pages and limits among the rest: only what its network lacks is skipped here.
+    # After five power cuts and a reboot. Kernel parameters, swap, huge pages and limits among the rest: only what its
+    # network lacks is skipped here.
     verified = converged.slipway("verify", "lab")
     assert verified.returncode == 0, verified.stdout
     skipped = re.findall(r"^SKIPPED .*", verified.stdout, re.MULTILINE)

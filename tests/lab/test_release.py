@@ -126,7 +126,7 @@ def test_releases_rollbacks_and_reloads_fail_not_one_request(server, visits):
 
 def test_reloads_of_nginx_lose_no_request_on_a_kept_connection(server, visits):
     """Each would lose about one, of twelve visitors who ask fifty times a second."""
-    for _ in range(10):
+    for _ in range(6):
         server.ssh("systemctl reload nginx")
         time.sleep(1)
     visits.nothing()
