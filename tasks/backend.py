@@ -53,7 +53,6 @@ def backend(settings: Settings) -> None:
     secrets = hand_over(name="Hand the backend its secrets", settings=settings)
     values = unit_values_here(settings)
     programs = {one.name: describe_program(settings, one, values) for one in settings.all_services}
-    describe_for_releases(settings, values)
     sockets = {one.name: hold_socket(settings, one, values) for one in settings.web_services}
     ensure(
         name="Finish a release that was interrupted",
@@ -68,6 +67,8 @@ def backend(settings: Settings) -> None:
             run(settings, one, None, (secrets, programs[one.name]))
         elif one.schedule:
             run_by_clock(settings, one, values)
+    # Not before the services have come up with it: a release must not be tried with what they did not take.
+    describe_for_releases(settings, values)
 
 
 def hold_socket(settings: Settings, one: Service, values: Mapping[str, Any]) -> Any:
