@@ -15,7 +15,7 @@ help:  ## Show the targets
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { apt-get update -q && apt-get install -y -q python3-venv; }
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/pip install --quiet --require-hashes -r requirements.lock
-	@$(BIN)/pip install -qq --no-deps --no-build-isolation -e .
+	@$(BIN)/pip install -qq --no-deps --no-build-isolation --config-settings editable_mode=compat -e .
 	@touch $@
 
 .PHONY: install

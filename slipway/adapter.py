@@ -11,12 +11,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
-from importlib import import_module
+from importlib import import_module, metadata
 from types import FrameType
 from typing import Any
 
 # paramiko has it for `Match exec` in ssh's configuration, which pyinfra does by its own means: it takes long to load.
 sys.modules.setdefault("invoke", None)  # type: ignore[arg-type]
+# gevent looks for plug-ins at each thing that it patches, pydantic and pyinfra do too, each time in every package that
+# is installed: once is enough.
+metadata.entry_points = metadata.entry_points().select
 
 import pyinfra
 import pyinfra_cli  # noqa: F401  patches the standard library for gevent, before anything else is imported

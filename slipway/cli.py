@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
@@ -34,12 +35,7 @@ from rich.markup import escape
 
 from lab.steps import StepFailed
 from slipway import show, sources
-from slipway.plan_report import as_html, as_json, report_of
-from slipway.releases import releases_of
-from slipway.releases import rows as release_rows
-from slipway.secrets_cli import secrets_group
 from slipway.settings import SettingsError
-from slipway.status import rows, status
 
 IN_SYNC, ERROR, PENDING = 0, 1, 2
 INTERRUPTED = 130  # as a shell reports a command that SIGINT ended
@@ -73,18 +69,22 @@ def examples(*lines: str) -> str:
 HELP_WIDTH = min(shutil.get_terminal_size().columns, 80) - 2
 
 
+# Where the verbs are that have verbs of their own.
+GROUPS = {"lab": ("lab.cli", "lab"), "secrets": ("slipway.secrets_cli", "secrets_group")}
+
+
 class Verbs(click.Group):
-    """The verbs. The lab's are loaded when they are wanted: a plan of a server has no use for what they need."""
+    """The verbs. Groups of them are loaded when they are wanted: a plan of a server has no use for what they need."""
 
     def list_commands(self, context: click.Context) -> list[str]:
-        return sorted([*super().list_commands(context), "lab"])
+        return sorted([*super().list_commands(context), *GROUPS])
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        if name != "lab":
+        if name not in GROUPS:
             return super().get_command(context, name)
-        from lab.cli import lab
-
-        return lab
+        module, group = GROUPS[name]
+        found: click.Command = getattr(import_module(module), group)
+        return found
 
 
 @click.group(
@@ -100,9 +100,6 @@ class Verbs(click.Group):
 @for_people
 def cli() -> None:
     """From a bare VPS to a running, verified, TLS-terminated site, and back there whenever it drifts."""
-
-
-cli.add_command(secrets_group)
 
 
 def _complete_limit(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem]:
@@ -202,17 +199,18 @@ def plan(
         raise
     write_reports(session, outcome, json_file, html_file)
     if show.level >= 0:
-        show.plan(report_of(environment, session.roles(), outcome), session)
+        show.plan(session.report(outcome), session)
     end_with_failures(outcome)
     sys.exit(PENDING if outcome.changes else IN_SYNC)
 
 
 def write_reports(session: Session, outcome: Outcome, json_file: IO[str] | None, html_file: IO[str] | None) -> None:
-    report = report_of(session.environment, session.roles(), outcome)
+    from slipway import plan_report
+
     if json_file:
-        json_file.write(as_json(report))
+        json_file.write(plan_report.as_json(session.report(outcome)))
     if html_file:
-        html_file.write(as_html(report))
+        html_file.write(plan_report.as_html(session.report(outcome)))
 
 
 @cli.command(
@@ -232,7 +230,7 @@ def apply(environment: str, limit: tuple[str, ...], data: tuple[str, ...], only:
     with planned(session) as outcome:
         # Nobody says yes to what they have not seen.
         if show.level >= 0 or (outcome.changes and not yes):
-            show.plan(report_of(environment, session.roles(), outcome), session)
+            show.plan(session.report(outcome), session)
         if not outcome.changes:
             session.record_nothing(outcome.seconds)
         elif yes or confirmed():
@@ -326,7 +324,7 @@ def rollback(words: tuple[str, ...], limit: tuple[str, ...], data: tuple[str, ..
     session = Session(environment, "rollback.py", limit, items)
     with planned(session) as outcome:
         if show.level >= 0 or not yes:
-            show.plan(report_of(environment, session.roles(), outcome), session)
+            show.plan(session.report(outcome), session)
         if yes or confirmed():
             carry_out(session)
 
@@ -336,13 +334,15 @@ def rollback(words: tuple[str, ...], limit: tuple[str, ...], data: tuple[str, ..
 @of_site
 def releases(environment: str, limit: tuple[str, ...], data: tuple[str, ...], site: str) -> None:
     """List the releases that are on the hosts, the newest first: what `slipway rollback` can go back to."""
+    from slipway.releases import releases_of, rows
+
     session = Session(environment, "", limit, [*data, f"release_site={site}"])
     with connected(session), show.doing(f"Asking {names_of(session)}"):
         found = releases_of(session)
     for name, roles in session.roles().items():
         if name in found:
             show.host(name, roles)
-            for mark, line in release_rows(found[name]):
+            for mark, line in rows(found[name]):
                 show.say(escape(show.plain(line)), f"  {mark:<8} ")
     if session.failures:
         raise RunFailed("\n".join(session.failures.values()))
@@ -386,6 +386,8 @@ def verify(environment: str, limit: tuple[str, ...], data: tuple[str, ...], html
 @report_to("json", "it for programs")
 def status_command(environment: str, limit: tuple[str, ...], data: tuple[str, ...], json_file: IO[str] | None) -> None:
     """Show what runs on the hosts: services, versions, certificate, disk, the last release and apply. Only reads."""
+    from slipway.status import rows, status
+
     session = Session(environment, "", limit, data)
     with connected(session), show.doing(f"Asking {names_of(session)}"):
         report = status(session)

@@ -10,6 +10,8 @@ from typing import ParamSpec
 from pyinfra import host
 
 P = ParamSpec("P")
+# The component of what is in none.
+OTHER = "other"
 names: set[str] = set()
 _chosen: Collection[str] = ()
 # By host's name and operation's hash.
@@ -41,5 +43,5 @@ def component(task: Callable[P, None]) -> Callable[P, None]:
 
 
 def component_of(host_name: str, op_hash: str) -> str:
-    """The component that an operation belongs to; "" for one of none."""
-    return _components.get((host_name, op_hash), "")
+    """The component that an operation belongs to; OTHER for one of none."""
+    return _components.get((host_name, op_hash), OTHER)

@@ -20,9 +20,9 @@ from pyinfra.connectors.util import CommandOutput, OutputLine, make_unix_command
 
 from slipway import adapter
 from slipway.batches import Batches
-from slipway.operations import upload_script, with_input
 from slipway.shell import MOST_SHOWN, Answer, NoAnswer, Question, Shell
 from slipway.ssh import keep_alive, open_session, send_at_once, tell_when_broken
+from slipway.uploads import upload_script, with_input
 
 # Of what a command prints this much is kept, of its beginning and of its end each.
 MOST_KEPT_BYTES = 2**19

@@ -7,7 +7,6 @@ see), and a file is written beside its place, given its owner and mode, checked,
 
 from __future__ import annotations
 
-import base64
 import difflib
 import hashlib
 import io
@@ -25,6 +24,7 @@ from pyinfra.api import FunctionCommand, StringCommand, operation
 
 from slipway import report
 from slipway.facts import BROKEN_PACKAGES, FileState, FileStates, FileText, Modified, Output, Packages, Unit
+from slipway.uploads import with_input
 
 PROJECT = Path(__file__).resolve().parent.parent
 Commands = Generator[StringCommand | FunctionCommand | str, None, None]
@@ -49,11 +49,6 @@ def load_templates() -> Iterator[str]:
     for name in _templates.list_templates():
         _templates.get_template(name)
         yield name
-
-
-def with_input(script: str, content: bytes) -> StringCommand:
-    """`script` with `content` on its standard input, base64-coded: the script reads it by `base64 -d`."""
-    return StringCommand("sh", "-euc", shlex.quote(script), _stdin=base64.encodebytes(content).decode())
 
 
 # A configuration that its program accepts may still not start: a port is taken, an address is not the host's. What it
@@ -119,20 +114,6 @@ def write_script(path: str, mode: str, owner: str, group: str, check: str | None
     if proven_by:
         steps.append(keep([path], proven_by))
     return "; ".join([*steps, f'mv -fT "$new" {shlex.quote(path)}'])
-
-
-def upload_script(path: str) -> str:
-    """A shell script that puts its standard input at `path`, with the owner and mode of what was there."""
-    return "; ".join(
-        [
-            f'path=$(readlink -f {shlex.quote(path)}); umask 077; new=$(mktemp "$path.XXXXXX")',
-            "trap 'rm -f \"$new\"' EXIT",
-            'base64 -d > "$new"',
-            'if [ -e "$path" ]; then chown --reference="$path" "$new"; chmod --reference="$path" "$new"',
-            'else chmod 644 "$new"; fi',
-            'sync "$new"; mv -fT "$new" "$path"',
-        ]
-    )
 
 
 def is_in_place(state: Mapping[str, str], content: bytes, mode: str, owner: str, group: str) -> bool:

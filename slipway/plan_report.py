@@ -6,7 +6,7 @@ docs/plan.schema.json is made of what is here: `python -m slipway.plan_report > 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -15,15 +15,14 @@ from typing import TYPE_CHECKING, Literal
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import BaseModel, ConfigDict, Field
 
+from slipway.diffs import diff_file, diff_lines, is_diff
+
 if TYPE_CHECKING:
     from slipway.runner import Outcome
 
-# The component of what is in none.
-OTHER = "other"
 # A diff of more lines is folded on the page.
 MOST_LINES_OPEN = 24
 
-LineKind = Literal["added", "removed", "place", "same"]
 Status = Literal["in sync", "pending", "failed"]
 
 
@@ -130,14 +129,14 @@ def _host(name: str, roles: list[str], outcome: Outcome) -> PlannedHost:
     components: dict[str, PlannedComponent] = {}
     for change in outcome.changes:
         if change.host == name:
-            its = change.component or OTHER
             planned = PlannedChange(
                 operation=change.operation,
                 reasons=[note for note in change.notes if not is_diff(note)],
                 diffs=[note for note in change.notes if is_diff(note)],
                 is_reaction=change.is_reaction,
             )
-            components.setdefault(its, PlannedComponent(name=its, changes=[])).changes.append(planned)
+            its = components.setdefault(change.component, PlannedComponent(name=change.component, changes=[]))
+            its.changes.append(planned)
     failure = outcome.failures.get(name)
     return PlannedHost(
         name=name,
@@ -147,22 +146,6 @@ def _host(name: str, roles: list[str], outcome: Outcome) -> PlannedHost:
         components=list(components.values()),
         skipped=[what for host, what in outcome.skipped if host == name],
     )
-
-
-def is_diff(note: str) -> bool:
-    """Whether a note of an operation is a unified diff (operations.tell_text), and no sentence."""
-    return note.startswith("--- ")
-
-
-def diff_lines(diff: str) -> Iterator[tuple[LineKind, str]]:
-    """The lines of a unified diff after the two that name the file, and what each is."""
-    kinds: dict[str, LineKind] = {"+": "added", "-": "removed", "@": "place"}
-    for line in diff.splitlines()[2:]:
-        yield kinds.get(line[:1], "same"), line
-
-
-def diff_file(diff: str) -> str:
-    return diff.splitlines()[0].removeprefix("--- ")
 
 
 def as_json(report: PlanReport) -> str:

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import gevent
 
@@ -38,12 +38,15 @@ from pyinfra.api.operations import run_host_op
 from pyinfra.api.state import StateStage
 from pyinfra.connectors.ssh import SSHConnector
 
-from slipway import components, lock, login, memory, operations, plan_report, report
+from slipway import components, lock, login, memory, report
 from slipway.components import component_of
 from slipway.connector import Connector, HostFailed
 from slipway.pyinfra_settings import settings_of
 from slipway.settings import Settings, SettingsError, parse_items
 from slipway.shell import Answer, Question
+
+if TYPE_CHECKING:
+    from slipway.plan_report import PlanReport
 
 PROJECT = Path(__file__).resolve().parent.parent
 # The command line shows progress; pyinfra's own line would be written over it.
@@ -93,7 +96,7 @@ class Change:
     notes: list[str] = field(default_factory=list)
     # It runs because of another change: a restart, a reload.
     is_reaction: bool = False
-    component: str = ""
+    component: str = components.OTHER
 
 
 @dataclass
@@ -235,8 +238,8 @@ class Session:
         """Load what a plan needs anyway, in small steps: a handshake is mostly waiting."""
         # What is wrong there comes up again, and is told, when it is used.
         with suppress(Exception):
-            for step in (_load_tasks(), operations.load_templates(), _build_report()):
-                for _ in step:
+            for step in (_load_tasks, _load_templates, _load_report):
+                for _ in step():
                     gevent.idle()
 
     def ask(self, facts: Callable[[Host], tuple[type[FactBase[T]], dict[str, Any]]]) -> dict[str, T]:
@@ -449,6 +452,12 @@ class Session:
         if self.failures:
             raise RunFailed("\n".join(self.failures.values()))
 
+    def report(self, outcome: Outcome) -> PlanReport:
+        """What a plan found, for programs and to read."""
+        from slipway.plan_report import report_of
+
+        return report_of(self.environment, self.roles(), outcome)
+
     def record_nothing(self, seconds: float) -> None:
         """Note in the log of the hosts that an apply has found nothing to change."""
         self._by_root(lock.note(self.verb, version("slipway"), "nothing to change", 0, seconds))
@@ -589,9 +598,18 @@ def _load_tasks() -> Iterator[str]:
         yield importlib.import_module(f"tasks.{module.name}").__name__
 
 
-def _build_report() -> Iterator[str]:
+# What is imported here is wanted only once the hosts are connected.
+def _load_templates() -> Iterator[str]:
+    from slipway import operations
+
+    return operations.load_templates()
+
+
+def _load_report() -> Iterator[str]:
+    from slipway import plan_report
+
+    yield plan_report.__name__
     plan_report.PlanReport.model_rebuild()
-    yield plan_report.PlanReport.__name__
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -14,8 +15,11 @@ from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColum
 from rich.table import Column
 from rich.text import Text
 
-from slipway.plan_report import OTHER, PlannedChange, PlannedHost, PlanReport, diff_lines, is_diff
+from slipway.diffs import diff_lines, is_diff
 from slipway.runner import Outcome, Session
+
+if TYPE_CHECKING:
+    from slipway.plan_report import PlannedChange, PlannedHost, PlanReport
 
 console = Console(highlight=False)
 # What goes on is on standard error: what is found may be piped.
@@ -159,7 +163,7 @@ def done(outcome: Outcome) -> None:
     result = "[red]not all done[/]" if outcome.failures else "[green]done[/]"
     say(f"{result}: {len(outcome.changes)} of {outcome.operations} operations changed something, {took(outcome)}")
     for name in dict.fromkeys(change.host for change in outcome.changes):
-        parts = Counter(change.component or OTHER for change in outcome.changes if change.host == name)
+        parts = Counter(change.component for change in outcome.changes if change.host == name)
         say(", ".join(f"{part} {count}" for part, count in parts.items()), f"  {escape(name)}: ")
 
 

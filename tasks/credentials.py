@@ -12,9 +12,10 @@ from pyinfra.api import operation
 
 from slipway import report
 from slipway.facts import Output, key_values
-from slipway.operations import Commands, render, tar, with_input
+from slipway.operations import Commands, render, tar
 from slipway.secrets import MONGO_URL, MONGODB_ADMIN, MONGODB_BACKEND
 from slipway.settings import Settings
+from slipway.uploads import with_input
 
 
 def credential_names(settings: Settings) -> list[str]:

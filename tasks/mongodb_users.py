@@ -15,9 +15,10 @@ from pyinfra.api import operation
 
 from slipway import report
 from slipway.facts import MongodbUsers
-from slipway.operations import Commands, render, tar, with_input
+from slipway.operations import Commands, render, tar
 from slipway.secrets import MONGODB_ADMIN, MONGODB_BACKEND
 from slipway.settings import Settings
+from slipway.uploads import with_input
 
 
 @dataclass(frozen=True)

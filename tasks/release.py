@@ -21,9 +21,10 @@ from pyinfra.api.exceptions import PyinfraError
 from slipway import artifact, report, sources
 from slipway.components import component
 from slipway.facts import Output
-from slipway.operations import KEPT, Commands, directory, link, put, render, with_input
+from slipway.operations import KEPT, Commands, directory, link, put, render
 from slipway.services import Service
 from slipway.settings import Settings
+from slipway.uploads import with_input
 from tasks.backend_units import describe_for_releases, describe_program, describe_socket, unit_values_here
 
 STEPS = "/usr/lib/slipway"

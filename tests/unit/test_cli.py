@@ -14,7 +14,7 @@ from typing import ClassVar
 import pytest
 
 from slipway import cli, show
-from slipway.runner import ApplyFailed, Change, Outcome, RunFailed
+from slipway.runner import ApplyFailed, Change, Outcome, RunFailed, Session
 from slipway.settings import Settings
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -74,6 +74,7 @@ class FakeSession:
         return [SimpleNamespace(name=name) for name in self.roles()]
 
     active_hosts = hosts
+    report = Session.report
 
     def roles(self):
         return {"one": ["web"], "two": ["db"]}

@@ -11,7 +11,7 @@ import test_cli
 from pyinfra.api.exceptions import PyinfraError
 from test_cli import CHANGES, DOWN, FakeSession
 
-from slipway import cli, sources
+from slipway import sources
 from slipway.releases import ReleaseThere
 from slipway.runner import Outcome
 from slipway.sources import Sources
@@ -130,7 +130,7 @@ def test_a_rollback_that_nobody_confirms_does_nothing(run, monkeypatch):
 
 def test_the_releases_of_each_host_are_listed_and_what_they_say_is_shown_and_not_obeyed(run, monkeypatch):
     there = [ReleaseThere(id="2026-b", place="current", when="now", who="[red]me\x1b[31m"), ReleaseThere(id="2026-a")]
-    monkeypatch.setattr(cli, "releases_of", lambda session: {"one": there, "two": []})
+    monkeypatch.setattr("slipway.releases.releases_of", lambda session: {"one": there, "two": []})
     code, output, errors = run(Outcome([], [], 0, 0.0), "releases", "lab", "--site", "blog")
     assert (code, errors, data(run)) == (0, "", ["release_site=blog"])
     assert output.splitlines() == [
@@ -143,7 +143,7 @@ def test_the_releases_of_each_host_are_listed_and_what_they_say_is_shown_and_not
 
 
 def test_of_a_host_that_is_down_nothing_is_listed_and_it_is_an_error(run, monkeypatch):
-    monkeypatch.setattr(cli, "releases_of", lambda session: {"one": [ReleaseThere(id="2026-a")]})
+    monkeypatch.setattr("slipway.releases.releases_of", lambda session: {"one": [ReleaseThere(id="2026-a")]})
     code, output, errors = run(Outcome([], [], 0, 0.0, DOWN), "releases", "lab")
     assert code == 1
     assert "2026-a" in output

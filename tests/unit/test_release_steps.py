@@ -13,9 +13,9 @@ import pytest
 from test_artifact import ODD_NAMES
 
 from slipway import artifact, releases
-from slipway.operations import with_input
 from slipway.releases import ReleaseThere
 from slipway.settings import Settings
+from slipway.uploads import with_input
 from tasks import release
 from tasks.release import PARTS, steps
 

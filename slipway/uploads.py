@@ -1,0 +1,27 @@
+"""How content gets to a host: on the standard input of a shell script."""
+
+from __future__ import annotations
+
+import base64
+import shlex
+
+from pyinfra.api import StringCommand
+
+
+def with_input(script: str, content: bytes) -> StringCommand:
+    """`script` with `content` on its standard input, base64-coded: the script reads it by `base64 -d`."""
+    return StringCommand("sh", "-euc", shlex.quote(script), _stdin=base64.encodebytes(content).decode())
+
+
+def upload_script(path: str) -> str:
+    """A shell script that puts its standard input at `path`, with the owner and mode of what was there."""
+    return "; ".join(
+        [
+            f'path=$(readlink -f {shlex.quote(path)}); umask 077; new=$(mktemp "$path.XXXXXX")',
+            "trap 'rm -f \"$new\"' EXIT",
+            'base64 -d > "$new"',
+            'if [ -e "$path" ]; then chown --reference="$path" "$new"; chmod --reference="$path" "$new"',
+            'else chmod 644 "$new"; fi',
+            'sync "$new"; mv -fT "$new" "$path"',
+        ]
+    )
