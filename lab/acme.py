@@ -23,11 +23,6 @@ from lab.network import Network
 CERTIFICATE_SECONDS = 90 * 24 * 3600
 
 
-def directory_url(net: Network) -> str:
-    """The URL of the ACME directory as hosts see it."""
-    return f"https://{net.gateway}:{net.port('acme')}/dir"
-
-
 def ca_file(lab: Instance) -> Path:
     """The CA that signs Pebble's own directory."""
     return lab.state / "acme" / "ca.pem"

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lab import hosts
+from lab.record import secrets_file
 from lab.steps import Progress
 from slipway.systems import SYSTEMS
 
@@ -143,7 +144,7 @@ def site(name: str | None) -> None:
   curl --cacert {roots} --connect-to {host.domain}:443:{host.address}:{port} https://{host.domain}/
   chromium --host-resolver-rules="MAP {host.domain}:443 {host.address}:{port}" --ignore-certificate-errors https://{host.domain}/
 
-  Log in there as admin@codementee.io with ADMIN_PASSWORD of {hosts.secrets_file(host)}
+  Log in there as admin@codementee.io with ADMIN_PASSWORD of {secrets_file(host)}
   On the host:   slipway lab ssh --name {host.name}
   Remove it all: slipway lab down --all
 """

@@ -7,13 +7,12 @@ import json
 import os
 import re
 import secrets
-import shlex
 import socket
 import subprocess
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lab import acme, image, mirror, network, packages
 from lab.backend import Backend
@@ -21,6 +20,7 @@ from lab.instance import Instance, cache_dir, python, wait_until, write
 from lab.layers import Layers
 from lab.nspawn import Nspawn, mounts_below, unmount_below
 from lab.qemu import Qemu, check_disk
+from lab.record import DEFAULT_DISK_GB, Host, recorded_hosts
 from lab.seed import Seed, host_keys, known_hosts_with
 from lab.steps import Progress, StepFailed, remove, run
 from slipway.systems import SYSTEMS
@@ -30,55 +30,11 @@ if TYPE_CHECKING:
 
 DEFAULT_NAME = "codementee"
 DEFAULT_SYSTEM = "debian-12"
-DEFAULT_DISK_GB = 10
 BACKENDS: dict[str, Callable[[Instance], Backend]] = {"nspawn": Nspawn, "qemu": Qemu}
 # What a console says of a boot that comes to nothing: the kernel's last words, and the shell of Debian's initramfs.
 BOOT_FAILED = ("Kernel panic - not syncing", "(initramfs)")
 # What a host may take to shut down; MongoDB flushes its data meanwhile.
 SHUTDOWN_SECONDS = 120
-
-
-@dataclass(frozen=True)
-class Host:
-    """A throwaway host as `lab status --json` shows it."""
-
-    name: str
-    address: str
-    ssh_port: int
-    # Whom it lets in when it is new: "root", or "admin" with sudo.
-    user: str
-    key_file: str
-    known_hosts_file: str
-    backend: str
-    system: str
-    domain: str
-    state: (
-        str  # running: ssh answers; silent: it runs, and ssh does not answer; stopped: `up` boots it; broken: no disk
-    )
-    disk_gb: int = DEFAULT_DISK_GB
-    # What is added to a port of the host's, where this machine forwards it.
-    port_offset: int = 0
-    snapshots: tuple[str, ...] = ()
-
-    @property
-    def number(self) -> int:
-        """Its own in the lab, 10 to 254: what its address ends with."""
-        return int(self.address.rpartition(".")[2])
-
-    @property
-    def domains(self) -> list[str]:
-        """The names that the lab's DNS knows it by."""
-        return [self.domain, f"www.{self.domain}"]
-
-    def ssh_argv(self, *command: str) -> list[str]:
-        """The command that logs in as root, or runs a shell command as root, by the lab's own way in (lab.image)."""
-        as_root = f"sudo -n sh -c {shlex.quote(' '.join(command))}" if command else "sudo -i"
-        return [
-            *("ssh", "-F", "none", "-i", self.key_file, "-p", str(self.ssh_port)),
-            *("-o", f"UserKnownHostsFile={self.known_hosts_file}", "-o", "StrictHostKeyChecking=yes"),
-            *("-o", "IdentitiesOnly=yes", "-o", "LogLevel=ERROR", *([] if command else ["-t"])),
-            *(f"{image.LAB_USER}@{self.address}", as_root),
-        ]
 
 
 @dataclass(frozen=True)
@@ -134,7 +90,7 @@ def up(names: Iterable[str], user: str = "root", kind: Kind | None = None, progr
         _serve_packages(lab, net, progress)
         for name in names:
             _up(lab, _recorded(lab, name) or _new_host(lab, name, user, kind, base), progress)
-        for host in _recorded_hosts(lab):  # all of them: the DNS may have been started anew
+        for host in recorded_hosts(lab):  # all of them: the DNS may have been started anew
             for domain in host.domains:
                 acme.add_name(net, domain, host.address)
 
@@ -251,7 +207,7 @@ def _new_host(lab: Instance, name: str, user: str, kind: Kind, base: Path) -> Ho
 
 
 def _free_number(lab: Instance) -> int:
-    taken = {host.number for host in _recorded_hosts(lab)}
+    taken = {host.number for host in recorded_hosts(lab)}
     return next(number for number in range(10, 255) if number not in taken)
 
 
@@ -309,14 +265,7 @@ def _record(lab: Instance, host: Host) -> None:
 
 
 def _recorded(lab: Instance, name: str) -> Host | None:
-    return next((host for host in _recorded_hosts(lab) if host.name == name), None)
-
-
-def _recorded_hosts(lab: Instance) -> list[Host]:
-    known = {field.name for field in fields(Host)}
-    records = [json.loads(path.read_text()) for path in sorted(lab.hosts_dir.glob("*/host.json"))]
-    # What another version of the lab recorded beyond that is not needed to go on, or to remove the host.
-    return [Host(**{name: value for name, value in record.items() if name in known}) for record in records]
+    return next((host for host in recorded_hosts(lab) if host.name == name), None)
 
 
 def status(lab: Instance | None = None) -> list[Host]:
@@ -324,7 +273,7 @@ def status(lab: Instance | None = None) -> list[Host]:
     lab = lab or Instance()
     return [
         replace(host, state=_state(lab, host), snapshots=tuple(_layers(lab, host.name).labels()))
-        for host in _recorded_hosts(lab)
+        for host in recorded_hosts(lab)
     ]
 
 
@@ -336,13 +285,6 @@ def _state(lab: Instance, host: Host) -> str:
     if _backend(lab, host.backend).is_running(host.name):
         return "running" if _greets(host) else "silent"
     return "stopped" if (lab.hosts_dir / host.name / "furnished").exists() else "broken"
-
-
-def running() -> list[Host]:
-    """The hosts of this lab that have processes, by name, whether or not ssh answers: nothing is asked of them."""
-    lab = Instance()
-    roles = set(lab.processes().values())
-    return [host for host in _recorded_hosts(lab) if f"host/{host.name}" in roles]
 
 
 def find(name: str | None = None) -> Host:
@@ -472,26 +414,6 @@ def _forget_names(lab: Instance, name: str) -> None:
             acme.remove_name(network.of(lab), domain)
 
 
-def pyinfra_data(host: Host) -> dict[str, Any]:
-    """What pyinfra and Slipway must know of a lab host: how to reach it, and the settings that differ in the lab."""
-    lab = Instance()
-    mirrored = json.loads((lab.state / "mirror.json").read_text())
-    mirrored.pop("root", None)
-    return {
-        "ssh_hostname": host.address,
-        "ssh_port": host.ssh_port,
-        "ssh_user": "admin",
-        "_sudo": True,
-        "ssh_key": host.key_file,
-        "ssh_known_hosts_file": host.known_hosts_file,
-        "admin_keys": [f"{host.key_file}.pub"],
-        "site_domain": host.domain,
-        "tls_acme_server": acme.directory_url(network.of(lab)),
-        "secrets_file": str(secrets_file(host)),
-        **mirrored,
-    }
-
-
 def site(host: Host, domain: str | None = None, address: str | None = None) -> Site:
     """A host's site, by default at its own domain and its first address, as a visitor sees it."""
     from slipway.site import Site  # with requests, which an inventory has no use for
@@ -503,8 +425,3 @@ def trusted_roots() -> Path:
     """A CA file for clients of the lab's sites."""
     lab = Instance()
     return acme.root_bundle(lab, network.of(lab))
-
-
-def secrets_file(host: Host) -> Path:
-    """The file with the secrets that the lab made up for a host's backend."""
-    return Instance().hosts_dir / host.name / "secrets.env"

@@ -14,12 +14,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lab.instance import cache_dir, folder_lock
+from lab.record import LAB_USER, LAB_USER_ID
 from lab.steps import Progress, StepFailed, run
 from slipway.systems import SYSTEMS, System
 
 AUTHORITIES = Path("/usr/local/share/ca-certificates")
-# The lab's own way in, whoever else a host lets in or shuts out: what a provider's rescue console is.
-LAB_USER, LAB_USER_ID = "lab", 1000
 # A script among a host's files that ends its making.
 FURNISH = "/usr/local/sbin/slipway-lab-furnish"
 # The first boot of a virtual machine unpacks this disk, once, and takes the room that its own disk has.

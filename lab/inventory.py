@@ -5,13 +5,13 @@
 
 import os
 
-from lab import hosts as _hosts
+from lab import record as _record
 
 _wanted = [name for name in os.environ.get("SLIPWAY_LAB_HOSTS", "").split(",") if name]
-_up = [host for host in _hosts.running() if not _wanted or host.name in _wanted]
+_up = [host for host in _record.running() if not _wanted or host.name in _wanted]
 if not _up:
     raise SystemExit("no throwaway host is up; start one with: slipway lab up")
 
-web = [(host.name, _hosts.pyinfra_data(host)) for host in _up]
+web = [(host.name, _record.pyinfra_data(host)) for host in _up]
 app = web
 db = web

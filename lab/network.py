@@ -70,6 +70,11 @@ class Network:
         return FIRST_LOOPBACK_PORT + len(SERVICES) * self.number + list(SERVICES).index(service)
 
     @property
+    def acme_directory(self) -> str:
+        """The URL of the ACME directory as hosts see it."""
+        return f"https://{self.gateway}:{self.port('acme')}/dir"
+
+    @property
     def offset(self) -> int:
         """What is added to a virtual machine's port where this machine forwards it."""
         return 0 if self.is_bridged else UNPRIVILEGED_OFFSET

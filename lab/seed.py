@@ -16,7 +16,8 @@ from pathlib import Path
 
 import yaml
 
-from lab.image import AUTHORITIES, FURNISH, LAB_USER, LAB_USER_ID, added_authorities
+from lab.image import AUTHORITIES, FURNISH, added_authorities
+from lab.record import LAB_USER, LAB_USER_ID
 from lab.steps import run
 
 LAB_AUTHORITY = AUTHORITIES / "slipway-lab.crt"

@@ -16,7 +16,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lab import hosts
+from lab.record import Host, pyinfra_data
 from slipway import guard
 from slipway.operations import PROJECT, render, tar
 from slipway.secrets import MONGO_URL, MONGODB_ADMIN, MONGODB_BACKEND
@@ -61,11 +61,11 @@ class File:
     owner: str = "root"
 
 
-def settings_of(host: hosts.Host) -> Settings:
+def settings_of(host: Host) -> Settings:
     """The settings that Slipway has for a lab host."""
     defaults = runpy.run_path(str(PROJECT / "group_data/all.py"))
     own = {name: value for name, value in defaults.items() if not name.startswith("__")}
-    return check({**own, **hosts.pyinfra_data(host)})
+    return check({**own, **pyinfra_data(host)})
 
 
 def base_packages(settings: Settings) -> list[str]:

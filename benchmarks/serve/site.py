@@ -9,7 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lab.hosts import Host, secrets_file, site
+from lab.hosts import site
+from lab.record import Host, secrets_file
 from lab.steps import StepFailed, run
 from slipway.operations import PROJECT
 

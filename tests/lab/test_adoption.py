@@ -39,7 +39,11 @@ apt-get update -qq
 
 def data_of(host: Provisioned) -> dict[str, str]:
     """What the lab's inventory says of a host."""
-    program = "import json, sys; from lab import hosts; print(json.dumps(hosts.pyinfra_data(hosts.find(sys.argv[1]))))"
+    program = """if True:
+        import json, sys
+        from lab import hosts, record
+        print(json.dumps(record.pyinfra_data(hosts.find(sys.argv[1]))))
+    """
     shown = subprocess.run(
         [sys.executable, "-c", program, host.name],
         cwd=PROJECT,

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import hosts, network
+from lab import hosts, network, record
 from lab.instance import MARK, Instance
 from lab.nspawn import command
 
@@ -191,7 +191,7 @@ def test_a_host_installs_packages_from_debian(one: hosts.Host) -> None:
 
 
 def test_a_host_trusts_the_acme_directory(one: hosts.Host) -> None:
-    server = hosts.pyinfra_data(one)["tls_acme_server"].removeprefix("https://").removesuffix("/dir")
+    server = record.pyinfra_data(one)["tls_acme_server"].removeprefix("https://").removesuffix("/dir")
     request = f"printf 'GET /dir HTTP/1.1\\r\\nHost: {server}\\r\\nConnection: close\\r\\n\\r\\n'"
     check = f"-verify_return_error -verify_ip {server.split(':')[0]}"
     answer = on(one, f"{request} | openssl s_client -quiet -connect {server} {check}")

@@ -16,7 +16,7 @@ import cloud_image
 import pytest
 from test_lab import LAB, PROJECT, cli, lab, on, output, reachable, traces  # noqa: F401  lab is a fixture
 
-from lab import hosts, image
+from lab import hosts, image, record
 from lab.instance import Instance
 from lab.qemu import KVM_TRY_SECONDS, runs_a_kernel
 from slipway.systems import SYSTEMS
@@ -53,7 +53,7 @@ def test_a_machine_has_all_of_its_disk_and_gets_out(vm: hosts.Host) -> None:
 
 
 def trusts_the_acme_directory(host: hosts.Host) -> bool:
-    server = hosts.pyinfra_data(host)["tls_acme_server"].removeprefix("https://").removesuffix("/dir")
+    server = record.pyinfra_data(host)["tls_acme_server"].removeprefix("https://").removesuffix("/dir")
     check = f"-brief -verify_return_error -verify_ip {server.split(':')[0]} < /dev/null"
     return on(host, f"openssl s_client -connect {server} {check}").returncode == 0
 
