@@ -30,8 +30,9 @@ from pyinfra.api.facts import FactBase
 from pyinfra.api.operation import OperationMeta
 from pyinfra.api.util import PYINFRA_INSTALL_DIR
 from pyinfra.context import ctx_config, ctx_host, ctx_inventory, ctx_state
+from pyinfra_cli import inventory
 from pyinfra_cli.exceptions import UnexpectedExternalError
-from pyinfra_cli.inventory import make_inventory
+from pyinfra_cli.inventory import _get_imported_names, make_inventory
 from pyinfra_cli.util import exec_file
 
 from slipway.batches import Batches
@@ -61,6 +62,8 @@ arguments.all_global_arguments = facts.all_global_arguments = cache(arguments.al
 
 def prepare() -> None:
     """Make pyinfra do what `Session` needs. It may be called again."""
+    # Each time a file of group_data may be another; pyinfra parses it anew for each setting in it.
+    inventory._get_imported_names = cache(_get_imported_names)
     if facts._get_fact is not _get_fact_told:
         facts._get_fact = _get_fact_told  # type: ignore[assignment]
         FunctionCommand.execute = _execute_knowing_nothing  # type: ignore[assignment,method-assign]

@@ -236,7 +236,8 @@ class Session:
 
     def _get_ready(self) -> None:
         """Load what a plan needs anyway, in small steps: a handshake is mostly waiting."""
-        # What is wrong there comes up again, and is told, when it is used.
+        # The handshakes begin first. What is wrong there comes up again, and is told, when it is used.
+        gevent.idle()
         with suppress(Exception):
             for step in (_load_tasks, _load_templates, _load_report):
                 for _ in step():

@@ -11,11 +11,11 @@ import difflib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cache, cached_property
+from functools import cached_property
 from ipaddress import IPv4Address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from zoneinfo import available_timezones
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from paramiko.pkey import PublicBlob
 from pydantic import (
@@ -114,14 +114,16 @@ def _opened(value: str) -> str:
     return value
 
 
-# It reads all of the machine's time zones, and settings are checked more than once.
-_timezones = cache(available_timezones)
-
-
 def _timezone(value: str) -> str:
-    known = _timezones()  # empty on a machine without time zone data: the host has its own then
-    if value not in known if known else not re.fullmatch(r"[\w+-]+(/[\w+-]+)*", value):
-        raise ValueError('a time zone as "Europe/Berlin"')
+    expected = 'a time zone as "Europe/Berlin"'
+    if not re.fullmatch(r"[A-Z][\w+-]*(/[\w+-]+)*", value):
+        raise ValueError(expected)
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, OSError):
+        # There are none on a machine without time zone data: the host has its own then.
+        if available_timezones():
+            raise ValueError(expected) from None
     return value
 
 
