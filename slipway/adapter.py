@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from copy import copy
 from functools import cache
 from importlib import import_module, metadata
 from types import FrameType
@@ -27,6 +28,7 @@ from gevent.local import local
 from pyinfra.api import FunctionCommand, Host, State, arguments, facts
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.facts import FactBase
+from pyinfra.api.host import HostData
 from pyinfra.api.operation import OperationMeta
 from pyinfra.api.util import PYINFRA_INSTALL_DIR
 from pyinfra.context import ctx_config, ctx_host, ctx_inventory, ctx_state
@@ -64,6 +66,7 @@ def prepare() -> None:
     """Make pyinfra do what `Session` needs. It may be called again."""
     # Each time a file of group_data may be another; pyinfra parses it anew for each setting in it.
     inventory._get_imported_names = cache(_get_imported_names)
+    HostData.__getattr__ = _data_of_host  # type: ignore[method-assign]
     if facts._get_fact is not _get_fact_told:
         facts._get_fact = _get_fact_told  # type: ignore[assignment]
         FunctionCommand.execute = _execute_knowing_nothing  # type: ignore[assignment,method-assign]
@@ -72,6 +75,25 @@ def prepare() -> None:
         module.get_operation_order_from_stack = order_of_operation
         for name in ("in_op", "current_op_hash", "current_op_global_arguments", "current_op_deploy_data"):
             setattr(Host, name, _OfOperation(name, getattr(Host, name)))
+
+
+def _data_of_host(self: HostData, key: str) -> Any:
+    """pyinfra's `HostData.__getattr__`, for which the inventory's data are what they were at the first time.
+
+    pyinfra merges them anew for each of the global arguments of each operation: half of what a plan computes here.
+    """
+    own, *given, of_deploy = self.datas
+    merged = self.__dict__.get("merged")
+    if merged is None:
+        merged = self.__dict__["merged"] = {}
+        for data in reversed(given):
+            merged |= data()
+    for found in (own, merged):
+        if key in found:
+            return copy(found[key])
+    if key in (defaults := of_deploy()):
+        return copy(defaults[key])
+    raise AttributeError(f"Host `{self.host}` has no data `{key}`")
 
 
 # Facts read and all else may change: a connector is told which of the two it runs a command for.

@@ -568,6 +568,35 @@ orders = call(both, "deploy.py")
 """
 
 
+@deploy("With defaults", data_defaults={"of_deploy": "deploy", "of_all": "deploy"})
+def seen_in_a_deploy(seen: dict[str, Any]) -> None:
+    seen |= {name: current_host.data.get(name) for name in ("of_deploy", "of_all", "missing")}
+
+
+def test_data_of_a_host_come_from_the_strongest_source_as_pyinfra_has_it():
+    adapter.prepare()
+    everywhere = {"of_all": "all", "of_group": "all", "of_host": "all", "of_override": "all", "a_list": [1]}
+    inventory = Inventory(
+        ([("box", {"of_host": "host", "of_override": "host"})], everywhere),
+        web=(["box"], {"of_group": "group", "of_host": "group"}),
+        override_data={"of_override": "override"},
+    )
+    state = State(inventory, Config(), check_for_changes=False)
+    host = inventory.get_host("box")
+    found = [getattr(host.data, f"of_{name}") for name in ("all", "group", "host", "override")]
+    assert found == ["all", "group", "host", "override"]
+    host.data.a_list.append(2)
+    assert host.data.a_list == [1]
+    host.data.of_host = "set"
+    assert host.data.of_host == "set"
+    with pytest.raises(AttributeError, match="Host `box` has no data `missing`"):
+        _ = host.data.missing
+    seen: dict[str, Any] = {}
+    with adapter.ctx_state.use(state), adapter.using(state, host):
+        seen_in_a_deploy(seen)
+    assert seen == {"of_deploy": "deploy", "of_all": "all", "missing": None}
+
+
 def test_operations_have_the_order_that_pyinfra_gives_them():
     class Deploying:
         current_op_file_number = 3
