@@ -83,9 +83,9 @@ def _data_of_host(self: HostData, key: str) -> Any:
     pyinfra merges them anew for each of the global arguments of each operation: half of what a plan computes here.
     """
     own, *given, of_deploy = self.datas
-    merged = self.__dict__.get("merged")
+    merged = self.__dict__.get("_merged")
     if merged is None:
-        merged = self.__dict__["merged"] = {}
+        merged = self.__dict__["_merged"] = {}
         for data in reversed(given):
             merged |= data()
     for found in (own, merged):
