@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Column
 from rich.text import Text
 
@@ -122,6 +121,9 @@ class Applying:
     """An apply as it goes on: a line for each operation that has ended, and on a terminal one for each host."""
 
     def __init__(self, session: Session) -> None:
+        # Which a plan has no use for.
+        from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+
         self._totals = Counter(host for host, _ in session.operations())
         self._bar = Progress(
             SpinnerColumn(),
