@@ -180,18 +180,20 @@ def _gains(name: str, path: Path) -> bool:
 
 
 def _build_frontend(settings: Settings) -> Path:
-    with _alone_in(sources.of(settings).frontend) as source:
-        return _copied(_built(settings, source), settings.release_max_mb)
+    source = sources.of(settings).frontend
+    with _alone_in(source) as held:
+        return _copied(_built(settings, source, held), settings.release_max_mb)
 
 
 @contextmanager
-def _alone_in(folder: Path) -> Iterator[Path]:
-    """Keep other runs from building in a folder: each would empty what the other one ships."""
+def _alone_in(folder: Path) -> Iterator[int]:
+    """Keep other runs from building in a folder: each would empty what the other one ships. Gives the file descriptor
+    that holds the lock."""
     opened = os.open(folder, os.O_RDONLY)
     try:
         while not _lock(opened):
             time.sleep(0.1)
-        yield folder
+        yield opened
     finally:
         # By its closing alone it would be, but gevent puts that off.
         fcntl.flock(opened, fcntl.LOCK_UN)
@@ -219,7 +221,7 @@ def _copied(output: Path, most_mb: int) -> Path:
     return folder / BUILD
 
 
-def _built(settings: Settings, source: Path) -> Path:
+def _built(settings: Settings, source: Path, held: int) -> Path:
     done = subprocess.run(  # noqa: S602  the setting is a shell command, as npm scripts are
         settings.frontend_build,
         shell=True,
@@ -230,6 +232,8 @@ def _built(settings: Settings, source: Path) -> Path:
         text=True,
         errors="replace",
         check=False,
+        # A run that is interrupted leaves its build behind: the next one waits for the end of that.
+        pass_fds=[held],
     )
     output = source / settings.frontend_output
     if done.returncode != 0 or not (output / "index.html").is_file():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import tarfile
 import time
 from io import BytesIO
@@ -282,6 +283,30 @@ def test_a_run_that_builds_in_the_same_folder_waits_and_does_not_change_what_the
     for name, folder in zip(("first", "second"), building, strict=True):
         files = {path.name: path.read_text() for path in folder.result(timeout=10).iterdir()}
         assert files == {"index.html": f"{name}\n", f"{name}.txt": f"{name}\n"}
+
+
+ENDS_EARLY = """
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from slipway import artifact
+
+source = Path(sys.argv[1])
+settings = SimpleNamespace(frontend_build="touch begun; sleep 1; touch ended", frontend_output="build")
+with artifact._alone_in(source) as held:
+    artifact._built(settings, source, held)
+"""
+
+
+def test_a_build_that_a_killed_run_has_left_behind_ends_before_the_next_begins(settings_with, tmp_path):
+    running = subprocess.Popen([sys.executable, "-c", ENDS_EARLY, str(tmp_path)])
+    while not (tmp_path / "begun").exists():
+        time.sleep(0.05)
+    running.kill()
+    running.wait()
+    next_one = "[ -e ended ] && mkdir build && echo page > build/index.html"
+    settings = settings_with(frontend_source=str(tmp_path), frontend_build=next_one)
+    assert (artifact.begin(settings).result(timeout=10) / "index.html").read_text() == "page\n"
 
 
 def test_a_build_that_fails_is_told_with_the_end_of_its_output(settings_with, tmp_path):
