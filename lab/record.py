@@ -60,6 +60,7 @@ class Host:
 
 
 def recorded_hosts(lab: Instance) -> list[Host]:
+    """The hosts of a lab as `up` has written them down, by name: their state is that of then."""
     known = {field.name for field in fields(Host)}
     records = [json.loads(path.read_text()) for path in sorted(lab.hosts_dir.glob("*/host.json"))]
     # What another version of the lab recorded beyond that is not needed to go on, or to remove the host.

@@ -80,7 +80,7 @@ def prepare() -> None:
 def _data_of_host(self: HostData, key: str) -> Any:
     """pyinfra's `HostData.__getattr__`, for which the inventory's data are what they were at the first time.
 
-    pyinfra merges them anew for each of the global arguments of each operation: half of what a plan computes here.
+    pyinfra merges them anew for each of the global arguments of each operation.
     """
     own, *given, of_deploy = self.datas
     merged = self.__dict__.get("_merged")

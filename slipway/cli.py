@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from slipway.runner import (  # isort: skip  patches first
     INVENTORIES,
@@ -36,6 +36,9 @@ from rich.markup import escape
 from lab.steps import StepFailed
 from slipway import show, sources
 from slipway.settings import SettingsError
+
+if TYPE_CHECKING:
+    from slipway.plan_report import PlanReport
 
 IN_SYNC, ERROR, PENDING = 0, 1, 2
 INTERRUPTED = 130  # as a shell reports a command that SIGINT ended
@@ -195,22 +198,23 @@ def plan(
     except RunFailed:
         if session.failures:
             failed = Outcome([], [], 0, 0.0, session.failures)
-            write_reports(session, failed, json_file, html_file)
+            write_reports(session.report(failed), json_file, html_file)
         raise
-    write_reports(session, outcome, json_file, html_file)
+    report = session.report(outcome)
+    write_reports(report, json_file, html_file)
     if show.level >= 0:
-        show.plan(session.report(outcome), session)
+        show.plan(report, session)
     end_with_failures(outcome)
     sys.exit(PENDING if outcome.changes else IN_SYNC)
 
 
-def write_reports(session: Session, outcome: Outcome, json_file: IO[str] | None, html_file: IO[str] | None) -> None:
-    from slipway import plan_report
+def write_reports(report: PlanReport, json_file: IO[str] | None, html_file: IO[str] | None) -> None:
+    from slipway.plan_report import as_html, as_json
 
     if json_file:
-        json_file.write(plan_report.as_json(session.report(outcome)))
+        json_file.write(as_json(report))
     if html_file:
-        html_file.write(plan_report.as_html(session.report(outcome)))
+        html_file.write(as_html(report))
 
 
 @cli.command(

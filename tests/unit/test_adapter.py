@@ -559,15 +559,6 @@ def _watch(folder: Path, seen: dict[str, int]) -> None:
         gevent.sleep(0.001)
 
 
-DEPLOY = """
-def call(function, *arguments):
-    return function(*arguments)
-
-
-orders = call(both, "deploy.py")
-"""
-
-
 @deploy("With defaults", data_defaults={"of_deploy": "deploy", "of_all": "deploy"})
 def seen_in_a_deploy(seen: dict[str, Any]) -> None:
     seen |= {name: current_host.data.get(name) for name in ("of_deploy", "of_all", "missing")}
@@ -595,6 +586,15 @@ def test_data_of_a_host_come_from_the_strongest_source_as_pyinfra_has_it():
     with adapter.ctx_state.use(state), adapter.using(state, host):
         seen_in_a_deploy(seen)
     assert seen == {"of_deploy": "deploy", "of_all": "all", "missing": None}
+
+
+DEPLOY = """
+def call(function, *arguments):
+    return function(*arguments)
+
+
+orders = call(both, "deploy.py")
+"""
 
 
 def test_operations_have_the_order_that_pyinfra_gives_them():

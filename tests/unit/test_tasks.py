@@ -301,6 +301,7 @@ with artifact._alone_in(source) as held:
 def test_a_build_that_a_killed_run_has_left_behind_ends_before_the_next_begins(settings_with, tmp_path):
     running = subprocess.Popen([sys.executable, "-c", ENDS_EARLY, str(tmp_path)])
     while not (tmp_path / "begun").exists():
+        assert running.poll() is None
         time.sleep(0.05)
     running.kill()
     running.wait()
