@@ -71,6 +71,15 @@ def keep(paths: Iterable[str], unit: str) -> str:
     return f"if systemctl is-active --quiet {unit}; then ( {'; '.join(steps)} ); fi"
 
 
+def bring_back(kept: str) -> str:
+    """Shell commands that put what was kept in the folder `kept`, a path or a shell's variable, where it was."""
+    return f"""\
+while read -r path; do
+  old=$path.slipway-old
+  if [ -e {kept}$path ] || [ -L {kept}$path ]; then cp -a {kept}$path $old && mv -fT $old $path; else rm -f $path; fi
+done < {kept}/paths"""
+
+
 def or_back(attempt: str, unit: str, reload: bool = False) -> str:
     """`attempt`, which starts `unit`, and exit code 1 where it fails: what was kept comes back then.
 
@@ -79,10 +88,7 @@ def or_back(attempt: str, unit: str, reload: bool = False) -> str:
     kept, verb = f"{KEPT}/{unit}", "reload-or-restart" if reload else "restart"
     back = f"""\
 [ -s {kept}/paths ] || exit 1
-while read -r path; do
-  old=$path.slipway-old
-  if [ -e {kept}$path ] || [ -L {kept}$path ]; then cp -a {kept}$path $old && mv -fT $old $path; else rm -f $path; fi
-done < {kept}/paths
+{bring_back(kept)}
 systemctl daemon-reload; systemctl reset-failed {unit} 2>/dev/null
 for socket in $(grep -o '[^/]*[.]socket$' {kept}/paths); do systemctl stop {unit}; systemctl restart $socket; done
 systemctl {verb} {unit}

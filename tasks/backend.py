@@ -15,7 +15,7 @@ from pyinfra.api import operation
 from slipway import report
 from slipway.components import component
 from slipway.facts import Output
-from slipway.operations import Commands, ensure, know, restart, service
+from slipway.operations import KEPT, Commands, ensure, know, restart, service
 from slipway.services import Service
 from slipway.settings import Settings
 from tasks.backend_units import (
@@ -134,4 +134,6 @@ def retire(settings: Settings) -> Commands:
     units = " ".join(map(shlex.quote, gone))
     yield (
         f"systemctl disable --quiet --now {units} 2> /dev/null; cd {FOLDER} && rm -f {units} && systemctl daemon-reload"
+        # One of this name that comes later is another.
+        f" && if cd {KEPT} 2> /dev/null; then rm -rf {units}; fi"
     )

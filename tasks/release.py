@@ -21,7 +21,7 @@ from pyinfra.api.exceptions import PyinfraError
 from slipway import artifact, report, sources
 from slipway.components import component
 from slipway.facts import Output
-from slipway.operations import KEPT, Commands, directory, link, put, render
+from slipway.operations import KEPT, Commands, bring_back, directory, link, put, render
 from slipway.services import Service
 from slipway.settings import Settings
 from slipway.uploads import with_input
@@ -116,6 +116,7 @@ def steps(settings: Settings, parts: Collection[str]) -> str:
     services = [_in_steps(settings, service) for service in settings.web_services] if has_backend else []
     workers = [service.name for service in settings.services if service.is_worker]
     values = {"services": services, "workers": workers, "kept": KEPT, "ids": artifact.IDS}
+    values["bring_back"] = bring_back("$1")
     return render("release/steps", settings=settings, **values)
 
 

@@ -28,6 +28,8 @@ EXAMPLE = PROJECT / "examples/codementee"
 ROOT = "/var/www/codementee"
 # Until somebody loses patience with a release that can't become healthy.
 IMPATIENT = ("--data", "backend_health_seconds=8")
+# Where it must have started to be wrong: on a busy machine that takes longer.
+PATIENT = ("--data", "backend_health_seconds=25")
 # What an earlier release has built is there still: to build it again takes longer than the rest of a release.
 BUILT = ("--data", "frontend_build=[ -e build/index.html ]")
 
@@ -164,7 +166,7 @@ BROKEN = {
     ),
     "a health check that fails": (
         lambda text: text.replace('return JSONResponse({"status": "ok"})', "raise HTTPException(500, 'unwell')"),
-        (),
+        PATIENT,
         'answered: {"detail":"unwell"} 500',
     ),
     "a health check that hangs": (
@@ -172,7 +174,11 @@ BROKEN = {
         (),
         "answered: ",
     ),
-    "an answer of another kind": (None, ("--data", 'backend_health_body="status":"fine"'), '{"status":"ok"} 200'),
+    "an answer of another kind": (
+        None,
+        ("--data", 'backend_health_body="status":"fine"', *PATIENT),
+        '{"status":"ok"} 200',
+    ),
     "a migration that fails": (None, ("--data", "release_before=echo 'no such table' >&2; exit 3"), "no such table"),
 }
 
@@ -182,7 +188,7 @@ def test_a_broken_release_never_reaches_a_visitor(server, visits, tmp_path, what
     edit, settings, told = BROKEN[what]
     now = current(server)
     source = backend(tmp_path, edit) if edit else ()
-    done = server.slipway("release", "lab", "--yes", "--only", "backend", *source, *settings, *IMPATIENT)
+    done = server.slipway("release", "lab", "--yes", "--only", "backend", *source, *IMPATIENT, *settings)
     assert done.returncode == 1, done.stdout
     assert told in done.stderr
     assert not re.search("^Traceback", done.stderr, re.MULTILINE), "a user's error is no traceback of ours"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 from provisioned import PROJECT, Provisioned, mongosh
-from test_release import IMPATIENT, Visits, current
+from test_release import IMPATIENT, Visits, current, is_settled
 
 from slipway.site import Site
 
@@ -46,6 +46,7 @@ def answering(name: str) -> dict[str, object]:
 
 
 WORKER = "while :; do date +%s%N > /tmp/alive; sleep 0.2; done"
+WORKS = {"name": "mailer", "command": WORKER}
 
 
 @pytest.fixture
@@ -71,7 +72,8 @@ def at(server: Provisioned, name: str) -> Site:
 def as_before(server: Provisioned) -> Iterator[None]:
     yield
     server.apply()
-    assert server.ssh("ls /etc/systemd/system | grep -c -E 'auth|mailer|blog'", check=False) == "0"
+    assert server.ssh("ls /etc/systemd/system | grep -c -E 'auth|mailer|report|blog'", check=False) == "0"
+    assert server.ssh("ls /var/lib/slipway/kept") == ""
     assert server.plan() == []
 
 
@@ -130,18 +132,33 @@ def test_four_services_a_worker_and_a_timer_run_behind_one_gateway(server, code,
 
 
 def test_a_worker_that_ends_at_once_brings_the_release_before_back(server, code, as_before):
-    works = set_to(code, [{"name": "mailer", "command": WORKER}])
+    works = set_to(code, [WORKS])
     assert server.slipway("release", "lab", "--yes", "--only", "backend", *works).returncode == 0
     server.apply(*works)
     now = current(server)
     visits = Visits(server.site())
-    ends = set_to(code, [{"name": "mailer", "command": "echo nobody to write to; exit 3"}])
-    done = server.slipway("release", "lab", "--yes", "--only", "backend", *ends)
+    ends = {"name": "mailer", "command": "echo nobody to write to; exit 3"}
+    done = server.slipway("release", "lab", "--yes", "--only", "backend", *set_to(code, [ends]))
     assert done.returncode == 1
     assert "nobody to write to" in done.stderr
     assert "codementee-mailer.service: it ended" in done.stderr
     visits.nothing(20)
     assert current(server) == now
+    assert is_settled(server)
+    # What described it came back with the release.
+    assert server.ssh("systemctl show --property=SubState --value codementee-mailer") == "running"
+    assert server.ssh("ls /var/lib/slipway/kept") == ""
+
+    # Of one that is new nothing was there before: visitors have the release before all the same.
+    done = server.slipway(
+        "release", "lab", "--yes", "--only", "backend", *set_to(code, [WORKS, {**ends, "name": "report"}])
+    )
+    assert done.returncode == 1
+    assert "codementee-report.service: it ended" in done.stderr
+    visits.nothing(20)
+    assert current(server) == now
+    assert is_settled(server)
+    assert server.ssh("systemctl show --property=SubState --value codementee-mailer") == "running"
 
 
 def test_a_second_site_lives_beside_the_first(server, tmp_path, as_before):
