@@ -1,5 +1,7 @@
 """Run a step's command, say how long each step took, and fail in words a user can act on."""
 
+from __future__ import annotations
+
 import os
 import shlex
 import subprocess
@@ -7,8 +9,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich.console import Console
+if TYPE_CHECKING:
+    from rich.console import Console
 
 LINES_OF_OUTPUT_SHOWN = 20
 
@@ -76,6 +80,9 @@ class Progress:
     """One line a step, with its duration: a live line on a terminal, plain lines in CI, both when it is done."""
 
     def __init__(self, console: Console | None = None) -> None:
+        # A plan of a server knows this module for its error alone.
+        from rich.console import Console
+
         # Status goes to standard error, so that `lab ssh -- command` and `lab status --json` can be piped.
         self.console = console or Console(stderr=True, highlight=False)
         self.started = time.monotonic()

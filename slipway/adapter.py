@@ -13,11 +13,15 @@ from contextlib import ExitStack, contextmanager
 from copy import copy
 from functools import cache
 from importlib import import_module, metadata
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import Any
 
 # paramiko has it for `Match exec` in ssh's configuration, which pyinfra does by its own means: it takes long to load.
 sys.modules.setdefault("invoke", None)  # type: ignore[arg-type]
+# typeguard, which pyinfra has for the types of arguments, lets a Mock pass for all of them, and with it comes asyncio.
+_no_mock: Any = ModuleType("unittest.mock")
+_no_mock.Mock, _no_mock.patch = type("Mock", (), {}), None
+_has_mock = sys.modules.setdefault(_no_mock.__name__, _no_mock) is not _no_mock
 # gevent looks for plug-ins at each thing that it patches, pydantic and pyinfra do too, each time in every package that
 # is installed: once is enough.
 metadata.entry_points = metadata.entry_points().select
@@ -38,6 +42,9 @@ from pyinfra_cli.inventory import _get_imported_names, make_inventory
 from pyinfra_cli.util import exec_file
 
 from slipway.batches import Batches
+
+if not _has_mock:
+    del sys.modules[_no_mock.__name__]
 
 __all__ = [
     "UnexpectedExternalError",

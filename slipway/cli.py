@@ -31,7 +31,6 @@ import gevent
 from click.shell_completion import CompletionItem, get_completion_class
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.host import Host
-from rich.markup import escape
 
 from lab.steps import StepFailed
 from slipway import show, sources
@@ -158,9 +157,9 @@ class ReportFile(click.File):
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
         if value == "-":
-            if show.console.quiet:
+            if show.console().quiet:
                 self.fail("standard output has room for one report", parameter, context)
-            show.console.quiet = True
+            show.console().quiet = True
         return super().convert(value, parameter, context)
 
 
@@ -291,7 +290,7 @@ def release(
     session = Session(environment, "release.py", limit, [*data, *items])
     with planned(session):
         if show.level >= 0 or not yes:
-            show.say(f"The next release goes to {names_of(session)}: {escape(described(session))}.")
+            show.say(f"The next release goes to {names_of(session)}: {show.escape(described(session))}.")
         if yes or confirmed():
             carry_out(session)
 
@@ -347,7 +346,7 @@ def releases(environment: str, limit: tuple[str, ...], data: tuple[str, ...], si
         if name in found:
             show.host(name, roles)
             for mark, line in rows(found[name]):
-                show.say(escape(show.plain(line)), f"  {mark:<8} ")
+                show.say(show.escape(show.plain(line)), f"  {mark:<8} ")
     if session.failures:
         raise RunFailed("\n".join(session.failures.values()))
 
@@ -425,6 +424,7 @@ def completion(shell: str) -> None:
 def connected(session: Session) -> Iterator[None]:
     """Connect the hosts of a session for the time of the block."""
     with ExitStack() as stack:
+        session.begin_connecting()
         with show.doing(f"Connecting to {names_of(session)}"):
             stack.enter_context(session)
         yield

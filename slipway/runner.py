@@ -143,6 +143,7 @@ class Session:
         self.failures: dict[str, str] = {}
         # The hosts that a plan was made for.
         self._planned: list[Host] = []
+        self._connecting: dict[Host, gevent.Greenlet] = {}
         self._recalling: list[gevent.Greenlet] = []
         self._log = _CollectedLog()
         # An error of a greenlet reaches us where it is waited for; gevent would print its traceback as well.
@@ -220,13 +221,19 @@ class Session:
         """The hosts of this session, those of --limit if it is given."""
         return [host for host in self.inventory if self.state.is_host_in_limit(host)]
 
+    def begin_connecting(self) -> None:
+        """Let the handshakes begin; the block of this session waits for them. It may be called again."""
+        if not self._connecting:
+            self.state.set_stage(StateStage.Connect)
+            self._connecting = {host: gevent.spawn(self._connect, host) for host in self.hosts()}
+            gevent.idle()
+
     def __enter__(self) -> Session:
         report.listen(self._note)
         with self._failing():
-            self.state.set_stage(StateStage.Connect)
-            connecting = {host: gevent.spawn(self._connect, host) for host in self.hosts()}
+            self.begin_connecting()
             self._get_ready()
-            for host, greenlet in connecting.items():
+            for host, greenlet in self._connecting.items():
                 greenlet.get()
                 if host.connected:
                     self.state.activate_host(host)
@@ -236,8 +243,7 @@ class Session:
 
     def _get_ready(self) -> None:
         """Load what a plan needs anyway, in small steps: a handshake is mostly waiting."""
-        # The handshakes begin first. What is wrong there comes up again, and is told, when it is used.
-        gevent.idle()
+        # What is wrong there comes up again, and is told, when it is used.
         with suppress(Exception):
             for step in (_load_tasks, _load_templates, _load_report):
                 for _ in step():
@@ -611,6 +617,8 @@ def _load_report() -> Iterator[str]:
 
     yield plan_report.__name__
     plan_report.PlanReport.model_rebuild()
+    for module in ("rich.console", "rich.markup"):
+        yield importlib.import_module(module).__name__
 
 
 @contextmanager

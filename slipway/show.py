@@ -6,23 +6,17 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING
 
-from rich.cells import cell_len
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Column
-from rich.text import Text
-
 from slipway.diffs import diff_lines, is_diff
-from slipway.runner import Outcome, Session
 
 if TYPE_CHECKING:
-    from slipway.plan_report import PlannedChange, PlannedHost, PlanReport
+    from rich.console import Console
 
-console = Console(highlight=False)
-# What goes on is on standard error: what is found may be piped.
-terminal = Console(stderr=True)
+    from slipway.plan_report import PlannedChange, PlannedHost, PlanReport
+    from slipway.runner import Outcome, Session
+
 # Of a diff this many lines are shown, all of them with --verbose.
 MOST_DIFF_LINES = 24
 # Below, what is indented would have no room.
@@ -42,7 +36,30 @@ def set_level(wanted: int) -> None:
 def without_color() -> None:
     # For the consoles that others make, and commands that we run.
     os.environ["NO_COLOR"] = "1"
-    console.no_color = terminal.no_color = True
+    console().no_color = terminal().no_color = True
+
+
+# rich is loaded where it is used: a plan's connections are on their way by then.
+@cache
+def console() -> Console:
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+@cache
+def terminal() -> Console:
+    """For what goes on, on standard error: what is found may be piped."""
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+def escape(text: str) -> str:
+    """`text` as rich's markup for it."""
+    from rich.markup import escape
+
+    return escape(text)
 
 
 def plain(text: str) -> str:
@@ -52,23 +69,26 @@ def plain(text: str) -> str:
 
 def say(markup: str, lead: str = "") -> None:
     """A line after `lead`; on a terminal what has no room goes on below its own beginning."""
-    if not console.is_terminal:
-        console.print(f"{lead}{markup}", soft_wrap=True)
+    if not console().is_terminal:
+        console().print(f"{lead}{markup}", soft_wrap=True)
         return
+    from rich.cells import cell_len
+    from rich.text import Text
+
     start = Text.from_markup(lead)
-    width = max(console.width - cell_len(start.plain), LEAST_WIDTH)
-    for number, line in enumerate(Text.from_markup(markup).wrap(console, width)):
+    width = max(console().width - cell_len(start.plain), LEAST_WIDTH)
+    for number, line in enumerate(Text.from_markup(markup).wrap(console(), width)):
         line.rstrip()
-        console.print(start if number == 0 else " " * cell_len(start.plain), line, sep="", soft_wrap=True)
+        console().print(start if number == 0 else " " * cell_len(start.plain), line, sep="", soft_wrap=True)
 
 
 @contextmanager
 def doing(what: str) -> Iterator[None]:
     """A terminal shows for the time of the block what goes on."""
-    if level < 0 or not terminal.is_terminal:
+    if level < 0 or not terminal().is_terminal:
         yield
         return
-    with terminal.status(escape(what)):
+    with terminal().status(escape(what)):
         yield
 
 
@@ -121,17 +141,17 @@ class Applying:
     """An apply as it goes on: a line for each operation that has ended, and on a terminal one for each host."""
 
     def __init__(self, session: Session) -> None:
-        # Which a plan has no use for.
         from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+        from rich.table import Column
 
         self._totals = Counter(host for host, _ in session.operations())
         self._bar = Progress(
             SpinnerColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis")),
-            console=console,
+            console=console(),
             transient=True,
-            disable=level < 0 or not console.is_terminal,
+            disable=level < 0 or not console().is_terminal,
         )
         self._tasks = {
             host.name: self._bar.add_task(escape(host.name), total=self._totals[host.name])

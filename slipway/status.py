@@ -9,13 +9,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 from pyinfra.api.host import Host
-from rich.markup import escape
 
 from slipway import lock
 from slipway.facts import Condition
 from slipway.runner import Session
 from slipway.settings import Settings
-from slipway.show import plain
+from slipway.show import escape, plain
 from tasks.nginx import TLS_FOLDER
 
 DAY = 86400

@@ -47,6 +47,9 @@ class FakeSession:
         type(self).last = self
         self.said: list[str] = []
 
+    def begin_connecting(self):
+        pass
+
     def __enter__(self):
         return self
 
@@ -91,7 +94,7 @@ def run(monkeypatch, capsys):
         session = type("Session", (FakeSession,), {"outcome": outcome, "error": error})
         monkeypatch.setattr(cli, "Session", session)
         monkeypatch.setattr(show, "level", 0)
-        monkeypatch.setattr(show, "console", show.Console(highlight=False))
+        show.console.cache_clear()
         monkeypatch.setattr(sys, "argv", ["slipway", *arguments])
         run.session = session
         code = 0

@@ -33,7 +33,7 @@ def look(monkeypatch):
     def set_up(level=0, **arguments):
         out = io.StringIO()
         console = Console(file=out, highlight=False, _environ={}, **arguments)
-        monkeypatch.setattr(show, "console", console)
+        monkeypatch.setattr(show, "console", lambda: console)
         monkeypatch.setattr(show, "level", level)
         return out.getvalue
 
