@@ -274,3 +274,13 @@ def test_an_interrupt_reaches_who_waits_for_the_end_whatever_is_at_work_just_the
     done = subprocess.run([sys.executable, "-c", INTERRUPTED], cwd=PROJECT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (130, "\ninterrupted; run it again: it goes on from what is there\n")
     assert time.monotonic() - began < 25
+
+
+def test_what_a_connection_need_not_wait_for_is_not_loaded_before_it():
+    """Each would put off the first packet of a plan; what shows it is loaded while the host is waited for."""
+    late = ["asyncio", "unittest.mock", "rich.console", "invoke"]
+    program = f"import sys, slipway.cli; print([name for name in {late} if sys.modules.get(name)])"
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "[]"
