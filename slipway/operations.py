@@ -290,22 +290,33 @@ APT_INSTALL = (
 APT_LISTS = "/var/lib/apt/lists"
 # The time of the last refresh: apt gives a list its age on the mirror. Whoever else refreshes the lists removes this.
 REFRESHED = f"{APT_LISTS}/slipway-refreshed"
-# apt leaves it to the kernel when a list reaches the disk, and goes on with one that a power cut emptied: empty ones
-# go, and new ones are on the disk before they count.
-# For the lock on its lists apt has no wait as for dpkg's (`apt_lock_timeout`), so the command is repeated.
-REFRESH = f"""\
+APT_SOURCES = "/etc/apt/sources.list.d"
+
+
+def _refresh(without: str) -> str:
+    """The command that refreshes apt's lists, but for those of the file `without` ("": of all)."""
+    others = f"{APT_SOURCES} ! -type d ! -path {without!r}"
+    # apt leaves it to the kernel when a list reaches the disk, and goes on with one that a power cut emptied: empty
+    # ones go, and new ones are on the disk before they count.
+    # For the lock on its lists apt has no wait as for dpkg's (`apt_lock_timeout`), so the command is repeated.
+    return f"""\
 refresh() {{
   for try in 1 2 3 4 5 6; do [ $try = 1 ] || sleep 5; {APT_UPDATE} "$@" && sync {APT_LISTS}/*_* && return; done
   return 1
 }}
 [ -z "$(find {APT_LISTS} -name '*_Packages' -empty -print -delete)" ] || rm -f {REFRESHED}
 if [ -n "$(find {REFRESHED} -mmin -60 2>/dev/null)" ]; then
-  for source in $(find /etc/apt/sources.list.d -name '*.sources' -newer {REFRESHED}); do
+  for source in $(find {others} -name '*.sources' -newer {REFRESHED}); do
     refresh -o Dir::Etc::sourcelist=$source -o Dir::Etc::sourceparts=- -o APT::Get::List-Cleanup=0 || exit
   done
+elif [ -e {without!r} ]; then
+  parts=$(mktemp -d); find {others} -exec ln -s {{}} $parts ';'
+  refresh -o Dir::Etc::sourceparts=$parts -o APT::Get::List-Cleanup=0 || failed=yes
+  rm -r $parts; [ -z "$failed" ]
 else
   refresh && touch {REFRESHED}
 fi"""
+
 
 # An apt command that was cut off leaves dpkg in the middle, and apt refuses all else until that is finished. What was
 # being unpacked then must be installed again.
@@ -316,11 +327,12 @@ FINISH = (
 
 
 @operation()
-def install(packages: Mapping[str, Sequence[str]]) -> Commands:
+def install(packages: Mapping[str, Sequence[str]], without: str = "") -> Commands:
     """Make sure that the Debian packages of some components are installed, in one run of apt.
 
     `packages` maps what a plan calls a component to its packages. apt's lists are refreshed first: all of them if that
-    is more than an hour ago, else those of sources that are new since.
+    is more than an hour ago, else those of sources that are new since. `without` is a file of sources that may not be
+    trusted yet: apt would refuse to refresh anything.
     """
     found = host.get_fact(Packages, packages=tuple(sorted({*chain(*packages.values())})))
     missing = {component: sorted(set(names) - found["installed"]) for component, names in packages.items()}
@@ -331,7 +343,7 @@ def install(packages: Mapping[str, Sequence[str]]) -> Commands:
     for component, names in missing.items():
         if names:
             report.note(f"{component}: not installed: {', '.join(names)}")
-    yield REFRESH
+    yield _refresh(without)
     # Where nothing is missing it still fails for what is half unpacked, and that is finished.
     command = f"{APT_INSTALL} {' '.join(map(shlex.quote, sorted({*chain(*missing.values())})))}"
     yield f"{command} || {{ {FINISH}; {command}; }}"

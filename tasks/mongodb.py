@@ -11,6 +11,7 @@ from slipway.settings import Settings
 from slipway.systems import system_of
 from tasks.mongodb_users import mongodb_users
 
+SOURCES = "/etc/apt/sources.list.d/mongodb.sources"
 KEYRING = "/usr/share/keyrings/mongodb-server.asc"
 LIMITS = "/etc/systemd/system/mongod.service.d/slipway.conf"
 # The metapackage mongodb-org would add mongos, the router of a sharded cluster.
@@ -35,9 +36,7 @@ def repository(settings: Settings) -> None:
     )
     machine = host.get_fact(Machine)
     values = {"settings": settings, "machine": machine, "system": system_of(machine), "keyring": KEYRING}
-    put_template(
-        "/etc/apt/sources.list.d/mongodb.sources", "mongodb/mongodb.sources", values, name="Add MongoDB's repository"
-    )
+    put_template(SOURCES, "mongodb/mongodb.sources", values, name="Add MongoDB's repository")
     put_template(
         "/etc/apt/preferences.d/mongodb",
         "mongodb/preferences",

@@ -25,7 +25,7 @@ def packages(settings: Settings) -> None:
         content=f'DPkg::Lock::Timeout "{settings.apt_lock_timeout}";\n',
     )
     if first := first_by_component():
-        install(name="Install the first packages", packages=first)
+        install(name="Install the first packages", packages=first, without=mongodb.SOURCES)
     if "app" in host.groups or "web" in host.groups:
         for site in settings.all_sites:
             begin_first(name="Begin the first release, if there is none", settings=site, parts=parts_here())

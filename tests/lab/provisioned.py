@@ -10,6 +10,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from lab import acme, network
+from lab.instance import Instance
+from lab.record import Host, recorded_hosts
+from slipway.site import Site
+
 PROJECT = Path(__file__).resolve().parents[2]
 PENDING = 2
 
@@ -22,6 +27,7 @@ class Provisioned:
         # What a command may take, in seconds.
         self.patience = 600.0
         self.env = {**os.environ, "SLIPWAY_LAB": instance, "SLIPWAY_LAB_HOSTS": name}
+        self.lab = Instance(instance)
 
     def slipway(self, *arguments: str, timeout: float | None = None) -> subprocess.CompletedProcess[str]:
         """Run `slipway ARGUMENTS`, whatever its exit code."""
@@ -56,10 +62,14 @@ class Provisioned:
         return [change["operation"] for change in self.plan(*arguments)]
 
     def ssh(self, script: str, check: bool = True) -> str:
-        """The output of a shell script on the host, run by root."""
-        done = self.slipway("lab", "ssh", "--name", self.name, "--", script)
+        """The output of a shell script on the host, run by root: what `slipway lab ssh` does, without its loading."""
+        command = self._recorded().ssh_argv(script)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=self.patience, check=False)
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done.stdout.strip()
+
+    def _recorded(self) -> Host:
+        return next(host for host in recorded_hosts(self.lab) if host.name == self.name)
 
     def lab_host(self) -> dict[str, Any]:
         """The host as `slipway lab status` shows it."""
@@ -68,38 +78,15 @@ class Provisioned:
 
     def resolve(self, name: str) -> None:
         """Let a name lead to the host: in the lab's DNS, by which its certificates are proven, and on the host."""
-        self._lab(
-            f"""if True:
-            from lab import acme, hosts, network
-            from lab.instance import Instance
-            acme.add_name(network.of(Instance()), {name!r}, hosts.find({self.name!r}).address)
-        """
-        )
-        address = self.lab_host()["address"]
+        address = self._recorded().address
+        acme.add_name(network.of(self.lab), name, address)
         self.ssh(f"grep -q ' {name}$' /etc/hosts || echo '{address} {name}' >> /etc/hosts")
 
-    def site(self) -> Any:
+    def site(self) -> Site:
         """The site as a visitor sees it."""
-        from slipway.site import Site
-
-        program = f"""if True:
-            from lab import hosts
-            host = hosts.find({self.name!r})
-            print(host.domain, host.address, hosts.trusted_roots(), host.port_offset)
-        """
-        domain, address, authorities, offset = self._lab(program).split()
-        return Site(domain, address, authorities, int(offset))
-
-    def _lab(self, program: str) -> str:
-        """What a Python program prints that runs in the host's lab."""
-        return subprocess.run(
-            [sys.executable, "-c", program],
-            cwd=PROJECT,
-            env=self.env,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
+        host = self._recorded()
+        authorities = acme.root_bundle(self.lab, network.of(self.lab))
+        return Site(host.domain, host.address, str(authorities), host.port_offset)
 
 
 def start_apply(host: Provisioned, *arguments: str) -> subprocess.Popen[str]:
