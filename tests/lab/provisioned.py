@@ -17,6 +17,8 @@ from slipway.site import Site
 
 PROJECT = Path(__file__).resolve().parents[2]
 PENDING = 2
+# Whether to draw as many faults and drifts as there is time for, or enough for every day.
+THOROUGH = bool(os.environ.get("SLIPWAY_TEST_THOROUGH"))
 
 
 class Provisioned:

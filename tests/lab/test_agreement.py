@@ -1,7 +1,7 @@
 """Slipway's engine and pyinfra alone find the same on a host that has drifted, and make the same of it.
 
 Sets of drifts are drawn from a seed, over all components, planned both ways, and undone by putting back exactly what
-was there. SLIPWAY_AGREEMENT_SETS=200 draws that many, which takes some minutes; the default is a twentieth of them.
+was there. SLIPWAY_TEST_THOROUGH=1 draws 200 of them, which takes some minutes.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ import pytest
 import test_server
 import test_system_hardening
 import test_web_hardening
-from provisioned import PROJECT, Provisioned
+from provisioned import PROJECT, THOROUGH, Provisioned
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="throwaway hosts need root")
 
 SEED = 5
-SETS = int(os.environ.get("SLIPWAY_AGREEMENT_SETS", "10"))
+SETS = 200 if THOROUGH else 10
 APPLIED = 3
 STATUS = "/var/lib/dpkg/status"
 

@@ -1,7 +1,7 @@
 """What goes wrong between here and a host, at any moment, is told, stops no other host, and the next run converges.
 
 The connection leads through a proxy of the test's own, which breaks or falls silent after so many bytes.
-SLIPWAY_FAULT_CUTS=50 cuts it that often, which takes some minutes; the default is less than a third of them.
+SLIPWAY_TEST_THOROUGH=1 cuts it 50 times, which takes some minutes.
 """
 
 from __future__ import annotations
@@ -19,14 +19,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from provisioned import PENDING, PROJECT, Provisioned
+from provisioned import PENDING, PROJECT, THOROUGH, Provisioned
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="throwaway hosts need root")
 
 SEED = 7
-CUTS = int(os.environ.get("SLIPWAY_FAULT_CUTS", "15"))
-APPLIES = CUTS * 3 // 10
-PLANS = CUTS - APPLIES
+PLANS, APPLIES = (35, 15) if THOROUGH else (10, 5)
 # What an apply has to do: files, services, a check as a whole, a login that is proven, a reload.
 DRIFT = """
 chmod 600 /etc/issue; rm /etc/default/locale; systemctl disable --now certbot.timer

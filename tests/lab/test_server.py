@@ -11,6 +11,7 @@ import time
 import pytest
 from provisioned import INSTANCE, PENDING, PROJECT, Provisioned, bring_up
 
+from slipway.operations import REFRESHED
 from tasks.preflight import addresses_command
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="throwaway hosts need root")
@@ -96,7 +97,9 @@ DRIFTS = {
     ),
     "a power cut left a package half unpacked": (
         # As dpkg writes it down before it begins. It is only needed by one of ours, and apt refuses all else meanwhile.
-        f"rm -f {REFRESHED}; sed -i '/^Package: python3-apt$/,/^$/s/^Status: .*/Status: install reinstreq unpacked/' /var/lib/dpkg/status",
+        # The lists are old then: they are refreshed before MongoDB's key is looked at.
+        "sed -i '/^Package: python3-apt$/,/^$/s/^Status: .*/Status: install reinstreq unpacked/' /var/lib/dpkg/status;"
+        f" rm -f {REFRESHED}",
         "Install the first packages",
     ),
     "a port opened": ("ufw allow 9999/tcp", "Close what is not allowed"),

@@ -6,10 +6,9 @@ import pytest
 
 
 def test_no_driver_that_is_ruled_out_can_be_loaded(server):
-    for name in ("dccp", "sctp", "rds", "tipc", "usb-storage", "firewire-core"):
-        assert "install /bin/false" in server.host.check_output(
-            f"modprobe --showconfig 2>/dev/null | grep '^install {name.replace('-', '_')} ' | sed 's/ [^ ]* / /'"
-        )
+    lines = server.host.check_output("modprobe --showconfig 2>/dev/null | grep '^install '").splitlines()
+    for name in ("dccp", "sctp", "rds", "tipc", "usb_storage", "firewire_core"):
+        assert f"install {name} /bin/false" in lines
 
 
 def test_a_login_leaves_no_core_dump(server):
