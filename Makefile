@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 PYTHON ?= python3.11
 BIN := .venv/bin
-BESIDE := tests/lab/test_release.py tests/lab/test_machine.py
+BESIDE := $(patsubst %,tests/lab/test_%.py,release services browser machine)
 
 .PHONY: help
 help:  ## Show the targets
