@@ -414,14 +414,14 @@ def _forget_names(lab: Instance, name: str) -> None:
             acme.remove_name(network.of(lab), domain)
 
 
-def site(host: Host, domain: str | None = None, address: str | None = None) -> Site:
+def site(host: Host, domain: str | None = None, address: str | None = None, lab: Instance | None = None) -> Site:
     """A host's site, by default at its own domain and its first address, as a visitor sees it."""
     from slipway.site import Site  # with requests, which an inventory has no use for
 
-    return Site(domain or host.domain, address or host.address, str(trusted_roots()), host.port_offset)
+    return Site(domain or host.domain, address or host.address, str(trusted_roots(lab)), host.port_offset)
 
 
-def trusted_roots() -> Path:
+def trusted_roots(lab: Instance | None = None) -> Path:
     """A CA file for clients of the lab's sites."""
-    lab = Instance()
+    lab = lab or Instance()
     return acme.root_bundle(lab, network.of(lab))

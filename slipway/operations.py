@@ -295,7 +295,8 @@ APT_SOURCES = "/etc/apt/sources.list.d"
 
 def _refresh(without: str) -> str:
     """The command that refreshes apt's lists, but for those of the file `without` ("": of all)."""
-    others = f"{APT_SOURCES} ! -type d ! -path {without!r}"
+    without = shlex.quote(without)
+    others = f"{APT_SOURCES} ! -type d ! -path {without}"
     # apt leaves it to the kernel when a list reaches the disk, and goes on with one that a power cut emptied: empty
     # ones go, and new ones are on the disk before they count.
     # For the lock on its lists apt has no wait as for dpkg's (`apt_lock_timeout`), so the command is repeated.
@@ -309,7 +310,7 @@ if [ -n "$(find {REFRESHED} -mmin -60 2>/dev/null)" ]; then
   for source in $(find {others} -name '*.sources' -newer {REFRESHED}); do
     refresh -o Dir::Etc::sourcelist=$source -o Dir::Etc::sourceparts=- -o APT::Get::List-Cleanup=0 || exit
   done
-elif [ -e {without!r} ]; then
+elif [ -e {without} ]; then
   parts=$(mktemp -d); find {others} -exec ln -s {{}} $parts ';'
   refresh -o Dir::Etc::sourceparts=$parts -o APT::Get::List-Cleanup=0 || failed=yes
   rm -r $parts; [ -z "$failed" ]

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from lab import acme, network
+from lab import acme, hosts, network
 from lab.instance import Instance
 from lab.record import Host, recorded_hosts
 from slipway.site import Site
@@ -86,9 +86,7 @@ class Provisioned:
 
     def site(self) -> Site:
         """The site as a visitor sees it."""
-        host = self._recorded()
-        authorities = acme.root_bundle(self.lab, network.of(self.lab))
-        return Site(host.domain, host.address, str(authorities), host.port_offset)
+        return hosts.site(self._recorded(), lab=self.lab)
 
 
 def start_apply(host: Provisioned, *arguments: str) -> subprocess.Popen[str]:
