@@ -18,8 +18,8 @@ from slipway.site import Site
 
 FOLDER = "/srv/bench"
 BUILD = f"{ROOT}/current/frontend/build"
-# Of the described server, tests/lab/by_hand.
-BY_HAND = PROJECT / "tests/lab/by_hand/provision.sh"
+# Of the described server, tests/e2e/by_hand.
+BY_HAND = PROJECT / "tests/e2e/by_hand/provision.sh"
 
 
 @dataclass(frozen=True)

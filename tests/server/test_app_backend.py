@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from exposure import exposure_of, limits_of
-from leaks import secrets_seen
-
+from support.exposure import exposure_of, limits_of
+from support.leaks import secrets_seen
 from tasks.credentials import credential_names
 
 

@@ -8,9 +8,9 @@ from itertools import pairwise
 from typing import Any
 
 import yaml
-from exposure import exposure_of, limits_of
 
 from slipway.facts import MongodbUsers
+from support.exposure import exposure_of, limits_of
 from tasks.kernel import huge_pages
 from tasks.mongodb_users import admin_of, backend_of, differences
 

@@ -6,8 +6,8 @@ import socket
 import ssl
 
 import pytest
-from exposure import exposure_of
 
+from support.exposure import exposure_of
 from tasks.nginx import hsts
 
 FIXED = {

@@ -16,7 +16,9 @@ from slipway import adapter  # isort: skip  # noqa: F401  patches first
 import paramiko
 import pytest
 
+from slipway import cli, show
 from slipway.settings import Settings, check
+from support.fake_session import FakeSession
 
 # Of nobody: its private half is thrown away.
 PUBLIC_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIH0cWoRVeYh0DsKwGWEekVb8yWCM2esirnFXXVeSC+KN nobody"
@@ -55,7 +57,7 @@ def settings_with(defaults: dict[str, Any]) -> Callable[..., Settings]:
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A copy of the project with an inventory of its own and the secrets that it wants."""
-    for name in ("slipway", "lab", "tasks", "templates", "group_data", "tests/server"):
+    for name in ("slipway", "lab", "tasks", "templates", "group_data", "tests/server", "tests/support"):
         shutil.copytree(PROJECT / name, tmp_path / name)
     for name in ("examples/codementee/backend", "examples/codementee/frontend"):
         (tmp_path / name).mkdir(parents=True)
@@ -97,7 +99,7 @@ class Sshd:
         """A server as an inventory describes it. `prefix` is what its login shell does first."""
         wanted = (max_sessions, prefix, sudo)
         if wanted not in self.running:
-            program = str(PROJECT / "tests/unit/local_sshd.py")
+            program = str(PROJECT / "tests/support/local_sshd.py")
             command = [sys.executable, program, str(self.folder / "key"), str(max_sessions), prefix]
             env = {**os.environ, "PATH": f"{self.folder / sudo}:{os.environ['PATH']}"}
             process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env)
@@ -127,3 +129,24 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
     servers = Sshd(tmp_path_factory.mktemp("sshd"))
     yield servers
     servers.stop()
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs a command line on a session with an outcome; returns its exit code, output and errors."""
+
+    def run(outcome, *arguments, error=None):
+        session = type("Session", (FakeSession,), {"outcome": outcome, "error": error})
+        monkeypatch.setattr(cli, "Session", session)
+        monkeypatch.setattr(show, "level", 0)
+        show.console.cache_clear()
+        monkeypatch.setattr(sys, "argv", ["slipway", *arguments])
+        run.session = session
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code
+        return (code, *capsys.readouterr())
+
+    return run

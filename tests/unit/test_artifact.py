@@ -20,22 +20,10 @@ from pyinfra.api.exceptions import PyinfraError
 from slipway import artifact, sources
 from slipway.artifact import KEPT, RECORD, Release
 from slipway.settings import Settings
+from support.odd_names import ODD_NAMES
 
 Build = Callable[..., Release]
 PAGE = b"<!doctype html>"
-# What somebody, or a program, may call a file.
-ODD_NAMES = [
-    "\u00fc ber.js",
-    'it\'s "quoted" $HOME `id`.js',
-    "-rf",
-    "--help.js",
-    "new\nline.js",
-    "back\\slash.js",
-    "line\u2028separator.js",
-    "* ?[a].js",
-    os.fsdecode(b"no utf-8 \xff.js"),
-    f"{'long' * 50}.js",
-]
 
 
 @pytest.fixture

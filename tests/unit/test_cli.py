@@ -8,18 +8,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
-from typing import ClassVar
 
 import pytest
 
-from slipway import cli, show
-from slipway.runner import ApplyFailed, Change, Outcome, RunFailed, Session
-from slipway.settings import Settings
+from slipway import cli
+from slipway.runner import Outcome, RunFailed
+from support.fake_session import CHANGES, DOWN
 
 PROJECT = Path(__file__).resolve().parents[2]
-CHANGES = [Change("one", "Configure Nginx", ["mode 600 -> 644"], component="nginx")]
-DOWN = {"two": "[two] Could not connect"}
 
 
 def slipway(*arguments, **environment):
@@ -31,80 +27,6 @@ def slipway(*arguments, **environment):
         text=True,
         check=False,
     )
-
-
-class FakeSession:
-    """A session whose plan is given. What is asked of it is written down."""
-
-    outcome = Outcome([], [], 9, 1.0)
-    error: RunFailed | None = None
-    environment, deploy = "lab", "deploy.py"
-    settings: ClassVar[dict[str, Settings]] = {}
-
-    def __init__(self, *arguments):
-        self.arguments = arguments
-        self.failures = self.outcome.failures
-        type(self).last = self
-        self.said: list[str] = []
-
-    def begin_connecting(self):
-        pass
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exception):
-        pass
-
-    def plan(self):
-        if self.error:
-            raise self.error
-        return self.outcome
-
-    def apply(self, tell):
-        self.said.append("applied")
-        if self.failures:
-            raise ApplyFailed(self.outcome)
-        return self.outcome
-
-    def carry_out(self, verb, script):
-        self.said += [f"{host.name}: {verb}: {script(host)}" for host in self.hosts()]
-
-    def record_nothing(self, seconds):
-        self.said.append("noted")
-
-    def hosts(self):
-        return [SimpleNamespace(name=name) for name in self.roles()]
-
-    active_hosts = hosts
-    report = Session.report
-
-    def roles(self):
-        return {"one": ["web"], "two": ["db"]}
-
-    def operations(self):
-        return []
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Runs a command line on a session with an outcome; returns its exit code, output and errors."""
-
-    def run(outcome, *arguments, error=None):
-        session = type("Session", (FakeSession,), {"outcome": outcome, "error": error})
-        monkeypatch.setattr(cli, "Session", session)
-        monkeypatch.setattr(show, "level", 0)
-        show.console.cache_clear()
-        monkeypatch.setattr(sys, "argv", ["slipway", *arguments])
-        run.session = session
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = end.code
-        return (code, *capsys.readouterr())
-
-    return run
 
 
 @pytest.mark.parametrize(

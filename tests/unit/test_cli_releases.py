@@ -7,16 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
-import test_cli
 from pyinfra.api.exceptions import PyinfraError
-from test_cli import CHANGES, DOWN, FakeSession
 
 from slipway import sources
 from slipway.releases import ReleaseThere
 from slipway.runner import Outcome
 from slipway.sources import Sources
+from support.fake_session import CHANGES, DOWN, FakeSession
 
-run = test_cli.run
 PLANNED = Outcome(CHANGES, [], 9, 1.0)
 
 

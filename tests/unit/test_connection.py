@@ -9,7 +9,8 @@ from pathlib import Path
 
 import paramiko
 import pytest
-from test_mistakes import told
+
+from support.mistakes import told
 
 
 class Breaking(paramiko.ServerInterface):

@@ -2,20 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-
-def told(project: Path, *arguments: str) -> str:
-    """What `slipway` says of a mistake: its exit code is 1, and its last word no traceback."""
-    command = [sys.executable, "-m", "slipway", *arguments]
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
-    return done.stderr
+from support.mistakes import told
 
 
 def test_without_a_mistake_it_connects(project):

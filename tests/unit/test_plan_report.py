@@ -6,11 +6,11 @@ import json
 import os
 from pathlib import Path
 
-import browser
 import pytest
 
 from slipway.plan_report import MOST_LINES_OPEN, PlanReport, as_html, as_json, report_of, schema
 from slipway.runner import Change, Outcome
+from support import browser
 
 SCHEMA = Path(__file__).resolve().parents[2] / "docs/plan.schema.json"
 DIFF = "--- /etc/a\n+++ /etc/a\n@@ -1,2 +1,2 @@\n <b>same</b>\n-old\n+new & improved"

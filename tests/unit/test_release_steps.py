@@ -10,12 +10,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from test_artifact import ODD_NAMES
 
 from slipway import artifact, releases
 from slipway.releases import ReleaseThere
 from slipway.settings import Settings
 from slipway.uploads import with_input
+from support.odd_names import ODD_NAMES
 from tasks import release
 from tasks.release import PARTS, steps
 

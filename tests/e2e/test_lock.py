@@ -7,7 +7,7 @@ import json
 import signal
 import socket
 
-from provisioned import start_apply, wait_for
+from support.lab_host import start_apply, wait_for
 
 DRIFT = "echo '# drift' >> /etc/default/locale"
 OPERATION = "Set the locale"

@@ -21,7 +21,7 @@ PENDING = 2
 THOROUGH = bool(os.environ.get("SLIPWAY_TEST_THOROUGH"))
 
 
-class Provisioned:
+class LabHost:
     """A lab host, and what a user does with it."""
 
     def __init__(self, name: str, instance: str) -> None:
@@ -89,7 +89,7 @@ class Provisioned:
         return hosts.site(self._recorded(), lab=self.lab)
 
 
-def start_apply(host: Provisioned, *arguments: str) -> subprocess.Popen[str]:
+def start_apply(host: LabHost, *arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "slipway", "apply", "lab", "--yes", "--verbose", *arguments]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(command, cwd=PROJECT, env=host.env, text=True, **pipes)
@@ -120,8 +120,8 @@ db.auth("admin", fs.readFileSync("/etc/codementee/credentials/MONGODB_ADMIN_PASS
 INSTANCE = os.environ.get("SLIPWAY_TEST_LAB", "slipwayci")
 
 
-def bring_up(name: str, *arguments: str) -> Provisioned:
-    host = Provisioned(name, INSTANCE)
+def bring_up(name: str, *arguments: str) -> LabHost:
+    host = LabHost(name, INSTANCE)
     done = host.slipway("lab", "up", "--name", name, *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     return host

@@ -8,21 +8,22 @@ import shutil
 import time
 
 import pytest
-from provisioned import Provisioned, mongosh
+
+from support.lab_host import LabHost, mongosh
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="throwaway hosts need root")
 
 
-def credentials(host: Provisioned) -> dict[str, str]:
+def credentials(host: LabHost) -> dict[str, str]:
     password = host.ssh("cat /etc/codementee/credentials/ADMIN_PASSWORD")
     return {"email": "admin@codementee.io", "password": password}
 
 
-def log_in(host: Provisioned):
+def log_in(host: LabHost):
     return host.site().post("/api/auth/login", json=credentials(host))
 
 
-def wait_for_health(host: Provisioned, seconds: float = 30) -> None:
+def wait_for_health(host: LabHost, seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while host.site().get("/api/health").status_code != 200:
         assert time.monotonic() < deadline, f"the site is not back after {seconds} s"

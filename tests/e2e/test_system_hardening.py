@@ -8,8 +8,9 @@ import subprocess
 import time
 
 import pytest
-from provisioned import Provisioned
 from test_lockout import may_log_in
+
+from support.lab_host import LabHost
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="throwaway hosts need root")
 
@@ -65,7 +66,7 @@ def test_a_configuration_that_fail2ban_refuses_never_replaces_the_one_in_force(s
 class Stranger:
     """Somebody at an address of their own: another one of this machine, on the lab's bridge."""
 
-    def __init__(self, server: Provisioned) -> None:
+    def __init__(self, server: LabHost) -> None:
         self.target = str(server.lab_host()["address"])
         self.address = self.target.rpartition(".")[0] + ".253"
         route = subprocess.run(["ip", "-o", "route", "get", self.target], capture_output=True, text=True, check=True)

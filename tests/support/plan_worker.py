@@ -1,4 +1,4 @@
-"""Plans the lab's host over and over: `python two_ways.py pyinfra`, as pyinfra alone does, or `... slipway`.
+"""Plans the lab's host over and over: `python plan_worker.py pyinfra`, as pyinfra alone does, or `... slipway`.
 
 Each line on standard input asks for a plan; each line of output is one: the names of the pending operations in their
 order, as a JSON list. pyinfra counts the reactions that would follow from a change only; so they are judged here.

@@ -6,7 +6,8 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from provisioned import INSTANCE, Provisioned, bring_up
+
+from support.lab_host import INSTANCE, LabHost, bring_up
 
 # A shell ignores Ctrl-C in what it starts in the background, and so would the applies that tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -16,7 +17,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 @pytest.fixture(scope="session")
 def ci_lab() -> Iterator[None]:
     """Nothing of an earlier run is there before, nothing of this one after."""
-    anyone = Provisioned("any", INSTANCE)
+    anyone = LabHost("any", INSTANCE)
     anyone.slipway("lab", "down", "--all")
     yield
     done = anyone.slipway("lab", "down", "--all")
@@ -24,7 +25,7 @@ def ci_lab() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def server(ci_lab: None) -> Provisioned:
+def server(ci_lab: None) -> LabHost:
     """A fresh host, provisioned by `slipway apply` once and shared; a test leaves it as it found it."""
     host = bring_up("codementee")
     host.first_apply = host.apply()  # type: ignore[attr-defined]

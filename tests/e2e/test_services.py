@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import requests
-from provisioned import PROJECT, Provisioned, mongosh
 from test_release import IMPATIENT, Visits, current, is_settled
 
 from slipway.site import Site
+from support.lab_host import PROJECT, LabHost, mongosh
 
 EXAMPLE = PROJECT / "examples/codementee"
 PROGRAM = """\
@@ -63,13 +63,13 @@ def set_to(code: Path, services: list[dict[str, object]]) -> tuple[str, ...]:
     return "--data", f"backend_source={code}", "--data", f"services={json.dumps(services)}"
 
 
-def at(server: Provisioned, name: str) -> Site:
+def at(server: LabHost, name: str) -> Site:
     site = server.site()
     return Site(name, site.address, site.authorities, site.port_offset)
 
 
 @pytest.fixture
-def as_before(server: Provisioned) -> Iterator[None]:
+def as_before(server: LabHost) -> Iterator[None]:
     yield
     server.apply()
     assert server.ssh("ls /etc/systemd/system | grep -c -E 'auth|mailer|report|blog'", check=False) == "0"

@@ -19,7 +19,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from provisioned import PENDING, PROJECT, THOROUGH, Provisioned
+
+from support.lab_host import PENDING, PROJECT, THOROUGH, LabHost
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="throwaway hosts need root")
 
@@ -110,7 +111,7 @@ class Proxy:
 
 
 @pytest.fixture(scope="module")
-def proxy(server: Provisioned) -> Iterator[Proxy]:
+def proxy(server: LabHost) -> Iterator[Proxy]:
     state = server.lab_host()
     between = Proxy((state["address"], state["ssh_port"]))
     yield between
@@ -139,7 +140,7 @@ ALONE = "({name!r}, _by_proxy)"
 class Between:
     """`slipway` on the server, reached through the proxy, and on others beside it."""
 
-    def __init__(self, server: Provisioned, proxy: Proxy, folder: Path) -> None:
+    def __init__(self, server: LabHost, proxy: Proxy, folder: Path) -> None:
         self.server, self.proxy, self.folder = server, proxy, folder
         self.known_hosts = folder / "known_hosts"
         state = server.lab_host()
@@ -173,7 +174,7 @@ class Between:
 
 
 @pytest.fixture
-def between(server: Provisioned, proxy: Proxy, tmp_path: Path) -> Iterator[Between]:
+def between(server: LabHost, proxy: Proxy, tmp_path: Path) -> Iterator[Between]:
     proxy.start()
     yield Between(server, proxy, tmp_path)
     proxy.start()

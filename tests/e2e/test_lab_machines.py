@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import cloud_image
 import pytest
 from test_lab import LAB, PROJECT, cli, lab, on, output, reachable, traces  # noqa: F401  lab is a fixture
 
@@ -20,6 +19,7 @@ from lab import hosts, image, record
 from lab.instance import Instance
 from lab.qemu import KVM_TRY_SECONDS, runs_a_kernel
 from slipway.systems import SYSTEMS
+from support import cloud_image
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="both kinds of hosts side by side need root")
 

@@ -7,14 +7,12 @@ import json
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from provisioned import PROJECT, Provisioned, bring_up, mongosh
 
-sys.path.append(str(PROJECT / "tests/server"))
-from leaks import program
+from support.lab_host import PROJECT, LabHost, bring_up, mongosh
+from support.leaks import program
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="throwaway hosts need root")
 
@@ -45,7 +43,7 @@ pathlib.Path("/run/sample").write_text(f"{{rounds}}\\n" + "\\n".join(seen))
 """
 
 
-def given(host: Provisioned, **values: str) -> None:
+def given(host: LabHost, **values: str) -> None:
     """Give these secrets by the environment of the next commands, and no others so."""
     host.env = {name: value for name, value in host.env.items() if not name.startswith("SLIPWAY_SECRET_")}
     host.env |= {f"SLIPWAY_SECRET_{name}": value for name, value in values.items()}
@@ -59,7 +57,7 @@ def host(ci_lab):
     return host
 
 
-def kept(host: Provisioned, name: str) -> str:
+def kept(host: LabHost, name: str) -> str:
     return host.ssh(f"cat {KEPT}/{name}")
 
 

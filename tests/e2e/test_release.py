@@ -19,10 +19,10 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from provisioned import PROJECT, Provisioned
-from test_artifact import ODD_NAMES
 
 from lab.visitors import Habit, Site, all_visit, habits
+from support.lab_host import PROJECT, LabHost
+from support.odd_names import ODD_NAMES
 
 EXAMPLE = PROJECT / "examples/codementee"
 ROOT = "/var/www/codementee"
@@ -57,18 +57,18 @@ class Visits:
 
 
 @pytest.fixture
-def visits(server: Provisioned) -> Iterator[Visits]:
+def visits(server: LabHost) -> Iterator[Visits]:
     visits = Visits(server.site())
     time.sleep(1)
     yield visits
     visits.process.kill()
 
 
-def current(server: Provisioned) -> str:
+def current(server: LabHost) -> str:
     return server.ssh(f"basename $(readlink {ROOT}/current)")
 
 
-def is_settled(server: Provisioned) -> bool:
+def is_settled(server: LabHost) -> bool:
     """Whether one backend runs, the current release, and Nginx is led to it."""
     found = server.ssh(
         "systemctl is-active codementee-backend.service codementee-backend-next.service codementee-backend-next.socket;"

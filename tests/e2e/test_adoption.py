@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 import requests
 import urllib3
-from provisioned import PROJECT, Provisioned, bring_up
 
 from slipway.site import Site
+from support.lab_host import PROJECT, LabHost, bring_up
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="throwaway hosts need root")
 
@@ -37,7 +37,7 @@ apt-get update -qq
 """
 
 
-def data_of(host: Provisioned) -> dict[str, str]:
+def data_of(host: LabHost) -> dict[str, str]:
     """What the lab's inventory says of a host."""
     program = """if True:
         import json, sys
@@ -65,7 +65,7 @@ class Visitor(threading.Thread):
     """Logs in once, then asks for the page and the list, over and over; counts what fails and the longest time without
     an answer."""
 
-    def __init__(self, host: Provisioned) -> None:
+    def __init__(self, host: LabHost) -> None:
         super().__init__(daemon=True)
         self.site, self.ended = host.site(), threading.Event()
         self.site.session.verify = False  # its own certificate names nobody that a browser would know
@@ -105,7 +105,7 @@ print(len(documents), hashlib.sha256(b"".join(documents)).hexdigest())
 """
 
 
-def documents(host: Provisioned, url: str) -> str:
+def documents(host: LabHost, url: str) -> str:
     """`url` is a shell command that prints MongoDB's URL."""
     return host.ssh(f"{url} | python3 -c '{DOCUMENTS}'")
 

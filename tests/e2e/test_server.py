@@ -9,9 +9,9 @@ import sys
 import time
 
 import pytest
-from provisioned import INSTANCE, PENDING, PROJECT, Provisioned, bring_up
 
 from slipway.operations import REFRESHED
+from support.lab_host import INSTANCE, PENDING, PROJECT, LabHost, bring_up
 from tasks.preflight import addresses_command
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="throwaway hosts need root")
@@ -503,7 +503,7 @@ def test_a_first_release_that_does_not_come_up_is_told_and_mended_by_the_next(se
 
 
 def test_what_is_in_the_way_of_several_hosts_is_told_at_once(server, second):
-    both = Provisioned(f"{server.name},{second.name}", INSTANCE)
+    both = LabHost(f"{server.name},{second.name}", INSTANCE)
     wrong = ("--data", "mongodb_version=4.4", "--data", "mongodb_apt_url=https://repo.mongodb.org/apt")
     done = both.slipway("plan", "lab", *wrong)
     assert done.returncode == 1

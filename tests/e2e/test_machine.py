@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable
 
 import pytest
-from provisioned import PROJECT, THOROUGH, Provisioned, bring_up, start_apply, wait_for
+
+from support.lab_host import PROJECT, THOROUGH, LabHost, bring_up, start_apply, wait_for
 
 # A virtual machine under software emulation takes its time.
 PATIENCE_SECONDS = 3600
@@ -20,7 +21,7 @@ BACK_SECONDS = 300
 
 
 @pytest.fixture(scope="module")
-def machine(ci_lab: None) -> Provisioned:
+def machine(ci_lab: None) -> LabHost:
     """A fresh virtual machine, shared."""
     host = bring_up("machine", "--backend", "qemu", "--disk", "6")
     host.patience = PATIENCE_SECONDS
@@ -28,7 +29,7 @@ def machine(ci_lab: None) -> Provisioned:
 
 
 @pytest.fixture
-def converged(machine: Provisioned) -> Provisioned:
+def converged(machine: LabHost) -> LabHost:
     """The same as a server: the first test has made it one, unless it was left out. A test leaves it so."""
     if not healthy(machine):
         machine.apply()
@@ -46,25 +47,25 @@ def say(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
     return tell
 
 
-def cut_off(machine: Provisioned) -> None:
+def cut_off(machine: LabHost) -> None:
     """Pull the plug, and boot again."""
     assert machine.slipway("lab", "crash", "--name", machine.name).returncode == 0
     done = machine.slipway("lab", "up", "--name", machine.name)
     assert done.returncode == 0, done.stderr
 
 
-def boot_id(machine: Provisioned) -> str:
+def boot_id(machine: LabHost) -> str:
     return machine.ssh("cat /proc/sys/kernel/random/boot_id", check=False)
 
 
-def healthy(machine: Provisioned) -> bool:
+def healthy(machine: LabHost) -> bool:
     try:
         return machine.site().get("/api/health").status_code == 200
     except OSError:
         return False
 
 
-def wait_until_healthy(machine: Provisioned) -> None:
+def wait_until_healthy(machine: LabHost) -> None:
     deadline = time.monotonic() + BACK_SECONDS
     while not healthy(machine):
         assert time.monotonic() < deadline, f"the site is not back after {BACK_SECONDS} s"

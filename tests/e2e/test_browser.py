@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import browser
 import pytest
-from browser import Answer, Page
-from provisioned import PROJECT, Provisioned
 from test_release import frontend
+
+from support import browser
+from support.browser import Answer, Page
+from support.lab_host import PROJECT, LabHost
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="throwaway hosts need root"),
@@ -29,7 +30,7 @@ SECONDS = 300
 
 
 @pytest.fixture
-def page(server: Provisioned, tmp_path: Path) -> Iterator[Page]:
+def page(server: LabHost, tmp_path: Path) -> Iterator[Page]:
     """A page of a browser that finds the site by its name, and trusts who the lab's certificates are from."""
     site, profile = server.site(), tmp_path / "profile"
     browser.trust(profile, site.authorities)
@@ -39,12 +40,12 @@ def page(server: Provisioned, tmp_path: Path) -> Iterator[Page]:
 
 
 @pytest.fixture
-def home(server: Provisioned) -> str:
+def home(server: LabHost) -> str:
     return f"https://{server.site().domain}/"
 
 
 @pytest.fixture
-def password(server: Provisioned) -> str:
+def password(server: LabHost) -> str:
     return server.ssh("cat /etc/codementee/credentials/ADMIN_PASSWORD")
 
 
@@ -219,7 +220,7 @@ window.asking = setInterval(async () => {
 
 
 @pytest.fixture
-def release(server: Provisioned, tmp_path: Path) -> Iterator[Any]:
+def release(server: LabHost, tmp_path: Path) -> Iterator[Any]:
     """Releases the demo with a part that is loaded when it is asked for, and a word in that; at the end what was
     there before is back."""
     before = server.ssh("basename $(readlink /var/www/codementee/current)")

@@ -10,11 +10,11 @@ import select
 import subprocess
 import sys
 
-import browser
 import pytest
-from provisioned import PENDING, PROJECT
 
 from slipway.plan_report import PlanReport
+from support import browser
+from support.lab_host import PENDING, PROJECT
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="throwaway hosts need root")
 

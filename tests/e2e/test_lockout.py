@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable
 
 import pytest
-from provisioned import PROJECT, Provisioned
+
+from support.lab_host import PROJECT, LabHost
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="throwaway hosts need root")
 
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="throwaway hosts need 
 BACK_SECONDS = 90
 
 
-def may_log_in(host: Provisioned, user: str = "admin", port: int = 22, *options: str) -> bool:
+def may_log_in(host: LabHost, user: str = "admin", port: int = 22, *options: str) -> bool:
     """Whether a user can log in by the lab's key now, from outside."""
     state = host.lab_host()
     command = [
@@ -67,7 +68,7 @@ def test_a_change_that_locks_out_comes_back_and_is_told(server, mistake):
     assert server.plan() == []
 
 
-def start(host: Provisioned, *arguments: str) -> subprocess.Popen[str]:
+def start(host: LabHost, *arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "slipway", "apply", "lab", "--yes", *arguments]
     return subprocess.Popen(command, cwd=PROJECT, env=host.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 

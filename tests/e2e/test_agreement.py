@@ -19,7 +19,8 @@ import pytest
 import test_server
 import test_system_hardening
 import test_web_hardening
-from provisioned import PROJECT, THOROUGH, Provisioned
+
+from support.lab_host import PROJECT, THOROUGH, LabHost
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="throwaway hosts need root")
 
@@ -107,14 +108,14 @@ def drawn(count: int, names: list[str]) -> list[list[str]]:
 class Drifting:
     """The server, and what is done to it over one connection after the other, without Slipway."""
 
-    def __init__(self, server: Provisioned) -> None:
+    def __init__(self, server: LabHost) -> None:
         self.server, state = server, server.lab_host()
         self.ssh = [
             *("ssh", "-F", "none", "-i", state["key_file"], "-o", "IdentitiesOnly=yes"),
             *("-o", f"UserKnownHostsFile={state['known_hosts_file']}", f"admin@{state['address']}"),
         ]
-        program = (Path(__file__).parent / "kept_state.py").read_text()
-        self.run("cat > /root/kept_state.py", program)
+        program = (PROJECT / "tests/support/host_state.py").read_text()
+        self.run("cat > /root/host_state.py", program)
 
     def run(self, script: str, given: str = "") -> str:
         command = [*self.ssh, f"sudo -n sh -c {shlex.quote(script)}"]
@@ -123,7 +124,7 @@ class Drifting:
         return done.stdout
 
     def state(self, verb: str) -> str:
-        return self.run(f"python3 /root/kept_state.py {verb}")
+        return self.run(f"python3 /root/host_state.py {verb}")
 
     def break_by(self, drifts: list[str]) -> None:
         # One may be in the way of another.
@@ -134,7 +135,7 @@ class Drifting:
 
 
 @pytest.fixture
-def drifting(server: Provisioned) -> Iterator[Drifting]:
+def drifting(server: LabHost) -> Iterator[Drifting]:
     host = Drifting(server)
     host.state("keep")
     yield host
@@ -145,8 +146,8 @@ def drifting(server: Provisioned) -> Iterator[Drifting]:
 
 
 @pytest.fixture
-def planners(server: Provisioned) -> Iterator[dict[str, subprocess.Popen[str]]]:
-    program = str(Path(__file__).parent / "two_ways.py")
+def planners(server: LabHost) -> Iterator[dict[str, subprocess.Popen[str]]]:
+    program = str(PROJECT / "tests/support/plan_worker.py")
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     running = {
         way: subprocess.Popen([sys.executable, program, way], env=server.env, cwd=PROJECT, **pipes)
@@ -191,17 +192,17 @@ def test_both_ways_find_the_same_pending(drifting, planners, capsys):
         print(f"\n  {len(pending)} operations were pending in some of them", flush=True)
 
 
-def by_slipway(server: Provisioned) -> None:
+def by_slipway(server: LabHost) -> None:
     server.apply()
 
 
-def by_pyinfra(server: Provisioned) -> None:
+def by_pyinfra(server: LabHost) -> None:
     command = [str(Path(sys.executable).with_name("pyinfra")), "-y", "lab/inventory.py", "deploy.py"]
     done = subprocess.run(command, cwd=PROJECT, env=server.env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-WAYS: list[Callable[[Provisioned], None]] = [by_slipway, by_pyinfra]
+WAYS: list[Callable[[LabHost], None]] = [by_slipway, by_pyinfra]
 
 
 @pytest.mark.parametrize("number", range(APPLIED))
