@@ -28,14 +28,15 @@ def ca_file(lab: Instance) -> Path:
     return lab.state / "acme" / "ca.pem"
 
 
-def up(lab: Instance, net: Network) -> None:
-    """Start Pebble and its DNS where they are not running."""
+def up(lab: Instance, net: Network) -> bool:
+    """Start Pebble and its DNS where they are not running; returns whether the DNS was, and so knows no name yet."""
     folder = lab.state / "acme"
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "pebble.json").exists():
         _make_certificates(folder, [net.listen, net.gateway])
         write(folder / "pebble.json", json.dumps(pebble_config(folder, net), indent=2))
-    if not lab.processes("dns"):
+    starts_dns = not lab.processes("dns")
+    if starts_dns:
         lab.start("dns", dns_command(net))
     if not lab.processes("pebble"):
         lab.start(
@@ -44,7 +45,8 @@ def up(lab: Instance, net: Network) -> None:
             # No random delays and no rejected nonces: the lab tests our renewal, not certbot's retries.
             env={"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "0"},
         )
-    wait_until("Start Pebble", lambda: _answers(lab, net), 15, lambda: lab.log_end("pebble"))
+    wait_until("Start Pebble", lambda: _answers(lab, net), 60, lambda: lab.log_end("pebble"))
+    return starts_dns
 
 
 def pebble_config(folder: Path, net: Network) -> dict[str, object]:

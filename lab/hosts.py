@@ -71,7 +71,7 @@ def up(names: Iterable[str], user: str = "root", kind: Kind | None = None, progr
 
     Raises StepFailed; what was done by then is taken over by the next `up` or removed by `down`.
     """
-    lab, progress, kind = Instance(), progress or Progress(), kind or Kind()
+    lab, progress, kind, names = Instance(), progress or Progress(), kind or Kind(), list(names)
     for name in names:
         if not re.fullmatch(r"[a-z][a-z0-9-]{0,14}", name):
             raise StepFailed("Name the host", f"found {name!r}, expected at most 15 of a-z, 0-9 and -")
@@ -86,13 +86,15 @@ def up(names: Iterable[str], user: str = "root", kind: Kind | None = None, progr
         with progress.step("Set up the network"):
             net = network.up(lab)
         with progress.step("Start the ACME server (Pebble) and its DNS"):
-            acme.up(lab, net)
+            knows_no_name = acme.up(lab, net)
         _serve_packages(lab, net, progress)
         for name in names:
             _up(lab, _recorded(lab, name) or _new_host(lab, name, user, kind, base), progress)
-        for host in recorded_hosts(lab):  # all of them: the DNS may have been started anew
-            for domain in host.domains:
-                acme.add_name(net, domain, host.address)
+        for host in recorded_hosts(lab):
+            # A copy has the domain of its original, which leads there.
+            if not host.is_copy and (knows_no_name or host.name in names):
+                for domain in host.domains:
+                    acme.add_name(net, domain, host.address)
 
 
 def _serve_packages(lab: Instance, net: network.Network, progress: Progress) -> None:
@@ -122,7 +124,7 @@ def _serve_packages(lab: Instance, net: network.Network, progress: Progress) -> 
             port = net.port("mirror")
             command = [python(), "-m", "lab.mirror", "serve", "--root", root, "--address", net.listen]
             lab.start("mirror", [*command, "--port", str(port)], env={"PYTHONPATH": str(PROJECT)})
-            wait_until("Serve the package mirror", lambda: _open(net.listen, port), 10, lambda: lab.log_end("mirror"))
+            wait_until("Serve the package mirror", lambda: _open(net.listen, port), 60, lambda: lab.log_end("mirror"))
 
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -254,7 +256,7 @@ def _ssh_answers(host: Host) -> bool:
     if not _greets(host):
         return False
     try:
-        run("Log in", host.ssh_argv("true"), timeout=10)
+        run("Log in", host.ssh_argv("true"), timeout=30)
     except StepFailed:
         return False  # pam_nologin until the boot is complete
     return True
@@ -362,7 +364,7 @@ def copy(label: str, original: Host, names: Iterable[str]) -> None:
             for file in ("base", "secrets.env"):
                 write(folder / file, (layers.folder / file).read_text())
             address = _backend(lab, original.backend).address(_free_number(lab))
-            _record(lab, replace(original, name=name, address=address, state="stopped", snapshots=()))
+            _record(lab, replace(original, name=name, address=address, state="stopped", snapshots=(), is_copy=True))
 
 
 def restore(label: str, name: str | None = None, progress: Progress | None = None) -> None:
@@ -409,7 +411,7 @@ def down(names: Iterable[str] = (), everything: bool = False, progress: Progress
 
 def _forget_names(lab: Instance, name: str) -> None:
     host = _recorded(lab, name)
-    if host and lab.processes("dns"):
+    if host and not host.is_copy and lab.processes("dns"):
         for domain in host.domains:
             acme.remove_name(network.of(lab), domain)
 

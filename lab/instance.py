@@ -44,8 +44,8 @@ def folder_lock(folder: Path) -> Iterator[int]:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file of the lab's state, whole or not at all: a command may be killed at any point."""
-    new = path.with_name(f"{path.name}.new")
+    """Write a file of the lab's state, whole or not at all: a command may be killed at any point, or run twice at once."""
+    new = path.with_name(f"{path.name}.{os.getpid()}.new")
     new.touch(mode=0o600)
     new.write_text(text)
     new.replace(path)
@@ -125,7 +125,7 @@ class Instance:
                 cwd="/",
             )
         # A process that was just started has no environment to read for a moment; from here on it can be found.
-        wait_until(f"Start {role}", lambda: process.poll() is not None or process.pid in self.processes(role), 5)
+        wait_until(f"Start {role}", lambda: process.poll() is not None or process.pid in self.processes(role), 60)
 
     def log_end(self, role: str) -> str:
         log = self.state / "log" / f"{role.replace('/', '-')}.log"

@@ -36,7 +36,7 @@ class Nspawn:
     """Implements `lab.backend.Backend`."""
 
     name = "nspawn"
-    boot_seconds: float = 30
+    boot_seconds: float = 120
 
     def __init__(self, lab: Instance) -> None:
         self.lab = lab
@@ -109,8 +109,8 @@ class Nspawn:
         machine = machine_name(self.lab, name)
         port = Path("/sys/class/net") / port_name(machine)
         # The kernel takes the port away some moments after the last process in the host's network.
-        wait_until("Take the host off the bridge", lambda: not port.exists(), 15)
-        wait_until("Take away the host's control groups", lambda: all(map(_removed, cgroups_of(machine))), 15)
+        wait_until("Take the host off the bridge", lambda: not port.exists(), 60)
+        wait_until("Take away the host's control groups", lambda: all(map(_removed, cgroups_of(machine))), 60)
         remove(NSPAWN_RUN / "propagate" / machine)
         root = self.lab.hosts_dir / name / "root"
         if is_mounted(root):

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Iterator
+from pathlib import Path
 
 import pyinfra_cli  # noqa: F401
 import pytest
 from gevent import monkey
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--write-durations", metavar="FILE", help="write how long each module took to a Markdown file")
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -18,3 +24,24 @@ def pytest_sessionfinish() -> Iterator[None]:
         return (yield)
     finally:
         os.close = put_off
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show the figures that tests have measured, and write down what each module took."""
+    reports = [report for each in terminalreporter.stats.values() for report in each if hasattr(report, "duration")]
+    figures = [(report.nodeid, text) for report in reports for name, text in report.user_properties if name == "figure"]
+    if figures:
+        terminalreporter.write_sep("=", "figures")
+        for nodeid, text in dict.fromkeys(figures):
+            terminalreporter.write_line(f"{nodeid.rpartition('::')[2]}: {text}")
+    if file := terminalreporter.config.getoption("--write-durations"):
+        seconds: dict[str, float] = defaultdict(float)
+        tests: dict[str, set[str]] = defaultdict(set)
+        for report in reports:
+            module = report.nodeid.partition("::")[0]
+            seconds[module] += report.duration
+            tests[module].add(report.nodeid)
+        rows = sorted(seconds, key=lambda module: -seconds[module])
+        lines = ["| module | tests | seconds |", "| --- | --- | --- |"]
+        lines += [f"| `{module}` | {len(tests[module])} | {seconds[module]:.0f} |" for module in rows]
+        Path(file).write_text("\n".join(lines) + "\n")

@@ -1,33 +1,143 @@
-"""The hosts that the tests share."""
+"""The hosts of end-to-end tests: one is provisioned once a run, each module gets a copy of it, which it may break."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
+import re
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
-from support.lab_host import INSTANCE, LabHost, bring_up
+from lab import hosts
+from lab.instance import folder_lock
+from support.lab_host import LAB, LabHost, bring_up
+from support.releases import Visits
+
+os.environ["SLIPWAY_LAB"] = LAB
+# What all that is provisioned is copied from: the host's name, and its snapshot's.
+ORIGINAL, LABEL = "codementee", "provisioned"
+# Modules that take longest begin first: two run at a time, and neither should wait for the other at the end. Those that
+# need no provisioned host go before the others, which wait for it.
+ORDER = ("readme", "adoption", "kernel", "agreement", "release", "drifts", "sites", "secrets", "connection", "lockout")
 
 # A shell ignores Ctrl-C in what it starts in the background, and so would the applies that tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.fixture(scope="session")
-def ci_lab() -> Iterator[None]:
-    """Nothing of an earlier run is there before, nothing of this one after."""
-    anyone = LabHost("any", INSTANCE)
-    anyone.slipway("lab", "down", "--all")
-    yield
-    done = anyone.slipway("lab", "down", "--all")
-    assert done.returncode == 0, done.stdout + done.stderr
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def rank(item: pytest.Item) -> int:
+        name = item.path.stem.removeprefix("test_")
+        return ORDER.index(name) if name in ORDER else len(ORDER)
+
+    items.sort(key=rank)
+    if os.geteuid() != 0:
+        for item in items:
+            item.add_marker(pytest.mark.skip("throwaway hosts need root"))
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")
+
+
+def _take_down() -> None:
+    """Remove what this checkout's labs have on the machine: this run's, and what a killed one has left."""
+    for state in Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state").glob(f"slipway/{LAB}*"):
+        LabHost("any", state.name).slipway("lab", "down", "--all")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if not _is_worker(session.config) and os.geteuid() == 0 and not session.config.option.collectonly:
+        _take_down()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if not _is_worker(session.config) and os.geteuid() == 0 and not session.config.option.collectonly:
+        _take_down()
 
 
 @pytest.fixture(scope="session")
-def server(ci_lab: None) -> LabHost:
-    """A fresh host, provisioned by `slipway apply` once and shared; a test leaves it as it found it."""
-    host = bring_up("codementee")
-    host.first_apply = host.apply()  # type: ignore[attr-defined]
-    host.apt_runs = host.ssh("grep ^Commandline: /var/log/apt/history.log").splitlines()  # type: ignore[attr-defined]
+def original(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> dict[str, str]:
+    """Provision a fresh host, once for all workers, and keep its disk; what the first apply said of it."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder if worker_id == "master" else folder.parent
+    said = folder / "first-apply.json"
+    with folder_lock(folder):
+        if not said.exists():
+            said.write_text(json.dumps({"failed": "the other worker's attempt to provision the host did not end"}))
+            host = bring_up(ORIGINAL)
+            first = host.slipway("apply", "lab", "--yes")
+            again = host.slipway("apply", "lab", "--yes") if first.returncode == 0 else first
+            hosts.stop(ORIGINAL)
+            hosts.snapshot(LABEL, ORIGINAL)
+            failed = first.returncode and first.stdout + first.stderr
+            text = {"failed": failed or "", "first": first.stdout, "second": again.stdout + again.stderr}
+            said.write_text(json.dumps(text))
+    found: dict[str, str] = json.loads(said.read_text())
+    if found["failed"]:
+        pytest.fail(f"no host could be provisioned:\n{found['failed']}", pytrace=False)
+    return found
+
+
+def copy(name: str) -> LabHost:
+    """A copy of the provisioned host, healthy."""
+    hosts.copy(LABEL, hosts.find(ORIGINAL), [name])
+    hosts.up([name])
+    host = LabHost(name)
+    host.wait_until_healthy()
     return host
+
+
+@pytest.fixture(scope="module")
+def server(original: dict[str, str], request: pytest.FixtureRequest) -> Iterator[LabHost]:
+    """A provisioned host that is this module's alone."""
+    host = copy(re.sub("[^a-z]", "", request.node.path.stem.removeprefix("test_"))[:15])
+    yield host
+    host.remove()
+
+
+@pytest.fixture
+def fresh_server(original: dict[str, str], request: pytest.FixtureRequest) -> Iterator[LabHost]:
+    """A provisioned host that is this test's alone."""
+    host = copy(f"t{hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:12]}")
+    yield host
+    host.remove()
+
+
+@pytest.fixture(scope="module")
+def owned_domain(server: LabHost, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The server's domain, which leads to it until the module's end: certificates can be issued there.
+
+    All copies have the same domain, so that only one of them at a time can have it.
+    """
+    lock = tmp_path_factory.getbasetemp().parent / "owned-domain"
+    lock.mkdir(exist_ok=True)
+    with folder_lock(lock):
+        server.resolve(server.record.domain)
+        yield server.record.domain
+
+
+@pytest.fixture
+def visits(server: LabHost) -> Iterator[Visits]:
+    """Visitors of the server's site, who have begun."""
+    visits = Visits(server.site())
+    time.sleep(1)
+    yield visits
+    visits.process.kill()
+
+
+@pytest.fixture
+def say(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Tell a figure to who reads the run's summary."""
+
+    def tell(text: str) -> None:
+        request.node.user_properties.append(("figure", text))
+
+    return tell

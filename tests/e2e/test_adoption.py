@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import threading
 import time
 import warnings
 from pathlib import Path
 
-import pytest
 import requests
 import urllib3
 
 from slipway.site import Site
-from support.lab_host import PROJECT, LabHost, bring_up
-
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="throwaway hosts need root")
+from support.lab_host import LabHost, bring_up
 
 BY_HAND = Path(__file__).parent / "by_hand"
 # The owner's application reads its secrets from the environment, and answers no health path but its own.
@@ -35,24 +28,6 @@ apt-get update -qq; cd /tmp; apt-get download -qq mongodb-org-server; dpkg-deb -
 mv mongod/usr/bin/mongod /usr/bin/mongod; rm -r mongod mongodb-org-server_*.deb /etc/apt/sources.list.d/x.list
 apt-get update -qq
 """
-
-
-def data_of(host: LabHost) -> dict[str, str]:
-    """What the lab's inventory says of a host."""
-    program = """if True:
-        import json, sys
-        from lab import hosts, record
-        print(json.dumps(record.pyinfra_data(hosts.find(sys.argv[1]))))
-    """
-    shown = subprocess.run(
-        [sys.executable, "-c", program, host.name],
-        cwd=PROJECT,
-        env=host.env,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return dict(json.loads(shown.stdout))
 
 
 def token_of(site: Site) -> dict[str, str]:
@@ -110,9 +85,9 @@ def documents(host: LabHost, url: str) -> str:
     return host.ssh(f"{url} | python3 -c '{DOCUMENTS}'")
 
 
-def test_a_server_built_by_hand_is_taken_over_with_its_data_its_certificate_and_its_site(ci_lab, capsys):
+def test_a_server_built_by_hand_is_taken_over_with_its_data_its_certificate_and_its_site(say):
     host = bring_up("byhand")
-    settings = data_of(host)
+    settings = host.data
     host.ssh(MONGOD.format(url=settings["mongodb_apt_url"], version=settings["mongodb_version"]))
     for name in ("app.py", "provision.sh"):
         text = (BY_HAND / name).read_text().replace("codementee.test", "byhand.test")
@@ -142,8 +117,7 @@ def test_a_server_built_by_hand_is_taken_over_with_its_data_its_certificate_and_
     host.apply(*AS_IT_IS)
     time.sleep(2)
     visitor.stop()
-    with capsys.disabled():
-        print(f"\n  requests during the adoption: {visitor.asked}, failed: {visitor.failed}, gaps in s: {visitor.gaps}")
+    say(f"requests during the adoption: {visitor.asked}, failed: {visitor.failed}, gaps in s: {visitor.gaps}")
     # Nginx and the backend are restarted, once each; nothing else is in a visitor's way.
     assert all(gap < 60 for gap in visitor.gaps.values())
     assert visitor.failed["/"] < visitor.asked["/"] / 4

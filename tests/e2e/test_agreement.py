@@ -1,96 +1,30 @@
-"""Slipway's engine and pyinfra alone find the same on a host that has drifted, and make the same of it.
+"""Slipway's engine and plain pyinfra find the same pending on a host that has drifted, and make the same of it.
 
-Sets of drifts are drawn from a seed, over all components, planned both ways, and undone by putting back exactly what
-was there. SLIPWAY_TEST_THOROUGH=1 draws 200 of them, which takes some minutes.
+Sets of drifts are drawn from a seed, over all components; each finds the host as it was provisioned.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import random
-import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
-import test_server
-import test_system_hardening
-import test_web_hardening
 
-from support.lab_host import PROJECT, THOROUGH, LabHost
-
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="throwaway hosts need root")
+from lab import hosts
+from support.drifts import COMPARED, STATUS
+from support.lab_host import PROJECT, LabHost
+from support.waiting import wait_until
 
 SEED = 5
-SETS = 200 if THOROUGH else 10
+# Ten sets a day, two hundred in the thorough run.
+DRAWS, SETS_OF_DRAW = 20, 10
 APPLIED = 3
-STATUS = "/var/lib/dpkg/status"
-
-
-def package_gone(name: str) -> str:
-    """dpkg's own record of a package that was removed: to remove it and install it again takes too long."""
-    return f"sed -i '/^Package: {name}$/,/^$/s/^Status: .*/Status: deinstall ok config-files/' {STATUS}"
-
-
-# Those of the other tests, but for packages that really go; and others, so that no component is left out.
-DRIFTS = {
-    **{
-        what: script
-        for table in (test_server.DRIFTS, test_system_hardening.DRIFTS, test_web_hardening.DRIFTS)
-        for what, (script, _) in table.items()
-        if "apt-get remove" not in script
-    },
-    # A socket that is still open would be tried by whoever looks first, and fail for the other.
-    "the backend masked": "systemctl stop codementee-backend.socket codementee-backend;"
-    " ln -sf /dev/null /etc/systemd/system/codementee-backend.service; systemctl daemon-reload",
-    "a package gone": package_gone("unattended-upgrades"),
-    "one of the first packages gone": package_gone("gnupg"),
-    "MongoDB's shell gone": package_gone("mongodb-mongosh"),
-    "apt's settings removed": "rm /etc/apt/apt.conf.d/00-slipway",
-    "MongoDB's repository removed": "rm /etc/apt/sources.list.d/mongodb.sources",
-    "Nginx would start unconfigured": "rm /etc/systemd/system/nginx.service.d/unconfigured.conf",
-    "the time zone's name changed": "echo Asia/Kolkata > /etc/timezone",
-    "another locale": "echo LANG=de_DE.UTF-8 > /etc/default/locale",
-    "the journal unlimited": "rm /etc/systemd/journald.conf.d/slipway.conf",
-    "updates are not looked for": "systemctl mask --now apt-daily.timer",
-    "no restart after updates": "chmod 644 /usr/local/lib/slipway/restart-updated",
-    "a timer that systemd does not know": "echo '# edited' >> /etc/systemd/system/slipway-integrity.service",
-    "another banner": "echo hello > /etc/issue.net",
-    "the way back edited": "echo exit 0 >> /usr/local/lib/slipway/undo",
-    "the way back's timer edited": "echo >> /etc/systemd/system/slipway-undo.timer",
-    "no way back after a reboot": "systemctl disable slipway-undo.timer",
-    "another key let in": "echo '# a key' >> /home/admin/.ssh/authorized_keys",
-    "the keys readable": "chmod 644 /home/admin/.ssh/authorized_keys",
-    "other rights by sudo": "echo '# edited' >> /etc/sudoers.d/admin",
-    "a rule of the firewall gone": "ufw delete allow 443/tcp",
-    "small primes": "echo '20120821044046 2 6 100 2047 2 DA57B18976E9C55CEAC3BFFF' >> /etc/ssh/moduli",
-    "sshd's file edited": "echo '# edited' >> /etc/ssh/sshd_config.d/00-slipway.conf",
-    "sshd by another file": "echo 'X11Forwarding yes' > /etc/ssh/sshd_config.d/00-before.conf",
-    "the host key gone": "mv /etc/ssh/ssh_host_ed25519_key /etc/ssh/aside",
-    "the data folder open": "chmod 755 /var/lib/mongodb",
-    "MongoDB disabled": "systemctl disable mongod",
-    "MongoDB's file touched": "sleep 3; touch /etc/mongod.conf",
-    "another password for the database": "printf wrong > /etc/codementee/credentials/MONGODB_BACKEND_PASSWORD",
-    "a secret gone": "rm /etc/codementee/credentials/JWT_SECRET",
-    "a secret of nobody's": "cp -p /etc/codementee/credentials/JWT_SECRET /etc/codementee/credentials/OLD",
-    "the site's folder open": "chmod 777 /var/www/codementee",
-    "the backend's usual path gone": "rm /var/www/codementee/backend",
-    "the frontend's usual path elsewhere": "ln -sfn /srv /var/www/codementee/frontend",
-    "the backend's socket edited": "echo '# edited' >> /etc/systemd/system/codementee-backend.socket",
-    "the backend disabled": "systemctl disable codementee-backend.service codementee-backend.socket",
-    "no folder for ACME answers": "rm -r /var/www/letsencrypt",
-    "the error page edited": "echo '<!-- edited -->' >> /usr/share/slipway/errors/unavailable.html",
-    "no placeholder": "rm -r /etc/nginx/tls/placeholder",
-    "no certificate served": "rm /etc/nginx/tls/codementee",
-    "a snippet of Nginx's gone": "rm /etc/nginx/snippets/slipway-headers.conf",
-    "another site of the same name": "printf 'server { server_name codementee.test; }' > /etc/nginx/conf.d/other.conf",
-    "fail2ban stopped": "systemctl stop fail2ban",
-}
 # How many drifts there are in a set.
 SIZES = (1, 1, 2, 3, 3, 4, 8)
+READY = "ready"
 
 
 def drawn(count: int, names: list[str]) -> list[list[str]]:
@@ -106,51 +40,49 @@ def drawn(count: int, names: list[str]) -> list[list[str]]:
 
 
 class Drifting:
-    """The server, and what is done to it over one connection after the other, without Slipway."""
+    """A server that drifts, and goes back to its snapshot."""
 
     def __init__(self, server: LabHost) -> None:
-        self.server, state = server, server.lab_host()
-        self.ssh = [
-            *("ssh", "-F", "none", "-i", state["key_file"], "-o", "IdentitiesOnly=yes"),
-            *("-o", f"UserKnownHostsFile={state['known_hosts_file']}", f"admin@{state['address']}"),
-        ]
+        self.server = server
         program = (PROJECT / "tests/support/host_state.py").read_text()
-        self.run("cat > /root/host_state.py", program)
+        server.ssh(f"cat > /root/host_state.py <<'END_OF_FILE'\n{program}\nEND_OF_FILE")
+        hosts.stop(server.name)
+        hosts.snapshot(READY, server.name)
+        self.restore()
 
-    def run(self, script: str, given: str = "") -> str:
-        command = [*self.ssh, f"sudo -n sh -c {shlex.quote(script)}"]
-        done = subprocess.run(command, input=given, capture_output=True, text=True, check=False, timeout=300)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def state(self, verb: str) -> str:
-        return self.run(f"python3 /root/host_state.py {verb}")
+    def restore(self) -> None:
+        hosts.restore(READY, self.server.name)
+        self.server.wait_until_healthy()
+        units = "systemctl is-active fail2ban nginx mongod codementee-backend"
+        wait_until("all units run", lambda: set(self.server.ssh(units, check=False).split()) == {"active"})
 
     def break_by(self, drifts: list[str]) -> None:
         # One may be in the way of another.
-        self.run("; ".join(f"( {DRIFTS[drift]}\n) > /dev/null 2>&1 < /dev/null" for drift in drifts) + "; true")
+        script = "; ".join(f"( {COMPARED[drift]}\n) > /dev/null 2>&1 < /dev/null" for drift in drifts)
+        self.server.ssh(f"{script}; true")
 
-    def fingerprint(self) -> dict[str, str]:
-        return dict(json.loads(self.state("fingerprint")))
+    def state(self) -> dict[str, str]:
+        return dict(json.loads(self.server.ssh("python3 /root/host_state.py")))
 
 
-@pytest.fixture
-def drifting(server: LabHost) -> Iterator[Drifting]:
-    host = Drifting(server)
-    host.state("keep")
-    yield host
-    host.state("restore")
-    # What an apply has told MongoDB is in none of the files.
-    server.apply()
-    assert server.plan() == []
+@pytest.fixture(scope="module")
+def drifting(server: LabHost, owned_domain: str) -> Drifting:
+    return Drifting(server)
 
 
 @pytest.fixture
 def planners(server: LabHost) -> Iterator[dict[str, subprocess.Popen[str]]]:
     program = str(PROJECT / "tests/support/plan_worker.py")
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     running = {
-        way: subprocess.Popen([sys.executable, program, way], env=server.env, cwd=PROJECT, **pipes)
+        way: subprocess.Popen(
+            [sys.executable, program, way],
+            env=server.env,
+            cwd=PROJECT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         for way in ("pyinfra", "slipway")
     }
     yield running
@@ -173,23 +105,22 @@ def plan_both_ways(planners: dict[str, subprocess.Popen[str]]) -> dict[str, list
     return found
 
 
-def test_both_ways_find_the_same_pending(drifting, planners, capsys):
-    sets = drawn(SETS, sorted(DRIFTS))
+@pytest.mark.parametrize("draw", [0, *(pytest.param(draw, marks=pytest.mark.thorough) for draw in range(1, DRAWS))])
+def test_both_ways_find_the_same_pending(
+    drifting: Drifting, planners: dict[str, subprocess.Popen[str]], say: Callable[[str], None], draw: int
+) -> None:
+    sets = drawn(DRAWS * SETS_OF_DRAW, sorted(COMPARED))[draw * SETS_OF_DRAW :][:SETS_OF_DRAW]
     assert plan_both_ways(planners) == {"pyinfra": [], "slipway": []}
-    differences, pending = [], set()
-    for number, drifts in enumerate(sets):
+    unlike, pending = [], set()
+    for drifts in sets:
         drifting.break_by(drifts)
         found = plan_both_ways(planners)
-        drifting.state("restore")
+        drifting.restore()
         pending |= {*found["slipway"]}
         if found["pyinfra"] != found["slipway"] or not found["slipway"]:
-            differences.append((drifts, found))
-        with capsys.disabled():
-            print(f"\r  {number + 1} of {SETS} sets, {len(differences)} differ", end="", flush=True)
-    assert differences == []
-    assert plan_both_ways(planners) == {"pyinfra": [], "slipway": []}, "not all was put back"
-    with capsys.disabled():
-        print(f"\n  {len(pending)} operations were pending in some of them", flush=True)
+            unlike.append((drifts, found))
+    say(f"{len(sets)} sets, {len(unlike)} differ; {len(pending)} operations were pending in some of them")
+    assert unlike == []
 
 
 def by_slipway(server: LabHost) -> None:
@@ -197,29 +128,26 @@ def by_slipway(server: LabHost) -> None:
 
 
 def by_pyinfra(server: LabHost) -> None:
-    command = [str(Path(sys.executable).with_name("pyinfra")), "-y", "lab/inventory.py", "deploy.py"]
-    done = subprocess.run(command, cwd=PROJECT, env=server.env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    server.pyinfra("lab/inventory.py", "deploy.py")
 
 
-WAYS: list[Callable[[LabHost], None]] = [by_slipway, by_pyinfra]
-
-
+@pytest.mark.thorough
 @pytest.mark.parametrize("number", range(APPLIED))
-def test_both_ways_make_the_same_of_it(server, drifting, number):
-    # All that is drifted at some time, dealt out; what dpkg was told is not true can't be mended by it.
-    names = [name for name in sorted(DRIFTS) if STATUS not in DRIFTS[name]]
+def test_both_ways_make_the_same_of_it(drifting: Drifting, number: int) -> None:
+    # All that is drifted at some time, dealt out; what dpkg was told is not true can't be corrected by it.
+    names = [name for name in sorted(COMPARED) if STATUS not in COMPARED[name]]
     drifts = random.Random(SEED).sample(names, len(names))[number::APPLIED][:12]
-    before = drifting.fingerprint()
+    drifting.restore()
+    before = drifting.state()
     made = []
-    for apply in WAYS:
-        drifting.state("restore")
+    for apply in (by_slipway, by_pyinfra):
+        drifting.restore()
         drifting.break_by(drifts)
-        apply(server)
-        made.append(drifting.fingerprint())
-    by_slipway, by_pyinfra = made
-    assert differences(by_slipway, by_pyinfra) == {}, drifts
-    assert differences(by_slipway, before) == {}, drifts
+        apply(drifting.server)
+        made.append(drifting.state())
+    by_one, by_other = made
+    assert differences(by_one, by_other) == {}, drifts
+    assert differences(by_one, before) == {}, drifts
 
 
 def differences(one: dict[str, str], other: dict[str, str]) -> dict[str, tuple[str | None, str | None]]:

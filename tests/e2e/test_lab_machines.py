@@ -13,19 +13,26 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from test_lab import LAB, PROJECT, cli, lab, on, output, reachable, traces  # noqa: F401  lab is a fixture
 
 from lab import hosts, image, record
 from lab.instance import Instance
 from lab.qemu import KVM_TRY_SECONDS, runs_a_kernel
 from slipway.systems import SYSTEMS
 from support import cloud_image
+from support.lab_commands import OWN_LAB, cli, on, output, own_lab, reachable, traces
+from support.lab_host import PROJECT
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="both kinds of hosts side by side need root")
+pytestmark = pytest.mark.thorough
 
 
 @pytest.fixture(scope="module")
-def both(lab: Instance) -> list[hosts.Host]:  # noqa: F811
+def lab() -> Iterator[Instance]:
+    with own_lab() as lab:
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def both(lab: Instance) -> list[hosts.Host]:
     """A container and a virtual machine in one lab."""
     for name, backend in (("box", "nspawn"), ("vm", "qemu")):
         done = cli("up", "--name", name, "--backend", backend)
@@ -38,7 +45,7 @@ def vm(both: list[hosts.Host]) -> hosts.Host:
     return hosts.find("vm")
 
 
-def test_a_machine_has_the_distributions_kernel_over_a_forwarded_port(vm: hosts.Host, lab: Instance) -> None:  # noqa: F811
+def test_a_machine_has_the_distributions_kernel_over_a_forwarded_port(vm: hosts.Host, lab: Instance) -> None:
     assert on(vm, "uname -r").stdout.strip().endswith("-cloud-amd64")
     assert on(vm, "systemd-detect-virt --container").stdout == "none\n"
     assert vm.address.startswith("127.")
@@ -90,7 +97,7 @@ def test_a_host_goes_back_to_its_snapshot(both: list[hosts.Host], name: str) -> 
     assert on(host, "ls -d /root/later /etc/later /etc/motd 2>/dev/null").stdout == "/etc/motd\n"
 
 
-def test_a_boot_that_fails_shows_what_the_kernel_said(lab: Instance, both: list[hosts.Host], tmp_path: Path) -> None:  # noqa: F811
+def test_a_boot_that_fails_shows_what_the_kernel_said(lab: Instance, both: list[hosts.Host], tmp_path: Path) -> None:
     """Of a machine whose disk is empty."""
     real = image.disk(SYSTEMS["debian-12"], hosts.Progress())
     for file in (real.kernel, real.initrd):
@@ -158,15 +165,15 @@ def test_what_is_no_image_or_too_large_is_told(both: list[hosts.Host], tmp_path:
 
 
 def test_two_labs_come_up_at_once(both: list[hosts.Host]) -> None:
-    other = f"{LAB}b"
+    other = f"{OWN_LAB}y"
     up = [sys.executable, "-m", "lab", "up", "--name", "twin"]
     started = [
         subprocess.Popen(up, cwd=PROJECT, env={**os.environ, "SLIPWAY_LAB": name}, stderr=subprocess.PIPE, text=True)
-        for name in (LAB, other)
+        for name in (OWN_LAB, other)
     ]
     errors = [process.communicate(timeout=300)[1] for process in started]
     assert [process.returncode for process in started] == [0, 0], errors
-    twins = [next(host for host in hosts.status(Instance(name)) if host.name == "twin") for name in (LAB, other)]
+    twins = [next(host for host in hosts.status(Instance(name)) if host.name == "twin") for name in (OWN_LAB, other)]
     assert [reachable(twin) for twin in twins] == [True, True]
     assert twins[0].address.split(".")[:3] != twins[1].address.split(".")[:3]
     assert cli("down", "--all", env={"SLIPWAY_LAB": other}).returncode == 0
@@ -209,7 +216,7 @@ def test_debian_13_is_told_what_mongodb_has_for_it(both: list[hosts.Host]) -> No
 
 
 @pytest.mark.parametrize(("system", "title"), [("debian-13", "Debian 13"), ("ubuntu-24.04", "Ubuntu 24.04")])
-def test_an_archive_out_of_reach_is_one_clear_error(lab: Instance, tmp_path: Path, system: str, title: str) -> None:  # noqa: F811
+def test_an_archive_out_of_reach_is_one_clear_error(lab: Instance, tmp_path: Path, system: str, title: str) -> None:
     """In a network namespace of its own, which leads nowhere."""
     command = ["unshare", "--net", sys.executable, "-m", "lab", "up", "--name", "none", "--os", system]
     environ = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path)}
@@ -267,7 +274,7 @@ def test_without_root_a_machine_comes_up_and_goes_without_a_trace(both: list[hos
     assert [line for line in left.splitlines() if not line.startswith("Z") and not line.endswith(logins)] == []
 
 
-def test_down_of_both_kinds_leaves_nothing(both: list[hosts.Host], lab: Instance) -> None:  # noqa: F811
+def test_down_of_both_kinds_leaves_nothing(both: list[hosts.Host], lab: Instance) -> None:
     assert traces(lab), "this test would not notice anything"
     done = cli("down", "--all")
     assert done.returncode == 0, done.stderr

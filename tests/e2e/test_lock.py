@@ -6,31 +6,32 @@ import getpass
 import json
 import signal
 import socket
+from typing import Any
 
-from support.lab_host import start_apply, wait_for
+from support.lab_host import LabHost
 
 DRIFT = "echo '# drift' >> /etc/default/locale"
 OPERATION = "Set the locale"
 
 
-def log(server):
+def log(server: LabHost) -> list[dict[str, Any]]:
     return [json.loads(line) for line in server.ssh("cat /var/log/slipway.log").splitlines()]
 
 
-def test_a_second_apply_is_told_who_is_at_work_and_a_dead_holder_holds_nobody(server):
+def test_a_second_apply_or_release_is_told_who_is_at_work_and_a_dead_holder_holds_nobody(server: LabHost) -> None:
     server.ssh(DRIFT)
     before = log(server)
-    first = start_apply(server)
-    wait_for(first, "Let apt wait for its lock")
-    first.send_signal(signal.SIGSTOP)
-    second = server.slipway("apply", "lab", "--yes")
-    assert second.returncode == 1
-    assert f"locked by {getpass.getuser()}@{socket.gethostname()} since 20" in second.stderr
-    assert "(slipway apply lab)" in second.stderr
-    assert "nothing was changed" in second.stderr
+    first = server.start("apply", "lab", "--yes", "--verbose")
+    first.wait_for_operation("Let apt wait for its lock")
+    first.process.send_signal(signal.SIGSTOP)
+    for verb in ("apply", "release", "rollback"):
+        second = server.slipway(verb, "lab", "--yes")
+        assert second.returncode == 1, second.stdout
+        assert f"locked by {getpass.getuser()}@{socket.gethostname()} since 20" in second.stderr
+        assert "(slipway apply lab)" in second.stderr
+        assert "nothing was changed" in second.stderr
     assert server.operations() == [OPERATION]
     first.kill()
-    first.communicate()
     server.apply()
     assert server.plan() == []
     added = log(server)[len(before) :]
@@ -38,7 +39,7 @@ def test_a_second_apply_is_told_who_is_at_work_and_a_dead_holder_holds_nobody(se
     assert {"when", "who", "version", "seconds"} < set(added[0])
 
 
-def test_an_apply_that_fails_and_one_that_finds_nothing_are_in_the_log_too(server):
+def test_an_apply_that_fails_and_one_that_finds_nothing_are_in_the_log_too(server: LabHost) -> None:
     before = log(server)
     server.ssh("echo 'nonsense on;' > /etc/nginx/conf.d/broken.conf")
     failed = server.slipway("apply", "lab", "--yes", "--data", "nginx_max_body_mb=11")

@@ -72,16 +72,14 @@ def wait_until_healthy(machine: LabHost) -> None:
         time.sleep(0.5)
 
 
-# An operation, and a shell test that holds on the host some time after its end: then the power goes. As a virtual
-# machine takes minutes to go on, it is every other one of them unless SLIPWAY_TEST_THOROUGH=1.
-ALL_POWER_CUTS = [
+# An operation, and a shell test that holds on the host some time after its end: then the power goes.
+POWER_CUTS = [
     ("Let apt wait for its lock", "pgrep -x dpkg"),  # the first packages are unpacked
     ("Pin MongoDB to the 6.0 series", "[ -e /var/lib/dpkg/info/nginx-common.list ]"),  # the others are
     ("Pin MongoDB to the 6.0 series", "[ -e /var/lib/dpkg/info/mongodb-org-server.postinst ]"),  # or are configured
     ("Restart MongoDB", "true"),  # the database has just been started
     ("Configure Nginx", "true"),  # configuration files have just moved into place
 ]
-POWER_CUTS = ALL_POWER_CUTS if THOROUGH else ALL_POWER_CUTS[::2]
 
 
 def test_an_apply_whose_power_is_cut_again_and_again_goes_on_from_there(machine, say):

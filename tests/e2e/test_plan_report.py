@@ -16,8 +16,6 @@ from slipway.plan_report import PlanReport
 from support import browser
 from support.lab_host import PENDING, PROJECT
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="throwaway hosts need root")
-
 DRIFT = (
     "sed -i 's/keepalive_timeout 65s/keepalive_timeout 5s/' /etc/nginx/nginx.conf; chgrp nogroup /etc/nginx/nginx.conf"
 )
@@ -74,6 +72,7 @@ def on_terminal(host, columns: int, *arguments: str) -> str:
     return shown.decode()
 
 
+@pytest.mark.thorough
 def test_a_narrow_terminal_shows_a_plan_within_its_width_and_in_colours_if_they_are_wanted(drifted):
     shown = on_terminal(drifted, 40, "plan", "lab", "--only", "nginx")
     # A line that a spinner was on is written over.
@@ -85,6 +84,7 @@ def test_a_narrow_terminal_shows_a_plan_within_its_width_and_in_colours_if_they_
     assert "\x1b[32m" not in on_terminal(drifted, 40, "plan", "lab", "--only", "nginx", "--no-color")
 
 
+@pytest.mark.thorough
 def test_an_apply_that_fails_says_at_what_with_which_output_and_what_state_the_host_is_in(server):
     server.ssh("echo 'nonsense on;' > /etc/nginx/conf.d/broken.conf")
     done = server.slipway("apply", "lab", "--yes", "--only", "ssh,nginx", "--data", "nginx_max_body_mb=11")

@@ -1,6 +1,6 @@
-"""Runs on a lab host as root: `keep` what its configuration is, `restore` exactly that, or print a `fingerprint` of it.
+"""Runs on a lab host as root: prints what an apply makes of a host, as JSON, by what it is of.
 
-A restore is much quicker than an apply, and what it brings back does not depend on what is tested.
+Two hosts of the same name and address that were made in two ways must print the same.
 """
 
 from __future__ import annotations
@@ -9,14 +9,11 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import stat
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-KEPT = Path("/root/kept")
 TREES = [
     *("/etc", "/usr/local/lib/slipway", "/usr/share/keyrings", "/usr/share/slipway", "/var/lib/dpkg/status"),
     *("/home/admin/.ssh", "/root/.ssh"),
@@ -63,86 +60,9 @@ def looks(path: str) -> tuple[object, ...]:
     return stat.S_IFMT(found.st_mode), stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid, target, *age
 
 
-def put(source: str, path: str) -> None:
-    """Make `path` what `source` is; of a folder what is in it is not concerned."""
-    if os.path.isdir(source) and not os.path.islink(source):
-        if os.path.islink(path) or os.path.isfile(path):
-            os.unlink(path)
-        os.makedirs(path, exist_ok=True)
-    else:
-        if os.path.isdir(path) and not os.path.islink(path):
-            shutil.rmtree(path)
-        shutil.copy2(source, f"{path}.kept", follow_symlinks=False)
-        os.replace(f"{path}.kept", path)
-    found = os.lstat(source)
-    os.chown(path, found.st_uid, found.st_gid, follow_symlinks=False)
-    if not os.path.islink(path):
-        os.chmod(path, stat.S_IMODE(found.st_mode))
-
-
-def mirror(paths: list[str], kept: list[str]) -> None:
-    """Make `paths` what is `kept` of them, and nothing more."""
-    wanted = {path.removeprefix(f"{KEPT}/files"): path for path in kept}
-    for path in sorted(set(paths) - set(wanted), reverse=True):
-        if os.path.isdir(path) and not os.path.islink(path):
-            shutil.rmtree(path)
-        else:
-            os.unlink(path)
-    for path, source in wanted.items():
-        if not os.path.lexists(path) or looks(path) != looks(source):
-            put(source, path)
-
-
-def units() -> dict[str, dict[str, str]]:
-    properties = "ActiveState,InvocationID"
-    return {
-        unit: dict(line.split("=", 1) for line in run("systemctl", "show", "-p", properties, unit).splitlines())
-        for unit in UNITS
-    }
-
-
 def rules() -> list[str]:
     saved = run("iptables-save") + run("ip6tables-save")
     return [re.sub(r"\[\d+:\d+\]", "", line) for line in saved.splitlines() if not line.startswith("#")]
-
-
-def keep() -> None:
-    shutil.rmtree(KEPT, ignore_errors=True)
-    for tree in TREES:
-        for path in below(tree):
-            os.makedirs(os.path.dirname(f"{KEPT}/files{path}"), exist_ok=True)
-            put_kept(path)
-    for folder in FOLDERS:
-        for path in in_folder(folder):
-            put_kept(path)
-    KEPT.joinpath("state.json").write_text(json.dumps({"units": units(), "rules": rules()}))
-
-
-def put_kept(path: str) -> None:
-    if stat.S_IFMT(os.lstat(path).st_mode) in (stat.S_IFREG, stat.S_IFLNK, stat.S_IFDIR):
-        put(path, f"{KEPT}/files{path}")
-
-
-def restore() -> None:
-    state = json.loads(KEPT.joinpath("state.json").read_text())
-    for tree in TREES:
-        mirror(list(below(tree)), list(below(f"{KEPT}/files{tree}")))
-    for folder in FOLDERS:
-        mirror(list(in_folder(folder)), list(in_folder(f"{KEPT}/files{folder}")))
-    run("pkill", "--signal", "CONT", "--uid", "codementee-backend")
-    run("systemctl", "daemon-reload")
-    for unit, now in units().items():
-        if now != state["units"][unit] and state["units"][unit]["ActiveState"] == "active":
-            run("systemctl", "reset-failed", unit)
-            # The service must let go of a socket before that can be made anew.
-            if unit.endswith(".socket"):
-                run("systemctl", "stop", unit.replace(".socket", ".service"))
-            run("systemctl", "restart", unit)
-    run("systemctl", "reload", "nginx")
-    if rules() != state["rules"]:
-        run("ufw", "reload")
-    state["units"] = units()
-    KEPT.joinpath("state.json").write_text(json.dumps(state))
 
 
 def fingerprint() -> dict[str, str]:
@@ -166,7 +86,4 @@ def fingerprint() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "fingerprint":
-        print(json.dumps(fingerprint()))
-    else:
-        {"keep": keep, "restore": restore}[sys.argv[1]]()
+    print(json.dumps(fingerprint()))

@@ -1,52 +1,73 @@
-"""Slipway's commands on the hosts of the tests' own lab, which is apart from a user's."""
+"""`slipway` on throwaway hosts, as a user runs it, in a lab of this checkout's own."""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from lab import acme, hosts, network
 from lab.instance import Instance
-from lab.record import Host, recorded_hosts
+from lab.record import Host, pyinfra_data, recorded_hosts
 from slipway.site import Site
+from support.waiting import wait_until
 
 PROJECT = Path(__file__).resolve().parents[2]
 PENDING = 2
-# Whether to draw as many faults and drifts as there is time for, or enough for every day.
-THOROUGH = bool(os.environ.get("SLIPWAY_TEST_THOROUGH"))
+# Only there to end a hang, in seconds: an emulated machine takes its time.
+TIMEOUT = 3600.0
+# Two checkouts test at once in labs of their own.
+LAB = f"ci{hashlib.sha256(str(PROJECT).encode()).hexdigest()[:8]}"
+PYINFRA = str(Path(sys.executable).with_name("pyinfra"))
+# The release's frontend is built already: to build it takes longer than the rest of a release.
+BUILT = ("--data", "frontend_build=[ -e build/index.html ]")
+
+
+def run(
+    command: Sequence[str], env: dict[str, str], timeout: float = TIMEOUT, cwd: Path = PROJECT
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, whatever its exit code; its output is text."""
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=timeout, check=False)
 
 
 class LabHost:
     """A lab host, and what a user does with it."""
 
-    def __init__(self, name: str, instance: str) -> None:
+    def __init__(self, name: str, lab: str = LAB) -> None:
         self.name = name
-        # What a command may take, in seconds.
-        self.patience = 600.0
-        self.env = {**os.environ, "SLIPWAY_LAB": instance, "SLIPWAY_LAB_HOSTS": name}
-        self.lab = Instance(instance)
+        self.lab = Instance(lab)
+        # PYTHONPATH: pyinfra's command, unlike `python -m`, does not look in the current folder first.
+        self.env = {**os.environ, "SLIPWAY_LAB": lab, "SLIPWAY_LAB_HOSTS": name, "PYTHONPATH": str(PROJECT)}
 
-    def slipway(self, *arguments: str, timeout: float | None = None) -> subprocess.CompletedProcess[str]:
+    def slipway(self, *arguments: str, timeout: float = TIMEOUT) -> subprocess.CompletedProcess[str]:
         """Run `slipway ARGUMENTS`, whatever its exit code."""
-        command = [sys.executable, "-m", "slipway", *arguments]
-        return subprocess.run(
-            command,
-            cwd=PROJECT,
-            env=self.env,
-            capture_output=True,
-            text=True,
-            timeout=timeout or self.patience,
-            check=False,
-        )
+        return run([sys.executable, "-m", "slipway", *arguments], self.env, timeout)
+
+    def start(self, *arguments: str) -> Running:
+        """Start `slipway ARGUMENTS` and go on."""
+        return Running([sys.executable, "-m", "slipway", *arguments], self.env)
+
+    def pyinfra(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run plain `pyinfra -y ARGUMENTS`, which must succeed."""
+        done = run([PYINFRA, "-y", *arguments], self.env)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done
 
     def apply(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """`slipway apply lab --yes`, which must succeed."""
         done = self.slipway("apply", "lab", "--yes", *arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def release(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """`slipway release lab --yes`, which must succeed."""
+        done = self.slipway("release", "lab", "--yes", *arguments)
         assert done.returncode == 0, done.stdout + done.stderr
         return done
 
@@ -65,45 +86,99 @@ class LabHost:
 
     def ssh(self, script: str, check: bool = True) -> str:
         """The output of a shell script on the host, run by root: what `slipway lab ssh` does, without its loading."""
-        command = self._recorded().ssh_argv(script)
-        done = subprocess.run(command, capture_output=True, text=True, timeout=self.patience, check=False)
+        done = run(self.record.ssh_argv(script), self.env)
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done.stdout.strip()
 
-    def _recorded(self) -> Host:
+    @property
+    def record(self) -> Host:
+        """The host as the lab has written it down."""
         return next(host for host in recorded_hosts(self.lab) if host.name == self.name)
 
-    def lab_host(self) -> dict[str, Any]:
-        """The host as `slipway lab status` shows it."""
-        shown = self.slipway("lab", "status", "--json").stdout
-        return next(host for host in json.loads(shown) if host["name"] == self.name)
+    @property
+    def data(self) -> dict[str, Any]:
+        """What the lab's inventory says of the host."""
+        return pyinfra_data(self.record)
 
     def resolve(self, name: str) -> None:
-        """Let a name lead to the host: in the lab's DNS, by which its certificates are proven, and on the host."""
-        address = self._recorded().address
+        """Make a name lead to the host: in the lab's DNS, by which certificates are validated, and on the host."""
+        address = self.record.address
         acme.add_name(network.of(self.lab), name, address)
         self.ssh(f"grep -q ' {name}$' /etc/hosts || echo '{address} {name}' >> /etc/hosts")
 
-    def site(self) -> Site:
-        """The site as a visitor sees it."""
-        return hosts.site(self._recorded(), lab=self.lab)
+    def site(self, domain: str | None = None) -> Site:
+        """The site as a visitor sees it, or another one at the same address."""
+        return hosts.site(self.record, domain, lab=self.lab)
+
+    def is_healthy(self) -> bool:
+        """Whether the backend and its database answer a visitor."""
+        try:
+            return self.site().get("/api/health").status_code == 200
+        except OSError:
+            return False
+
+    def wait_until_healthy(self) -> None:
+        wait_until(f"the site of {self.name} is healthy", self.is_healthy)
+
+    def may_log_in(self, user: str = "admin", port: int = 22, *options: str) -> bool:
+        """Whether a user can log in by the lab's key now, from outside."""
+        host = self.record
+        command = [
+            *("ssh", "-F", "none", *options, "-i", host.key_file, "-p", str(port), "-o", "BatchMode=yes"),
+            *("-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "ConnectTimeout=3"),
+            *("-o", "IdentitiesOnly=yes", f"{user}@{host.address}", "true"),
+        ]
+        return run(command, self.env).returncode == 0
+
+    def current_release(self) -> str:
+        return self.ssh("basename $(readlink /var/www/codementee/current)")
+
+    def remove(self) -> None:
+        """Remove the host, and do not wait for it; the lab's end does."""
+        command = [sys.executable, "-m", "slipway", "lab", "down", "--name", self.name]
+        subprocess.Popen(command, cwd=PROJECT, env=self.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def start_apply(host: LabHost, *arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "slipway", "apply", "lab", "--yes", "--verbose", *arguments]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, cwd=PROJECT, env=host.env, text=True, **pipes)
+class Running:
+    """A command that runs beside the test."""
+
+    def __init__(self, command: Sequence[str], env: dict[str, str]) -> None:
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        self.process = subprocess.Popen(command, cwd=PROJECT, env=env, text=True, **pipes)  # type: ignore[call-overload]
+        self.lines: list[str] = []
+
+    def wait_for_operation(self, operation: str) -> None:
+        """Read what it prints until an operation has ended; operations without a change need --verbose."""
+        self.wait_for_line(lambda line: line[0] in "✓=" and operation in line, operation)
+
+    def wait_for_text(self, text: str) -> None:
+        """Read what it prints until a line holds `text`."""
+        self.wait_for_line(lambda line: text in line, text)
+
+    def wait_for_line(self, is_it: Any, what: str) -> None:
+        for line in self.process.stdout:
+            self.lines.append(line)
+            if is_it(line):
+                return
+        raise AssertionError(f"{what} was never printed:\n{''.join(self.lines)}{self.process.stderr.read()}")
+
+    def kill(self) -> None:
+        """End it at once, as a lost terminal or a crash does."""
+        self.process.kill()
+        self.process.communicate()
+
+    def end(self) -> tuple[int, str, str]:
+        """Its exit code, what it printed since it was last read, and its errors."""
+        output, errors = self.process.communicate(timeout=TIMEOUT)
+        return self.process.returncode, output, errors
 
 
-def wait_for(apply: subprocess.Popen[str], operation: str) -> None:
-    """Read what an apply prints until the operation has ended."""
-    lines = []
-    assert apply.stdout
-    for line in apply.stdout:
-        lines.append(line)
-        if line[0] in "✓=" and operation in line:
-            return
-    raise AssertionError(f"{operation} never ended:\n{''.join(lines)}{apply.stderr.read() if apply.stderr else ''}")
+def bring_up(name: str, *arguments: str) -> LabHost:
+    """A fresh host: a bare system."""
+    host = LabHost(name)
+    done = host.slipway("lab", "up", "--name", name, *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return host
 
 
 def mongosh(script: str) -> str:
@@ -114,14 +189,3 @@ db.auth("admin", fs.readFileSync("/etc/codementee/credentials/MONGODB_ADMIN_PASS
 """
     encoded = base64.b64encode(f"{login}{script}".encode()).decode()
     return f"echo {encoded} | base64 -d > /run/do.js; mongosh --quiet --nodb --file /run/do.js; rm /run/do.js"
-
-
-# Another name lets two runs of the tests go side by side.
-INSTANCE = os.environ.get("SLIPWAY_TEST_LAB", "slipwayci")
-
-
-def bring_up(name: str, *arguments: str) -> LabHost:
-    host = LabHost(name, INSTANCE)
-    done = host.slipway("lab", "up", "--name", name, *arguments)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return host

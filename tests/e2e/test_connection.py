@@ -1,12 +1,10 @@
 """What goes wrong between here and a host, at any moment, is told, stops no other host, and the next run converges.
 
-The connection leads through a proxy of the test's own, which breaks or falls silent after so many bytes.
-SLIPWAY_TEST_THOROUGH=1 cuts it 50 times, which takes some minutes.
+The connection leads through a proxy of the test's own, which breaks or falls silent, on demand or after so many bytes.
 """
 
 from __future__ import annotations
 
-import os
 import random
 import re
 import socket
@@ -20,12 +18,10 @@ from pathlib import Path
 
 import pytest
 
-from support.lab_host import PENDING, PROJECT, THOROUGH, LabHost
-
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="throwaway hosts need root")
+from support.lab_host import BUILT, PENDING, LabHost, Running, run
 
 SEED = 7
-PLANS, APPLIES = (35, 15) if THOROUGH else (10, 5)
+PLANS, APPLIES = 35, 15
 # What an apply has to do: files, services, a check as a whole, a login that is proven, a reload.
 DRIFT = """
 chmod 600 /etc/issue; rm /etc/default/locale; systemctl disable --now certbot.timer
@@ -58,6 +54,11 @@ class Proxy:
     def start(self, *rules: tuple[str, int]) -> None:
         self._close()
         self.rules, self.carried = list(rules), []
+
+    def break_off(self) -> None:
+        """Break what is connected, and whatever connects from now on."""
+        self.rules = [("cut", 0)] * 100
+        self._close()
 
     def stop(self) -> None:
         self.listening.close()
@@ -112,8 +113,7 @@ class Proxy:
 
 @pytest.fixture(scope="module")
 def proxy(server: LabHost) -> Iterator[Proxy]:
-    state = server.lab_host()
-    between = Proxy((state["address"], state["ssh_port"]))
+    between = Proxy((server.record.address, server.record.ssh_port))
     yield between
     between.stop()
 
@@ -143,15 +143,13 @@ class Between:
     def __init__(self, server: LabHost, proxy: Proxy, folder: Path) -> None:
         self.server, self.proxy, self.folder = server, proxy, folder
         self.known_hosts = folder / "known_hosts"
-        state = server.lab_host()
-        keys = [line.split(" ", 1) for line in Path(state["known_hosts_file"]).read_text().splitlines()]
+        state = server.record
+        keys = [line.split(" ", 1) for line in Path(state.known_hosts_file).read_text().splitlines()]
         self.known_hosts.write_text(
-            "".join(f"[127.0.0.1]:{proxy.port} {key}\n" for name, key in keys if state["address"] in name.split(","))
+            "".join(f"[127.0.0.1]:{proxy.port} {key}\n" for name, key in keys if state.address in name.split(","))
         )
 
-    def slipway(
-        self, *arguments: str, hosts: str = ALONE, seconds: float = 60, longest: float = 600
-    ) -> subprocess.CompletedProcess[str]:
+    def command(self, arguments: tuple[str, ...], hosts: str, seconds: float, longest: float) -> list[str]:
         with socket.create_server(("127.0.0.1", 0)) as nobody:
             closed = nobody.getsockname()[1]
         inventory = self.folder / "inventory.py"
@@ -165,10 +163,15 @@ class Between:
             )
         )
         program = HASTY.format(seconds=seconds, longest=longest, inventory=str(inventory))
-        command = [sys.executable, "-c", program, *arguments]
-        done = subprocess.run(
-            command, cwd=PROJECT, env=self.server.env, capture_output=True, text=True, timeout=300, check=False
-        )
+        return [sys.executable, "-c", program, *arguments]
+
+    def start(self, *arguments: str) -> Running:
+        return Running(self.command(arguments, ALONE, 60, 600), self.server.env)
+
+    def slipway(
+        self, *arguments: str, hosts: str = ALONE, seconds: float = 60, longest: float = 600
+    ) -> subprocess.CompletedProcess[str]:
+        done = run(self.command(arguments, hosts, seconds, longest), self.server.env)
         assert "Traceback" not in done.stdout + done.stderr, done.stdout + done.stderr
         return done
 
@@ -178,8 +181,6 @@ def between(server: LabHost, proxy: Proxy, tmp_path: Path) -> Iterator[Between]:
     proxy.start()
     yield Between(server, proxy, tmp_path)
     proxy.start()
-    server.apply()
-    assert server.plan() == []
 
 
 def is_told(done: subprocess.CompletedProcess[str], host: str) -> bool:
@@ -188,6 +189,44 @@ def is_told(done: subprocess.CompletedProcess[str], host: str) -> bool:
     return host in done.stderr and any(sign in done.stderr for sign in signs)
 
 
+# A verb, and the operation after whose end the connection breaks.
+VERBS = {
+    "apply": "Set the locale",
+    "release": "Build a release and ship it",
+    "rollback": "Start it beside the one that serves, and ask for its health",
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_connection_that_breaks_under_a_verb_is_reported_and_the_next_run_converges(between, server, proxy, verb):
+    server.ssh(DRIFT)
+    if verb == "rollback":
+        server.release("--only", "backend")
+    running = between.start(verb, "lab", "--yes", *(BUILT if verb == "release" else ()))
+    running.wait_for_operation(VERBS[verb])
+    proxy.break_off()
+    code, _, errors = running.end()
+    assert code == 1, errors
+    assert "connection broke" in errors
+    assert "Traceback" not in errors
+    assert server.is_healthy()
+    proxy.start()
+    done = between.slipway(verb, "lab", "--yes", *(BUILT if verb == "release" else ()))
+    assert done.returncode == 0, done.stderr
+    server.apply()
+    assert server.plan() == []
+
+
+@pytest.mark.parametrize("verb", ["plan", "status", "releases"])
+def test_a_connection_that_breaks_while_something_is_asked_is_reported(between, server, proxy, verb):
+    assert between.slipway(verb, "lab").returncode in (0, PENDING)
+    proxy.start(*[("cut", proxy.carried[0] * 3 // 4)] * 20)
+    done = between.slipway(verb, "lab")
+    assert done.returncode == 1, done.stdout
+    assert is_told(done, server.name), done.stderr
+
+
+@pytest.mark.thorough
 def test_a_plan_whose_connection_is_cut_is_told_or_made_all_the_same(between, server, proxy):
     server.ssh(DRIFT)
     whole = between.slipway("plan", "lab", "--json", "-")
@@ -213,6 +252,7 @@ def strip(plan: str) -> str:
     return "\n".join(line for line in plan.splitlines() if '"seconds"' not in line and '"when"' not in line)
 
 
+@pytest.mark.thorough
 def test_an_apply_whose_connection_is_cut_is_told_and_the_next_one_converges(between, server, proxy):
     server.ssh(DRIFT)
     whole = between.slipway("apply", "lab", "--yes")
@@ -233,6 +273,7 @@ def test_an_apply_whose_connection_is_cut_is_told_and_the_next_one_converges(bet
     assert server.plan() == []
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.9])
 def test_a_host_that_falls_silent_is_told_after_a_while(between, server, proxy, share):
     between.slipway("plan", "lab")
@@ -247,6 +288,7 @@ def test_a_host_that_falls_silent_is_told_after_a_while(between, server, proxy, 
     ), done.stderr
 
 
+@pytest.mark.thorough
 def test_a_host_that_falls_silent_during_an_apply_is_told_after_a_while(between, server, proxy):
     server.ssh(DRIFT)
     assert between.slipway("apply", "lab", "--yes").returncode == 0
@@ -273,6 +315,7 @@ def mended(program: str) -> str:
     return f"mv /usr/bin/{program}.away /usr/bin/{program}; pkill --full 'sleep 432[1]'"
 
 
+@pytest.mark.thorough
 def test_a_command_that_never_ends_is_told_with_its_name(between, server):
     server.ssh(f"rm /etc/default/locale; {hanging('chown')}")
     done = between.slipway("apply", "lab", "--yes", longest=5)
@@ -282,6 +325,7 @@ def test_a_command_that_never_ends_is_told_with_its_name(between, server):
     assert f"{server.name} stopped at: Set the locale" in done.stderr
 
 
+@pytest.mark.thorough
 def test_a_question_that_is_never_answered_is_told_with_its_name(between, server):
     server.ssh(hanging("getent"))
     done = between.slipway("plan", "lab", seconds=4)
@@ -312,6 +356,7 @@ def test_where_one_of_the_hosts_is_down_the_others_finish(between, server):
     assert server.plan() == []
 
 
+@pytest.mark.thorough
 def test_where_one_of_the_hosts_is_cut_off_in_the_middle_of_a_plan_the_others_are_planned(between, server, proxy):
     server.ssh(DRIFT)
     between.slipway("plan", "lab")

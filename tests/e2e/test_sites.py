@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import requests
-from test_release import IMPATIENT, Visits, current, is_settled
 
-from slipway.site import Site
-from support.lab_host import PROJECT, LabHost, mongosh
+from support.lab_host import LabHost, mongosh
+from support.releases import EXAMPLE, IMPATIENT, Visits, is_settled
 
-EXAMPLE = PROJECT / "examples/codementee"
 PROGRAM = """\
 import os
 
@@ -63,21 +60,8 @@ def set_to(code: Path, services: list[dict[str, object]]) -> tuple[str, ...]:
     return "--data", f"backend_source={code}", "--data", f"services={json.dumps(services)}"
 
 
-def at(server: LabHost, name: str) -> Site:
-    site = server.site()
-    return Site(name, site.address, site.authorities, site.port_offset)
-
-
-@pytest.fixture
-def as_before(server: LabHost) -> Iterator[None]:
-    yield
-    server.apply()
-    assert server.ssh("ls /etc/systemd/system | grep -c -E 'auth|mailer|report|blog'", check=False) == "0"
-    assert server.ssh("ls /var/lib/slipway/kept") == ""
-    assert server.plan() == []
-
-
-def test_four_services_a_worker_and_a_timer_run_behind_one_gateway(server, code, as_before):
+@pytest.mark.thorough
+def test_four_services_a_worker_and_a_timer_run_behind_one_gateway(server, code):
     partners = f"partners.{server.site().domain}"
     server.resolve(partners)
     services = [
@@ -97,8 +81,8 @@ def test_four_services_a_worker_and_a_timer_run_behind_one_gateway(server, code,
         found = site.get(f"{path}health").json()
         assert found == {"service": name, "key": name.upper(), "secrets": "JWT_SECRET"}
     assert site.get("/api/health").json() == {"status": "ok"}
-    assert at(server, partners).get("/health").json()["service"] == "partners"
-    assert at(server, partners).get_plain("/").headers["Location"] == f"https://{partners}/"
+    assert server.site(partners).get("/health").json()["service"] == "partners"
+    assert server.site(partners).get_plain("/").headers["Location"] == f"https://{partners}/"
     # The worker runs on, in its own /tmp; the timer's program runs when it is asked to.
     assert server.ssh("systemctl is-active codementee-mailer.service codementee-report.timer").split() == ["active"] * 2
     server.ssh("systemctl start codementee-report.service")
@@ -111,12 +95,12 @@ def test_four_services_a_worker_and_a_timer_run_behind_one_gateway(server, code,
     assert server.ssh("systemctl show --property=MainPID --value codementee-mailer") != before
 
     # One of four does not come up: none changes.
-    now = current(server)
+    now = server.current_release()
     (code / "booking.py").write_text("raise SystemExit('no booking today')\n")
     done = server.slipway("release", "lab", "--yes", "--only", "backend", *settings)
     assert done.returncode == 1
     assert "no booking today" in done.stderr
-    assert current(server) == now
+    assert server.current_release() == now
     visits.nothing(20)
     verified = server.slipway("verify", "lab", *settings)
     assert verified.returncode == 0, verified.stdout
@@ -131,11 +115,12 @@ def test_four_services_a_worker_and_a_timer_run_behind_one_gateway(server, code,
     assert server.ssh("systemctl list-units --all 'codementee-mailer*' --no-legend") == ""
 
 
-def test_a_worker_that_ends_at_once_brings_the_release_before_back(server, code, as_before):
+@pytest.mark.thorough
+def test_a_worker_that_ends_at_once_brings_the_release_before_back(server, code):
     works = set_to(code, [WORKS])
     assert server.slipway("release", "lab", "--yes", "--only", "backend", *works).returncode == 0
     server.apply(*works)
-    now = current(server)
+    now = server.current_release()
     visits = Visits(server.site())
     ends = {"name": "mailer", "command": "echo nobody to write to; exit 3"}
     done = server.slipway("release", "lab", "--yes", "--only", "backend", *set_to(code, [ends]))
@@ -143,7 +128,7 @@ def test_a_worker_that_ends_at_once_brings_the_release_before_back(server, code,
     assert "nobody to write to" in done.stderr
     assert "codementee-mailer.service: it ended" in done.stderr
     visits.nothing(20)
-    assert current(server) == now
+    assert server.current_release() == now
     assert is_settled(server)
     # What described it came back with the release.
     assert server.ssh("systemctl show --property=SubState --value codementee-mailer") == "running"
@@ -156,77 +141,78 @@ def test_a_worker_that_ends_at_once_brings_the_release_before_back(server, code,
     assert done.returncode == 1
     assert "codementee-report.service: it ended" in done.stderr
     visits.nothing(20)
-    assert current(server) == now
+    assert server.current_release() == now
     assert is_settled(server)
     assert server.ssh("systemctl show --property=SubState --value codementee-mailer") == "running"
 
 
-def test_a_second_site_lives_beside_the_first(server, tmp_path, as_before):
+@pytest.fixture
+def blog(server: LabHost, tmp_path: Path) -> dict[str, object]:
+    """The settings of a second site: the example's backend, and a page that is built already."""
     domain = f"blog.{server.site().domain}"
     server.resolve(domain)
-    shutil.copytree(EXAMPLE, tmp_path / "blog", ignore=shutil.ignore_patterns("__pycache__", "node_modules", "build"))
-    page = tmp_path / "blog/frontend/public/second.txt"
-    page.parent.mkdir(exist_ok=True)
-    page.write_text("the second site\n")
-    blog = {
+    shutil.copytree(EXAMPLE / "backend", tmp_path / "blog", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "pages/build").mkdir(parents=True)
+    (tmp_path / "pages/build/index.html").write_text("<!doctype html>the second site\n")
+    return {
         "site_name": "blog",
         "site_domain": domain,
-        "backend_source": str(tmp_path / "blog/backend"),
-        "frontend_source": str(tmp_path / "blog/frontend"),
+        "backend_source": str(tmp_path / "blog"),
+        "frontend_source": str(tmp_path / "pages"),
+        "frontend_build": "true",
         "nginx_csp": "default-src 'self'",
     }
-    settings = ("--data", f"sites={json.dumps([blog])}")
-    first = current(server)
-    visits = Visits(server.site())
-    # Its first release does not come up: that is told, mended, released, and it goes on from there.
-    wrong = ("--data", f"sites={json.dumps([{**blog, 'backend_app': 'not_there:app'}])}")
-    stopped = server.slipway("apply", "lab", "--yes", *wrong, *IMPATIENT)
-    assert stopped.returncode == 1
-    assert "not_there" in stopped.stderr
-    done = server.slipway("release", "lab", "--yes", "--site", "blog", *settings)
-    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def sites(*them: dict[str, object]) -> tuple[str, ...]:
+    return "--data", f"sites={json.dumps(them)}"
+
+
+def test_a_second_site_lives_beside_the_first(server: LabHost, blog: dict[str, object]) -> None:
+    first, visits, settings = server.current_release(), Visits(server.site()), sites(blog)
     server.apply(*settings)
     assert server.plan(*settings) == []
 
-    site, other = server.site(), at(server, domain)
-    assert other.get("/second.txt").text == "the second site\n"
-    assert "the second site" not in site.get("/second.txt").text
+    site, other = server.site(), server.site(str(blog["site_domain"]))
+    assert "the second site" in other.get("/").text
+    assert "the second site" not in site.get("/").text
     assert other.get("/").headers["Content-Security-Policy"] == "default-src 'self'"
     assert site.get("/").headers["Content-Security-Policy"] != "default-src 'self'"
     assert other.get("/api/health").json() == {"status": "ok"}
     users = server.ssh(mongosh("print(db.getSiblingDB('admin').getUsers().users.map((user) => user.user).join(' '))"))
     assert {"admin", "backend", "blog"} <= {*users.split()}
-    verified = server.slipway("verify", "lab", *settings)
-    assert verified.returncode == 0, verified.stdout
     assert "blog" in server.slipway("status", "lab", *settings).stdout
 
-    done = server.slipway("release", "lab", "--yes", "--site", "blog", *settings)
-    assert done.returncode == 0, done.stdout + done.stderr
+    server.release("--site", "blog", *settings)
     done = server.slipway("rollback", "lab", "--yes", "--site", "blog", *settings)
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(server.slipway("releases", "lab", "--site", "blog", *settings).stdout.splitlines()) >= 3
-    assert current(server) == first
+    assert server.current_release() == first
     assert server.slipway("maintenance", "on", "lab", "--site", "blog", *settings).returncode == 0
     assert (site.get("/").status_code, other.get("/").status_code) == (200, 503)
     assert server.slipway("maintenance", "off", "lab", "--site", "blog", *settings).returncode == 0
-    visits.nothing()
 
     # Taken out again, it is not served, and what is its own stays.
     server.apply()
+    visits.nothing()
     with pytest.raises(requests.ConnectionError):
         other.get("/")
     assert server.ssh("ls -d /var/www/blog/current /etc/letsencrypt/live/blog | wc -l") == "2"
-    server.ssh("rm -rf /var/www/blog /etc/blog; certbot delete -n --cert-name blog")
 
 
-def test_mistakes_in_services_are_told_together(server):
-    services = [answering("auth"), {**answering("booking"), "path": PATHS["auth"]}, {"name": "x", "comand": "y"}]
-    done = server.slipway("plan", "lab", "--data", f"services={json.dumps(services)}")
-    assert done.returncode == 1
-    assert "services[2]['comand']: there is no such key" in done.stderr
-    services[2] = {**answering("payments"), "path": "/api/(a|b)/"}
-    done = server.slipway("plan", "lab", "--data", f"services={json.dumps(services)}")
-    assert "without patterns" in done.stderr
-    done = server.slipway("plan", "lab", "--data", f"services={json.dumps(services[:2])}")
-    assert "found /api/tokens/ for auth and for booking" in done.stderr
-    assert "no host was touched" in done.stderr
+@pytest.mark.thorough
+def test_a_second_site_whose_first_release_does_not_come_up_is_fixed_by_the_next(
+    fresh_server: LabHost, blog: dict[str, object]
+) -> None:
+    server = fresh_server
+    server.resolve(str(blog["site_domain"]))
+    visits = Visits(server.site())
+    stopped = server.slipway("apply", "lab", "--yes", *sites({**blog, "backend_app": "not_there:app"}), *IMPATIENT)
+    assert stopped.returncode == 1
+    assert "not_there" in stopped.stderr
+    server.release("--site", "blog", *sites(blog))
+    server.apply(*sites(blog))
+    assert server.plan(*sites(blog)) == []
+    verified = server.slipway("verify", "lab", *sites(blog))
+    assert verified.returncode == 0, verified.stdout
+    visits.nothing()

@@ -1,0 +1,59 @@
+"""Certificates: renewed under the sandbox, refused by the authority, and of other names."""
+
+from __future__ import annotations
+
+import pytest
+
+from support.lab_host import LabHost
+
+OTHER_SETTINGS = {
+    "site_aliases": '["www.codementee.test"]',
+    "backend_listen": "127.0.0.1:8001",
+    "backend_workers": "3",
+    "backend_environment": '{"TOKEN_MINUTES": "30"}',
+    "backend_secrets_in": "environment",
+    "mongodb_database": "mentees",
+    "mongodb_backend_user": "mentor",
+    "mongodb_port": "27018",
+    "mongodb_cache_gb": "0.5",
+    "locale": "en_GB.UTF-8",
+    "timezone": "Asia/Kolkata",
+    "firewall_allow": '["8443/tcp"]',
+    "nginx_max_body_mb": "3",
+    "extra_packages": '["tree"]',
+}
+
+
+def serial_number(server: LabHost) -> str:
+    with server.site().handshake() as connection:
+        return str(connection.getpeercert()["serialNumber"])
+
+
+def test_a_certificate_is_renewed_by_certbot_and_nginx_serves_the_new_one(server: LabHost, owned_domain: str) -> None:
+    before = serial_number(server)
+    server.ssh("systemctl cat certbot.service | grep -q 'certbot -q renew'")
+    server.ssh("certbot -q renew --force-renewal --no-random-sleep-on-renew")
+    assert serial_number(server) != before
+    assert server.plan() == []
+
+
+def test_when_the_acme_server_refuses_the_site_serves_on(server: LabHost, owned_domain: str) -> None:
+    nowhere = "tls_acme_server=https://127.0.0.1:1/dir"
+    done = server.slipway("apply", "lab", "--yes", "--data", nowhere)
+    assert done.returncode == 1
+    assert server.site().get("/").status_code == 200
+    assert server.plan() == []
+
+
+@pytest.mark.thorough
+def test_a_server_with_other_settings_is_as_good_and_finds_its_way_back(server: LabHost, owned_domain: str) -> None:
+    server.resolve("www.codementee.test")
+    other = [part for item in OTHER_SETTINGS.items() for part in ("--data", "=".join(item))]
+    server.apply(*other)
+    assert server.plan(*other) == []
+    verified = server.slipway("verify", "lab", *other)
+    with server.site().handshake(name="www.codementee.test"):
+        pass
+    server.apply()
+    assert verified.returncode == 0, verified.stdout
+    assert server.plan() == []

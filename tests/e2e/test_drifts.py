@@ -1,0 +1,51 @@
+"""Drifts of every component are seen by a plan, corrected by an apply, and gone from the next plan."""
+
+from __future__ import annotations
+
+import pytest
+
+from slipway.runner import known_components
+from support.drifts import NOTICED_BY
+from support.lab_host import LabHost
+
+# Many at once, but for what the same operation must notice, and what stops a service, which a new configuration starts.
+ROUNDS: dict[str, dict[str, str]] = {}
+for drift, (_, operation) in NOTICED_BY.items():
+    kind = "services" if operation.startswith("Run ") else "the rest"
+    earlier = sum(operation in done.values() for done in ROUNDS.values())
+    ROUNDS.setdefault(f"{kind}, {earlier + 1}", {})[drift] = operation
+# Each operation notices something in the first rounds.
+EVERYDAY = ("the rest, 1", "services, 1")
+# What drifts elsewhere: a container's kernel is this machine's (test_kernel.py), and a site is adopted once.
+DRIFT_ELSEWHERE = {"kernel", "adoption"}
+
+
+@pytest.mark.parametrize(
+    "drifts",
+    [
+        pytest.param(drifts, id=name, marks=() if name in EVERYDAY else pytest.mark.thorough)
+        for name, drifts in ROUNDS.items()
+    ],
+)
+def test_drifts_are_seen_by_a_plan_and_corrected_by_an_apply(
+    server: LabHost, owned_domain: str, drifts: dict[str, str]
+) -> None:
+    # One may be in the way of another, as a stopped Nginx is of a reload: the plan tells whether each came to pass.
+    server.ssh("".join(f"( {NOTICED_BY[drift][0]}\n)\n" for drift in drifts), check=False)
+    changes = server.plan()
+    seen = {change["operation"] for change in changes}
+    assert [drift for drift, operation in drifts.items() if operation not in seen] == []
+    done = server.apply().stdout
+    assert [drift for drift, operation in drifts.items() if f"✓ {server.name}: {operation}" not in done] == []
+    assert server.plan() == []
+    site = server.site()
+    assert site.get("/api/health").status_code == 200
+    assert site.get("/").status_code == 200
+    assert server.ssh("systemctl show --property=ProtectSystem --value nginx mongod").split() == ["strict", "strict"]
+
+
+def test_every_component_has_a_drift_that_is_tried_every_day(server: LabHost) -> None:
+    """A new component without one is not tested."""
+    server.ssh("".join(f"( {NOTICED_BY[drift][0]}\n)\n" for drift in ROUNDS[EVERYDAY[0]]), check=False)
+    drifted = {change["component"] for change in server.plan()}
+    assert set(known_components()) - DRIFT_ELSEWHERE - drifted == set()

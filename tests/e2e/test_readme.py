@@ -1,0 +1,92 @@
+"""The README's first server, typed word for word: a fresh clone, the production environment, a bare server.
+
+The clone and the installation are proven by whoever runs these tests; the user's virtual environment is theirs.
+"""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from support.lab_host import PENDING, LabHost, bring_up
+from support.walk import User, commands_of_readme
+
+SERVER = "codementee.io"
+NAME, DOMAIN = "walk", "walk.test"
+
+
+@pytest.fixture(scope="module")
+def server() -> LabHost:
+    """A bare server, as a provider hands it over: it lets in root by key."""
+    return bring_up(NAME)
+
+
+@pytest.fixture(scope="module")
+def user(server: LabHost, tmp_path_factory: pytest.TempPathFactory) -> User:
+    return User(tmp_path_factory.mktemp("user"), server, DOMAIN)
+
+
+def settings_of(server: LabHost, recipient: str) -> list[tuple[str, str]]:
+    """The edits of group_data/all.py: what every user sets, and the lab's package mirror and ACME server."""
+    lab = {name: value for name, value in server.data.items() if name.startswith(("mongodb_", "tls_acme"))}
+    edits = [('site_domain = "codementee.io"', f'site_domain = "{DOMAIN}"')]
+    edits.append(("secrets_recipients = []", f'secrets_recipients = ["{recipient}"]'))
+    return edits + [("", f"{name} = {value!r}") for name, value in lab.items()]
+
+
+def test_a_first_server_by_the_readme_word_for_word(user: User, server: LabHost) -> None:
+    commands = commands_of_readme("A first server")
+    clone, edit_inventory, edit_settings, keygen, edit_secrets, login, *verbs = commands
+    assert clone == "git clone YOUR-FORK slipway && cd slipway && make install && . .venv/bin/activate"
+    code, shown = user.types(clone.partition("cd slipway && ")[2])
+    assert code == 0, shown
+
+    # The order is the README's; the key is needed for the settings, which `keygen` shows.
+    user.edits({"inventory.py": [(SERVER, DOMAIN)], "all.py": settings_of(server, "")[:1]})
+    assert edit_inventory == "$EDITOR inventory.py"
+    assert user.types(edit_inventory)[0] == 0
+    assert edit_settings == "$EDITOR group_data/all.py"
+    assert user.types(edit_settings)[0] == 0
+    assert keygen == "slipway secrets keygen"
+    code, shown = user.types(keygen)
+    assert code == 0, shown
+    recipient = re.findall(r"age1[0-9a-z]+", shown)[0]
+    user.edits({"all.py": settings_of(server, recipient)[1:], "production.age": [("", "ADMIN_PASSWORD=correct-horse")]})
+    assert user.types(edit_settings)[0] == 0
+
+    assert edit_secrets == "slipway secrets edit"
+    user.edits({"": [("", "ADMIN_PASSWORD=correct-horse-battery")]})
+    code, shown = user.types(edit_secrets)
+    assert code == 0, shown
+    assert "correct-horse" not in (user.clone / "secrets/production.age").read_text(errors="replace")
+    assert login == f"ssh root@{SERVER} true"
+    code, shown = user.types(login.replace(SERVER, DOMAIN))
+    assert code == 0, shown
+
+    assert verbs == [f"slipway {verb}" for verb in ("plan", "apply", "verify", "release", "rollback")]
+    plan, apply, verify, release, rollback = verbs
+    code, shown = user.types(plan)
+    assert code == PENDING, shown
+
+    # "Interrupted, it goes on from there."
+    code, shown = user.types_and_interrupts(apply, "y\n", "Pin MongoDB to the ")
+    assert code == 130, shown
+    assert "run it again" in shown
+    code, shown = user.types(apply, "y\n")
+    assert code == 0, shown
+    code, shown = user.types(plan)
+    assert code == 0, shown
+    code, shown = user.types(verify)
+    assert code == 0, shown
+    assert " skipped" not in shown or "passed" in shown
+    code, shown = user.types(release, "y\n")
+    assert code == 0, shown
+    code, shown = user.types(rollback, "y\n")
+    assert code == 0, shown
+    code, shown = user.types("slipway status")
+    assert code == 0, shown
+    assert re.search(r"last apply +.* ago by ", shown), shown
+    code, shown = user.types("slipway releases")
+    assert code == 0, shown
+    assert len(re.findall(r"^.*\d{14}-", shown, re.MULTILINE)) == 2, shown

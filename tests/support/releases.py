@@ -1,0 +1,99 @@
+"""Releases of the example, good and broken ones, and visitors who notice what goes wrong."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from support.lab_host import PROJECT, LabHost
+
+EXAMPLE = PROJECT / "examples/codementee"
+ROOT = "/var/www/codementee"
+# How long a release that can't become healthy is waited for.
+IMPATIENT = ("--data", "backend_health_seconds=8")
+# Where it must have started to be wrong: on a busy machine that takes longer.
+PATIENT = ("--data", "backend_health_seconds=25")
+
+
+class Visits:
+    """Visitors at a site, from now until they are asked what they have noticed."""
+
+    def __init__(self, site: Any, *backend: str) -> None:
+        where = [site.address, str(443 + site.port_offset), site.domain, site.authorities, "600", *backend]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "lab.visitors", *where], cwd=PROJECT, stdout=subprocess.PIPE, text=True
+        )
+
+    def noticed(self) -> dict[str, dict[str, Any]]:
+        self.process.send_signal(signal.SIGINT)
+        output, _ = self.process.communicate(timeout=30)
+        return json.loads(output)
+
+    def nothing(self, at_least: int = 100) -> None:
+        """They have noticed nothing: each request was answered as it should be."""
+        noticed = self.noticed()
+        for habit, its in noticed.items():
+            assert its["failed"] == {}, (habit, its)
+            assert its["requests"] >= at_least, "too few to notice anything"
+
+
+def is_settled(server: LabHost) -> bool:
+    """Whether one backend runs, the current release, and Nginx is led to it."""
+    found = server.ssh(
+        "systemctl is-active codementee-backend.service codementee-backend-next.service codementee-backend-next.socket;"
+        f" readlink /run/codementee-backend.sock; [ ! -e {ROOT}/next ] && echo gone;"
+        " realpath /proc/$(systemctl show --property=MainPID --value codementee-backend)/cwd",
+        check=False,
+    )
+    wanted = ["active", "inactive", "inactive", "/run/codementee-backend/backend.sock", "gone"]
+    wanted.append(f"{ROOT}/releases/{server.current_release()}/backend")
+    print("found:", found, "wanted:", wanted, sep="\n")
+    return found.split() == wanted
+
+
+def backend(folder: Path, edit: Callable[[str], str] = lambda text: text, requirements: str = "") -> tuple[str, str]:
+    """Options of a release of the example's backend, with its server.py edited and more requirements."""
+    shutil.copytree(EXAMPLE / "backend", folder / "backend", ignore=shutil.ignore_patterns("__pycache__"))
+    server = folder / "backend/server.py"
+    server.write_text(edit(server.read_text()))
+    with (folder / "backend/requirements.txt").open("a") as file:
+        file.write(requirements)
+    return "--data", f"backend_source={folder / 'backend'}"
+
+
+def frontend(folder: Path) -> tuple[str, ...]:
+    """Options of a release of a copy of the example's frontend, whose packages are installed but once."""
+    shutil.copytree(EXAMPLE / "frontend", folder / "frontend", ignore=shutil.ignore_patterns("build", "node_modules"))
+    build = "[ -e node_modules ] || npm ci; npm run build"
+    return "--data", f"frontend_source={folder / 'frontend'}", "--data", f"frontend_build={build}"
+
+
+def websocket(site: Any, path: str) -> ssl.SSLSocket:
+    """An open WebSocket, RFC 6455 section 1.3."""
+    context = ssl.create_default_context(cafile=site.authorities)
+    plain = socket.create_connection((site.address, 443 + site.port_offset), timeout=10)
+    connection = context.wrap_socket(plain, server_hostname=site.domain)
+    request = [f"GET {path} HTTP/1.1", f"Host: {site.domain}", "Upgrade: websocket", "Connection: Upgrade"]
+    request += ["Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version: 13", "", ""]
+    connection.sendall("\r\n".join(request).encode())
+    answer = b""
+    while b"\r\n\r\n" not in answer:
+        answer += connection.recv(1)
+    assert answer.startswith(b"HTTP/1.1 101")
+    return connection
+
+
+def echoed(connection: ssl.SSLSocket, text: str) -> str:
+    """What comes back for a text frame; a client's are masked, RFC 6455 section 5.2."""
+    payload = text.encode()
+    connection.sendall(bytes([0x81, 0x80 | len(payload), 0, 0, 0, 0]) + payload)
+    head = connection.recv(2)
+    return connection.recv(head[1]).decode()

@@ -1,0 +1,137 @@
+"""A user who has cloned the project and types what its README says, with a lab host in the place of the server.
+
+The user's shell sees a machine of its own, by a mount namespace: the server's name is in its /etc/hosts, its ~/.ssh has
+the user's key, and it trusts who the lab's certificates are from. Nothing of the real machine's changes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import certifi
+
+from lab import hosts
+from support.lab_host import PROJECT, LabHost
+
+# Where the namespace puts the user's files over the machine's.
+SHELL = """
+set -e
+cat {folder}/hosts > {folder}/hosts.now; mount --bind {folder}/hosts.now /etc/hosts
+mount --bind {folder}/authorities.pem {certifi}
+mkdir -p ~root/.ssh; mount --bind {folder}/home/.ssh ~root/.ssh
+cd {clone}; [ ! -e .venv/bin/activate ] || . .venv/bin/activate
+"""
+# The user's $EDITOR: a script with an edit for each file.
+EDITOR = """\
+#!/usr/bin/env python3
+import json, pathlib, sys
+file = pathlib.Path(sys.argv[-1])
+edits = json.loads(pathlib.Path({edits!r}).read_text())
+name = next(name for name in edits if file.name.endswith(name))
+text = file.read_text()
+for old, new in edits[name]:
+    assert not old or old in text, f"{{old!r}} is not in {{file}}"
+    text = text.replace(old, new) if old else f"{{text}}\\n{{new}}\\n"
+file.write_text(text)
+"""
+
+
+def commands_of_readme(heading: str) -> list[str]:
+    """The commands of the README's first indented block below a heading, without their comments."""
+    section = (PROJECT / "README.md").read_text().split(f"## {heading}\n", 1)[1]
+    block = re.search(r"(?:^    .*\n)+", section, re.MULTILINE)
+    assert block, f"README.md has no commands below {heading}"
+    return [line.partition(" # ")[0].strip() for line in block[0].splitlines()]
+
+
+class User:
+    """Somebody with a fresh clone, a shell and an editor."""
+
+    def __init__(self, folder: Path, server: LabHost, name: str) -> None:
+        """`name` is the server's, for the user."""
+        self.folder, self.clone, self.server, self.name = folder, folder / "slipway", server, name
+        home = folder / "home"
+        (home / ".ssh").mkdir(mode=0o700, parents=True)
+        record = server.record
+        for suffix in ("", ".pub"):
+            shutil.copy(f"{record.key_file}{suffix}", home / f".ssh/id_ed25519{suffix}")
+        # A user who is asked whether a host's key is right says yes.
+        (home / ".ssh/config").write_text("StrictHostKeyChecking accept-new\n")
+        names = Path("/etc/hosts").read_text()
+        (folder / "hosts").write_text(f"{names}\n{record.address} {name}\n")
+        roots = hosts.trusted_roots(server.lab).read_text()
+        (folder / "authorities.pem").write_text(Path(certifi.where()).read_text() + roots)
+        self._clone()
+        self.env = {
+            **{key: value for key, value in os.environ.items() if not key.startswith("SLIPWAY")},
+            "HOME": str(home),
+            "EDITOR": str(folder / "editor"),
+            # The virtual environment is the tests' own, in which the project is installed from another folder.
+            "PYTHONPATH": str(self.clone),
+            "SSL_CERT_FILE": str(folder / "authorities.pem"),
+            "npm_config_cache": str(Path.home() / ".npm"),
+        }
+
+    def _clone(self) -> None:
+        """What `git clone` gives, with what is not committed yet; and its virtual environment, which takes minutes."""
+        subprocess.run(["git", "clone", "-q", str(PROJECT), str(self.clone)], check=True)
+        listed = ["git", "ls-files", "-z", "--modified", "--others", "--exclude-standard"]
+        changed = subprocess.run(listed, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+        for name in filter(None, changed.split("\0")):
+            if (PROJECT / name).exists():
+                (self.clone / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(PROJECT / name, self.clone / name)
+            else:
+                (self.clone / name).unlink(missing_ok=True)
+        (self.clone / ".venv").symlink_to(PROJECT / ".venv")
+        for name in ("requirements.lock", "pyproject.toml"):
+            os.utime(self.clone / name, (0, 0))
+
+    def edits(self, edits: dict[str, list[tuple[str, str]]]) -> None:
+        """What the editor does to a file whose name ends so: replaces text, "" for the end of the file."""
+        (self.folder / "edits.json").write_text(json.dumps(edits))
+        editor = self.folder / "editor"
+        editor.write_text(EDITOR.format(edits=str(self.folder / "edits.json")))
+        editor.chmod(0o755)
+
+    def _argv(self, command: str) -> list[str]:
+        shell = SHELL.format(
+            folder=shlex.quote(str(self.folder)), clone=shlex.quote(str(self.clone)), certifi=certifi.where()
+        )
+        # A terminal: who is not at one is not asked.
+        on_terminal = f"exec script -qec {shlex.quote(command)} /dev/null"
+        return ["unshare", "--mount", "bash", "-c", f"{shell}\n{on_terminal}"]
+
+    def types(self, command: str, answer: str = "") -> tuple[int, str]:
+        """The exit code of a command and what it shows on the user's terminal."""
+        done = subprocess.run(
+            self._argv(command), env=self.env, input=answer, capture_output=True, text=True, timeout=3600, check=False
+        )
+        shown = done.stdout.replace("\r\n", "\n") + done.stderr
+        assert "Traceback" not in shown, shown
+        return done.returncode, shown
+
+    def types_and_interrupts(self, command: str, answer: str, when: str) -> tuple[int, str]:
+        """The same, with a Ctrl-C as soon as `when` is shown."""
+        running = subprocess.Popen(
+            self._argv(command), env=self.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        assert running.stdin
+        assert running.stdout
+        running.stdin.write(answer.encode())
+        running.stdin.flush()
+        shown = b""
+        while when.encode() not in shown:
+            part = os.read(running.stdout.fileno(), 4096)
+            assert part, f"{when!r} was never shown:\n{shown.decode()}"
+            shown += part
+        running.stdin.write(b"\x03")
+        running.stdin.flush()
+        rest, _ = running.communicate(timeout=600)
+        return running.returncode, (shown + rest).decode().replace("\r\n", "\n")
