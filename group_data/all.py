@@ -26,6 +26,10 @@ sites = []
 # https://docs.pyinfra.com/en/3.x/connectors/ssh.html
 ssh_strict_host_key_checking = "yes"
 
+# Multiplies every time limit of Slipway's own (slipway/limits.py): raise it for a very slow host or link, 3 say. The
+# shipped limits suit hosts of a tenth of an ordinary server's speed. Settings in seconds stay what they are.
+timeout_scale = 1.0
+
 # --- The administrator, and ssh -------------------------------------------------------------------------------------
 
 # Who logs in to the server: a user with sudo that Slipway makes. Once this one has proven to, root can't any more.

@@ -38,7 +38,7 @@ from pyinfra.api.operations import run_host_op
 from pyinfra.api.state import StateStage
 from pyinfra.connectors.ssh import SSHConnector
 
-from slipway import components, inventory, lock, login, memory, report
+from slipway import components, inventory, limits, lock, login, memory, report
 from slipway.components import component_of
 from slipway.connector import Connector, HostFailed
 from slipway.inventory import ROLES
@@ -448,7 +448,8 @@ class Session:
                 if connector.is_open:
                     connector.by_root(f"{line}\n{lock.release()}")
                 else:
-                    connector.host.run_shell_command(line, _sudo=connector.host.data.get("_sudo"), _timeout=10)
+                    sudo, seconds = connector.host.data.get("_sudo"), limits.of_host(connector.host).last_words
+                    connector.host.run_shell_command(line, _sudo=sudo, _timeout=seconds)
 
     def carry_out(self, verb: str, script: Callable[[Host], str]) -> None:
         """Run a short script of each host's as root there, under the lock, and note it in their logs. Raises
@@ -542,12 +543,14 @@ class Session:
         order = [one for one in self.state.get_op_order() if one in self.state.ops[host]]
         before, changed = order.index(op_hash), sum(change.host == host.name for change in done)
         lines = [f"{host.name} stopped at: {self._name(op_hash)}"]
-        commands = self.state.ops[host][op_hash].operation_meta._commands
-        if commands and isinstance(commands[-1], StringCommand) and not error:
-            command = " ".join(str(commands[-1]).split())
-            lines.append(f"  command: {command[:COMMAND_SHOWN]}{' ...' if len(command) > COMMAND_SHOWN else ''}")
         said = [line for line in self._log.take(host.name) if not line.startswith("Error: executed ")]
         said += [str(error)] if error else []
+        commands = self.state.ops[host][op_hash].operation_meta._commands
+        # A sentence about a limit says all about a command that was ended by it.
+        is_late = any("on a slow host raise " in line for line in said)
+        if commands and isinstance(commands[-1], StringCommand) and not error and not is_late:
+            command = " ".join(str(commands[-1]).split())
+            lines.append(f"  command: {command[:COMMAND_SHOWN]}{' ...' if len(command) > COMMAND_SHOWN else ''}")
         left_out = len(said) - LINES_SHOWN
         said = [f"... {left_out} lines left out", *said[-LINES_SHOWN:]] if left_out > 0 else said
         lines += [f"  | {line}" for line in said]
@@ -564,7 +567,8 @@ class Session:
         """Say that a disk of a host that failed is full: the service that died of it need not have said so itself."""
         try:
             _, output = host.run_shell_command(
-                "df --output=avail,target / /var /tmp | tail -n +2 | sort -u", _timeout=10
+                "df --output=avail,target / /var /tmp | tail -n +2 | sort -u",
+                _timeout=limits.of_host(host).last_words,
             )
         except (TimeoutError, OSError, SSHException):
             return

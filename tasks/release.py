@@ -132,6 +132,7 @@ def _in_steps(settings: Settings, service: Service) -> dict[str, Any]:
         "where_other": shlex.quote(f"--unix-socket {other} http://localhost"),
         "path": service.health_path,
         "seconds": service.health_seconds,
+        "setting": shlex.quote(settings.health_setting(service)),
         "wanted": _wanted(service),
     }
 
@@ -151,7 +152,7 @@ def _address(settings: Settings, service: Service) -> str:
 def healthy(settings: Settings, service: Service) -> str:
     """A shell test: a service answers its health path as it is to."""
     where = f"{_address(settings, service)}{service.health_path}"
-    answer = f"curl -s --max-time 5 -w ' %{{http_code}}' {where} 2>/dev/null"
+    answer = f"curl -s --max-time {settings.limits.probe} -w ' %{{http_code}}' {where} 2>/dev/null"
     return f'case "$({answer})" in {_wanted(service)}) ;; *) false ;; esac'
 
 
