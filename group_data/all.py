@@ -40,6 +40,9 @@ admin_keys = ["~/.ssh/id_ed25519.pub"]
 # The port that sshd listens on. A change takes one run; then set the host's ssh_port in the inventory too, where it is
 # set at all.
 sshd_port = 22
+# How long the host waits for a new login after a change of ssh, of the firewall or of the administrator's access, in
+# seconds: without one it rolls the change back.
+lockout_rollback_seconds = 60
 # Further settings of sshd, by their names in sshd_config(5), which win over Slipway's own: {"AllowUsers": "admin ci"}.
 sshd_settings = {}
 

@@ -178,6 +178,7 @@ class Settings(BaseModel):
     ]
     admin_keys: Annotated[list[Annotated[str, AfterValidator(public_key)]], Field(min_length=1)]
     sshd_port: Port
+    lockout_rollback_seconds: Annotated[int, Field(ge=5, le=3600)]
     timeout_scale: Annotated[float, Field(ge=0.01, le=100, strict=False)]
     sshd_settings: dict[
         Annotated[str, matching(r"[A-Z][A-Za-z0-9]+", "a keyword of sshd_config(5)")],
