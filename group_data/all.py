@@ -180,6 +180,9 @@ frontend_assets = "/static/"
 # Largest request body, in MiB; and how long Nginx waits for the backend's answer, in seconds.
 nginx_max_body_mb = 10
 nginx_backend_timeout = 60
+# Before a reload Nginx ends connections with their next answer for so long, in seconds: one that it closes instead may
+# lose a request.
+nginx_reload_drain_seconds = 3
 # Connections a worker holds. A visitor behind a proxied request takes two.
 nginx_worker_connections = 16384
 # For how long a browser that was here once comes by https alone (Strict-Transport-Security), in seconds; 0 for not at
@@ -232,5 +235,8 @@ release_hook_seconds = 300
 # How long requests, WebSockets and streams that are under way in a release may go on in the backend that goes, in
 # seconds.
 release_drain_seconds = 30
+# How long the workers of `services` must run after a release has started them, in seconds: one that ends before brings
+# the release before back.
+release_worker_seconds = 2
 # The largest release, its files added up before they are compressed, in MiB.
 release_max_mb = 500

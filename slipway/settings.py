@@ -249,6 +249,8 @@ class Settings(BaseModel):
 
     nginx_max_body_mb: Annotated[int, Field(ge=1, le=10240)]
     nginx_backend_timeout: Annotated[int, Field(ge=1, le=3600)]
+    # systemd ends a reload that takes 90 s.
+    nginx_reload_drain_seconds: Annotated[int, Field(ge=0, le=60)]
     # Twice as many descriptors must stay below the kernel's limit for a process, fs.nr_open.
     nginx_worker_connections: Annotated[int, Field(ge=64, le=500_000)]
     nginx_hsts_seconds: Annotated[int, Field(ge=0, le=10 * YEAR)]
@@ -272,6 +274,7 @@ class Settings(BaseModel):
     release_after: PlainLine
     release_hook_seconds: Annotated[int, Field(ge=1, le=86_400)]
     release_drain_seconds: Annotated[int, Field(ge=1, le=3600)]
+    release_worker_seconds: Annotated[int, Field(ge=0, le=600)]
     release_max_mb: Annotated[int, Field(ge=1, le=4096)]
 
     @field_validator("site_aliases")

@@ -28,6 +28,8 @@ from slipway.uploads import with_input
 from tasks.backend_units import describe_for_releases, describe_program, describe_socket, unit_values_here
 
 STEPS = "/usr/lib/slipway"
+# Between two looks at what a release waits for.
+POLL_SECONDS = 0.2
 PARTS = {"backend": "app", "frontend": "web"}
 
 
@@ -116,6 +118,7 @@ def steps(settings: Settings, parts: Collection[str]) -> str:
     services = [_in_steps(settings, service) for service in settings.web_services] if has_backend else []
     workers = [service.name for service in settings.services if service.is_worker]
     values = {"services": services, "workers": workers, "kept": KEPT, "ids": artifact.IDS}
+    values["poll_seconds"] = POLL_SECONDS
     values["bring_back"] = bring_back("$1")
     return render("release/steps", settings=settings, **values)
 
