@@ -26,6 +26,10 @@ sites = []
 # https://docs.pyinfra.com/en/3.x/connectors/ssh.html
 ssh_strict_host_key_checking = "yes"
 
+# Multiplies every time limit of Slipway's own (slipway/limits.py): raise it for a very slow host or link, 3 say. The
+# shipped limits suit hosts of a tenth of an ordinary server's speed. Settings in seconds stay what they are.
+timeout_scale = 1.0
+
 # --- The administrator, and ssh -------------------------------------------------------------------------------------
 
 # Who logs in to the server: a user with sudo that Slipway makes. Once this one has proven to, root can't any more.
@@ -36,6 +40,9 @@ admin_keys = ["~/.ssh/id_ed25519.pub"]
 # The port that sshd listens on. A change takes one run; then set the host's ssh_port in the inventory too, where it is
 # set at all.
 sshd_port = 22
+# How long the host waits for a new login after a change of ssh, of the firewall or of the administrator's access, in
+# seconds: without one it rolls the change back.
+lockout_rollback_seconds = 60
 # Further settings of sshd, by their names in sshd_config(5), which win over Slipway's own: {"AllowUsers": "admin ci"}.
 sshd_settings = {}
 
@@ -173,6 +180,9 @@ frontend_assets = "/static/"
 # Largest request body, in MiB; and how long Nginx waits for the backend's answer, in seconds.
 nginx_max_body_mb = 10
 nginx_backend_timeout = 60
+# Before a reload Nginx ends connections with their next answer for so long, in seconds: one that it closes instead may
+# lose a request.
+nginx_reload_drain_seconds = 3
 # Connections a worker holds. A visitor behind a proxied request takes two.
 nginx_worker_connections = 16384
 # For how long a browser that was here once comes by https alone (Strict-Transport-Security), in seconds; 0 for not at
@@ -225,5 +235,8 @@ release_hook_seconds = 300
 # How long requests, WebSockets and streams that are under way in a release may go on in the backend that goes, in
 # seconds.
 release_drain_seconds = 30
+# How long the workers of `services` must run after a release has started them, in seconds: one that ends before brings
+# the release before back.
+release_worker_seconds = 2
 # The largest release, its files added up before they are compressed, in MiB.
 release_max_mb = 500

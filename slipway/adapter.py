@@ -8,7 +8,7 @@ Plain pyinfra never loads it.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from copy import copy
 from functools import cache
@@ -29,7 +29,7 @@ metadata.entry_points = metadata.entry_points().select
 import pyinfra
 import pyinfra_cli  # noqa: F401  patches the standard library for gevent, before anything else is imported
 from gevent.local import local
-from pyinfra.api import FunctionCommand, Host, State, arguments, facts
+from pyinfra.api import FunctionCommand, Host, Inventory, State, arguments, facts
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.facts import FactBase
 from pyinfra.api.host import HostData
@@ -38,7 +38,7 @@ from pyinfra.api.util import PYINFRA_INSTALL_DIR
 from pyinfra.context import ctx_config, ctx_host, ctx_inventory, ctx_state
 from pyinfra_cli import inventory
 from pyinfra_cli.exceptions import UnexpectedExternalError
-from pyinfra_cli.inventory import _get_imported_names, make_inventory
+from pyinfra_cli.inventory import _get_imported_names, _is_inventory_group, make_inventory
 from pyinfra_cli.util import exec_file
 
 from slipway.batches import Batches
@@ -56,7 +56,7 @@ __all__ = [
     "expected_changes",
     "fact_at_hand",
     "forget_all",
-    "make_inventory",
+    "load_inventory",
     "may_be_remembered",
     "order_of_operation",
     "prepare",
@@ -82,6 +82,19 @@ def prepare() -> None:
         module.get_operation_order_from_stack = order_of_operation
         for name in ("in_op", "current_op_hash", "current_op_global_arguments", "current_op_deploy_data"):
             setattr(Host, name, _OfOperation(name, getattr(Host, name)))
+
+
+def load_inventory(file: str, data: dict[str, Any], cwd: str, check: Callable[[dict[str, Any]], None]) -> Inventory:
+    """pyinfra's inventory from a file; `data` wins over all other data. `check` gets the file's top-level names first,
+    before pyinfra makes groups of them."""
+
+    def groups(filename: str) -> dict[str, Any]:
+        names = exec_file(filename, return_locals=True)
+        check(names)
+        return {name: value for name, value in names.items() if _is_inventory_group(name, value)}
+
+    inventory._get_groups_from_filename = groups
+    return make_inventory(file, override_data=data, cwd=cwd)
 
 
 def _data_of_host(self: HostData, key: str) -> Any:

@@ -18,16 +18,15 @@ from pyinfra.api.util import get_file_io
 from pyinfra.connectors.ssh import SSHConnector
 from pyinfra.connectors.util import CommandOutput, OutputLine, make_unix_command
 
-from slipway import adapter
+from slipway import adapter, limits
 from slipway.batches import Batches
+from slipway.limits import Limits
 from slipway.shell import MOST_SHOWN, Answer, NoAnswer, Question, Shell
 from slipway.ssh import keep_alive, open_session, send_at_once, tell_when_broken
 from slipway.uploads import upload_script, with_input
 
 # Of what a command prints this much is kept, of its beginning and of its end each.
 MOST_KEPT_BYTES = 2**19
-# A command that takes longer never ends: an installation or a release takes minutes.
-LONGEST_SECONDS = 3600.0
 # What can't be asked in a batch: it waits for something of its own, or has input.
 LIVE = ("_timeout", "_stdin", "_get_pty")
 # How a command is wrapped, beyond sudo to root.
@@ -63,6 +62,15 @@ class Connector(SSHConnector):
         self._shell: Shell | None = None
         # One command beside the shell, no more: the server has its limit (MaxSessions, tasks/ssh.py).
         self._turn = RLock()
+
+    @property
+    def limits(self) -> Limits:
+        return limits.of_host(self.host)
+
+    def make_paramiko_kwargs(self) -> dict[str, Any]:
+        handshake = self.limits.handshake
+        wait = {"timeout": self.limits.connect, "banner_timeout": handshake, "auth_timeout": handshake}
+        return {**super().make_paramiko_kwargs(), **wait}
 
     def connect(self) -> None:
         self._shell = None
@@ -134,7 +142,7 @@ class Connector(SSHConnector):
         if not self.is_open:
             if self._shell and not self.may_reconnect:
                 raise SSHException("the connection broke")
-            self._shell = Shell(self._transport())
+            self._shell = Shell(self._transport(), self.limits)
         assert self._shell
         return self._shell.ask(questions)
 
@@ -151,12 +159,13 @@ class Connector(SSHConnector):
             raise PyinfraError(f"[{self.host.name}] sudo: a password is required")
         wrapping = {name: value for name, value in arguments.items() if name not in CONTROL}
         text = make_unix_command(command, **wrapping).get_raw_value()
-        limit: Exception | type[Exception] = TimeoutError
-        if not arguments.get("_timeout"):
-            which = shorten(command.get_masked_value(), MOST_SHOWN)
-            limit = HostFailed(f"[{self.host.name}] no end within {LONGEST_SECONDS:.0f} s: {which}")
-        with self._turn, gevent.Timeout(arguments.get("_timeout") or LONGEST_SECONDS, limit):
-            channel = open_session(self._transport())
+        seconds = arguments.get("_timeout")
+        late: Exception = TimeoutError()
+        if not seconds:
+            seconds, which = self.limits.command, shorten(command.get_masked_value(), MOST_SHOWN)
+            late = HostFailed(f"[{self.host.name}] no end within {seconds} s: {which}; {limits.HINT}")
+        with self._turn, gevent.Timeout(seconds, late):
+            channel = open_session(self._transport(), self.limits.session)
             try:
                 if arguments.get("_get_pty"):
                     channel.get_pty()

@@ -15,6 +15,7 @@ from cryptography import x509
 from pyinfra.api import FactBase
 
 from slipway import mongodb_login
+from slipway.limits import SHIPPED
 from slipway.shell import with_subjects
 
 # dpkg's word for them is an error flag, dpkg-query(1).
@@ -321,10 +322,12 @@ class MongodbUsers(Fact[dict[str, str]]):
     def default() -> dict[str, str]:
         return {}
 
-    def command(self, address: str, port: int, users: tuple[tuple[str, str], ...]) -> str:
+    def command(
+        self, address: str, port: int, users: tuple[tuple[str, str], ...], seconds: int = SHIPPED.mongodb_answer
+    ) -> str:
         program = Path(mongodb_login.__file__).read_text()
         arguments = " ".join(shlex.quote(f"{user}={file}") for user, file in users)
-        return f"python3 -ISc {shlex.quote(program)} {address} {port} {arguments} 2>/dev/null || true"
+        return f"python3 -ISc {shlex.quote(program)} {address} {port} {seconds} {arguments} 2>/dev/null || true"
 
     def process(self, output: list[str]) -> dict[str, str]:
         return key_values(output)

@@ -1,14 +1,15 @@
 """The dead man's switch: a change after which nobody can log in is undone by the host itself.
 
 Such a change keeps what it replaces and arms a timer on the host. Slipway logs in anew and disarms it; where it can't,
-what was there comes back: at once by the connection that is still open, within UNDO_SECONDS by the timer where that is
-gone too, and after a reboot as well.
+what was there comes back: at once by the connection that is still open, after lockout_rollback_seconds by the timer
+where that is gone too, and after a reboot as well.
 """
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from pyinfra import host, logger
 from pyinfra.api import FunctionCommand, StringCommand
@@ -19,21 +20,19 @@ from slipway import report
 from slipway.components import component
 from slipway.facts import Output
 from slipway.login import Login, LoginFailed, run_by_new_login
-from slipway.operations import Commands, ensure, put_template
+from slipway.operations import Commands, ensure, know, put_template
+from slipway.settings import Settings
 
 FOLDER = "/var/lib/slipway/undo"
 SCRIPT = "/usr/local/lib/slipway/undo"
 TIMER = "slipway-undo.timer"
-UNDO_SECONDS = 60
-# What a change may take until the login's time begins.
-CHANGE_SECONDS = 600
 UNDO_NOW = "systemctl start slipway-undo.service"
 
 
 @component
-def keep_a_way_back() -> None:
+def keep_a_way_back(settings: Settings) -> None:
     """What a host needs before the first guarded change."""
-    values = {"folder": FOLDER, "script": SCRIPT, "seconds": UNDO_SECONDS}
+    values = template_values(settings)
     put_template(SCRIPT, "guard/undo", values, name="Keep a way back from a lockout", mode="755")
     for unit in ("slipway-undo.service", TIMER):
         put_template(f"/etc/systemd/system/{unit}", f"guard/{unit}", values, name=f"Describe {unit}")
@@ -43,9 +42,22 @@ def keep_a_way_back() -> None:
         check=f"[ -e /etc/systemd/system/timers.target.wants/{TIMER} ]",
         command=f"systemctl enable {TIMER}",
     )
+    # Where lockout_rollback_seconds changes, the next change is to have the new ones.
+    know(name=f"Let systemd know {TIMER}", unit=TIMER)
+
+
+def template_values(settings: Settings) -> dict[str, Any]:
+    """What the templates of templates/guard are rendered with."""
+    return {"folder": FOLDER, "script": SCRIPT, "seconds": settings.lockout_rollback_seconds}
+
+
+def login_seconds(settings: Settings) -> int:
+    """How long the login after a change is tried: less than the host waits for it."""
+    return min(settings.limits.login, settings.lockout_rollback_seconds * 2 // 3)
 
 
 def guarded(
+    settings: Settings,
     what: str,
     paths: Sequence[str],
     script: str,
@@ -64,18 +76,18 @@ def guarded(
     change = "sh -euc " + shlex.quote(f"{script}\n{revive}")
     # Where sudo has not yet dropped the variable.
     yield _spare(host.get_fact(Output, command="echo ${SSH_CONNECTION%% *}", _sudo=False))
-    yield f"{_arm(what, paths, revive)}; {{ {_given_time(change)}; }} || {{ {UNDO_NOW}; exit 1; }}"
-    yield FunctionCommand(_confirm, (what, login, before_login), {})
+    yield f"{_arm(what, paths, revive)}; {{ {_given_time(settings, change)}; }} || {{ {UNDO_NOW}; exit 1; }}"
+    yield FunctionCommand(_confirm, (settings, what, login, before_login), {})
 
 
-def _given_time(change: str) -> str:
+def _given_time(settings: Settings, change: str) -> str:
     """`change`, with the timer set back while it is at work and at its end: the time is for the login that follows.
 
     One that hangs is undone all the same.
     """
-    pause = UNDO_SECONDS // 3
+    pause = settings.lockout_rollback_seconds // 3
     beat = (
-        f"for beat in $(seq {CHANGE_SECONDS // pause}); do sleep {pause};"
+        f"for beat in $(seq {settings.limits.guarded_change // pause + 1}); do sleep {pause};"
         # Whoever would stop it may be gone.
         f" kill -0 $$ || exit; systemctl restart {TIMER}; done"
     )
@@ -121,18 +133,23 @@ def _disarm(what: str) -> str:
     )
 
 
-def _confirm(state: State, host: Host, what: str, login: Login, before_login: Callable[[Host], None]) -> bool:
+def _confirm(
+    state: State, host: Host, settings: Settings, what: str, login: Login, before_login: Callable[[Host], None]
+) -> bool:
     """Log in anew and disarm the switch, or have everything back at once. Returns whether the change stays."""
+    seconds = login_seconds(settings)
     try:
         before_login(host)
-        run_by_new_login(host, login, _disarm(what))
+        run_by_new_login(host, login, _disarm(what), seconds)
     except LoginFailed as failure:
         sudo = bool(host.data.get("_sudo"))
         back = host.run_shell_command(StringCommand(UNDO_NOW), _sudo=sudo)[0]
-        outcome = "what was there before is back" if back else f"the host takes it back within {UNDO_SECONDS} s"
+        later = f"the host takes it back within {settings.lockout_rollback_seconds} s"
+        outcome = "what was there before is back" if back else later
+        raised = "timeout_scale" if seconds == settings.limits.login else "lockout_rollback_seconds"
         logger.error(
             f"{host.print_prefix}{login.user} could not log in by port {login.port} after the change of {what}:"
-            f" {failure}; {outcome}"
+            f" {failure} (tried for {seconds} s; on a slow host raise {raised}); {outcome}"
         )
         return False
     return True

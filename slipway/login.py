@@ -27,8 +27,6 @@ from slipway.settings import Settings
 SSH_PORT = 22
 # It logs what a failed connection raises, with a traceback; what has failed is told by whoever tried.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
-# How long a new login may take: sshd has just been started anew, and a distant server is slow.
-LOGIN_SECONDS = 20
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,7 @@ def opened(host: Host, login: Login) -> Iterator[SSHClient]:
         yield client
 
 
-def run_by_new_login(host: Host, login: Login, script: str, seconds: float = LOGIN_SECONDS) -> None:
+def run_by_new_login(host: Host, login: Login, script: str, seconds: float) -> None:
     """Log in anew and run a shell script as root there. Raises LoginFailed when that does not work for `seconds`."""
     deadline = time.monotonic() + seconds
     while True:

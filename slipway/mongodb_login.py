@@ -77,8 +77,8 @@ def encoded(data: bytes) -> str:
 
 
 class Connection:
-    def __init__(self, address: str, port: int) -> None:
-        self.socket = socket.create_connection((address, port), timeout=5)
+    def __init__(self, address: str, port: int, seconds: int) -> None:
+        self.socket = socket.create_connection((address, port), timeout=seconds)
 
     def run(self, command: dict[str, Any]) -> dict[str, Any]:
         """The answer to a command to the database admin."""
@@ -130,9 +130,9 @@ def password_in(file: str) -> str:
         return ""
 
 
-def main(address: str, port: str, *users: str) -> None:
+def main(address: str, port: str, seconds: str, *users: str) -> None:
     try:
-        answer = Connection(address, int(port)).run({"getCmdLineOpts": 1})
+        answer = Connection(address, int(port), int(seconds)).run({"getCmdLineOpts": 1})
         print("server=closed" if answer.get("code") == UNAUTHORIZED else "server=open")
         is_away = False
     except OSError:
@@ -142,7 +142,7 @@ def main(address: str, port: str, *users: str) -> None:
         password = password_in(file)
         found = hashlib.sha256(password.encode()).hexdigest() if password else ""
         if password and not is_away:
-            connection = Connection(address, int(port))
+            connection = Connection(address, int(port), int(seconds))
             if connection.logs_in(user, password):
                 roles = connection.run({"connectionStatus": 1})["authInfo"]["authenticatedUserRoles"]
                 names = sorted(f"{role['role']}@{role['db']}" for role in roles)

@@ -14,6 +14,7 @@ import shlex
 import tarfile
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pyinfra import host
 from pyinfra.api import FunctionCommand, StringCommand, operation
 
-from slipway import report
+from slipway import limits, report
 from slipway.facts import BROKEN_PACKAGES, FileState, FileStates, FileText, Modified, Output, Packages, Unit
 from slipway.uploads import with_input
 
@@ -37,6 +38,7 @@ _templates = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+_templates.globals["limits"] = limits
 
 
 def render(template: str, /, **values: Any) -> str:
@@ -354,14 +356,25 @@ def install(packages: Mapping[str, Sequence[str]], without: str = "") -> Command
 STALE_SECONDS = 2
 
 
+@dataclass(frozen=True)
+class Ready:
+    """How to tell that a service does its work: a shell command that succeeds then.
+
+    After a start it is waited for `seconds` at most, which the `setting` makes more.
+    """
+
+    check: str
+    seconds: int
+    setting: str = "timeout_scale"
+
+
 @operation()
-def service(unit: str, ready: str | None = None, files: Sequence[str] = (), reloads: bool = False) -> Commands:
+def service(unit: str, ready: Ready | None = None, files: Sequence[str] = (), reloads: bool = False) -> Commands:
     """Make sure that a systemd unit is enabled, running, and runs with `files` as they are now.
 
     A restart after a change is a reaction of its own (`restart`); this catches the one that an interrupted run never
-    came to. `reloads` says that the unit reads its files anew on a reload. `ready` is a shell command that succeeds
-    when the service does its work: one that runs without is restarted. It is waited for after a start, READY_SECONDS
-    at most, and its failure shows the unit's last log lines.
+    came to. `reloads` says that the unit reads its files anew on a reload. One that runs and is not `ready` is
+    restarted; where it is not after a start, the unit's last log lines are shown.
     """
     state = host.get_fact(Unit, unit=unit)
     if state.get("UnitFileState") not in ("enabled", "static", "alias", "indirect", "generated"):
@@ -380,9 +393,13 @@ def service(unit: str, ready: str | None = None, files: Sequence[str] = (), relo
     elif files and is_stale(state, host.get_fact(Modified, paths=tuple(files)), reloads):
         report.note(f"{unit}: runs with files as they were before they changed")
         yield _restart_command(unit, ready, reloads)
-    elif ready and host.get_fact(Output, command=f"{until(ready, PATIENCE_SECONDS)} && echo yes") != "yes":
+    elif ready and host.get_fact(Output, command=_works(ready)) != "yes":
         report.note(f"{unit}: runs, and does not do its work")
         yield _restart_command(unit, ready, reloads)
+
+
+def _works(ready: Ready) -> str:
+    return f"{until(ready.check, limits.of_host(host).patience)} && echo yes"
 
 
 def is_stale(state: Mapping[str, str], modified: int, reloads: bool) -> bool:
@@ -406,7 +423,7 @@ def ends_over_and_over(state: Mapping[str, str]) -> bool:
 
 @operation()
 def restart(
-    unit: str, ready: str | None = None, reload: bool = False, stop: str | None = None, rehearse: bool = False
+    unit: str, ready: Ready | None = None, reload: bool = False, stop: str | None = None, rehearse: bool = False
 ) -> Commands:
     """Restart (or reload) a unit, whatever its state. Call it with `_if=`, as a reaction to a change.
 
@@ -423,7 +440,7 @@ def restart(
         yield _restart_command(unit, ready, reload, rehearse)
 
 
-def _restart_command(unit: str, ready: str | None, reload: bool, rehearse: bool = False) -> str:
+def _restart_command(unit: str, ready: Ready | None, reload: bool, rehearse: bool = False) -> str:
     action = _reload(unit) if reload else f"systemctl restart {unit}"
     if rehearse:
         action = f"{{ {_reload(unit)}; }} && {action}"
@@ -436,16 +453,15 @@ def _restart_command(unit: str, ready: str | None, reload: bool, rehearse: bool 
 
 def _reload(unit: str) -> str:
     """Reload a unit, or start one that does not run. A program may say yes to a reload and then find that it can't: it
-    goes on with its old children. So one that is new is waited for, RELOAD_SECONDS at most."""
+    goes on with its old children. So one that is new is waited for."""
+    seconds = limits.of_host(host).reload
     newest = f"pgrep -n -P $(systemctl show --property=MainPID --value {unit})"
     new = shlex.quote(f'until [ "$({newest})" != "$1" ]; do sleep 0.1; done')
-    return f'old=$({newest}); systemctl reload-or-restart {unit} && timeout {RELOAD_SECONDS} sh -c {new} sh "$old"'
-
-
-RELOAD_SECONDS = 10
-# What a service may take until it does its work (MongoDB's recovery has a limit of its own, in its unit); and how long
-# one that has been running may be away, while the database that it needs comes back, say.
-READY_SECONDS, PATIENCE_SECONDS = 60, 10
+    late = f"echo '{unit} has no new process {seconds} s after a reload; {limits.HINT}' >&2; false"
+    return (
+        f"old=$({newest}); systemctl reload-or-restart {unit}"
+        f' && {{ timeout {seconds} sh -c {new} sh "$old" || {{ {late}; }}; }}'
+    )
 
 
 def until(ready: str, seconds: int) -> str:
@@ -456,15 +472,15 @@ def until(ready: str, seconds: int) -> str:
     return f"timeout {seconds} sh -c {shlex.quote(f'until {ready}; do sleep 0.5; done')}"
 
 
-def and_wait(action: str, unit: str, ready: str | None) -> str:
-    """`action`, then at most READY_SECONDS until `ready`; on failure the unit's last log lines and exit code 1."""
+def and_wait(action: str, unit: str, ready: Ready | None) -> str:
+    """`action`, then its time until `ready`; on failure the unit's last log lines and exit code 1."""
     # mongod says at length how it shuts down: what is only informative hides why.
     last = f"""journalctl -u {unit} -n 80 --no-pager | grep -v '"s":"I"' | tail -n 20"""
     failure = f"{{ {last} >&2; exit 1; }}"
     if ready is None:
         return f"{action} || {failure}"
-    late = f"echo '{unit} is not ready after {READY_SECONDS} s' >&2"
-    return f"{action} || {failure}; {until(ready, READY_SECONDS)} || {{ {late}; {failure}; }}"
+    late = f"echo '{unit} is not ready after {ready.seconds} s; on a slow host raise {ready.setting}' >&2"
+    return f"{action} || {failure}; {until(ready.check, ready.seconds)} || {{ {late}; {failure}; }}"
 
 
 @operation()

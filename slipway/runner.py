@@ -38,9 +38,10 @@ from pyinfra.api.operations import run_host_op
 from pyinfra.api.state import StateStage
 from pyinfra.connectors.ssh import SSHConnector
 
-from slipway import components, lock, login, memory, report
+from slipway import components, inventory, limits, lock, login, memory, report
 from slipway.components import component_of
 from slipway.connector import Connector, HostFailed
+from slipway.inventory import ROLES
 from slipway.pyinfra_settings import settings_of
 from slipway.settings import Settings, SettingsError, parse_items
 from slipway.shell import Answer, Question
@@ -51,7 +52,6 @@ if TYPE_CHECKING:
 PROJECT = Path(__file__).resolve().parent.parent
 # The command line shows progress; pyinfra's own line would be written over it.
 os.environ["PYINFRA_PROGRESS"] = "off"
-ROLES = ("web", "app", "db")
 # What a user can do about an error of ssh's, by a part of its text.
 HINTS = {
     "No host key for": "type `ssh USER@HOST true`, and compare the fingerprint that it shows with your provider's",
@@ -169,7 +169,9 @@ class Session:
         adapter.ctx_config.set(config)
         config.lock_current_state()
         with self._failing(), _in_words():
-            self.inventory = adapter.make_inventory(self.inventory_file, override_data=self._data, cwd=str(PROJECT))
+            self.inventory = adapter.load_inventory(
+                self.inventory_file, self._data, str(PROJECT), self._check_inventory
+            )
         self._check_roles()
         adapter.ctx_inventory.set(self.inventory)
         for host in self.inventory:
@@ -179,8 +181,15 @@ class Session:
         with self._failing():
             self.state.init(self.inventory, config, initial_limit=self._limited())
 
+    def _check_inventory(self, names: dict[str, Any]) -> None:
+        """Raises RunFailed with everything that is wrong with the top-level names of the inventory."""
+        if problems := inventory.problems(names):
+            count = "1 mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
+            lines = "\n".join(f"  - {self.inventory_file}: {problem}" for problem in problems)
+            raise RunFailed(f"{count} in the inventory; no host was touched.\n{lines}")
+
     def _check_roles(self) -> None:
-        """Raises RunFailed where a host has nothing to do: a misspelt role would make a plan that is always clean."""
+        """Raises RunFailed where there is no host, or one has nothing to do."""
         if not len(self.inventory):
             raise RunFailed(f"{self.inventory_file}: found no host, expected lists of hosts: {', '.join(ROLES)}")
         idle = [host.name for host in self.inventory if not set(host.groups) & set(ROLES)]
@@ -439,7 +448,8 @@ class Session:
                 if connector.is_open:
                     connector.by_root(f"{line}\n{lock.release()}")
                 else:
-                    connector.host.run_shell_command(line, _sudo=connector.host.data.get("_sudo"), _timeout=10)
+                    sudo, seconds = connector.host.data.get("_sudo"), limits.of_host(connector.host).last_words
+                    connector.host.run_shell_command(line, _sudo=sudo, _timeout=seconds)
 
     def carry_out(self, verb: str, script: Callable[[Host], str]) -> None:
         """Run a short script of each host's as root there, under the lock, and note it in their logs. Raises
@@ -533,12 +543,14 @@ class Session:
         order = [one for one in self.state.get_op_order() if one in self.state.ops[host]]
         before, changed = order.index(op_hash), sum(change.host == host.name for change in done)
         lines = [f"{host.name} stopped at: {self._name(op_hash)}"]
-        commands = self.state.ops[host][op_hash].operation_meta._commands
-        if commands and isinstance(commands[-1], StringCommand) and not error:
-            command = " ".join(str(commands[-1]).split())
-            lines.append(f"  command: {command[:COMMAND_SHOWN]}{' ...' if len(command) > COMMAND_SHOWN else ''}")
         said = [line for line in self._log.take(host.name) if not line.startswith("Error: executed ")]
         said += [str(error)] if error else []
+        commands = self.state.ops[host][op_hash].operation_meta._commands
+        # A sentence about a limit says all about a command that was ended by it.
+        is_late = any("on a slow host raise " in line for line in said)
+        if commands and isinstance(commands[-1], StringCommand) and not error and not is_late:
+            command = " ".join(str(commands[-1]).split())
+            lines.append(f"  command: {command[:COMMAND_SHOWN]}{' ...' if len(command) > COMMAND_SHOWN else ''}")
         left_out = len(said) - LINES_SHOWN
         said = [f"... {left_out} lines left out", *said[-LINES_SHOWN:]] if left_out > 0 else said
         lines += [f"  | {line}" for line in said]
@@ -555,7 +567,8 @@ class Session:
         """Say that a disk of a host that failed is full: the service that died of it need not have said so itself."""
         try:
             _, output = host.run_shell_command(
-                "df --output=avail,target / /var /tmp | tail -n +2 | sort -u", _timeout=10
+                "df --output=avail,target / /var /tmp | tail -n +2 | sort -u",
+                _timeout=limits.of_host(host).last_words,
             )
         except (TimeoutError, OSError, SSHException):
             return

@@ -32,6 +32,7 @@ from pydantic import (
 from pyinfra.api.arguments import all_global_arguments
 from pyinfra.connectors.ssh import ConnectorData
 
+from slipway import limits
 from slipway.kinds import (
     Domain,
     EnvName,
@@ -43,6 +44,7 @@ from slipway.kinds import (
     UserName,
     matching,
 )
+from slipway.limits import Limits
 from slipway.secrets import MONGO_URL, MONGODB_ADMIN, MONGODB_BACKEND, known_names, read_secrets, recipient
 from slipway.services import Service, problems_among
 
@@ -176,6 +178,8 @@ class Settings(BaseModel):
     ]
     admin_keys: Annotated[list[Annotated[str, AfterValidator(public_key)]], Field(min_length=1)]
     sshd_port: Port
+    lockout_rollback_seconds: Annotated[int, Field(ge=5, le=3600)]
+    timeout_scale: Annotated[float, Field(ge=0.01, le=100, strict=False)]
     sshd_settings: dict[
         Annotated[str, matching(r"[A-Z][A-Za-z0-9]+", "a keyword of sshd_config(5)")],
         Annotated[str, matching(r"[^\x00-\x1f]+", "its value, on one line")],
@@ -245,6 +249,8 @@ class Settings(BaseModel):
 
     nginx_max_body_mb: Annotated[int, Field(ge=1, le=10240)]
     nginx_backend_timeout: Annotated[int, Field(ge=1, le=3600)]
+    # systemd ends a reload that takes 90 s.
+    nginx_reload_drain_seconds: Annotated[int, Field(ge=0, le=60)]
     # Twice as many descriptors must stay below the kernel's limit for a process, fs.nr_open.
     nginx_worker_connections: Annotated[int, Field(ge=64, le=500_000)]
     nginx_hsts_seconds: Annotated[int, Field(ge=0, le=10 * YEAR)]
@@ -268,6 +274,7 @@ class Settings(BaseModel):
     release_after: PlainLine
     release_hook_seconds: Annotated[int, Field(ge=1, le=86_400)]
     release_drain_seconds: Annotated[int, Field(ge=1, le=3600)]
+    release_worker_seconds: Annotated[int, Field(ge=0, le=600)]
     release_max_mb: Annotated[int, Field(ge=1, le=4096)]
 
     @field_validator("site_aliases")
@@ -389,6 +396,11 @@ class Settings(BaseModel):
             raise ValueError(f"settings without {', '.join(sorted(owned))}, which Slipway's own settings decide")
         return value
 
+    @cached_property
+    def limits(self) -> Limits:
+        """The time limits of the host, by timeout_scale."""
+        return limits.scaled(self.timeout_scale)
+
     @property
     def acme_directory(self) -> str:
         """URL of the ACME server's directory."""
@@ -471,6 +483,11 @@ class Settings(BaseModel):
 
     def is_tcp(self, service: Service) -> bool:
         return not self.listen(service).startswith("/")
+
+    def health_setting(self, service: Service) -> str:
+        """What decides how long a service may take until it is healthy."""
+        is_backend = service.name == "backend"
+        return "backend_health_seconds" if is_backend else f"health_seconds of the service {service.name}"
 
     @property
     def backend_is_tcp(self) -> bool:

@@ -20,10 +20,11 @@ import gevent
 from gevent.lock import RLock
 from paramiko import SSHException, Transport
 
+from slipway import limits
+from slipway.limits import Limits
 from slipway.ssh import open_session
 
-# How long a host may take for one command, and how much one may print: a plan asks for a few lines each.
-ANSWER_SECONDS = 60.0
+# How much one command may print: a plan asks for a few lines each.
 MOST_BYTES = 16 * 2**20
 # Of a command that long a part shows which it is.
 MOST_SHOWN = 200
@@ -152,11 +153,14 @@ class Frames:
 class Shell:
     """A shell on a host, by one session of an ssh connection."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, given: Limits | None = None) -> None:
+        """`given` are the host's limits, those that are shipped without."""
+        its = given or limits.SHIPPED
+        self._answer_seconds = its.answer
         self._nonce = secrets.token_hex(12)
         self._transport = transport
-        self._channel = open_session(transport, ANSWER_SECONDS)
-        self._channel.settimeout(ANSWER_SECONDS)
+        self._channel = open_session(transport, its.session, self._answer_seconds)
+        self._channel.settimeout(self._answer_seconds)
         # What follows is sent without waiting for the server's word that there is a shell. Standard error carries
         # answers; messages of the shell's own are nobody's.
         self._starting = gevent.spawn(self._channel.exec_command, "exec sh")
@@ -203,10 +207,10 @@ class Shell:
         waiting = {number: question for number, question in questions}
         order = [n for n, q in questions if not q.by_sudo] + [n for n, q in questions if q.by_sudo]
         ends = {"sudo"} if any(question.by_sudo for _, question in questions) else set()
-        deadline = time.monotonic() + ANSWER_SECONDS
+        deadline = time.monotonic() + self._answer_seconds
         while waiting or ends:
             about = next((str(waiting[n]) for n in order if n in waiting), "the end of sudo")
-            late = NoAnswer(f"no answer within {ANSWER_SECONDS:.0f} s: {about}")
+            late = NoAnswer(f"no answer within {self._answer_seconds} s: {about}; {limits.HINT}")
             with gevent.Timeout(max(0, deadline - time.monotonic()), late):
                 data = receive(2**16)
             if not data:
@@ -215,7 +219,7 @@ class Shell:
                     raise NoAnswer(f"the shell ended: {about}")
                 raise SSHException("the connection broke")
             for what, answer in frames.feed(data):
-                deadline = time.monotonic() + ANSWER_SECONDS
+                deadline = time.monotonic() + self._answer_seconds
                 if what == "sudo":
                     ends.clear()
                     if waiting:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 import requests
 from requests.adapters import HTTPAdapter
 
-TIMEOUT_SECONDS = 15
+from slipway.limits import SHIPPED
 
 
 def in_url(address: str) -> str:
@@ -45,10 +45,19 @@ class _PlainAtAddress(_AtAddress):
 class Site:
     """`https://domain` at `address`; `authorities` is a file with the roots to trust, None for the usual ones.
 
-    `port_offset` is added to every port where they are forwarded from others: to 443 and 80 as well.
+    `port_offset` is added to every port where they are forwarded from others: to 443 and 80 as well. An answer may take
+    `seconds`.
     """
 
-    def __init__(self, domain: str, address: str, authorities: str | None = None, port_offset: int = 0) -> None:
+    def __init__(
+        self,
+        domain: str,
+        address: str,
+        authorities: str | None = None,
+        port_offset: int = 0,
+        seconds: float = SHIPPED.visit,
+    ) -> None:
+        self.seconds = seconds
         self.domain, self.address, self.authorities, self.port_offset = domain, address, authorities, port_offset
         self.session = requests.Session()
         # Or $REQUESTS_CA_BUNDLE would win over `verify`.
@@ -70,7 +79,7 @@ class Site:
         return self._request("GET", f"http://{host or self.domain}{path}")
 
     def _request(self, method: str, url: str, **arguments: Any) -> requests.Response:
-        return self.session.request(method, url, timeout=TIMEOUT_SECONDS, allow_redirects=False, **arguments)
+        return self.session.request(method, url, timeout=self.seconds, allow_redirects=False, **arguments)
 
     def handshake(self, version: ssl.TLSVersion | None = None, name: str | None = None) -> ssl.SSLSocket:
         """A TLS connection, closed again: its version, protocol (ALPN) and certificate can be read.
@@ -82,7 +91,7 @@ class Site:
         if version:
             context.set_ciphers("ALL:@SECLEVEL=0")
             context.minimum_version = context.maximum_version = version
-        connection = socket.create_connection((self.address, 443 + self.port_offset), timeout=TIMEOUT_SECONDS)
+        connection = socket.create_connection((self.address, 443 + self.port_offset), timeout=self.seconds)
         return context.wrap_socket(connection, server_hostname=name or self.domain)
 
     def accepts(self, port: int, seconds: float = 2) -> bool:

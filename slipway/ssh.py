@@ -8,10 +8,10 @@ import time
 from paramiko import Channel, ChannelException, SSHException, Transport
 from pyinfra.api.host import Host
 
+from slipway import limits
+
 # What we send each so often must be acknowledged by the host's TCP, tcp(7).
-KEEPALIVE_SECONDS, SILENCE_SECONDS = 15, 45
-# sshd counts a session that has just ended for a moment more, and refuses one above its limit (MaxSessions).
-REFUSED_SECONDS = 5.0
+KEEPALIVE_SECONDS = 15
 
 
 def transport(host: Host) -> Transport | None:
@@ -38,7 +38,7 @@ def keep_alive(host: Host) -> None:
     connection = transport(host)
     if connection and isinstance(connection.sock, socket.socket):
         connection.set_keepalive(KEEPALIVE_SECONDS)
-        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENCE_SECONDS * 1000)
+        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, limits.of_host(host).silence * 1000)
 
 
 def connected_port(host: Host) -> int:
@@ -64,9 +64,13 @@ def tell_when_broken(host: Host) -> None:
     connection.get_exception = get_exception  # type: ignore[method-assign]
 
 
-def open_session(connection: Transport, seconds: float | None = None) -> Channel:
-    """A new session of a connection, which is waited for `seconds` at most. Raises SSHException."""
-    deadline = time.monotonic() + REFUSED_SECONDS
+def open_session(connection: Transport, patience: float, seconds: float | None = None) -> Channel:
+    """A new session of a connection, which is waited for `seconds` at most. Raises SSHException.
+
+    sshd counts a session that has just ended for a moment more, and refuses one above its limit (MaxSessions): for
+    `patience` seconds it is asked again.
+    """
+    deadline = time.monotonic() + patience
     while True:
         try:
             return connection.open_session(timeout=seconds)

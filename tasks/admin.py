@@ -53,4 +53,4 @@ def access(settings: Settings) -> Commands:
             script.append(f"printf %s {b64encode(data).decode()} | sh -euc {shlex.quote(write)}")
     if len(script) > 1:
         login = Login(user, connected_port(host))
-        yield from guarded("access", [keys, rights], "\n".join(script), ":", login)
+        yield from guarded(settings, "access", [keys, rights], "\n".join(script), ":", login)

@@ -15,7 +15,7 @@ from pyinfra.api import operation
 from slipway import report
 from slipway.components import component
 from slipway.facts import Output
-from slipway.operations import KEPT, Commands, ensure, know, restart, service
+from slipway.operations import KEPT, Commands, Ready, ensure, know, restart, service
 from slipway.services import Service
 from slipway.settings import Settings
 from tasks.backend_units import (
@@ -61,7 +61,8 @@ def backend(settings: Settings) -> None:
         note="the next release is there still, or Nginx is led to it",
     )
     for one in settings.web_services:
-        run(settings, one, healthy(settings, one), (sockets[one.name], secrets, programs[one.name]))
+        ready = Ready(healthy(settings, one), one.health_seconds, settings.health_setting(one))
+        run(settings, one, ready, (sockets[one.name], secrets, programs[one.name]))
     for one in settings.services:
         if one.is_worker:
             run(settings, one, None, (secrets, programs[one.name]))
@@ -85,7 +86,7 @@ def hold_socket(settings: Settings, one: Service, values: Mapping[str, Any]) -> 
     return described
 
 
-def run(settings: Settings, one: Service, ready: str | None, causes: tuple[Any, ...]) -> None:
+def run(settings: Settings, one: Service, ready: Ready | None, causes: tuple[Any, ...]) -> None:
     unit = f"{settings.unit(one)}.service"
     restart(name=f"Restart {called(one)}", unit=unit, ready=ready, _if=any_did_change(causes))
     secrets = [f"{settings.credentials_folder}/{name}" for name in credential_names(settings)]

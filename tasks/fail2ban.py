@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyinfra import host
 
 from slipway.components import component
-from slipway.operations import config_tree, render, restart, service
+from slipway.operations import Ready, config_tree, render, restart, service
 from slipway.settings import Settings
 
 # python3-systemd reads the journal, the only place that Debian 12's sshd writes to. nftables has a table for bans
@@ -25,14 +25,19 @@ def fail2ban(settings: Settings) -> None:
         check="fail2ban-server -t -c {} > /dev/null",
         proven_by="fail2ban.service",
     )
-    restart(name="Restart fail2ban", unit="fail2ban.service", ready=READY, _if=changed.did_change)
-    service(name="Run fail2ban", unit="fail2ban.service", ready=READY, files=[f"/etc/fail2ban/{JAILS}"])
+    ready = Ready(bans(settings.limits.probe), settings.limits.ready)
+    restart(name="Restart fail2ban", unit="fail2ban.service", ready=ready, _if=changed.did_change)
+    service(name="Run fail2ban", unit="fail2ban.service", ready=ready, files=[f"/etc/fail2ban/{JAILS}"])
 
 
-# `fail2ban-client status sshd` in fail2ban's own words, a pickled list; the client itself takes twenty times as long to
-# start. https://github.com/fail2ban/fail2ban/blob/master/fail2ban/client/csocket.py
-READY = """\
-perl -e 'alarm 5; $/ = "<F2B_END_COMMAND>"; socket S, 1, 1, 0 or exit 1;
+def bans(seconds: int) -> str:
+    """A shell test: fail2ban answers within `seconds`, and watches sshd.
+
+    `fail2ban-client status sshd` in fail2ban's own words, a pickled list; the client itself takes twenty times as long
+    to start. https://github.com/fail2ban/fail2ban/blob/master/fail2ban/client/csocket.py
+    """
+    return f"""\
+perl -e 'alarm {seconds}; $/ = "<F2B_END_COMMAND>"; socket S, 1, 1, 0 or exit 1;
 connect S, pack "Sa108", 1, "/run/fail2ban/fail2ban.sock" or exit 1;
 syswrite S, "(S\\x27status\\x27\\nS\\x27sshd\\x27\\nl.$/"; exit(<S> !~ /Currently banned/)'"""
 

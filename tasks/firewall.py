@@ -138,7 +138,7 @@ def open_rules(settings: Settings) -> Commands:
         commands.append("ufw --force enable")
     if commands:
         login = Login(settings.admin_user, connected_port(host))
-        yield from _changed(commands, login)
+        yield from _changed(settings, commands, login)
 
 
 @operation()
@@ -151,8 +151,8 @@ def close_rules(settings: Settings) -> Commands:
     if unwanted:
         moved = host.get_fact(SshPort, _sudo=False) != str(settings.sshd_port)
         login = Login(settings.admin_user, settings.sshd_port if moved else connected_port(host))
-        yield from _changed([f"ufw --force delete {rule}" for rule in unwanted], login)
+        yield from _changed(settings, [f"ufw --force delete {rule}" for rule in unwanted], login)
 
 
-def _changed(commands: list[str], login: Login) -> Commands:
-    yield from guarded("firewall", ["/etc/ufw", "/etc/default/ufw"], "\n".join(commands), REVIVE, login)
+def _changed(settings: Settings, commands: list[str], login: Login) -> Commands:
+    yield from guarded(settings, "firewall", ["/etc/ufw", "/etc/default/ufw"], "\n".join(commands), REVIVE, login)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pyinfra import host
 
+from slipway import limits
 from slipway.components import component
 from slipway.facts import Machine
 from slipway.operations import directory, ensure, put_template, restart, service
@@ -102,11 +103,14 @@ def _holds_only(file: str, fingerprint: str) -> str:
 
 def _fetch_key(settings: Settings) -> str:
     """Fetch the key, look at its fingerprint, and only then trust it."""
+    seconds, url = settings.limits.download, settings.mongodb_key_url
+    # 28 is what curl says of a time that is up.
+    late = f"[ $? != 28 ] || echo 'no whole answer within {seconds} s: {url}; {limits.HINT}' >&2; false"
     return (
         f"new=$(mktemp {KEYRING}.XXXXXX) && trap 'rm -f $new' EXIT"
-        f" && curl -fsSL --retry 3 -o $new {settings.mongodb_key_url}"
+        f" && {{ curl -fsSL --retry 3 --max-time {seconds} -o $new {url} || {{ {late}; }}; }}"
         f" && {{ {_holds_only('$new', settings.mongodb_key_fingerprint)} || {{"
-        f" echo 'the key at {settings.mongodb_key_url} has another fingerprint than mongodb_key_fingerprint:' >&2;"
+        f" echo 'the key at {url} has another fingerprint than mongodb_key_fingerprint:' >&2;"
         f" {_fingerprints('$new')} >&2; exit 1; }}; }}"
         f" && chmod 644 $new && sync $new && mv -fT $new {KEYRING}"
     )

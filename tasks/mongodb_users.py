@@ -71,7 +71,13 @@ def users(settings: Settings) -> Commands:
     wanted = [admin_of(settings), backend_of(settings)]
     folders = {MONGODB_ADMIN: settings.admin_credentials_folder, MONGODB_BACKEND: settings.credentials_folder}
     files = tuple((user.name, f"{folders[user.secret]}/{user.secret}") for user in wanted)
-    found = host.get_fact(MongodbUsers, address=settings.mongodb_local, port=settings.mongodb_port, users=files)
+    found = host.get_fact(
+        MongodbUsers,
+        address=settings.mongodb_local,
+        port=settings.mongodb_port,
+        users=files,
+        seconds=settings.limits.mongodb_answer,
+    )
     lines = differences(found, settings.secrets, wanted)
     if not lines:
         return
@@ -101,4 +107,5 @@ def _values(settings: Settings) -> dict[str, object]:
         "folder": settings.credentials_folder,
         "address": settings.mongodb_local,
         "port": settings.mongodb_port,
+        "seconds": settings.limits.mongosh,
     }

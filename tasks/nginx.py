@@ -20,8 +20,8 @@ TLS_FOLDER = "/etc/nginx/tls"
 # certbot puts its answers to the ACME server here, Nginx serves them on port 80.
 ACME_WEBROOT = "/var/www/letsencrypt"
 ERROR_PAGES = "/usr/share/slipway/errors"
-# Before a reload this file is there for so many seconds: connections end with an answer.
-CLOSING, CLOSING_SECONDS = "/run/nginx-closing", 3
+# Before a reload this file is there for nginx_reload_drain_seconds: connections end with an answer.
+CLOSING = "/run/nginx-closing"
 # What several places of the site include.
 HEADERS, BACKEND = "snippets/slipway-headers.conf", "snippets/slipway-backend.conf"
 
@@ -88,7 +88,7 @@ def nginx(settings: Settings) -> None:
 
 def unit_values(settings: Settings) -> dict[str, Any]:
     """What nginx.service.conf is rendered with."""
-    return {"settings": settings, "closing": CLOSING, "closing_seconds": CLOSING_SECONDS}
+    return {"settings": settings, "closing": CLOSING}
 
 
 def configuration(settings: Settings, brotli: bool = True) -> dict[str, str]:

@@ -154,11 +154,12 @@ def network_problems(settings: Settings, groups: list[str]) -> list[str]:
         f" for uri in $(apt-get --print-uris update | grep -o 'https*://[^/]*/' | sort -u) {mongodb}; do"
         " site=${uri#*://}; site=${site%%/*}; port=80; case $uri in https:*) port=443;; esac;"
         " case $site in *:*) port=${site##*:}; site=${site%:*};; esac;"
-        ' timeout 5 bash -c "exec 3<>/dev/tcp/$site/$port" || echo $site:$port; done'
+        f' timeout {settings.limits.reach} bash -c "exec 3<>/dev/tcp/$site/$port" || echo $site:$port; done'
     )
     unreached = sorted(set(host.get_fact(Output, command=script).split()))
     return [
-        f"network: found no connection to {site}, need it to install packages (check its DNS and routes)"
+        f"network: found no connection to {site} within {settings.limits.reach} s, need it to install packages"
+        " (check its DNS and routes)"
         for site in unreached
     ]
 

@@ -28,6 +28,8 @@ from slipway.uploads import with_input
 from tasks.backend_units import describe_for_releases, describe_program, describe_socket, unit_values_here
 
 STEPS = "/usr/lib/slipway"
+# Between two looks at what a release waits for.
+POLL_SECONDS = 0.2
 PARTS = {"backend": "app", "frontend": "web"}
 
 
@@ -116,6 +118,7 @@ def steps(settings: Settings, parts: Collection[str]) -> str:
     services = [_in_steps(settings, service) for service in settings.web_services] if has_backend else []
     workers = [service.name for service in settings.services if service.is_worker]
     values = {"services": services, "workers": workers, "kept": KEPT, "ids": artifact.IDS}
+    values["poll_seconds"] = POLL_SECONDS
     values["bring_back"] = bring_back("$1")
     return render("release/steps", settings=settings, **values)
 
@@ -132,6 +135,7 @@ def _in_steps(settings: Settings, service: Service) -> dict[str, Any]:
         "where_other": shlex.quote(f"--unix-socket {other} http://localhost"),
         "path": service.health_path,
         "seconds": service.health_seconds,
+        "setting": shlex.quote(settings.health_setting(service)),
         "wanted": _wanted(service),
     }
 
@@ -151,7 +155,7 @@ def _address(settings: Settings, service: Service) -> str:
 def healthy(settings: Settings, service: Service) -> str:
     """A shell test: a service answers its health path as it is to."""
     where = f"{_address(settings, service)}{service.health_path}"
-    answer = f"curl -s --max-time 5 -w ' %{{http_code}}' {where} 2>/dev/null"
+    answer = f"curl -s --max-time {settings.limits.probe} -w ' %{{http_code}}' {where} 2>/dev/null"
     return f'case "$({answer})" in {_wanted(service)}) ;; *) false ;; esac'
 
 

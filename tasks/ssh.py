@@ -151,6 +151,7 @@ def sshd(settings: Settings, host_keys: list[str]) -> Commands:
     moves = host.get_fact(SshPort, _sudo=False) != str(settings.sshd_port)
     login = Login(settings.admin_user, settings.sshd_port if moves else connected_port(host))
     yield from guarded(
+        settings,
         "ssh",
         ["/etc/ssh"],
         write_configuration(text),

@@ -111,7 +111,7 @@ def _access(settings: Settings) -> list[File]:
     """Who logs in and how; and what undoes a change that locks out, for Slipway's next one."""
     user = settings.admin_user
     keys = "".join(f"{key}\n" for key in settings.admin_keys)
-    undo = {"folder": guard.FOLDER, "script": guard.SCRIPT, "seconds": guard.UNDO_SECONDS}
+    undo = guard.template_values(settings)
     units = ("slipway-undo.service", guard.TIMER)
     known = {keyword: set(names) - LATER_ALGORITHMS for keyword, names in ssh.ALGORITHMS.items()}
     # A lab host's own RSA key is too small for Slipway, lab/seed.py.

@@ -99,7 +99,7 @@ def script_settings(settings: Settings) -> str:
     functions = {
         "set_login_defs": logins.set_login_defs(),
         "healthy": healthy(settings, settings.backend),
-        "bans": fail2ban.READY,
+        "bans": fail2ban.bans(settings.limits.probe),
         "get_certificate": shlex.join(certbot_command(settings)),
     }
     lines = [f"{name}={shlex.quote(value)}" for name, value in variables.items()]

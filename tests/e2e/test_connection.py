@@ -120,8 +120,9 @@ def proxy(server: LabHost) -> Iterator[Proxy]:
 
 # The command line as it is, but for its patience and its hosts.
 HASTY = """if True:
-    from slipway import cli, connector, runner, shell
-    shell.ANSWER_SECONDS, connector.LONGEST_SECONDS = {seconds}, {longest}
+    from dataclasses import replace
+    from slipway import cli, limits, runner
+    limits.SHIPPED = replace(limits.SHIPPED, answer={answer}, command={command})
     runner.INVENTORIES["lab"] = {inventory!r}
     cli.main()
 """
@@ -149,7 +150,7 @@ class Between:
             "".join(f"[127.0.0.1]:{proxy.port} {key}\n" for name, key in keys if state.address in name.split(","))
         )
 
-    def command(self, arguments: tuple[str, ...], hosts: str, seconds: float, longest: float) -> list[str]:
+    def argv(self, arguments: tuple[str, ...], hosts: str, answer: int, command: int) -> list[str]:
         with socket.create_server(("127.0.0.1", 0)) as nobody:
             closed = nobody.getsockname()[1]
         inventory = self.folder / "inventory.py"
@@ -162,16 +163,16 @@ class Between:
                 hosts=hosts.format(name=self.server.name),
             )
         )
-        program = HASTY.format(seconds=seconds, longest=longest, inventory=str(inventory))
+        program = HASTY.format(answer=answer, command=command, inventory=str(inventory))
         return [sys.executable, "-c", program, *arguments]
 
     def start(self, *arguments: str) -> Running:
-        return Running(self.command(arguments, ALONE, 60, 600), self.server.env)
+        return Running(self.argv(arguments, ALONE, 120, 3600), self.server.env)
 
     def slipway(
-        self, *arguments: str, hosts: str = ALONE, seconds: float = 60, longest: float = 600
+        self, *arguments: str, hosts: str = ALONE, answer: int = 120, command: int = 3600
     ) -> subprocess.CompletedProcess[str]:
-        done = run(self.command(arguments, hosts, seconds, longest), self.server.env)
+        done = run(self.argv(arguments, hosts, answer, command), self.server.env)
         assert "Traceback" not in done.stdout + done.stderr, done.stdout + done.stderr
         return done
 
@@ -279,7 +280,7 @@ def test_a_host_that_falls_silent_is_told_after_a_while(between, server, proxy, 
     between.slipway("plan", "lab")
     proxy.start(*[("hang", int(proxy.carried[0] * share))] * 20)
     began = time.monotonic()
-    done = between.slipway("plan", "lab", seconds=3)
+    done = between.slipway("plan", "lab", "--data", "timeout_scale=0.05")
     assert time.monotonic() - began < 120
     assert done.returncode == 1
     assert server.name in done.stderr
@@ -296,7 +297,7 @@ def test_a_host_that_falls_silent_during_an_apply_is_told_after_a_while(between,
     size = proxy.carried[0]
     server.ssh(DRIFT)
     proxy.start(("hang", int(size * 0.9)))
-    done = between.slipway("apply", "lab", "--yes", seconds=5, longest=5)
+    done = between.slipway("apply", "lab", "--yes", answer=5, command=5)
     assert done.returncode == 1, done.stdout
     assert f"[{server.name}] no " in done.stderr
     assert "within 5 s" in done.stderr
@@ -318,7 +319,7 @@ def mended(program: str) -> str:
 @pytest.mark.thorough
 def test_a_command_that_never_ends_is_told_with_its_name(between, server):
     server.ssh(f"rm /etc/default/locale; {hanging('chown')}")
-    done = between.slipway("apply", "lab", "--yes", longest=5)
+    done = between.slipway("apply", "lab", "--yes", command=5)
     server.ssh(mended("chown"))
     assert done.returncode == 1
     assert "no end within 5 s: sh -euc" in done.stderr
@@ -328,7 +329,7 @@ def test_a_command_that_never_ends_is_told_with_its_name(between, server):
 @pytest.mark.thorough
 def test_a_question_that_is_never_answered_is_told_with_its_name(between, server):
     server.ssh(hanging("getent"))
-    done = between.slipway("plan", "lab", seconds=4)
+    done = between.slipway("plan", "lab", answer=4)
     server.ssh(mended("getent"))
     assert done.returncode == 1
     assert f"[{server.name}] no answer within 4 s: " in done.stderr

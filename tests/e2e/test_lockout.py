@@ -32,7 +32,6 @@ def test_a_change_that_locks_out_is_rolled_back_and_reported(server: LabHost, mi
 @pytest.mark.parametrize("mistake", LOCKOUTS)
 def test_the_host_rolls_it_back_by_itself_when_slipway_is_gone_too(server: LabHost, mistake: str) -> None:
     setting, what = LOCKOUTS[mistake]
-    server.apply(*SOON)  # its timer is what makes the host wait
     running = server.start("apply", "lab", "--yes", *setting, *SOON)
     wait_until("nobody can log in any more", lambda: not server.may_log_in())
     running.kill()

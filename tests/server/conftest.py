@@ -56,7 +56,7 @@ class Server:
             from lab import hosts
 
             return hosts.site(hosts.find(self.name), self.settings.site_domain, self.address)
-        return Site(self.settings.site_domain, self.address)
+        return Site(self.settings.site_domain, self.address, seconds=self.settings.limits.visit)
 
 
 @cache

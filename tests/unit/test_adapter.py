@@ -30,6 +30,7 @@ from slipway import connector, memory, report
 from slipway.connector import Connector, HostFailed
 from slipway.facts import Fact
 from slipway.shell import Question
+from support.limited import limited
 
 Hosts = Callable[..., list[Host]]
 
@@ -383,13 +384,23 @@ def test_a_server_that_allows_two_sessions_is_enough_whatever_runs_live(hosts, t
 
 
 def test_a_command_that_never_ends_is_an_error_that_names_it(host, monkeypatch):
-    monkeypatch.setattr(connector, "LONGEST_SECONDS", 1.0)
+    limited(monkeypatch, command=1)
     with pytest.raises(HostFailed, match=r"\[box\] no end within 1 s: sleep 60"):
         host.run_shell_command("sleep 60")
     assert host.run_shell_command("sleep 0.1", _timeout=20)[0]
     with pytest.raises(HostFailed) as caught:
         host.run_shell_command(StringCommand("sleep 60 #", HiddenValue("s3cr3t")))
     assert "s3cr3t" not in str(caught.value)
+
+
+def test_the_limits_of_a_host_are_multiplied_by_its_setting(host, monkeypatch):
+    limited(monkeypatch, command=50, connect=3, handshake=7)
+    host.data.timeout_scale = 2
+    waits = host.connector.make_paramiko_kwargs()
+    assert [waits[name] for name in ("timeout", "banner_timeout", "auth_timeout")] == [6, 14, 14]
+    host.data.timeout_scale = 0.02
+    with pytest.raises(HostFailed, match=r"no end within 1 s: sleep 60; on a slow host raise timeout_scale"):
+        host.run_shell_command("sleep 60")
 
 
 def test_of_100_mb_of_output_the_beginning_and_the_end_are_kept(host):
@@ -481,10 +492,9 @@ def test_what_is_remembered_is_asked_at_once_and_not_again(host, monkeypatch):
 
 
 def test_what_is_remembered_and_has_no_answer_any_more_does_no_harm(host, monkeypatch):
-    from slipway import shell
     from slipway.runner import _try_fetch
 
-    monkeypatch.setattr(shell, "ANSWER_SECONDS", 1.0)
+    limited(monkeypatch, answer=1)
     _try_fetch(host.connector, [Question("echo a", False), Question("sleep 60", False)])
     assert host.get_fact(Shown, command="echo a") == "a"
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+from slipway import adapter  # isort: skip  patches first
 
+import pytest
+from pyinfra.api import Config, State
+
+from slipway import inventory
+from slipway.runner import PROJECT
 from support.mistakes import told
 
 
@@ -48,11 +53,107 @@ def test_a_file_that_is_missing_is_named(project, name):
     assert f"{name}: there is no such file" in told(project, "plan")
 
 
-def test_a_role_that_does_not_exist_is_no_clean_plan(project):
-    (project / "inventory.py").write_text('webs = ["server.invalid"]\n')
-    assert "found server.invalid in none of the roles web, app, db" in told(project, "plan")
-    (project / "inventory.py").write_text('web = "server.invalid"\n')
+HOST = '("server.invalid", {"ssh_user": "admin"})'
+ROLES = f"web = app = db = [{HOST}]\n"
+# What an inventory may have wrong, and what is said of it.
+WRONG_INVENTORIES = {
+    "a host that is no list": (
+        f"{ROLES}one = {HOST}\n",
+        "one: found a single host, expected a list of hosts: one = [('server.invalid', {...})]; a name that is not a"
+        " group of hosts begins with _",
+    ),
+    "a role that is a host": (
+        f"{ROLES}web = {HOST}\n",
+        "web: found a single host, expected a list of hosts: web = [('server.invalid', {...})]",
+    ),
+    "a text": (
+        f'{ROLES}web = "server.invalid"\n',
+        "web: found the text 'server.invalid', expected a list of hosts: web = ['server.invalid']",
+    ),
+    "a tuple of hosts": (
+        f'{ROLES}web = ("server.invalid", "other.invalid")\n',
+        "web: found a tuple, expected a list of hosts: web = [...]",
+    ),
+    "a set of hosts": (
+        f'{ROLES}web = {{"server.invalid"}}\n',
+        "web: found a value of type set, expected a list of hosts: web = [...]",
+    ),
+    "a member that is no host": (
+        f'{ROLES}more = ["server.invalid", 7, ["nested"]]\n',
+        'more[1]: found 7, expected a host\'s name, or (name, settings) as ("codementee.io", {...})',
+    ),
+    "a member with something beside its settings": (
+        f'{ROLES}more = [("server.invalid", {{"ssh_password": "s3cr3t"}}, 22)]\n',
+        "more[0]: found a value of type tuple, expected a host's name, or (name, settings)",
+    ),
+    "a host with its user": (
+        f'{ROLES}more = ["root@server.invalid"]\n',
+        "more[0]: found 'root@server.invalid', expected a host's name or address; user and port are settings:",
+    ),
+    "a host with its port": (
+        f'{ROLES}more = [("server.invalid:2222", {{}})]\n',
+        "more[0]: found 'server.invalid:2222', expected a host's name or address",
+    ),
+    "a URL": (f'{ROLES}more = ["https://server.invalid"]\n', "more[0]: found 'https://server.invalid', expected"),
+    "a role that is misspelt": (
+        f"web = apps = db = [{HOST}]\n",
+        "apps: found a group that is no role, expected app: rename it",
+    ),
+    "a role that is missing": (
+        f"web = db = [{HOST}]\n",
+        "app: found no such name, expected a list of hosts: app = [...], or app = [] for none",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", WRONG_INVENTORIES)
+def test_a_mistake_in_the_inventory_is_one_line_that_says_what_to_type(project, mistake):
+    text, line = WRONG_INVENTORIES[mistake]
+    (project / "inventory.py").write_text(text)
+    said = told(project, "plan")
+    assert f"  - inventory.py: {line}" in said
+    assert "in the inventory; no host was touched" in said
+    assert "s3cr3t" not in said
+
+
+def test_all_mistakes_in_the_inventory_are_told_at_once(project):
+    (project / "inventory.py").write_text(f'one = {HOST}\nweb = ["a b"]\ndb = "server.invalid"\n')
+    lines = [line for line in told(project, "plan").splitlines() if line.startswith("  - inventory.py: ")]
+    assert [line.split(": ")[1] for line in lines] == ["one", "web[0]", "db", "app"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"import os\nfrom pathlib import Path\n{ROLES}europe = web\n_one = {HOST}\nPORT = 22\ndef ours(): pass\n",
+        'web = app = (["server.invalid"], {"swap_mb": 0})\ndb = app[0]\n',
+        'web = app = db = ["192.0.2.7", "2001:db8::7", "@local", "my_alias", "server.invalid."]\n',
+    ],
+)
+def test_what_pyinfra_takes_for_an_inventory_is_no_mistake(text):
+    names: dict[str, object] = {}
+    exec(text, names)
+    assert inventory.problems(names) == []
+
+
+def test_a_host_without_a_role_is_no_clean_plan(project):
+    (project / "inventory.py").write_text(f'{ROLES}more = ["other.invalid"]\n')
+    assert "found other.invalid in none of the roles web, app, db" in told(project, "plan")
+    (project / "inventory.py").write_text("web = app = db = []\n")
     assert "found no host" in told(project, "plan")
+
+
+def test_the_shipped_inventory_is_one_server_of_every_role():
+    wrong: list[str] = []
+    state, config = State(check_for_changes=False), Config()
+    config.lock_current_state()
+    with adapter.ctx_state.use(state), adapter.ctx_config.use(config):
+        (host,) = adapter.load_inventory(
+            "inventory.py", {}, str(PROJECT), lambda names: wrong.extend(inventory.problems(names))
+        )
+    assert wrong == []
+    assert (host.name, host.data.ssh_user, host.data._sudo) == ("codementee.io", "admin", True)
+    assert [role for role in inventory.ROLES if role in host.groups] == ["web", "app", "db"]
 
 
 def test_verify_tells_a_wrong_setting_in_the_same_words(project):

@@ -9,7 +9,9 @@ import paramiko
 import pytest
 
 from slipway import shell
+from slipway.limits import HINT
 from slipway.shell import Answer, Frames, NoAnswer, Question, Shell, script
+from support.limited import limited
 
 # Enough for a share of them to run beside the rest.
 MANY = shell.LEAST_TO_SHARE * 3
@@ -145,15 +147,15 @@ def test_100_mb_of_output_are_an_error_that_names_the_command(connect):
 
 @pytest.mark.parametrize("others", [0, MANY])
 def test_a_command_that_never_ends_is_an_error_that_names_it(connect, others, monkeypatch):
-    monkeypatch.setattr(shell, "ANSWER_SECONDS", 1.5)
+    limited(monkeypatch, answer=2)
     transport = connect()
     said = told(transport, *["echo fine"] * others, "sleep 60", *["echo fine"] * others)
-    assert said == "no answer within 2 s: sleep 60"
+    assert said == f"no answer within 2 s: sleep 60; {HINT}"
     assert Shell(transport).ask(own("echo another"))[0].output == "another\n"
 
 
 def test_an_error_shows_no_secret_and_no_long_command_in_full(connect, monkeypatch):
-    monkeypatch.setattr(shell, "ANSWER_SECONDS", 1.0)
+    limited(monkeypatch, answer=1)
     transport = connect()
     for question in (Question("sleep 60 # s3cr3t", False, shown="sleep 60 # ***"), *own(f"sleep 60 #{' long' * 1000}")):
         with pytest.raises(NoAnswer, match="sleep 60 #") as caught:
@@ -163,12 +165,12 @@ def test_an_error_shows_no_secret_and_no_long_command_in_full(connect, monkeypat
 
 
 def test_a_command_that_prints_for_ever_is_late_too(connect, monkeypatch):
-    monkeypatch.setattr(shell, "ANSWER_SECONDS", 1.5)
+    limited(monkeypatch, answer=2)
     assert told(connect(), "while sleep 0.1; do echo more; done").startswith("no answer within 2 s: while sleep")
 
 
 def test_many_commands_may_take_longer_than_one(connect, monkeypatch):
-    monkeypatch.setattr(shell, "ANSWER_SECONDS", 2.0)
+    limited(monkeypatch, answer=2)
     began = time.monotonic()
     assert len(Shell(connect()).ask(own(*(f"sleep 0.6; : {n}" for n in range(6))))) == 6
     assert time.monotonic() - began > 2, "this test would not notice anything"
@@ -209,7 +211,7 @@ def test_a_login_shell_that_refuses_is_told(connect):
 
 
 def test_a_process_left_behind_holds_up_nobody(connect, monkeypatch):
-    monkeypatch.setattr(shell, "ANSWER_SECONDS", 5.0)
+    limited(monkeypatch, answer=5)
     asked = Shell(connect())
     for _ in range(2):
         questions = own(*["sleep 20 & echo started"] * MANY)

@@ -1,0 +1,14 @@
+"""Short time limits for a test."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from slipway import limits
+
+
+def limited(monkeypatch: pytest.MonkeyPatch, **seconds: int) -> None:
+    """Let some of the limits (slipway/limits.py) be so many seconds."""
+    monkeypatch.setattr(limits, "SHIPPED", replace(limits.SHIPPED, **seconds))
