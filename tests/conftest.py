@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+import gevent
 import pyinfra_cli  # noqa: F401
 import pytest
 from gevent import monkey
@@ -14,6 +15,13 @@ from gevent import monkey
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--write-durations", metavar="FILE", help="write how long each module took to a Markdown file")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let gevent wait for what other threads do: pytest-xdist's hands a worker its next test, and gevent takes a loop
+    in which nothing is going to happen for a deadlock."""
+    if hasattr(config, "workerinput"):
+        gevent.spawn(gevent.sleep, 10**6)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
