@@ -3,7 +3,10 @@
 SHELL := /bin/bash
 PYTHON ?= python3.11
 BIN := .venv/bin
-BESIDE := $(patsubst %,tests/lab/test_%.py,release services browser machine)
+# The ten slowest tests, and a file at a time to one of the workers: its tests share a host.
+PYTEST = $(BIN)/pytest --durations=10 --dist loadfile --no-loadscope-reorder $(PYTEST_OPTIONS)
+# Tests mostly wait for hosts: more workers than cores.
+WORKERS ?= 3
 
 .PHONY: help
 help:  ## Show the targets
@@ -43,15 +46,25 @@ demo: .venv/.installed  ## Provision a throwaway host, verify it, and say where 
 	@$(BIN)/slipway plan lab
 	@$(BIN)/slipway lab site
 
+.PHONY: check
+check: lint  ## Check style and types, and run the tests that need no host
+	@$(PYTEST) tests/unit -n 4
+
 .PHONY: test
-test: lint  ## Check style and types, then run every test, those on throwaway hosts too
+test: check  ## The same, and the everyday tests on throwaway hosts
 	@$(BIN)/python -m lab.packages
-	@# 1,024 open files are a fresh Debian's limit, whatever this machine's is. Half of the hosts' tests, the virtual
-	@# machine's among them, run beside the others, in a lab of their own, and are shown when both are done.
-	@ulimit -Sn 1024; shown=$$(mktemp); trap 'rm -f $$shown' EXIT; \
-	SLIPWAY_TEST_LAB=slipwaytwo $(BIN)/pytest $(BESIDE) > $$shown 2>&1 & beside=$$!; \
-	$(BIN)/pytest tests/unit tests/lab $(BESIDE:%=--ignore=%); others=$$?; \
-	wait $$beside; beside=$$?; cat $$shown; exit $$((others | beside))
+	@# 1,024 open files are a fresh Debian's limit, whatever this machine's is.
+	@ulimit -Sn 1024; $(PYTEST) tests/e2e -m "not thorough" -n $(WORKERS)
+
+.PHONY: test-thorough
+test-thorough: check  ## Everything: every fault drawn in full, on virtual machines too, and faults of our own
+	@$(BIN)/python -m lab.packages
+	@ulimit -Sn 1024; $(PYTEST) tests/e2e --verbose -n $(WORKERS)
+	@$(MAKE) --no-print-directory test-faults
+
+.PHONY: test-faults
+test-faults: .venv/.installed  ## Plant each deliberate fault of tests/faults.toml, and name the test that finds it
+	@$(BIN)/python -m support.faults
 
 .PHONY: bench-provision
 bench-provision: .venv/.installed  ## Compare provisioning by a shell script, Slipway, pyinfra alone and Ansible
