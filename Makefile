@@ -53,6 +53,10 @@ test: lint  ## Check style and types, then run every test, those on throwaway ho
 	$(BIN)/pytest tests/unit tests/lab $(BESIDE:%=--ignore=%); others=$$?; \
 	wait $$beside; beside=$$?; cat $$shown; exit $$((others | beside))
 
+.PHONY: test-faults
+test-faults: .venv/.installed  ## Plant faults in a copy of the product; a test must catch each (FAULTS="--no-host -j 2")
+	@PYTHONPATH=tests $(BIN)/python -m support.faults $(FAULTS)
+
 .PHONY: bench-provision
 bench-provision: .venv/.installed  ## Compare provisioning by a shell script, Slipway, pyinfra alone and Ansible
 	@$(BIN)/python -m benchmarks.provision --repeat $(or $(REPEAT),1)
