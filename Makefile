@@ -66,6 +66,10 @@ test-thorough: check  ## Everything: every fault drawn in full, on virtual machi
 test-faults: .venv/.installed  ## Plant each deliberate fault of tests/faults.toml, and name the test that finds it
 	@$(BIN)/python -m support.faults
 
+.PHONY: test-faults
+test-faults: .venv/.installed  ## Plant faults in a copy of the product; a test must catch each (FAULTS="--no-host -j 2")
+	@PYTHONPATH=tests $(BIN)/python -m support.faults $(FAULTS)
+
 .PHONY: bench-provision
 bench-provision: .venv/.installed  ## Compare provisioning by a shell script, Slipway, pyinfra alone and Ansible
 	@$(BIN)/python -m benchmarks.provision --repeat $(or $(REPEAT),1)

@@ -14,6 +14,7 @@ from slipway import adapter  # isort: skip  patches first
 
 import gevent
 import pytest
+from paramiko import SSHException
 from pyinfra import host as current_host
 from pyinfra import inventory as all_hosts
 from pyinfra.api import Config, FactBase, FunctionCommand, HiddenValue, Inventory, State, StringCommand, operation
@@ -319,6 +320,12 @@ def test_a_connection_that_breaks_while_something_is_changed_is_an_end(host):
     host.connector.client.close()
     with pytest.raises(HostFailed, match=r"\[box\] .*connection broke"):
         host.get_fact(Shown, command="echo back")
+
+
+def test_a_command_whose_connection_is_cut_has_not_succeeded(host, sshd):
+    gevent.spawn_later(0.5, sshd.stop)
+    with pytest.raises(SSHException, match="the connection broke"):
+        host.run_shell_command("sleep 5")
 
 
 # --- what is asked in a batch, and what live

@@ -1,0 +1,67 @@
+"""What the firewall lets in."""
+
+from __future__ import annotations
+
+import pytest
+
+from slipway.facts import Sshd, SshPort
+from support.described import commands_of, deploy
+from tasks import firewall
+from tasks.firewall import Ufw, rules
+
+ALL = ("web", "app", "db")
+
+
+def test_a_web_server_opens_ssh_http_and_https_and_another_ssh_alone(settings_with):
+    assert rules(settings_with(), ["22"], is_web=True) == ["allow 22/tcp", "allow 80/tcp", "allow 443/tcp"]
+    assert rules(settings_with(), ["22"], is_web=False) == ["allow 22/tcp"]
+
+
+def test_ssh_is_open_to_the_networks_that_are_set_and_to_nobody_else(settings_with):
+    settings = settings_with(firewall_ssh_from=["203.0.113.0/24"], firewall_allow=["53/udp"])
+    assert rules(settings, ["22"], is_web=False) == [
+        "allow from 203.0.113.0/24 to any port 22 proto tcp",
+        "allow 53/udp",
+    ]
+
+
+@pytest.fixture
+def commands(settings_with, monkeypatch):
+    """The commands that open or close what a host has, given its rules and the ports of its sshd."""
+    monkeypatch.setattr(firewall, "_changed", lambda settings, commands, login: [*commands, f"login by {login.port}"])
+
+    def commands(kind: str, found: list[str], ssh: str = "22", active: bool = True) -> list[str]:
+        (operation,) = deploy(settings_with(sshd_port=2222)).all(kind)
+        ufw = {"active": active, "defaults": firewall.DENY_INCOMING if active else "", "rules": found}
+        return commands_of(operation, ALL, {Ufw: ufw, SshPort: ssh, Sshd: {"port": [ssh]}})
+
+    return commands
+
+
+WEB = ["allow 80/tcp", "allow 443/tcp"]
+
+
+def test_the_port_that_ssh_has_stays_open_until_sshd_has_moved(commands):
+    assert commands("open_rules", [*WEB], active=False) == [
+        "ufw allow 2222/tcp",
+        "ufw allow 22/tcp",
+        "ufw default deny incoming",
+        "ufw default allow outgoing",
+        "ufw --force enable",
+        "login by 22",
+    ]
+    assert commands("close_rules", ["allow 22/tcp", "allow 2222/tcp", *WEB], ssh="22") == [
+        "ufw --force delete allow 22/tcp",
+        "login by 2222",
+    ]
+
+
+def test_what_somebody_else_has_opened_is_closed(commands):
+    assert commands("close_rules", ["allow 2222/tcp", *WEB, "allow 9999/tcp"], ssh="2222")[0] == (
+        "ufw --force delete allow 9999/tcp"
+    )
+
+
+def test_a_firewall_that_is_as_it_should_be_is_left_alone(commands):
+    assert commands("open_rules", ["allow 2222/tcp", *WEB], ssh="2222") == []
+    assert commands("close_rules", ["allow 2222/tcp", *WEB], ssh="2222") == []

@@ -1,0 +1,110 @@
+"""What Nginx's configuration promises, read as Nginx reads it: block by block."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from tasks.nginx import BACKEND, HEADERS, configuration
+
+SERVICES = [
+    {"name": "auth", "app": "auth:app", "path": "/api/auth/", "health_path": "/api/auth/health"},
+    {"name": "pay", "app": "pay:app", "host": "pay.codementee.io", "health_path": "/well"},
+]
+
+
+def blocks(text: str, name: str = "") -> Iterator[tuple[str, list[str]]]:
+    """Each block by its first line, with the directives that are its own, not those of the blocks in it."""
+    own: list[str] = []
+    open_blocks = [(name, own)]
+    for line in text.splitlines():
+        line = line.strip()
+        if not line or line.startswith("#"):
+            continue
+        if line.endswith("{"):
+            open_blocks.append((line[:-1].strip(), []))
+        elif line == "}":
+            yield open_blocks.pop()
+        else:
+            open_blocks[-1][1].append(line)
+    (last,) = open_blocks
+    yield last
+
+
+@pytest.fixture
+def files(settings_with):
+    return configuration(settings_with(site_aliases=["www.codementee.io"], services=SERVICES))
+
+
+@pytest.fixture
+def site(files):
+    return [*blocks(files["sites-available/codementee"])]
+
+
+def answers(directives: list[str]) -> bool:
+    """Whether a block answers requests by a header, a proxy or an answer of its own."""
+    return any(line.startswith(("add_header ", "return 4", "proxy_pass ")) for line in directives)
+
+
+def test_no_place_of_the_site_loses_the_security_headers(site):
+    """A block with an add_header of its own inherits none of those around it."""
+    headers, backend = f"include {HEADERS};", f"include {BACKEND};"
+    answering = [(name, own) for name, own in site if answers(own) or name == "server"]
+    assert len(answering) > 12
+    assert [name for name, own in answering if headers not in own and backend not in own] == []
+
+
+def test_what_every_answer_tells_browsers_is_there_once_whatever_the_backend_sends(files):
+    added = [line.split()[1] for _, own in blocks(files[HEADERS]) for line in own]
+    assert added == [
+        *("Strict-Transport-Security", "Content-Security-Policy", "X-Frame-Options", "X-Content-Type-Options"),
+        *("Referrer-Policy", "Permissions-Policy", "Cross-Origin-Opener-Policy", "Cross-Origin-Resource-Policy"),
+    ]
+    assert all(line.endswith(" always;") for _, own in blocks(files[HEADERS]) for line in own), "errors have them too"
+    hidden = [line.split()[1].rstrip(";") for line in files[BACKEND].splitlines() if line.startswith("proxy_hide_hea")]
+    assert hidden == added
+    assert f"include {HEADERS};" in files[BACKEND]
+
+
+def test_the_backend_is_told_who_the_visitor_is_by_nginx_alone(files):
+    given = dict(re.findall(r"proxy_set_header (\S+) (.+);", files[BACKEND]))
+    assert given["X-Forwarded-For"] == given["X-Real-IP"] == "$remote_addr"
+    assert (given["X-Forwarded-Proto"], given["Host"], given["X-Forwarded-Host"]) == ("$scheme", "$host", "$host")
+
+
+def test_old_tls_and_session_tickets_are_off(files):
+    (http,) = [own for name, own in blocks(files["nginx.conf"]) if name == "http"]
+    assert {"ssl_protocols TLSv1.2 TLSv1.3;", "ssl_session_tickets off;", "server_tokens off;"} <= {*http}
+
+
+def test_plain_http_answers_the_acme_server_and_leads_all_else_to_https(site):
+    plain = [own for name, own in site if name == "server" and "listen 80;" in own]
+    redirects = [line for name, own in site if name == "location /" for line in own if line.startswith("return 301 ")]
+    assert len(plain) == len(redirects) == 2
+    assert all(line.startswith("return 301 https://") for line in redirects)
+
+
+def test_an_unknown_host_name_gets_neither_a_site_nor_a_certificate(files):
+    plain, encrypted = [own for name, own in blocks(files["sites-available/default"]) if name == "server"]
+    assert {"listen 80 default_server;", "return 444;"} <= {*plain}
+    assert {"listen 443 ssl http2 default_server;", "ssl_reject_handshake on;"} <= {*encrypted}
+
+
+def test_guesses_at_a_password_are_counted_and_refused_above_the_limit(settings_with):
+    settings = settings_with(nginx_login_rate_per_minute=10)
+    own = dict(blocks(configuration(settings)["sites-available/codementee"]))
+    login = own[f"location = {settings.nginx_login_path}"]
+    assert [line for line in login if line.startswith("limit_req")] == [
+        "limit_req zone=codementee-login burst=10 nodelay;",
+        "limit_req_status 429;",
+        "limit_req_log_level warn;",
+    ]
+
+
+def test_files_with_a_hash_in_their_name_are_kept_for_a_year_and_the_page_is_asked_for_anew(site):
+    own = dict(site)
+    assert 'add_header Cache-Control "public, max-age=31536000, immutable";' in own["location /static/"]
+    pages = [own for name, own in site if name == "location /" and "try_files $uri /index.html;" in own]
+    assert ['add_header Cache-Control "no-cache";' in own for own in pages] == [True]

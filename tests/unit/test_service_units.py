@@ -1,0 +1,130 @@
+"""How it is told whether a service does its work, and what it may touch."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+
+import pytest
+
+from slipway.operations import is_in_place, is_stale, render
+from tasks.backend import settled
+from tasks.backend_units import of_service, unit_values
+from tasks.mongodb_users import admin_of, backend_of
+from tasks.nginx import unit_values as nginx_unit_values
+from tasks.release import environment, healthy
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_healthy"),
+    [
+        ('{"status":"ok"} 200', True),
+        ('{"status":"ok"} 503', False),
+        ('{"status":"down"} 200', False),
+        ("Internal Server Error 500", False),
+        ("", False),
+        (" 000", False),
+    ],
+)
+def test_a_service_is_healthy_only_with_the_right_answer_and_the_right_status(
+    settings_with, tmp_path, monkeypatch, answer, is_healthy
+):
+    settings = settings_with(backend_health_body='"status":"ok"')
+    (tmp_path / "curl").write_text(f"#!/bin/sh\nprintf %s '{answer}'\n")
+    (tmp_path / "curl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    done = subprocess.run(["sh", "-c", healthy(settings, settings.backend)], check=False)
+    assert (done.returncode == 0) == is_healthy
+
+
+@pytest.mark.parametrize(
+    ("state", "reloads", "stale"),
+    [
+        ({"Began": "100", "ChildBegan": "200"}, False, True),
+        ({"Began": "100", "ChildBegan": "200"}, True, False),
+        ({"Began": "148"}, False, False),
+        ({}, False, False),
+    ],
+    ids=["started before", "reloaded since", "started as it changed", "not running"],
+)
+def test_a_service_that_runs_with_what_was_there_before_is_stale(state, reloads, stale):
+    assert is_stale(state, 150, reloads) is stale
+
+
+IN_PLACE = {"kind": "regular file", "owner": "root", "group": "root", "mode": "644"}
+
+
+@pytest.mark.parametrize(
+    ("what", "found"),
+    [("kind", "symbolic link"), ("owner", "nobody"), ("group", "adm"), ("mode", "666"), ("sha256", "other")],
+)
+def test_a_file_is_in_place_only_with_its_kind_its_owner_its_mode_and_its_content(what, found):
+    state = {**IN_PLACE, "sha256": hashlib.sha256(b"text").hexdigest()}
+    assert is_in_place(state, b"text", "644", "root", "root")
+    assert not is_in_place({**state, what: found}, b"text", "644", "root", "root")
+    assert not is_in_place({}, b"text", "644", "root", "root")
+
+
+@pytest.mark.parametrize("left", ["", "next", "active"])
+def test_a_release_that_was_cut_off_is_seen(settings_with, tmp_path, monkeypatch, left):
+    settings = settings_with()
+    (tmp_path / "systemctl").write_text(f"#!/bin/sh\n[ '{left}' = active ]\n")
+    (tmp_path / "systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    if left == "next":
+        (tmp_path / "next").symlink_to("releases/2")
+    script = settled(settings).replace(settings.site_root, str(tmp_path))
+    assert (subprocess.run(["sh", "-c", script], check=False).returncode == 0) == (left == "")
+
+
+def units(settings) -> dict[str, str]:
+    values = unit_values(settings, 819, database_is_here=True)
+    added = {**nginx_unit_values(settings), "memory_max_mb": 1228}
+    run = "[Service]\nExecStart=/bin/true\n"
+    mongod = "User=mongodb\n" + render("mongodb/mongod.service.conf", **added).replace("[Service]\n", "")
+    return {
+        "backend": render("backend/backend.service", **of_service(settings, settings.backend, values)),
+        "hook": render("backend/hook.service", **of_service(settings, settings.backend, values), when="before"),
+        "nginx": run + render("nginx/nginx.service.conf", **added).replace("[Service]\n", ""),
+        "mongod": run + mongod,
+    }
+
+
+# By `systemd-analyze security`, from 0 to 100: Nginx's master is root, and opens ports.
+MAX_EXPOSURE = {"backend": 13, "hook": 13, "mongod": 12, "nginx": 28}
+
+
+@pytest.mark.parametrize("unit", MAX_EXPOSURE)
+def test_a_service_may_touch_little_of_the_system(settings_with, tmp_path, unit):
+    (tmp_path / f"{unit}.service").write_text(units(settings_with())[unit])
+    command = ["systemd-analyze", "security", "--offline=yes", f"--threshold={MAX_EXPOSURE[unit]}", "--no-pager"]
+    done = subprocess.run([*command, tmp_path / f"{unit}.service"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout.splitlines()[-1:]
+
+
+def test_the_backend_reads_and_writes_its_own_database_and_no_other(settings_with):
+    settings = settings_with(mongodb_database="shop")
+    assert backend_of(settings).rights == "readWrite@shop"
+    assert admin_of(settings).rights == "root@admin"
+
+
+def test_only_dependencies_that_are_locked_by_their_hashes_are_installed(settings_with):
+    (install,) = [step for step in environment(settings_with(), "requirements.txt") if "pip install" in step]
+    assert "--require-hashes --only-binary :all: -r requirements.txt" in install
+
+
+def test_the_databases_files_are_where_they_were(settings_with):
+    """A server that was built by hand has them there: another path would be an empty database."""
+    assert "\n  dbPath: /var/lib/mongodb\n" in render("mongodb/mongod.conf", settings=settings_with(), cache_gb=0.5)
+
+
+def test_security_updates_and_no_others_come_by_themselves(settings_with, tmp_path):
+    (tmp_path / "52slipway").write_text(render("updates/52slipway", settings=settings_with()))
+    command = ["apt-config", "-c", tmp_path / "52slipway", "dump", "Unattended-Upgrade::Origins-Pattern"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    origins = [line.split('"')[1] for line in shown.splitlines() if "Origins-Pattern::" in line]
+    assert origins == [
+        "origin=Debian,codename=${distro_codename},label=Debian-Security",
+        "origin=Debian,codename=${distro_codename}-security,label=Debian-Security",
+        "origin=Ubuntu,archive=${distro_codename}-security,label=Ubuntu",
+    ]

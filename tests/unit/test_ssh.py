@@ -1,0 +1,71 @@
+"""How sshd's configuration is written, by the shell's own hand, on a made-up /etc/ssh."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from tasks.ssh import ALGORITHMS, configuration, write_configuration
+
+DEBIANS = """\
+# A provider's first line
+Port 22
+PermitRootLogin yes
+Include /etc/ssh/sshd_config.d/*.conf
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes a configuration where `sshd -t` says yes or no; returns the exit code."""
+    (tmp_path / "ssh/sshd_config.d").mkdir(parents=True)
+    (tmp_path / "ssh/sshd_config").write_text(DEBIANS)
+    (tmp_path / "ssh/sshd_config.d/50-cloud-init.conf").write_text("PasswordAuthentication yes\nPort 2200\n")
+    (tmp_path / "bin").mkdir()
+
+    def write(text: str, refuses: bool = False) -> int:
+        sshd = tmp_path / "bin/sshd"
+        sshd.write_text(f'#!/bin/sh\ncp "$3" {tmp_path}/judged; echo "$1 $2" > {tmp_path}/told; exit {int(refuses)}\n')
+        sshd.chmod(0o755)
+        script = (
+            write_configuration(text).replace("/etc/ssh", f"{tmp_path}/ssh").replace("/run/sshd", f"{tmp_path}/run")
+        )
+        script = script.replace("\\/etc\\/ssh", str(tmp_path / "ssh").replace("/", "\\/"))
+        env = {"PATH": f"{tmp_path}/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+        done = subprocess.run(["sh", "-euc", script], env=env, capture_output=True, text=True, check=False)
+        assert not (tmp_path / "ssh.slipway-new").exists(), "nothing is left beside it"
+        return done.returncode
+
+    return write
+
+
+def files(tmp_path):
+    folder = tmp_path / "ssh"
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_configuration_that_sshd_refuses_never_reaches_it(write, tmp_path):
+    (tmp_path / "ssh/sshd_config").write_text(DEBIANS.replace("/etc/ssh", f"{tmp_path}/ssh"))
+    before = files(tmp_path)
+    assert write("Nonsense yes\n", refuses=True) != 0
+    assert files(tmp_path) == before
+    assert (tmp_path / "told").read_text() == "-t -f\n"
+
+
+def test_slipways_file_is_read_first_and_no_other_adds_a_port(write, tmp_path):
+    (tmp_path / "ssh/sshd_config").write_text(DEBIANS.replace("/etc/ssh", f"{tmp_path}/ssh"))
+    assert write("Port 2222\n") == 0
+    found = files(tmp_path)
+    assert found["sshd_config.d/00-slipway.conf"] == "Port 2222\n"
+    counts = [line for line in found["sshd_config"].splitlines() if not line.startswith("#")]
+    assert counts[0] == f"Include {tmp_path}/ssh/sshd_config.d/*.conf"
+    assert "#Port 2200" in found["sshd_config.d/50-cloud-init.conf"]
+    assert [line for text in found.values() for line in text.splitlines() if line.startswith("Port")] == ["Port 2222"]
+
+
+def test_who_has_no_key_does_not_get_in_and_root_neither(settings_with):
+    known = {keyword: {*names} for keyword, names in ALGORITHMS.items()}
+    lines = dict(configuration(settings_with(), ["/key"], known))
+    closed = ["PermitRootLogin", "PasswordAuthentication", "KbdInteractiveAuthentication", "PermitEmptyPasswords"]
+    assert {name: lines[name] for name in closed} == dict.fromkeys(closed, "no")
