@@ -63,10 +63,6 @@ test-thorough: check  ## Everything: every fault drawn in full, on virtual machi
 	@$(MAKE) --no-print-directory test-faults
 
 .PHONY: test-faults
-test-faults: .venv/.installed  ## Plant each deliberate fault of tests/faults.toml, and name the test that finds it
-	@$(BIN)/python -m support.faults
-
-.PHONY: test-faults
 test-faults: .venv/.installed  ## Plant faults in a copy of the product; a test must catch each (FAULTS="--no-host -j 2")
 	@PYTHONPATH=tests $(BIN)/python -m support.faults $(FAULTS)
 

@@ -44,7 +44,7 @@ def folder_lock(folder: Path) -> Iterator[int]:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file of the lab's state, whole or not at all: a command may be killed at any point, or run twice at once."""
+    """Write a file of the lab's state, whole or not at all, whether a command is killed or another writes it too."""
     new = path.with_name(f"{path.name}.{os.getpid()}.new")
     new.touch(mode=0o600)
     new.write_text(text)
