@@ -379,9 +379,10 @@ def service(unit: str, ready: Ready | None = None, files: Sequence[str] = (), re
     state = host.get_fact(Unit, unit=unit)
     if state.get("UnitFileState") not in ("enabled", "static", "alias", "indirect", "generated"):
         report.note(f"{unit}: {state.get('UnitFileState') or 'unknown'} -> enabled")
-        unmask = f"systemctl unmask {unit} && " if state.get("UnitFileState", "").startswith("masked") else ""
+        # By --runtime only a mask in /run is removed, and without it only one in /etc.
+        masks = {"masked": f"systemctl unmask {unit} && ", "masked-runtime": f"systemctl --runtime unmask {unit} && "}
         # Each of the two makes systemd read its units anew.
-        yield f"{unmask}systemctl enable {unit}"
+        yield f"{masks.get(state.get('UnitFileState', ''), '')}systemctl enable {unit}"
     ends = ends_over_and_over(state)
     if state.get("ActiveState") not in ("active", "activating", "reloading") or ends:
         found = "ends over and over" if ends else state.get("ActiveState") or "not there"

@@ -15,6 +15,9 @@ from gevent import monkey
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--write-durations", metavar="FILE", help="write how long each module took to a Markdown file")
+    parser.addoption(
+        "--rewrite-golden", action="store_true", help="write what operations yield now to their golden cases"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -112,10 +112,14 @@ def test_packages_are_told_apart_from_those_that_others_have_asked_for(tmp_path)
 
 
 def test_it_is_known_since_when_a_unit_and_its_newest_child_run(tmp_path):
-    main = subprocess.Popen(["sh", "-c", "sleep 2; sleep 60 & wait"], start_new_session=True)
+    # A process's age is known in whole seconds: 1.2 of them are at least one.
+    script = f"sleep 1.2; sleep 60 & touch {tmp_path}/child; wait"
+    main = subprocess.Popen(["sh", "-c", script], start_new_session=True)
     began = time.time()
     try:
-        time.sleep(3.5)
+        while not (tmp_path / "child").exists():
+            assert main.poll() is None
+            time.sleep(0.02)
         blocks = (
             f"Names=one.service other.service\\nActiveState=active\\nMainPID={main.pid}",
             "Names=two.timer\\nActiveState=inactive\\nMainPID=0",

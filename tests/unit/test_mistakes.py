@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from slipway import adapter  # isort: skip  patches first
 
 import pytest
@@ -161,3 +163,48 @@ def test_verify_tells_a_wrong_setting_in_the_same_words(project):
     assert "2 settings are wrong; no host was touched" in said
     assert "--data: swap_mb: found 'lots', expected a valid integer" in said
     assert "--data: found 'nonsense', expected NAME=VALUE" in said
+
+
+def test_wrong_settings_are_told_together_before_any_host_is_touched(project):
+    said = told(project, "apply", "--yes", "--data", "mongodb_prot=1", "--data", "site_domain=no dots")
+    assert "did you mean 'mongodb_port'?" in said
+    assert "site_domain: found 'no dots'" in said
+    assert "no host was touched" in said
+    assert "resolve hostname" not in said
+
+
+def test_wrong_secrets_are_told_together_before_any_host_is_touched(project, monkeypatch):
+    monkeypatch.setenv("SLIPWAY_SECRET_ADMIN_PASSWORD", "changeme")
+    monkeypatch.setenv("SLIPWAY_SECRET_MONGODB_ADMIN_PASSWORT", "abc")
+    said = told(project, "apply", "--yes")
+    assert "found a placeholder for ADMIN_PASSWORD" in said
+    assert "did you mean MONGODB_ADMIN_PASSWORD?" in said
+    assert "no host was touched" in said
+    assert "resolve hostname" not in said
+
+
+def test_a_host_that_is_not_in_the_inventory_is_told_with_what_is(project):
+    said = told(project, "plan", "--limit", "nosuch")
+    assert "--limit nosuch: no such host or role; there are: app, db, " in said
+    assert "server.invalid" in said
+    assert "resolve hostname" not in said
+
+
+def answering(name: str, path: str) -> dict[str, str]:
+    return {"name": name, "app": f"{name}:app", "path": path, "health_path": f"{path}health"}
+
+
+TWICE = [answering("auth", "/api/tokens/"), answering("booking", "/api/tokens/")]
+WRONG_SERVICES = {
+    "a key that there is not": ([*TWICE, {"name": "x", "comand": "y"}], "services[2]['comand']: there is no such key"),
+    "a pattern": ([*TWICE, answering("payments", "/api/(a|b)/")], "without patterns"),
+    "a path of two services": (TWICE, "found /api/tokens/ for auth and for booking"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_SERVICES)
+def test_wrong_services_are_told_before_any_host_is_touched(project, wrong):
+    services, said = WRONG_SERVICES[wrong]
+    errors = told(project, "plan", "--data", f"services={json.dumps(services)}")
+    assert said in errors
+    assert "no host was touched" in errors

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,66 +15,11 @@ from slipway.releases import ReleaseThere
 from slipway.settings import Settings
 from slipway.uploads import with_input
 from support.odd_names import ODD_NAMES
+from support.release_tree import Done, Tree
 from tasks import release
-from tasks.release import PARTS, steps
+from tasks.release import PARTS
 
-Done = subprocess.CompletedProcess[str]
-# Stand for what speaks to systemd: a unit is active where it has a file, and a socket answers what is in one.
-SYSTEMCTL = """\
-#!/bin/sh
-echo "$*" >> {folder}/told
-case $1 in
-  is-active) [ -e {folder}/active/$3 ] ;;
-  start | restart) case $2 in *.service) [ ! -e {folder}/broken/$2 ] || exit 1 ;; esac; touch {folder}/active/$2 ;;
-  stop) shift; cd {folder}/active; rm -f "$@" ;;
-  show) echo 0 ;;
-esac
-"""
-CURL = '#!/bin/sh\nwhile [ "$1" != --unix-socket ]; do shift; done; cat "$2"\n'
-JOURNALCTL = "#!/bin/sh\necho its last words\n"
 OWN, NEXT = "codementee-backend/backend.sock", "codementee-backend/next.sock"
-
-
-class Tree:
-    """The folder of a site, and what stands for a host around it."""
-
-    def __init__(self, folder: Path, settings: Settings) -> None:
-        self.folder, self.settings, self.root = folder, settings, folder / "site"
-        for name in ("site/releases", "site/venvs", "bin", "active", "broken", "run/codementee-backend"):
-            (folder / name).mkdir(parents=True)
-        for name, text in (("systemctl", SYSTEMCTL), ("curl", CURL), ("journalctl", JOURNALCTL)):
-            (folder / "bin" / name).write_text(text.replace("{folder}", str(folder)))
-            (folder / "bin" / name).chmod(0o755)
-
-    def sh(self, script: str, *words: str, given: str = "") -> Done:
-        """Run a script that is meant for a host."""
-        script = script.replace(self.settings.site_root, str(self.root)).replace("/run/", f"{self.folder}/run/")
-        env = {"PATH": f"{self.folder / 'bin'}:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
-        command = ["sh", "-c", script, "steps", *words]
-        pipes = {"input": given, "capture_output": True, "text": True, "errors": "replace"}
-        return subprocess.run(command, env=env, check=False, **pipes)
-
-    def step(self, *words: str, parts: tuple[str, ...] = ("frontend",)) -> Done:
-        return self.sh(steps(self.settings, parts), *words)
-
-    def add(self, *names: str, environment: str = "") -> None:
-        """Releases; with an environment their backends have it."""
-        for name in names:
-            (self.root / "releases" / name / "frontend/build").mkdir(parents=True)
-            if environment:
-                (self.root / "venvs" / environment).mkdir(exist_ok=True)
-                (self.root / "releases" / name / "backend").mkdir()
-                (self.root / "releases" / name / "backend/.venv").symlink_to(self.root / "venvs" / environment)
-
-    def lead(self, **links: str) -> None:
-        for name, identifier in links.items():
-            (self.root / name).symlink_to(f"releases/{identifier}")
-
-    def links(self) -> dict[str, str]:
-        return {path.name: str(path.readlink()) for path in self.root.iterdir() if path.is_symlink()}
-
-    def there(self, folder: str = "releases") -> list[str]:
-        return sorted(path.name for path in (self.root / folder).iterdir())
 
 
 @pytest.fixture
@@ -273,10 +217,6 @@ def test_a_host_without_environments_is_pruned_too(tree):
     assert (done.returncode, done.stderr, tree.there()) == (0, "", ["1"])
 
 
-def answer(tree: Tree, text: str) -> None:
-    (tree.folder / "run" / NEXT).write_text(text)
-
-
 def begin(tree: Tree, *words: str) -> Done:
     return tree.step("begin", *words, parts=tuple(PARTS))
 
@@ -284,7 +224,7 @@ def begin(tree: Tree, *words: str) -> Done:
 def test_a_release_that_is_healthy_stays_beside_the_one_that_serves(tree):
     tree.add("1", "2", environment="one")
     tree.lead(current="1")
-    answer(tree, '{"status":"ok"} 200')
+    tree.says('{"status":"ok"} 200')
     assert begin(tree, "2", "discard").returncode == 0
     assert tree.links() == {"current": "releases/1", "next": "releases/2"}
     assert (tree.folder / "active/codementee-backend-next.service").exists()
@@ -295,7 +235,7 @@ def test_a_release_that_is_healthy_stays_beside_the_one_that_serves(tree):
 def test_one_that_is_not_is_told_and_gone_unless_it_has_served_before(tree, then, left, said, told):
     tree.add("1", "2", environment="one")
     tree.lead(current="1")
-    answer(tree, said)
+    tree.says(said)
     done = begin(tree, "2", then)
     assert done.returncode == 1
     assert told in done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import re
@@ -34,11 +35,18 @@ MACHINE = {"os": "debian", "codename": "bookworm", "arch": "amd64"}
 @pytest.fixture(scope="session")
 def nginx(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Debian's Nginx, unpacked and not installed: an installation would start it on this machine's ports."""
-    folder = tmp_path_factory.mktemp("nginx")
-    names = ["nginx", "nginx-common", *BROTLI_PACKAGES]
-    subprocess.run(["apt-get", "download", "-q", *names], cwd=folder, capture_output=True, check=True)
-    for package in folder.glob("*.deb"):
-        subprocess.run(["dpkg-deb", "-x", package, folder / "root"], check=True)
+    here = tmp_path_factory.getbasetemp()
+    # The workers of pytest-xdist share one.
+    folder = (here.parent if "PYTEST_XDIST_WORKER" in os.environ else here) / "nginx"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "root").exists():
+            names = ["nginx", "nginx-common", *BROTLI_PACKAGES]
+            subprocess.run(["apt-get", "download", "-q", *names], cwd=folder, capture_output=True, check=True)
+            for package in folder.glob("*.deb"):
+                subprocess.run(["dpkg-deb", "-x", package, folder / "new"], check=True)
+            (folder / "new").rename(folder / "root")
     return folder / "root"
 
 
