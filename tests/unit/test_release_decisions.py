@@ -210,6 +210,14 @@ def test_where_the_release_before_does_not_come_up_either_the_next_one_serves_on
     (tree.folder / "broken" / BACKEND).touch()
     assert step(tree, "take_over").returncode == 1
     assert tree.served() == {"backend": "2"}
+    # Nor does the next run stop the only one that works.
+    settled = step(tree, "settle")
+    assert settled.returncode == 1
+    assert "releases/2 is still live" in settled.stderr
+    assert tree.served() == {"backend": "2"}
+    (tree.folder / "broken" / BACKEND).unlink()
+    assert step(tree, "settle").returncode == 0
+    assert_at_rest(tree, "1")
 
 
 # --- To settle what was cut off
