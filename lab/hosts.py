@@ -157,7 +157,9 @@ def _boot(lab: Instance, host: Host, progress: Progress) -> None:
                 raise StepFailed(f"Boot {name}", "it came to nothing; the last words of its console:", output=said)
             return _ssh_answers(host)
 
-        wait_until("Wait for ssh", answers, backend.boot_seconds, lambda: lab.log_end(role)[before:])
+        wait_until(
+            "Wait for ssh", answers, backend.boot_seconds, lambda: lab.log_end(role)[before:], backend.boot_pause
+        )
 
 
 def _base_of(lab: Instance, name: str) -> Path:
