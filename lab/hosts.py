@@ -9,14 +9,15 @@ import re
 import secrets
 import socket
 import subprocess
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lab import acme, convert, image, mirror, network, packages
 from lab.backend import Backend
-from lab.instance import Instance, cache_dir, python, wait_until, write
+from lab.instance import Instance, cache_dir, folder_lock, python, wait_until, write
 from lab.layers import Layers
 from lab.nspawn import Nspawn, mounts_below, unmount_below
 from lab.qemu import Qemu, check_disk
@@ -33,6 +34,8 @@ DEFAULT_SYSTEM = "debian-12"
 BACKENDS: dict[str, Callable[[Instance], Backend]] = {"nspawn": Nspawn, "qemu": Qemu}
 # What a console says of a boot that comes to nothing: the kernel's last words, and the shell of Debian's initramfs.
 BOOT_FAILED = ("Kernel panic - not syncing", "(initramfs)")
+# How long a connection may take while a host boots: qemu takes it before the host can, and one from before is lost.
+BOOT_POLL_SECONDS = 2
 # What a host may take to shut down; MongoDB flushes its data meanwhile.
 SHUTDOWN_SECONDS = 120
 
@@ -64,7 +67,7 @@ def _backend(lab: Instance, name: str) -> Backend:
     return BACKENDS[name](lab)
 
 
-def up(names: Iterable[str], user: str = "root", kind: Kind | None = None, progress: Progress | None = None) -> None:
+def up(names: Sequence[str], user: str = "root", kind: Kind | None = None, progress: Progress | None = None) -> None:
     """Bring up the named hosts and what they need: image, network, ACME server, package mirror.
 
     A new host is of `kind` and lets in `user` ("root", or "admin" with sudo); one that is there stays what it is.
@@ -87,10 +90,13 @@ def up(names: Iterable[str], user: str = "root", kind: Kind | None = None, progr
             acme.up(lab, net)
         _serve_packages(lab, net, progress)
         for name in names:
-            _up(lab, _recorded(lab, name) or _new_host(lab, name, user, kind, base), progress)
+            if _recorded(lab, name) is None:
+                _new_host(lab, name, user, kind, base)
         # All of them: the DNS may have been started anew.
         for domain, address in addresses(recorded_hosts(lab)).items():
             acme.add_name(net, domain, address)
+    for name in names:
+        _up(lab, name, progress)
 
 
 def _check_names(names: Iterable[str]) -> None:
@@ -140,38 +146,56 @@ def _serve_packages(lab: Instance, net: network.Network, progress: Progress) -> 
 PROJECT = Path(__file__).resolve().parent.parent
 
 
-def _up(lab: Instance, host: Host, progress: Progress) -> None:
-    name, backend = host.name, _backend(lab, host.backend)
-    if backend.is_running(name) and _ssh_answers(host):
-        progress.say(f"{name} is up already")
-        return
-    furnished = lab.hosts_dir / name / "furnished"
-    with progress.step(f"Make the disk of {name}") as note:
-        backend.stop(name)
-        base = _base_of(lab, name)
-        seed = None if furnished.exists() else _seed(lab, backend, host)
-        backend.create(name, base, seed, host.disk_gb)
-        if seed is None:
-            note("kept")
-        furnished.touch()
-    _boot(lab, host, progress)
+def _up(lab: Instance, name: str, progress: Progress) -> None:
+    with ExitStack() as held:
+        with lab.locked():
+            host = _recorded(lab, name)
+            if host is None:
+                raise StepFailed(f"Boot {name}", "it was removed meanwhile; type: slipway lab up again")
+            held.enter_context(_booting(lab, host))
+            backend = _backend(lab, host.backend)
+            if backend.is_running(name) and _ssh_answers(host):
+                progress.say(f"{name} is up already")
+                return
+            furnished = lab.hosts_dir / name / "furnished"
+            with progress.step(f"Make the disk of {name}") as note:
+                backend.stop(name)
+                base = _base_of(lab, name)
+                seed = None if furnished.exists() else _seed(lab, backend, host)
+                backend.create(name, base, seed, host.disk_gb)
+                if seed is None:
+                    note("kept")
+                furnished.touch()
+            answers = _start(lab, host)
+        answers(progress)
 
 
-def _boot(lab: Instance, host: Host, progress: Progress) -> None:
+@contextmanager
+def _booting(lab: Instance, host: Host) -> Iterator[None]:
+    """Let nobody else take this host for a silent one while it boots. The lab's own lock is free meanwhile."""
+    with folder_lock(lab.hosts_dir / host.name):
+        yield
+
+
+def _start(lab: Instance, host: Host) -> Callable[[Progress], None]:
+    """Start a host's boot; gives what waits for its end."""
     name, backend, role = host.name, _backend(lab, host.backend), f"host/{host.name}"
-    with progress.step(f"Boot {name} until ssh answers"):
-        before = len(lab.log_end(role))
-        backend.start(name, _base_of(lab, name))
+    before = len(lab.log_end(role))
+    backend.start(name, _base_of(lab, name))
 
-        def answers() -> bool:
-            said = lab.log_end(role)[before:]
-            if not lab.processes(role) or any(sign in said for sign in BOOT_FAILED):
-                raise StepFailed(f"Boot {name}", "it came to nothing; the last words of its console:", output=said)
-            return _ssh_answers(host)
+    def said() -> str:
+        return lab.log_end(role)[before:]
 
-        wait_until(
-            "Wait for ssh", answers, backend.boot_seconds, lambda: lab.log_end(role)[before:], backend.boot_pause
-        )
+    def answers() -> bool:
+        if not lab.processes(role) or any(sign in said() for sign in BOOT_FAILED):
+            raise StepFailed(f"Boot {name}", "it came to nothing; the last words of its console:", output=said())
+        return _ssh_answers(host, BOOT_POLL_SECONDS)
+
+    def wait(progress: Progress) -> None:
+        with progress.step(f"Boot {name} until ssh answers"):
+            wait_until("Wait for ssh", answers, backend.boot_seconds, said, backend.boot_pause)
+
+    return wait
 
 
 def _base_of(lab: Instance, name: str) -> Path:
@@ -265,8 +289,8 @@ def _greets(host: Host, seconds: float = 5) -> bool:
         return False
 
 
-def _ssh_answers(host: Host) -> bool:
-    if not _greets(host):
+def _ssh_answers(host: Host, seconds: float = 5) -> bool:
+    if not _greets(host, seconds):
         return False
     try:
         run("Log in", host.ssh_argv("true"), timeout=10)
@@ -432,16 +456,19 @@ def source(text: str) -> tuple[Host, str]:
 def restore(label: str, name: str | None = None, progress: Progress | None = None) -> None:
     """Put the disk of a host back to a snapshot and boot it. Where it runs, its plug is pulled."""
     lab, progress = Instance(), progress or Progress()
-    with lab.locked():
-        host = find(name)
-        backend = _backend(lab, host.backend)
-        with progress.step(f"Restore the snapshot {label} of {host.name}"):
-            base, layers = _base_of(lab, host.name), _layers(lab, host.name)
-            layers.check(label, f"Restore the snapshot {label}")
-            backend.stop(host.name)
-            layers.restore(label)
-            backend.create(host.name, base, None, host.disk_gb)
-        _boot(lab, host, progress)
+    with ExitStack() as held:
+        with lab.locked():
+            host = find(name)
+            held.enter_context(_booting(lab, host))
+            backend = _backend(lab, host.backend)
+            with progress.step(f"Restore the snapshot {label} of {host.name}"):
+                base, layers = _base_of(lab, host.name), _layers(lab, host.name)
+                layers.check(label, f"Restore the snapshot {label}")
+                backend.stop(host.name)
+                layers.restore(label)
+                backend.create(host.name, base, None, host.disk_gb)
+            answers = _start(lab, host)
+        answers(progress)
 
 
 def down(names: Iterable[str] = (), everything: bool = False, progress: Progress | None = None) -> None:
