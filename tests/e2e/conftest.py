@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -31,3 +31,14 @@ def server(ci_lab: None) -> LabHost:
     host.first_apply = host.apply()  # type: ignore[attr-defined]
     host.apt_runs = host.ssh("grep ^Commandline: /var/log/apt/history.log").splitlines()  # type: ignore[attr-defined]
     return host
+
+
+@pytest.fixture
+def say(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
+    """Tell a figure to whoever watches the tests."""
+
+    def tell(text: str) -> None:
+        with capsys.disabled():
+            print(f"\n  {text}", flush=True)
+
+    return tell

@@ -7,17 +7,24 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 
 import pytest
 
 from support.lab_host import PROJECT, THOROUGH, LabHost, bring_up, start_apply, wait_for
+from support.machine import (
+    DRIFTS,
+    boot_id,
+    cut_off,
+    cut_off_while_writing,
+    healthy,
+    started,
+    wait_until_healthy,
+    written,
+)
 
 # A virtual machine under software emulation takes its time.
 PATIENCE_SECONDS = 3600
 BOOT_SECONDS = 300
-# What a site may take after a boot, on a machine that does something else as well.
-BACK_SECONDS = 300
 
 
 @pytest.fixture(scope="module")
@@ -34,42 +41,6 @@ def converged(machine: LabHost) -> LabHost:
     if not healthy(machine):
         machine.apply()
     return machine
-
-
-@pytest.fixture
-def say(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
-    """Tell a figure to whoever watches the tests."""
-
-    def tell(text: str) -> None:
-        with capsys.disabled():
-            print(f"\n  {text}", flush=True)
-
-    return tell
-
-
-def cut_off(machine: LabHost) -> None:
-    """Pull the plug, and boot again."""
-    assert machine.slipway("lab", "crash", "--name", machine.name).returncode == 0
-    done = machine.slipway("lab", "up", "--name", machine.name)
-    assert done.returncode == 0, done.stderr
-
-
-def boot_id(machine: LabHost) -> str:
-    return machine.ssh("cat /proc/sys/kernel/random/boot_id", check=False)
-
-
-def healthy(machine: LabHost) -> bool:
-    try:
-        return machine.site().get("/api/health").status_code == 200
-    except OSError:
-        return False
-
-
-def wait_until_healthy(machine: LabHost) -> None:
-    deadline = time.monotonic() + BACK_SECONDS
-    while not healthy(machine):
-        assert time.monotonic() < deadline, f"the site is not back after {BACK_SECONDS} s"
-        time.sleep(0.5)
 
 
 # An operation, and a shell test that holds on the host some time after its end: then the power goes. As a virtual
@@ -101,16 +72,6 @@ def test_an_apply_whose_power_is_cut_again_and_again_goes_on_from_there(machine,
     assert machine.ssh("dpkg --audit") == ""
 
 
-DRIFTS = {
-    "swapoff /swapfile": "Use the swap file",
-    "sysctl -q vm.swappiness=60": "Load kernel parameters",
-    "echo always > /sys/kernel/mm/transparent_hugepage/enabled": "Set transparent huge pages to 'never'",
-    "systemctl disable -q --now systemd-timesyncd": "Start time synchronisation",
-    "mount -o remount,exec /dev/shm": "Let no program run from shared memory",
-    "auditctl -D > /dev/null": "Audit changes of accounts, logins, units and modules",
-}
-
-
 def test_the_kernels_drifts_are_seen_by_a_plan_and_mended_by_an_apply(converged):
     converged.ssh("; ".join(DRIFTS))
     assert set(converged.operations()) == set(DRIFTS.values())
@@ -128,12 +89,9 @@ def test_everything_is_in_force_and_in_order_after_a_reboot(converged, say):
     wait_until_healthy(converged)
     say(f"from the reboot's command to a healthy site: {time.monotonic() - began:.0f} s")
     say(converged.ssh("systemctl is-system-running --wait >/dev/null; systemd-analyze time | head -n 1"))
-    entered = {
-        unit: int(converged.ssh(f"systemctl show --property=ActiveEnterTimestampMonotonic --value {unit}"))
-        for unit in ("mongod.service", "codementee-backend.service", "nginx.service")
-    }
-    assert 0 < entered["mongod.service"] < entered["codementee-backend.service"]
-    assert entered["nginx.service"] > 0
+    mongod, backend, nginx = started(converged, "mongod.service", "codementee-backend.service", "nginx.service")
+    assert 0 < mongod < backend
+    assert nginx > 0
     assert converged.plan() == []
     # After power cuts and a reboot. Kernel parameters, swap, huge pages and limits among the rest: only what its
     # network lacks is skipped here.
@@ -156,41 +114,12 @@ def test_lynis_gives_the_index_that_is_aimed_at(converged, say):
     assert "1 passed" in done.stdout
 
 
-# Writes as the backend would, by its own driver and its own URL, and prints what MongoDB has acknowledged.
-WRITER = """
-import itertools, os, pymongo
-numbers = pymongo.MongoClient(os.environ["MONGO_URL"]).get_default_database().numbers
-for n in itertools.count():
-    numbers.insert_one({"n": n})
-    print(n, flush=True)
-"""
-READER = """
-import os, pymongo
-print(*(row["n"] for row in pymongo.MongoClient(os.environ["MONGO_URL"]).get_default_database().numbers.find()))
-"""
-
-
-def as_the_backend(program: str) -> str:
-    """A command that runs a Python program with the backend's libraries and its URL of the database."""
-    # Exported by the shell itself: what is in a command line everybody can read.
-    url = "MONGO_URL=$(cat /etc/codementee/credentials/MONGO_URL); export MONGO_URL"
-    return f"{url}; /var/www/codementee/current/backend/.venv/bin/python -c '{program}'"
-
-
 def test_mongodb_recovers_every_write_that_it_acknowledged_before_a_power_cut(converged, say):
-    command = [sys.executable, "-m", "slipway", "lab", "ssh", "--name", converged.name, "--", as_the_backend(WRITER)]
-    writing = subprocess.Popen(
-        command, cwd=PROJECT, env=converged.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert writing.stdout
-    for _ in range(200):  # it has come into its stride
-        assert writing.stdout.readline(), writing.communicate()[1]
-    cut_off(converged)
-    acknowledged = [*range(200), *map(int, re.findall(r"(\d+)\n", writing.communicate(timeout=60)[0]))]
+    acknowledged = cut_off_while_writing(converged)
     wait_until_healthy(converged)
-    found = set(map(int, converged.ssh(as_the_backend(READER)).split()))
+    found = written(converged)
     say(f"{len(acknowledged)} writes were acknowledged before the power cut, {len(found)} are there")
-    assert set(acknowledged) <= found
+    assert acknowledged <= found
     assert converged.plan() == []
 
 
