@@ -16,6 +16,8 @@ class Backend(Protocol):
     name: str
     # What a boot may take until ssh answers.
     boot_seconds: float
+    # The pause between two looks whether it does.
+    boot_pause: float
 
     def find_base(self, system: System, progress: Progress) -> Path:
         """What a host's disk is a change to; built where it is not cached yet."""

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
@@ -52,18 +53,47 @@ ONE_HOST = click.option("--name", help="Name of the host; not needed where there
     show_default=True,
     help="A virtual machine's disk in GiB.",
 )
-def up(names: tuple[str, ...], user: str, backend: str, system: str, image: Path | None, disk_gb: int) -> None:
+@click.option("--from", "source", metavar="HOST:LABEL", help="Copy a container's snapshot instead.")
+@click.pass_context
+def up(
+    context: click.Context,
+    names: tuple[str, ...],
+    user: str,
+    backend: str,
+    system: str,
+    image: Path | None,
+    disk_gb: int,
+    source: str | None,
+) -> None:
     """Start hosts; one that is up stays as it is, one that was cut off boots again.
 
-    What a new host is made of (--backend, --os, --image, --disk) is not for one that is there already.
+    What a new host is made of (--backend, --os, --image, --disk, --from) is not for one that is there already.
     """
     progress = Progress()
-    names = names or (hosts.DEFAULT_NAME,)
-    hosts.up(names, user, hosts.Kind(system, image, backend, disk_gb), progress)
+    if source:
+        _check_copy(context, names)
+        original, label = hosts.source(source)
+        hosts.copy(label, original, names, backend, progress)
+        hosts.up(names, progress=progress)
+    else:
+        names = names or (hosts.DEFAULT_NAME,)
+        hosts.up(names, user, hosts.Kind(system, image, backend, disk_gb), progress)
     for host in hosts.status():
         if host.name in names:
             progress.say(f"{host.name} answers at {host.address}; log in with: slipway lab ssh --name {host.name}")
     progress.total("In all")
+
+
+def _check_copy(context: click.Context, names: tuple[str, ...]) -> None:
+    """Refuse what does not go with --from."""
+    if not names:
+        raise click.UsageError("--from needs the name of the new host: --name NEW")
+    options = {"user": "--user", "system": "--os", "image": "--image", "disk_gb": "--disk"}
+    given = [
+        option for name, option in options.items() if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    ]
+    if given:
+        raise click.UsageError(f"{', '.join(given)} can't be combined with --from: a copy has what the original has")
 
 
 @lab.command()

@@ -1,5 +1,5 @@
-"""Throwaway hosts: up, status, stop, crash, snapshot, restore, down. Each step may have been interrupted before; doing
-it again completes it."""
+"""Throwaway hosts: up, status, stop, crash, snapshot, copy, restore, down. Each step may have been interrupted before;
+doing it again completes it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import re
 import secrets
 import socket
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lab import acme, image, mirror, network, packages
+from lab import acme, convert, image, mirror, network, packages
 from lab.backend import Backend
-from lab.instance import Instance, cache_dir, python, wait_until, write
+from lab.instance import Instance, cache_dir, folder_lock, python, wait_until, write
 from lab.layers import Layers
 from lab.nspawn import Nspawn, mounts_below, unmount_below
 from lab.qemu import Qemu, check_disk
@@ -33,6 +34,8 @@ DEFAULT_SYSTEM = "debian-12"
 BACKENDS: dict[str, Callable[[Instance], Backend]] = {"nspawn": Nspawn, "qemu": Qemu}
 # What a console says of a boot that comes to nothing: the kernel's last words, and the shell of Debian's initramfs.
 BOOT_FAILED = ("Kernel panic - not syncing", "(initramfs)")
+# How long a connection may take while a host boots: qemu takes it before the host can, and one from before is lost.
+BOOT_POLL_SECONDS = 2
 # What a host may take to shut down; MongoDB flushes its data meanwhile.
 SHUTDOWN_SECONDS = 120
 
@@ -64,7 +67,7 @@ def _backend(lab: Instance, name: str) -> Backend:
     return BACKENDS[name](lab)
 
 
-def up(names: Iterable[str], user: str = "root", kind: Kind | None = None, progress: Progress | None = None) -> None:
+def up(names: Sequence[str], user: str = "root", kind: Kind | None = None, progress: Progress | None = None) -> None:
     """Bring up the named hosts and what they need: image, network, ACME server, package mirror.
 
     A new host is of `kind` and lets in `user` ("root", or "admin" with sudo); one that is there stays what it is.
@@ -72,9 +75,7 @@ def up(names: Iterable[str], user: str = "root", kind: Kind | None = None, progr
     Raises StepFailed; what was done by then is taken over by the next `up` or removed by `down`.
     """
     lab, progress, kind, names = Instance(), progress or Progress(), kind or Kind(), list(names)
-    for name in names:
-        if not re.fullmatch(r"[a-z][a-z0-9-]{0,14}", name):
-            raise StepFailed("Name the host", f"found {name!r}, expected at most 15 of a-z, 0-9 and -")
+    _check_names(names)
     packages.install(progress, packages.NEEDED | packages.NEEDED_BY[kind.chosen_backend])
     if kind.image:
         check_disk(kind.image, kind.disk_gb)
@@ -89,12 +90,28 @@ def up(names: Iterable[str], user: str = "root", kind: Kind | None = None, progr
             knows_no_name = acme.up(lab, net)
         _serve_packages(lab, net, progress)
         for name in names:
-            _up(lab, _recorded(lab, name) or _new_host(lab, name, user, kind, base), progress)
-        for host in recorded_hosts(lab):
-            # A copy has the domain of its original, which leads there.
-            if not host.is_copy and (knows_no_name or host.name in names):
-                for domain in host.domains:
-                    acme.add_name(net, domain, host.address)
+            if _recorded(lab, name) is None:
+                _new_host(lab, name, user, kind, base)
+        # A copy has the domain of its original, which leads there.
+        new = [host for host in recorded_hosts(lab) if host.name in names and not host.copy_of]
+        for domain, address in addresses(recorded_hosts(lab) if knows_no_name else new).items():
+            acme.add_name(net, domain, address)
+    for name in names:
+        _up(lab, name, progress)
+
+
+def _check_names(names: Iterable[str]) -> None:
+    for name in names:
+        if not re.fullmatch(r"[a-z][a-z0-9-]{0,14}", name):
+            raise StepFailed("Name the host", f"found {name!r}, expected at most 15 of a-z, 0-9 and -")
+
+
+def addresses(hosts: Iterable[Host]) -> dict[str, str]:
+    """Where each domain leads: to the host that it was made for, to a copy where that one is gone."""
+    found: dict[str, str] = {}
+    for host in sorted(hosts, key=lambda host: not host.copy_of):
+        found |= dict.fromkeys(host.domains, host.address)
+    return found
 
 
 def _serve_packages(lab: Instance, net: network.Network, progress: Progress) -> None:
@@ -130,36 +147,56 @@ def _serve_packages(lab: Instance, net: network.Network, progress: Progress) -> 
 PROJECT = Path(__file__).resolve().parent.parent
 
 
-def _up(lab: Instance, host: Host, progress: Progress) -> None:
-    name, backend = host.name, _backend(lab, host.backend)
-    if backend.is_running(name) and _ssh_answers(host):
-        progress.say(f"{name} is up already")
-        return
-    furnished = lab.hosts_dir / name / "furnished"
-    with progress.step(f"Make the disk of {name}") as note:
-        backend.stop(name)
-        base = _base_of(lab, name)
-        seed = None if furnished.exists() else _seed(lab, backend, host)
-        backend.create(name, base, seed, host.disk_gb)
-        if seed is None:
-            note("kept")
-        furnished.touch()
-    _boot(lab, host, progress)
+def _up(lab: Instance, name: str, progress: Progress) -> None:
+    with ExitStack() as held:
+        with lab.locked():
+            host = _recorded(lab, name)
+            if host is None:
+                raise StepFailed(f"Boot {name}", "it was removed meanwhile; type: slipway lab up again")
+            held.enter_context(_booting(lab, host))
+            backend = _backend(lab, host.backend)
+            if backend.is_running(name) and _ssh_answers(host):
+                progress.say(f"{name} is up already")
+                return
+            furnished = lab.hosts_dir / name / "furnished"
+            with progress.step(f"Make the disk of {name}") as note:
+                backend.stop(name)
+                base = _base_of(lab, name)
+                seed = None if furnished.exists() else _seed(lab, backend, host)
+                backend.create(name, base, seed, host.disk_gb)
+                if seed is None:
+                    note("kept")
+                furnished.touch()
+            answers = _start(lab, host)
+        answers(progress)
 
 
-def _boot(lab: Instance, host: Host, progress: Progress) -> None:
+@contextmanager
+def _booting(lab: Instance, host: Host) -> Iterator[None]:
+    """Let nobody else take this host for a silent one while it boots. The lab's own lock is free meanwhile."""
+    with folder_lock(lab.hosts_dir / host.name):
+        yield
+
+
+def _start(lab: Instance, host: Host) -> Callable[[Progress], None]:
+    """Start a host's boot; gives what waits for its end."""
     name, backend, role = host.name, _backend(lab, host.backend), f"host/{host.name}"
-    with progress.step(f"Boot {name} until ssh answers"):
-        before = len(lab.log_end(role))
-        backend.start(name, _base_of(lab, name))
+    before = len(lab.log_end(role))
+    backend.start(name, _base_of(lab, name))
 
-        def answers() -> bool:
-            said = lab.log_end(role)[before:]
-            if not lab.processes(role) or any(sign in said for sign in BOOT_FAILED):
-                raise StepFailed(f"Boot {name}", "it came to nothing; the last words of its console:", output=said)
-            return _ssh_answers(host)
+    def said() -> str:
+        return lab.log_end(role)[before:]
 
-        wait_until("Wait for ssh", answers, backend.boot_seconds, lambda: lab.log_end(role)[before:])
+    def answers() -> bool:
+        if not lab.processes(role) or any(sign in said() for sign in BOOT_FAILED):
+            raise StepFailed(f"Boot {name}", "it came to nothing; the last words of its console:", output=said())
+        return _ssh_answers(host, BOOT_POLL_SECONDS)
+
+    def wait(progress: Progress) -> None:
+        with progress.step(f"Boot {name} until ssh answers"):
+            wait_until("Wait for ssh", answers, backend.boot_seconds, said, backend.boot_pause)
+
+    return wait
 
 
 def _base_of(lab: Instance, name: str) -> Path:
@@ -232,6 +269,7 @@ def _seed(lab: Instance, backend: Backend, host: Host) -> Seed:
         public_key=Path(f"{host.key_file}.pub").read_text(),
         host_keys=keys,
         authority=acme.ca_file(lab).read_text(),
+        is_copy=bool(host.copy_of),
     )
 
 
@@ -252,8 +290,8 @@ def _greets(host: Host, seconds: float = 5) -> bool:
         return False
 
 
-def _ssh_answers(host: Host) -> bool:
-    if not _greets(host):
+def _ssh_answers(host: Host, seconds: float = 5) -> bool:
+    if not _greets(host, seconds):
         return False
     try:
         run("Log in", host.ssh_argv("true"), timeout=30)
@@ -348,38 +386,90 @@ def snapshot(label: str, name: str | None = None, progress: Progress | None = No
             backend.create(host.name, base, None, host.disk_gb)
 
 
-def copy(label: str, original: Host, names: Iterable[str]) -> None:
+def copy(
+    label: str, original: Host, names: Sequence[str], backend: str = "auto", progress: Progress | None = None
+) -> None:
     """Make hosts of what `original`, a container, was at the snapshot `label`; `up` boots them.
 
-    Each has a name, addresses and ssh host keys of its own. Their domain and their secrets are the original's, so that
-    what was made for it is in order on them. They need its disk: remove it last.
+    They are containers too, or with the backend "qemu" virtual machines, with the same files and the distribution's
+    kernel. Each has a name, addresses and ssh host keys of its own. Their domain and their secrets are the original's,
+    so that what was made for it is in order on them. They need its disk: remove it last.
+
+    Raises StepFailed. A copy that is there already stays.
     """
-    lab = Instance()
-    layers = _layers(lab, original.name)
+    lab, progress = Instance(), progress or Progress()
+    step, layers = f"Copy {original.name}:{label}", _layers(lab, original.name)
+    _check_names(names)
+    if original.backend != "nspawn":
+        raise StepFailed(step, f"{original.name} is a virtual machine; only a container can be copied")
+    layers.check(label, step)
+    backend = original.backend if backend == "auto" else backend
     with lab.locked():
-        layers.check(label)
-        for name in names:
+        new = _not_yet_copied(lab, step, original, label, backend, names)
+        base = _base_of(lab, original.name)
+    if new and backend == "qemu":
+        packages.install(progress, packages.NEEDED_BY["qemu"])
+        # It takes a while. Meanwhile the lab is anybody's.
+        base = convert.machine(lab, layers.chain(label), base, SYSTEMS[original.system], original.disk_gb, progress)
+    with lab.locked():
+        for name in _not_yet_copied(lab, step, original, label, backend, names):
             folder = lab.hosts_dir / name
-            Layers(folder).stand_on(label, layers)
-            for file in ("base", "secrets.env"):
-                write(folder / file, (layers.folder / file).read_text())
-            address = _backend(lab, original.backend).address(_free_number(lab))
-            _record(lab, replace(original, name=name, address=address, state="stopped", snapshots=(), is_copy=True))
+            folder.mkdir(parents=True, exist_ok=True)
+            if backend == original.backend:
+                Layers(folder).stand_on(label, layers)
+            write(folder / "base", str(base))
+            write(folder / "secrets.env", (layers.folder / "secrets.env").read_text())
+            host = replace(
+                original,
+                name=name,
+                address=_backend(lab, backend).address(_free_number(lab)),
+                backend=backend,
+                state="stopped",
+                snapshots=(),
+                copy_of=f"{original.name}:{label}",
+            )
+            _record(lab, host)
+
+
+def _not_yet_copied(
+    lab: Instance, step: str, original: Host, label: str, backend: str, names: Iterable[str]
+) -> list[str]:
+    """The names that no host has. Raises StepFailed where one has it and is no such copy."""
+    there, new = {host.name: host for host in recorded_hosts(lab)}, []
+    for name in names:
+        host = there.get(name)
+        if host is None:
+            new.append(name)
+        elif (host.copy_of, host.backend) != (f"{original.name}:{label}", backend):
+            why = f"the name {name} is taken: take another, or remove that host: slipway lab down --name {name}"
+            raise StepFailed(step, why)
+    return new
+
+
+def source(text: str) -> tuple[Host, str]:
+    """The host and the label in HOST:LABEL. Raises StepFailed."""
+    name, _, label = text.partition(":")
+    if not name or not label:
+        raise StepFailed("Copy a host", f"found --from {text}, expected HOST:LABEL (slipway lab status shows them)")
+    return find(name), label
 
 
 def restore(label: str, name: str | None = None, progress: Progress | None = None) -> None:
     """Put the disk of a host back to a snapshot and boot it. Where it runs, its plug is pulled."""
     lab, progress = Instance(), progress or Progress()
-    with lab.locked():
-        host = find(name)
-        backend = _backend(lab, host.backend)
-        with progress.step(f"Restore the snapshot {label} of {host.name}"):
-            base, layers = _base_of(lab, host.name), _layers(lab, host.name)
-            layers.check(label)
-            backend.stop(host.name)
-            layers.restore(label)
-            backend.create(host.name, base, None, host.disk_gb)
-        _boot(lab, host, progress)
+    with ExitStack() as held:
+        with lab.locked():
+            host = find(name)
+            held.enter_context(_booting(lab, host))
+            backend = _backend(lab, host.backend)
+            with progress.step(f"Restore the snapshot {label} of {host.name}"):
+                base, layers = _base_of(lab, host.name), _layers(lab, host.name)
+                layers.check(label, f"Restore the snapshot {label}")
+                backend.stop(host.name)
+                layers.restore(label)
+                backend.create(host.name, base, None, host.disk_gb)
+            answers = _start(lab, host)
+        answers(progress)
 
 
 def down(names: Iterable[str] = (), everything: bool = False, progress: Progress | None = None) -> None:
@@ -393,6 +483,7 @@ def down(names: Iterable[str] = (), everything: bool = False, progress: Progress
         for name in sorted(wanted & present):
             with progress.step(f"Remove {name}"):
                 _forget_names(lab, name)
+                convert.stop(lab, name)
                 # Each kind that can be: an `up` that was killed early has not recorded which it was to be.
                 for backend in BACKENDS if os.geteuid() == 0 else ("qemu",):
                     _backend(lab, backend).destroy(name)
@@ -411,9 +502,13 @@ def down(names: Iterable[str] = (), everything: bool = False, progress: Progress
 
 def _forget_names(lab: Instance, name: str) -> None:
     host = _recorded(lab, name)
-    if host and not host.is_copy and lab.processes("dns"):
+    if host and not host.copy_of and lab.processes("dns"):
+        left = addresses(other for other in recorded_hosts(lab) if other.name != name)
         for domain in host.domains:
-            acme.remove_name(network.of(lab), domain)
+            if domain in left:
+                acme.add_name(network.of(lab), domain, left[domain])
+            else:
+                acme.remove_name(network.of(lab), domain)
 
 
 def site(host: Host, domain: str | None = None, address: str | None = None, lab: Instance | None = None) -> Site:

@@ -143,13 +143,15 @@ class Instance:
             time.sleep(0.05)
 
 
-def wait_until(what: str, answer: Callable[[], bool], seconds: float, log: Callable[[], str] = lambda: "") -> None:
-    """Call `answer` until it is true; StepFailed with the end of `log` after `seconds`."""
+def wait_until(
+    what: str, answer: Callable[[], bool], seconds: float, log: Callable[[], str] = lambda: "", pause: float = 0.05
+) -> None:
+    """Call `answer` until it is true, with a `pause` between; StepFailed with the end of `log` after `seconds`."""
     deadline = time.monotonic() + seconds
     while not answer():
         if time.monotonic() > deadline:
             raise StepFailed(what, f"no answer within {seconds:g} s", output=log())
-        time.sleep(0.05)
+        time.sleep(pause)
 
 
 def python() -> str:

@@ -36,12 +36,15 @@ class Layers:
 
     def below(self) -> list[Path]:
         """The snapshots that the current layer stands on, or a new one will, the nearest first."""
-        chain: list[Path] = []
-        label = self._below(self.current) if self.current.exists() else self._new_below()
+        return self.chain(self._below(self.current) if self.current.exists() else self._new_below())
+
+    def chain(self, label: str) -> list[Path]:
+        """The snapshot `label` and those that it stands on, the nearest first; none where the label is ""."""
+        found: list[Path] = []
         while label:
-            chain.append(self._snapshots / label)
-            label = self._below(chain[-1])
-        return chain
+            found.append(self._snapshots / label)
+            label = self._below(found[-1])
+        return found
 
     @staticmethod
     def _below(layer: Path) -> str:
@@ -74,22 +77,23 @@ class Layers:
         self.current.rename(self._snapshots / label)
 
     def stand_on(self, label: str, others: Layers) -> None:
-        """Have a snapshot of another host's, and make the first layer on it."""
+        """Have a snapshot of another host's, with those below it, and make the first layer on it."""
         self._snapshots.mkdir(parents=True, exist_ok=True)
-        snapshot = self._snapshots / label
-        snapshot.unlink(missing_ok=True)
-        snapshot.symlink_to(others._snapshots / label)
+        for snapshot in others.chain(label):
+            link = self._snapshots / snapshot.name
+            link.unlink(missing_ok=True)
+            link.symlink_to(snapshot)
         write(self._top, label)
 
-    def check(self, label: str) -> None:
-        """Raises StepFailed where there is no such snapshot."""
+    def check(self, label: str, step: str) -> None:
+        """Raises StepFailed where there is no such snapshot; `step` is what wants it."""
         if label not in self.labels():
             there = ", ".join(self.labels()) or "none"
-            raise StepFailed(f"Restore the snapshot {label}", f"there is no such snapshot; there are: {there}")
+            raise StepFailed(step, f"there is no such snapshot; there are: {there}")
 
     def restore(self, label: str) -> None:
         """Throw away what changed since the snapshot. The caller makes a new layer."""
-        self.check(label)
+        self.check(label, f"Restore the snapshot {label}")
         write(self._top, label)
         if self.current.exists():
             remove(self.folder / "layer.gone")

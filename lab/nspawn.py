@@ -37,6 +37,7 @@ class Nspawn:
 
     name = "nspawn"
     boot_seconds: float = 120
+    boot_pause: float = 0.05
 
     def __init__(self, lab: Instance) -> None:
         self.lab = lab

@@ -37,8 +37,8 @@ class Host:
     # What is added to a port of the host's, where this machine forwards it.
     port_offset: int = 0
     snapshots: tuple[str, ...] = ()
-    # Whether it stands on the disk of another host, whose domain it has.
-    is_copy: bool = False
+    # HOST:LABEL, the snapshot that it is a copy of.
+    copy_of: str = ""
 
     @property
     def number(self) -> int:

@@ -61,6 +61,8 @@ class Seed:
     public_key: str
     host_keys: dict[str, str]
     authority: str
+    # Its users and whom it trusts are there already, as the original has them now.
+    is_copy: bool = False
 
     @property
     def hosts_file(self) -> str:
@@ -69,14 +71,25 @@ class Seed:
     @property
     def files(self) -> list[File]:
         """All of them, for a system of the lab's own making."""
+        return [*self._own_files, File(FURNISH, "", 0o755)] if self.is_copy else [*self._own_files, *self._access_files]
+
+    @property
+    def _own_files(self) -> list[File]:
+        """What no two hosts share."""
         return [
             File("/etc/hostname", f"{self.name}\n"),
             File("/etc/hosts", self.hosts_file),
             File("/etc/resolv.conf", self.resolver),
             File("/etc/systemd/network/10-lab.network", self.network),
+            *self._host_key_files(),
+        ]
+
+    @property
+    def _access_files(self) -> list[File]:
+        """Who may log in, and whom it trusts."""
+        return [
             File(f"/home/{LAB_USER}/.ssh/authorized_keys", self.public_key, 0o600, LAB_USER_ID),
             *([File("/root/.ssh/authorized_keys", self.public_key, 0o600)] if self.user == "root" else []),
-            *self._host_key_files(),
             File(str(LAB_AUTHORITY), self.authority),
             File(FURNISH, TRUST_LAB + (MAKE_ADMIN if self.user == "admin" else ""), 0o755),
         ]

@@ -15,12 +15,10 @@ import pytest
 
 from lab import hosts
 from lab.instance import folder_lock
-from support.lab_host import LAB, LabHost, bring_up
+from support.lab_host import LAB, LABEL, ORIGINAL, LabHost, bring_up
 from support.releases import Visits
 
 os.environ["SLIPWAY_LAB"] = LAB
-# What all that is provisioned is copied from: the host's name, and its snapshot's.
-ORIGINAL, LABEL = "codementee", "provisioned"
 # Modules that take longest begin first: two run at a time, and neither should wait for the other at the end. Those that
 # need no provisioned host go before the others, which wait for it.
 ORDER = ("readme", "adoption", "kernel", "agreement", "release", "drifts", "sites", "secrets", "connection", "lockout")

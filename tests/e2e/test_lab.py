@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
-import struct
 import subprocess
 import sys
 import time
@@ -15,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from lab import hosts, network, record
+from lab import hosts, record
 from lab.instance import Instance
 from lab.nspawn import command
-from support.lab_commands import OWN_LAB, cli, knock, on, own_lab, reachable, traces
+from support.lab_commands import OWN_LAB, addresses_of, cli, knock, on, own_lab, reachable, traces
 from support.lab_host import PROJECT
 from support.waiting import wait_until
 
@@ -254,20 +252,6 @@ def test_a_host_gets_out_through_a_closed_firewall_and_all_is_put_back(tmp_path:
     # "policy drop" stands, and no rule that accepts is left.
     assert result.stdout.split() == ["1", "1024", "out", "0", "200", "0"], result.stderr
     assert list((tmp_path / "slipway").iterdir()) == []
-
-
-def addresses_of(lab: Instance, name: str) -> list[str]:
-    """What the lab's DNS answers to a question for the IPv4 addresses of a name (RFC 1035, section 4)."""
-    subnet: str = json.loads((lab.state / "network.json").read_text())["subnet"]
-    labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-        client.settimeout(5)
-        question = struct.pack("!6H", 7, 0x100, 1, 0, 0, 0) + labels + struct.pack("!B2H", 0, 1, 1)
-        client.sendto(question, (subnet.replace(".0/24", ".1"), network.SERVICES["dns"]))
-        answer = client.recv(512)
-    # Names are written out here: the answer's own name, type, class and lifetime come before its length and address.
-    begin = len(question) + len(labels) + 1 + 10
-    return [socket.inet_ntoa(answer[begin : begin + 4])] if struct.unpack("!H", answer[6:8])[0] == 1 else []
 
 
 def kill_nspawn(lab: Instance, name: str) -> None:

@@ -19,7 +19,7 @@ from lab.instance import Instance
 from lab.qemu import KVM_TRY_SECONDS, runs_a_kernel
 from slipway.systems import SYSTEMS
 from support import cloud_image
-from support.lab_commands import OWN_LAB, cli, on, output, own_lab, reachable, traces
+from support.lab_commands import OWN_LAB, addresses_of, cli, on, output, own_lab, reachable, traces
 from support.lab_host import PROJECT
 
 pytestmark = pytest.mark.thorough
@@ -95,6 +95,57 @@ def test_a_host_goes_back_to_its_snapshot(both: list[hosts.Host], name: str) -> 
     done = cli("restore", "clean", "--name", name)
     assert done.returncode == 0, done.stderr
     assert on(host, "ls -d /root/later /etc/later /etc/motd 2>/dev/null").stdout == "/etc/motd\n"
+
+
+def test_a_copy_is_a_host_of_its_own_and_leaves_the_original_its_domain(
+    both: list[hosts.Host],
+    lab: Instance,
+) -> None:
+    box = snapshot_of_box()
+    done = cli("up", "--name", "copy", "--from", "box:kept")
+    assert done.returncode == 0, done.stderr
+    copy = hosts.find("copy")
+    assert on(copy, "hostname; ls /root/of-box").stdout == "copy\n/root/of-box\n"
+    assert (copy.domain, copy.copy_of) == (box.domain, "box:kept")
+    identity = "cat /etc/ssh/ssh_host_*_key.pub | cut -d ' ' -f 2"
+    assert not set(on(copy, identity).stdout.split()) & set(on(box, identity).stdout.split())
+    assert addresses_of(lab, box.domain) == [box.address]
+    again = cli("up", "--name", "copy", "--from", "box:kept")
+    assert "copy is up already" in again.stderr
+    assert cli("down", "--name", "copy").returncode == 0
+    assert addresses_of(lab, box.domain) == [box.address]
+
+
+def snapshot_of_box() -> hosts.Host:
+    """The container, running, with a snapshot "kept"."""
+    box = hosts.find("box")
+    if "kept" not in box.snapshots:
+        on(box, "touch /root/of-box")
+        hosts.stop("box")
+        hosts.snapshot("kept", "box")
+        hosts.up(["box"])
+    return box
+
+
+@pytest.mark.parametrize("seconds", [1, 3, 6])
+def test_a_disk_of_a_snapshot_whose_making_was_killed_is_made_anew(both: list[hosts.Host], seconds: float) -> None:
+    box = snapshot_of_box()
+    snapshot = Instance().hosts_dir / "box/snapshots/kept"
+    shutil.rmtree(snapshot / "machine", ignore_errors=True)
+    up = [sys.executable, "-m", "lab", "up", "--name", "killed", "--from", "box:kept", "--backend", "qemu"]
+    process = subprocess.Popen(up, cwd=PROJECT, stderr=subprocess.DEVNULL)
+    while not (snapshot / "machine.new").exists():
+        time.sleep(0.05)
+    time.sleep(seconds)
+    process.kill()
+    process.wait()
+    assert str(snapshot) not in Path("/proc/self/mountinfo").read_text()
+    hosts.copy("kept", box, ["killed"], backend="qemu")
+    assert sorted(path.name for path in (snapshot / "machine").iterdir()) == ["disk.img", "initrd.img", "vmlinuz"]
+    assert not (snapshot / "machine.new").exists()
+    assert [line for line in Instance().processes().values() if line.startswith("convert/")] == []
+    assert output(["/usr/sbin/e2fsck", "-fn", str(snapshot / "machine/disk.img")])
+    assert cli("down", "--name", "killed").returncode == 0
 
 
 def test_a_boot_that_fails_shows_what_the_kernel_said(lab: Instance, both: list[hosts.Host], tmp_path: Path) -> None:

@@ -7,69 +7,35 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 
 import pytest
 
-from support.lab_host import PROJECT, THOROUGH, LabHost, bring_up, start_apply, wait_for
+from support.lab_host import PROJECT, LabHost, bring_up
+from support.machine import (
+    DRIFTS,
+    boot_id,
+    cut_off,
+    cut_off_while_writing,
+    started,
+    written,
+)
+from support.waiting import wait_until
 
-# A virtual machine under software emulation takes its time.
-PATIENCE_SECONDS = 3600
-BOOT_SECONDS = 300
-# What a site may take after a boot, on a machine that does something else as well.
-BACK_SECONDS = 300
+pytestmark = pytest.mark.thorough
 
 
 @pytest.fixture(scope="module")
-def machine(ci_lab: None) -> LabHost:
+def machine() -> LabHost:
     """A fresh virtual machine, shared."""
-    host = bring_up("machine", "--backend", "qemu", "--disk", "6")
-    host.patience = PATIENCE_SECONDS
-    return host
+    return bring_up("machine", "--backend", "qemu", "--disk", "6")
 
 
 @pytest.fixture
 def converged(machine: LabHost) -> LabHost:
     """The same as a server: the first test has made it one, unless it was left out. A test leaves it so."""
-    if not healthy(machine):
+    if not machine.is_healthy():
         machine.apply()
     return machine
-
-
-@pytest.fixture
-def say(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
-    """Tell a figure to whoever watches the tests."""
-
-    def tell(text: str) -> None:
-        with capsys.disabled():
-            print(f"\n  {text}", flush=True)
-
-    return tell
-
-
-def cut_off(machine: LabHost) -> None:
-    """Pull the plug, and boot again."""
-    assert machine.slipway("lab", "crash", "--name", machine.name).returncode == 0
-    done = machine.slipway("lab", "up", "--name", machine.name)
-    assert done.returncode == 0, done.stderr
-
-
-def boot_id(machine: LabHost) -> str:
-    return machine.ssh("cat /proc/sys/kernel/random/boot_id", check=False)
-
-
-def healthy(machine: LabHost) -> bool:
-    try:
-        return machine.site().get("/api/health").status_code == 200
-    except OSError:
-        return False
-
-
-def wait_until_healthy(machine: LabHost) -> None:
-    deadline = time.monotonic() + BACK_SECONDS
-    while not healthy(machine):
-        assert time.monotonic() < deadline, f"the site is not back after {BACK_SECONDS} s"
-        time.sleep(0.5)
 
 
 # An operation, and a shell test that holds on the host some time after its end: then the power goes.
@@ -84,29 +50,18 @@ POWER_CUTS = [
 
 def test_an_apply_whose_power_is_cut_again_and_again_goes_on_from_there(machine, say):
     for operation, then in POWER_CUTS:
-        apply = start_apply(machine)
-        wait_for(apply, operation)
+        apply = machine.start("apply", "lab", "--yes", "--verbose")
+        apply.wait_for_operation(operation)
         machine.ssh(f"timeout 600 sh -c 'until {then} > /dev/null; do sleep 0.2; done'")
         before = boot_id(machine)
         cut_off(machine)
-        apply.communicate(timeout=PATIENCE_SECONDS)
-        assert apply.returncode == 1, "it was over before the cut: this test would not notice anything"
+        assert apply.end()[0] == 1, "it was over before the cut: this test would not notice anything"
         assert boot_id(machine) != before
     began = time.monotonic()
     machine.apply()
     say(f"the last apply after {len(POWER_CUTS)} power cuts: {time.monotonic() - began:.0f} s")
     assert machine.plan() == []
     assert machine.ssh("dpkg --audit") == ""
-
-
-DRIFTS = {
-    "swapoff /swapfile": "Use the swap file",
-    "sysctl -q vm.swappiness=60": "Load kernel parameters",
-    "echo always > /sys/kernel/mm/transparent_hugepage/enabled": "Set transparent huge pages to 'never'",
-    "systemctl disable -q --now systemd-timesyncd": "Start time synchronisation",
-    "mount -o remount,exec /dev/shm": "Let no program run from shared memory",
-    "auditctl -D > /dev/null": "Audit changes of accounts, logins, units and modules",
-}
 
 
 def test_the_kernels_drifts_are_seen_by_a_plan_and_mended_by_an_apply(converged):
@@ -119,19 +74,13 @@ def test_the_kernels_drifts_are_seen_by_a_plan_and_mended_by_an_apply(converged)
 def test_everything_is_in_force_and_in_order_after_a_reboot(converged, say):
     before, began = boot_id(converged), time.monotonic()
     converged.ssh("systemctl reboot", check=False)
-    deadline = began + BOOT_SECONDS
-    while boot_id(converged) in ("", before):
-        assert time.monotonic() < deadline, f"the host is not back {BOOT_SECONDS} s after a reboot"
-        time.sleep(0.5)
-    wait_until_healthy(converged)
+    wait_until("the host has rebooted", lambda: boot_id(converged) not in ("", before), pause=0.5)
+    converged.wait_until_healthy()
     say(f"from the reboot's command to a healthy site: {time.monotonic() - began:.0f} s")
     say(converged.ssh("systemctl is-system-running --wait >/dev/null; systemd-analyze time | head -n 1"))
-    entered = {
-        unit: int(converged.ssh(f"systemctl show --property=ActiveEnterTimestampMonotonic --value {unit}"))
-        for unit in ("mongod.service", "codementee-backend.service", "nginx.service")
-    }
-    assert 0 < entered["mongod.service"] < entered["codementee-backend.service"]
-    assert entered["nginx.service"] > 0
+    mongod, backend, nginx = started(converged, "mongod.service", "codementee-backend.service", "nginx.service")
+    assert 0 < mongod < backend
+    assert nginx > 0
     assert converged.plan() == []
     # After power cuts and a reboot. Kernel parameters, swap, huge pages and limits among the rest: only what its
     # network lacks is skipped here.
@@ -142,9 +91,6 @@ def test_everything_is_in_force_and_in_order_after_a_reboot(converged, say):
     assert len(skipped) == int("".join(re.findall(r"(\d+) skipped", verified.stdout)) or 0)
 
 
-@pytest.mark.skipif(
-    not THOROUGH, reason="it takes half an hour on an emulated machine; containers have theirs: SLIPWAY_TEST_THOROUGH=1"
-)
 def test_lynis_gives_the_index_that_is_aimed_at(converged, say):
     """Kernel parameters and the audit count, which a container has none of."""
     command = [sys.executable, "-m", "pytest", "-q", "tests/server/test_all_lynis.py", "--environment=lab"]
@@ -154,41 +100,12 @@ def test_lynis_gives_the_index_that_is_aimed_at(converged, say):
     assert "1 passed" in done.stdout
 
 
-# Writes as the backend would, by its own driver and its own URL, and prints what MongoDB has acknowledged.
-WRITER = """
-import itertools, os, pymongo
-numbers = pymongo.MongoClient(os.environ["MONGO_URL"]).get_default_database().numbers
-for n in itertools.count():
-    numbers.insert_one({"n": n})
-    print(n, flush=True)
-"""
-READER = """
-import os, pymongo
-print(*(row["n"] for row in pymongo.MongoClient(os.environ["MONGO_URL"]).get_default_database().numbers.find()))
-"""
-
-
-def as_the_backend(program: str) -> str:
-    """A command that runs a Python program with the backend's libraries and its URL of the database."""
-    # Exported by the shell itself: what is in a command line everybody can read.
-    url = "MONGO_URL=$(cat /etc/codementee/credentials/MONGO_URL); export MONGO_URL"
-    return f"{url}; /var/www/codementee/current/backend/.venv/bin/python -c '{program}'"
-
-
 def test_mongodb_recovers_every_write_that_it_acknowledged_before_a_power_cut(converged, say):
-    command = [sys.executable, "-m", "slipway", "lab", "ssh", "--name", converged.name, "--", as_the_backend(WRITER)]
-    writing = subprocess.Popen(
-        command, cwd=PROJECT, env=converged.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert writing.stdout
-    for _ in range(200):  # it has come into its stride
-        assert writing.stdout.readline(), writing.communicate()[1]
-    cut_off(converged)
-    acknowledged = [*range(200), *map(int, re.findall(r"(\d+)\n", writing.communicate(timeout=60)[0]))]
-    wait_until_healthy(converged)
-    found = set(map(int, converged.ssh(as_the_backend(READER)).split()))
+    acknowledged = cut_off_while_writing(converged)
+    converged.wait_until_healthy()
+    found = written(converged)
     say(f"{len(acknowledged)} writes were acknowledged before the power cut, {len(found)} are there")
-    assert set(acknowledged) <= found
+    assert acknowledged <= found
     assert converged.plan() == []
 
 
@@ -205,13 +122,13 @@ def test_a_full_disk_is_told_nothing_is_corrupted_and_the_next_apply_converges(c
     settings = ("--data", "nginx_max_body_mb=11", "--data", "mongodb_cache_gb=0.3")
     kept = "cd /etc && sha256sum nginx/nginx.conf nginx/sites-available/codementee mongod.conf"
     before = converged.ssh(kept)
-    apply = start_apply(converged, *settings)
-    wait_for(apply, "Let apt wait for its lock")  # after preflight, which would have told it
-    apply.send_signal(signal.SIGSTOP)  # to fill a disk takes longer than what is left of the apply
+    apply = converged.start("apply", "lab", "--yes", "--verbose", *settings)
+    apply.wait_for_operation("Let apt wait for its lock")  # after preflight, which would have told it
+    apply.process.send_signal(signal.SIGSTOP)  # to fill a disk takes longer than what is left of the apply
     converged.ssh(FILL)
-    apply.send_signal(signal.SIGCONT)
-    _, errors = apply.communicate(timeout=PATIENCE_SECONDS)
-    assert apply.returncode == 1
+    apply.process.send_signal(signal.SIGCONT)
+    code, _, errors = apply.end()
+    assert code == 1
     assert "No space left on device" in errors
     assert "free some" in errors
     assert "Traceback" not in errors
@@ -225,5 +142,5 @@ def test_a_full_disk_is_told_nothing_is_corrupted_and_the_next_apply_converges(c
     converged.ssh("rm -r /full")
     converged.apply(*settings)
     assert converged.plan(*settings) == []
-    wait_until_healthy(converged)
+    converged.wait_until_healthy()
     assert converged.ssh("find /etc /var/www -xdev -name '*.slipway-new' -o -name '*.new'") == ""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import hosts
+from lab import hosts, network
 from lab.instance import MARK, Instance
 from support.lab_host import LAB, PROJECT, TIMEOUT
 
@@ -69,6 +72,20 @@ def reachable(host: hosts.Host) -> bool:
         return on(host, "true", timeout=10).returncode == 0
     except subprocess.TimeoutExpired:
         return False
+
+
+def addresses_of(lab: Instance, name: str) -> list[str]:
+    """What the lab's DNS answers to a question for the IPv4 addresses of a name (RFC 1035, section 4)."""
+    subnet: str = json.loads((lab.state / "network.json").read_text())["subnet"]
+    labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(5)
+        question = struct.pack("!6H", 7, 0x100, 1, 0, 0, 0) + labels + struct.pack("!B2H", 0, 1, 1)
+        client.sendto(question, (subnet.replace(".0/24", ".1"), network.SERVICES["dns"]))
+        answer = client.recv(512)
+    # Names are written out here: the answer's own name, type, class and lifetime come before its length and address.
+    begin = len(question) + len(labels) + 1 + 10
+    return [socket.inet_ntoa(answer[begin : begin + 4])] if struct.unpack("!H", answer[6:8])[0] == 1 else []
 
 
 @contextmanager

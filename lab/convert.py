@@ -1,0 +1,90 @@
+"""Makes of a container's snapshot the disk of a virtual machine: the same files, and the distribution's kernel.
+
+To install a whole server in software emulation takes many minutes, in a container one. What was installed in the
+container boots on a kernel of its own this way, and only what that kernel decides is still to be done there.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from lab import image
+from lab.instance import Instance, folder_lock
+from lab.steps import Progress, remove, run
+from slipway.systems import System
+
+# Says to every package that its services are not to be started.
+# https://people.debian.org/~hmh/invokerc.d-policyrc.d-specification.txt
+POLICY = "usr/sbin/policy-rc.d"
+
+
+def machine(
+    lab: Instance, layers: Sequence[Path], base: Path, system: System, disk_gb: int, progress: Progress
+) -> Path:
+    """The folder with the disk (image.Disk) of what a container was at a snapshot: `layers`, the nearest first, on
+    the tree `base`. It is made once and kept beside the snapshot, with which it goes."""
+    snapshot = layers[0].resolve()
+    result, new = snapshot / "machine", snapshot / "machine.new"
+    with folder_lock(snapshot):
+        if result.exists():
+            return result
+        with progress.step(f"Make a virtual machine's disk of the snapshot {snapshot.name}"):
+            role = _role(_host(snapshot))
+            # Whoever was killed here before us may have left a command that goes on.
+            lab.stop(role)
+            remove(new)
+            new.mkdir()
+            lower = [*(layer.resolve() / "upper" for layer in layers), base]
+            with lab.marking(role):
+                # In a mount namespace of its own: where it is killed, what it mounted goes with it.
+                argv = [*image.as_root(), "sh", "-euc", script(new, lower, system, disk_gb)]
+                run("Make the disk of the snapshot", argv, cwd=new, env=image.NO_INITRD)
+            new.rename(result)
+    return result
+
+
+def stop(lab: Instance, name: str) -> None:
+    """End what makes a disk of this host's snapshots."""
+    lab.stop(_role(name))
+
+
+def _host(snapshot: Path) -> str:
+    return snapshot.parents[1].name
+
+
+def _role(name: str) -> str:
+    return f"convert/{name}"
+
+
+def script(folder: Path, lower: Sequence[Path], system: System, disk_gb: int) -> str:
+    """The shell script that makes the disk in `folder`; only that and its kernel are there in the end."""
+    layers = f"lowerdir={':'.join(map(str, lower))},upperdir={folder}/upper,workdir={folder}/work"
+    return f"""
+        export PATH="$PATH:/usr/sbin:/sbin" DEBIAN_FRONTEND=noninteractive
+        mkdir upper work root
+        # Volatile: a sync there is none, and what is cut off is thrown away anyway.
+        mount -t overlay slipway-lab -o {shlex.quote(f"volatile,{layers}")} root
+        mount -t proc proc root/proc
+        [ ! -e root/{POLICY} ] || mv root/{POLICY} policy
+        printf '#!/bin/sh\\nexit 101\\n' > root/{POLICY}; chmod 755 root/{POLICY}
+        chroot root sh -euc {shlex.quote(_install(system))}
+        rm root/{POLICY}
+        [ ! -e policy ] || mv policy root/{POLICY}
+        umount root/proc
+        {image.disk_script("root", disk_gb * 1024)}
+        umount root
+        rm -rf upper work root
+    """
+
+
+def _install(system: System) -> str:
+    """The script that makes a bootable system of the tree it is run in."""
+    install = f"apt-get install -y -q --no-install-recommends {' '.join(image.machine_packages(system))}"
+    return f"""
+        # The lists are as old as the snapshot.
+        {install} || {{ apt-get update -q; {install}; }}
+        apt-get clean
+        {image.SETUP_VM}
+    """

@@ -1,0 +1,109 @@
+"""What only a kernel of its own shows, on a virtual machine made of a server that was provisioned in a container.
+
+The everyday part of tests/e2e/test_machine.py, which provisions a virtual machine from nothing.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from support.lab_host import PROJECT, PROVISIONED, LabHost, bring_up
+from support.machine import (
+    DRIFTS,
+    boot_id,
+    cut_off_while_writing,
+    started,
+    written,
+)
+
+# What a container can't be given: its kernel is another's.
+KERNELS_OWN = {
+    "Install the other packages",
+    "Start time synchronisation",
+    "Let no program run from shared memory",
+    "Make 1024 MiB of swap",
+    "Use the swap file at boot",
+    "Use the swap file",
+    "Let UFW leave kernel parameters alone",
+    "Set kernel parameters",
+    "Load kernel parameters",
+    "Describe the service that sets transparent huge pages to 'never'",
+    "Set transparent huge pages at boot",
+    "Set transparent huge pages to 'never'",
+    "Describe what is audited",
+    "Audit changes of accounts, logins, units and modules",
+    "Run the audit",
+}
+# The components with what a kernel drifts from: a plan of them alone is quicker.
+DRIFTING = ("--only", "base,kernel,auditing")
+# The settings that follow from a host's memory where they are not given, and a command for what they came to.
+BY_MEMORY = {
+    "mongodb_cache_gb": r"grep -oP 'cacheSizeGB: \K.*' /etc/mongod.conf",
+    "mongodb_memory_max_mb": r"grep -oP '^MemoryMax=\K\d+' /etc/systemd/system/mongod.service.d/slipway.conf",
+    "backend_memory_max_mb": r"grep -oP '^MemoryMax=\K\d+' /etc/systemd/system/codementee-backend.service",
+}
+
+
+@pytest.fixture(scope="module")
+def machine(original: dict[str, str]) -> Iterator[LabHost]:
+    """The same as a virtual machine, shared: its first test makes it converge."""
+    host = bring_up("kernel", "--backend", "qemu", "--from", PROVISIONED)
+    host.wait_until_healthy()
+    yield host
+    host.remove()
+
+
+@pytest.fixture(scope="module")
+def as_before(machine: LabHost) -> list[str]:
+    """Arguments that leave what follows from the memory as it is: the container had another."""
+    found = machine.ssh("; ".join(BY_MEMORY.values())).split()
+    return [word for name, value in zip(BY_MEMORY, found, strict=True) for word in ("--data", f"{name}={value}")]
+
+
+def planned(apply: subprocess.CompletedProcess[str]) -> set[str]:
+    """The operations of the plan that an apply shows before it acts: another plan first would take as long again."""
+    return set(re.findall(r"^    [~↻] (.+)$", apply.stdout, re.MULTILINE))
+
+
+def test_a_plan_finds_what_a_kernel_decides_and_nothing_else_and_one_apply_makes_it_so(
+    machine: LabHost, as_before: list[str]
+) -> None:
+    assert planned(machine.apply(*as_before)) == KERNELS_OWN
+    assert machine.plan(*as_before) == []
+
+
+def test_the_kernels_drifts_are_seen_by_a_plan_and_mended_by_an_apply(machine: LabHost) -> None:
+    machine.ssh("; ".join(DRIFTS))
+    assert planned(machine.apply(*DRIFTING)) == set(DRIFTS.values())
+    assert machine.plan(*DRIFTING) == []
+
+
+def test_after_a_power_cut_no_acknowledged_write_is_lost_and_all_is_in_force_and_in_order(
+    machine: LabHost, as_before: list[str], say: Callable[[str], None]
+) -> None:
+    before = boot_id(machine)
+    acknowledged = cut_off_while_writing(machine)
+    began = time.monotonic()
+    machine.wait_until_healthy()
+    say(f"healthy {time.monotonic() - began:.0f} s after ssh answers")
+    assert boot_id(machine) not in ("", before), "the power was not cut: this test would not notice anything"
+    found = written(machine)
+    say(f"{len(acknowledged)} writes were acknowledged before the power cut, {len(found)} are there")
+    assert acknowledged <= found
+    mongod, backend, nginx = started(machine, "mongod.service", "codementee-backend.service", "nginx.service")
+    assert 0 < mongod < backend
+    assert nginx > 0
+    assert machine.plan(*as_before) == []
+    # Read as `slipway verify` reads it: what is in force, whatever a plan compares.
+    files = [f"tests/server/test_{name}.py" for name in ("all_base", "all_system", "db_mongodb")]
+    checks = "kernel_parameters or swap_file or clock or huge_pages or audited"
+    command = [sys.executable, "-m", "pytest", "-q", *files, "-k", checks, "--environment=lab", *as_before]
+    verified = subprocess.run(command, cwd=PROJECT, env=machine.env, capture_output=True, text=True, check=False)
+    assert verified.returncode == 0, verified.stdout
+    assert "5 passed, " in verified.stdout

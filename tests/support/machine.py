@@ -1,0 +1,74 @@
+"""What tests of a virtual machine share: power cuts, boots, the drifts of its kernel, and writers to its database."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+from support.lab_host import PROJECT, LabHost
+
+# What changes in a kernel at run time, and the operation that mends it.
+DRIFTS = {
+    "swapoff /swapfile": "Use the swap file",
+    "sysctl -q vm.swappiness=60": "Load kernel parameters",
+    "echo always > /sys/kernel/mm/transparent_hugepage/enabled": "Set transparent huge pages to 'never'",
+    "systemctl disable -q --now systemd-timesyncd": "Start time synchronisation",
+    "mount -o remount,exec /dev/shm": "Let no program run from shared memory",
+    "auditctl -D > /dev/null": "Audit changes of accounts, logins, units and modules",
+}
+
+# Writes as the backend would, by its own driver and its own URL, and prints what MongoDB has acknowledged.
+WRITER = """
+import itertools, os, pymongo
+numbers = pymongo.MongoClient(os.environ["MONGO_URL"]).get_default_database().numbers
+for n in itertools.count():
+    numbers.insert_one({"n": n})
+    print(n, flush=True)
+"""
+READER = """
+import os, pymongo
+print(*(row["n"] for row in pymongo.MongoClient(os.environ["MONGO_URL"]).get_default_database().numbers.find()))
+"""
+
+
+def cut_off(machine: LabHost) -> None:
+    """Pull the plug, and boot again."""
+    assert machine.slipway("lab", "crash", "--name", machine.name).returncode == 0
+    done = machine.slipway("lab", "up", "--name", machine.name)
+    assert done.returncode == 0, done.stderr
+
+
+def boot_id(machine: LabHost) -> str:
+    return machine.ssh("cat /proc/sys/kernel/random/boot_id", check=False)
+
+
+def as_the_backend(program: str) -> str:
+    """A command that runs a Python program with the backend's libraries and its URL of the database."""
+    # Exported by the shell itself: what is in a command line everybody can read.
+    url = "MONGO_URL=$(cat /etc/codementee/credentials/MONGO_URL); export MONGO_URL"
+    return f"{url}; /var/www/codementee/current/backend/.venv/bin/python -c '{program}'"
+
+
+def cut_off_while_writing(machine: LabHost, writes: int = 200) -> set[int]:
+    """Pull the plug while MongoDB is written to, boot again, and give the writes that it had acknowledged."""
+    command = [sys.executable, "-m", "slipway", "lab", "ssh", "--name", machine.name, "--", as_the_backend(WRITER)]
+    writing = subprocess.Popen(
+        command, cwd=PROJECT, env=machine.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert writing.stdout
+    for _ in range(writes):  # it has come into its stride
+        assert writing.stdout.readline(), writing.communicate()[1]
+    cut_off(machine)
+    return {*range(writes), *map(int, re.findall(r"(\d+)\n", writing.communicate(timeout=60)[0]))}
+
+
+def written(machine: LabHost) -> set[int]:
+    """The writes that are in the database."""
+    return set(map(int, machine.ssh(as_the_backend(READER)).split()))
+
+
+def started(machine: LabHost, *units: str) -> list[int]:
+    """When each unit became active, in microseconds since the boot; 0 for never."""
+    shown = machine.ssh(f"systemctl show --property=ActiveEnterTimestampMonotonic --value {' '.join(units)}")
+    return list(map(int, shown.split()))
