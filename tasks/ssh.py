@@ -162,14 +162,20 @@ def sshd(settings: Settings, host_keys: list[str]) -> Commands:
 
 
 def write_configuration(text: str) -> str:
-    """A shell script that makes `text` sshd's first file and what it says the last word, once `sshd -t` accepts all."""
+    """A shell script that makes what `text` sets win over all other files, once `sshd -t` accepts all."""
     stage = "/etc/ssh.slipway-new"
     others = f"{stage}/sshd_config $(ls {stage}/sshd_config.d/*.conf | grep -v /00-slipway.conf || :)"
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    set_here = "|".join(sorted({line.split()[0] for line in lines}))
     return f"""\
 umask 022; rm -rf {stage}; trap 'rm -rf {stage}' EXIT; cp -a /etc/ssh {stage}; mkdir -p {stage}/sshd_config.d
 printf %s {shlex.quote(text)} > {stage}/sshd_config.d/00-slipway.conf; chmod 644 {stage}/sshd_config.d/00-slipway.conf
 # These add up instead of the first one counting.
 sed -i -E 's/^[[:space:]]*(Port|HostKey)[[:space:]]/#&/I' {others}
+# Of all others the first one counts: files that are included before this one must not set them.
+for file in $(cd {stage}/sshd_config.d && LC_ALL=C ls *.conf | sed '/^00-slipway.conf$/,$d'); do
+  sed -i -E 's/^[[:space:]]*({set_here})[[:space:]]/#&/I' {stage}/sshd_config.d/$file
+done
 # Before anything else, or what comes before it would count.
 if ! grep -v -E '^[[:space:]]*(#|$)' {stage}/sshd_config | head -n 1 | grep -q '^Include /etc/ssh/sshd_config.d/'; then
   sed -i -E 's/^[[:space:]]*Include[[:space:]]+\\/etc\\/ssh\\/sshd_config.d\\//#&/I' {stage}/sshd_config

@@ -35,8 +35,7 @@ def test_drifts_are_seen_by_a_plan_and_corrected_by_an_apply(
     changes = server.plan()
     seen = {change["operation"] for change in changes}
     assert [drift for drift, operation in drifts.items() if operation not in seen] == []
-    done = server.apply().stdout
-    assert [drift for drift, operation in drifts.items() if f"✓ {server.name}: {operation}" not in done] == []
+    server.apply()
     assert server.plan() == []
     site = server.site()
     assert site.get("/api/health").status_code == 200

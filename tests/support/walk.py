@@ -120,18 +120,23 @@ class User:
     def types_and_interrupts(self, command: str, answer: str, when: str) -> tuple[int, str]:
         """The same, with a Ctrl-C as soon as `when` is shown."""
         running = subprocess.Popen(
-            self._argv(command), env=self.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            self._argv(command),
+            env=self.env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
         assert running.stdin
         assert running.stdout
-        running.stdin.write(answer.encode())
+        running.stdin.write(answer)
         running.stdin.flush()
-        shown = b""
-        while when.encode() not in shown:
-            part = os.read(running.stdout.fileno(), 4096)
-            assert part, f"{when!r} was never shown:\n{shown.decode()}"
-            shown += part
-        running.stdin.write(b"\x03")
-        running.stdin.flush()
-        rest, _ = running.communicate(timeout=600)
-        return running.returncode, (shown + rest).decode().replace("\r\n", "\n")
+        lines = []
+        for line in running.stdout:
+            lines.append(line)
+            if when in line:
+                running.stdin.write("\x03")
+                running.stdin.flush()
+                break
+        rest, _ = running.communicate(timeout=3600)
+        return running.returncode, "".join([*lines, rest]).replace("\r\n", "\n")

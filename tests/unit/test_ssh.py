@@ -64,6 +64,14 @@ def test_slipways_file_is_read_first_and_no_other_adds_a_port(write, tmp_path):
     assert [line for text in found.values() for line in text.splitlines() if line.startswith("Port")] == ["Port 2222"]
 
 
+def test_what_a_file_sets_that_is_read_even_earlier_does_not_count(write, tmp_path):
+    (tmp_path / "ssh/sshd_config.d/00-before.conf").write_text("X11Forwarding yes\nBanner none\n")
+    assert write("X11Forwarding no\n") == 0
+    found = files(tmp_path)
+    assert found["sshd_config.d/00-before.conf"] == "#X11Forwarding yes\nBanner none\n"
+    assert found["sshd_config.d/50-cloud-init.conf"].startswith("PasswordAuthentication yes\n")
+
+
 def test_who_has_no_key_does_not_get_in_and_root_neither(settings_with):
     known = {keyword: {*names} for keyword, names in ALGORITHMS.items()}
     lines = dict(configuration(settings_with(), ["/key"], known))
