@@ -221,7 +221,7 @@ def test_a_connection_that_breaks_under_a_verb_is_reported_and_the_next_run_conv
 @pytest.mark.parametrize("verb", ["plan", "status", "releases"])
 def test_a_connection_that_breaks_while_something_is_asked_is_reported(between, server, proxy, verb):
     assert between.slipway(verb, "lab").returncode in (0, PENDING)
-    proxy.start(*[("cut", proxy.carried[0] * 3 // 4)] * 20)
+    proxy.start(*[("cut", proxy.carried[0] // 4)] * 20)
     done = between.slipway(verb, "lab")
     assert done.returncode == 1, done.stdout
     assert is_told(done, server.name), done.stderr
