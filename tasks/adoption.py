@@ -69,8 +69,8 @@ def keep_aside(settings: Settings) -> Commands:
     report.note(f"{ASIDE}: {', '.join(replaced(settings))}")
     paths = " ".join(replaced(settings))
     yield (
-        # One copy that fails, on a full disk say, and nothing is complete.
-        f"set -e; umask 077; rm -rf {ASIDE}.new; mkdir -p {ASIDE}.new;"
+        # One copy that fails, on a full disk say, and nothing is complete. cp 9.1 looks for parents in its folder.
+        f"set -e; cd /; umask 077; rm -rf {ASIDE}.new; mkdir -p {ASIDE}.new;"
         f" for path in {paths}; do [ ! -e $path ] || cp -a --parents $path {ASIDE}.new; done;"
         # With it an Nginx that is there may go on, see templates/nginx/unconfigured.conf.
         f" if [ -e /usr/sbin/nginx ]; then mkdir -p -m 755 {TLS_FOLDER}; fi"
