@@ -85,6 +85,7 @@ def _install(system: System) -> str:
     return f"""
         # The lists are as old as the snapshot.
         {install} || {{ apt-get update -q; {install}; }}
-        apt-get clean
+        # apt's index of the lists stays: in emulation it takes long to make.
+        rm -f /var/cache/apt/archives/*.deb
         {image.SETUP_VM}
     """

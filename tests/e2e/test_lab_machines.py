@@ -139,7 +139,7 @@ def test_a_disk_of_a_snapshot_whose_making_was_killed_is_made_anew(both: list[ho
     time.sleep(seconds)
     process.kill()
     process.wait()
-    assert str(snapshot) not in Path("/proc/self/mountinfo").read_text()
+    assert f"{snapshot}/machine.new" not in Path("/proc/self/mountinfo").read_text()
     hosts.copy("kept", box, ["killed"], backend="qemu")
     assert sorted(path.name for path in (snapshot / "machine").iterdir()) == ["disk.img", "initrd.img", "vmlinuz"]
     assert not (snapshot / "machine.new").exists()
