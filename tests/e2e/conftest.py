@@ -19,9 +19,12 @@ from support.lab_host import LAB, LABEL, ORIGINAL, LabHost, bring_up
 from support.releases import Visits
 
 os.environ["SLIPWAY_LAB"] = LAB
-# Modules that take longest begin first: two run at a time, and neither should wait for the other at the end. Those that
-# need no provisioned host go before the others, which wait for it.
-ORDER = ("readme", "adoption", "kernel", "agreement", "release", "drifts", "sites", "secrets", "connection", "lockout")
+# Modules that take longest begin first, so that no worker is left with one at the end; before them those that need no
+# provisioned host, as the others wait for it.
+ORDER = (
+    *("readme", "readme_pyinfra", "kernel", "agreement", "adoption", "sites", "release", "broken_release", "drifts"),
+    *("web_hardening", "lockout", "connection", "interrupted", "secrets", "first_apply", "lab"),
+)
 
 # A shell ignores Ctrl-C in what it starts in the background, and so would the applies that tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
