@@ -53,7 +53,7 @@ def test_the_copy_of_what_is_replaced_is_made_once_and_is_roots_alone(settings_w
     (keep,) = deploy(settings_with()).all("keep_aside")
     found = {"for part in backend frontend": "MongoDB's data\n"}
     (command,) = commands_of(keep, answers=found)
-    assert command.startswith("umask 077;")
+    assert command.startswith("set -e; cd /; umask 077;")
     for path in ("/etc/mongod.conf", "/etc/nginx", "/etc/ssh", "/etc/ufw"):
         assert f" {path} " in command.replace(";", " ")
     assert commands_of(keep, answers={**found, "ls -d": "/var/backups/slipway/by-hand"}) == []
