@@ -1,7 +1,7 @@
 """Visitors of a site, many at once, who notice every request that is not answered as it should be.
 
-python -m lab.visitors ADDRESS PORT DOMAIN AUTHORITIES SECONDS [BACKEND]: a line of JSON with what they noticed, BACKEND
-being the path that the backend is asked for
+python -m lab.visitors ADDRESS PORT DOMAIN AUTHORITIES SECONDS [--backend PATH] [--calm TIMES]: a line of JSON with what
+they noticed. PATH is what the backend is asked for; visitors who are calm pause so many times as long.
 
 Strict: a connection that is closed after a request was sent on it and before it was answered is a failed request, also
 where a browser would ask again.
@@ -9,11 +9,11 @@ where a browser would ask again.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import signal
 import ssl
-import sys
 import time
 from asyncio import StreamReader, StreamWriter
 from collections import Counter
@@ -63,16 +63,16 @@ def name(method: str, path: str, keeps: bool) -> str:
     return f"{method} {path}, {'kept' if keeps else 'new'}"
 
 
-def habits(backend: str = "/api/health", missing: str = "/api/companies") -> list[Habit]:
+def habits(backend: str = "/api/health", missing: str = "/api/companies", calm: float = 1) -> list[Habit]:
     """Pages and the backend, by GET and POST, on kept connections and on new ones.
 
     `missing` takes no POST: the backend says so (405), and Nginx, which can't know, asks it but once.
     """
     return [
         # A new connection costs a TLS handshake: fewer of those, or this machine is what visitors wait for.
-        Habit(name(method, path, keeps), method, path, status, keeps, *((4, 0.02) if keeps else (2, 0.05)))
+        Habit(name(method, path, keeps), method, path, status, keeps, visitors, pause * calm)
         for method, path, status in (("GET", "/", 200), ("GET", backend, 200), ("POST", missing, 405))
-        for keeps in (True, False)
+        for keeps, visitors, pause in ((True, 4, 0.02), (False, 2, 0.05))
     ]
 
 
@@ -168,6 +168,12 @@ def shown(noticed: dict[str, Noticed]) -> str:
 
 
 if __name__ == "__main__":
-    address, port, domain, authorities, seconds, *backend = sys.argv[1:]
-    site = Site(address, int(port), domain, authorities)
-    print(shown(asyncio.run(all_visit(site, habits(*backend), float(seconds)))))
+    parser = argparse.ArgumentParser()
+    for argument in ("address", "port", "domain", "authorities", "seconds"):
+        parser.add_argument(argument)
+    parser.add_argument("--backend", default="/api/health")
+    parser.add_argument("--calm", type=float, default=1)
+    given = parser.parse_args()
+    site = Site(given.address, int(given.port), given.domain, given.authorities)
+    wanted = habits(given.backend, calm=given.calm)
+    print(shown(asyncio.run(all_visit(site, wanted, float(given.seconds)))))

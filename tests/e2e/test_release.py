@@ -44,8 +44,10 @@ def test_releases_rollbacks_and_reloads_fail_not_one_request(server: LabHost, vi
 
 
 @pytest.mark.thorough
-def test_reloads_of_nginx_lose_no_request_on_a_kept_connection(server: LabHost, visits: Visits) -> None:
+def test_reloads_of_nginx_lose_no_request_on_a_kept_connection(server: LabHost) -> None:
     """Each would lose about one, of twelve visitors who ask fifty times a second."""
+    visits = Visits(server.site(), calm=1)
+    time.sleep(1)
     for _ in range(6):
         server.ssh("systemctl reload nginx")
         time.sleep(1)
