@@ -21,7 +21,13 @@ POLICY = "usr/sbin/policy-rc.d"
 
 
 def machine(
-    lab: Instance, layers: Sequence[Path], base: Path, system: System, disk_gb: int, progress: Progress
+    lab: Instance,
+    layers: Sequence[Path],
+    base: Path,
+    system: System,
+    disk_gb: int,
+    progress: Progress,
+    extra_packages: Sequence[str] = (),
 ) -> Path:
     """The folder with the disk (image.Disk) of what a container was at a snapshot: `layers`, the nearest first, on
     the tree `base`. It is made once and kept beside the snapshot, with which it goes."""
@@ -39,7 +45,7 @@ def machine(
             lower = [*(layer.resolve() / "upper" for layer in layers), base]
             with lab.marking(role):
                 # In a mount namespace of its own: where it is killed, what it mounted goes with it.
-                argv = [*image.as_root(), "sh", "-euc", script(new, lower, system, disk_gb)]
+                argv = [*image.as_root(), "sh", "-euc", script(new, lower, system, disk_gb, extra_packages)]
                 run("Make the disk of the snapshot", argv, cwd=new, env=image.NO_INITRD)
             new.rename(result)
     return result
@@ -58,7 +64,9 @@ def _role(name: str) -> str:
     return f"convert/{name}"
 
 
-def script(folder: Path, lower: Sequence[Path], system: System, disk_gb: int) -> str:
+def script(
+    folder: Path, lower: Sequence[Path], system: System, disk_gb: int, extra_packages: Sequence[str] = ()
+) -> str:
     """The shell script that makes the disk in `folder`; only that and its kernel are there in the end."""
     layers = f"lowerdir={':'.join(map(str, lower))},upperdir={folder}/upper,workdir={folder}/work"
     return f"""
@@ -69,7 +77,7 @@ def script(folder: Path, lower: Sequence[Path], system: System, disk_gb: int) ->
         mount -t proc proc root/proc
         [ ! -e root/{POLICY} ] || mv root/{POLICY} policy
         printf '#!/bin/sh\\nexit 101\\n' > root/{POLICY}; chmod 755 root/{POLICY}
-        chroot root sh -euc {shlex.quote(_install(system))}
+        chroot root sh -euc {shlex.quote(_install([*image.machine_packages(system), *extra_packages]))}
         rm root/{POLICY}
         [ ! -e policy ] || mv policy root/{POLICY}
         umount root/proc
@@ -79,9 +87,9 @@ def script(folder: Path, lower: Sequence[Path], system: System, disk_gb: int) ->
     """
 
 
-def _install(system: System) -> str:
+def _install(packages: Sequence[str]) -> str:
     """The script that makes a bootable system of the tree it is run in."""
-    install = f"apt-get install -y -q --no-install-recommends {' '.join(image.machine_packages(system))}"
+    install = f"apt-get install -y -q --no-install-recommends {' '.join(packages)}"
     return f"""
         # The lists are as old as the snapshot.
         {install} || {{ apt-get update -q; {install}; }}

@@ -387,13 +387,18 @@ def snapshot(label: str, name: str | None = None, progress: Progress | None = No
 
 
 def copy(
-    label: str, original: Host, names: Sequence[str], backend: str = "auto", progress: Progress | None = None
+    label: str,
+    original: Host,
+    names: Sequence[str],
+    backend: str = "auto",
+    progress: Progress | None = None,
+    extra_packages: Sequence[str] = (),
 ) -> None:
     """Make hosts of what `original`, a container, was at the snapshot `label`; `up` boots them.
 
-    They are containers too, or with the backend "qemu" virtual machines, with the same files and the distribution's
-    kernel. Each has a name, addresses and ssh host keys of its own. Their domain and their secrets are the original's,
-    so that what was made for it is in order on them. They need its disk: remove it last.
+    They are containers too, or with the backend "qemu" virtual machines, with the same files, the distribution's
+    kernel and `extra_packages`. Each has a name, addresses and ssh host keys of its own. Their domain and their secrets
+    are the original's, so that what was made for it is in order on them. They need its disk: remove it last.
 
     Raises StepFailed. A copy that is there already stays.
     """
@@ -410,7 +415,8 @@ def copy(
     if new and backend == "qemu":
         packages.install(progress, packages.NEEDED_BY["qemu"])
         # It takes a while. Meanwhile the lab is anybody's.
-        base = convert.machine(lab, layers.chain(label), base, SYSTEMS[original.system], original.disk_gb, progress)
+        system = SYSTEMS[original.system]
+        base = convert.machine(lab, layers.chain(label), base, system, original.disk_gb, progress, extra_packages)
     with lab.locked():
         for name in _not_yet_copied(lab, step, original, label, backend, names):
             folder = lab.hosts_dir / name

@@ -7,6 +7,7 @@ import time
 import warnings
 from pathlib import Path
 
+import pytest
 import requests
 import urllib3
 
@@ -132,5 +133,10 @@ def test_a_server_built_by_hand_is_taken_over_with_its_data_its_certificate_and_
     for aside in ("etc/nginx/sites-available/codementee", "etc/systemd/system/codementee-backend.service"):
         assert host.ssh(f"grep -c . /var/backups/slipway/by-hand/{aside}")
     assert host.ssh("cmp /root/app.py /var/www/codementee/backend.by-hand/server.py && echo same") == "same"
-    done = host.slipway("verify", "lab", *AS_IT_IS)
+
+
+@pytest.mark.thorough
+def test_what_was_taken_over_is_verified():
+    """On the host of the test before."""
+    done = LabHost("byhand").slipway("verify", "lab", *AS_IT_IS)
     assert done.returncode == 0, done.stdout

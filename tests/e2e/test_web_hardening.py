@@ -9,6 +9,7 @@ import time
 import pytest
 
 from support.lab_host import mongosh
+from support.releases import IMPATIENT
 from support.waiting import wait_until
 
 
@@ -130,8 +131,8 @@ def test_a_configuration_that_does_not_start_goes_back_and_the_site_serves(serve
     setting, operation, unit, said, file = DOES_NOT_START[what]
     server.ssh(f"{TAKEN}; sleep 1")
     before = server.ssh(f"sha256sum {file}")
-    done = server.slipway("apply", "lab", "--yes", "--data", setting)
-    pending = server.operations("--data", setting)
+    done = server.slipway("apply", "lab", "--yes", "--data", setting, *IMPATIENT)
+    pending = server.operations("--data", setting, *IMPATIENT)
     server.ssh("systemctl stop taken")
     assert done.returncode == 1, done.stdout
     assert f"{unit} did not come up with its new configuration; the one before is back" in done.stderr

@@ -26,7 +26,6 @@ TIMEOUT = 3600.0
 LAB = f"ci{hashlib.sha256(str(PROJECT).encode()).hexdigest()[:8]}"
 # The host that the others are copied from, and its snapshot.
 ORIGINAL, LABEL = "codementee", "provisioned"
-PROVISIONED = f"{ORIGINAL}:{LABEL}"
 PYINFRA = str(Path(sys.executable).with_name("pyinfra"))
 # The release's frontend is built already: to build it takes longer than the rest of a release.
 BUILT = ("--data", "frontend_build=[ -e build/index.html ]")
