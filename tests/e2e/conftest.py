@@ -78,8 +78,8 @@ def original(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> dict[s
             again = host.slipway("apply", "lab", "--yes") if first.returncode == 0 else first
             hosts.stop(ORIGINAL)
             hosts.snapshot(LABEL, ORIGINAL)
-            failed = first.returncode and first.stdout + first.stderr
-            text = {"failed": failed or "", "first": first.stdout, "second": again.stdout + again.stderr}
+            failed = (first.stderr or first.stdout)[-3000:] if first.returncode else ""
+            text = {"failed": failed, "first": first.stdout, "second": again.stdout + again.stderr}
             said.write_text(json.dumps(text))
     found: dict[str, str] = json.loads(said.read_text())
     if found["failed"]:
