@@ -21,6 +21,7 @@ from slipway.systems import SYSTEMS
 from support import cloud_image
 from support.lab_commands import OWN_LAB, addresses_of, cli, on, output, own_lab, reachable, traces
 from support.lab_host import PROJECT
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.thorough
 
@@ -134,8 +135,7 @@ def test_a_disk_of_a_snapshot_whose_making_was_killed_is_made_anew(both: list[ho
     shutil.rmtree(snapshot / "machine", ignore_errors=True)
     up = [sys.executable, "-m", "lab", "up", "--name", "killed", "--from", "box:kept", "--backend", "qemu"]
     process = subprocess.Popen(up, cwd=PROJECT, stderr=subprocess.DEVNULL)
-    while not (snapshot / "machine.new").exists():
-        time.sleep(0.05)
+    wait_until("the disk is being made", (snapshot / "machine.new").exists, pause=0.05)
     time.sleep(seconds)
     process.kill()
     process.wait()
@@ -159,9 +159,7 @@ def test_a_boot_that_fails_shows_what_the_kernel_said(lab: Instance, both: list[
     # It need not have come up before.
     up = [sys.executable, "-m", "lab", "up", "--name", "broken", "--backend", "qemu", "--disk", "1"]
     process = subprocess.Popen(up, cwd=PROJECT, stderr=subprocess.DEVNULL)
-    while not lab.processes("host/broken"):
-        assert process.poll() is None, "it ended by itself"
-        time.sleep(0.1)
+    wait_until("it runs", lambda: lab.processes("host/broken"))
     process.kill()
     process.wait()
     assert cli("crash", "--name", "broken").returncode == 0

@@ -28,7 +28,15 @@ def user(server: LabHost, tmp_path_factory: pytest.TempPathFactory) -> User:
     secrets.touch(mode=0o600)
     secrets.write_text("ADMIN_PASSWORD=correct-horse-battery\n")
     lab = {name: value for name, value in server.data.items() if name.startswith(("mongodb_", "tls_acme"))}
-    own = {"site_domain": DOMAIN, "secrets_file": "secrets/production.env", **lab}
+    frontend = PROJECT / "examples/codementee/frontend"
+    own = {
+        "site_domain": DOMAIN,
+        "secrets_file": "secrets/production.env",
+        # Built once a run; test_readme.py builds it for each release, as a user does.
+        "frontend_source": str(frontend),
+        "frontend_build": "[ -e build/index.html ] || { npm ci --no-audit --no-fund && npm run build; }",
+        **lab,
+    }
     settings = user.clone / "group_data/all.py"
     with settings.open("a") as file:
         file.writelines(f"{name} = {value!r}\n" for name, value in own.items())

@@ -19,7 +19,7 @@ from support.releases import ROOT, Visits, backend, echoed, frontend, is_settled
 
 def test_releases_rollbacks_and_reloads_fail_not_one_request(server: LabHost, visits: Visits) -> None:
     first = server.current_release()
-    server.release()
+    server.release(*BUILT)
     second = server.current_release()
     assert second != first
     assert server.ssh(f"readlink {ROOT}/previous") == f"releases/{first}"
