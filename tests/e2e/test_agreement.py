@@ -1,6 +1,6 @@
 """Slipway's engine and plain pyinfra find the same pending on a host that has drifted, and make the same of it.
 
-Sets of drifts are drawn from a seed, over all components; each finds the host as it was provisioned.
+Sets of drifts are drawn from a seed, over all components.
 """
 
 from __future__ import annotations
@@ -112,10 +112,12 @@ def test_both_ways_find_the_same_pending(
     sets = drawn(DRAWS * SETS_OF_DRAW, sorted(COMPARED))[draw * SETS_OF_DRAW :][:SETS_OF_DRAW]
     assert plan_both_ways(planners) == {"pyinfra": [], "slipway": []}
     unlike, pending = [], set()
-    for drifts in sets:
+    for number, drifts in enumerate(sets):
+        # Every other one comes on top of the one before: to restore takes longer than to plan.
         drifting.break_by(drifts)
         found = plan_both_ways(planners)
-        drifting.restore()
+        if number % 2:
+            drifting.restore()
         pending |= {*found["slipway"]}
         if found["pyinfra"] != found["slipway"] or not found["slipway"]:
             unlike.append((drifts, found))

@@ -15,7 +15,6 @@ import pytest
 from lab import hosts
 from support.lab_host import LABEL, ORIGINAL, LabHost
 from support.machine import (
-    DRIFTS,
     boot_id,
     cut_off_while_writing,
     started,
@@ -40,8 +39,8 @@ KERNELS_OWN = {
 NAME = "kernel"
 # What a container is not given: its host's kernel keeps the time and the audit.
 PACKAGES = ("auditd", "systemd-timesyncd")
-# The components with what a kernel drifts from: a plan of them alone is quicker.
-DRIFTING = ("--only", "base,kernel,auditing")
+# The components with what a kernel decides: a plan of them alone is quicker.
+KERNELS = ("--only", "base,kernel,auditing")
 # The settings that follow from a host's memory where they are not given, and a command for what they came to.
 BY_MEMORY = {
     "mongodb_cache_gb": r"grep -oP 'cacheSizeGB: \K.*' /etc/mongod.conf",
@@ -81,14 +80,8 @@ def test_a_plan_finds_what_a_kernel_decides_and_nothing_else_and_one_apply_makes
     assert machine.plan(*as_before) == []
 
 
-def test_the_kernels_drifts_are_seen_by_a_plan_and_mended_by_an_apply(machine: LabHost) -> None:
-    machine.ssh("; ".join(DRIFTS))
-    assert planned(machine.apply(*DRIFTING)) == set(DRIFTS.values())
-    assert machine.plan(*DRIFTING) == []
-
-
 def test_after_a_power_cut_no_acknowledged_write_is_lost_and_all_is_in_force_and_in_order(
-    machine: LabHost, as_before: list[str], say: Callable[[str], None]
+    machine: LabHost, say: Callable[[str], None]
 ) -> None:
     before = boot_id(machine)
     acknowledged = cut_off_while_writing(machine)
@@ -102,7 +95,7 @@ def test_after_a_power_cut_no_acknowledged_write_is_lost_and_all_is_in_force_and
     mongod, backend, nginx = started(machine, "mongod.service", "codementee-backend.service", "nginx.service")
     assert 0 < mongod < backend
     assert nginx > 0
-    assert machine.plan(*as_before) == []
+    assert machine.plan(*KERNELS) == []
     # What is in force, whatever a plan compares; test_machine.py runs all of `slipway verify`.
     shown = machine.ssh(
         "swapon --noheadings --show=NAME; sysctl -n vm.swappiness; cat /sys/kernel/mm/transparent_hugepage/enabled;"
