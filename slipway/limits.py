@@ -41,7 +41,8 @@ class Limits:
     # A service that does its work after a start: 1 s for fail2ban. Waited out where it does not.
     ready: int = 60
     # One that has been running, and may be away while the database that it needs comes back: MongoDB starts in 2 s.
-    patience: int = 30
+    # Waited out by each plan of a server whose backend is unhealthy, so it is short of ten times that.
+    patience: int = 10
     # A new process of a service after a reload: 0.2 s. Waited out where it keeps its old ones.
     reload: int = 20
     # One answer of a health path, or of fail2ban's socket: 0.05 s, and 1 s for a backend's first one.

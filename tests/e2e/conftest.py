@@ -26,6 +26,9 @@ ORDER = (
     *("web_hardening", "lockout", "connection", "interrupted", "secrets", "first_apply", "lab"),
 )
 
+# Modules that leave a server as they found it, and share one: even seconds add up.
+SHARING = {"first_apply", "plan_report", "browser", "availability", "lock", "system_hardening"}
+
 # A shell ignores Ctrl-C in what it starts in the background, and so would the applies that tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -96,10 +99,20 @@ def copy(name: str) -> LabHost:
     return host
 
 
+@pytest.fixture(scope="session")
+def shared_server(original: dict[str, str], worker_id: str) -> LabHost:
+    """A provisioned host for the modules that leave it as they found it."""
+    return copy(f"shared-{worker_id}")
+
+
 @pytest.fixture(scope="module")
 def server(original: dict[str, str], request: pytest.FixtureRequest) -> Iterator[LabHost]:
-    """A provisioned host that is this module's alone."""
-    host = copy(re.sub("[^a-z]", "", request.node.path.stem.removeprefix("test_"))[:15])
+    """A provisioned host that is this module's alone, unless it is of those that share one."""
+    name = request.node.path.stem.removeprefix("test_")
+    if name in SHARING:
+        yield request.getfixturevalue("shared_server")
+        return
+    host = copy(re.sub("[^a-z]", "", name)[:15])
     yield host
     host.remove()
 

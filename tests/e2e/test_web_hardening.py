@@ -120,8 +120,8 @@ TAKEN = (
 )
 
 
-# Each day the one that the most has to come back of.
-EVERYDAY = "a port that is taken"
+# Each day the one that is quickest to fail.
+EVERYDAY = "a backend whose environment is wrong"
 
 
 @pytest.mark.parametrize(
