@@ -27,7 +27,8 @@ from xml.etree import ElementTree
 
 from jinja2 import Environment
 
-PROJECT = Path(__file__).resolve().parents[2]
+from support.checkout import PROJECT, copy_checkout
+
 FILE = PROJECT / "tests/faults.toml"
 # In seconds: what the tests that catch a fault may take, without a host and with one, and to end when interrupted.
 UNIT_SECONDS, HOST_SECONDS, END_SECONDS = 180, 1800, 120
@@ -112,17 +113,7 @@ class Copy:
         self.is_ended = False
 
     def make(self) -> None:
-        command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-        listed = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
-        for name in filter(None, listed.split("\0")):
-            if (PROJECT / name).is_file():
-                (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(PROJECT / name, self.folder / name)
-        (self.folder / ".venv").symlink_to(Path(sys.prefix))
-        # Some tests ask git about the checkout.
-        identity = ["-c", "user.name=faults", "-c", "user.email=faults@localhost", "-c", "commit.gpgsign=false"]
-        for words in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-q", "-m", "The checkout"]):
-            subprocess.run(["git", *words], cwd=self.folder, capture_output=True, check=True)
+        copy_checkout(self.folder)
 
     @contextmanager
     def planted(self, fault: Fault) -> Iterator[None]:

@@ -16,9 +16,9 @@ from lab import acme, hosts, network
 from lab.instance import Instance
 from lab.record import Host, pyinfra_data, recorded_hosts
 from slipway.site import Site
+from support.checkout import PROJECT
 from support.waiting import wait_until
 
-PROJECT = Path(__file__).resolve().parents[2]
 PENDING = 2
 # Only there to end a hang, in seconds: an emulated machine takes its time.
 TIMEOUT = 3600.0

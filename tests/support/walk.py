@@ -17,7 +17,8 @@ from pathlib import Path
 import certifi
 
 from lab import hosts
-from support.lab_host import PROJECT, LabHost
+from support.checkout import PROJECT, copy_checkout
+from support.lab_host import LabHost
 
 # Where the namespace puts the user's files over the machine's.
 SHELL = """
@@ -67,7 +68,10 @@ class User:
         (folder / "hosts").write_text(f"{names}\n{record.address} {name}\n")
         roots = hosts.trusted_roots(server.lab).read_text()
         (folder / "authorities.pem").write_text(Path(certifi.where()).read_text() + roots)
-        self._clone()
+        copy_checkout(self.clone)
+        # `make install` finds it done: to install anew takes half a minute.
+        for name in ("requirements.lock", "pyproject.toml"):
+            os.utime(self.clone / name, (0, 0))
         self.env = {
             **{key: value for key, value in os.environ.items() if not key.startswith("SLIPWAY")},
             "HOME": str(home),
@@ -77,21 +81,6 @@ class User:
             "SSL_CERT_FILE": str(folder / "authorities.pem"),
             "npm_config_cache": str(Path.home() / ".npm"),
         }
-
-    def _clone(self) -> None:
-        """What `git clone` gives, with what is not committed yet; and its virtual environment, which takes minutes."""
-        subprocess.run(["git", "clone", "-q", str(PROJECT), str(self.clone)], check=True)
-        listed = ["git", "ls-files", "-z", "--modified", "--others", "--exclude-standard"]
-        changed = subprocess.run(listed, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
-        for name in filter(None, changed.split("\0")):
-            if (PROJECT / name).exists():
-                (self.clone / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(PROJECT / name, self.clone / name)
-            else:
-                (self.clone / name).unlink(missing_ok=True)
-        (self.clone / ".venv").symlink_to(PROJECT / ".venv")
-        for name in ("requirements.lock", "pyproject.toml"):
-            os.utime(self.clone / name, (0, 0))
 
     def edits(self, edits: dict[str, list[tuple[str, str]]]) -> None:
         """What the editor does to a file whose name ends so: replaces text, "" for the end of the file."""
