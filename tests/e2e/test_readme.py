@@ -76,6 +76,7 @@ def test_a_first_server_by_the_readme_word_for_word(user: User, server: LabHost)
     assert code == 0, shown
     code, shown = user.types(verify)
     assert code == 0, shown
+    assert re.search(r"secrets seen in journal, process list, world-readable files +none", shown), shown
     code, shown = user.types(release, "y\n")
     assert code == 0, shown
     code, shown = user.types(rollback, "y\n")

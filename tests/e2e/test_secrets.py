@@ -22,10 +22,11 @@ GIVEN = {
 }
 # Looks at all command lines over and over, until it is told to end, and writes down those that hold the mark.
 SAMPLER = f"""
-import os, pathlib
+import os, pathlib, time
 mark, seen, rounds = b"-".join([b"s3cr3t", b"m4rk"]), set(), 0
 while not os.path.exists("/run/sampled"):
     rounds += 1
+    time.sleep(0.005)
     for process in filter(str.isdigit, os.listdir("/proc")):
         try:
             line = pathlib.Path("/proc", process, "cmdline").read_bytes()
