@@ -37,7 +37,8 @@ def problems(names: Mapping[str, Any]) -> list[str]:
 
 
 def _problems_of(name: str, value: Any) -> list[str]:
-    if isinstance(value, str):
+    # pyinfra ignores texts: a name for something else may be one.
+    if isinstance(value, str) and name in ROLES:
         return [f"{name}: found the text {value!r}, expected a list of hosts: {name} = [{value!r}]; {NO_GROUP}"]
     if _is_host(value):
         return [

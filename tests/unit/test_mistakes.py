@@ -10,6 +10,7 @@ import pytest
 from pyinfra.api import Config, State
 
 from slipway import inventory
+from slipway.inventory import problems
 from slipway.runner import PROJECT
 from support.mistakes import told
 
@@ -208,3 +209,8 @@ def test_wrong_services_are_told_before_any_host_is_touched(project, wrong):
     errors = told(project, "plan", "--data", f"services={json.dumps(services)}")
     assert said in errors
     assert "no host was touched" in errors
+
+
+def test_a_text_in_an_inventory_that_is_no_role_is_the_users_own():
+    hosts = ["server.invalid"]
+    assert problems({"domain": "example.org", "web": hosts, "app": hosts, "db": hosts}) == []
