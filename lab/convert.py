@@ -38,7 +38,7 @@ def machine(
             return result
         with progress.step(f"Make a virtual machine's disk of the snapshot {snapshot.name}"):
             role = _role(_host(snapshot))
-            # Whoever was killed here before us may have left a command that goes on.
+            # A killed run may have left a command that is still running.
             lab.stop(role)
             remove(new)
             new.mkdir()

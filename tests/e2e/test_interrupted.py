@@ -100,7 +100,7 @@ def test_an_apply_waits_for_who_else_installs_packages(server: LabHost) -> None:
     began = time.monotonic()
     done = server.apply()
     assert f"✓ {server.name}: Install the other packages" in done.stdout
-    assert time.monotonic() - began > 10, "this test would not notice anything"
+    assert time.monotonic() - began > 10, "the precondition does not hold"
     assert server.plan() == []
 
 

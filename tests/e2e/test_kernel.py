@@ -88,7 +88,7 @@ def test_after_a_power_cut_no_acknowledged_write_is_lost_and_all_is_in_force_and
     began = time.monotonic()
     machine.wait_until_healthy()
     say(f"healthy {time.monotonic() - began:.0f} s after ssh answers")
-    assert boot_id(machine) not in ("", before), "the power was not cut: this test would not notice anything"
+    assert boot_id(machine) not in ("", before), "the power was not cut: the test has nothing to observe"
     found = written(machine)
     say(f"{len(acknowledged)} writes were acknowledged before the power cut, {len(found)} are there")
     assert acknowledged <= found

@@ -106,7 +106,7 @@ def test_hosts_side_by_side_share_neither_keys_nor_network(pair: list[hosts.Host
     identity = "cat /etc/hostname /etc/machine-id /etc/ssh/ssh_host_*_key.pub"
     first, second = on(one, identity).stdout.split(), on(two, identity).stdout.split()
     assert not {word for word in first if len(word) > 20} & {word for word in second if len(word) > 20}
-    assert on(one, knock(one.address)).returncode == 0, "this test would not notice anything"
+    assert on(one, knock(one.address)).returncode == 0, "the precondition does not hold"
     assert on(one, knock(two.address)).returncode != 0
     gateway = f"{one.address.rpartition('.')[0]}.1"
     detour = f"ip route add {two.address} via {gateway}; {knock(two.address)}"
@@ -186,7 +186,7 @@ def test_down_leaves_nothing_even_when_processes_vanished(pair: list[hosts.Host]
     """The last one on this pair."""
     kill_nspawn(lab, "one")
     lab.stop("pebble")
-    assert traces(lab), "this test would not notice anything"
+    assert traces(lab), "the precondition does not hold"
     assert cli("down", "--all").returncode == 0
     assert traces(lab) == []
     assert cli("down", "--all").returncode == 0, "down of nothing is fine"
@@ -217,7 +217,7 @@ def test_a_killed_build_leaves_no_half_tree(lab: Instance, tmp_path: Path) -> No
     time.sleep(6)  # mmdebstrap has mounted /proc and /sys in the new tree by now
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert lab.processes("image"), "this test would not notice anything"
+    assert lab.processes("image"), "the precondition does not hold"
     assert cli("down", "--all", env=environ).returncode == 0
     assert traces(lab) == []
     assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()

@@ -324,7 +324,7 @@ def test_without_root_a_machine_comes_up_and_goes_without_a_trace(both: list[hos
 
 
 def test_down_of_both_kinds_leaves_nothing(both: list[hosts.Host], lab: Instance) -> None:
-    assert traces(lab), "this test would not notice anything"
+    assert traces(lab), "the precondition does not hold"
     done = cli("down", "--all")
     assert done.returncode == 0, done.stderr
     assert traces(lab) == []

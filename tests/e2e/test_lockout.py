@@ -43,7 +43,7 @@ def test_the_host_rolls_it_back_by_itself_when_slipway_is_gone_too(server: LabHo
     wait_until("nobody can log in any more", lambda: not server.may_log_in())
     running.kill()
     took = wait_until("somebody can log in again", server.may_log_in)
-    assert took > 5, "Slipway itself may have rolled it back: this test would not notice anything"
+    assert took > 5, "Slipway itself may have rolled it back: the test has nothing to observe"
     assert f"the last change of {what} was undone" in server.slipway("plan", "lab", *setting, *SOON).stdout
     server.apply(*SOON)
     assert server.plan(*SOON) == []

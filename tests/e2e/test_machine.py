@@ -55,7 +55,7 @@ def test_an_apply_whose_power_is_cut_again_and_again_goes_on_from_there(machine,
         machine.ssh(f"timeout 600 sh -c 'until {then} > /dev/null; do sleep 0.2; done'")
         before = boot_id(machine)
         cut_off(machine)
-        assert apply.end()[0] == 1, "it was over before the cut: this test would not notice anything"
+        assert apply.end()[0] == 1, "it was over before the cut: the test has nothing to observe"
         assert boot_id(machine) != before
     began = time.monotonic()
     machine.apply()

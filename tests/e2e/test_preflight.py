@@ -78,7 +78,7 @@ def test_where_the_hosts_file_knows_the_loopback_address_alone_the_dns_is_asked(
     seen = bare.ssh(f"getent ahosts {name} | cut -d' ' -f1 | sort -u")
     found = bare.ssh(addresses_command(name))
     bare.ssh("cat /root/hosts > /etc/hosts")
-    assert seen == "127.0.1.1", "this test would not notice anything"
+    assert seen == "127.0.1.1", "the precondition does not hold"
     assert found
     assert "127.0.1.1" not in found.split()
 

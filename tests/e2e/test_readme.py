@@ -1,6 +1,6 @@
 """The README's first server, typed word for word: a fresh clone, the production environment, a bare server.
 
-The clone and the installation are proven by whoever runs these tests; the user's virtual environment is theirs.
+The clone and the installation are not repeated: the user has the virtual environment of the tests.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ def test_an_owner_of_an_ipv6_network_counts_as_one(server):
     first = server.ssh(f"for n in $(seq 30); do {post} --interface fd00:1:1::1; done").split()
     neighbour, stranger = (server.ssh(f"{post} --interface fd00:{address}") for address in ("1:1::2", "1:2::1"))
     server.ssh("for n in 1:1::1 1:1::2 1:2::1; do ip -6 addr del fd00:$n/128 dev lo; done")
-    assert first[-1] == "429", "this test would not notice anything"
+    assert first[-1] == "429", "the precondition does not hold"
     assert (neighbour, stranger) == ("429", "422")
 
 

@@ -165,7 +165,7 @@ def package_gone(name: str) -> str:
 # removed; and more, so that each operation has its turn.
 COMPARED: dict[str, str] = {
     **{what: script for what, (script, _) in NOTICED_BY.items() if "apt-get remove" not in script},
-    # A socket that is still open would be tried by whoever looks first, and fail for the other.
+    # The first of the two plans would try a socket that is still open, and it would fail for the second.
     "the backend masked": "systemctl stop codementee-backend.socket codementee-backend;"
     " ln -sf /dev/null /etc/systemd/system/codementee-backend.service; systemctl daemon-reload",
     "a package gone": package_gone("unattended-upgrades"),
