@@ -22,7 +22,7 @@ from slipway import adapter, limits
 from slipway.batches import Batches
 from slipway.limits import Limits
 from slipway.shell import MOST_SHOWN, Answer, NoAnswer, Question, Shell
-from slipway.ssh import keep_alive, open_session, send_at_once, tell_when_broken
+from slipway.ssh import broken_by_name, keep_alive, open_session, send_at_once, tell_when_broken
 from slipway.uploads import upload_script, with_input
 
 # Of what a command prints this much is kept, of its beginning and of its end each.
@@ -164,7 +164,7 @@ class Connector(SSHConnector):
         if not seconds:
             seconds, which = self.limits.command, shorten(command.get_masked_value(), MOST_SHOWN)
             late = HostFailed(f"[{self.host.name}] no end within {seconds} s: {which}; {limits.HINT}")
-        with self._turn, gevent.Timeout(seconds, late):
+        with self._turn, gevent.Timeout(seconds, late), broken_by_name():
             channel = open_session(self._transport(), self.limits.session)
             try:
                 if arguments.get("_get_pty"):
@@ -228,7 +228,7 @@ def _feed(channel: Channel, text: str | Iterable[str] | None) -> None:
         for part in [text] if isinstance(text, str) else text or []:
             channel.sendall((part if part.endswith("\n") else f"{part}\n").encode())
         channel.shutdown_write()
-    except OSError:
+    except (OSError, EOFError):  # the command's end says why
         return
 
 

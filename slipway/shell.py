@@ -13,6 +13,7 @@ import secrets
 import shlex
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from textwrap import shorten
 
@@ -163,7 +164,7 @@ class Shell:
         self._channel.settimeout(self._answer_seconds)
         # What follows is sent without waiting for the server's word that there is a shell. Standard error carries
         # answers; messages of the shell's own are nobody's.
-        self._starting = gevent.spawn(self._channel.exec_command, "exec sh")
+        self._starting = gevent.spawn(self._start)
         self._to_send = "exec 3>&2 2>/dev/null; set -- $$\n"
         self._turn = RLock()
         self.is_open = True
@@ -175,7 +176,7 @@ class Shell:
         with self._turn:
             try:
                 answers = dict(zip(once, self._ask(once), strict=True))
-            except OSError as error:
+            except (OSError, EOFError) as error:
                 self.close()
                 raise SSHException("the connection broke") from error
             except BaseException:
@@ -231,6 +232,12 @@ class Shell:
                 raise NoAnswer(f"more than {MOST_BYTES // 2**20} MiB of output: {about}")
         return answers
 
+    def _start(self) -> None:
+        # Whoever asks it is told.
+        with suppress(SSHException, OSError, EOFError):
+            self._channel.exec_command("exec sh")
+
     def close(self) -> None:
         self.is_open = False
-        self._channel.close()
+        with suppress(OSError, EOFError):
+            self._channel.close()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from paramiko import Channel, ChannelException, SSHException, Transport
 from pyinfra.api.host import Host
@@ -64,6 +66,15 @@ def tell_when_broken(host: Host) -> None:
     connection.get_exception = get_exception  # type: ignore[method-assign]
 
 
+@contextmanager
+def broken_by_name() -> Iterator[None]:
+    """The same for what is sent on a connection just as it breaks: paramiko raises EOFError there, too."""
+    try:
+        yield
+    except EOFError as error:
+        raise SSHException("the connection broke") from error
+
+
 def open_session(connection: Transport, patience: float, seconds: float | None = None) -> Channel:
     """A new session of a connection, which is waited for `seconds` at most. Raises SSHException.
 
@@ -73,7 +84,8 @@ def open_session(connection: Transport, patience: float, seconds: float | None =
     deadline = time.monotonic() + patience
     while True:
         try:
-            return connection.open_session(timeout=seconds)
+            with broken_by_name():
+                return connection.open_session(timeout=seconds)
         except ChannelException:
             if time.monotonic() > deadline:
                 raise

@@ -328,6 +328,21 @@ def test_a_command_whose_connection_is_cut_has_not_succeeded(host, sshd):
         host.run_shell_command("sleep 5")
 
 
+def test_a_connection_that_breaks_just_as_something_is_sent_is_told_as_that(host, monkeypatch):
+    """paramiko has not noticed it yet, and raises what elsewhere stands for a user who has left."""
+
+    def broken(_data: bytes) -> None:
+        raise EOFError
+
+    assert host.get_fact(Shown, command="echo here") == "here"
+    monkeypatch.setattr(host.connector.client.get_transport().packetizer, "write_all", broken)
+    with pytest.raises(SSHException, match="the connection broke"):
+        host.run_shell_command("echo fine")
+    host.connector.may_reconnect = False
+    with pytest.raises(HostFailed, match=r"\[box\] .*connection broke"):
+        host.get_fact(Shown, command="echo back")
+
+
 # --- what is asked in a batch, and what live
 
 

@@ -23,6 +23,8 @@ import passwords
 from database import Database, log
 from settings import load
 
+DATABASE_WAIT_SECONDS = 5
+
 settings = load()
 secret = settings.jwt_secret.get_secret_value()
 
@@ -31,6 +33,8 @@ secret = settings.jwt_secret.get_secret_value()
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.database = Database(settings)
     preparing = asyncio.create_task(app.state.database.prepare())
+    # A worker takes no request before it can answer it; without a database it starts all the same.
+    await asyncio.wait({preparing}, timeout=DATABASE_WAIT_SECONDS)
     yield
     preparing.cancel()
     await app.state.database.close()
