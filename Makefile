@@ -6,7 +6,7 @@ BIN := .venv/bin
 # The ten slowest tests, and a file at a time to one of the workers: its tests share a host.
 PYTEST = $(BIN)/pytest --durations=10 --dist loadfile --no-loadscope-reorder $(PYTEST_OPTIONS)
 # Tests mostly wait for hosts: more workers than cores.
-WORKERS ?= 3
+WORKERS ?= 4
 
 .PHONY: help
 help:  ## Show the targets
