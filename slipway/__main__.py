@@ -7,11 +7,11 @@ def main() -> None:
     # All that is loaded stays to the end: looking through it for garbage, while it is loaded, later and at the exit, is
     # a sixth of a plan's time.
     gc.disable()
-    from slipway import cli
+    from slipway.cli import main
 
     gc.freeze()
     gc.enable()
-    cli.main()
+    main.main()
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 import requests
 from requests.adapters import HTTPAdapter
 
-from slipway.limits import SHIPPED
+from slipway.settings.limits import SHIPPED
 
 
 def in_url(address: str) -> str:

@@ -7,10 +7,11 @@ from typing import Any
 
 from pyinfra import host
 
-from slipway.facts import Machine
-from slipway.operations import put, put_all, put_template, render
-from slipway.services import Service
-from slipway.settings import Settings
+from slipway.facts.machine import Machine
+from slipway.ops.files import put, put_all, put_template
+from slipway.ops.templates import render
+from slipway.settings.model import Settings
+from slipway.settings.services import Service
 from tasks.credentials import credential_names
 
 FOLDER = "/etc/systemd/system"

@@ -7,16 +7,20 @@ from typing import Any
 from pyinfra import host
 from pyinfra.api import operation
 
-from slipway import report
-from slipway.components import component
-from slipway.facts import Certificate, Machine, Output
-from slipway.operations import Commands, config_tree, directory, ensure, put, put_template, render, restart, service
-from slipway.settings import Settings
+from slipway.engine import notes
+from slipway.engine.components import component
+from slipway.facts.base import Output
+from slipway.facts.certificates import Certificate
+from slipway.facts.machine import Machine
+from slipway.ops.commands import Commands, ensure
+from slipway.ops.files import config_tree, directory, put, put_template
+from slipway.ops.templates import render
+from slipway.ops.units import restart, service
+from slipway.settings.model import TLS_FOLDER, Settings
 from slipway.systems import system_of
 
 PACKAGES = ["nginx", "openssl"]
 BROTLI_PACKAGES = ["libnginx-mod-http-brotli-static"]
-TLS_FOLDER = "/etc/nginx/tls"
 # certbot puts its answers to the ACME server here, Nginx serves them on port 80.
 ACME_WEBROOT = "/var/www/letsencrypt"
 ERROR_PAGES = "/usr/share/slipway/errors"
@@ -132,7 +136,7 @@ def hsts(settings: Settings) -> str:
 
 def placeholder_certificate(settings: Settings) -> None:
     """A certificate of our own until the real one is there: without any, Nginx would not start and answer for one."""
-    folder = f"{TLS_FOLDER}/{settings.site_name}"
+    folder = settings.tls_folder
     placeholder = f"{TLS_FOLDER}/placeholder"
     ensure(
         name="Make a placeholder certificate",
@@ -153,5 +157,5 @@ def serve_placeholder(folder: str) -> Commands:
     has_key = host.get_fact(Output, command=f"openssl pkey -noout -in {folder}/privkey.pem && echo yes")
     if has_key and host.get_fact(Certificate, path=f"{folder}/fullchain.pem"):
         return
-    report.note(f"{folder} -> placeholder")
+    notes.note(f"{folder} -> placeholder")
     yield f"ln -sfn placeholder {folder}.new && mv -fT {folder}.new {folder}"

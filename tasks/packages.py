@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from pyinfra import host
 
-from slipway.components import component
-from slipway.operations import install, put
-from slipway.settings import Settings
+from slipway.engine.components import component
+from slipway.ops.files import put
+from slipway.ops.packages import install
+from slipway.settings.model import Settings
 from tasks import admin, auditing, backend, base, fail2ban, firewall, logins, mongodb, nginx, tls, updates
 from tasks.release import BUILD_PACKAGES, begin_first, parts_here
 

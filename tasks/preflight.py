@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from pyinfra import host
 from pyinfra.api.exceptions import PyinfraError
 
-from slipway.facts import FileState, Listeners, Machine, Output, is_container
-from slipway.report import note
-from slipway.settings import Settings
-from slipway.ssh import peer_address
+from slipway.engine.notes import note
+from slipway.engine.ssh import peer_address
+from slipway.facts.base import Output
+from slipway.facts.files import FileState
+from slipway.facts.machine import Listeners, Machine, is_container
+from slipway.settings.model import Settings
 from slipway.systems import SYSTEMS, system_of
 from tasks.adoption import found_by_hand
 

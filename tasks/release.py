@@ -18,13 +18,17 @@ from pyinfra import host
 from pyinfra.api import StringCommand, operation
 from pyinfra.api.exceptions import PyinfraError
 
-from slipway import artifact, report, sources
-from slipway.components import component
-from slipway.facts import Output
-from slipway.operations import KEPT, Commands, bring_back, directory, link, put, render
-from slipway.services import Service
-from slipway.settings import Settings
-from slipway.uploads import with_input
+from slipway.engine import notes, run
+from slipway.engine.components import component
+from slipway.engine.uploads import with_input
+from slipway.facts.base import Output
+from slipway.ops.backup import KEPT, bring_back
+from slipway.ops.commands import Commands
+from slipway.ops.files import directory, link, put
+from slipway.ops.templates import render
+from slipway.releases import artifact, sources
+from slipway.settings.model import Settings
+from slipway.settings.services import Service
 from tasks.backend_units import describe_for_releases, describe_program, describe_socket, unit_values_here
 
 STEPS = "/usr/lib/slipway"
@@ -180,7 +184,7 @@ def step(settings: Settings, words: Callable[[], list[str]]) -> Commands:
 @operation()
 def hook(settings: Settings, when: str, then: str) -> Commands:
     command = settings.release_before if when == "before" else settings.release_after
-    report.note(f"release_{when}: {command}")
+    notes.note(f"release_{when}: {command}")
     yield StringCommand(steps_file(settings), "hook", when, shlex.quote(artifact.release_id(settings)), then)
 
 
@@ -203,7 +207,7 @@ def check_id(settings: Settings) -> Commands:
             f"{host.name}: release_id: {found}, expected one of: {', '.join(others) or 'none is there'}; nothing was"
             " changed"
         )
-    report.note(f"current -> releases/{wanted} (was releases/{now})")
+    notes.note(f"current -> releases/{wanted} (was releases/{now})")
     yield "true"
 
 
@@ -215,11 +219,11 @@ def begin_first(settings: Settings, parts: tuple[str, ...]) -> Commands:
     """
     if shipped(settings):
         return
-    report.note("the host has no release: what takes long in making one begins beside the packages")
+    notes.note("the host has no release: what takes long in making one begins beside the packages")
     # A plan stops at the first command: nothing is built until the release is really wanted.
     yield f"mkdir -p {settings.site_root}/releases {settings.site_root}/venvs"
     if "frontend" in parts and settings.frontend_build_on == "here":
-        artifact.begin(settings)
+        artifact.begin(settings, run.of(host.state).builds)
     if "backend" in parts:
         requirements = f"{settings.site_root}/venvs/.requirements.txt"
         script = shlex.quote("; ".join(environment(settings, requirements)))
@@ -234,7 +238,7 @@ def ship_first(settings: Settings, parts: tuple[str, ...]) -> Commands:
     """Build and ship a release where the host has none; what runs on a server that has one is not apply's business."""
     if shipped(settings):
         return
-    report.note("the host has no release: the first one is built here and shipped")
+    notes.note("the host has no release: the first one is built here and shipped")
     yield from _ship(settings, parts, parts)
     yield StringCommand(steps_file(settings), "switch", artifact.release_id(settings))
 
@@ -254,7 +258,7 @@ def relink(settings: Settings) -> Commands:
     """Point `current` to the newest release where it leads nowhere."""
     releases = shipped(settings)
     if releases and current(settings) not in releases:
-        report.note(f"current -> releases/{releases[-1]}")
+        notes.note(f"current -> releases/{releases[-1]}")
         yield StringCommand(steps_file(settings), "switch", shlex.quote(releases[-1]))
 
 
@@ -262,10 +266,8 @@ def _ship(settings: Settings, parts: Collection[str], changing: Collection[str])
     """`changing` are the parts that are built; the others come from the current release."""
     # A plan stops at the first command: nothing is built until the release is really wanted.
     yield f"mkdir -p {settings.site_root}/releases {settings.site_root}/venvs"
-    release = artifact.build(settings, changing, hashes_there(settings))
-    report.note(
-        f"release {release.id}: {len(release.archive) // 1024} KiB, {len(release.kept)} files are there already"
-    )
+    release = artifact.build(settings, changing, run.of(host.state).builds, hashes_there(settings))
+    notes.note(f"release {release.id}: {len(release.archive) // 1024} KiB, {len(release.kept)} files are there already")
     script = unpack_script(settings, release, parts, [part for part in parts if part not in changing])
     yield with_input(script, release.archive)
 
@@ -338,7 +340,7 @@ BUILD_SANDBOX = (
 
 def build_there(settings: Settings) -> list[str]:
     """Steps of a shell script that build the frontend of $new from its source on the host, and compress its files as
-    slipway/artifact.py does."""
+    slipway/releases/artifact.py does."""
     output = shlex.quote(settings.frontend_output)
     # Nothing but the archive may get into the archive.
     script = (

@@ -8,14 +8,18 @@ from pyinfra import host
 from pyinfra.api import operation
 from pyinfra.api.host import Host
 
-from slipway import report
-from slipway.components import component
-from slipway.facts import FileText, HostKeys, Output, Sshd, SshPort
-from slipway.guard import guarded
-from slipway.login import Login, remember_keys
-from slipway.operations import Commands, ensure, render, tell_text
-from slipway.settings import Settings
-from slipway.ssh import connected_port
+from slipway.engine import notes
+from slipway.engine.components import component
+from slipway.engine.login import Login, remember_keys
+from slipway.engine.ssh import connected_port
+from slipway.facts.base import Output
+from slipway.facts.files import FileText
+from slipway.facts.ssh import HostKeys, Sshd, SshPort
+from slipway.ops.commands import Commands, ensure
+from slipway.ops.files import tell_text
+from slipway.ops.templates import render
+from slipway.settings.model import Settings
+from tasks.guard import guarded
 
 DROP_IN = "/etc/ssh/sshd_config.d/00-slipway.conf"
 ED25519, RSA, RSA_LARGE = (f"/etc/ssh/ssh_host_{kind}_key" for kind in ("ed25519", "rsa", "rsa_4096"))
@@ -146,7 +150,7 @@ def sshd(settings: Settings, host_keys: list[str]) -> Commands:
     if found != text:
         tell_text(DROP_IN, found, text)
     else:
-        report.note("\n".join(differs))
+        notes.note("\n".join(differs))
     # The port of this connection may be one that a router forwards.
     moves = host.get_fact(SshPort, _sudo=False) != str(settings.sshd_port)
     login = Login(settings.admin_user, settings.sshd_port if moves else connected_port(host))

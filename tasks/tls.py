@@ -10,12 +10,15 @@ import time
 from pyinfra import host
 from pyinfra.api import operation
 
-from slipway import report
-from slipway.components import component
-from slipway.facts import Certificate
-from slipway.operations import Commands, link, put, render, restart, service
-from slipway.settings import Settings
-from tasks.nginx import ACME_WEBROOT, TLS_FOLDER
+from slipway.engine import notes
+from slipway.engine.components import component
+from slipway.facts.certificates import Certificate
+from slipway.ops.commands import Commands
+from slipway.ops.files import link, put
+from slipway.ops.templates import render
+from slipway.ops.units import restart, service
+from slipway.settings.model import Settings
+from tasks.nginx import ACME_WEBROOT
 
 PACKAGES = ["certbot"]
 # certbot renews 30 days before the end (version 2.1), twice a day by its timer. A certificate that is closer to its
@@ -35,7 +38,7 @@ def tls(settings: Settings) -> None:
     renewed = certificate(name=f"Get a certificate for {', '.join(settings.domains)}", settings=settings)
     served = link(
         name="Serve the certificate",
-        path=f"{TLS_FOLDER}/{settings.site_name}",
+        path=settings.tls_folder,
         target=f"/etc/letsencrypt/live/{settings.site_name}",
     )
     restart(
@@ -47,7 +50,7 @@ def tls(settings: Settings) -> None:
     service(
         name="Run Nginx with the certificate",
         unit="nginx.service",
-        files=[f"{TLS_FOLDER}/{settings.site_name}/fullchain.pem"],
+        files=[f"{settings.tls_folder}/fullchain.pem"],
         reloads=True,
     )
 
@@ -77,7 +80,7 @@ def certificate(settings: Settings) -> Commands:
     reason = reason_to_issue(found, settings, time.time())
     if reason is None:
         return
-    report.note(f"certificate: {reason}")
+    notes.note(f"certificate: {reason}")
     if not found.get("end") or not found.get("server"):
         # What is left of a broken lineage would make certbot refuse, or name the new one {name}-0001.
         yield f"rm -rf {live} /etc/letsencrypt/archive/{name} /etc/letsencrypt/renewal/{name}.conf"

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from benchmarks.provision.state import settings_of
 from lab import hosts
-from slipway import artifact
+from slipway.releases import artifact
 
 
 def main(host: str, file: str) -> None:
-    release = artifact.build(settings_of(hosts.find(host)), ("backend", "frontend"))
+    release = artifact.build(settings_of(hosts.find(host)), ("backend", "frontend"), {})
     Path(file).write_bytes(release.archive)
     print(release.id)
 

@@ -17,10 +17,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lab.record import Host, pyinfra_data
-from slipway import guard
-from slipway.operations import PROJECT, render, tar
-from slipway.secrets import MONGO_URL, MONGODB_ADMIN, MONGODB_BACKEND
-from slipway.settings import Settings, check
+from slipway.ops.files import tar
+from slipway.ops.templates import render
+from slipway.project import PROJECT
+from slipway.secrets.store import MONGO_URL, MONGODB_ADMIN, MONGODB_BACKEND
+from slipway.settings.model import TLS_FOLDER, Settings, check
 from slipway.systems import SYSTEMS
 from tasks import (
     admin,
@@ -31,6 +32,7 @@ from tasks import (
     credentials,
     fail2ban,
     firewall,
+    guard,
     logins,
     mongodb,
     mongodb_users,
@@ -179,7 +181,7 @@ def _web(settings: Settings) -> list[File]:
     return [
         *(File(f"/etc/nginx/{name}", text) for name, text in nginx.configuration(settings).items()),
         *(File(f"{nginx.ERROR_PAGES}/{page}", render(f"nginx/{page}")) for page in pages),
-        File(UNCONFIGURED, render("nginx/unconfigured.conf", tls_folder=nginx.TLS_FOLDER)),
+        File(UNCONFIGURED, render("nginx/unconfigured.conf", tls_folder=TLS_FOLDER)),
         File(
             "/etc/systemd/system/nginx.service.d/slipway.conf",
             render("nginx/nginx.service.conf", **nginx.unit_values(settings)),

@@ -24,8 +24,8 @@ from benchmarks.provision import state
 from lab.hosts import Host
 from lab.instance import cache_dir
 from lab.steps import StepFailed, remove, run
-from slipway.operations import PROJECT
-from slipway.settings import Settings
+from slipway.project import PROJECT
+from slipway.settings.model import TLS_FOLDER, Settings
 from tasks import fail2ban, logins, mongodb, nginx, ssh
 from tasks.release import healthy
 from tasks.tls import certbot_command
@@ -93,7 +93,7 @@ def script_settings(settings: Settings) -> str:
         "site": settings.site_name,
         "root": settings.site_root,
         "unit": settings.backend_unit,
-        "tls": nginx.TLS_FOLDER,
+        "tls": TLS_FOLDER,
         "webroot": nginx.ACME_WEBROOT,
     }
     functions = {
@@ -206,7 +206,7 @@ def ansible_variables(host: Host, settings: Settings, folder: Path) -> dict[str,
         "mongodb_limits": mongodb.LIMITS,
         "health_socket": socket,
         "health_url": f"http://{address}{settings.backend_health_path}",
-        "tls": nginx.TLS_FOLDER,
+        "tls": TLS_FOLDER,
         "webroot": nginx.ACME_WEBROOT,
         "error_pages": nginx.ERROR_PAGES,
         "certbot_command": certbot_command(settings),

@@ -121,10 +121,12 @@ def proxy(server: LabHost) -> Iterator[Proxy]:
 # The command line as it is, but for its patience and its hosts.
 HASTY = """if True:
     from dataclasses import replace
-    from slipway import cli, limits, runner
+    from slipway import project
+    from slipway.cli import main
+    from slipway.settings import limits
     limits.SHIPPED = replace(limits.SHIPPED, answer={answer}, command={command})
-    runner.INVENTORIES["lab"] = {inventory!r}
-    cli.main()
+    project.INVENTORIES["lab"] = {inventory!r}
+    main.main()
 """
 INVENTORY = """
 from lab import hosts as _hosts, record as _record

@@ -12,7 +12,7 @@ import sys
 
 import pytest
 
-from slipway.plan_report import PlanReport
+from slipway.ui.plan_report import PlanReport
 from support import browser
 from support.lab_host import PENDING, PROJECT
 
@@ -112,10 +112,10 @@ web.append(("down", {**web[0][1], "ssh_hostname": "127.0.0.1", "ssh_port": 1, "s
 """
 WITH_INVENTORY = """
 import sys
-from slipway import runner
+from slipway import project
 from slipway.cli import main
-runner.INVENTORIES["lab"], *sys.argv = sys.argv[1], "slipway", *sys.argv[2:]
-main()
+project.INVENTORIES["lab"], *sys.argv = sys.argv[1], "slipway", *sys.argv[2:]
+main.main()
 """
 
 

@@ -17,9 +17,12 @@ import pytest
 from pyinfra.context import ctx_host
 
 import tasks
-from slipway import guard, operations, report
-from slipway.facts import Machine, Output
-from slipway.settings import Settings
+from slipway import ops
+from slipway.engine import run
+from slipway.engine.run import Run
+from slipway.facts.base import Output
+from slipway.facts.machine import Machine
+from slipway.settings.model import Settings
 
 PROJECT = Path(__file__).resolve().parents[2]
 ADDRESS = "198.51.100.7"
@@ -42,6 +45,8 @@ class FakeHost(SimpleNamespace):
 
     def __init__(self, groups: tuple[str, ...], **machine: str) -> None:
         super().__init__(name="box", groups=[*groups], op_hash_order=[], current_op_hash=None, print_prefix="")
+        self.state = SimpleNamespace()
+        run.start(self.state, Run(collects_notes=True))
         self.data, self.connector = SimpleNamespace(get=lambda name: None), SimpleNamespace(client=None)
         self.machine = {**MACHINE, "clock": str(int(time.time())), **machine}
         # Other answers, by the fact, or by a part of the command of Output.
@@ -119,8 +124,11 @@ class Server:
 
 def _modules() -> list[ModuleType]:
     """The modules that call operations, all imported before one of them is changed."""
-    names = [module.name for module in pkgutil.iter_modules(tasks.__path__)]
-    return [operations, guard, *(importlib.import_module(f"tasks.{name}") for name in names)]
+    return [
+        importlib.import_module(module.name)
+        for package in (ops, tasks)
+        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")
+    ]
 
 
 @contextmanager
@@ -144,13 +152,11 @@ def described(
             for name, value in [*vars(module).items()]:
                 if hasattr(value, "_inner"):
                     patch.setattr(module, name, recorder(value))
-        patch.setattr("slipway.pyinfra_settings.checked_settings", lambda host: settings)
+        patch.setattr("slipway.settings.of_host.checked_settings", lambda host: settings)
         ctx_host.set(host)
-        report.listen(lambda *note: None)
         try:
             yield server, host
         finally:
-            report.listen(None)
             ctx_host.set(before)
 
 
@@ -173,9 +179,7 @@ def commands_of(
     host.answers = dict(answers or {})
     before = ctx_host.get()
     ctx_host.set(host)
-    report.listen(lambda *note: None)
     try:
         return one.commands()
     finally:
-        report.listen(None)
         ctx_host.set(before)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import ClassVar
 
-from slipway.runner import ApplyFailed, Change, Outcome, RunFailed, Session
-from slipway.settings import Settings
+from slipway.engine.errors import ApplyFailed, RunFailed
+from slipway.engine.notes import Note
+from slipway.engine.outcome import Change, Outcome
+from slipway.settings.model import Settings
 
-CHANGES = [Change("one", "Configure Nginx", ["mode 600 -> 644"], component="nginx")]
+CHANGES = [Change("one", "Configure Nginx", [Note("mode 600 -> 644")], component="nginx")]
 DOWN = {"two": "[two] Could not connect"}
 
 
@@ -17,17 +19,28 @@ class FakeSession:
 
     outcome = Outcome([], [], 9, 1.0)
     error: RunFailed | None = None
-    environment, deploy = "lab", "deploy.py"
     settings: ClassVar[dict[str, Settings]] = {}
 
     def __init__(self, *arguments):
         self.arguments = arguments
-        self.failures = self.outcome.failures
         type(self).last = self
         self.said: list[str] = []
-
-    def begin_connecting(self):
-        pass
+        roles = {"one": ["web"], "two": ["db"]}
+        hosts = [SimpleNamespace(name=name) for name in roles]
+        self.connections = SimpleNamespace(
+            environment="lab",
+            deploy="deploy.py",
+            settings=self.settings,
+            failures=self.outcome.failures,
+            begin=lambda: None,
+            hosts=lambda: hosts,
+            active_hosts=lambda: hosts,
+            roles=lambda: roles,
+        )
+        self.planner = SimpleNamespace(operations=list)
+        self.executor = SimpleNamespace(
+            carry_out=self.carry_out, record_nothing=lambda seconds: self.said.append("noted")
+        )
 
     def __enter__(self):
         return self
@@ -42,24 +55,9 @@ class FakeSession:
 
     def apply(self, tell):
         self.said.append("applied")
-        if self.failures:
+        if self.outcome.failures:
             raise ApplyFailed(self.outcome)
         return self.outcome
 
     def carry_out(self, verb, script):
-        self.said += [f"{host.name}: {verb}: {script(host)}" for host in self.hosts()]
-
-    def record_nothing(self, seconds):
-        self.said.append("noted")
-
-    def hosts(self):
-        return [SimpleNamespace(name=name) for name in self.roles()]
-
-    active_hosts = hosts
-    report = Session.report
-
-    def roles(self):
-        return {"one": ["web"], "two": ["db"]}
-
-    def operations(self):
-        return []
+        self.said += [f"{host.name}: {verb}: {script(host)}" for host in self.connections.hosts()]

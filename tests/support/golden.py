@@ -42,12 +42,14 @@ from pyinfra.api import FunctionCommand, StringCommand
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.context import ctx_host
 
-import slipway
 import tasks
-from slipway import artifact, report, sources
-from slipway.login import Login
-from slipway.operations import Ready
-from slipway.settings import Settings
+from slipway import ops
+from slipway.engine import run
+from slipway.engine.login import Login
+from slipway.engine.run import Run
+from slipway.ops.units import Ready
+from slipway.releases import artifact, sources
+from slipway.settings.model import Settings
 
 SEPARATOR = "\n---\n"
 # A rendered template of more lines is shown by its name.
@@ -87,6 +89,7 @@ class FakeHost:
         self.groups = on.get("groups", ["web", "app", "db"])
         self.connector = SimpleNamespace(client=SimpleNamespace(_ssh_config={"port": on.get("port", 22)}))
         self.data = on.get("data", {})
+        self.state = SimpleNamespace()
         self._facts = facts
         self._asked: list[int] = []
 
@@ -117,10 +120,8 @@ def _matches(wanted: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
 def operations() -> dict[str, Callable[..., Any]]:
     """All operations of the code base, by `<module>.<operation>`, without pyinfra's wrapper."""
     found = {}
-    for package in (slipway, tasks):
+    for package in (ops, tasks):
         for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
-            if module.name.endswith(".__main__"):
-                continue
             for name, value in vars(import_module(module.name)).items():
                 inner = getattr(value, "_inner", None)
                 if inner and inner.__module__ == module.name:
@@ -168,8 +169,8 @@ class Runner:
         # What a release is made of is built elsewhere.
         (folder / "requirements.txt").write_text("fastapi==0.115.0\n")
         monkeypatch.setattr(artifact, "release_id", lambda settings: RELEASE.id)
-        monkeypatch.setattr(artifact, "begin", lambda settings: None)
-        monkeypatch.setattr(artifact, "build", lambda settings, parts, there: RELEASE)
+        monkeypatch.setattr(artifact, "begin", lambda settings, builds: None)
+        monkeypatch.setattr(artifact, "build", lambda settings, parts, builds, there: RELEASE)
         monkeypatch.setattr(sources, "of", lambda settings: SimpleNamespace(backend=folder, frontend=folder))
 
     def run(self, operation: Callable[..., Any], given: dict[str, Any]) -> dict[str, Any]:
@@ -184,8 +185,7 @@ class Runner:
         if "parts" in arguments:
             arguments["parts"] = tuple(arguments["parts"])
         host = FakeHost(given.get("facts", []), given.get("host", {}))
-        notes: list[str] = []
-        report.listen(lambda host_name, op_hash, text: notes.append(text))
+        current = run.start(host.state, Run(collects_notes=True))
         found: dict[str, Any] = {}
         try:
             with ctx_host.use(host):
@@ -194,9 +194,9 @@ class Runner:
             found["error"] = str(error)
         finally:
             ctx_host.reset()
-            report.listen(None)
         if host.not_asked():
             pytest.fail(f"the operation does not ask for these facts of the case: {host.not_asked()}", pytrace=False)
+        notes = [note.text for said in current.notes.values() for note in said]
         assert not [secret for secret in secrets.values() if any(secret in note for note in notes)]
         return {key: value for key, value in {"notes": notes, **found}.items() if value}
 

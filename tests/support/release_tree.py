@@ -8,9 +8,9 @@ import subprocess
 from collections.abc import Collection
 from pathlib import Path
 
-from slipway.operations import KEPT
-from slipway.services import Service
-from slipway.settings import Settings
+from slipway.ops.backup import KEPT
+from slipway.settings.model import Settings
+from slipway.settings.services import Service
 from tasks.release import steps
 
 Done = subprocess.CompletedProcess[str]

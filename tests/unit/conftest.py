@@ -8,16 +8,17 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from slipway import adapter  # isort: skip  # noqa: F401  patches first
+from slipway.engine import pyinfra_compat  # isort: skip  # noqa: F401  patches first
 
 import paramiko
 import pytest
 
-from slipway import cli, show
-from slipway.settings import Settings, check
+from slipway.cli import main
+from slipway.settings.model import Settings, check
 from support.fake_session import FakeSession
 
 # Of nobody: its private half is thrown away.
@@ -137,14 +138,14 @@ def run(monkeypatch, capsys):
 
     def run(outcome, *arguments, error=None):
         session = type("Session", (FakeSession,), {"outcome": outcome, "error": error})
-        monkeypatch.setattr(cli, "Session", session)
-        monkeypatch.setattr(show, "level", 0)
-        show.console.cache_clear()
+        for module in {module for module, _ in main.VERBS.values()}:
+            if hasattr(import_module(module), "Session"):
+                monkeypatch.setattr(import_module(module), "Session", session)
         monkeypatch.setattr(sys, "argv", ["slipway", *arguments])
         run.session = session
         code = 0
         try:
-            cli.main()
+            main.main()
         except SystemExit as end:
             code = end.code
         return (code, *capsys.readouterr())

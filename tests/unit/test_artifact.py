@@ -17,9 +17,9 @@ import brotli
 import pytest
 from pyinfra.api.exceptions import PyinfraError
 
-from slipway import artifact, sources
-from slipway.artifact import KEPT, RECORD, Release
-from slipway.settings import Settings
+from slipway.releases import artifact, sources
+from slipway.releases.artifact import KEPT, RECORD, Release
+from slipway.settings.model import Settings
 from support.odd_names import ODD_NAMES
 
 Build = Callable[..., Release]
@@ -48,9 +48,7 @@ def build(settings_of_release: Callable[..., Settings], monkeypatch: pytest.Monk
     """Builds the frontend's part of a release."""
 
     def build(there: dict[str, str] | None = None, parts: tuple[str, ...] = ("frontend",), **changes: Any) -> Release:
-        # Each is a run of its own.
-        monkeypatch.setattr(artifact, "_builds", {})
-        return artifact.build(settings_of_release(**changes), parts, there)
+        return artifact.build(settings_of_release(**changes), parts, {}, there)
 
     return build
 

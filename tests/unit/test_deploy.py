@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from pyinfra.api.exceptions import PyinfraError
 
-from slipway.operations import write_script
+from slipway.ops.files import write_script
 from support.described import commands_of, deploy, described, run_deploy
 from tasks import mongodb
 from tasks.backend_units import described_by

@@ -10,17 +10,20 @@ from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
-from slipway import adapter  # isort: skip  # noqa: F401  patches first
+from slipway.engine import pyinfra_compat  # isort: skip  # noqa: F401  patches first
 
 import pytest
 from pyinfra.api import StringCommand
 
-from slipway import guard, limits, operations
-from slipway.limits import HINT, SHIPPED
-from slipway.operations import Ready, and_wait, render, tar
-from slipway.runner import Session
+from slipway.engine.executor import Executor
+from slipway.ops import units
+from slipway.ops.files import tar
+from slipway.ops.templates import render
+from slipway.ops.units import Ready, and_wait
+from slipway.settings import limits
+from slipway.settings.limits import HINT, SHIPPED
 from support.limited import limited
-from tasks import fail2ban, mongodb, mongodb_users, nginx, release
+from tasks import fail2ban, guard, mongodb, mongodb_users, nginx, release
 from tasks.backend_units import of_service, unit_values
 
 
@@ -167,8 +170,8 @@ def test_of_a_service_that_is_not_ready_a_sentence_comes_before_its_log(tmp_path
 
 def test_of_a_service_that_keeps_its_old_processes_a_sentence_is_told(tmp_path, monkeypatch):
     limited(monkeypatch, reload=1)
-    monkeypatch.setattr(operations, "host", SimpleNamespace(data={}))
-    done = run(operations._reload("my.service"), tmp_path, {"systemctl": "echo 1", "pgrep": "echo 7"})
+    monkeypatch.setattr(units, "host", SimpleNamespace(data={}))
+    done = run(units._reload("my.service"), tmp_path, {"systemctl": "echo 1", "pgrep": "echo 7"})
     assert done.returncode == 1
     assert done.stderr == f"my.service has no new process 1 s after a reload; {HINT}\n"
 
@@ -196,14 +199,14 @@ def test_of_a_key_that_does_not_come_a_sentence_is_told(settings_with, tmp_path)
 def test_the_command_is_shown_only_where_no_limit_has_ended_it(said, is_shown):
     operation_meta = SimpleNamespace(_commands=[StringCommand("sh -c 'a long script'")])
     host = type("Host", (), {"name": "box"})()
-    session = Session.__new__(Session)
-    session.state = SimpleNamespace(
+    executor = Executor.__new__(Executor)
+    executor.state = SimpleNamespace(
         get_op_order=lambda: ["hash"],
         ops={host: {"hash": SimpleNamespace(operation_meta=operation_meta)}},
-        op_meta={"hash": SimpleNamespace(names={"Give MongoDB its users"})},
     )
-    session._log = SimpleNamespace(take=lambda name: [said])
-    lines = session._where(host, "hash", None, []).splitlines()
+    executor.planner = SimpleNamespace(name_of=lambda op_hash: "Give MongoDB its users")
+    executor.connections = SimpleNamespace(log=SimpleNamespace(take=lambda name: [said]))
+    lines = executor._where(host, "hash", None, []).splitlines()
     assert lines[0] == "box stopped at: Give MongoDB its users"
     assert ("  command: sh -c 'a long script'" in lines) is is_shown
     assert f"  | {said}" in lines

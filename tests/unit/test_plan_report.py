@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from slipway.plan_report import MOST_LINES_OPEN, PlanReport, as_html, as_json, report_of, schema
-from slipway.runner import Change, Outcome
+from slipway.engine.notes import Diff, Note
+from slipway.engine.outcome import Change, Outcome
+from slipway.ui.plan_report import MOST_LINES_OPEN, PlanReport, as_html, as_json, report_of, schema
 from support import browser
 
 SCHEMA = Path(__file__).resolve().parents[2] / "docs/plan.schema.json"
@@ -20,10 +21,10 @@ WIDTH = "Math.max(document.documentElement.scrollWidth, innerWidth)"
 VIEWPORT = "<meta name=viewport content='width=device-width, initial-scale=1'>"
 ROLES = {"one": ["web", "app"], "two": ["db"]}
 CHANGES = [
-    Change("one", "Configure <Nginx>", ["mode 600 -> 644", DIFF], component="nginx"),
-    Change("one", "Hand over secrets", ["JWT_SECRET: contents change (secret, not shown)"], component="backend"),
-    Change("one", "Reload Nginx", ["follows: Configure <Nginx>"], is_reaction=True, component="nginx"),
-    Change("one", "Write it at length", [LONG], component="backend"),
+    Change("one", "Configure <Nginx>", [Note("mode 600 -> 644"), Diff(DIFF)], component="nginx"),
+    Change("one", "Hand over secrets", [Note("JWT_SECRET: contents change (secret, not shown)")], component="backend"),
+    Change("one", "Reload Nginx", [Note("follows: Configure <Nginx>")], is_reaction=True, component="nginx"),
+    Change("one", "Write it at length", [Diff(LONG)], component="backend"),
 ]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from slipway.settings import Settings
+from slipway.settings.model import Settings
 from support.release_tree import Done, Tree
 from tasks.release import PARTS
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from pyinfra.api.exceptions import PyinfraError
 
-from slipway import sources
-from slipway.settings import Settings, SettingsError
-from slipway.sources import Sources
+from slipway.releases import sources
+from slipway.releases.sources import Sources
+from slipway.settings.model import Settings, SettingsError
 
 Of = Callable[..., Sources]
 
@@ -115,7 +115,11 @@ def test_a_tag_a_branch_or_a_commit_is_released_whatever_is_in_the_working_tree(
 
 def test_the_files_of_a_commit_are_gone_when_the_run_has_ended(repository, tmp_path):
     folders = [str(repository / "site" / part) for part in ("backend", "frontend")]
-    program = f"from slipway import adapter, sources; print(sources._of(*{folders}, '', 'v1').backend)"
+    program = f"""
+from slipway.engine import pyinfra_compat
+from slipway.releases import sources
+print(sources._of(*{folders}, '', 'v1').backend)
+"""
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("/site/backend\n")
     assert not Path(done.stdout.strip()).exists()

@@ -12,9 +12,11 @@ from types import SimpleNamespace
 import gevent
 import pytest
 
-from slipway import artifact
-from slipway.facts import Machine
-from slipway.operations import ends_over_and_over, keep, or_back, write_script
+from slipway.facts.machine import Machine
+from slipway.ops.backup import keep, or_back
+from slipway.ops.files import write_script
+from slipway.ops.units import ends_over_and_over
+from slipway.releases import artifact
 from tasks import backend_units, firewall, logins, mongodb, nginx, preflight, ssh
 from tasks.mongodb import cache_gb
 from tasks.tls import certbot_command, reason_to_issue
@@ -246,7 +248,7 @@ def test_a_release_has_the_backend_without_what_is_hidden_and_big_files_compress
         frontend_source=str(frontend),
         frontend_build="mkdir -p build && echo page > build/index.html && head -c 5000 /dev/zero > build/app.js",
     )
-    release = artifact.build(settings, ("backend", "frontend"))
+    release = artifact.build(settings, ("backend", "frontend"), {})
     with tarfile.open(fileobj=BytesIO(release.archive)) as archive:
         names = archive.getnames()
     assert sorted(names) == [
@@ -265,8 +267,9 @@ def test_hosts_side_by_side_share_one_build_that_was_begun_before(settings_with,
         frontend_source=str(tmp_path),
         frontend_build="echo built >> log && sleep 0.3 && mkdir build && echo page > build/index.html",
     )
-    artifact.begin(settings)
-    hosts = [gevent.spawn(artifact.build, settings, ("frontend",)) for _ in range(3)]
+    builds: artifact.Builds = {}
+    artifact.begin(settings, builds)
+    hosts = [gevent.spawn(artifact.build, settings, ("frontend",), builds) for _ in range(3)]
     releases = {host.get() for host in hosts}
     assert (tmp_path / "log").read_text() == "built\n"
     assert len({release.id for release in releases}) == 1
@@ -279,7 +282,7 @@ def test_a_run_that_builds_in_the_same_folder_waits_and_does_not_change_what_the
     both = [
         settings_with(frontend_source=str(tmp_path), frontend_build=slow.format(name)) for name in ("first", "second")
     ]
-    building = [artifact.begin(settings) for settings in both]
+    building = [artifact.begin(settings, {}) for settings in both]
     for name, folder in zip(("first", "second"), building, strict=True):
         files = {path.name: path.read_text() for path in folder.result(timeout=10).iterdir()}
         assert files == {"index.html": f"{name}\n", f"{name}.txt": f"{name}\n"}
@@ -289,7 +292,7 @@ ENDS_EARLY = """
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from slipway import artifact
+from slipway.releases import artifact
 
 source = Path(sys.argv[1])
 settings = SimpleNamespace(frontend_build="touch begun; sleep 1; touch ended", frontend_output="build")
@@ -307,13 +310,13 @@ def test_a_build_that_a_killed_run_has_left_behind_ends_before_the_next_begins(s
     running.wait()
     next_one = "[ -e ended ] && mkdir build && echo page > build/index.html"
     settings = settings_with(frontend_source=str(tmp_path), frontend_build=next_one)
-    assert (artifact.begin(settings).result(timeout=10) / "index.html").read_text() == "page\n"
+    assert (artifact.begin(settings, {}).result(timeout=10) / "index.html").read_text() == "page\n"
 
 
 def test_a_build_that_fails_is_told_with_the_end_of_its_output(settings_with, tmp_path):
     settings = settings_with(frontend_source=str(tmp_path), frontend_build="echo no such module; exit 3")
     with pytest.raises(Exception, match=r"frontend_build failed \(exit code 3\)[\s\S]*no such module"):
-        artifact.build(settings, ("frontend",))
+        artifact.build(settings, ("frontend",), {})
 
 
 @pytest.mark.parametrize(
@@ -365,7 +368,7 @@ def shell(tmp_path, monkeypatch):
     systemctl.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/told\n')
     systemctl.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-    monkeypatch.setattr("slipway.operations.KEPT", str(tmp_path / "kept"))
+    monkeypatch.setattr("slipway.ops.backup.KEPT", str(tmp_path / "kept"))
     return lambda script: subprocess.run(["sh", "-euc", script], capture_output=True, text=True, check=False)
 
 

@@ -17,12 +17,14 @@ from urllib.parse import unquote, urlsplit
 import pytest
 import yaml
 
-from slipway.operations import PROJECT, render, tar
-from slipway.settings import Settings
+from slipway.ops.files import tar
+from slipway.ops.templates import render
+from slipway.project import PROJECT
+from slipway.settings.model import TLS_FOLDER, Settings
 from slipway.systems import SYSTEMS
 from tasks import auditing, credentials, fail2ban, logins, mongodb_users, updates
 from tasks.backend_units import all_units, of_service, release_units, unit_values
-from tasks.nginx import BROTLI_PACKAGES, TLS_FOLDER, configuration, links
+from tasks.nginx import BROTLI_PACKAGES, configuration, links
 from tasks.nginx import unit_values as nginx_unit_values
 from tasks.release import PARTS, steps
 from tasks.ssh import ALGORITHMS, in_force

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from slipway.cli import cli
+from slipway.cli.main import cli
 
 PROJECT = Path(__file__).resolve().parents[2]
 WORKFLOWS = [PROJECT / ".github/workflows/tests.yml", PROJECT / "examples/workflows/slipway.yml"]
@@ -28,7 +28,7 @@ def test_every_command_of_ours_in_a_workflow_is_there_with_its_options(workflow)
     assert targets
     assert [target for target in targets if f"\n{target}:" not in makefile] == []
     for verb, rest in re.findall(r"bin/slipway ([a-z]+)([^\n|>]*)", script):
-        options = {name for parameter in cli.commands[verb].params for name in parameter.opts}
+        options = {name for parameter in cli.get_command(None, verb).params for name in parameter.opts}
         assert set(re.findall(r"--[a-z]+", rest)) <= options
 
 

@@ -1,0 +1,90 @@
+"""The command line: `slipway VERB [ENV]`."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from importlib import import_module
+
+import click
+import gevent
+
+from slipway.engine import pyinfra_compat  # isort: skip  # noqa: F401  patches first
+
+from lab.steps import StepFailed
+from slipway.cli.options import HELP_WIDTH, examples, for_people
+from slipway.cli.running import ERROR
+from slipway.engine.errors import RunFailed
+from slipway.settings.model import SettingsError
+
+INTERRUPTED = 130  # as a shell reports a command that SIGINT ended
+# Where each verb is. A plan of a server has no use for what the others need.
+VERBS = {
+    "apply": ("slipway.cli.apply", "apply"),
+    "completion": ("slipway.cli.completion", "completion"),
+    "lab": ("lab.cli", "lab"),
+    "maintenance": ("slipway.cli.maintenance", "maintenance"),
+    "plan": ("slipway.cli.plan", "plan"),
+    "release": ("slipway.cli.release", "release"),
+    "releases": ("slipway.cli.releases", "releases"),
+    "rollback": ("slipway.cli.rollback", "rollback"),
+    "secrets": ("slipway.cli.secrets", "secrets_group"),
+    "status": ("slipway.cli.status", "status_command"),
+    "verify": ("slipway.cli.verify", "verify"),
+}
+
+
+class Verbs(click.Group):
+    """The verbs, each loaded when it is wanted."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return sorted(VERBS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in VERBS:
+            return None
+        module, command = VERBS[name]
+        found: click.Command = getattr(import_module(module), command)
+        return found
+
+
+@click.group(
+    cls=Verbs,
+    context_settings={"help_option_names": ["-h", "--help"], "terminal_width": HELP_WIDTH},
+    epilog=examples(
+        "slipway lab up && slipway apply lab",
+        "slipway plan",
+        "slipway VERB --help   (more of them)",
+    ),
+)
+@click.version_option(package_name="slipway")
+@for_people
+def cli() -> None:
+    """From a bare VPS to a running, verified, TLS-terminated site, and back there whenever it drifts."""
+
+
+def interrupt(*_signal: object) -> None:
+    """Tell whoever waits for the end. Whatever greenlet is at work just then would be told else: a connection's, say,
+    which would end, and be waited for in vain."""
+    hub = gevent.get_hub()
+    if gevent.getcurrent() is hub.parent:
+        raise KeyboardInterrupt
+    hub.handle_system_error(KeyboardInterrupt, KeyboardInterrupt())
+
+
+def main() -> None:
+    """Run the command line; a user's mistake and a failed step get their own words, not a traceback."""
+    # It may be ignored, as a shell's background jobs do.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupt)
+    try:
+        cli(prog_name="slipway", standalone_mode=False)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        click.echo("\ninterrupted; run it again: it goes on from what is there", err=True)
+        sys.exit(INTERRUPTED)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(ERROR)
+    except (SettingsError, RunFailed, StepFailed) as error:
+        click.echo(f"slipway: {error}", err=True)
+        sys.exit(ERROR)

@@ -1,0 +1,132 @@
+"""What the verbs have in common: their options and the end of their help."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from slipway.engine.errors import RunFailed
+from slipway.engine.preload import known_components
+from slipway.project import INVENTORIES
+from slipway.settings.inventory import ROLES
+from slipway.ui.console import Console
+
+# The console is made with the first option that concerns it, and a verb gets it.
+pass_console = click.make_pass_decorator(Console, ensure=True)
+
+
+def for_people(command: Callable[..., None]) -> Callable[..., None]:
+    """How much is said, and whether in colours: options of `slipway` and of each verb that speaks to hosts."""
+
+    def level(wanted: int) -> Callable[..., None]:
+        def set_level(context: click.Context, parameter: click.Parameter, given: bool) -> None:
+            if given:
+                context.ensure_object(Console).level = wanted
+
+        return set_level
+
+    def colours(context: click.Context, parameter: click.Parameter, given: bool) -> None:
+        if given:
+            context.ensure_object(Console).disable_color()
+
+    for names, callback, text in (
+        (["--no-color"], colours, "No colours; NO_COLOR in the environment says it too."),
+        (["-v", "--verbose"], level(1), "Say also what needs no change, and whole diffs."),
+        (["-q", "--quiet"], level(-1), "Say nothing but errors, and what must be confirmed."),
+    ):
+        command = click.option(*names, is_flag=True, expose_value=False, callback=callback, help=text)(command)
+    return command
+
+
+def examples(*lines: str) -> str:
+    """The end of a verb's help; click leaves what follows the \\b as it is."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+# Of its own click makes no line shorter than 50 columns.
+HELP_WIDTH = min(shutil.get_terminal_size().columns, 80) - 2
+
+
+def _complete_limit(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem]:
+    return [CompletionItem(role) for role in ROLES if role.startswith(typed)]
+
+
+def _complete_only(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem]:
+    before, comma, last = typed.rpartition(",")
+    try:
+        return [CompletionItem(f"{before}{comma}{name}") for name in known_components() if name.startswith(last)]
+    except RunFailed:
+        return []
+
+
+def hosts_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of every verb that speaks to hosts."""
+    for option in (
+        for_people,
+        click.option("--data", multiple=True, metavar="NAME=VALUE", help="A setting for this run; repeatable."),
+        click.option(
+            "--limit",
+            multiple=True,
+            metavar="HOST|ROLE",
+            shell_complete=_complete_limit,
+            help="Only this host or role; repeatable.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def on_hosts(command: Callable[..., None]) -> Callable[..., None]:
+    """Those, and the environment."""
+    kinds = click.Choice(list(INVENTORIES))
+    argument = click.argument("environment", metavar="[ENV]", type=kinds, default="production")
+    return hosts_options(argument(command))
+
+
+only_some = click.option(
+    "--only",
+    multiple=True,
+    metavar="COMPONENT,...",
+    shell_complete=_complete_only,
+    help="Only these components, modules of tasks/; repeatable.",
+)
+
+
+class ReportFile(click.File):
+    """A file that is opened, and what was in it gone, before anything else happens; - is standard output, alone."""
+
+    def __init__(self) -> None:
+        super().__init__("w", encoding="utf-8", lazy=False)
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        if value == "-":
+            assert context
+            output = context.ensure_object(Console).output
+            if output.quiet:
+                self.fail("standard output has room for one report", parameter, context)
+            output.quiet = True
+        return super().convert(value, parameter, context)
+
+
+def report_to(name: str, what: str) -> Callable[..., Any]:
+    text = f"Write {what} to a file; - is standard output."
+    return click.option(f"--{name}", f"{name}_file", type=ReportFile(), help=text)
+
+
+def with_something(context: click.Context, parameter: click.Parameter, given: str | None) -> str:
+    """An option that is given must say something: a script's empty variable is not what its author meant."""
+    if given == "":
+        raise click.BadParameter("found nothing, expected a value; leave the option out for what is without it")
+    return given or ""
+
+
+of_site = click.option(
+    "--site",
+    metavar="NAME",
+    callback=with_something,
+    help="One of the host's sites, by its site_name; else the first.",
+)

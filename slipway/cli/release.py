@@ -1,0 +1,69 @@
+"""`slipway release`."""
+
+from __future__ import annotations
+
+import json
+
+import click
+from pyinfra.api.exceptions import PyinfraError
+
+from slipway.cli.options import examples, of_site, on_hosts, pass_console, with_something
+from slipway.cli.running import carry_out, confirmed, names_of, planned
+from slipway.engine.errors import RunFailed
+from slipway.engine.session import Session
+from slipway.releases import sources
+from slipway.ui.console import Console, escape
+
+
+@click.command(
+    epilog=examples(
+        "slipway release",
+        "slipway release --ref v1.4.2",
+        "slipway release --path ../codementee --only frontend",
+        "slipway release lab --yes",
+    )
+)
+@on_hosts
+@of_site
+@click.option("--ref", callback=with_something, help="A branch, tag or commit, fetched from origin if it is not here.")
+@click.option("--path", callback=with_something, metavar="DIR", help="A folder that holds backend and frontend.")
+@click.option(
+    "--only", callback=with_something, metavar="PART,...", help="backend or frontend: the other stays what it is."
+)
+@click.option("--yes", is_flag=True, help="Don't ask.")
+@pass_console
+def release(
+    console: Console,
+    environment: str,
+    limit: tuple[str, ...],
+    data: tuple[str, ...],
+    site: str,
+    ref: str,
+    path: str,
+    only: str,
+    yes: bool,
+) -> None:
+    """Build the next release, try it beside the one that serves, and switch to it: visitors notice nothing."""
+    parts = json.dumps(only.split(",")) if only else ""
+    given = {"release_site": site, "release_ref": ref, "release_path": path, "release_parts": parts}
+    items = [f"{name}={value}" for name, value in given.items() if value]
+    session = Session(environment, "release.py", limit, [*data, *items])
+    with planned(session, console):
+        if console.level >= 0 or not yes:
+            console.say(f"The next release goes to {names_of(session)}: {escape(described(session))}.")
+        if yes or confirmed():
+            carry_out(session, console)
+
+
+def described(session: Session) -> str:
+    """What a release is made of, in words. Raises RunFailed where there is no such thing."""
+    settings = session.connections.settings[session.connections.hosts()[0].name].released
+    try:
+        found = sources.of(settings)
+    except PyinfraError as error:
+        raise RunFailed(f"{error}; nothing was changed") from error
+    parts = " and ".join(settings.release_parts)
+    if found.ref:
+        return f"{parts} of {found.ref} ({found.commit})"
+    changes = ", with changes that are not in git" if found.commit.endswith("-dirty") else ""
+    return f"{parts} of {found.backend.parent} ({found.commit or 'not in git'}{changes})"

@@ -1,0 +1,34 @@
+"""`slipway verify`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+
+from slipway.cli.options import examples, on_hosts, pass_console
+from slipway.engine.session import Session
+from slipway.project import PROJECT
+from slipway.ui.console import Console
+
+
+@click.command(epilog=examples("slipway verify", "slipway verify lab --html verify.html", "slipway verify --audit"))
+@on_hosts
+@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write a report to this file.")
+@click.option("--audit", is_flag=True, help="Run the auditors' tools that take minutes, too: testssl.sh and Lynis.")
+@pass_console
+def verify(
+    console: Console, environment: str, limit: tuple[str, ...], data: tuple[str, ...], html: Path | None, audit: bool
+) -> None:
+    """Check from outside and on the hosts, changing nothing, that the servers are what they should be."""
+    command = [sys.executable, "-m", "pytest", str(PROJECT / "tests/server"), f"--environment={environment}"]
+    command += {-1: ["-qq"], 0: ["-q"], 1: []}[console.level]
+    command += [f"--limit={name}" for name in limit] + [f"--data={item}" for item in data]
+    command += [] if audit else ["-m", "not audit"]
+    if html:
+        command += [f"--html={html.resolve()}", "--self-contained-html"]
+    Session(environment, "deploy.py", limit, data)  # what is wrong is told in our words, not in pytest's
+    sys.exit(subprocess.run(command, cwd=PROJECT, env={**os.environ, "PY_COLORS": ""}, check=False).returncode)

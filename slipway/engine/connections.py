@@ -1,0 +1,239 @@
+"""The hosts of a run: which they are, their settings, and their connections."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import gevent
+
+from slipway.engine import pyinfra_compat  # isort: skip  patches first
+
+import pyinfra
+from pyinfra.api import Config, FactBase, State
+from pyinfra.api.connect import disconnect_all
+from pyinfra.api.exceptions import ConnectError, PyinfraError
+from pyinfra.api.host import Host
+from pyinfra.api.state import StateStage
+from pyinfra.connectors.ssh import SSHConnector
+
+from slipway.engine import login, query_cache, run
+from slipway.engine.connector import Connector, HostFailed
+from slipway.engine.errors import CollectedLog, RunFailed, failing, hints_for, in_words
+from slipway.engine.preload import preload
+from slipway.engine.remote_shell import Answer, Question
+from slipway.engine.run import Run
+from slipway.project import INVENTORIES, PROJECT
+from slipway.settings import inventory
+from slipway.settings.inventory import ROLES
+from slipway.settings.model import Settings, SettingsError, parse_items
+from slipway.settings.of_host import settings_of
+
+# The command line shows progress; pyinfra's own line would be written over it.
+os.environ["PYINFRA_PROGRESS"] = "off"
+T = TypeVar("T")
+
+
+class Connections:
+    """The hosts of an environment, and one connection to each within a `with` block."""
+
+    def __init__(self, environment: str, deploy: str, limit: Iterable[str], items: Iterable[str], current: Run) -> None:
+        """`deploy` is the file that the hosts are asked for, `items` are NAME=VALUE settings that win over all others.
+        Raises SettingsError, RunFailed."""
+        self.environment, self.deploy = environment, deploy
+        self.limit = tuple(limit)
+        self.run = current
+        self.inventory_file = INVENTORIES[environment]
+        # What is left out of what was asked for, and why: host, text.
+        self.skipped: list[tuple[str, str]] = []
+        # What happened to hosts that were left out from then on, by name.
+        self.failures: dict[str, str] = {}
+        self._connecting: dict[Host, gevent.Greenlet] = {}
+        self._recalling: list[gevent.Greenlet] = []
+        self.log = CollectedLog()
+        # An error of a greenlet reaches us where it is waited for; gevent would print its traceback as well.
+        gevent.get_hub().exception_stream = None
+        self._data, self._malformed = parse_items(items)
+        self._load()
+
+    def _load(self) -> None:
+        os.chdir(PROJECT)
+        # pyinfra takes a missing file for a host's name, and a missing group_data/all.py for one without settings.
+        for file in (self.inventory_file, "group_data/all.py"):
+            if not Path(file).is_file():
+                raise RunFailed(f"{file}: there is no such file in {PROJECT}; restore it (git checkout {file})")
+        if str(PROJECT) not in sys.path:
+            sys.path.append(str(PROJECT))
+        pyinfra_compat.prepare()
+        pyinfra.is_cli = True  # orders operations by the lines of the deploy file, as pyinfra's own command does
+        self.state = State(check_for_changes=False)  # a plan does it, for all operations at once
+        self.state.cwd = str(PROJECT)
+        run.start(self.state, self.run)
+        pyinfra_compat.ctx_state.set(self.state)
+        config = Config()
+        pyinfra_compat.ctx_config.set(config)
+        config.lock_current_state()
+        with failing(self.log), in_words():
+            self.inventory = pyinfra_compat.load_inventory(
+                self.inventory_file, self._data, str(PROJECT), self._check_inventory
+            )
+        self._check_roles()
+        pyinfra_compat.ctx_inventory.set(self.inventory)
+        for host in self.inventory:
+            if host.connector_cls is SSHConnector:
+                host.connector_cls = Connector
+        self.settings = self._check_settings()
+        with failing(self.log):
+            self.state.init(self.inventory, config, initial_limit=self._limited())
+
+    def _check_inventory(self, names: dict[str, Any]) -> None:
+        """Raises RunFailed with everything that is wrong with the top-level names of the inventory."""
+        if problems := inventory.problems(names):
+            count = "1 mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
+            lines = "\n".join(f"  - {self.inventory_file}: {problem}" for problem in problems)
+            raise RunFailed(f"{count} in the inventory; no host was touched.\n{lines}")
+
+    def _check_roles(self) -> None:
+        """Raises RunFailed where there is no host, or one has nothing to do."""
+        if not len(self.inventory):
+            raise RunFailed(f"{self.inventory_file}: found no host, expected lists of hosts: {', '.join(ROLES)}")
+        idle = [host.name for host in self.inventory if not set(host.groups) & set(ROLES)]
+        if idle:
+            raise RunFailed(f"{self.inventory_file}: found {', '.join(idle)} in none of the roles {', '.join(ROLES)}")
+
+    def _check_settings(self) -> dict[str, Settings]:
+        """Settings by host name. Raises SettingsError with what is wrong on any host."""
+        settings, problems = {}, [*self._malformed]
+        for host in self.inventory:
+            try:
+                settings[host.name] = settings_of(host, self.inventory_file)
+            except SettingsError as error:
+                problems += error.problems
+        if problems:
+            raise SettingsError(problems)
+        return settings
+
+    def _limited(self) -> list[Host] | None:
+        if not self.limit:
+            return None
+        there = {h.name for h in self.inventory} | {group for h in self.inventory for group in h.groups}
+        if unknown := [name for name in self.limit if name not in there]:
+            names = ", ".join(sorted(there))
+            raise RunFailed(f"--limit {', '.join(unknown)}: no such host or role; there are: {names}")
+        return [h for h in self.inventory if {h.name, *h.groups} & set(self.limit)]
+
+    def hosts(self) -> list[Host]:
+        """The hosts of this run, those of --limit if it is given."""
+        return [host for host in self.inventory if self.state.is_host_in_limit(host)]
+
+    def active_hosts(self) -> list[Host]:
+        """Those that have not failed."""
+        return [host for host in self.hosts() if host in self.state.active_hosts]
+
+    def roles(self) -> dict[str, list[str]]:
+        """The roles of each host of this run, by its name."""
+        return {host.name: [role for role in ROLES if role in host.groups] for host in self.hosts()}
+
+    def begin(self) -> None:
+        """Let the handshakes begin; the `with` block waits for them. It may be called again."""
+        if not self._connecting:
+            self.state.set_stage(StateStage.Connect)
+            self._connecting = {host: gevent.spawn(self._connect, host) for host in self.hosts()}
+            gevent.idle()
+
+    def __enter__(self) -> Connections:
+        with failing(self.log):
+            self.begin()
+            # In small steps: a handshake is mostly waiting.
+            for _ in preload():
+                gevent.idle()
+            for host, greenlet in self._connecting.items():
+                greenlet.get()
+                if host.connected:
+                    self.state.activate_host(host)
+            if not self.active_hosts():
+                raise PyinfraError("\n".join([*self.failures.values(), "nothing was changed"]))
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        gevent.killall(self._recalling)
+        disconnect_all(self.state)
+        self.log.close()
+
+    def _connect(self, host: Host) -> None:
+        """Connect a host by a login that it has, and ask it at once what was asked by the last plan."""
+        settings = self.settings[host.name]
+        try:
+            found = login.connect(host, settings)
+        except ConnectError as error:
+            self.fail(host, f"[{host.name}] {error}")
+            return
+        wanted = login.candidates(host, settings)[0]
+        if found and found != wanted:
+            said = f"{found.user} logs in by port {found.port}: {wanted.user} by port {wanted.port} can't yet"
+            self.skipped.append((host.name, said))
+        if isinstance(host.connector, Connector):
+            questions = query_cache.recall(self._cached_as(host), by_sudo=bool(host.data.get("_sudo")))
+            self._recalling.append(gevent.spawn(_try_fetch, host.connector, questions))
+
+    def remember_questions(self) -> None:
+        """Keep what was asked, for the next run to ask at once."""
+        for host in self.active_hosts():
+            if isinstance(host.connector, Connector):
+                query_cache.keep(self._cached_as(host), host.connector.to_remember)
+
+    def _cached_as(self, host: Host) -> tuple[str, ...]:
+        return self.environment, self.deploy, host.name
+
+    def fail(self, host: Host, text: str) -> None:
+        """Leave a host out from here on; the others go on."""
+        hints = hints_for(text)
+        self.failures[host.name] = "\n".join([*self.log.take(host.name), text, *hints])
+        self.state.failed_hosts.add(host)
+        self.state.active_hosts.discard(host)
+
+    def ask(self, facts: Callable[[Host], tuple[type[FactBase[T]], dict[str, Any]]]) -> dict[str, T]:
+        """A fact of each host, given with its arguments, by the host's name; `failures` tells of the others."""
+
+        def ask_one(host: Host) -> T:
+            fact, arguments = facts(host)
+            with pyinfra_compat.using(self.state, host):
+                return cast("T", host.get_fact(fact, **arguments))
+
+        asking = {host: gevent.spawn(ask_one, host) for host in self.active_hosts()}
+        answers = {}
+        for host, greenlet in asking.items():
+            try:
+                answers[host.name] = greenlet.get()
+            except HostFailed as error:
+                self.fail(host, str(error))
+        return answers
+
+    def connectors(self, failed: bool = False) -> list[Connector]:
+        """Slipway's connectors of the hosts that have not failed, or of all that are connected."""
+        hosts = [host for host in self.hosts() if failed or host in self.state.active_hosts]
+        return [host.connector for host in hosts if isinstance(host.connector, Connector) and host.connected]
+
+    def by_root(self, script: str | Callable[[Host], str]) -> list[tuple[Connector, Answer]]:
+        """Run a script, or a host's own, on all hosts side by side; one where that fails is left out from then on."""
+        running = {
+            connector: gevent.spawn(connector.by_root, script if isinstance(script, str) else script(connector.host))
+            for connector in self.connectors()
+        }
+        answers = []
+        for connector, greenlet in running.items():
+            try:
+                answers.append((connector, greenlet.get()))
+            except HostFailed as error:
+                self.fail(connector.host, str(error))
+        return answers
+
+
+def _try_fetch(connector: Connector, questions: list[Question]) -> None:
+    """Ask what was asked before. What goes wrong comes up again, and is told, when somebody needs the answer."""
+    with suppress(HostFailed):
+        connector.batches.fetch(questions)

@@ -1,0 +1,249 @@
+"""Slipway's connection to a host: pyinfra's by ssh, with what is only read in batches.
+
+It is what pyinfra calls a connector, and a drop-in for its own; plain pyinfra uses that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from textwrap import shorten
+from typing import Any
+
+import gevent
+from gevent.lock import RLock
+from paramiko import Channel, SSHException, Transport
+from pyinfra.api import StringCommand
+from pyinfra.api.exceptions import ConnectError, PyinfraError
+from pyinfra.api.util import get_file_io
+from pyinfra.connectors.ssh import SSHConnector
+from pyinfra.connectors.util import CommandOutput, OutputLine, make_unix_command
+
+from slipway.engine import pyinfra_compat
+from slipway.engine.batching import Batches
+from slipway.engine.remote_shell import MOST_SHOWN, Answer, NoAnswer, Question, Shell
+from slipway.engine.ssh import broken_by_name, keep_alive, open_session, send_at_once, tell_when_broken
+from slipway.engine.uploads import upload_script, with_input
+from slipway.settings import limits
+from slipway.settings.limits import Limits
+
+# Of what a command prints this much is kept, of its beginning and of its end each.
+MOST_KEPT_BYTES = 2**19
+# What can't be asked in a batch: it waits for something of its own, or has input.
+LIVE = ("_timeout", "_stdin", "_get_pty")
+# How a command is wrapped, beyond sudo to root.
+WRAPPED = (
+    *("_sudo_user", "_use_sudo_login", "_preserve_sudo_env", "_su_user", "_use_su_login", "_preserve_su_env"),
+    *("_su_shell", "_doas", "_doas_user", "_dzdo", "_dzdo_user", "_chdir", "_env"),
+)
+# Not for the command, but for whoever runs it.
+CONTROL = (*LIVE, "_success_exit_codes", "_retries", "_retry_delay", "_retry_until", "_temp_dir")
+
+# What paramiko says of a host that ends a connection, or says nothing, while it is made.
+IN_WORDS = {
+    "EOF error": "the connection broke as it was made",
+    # paramiko's words while it logs in: no key was refused.
+    "transport shut down or saw EOF": "the connection broke as it was made",
+    "No existing session": "the host took the connection and then said nothing",
+}
+
+
+class HostFailed(PyinfraError):
+    """A host that can't be asked any more, and why; the others can."""
+
+
+class Connector(SSHConnector):
+    def __init__(self, state: Any, host: Any) -> None:
+        super().__init__(state, host)
+        self.batches = Batches(self._ask)
+        # What was asked, in order: by each operation, by its hash, and what may be asked first thing in the next run.
+        self.asked_by: dict[str, dict[Question, None]] = {}
+        self.to_remember: dict[Question, None] = {}
+        # While something is being changed, a connection that breaks is an end.
+        self.may_reconnect = True
+        self._shell: Shell | None = None
+        # One command beside the shell, no more: the server has its limit (MaxSessions, tasks/ssh.py).
+        self._turn = RLock()
+
+    @property
+    def limits(self) -> Limits:
+        return limits.of_host(self.host)
+
+    def make_paramiko_kwargs(self) -> dict[str, Any]:
+        handshake = self.limits.handshake
+        wait = {"timeout": self.limits.connect, "banner_timeout": handshake, "auth_timeout": handshake}
+        return {**super().make_paramiko_kwargs(), **wait}
+
+    def connect(self) -> None:
+        self._shell = None
+        if self.client:
+            self.client.close()
+        try:
+            super().connect()
+        except ConnectError as error:
+            words = [words for sign, words in IN_WORDS.items() if sign in str(error)]
+            raise ConnectError(*words or error.args) from None
+        send_at_once(self.host)
+        keep_alive(self.host)
+        tell_when_broken(self.host)
+
+    def disconnect(self) -> None:
+        super().disconnect()
+        if self.client:
+            self.client.close()
+
+    def run_shell_command(
+        self, command: StringCommand | str, print_output: bool = False, print_input: bool = False, **arguments: Any
+    ) -> tuple[bool, CommandOutput]:
+        """Run a command: that of a fact in a batch, if it can be; after any other all that is known of hosts is old."""
+        if isinstance(command, str):
+            command = StringCommand(command)
+        fact = pyinfra_compat.fact_at_hand()
+        if fact is None:
+            try:
+                return self._run(command, arguments)
+            finally:
+                pyinfra_compat.forget_all(self.state)
+        if any(arguments.get(name) for name in LIVE):
+            return self._run(command, arguments)
+        question = _question(command, arguments, pyinfra_compat.script_of(fact))
+        # A variable may be a secret whatever it is called.
+        if pyinfra_compat.may_be_remembered(fact) and not question.shown and not arguments.get("_env"):
+            self.to_remember[question] = None
+        self.asked_by.setdefault(self.host.current_op_hash or "", {})[question] = None
+        answer = self.batches.get(question)
+        if answer.code not in (arguments.get("_success_exit_codes") or [0]):
+            # Only now is it of interest what it says about that.
+            return self._run(command, arguments)
+        return True, CommandOutput([OutputLine("stdout", line) for line in answer.lines])
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the shell of the batches can be asked."""
+        return bool(self._shell and self._shell.is_open)
+
+    def by_root(self, script: str) -> Answer:
+        """Run a script by the shell that lasts, as root. Raises HostFailed."""
+        return self._ask([Question(script, by_sudo=bool(self.host.data.get("_sudo")))])[0]
+
+    def _ask(self, questions: Sequence[Question]) -> list[Answer]:
+        """Answers by the shell. Nothing is changed by them: where the connection has broken it is made anew, once."""
+        try:
+            try:
+                return self._ask_shell(questions)
+            except (SSHException, OSError):
+                if not self.may_reconnect:
+                    raise
+                pyinfra_compat.forget_all(self.state)
+                self.connect()
+                return self._ask_shell(questions)
+        except (SSHException, OSError, NoAnswer, PyinfraError) as error:
+            raise HostFailed(f"[{self.host.name}] {error}") from error
+
+    def _ask_shell(self, questions: Sequence[Question]) -> list[Answer]:
+        if not self.is_open:
+            if self._shell and not self.may_reconnect:
+                raise SSHException("the connection broke")
+            self._shell = Shell(self._transport(), self.limits)
+        assert self._shell
+        return self._shell.ask(questions)
+
+    def _transport(self) -> Transport:
+        transport = self.client.get_transport() if self.client else None
+        if not transport or not transport.is_active():
+            raise SSHException("the connection broke")
+        return transport
+
+    def _run(self, command: StringCommand, arguments: dict[str, Any]) -> tuple[bool, CommandOutput]:
+        """Run a command by a session of its own. Raises SSHException, OSError, TimeoutError."""
+        if arguments.get("_sudo_password") or arguments.get("_su_password"):
+            # pyinfra would hand it over in a command line.
+            raise PyinfraError(f"[{self.host.name}] sudo: a password is required")
+        wrapping = {name: value for name, value in arguments.items() if name not in CONTROL}
+        text = make_unix_command(command, **wrapping).get_raw_value()
+        seconds = arguments.get("_timeout")
+        late: Exception = TimeoutError()
+        if not seconds:
+            seconds, which = self.limits.command, shorten(command.get_masked_value(), MOST_SHOWN)
+            late = HostFailed(f"[{self.host.name}] no end within {seconds} s: {which}; {limits.HINT}")
+        with self._turn, gevent.Timeout(seconds, late), broken_by_name():
+            channel = open_session(self._transport(), self.limits.session)
+            try:
+                if arguments.get("_get_pty"):
+                    channel.get_pty()
+                channel.exec_command(text)
+                feeding = gevent.spawn(_feed, channel, arguments.get("_stdin"))
+                errors = gevent.spawn(_read, channel.recv_stderr)
+                output = _read(channel.recv)
+                code = channel.recv_exit_status()
+                gevent.joinall([feeding])
+            finally:
+                channel.close()
+        if code < 0:  # paramiko's word for none
+            raise SSHException("the connection broke")
+        lines = [OutputLine("stdout", line) for line in output]
+        lines += [OutputLine("stderr", line) for line in errors.get()]
+        return code in (arguments.get("_success_exit_codes") or [0]), CommandOutput(lines)
+
+    def put_file(
+        self,
+        filename_or_io: Any,
+        remote_filename: str,
+        remote_temp_filename: str | None = None,
+        print_output: bool = False,
+        print_input: bool = False,
+        **arguments: Any,
+    ) -> bool:
+        """Upload a file. It appears at once, with the owner and mode of one that was there before."""
+        with get_file_io(filename_or_io) as file:
+            content = file.read()
+        command = with_input(upload_script(remote_filename), content)
+        return self.run_shell_command(command, **{**arguments, **command.connector_arguments})[0]
+
+    def rsync(self, *arguments: Any, **options: Any) -> bool:
+        try:
+            return super().rsync(*arguments, **options)
+        finally:
+            pyinfra_compat.forget_all(self.state)
+
+
+def _question(command: StringCommand, arguments: dict[str, Any], script: str) -> Question:
+    """What a batch asks. By sudo to root and nothing more a command needs no wrapping: there is a shell of root's.
+
+    `script` is what it has in common with questions about other subjects, "" where there are none.
+    """
+    if any(arguments.get(name) for name in WRAPPED) or arguments.get("_shell_executable", "sh") != "sh":
+        wrapping = {name: value for name, value in arguments.items() if name not in CONTROL}
+        command, by_sudo, script = make_unix_command(command, **wrapping), False, ""
+    else:
+        by_sudo = bool(arguments.get("_sudo"))
+    text, masked = command.get_raw_value(), command.get_masked_value()
+    shown = "" if text == masked else masked
+    if not script:
+        return Question(text, by_sudo, shown=shown)
+    return Question(script, by_sudo, text.removeprefix("set -- ").removesuffix(f"\n{script}"), shown)
+
+
+def _feed(channel: Channel, text: str | Iterable[str] | None) -> None:
+    """Give a command its standard input, lines as pyinfra gives them. It need not read all, or any."""
+    try:
+        for part in [text] if isinstance(text, str) else text or []:
+            channel.sendall((part if part.endswith("\n") else f"{part}\n").encode())
+        channel.shutdown_write()
+    except (OSError, EOFError):  # the command's end says why
+        return
+
+
+def _read(receive: Any) -> list[str]:
+    """The lines of an output. Of a very long one the middle is left out, and what is no UTF-8 is shown as such."""
+    head, tail, left_out = bytearray(), bytearray(), 0
+    while data := receive(2**16):
+        room = MOST_KEPT_BYTES - len(head)
+        head += data[:room]
+        tail += data[room:]
+        if len(tail) > 2 * MOST_KEPT_BYTES:
+            left_out += len(tail) - MOST_KEPT_BYTES
+            del tail[:-MOST_KEPT_BYTES]
+    gap = f"\n... {left_out} bytes left out ...\n".encode() if left_out else b""
+    text = bytes(head + gap + tail).decode(errors="replace")
+    lines = text.split("\n")
+    return lines[:-1] if lines[-1] == "" else lines

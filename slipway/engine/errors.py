@@ -1,0 +1,101 @@
+"""What goes wrong in a run, in words that a user can act on."""
+
+from __future__ import annotations
+
+import logging
+import re
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from paramiko import SSHException
+from pyinfra.api.exceptions import PyinfraError
+
+from slipway.engine import pyinfra_compat
+from slipway.engine.outcome import Outcome
+from slipway.project import shown
+
+# What a user can do about an error of ssh's, by a part of its text.
+HINTS = {
+    "No host key for": "type `ssh USER@HOST true`, and compare the fingerprint that it shows with your provider's",
+    "IDENTIFICATION HAS CHANGED": "if the server was set up anew: ssh-keygen -R HOST, then ssh USER@HOST true",
+    "Authentication error": "set ssh_user and ssh_key for the host in the inventory; ssh USER@HOST must work by itself",
+    "Could not connect": "is the server up, and are ssh_hostname and ssh_port right?",
+    "then said nothing": "is the server overloaded, or something on the way that swallows connections? Try again",
+    "Could not resolve hostname": "set the host's name, or its address as ssh_hostname, in the inventory",
+    "connection broke": "is the server up? When it is, run this again: it goes on from what is there",
+    "No space left on device": "the server's disk is full: free some space (df -h shows where), then run it again",
+    "a password is required": "let the user sudo without one: USER ALL=(ALL) NOPASSWD: ALL in /etc/sudoers.d/USER",
+}
+
+
+class RunFailed(Exception):
+    """A run that did not end well; `str()` is what the user reads."""
+
+
+class ApplyFailed(RunFailed):
+    """An apply that failed on some hosts, and what it did before and on the others."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__("\n\n".join(outcome.failures.values()))
+        self.outcome = outcome
+
+
+def hints_for(text: str) -> list[str]:
+    """A line for each thing that a user can do about what `text` says, and that it does not say itself."""
+    return [f"  {hint}" for sign, hint in HINTS.items() if sign in text and hint not in text]
+
+
+class CollectedLog(logging.Handler):
+    """pyinfra's warnings and errors, as plain lines."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.lines: list[str] = []
+        logger = logging.getLogger("pyinfra")
+        logger.propagate = False
+        logger.addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = re.sub(r"\x1b\[[0-9;]*m", "", record.getMessage()).rstrip()
+        if record.levelno >= logging.WARNING:
+            self.lines.append(text)
+
+    def take(self, host: str = "") -> list[str]:
+        """What has been logged since, about one host if it is given: without its name then."""
+        mark = re.compile(rf"\s*\[{re.escape(host)}\] ?" if host else "")
+        lines = [mark.sub("", line, count=1) for line in self.lines if mark.match(line)]
+        self.lines = [line for line in self.lines if not mark.match(line)]
+        return lines
+
+    def close(self) -> None:
+        logging.getLogger("pyinfra").removeHandler(self)
+        super().close()
+
+
+@contextmanager
+def failing(log: CollectedLog) -> Iterator[None]:
+    """Turn pyinfra's and ssh's errors, and what was logged on the way, into one RunFailed."""
+    try:
+        yield
+    except (PyinfraError, SSHException) as error:
+        # pyinfra's last word is that no host is left; what happened is in its log.
+        last = "" if str(error) == "No hosts remaining!" else str(error)
+        lines = [line for line in [*log.take(), last] if line]
+        raise RunFailed("\n".join([*lines, *hints_for("\n".join(lines))])) from error
+
+
+@contextmanager
+def in_words() -> Iterator[None]:
+    """Turn what a mistake in the inventory, the settings or the deploy file raises into one line that says where."""
+    try:
+        yield
+    except (SyntaxError, pyinfra_compat.UnexpectedExternalError) as error:
+        cause = error.exception if isinstance(error, pyinfra_compat.UnexpectedExternalError) else error
+        if isinstance(cause, SyntaxError):
+            file, line, text, what = cause.filename, cause.lineno, (cause.text or "").strip(), cause.msg
+        else:
+            frames = traceback.extract_tb(cause.__traceback__)
+            frame = [f for f in frames if "site-packages" not in f.filename][-1]
+            file, line, text, what = frame.filename, frame.lineno, str(frame.line), f"{type(cause).__name__}: {cause}"
+        raise RunFailed(f"{shown(file)}, line {line}: {what}: {text}") from error

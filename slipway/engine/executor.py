@@ -1,0 +1,207 @@
+"""The apply: operations run in order, under a lock on each host, and each asks along with its own facts those of the
+operations up to the next change."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from importlib.metadata import version
+
+import gevent
+
+from slipway.engine import pyinfra_compat  # isort: skip  patches first
+
+from paramiko import SSHException
+from pyinfra.api import StringCommand
+from pyinfra.api.exceptions import PyinfraError
+from pyinfra.api.host import Host
+from pyinfra.api.operations import run_host_op
+from pyinfra.api.state import StateStage
+
+from slipway.engine import lock
+from slipway.engine.connector import Connector, HostFailed
+from slipway.engine.errors import ApplyFailed, RunFailed, failing
+from slipway.engine.outcome import Change, Outcome, Progress
+from slipway.engine.planner import Planner
+from slipway.engine.remote_shell import Question
+from slipway.settings import limits
+
+# MongoDB alone asks for files of 100 MB at its start.
+FULL_MB = 200
+VERBS = {"deploy.py": "apply", "release.py": "release", "rollback.py": "rollback"}
+# Of what a command has printed, and of the command itself, a failure shows this much.
+LINES_SHOWN, COMMAND_SHOWN = 30, 300
+
+
+class Executor:
+    """Brings hosts to what a plan found that they should be."""
+
+    def __init__(self, planner: Planner) -> None:
+        self.planner, self.connections = planner, planner.connections
+        self.state = planner.state
+        self.verb = VERBS.get(self.connections.deploy, "ask")
+
+    def apply(self, tell: Progress) -> Outcome:
+        """Call it after a plan. A host stops at its first failure, the others finish; ApplyFailed says then what has
+        happened."""
+        hosts = self.connections
+        began = time.monotonic()
+        self.planner.run.notes = {key: notes for key, notes in self.planner.run.notes.items() if key[1] is None}
+        done: list[Change] = []
+        with failing(hosts.log):
+            self.state.set_stage(StateStage.Execute)
+            self.state.is_executing = True
+            self._lock()
+            # Somebody may have taken their time to say yes.
+            pyinfra_compat.forget_all(self.state)
+            order = self.state.get_op_order()
+            for host in hosts.active_hosts():
+                if isinstance(host.connector, Connector):
+                    host.connector.batches.ahead = partial(self._ahead, host, order)
+            try:
+                for op_hash in order:
+                    self._run(op_hash, tell, done)
+            finally:
+                self._unlock(done, time.monotonic() - began)
+        outcome = self.planner.outcome(done, began)
+        if hosts.failures:
+            raise ApplyFailed(outcome)
+        return outcome
+
+    def carry_out(self, verb: str, script: Callable[[Host], str]) -> None:
+        """Run a short script of each host's as root there, under the lock, and note it in their logs. Raises
+        RunFailed."""
+        began, self.verb = time.monotonic(), verb
+        hosts = self.connections
+        with failing(hosts.log):
+            self._lock()
+            done = []
+            try:
+                for connector, answer in hosts.by_root(script):
+                    if answer.code:
+                        hosts.fail(connector.host, f"[{connector.host.name}] {answer.output.strip()}")
+                    else:
+                        done.append(Change(connector.host.name, verb))
+            finally:
+                self._unlock(done, time.monotonic() - began)
+        if hosts.failures:
+            raise RunFailed("\n".join(hosts.failures.values()))
+
+    def record_nothing(self, seconds: float) -> None:
+        """Note in the log of the hosts that an apply has found nothing to change."""
+        self.connections.by_root(lock.note(self.verb, version("slipway"), "nothing to change", 0, seconds))
+
+    def _lock(self) -> None:
+        """Raises RunFailed where somebody else is at work on one of the hosts."""
+        hosts = self.connections
+        script = lock.take(lock.who(), lock.now(), f"slipway {self.verb} {hosts.environment}")
+        held = [
+            f"[{connector.host.name}] locked by {answer.output.strip()}"
+            for connector, answer in hosts.by_root(script)
+            if answer.code
+        ]
+        if held:
+            hosts.by_root(lock.release())
+            hint = "nothing was changed; a lock is gone as soon as its holder is: try again then"
+            raise RunFailed("\n".join([*held, hint]))
+        for connector in hosts.connectors():
+            connector.may_reconnect = False
+
+    def _unlock(self, done: list[Change], seconds: float) -> None:
+        for connector in self.connections.connectors(failed=True):
+            name = connector.host.name
+            changed = len([change for change in done if change.host == name])
+            result = "failed" if name in self.connections.failures else "done"
+            line = lock.note(self.verb, version("slipway"), result, changed, seconds)
+            # What has cut a host off is told already.
+            with suppress(HostFailed, SSHException, OSError):
+                if connector.is_open:
+                    connector.by_root(f"{line}\n{lock.release()}")
+                else:
+                    sudo, seconds = connector.host.data.get("_sudo"), limits.of_host(connector.host).last_words
+                    connector.host.run_shell_command(line, _sudo=sudo, _timeout=seconds)
+
+    def _ahead(self, host: Host, order: list[str]) -> list[Question]:
+        """What the operations from the one at hand will ask, as far as the next one that is expected to change."""
+        questions: list[Question] = []
+        assert isinstance(host.connector, Connector)
+        for op_hash in order[order.index(str(host.executing_op_hash)) :]:
+            questions += host.connector.asked_by.get(op_hash, {})
+            operation = self.state.ops[host].get(op_hash)
+            if operation and operation.operation_meta._maybe_is_change:
+                break
+        return questions
+
+    def _run(self, op_hash: str, tell: Progress, done: list[Change]) -> None:
+        """Run an operation on all hosts that have it, side by side unless it says otherwise."""
+        hosts = [host for host in self.connections.active_hosts() if op_hash in self.state.ops[host]]
+        arguments = self.state.get_op_meta(op_hash).global_arguments
+        at_once = 1 if arguments["_serial"] else arguments["_parallel"] or len(hosts) or 1
+        for first in range(0, len(hosts), at_once):
+            running = [gevent.spawn(self._run_on, host, op_hash, tell, done) for host in hosts[first : first + at_once]]
+            gevent.joinall(running, raise_error=True)
+
+    def _run_on(self, host: Host, op_hash: str, tell: Progress, done: list[Change]) -> None:
+        name, began = self.planner.name_of(op_hash), time.monotonic()
+        operation = self.state.ops[host][op_hash]
+        tell(host.name, name, "running", 0)
+        error: Exception | None = None
+        with pyinfra_compat.using(self.state, host):
+            try:
+                succeeded = run_host_op(self.state, host, op_hash)
+            except (PyinfraError, SSHException, OSError, TimeoutError) as caught:
+                succeeded, error = False, caught
+        seconds = time.monotonic() - began
+        if not succeeded:
+            tell(host.name, name, "failed", seconds)
+            self._tell_full_disks(host)
+            self.connections.fail(host, self._where(host, op_hash, error, done))
+            return
+        changed = operation.operation_meta.did_change()
+        if changed:
+            done.append(self.planner.change(host, op_hash))
+        tell(host.name, name, "changed" if changed else "ok", seconds)
+
+    def _where(self, host: Host, op_hash: str, error: Exception | None, done: list[Change]) -> str:
+        """Where a host has stopped, with what, and what state it is in."""
+        order = [one for one in self.state.get_op_order() if one in self.state.ops[host]]
+        before, changed = order.index(op_hash), sum(change.host == host.name for change in done)
+        lines = [f"{host.name} stopped at: {self.planner.name_of(op_hash)}"]
+        said = [line for line in self.connections.log.take(host.name) if not line.startswith("Error: executed ")]
+        said += [str(error)] if error else []
+        commands = self.state.ops[host][op_hash].operation_meta._commands
+        # A sentence about a limit says all about a command that was ended by it.
+        is_late = any("on a slow host raise " in line for line in said)
+        if commands and isinstance(commands[-1], StringCommand) and not error and not is_late:
+            command = " ".join(str(commands[-1]).split())
+            lines.append(f"  command: {command[:COMMAND_SHOWN]}{' ...' if len(command) > COMMAND_SHOWN else ''}")
+        left_out = len(said) - LINES_SHOWN
+        said = [f"... {left_out} lines left out", *said[-LINES_SHOWN:]] if left_out > 0 else said
+        lines += [f"  | {line}" for line in said]
+        return "\n".join(
+            [
+                *lines,
+                f"  of its {len(order)} operations {before} were done before ({changed} changed something), this one"
+                f" may be half done, {len(order) - before - 1} were not reached",
+                "  run it again: it goes on from there",
+            ]
+        )
+
+    def _tell_full_disks(self, host: Host) -> None:
+        """Say that a disk of a host that failed is full: the service that died of it need not have said so itself."""
+        try:
+            _, output = host.run_shell_command(
+                "df --output=avail,target / /var /tmp | tail -n +2 | sort -u",
+                _timeout=limits.of_host(host).last_words,
+            )
+        except (TimeoutError, OSError, SSHException):
+            return
+        for line in output.stdout_lines:
+            kilobytes, target = line.split()
+            if int(kilobytes) < FULL_MB * 1024:
+                free = f"{int(kilobytes) // 1024} MiB are free"
+                self.connections.log.lines.append(
+                    f"[{host.name}] No space left on device, or almost: {free} on {target}"
+                )

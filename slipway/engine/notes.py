@@ -1,0 +1,48 @@
+"""What an operation says beyond its name: diffs, reasons, and what was skipped and why.
+
+A run of Slipway collects the notes (slipway/engine/run.py); under plain pyinfra they go to its log.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pyinfra import host, logger
+
+from slipway.engine import run
+
+
+@dataclass(frozen=True)
+class Note:
+    """A reason for a change, or a fact about it, in words."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Diff(Note):
+    """A change of a file's text, as a unified diff."""
+
+
+def note(text: str) -> None:
+    """Say why the operation at hand changes something."""
+    _add(Note(text))
+
+
+def diff(text: str) -> None:
+    """Show how the operation at hand changes a file, as a unified diff."""
+    _add(Diff(text))
+
+
+def skipped(what: str, why: str) -> None:
+    """Say that something asked for is not done on this host: "skipped swap: a container"."""
+    note(f"skipped {what}: {why}")
+
+
+def _add(one: Note) -> None:
+    current = run.of(host.state)
+    if current.collects_notes:
+        current.notes.setdefault((host.name, host.current_op_hash), []).append(one)
+    elif host.state.config.DIFF or host.current_op_hash is None:
+        for line in one.text.splitlines():
+            logger.info(f"{host.print_prefix}{line}")

@@ -1,0 +1,49 @@
+"""What a plan needs anyway, loaded while the hosts' handshakes wait.
+
+By name: these modules import the engine, and not the other way round.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from collections import deque
+from collections.abc import Iterator
+from importlib import import_module
+from typing import Any
+
+from slipway.engine import components
+from slipway.engine.errors import in_words
+from slipway.project import PROJECT
+
+# A module, and the function in it that does what takes long; "" for none.
+SLOW = (
+    ("slipway.ops.templates", "load_templates"),
+    ("slipway.ui.plan_report", "prepare"),
+    ("rich.console", ""),
+    ("rich.markup", ""),
+)
+
+
+def preload() -> Iterator[str]:
+    """Load one thing at each step. What is wrong there comes up again, and is told, when it is used."""
+    try:
+        yield from load_tasks()
+        for name, function in SLOW:
+            module: Any = import_module(name)
+            yield name
+            if function:
+                yield from getattr(module, function)()
+    except Exception:
+        return
+
+
+def known_components() -> list[str]:
+    """The names of all components. Raises RunFailed where a module of tasks/ has a mistake."""
+    with in_words():
+        deque(load_tasks(), maxlen=0)
+    return sorted(components.names)
+
+
+def load_tasks() -> Iterator[str]:
+    for module in pkgutil.iter_modules([str(PROJECT / "tasks")]):
+        yield import_module(f"tasks.{module.name}").__name__

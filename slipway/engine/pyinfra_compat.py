@@ -1,0 +1,248 @@
+"""What Slipway knows of pyinfra's inside: all of it is here, and pyinfra is pinned to 3.10 for it.
+
+`pyinfra_cli` is no public API, and neither are the parts of `pyinfra.api` that this module changes while Slipway runs.
+Plain pyinfra never loads it.
+"""
+
+# ruff: noqa: E402  one module is kept out before the others are loaded
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from copy import copy
+from functools import cache
+from importlib import import_module, metadata
+from types import FrameType, ModuleType
+from typing import Any
+
+# paramiko has it for `Match exec` in ssh's configuration, which pyinfra does by its own means: it takes long to load.
+sys.modules.setdefault("invoke", None)  # type: ignore[arg-type]
+# typeguard, which pyinfra has for the types of arguments, lets a Mock pass for all of them, and with it comes asyncio.
+_no_mock: Any = ModuleType("unittest.mock")
+_no_mock.Mock, _no_mock.patch = type("Mock", (), {}), None
+_has_mock = sys.modules.setdefault(_no_mock.__name__, _no_mock) is not _no_mock
+# gevent looks for plug-ins at each thing that it patches, pydantic and pyinfra do too, each time in every package that
+# is installed: once is enough.
+metadata.entry_points = metadata.entry_points().select
+
+import pyinfra
+import pyinfra_cli  # noqa: F401  patches the standard library for gevent, before anything else is imported
+from gevent.local import local
+from pyinfra.api import FunctionCommand, Host, Inventory, State, arguments, facts
+from pyinfra.api.exceptions import PyinfraError
+from pyinfra.api.facts import FactBase
+from pyinfra.api.host import HostData
+from pyinfra.api.operation import OperationMeta
+from pyinfra.api.util import PYINFRA_INSTALL_DIR
+from pyinfra.context import ctx_config, ctx_host, ctx_inventory, ctx_state
+from pyinfra_cli import inventory
+from pyinfra_cli.exceptions import UnexpectedExternalError
+from pyinfra_cli.inventory import _get_imported_names, _is_inventory_group, make_inventory
+from pyinfra_cli.util import exec_file
+
+from slipway.engine.batching import Batches
+
+if not _has_mock:
+    del sys.modules[_no_mock.__name__]
+
+__all__ = [
+    "UnexpectedExternalError",
+    "ctx_config",
+    "ctx_inventory",
+    "ctx_state",
+    "evaluate",
+    "exec_file",
+    "expected_changes",
+    "fact_at_hand",
+    "forget_all",
+    "load_inventory",
+    "may_be_remembered",
+    "order_of_operation",
+    "prepare",
+    "script_of",
+    "using",
+]
+
+_here = local()
+# They are the same each time; pyinfra looks up their types anew for each operation and each fact.
+arguments.all_global_arguments = facts.all_global_arguments = cache(arguments.all_global_arguments)
+
+
+def prepare() -> None:
+    """Make pyinfra do what `Session` needs. It may be called again."""
+    # Each time a file of group_data may be another; pyinfra parses it anew for each setting in it.
+    inventory._get_imported_names = cache(_get_imported_names)
+    HostData.__getattr__ = _data_of_host  # type: ignore[method-assign]
+    if facts._get_fact is not _get_fact_told:
+        facts._get_fact = _get_fact_told  # type: ignore[assignment]
+        FunctionCommand.execute = _execute_knowing_nothing  # type: ignore[assignment,method-assign]
+        # By an import statement it would be the decorator, which pyinfra.api has under the same name.
+        module: Any = import_module("pyinfra.api.operation")
+        module.get_operation_order_from_stack = order_of_operation
+        for name in ("in_op", "current_op_hash", "current_op_global_arguments", "current_op_deploy_data"):
+            setattr(Host, name, _OfOperation(name, getattr(Host, name)))
+
+
+def load_inventory(file: str, data: dict[str, Any], cwd: str, check: Callable[[dict[str, Any]], None]) -> Inventory:
+    """pyinfra's inventory from a file; `data` wins over all other data. `check` gets the file's top-level names first,
+    before pyinfra makes groups of them."""
+
+    def groups(filename: str) -> dict[str, Any]:
+        names = exec_file(filename, return_locals=True)
+        check(names)
+        return {name: value for name, value in names.items() if _is_inventory_group(name, value)}
+
+    inventory._get_groups_from_filename = groups
+    return make_inventory(file, override_data=data, cwd=cwd)
+
+
+def _data_of_host(self: HostData, key: str) -> Any:
+    """pyinfra's `HostData.__getattr__`, for which the inventory's data are what they were at the first time.
+
+    pyinfra merges them anew for each of the global arguments of each operation.
+    """
+    own, *given, of_deploy = self.datas
+    merged = self.__dict__.get("_merged")
+    if merged is None:
+        merged = self.__dict__["_merged"] = {}
+        for data in reversed(given):
+            merged |= data()
+    for found in (own, merged):
+        if key in found:
+            return copy(found[key])
+    if key in (defaults := of_deploy()):
+        return copy(defaults[key])
+    raise AttributeError(f"Host `{self.host}` has no data `{key}`")
+
+
+# Facts read and all else may change: a connector is told which of the two it runs a command for.
+_get_fact = facts._get_fact
+
+
+def _get_fact_told(state: State, host: Host, cls: type[FactBase[Any]], *rest: Any) -> Any:
+    outer, _here.fact = fact_at_hand(), cls
+    try:
+        return _get_fact(state, host, cls, *rest)
+    finally:
+        _here.fact = outer
+
+
+def fact_at_hand() -> type[FactBase[Any]] | None:
+    """The fact that is being asked for by this greenlet, if one is."""
+    return getattr(_here, "fact", None)
+
+
+def may_be_remembered(fact: type[FactBase[Any]]) -> bool:
+    """Whether a fact's command holds no secret: it may be in a file, for the next run to ask first thing."""
+    return bool(getattr(fact, "may_be_remembered", False))
+
+
+def script_of(fact: type[FactBase[Any]]) -> str:
+    """The script of a fact that can be asked about several subjects at once (facts.base.OfSubjects), else ""."""
+    return str(getattr(fact, "script", ""))
+
+
+def forget_all(state: State) -> None:
+    """Something has changed, perhaps on another host than the one that it was done on."""
+    for batches in _all_batches(state):
+        batches.forget()
+
+
+def _all_batches(state: State) -> list[Batches]:
+    return [host.connector.batches for host in state.inventory if hasattr(host.connector, "batches")]
+
+
+# A function that an operation calls may change anything at any time, by another connection too.
+_execute = FunctionCommand.execute
+
+
+def _execute_knowing_nothing(self: FunctionCommand, state: State, *rest: Any) -> Any:
+    with ExitStack() as stack:
+        for batches in _all_batches(state):
+            stack.enter_context(batches.knowing_nothing())
+        return _execute(self, state, *rest)
+
+
+def order_of_operation(state: State) -> list[int]:
+    """pyinfra's `get_operation_order_from_stack`: the numbers of the lines from the deploy file to an operation.
+
+    It goes by the same frames. pyinfra looks up the source of each, which was a third of what a plan computes here.
+    """
+    frames: list[tuple[str, int]] = []
+    frame: FrameType | None = sys._getframe(1)
+    while frame:
+        frames.append((frame.f_code.co_filename, frame.f_lineno))
+        frame = frame.f_back
+    frames.reverse()
+    files = [file for file, _ in frames]
+    deploy = state.current_deploy_filename
+    start = files.index(deploy) if deploy in files else len(files) if deploy else 0
+    lines = [line for file, line in frames[start:] if not file.startswith(PYINFRA_INSTALL_DIR)]
+    return [state.current_op_file_number, *lines] if pyinfra.is_cli else lines
+
+
+class _OfOperation:
+    """An attribute of pyinfra's Host that says which operation is at hand.
+
+    pyinfra has one at a time on each host; a plan has all of them, each in a greenlet that `evaluate` keeps apart.
+    """
+
+    def __init__(self, name: str, default: Any) -> None:
+        self._name, self._default = name, default
+
+    def __get__(self, host: Host | None, owner: type) -> Any:
+        return self._values(host).get(self._name, self._default) if host else self._default
+
+    def __set__(self, host: Host, value: Any) -> None:
+        self._values(host)[self._name] = value
+
+    @staticmethod
+    def _values(host: Host) -> dict[str, Any]:
+        at_hand, values = getattr(_here, "operation", (None, {}))
+        return values if at_hand is host else host.__dict__
+
+
+def evaluate(state: State, host: Host, op_hash: str) -> None:
+    """Find out whether an operation would change anything, as pyinfra does: by its first command.
+
+    In a greenlet of its own, others may be at theirs meanwhile.
+    """
+    operation = state.ops[host][op_hash]
+    _here.operation = host, {"in_op": False}
+    with using(state, host):
+        try:
+            operation.operation_meta._maybe_is_change = next(operation.command_generator(), None) is not None
+        except PyinfraError:
+            raise
+        except Exception as error:
+            raise UnexpectedExternalError(error, str(state.current_deploy_filename)) from error
+
+
+@contextmanager
+def using(state: State, host: Host) -> Iterator[None]:
+    """`pyinfra.host` is `host` for this greenlet."""
+    with ctx_config.use(state.config.copy()), ctx_host.use(host):
+        yield
+
+
+@contextmanager
+def expected_changes() -> Iterator[list[str]]:
+    """In a plan nothing has run yet: `op.did_change()` answers whether the operation would change something.
+
+    The hashes of those that were asked and would are added to the list.
+    """
+    original = OperationMeta.did_change
+    found: list[str] = []
+
+    def would_change(self: OperationMeta) -> bool:
+        changes = original(self) if self.is_complete() else bool(self._maybe_is_change)
+        if changes:
+            found.append(self._hash)
+        return changes
+
+    OperationMeta.did_change = would_change  # type: ignore[method-assign]
+    try:
+        yield found
+    finally:
+        OperationMeta.did_change = original  # type: ignore[method-assign]

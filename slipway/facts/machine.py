@@ -1,0 +1,67 @@
+"""The machine itself: its system, memory, disks, addresses, and who listens on its ports."""
+
+from __future__ import annotations
+
+from slipway.facts.base import Fact, key_values
+
+
+class Machine(Fact[dict[str, str]]):
+    """What preflight and the tasks want to know of the machine, asked in one command.
+
+    uid, os (ID of os-release), release (VERSION_ID), codename, arch (dpkg's word), container ("none" or its kind),
+    memory_mb, avx (yes/no), clock (seconds since the epoch), addresses (space separated, global ones),
+    and for each of `DISK_FOLDERS` disk:FOLDER: the mount point it is or will be on, the MiB free there ("/var 900").
+    """
+
+    DISK_FOLDERS = ("/", "/usr", "/var/lib", "/var/cache", "/var/www")
+
+    @staticmethod
+    def default() -> dict[str, str]:
+        return {}
+
+    def command(self) -> str:
+        return (
+            ". /etc/os-release;"
+            " echo uid=$(id -u); echo os=$ID; echo release=$VERSION_ID; echo codename=$VERSION_CODENAME;"
+            " echo arch=$(dpkg --print-architecture 2>/dev/null || uname -m);"
+            # Where systemd itself has written it down there is no need to find it out anew.
+            " read -r container 2>/dev/null < /run/systemd/container"
+            " || container=$(systemd-detect-virt --container 2>/dev/null); echo container=$container;"
+            " read -r init < /proc/1/comm; echo init=$init;"
+            " read -r _ kilobytes _ < /proc/meminfo; echo memory_mb=$((kilobytes / 1024));"
+            " if grep -qw avx /proc/cpuinfo; then echo avx=yes; else echo avx=no; fi;"
+            " echo clock=$(date +%s);"
+            " echo addresses=$(ip -o addr show scope global 2>/dev/null"
+            ' | awk \'{split($4, a, "/"); printf "%s ", a[1]}\');'
+            f" set --; for folder in {' '.join(self.DISK_FOLDERS)}; do"
+            ' [ -d $folder ] || folder=${folder%/*}; set -- "$@" $folder; done;'
+            ' df -m --output=target,avail "$@"'
+        )
+
+    def process(self, output: list[str]) -> dict[str, str]:
+        disks = [" ".join(line.split()) for line in output[-len(self.DISK_FOLDERS) :]]
+        return key_values(output) | {f"disk:{name}": disk for name, disk in zip(self.DISK_FOLDERS, disks, strict=True)}
+
+
+class Listeners(Fact[dict[int, str]]):
+    """Process names by the TCP port they listen on; "" where the name can't be seen."""
+
+    @staticmethod
+    def default() -> dict[int, str]:
+        return {}
+
+    def command(self) -> str:
+        return "ss -Hltnp 2>/dev/null || true"
+
+    def process(self, output: list[str]) -> dict[int, str]:
+        listeners = {}
+        for line in output:
+            fields = line.split()
+            name = line.partition('(("')[2].partition('"')[0]
+            listeners[int(fields[3].rpartition(":")[2])] = name
+        return listeners
+
+
+def is_container(machine: dict[str, str]) -> bool:
+    """Whether the host shares a kernel that it can't set (nspawn, LXC, OpenVZ)."""
+    return machine.get("container", "none") not in ("none", "")

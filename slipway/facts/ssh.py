@@ -1,0 +1,54 @@
+"""What sshd is configured to do, and how this connection reaches it."""
+
+from __future__ import annotations
+
+import shlex
+
+from slipway.facts.base import Fact
+
+
+class Sshd(Fact[dict[str, list[str]]]):
+    """What sshd would do for root from outside (sshd -T): values by keyword, in lower case; `{}` where sshd is at a
+    loss."""
+
+    @staticmethod
+    def default() -> dict[str, list[str]]:
+        return {}
+
+    def command(self) -> str:
+        return "sshd -T -C user=root,host=example.org,addr=203.0.113.1 2>/dev/null || true"
+
+    def process(self, output: list[str]) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for line in output:
+            name, _, value = line.partition(" ")
+            found.setdefault(name, []).append(value)
+        return found
+
+
+class HostKeys(Fact[list[str]]):
+    """The public halves of the host keys in `files`, as lines "ssh-ed25519 AAAA..."."""
+
+    @staticmethod
+    def default() -> list[str]:
+        return []
+
+    def command(self, files: tuple[str, ...]) -> str:
+        return f"cut -d' ' -f1,2 {' '.join(f'{shlex.quote(file)}.pub' for file in files)}"
+
+    def process(self, output: list[str]) -> list[str]:
+        return output
+
+
+class SshPort(Fact[str]):
+    """The server's port of this ssh connection. Asked without sudo, which drops the variable."""
+
+    @staticmethod
+    def default() -> str:
+        return ""
+
+    def command(self) -> str:
+        return "echo ${SSH_CONNECTION##* }"
+
+    def process(self, output: list[str]) -> str:
+        return "".join(output).strip()

@@ -1,0 +1,61 @@
+"""What `slipway status` asks of a host."""
+
+from __future__ import annotations
+
+import shlex
+
+from slipway.facts.base import Fact, key_values
+
+
+class Condition(Fact[dict[str, str]]):
+    """What `slipway status` tells of a host, asked in one command.
+
+    system, kernel, up (seconds), reboot ("yes" where an update wants one), mongodb and nginx (versions), unit:NAME
+    (LoadState, ActiveState and SubState, systemd's words), end of the certificate that is served (seconds since the
+    epoch) and placeholder ("yes" where it is but one), disk:MOUNT (MiB free, MiB in all), release and released (its
+    time, seconds since the epoch), and apply: the last one's line in the host's log. What is not there is left out.
+    """
+
+    DISK_FOLDERS = "/ /var /var/lib /var/www"
+
+    @staticmethod
+    def default() -> dict[str, str]:
+        return {}
+
+    def command(
+        self,
+        units: tuple[str, ...],
+        served: str,
+        site_root: str,
+        log: str,
+        others: tuple[tuple[str, str, str], ...] = (),
+    ) -> str:
+        """`served` is the folder of a certificate, `site_root` that of a site; `others` are a name and the two of each
+        further site, whose keys have ":NAME" at their end."""
+        return (
+            'echo "system=$(. /etc/os-release; echo $PRETTY_NAME)"; echo kernel=$(uname -r);'
+            " echo up=$(ps -o etimes= -p 1); [ ! -e /run/reboot-required ] || echo reboot=yes;"
+            " mongod --version 2>/dev/null | sed -n 's/^db version v/mongodb=/p';"
+            " nginx -v 2>&1 | sed -n 's/^nginx version: nginx./nginx=/p';"
+            f" for unit in {' '.join(map(shlex.quote, units))}; do echo unit:$unit=$("
+            "systemctl show --value --property=LoadState,ActiveState,SubState $unit); done 2>/dev/null;"
+            f" {self._of_site('', served, site_root)}"
+            f"{''.join(self._of_site(f':{name}', *places) for name, *places in others)}"
+            f' df -Pm {self.DISK_FOLDERS} 2>/dev/null | awk \'NR > 1 {{print "disk:" $6 "=" $4, $2}}\';'
+            f" grep '\"verb\": *\"apply\"' {log} 2>/dev/null | tail -n 1 | sed 's/^/apply=/'"
+        )
+
+    @staticmethod
+    def _of_site(suffix: str, served: str, site_root: str) -> str:
+        current, folder = shlex.quote(f"{site_root}/current"), shlex.quote(served)
+        return (
+            f" if openssl x509 -noout -in {folder}/fullchain.pem 2>/dev/null; then"
+            f" end=$(openssl x509 -noout -enddate -in {folder}/fullchain.pem | cut -d= -f2);"
+            f' echo end{suffix}=$(date -d "$end" +%s);'
+            f' [ "$(readlink {folder})" != placeholder ] || echo placeholder{suffix}=yes; fi;'
+            f" if [ -e {current}/. ]; then echo release{suffix}=$(basename $(realpath {current}));"
+            f" echo released{suffix}=$(stat -c %Y {current}); fi;"
+        )
+
+    def process(self, output: list[str]) -> dict[str, str]:
+        return key_values(output)

@@ -1,0 +1,211 @@
+"""Files that appear atomically and checked.
+
+Contents travel on standard input, so that no secret is ever in a command line (which every user of the server can
+see), and a file is written beside its place, given its owner and mode, checked, and only then renamed into place.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import io
+import shlex
+import tarfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pyinfra import host
+from pyinfra.api import operation
+
+from slipway.engine import notes
+from slipway.engine.uploads import with_input
+from slipway.facts.files import FileState, FileStates, FileText
+from slipway.ops.backup import keep
+from slipway.ops.commands import Commands
+from slipway.ops.templates import render
+
+
+def write_script(path: str, mode: str, owner: str, group: str, check: str | None, proven_by: str | None = None) -> str:
+    """A shell script that puts its standard input at `path`: nobody ever sees a half-written file or a wrong mode.
+
+    `check` is a command with {} for the new file's name; where it fails the old file stays. `proven_by` is the unit
+    that the old file is kept for.
+    """
+    parent = shlex.quote(str(Path(path).parent))
+    steps = [
+        f"[ -d {parent} ] || mkdir -p -m 755 {parent}",
+        "umask 077",
+        f"new=$(mktemp {shlex.quote(path)}.XXXXXX)",
+        "trap 'rm -f \"$new\"' EXIT",
+        'base64 -d > "$new"',
+        f'chown {owner}:{group} "$new"',
+        f'chmod {mode} "$new"',
+    ]
+    if check:
+        steps.append(check.replace("{}", '"$new"'))
+    # On the disk before it takes the old one's place: a power cut would leave a file of this name and no content.
+    steps.append('sync "$new"')
+    if proven_by:
+        steps.append(keep([path], proven_by))
+    return "; ".join([*steps, f'mv -fT "$new" {shlex.quote(path)}'])
+
+
+def is_in_place(state: Mapping[str, str], content: bytes, mode: str, owner: str, group: str) -> bool:
+    return state == {
+        "kind": "regular file",
+        "owner": owner,
+        "group": group,
+        "mode": mode,
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+
+
+def tell_difference(
+    path: str, state: Mapping[str, str], content: bytes, mode: str, owner: str, group: str, secret: bool = False
+) -> None:
+    """Show what a file will become; of one that holds a secret only that it changes."""
+    if not state:
+        notes.note(f"{path}: new, {len(content)} bytes, {owner}:{group} {mode}")
+    for what, wanted in (("kind", "regular file"), ("owner", owner), ("group", group), ("mode", mode)):
+        if state and state.get(what) != wanted:
+            notes.note(f"{path}: {what} {state.get(what)} -> {wanted}")
+    if state.get("sha256") != hashlib.sha256(content).hexdigest():
+        if not secret:
+            tell_text(path, host.get_fact(FileText, path=path) if state else "", content.decode())
+        elif state:
+            notes.note(f"{path}: contents change (secret, not shown)")
+
+
+def tell_text(path: str, old: str, new: str) -> None:
+    """Show how a text will change."""
+    lines = difflib.unified_diff(old.splitlines(keepends=True), new.splitlines(keepends=True), path, path, n=2)
+    if text := "".join(lines).rstrip():
+        notes.diff(text)
+    else:
+        notes.note(f"{path}: no line differs, but how the last one ends")
+
+
+@operation()
+def put(
+    path: str,
+    content: str,
+    mode: str = "644",
+    owner: str = "root",
+    group: str = "root",
+    check: str | None = None,
+    secret: bool = False,
+    proven_by: str | None = None,
+) -> Commands:
+    """Put `content` at `path`, atomically, with its final owner and mode (octal, as `stat -c %a` prints it).
+
+    `check` is a shell command with {} for the new file's name, run before it replaces the old one. The content of a
+    `secret` file is in no diff. The old file comes back if the unit `proven_by` does not come up with the new one.
+    """
+    data = content.encode()
+    state = host.get_fact(FileState, path=path)
+    if is_in_place(state, data, mode, owner, group):
+        host.noop(f"{path} is as it should be")
+        return
+    tell_difference(path, state, data, mode, owner, group, secret)
+    yield with_input(write_script(path, mode, owner, group, check, proven_by), data)
+
+
+@operation()
+def put_all(files: Mapping[str, str]) -> Commands:
+    """`put` of several files by their paths, root's and readable by all, which are compared by one fact."""
+    states, commands = host.get_fact(FileStates, paths=tuple(files)), []
+    for path, content in files.items():
+        data, state = content.encode(), states.get(path, {})
+        if not is_in_place(state, data, "644", "root", "root"):
+            tell_difference(path, state, data, "644", "root", "root")
+            commands.append(with_input(write_script(path, "644", "root", "root", check=None), data))
+    yield from commands
+
+
+def put_template(path: str, template: str, values: Mapping[str, Any], **arguments: Any) -> Any:
+    """`put` of a rendered template."""
+    return put(path=path, content=render(template, **values), **arguments)
+
+
+@operation()
+def directory(path: str, mode: str = "755", owner: str = "root", group: str = "root") -> Commands:
+    """Make sure that `path` is a directory with this owner and mode."""
+    state = host.get_fact(FileState, path=path)
+    if state == {"kind": "directory", "owner": owner, "group": group, "mode": mode}:
+        return
+    found = f"{state['kind']} {state['owner']}:{state['group']} {state['mode']}" if state else "nothing"
+    notes.note(f"{path}: {found} -> directory {owner}:{group} {mode}")
+    yield f"install -d -m {mode} -o {owner} -g {group} {shlex.quote(path)}"
+
+
+@operation()
+def link(path: str, target: str) -> Commands:
+    """Make sure that `path` is a symbolic link to `target`; an existing one moves in one step."""
+    state = host.get_fact(FileState, path=path)
+    if state.get("kind") == "symbolic link" and state.get("target") == target:
+        return
+    notes.note(f"{path} -> {target}" + (f" (was {state.get('target', state['kind'])})" if state else ""))
+    new = shlex.quote(f"{path}.new")
+    yield f"ln -sfn {shlex.quote(target)} {new} && mv -fT {new} {shlex.quote(path)}"
+
+
+@operation()
+def absent(path: str) -> Commands:
+    """Make sure that no file or link is at `path`."""
+    if host.get_fact(FileState, path=path):
+        notes.note(f"{path}: removed")
+        yield f"rm -f {shlex.quote(path)}"
+
+
+@operation()
+def config_tree(root: str, files: Mapping[str, str], links: Mapping[str, str], check: str, proven_by: str) -> Commands:
+    """Make several files and links below `root` one configuration that is checked as a whole before it is in force.
+
+    `files` and `links` map a path relative to `root` to a content and to a target. The whole of `root` is copied
+    beside itself, changed there and checked by `check`, a command with {} for the copy's path; only then do the
+    changed files move into place, each by a rename. The old ones come back if the unit `proven_by` does not come up.
+    """
+    changed = {}
+    for name, content in files.items():
+        state = host.get_fact(FileState, path=f"{root}/{name}")
+        if not is_in_place(state, content.encode(), "644", "root", "root"):
+            changed[name] = content
+            tell_difference(f"{root}/{name}", state, content.encode(), "644", "root", "root")
+    moved = {}
+    for name, target in links.items():
+        if host.get_fact(FileState, path=f"{root}/{name}").get("target") != target:
+            moved[name] = target
+            notes.note(f"{root}/{name} -> {target}")
+    if not changed and not moved:
+        return
+
+    # One command, as each would wait for the way there and back.
+    stage, place = shlex.quote(f"{root}.slipway-new"), shlex.quote(root)
+    script = [
+        f"umask 022; trap 'rm -rf {stage}' EXIT; rm -rf {stage}; cp -a {place} {stage}",
+        f"base64 -d | tar -x -C {stage} --no-same-owner",
+        check.replace("{}", stage),
+        # On the disk before any of it takes its place, as in write_script.
+        f"sync -f {stage}",
+        keep([f"{root}/{name}" for name in [*changed, *moved]], proven_by),
+    ]
+    for name in map(shlex.quote, [*changed, *moved]):
+        script.append(f"mkdir -p $(dirname {place}/{name}); mv -fT {stage}/{name} {place}/{name}")
+    yield with_input("; ".join(script), tar(changed, moved))
+
+
+def tar(files: Mapping[str, str], links: Mapping[str, str] | None = None) -> bytes:
+    """A tar file of files, mode 644, and links."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size, member.mtime = len(content.encode()), int(time.time())
+            archive.addfile(member, io.BytesIO(content.encode()))
+        for name, target in (links or {}).items():
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname, member.mtime = tarfile.SYMTYPE, target, int(time.time())
+            archive.addfile(member)
+    return buffer.getvalue()

@@ -1,0 +1,149 @@
+"""systemd units that follow change: enabled, running, ready, and running with the files they have."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pyinfra import host
+from pyinfra.api import operation
+
+from slipway.engine import notes
+from slipway.facts.base import Output
+from slipway.facts.files import Modified
+from slipway.facts.units import Unit
+from slipway.ops.backup import KEPT, or_back
+from slipway.ops.commands import Commands
+from slipway.settings import limits
+
+# A process's age is known in whole seconds.
+STALE_SECONDS = 2
+
+
+@dataclass(frozen=True)
+class Ready:
+    """How to tell that a service does its work: a shell command that succeeds then.
+
+    After a start it is waited for `seconds` at most, which the `setting` makes more.
+    """
+
+    check: str
+    seconds: int
+    setting: str = "timeout_scale"
+
+
+@operation()
+def service(unit: str, ready: Ready | None = None, files: Sequence[str] = (), reloads: bool = False) -> Commands:
+    """Make sure that a systemd unit is enabled, running, and runs with `files` as they are now.
+
+    A restart after a change is a reaction of its own (`restart`); this catches the one that an interrupted run never
+    came to. `reloads` says that the unit reads its files anew on a reload. One that runs and is not `ready` is
+    restarted; where it is not after a start, the unit's last log lines are shown.
+    """
+    state = host.get_fact(Unit, unit=unit)
+    if state.get("UnitFileState") not in ("enabled", "static", "alias", "indirect", "generated"):
+        notes.note(f"{unit}: {state.get('UnitFileState') or 'unknown'} -> enabled")
+        # By --runtime only a mask in /run is removed, and without it only one in /etc.
+        masks = {"masked": f"systemctl unmask {unit} && ", "masked-runtime": f"systemctl --runtime unmask {unit} && "}
+        # Each of the two makes systemd read its units anew.
+        yield f"{masks.get(state.get('UnitFileState', ''), '')}systemctl enable {unit}"
+    ends = ends_over_and_over(state)
+    if state.get("ActiveState") not in ("active", "activating", "reloading") or ends:
+        found = "ends over and over" if ends else state.get("ActiveState") or "not there"
+        notes.note(f"{unit}: {found} -> active")
+        # What a socket would start may have been masked until now, which systemd need not have noticed.
+        yield f"systemctl daemon-reload; systemctl reset-failed {unit} 2>/dev/null; " + or_back(
+            and_wait(f"systemctl start {unit}", unit, ready), unit
+        )
+    elif files and is_stale(state, host.get_fact(Modified, paths=tuple(files)), reloads):
+        notes.note(f"{unit}: runs with files as they were before they changed")
+        yield _restart_command(unit, ready, reloads)
+    elif ready and host.get_fact(Output, command=_works(ready)) != "yes":
+        notes.note(f"{unit}: runs, and does not do its work")
+        yield _restart_command(unit, ready, reloads)
+
+
+def _works(ready: Ready) -> str:
+    return f"{until(ready.check, limits.of_host(host).patience)} && echo yes"
+
+
+def is_stale(state: Mapping[str, str], modified: int, reloads: bool) -> bool:
+    """Whether a unit (facts.Unit) runs with what it read before `modified`; a reload is read by new children."""
+    began = state.get("ChildBegan" if reloads else "Began")
+    return began is not None and modified - int(began) > STALE_SECONDS
+
+
+@operation()
+def know(unit: str) -> Commands:
+    """Make sure that systemd has read the files of a unit as they are now."""
+    if host.get_fact(Unit, unit=unit).get("NeedDaemonReload") == "yes":
+        yield "systemctl daemon-reload"
+
+
+def ends_over_and_over(state: Mapping[str, str]) -> bool:
+    """Whether a unit (facts.Unit) is being started again after it ended by itself: now waiting for it, now at it."""
+    again = state.get("ActiveState") == "activating" and state.get("NRestarts", "0") != "0"
+    return state.get("SubState") == "auto-restart" or again
+
+
+@operation()
+def restart(
+    unit: str, ready: Ready | None = None, reload: bool = False, stop: str | None = None, rehearse: bool = False
+) -> Commands:
+    """Restart (or reload) a unit, whatever its state. Call it with `_if=`, as a reaction to a change.
+
+    What was put with `proven_by=unit` is settled by it: it stays, or what was there before comes back. `stop` is a unit
+    that is stopped before, and left so: what was put for that one comes back, and stays once it has started itself.
+    `rehearse` reloads the unit first: one that fails at that still serves.
+    """
+    if stop:
+        attempt = f"systemctl stop {stop}; systemctl daemon-reload; " + and_wait(
+            f"systemctl restart {unit}", unit, ready
+        )
+        yield or_back(attempt, stop)
+    else:
+        yield _restart_command(unit, ready, reload, rehearse)
+
+
+def _restart_command(unit: str, ready: Ready | None, reload: bool, rehearse: bool = False) -> str:
+    action = _reload(unit) if reload else f"systemctl restart {unit}"
+    if rehearse:
+        action = f"{{ {_reload(unit)}; }} && {action}"
+    reset = f"systemctl daemon-reload; systemctl reset-failed {unit} 2>/dev/null; "
+    return (
+        or_back(reset + and_wait(f"{{ {action}; }}", unit, ready), unit, reload or rehearse)
+        + f" && rm -rf {KEPT}/{unit}"
+    )
+
+
+def _reload(unit: str) -> str:
+    """Reload a unit, or start one that does not run. A program may say yes to a reload and then find that it can't: it
+    goes on with its old children. So one that is new is waited for."""
+    seconds = limits.of_host(host).reload
+    newest = f"pgrep -n -P $(systemctl show --property=MainPID --value {unit})"
+    new = shlex.quote(f'until [ "$({newest})" != "$1" ]; do sleep 0.1; done')
+    late = f"echo '{unit} has no new process {seconds} s after a reload; {limits.HINT}' >&2; false"
+    return (
+        f"old=$({newest}); systemctl reload-or-restart {unit}"
+        f' && {{ timeout {seconds} sh -c {new} sh "$old" || {{ {late}; }}; }}'
+    )
+
+
+def until(ready: str, seconds: int) -> str:
+    """A command that succeeds as soon as `ready` does, and fails after `seconds`.
+
+    The clock decides, not a number of tries: one try at a service that accepts and never answers takes seconds.
+    """
+    return f"timeout {seconds} sh -c {shlex.quote(f'until {ready}; do sleep 0.5; done')}"
+
+
+def and_wait(action: str, unit: str, ready: Ready | None) -> str:
+    """`action`, then its time until `ready`; on failure the unit's last log lines and exit code 1."""
+    # mongod says at length how it shuts down: what is only informative hides why.
+    last = f"""journalctl -u {unit} -n 80 --no-pager | grep -v '"s":"I"' | tail -n 20"""
+    failure = f"{{ {last} >&2; exit 1; }}"
+    if ready is None:
+        return f"{action} || {failure}"
+    late = f"echo '{unit} is not ready after {ready.seconds} s; on a slow host raise {ready.setting}' >&2"
+    return f"{action} || {failure}; {until(ready.check, ready.seconds)} || {{ {late}; {failure}; }}"

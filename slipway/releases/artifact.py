@@ -1,0 +1,271 @@
+"""A release as an archive: the frontend built on this machine, and the backend's source, in one tar file, without what
+the server has already."""
+
+from __future__ import annotations
+
+import fcntl
+import gzip
+import hashlib
+import io
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+import threading
+import time
+from collections.abc import Collection, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+
+import brotli
+from pyinfra.api.exceptions import PyinfraError
+
+from slipway.engine import lock
+from slipway.releases import sources
+from slipway.settings.model import Settings
+
+# What a browser gains from having compressed; pictures and fonts are compressed already.
+COMPRESSED = {".html", ".css", ".js", ".mjs", ".json", ".svg", ".txt", ".xml", ".webmanifest", ".map", ".ico"}
+# Below this, a compressed file with its headers is hardly smaller.
+LEAST_COMPRESSED_BYTES = 1024
+# Of what people work on; what a build has written is for visitors, whatever it is called.
+LEFT_OUT = {"__pycache__", "node_modules", "tests"}
+# RFC 8615: hidden by its name, and for everybody.
+WELL_KNOWN = ".well-known"
+
+
+# The best that brotli and gzip can do: it is done once.
+BROTLI_QUALITY, GZIP_LEVEL = 11, 9
+# Which release it is, for people and `slipway releases`.
+RECORD = ".release.json"
+# In a release: the frontend, and before that, where it is built on the server, its source.
+BUILD, SOURCE = "frontend/build", "frontend/source"
+# A shell command: the ids of the releases in the folder where it runs. Beside them may be uploads that were cut off,
+# and what is none at all, a "lost+found" say.
+IDS = (
+    "for id in *; do case $id in *.new | *[!A-Za-z0-9._-]*) ;;"
+    " *) [ ! -e $id/backend ] && [ ! -e $id/frontend ] || echo $id ;; esac; done"
+)
+# In an archive: the names of the files that are the current release's.
+KEPT = ".kept"
+
+
+@dataclass(frozen=True)
+class Release:
+    """`id` sorts by time. `archive` is a tar.gz of `backend/` and `frontend/build/` without `kept`, the files that the
+    host's current release has too, and of RECORD."""
+
+    id: str
+    archive: bytes
+    kept: tuple[str, ...] = ()
+
+
+# `cache` alone lets hosts that ask at the same time each make an id, and a second may lie between them.
+_naming = threading.Lock()
+
+
+def release_id(settings: Settings) -> str:
+    """One id a run, the same on every host: UTC time, and the commit where there is one."""
+    commit = sources.of(settings).commit
+    with _naming:
+        return f"{_time()}-{commit}" if commit else _time()
+
+
+@cache
+def _time() -> str:
+    return datetime.now(UTC).strftime("%Y%m%d%H%M%S")
+
+
+# The builds of a run by folder and command; each results in a folder of this run's with what it has left.
+Builds = dict[tuple[Path, str], Future[Path]]
+
+
+def begin(settings: Settings, builds: Builds) -> Future[Path]:
+    """Start the build of the frontend, if this run has not yet: `builds` are those that it has. The result is a folder
+    of this run's with what it has left, or PyinfraError."""
+    key = (sources.of(settings).frontend, settings.frontend_build)
+    if key not in builds:
+        builds[key] = Future()
+        # A daemon: a run that fails or is interrupted does not wait for it.
+        threading.Thread(target=_fulfil, args=(builds[key], settings), daemon=True).start()
+    return builds[key]
+
+
+def _fulfil(build: Future[Path], settings: Settings) -> None:
+    try:
+        build.set_result(_build_frontend(settings))
+    except Exception as error:
+        build.set_exception(error)
+
+
+def build(
+    settings: Settings, parts: Collection[str], builds: Builds, there: Mapping[str, str] | None = None
+) -> Release:
+    """Build parts, of "backend" and "frontend", without the files that are `there`: SHA-256 in hexadecimal digits by
+    name. `builds` are those that this run has. Raises PyinfraError if a build fails."""
+    files = [*_to_ship(settings, parts, builds)]
+    _check_size(files, settings.release_max_mb)
+    kept, new = [], []
+    for name, data in _compressed(files):
+        if there and there.get(name) == hashlib.sha256(data).hexdigest():
+            kept.append(name)
+        else:
+            new.append((name, data))
+    new.append((RECORD, record(settings).encode()))
+    if kept:
+        # Separated as `xargs -0` takes them, whatever is in a name.
+        new.append((KEPT, os.fsencode("\0".join(kept))))
+    archive = _archive(new)
+    return Release(release_id(settings), archive, tuple(kept))
+
+
+def _to_ship(settings: Settings, parts: Collection[str], builds: Builds) -> Iterator[tuple[str, Path]]:
+    """The files of parts: the name in the release, and where it is on this machine."""
+    found = sources.of(settings)
+    if "backend" in parts:
+        yield from _files("backend", found.backend, LEFT_OUT)
+    if "frontend" in parts and settings.frontend_build_on == "server":
+        output = f"{SOURCE}/{settings.frontend_output}/"
+        source = _files(SOURCE, found.frontend, LEFT_OUT)
+        yield from ((name, path) for name, path in source if not name.startswith(output))
+    elif "frontend" in parts:
+        yield from _files(BUILD, begin(settings, builds).result())
+
+
+def _check_size(files: list[tuple[str, Path]], most_mb: int) -> None:
+    """Raises PyinfraError, before anything is read or compressed, if files are more than a release may have."""
+    sizes = {name: path.stat().st_size for name, path in files}
+    size = sum(sizes.values())
+    if size <= most_mb * 2**20:
+        return
+    largest = max(sizes, key=lambda name: sizes[name])
+    raise PyinfraError(
+        f"release_max_mb: found a release of {_mb(size)} MiB, expected at most {most_mb}; leave out what is not for"
+        f" visitors (the largest file is {largest}, {_mb(sizes[largest])} MiB), or allow more"
+    )
+
+
+def _mb(size: int) -> int:
+    """Rounded up: what is too much must look so."""
+    return -(-size // 2**20)
+
+
+def record(settings: Settings) -> str:
+    """Who has made the release, when, and of what, as JSON."""
+    found = sources.of(settings)
+    described = {"id": release_id(settings), "when": lock.now(), "who": lock.who()}
+    return json.dumps({**described, "commit": found.commit, "ref": found.ref, "path": settings.release_path}) + "\n"
+
+
+def _compressed(files: list[tuple[str, Path]]) -> Iterator[tuple[str, bytes]]:
+    """Name and content of files and, where a visitor gains by that, the same compressed, under a longer name."""
+    gaining = {name for name, path in files if _gains(name, path)}
+    for name, path in files:
+        stem, dot, suffix = name.rpartition(".")
+        # What the build has compressed itself is ours to make.
+        if f"{dot}{suffix}" in (".gz", ".br") and stem in gaining:
+            continue
+        data = path.read_bytes()
+        yield name, data
+        if name in gaining:
+            yield f"{name}.gz", gzip.compress(data, GZIP_LEVEL, mtime=0)
+            yield f"{name}.br", brotli.compress(data, quality=BROTLI_QUALITY)
+
+
+def _gains(name: str, path: Path) -> bool:
+    is_for_visitors = name.startswith(f"{BUILD}/")
+    return is_for_visitors and path.suffix in COMPRESSED and path.stat().st_size >= LEAST_COMPRESSED_BYTES
+
+
+def _build_frontend(settings: Settings) -> Path:
+    source = sources.of(settings).frontend
+    with _alone_in(source) as held:
+        return _copied(_built(settings, source, held), settings.release_max_mb)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[int]:
+    """Keep other runs from building in a folder: each would empty what the other one ships. Gives the file descriptor
+    that holds the lock."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        while not _lock(opened):
+            time.sleep(0.1)
+        yield opened
+    finally:
+        # By its closing alone it would be, but gevent puts that off.
+        fcntl.flock(opened, fcntl.LOCK_UN)
+        os.close(opened)
+
+
+def _lock(opened: int) -> bool:
+    # Not waiting in the kernel: other greenlets of this thread go on.
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _copied(output: Path, most_mb: int) -> Path:
+    """The next build may begin in its folder while this one is shipped."""
+    files = [*_files(BUILD, output)]
+    _check_size(files, most_mb)
+    folder = Path(sources.temporary_folder())
+    for name, path in files:
+        place = folder / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, place)
+    return folder / BUILD
+
+
+def _built(settings: Settings, source: Path, held: int) -> Path:
+    done = subprocess.run(  # noqa: S602  the setting is a shell command, as npm scripts are
+        settings.frontend_build,
+        shell=True,
+        cwd=source,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+        # A run that is interrupted leaves its build behind: the next one waits for the end of that.
+        pass_fds=[held],
+    )
+    output = source / settings.frontend_output
+    if done.returncode != 0 or not (output / "index.html").is_file():
+        reason = f"exit code {done.returncode}" if done.returncode else f"it left no {output}/index.html"
+        end = "\n".join(f"  | {line}" for line in done.stdout.splitlines()[-20:])
+        raise PyinfraError(f"frontend_build failed ({reason}): {settings.frontend_build}\n{end}")
+    return output
+
+
+def _files(prefix: str, folder: Path, left_out: Collection[str] = ()) -> Iterator[tuple[str, Path]]:
+    """Name and place of each file below a folder, in order. What is hidden (an .env, say) stays here."""
+    for here, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if _is_shipped(name, left_out))
+        for path in (Path(here, name) for name in sorted(names) if _is_shipped(name, left_out)):
+            # A link that leads nowhere is none.
+            if path.is_file():
+                yield f"{prefix}/{path.relative_to(folder).as_posix()}", path
+
+
+def _is_shipped(name: str, left_out: Collection[str]) -> bool:
+    return name not in left_out and (name == WELL_KNOWN or not name.startswith("."))
+
+
+def _archive(files: list[tuple[str, bytes]]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=6) as archive:
+        for name, data in files:
+            member = tarfile.TarInfo(name)
+            # Nginx makes an ETag of time and size: two releases must not share it.
+            member.size, member.mode, member.mtime = len(data), 0o644, int(datetime.now(UTC).timestamp())
+            archive.addfile(member, io.BytesIO(data))
+    return buffer.getvalue()

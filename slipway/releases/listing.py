@@ -1,0 +1,78 @@
+"""`slipway releases`: the releases on the hosts, and who has made them when, and of what."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel
+from pyinfra.api.host import Host
+
+from slipway.engine.connections import Connections
+from slipway.facts.base import Output
+from slipway.releases import artifact
+
+
+class ReleaseThere(BaseModel):
+    """A release on a host; all but its id is unknown of one that was there before Slipway was."""
+
+    id: str
+    when: str = ""
+    who: str = ""
+    commit: str = ""
+    ref: str = ""
+    path: str = ""
+    # "current" | "previous" | "", by the link that leads to it.
+    place: str = ""
+
+
+def releases_of(connections: Connections) -> dict[str, list[ReleaseThere]]:
+    """The releases of each host by its name, the newest first."""
+
+    def question(host: Host) -> tuple[type[Output], dict[str, Any]]:
+        return Output, {"command": listing(connections.settings[host.name].released.site_root)}
+
+    return {name: parsed(output) for name, output in connections.ask(question).items()}
+
+
+def listing(site_root: str) -> str:
+    """A command that prints a line for each release: its links' names (or -), its id, its record (or nothing)."""
+    # By printf: dash's echo changes what has a backslash in it.
+    return (
+        f"cd {shlex.quote(site_root)}/releases 2> /dev/null && for id in $({artifact.IDS} | sort -r); do place=;"
+        ' for link in previous current; do [ "$(readlink ../$link)" != releases/$id ] || place=$link; done;'
+        f" record=$(cat $id/{artifact.RECORD} 2> /dev/null | tr -d '\\n');"
+        ' printf "%s %s %s\\n" ${place:--} $id "$record"; done'
+    )
+
+
+def parsed(output: str) -> list[ReleaseThere]:
+    found = []
+    for line in output.splitlines():
+        place, identifier, record = line.split(" ", 2)
+        known = _record(record)
+        found.append(ReleaseThere(**{**known, "id": identifier, "place": "" if place == "-" else place}))
+    return found
+
+
+def _record(text: str) -> dict[str, str]:
+    """What a record says; nothing where it is none."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    return {k: v for k, v in found.items() if k in ReleaseThere.model_fields and isinstance(v, str)}
+
+
+def rows(releases: list[ReleaseThere]) -> Iterator[tuple[str, str]]:
+    """A mark and a line for each release."""
+    for one in releases:
+        of = one.ref or one.path
+        parts = [one.id, *([f"{one.when} by {one.who}"] if one.who else []), *([f"of {of}"] if of else [])]
+        yield one.place, "  ".join(parts)
+    if not releases:
+        yield "", "none"

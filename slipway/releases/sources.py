@@ -1,0 +1,127 @@
+"""What a release is made of: the folders of backend and frontend as they are, or as they are at a git commit."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import subprocess
+import tempfile
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+from pyinfra.api.exceptions import PyinfraError
+
+from slipway.settings.model import Settings
+
+
+@dataclass(frozen=True)
+class Sources:
+    """`commit` is the short hash, with "-dirty" where files differ from it; "" outside of git. `ref` is what was asked
+    for, "" for the folders as they are."""
+
+    backend: Path
+    frontend: Path
+    commit: str
+    ref: str
+
+
+def of(settings: Settings) -> Sources:
+    """Raises PyinfraError where there is no such commit, or it lacks one of the folders."""
+    wanted = (settings.backend_source, settings.frontend_source, settings.release_path, settings.release_ref)
+    return _of(*wanted)
+
+
+# One a run: all hosts get the same.
+@cache
+def _of(backend_source: str, frontend_source: str, path: str, ref: str) -> Sources:
+    backend, frontend = Path(backend_source).resolve(), Path(frontend_source).resolve()
+    if not path and not ref:
+        return Sources(backend, frontend, _commit_of(backend, frontend), "")
+    base = Path(os.path.commonpath([backend, frontend]))
+    if path:
+        root = Path(path).resolve()
+        places = [root / folder.relative_to(base) for folder in (backend, frontend)]
+        found = _checked(Sources(places[0], places[1], "", ""), f"release_path = {path!r}")
+        return replace(found, commit=_commit_of(*places))
+    top = _git(base, "rev-parse", "--show-toplevel")
+    if top is None:
+        raise PyinfraError(f"release_ref = {ref!r}: found no git repository at {base}, expected one to have it from")
+    commit = _find(Path(top), ref)
+    tree = Path(_check_out(Path(top), commit))
+    places = [tree / folder.relative_to(top) for folder in (backend, frontend)]
+    short = _git(Path(top), "rev-parse", "--short", commit) or commit
+    return _checked(Sources(places[0], places[1], short, ref), f"release_ref = {ref!r}")
+
+
+def _checked(sources: Sources, what: str) -> Sources:
+    for folder in (sources.backend, sources.frontend):
+        if not folder.is_dir():
+            raise PyinfraError(
+                f"{what}: found no folder {folder}, expected those of backend_source and frontend_source"
+            )
+    if not (sources.backend / "requirements.txt").is_file():
+        raise PyinfraError(f"{what}: found no requirements.txt in {sources.backend}, expected the locked dependencies")
+    return sources
+
+
+def _find(top: Path, ref: str) -> str:
+    """The commit that a ref means, here or, where it is not here, at "origin"."""
+    if commit := _git(top, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}"):
+        return commit
+    fetched = subprocess.run(
+        ["git", "-C", str(top), "fetch", "--quiet", "origin", ref],
+        capture_output=True,
+        text=True,
+        check=False,
+        # Nobody is there to type a password.
+        env={**os.environ, "GIT_TERMINAL_PROMPT": "0"},
+    )
+    commit = _git(top, "rev-parse", "--verify", "--quiet", "FETCH_HEAD^{commit}") if fetched.returncode == 0 else None
+    if commit is None:
+        # What went wrong comes first, general advice last.
+        said = [line for line in fetched.stderr.splitlines() if line and not line.lower().startswith("warning:")]
+        raise PyinfraError(
+            f"release_ref = {ref!r}: found no such branch, tag or commit in {top}, nor at origin"
+            f" ({said[0] if said else 'git fetch failed'}); `git branch --all` and `git tag` list them"
+        )
+    return commit
+
+
+def _check_out(top: Path, commit: str) -> str:
+    """A folder with the files of a commit; git's own folders and the working tree stay as they are."""
+    folder = temporary_folder()
+    archive = ["git", "-C", str(top), "archive", "--format=tar", commit]
+    # Leaving the block closes our end of the pipe: a git whose reader is gone ends.
+    with subprocess.Popen(archive, stdout=subprocess.PIPE) as packed:
+        unpack = ["tar", "-x", "-C", folder]
+        unpacked = subprocess.run(unpack, stdin=packed.stdout, stderr=subprocess.PIPE, text=True, check=False)
+    if packed.returncode or unpacked.returncode:
+        said = unpacked.stderr.splitlines() or ["git archive failed"]
+        raise PyinfraError(f"the files of {commit} in {top} could not be written to {folder}: {said[0]}")
+    return folder
+
+
+def temporary_folder() -> str:
+    """An empty folder, which is removed as the run ends."""
+    folder = tempfile.mkdtemp(prefix="slipway-release-")
+    # Not shutil.rmtree: it opens each folder, and gevent puts off closing them.
+    atexit.register(subprocess.run, ["rm", "-rf", "--one-file-system", folder], check=False)
+    return folder
+
+
+def _commit_of(backend: Path, frontend: Path) -> str:
+    commit = _git(backend, "rev-parse", "--short", "HEAD")
+    if commit is None:
+        return ""
+    is_dirty = any(_git(folder, "status", "--porcelain", "--", ".") for folder in (backend, frontend))
+    return f"{commit}-dirty" if is_dirty else commit
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """What git prints; None where it fails or is not there."""
+    try:
+        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -1,0 +1,80 @@
+"""The services of a site: programs of its backend, each a unit of systemd of its own.
+
+Three kinds: one that answers requests (`app`, run by uvicorn), a worker (`command`, which runs on and on), and one that
+runs by the clock (`command` with a `schedule`). All run the code of the current release, in its Python environment.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from slipway.settings.types import A_DOMAIN, DOMAIN, EnvName, PlainLine, PlainText, matching
+
+# What a release calls its own units of a site.
+TAKEN = {"backend", "next", "before", "after"}
+LEAST_MEMORY_MB = 128
+
+
+class Service(BaseModel):
+    """Defaults are those of an entry of the setting `services`, whose comment in `group_data/all.py` says what each
+    means. `secrets` is None for all of the backend's."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    name: Annotated[str, matching(r"[a-z](-?[a-z0-9]){0,15}", "at most 16 lower-case letters, digits, dashes")]
+    app: Annotated[str, matching(r"([\w.]+:[\w.]+)?", 'module:attribute as "auth.main:app"')] = ""
+    command: PlainLine = ""
+    path: Annotated[
+        str, matching(r"(/[\w-]+(/[\w-]+)*/)?", 'a URL path between slashes as "/api/auth/", without patterns')
+    ] = ""
+    host: Annotated[str, matching(rf"({DOMAIN})?", A_DOMAIN)] = ""
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
+    environment: dict[EnvName, PlainText] = {}
+    secrets: list[EnvName] | None = None
+    memory_max_mb: Annotated[int, Field(ge=0, le=2**22)] = 0
+    tasks_max: Annotated[int, Field(ge=16, le=100_000)] = 512
+    health_path: Annotated[str, matching(r"(/[\w./-]*)?", 'a URL path that begins with "/"')] = ""
+    health_status: Annotated[int, Field(ge=200, le=599)] = 200
+    health_body: PlainLine = ""
+    health_seconds: Annotated[int, Field(ge=1, le=3600)] = 60
+    # As systemd.time(7) has it; whether it is one, the host's systemd says before it is in force.
+    schedule: Annotated[str, matching(r"[\w*.,:/~ +-]*", 'a time of systemd.time(7) as "*-*-* 03:00" or "hourly"')] = ""
+
+    @model_validator(mode="after")
+    def _is_of_one_kind(self) -> Service:
+        if bool(self.app) == bool(self.command):
+            raise ValueError("either app, which answers requests, or command, which does not")
+        if self.app and bool(self.path) == bool(self.host):
+            raise ValueError("with app either path or host: where visitors reach it")
+        if self.app and not self.health_path:
+            raise ValueError('with app a health_path that answers when it is well, as "/api/auth/health"')
+        if self.app and self.schedule:
+            raise ValueError("with schedule a command: what answers requests runs all the time")
+        if self.command and (self.path or self.host or self.health_path):
+            raise ValueError("with command no path, host or health_path: it answers no requests")
+        if 0 < self.memory_max_mb < LEAST_MEMORY_MB:
+            raise ValueError(f"memory_max_mb of 0, or at least {LEAST_MEMORY_MB}")
+        return self
+
+    @property
+    def is_worker(self) -> bool:
+        return bool(self.command) and not self.schedule
+
+
+def problems_among(services: list[Service], paths: dict[str, str], hosts: dict[str, str]) -> list[str]:
+    """What is wrong with services beside each other; `paths` and `hosts` have what serves those that are taken."""
+    problems = []
+    names: set[str] = set()
+    paths, hosts = {**paths}, {**hosts}
+    for service in services:
+        if service.name in TAKEN or service.name in names:
+            problems.append(f"names, each once, without {', '.join(sorted(TAKEN))}; found {service.name!r} again")
+        names.add(service.name)
+        for what, place, taken in (("path", service.path, paths), ("host", service.host, hosts)):
+            if place in taken:
+                problems.append(f"one service for each {what}; found {place} for {taken[place]} and for {service.name}")
+            elif place:
+                taken[place] = service.name
+    return problems

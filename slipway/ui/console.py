@@ -1,0 +1,186 @@
+"""What a person sees of a run: coloured and wrapped on a terminal, plain whole lines elsewhere."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from slipway.ui.diffs import diff_lines
+
+if TYPE_CHECKING:
+    from rich import console as rich_console
+
+    from slipway.engine.outcome import Outcome
+    from slipway.engine.session import Session
+    from slipway.ui.plan_report import PlannedChange, PlannedHost, PlanReport
+
+# Of a diff this many lines are shown, all of them with --verbose.
+MAX_DIFF_LINES = 24
+# Below, what is indented would have no room.
+MIN_WIDTH = 16
+STYLES = {"added": "green", "removed": "red", "place": "cyan", "same": "dim"}
+MARKS = {"changed": "[yellow]✓[/]", "ok": "[green]=[/]", "failed": "[red]✗[/]"}
+
+
+def escape(text: str) -> str:
+    """`text` as rich's markup for it."""
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def plain(text: str) -> str:
+    """`text` of a host's, for a terminal to show and not to obey."""
+    return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
+
+
+class Console:
+    """Where a verb prints. Standard output has what was asked for, standard error what goes on."""
+
+    def __init__(self) -> None:
+        # How much is printed: -1 errors and questions alone, 0, 1 all there is.
+        self.level = 0
+
+    # rich is loaded where it is used: a plan's connections are on their way by then.
+    @cached_property
+    def output(self) -> rich_console.Console:
+        from rich.console import Console
+
+        return Console(highlight=False)
+
+    @cached_property
+    def errors(self) -> rich_console.Console:
+        from rich.console import Console
+
+        return Console(stderr=True)
+
+    def disable_color(self) -> None:
+        # For the consoles that others make, and commands that we run.
+        os.environ["NO_COLOR"] = "1"
+        self.output.no_color = self.errors.no_color = True
+
+    def say(self, markup: str, lead: str = "") -> None:
+        """A line after `lead`; on a terminal what has no room goes on below its own beginning."""
+        if not self.output.is_terminal:
+            self.output.print(f"{lead}{markup}", soft_wrap=True)
+            return
+        from rich.cells import cell_len
+        from rich.text import Text
+
+        start = Text.from_markup(lead)
+        width = max(self.output.width - cell_len(start.plain), MIN_WIDTH)
+        for number, line in enumerate(Text.from_markup(markup).wrap(self.output, width)):
+            line.rstrip()
+            self.output.print(start if number == 0 else " " * cell_len(start.plain), line, sep="", soft_wrap=True)
+
+    @contextmanager
+    def doing(self, what: str) -> Iterator[None]:
+        """A terminal shows for the time of the block what goes on."""
+        if self.level < 0 or not self.errors.is_terminal:
+            yield
+            return
+        with self.errors.status(escape(what)):
+            yield
+
+    def host(self, name: str, roles: list[str]) -> None:
+        self.say(f"[bold]{escape(name)}[/]  [dim]{', '.join(roles)}[/]")
+
+    def plan(self, report: PlanReport, session: Session) -> None:
+        for planned in report.hosts:
+            self._host(planned, session)
+        totals = report.totals
+        summary = f"[yellow]{totals.changes} to change[/]" if totals.changes else "[green]nothing to change[/]"
+        self.say(f"{summary} of {totals.operations} operations, compared in {report.seconds:.1f} s")
+
+    def _host(self, planned: PlannedHost, session: Session) -> None:
+        self.host(planned.name, planned.roles)
+        if planned.failure is not None:
+            self.say("[red]could not be asked[/]", "  [red]✗[/] ")
+        for what in planned.skipped:
+            self.say(f"[dim]{escape(plain(what))}[/]", "  [dim]-[/] ")
+        for component in planned.components:
+            self.say(f"[bold]{escape(component.name)}[/]", "  ")
+            for change in component.changes:
+                self._change(change)
+        if self.level > 0:
+            pending = {change.operation for component in planned.components for change in component.changes}
+            for name, operation in session.planner.operations():
+                if name == planned.name and operation not in pending:
+                    self.say(f"[dim]{escape(operation)}[/]", "  [green]=[/] ")
+
+    def _change(self, change: PlannedChange) -> None:
+        self.say(escape(change.operation), "    [cyan]↻[/] " if change.is_reaction else "    [yellow]~[/] ")
+        for reason in change.reasons:
+            for line in reason.splitlines():
+                style = "green" if line.startswith("+ ") else "red" if line.startswith("- ") else "dim"
+                self.say(f"[{style}]{escape(plain(line))}[/]", "      ")
+        for diff in change.diffs:
+            lines = list(diff_lines(diff))
+            self.say(f"[dim]{escape(plain(diff.splitlines()[0]))}[/]", "      ")
+            for kind, line in lines if self.level > 0 else lines[:MAX_DIFF_LINES]:
+                self.say(f"[{STYLES[kind]}]{escape(plain(line))}[/]", "      ")
+            if self.level <= 0 and len(lines) > MAX_DIFF_LINES:
+                self.say(f"[dim]... {len(lines) - MAX_DIFF_LINES} more lines: --verbose[/]", "      ")
+
+    def done(self, outcome: Outcome) -> None:
+        """What an apply has changed, and how long it took."""
+        if self.level < 0:
+            return
+        result = "[red]not all done[/]" if outcome.failures else "[green]done[/]"
+        self.say(
+            f"{result}: {len(outcome.changes)} of {outcome.operations} operations changed something, {took(outcome)}"
+        )
+        for name in dict.fromkeys(change.host for change in outcome.changes):
+            parts = Counter(change.component for change in outcome.changes if change.host == name)
+            self.say(", ".join(f"{part} {count}" for part, count in parts.items()), f"  {escape(name)}: ")
+
+
+class Applying:
+    """An apply as it goes on: a line for each operation that has ended, and on a terminal one for each host."""
+
+    def __init__(self, console: Console, session: Session) -> None:
+        from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+        from rich.table import Column
+
+        self._console = console
+        self._totals = Counter(host for host, _ in session.planner.operations())
+        self._bar = Progress(
+            SpinnerColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis")),
+            console=console.output,
+            transient=True,
+            disable=console.level < 0 or not console.output.is_terminal,
+        )
+        self._tasks = {
+            host.name: self._bar.add_task(escape(host.name), total=self._totals[host.name])
+            for host in session.connections.active_hosts()
+        }
+
+    def __enter__(self) -> Applying:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._bar.stop()
+
+    def tell(self, host: str, operation: str, result: str, seconds: float) -> None:
+        """A `Progress` of an apply."""
+        if result == "running":
+            self._bar.update(self._tasks[host], description=escape(f"{host}: {operation}"))
+            return
+        self._bar.update(self._tasks[host], advance=1, description=escape(host))
+        if result == "failed":
+            self._bar.remove_task(self._tasks[host])
+        if self._console.level >= {"ok": 1, "changed": 0, "failed": -1}[result]:
+            took = f" [dim]{seconds:.1f} s[/]" if seconds >= 0.5 else ""
+            self._console.say(f"{escape(host)}: {escape(operation)}{took}", f"{MARKS[result]} ")
+
+
+def took(outcome: Outcome) -> str:
+    minutes, seconds = divmod(outcome.seconds, 60)
+    return f"{minutes:.0f} min {seconds:.0f} s" if minutes else f"{seconds:.1f} s"

@@ -1,0 +1,183 @@
+"""What a plan found, for programs and to read: JSON by a schema of its own, and one HTML page that stands alone.
+
+docs/plan.schema.json is made of what is here: `python -m slipway.ui.plan_report > docs/plan.schema.json`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from pydantic import BaseModel, ConfigDict, Field
+
+from slipway.engine.notes import Diff
+from slipway.ui.diffs import diff_file, diff_lines
+
+if TYPE_CHECKING:
+    from slipway.engine.outcome import Outcome
+
+# A diff of more lines is folded on the page.
+MOST_LINES_OPEN = 24
+
+Status = Literal["in sync", "pending", "failed"]
+
+
+class Described(BaseModel):
+    # Built at first use, which takes a while: a plan has time for it while it connects.
+    model_config = ConfigDict(
+        use_attribute_docstrings=True, json_schema_serialization_defaults_required=True, defer_build=True
+    )
+
+
+class PlannedChange(Described):
+    """One thing that would be done."""
+
+    operation: str
+    """What is done, as a sentence."""
+    reasons: list[str]
+    """Why: what was found and what is to be, a line or a few each; none where a diff says it all. Secrets are told to
+    change, not how."""
+    diffs: list[str]
+    """How texts change, as unified diffs. A file that holds a secret has none."""
+    is_reaction: bool
+    """Whether it follows only from another change: a restart, a reload."""
+
+
+class PlannedComponent(Described):
+    """What would be done in one part of a server."""
+
+    name: str
+    """A module of tasks/, as --only takes it."""
+    changes: list[PlannedChange]
+    """In the order in which they are done."""
+
+
+class PlannedHost(Described):
+    """What was found on one host."""
+
+    name: str
+    roles: list[str]
+    """web, app, db."""
+    status: Status
+    failure: str | None
+    """What happened, where the host could not be asked: then nothing is known of its changes."""
+    components: list[PlannedComponent]
+    """Those with changes, in the order in which they are first changed."""
+    skipped: list[str]
+    """What was asked for and is not done on this host, and why; and other remarks."""
+
+
+class Totals(Described):
+    hosts: int
+    failures: int
+    """Hosts that could not be asked."""
+    operations: int
+    """Those that were compared, on all hosts."""
+    changes: int
+    """Those that would change something, reactions too."""
+    reactions: int
+    skipped: int
+
+
+class PlanReport(Described):
+    """What `slipway plan` found."""
+
+    schema_version: Literal[1] = 1
+    """Fields may join a version; one that goes, or means something else, makes a new one."""
+    slipway_version: str
+    environment: str
+    when: datetime
+    """UTC."""
+    seconds: float
+    """What the comparison took, without connecting."""
+    status: Status
+    """The exit code in a word: 0 in sync, 2 pending, 1 failed (on some host)."""
+    totals: Totals
+    hosts: list[PlannedHost] = Field(min_length=1)
+
+
+def report_of(environment: str, roles: Mapping[str, Sequence[str]], outcome: Outcome) -> PlanReport:
+    """The report of a plan, with a section for each host that `roles` names."""
+    hosts = [_host(name, list(its), outcome) for name, its in roles.items()]
+    return PlanReport(
+        slipway_version=version("slipway"),
+        environment=environment,
+        when=datetime.now(UTC).replace(microsecond=0),
+        seconds=round(outcome.seconds, 2),
+        status=_status(bool(outcome.failures), bool(outcome.changes)),
+        totals=Totals(
+            hosts=len(hosts),
+            failures=len(outcome.failures),
+            operations=outcome.operations,
+            changes=len(outcome.changes),
+            reactions=sum(change.is_reaction for change in outcome.changes),
+            skipped=len(outcome.skipped),
+        ),
+        hosts=hosts,
+    )
+
+
+def _status(has_failed: bool, has_changes: bool) -> Status:
+    return "failed" if has_failed else "pending" if has_changes else "in sync"
+
+
+def _host(name: str, roles: list[str], outcome: Outcome) -> PlannedHost:
+    components: dict[str, PlannedComponent] = {}
+    for change in outcome.changes:
+        if change.host == name:
+            planned = PlannedChange(
+                operation=change.operation,
+                reasons=[note.text for note in change.notes if not isinstance(note, Diff)],
+                diffs=[note.text for note in change.notes if isinstance(note, Diff)],
+                is_reaction=change.is_reaction,
+            )
+            its = components.setdefault(change.component, PlannedComponent(name=change.component, changes=[]))
+            its.changes.append(planned)
+    failure = outcome.failures.get(name)
+    return PlannedHost(
+        name=name,
+        roles=roles,
+        status=_status(failure is not None, bool(components)),
+        failure=failure,
+        components=list(components.values()),
+        skipped=[what for host, what in outcome.skipped if host == name],
+    )
+
+
+def as_json(report: PlanReport) -> str:
+    return report.model_dump_json(indent=2) + "\n"
+
+
+def as_html(report: PlanReport) -> str:
+    """A page that needs nothing but itself."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).resolve().parent),
+        undefined=StrictUndefined,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("plan_report.html").render(
+        report=report, diff_lines=diff_lines, diff_file=diff_file, most_lines_open=MOST_LINES_OPEN
+    )
+
+
+def prepare() -> Iterator[str]:
+    """Build what takes long the first time, one thing at each step."""
+    PlanReport.model_rebuild()
+    yield PlanReport.__name__
+
+
+def schema() -> str:
+    """The JSON schema of a report, as docs/plan.schema.json has it."""
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return json.dumps(head | PlanReport.model_json_schema(mode="serialization"), indent=2) + "\n"
+
+
+if __name__ == "__main__":
+    print(schema(), end="")

@@ -1,0 +1,157 @@
+"""The dead man's switch: a change after which nobody can log in is undone by the host itself.
+
+Such a change keeps what it replaces and arms a timer on the host. Slipway logs in anew and disarms it; where it can't,
+what was there comes back: at once by the connection that is still open, after lockout_rollback_seconds by the timer
+where that is gone too, and after a reboot as well.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pyinfra import host, logger
+from pyinfra.api import FunctionCommand, StringCommand
+from pyinfra.api.host import Host
+from pyinfra.api.state import State
+
+from slipway.engine import notes
+from slipway.engine.components import component
+from slipway.engine.login import Login, LoginFailed, run_by_new_login
+from slipway.facts.base import Output
+from slipway.ops.commands import Commands, ensure
+from slipway.ops.files import put_template
+from slipway.ops.units import know
+from slipway.settings.model import Settings
+
+FOLDER = "/var/lib/slipway/undo"
+SCRIPT = "/usr/local/lib/slipway/undo"
+TIMER = "slipway-undo.timer"
+UNDO_NOW = "systemctl start slipway-undo.service"
+
+
+@component
+def keep_a_way_back(settings: Settings) -> None:
+    """What a host needs before the first guarded change."""
+    values = template_values(settings)
+    put_template(SCRIPT, "guard/undo", values, name="Keep a way back from a lockout", mode="755")
+    for unit in ("slipway-undo.service", TIMER):
+        put_template(f"/etc/systemd/system/{unit}", f"guard/{unit}", values, name=f"Describe {unit}")
+    ensure(
+        name="Keep the way back over a reboot",
+        # What `systemctl is-enabled` looks at, by the timer's WantedBy=.
+        check=f"[ -e /etc/systemd/system/timers.target.wants/{TIMER} ]",
+        command=f"systemctl enable {TIMER}",
+    )
+    # Where lockout_rollback_seconds changes, the next change is to have the new ones.
+    know(name=f"Let systemd know {TIMER}", unit=TIMER)
+
+
+def template_values(settings: Settings) -> dict[str, Any]:
+    """What the templates of templates/guard are rendered with."""
+    return {"folder": FOLDER, "script": SCRIPT, "seconds": settings.lockout_rollback_seconds}
+
+
+def login_seconds(settings: Settings) -> int:
+    """How long the login after a change is tried: less than the host waits for it."""
+    return min(settings.limits.login, settings.lockout_rollback_seconds * 2 // 3)
+
+
+def guarded(
+    settings: Settings,
+    what: str,
+    paths: Sequence[str],
+    script: str,
+    revive: str,
+    login: Login,
+    before_login: Callable[[Host], None] = lambda host: None,
+) -> Commands:
+    """The commands of an operation whose change could lock everybody out.
+
+    `what` names the change ("ssh"). The shell `script` writes below `paths` alone, and `revive` is one that brings what
+    is there into force, now and when it is undone. `login` is who must be able to log in afterwards.
+    """
+    undone = host.get_fact(Output, command=f"cat {FOLDER}/undone/{what}")
+    if undone:
+        notes.note(f"the last change of {what} was undone by the host at {undone}: nobody could log in after it")
+    change = "sh -euc " + shlex.quote(f"{script}\n{revive}")
+    # Where sudo has not yet dropped the variable.
+    yield _spare(host.get_fact(Output, command="echo ${SSH_CONNECTION%% *}", _sudo=False))
+    yield f"{_arm(what, paths, revive)}; {{ {_given_time(settings, change)}; }} || {{ {UNDO_NOW}; exit 1; }}"
+    yield FunctionCommand(_confirm, (settings, what, login, before_login), {})
+
+
+def _given_time(settings: Settings, change: str) -> str:
+    """`change`, with the timer set back while it is at work and at its end: the time is for the login that follows.
+
+    One that hangs is undone all the same.
+    """
+    pause = settings.lockout_rollback_seconds // 3
+    beat = (
+        f"for beat in $(seq {settings.limits.guarded_change // pause + 1}); do sleep {pause};"
+        # Whoever would stop it may be gone.
+        f" kill -0 $$ || exit; systemctl restart {TIMER}; done"
+    )
+    return (
+        f"( {beat} ) > /dev/null 2>&1 & beat=$!; {change} && code=0 || code=$?; kill $beat 2> /dev/null || :;"
+        f" [ $code = 0 ] && systemctl restart {TIMER}"
+    )
+
+
+def _spare(client: str) -> str:
+    """Keep fail2ban, where it runs, from banning the address that we come from, until it is started anew.
+
+    After a change that locks out, the new login fails over and over: a guesser's does no otherwise.
+    """
+    return (
+        "! fail2ban-client ping > /dev/null 2>&1"
+        f" || fail2ban-client set sshd addignoreip {shlex.quote(client)} > /dev/null || true"
+    )
+
+
+def _arm(what: str, paths: Sequence[str], revive: str) -> str:
+    armed, new = f"{FOLDER}/armed/{what}", f"{FOLDER}/{what}.new"
+    names = " ".join(map(shlex.quote, paths))
+    return "; ".join(
+        [
+            f"set -eu; umask 077; mkdir -p {FOLDER}/armed",
+            # What a change before this one replaced, of which nobody knows yet whether it locked out, stays what it is.
+            f"if [ ! -d {armed} ]; then rm -rf {new}; mkdir {new}",
+            f"printf '%s\\n' {names} > {new}/paths; printf '%s\\n' {shlex.quote(revive)} > {new}/revive",
+            f"for path in {names}; do [ ! -e $path ] || echo $path; done"
+            f" | tar --create --absolute-names --file {new}/before.tar --files-from -",
+            f"sync -f {new}; mv -T {new} {armed}; fi",
+            f"systemctl restart {TIMER}",
+        ]
+    )
+
+
+def _disarm(what: str) -> str:
+    return (
+        f"[ -d {FOLDER}/armed/{what} ] || {{ echo the host has undone the change already >&2; exit 1; }};"
+        f" rm -rf {FOLDER}/armed/{what} {FOLDER}/undone/{what};"
+        f" rmdir {FOLDER}/armed 2>/dev/null || exit 0; systemctl stop {TIMER}"
+    )
+
+
+def _confirm(
+    state: State, host: Host, settings: Settings, what: str, login: Login, before_login: Callable[[Host], None]
+) -> bool:
+    """Log in anew and disarm the switch, or have everything back at once. Returns whether the change stays."""
+    seconds = login_seconds(settings)
+    try:
+        before_login(host)
+        run_by_new_login(host, login, _disarm(what), seconds)
+    except LoginFailed as failure:
+        sudo = bool(host.data.get("_sudo"))
+        back = host.run_shell_command(StringCommand(UNDO_NOW), _sudo=sudo)[0]
+        later = f"the host takes it back within {settings.lockout_rollback_seconds} s"
+        outcome = "what was there before is back" if back else later
+        raised = "timeout_scale" if seconds == settings.limits.login else "lockout_rollback_seconds"
+        logger.error(
+            f"{host.print_prefix}{login.user} could not log in by port {login.port} after the change of {what}:"
+            f" {failure} (tried for {seconds} s; on a slow host raise {raised}); {outcome}"
+        )
+        return False
+    return True
