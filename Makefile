@@ -7,15 +7,17 @@ BIN := .venv/bin
 PYTEST = $(BIN)/pytest --durations=10 --dist loadfile --no-loadscope-reorder $(PYTEST_OPTIONS)
 # Tests mostly wait for hosts: more workers than cores.
 WORKERS ?= 4
+# Debian ships venv apart from Python.
+ENSURE_VENV = $(PYTHON) -c 'import ensurepip' 2>/dev/null || { apt-get update -q && apt-get install -y -q python3-venv; }
 
 .PHONY: help
 help:  ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-# Debian ships venv apart from Python; the marker carries the time of the last complete installation.
+# The marker carries the time of the last complete installation.
 .venv/.installed: requirements.lock pyproject.toml
 	@echo "==> Installing Slipway into .venv"
-	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { apt-get update -q && apt-get install -y -q python3-venv; }
+	@$(ENSURE_VENV)
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/pip install --quiet --require-hashes -r requirements.lock
 	@$(BIN)/pip install -qq --no-deps --no-build-isolation --config-settings editable_mode=compat -e .
@@ -28,11 +30,30 @@ install: .venv/.installed  ## Install Slipway into .venv
 lint: .venv/.installed  ## Check style (ruff) and types (mypy)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
+PIP_COMPILE = $(BIN)/pip-compile --quiet --upgrade --generate-hashes --allow-unsafe --strip-extras \
+	--no-emit-find-links --no-emit-index-url --no-emit-trusted-host
+# `--extra docs` would add what Slipway itself depends on.
+DOCS_GROUP = import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+	print(*project["optional-dependencies"]["docs"], sep="\n")
+
 .PHONY: lock
 lock: .venv/.installed  ## Lock the dependencies again, with hashes
-	@$(BIN)/pip-compile --quiet --upgrade --extra dev --generate-hashes --allow-unsafe --strip-extras \
-		--no-emit-find-links --no-emit-index-url --no-emit-trusted-host \
-		--output-file requirements.lock pyproject.toml
+	@$(PIP_COMPILE) --extra dev --output-file requirements.lock pyproject.toml
+	@$(BIN)/python -c '$(DOCS_GROUP)' | $(PIP_COMPILE) --output-file requirements-docs.lock -
+
+.venv-docs/.installed: requirements-docs.lock
+	@echo "==> Installing the documentation's tools into .venv-docs"
+	@$(ENSURE_VENV)
+	@$(PYTHON) -m venv .venv-docs
+	@.venv-docs/bin/pip install --quiet --require-hashes -r requirements-docs.lock
+	@touch $@
+
+.PHONY: docs
+docs: .venv-docs/.installed  ## Build the documentation as an offline site; fails on a broken link
+	@rm -rf docs/_build
+	@.venv-docs/bin/sphinx-build --quiet --fail-on-warning -c docs . docs/_build
+	@cp docs/_build/README.html docs/_build/index.html
+	@echo "==> Open docs/_build/index.html"
 
 .PHONY: demo
 demo: .venv/.installed  ## Provision a throwaway host, verify it, and say where to look
