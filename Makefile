@@ -27,8 +27,8 @@ help:  ## Show the targets
 install: .venv/.installed  ## Install Slipway into .venv
 
 .PHONY: lint
-lint: .venv/.installed  ## Check style (ruff) and types (mypy)
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+lint: .venv/.installed  ## Check style (ruff), types (mypy) and that no import goes upwards (import-linter)
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-logo
 
 PIP_COMPILE = $(BIN)/pip-compile --quiet --upgrade --generate-hashes --allow-unsafe --strip-extras \
 	--no-emit-find-links --no-emit-index-url --no-emit-trusted-host
