@@ -13,7 +13,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from lab import hosts
+from lab import hosts, snapshots
 from lab.record import secrets_file
 from lab.steps import Progress
 from slipway.systems import SYSTEMS
@@ -72,8 +72,8 @@ def up(
     progress = Progress()
     if source:
         _check_copy(context, names)
-        original, label = hosts.source(source)
-        hosts.copy(label, original, names, backend, progress)
+        original, label = snapshots.source(source)
+        snapshots.copy(label, original, names, backend, progress)
         hosts.up(names, progress=progress)
     else:
         names = names or (hosts.DEFAULT_NAME,)
@@ -115,7 +115,7 @@ def crash(name: str | None) -> None:
 @click.argument("label")
 def snapshot(name: str | None, label: str) -> None:
     """Keep the disk of a stopped host as it is now, as LABEL."""
-    hosts.snapshot(label, name)
+    snapshots.take(label, name)
 
 
 @lab.command()
@@ -123,7 +123,7 @@ def snapshot(name: str | None, label: str) -> None:
 @click.argument("label")
 def restore(name: str | None, label: str) -> None:
     """Put a host back to the snapshot LABEL and boot it; what changed since is lost."""
-    hosts.restore(label, name)
+    snapshots.restore(label, name)
 
 
 @lab.command()

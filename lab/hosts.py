@@ -1,5 +1,5 @@
-"""Throwaway hosts: up, status, stop, crash, snapshot, copy, restore, down. Each step may have been interrupted before;
-doing it again completes it."""
+"""Throwaway hosts: up, status, stop, crash, down. Each step may have been interrupted before; doing it again completes
+it."""
 
 from __future__ import annotations
 
@@ -7,20 +7,19 @@ import json
 import os
 import re
 import secrets
-import socket
 import subprocess
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lab import acme, convert, image, mirror, network, packages
 from lab.backend import Backend
-from lab.instance import Instance, cache_dir, folder_lock, python, wait_until, write
+from lab.instance import Instance, cache_dir, python, wait_until, write
 from lab.layers import Layers
-from lab.nspawn import Nspawn, mounts_below, unmount_below
-from lab.qemu import Qemu, check_disk
+from lab.nspawn import mounts_below, unmount_below
+from lab.qemu import check_disk
 from lab.record import DEFAULT_DISK_GB, Host, recorded_hosts
 from lab.seed import Seed, host_keys, known_hosts_with
 from lab.steps import Progress, StepFailed, remove, run
@@ -28,14 +27,10 @@ from slipway.systems import SYSTEMS
 
 if TYPE_CHECKING:
     from slipway.site import Site
+from lab.boot import BACKENDS, backend_of, base_of, booting, greets, is_open, ssh_answers, start_booting
 
 DEFAULT_NAME = "codementee"
 DEFAULT_SYSTEM = "debian-12"
-BACKENDS: dict[str, Callable[[Instance], Backend]] = {"nspawn": Nspawn, "qemu": Qemu}
-# What a console says of a boot that comes to nothing: the kernel's last words, and the shell of Debian's initramfs.
-BOOT_FAILED = ("Kernel panic - not syncing", "(initramfs)")
-# How long a connection may take while a host boots: qemu takes it before the host can, and one from before is lost.
-BOOT_POLL_SECONDS = 2
 # What a host may take to shut down; MongoDB flushes its data meanwhile.
 SHUTDOWN_SECONDS = 120
 
@@ -63,10 +58,6 @@ class Kind:
         return self.backend
 
 
-def _backend(lab: Instance, name: str) -> Backend:
-    return BACKENDS[name](lab)
-
-
 def up(names: Sequence[str], user: str = "root", kind: Kind | None = None, progress: Progress | None = None) -> None:
     """Bring up the named hosts and what they need: image, network, ACME server, package mirror.
 
@@ -75,7 +66,7 @@ def up(names: Sequence[str], user: str = "root", kind: Kind | None = None, progr
     Raises StepFailed; what was done by then is taken over by the next `up` or removed by `down`.
     """
     lab, progress, kind, names = Instance(), progress or Progress(), kind or Kind(), list(names)
-    _check_names(names)
+    check_names(names)
     packages.install(progress, packages.NEEDED | packages.NEEDED_BY[kind.chosen_backend])
     if kind.image:
         check_disk(kind.image, kind.disk_gb)
@@ -100,7 +91,7 @@ def up(names: Sequence[str], user: str = "root", kind: Kind | None = None, progr
         _up(lab, name, progress)
 
 
-def _check_names(names: Iterable[str]) -> None:
+def check_names(names: Iterable[str]) -> None:
     for name in names:
         if not re.fullmatch(r"[a-z][a-z0-9-]{0,14}", name):
             raise StepFailed("Name the host", f"found {name!r}, expected at most 15 of a-z, 0-9 and -")
@@ -141,7 +132,7 @@ def _serve_packages(lab: Instance, net: network.Network, progress: Progress) -> 
             port = net.port("mirror")
             command = [python(), "-m", "lab.mirror", "serve", "--root", root, "--address", net.listen]
             lab.start("mirror", [*command, "--port", str(port)], env={"PYTHONPATH": str(PROJECT)})
-            wait_until("Serve the package mirror", lambda: _open(net.listen, port), 60, lambda: lab.log_end("mirror"))
+            wait_until("Serve the package mirror", lambda: is_open(net.listen, port), 60, lambda: lab.log_end("mirror"))
 
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -153,72 +144,34 @@ def _up(lab: Instance, name: str, progress: Progress) -> None:
             host = _recorded(lab, name)
             if host is None:
                 raise StepFailed(f"Boot {name}", "it was removed meanwhile; type: slipway lab up again")
-            held.enter_context(_booting(lab, host))
-            backend = _backend(lab, host.backend)
-            if backend.is_running(name) and _ssh_answers(host):
+            held.enter_context(booting(lab, host))
+            backend = backend_of(lab, host.backend)
+            if backend.is_running(name) and ssh_answers(host):
                 progress.say(f"{name} is up already")
                 return
             furnished = lab.hosts_dir / name / "furnished"
             with progress.step(f"Make the disk of {name}") as note:
                 backend.stop(name)
-                base = _base_of(lab, name)
+                base = base_of(lab, name)
                 seed = None if furnished.exists() else _seed(lab, backend, host)
                 backend.create(name, base, seed, host.disk_gb)
                 if seed is None:
                     note("kept")
                 furnished.touch()
-            answers = _start(lab, host)
+            answers = start_booting(lab, host)
         answers(progress)
-
-
-@contextmanager
-def _booting(lab: Instance, host: Host) -> Iterator[None]:
-    """Let nobody else take this host for a silent one while it boots. The lab's own lock is free meanwhile."""
-    with folder_lock(lab.hosts_dir / host.name):
-        yield
-
-
-def _start(lab: Instance, host: Host) -> Callable[[Progress], None]:
-    """Start a host's boot; gives what waits for its end."""
-    name, backend, role = host.name, _backend(lab, host.backend), f"host/{host.name}"
-    before = len(lab.log_end(role))
-    backend.start(name, _base_of(lab, name))
-
-    def said() -> str:
-        return lab.log_end(role)[before:]
-
-    def answers() -> bool:
-        if not lab.processes(role) or any(sign in said() for sign in BOOT_FAILED):
-            raise StepFailed(f"Boot {name}", "it came to nothing; the last words of its console:", output=said())
-        return _ssh_answers(host, BOOT_POLL_SECONDS)
-
-    def wait(progress: Progress) -> None:
-        with progress.step(f"Boot {name} until ssh answers"):
-            wait_until("Wait for ssh", answers, backend.boot_seconds, said, backend.boot_pause)
-
-    return wait
-
-
-def _base_of(lab: Instance, name: str) -> Path:
-    """What the host was made from: its disk is a change to that and to nothing else."""
-    base = Path((lab.hosts_dir / name / "base").read_text())
-    if not base.exists():
-        raise StepFailed(
-            f"Make the disk of {name}", f"{base}, which it was made from, is gone: slipway lab down --name {name}"
-        )
-    return base
 
 
 def _find_base(lab: Instance, kind: Kind, progress: Progress) -> Path:
     """What new hosts of a kind are made from."""
     if kind.image:
         return kind.image.resolve()
-    return _backend(lab, kind.chosen_backend).find_base(SYSTEMS[kind.system], progress)
+    return backend_of(lab, kind.chosen_backend).find_base(SYSTEMS[kind.system], progress)
 
 
 def _new_host(lab: Instance, name: str, user: str, kind: Kind, base: Path) -> Host:
-    backend = _backend(lab, kind.chosen_backend)
-    number = _free_number(lab)
+    backend = backend_of(lab, kind.chosen_backend)
+    number = free_number(lab)
     offset = network.of(lab).offset if backend.name == "qemu" else 0
     key, known_hosts = lab.state / "id_ed25519", lab.state / "known_hosts"
     if not key.exists():
@@ -241,11 +194,11 @@ def _new_host(lab: Instance, name: str, user: str, kind: Kind, base: Path) -> Ho
     folder.mkdir(parents=True, exist_ok=True)
     write(folder / "base", str(base))
     write(folder / "secrets.env", f"ADMIN_PASSWORD={secrets.token_urlsafe(18)}\n")
-    _record(lab, host)
+    record(lab, host)
     return host
 
 
-def _free_number(lab: Instance) -> int:
+def free_number(lab: Instance) -> int:
     taken = {host.number for host in recorded_hosts(lab)}
     return next(number for number in range(10, 255) if number not in taken)
 
@@ -273,34 +226,7 @@ def _seed(lab: Instance, backend: Backend, host: Host) -> Seed:
     )
 
 
-def _open(address: str, port: int) -> bool:
-    try:
-        with socket.create_connection((address, port), timeout=1):
-            return True
-    except OSError:
-        return False
-
-
-def _greets(host: Host, seconds: float = 5) -> bool:
-    """Whether an ssh server says its name (RFC 4253, section 4.2); a forwarded port accepts whatever is behind it."""
-    try:
-        with socket.create_connection((host.address, host.ssh_port), timeout=seconds) as connection:
-            return connection.recv(4) == b"SSH-"
-    except OSError:
-        return False
-
-
-def _ssh_answers(host: Host, seconds: float = 5) -> bool:
-    if not _greets(host, seconds):
-        return False
-    try:
-        run("Log in", host.ssh_argv("true"), timeout=30)
-    except StepFailed:
-        return False  # pam_nologin until the boot is complete
-    return True
-
-
-def _record(lab: Instance, host: Host) -> None:
+def record(lab: Instance, host: Host) -> None:
     write(lab.hosts_dir / host.name / "host.json", json.dumps(asdict(host), indent=2))
 
 
@@ -312,18 +238,18 @@ def status(lab: Instance | None = None) -> list[Host]:
     """The hosts of this lab with their state and snapshots now, by name."""
     lab = lab or Instance()
     return [
-        replace(host, state=_state(lab, host), snapshots=tuple(_layers(lab, host.name).labels()))
+        replace(host, state=_state(lab, host), snapshots=tuple(layers_of(lab, host.name).labels()))
         for host in recorded_hosts(lab)
     ]
 
 
-def _layers(lab: Instance, name: str) -> Layers:
+def layers_of(lab: Instance, name: str) -> Layers:
     return Layers(lab.hosts_dir / name)
 
 
 def _state(lab: Instance, host: Host) -> str:
-    if _backend(lab, host.backend).is_running(host.name):
-        return "running" if _greets(host) else "silent"
+    if backend_of(lab, host.backend).is_running(host.name):
+        return "running" if greets(host) else "silent"
     return "stopped" if (lab.hosts_dir / host.name / "furnished").exists() else "broken"
 
 
@@ -344,7 +270,7 @@ def crash(name: str | None) -> Host:
     lab = Instance()
     with lab.locked():
         host = find(name)
-        _backend(lab, host.backend).stop(host.name)
+        backend_of(lab, host.backend).stop(host.name)
     return host
 
 
@@ -353,7 +279,7 @@ def stop(name: str | None, progress: Progress | None = None) -> None:
     lab, progress = Instance(), progress or Progress()
     with lab.locked():
         host = find(name)
-        backend = _backend(lab, host.backend)
+        backend = backend_of(lab, host.backend)
         with progress.step(f"Shut {host.name} down"):
             if backend.is_running(host.name):
                 # The connection ends with the host, before the command has.
@@ -370,114 +296,6 @@ def stop(name: str | None, progress: Progress | None = None) -> None:
             backend.stop(host.name)
 
 
-def snapshot(label: str, name: str | None = None, progress: Progress | None = None) -> None:
-    """Keep the disk of a host as it is now, for `restore`. Raises StepFailed where it runs."""
-    lab, progress = Instance(), progress or Progress()
-    with lab.locked():
-        host = find(name)
-        step = f"Take the snapshot {label} of {host.name}"
-        with progress.step(step):
-            backend = _backend(lab, host.backend)
-            if backend.is_running(host.name):
-                raise StepFailed(step, f"it is running; type: slipway lab stop --name {host.name}")
-            backend.stop(host.name)
-            base = _base_of(lab, host.name)
-            _layers(lab, host.name).snapshot(label)
-            backend.create(host.name, base, None, host.disk_gb)
-
-
-def copy(
-    label: str,
-    original: Host,
-    names: Sequence[str],
-    backend: str = "auto",
-    progress: Progress | None = None,
-    extra_packages: Sequence[str] = (),
-) -> None:
-    """Make hosts of what `original`, a container, was at the snapshot `label`; `up` boots them.
-
-    They are containers too, or with the backend "qemu" virtual machines, with the same files, the distribution's
-    kernel and `extra_packages`. Each has a name, addresses and ssh host keys of its own. Their domain and their secrets
-    are the original's, so that what was made for it is in order on them. They need its disk: remove it last.
-
-    Raises StepFailed. A copy that is there already stays.
-    """
-    lab, progress = Instance(), progress or Progress()
-    step, layers = f"Copy {original.name}:{label}", _layers(lab, original.name)
-    _check_names(names)
-    if original.backend != "nspawn":
-        raise StepFailed(step, f"{original.name} is a virtual machine; only a container can be copied")
-    layers.check(label, step)
-    backend = original.backend if backend == "auto" else backend
-    with lab.locked():
-        new = _not_yet_copied(lab, step, original, label, backend, names)
-        base = _base_of(lab, original.name)
-    if new and backend == "qemu":
-        packages.install(progress, packages.NEEDED_BY["qemu"])
-        # It takes a while. Meanwhile the lab is anybody's.
-        system = SYSTEMS[original.system]
-        base = convert.machine(lab, layers.chain(label), base, system, original.disk_gb, progress, extra_packages)
-    with lab.locked():
-        for name in _not_yet_copied(lab, step, original, label, backend, names):
-            folder = lab.hosts_dir / name
-            folder.mkdir(parents=True, exist_ok=True)
-            if backend == original.backend:
-                Layers(folder).stand_on(label, layers)
-            write(folder / "base", str(base))
-            write(folder / "secrets.env", (layers.folder / "secrets.env").read_text())
-            host = replace(
-                original,
-                name=name,
-                address=_backend(lab, backend).address(_free_number(lab)),
-                backend=backend,
-                state="stopped",
-                snapshots=(),
-                copy_of=f"{original.name}:{label}",
-            )
-            _record(lab, host)
-
-
-def _not_yet_copied(
-    lab: Instance, step: str, original: Host, label: str, backend: str, names: Iterable[str]
-) -> list[str]:
-    """The names that no host has. Raises StepFailed where one has it and is no such copy."""
-    there, new = {host.name: host for host in recorded_hosts(lab)}, []
-    for name in names:
-        host = there.get(name)
-        if host is None:
-            new.append(name)
-        elif (host.copy_of, host.backend) != (f"{original.name}:{label}", backend):
-            why = f"the name {name} is taken: take another, or remove that host: slipway lab down --name {name}"
-            raise StepFailed(step, why)
-    return new
-
-
-def source(text: str) -> tuple[Host, str]:
-    """The host and the label in HOST:LABEL. Raises StepFailed."""
-    name, _, label = text.partition(":")
-    if not name or not label:
-        raise StepFailed("Copy a host", f"found --from {text}, expected HOST:LABEL (slipway lab status shows them)")
-    return find(name), label
-
-
-def restore(label: str, name: str | None = None, progress: Progress | None = None) -> None:
-    """Put the disk of a host back to a snapshot and boot it. Where it runs, its plug is pulled."""
-    lab, progress = Instance(), progress or Progress()
-    with ExitStack() as held:
-        with lab.locked():
-            host = find(name)
-            held.enter_context(_booting(lab, host))
-            backend = _backend(lab, host.backend)
-            with progress.step(f"Restore the snapshot {label} of {host.name}"):
-                base, layers = _base_of(lab, host.name), _layers(lab, host.name)
-                layers.check(label, f"Restore the snapshot {label}")
-                backend.stop(host.name)
-                layers.restore(label)
-                backend.create(host.name, base, None, host.disk_gb)
-            answers = _start(lab, host)
-        answers(progress)
-
-
 def down(names: Iterable[str] = (), everything: bool = False, progress: Progress | None = None) -> None:
     """Remove hosts; with the last one, or with `everything`, whatever else the lab put on this machine."""
     lab, progress = Instance(), progress or Progress()
@@ -492,7 +310,7 @@ def down(names: Iterable[str] = (), everything: bool = False, progress: Progress
                 convert.stop(lab, name)
                 # Each kind that can be: an `up` that was killed early has not recorded which it was to be.
                 for backend in BACKENDS if os.geteuid() == 0 else ("qemu",):
-                    _backend(lab, backend).destroy(name)
+                    backend_of(lab, backend).destroy(name)
         if everything or not any(lab.hosts_dir.glob("*")):
             with progress.step("Remove the lab's processes, mounts, bridge and NAT rules"):
                 lab.stop()

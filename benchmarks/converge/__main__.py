@@ -21,7 +21,7 @@ from benchmarks.converge.link import distant
 from benchmarks.converge.results import Run, remarks, summaries, table
 from benchmarks.converge.ways import Way, measured
 from benchmarks.provision import ways as provision
-from lab import hosts, packages
+from lab import hosts, packages, snapshots
 from lab.instance import Instance
 from lab.steps import Progress, StepFailed, run
 from slipway.project import PROJECT
@@ -97,7 +97,7 @@ def converged(names: Sequence[str], keep: bool, progress: Progress) -> Iterator[
         hosts.down([name for name in NAMES[1:] if name in there], progress=quiet)
         if first in there and LABEL in there[first].snapshots:
             with progress.step("Restore the provisioned host"):
-                hosts.restore(LABEL, first, progress=quiet)
+                snapshots.restore(LABEL, first, progress=quiet)
         else:
             hosts.down([first] if first in there else [], progress=quiet)
             with progress.step("Boot a fresh host"):
@@ -107,7 +107,7 @@ def converged(names: Sequence[str], keep: bool, progress: Progress) -> Iterator[
                 run("Provision the host", [*ways.SLIPWAY, "apply", "lab", "--yes"])
             with progress.step("Keep its disk"):
                 hosts.stop(first, progress=quiet)
-                hosts.snapshot(LABEL, first, progress=quiet)
+                snapshots.take(LABEL, first, progress=quiet)
                 hosts.up([first], progress=quiet)
         yield hosts.find(first)
     finally:
@@ -129,7 +129,7 @@ def playbook_folder(host: hosts.Host, progress: Progress) -> Iterator[Path]:
 
 def copied(names: Sequence[str], host: hosts.Host, progress: Progress) -> list[hosts.Host]:
     with progress.step(f"Boot {len(names) - 1} more hosts on its disk"):
-        hosts.copy(LABEL, host, names[1:])
+        snapshots.copy(LABEL, host, names[1:])
         hosts.up(names, progress=Progress(Console(quiet=True)))
     return [hosts.find(name) for name in names]
 

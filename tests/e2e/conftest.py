@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import hosts
+from lab import hosts, snapshots
 from lab.instance import folder_lock
 from support.lab_host import LAB, LABEL, ORIGINAL, LabHost, bring_up
 from support.releases import Visits
@@ -80,7 +80,7 @@ def original(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> dict[s
             first = host.slipway("apply", "lab", "--yes")
             again = host.slipway("apply", "lab", "--yes") if first.returncode == 0 else first
             hosts.stop(ORIGINAL)
-            hosts.snapshot(LABEL, ORIGINAL)
+            snapshots.take(LABEL, ORIGINAL)
             failed = (first.stderr or first.stdout)[-3000:] if first.returncode else ""
             text = {"failed": failed, "first": first.stdout, "second": again.stdout + again.stderr}
             said.write_text(json.dumps(text))
@@ -92,7 +92,7 @@ def original(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> dict[s
 
 def copy(name: str) -> LabHost:
     """A copy of the provisioned host, healthy."""
-    hosts.copy(LABEL, hosts.find(ORIGINAL), [name])
+    snapshots.copy(LABEL, hosts.find(ORIGINAL), [name])
     hosts.up([name])
     host = LabHost(name)
     host.wait_until_healthy()

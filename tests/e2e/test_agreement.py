@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from lab import hosts
+from lab import hosts, snapshots
 from support.drifts import COMPARED, STATUS
 from support.lab_host import PROJECT, LabHost
 from support.waiting import wait_until
@@ -47,11 +47,11 @@ class Drifting:
         program = (PROJECT / "tests/support/host_state.py").read_text()
         server.ssh(f"cat > /root/host_state.py <<'END_OF_FILE'\n{program}\nEND_OF_FILE")
         hosts.stop(server.name)
-        hosts.snapshot(READY, server.name)
+        snapshots.take(READY, server.name)
         self.restore()
 
     def restore(self) -> None:
-        hosts.restore(READY, self.server.name)
+        snapshots.restore(READY, self.server.name)
         self.server.wait_until_healthy()
         units = "systemctl is-active fail2ban nginx mongod codementee-backend"
         wait_until("all units run", lambda: set(self.server.ssh(units, check=False).split()) == {"active"})

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from lab import hosts
+from lab import hosts, snapshots
 from support.lab_host import LABEL, ORIGINAL, LabHost
 from support.machine import (
     boot_id,
@@ -51,7 +51,7 @@ BY_MEMORY = {
 def machine(original: dict[str, str]) -> Iterator[LabHost]:
     """The same as a virtual machine, shared: its first test makes it converge."""
     # Installed natively: apt takes a minute in software emulation.
-    hosts.copy(LABEL, hosts.find(ORIGINAL), [NAME], backend="qemu", extra_packages=PACKAGES)
+    snapshots.copy(LABEL, hosts.find(ORIGINAL), [NAME], backend="qemu", extra_packages=PACKAGES)
     hosts.up([NAME])
     host = LabHost(NAME)
     host.wait_until_healthy()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import hosts, image, record
+from lab import hosts, image, record, snapshots
 from lab.instance import Instance
 from lab.qemu import KVM_TRY_SECONDS, runs_a_kernel
 from slipway.systems import SYSTEMS
@@ -123,7 +123,7 @@ def snapshot_of_box() -> hosts.Host:
     if "kept" not in box.snapshots:
         on(box, "touch /root/of-box")
         hosts.stop("box")
-        hosts.snapshot("kept", "box")
+        snapshots.take("kept", "box")
         hosts.up(["box"])
     return box
 
@@ -140,7 +140,7 @@ def test_a_disk_of_a_snapshot_whose_making_was_killed_is_made_anew(both: list[ho
     process.kill()
     process.wait()
     assert f"{snapshot}/machine.new" not in Path("/proc/self/mountinfo").read_text()
-    hosts.copy("kept", box, ["killed"], backend="qemu")
+    snapshots.copy("kept", box, ["killed"], backend="qemu")
     assert sorted(path.name for path in (snapshot / "machine").iterdir()) == ["disk.img", "initrd.img", "vmlinuz"]
     assert not (snapshot / "machine.new").exists()
     assert [line for line in Instance().processes().values() if line.startswith("convert/")] == []

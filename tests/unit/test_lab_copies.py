@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from lab import convert, hosts
+from lab import convert, hosts, snapshots
 from lab.cli import lab as cli
 from lab.hosts import addresses
 from lab.instance import Instance
@@ -62,7 +62,7 @@ def copied(lab: Instance, name: str) -> Host:
 
 
 def test_a_copy_has_an_address_of_its_own_and_the_originals_domain_and_secrets(lab: Instance) -> None:
-    hosts.copy("provisioned", HOST, ["two", "three"])
+    snapshots.copy("provisioned", HOST, ["two", "three"])
     two, three = copied(lab, "two"), copied(lab, "three")
     assert (two.address, three.address) == ("10.213.0.12", "10.213.0.13")
     assert (two.copy_of, two.backend, two.domain) == ("one:provisioned", "nspawn", "one.test")
@@ -80,7 +80,7 @@ def test_a_copy_as_a_virtual_machine_stands_on_the_disk_made_of_the_snapshot(
     made = []
     monkeypatch.setattr(convert, "machine", lambda *arguments: made.append(arguments) or Path("/converted"))
     monkeypatch.setattr(hosts.packages, "install", lambda *arguments: None)
-    hosts.copy("provisioned", HOST, ["two"], backend="qemu")
+    snapshots.copy("provisioned", HOST, ["two"], backend="qemu")
     two = copied(lab, "two")
     assert (two.backend, two.address, two.domain) == ("qemu", "127.213.0.12", "one.test")
     assert (lab.hosts_dir / "two/base").read_text() == "/converted"
@@ -89,12 +89,12 @@ def test_a_copy_as_a_virtual_machine_stands_on_the_disk_made_of_the_snapshot(
 
 
 def test_a_copy_that_is_there_stays_and_a_name_that_is_taken_is_told(lab: Instance) -> None:
-    hosts.copy("provisioned", HOST, ["two"])
-    hosts.copy("provisioned", HOST, ["two", "three"])
+    snapshots.copy("provisioned", HOST, ["two"])
+    snapshots.copy("provisioned", HOST, ["two", "three"])
     assert copied(lab, "two").address == "10.213.0.12"
     for label, name in (("bare", "two"), ("provisioned", "vm"), ("provisioned", "one")):
         with pytest.raises(StepFailed, match=f"the name {name} is taken.*slipway lab down --name {name}"):
-            hosts.copy(label, HOST, ["four", name])
+            snapshots.copy(label, HOST, ["four", name])
     assert "four" not in {host.name for host in recorded_hosts(lab)}
 
 

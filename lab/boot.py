@@ -1,0 +1,94 @@
+"""How a host boots, and when it has: its backend, its disk, and an ssh server that answers."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lab.backend import Backend
+from lab.instance import Instance, folder_lock, wait_until
+from lab.nspawn import Nspawn
+from lab.qemu import Qemu
+from lab.record import Host
+from lab.steps import Progress, StepFailed, run
+
+if TYPE_CHECKING:
+    pass
+
+BACKENDS: dict[str, Callable[[Instance], Backend]] = {"nspawn": Nspawn, "qemu": Qemu}
+# What a console says of a boot that comes to nothing: the kernel's last words, and the shell of Debian's initramfs.
+BOOT_FAILED = ("Kernel panic - not syncing", "(initramfs)")
+# How long a connection may take while a host boots: qemu takes it before the host can, and one from before is lost.
+BOOT_POLL_SECONDS = 2
+
+
+def backend_of(lab: Instance, name: str) -> Backend:
+    return BACKENDS[name](lab)
+
+
+@contextmanager
+def booting(lab: Instance, host: Host) -> Iterator[None]:
+    """Let nobody else take this host for a silent one while it boots. The lab's own lock is free meanwhile."""
+    with folder_lock(lab.hosts_dir / host.name):
+        yield
+
+
+def start_booting(lab: Instance, host: Host) -> Callable[[Progress], None]:
+    """Start a host's boot; gives what waits for its end."""
+    name, backend, role = host.name, backend_of(lab, host.backend), f"host/{host.name}"
+    before = len(lab.log_end(role))
+    backend.start(name, base_of(lab, name))
+
+    def said() -> str:
+        return lab.log_end(role)[before:]
+
+    def answers() -> bool:
+        if not lab.processes(role) or any(sign in said() for sign in BOOT_FAILED):
+            raise StepFailed(f"Boot {name}", "it came to nothing; the last words of its console:", output=said())
+        return ssh_answers(host, BOOT_POLL_SECONDS)
+
+    def wait(progress: Progress) -> None:
+        with progress.step(f"Boot {name} until ssh answers"):
+            wait_until("Wait for ssh", answers, backend.boot_seconds, said, backend.boot_pause)
+
+    return wait
+
+
+def base_of(lab: Instance, name: str) -> Path:
+    """What the host was made from: its disk is a change to that and to nothing else."""
+    base = Path((lab.hosts_dir / name / "base").read_text())
+    if not base.exists():
+        raise StepFailed(
+            f"Make the disk of {name}", f"{base}, which it was made from, is gone: slipway lab down --name {name}"
+        )
+    return base
+
+
+def is_open(address: str, port: int) -> bool:
+    try:
+        with socket.create_connection((address, port), timeout=1):
+            return True
+    except OSError:
+        return False
+
+
+def greets(host: Host, seconds: float = 5) -> bool:
+    """Whether an ssh server says its name (RFC 4253, section 4.2); a forwarded port accepts whatever is behind it."""
+    try:
+        with socket.create_connection((host.address, host.ssh_port), timeout=seconds) as connection:
+            return connection.recv(4) == b"SSH-"
+    except OSError:
+        return False
+
+
+def ssh_answers(host: Host, seconds: float = 5) -> bool:
+    if not greets(host, seconds):
+        return False
+    try:
+        run("Log in", host.ssh_argv("true"), timeout=30)
+    except StepFailed:
+        return False  # pam_nologin until the boot is complete
+    return True

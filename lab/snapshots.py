@@ -1,0 +1,129 @@
+"""Snapshots of hosts: take, restore, and copies of them. Each step may have been interrupted before; doing it again
+completes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from lab import convert, packages
+from lab.instance import Instance, write
+from lab.layers import Layers
+from lab.record import Host, recorded_hosts
+from lab.steps import Progress, StepFailed
+from slipway.systems import SYSTEMS
+
+if TYPE_CHECKING:
+    pass
+from lab.boot import backend_of, base_of, booting, start_booting
+from lab.hosts import check_names, find, free_number, layers_of, record
+
+
+def take(label: str, name: str | None = None, progress: Progress | None = None) -> None:
+    """Keep the disk of a host as it is now, for `restore`. Raises StepFailed where it runs."""
+    lab, progress = Instance(), progress or Progress()
+    with lab.locked():
+        host = find(name)
+        step = f"Take the snapshot {label} of {host.name}"
+        with progress.step(step):
+            backend = backend_of(lab, host.backend)
+            if backend.is_running(host.name):
+                raise StepFailed(step, f"it is running; type: slipway lab stop --name {host.name}")
+            backend.stop(host.name)
+            base = base_of(lab, host.name)
+            layers_of(lab, host.name).snapshot(label)
+            backend.create(host.name, base, None, host.disk_gb)
+
+
+def copy(
+    label: str,
+    original: Host,
+    names: Sequence[str],
+    backend: str = "auto",
+    progress: Progress | None = None,
+    extra_packages: Sequence[str] = (),
+) -> None:
+    """Make hosts of what `original`, a container, was at the snapshot `label`; `up` boots them.
+
+    They are containers too, or with the backend "qemu" virtual machines, with the same files, the distribution's
+    kernel and `extra_packages`. Each has a name, addresses and ssh host keys of its own. Their domain and their secrets
+    are the original's, so that what was made for it is in order on them. They need its disk: remove it last.
+
+    Raises StepFailed. A copy that is there already stays.
+    """
+    lab, progress = Instance(), progress or Progress()
+    step, layers = f"Copy {original.name}:{label}", layers_of(lab, original.name)
+    check_names(names)
+    if original.backend != "nspawn":
+        raise StepFailed(step, f"{original.name} is a virtual machine; only a container can be copied")
+    layers.check(label, step)
+    backend = original.backend if backend == "auto" else backend
+    with lab.locked():
+        new = _not_yet_copied(lab, step, original, label, backend, names)
+        base = base_of(lab, original.name)
+    if new and backend == "qemu":
+        packages.install(progress, packages.NEEDED_BY["qemu"])
+        # It takes a while. Meanwhile the lab is anybody's.
+        system = SYSTEMS[original.system]
+        base = convert.machine(lab, layers.chain(label), base, system, original.disk_gb, progress, extra_packages)
+    with lab.locked():
+        for name in _not_yet_copied(lab, step, original, label, backend, names):
+            folder = lab.hosts_dir / name
+            folder.mkdir(parents=True, exist_ok=True)
+            if backend == original.backend:
+                Layers(folder).stand_on(label, layers)
+            write(folder / "base", str(base))
+            write(folder / "secrets.env", (layers.folder / "secrets.env").read_text())
+            host = replace(
+                original,
+                name=name,
+                address=backend_of(lab, backend).address(free_number(lab)),
+                backend=backend,
+                state="stopped",
+                snapshots=(),
+                copy_of=f"{original.name}:{label}",
+            )
+            record(lab, host)
+
+
+def _not_yet_copied(
+    lab: Instance, step: str, original: Host, label: str, backend: str, names: Iterable[str]
+) -> list[str]:
+    """The names that no host has. Raises StepFailed where one has it and is no such copy."""
+    there, new = {host.name: host for host in recorded_hosts(lab)}, []
+    for name in names:
+        host = there.get(name)
+        if host is None:
+            new.append(name)
+        elif (host.copy_of, host.backend) != (f"{original.name}:{label}", backend):
+            why = f"the name {name} is taken: take another, or remove that host: slipway lab down --name {name}"
+            raise StepFailed(step, why)
+    return new
+
+
+def source(text: str) -> tuple[Host, str]:
+    """The host and the label in HOST:LABEL. Raises StepFailed."""
+    name, _, label = text.partition(":")
+    if not name or not label:
+        raise StepFailed("Copy a host", f"found --from {text}, expected HOST:LABEL (slipway lab status shows them)")
+    return find(name), label
+
+
+def restore(label: str, name: str | None = None, progress: Progress | None = None) -> None:
+    """Put the disk of a host back to a snapshot and boot it. Where it runs, its plug is pulled."""
+    lab, progress = Instance(), progress or Progress()
+    with ExitStack() as held:
+        with lab.locked():
+            host = find(name)
+            held.enter_context(booting(lab, host))
+            backend = backend_of(lab, host.backend)
+            with progress.step(f"Restore the snapshot {label} of {host.name}"):
+                base, layers = base_of(lab, host.name), layers_of(lab, host.name)
+                layers.check(label, f"Restore the snapshot {label}")
+                backend.stop(host.name)
+                layers.restore(label)
+                backend.create(host.name, base, None, host.disk_gb)
+            answers = start_booting(lab, host)
+        answers(progress)
