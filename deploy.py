@@ -13,7 +13,7 @@ from tasks.auditing import auditing
 from tasks.backend import backend, retire_services
 from tasks.base import base
 from tasks.fail2ban import fail2ban
-from tasks.firewall import firewall, firewall_again
+from tasks.firewall import firewall, prune_rules
 from tasks.guard import keep_a_way_back
 from tasks.kernel import kernel
 from tasks.logins import logins
@@ -39,7 +39,7 @@ keep_a_way_back(settings)
 admin(settings)
 firewall(settings)
 ssh(settings)
-firewall_again(settings)
+prune_rules(settings)
 if "db" in host.groups:
     mongodb(settings)
 if "app" in host.groups or "web" in host.groups:

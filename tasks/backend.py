@@ -31,7 +31,7 @@ from tasks.backend_units import (
     described_by,
     unit_values_here,
 )
-from tasks.credentials import credential_names, hand_over
+from tasks.credentials import credential_names, sync_credentials
 from tasks.release import healthy, steps_file
 
 PACKAGES = ["curl", "python3", "python3-venv"]
@@ -52,7 +52,7 @@ def backend(settings: Settings) -> None:
         check=f"case $(getent passwd {unit}) in *:/usr/sbin/nologin) ;; *) false ;; esac",
         command=f"usermod --shell /usr/sbin/nologin {unit}",
     )
-    secrets = hand_over(name="Hand the backend its secrets", settings=settings)
+    secrets = sync_credentials(name="Hand the backend its secrets", settings=settings)
     values = unit_values_here(settings)
     programs = {one.name: describe_program(settings, one, values) for one in settings.all_services}
     sockets = {one.name: hold_socket(settings, one, values) for one in settings.web_services}

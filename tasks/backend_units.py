@@ -35,7 +35,7 @@ def describe_program(settings: Settings, service: Service, values: Mapping[str, 
         of_service(settings, service, values),
         name=f"Describe {called(service)}",
         # One that runs by the clock need not run now.
-        proven_by=None if service.schedule else f"{unit}.service",
+        rollback_unit=None if service.schedule else f"{unit}.service",
     )
 
 
@@ -45,7 +45,7 @@ def describe_socket(settings: Settings, service: Service, values: Mapping[str, A
         "backend/backend.socket",
         of_service(settings, service, values),
         name=f"Describe the socket of {called(service)}",
-        proven_by=f"{settings.unit(service)}.service",
+        rollback_unit=f"{settings.unit(service)}.service",
     )
 
 

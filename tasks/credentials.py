@@ -94,7 +94,7 @@ def differences(shown: str, settings: Settings) -> list[str]:
 
 
 @operation()
-def hand_over(settings: Settings) -> Commands:
+def sync_credentials(settings: Settings) -> Commands:
     """Make sure that the secrets are there, for root alone, and nothing else beside them."""
     lines = differences(host.get_fact(Output, command=show_credentials(settings)), settings)
     if not lines:

@@ -25,7 +25,7 @@ def fail2ban(settings: Settings) -> None:
         files={JAILS: jails(settings, "web" in host.groups)},
         links={},
         check="fail2ban-server -t -c {} > /dev/null",
-        proven_by="fail2ban.service",
+        rollback_unit="fail2ban.service",
     )
     ready = Ready(bans(settings.limits.probe), settings.limits.ready)
     restart(name="Restart fail2ban", unit="fail2ban.service", ready=ready, _if=changed.did_change)

@@ -71,7 +71,7 @@ def firewall(settings: Settings) -> None:
 
 
 @component
-def firewall_again(settings: Settings) -> None:
+def prune_rules(settings: Settings) -> None:
     """After ssh: by now nobody needs the port that it may have had before."""
     close_rules(name="Close what is not allowed", settings=settings)
 
@@ -92,7 +92,7 @@ def _wanted(settings: Settings, ssh_ports: list[str]) -> list[str]:
     return rules(settings, ssh_ports, "web" in host.groups)
 
 
-def in_force(rules: list[str]) -> list[str]:
+def expected_rules(rules: list[str]) -> list[str]:
     """UfwInForce of a host where UFW is on, with its defaults and these rules and no others."""
     lines = ["ENABLED=yes", 'DEFAULT_INPUT_POLICY="DROP"', 'DEFAULT_OUTPUT_POLICY="ACCEPT"']
     for version, all_addresses, chain in ((4, "0.0.0.0/0", "ufw-user"), (6, "::/0", "ufw6-user")):
@@ -112,7 +112,7 @@ def _ufw(settings: Settings) -> dict[str, object]:
     """What UFW says. To ask it takes two starts of Python, a seventh of the processor time of a whole plan: not where
     all is as it would leave it."""
     wanted = _wanted(settings, [str(settings.sshd_port)])
-    if host.get_fact(UfwInForce) == in_force(wanted):
+    if host.get_fact(UfwInForce) == expected_rules(wanted):
         return {"active": True, "defaults": DENY_INCOMING, "rules": wanted}
     return host.get_fact(Ufw)
 

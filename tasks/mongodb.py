@@ -61,14 +61,14 @@ def mongodb(settings: Settings) -> None:
         check="mongod --config {} --outputConfig >/dev/null",
         group="mongodb",
         mode="640",
-        proven_by="mongod.service",
+        rollback_unit="mongod.service",
     )
     limits = put_template(
         LIMITS,
         "mongodb/mongod.service.conf",
         {"settings": settings, "memory_max_mb": memory_max_mb(settings, memory_mb)},
         name="Limit MongoDB to what it needs",
-        proven_by="mongod.service",
+        rollback_unit="mongod.service",
     )
     restart(
         name="Restart MongoDB",

@@ -62,7 +62,7 @@ def nginx(settings: Settings) -> None:
         "nginx/nginx.service.conf",
         unit_values(settings),
         name="Limit Nginx to what it needs",
-        proven_by="nginx.service",
+        rollback_unit="nginx.service",
     )
     files = configuration(settings, has_brotli())
     config = config_tree(
@@ -73,7 +73,7 @@ def nginx(settings: Settings) -> None:
         # The sites beside it, not those in force.
         check="sed 's#include /etc/nginx/sites-#include sites-#' {}/nginx.conf > {}/check.conf"
         " && nginx -t -q -c {}/check.conf",
-        proven_by="nginx.service",
+        rollback_unit="nginx.service",
     )
     restart(name="Restart Nginx with its limits", unit="nginx.service", rehearse=True, _if=limits.did_change)
     restart(

@@ -22,7 +22,7 @@ from slipway.engine import notes, run
 from slipway.engine.components import component
 from slipway.engine.uploads import with_input
 from slipway.facts.base import Output
-from slipway.ops.backup import KEPT, bring_back
+from slipway.ops.backup import KEPT, restore
 from slipway.ops.commands import Commands
 from slipway.ops.files import directory, link, put
 from slipway.ops.templates import render
@@ -123,7 +123,7 @@ def steps(settings: Settings, parts: Collection[str]) -> str:
     workers = [service.name for service in settings.services if service.is_worker]
     values = {"services": services, "workers": workers, "kept": KEPT, "ids": artifact.IDS}
     values["poll_seconds"] = POLL_SECONDS
-    values["bring_back"] = bring_back("$1")
+    values["bring_back"] = restore("$1")
     return render("release/steps", settings=settings, **values)
 
 
@@ -351,7 +351,7 @@ def build_there(settings: Settings) -> list[str]:
     sandbox = " ".join(f"-p {item}" for item in BUILD_SANDBOX)
     cache = f"slipway-build-{settings.site_name}"
     names = " -o ".join(f"-name '*{suffix}'" for suffix in sorted(artifact.COMPRESSED))
-    gaining = f"-type f -size +{artifact.LEAST_COMPRESSED_BYTES - 1}c \\( {names} \\)"
+    gaining = f"-type f -size +{artifact.MIN_COMPRESSED_BYTES - 1}c \\( {names} \\)"
     return [
         f"tar -c -C $new/{artifact.SOURCE} . > $new/source.tar",
         f"systemd-run --quiet --pipe --wait --collect {sandbox} -p CacheDirectory={cache} -E HOME=/var/cache/{cache}"

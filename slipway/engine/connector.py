@@ -20,14 +20,14 @@ from pyinfra.connectors.util import CommandOutput, OutputLine, make_unix_command
 
 from slipway.engine import pyinfra_compat
 from slipway.engine.batching import Batches
-from slipway.engine.remote_shell import MOST_SHOWN, Answer, NoAnswer, Question, Shell
+from slipway.engine.remote_shell import MAX_SHOWN, Answer, NoAnswer, Question, Shell
 from slipway.engine.ssh import broken_by_name, keep_alive, open_session, send_at_once, tell_when_broken
 from slipway.engine.uploads import upload_script, with_input
 from slipway.settings import limits
 from slipway.settings.limits import Limits
 
 # Of what a command prints this much is kept, of its beginning and of its end each.
-MOST_KEPT_BYTES = 2**19
+MAX_KEPT_BYTES = 2**19
 # What can't be asked in a batch: it waits for something of its own, or has input.
 LIVE = ("_timeout", "_stdin", "_get_pty")
 # How a command is wrapped, beyond sudo to root.
@@ -163,7 +163,7 @@ class Connector(SSHConnector):
         seconds = arguments.get("_timeout")
         late: Exception = TimeoutError()
         if not seconds:
-            seconds, which = self.limits.command, shorten(command.get_masked_value(), MOST_SHOWN)
+            seconds, which = self.limits.command, shorten(command.get_masked_value(), MAX_SHOWN)
             late = HostFailed(f"[{self.host.name}] no end within {seconds} s: {which}; {limits.HINT}")
         with self._turn, gevent.Timeout(seconds, late), broken_by_name():
             channel = open_session(self._transport(), self.limits.session)
@@ -237,12 +237,12 @@ def _read(receive: Any) -> list[str]:
     """The lines of an output. Of a very long one the middle is left out, and what is no UTF-8 is shown as such."""
     head, tail, left_out = bytearray(), bytearray(), 0
     while data := receive(2**16):
-        room = MOST_KEPT_BYTES - len(head)
+        room = MAX_KEPT_BYTES - len(head)
         head += data[:room]
         tail += data[room:]
-        if len(tail) > 2 * MOST_KEPT_BYTES:
-            left_out += len(tail) - MOST_KEPT_BYTES
-            del tail[:-MOST_KEPT_BYTES]
+        if len(tail) > 2 * MAX_KEPT_BYTES:
+            left_out += len(tail) - MAX_KEPT_BYTES
+            del tail[:-MAX_KEPT_BYTES]
     gap = f"\n... {left_out} bytes left out ...\n".encode() if left_out else b""
     text = bytes(head + gap + tail).decode(errors="replace")
     lines = text.split("\n")

@@ -26,16 +26,16 @@ from slipway.settings import limits
 from slipway.settings.limits import Limits
 
 # How much one command may print: a plan asks for a few lines each.
-MOST_BYTES = 16 * 2**20
+MAX_BYTES = 16 * 2**20
 # Of a command that long a part shows which it is.
-MOST_SHOWN = 200
+MAX_SHOWN = 200
 # A connection that breaks may end its sessions a moment before it is seen to be broken.
 LAST_WORD_SECONDS = 0.1
 # What a distant server acknowledges before more may come (RFC 6928, ten segments), less what ssh adds: a longer script
 # is compressed.
 FIRST_FLIGHT_BYTES = 12_000
 # Below, the work saved is not worth the second process.
-LEAST_TO_SHARE = 8
+MIN_TO_SHARE = 8
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Question:
     shown: str = field(default="", compare=False)
 
     def __str__(self) -> str:
-        return shorten(self.shown or self.text, MOST_SHOWN)
+        return shorten(self.shown or self.text, MAX_SHOWN)
 
     @property
     def text(self) -> str:
@@ -187,7 +187,7 @@ class Shell:
     def _ask(self, questions: Sequence[Question]) -> list[Answer]:
         gevent.sleep(0)  # lets the request for the shell go first
         numbered = list(enumerate(questions))
-        share = numbered[1::2] if len(numbered) >= LEAST_TO_SHARE else []
+        share = numbered[1::2] if len(numbered) >= MIN_TO_SHARE else []
         rest = [one for one in numbered if one not in share] if share else numbered
         text = script(rest, self._nonce)
         if share:
@@ -228,8 +228,8 @@ class Shell:
                 elif what != "begin":
                     answers[int(what)] = answer
                     del waiting[int(what)]
-            if frames.waiting_bytes > MOST_BYTES:
-                raise NoAnswer(f"more than {MOST_BYTES // 2**20} MiB of output: {about}")
+            if frames.waiting_bytes > MAX_BYTES:
+                raise NoAnswer(f"more than {MAX_BYTES // 2**20} MiB of output: {about}")
         return answers
 
     def _start(self) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 KEPT = "/var/lib/slipway/kept"
 
 
-def keep(paths: Iterable[str], unit: str) -> str:
+def backup(paths: Iterable[str], unit: str) -> str:
     """Shell commands that keep what is at `paths` until `unit` has come up with what replaces it.
 
     Only of a unit that runs: its configuration works. What is kept from an interrupted run is the older one, and stays.
@@ -25,7 +25,7 @@ def keep(paths: Iterable[str], unit: str) -> str:
     return f"if systemctl is-active --quiet {unit}; then ( {'; '.join(steps)} ); fi"
 
 
-def bring_back(kept: str) -> str:
+def restore(kept: str) -> str:
     """Shell commands that put what was kept in the folder `kept`, a path or a shell's variable, where it was."""
     return f"""\
 while read -r path; do
@@ -34,7 +34,7 @@ while read -r path; do
 done < {kept}/paths"""
 
 
-def or_back(attempt: str, unit: str, reload: bool = False) -> str:
+def or_roll_back(attempt: str, unit: str, reload: bool = False) -> str:
     """`attempt`, which starts `unit`, and exit code 1 where it fails: what was kept comes back then.
 
     `reload` says that the unit serves on with what was there before, and only is to read it.
@@ -42,7 +42,7 @@ def or_back(attempt: str, unit: str, reload: bool = False) -> str:
     kept, verb = f"{KEPT}/{unit}", "reload-or-restart" if reload else "restart"
     back = f"""\
 [ -s {kept}/paths ] || exit 1
-{bring_back(kept)}
+{restore(kept)}
 systemctl daemon-reload; systemctl reset-failed {unit} 2>/dev/null
 for socket in $(grep -o '[^/]*[.]socket$' {kept}/paths); do systemctl stop {unit}; systemctl restart $socket; done
 systemctl {verb} {unit}

@@ -22,15 +22,17 @@ from pyinfra.api import operation
 from slipway.engine import notes
 from slipway.engine.uploads import with_input
 from slipway.facts.files import FileState, FileStates, FileText
-from slipway.ops.backup import keep
+from slipway.ops.backup import backup
 from slipway.ops.commands import Commands
 from slipway.ops.templates import render
 
 
-def write_script(path: str, mode: str, owner: str, group: str, check: str | None, proven_by: str | None = None) -> str:
+def write_script(
+    path: str, mode: str, owner: str, group: str, check: str | None, rollback_unit: str | None = None
+) -> str:
     """A shell script that puts its standard input at `path`: nobody ever sees a half-written file or a wrong mode.
 
-    `check` is a command with {} for the new file's name; where it fails the old file stays. `proven_by` is the unit
+    `check` is a command with {} for the new file's name; where it fails the old file stays. `rollback_unit` is the unit
     that the old file is kept for.
     """
     parent = shlex.quote(str(Path(path).parent))
@@ -47,8 +49,8 @@ def write_script(path: str, mode: str, owner: str, group: str, check: str | None
         steps.append(check.replace("{}", '"$new"'))
     # On the disk before it takes the old one's place: a power cut would leave a file of this name and no content.
     steps.append('sync "$new"')
-    if proven_by:
-        steps.append(keep([path], proven_by))
+    if rollback_unit:
+        steps.append(backup([path], rollback_unit))
     return "; ".join([*steps, f'mv -fT "$new" {shlex.quote(path)}'])
 
 
@@ -96,12 +98,12 @@ def put(
     group: str = "root",
     check: str | None = None,
     secret: bool = False,
-    proven_by: str | None = None,
+    rollback_unit: str | None = None,
 ) -> Commands:
     """Put `content` at `path`, atomically, with its final owner and mode (octal, as `stat -c %a` prints it).
 
     `check` is a shell command with {} for the new file's name, run before it replaces the old one. The content of a
-    `secret` file is in no diff. The old file comes back if the unit `proven_by` does not come up with the new one.
+    `secret` file is in no diff. The old file comes back if the unit `rollback_unit` does not come up with the new one.
     """
     data = content.encode()
     state = host.get_fact(FileState, path=path)
@@ -109,7 +111,7 @@ def put(
         host.noop(f"{path} is as it should be")
         return
     tell_difference(path, state, data, mode, owner, group, secret)
-    yield with_input(write_script(path, mode, owner, group, check, proven_by), data)
+    yield with_input(write_script(path, mode, owner, group, check, rollback_unit), data)
 
 
 @operation()
@@ -160,12 +162,14 @@ def absent(path: str) -> Commands:
 
 
 @operation()
-def config_tree(root: str, files: Mapping[str, str], links: Mapping[str, str], check: str, proven_by: str) -> Commands:
+def config_tree(
+    root: str, files: Mapping[str, str], links: Mapping[str, str], check: str, rollback_unit: str
+) -> Commands:
     """Make several files and links below `root` one configuration that is checked as a whole before it is in force.
 
     `files` and `links` map a path relative to `root` to a content and to a target. The whole of `root` is copied
     beside itself, changed there and checked by `check`, a command with {} for the copy's path; only then do the
-    changed files move into place, each by a rename. The old ones come back if the unit `proven_by` does not come up.
+    changed files move into place, each by a rename. The old ones are restored if `rollback_unit` does not start.
     """
     changed = {}
     for name, content in files.items():
@@ -189,7 +193,7 @@ def config_tree(root: str, files: Mapping[str, str], links: Mapping[str, str], c
         check.replace("{}", stage),
         # On the disk before any of it takes its place, as in write_script.
         f"sync -f {stage}",
-        keep([f"{root}/{name}" for name in [*changed, *moved]], proven_by),
+        backup([f"{root}/{name}" for name in [*changed, *moved]], rollback_unit),
     ]
     for name in map(shlex.quote, [*changed, *moved]):
         script.append(f"mkdir -p $(dirname {place}/{name}); mv -fT {stage}/{name} {place}/{name}")

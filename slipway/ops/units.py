@@ -13,7 +13,7 @@ from slipway.engine import notes
 from slipway.facts.base import Output
 from slipway.facts.files import Modified
 from slipway.facts.units import Unit
-from slipway.ops.backup import KEPT, or_back
+from slipway.ops.backup import KEPT, or_roll_back
 from slipway.ops.commands import Commands
 from slipway.settings import limits
 
@@ -53,7 +53,7 @@ def service(unit: str, ready: Ready | None = None, files: Sequence[str] = (), re
         found = "ends over and over" if ends else state.get("ActiveState") or "not there"
         notes.note(f"{unit}: {found} -> active")
         # What a socket would start may have been masked until now, which systemd need not have noticed.
-        yield f"systemctl daemon-reload; systemctl reset-failed {unit} 2>/dev/null; " + or_back(
+        yield f"systemctl daemon-reload; systemctl reset-failed {unit} 2>/dev/null; " + or_roll_back(
             and_wait(f"systemctl start {unit}", unit, ready), unit
         )
     elif files and is_stale(state, host.get_fact(Modified, paths=tuple(files)), reloads):
@@ -93,15 +93,15 @@ def restart(
 ) -> Commands:
     """Restart (or reload) a unit, whatever its state. Call it with `_if=`, as a reaction to a change.
 
-    What was put with `proven_by=unit` is settled by it: it stays, or what was there before comes back. `stop` is a unit
-    that is stopped before, and left so: what was put for that one comes back, and stays once it has started itself.
+    What was put with `rollback_unit=unit` is settled by it: it stays, or what was there before comes back. `stop` is a
+    unit that is stopped before, and left so: what was put for that one comes back, and stays once it has started.
     `rehearse` reloads the unit first: one that fails at that still serves.
     """
     if stop:
         attempt = f"systemctl stop {stop}; systemctl daemon-reload; " + and_wait(
             f"systemctl restart {unit}", unit, ready
         )
-        yield or_back(attempt, stop)
+        yield or_roll_back(attempt, stop)
     else:
         yield _restart_command(unit, ready, reload, rehearse)
 
@@ -112,7 +112,7 @@ def _restart_command(unit: str, ready: Ready | None, reload: bool, rehearse: boo
         action = f"{{ {_reload(unit)}; }} && {action}"
     reset = f"systemctl daemon-reload; systemctl reset-failed {unit} 2>/dev/null; "
     return (
-        or_back(reset + and_wait(f"{{ {action}; }}", unit, ready), unit, reload or rehearse)
+        or_roll_back(reset + and_wait(f"{{ {action}; }}", unit, ready), unit, reload or rehearse)
         + f" && rm -rf {KEPT}/{unit}"
     )
 

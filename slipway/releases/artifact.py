@@ -32,7 +32,7 @@ from slipway.settings.model import Settings
 # What a browser gains from having compressed; pictures and fonts are compressed already.
 COMPRESSED = {".html", ".css", ".js", ".mjs", ".json", ".svg", ".txt", ".xml", ".webmanifest", ".map", ".ico"}
 # Below this, a compressed file with its headers is hardly smaller.
-LEAST_COMPRESSED_BYTES = 1024
+MIN_COMPRESSED_BYTES = 1024
 # Of what people work on; what a build has written is for visitors, whatever it is called.
 LEFT_OUT = {"__pycache__", "node_modules", "tests"}
 # RFC 8615: hidden by its name, and for everybody.
@@ -179,7 +179,7 @@ def _compressed(files: list[tuple[str, Path]]) -> Iterator[tuple[str, bytes]]:
 
 def _gains(name: str, path: Path) -> bool:
     is_for_visitors = name.startswith(f"{BUILD}/")
-    return is_for_visitors and path.suffix in COMPRESSED and path.stat().st_size >= LEAST_COMPRESSED_BYTES
+    return is_for_visitors and path.suffix in COMPRESSED and path.stat().st_size >= MIN_COMPRESSED_BYTES
 
 
 def _build_frontend(settings: Settings) -> Path:

@@ -49,7 +49,7 @@ TLS_FOLDER = "/etc/nginx/tls"
 # In seconds.
 YEAR = 31_536_000
 # What mongod takes beside its cache, for connections and sorting; and a backend of one worker, in MiB.
-LEAST_BESIDE_CACHE_MB, LEAST_BACKEND_MB = 256, 128
+MIN_BESIDE_CACHE_MB, MIN_BACKEND_MB = 256, 128
 
 
 # What pyinfra would complain of one by one, and only when it connects.
@@ -310,16 +310,16 @@ class Settings(BaseModel):
     @field_validator("mongodb_memory_max_mb")
     @classmethod
     def _more_than_the_cache(cls, value: int, info: ValidationInfo) -> int:
-        least = int(info.data.get("mongodb_cache_gb", 0) * 1024) + LEAST_BESIDE_CACHE_MB
+        least = int(info.data.get("mongodb_cache_gb", 0) * 1024) + MIN_BESIDE_CACHE_MB
         if 0 < value < least:
-            raise ValueError(f"0, or at least {least}: mongodb_cache_gb and {LEAST_BESIDE_CACHE_MB} MiB for the rest")
+            raise ValueError(f"0, or at least {least}: mongodb_cache_gb and {MIN_BESIDE_CACHE_MB} MiB for the rest")
         return value
 
     @field_validator("backend_memory_max_mb")
     @classmethod
     def _enough_for_python(cls, value: int) -> int:
-        if 0 < value < LEAST_BACKEND_MB:
-            raise ValueError(f"0, or at least {LEAST_BACKEND_MB}")
+        if 0 < value < MIN_BACKEND_MB:
+            raise ValueError(f"0, or at least {MIN_BACKEND_MB}")
         return value
 
     @field_validator("nginx_hsts_preload")

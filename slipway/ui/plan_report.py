@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from slipway.engine.outcome import Outcome
 
 # A diff of more lines is folded on the page.
-MOST_LINES_OPEN = 24
+MAX_LINES_OPEN = 24
 
 Status = Literal["in sync", "pending", "failed"]
 
@@ -163,7 +163,7 @@ def as_html(report: PlanReport) -> str:
         lstrip_blocks=True,
     )
     return environment.get_template("plan_report.html").render(
-        report=report, diff_lines=diff_lines, diff_file=diff_file, most_lines_open=MOST_LINES_OPEN
+        report=report, diff_lines=diff_lines, diff_file=diff_file, most_lines_open=MAX_LINES_OPEN
     )
 
 

@@ -431,7 +431,7 @@ def test_of_100_mb_of_output_the_beginning_and_the_end_are_kept(host):
     assert succeeded
     assert (output.stdout_lines[0], output.stdout_lines[-1]) == ("first", "last")
     assert "bytes left out" in output.stdout
-    assert len(output.stdout) < 4 * connector.MOST_KEPT_BYTES
+    assert len(output.stdout) < 4 * connector.MAX_KEPT_BYTES
 
 
 def test_what_is_no_utf8_is_shown_as_that(host):

@@ -14,7 +14,7 @@ from slipway.settings.limits import HINT
 from support.limited import limited
 
 # Enough for a share of them to run beside the rest.
-MANY = remote_shell.LEAST_TO_SHARE * 3
+MANY = remote_shell.MIN_TO_SHARE * 3
 Connect = Callable[..., paramiko.Transport]
 
 

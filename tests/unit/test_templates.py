@@ -27,7 +27,7 @@ from tasks.backend_units import all_units, of_service, release_units, unit_value
 from tasks.nginx import BROTLI_PACKAGES, configuration, links
 from tasks.nginx import unit_values as nginx_unit_values
 from tasks.release import PARTS, steps
-from tasks.ssh import ALGORITHMS, in_force
+from tasks.ssh import ALGORITHMS, mismatches
 from tasks.ssh import configuration as sshd_configuration
 
 TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -439,5 +439,5 @@ def test_sshds_file_has_what_its_user_sets_before_slipways_own_and_only_algorith
 
 
 def test_what_sshd_does_otherwise_is_told():
-    found = in_force([("PermitRootLogin", "no"), ("Port", "22")], {"permitrootlogin": ["yes"], "port": ["22"]})
+    found = mismatches([("PermitRootLogin", "no"), ("Port", "22")], {"permitrootlogin": ["yes"], "port": ["22"]})
     assert found == ["permitrootlogin: sshd has yes, need no"]
