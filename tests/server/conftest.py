@@ -100,10 +100,16 @@ def servers(config: pytest.Config) -> list[Server]:
             session = Session(environment, "deploy.py", config.getoption("--limit"), config.getoption("--data"))
         except (SettingsError, RunFailed, SystemExit) as error:
             raise pytest.UsageError(str(error)) from None
-        chosen = session.hosts()
+        chosen = session.connections.hosts()
         for host in chosen:
             _servers.append(
-                Server(host.name, session.settings[host.name], tuple(host.groups), host.data.dict(), environment)
+                Server(
+                    host.name,
+                    session.connections.settings[host.name],
+                    tuple(host.groups),
+                    host.data.dict(),
+                    environment,
+                )
             )
     return _servers
 
