@@ -110,7 +110,12 @@ def test_both_ways_find_the_same_pending(
     drifting: Drifting, planners: dict[str, subprocess.Popen[str]], say: Callable[[str], None], draw: int
 ) -> None:
     sets = drawn(DRAWS * SETS_OF_DRAW, sorted(COMPARED))[draw * SETS_OF_DRAW :][:SETS_OF_DRAW]
-    assert plan_both_ways(planners) == {"pyinfra": [], "slipway": []}
+    found = plan_both_ways(planners)
+    if found != {"pyinfra": [], "slipway": []}:
+        # A draw that failed half way leaves a drifted server to the next.
+        drifting.restore()
+        found = plan_both_ways(planners)
+    assert found == {"pyinfra": [], "slipway": []}
     unlike, pending = [], set()
     for number, drifts in enumerate(sets):
         # Every other one comes on top of the one before: to restore takes longer than to plan.
