@@ -30,7 +30,8 @@ from tasks.backend_units import (
     unit_values_here,
 )
 from tasks.credentials import credential_names, hand_over
-from tasks.release import healthy, steps_file
+from tasks.release import healthy
+from tasks.release_steps import PROGRAM
 
 PACKAGES = ["curl", "python3", "python3-venv"]
 
@@ -57,7 +58,7 @@ def backend(settings: Settings) -> None:
     ensure(
         name="Finish a release that was interrupted",
         check=settled(settings),
-        command=f"{steps_file(settings)} settle",
+        command=f"{PROGRAM} {settings.site_name} settle",
         note="the next release is there still, or Nginx is led to it",
     )
     for one in settings.web_services:

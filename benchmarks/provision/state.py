@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lab.record import Host, pyinfra_data
-from slipway import guard
+from slipway import guard, release_host, release_program
 from slipway.operations import PROJECT, render, tar
 from slipway.secrets import MONGO_URL, MONGODB_ADMIN, MONGODB_BACKEND
 from slipway.settings import Settings, check
@@ -36,6 +36,7 @@ from tasks import (
     mongodb_users,
     nginx,
     release,
+    release_steps,
     ssh,
     tls,
     updates,
@@ -170,7 +171,9 @@ def _backend(settings: Settings) -> list[File]:
         File(f"{unit}.socket", render("backend/backend.socket", **its)),
         File(f"{unit}.service", render("backend/backend.service", **its)),
         *(File(path, text) for path, text in backend_units.release_units(settings, values).items()),
-        File(release.steps_file(settings), release.steps(settings, release.PARTS), 0o755),
+        File(release_steps.MODULE, release_steps.text_of(release_host)),
+        File(release_steps.PROGRAM, release_steps.text_of(release_program), 0o755),
+        File(release_steps.facts_file(settings), release_steps.as_json(release_steps.facts(settings, release.PARTS))),
     ]
 
 
