@@ -6,15 +6,15 @@ pyinfra inventory.py deploy.py
 
 from pyinfra import host
 
-from slipway.guard import keep_a_way_back
-from slipway.pyinfra_settings import checked_settings
+from slipway.settings.of_host import checked_settings
 from tasks.admin import admin
 from tasks.adoption import adopt, retire_sites
 from tasks.auditing import auditing
 from tasks.backend import backend, retire_services
 from tasks.base import base
 from tasks.fail2ban import fail2ban
-from tasks.firewall import firewall, firewall_again
+from tasks.firewall import firewall, prune_rules
+from tasks.guard import keep_a_way_back
 from tasks.kernel import kernel
 from tasks.logins import logins
 from tasks.mongodb import mongodb
@@ -39,7 +39,7 @@ keep_a_way_back(settings)
 admin(settings)
 firewall(settings)
 ssh(settings)
-firewall_again(settings)
+prune_rules(settings)
 if "db" in host.groups:
     mongodb(settings)
 if "app" in host.groups or "web" in host.groups:

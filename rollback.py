@@ -6,7 +6,7 @@ pyinfra inventory.py rollback.py
 
 from pyinfra import host
 
-from slipway.pyinfra_settings import checked_settings
+from slipway.settings.of_host import checked_settings
 from tasks.release import roll_back
 
 if "app" in host.groups or "web" in host.groups:

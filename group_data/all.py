@@ -26,7 +26,7 @@ sites = []
 # https://docs.pyinfra.com/en/3.x/connectors/ssh.html
 ssh_strict_host_key_checking = "yes"
 
-# Multiplies every time limit of Slipway's own (slipway/limits.py): raise it for a very slow host or link, 3 say. The
+# Multiplies every time limit of Slipway's own (slipway/settings/limits.py): raise it for a very slow host or link, 3 say. The
 # shipped limits suit hosts of a tenth of an ordinary server's speed. Settings in seconds stay what they are.
 timeout_scale = 1.0
 

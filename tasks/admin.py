@@ -8,13 +8,15 @@ from base64 import b64encode
 from pyinfra import host
 from pyinfra.api import operation
 
-from slipway.components import component
-from slipway.facts import FileState, Output
-from slipway.guard import guarded
-from slipway.login import Login
-from slipway.operations import Commands, ensure, is_in_place, tell_difference, write_script
-from slipway.settings import Settings
-from slipway.ssh import connected_port
+from slipway.engine.components import component
+from slipway.engine.login import Login
+from slipway.engine.ssh import connected_port
+from slipway.facts.base import Output
+from slipway.facts.files import FileState
+from slipway.ops.commands import Commands, ensure
+from slipway.ops.files import is_in_place, tell_difference, write_script
+from slipway.settings.model import Settings
+from tasks.guard import guarded
 
 PACKAGES = ["sudo"]
 

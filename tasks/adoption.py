@@ -8,12 +8,12 @@ from __future__ import annotations
 from pyinfra import host
 from pyinfra.api import operation
 
-from slipway import report
-from slipway.artifact import COMPRESSED, LEAST_COMPRESSED_BYTES
-from slipway.components import component
-from slipway.facts import Output
-from slipway.operations import Commands
-from slipway.settings import Settings
+from slipway.engine import notes
+from slipway.engine.components import component
+from slipway.facts.base import Output
+from slipway.ops.commands import Commands
+from slipway.releases.artifact import COMPRESSED, MIN_COMPRESSED_BYTES
+from slipway.settings.model import Settings
 from tasks.nginx import TLS_FOLDER
 
 ASIDE = "/var/backups/slipway/by-hand"
@@ -66,7 +66,7 @@ def keep_aside(settings: Settings) -> Commands:
     """A copy of all that Slipway replaces, once."""
     if not found_by_hand(settings) or host.get_fact(Output, command=f"ls -d {ASIDE}"):
         return
-    report.note(f"{ASIDE}: {', '.join(replaced(settings))}")
+    notes.note(f"{ASIDE}: {', '.join(replaced(settings))}")
     paths = " ".join(replaced(settings))
     yield (
         # One copy that fails, on a full disk say, and nothing is complete. cp 9.1 looks for parents in its folder.
@@ -94,7 +94,7 @@ done"""
     if len(found) != 2:
         return
     certificate, key = found
-    report.note(f"{served} -> {certificate}")
+    notes.note(f"{served} -> {certificate}")
     yield (
         f"umask 077; mkdir -p -m 755 {TLS_FOLDER}; mkdir -p {kept}; cp -L {certificate} {kept}/fullchain.pem"
         f" && cp -L {key} {kept}/privkey.pem && sync -f {kept}"
@@ -112,7 +112,7 @@ def keep_site(settings: Settings) -> Commands:
     if not found:
         return
     for part in found:
-        report.note(f"{root}/{part}: kept as {root}/{part}.by-hand, served as a release")
+        notes.note(f"{root}/{part}: kept as {root}/{part}.by-hand, served as a release")
     yield f"""set -eu; cd {root}; umask 022; mkdir -p releases venvs; rm -rf releases/*.new
 release=$(date --utc +%Y%m%d-%H%M%S)-by-hand; new=releases/$release.new; mkdir $new
 for part in {" ".join(found)}; do cp -a $part $new/$part; done
@@ -134,7 +134,7 @@ def _compress(folder: str) -> str:
     """A command that lays a compressed file beside each one that gains by it, as a release of ours has them."""
     names = " -o ".join(f"-name '*{suffix}'" for suffix in sorted(COMPRESSED))
     return (
-        f"[ ! -d {folder} ] || find {folder} -type f -size +{LEAST_COMPRESSED_BYTES}c \\( {names} \\)"
+        f"[ ! -d {folder} ] || find {folder} -type f -size +{MIN_COMPRESSED_BYTES}c \\( {names} \\)"
         " -exec gzip --keep --force --no-name --best {} +"
     )
 
@@ -160,7 +160,7 @@ def retire(settings: Settings) -> Commands:
     own = f"/etc/nginx/sites-enabled/{settings.site_name}"
     others = [file for file in host.get_fact(Output, command=_others_sites(settings)).split() if file != own]
     if others:
-        report.note("\n".join(f"{file}: removed" for file in others))
+        notes.note("\n".join(f"{file}: removed" for file in others))
         yield f"rm -f {' '.join(others)}"
 
 
@@ -172,5 +172,5 @@ def retire_ours(settings: Settings) -> Commands:
     gone = sorted({*host.get_fact(Output, command=command).split()} - wanted)
     if gone:
         files = [f"/etc/nginx/sites-enabled/{name}" for name in gone]
-        report.note("\n".join(f"{file}: removed" for file in files))
+        notes.note("\n".join(f"{file}: removed" for file in files))
         yield f"rm -f {' '.join(files)}; ! systemctl is-active --quiet nginx || systemctl reload nginx"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pyinfra import host
 
-from slipway.components import component
-from slipway.facts import Machine, is_container
-from slipway.operations import ensure, know, put, put_all, render, service
-from slipway.report import skipped
+from slipway.engine.components import component
+from slipway.engine.notes import skipped
+from slipway.facts.machine import Machine, is_container
+from slipway.ops.commands import ensure
+from slipway.ops.files import put, put_all
+from slipway.ops.templates import render
+from slipway.ops.units import know, service
 
 # AIDE without Debian's own configuration (aide-common), which looks at all there is, and mails it.
 PACKAGES = ["aide"]

@@ -12,12 +12,14 @@ from typing import Any
 from pyinfra import host
 from pyinfra.api import operation
 
-from slipway import report
-from slipway.components import component
-from slipway.facts import Output
-from slipway.operations import KEPT, Commands, Ready, ensure, know, restart, service
-from slipway.services import Service
-from slipway.settings import Settings
+from slipway.engine import notes
+from slipway.engine.components import component
+from slipway.facts.base import Output
+from slipway.ops.backup import KEPT
+from slipway.ops.commands import Commands, ensure
+from slipway.ops.units import Ready, know, restart, service
+from slipway.settings.model import Settings
+from slipway.settings.services import Service
 from tasks.backend_units import (
     FOLDER,
     all_units,
@@ -29,7 +31,7 @@ from tasks.backend_units import (
     described_by,
     unit_values_here,
 )
-from tasks.credentials import credential_names, hand_over
+from tasks.credentials import credential_names, sync_credentials
 from tasks.release import healthy
 from tasks.release_steps import PROGRAM
 
@@ -51,7 +53,7 @@ def backend(settings: Settings) -> None:
         check=f"case $(getent passwd {unit}) in *:/usr/sbin/nologin) ;; *) false ;; esac",
         command=f"usermod --shell /usr/sbin/nologin {unit}",
     )
-    secrets = hand_over(name="Hand the backend its secrets", settings=settings)
+    secrets = sync_credentials(name="Hand the backend its secrets", settings=settings)
     values = unit_values_here(settings)
     programs = {one.name: describe_program(settings, one, values) for one in settings.all_services}
     sockets = {one.name: hold_socket(settings, one, values) for one in settings.web_services}
@@ -132,7 +134,7 @@ def retire(settings: Settings) -> Commands:
     gone = sorted({*host.get_fact(Output, command=command).split()} - wanted)
     if not gone:
         return
-    report.note("\n".join(f"{unit}: removed" for unit in gone))
+    notes.note("\n".join(f"{unit}: removed" for unit in gone))
     units = " ".join(map(shlex.quote, gone))
     yield (
         f"systemctl disable --quiet --now {units} 2> /dev/null; cd {FOLDER} && rm -f {units} && systemctl daemon-reload"

@@ -7,10 +7,11 @@ from typing import Any
 
 from pyinfra import host
 
-from slipway.facts import Machine
-from slipway.operations import put, put_all, put_template, render
-from slipway.services import Service
-from slipway.settings import Settings
+from slipway.facts.machine import Machine
+from slipway.ops.files import put, put_all, put_template
+from slipway.ops.templates import render
+from slipway.settings.model import Settings
+from slipway.settings.services import Service
 from tasks.credentials import credential_names
 
 FOLDER = "/etc/systemd/system"
@@ -34,7 +35,7 @@ def describe_program(settings: Settings, service: Service, values: Mapping[str, 
         of_service(settings, service, values),
         name=f"Describe {called(service)}",
         # One that runs by the clock need not run now.
-        proven_by=None if service.schedule else f"{unit}.service",
+        rollback_unit=None if service.schedule else f"{unit}.service",
     )
 
 
@@ -44,7 +45,7 @@ def describe_socket(settings: Settings, service: Service, values: Mapping[str, A
         "backend/backend.socket",
         of_service(settings, service, values),
         name=f"Describe the socket of {called(service)}",
-        proven_by=f"{settings.unit(service)}.service",
+        rollback_unit=f"{settings.unit(service)}.service",
     )
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pyinfra import host
 
-from slipway.components import component
-from slipway.facts import Machine, Unit, is_container
-from slipway.operations import ensure, link, put, restart, service
-from slipway.report import skipped
-from slipway.settings import Settings
+from slipway.engine.components import component
+from slipway.engine.notes import skipped
+from slipway.facts.machine import Machine, is_container
+from slipway.facts.units import Unit
+from slipway.ops.commands import ensure
+from slipway.ops.files import link, put
+from slipway.ops.units import restart, service
+from slipway.settings.model import Settings
 
 PACKAGES = ["ca-certificates", "logrotate", "procps", "tzdata"]
 

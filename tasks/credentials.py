@@ -10,12 +10,14 @@ import hashlib
 from pyinfra import host
 from pyinfra.api import operation
 
-from slipway import report
-from slipway.facts import Output, key_values
-from slipway.operations import Commands, render, tar
-from slipway.secrets import MONGO_URL, MONGODB_ADMIN, MONGODB_BACKEND
-from slipway.settings import Settings
-from slipway.uploads import with_input
+from slipway.engine import notes
+from slipway.engine.uploads import with_input
+from slipway.facts.base import Output, key_values
+from slipway.ops.commands import Commands
+from slipway.ops.files import tar
+from slipway.ops.templates import render
+from slipway.secrets.store import MONGO_URL, MONGODB_ADMIN, MONGODB_BACKEND
+from slipway.settings.model import Settings
 
 
 def credential_names(settings: Settings) -> list[str]:
@@ -92,12 +94,12 @@ def differences(shown: str, settings: Settings) -> list[str]:
 
 
 @operation()
-def hand_over(settings: Settings) -> Commands:
+def sync_credentials(settings: Settings) -> Commands:
     """Make sure that the secrets are there, for root alone, and nothing else beside them."""
     lines = differences(host.get_fact(Output, command=show_credentials(settings)), settings)
     if not lines:
         return
-    report.note("\n".join(lines))
+    notes.note("\n".join(lines))
     yield with_input(write_credentials(settings), tar(given(settings)))
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pyinfra import host
 
-from slipway.components import component
-from slipway.operations import Ready, config_tree, render, restart, service
-from slipway.settings import Settings
+from slipway.engine.components import component
+from slipway.ops.files import config_tree
+from slipway.ops.templates import render
+from slipway.ops.units import Ready, restart, service
+from slipway.settings.model import Settings
 
 # python3-systemd reads the journal, the only place that Debian 12's sshd writes to. nftables has a table for bans
 # alone: UFW may load its rules anew without losing them, and `ufw status` stays what the settings say.
@@ -23,7 +25,7 @@ def fail2ban(settings: Settings) -> None:
         files={JAILS: jails(settings, "web" in host.groups)},
         links={},
         check="fail2ban-server -t -c {} > /dev/null",
-        proven_by="fail2ban.service",
+        rollback_unit="fail2ban.service",
     )
     ready = Ready(bans(settings.limits.probe), settings.limits.ready)
     restart(name="Restart fail2ban", unit="fail2ban.service", ready=ready, _if=changed.did_change)

@@ -8,14 +8,15 @@ from typing import cast
 from pyinfra import host
 from pyinfra.api import operation
 
-from slipway import report
-from slipway.components import component
-from slipway.facts import Fact, Sshd, SshPort
-from slipway.guard import guarded
-from slipway.login import Login
-from slipway.operations import Commands
-from slipway.settings import Settings
-from slipway.ssh import connected_port
+from slipway.engine import notes
+from slipway.engine.components import component
+from slipway.engine.login import Login
+from slipway.engine.ssh import connected_port
+from slipway.facts.base import Fact
+from slipway.facts.ssh import Sshd, SshPort
+from slipway.ops.commands import Commands
+from slipway.settings.model import Settings
+from tasks.guard import guarded
 
 PACKAGES = ["ufw"]
 DENY_INCOMING = "Default: deny (incoming), allow (outgoing)"
@@ -70,7 +71,7 @@ def firewall(settings: Settings) -> None:
 
 
 @component
-def firewall_again(settings: Settings) -> None:
+def prune_rules(settings: Settings) -> None:
     """After ssh: by now nobody needs the port that it may have had before."""
     close_rules(name="Close what is not allowed", settings=settings)
 
@@ -91,7 +92,7 @@ def _wanted(settings: Settings, ssh_ports: list[str]) -> list[str]:
     return rules(settings, ssh_ports, "web" in host.groups)
 
 
-def in_force(rules: list[str]) -> list[str]:
+def expected_rules(rules: list[str]) -> list[str]:
     """UfwInForce of a host where UFW is on, with its defaults and these rules and no others."""
     lines = ["ENABLED=yes", 'DEFAULT_INPUT_POLICY="DROP"', 'DEFAULT_OUTPUT_POLICY="ACCEPT"']
     for version, all_addresses, chain in ((4, "0.0.0.0/0", "ufw-user"), (6, "::/0", "ufw6-user")):
@@ -111,7 +112,7 @@ def _ufw(settings: Settings) -> dict[str, object]:
     """What UFW says. To ask it takes two starts of Python, a seventh of the processor time of a whole plan: not where
     all is as it would leave it."""
     wanted = _wanted(settings, [str(settings.sshd_port)])
-    if host.get_fact(UfwInForce) == in_force(wanted):
+    if host.get_fact(UfwInForce) == expected_rules(wanted):
         return {"active": True, "defaults": DENY_INCOMING, "rules": wanted}
     return host.get_fact(Ufw)
 
@@ -128,13 +129,13 @@ def open_rules(settings: Settings) -> Commands:
     state, found, commands = _ufw(settings), _found(settings), []
     for rule in _wanted(settings, [port for port in dict.fromkeys(ports) if port]):
         if rule not in found:
-            report.note(f"+ {rule}")
+            notes.note(f"+ {rule}")
             commands.append(f"ufw {rule}")
     if not str(state.get("defaults")).startswith(DENY_INCOMING):
-        report.note("default: deny incoming, allow outgoing")
+        notes.note("default: deny incoming, allow outgoing")
         commands += ["ufw default deny incoming", "ufw default allow outgoing"]
     if not state.get("active"):
-        report.note("inactive -> active")
+        notes.note("inactive -> active")
         commands.append("ufw --force enable")
     if commands:
         login = Login(settings.admin_user, connected_port(host))
@@ -147,7 +148,7 @@ def close_rules(settings: Settings) -> Commands:
     found = _found(settings)
     unwanted = [rule for rule in found if rule not in _wanted(settings, [str(settings.sshd_port)])]
     for rule in unwanted:
-        report.note(f"- {rule}")
+        notes.note(f"- {rule}")
     if unwanted:
         moved = host.get_fact(SshPort, _sudo=False) != str(settings.sshd_port)
         login = Login(settings.admin_user, settings.sshd_port if moved else connected_port(host))

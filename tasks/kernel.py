@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pyinfra import host
 
-from slipway.components import component
-from slipway.facts import Machine, is_container
-from slipway.operations import ensure, put, put_all, put_template, render, service
-from slipway.report import skipped
-from slipway.settings import Settings
+from slipway.engine.components import component
+from slipway.engine.notes import skipped
+from slipway.facts.machine import Machine, is_container
+from slipway.ops.commands import ensure
+from slipway.ops.files import put, put_all, put_template
+from slipway.ops.templates import render
+from slipway.ops.units import service
+from slipway.settings.model import Settings
 
 
 @component

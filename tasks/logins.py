@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from slipway.components import component
-from slipway.operations import ensure, put_all, render
+from slipway.engine.components import component
+from slipway.ops.commands import ensure
+from slipway.ops.files import put_all
+from slipway.ops.templates import render
 
 # Keys alone log in by ssh; who sets a password for a provider's console gets none that can be guessed.
 PACKAGES = ["libpam-pwquality"]

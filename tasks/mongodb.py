@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pyinfra import host
 
-from slipway import limits
-from slipway.components import component
-from slipway.facts import Machine
-from slipway.operations import directory, ensure, put_template, restart, service
-from slipway.settings import Settings
+from slipway.engine.components import component
+from slipway.facts.machine import Machine
+from slipway.ops.commands import ensure
+from slipway.ops.files import directory, put_template
+from slipway.ops.units import restart, service
+from slipway.settings import limits
+from slipway.settings.model import Settings
 from slipway.systems import system_of
 from tasks.mongodb_users import mongodb_users
 
@@ -16,7 +18,7 @@ SOURCES = "/etc/apt/sources.list.d/mongodb.sources"
 KEYRING = "/usr/share/keyrings/mongodb-server.asc"
 LIMITS = "/etc/systemd/system/mongod.service.d/slipway.conf"
 # The metapackage mongodb-org would add mongos, the router of a sharded cluster.
-# Python: slipway/mongodb_login.py runs there.
+# Python: slipway/facts/mongodb_login.py runs there.
 PACKAGES = ["mongodb-org-server", "mongodb-mongosh", "python3"]
 TOOLS = ["mongodb-database-tools"]
 # What fetches MongoDB's key and looks at it, before the repository is trusted.
@@ -59,14 +61,14 @@ def mongodb(settings: Settings) -> None:
         check="mongod --config {} --outputConfig >/dev/null",
         group="mongodb",
         mode="640",
-        proven_by="mongod.service",
+        rollback_unit="mongod.service",
     )
     limits = put_template(
         LIMITS,
         "mongodb/mongod.service.conf",
         {"settings": settings, "memory_max_mb": memory_max_mb(settings, memory_mb)},
         name="Limit MongoDB to what it needs",
-        proven_by="mongod.service",
+        rollback_unit="mongod.service",
     )
     restart(
         name="Restart MongoDB",

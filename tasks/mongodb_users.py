@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from pyinfra import host
 from pyinfra.api import operation
 
-from slipway import report
-from slipway.facts import MongodbUsers
-from slipway.operations import Commands, render, tar
-from slipway.secrets import MONGODB_ADMIN, MONGODB_BACKEND
-from slipway.settings import Settings
-from slipway.uploads import with_input
+from slipway.engine import notes
+from slipway.engine.uploads import with_input
+from slipway.facts.mongodb import MongodbUsers
+from slipway.ops.commands import Commands
+from slipway.ops.files import tar
+from slipway.ops.templates import render
+from slipway.secrets.store import MONGODB_ADMIN, MONGODB_BACKEND
+from slipway.settings.model import Settings
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def users(settings: Settings) -> Commands:
     lines = differences(found, settings.secrets, wanted)
     if not lines:
         return
-    report.note("\n".join(lines))
+    notes.note("\n".join(lines))
     if found.get("server") == "open":
         # Its configuration is in place by now: it is the process that has not heard of it.
         yield "systemctl restart mongod"

@@ -7,11 +7,16 @@ from typing import Any
 from pyinfra import host
 from pyinfra.api import operation
 
-from slipway import report
-from slipway.components import component
-from slipway.facts import Certificate, Machine, Output
-from slipway.operations import Commands, config_tree, directory, ensure, put, put_template, render, restart, service
-from slipway.settings import Settings
+from slipway.engine import notes
+from slipway.engine.components import component
+from slipway.facts.base import Output
+from slipway.facts.certificates import Certificate
+from slipway.facts.machine import Machine
+from slipway.ops.commands import Commands, ensure
+from slipway.ops.files import config_tree, directory, put, put_template
+from slipway.ops.templates import render
+from slipway.ops.units import restart, service
+from slipway.settings.model import Settings
 from slipway.systems import system_of
 
 PACKAGES = ["nginx", "openssl"]
@@ -58,7 +63,7 @@ def nginx(settings: Settings) -> None:
         "nginx/nginx.service.conf",
         unit_values(settings),
         name="Limit Nginx to what it needs",
-        proven_by="nginx.service",
+        rollback_unit="nginx.service",
     )
     files = configuration(settings, has_brotli())
     config = config_tree(
@@ -69,7 +74,7 @@ def nginx(settings: Settings) -> None:
         # The sites beside it, not those in force.
         check="sed 's#include /etc/nginx/sites-#include sites-#' {}/nginx.conf > {}/check.conf"
         " && nginx -t -q -c {}/check.conf",
-        proven_by="nginx.service",
+        rollback_unit="nginx.service",
     )
     restart(name="Restart Nginx with its limits", unit="nginx.service", rehearse=True, _if=limits.did_change)
     restart(
@@ -153,5 +158,5 @@ def serve_placeholder(folder: str) -> Commands:
     has_key = host.get_fact(Output, command=f"openssl pkey -noout -in {folder}/privkey.pem && echo yes")
     if has_key and host.get_fact(Certificate, path=f"{folder}/fullchain.pem"):
         return
-    report.note(f"{folder} -> placeholder")
+    notes.note(f"{folder} -> placeholder")
     yield f"ln -sfn placeholder {folder}.new && mv -fT {folder}.new {folder}"

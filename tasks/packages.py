@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from pyinfra import host
 
-from slipway.components import component
-from slipway.operations import install, put
-from slipway.settings import Settings
+from slipway.engine.components import component
+from slipway.ops.files import put
+from slipway.ops.packages import install
+from slipway.settings.model import Settings
 from tasks import (
     admin,
     auditing,

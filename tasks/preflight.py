@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from pyinfra import host
 from pyinfra.api.exceptions import PyinfraError
 
-from slipway.facts import FileState, Listeners, Machine, Output, is_container
-from slipway.report import note
-from slipway.settings import Settings
-from slipway.ssh import peer_address
+from slipway.engine.notes import note
+from slipway.engine.ssh import peer_address
+from slipway.facts.base import Output
+from slipway.facts.files import FileState
+from slipway.facts.machine import Listeners, Machine, is_container
+from slipway.settings.model import Settings
 from slipway.systems import SYSTEMS, system_of
 from tasks.adoption import found_by_hand
 
@@ -19,14 +21,14 @@ ARCHITECTURES = ("amd64",)
 OFFICIAL_REPOSITORY = "https://repo.mongodb.org"
 NO_SERIES_HINT = "a series that is there, or the role db on a host with another system"
 NO_SERIES = f"nothing, need {NO_SERIES_HINT}"
-LEAST_MEMORY_MB = 900
+MIN_MEMORY_MB = 900
 # MiB that a host which runs must have free on each file system, for an update. And a new one, by folder, as they may be
 # file systems of their own: that, and what packages, MongoDB's first files and a release took (390, 390, 180, 65 below
 # /usr, /var/lib, /var/cache, /var/www: `du -sm` of a lab host's changes), with some room.
-LEAST_DISK_MB_NEW = {"/": 300, "/usr": 700, "/var/lib": 800, "/var/cache": 500, "/var/www": 400}
-LEAST_DISK_MB = 300
+MIN_DISK_MB_NEW = {"/": 300, "/usr": 700, "/var/lib": 800, "/var/cache": 500, "/var/www": 400}
+MIN_DISK_MB = 300
 # ACME servers and TLS clients reject a clock that is further off.
-MOST_CLOCK_SECONDS = 120
+MAX_CLOCK_SECONDS = 120
 
 
 def preflight(settings: Settings) -> None:
@@ -84,8 +86,8 @@ def system_problems(machine: dict[str, str]) -> list[str]:
 
 def memory_problems(machine: dict[str, str]) -> list[str]:
     found = int(machine.get("memory_mb") or 0)
-    if found < LEAST_MEMORY_MB:
-        return [f"memory: found {found} MiB, need {LEAST_MEMORY_MB} MiB (choose a larger server)"]
+    if found < MIN_MEMORY_MB:
+        return [f"memory: found {found} MiB, need {MIN_MEMORY_MB} MiB (choose a larger server)"]
     return []
 
 
@@ -93,13 +95,13 @@ def disk_problems(machine: dict[str, str], is_new: bool, swap_mb: int) -> list[s
     """File systems that are too full; folders on the same one add up, and a new host's swap file is on /."""
     free: dict[str, int] = {}
     needed: dict[str, int] = {}
-    for folder, least in LEAST_DISK_MB_NEW.items():
+    for folder, least in MIN_DISK_MB_NEW.items():
         mount, megabytes = machine[f"disk:{folder}"].split()
         free[mount] = int(megabytes)
         needed[mount] = needed.get(mount, 0) + least
     if is_new and not is_container(machine):
         needed["/"] += swap_mb
-    least_now = {mount: needed[mount] if is_new else LEAST_DISK_MB for mount in free}
+    least_now = {mount: needed[mount] if is_new else MIN_DISK_MB for mount in free}
     return [
         f"free disk space on {mount}: found {free[mount]} MiB, need {least_now[mount]} MiB"
         " (free some, or choose a larger server)"
@@ -110,9 +112,9 @@ def disk_problems(machine: dict[str, str], is_new: bool, swap_mb: int) -> list[s
 
 def clock_problems(machine: dict[str, str], now: float) -> list[str]:
     off = int(machine.get("clock") or 0) - now
-    if abs(off) > MOST_CLOCK_SECONDS:
+    if abs(off) > MAX_CLOCK_SECONDS:
         return [
-            f"clock: found it {off:+.0f} s off this machine's, need less than {MOST_CLOCK_SECONDS} s (set it: date -s)"
+            f"clock: found it {off:+.0f} s off this machine's, need less than {MAX_CLOCK_SECONDS} s (set it: date -s)"
         ]
     return []
 

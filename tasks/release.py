@@ -18,13 +18,15 @@ from pyinfra import host
 from pyinfra.api import operation
 from pyinfra.api.exceptions import PyinfraError
 
-from slipway import artifact, report, sources
-from slipway.components import component
-from slipway.facts import Output
-from slipway.operations import Commands, directory, link
-from slipway.services import Service
-from slipway.settings import Settings
-from slipway.uploads import with_input
+from slipway.engine import notes
+from slipway.engine.components import component
+from slipway.engine.uploads import with_input
+from slipway.facts.base import Output
+from slipway.ops.commands import Commands
+from slipway.ops.files import directory, link
+from slipway.releases import artifact, sources
+from slipway.settings.model import Settings
+from slipway.settings.services import Service
 from tasks.backend_units import describe_for_releases, describe_program, describe_socket, unit_values_here
 from tasks.release_steps import command, put_facts, put_program
 
@@ -139,7 +141,7 @@ def step(settings: Settings, words: Callable[[], list[str]]) -> Commands:
 
 @operation()
 def hook(settings: Settings, when: str, then: str) -> Commands:
-    report.note(f"release_{when}: {settings.release_before if when == 'before' else settings.release_after}")
+    notes.note(f"release_{when}: {settings.release_before if when == 'before' else settings.release_after}")
     yield command(settings, "hook", when, artifact.release_id(settings), then)
 
 
@@ -162,7 +164,7 @@ def check_id(settings: Settings) -> Commands:
             f"{host.name}: release_id: {found}, expected one of: {', '.join(others) or 'none is there'}; nothing was"
             " changed"
         )
-    report.note(f"current -> releases/{wanted} (was releases/{now})")
+    notes.note(f"current -> releases/{wanted} (was releases/{now})")
     yield "true"
 
 
@@ -174,7 +176,7 @@ def begin_first(settings: Settings, parts: tuple[str, ...]) -> Commands:
     """
     if shipped(settings):
         return
-    report.note("the host has no release: what takes long in making one begins beside the packages")
+    notes.note("the host has no release: what takes long in making one begins beside the packages")
     # A plan stops at the first command: nothing is built until the release is really wanted.
     yield f"mkdir -p {settings.site_root}/releases {settings.site_root}/venvs"
     if "frontend" in parts and settings.frontend_build_on == "here":
@@ -193,7 +195,7 @@ def ship_first(settings: Settings, parts: tuple[str, ...]) -> Commands:
     """Build and ship a release where the host has none; what runs on a server that has one is not apply's business."""
     if shipped(settings):
         return
-    report.note("the host has no release: the first one is built here and shipped")
+    notes.note("the host has no release: the first one is built here and shipped")
     yield from _ship(settings, parts, parts)
     yield command(settings, "switch", artifact.release_id(settings))
 
@@ -213,7 +215,7 @@ def relink(settings: Settings) -> Commands:
     """Point `current` to the newest release where it leads nowhere."""
     releases = shipped(settings)
     if releases and current(settings) not in releases:
-        report.note(f"current -> releases/{releases[-1]}")
+        notes.note(f"current -> releases/{releases[-1]}")
         yield command(settings, "switch", releases[-1])
 
 
@@ -222,9 +224,7 @@ def _ship(settings: Settings, parts: Collection[str], changing: Collection[str])
     # A plan stops at the first command: nothing is built until the release is really wanted.
     yield f"mkdir -p {settings.site_root}/releases {settings.site_root}/venvs"
     release = artifact.build(settings, changing, hashes_there(settings))
-    report.note(
-        f"release {release.id}: {len(release.archive) // 1024} KiB, {len(release.kept)} files are there already"
-    )
+    notes.note(f"release {release.id}: {len(release.archive) // 1024} KiB, {len(release.kept)} files are there already")
     script = unpack_script(settings, release, parts, [part for part in parts if part not in changing])
     yield with_input(script, release.archive)
 
@@ -297,7 +297,7 @@ BUILD_SANDBOX = (
 
 def build_there(settings: Settings) -> list[str]:
     """Steps of a shell script that build the frontend of $new from its source on the host, and compress its files as
-    slipway/artifact.py does."""
+    slipway/releases/artifact.py does."""
     output = shlex.quote(settings.frontend_output)
     # Nothing but the archive may get into the archive.
     script = (
@@ -308,7 +308,7 @@ def build_there(settings: Settings) -> list[str]:
     sandbox = " ".join(f"-p {item}" for item in BUILD_SANDBOX)
     cache = f"slipway-build-{settings.site_name}"
     names = " -o ".join(f"-name '*{suffix}'" for suffix in sorted(artifact.COMPRESSED))
-    gaining = f"-type f -size +{artifact.LEAST_COMPRESSED_BYTES - 1}c \\( {names} \\)"
+    gaining = f"-type f -size +{artifact.MIN_COMPRESSED_BYTES - 1}c \\( {names} \\)"
     return [
         f"tar -c -C $new/{artifact.SOURCE} . > $new/source.tar",
         f"systemd-run --quiet --pipe --wait --collect {sandbox} -p CacheDirectory={cache} -E HOME=/var/cache/{cache}"

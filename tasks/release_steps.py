@@ -10,11 +10,13 @@ from types import ModuleType
 
 from pyinfra.api import StringCommand
 
-from slipway import limits, release_host, release_program
-from slipway.operations import KEPT, absent, put
+from slipway import release_host, release_program
+from slipway.ops.backup import KEPT
+from slipway.ops.files import absent, put
 from slipway.release_host import Facts
-from slipway.services import Service
-from slipway.settings import Settings
+from slipway.settings import limits
+from slipway.settings.model import Settings
+from slipway.settings.services import Service
 
 FOLDER = "/usr/lib/slipway"
 PROGRAM = f"{FOLDER}/release"

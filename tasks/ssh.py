@@ -8,20 +8,24 @@ from pyinfra import host
 from pyinfra.api import operation
 from pyinfra.api.host import Host
 
-from slipway import report
-from slipway.components import component
-from slipway.facts import FileText, HostKeys, Output, Sshd, SshPort
-from slipway.guard import guarded
-from slipway.login import Login, remember_keys
-from slipway.operations import Commands, ensure, render, tell_text
-from slipway.settings import Settings
-from slipway.ssh import connected_port
+from slipway.engine import notes
+from slipway.engine.components import component
+from slipway.engine.login import Login, remember_keys
+from slipway.engine.ssh import connected_port
+from slipway.facts.base import Output
+from slipway.facts.files import FileText
+from slipway.facts.ssh import HostKeys, Sshd, SshPort
+from slipway.ops.commands import Commands, ensure
+from slipway.ops.files import tell_text
+from slipway.ops.templates import render
+from slipway.settings.model import Settings
+from tasks.guard import guarded
 
 DROP_IN = "/etc/ssh/sshd_config.d/00-slipway.conf"
 ED25519, RSA, RSA_LARGE = (f"/etc/ssh/ssh_host_{kind}_key" for kind in ("ed25519", "rsa", "rsa_4096"))
 RSA_BITS = 4096
 # Prime numbers for Diffie-Hellman below 3072 bits are not used; the file gives their size less one, moduli(5).
-LEAST_MODULUS = 3071
+MIN_MODULUS = 3071
 # What a sshd of some version knows of these (ssh -Q), the best first: the order of ssh-audit's hardening guides.
 # https://www.ssh-audit.com/hardening_guides.html
 ALGORITHMS = {
@@ -51,10 +55,10 @@ def ssh(settings: Settings) -> None:
     rsa = _host_keys()
     ensure(
         name="Use no small primes for Diffie-Hellman",
-        check=f"! awk '$1 !~ /^#/ && $5 < {LEAST_MODULUS} {{found = 1}} END {{exit !found}}' /etc/ssh/moduli",
-        command=f"cd /etc/ssh && awk '$1 ~ /^#/ || $5 >= {LEAST_MODULUS}' moduli > moduli.new && sync moduli.new"
+        check=f"! awk '$1 !~ /^#/ && $5 < {MIN_MODULUS} {{found = 1}} END {{exit !found}}' /etc/ssh/moduli",
+        command=f"cd /etc/ssh && awk '$1 ~ /^#/ || $5 >= {MIN_MODULUS}' moduli > moduli.new && sync moduli.new"
         " && mv -fT moduli.new moduli",
-        note=f"/etc/ssh/moduli: those of at least {LEAST_MODULUS + 1} bits",
+        note=f"/etc/ssh/moduli: those of at least {MIN_MODULUS + 1} bits",
     )
     sshd(name="Let only keys in by ssh, and not root", settings=settings, host_keys=[ED25519, rsa])
 
@@ -120,7 +124,7 @@ def known_algorithms(effective: dict[str, list[str]]) -> dict[str, set[str]]:
     return known
 
 
-def in_force(lines: list[tuple[str, str]], effective: dict[str, list[str]]) -> list[str]:
+def mismatches(lines: list[tuple[str, str]], effective: dict[str, list[str]]) -> list[str]:
     """What sshd would do otherwise than `lines` say, a sentence each; `effective` is by facts.Sshd."""
     wanted: dict[str, list[str]] = {}
     for name, value in lines:
@@ -140,13 +144,13 @@ def sshd(settings: Settings, host_keys: list[str]) -> Commands:
     found = host.get_fact(FileText, path=DROP_IN)
     # Several values of what a user sets are lines of their own, and their order is sshd's.
     theirs = {name for name, _ in settings.sshd_settings.items()}
-    differs = in_force([line for line in lines if line[0] not in theirs], host.get_fact(Sshd))
+    differs = mismatches([line for line in lines if line[0] not in theirs], host.get_fact(Sshd))
     if found == text and not differs:
         return
     if found != text:
         tell_text(DROP_IN, found, text)
     else:
-        report.note("\n".join(differs))
+        notes.note("\n".join(differs))
     # The port of this connection may be one that a router forwards.
     moves = host.get_fact(SshPort, _sudo=False) != str(settings.sshd_port)
     login = Login(settings.admin_user, settings.sshd_port if moves else connected_port(host))

@@ -10,11 +10,14 @@ import time
 from pyinfra import host
 from pyinfra.api import operation
 
-from slipway import report
-from slipway.components import component
-from slipway.facts import Certificate
-from slipway.operations import Commands, link, put, render, restart, service
-from slipway.settings import Settings
+from slipway.engine import notes
+from slipway.engine.components import component
+from slipway.facts.certificates import Certificate
+from slipway.ops.commands import Commands
+from slipway.ops.files import link, put
+from slipway.ops.templates import render
+from slipway.ops.units import restart, service
+from slipway.settings.model import Settings
 from tasks.nginx import ACME_WEBROOT, TLS_FOLDER
 
 PACKAGES = ["certbot"]
@@ -77,7 +80,7 @@ def certificate(settings: Settings) -> Commands:
     reason = reason_to_issue(found, settings, time.time())
     if reason is None:
         return
-    report.note(f"certificate: {reason}")
+    notes.note(f"certificate: {reason}")
     if not found.get("end") or not found.get("server"):
         # What is left of a broken lineage would make certbot refuse, or name the new one {name}-0001.
         yield f"rm -rf {live} /etc/letsencrypt/archive/{name} /etc/letsencrypt/renewal/{name}.conf"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from slipway.components import component
-from slipway.operations import know, put_all, render, service
-from slipway.settings import Settings
+from slipway.engine.components import component
+from slipway.ops.files import put_all
+from slipway.ops.templates import render
+from slipway.ops.units import know, service
+from slipway.settings.model import Settings
 
 PACKAGES = ["unattended-upgrades"]
 RESTART = "/usr/local/lib/slipway/restart-updated"

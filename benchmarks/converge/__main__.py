@@ -24,7 +24,7 @@ from benchmarks.provision import ways as provision
 from lab import hosts, packages
 from lab.instance import Instance
 from lab.steps import Progress, StepFailed, run
-from slipway.operations import PROJECT
+from slipway.project import PROJECT
 
 ROUND_TRIPS = (0, 100)
 # All stand on the disk of the first.

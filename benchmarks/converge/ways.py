@@ -18,7 +18,7 @@ from lab.hosts import Host
 from lab.instance import Instance
 from lab.nspawn import cgroups_of, machine_name
 from lab.steps import StepFailed, run
-from slipway.operations import PROJECT
+from slipway.project import PROJECT
 
 CLOCK = Path(__file__).with_name("clock.py")
 SLIPWAY = [sys.executable, "-m", "slipway"]

@@ -22,7 +22,7 @@ from benchmarks.provision import ways
 from benchmarks.provision.results import Run, remarks, summaries, table
 from lab import hosts, packages
 from lab.steps import Progress, StepFailed, run
-from slipway.operations import PROJECT
+from slipway.project import PROJECT
 
 WAYS: dict[str, Callable[[hosts.Host], str]] = {
     "script": ways.script,

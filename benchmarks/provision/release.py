@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.provision.state import settings_of
 from lab import hosts
-from slipway import artifact
+from slipway.releases import artifact
 
 
 def main(host: str, file: str) -> None:

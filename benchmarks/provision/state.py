@@ -17,10 +17,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lab.record import Host, pyinfra_data
-from slipway import guard, release_host, release_program
-from slipway.operations import PROJECT, render, tar
-from slipway.secrets import MONGO_URL, MONGODB_ADMIN, MONGODB_BACKEND
-from slipway.settings import Settings, check
+from slipway import release_host, release_program
+from slipway.ops.files import tar
+from slipway.ops.templates import render
+from slipway.project import PROJECT
+from slipway.secrets.store import MONGO_URL, MONGODB_ADMIN, MONGODB_BACKEND
+from slipway.settings.model import Settings, check
 from slipway.systems import SYSTEMS
 from tasks import (
     admin,
@@ -31,6 +33,7 @@ from tasks import (
     credentials,
     fail2ban,
     firewall,
+    guard,
     logins,
     mongodb,
     mongodb_users,

@@ -24,8 +24,8 @@ from benchmarks.provision import state
 from lab.hosts import Host
 from lab.instance import cache_dir
 from lab.steps import StepFailed, remove, run
-from slipway.operations import PROJECT
-from slipway.settings import Settings
+from slipway.project import PROJECT
+from slipway.settings.model import Settings
 from tasks import fail2ban, logins, mongodb, nginx, ssh
 from tasks.release import healthy
 from tasks.tls import certbot_command
@@ -89,7 +89,7 @@ def script_settings(settings: Settings) -> str:
         "admin": settings.admin_user,
         "rsa_key": ssh.RSA_LARGE,
         "rsa_bits": str(ssh.RSA_BITS),
-        "least_modulus": str(ssh.LEAST_MODULUS),
+        "least_modulus": str(ssh.MIN_MODULUS),
         "site": settings.site_name,
         "root": settings.site_root,
         "unit": settings.backend_unit,
@@ -197,7 +197,7 @@ def ansible_variables(host: Host, settings: Settings, folder: Path) -> dict[str,
         "login_defs": logins.LOGIN_DEFS,
         "rsa_key": ssh.RSA_LARGE,
         "rsa_bits": ssh.RSA_BITS,
-        "least_modulus": ssh.LEAST_MODULUS,
+        "least_modulus": ssh.MIN_MODULUS,
         "base_packages": state.base_packages(settings),
         "mongodb_packages": mongodb.packages(settings),
         "mongodb_key_url": settings.mongodb_key_url,

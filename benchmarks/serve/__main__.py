@@ -19,7 +19,7 @@ from benchmarks.serve import load, others, rates, site, visits
 from benchmarks.serve.results import Findings, remarks, tables
 from lab import hosts, packages
 from lab.steps import Progress, StepFailed
-from slipway.operations import PROJECT
+from slipway.project import PROJECT
 
 NAME = "serve"
 PARTS = ["script", "api", "held", "users", "visits"]

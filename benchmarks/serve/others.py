@@ -13,7 +13,7 @@ from benchmarks.serve.site import ROOT, SCRIPT
 from lab import hosts
 from lab.hosts import Host
 from lab.steps import StepFailed, run
-from slipway.operations import PROJECT
+from slipway.project import PROJECT
 from slipway.site import Site
 
 FOLDER = "/srv/bench"

@@ -12,7 +12,7 @@ from pathlib import Path
 from lab.hosts import site
 from lab.record import Host, secrets_file
 from lab.steps import StepFailed, run
-from slipway.operations import PROJECT
+from slipway.project import PROJECT
 
 SCRIPT = "/static/script-0.js"
 ROOT = "/var/www/codementee"

@@ -18,7 +18,7 @@ from benchmarks.serve.site import change, slipway
 from lab import hosts
 from lab.hosts import Host
 from lab.steps import Progress, StepFailed, run
-from slipway.operations import PROJECT
+from slipway.project import PROJECT
 
 # Longer than any run.
 FOR_EVER = "36000"

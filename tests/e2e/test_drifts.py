@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from slipway.runner import known_components
+from slipway.engine.preload import known_components
 from support.drifts import NOTICED_BY
 from support.lab_host import LabHost
 

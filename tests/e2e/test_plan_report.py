@@ -12,7 +12,7 @@ import sys
 
 import pytest
 
-from slipway.plan_report import PlanReport
+from slipway.ui.plan_report import PlanReport
 from support import browser
 from support.lab_host import PENDING, PROJECT
 

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import testinfra
 
-from slipway.runner import RunFailed, Session
-from slipway.settings import Settings, SettingsError
+from slipway.engine.errors import RunFailed
+from slipway.engine.session import Session
+from slipway.settings.model import Settings, SettingsError
 from slipway.site import Site, in_url
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from slipway.facts import key_values
-from slipway.operations import render
+from slipway.facts.base import key_values
+from slipway.ops.templates import render
 from slipway.systems import system_of
 from tasks.kernel import parameters
 

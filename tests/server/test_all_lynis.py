@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from slipway.facts import key_values
+from slipway.facts.base import key_values
 
 # A container has its host's kernel parameters, and they count.
 AIM, AIM_IN_A_CONTAINER = 88, 80

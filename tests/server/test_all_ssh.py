@@ -9,7 +9,8 @@ import paramiko
 import pytest
 from ssh_audit.builtin_policies import BUILTIN_POLICIES
 
-from slipway.facts import Sshd, key_values
+from slipway.facts.base import key_values
+from slipway.facts.ssh import Sshd
 from slipway.systems import system_of
 
 

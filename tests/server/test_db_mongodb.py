@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from slipway.facts import MongodbUsers
+from slipway.facts.mongodb import MongodbUsers
 from support.exposure import exposure_of, limits_of
 from tasks.kernel import huge_pages
 from tasks.mongodb_users import admin_of, backend_of, differences

@@ -17,9 +17,12 @@ import pytest
 from pyinfra.context import ctx_host
 
 import tasks
-from slipway import guard, operations, report
-from slipway.facts import Machine, Output
-from slipway.settings import Settings
+from slipway.engine import notes
+from slipway.facts.base import Output
+from slipway.facts.machine import Machine
+from slipway.ops import files
+from slipway.settings.model import Settings
+from tasks import guard
 
 PROJECT = Path(__file__).resolve().parents[2]
 ADDRESS = "198.51.100.7"
@@ -144,13 +147,13 @@ def described(
             for name, value in [*vars(module).items()]:
                 if hasattr(value, "_inner"):
                     patch.setattr(module, name, recorder(value))
-        patch.setattr("slipway.pyinfra_settings.checked_settings", lambda host: settings)
+        patch.setattr("slipway.settings.of_host.checked_settings", lambda host: settings)
         ctx_host.set(host)
-        report.listen(lambda *note: None)
+        notes.listen(lambda *note: None)
         try:
             yield server, host
         finally:
-            report.listen(None)
+            notes.listen(None)
             ctx_host.set(before)
 
 
@@ -173,9 +176,9 @@ def commands_of(
     host.answers = dict(answers or {})
     before = ctx_host.get()
     ctx_host.set(host)
-    report.listen(lambda *note: None)
+    notes.listen(lambda *note: None)
     try:
         return one.commands()
     finally:
-        report.listen(None)
+        notes.listen(None)
         ctx_host.set(before)

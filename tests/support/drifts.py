@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from slipway.operations import REFRESHED
+from slipway.ops.packages import REFRESHED
 from support.lab_host import mongosh
 
 STATUS = "/var/lib/dpkg/status"

@@ -5,8 +5,10 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import ClassVar
 
-from slipway.runner import ApplyFailed, Change, Outcome, RunFailed, Session
-from slipway.settings import Settings
+from slipway.engine.errors import ApplyFailed, RunFailed
+from slipway.engine.outcome import Change, Outcome
+from slipway.engine.session import Session
+from slipway.settings.model import Settings
 
 CHANGES = [Change("one", "Configure Nginx", ["mode 600 -> 644"], component="nginx")]
 DOWN = {"two": "[two] Could not connect"}

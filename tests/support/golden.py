@@ -44,10 +44,11 @@ from pyinfra.context import ctx_host
 
 import slipway
 import tasks
-from slipway import artifact, report, sources
-from slipway.login import Login
-from slipway.operations import Ready
-from slipway.settings import Settings
+from slipway.engine import notes
+from slipway.engine.login import Login
+from slipway.ops.units import Ready
+from slipway.releases import artifact, sources
+from slipway.settings.model import Settings
 
 SEPARATOR = "\n---\n"
 # A rendered template of more lines is shown by its name.
@@ -185,7 +186,7 @@ class Runner:
             arguments["parts"] = tuple(arguments["parts"])
         host = FakeHost(given.get("facts", []), given.get("host", {}))
         notes: list[str] = []
-        report.listen(lambda host_name, op_hash, text: notes.append(text))
+        notes.listen(lambda host_name, op_hash, text: notes.append(text))
         found: dict[str, Any] = {}
         try:
             with ctx_host.use(host):
@@ -194,7 +195,7 @@ class Runner:
             found["error"] = str(error)
         finally:
             ctx_host.reset()
-            report.listen(None)
+            notes.listen(None)
         if host.not_asked():
             pytest.fail(f"the operation does not ask for these facts of the case: {host.not_asked()}", pytrace=False)
         assert not [secret for secret in secrets.values() if any(secret in note for note in notes)]

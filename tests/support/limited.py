@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from slipway import limits
+from slipway.settings import limits
 
 
 def limited(monkeypatch: pytest.MonkeyPatch, **seconds: int) -> None:
-    """Let some of the limits (slipway/limits.py) be so many seconds."""
+    """Let some of the limits (slipway/settings/limits.py) be so many seconds."""
     monkeypatch.setattr(limits, "SHIPPED", replace(limits.SHIPPED, **seconds))

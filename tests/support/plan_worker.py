@@ -18,7 +18,7 @@ INVENTORY, DEPLOY = "lab/inventory.py", "deploy.py"
 
 
 def planned_by_slipway() -> list[str]:
-    from slipway.runner import Session
+    from slipway.engine.session import Session
 
     with Session("lab", DEPLOY) as session:
         return [change.operation for change in session.plan().changes]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from slipway.release_host import NO_ANSWER, REQUESTS, Answer, Facts, Failed, Service
 from slipway.release_program import STEPS, Steps
-from slipway.settings import Settings
+from slipway.settings.model import Settings
 from tasks.release import PARTS
 from tasks.release_steps import facts
 

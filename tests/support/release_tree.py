@@ -8,8 +8,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from slipway import release_host, release_program
-from slipway.operations import KEPT
-from slipway.settings import Settings
+from slipway.ops.backup import KEPT
+from slipway.settings.model import Settings
 from tasks.release_steps import FOLDER, MODULE, PROGRAM, as_json, facts, facts_file, text_of
 
 Done = subprocess.CompletedProcess[str]

@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from slipway import adapter  # isort: skip  # noqa: F401  patches first
+from slipway.engine import pyinfra_compat  # isort: skip  # noqa: F401  patches first
 
 import paramiko
 import pytest
 
-from slipway import cli, show
-from slipway.settings import Settings, check
+from slipway.cli import main
+from slipway.settings.model import Settings, check
+from slipway.ui import console
 from support.fake_session import FakeSession
 
 # Of nobody: its private half is thrown away.
@@ -137,14 +138,14 @@ def run(monkeypatch, capsys):
 
     def run(outcome, *arguments, error=None):
         session = type("Session", (FakeSession,), {"outcome": outcome, "error": error})
-        monkeypatch.setattr(cli, "Session", session)
-        monkeypatch.setattr(show, "level", 0)
-        show.console.cache_clear()
+        monkeypatch.setattr(main, "Session", session)
+        monkeypatch.setattr(console, "level", 0)
+        console.console.cache_clear()
         monkeypatch.setattr(sys, "argv", ["slipway", *arguments])
         run.session = session
         code = 0
         try:
-            cli.main()
+            main.main()
         except SystemExit as end:
             code = end.code
         return (code, *capsys.readouterr())

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from slipway import adapter  # isort: skip  patches first
+from slipway.engine import pyinfra_compat  # isort: skip  patches first
 
 import gevent
 import pytest
@@ -27,10 +27,10 @@ from pyinfra.api.operations import run_host_op
 from pyinfra.api.state import StateStage
 from pyinfra.api.util import get_operation_order_from_stack
 
-from slipway import connector, memory, report
-from slipway.connector import Connector, HostFailed
-from slipway.facts import Fact
-from slipway.shell import Question
+from slipway.engine import connector, notes, query_cache
+from slipway.engine.connector import Connector, HostFailed
+from slipway.engine.remote_shell import Question
+from slipway.facts.base import Fact
 from support.limited import limited
 
 Hosts = Callable[..., list[Host]]
@@ -68,7 +68,7 @@ class Masked(Fact[str]):
 def hosts(sshd) -> Iterator[Hosts]:
     """Connected hosts of one pyinfra state, by our connector."""
     states = []
-    adapter.prepare()
+    pyinfra_compat.prepare()
 
     def make(*names: str, **options: Any) -> list[Host]:
         server = sshd.start(**options)
@@ -77,18 +77,18 @@ def hosts(sshd) -> Iterator[Hosts]:
             host.connector_cls = Connector
         config = Config()
         state = State(inventory, config, check_for_changes=False)
-        adapter.ctx_state.set(state)
-        adapter.ctx_config.set(config)
-        adapter.ctx_inventory.set(inventory)
+        pyinfra_compat.ctx_state.set(state)
+        pyinfra_compat.ctx_config.set(config)
+        pyinfra_compat.ctx_inventory.set(inventory)
         state.set_stage(StateStage.Connect)
         connect_all(state)
         state.set_stage(StateStage.Prepare)
         states.append(state)
-        report.listen(lambda *note: None)
+        notes.listen(lambda *note: None)
         return list(inventory)
 
     yield make
-    report.listen(None)
+    notes.listen(None)
     for state in states:
         disconnect_all(state)
 
@@ -100,12 +100,12 @@ def host(hosts) -> Host:
 
 def evaluate(host: Host, *described: Callable[[], OperationMeta]) -> list[bool]:
     """Describe operations and evaluate them side by side; returns which would change something."""
-    with adapter.using(host.state, host):
+    with pyinfra_compat.using(host.state, host):
         operations = [describe() for describe in described]
 
     def one(meta: OperationMeta) -> None:
         with host.connector.batches.asking():
-            adapter.evaluate(host.state, host, meta._hash)
+            pyinfra_compat.evaluate(host.state, host, meta._hash)
 
     with host.connector.batches.asking():
         running = [gevent.spawn(one, meta) for meta in operations]
@@ -116,7 +116,7 @@ def evaluate(host: Host, *described: Callable[[], OperationMeta]) -> list[bool]:
 
 def execute(host: Host, describe: Callable[[], OperationMeta]) -> bool:
     """Describe one operation and run it."""
-    with adapter.using(host.state, host):
+    with pyinfra_compat.using(host.state, host):
         meta = describe()
         host.state.current_stage, host.state.is_executing = StateStage.Execute, True
         done = run_host_op(host.state, host, meta._hash)
@@ -225,7 +225,7 @@ def test_an_operation_that_is_called_in_another_is_refused_as_pyinfra_does(host)
         look(seen=[], what=lambda: 0)
         yield "true"
 
-    with pytest.raises(adapter.UnexpectedExternalError) as caught:
+    with pytest.raises(pyinfra_compat.UnexpectedExternalError) as caught:
         evaluate(host, lambda: outer(name="Outer"))
     assert "Operation called within another operation" in str(caught.value.exception)
 
@@ -298,7 +298,7 @@ def test_a_function_may_change_anything_by_itself_and_reads_what_is_true_then(ho
 
     for callback in (with_host, lambda: function(one)):
         file.write_text("before")
-        adapter.forget_all(one.state)
+        pyinfra_compat.forget_all(one.state)
         assert other.get_fact(Shown, command=show) == "before"
         assert execute(one, lambda callback=callback: call(name=f"Call {callback}", callback=callback))
         assert other.get_fact(Shown, command=show) == "by the function"
@@ -431,7 +431,7 @@ def test_of_100_mb_of_output_the_beginning_and_the_end_are_kept(host):
     assert succeeded
     assert (output.stdout_lines[0], output.stdout_lines[-1]) == ("first", "last")
     assert "bytes left out" in output.stdout
-    assert len(output.stdout) < 4 * connector.MOST_KEPT_BYTES
+    assert len(output.stdout) < 4 * connector.MAX_KEPT_BYTES
 
 
 def test_what_is_no_utf8_is_shown_as_that(host):
@@ -468,10 +468,10 @@ KEPT = [Question("echo 'it''s'\n", by_sudo=True), Question("id", by_sudo=False)]
 
 
 def test_questions_are_kept_in_a_file_of_the_users_alone_and_never_an_answer(cache):
-    memory.keep(KEY, KEPT)
-    assert memory.recall(KEY, by_sudo=True) == KEPT
-    assert memory.recall(KEY, by_sudo=False) == KEPT[1:]
-    assert memory.recall((*KEY, "other"), by_sudo=True) == []
+    query_cache.keep(KEY, KEPT)
+    assert query_cache.recall(KEY, by_sudo=True) == KEPT
+    assert query_cache.recall(KEY, by_sudo=False) == KEPT[1:]
+    assert query_cache.recall((*KEY, "other"), by_sudo=True) == []
     [file] = (path for path in cache.rglob("*") if path.is_file())
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
@@ -480,30 +480,30 @@ def test_questions_are_kept_in_a_file_of_the_users_alone_and_never_an_answer(cac
 
 @pytest.mark.parametrize("text", ["", "{", "null", "3", '["echo"]', '[["echo"]]', '{"a": 1}', "\x00", "[[1, 2, 3, 4]]"])
 def test_a_memory_that_is_broken_is_none(cache, text):
-    memory.keep(KEY, KEPT)
+    query_cache.keep(KEY, KEPT)
     [file] = (path for path in cache.rglob("*") if path.is_file())
     file.write_text(text)
-    assert memory.recall(KEY, by_sudo=True) == []
-    memory.keep(KEY, KEPT)
-    assert memory.recall(KEY, by_sudo=True) == KEPT
+    assert query_cache.recall(KEY, by_sudo=True) == []
+    query_cache.keep(KEY, KEPT)
+    assert query_cache.recall(KEY, by_sudo=True) == KEPT
 
 
 def test_a_memory_that_others_could_write_to_is_none(cache):
     """Root on the host runs it."""
-    memory.keep(KEY, KEPT)
+    query_cache.keep(KEY, KEPT)
     [file] = (path for path in cache.rglob("*") if path.is_file())
     file.chmod(0o622)
-    assert memory.recall(KEY, by_sudo=True) == []
+    assert query_cache.recall(KEY, by_sudo=True) == []
     if os.geteuid() == 0:
         file.chmod(0o600)
         os.chown(file, 65534, -1)
-        assert memory.recall(KEY, by_sudo=True) == []
+        assert query_cache.recall(KEY, by_sudo=True) == []
 
 
 def test_a_memory_that_can_not_be_kept_is_no_error(cache):
     cache.write_text("a file where a folder should be")
-    memory.keep(KEY, KEPT)
-    assert memory.recall(KEY, by_sudo=True) == []
+    query_cache.keep(KEY, KEPT)
+    assert query_cache.recall(KEY, by_sudo=True) == []
 
 
 def test_what_is_remembered_is_asked_at_once_and_not_again(host, monkeypatch):
@@ -514,7 +514,7 @@ def test_what_is_remembered_is_asked_at_once_and_not_again(host, monkeypatch):
 
 
 def test_what_is_remembered_and_has_no_answer_any_more_does_no_harm(host, monkeypatch):
-    from slipway.runner import _try_fetch
+    from slipway.engine.session import _try_fetch
 
     limited(monkeypatch, answer=1)
     _try_fetch(host.connector, [Question("echo a", False), Question("sleep 60", False)])
@@ -597,7 +597,7 @@ def seen_in_a_deploy(seen: dict[str, Any]) -> None:
 
 
 def test_data_of_a_host_come_from_the_strongest_source_as_pyinfra_has_it():
-    adapter.prepare()
+    pyinfra_compat.prepare()
     everywhere = {"of_all": "all", "of_group": "all", "of_host": "all", "of_override": "all", "a_list": [1]}
     inventory = Inventory(
         ([("box", {"of_host": "host", "of_override": "host"})], everywhere),
@@ -615,7 +615,7 @@ def test_data_of_a_host_come_from_the_strongest_source_as_pyinfra_has_it():
     with pytest.raises(AttributeError, match="Host `box` has no data `missing`"):
         _ = host.data.missing
     seen: dict[str, Any] = {}
-    with adapter.ctx_state.use(state), adapter.using(state, host):
+    with pyinfra_compat.ctx_state.use(state), pyinfra_compat.using(state, host):
         seen_in_a_deploy(seen)
     assert seen == {"of_deploy": "deploy", "of_all": "all", "missing": None}
 
@@ -637,7 +637,7 @@ def test_operations_have_the_order_that_pyinfra_gives_them():
             self.current_deploy_filename = file
 
     def both(file: str | None) -> list[list[int]]:
-        return [order(Deploying(file)) for order in (adapter.order_of_operation, get_operation_order_from_stack)]
+        return [order(Deploying(file)) for order in (pyinfra_compat.order_of_operation, get_operation_order_from_stack)]
 
     in_a_deploy: dict[str, Any] = {"both": both}
     exec(compile(DEPLOY, "deploy.py", "exec"), in_a_deploy)

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from slipway.settings import Settings
+from slipway.settings.model import Settings
 from support.described import commands_of, deploy
 
 

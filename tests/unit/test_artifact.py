@@ -17,9 +17,9 @@ import brotli
 import pytest
 from pyinfra.api.exceptions import PyinfraError
 
-from slipway import artifact, sources
-from slipway.artifact import KEPT, RECORD, Release
-from slipway.settings import Settings
+from slipway.releases import artifact, sources
+from slipway.releases.artifact import KEPT, RECORD, Release
+from slipway.settings.model import Settings
 from support.odd_names import ODD_NAMES
 
 Build = Callable[..., Release]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from slipway import adapter  # isort: skip  # noqa: F401  patches first
+from slipway.engine import pyinfra_compat  # isort: skip  # noqa: F401  patches first
 
 import gevent
 import pytest
 from gevent.event import Event
 
-from slipway.batches import Batches
-from slipway.shell import Answer, Question
+from slipway.engine.batching import Batches
+from slipway.engine.remote_shell import Answer, Question
 
 A, B, C, D = (Question(command, by_sudo=False) for command in "abcd")
 PATIENCE_SECONDS = 5

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from slipway import cli
-from slipway.runner import Outcome, RunFailed
+from slipway.cli import main
+from slipway.engine.errors import RunFailed
+from slipway.engine.outcome import Outcome
 from support.fake_session import CHANGES, DOWN
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -137,7 +138,7 @@ def test_help_has_examples_that_are_in_order(verb):
     assert done.returncode == 0
     text, _, examples = done.stdout.partition("Examples:\n")
     assert max(map(len, text.splitlines())) <= 40
-    parameters = {name for parameter in cli.cli.commands[verb].params for name in parameter.opts}
+    parameters = {name for parameter in main.cli.commands[verb].params for name in parameter.opts}
     assert f"slipway {verb}" in examples
     assert {word for word in examples.split() if word.startswith("--")} <= parameters
 
@@ -186,8 +187,8 @@ def verb(**_):
     time.sleep(30)
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
-cli.cli = verb
-cli.main()
+main.cli = verb
+main.main()
 """
 
 
@@ -201,7 +202,7 @@ def test_an_interrupt_reaches_who_waits_for_the_end_whatever_is_at_work_just_the
 def test_what_a_connection_need_not_wait_for_is_not_loaded_before_it():
     """Each would put off the first packet of a plan; what shows it is loaded while the host is waited for."""
     late = ["asyncio", "unittest.mock", "rich.console", "invoke"]
-    program = f"import sys, slipway.cli; print([name for name in {late} if sys.modules.get(name)])"
+    program = f"import sys, slipway.cli.main; print([name for name in {late} if sys.modules.get(name)])"
 
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 

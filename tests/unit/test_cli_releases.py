@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from pyinfra.api.exceptions import PyinfraError
 
-from slipway import sources
-from slipway.releases import ReleaseThere
-from slipway.runner import Outcome
-from slipway.sources import Sources
+from slipway.engine.outcome import Outcome
+from slipway.releases import sources
+from slipway.releases.listing import ReleaseThere
+from slipway.releases.sources import Sources
 from support.fake_session import CHANGES, DOWN, FakeSession
 
 PLANNED = Outcome(CHANGES, [], 9, 1.0)
@@ -128,7 +128,7 @@ def test_a_rollback_that_nobody_confirms_does_nothing(run, monkeypatch):
 
 def test_the_releases_of_each_host_are_listed_and_what_they_say_is_shown_and_not_obeyed(run, monkeypatch):
     there = [ReleaseThere(id="2026-b", place="current", when="now", who="[red]me\x1b[31m"), ReleaseThere(id="2026-a")]
-    monkeypatch.setattr("slipway.releases.releases_of", lambda session: {"one": there, "two": []})
+    monkeypatch.setattr("slipway.releases.listing.releases_of", lambda session: {"one": there, "two": []})
     code, output, errors = run(Outcome([], [], 0, 0.0), "releases", "lab", "--site", "blog")
     assert (code, errors, data(run)) == (0, "", ["release_site=blog"])
     assert output.splitlines() == [
@@ -141,7 +141,7 @@ def test_the_releases_of_each_host_are_listed_and_what_they_say_is_shown_and_not
 
 
 def test_of_a_host_that_is_down_nothing_is_listed_and_it_is_an_error(run, monkeypatch):
-    monkeypatch.setattr("slipway.releases.releases_of", lambda session: {"one": [ReleaseThere(id="2026-a")]})
+    monkeypatch.setattr("slipway.releases.listing.releases_of", lambda session: {"one": [ReleaseThere(id="2026-a")]})
     code, output, errors = run(Outcome([], [], 0, 0.0, DOWN), "releases", "lab")
     assert code == 1
     assert "2026-a" in output

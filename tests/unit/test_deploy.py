@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from pyinfra.api.exceptions import PyinfraError
 
-from slipway.operations import write_script
+from slipway.ops.files import write_script
 from support.described import commands_of, deploy, described, run_deploy
 from tasks import mongodb
 from tasks.backend_units import described_by
@@ -181,7 +181,7 @@ def test_a_configuration_is_checked_by_its_own_program_and_kept_until_the_servic
     (tmp_path / "nginx.conf").touch()
     assert sh(check, **REFUSES).returncode == 1
     assert sh(check, **{name: "exit 0" for name in REFUSES}).returncode == 0
-    assert described.arguments["proven_by"] in {"mongod.service", "nginx.service", "fail2ban.service"}
+    assert described.arguments["rollback_unit"] in {"mongod.service", "nginx.service", "fail2ban.service"}
 
 
 def test_the_right_to_sudo_is_checked_before_it_counts_and_keys_are_their_owners_alone(server, monkeypatch):

@@ -16,10 +16,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from pyinfra.api import StringCommand
 
-from slipway import memory
-from slipway.connector import _question
-from slipway.facts import Certificate, FileState, FileStates, Machine, Modified, Packages, Unit
-from slipway.shell import Question, merged
+from slipway.engine import query_cache
+from slipway.engine.connector import _question
+from slipway.engine.remote_shell import Question, merged
+from slipway.facts.certificates import Certificate
+from slipway.facts.files import FileState, FileStates, Modified
+from slipway.facts.machine import Machine
+from slipway.facts.packages import Packages
+from slipway.facts.units import Unit
 
 
 def shown(text: str, path: Path | None = None) -> list[str]:
@@ -157,9 +161,9 @@ def test_questions_are_one_only_where_nothing_but_their_subjects_differs():
 def test_questions_are_remembered_as_they_were(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     questions = [Question("stat", True, "a"), Question("date", False)]
-    memory.keep(("lab", "host"), questions)
-    assert memory.recall(("lab", "host"), by_sudo=True) == questions
-    assert memory.recall(("lab", "host"), by_sudo=False) == questions[1:]
+    query_cache.keep(("lab", "host"), questions)
+    assert query_cache.recall(("lab", "host"), by_sudo=True) == questions
+    assert query_cache.recall(("lab", "host"), by_sudo=False) == questions[1:]
 
 
 def pem(names: list[str], end: datetime) -> str:

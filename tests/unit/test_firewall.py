@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from slipway.facts import Sshd, SshPort
+from slipway.facts.ssh import Sshd, SshPort
 from support.described import commands_of, deploy
 from tasks import firewall
 from tasks.firewall import Ufw, rules

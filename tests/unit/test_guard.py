@@ -7,10 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from slipway import guard
-from slipway.login import Login, LoginFailed
-from slipway.operations import render
+from slipway.engine.login import Login, LoginFailed
+from slipway.ops.templates import render
 from support.described import FakeHost
+from tasks import guard
 
 LOGIN = Login("admin", 22)
 

@@ -14,7 +14,7 @@ import pytest
 from lab import acme, network, nspawn
 from lab.hosts import Host
 from lab.image import DEBIAN_12, recipe_hash
-from lab.instance import LONGEST_INTERFACE, Instance, folder_lock, write
+from lab.instance import MAX_INTERFACE, Instance, folder_lock, write
 from lab.network import Network
 from lab.packages import missing
 from lab.seed import known_hosts_with
@@ -73,9 +73,9 @@ def test_the_bridge_has_a_fixed_address_of_its_own() -> None:
 @pytest.mark.parametrize("name", ["a", "codementee", "abcdef-ghijklm", "fifteen-letters"])
 def test_interface_names_fit_the_kernel(lab: Instance, name: str) -> None:
     machine = nspawn.machine_name(lab, name)
-    assert len(nspawn.port_name(machine)) <= LONGEST_INTERFACE
+    assert len(nspawn.port_name(machine)) <= MAX_INTERFACE
     assert "--" not in machine, "not a host name"
-    assert len(Instance("twelveletter").bridge) <= LONGEST_INTERFACE
+    assert len(Instance("twelveletter").bridge) <= MAX_INTERFACE
 
 
 def test_two_labs_may_have_a_host_of_the_same_name(lab: Instance) -> None:

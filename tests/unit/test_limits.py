@@ -8,17 +8,20 @@ from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
-from slipway import adapter  # isort: skip  # noqa: F401  patches first
+from slipway.engine import pyinfra_compat  # isort: skip  # noqa: F401  patches first
 
 import pytest
 from pyinfra.api import StringCommand
 
-from slipway import guard, limits, operations
-from slipway.limits import HINT, SHIPPED
-from slipway.operations import Ready, and_wait, render, tar
-from slipway.runner import Session
+from slipway.engine.session import Session
+from slipway.ops import files
+from slipway.ops.files import tar
+from slipway.ops.templates import render
+from slipway.ops.units import Ready, and_wait
+from slipway.settings import limits
+from slipway.settings.limits import HINT, SHIPPED
 from support.limited import limited
-from tasks import fail2ban, mongodb, mongodb_users, nginx, release_steps
+from tasks import fail2ban, guard, mongodb, mongodb_users, nginx, release_steps
 from tasks.backend_units import of_service, unit_values
 from tasks.release import PARTS
 
@@ -174,8 +177,8 @@ def test_of_a_service_that_is_not_ready_a_sentence_comes_before_its_log(tmp_path
 
 def test_of_a_service_that_keeps_its_old_processes_a_sentence_is_told(tmp_path, monkeypatch):
     limited(monkeypatch, reload=1)
-    monkeypatch.setattr(operations, "host", SimpleNamespace(data={}))
-    done = run(operations._reload("my.service"), tmp_path, {"systemctl": "echo 1", "pgrep": "echo 7"})
+    monkeypatch.setattr(files, "host", SimpleNamespace(data={}))
+    done = run(files._reload("my.service"), tmp_path, {"systemctl": "echo 1", "pgrep": "echo 7"})
     assert done.returncode == 1
     assert done.stderr == f"my.service has no new process 1 s after a reload; {HINT}\n"
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from slipway import lock
+from slipway.engine import lock
 
 Run = Callable[[str, int], subprocess.CompletedProcess[str]]
 

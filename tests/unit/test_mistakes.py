@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 
-from slipway import adapter  # isort: skip  patches first
+from slipway.engine import pyinfra_compat  # isort: skip  patches first
 
 import pytest
 from pyinfra.api import Config, State
 
-from slipway import inventory
-from slipway.inventory import problems
-from slipway.runner import PROJECT
+from slipway.project import PROJECT
+from slipway.settings import inventory
+from slipway.settings.inventory import problems
 from support.mistakes import told
 
 
@@ -150,8 +150,8 @@ def test_the_shipped_inventory_is_one_server_of_every_role():
     wrong: list[str] = []
     state, config = State(check_for_changes=False), Config()
     config.lock_current_state()
-    with adapter.ctx_state.use(state), adapter.ctx_config.use(config):
-        (host,) = adapter.load_inventory(
+    with pyinfra_compat.ctx_state.use(state), pyinfra_compat.ctx_config.use(config):
+        (host,) = pyinfra_compat.load_inventory(
             "inventory.py", {}, str(PROJECT), lambda names: wrong.extend(inventory.problems(names))
         )
     assert wrong == []

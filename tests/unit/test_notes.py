@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from slipway import operations
+from slipway.ops import files
 
 CONTENT = b"one\ntwo\n"
 PATH = "/etc/app.conf"
@@ -28,13 +28,13 @@ def notes(monkeypatch):
             return self.text
 
     host, said = Host(), []
-    monkeypatch.setattr(operations, "host", host)
-    monkeypatch.setattr(operations.report, "note", said.append)
+    monkeypatch.setattr(files, "host", host)
+    monkeypatch.setattr(files.report, "note", said.append)
 
     def tell(state, text="", secret=False):
         host.text = text
         said.clear()
-        operations.tell_difference(PATH, state, CONTENT, "644", "root", "root", secret)
+        files.tell_difference(PATH, state, CONTENT, "644", "root", "root", secret)
         return list(said)
 
     return tell

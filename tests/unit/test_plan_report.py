@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from slipway.plan_report import MOST_LINES_OPEN, PlanReport, as_html, as_json, report_of, schema
-from slipway.runner import Change, Outcome
+from slipway.engine.outcome import Change, Outcome
+from slipway.ui.plan_report import MAX_LINES_OPEN, PlanReport, as_html, as_json, report_of, schema
 from support import browser
 
 SCHEMA = Path(__file__).resolve().parents[2] / "docs/plan.schema.json"
@@ -96,7 +96,7 @@ def test_a_page_escapes_what_hosts_say_and_asks_for_nothing():
 def test_a_pages_diffs_are_coloured_and_long_ones_folded():
     page = as_html(report(CHANGES))
     assert '<span class="removed">-old</span><span class="added">+new &amp; improved</span>' in page
-    assert LONG.count("\n") > MOST_LINES_OPEN
+    assert LONG.count("\n") > MAX_LINES_OPEN
     assert (page.count("<details open>"), page.count("<details>")) == (1, 1)
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from slipway import release_program
-from slipway.limits import HINT
-from slipway.settings import Settings
+from slipway.settings.limits import HINT
+from slipway.settings.model import Settings
 from support.health_server import answering, response
 from support.limited import limited
 from support.release_tree import Tree

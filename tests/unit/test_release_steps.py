@@ -11,10 +11,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from slipway import artifact, releases
-from slipway.releases import ReleaseThere
-from slipway.settings import Settings
-from slipway.uploads import with_input
+from slipway.engine.uploads import with_input
+from slipway.releases import artifact, listing
+from slipway.releases.listing import ReleaseThere
+from slipway.settings.model import Settings
 from support.odd_names import ODD_NAMES
 from support.release_tree import Tree
 from tasks import release
@@ -31,9 +31,9 @@ def tree(settings_with: Callable[..., Settings]) -> Iterator[Tree]:
 
 
 def listed(tree: Tree) -> list[ReleaseThere]:
-    done = tree.sh(releases.listing(tree.settings.site_root))
+    done = tree.sh(listing.listing(tree.settings.site_root))
     assert done.stderr == ""
-    return releases.parsed(done.stdout)
+    return listing.parsed(done.stdout)
 
 
 def record(tree: Tree, name: str, text: str) -> None:
@@ -84,11 +84,11 @@ def test_a_host_without_releases_has_none(tree):
 
 def test_a_release_is_told_by_its_maker_and_what_it_is_of():
     of = ReleaseThere(id="7", place="current", when="now", who="me@desk", ref="v1", path="")
-    assert [*releases.rows([of, ReleaseThere(id="6", path="../other")])] == [
+    assert [*listing.rows([of, ReleaseThere(id="6", path="../other")])] == [
         ("current", "7  now by me@desk  of v1"),
         ("", "6  of ../other"),
     ]
-    assert [*releases.rows([])] == [("", "none")]
+    assert [*listing.rows([])] == [("", "none")]
 
 
 # --- What an upload becomes ------------------------------------------------------------------------------------------

@@ -9,11 +9,11 @@ import pyrage
 import pytest
 from click.testing import CliRunner, Result
 
-from slipway import secrets_cli
-from slipway.pyinfra_settings import apart_problems
-from slipway.secrets import IDENTITY_VARIABLE, decrypt, encrypt, parse_dotenv, read_secrets
-from slipway.secrets_cli import Store, secrets_group, with_value
-from slipway.settings import SettingsError, check
+from slipway.cli import secrets
+from slipway.cli.secrets import Store, secrets_group, with_value
+from slipway.secrets.store import IDENTITY_VARIABLE, decrypt, encrypt, parse_dotenv, read_secrets
+from slipway.settings.model import SettingsError, check
+from slipway.settings.of_host import apart_problems
 from tasks.credentials import mongo_url
 from tasks.mongodb_users import admin_of, backend_of, differences
 
@@ -221,8 +221,8 @@ def test_a_changed_password_of_mongodbs_is_told_and_not_shown(settings_with):
 @pytest.fixture
 def store(encrypted, identity, key, monkeypatch) -> Store:
     store = Store(encrypted, str(identity), [str(key.to_public())], NAMES, GENERATED)
-    monkeypatch.setattr(secrets_cli, "store_of", lambda environment: store)
-    monkeypatch.setattr(secrets_cli, "PROJECT", encrypted.parent)
+    monkeypatch.setattr(secrets, "store_of", lambda environment: store)
+    monkeypatch.setattr(secrets, "PROJECT", encrypted.parent)
     return store
 
 

@@ -7,7 +7,9 @@ import subprocess
 
 import pytest
 
-from slipway.operations import is_in_place, is_stale, render
+from slipway.ops.files import is_in_place
+from slipway.ops.templates import render
+from slipway.ops.units import is_stale
 from tasks.backend import settled
 from tasks.backend_units import of_service, unit_values
 from tasks.mongodb_users import admin_of, backend_of

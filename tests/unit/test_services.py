@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from slipway.settings import SettingsError, check
+from slipway.settings.model import SettingsError, check
 from tasks.backend_units import all_units
 
 AUTH = {"name": "auth", "app": "auth.main:app", "path": "/api/auth/", "health_path": "/api/auth/health"}

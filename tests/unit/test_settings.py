@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from slipway.secrets import parse_dotenv
-from slipway.settings import Settings, SettingsError, check, parse_items
+from slipway.secrets.store import parse_dotenv
+from slipway.settings.model import Settings, SettingsError, check, parse_items
 
 PROJECT = Path(__file__).resolve().parents[2]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from slipway.settings import Settings
-from slipway.settings_doc import SOURCE, document
+from slipway.settings.doc import SOURCE, document
+from slipway.settings.model import Settings
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/settings.md"
 

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 import paramiko
 import pytest
 
-from slipway import shell
-from slipway.limits import HINT
-from slipway.shell import Answer, Frames, NoAnswer, Question, Shell, script
+from slipway.engine import remote_shell
+from slipway.engine.remote_shell import Answer, Frames, NoAnswer, Question, Shell, script
+from slipway.settings.limits import HINT
 from support.limited import limited
 
 # Enough for a share of them to run beside the rest.
-MANY = shell.LEAST_TO_SHARE * 3
+MANY = remote_shell.MIN_TO_SHARE * 3
 Connect = Callable[..., paramiko.Transport]
 
 
@@ -88,11 +88,11 @@ ODD = {
 }
 
 
-@pytest.mark.parametrize("most", [0, shell.FIRST_FLIGHT_BYTES], ids=["compressed", "as it is"])
+@pytest.mark.parametrize("most", [0, remote_shell.FIRST_FLIGHT_BYTES], ids=["compressed", "as it is"])
 @pytest.mark.parametrize("by_sudo", [False, True], ids=["by the user", "by sudo"])
 @pytest.mark.parametrize("what", ODD)
 def test_an_odd_command_is_answered_and_no_other_notices_it(connect, monkeypatch, what, by_sudo, most):
-    monkeypatch.setattr(shell, "FIRST_FLIGHT_BYTES", most)
+    monkeypatch.setattr(remote_shell, "FIRST_FLIGHT_BYTES", most)
     command, answer = ODD[what]
     asked = Shell(connect())
     other = Question("echo $PWD ${LEFT-clean} $-; false | true", by_sudo)
@@ -177,7 +177,7 @@ def test_many_commands_may_take_longer_than_one(connect, monkeypatch):
 
 
 def test_sudo_that_is_refused_is_told_with_a_hint_for_the_user(connect):
-    from slipway.runner import HINTS
+    from slipway.engine.errors import HINTS
 
     with pytest.raises(NoAnswer) as caught:
         Shell(connect(sudo="no-sudo")).ask([*own("echo fine"), Question("id", by_sudo=True)])
@@ -223,10 +223,10 @@ def test_a_long_script_takes_one_flight(connect, monkeypatch):
     original = paramiko.Channel.sendall
     monkeypatch.setattr(paramiko.Channel, "sendall", lambda self, data: (sent.append(len(data)), original(self, data)))
     asked = own(*(f"echo {number}: {'what a plan asks ' * 20}" for number in range(MANY * 4)))
-    assert len(script(list(enumerate(asked)), "nonce")) > 2 * shell.FIRST_FLIGHT_BYTES
+    assert len(script(list(enumerate(asked)), "nonce")) > 2 * remote_shell.FIRST_FLIGHT_BYTES
     answers = Shell(connect()).ask(asked)
     assert [answer.output.partition(":")[0] for answer in answers] == [str(number) for number in range(MANY * 4)]
-    assert sum(sent) < shell.FIRST_FLIGHT_BYTES
+    assert sum(sent) < remote_shell.FIRST_FLIGHT_BYTES
 
 
 def test_two_who_ask_at_once_take_turns(connect):

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from slipway import show
-from slipway.plan_report import report_of
-from slipway.runner import Change, Outcome
+from slipway.engine.outcome import Change, Outcome
+from slipway.ui import console
+from slipway.ui.plan_report import report_of
 
 LONG = "--- /etc/long\n+++ /etc/long\n@@ -0,0 +1,99 @@\n" + "\n".join(f"+line {n}" for n in range(99))
 DIFF = "--- /etc/a\n+++ /etc/a\n@@ -1,2 +1,2 @@\n same\n-old [bold]\n+new \x1b[2J"
@@ -33,8 +33,8 @@ def look(monkeypatch):
     def set_up(level=0, **arguments):
         out = io.StringIO()
         console = Console(file=out, highlight=False, _environ={}, **arguments)
-        monkeypatch.setattr(show, "console", lambda: console)
-        monkeypatch.setattr(show, "level", level)
+        monkeypatch.setattr(console, "console", lambda: console)
+        monkeypatch.setattr(console, "level", level)
         return out.getvalue
 
     return set_up
@@ -42,7 +42,7 @@ def look(monkeypatch):
 
 def planned(outcome=None):
     outcome = outcome or Outcome(CHANGES, [("one", "skipped swap: a container")], 5, 1.5)
-    show.plan(report_of("lab", {"one": ["web"]}, outcome), SESSION)
+    console.plan(report_of("lab", {"one": ["web"]}, outcome), SESSION)
 
 
 def test_without_a_terminal_a_plan_is_plain_whole_lines(look):
@@ -98,14 +98,14 @@ def test_a_long_diff_is_cut_and_whole_when_all_is_asked_for(look):
 
 
 def applied(outcome):
-    with show.Applying(SESSION) as applying:
+    with console.Applying(SESSION) as applying:
         applying.tell("one", "Run Nginx", "running", 0)
         applying.tell("one", "Run Nginx", "ok", 0)
         applying.tell("one", "Configure Nginx", "running", 0)
         applying.tell("one", "Configure Nginx", "changed", 2)
         applying.tell("one", "Reload Nginx", "running", 0)
         applying.tell("one", "Reload Nginx", "failed", 0)
-    show.done(outcome)
+    console.done(outcome)
 
 
 @pytest.mark.parametrize(
@@ -121,19 +121,19 @@ def test_an_apply_tells_of_each_operation_what_is_asked_for(look, level, marks):
 
 def test_an_apply_ends_with_what_has_changed_and_how_long_it_took(look):
     shown = look(width=80)
-    show.done(Outcome(CHANGES, [], 5, 3.0))
+    console.done(Outcome(CHANGES, [], 5, 3.0))
     assert shown().splitlines() == [
         "done: 4 of 5 operations changed something, 3.0 s",
         "  one: firewall 1, nginx 2, backend 1",
     ]
     shown = look(width=80)
-    show.done(Outcome(CHANGES, [], 5, 185.0, {"two": "no route"}))
+    console.done(Outcome(CHANGES, [], 5, 185.0, {"two": "no route"}))
     assert shown().startswith("not all done: 4 of 5 operations changed something, 3 min 5 s")
 
 
 def test_on_a_terminal_the_line_of_a_host_says_what_it_is_at(look):
     shown = look(width=60, force_terminal=True, color_system=None)
-    with show.Applying(SESSION) as applying:
+    with console.Applying(SESSION) as applying:
         applying.tell("one", "Configure Nginx", "running", 0)
         applying._bar.refresh()
         assert "0/5 one: Configure Nginx" in shown()

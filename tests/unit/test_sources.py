@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from pyinfra.api.exceptions import PyinfraError
 
-from slipway import sources
-from slipway.settings import Settings, SettingsError
-from slipway.sources import Sources
+from slipway.releases import sources
+from slipway.releases.sources import Sources
+from slipway.settings.model import Settings, SettingsError
 
 Of = Callable[..., Sources]
 

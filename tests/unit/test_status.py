@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from rich.text import Text
 
-from slipway.facts import Condition
-from slipway.status import HostStatus, rows, span, status_of, units
+from slipway.facts.status import Condition
+from slipway.ui.status import HostStatus, rows, span, status_of, units
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 ROLES = ["web", "app", "db"]

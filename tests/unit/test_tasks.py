@@ -12,9 +12,11 @@ from types import SimpleNamespace
 import gevent
 import pytest
 
-from slipway import artifact
-from slipway.facts import Machine
-from slipway.operations import ends_over_and_over, keep, or_back, write_script
+from slipway.facts.machine import Machine
+from slipway.ops.backup import backup, or_roll_back
+from slipway.ops.files import write_script
+from slipway.ops.units import ends_over_and_over
+from slipway.releases import artifact
 from tasks import backend_units, firewall, logins, mongodb, nginx, preflight, ssh
 from tasks.mongodb import cache_gb
 from tasks.tls import certbot_command, reason_to_issue
@@ -133,7 +135,7 @@ DEFAULT_OUTPUT_POLICY="ACCEPT"
 
 def test_a_firewall_is_known_by_its_files_and_the_kernel_and_every_difference_is_seen(settings_with):
     settings = settings_with(firewall_ssh_from=["203.0.113.0/24", "2001:db8::1"], firewall_allow=["53/udp"])
-    wanted = firewall.in_force(firewall.rules(settings, ["22"], is_web=False))
+    wanted = firewall.expected_rules(firewall.rules(settings, ["22"], is_web=False))
     found = firewall.UfwInForce()
     assert found.process(IN_FORCE) == wanted
     for number, line in enumerate(IN_FORCE):
@@ -365,7 +367,7 @@ def shell(tmp_path, monkeypatch):
     systemctl.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/told\n')
     systemctl.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-    monkeypatch.setattr("slipway.operations.KEPT", str(tmp_path / "kept"))
+    monkeypatch.setattr("slipway.ops.files.KEPT", str(tmp_path / "kept"))
     return lambda script: subprocess.run(["sh", "-euc", script], capture_output=True, text=True, check=False)
 
 
@@ -374,12 +376,12 @@ def test_what_a_unit_does_not_come_up_with_goes_back_to_what_it_ran_with(shell, 
     config.write_text("works")
     config.chmod(0o600)
     socket.write_text("works")
-    assert shell(keep([str(config), str(added), str(socket)], "my.service")).returncode == 0
+    assert shell(backup([str(config), str(added), str(socket)], "my.service")).returncode == 0
     for path in (config, added, socket):
         path.write_text("new")
     # What an interrupted run has kept is what worked.
-    assert shell(keep([str(config)], "my.service")).returncode == 0
-    done = shell(or_back("echo its last words >&2; exit 3", "my.service"))
+    assert shell(backup([str(config)], "my.service")).returncode == 0
+    done = shell(or_roll_back("echo its last words >&2; exit 3", "my.service"))
     assert done.returncode == 1
     assert "its last words" in done.stderr
     assert f"the one before is back: {config} {added} {socket}" in done.stderr
@@ -394,7 +396,7 @@ def test_nothing_is_kept_of_a_unit_that_does_not_run_and_its_failure_is_plain(sh
     (tmp_path / "bin/systemctl").write_text("#!/bin/sh\nexit 3\n")
     config = tmp_path / "config"
     config.write_text("never worked")
-    assert shell(keep([str(config)], "my.service")).returncode == 0
+    assert shell(backup([str(config)], "my.service")).returncode == 0
     config.write_text("new")
-    assert shell(or_back("exit 3", "my.service")).returncode == 1
+    assert shell(or_roll_back("exit 3", "my.service")).returncode == 1
     assert config.read_text() == "new"

@@ -17,8 +17,10 @@ from urllib.parse import unquote, urlsplit
 import pytest
 import yaml
 
-from slipway.operations import PROJECT, render, tar
-from slipway.settings import Settings
+from slipway.ops.files import tar
+from slipway.ops.templates import render
+from slipway.project import PROJECT
+from slipway.settings.model import Settings
 from slipway.systems import SYSTEMS
 from tasks import auditing, credentials, fail2ban, logins, mongodb_users, updates
 from tasks.backend_units import all_units, of_service, release_units, unit_values
@@ -26,7 +28,7 @@ from tasks.nginx import BROTLI_PACKAGES, TLS_FOLDER, configuration, links
 from tasks.nginx import unit_values as nginx_unit_values
 from tasks.release import PARTS
 from tasks.release_steps import as_json, facts
-from tasks.ssh import ALGORITHMS, in_force
+from tasks.ssh import ALGORITHMS, mismatches
 from tasks.ssh import configuration as sshd_configuration
 
 TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -427,5 +429,5 @@ def test_sshds_file_has_what_its_user_sets_before_slipways_own_and_only_algorith
 
 
 def test_what_sshd_does_otherwise_is_told():
-    found = in_force([("PermitRootLogin", "no"), ("Port", "22")], {"permitrootlogin": ["yes"], "port": ["22"]})
+    found = mismatches([("PermitRootLogin", "no"), ("Port", "22")], {"permitrootlogin": ["yes"], "port": ["22"]})
     assert found == ["permitrootlogin: sshd has yes, need no"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from slipway.cli import cli
+from slipway.cli.main import cli
 
 PROJECT = Path(__file__).resolve().parents[2]
 WORKFLOWS = [PROJECT / ".github/workflows/tests.yml", PROJECT / "examples/workflows/slipway.yml"]
