@@ -32,7 +32,8 @@ from tasks.backend_units import (
     unit_values_here,
 )
 from tasks.credentials import credential_names, sync_credentials
-from tasks.release import healthy, steps_file
+from tasks.release import healthy
+from tasks.release_steps import PROGRAM
 
 PACKAGES = ["curl", "python3", "python3-venv"]
 
@@ -59,7 +60,7 @@ def backend(settings: Settings) -> None:
     ensure(
         name="Finish a release that was interrupted",
         check=settled(settings),
-        command=f"{steps_file(settings)} settle",
+        command=f"{PROGRAM} {settings.site_name} settle",
         note="the next release is there still, or Nginx is led to it",
     )
     for one in settings.web_services:

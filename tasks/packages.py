@@ -12,7 +12,20 @@ from slipway.engine.components import component
 from slipway.ops.files import put
 from slipway.ops.packages import install
 from slipway.settings.model import Settings
-from tasks import admin, auditing, backend, base, fail2ban, firewall, logins, mongodb, nginx, tls, updates
+from tasks import (
+    admin,
+    auditing,
+    backend,
+    base,
+    fail2ban,
+    firewall,
+    logins,
+    mongodb,
+    nginx,
+    release_steps,
+    tls,
+    updates,
+)
 from tasks.release import BUILD_PACKAGES, begin_first, parts_here
 
 
@@ -60,6 +73,8 @@ def by_component(settings: Settings) -> dict[str, list[str]]:
         found[f"MongoDB {settings.mongodb_version}"] = mongodb.packages(settings)
     if "web" in host.groups:
         found |= {"Nginx": nginx.packages(), "certbot": tls.PACKAGES}
+        if "app" not in host.groups:
+            found["releases"] = release_steps.PACKAGES
         if any(site.frontend_build_on == "server" for site in settings.all_sites):
             found["frontend"] = BUILD_PACKAGES
     return found

@@ -3,9 +3,9 @@
 A release is unpacked and complete before the link moves, in one rename, so that no visitor sees half of it; the hashed
 files of the releases that are kept stay reachable for a page that a visitor has open.
 
-The backend changes in three steps, and visitors are served in each (templates/release/steps): the next release starts
-beside it, on a socket of its own, and is asked for its health; the link by which Nginx finds the backend leads to it;
-the backend itself, to which nobody is connected any more, restarts with the release, and the link leads back.
+The backend changes in three steps, and visitors are served in each (slipway/releases/program.py): the next release
+starts beside it, on a socket of its own, and is asked for its health; the link by which Nginx finds the backend leads
+to it; the backend itself, to which nobody is connected any more, restarts with the release, and the link leads back.
 """
 
 from __future__ import annotations
@@ -15,25 +15,21 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from pyinfra import host
-from pyinfra.api import StringCommand, operation
+from pyinfra.api import operation
 from pyinfra.api.exceptions import PyinfraError
 
 from slipway.engine import notes, run
 from slipway.engine.components import component
 from slipway.engine.uploads import with_input
 from slipway.facts.base import Output
-from slipway.ops.backup import KEPT, restore
 from slipway.ops.commands import Commands
-from slipway.ops.files import directory, link, put
-from slipway.ops.templates import render
+from slipway.ops.files import directory, link
 from slipway.releases import artifact, sources
 from slipway.settings.model import Settings
 from slipway.settings.services import Service
 from tasks.backend_units import describe_for_releases, describe_program, describe_socket, unit_values_here
+from tasks.release_steps import command, put_facts, put_program
 
-STEPS = "/usr/lib/slipway"
-# Between two looks at what a release waits for.
-POLL_SECONDS = 0.2
 PARTS = {"backend": "app", "frontend": "web"}
 
 
@@ -41,7 +37,9 @@ PARTS = {"backend": "app", "frontend": "web"}
 def first_release(settings: Settings) -> None:
     """The folders of the site, and a first release in them."""
     directory(name="Make the site's folder", path=settings.site_root)
-    put_steps(settings)
+    if not settings.is_further_site:
+        put_program()
+    put_facts(settings, parts_here())
     ship_first(name="Ship the first release, if there is none", settings=settings, parts=parts_here())
     relink(name="Point to a release", settings=settings)
     # The paths that the site's owner is used to.
@@ -55,7 +53,8 @@ def first_release(settings: Settings) -> None:
 @component
 def next_release(settings: Settings) -> None:
     """Ship the next release, and switch to it."""
-    put_steps(settings)
+    put_program()
+    put_facts(settings, parts_here())
     if "app" in host.groups:
         # With the code its settings may change, the name of its module say.
         describe_for_releases(settings, unit_values_here(settings))
@@ -71,7 +70,8 @@ def next_release(settings: Settings) -> None:
 @component
 def roll_back(settings: Settings) -> None:
     """Go back to a release that is on the host still."""
-    put_steps(settings)
+    put_program()
+    put_facts(settings, parts_here())
     check_id(name="Find the release to go back to", settings=settings)
     change_to(settings, lambda: wanted_id(settings), then="keep")
 
@@ -100,48 +100,6 @@ def describe(settings: Settings, values: Mapping[str, Any]) -> None:
 def parts_here() -> tuple[str, ...]:
     """The parts of a release that this host has, by its roles."""
     return tuple(part for part, role in PARTS.items() if role in host.groups)
-
-
-def put_steps(settings: Settings) -> None:
-    put(
-        path=steps_file(settings),
-        content=steps(settings, parts_here()),
-        name="Put the steps of a release there",
-        mode="755",
-        check="sh -n {}",
-    )
-
-
-def steps_file(settings: Settings) -> str:
-    return f"{STEPS}/release-{settings.site_name}"
-
-
-def steps(settings: Settings, parts: Collection[str]) -> str:
-    """The script with the steps of a release, for a host that has these parts."""
-    has_backend = "backend" in parts
-    services = [_in_steps(settings, service) for service in settings.web_services] if has_backend else []
-    workers = [service.name for service in settings.services if service.is_worker]
-    values = {"services": services, "workers": workers, "kept": KEPT, "ids": artifact.IDS}
-    values["poll_seconds"] = POLL_SECONDS
-    values["bring_back"] = restore("$1")
-    return render("release/steps", settings=settings, **values)
-
-
-def _in_steps(settings: Settings, service: Service) -> dict[str, Any]:
-    """What the steps of a release know of a service."""
-    other = settings.socket(service, is_next=True)
-    return {
-        "name": service.name,
-        "own": settings.socket(service),
-        "other": other,
-        "link": "''" if settings.is_tcp(service) else settings.listen(service),
-        "where_own": shlex.quote(_address(settings, service)),
-        "where_other": shlex.quote(f"--unix-socket {other} http://localhost"),
-        "path": service.health_path,
-        "seconds": service.health_seconds,
-        "setting": shlex.quote(settings.health_setting(service)),
-        "wanted": _wanted(service),
-    }
 
 
 def _wanted(service: Service) -> str:
@@ -177,15 +135,14 @@ def shipped(settings: Settings) -> list[str]:
 
 @operation()
 def step(settings: Settings, words: Callable[[], list[str]]) -> Commands:
-    """One of the steps in templates/release/steps."""
-    yield StringCommand(steps_file(settings), *map(shlex.quote, words()))
+    """One of the steps in slipway/releases/program.py."""
+    yield command(settings, *words())
 
 
 @operation()
 def hook(settings: Settings, when: str, then: str) -> Commands:
-    command = settings.release_before if when == "before" else settings.release_after
-    notes.note(f"release_{when}: {command}")
-    yield StringCommand(steps_file(settings), "hook", when, shlex.quote(artifact.release_id(settings)), then)
+    notes.note(f"release_{when}: {settings.release_before if when == 'before' else settings.release_after}")
+    yield command(settings, "hook", when, artifact.release_id(settings), then)
 
 
 def wanted_id(settings: Settings) -> str:
@@ -240,7 +197,7 @@ def ship_first(settings: Settings, parts: tuple[str, ...]) -> Commands:
         return
     notes.note("the host has no release: the first one is built here and shipped")
     yield from _ship(settings, parts, parts)
-    yield StringCommand(steps_file(settings), "switch", artifact.release_id(settings))
+    yield command(settings, "switch", artifact.release_id(settings))
 
 
 @operation()
@@ -259,7 +216,7 @@ def relink(settings: Settings) -> Commands:
     releases = shipped(settings)
     if releases and current(settings) not in releases:
         notes.note(f"current -> releases/{releases[-1]}")
-        yield StringCommand(steps_file(settings), "switch", shlex.quote(releases[-1]))
+        yield command(settings, "switch", releases[-1])
 
 
 def _ship(settings: Settings, parts: Collection[str], changing: Collection[str]) -> Commands:
@@ -322,8 +279,8 @@ def unpack_script(settings: Settings, release: artifact.Release, parts: Collecti
 
 def given_up(root: str, release_id: str) -> str:
     """What a shell that ends does where it fails before the release is complete."""
-    serves = f"echo the release {release_id} was not switched to: $(readlink {root}/current) serves as before"
-    return f"[ $? = 0 ] || {{ rm -rf $new; [ ! -e {root}/current ] || {serves}; }} >&2"
+    live = f'echo "release {release_id} was not activated; $(readlink {root}/current) is still live"'
+    return f"[ $? = 0 ] || {{ rm -rf $new; [ ! -e {root}/current ] || {live}; }} >&2"
 
 
 # The Debian packages that a build on the server takes.

@@ -20,6 +20,8 @@ from lab.record import Host, pyinfra_data
 from slipway.ops.files import tar
 from slipway.ops.templates import render
 from slipway.project import PROJECT
+from slipway.releases import host as release_host
+from slipway.releases import program as release_program
 from slipway.secrets.store import MONGO_URL, MONGODB_ADMIN, MONGODB_BACKEND
 from slipway.settings.model import TLS_FOLDER, Settings, check
 from slipway.systems import SYSTEMS
@@ -38,6 +40,7 @@ from tasks import (
     mongodb_users,
     nginx,
     release,
+    release_steps,
     ssh,
     tls,
     updates,
@@ -172,7 +175,9 @@ def _backend(settings: Settings) -> list[File]:
         File(f"{unit}.socket", render("backend/backend.socket", **its)),
         File(f"{unit}.service", render("backend/backend.service", **its)),
         *(File(path, text) for path, text in backend_units.release_units(settings, values).items()),
-        File(release.steps_file(settings), release.steps(settings, release.PARTS), 0o755),
+        File(release_steps.MODULE, release_steps.text_of(release_host)),
+        File(release_steps.PROGRAM, release_steps.text_of(release_program), 0o755),
+        File(release_steps.facts_file(settings), release_steps.as_json(release_steps.facts(settings, release.PARTS))),
     ]
 
 

@@ -101,7 +101,8 @@ def plan_both_ways(planners: dict[str, subprocess.Popen[str]]) -> dict[str, list
         assert planner.stdout
         assert planner.stderr
         line = planner.stdout.readline()
-        found[way] = json.loads(line) if line else [planner.stderr.read()]
+        assert line, (way, planner.stderr.read())
+        found[way] = json.loads(line)
     return found
 
 

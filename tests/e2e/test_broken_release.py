@@ -55,12 +55,12 @@ def test_a_broken_release_never_reaches_a_visitor(server: LabHost, visits: Visit
     assert done.returncode == 1, done.stdout
     assert told in done.stderr
     assert not re.search("^Traceback", done.stderr, re.MULTILINE), "a user's error is no traceback of ours"
-    assert f"releases/{now} serves as before" in done.stderr
+    assert f"releases/{now} is still live" in done.stderr
     assert server.current_release() == now
     assert is_settled(server)
     visits.nothing(20)
     assert server.ssh(f"ls {ROOT}/releases").split()[-1] == now
-    # The steps of a release stay as this one had them; the rest of its settings an apply takes back.
+    # The configuration of the release program stays as this one had it; the rest of its settings an apply takes back.
     if settings:
         server.apply(*IMPATIENT)
     assert server.plan(*IMPATIENT) == []

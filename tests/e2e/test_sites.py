@@ -126,7 +126,7 @@ def test_a_worker_that_ends_at_once_brings_the_release_before_back(server, code)
     done = server.slipway("release", "lab", "--yes", "--only", "backend", *set_to(code, [ends]))
     assert done.returncode == 1
     assert "nobody to write to" in done.stderr
-    assert "codementee-mailer.service: it ended" in done.stderr
+    assert "codementee-mailer.service: exited unexpectedly" in done.stderr
     visits.nothing(20)
     assert server.current_release() == now
     assert is_settled(server)
@@ -139,7 +139,7 @@ def test_a_worker_that_ends_at_once_brings_the_release_before_back(server, code)
         "release", "lab", "--yes", "--only", "backend", *set_to(code, [WORKS, {**ends, "name": "report"}])
     )
     assert done.returncode == 1
-    assert "codementee-report.service: it ended" in done.stderr
+    assert "codementee-report.service: exited unexpectedly" in done.stderr
     visits.nothing(20)
     assert server.current_release() == now
     assert is_settled(server)

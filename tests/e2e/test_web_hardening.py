@@ -142,8 +142,8 @@ def test_a_configuration_that_does_not_start_goes_back_and_the_site_serves(serve
     assert server.ssh("ls /var/lib/slipway/kept") == ""
     assert operation in pending
     server.wait_until_healthy()
-    # They run in a release alone, which puts them there anew.
-    assert set(server.operations()) <= {"Put the steps of a release there"}
+    # A release alone reads it, and writes it anew.
+    assert set(server.operations()) <= {"Configure the release program"}
     server.apply()
     assert server.plan() == []
 

@@ -1,7 +1,8 @@
 """Plans the lab's host over and over: `python plan_worker.py pyinfra`, as pyinfra alone does, or `... slipway`.
 
 Each line on standard input asks for a plan; each line of output is one: the names of the pending operations in their
-order, as a JSON list; or why there is no plan, as the only one. pyinfra counts the reactions that would follow from a change only; so they are judged here.
+order, as a JSON list; or why there is no plan, as the only one. pyinfra counts the reactions that would follow from a
+change only; so they are judged here.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def main(plan: Callable[[], list[str]]) -> None:
     for _ in sys.stdin:
         try:
             found = plan()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             found = [f"no plan: {error}"]
         print(json.dumps(found), flush=True)
 

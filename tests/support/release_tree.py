@@ -1,64 +1,42 @@
-"""A site's folder, and what stands for a host around it: the steps of a release run in it by a shell."""
+"""A site's folder, and what stands for a host around it: the program with the steps of a release runs in it."""
 
 from __future__ import annotations
 
-import os
-import stat
 import subprocess
-from collections.abc import Collection
+import sys
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from slipway.ops.backup import KEPT
+from slipway.releases import host as release_host
+from slipway.releases import program as release_program
 from slipway.settings.model import Settings
-from slipway.settings.services import Service
-from tasks.release import steps
+from tasks.release_steps import FOLDER, MODULE, PROGRAM, as_json, facts, facts_file, text_of
 
 Done = subprocess.CompletedProcess[str]
 # A unit is active where it has a file in active/, which names the release that it has loaded, and does not start where
-# it has one in broken/. With one in crashing/ it starts, and is started again.
+# it has one in broken/. With one in slow/ it starts once that file is gone.
 SYSTEMCTL = """\
-{cut}
-echo "$*" >> {folder}/told
+#!/bin/sh
+cd {folder}
 case $1 in
-  is-active) shift 2; for unit; do [ ! -e {folder}/active/$unit ] || exit 0; done; exit 3 ;;
+  is-active) [ -e active/$3 ] || exit 3 ;;
   start | restart)
     case $2 in *-next.service) release=next ;; *) release=current ;; esac
-    release=$(readlink {folder}/site/$release); release=${release#releases/}
-    /bin/rm -f {folder}/active/$2
-    [ ! -e {folder}/broken/$2 ] && [ ! -e {folder}/broken/$release:$2 ] || exit 1
-    echo $release > {folder}/active/$2 ;;
-  stop) shift; for unit; do [ ! -e {folder}/active/$unit ] || /bin/rm {folder}/active/$unit; done ;;
-  show)
-    restarts=0
-    for unit; do [ ! -e {folder}/crashing/$unit ] || restarts=3; done
-    case $2 in --value) echo $restarts ;; *) printf 'SubState=running\\nNRestarts=%s\\n' $restarts ;; esac ;;
-esac"""
-# A socket answers what its unit's release has in says/RELEASE:UNIT or in says/UNIT, else that all is well.
-CURL = """\
-socket=
-while [ $# -gt 1 ]; do [ "$1" != --unix-socket ] || socket=$2; shift; done
-while read -r place unit; do case ${socket:-$1} in $place*) break ;; esac; done < {folder}/sockets
-[ -e {folder}/active/$unit ] || exit 7
-read -r release < {folder}/active/$unit
-for answer in {folder}/says/$release:$unit {folder}/says/$unit; do [ ! -e $answer ] || exec cat $answer; done
-printf '{"status":"ok"} 200'"""
-# These change something: the step is killed, with all that it has started, as the CUTth of them begins.
-CUT = """\
-case $1 in show | is-active | reset-failed | daemon-reload) ;; *)
-  read -r count < {folder}/count; count=$((count + 1)); echo $count > {folder}/count
-  [ "$count" != "$CUT" ] || kill -KILL 0
-esac"""
-# Functions of the shell, each in a subshell: to start programs would take most of the time of a test.
-PROGRAMS = {
-    "systemctl": SYSTEMCTL,
-    "curl": CURL,
-    # Time passes by sleeping alone, a second each time.
-    "sleep": "read -r now < {folder}/clock; echo $((now + 1)) > {folder}/clock",
-    "date": "read -r now < {folder}/clock; echo $now",
-    "journalctl": "echo its last words",
-    "sync": ":",
-    **{name: f'{{cut}}\nexec /bin/{name} "$@"' for name in ("ln", "mv", "rm")},
-}
+    release=$(readlink site/$release); release=${release#releases/}
+    rm -f active/$2
+    echo "$*" >> told
+    while [ -e slow/$2 ]; do sleep 0.02; done
+    [ ! -e broken/$2 ] && [ ! -e broken/$release:$2 ] || { echo "Job for $2 failed." >&2; exit 1; }
+    echo $release > active/$2 ;;
+  stop) shift; for unit; do rm -f active/$unit; done ;;
+  show) case $2 in *NRestarts*) echo NRestarts=0 ;; esac; case $2 in *SubState*) echo SubState=running ;; esac ;;
+esac
+"""
+JOURNALCTL = """\
+#!/bin/sh
+for line in $(seq 80); do echo "line $line of $2"; done
+"""
 
 
 class Tree:
@@ -66,66 +44,68 @@ class Tree:
 
     def __init__(self, folder: Path, settings: Settings) -> None:
         self.folder, self.settings, self.root = folder, settings, folder / "site"
-        for name in ("site/releases", "site/venvs", "active", "broken", "crashing", "says", "run", "kept"):
+        names = (
+            "site/releases",
+            "site/venvs",
+            "active",
+            "broken",
+            "slow",
+            "run/codementee-backend",
+            "kept",
+            "bin",
+            "lib",
+        )
+        for name in names:
             (folder / name).mkdir(parents=True)
-        for name, text in (("clock", "1000\n"), ("count", "0\n"), ("net-unix", ""), ("told", "")):
-            (folder / name).write_text(text)
-        programs = (f"{name}() (\n{program}\n)\n" for name, program in PROGRAMS.items())
-        self._programs = "".join(programs).replace("{cut}", CUT).replace("{folder}", str(folder))
-        sockets = []
-        for service in settings.web_services:
-            unit = settings.unit(service)
-            own = f"http://{settings.listen(service)}" if settings.is_tcp(service) else self.here(self.own(service))
-            sockets += [f"{own} {unit}.service\n", f"{self.here(self.next(service))} {unit}-next.service\n"]
-        (folder / "sockets").write_text("".join(sockets))
+        for name, text in (("systemctl", SYSTEMCTL), ("journalctl", JOURNALCTL)):
+            (folder / "bin" / name).write_text(text.replace("{folder}", str(folder)))
+            (folder / "bin" / name).chmod(0o755)
+        self.program = self.installed(PROGRAM, text_of(release_program))
+        self.installed(MODULE, text_of(release_host))
+        self.own, self.next = (folder / f"run/codementee-backend/{name}.sock" for name in ("backend", "next"))
+        self.link = folder / "run/codementee-backend.sock"
 
-    # Ask for health once, and not four times at once in five rounds: that takes most of the time of a test.
-    asks_once = False
+    def installed(self, path: str, text: str) -> Path:
+        file = self.folder / "lib" / path.removeprefix(f"{FOLDER}/")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        return file
 
-    @classmethod
-    def serving(cls, folder: Path, settings: Settings, *releases: str) -> Tree:
-        """One whose services run the first of the releases, and are asked for their health once."""
-        tree = cls(folder, settings)
-        tree.asks_once = True
-        tree.add(*releases, environment="one")
-        tree.serve(releases[0])
-        return tree
-
-    def own(self, service: Service) -> str:
-        return self.settings.socket(service)
-
-    def next(self, service: Service) -> str:
-        return self.settings.socket(service, is_next=True)
-
-    def here(self, path: str) -> str:
-        """A path of a host in this folder."""
-        return f"{self.folder}{path}" if path.startswith("/run/") else path
-
-    def sh(self, script: str, *words: str, given: str = "", cut: int | None = None) -> Done:
-        """Run a script that is meant for a host."""
+    def here(self, text: str) -> str:
+        """A text about a host, about this folder."""
         for there, here in (
             (self.settings.site_root, self.root),
             ("/run/", f"{self.folder}/run/"),
             (KEPT, self.folder / "kept"),
-            ("/proc/net/unix", self.folder / "net-unix"),
         ):
-            script = script.replace(there, str(here))
-        if self.asks_once:
-            script = script.replace("until [ $rounds = 5 ]", "until [ $rounds = 1 ]").replace("in 1 2 3 4;", "in 1;")
-        env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "CUT": str(cut or "")}
+            text = text.replace(there, str(here))
+        return text
+
+    def sh(self, script: str, given: str = "") -> Done:
+        """Run a shell script that is meant for a host."""
         return subprocess.run(
-            ["sh", "-c", f"{self._programs}{script}", "steps", *words],
-            env=env,
+            ["sh", "-c", f"sync() {{ :; }}; {self.here(script)}"],
+            env=self.environment(),
             check=False,
             input=given,
             capture_output=True,
             text=True,
             errors="replace",
-            start_new_session=True,
         )
 
-    def step(self, *words: str, parts: Collection[str] = ("frontend",), cut: int | None = None) -> Done:
-        return self.sh(steps(self.settings, parts), *words, cut=cut)
+    def environment(self) -> Mapping[str, str]:
+        return {"PATH": f"{self.folder}/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
+
+    def command(self, *words: str, parts: Collection[str] = ("frontend",)) -> list[str]:
+        """A step as a host runs it, on the Python of the tests."""
+        text = as_json(facts(self.settings, parts)._replace(poll_seconds=0.01))
+        self.installed(facts_file(self.settings), self.here(text))
+        (options,) = self.program.read_text().partition("\n")[0].split()[1:]
+        return [sys.executable, options, str(self.program), self.settings.site_name, *words]
+
+    def step(self, *words: str, parts: Collection[str] = ("frontend",)) -> Done:
+        command = self.command(*words, parts=parts)
+        return subprocess.run(command, env=self.environment(), check=False, capture_output=True, text=True)
 
     def add(self, *names: str, environment: str = "") -> None:
         """Releases; with an environment their backends have it."""
@@ -140,21 +120,6 @@ class Tree:
         for name, identifier in links.items():
             (self.root / name).symlink_to(f"releases/{identifier}")
 
-    def serve(self, release: str) -> None:
-        """Let all services run a release, and Nginx be led to them."""
-        self.lead(current=release)
-        for service in self.settings.all_services:
-            (self.folder / f"active/{self.settings.unit(service)}.service").write_text(f"{release}\n")
-        for service in self.settings.web_services:
-            Path(self.here(self.own(service))).parent.mkdir(exist_ok=True)
-            os.mknod(self.here(self.own(service)), stat.S_IFSOCK | 0o600)
-            if not self.settings.is_tcp(service):
-                Path(self.here(self.settings.listen(service))).symlink_to(self.here(self.own(service)))
-
-    def says(self, answer: str, unit: str = "codementee-backend-next.service", release: str = "") -> None:
-        """What a unit answers from now on, in one release or in all."""
-        (self.folder / "says" / (f"{release}:{unit}" if release else unit)).write_text(answer)
-
     def links(self) -> dict[str, str]:
         return {path.name: str(path.readlink()) for path in self.root.iterdir() if path.is_symlink()}
 
@@ -165,17 +130,7 @@ class Tree:
         """The release that each running unit has loaded."""
         return {path.name: path.read_text().strip() for path in (self.folder / "active").iterdir()}
 
-    def served(self) -> dict[str, str]:
-        """The release that visitors get from each service that answers requests, "" where none answers."""
-        units = dict(line.split() for line in (self.folder / "sockets").read_text().splitlines())
-        found = {}
-        for service in self.settings.web_services:
-            listen = self.settings.listen(service)
-            place = f"http://{listen}" if self.settings.is_tcp(service) else str(Path(self.here(listen)).readlink())
-            found[service.name] = self.active().get(units[place], "")
-        return found
-
     def told(self) -> list[str]:
-        """What systemd was told, without what only asks."""
-        lines = (self.folder / "told").read_text().splitlines()
-        return [line for line in lines if line.split()[0] in ("start", "stop", "restart", "daemon-reload")]
+        """The units that systemd was told to start, in order."""
+        file = self.folder / "told"
+        return file.read_text().splitlines() if file.exists() else []

@@ -130,6 +130,24 @@ def test_what_a_server_is_made_of_runs_and_starts_at_boot(server):
     assert {one.subject for one in server.all("service")} == expected
 
 
+def test_the_release_program_is_there_before_the_script_that_it_replaces_goes_and_before_it_is_asked_to_settle(server):
+    order = [one.subject for one in server.operations]
+    installed = ["/usr/lib/slipway/slipway/releases/host.py", "/usr/lib/slipway/release"]
+    installed += ["/usr/lib/slipway/release-codementee.json", "/usr/lib/slipway/release-codementee"]
+    assert sorted(installed, key=order.index) == installed
+    assert server.about(installed[-1]).kind == "absent"
+    (settle,) = [one for one in server.all("ensure") if "settle" in one.arguments["command"]]
+    assert settle.arguments["command"] == "/usr/lib/slipway/release codementee settle"
+    assert server.operations.index(server.about(installed[-1])) < server.operations.index(settle)
+
+
+def test_the_release_program_is_installed_once_for_several_sites_and_configured_for_each(settings_with):
+    sites = [{"site_name": "blog", "site_domain": "blog.example.org"}]
+    subjects = [one.subject for one in deploy(settings_with(sites=sites)).operations]
+    assert subjects.count("/usr/lib/slipway/release") == 1
+    assert {"/usr/lib/slipway/release-codementee.json", "/usr/lib/slipway/release-blog.json"} <= {*subjects}
+
+
 # --- Files -----------------------------------------------------------------------------------------------------------
 
 
@@ -137,7 +155,7 @@ def test_programs_can_be_run_and_what_others_need_not_read_is_closed_to_them(ser
     modes = {one.subject: one.arguments.get("mode", "644") for one in server.operations if "path" in one.arguments}
     assert modes["/etc/letsencrypt/renewal-hooks/deploy/reload-nginx"] == "755"
     assert modes["/usr/local/lib/slipway/undo"] == "755"
-    assert modes["/usr/lib/slipway/release-codementee"] == "755"
+    assert modes["/usr/lib/slipway/release"] == "755"
     assert (modes["/etc/mongod.conf"], modes["/var/lib/mongodb"]) == ("640", "750")
     assert [path for path, mode in modes.items() if int(mode, 8) & 0o022] == [], "nobody but the owner writes"
 

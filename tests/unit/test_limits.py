@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import fcntl
-import re
 import subprocess
 from dataclasses import asdict
 from pathlib import Path
@@ -23,8 +21,9 @@ from slipway.ops.units import Ready, and_wait
 from slipway.settings import limits
 from slipway.settings.limits import HINT, SHIPPED
 from support.limited import limited
-from tasks import fail2ban, guard, mongodb, mongodb_users, nginx, release
+from tasks import fail2ban, guard, mongodb, mongodb_users, nginx, release_steps
 from tasks.backend_units import of_service, unit_values
+from tasks.release import PARTS
 
 
 def timer(settings) -> str:
@@ -44,8 +43,8 @@ def unit_of_the_backend(settings) -> str:
     return render("backend/backend.service", **values)
 
 
-def steps(settings) -> str:
-    return release.steps(settings, release.PARTS)
+def facts_of_a_release(settings) -> str:
+    return release_steps.as_json(release_steps.facts(settings, PARTS))
 
 
 def tenths(count: int) -> str:
@@ -63,20 +62,28 @@ WAITS = {
         *(tenths(30), tenths(10)),
     ),
     "the time in which requests end in the old release": (
-        *(steps, {"release_drain_seconds": 1}),
-        *("drain_seconds=30\n", "drain_seconds=1\n"),
+        *(facts_of_a_release, {"release_drain_seconds": 1}),
+        *('"drain_seconds": 30,', '"drain_seconds": 1,'),
     ),
     "the time that workers must run": (
-        *(steps, {"release_worker_seconds": 0}),
-        *('[ -z "$workers" ] || sleep 2\n', '[ -z "$workers" ] || sleep 0\n'),
+        *(facts_of_a_release, {"release_worker_seconds": 0}),
+        *('"worker_seconds": 2,', '"worker_seconds": 0,'),
     ),
     "the time until a backend is healthy": (
-        *(steps, {"backend_health_seconds": 1}),
-        *("path=/api/health seconds=60 setting=backend_health_seconds", "path=/api/health seconds=1 "),
+        *(facts_of_a_release, {"backend_health_seconds": 1}),
+        *('"health_seconds": 60,', '"health_seconds": 1,'),
     ),
     "mongosh": (mongodb_users.set_users, {"timeout_scale": 3}, "timeout 300 mongosh", "timeout 900 mongosh"),
-    "another step of a release": (steps, {"timeout_scale": 0.01}, "flock -w 600 9", "flock -w 6 9"),
-    "an answer of a health path": (steps, {"timeout_scale": 0.01}, "--max-time 10 ", "--max-time 1 "),
+    "another step of a release": (
+        facts_of_a_release,
+        {"timeout_scale": 0.01},
+        '"lock_seconds": 600,',
+        '"lock_seconds": 6,',
+    ),
+    "an answer of a health path": (
+        *(facts_of_a_release, {"timeout_scale": 0.01}),
+        *('"probe_seconds": 10,', '"probe_seconds": 1,'),
+    ),
     "MongoDB's key": (mongodb._fetch_key, {"timeout_scale": 0.5}, "--max-time 60 ", "--max-time 30 "),
     "an answer of fail2ban": (
         lambda settings: fail2ban.bans(settings.limits.probe),
@@ -93,9 +100,9 @@ def test_what_a_host_waits_for_is_as_shipped_or_as_set(settings_with, wait):
 
 
 def test_a_release_looks_at_what_it_waits_for_five_times_a_second(settings_with, monkeypatch):
-    assert len(re.findall("sleep 0.2$|sleep 0.2;", steps(settings_with()), re.MULTILINE)) == 2
-    monkeypatch.setattr(release, "POLL_SECONDS", 0.01)
-    assert "sleep 0.2" not in steps(settings_with())
+    assert '"poll_seconds": 0.2,' in facts_of_a_release(settings_with())
+    monkeypatch.setattr(release_steps, "POLL_SECONDS", 0.01)
+    assert '"poll_seconds": 0.01,' in facts_of_a_release(settings_with())
 
 
 def test_the_limits_in_units_are_the_same_at_any_scale_so_that_no_service_restarts(settings_with):
@@ -174,15 +181,6 @@ def test_of_a_service_that_keeps_its_old_processes_a_sentence_is_told(tmp_path, 
     done = run(units._reload("my.service"), tmp_path, {"systemctl": "echo 1", "pgrep": "echo 7"})
     assert done.returncode == 1
     assert done.stderr == f"my.service has no new process 1 s after a reload; {HINT}\n"
-
-
-def test_of_a_step_of_a_release_that_waits_for_another_a_sentence_is_told(settings_with, tmp_path, monkeypatch):
-    limited(monkeypatch, release_step=1)
-    with (tmp_path / "codementee.release.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        done = run(steps(settings_with()).replace("/run/", f"{tmp_path}/"), tmp_path, {})
-    assert done.returncode == 1
-    assert done.stderr == f"another step of a release is not done after 1 s; {HINT}\n"
 
 
 def test_of_a_key_that_does_not_come_a_sentence_is_told(settings_with, tmp_path):

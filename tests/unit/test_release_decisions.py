@@ -1,103 +1,103 @@
-"""What a release decides on a host: to take over, to go back, to discard, to settle."""
+"""What a release decides on a host: to take over, to roll back, to discard, to settle."""
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable
 
 import pytest
 
-from slipway.settings.model import Settings
-from support.release_tree import Done, Tree
-from tasks.release import PARTS
+from slipway.releases.host import NO_ANSWER, REQUESTS, Answer
+from slipway.releases.program import ROUNDS
+from support.release_model import SOCKET, WELL, Model
 
 SERVICES = [
     {"name": "auth", "app": "auth:app", "path": "/api/auth/", "health_path": "/well", "health_seconds": 2},
     {"name": "mailer", "command": "python -m mailer"},
 ]
 KINDS = {"one service": {}, "several": {"services": SERVICES}, "by TCP": {"backend_listen": "127.0.0.1:8001"}}
-BACKEND, NEXT = "codementee-backend.service", "codementee-backend-next.service"
-WELL = '{"status":"ok"} 200'
+BACKEND, NEXT, MAILER = "codementee-backend.service", "codementee-backend-next.service", "codementee-mailer.service"
+UNWELL = Answer(500, "unwell")
 
 
 @pytest.fixture
-def tree_of(tmp_path, settings_with) -> Callable[..., Tree]:
-    """A host where release 1 serves and release 2 is shipped."""
+def model_of(settings_with) -> Callable[..., Model]:
+    """A host where release 1 is live and release 2 is shipped."""
 
-    def tree_of(kind: str = "one service") -> Tree:
-        return Tree.serving(
-            tmp_path, settings_with(backend_health_seconds=2, release_drain_seconds=3, **KINDS[kind]), "1", "2"
-        )
+    def model_of(kind: str = "one service", **changes: object) -> Model:
+        settings = settings_with(**{"backend_health_seconds": 2, "release_drain_seconds": 3, **KINDS[kind], **changes})
+        return Model.serving(settings, "1", "2")
 
-    return tree_of
-
-
-def step(tree: Tree, *words: str, cut: int | None = None) -> Done:
-    return tree.step(*words, parts=tuple(PARTS), cut=cut)
+    return model_of
 
 
-def release(tree: Tree, *words: str) -> None:
-    for words in (("begin", "2", "discard"), ("switch", "2")):
-        assert step(tree, *words).returncode == 0
+def release(model: Model) -> None:
+    assert model.step("begin", "2", "discard")
+    assert model.step("switch", "2")
 
 
-def all_own(settings: Settings, release: str) -> dict[str, str]:
-    return {f"{settings.unit(service)}.service": release for service in settings.all_services}
-
-
-def assert_at_rest(tree: Tree, release: str) -> None:
-    """Release `release` serves, by the services themselves, and nothing is left of another."""
-    assert tree.active() == all_own(tree.settings, release)
-    assert set(tree.served().values()) == {release}
-    assert "next" not in tree.links()
+def assert_at_rest(model: Model, release: str) -> None:
+    """Release `release` is live, by the services themselves, and nothing is left of another."""
+    assert model.active == model.own_units(release)
+    assert set(model.served().values()) == {release}
+    assert "next" not in model.links()
+    assert not [path for path in model.files if path.endswith(("/next.sock", ".new"))]
 
 
 # --- The way of a release that works
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_visitors_are_served_by_the_release_before_then_the_next_one_then_the_service_itself(tree_of, kind):
-    tree = tree_of(kind)
-    assert step(tree, "begin", "2", "discard").returncode == 0
-    assert set(tree.served().values()) == {"1"}
-    assert step(tree, "switch", "2").returncode == 0
+def test_visitors_are_served_by_the_release_before_then_the_next_one_then_the_service_itself(model_of, kind):
+    model = model_of(kind)
+    assert model.step("begin", "2", "discard")
+    assert set(model.served().values()) == {"1"}
+    assert model.step("switch", "2")
     # By TCP Nginx is led to one address: the service serves release 1 until it restarts.
-    assert set(tree.served().values()) == {"1" if kind == "by TCP" else "2"}
-    assert all_own(tree.settings, "1").items() <= tree.active().items()
-    assert step(tree, "take_over").returncode == 0
-    assert_at_rest(tree, "2")
-    assert tree.links() == {"current": "releases/2", "previous": "releases/1"}
+    assert set(model.served().values()) == {"1" if kind == "by TCP" else "2"}
+    assert model.own_units("1").items() <= model.active.items()
+    assert model.step("take_over")
+    assert_at_rest(model, "2")
+    assert model.links() == {"current": "releases/2", "previous": "releases/1"}
+    assert model.errors == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_to_settle_where_nothing_was_begun_changes_nothing_that_runs(tree_of, kind):
-    tree = tree_of(kind)
-    assert step(tree, "settle").returncode == 0
-    assert_at_rest(tree, "1")
-    assert [line for line in tree.told() if not line.startswith("stop codementee-")] == []
+def test_to_settle_where_nothing_was_begun_changes_nothing_that_runs(model_of, kind):
+    model = model_of(kind)
+    assert model.step("settle")
+    assert_at_rest(model, "1")
+    assert {line.split()[0] for line in model.told} == {"stop", "reset-failed"}
+    assert not [line for line in model.told if "-next" not in line]
 
 
-def test_a_service_restarts_only_when_nobody_is_connected_to_it_or_the_time_is_up(tree_of):
-    tree = tree_of()
-    release(tree)
-    path = tree.here(tree.own(tree.settings.backend))
-    (tree.folder / "net-unix").write_text(f"0: 00000003 0 0 0001 03 9 {path}\n0: 00000002 0 0 0001 01 8 {path}\n")
-    began = int((tree.folder / "clock").read_text())
-    assert step(tree, "take_over").returncode == 0
-    assert int((tree.folder / "clock").read_text()) - began >= tree.settings.release_drain_seconds
-    assert_at_rest(tree, "2")
+def test_a_service_restarts_only_when_nobody_is_connected_to_it_or_the_time_is_up(model_of):
+    model = model_of()
+    release(model)
+    model.connections[model.facts.services[0].listen] = 1
+    began = model.clock
+    assert model.step("take_over")
+    assert model.clock - began == model.facts.drain_seconds + ROUNDS
+    assert_at_rest(model, "2")
+    # Where nobody is, and to the next release's socket too.
+    for connections, seconds in (({}, 0), ({model.facts.services[0].next_socket: 2}, model.facts.drain_seconds)):
+        model = model_of()
+        release(model)
+        model.connections, began = connections, model.clock
+        assert model.step("take_over")
+        assert model.clock - began == seconds + ROUNDS
 
 
-def test_workers_restart_after_the_services_and_what_described_them_before_is_forgotten(tree_of):
-    tree = tree_of("several")
-    release(tree)
-    for unit in (BACKEND, "codementee-mailer.service"):
-        (tree.folder / "kept" / unit).mkdir()
-    (tree.folder / "told").write_text("")
-    assert step(tree, "take_over").returncode == 0
-    restarts = [line.split()[1] for line in tree.told() if line.startswith("restart")]
-    assert restarts == [BACKEND, "codementee-auth.service", "codementee-mailer.service"]
-    assert [*(tree.folder / "kept").iterdir()] == []
+def test_workers_restart_after_the_services_and_what_described_them_before_is_forgotten(model_of):
+    model = model_of("several")
+    release(model)
+    for unit in (BACKEND, MAILER):
+        model.files[f"{model.facts.backups}/{unit}/paths"] = f"/etc/systemd/system/{unit}\n"
+        model.files[f"{model.facts.backups}/{unit}/etc/systemd/system/{unit}"] = "before"
+    model.told.clear()
+    assert model.step("take_over")
+    restarts = [line.split()[1] for line in model.told if line.startswith("restart")]
+    assert restarts == [BACKEND, "codementee-auth.service", MAILER]
+    assert model.names(model.facts.backups) == []
 
 
 # --- A next release that does not work
@@ -105,181 +105,213 @@ def test_workers_restart_after_the_services_and_what_described_them_before_is_fo
 
 @pytest.mark.parametrize("then", ["discard", "keep"])
 @pytest.mark.parametrize("broken", ["auth", "backend"])
-def test_one_service_that_is_not_healthy_takes_back_the_release_of_all(tree_of, broken, then):
-    tree = tree_of("several")
-    tree.says("unwell 500", f"codementee-{broken}-next.service")
-    done = step(tree, "begin", "2", then)
-    assert done.returncode == 1
-    assert f"codementee-{broken}-next.service: not healthy after 2 s" in done.stderr
-    assert_at_rest(tree, "1")
-    assert tree.there() == (["1"] if then == "discard" else ["1", "2"])
+def test_one_service_that_is_not_healthy_discards_the_release_of_all(model_of, broken, then):
+    model = model_of("several")
+    unit = f"codementee-{broken}-next.service"
+    model.says[unit] = UNWELL
+    assert not model.step("begin", "2", then)
+    assert f"the last words of {unit}\n{unit}: not healthy after 2 s; " in model.error()
+    assert "answered: unwell 500; on a slow host raise " in model.error()
+    assert model.errors[-1] == "release 2 was not activated; releases/1 is still live"
+    assert_at_rest(model, "1")
+    assert model.releases() == (["1"] if then == "discard" else ["1", "2"])
 
 
-def test_one_that_crashes_is_not_waited_for(tree_of):
-    tree = tree_of()
-    tree.says("", NEXT)
-    (tree.folder / "crashing" / NEXT).touch()
-    done = step(tree, "begin", "2", "discard")
-    assert f"{NEXT}: it ended" in done.stderr
-    assert_at_rest(tree, "1")
+def test_the_setting_that_gives_a_service_more_time_is_named(model_of):
+    model = model_of("several")
+    model.says |= {NEXT: UNWELL}
+    model.step("begin", "2", "keep")
+    assert "/api/health answered: unwell 500; on a slow host raise backend_health_seconds" in model.error()
+    model.says = {"codementee-auth-next.service": NO_ANSWER}
+    model.step("begin", "2", "keep")
+    assert "/well answered: nothing; on a slow host raise health_seconds of the service auth" in model.error()
 
 
-def test_an_answer_must_have_the_body_and_the_status_that_are_set(tmp_path, settings_with):
-    settings = settings_with(backend_health_body="it's *well*", backend_health_status=204, backend_health_seconds=2)
-    tree = Tree.serving(tmp_path, settings, "1", "2")
-    for answer, is_healthy in (("it's *well* 204", True), ("it's well 204", False), ("it's *well* 200", False)):
-        tree.says(answer)
-        assert (step(tree, "begin", "2", "keep").returncode == 0) is is_healthy, answer
+def test_one_that_crashes_is_not_waited_for(model_of):
+    model = model_of()
+    model.says[NEXT] = NO_ANSWER
+    model.crashing.add(NEXT)
+    assert not model.step("begin", "2", "discard")
+    assert f"{NEXT}: exited unexpectedly" in model.error()
+    assert model.clock == 0
+    assert_at_rest(model, "1")
 
 
-def test_the_next_release_is_healthy_only_after_five_rounds_in_a_row(tree_of):
-    tree = tree_of()
-    tree.asks_once = False
-    began = int((tree.folder / "clock").read_text())
-    assert step(tree, "begin", "2", "discard").returncode == 0
-    assert int((tree.folder / "clock").read_text()) - began == 5
+@pytest.mark.parametrize("broken", [NEXT, NEXT.replace(".service", ".socket")])
+def test_one_that_does_not_start_is_not_waited_for(model_of, broken):
+    model = model_of()
+    model.broken.add(broken)
+    assert not model.step("begin", "2", "discard")
+    assert f"{NEXT}: failed to start" in model.error()
+    assert (model.clock, model.releases()) == (0, ["1"])
+    assert_at_rest(model, "1")
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_healthy"),
+    [(Answer(204, "say: it's *well*!"), True), (Answer(204, "it's well"), False), (Answer(200, "it's *well*"), False)],
+)
+def test_an_answer_must_have_the_body_and_the_status_that_are_set(model_of, answer, is_healthy):
+    model = model_of(backend_health_body="it's *well*", backend_health_status=204)
+    model.says[NEXT] = answer
+    assert model.step("begin", "2", "keep") is is_healthy
+
+
+def test_the_next_release_is_healthy_only_after_five_rounds_in_a_row(model_of, monkeypatch):
+    model = model_of()
+    assert model.step("begin", "2", "discard")
+    assert model.clock == ROUNDS == 5
+    # One worker of several is late, and a request is lost: all rounds are repeated.
+    rounds = [[WELL] * REQUESTS] * 20
+    rounds[3], rounds[6] = [*[WELL] * (REQUESTS - 1), UNWELL], [WELL] * (REQUESTS - 1)
+    monkeypatch.setattr(model, "answers", lambda *_: rounds.pop(0), raising=False)
+    model.clock = 0
+    model.facts = model.facts._replace(services=[model.facts.services[0]._replace(health_seconds=60)])
+    assert model.step("begin", "2", "discard")
+    assert model.clock == 7 + ROUNDS
+
+
+def test_a_hook_that_takes_too_long_is_told_with_the_setting_of_its_time(model_of):
+    model = model_of()
+    model.broken.add("codementee-backend-before.service")
+    model.results["codementee-backend-before.service"] = "timeout"
+    assert not model.step("hook", "before", "2", "discard")
+    assert "did not finish within 300 s; if it needs longer, raise release_hook_seconds" in model.error()
+
+
+@pytest.mark.parametrize(("when", "left"), [("before", ["1"]), ("after", ["1", "2"])])
+def test_a_hook_that_fails_discards_a_release_that_no_visitor_has_seen(model_of, when, left):
+    model = model_of()
+    unit = f"codementee-backend-{when}.service"
+    model.broken.add(unit)
+    assert not model.step("hook", when, "2", "discard")
+    assert f"the last words of {unit}\n{unit}: release_{when} failed" in model.error()
+    assert (model.releases(), model.links()) == (left, {"current": "releases/1"})
+    assert ("was not activated" in model.error()) is (when == "before")
+
+
+def test_a_hook_runs_in_the_next_release(model_of):
+    model = model_of()
+    assert model.step("hook", "before", "2", "discard")
+    assert model.links()["next"] == "releases/2"
+    assert model.step("hook", "after", "2", "keep")
+    assert "next" not in model.links()
+    starts = [line for line in model.told if line.startswith("start")]
+    assert starts == [f"start codementee-backend-{when}.service" for when in ("before", "after")]
 
 
 # --- A release that works beside the old one, and not in its place
 
 
-BROKEN_IN_PLACE = {
-    "does not start": lambda tree, unit: (tree.folder / f"broken/2:{unit}").touch(),
-    "is not healthy": lambda tree, unit: tree.says("unwell 500", unit, "2"),
+BROKEN_IN_PLACE: dict[str, Callable[[Model], object]] = {
+    "does not start": lambda model: model.broken.add(f"2:{BACKEND}"),
+    "is not healthy": lambda model: model.says.update({f"2:{BACKEND}": UNWELL}),
 }
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("how", BROKEN_IN_PLACE)
-def test_a_service_that_does_not_come_up_with_it_goes_back_to_the_release_before(tree_of, kind, how):
-    tree = tree_of(kind)
-    release(tree)
-    BROKEN_IN_PLACE[how](tree, BACKEND)
-    done = step(tree, "take_over")
-    assert done.returncode == 1
-    assert "back to the release before" in done.stderr
-    assert_at_rest(tree, "1")
-    assert tree.links() == {"current": "releases/1", "previous": "releases/2"}
+def test_a_service_that_does_not_come_up_with_it_is_rolled_back(model_of, kind, how):
+    model = model_of(kind)
+    release(model)
+    BROKEN_IN_PLACE[how](model)
+    assert not model.step("take_over")
+    assert "rolling back to releases/1" in model.errors
+    assert_at_rest(model, "1")
+    assert model.links() == {"current": "releases/1", "previous": "releases/2"}
 
 
 @pytest.mark.parametrize("how", ["broken", "crashing"])
-def test_a_worker_that_does_not_come_up_with_it_takes_all_services_back(tree_of, how):
-    tree = tree_of("several")
-    release(tree)
-    name = "2:codementee-mailer.service" if how == "broken" else "codementee-mailer.service"
-    (tree.folder / how / name).touch()
-    done = step(tree, "take_over")
-    assert done.returncode == 1
-    assert f"codementee-mailer.service: it {'did not start' if how == 'broken' else 'ended'}" in done.stderr
+def test_a_worker_that_does_not_come_up_with_it_takes_all_services_back(model_of, how):
+    model = model_of("several")
+    release(model)
+    getattr(model, how).add(f"2:{MAILER}" if how == "broken" else MAILER)
+    assert not model.step("take_over")
+    assert f"{MAILER}: {'failed to start' if how == 'broken' else 'exited unexpectedly'}" in model.error()
     # One that crashes with the release before too does not let visitors wait.
-    assert_at_rest(tree, "1")
+    assert_at_rest(model, "1")
 
 
-def test_what_described_the_services_before_comes_back_with_the_release_before(tree_of):
-    tree = tree_of("several")
-    release(tree)
-    unit_file = tree.folder / "codementee-mailer.service"
-    kept = tree.folder / "kept/codementee-mailer.service"
-    copy = kept / str(unit_file).lstrip("/")
-    copy.parent.mkdir(parents=True)
-    copy.write_text("before")
-    (kept / "paths").write_text(f"{unit_file}\n")
-    unit_file.write_text("after")
-    BROKEN_IN_PLACE["does not start"](tree, BACKEND)
-    (tree.folder / "told").write_text("")
-    assert step(tree, "take_over").returncode == 1
-    assert (unit_file.read_text(), kept.exists()) == ("before", False)
-    told = [line for line in tree.told() if line in ("daemon-reload", f"restart {BACKEND}")]
+@pytest.mark.parametrize("was_there", [True, False])
+def test_what_described_the_services_before_comes_back_with_the_release_before(model_of, was_there):
+    model = model_of("several")
+    release(model)
+    unit_file, backup = f"/etc/systemd/system/{MAILER}", f"{model.facts.backups}/{MAILER}"
+    # The last line was being written: what it would name was not replaced.
+    model.files |= {unit_file: "after", f"{backup}/paths": f"{unit_file}\n/etc/systemd/system/ng"}
+    if was_there:
+        model.files[f"{backup}{unit_file}"] = "before"
+    model.files["/etc/systemd/system/ng"] = "of another"
+    BROKEN_IN_PLACE["does not start"](model)
+    model.told.clear()
+    assert not model.step("take_over")
+    assert model.files.get(unit_file) == ("before" if was_there else None)
+    assert model.files["/etc/systemd/system/ng"] == "of another"
+    assert not model.exists(backup)
+    told = [line for line in model.told if line in ("daemon-reload", f"restart {BACKEND}")]
     assert told == ["daemon-reload", f"restart {BACKEND}"] * 2
 
 
-def test_without_a_release_before_it_is_told_and_nothing_is_left_of_the_next_one(tree_of):
-    tree = tree_of()
-    release(tree)
-    (tree.root / "previous").unlink()
-    BROKEN_IN_PLACE["does not start"](tree, BACKEND)
-    done = step(tree, "take_over")
-    assert done.returncode == 1
-    assert "back to the release before" not in done.stderr
-    assert (tree.links(), NEXT in tree.active()) == ({"current": "releases/2"}, False)
+def test_without_a_release_before_it_is_told_and_nothing_is_left_of_the_next_one(model_of):
+    model = model_of()
+    release(model)
+    del model.files[f"{model.facts.root}/previous"]
+    BROKEN_IN_PLACE["does not start"](model)
+    assert not model.step("take_over")
+    assert "rolling back" not in model.error()
+    assert (model.links(), NEXT in model.active) == ({"current": "releases/2"}, False)
 
 
-def test_where_the_release_before_does_not_come_up_either_the_next_one_serves_on(tree_of):
-    tree = tree_of()
-    release(tree)
-    (tree.folder / "broken" / BACKEND).touch()
-    assert step(tree, "take_over").returncode == 1
-    assert tree.served() == {"backend": "2"}
+def test_where_the_release_before_does_not_come_up_either_the_next_one_serves_on(model_of):
+    model = model_of()
+    release(model)
+    model.broken.add(BACKEND)
+    assert not model.step("take_over")
+    assert model.served() == {"backend": "2"}
     # Nor does the next run stop the only one that works.
-    settled = step(tree, "settle")
-    assert settled.returncode == 1
-    assert "releases/2 is still live" in settled.stderr
-    assert tree.served() == {"backend": "2"}
-    (tree.folder / "broken" / BACKEND).unlink()
-    assert step(tree, "settle").returncode == 0
-    assert_at_rest(tree, "1")
+    assert not model.step("settle")
+    assert model.errors[-1] == "releases/1 failed to start; releases/2 is still live"
+    assert model.served() == {"backend": "2"}
+    model.broken.clear()
+    assert model.step("settle")
+    assert_at_rest(model, "1")
 
 
 # --- To settle what was cut off
 
 
-def test_where_the_next_release_serves_the_service_takes_over_from_it(tree_of):
-    tree = tree_of()
-    release(tree)
-    assert step(tree, "settle").returncode == 0
-    assert_at_rest(tree, "2")
+def test_where_the_next_release_serves_the_service_takes_over_from_it(model_of):
+    model = model_of()
+    release(model)
+    assert model.step("settle")
+    assert_at_rest(model, "2")
 
 
-def test_where_visitors_have_not_seen_the_next_release_it_goes(tree_of):
-    tree = tree_of()
-    assert step(tree, "begin", "2", "discard").returncode == 0
-    assert step(tree, "settle").returncode == 0
-    assert_at_rest(tree, "1")
-    assert tree.there() == ["1", "2"]
+def test_where_visitors_have_not_seen_the_next_release_it_goes(model_of):
+    model = model_of()
+    assert model.step("begin", "2", "discard")
+    assert model.step("settle")
+    assert_at_rest(model, "1")
+    assert model.releases() == ["1", "2"]
 
 
-def test_a_next_release_that_has_ended_meanwhile_leaves_visitors_to_the_services(tree_of):
-    tree = tree_of("several")
-    release(tree)
-    (tree.folder / "active/codementee-auth-next.service").unlink()
-    assert step(tree, "settle").returncode == 0
-    assert set(tree.served()) == {"backend", "auth"}
+def test_a_next_release_that_has_ended_meanwhile_leaves_visitors_to_the_services(model_of):
+    model = model_of("several")
+    release(model)
+    del model.active["codementee-auth-next.service"]
+    assert model.step("settle")
+    assert set(model.served()) == {"backend", "auth"}
     # `slipway apply` restarts services that are older than `current`.
-    assert tree.active() == all_own(tree.settings, "1")
+    assert model.active == model.own_units("1")
 
 
-def test_a_service_that_is_new_with_the_release_is_not_led_to_before_it_has_a_socket(tree_of):
-    tree = tree_of("several")
-    auth = next(service for service in tree.settings.services if service.name == "auth")
-    (tree.folder / f"run/{tree.own(auth).removeprefix('/run/')}").unlink()
-    link = tree.folder / "run/codementee-auth.sock"
-    link.unlink()
-    release(tree)
-    assert step(tree, "settle").returncode == 0
-    assert link.readlink() == tree.folder / "run/codementee-auth/next.sock"
-
-
-@pytest.mark.parametrize("kind", ["several", "by TCP"])
-def test_wherever_a_release_is_cut_off_visitors_are_served_and_to_settle_ends_it(tmp_path, settings_with, kind):
-    """It is killed before each command in turn that changes something."""
-    settings = settings_with(backend_health_seconds=2, release_drain_seconds=1, **KINDS[kind])
-    ends = set()
-    for cut in range(1, 100):
-        tree = Tree.serving(tmp_path / str(cut), settings, "1", "2")
-        for words in (("begin", "2", "discard"), ("switch", "2"), ("take_over",)):
-            done = step(tree, *words, cut=cut)
-            if done.returncode != 0:
-                break
-        if done.returncode == 0:
-            break
-        assert done.returncode == -signal.SIGKILL, done.stderr
-        assert "" not in tree.served().values(), f"cut {cut}, in {words[0]}: {tree.served()}"
-        assert step(tree, "settle").returncode == 0
-        served = set(tree.served().values())
-        assert len(served) == 1, f"cut {cut}, in {words[0]}: {tree.served()}"
-        assert_at_rest(tree, served.pop())
-        ends.add((words[0], tree.links()["current"]))
-    assert cut > 10, "this test would not notice anything"
-    ends_of_switch = {"releases/1", "releases/2"} if kind != "by TCP" else {"releases/1"}
-    assert {end for words, end in ends if words == "switch"} == ends_of_switch
-    assert ends >= {("begin", "releases/1"), ("take_over", "releases/2")}
+def test_a_service_that_is_new_with_the_release_is_not_led_to_before_it_has_a_socket(model_of):
+    model = model_of("several")
+    auth = model.facts.services[1]
+    del model.files[auth.listen], model.files[auth.link]
+    release(model)
+    assert model.step("settle")
+    assert model.readlink(auth.link) == auth.next_socket
+    model.files[auth.listen] = SOCKET
+    assert model.step("settle")
+    assert model.readlink(auth.link) == auth.listen

@@ -26,7 +26,8 @@ from tasks import auditing, credentials, fail2ban, logins, mongodb_users, update
 from tasks.backend_units import all_units, of_service, release_units, unit_values
 from tasks.nginx import BROTLI_PACKAGES, configuration, links
 from tasks.nginx import unit_values as nginx_unit_values
-from tasks.release import PARTS, steps
+from tasks.release import PARTS
+from tasks.release_steps import as_json, facts
 from tasks.ssh import ALGORITHMS, mismatches
 from tasks.ssh import configuration as sshd_configuration
 
@@ -176,16 +177,6 @@ def test_systemd_would_complain_of_a_broken_unit(tmp_path):
     assert "ProtectSystm" in verify_units(tmp_path)
 
 
-@pytest.mark.parametrize("parts", [PARTS, ("frontend",)], ids=["both parts", "the frontend alone"])
-@pytest.mark.parametrize("listen", ["/run/codementee-backend.sock", "127.0.0.1:8001"])
-def test_the_steps_of_a_release_are_a_shell_script(settings_with, parts, listen):
-    settings = settings_with(backend_listen=listen, services=SERVICES, backend_health_body='it\'s "well" *')
-    script = steps(settings, parts)
-    done = subprocess.run(["sh", "-n"], input=script, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert ("take_over()" in script) == ("backend" in parts)
-
-
 def test_a_unix_socket_is_for_nginx_alone_and_a_tcp_one_has_no_mode(settings_with):
     def socket(settings):
         values = unit_values(settings, 819, database_is_here=True)
@@ -214,7 +205,7 @@ def test_no_secret_is_in_any_template(settings_with):
     values = unit_values(settings, 819, database_is_here=True)
     rendered += release_units(settings, values).values()
     rendered += [render("backend/backend.service", **of_service(settings, settings.backend, values))]
-    rendered += [steps(settings, PARTS)]
+    rendered += [as_json(facts(settings, PARTS))]
     assert not [secret for secret in settings.secrets.values() for text in rendered if secret in text]
 
 
@@ -343,7 +334,6 @@ def test_every_template_is_rendered_by_a_test_or_has_no_values():
         "backend/worker.service": test_systemd_accepts_the_units,
         "backend/worker.timer": test_systemd_accepts_the_units,
         "backend/program": test_systemd_accepts_the_units,
-        "release/steps": test_the_steps_of_a_release_are_a_shell_script,
         "nginx/backend": test_nginx_accepts_its_configuration,
         "mongodb/set-users": test_mongodbs_users_are_given_by_a_shell_script_that_holds_no_password,
         "mongodb/users.js": test_mongodbs_users_are_given_by_a_shell_script_that_holds_no_password,

@@ -1,0 +1,233 @@
+"""What a step of a release (program.py) knows of a site, and how it asks and changes the host.
+
+Installed on the host beside the program. Standard library only, Python 3.11 or later; what few steps need is imported
+where it is needed, as each step is a process of its own: http.client alone takes longer to load than all the rest.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import subprocess
+import threading
+import time
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+# Which worker of a service answers is chance, so several requests are made at once.
+REQUESTS = 4
+MAX_ANSWER_BYTES = 2**20
+# Of a unit that failed: journal entries that are read, and lines that are shown.
+LOG_ENTRIES, LOG_LINES = 80, 20
+
+
+class Service(NamedTuple):
+    """A service that answers requests. Its units are SITE-NAME, and for the next release SITE-NAME-next."""
+
+    name: str
+    # Where it listens: a Unix socket's path, or ADDRESS:PORT.
+    listen: str
+    next_socket: str
+    # The symbolic link by which Nginx finds one of the two sockets; "" with TCP, where Nginx has one address.
+    link: str
+    health_path: str
+    health_status: int
+    # What must be in the answer, "" for anything.
+    health_body: str
+    health_seconds: int
+    # The setting of that time, for the error.
+    health_setting: str
+
+
+class Facts(NamedTuple):
+    """What the program knows of a site. Times are in seconds."""
+
+    site: str
+    root: str
+    lock: str
+    # Of each unit, by its name, the files that its new ones have replaced (slipway/operations.py: KEPT).
+    backups: str
+    services: list[Service]
+    # Names of the services that run without answering requests.
+    workers: list[str]
+    keep_releases: int
+    drain_seconds: int
+    worker_seconds: int
+    hook_seconds: int
+    # The limits of one answer of a health path, and of the wait for another step of the site.
+    probe_seconds: int
+    lock_seconds: int
+    # Between two looks at what is waited for.
+    poll_seconds: float
+    # What to do where a limit is too short.
+    hint: str
+
+
+class Answer(NamedTuple):
+    status: int
+    body: str
+
+    def __str__(self) -> str:
+        return f"{self.body} {self.status}" if self.status else "nothing"
+
+
+NO_ANSWER = Answer(0, "")
+
+
+class Failed(Exception):
+    """What a user is told; of a unit also the end of its log."""
+
+    def __init__(self, message: str, unit: str = "") -> None:
+        super().__init__(message)
+        self.unit = unit
+
+
+class Deadline(socket.socket):
+    """A socket whose reads all end by one time: a timeout of the socket itself begins anew with each byte."""
+
+    end: float
+
+    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
+        self.settimeout(max(self.end - time.monotonic(), 0.001))
+        return super().recv_into(buffer, nbytes, flags)
+
+
+def ask(listen: str, path: str, seconds: float) -> Answer:
+    """What a service that listens on a Unix socket or ADDRESS:PORT answers within `seconds`, as far as it came."""
+    from http.client import HTTPConnection, HTTPException
+    from urllib.parse import quote
+
+    is_unix = listen.startswith("/")
+    address, _, port = listen.rpartition(":")
+    status, body = 0, b""
+    with Deadline(socket.AF_UNIX if is_unix else socket.AF_INET) as connected:
+        connected.end = time.monotonic() + seconds
+        connected.settimeout(seconds)
+        connection = HTTPConnection("localhost" if is_unix else listen)
+        connection.sock = connected
+        with suppress(OSError, HTTPException):
+            connected.connect(listen if is_unix else (address, int(port)))
+            connection.request("GET", quote(path), headers={"Accept": "*/*", "User-Agent": "slipway"})
+            response = connection.getresponse()
+            status = response.status
+            while len(body) < MAX_ANSWER_BYTES and (part := response.read1(2**16)):
+                body += part
+    return Answer(status, body.decode(errors="replace"))
+
+
+class System:
+    """The host. What changes something succeeds, raises OSError, or returns False where a unit did not come up."""
+
+    def readlink(self, path: str) -> str:
+        """The target of a symbolic link, "" where there is none."""
+        try:
+            return os.readlink(path)
+        except OSError:
+            return ""
+
+    def exists(self, path: str) -> bool:
+        return os.path.lexists(path)
+
+    def is_socket(self, path: str) -> bool:
+        try:
+            return stat.S_ISSOCK(os.stat(path).st_mode)
+        except OSError:
+            return False
+
+    def names(self, folder: str) -> list[str]:
+        """What is in a folder, sorted, without what is hidden."""
+        try:
+            return sorted(name for name in os.listdir(folder) if not name.startswith("."))
+        except FileNotFoundError:
+            return []
+
+    def read(self, path: str) -> str:
+        """The text of a file, "" where there is none."""
+        try:
+            with open(path, encoding="utf-8", errors="surrogateescape") as file:
+                return file.read()
+        except FileNotFoundError:
+            return ""
+
+    def symlink(self, target: str, path: str) -> None:
+        os.symlink(target, path)
+
+    def rename(self, path: str, new: str) -> None:
+        os.replace(path, new)
+
+    def copy(self, path: str, new: str) -> None:
+        """Copy a file or a symbolic link with its times, mode and owner."""
+        import shutil
+
+        shutil.copy2(path, new, follow_symlinks=False)
+        status = os.lstat(path)
+        os.chown(new, status.st_uid, status.st_gid, follow_symlinks=False)
+
+    def unlink(self, path: str) -> None:
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+
+    def remove(self, path: str) -> None:
+        """Remove a file, or a folder with all that is in it."""
+        if os.path.isdir(path) and not os.path.islink(path):
+            import shutil
+
+            shutil.rmtree(path)
+        else:
+            self.unlink(path)
+
+    def sync(self, folder: str) -> None:
+        """Write a folder's names and links to the disk."""
+        opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
+
+    def run(self, *words: str, errors: int | None = subprocess.DEVNULL) -> tuple[bool, str]:
+        """Whether a command has succeeded, and its output.
+
+        It inherits the lock: another step waits for a restart that is under way, even where this program was killed.
+        """
+        done = subprocess.run(
+            words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, close_fds=False, check=False
+        )
+        return done.returncode == 0, done.stdout.decode(errors="replace")
+
+    def systemctl(self, verb: str, *units: str) -> bool:
+        # What it says of a start that failed is worth reading; that there is nothing to stop or reset is not.
+        is_start = verb in ("start", "restart", "daemon-reload")
+        return self.run("systemctl", verb, *units, errors=None if is_start else subprocess.DEVNULL)[0]
+
+    def properties(self, unit: str, *names: str) -> dict[str, str]:
+        _, lines = self.run("systemctl", "show", f"--property={','.join(names)}", unit)
+        return dict(line.split("=", 1) for line in lines.splitlines() if "=" in line)
+
+    def is_active(self, unit: str) -> bool:
+        return self.run("systemctl", "is-active", "--quiet", unit)[0]
+
+    def log(self, unit: str) -> str:
+        _, lines = self.run("journalctl", "-u", unit, "-n", str(LOG_ENTRIES), "--no-pager", "-o", "cat")
+        return "\n".join(lines.splitlines()[-LOG_LINES:])
+
+    def answers(self, listen: str, path: str, seconds: int) -> list[Answer]:
+        """What several requests at once are answered."""
+        answers: list[Answer] = []
+        threads = [threading.Thread(target=lambda: answers.append(ask(listen, path, seconds))) for _ in range(REQUESTS)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return answers
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    def tell(self, text: str) -> None:
+        # Where the connection is broken nobody reads it, and the step still goes on to its end.
+        with suppress(OSError):
+            os.write(2, f"{text}\n".encode(errors="surrogateescape"))

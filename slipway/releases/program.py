@@ -1,0 +1,397 @@
+#!/usr/bin/python3 -BES
+"""The steps of a release on the host, one at a time: `/usr/lib/slipway/release SITE STEP [ARGUMENTS]`.
+
+    begin ID keep|discard               start release ID beside the live one and wait until it is healthy
+    hook before|after ID keep|discard   run release_before or release_after
+    switch ID                           activate the release
+    take_over                           restart the services with it and point Nginx back to them
+    settle                              finish what an interrupted release has left
+    discard ID keep|discard             stop the next release, and remove its files or keep them
+    prune                               remove old releases
+
+Slipway installs this file, and beside it release-SITE.json with the facts of a site. Whichever step is cut off, and
+wherever, visitors are served: `settle` finishes what was begun, and `slipway apply` runs it. `Steps` decides, and
+`System` (host.py) asks and changes the host, so that tests run the steps without one.
+
+The options of Python, in the first line: write no bytecode, and read neither environment variables nor what is
+installed on the host. Its first folder for imports is this file's own.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable
+
+from slipway.releases.host import NO_ANSWER, REQUESTS, Answer, Facts, Failed, Service, System
+
+# Rounds of requests in a row that must be answered right: each worker of a service becomes healthy in its own time.
+ROUNDS = 5
+# Of a wrong answer, the characters that are shown.
+MAX_SHOWN = 200
+# SS_CONNECTED of Linux's <linux/net.h>, in /proc/net/unix.
+CONNECTED = "03"
+
+
+class Steps:
+    """The steps of a release of one site. Each returns whether it succeeded; OSError and Failed end it where it is."""
+
+    def __init__(self, facts: Facts, system: System) -> None:
+        self.facts, self.system = facts, system
+        self.current, self.previous, self.next = (f"{facts.root}/{name}" for name in ("current", "previous", "next"))
+
+    # --- Steps
+
+    def begin(self, release: str, then: str) -> bool:
+        self.reload_units()
+        self.lead(self.next, f"releases/{release}")
+        try:
+            # All start before one is waited for.
+            for service in self.facts.services:
+                self.start_next(service)
+            for service in self.facts.services:
+                self.wait_until_healthy(service, is_next=True)
+        except Failed as failure:
+            self.explain(failure)
+            self.discard(release, then)
+            return False
+        return True
+
+    def hook(self, when: str, release: str, then: str) -> bool:
+        unit = f"{self.facts.site}-backend-{when}.service"
+        self.lead(self.next, f"releases/{release}")
+        self.reload_units()
+        succeeded = self.system.systemctl("start", unit)
+        if not succeeded:
+            why = f"release_{when} failed"
+            if self.system.properties(unit, "Result").get("Result") == "timeout":
+                why = f"release_{when} did not finish within {self.facts.hook_seconds} s"
+                why += "; if it needs longer, raise release_hook_seconds"
+            self.explain(Failed(why, unit))
+        if when == "after":
+            # The release is live already.
+            self.system.unlink(self.next)
+        elif not succeeded:
+            self.discard(release, then)
+        return succeeded
+
+    def switch(self, release: str) -> bool:
+        before, target = self.system.readlink(self.current), f"releases/{release}"
+        if not self.system.exists(f"{self.facts.root}/{target}"):
+            raise Failed(f"{self.facts.root}/{target} does not exist; nothing was changed")
+        if before not in ("", target):
+            self.lead(self.previous, before)
+        self.lead(self.current, target)
+        self.system.sync(self.facts.root)
+        self.lead_to_next()
+        return True
+
+    def take_over(self) -> bool:
+        """Restart the services with the current release while the next ones serve. If they do not come up with it, roll
+        back to the previous release."""
+        for service in self.facts.services:
+            if service.link:
+                self.drain(service.listen)
+        try:
+            self.system.systemctl("daemon-reload")
+            self.restart_services()
+            self.restart_workers()
+        except Failed as failure:
+            self.explain(failure)
+            # If the previous release does not come up either, the next ones go on serving.
+            if not self.system.exists(f"{self.previous}/backend") or self.roll_back():
+                self.hand_back()
+            return False
+        # They run with their unit files as they are now.
+        for name in self.all_names():
+            self.forget(f"{self.facts.backups}/{self.unit(name)}")
+        self.hand_back()
+        return True
+
+    def settle(self) -> bool:
+        next_run = all(self.next_runs(service) for service in self.facts.services)
+        if next_run and self.system.readlink(self.next) == self.system.readlink(self.current):
+            # The switch may have been cut off: visitors must not wait for services that may not come up.
+            self.lead_to_next()
+            return self.take_over()
+        own_run = all(self.system.is_active(self.unit(service.name)) for service in self.facts.services)
+        if next_run and not own_run:
+            try:
+                self.restart_services()
+            except Failed as failure:
+                # Without the next release nobody would be served: only a release that works may replace it.
+                self.explain(failure)
+                current, live = self.system.readlink(self.current), self.system.readlink(self.next)
+                self.system.tell(f"{current} failed to start; {live} is still live")
+                return False
+        self.hand_back()
+        return True
+
+    def discard(self, release: str, then: str) -> bool:
+        """Stop the next release. Its files are kept if it has been live before."""
+        self.stop_next()
+        if then == "discard":
+            self.remove_release(release)
+        live = self.system.readlink(self.current)
+        self.system.tell(f"release {release} was not activated" + (f"; {live} is still live" if live else ""))
+        return True
+
+    def prune(self) -> bool:
+        """Remove the oldest releases, never the current or the previous one, and environments that none uses."""
+        releases, venvs = f"{self.facts.root}/releases", f"{self.facts.root}/venvs"
+        for name in self.system.names(releases):
+            if name.endswith(".new"):
+                self.system.remove(f"{releases}/{name}")
+        needed = {self.system.readlink(self.current), self.system.readlink(self.previous)}
+        for release in self.complete_releases()[: -self.facts.keep_releases]:
+            if f"releases/{release}" not in needed:
+                self.remove_release(release)
+        used = {self.system.readlink(f"{releases}/{name}/backend/.venv") for name in self.system.names(releases)}
+        for name in self.system.names(venvs):
+            if not any(target.endswith(f"/venvs/{name}") for target in used):
+                # First what calls it complete: half of one must never be used.
+                self.system.unlink(f"{venvs}/{name}/.complete")
+                self.system.remove(f"{venvs}/{name}")
+        return True
+
+    # --- Services
+
+    def start_next(self, service: Service) -> None:
+        unit, socket_unit = self.next_units(service)
+        self.system.systemctl("reset-failed", unit, socket_unit)
+        if not (self.system.systemctl("restart", socket_unit) and self.system.systemctl("restart", unit)):
+            raise Failed("failed to start", unit)
+
+    def restart_services(self) -> None:
+        """Nobody is connected to the services themselves: visitors are led to the next release."""
+        for service in self.facts.services:
+            self.restart(self.unit(service.name))
+            self.wait_until_healthy(service, is_next=False)
+
+    def restart_workers(self) -> None:
+        workers = [self.unit(name) for name in self.facts.workers]
+        for unit in workers:
+            self.restart(unit)
+        if workers:
+            self.system.sleep(self.facts.worker_seconds)
+        for unit in workers:
+            if self.system.properties(unit, "SubState", "NRestarts") != {"SubState": "running", "NRestarts": "0"}:
+                raise Failed("exited unexpectedly", unit)
+
+    def restart(self, unit: str) -> None:
+        self.system.systemctl("reset-failed", unit)
+        if not self.system.systemctl("restart", unit):
+            raise Failed("failed to start", unit)
+
+    def wait_until_healthy(self, service: Service, is_next: bool) -> None:
+        """Wait until a unit that was just started passes its health check, several times in a row."""
+        unit = self.next_units(service)[0] if is_next else self.unit(service.name)
+        listen = service.next_socket if is_next else service.listen
+        end, rounds = self.system.now() + service.health_seconds, 0
+        while rounds < ROUNDS:
+            answers = self.system.answers(listen, service.health_path, self.facts.probe_seconds)
+            wrong = [answer for answer in answers if not is_right(answer, service)]
+            if len(answers) == REQUESTS and not wrong:
+                rounds += 1
+            else:
+                rounds = 0
+                if self.system.properties(unit, "NRestarts").get("NRestarts") != "0":
+                    raise Failed("exited unexpectedly", unit)
+                if self.system.now() >= end:
+                    late = f"not healthy after {service.health_seconds} s; {service.health_path} answered: "
+                    answer = str([*wrong, NO_ANSWER][0])[:MAX_SHOWN]
+                    raise Failed(f"{late}{answer}; on a slow host raise {service.health_setting}", unit)
+            self.system.sleep(self.facts.poll_seconds)
+
+    def roll_back(self) -> bool:
+        """Make the previous release the current one, with the unit files of then. Returns whether it is live."""
+        before, target = self.system.readlink(self.current), self.system.readlink(self.previous)
+        self.system.tell(f"rolling back to {target}")
+        self.lead(self.current, target)
+        self.lead(self.previous, before)
+        for name in self.all_names():
+            self.restore(f"{self.facts.backups}/{self.unit(name)}")
+        self.system.systemctl("daemon-reload")
+        try:
+            self.restart_services()
+        except Failed as failure:
+            self.explain(failure)
+            return False
+        try:
+            self.restart_workers()
+        except Failed as failure:
+            # Visitors need none of them: no reason to let them wait.
+            self.explain(failure)
+        return True
+
+    def lead_to_next(self) -> None:
+        """Point Nginx to the next release, where it runs."""
+        for service in self.facts.services:
+            if service.link and self.next_runs(service):
+                self.lead(service.link, service.next_socket)
+
+    def hand_back(self) -> None:
+        """Point Nginx to the services themselves, and stop the next release."""
+        for service in self.facts.services:
+            # A service that is new with this release has no socket yet: Nginx does not know it.
+            if service.link and self.system.is_socket(service.listen):
+                self.lead(service.link, service.listen)
+                self.drain(service.next_socket)
+        self.stop_next()
+
+    def stop_next(self) -> None:
+        for service in self.facts.services:
+            unit, socket_unit = self.next_units(service)
+            self.system.systemctl("stop", socket_unit, unit)
+            # One that had to be killed has not failed: it was not to go on.
+            self.system.systemctl("reset-failed", unit)
+        self.system.unlink(self.next)
+
+    def drain(self, path: str) -> None:
+        """Wait until nobody is connected to a socket any more, for a time: Nginx closes an idle connection after
+        seconds, and each at an age of seconds."""
+        end = self.system.now() + self.facts.drain_seconds
+        while self.connections(path) and self.system.now() < end:
+            self.system.sleep(self.facts.poll_seconds)
+
+    def connections(self, path: str) -> int:
+        """How many connections a socket has. Fields: num, refcount, protocol, flags, type, state, inode, path."""
+        lines = [line.split() for line in self.system.read("/proc/net/unix").splitlines()]
+        return sum(len(fields) > 7 and (fields[5], fields[7]) == (CONNECTED, path) for fields in lines)
+
+    # --- Units and files
+
+    def unit(self, name: str) -> str:
+        return f"{self.facts.site}-{name}.service"
+
+    def next_units(self, service: Service) -> tuple[str, str]:
+        """The unit of the next release, and its socket's."""
+        return f"{self.facts.site}-{service.name}-next.service", f"{self.facts.site}-{service.name}-next.socket"
+
+    def all_names(self) -> list[str]:
+        return [*(service.name for service in self.facts.services), *self.facts.workers]
+
+    def next_runs(self, service: Service) -> bool:
+        return self.system.is_active(self.next_units(service)[0])
+
+    def reload_units(self) -> None:
+        if not self.system.systemctl("daemon-reload"):
+            raise Failed("systemctl daemon-reload failed; nothing was started")
+
+    def lead(self, link: str, target: str) -> None:
+        """Point a symbolic link to a target, in one step."""
+        if self.system.readlink(link) != target:
+            self.system.unlink(f"{link}.new")
+            self.system.symlink(target, f"{link}.new")
+            self.system.rename(f"{link}.new", link)
+
+    def restore(self, backup: str) -> None:
+        """Put back the files that a unit's new ones have replaced."""
+        # A line without its end was being written: what it would name was not replaced.
+        paths = self.system.read(f"{backup}/paths").split("\n")[:-1]
+        for path in paths:
+            if self.system.exists(f"{backup}{path}"):
+                self.system.unlink(f"{path}.slipway-old")
+                self.system.copy(f"{backup}{path}", f"{path}.slipway-old")
+                self.system.rename(f"{path}.slipway-old", path)
+            else:
+                # There was none.
+                self.system.unlink(path)
+        if paths:
+            self.forget(backup)
+
+    def forget(self, backup: str) -> None:
+        # First the list: a path in it without a copy stands for a file that was not there.
+        self.system.unlink(f"{backup}/paths")
+        self.system.remove(backup)
+
+    def complete_releases(self) -> list[str]:
+        """IDs of the releases, the oldest first. An upload that was cut off ends in .new, and a lost+found is none."""
+        releases = f"{self.facts.root}/releases"
+        return [
+            name
+            for name in self.system.names(releases)
+            if re.fullmatch(r"[A-Za-z0-9._-]+", name) and not name.endswith(".new")
+            if any(self.system.exists(f"{releases}/{name}/{part}") for part in ("backend", "frontend"))
+        ]
+
+    def remove_release(self, release: str) -> None:
+        """Remove a release in one step: half of one must never be taken for a release."""
+        path = f"{self.facts.root}/releases/{release}"
+        self.system.remove(f"{path}.new")
+        if self.system.exists(path):
+            self.system.rename(path, f"{path}.new")
+            self.system.remove(f"{path}.new")
+
+    def explain(self, failure: Failed) -> None:
+        if failure.unit:
+            self.system.tell(f"{self.system.log(failure.unit)}\n{failure.unit}: {failure}")
+        else:
+            self.system.tell(str(failure))
+
+
+def is_right(answer: Answer, service: Service) -> bool:
+    return answer.status == service.health_status and service.health_body in answer.body
+
+
+def load(site: str, folder: str) -> Facts:
+    """What Slipway has written down of a site, beside this program."""
+    file = f"{folder}/release-{site}.json"
+    try:
+        with open(file, encoding="utf-8") as opened:
+            facts = json.load(opened)
+    except FileNotFoundError:
+        raise Failed(f"{file} does not exist; `slipway apply` installs it") from None
+    return Facts(**{**facts, "services": [Service(**service) for service in facts["services"]]})
+
+
+def lock(facts: Facts) -> None:
+    """Let one step of a site run at a time, until this program and all that it has started have ended."""
+    opened = os.open(facts.lock, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    os.set_inheritable(opened, True)
+
+    def give_up(*_: object) -> None:
+        raise Failed(f"another step of a release did not finish within {facts.lock_seconds} s; {facts.hint}")
+
+    signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(facts.lock_seconds)
+    fcntl.flock(opened, fcntl.LOCK_EX)
+    signal.alarm(0)
+
+
+STEPS: dict[str, Callable[..., bool]] = {
+    "begin": Steps.begin,
+    "hook": Steps.hook,
+    "switch": Steps.switch,
+    "take_over": Steps.take_over,
+    "settle": Steps.settle,
+    "discard": Steps.discard,
+    "prune": Steps.prune,
+}
+
+
+def main(site: str = "--help", step: str = "", *words: str) -> int:
+    if site == "--help" or step not in STEPS:
+        print(__doc__)
+        return 0 if site == "--help" else 2
+    # A step whose connection breaks goes on to its end. Interrupted by hand it ends at once, as by any other signal.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    system = System()
+    try:
+        facts = load(site, os.path.dirname(os.path.realpath(__file__)))
+        lock(facts)
+        return 0 if STEPS[step](Steps(facts, system), *words) else 1
+    except Failed as failure:
+        system.tell(str(failure))
+    except OSError as error:
+        system.tell(f"{step}: {error}")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

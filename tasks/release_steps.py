@@ -1,0 +1,102 @@
+"""The program on the host with the steps of a release (slipway/releases/program.py), and what it knows of a site."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Collection
+from pathlib import Path
+from types import ModuleType
+
+from pyinfra.api import StringCommand
+
+from slipway.ops.backup import KEPT
+from slipway.ops.files import absent, put
+from slipway.releases import host as release_host
+from slipway.releases import program as release_program
+from slipway.releases.host import Facts
+from slipway.settings import limits
+from slipway.settings.model import Settings
+from slipway.settings.services import Service
+
+FOLDER = "/usr/lib/slipway"
+PROGRAM = f"{FOLDER}/release"
+MODULE = f"{FOLDER}/{release_host.__name__.replace('.', '/')}.py"
+# For hosts without a backend, whose packages (tasks/backend.py) have it.
+PACKAGES = ["python3"]
+# Between two looks at what a release waits for.
+POLL_SECONDS = 0.2
+
+
+def put_program() -> None:
+    """The program with the steps of a release, and the module that it imports."""
+    put(name="Install the module of the release program", path=MODULE, content=text_of(release_host))
+    put(
+        name="Install the release program",
+        path=PROGRAM,
+        content=text_of(release_program),
+        mode="755",
+        check="{} --help > /dev/null",
+    )
+
+
+def text_of(module: ModuleType) -> str:
+    return Path(str(module.__file__)).read_text()
+
+
+def put_facts(settings: Settings, parts: Collection[str]) -> None:
+    """What the release program knows of a site."""
+    put(name="Configure the release program", path=facts_file(settings), content=as_json(facts(settings, parts)))
+    # Earlier versions had a shell script for each site. A step of it that still runs holds the program's lock.
+    absent(name="Remove the release script of earlier versions", path=f"{FOLDER}/release-{settings.site_name}")
+
+
+def facts_file(settings: Settings) -> str:
+    return f"{FOLDER}/release-{settings.site_name}.json"
+
+
+def facts(settings: Settings, parts: Collection[str]) -> Facts:
+    """What the release program knows of a site on a host that has these parts."""
+    has_backend = "backend" in parts
+    return Facts(
+        site=settings.site_name,
+        root=settings.site_root,
+        lock=f"/run/{settings.site_name}.release.lock",
+        backups=KEPT,
+        services=[_described(settings, service) for service in settings.web_services if has_backend],
+        workers=[service.name for service in settings.services if service.is_worker and has_backend],
+        keep_releases=settings.releases_kept,
+        drain_seconds=settings.release_drain_seconds,
+        worker_seconds=settings.release_worker_seconds,
+        hook_seconds=settings.release_hook_seconds,
+        probe_seconds=settings.limits.probe,
+        lock_seconds=settings.limits.release_step,
+        poll_seconds=POLL_SECONDS,
+        hint=limits.HINT,
+    )
+
+
+def as_json(facts: Facts) -> str:
+    services = [service._asdict() for service in facts.services]
+    return json.dumps({**facts._asdict(), "services": services}, indent=2) + "\n"
+
+
+def _described(settings: Settings, service: Service) -> release_host.Service:
+    """What the release program knows of a service."""
+    is_tcp = settings.is_tcp(service)
+    return release_host.Service(
+        name=service.name,
+        listen=settings.listen(service) if is_tcp else settings.socket(service),
+        next_socket=settings.socket(service, is_next=True),
+        link="" if is_tcp else settings.listen(service),
+        health_path=service.health_path,
+        health_status=service.health_status,
+        health_body=service.health_body,
+        health_seconds=service.health_seconds,
+        health_setting=settings.health_setting(service),
+    )
+
+
+def command(settings: Settings, *words: str) -> StringCommand:
+    """One of the steps of a release, as its program on the host takes it."""
+    return StringCommand(PROGRAM, settings.site_name, *map(shlex.quote, words))
