@@ -6,7 +6,7 @@ Their code comes with a release (tasks/release.py).
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from pyinfra import host
@@ -17,7 +17,7 @@ from slipway.engine.components import component
 from slipway.facts.base import Output
 from slipway.ops.backup import KEPT
 from slipway.ops.commands import Commands, ensure
-from slipway.ops.units import Ready, know, restart, service
+from slipway.ops.units import Ready, know, restart, restarts, service
 from slipway.settings.model import Settings
 from slipway.settings.services import Service
 from tasks.backend_units import (
@@ -83,7 +83,7 @@ def hold_socket(settings: Settings, one: Service, values: Mapping[str, Any]) -> 
         name=f"Open the socket of {called(one)} anew",
         unit=f"{unit}.socket",
         stop=f"{unit}.service",
-        _if=described.did_change,
+        _if=restarts(described),
     )
     service(name=f"Hold the socket of {called(one)}", unit=f"{unit}.socket")
     return described
@@ -91,14 +91,10 @@ def hold_socket(settings: Settings, one: Service, values: Mapping[str, Any]) -> 
 
 def run(settings: Settings, one: Service, ready: Ready | None, causes: tuple[Any, ...]) -> None:
     unit = f"{settings.unit(one)}.service"
-    restart(name=f"Restart {called(one)}", unit=unit, ready=ready, _if=any_did_change(causes))
+    restart(name=f"Restart {called(one)}", unit=unit, ready=ready, _if=restarts(*causes))
     secrets = [f"{settings.credentials_folder}/{name}" for name in credential_names(settings)]
     files = [*secrets, described_by(settings, one), f"{settings.site_root}/current"]
     service(name=f"Run {called(one)}", unit=unit, ready=ready, files=files)
-
-
-def any_did_change(causes: tuple[Any, ...]) -> Callable[[], bool]:
-    return lambda: any(cause.did_change() for cause in causes)
 
 
 def run_by_clock(settings: Settings, one: Service, values: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from slipway.engine.components import component
 from slipway.facts.machine import Machine
 from slipway.ops.commands import ensure
 from slipway.ops.files import directory, put_template
-from slipway.ops.units import restart, service
+from slipway.ops.units import restart, restarts, service
 from slipway.settings import limits
 from slipway.settings.model import Settings
 from slipway.systems import system_of
@@ -73,7 +73,7 @@ def mongodb(settings: Settings) -> None:
     restart(
         name="Restart MongoDB",
         unit="mongod.service",
-        _if=lambda: config.did_change() or limits.did_change(),
+        _if=restarts(config, limits),
     )
     service(name="Run MongoDB", unit="mongod.service", files=["/etc/mongod.conf", LIMITS])
     mongodb_users(settings)

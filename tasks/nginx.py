@@ -15,7 +15,7 @@ from slipway.facts.machine import Machine
 from slipway.ops.commands import Commands, ensure
 from slipway.ops.files import config_tree, directory, put, put_template
 from slipway.ops.templates import render
-from slipway.ops.units import restart, service
+from slipway.ops.units import restart, restarts, service
 from slipway.settings.model import TLS_FOLDER, Settings
 from slipway.systems import system_of
 
@@ -75,12 +75,13 @@ def nginx(settings: Settings) -> None:
         " && nginx -t -q -c {}/check.conf",
         rollback_unit="nginx.service",
     )
-    restart(name="Restart Nginx with its limits", unit="nginx.service", rehearse=True, _if=limits.did_change)
+    has_new_limits = restarts(limits)
+    restart(name="Restart Nginx with its limits", unit="nginx.service", rehearse=True, _if=has_new_limits)
     restart(
         name="Reload Nginx",
         unit="nginx.service",
         reload=True,
-        _if=lambda: config.did_change() and not limits.did_change(),
+        _if=lambda: config.did_change() and not has_new_limits(),
     )
     service(
         name="Run Nginx",

@@ -27,6 +27,8 @@ class Run:
     notes: dict[tuple[str, str | None], list[Note]] = field(default_factory=dict)
     # The component of each operation, by the host's name and the hash of the operation.
     component_of: dict[tuple[str, str], str] = field(default_factory=dict)
+    # The operations whose change requires no restart, by the host's name and the hash of the operation.
+    without_restart: set[tuple[str, str | None]] = field(default_factory=set)
     # Builds of frontends by folder and command: hosts are shipped to side by side, from one.
     builds: dict[tuple[Path, str], Future[Path]] = field(default_factory=dict)
 

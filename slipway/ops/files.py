@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import io
+import re
 import shlex
 import tarfile
 import time
@@ -19,21 +20,33 @@ from typing import Any
 from pyinfra import host
 from pyinfra.api import operation
 
-from slipway.engine import notes
+from slipway.engine import notes, run
 from slipway.engine.uploads import with_input
 from slipway.facts.files import FileState, FileStates, FileText
 from slipway.ops.backup import backup
 from slipway.ops.commands import Commands
 from slipway.ops.templates import render
 
+# Lines that a running service does not depend on: comments, and settings that systemd applies after a daemon-reload.
+# https://www.freedesktop.org/software/systemd/man/252/systemd.service.html#Options
+NEEDS_NO_RESTART = re.compile(r"\s*([#;]|$)|(Description|Restart|RestartSec|TimeoutStartSec|TimeoutStopSec)=")
+UNITS = "/etc/systemd/system/"
+
 
 def write_script(
-    path: str, mode: str, owner: str, group: str, check: str | None, rollback_unit: str | None = None
+    path: str,
+    mode: str,
+    owner: str,
+    group: str,
+    check: str | None,
+    rollback_unit: str | None = None,
+    keep_mtime: bool = False,
 ) -> str:
     """A shell script that puts its standard input at `path`: nobody ever sees a half-written file or a wrong mode.
 
     `check` is a command with {} for the new file's name; where it fails the old file stays. `rollback_unit` is the unit
-    that the old file is kept for.
+    that the old file is kept for. `keep_mtime` gives the new one the modification time of the old one: a
+    unit that started before the modification time is restarted (units.service).
     """
     parent = shlex.quote(str(Path(path).parent))
     steps = [
@@ -47,6 +60,8 @@ def write_script(
     ]
     if check:
         steps.append(check.replace("{}", '"$new"'))
+    if keep_mtime:
+        steps.append(f'touch -r {shlex.quote(path)} "$new"')
     # On the disk before it takes the old one's place: a power cut would leave a file of this name and no content.
     steps.append('sync "$new"')
     if rollback_unit:
@@ -62,6 +77,12 @@ def is_in_place(state: Mapping[str, str], content: bytes, mode: str, owner: str,
         "mode": mode,
         "sha256": hashlib.sha256(content).hexdigest(),
     }
+
+
+def needs_restart(old: str, new: str) -> bool:
+    """Whether a service that runs with a file must be restarted if its text changes from `old` to `new`."""
+    before, after = ([line for line in text.splitlines() if not NEEDS_NO_RESTART.match(line)] for text in (old, new))
+    return before != after
 
 
 def tell_difference(
@@ -103,7 +124,8 @@ def put(
     """Put `content` at `path`, atomically, with its final owner and mode (octal, as `stat -c %a` prints it).
 
     `check` is a shell command with {} for the new file's name, run before it replaces the old one. The content of a
-    `secret` file is in no diff. The old file comes back if the unit `rollback_unit` does not come up with the new one.
+    `secret` file is in no diff. The old file is restored if the unit `rollback_unit` does not start with the new one; it
+    needs no restart if only lines of NEEDS_NO_RESTART differ (units.restarts).
     """
     data = content.encode()
     state = host.get_fact(FileState, path=path)
@@ -111,6 +133,15 @@ def put(
         host.noop(f"{path} is as it should be")
         return
     tell_difference(path, state, data, mode, owner, group, secret)
+    without_restart, this = run.of(host.state).without_restart, (host.name, host.current_op_hash)
+    without_restart.discard(this)
+    only_text_differs = is_in_place({**state, "sha256": hashlib.sha256(data).hexdigest()}, data, mode, owner, group)
+    if rollback_unit and only_text_differs and not needs_restart(host.get_fact(FileText, path=path), content):
+        without_restart.add(this)
+        notes.note(f"{rollback_unit}: no restart required")
+        script = write_script(path, mode, owner, group, check, keep_mtime=True)
+        yield with_input(f"{script}; systemctl daemon-reload" if path.startswith(UNITS) else script, data)
+        return
     yield with_input(write_script(path, mode, owner, group, check, rollback_unit), data)
 
 

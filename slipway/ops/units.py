@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pyinfra import host
 from pyinfra.api import operation
 
-from slipway.engine import notes
+from slipway.engine import notes, run
 from slipway.facts.base import Output
 from slipway.facts.files import Modified
 from slipway.facts.units import Unit
@@ -87,11 +88,17 @@ def ends_over_and_over(state: Mapping[str, str]) -> bool:
     return state.get("SubState") == "auto-restart" or again
 
 
+def restarts(*causes: Any) -> Callable[[], bool]:
+    """A condition of `restart`: one of these operations has changed something that requires it (files.put)."""
+    without_restart, name = run.of(host.state).without_restart, host.name
+    return lambda: any((name, cause._hash) not in without_restart and cause.did_change() for cause in causes)
+
+
 @operation()
 def restart(
     unit: str, ready: Ready | None = None, reload: bool = False, stop: str | None = None, rehearse: bool = False
 ) -> Commands:
-    """Restart (or reload) a unit, whatever its state. Call it with `_if=`, as a reaction to a change.
+    """Restart (or reload) a unit, whatever its state. Call it with `_if=restarts(...)`, as a reaction to changes.
 
     What was put with `rollback_unit=unit` is settled by it: it stays, or what was there before comes back. `stop` is a
     unit that is stopped before, and left so: what was put for that one comes back, and stays once it has started.

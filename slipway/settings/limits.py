@@ -66,8 +66,8 @@ class Limits:
 # What limits are before timeout_scale. A test may put others here.
 SHIPPED = Limits()
 
-# In units of systemd, where a change restarts the service: timeout_scale leaves them alone, so that a run with another
-# one restarts nothing.
+# In units of systemd, which applies them after a daemon-reload. timeout_scale leaves them alone, so that a run with
+# another one changes no file.
 
 # mongod's start: 2 s, minutes after a crash with a large journal. To end a recovery would only begin it again.
 MONGOD_START_SECONDS = 900

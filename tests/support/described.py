@@ -71,6 +71,7 @@ class Described:
     operation: Any
     arguments: dict[str, Any]
     changed: bool = False
+    _hash: str | None = None
 
     def did_change(self) -> bool:
         return self.changed

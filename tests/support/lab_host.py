@@ -144,9 +144,9 @@ class LabHost:
 class Running:
     """A command that runs beside the test."""
 
-    def __init__(self, command: Sequence[str], env: dict[str, str]) -> None:
+    def __init__(self, command: Sequence[str], env: dict[str, str], cwd: Path = PROJECT) -> None:
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        self.process = subprocess.Popen(command, cwd=PROJECT, env=env, text=True, **pipes)  # type: ignore[call-overload]
+        self.process = subprocess.Popen(command, cwd=cwd, env=env, text=True, **pipes)  # type: ignore[call-overload]
         self.lines: list[str] = []
 
     def wait_for_operation(self, operation: str) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import pytest
 from pyinfra.api.exceptions import PyinfraError
 
+from slipway.engine import run
 from slipway.ops.files import write_script
 from support.described import commands_of, deploy, described, run_deploy
 from tasks import mongodb
@@ -106,6 +107,17 @@ def test_nothing_restarts_without_a_change(server):
 )
 def test_a_change_restarts_what_runs_with_it_and_nothing_else(server, changed, reactions):
     assert server.reactions(changed) == reactions
+
+
+def test_a_change_that_requires_no_restart_restarts_nothing(settings_with):
+    with described(settings_with()) as (server, host):
+        run_deploy()
+        for number, one in enumerate(server.operations):
+            one._hash = str(number)
+            run.of(host.state).without_restart.add((host.name, one._hash))
+        kept = {one.subject for one in server.all("put") if one.arguments.get("rollback_unit")}
+        assert "/etc/mongod.conf" in kept
+        assert server.reactions(*kept) == set()
 
 
 def test_nginx_restarts_once_where_its_limits_and_its_configuration_change(server):

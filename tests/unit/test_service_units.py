@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from slipway.ops.files import is_in_place
+from slipway.ops.files import is_in_place, needs_restart
 from slipway.ops.templates import render
 from slipway.ops.units import is_stale
 from tasks.backend import settled
@@ -51,6 +51,21 @@ def test_a_service_is_healthy_only_with_the_right_answer_and_the_right_status(
 )
 def test_a_service_that_runs_with_what_was_there_before_is_stale(state, reloads, stale):
     assert is_stale(state, 150, reloads) is stale
+
+
+@pytest.mark.parametrize(
+    ("new", "expected"),
+    [
+        ("# Another comment\n[Service]\n\nTimeoutStartSec=900\nTasksMax=5\n", False),
+        ("[Service]\nTasksMax=5\nRestart=always\nRestartSec=2\nTimeoutStopSec=30\n", False),
+        ("[Service]\nTasksMax=6\n", True),
+        ("[Service]\n", True),
+        ("[Service]\nTasksMax=5\nExecReload=true\n", True),
+    ],
+    ids=["a comment and a time", "how systemd ends and restarts it", "a value", "a line less", "a line more"],
+)
+def test_a_unit_is_restarted_where_more_differs_than_comments_and_what_a_daemon_reload_applies(new, expected):
+    assert needs_restart("# A comment\n[Service]\nTimeoutStartSec=180\nTasksMax=5\n", new) is expected
 
 
 IN_PLACE = {"kind": "regular file", "owner": "root", "group": "root", "mode": "644"}

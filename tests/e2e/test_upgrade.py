@@ -1,0 +1,135 @@
+"""A server that the last released version provisioned, converged by this version.
+
+An upgrade is a merge of the new version into the user's fork. What is theirs stays: the application (here the example's
+backend as it was in the old version), the secrets, and the values in their inventory. group_data/all.py is the new
+version's, with settings that the old one did not have. A first plan and apply follow.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from support.lab_host import LabHost, bring_up, mongosh
+from support.old_version import OldVersion, Version
+from support.releases import EXAMPLE, Visits, is_settled
+
+RELEASED = Version("0.1.0", "6dcf84577eea8c41a8d23b5c6fb79220f3f7c4ab")
+
+# All that the first plan lists, each with the reason. A restart that is not needed has no place here.
+NEW = {
+    "Limit MongoDB to what it needs": "mongod may take 900 s to start instead of 180",
+    "Put the steps of a release there": "other time limits, with a hint in each error, and a safer `settle`",
+    "Describe the backend": "the time that its start may take is set",
+    "Describe the units of a release": "the same for the next release",
+}
+DOCUMENTS = 1000
+INSERT = f"""
+const documents = [...Array({DOCUMENTS}).keys()].map((n) => ({{ n, text: "x".repeat(n) }}));
+db.getSiblingDB("codementee").before_the_upgrade.insertMany(documents);
+"""
+# The number of documents in each collection, and MongoDB's own hash over all of them.
+COUNT = """
+const site = db.getSiblingDB("codementee"), { collections, md5 } = site.runCommand({ dbHash: 1 });
+const counts = Object.keys(collections).map((name) => [name, site[name].countDocuments()]);
+print(JSON.stringify({ counts: Object.fromEntries(counts), md5 }));
+"""
+
+
+@dataclass(frozen=True)
+class Upgrade:
+    """A server after the first apply of this version, and what was seen of it; `settings` are options."""
+
+    server: LabHost
+    old: OldVersion
+    settings: tuple[str, ...]
+    planned: list[dict[str, Any]]
+    noticed: dict[str, dict[str, Any]]
+    documents_before: dict[str, Any]
+    documents_after: dict[str, Any]
+    planned_again: list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def upgrade(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upgrade]:
+    old = OldVersion(RELEASED, tmp_path_factory.mktemp("user") / "slipway")
+    settings = {
+        "backend_source": str(old.tree / "examples/codementee/backend"),
+        # The same in both versions, and built already in most runs.
+        "frontend_source": str(EXAMPLE / "frontend"),
+        "frontend_build": "[ -e build/index.html ] || { npm ci --no-audit --no-fund && npm run build; }",
+    }
+    options = tuple(word for name, value in settings.items() for word in ("--data", f"{name}={value}"))
+    server = bring_up("upgrade")
+    old.write_inventory(server, settings)
+    old.slipway("apply", "--yes")
+    server.wait_until_healthy()
+    server.ssh(mongosh(INSERT))
+    before = documents(server)
+
+    planned = server.plan(*options)
+    visits = Visits(server.site())
+    time.sleep(2)
+    server.apply(*options)
+    # What an apply has broken may show only afterwards.
+    time.sleep(3)
+    noticed = visits.noticed()
+    yield Upgrade(server, old, options, planned, noticed, before, documents(server), server.plan(*options))
+    server.remove()
+
+
+def documents(server: LabHost) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(server.ssh(mongosh(COUNT)))
+    return found
+
+
+def test_the_first_plan_lists_what_is_new_and_nothing_else(upgrade: Upgrade) -> None:
+    assert {change["operation"] for change in upgrade.planned} == set(NEW)
+    assert upgrade.planned_again == []
+
+
+def test_the_first_apply_loses_no_request_and_no_document(upgrade: Upgrade, say) -> None:
+    requests = sum(its["requests"] for its in upgrade.noticed.values())
+    failed = {habit: its["failed"] for habit, its in upgrade.noticed.items() if its["failed"]}
+    say(f"requests during the upgrade from {RELEASED.name}: {requests}, failed: {failed or 'none'}")
+    assert failed == {}
+    assert all(its["requests"] >= 20 for its in upgrade.noticed.values()), "too few to notice anything"
+    assert upgrade.documents_before["counts"]["before_the_upgrade"] == DOCUMENTS
+    assert upgrade.documents_after == upgrade.documents_before
+
+
+def test_a_release_that_the_old_version_did_not_finish_is_finished(upgrade: Upgrade, visits: Visits) -> None:
+    """By somebody who has not upgraded yet."""
+    release = upgrade.old.start("release", "--yes")
+    release.wait_for_operation("Start it beside the one that serves")
+    release.kill()
+    assert "Finish a release that was interrupted" in upgrade.server.operations(*upgrade.settings)
+    upgrade.server.apply(*upgrade.settings)
+    assert is_settled(upgrade.server)
+    assert upgrade.server.plan(*upgrade.settings) == []
+    visits.nothing()
+
+
+def test_a_release_and_a_rollback_to_one_of_the_old_version_work(upgrade: Upgrade, visits: Visits) -> None:
+    server = upgrade.server
+    first = server.current_release()
+    server.release(*upgrade.settings)
+    assert server.current_release() != first
+    assert is_settled(server)
+    done = server.slipway("rollback", "lab", "--yes", *upgrade.settings)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert server.current_release() == first
+    assert is_settled(server)
+    assert server.plan(*upgrade.settings) == []
+    visits.nothing()
+
+
+@pytest.fixture
+def server(upgrade: Upgrade) -> LabHost:
+    """Whose site the visitors visit."""
+    return upgrade.server
