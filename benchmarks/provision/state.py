@@ -21,7 +21,8 @@ from slipway.ops.files import tar
 from slipway.ops.templates import render
 from slipway.project import PROJECT
 from slipway.secrets.store import MONGO_URL, MONGODB_ADMIN, MONGODB_BACKEND
-from slipway.settings.model import TLS_FOLDER, Settings, check
+from slipway.settings.check import check
+from slipway.settings.model import TLS_FOLDER, Settings
 from slipway.systems import SYSTEMS
 from tasks import (
     admin,

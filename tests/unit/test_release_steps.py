@@ -24,7 +24,7 @@ OWN, NEXT = "codementee-backend/backend.sock", "codementee-backend/next.sock"
 
 @pytest.fixture
 def tree(tmp_path: Path, settings_with: Callable[..., Settings]) -> Tree:
-    return Tree(tmp_path, settings_with(releases_kept=2, backend_health_seconds=1, release_drain_seconds=1))
+    return Tree(tmp_path, settings_with(keep_releases=2, backend_health_seconds=1, release_drain_seconds=1))
 
 
 # --- The list of releases --------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from slipway.cli import secrets
 from slipway.cli.secrets import Store, secrets_group, with_value
 from slipway.secrets.store import IDENTITY_VARIABLE, decrypt, encrypt, parse_dotenv, read_secrets
-from slipway.settings.model import SettingsError, check
+from slipway.settings.check import SettingsError, check
 from slipway.settings.of_host import apart_problems
 from tasks.credentials import mongo_url
 from tasks.mongodb_users import admin_of, backend_of, differences
@@ -154,7 +154,7 @@ def test_a_control_character_can_not_be_in_an_environment(defaults, monkeypatch)
     monkeypatch.setenv("SLIPWAY_SECRET_ADMIN_PASSWORD", "a\rb")
     assert check(defaults)
     with pytest.raises(SettingsError, match="control character in ADMIN_PASSWORD"):
-        check({**defaults, "backend_secrets_in": "environment"})
+        check({**defaults, "backend_secrets_delivery": "environment"})
 
 
 @pytest.mark.parametrize(
