@@ -1,7 +1,5 @@
 """Settings of ssh, and of the administrator."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -4,8 +4,6 @@ They are no settings of a host: the command line gives them, `slipway release --
 `--data release_ref=v1`.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -30,7 +28,7 @@ class Arguments(BaseModel):
     as `--data release_ref=v1`. In `group_data/` and in the inventory they are an error.
     """
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
     release_site: Annotated[str, Words("a site_name")] = ""
     """Which of the host's sites is released, rolled back or put into maintenance; `""` for the first."""

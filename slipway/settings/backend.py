@@ -1,7 +1,5 @@
 """Settings of the backend."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +8,7 @@ from pydantic import Field, field_validator
 
 from slipway.secrets.store import MONGO_URL
 from slipway.settings.types import (
+    Check,
     EnvName,
     LocalFolder,
     MemoryLimit,
@@ -20,7 +19,6 @@ from slipway.settings.types import (
     Unit,
     UrlPath,
     Words,
-    checked,
     derived,
     is_ipv4,
     matching,
@@ -49,7 +47,7 @@ class Backend(Section):
     """Number of uvicorn workers."""
 
     backend_listen: Annotated[
-        str, checked(is_listen_address, 'a socket\'s absolute path, or address:port as "127.0.0.1:8001"')
+        str, Check(is_listen_address, 'a socket\'s absolute path, or address:port as "127.0.0.1:8001"')
     ] = derived("/run/{site_name}-backend.sock")
     """Where the backend is reached: the path of a link to its unix socket, or a TCP address. With TCP a release
     restarts the backend, and requests wait for a second or two."""

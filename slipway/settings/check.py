@@ -7,6 +7,7 @@ import difflib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
@@ -26,10 +27,6 @@ FILE, PAGE = "group_data/all.py", "docs/settings.md"
 COMMAND_LINE = "--data"
 # pyinfra's own data, which shares the namespace: the connection (ssh_port, ...) and global arguments (_sudo, ...).
 PYINFRA_NAMES = {*ConnectorData.__annotations__, *(name for name, _ in all_global_arguments())}
-# What pyinfra would complain of one by one, and only when it connects.
-_connection: dict[str, Any] = {name: (kind, None) for name, kind in ConnectorData.__annotations__.items()}
-Connection = create_model("Connection", __config__=ConfigDict(strict=True), **_connection)
-
 # In which file a setting was found, by its name.
 Where = Callable[[str], str]
 Model = TypeVar("Model", bound=BaseModel)
@@ -94,11 +91,13 @@ def check(
     # A further site is settings of its own, which are checked when the first one's are in order.
     has_sites = isinstance(own.get("sites"), list)
     settings, wrong = _validated(Settings, {**own, "sites": []} if has_sites else own, where, problems)
-    arguments, _ = _validated(Arguments, given, where, problems)
-    _validated(Connection, {name: data[name] for name in data if name in PYINFRA_NAMES}, where, problems)
+    # A run without any needs no validator of them.
+    arguments, _ = _validated(Arguments, given, where, problems) if given else (Arguments.model_construct(), set())
+    connection = {name: data[name] for name in data if name in ConnectorData.__annotations__}
+    _validated(_connection(*connection), connection, where, problems)
     if not wrong & {"secrets_file", "backend_secrets", "generated_secrets", "secrets_identity"}:
         problems += _secrets_problems(own, where)
-    if has_sites and settings:
+    if own.get("sites") and has_sites and settings:
         settings = _with_sites(settings, own, where, warn, problems)
     if settings and arguments:
         names = [settings.site_name, *(site["site_name"] for site in settings.sites)]
@@ -124,6 +123,13 @@ def check_section(section: type[Model], data: Mapping[str, Any], file: str = FIL
 def effective(given: Mapping[str, Any], name: str) -> Any:
     """The value of a setting, by what is given or else by its default."""
     return given[name] if name in given else Settings.model_fields[name].get_default()
+
+
+@cache
+def _connection(*names: str) -> type[BaseModel]:
+    """A model of some of pyinfra's connection data, which it would check one by one, and only when it connects."""
+    fields: dict[str, Any] = {name: ConnectorData.__annotations__[name] for name in names}
+    return create_model("Connection", __config__=ConfigDict(strict=True), **fields)
 
 
 def _validated(

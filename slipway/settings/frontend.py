@@ -1,7 +1,5 @@
 """Settings of the frontend."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from slipway.settings.types import Command, LocalFolder, Section, matching

@@ -50,7 +50,7 @@ class Settings(
     model_config = ConfigDict(defer_build=False)
     # Of a further site: the name of the host's first one.
     _first_site: str = PrivateAttr(default="")
-    _arguments: Arguments = PrivateAttr(default_factory=Arguments)
+    _arguments: Arguments = PrivateAttr(default_factory=Arguments.model_construct)
 
     @field_validator("backend_secrets")
     @classmethod

@@ -1,19 +1,17 @@
 """Settings of MongoDB."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from slipway.settings.types import (
+    Check,
     HttpUrl,
     MemoryLimit,
     Port,
     Section,
     Unit,
     UserName,
-    checked,
     derived,
     is_ipv4,
     matching,
@@ -44,7 +42,7 @@ class MongoDB(Section):
     mongodb_tools: bool = True
     """Install mongodump and mongorestore, too."""
 
-    mongodb_bind: Annotated[str, checked(is_ipv4, "an IPv4 address")] = "127.0.0.1"
+    mongodb_bind: Annotated[str, Check(is_ipv4, "an IPv4 address")] = "127.0.0.1"
     """The address that mongod listens on: loopback unless the backend is on another host."""
 
     mongodb_port: Port = 27017

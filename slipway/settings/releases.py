@@ -1,7 +1,5 @@
 """Settings of releases. What one release is of, its arguments say."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import Field

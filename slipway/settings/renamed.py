@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 NAMES = {
@@ -16,20 +15,20 @@ NAMES = {
 VALUES = {"frontend_build_on": {"here": "local"}}
 
 
-@dataclass
 class Renaming:
     """Settings under their new names, and what is to be said of the old ones, a line each."""
 
-    data: dict[str, Any]
-    # The name that each was found under.
-    old_names: dict[str, str] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
+    def __init__(self, data: Mapping[str, Any]) -> None:
+        self.data = dict(data)
+        # The old name that each was found under.
+        self.old_names: dict[str, str] = {}
+        self.warnings: list[str] = []
+        self.problems: list[str] = []
 
 
 def renamed(data: Mapping[str, Any], where: Callable[[str], str]) -> Renaming:
     """`where` says in which file a setting was found."""
-    found = Renaming(dict(data))
+    found = Renaming(data)
     for old, new in NAMES.items():
         if old not in data:
             continue

@@ -1,7 +1,5 @@
 """Settings of secrets: their names, and where they are. Their values are no settings."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator

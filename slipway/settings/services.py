@@ -4,9 +4,7 @@ Three kinds: one that answers requests (`app`, run by uvicorn), a worker (`comma
 runs by the clock (`command` with a `schedule`). All run the code of the current release, in its Python environment.
 """
 
-from __future__ import annotations
-
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -36,7 +34,7 @@ class Service(BaseModel):
     `schedule`).
     """
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
     name: Annotated[str, matching(r"[a-z](-?[a-z0-9]){0,15}", "at most 16 lower-case letters, digits, dashes")]
     """Names its unit, `SITE-NAME`."""
@@ -89,7 +87,7 @@ class Service(BaseModel):
     """As `backend_health_seconds`."""
 
     @model_validator(mode="after")
-    def _is_of_one_kind(self) -> Service:
+    def _is_of_one_kind(self) -> Self:
         if bool(self.app) == bool(self.command):
             raise ValueError("either app, which answers requests, or command, which does not")
         if self.app and bool(self.path) == bool(self.host):

@@ -1,7 +1,5 @@
 """Settings of the site itself, and of further sites of the host."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 from pydantic import Field, ValidationInfo, field_validator

@@ -1,14 +1,12 @@
 """Settings of the operating system."""
 
-from __future__ import annotations
-
 import re
 from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import Field
 
-from slipway.settings.types import Mebibytes, Seconds, Section, checked, matching
+from slipway.settings.types import Check, Mebibytes, Seconds, Section, matching
 
 
 def is_timezone(value: str) -> bool:
@@ -25,7 +23,7 @@ def is_timezone(value: str) -> bool:
 class System(Section):
     """Operating system"""
 
-    timezone: Annotated[str, checked(is_timezone, 'a time zone as "Europe/Berlin"')] = "Etc/UTC"
+    timezone: Annotated[str, Check(is_timezone, 'a time zone as "Europe/Berlin"')] = "Etc/UTC"
     """Time zone of the server's clock and logs, as in `/usr/share/zoneinfo`."""
 
     locale: Annotated[str, matching(r"[A-Za-z_]+(\.UTF-8)?", 'a locale as "en_GB.UTF-8"')] = "C.UTF-8"

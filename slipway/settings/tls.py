@@ -1,10 +1,8 @@
 """Settings of certificates."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
-from slipway.settings.types import Section, checked, matching
+from slipway.settings.types import Check, Section, matching
 
 ACME_DIRECTORIES = {
     "letsencrypt": "https://acme-v02.api.letsencrypt.org/directory",
@@ -19,7 +17,7 @@ def is_acme_server(value: str) -> bool:
 class Tls(Section):
     """TLS"""
 
-    tls_acme_server: Annotated[str, checked(is_acme_server, f"{', '.join(ACME_DIRECTORIES)}, or an https URL")] = (
+    tls_acme_server: Annotated[str, Check(is_acme_server, f"{', '.join(ACME_DIRECTORIES)}, or an https URL")] = (
         "letsencrypt"
     )
     """The ACME directory that issues the certificate. `"letsencrypt-staging"` is for trying out: its certificates are

@@ -6,7 +6,6 @@ import json
 from typing import Any, Literal, get_args, get_origin
 
 from annotated_types import Ge, Le
-from pydantic import AfterValidator
 from pydantic.fields import FieldInfo
 
 from slipway.settings.types import Check, Unit, Words
@@ -26,8 +25,8 @@ def _in_words(kind: Any, marks: list[Any]) -> str:
     for mark in reversed(marks):
         if isinstance(mark, Words):
             return str(mark)
-        if isinstance(mark, AfterValidator) and isinstance(mark.func, Check):
-            return mark.func.expected
+        if isinstance(mark, Check):
+            return mark.expected
     if get_origin(kind) is Literal:
         return " or ".join(json.dumps(value) for value in get_args(kind))
     if get_origin(kind) is list:

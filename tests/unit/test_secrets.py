@@ -237,6 +237,26 @@ def editor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None
     monkeypatch.setenv("VISUAL", str(program))
 
 
+def test_a_store_is_of_what_group_data_sets_and_else_of_the_defaults(tmp_path, monkeypatch):
+    monkeypatch.setattr(secrets, "PROJECT", tmp_path)
+    file = tmp_path / "group_data/all.py"
+    file.parent.mkdir()
+    file.write_text('site_name = "x"\nsites = [{"site_name": "blog", "backend_secrets": ["KEY"]}]\n')
+    store = secrets.store_of("production")
+    assert (store.path, store.identity) == (tmp_path / "secrets/production.age", "~/.config/slipway/identity.txt")
+    assert store.recipients == []
+    assert store.names == store.generated == ["MONGODB_ADMIN_PASSWORD", "MONGODB_BACKEND_PASSWORD"]
+    assert secrets.store_of("blog").names[0] == "KEY"
+    file.write_text('secrets_recipients = ["age1nobody"]\n')
+    with pytest.raises(
+        SettingsError, match=r"all\.py: secrets_recipients\[0\]: found 'age1nobody', expected a public key"
+    ):
+        secrets.store_of("production")
+    file.write_text("site_name = = 1\n")
+    with pytest.raises(secrets.SecretsFailed, match=r"group_data/all\.py: SyntaxError"):
+        secrets.store_of("production")
+
+
 def test_show_tells_names_and_a_value_only_when_asked(store):
     assert run("show").output == "ADMIN_PASSWORD\n"
     assert run("show", "production", "ADMIN_PASSWORD").output == "recognisable\n"
