@@ -1,7 +1,7 @@
 """Ship the next release: build it, upload it, try it beside the one that serves, switch.
 
-slipway release                     or, with pyinfra alone:
-pyinfra inventory.py release.py
+slipway release [--ref REF]         or, with pyinfra alone:
+pyinfra inventory.py release.py [--data release_ref=REF]
 """
 
 from pyinfra import host

@@ -1,7 +1,7 @@
-"""Go back to a release that is on the server still: the one before, or the one that the setting release_id names.
+"""Go back to a release that is on the server still: the one before, or the one that the argument release_id names.
 
 slipway rollback [ID]               or, with pyinfra alone:
-pyinfra inventory.py rollback.py
+pyinfra inventory.py rollback.py [--data release_id=ID]
 """
 
 from pyinfra import host

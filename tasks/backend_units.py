@@ -105,7 +105,7 @@ def release_units(settings: Settings, values: Mapping[str, Any]) -> dict[str, st
             "socket": settings.socket(service, is_next=True),
         }
         files |= {f"{FOLDER}/{unit}.{kind}": render(f"backend/backend.{kind}", **its) for kind in ("socket", "service")}
-    for when, command in (("before", settings.release_before), ("after", settings.release_after)):
+    for when, command in (("before", settings.pre_activate), ("after", settings.post_activate)):
         its = {**of_service(settings, settings.backend, values), "unit": f"{settings.backend_unit}-{when}"}
         its |= {"release": "next", "when": when, "command": quoted_for_systemd(command or "true")}
         files[f"{FOLDER}/{settings.backend_unit}-{when}.service"] = render("backend/hook.service", **its)

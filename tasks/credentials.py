@@ -85,7 +85,7 @@ def differences(shown: str, settings: Settings) -> list[str]:
         elif state != "root:root 600":
             lines.append(f"{folder}/{name}: {state} -> root:root 600")
     lines += [f"{folder}/{name}: removed" for name in found if name not in (MONGODB_ADMIN, MONGODB_BACKEND)]
-    wants_environment = settings.backend_secrets_in == "environment"
+    wants_environment = settings.backend_secrets_delivery == "environment"
     if wants_environment and environment != "right":
         lines.append(f"{settings.environment_file}: contents change (secret, not shown)")
     if not wants_environment and environment:

@@ -59,11 +59,11 @@ def next_release(settings: Settings) -> None:
         # With the code its settings may change, the name of its module say.
         describe_for_releases(settings, unit_values_here(settings))
     ship(name="Build a release and ship it", settings=settings, parts=parts_here())
-    if settings.release_before and "app" in host.groups:
-        hook(name="Run release_before", settings=settings, when="before", then="discard")
+    if settings.pre_activate and "app" in host.groups:
+        hook(name="Run pre_activate", settings=settings, when="before", then="discard")
     change_to(settings, lambda: artifact.release_id(settings), then="discard")
-    if settings.release_after and "app" in host.groups:
-        hook(name="Run release_after", settings=settings, when="after", then="keep")
+    if settings.post_activate and "app" in host.groups:
+        hook(name="Run post_activate", settings=settings, when="after", then="keep")
     step(name="Remove old releases", settings=settings, words=lambda: ["prune"])
 
 
@@ -141,14 +141,15 @@ def step(settings: Settings, words: Callable[[], list[str]]) -> Commands:
 
 @operation()
 def hook(settings: Settings, when: str, then: str) -> Commands:
-    notes.note(f"release_{when}: {settings.release_before if when == 'before' else settings.release_after}")
+    name = "pre_activate" if when == "before" else "post_activate"
+    notes.note(f"{name}: {getattr(settings, name)}")
     yield command(settings, "hook", when, artifact.release_id(settings), then)
 
 
 def wanted_id(settings: Settings) -> str:
     """The release to go back to, "" where there is none."""
-    if settings.release_id:
-        return settings.release_id
+    if settings.arguments.release_id:
+        return settings.arguments.release_id
     command = f"cd {settings.site_root}/previous && here=$(pwd -P) && echo ${{here##*/}}"
     return host.get_fact(Output, command=command).strip()
 
@@ -179,7 +180,7 @@ def begin_first(settings: Settings, parts: tuple[str, ...]) -> Commands:
     notes.note("the host has no release: what takes long in making one begins beside the packages")
     # A plan stops at the first command: nothing is built until the release is really wanted.
     yield f"mkdir -p {settings.site_root}/releases {settings.site_root}/venvs"
-    if "frontend" in parts and settings.frontend_build_on == "here":
+    if "frontend" in parts and settings.frontend_build_on == "local":
         artifact.begin(settings, run.of(host.state).builds)
     if "backend" in parts:
         requirements = f"{settings.site_root}/venvs/.requirements.txt"
@@ -207,7 +208,7 @@ def ship(settings: Settings, parts: tuple[str, ...]) -> Commands:
         raise PyinfraError(
             f"{host.name} has no release yet; nothing was changed. Type `slipway apply` first: it ships the first one"
         )
-    yield from _ship(settings, parts, [part for part in parts if part in settings.release_parts])
+    yield from _ship(settings, parts, [part for part in parts if part in settings.arguments.release_parts])
 
 
 @operation()

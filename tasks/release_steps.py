@@ -65,7 +65,7 @@ def facts(settings: Settings, parts: Collection[str]) -> Facts:
         backups=KEPT,
         services=[_described(settings, service) for service in settings.web_services if has_backend],
         workers=[service.name for service in settings.services if service.is_worker and has_backend],
-        keep_releases=settings.releases_kept,
+        keep_releases=settings.keep_releases,
         drain_seconds=settings.release_drain_seconds,
         worker_seconds=settings.release_worker_seconds,
         hook_seconds=settings.release_hook_seconds,

@@ -23,7 +23,8 @@ from slipway.project import PROJECT
 from slipway.releases import host as release_host
 from slipway.releases import program as release_program
 from slipway.secrets.store import MONGO_URL, MONGODB_ADMIN, MONGODB_BACKEND
-from slipway.settings.model import TLS_FOLDER, Settings, check
+from slipway.settings.check import check
+from slipway.settings.model import TLS_FOLDER, Settings
 from slipway.systems import SYSTEMS
 from tasks import (
     admin,

@@ -15,7 +15,7 @@ from lab.steps import StepFailed
 from slipway.cli.options import HELP_WIDTH, examples, for_people
 from slipway.cli.running import ERROR
 from slipway.engine.errors import RunFailed
-from slipway.settings.model import SettingsError
+from slipway.settings.check import SettingsError
 
 INTERRUPTED = 130  # as a shell reports a command that SIGINT ended
 # Where each verb is. A plan of a server has no use for what the others need.

@@ -62,7 +62,7 @@ def described(session: Session) -> str:
         found = sources.of(settings)
     except PyinfraError as error:
         raise RunFailed(f"{error}; nothing was changed") from error
-    parts = " and ".join(settings.release_parts)
+    parts = " and ".join(settings.arguments.release_parts)
     if found.ref:
         return f"{parts} of {found.ref} ({found.commit})"
     changes = ", with changes that are not in git" if found.commit.endswith("-dirty") else ""

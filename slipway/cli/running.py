@@ -20,9 +20,17 @@ if TYPE_CHECKING:
 IN_SYNC, ERROR, PENDING = 0, 1, 2
 
 
+def warn(session: Session, console: Console) -> None:
+    """Print what should be changed in the settings."""
+    if console.level >= 0:
+        for line in session.connections.warnings:
+            click.echo(f"slipway: warning: {line}", err=True)
+
+
 @contextmanager
 def connected(session: Session, console: Console) -> Iterator[None]:
     """Connect the hosts of a session for the time of the block."""
+    warn(session, console)
     session.connections.begin()
     with ExitStack() as stack:
         with console.doing(f"Connecting to {names_of(session)}"):

@@ -14,12 +14,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 import pyrage
 
 from slipway.project import PROJECT
 from slipway.secrets.store import decrypt, encrypt, known_names, parse_dotenv, unknown_names, value_problems
+from slipway.settings.check import FILE, check_section
+from slipway.settings.secrets import Secrets
 
 FIRST = """\
 # NAME=value, one a line; a value in quotes may go over several, and nothing is escaped. Lines that begin with # count
@@ -34,7 +37,7 @@ class SecretsFailed(click.ClickException):
 
 @dataclass(frozen=True)
 class Store:
-    """The encrypted file of an environment, and what group_data/all.py says of it."""
+    """The encrypted file of an environment, and its settings."""
 
     path: Path
     identity: str
@@ -62,7 +65,7 @@ class Store:
         try:
             data = encrypt(text, self.recipients)
         except ValueError as error:
-            raise SecretsFailed(f"group_data/all.py: {error}") from None
+            raise SecretsFailed(f"{FILE}: {error}") from None
         path.parent.mkdir(mode=0o700, exist_ok=True)
         descriptor, new = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
@@ -84,18 +87,28 @@ class Store:
         return [*unknown_names(values, self.names), *value_problems(values)]
 
 
+def in_file() -> dict[str, Any]:
+    """What group_data/all.py sets. The secrets are of the project, and of no host."""
+    try:
+        return runpy.run_path(str(PROJECT / FILE))
+    except (Exception, SystemExit) as error:
+        said = f"{type(error).__name__}: {error}"
+        raise SecretsFailed(f"{FILE}: {said} (slipway plan shows the line)") from None
+
+
 def store_of(environment: str) -> Store:
     """Of an environment, or of a further site by its name."""
-    data = runpy.run_path(str(PROJECT / "group_data/all.py"))
+    data = in_file()
     for site in data.get("sites", []):
         if site.get("site_name") == environment:
             data |= site
+    settings = check_section(Secrets, data)
     return Store(
         PROJECT / f"secrets/{environment}.age",
-        data["secrets_identity"],
-        data["secrets_recipients"],
-        known_names(data["backend_secrets"]),
-        data["generated_secrets"],
+        settings.secrets_identity,
+        settings.secrets_recipients,
+        known_names(settings.backend_secrets),
+        settings.generated_secrets,
     )
 
 
@@ -110,7 +123,10 @@ on_environment = click.argument("environment", metavar="[ENV]", default="product
 @secrets_group.command()
 def keygen() -> None:
     """Make you an age identity, if there is none, and show its public key."""
-    path = Path(runpy.run_path(str(PROJECT / "group_data/all.py"))["secrets_identity"]).expanduser()
+    data = in_file()
+    # The recipients may be wrong: this is what makes one.
+    only = {name: data[name] for name in ("secrets_identity",) if name in data}
+    path = Path(check_section(Secrets, only).secrets_identity).expanduser()
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         identity = pyrage.x25519.Identity.generate()
@@ -121,7 +137,7 @@ def keygen() -> None:
     if not found:
         raise SecretsFailed(f"{path}: found no age identity, expected a line AGE-SECRET-KEY-1...")
     click.echo(str(pyrage.x25519.Identity.from_str(found[0]).to_public()))
-    click.echo("name it in secrets_recipients of group_data/all.py", err=True)
+    click.echo(f"add it to secrets_recipients in {FILE}", err=True)
 
 
 @secrets_group.command()

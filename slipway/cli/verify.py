@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from slipway.cli.options import examples, on_hosts, pass_console
+from slipway.cli.running import warn
 from slipway.engine.session import Session
 from slipway.project import PROJECT
 from slipway.ui.console import Console
@@ -30,5 +31,5 @@ def verify(
     command += [] if audit else ["-m", "not audit"]
     if html:
         command += [f"--html={html.resolve()}", "--self-contained-html"]
-    Session(environment, "deploy.py", limit, data)  # what is wrong is told in our words, not in pytest's
+    warn(Session(environment, "deploy.py", limit, data), console)  # what is wrong is told in our words, not in pytest's
     sys.exit(subprocess.run(command, cwd=PROJECT, env={**os.environ, "PY_COLORS": ""}, check=False).returncode)

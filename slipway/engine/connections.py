@@ -29,9 +29,10 @@ from slipway.engine.remote_shell import Answer, Question
 from slipway.engine.run import Run
 from slipway.project import INVENTORIES, PROJECT
 from slipway.settings import inventory
+from slipway.settings.check import FILE, SettingsError, parse_items
 from slipway.settings.inventory import ROLES
-from slipway.settings.model import Settings, SettingsError, parse_items
-from slipway.settings.of_host import settings_of
+from slipway.settings.model import Settings
+from slipway.settings.of_host import CHECKED, settings_of
 
 # The command line shows progress; pyinfra's own line would be written over it.
 os.environ["PYINFRA_PROGRESS"] = "off"
@@ -50,6 +51,8 @@ class Connections:
         self.inventory_file = INVENTORIES[environment]
         # What is left out of what was asked for, and why: host, text.
         self.skipped: list[tuple[str, str]] = []
+        # Settings with old names, a line each.
+        self.warnings: list[str] = []
         # What happened to hosts that were left out from then on, by name.
         self.failures: dict[str, str] = {}
         self._connecting: dict[Host, gevent.Greenlet] = {}
@@ -63,7 +66,7 @@ class Connections:
     def _load(self) -> None:
         os.chdir(PROJECT)
         # pyinfra takes a missing file for a host's name, and a missing group_data/all.py for one without settings.
-        for file in (self.inventory_file, "group_data/all.py"):
+        for file in (self.inventory_file, FILE):
             if not Path(file).is_file():
                 raise RunFailed(f"{file}: there is no such file in {PROJECT}; restore it (git checkout {file})")
         if str(PROJECT) not in sys.path:
@@ -87,6 +90,7 @@ class Connections:
             if host.connector_cls is SSHConnector:
                 host.connector_cls = Connector
         self.settings = self._check_settings()
+        setattr(self.state, CHECKED, self.settings)
         with failing(self.log):
             self.state.init(self.inventory, config, initial_limit=self._limited())
 
@@ -108,11 +112,14 @@ class Connections:
     def _check_settings(self) -> dict[str, Settings]:
         """Settings by host name. Raises SettingsError with what is wrong on any host."""
         settings, problems = {}, [*self._malformed]
+        warnings: list[str] = []
         for host in self.inventory:
             try:
-                settings[host.name] = settings_of(host, self.inventory_file)
+                settings[host.name] = settings_of(host, self.inventory_file, warnings.append)
             except SettingsError as error:
                 problems += error.problems
+        # Hosts share files of settings.
+        self.warnings = [*dict.fromkeys(warnings)]
         if problems:
             raise SettingsError(problems)
         return settings

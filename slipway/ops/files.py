@@ -124,7 +124,7 @@ def put(
     """Put `content` at `path`, atomically, with its final owner and mode (octal, as `stat -c %a` prints it).
 
     `check` is a shell command with {} for the new file's name, run before it replaces the old one. The content of a
-    `secret` file is in no diff. The old file is restored if the unit `rollback_unit` does not start with the new one; it
+    `secret` file is in no diff. The old file is restored if `rollback_unit` does not start with the new one; it
     needs no restart if only lines of NEEDS_NO_RESTART differ (units.restarts).
     """
     data = content.encode()

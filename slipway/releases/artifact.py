@@ -159,7 +159,8 @@ def record(settings: Settings) -> str:
     """Who has made the release, when, and of what, as JSON."""
     found = sources.of(settings)
     described = {"id": release_id(settings), "when": lock.now(), "who": lock.who()}
-    return json.dumps({**described, "commit": found.commit, "ref": found.ref, "path": settings.release_path}) + "\n"
+    source = {"commit": found.commit, "ref": found.ref, "path": settings.arguments.release_path}
+    return json.dumps({**described, **source}) + "\n"
 
 
 def _compressed(files: list[tuple[str, Path]]) -> Iterator[tuple[str, bytes]]:

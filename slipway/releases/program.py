@@ -2,7 +2,7 @@
 """The steps of a release on the host, one at a time: `/usr/lib/slipway/release SITE STEP [ARGUMENTS]`.
 
     begin ID keep|discard               start release ID beside the live one and wait until it is healthy
-    hook before|after ID keep|discard   run release_before or release_after
+    hook before|after ID keep|discard   run pre_activate or post_activate
     switch ID                           activate the release
     take_over                           restart the services with it and point Nginx back to them
     settle                              finish what an interrupted release has left
@@ -35,6 +35,8 @@ ROUNDS = 5
 MAX_SHOWN = 200
 # SS_CONNECTED of Linux's <linux/net.h>, in /proc/net/unix.
 CONNECTED = "03"
+# The settings with the commands of the two hooks.
+HOOKS = {"before": "pre_activate", "after": "post_activate"}
 
 
 class Steps:
@@ -67,9 +69,9 @@ class Steps:
         self.reload_units()
         succeeded = self.system.systemctl("start", unit)
         if not succeeded:
-            why = f"release_{when} failed"
+            why = f"{HOOKS[when]} failed"
             if self.system.properties(unit, "Result").get("Result") == "timeout":
-                why = f"release_{when} did not finish within {self.facts.hook_seconds} s"
+                why = f"{HOOKS[when]} did not finish within {self.facts.hook_seconds} s"
                 why += "; if it needs longer, raise release_hook_seconds"
             self.explain(Failed(why, unit))
         if when == "after":

@@ -28,8 +28,8 @@ class Sources:
 
 def of(settings: Settings) -> Sources:
     """Raises PyinfraError where there is no such commit, or it lacks one of the folders."""
-    wanted = (settings.backend_source, settings.frontend_source, settings.release_path, settings.release_ref)
-    return _of(*wanted)
+    arguments = settings.arguments
+    return _of(settings.backend_source, settings.frontend_source, arguments.release_path, arguments.release_ref)
 
 
 # One a run: all hosts get the same.

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+
+from pyinfra import logger
 from pyinfra.api import Host
 from pyinfra.api.exceptions import PyinfraError
 
 from slipway.secrets.store import MONGO_URL, MONGODB_BACKEND, how_to_give
-from slipway.settings.model import Settings, SettingsError, check
+from slipway.settings.check import COMMAND_LINE, FILE, SettingsError, check
+from slipway.settings.model import Settings
+
+# An attribute of pyinfra's state: the settings that `slipway` has checked before it connected, by the host's name.
+CHECKED = "slipway_settings"
 
 
-def settings_of(host: Host, inventory: str = "the inventory") -> Settings:
-    """The settings of `host`, from its merged data; `inventory` names its file. Raises SettingsError."""
-    settings = check(host.data.dict(), _origin(host, inventory))
+def settings_of(
+    host: Host, inventory: str = "the inventory", warn: Callable[[str], None] = lambda text: None
+) -> Settings:
+    """The settings of `host`, from its merged data; `inventory` names its file, `warn` is as of `check`. Raises
+    SettingsError."""
+    settings = check(host.data.dict(), _origin(host, inventory), warn)
     if problems := apart_problems(settings, host.groups):
         raise SettingsError(f"{inventory} ({host.name}): {problem}" for problem in problems)
     return settings
@@ -38,11 +49,17 @@ def apart_problems(settings: Settings, groups: list[str]) -> list[str]:
 def _origin(host: Host, inventory: str) -> dict[str, str]:
     """In which file each setting of `host` was found, the strongest source last."""
     sources = host.inventory
-    origin = dict.fromkeys(sources.get_data(), "group_data/all.py")
+    origin = dict.fromkeys(sources.get_data(), FILE)
     for group in host.groups:
         origin |= dict.fromkeys(sources.get_group_data(group), f"group_data/{group}.py")
     origin |= dict.fromkeys(sources.get_host_data(host.name), f"{inventory} ({host.name})")
-    return origin | dict.fromkeys(sources.get_override_data(), "--data")
+    return origin | dict.fromkeys(sources.get_override_data(), COMMAND_LINE)
+
+
+@cache
+def _log_once(text: str) -> None:
+    """Hosts share files of settings, and each is checked."""
+    logger.warning(text)
 
 
 def checked_settings(host: Host) -> Settings:
@@ -50,7 +67,9 @@ def checked_settings(host: Host) -> Settings:
 
     `slipway` has checked them before it connected; plain pyinfra gets here after it did, and before any change.
     """
+    if checked := getattr(host.state, CHECKED, {}).get(host.name):
+        return checked
     try:
-        return settings_of(host)
+        return settings_of(host, warn=_log_once)
     except SettingsError as error:
         raise PyinfraError(f"{host.name}: {error}") from None

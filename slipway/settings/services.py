@@ -4,13 +4,23 @@ Three kinds: one that answers requests (`app`, run by uvicorn), a worker (`comma
 runs by the clock (`command` with a `schedule`). All run the code of the current release, in its Python environment.
 """
 
-from __future__ import annotations
-
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from slipway.settings.types import A_DOMAIN, DOMAIN, EnvName, PlainLine, PlainText, matching
+from slipway.settings.types import (
+    A_DOMAIN,
+    DOMAIN,
+    EnvName,
+    MemoryLimit,
+    PlainLine,
+    PlainText,
+    Seconds,
+    Section,
+    Unit,
+    Words,
+    matching,
+)
 
 # What a release calls its own units of a site.
 TAKEN = {"backend", "next", "before", "after"}
@@ -18,32 +28,66 @@ MIN_MEMORY_MB = 128
 
 
 class Service(BaseModel):
-    """Defaults are those of an entry of the setting `services`, whose comment in `group_data/all.py` says what each
-    means. `secrets` is None for all of the backend's."""
+    """Keys of a service
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    A service either answers requests (`app`), or runs permanently (`command`), or runs on a schedule (`command` with
+    `schedule`).
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
     name: Annotated[str, matching(r"[a-z](-?[a-z0-9]){0,15}", "at most 16 lower-case letters, digits, dashes")]
+    """Names its unit, `SITE-NAME`."""
+
     app: Annotated[str, matching(r"([\w.]+:[\w.]+)?", 'module:attribute as "auth.main:app"')] = ""
+    """What uvicorn runs to answer requests. It needs `path` or `host`, and `health_path`."""
+
     command: PlainLine = ""
+    """What runs instead, such as `"python -m mailer"`."""
+
+    schedule: Annotated[str, matching(r"[\w*.,:/~ +-]*", 'a time of systemd.time(7) as "*-*-* 03:00" or "hourly"')] = ""
+    # Whether it is one, the host's systemd says before it is in force.
+    """When `command` runs; `""` for permanently."""
+
     path: Annotated[
         str, matching(r"(/[\w-]+(/[\w-]+)*/)?", 'a URL path between slashes as "/api/auth/", without patterns')
     ] = ""
+    """The URL path of `app`, which the backend no longer gets."""
+
     host: Annotated[str, matching(rf"({DOMAIN})?", A_DOMAIN)] = ""
-    workers: Annotated[int, Field(ge=1, le=64)] = 1
-    environment: dict[EnvName, PlainText] = {}
-    secrets: list[EnvName] | None = None
-    memory_max_mb: Annotated[int, Field(ge=0, le=2**22)] = 0
-    tasks_max: Annotated[int, Field(ge=16, le=100_000)] = 512
+    """The host name of `app`, instead of a path."""
+
+    workers: Annotated[int, Field(ge=1, le=64), Unit("processes")] = 1
+    """Number of uvicorn workers."""
+
+    environment: Annotated[
+        dict[EnvName, PlainText], Words("dictionary of variable name to text without quotes or backslashes")
+    ] = {}
+    """Environment variables. No secrets."""
+
+    secrets: Annotated[list[EnvName] | None, Words("list of names, or None")] = None
+    """The names in `backend_secrets` that it gets; None for all."""
+
+    memory_max_mb: MemoryLimit = 0
+    """Memory limit, as `backend_memory_max_mb`."""
+
+    tasks_max: Annotated[int, Field(ge=16, le=100_000), Unit("processes and threads")] = 512
+    """Maximum number of processes and threads."""
+
     health_path: Annotated[str, matching(r"(/[\w./-]*)?", 'a URL path that begins with "/"')] = ""
+    """As `backend_health_path`."""
+
     health_status: Annotated[int, Field(ge=200, le=599)] = 200
+    """As `backend_health_status`."""
+
     health_body: PlainLine = ""
-    health_seconds: Annotated[int, Field(ge=1, le=3600)] = 60
-    # As systemd.time(7) has it; whether it is one, the host's systemd says before it is in force.
-    schedule: Annotated[str, matching(r"[\w*.,:/~ +-]*", 'a time of systemd.time(7) as "*-*-* 03:00" or "hourly"')] = ""
+    """As `backend_health_body`."""
+
+    health_seconds: Annotated[Seconds, Field(ge=1, le=3600)] = 60
+    """As `backend_health_seconds`."""
 
     @model_validator(mode="after")
-    def _is_of_one_kind(self) -> Service:
+    def _is_of_one_kind(self) -> Self:
         if bool(self.app) == bool(self.command):
             raise ValueError("either app, which answers requests, or command, which does not")
         if self.app and bool(self.path) == bool(self.host):
@@ -61,6 +105,18 @@ class Service(BaseModel):
     @property
     def is_worker(self) -> bool:
         return bool(self.command) and not self.schedule
+
+
+class Services(Section):
+    """Services
+
+    Further programs of the site, of the backend's code: [releases.md](releases.md#several-services).
+    """
+
+    services: list[Service] = Field([])
+    """Each is a dictionary with the keys below:
+    `{"name": "auth", "app": "auth.main:app", "path": "/api/auth/", "health_path": "/api/auth/health"}`.
+    Release the code of a new service before the `slipway apply` that routes requests to it."""
 
 
 def problems_among(services: list[Service], paths: dict[str, str], hosts: dict[str, str]) -> list[str]:

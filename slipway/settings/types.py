@@ -1,35 +1,112 @@
-"""Kinds of values that several settings take, and what each of them must match."""
+"""What the sections of the settings are made of: their base class, and the types of values that several of them
+take."""
 
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from collections.abc import Callable
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler
+from pydantic_core import CoreSchema
+from pydantic_core.core_schema import no_info_after_validator_function
+
+
+class Section(BaseModel):
+    """A group of settings. Each field has its type, its default and, as the text below it, its meaning; the class's own
+    text is the section's title and introduction in docs/settings.md."""
+
+    # Only what combines the sections is built at import.
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, validate_default=True, defer_build=True)
+
+
+# --- Marks of a field -------------------------------------------------------------------------------------------------
+
+
+class Unit(str):
+    """In an Annotated: what a number counts."""
+
+
+class Words(str):
+    """In an Annotated: the type in words, where the validator does not say it."""
+
+
+class Derived:
+    """A default that follows from other settings, which come before it: "/run/{site_name}-backend.sock"."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __call__(self, data: dict[str, Any]) -> str:
+        return self.text.format(**data)
+
+    @property
+    def sources(self) -> list[str]:
+        """The settings that it follows from."""
+        return re.findall(r"\{(\w+)\}", self.text)
+
+
+def derived(text: str) -> Any:
+    """The default of a field that follows from others."""
+    return Field(default_factory=Derived(text))
+
+
+class Check:
+    """In an Annotated: a validator for strings, with what it expects in words."""
+
+    def __init__(self, is_valid: Callable[[str], Any], expected: str) -> None:
+        self.is_valid, self.expected = is_valid, expected
+
+    def __get_pydantic_core_schema__(self, kind: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        # An AfterValidator would look at signatures, which takes longer than all else of it.
+        return no_info_after_validator_function(self.check, handler(kind))
+
+    def check(self, value: str) -> str:
+        if not self.is_valid(value):
+            raise ValueError(self.expected)
+        return value
+
+
+def matching(pattern: str, expected: str) -> Check:
+    """The whole text must match `pattern`; `expected` says so in words."""
+    return Check(lambda value: re.fullmatch(pattern, value), expected)
+
+
+def is_ipv4(value: str) -> bool:
+    try:
+        IPv4Address(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _folder(value: str) -> str:
+    if not Path(value).is_dir():
+        raise ValueError("a folder on this machine, relative to the project")
+    return value
+
+
+# --- Types of values --------------------------------------------------------------------------------------------------
 
 # A label of a host name, RFC 1035 section 2.3.1 with RFC 1123's leading digit.
 LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 DOMAIN = rf"(?=.{{4,253}}$)({LABEL}\.)+[a-z]([a-z0-9-]*[a-z0-9])?"
 A_DOMAIN = 'a host name in lower case with at least one dot, as "example.org"'
 
-
-def matching(pattern: str, expected: str) -> AfterValidator:
-    """A validator for strings: the whole must match `pattern`; `expected` says so in words."""
-
-    def check(value: str) -> str:
-        if not re.fullmatch(pattern, value):
-            raise ValueError(expected)
-        return value
-
-    return AfterValidator(check)
-
-
+Seconds = Annotated[int, Unit("seconds")]
+Mebibytes = Annotated[int, Unit("MiB")]
+# 0 is for a computed limit.
+MemoryLimit = Annotated[Mebibytes, Field(ge=0, le=2**22)]
 Domain = Annotated[str, matching(DOMAIN, A_DOMAIN)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 EnvName = Annotated[str, matching(r"[A-Z_][A-Z0-9_]*", "an environment variable's name: A-Z, 0-9 and _")]
 UrlPath = Annotated[str, matching(r"/[\w./-]*", 'a URL path that begins with "/"')]
 HttpUrl = Annotated[str, matching(r"https?://[\w.-]+(:\d+)?(/[\w./-]*)?", "an http(s) URL")]
 UserName = Annotated[str, matching(r"[A-Za-z][\w-]{0,62}", "letters, digits, _ and -, a letter first")]
+LocalFolder = Annotated[str, AfterValidator(_folder), Words("a folder on your machine, relative to the project")]
+Command = Annotated[str, matching(r".*\S.*", "a shell command")]
 # systemd and Nginx read these lines: a newline or a quote would begin another setting.
 PlainLine = Annotated[str, matching(r"[^\x00-\x1f]*", "one line")]
 PlainText = Annotated[str, matching(r"[^\x00-\x1f\"\\]*", "one line without quotes or backslashes")]

@@ -17,7 +17,7 @@ from support.lab_host import LabHost, bring_up
 BY_HAND = Path(__file__).parent / "by_hand"
 # The owner's application reads its secrets from the environment, and answers no health path but its own.
 AS_IT_IS = (
-    *("--data", "backend_secrets=[]", "--data", "backend_secrets_in=environment", "--data", "secrets_file="),
+    *("--data", "backend_secrets=[]", "--data", "backend_secrets_delivery=environment", "--data", "secrets_file="),
     *("--data", 'generated_secrets=["MONGODB_ADMIN_PASSWORD", "MONGODB_BACKEND_PASSWORD"]'),
 )
 

@@ -38,7 +38,7 @@ BROKEN = {
         ("--data", 'backend_health_body="status":"fine"', *PATIENT),
         '{"status":"ok"} 200',
     ),
-    "a migration that fails": (None, ("--data", "release_before=echo 'no such table' >&2; exit 3"), "no such table"),
+    "a migration that fails": (None, ("--data", "pre_activate=echo 'no such table' >&2; exit 3"), "no such table"),
 }
 # Each day one that starts, and one that is not even started.
 EVERYDAY = ("a health check that fails", "a migration that fails")
@@ -89,15 +89,15 @@ def test_a_release_that_finds_the_disk_full_is_told_and_nothing_is_left_of_it(
 # An operation of a release; it is ended when that one has begun.
 STEPS = [
     "Build a release and ship it",
-    "Run release_before",
+    "Run pre_activate",
     "Start it beside the one that serves, and ask for its health",
     "Switch to it",
     "Let the backend take over from it",
-    "Run release_after",
+    "Run post_activate",
     "Remove old releases",
 ]
 # They run still when the release is ended.
-HOOKS = ("--data", "release_before=sleep 2", "--data", "release_after=sleep 2")
+HOOKS = ("--data", "pre_activate=sleep 2", "--data", "post_activate=sleep 2")
 
 
 # Each day the two between which visitors are led from one to the other.

@@ -11,7 +11,7 @@ OTHER_SETTINGS = {
     "backend_listen": "127.0.0.1:8001",
     "backend_workers": "3",
     "backend_environment": '{"TOKEN_MINUTES": "30"}',
-    "backend_secrets_in": "environment",
+    "backend_secrets_delivery": "environment",
     "mongodb_database": "mentees",
     "mongodb_backend_user": "mentor",
     "mongodb_port": "27018",

@@ -31,7 +31,7 @@ def settings_of(server: LabHost, recipient: str) -> list[tuple[str, str]]:
     """The edits of group_data/all.py: what every user sets, and the lab's package mirror and ACME server."""
     lab = {name: value for name, value in server.data.items() if name.startswith(("mongodb_", "tls_acme"))}
     edits = [('site_domain = "codementee.io"', f'site_domain = "{DOMAIN}"')]
-    edits.append(("secrets_recipients = []", f'secrets_recipients = ["{recipient}"]'))
+    edits.append(('# secrets_recipients = ["age1..."]', f'secrets_recipients = ["{recipient}"]'))
     return edits + [("", f"{name} = {value!r}") for name, value in lab.items()]
 
 

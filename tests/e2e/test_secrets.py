@@ -102,7 +102,7 @@ def test_the_search_would_find_a_leak(server):
 
 @pytest.mark.thorough
 def test_an_application_that_wants_its_environment_gets_it_byte_for_byte(server):
-    way = ("--data", "backend_secrets_in=environment")
+    way = ("--data", "backend_secrets_delivery=environment")
     server.apply(*way)
     assert server.plan(*way) == []
     main = "$(systemctl show --property=MainPID --value codementee-backend)"

@@ -15,7 +15,8 @@ import testinfra
 
 from slipway.engine.errors import RunFailed
 from slipway.engine.session import Session
-from slipway.settings.model import Settings, SettingsError
+from slipway.settings.check import SettingsError
+from slipway.settings.model import Settings
 from slipway.site import Site, in_url
 
 

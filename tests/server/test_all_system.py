@@ -31,11 +31,11 @@ def test_what_happens_by_timer_does(server, timer):
 
 def test_a_reboot_that_an_update_needs_has_its_window(server):
     shown = server.host.check_output("apt-config dump Unattended-Upgrade::Automatic-Reboot").splitlines()
-    window = server.settings.reboot_window
-    assert f'Unattended-Upgrade::Automatic-Reboot "{"true" if window else "false"}";' in shown
-    if window:
+    at = server.settings.reboot_time
+    assert f'Unattended-Upgrade::Automatic-Reboot "{"true" if at else "false"}";' in shown
+    if at:
         time = server.host.check_output("apt-config dump Unattended-Upgrade::Automatic-Reboot-Time")
-        assert time == f'Unattended-Upgrade::Automatic-Reboot-Time "{window}";'
+        assert time == f'Unattended-Upgrade::Automatic-Reboot-Time "{at}";'
 
 
 def test_fail2ban_watches_ssh_and_nginx(server):

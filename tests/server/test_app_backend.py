@@ -72,7 +72,7 @@ def test_it_has_its_secrets_the_way_that_is_set(server):
     pid = server.host.check_output(f"systemctl show --property=MainPID --value {unit}.service")
     variables = server.host.check_output(f"tr '\\0' '\\n' < /proc/{pid}/environ | cut -d= -f1").split()
     names = set(credential_names(server.settings))
-    if server.settings.backend_secrets_in == "environment":
+    if server.settings.backend_secrets_delivery == "environment":
         assert names <= {*variables}
         return
     assert not names & {*variables}

@@ -20,6 +20,7 @@ class FakeSession:
     outcome = Outcome([], [], 9, 1.0)
     error: RunFailed | None = None
     settings: ClassVar[dict[str, Settings]] = {}
+    warnings: ClassVar[list[str]] = []
 
     def __init__(self, *arguments):
         self.arguments = arguments
@@ -32,6 +33,7 @@ class FakeSession:
             deploy="deploy.py",
             settings=self.settings,
             failures=self.outcome.failures,
+            warnings=self.warnings,
             begin=lambda: None,
             hosts=lambda: hosts,
             active_hosts=lambda: hosts,

@@ -1,4 +1,4 @@
-"""Settings as a user has them: the defaults of group_data/all.py, with a secrets file."""
+"""Settings as a user has them: those of group_data/all.py, with a secrets file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ import paramiko
 import pytest
 
 from slipway.cli import main
-from slipway.settings.model import Settings, check
+from slipway.settings.arguments import Arguments
+from slipway.settings.check import COMMAND_LINE, check
+from slipway.settings.model import Settings
 from support.fake_session import FakeSession
 
 # Of nobody: its private half is thrown away.
@@ -34,23 +36,29 @@ def _in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def defaults(tmp_path: Path) -> dict[str, Any]:
+def in_group_data() -> dict[str, Any]:
+    """What this checkout's group_data/all.py says."""
+    found = runpy.run_path(str(PROJECT / "group_data/all.py"))
+    return {name: value for name, value in found.items() if not name.startswith("__")}
+
+
+@pytest.fixture
+def defaults(tmp_path: Path, in_group_data: dict[str, Any]) -> dict[str, Any]:
     """What group_data/all.py says, with a secrets file that is in order."""
-    data = {k: v for k, v in runpy.run_path(str(PROJECT / "group_data/all.py")).items() if not k.startswith("__")}
     file = tmp_path / "secrets.env"
     file.touch(mode=0o600)
     file.write_text("JWT_SECRET=3b4f0c6a5d9e8f7a6b5c4d3e2f1a0b9c\nADMIN_PASSWORD='correct horse'\n")
-    return {**data, "secrets_file": str(file), "admin_keys": [PUBLIC_KEY]}
+    return {**in_group_data, "secrets_file": str(file), "admin_keys": [PUBLIC_KEY]}
 
 
 @pytest.fixture
 def settings_with(defaults: dict[str, Any]) -> Callable[..., Settings]:
-    """The defaults with some changed, not checked: templates are judged with odd values too."""
+    """Them with some changed, not checked: templates are judged with odd values too."""
 
     def make(**changes: Any) -> Settings:
         if "frontend_assets" in changes:
             return check(defaults).model_copy(update=changes)
-        return check({**defaults, **changes})
+        return check({**defaults, **changes}, dict.fromkeys(Arguments.model_fields, COMMAND_LINE))
 
     return make
 

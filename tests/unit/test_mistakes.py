@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 
 from slipway.engine import pyinfra_compat  # isort: skip  patches first
 
@@ -10,7 +11,7 @@ import pytest
 from pyinfra.api import Config, State
 
 from slipway.project import PROJECT
-from slipway.settings import inventory
+from slipway.settings import inventory, of_host
 from slipway.settings.inventory import problems
 from support.mistakes import told
 
@@ -214,3 +215,43 @@ def test_wrong_services_are_told_before_any_host_is_touched(project, wrong):
 def test_a_text_in_an_inventory_that_is_no_role_is_the_users_own():
     hosts = ["server.invalid"]
     assert problems({"domain": "example.org", "web": hosts, "app": hosts, "db": hosts}) == []
+
+
+OLD_NAME = "group_data/all.py: reboot_window is deprecated; rename it to reboot_time"
+
+
+def test_an_old_name_of_a_setting_is_warned_of_once_before_a_host_is_asked(project):
+    with (project / "group_data/all.py").open("a") as file:
+        file.write('reboot_window = "03:00"\n')
+    (project / "inventory.py").write_text('web = app = db = ["server.invalid", "other.invalid"]\n')
+    said = told(project, "plan")
+    assert said.startswith(f"slipway: warning: {OLD_NAME}\n")
+    assert said.count("deprecated") == 1
+    assert "resolve hostname" in said
+    assert "deprecated" not in told(project, "plan", "--quiet")
+
+
+def test_plain_pyinfra_logs_it_once_for_all_hosts(project, monkeypatch, caplog):
+    with (project / "group_data/all.py").open("a") as file:
+        file.write('reboot_window = "03:00"\n')
+    (project / "inventory.py").write_text('web = app = db = ["server.invalid", "other.invalid"]\n')
+    monkeypatch.chdir(project)
+    monkeypatch.setattr(logging.getLogger("pyinfra"), "propagate", True)
+    state, config = State(check_for_changes=False), Config()
+    config.lock_current_state()
+    with pyinfra_compat.ctx_state.use(state), pyinfra_compat.ctx_config.use(config):
+        # pyinfra keeps the code of a file by its name.
+        file = str(project / "inventory.py")
+        hosts = pyinfra_compat.load_inventory(file, {}, str(project), lambda names: None)
+        state.init(hosts, config)
+    of_host._log_once.cache_clear()
+    assert [of_host.checked_settings(host).reboot_time for host in hosts] == ["03:00", "03:00"]
+    assert [record.getMessage() for record in caplog.records] == [OLD_NAME]
+
+
+def test_an_argument_of_one_run_among_the_settings_is_told_with_its_file_and_the_option(project):
+    with (project / "group_data/web.py").open("a") as file:
+        file.write('release_ref = "v1"\n')
+    said = told(project, "release", "--yes")
+    assert "group_data/web.py: release_ref: found an argument of one run" in said
+    assert "slipway release --ref REF" in said

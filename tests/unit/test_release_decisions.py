@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from slipway.releases.host import NO_ANSWER, REQUESTS, Answer
-from slipway.releases.program import ROUNDS
+from slipway.releases.program import HOOKS, ROUNDS
 from support.release_model import SOCKET, WELL, Model
 
 SERVICES = [
@@ -185,7 +185,7 @@ def test_a_hook_that_fails_discards_a_release_that_no_visitor_has_seen(model_of,
     unit = f"codementee-backend-{when}.service"
     model.broken.add(unit)
     assert not model.step("hook", when, "2", "discard")
-    assert f"the last words of {unit}\n{unit}: release_{when} failed" in model.error()
+    assert f"the last words of {unit}\n{unit}: {HOOKS[when]} failed" in model.error()
     assert (model.releases(), model.links()) == (left, {"current": "releases/1"})
     assert ("was not activated" in model.error()) is (when == "before")
 

@@ -116,7 +116,7 @@ def assert_settled(model: Model, fault: str) -> None:
 def test_wherever_a_release_and_then_settle_are_killed_visitors_are_served_and_settle_ends_it(
     settings_with, kind, fault
 ):
-    settings = settings_with(backend_health_seconds=2, release_drain_seconds=1, releases_kept=2, **KINDS[kind])
+    settings = settings_with(backend_health_seconds=2, release_drain_seconds=1, keep_releases=2, **KINDS[kind])
     start = Model.serving(settings, "1", "0", "2")
     start.files[UNIT_FILE] = "before"
     FAULTS[fault](start)

@@ -24,7 +24,7 @@ from tasks.release import PARTS
 @pytest.fixture
 def tree(settings_with: Callable[..., Settings]) -> Iterator[Tree]:
     with tempfile.TemporaryDirectory(prefix="slipway-") as folder:
-        yield Tree(Path(folder), settings_with(releases_kept=2))
+        yield Tree(Path(folder), settings_with(keep_releases=2))
 
 
 # --- The list of releases --------------------------------------------------------------------------------------------

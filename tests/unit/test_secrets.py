@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from slipway.cli import secrets
 from slipway.cli.secrets import Store, secrets_group, with_value
 from slipway.secrets.store import IDENTITY_VARIABLE, decrypt, encrypt, parse_dotenv, read_secrets
-from slipway.settings.model import SettingsError, check
+from slipway.settings.check import SettingsError, check
 from slipway.settings.of_host import apart_problems
 from tasks.credentials import mongo_url
 from tasks.mongodb_users import admin_of, backend_of, differences
@@ -154,7 +154,7 @@ def test_a_control_character_can_not_be_in_an_environment(defaults, monkeypatch)
     monkeypatch.setenv("SLIPWAY_SECRET_ADMIN_PASSWORD", "a\rb")
     assert check(defaults)
     with pytest.raises(SettingsError, match="control character in ADMIN_PASSWORD"):
-        check({**defaults, "backend_secrets_in": "environment"})
+        check({**defaults, "backend_secrets_delivery": "environment"})
 
 
 @pytest.mark.parametrize(
@@ -235,6 +235,26 @@ def editor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
     monkeypatch.setenv("VISUAL", str(program))
+
+
+def test_a_store_is_of_what_group_data_sets_and_else_of_the_defaults(tmp_path, monkeypatch):
+    monkeypatch.setattr(secrets, "PROJECT", tmp_path)
+    file = tmp_path / "group_data/all.py"
+    file.parent.mkdir()
+    file.write_text('site_name = "x"\nsites = [{"site_name": "blog", "backend_secrets": ["KEY"]}]\n')
+    store = secrets.store_of("production")
+    assert (store.path, store.identity) == (tmp_path / "secrets/production.age", "~/.config/slipway/identity.txt")
+    assert store.recipients == []
+    assert store.names == store.generated == ["MONGODB_ADMIN_PASSWORD", "MONGODB_BACKEND_PASSWORD"]
+    assert secrets.store_of("blog").names[0] == "KEY"
+    file.write_text('secrets_recipients = ["age1nobody"]\n')
+    with pytest.raises(
+        SettingsError, match=r"all\.py: secrets_recipients\[0\]: found 'age1nobody', expected a public key"
+    ):
+        secrets.store_of("production")
+    file.write_text("site_name = = 1\n")
+    with pytest.raises(secrets.SecretsFailed, match=r"group_data/all\.py: SyntaxError"):
+        secrets.store_of("production")
 
 
 def test_show_tells_names_and_a_value_only_when_asked(store):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from slipway.settings.model import SettingsError, check
+from slipway.settings.check import SettingsError, check
 from tasks.backend_units import all_units
 
 AUTH = {"name": "auth", "app": "auth.main:app", "path": "/api/auth/", "health_path": "/api/auth/health"}
@@ -14,7 +14,7 @@ BLOG = {"site_name": "blog", "site_domain": "blog.example.org"}
 
 def problems(defaults, **changes) -> str:
     with pytest.raises(SettingsError) as caught:
-        check({**defaults, **changes})
+        check({**defaults, **changes}, {"release_site": "--data"})
     assert len(caught.value.problems) == 1, caught.value
     return caught.value.problems[0]
 
@@ -53,7 +53,7 @@ def test_a_wrong_service_is_told(defaults, what):
 
 def test_one_file_of_secrets_cannot_be_divided(defaults):
     services = [{**MAILER, "secrets": ["JWT_SECRET"]}]
-    assert "one file has them all" in problems(defaults, services=services, backend_secrets_in="environment")
+    assert "one file has them all" in problems(defaults, services=services, backend_secrets_delivery="environment")
 
 
 def test_the_longest_path_wins(settings_with):

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import runpy
 from pathlib import Path
 
 import pytest
 
 from slipway.secrets.store import parse_dotenv
-from slipway.settings.model import Settings, SettingsError, check, parse_items
+from slipway.settings.check import SettingsError, check, parse_items
 
-PROJECT = Path(__file__).resolve().parents[2]
+BLOG = {"site_name": "blog", "site_domain": "blog.example.org"}
 
 
 def problems(data) -> list[str]:
@@ -21,11 +20,6 @@ def problems(data) -> list[str]:
 
 def test_the_defaults_are_in_order(defaults):
     assert check(defaults).site_domain == "codementee.io"
-
-
-def test_every_setting_has_a_default_and_every_default_is_a_setting():
-    names = {n for n in runpy.run_path(str(PROJECT / "group_data/all.py")) if not n.startswith("__")}
-    assert names - {"ssh_strict_host_key_checking"} == set(Settings.model_fields)
 
 
 WRONG = {
@@ -69,7 +63,7 @@ WRONG = {
     "backend_listen": ("run/backend.sock", "a socket's absolute path"),
     "backend_health_path": ("health", 'a URL path that begins with "/"'),
     "backend_environment": ({"A": 'quo"te'}, "one line without quotes"),
-    "backend_secrets_in": ("files", "'credentials' or 'environment'"),
+    "backend_secrets_delivery": ("files", "'credentials' or 'environment'"),
     "mongodb_database": ("admin", "not MongoDB's own names"),
     "mongodb_admin_user": ("a:b", "a letter first"),
     "mongodb_backend_user": ("a@b", "a letter first"),
@@ -80,7 +74,9 @@ WRONG = {
     "nginx_max_body_mb": (1.5, "a valid integer"),
     "tls_acme_server": ("http://acme.example", "an https URL"),
     "tls_email": ("nobody", "an e-mail address"),
-    "releases_kept": (1, "greater than or equal to 2"),
+    "reboot_time": ("4 o'clock", 'a time of day as "04:00"'),
+    "frontend_build_on": ("elsewhere", "'local' or 'server'"),
+    "keep_releases": (1, "greater than or equal to 2"),
 }
 
 
@@ -219,3 +215,132 @@ def test_data_on_the_command_line_without_a_value_is_told():
         {"locale": "C.UTF-8"},
         ["--data: found 'swap_mb', expected NAME=VALUE"],
     )
+
+
+# --- What follows from other settings --------------------------------------------------------------------------------
+
+
+def test_what_is_named_after_the_site_follows_from_its_name(defaults):
+    shop = check({**defaults, "site_name": "shop"})
+    assert (shop.mongodb_database, shop.backend_listen) == ("shop", "/run/shop-backend.sock")
+    assert shop.mongodb_backend_user == "backend"
+    own = check({**defaults, "site_name": "shop", "mongodb_database": "orders", "backend_listen": "127.0.0.1:8001"})
+    assert (own.mongodb_database, own.backend_listen) == ("orders", "127.0.0.1:8001")
+
+
+def test_the_key_of_another_mongodb_series_is_where_its_name_says(defaults):
+    settings = check({**defaults, "mongodb_version": "8.0"})
+    assert settings.mongodb_key_url == "https://pgp.mongodb.com/server-8.0.asc"
+
+
+def test_a_derived_value_that_is_wrong_is_told_with_what_it_follows_from(defaults):
+    (line,) = problems({**defaults, "site_name": "local"})
+    assert line == (
+        "group_data/all.py: mongodb_database: found 'local', derived from site_name, expected letters, digits, _ and -;"
+        " not MongoDB's own names"
+    )
+
+
+def test_a_default_that_is_wrong_on_this_machine_is_told_as_such(defaults, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    del defaults["admin_keys"]
+    (line,) = problems(defaults)
+    assert line.startswith(
+        "group_data/all.py: admin_keys[0]: found the default '~/.ssh/id_ed25519.pub', expected a public"
+    )
+
+
+def test_what_has_no_default_must_be_set(defaults):
+    needed = ("site_name", "site_domain", "backend_source", "frontend_source")
+    lines = problems({name: value for name, value in defaults.items() if name not in needed})
+    assert len(lines) == len(needed)
+    assert (
+        "group_data/all.py: site_domain: found nothing, expected a host name in lower case with at least one dot"
+        in ("\n".join(lines))
+    )
+
+
+def test_an_unknown_name_that_is_like_no_other_is_told_with_the_page(defaults):
+    (line,) = problems({**defaults, "zzz": 1})
+    assert line.endswith("zzz: there is no such setting; docs/settings.md lists every setting")
+
+
+# --- Arguments of one run --------------------------------------------------------------------------------------------
+
+
+def test_an_argument_of_one_run_in_a_file_is_refused_with_the_option(defaults):
+    lines = problems({**defaults, "release_ref": "v1", "sites": [{**BLOG, "release_id": "2026"}]})
+    assert lines == [
+        "group_data/all.py: release_ref: found an argument of one run, which is no setting; remove it, and use the"
+        " option: slipway release --ref REF (with plain pyinfra: --data release_ref=...)",
+        "group_data/all.py: sites[0]: release_id: found an argument of one run, which is no setting; remove it, and use"
+        " the option: slipway rollback ID (with plain pyinfra: --data release_id=...)",
+    ]
+
+
+def test_the_arguments_of_the_command_line_reach_the_site_that_they_name(defaults):
+    given = {"release_site": "blog", "release_parts": ["frontend"], "release_id": 20261126031500}
+    settings = check({**defaults, "sites": [BLOG], **given}, dict.fromkeys(given, "--data"))
+    assert settings.released.site_name == "blog"
+    assert settings.released.arguments.release_parts == ["frontend"]
+    # As pyinfra's own --data reads it.
+    assert settings.released.arguments.release_id == "20261126031500"
+    assert check(defaults).arguments.release_parts == ["backend", "frontend"]
+
+
+# --- Old names -------------------------------------------------------------------------------------------------------
+
+OLD = {
+    "reboot_window": "03:00",
+    "releases_kept": 3,
+    "release_before": "migrate",
+    "release_after": "announce",
+    "backend_secrets_in": "environment",
+    "frontend_build_on": "here",
+}
+
+
+def test_old_names_are_read_and_each_is_warned_of_once_with_its_file_and_its_new_name(defaults):
+    warnings: list[str] = []
+    origin = {"reboot_window": "group_data/web.py", "frontend_build_on": "inventory.py (one)"}
+    settings = check({**defaults, **OLD}, origin, warnings.append)
+    found = (settings.reboot_time, settings.keep_releases, settings.pre_activate, settings.post_activate)
+    assert found == ("03:00", 3, "migrate", "announce")
+    assert (settings.backend_secrets_delivery, settings.frontend_build_on) == ("environment", "local")
+    assert warnings == [
+        "group_data/web.py: reboot_window is deprecated; rename it to reboot_time",
+        "group_data/all.py: releases_kept is deprecated; rename it to keep_releases",
+        "group_data/all.py: release_before is deprecated; rename it to pre_activate",
+        "group_data/all.py: release_after is deprecated; rename it to post_activate",
+        "group_data/all.py: backend_secrets_in is deprecated; rename it to backend_secrets_delivery",
+        "inventory.py (one): frontend_build_on = 'here' is deprecated; change it to 'local'",
+    ]
+
+
+def test_an_old_name_beside_the_new_one_is_refused(defaults):
+    with pytest.raises(SettingsError) as caught:
+        check({**defaults, "reboot_window": "", "reboot_time": ""}, {"reboot_window": "group_data/web.py"})
+    assert caught.value.problems == [
+        "group_data/web.py: reboot_window: found together with reboot_time (group_data/all.py), which is its new name;"
+        " remove reboot_window"
+    ]
+
+
+def test_a_wrong_value_under_an_old_name_is_told_with_its_file(defaults):
+    with pytest.raises(SettingsError) as caught:
+        check({**defaults, "releases_kept": 1}, {"releases_kept": "--data"})
+    assert caught.value.problems == ["--data: keep_releases: found 1, expected greater than or equal to 2"]
+
+
+def test_old_names_of_a_further_site_are_read(defaults):
+    warnings: list[str] = []
+    first, blog = check({**defaults, "sites": [{**BLOG, "releases_kept": 9}]}, warn=warnings.append).all_sites
+    assert (first.keep_releases, blog.keep_releases) == (5, 9)
+    assert warnings == ["group_data/all.py: sites[0]: releases_kept is deprecated; rename it to keep_releases"]
+
+
+def test_an_old_name_on_the_command_line_is_a_text_where_the_new_one_is():
+    assert parse_items(["release_before=1", "release_ref=20261126"])[0] == {
+        "release_before": "1",
+        "release_ref": "20261126",
+    }

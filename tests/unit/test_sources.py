@@ -12,7 +12,8 @@ from pyinfra.api.exceptions import PyinfraError
 
 from slipway.releases import sources
 from slipway.releases.sources import Sources
-from slipway.settings.model import Settings, SettingsError
+from slipway.settings.check import SettingsError
+from slipway.settings.model import Settings
 
 Of = Callable[..., Sources]
 

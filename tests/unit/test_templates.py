@@ -149,7 +149,7 @@ def verify_units(folder: Path) -> str:
 
 @pytest.mark.parametrize("listen", ["/run/codementee-backend.sock", "127.0.0.1:8001"])
 def test_systemd_accepts_the_units(settings_with, tmp_path, listen):
-    settings = settings_with(backend_listen=listen, services=SERVICES, release_before="echo \"100 %\" '$HOME' \\\\")
+    settings = settings_with(backend_listen=listen, services=SERVICES, pre_activate="echo \"100 %\" '$HOME' \\\\")
     values = unit_values(settings, 819, database_is_here=True)
     units = {Path(path).name: text for path, text in release_units(settings, values).items()}
     for service in settings.all_services:
@@ -230,7 +230,7 @@ ODD = "a\"b\\c`d$e f%g'\u00e4\u20ac"
 def test_a_secret_reaches_the_service_as_it_is_and_nothing_differs_then(settings_with, tmp_path, monkeypatch, way):
     monkeypatch.setenv("SLIPWAY_SECRET_ADMIN_PASSWORD", ODD + "\nof two lines")
     monkeypatch.setenv("SLIPWAY_SECRET_MONGODB_BACKEND_PASSWORD", "p@ss:w/rd%")
-    settings = settings_with(backend_secrets_in=way)
+    settings = settings_with(backend_secrets_delivery=way)
     (tmp_path / "credentials").mkdir(mode=0o700)
     (tmp_path / "credentials/OLD").touch()
     shown = show_and_write(settings, tmp_path, tar(credentials.given(settings)))
@@ -365,7 +365,7 @@ def test_every_file_of_the_system_is_in_its_programs_own_words(settings_with, tm
     apt.write_text(texts["/etc/apt/apt.conf.d/52slipway"])
     shown = subprocess.run(["apt-config", "dump", "-c", apt], capture_output=True, text=True, check=True).stdout
     assert 'Unattended-Upgrade::Automatic-Reboot-Time "04:00";' in shown
-    never = updates.files(settings_with(reboot_window=""))["/etc/apt/apt.conf.d/52slipway"]
+    never = updates.files(settings_with(reboot_time=""))["/etc/apt/apt.conf.d/52slipway"]
     assert 'Automatic-Reboot "false"' in never
     assert "Automatic-Reboot-Time" not in never
 

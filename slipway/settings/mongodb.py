@@ -1,0 +1,95 @@
+"""Settings of MongoDB."""
+
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from slipway.settings.types import (
+    Check,
+    HttpUrl,
+    MemoryLimit,
+    Port,
+    Section,
+    Unit,
+    UserName,
+    derived,
+    is_ipv4,
+    matching,
+)
+
+# What mongod takes beside its cache, for connections and sorting, in MiB.
+MIN_BESIDE_CACHE_MB = 256
+
+
+class MongoDB(Section):
+    """MongoDB"""
+
+    mongodb_version: Annotated[str, matching(r"\d\.\d", 'a series as "7.0"')] = "7.0"
+    """The series to install, which the packages are pinned to: its newest patch. A later patch comes by `apt upgrade`.
+    Another series needs its own `mongodb_key_fingerprint`."""
+
+    mongodb_apt_url: HttpUrl = "https://repo.mongodb.org/apt"
+    """The apt repository; `/debian` or `/ubuntu` is appended."""
+
+    mongodb_key_url: HttpUrl = derived("https://pgp.mongodb.com/server-{mongodb_version}.asc")
+    """The URL of the key that signs the series."""
+
+    mongodb_key_fingerprint: Annotated[str, matching(r"[0-9A-F]{40}", "40 hexadecimal digits, upper case")] = (
+        "E58830201F7DD82CD808AA84160D26BB1785BA38"
+    )
+    """The fingerprint that this key must have. The default is that of the series 7.0."""
+
+    mongodb_tools: bool = True
+    """Install mongodump and mongorestore, too."""
+
+    mongodb_bind: Annotated[str, Check(is_ipv4, "an IPv4 address")] = "127.0.0.1"
+    """The address that mongod listens on: loopback unless the backend is on another host."""
+
+    mongodb_port: Port = 27017
+    """The port that mongod listens on."""
+
+    mongodb_cache_gb: Annotated[float, Field(ge=0, le=1024, strict=False), Unit("GiB")] = 0
+    """WiredTiger's cache. 0 computes a quarter of the memory, at least 0.25, as the host is shared with a backend.
+    MongoDB's own default, half of the memory, is for a dedicated host."""
+
+    mongodb_memory_max_mb: MemoryLimit = 0
+    """Memory limit of mongod, including its cache and its files in the kernel's cache. At 9/10 of it mongod is
+    throttled, above it mongod is killed and restarted. 0 computes 6/10 of the memory, at least the cache and 512."""
+
+    mongodb_tasks_max: Annotated[int, Field(ge=200, le=100_000), Unit("threads")] = 32000
+    """Maximum number of mongod's threads: one for each connection, and some dozens of its own."""
+
+    mongodb_database: Annotated[
+        str,
+        # https://www.mongodb.com/docs/manual/reference/limits/#naming-restrictions
+        matching(r"(?!(admin|local|config)$)[A-Za-z0-9_-]{1,63}", "letters, digits, _ and -; not MongoDB's own names"),
+    ] = derived("{site_name}")
+    """The site's database."""
+
+    mongodb_admin_user: UserName = "admin"
+    """MongoDB's administrator. Its password is the secret `MONGODB_ADMIN_PASSWORD`."""
+
+    mongodb_backend_user: UserName = "backend"
+    """The backend's MongoDB user, which may read and write `mongodb_database` and no other. Its password is the secret
+    `MONGODB_BACKEND_PASSWORD`. The user of a further site is named as the site unless it sets this."""
+
+    @field_validator("mongodb_version", mode="before")
+    @classmethod
+    def _series(cls, value: Any) -> Any:
+        # pyinfra's own --data reads 7.0 as a number.
+        return f"{value:.1f}" if isinstance(value, float) else value
+
+    @field_validator("mongodb_memory_max_mb")
+    @classmethod
+    def _more_than_the_cache(cls, value: int, info: ValidationInfo) -> int:
+        least = int(info.data.get("mongodb_cache_gb", 0) * 1024) + MIN_BESIDE_CACHE_MB
+        if 0 < value < least:
+            raise ValueError(f"0, or at least {least}: mongodb_cache_gb and {MIN_BESIDE_CACHE_MB} MiB for the rest")
+        return value
+
+    @field_validator("mongodb_backend_user")
+    @classmethod
+    def _another_user(cls, value: str, info: ValidationInfo) -> str:
+        if value == info.data.get("mongodb_admin_user"):
+            raise ValueError("another user than mongodb_admin_user")
+        return value

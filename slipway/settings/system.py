@@ -1,0 +1,48 @@
+"""Settings of the operating system."""
+
+import re
+from typing import Annotated
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
+
+from pydantic import Field
+
+from slipway.settings.types import Check, Mebibytes, Seconds, Section, matching
+
+
+def is_timezone(value: str) -> bool:
+    if not re.fullmatch(r"[A-Z][\w+-]*(/[\w+-]+)*", value):
+        return False
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, OSError):
+        # There are none on a machine without time zone data: the host has its own then.
+        return not available_timezones()
+    return True
+
+
+class System(Section):
+    """Operating system"""
+
+    timezone: Annotated[str, Check(is_timezone, 'a time zone as "Europe/Berlin"')] = "Etc/UTC"
+    """Time zone of the server's clock and logs, as in `/usr/share/zoneinfo`."""
+
+    locale: Annotated[str, matching(r"[A-Za-z_]+(\.UTF-8)?", 'a locale as "en_GB.UTF-8"')] = "C.UTF-8"
+    """System locale. C.UTF-8 is always available; any other is generated (package `locales`)."""
+
+    swap_mb: Annotated[Mebibytes, Field(ge=0, le=65536)] = 1024
+    """Size of `/swapfile`; 0 for none. A little swap turns a memory peak into slowness instead of a killed database."""
+
+    journal_max_mb: Annotated[Mebibytes, Field(ge=16, le=102400)] = 500
+    """Maximum size of the journal on disk."""
+
+    apt_lock_timeout: Annotated[Seconds, Field(ge=0, le=3600)] = 300
+    """How long an apt command waits for another one to finish, such as unattended-upgrades."""
+
+    reboot_time: Annotated[
+        str, matching(r"(([01]\d|2[0-3]):[0-5]\d)?", 'a time of day as "04:00", or "" for never')
+    ] = "04:00"
+    """When the server reboots if a security update requires it (a new kernel), in its own time zone: the next 04:00.
+    `""` for never: reboot manually. A user who is logged in at that time postpones it."""
+
+    extra_packages: list[Annotated[str, matching(r"[a-z0-9][a-z0-9.+-]+", "a Debian package's name")]] = Field([])
+    """Further Debian packages to install."""
