@@ -47,7 +47,7 @@ def start_booting(lab: Instance, host: Host) -> Callable[[Progress], None]:
 
     def answers() -> bool:
         if not lab.processes(role) or any(sign in said() for sign in BOOT_FAILED):
-            raise StepFailed(f"Boot {name}", "it came to nothing; the last words of its console:", output=said())
+            raise StepFailed(f"Boot {name}", "boot failed; the end of its console:", output=said())
         return ssh_answers(host, BOOT_POLL_SECONDS)
 
     def wait(progress: Progress) -> None:

@@ -153,7 +153,7 @@ def ssh(name: str | None, command: tuple[str, ...]) -> None:
 
 @lab.command()
 @click.option("--name", "names", multiple=True, help="Name of a host; repeatable.")
-@click.option("--all", "everything", is_flag=True, help="Every host, and all that the lab put on this machine.")
+@click.option("--all", "everything", is_flag=True, help="All hosts, and everything the lab created on this machine.")
 def down(names: tuple[str, ...], everything: bool) -> None:
     """Remove hosts with their disks; with the last one the lab's bridge, rules and processes go too."""
     hosts.down(names or (() if everything else (hosts.DEFAULT_NAME,)), everything)

@@ -113,7 +113,7 @@ def _serve_packages(lab: Instance, net: network.Network, progress: Progress) -> 
             official = mirror.official_reachable("7.0")
         settings = {}
         if not official:
-            progress.say("It is out of reach: the lab serves a stand-in mirror with real, older packages")
+            progress.say("Not reachable: the lab serves a stand-in mirror with real, older packages")
             packages.install(progress, packages.NEEDED_BY_MIRROR)
             with lab.marking("mirror-build"):
                 built = mirror.build(cache_dir(), progress.say)
@@ -288,7 +288,7 @@ def stop(name: str | None, progress: Progress | None = None) -> None:
                 )
                 role = f"host/{host.name}"
                 wait_until(
-                    f"Shut {host.name} down (slipway lab crash --name {host.name} pulls the plug)",
+                    f"Shut {host.name} down (slipway lab crash --name {host.name} cuts its power)",
                     lambda: not lab.processes(role),
                     SHUTDOWN_SECONDS,
                     lambda: lab.log_end(role),

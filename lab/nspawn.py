@@ -74,7 +74,7 @@ class Nspawn:
                     (new / part).mkdir()
         root = self._mount(name, base)
         if seed:
-            step = "Make the host what it is"
+            step = "Configure the host"
             unpack = ["tar", "--extract", "--unlink-first", "--directory", str(root), "--file", "-"]
             run(step, unpack, input=seed.archive().decode())
             run(step, ["chroot", str(root), "sh", "-eu", image.FURNISH])

@@ -31,7 +31,7 @@ def admin(settings: Settings) -> None:
         command=f"useradd --create-home --user-group --shell /bin/bash {user}",
         note=f"user {user}: new",
     )
-    access(name=f"Let {user} in by key, and become root by sudo", settings=settings)
+    access(name=f"Authorize {user}'s keys and sudo", settings=settings)
 
 
 @operation()

@@ -53,11 +53,11 @@ def _others_sites(settings: Settings) -> str:
 
 @component
 def adopt(settings: Settings) -> None:
-    keep_aside(name="Keep aside what was built by hand", settings=settings)
+    keep_aside(name="Back up the existing configuration", settings=settings)
     if "web" in host.groups:
-        keep_certificate(name="Keep serving the certificate that is there", settings=settings)
+        keep_certificate(name="Keep the existing certificate", settings=settings)
     if "app" in host.groups or "web" in host.groups:
-        keep_site(name="Take over the site that is there as a release", settings=settings)
+        keep_site(name="Import the existing site as a release", settings=settings)
 
 
 @operation()
@@ -150,8 +150,8 @@ def _environment_by_hand(folder: str) -> str:
 @component
 def retire_sites(settings: Settings) -> None:
     """Before Nginx gets Slipway's configuration: of two for the same names one wins by its file's name."""
-    retire(name="Retire other configurations of the site", settings=settings)
-    retire_ours(name="Retire sites that are set no longer", settings=settings)
+    retire(name="Disable other configurations of the site", settings=settings)
+    retire_ours(name="Disable sites that are no longer configured", settings=settings)
 
 
 @operation()

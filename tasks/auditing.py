@@ -25,19 +25,19 @@ def packages() -> list[str]:
 
 @component
 def auditing() -> None:
-    put_all(name="Describe the daily comparison of files", files=files())
-    know(name="Let systemd know the daily comparison", unit="slipway-integrity.service")
-    service(name="Compare files by timer", unit=TIMER)
+    put_all(name="Configure the daily integrity check", files=files())
+    know(name="Reload systemd for the integrity check", unit="slipway-integrity.service")
+    service(name="Enable the daily integrity check", unit=TIMER)
     if is_container(host.get_fact(Machine)):
         skipped("the audit of accounts (auditd)", "a container has its host's kernel")
         return
-    put(name="Describe what is audited", path=RULES, content=render("auditing/audit.rules"), mode="640")
+    put(name="Configure the audit rules", path=RULES, content=render("auditing/audit.rules"), mode="640")
     ensure(
-        name="Audit changes of accounts, logins, units and modules",
+        name="Load the audit rules",
         check="auditctl -l | grep -q modules && auditctl -l | grep -q accounts",
         command="augenrules --load > /dev/null",
     )
-    service(name="Run the audit", unit="auditd.service")
+    service(name="Start auditd", unit="auditd.service")
 
 
 def files() -> dict[str, str]:

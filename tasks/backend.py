@@ -49,19 +49,19 @@ def backend(settings: Settings) -> None:
         note=f"user {unit}: new",
     )
     ensure(
-        name="Keep the backend's user from logging in",
+        name="Disable logins of the backend's user",
         check=f"case $(getent passwd {unit}) in *:/usr/sbin/nologin) ;; *) false ;; esac",
         command=f"usermod --shell /usr/sbin/nologin {unit}",
     )
-    secrets = sync_credentials(name="Hand the backend its secrets", settings=settings)
+    secrets = sync_credentials(name="Install the backend's secrets", settings=settings)
     values = unit_values_here(settings)
     programs = {one.name: describe_program(settings, one, values) for one in settings.all_services}
     sockets = {one.name: hold_socket(settings, one, values) for one in settings.web_services}
     ensure(
-        name="Finish a release that was interrupted",
+        name="Finish an interrupted release",
         check=settled(settings),
         command=f"{PROGRAM} {settings.site_name} settle",
-        note="the next release is there still, or Nginx is led to it",
+        note="an interrupted release is still active",
     )
     for one in settings.web_services:
         ready = Ready(healthy(settings, one), one.health_seconds, settings.health_setting(one))
@@ -80,12 +80,12 @@ def hold_socket(settings: Settings, one: Service, values: Mapping[str, Any]) -> 
     described = describe_socket(settings, one, values)
     # The service must let go of the socket before the socket can be made anew.
     restart(
-        name=f"Open the socket of {called(one)} anew",
+        name=f"Restart the socket of {called(one)}",
         unit=f"{unit}.socket",
         stop=f"{unit}.service",
         _if=restarts(described),
     )
-    service(name=f"Hold the socket of {called(one)}", unit=f"{unit}.socket")
+    service(name=f"Start the socket of {called(one)}", unit=f"{unit}.socket")
     return described
 
 
@@ -94,15 +94,15 @@ def run(settings: Settings, one: Service, ready: Ready | None, causes: tuple[Any
     restart(name=f"Restart {called(one)}", unit=unit, ready=ready, _if=restarts(*causes))
     secrets = [f"{settings.credentials_folder}/{name}" for name in credential_names(settings)]
     files = [*secrets, described_by(settings, one), f"{settings.site_root}/current"]
-    service(name=f"Run {called(one)}", unit=unit, ready=ready, files=files)
+    service(name=f"Start {called(one)}", unit=unit, ready=ready, files=files)
 
 
 def run_by_clock(settings: Settings, one: Service, values: Mapping[str, Any]) -> None:
     unit = f"{settings.unit(one)}.timer"
     described = describe_timer(settings, one, values)
     restart(name=f"Restart the timer of {called(one)}", unit=unit, _if=described.did_change)
-    know(name=f"Let systemd know {called(one)}", unit=f"{settings.unit(one)}.service")
-    service(name=f"Run {called(one)} by the clock", unit=unit)
+    know(name=f"Reload systemd for {called(one)}", unit=f"{settings.unit(one)}.service")
+    service(name=f"Start the timer of {called(one)}", unit=unit)
 
 
 def settled(settings: Settings) -> str:
@@ -119,7 +119,7 @@ def settled(settings: Settings) -> str:
 @component
 def retire_services(settings: Settings) -> None:
     """Services that are set no longer, of all sites."""
-    retire(name="Remove services that are set no longer", settings=settings)
+    retire(name="Remove services that are no longer configured", settings=settings)
 
 
 @operation()

@@ -33,7 +33,7 @@ def describe_program(settings: Settings, service: Service, values: Mapping[str, 
         described_by(settings, service),
         "backend/backend.service" if service.app else "backend/worker.service",
         of_service(settings, service, values),
-        name=f"Describe {called(service)}",
+        name=f"Configure {called(service)}",
         # One that runs by the clock need not run now.
         rollback_unit=None if service.schedule else f"{unit}.service",
     )
@@ -44,7 +44,7 @@ def describe_socket(settings: Settings, service: Service, values: Mapping[str, A
         f"{FOLDER}/{settings.unit(service)}.socket",
         "backend/backend.socket",
         of_service(settings, service, values),
-        name=f"Describe the socket of {called(service)}",
+        name=f"Configure the socket of {called(service)}",
         rollback_unit=f"{settings.unit(service)}.service",
     )
 
@@ -53,13 +53,13 @@ def describe_timer(settings: Settings, service: Service, values: Mapping[str, An
     return put(
         path=f"{FOLDER}/{settings.unit(service)}.timer",
         content=render("backend/worker.timer", **of_service(settings, service, values)),
-        name=f"Describe the timer of {called(service)}",
+        name=f"Configure the timer of {called(service)}",
         check=f"systemd-analyze calendar '{service.schedule}' > /dev/null",
     )
 
 
 def describe_for_releases(settings: Settings, values: Mapping[str, Any]) -> None:
-    put_all(name="Describe the units of a release", files=release_units(settings, values))
+    put_all(name="Configure the release's units", files=release_units(settings, values))
 
 
 def unit_values_here(settings: Settings) -> dict[str, Any]:

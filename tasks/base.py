@@ -37,7 +37,7 @@ def base(settings: Settings) -> None:
 
 def _time(settings: Settings) -> None:
     link(name="Set the time zone", path="/etc/localtime", target=f"/usr/share/zoneinfo/{settings.timezone}")
-    put(name="Name the time zone", path="/etc/timezone", content=f"{settings.timezone}\n")
+    put(name="Write /etc/timezone", path="/etc/timezone", content=f"{settings.timezone}\n")
     if is_container(host.get_fact(Machine)):
         skipped("time synchronisation", "a container has its host's clock")
     elif wants_timesyncd():

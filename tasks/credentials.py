@@ -79,7 +79,9 @@ def differences(shown: str, settings: Settings) -> list[str]:
         if name == MONGO_URL and not wanted:
             wanted = digests.get("-", "unknown yet")
         if not state:
-            lines.append(f"{folder}/{name}: new" + ("" if name in known or name == MONGO_URL else ", made up there"))
+            lines.append(
+                f"{folder}/{name}: new" + ("" if name in known or name == MONGO_URL else ", generated on the host")
+            )
         elif wanted and digest != wanted:
             lines.append(f"{folder}/{name}: contents change (secret, not shown)")
         elif state != "root:root 600":

@@ -29,7 +29,7 @@ def fail2ban(settings: Settings) -> None:
     )
     ready = Ready(bans(settings.limits.probe), settings.limits.ready)
     restart(name="Restart fail2ban", unit="fail2ban.service", ready=ready, _if=changed.did_change)
-    service(name="Run fail2ban", unit="fail2ban.service", ready=ready, files=[f"/etc/fail2ban/{JAILS}"])
+    service(name="Start fail2ban", unit="fail2ban.service", ready=ready, files=[f"/etc/fail2ban/{JAILS}"])
 
 
 def bans(seconds: int) -> str:

@@ -67,13 +67,13 @@ class UfwInForce(Fact[list[str]]):
 
 @component
 def firewall(settings: Settings) -> None:
-    open_rules(name="Deny what comes in but ssh, the web and what is allowed", settings=settings)
+    open_rules(name="Allow only ssh, the web and firewall_allow", settings=settings)
 
 
 @component
 def prune_rules(settings: Settings) -> None:
     """After ssh: by now nobody needs the port that it may have had before."""
-    close_rules(name="Close what is not allowed", settings=settings)
+    close_rules(name="Remove other firewall rules", settings=settings)
 
 
 def rules(settings: Settings, ssh_ports: list[str], is_web: bool) -> list[str]:

@@ -35,17 +35,17 @@ UNDO_NOW = "systemctl start slipway-undo.service"
 def keep_a_way_back(settings: Settings) -> None:
     """What a host needs before the first guarded change."""
     values = template_values(settings)
-    put_template(SCRIPT, "guard/undo", values, name="Keep a way back from a lockout", mode="755")
+    put_template(SCRIPT, "guard/undo", values, name="Install the lockout rollback", mode="755")
     for unit in ("slipway-undo.service", TIMER):
-        put_template(f"/etc/systemd/system/{unit}", f"guard/{unit}", values, name=f"Describe {unit}")
+        put_template(f"/etc/systemd/system/{unit}", f"guard/{unit}", values, name=f"Configure {unit}")
     ensure(
-        name="Keep the way back over a reboot",
+        name="Enable the lockout rollback after a reboot",
         # What `systemctl is-enabled` looks at, by the timer's WantedBy=.
         check=f"[ -e /etc/systemd/system/timers.target.wants/{TIMER} ]",
         command=f"systemctl enable {TIMER}",
     )
     # Where lockout_rollback_seconds changes, the next change is to have the new ones.
-    know(name=f"Let systemd know {TIMER}", unit=TIMER)
+    know(name=f"Reload systemd for {TIMER}", unit=TIMER)
 
 
 def template_values(settings: Settings) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def guarded(
     """
     undone = host.get_fact(Output, command=f"cat {FOLDER}/undone/{what}")
     if undone:
-        notes.note(f"the last change of {what} was undone by the host at {undone}: nobody could log in after it")
+        notes.note(f"the last change of {what} was rolled back by the host at {undone}: nobody could log in after it")
     change = "sh -euc " + shlex.quote(f"{script}\n{revive}")
     # Where sudo has not yet dropped the variable.
     yield _spare(host.get_fact(Output, command="echo ${SSH_CONNECTION%% *}", _sudo=False))
@@ -129,7 +129,7 @@ def _arm(what: str, paths: Sequence[str], revive: str) -> str:
 
 def _disarm(what: str) -> str:
     return (
-        f"[ -d {FOLDER}/armed/{what} ] || {{ echo the host has undone the change already >&2; exit 1; }};"
+        f"[ -d {FOLDER}/armed/{what} ] || {{ echo the host has already rolled back the change >&2; exit 1; }};"
         f" rm -rf {FOLDER}/armed/{what} {FOLDER}/undone/{what};"
         f" rmdir {FOLDER}/armed 2>/dev/null || exit 0; systemctl stop {TIMER}"
     )
@@ -146,8 +146,8 @@ def _confirm(
     except LoginFailed as failure:
         sudo = bool(host.data.get("_sudo"))
         back = host.run_shell_command(StringCommand(UNDO_NOW), _sudo=sudo)[0]
-        later = f"the host takes it back within {settings.lockout_rollback_seconds} s"
-        outcome = "what was there before is back" if back else later
+        later = f"the host rolls back within {settings.lockout_rollback_seconds} s"
+        outcome = "the previous configuration is restored" if back else later
         raised = "timeout_scale" if seconds == settings.limits.login else "lockout_rollback_seconds"
         logger.error(
             f"{host.print_prefix}{login.user} could not log in by port {login.port} after the change of {what}:"

@@ -18,7 +18,7 @@ from slipway.settings.model import Settings
 def kernel(settings: Settings) -> None:
     """Kernel settings are the host's; a container shares its kernel and can't set them."""
     put_all(
-        name="Load no drivers that a server has no use for",
+        name="Blacklist unused kernel modules",
         files={"/etc/modprobe.d/slipway.conf": render("kernel/modprobe.conf")},
     )
     if is_container(host.get_fact(Machine)):
@@ -26,7 +26,7 @@ def kernel(settings: Settings) -> None:
             skipped(what, f"a container ({host.get_fact(Machine)['container']}) has its host's kernel")
         return
     ensure(
-        name="Let no program run from shared memory",
+        name="Mount /dev/shm without exec",
         check="findmnt --noheadings --output OPTIONS /dev/shm | grep -q noexec && grep -q ' /dev/shm ' /etc/fstab",
         # Every user may write there, and programs that came over the network like to start there.
         command="grep -q ' /dev/shm ' /etc/fstab || echo 'tmpfs /dev/shm tmpfs nosuid,nodev,noexec 0 0' >> /etc/fstab;"
@@ -51,7 +51,7 @@ def _swap(megabytes: int) -> None:
         )
         return
     ensure(
-        name=f"Make {megabytes} MiB of swap",
+        name=f"Create a swap file of {megabytes} MiB",
         check=f'[ "$(stat -c %s /swapfile)" = {megabytes * 2**20} ]',
         # Beside its place until it is complete: a file of the right size that is no swap space would look finished.
         command=(
@@ -63,17 +63,17 @@ def _swap(megabytes: int) -> None:
         note=f"/swapfile: {megabytes} MiB",
     )
     ensure(
-        name="Use the swap file at boot",
+        name="Add the swap file to /etc/fstab",
         check="grep -q '^/swapfile ' /etc/fstab",
         command="echo '/swapfile none swap sw 0 0' >> /etc/fstab && sync /etc/fstab",
     )
-    ensure(name="Use the swap file", check="grep -q '^/swapfile ' /proc/swaps", command="swapon /swapfile")
+    ensure(name="Enable the swap file", check="grep -q '^/swapfile ' /proc/swaps", command="swapon /swapfile")
 
 
 def _sysctl() -> None:
     text = render("kernel/sysctl.conf")
     ensure(
-        name="Let UFW leave kernel parameters alone",
+        name="Disable UFW's kernel parameters",
         check="grep -qx 'IPT_SYSCTL=' /etc/default/ufw",
         # It starts later at boot, and would win.
         command="sed -i 's/^IPT_SYSCTL=.*/IPT_SYSCTL=/' /etc/default/ufw && sync /etc/default/ufw",
@@ -111,9 +111,9 @@ def _set_huge_pages(mode: str) -> None:
         "/etc/systemd/system/slipway-thp.service",
         "kernel/thp.service",
         {"mode": mode},
-        name=f"Describe the service that sets transparent huge pages to {mode!r}",
+        name=f"Configure the service that sets transparent huge pages to {mode!r}",
     )
-    service(name="Set transparent huge pages at boot", unit="slipway-thp.service")
+    service(name="Enable the transparent huge pages service", unit="slipway-thp.service")
     ensure(
         name=f"Set transparent huge pages to {mode!r}",
         check=f"grep -qF '[{mode}]' /sys/kernel/mm/transparent_hugepage/enabled",

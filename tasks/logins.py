@@ -24,9 +24,9 @@ LOGIN_DEFS_FILE = "/etc/login.defs"
 
 @component
 def logins() -> None:
-    put_all(name="Limit what a login may do", files=files())
+    put_all(name="Harden logins", files=files())
     ensure(
-        name="Make new users' homes and passwords safer",
+        name="Harden new users' homes and passwords",
         check=has_login_defs(),
         command=set_login_defs(),
         note=f"{LOGIN_DEFS_FILE}: " + ", ".join(f"{name} {value}" for name, value in LOGIN_DEFS.items()),

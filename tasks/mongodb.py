@@ -51,7 +51,7 @@ def repository(settings: Settings) -> None:
 @component
 def mongodb(settings: Settings) -> None:
     memory_mb = int(host.get_fact(Machine)["memory_mb"])
-    directory(name="Make the data folder", path="/var/lib/mongodb", owner="mongodb", group="mongodb", mode="750")
+    directory(name="Create the data directory", path="/var/lib/mongodb", owner="mongodb", group="mongodb", mode="750")
     config = put_template(
         "/etc/mongod.conf",
         "mongodb/mongod.conf",
@@ -67,7 +67,7 @@ def mongodb(settings: Settings) -> None:
         LIMITS,
         "mongodb/mongod.service.conf",
         {"settings": settings, "memory_max_mb": memory_max_mb(settings, memory_mb)},
-        name="Limit MongoDB to what it needs",
+        name="Sandbox MongoDB",
         rollback_unit="mongod.service",
     )
     restart(
@@ -75,7 +75,7 @@ def mongodb(settings: Settings) -> None:
         unit="mongod.service",
         _if=restarts(config, limits),
     )
-    service(name="Run MongoDB", unit="mongod.service", files=["/etc/mongod.conf", LIMITS])
+    service(name="Start MongoDB", unit="mongod.service", files=["/etc/mongod.conf", LIMITS])
     mongodb_users(settings)
 
 

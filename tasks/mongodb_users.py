@@ -48,18 +48,18 @@ def backend_of(settings: Settings) -> User:
 
 def mongodb_users(settings: Settings) -> None:
     for site in settings.all_sites:
-        users(name="Give MongoDB its users", settings=site)
+        users(name="Create MongoDB's users", settings=site)
 
 
 def differences(found: Mapping[str, str], given: Mapping[str, str], wanted: list[User]) -> list[str]:
     """What is to change, in words, none where nothing is; `found` is by facts.MongodbUsers, `given` are secrets."""
-    lines = ["MongoDB lets everybody in, without a password"] if found.get("server") == "open" else []
+    lines = ["MongoDB accepts connections without a password"] if found.get("server") == "open" else []
     for user in wanted:
         has = found.get(user.name, "")
         if not has:
-            lines.append(f"user {user.name}: no password is kept on the host, or not for root alone")
+            lines.append(f"user {user.name}: its password is missing on the host, or readable by others")
         elif has == "refused":
-            lines.append(f"user {user.name}: MongoDB does not let it in with its password")
+            lines.append(f"user {user.name}: MongoDB rejects its password")
         elif user.secret in given and has != hashlib.sha256(given[user.secret].encode()).hexdigest():
             lines.append(f"user {user.name}: its password changes (secret, not shown)")
         elif found["server"] != "away" and found.get(f"{user.name}.roles") != user.rights:

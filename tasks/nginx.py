@@ -46,13 +46,13 @@ def start_configured_only() -> None:
         "/etc/systemd/system/nginx.service.d/unconfigured.conf",
         "nginx/unconfigured.conf",
         {"tls_folder": TLS_FOLDER},
-        name="Keep Nginx from starting before it is configured",
+        name="Prevent an unconfigured Nginx from starting",
     )
 
 
 @component
 def nginx(settings: Settings) -> None:
-    directory(name="Make the folder for ACME answers", path=ACME_WEBROOT)
+    directory(name="Create the ACME webroot", path=ACME_WEBROOT)
     for page in ("unavailable.html", "unavailable.json"):
         put(name=f"Write the error page {page}", path=f"{ERROR_PAGES}/{page}", content=render(f"nginx/{page}"))
     for site in settings.all_sites:
@@ -61,7 +61,7 @@ def nginx(settings: Settings) -> None:
         "/etc/systemd/system/nginx.service.d/slipway.conf",
         "nginx/nginx.service.conf",
         unit_values(settings),
-        name="Limit Nginx to what it needs",
+        name="Sandbox Nginx",
         rollback_unit="nginx.service",
     )
     files = configuration(settings, has_brotli())
@@ -76,7 +76,7 @@ def nginx(settings: Settings) -> None:
         rollback_unit="nginx.service",
     )
     has_new_limits = restarts(limits)
-    restart(name="Restart Nginx with its limits", unit="nginx.service", rehearse=True, _if=has_new_limits)
+    restart(name="Restart Nginx with its sandbox", unit="nginx.service", rehearse=True, _if=has_new_limits)
     restart(
         name="Reload Nginx",
         unit="nginx.service",
@@ -84,7 +84,7 @@ def nginx(settings: Settings) -> None:
         _if=lambda: config.did_change() and not has_new_limits(),
     )
     service(
-        name="Run Nginx",
+        name="Start Nginx",
         unit="nginx.service",
         files=[f"/etc/nginx/{name}" for name in files],
         reloads=True,
@@ -140,7 +140,7 @@ def placeholder_certificate(settings: Settings) -> None:
     folder = settings.tls_folder
     placeholder = f"{TLS_FOLDER}/placeholder"
     ensure(
-        name="Make a placeholder certificate",
+        name="Create a placeholder certificate",
         check=f"[ -s {placeholder}/fullchain.pem ] && [ -s {placeholder}/privkey.pem ]",
         command=(
             f"install -d -m 700 {placeholder} && umask 077 && openssl req -x509 -newkey ec"
@@ -149,7 +149,7 @@ def placeholder_certificate(settings: Settings) -> None:
             f" && sync -f {placeholder}"
         ),
     )
-    serve_placeholder(name="Serve the placeholder until there is a certificate", folder=folder)
+    serve_placeholder(name="Link the placeholder certificate", folder=folder)
 
 
 @operation()

@@ -33,21 +33,21 @@ from tasks.release import BUILD_PACKAGES, begin_first, parts_here
 def packages(settings: Settings) -> None:
     """All packages of all roles of the host."""
     put(
-        name="Let apt wait for its lock",
+        name="Set apt's lock timeout",
         path="/etc/apt/apt.conf.d/00-slipway",
         # Without it an apt command fails at once while unattended-upgrades is at work, as it is on a fresh server.
         content=f'DPkg::Lock::Timeout "{settings.apt_lock_timeout}";\n',
     )
     if first := first_by_component():
-        install(name="Install the first packages", packages=first, without=mongodb.SOURCES)
+        install(name="Install base packages", packages=first, without=mongodb.SOURCES)
     if "app" in host.groups or "web" in host.groups:
         for site in settings.all_sites:
-            begin_first(name="Begin the first release, if there is none", settings=site, parts=parts_here())
+            begin_first(name="Start building the first release", settings=site, parts=parts_here())
     if "db" in host.groups:
         mongodb.repository(settings)
     if "web" in host.groups:
         nginx.start_configured_only()
-    install(name="Install the other packages", packages=by_component(settings))
+    install(name="Install packages", packages=by_component(settings))
 
 
 def first_by_component() -> dict[str, list[str]]:

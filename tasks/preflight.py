@@ -53,9 +53,9 @@ def preflight(settings: Settings) -> None:
         problems += domain_problems(machine, settings)
     system = system_of(machine)
     if system and not system.proven:
-        note(f"{system.title} is not among the systems that Slipway's own tests provision")
+        note(f"{system.title} is not tested by Slipway")
     if by_hand := found_by_hand(settings):
-        note(f"found a server built by hand, which is taken over with its data and its site: {', '.join(by_hand)}")
+        note(f"found an existing server; its data and its site are adopted: {', '.join(by_hand)}")
     if problems:
         lines = "\n".join(f"  - {problem}" for problem in problems)
         raise PyinfraError(f"{host.name} can't become the server yet; nothing was changed.\n{lines}")

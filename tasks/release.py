@@ -36,17 +36,17 @@ PARTS = {"backend": "app", "frontend": "web"}
 @component
 def first_release(settings: Settings) -> None:
     """The folders of the site, and a first release in them."""
-    directory(name="Make the site's folder", path=settings.site_root)
+    directory(name="Create the site's directory", path=settings.site_root)
     if not settings.is_further_site:
         put_program()
     put_facts(settings, parts_here())
-    ship_first(name="Ship the first release, if there is none", settings=settings, parts=parts_here())
-    relink(name="Point to a release", settings=settings)
+    ship_first(name="Upload the first release", settings=settings, parts=parts_here())
+    relink(name="Link the current release", settings=settings)
     # The paths that the site's owner is used to.
     for part, role in PARTS.items():
         if role in host.groups:
             link(
-                name=f"Keep the usual path of the {part}", path=f"{settings.site_root}/{part}", target=f"current/{part}"
+                name=f"Link the usual path of the {part}", path=f"{settings.site_root}/{part}", target=f"current/{part}"
             )
 
 
@@ -58,7 +58,7 @@ def next_release(settings: Settings) -> None:
     if "app" in host.groups:
         # With the code its settings may change, the name of its module say.
         describe_for_releases(settings, unit_values_here(settings))
-    ship(name="Build a release and ship it", settings=settings, parts=parts_here())
+    ship(name="Build and upload the release", settings=settings, parts=parts_here())
     if settings.pre_activate and "app" in host.groups:
         hook(name="Run pre_activate", settings=settings, when="before", then="discard")
     change_to(settings, lambda: artifact.release_id(settings), then="discard")
@@ -72,19 +72,19 @@ def roll_back(settings: Settings) -> None:
     """Go back to a release that is on the host still."""
     put_program()
     put_facts(settings, parts_here())
-    check_id(name="Find the release to go back to", settings=settings)
+    check_id(name="Find the release to roll back to", settings=settings)
     change_to(settings, lambda: wanted_id(settings), then="keep")
 
 
 def change_to(settings: Settings, release_id: Callable[[], str], then: str) -> None:
     """`then` is what becomes of a release that does not work: "keep" or "discard"."""
     if "app" in host.groups:
-        begin = "Start it beside the one that serves, and ask for its health"
+        begin = "Start the release and check its health"
         step(name=begin, settings=settings, words=lambda: ["begin", release_id(), then])
-    step(name="Switch to it", settings=settings, words=lambda: ["switch", release_id()])
+    step(name="Activate the release", settings=settings, words=lambda: ["switch", release_id()])
     if "app" in host.groups:
         describe(settings, unit_values_here(settings))
-        step(name="Let the backend take over from it", settings=settings, words=lambda: ["take_over"])
+        step(name="Restart the backend with the release", settings=settings, words=lambda: ["take_over"])
 
 
 def describe(settings: Settings, values: Mapping[str, Any]) -> None:
@@ -160,7 +160,7 @@ def check_id(settings: Settings) -> Commands:
     releases, now, wanted = shipped(settings), current(settings), wanted_id(settings)
     others = [one for one in releases if one != now]
     if wanted not in others:
-        found = f"found {wanted!r}" if wanted else "found no release before the current one"
+        found = f"found {wanted!r}" if wanted else "found no previous release"
         raise PyinfraError(
             f"{host.name}: release_id: {found}, expected one of: {', '.join(others) or 'none is there'}; nothing was"
             " changed"
@@ -177,7 +177,7 @@ def begin_first(settings: Settings, parts: tuple[str, ...]) -> Commands:
     """
     if shipped(settings):
         return
-    notes.note("the host has no release: what takes long in making one begins beside the packages")
+    notes.note("the host has no release: its build starts in parallel with the packages")
     # A plan stops at the first command: nothing is built until the release is really wanted.
     yield f"mkdir -p {settings.site_root}/releases {settings.site_root}/venvs"
     if "frontend" in parts and settings.frontend_build_on == "local":
@@ -196,7 +196,7 @@ def ship_first(settings: Settings, parts: tuple[str, ...]) -> Commands:
     """Build and ship a release where the host has none; what runs on a server that has one is not apply's business."""
     if shipped(settings):
         return
-    notes.note("the host has no release: the first one is built here and shipped")
+    notes.note("the host has no release: the first one is built and uploaded")
     yield from _ship(settings, parts, parts)
     yield command(settings, "switch", artifact.release_id(settings))
 
@@ -225,7 +225,7 @@ def _ship(settings: Settings, parts: Collection[str], changing: Collection[str])
     # A plan stops at the first command: nothing is built until the release is really wanted.
     yield f"mkdir -p {settings.site_root}/releases {settings.site_root}/venvs"
     release = artifact.build(settings, changing, run.of(host.state).builds, hashes_there(settings))
-    notes.note(f"release {release.id}: {len(release.archive) // 1024} KiB, {len(release.kept)} files are there already")
+    notes.note(f"release {release.id}: {len(release.archive) // 1024} KiB, {len(release.kept)} files unchanged")
     script = unpack_script(settings, release, parts, [part for part in parts if part not in changing])
     yield with_input(script, release.archive)
 

@@ -54,22 +54,22 @@ fi"""
 def ssh(settings: Settings) -> None:
     rsa = _host_keys()
     ensure(
-        name="Use no small primes for Diffie-Hellman",
+        name="Remove small Diffie-Hellman moduli",
         check=f"! awk '$1 !~ /^#/ && $5 < {MIN_MODULUS} {{found = 1}} END {{exit !found}}' /etc/ssh/moduli",
         command=f"cd /etc/ssh && awk '$1 ~ /^#/ || $5 >= {MIN_MODULUS}' moduli > moduli.new && sync moduli.new"
         " && mv -fT moduli.new moduli",
         note=f"/etc/ssh/moduli: those of at least {MIN_MODULUS + 1} bits",
     )
-    sshd(name="Let only keys in by ssh, and not root", settings=settings, host_keys=[ED25519, rsa])
+    sshd(name="Harden sshd", settings=settings, host_keys=[ED25519, rsa])
 
 
 def _host_keys() -> str:
     """Make the host keys that are missing; returns the file of the RSA one. Those that are there stay."""
-    ensure(name="Make a host key (ed25519)", check=f"[ -s {ED25519} ]", command=_make_key(ED25519, "ed25519"))
+    ensure(name="Generate a host key (ed25519)", check=f"[ -s {ED25519} ]", command=_make_key(ED25519, "ed25519"))
     bits = host.get_fact(Output, command=f"[ -e {RSA_LARGE} ] || ssh-keygen -l -f {RSA} | cut -d' ' -f1")
     if bits.isdigit() and int(bits) >= RSA_BITS:
         return RSA
-    name = f"Make a host key (rsa, {RSA_BITS} bits)"
+    name = f"Generate a host key (rsa, {RSA_BITS} bits)"
     ensure(name=name, check=f"[ -s {RSA_LARGE} ]", command=_make_key(RSA_LARGE, "rsa"))
     return RSA_LARGE
 

@@ -29,15 +29,15 @@ OVERDUE_DAYS = 14
 @component
 def tls(settings: Settings) -> None:
     put(
-        name="Reload Nginx after each renewal",
+        name="Install the renewal hook",
         path="/etc/letsencrypt/renewal-hooks/deploy/reload-nginx",
         content=render("tls/reload-nginx"),
         mode="755",
     )
-    service(name="Renew certificates by timer", unit="certbot.timer")
+    service(name="Enable the certificate renewal timer", unit="certbot.timer")
     renewed = certificate(name=f"Get a certificate for {', '.join(settings.domains)}", settings=settings)
     served = link(
-        name="Serve the certificate",
+        name="Link the certificate",
         path=settings.tls_folder,
         target=f"/etc/letsencrypt/live/{settings.site_name}",
     )
@@ -48,7 +48,7 @@ def tls(settings: Settings) -> None:
         _if=lambda: renewed.did_change() or served.did_change(),
     )
     service(
-        name="Run Nginx with the certificate",
+        name="Start Nginx with the certificate",
         unit="nginx.service",
         files=[f"{settings.tls_folder}/fullchain.pem"],
         reloads=True,

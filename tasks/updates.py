@@ -14,10 +14,10 @@ RESTART = "/usr/local/lib/slipway/restart-updated"
 
 @component
 def updates(settings: Settings) -> None:
-    put_all(name="Install security updates daily, and reboot in the window", files=files(settings))
-    know(name="Let systemd know what follows an update", unit="apt-daily-upgrade.service")
-    service(name="Look for updates by timer", unit="apt-daily.timer")
-    service(name="Install updates by timer", unit="apt-daily-upgrade.timer")
+    put_all(name="Configure unattended security updates", files=files(settings))
+    know(name="Reload systemd for the update hooks", unit="apt-daily-upgrade.service")
+    service(name="Enable the timer that downloads updates", unit="apt-daily.timer")
+    service(name="Enable the timer that installs updates", unit="apt-daily-upgrade.timer")
 
 
 def files(settings: Settings) -> dict[str, str]:

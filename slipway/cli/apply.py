@@ -20,12 +20,12 @@ from slipway.ui.console import Console
 )
 @on_hosts
 @only_some
-@click.option("--yes", is_flag=True, help="Don't ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @pass_console
 def apply(
     console: Console, environment: str, limit: tuple[str, ...], data: tuple[str, ...], only: tuple[str, ...], yes: bool
 ) -> None:
-    """Bring the hosts to what they should be: show the plan, ask, and do it."""
+    """Show the plan, ask for confirmation, and apply it."""
     session = Session(environment, "deploy.py", limit, data, only)
     with planned(session, console) as outcome:
         # Nobody says yes to what they have not seen.

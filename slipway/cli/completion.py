@@ -18,7 +18,7 @@ from slipway.cli.options import examples
 )
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print what lets a shell complete verbs, options, roles and components."""
+    """Print the shell's completion script."""
     of_shell = get_completion_class(shell)
     assert of_shell
     click.echo(of_shell(cli, {}, "slipway", "_SLIPWAY_COMPLETE").source())

@@ -80,7 +80,7 @@ def main() -> None:
     try:
         cli(prog_name="slipway", standalone_mode=False)
     except (click.exceptions.Abort, KeyboardInterrupt):
-        click.echo("\ninterrupted; run it again: it goes on from what is there", err=True)
+        click.echo("\ninterrupted; run it again to resume", err=True)
         sys.exit(INTERRUPTED)
     except click.ClickException as error:
         error.show()

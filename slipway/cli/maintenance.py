@@ -21,7 +21,7 @@ from slipway.ui.console import Console
 def maintenance(
     console: Console, state: str, environment: str, limit: tuple[str, ...], data: tuple[str, ...], site: str
 ) -> None:
-    """Answer all visitors that the site is back in a moment (503), or serve them again. It takes effect at once."""
+    """Serve a 503 maintenance page, or the site again. Takes effect immediately."""
     session = Session(environment, "", limit or ("web",), [*data, f"release_site={site}"])
 
     def switch(host: Host) -> str:

@@ -34,9 +34,9 @@ def for_people(command: Callable[..., None]) -> Callable[..., None]:
             context.ensure_object(Console).disable_color()
 
     for names, callback, text in (
-        (["--no-color"], colours, "No colours; NO_COLOR in the environment says it too."),
-        (["-v", "--verbose"], level(1), "Say also what needs no change, and whole diffs."),
-        (["-q", "--quiet"], level(-1), "Say nothing but errors, and what must be confirmed."),
+        (["--no-color"], colours, "Disable colours, as NO_COLOR in the environment does."),
+        (["-v", "--verbose"], level(1), "Also print what needs no change, and complete diffs."),
+        (["-q", "--quiet"], level(-1), "Print only errors and confirmation prompts."),
     ):
         command = click.option(*names, is_flag=True, expose_value=False, callback=callback, help=text)(command)
     return command
@@ -67,7 +67,9 @@ def hosts_options(command: Callable[..., None]) -> Callable[..., None]:
     """The options of every verb that speaks to hosts."""
     for option in (
         for_people,
-        click.option("--data", multiple=True, metavar="NAME=VALUE", help="A setting for this run; repeatable."),
+        click.option(
+            "--data", multiple=True, metavar="NAME=VALUE", help="Override a setting for this run; repeatable."
+        ),
         click.option(
             "--limit",
             multiple=True,
@@ -92,7 +94,7 @@ only_some = click.option(
     multiple=True,
     metavar="COMPONENT,...",
     shell_complete=_complete_only,
-    help="Only these components, modules of tasks/; repeatable.",
+    help="Only these components (modules of tasks/); repeatable.",
 )
 
 
@@ -107,7 +109,7 @@ class ReportFile(click.File):
             assert context
             output = context.ensure_object(Console).output
             if output.quiet:
-                self.fail("standard output has room for one report", parameter, context)
+                self.fail("only one report can go to standard output", parameter, context)
             output.quiet = True
         return super().convert(value, parameter, context)
 
@@ -120,7 +122,7 @@ def report_to(name: str, what: str) -> Callable[..., Any]:
 def with_something(context: click.Context, parameter: click.Parameter, given: str | None) -> str:
     """An option that is given must say something: a script's empty variable is not what its author meant."""
     if given == "":
-        raise click.BadParameter("found nothing, expected a value; leave the option out for what is without it")
+        raise click.BadParameter("empty value; omit the option")
     return given or ""
 
 
@@ -128,5 +130,5 @@ of_site = click.option(
     "--site",
     metavar="NAME",
     callback=with_something,
-    help="One of the host's sites, by its site_name; else the first.",
+    help="The site, by its site_name; default: the host's first.",
 )

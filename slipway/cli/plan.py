@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 )
 @on_hosts
 @only_some
-@report_to("json", "the plan for programs (docs/plan.schema.json)")
-@report_to("html", "a page to read")
+@report_to("json", "the plan as JSON (docs/plan.schema.json)")
+@report_to("html", "the plan as an HTML page")
 @pass_console
 def plan(
     console: Console,
@@ -41,7 +41,7 @@ def plan(
     json_file: IO[str] | None,
     html_file: IO[str] | None,
 ) -> None:
-    """Show what differs, and change nothing. Exit code: 0 in sync, 2 changes pending, 1 error."""
+    """Show the pending changes and apply none. Exit code: 0 in sync, 2 changes pending, 1 error."""
     session = Session(environment, "deploy.py", limit, data, only)
     try:
         with planned(session, console) as outcome:

@@ -25,12 +25,14 @@ from slipway.ui.console import Console, escape
 )
 @on_hosts
 @of_site
-@click.option("--ref", callback=with_something, help="A branch, tag or commit, fetched from origin if it is not here.")
-@click.option("--path", callback=with_something, metavar="DIR", help="A folder that holds backend and frontend.")
+@click.option("--ref", callback=with_something, help="Branch, tag or commit, fetched from origin if need be.")
 @click.option(
-    "--only", callback=with_something, metavar="PART,...", help="backend or frontend: the other stays what it is."
+    "--path", callback=with_something, metavar="DIR", help="Directory with the sources of backend and frontend."
 )
-@click.option("--yes", is_flag=True, help="Don't ask.")
+@click.option(
+    "--only", callback=with_something, metavar="PART,...", help="backend or frontend: release only this part."
+)
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @pass_console
 def release(
     console: Console,
@@ -43,14 +45,14 @@ def release(
     only: str,
     yes: bool,
 ) -> None:
-    """Build the next release, try it beside the one that serves, and switch to it: visitors notice nothing."""
+    """Build the next release, start it beside the live one, check its health, and activate it without downtime."""
     parts = json.dumps(only.split(",")) if only else ""
     given = {"release_site": site, "release_ref": ref, "release_path": path, "release_parts": parts}
     items = [f"{name}={value}" for name, value in given.items() if value]
     session = Session(environment, "release.py", limit, [*data, *items])
     with planned(session, console):
         if console.level >= 0 or not yes:
-            console.say(f"The next release goes to {names_of(session)}: {escape(described(session))}.")
+            console.say(f"Releasing to {names_of(session)}: {escape(described(session))}.")
         if yes or confirmed():
             carry_out(session, console)
 

@@ -15,7 +15,7 @@ from slipway.ui.console import Console, escape, plain
 @of_site
 @pass_console
 def releases(console: Console, environment: str, limit: tuple[str, ...], data: tuple[str, ...], site: str) -> None:
-    """List the releases that are on the hosts, the newest first: what `slipway rollback` can go back to."""
+    """List the releases on the hosts, newest first; `slipway rollback` can activate each."""
     from slipway.releases.listing import releases_of, rows
 
     session = Session(environment, "", limit, [*data, f"release_site={site}"])

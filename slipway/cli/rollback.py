@@ -19,12 +19,12 @@ from slipway.ui.console import Console
 @hosts_options
 @of_site
 @click.argument("words", metavar="[ENV] [ID]", nargs=-1)
-@click.option("--yes", is_flag=True, help="Don't ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @pass_console
 def rollback(
     console: Console, words: tuple[str, ...], limit: tuple[str, ...], data: tuple[str, ...], site: str, yes: bool
 ) -> None:
-    """Switch back to the release before, or to the one named ID: as with a release, visitors notice nothing."""
+    """Activate the previous release, or the release ID, without downtime."""
     environment, rest = (words[0], words[1:]) if words and words[0] in INVENTORIES else ("production", words)
     if len(rest) > 1 or "" in rest:
         raise click.UsageError(f"found {' '.join(rest) or 'nothing'}, expected the id of one release")

@@ -78,5 +78,5 @@ def end_with_failures(failures: dict[str, str]) -> None:
 def confirmed() -> bool:
     """Ask the user; without a terminal there is nobody to ask, and --yes must say it."""
     if not sys.stdin.isatty():
-        raise RunFailed("nothing was changed: without a terminal, --yes must confirm")
-    return click.confirm("Go on?", default=False)
+        raise RunFailed("nothing was changed: not on a terminal, so confirm with --yes")
+    return click.confirm("Continue?", default=False)

@@ -14,12 +14,12 @@ from slipway.ui.console import Console
 
 @click.command("status", epilog=examples("slipway status", "slipway status lab --json -", "slipway status --limit db"))
 @on_hosts
-@report_to("json", "it for programs")
+@report_to("json", "the status as JSON")
 @pass_console
 def status_command(
     console: Console, environment: str, limit: tuple[str, ...], data: tuple[str, ...], json_file: IO[str] | None
 ) -> None:
-    """Show what runs on the hosts: services, versions, certificate, disk, the last release and apply. Only reads."""
+    """Show services, versions, certificate, disk space, last release and last apply of the hosts. Read-only."""
     from slipway.ui.status import rows, status
 
     session = Session(environment, "", limit, data)

@@ -19,12 +19,12 @@ from slipway.ui.console import Console
 @click.command(epilog=examples("slipway verify", "slipway verify lab --html verify.html", "slipway verify --audit"))
 @on_hosts
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write a report to this file.")
-@click.option("--audit", is_flag=True, help="Run the auditors' tools that take minutes, too: testssl.sh and Lynis.")
+@click.option("--audit", is_flag=True, help="Also run testssl.sh and Lynis, which take minutes.")
 @pass_console
 def verify(
     console: Console, environment: str, limit: tuple[str, ...], data: tuple[str, ...], html: Path | None, audit: bool
 ) -> None:
-    """Check from outside and on the hosts, changing nothing, that the servers are what they should be."""
+    """Check the servers from outside and on the hosts. Changes nothing."""
     command = [sys.executable, "-m", "pytest", str(PROJECT / "tests/server"), f"--environment={environment}"]
     command += {-1: ["-qq"], 0: ["-q"], 1: []}[console.level]
     command += [f"--limit={name}" for name in limit] + [f"--data={item}" for item in data]

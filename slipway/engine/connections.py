@@ -181,7 +181,8 @@ class Connections:
             return
         wanted = login.candidates(host, settings)[0]
         if found and found != wanted:
-            said = f"{found.user} logs in by port {found.port}: {wanted.user} by port {wanted.port} can't yet"
+            here = f"connecting as {found.user} (port {found.port})"
+            said = f"{here}: {wanted.user} (port {wanted.port}) can't log in yet"
             self.skipped.append((host.name, said))
         if isinstance(host.connector, Connector):
             questions = query_cache.recall(self._cached_as(host), by_sudo=bool(host.data.get("_sudo")))

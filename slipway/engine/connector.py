@@ -40,10 +40,10 @@ CONTROL = (*LIVE, "_success_exit_codes", "_retries", "_retry_delay", "_retry_unt
 
 # What paramiko says of a host that ends a connection, or says nothing, while it is made.
 IN_WORDS = {
-    "EOF error": "the connection broke as it was made",
+    "EOF error": "the connection broke during the handshake",
     # paramiko's words while it logs in: no key was refused.
-    "transport shut down or saw EOF": "the connection broke as it was made",
-    "No existing session": "the host took the connection and then said nothing",
+    "transport shut down or saw EOF": "the connection broke during the handshake",
+    "No existing session": "the host accepted the connection but did not answer",
 }
 
 

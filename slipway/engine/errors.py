@@ -21,9 +21,9 @@ HINTS = {
     "IDENTIFICATION HAS CHANGED": "if the server was set up anew: ssh-keygen -R HOST, then ssh USER@HOST true",
     "Authentication error": "set ssh_user and ssh_key for the host in the inventory; ssh USER@HOST must work by itself",
     "Could not connect": "is the server up, and are ssh_hostname and ssh_port right?",
-    "then said nothing": "is the server overloaded, or something on the way that swallows connections? Try again",
+    "but did not answer": "is the server overloaded, or does a firewall drop packets? Try again",
     "Could not resolve hostname": "set the host's name, or its address as ssh_hostname, in the inventory",
-    "connection broke": "is the server up? When it is, run this again: it goes on from what is there",
+    "connection broke": "is the server up? When it is, run this again to resume",
     "No space left on device": "the server's disk is full: free some space (df -h shows where), then run it again",
     "a password is required": "let the user sudo without one: USER ALL=(ALL) NOPASSWD: ALL in /etc/sudoers.d/USER",
 }

@@ -168,7 +168,7 @@ class Executor:
         """Where a host has stopped, with what, and what state it is in."""
         order = [one for one in self.state.get_op_order() if one in self.state.ops[host]]
         before, changed = order.index(op_hash), sum(change.host == host.name for change in done)
-        lines = [f"{host.name} stopped at: {self.planner.name_of(op_hash)}"]
+        lines = [f"{host.name} failed at: {self.planner.name_of(op_hash)}"]
         said = [line for line in self.connections.log.take(host.name) if not line.startswith("Error: executed ")]
         said += [str(error)] if error else []
         commands = self.state.ops[host][op_hash].operation_meta._commands
@@ -183,9 +183,9 @@ class Executor:
         return "\n".join(
             [
                 *lines,
-                f"  of its {len(order)} operations {before} were done before ({changed} changed something), this one"
-                f" may be half done, {len(order) - before - 1} were not reached",
-                "  run it again: it goes on from there",
+                f"  {before} of {len(order)} operations completed ({changed} changed something), this one"
+                f" may be incomplete, {len(order) - before - 1} were not reached",
+                "  run it again to resume",
             ]
         )
 

@@ -46,6 +46,6 @@ def or_roll_back(attempt: str, unit: str, reload: bool = False) -> str:
 systemctl daemon-reload; systemctl reset-failed {unit} 2>/dev/null
 for socket in $(grep -o '[^/]*[.]socket$' {kept}/paths); do systemctl stop {unit}; systemctl restart $socket; done
 systemctl {verb} {unit}
-echo "{unit} did not come up with its new configuration; the one before is back:" $(cat {kept}/paths) >&2
+echo "{unit} failed to start; previous configuration restored:" $(cat {kept}/paths) >&2
 rm -rf {kept}; exit 1"""
     return f"( {attempt} ) || {{\n{back}\n}}"

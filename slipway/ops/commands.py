@@ -18,5 +18,5 @@ def ensure(check: str, command: str, note: str | None = None) -> Commands:
     """Run `command` where the read-only shell test `check` fails. For what has neither a file nor an operation."""
     if host.get_fact(Output, command=f"if {{ {check}; }} >/dev/null; then echo yes; fi").strip() == "yes":
         return
-    notes.note(note or f"this does not hold yet: {check}")
+    notes.note(note or f"failed check: {check}")
     yield command

@@ -107,7 +107,7 @@ def tell_text(path: str, old: str, new: str) -> None:
     if text := "".join(lines).rstrip():
         notes.diff(text)
     else:
-        notes.note(f"{path}: no line differs, but how the last one ends")
+        notes.note(f"{path}: only the newline at the end differs")
 
 
 @operation()
@@ -130,7 +130,7 @@ def put(
     data = content.encode()
     state = host.get_fact(FileState, path=path)
     if is_in_place(state, data, mode, owner, group):
-        host.noop(f"{path} is as it should be")
+        host.noop(f"{path} is up to date")
         return
     tell_difference(path, state, data, mode, owner, group, secret)
     without_restart, this = run.of(host.state).without_restart, (host.name, host.current_op_hash)

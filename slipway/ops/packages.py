@@ -73,7 +73,7 @@ def install(packages: Mapping[str, Sequence[str]], without: str = "") -> Command
     if not any(missing.values()) and not found["broken"]:
         return
     if found["broken"]:
-        notes.note(f"left half unpacked: {', '.join(sorted(found['broken']))}")
+        notes.note(f"partially unpacked: {', '.join(sorted(found['broken']))}")
     for component, names in missing.items():
         if names:
             notes.note(f"{component}: not installed: {', '.join(names)}")

@@ -49,19 +49,19 @@ def service(unit: str, ready: Ready | None = None, files: Sequence[str] = (), re
         masks = {"masked": f"systemctl unmask {unit} && ", "masked-runtime": f"systemctl --runtime unmask {unit} && "}
         # Each of the two makes systemd read its units anew.
         yield f"{masks.get(state.get('UnitFileState', ''), '')}systemctl enable {unit}"
-    ends = ends_over_and_over(state)
-    if state.get("ActiveState") not in ("active", "activating", "reloading") or ends:
-        found = "ends over and over" if ends else state.get("ActiveState") or "not there"
+    is_looping = is_crash_looping(state)
+    if state.get("ActiveState") not in ("active", "activating", "reloading") or is_looping:
+        found = "crash-looping" if is_looping else state.get("ActiveState") or "not there"
         notes.note(f"{unit}: {found} -> active")
         # What a socket would start may have been masked until now, which systemd need not have noticed.
         yield f"systemctl daemon-reload; systemctl reset-failed {unit} 2>/dev/null; " + or_roll_back(
             and_wait(f"systemctl start {unit}", unit, ready), unit
         )
     elif files and is_stale(state, host.get_fact(Modified, paths=tuple(files)), reloads):
-        notes.note(f"{unit}: runs with files as they were before they changed")
+        notes.note(f"{unit}: is running with stale configuration")
         yield _restart_command(unit, ready, reloads)
     elif ready and host.get_fact(Output, command=_works(ready)) != "yes":
-        notes.note(f"{unit}: runs, and does not do its work")
+        notes.note(f"{unit}: is running but unhealthy")
         yield _restart_command(unit, ready, reloads)
 
 
@@ -82,7 +82,7 @@ def know(unit: str) -> Commands:
         yield "systemctl daemon-reload"
 
 
-def ends_over_and_over(state: Mapping[str, str]) -> bool:
+def is_crash_looping(state: Mapping[str, str]) -> bool:
     """Whether a unit (facts.Unit) is being started again after it ended by itself: now waiting for it, now at it."""
     again = state.get("ActiveState") == "activating" and state.get("NRestarts", "0") != "0"
     return state.get("SubState") == "auto-restart" or again

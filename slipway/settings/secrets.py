@@ -59,5 +59,5 @@ class Secrets(Section):
         if unknown := [name for name in value if name not in names]:
             raise ValueError(f"names without {', '.join(unknown)}; the secrets of this site are {', '.join(names)}")
         if MONGO_URL in value:
-            raise ValueError(f"names without {MONGO_URL}, which nobody can make up")
+            raise ValueError(f"names without {MONGO_URL}, which cannot be generated")
         return value

@@ -130,7 +130,7 @@ class Console:
         """What an apply has changed, and how long it took."""
         if self.level < 0:
             return
-        result = "[red]not all done[/]" if outcome.failures else "[green]done[/]"
+        result = "[red]incomplete[/]" if outcome.failures else "[green]done[/]"
         self.say(
             f"{result}: {len(outcome.changes)} of {outcome.operations} operations changed something, {took(outcome)}"
         )

@@ -200,7 +200,7 @@ def _apply(line: str | None) -> Apply | None:
 
 def rows(host: HostStatus, now: datetime) -> Iterator[tuple[str, str]]:
     """What is shown of a host: a label and a text, in rich's markup for what deserves a look."""
-    reboot = "; [yellow]an update wants a reboot[/]" if host.wants_reboot else ""
+    reboot = "; [yellow]reboot required[/]" if host.wants_reboot else ""
     yield "system", f"{shown(host.system)}, {shown(host.kernel)}, up {span(host.up_seconds)}{reboot}"
     versions = {"MongoDB": host.mongodb, "Nginx": host.nginx}
     if any(versions.values()):
@@ -243,7 +243,7 @@ def _of_certificate(certificate: Certificate | None) -> str:
     if certificate is None:
         return "[red]none[/]"
     if certificate.is_placeholder:
-        return "[yellow]a placeholder, until certbot has got one[/]"
+        return "[yellow]placeholder, no certificate issued yet[/]"
     colour = "green" if certificate.days_left >= 14 else "red"
     return f"[{colour}]{certificate.days_left} days left[/] (until {certificate.end:%Y-%m-%d})"
 

@@ -103,7 +103,7 @@ def test_a_server_built_by_hand_is_taken_over_with_its_data_its_certificate_and_
     )
 
     plan = host.slipway("plan", "lab", *AS_IT_IS)
-    assert "found a server built by hand, which is taken over with its data and its site" in plan.stdout, plan.stderr
+    assert "found an existing server; its data and its site are adopted" in plan.stdout, plan.stderr
     for part in (
         "the service codementee-backend",
         "/var/www/codementee/backend",

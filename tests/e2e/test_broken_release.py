@@ -88,11 +88,11 @@ def test_a_release_that_finds_the_disk_full_is_told_and_nothing_is_left_of_it(
 
 # An operation of a release; it is ended when that one has begun.
 STEPS = [
-    "Build a release and ship it",
+    "Build and upload the release",
     "Run pre_activate",
-    "Start it beside the one that serves, and ask for its health",
-    "Switch to it",
-    "Let the backend take over from it",
+    "Start the release and check its health",
+    "Activate the release",
+    "Restart the backend with the release",
     "Run post_activate",
     "Remove old releases",
 ]
@@ -101,7 +101,7 @@ HOOKS = ("--data", "pre_activate=sleep 2", "--data", "post_activate=sleep 2")
 
 
 # Each day the two between which visitors are led from one to the other.
-STEPS_EVERYDAY = ("Switch to it", "Let the backend take over from it")
+STEPS_EVERYDAY = ("Activate the release", "Restart the backend with the release")
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_a_release_that_is_cut_off_leaves_visitors_served_and_the_next_run_settl
     before = STEPS[max(STEPS.index(step) - 1, 0)]
     release = server.start("release", "lab", "--yes", *BUILT, *HOOKS)
     if step == STEPS[0]:
-        release.wait_for_text("The next release goes to")
+        release.wait_for_text("Releasing to")
     else:
         release.wait_for_operation(before)
     time.sleep(0.5)

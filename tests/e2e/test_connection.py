@@ -29,12 +29,12 @@ sed -i 's/keepalive_timeout .*/keepalive_timeout 5s;/' /etc/nginx/nginx.conf; ec
 """
 DRIFTED = [
     "Set the locale",
-    "Limit what a login may do",
-    "Let admin in by key, and become root by sudo",
+    "Harden logins",
+    "Authorize admin's keys and sudo",
     "Configure Nginx",
     "Reload Nginx",
-    "Run Nginx",
-    "Renew certificates by timer",
+    "Start Nginx",
+    "Enable the certificate renewal timer",
 ]
 
 
@@ -188,15 +188,15 @@ def between(server: LabHost, proxy: Proxy, tmp_path: Path) -> Iterator[Between]:
 
 def is_told(done: subprocess.CompletedProcess[str], host: str) -> bool:
     """Whether the user can know from it which host is concerned, and that it is the connection."""
-    signs = ("connection broke", "Could not connect", "SSH error", "then said nothing")
+    signs = ("connection broke", "Could not connect", "SSH error", "but did not answer")
     return host in done.stderr and any(sign in done.stderr for sign in signs)
 
 
 # A verb, and the operation after whose end the connection breaks.
 VERBS = {
     "apply": "Set the locale",
-    "release": "Build a release and ship it",
-    "rollback": "Start it beside the one that serves, and ask for its health",
+    "release": "Build and upload the release",
+    "rollback": "Start the release and check its health",
 }
 
 
@@ -287,7 +287,7 @@ def test_a_host_that_falls_silent_is_told_after_a_while(between, server, proxy, 
     assert done.returncode == 1
     assert server.name in done.stderr
     assert any(
-        sign in done.stderr for sign in ("no answer within 3 s", "then said nothing", "Could not connect", "timed out")
+        sign in done.stderr for sign in ("no answer within 3 s", "but did not answer", "Could not connect", "timed out")
     ), done.stderr
 
 
@@ -325,7 +325,7 @@ def test_a_command_that_never_ends_is_told_with_its_name(between, server):
     server.ssh(mended("chown"))
     assert done.returncode == 1
     assert "no end within 5 s: sh -euc" in done.stderr
-    assert f"{server.name} stopped at: Set the locale" in done.stderr
+    assert f"{server.name} failed at: Set the locale" in done.stderr
 
 
 @pytest.mark.thorough

@@ -17,11 +17,11 @@ def test_a_fresh_host_becomes_the_server_and_a_second_apply_changes_nothing(
 
 def test_root_is_locked_out_after_the_administrator_has_logged_in(original: dict[str, str], server: LabHost) -> None:
     lines = original["first"].splitlines()
-    let_in = next(n for n, line in enumerate(lines) if "✓ codementee: Let admin in by key" in line)
-    lock_out = "✓ codementee: Let only keys in by ssh, and not root"
+    let_in = next(n for n, line in enumerate(lines) if "✓ codementee: Authorize admin's keys" in line)
+    lock_out = "✓ codementee: Harden sshd"
     locked_out = next(n for n, line in enumerate(lines) if lock_out in line)
     assert let_in < locked_out
-    assert "root logs in by port 22: admin by port 22 can't yet" in original["first"]
+    assert "connecting as root (port 22): admin (port 22) can't log in yet" in original["first"]
     assert not server.may_log_in("root")
     assert server.may_log_in("admin")
 

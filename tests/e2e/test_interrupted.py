@@ -13,10 +13,10 @@ from support.lab_host import PROJECT, LabHost, bring_up
 # An operation, and how many seconds after it an apply is at what takes long: each run of apt, the release, the
 # certificate.
 CUTS = {
-    "Let apt wait for its lock": 3,
+    "Set apt's lock timeout": 3,
     "Pin MongoDB to the 6.0 series": 3,
-    "Make the site's folder": 2,
-    "Make a placeholder certificate": 1.5,
+    "Create the site's directory": 2,
+    "Create a placeholder certificate": 1.5,
 }
 
 
@@ -50,9 +50,9 @@ def test_an_apply_that_is_interrupted_again_and_again_is_completed_by_plain_pyin
 def test_a_restart_that_an_interrupted_run_never_came_to_is_made_up_for(server: LabHost) -> None:
     """As if the run had ended between the file and the restart."""
     units = {
-        "mongod": ("/etc/mongod.conf", "Run MongoDB"),
-        "codementee-backend": ("/etc/codementee/credentials/JWT_SECRET", "Run the backend"),
-        "nginx": ("/etc/nginx/nginx.conf", "Run Nginx"),
+        "mongod": ("/etc/mongod.conf", "Start MongoDB"),
+        "codementee-backend": ("/etc/codementee/credentials/JWT_SECRET", "Start the backend"),
+        "nginx": ("/etc/nginx/nginx.conf", "Start Nginx"),
     }
     server.ssh("sleep 4")  # a unit's age is known in whole seconds
     server.ssh(f"touch {' '.join(file for file, _ in units.values())}; systemctl is-active {' '.join(units)}")
@@ -76,7 +76,7 @@ def test_a_database_that_is_crash_looping_is_no_clean_plan_and_its_last_words_ar
     seen = server.operations()
     done = server.slipway("apply", "lab", "--yes")
     server.ssh("mv /usr/bin/mongod.away /usr/bin/mongod")
-    assert "Run MongoDB" in seen
+    assert "Start MongoDB" in seen
     assert done.returncode == 1
     assert "damaged on purpose" in done.stderr
     server.apply()
@@ -99,7 +99,7 @@ def test_an_apply_waits_for_who_else_installs_packages(server: LabHost) -> None:
     server.ssh(f"systemd-run --quiet --collect python3 -c '{LOCKED}'; until [ -e /run/locked ]; do sleep 0.1; done")
     began = time.monotonic()
     done = server.apply()
-    assert f"✓ {server.name}: Install the other packages" in done.stdout
+    assert f"✓ {server.name}: Install packages" in done.stdout
     assert time.monotonic() - began > 10, "the precondition does not hold"
     assert server.plan() == []
 
@@ -145,7 +145,7 @@ def test_a_first_release_that_does_not_come_up_is_reported_and_fixed_by_the_next
     done = fresh_server.slipway("apply", "lab", "--yes", "--data", f"backend_source={broken_backend}")
     assert done.returncode == 1
     assert "broken on purpose" in done.stderr
-    assert "Run the backend" in fresh_server.operations()
+    assert "Start the backend" in fresh_server.operations()
     fresh_server.release()
     fresh_server.apply()
     assert fresh_server.plan() == []

@@ -23,18 +23,18 @@ from support.machine import (
 
 # What a container can't be given: its kernel is another's.
 KERNELS_OWN = {
-    "Let no program run from shared memory",
-    "Make 1024 MiB of swap",
-    "Use the swap file at boot",
-    "Use the swap file",
-    "Let UFW leave kernel parameters alone",
+    "Mount /dev/shm without exec",
+    "Create a swap file of 1024 MiB",
+    "Add the swap file to /etc/fstab",
+    "Enable the swap file",
+    "Disable UFW's kernel parameters",
     "Set kernel parameters",
     "Load kernel parameters",
-    "Describe the service that sets transparent huge pages to 'never'",
-    "Set transparent huge pages at boot",
+    "Configure the service that sets transparent huge pages to 'never'",
+    "Enable the transparent huge pages service",
     "Set transparent huge pages to 'never'",
-    "Describe what is audited",
-    "Audit changes of accounts, logins, units and modules",
+    "Configure the audit rules",
+    "Load the audit rules",
 }
 NAME = "kernel"
 # What a container is not given: its host's kernel keeps the time and the audit.

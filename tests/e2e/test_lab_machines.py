@@ -167,7 +167,7 @@ def test_a_boot_that_fails_shows_what_the_kernel_said(lab: Instance, both: list[
     shutil.rmtree(lab.hosts_dir / "broken/layer")
     done = cli("up", "--name", "broken")
     assert done.returncode == 1
-    assert "it came to nothing; the last words of its console:" in done.stderr
+    assert "boot failed; the end of its console:" in done.stderr
     assert "/dev/vda" in done.stderr
     assert cli("down", "--name", "broken").returncode == 0
 

@@ -22,7 +22,7 @@ def test_a_second_apply_or_release_is_told_who_is_at_work_and_a_dead_holder_hold
     server.ssh(DRIFT)
     before = log(server)
     first = server.start("apply", "lab", "--yes", "--verbose")
-    first.wait_for_operation("Let apt wait for its lock")
+    first.wait_for_operation("Set apt's lock timeout")
     first.process.send_signal(signal.SIGSTOP)
     for verb in ("apply", "release"):
         second = server.slipway(verb, "lab", "--yes")

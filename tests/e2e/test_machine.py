@@ -40,7 +40,7 @@ def converged(machine: LabHost) -> LabHost:
 
 # An operation, and a shell test that holds on the host some time after its end: then the power goes.
 POWER_CUTS = [
-    ("Let apt wait for its lock", "pgrep -x dpkg"),  # the first packages are unpacked
+    ("Set apt's lock timeout", "pgrep -x dpkg"),  # the first packages are unpacked
     ("Pin MongoDB to the 6.0 series", "[ -e /var/lib/dpkg/info/nginx-common.list ]"),  # the others are
     ("Pin MongoDB to the 6.0 series", "[ -e /var/lib/dpkg/info/mongodb-org-server.postinst ]"),  # or are configured
     ("Restart MongoDB", "true"),  # the database has just been started
@@ -123,7 +123,7 @@ def test_a_full_disk_is_told_nothing_is_corrupted_and_the_next_apply_converges(c
     kept = "cd /etc && sha256sum nginx/nginx.conf nginx/sites-available/codementee mongod.conf"
     before = converged.ssh(kept)
     apply = converged.start("apply", "lab", "--yes", "--verbose", *settings)
-    apply.wait_for_operation("Let apt wait for its lock")  # after preflight, which would have told it
+    apply.wait_for_operation("Set apt's lock timeout")  # after preflight, which would have told it
     apply.process.send_signal(signal.SIGSTOP)  # to fill a disk takes longer than what is left of the apply
     converged.ssh(FILL)
     apply.process.send_signal(signal.SIGCONT)

@@ -91,12 +91,10 @@ def test_an_apply_that_fails_says_at_what_with_which_output_and_what_state_the_h
     server.ssh("rm /etc/nginx/conf.d/broken.conf")
     assert done.returncode == 1
     assert f"✗ {server.name}: Configure Nginx" in done.stdout
-    assert f"slipway: {server.name} stopped at: Configure Nginx\n  command: sh -euc" in done.stderr
+    assert f"slipway: {server.name} failed at: Configure Nginx\n  command: sh -euc" in done.stderr
     assert "  | " in done.stderr
     assert 'unknown directive "nonsense"' in done.stderr
-    state = re.search(
-        r"of its (\d+) operations (\d+) were done before \(0 changed something\).* (\d+) were not", done.stderr
-    )
+    state = re.search(r"(\d+) of (\d+) operations completed \(0 changed something\).* (\d+) were not", done.stderr)
     assert state, done.stderr
     every, before, after = map(int, state.groups())
     assert every == before + 1 + after

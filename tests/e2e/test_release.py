@@ -238,7 +238,7 @@ def test_streams_and_websockets_pass_through_and_outlast_a_switch(server: LabHos
     assert echoed(connection, "before") == "before"
 
     release = server.start("release", "lab", "--yes", "--only", "backend")
-    release.wait_for_operation("Switch to it")
+    release.wait_for_operation("Activate the release")
     assert echoed(connection, "after the switch") == "after the switch"
     assert list(lines)[-1] == b"59"
     connection.close()

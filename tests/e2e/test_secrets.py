@@ -53,7 +53,7 @@ def test_secrets_that_change_arrive_byte_for_byte_and_are_seen_nowhere(server):
     plan, as_json = server.slipway("plan", "lab"), server.slipway("plan", "lab", "--json", "-")
     found = [part["changes"] for part in json.loads(as_json.stdout)["hosts"][0]["components"]]
     assert {change["operation"] for changes in found for change in changes} == {
-        *("Give MongoDB its users", "Hand the backend its secrets", "Restart the backend")
+        *("Create MongoDB's users", "Install the backend's secrets", "Restart the backend")
     }
     assert "(secret, not shown)" in plan.stdout
     sampler = base64.b64encode(SAMPLER.encode()).decode()
@@ -117,16 +117,16 @@ def test_an_application_that_wants_its_environment_gets_it_byte_for_byte(server)
 # What somebody does, and the operation that must notice. All of one row are done at once.
 DRIFTS = [
     {
-        "the backend's user dropped": (mongosh('db.dropUser("backend")'), "Give MongoDB its users"),
-        "a secret made readable": (f"chmod 644 {KEPT}/ADMIN_PASSWORD", "Hand the backend its secrets"),
-        "a secret of nobody's": (f"touch {KEPT}/OLD", "Hand the backend its secrets"),
+        "the backend's user dropped": (mongosh('db.dropUser("backend")'), "Create MongoDB's users"),
+        "a secret made readable": (f"chmod 644 {KEPT}/ADMIN_PASSWORD", "Install the backend's secrets"),
+        "a secret of nobody's": (f"touch {KEPT}/OLD", "Install the backend's secrets"),
     },
     {
         "the backend's user may do more": (
             mongosh('db.grantRolesToUser("backend", ["root"])'),
-            "Give MongoDB its users",
+            "Create MongoDB's users",
         ),
-        "a secret changed": (f"echo x >> {KEPT}/ADMIN_PASSWORD", "Hand the backend its secrets"),
+        "a secret changed": (f"echo x >> {KEPT}/ADMIN_PASSWORD", "Install the backend's secrets"),
     },
     {
         "authorization switched off": (
@@ -138,7 +138,7 @@ DRIFTS = [
         # Nobody knows a password any more: root takes MongoDB back by its files.
         "all users gone and the passwords lost": (
             mongosh('db.dropUser("backend"); db.updateUser("admin", {pwd: "nobody knows"})') + f"; rm {KEPT}/MONGODB_*",
-            "Give MongoDB its users",
+            "Create MongoDB's users",
         ),
     },
 ]
@@ -161,7 +161,7 @@ def test_a_drift_of_secrets_is_seen_by_a_plan_and_mended_by_an_apply(server, dri
 def test_a_secret_that_is_taken_away_on_the_host_is_made_up_anew(server):
     before = kept(server, "JWT_SECRET")
     server.ssh(f"rm {KEPT}/JWT_SECRET")
-    assert "Hand the backend its secrets" in server.operations()
+    assert "Install the backend's secrets" in server.operations()
     server.apply()
     assert kept(server, "JWT_SECRET") != before
     assert server.plan() == []

@@ -107,7 +107,7 @@ def test_four_services_a_worker_and_a_timer_run_behind_one_gateway(server, code)
 
     # Those that are set no longer go.
     less = set_to(code, services[:1])
-    assert "Remove services that are set no longer" in server.operations(*less)
+    assert "Remove services that are no longer configured" in server.operations(*less)
     server.apply(*less)
     assert server.plan(*less) == []
     assert site.get(f"{PATHS['auth']}health").json()["service"] == "auth"

@@ -23,10 +23,13 @@ RELEASED = Version("0.1.0", "6dcf84577eea8c41a8d23b5c6fb79220f3f7c4ab")
 
 # All that the first plan lists, each with the reason. A restart that is not needed has no place here.
 NEW = {
-    "Limit MongoDB to what it needs": "mongod may take 900 s to start instead of 180",
-    "Put the steps of a release there": "other time limits, with a hint in each error, and a safer `settle`",
-    "Describe the backend": "the time that its start may take is set",
-    "Describe the units of a release": "the same for the next release",
+    "Sandbox MongoDB": "mongod may take 900 s to start instead of 180",
+    "Install the module of the release program": "the steps of a release are a Python program",
+    "Install the release program": "which was a shell script for each site,",
+    "Configure the release program": "and reads what it knows of a site from a file",
+    "Remove the release script of earlier versions": "which nobody calls any more",
+    "Configure the backend": "the time that its start may take is set",
+    "Configure the release's units": "the same for the next release",
 }
 DOCUMENTS = 1000
 INSERT = f"""
@@ -103,18 +106,20 @@ def test_the_first_apply_loses_no_request_and_no_document(upgrade: Upgrade, say)
     assert upgrade.documents_after == upgrade.documents_before
 
 
+@pytest.mark.thorough
 def test_a_release_that_the_old_version_did_not_finish_is_finished(upgrade: Upgrade, visits: Visits) -> None:
     """By somebody who has not upgraded yet."""
     release = upgrade.old.start("release", "--yes")
     release.wait_for_operation("Start it beside the one that serves")
     release.kill()
-    assert "Finish a release that was interrupted" in upgrade.server.operations(*upgrade.settings)
+    assert "Finish an interrupted release" in upgrade.server.operations(*upgrade.settings)
     upgrade.server.apply(*upgrade.settings)
     assert is_settled(upgrade.server)
     assert upgrade.server.plan(*upgrade.settings) == []
     visits.nothing()
 
 
+@pytest.mark.thorough
 def test_a_release_and_a_rollback_to_one_of_the_old_version_work(upgrade: Upgrade, visits: Visits) -> None:
     server = upgrade.server
     first = server.current_release()

@@ -101,14 +101,14 @@ DOES_NOT_START = {
     ),
     "a backend whose environment is wrong": (
         'backend_environment={"TOKEN_MINUTES": "never"}',
-        "Describe the backend",
+        "Configure the backend",
         "codementee-backend.service",
         "TOKEN_MINUTES is wrong",
         "/etc/systemd/system/codementee-backend.service",
     ),
     "a port that is taken": (
         "backend_listen=127.0.0.1:8002",
-        "Describe the socket of the backend",
+        "Configure the socket of the backend",
         "codementee-backend.service",
         "Address already in use",
         "/etc/systemd/system/codementee-backend.socket",
@@ -135,7 +135,7 @@ def test_a_configuration_that_does_not_start_goes_back_and_the_site_serves(serve
     pending = server.operations("--data", setting, *IMPATIENT)
     server.ssh("systemctl stop taken")
     assert done.returncode == 1, done.stdout
-    assert f"{unit} did not come up with its new configuration; the one before is back" in done.stderr
+    assert f"{unit} failed to start; previous configuration restored" in done.stderr
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert server.ssh(f"sha256sum {file}") == before
@@ -156,7 +156,7 @@ def test_nginx_serves_on_where_a_reload_comes_to_nothing(server):
     for setting in ("nginx_csp=default-src 'none'", "nginx_worker_connections=1000"):
         done = server.slipway("apply", "lab", "--yes", "--data", setting)
         assert done.returncode == 1, done.stdout
-        assert "nginx.service did not come up with its new configuration; the one before is back" in done.stderr
+        assert "nginx.service failed to start; previous configuration restored" in done.stderr
         assert "bind() to 127.0.0.1:8002 failed" in done.stderr
         assert server.ssh("sha256sum /etc/nginx/nginx.conf; cat /run/nginx.pid") == before
         assert server.site().get("/").status_code == 200

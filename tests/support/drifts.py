@@ -34,43 +34,43 @@ NOTICED_BY: dict[str, tuple[str, str]] = {
     ),
     "the site's file removed": ("rm /etc/nginx/sites-available/codementee", "Configure Nginx"),
     "the site disabled": ("rm /etc/nginx/sites-enabled/codementee && systemctl reload nginx", "Configure Nginx"),
-    "the secrets made readable": ("chmod 755 /etc/codementee/credentials", "Hand the backend its secrets"),
+    "the secrets made readable": ("chmod 755 /etc/codementee/credentials", "Install the backend's secrets"),
     "a file given away": ("chown nobody /etc/mongod.conf", "Configure MongoDB"),
     "MongoDB opened to the world": (
         "sed -i 's/bindIp: .*/bindIp: 0.0.0.0/' /etc/mongod.conf && systemctl restart mongod",
         "Configure MongoDB",
     ),
-    "the database stopped": ("systemctl stop mongod", "Run MongoDB"),
-    "the backend stopped": ("systemctl stop codementee-backend.socket codementee-backend", "Run the backend"),
-    "the backend hangs": ("pkill --signal STOP --uid codementee-backend", "Run the backend"),
-    "Nginx stopped and disabled": ("systemctl disable --now nginx", "Run Nginx"),
+    "the database stopped": ("systemctl stop mongod", "Start MongoDB"),
+    "the backend stopped": ("systemctl stop codementee-backend.socket codementee-backend", "Start the backend"),
+    "the backend hangs": ("pkill --signal STOP --uid codementee-backend", "Start the backend"),
+    "Nginx stopped and disabled": ("systemctl disable --now nginx", "Start Nginx"),
     "the backend masked": (
         "systemctl stop codementee-backend; rm /etc/systemd/system/codementee-backend.service;"
         " systemctl mask codementee-backend.service",
-        "Describe the backend",
+        "Configure the backend",
     ),
     "a unit edited": (
         "sed -i 's/--workers 2/--workers 1/' /etc/systemd/system/codementee-backend.service",
-        "Describe the backend",
+        "Configure the backend",
     ),
-    "a package removed": ("apt-get remove -y -q unattended-upgrades", "Install the other packages"),
-    "certbot removed": ("apt-get remove -y -q certbot", "Install the other packages"),
+    "a package removed": ("apt-get remove -y -q unattended-upgrades", "Install packages"),
+    "certbot removed": ("apt-get remove -y -q certbot", "Install packages"),
     "a power cut emptied apt's lists": (
         "apt-get remove -y -q unattended-upgrades; truncate --size 0 /var/lib/apt/lists/*_Packages",
-        "Install the other packages",
+        "Install packages",
     ),
     "a power cut left a package half unpacked": (
         # As dpkg writes it down before it begins. It is only needed by one of ours, and apt refuses all else meanwhile.
         # The lists are old then: they are refreshed before MongoDB's key is looked at.
         "sed -i '/^Package: python3-apt$/,/^$/s/^Status: .*/Status: install reinstreq unpacked/' /var/lib/dpkg/status;"
         f" rm -f {REFRESHED}",
-        "Install the first packages",
+        "Install base packages",
     ),
-    "a port opened": ("ufw allow 9999/tcp", "Close what is not allowed"),
-    "the firewall switched off": ("ufw disable", "Deny what comes in but ssh, the web and what is allowed"),
+    "a port opened": ("ufw allow 9999/tcp", "Remove other firewall rules"),
+    "the firewall switched off": ("ufw disable", "Allow only ssh, the web and firewall_allow"),
     "the firewall's default changed": (
         "ufw default allow incoming",
-        "Deny what comes in but ssh, the web and what is allowed",
+        "Allow only ssh, the web and firewall_allow",
     ),
     "an expired certificate": (
         f"cd /etc/letsencrypt/live/codementee && python3 -c '{EXPIRED}' $(realpath privkey.pem fullchain.pem)"
@@ -83,12 +83,12 @@ NOTICED_BY: dict[str, tuple[str, str]] = {
         "Get a certificate for codementee.test",
     ),
     "the certificates gone": ("rm -rf /etc/letsencrypt/live", "Get a certificate for codementee.test"),
-    "the renewal switched off": ("systemctl disable --now certbot.timer", "Renew certificates by timer"),
+    "the renewal switched off": ("systemctl disable --now certbot.timer", "Enable the certificate renewal timer"),
     "the renewal hook not executable": (
         "chmod 644 /etc/letsencrypt/renewal-hooks/deploy/reload-nginx",
-        "Reload Nginx after each renewal",
+        "Install the renewal hook",
     ),
-    "the current release unlinked": ("rm /var/www/codementee/current", "Point to a release"),
+    "the current release unlinked": ("rm /var/www/codementee/current", "Link the current release"),
     "MongoDB's pin removed": ("rm /etc/apt/preferences.d/mongodb", "Pin MongoDB to the 6.0 series"),
     "another key for MongoDB's packages": (
         "cp /usr/share/keyrings/debian-archive-keyring.gpg /usr/share/keyrings/mongodb-server.asc",
@@ -102,56 +102,59 @@ NOTICED_BY: dict[str, tuple[str, str]] = {
     "the time zone changed": ("ln -sf /usr/share/zoneinfo/Asia/Kolkata /etc/localtime", "Set the time zone"),
     "the backend's user can log in": (
         "usermod --shell /bin/bash codementee-backend",
-        "Keep the backend's user from logging in",
+        "Disable logins of the backend's user",
     ),
     "updates of every kind switched on": (
         "rm /etc/apt/apt.conf.d/52slipway",
-        "Install security updates daily, and reboot in the window",
+        "Configure unattended security updates",
     ),
-    "updates switched off": ("systemctl disable --now apt-daily-upgrade.timer", "Install updates by timer"),
-    "a driver let in again": ("rm /etc/modprobe.d/slipway.conf", "Load no drivers that a server has no use for"),
+    "updates switched off": (
+        "systemctl disable --now apt-daily-upgrade.timer",
+        "Enable the timer that installs updates",
+    ),
+    "a driver let in again": ("rm /etc/modprobe.d/slipway.conf", "Blacklist unused kernel modules"),
     "core dumps switched on": (
         "echo '* hard core unlimited' >> /etc/security/limits.d/slipway.conf",
-        "Limit what a login may do",
+        "Harden logins",
     ),
     "a laxer mask for new files": (
         "sed -i 's/^UMASK.*/UMASK 022/' /etc/login.defs",
-        "Make new users' homes and passwords safer",
+        "Harden new users' homes and passwords",
     ),
     "a jail switched off": (
         "sed -i 's/^enabled = true/enabled = false/' /etc/fail2ban/jail.d/slipway.local",
         "Configure fail2ban",
     ),
-    "fail2ban disabled": ("systemctl disable fail2ban", "Run fail2ban"),
+    "fail2ban disabled": ("systemctl disable fail2ban", "Start fail2ban"),
     "the comparison of files switched off": (
         "systemctl disable --now slipway-integrity.timer",
-        "Compare files by timer",
+        "Enable the daily integrity check",
     ),
-    "what is compared changed": ("echo '!/etc' >> /etc/aide/aide.conf", "Describe the daily comparison of files"),
+    "what is compared changed": ("echo '!/etc' >> /etc/aide/aide.conf", "Configure the daily integrity check"),
     "Nginx's sandbox removed": (
         "rm /etc/systemd/system/nginx.service.d/slipway.conf",
-        "Limit Nginx to what it needs",
+        "Sandbox Nginx",
     ),
     "mongod's sandbox opened": (
         "sed -i /ProtectSystem/d /etc/systemd/system/mongod.service.d/slipway.conf",
-        "Limit MongoDB to what it needs",
+        "Sandbox MongoDB",
     ),
     "the backend's limit removed": (
         "sed -i /MemoryMax/d /etc/systemd/system/codementee-backend.service",
-        "Describe the backend",
+        "Configure the backend",
     ),
     "a header removed": ("sed -i /X-Frame/d /etc/nginx/snippets/slipway-headers.conf", "Configure Nginx"),
     "sshd by another file": (
         "echo 'X11Forwarding yes' > /etc/ssh/sshd_config.d/00-before.conf",
-        "Let only keys in by ssh, and not root",
+        "Harden sshd",
     ),
-    "other rights by sudo": ("echo '# edited' >> /etc/sudoers.d/admin", "Let admin in by key, and become root by sudo"),
-    "the dead man's switch edited": ("echo exit 0 >> /usr/local/lib/slipway/undo", "Keep a way back from a lockout"),
+    "other rights by sudo": ("echo '# edited' >> /etc/sudoers.d/admin", "Authorize admin's keys and sudo"),
+    "the dead man's switch edited": ("echo exit 0 >> /usr/local/lib/slipway/undo", "Install the lockout rollback"),
     "another locale": ("echo LANG=de_DE.UTF-8 > /etc/default/locale", "Set the locale"),
-    "MongoDB's user dropped": (mongosh('db.dropUser("backend")'), "Give MongoDB its users"),
+    "MongoDB's user dropped": (mongosh('db.dropUser("backend")'), "Create MongoDB's users"),
     "a secret nobody needs": (
         "cp -p /etc/codementee/credentials/JWT_SECRET /etc/codementee/credentials/OLD",
-        "Hand the backend its secrets",
+        "Install the backend's secrets",
     ),
 }
 

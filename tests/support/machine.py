@@ -10,12 +10,12 @@ from support.lab_host import PROJECT, LabHost
 
 # What changes in a kernel at run time, and the operation that mends it.
 DRIFTS = {
-    "swapoff /swapfile": "Use the swap file",
+    "swapoff /swapfile": "Enable the swap file",
     "sysctl -q vm.swappiness=60": "Load kernel parameters",
     "echo always > /sys/kernel/mm/transparent_hugepage/enabled": "Set transparent huge pages to 'never'",
     "systemctl disable -q --now systemd-timesyncd": "Start time synchronisation",
-    "mount -o remount,exec /dev/shm": "Let no program run from shared memory",
-    "auditctl -D > /dev/null": "Audit changes of accounts, logins, units and modules",
+    "mount -o remount,exec /dev/shm": "Mount /dev/shm without exec",
+    "auditctl -D > /dev/null": "Load the audit rules",
 }
 
 # Writes as the backend would, by its own driver and its own URL, and prints what MongoDB has acknowledged.

@@ -37,7 +37,7 @@ def output(tmp_path: Path) -> Path:
 @pytest.fixture
 def settings_of_release(output: Path, settings_with: Callable[..., Settings]) -> Callable[..., Settings]:
     def make(**changes: Any) -> Settings:
-        # Its files are there already.
+        # Its files unchanged.
         return settings_with(**{"frontend_source": str(output.parent), "frontend_build": "true", **changes})
 
     return make

@@ -108,7 +108,7 @@ def test_an_apply_that_nobody_can_confirm_shows_even_the_quiet_what_is_to_be_con
     code, output, errors = run(Outcome(CHANGES, [], 9, 1.0), "apply", "lab", "--quiet")
     assert (code, run.session.last.said) == (1, [])
     assert "Configure Nginx" in output
-    assert "--yes must confirm" in errors
+    assert "confirm with --yes" in errors
 
 
 WRONG = [
@@ -198,7 +198,7 @@ main.main()
 def test_an_interrupt_reaches_who_waits_for_the_end_whatever_is_at_work_just_then():
     began = time.monotonic()
     done = subprocess.run([sys.executable, "-c", INTERRUPTED], cwd=PROJECT, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (130, "\ninterrupted; run it again: it goes on from what is there\n")
+    assert (done.returncode, done.stderr) == (130, "\ninterrupted; run it again to resume\n")
     assert time.monotonic() - began < 25
 
 

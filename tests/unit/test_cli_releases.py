@@ -79,9 +79,9 @@ def test_what_is_released_where_is_said_before_it_is_confirmed(run, released, mo
     released(Sources(Path("/our/site/backend"), Path("/our/site/frontend"), commit, ref))
     code, output, errors = run(PLANNED, "release", "lab", "--quiet")
     assert (code, run.session.last.said) == (1, [])
-    assert output.startswith("The next release goes to one, two: ")
+    assert output.startswith("Releasing to one, two: ")
     assert said in output
-    assert "--yes must confirm" in errors
+    assert "confirm with --yes" in errors
 
 
 def test_a_quiet_release_that_is_confirmed_says_nothing(run, released):
@@ -123,7 +123,7 @@ def test_a_rollback_that_nobody_confirms_does_nothing(run, monkeypatch):
     code, output, errors = run(PLANNED, "rollback", "lab", "--quiet")
     assert (code, run.session.last.said) == (1, [])
     assert "Configure Nginx" in output
-    assert "--yes must confirm" in errors
+    assert "confirm with --yes" in errors
 
 
 def test_the_releases_of_each_host_are_listed_and_what_they_say_is_shown_and_not_obeyed(run, monkeypatch):

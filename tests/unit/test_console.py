@@ -16,16 +16,14 @@ from slipway.ui.plan_report import report_of
 LONG = "--- /etc/long\n+++ /etc/long\n@@ -0,0 +1,99 @@\n" + "\n".join(f"+line {n}" for n in range(99))
 DIFF = "--- /etc/a\n+++ /etc/a\n@@ -1,2 +1,2 @@\n same\n-old [bold]\n+new \x1b[2J"
 CHANGES = [
-    Change(
-        "one", "Deny what comes in but ssh, the web and what is allowed", [Note("+ allow 22/tcp")], component="firewall"
-    ),
+    Change("one", "Allow only ssh, the web and firewall_allow", [Note("+ allow 22/tcp")], component="firewall"),
     Change("one", "Configure Nginx", [Diff(DIFF)], component="nginx"),
     Change("one", "Reload Nginx", [Note("follows: Configure Nginx")], is_reaction=True, component="nginx"),
     Change("one", "Write it at length", [Diff(LONG)], component="backend"),
 ]
 SESSION = SimpleNamespace(
     planner=SimpleNamespace(
-        operations=lambda: [("one", change.operation) for change in CHANGES] + [("one", "Run Nginx")]
+        operations=lambda: [("one", change.operation) for change in CHANGES] + [("one", "Start Nginx")]
     ),
     connections=SimpleNamespace(active_hosts=lambda: [SimpleNamespace(name="one")]),
 )
@@ -54,7 +52,7 @@ def test_without_a_terminal_a_plan_is_plain_whole_lines():
         "one  web",
         "  - skipped swap: a container",
         "  firewall",
-        "    ~ Deny what comes in but ssh, the web and what is allowed",
+        "    ~ Allow only ssh, the web and firewall_allow",
         "      + allow 22/tcp",
     ]
     assert "    ↻ Reload Nginx" in lines
@@ -67,8 +65,8 @@ def test_on_40_columns_no_line_is_longer_and_none_begins_left_of_its_own():
     planned(console)
     lines = shown().splitlines()
     assert max(map(len, lines)) <= 40
-    first = lines.index("    ~ Deny what comes in but ssh, the")
-    assert lines[first + 1] == "      web and what is allowed"
+    first = lines.index("    ~ Allow only ssh, the web and")
+    assert lines[first + 1] == "      firewall_allow"
 
 
 def test_what_a_host_says_gives_a_terminal_no_orders():
@@ -95,13 +93,13 @@ def test_a_long_diff_is_cut_and_whole_when_all_is_asked_for():
     console, shown = look(level=1, width=80)
     planned(console)
     assert "+line 98" in shown()
-    assert "  = Run Nginx" in shown().splitlines()
+    assert "  = Start Nginx" in shown().splitlines()
 
 
 def applied(console, outcome):
     with Applying(console, SESSION) as applying:
-        applying.tell("one", "Run Nginx", "running", 0)
-        applying.tell("one", "Run Nginx", "ok", 0)
+        applying.tell("one", "Start Nginx", "running", 0)
+        applying.tell("one", "Start Nginx", "ok", 0)
         applying.tell("one", "Configure Nginx", "running", 0)
         applying.tell("one", "Configure Nginx", "changed", 2)
         applying.tell("one", "Reload Nginx", "running", 0)
@@ -129,7 +127,7 @@ def test_an_apply_ends_with_what_has_changed_and_how_long_it_took():
     ]
     console, shown = look(width=80)
     console.done(Outcome(CHANGES, [], 5, 185.0, {"two": "no route"}))
-    assert shown().startswith("not all done: 4 of 5 operations changed something, 3 min 5 s")
+    assert shown().startswith("incomplete: 4 of 5 operations changed something, 3 min 5 s")
 
 
 def test_on_a_terminal_the_line_of_a_host_says_what_it_is_at():

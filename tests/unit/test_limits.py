@@ -202,9 +202,9 @@ def test_the_command_is_shown_only_where_no_limit_has_ended_it(said, is_shown):
         get_op_order=lambda: ["hash"],
         ops={host: {"hash": SimpleNamespace(operation_meta=operation_meta)}},
     )
-    executor.planner = SimpleNamespace(name_of=lambda op_hash: "Give MongoDB its users")
+    executor.planner = SimpleNamespace(name_of=lambda op_hash: "Create MongoDB's users")
     executor.connections = SimpleNamespace(log=SimpleNamespace(take=lambda name: [said]))
     lines = executor._where(host, "hash", None, []).splitlines()
-    assert lines[0] == "box stopped at: Give MongoDB its users"
+    assert lines[0] == "box failed at: Create MongoDB's users"
     assert ("  command: sh -c 'a long script'" in lines) is is_shown
     assert f"  | {said}" in lines

@@ -62,7 +62,7 @@ def test_a_new_file_is_told_and_shown(notes):
 
 def test_contents_that_differ_in_no_line_are_told_all_the_same(notes):
     assert notes({**AS_IT_SHOULD_BE, "sha256": "other"}, CONTENT.decode()) == [
-        f"{PATH}: no line differs, but how the last one ends"
+        f"{PATH}: only the newline at the end differs"
     ]
 
 

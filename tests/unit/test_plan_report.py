@@ -22,7 +22,7 @@ VIEWPORT = "<meta name=viewport content='width=device-width, initial-scale=1'>"
 ROLES = {"one": ["web", "app"], "two": ["db"]}
 CHANGES = [
     Change("one", "Configure <Nginx>", [Note("mode 600 -> 644"), Diff(DIFF)], component="nginx"),
-    Change("one", "Hand over secrets", [Note("JWT_SECRET: contents change (secret, not shown)")], component="backend"),
+    Change("one", "Install secrets", [Note("JWT_SECRET: contents change (secret, not shown)")], component="backend"),
     Change("one", "Reload Nginx", [Note("follows: Configure <Nginx>")], is_reaction=True, component="nginx"),
     Change("one", "Write it at length", [Diff(LONG)], component="backend"),
 ]
@@ -53,7 +53,7 @@ def test_changes_are_by_host_and_component_with_reasons_apart_from_diffs():
     one, two = report(CHANGES, skipped=[("two", "skipped swap: a container")]).hosts
     assert [(part.name, [change.operation for change in part.changes]) for part in one.components] == [
         ("nginx", ["Configure <Nginx>", "Reload Nginx"]),
-        ("backend", ["Hand over secrets", "Write it at length"]),
+        ("backend", ["Install secrets", "Write it at length"]),
     ]
     configured, reloaded = one.components[0].changes
     assert (configured.reasons, configured.diffs) == (["mode 600 -> 644"], [DIFF])

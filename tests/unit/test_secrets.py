@@ -197,9 +197,9 @@ WELL = {
     ("found", "said"),
     [
         ({}, []),
-        ({"server": "open"}, ["MongoDB lets everybody in, without a password"]),
-        ({"backend": "refused"}, ["user backend: MongoDB does not let it in with its password"]),
-        ({"backend": ""}, ["user backend: no password is kept on the host, or not for root alone"]),
+        ({"server": "open"}, ["MongoDB accepts connections without a password"]),
+        ({"backend": "refused"}, ["user backend: MongoDB rejects its password"]),
+        ({"backend": ""}, ["user backend: its password is missing on the host, or readable by others"]),
         ({"backend.roles": "root@admin"}, ["user backend: root@admin -> readWrite@codementee"]),
         ({"server": "away", "backend.roles": "", "admin.roles": ""}, []),
     ],

@@ -54,7 +54,7 @@ def shown(found, roles=ROLES) -> list[tuple[str, str]]:
 
 def test_a_host_is_told_at_a_glance():
     assert shown(FOUND) == [
-        ("system", "Debian GNU/Linux 12 (bookworm), 6.1.0, up 2 days; an update wants a reboot"),
+        ("system", "Debian GNU/Linux 12 (bookworm), 6.1.0, up 2 days; reboot required"),
         ("versions", "MongoDB 7.0.14, Nginx 1.22.1"),
         ("service", "nginx.service active (running)"),
         ("service", "mongod.service failed (failed)"),
@@ -77,7 +77,7 @@ def test_a_bare_host_has_no_certificate_no_release_and_was_never_applied():
 
 
 def test_a_placeholder_is_no_certificate():
-    assert ("certificate", "a placeholder, until certbot has got one") in shown({**FOUND, "placeholder": "yes"})
+    assert ("certificate", "placeholder, no certificate issued yet") in shown({**FOUND, "placeholder": "yes"})
 
 
 @pytest.mark.parametrize("line", ['{"when": "2026-', "[]", "{}"])

@@ -15,7 +15,7 @@ import pytest
 from slipway.facts.machine import Machine
 from slipway.ops.backup import backup, or_roll_back
 from slipway.ops.files import write_script
-from slipway.ops.units import ends_over_and_over
+from slipway.ops.units import is_crash_looping
 from slipway.releases import artifact
 from tasks import backend_units, firewall, logins, mongodb, nginx, preflight, ssh
 from tasks.mongodb import cache_gb
@@ -328,8 +328,8 @@ def test_a_build_that_fails_is_told_with_the_end_of_its_output(settings_with, tm
         ("active", "running", "3", False),
     ],
 )
-def test_a_unit_that_ends_over_and_over_is_known_at_whatever_moment_it_is_seen(active, sub, restarts, ends):
-    assert ends_over_and_over({"ActiveState": active, "SubState": sub, "NRestarts": restarts}) is ends
+def test_a_unit_that_is_crash_looping_is_known_at_whatever_moment_it_is_seen(active, sub, restarts, ends):
+    assert is_crash_looping({"ActiveState": active, "SubState": sub, "NRestarts": restarts}) is ends
 
 
 def put(path, content: bytes, check: str | None = None) -> subprocess.CompletedProcess[bytes]:
@@ -385,7 +385,7 @@ def test_what_a_unit_does_not_come_up_with_goes_back_to_what_it_ran_with(shell, 
     done = shell(or_roll_back("echo its last words >&2; exit 3", "my.service"))
     assert done.returncode == 1
     assert "its last words" in done.stderr
-    assert f"the one before is back: {config} {added} {socket}" in done.stderr
+    assert f"previous configuration restored: {config} {added} {socket}" in done.stderr
     assert (config.read_text(), config.stat().st_mode & 0o777) == ("works", 0o600)
     assert (added.exists(), socket.read_text()) == (False, "works")
     told = (tmp_path / "told").read_text()
