@@ -286,9 +286,8 @@ def test_a_host_that_falls_silent_is_told_after_a_while(between, server, proxy, 
     assert time.monotonic() - began < 120
     assert done.returncode == 1
     assert server.name in done.stderr
-    assert any(
-        sign in done.stderr for sign in ("no answer within 3 s", "but did not answer", "Could not connect", "timed out")
-    ), done.stderr
+    signs = r"no answer within \d+ s|but did not answer|Could not connect|timed out"
+    assert re.search(signs, done.stderr), done.stderr
 
 
 @pytest.mark.thorough
