@@ -6,6 +6,7 @@ where it is needed, as each step is a process of its own: http.client alone take
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import stat
@@ -114,6 +115,17 @@ def ask(listen: str, path: str, seconds: float) -> Answer:
             while len(body) < MAX_ANSWER_BYTES and (part := response.read1(2**16)):
                 body += part
     return Answer(status, body.decode(errors="replace"))
+
+
+def load(site: str, folder: str) -> Facts:
+    """What Slipway has written down of a site, beside this program."""
+    file = f"{folder}/release-{site}.json"
+    try:
+        with open(file, encoding="utf-8") as opened:
+            facts = json.load(opened)
+    except FileNotFoundError:
+        raise Failed(f"{file} does not exist; `slipway apply` installs it") from None
+    return Facts(**{**facts, "services": [Service(**service) for service in facts["services"]]})
 
 
 class System:

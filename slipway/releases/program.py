@@ -10,7 +10,8 @@
     prune                               remove old releases
 
 Slipway installs this file, and beside it release-SITE.json with the facts of a site. Whichever step is cut off, and
-wherever, visitors are served: `settle` finishes what was begun, and `slipway apply` runs it. `Steps` decides, and
+wherever, visitors are served: `settle` finishes what was begun; `slipway apply` runs it,
+and so does the next release. `Steps` decides, and
 `System` (host.py) asks and changes the host, so that tests run the steps without one.
 
 The options of Python, in the first line: write no bytecode, and read neither environment variables nor what is
@@ -20,14 +21,13 @@ installed on the host. Its first folder for imports is this file's own.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import re
 import signal
 import sys
 from collections.abc import Callable
 
-from slipway.releases.host import NO_ANSWER, REQUESTS, Answer, Facts, Failed, Service, System
+from slipway.releases.host import NO_ANSWER, REQUESTS, Answer, Facts, Failed, Service, System, load
 
 # Rounds of requests in a row that must be answered right: each worker of a service becomes healthy in its own time.
 ROUNDS = 5
@@ -49,6 +49,8 @@ class Steps:
     # --- Steps
 
     def begin(self, release: str, then: str) -> bool:
+        if self.next_is_live() and not self.settle():
+            return False
         self.reload_units()
         self.lead(self.next, f"releases/{release}")
         try:
@@ -64,6 +66,8 @@ class Steps:
         return True
 
     def hook(self, when: str, release: str, then: str) -> bool:
+        if when == "before" and self.next_is_live() and not self.settle():
+            return False
         unit = f"{self.facts.site}-backend-{when}.service"
         self.lead(self.next, f"releases/{release}")
         self.reload_units()
@@ -115,13 +119,12 @@ class Steps:
         return True
 
     def settle(self) -> bool:
-        next_run = all(self.next_runs(service) for service in self.facts.services)
-        if next_run and self.system.readlink(self.next) == self.system.readlink(self.current):
+        if self.next_is_live():
             # The switch may have been cut off: visitors must not wait for services that may not come up.
             self.lead_to_next()
             return self.take_over()
         own_run = all(self.system.is_active(self.unit(service.name)) for service in self.facts.services)
-        if next_run and not own_run:
+        if self.next_run() and not own_run:
             try:
                 self.restart_services()
             except Failed as failure:
@@ -280,6 +283,13 @@ class Steps:
     def next_runs(self, service: Service) -> bool:
         return self.system.is_active(self.next_units(service)[0])
 
+    def next_run(self) -> bool:
+        return all(self.next_runs(service) for service in self.facts.services)
+
+    def next_is_live(self) -> bool:
+        """Whether a release was interrupted after it was activated: the next units serve it."""
+        return self.next_run() and self.system.readlink(self.next) == self.system.readlink(self.current)
+
     def reload_units(self) -> None:
         if not self.system.systemctl("daemon-reload"):
             raise Failed("systemctl daemon-reload failed; nothing was started")
@@ -338,17 +348,6 @@ class Steps:
 
 def is_right(answer: Answer, service: Service) -> bool:
     return answer.status == service.health_status and service.health_body in answer.body
-
-
-def load(site: str, folder: str) -> Facts:
-    """What Slipway has written down of a site, beside this program."""
-    file = f"{folder}/release-{site}.json"
-    try:
-        with open(file, encoding="utf-8") as opened:
-            facts = json.load(opened)
-    except FileNotFoundError:
-        raise Failed(f"{file} does not exist; `slipway apply` installs it") from None
-    return Facts(**{**facts, "services": [Service(**service) for service in facts["services"]]})
 
 
 def lock(facts: Facts) -> None:

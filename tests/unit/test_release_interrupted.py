@@ -140,3 +140,25 @@ def test_wherever_a_release_and_then_settle_are_killed_visitors_are_served_and_s
         either = {"releases/1", "releases/2"} if kind != "by TCP" else {"releases/1"}
         assert {end for step, end in ends if step == "switch"} == either
         assert {end for step, end in ends if step == "take_over"} == {"releases/2"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_release_that_follows_one_that_was_killed_anywhere_leaves_visitors_served(settings_with, kind):
+    """`slipway release` again, without an apply in between: an activated release is finished first."""
+    settings = settings_with(backend_health_seconds=2, release_drain_seconds=1, keep_releases=2, **KINDS[kind])
+    start = Model.serving(settings, "1", "0", "2", "3")
+    start.files[UNIT_FILE] = "before"
+    states = 0
+    for killed, _ in killed_at_each_change(start, run_release):
+        again = [("hook", "before", "3", "discard"), ("begin", "3", "discard")]
+        for words in (again, again[1:]):
+            model = killed.copy_of_all()
+            for name, *arguments in words:
+                for state, _ in killed_at_each_change(
+                    model, lambda m, at, n=name, a=arguments: m.step(n, *a, kill_at=at)
+                ):
+                    states += 1
+                    assert_served(state)
+                    assert "3" not in state.served().values(), "it is not activated yet"
+                assert model.step(name, *arguments)
+    assert states > 20

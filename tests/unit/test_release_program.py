@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from slipway.releases import host as release_host
 from slipway.releases import program as release_program
 from slipway.settings.limits import HINT
 from slipway.settings.model import Settings
@@ -198,7 +199,7 @@ def test_what_the_release_program_knows_of_a_site_comes_through_its_file_as_it_i
     settings = settings_with(backend_listen=listen, services=[WORKER], backend_health_body='it\'s "w\u00e9ll" * \\ $x')
     known = facts(settings, parts)
     (tmp_path / "release-codementee.json").write_text(as_json(known))
-    assert release_program.load("codementee", str(tmp_path)) == known
+    assert release_host.load("codementee", str(tmp_path)) == known
     if "backend" not in parts:
         assert (known.services, known.workers) == ([], [])
         return
