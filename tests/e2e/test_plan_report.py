@@ -75,8 +75,8 @@ def on_terminal(host, columns: int, *arguments: str) -> str:
 @pytest.mark.thorough
 def test_a_narrow_terminal_shows_a_plan_within_its_width_and_in_colours_if_they_are_wanted(drifted):
     shown = on_terminal(drifted, 40, "plan", "lab", "--only", "nginx")
-    # A line that a spinner was on is written over.
-    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
+    # A line that a spinner was on is erased, or written over.
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", re.sub(r"\x1b\[(2K|\d*A)", "\r", shown))
     lines = [line.rsplit("\r", 1)[-1] for line in plain.replace("\r\n", "\n").splitlines()]
     assert max(map(len, lines)) <= 40
     assert "    ~ Configure Nginx" in lines
