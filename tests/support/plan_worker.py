@@ -73,7 +73,9 @@ def main(plan: Callable[[], list[str]]) -> None:
         try:
             found = plan()
         except (Exception, SystemExit) as error:
-            found = [f"no plan: {error}"]
+            # sshd that restarts without a key that is known is refused, by each way in its own words.
+            is_refused = "host key" in str(error).lower()
+            found = ["the host key is refused" if is_refused else f"no plan: {error}"]
         print(json.dumps(found), flush=True)
 
 
