@@ -11,7 +11,7 @@ from support.lab_host import LabHost
 # Many at once, but for what the same operation must notice, and what stops a service, which a new configuration starts.
 ROUNDS: dict[str, dict[str, str]] = {}
 for drift, (_, operation) in NOTICED_BY.items():
-    kind = "services" if operation.startswith("Run ") else "the rest"
+    kind = "services" if operation.startswith("Start ") else "the rest"
     earlier = sum(operation in done.values() for done in ROUNDS.values())
     ROUNDS.setdefault(f"{kind}, {earlier + 1}", {})[drift] = operation
 # Each operation notices something in the first rounds.

@@ -40,11 +40,12 @@ def test_a_change_that_locks_out_is_rolled_back_and_reported(server: LabHost, mi
 def test_the_host_rolls_it_back_by_itself_when_slipway_is_gone_too(server: LabHost, mistake: str) -> None:
     setting, what = LOCKOUTS[mistake]
     running = server.start("apply", "lab", "--yes", *setting, *SOON)
-    wait_until("nobody can log in any more", lambda: not server.may_log_in())
+    wait_until("nobody can log in any more", lambda: running.process.poll() is not None or not server.may_log_in())
+    assert running.process.poll() is None, running.end()
     running.kill()
     took = wait_until("somebody can log in again", server.may_log_in)
     assert took > 5, "Slipway itself may have rolled it back: the test has nothing to observe"
-    assert f"the last change of {what} was undone" in server.slipway("plan", "lab", *setting, *SOON).stdout
+    assert f"the last change of {what} was rolled back" in server.slipway("plan", "lab", *setting, *SOON).stdout
     server.apply(*SOON)
     assert server.plan(*SOON) == []
 
