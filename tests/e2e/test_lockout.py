@@ -14,7 +14,7 @@ LOCKOUTS = {
     SSHD: (("--data", 'sshd_settings={"AllowUsers": "somebody"}'), "ssh"),
 }
 # How long the host waits for a login before it rolls a change back; 60 s as shipped, which a unit test holds.
-SOON = ("--data", "lockout_rollback_seconds=30")
+SOON = ("--data", "lockout_rollback_seconds=45")
 
 
 @pytest.mark.parametrize("mistake", LOCKOUTS)

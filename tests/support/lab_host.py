@@ -22,6 +22,8 @@ from support.waiting import wait_until
 PENDING = 2
 # Only there to end a hang, in seconds: an emulated machine takes its time.
 TIMEOUT = 3600.0
+# How long a login may take, in seconds: less than the host waits for one before it rolls back a change.
+LOGIN_SECONDS = 8
 # Two checkouts test at once in labs of their own.
 LAB = f"ci{hashlib.sha256(str(PROJECT).encode()).hexdigest()[:8]}"
 # The host that the others are copied from, and its snapshot.
@@ -126,6 +128,8 @@ class LabHost:
         """Whether a user can log in by the lab's key now, from outside."""
         host = self.record
         command = [
+            # A login that is under way as a firewall changes would hang until it changes back, and then succeed.
+            *("timeout", str(LOGIN_SECONDS)),
             *("ssh", "-F", "none", *options, "-i", host.key_file, "-p", str(port), "-o", "BatchMode=yes"),
             *("-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "ConnectTimeout=3"),
             *("-o", "IdentitiesOnly=yes", f"{user}@{host.address}", "true"),
