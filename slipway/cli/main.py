@@ -18,7 +18,7 @@ from slipway.engine.errors import RunFailed
 from slipway.settings.check import SettingsError
 
 INTERRUPTED = 130  # as a shell reports a command that SIGINT ended
-# Where each verb is. A plan of a server has no use for what the others need.
+# The module of each verb, imported when the verb is called: a plan needs none of the others.
 VERBS = {
     "apply": ("slipway.cli.apply", "apply"),
     "completion": ("slipway.cli.completion", "completion"),
@@ -64,8 +64,8 @@ def cli() -> None:
 
 
 def interrupt(*_signal: object) -> None:
-    """Tell whoever waits for the end. Whatever greenlet is at work just then would be told else: a connection's, say,
-    which would end, and be waited for in vain."""
+    """Raise KeyboardInterrupt in the main greenlet. In any other, a connection's say, it would end that one, which
+    the main one then waits for in vain."""
     hub = gevent.get_hub()
     if gevent.getcurrent() is hub.parent:
         raise KeyboardInterrupt

@@ -233,7 +233,7 @@ class Shell:
         return answers
 
     def _start(self) -> None:
-        # Whoever asks it is told.
+        # `ask` reports the error.
         with suppress(SSHException, OSError, EOFError):
             self._channel.exec_command("exec sh")
 

@@ -21,7 +21,7 @@ APT_INSTALL = (
     " -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold"
 )
 APT_LISTS = "/var/lib/apt/lists"
-# The time of the last refresh: apt gives a list its age on the mirror. Whoever else refreshes the lists removes this.
+# The time of the last refresh: apt gives a list its age on the mirror. Any other refresh removes this file.
 REFRESHED = f"{APT_LISTS}/slipway-refreshed"
 APT_SOURCES = "/etc/apt/sources.list.d"
 

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 
 from slipway.secrets.store import MONGO_URL
 from slipway.settings.types import (
+    MIN_SERVICE_MB,
     Check,
     EnvName,
     LocalFolder,
@@ -23,9 +24,6 @@ from slipway.settings.types import (
     is_ipv4,
     matching,
 )
-
-# What a backend of one worker takes, in MiB.
-MIN_BACKEND_MB = 128
 
 
 def is_listen_address(value: str) -> bool:
@@ -96,6 +94,6 @@ class Backend(Section):
     @field_validator("backend_memory_max_mb")
     @classmethod
     def _enough_for_python(cls, value: int) -> int:
-        if 0 < value < MIN_BACKEND_MB:
-            raise ValueError(f"0, or at least {MIN_BACKEND_MB}")
+        if 0 < value < MIN_SERVICE_MB:
+            raise ValueError(f"0, or at least {MIN_SERVICE_MB}")
         return value

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from slipway.settings.types import (
     A_DOMAIN,
     DOMAIN,
+    MIN_SERVICE_MB,
     EnvName,
     MemoryLimit,
     PlainLine,
@@ -24,7 +25,6 @@ from slipway.settings.types import (
 
 # What a release calls its own units of a site.
 TAKEN = {"backend", "next", "before", "after"}
-MIN_MEMORY_MB = 128
 
 
 class Service(BaseModel):
@@ -98,8 +98,8 @@ class Service(BaseModel):
             raise ValueError("with schedule a command: what answers requests runs all the time")
         if self.command and (self.path or self.host or self.health_path):
             raise ValueError("with command no path, host or health_path: it answers no requests")
-        if 0 < self.memory_max_mb < MIN_MEMORY_MB:
-            raise ValueError(f"memory_max_mb of 0, or at least {MIN_MEMORY_MB}")
+        if 0 < self.memory_max_mb < MIN_SERVICE_MB:
+            raise ValueError(f"memory_max_mb of 0, or at least {MIN_SERVICE_MB}")
         return self
 
     @property

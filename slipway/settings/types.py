@@ -97,6 +97,8 @@ A_DOMAIN = 'a host name in lower case with at least one dot, as "example.org"'
 
 Seconds = Annotated[int, Unit("seconds")]
 Mebibytes = Annotated[int, Unit("MiB")]
+# What a service of one worker takes, in MiB.
+MIN_SERVICE_MB = 128
 # 0 is for a computed limit.
 MemoryLimit = Annotated[Mebibytes, Field(ge=0, le=2**22)]
 Domain = Annotated[str, matching(DOMAIN, A_DOMAIN)]
