@@ -73,13 +73,13 @@ check: lint  ## Check style and types, and run the tests that need no host
 
 .PHONY: test
 test: check  ## The same, and the everyday tests on throwaway hosts
-	@$(BIN)/python -m lab.packages
+	@$(BIN)/python -m slipway.lab.packages
 	@# 1,024 open files are a fresh Debian's limit, whatever this machine's is.
 	@ulimit -Sn 1024; $(PYTEST) tests/e2e -m "not thorough" -n $(WORKERS)
 
 .PHONY: test-thorough
 test-thorough: check  ## Everything: every fault drawn in full, on virtual machines too, and faults of our own
-	@$(BIN)/python -m lab.packages
+	@$(BIN)/python -m slipway.lab.packages
 	@ulimit -Sn 1024; $(PYTEST) tests/e2e --verbose -n $(WORKERS)
 	@$(MAKE) --no-print-directory test-faults
 

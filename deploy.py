@@ -7,24 +7,24 @@ pyinfra inventory.py deploy.py
 from pyinfra import host
 
 from slipway.settings.of_host import checked_settings
-from tasks.admin import admin
-from tasks.adoption import adopt, retire_sites
-from tasks.auditing import auditing
-from tasks.backend import backend, retire_services
-from tasks.base import base
-from tasks.fail2ban import fail2ban
-from tasks.firewall import firewall, prune_rules
-from tasks.guard import keep_a_way_back
-from tasks.kernel import kernel
-from tasks.logins import logins
-from tasks.mongodb import mongodb
-from tasks.nginx import nginx
-from tasks.packages import packages
-from tasks.preflight import preflight
-from tasks.release import first_release
-from tasks.ssh import ssh
-from tasks.tls import tls
-from tasks.updates import updates
+from slipway.tasks.admin import admin
+from slipway.tasks.adoption import adopt, retire_sites
+from slipway.tasks.auditing import auditing
+from slipway.tasks.backend import backend, retire_services
+from slipway.tasks.base import base
+from slipway.tasks.fail2ban import fail2ban
+from slipway.tasks.firewall import firewall, prune_rules
+from slipway.tasks.guard import keep_a_way_back
+from slipway.tasks.kernel import kernel
+from slipway.tasks.logins import logins
+from slipway.tasks.mongodb import mongodb
+from slipway.tasks.nginx import nginx
+from slipway.tasks.packages import packages
+from slipway.tasks.preflight import preflight
+from slipway.tasks.release import first_release
+from slipway.tasks.ssh import ssh
+from slipway.tasks.tls import tls
+from slipway.tasks.updates import updates
 
 settings = checked_settings(host)
 preflight(settings)

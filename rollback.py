@@ -7,7 +7,7 @@ pyinfra inventory.py rollback.py [--data release_id=ID]
 from pyinfra import host
 
 from slipway.settings.of_host import checked_settings
-from tasks.release import roll_back
+from slipway.tasks.release import roll_back
 
 if "app" in host.groups or "web" in host.groups:
     roll_back(checked_settings(host).released)

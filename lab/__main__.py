@@ -1,7 +1,7 @@
-"""`python -m lab` is `slipway lab`."""
+"""`python -m slipway.lab` is `slipway lab`."""
 
-from lab.cli import lab
-from lab.steps import StepFailed
+from slipway.lab.cli import lab
+from slipway.lab.steps import StepFailed
 
 try:
     lab(standalone_mode=True)

@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from lab.instance import Instance, wait_until, write
-from lab.network import Network
+from slipway.lab.instance import Instance, wait_until, write
+from slipway.lab.network import Network
 
 # Let's Encrypt's certificates last 90 days, https://letsencrypt.org/docs/faq/
 CERTIFICATE_SECONDS = 90 * 24 * 3600

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from lab.seed import Seed
-from lab.steps import Progress
+from slipway.lab.seed import Seed
+from slipway.lab.steps import Progress
 from slipway.systems import System
 
 

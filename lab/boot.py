@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lab.backend import Backend
-from lab.instance import Instance, folder_lock, wait_until
-from lab.nspawn import Nspawn
-from lab.qemu import Qemu
-from lab.record import Host
-from lab.steps import Progress, StepFailed, run
+from slipway.lab.backend import Backend
+from slipway.lab.instance import Instance, folder_lock, wait_until
+from slipway.lab.nspawn import Nspawn
+from slipway.lab.qemu import Qemu
+from slipway.lab.record import Host
+from slipway.lab.steps import Progress, StepFailed, run
 
 if TYPE_CHECKING:
     pass

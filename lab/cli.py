@@ -13,9 +13,9 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from lab import hosts, snapshots
-from lab.record import secrets_file
-from lab.steps import Progress
+from slipway.lab import hosts, snapshots
+from slipway.lab.record import secrets_file
+from slipway.lab.steps import Progress
 from slipway.systems import SYSTEMS
 
 

@@ -10,9 +10,9 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from lab import image
-from lab.instance import Instance, folder_lock
-from lab.steps import Progress, remove, run
+from slipway.lab import image
+from slipway.lab.instance import Instance, folder_lock
+from slipway.lab.steps import Progress, remove, run
 from slipway.systems import System
 
 # Says to every package that its services are not to be started.

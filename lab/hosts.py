@@ -14,20 +14,20 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lab import acme, convert, image, mirror, network, packages
-from lab.backend import Backend
-from lab.instance import Instance, cache_dir, python, wait_until, write
-from lab.layers import Layers
-from lab.nspawn import mounts_below, unmount_below
-from lab.qemu import check_disk
-from lab.record import DEFAULT_DISK_GB, Host, recorded_hosts
-from lab.seed import Seed, host_keys, known_hosts_with
-from lab.steps import Progress, StepFailed, remove, run
+from slipway.lab import acme, convert, image, mirror, network, packages
+from slipway.lab.backend import Backend
+from slipway.lab.instance import Instance, cache_dir, python, wait_until, write
+from slipway.lab.layers import Layers
+from slipway.lab.nspawn import mounts_below, unmount_below
+from slipway.lab.qemu import check_disk
+from slipway.lab.record import DEFAULT_DISK_GB, Host, recorded_hosts
+from slipway.lab.seed import Seed, host_keys, known_hosts_with
+from slipway.lab.steps import Progress, StepFailed, remove, run
 from slipway.systems import SYSTEMS
 
 if TYPE_CHECKING:
     from slipway.site import Site
-from lab.boot import BACKENDS, backend_of, base_of, booting, greets, is_open, ssh_answers, start_booting
+from slipway.lab.boot import BACKENDS, backend_of, base_of, booting, greets, is_open, ssh_answers, start_booting
 
 DEFAULT_NAME = "codementee"
 DEFAULT_SYSTEM = "debian-12"
@@ -130,7 +130,7 @@ def _serve_packages(lab: Instance, net: network.Network, progress: Progress) -> 
     if root and not lab.processes("mirror"):
         with progress.step("Serve the package mirror"):
             port = net.port("mirror")
-            command = [python(), "-m", "lab.mirror", "serve", "--root", root, "--address", net.listen]
+            command = [python(), "-m", "slipway.lab.mirror", "serve", "--root", root, "--address", net.listen]
             lab.start("mirror", [*command, "--port", str(port)], env={"PYTHONPATH": str(PROJECT)})
             wait_until("Serve the package mirror", lambda: is_open(net.listen, port), 60, lambda: lab.log_end("mirror"))
 

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from lab.instance import cache_dir, folder_lock
-from lab.record import LAB_USER, LAB_USER_ID
-from lab.steps import Progress, StepFailed, run
+from slipway.lab.instance import cache_dir, folder_lock
+from slipway.lab.record import LAB_USER, LAB_USER_ID
+from slipway.lab.steps import Progress, StepFailed, run
 from slipway.systems import SYSTEMS, System
 
 AUTHORITIES = Path("/usr/local/share/ca-certificates")

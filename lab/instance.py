@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from lab.steps import StepFailed
+from slipway.lab.steps import StepFailed
 
 MARK = "SLIPWAY_LAB_MARK"
 # The kernel's limit for an interface's name, IFNAMSIZ without its final NUL.

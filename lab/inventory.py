@@ -5,7 +5,7 @@
 
 import os
 
-from lab import record as _record
+from slipway.lab import record as _record
 
 _wanted = [name for name in os.environ.get("SLIPWAY_LAB_HOSTS", "").split(",") if name]
 _up = [host for host in _record.running() if not _wanted or host.name in _wanted]

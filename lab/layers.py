@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lab.instance import write
-from lab.steps import StepFailed, remove
+from slipway.lab.instance import write
+from slipway.lab.steps import StepFailed, remove
 
 
 class Layers:

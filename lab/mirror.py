@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from lab.steps import remove, run
+from slipway.lab.steps import remove, run
 from slipway.systems import SYSTEMS, System
 
 HERE = Path(__file__).resolve().parent
@@ -331,7 +331,7 @@ def server(root: Path, address: str, port: int) -> http.server.ThreadingHTTPServ
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m lab.mirror")
+    parser = argparse.ArgumentParser(prog="python -m slipway.lab.mirror")
     parser.add_argument("verb", choices=["serve"])
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--address", required=True)

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab.instance import Instance, folder_lock, write
-from lab.steps import StepFailed, run
+from slipway.lab.instance import Instance, folder_lock, write
+from slipway.lab.steps import StepFailed, run
 
 POOL = ipaddress.ip_network("10.213.0.0/16")
 FORWARD = Path("/proc/sys/net/ipv4/ip_forward")

@@ -7,11 +7,11 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from lab import image, network
-from lab.instance import MARK, Instance, wait_until
-from lab.layers import Layers
-from lab.seed import Seed, resolver
-from lab.steps import Progress, StepFailed, remove, run
+from slipway.lab import image, network
+from slipway.lab.instance import MARK, Instance, wait_until
+from slipway.lab.layers import Layers
+from slipway.lab.seed import Seed, resolver
+from slipway.lab.steps import Progress, StepFailed, remove, run
 from slipway.systems import System
 
 # What nspawn keeps beside its containers, and leaves behind when it is killed.
@@ -33,7 +33,7 @@ done
 
 
 class Nspawn:
-    """Implements `lab.backend.Backend`."""
+    """Implements `slipway.lab.backend.Backend`."""
 
     name = "nspawn"
     boot_seconds: float = 120

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from lab.steps import Progress, StepFailed, run
+from slipway.lab.steps import Progress, StepFailed, run
 
 # command, or a file -> the Debian package that has it
 NEEDED = {

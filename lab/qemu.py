@@ -10,11 +10,11 @@ import json
 import os
 from pathlib import Path
 
-from lab import image, network
-from lab.instance import Instance, cache_dir, write
-from lab.layers import Layers
-from lab.seed import Seed
-from lab.steps import Progress, StepFailed, remove, run
+from slipway.lab import image, network
+from slipway.lab.instance import Instance, cache_dir, write
+from slipway.lab.layers import Layers
+from slipway.lab.seed import Seed
+from slipway.lab.steps import Progress, StepFailed, remove, run
 from slipway.systems import SYSTEMS, System
 
 # What qemu's user network gives a guest. https://www.qemu.org/docs/master/system/devices/net.html
@@ -27,7 +27,7 @@ KVM_TRY_SECONDS = 15
 
 
 class Qemu:
-    """Implements `lab.backend.Backend`."""
+    """Implements `slipway.lab.backend.Backend`."""
 
     name = "qemu"
     # Under software emulation, on a machine that does something else as well; a cloud image's first boot is long.

@@ -8,8 +8,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from lab import network
-from lab.instance import Instance
+from slipway.lab import network
+from slipway.lab.instance import Instance
 
 # The lab's own way in, whoever else a host lets in or shuts out: what a provider's rescue console is.
 LAB_USER, LAB_USER_ID = "lab", 1000

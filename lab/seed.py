@@ -16,9 +16,9 @@ from pathlib import Path
 
 import yaml
 
-from lab.image import AUTHORITIES, FURNISH, added_authorities
-from lab.record import LAB_USER, LAB_USER_ID
-from lab.steps import run
+from slipway.lab.image import AUTHORITIES, FURNISH, added_authorities
+from slipway.lab.record import LAB_USER, LAB_USER_ID
+from slipway.lab.steps import run
 
 LAB_AUTHORITY = AUTHORITIES / "slipway-lab.crt"
 # What update-ca-certificates would do, which on a virtual machine in software takes half a minute.

@@ -8,17 +8,17 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from lab import convert, packages
-from lab.instance import Instance, write
-from lab.layers import Layers
-from lab.record import Host, recorded_hosts
-from lab.steps import Progress, StepFailed
+from slipway.lab import convert, packages
+from slipway.lab.instance import Instance, write
+from slipway.lab.layers import Layers
+from slipway.lab.record import Host, recorded_hosts
+from slipway.lab.steps import Progress, StepFailed
 from slipway.systems import SYSTEMS
 
 if TYPE_CHECKING:
     pass
-from lab.boot import backend_of, base_of, booting, start_booting
-from lab.hosts import check_names, find, free_number, layers_of, record
+from slipway.lab.boot import backend_of, base_of, booting, start_booting
+from slipway.lab.hosts import check_names, find, free_number, layers_of, record
 
 
 def take(label: str, name: str | None = None, progress: Progress | None = None) -> None:

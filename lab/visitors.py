@@ -1,7 +1,7 @@
 """Visitors of a site, many at once, who notice every request that is not answered as it should be.
 
-python -m lab.visitors ADDRESS PORT DOMAIN AUTHORITIES SECONDS [--backend PATH] [--calm TIMES]: a line of JSON with what
-they noticed. PATH is what the backend is asked for; visitors who are calm pause so many times as long.
+python -m slipway.lab.visitors ADDRESS PORT DOMAIN AUTHORITIES SECONDS [--backend PATH] [--calm TIMES] prints what they
+noticed as a line of JSON. PATH is what the backend is asked for; visitors who are calm pause so many times as long.
 
 Strict: a connection that is closed after a request was sent on it and before it was answered is a failed request, also
 where a browser would ask again.

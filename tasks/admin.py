@@ -16,7 +16,7 @@ from slipway.facts.files import FileState
 from slipway.ops.commands import Commands, ensure
 from slipway.ops.files import is_in_place, tell_difference, write_script
 from slipway.settings.model import Settings
-from tasks.guard import guarded
+from slipway.tasks.guard import guarded
 
 PACKAGES = ["sudo"]
 

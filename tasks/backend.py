@@ -20,7 +20,7 @@ from slipway.ops.commands import Commands, ensure
 from slipway.ops.units import Ready, know, restart, restarts, service
 from slipway.settings.model import Settings
 from slipway.settings.services import Service
-from tasks.backend_units import (
+from slipway.tasks.backend_units import (
     FOLDER,
     all_units,
     called,
@@ -31,9 +31,9 @@ from tasks.backend_units import (
     described_by,
     unit_values_here,
 )
-from tasks.credentials import credential_names, sync_credentials
-from tasks.release import healthy
-from tasks.release_steps import PROGRAM
+from slipway.tasks.credentials import credential_names, sync_credentials
+from slipway.tasks.release import healthy
+from slipway.tasks.release_steps import PROGRAM
 
 PACKAGES = ["curl", "python3", "python3-venv"]
 

@@ -12,7 +12,7 @@ from slipway.ops.files import put, put_all, put_template
 from slipway.ops.templates import render
 from slipway.settings.model import Settings
 from slipway.settings.services import Service
-from tasks.credentials import credential_names
+from slipway.tasks.credentials import credential_names
 
 FOLDER = "/etc/systemd/system"
 

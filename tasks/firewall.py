@@ -16,7 +16,7 @@ from slipway.facts.base import Fact
 from slipway.facts.ssh import Sshd, SshPort
 from slipway.ops.commands import Commands
 from slipway.settings.model import Settings
-from tasks.guard import guarded
+from slipway.tasks.guard import guarded
 
 PACKAGES = ["ufw"]
 DENY_INCOMING = "Default: deny (incoming), allow (outgoing)"

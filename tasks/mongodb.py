@@ -12,7 +12,7 @@ from slipway.ops.units import restart, restarts, service
 from slipway.settings import limits
 from slipway.settings.model import Settings
 from slipway.systems import system_of
-from tasks.mongodb_users import mongodb_users
+from slipway.tasks.mongodb_users import mongodb_users
 
 SOURCES = "/etc/apt/sources.list.d/mongodb.sources"
 KEYRING = "/usr/share/keyrings/mongodb-server.asc"

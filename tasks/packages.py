@@ -12,7 +12,7 @@ from slipway.engine.components import component
 from slipway.ops.files import put
 from slipway.ops.packages import install
 from slipway.settings.model import Settings
-from tasks import (
+from slipway.tasks import (
     admin,
     auditing,
     backend,
@@ -26,7 +26,7 @@ from tasks import (
     tls,
     updates,
 )
-from tasks.release import BUILD_PACKAGES, begin_first, parts_here
+from slipway.tasks.release import BUILD_PACKAGES, begin_first, parts_here
 
 
 @component

@@ -15,7 +15,7 @@ from slipway.facts.files import FileState
 from slipway.facts.machine import Listeners, Machine, is_container
 from slipway.settings.model import Settings
 from slipway.systems import SYSTEMS, system_of
-from tasks.adoption import found_by_hand
+from slipway.tasks.adoption import found_by_hand
 
 ARCHITECTURES = ("amd64",)
 OFFICIAL_REPOSITORY = "https://repo.mongodb.org"

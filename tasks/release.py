@@ -27,8 +27,8 @@ from slipway.ops.files import directory, link
 from slipway.releases import artifact, sources
 from slipway.settings.model import Settings
 from slipway.settings.services import Service
-from tasks.backend_units import describe_for_releases, describe_program, describe_socket, unit_values_here
-from tasks.release_steps import command, put_facts, put_program
+from slipway.tasks.backend_units import describe_for_releases, describe_program, describe_socket, unit_values_here
+from slipway.tasks.release_steps import command, put_facts, put_program
 
 PARTS = {"backend": "app", "frontend": "web"}
 

@@ -19,7 +19,7 @@ from slipway.ops.commands import Commands, ensure
 from slipway.ops.files import tell_text
 from slipway.ops.templates import render
 from slipway.settings.model import Settings
-from tasks.guard import guarded
+from slipway.tasks.guard import guarded
 
 DROP_IN = "/etc/ssh/sshd_config.d/00-slipway.conf"
 ED25519, RSA, RSA_LARGE = (f"/etc/ssh/ssh_host_{kind}_key" for kind in ("ed25519", "rsa", "rsa_4096"))

@@ -18,7 +18,7 @@ from slipway.ops.files import link, put
 from slipway.ops.templates import render
 from slipway.ops.units import restart, service
 from slipway.settings.model import Settings
-from tasks.nginx import ACME_WEBROOT
+from slipway.tasks.nginx import ACME_WEBROOT
 
 PACKAGES = ["certbot"]
 # certbot renews 30 days before the end (version 2.1), twice a day by its timer. A certificate that is closer to its

@@ -21,9 +21,9 @@ from benchmarks.converge.link import distant
 from benchmarks.converge.results import Run, remarks, summaries, table
 from benchmarks.converge.ways import Way, measured
 from benchmarks.provision import ways as provision
-from lab import hosts, packages, snapshots
-from lab.instance import Instance
-from lab.steps import Progress, StepFailed, run
+from slipway.lab import hosts, packages, snapshots
+from slipway.lab.instance import Instance
+from slipway.lab.steps import Progress, StepFailed, run
 from slipway.project import PROJECT
 
 ROUND_TRIPS = (0, 100)

@@ -17,7 +17,7 @@ from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
-from lab.steps import StepFailed, run
+from slipway.lab.steps import StepFailed, run
 
 PROJECT = Path(__file__).resolve().parents[2]
 # RFC 6928: ten segments before the first acknowledgement, of what an Ethernet frame holds.

@@ -14,10 +14,10 @@ from pathlib import Path
 from benchmarks.converge import results
 from benchmarks.converge.results import Run
 from benchmarks.provision import ways as provision
-from lab.hosts import Host
-from lab.instance import Instance
-from lab.nspawn import cgroups_of, machine_name
-from lab.steps import StepFailed, run
+from slipway.lab.hosts import Host
+from slipway.lab.instance import Instance
+from slipway.lab.nspawn import cgroups_of, machine_name
+from slipway.lab.steps import StepFailed, run
 from slipway.project import PROJECT
 
 CLOCK = Path(__file__).with_name("clock.py")

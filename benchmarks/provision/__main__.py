@@ -20,8 +20,8 @@ from rich.console import Console
 
 from benchmarks.provision import ways
 from benchmarks.provision.results import Run, remarks, summaries, table
-from lab import hosts, packages
-from lab.steps import Progress, StepFailed, run
+from slipway.lab import hosts, packages
+from slipway.lab.steps import Progress, StepFailed, run
 from slipway.project import PROJECT
 
 WAYS: dict[str, Callable[[hosts.Host], str]] = {

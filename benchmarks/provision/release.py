@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.provision.state import settings_of
-from lab import hosts
+from slipway.lab import hosts
 from slipway.releases import artifact
 
 

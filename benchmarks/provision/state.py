@@ -16,7 +16,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lab.record import Host, pyinfra_data
+from slipway.lab.record import Host, pyinfra_data
 from slipway.ops.files import tar
 from slipway.ops.templates import render
 from slipway.project import PROJECT
@@ -26,7 +26,7 @@ from slipway.secrets.store import MONGO_URL, MONGODB_ADMIN, MONGODB_BACKEND
 from slipway.settings.check import check
 from slipway.settings.model import TLS_FOLDER, Settings
 from slipway.systems import SYSTEMS
-from tasks import (
+from slipway.tasks import (
     admin,
     auditing,
     backend,

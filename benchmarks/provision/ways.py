@@ -21,14 +21,14 @@ from pathlib import Path
 import requests
 
 from benchmarks.provision import state
-from lab.hosts import Host
-from lab.instance import cache_dir
-from lab.steps import StepFailed, remove, run
+from slipway.lab.hosts import Host
+from slipway.lab.instance import cache_dir
+from slipway.lab.steps import StepFailed, remove, run
 from slipway.project import PROJECT
 from slipway.settings.model import TLS_FOLDER, Settings
-from tasks import fail2ban, logins, mongodb, nginx, ssh
-from tasks.release import healthy
-from tasks.tls import certbot_command
+from slipway.tasks import fail2ban, logins, mongodb, nginx, ssh
+from slipway.tasks.release import healthy
+from slipway.tasks.tls import certbot_command
 
 HERE = Path(__file__).resolve().parent
 # Here: the frontend is built, and the release sent after the rest, while apt is at work there.

@@ -17,8 +17,8 @@ from rich.console import Console
 
 from benchmarks.serve import load, others, rates, site, visits
 from benchmarks.serve.results import Findings, remarks, tables
-from lab import hosts, packages
-from lab.steps import Progress, StepFailed
+from slipway.lab import hosts, packages
+from slipway.lab.steps import Progress, StepFailed
 from slipway.project import PROJECT
 
 NAME = "serve"

@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.serve.results import Load
-from lab.hosts import Host
-from lab.steps import StepFailed, run
+from slipway.lab.hosts import Host
+from slipway.lab.steps import StepFailed, run
 
 PACKAGES = {"h2load": "nghttp2-client"}
 WARM_UP_SECONDS = 2

@@ -10,9 +10,9 @@ import brotli
 
 from benchmarks.serve import results
 from benchmarks.serve.site import ROOT, SCRIPT
-from lab import hosts
-from lab.hosts import Host
-from lab.steps import StepFailed, run
+from slipway.lab import hosts
+from slipway.lab.hosts import Host
+from slipway.lab.steps import StepFailed, run
 from slipway.project import PROJECT
 from slipway.site import Site
 

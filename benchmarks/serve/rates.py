@@ -12,8 +12,8 @@ from pathlib import Path
 
 from benchmarks.serve import load, others, results, site
 from benchmarks.serve.results import Held, Load
-from lab.hosts import Host
-from lab.steps import run
+from slipway.lab.hosts import Host
+from slipway.lab.steps import run
 
 COMPRESSION = "accept-encoding: br, gzip"
 CLIENTS = 64

@@ -9,9 +9,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lab.hosts import site
-from lab.record import Host, secrets_file
-from lab.steps import StepFailed, run
+from slipway.lab.hosts import site
+from slipway.lab.record import Host, secrets_file
+from slipway.lab.steps import StepFailed, run
 from slipway.project import PROJECT
 
 SCRIPT = "/static/script-0.js"

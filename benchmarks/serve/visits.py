@@ -15,9 +15,9 @@ from typing import Any
 
 from benchmarks.serve.results import Visits
 from benchmarks.serve.site import change, slipway
-from lab import hosts
-from lab.hosts import Host
-from lab.steps import Progress, StepFailed, run
+from slipway.lab import hosts
+from slipway.lab.hosts import Host
+from slipway.lab.steps import Progress, StepFailed, run
 from slipway.project import PROJECT
 
 # Longer than any run.
@@ -30,7 +30,7 @@ def visitors(host: Host) -> Iterator[subprocess.Popen[str]]:
     """lab.visitors: by GET and POST, on kept connections and on new ones. They are before others at a processor: a
     wait for one that is theirs would be taken for the host's."""
     where = [host.address, str(443 + host.port_offset), host.domain, str(hosts.trusted_roots()), FOR_EVER]
-    command = ["nice", "-n", "-10", sys.executable, "-m", "lab.visitors", *where]
+    command = ["nice", "-n", "-10", sys.executable, "-m", "slipway.lab.visitors", *where]
     process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True)
     try:
         yield process

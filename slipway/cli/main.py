@@ -11,10 +11,10 @@ import gevent
 
 from slipway.engine import pyinfra_compat  # isort: skip  # noqa: F401  patches first
 
-from lab.steps import StepFailed
 from slipway.cli.options import HELP_WIDTH, examples, for_people
 from slipway.cli.running import ERROR
 from slipway.engine.errors import RunFailed
+from slipway.lab.steps import StepFailed
 from slipway.settings.check import SettingsError
 
 INTERRUPTED = 130  # as a shell reports a command that SIGINT ended
@@ -22,7 +22,7 @@ INTERRUPTED = 130  # as a shell reports a command that SIGINT ended
 VERBS = {
     "apply": ("slipway.cli.apply", "apply"),
     "completion": ("slipway.cli.completion", "completion"),
-    "lab": ("lab.cli", "lab"),
+    "lab": ("slipway.lab.cli", "lab"),
     "maintenance": ("slipway.cli.maintenance", "maintenance"),
     "plan": ("slipway.cli.plan", "plan"),
     "release": ("slipway.cli.release", "release"),

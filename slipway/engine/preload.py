@@ -46,4 +46,4 @@ def known_components() -> list[str]:
 
 def load_tasks() -> Iterator[str]:
     for module in pkgutil.iter_modules([str(PROJECT / "tasks")]):
-        yield import_module(f"tasks.{module.name}").__name__
+        yield import_module(f"slipway.tasks.{module.name}").__name__

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from lab import hosts, snapshots
-from lab.instance import folder_lock
+from slipway.lab import hosts, snapshots
+from slipway.lab.instance import folder_lock
 from support.lab_host import LAB, LABEL, ORIGINAL, LabHost, bring_up
 from support.releases import Visits
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from lab import hosts, snapshots
+from slipway.lab import hosts, snapshots
 from support.drifts import COMPARED, STATUS
 from support.lab_host import PROJECT, LabHost
 from support.waiting import wait_until

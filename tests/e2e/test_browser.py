@@ -14,7 +14,9 @@ from support.browser import Answer, Page
 from support.lab_host import PROJECT, LabHost
 from support.releases import frontend
 
-pytestmark = pytest.mark.skipif(not browser.PATH, reason="no browser is here; python -m lab.packages installs one")
+pytestmark = pytest.mark.skipif(
+    not browser.PATH, reason="no browser is here; python -m slipway.lab.packages installs one"
+)
 
 EXAMPLE = PROJECT / "examples/codementee"
 COMPANIES = len(json.loads((EXAMPLE / "backend/companies.json").read_text()))

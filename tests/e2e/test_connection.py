@@ -129,7 +129,7 @@ HASTY = """if True:
     main.main()
 """
 INVENTORY = """
-from lab import hosts as _hosts, record as _record
+from slipway.lab import hosts as _hosts, record as _record
 
 _host = next(host for host in _hosts.status() if host.name == {name!r})
 _data = _record.pyinfra_data(_host)

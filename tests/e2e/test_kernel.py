@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from lab import hosts, snapshots
+from slipway.lab import hosts, snapshots
 from support.lab_host import LABEL, ORIGINAL, LabHost
 from support.machine import (
     boot_id,

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from lab import hosts, record
-from lab.instance import Instance
-from lab.nspawn import command
+from slipway.lab import hosts, record
+from slipway.lab.instance import Instance
+from slipway.lab.nspawn import command
 from support.lab_commands import OWN_LAB, addresses_of, cli, knock, on, own_lab, reachable, traces
 from support.lab_host import PROJECT
 from support.waiting import wait_until
@@ -196,7 +196,7 @@ def test_down_leaves_nothing_even_when_processes_vanished(pair: list[hosts.Host]
     "seconds", [*(pytest.param(s, marks=pytest.mark.thorough) for s in (0.3, 0.6, 0.9, 1.5, 3.5)), 2.5]
 )
 def test_up_may_be_killed_at_any_point(lab: Instance, seconds: float) -> None:
-    up = [sys.executable, "-m", "lab", "up", "--name", "killed"]
+    up = [sys.executable, "-m", "slipway.lab", "up", "--name", "killed"]
     process = subprocess.Popen(up, cwd=PROJECT, stderr=subprocess.DEVNULL)
     time.sleep(seconds)
     process.send_signal(signal.SIGKILL)
@@ -212,7 +212,7 @@ def test_up_may_be_killed_at_any_point(lab: Instance, seconds: float) -> None:
 @pytest.mark.thorough
 def test_a_killed_build_leaves_no_half_tree(lab: Instance, tmp_path: Path) -> None:
     environ = {"XDG_CACHE_HOME": str(tmp_path)}
-    up = [sys.executable, "-m", "lab", "up", "--name", "killed"]
+    up = [sys.executable, "-m", "slipway.lab", "up", "--name", "killed"]
     process = subprocess.Popen(up, cwd=PROJECT, env={**os.environ, **environ}, stderr=subprocess.DEVNULL)
     time.sleep(6)  # mmdebstrap has mounted /proc and /sys in the new tree by now
     process.send_signal(signal.SIGKILL)
@@ -227,7 +227,7 @@ def test_a_killed_build_leaves_no_half_tree(lab: Instance, tmp_path: Path) -> No
 def test_a_host_gets_out_through_a_closed_firewall_and_all_is_put_back(tmp_path: Path) -> None:
     """In a network namespace of its own: forwarding is off, and dropped by policy as Docker and UFW do it."""
     setting, instances = "/proc/sys/net/ipv4/ip_forward", "/proc/sys/fs/inotify/max_user_instances"
-    slipway = f"{sys.executable} -m lab"
+    slipway = f"{sys.executable} -m slipway.lab"
     script = f"""
         unshare --net sleep 100 & world=$!; sleep 0.5
         ip link add up0 type veth peer name eth0 netns $world

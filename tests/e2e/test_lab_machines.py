@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from lab import hosts, image, record, snapshots
-from lab.instance import Instance
-from lab.qemu import KVM_TRY_SECONDS, runs_a_kernel
+from slipway.lab import hosts, image, record, snapshots
+from slipway.lab.instance import Instance
+from slipway.lab.qemu import KVM_TRY_SECONDS, runs_a_kernel
 from slipway.systems import SYSTEMS
 from support import cloud_image
 from support.lab_commands import OWN_LAB, addresses_of, cli, on, output, own_lab, reachable, traces
@@ -133,7 +133,7 @@ def test_a_disk_of_a_snapshot_whose_making_was_killed_is_made_anew(both: list[ho
     box = snapshot_of_box()
     snapshot = Instance().hosts_dir / "box/snapshots/kept"
     shutil.rmtree(snapshot / "machine", ignore_errors=True)
-    up = [sys.executable, "-m", "lab", "up", "--name", "killed", "--from", "box:kept", "--backend", "qemu"]
+    up = [sys.executable, "-m", "slipway.lab", "up", "--name", "killed", "--from", "box:kept", "--backend", "qemu"]
     process = subprocess.Popen(up, cwd=PROJECT, stderr=subprocess.DEVNULL)
     wait_until("the disk is being made", (snapshot / "machine.new").exists, pause=0.05)
     time.sleep(seconds)
@@ -157,7 +157,7 @@ def test_a_boot_that_fails_shows_what_the_kernel_said(lab: Instance, both: list[
         disk.write(real.disk.read_bytes()[:2048])
         disk.truncate(2**30)
     # It need not have come up before.
-    up = [sys.executable, "-m", "lab", "up", "--name", "broken", "--backend", "qemu", "--disk", "1"]
+    up = [sys.executable, "-m", "slipway.lab", "up", "--name", "broken", "--backend", "qemu", "--disk", "1"]
     process = subprocess.Popen(up, cwd=PROJECT, stderr=subprocess.DEVNULL)
     wait_until("it runs", lambda: lab.processes("host/broken"))
     process.kill()
@@ -174,7 +174,7 @@ def test_a_boot_that_fails_shows_what_the_kernel_said(lab: Instance, both: list[
 
 @pytest.mark.parametrize("seconds", [0.5, 2, 8])
 def test_up_of_a_machine_may_be_killed_at_any_point(both: list[hosts.Host], seconds: float) -> None:
-    up = [sys.executable, "-m", "lab", "up", "--name", "killed", "--backend", "qemu"]
+    up = [sys.executable, "-m", "slipway.lab", "up", "--name", "killed", "--backend", "qemu"]
     process = subprocess.Popen(up, cwd=PROJECT, stderr=subprocess.DEVNULL)
     time.sleep(seconds)
     process.send_signal(signal.SIGKILL)
@@ -215,7 +215,7 @@ def test_what_is_no_image_or_too_large_is_told(both: list[hosts.Host], tmp_path:
 
 def test_two_labs_come_up_at_once(both: list[hosts.Host]) -> None:
     other = f"{OWN_LAB}y"
-    up = [sys.executable, "-m", "lab", "up", "--name", "twin"]
+    up = [sys.executable, "-m", "slipway.lab", "up", "--name", "twin"]
     started = [
         subprocess.Popen(up, cwd=PROJECT, env={**os.environ, "SLIPWAY_LAB": name}, stderr=subprocess.PIPE, text=True)
         for name in (OWN_LAB, other)
@@ -267,7 +267,7 @@ def test_debian_13_is_told_what_mongodb_has_for_it(both: list[hosts.Host]) -> No
 @pytest.mark.parametrize(("system", "title"), [("debian-13", "Debian 13"), ("ubuntu-24.04", "Ubuntu 24.04")])
 def test_an_archive_out_of_reach_is_one_clear_error(lab: Instance, tmp_path: Path, system: str, title: str) -> None:
     """In a network namespace of its own, which leads nowhere."""
-    command = ["unshare", "--net", sys.executable, "-m", "lab", "up", "--name", "none", "--os", system]
+    command = ["unshare", "--net", sys.executable, "-m", "slipway.lab", "up", "--name", "none", "--os", system]
     environ = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path)}
     done = subprocess.run(command, cwd=PROJECT, env=environ, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 1
@@ -305,7 +305,7 @@ def somebody() -> Iterator[Path]:
 )
 def test_without_root_a_machine_comes_up_and_goes_without_a_trace(both: list[hosts.Host], somebody: Path) -> None:
     def slipway(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = " ".join(["cd ~/slipway; exec ~/venv/bin/python -m lab", *arguments])
+        command = " ".join(["cd ~/slipway; exec ~/venv/bin/python -m slipway.lab", *arguments])
         return subprocess.run(
             ["su", "-", USER, "-c", command], capture_output=True, text=True, timeout=900, check=False
         )

@@ -46,7 +46,7 @@ def test_a_plan_is_reported_to_programs_and_as_a_page_and_a_restart_says_what_it
         assert said in done.stdout.splitlines()
     assert "\x1b" not in done.stdout + done.stderr
     if not browser.PATH:
-        pytest.skip("no headless browser is here; python -m lab.packages installs one")
+        pytest.skip("no headless browser is here; python -m slipway.lab.packages installs one")
     with browser.browser(tmp_path / "profile") as page:
         page.open(files[1], 360)
         assert "+    keepalive_timeout 65s;" in page.run("document.body.innerText")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from slipway.tasks.preflight import addresses_command
 from support.lab_host import LAB, PENDING, LabHost, bring_up
-from tasks.preflight import addresses_command
 
 
 @pytest.fixture(scope="module")

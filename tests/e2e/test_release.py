@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pytest
 
-from lab.visitors import Habit, Site, all_visit, habits
+from slipway.lab.visitors import Habit, Site, all_visit, habits
 from support.lab_host import BUILT, LabHost
 from support.odd_names import ODD_NAMES
 from support.releases import ROOT, Visits, backend, echoed, frontend, is_settled, websocket

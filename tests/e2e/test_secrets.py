@@ -7,8 +7,8 @@ import json
 
 import pytest
 
+from slipway.server_tests.leaks import program
 from support.lab_host import PROJECT, PYINFRA, LabHost, mongosh, run
-from support.leaks import program
 
 KEPT = "/etc/codementee/credentials"
 # Recognisable, with everything that a shell, systemd, a URL or a template could give a meaning.

@@ -166,7 +166,9 @@ def test_nginx_serves_on_where_a_reload_comes_to_nothing(server):
     assert server.plan() == []
 
 
-@pytest.mark.skipif(not shutil.which("testssl"), reason="testssl.sh is missing: python -m lab.packages installs it")
+@pytest.mark.skipif(
+    not shutil.which("testssl"), reason="testssl.sh is missing: python -m slipway.lab.packages installs it"
+)
 @pytest.mark.thorough
 def test_the_audit_finds_nothing_above_low(server):
     done = server.slipway("verify", "lab", "--audit", timeout=900)

@@ -55,7 +55,7 @@ class Server:
     def site(self) -> Site:
         """The site as a visitor sees it."""
         if self.environment == "lab":
-            from lab import hosts
+            from slipway.lab import hosts
 
             return hosts.site(hosts.find(self.name), self.settings.site_domain, self.address)
         return Site(self.settings.site_domain, self.address, seconds=self.settings.limits.visit)

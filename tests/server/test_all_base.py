@@ -5,7 +5,7 @@ from __future__ import annotations
 from slipway.facts.base import key_values
 from slipway.ops.templates import render
 from slipway.systems import system_of
-from tasks.kernel import parameters
+from slipway.tasks.kernel import parameters
 
 
 def test_it_runs_a_supported_system_under_systemd(server):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from support.exposure import exposure_of, limits_of
-from support.leaks import secrets_seen
-from tasks.credentials import credential_names
+from slipway.server_tests.exposure import exposure_of, limits_of
+from slipway.server_tests.leaks import secrets_seen
+from slipway.tasks.credentials import credential_names
 
 
 def units(server) -> list[str]:

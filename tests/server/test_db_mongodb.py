@@ -10,9 +10,9 @@ from typing import Any
 import yaml
 
 from slipway.facts.mongodb import MongodbUsers
-from support.exposure import exposure_of, limits_of
-from tasks.kernel import huge_pages
-from tasks.mongodb_users import admin_of, backend_of, differences
+from slipway.server_tests.exposure import exposure_of, limits_of
+from slipway.tasks.kernel import huge_pages
+from slipway.tasks.mongodb_users import admin_of, backend_of, differences
 
 # mongosh takes seconds to start: what is asked as MongoDB's administrator is asked at once, and kept by host.
 IN_FORCE: dict[str, dict[str, Any]] = {}

@@ -7,8 +7,8 @@ import ssl
 
 import pytest
 
-from support.exposure import exposure_of
-from tasks.nginx import hsts
+from slipway.server_tests.exposure import exposure_of
+from slipway.tasks.nginx import hsts
 
 FIXED = {
     "X-Frame-Options": "DENY",

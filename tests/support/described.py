@@ -16,8 +16,7 @@ from typing import Any
 import pytest
 from pyinfra.context import ctx_host
 
-import tasks
-from slipway import ops
+from slipway import ops, tasks
 from slipway.engine import run
 from slipway.engine.run import Run
 from slipway.facts.base import Output

@@ -42,8 +42,7 @@ from pyinfra.api import FunctionCommand, StringCommand
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.context import ctx_host
 
-import tasks
-from slipway import ops
+from slipway import ops, tasks
 from slipway.engine import run
 from slipway.engine.login import Login
 from slipway.engine.run import Run
@@ -165,7 +164,7 @@ class Runner:
             return text
 
         monkeypatch.setattr(jinja2.Template, "render", rendered)
-        monkeypatch.setattr(import_module("tasks.tls"), "time", SimpleNamespace(time=lambda: NOW))
+        monkeypatch.setattr(import_module("slipway.tasks.tls"), "time", SimpleNamespace(time=lambda: NOW))
         # What a release is made of is built elsewhere.
         (folder / "requirements.txt").write_text("fastapi==0.115.0\n")
         monkeypatch.setattr(artifact, "release_id", lambda settings: RELEASE.id)

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from lab import hosts, network
-from lab.instance import MARK, Instance
+from slipway.lab import hosts, network
+from slipway.lab.instance import MARK, Instance
 from support.lab_host import LAB, PROJECT, TIMEOUT
 
 # Beside the lab of the run's hosts.
@@ -25,7 +25,7 @@ OWN_LAB = f"{LAB}x"
 def cli(*args: str, env: dict[str, str] | None = None, timeout: float = TIMEOUT) -> subprocess.CompletedProcess[str]:
     """`slipway lab ARGS`, as a user runs it."""
     return subprocess.run(
-        [sys.executable, "-m", "lab", *args],
+        [sys.executable, "-m", "slipway.lab", *args],
         cwd=PROJECT,
         env={**os.environ, **(env or {})},
         capture_output=True,

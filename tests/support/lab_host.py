@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lab import acme, hosts, network
-from lab.instance import Instance
-from lab.record import Host, pyinfra_data, recorded_hosts
+from slipway.lab import acme, hosts, network
+from slipway.lab.instance import Instance
+from slipway.lab.record import Host, pyinfra_data, recorded_hosts
 from slipway.site import Site
 from support.checkout import PROJECT
 from support.waiting import wait_until

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from slipway.releases.host import NO_ANSWER, REQUESTS, Answer, Facts, Failed, Service
 from slipway.releases.program import STEPS, Steps
 from slipway.settings.model import Settings
-from tasks.release import PARTS
-from tasks.release_steps import facts
+from slipway.tasks.release import PARTS
+from slipway.tasks.release_steps import facts
 
 WELL = Answer(200, '{"status":"ok"}')
 SOCKET = "a socket"

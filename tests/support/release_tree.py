@@ -11,7 +11,7 @@ from slipway.ops.backup import KEPT
 from slipway.releases import host as release_host
 from slipway.releases import program as release_program
 from slipway.settings.model import Settings
-from tasks.release_steps import FOLDER, MODULE, PROGRAM, as_json, facts, facts_file, text_of
+from slipway.tasks.release_steps import FOLDER, MODULE, PROGRAM, as_json, facts, facts_file, text_of
 
 Done = subprocess.CompletedProcess[str]
 # A unit is active where it has a file in active/, which names the release that it has loaded, and does not start where

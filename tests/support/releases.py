@@ -33,7 +33,7 @@ class Visits:
         where = [site.address, str(443 + site.port_offset), site.domain, site.authorities, "3600"]
         where += ["--backend", backend, "--calm", str(calm)]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "lab.visitors", *where], cwd=PROJECT, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", "slipway.lab.visitors", *where], cwd=PROJECT, stdout=subprocess.PIPE, text=True
         )
 
     def noticed(self) -> dict[str, dict[str, Any]]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import certifi
 
-from lab import hosts
+from slipway.lab import hosts
 from support.checkout import PROJECT, copy_checkout
 from support.lab_host import LabHost
 

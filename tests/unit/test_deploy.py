@@ -10,9 +10,9 @@ from pyinfra.api.exceptions import PyinfraError
 
 from slipway.engine import run
 from slipway.ops.files import write_script
+from slipway.tasks import mongodb
+from slipway.tasks.backend_units import described_by
 from support.described import commands_of, deploy, described, run_deploy
-from tasks import mongodb
-from tasks.backend_units import described_by
 
 BACKEND = "codementee-backend.service"
 
@@ -48,13 +48,13 @@ def test_nothing_is_begun_on_a_host_that_is_not_ready(settings_with):
 
 def test_what_could_lock_out_comes_after_the_way_back_and_no_port_closes_before_sshd_has_moved(server):
     order = [one.subject for one in server.operations]
-    guarded = [name for name in order if name in ("tasks.admin", "tasks.firewall", "tasks.ssh")]
-    assert guarded == ["tasks.admin", "tasks.firewall", "tasks.ssh", "tasks.firewall"]
-    assert order.index("/etc/systemd/system/slipway-undo.timer") < order.index("tasks.admin")
+    guarded = [name for name in order if name in ("slipway.tasks.admin", "slipway.tasks.firewall", "slipway.tasks.ssh")]
+    assert guarded == ["slipway.tasks.admin", "slipway.tasks.firewall", "slipway.tasks.ssh", "slipway.tasks.firewall"]
+    assert order.index("/etc/systemd/system/slipway-undo.timer") < order.index("slipway.tasks.admin")
 
 
 def test_a_server_built_by_hand_is_kept_aside_before_anything_is_put_on_it(server):
-    assert {one.subject for one in server.operations[:3]} == {"tasks.adoption"}
+    assert {one.subject for one in server.operations[:3]} == {"slipway.tasks.adoption"}
     assert server.operations[3].kind == "put"
 
 
@@ -69,7 +69,7 @@ def test_a_host_gets_what_its_roles_want_and_no_more(settings_with):
 
 def test_what_is_set_no_longer_is_removed_from_the_host(server):
     found = {"codementee-old.service": "", "/etc/systemd/system": "codementee-old.service\ncodementee-backend.socket\n"}
-    (services,) = [one for one in server.all("retire") if one.subject == "tasks.backend"]
+    (services,) = [one for one in server.all("retire") if one.subject == "slipway.tasks.backend"]
     (command,) = commands_of(services, answers=found)
     assert "rm -f codementee-old.service" in command
     assert "codementee-backend.socket" not in command
@@ -92,7 +92,7 @@ def test_nothing_restarts_without_a_change(server):
         ("/etc/systemd/journald.conf.d/slipway.conf", {("restart", "systemd-journald.service")}),
         ("/etc/mongod.conf", {("restart", "mongod.service")}),
         (mongodb.LIMITS, {("restart", "mongod.service")}),
-        ("tasks.credentials", {("restart", BACKEND)}),
+        ("slipway.tasks.credentials", {("restart", BACKEND)}),
         (f"/etc/systemd/system/{BACKEND}", {("restart", BACKEND)}),
         (
             "/etc/systemd/system/codementee-backend.socket",
@@ -100,7 +100,7 @@ def test_nothing_restarts_without_a_change(server):
         ),
         ("/etc/systemd/system/nginx.service.d/slipway.conf", {("restart", "nginx.service")}),
         ("/etc/nginx", {("reload", "nginx.service")}),
-        ("tasks.tls", {("reload", "nginx.service")}),
+        ("slipway.tasks.tls", {("reload", "nginx.service")}),
         ("/etc/nginx/tls/codementee", {("reload", "nginx.service")}),
         ("/etc/fail2ban", {("restart", "fail2ban.service")}),
     ],
@@ -197,7 +197,7 @@ def test_a_configuration_is_checked_by_its_own_program_and_kept_until_the_servic
 
 
 def test_the_right_to_sudo_is_checked_before_it_counts_and_keys_are_their_owners_alone(server, monkeypatch):
-    monkeypatch.setattr("tasks.admin.guarded", lambda settings, what, paths, script, *rest: [paths, script])
+    monkeypatch.setattr("slipway.tasks.admin.guarded", lambda settings, what, paths, script, *rest: [paths, script])
     keys, rights = "/home/admin/.ssh/authorized_keys", "/etc/sudoers.d/admin"
     (access,) = server.all("access")
     paths, script = commands_of(access)

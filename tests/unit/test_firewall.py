@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from slipway.facts.ssh import Sshd, SshPort
+from slipway.tasks import firewall
+from slipway.tasks.firewall import Ufw, rules
 from support.described import commands_of, deploy
-from tasks import firewall
-from tasks.firewall import Ufw, rules
 
 ALL = ("web", "app", "db")
 

@@ -9,8 +9,8 @@ import pytest
 
 from slipway.engine.login import Login, LoginFailed
 from slipway.ops.templates import render
+from slipway.tasks import guard
 from support.described import FakeHost
-from tasks import guard
 
 LOGIN = Login("admin", 22)
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lab import image, packages, qemu
-from lab.hosts import Kind
-from lab.layers import Layers
-from lab.seed import Seed
-from lab.steps import Progress, StepFailed
+from slipway.lab import image, packages, qemu
+from slipway.lab.hosts import Kind
+from slipway.lab.layers import Layers
+from slipway.lab.seed import Seed
+from slipway.lab.steps import Progress, StepFailed
 
 
 @pytest.fixture

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from lab import convert, hosts, snapshots
-from lab.cli import lab as cli
-from lab.hosts import addresses
-from lab.instance import Instance
-from lab.layers import Layers
-from lab.record import Host, recorded_hosts
-from lab.seed import Seed
-from lab.steps import StepFailed
+from slipway.lab import convert, hosts, snapshots
+from slipway.lab.cli import lab as cli
+from slipway.lab.hosts import addresses
+from slipway.lab.instance import Instance
+from slipway.lab.layers import Layers
+from slipway.lab.record import Host, recorded_hosts
+from slipway.lab.seed import Seed
+from slipway.lab.steps import StepFailed
 from slipway.systems import SYSTEMS
 
 HOST = Host(

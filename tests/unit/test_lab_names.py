@@ -11,14 +11,14 @@ from pathlib import Path
 import gevent
 import pytest
 
-from lab import acme, network, nspawn
-from lab.hosts import Host
-from lab.image import DEBIAN_12, recipe_hash
-from lab.instance import MAX_INTERFACE, Instance, folder_lock, write
-from lab.network import Network
-from lab.packages import missing
-from lab.seed import known_hosts_with
-from lab.steps import StepFailed
+from slipway.lab import acme, network, nspawn
+from slipway.lab.hosts import Host
+from slipway.lab.image import DEBIAN_12, recipe_hash
+from slipway.lab.instance import MAX_INTERFACE, Instance, folder_lock, write
+from slipway.lab.network import Network
+from slipway.lab.packages import missing
+from slipway.lab.seed import known_hosts_with
+from slipway.lab.steps import StepFailed
 from slipway.systems import SYSTEMS
 
 

@@ -9,7 +9,7 @@ import gevent
 import pytest
 from rich.console import Console
 
-from lab.steps import Progress, StepFailed, remove, run
+from slipway.lab.steps import Progress, StepFailed, remove, run
 
 
 def test_a_command_gives_its_output() -> None:

@@ -20,10 +20,10 @@ from slipway.ops.templates import render
 from slipway.ops.units import Ready, and_wait
 from slipway.settings import limits
 from slipway.settings.limits import HINT, SHIPPED
+from slipway.tasks import fail2ban, guard, mongodb, mongodb_users, nginx, release_steps
+from slipway.tasks.backend_units import of_service, unit_values
+from slipway.tasks.release import PARTS
 from support.limited import limited
-from tasks import fail2ban, guard, mongodb, mongodb_users, nginx, release_steps
-from tasks.backend_units import of_service, unit_values
-from tasks.release import PARTS
 
 
 def timer(settings) -> str:

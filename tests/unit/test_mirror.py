@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from lab import mirror
+from slipway.lab import mirror
 
 
 @pytest.fixture

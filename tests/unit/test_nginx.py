@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tasks.nginx import BACKEND, HEADERS, configuration
+from slipway.tasks.nginx import BACKEND, HEADERS, configuration
 
 SERVICES = [
     {"name": "auth", "app": "auth:app", "path": "/api/auth/", "health_path": "/api/auth/health"},

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from slipway.tasks import guard
 from support import golden
-from tasks import guard
 
 CASES = sorted((Path(__file__).parent / "operations").glob("*/*.yaml"))
 # Not an operation itself: those yield from it whose change could lock everybody out.

@@ -105,7 +105,7 @@ def test_a_pages_diffs_are_coloured_and_long_ones_folded():
 def page(tmp_path_factory):
     """The report in a browser."""
     if not browser.PATH:
-        pytest.skip("no headless browser is here; python -m lab.packages installs one")
+        pytest.skip("no headless browser is here; python -m slipway.lab.packages installs one")
     with browser.browser(tmp_path_factory.mktemp("profile")) as page:
         yield page
 

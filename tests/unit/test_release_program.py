@@ -18,12 +18,12 @@ from slipway.releases import host as release_host
 from slipway.releases import program as release_program
 from slipway.settings.limits import HINT
 from slipway.settings.model import Settings
+from slipway.tasks.release import PARTS
+from slipway.tasks.release_steps import as_json, facts
 from support.health_server import answering, response
 from support.limited import limited
 from support.release_tree import Tree
 from support.waiting import wait_until
-from tasks.release import PARTS
-from tasks.release_steps import as_json, facts
 
 WELL, UNWELL = response(200, '{"status":"ok"}'), response(500, "unwell")
 BACKEND, NEXT = "codementee-backend.service", "codementee-backend-next.service"

@@ -15,10 +15,10 @@ from slipway.engine.uploads import with_input
 from slipway.releases import artifact, listing
 from slipway.releases.listing import ReleaseThere
 from slipway.settings.model import Settings
+from slipway.tasks import release
+from slipway.tasks.release import PARTS
 from support.odd_names import ODD_NAMES
 from support.release_tree import Tree
-from tasks import release
-from tasks.release import PARTS
 
 
 @pytest.fixture

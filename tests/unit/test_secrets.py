@@ -14,8 +14,8 @@ from slipway.cli.secrets import Store, secrets_group, with_value
 from slipway.secrets.store import IDENTITY_VARIABLE, decrypt, encrypt, parse_dotenv, read_secrets
 from slipway.settings.check import SettingsError, check
 from slipway.settings.of_host import apart_problems
-from tasks.credentials import mongo_url
-from tasks.mongodb_users import admin_of, backend_of, differences
+from slipway.tasks.credentials import mongo_url
+from slipway.tasks.mongodb_users import admin_of, backend_of, differences
 
 NAMES = ["JWT_SECRET", "ADMIN_PASSWORD", "MONGODB_ADMIN_PASSWORD", "MONGODB_BACKEND_PASSWORD"]
 GENERATED = ["JWT_SECRET", "MONGODB_ADMIN_PASSWORD", "MONGODB_BACKEND_PASSWORD"]

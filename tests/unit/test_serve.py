@@ -10,7 +10,7 @@ from rich.console import Console
 
 from benchmarks.serve import load, results, visits
 from benchmarks.serve.results import Findings, Held, Load
-from lab.steps import StepFailed
+from slipway.lab.steps import StepFailed
 
 H2LOAD = """\
 finished in 10.01s, 5852.30 req/s, 150.12MB/s

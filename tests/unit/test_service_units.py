@@ -10,11 +10,11 @@ import pytest
 from slipway.ops.files import is_in_place, needs_restart
 from slipway.ops.templates import render
 from slipway.ops.units import is_stale
-from tasks.backend import settled
-from tasks.backend_units import of_service, unit_values
-from tasks.mongodb_users import admin_of, backend_of
-from tasks.nginx import unit_values as nginx_unit_values
-from tasks.release import environment, healthy
+from slipway.tasks.backend import settled
+from slipway.tasks.backend_units import of_service, unit_values
+from slipway.tasks.mongodb_users import admin_of, backend_of
+from slipway.tasks.nginx import unit_values as nginx_unit_values
+from slipway.tasks.release import environment, healthy
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from slipway.settings.check import SettingsError, check
-from tasks.backend_units import all_units
+from slipway.tasks.backend_units import all_units
 
 AUTH = {"name": "auth", "app": "auth.main:app", "path": "/api/auth/", "health_path": "/api/auth/health"}
 MAILER = {"name": "mailer", "command": "python -m mailer"}

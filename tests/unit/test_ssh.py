@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from tasks.ssh import ALGORITHMS, configuration, write_configuration
+from slipway.tasks.ssh import ALGORITHMS, configuration, write_configuration
 
 DEBIANS = """\
 # A provider's first line

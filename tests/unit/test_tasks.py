@@ -17,9 +17,9 @@ from slipway.ops.backup import backup, or_roll_back
 from slipway.ops.files import write_script
 from slipway.ops.units import is_crash_looping
 from slipway.releases import artifact
-from tasks import backend_units, firewall, logins, mongodb, nginx, preflight, ssh
-from tasks.mongodb import cache_gb
-from tasks.tls import certbot_command, reason_to_issue
+from slipway.tasks import backend_units, firewall, logins, mongodb, nginx, preflight, ssh
+from slipway.tasks.mongodb import cache_gb
+from slipway.tasks.tls import certbot_command, reason_to_issue
 
 GOOD = {
     "uid": "0",

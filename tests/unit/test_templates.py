@@ -22,14 +22,14 @@ from slipway.ops.templates import render
 from slipway.project import PROJECT
 from slipway.settings.model import TLS_FOLDER, Settings
 from slipway.systems import SYSTEMS
-from tasks import auditing, credentials, fail2ban, logins, mongodb_users, updates
-from tasks.backend_units import all_units, of_service, release_units, unit_values
-from tasks.nginx import BROTLI_PACKAGES, configuration, links
-from tasks.nginx import unit_values as nginx_unit_values
-from tasks.release import PARTS
-from tasks.release_steps import as_json, facts
-from tasks.ssh import ALGORITHMS, mismatches
-from tasks.ssh import configuration as sshd_configuration
+from slipway.tasks import auditing, credentials, fail2ban, logins, mongodb_users, updates
+from slipway.tasks.backend_units import all_units, of_service, release_units, unit_values
+from slipway.tasks.nginx import BROTLI_PACKAGES, configuration, links
+from slipway.tasks.nginx import unit_values as nginx_unit_values
+from slipway.tasks.release import PARTS
+from slipway.tasks.release_steps import as_json, facts
+from slipway.tasks.ssh import ALGORITHMS, mismatches
+from slipway.tasks.ssh import configuration as sshd_configuration
 
 TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 MACHINE = {"os": "debian", "codename": "bookworm", "arch": "amd64"}
