@@ -23,6 +23,7 @@ from slipway.lab.qemu import check_disk
 from slipway.lab.record import DEFAULT_DISK_GB, Host, recorded_hosts
 from slipway.lab.seed import Seed, host_keys, known_hosts_with
 from slipway.lab.steps import Progress, StepFailed, remove, run
+from slipway.project import PACKAGE
 from slipway.systems import SYSTEMS
 
 if TYPE_CHECKING:
@@ -131,11 +132,8 @@ def _serve_packages(lab: Instance, net: network.Network, progress: Progress) -> 
         with progress.step("Serve the package mirror"):
             port = net.port("mirror")
             command = [python(), "-m", "slipway.lab.mirror", "serve", "--root", root, "--address", net.listen]
-            lab.start("mirror", [*command, "--port", str(port)], env={"PYTHONPATH": str(PROJECT)})
+            lab.start("mirror", [*command, "--port", str(port)], env={"PYTHONPATH": str(PACKAGE.parent)})
             wait_until("Serve the package mirror", lambda: is_open(net.listen, port), 60, lambda: lab.log_end("mirror"))
-
-
-PROJECT = Path(__file__).resolve().parent.parent
 
 
 def _up(lab: Instance, name: str, progress: Progress) -> None:

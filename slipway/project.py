@@ -1,14 +1,56 @@
-"""Where the files of the project are: the inventory, the deploy files, the settings, the templates."""
+"""Where files are: Slipway's own, which travel in its package, and those of the user's project.
+
+A project is a folder with inventory.py, deploy.py and group_data, or with two of them, so that a missing one can be
+named. It is the nearest one above the folder that the user stands in, as git finds a repository.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parent.parent
-INVENTORIES = {"production": "inventory.py", "lab": "lab/inventory.py"}
+PACKAGE = Path(__file__).resolve().parent
+# Relative to the project.
+INVENTORIES = {"production": "inventory.py", "lab": str(PACKAGE / "lab/inventory.py")}
+
+
+class NoProject(Exception):
+    """There is no project here; `str()` is what the user reads."""
+
+
+def folder() -> Path:
+    """The project's folder. Raises NoProject."""
+    here = Path.cwd()
+    if found := _above(here):
+        return found
+    raise NoProject(
+        f"found no project in {here} or above it, expected a folder with inventory.py and deploy.py"
+        " (start one: slipway init; or change to its folder)"
+    )
+
+
+def _above(here: Path) -> Path | None:
+    for place in (here, *here.parents):
+        if sum((place / name).exists() for name in ("inventory.py", "deploy.py", "group_data")) >= 2:
+            return place
+    return None
+
+
+def path(text: str) -> Path:
+    """A file or folder that a setting names, relative to the project. Raises NoProject."""
+    given = Path(text).expanduser()
+    return given if given.is_absolute() else folder() / given
+
+
+def own_and_shipped(name: str) -> list[str]:
+    """The folders of this name, those of the project first: what is there adds to Slipway's, or replaces it."""
+    shipped, own = PACKAGE / name, (_above(Path.cwd()) or PACKAGE) / name
+    return [str(shipped)] if not own.is_dir() or own.samefile(shipped) else [str(own), str(shipped)]
 
 
 def shown(file: str | None) -> str:
     """A file's name as the user knows it, relative to the project."""
-    path = Path(file or "?")
-    return str(path.relative_to(PROJECT) if path.is_relative_to(PROJECT) else path)
+    path, top = Path(file or "?"), _above(Path.cwd())
+    for place in (top, PACKAGE.parent) if top else (PACKAGE.parent,):
+        if path.is_relative_to(place):
+            return str(path.relative_to(place))
+    return str(path)

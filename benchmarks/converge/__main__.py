@@ -16,6 +16,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from benchmarks import PROJECT
 from benchmarks.converge import ways
 from benchmarks.converge.link import distant
 from benchmarks.converge.results import Run, remarks, summaries, table
@@ -24,7 +25,6 @@ from benchmarks.provision import ways as provision
 from slipway.lab import hosts, packages, snapshots
 from slipway.lab.instance import Instance
 from slipway.lab.steps import Progress, StepFailed, run
-from slipway.project import PROJECT
 
 ROUND_TRIPS = (0, 100)
 # All stand on the disk of the first.

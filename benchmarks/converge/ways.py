@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks import PROJECT
 from benchmarks.converge import results
 from benchmarks.converge.results import Run
 from benchmarks.provision import ways as provision
@@ -18,7 +19,6 @@ from slipway.lab.hosts import Host
 from slipway.lab.instance import Instance
 from slipway.lab.nspawn import cgroups_of, machine_name
 from slipway.lab.steps import StepFailed, run
-from slipway.project import PROJECT
 
 CLOCK = Path(__file__).with_name("clock.py")
 SLIPWAY = [sys.executable, "-m", "slipway"]

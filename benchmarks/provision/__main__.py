@@ -18,11 +18,11 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from benchmarks import PROJECT
 from benchmarks.provision import ways
 from benchmarks.provision.results import Run, remarks, summaries, table
 from slipway.lab import hosts, packages
 from slipway.lab.steps import Progress, StepFailed, run
-from slipway.project import PROJECT
 
 WAYS: dict[str, Callable[[hosts.Host], str]] = {
     "script": ways.script,

@@ -16,10 +16,10 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from benchmarks import PROJECT
 from slipway.lab.record import Host, pyinfra_data
 from slipway.ops.files import tar
 from slipway.ops.templates import render
-from slipway.project import PROJECT
 from slipway.releases import host as release_host
 from slipway.releases import program as release_program
 from slipway.secrets.store import MONGO_URL, MONGODB_ADMIN, MONGODB_BACKEND

@@ -20,11 +20,11 @@ from pathlib import Path
 
 import requests
 
+from benchmarks import PROJECT
 from benchmarks.provision import state
 from slipway.lab.hosts import Host
 from slipway.lab.instance import cache_dir
 from slipway.lab.steps import StepFailed, remove, run
-from slipway.project import PROJECT
 from slipway.settings.model import TLS_FOLDER, Settings
 from slipway.tasks import fail2ban, logins, mongodb, nginx, ssh
 from slipway.tasks.release import healthy

@@ -15,11 +15,11 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from benchmarks import PROJECT
 from benchmarks.serve import load, others, rates, site, visits
 from benchmarks.serve.results import Findings, remarks, tables
 from slipway.lab import hosts, packages
 from slipway.lab.steps import Progress, StepFailed
-from slipway.project import PROJECT
 
 NAME = "serve"
 PARTS = ["script", "api", "held", "users", "visits"]

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import brotli
 
+from benchmarks import PROJECT
 from benchmarks.serve import results
 from benchmarks.serve.site import ROOT, SCRIPT
 from slipway.lab import hosts
 from slipway.lab.hosts import Host
 from slipway.lab.steps import StepFailed, run
-from slipway.project import PROJECT
 from slipway.site import Site
 
 FOLDER = "/srv/bench"

@@ -9,10 +9,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks import PROJECT
 from slipway.lab.hosts import site
 from slipway.lab.record import Host, secrets_file
 from slipway.lab.steps import StepFailed, run
-from slipway.project import PROJECT
 
 SCRIPT = "/static/script-0.js"
 ROOT = "/var/www/codementee"

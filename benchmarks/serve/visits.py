@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmarks import PROJECT
 from benchmarks.serve.results import Visits
 from benchmarks.serve.site import change, slipway
 from slipway.lab import hosts
 from slipway.lab.hosts import Host
 from slipway.lab.steps import Progress, StepFailed, run
-from slipway.project import PROJECT
 
 # Longer than any run.
 FOR_EVER = "36000"

@@ -15,6 +15,7 @@ from slipway.cli.options import HELP_WIDTH, examples, for_people
 from slipway.cli.running import ERROR
 from slipway.engine.errors import RunFailed
 from slipway.lab.steps import StepFailed
+from slipway.project import NoProject
 from slipway.settings.check import SettingsError
 
 INTERRUPTED = 130  # as a shell reports a command that SIGINT ended
@@ -85,6 +86,6 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(ERROR)
-    except (SettingsError, RunFailed, StepFailed) as error:
+    except (NoProject, SettingsError, RunFailed, StepFailed) as error:
         click.echo(f"slipway: {error}", err=True)
         sys.exit(ERROR)

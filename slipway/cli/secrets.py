@@ -19,7 +19,7 @@ from typing import Any
 import click
 import pyrage
 
-from slipway.project import PROJECT
+from slipway import project
 from slipway.secrets.store import decrypt, encrypt, known_names, parse_dotenv, unknown_names, value_problems
 from slipway.settings.check import FILE, check_section
 from slipway.settings.secrets import Secrets
@@ -90,7 +90,7 @@ class Store:
 def in_file() -> dict[str, Any]:
     """What group_data/all.py sets. The secrets are of the project, and of no host."""
     try:
-        return runpy.run_path(str(PROJECT / FILE))
+        return runpy.run_path(str(project.folder() / FILE))
     except (Exception, SystemExit) as error:
         said = f"{type(error).__name__}: {error}"
         raise SecretsFailed(f"{FILE}: {said} (slipway plan shows the line)") from None
@@ -104,7 +104,7 @@ def store_of(environment: str) -> Store:
             data |= site
     settings = check_section(Secrets, data)
     return Store(
-        PROJECT / f"secrets/{environment}.age",
+        project.folder() / f"secrets/{environment}.age",
         settings.secrets_identity,
         settings.secrets_recipients,
         known_names(settings.backend_secrets),
@@ -179,7 +179,7 @@ def edit(environment: str) -> None:
         )
     if after != before or source == store.draft:
         store.write(after)
-        click.echo(f"wrote {store.path.relative_to(PROJECT)}", err=True)
+        click.echo(f"wrote {project.shown(str(store.path))}", err=True)
     else:
         click.echo("nothing has changed", err=True)
     store.draft.unlink()

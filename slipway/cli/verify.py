@@ -12,7 +12,7 @@ import click
 from slipway.cli.options import examples, on_hosts, pass_console
 from slipway.cli.running import warn
 from slipway.engine.session import Session
-from slipway.project import PROJECT
+from slipway.project import PACKAGE
 from slipway.ui.console import Console
 
 
@@ -25,11 +25,14 @@ def verify(
     console: Console, environment: str, limit: tuple[str, ...], data: tuple[str, ...], html: Path | None, audit: bool
 ) -> None:
     """Check the servers from outside and on the hosts. Changes nothing."""
-    command = [sys.executable, "-m", "pytest", str(PROJECT / "tests/server"), f"--environment={environment}"]
+    tests = PACKAGE / "server_tests"
+    # -P: a module of the user's folder is not taken for one of ours. No cache: the package may not be ours to write to.
+    command = [sys.executable, "-P", "-m", "pytest", str(tests), "-c", str(tests / "pytest.ini")]
+    command += ["-p", "no:cacheprovider", f"--environment={environment}"]
     command += {-1: ["-qq"], 0: ["-q"], 1: []}[console.level]
     command += [f"--limit={name}" for name in limit] + [f"--data={item}" for item in data]
     command += [] if audit else ["-m", "not audit"]
     if html:
         command += [f"--html={html.resolve()}", "--self-contained-html"]
     warn(Session(environment, "deploy.py", limit, data), console)  # what is wrong is told in our words, not in pytest's
-    sys.exit(subprocess.run(command, cwd=PROJECT, env={**os.environ, "PY_COLORS": ""}, check=False).returncode)
+    sys.exit(subprocess.run(command, env={**os.environ, "PY_COLORS": ""}, check=False).returncode)

@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import gevent
@@ -21,13 +20,14 @@ from pyinfra.api.host import Host
 from pyinfra.api.state import StateStage
 from pyinfra.connectors.ssh import SSHConnector
 
+from slipway import project
 from slipway.engine import login, query_cache, run
 from slipway.engine.connector import Connector, HostFailed
 from slipway.engine.errors import CollectedLog, RunFailed, failing, hints_for, in_words
 from slipway.engine.preload import preload
 from slipway.engine.remote_shell import Answer, Question
 from slipway.engine.run import Run
-from slipway.project import INVENTORIES, PROJECT
+from slipway.project import INVENTORIES
 from slipway.settings import inventory
 from slipway.settings.check import FILE, SettingsError, parse_items
 from slipway.settings.inventory import ROLES
@@ -48,7 +48,8 @@ class Connections:
         self.environment, self.deploy = environment, deploy
         self.limit = tuple(limit)
         self.run = current
-        self.inventory_file = INVENTORIES[environment]
+        self.project = project.folder()
+        self.inventory_file = project.shown(str(self.project / INVENTORIES[environment]))
         # What is left out of what was asked for, and why: host, text.
         self.skipped: list[tuple[str, str]] = []
         # Settings with old names, a line each.
@@ -64,17 +65,18 @@ class Connections:
         self._load()
 
     def _load(self) -> None:
-        os.chdir(PROJECT)
+        inventory_file = self.project / INVENTORIES[self.environment]
         # pyinfra takes a missing file for a host's name, and a missing group_data/all.py for one without settings.
-        for file in (self.inventory_file, FILE):
-            if not Path(file).is_file():
-                raise RunFailed(f"{file}: there is no such file in {PROJECT}; restore it (git checkout {file})")
-        if str(PROJECT) not in sys.path:
-            sys.path.append(str(PROJECT))
+        for file in (inventory_file, self.project / FILE, self.project / self.deploy):
+            if not file.is_file():
+                name = file.relative_to(self.project)
+                raise RunFailed(f"{name}: found no such file in {self.project}; restore it (git checkout {name})")
+        if str(self.project) not in sys.path:
+            sys.path.append(str(self.project))
         pyinfra_compat.prepare()
         pyinfra.is_cli = True  # orders operations by the lines of the deploy file, as pyinfra's own command does
         self.state = State(check_for_changes=False)  # a plan does it, for all operations at once
-        self.state.cwd = str(PROJECT)
+        self.state.cwd = str(self.project)
         run.start(self.state, self.run)
         pyinfra_compat.ctx_state.set(self.state)
         config = Config()
@@ -82,7 +84,7 @@ class Connections:
         config.lock_current_state()
         with failing(self.log), in_words():
             self.inventory = pyinfra_compat.load_inventory(
-                self.inventory_file, self._data, str(PROJECT), self._check_inventory
+                str(inventory_file), self._data, str(self.project), self._check_inventory
             )
         self._check_roles()
         pyinfra_compat.ctx_inventory.set(self.inventory)

@@ -38,7 +38,7 @@ class Planner:
         began = time.monotonic()
         with failing(hosts.log), in_words(), pyinfra_compat.expected_changes() as found:
             self.state.set_stage(StateStage.Prepare)
-            self.state.current_deploy_filename = hosts.deploy
+            self.state.current_deploy_filename = str(hosts.project / hosts.deploy)
             planning = {host: gevent.spawn(self._evaluate, host) for host in hosts.active_hosts()}
             is_blocked = False
             for host, greenlet in planning.items():
@@ -64,7 +64,7 @@ class Planner:
         """Run the deploy file for a host, and then all of its operations side by side, each to its first command."""
         with ExitStack() as stack:
             with _asking(host), pyinfra_compat.using(self.state, host):
-                pyinfra_compat.exec_file(self.connections.deploy)
+                pyinfra_compat.exec_file(str(self.connections.project / self.connections.deploy))
             # No batch goes before the last of them has begun.
             stack.enter_context(_asking(host))
             evaluating = [gevent.spawn(self._evaluate_one, host, op_hash) for op_hash in host.op_hash_order]

@@ -13,7 +13,6 @@ from typing import Any
 
 from slipway.engine import components
 from slipway.engine.errors import in_words
-from slipway.project import PROJECT
 
 # A module, and the function in it that does what takes long; "" for none.
 SLOW = (
@@ -45,5 +44,6 @@ def known_components() -> list[str]:
 
 
 def load_tasks() -> Iterator[str]:
-    for module in pkgutil.iter_modules([str(PROJECT / "tasks")]):
-        yield import_module(f"slipway.tasks.{module.name}").__name__
+    package = import_module("slipway.tasks")
+    for module in pkgutil.iter_modules(package.__path__):
+        yield import_module(f"{package.__name__}.{module.name}").__name__

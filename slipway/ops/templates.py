@@ -7,11 +7,11 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from slipway.project import PROJECT
+from slipway.project import own_and_shipped
 from slipway.settings import limits
 
 _templates = Environment(
-    loader=FileSystemLoader(PROJECT / "templates"),
+    loader=FileSystemLoader(own_and_shipped("templates")),
     undefined=StrictUndefined,
     autoescape=False,  # noqa: S701  configuration files, not HTML
     keep_trailing_newline=True,
@@ -22,7 +22,8 @@ _templates.globals["limits"] = limits
 
 
 def render(template: str, /, **values: Any) -> str:
-    """The text of `templates/<template>` with `values`; an unknown name in it is an error."""
+    """The text of `templates/<template>` with `values`; the project's own one comes first. An unknown name is an
+    error."""
     return _templates.get_template(template).render(**values)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pyinfra.api.exceptions import PyinfraError
 
+from slipway import project
 from slipway.settings.model import Settings
 
 
@@ -35,7 +36,7 @@ def of(settings: Settings) -> Sources:
 # One a run: all hosts get the same.
 @cache
 def _of(backend_source: str, frontend_source: str, path: str, ref: str) -> Sources:
-    backend, frontend = Path(backend_source).resolve(), Path(frontend_source).resolve()
+    backend, frontend = (project.path(source).resolve() for source in (backend_source, frontend_source))
     if not path and not ref:
         return Sources(backend, frontend, _commit_of(backend, frontend), "")
     base = Path(os.path.commonpath([backend, frontend]))

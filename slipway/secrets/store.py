@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pyrage
 
+from slipway import project
+
 # Those that Slipway itself needs, beside the backend's own: of MongoDB's two users.
 MONGODB_ADMIN, MONGODB_BACKEND = "MONGODB_ADMIN_PASSWORD", "MONGODB_BACKEND_PASSWORD"
 # What the backend reaches its database by; Slipway makes it of MONGODB_BACKEND.
@@ -77,7 +79,7 @@ def how_to_give(name: str, file: str) -> str:
 
 def _from_file(file: str, required: list[str], identity: str) -> dict[str, str]:
     """What the file holds. It may be missing where nothing is `required`. Raises ValueError where it can't be read."""
-    path = Path(file)
+    path = project.path(file)
     if file and path.exists():
         return parse_dotenv(decrypt(path, identity) if file.endswith(ENCRYPTED) else _read_plain(path))
     if required:
@@ -203,7 +205,7 @@ def _identities(setting: str) -> tuple[list[pyrage.x25519.Identity], str]:
     given = os.environ.get(IDENTITY_VARIABLE, "")
     if given.startswith("AGE-SECRET-KEY-"):
         return _parse_identities(given, IDENTITY_VARIABLE), IDENTITY_VARIABLE
-    path = Path(given or setting).expanduser()
+    path = Path(given).expanduser() if given else project.path(setting)
     origin = f"{path}" + (f" ({IDENTITY_VARIABLE})" if given else "")
     if not path.is_file():
         raise ValueError(

@@ -1,11 +1,11 @@
 """Settings of ssh, and of the administrator."""
 
-from pathlib import Path
 from typing import Annotated
 
 from paramiko.pkey import PublicBlob
 from pydantic import AfterValidator, Field, field_validator
 
+from slipway.project import path
 from slipway.settings.types import Port, Seconds, Section, Words, matching
 
 # What settings of Slipway's own decide, or what it must be able to rely on, in lower case.
@@ -17,7 +17,7 @@ def public_key(item: str) -> str:
     expected = 'a public key as "ssh-ed25519 AAAA... name", or the file of one on this machine (ssh-keygen -t ed25519)'
     if item.startswith(("/", "~", ".")):
         try:
-            item = Path(item).expanduser().read_text().strip()
+            item = path(item).read_text().strip()
         except (OSError, UnicodeDecodeError):
             raise ValueError(f"{expected}; there is no such file") from None
         if "PRIVATE KEY" in item:

@@ -38,7 +38,7 @@ class Arguments(BaseModel):
     """What is released, of the git repository that holds `backend_source` and `frontend_source`; it is fetched from
     `origin` if it is not here. `""` for the folders as they are."""
 
-    release_path: Annotated[str, Words("a folder on your machine, relative to the project")] = ""
+    release_path: Annotated[str, Words("a folder on your machine, relative to where you stand")] = ""
     """Another folder that holds backend and frontend; `""` for none."""
 
     release_parts: Annotated[list[Literal["backend", "frontend"]], Field(min_length=1)] = ["backend", "frontend"]
@@ -57,7 +57,7 @@ class Arguments(BaseModel):
     @classmethod
     def _instead_of_a_ref(cls, value: str, info: ValidationInfo) -> str:
         if value and not Path(value).is_dir():
-            raise ValueError("a folder on this machine, relative to the project")
+            raise ValueError("a folder on this machine, relative to where you stand")
         if value and info.data.get("release_ref"):
             raise ValueError("'' with release_ref: one of the two says what is released")
         return value

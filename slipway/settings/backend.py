@@ -1,11 +1,11 @@
 """Settings of the backend."""
 
 import re
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, field_validator
 
+from slipway.project import path
 from slipway.secrets.store import MONGO_URL
 from slipway.settings.types import (
     MIN_SERVICE_MB,
@@ -77,7 +77,7 @@ class Backend(Section):
     @field_validator("backend_source")
     @classmethod
     def _holds_an_application(cls, value: str) -> str:
-        if not (Path(value) / "requirements.txt").is_file():
+        if not (path(value) / "requirements.txt").is_file():
             raise ValueError("a folder with a requirements.txt in it")
         return value
 

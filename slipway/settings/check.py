@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
@@ -20,7 +21,7 @@ from slipway.settings.arguments import OPTIONS, Arguments
 from slipway.settings.model import Settings
 from slipway.settings.services import Service
 from slipway.settings.sites import OWN, of_another_site
-from slipway.settings.types import Derived
+from slipway.settings.types import Derived, OnThisMachine
 
 # Where a setting is set if it is set nowhere, and what lists them.
 FILE, PAGE = "group_data/all.py", "docs/settings.md"
@@ -57,6 +58,8 @@ def parse_items(items: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
             continue
         field = fields.get(renamed.NAMES.get(name, name))
         is_text = field is not None and field.annotation is str
+        if value and field and any(isinstance(mark, OnThisMachine) for mark in field.metadata):
+            value = str(Path(value).expanduser().absolute())
         try:
             data[name] = value if is_text else json.loads(value)
         except ValueError:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from slipway.secrets.store import MONGO_URL, MONGODB_ADMIN, MONGODB_BACKEND, known_names, recipient
-from slipway.settings.types import EnvName, Section, Words, matching
+from slipway.settings.types import EnvName, OnThisMachine, Section, Words, matching
 
 
 def public_age_key(value: str) -> str:
@@ -29,7 +29,9 @@ class Secrets(Section):
     generated_secrets: list[EnvName] = Field([MONGODB_ADMIN, MONGODB_BACKEND])
     """Secrets that the server generates when they are not provided. They never leave it."""
 
-    secrets_file: Annotated[str, Words("a file on your machine, relative to the project")] = "secrets/production.age"
+    secrets_file: Annotated[str, OnThisMachine(), Words("a file on your machine, relative to the project")] = (
+        "secrets/production.age"
+    )
     """The file with the values: NAME=value lines, encrypted with age if its name ends in `.age` (`slipway secrets
     edit`), else plain, of mode 0600 and kept out of git; `""` for none. An environment variable `SLIPWAY_SECRET_<NAME>`
     takes precedence."""

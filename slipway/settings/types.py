@@ -6,12 +6,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from ipaddress import IPv4Address
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema
 from pydantic_core.core_schema import no_info_after_validator_function
+
+from slipway.project import path
 
 
 class Section(BaseModel):
@@ -31,6 +32,10 @@ class Unit(str):
 
 class Words(str):
     """In an Annotated: the type in words, where the validator does not say it."""
+
+
+class OnThisMachine:
+    """In an Annotated: a file's name, relative to the project; on the command line, to where the user stands."""
 
 
 class Derived:
@@ -83,7 +88,7 @@ def is_ipv4(value: str) -> bool:
 
 
 def _folder(value: str) -> str:
-    if not Path(value).is_dir():
+    if not path(value).is_dir():
         raise ValueError("a folder on this machine, relative to the project")
     return value
 
@@ -107,7 +112,9 @@ EnvName = Annotated[str, matching(r"[A-Z_][A-Z0-9_]*", "an environment variable'
 UrlPath = Annotated[str, matching(r"/[\w./-]*", 'a URL path that begins with "/"')]
 HttpUrl = Annotated[str, matching(r"https?://[\w.-]+(:\d+)?(/[\w./-]*)?", "an http(s) URL")]
 UserName = Annotated[str, matching(r"[A-Za-z][\w-]{0,62}", "letters, digits, _ and -, a letter first")]
-LocalFolder = Annotated[str, AfterValidator(_folder), Words("a folder on your machine, relative to the project")]
+LocalFolder = Annotated[
+    str, AfterValidator(_folder), OnThisMachine(), Words("a folder on your machine, relative to the project")
+]
 Command = Annotated[str, matching(r".*\S.*", "a shell command")]
 # systemd and Nginx read these lines: a newline or a quote would begin another setting.
 PlainLine = Annotated[str, matching(r"[^\x00-\x1f]*", "one line")]

@@ -65,13 +65,13 @@ def settings_with(defaults: dict[str, Any]) -> Callable[..., Settings]:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A copy of the project with an inventory of its own and the secrets that it wants."""
-    for name in ("slipway", "lab", "tasks", "templates", "group_data", "tests/server", "tests/support"):
-        shutil.copytree(PROJECT / name, tmp_path / name)
+    """A project like the checkout, with an inventory of its own and the secrets that it wants."""
+    shutil.copytree(PROJECT / "group_data", tmp_path / "group_data")
     for name in ("examples/codementee/backend", "examples/codementee/frontend"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "examples/codementee/backend/requirements.txt").touch()
-    shutil.copy(PROJECT / "deploy.py", tmp_path)
+    for name in ("deploy.py", "release.py", "rollback.py"):
+        shutil.copy(PROJECT / name, tmp_path)
     (tmp_path / "inventory.py").write_text(INVENTORY)
     own = f"admin_keys = [{PUBLIC_KEY!r}]\nsecrets_file = 'secrets/production.env'\n"
     (tmp_path / "group_data/web.py").write_text(own)

@@ -10,9 +10,9 @@ from slipway.engine import pyinfra_compat  # isort: skip  patches first
 import pytest
 from pyinfra.api import Config, State
 
-from slipway.project import PROJECT
 from slipway.settings import inventory, of_host
 from slipway.settings.inventory import problems
+from support.checkout import PROJECT
 from support.mistakes import told
 
 
@@ -54,7 +54,7 @@ def test_a_syntax_error_in_a_file_that_the_inventory_imports_is_told_with_that_f
 @pytest.mark.parametrize("name", ["inventory.py", "group_data/all.py"])
 def test_a_file_that_is_missing_is_named(project, name):
     (project / name).unlink()
-    assert f"{name}: there is no such file" in told(project, "plan")
+    assert f"{name}: found no such file" in told(project, "plan")
 
 
 HOST = '("server.invalid", {"ssh_user": "admin"})'

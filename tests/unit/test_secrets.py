@@ -222,7 +222,7 @@ def test_a_changed_password_of_mongodbs_is_told_and_not_shown(settings_with):
 def store(encrypted, identity, key, monkeypatch) -> Store:
     store = Store(encrypted, str(identity), [str(key.to_public())], NAMES, GENERATED)
     monkeypatch.setattr(secrets, "store_of", lambda environment: store)
-    monkeypatch.setattr(secrets, "PROJECT", encrypted.parent)
+    monkeypatch.chdir(encrypted.parent)
     return store
 
 
@@ -238,7 +238,8 @@ def editor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None
 
 
 def test_a_store_is_of_what_group_data_sets_and_else_of_the_defaults(tmp_path, monkeypatch):
-    monkeypatch.setattr(secrets, "PROJECT", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "inventory.py").touch()
     file = tmp_path / "group_data/all.py"
     file.parent.mkdir()
     file.write_text('site_name = "x"\nsites = [{"site_name": "blog", "backend_secrets": ["KEY"]}]\n')

@@ -19,7 +19,6 @@ import yaml
 
 from slipway.ops.files import tar
 from slipway.ops.templates import render
-from slipway.project import PROJECT
 from slipway.settings.model import TLS_FOLDER, Settings
 from slipway.systems import SYSTEMS
 from slipway.tasks import auditing, credentials, fail2ban, logins, mongodb_users, updates
@@ -30,6 +29,7 @@ from slipway.tasks.release import PARTS
 from slipway.tasks.release_steps import as_json, facts
 from slipway.tasks.ssh import ALGORITHMS, mismatches
 from slipway.tasks.ssh import configuration as sshd_configuration
+from support.checkout import PROJECT
 
 TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 MACHINE = {"os": "debian", "codename": "bookworm", "arch": "amd64"}
