@@ -67,9 +67,9 @@ class Connections:
     def _load(self) -> None:
         inventory_file = self.project / INVENTORIES[self.environment]
         # pyinfra takes a missing file for a host's name, and a missing group_data/all.py for one without settings.
-        for file in (inventory_file, self.project / FILE, self.project / self.deploy):
-            if not file.is_file():
-                name = file.relative_to(self.project)
+        # Some verbs, such as `slipway releases`, have no deploy file.
+        for name in (INVENTORIES[self.environment], FILE, self.deploy):
+            if name and not (self.project / name).is_file():
                 raise RunFailed(f"{name}: found no such file in {self.project}; restore it (git checkout {name})")
         if str(self.project) not in sys.path:
             sys.path.append(str(self.project))
