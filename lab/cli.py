@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.table import Table
 
 from slipway.lab import hosts, snapshots
-from slipway.lab.record import secrets_file
 from slipway.lab.steps import Progress
 from slipway.systems import SYSTEMS
 
@@ -174,8 +173,8 @@ def site(name: str | None) -> None:
   curl --cacert {roots} --connect-to {host.domain}:443:{host.address}:{port} https://{host.domain}/
   chromium --host-resolver-rules="MAP {host.domain}:443 {host.address}:{port}" --ignore-certificate-errors https://{host.domain}/
 
-  Log in there as admin@codementee.io with ADMIN_PASSWORD of {secrets_file(host)}
   On the host:   slipway lab ssh --name {host.name}
+  Its secrets:   slipway lab ssh --name {host.name} 'head /etc/*/credentials/*'
   Remove it all: slipway lab down --all
 """
     )

@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import secrets
 import subprocess
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
@@ -191,7 +190,6 @@ def _new_host(lab: Instance, name: str, user: str, kind: Kind, base: Path) -> Ho
     folder = lab.hosts_dir / name
     folder.mkdir(parents=True, exist_ok=True)
     write(folder / "base", str(base))
-    write(folder / "secrets.env", f"ADMIN_PASSWORD={secrets.token_urlsafe(18)}\n")
     record(lab, host)
     return host
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import runpy
 import shlex
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
+from slipway import project
 from slipway.lab import network
 from slipway.lab.instance import Instance
+from slipway.secrets.store import MONGODB_ADMIN, MONGODB_BACKEND
 
 # The lab's own way in, whoever else a host lets in or shuts out: what a provider's rescue console is.
 LAB_USER, LAB_USER_ID = "lab", 1000
@@ -91,11 +93,17 @@ def pyinfra_data(host: Host) -> dict[str, Any]:
         "admin_keys": [f"{host.key_file}.pub"],
         "site_domain": host.domain,
         "tls_acme_server": network.of(lab).acme_directory,
-        "secrets_file": str(secrets_file(host)),
+        # A throwaway host has no secrets of anybody's: it generates what the project's backend wants.
+        "secrets_file": "",
+        "generated_secrets": [*_backend_secrets(), MONGODB_ADMIN, MONGODB_BACKEND],
         **mirrored,
     }
 
 
-def secrets_file(host: Host) -> Path:
-    """The file with the secrets that the lab made up for a host's backend."""
-    return Instance().hosts_dir / host.name / "secrets.env"
+def _backend_secrets() -> list[str]:
+    """What the project names; a mistake in its settings is told by their check."""
+    try:
+        found = runpy.run_path(str(project.folder() / project.SETTINGS)).get("backend_secrets")
+    except (Exception, SystemExit):
+        return []
+    return list(found) if isinstance(found, list) else []

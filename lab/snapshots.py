@@ -75,7 +75,6 @@ def copy(
             if backend == original.backend:
                 Layers(folder).stand_on(label, layers)
             write(folder / "base", str(base))
-            write(folder / "secrets.env", (layers.folder / "secrets.env").read_text())
             host = replace(
                 original,
                 name=name,

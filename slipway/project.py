@@ -9,6 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
+# What all hosts have, relative to the project.
+SETTINGS = "group_data/all.py"
 # Relative to the project.
 INVENTORIES = {"production": "inventory.py", "lab": str(PACKAGE / "lab/inventory.py")}
 
@@ -36,9 +38,9 @@ def _above(here: Path) -> Path | None:
 
 
 def path(text: str) -> Path:
-    """A file or folder that a setting names, relative to the project. Raises NoProject."""
-    given = Path(text).expanduser()
-    return given if given.is_absolute() else folder() / given
+    """A file or folder that a setting names, relative to the project; while there is none, to where the user stands."""
+    here = Path.cwd()
+    return (_above(here) or here) / Path(text).expanduser()
 
 
 def own_and_shipped(name: str) -> list[str]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 import shutil
 import string
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import PROJECT
 from slipway.lab.hosts import site
-from slipway.lab.record import Host, secrets_file
+from slipway.lab.record import Host
 from slipway.lab.steps import StepFailed, run
 
 SCRIPT = "/static/script-0.js"
@@ -57,8 +58,8 @@ def _path(folder: Path | None) -> Sequence[str]:
 
 
 def password(host: Host) -> str:
-    lines = dict(line.split("=", 1) for line in secrets_file(host).read_text().splitlines())
-    return lines["ADMIN_PASSWORD"]
+    argv = host.ssh_argv("cat /etc/codementee/credentials/ADMIN_PASSWORD")
+    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
 
 
 def token(host: Host) -> str:

@@ -23,14 +23,18 @@ INTERRUPTED = 130  # as a shell reports a command that SIGINT ended
 VERBS = {
     "apply": ("slipway.cli.apply", "apply"),
     "completion": ("slipway.cli.completion", "completion"),
+    "init": ("slipway.cli.init", "init"),
     "lab": ("slipway.lab.cli", "lab"),
     "maintenance": ("slipway.cli.maintenance", "maintenance"),
+    "override": ("slipway.cli.override", "override"),
     "plan": ("slipway.cli.plan", "plan"),
     "release": ("slipway.cli.release", "release"),
     "releases": ("slipway.cli.releases", "releases"),
     "rollback": ("slipway.cli.rollback", "rollback"),
     "secrets": ("slipway.cli.secrets", "secrets_group"),
+    "settings": ("slipway.cli.settings", "settings_command"),
     "status": ("slipway.cli.status", "status_command"),
+    "upgrade-project": ("slipway.cli.upgrade_project", "upgrade_project"),
     "verify": ("slipway.cli.verify", "verify"),
 }
 

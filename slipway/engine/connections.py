@@ -20,7 +20,7 @@ from pyinfra.api.host import Host
 from pyinfra.api.state import StateStage
 from pyinfra.connectors.ssh import SSHConnector
 
-from slipway import project
+from slipway import pin, project
 from slipway.engine import login, query_cache, run
 from slipway.engine.connector import Connector, HostFailed
 from slipway.engine.errors import CollectedLog, RunFailed, failing, hints_for, in_words
@@ -121,7 +121,7 @@ class Connections:
             except SettingsError as error:
                 problems += error.problems
         # Hosts share files of settings.
-        self.warnings = [*dict.fromkeys(warnings)]
+        self.warnings = [*dict.fromkeys(warnings), *pin.warnings(self.project)]
         if problems:
             raise SettingsError(problems)
         return settings

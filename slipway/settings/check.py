@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pyinfra.api.arguments import all_global_arguments
 from pyinfra.connectors.ssh import ConnectorData
 
+from slipway.project import SETTINGS
 from slipway.secrets.store import known_names, read_secrets
 from slipway.settings import renamed
 from slipway.settings.arguments import OPTIONS, Arguments
@@ -23,8 +24,8 @@ from slipway.settings.services import Service
 from slipway.settings.sites import OWN, of_another_site
 from slipway.settings.types import Derived, OnThisMachine
 
-# Where a setting is set if it is set nowhere, and what lists them.
-FILE, PAGE = "group_data/all.py", "docs/settings.md"
+# Where a setting is set if it is set nowhere, and what lists all of them.
+FILE, LIST = SETTINGS, "`slipway settings`"
 COMMAND_LINE = "--data"
 # pyinfra's own data, which shares the namespace: the connection (ssh_port, ...) and global arguments (_sudo, ...).
 PYINFRA_NAMES = {*ConnectorData.__annotations__, *(name for name, _ in all_global_arguments())}
@@ -265,7 +266,7 @@ def _unknown(name: str, at: str) -> str:
     if at:
         return f"there is no such key; expected some of {', '.join(Service.model_fields)}"
     near = difflib.get_close_matches(name, [*Settings.model_fields, *Arguments.model_fields, *PYINFRA_NAMES], n=1)
-    return f"there is no such setting; {f'did you mean {near[0]!r}?' if near else f'{PAGE} lists every setting'}"
+    return f"there is no such setting; {f'did you mean {near[0]!r}?' if near else f'{LIST} lists every setting'}"
 
 
 def _line(where: Where, label: str, found: str, expected: str, name: str | None = None) -> str:

@@ -103,13 +103,19 @@ def _section(model: type[BaseModel]) -> Iterator[str]:
     yield f"{'###' if model is Service else '##'} {title}"
     if introduction:
         yield _wrapped(introduction)
+    for name, facts, meaning in entries(model):
+        yield f"**`{name}`**  \n{_wrapped(facts)}  \n{_wrapped(meaning)}"
+
+
+def entries(model: type[BaseModel]) -> Iterator[tuple[str, str, str]]:
+    """Of each field of a model its name, its type and default in words, and its meaning."""
     texts = meanings(model)
     for name, field in model.model_fields.items():
         unit, option = unit_of(field), OPTIONS.get(name)
         facts = [type_of(field), *([f"unit: {unit}"] if unit else []), default_of(field)]
         facts += ["per site"] if name in OWN else []
         facts += [f"option: `{option}`"] if option else []
-        yield f"**`{name}`**  \n{_wrapped('; '.join(facts))}  \n{_wrapped(texts[name])}"
+        yield name, "; ".join(facts), texts[name]
 
 
 def _wrapped(text: str) -> str:

@@ -262,7 +262,7 @@ def test_what_has_no_default_must_be_set(defaults):
 
 def test_an_unknown_name_that_is_like_no_other_is_told_with_the_page(defaults):
     (line,) = problems({**defaults, "zzz": 1})
-    assert line.endswith("zzz: there is no such setting; docs/settings.md lists every setting")
+    assert line.endswith("zzz: there is no such setting; `slipway settings` lists every setting")
 
 
 # --- Arguments of one run --------------------------------------------------------------------------------------------

@@ -1,0 +1,97 @@
+"""`slipway init`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from slipway.cli.options import examples
+from slipway.engine.errors import RunFailed
+from slipway.settings.doc import literal
+from slipway.starter.detect import Found, found_in
+from slipway.starter.questions import QUESTIONS, SERVER, Question, problems_of
+from slipway.starter.write import write
+
+NEXT = """\
+Next:
+  slipway secrets keygen       your key pair; its public half goes into secrets_recipients
+  slipway secrets edit         values for backend_secrets, encrypted: commit the file
+  slipway plan                 what would change on {server}; changes nothing
+  slipway lab up && slipway apply lab    or try it on a throwaway host of this machine first"""
+
+
+@click.command(
+    epilog=examples(
+        "slipway init",
+        "slipway init deploy",
+        "slipway init --yes --set site_domain=shop.example.org --set backend_source=api",
+    )
+)
+@click.argument("directory", metavar="[DIR]", default=".", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--set", "given", multiple=True, metavar="NAME=VALUE", help="Answer a question beforehand; repeatable.")
+@click.option("--yes", is_flag=True, help="Ask nothing: take what was found, and fail where something is missing.")
+def init(directory: Path, given: tuple[str, ...], yes: bool) -> None:
+    """Start a project in DIR: inventory, settings, deploy files and a CI workflow. Overwrites nothing."""
+    answers = _given(given)
+    directory.mkdir(parents=True, exist_ok=True)
+    os.chdir(directory)
+    project = Path.cwd()
+    found = [one for one in found_in(project) if one.setting not in answers]
+    for one in found:
+        click.echo(f"{one.setting} = {literal(one.value)}   ({one.where})")
+    known: dict[str, Any] = {one.setting: one.value for one in found} | answers
+    asks = not yes and sys.stdin.isatty()
+    missing: list[str] = []
+    for question in QUESTIONS:
+        if question.setting not in known:
+            default = question.default(known) if not _depends(question, missing) else ""
+            if asks:
+                known[question.setting] = _asked(question, default, known)
+            elif default:
+                known[question.setting] = default
+            else:
+                missing.append(question.setting)
+    if missing:
+        lines = "\n".join(f"  --set {name}=..." for name in missing)
+        raise RunFailed(f"{len(missing)} answers are missing, and nothing was written; give them:\n{lines}")
+    if problems := problems_of(known):
+        raise RunFailed("nothing was written:\n" + "\n".join(f"  - {problem}" for problem in problems))
+    _write(project, known, found)
+
+
+def _given(items: tuple[str, ...]) -> dict[str, Any]:
+    """The answers of --set. Raises RunFailed with everything that is wrong with them."""
+    wrong = [item for item in items if "=" not in item]
+    if wrong:
+        raise RunFailed(f"--set: found {', '.join(map(repr, wrong))}, expected NAME=VALUE")
+    return {name: value for name, _, value in (item.partition("=") for item in items)}
+
+
+def _depends(question: Question, missing: list[str]) -> bool:
+    return question.setting in (SERVER, "site_name") and "site_domain" in missing
+
+
+def _asked(question: Question, default: str, known: dict[str, Any]) -> str:
+    while True:
+        answer: str = click.prompt(f"{question.text} ({question.setting})", default=default or None)
+        mark = f"{question.setting}: "
+        problems = [text for text in problems_of({**known, question.setting: answer}) if text.startswith(mark)]
+        if not problems:
+            return answer
+        click.echo("\n".join(problems), err=True)
+
+
+def _write(project: Path, known: dict[str, Any], found: list[Found]) -> None:
+    where = {one.setting: one.where for one in found}
+    named = {"site_name", "site_domain", SERVER}
+    parts = [(name, value, where.get(name, "")) for name, value in known.items() if name not in named]
+    written, there = write(project, {**{name: known[name] for name in named}, "parts": parts})
+    for path in written:
+        click.echo(f"wrote {os.path.relpath(path)}")
+    for path in there:
+        click.echo(f"kept {os.path.relpath(path)}, which is there already")
+    click.echo(NEXT.format(server=known[SERVER]))

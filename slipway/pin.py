@@ -1,0 +1,49 @@
+"""The version of Slipway that a project is kept with: a line of pip's in requirements-slipway.txt."""
+
+from __future__ import annotations
+
+import json
+import re
+from importlib import metadata
+from pathlib import Path
+
+NAME = "slipway"
+FILE = "requirements-slipway.txt"
+
+
+def running() -> str:
+    """The requirement that installs the Slipway that is running. Of git it is the commit, by PEP 610's record of where
+    a package was installed from; else the version."""
+    distribution = metadata.distribution(NAME)
+    origin = json.loads(distribution.read_text("direct_url.json") or "{}")
+    if commit := origin.get("vcs_info", {}).get("commit_id"):
+        return f"{NAME} @ git+{origin['url']}@{commit}"
+    return f"{NAME}=={distribution.version}"
+
+
+def pinned(project: Path) -> str:
+    """The requirement that a project is pinned to, "" for none."""
+    try:
+        lines = (project / FILE).read_text().splitlines()
+    except OSError:
+        return ""
+    return next((line.strip() for line in lines if re.match(rf"\s*{NAME}\b", line)), "")
+
+
+def pin(project: Path, requirement: str) -> None:
+    """Pin a project to another requirement; comments and other lines stay."""
+    file = project / FILE
+    old = pinned(project)
+    new = file.with_name(f".{file.name}.new")
+    new.write_text(file.read_text().replace(old, requirement, 1))
+    new.replace(file)
+
+
+def warnings(project: Path) -> list[str]:
+    """A line where a project is pinned to another version than the one that is running."""
+    wanted = pinned(project)
+    if not wanted or wanted == running():
+        return []
+    return [
+        f"{FILE} has {wanted}, and this is {running()}: `slipway upgrade-project` compares them and changes the pin"
+    ]

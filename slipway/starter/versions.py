@@ -1,0 +1,119 @@
+"""Another version of Slipway beside the one that is running: its plans and its files, to compare with these."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slipway.engine.errors import RunFailed
+from slipway.project import PACKAGE
+
+# What an owner may have of their own instead of Slipway's.
+OVERRIDABLE = ("templates", "tasks")
+PLAN_CODES = (0, 2)
+
+
+@dataclass(frozen=True)
+class Version:
+    """An installed Slipway. `package` is the folder of its files."""
+
+    requirement: str
+    python: str
+    package: Path
+
+    def plan(self, environment: str, arguments: list[str]) -> dict[str, Any]:
+        """The plan of the project that the user stands in. Raises RunFailed."""
+        command = [self.python, "-m", "slipway", "plan", environment, "--json", "-", *arguments]
+        # The version's own package, whatever the user's PYTHONPATH has.
+        env = {**os.environ, "PYTHONPATH": str(self.package.parent)}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+        if done.returncode not in PLAN_CODES:
+            raise RunFailed(f"the plan by {self.requirement} failed; nothing was changed:\n{done.stderr.strip()}")
+        plan: dict[str, Any] = json.loads(done.stdout)
+        return plan
+
+
+def this(requirement: str) -> Version:
+    """The version that is running."""
+    return Version(requirement, sys.executable, PACKAGE)
+
+
+def installed(requirement: str) -> Version:
+    """A version that a requirement of pip's names, installed into a folder of the user's cache for the next time, too.
+    Raises RunFailed."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = cache / "slipway/versions" / hashlib.sha256(requirement.encode()).hexdigest()[:16]
+    python = folder / "bin/python"
+    if not (folder / ".complete").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        venv.create(folder, with_pip=True)
+        install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", requirement]
+        done = subprocess.run(install, capture_output=True, text=True, check=False)
+        if done.returncode:
+            shutil.rmtree(folder)
+            said = done.stderr.strip().splitlines() or ["pip failed"]
+            raise RunFailed(f"{requirement} could not be installed; nothing was changed: {said[-1]}")
+        (folder / ".complete").touch()
+    find = "import slipway, pathlib; print(pathlib.Path(slipway.__file__).resolve().parent)"
+    # -P: not the package of a checkout that the user stands in.
+    shown = subprocess.run([str(python), "-P", "-c", find], capture_output=True, text=True, check=True, env=_clean())
+    return Version(requirement, str(python), Path(shown.stdout.strip()))
+
+
+def _clean() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """An operation of a host that only one of two plans has, or that has other diffs in the two."""
+
+    host: str
+    operation: str
+    old: str
+    new: str
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[Difference]:
+    """How two plans of the same hosts differ, by host and operation."""
+    before, after = dict(_operations(old)), dict(_operations(new))
+    return [
+        Difference(host, operation, before.get((host, operation), ""), after.get((host, operation), ""))
+        for host, operation in [*after, *(key for key in before if key not in after)]
+        if before.get((host, operation)) != after.get((host, operation))
+    ]
+
+
+def _operations(plan: dict[str, Any]) -> Iterator[tuple[tuple[str, str], str]]:
+    for host in plan["hosts"]:
+        for component in host["components"]:
+            for change in component["changes"]:
+                said = "\n".join([*change["reasons"], *change["diffs"]])
+                yield (host["name"], f"{component['name']}: {change['operation']}"), said or "(no details)"
+
+
+def overridden(project: Path, old: Version, new: Version) -> Iterator[tuple[str, str]]:
+    """The project's own files in the place of Slipway's that differ between two versions, each with Slipway's diff."""
+    for kind in OVERRIDABLE:
+        for file in sorted((project / kind).rglob("*")):
+            name = file.relative_to(project)
+            before, after = (_text(version.package / name) for version in (old, new))
+            if file.is_file() and before and before != after:
+                lines = difflib.unified_diff(
+                    before.splitlines(), after.splitlines(), f"{name} ({old.requirement})", f"{name} (new)", lineterm=""
+                )
+                yield str(name), "\n".join(lines)
+
+
+def _text(file: Path) -> str:
+    return file.read_text(errors="replace") if file.is_file() else ""
