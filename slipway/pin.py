@@ -4,21 +4,39 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from importlib import metadata
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 NAME = "slipway"
 FILE = "requirements-slipway.txt"
 
 
 def running() -> str:
-    """The requirement that installs the Slipway that is running. Of git it is the commit, by PEP 610's record of where
-    a package was installed from; else the version."""
+    """The requirement that installs the Slipway that is running: of a git repository the commit, by PEP 610's record of
+    where a package was installed from, or of a checkout's origin; else the version.
+
+    PyPI's package of the same name is another project: a version can only be had from where this one is from.
+    """
     distribution = metadata.distribution(NAME)
     origin = json.loads(distribution.read_text("direct_url.json") or "{}")
     if commit := origin.get("vcs_info", {}).get("commit_id"):
         return f"{NAME} @ git+{origin['url']}@{commit}"
+    if "dir_info" in origin:
+        checkout = unquote(urlsplit(origin["url"]).path)
+        url, commit = _git(checkout, "remote", "get-url", "origin"), _git(checkout, "rev-parse", "HEAD")
+        if "://" in url:
+            return f"{NAME} @ git+{url}@{commit}"
     return f"{NAME}=={distribution.version}"
+
+
+def _git(folder: str, *words: str) -> str:
+    try:
+        done = subprocess.run(["git", "-C", folder, *words], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return ""
+    return done.stdout.strip()
 
 
 def pinned(project: Path) -> str:
@@ -44,6 +62,4 @@ def warnings(project: Path) -> list[str]:
     wanted = pinned(project)
     if not wanted or wanted == running():
         return []
-    return [
-        f"{FILE} has {wanted}, and this is {running()}: `slipway upgrade-project` compares them and changes the pin"
-    ]
+    return [f"{FILE} has {wanted}, and this is {running()}: `slipway upgrade-project` compares the two"]

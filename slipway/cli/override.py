@@ -12,9 +12,7 @@ from slipway.engine.errors import RunFailed
 from slipway.starter.versions import OVERRIDABLE
 
 
-@click.command(
-    epilog=examples("slipway override", "slipway override templates/nginx/site", "slipway override tasks/tls.py")
-)
+@click.command(epilog=examples("slipway override", "slipway override templates/nginx/site"))
 @click.argument("name", required=False)
 def override(name: str | None) -> None:
     """Copy a template or a component of Slipway's into the project, to be used instead; without NAME list them."""

@@ -1,18 +1,16 @@
-"""The README's first server, typed word for word: a fresh clone, the production environment, a bare server.
-
-The clone and the installation are not repeated: the user has the virtual environment of the tests.
-"""
+"""The README's first server, typed word for word: Slipway by pipx, somebody's own project, a bare server."""
 
 from __future__ import annotations
 
 import re
+import shutil
 
 import pytest
 
-from support.lab_host import PENDING, LabHost, bring_up
+from support.lab_host import PENDING, PROJECT, LabHost, bring_up
 from support.walk import User, commands_of_readme
 
-SERVER = "codementee.io"
+SERVER = "shop.example.org"
 NAME, DOMAIN = "walk", "walk.test"
 
 
@@ -30,33 +28,44 @@ def user(server: LabHost, tmp_path_factory: pytest.TempPathFactory) -> User:
 def settings_of(server: LabHost, recipient: str) -> list[tuple[str, str]]:
     """The edits of group_data/all.py: what every user sets, and the lab's package mirror and ACME server."""
     lab = {name: value for name, value in server.data.items() if name.startswith(("mongodb_", "tls_acme"))}
-    edits = [('site_domain = "codementee.io"', f'site_domain = "{DOMAIN}"')]
+    edits = [('# backend_secrets = ["JWT_SECRET"]', 'backend_secrets = ["JWT_SECRET", "ADMIN_PASSWORD"]')]
     edits.append(('# secrets_recipients = ["age1..."]', f'secrets_recipients = ["{recipient}"]'))
     return edits + [("", f"{name} = {value!r}") for name, value in lab.items()]
 
 
 def test_a_first_server_by_the_readme_word_for_word(user: User, server: LabHost) -> None:
     commands = commands_of_readme("A first server")
-    clone, edit_inventory, keygen, edit_settings, edit_secrets, login, *verbs = commands
-    assert clone == "git clone YOUR-FORK slipway && cd slipway && make install && . .venv/bin/activate"
-    code, shown = user.types(clone.partition("cd slipway && ")[2])
+    install, change, init, keygen, edit_settings, edit_secrets, login, *verbs = commands
+    assert install == "pipx install git+https://YOUR-FORK"
+    user.has_pipx()
+    code, shown = user.types(install.replace("https://YOUR-FORK", f"file://{user.clone}"))
     assert code == 0, shown
+    assert change == "cd YOUR-REPOSITORY"
+    repository = user.folder / "shop"
+    ignored = shutil.ignore_patterns("node_modules", "build", "__pycache__")
+    shutil.copytree(PROJECT / "examples/codementee", repository, ignore=ignored)
+    user.goes_to(repository)
 
-    assert edit_inventory == "$EDITOR inventory.py"
-    user.edits({"inventory.py": [(SERVER, DOMAIN)]})
-    assert user.types(edit_inventory)[0] == 0
+    assert init == "slipway init"
+    # The host name; the server and the short name are as proposed.
+    code, shown = user.types(init, f"{DOMAIN}\n\n\n")
+    assert code == 0, shown
+    assert 'backend_app = "server:app"' in shown
+    assert f"git+file://{user.clone}@" in (repository / "requirements-slipway.txt").read_text()
+
     assert keygen == "slipway secrets keygen"
     code, shown = user.types(keygen)
     assert code == 0, shown
     assert edit_settings == "$EDITOR group_data/all.py"
     user.edits({"all.py": settings_of(server, re.findall(r"age1[0-9a-z]+", shown)[0])})
-    assert user.types(edit_settings)[0] == 0
+    code, shown = user.types(edit_settings)
+    assert code == 0, shown
 
     assert edit_secrets == "slipway secrets edit"
-    user.edits({"": [("", "ADMIN_PASSWORD=correct-horse-battery")]})
+    user.edits({"": [("", "ADMIN_PASSWORD=correct-horse-battery\nJWT_SECRET=3b4f0c6a5d9e8f7a6b5c4d3e2f1a0b9c")]})
     code, shown = user.types(edit_secrets)
     assert code == 0, shown
-    assert "correct-horse" not in (user.clone / "secrets/production.age").read_text(errors="replace")
+    assert "correct-horse" not in (repository / "secrets/production.age").read_text(errors="replace")
     assert login == f"ssh root@{SERVER} true"
     code, shown = user.types(login.replace(SERVER, DOMAIN))
     assert code == 0, shown
@@ -86,4 +95,4 @@ def test_a_first_server_by_the_readme_word_for_word(user: User, server: LabHost)
     assert re.search(r"last apply +.* ago by ", shown), shown
     code, shown = user.types("slipway releases")
     assert code == 0, shown
-    assert len(re.findall(r"^.*\d{14}-", shown, re.MULTILINE)) == 2, shown
+    assert len(re.findall(r"^.* \d{14} ", shown, re.MULTILINE)) == 2, shown

@@ -1,4 +1,4 @@
-"""A user who has cloned the project and types what its README says, with a lab host in the place of the server.
+"""A user who types what the README says, with a lab host in the place of the server.
 
 The user's shell sees a machine of its own, by a mount namespace: the server's name is in its /etc/hosts, its ~/.ssh has
 the user's key, and it trusts who the lab's certificates are from. Nothing of the real machine's changes.
@@ -12,6 +12,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import certifi
@@ -24,9 +25,9 @@ from support.lab_host import LabHost
 SHELL = """
 set -e
 cat {folder}/hosts > {folder}/hosts.now; mount --bind {folder}/hosts.now /etc/hosts
-mount --bind {folder}/authorities.pem {certifi}
+for roots in {certifi}; do mount --bind {folder}/authorities.pem $roots; done
 mkdir -p ~root/.ssh; mount --bind {folder}/home/.ssh ~root/.ssh
-cd {clone}; [ ! -e .venv/bin/activate ] || . .venv/bin/activate
+cd {here}; [ ! -e .venv/bin/activate ] || . .venv/bin/activate
 """
 # The user's $EDITOR: a script with an edit for each file.
 EDITOR = """\
@@ -52,7 +53,7 @@ def commands_of_readme(heading: str) -> list[str]:
 
 
 class User:
-    """Somebody with a fresh clone, a shell and an editor."""
+    """Somebody with a fresh clone of Slipway, a shell and an editor. `here` is where the shell is: in the clone."""
 
     def __init__(self, folder: Path, server: LabHost, name: str) -> None:
         """`name` is the server's, for the user."""
@@ -69,6 +70,7 @@ class User:
         roots = hosts.trusted_roots(server.lab).read_text()
         (folder / "authorities.pem").write_text(Path(certifi.where()).read_text() + roots)
         copy_checkout(self.clone)
+        self.here, self.certifi = self.clone, [certifi.where()]
         # `make install` finds it done: to install anew takes half a minute.
         for name in ("requirements.lock", "pyproject.toml"):
             os.utime(self.clone / name, (0, 0))
@@ -82,6 +84,27 @@ class User:
             "npm_config_cache": str(Path.home() / ".npm"),
         }
 
+    def has_pipx(self) -> None:
+        """Give the user pipx, whose programs are in the path, and none of the tests' own packages."""
+        tools = self.folder / "tools"
+        subprocess.run([sys.executable, "-m", "venv", str(tools)], check=True)
+        subprocess.run([str(tools / "bin/pip"), "install", "--quiet", "pipx"], check=True)
+        del self.env["PYTHONPATH"]
+        self.env |= {
+            "PIPX_HOME": str(self.folder / "pipx"),
+            "PIPX_BIN_DIR": str(self.folder / "bin"),
+            "PIPX_DEFAULT_PYTHON": str(Path(sys.executable).resolve()),
+            # As on a machine where pip is told nothing: its cache is the machine's.
+            "PIP_CACHE_DIR": str(Path.home() / ".cache/pip"),
+            "PATH": f"{self.folder}/bin:{tools}/bin:{os.environ['PATH']}",
+        }
+
+    def goes_to(self, folder: Path) -> None:
+        """Change the shell's folder; the programs that pipx has installed trust the lab's certificates, too."""
+        self.here = folder
+        found = (self.folder / "pipx/venvs").glob("*/lib/python*/site-packages/certifi/cacert.pem")
+        self.certifi = [certifi.where(), *map(str, found)]
+
     def edits(self, edits: dict[str, list[tuple[str, str]]]) -> None:
         """What the editor does to a file whose name ends so: replaces text, "" for the end of the file."""
         (self.folder / "edits.json").write_text(json.dumps(edits))
@@ -91,7 +114,7 @@ class User:
 
     def _argv(self, command: str) -> list[str]:
         shell = SHELL.format(
-            folder=shlex.quote(str(self.folder)), clone=shlex.quote(str(self.clone)), certifi=certifi.where()
+            folder=shlex.quote(str(self.folder)), here=shlex.quote(str(self.here)), certifi=shlex.join(self.certifi)
         )
         # A terminal: who is not at one is not asked.
         on_terminal = f"exec script -qec {shlex.quote(command)} /dev/null"
