@@ -1,4 +1,4 @@
-"""`python -m slipway.lab` is `slipway lab`."""
+"""`python -m slipway.lab`, the same as `slipway lab`."""
 
 from slipway.lab.cli import lab
 from slipway.lab.steps import StepFailed

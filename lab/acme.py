@@ -1,7 +1,7 @@
-"""The lab's certificate authority: Pebble, Let's Encrypt's own test server, with a DNS that knows the lab's hosts.
+"""The lab's certificate authority: Pebble, Let's Encrypt's own test server, and a DNS server for the lab's hosts.
 
-Both listen on the lab's own address only. Pebble's directory has a certificate from a small CA of the lab's own, which
-every host trusts; the root of the certificates that Pebble issues is another one, new at each start of Pebble.
+Both listen only on the lab's address. Every host trusts the small CA that signs Pebble's directory. The root of the
+certificates that Pebble issues is another one, new at each start of Pebble.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def ca_file(lab: Instance) -> Path:
 
 
 def up(lab: Instance, net: Network) -> bool:
-    """Start Pebble and its DNS where they are not running; returns whether the DNS was, and so knows no name yet."""
+    """Start Pebble and its DNS server unless they run; returns whether the DNS server is new, and has no names."""
     folder = lab.state / "acme"
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "pebble.json").exists():
@@ -67,7 +67,7 @@ def pebble_config(folder: Path, net: Network) -> dict[str, object]:
 
 
 def dns_command(net: Network) -> list[str]:
-    """pebble-challtestsrv as a name server only: its challenge servers are off."""
+    """Run pebble-challtestsrv as a DNS server; its challenge servers are disabled."""
     management, dns = (f"{net.listen}:{net.port(service)}" for service in ("dns-management", "dns"))
     return [
         *("pebble-challtestsrv", "-management", management, "-dns01", dns),
@@ -76,14 +76,14 @@ def dns_command(net: Network) -> list[str]:
 
 
 def add_name(net: Network, name: str, address: str) -> None:
-    """Let the lab's DNS answer `address` for `name`, and nothing else."""
-    # "add" would add one more answer to those that are there.
+    """Make the lab's DNS server resolve `name` to `address` only."""
+    # "add" alone would append to the existing records.
     remove_name(net, name)
     _tell_dns(net, "add-a", {"host": name, "addresses": [address]})
 
 
 def remove_name(net: Network, name: str) -> None:
-    """Let the lab's DNS know nothing of `name`."""
+    """Remove `name` from the lab's DNS server."""
     _tell_dns(net, "clear-a", {"host": name})
 
 
@@ -95,7 +95,7 @@ def _tell_dns(net: Network, verb: str, what: dict[str, object]) -> None:
 
 
 def root_bundle(lab: Instance, net: Network) -> Path:
-    """A file with the root of the certificates that Pebble issues now: what a client of the lab's sites must trust."""
+    """A file with the root of the certificates that Pebble currently issues, for clients of the lab's sites."""
     import requests
 
     url = f"https://{net.listen}:{net.port('acme-management')}/roots/0"

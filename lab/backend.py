@@ -1,4 +1,4 @@
-"""What a kind of throwaway host must be able to do: containers (lab/nspawn.py) and virtual machines (lab/qemu.py)."""
+"""The interface of a lab backend: containers (lab/nspawn.py) and virtual machines (lab/qemu.py)."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from slipway.systems import System
 
 
 class Backend(Protocol):
-    """Hosts by name. Each method may be called again after it was interrupted."""
+    """Manages hosts by name. Each method can be repeated after an interruption."""
 
     name: str
-    # What a boot may take until ssh answers.
+    # Maximum time of a boot until ssh answers.
     boot_seconds: float
-    # The pause between two looks whether it does.
+    # The interval between two checks.
     boot_pause: float
 
     def find_base(self, system: System, progress: Progress) -> Path:
-        """What a host's disk is a change to; built where it is not cached yet."""
+        """The base of a host's disk; built unless cached."""
 
     def address(self, number: int) -> str:
-        """Where this machine reaches the host with this number, 10 to 254."""
+        """The address at which this machine reaches the host with this number, 10 to 254."""
 
     def inner_address(self, number: int) -> str:
-        """The address that the host itself has."""
+        """The host's own address."""
 
     def network_file(self, number: int) -> str:
         """systemd-networkd's file for the host's interface."""
@@ -35,8 +35,8 @@ class Backend(Protocol):
         """The host's /etc/resolv.conf."""
 
     def create(self, name: str, base: Path, seed: Seed | None, disk_gb: int) -> None:
-        """Give the host a disk: a layer of changes on the snapshot that `Layers` names, or on `base` with `seed` in
-        it. One that is there stays."""
+        """Create the host's disk: a layer on the snapshot that `Layers` names, or on `base` with `seed` written to it.
+        An existing disk is kept."""
 
     def start(self, name: str, base: Path) -> None:
         """Boot it. Returns at once; the caller waits for ssh."""
@@ -44,7 +44,7 @@ class Backend(Protocol):
     def is_running(self, name: str) -> bool: ...
 
     def stop(self, name: str) -> None:
-        """Pull the plug; the disk stays. A container's kernel, this machine's, lives on: to it this is no power cut."""
+        """Pull the plug; the disk stays. For a container this is no power cut: its kernel, this machine's, runs on."""
 
     def destroy(self, name: str) -> None:
         """Stop it and remove its disk."""

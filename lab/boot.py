@@ -1,4 +1,4 @@
-"""How a host boots, and when it has: its backend, its disk, and an ssh server that answers."""
+"""Booting a host: its backend, its disk, and waiting for its ssh server."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     pass
 
 BACKENDS: dict[str, Callable[[Instance], Backend]] = {"nspawn": Nspawn, "qemu": Qemu}
-# What a console says of a boot that comes to nothing: the kernel's last words, and the shell of Debian's initramfs.
+# Console output of a failed boot: a kernel panic, or the shell of Debian's initramfs.
 BOOT_FAILED = ("Kernel panic - not syncing", "(initramfs)")
-# How long a connection may take while a host boots: qemu takes it before the host can, and one from before is lost.
+# Timeout of a connection while a host boots: qemu accepts it before the host listens, and it is then lost.
 BOOT_POLL_SECONDS = 2
 
 
@@ -31,13 +31,13 @@ def backend_of(lab: Instance, name: str) -> Backend:
 
 @contextmanager
 def booting(lab: Instance, host: Host) -> Iterator[None]:
-    """Let nobody else take this host for a silent one while it boots. The lab's own lock is free meanwhile."""
+    """Mark the host as booting, so that others don't report it as silent. The lab's lock is free meanwhile."""
     with folder_lock(lab.hosts_dir / host.name):
         yield
 
 
 def start_booting(lab: Instance, host: Host) -> Callable[[Progress], None]:
-    """Start a host's boot; gives what waits for its end."""
+    """Start a host's boot; returns a function that waits for its end."""
     name, backend, role = host.name, backend_of(lab, host.backend), f"host/{host.name}"
     before = len(lab.log_end(role))
     backend.start(name, base_of(lab, name))
@@ -58,7 +58,7 @@ def start_booting(lab: Instance, host: Host) -> Callable[[Progress], None]:
 
 
 def base_of(lab: Instance, name: str) -> Path:
-    """What the host was made from: its disk is a change to that and to nothing else."""
+    """The base that the host's disk is a layer on."""
     base = Path((lab.hosts_dir / name / "base").read_text())
     if not base.exists():
         raise StepFailed(
@@ -76,7 +76,7 @@ def is_open(address: str, port: int) -> bool:
 
 
 def greets(host: Host, seconds: float = 5) -> bool:
-    """Whether an ssh server says its name (RFC 4253, section 4.2); a forwarded port accepts whatever is behind it."""
+    """Whether an ssh server sends its banner (RFC 4253, section 4.2); a forwarded port accepts connections anyway."""
     try:
         with socket.create_connection((host.address, host.ssh_port), timeout=seconds) as connection:
             return connection.recv(4) == b"SSH-"

@@ -20,16 +20,20 @@ from slipway.systems import SYSTEMS
 
 @click.group()
 def lab() -> None:
-    """Throwaway hosts on this machine: a real system, real systemd, removed without a trace."""
+    """Manage throwaway hosts on this machine: a real distribution with systemd, removed without a trace."""
 
 
-ONE_HOST = click.option("--name", help="Name of the host; not needed where there is but one.")
+ONE_HOST = click.option("--name", help="Name of the host; optional if there is only one.")
 
 
 @lab.command()
 @click.option("--name", "names", multiple=True, help=f"Name of a host; repeatable.  [default: {hosts.DEFAULT_NAME}]")
 @click.option(
-    "--user", type=click.Choice(["root", "admin"]), default="root", show_default=True, help="Whom a new host lets in."
+    "--user",
+    type=click.Choice(["root", "admin"]),
+    default="root",
+    show_default=True,
+    help="The user that a new host has.",
 )
 @click.option(
     "--backend",
@@ -64,9 +68,9 @@ def up(
     disk_gb: int,
     source: str | None,
 ) -> None:
-    """Start hosts; one that is up stays as it is, one that was cut off boots again.
+    """Start hosts. A running host stays as it is; a stopped or crashed one boots again.
 
-    What a new host is made of (--backend, --os, --image, --disk, --from) is not for one that is there already.
+    --backend, --os, --image, --disk and --from apply to new hosts only.
     """
     progress = Progress()
     if source:
@@ -84,7 +88,7 @@ def up(
 
 
 def _check_copy(context: click.Context, names: tuple[str, ...]) -> None:
-    """Refuse what does not go with --from."""
+    """Refuse options that can't be combined with --from."""
     if not names:
         raise click.UsageError("--from needs the name of the new host: --name NEW")
     options = {"user": "--user", "system": "--os", "image": "--image", "disk_gb": "--disk"}
@@ -105,7 +109,7 @@ def stop(name: str | None) -> None:
 @lab.command()
 @ONE_HOST
 def crash(name: str | None) -> None:
-    """Pull the plug of a host; `up` boots it again, with what had reached its disk."""
+    """Pull the plug of a host; `up` boots it again with what had been written to its disk."""
     hosts.crash(name)
 
 
@@ -113,7 +117,7 @@ def crash(name: str | None) -> None:
 @ONE_HOST
 @click.argument("label")
 def snapshot(name: str | None, label: str) -> None:
-    """Keep the disk of a stopped host as it is now, as LABEL."""
+    """Take a snapshot LABEL of a stopped host's disk."""
     snapshots.take(label, name)
 
 
@@ -121,7 +125,7 @@ def snapshot(name: str | None, label: str) -> None:
 @ONE_HOST
 @click.argument("label")
 def restore(name: str | None, label: str) -> None:
-    """Put a host back to the snapshot LABEL and boot it; what changed since is lost."""
+    """Restore the snapshot LABEL and boot the host; later changes are lost."""
     snapshots.restore(label, name)
 
 
@@ -133,7 +137,7 @@ def status(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
-    # Narrow, for a terminal of 80 columns; `site` tells the domain.
+    # Fits a terminal of 80 columns; `site` shows the domain.
     table = Table("name", "address", "user", "backend", "system", "state", "snapshots", box=SIMPLE)
     for host in found:
         host["snapshots"] = ", ".join(host["snapshots"])
@@ -145,7 +149,7 @@ def status(as_json: bool) -> None:
 @click.option("--name", help="Name of the host.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def ssh(name: str | None, command: tuple[str, ...]) -> None:
-    """Log in to a host as root, or run a command there, by a way in of the lab's own."""
+    """Log in to a host as root, or run a command there, by the lab's own account."""
     argv = hosts.find(name).ssh_argv(*command)
     os.execvp(argv[0], argv)  # noqa: S606  the terminal belongs to ssh from here on
 
@@ -154,17 +158,17 @@ def ssh(name: str | None, command: tuple[str, ...]) -> None:
 @click.option("--name", "names", multiple=True, help="Name of a host; repeatable.")
 @click.option("--all", "everything", is_flag=True, help="All hosts, and everything the lab created on this machine.")
 def down(names: tuple[str, ...], everything: bool) -> None:
-    """Remove hosts with their disks; with the last one the lab's bridge, rules and processes go too."""
+    """Remove hosts and their disks; with the last one also the lab's bridge, rules and processes."""
     hosts.down(names or (() if everything else (hosts.DEFAULT_NAME,)), everything)
 
 
 @lab.command()
 @click.option("--name", help="Name of the host.")
 def site(name: str | None) -> None:
-    """Say where a host's site is, how to look at it, and who may log in."""
+    """Show the address of a host's site, how to open it, and how to log in."""
     host = hosts.find(name)
     roots, port = hosts.trusted_roots(), 443 + host.port_offset
-    # Without root this machine's 443 can't be had, and the name leads to another port.
+    # Without root, port 443 of this machine is not available: the site is on another port.
     suffix = "" if port == 443 else f":{port}"
     click.echo(
         f"""

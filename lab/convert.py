@@ -1,7 +1,7 @@
-"""Makes of a container's snapshot the disk of a virtual machine: the same files, and the distribution's kernel.
+"""Converts a container's snapshot to the disk of a virtual machine: the same files, with the distribution's kernel.
 
-To install a whole server in software emulation takes many minutes, in a container one. What was installed in the
-container boots on a kernel of its own this way, and only what that kernel decides is still to be done there.
+Provisioning a server in software emulation takes many minutes, in a container one. A converted server boots with its
+own kernel, and only kernel-dependent settings remain to be applied there.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from slipway.lab.instance import Instance, folder_lock
 from slipway.lab.steps import Progress, remove, run
 from slipway.systems import System
 
-# Says to every package that its services are not to be started.
+# Keeps packages from starting their services.
 # https://people.debian.org/~hmh/invokerc.d-policyrc.d-specification.txt
 POLICY = "usr/sbin/policy-rc.d"
 
@@ -29,8 +29,8 @@ def machine(
     progress: Progress,
     extra_packages: Sequence[str] = (),
 ) -> Path:
-    """The folder with the disk (image.Disk) of what a container was at a snapshot: `layers`, the nearest first, on
-    the tree `base`. It is made once and kept beside the snapshot, with which it goes."""
+    """The folder with the disk (image.Disk) of a container's snapshot: `layers`, the nearest first, on the tree `base`.
+    It is built once, kept beside the snapshot and removed with it."""
     snapshot = layers[0].resolve()
     result, new = snapshot / "machine", snapshot / "machine.new"
     with folder_lock(snapshot):
@@ -44,7 +44,7 @@ def machine(
             new.mkdir()
             lower = [*(layer.resolve() / "upper" for layer in layers), base]
             with lab.marking(role):
-                # In a mount namespace of its own: where it is killed, what it mounted goes with it.
+                # In its own mount namespace, which unmounts everything when it is killed.
                 argv = [*image.as_root(), "sh", "-euc", script(new, lower, system, disk_gb, extra_packages)]
                 run("Make the disk of the snapshot", argv, cwd=new, env=image.NO_INITRD)
             new.rename(result)
@@ -52,7 +52,7 @@ def machine(
 
 
 def stop(lab: Instance, name: str) -> None:
-    """End what makes a disk of this host's snapshots."""
+    """Stop running conversions of this host's snapshots."""
     lab.stop(_role(name))
 
 
@@ -67,12 +67,12 @@ def _role(name: str) -> str:
 def script(
     folder: Path, lower: Sequence[Path], system: System, disk_gb: int, extra_packages: Sequence[str] = ()
 ) -> str:
-    """The shell script that makes the disk in `folder`; only that and its kernel are there in the end."""
+    """The shell script that builds the disk in `folder`, which then contains only the disk and its kernel."""
     layers = f"lowerdir={':'.join(map(str, lower))},upperdir={folder}/upper,workdir={folder}/work"
     return f"""
         export PATH="$PATH:/usr/sbin:/sbin" DEBIAN_FRONTEND=noninteractive
         mkdir upper work root
-        # Volatile: a sync there is none, and what is cut off is thrown away anyway.
+        # volatile: no sync is needed, an interrupted build is discarded.
         mount -t overlay slipway-lab -o {shlex.quote(f"volatile,{layers}")} root
         mount -t proc proc root/proc
         [ ! -e root/{POLICY} ] || mv root/{POLICY} policy
@@ -88,12 +88,12 @@ def script(
 
 
 def _install(packages: Sequence[str]) -> str:
-    """The script that makes a bootable system of the tree it is run in."""
+    """The script that makes the tree it runs in bootable."""
     install = f"apt-get install -y -q --no-install-recommends {' '.join(packages)}"
     return f"""
-        # The lists are as old as the snapshot.
+        # The package lists are as old as the snapshot.
         {install} || {{ apt-get update -q; {install}; }}
-        # apt's index of the lists stays: in emulation it takes long to make.
+        # apt's index of the lists stays: building it in emulation is slow.
         rm -f /var/cache/apt/archives/*.deb
         {image.SETUP_VM}
     """

@@ -1,5 +1,4 @@
-"""Throwaway hosts: up, status, stop, crash, down. Each step may have been interrupted before; doing it again completes
-it."""
+"""Throwaway hosts: up, status, stop, crash, down. Repeating an interrupted step completes it."""
 
 from __future__ import annotations
 
@@ -31,13 +30,13 @@ from slipway.lab.boot import BACKENDS, backend_of, base_of, booting, greets, is_
 
 DEFAULT_NAME = "codementee"
 DEFAULT_SYSTEM = "debian-12"
-# What a host may take to shut down; MongoDB flushes its data meanwhile.
+# Maximum time of a shutdown, in which MongoDB flushes its data.
 SHUTDOWN_SECONDS = 120
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What new hosts are to be: a system or a cloud image, on a backend ("auto": nspawn with root, else qemu)."""
+    """The kind of new hosts: a system or a cloud image, on a backend ("auto": nspawn as root, else qemu)."""
 
     system: str = DEFAULT_SYSTEM
     image: Path | None = None
@@ -46,7 +45,7 @@ class Kind:
 
     @property
     def chosen_backend(self) -> str:
-        """Raises StepFailed where the choice can't be."""
+        """Raises StepFailed if the combination is not possible."""
         if self.image:
             if self.backend == "nspawn":
                 raise StepFailed("Choose the backend", "--image is for virtual machines; expected --backend qemu")
@@ -59,11 +58,11 @@ class Kind:
 
 
 def up(names: Sequence[str], user: str = "root", kind: Kind | None = None, progress: Progress | None = None) -> None:
-    """Bring up the named hosts and what they need: image, network, ACME server, package mirror.
+    """Start the named hosts and what they need: image, network, ACME server, package mirror.
 
     A new host is of `kind` and lets in `user` ("root", or "admin" with sudo); one that is there stays what it is.
 
-    Raises StepFailed; what was done by then is taken over by the next `up` or removed by `down`.
+    Raises StepFailed; the next `up` resumes, and `down` removes what exists by then.
     """
     lab, progress, kind, names = Instance(), progress or Progress(), kind or Kind(), list(names)
     check_names(names)
@@ -83,7 +82,7 @@ def up(names: Sequence[str], user: str = "root", kind: Kind | None = None, progr
         for name in names:
             if _recorded(lab, name) is None:
                 _new_host(lab, name, user, kind, base)
-        # A copy has the domain of its original, which leads there.
+        # A copy shares its original's domain, which resolves to the original.
         new = [host for host in recorded_hosts(lab) if host.name in names and not host.copy_of]
         for domain, address in addresses(recorded_hosts(lab) if knows_no_name else new).items():
             acme.add_name(net, domain, address)
@@ -98,7 +97,7 @@ def check_names(names: Iterable[str]) -> None:
 
 
 def addresses(hosts: Iterable[Host]) -> dict[str, str]:
-    """Where each domain leads: to the host that it was made for, to a copy where that one is gone."""
+    """The host that each domain resolves to: its original, or a copy if the original is gone."""
     found: dict[str, str] = {}
     for host in sorted(hosts, key=lambda host: not host.copy_of):
         found |= dict.fromkeys(host.domains, host.address)
@@ -106,7 +105,7 @@ def addresses(hosts: Iterable[Host]) -> dict[str, str]:
 
 
 def _serve_packages(lab: Instance, net: network.Network, progress: Progress) -> None:
-    """Serve MongoDB's packages where the official repository is out of reach; remember which it is."""
+    """Serve MongoDB's packages if the official repository is unreachable; records which one is used."""
     memory = lab.state / "mirror.json"
     if not memory.exists():
         with progress.step("Ask for MongoDB's official repository"):
@@ -160,7 +159,7 @@ def _up(lab: Instance, name: str, progress: Progress) -> None:
 
 
 def _find_base(lab: Instance, kind: Kind, progress: Progress) -> Path:
-    """What new hosts of a kind are made from."""
+    """The base of new hosts of a kind."""
     if kind.image:
         return kind.image.resolve()
     return backend_of(lab, kind.chosen_backend).find_base(SYSTEMS[kind.system], progress)
@@ -200,7 +199,7 @@ def free_number(lab: Instance) -> int:
 
 
 def _seed(lab: Instance, backend: Backend, host: Host) -> Seed:
-    """What makes a system this host; from here on its ssh keys are known."""
+    """The files that make a system this host, with its ssh host keys."""
     keys = host_keys()
     known_hosts = Path(host.known_hosts_file)
     before = known_hosts.read_text() if known_hosts.exists() else ""
@@ -231,7 +230,7 @@ def _recorded(lab: Instance, name: str) -> Host | None:
 
 
 def status(lab: Instance | None = None) -> list[Host]:
-    """The hosts of this lab with their state and snapshots now, by name."""
+    """The hosts of this lab with their current state and snapshots, by name."""
     lab = lab or Instance()
     return [
         replace(host, state=_state(lab, host), snapshots=tuple(layers_of(lab, host.name).labels()))
@@ -250,7 +249,7 @@ def _state(lab: Instance, host: Host) -> str:
 
 
 def find(name: str | None = None) -> Host:
-    """A host by name; the only one, or the default one, where none is given. Raises StepFailed."""
+    """A host by name; without a name the only one, or the default one. Raises StepFailed."""
     hosts = {host.name: host for host in status()}
     if name is None and hosts:
         name = next(iter(hosts)) if len(hosts) == 1 else DEFAULT_NAME
@@ -262,7 +261,7 @@ def find(name: str | None = None) -> Host:
 
 
 def crash(name: str | None) -> Host:
-    """Pull the plug of a host; `up` boots it again with its disk as it was."""
+    """Pull the plug of a host; `up` boots it again with its disk."""
     lab = Instance()
     with lab.locked():
         host = find(name)
@@ -271,14 +270,14 @@ def crash(name: str | None) -> Host:
 
 
 def stop(name: str | None, progress: Progress | None = None) -> None:
-    """Shut a host down, as `systemctl poweroff` does. Raises StepFailed where it does not end."""
+    """Shut a host down by `systemctl poweroff`. Raises StepFailed if it does not end."""
     lab, progress = Instance(), progress or Progress()
     with lab.locked():
         host = find(name)
         backend = backend_of(lab, host.backend)
         with progress.step(f"Shut {host.name} down"):
             if backend.is_running(host.name):
-                # The connection ends with the host, before the command has.
+                # The connection ends before the command returns.
                 subprocess.run(
                     host.ssh_argv("systemctl poweroff"), check=False, stdin=subprocess.DEVNULL, capture_output=True
                 )
@@ -293,7 +292,7 @@ def stop(name: str | None, progress: Progress | None = None) -> None:
 
 
 def down(names: Iterable[str] = (), everything: bool = False, progress: Progress | None = None) -> None:
-    """Remove hosts; with the last one, or with `everything`, whatever else the lab put on this machine."""
+    """Remove hosts; with the last one, or with `everything`, also what else the lab created on this machine."""
     lab, progress = Instance(), progress or Progress()
     with lab.locked():
         present = {path.name for path in lab.hosts_dir.glob("*")}
@@ -304,7 +303,7 @@ def down(names: Iterable[str] = (), everything: bool = False, progress: Progress
             with progress.step(f"Remove {name}"):
                 _forget_names(lab, name)
                 convert.stop(lab, name)
-                # Each kind that can be: an `up` that was killed early has not recorded which it was to be.
+                # Every backend: an `up` that was killed early has not recorded which one it used.
                 for backend in BACKENDS if os.geteuid() == 0 else ("qemu",):
                     backend_of(lab, backend).destroy(name)
         if everything or not any(lab.hosts_dir.glob("*")):
@@ -332,7 +331,7 @@ def _forget_names(lab: Instance, name: str) -> None:
 
 
 def site(host: Host, domain: str | None = None, address: str | None = None, lab: Instance | None = None) -> Site:
-    """A host's site, by default at its own domain and its first address, as a visitor sees it."""
+    """A host's site as a visitor sees it, by default at its own domain and first address."""
     from slipway.site import Site  # with requests, which an inventory has no use for
 
     return Site(domain or host.domain, address or host.address, str(trusted_roots(lab)), host.port_offset)

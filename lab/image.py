@@ -1,4 +1,4 @@
-"""What a provider hands over as a fresh VPS, made by mmdebstrap and cached by a hash of the recipe: a tree of files for
+"""A fresh VPS as providers deliver it, built by mmdebstrap and cached by a hash of the recipe: a tree of files for
 containers, a disk with a kernel for virtual machines."""
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from slipway.lab.steps import Progress, StepFailed, run
 from slipway.systems import SYSTEMS, System
 
 AUTHORITIES = Path("/usr/local/share/ca-certificates")
-# A script among a host's files that ends its making.
+# A script in a host's files, run at the end of its setup.
 FURNISH = "/usr/local/sbin/slipway-lab-furnish"
-# The first boot of a virtual machine unpacks this disk, once, and takes the room that its own disk has.
+# The first boot of a virtual machine unpacks this disk and grows the file system to its own disk.
 SEED_DISK = "/dev/vdb"
 SEED_SCRIPT = f"""\
 set -eu
@@ -47,17 +47,17 @@ ExecStart=/bin/sh /usr/local/sbin/slipway-lab-seed
 [Install]
 WantedBy=sysinit.target
 """
-# Signs Ubuntu's archive; Debian 12 has no package of it. https://packages.ubuntu.com/jammy/ubuntu-keyring
+# Signs Ubuntu's archive; Debian 12 does not package it. https://packages.ubuntu.com/jammy/ubuntu-keyring
 UBUNTU_KEYRING = "/usr/share/keyrings/ubuntu-archive-keyring.gpg"
 UBUNTU_KEYRING_URL = "http://archive.ubuntu.com/ubuntu/pool/main/u/ubuntu-keyring/ubuntu-keyring_2021.03.26_all.deb"
 UBUNTU_KEYRING_SHA256 = "0d0e7ed6b112f5d03eabf3c7eb01ebdacf9c57714b279e90495cfc58c8c4520f"
-# What a disk has beside its files before its first boot gives it all the room there is.
+# Free space on a disk before its first boot grows the file system.
 SPARE_MB = 256
 
 
 @dataclass(frozen=True)
 class Image:
-    """A recipe: the same recipe always makes the same kind of tree or disk."""
+    """A recipe of a tree or a disk."""
 
     system: System
     packages: tuple[str, ...]
@@ -87,12 +87,12 @@ cat > /etc/systemd/system/slipway-lab-seed.service <<'END'
 systemctl enable slipway-lab-seed
 awk '$2 != "/"' /etc/fstab > /etc/fstab.new; mv /etc/fstab.new /etc/fstab
 echo '/dev/vda / ext4 errors=remount-ro 0 1' >> /etc/fstab
-# All that qemu's machine needs to find its disk. With every driver the initrd takes 8 s to make and 4 s to unpack.
+# The drivers that qemu's machine needs to find its disk. With all of them the initrd takes 8 s to build, 4 s to unpack.
 echo 'MODULES=list' > /etc/initramfs-tools/conf.d/slipway-lab
 printf '%s\\n' virtio_pci virtio_blk ext4 >> /etc/initramfs-tools/modules
 update-initramfs -c -k all
 """
-# Among the environment of an installation: the kernel's package makes no initrd, SETUP_VM makes it, once.
+# In the environment of an installation: keeps the kernel's package from building an initrd: SETUP_VM does, once.
 NO_INITRD = {"INITRD": "No"}
 
 
@@ -107,7 +107,7 @@ def machine_image(system: System) -> Image:
 
 
 def machine_packages(system: System) -> tuple[str, ...]:
-    """What a virtual machine has more than a container."""
+    """The packages of a virtual machine that a container does not need."""
     return (system.kernel, "initramfs-tools", "e2fsprogs")
 
 
@@ -116,7 +116,7 @@ DEBIAN_12 = container_image(SYSTEMS["debian-12"])
 
 @dataclass(frozen=True)
 class Disk:
-    """What a virtual machine boots: a raw disk of one ext4 file system, and the kernel and initrd that are on it."""
+    """A raw disk with one ext4 file system, and the kernel and initrd from it that a virtual machine boots."""
 
     folder: Path
 
@@ -134,12 +134,12 @@ class Disk:
 
 
 def recipe_hash(image: Image, authorities: dict[str, str]) -> str:
-    """12 hexadecimal digits that change with anything that goes into the tree."""
+    """A hash of the recipe, 12 hexadecimal digits."""
     return hashlib.sha256(repr((asdict(image), sorted(authorities.items()))).encode()).hexdigest()[:12]
 
 
 def added_authorities() -> dict[str, str]:
-    """The certificate authorities that this machine's owner added: its hosts must trust what it trusts."""
+    """The certificate authorities added to this machine, which its hosts must trust as well."""
     return {path.name: path.read_text() for path in sorted(AUTHORITIES.glob("*.crt"))}
 
 
@@ -154,7 +154,7 @@ def disk(system: System, progress: Progress) -> Disk:
 
 
 def _ensure(image: Image, kind: str, build: Callable[[Image, Path], None], progress: Progress) -> Path:
-    """The cached result of `build`, built if it is not there. One that was interrupted is never taken for a result."""
+    """The cached result of `build`, built if missing. An interrupted build is never used."""
     title = f"{image.system.id} {kind}"
     cache = cache_dir() / "images"
     result = cache / f"{image.system.id}-{kind}-{recipe_hash(image, added_authorities())}"
@@ -165,7 +165,7 @@ def _ensure(image: Image, kind: str, build: Callable[[Image, Path], None], progr
                 return result
         with progress.step(f"Build the {title}"):
             _remove_abandoned(cache)
-            # A folder of its own: what an interrupted build left running must not write into the next one.
+            # Its own folder: processes that an interrupted build left running must not write into the next one.
             new = Path(tempfile.mkdtemp(prefix=".new-", dir=cache))
             new.chmod(0o755)
             build(image, new)
@@ -174,7 +174,7 @@ def _ensure(image: Image, kind: str, build: Callable[[Image, Path], None], progr
 
 
 def clean() -> None:
-    """Remove what killed builds left; complete trees stay for the next host."""
+    """Remove the remains of killed builds; complete trees stay cached."""
     cache = cache_dir() / "images"
     if cache.exists():
         with folder_lock(cache):
@@ -187,8 +187,8 @@ def _remove_abandoned(cache: Path) -> None:
 
 
 def as_root() -> list[str]:
-    """The prefix of a command that does to a tree what only root can: for anybody else root of a user namespace, whose
-    files outside of it are the user's own. What it mounts goes with it when it is killed."""
+    """The prefix of a command that needs root rights on a tree: without root, a user namespace. Its mounts end with the
+    process."""
     return ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user", "--map-auto"])]
 
 
@@ -200,7 +200,7 @@ def _build_disk(image: Image, new: Path) -> None:
     archive = new / "root.tar"
     _mmdebstrap(image, archive)
     megabytes = archive.stat().st_size // 2**20 * 5 // 4 + SPARE_MB
-    # Without its device files: the kernel brings its own, and only root could make them.
+    # Without device files: the kernel creates them, and only root could.
     script = f"""
         export PATH="$PATH:/usr/sbin:/sbin"
         mkdir root; tar --extract --file root.tar --directory root --numeric-owner --exclude './dev/*'; rm root.tar
@@ -211,17 +211,17 @@ def _build_disk(image: Image, new: Path) -> None:
 
 
 def disk_script(root: str, megabytes: int) -> str:
-    """Shell commands that make a Disk of a tree with a kernel, in the folder they are run in."""
+    """Shell commands that build a Disk from a tree with a kernel, in the current folder."""
     return f"""
         cp --dereference {root}/boot/vmlinuz-* vmlinuz; cp --dereference {root}/boot/initrd.img-* initrd.img
-        # Complete: what mkfs leaves for later the guest's kernel would do, in software. The file's holes are zeros.
+        # Initialise everything now: the guest's kernel would do the rest in emulation. Holes in the file are zeros.
         mkfs.ext4 -q -L root -E lazy_itable_init=0,lazy_journal_init=0 -d {root} disk.img {megabytes}M
         chmod 644 disk.img vmlinuz initrd.img
     """
 
 
 def _mmdebstrap(image: Image, target: Path) -> None:
-    """Make the tree at `target`: a folder, or a tar archive where its name says so."""
+    """Build the tree at `target`: a folder, or a tar archive by its name."""
     step = f"Build the {image.system.id} system"
     with _authorities_folder() as folder, _keyring(image.system) as keyring:
         authorities = [f"copy-in {shlex.quote(str(path))} {AUTHORITIES}" for path in sorted(folder.iterdir())]
@@ -230,13 +230,13 @@ def _mmdebstrap(image: Image, target: Path) -> None:
             *("mmdebstrap", "--variant=minbase", f"--include={','.join(image.packages)}"),
             f"--components={','.join(image.system.components)}",
             *([f"--keyring={keyring}"] if keyring else []),
-            # apt's own patience with an archive that is out of reach is minutes.
+            # apt's own timeout for an unreachable archive is minutes.
             *('--aptopt=Acquire::Retries "2"', '--aptopt=Acquire::http::Timeout "20"'),
             *(f"--customize-hook={hook}" for hook in hooks),
             *(image.system.codename, str(target)),
         ]
         try:
-            # A folder is for containers, whose lab is root's; mmdebstrap finds another way for an archive by itself.
+            # A folder is for containers, which need root; for an archive mmdebstrap chooses its mode itself.
             run(step, argv if target.suffix == ".tar" else [*as_root(), *argv], env=NO_INITRD)
         except StepFailed as error:
             raise _out_of_reach(step, image.system, error.output) or error from None
@@ -248,7 +248,7 @@ UNREACHED = re.compile(
 
 
 def _out_of_reach(step: str, system: System, output: str) -> StepFailed | None:
-    """The one clear error where the archive can't be reached, None where `output` is about something else."""
+    """The error for an unreachable archive, None if `output` is about something else."""
     lines = [line for line in output.splitlines() if UNREACHED.search(line)]
     return _unreached(step, system, lines[0]) if lines else None
 
@@ -261,7 +261,7 @@ def _unreached(step: str, system: System, found: str) -> StepFailed:
 @contextmanager
 def _authorities_folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="slipway-") as name:
-        # mmdebstrap reads them as another user where it is not root's.
+        # Without root, mmdebstrap reads them as another user.
         Path(name).chmod(0o755)
         for file, text in added_authorities().items():
             (Path(name) / file).write_text(text)
@@ -270,7 +270,7 @@ def _authorities_folder() -> Iterator[Path]:
 
 @contextmanager
 def _keyring(system: System) -> Iterator[str | None]:
-    """The keys of the system's archive, None where mmdebstrap finds them by itself."""
+    """The keyring of the system's archive, None if mmdebstrap finds it itself."""
     if system.os != "ubuntu" or Path(UBUNTU_KEYRING).exists():
         yield None
         return

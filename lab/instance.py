@@ -1,8 +1,8 @@
 """One lab on this machine: its names, folders and processes.
 
-`$SLIPWAY_LAB` names the instance (default "slipway"), so that tests run beside a user's demo. Whatever the lab puts on
-the machine is named after it: the bridge, the nftables table, the state folder, and a mark in the environment of each
-of its processes, by which they are found again whatever happened to the command that started them.
+`$SLIPWAY_LAB` names the instance (default "slipway"), so that tests run beside a user's demo. Everything that the lab
+creates on the machine has this name: the bridge, the nftables table, the state folder, and a variable in the
+environment of each of its processes, by which they are found after the command that started them is gone.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ from pathlib import Path
 from slipway.lab.steps import StepFailed
 
 MARK = "SLIPWAY_LAB_MARK"
-# The kernel's limit for an interface's name, IFNAMSIZ without its final NUL.
+# The kernel's limit for an interface name: IFNAMSIZ without the final NUL.
 MAX_INTERFACE = 15
 
 
 def cache_dir() -> Path:
-    """Where what can be made again is kept: system trees, the package mirror."""
+    """The cache folder: system trees, the package mirror."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "slipway"
 
 
 @contextmanager
 def folder_lock(folder: Path) -> Iterator[int]:
-    """Hold the folder's lock, which ends with the process whatever happens; gives the folder's inode."""
+    """Hold the folder's lock, which the kernel releases with the process; yields the folder's inode."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield os.fstat(handle).st_ino
     finally:
-        # By word, not by the close: gevent, which pyinfra brings, puts off the close of a folder until its loop turns.
+        # Explicitly: gevent, which pyinfra brings, delays the close of a folder until its loop runs.
         fcntl.flock(handle, fcntl.LOCK_UN)
         os.close(handle)
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file of the lab's state, whole or not at all, whether a command is killed or another writes it too."""
+    """Write a file of the lab's state atomically."""
     new = path.with_name(f"{path.name}.{os.getpid()}.new")
     new.touch(mode=0o600)
     new.write_text(text)
@@ -74,9 +74,9 @@ class Instance:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """One `up` or `down` of an instance at a time; a second one waits.
+        """Serialise `up` and `down` of an instance.
 
-        The state folder itself is locked, so that no lock file stays; who waited for one that was removed starts over.
+        The state folder itself is locked, so that no lock file remains; a waiter whose folder was removed starts over.
         """
         while True:
             self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -87,7 +87,7 @@ class Instance:
 
     @contextmanager
     def marking(self, role: str) -> Iterator[None]:
-        """Mark the commands that the block runs: where we are killed they go on, and `down` must find them."""
+        """Mark the commands that the block runs: they survive our death, and `down` must find them."""
         os.environ[MARK] = self.mark(role)
         try:
             yield
@@ -95,7 +95,7 @@ class Instance:
             del os.environ[MARK]
 
     def processes(self, role: str | None = None) -> dict[int, str]:
-        """Role by process id of this lab's processes, or those of one role."""
+        """The roles of this lab's processes by process id; `role` limits them to one."""
         found = {}
         prefix = f"{MARK}={self.state}:".encode()
         for environ in Path("/proc").glob("[0-9]*/environ"):
@@ -111,7 +111,7 @@ class Instance:
         return found
 
     def start(self, role: str, argv: Sequence[str], env: Mapping[str, str] | None = None) -> None:
-        """Start a process that outlives this command; what it prints goes to `log/<role>.log`."""
+        """Start a process that outlives this command; its output goes to `log/<role>.log`."""
         log = self.state / "log" / f"{role.replace('/', '-')}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
@@ -124,7 +124,7 @@ class Instance:
                 start_new_session=True,
                 cwd="/",
             )
-        # A process that was just started has no environment to read for a moment; from here on it can be found.
+        # The environment of a new process is not readable at once; from here on it can be found.
         wait_until(f"Start {role}", lambda: process.poll() is not None or process.pid in self.processes(role), 60)
 
     def log_end(self, role: str) -> str:
@@ -132,7 +132,7 @@ class Instance:
         return log.read_text(errors="replace") if log.exists() else ""
 
     def stop(self, role: str | None = None) -> None:
-        """End this lab's processes, or those of one role, and wait until they are gone."""
+        """Stop this lab's processes, or those of one role, and wait for them."""
         deadline = time.monotonic() + 15
         while left := [pid for pid in self.processes(role) if pid != os.getpid()]:
             for pid in left:

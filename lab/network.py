@@ -1,4 +1,4 @@
-"""Where things are in a lab. With root: one bridge with a way out, and nothing left behind. Without: loopback alone.
+"""The network of a lab: as root a bridge with NAT, removed without a trace; without root only loopback.
 
 All NAT rules are in one nftables table of ours, so that one command removes them; where another firewall drops what
 it does not know, two rules there let the bridge pass and bear our name. Hosts are isolated ports of the
@@ -23,22 +23,22 @@ from slipway.lab.steps import StepFailed, run
 
 POOL = ipaddress.ip_network("10.213.0.0/16")
 FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
-# A container's systemd and services take 6 to 10 of root's 128, and one that gets none ends while it boots.
+# A container's systemd and services take 6 to 10 of root's 128, and a boot without any fails.
 INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
-# This machine's kernel settings and the least that a lab with root needs of each, by the names they are remembered by.
+# Kernel settings of this machine and the minimum that a lab with root needs, by the names of their saved values.
 KERNEL = {"forward": (FORWARD, 1), "inotify": (INOTIFY, 1024)}
 NO_IPV6 = Path("/proc/sys/net/ipv6/conf/all/disable_ipv6")
-# What listens for the hosts of a lab, on an address of the lab's own.
+# The services of a lab, on the lab's address.
 SERVICES = {"acme": 14000, "acme-management": 15000, "dns": 8053, "dns-management": 8055, "mirror": 8090}
-# The same on loopback, where each lab has ports of its own: below those that a kernel gives to clients.
+# The same on loopback, where each lab has its own ports, below the ephemeral range.
 FIRST_LOOPBACK_PORT = 20000
-# Without root a port below 1024 can't be had: hosts answer at 8022, 8080 and 8443.
+# Without root, ports below 1024 are not available: hosts answer at 8022, 8080 and 8443.
 UNPRIVILEGED_OFFSET = 8000
 
 
 @dataclass(frozen=True)
 class Network:
-    """A lab's addresses and ports; `number` is its own among the labs of this machine."""
+    """A lab's addresses and ports; `number` identifies it among the labs of this machine."""
 
     number: int
     is_bridged: bool
@@ -50,17 +50,17 @@ class Network:
 
     @property
     def subnet6(self) -> ipaddress.IPv6Network:
-        """The same in IPv6: unique local addresses (RFC 4193), which reach this machine and no further."""
+        """The same for IPv6: unique local addresses (RFC 4193), not routed beyond this machine."""
         return ipaddress.IPv6Network(f"fd5b:a0f6:5c1d:{self.number:x}::/64")
 
     @property
     def listen(self) -> str:
-        """The address of this machine that the lab's services listen on."""
+        """The address on this machine that the lab's services listen on."""
         return str(self.subnet[1]) if self.is_bridged else "127.0.0.1"
 
     @property
     def gateway(self) -> str:
-        """The same address as hosts see it; qemu's network leads 10.0.2.2 to loopback."""
+        """The same address as seen by hosts; qemu's user network maps 10.0.2.2 to loopback."""
         return self.listen if self.is_bridged else "10.0.2.2"
 
     def port(self, service: str) -> int:
@@ -71,12 +71,12 @@ class Network:
 
     @property
     def acme_directory(self) -> str:
-        """The URL of the ACME directory as hosts see it."""
+        """The URL of the ACME directory as seen by hosts."""
         return f"https://{self.gateway}:{self.port('acme')}/dir"
 
     @property
     def offset(self) -> int:
-        """What is added to a virtual machine's port where this machine forwards it."""
+        """The offset of a virtual machine's forwarded ports."""
         return 0 if self.is_bridged else UNPRIVILEGED_OFFSET
 
 
@@ -90,20 +90,20 @@ def free_subnet(taken: Iterable[str]) -> ipaddress.IPv4Network:
 
 
 def rules(table: str, bridge: str, subnet: str) -> str:
-    """The nftables script that gives the bridge a way out."""
+    """The nftables script for the bridge's NAT."""
     return f"""
 table ip {table}
 delete table ip {table}
 table ip {table} {{
   chain out {{ type nat hook postrouting priority srcnat; ip saddr {subnet} oifname != "{bridge}" masquerade; }}
-  # Isolated ports do not meet on the bridge; this machine must not route between them either.
+  # Isolated ports do not reach each other on the bridge; this machine must not route between them either.
   chain apart {{ type filter hook forward priority filter; iifname "{bridge}" oifname "{bridge}" drop; }}
 }}
 """
 
 
 def passages(ruleset: Sequence[dict[str, Any]], comment: str, bridge: str) -> str:
-    """The nftables script that lets the bridge through every chain that drops what it does not know.
+    """The nftables script that accepts the bridge's traffic in every chain whose policy is drop.
 
     Docker and UFW set such a policy for all that a machine forwards, and an "accept" in a table of ours does not
     overrule it. `ruleset` is what `nft -j list ruleset` found.
@@ -119,7 +119,7 @@ def passages(ruleset: Sequence[dict[str, Any]], comment: str, bridge: str) -> st
 
 
 def closed(ruleset: Sequence[dict[str, Any]], comment: str) -> list[str]:
-    """The nftables commands that remove our passages again."""
+    """The nftables commands that remove these rules."""
     rules = [entry["rule"] for entry in ruleset if entry.get("rule", {}).get("comment") == comment]
     return [f"delete rule {r['family']} {r['table']} {r['chain']} handle {r['handle']}" for r in rules]
 
@@ -129,12 +129,12 @@ def _ruleset() -> list[dict[str, Any]]:
 
 
 def bridge_mac(name: str) -> str:
-    """A fixed address: the kernel's own choice changes as hosts come and go, and the others lose their gateway."""
+    """A fixed address: the kernel's choice changes as hosts come and go, and the others would lose their gateway."""
     return "02:" + hashlib.sha256(name.encode()).digest()[:5].hex(":")
 
 
 def of(lab: Instance) -> Network:
-    """The network of a lab that was up before."""
+    """The recorded network of a lab."""
     remembered = json.loads((lab.state / "network.json").read_text())
     return Network(_number(remembered["subnet"]), remembered.get("is_bridged", True))
 
@@ -144,7 +144,7 @@ def _number(subnet: str) -> int:
 
 
 def _remember(lab: Instance) -> dict[str, Any]:
-    """What this lab uses and what it found, chosen at its first start."""
+    """The network that this lab uses and the previous kernel settings, chosen at its first start."""
     remembered = lab.state / "network.json"
     # Labs that start at the same time must not choose the same network.
     with folder_lock(lab.state.parent):
@@ -163,7 +163,7 @@ def _routes() -> list[str]:
 
 
 def _in_use_on_loopback() -> list[str]:
-    """The networks whose ports on loopback another user's lab has."""
+    """The networks whose loopback ports another user's lab uses."""
     found = []
     for number in range(256):
         network = Network(number, is_bridged=False)
@@ -177,7 +177,7 @@ def _in_use_on_loopback() -> list[str]:
 
 
 def up(lab: Instance) -> Network:
-    """The lab's network: with root the bridge, its address (the first of the network) and NAT; what is there stays."""
+    """Create the lab's network: as root the bridge, its address (the first of the network) and NAT; idempotent."""
     _remember(lab)
     network = of(lab)
     if network.is_bridged:
@@ -186,7 +186,7 @@ def up(lab: Instance) -> Network:
 
 
 def has_ipv6() -> bool:
-    """Whether this machine's kernel speaks IPv6 and has not been told to be silent."""
+    """Whether this machine's kernel has IPv6 enabled."""
     return NO_IPV6.exists() and NO_IPV6.read_text().strip() == "0"
 
 
@@ -209,7 +209,7 @@ def _bridge_up(lab: Instance, network: Network) -> None:
 
 
 def down(lab: Instance) -> None:
-    """Remove the bridge and the rules, and put the kernel's settings back if no other lab is up."""
+    """Remove the bridge and the rules, and restore the kernel settings if no other lab is up."""
     remembered = lab.state / "network.json"
     if os.geteuid() != 0:
         remembered.unlink(missing_ok=True)
@@ -233,6 +233,6 @@ def _give_back_settings(remembered: Path) -> None:
     if not others:
         for name, before in changed.items():
             KERNEL[name][0].write_text(before)
-    # Another lab is up and found them as we had set them: it is the one to put them back.
+    # Another lab is up and restores them.
     for other in others:
         write(other, json.dumps({**json.loads(other.read_text()), **changed}))

@@ -14,10 +14,10 @@ from slipway.lab.seed import Seed, resolver
 from slipway.lab.steps import Progress, StepFailed, remove, run
 from slipway.systems import System
 
-# What nspawn keeps beside its containers, and leaves behind when it is killed.
+# Lock files that a killed nspawn leaves behind.
 NSPAWN_RUN = Path("/run/systemd/nspawn")
-# A host that reboots ends nspawn with code 133, "start me again". Every start makes a new port on the bridge; a port
-# that is isolated reaches the gateway and the world, not the other hosts.
+# On a reboot nspawn exits with code 133. Every start creates a new port on the bridge; an isolated port reaches the
+# gateway, not the other hosts.
 SUPERVISOR = """
 port=$1; for cgroup in $2; do echo $$ > "$cgroup/cgroup.procs"; done; shift 2
 while :; do
@@ -65,7 +65,7 @@ class Nspawn:
         return resolver()
 
     def create(self, name: str, base: Path, seed: Seed | None, disk_gb: int) -> None:
-        """`disk_gb` is not for containers: their room is this machine's."""
+        """`disk_gb` is ignored: containers use this machine's disk."""
         folder = self.lab.hosts_dir / name
         layers = Layers(folder)
         if not layers.current.exists():
@@ -101,15 +101,15 @@ class Nspawn:
         self.lab.start(role, ["sh", "-uc", SUPERVISOR, "slipway-lab-host", *arguments])
 
     def is_running(self, name: str) -> bool:
-        """Whether its nspawn is there: what is left of a host without it is not a host."""
+        """Whether its nspawn is running."""
         return any(command(pid) == "systemd-nspawn" for pid in self.lab.processes(f"host/{name}"))
 
     def stop(self, name: str) -> None:
-        """Kill it, and take away what a killed nspawn leaves behind, its mount too."""
+        """Kill it, and clean up after it, including its mount."""
         self.lab.stop(f"host/{name}")
         machine = machine_name(self.lab, name)
         port = Path("/sys/class/net") / port_name(machine)
-        # The kernel takes the port away some moments after the last process in the host's network.
+        # The kernel removes the port shortly after the last process of the host's network namespace.
         wait_until("Take the host off the bridge", lambda: not port.exists(), 60)
         wait_until("Take away the host's control groups", lambda: all(map(_removed, cgroups_of(machine))), 60)
         remove(NSPAWN_RUN / "propagate" / machine)
@@ -119,7 +119,7 @@ class Nspawn:
             unmount_below(root)
 
     def destroy(self, name: str) -> None:
-        """End the host and remove its disk."""
+        """Stop the host and remove its disk."""
         self.stop(name)
         folder = self.lab.hosts_dir / name
         unmount_below(folder)
@@ -127,7 +127,7 @@ class Nspawn:
 
 
 def cgroups_of(machine: str) -> list[Path]:
-    """The control groups of a host, one in each hierarchy that systemd uses.
+    """The cgroups of a host, one in each hierarchy that systemd uses.
 
     Without groups of their own two hosts would share one tree: where this machine's process 1 is not systemd, nspawn
     takes the group that it is started in, and a service of one host could not be told from its namesake on another.
@@ -138,7 +138,7 @@ def cgroups_of(machine: str) -> list[Path]:
 
 
 def _removed(cgroup: Path) -> bool:
-    """Remove a control group with those in it, which is possible once their last process is gone."""
+    """Remove a cgroup with its children, possible once their last process is gone."""
     folders = sorted((path for path in [cgroup, *cgroup.rglob("*")] if path.is_dir()), reverse=True)
     for folder in folders:
         with suppress(OSError):
@@ -147,34 +147,34 @@ def _removed(cgroup: Path) -> bool:
 
 
 def machine_name(lab: Instance, name: str) -> str:
-    """A name of its own for each host of each lab: nspawn names the port after it, and cuts at 12 characters."""
+    """A unique name for each host of each lab: nspawn names the port after it, cut at 12 characters."""
     digest = hashlib.sha256(lab.mark(name).encode()).hexdigest()[:4]
     return f"{name[:7].rstrip('-')}-{digest}"
 
 
 def port_name(machine: str) -> str:
-    """The host's port on the bridge, as nspawn names it."""
+    """The name of the host's port on the bridge."""
     return f"vb-{machine}"
 
 
 def boot_command(root: Path, machine: str, bridge: str, mark: str) -> list[str]:
-    """The command that boots `root` with its own network namespace on `bridge`."""
+    """The command that boots `root` in its own network namespace on `bridge`."""
     return [
         *("systemd-nspawn", "--quiet", "--boot", f"--directory={root}", f"--machine={machine}"),
         f"--network-bridge={bridge}",
-        # The host outlives a killed nspawn: its process 1 needs the mark too, to be found and ended.
+        # The host outlives a killed nspawn: its process 1 needs the mark too, to be found and stopped.
         f"--setenv={MARK}={mark}",
-        # mongod locks what it keeps of passwords into memory, and ends where it may not. nspawn allows that only with
-        # CAP_IPC_LOCK; every other host allows it, up to a limit of size.
+        # mongod locks memory that holds passwords, and exits if that fails. nspawn allows it only with CAP_IPC_LOCK;
+        # other hosts allow it up to a limit.
         "--system-call-filter=@memlock",
-        # No registration with systemd-machined: it is not there where systemd is not process 1.
+        # No registration with systemd-machined, which is missing if systemd is not process 1.
         *("--keep-unit", "--register=no", "--link-journal=no"),
         *("--resolv-conf=off", "--timezone=off", "--console=pipe"),
     ]
 
 
 def command(pid: int) -> str:
-    """The name of a process's program; "" when it is gone."""
+    """The name of a process's program; "" if it has ended."""
     try:
         return (Path("/proc") / str(pid) / "cmdline").read_bytes().split(b"\0")[0].decode(errors="replace")
     except OSError:
@@ -182,7 +182,7 @@ def command(pid: int) -> str:
 
 
 def mounts_below(folder: Path) -> list[str]:
-    """Mount points at or below `folder`, the deepest first."""
+    """Mount points at or below `folder`, deepest first."""
     points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     return sorted((p for p in points if p == str(folder) or p.startswith(f"{folder}/")), reverse=True)
 
@@ -192,7 +192,7 @@ def is_mounted(root: Path) -> bool:
 
 
 def unmount_below(folder: Path) -> None:
-    """Unmount all below `folder`; a container that was just killed may hold its root a moment longer."""
+    """Unmount everything below `folder`; a container that was just killed may keep its root busy for a moment."""
     deadline = time.monotonic() + 10
     while points := mounts_below(folder):
         for point in points:

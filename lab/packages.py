@@ -1,4 +1,4 @@
-"""The Debian packages that the lab needs on this machine, installed when they are missing."""
+"""The Debian packages that the lab needs on this machine, installed if missing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from slipway.lab.steps import Progress, StepFailed, run
 
-# command, or a file -> the Debian package that has it
+# command or file -> its Debian package
 NEEDED = {
     "/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring",  # on Ubuntu
     "mmdebstrap": "mmdebstrap",
@@ -24,7 +24,7 @@ NEEDED = {
 NEEDED_BY_TESTS = {
     "testssl": "testssl.sh",
     "certutil": "libnss3-tools",  # tells a browser whom to trust
-    # Ubuntu has no package of a browser, and its runners on GitHub have Chrome.
+    # Ubuntu packages no browser, and GitHub's runners have Chrome.
     **({} if shutil.which("google-chrome") else {"chromium": "chromium"}),
 }
 # The same for each backend.
@@ -39,13 +39,13 @@ NEEDED_BY = {
         "qemu-system-x86_64": "qemu-system-x86",
         "qemu-img": "qemu-utils",
         "mkfs.ext4": "e2fsprogs",
-        # Without root: a tree's files have many owners, who are nobody outside of a user namespace.
+        # Without root: a tree's files have many owners, which needs a user namespace.
         **({} if os.geteuid() == 0 else {"newuidmap": "uidmap"}),
-        # With root both kinds of hosts are in one lab, and this one brings its bridge.
+        # As root both kinds of hosts share one bridge.
         **({"nft": "nftables", "ip": "iproute2"} if os.geteuid() == 0 else {}),
     },
 }
-# The same for the package mirror, which is only built where the official repository is out of reach.
+# The same for the package mirror, built only if the official repository is unreachable.
 NEEDED_BY_MIRROR = {
     "gpg": "gnupg",
     "apt-ftparchive": "apt-utils",
@@ -54,8 +54,8 @@ NEEDED_BY_MIRROR = {
 
 
 def missing(needed: Mapping[str, str] = NEEDED) -> list[str]:
-    """The packages whose commands are not on this machine."""
-    # mkfs and its like are for root, whose folders are not in everybody's path.
+    """The packages whose commands are missing on this machine."""
+    # mkfs and others are in root's folders, which are not in every user's path.
     path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
     return sorted(
         {
@@ -67,7 +67,7 @@ def missing(needed: Mapping[str, str] = NEEDED) -> list[str]:
 
 
 def need_root() -> None:
-    """Raises StepFailed where we are not root."""
+    """Raises StepFailed unless we are root."""
     if os.geteuid() != 0:
         raise StepFailed(
             "Check the rights",
@@ -76,7 +76,7 @@ def need_root() -> None:
 
 
 def install(progress: Progress, needed: Mapping[str, str] = NEEDED) -> None:
-    """Install what is missing. Raises StepFailed where that needs root and we are not."""
+    """Install what is missing. Raises StepFailed if that needs root and we are not."""
     names = missing(needed)
     if not names:
         return

@@ -17,12 +17,12 @@ from slipway.lab.seed import Seed
 from slipway.lab.steps import Progress, StepFailed, remove, run
 from slipway.systems import SYSTEMS, System
 
-# What qemu's user network gives a guest. https://www.qemu.org/docs/master/system/devices/net.html
+# The addresses of qemu's user network. https://www.qemu.org/docs/master/system/devices/net.html
 GUEST, GATEWAY, RESOLVER = "10.0.2.15", "10.0.2.2", "10.0.2.3"
 FORWARDED = (22, 80, 443)
 MEMORY_MB, PROCESSORS = 2048, 2
 KVM = Path("/dev/kvm")
-# A kernel under KVM says its first words within a second; a /dev/kvm that is there and useless says nothing.
+# A kernel under KVM prints its first line within a second; an unusable /dev/kvm prints nothing.
 KVM_TRY_SECONDS = 15
 
 
@@ -30,9 +30,9 @@ class Qemu:
     """Implements `slipway.lab.backend.Backend`."""
 
     name = "qemu"
-    # Under software emulation, on a machine that does something else as well; a cloud image's first boot is long.
+    # In software emulation, on a busy machine; a cloud image's first boot is long.
     boot_seconds: float = 300
-    # Emulation wants all of a processor that a look would take.
+    # Polling takes processor time from the emulation.
     boot_pause: float = 0.5
 
     def __init__(self, lab: Instance) -> None:
@@ -52,7 +52,7 @@ class Qemu:
         return GUEST
 
     def network_file(self, number: int) -> str:
-        # qemu's network speaks IPv6 too, which leads nowhere: to find an address there would hold up a boot by seconds.
+        # qemu's network has IPv6 without a route: waiting for an address would delay a boot by seconds.
         return (
             f"[Match]\nName=en* eth*\n\n[Network]\nAddress={GUEST}/24\nGateway={GATEWAY}\nDNS={RESOLVER}\n"
             "IPv6AcceptRA=no\nLinkLocalAddressing=no\n"
@@ -94,7 +94,7 @@ class Qemu:
             seed=folder / "seed",
             kernel=own,
             forwards=[(address, port + self.net.offset, port) for port in FORWARDED],
-            # A cloud image keeps its kernel to itself: another one tries KVM for it.
+            # A cloud image's kernel is on its own disk: another kernel probes KVM.
             accelerator=accelerator(own or image.disk(SYSTEMS["debian-12"], Progress())),
         )
         self.lab.start(f"host/{name}", argv)
@@ -113,7 +113,7 @@ class Qemu:
 def boot_command(
     disk: Path, seed: Path, kernel: image.Disk | None, forwards: list[tuple[str, int, int]], accelerator: str
 ) -> list[str]:
-    """The command that boots `disk`: by `kernel`, or where there is none by the boot loader on it.
+    """The command that boots `disk`: with `kernel`, or without one by its own boot loader.
 
     `forwards` are address and port of this machine, and the port of the host's they lead to. What the host's kernel
     and its systemd say on the serial console is qemu's output.
@@ -123,33 +123,33 @@ def boot_command(
         *("qemu-system-x86_64", "-M", "q35", "-smp", str(PROCESSORS), "-m", str(MEMORY_MB)),
         *_processor(accelerator),
         *("-nodefaults", "-display", "none", "-serial", "stdio", "-monitor", "none"),
-        # A flush of the guest's is one of ours: what it was told is on the disk outlives a pulled plug.
+        # A guest's flush reaches our disk: what it believes to be written survives a pulled plug.
         *("-drive", f"file={disk},format=qcow2,if=none,id=disk,cache=writeback,discard=unmap"),
-        # A seed is a disk too: firmware must not try that one.
+        # The firmware must not boot from the seed disk.
         *("-device", "virtio-blk-pci,drive=disk" + ("" if kernel else ",bootindex=0")),
         *("-netdev", ",".join(["user,id=net", *network]), "-device", "virtio-net-pci,netdev=net"),
-        # Without it a first boot waits for the kernel to gather randomness.
+        # Without it a first boot waits for entropy.
         *("-device", "virtio-rng-pci"),
     ]
     if kernel:
         argv += ["-drive", f"file={seed}/seed.tar,format=raw,if=none,id=seed,readonly=on"]
         argv += ["-device", "virtio-blk-pci,drive=seed"]
         argv += ["-kernel", str(kernel.kernel), "-initrd", str(kernel.initrd)]
-        # Emulated, Linux distrusts the processor's clock, and reads one that costs an exit from emulation each time.
+        # In emulation Linux distrusts the TSC, and reads a clock that is slow to emulate.
         clock = " tsc=reliable" if accelerator == "tcg" else ""
         argv += ["-append", f"root=/dev/vda rw console=ttyS0{clock}"]
     else:
-        # What cloud-init calls NoCloud: a file system with this label.
+        # cloud-init's NoCloud data source: a file system with this label.
         argv += ["-blockdev", f"driver=vvfat,node-name=seed,dir={seed},label=CIDATA,read-only=on"]
         argv += ["-device", "virtio-blk-pci,drive=seed"]
     return argv
 
 
 def check_disk(backing: Path, disk_gb: int) -> str:
-    """The format of a disk that a host's is to be a change to. Raises StepFailed where it is none or too large."""
+    """The format of a base disk. Raises StepFailed if it is no disk image or too large."""
     step = "Make the host's disk"
     found = json.loads(run(step, ["qemu-img", "info", "--output=json", str(backing)]))
-    # To qemu any file is a raw disk.
+    # qemu accepts any file as a raw disk.
     if found["format"] == "raw" and not _is_raw_disk(backing):
         raise StepFailed(
             step, f"{backing} is no disk image; expected qcow2, or raw with a partition table or ext4 on it"
@@ -163,18 +163,18 @@ def check_disk(backing: Path, disk_gb: int) -> str:
 
 
 def _is_raw_disk(file: Path) -> bool:
-    """Whether a partition table (its signature ends the first sector) or an ext4 file system is on it."""
+    """Whether it has a partition table (signature at the end of the first sector) or an ext4 file system."""
     with file.open("rb") as content:
         start = content.read(2048)
     return start[510:512] == b"\x55\xaa" or start[1080:1082] == b"\x53\xef"
 
 
 def accelerator(kernel: image.Disk) -> str:
-    """`kvm` where it really runs a kernel here, else `tcg`, software emulation. Tried once, and remembered."""
+    """`kvm` if it runs a kernel on this machine, else `tcg`, software emulation. The result is cached."""
     if not os.access(KVM, os.R_OK | os.W_OK):
         return "tcg"
     memory = cache_dir() / "accelerator.json"
-    # The answer is this boot's: another kernel or another machine may give another one.
+    # Valid for this boot: another kernel or machine may differ.
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     if memory.exists() and (known := json.loads(memory.read_text()))["boot"] == boot:
         return str(known["accelerator"])
@@ -184,7 +184,7 @@ def accelerator(kernel: image.Disk) -> str:
 
 
 def runs_a_kernel(accelerator: str, kernel: image.Disk, seconds: float = KVM_TRY_SECONDS) -> bool:
-    """Boot a kernel as far as it gets without a disk, which is a panic that ends qemu."""
+    """Boot a kernel without a disk, up to the panic that ends qemu."""
     argv = [
         *("qemu-system-x86_64", "-M", "q35", "-m", "512", *_processor(accelerator), "-no-reboot"),
         *("-nodefaults", "-display", "none", "-serial", "stdio", "-monitor", "none"),
@@ -198,5 +198,5 @@ def runs_a_kernel(accelerator: str, kernel: image.Disk, seconds: float = KVM_TRY
 
 
 def _processor(accelerator: str) -> list[str]:
-    """The best processor that the accelerator gives: MongoDB needs AVX."""
+    """The best processor model of the accelerator: MongoDB needs AVX."""
     return ["-accel", accelerator, "-cpu", "host" if accelerator == "kvm" else "max"]

@@ -1,4 +1,4 @@
-"""What is known of the throwaway hosts without asking them. An inventory needs no more, and each command loads it."""
+"""The recorded facts of the throwaway hosts, without a connection to them. Every command loads this module."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from slipway.lab import network
 from slipway.lab.instance import Instance
 from slipway.secrets.store import MONGODB_ADMIN, MONGODB_BACKEND
 
-# The lab's own way in, whoever else a host lets in or shuts out: what a provider's rescue console is.
+# The lab's own account on each host, like a provider's rescue console.
 LAB_USER, LAB_USER_ID = "lab", 1000
 DEFAULT_DISK_GB = 10
 
@@ -25,7 +25,7 @@ class Host:
     name: str
     address: str
     ssh_port: int
-    # Whom it lets in when it is new: "root", or "admin" with sudo.
+    # The user that a new host has: "root", or "admin" with sudo.
     user: str
     key_file: str
     known_hosts_file: str
@@ -36,24 +36,24 @@ class Host:
         str  # running: ssh answers; silent: it runs, and ssh does not answer; stopped: `up` boots it; broken: no disk
     )
     disk_gb: int = DEFAULT_DISK_GB
-    # What is added to a port of the host's, where this machine forwards it.
+    # The offset of the host's forwarded ports.
     port_offset: int = 0
     snapshots: tuple[str, ...] = ()
-    # HOST:LABEL, the snapshot that it is a copy of.
+    # HOST:LABEL of the snapshot that it was copied from.
     copy_of: str = ""
 
     @property
     def number(self) -> int:
-        """Its own in the lab, 10 to 254: what its address ends with."""
+        """The host's number in the lab, 10 to 254, the end of its address."""
         return int(self.address.rpartition(".")[2])
 
     @property
     def domains(self) -> list[str]:
-        """The names that the lab's DNS knows it by."""
+        """The host's names in the lab's DNS."""
         return [self.domain, f"www.{self.domain}"]
 
     def ssh_argv(self, *command: str) -> list[str]:
-        """The command that logs in as root, or runs a shell command as root, by the lab's own way in."""
+        """The command that logs in as root, or runs a shell command as root, by the lab's account."""
         as_root = f"sudo -n sh -c {shlex.quote(' '.join(command))}" if command else "sudo -i"
         return [
             *("ssh", "-F", "none", "-i", self.key_file, "-p", str(self.ssh_port)),
@@ -64,22 +64,22 @@ class Host:
 
 
 def recorded_hosts(lab: Instance) -> list[Host]:
-    """The hosts of a lab as `up` has written them down, by name: their state is that of then."""
+    """The hosts of a lab as recorded by `up`, by name; their state may be outdated."""
     known = {field.name for field in fields(Host)}
     records = [json.loads(path.read_text()) for path in sorted(lab.hosts_dir.glob("*/host.json"))]
-    # What another version of the lab recorded beyond that is not needed to go on, or to remove the host.
+    # Ignore fields of other versions of the lab.
     return [Host(**{name: value for name, value in record.items() if name in known}) for record in records]
 
 
 def running() -> list[Host]:
-    """The hosts of this lab that have processes, by name, whether or not ssh answers: nothing is asked of them."""
+    """The hosts of this lab that have processes, by name, whether or not ssh answers."""
     lab = Instance()
     roles = set(lab.processes().values())
     return [host for host in recorded_hosts(lab) if f"host/{host.name}" in roles]
 
 
 def pyinfra_data(host: Host) -> dict[str, Any]:
-    """What pyinfra and Slipway must know of a lab host: how to reach it, and the settings that differ in the lab."""
+    """The data of a lab host for pyinfra: its connection, and the settings that differ in the lab."""
     lab = Instance()
     mirrored = json.loads((lab.state / "mirror.json").read_text())
     mirrored.pop("root", None)
@@ -93,7 +93,7 @@ def pyinfra_data(host: Host) -> dict[str, Any]:
         "admin_keys": [f"{host.key_file}.pub"],
         "site_domain": host.domain,
         "tls_acme_server": network.of(lab).acme_directory,
-        # A throwaway host has no secrets of anybody's: it generates what the project's backend wants.
+        # A throwaway host gets no real secrets: it generates those that the project's backend needs.
         "secrets_file": "",
         "generated_secrets": [*_backend_secrets(), MONGODB_ADMIN, MONGODB_BACKEND],
         **mirrored,
@@ -101,7 +101,7 @@ def pyinfra_data(host: Host) -> dict[str, Any]:
 
 
 def _backend_secrets() -> list[str]:
-    """What the project names; a mistake in its settings is told by their check."""
+    """The names in the project's settings; the settings check reports mistakes in them."""
     try:
         found = runpy.run_path(str(project.folder() / project.SETTINGS)).get("backend_secrets")
     except (Exception, SystemExit):

@@ -1,4 +1,4 @@
-"""What makes a system one host: its name, addresses, keys and trust. A provider's first boot does the same.
+"""The identity of a host: its name, addresses, keys and trust. A provider's first boot sets the same.
 
 It is one value, whatever takes it in: a container's tree is given it as an archive, a virtual machine unpacks the same
 archive at its first boot, and a cloud image gets it through cloud-init.
@@ -21,7 +21,7 @@ from slipway.lab.record import LAB_USER, LAB_USER_ID
 from slipway.lab.steps import run
 
 LAB_AUTHORITY = AUTHORITIES / "slipway-lab.crt"
-# What update-ca-certificates would do, which on a virtual machine in software takes half a minute.
+# The effect of update-ca-certificates, which takes half a minute in emulation.
 TRUST_LAB = f"""\
 cat {LAB_AUTHORITY} >> /etc/ssl/certs/ca-certificates.crt
 ln -sfn {LAB_AUTHORITY} /etc/ssl/certs/slipway-lab.pem
@@ -38,7 +38,7 @@ HOST_KEY_TYPES = ("ed25519", "ecdsa", "rsa")
 
 @dataclass(frozen=True)
 class File:
-    """A file to be, with its absolute path."""
+    """A file to be written, with its absolute path."""
 
     path: str
     content: str
@@ -48,10 +48,10 @@ class File:
 
 @dataclass(frozen=True)
 class Seed:
-    """The files of a host, and for cloud-init what it does by other means than a file."""
+    """The files of a host, and for cloud-init its other settings."""
 
     name: str
-    # Whom it lets in, as providers do: "root", or "admin" with sudo.
+    # The initial user, as with providers: "root", or "admin" with sudo.
     user: str
     domains: tuple[str, ...]
     address: str
@@ -61,7 +61,7 @@ class Seed:
     public_key: str
     host_keys: dict[str, str]
     authority: str
-    # Its users and whom it trusts are there already, as the original has them now.
+    # A copy: users and trusted CAs exist already.
     is_copy: bool = False
 
     @property
@@ -70,12 +70,12 @@ class Seed:
 
     @property
     def files(self) -> list[File]:
-        """All of them, for a system of the lab's own making."""
+        """All files, for a system built by the lab."""
         return [*self._own_files, File(FURNISH, "", 0o755)] if self.is_copy else [*self._own_files, *self._access_files]
 
     @property
     def _own_files(self) -> list[File]:
-        """What no two hosts share."""
+        """The files that no two hosts share."""
         return [
             File("/etc/hostname", f"{self.name}\n"),
             File("/etc/hosts", self.hosts_file),
@@ -86,7 +86,7 @@ class Seed:
 
     @property
     def _access_files(self) -> list[File]:
-        """Who may log in, and whom it trusts."""
+        """Logins and trusted CAs."""
         return [
             File(f"/home/{LAB_USER}/.ssh/authorized_keys", self.public_key, 0o600, LAB_USER_ID),
             *([File("/root/.ssh/authorized_keys", self.public_key, 0o600)] if self.user == "root" else []),
@@ -121,7 +121,7 @@ class Seed:
             "manage_etc_hosts": False,
             "disable_root": False,
             "users": [{"name": LAB_USER, **access, **with_sudo}, first],
-            # The keys are the lab's: it knows them before the host answers.
+            # The lab creates the host keys, so it knows them before the host answers.
             "ssh_deletekeys": False,
             "ca_certs": {"trusted": [self.authority, *added_authorities().values()]},
             "write_files": [
@@ -138,7 +138,7 @@ class Seed:
 
 
 def host_keys() -> dict[str, str]:
-    """New ssh host keys, by the names of their files."""
+    """New ssh host keys, by file name."""
     with tempfile.TemporaryDirectory(prefix="slipway-") as name:
         folder = Path(name)
         for kind in HOST_KEY_TYPES:
@@ -148,7 +148,7 @@ def host_keys() -> dict[str, str]:
 
 
 def known_hosts_with(text: str, address: str, port: int, public_keys: Iterable[str]) -> str:
-    """The known_hosts file `text` with these keys, and no others, for a host at `address` and `port`."""
+    """The known_hosts file `text` with only these keys for a host at `address` and `port`."""
     name = address if port == 22 else f"[{address}]:{port}"
     kept = [line for line in text.splitlines() if line.split()[0] != name]
     added = [f"{name} {' '.join(key.split()[:2])}" for key in public_keys]
@@ -156,7 +156,7 @@ def known_hosts_with(text: str, address: str, port: int, public_keys: Iterable[s
 
 
 def resolver() -> str:
-    """This machine's resolver as a container can use it: a stub on loopback stands for the one behind it."""
+    """This machine's DNS resolver as a container can reach it: a loopback stub is replaced by its upstream."""
     text = Path("/etc/resolv.conf").read_text()
     behind = Path("/run/systemd/resolve/resolv.conf")
     if "nameserver 127.0.0.53" in text and behind.exists():

@@ -1,5 +1,4 @@
-"""Snapshots of hosts: take, restore, and copies of them. Each step may have been interrupted before; doing it again
-completes it."""
+"""Snapshots of hosts: take, restore, copy. Repeating an interrupted step completes it."""
 
 from __future__ import annotations
 
@@ -22,7 +21,7 @@ from slipway.lab.hosts import check_names, find, free_number, layers_of, record
 
 
 def take(label: str, name: str | None = None, progress: Progress | None = None) -> None:
-    """Keep the disk of a host as it is now, for `restore`. Raises StepFailed where it runs."""
+    """Take a snapshot of a stopped host's disk. Raises StepFailed if the host is running."""
     lab, progress = Instance(), progress or Progress()
     with lab.locked():
         host = find(name)
@@ -45,13 +44,13 @@ def copy(
     progress: Progress | None = None,
     extra_packages: Sequence[str] = (),
 ) -> None:
-    """Make hosts of what `original`, a container, was at the snapshot `label`; `up` boots them.
+    """Create hosts from the snapshot `label` of the container `original`; `up` boots them.
 
     They are containers too, or with the backend "qemu" virtual machines, with the same files, the distribution's
     kernel and `extra_packages`. Each has a name, addresses and ssh host keys of its own. Their domain and their secrets
     are the original's, so that what was made for it is in order on them. They need its disk: remove it last.
 
-    Raises StepFailed. A copy that is there already stays.
+    Raises StepFailed. An existing copy is kept.
     """
     lab, progress = Instance(), progress or Progress()
     step, layers = f"Copy {original.name}:{label}", layers_of(lab, original.name)
@@ -65,7 +64,7 @@ def copy(
         base = base_of(lab, original.name)
     if new and backend == "qemu":
         packages.install(progress, packages.NEEDED_BY["qemu"])
-        # It takes a while. Meanwhile the lab is anybody's.
+        # Slow, so without the lab's lock.
         system = SYSTEMS[original.system]
         base = convert.machine(lab, layers.chain(label), base, system, original.disk_gb, progress, extra_packages)
     with lab.locked():
@@ -90,7 +89,7 @@ def copy(
 def _not_yet_copied(
     lab: Instance, step: str, original: Host, label: str, backend: str, names: Iterable[str]
 ) -> list[str]:
-    """The names that no host has. Raises StepFailed where one has it and is no such copy."""
+    """The names that are free. Raises StepFailed if a host with such a name is no such copy."""
     there, new = {host.name: host for host in recorded_hosts(lab)}, []
     for name in names:
         host = there.get(name)
@@ -111,7 +110,7 @@ def source(text: str) -> tuple[Host, str]:
 
 
 def restore(label: str, name: str | None = None, progress: Progress | None = None) -> None:
-    """Put the disk of a host back to a snapshot and boot it. Where it runs, its plug is pulled."""
+    """Restore a snapshot of a host's disk and boot it. A running host is stopped by pulling its plug."""
     lab, progress = Instance(), progress or Progress()
     with ExitStack() as held:
         with lab.locked():

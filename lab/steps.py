@@ -1,4 +1,4 @@
-"""Run a step's command, say how long each step took, and fail in words a user can act on."""
+"""Run the steps of the lab, show their duration, and report failures that a user can act on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LINES_OF_OUTPUT_SHOWN = 20
 
 
 class StepFailed(Exception):
-    """A step of the lab did not work. Its text is what the user sees, whole: no traceback follows it."""
+    """A step of the lab failed. The user sees its text, without a traceback."""
 
     def __init__(
         self, step: str, why: str, *, argv: Sequence[str] = (), code: int | None = None, output: str = ""
@@ -43,7 +43,7 @@ def run(
     input: str | None = None,
     timeout: float | None = None,
 ) -> str:
-    """Run one command and return its standard output. `env` is added to our own environment, it does not replace it."""
+    """Run a command and return its standard output. `env` is added to our environment."""
     try:
         done = subprocess.run(
             argv,
@@ -68,7 +68,7 @@ def run(
 
 
 def remove(path: Path) -> None:
-    """Remove a file or folder with all that is in it, but nothing that is mounted there; one that is gone is fine.
+    """Remove a file or folder recursively, but nothing that is mounted in it; a missing one is fine.
 
     Not shutil.rmtree: it opens a file descriptor for every folder, and gevent, which pyinfra brings, puts off closing
     them, so that a large tree takes all that a process may have (1,024 on a fresh Debian).
@@ -77,19 +77,19 @@ def remove(path: Path) -> None:
 
 
 class Progress:
-    """One line a step, with its duration: a live line on a terminal, plain lines in CI, both when it is done."""
+    """One line per step with its duration: updated on a terminal, plain otherwise."""
 
     def __init__(self, console: Console | None = None) -> None:
-        # A plan of a server knows this module for its error alone.
+        # `slipway plan` imports this module only for its error.
         from rich.console import Console
 
-        # Status goes to standard error, so that `lab ssh -- command` and `lab status --json` can be piped.
+        # Standard error, so that the output of `lab ssh -- command` and `lab status --json` can be piped.
         self.console = console or Console(stderr=True, highlight=False)
         self.started = time.monotonic()
 
     @contextmanager
     def step(self, title: str) -> Iterator[Callable[[str], None]]:
-        """The block is one step. It gets a function that adds a note to the title ("cached", "3 packages")."""
+        """The block is one step. It gets a function that adds a note to the title, such as "cached"."""
         notes: list[str] = []
         begin = time.monotonic()
         try:

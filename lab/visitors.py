@@ -1,10 +1,10 @@
-"""Visitors of a site, many at once, who notice every request that is not answered as it should be.
+"""Concurrent visitors of a site, who record every request with a wrong response or none.
 
 python -m slipway.lab.visitors ADDRESS PORT DOMAIN AUTHORITIES SECONDS [--backend PATH] [--calm TIMES] prints what they
-noticed as a line of JSON. PATH is what the backend is asked for; visitors who are calm pause so many times as long.
+noticed as a line of JSON. PATH is the backend's path to request; TIMES multiplies the visitors' pauses.
 
-Strict: a connection that is closed after a request was sent on it and before it was answered is a failed request, also
-where a browser would ask again.
+Strict: a connection that is closed between a request and its response is a failed request, even where a browser would
+retry.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-# Longer than a visitor waits.
+# A request that takes longer has failed.
 TIMEOUT_SECONDS = 10
 
 
 @dataclass(frozen=True)
 class Habit:
-    """What a visitor asks for over and over. `status` is the answer's that is right; `keeps` his connection."""
+    """What a visitor requests repeatedly. `status` is the expected one; `keeps` means that the connection is kept."""
 
     name: str
     method: str
@@ -35,17 +35,17 @@ class Habit:
     status: int
     keeps: bool
     visitors: int
-    # Between two requests of a visitor, in seconds.
+    # Pause between two requests of a visitor, in seconds.
     pause: float
 
 
 @dataclass
 class Noticed:
-    """What the visitors of a habit have noticed; times in seconds."""
+    """What the visitors of a habit have recorded; times in seconds."""
 
     requests: int = 0
     failed: Counter[str] = field(default_factory=Counter)
-    # Between two right answers to anybody.
+    # Longest time between two expected responses to any visitor.
     longest_gap: float = 0
     longest_wait: float = 0
     waits: list[float] = field(default_factory=list)
@@ -69,7 +69,7 @@ def habits(backend: str = "/api/health", missing: str = "/api/companies", calm: 
     `missing` takes no POST: the backend says so (405), and Nginx, which can't know, asks it but once.
     """
     return [
-        # A new connection costs a TLS handshake: fewer of those, or this machine is what visitors wait for.
+        # A new connection costs a TLS handshake: with too many, this machine would be the bottleneck.
         Habit(name(method, path, keeps), method, path, status, keeps, visitors, pause * calm)
         for method, path, status in (("GET", "/", 200), ("GET", backend, 200), ("POST", missing, 405))
         for keeps, visitors, pause in ((True, 4, 0.02), (False, 2, 0.05))
@@ -77,7 +77,7 @@ def habits(backend: str = "/api/health", missing: str = "/api/companies", calm: 
 
 
 class Site:
-    """Where a site is, and who says that it is it."""
+    """A site's address and its trusted roots."""
 
     def __init__(self, address: str, port: int, domain: str, authorities: str | Path) -> None:
         self.address, self.port, self.domain = address, port, domain
@@ -95,7 +95,7 @@ async def visit(site: Site, habit: Habit, noticed: Noticed, end: asyncio.Event) 
         noticed.requests += 1
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
-                # One that was closed while nobody asked is no failure.
+                # An idle connection that was closed is no failure.
                 if connection is None or connection[0].at_eof():
                     _close(connection)
                     connection = await site.connect()
@@ -116,7 +116,7 @@ async def visit(site: Site, habit: Habit, noticed: Noticed, end: asyncio.Event) 
 
 
 async def ask(reader: StreamReader, writer: StreamWriter, domain: str, habit: Habit) -> tuple[int, bool]:
-    """The status of the answer, and whether the connection stays. Raises OSError, EOFError, ValueError."""
+    """The status of the response, and whether the connection is kept. Raises OSError, EOFError, ValueError."""
     body = b'{"email": "nobody@example.org"}' if habit.method == "POST" else b""
     lines = [f"{habit.method} {habit.path} HTTP/1.1", f"Host: {domain}", f"Content-Length: {len(body)}"]
     lines += ["Content-Type: application/json", f"Connection: {'keep-alive' if habit.keeps else 'close'}", "", ""]
@@ -139,7 +139,7 @@ def _close(connection: tuple[StreamReader, StreamWriter] | None) -> None:
 
 
 async def all_visit(site: Site, wanted: Iterable[Habit], seconds: float) -> dict[str, Noticed]:
-    """What the visitors of each habit have noticed, by its name, to the end of the time or SIGINT."""
+    """What the visitors of each habit have recorded, by its name, until the time is over or SIGINT."""
     end, loop = asyncio.Event(), asyncio.get_running_loop()
     loop.call_later(seconds, end.set)
     loop.add_signal_handler(signal.SIGINT, end.set)
