@@ -48,7 +48,6 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Instance:
         folder.mkdir(parents=True)
         (folder / "host.json").write_text(json.dumps(asdict(host)))
         (folder / "base").write_text(str(tmp_path))
-        (folder / "secrets.env").write_text(f"ADMIN_PASSWORD={host.name}\n")
     layers = Layers(lab.hosts_dir / "one")
     for label in ("bare", "provisioned"):
         with layers.making():
@@ -61,12 +60,11 @@ def copied(lab: Instance, name: str) -> Host:
     return next(host for host in recorded_hosts(lab) if host.name == name)
 
 
-def test_a_copy_has_an_address_of_its_own_and_the_originals_domain_and_secrets(lab: Instance) -> None:
+def test_a_copy_has_an_address_of_its_own_and_the_originals_domain(lab: Instance) -> None:
     snapshots.copy("provisioned", HOST, ["two", "three"])
     two, three = copied(lab, "two"), copied(lab, "three")
     assert (two.address, three.address) == ("10.213.0.12", "10.213.0.13")
     assert (two.copy_of, two.backend, two.domain) == ("one:provisioned", "nspawn", "one.test")
-    assert (lab.hosts_dir / "two/secrets.env").read_text() == "ADMIN_PASSWORD=one\n"
     below = Layers(lab.hosts_dir / "two").below()
     assert [path.resolve().relative_to(lab.hosts_dir / "one/snapshots").name for path in below] == [
         "provisioned",
