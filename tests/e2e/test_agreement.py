@@ -10,10 +10,13 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from slipway.lab import hosts, snapshots
+from slipway.lab.instance import Instance, write
+from slipway.lab.seed import known_hosts_with
 from support.drifts import COMPARED, STATUS
 from support.lab_host import PROJECT, LabHost
 from support.waiting import wait_until
@@ -46,9 +49,18 @@ class Drifting:
         self.server = server
         program = (PROJECT / "tests/support/host_state.py").read_text()
         server.ssh(f"cat > /root/host_state.py <<'END_OF_FILE'\n{program}\nEND_OF_FILE")
+        self._know_its_host_keys()
         hosts.stop(server.name)
         snapshots.take(READY, server.name)
         self.restore()
+
+    def _know_its_host_keys(self) -> None:
+        """All of them: where a drift removes one, another is offered, which Slipway may have generated."""
+        record = self.server.record
+        keys = self.server.ssh("cat /etc/ssh/ssh_host_*_key.pub").splitlines()
+        lab, file = Instance(), Path(record.known_hosts_file)
+        with lab.locked():
+            write(file, known_hosts_with(file.read_text(), record.address, record.ssh_port, keys))
 
     def restore(self) -> None:
         snapshots.restore(READY, self.server.name)

@@ -44,6 +44,8 @@ print(written && scripted && probe.dropDatabase().ok == 1);
 
 @pytest.mark.thorough
 def test_a_backend_that_takes_too_much_memory_is_ended_and_back_and_the_database_is_untouched(server):
+    if server.ssh("test -e /sys/fs/cgroup/cgroup.controllers; echo $?") != "0":
+        pytest.skip("this machine gives containers no memory controller of cgroup v2: their limits are not enforced")
     mongod = server.ssh("systemctl show --property=MainPID --value mongod")
     # In the backend's own control group, as a leak of its own would be: what can't be reclaimed is twice the limit.
     server.ssh(
