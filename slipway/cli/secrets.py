@@ -89,8 +89,9 @@ class Store:
 
 def in_file() -> dict[str, Any]:
     """What group_data/all.py sets. The secrets are of the project, and of no host."""
+    file = project.folder() / FILE
     try:
-        return runpy.run_path(str(project.folder() / FILE))
+        return runpy.run_path(str(file))
     except (Exception, SystemExit) as error:
         said = f"{type(error).__name__}: {error}"
         raise SecretsFailed(f"{FILE}: {said} (slipway plan shows the line)") from None
