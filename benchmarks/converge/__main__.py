@@ -42,7 +42,8 @@ CALM_SECONDS, REST_SECONDS = 20, 20
 @click.option("--quick", is_flag=True, help="One run each, 3 hosts: to see that it works.")
 @click.option("--keep", is_flag=True, help="Leave the hosts for the next run: slipway lab down removes them.")
 @click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write what was measured to it.")
-def main(repeat: int, count: int, quick: bool, keep: bool, file: Path | None) -> None:
+@click.option("--against", metavar="COMMIT", help="Compare only the plans of this version and that of a commit.")
+def main(repeat: int, count: int, quick: bool, keep: bool, file: Path | None, against: str | None) -> None:
     """Plan converged hosts by Slipway, pyinfra and Ansible, near and far, and print what it takes as ratios."""
     os.chdir(PROJECT)
     os.environ.setdefault("SLIPWAY_LAB", "slipwayconv")
@@ -56,7 +57,7 @@ def main(repeat: int, count: int, quick: bool, keep: bool, file: Path | None) ->
         os.environ["TMPDIR"] = tempfile.tempdir = folder
         try:
             packages.need_root()
-            runs = measure(repeat, NAMES[:count], keep, Progress())
+            runs = measure(repeat, NAMES[:count], keep, Progress(), against)
         except StepFailed as error:
             raise click.ClickException(str(error)) from None
     found = summaries(runs)
@@ -71,11 +72,16 @@ def main(repeat: int, count: int, quick: bool, keep: bool, file: Path | None) ->
         file.write_text(json.dumps(results, indent=2) + "\n")
 
 
-def measure(repeat: int, names: Sequence[str], keep: bool, progress: Progress) -> list[Run]:
-    """One host by all ways, and then, when the others run beside it, all of them."""
+def measure(repeat: int, names: Sequence[str], keep: bool, progress: Progress, against: str | None) -> list[Run]:
+    """One host by all ways, and then, when the others run beside it, all of them. With `against`, the plans of two
+    versions."""
     load, cores = os.getloadavg()[0], os.cpu_count() or 1
     if load > cores / 4:
         progress.say(f"This machine is busy (load {load:.1f} on {cores} cores): expect less of the ratios")
+    if against:
+        with converged(names[:1], keep, progress) as host, tempfile.TemporaryDirectory() as folder:
+            compared = ways.versions(host, against, Path(folder))
+            return rounds([(way, [host]) for way in compared], repeat, progress)
     with progress.step("Install Ansible"):
         provision.install_ansible()
     with converged(names, keep, progress) as host, playbook_folder(host, progress) as folder:

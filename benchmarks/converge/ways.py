@@ -15,6 +15,7 @@ from benchmarks import PROJECT
 from benchmarks.converge import results
 from benchmarks.converge.results import Run
 from benchmarks.provision import ways as provision
+from slipway.lab import record
 from slipway.lab.hosts import Host
 from slipway.lab.instance import Instance
 from slipway.lab.nspawn import cgroups_of, machine_name
@@ -43,6 +44,10 @@ def one_host(host: Host, ansible_folder: Path | None) -> list[Way]:
     return [*ways, ansible(ansible_folder)] if ansible_folder else ways
 
 
+def versions(host: Host, commit: str, folder: Path) -> list[Way]:
+    return [ssh(host), plan(), plan_of_version(host, commit, folder)]
+
+
 def ssh(host: Host) -> Way:
     login = provision.ansible_connection(host)
     options = shlex.split(str(login["ansible_ssh_common_args"]))
@@ -65,6 +70,17 @@ def apply(host: Host) -> Way:
         run("Change a file", host.ssh_argv(DRIFT))
 
     return Way(results.APPLY, [*SLIPWAY, "apply", "lab", "--yes"], before=drift, proof="done: 1 of ")
+
+
+def plan_of_version(host: Host, commit: str, folder: Path) -> Way:
+    """The plan of another version, whose files are extracted to `folder`. It may find changes: what it wants of a host
+    need not be what this version wants."""
+    archive = f"git archive {shlex.quote(commit)} | tar -x -C {shlex.quote(str(folder))}"
+    run(f"Extract {commit}", ["bash", "-o", "pipefail", "-c", archive], cwd=PROJECT)
+    (folder / "inventory.py").write_text(f"web = app = db = [({host.name!r}, {record.pyinfra_data(host)!r})]\n")
+    command = [*SLIPWAY, "plan"]
+    script = f"cd {shlex.quote(str(folder))}; {shlex.join(command)}; code=$?; [ $code = 2 ] || exit $code"
+    return Way(f"{results.PLAN} of {commit[:7]}", ["sh", "-c", script], lambda: {"PYTHONPATH": str(folder)})
 
 
 def pyinfra() -> Way:
