@@ -1,4 +1,4 @@
-"""A site as a visitor sees it, reached by its name at an address of our choice, so that DNS need not know it yet."""
+"""A site as a visitor sees it, requested by name at a given address, without DNS."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class _PlainAtAddress(_AtAddress):
 
 
 class Site:
-    """`https://domain` at `address`; `authorities` is a file with the roots to trust, None for the usual ones.
+    """`https://domain` at `address`; `authorities` is a file with trusted roots, None for the system's.
 
     `port_offset` is added to every port where they are forwarded from others: to 443 and 80 as well. An answer may take
     `seconds`.
@@ -60,7 +60,7 @@ class Site:
         self.seconds = seconds
         self.domain, self.address, self.authorities, self.port_offset = domain, address, authorities, port_offset
         self.session = requests.Session()
-        # Or $REQUESTS_CA_BUNDLE would win over `verify`.
+        # $REQUESTS_CA_BUNDLE would override `verify`.
         self.session.trust_env = False
         self.session.verify = authorities or True
         self.session.mount("https://", _AtAddress(address, 443 + port_offset, domain))
@@ -82,7 +82,7 @@ class Site:
         return self.session.request(method, url, timeout=self.seconds, allow_redirects=False, **arguments)
 
     def handshake(self, version: ssl.TLSVersion | None = None, name: str | None = None) -> ssl.SSLSocket:
-        """A TLS connection, closed again: its version, protocol (ALPN) and certificate can be read.
+        """Make a TLS connection and close it; version, protocol (ALPN) and certificate can be read.
 
         `version` forces a TLS version, `name` asks for another host name. Raises ssl.SSLError, ConnectionError.
         """

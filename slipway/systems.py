@@ -1,5 +1,5 @@
-"""The systems that a server can run, and all that differs between them: the table that a server's tasks and the lab's
-recipes read. A new system is a new row here; docs/lab.md says how to try it."""
+"""The supported systems and their differences, for the tasks and the lab's recipes. A new system is a new row here;
+docs/lab.md shows how to try it."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class System:
     kernel: str
     # Components of the distribution's archive; certbot and ufw are in Ubuntu's universe.
     components: tuple[str, ...]
-    # Whether it has Nginx's module for files that brotli has compressed, as a package.
+    # Whether it packages Nginx's module for brotli-compressed files.
     brotli: bool
-    # Whether the tests provision it; the others are made by the same recipe.
+    # Whether the tests provision it.
     proven: bool
 
     @property
@@ -49,7 +49,7 @@ SYSTEMS = {
     system.id: system
     for system in (
         _debian("12", "bookworm", ("7.0", "8.0"), proven=True),
-        # MongoDB has no packages for it; the database can be on a host of its own (role db).
+        # MongoDB has no packages for it; the database can be on another host (role db).
         _debian("13", "trixie", ()),
         _ubuntu("22.04", "jammy", ("6.0", "7.0", "8.0"), brotli=False),
         _ubuntu("24.04", "noble", ("8.0",), brotli=True),
@@ -58,5 +58,5 @@ SYSTEMS = {
 
 
 def system_of(machine: Mapping[str, str]) -> System | None:
-    """The system of a host, from its facts (facts.Machine); None where it is not in the table."""
+    """The system of a host, from its facts (facts.Machine); None if it is not supported."""
     return SYSTEMS.get(f"{machine.get('os')}-{machine.get('release')}")

@@ -28,7 +28,7 @@ def apply(
     """Show the plan, ask for confirmation, and apply it."""
     session = Session(environment, "deploy.py", limit, data, only)
     with planned(session, console) as outcome:
-        # Nobody says yes to what they have not seen.
+        # Nobody confirms what they have not seen.
         if console.level >= 0 or (outcome.changes and not yes):
             console.plan(plan_report(session, outcome), session)
         if not outcome.changes:

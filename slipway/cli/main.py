@@ -19,7 +19,7 @@ from slipway.project import NoProject
 from slipway.settings.check import SettingsError
 
 INTERRUPTED = 130  # as a shell reports a command that SIGINT ended
-# The module of each verb, imported when the verb is called: a plan needs none of the others.
+# The module of each verb, imported only when the verb is called.
 VERBS = {
     "apply": ("slipway.cli.apply", "apply"),
     "completion": ("slipway.cli.completion", "completion"),
@@ -69,8 +69,8 @@ def cli() -> None:
 
 
 def interrupt(*_signal: object) -> None:
-    """Raise KeyboardInterrupt in the main greenlet. In any other, a connection's say, it would end that one, which
-    the main one then waits for in vain."""
+    """Raise KeyboardInterrupt in the main greenlet. In another one, such as a connection's, it would end
+    only that one, and the main greenlet would wait for it forever."""
     hub = gevent.get_hub()
     if gevent.getcurrent() is hub.parent:
         raise KeyboardInterrupt

@@ -15,7 +15,7 @@ from slipway.project import INVENTORIES
 from slipway.settings.inventory import ROLES
 from slipway.ui.console import Console
 
-# The console is made with the first option that concerns it, and a verb gets it.
+# Created by the first option that concerns it, and passed to the verb.
 pass_console = click.make_pass_decorator(Console, ensure=True)
 
 
@@ -47,7 +47,7 @@ def examples(*lines: str) -> str:
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
-# Of its own click makes no line shorter than 50 columns.
+# By itself click wraps no shorter than 50 columns.
 HELP_WIDTH = min(shutil.get_terminal_size().columns, 80) - 2
 
 

@@ -26,7 +26,7 @@ def verify(
 ) -> None:
     """Check the servers from outside and on the hosts. Changes nothing."""
     tests = PACKAGE / "server_tests"
-    # -P: a module of the user's folder is not taken for one of ours. No cache: the package may not be ours to write to.
+    # -P: modules of the user's folder do not shadow ours. No cache: the package may be read-only.
     command = [sys.executable, "-P", "-m", "pytest", str(tests), "-c", str(tests / "pytest.ini")]
     command += ["-p", "no:cacheprovider", f"--environment={environment}"]
     command += {-1: ["-qq"], 0: ["-q"], 1: []}[console.level]

@@ -1,4 +1,4 @@
-"""What a run asks one host: questions are collected, asked together, and never twice.
+"""Batches the queries to one host: collected, sent together, and never repeated.
 
 Whoever needs an answer waits until all who could ask something wait: then their questions go out as one batch. Any
 change on any host makes all answers old (`forget`).
@@ -19,36 +19,36 @@ Ask = Callable[[Sequence[Question]], list[Answer]]
 
 @dataclass
 class _Wanted:
-    """A question of the next batch, and how many wait for its answer."""
+    """A query of the next batch, and the number of its waiters."""
 
     result: AsyncResult[Answer] = field(default_factory=AsyncResult)
     waiting: int = 0
 
 
 class Batches:
-    """The questions to one host; `ask` answers some of them in their order, or raises."""
+    """The queries to one host; `ask` answers a list of them in order, or raises."""
 
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
         self._known: dict[Question, Answer] = {}
-        # Set to whether the answer has come.
+        # Set when the answer has arrived or failed.
         self._on_the_way: dict[Question, AsyncResult[bool]] = {}
         self._wanted: dict[Question, _Wanted] = {}
-        # How many are at work who may change something at any time.
+        # The number of tasks that may change something at any time.
         self._knowing_nothing = 0
-        # How many could still ask something before the batch must go.
+        # The number of tasks that may still add to the batch before it is sent.
         self._busy = 0
-        # What will be needed soon, and is asked along with a single question.
+        # Queries that will be needed soon, sent along with a single one.
         self.ahead: Callable[[], Iterable[Question]] = tuple
 
     def forget(self) -> None:
-        """Something has changed: nothing that was answered counts, nor what is being answered now."""
-        # New ones, as a batch under way writes into those that it began with.
+        """Discard all answers, including those under way: something has changed."""
+        # New dictionaries: a batch under way still writes into the old ones.
         self._known, self._on_the_way = {}, {}
 
     @contextmanager
     def knowing_nothing(self) -> Iterator[None]:
-        """For the time that somebody may change something unseen: each answer is old as soon as it is there."""
+        """During the block no answer is kept: something may change unseen."""
         self._knowing_nothing += 1
         try:
             yield
@@ -58,7 +58,7 @@ class Batches:
 
     @contextmanager
     def asking(self) -> Iterator[None]:
-        """For the time that somebody may ask: a batch waits for all who do, and for nobody who has failed."""
+        """Register an asker during the block: a batch waits until all askers wait or have finished."""
         self._busy += 1
         try:
             yield
@@ -67,7 +67,7 @@ class Batches:
             self._send_if_all_wait()
 
     def get(self, question: Question) -> Answer:
-        """The answer, by the next batch if need be. Raises what asking did."""
+        """The answer, from the next batch if necessary. Raises what `ask` raised."""
         if self._knowing_nothing:
             return self._ask([question])[0]
         on_the_way = self._on_the_way.get(question)
@@ -84,7 +84,7 @@ class Batches:
         return wanted.result.get()
 
     def fetch(self, questions: Iterable[Question]) -> None:
-        """Ask at once what is likely to be needed; who needs it waits for it. Raises what asking did."""
+        """Send likely queries at once; those who need an answer wait for it. Raises what `ask` raised."""
         new = [question for question in questions if question not in self._known]
         if not new:
             return
@@ -94,7 +94,7 @@ class Batches:
         try:
             self._fetch(new)
         finally:
-            # Where that has failed it is asked by those who need it, and they are told why.
+            # If that failed, those who need an answer ask again and get the error.
             for question in new:
                 on_the_way.pop(question, None)
             coming.set(True)
@@ -120,7 +120,7 @@ class Batches:
             if not isinstance(error, Exception):
                 raise  # it is about whoever asks for all: a time limit, say
             return
-        # All who have waited can ask again before the first of them does.
+        # Counts all waiters as askers again before the first of them resumes.
         self._busy += sum(one.waiting for one in wanted.values())
         for question, one in wanted.items():
             one.result.set(answers[question])

@@ -1,4 +1,4 @@
-"""The apply: operations run in order, under a lock on each host, and each asks along with its own facts those of the
+"""The apply: operations run in order, under a lock on each host. Each sends, along with its own queries, those of the
 operations up to the next change."""
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from slipway.engine.planner import Planner
 from slipway.engine.remote_shell import Question
 from slipway.settings import limits
 
-# MongoDB alone asks for files of 100 MB at its start.
+# MongoDB alone allocates files of 100 MB at its start.
 FULL_MB = 200
 VERBS = {"deploy.py": "apply", "release.py": "release", "rollback.py": "rollback"}
-# Of what a command has printed, and of the command itself, a failure shows this much.
+# Shown of a failed command: lines of output, characters of the command.
 LINES_SHOWN, COMMAND_SHOWN = 30, 300
 
 
 class Executor:
-    """Brings hosts to what a plan found that they should be."""
+    """Carries out a plan."""
 
     def __init__(self, planner: Planner) -> None:
         self.planner, self.connections = planner, planner.connections
@@ -44,8 +44,7 @@ class Executor:
         self.verb = VERBS.get(self.connections.deploy, "ask")
 
     def apply(self, tell: Progress) -> Outcome:
-        """Call it after a plan. A host stops at its first failure, the others finish; ApplyFailed says then what has
-        happened."""
+        """Carry out the plan. A host stops at its first failure, the others continue. Raises ApplyFailed."""
         hosts = self.connections
         began = time.monotonic()
         self.planner.run.notes = {key: notes for key, notes in self.planner.run.notes.items() if key[1] is None}
@@ -54,7 +53,7 @@ class Executor:
             self.state.set_stage(StateStage.Execute)
             self.state.is_executing = True
             self._lock()
-            # Somebody may have taken their time to say yes.
+            # The confirmation may have taken a while.
             pyinfra_compat.forget_all(self.state)
             order = self.state.get_op_order()
             for host in hosts.active_hosts():
@@ -71,8 +70,7 @@ class Executor:
         return outcome
 
     def carry_out(self, verb: str, script: Callable[[Host], str]) -> None:
-        """Run a short script of each host's as root there, under the lock, and note it in their logs. Raises
-        RunFailed."""
+        """Run a script on each host as root, under the lock, and record it in the host's log. Raises RunFailed."""
         began, self.verb = time.monotonic(), verb
         hosts = self.connections
         with failing(hosts.log):
@@ -90,11 +88,11 @@ class Executor:
             raise RunFailed("\n".join(hosts.failures.values()))
 
     def record_nothing(self, seconds: float) -> None:
-        """Note in the log of the hosts that an apply has found nothing to change."""
+        """Record in the hosts' logs that an apply found nothing to change."""
         self.connections.by_root(lock.note(self.verb, version("slipway"), "nothing to change", 0, seconds))
 
     def _lock(self) -> None:
-        """Raises RunFailed where somebody else is at work on one of the hosts."""
+        """Raises RunFailed if a host is locked by somebody else."""
         hosts = self.connections
         script = lock.take(lock.who(), lock.now(), f"slipway {self.verb} {hosts.environment}")
         held = [
@@ -115,7 +113,7 @@ class Executor:
             changed = len([change for change in done if change.host == name])
             result = "failed" if name in self.connections.failures else "done"
             line = lock.note(self.verb, version("slipway"), result, changed, seconds)
-            # What has cut a host off is told already.
+            # A host that was cut off has its error already.
             with suppress(HostFailed, SSHException, OSError):
                 if connector.is_open:
                     connector.by_root(f"{line}\n{lock.release()}")
@@ -124,7 +122,7 @@ class Executor:
                     connector.host.run_shell_command(line, _sudo=sudo, _timeout=seconds)
 
     def _ahead(self, host: Host, order: list[str]) -> list[Question]:
-        """What the operations from the one at hand will ask, as far as the next one that is expected to change."""
+        """The queries of the operations from the current one up to the next that is expected to change something."""
         questions: list[Question] = []
         assert isinstance(host.connector, Connector)
         for op_hash in order[order.index(str(host.executing_op_hash)) :]:
@@ -135,7 +133,7 @@ class Executor:
         return questions
 
     def _run(self, op_hash: str, tell: Progress, done: list[Change]) -> None:
-        """Run an operation on all hosts that have it, side by side unless it says otherwise."""
+        """Run an operation on all hosts that have it, concurrently unless its arguments limit that."""
         hosts = [host for host in self.connections.active_hosts() if op_hash in self.state.ops[host]]
         arguments = self.state.get_op_meta(op_hash).global_arguments
         at_once = 1 if arguments["_serial"] else arguments["_parallel"] or len(hosts) or 1
@@ -165,14 +163,14 @@ class Executor:
         tell(host.name, name, "changed" if changed else "ok", seconds)
 
     def _where(self, host: Host, op_hash: str, error: Exception | None, done: list[Change]) -> str:
-        """Where a host has stopped, with what, and what state it is in."""
+        """The error report of a host: operation, command, output, and progress."""
         order = [one for one in self.state.get_op_order() if one in self.state.ops[host]]
         before, changed = order.index(op_hash), sum(change.host == host.name for change in done)
         lines = [f"{host.name} failed at: {self.planner.name_of(op_hash)}"]
         said = [line for line in self.connections.log.take(host.name) if not line.startswith("Error: executed ")]
         said += [str(error)] if error else []
         commands = self.state.ops[host][op_hash].operation_meta._commands
-        # A sentence about a limit says all about a command that was ended by it.
+        # The message about a time limit says enough about a command that exceeded it.
         is_late = any("on a slow host raise " in line for line in said)
         if commands and isinstance(commands[-1], StringCommand) and not error and not is_late:
             command = " ".join(str(commands[-1]).split())
@@ -190,7 +188,7 @@ class Executor:
         )
 
     def _tell_full_disks(self, host: Host) -> None:
-        """Say that a disk of a host that failed is full: the service that died of it need not have said so itself."""
+        """Report full disks of a failed host: a service that failed because of one may not have said so."""
         try:
             _, output = host.run_shell_command(
                 "df --output=avail,target / /var /tmp | tail -n +2 | sort -u",

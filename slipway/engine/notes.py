@@ -1,4 +1,4 @@
-"""What an operation says beyond its name: diffs, reasons, and what was skipped and why.
+"""The notes of an operation: diffs, reasons, and what was skipped and why.
 
 A run of Slipway collects the notes (slipway/engine/run.py); under plain pyinfra they go to its log.
 """
@@ -14,7 +14,7 @@ from slipway.engine import run
 
 @dataclass(frozen=True)
 class Note:
-    """A reason for a change, or a fact about it, in words."""
+    """A reason for a change, or a remark about it."""
 
     text: str
 
@@ -25,17 +25,17 @@ class Diff(Note):
 
 
 def note(text: str) -> None:
-    """Say why the operation at hand changes something."""
+    """Record why the current operation changes something."""
     _add(Note(text))
 
 
 def diff(text: str) -> None:
-    """Show how the operation at hand changes a file, as a unified diff."""
+    """Record how the current operation changes a file, as a unified diff."""
     _add(Diff(text))
 
 
 def skipped(what: str, why: str) -> None:
-    """Say that something asked for is not done on this host: "skipped swap: a container"."""
+    """Record that something is not done on this host: "skipped swap: a container"."""
     note(f"skipped {what}: {why}")
 
 

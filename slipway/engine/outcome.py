@@ -1,4 +1,4 @@
-"""What a plan found and what an apply did."""
+"""The results of a plan and of an apply."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ Progress = Callable[[str, str, str, float], None]
 
 @dataclass
 class Change:
-    """An operation that changes something on a host, and what it says about it (diffs, reasons)."""
+    """An operation that changes something on a host, with its notes."""
 
     host: str
     operation: str
     notes: list[Note] = field(default_factory=list)
-    # It runs because of another change: a restart, a reload.
+    # It follows from another change, such as a restart.
     is_reaction: bool = False
     component: str = OTHER
 
 
 @dataclass
 class Outcome:
-    """What a plan found or an apply did, in order; what was skipped on which host and why; operations of all hosts."""
+    """The changes in order; what was skipped on which host and why; the number of operations of all hosts."""
 
     changes: list[Change]
     skipped: list[tuple[str, str]]
     operations: int
     seconds: float
-    # Hosts that could not be asked, or at which something failed, and what happened.
+    # Hosts that could not be compared or failed, with the error.
     failures: dict[str, str] = field(default_factory=dict)

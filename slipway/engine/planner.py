@@ -1,4 +1,4 @@
-"""The plan: all operations are evaluated side by side, so that what they ask of a host goes out in one batch
+"""The plan: all operations are evaluated concurrently, so that their queries to a host are sent in one batch
 (slipway/engine/batching.py)."""
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from slipway.engine.outcome import Change, Outcome
 
 
 class Planner:
-    """Compares hosts with what they should be."""
+    """Compares hosts with their desired state."""
 
     def __init__(self, connections: Connections) -> None:
         self.connections = connections
         self.state, self.run = connections.state, connections.run
-        # The hosts that a plan was made for.
+        # The hosts of the last plan.
         self._planned: list[Host] = []
 
     def plan(self) -> Outcome:
@@ -50,7 +50,7 @@ class Planner:
                     hosts.failures[host.name] = str(error)
                     is_blocked = True
                 else:
-                    # pyinfra leaves out a host at which a fact fails, and goes on.
+                    # pyinfra drops a host at which a fact fails, and continues.
                     if host in self.state.failed_hosts:
                         hosts.fail(host, f"[{host.name}] could not be compared")
             if is_blocked or not hosts.active_hosts():
@@ -61,11 +61,11 @@ class Planner:
         return self.outcome(changes, began)
 
     def _evaluate(self, host: Host) -> None:
-        """Run the deploy file for a host, and then all of its operations side by side, each to its first command."""
+        """Run the deploy file for a host, then evaluate its operations concurrently, each up to its first command."""
         with ExitStack() as stack:
             with _asking(host), pyinfra_compat.using(self.state, host):
                 pyinfra_compat.exec_file(str(self.connections.project / self.connections.deploy))
-            # No batch goes before the last of them has begun.
+            # No batch is sent before the last of them has begun.
             stack.enter_context(_asking(host))
             evaluating = [gevent.spawn(self._evaluate_one, host, op_hash) for op_hash in host.op_hash_order]
             gevent.sleep(0)
@@ -79,8 +79,7 @@ class Planner:
             pyinfra_compat.evaluate(self.state, host, op_hash)
 
     def _expected(self, found: list[str]) -> Iterator[Change]:
-        """The operations that would change something, reactions only where what they react to would: these add to
-        `found`."""
+        """The pending operations, with reactions only if what they react to is pending: these are added to `found`."""
         for op_hash in self.state.get_op_order():
             for host in self.connections.active_hosts():
                 operation = self.state.ops[host].get(op_hash)
@@ -99,14 +98,14 @@ class Planner:
                 yield self.change(host, op_hash)
 
     def change(self, host: Host, op_hash: str) -> Change:
-        """An operation that changes something, with what it has said."""
+        """A pending operation with its notes."""
         notes = list(dict.fromkeys(self.run.notes.get((host.name, op_hash), [])))
         is_reaction = bool(self.state.ops[host][op_hash].global_arguments.get("_if"))
         component = self.run.component_of.get((host.name, op_hash), OTHER)
         return Change(host.name, self.name_of(op_hash), notes, is_reaction, component)
 
     def outcome(self, changes: list[Change], began: float) -> Outcome:
-        """What the changes came to since `began`, by the monotonic clock."""
+        """The outcome since `began`, by the monotonic clock."""
         operations = sum(len(self.state.ops[host]) for host in self._planned)
         said = [
             (host, note.text) for (host, op_hash), notes in self.run.notes.items() if op_hash is None for note in notes

@@ -1,4 +1,4 @@
-"""What a plan needs anyway, loaded while the hosts' handshakes wait.
+"""Imports what a plan needs while the ssh handshakes wait.
 
 By name: these modules import the engine, and not the other way round.
 """
@@ -14,7 +14,7 @@ from typing import Any
 from slipway.engine import components
 from slipway.engine.errors import in_words
 
-# A module, and the function in it that does what takes long; "" for none.
+# Modules, each with its slow function to call; "" for none.
 SLOW = (
     ("slipway.ops.templates", "load_templates"),
     ("slipway.ui.plan_report", "prepare"),
@@ -24,7 +24,7 @@ SLOW = (
 
 
 def preload() -> Iterator[str]:
-    """Load one thing at each step. What is wrong there comes up again, and is told, when it is used."""
+    """Import one thing per step. Errors are ignored: they recur, and are reported, at first use."""
     try:
         yield from load_tasks()
         for name, function in SLOW:
@@ -37,7 +37,7 @@ def preload() -> Iterator[str]:
 
 
 def known_components() -> list[str]:
-    """The names of all components. Raises RunFailed where a module of tasks/ has a mistake."""
+    """The names of all components. Raises RunFailed if a module of tasks/ has a mistake."""
     with in_words():
         deque(load_tasks(), maxlen=0)
     return sorted(components.names)

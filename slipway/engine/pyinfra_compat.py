@@ -1,10 +1,10 @@
-"""What Slipway knows of pyinfra's inside: all of it is here, and pyinfra is pinned to 3.10 for it.
+"""Everything that depends on pyinfra's internals, for which pyinfra is pinned to 3.10.
 
 `pyinfra_cli` is no public API, and neither are the parts of `pyinfra.api` that this module changes while Slipway runs.
 Plain pyinfra never loads it.
 """
 
-# ruff: noqa: E402  one module is kept out before the others are loaded
+# ruff: noqa: E402  modules are kept out before others are imported
 from __future__ import annotations
 
 import sys
@@ -16,14 +16,13 @@ from importlib import import_module, metadata
 from types import FrameType, ModuleType
 from typing import Any
 
-# paramiko has it for `Match exec` in ssh's configuration, which pyinfra does by its own means: it takes long to load.
+# paramiko imports invoke for `Match exec` in ssh's configuration; it is slow to import.
 sys.modules.setdefault("invoke", None)  # type: ignore[arg-type]
-# typeguard, which pyinfra has for the types of arguments, lets a Mock pass for all of them, and with it comes asyncio.
+# typeguard, which pyinfra uses, imports unittest.mock, and with it asyncio.
 _no_mock: Any = ModuleType("unittest.mock")
 _no_mock.Mock, _no_mock.patch = type("Mock", (), {}), None
 _has_mock = sys.modules.setdefault(_no_mock.__name__, _no_mock) is not _no_mock
-# gevent looks for plug-ins at each thing that it patches, pydantic and pyinfra do too, each time in every package that
-# is installed: once is enough.
+# gevent, pydantic and pyinfra look for plug-ins in every installed package, gevent at each patch: once is enough.
 metadata.entry_points = metadata.entry_points().select
 
 import pyinfra
@@ -65,19 +64,19 @@ __all__ = [
 ]
 
 _here = local()
-# They are the same each time; pyinfra looks up their types anew for each operation and each fact.
+# pyinfra recomputes their types for each operation and each fact.
 arguments.all_global_arguments = facts.all_global_arguments = cache(arguments.all_global_arguments)
 
 
 def prepare() -> None:
-    """Make pyinfra do what `Session` needs. It may be called again."""
-    # Each time a file of group_data may be another; pyinfra parses it anew for each setting in it.
+    """Patch pyinfra as `Session` needs it. Idempotent."""
+    # A new cache: files of group_data may have changed; pyinfra parses one anew for each setting in it.
     inventory._get_imported_names = cache(_get_imported_names)
     HostData.__getattr__ = _data_of_host  # type: ignore[method-assign]
     if facts._get_fact is not _get_fact_told:
         facts._get_fact = _get_fact_told  # type: ignore[assignment]
         FunctionCommand.execute = _execute_knowing_nothing  # type: ignore[assignment,method-assign]
-        # By an import statement it would be the decorator, which pyinfra.api has under the same name.
+        # An import statement would give the decorator, which pyinfra.api has under the same name.
         module: Any = import_module("pyinfra.api.operation")
         module.get_operation_order_from_stack = order_of_operation
         for name in ("in_op", "current_op_hash", "current_op_global_arguments", "current_op_deploy_data"):
@@ -85,8 +84,8 @@ def prepare() -> None:
 
 
 def load_inventory(file: str, data: dict[str, Any], cwd: str, check: Callable[[dict[str, Any]], None]) -> Inventory:
-    """pyinfra's inventory from a file; `data` wins over all other data. `check` gets the file's top-level names first,
-    before pyinfra makes groups of them."""
+    """Load pyinfra's inventory from a file; `data` overrides all other data. `check` gets the file's top-level names
+    before pyinfra turns them into groups."""
 
     def groups(filename: str) -> dict[str, Any]:
         names = exec_file(filename, return_locals=True)
@@ -98,7 +97,7 @@ def load_inventory(file: str, data: dict[str, Any], cwd: str, check: Callable[[d
 
 
 def _data_of_host(self: HostData, key: str) -> Any:
-    """pyinfra's `HostData.__getattr__`, for which the inventory's data are what they were at the first time.
+    """pyinfra's `HostData.__getattr__` with the inventory's data merged once.
 
     pyinfra merges them anew for each of the global arguments of each operation.
     """
@@ -116,7 +115,7 @@ def _data_of_host(self: HostData, key: str) -> Any:
     raise AttributeError(f"Host `{self.host}` has no data `{key}`")
 
 
-# Facts read and all else may change: a connector is told which of the two it runs a command for.
+# Facts read, everything else may change: the connector must know which of the two a command is for.
 _get_fact = facts._get_fact
 
 
@@ -129,22 +128,22 @@ def _get_fact_told(state: State, host: Host, cls: type[FactBase[Any]], *rest: An
 
 
 def fact_at_hand() -> type[FactBase[Any]] | None:
-    """The fact that is being asked for by this greenlet, if one is."""
+    """The fact that this greenlet is gathering, if any."""
     return getattr(_here, "fact", None)
 
 
 def may_be_remembered(fact: type[FactBase[Any]]) -> bool:
-    """Whether a fact's command holds no secret: it may be in a file, for the next run to ask first thing."""
+    """Whether a fact's command contains no secret, so that it may be cached for the next run."""
     return bool(getattr(fact, "may_be_remembered", False))
 
 
 def script_of(fact: type[FactBase[Any]]) -> str:
-    """The script of a fact that can be asked about several subjects at once (facts.base.OfSubjects), else ""."""
+    """The script of a fact that can be gathered for several subjects at once (facts.base.OfSubjects), else ""."""
     return str(getattr(fact, "script", ""))
 
 
 def forget_all(state: State) -> None:
-    """Something has changed, perhaps on another host than the one that it was done on."""
+    """Discard the answers of all hosts: a change may affect another host than its own."""
     for batches in _all_batches(state):
         batches.forget()
 
@@ -153,7 +152,7 @@ def _all_batches(state: State) -> list[Batches]:
     return [host.connector.batches for host in state.inventory if hasattr(host.connector, "batches")]
 
 
-# A function that an operation calls may change anything at any time, by another connection too.
+# A function of an operation may change anything at any time, even by another connection.
 _execute = FunctionCommand.execute
 
 
@@ -165,9 +164,9 @@ def _execute_knowing_nothing(self: FunctionCommand, state: State, *rest: Any) ->
 
 
 def order_of_operation(state: State) -> list[int]:
-    """pyinfra's `get_operation_order_from_stack`: the numbers of the lines from the deploy file to an operation.
+    """pyinfra's `get_operation_order_from_stack`: the line numbers from the deploy file to an operation.
 
-    It goes by the same frames. pyinfra looks up the source of each, which was a third of what a plan computes here.
+    pyinfra looks up the source of each frame, which was a third of a plan's processor time.
     """
     frames: list[tuple[str, int]] = []
     frame: FrameType | None = sys._getframe(1)
@@ -183,7 +182,7 @@ def order_of_operation(state: State) -> list[int]:
 
 
 class _OfOperation:
-    """An attribute of pyinfra's Host that says which operation is at hand.
+    """An attribute of pyinfra's Host that belongs to the current operation.
 
     pyinfra has one at a time on each host; a plan has all of them, each in a greenlet that `evaluate` keeps apart.
     """
@@ -206,7 +205,7 @@ class _OfOperation:
 def evaluate(state: State, host: Host, op_hash: str) -> None:
     """Find out whether an operation would change anything, as pyinfra does: by its first command.
 
-    In a greenlet of its own, others may be at theirs meanwhile.
+    Several greenlets may evaluate operations of one host concurrently.
     """
     operation = state.ops[host][op_hash]
     _here.operation = host, {"in_op": False}
@@ -221,16 +220,16 @@ def evaluate(state: State, host: Host, op_hash: str) -> None:
 
 @contextmanager
 def using(state: State, host: Host) -> Iterator[None]:
-    """`pyinfra.host` is `host` for this greenlet."""
+    """Set `pyinfra.host` for this greenlet."""
     with ctx_config.use(state.config.copy()), ctx_host.use(host):
         yield
 
 
 @contextmanager
 def expected_changes() -> Iterator[list[str]]:
-    """In a plan nothing has run yet: `op.did_change()` answers whether the operation would change something.
+    """Make `op.did_change()` answer, during a plan, whether the operation would change something.
 
-    The hashes of those that were asked and would are added to the list.
+    The hashes of operations that were asked and would change are added to the list.
     """
     original = OperationMeta.did_change
     found: list[str] = []

@@ -1,4 +1,4 @@
-"""What the last plan of a host asked, so that the next one can ask it as soon as it is connected. Never an answer."""
+"""The queries of a host's last plan, which the next one sends as soon as it is connected. Answers are never kept."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def _file(key: tuple[str, ...]) -> Path:
 
 
 def recall(key: tuple[str, ...], by_sudo: bool) -> list[Question]:
-    """The questions that were kept for `key`; who logs in as root needs no sudo for them."""
+    """The queries kept for `key`; without sudo for a login as root."""
     try:
         with _file(key).open() as file:
             status = os.fstat(file.fileno())
-            # Root on the host will run them: nobody else may have written them.
+            # They run as root on the host: nobody else may have written them.
             if status.st_uid != os.geteuid() or status.st_mode & 0o077:
                 return []
             kept = json.load(file)
@@ -34,7 +34,7 @@ def recall(key: tuple[str, ...], by_sudo: bool) -> list[Question]:
 
 
 def keep(key: tuple[str, ...], questions: Iterable[Question]) -> None:
-    """Keep questions for `key`, in a file of the user's alone. Where that can't be done the next plan is slower."""
+    """Keep queries for `key`, in a private file. If that fails, the next plan is only slower."""
     file = _file(key)
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

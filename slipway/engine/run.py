@@ -1,4 +1,4 @@
-"""One run of Slipway: what it was asked to do, and what its operations have said and built so far.
+"""The state of one run of Slipway: its options, and what its operations have recorded.
 
 pyinfra calls the operations, so that it is found by pyinfra's state, which is one a run as well. Plain pyinfra gets one
 that chooses everything and collects no notes.
@@ -14,22 +14,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from slipway.engine.notes import Note
 
-# Of pyinfra's state.
+# The attribute of pyinfra's state that holds the run.
 ATTRIBUTE = "slipway_run"
 
 
 @dataclass
 class Run:
-    # The components that are looked at; all where none is named.
+    # The components of --only; empty for all.
     components: frozenset[str] = frozenset()
     collects_notes: bool = False
-    # By the host's name and the hash of the operation; None outside of one.
+    # By host name and operation hash; None outside of an operation.
     notes: dict[tuple[str, str | None], list[Note]] = field(default_factory=dict)
-    # The component of each operation, by the host's name and the hash of the operation.
+    # The component of each operation, by host name and operation hash.
     component_of: dict[tuple[str, str], str] = field(default_factory=dict)
-    # The operations whose change requires no restart, by the host's name and the hash of the operation.
+    # Operations whose change requires no restart, by host name and operation hash.
     without_restart: set[tuple[str, str | None]] = field(default_factory=set)
-    # Builds of frontends by folder and command: hosts are shipped to side by side, from one.
+    # Builds of frontends by folder and command, shared by all hosts.
     builds: dict[tuple[Path, str], Future[Path]] = field(default_factory=dict)
 
     def wants(self, component: str) -> bool:
@@ -43,6 +43,6 @@ def of(state: Any) -> Run:
 
 
 def start(state: Any, run: Run) -> Run:
-    """Let the operations of a pyinfra state find their run."""
+    """Attach a run to a pyinfra state, where its operations find it."""
     setattr(state, ATTRIBUTE, run)
     return run

@@ -1,4 +1,4 @@
-"""The one place that drives pyinfra: connections to the hosts, a plan of them, and an apply of what it found."""
+"""Drives pyinfra: connections to the hosts, the plan, and the apply."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Session:
         items: Iterable[str] = (),
         only: Iterable[str] = (),
     ) -> None:
-        """`items` are NAME=VALUE settings that win over all others; `only` are components. Raises SettingsError,
+        """`items` are NAME=VALUE settings that override all others; `only` are components. Raises SettingsError,
         RunFailed."""
         self.run = Run(collects_notes=True)
         self.connections = Connections(environment, deploy, limit, items, self.run)
@@ -46,16 +46,16 @@ class Session:
         self.connections.__exit__(*exception)
 
     def plan(self) -> Outcome:
-        """Compare the hosts with what they should be; nothing is changed."""
+        """Compare the hosts with their desired state; changes nothing."""
         return self.planner.plan()
 
     def apply(self, tell: Progress) -> Outcome:
-        """Bring the hosts to what they should be. Call it after `plan`. Raises ApplyFailed."""
+        """Carry out the plan; call it after `plan`. Raises ApplyFailed."""
         return self.executor.apply(tell)
 
 
 def _chosen(only: list[str]) -> frozenset[str]:
-    """Raises RunFailed where one is no component."""
+    """The components of --only. Raises RunFailed for an unknown one."""
     if only:
         known = known_components()
         unknown = [name for name in only if name not in known]

@@ -1,4 +1,4 @@
-"""How content gets to a host: on the standard input of a shell script."""
+"""Uploads: content travels on the standard input of a shell script."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pyinfra.api import StringCommand
 
 
 def with_input(script: str, content: bytes) -> StringCommand:
-    """`script` with `content` on its standard input, base64-coded: the script reads it by `base64 -d`."""
+    """`script` with `content` on its standard input as base64, for `base64 -d`."""
     return StringCommand("sh", "-euc", shlex.quote(script), _stdin=base64.encodebytes(content).decode())
 
 
 def upload_script(path: str) -> str:
-    """A shell script that puts its standard input at `path`, with the owner and mode of what was there."""
+    """A shell script that writes its standard input to `path`, keeping owner and mode."""
     return "; ".join(
         [
             f'path=$(readlink -f {shlex.quote(path)}); umask 077; new=$(mktemp "$path.XXXXXX")',

@@ -1,4 +1,4 @@
-"""What a person sees of a run: coloured and wrapped on a terminal, plain whole lines elsewhere."""
+"""Output for people: coloured and wrapped on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ if TYPE_CHECKING:
     from slipway.engine.session import Session
     from slipway.ui.plan_report import PlannedChange, PlannedHost, PlanReport
 
-# Of a diff this many lines are shown, all of them with --verbose.
+# Lines shown of a diff; --verbose shows all.
 MAX_DIFF_LINES = 24
-# Below, what is indented would have no room.
+# Narrower terminals have no room for indented text.
 MIN_WIDTH = 16
 STYLES = {"added": "green", "removed": "red", "place": "cyan", "same": "dim"}
 MARKS = {"changed": "[yellow]✓[/]", "ok": "[green]=[/]", "failed": "[red]✗[/]"}
 
 
 def escape(text: str) -> str:
-    """`text` as rich's markup for it."""
+    """`text` escaped for rich's markup."""
     from rich.markup import escape
 
     return escape(text)
 
 
 def plain(text: str) -> str:
-    """`text` of a host's, for a terminal to show and not to obey."""
+    """`text` from a host with its control characters escaped."""
     return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
 
 
 class Console:
-    """Where a verb prints. Standard output has what was asked for, standard error what goes on."""
+    """Where a verb prints: results to standard output, progress to standard error."""
 
     def __init__(self) -> None:
-        # How much is printed: -1 errors and questions alone, 0, 1 all there is.
+        # Verbosity: -1 only errors and prompts, 0 normal, 1 everything.
         self.level = 0
 
-    # rich is loaded where it is used: a plan's connections are on their way by then.
+    # rich is imported late, while a plan's connections are being made.
     @cached_property
     def output(self) -> rich_console.Console:
         from rich.console import Console
@@ -59,12 +59,12 @@ class Console:
         return Console(stderr=True)
 
     def disable_color(self) -> None:
-        # For the consoles that others make, and commands that we run.
+        # For other consoles and child processes.
         os.environ["NO_COLOR"] = "1"
         self.output.no_color = self.errors.no_color = True
 
     def say(self, markup: str, lead: str = "") -> None:
-        """A line after `lead`; on a terminal what has no room goes on below its own beginning."""
+        """Print a line after `lead`; on a terminal it wraps with a hanging indent."""
         if not self.output.is_terminal:
             self.output.print(f"{lead}{markup}", soft_wrap=True)
             return
@@ -79,7 +79,7 @@ class Console:
 
     @contextmanager
     def doing(self, what: str) -> Iterator[None]:
-        """A terminal shows for the time of the block what goes on."""
+        """Show a spinner on a terminal during the block."""
         if self.level < 0 or not self.errors.is_terminal:
             yield
             return
@@ -127,7 +127,7 @@ class Console:
                 self.say(f"[dim]... {len(lines) - MAX_DIFF_LINES} more lines: --verbose[/]", "      ")
 
     def done(self, outcome: Outcome) -> None:
-        """What an apply has changed, and how long it took."""
+        """Print the result of an apply and its duration."""
         if self.level < 0:
             return
         result = "[red]incomplete[/]" if outcome.failures else "[green]done[/]"
@@ -140,7 +140,7 @@ class Console:
 
 
 class Applying:
-    """An apply as it goes on: a line for each operation that has ended, and on a terminal one for each host."""
+    """The progress of an apply: a line for each finished operation, and on a terminal one for each host."""
 
     def __init__(self, console: Console, session: Session) -> None:
         from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
@@ -169,7 +169,7 @@ class Applying:
         self._bar.stop()
 
     def tell(self, host: str, operation: str, result: str, seconds: float) -> None:
-        """A `Progress` of an apply."""
+        """The `Progress` callback of an apply."""
         if result == "running":
             self._bar.update(self._tasks[host], description=escape(f"{host}: {operation}"))
             return

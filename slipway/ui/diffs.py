@@ -1,4 +1,4 @@
-"""Unified diffs among what an operation says about its change."""
+"""The unified diffs among an operation's notes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ LineKind = Literal["added", "removed", "place", "same"]
 
 
 def diff_lines(diff: str) -> Iterator[tuple[LineKind, str]]:
-    """The lines of a unified diff after the two that name the file, and what each is."""
+    """The lines of a unified diff below its header, each with its kind."""
     kinds: dict[str, LineKind] = {"+": "added", "-": "removed", "@": "place"}
     for line in diff.splitlines()[2:]:
         yield kinds.get(line[:1], "same"), line

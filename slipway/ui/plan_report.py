@@ -1,4 +1,4 @@
-"""What a plan found, for programs and to read: JSON by a schema of its own, and one HTML page that stands alone.
+"""The report of a plan: JSON with a schema, and a self-contained HTML page.
 
 docs/plan.schema.json is made of what is here: `python -m slipway.ui.plan_report > docs/plan.schema.json`.
 """
@@ -21,88 +21,87 @@ from slipway.ui.diffs import diff_file, diff_lines
 if TYPE_CHECKING:
     from slipway.engine.outcome import Outcome
 
-# A diff of more lines is folded on the page.
+# Longer diffs are folded on the page.
 MAX_LINES_OPEN = 24
 
 Status = Literal["in sync", "pending", "failed"]
 
 
 class Described(BaseModel):
-    # Built at first use, which takes a while: a plan has time for it while it connects.
+    # Built at first use, which is slow: a plan does it while it connects.
     model_config = ConfigDict(
         use_attribute_docstrings=True, json_schema_serialization_defaults_required=True, defer_build=True
     )
 
 
 class PlannedChange(Described):
-    """One thing that would be done."""
+    """A pending operation."""
 
     operation: str
-    """What is done, as a sentence."""
+    """The operation's name."""
     reasons: list[str]
-    """Why: what was found and what is to be, a line or a few each; none where a diff says it all. Secrets are told to
-    change, not how."""
+    """Reasons: found and expected values; empty if a diff shows them. Of secrets only that they change."""
     diffs: list[str]
-    """How texts change, as unified diffs. A file that holds a secret has none."""
+    """Unified diffs of files. A file with a secret has none."""
     is_reaction: bool
-    """Whether it follows only from another change: a restart, a reload."""
+    """Whether it only follows from another change, such as a restart."""
 
 
 class PlannedComponent(Described):
-    """What would be done in one part of a server."""
+    """The pending operations of a component."""
 
     name: str
-    """A module of tasks/, as --only takes it."""
+    """A component, as --only takes it."""
     changes: list[PlannedChange]
-    """In the order in which they are done."""
+    """In the order of execution."""
 
 
 class PlannedHost(Described):
-    """What was found on one host."""
+    """The result for a host."""
 
     name: str
     roles: list[str]
     """web, app, db."""
     status: Status
     failure: str | None
-    """What happened, where the host could not be asked: then nothing is known of its changes."""
+    """The error, if the host could not be compared; then its changes are unknown."""
     components: list[PlannedComponent]
-    """Those with changes, in the order in which they are first changed."""
+    """Those with changes, in the order of execution."""
     skipped: list[str]
-    """What was asked for and is not done on this host, and why; and other remarks."""
+    """What is skipped on this host and why, and other remarks."""
 
 
 class Totals(Described):
     hosts: int
     failures: int
-    """Hosts that could not be asked."""
+    """Hosts that could not be compared."""
     operations: int
-    """Those that were compared, on all hosts."""
+    """Compared operations of all hosts."""
     changes: int
-    """Those that would change something, reactions too."""
+    """Pending operations, including reactions."""
     reactions: int
     skipped: int
 
 
 class PlanReport(Described):
-    """What `slipway plan` found."""
+    """The result of `slipway plan`."""
 
     schema_version: Literal[1] = 1
-    """Fields may join a version; one that goes, or means something else, makes a new one."""
+    """The version of this format: removed or redefined fields make a new one, additions do not."""
     slipway_version: str
     environment: str
     when: datetime
     """UTC."""
     seconds: float
-    """What the comparison took, without connecting."""
+    """Duration of the comparison in seconds, without connecting."""
     status: Status
-    """The exit code in a word: 0 in sync, 2 pending, 1 failed (on some host)."""
+    """The exit code as a word: 0 in sync, 2 pending, 1 failed (on some host)."""
     totals: Totals
     hosts: list[PlannedHost] = Field(min_length=1)
 
 
 def report_of(environment: str, roles: Mapping[str, Sequence[str]], outcome: Outcome) -> PlanReport:
-    """The report of a plan, with a section for each host that `roles` names."""
+    """The report of a plan, with a section for each host in `roles`."""
     hosts = [_host(name, list(its), outcome) for name, its in roles.items()]
     return PlanReport(
         slipway_version=version("slipway"),
@@ -154,7 +153,7 @@ def as_json(report: PlanReport) -> str:
 
 
 def as_html(report: PlanReport) -> str:
-    """A page that needs nothing but itself."""
+    """The report as a self-contained HTML page."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).resolve().parent),
         undefined=StrictUndefined,
@@ -168,13 +167,13 @@ def as_html(report: PlanReport) -> str:
 
 
 def prepare() -> Iterator[str]:
-    """Build what takes long the first time, one thing at each step."""
+    """Prepare what is slow at first use, one thing at a time."""
     PlanReport.model_rebuild()
     yield PlanReport.__name__
 
 
 def schema() -> str:
-    """The JSON schema of a report, as docs/plan.schema.json has it."""
+    """The JSON schema of a report, docs/plan.schema.json."""
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
     return json.dumps(head | PlanReport.model_json_schema(mode="serialization"), indent=2) + "\n"
 

@@ -286,7 +286,7 @@ def test_where_the_editor_fails_nothing_is_lost(store, tmp_path, monkeypatch):
     editor(tmp_path, monkeypatch, "echo broken > $1; exit 1")
     done = run("edit")
     assert done.exit_code == 1
-    assert "the secrets are as they were" in done.output
+    assert "the secrets are unchanged" in done.output
     assert store.path.read_bytes() == before
     monkeypatch.setenv("VISUAL", "/no/such/editor")
     assert "the editor failed" in run("edit").output
