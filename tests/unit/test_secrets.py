@@ -333,10 +333,10 @@ def test_rotate_gives_new_values_and_encrypts_to_who_may_read_now(store, tmp_pat
     assert "is not encrypted to the identity" in run("show").output
 
 
-def test_rotate_of_what_the_server_has_made_up_says_where_it_is(store):
+def test_rotate_of_a_generated_secret_says_where_it_is(store):
     done = run("rotate", "production", "JWT_SECRET")
     assert done.exit_code == 1
-    assert "remove JWT_SECRET in its folder credentials" in done.output
+    assert "remove JWT_SECRET in the server's folder credentials" in done.output
 
 
 def test_a_new_value_takes_the_place_of_one_over_several_lines():
