@@ -18,6 +18,7 @@ from slipway.facts.base import Output
 from slipway.ops.backup import KEPT
 from slipway.ops.commands import Commands, ensure
 from slipway.ops.units import Ready, know, restart, restarts, service
+from slipway.settings import environment
 from slipway.settings.model import Settings
 from slipway.settings.services import Service
 from slipway.tasks.backend_units import (
@@ -31,7 +32,7 @@ from slipway.tasks.backend_units import (
     described_by,
     unit_values_here,
 )
-from slipway.tasks.credentials import credential_names, sync_credentials
+from slipway.tasks.credentials import remove_unused, sync_credentials
 from slipway.tasks.release import healthy
 from slipway.tasks.release_steps import PROGRAM
 
@@ -73,6 +74,7 @@ def backend(settings: Settings) -> None:
             run_by_clock(settings, one, values)
     # Not before the services have come up with it: a release must not be tried with what they did not take.
     describe_for_releases(settings, values)
+    remove_unused(name="Remove unused secrets", settings=settings)
 
 
 def hold_socket(settings: Settings, one: Service, values: Mapping[str, Any]) -> Any:
@@ -92,7 +94,7 @@ def hold_socket(settings: Settings, one: Service, values: Mapping[str, Any]) -> 
 def run(settings: Settings, one: Service, ready: Ready | None, causes: tuple[Any, ...]) -> None:
     unit = f"{settings.unit(one)}.service"
     restart(name=f"Restart {called(one)}", unit=unit, ready=ready, _if=restarts(*causes))
-    secrets = [f"{settings.credentials_folder}/{name}" for name in credential_names(settings)]
+    secrets = [f"{settings.credentials_folder}/{file}" for file in environment.credentials_of(settings, one).values()]
     files = [*secrets, described_by(settings, one), f"{settings.site_root}/current"]
     service(name=f"Start {called(one)}", unit=unit, ready=ready, files=files)
 

@@ -10,9 +10,10 @@ from pyinfra import host
 from slipway.facts.machine import Machine
 from slipway.ops.files import put, put_all, put_template
 from slipway.ops.templates import render
+from slipway.settings import environment
 from slipway.settings.model import Settings
 from slipway.settings.services import Service
-from slipway.tasks.credentials import credential_names
+from slipway.tasks.release_steps import LAUNCHER
 
 FOLDER = "/etc/systemd/system"
 
@@ -79,6 +80,9 @@ def unit_values(settings: Settings, memory_max_mb: int, database_is_here: bool) 
 
 def of_service(settings: Settings, service: Service, values: Mapping[str, Any]) -> dict[str, Any]:
     """What a service's own units are rendered with."""
+    plain = environment.plain_of(settings, service)
+    credentials = environment.credentials_of(settings, service)
+    as_variables = credentials and settings.backend_secrets_delivery == "environment"
     return {
         **values,
         "service": service,
@@ -88,7 +92,10 @@ def of_service(settings: Settings, service: Service, values: Mapping[str, Any]) 
         "is_tcp": settings.is_tcp(service),
         "socket": settings.socket(service),
         "listen": settings.listen(service),
-        "credentials": credential_names(settings) if service.secrets is None else service.secrets,
+        "environment": [quoted_for_systemd(f"{name}={value}", in_command=False) for name, value in plain.items()],
+        "credentials": credentials,
+        # What a command of the service begins with.
+        "launcher": f"{LAUNCHER} " if as_variables else "",
         "memory_max_mb": service.memory_max_mb or values["memory_max_mb"],
         "command": quoted_for_systemd(service.command),
     }
@@ -124,8 +131,10 @@ def all_units(settings: Settings) -> list[str]:
     return names
 
 
-def quoted_for_systemd(text: str) -> str:
-    """One argument of ExecStart=. https://www.freedesktop.org/software/systemd/man/252/systemd.service.html#Command%20lines"""
-    for character, escaped in (("\\", "\\\\"), ('"', '\\"'), ("%", "%%"), ("$", "$$")):
-        text = text.replace(character, escaped)
-    return f'"{text}"'
+def quoted_for_systemd(text: str, in_command: bool = True) -> str:
+    """One argument of ExecStart=, or else one assignment of Environment=, where a dollar means nothing.
+    https://www.freedesktop.org/software/systemd/man/252/systemd.service.html#Command%20lines
+    https://www.freedesktop.org/software/systemd/man/252/systemd.syntax.html#Quoting
+    """
+    escapes = {"\\": "\\\\", '"': '\\"', "%": "%%", "\n": "\\n", "\t": "\\t"} | ({"$": "$$"} if in_command else {})
+    return '"' + "".join(escapes.get(character, character) for character in text) + '"'

@@ -1,11 +1,14 @@
-"""The backend's secrets on the host: one file each in /etc/<site>/credentials, which systemd hands to the service.
+"""The secrets of a site's services on the host: one file each in /etc/<site>/credentials, which systemd hands to them.
 
-Those that are given are written as they are; the others are made up there, once, and never leave the host.
+Those that are given are written as they are; the others are made up there, once, and never leave the host. A value that
+has a secret in it (slipway/settings/environment.py) is a file like them; the host makes it where it alone knows the
+secret.
 """
 
 from __future__ import annotations
 
 import hashlib
+import shlex
 
 from pyinfra import host
 from pyinfra.api import operation
@@ -16,93 +19,105 @@ from slipway.facts.base import Output, key_values
 from slipway.ops.commands import Commands
 from slipway.ops.files import tar
 from slipway.ops.templates import render
-from slipway.secrets.store import MONGO_URL, MONGODB_ADMIN, MONGODB_BACKEND
+from slipway.secrets.store import MONGODB_ADMIN, MONGODB_BACKEND
+from slipway.settings import environment
+from slipway.settings.environment import Part, Value
 from slipway.settings.model import Settings
 
+# Of the database, which puts them there itself (tasks/mongodb_users.py).
+OTHERS = (MONGODB_ADMIN, MONGODB_BACKEND)
 
-def credential_names(settings: Settings) -> list[str]:
-    """The secrets that the backend gets, by name."""
-    return list(dict.fromkeys([*settings.backend_secrets, MONGO_URL]))
+
+def credential_files(settings: Settings) -> list[str]:
+    """The files in credentials_folder that the services of a site get something from."""
+    return [*dict.fromkeys([*settings.backend_secrets, *environment.composed(settings), *_needed(settings)])]
+
+
+def _composed_there(settings: Settings) -> dict[str, Value]:
+    """The values, by file, that the host makes, as it alone knows a secret in them."""
+    found = environment.composed(settings).items()
+    return {file: value for file, value in found if not environment.is_known(value, settings.secrets)}
+
+
+def _needed(settings: Settings) -> list[str]:
+    """Given secrets that the host makes values of, beside backend_secrets."""
+    names = {name for value in _composed_there(settings).values() for name in environment.names_in(value)}
+    return sorted(names & settings.secrets.keys() - {*settings.backend_secrets})
 
 
 def given(settings: Settings) -> dict[str, str]:
-    """The values of those that are known here; the others are for the host to know."""
-    values = {name: settings.secrets[name] for name in settings.backend_secrets if name in settings.secrets}
-    if MONGO_URL not in values and MONGODB_BACKEND in settings.secrets:
-        values[MONGO_URL] = mongo_url(settings, settings.secrets[MONGODB_BACKEND])
-    return values
-
-
-def mongo_url(settings: Settings, password: str) -> str:
-    """Where the backend finds its database. Every byte of the password is percent-encoded, as the host's shell does.
-
-    journal=true: MongoDB acknowledges a write when it is in the journal on disk, and no power cut loses it; without, it
-    is up to 100 ms late. https://www.mongodb.com/docs/manual/reference/write-concern/#acknowledgment-behavior
-    """
-    encoded = "".join(f"%{byte:02x}" for byte in password.encode())
-    return f"mongodb://{settings.mongodb_backend_user}:{encoded}@{_rest_of_url(settings)}"
-
-
-def _rest_of_url(settings: Settings) -> str:
-    where = f"{settings.mongodb_local}:{settings.mongodb_port}/{settings.mongodb_database}"
-    return f"{where}?authSource=admin&journal=true"
-
-
-def _values(settings: Settings) -> dict[str, object]:
-    known = given(settings)
-    return {
-        "settings": settings,
-        "folder": settings.credentials_folder,
-        "environment": settings.environment_file,
-        "names": credential_names(settings),
-        "made_up": [name for name in credential_names(settings) if name not in known and name != MONGO_URL],
-        "composes_url": MONGO_URL not in known,
-        "password": MONGODB_BACKEND,
-        "rest_of_url": _rest_of_url(settings),
-        "kept": [*credential_names(settings), MONGODB_ADMIN, MONGODB_BACKEND],
+    """The contents of those files that are known here; the others are for the host to know."""
+    known = settings.secrets
+    values = {name: known[name] for name in (*settings.backend_secrets, *_needed(settings)) if name in known}
+    return values | {
+        file: environment.text_of(value, known)
+        for file, value in environment.composed(settings).items()
+        if environment.is_known(value, known)
     }
 
 
-def differences(shown: str, settings: Settings) -> list[str]:
-    """What is to change, in words, by what the host printed (templates/backend/show-credentials)."""
+def _values(settings: Settings, only_new: bool = False) -> dict[str, object]:
+    known, composed = given(settings), _composed_there(settings)
+    files = credential_files(settings)
+    return {
+        "settings": settings,
+        "only_new": only_new,
+        "folder": settings.credentials_folder,
+        "made_up": [name for name in files if name not in known and name not in composed],
+        "composed": {file: "; ".join(map(_printed, value)) for file, value in composed.items()},
+        "needed": {file: sorted(environment.names_in(value)) for file, value in composed.items()},
+        "kept": [*files, *OTHERS],
+    }
+
+
+def _printed(part: Part) -> str:
+    """A shell command that prints a part of a value."""
+    if isinstance(part, str):
+        return f"printf %s {shlex.quote(part)}"
+    return f'{"percent_encode" if part.in_url else "cat"} "$(newest {part.name})"'
+
+
+def differences(shown: str, settings: Settings, only_new: bool = False) -> list[str]:
+    """What is to change, in words, by what the host printed (templates/backend/show-credentials). `only_new` leaves out
+    what is there, right or not."""
     found = key_values(shown.splitlines())
-    # As sha256sum prints them: what it reads from a pipe is named "-".
+    # As sha256sum prints them; those of what the host would make now are named "NAME, now".
     digests = {name: digest for digest, _, name in (line.partition("  ") for line in shown.splitlines()) if name}
-    folder, known = settings.credentials_folder, given(settings)
+    folder, known, composed = settings.credentials_folder, given(settings), _composed_there(settings)
+
+    def changes(name: str) -> bool:
+        """Whether a secret, or a value that is made of some, is not what it is to be."""
+        if name in known:
+            return digests.get(name) != hashlib.sha256(known[name].encode()).hexdigest()
+        if name in composed and not any(map(changes, environment.names_in(composed[name]))):
+            return digests.get(name) != digests.get(f"{name}, now", "unknown yet")
+        return name in composed or name not in digests
+
     lines = []
-    if (mode := found.pop(".", "")) != "root:root 700":
+    if not only_new and (mode := found.get(".", "")) != "root:root 700":
         lines.append(f"{folder}: {mode or 'nothing'} -> root:root 700")
-    environment = found.pop("environment", "")
-    for name in credential_names(settings):
-        state, digest = found.pop(name, ""), digests.get(name, "")
-        wanted = hashlib.sha256(known[name].encode()).hexdigest() if name in known else ""
-        if name == MONGO_URL and not wanted:
-            wanted = digests.get("-", "unknown yet")
+    for name in credential_files(settings):
+        state = found.get(name, "")
         if not state:
-            lines.append(
-                f"{folder}/{name}: new" + ("" if name in known or name == MONGO_URL else ", generated on the host")
-            )
-        elif wanted and digest != wanted:
+            is_made_up = name not in known and name not in composed
+            lines.append(f"{folder}/{name}: new{', generated on the host' if is_made_up else ''}")
+        elif only_new:
+            continue
+        elif changes(name):
             lines.append(f"{folder}/{name}: contents change (secret, not shown)")
         elif state != "root:root 600":
             lines.append(f"{folder}/{name}: {state} -> root:root 600")
-    lines += [f"{folder}/{name}: removed" for name in found if name not in (MONGODB_ADMIN, MONGODB_BACKEND)]
-    wants_environment = settings.backend_secrets_delivery == "environment"
-    if wants_environment and environment != "right":
-        lines.append(f"{settings.environment_file}: contents change (secret, not shown)")
-    if not wants_environment and environment:
-        lines.append(f"{settings.environment_file}: removed")
     return lines
 
 
 @operation()
-def sync_credentials(settings: Settings) -> Commands:
-    """Make sure that the secrets are there, for root alone, and nothing else beside them."""
-    lines = differences(host.get_fact(Output, command=show_credentials(settings)), settings)
+def sync_credentials(settings: Settings, only_new: bool = False) -> Commands:
+    """Make sure that the secrets are there, for root alone. `only_new` lets those that are there be as they are."""
+    lines = differences(host.get_fact(Output, command=show_credentials(settings)), settings, only_new)
     if not lines:
         return
     notes.note("\n".join(lines))
-    yield with_input(write_credentials(settings), tar(given(settings)))
+    yield with_input(write_credentials(settings, only_new), tar(given(settings)))
 
 
 def show_credentials(settings: Settings) -> str:
@@ -110,6 +125,19 @@ def show_credentials(settings: Settings) -> str:
     return render("backend/show-credentials", **_values(settings)).rstrip()
 
 
-def write_credentials(settings: Settings) -> str:
+def write_credentials(settings: Settings, only_new: bool = False) -> str:
     """The shell script that writes the secrets, with those that are `given` in a tar on its standard input."""
-    return render("backend/write-credentials", **_values(settings))
+    return render("backend/write-credentials", **_values(settings, only_new))
+
+
+@operation()
+def remove_unused(settings: Settings) -> Commands:
+    """Remove what no service gets any more. After they run with their new units: an old one could not start without."""
+    folder, kept = settings.credentials_folder, {*credential_files(settings), *OTHERS}
+    command = f"ls -A {folder}; ls {settings.environment_file}"
+    found = host.get_fact(Output, command=command).splitlines()
+    gone = [path if path.startswith("/") else f"{folder}/{path}" for path in found if path not in kept]
+    if not gone:
+        return
+    notes.note("\n".join(f"{path}: removed" for path in gone))
+    yield f"rm -rf {' '.join(map(shlex.quote, gone))}"

@@ -28,7 +28,8 @@ from slipway.releases import artifact, sources
 from slipway.settings.model import Settings
 from slipway.settings.services import Service
 from slipway.tasks.backend_units import describe_for_releases, describe_program, describe_socket, unit_values_here
-from slipway.tasks.release_steps import command, put_facts, put_program
+from slipway.tasks.credentials import sync_credentials
+from slipway.tasks.release_steps import command, put_facts, put_programs
 
 PARTS = {"backend": "app", "frontend": "web"}
 
@@ -38,7 +39,7 @@ def first_release(settings: Settings) -> None:
     """The folders of the site, and a first release in them."""
     directory(name="Create the site's directory", path=settings.site_root)
     if not settings.is_further_site:
-        put_program()
+        put_programs("app" in host.groups)
     put_facts(settings, parts_here())
     ship_first(name="Upload the first release", settings=settings, parts=parts_here())
     relink(name="Link the current release", settings=settings)
@@ -53,10 +54,12 @@ def first_release(settings: Settings) -> None:
 @component
 def next_release(settings: Settings) -> None:
     """Ship the next release, and switch to it."""
-    put_program()
+    put_programs("app" in host.groups)
     put_facts(settings, parts_here())
     if "app" in host.groups:
-        # With the code its settings may change, the name of its module say.
+        # With the code its settings may change, the name of its module say. A secret that is there is apply's business:
+        # the backend of now has it, and so has the database.
+        sync_credentials(name="Install new secrets", settings=settings, only_new=True)
         describe_for_releases(settings, unit_values_here(settings))
     ship(name="Build and upload the release", settings=settings, parts=parts_here())
     if settings.pre_activate and "app" in host.groups:
@@ -70,7 +73,7 @@ def next_release(settings: Settings) -> None:
 @component
 def roll_back(settings: Settings) -> None:
     """Go back to a release that is on the host still."""
-    put_program()
+    put_programs("app" in host.groups)
     put_facts(settings, parts_here())
     check_id(name="Find the release to roll back to", settings=settings)
     change_to(settings, lambda: wanted_id(settings), then="keep")

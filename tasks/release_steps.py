@@ -13,6 +13,7 @@ from pyinfra.api import StringCommand
 from slipway.ops.backup import KEPT
 from slipway.ops.files import absent, put
 from slipway.releases import host as release_host
+from slipway.releases import launcher
 from slipway.releases import program as release_program
 from slipway.releases.host import Facts
 from slipway.settings import limits
@@ -21,6 +22,7 @@ from slipway.settings.services import Service
 
 FOLDER = "/usr/lib/slipway"
 PROGRAM = f"{FOLDER}/release"
+LAUNCHER = f"{FOLDER}/with-credentials"
 MODULE = f"{FOLDER}/{release_host.__name__.replace('.', '/')}.py"
 # For hosts without a backend, whose packages (tasks/backend.py) have it.
 PACKAGES = ["python3"]
@@ -28,8 +30,8 @@ PACKAGES = ["python3"]
 POLL_SECONDS = 0.2
 
 
-def put_program() -> None:
-    """The program with the steps of a release, and the module that it imports."""
+def put_programs(has_backend: bool) -> None:
+    """The program with the steps of a release, the module that it imports, and what services are started by."""
     put(name="Install the module of the release program", path=MODULE, content=text_of(release_host))
     put(
         name="Install the release program",
@@ -38,6 +40,14 @@ def put_program() -> None:
         mode="755",
         check="{} --help > /dev/null",
     )
+    if has_backend:
+        put(
+            name="Install the launcher of the services",
+            path=LAUNCHER,
+            content=text_of(launcher),
+            mode="755",
+            check="{} true",
+        )
 
 
 def text_of(module: ModuleType) -> str:

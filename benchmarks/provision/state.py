@@ -21,8 +21,10 @@ from slipway.lab.record import Host, pyinfra_data
 from slipway.ops.files import tar
 from slipway.ops.templates import render
 from slipway.releases import host as release_host
+from slipway.releases import launcher
 from slipway.releases import program as release_program
-from slipway.secrets.store import MONGO_URL, MONGODB_ADMIN, MONGODB_BACKEND
+from slipway.secrets.store import MONGODB_ADMIN, MONGODB_BACKEND
+from slipway.settings import environment
 from slipway.settings.check import check
 from slipway.settings.model import TLS_FOLDER, Settings
 from slipway.systems import SYSTEMS
@@ -32,7 +34,6 @@ from slipway.tasks import (
     backend,
     backend_units,
     base,
-    credentials,
     fail2ban,
     firewall,
     guard,
@@ -168,8 +169,9 @@ def _backend(settings: Settings) -> list[File]:
     memory_max_mb = backend_units.memory_max_mb(settings, _memory_mb())
     values = backend_units.unit_values(settings, memory_max_mb, database_is_here=True)
     made_up = {name: secrets.token_hex(32) for name in ("JWT_SECRET", MONGODB_ADMIN, MONGODB_BACKEND)}
-    url = credentials.mongo_url(settings, made_up[MONGODB_BACKEND])
-    handed_over = {**made_up, MONGO_URL: url, **settings.secrets}
+    known = {**made_up, **settings.secrets}
+    composed = environment.composed(settings).items()
+    handed_over = {**known, **{file: environment.text_of(value, known) for file, value in composed}}
     its = backend_units.of_service(settings, settings.backend, values)
     return [
         *(File(f"{settings.credentials_folder}/{name}", text, 0o600) for name, text in handed_over.items()),
@@ -178,6 +180,7 @@ def _backend(settings: Settings) -> list[File]:
         *(File(path, text) for path, text in backend_units.release_units(settings, values).items()),
         File(release_steps.MODULE, release_steps.text_of(release_host)),
         File(release_steps.PROGRAM, release_steps.text_of(release_program), 0o755),
+        File(release_steps.LAUNCHER, release_steps.text_of(launcher), 0o755),
         File(release_steps.facts_file(settings), release_steps.as_json(release_steps.facts(settings, release.PARTS))),
     ]
 

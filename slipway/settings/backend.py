@@ -6,15 +6,14 @@ from typing import Annotated
 from pydantic import Field, field_validator
 
 from slipway.project import path
-from slipway.secrets.store import MONGO_URL
 from slipway.settings.types import (
     MIN_SERVICE_MB,
     Check,
     EnvName,
+    EnvText,
     LocalFolder,
     MemoryLimit,
     PlainLine,
-    PlainText,
     Seconds,
     Section,
     Unit,
@@ -62,10 +61,10 @@ class Backend(Section):
     backend_health_seconds: Annotated[Seconds, Field(ge=1, le=3600)] = 60
     """How long the backend may take to become healthy after a start."""
 
-    backend_environment: Annotated[
-        dict[EnvName, PlainText], Words("dictionary of variable name to text without quotes or backslashes")
-    ] = Field({})
-    """Environment variables of the backend. No secrets: plans and the unit file show them."""
+    backend_environment: Annotated[dict[EnvName, EnvText], Words("dictionary of variable name to text")] = Field({})
+    """Environment variables of the backend. A value may name what Slipway knows, as in `{"MONGODB_URI": "{mongo_url}"}`
+    ([names](secrets.md#values-that-name-a-secret)). Plans and the unit file show values, but none with a secret's name
+    in it."""
 
     backend_memory_max_mb: MemoryLimit = 0
     """Memory limit of the backend with all its workers, as `mongodb_memory_max_mb`; 0 computes 4/10 of the memory. If
@@ -79,16 +78,6 @@ class Backend(Section):
     def _holds_an_application(cls, value: str) -> str:
         if not (path(value) / "requirements.txt").is_file():
             raise ValueError("a folder with a requirements.txt in it")
-        return value
-
-    @field_validator("backend_environment")
-    @classmethod
-    def _nothing_secret(cls, value: dict[str, str]) -> dict[str, str]:
-        if MONGO_URL in value:
-            raise ValueError(
-                f"variables without {MONGO_URL}, which holds a password: Slipway makes it of mongodb_database and"
-                f" mongodb_backend_user; for a database elsewhere name {MONGO_URL} in backend_secrets"
-            )
         return value
 
     @field_validator("backend_memory_max_mb")

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -17,7 +16,7 @@ from pyinfra.connectors.ssh import ConnectorData
 
 from slipway.project import SETTINGS
 from slipway.secrets.store import known_names, read_secrets
-from slipway.settings import renamed
+from slipway.settings import environment, renamed
 from slipway.settings.arguments import OPTIONS, Arguments
 from slipway.settings.model import Settings
 from slipway.settings.services import Service
@@ -103,6 +102,8 @@ def check(
         problems += _secrets_problems(own, where)
     if own.get("sites") and has_sites and settings:
         settings = _with_sites(settings, own, where, warn, problems)
+    if settings:
+        problems += _environment_problems(settings, where)
     if settings and arguments:
         names = [settings.site_name, *(site["site_name"] for site in settings.sites)]
         if arguments.release_site not in ("", *names):
@@ -188,7 +189,7 @@ def _with_sites(
         found, _ = _validated(Settings, its, at, problems)
         if found is None:
             continue
-        problems += _secrets_problems(its, at)
+        problems += [*_secrets_problems(its, at), *_environment_problems(found, at)]
         claims = _claims(found)
         problems += [
             f"{at(what)}: {what}: found {name!r}, expected one that no other site has"
@@ -224,17 +225,14 @@ def _secrets_problems(given: Mapping[str, Any], where: Where) -> list[str]:
     file, backend_secrets = effective(given, "secrets_file"), effective(given, "backend_secrets")
     generated, identity = effective(given, "generated_secrets"), effective(given, "secrets_identity")
     try:
-        values = read_secrets(file, known_names(backend_secrets), generated, identity)
+        read_secrets(file, known_names(backend_secrets), generated, identity)
     except ValueError as error:
         return [f"{where('secrets_file')}: secrets_file = {file!r}: {line}" for line in str(error).split("\n")]
-    if effective(given, "backend_secrets_delivery") != "environment":
-        return []
-    return [
-        f"{where('backend_secrets_delivery')}: backend_secrets_delivery: found 'environment' and a control character in"
-        f' {name}, which systemd does not put into an environment; expected "credentials"'
-        for name, value in values.items()
-        if name in backend_secrets and re.search(r"[\x00-\x08\x0b-\x1f\x7f]", value)
-    ]
+    return []
+
+
+def _environment_problems(settings: Settings, where: Where) -> list[str]:
+    return [f"{where(name)}: {name}{at}: {said}" for name, at, said in environment.problems(settings)]
 
 
 def _problem(detail: Mapping[str, Any], where: Where, given: Mapping[str, Any]) -> str:

@@ -6,11 +6,12 @@ from functools import cached_property
 
 from pydantic import ConfigDict, PrivateAttr, ValidationInfo, field_validator
 
-from slipway.secrets.store import MONGO_URL, known_names, read_secrets
+from slipway.secrets.store import known_names, read_secrets
 from slipway.settings import limits
 from slipway.settings.access import Access
 from slipway.settings.arguments import Arguments
 from slipway.settings.backend import Backend
+from slipway.settings.environment import PLACEHOLDERS
 from slipway.settings.fail2ban import Fail2ban
 from slipway.settings.firewall import Firewall
 from slipway.settings.frontend import Frontend
@@ -56,7 +57,7 @@ class Settings(
     @classmethod
     def _not_in_plain(cls, value: list[str], info: ValidationInfo) -> list[str]:
         if twice := {*value} & {*info.data.get("backend_environment", {})}:
-            raise ValueError(f"names without {', '.join(sorted(twice))}, which backend_environment has in plain")
+            raise ValueError(f"names without {', '.join(sorted(twice))}, which backend_environment sets")
         return value
 
     @field_validator("services")
@@ -66,12 +67,11 @@ class Settings(
         names = [info.data.get("site_domain", ""), *info.data.get("site_aliases", [])]
         if problems := problems_among(value, paths, dict.fromkeys(names, "the site")):
             raise ValueError("; ".join(problems))
-        known = {*info.data.get("backend_secrets", []), MONGO_URL}
+        made = [one.variable for one in PLACEHOLDERS.values() if one.variable]
+        known = {*info.data.get("backend_secrets", []), *made}
         if unknown := {name for service in value for name in service.secrets or ()} - known:
-            raise ValueError(f"secrets of backend_secrets, or {MONGO_URL}; found {', '.join(sorted(unknown))} besides")
-        if info.data.get("backend_secrets_delivery") == "environment" and any(s.secrets is not None for s in value):
             raise ValueError(
-                'no secrets of their own, or backend_secrets_delivery = "credentials": one file has them all'
+                f"secrets of backend_secrets, or {', '.join(made)}; found {', '.join(sorted(unknown))} besides"
             )
         return value
 
@@ -201,7 +201,7 @@ class Settings(
 
     @property
     def environment_file(self) -> str:
-        """The file on the server with the backend's secrets as environment variables, where it wants them so."""
+        """The file in which earlier versions had the backend's secrets as environment variables."""
         return f"/etc/{self.site_name}/backend.env"
 
     @property

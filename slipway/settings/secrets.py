@@ -43,9 +43,9 @@ class Secrets(Section):
     """The file on your machine with your private key. The environment variable `SLIPWAY_AGE_IDENTITY`, a key or a file,
     takes precedence."""
 
-    backend_secrets_delivery: Literal["credentials", "environment"] = "credentials"
-    """How the backend gets its secrets: `"credentials"`, as files in `$CREDENTIALS_DIRECTORY` that only it can read; or
-    `"environment"`, as variables, for an application that can only read those."""
+    backend_secrets_delivery: Literal["environment", "credentials"] = "environment"
+    """How the site's services get their secrets: `"environment"`, as environment variables and as files in
+    `$CREDENTIALS_DIRECTORY`; or `"credentials"`, as these files alone."""
 
     @field_validator("backend_secrets")
     @classmethod

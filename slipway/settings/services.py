@@ -13,9 +13,9 @@ from slipway.settings.types import (
     DOMAIN,
     MIN_SERVICE_MB,
     EnvName,
+    EnvText,
     MemoryLimit,
     PlainLine,
-    PlainText,
     Seconds,
     Section,
     Unit,
@@ -60,13 +60,12 @@ class Service(BaseModel):
     workers: Annotated[int, Field(ge=1, le=64), Unit("processes")] = 1
     """Number of uvicorn workers."""
 
-    environment: Annotated[
-        dict[EnvName, PlainText], Words("dictionary of variable name to text without quotes or backslashes")
-    ] = {}
-    """Environment variables. No secrets."""
+    environment: Annotated[dict[EnvName, EnvText], Words("dictionary of variable name to text")] = {}
+    """Environment variables, as `backend_environment`, over those that it has from there."""
 
     secrets: Annotated[list[EnvName] | None, Words("list of names, or None")] = None
-    """The names in `backend_secrets` that it gets; None for all."""
+    """The names in `backend_secrets` that it gets, and of `backend_environment` only values with no other secret in
+    them; None for all."""
 
     memory_max_mb: MemoryLimit = 0
     """Memory limit, as `backend_memory_max_mb`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from slipway.server_tests.exposure import exposure_of, limits_of
 from slipway.server_tests.leaks import secrets_seen
-from slipway.tasks.credentials import credential_names
+from slipway.settings import environment
 
 
 def units(server) -> list[str]:
@@ -67,20 +67,25 @@ def test_its_secrets_are_readable_by_root_alone(server):
     assert shown == ["directory root root 700", "regular file root root 600"]
 
 
-def test_it_has_its_secrets_the_way_that_is_set(server):
-    unit = server.settings.backend_unit
-    pid = server.host.check_output(f"systemctl show --property=MainPID --value {unit}.service")
-    variables = server.host.check_output(f"tr '\\0' '\\n' < /proc/{pid}/environ | cut -d= -f1").split()
-    names = set(credential_names(server.settings))
-    if server.settings.backend_secrets_delivery == "environment":
-        assert names <= {*variables}
-        return
-    assert not names & {*variables}
-    folder = f"/run/credentials/{unit}.service"
-    for name in names:
-        compare = f"cmp {folder}/{name} {server.settings.credentials_folder}/{name}"
-        assert server.host.run(compare).rc == 0, name
-    assert server.host.run(f"runuser -u nobody -- ls {folder}").rc != 0
+def test_each_service_has_its_secrets_the_way_that_is_set(server):
+    settings = server.settings
+    for service in settings.all_services:
+        unit = f"{settings.unit(service)}.service"
+        pid = server.host.check_output(f"systemctl show --property=MainPID --value {unit}")
+        if pid == "0":
+            continue
+        variables = server.host.check_output(f"tr '\\0' '\\n' < /proc/{pid}/environ | cut -d= -f1").split()
+        files = environment.credentials_of(settings, service)
+        if settings.backend_secrets_delivery == "environment":
+            assert {*files} <= {*variables}, unit
+        else:
+            assert not {*files} & {*variables}, unit
+        folder = f"/run/credentials/{unit}"
+        for name, file in files.items():
+            compare = f"cmp {folder}/{name} {settings.credentials_folder}/{file}"
+            assert server.host.run(compare).rc == 0, f"{unit}: {name}"
+        assert server.host.run(f"runuser -u nobody -- ls {folder}").rc != 0
+        assert server.host.run(f"runuser -u nobody -- cat /proc/{pid}/environ").rc != 0
 
 
 def test_no_secret_is_where_somebody_could_see_it(server, figure):

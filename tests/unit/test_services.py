@@ -51,11 +51,6 @@ def test_a_wrong_service_is_told(defaults, what):
     assert told in problems(defaults, services=services)
 
 
-def test_one_file_of_secrets_cannot_be_divided(defaults):
-    services = [{**MAILER, "secrets": ["JWT_SECRET"]}]
-    assert "one file has them all" in problems(defaults, services=services, backend_secrets_delivery="environment")
-
-
 def test_the_longest_path_wins(settings_with):
     settings = settings_with(services=[AUTH])
     assert settings.service_at("/api/auth/login").name == "auth"

@@ -56,7 +56,7 @@ THEN: dict[str, Any] = {
     "backend_environment": {},
     "backend_secrets": ["JWT_SECRET", "ADMIN_PASSWORD"],
     "secrets_file": "secrets/production.age",
-    "backend_secrets_delivery": "credentials",
+    "backend_secrets_delivery": "environment",
     "backend_memory_max_mb": 0,
     "backend_tasks_max": 512,
     "services": [],

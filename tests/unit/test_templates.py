@@ -209,64 +209,85 @@ def test_no_secret_is_in_any_template(settings_with):
     assert not [secret for secret in settings.secrets.values() for text in rendered if secret in text]
 
 
-def show_and_write(settings: Settings, folder: Path, given: bytes) -> str:
-    """What the two scripts about credentials do in a folder; returns what the first says after the second."""
-    moved = {"credentials_folder": f"{folder}/credentials", "environment_file": f"{folder}/backend.env"}
-    texts = [credentials.write_credentials(settings), credentials.show_credentials(settings)]
-    for name, path in moved.items():
-        texts = [text.replace(getattr(settings, name), path) for text in texts]
-    write, show = (text.replace(f"/etc/{settings.site_name}", str(folder)) for text in texts)
-    for script, content in ((write, base64.encodebytes(given)), (show, b"")):
-        done = subprocess.run(["sh", "-euc", script], input=content, capture_output=True, check=False)
+def show_and_write(settings: Settings, folder: Path) -> list[str]:
+    """What differs after the two scripts about credentials have run in a folder."""
+
+    def run(script: str, content: bytes = b"") -> str:
+        here = script.replace(f"/etc/{settings.site_name}", str(folder))
+        done = subprocess.run(["sh", "-euc", here], input=content, capture_output=True, check=False)
         assert done.returncode == 0, done.stderr.decode()
-    return done.stdout.decode().replace(str(folder), f"/etc/{settings.site_name}")
+        return done.stdout.decode()
+
+    run(credentials.write_credentials(settings), base64.encodebytes(tar(credentials.given(settings))))
+    return credentials.differences(run(credentials.show_credentials(settings)), settings)
 
 
 ODD = "a\"b\\c`d$e f%g'\u00e4\u20ac"
+ROOTS = pytest.mark.skipif(os.geteuid() != 0, reason="the files are root's")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="the files are root's")
-@pytest.mark.parametrize("way", ["credentials", "environment"])
-def test_a_secret_reaches_the_service_as_it_is_and_nothing_differs_then(settings_with, tmp_path, monkeypatch, way):
-    monkeypatch.setenv("SLIPWAY_SECRET_ADMIN_PASSWORD", ODD + "\nof two lines")
+@ROOTS
+def test_a_secret_reaches_the_service_as_it_is_and_nothing_differs_then(settings_with, tmp_path, monkeypatch):
+    monkeypatch.setenv("SLIPWAY_SECRET_ADMIN_PASSWORD", ODD + "\nof two lines\n")
     monkeypatch.setenv("SLIPWAY_SECRET_MONGODB_BACKEND_PASSWORD", "p@ss:w/rd%")
-    settings = settings_with(backend_secrets_delivery=way)
-    (tmp_path / "credentials").mkdir(mode=0o700)
-    (tmp_path / "credentials/OLD").touch()
-    shown = show_and_write(settings, tmp_path, tar(credentials.given(settings)))
-    assert credentials.differences(shown, settings) == []
+    settings = settings_with()
+    (tmp_path / "credentials").mkdir(mode=0o755)
+    (tmp_path / "credentials/JWT_SECRET").touch(mode=0o644)
+    assert show_and_write(settings, tmp_path) == []
     files = {file.name: file for file in (tmp_path / "credentials").iterdir()}
     assert set(files) == {"JWT_SECRET", "ADMIN_PASSWORD", "MONGO_URL"}
-    assert files["ADMIN_PASSWORD"].read_bytes() == (ODD + "\nof two lines").encode()
+    assert {file.stat().st_mode & 0o777 for file in files.values()} == {0o600}
+    assert files["ADMIN_PASSWORD"].read_bytes() == (ODD + "\nof two lines\n").encode()
     url = urlsplit(files["MONGO_URL"].read_text())
     assert unquote(url.password or "") == "p@ss:w/rd%"
-    if way == "environment":
-        # The quoting that systemd documents for EnvironmentFile= is the shell's own for double quotes.
-        script = f'. {tmp_path}/backend.env; printf %s "$ADMIN_PASSWORD"'
-        value = subprocess.run(["sh", "-c", script], capture_output=True, check=True).stdout
-        assert value == files["ADMIN_PASSWORD"].read_bytes()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="the files are root's")
-def test_a_secret_that_nobody_gives_is_made_up_once_and_the_url_is_made_of_the_password_on_the_host(
-    settings_with, tmp_path
-):
+@ROOTS
+def test_what_the_host_alone_knows_is_made_up_once_and_values_are_made_of_it_there(settings_with, tmp_path):
     Path(settings_with().secrets_file).write_text("ADMIN_PASSWORD=correct horse\n")
-    settings = settings_with()
-    (tmp_path / "credentials").mkdir(mode=0o700)
-    password = tmp_path / "credentials/MONGODB_BACKEND_PASSWORD"
+    values = {
+        "MONGODB_URI": "{mongo_url}&appName='x'",
+        "MIXED": "{secrets.ADMIN_PASSWORD} %s {secrets.JWT_SECRET}\n$HOME {mongo_password}",
+        "GIVEN": "{secrets.ADMIN_PASSWORD:url}",
+    }
+    settings = settings_with(backend_environment=values)
+    folder = tmp_path / "credentials"
+    folder.mkdir(mode=0o700)
+    password = folder / "MONGODB_BACKEND_PASSWORD"
     password.touch(mode=0o600)
     password.write_text("p@ss:w/rd%")
     for _ in range(2):
-        shown = show_and_write(settings, tmp_path, tar(credentials.given(settings)))
-        assert credentials.differences(shown, settings) == []
-    made_up = (tmp_path / "credentials/JWT_SECRET").read_text()
+        assert show_and_write(settings, tmp_path) == []
+    made_up = (folder / "JWT_SECRET").read_text()
     assert re.fullmatch("[0-9a-f]{64}", made_up)
-    assert (tmp_path / "credentials/MONGO_URL").read_text() == credentials.mongo_url(settings, "p@ss:w/rd%")
+    url = "mongodb://backend:%70%40%73%73%3a%77%2f%72%64%25@127.0.0.1:27017/codementee?authSource=admin&journal=true"
+    found = {name: (folder / name).read_text() for name in ("MONGO_URL", *values)}
+    assert found == {
+        "MONGO_URL": url,
+        "MONGODB_URI": f"{url}&appName='x'",
+        "MIXED": f"correct horse %s {made_up}\n$HOME p@ss:w/rd%",
+        "GIVEN": "%63%6f%72%72%65%63%74%20%68%6f%72%73%65",
+    }
+    # Each value follows its secrets, and what is right keeps its time.
+    before = {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}
     password.write_text("another")
-    shown = show_and_write(settings, tmp_path, tar(credentials.given(settings)))
-    assert (tmp_path / "credentials/JWT_SECRET").read_text() == made_up
-    assert "6f" in (tmp_path / "credentials/MONGO_URL").read_text()
+    assert show_and_write(settings, tmp_path) == []
+    changed = {file.name for file in folder.iterdir() if file.stat().st_mtime_ns != before[file.name]}
+    assert changed == {"MONGODB_BACKEND_PASSWORD", "MONGO_URL", "MONGODB_URI", "MIXED"}
+    assert (folder / "MIXED").read_text().endswith(f"{made_up}\n$HOME another")
+
+
+@ROOTS
+def test_a_release_adds_secrets_that_are_new_and_changes_none(settings_with, tmp_path):
+    settings = settings_with(backend_environment={"A": "{secrets.ADMIN_PASSWORD} {secrets.JWT_SECRET}"})
+    (tmp_path / "credentials").mkdir(mode=0o700)
+    (tmp_path / "credentials/ADMIN_PASSWORD").write_text("of now")
+    (tmp_path / "credentials/MONGODB_BACKEND_PASSWORD").write_text("of now")
+    script = credentials.write_credentials(settings, only_new=True).replace("/etc/codementee", str(tmp_path))
+    given = base64.encodebytes(tar(credentials.given(settings)))
+    subprocess.run(["sh", "-euc", script], input=given, check=True)
+    assert (tmp_path / "credentials/ADMIN_PASSWORD").read_text() == "of now"
+    assert (tmp_path / "credentials/JWT_SECRET").read_text() == settings.secrets["JWT_SECRET"]
 
 
 def test_mongodbs_users_are_given_by_a_shell_script_that_holds_no_password(settings_with, tmp_path, monkeypatch):
