@@ -65,7 +65,9 @@ def backend(settings: Settings) -> None:
         note="an interrupted release is still active",
     )
     for one in settings.web_services:
-        ready = Ready(healthy(settings, one), one.health_seconds, settings.health_setting(one))
+        # Visitors are served meanwhile.
+        before, after = (f"{PROGRAM} {settings.site_name} {verb} {one.name}" for verb in ("cover", "uncover"))
+        ready = Ready(healthy(settings, one), one.health_seconds, settings.health_setting(one), before, after)
         run(settings, one, ready, (sockets[one.name], secrets, programs[one.name]))
     for one in settings.services:
         if one.is_worker:

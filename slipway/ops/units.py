@@ -26,12 +26,15 @@ STALE_SECONDS = 2
 class Ready:
     """How to tell that a service does its work: a shell command that succeeds then.
 
-    After a start it is waited for `seconds` at most, which the `setting` makes more.
+    After a start it is waited for `seconds` at most, which the `setting` makes more. `before` and `after` are commands
+    around each restart; where the first one fails there is none.
     """
 
     check: str
     seconds: int
     setting: str = "timeout_scale"
+    before: str = ""
+    after: str = ""
 
 
 @operation()
@@ -118,10 +121,14 @@ def _restart_command(unit: str, ready: Ready | None, reload: bool, rehearse: boo
     if rehearse:
         action = f"{{ {_reload(unit)}; }} && {action}"
     reset = f"systemctl daemon-reload; systemctl reset-failed {unit} 2>/dev/null; "
-    return (
+    command = (
         or_roll_back(reset + and_wait(f"{{ {action}; }}", unit, ready), unit, reload or rehearse)
         + f" && rm -rf {KEPT}/{unit}"
     )
+    if ready and ready.before:
+        # In a shell of its own, at whose end, whatever its exit code, the last command runs.
+        return f"({ready.before} || exit 1; trap {shlex.quote(ready.after)} EXIT; {command})"
+    return command
 
 
 def _reload(unit: str) -> str:

@@ -21,6 +21,9 @@ REQUESTS = 4
 MAX_ANSWER_BYTES = 2**20
 # Of a unit that failed: journal entries that are read, and lines that are shown.
 LOG_ENTRIES, LOG_LINES = 80, 20
+UNITS = "/etc/systemd/system"
+# The target of the link "next" where it is for no release, but for a restart.
+COVERS = "current"
 
 
 class Service(NamedTuple):
@@ -243,3 +246,81 @@ class System:
         # Where the connection is broken nobody reads it, and the step still goes on to its end.
         with suppress(OSError):
             os.write(2, f"{text}\n".encode(errors="surrogateescape"))
+
+
+class Site:
+    """The units and files of a site, and how they are led to."""
+
+    def __init__(self, facts: Facts, system: System) -> None:
+        self.facts, self.system = facts, system
+        self.current, self.previous, self.next = (f"{facts.root}/{name}" for name in ("current", "previous", "next"))
+
+    def unit(self, name: str) -> str:
+        return f"{self.facts.site}-{name}.service"
+
+    def next_units(self, service: Service) -> tuple[str, str]:
+        """The unit of the next release, and its socket's."""
+        return f"{self.facts.site}-{service.name}-next.service", f"{self.facts.site}-{service.name}-next.socket"
+
+    def all_names(self) -> list[str]:
+        return [*(service.name for service in self.facts.services), *self.facts.workers]
+
+    def can_start_next(self, service: Service) -> bool:
+        """Whether there are next units: a first apply that was cut off has not come to them."""
+        return all(self.system.exists(f"{UNITS}/{unit}") for unit in self.next_units(service))
+
+    def next_runs(self, service: Service) -> bool:
+        return self.system.is_active(self.next_units(service)[0])
+
+    def next_run(self) -> bool:
+        return all(self.next_runs(service) for service in self.facts.services)
+
+    def service(self, name: str) -> Service:
+        return next(service for service in self.facts.services if service.name == name)
+
+    def covers(self, service: Service) -> bool:
+        """Whether the next units serve the live release while a service restarts."""
+        return self.system.readlink(self.next) == COVERS and self.next_runs(service)
+
+    def next_serves(self) -> bool:
+        """Whether Nginx may be led to the next units."""
+        return self.next_is_live() or any(map(self.covers, self.facts.services))
+
+    def next_is_live(self) -> bool:
+        """Whether a release was interrupted after it was activated: the next units serve it."""
+        return self.next_run() and self.system.readlink(self.next) == self.system.readlink(self.current)
+
+    def reload_units(self) -> None:
+        if not self.system.systemctl("daemon-reload"):
+            raise Failed("systemctl daemon-reload failed; nothing was started")
+
+    def lead(self, link: str, target: str) -> None:
+        """Point a symbolic link to a target, in one step."""
+        if self.system.readlink(link) != target:
+            self.system.unlink(f"{link}.new")
+            self.system.symlink(target, f"{link}.new")
+            self.system.rename(f"{link}.new", link)
+
+    def restore(self, backup: str) -> None:
+        """Put back the files that a unit's new ones have replaced."""
+        # A line without its end was being written: what it would name was not replaced.
+        paths = self.system.read(f"{backup}/paths").split("\n")[:-1]
+        for path in paths:
+            if self.system.exists(f"{backup}{path}"):
+                self.system.unlink(f"{path}.slipway-old")
+                self.system.copy(f"{backup}{path}", f"{path}.slipway-old")
+                self.system.rename(f"{path}.slipway-old", path)
+            else:
+                # There was none.
+                self.system.unlink(path)
+        if paths:
+            self.forget(backup)
+
+    def forget(self, backup: str) -> None:
+        # First the list: a path in it without a copy stands for a file that was not there.
+        self.system.unlink(f"{backup}/paths")
+        self.system.remove(backup)
+
+
+def is_right(answer: Answer, service: Service) -> bool:
+    return answer.status == service.health_status and service.health_body in answer.body

@@ -5,14 +5,16 @@
     hook before|after ID keep|discard   run pre_activate or post_activate
     switch ID                           activate the release
     take_over                           restart the services with it and point Nginx back to them
-    settle                              finish what an interrupted release has left
+    cover SERVICE                       before a restart of SERVICE: start the live release beside it, which serves
+    uncover SERVICE                     after the restart: point Nginx back to SERVICE
+    settle                              finish what an interrupted release or restart has left
     discard ID keep|discard             stop the next release, and remove its files or keep them
     prune                               remove old releases
 
 Slipway installs this file, and beside it release-SITE.json with the facts of a site. Whichever step is cut off, and
 wherever, visitors are served: `settle` finishes what was begun; `slipway apply` runs it,
-and so does the next release. `Steps` decides, and
-`System` (host.py) asks and changes the host, so that tests run the steps without one.
+and so does the next release. `Steps` decides, and `System` (host.py) asks and changes the host, so that tests run the
+steps without one.
 
 The options of Python, in the first line: write no bytecode, and read neither environment variables nor what is
 installed on the host. Its first folder for imports is this file's own.
@@ -27,7 +29,7 @@ import signal
 import sys
 from collections.abc import Callable
 
-from slipway.releases.host import NO_ANSWER, REQUESTS, Answer, Facts, Failed, Service, System, load
+from slipway.releases.host import COVERS, NO_ANSWER, REQUESTS, Facts, Failed, Service, Site, System, is_right, load
 
 # Rounds of requests in a row that must be answered right: each worker of a service becomes healthy in its own time.
 ROUNDS = 5
@@ -39,17 +41,13 @@ CONNECTED = "03"
 HOOKS = {"before": "pre_activate", "after": "post_activate"}
 
 
-class Steps:
+class Steps(Site):
     """The steps of a release of one site. Each returns whether it succeeded; OSError and Failed end it where it is."""
-
-    def __init__(self, facts: Facts, system: System) -> None:
-        self.facts, self.system = facts, system
-        self.current, self.previous, self.next = (f"{facts.root}/{name}" for name in ("current", "previous", "next"))
 
     # --- Steps
 
     def begin(self, release: str, then: str) -> bool:
-        if self.next_is_live() and not self.settle():
+        if self.next_serves() and not self.settle():
             return False
         self.reload_units()
         self.lead(self.next, f"releases/{release}")
@@ -66,7 +64,7 @@ class Steps:
         return True
 
     def hook(self, when: str, release: str, then: str) -> bool:
-        if when == "before" and self.next_is_live() and not self.settle():
+        if when == "before" and self.next_serves() and not self.settle():
             return False
         unit = f"{self.facts.site}-backend-{when}.service"
         self.lead(self.next, f"releases/{release}")
@@ -118,7 +116,49 @@ class Steps:
         self.hand_back()
         return True
 
+    def cover(self, name: str) -> bool:
+        """Start the live release beside a service that is about to restart, by the units of the next one, and point
+        Nginx to it. They are as they were when the last apply had succeeded.
+
+        Nothing is done for a service that is not healthy: the restart may be what it needs.
+        """
+        service = self.service(name)
+        # In this order: who asks one that does not run starts it.
+        runs = service.link and self.system.is_active(self.unit(name))
+        if self.next_serves() or not runs or not self.can_start_next(service) or not self.is_healthy(service):
+            return True
+        self.lead(self.next, COVERS)
+        try:
+            self.start_next(service)
+            self.wait_until_healthy(service, is_next=True)
+        except Failed as failure:
+            self.explain(failure)
+            self.system.tell(f"{self.unit(name)} was not restarted and is still live")
+            self.stop_next()
+            return False
+        self.lead_to_next()
+        self.drain(service.listen)
+        return True
+
+    def uncover(self, name: str) -> bool:
+        """Point Nginx back to a service that has restarted. If it is not healthy, what covers for it serves on."""
+        if self.system.readlink(self.next) != COVERS:
+            return True
+        try:
+            self.wait_until_healthy(self.service(name), is_next=False)
+        except Failed as failure:
+            self.explain(failure)
+            return False
+        self.hand_back()
+        return True
+
     def settle(self) -> bool:
+        for service in filter(self.covers, self.facts.services):
+            if not self.is_healthy(service):
+                self.reload_units()
+                self.system.systemctl("restart", self.unit(service.name))
+            if not self.uncover(service.name):
+                return False
         if self.next_is_live():
             # The switch may have been cut off: visitors must not wait for services that may not come up.
             self.lead_to_next()
@@ -170,6 +210,10 @@ class Steps:
         self.system.systemctl("reset-failed", unit, socket_unit)
         if not (self.system.systemctl("restart", socket_unit) and self.system.systemctl("restart", unit)):
             raise Failed("failed to start", unit)
+
+    def is_healthy(self, service: Service) -> bool:
+        answers = self.system.answers(service.listen, service.health_path, self.facts.probe_seconds)
+        return len(answers) == REQUESTS and all(is_right(answer, service) for answer in answers)
 
     def restart_services(self) -> None:
         """Nobody is connected to the services themselves: visitors are led to the next release."""
@@ -268,58 +312,7 @@ class Steps:
         lines = [line.split() for line in self.system.read("/proc/net/unix").splitlines()]
         return sum(len(fields) > 7 and (fields[5], fields[7]) == (CONNECTED, path) for fields in lines)
 
-    # --- Units and files
-
-    def unit(self, name: str) -> str:
-        return f"{self.facts.site}-{name}.service"
-
-    def next_units(self, service: Service) -> tuple[str, str]:
-        """The unit of the next release, and its socket's."""
-        return f"{self.facts.site}-{service.name}-next.service", f"{self.facts.site}-{service.name}-next.socket"
-
-    def all_names(self) -> list[str]:
-        return [*(service.name for service in self.facts.services), *self.facts.workers]
-
-    def next_runs(self, service: Service) -> bool:
-        return self.system.is_active(self.next_units(service)[0])
-
-    def next_run(self) -> bool:
-        return all(self.next_runs(service) for service in self.facts.services)
-
-    def next_is_live(self) -> bool:
-        """Whether a release was interrupted after it was activated: the next units serve it."""
-        return self.next_run() and self.system.readlink(self.next) == self.system.readlink(self.current)
-
-    def reload_units(self) -> None:
-        if not self.system.systemctl("daemon-reload"):
-            raise Failed("systemctl daemon-reload failed; nothing was started")
-
-    def lead(self, link: str, target: str) -> None:
-        """Point a symbolic link to a target, in one step."""
-        if self.system.readlink(link) != target:
-            self.system.unlink(f"{link}.new")
-            self.system.symlink(target, f"{link}.new")
-            self.system.rename(f"{link}.new", link)
-
-    def restore(self, backup: str) -> None:
-        """Put back the files that a unit's new ones have replaced."""
-        # A line without its end was being written: what it would name was not replaced.
-        paths = self.system.read(f"{backup}/paths").split("\n")[:-1]
-        for path in paths:
-            if self.system.exists(f"{backup}{path}"):
-                self.system.unlink(f"{path}.slipway-old")
-                self.system.copy(f"{backup}{path}", f"{path}.slipway-old")
-                self.system.rename(f"{path}.slipway-old", path)
-            else:
-                # There was none.
-                self.system.unlink(path)
-        if paths:
-            self.forget(backup)
-
-    def forget(self, backup: str) -> None:
-        # First the list: a path in it without a copy stands for a file that was not there.
-        self.system.unlink(f"{backup}/paths")
-        self.system.remove(backup)
+    # --- Releases and errors
 
     def complete_releases(self) -> list[str]:
         """IDs of the releases, the oldest first. An upload that was cut off ends in .new, and a lost+found is none."""
@@ -346,10 +339,6 @@ class Steps:
             self.system.tell(str(failure))
 
 
-def is_right(answer: Answer, service: Service) -> bool:
-    return answer.status == service.health_status and service.health_body in answer.body
-
-
 def lock(facts: Facts) -> None:
     """Let one step of a site run at a time, until this program and all that it has started have ended."""
     opened = os.open(facts.lock, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
@@ -369,6 +358,8 @@ STEPS: dict[str, Callable[..., bool]] = {
     "hook": Steps.hook,
     "switch": Steps.switch,
     "take_over": Steps.take_over,
+    "cover": Steps.cover,
+    "uncover": Steps.uncover,
     "settle": Steps.settle,
     "discard": Steps.discard,
     "prune": Steps.prune,

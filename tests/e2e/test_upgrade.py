@@ -28,7 +28,9 @@ NEW = {
     "Install the release program": "which was a shell script for each site,",
     "Configure the release program": "and reads what it knows of a site from a file",
     "Remove the release script of earlier versions": "which nobody calls any more",
-    "Configure the backend": "the time that its start may take is set",
+    "Install the launcher of the services": "secrets are environment variables, too",
+    "Configure the backend": "which the launcher makes them of; the time that its start may take is set",
+    "Restart the backend": "with them",
     "Configure the release's units": "the same for the next release",
 }
 DOCUMENTS = 1000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 from dataclasses import dataclass, field
 
-from slipway.releases.host import NO_ANSWER, REQUESTS, Answer, Facts, Failed, Service
+from slipway.releases.host import COVERS, NO_ANSWER, REQUESTS, UNITS, Answer, Facts, Failed, Service
 from slipway.releases.program import STEPS, Steps
 from slipway.settings.model import Settings
 from slipway.tasks.release import PARTS
@@ -63,6 +63,8 @@ class Model:
         for service in model.facts.services:
             if service.link:
                 model.files |= {service.listen: SOCKET, service.link: f"{LINK}{service.listen}"}
+            for kind in ("service", "socket"):
+                model.files[f"{UNITS}/{model.facts.site}-{service.name}-next.{kind}"] = ""
         model.active = model.own_units(releases[0])
         return model
 
@@ -201,7 +203,10 @@ class Model:
         (unit,) = units
         is_in_next = unit.endswith(("-next.service", "-before.service", "-after.service"))
         link = f"{self.facts.root}/{'next' if is_in_next else 'current'}"
-        release = self.readlink(link).removeprefix("releases/")
+        target = self.readlink(link)
+        release = (self.readlink(f"{self.facts.root}/current") if target == COVERS else target).removeprefix(
+            "releases/"
+        )
         if self.broken & {unit, f"{release}:{unit}"}:
             return False
         if unit in sockets:

@@ -277,6 +277,65 @@ def test_where_the_release_before_does_not_come_up_either_the_next_one_serves_on
     assert_at_rest(model, "1")
 
 
+# --- A restart without a release
+
+
+def test_the_live_release_serves_from_beside_while_a_service_restarts(model_of):
+    model = model_of("several")
+    assert model.step("cover", "backend")
+    assert (model.active[NEXT], model.links()["next"]) == ("1", "current")
+    backend = model.facts.services[0]
+    assert model.readlink(backend.link) == backend.next_socket
+    # The service may go now.
+    del model.active[BACKEND]
+    assert set(model.served().values()) == {"1"}
+    model.active[BACKEND] = "1"
+    assert model.step("uncover", "backend")
+    assert_at_rest(model, "1")
+    assert [line for line in model.told if "auth" in line and "restart" in line] == []
+    assert model.errors == []
+
+
+def test_what_does_not_start_from_beside_is_told_and_leaves_the_service_as_it_is(model_of):
+    model = model_of()
+    model.says[NEXT] = UNWELL
+    assert not model.step("cover", "backend")
+    assert f"the last words of {NEXT}" in model.error()
+    assert model.errors[-1] == f"{BACKEND} was not restarted and is still live"
+    assert_at_rest(model, "1")
+
+
+@pytest.mark.parametrize("how", ["away", "not healthy", "by TCP", "not described"])
+def test_where_a_restart_costs_nothing_or_nothing_can_be_done_nothing_covers_for_it(model_of, monkeypatch, how):
+    model = model_of("by TCP" if how == "by TCP" else "one service")
+    if how == "away":
+        del model.active[BACKEND]
+        # systemd starts what is asked.
+        monkeypatch.setattr(model, "answers", None, raising=False)
+    if how == "not healthy":
+        model.says[BACKEND] = UNWELL
+    if how == "not described":
+        del model.files[f"/etc/systemd/system/{NEXT}"]
+    assert model.step("cover", "backend")
+    assert model.step("uncover", "backend")
+    assert (NEXT in model.active, model.links()) == (False, {"current": "releases/1"})
+
+
+def test_a_service_that_does_not_come_up_again_is_covered_for_until_it_does(model_of):
+    model = model_of()
+    assert model.step("cover", "backend")
+    model.says[BACKEND] = UNWELL
+    for step in (("uncover", "backend"), ("settle",), ("begin", "2", "discard"), ("hook", "before", "2", "keep")):
+        assert not model.step(*step)
+        assert f"{BACKEND}: not healthy after 2 s; " in model.errors[-1]
+        assert (model.active[NEXT], model.links()) == ("1", {"current": "releases/1", "next": "current"})
+    # The next restart needs nothing more.
+    assert model.step("cover", "backend")
+    del model.says[BACKEND]
+    assert model.step("uncover", "backend")
+    assert_at_rest(model, "1")
+
+
 # --- To settle what was cut off
 
 

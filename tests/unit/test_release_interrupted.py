@@ -162,3 +162,44 @@ def test_a_release_that_follows_one_that_was_killed_anywhere_leaves_visitors_ser
                     assert "3" not in state.served().values(), "it is not activated yet"
                 assert model.step(name, *arguments)
     assert states > 20
+
+
+@pytest.mark.parametrize("comes_up", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+def test_wherever_a_restart_is_killed_visitors_are_served_and_settle_or_a_release_ends_it(
+    settings_with, kind, comes_up
+):
+    settings = settings_with(backend_health_seconds=2, release_drain_seconds=1, **KINDS[kind])
+    start = Model.serving(settings, "1", "2")
+    start.files[UNIT_FILE] = "before"
+
+    def restart(model: Model, kill_at: int) -> None:
+        before = 0
+        for name, *words in (("cover", "backend"), ("restart",), ("uncover", "backend")):
+            if name == "restart":
+                # As `slipway apply` does it, with a configuration that may not work.
+                del model.active[BACKEND]
+                if not comes_up:
+                    model.says[BACKEND] = Answer(500, "")
+                model.active[BACKEND] = "1"
+            elif not model.step(name, *words, kill_at=max(kill_at - before, 0)):
+                return
+            else:
+                before += model.changes
+
+    states = 0
+    for killed, _ in killed_at_each_change(start, restart):
+        assert_served(killed)
+        # The configuration is another by then.
+        killed.says.clear()
+        for again, was_killed in killed_at_each_change(killed, lambda model, at: model.step("settle", kill_at=at)):
+            states += 1
+            assert_served(again)
+            if was_killed:
+                assert again.step("settle")
+            assert_settled(again, "nothing")
+        for again, _ in killed_at_each_change(killed, lambda model, at: model.step("begin", "2", "keep", kill_at=at)):
+            states += 1
+            assert_served(again)
+            assert "2" not in again.served().values()
+    assert states > (3 if kind == "by TCP" else 20), "too few interruptions to prove anything"
