@@ -27,6 +27,12 @@ from slipway.settings.model import Settings
 # Of the database, which puts them there itself (tasks/mongodb_users.py).
 OTHERS = (MONGODB_ADMIN, MONGODB_BACKEND)
 
+# Why a secret changes that nobody has changed.
+READ_OTHERWISE = (
+    "; nobody changed it: secrets_file is read as python-dotenv reads it now. To keep the old value, put it in single"
+    " quotes (docs/secrets.md)"
+)
+
 
 def credential_files(settings: Settings) -> list[str]:
     """The files in credentials_folder that the services of a site get something from."""
@@ -104,7 +110,8 @@ def differences(shown: str, settings: Settings, only_new: bool = False) -> list[
         elif only_new:
             continue
         elif changes(name):
-            lines.append(f"{folder}/{name}: contents change (secret, not shown)")
+            reason = READ_OTHERWISE if settings.is_read_otherwise(name, digests.get(name, "")) else ""
+            lines.append(f"{folder}/{name}: contents change (secret, not shown){reason}")
         elif state != "root:root 600":
             lines.append(f"{folder}/{name}: {state} -> root:root 600")
     return lines

@@ -21,6 +21,7 @@ from slipway.ops.files import tar
 from slipway.ops.templates import render
 from slipway.secrets.store import MONGODB_ADMIN, MONGODB_BACKEND
 from slipway.settings.model import Settings
+from slipway.tasks.credentials import READ_OTHERWISE
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,9 @@ def mongodb_users(settings: Settings) -> None:
         users(name="Create MongoDB's users", settings=site)
 
 
-def differences(found: Mapping[str, str], given: Mapping[str, str], wanted: list[User]) -> list[str]:
-    """What is to change, in words, none where nothing is; `found` is by facts.MongodbUsers, `given` are secrets."""
+def differences(found: Mapping[str, str], settings: Settings, wanted: list[User]) -> list[str]:
+    """What is to change, in words, none where nothing is; `found` is by facts.MongodbUsers."""
+    given = settings.secrets
     lines = ["MongoDB accepts connections without a password"] if found.get("server") == "open" else []
     for user in wanted:
         has = found.get(user.name, "")
@@ -61,7 +63,8 @@ def differences(found: Mapping[str, str], given: Mapping[str, str], wanted: list
         elif has == "refused":
             lines.append(f"user {user.name}: MongoDB rejects its password")
         elif user.secret in given and has != hashlib.sha256(given[user.secret].encode()).hexdigest():
-            lines.append(f"user {user.name}: its password changes (secret, not shown)")
+            reason = READ_OTHERWISE if settings.is_read_otherwise(user.secret, has) else ""
+            lines.append(f"user {user.name}: its password changes (secret, not shown){reason}")
         elif found["server"] != "away" and found.get(f"{user.name}.roles") != user.rights:
             lines.append(f"user {user.name}: {found.get(f'{user.name}.roles') or 'no rights'} -> {user.rights}")
     return lines
@@ -80,7 +83,7 @@ def users(settings: Settings) -> Commands:
         users=files,
         seconds=settings.limits.mongodb_answer,
     )
-    lines = differences(found, settings.secrets, wanted)
+    lines = differences(found, settings, wanted)
     if not lines:
         return
     notes.note("\n".join(lines))

@@ -16,6 +16,7 @@ from pathlib import Path
 import pyrage
 
 from slipway import project
+from slipway.secrets import env_file
 
 # Those that Slipway itself needs, beside the backend's own: of MongoDB's two users.
 MONGODB_ADMIN, MONGODB_BACKEND = "MONGODB_ADMIN_PASSWORD", "MONGODB_BACKEND_PASSWORD"
@@ -70,6 +71,15 @@ def read_secrets(file: str, names: Iterable[str], generated: Iterable[str], iden
     return {name: values[name] for name in names if values.get(name)}
 
 
+def read_as_before(file: str, identity: str) -> dict[str, str]:
+    """What the file holds as Slipway 0.1 read it, by name, without what the environment has; {} if it can't be read."""
+    try:
+        found = env_file.parse_as_before(_text_of(file, identity) or "")
+    except ValueError:
+        return {}
+    return {name: value for name, value in found.items() if PREFIX + name not in os.environ}
+
+
 def how_to_give(name: str, file: str) -> str:
     how = (
         "type `slipway secrets edit`" if file.endswith(ENCRYPTED) else f"a line {name}=... in {file or 'secrets_file'}"
@@ -79,13 +89,21 @@ def how_to_give(name: str, file: str) -> str:
 
 def _from_file(file: str, required: list[str], identity: str) -> dict[str, str]:
     """What the file holds. It may be missing where nothing is `required`. Raises ValueError where it can't be read."""
-    path = project.path(file)
-    if file and path.exists():
-        return parse_dotenv(decrypt(path, identity) if file.endswith(ENCRYPTED) else _read_plain(path))
+    text = _text_of(file, identity)
+    if text is not None:
+        return env_file.parse(text)
     if required:
         found = f"found no such file, expected one with {', '.join(required)}" if file else "found no file's name"
         raise ValueError(f"{found} ({_how_to_create(file)})")
     return {}
+
+
+def _text_of(file: str, identity: str) -> str | None:
+    """None where there is no such file."""
+    path = project.path(file)
+    if not file or not path.exists():
+        return None
+    return decrypt(path, identity) if file.endswith(ENCRYPTED) else _read_plain(path)
 
 
 def _how_to_create(file: str) -> str:
@@ -112,29 +130,6 @@ def others_can_read(path: Path) -> bool:
 
 
 # --- What is in a file -----------------------------------------------------------------------------------------------
-
-
-def parse_dotenv(text: str) -> dict[str, str]:
-    """NAME=value lines; blank lines, comments, `export ` and a pair of quotes around a value are allowed.
-
-    A value in quotes may go over several lines, and is taken as it stands: nothing is escaped. It ends with the line
-    whose last character is the quote. Raises ValueError for one that never ends.
-    """
-    values = {}
-    lines = iter(text.splitlines())
-    for line in lines:
-        name, found, value = line.strip().removeprefix("export ").partition("=")
-        if not found or name.startswith("#"):
-            continue
-        name, value = name.strip(), value.strip()
-        quote = value[:1] if value[:1] in ("'", '"') else ""
-        while quote and (len(value) < 2 or not value.endswith(quote)):
-            following = next(lines, None)
-            if following is None:
-                raise ValueError(f"found {name} with a value that begins with {quote} and never ends, expected {quote}")
-            value += f"\n{following.rstrip()}"
-        values[name] = value[1:-1] if quote else value
-    return values
 
 
 def unknown_names(found: Iterable[str], names: list[str]) -> list[str]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import cached_property
 
 from pydantic import ConfigDict, PrivateAttr, ValidationInfo, field_validator
 
-from slipway.secrets.store import known_names, read_secrets
+from slipway.secrets.store import known_names, read_as_before, read_secrets
 from slipway.settings import limits
 from slipway.settings.access import Access
 from slipway.settings.arguments import Arguments
@@ -214,3 +215,9 @@ class Settings(
         """The secrets that are given, by name, as `check` has found them to be in order."""
         names = known_names(self.backend_secrets)
         return read_secrets(self.secrets_file, names, self.generated_secrets, self.secrets_identity)
+
+    def is_read_otherwise(self, name: str, digest: str) -> bool:
+        """Whether a secret of this digest (SHA-256) is what an earlier version has read in secrets_file, and another
+        one now."""
+        before = read_as_before(self.secrets_file, self.secrets_identity).get(name)
+        return before is not None and hashlib.sha256(before.encode()).hexdigest() == digest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 from pathlib import Path
 
@@ -10,10 +11,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from slipway.cli import secrets
-from slipway.cli.secrets import Store, secrets_group, with_value
-from slipway.secrets.store import IDENTITY_VARIABLE, decrypt, encrypt, parse_dotenv, read_secrets
+from slipway.cli.secrets import Store, secrets_group
+from slipway.secrets import env_file
+from slipway.secrets.store import IDENTITY_VARIABLE, decrypt, encrypt, read_secrets
 from slipway.settings.check import SettingsError, check
 from slipway.settings.of_host import apart_problems
+from slipway.tasks.credentials import differences as of_credentials
 from slipway.tasks.credentials import given
 from slipway.tasks.mongodb_users import admin_of, backend_of, differences
 
@@ -145,9 +148,11 @@ def test_what_mongodb_can_not_be_given_is_refused(tmp_path):
     assert "other than printable ASCII characters in MONGODB_ADMIN_PASSWORD" in complaint(file)
 
 
-def test_a_value_in_quotes_may_go_over_lines_and_one_that_never_ends_is_told(tmp_path):
-    assert parse_dotenv(f"A='{ODD}\nof two lines'\nB=1\n") == {"A": f"{ODD}\nof two lines", "B": "1"}
-    assert "found ADMIN_PASSWORD with a value" in complaint(private(tmp_path / "s.env", 'ADMIN_PASSWORD="a\nb\n'))
+def test_a_line_that_is_none_is_told_without_what_may_be_a_secret(tmp_path):
+    file = private(tmp_path / "s.env", 'ADMIN_PASSWORD="recognisable\nB=1\n')
+    assert "found ADMIN_PASSWORD (line 1) with a value that begins with" in complaint(file)
+    file.write_text("# a key\n\nADMIN_PASSWORD=-----BEGIN\nrecognisable\n")
+    assert "found line 4 without NAME=" in complaint(file)
 
 
 @pytest.mark.parametrize(
@@ -199,13 +204,34 @@ WELL = {
 )
 def test_what_differs_of_mongodbs_users_is_told(settings_with, found, said):
     wanted = [admin_of(settings_with()), backend_of(settings_with())]
-    assert differences({**WELL, **found}, {}, wanted) == said
+    assert differences({**WELL, **found}, settings_with(), wanted) == said
 
 
-def test_a_changed_password_of_mongodbs_is_told_and_not_shown(settings_with):
-    wanted = [admin_of(settings_with()), backend_of(settings_with())]
-    (line,) = differences(WELL, {"MONGODB_BACKEND_PASSWORD": "recognisable"}, wanted)
+def test_a_changed_password_of_mongodbs_is_told_and_not_shown(settings_with, monkeypatch):
+    monkeypatch.setenv("SLIPWAY_SECRET_MONGODB_BACKEND_PASSWORD", "recognisable")
+    settings = settings_with()
+    (line,) = differences(WELL, settings, [admin_of(settings), backend_of(settings)])
     assert line == "user backend: its password changes (secret, not shown)"
+
+
+def digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_a_secret_that_is_read_otherwise_than_before_is_told_so_where_the_host_has_what_was_read(settings_with):
+    file = Path(settings_with().secrets_file)
+    file.write_text("JWT_SECRET=abc # d\nADMIN_PASSWORD='x y'\nMONGODB_BACKEND_PASSWORD=\"p\\\\q\"\n")
+    settings = settings_with()
+    assert settings.secrets["JWT_SECRET"] == "abc"
+    mode = ".=root:root 700\nJWT_SECRET=root:root 600\nADMIN_PASSWORD=root:root 600\nMONGO_URL=root:root 600\n"
+    right = f"{digest('x y')}  ADMIN_PASSWORD\n{digest(given(settings)['MONGO_URL'])}  MONGO_URL\n"
+    for there, is_told in (("abc # d", True), ("another", False)):
+        (line,) = of_credentials(f"{mode}{right}{digest(there)}  JWT_SECRET\n", settings)
+        assert line.startswith("/etc/codementee/credentials/JWT_SECRET: contents change (secret, not shown)")
+        assert ("put it in single quotes" in line) is is_told
+    for there, is_told in (("p\\\\q", True), ("another", False)):
+        (line,) = differences({**WELL, "backend": digest(there)}, settings, [admin_of(settings), backend_of(settings)])
+        assert ("put it in single quotes" in line) is is_told
 
 
 # --- slipway secrets -------------------------------------------------------------------------------------------------
@@ -298,7 +324,7 @@ def test_an_edit_that_is_wrong_is_kept_and_gone_on_with(store, tmp_path, monkeyp
     assert b"JWT_SECERT" not in store.draft.read_bytes()
     editor(tmp_path, monkeypatch, "sed -i 's/SECERT/SECRET/; /changeme/d' $1")
     assert run("edit").exit_code == 0
-    assert parse_dotenv(store.read()) == {"ADMIN_PASSWORD": "recognisable", "JWT_SECRET": "recognisable"}
+    assert env_file.parse(store.read()) == {"ADMIN_PASSWORD": "recognisable", "JWT_SECRET": "recognisable"}
     assert not store.draft.exists()
 
 
@@ -307,7 +333,7 @@ def test_the_first_edit_begins_with_what_is_to_be_given(store, tmp_path, monkeyp
     editor(tmp_path, monkeypatch, f"cp $1 {tmp_path}/first; echo ADMIN_PASSWORD=abc >> $1")
     assert run("edit").exit_code == 0
     assert "JWT_SECRET, ADMIN_PASSWORD" in (tmp_path / "first").read_text()
-    assert parse_dotenv(store.read()) == {"ADMIN_PASSWORD": "abc"}
+    assert env_file.parse(store.read()) == {"ADMIN_PASSWORD": "abc"}
 
 
 def test_without_recipients_nothing_is_edited(store, tmp_path, monkeypatch):
@@ -322,7 +348,7 @@ def test_rotate_gives_new_values_and_encrypts_to_who_may_read_now(store, tmp_pat
     store.recipients[:] = [str(other.to_public())]
     assert run("rotate", "production", "ADMIN_PASSWORD").exit_code == 0
     text = decrypt(store.path, str(private(tmp_path / "other.txt", str(other))))
-    assert len(parse_dotenv(text)["ADMIN_PASSWORD"]) == 64
+    assert len(env_file.parse(text)["ADMIN_PASSWORD"]) == 64
     assert "is not encrypted to the identity" in run("show").output
 
 
@@ -330,12 +356,6 @@ def test_rotate_of_a_generated_secret_says_where_it_is(store):
     done = run("rotate", "production", "JWT_SECRET")
     assert done.exit_code == 1
     assert "remove JWT_SECRET in the server's folder credentials" in done.output
-
-
-def test_a_new_value_takes_the_place_of_one_over_several_lines():
-    text = "# A=0\nA='x\ny'\nexport B=1\n"
-    assert with_value(text, "A", "new") == "# A=0\nA=new\nexport B=1\n"
-    assert with_value(text, "B", "new") == "# A=0\nA='x\ny'\nexport B=new\n"
 
 
 def test_keygen_makes_an_identity_once_for_its_owner_alone(tmp_path, monkeypatch):

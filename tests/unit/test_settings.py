@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from slipway.secrets.store import parse_dotenv
 from slipway.settings.check import SettingsError, check, parse_items
 
 BLOG = {"site_name": "blog", "site_domain": "blog.example.org"}
@@ -190,11 +189,6 @@ def test_a_missing_secret_is_named_and_no_value_is_shown(defaults):
     (line,) = problems({**defaults, "backend_secrets": ["JWT_SECRET", "ADMIN_PASSWORD", "RAZORPAY_KEY"]})
     assert "found no value for RAZORPAY_KEY" in line
     assert "3b4f0c6a" not in line
-
-
-def test_a_dotenv_file_may_have_comments_exports_and_quotes():
-    text = "# a comment\n\nexport A=1\nB = 'two words'\nC=\"x=y\"\nno value\n"
-    assert parse_dotenv(text) == {"A": "1", "B": "two words", "C": "x=y"}
 
 
 def test_data_on_the_command_line_is_text_where_the_setting_is_and_json_elsewhere():
