@@ -31,7 +31,8 @@ VERBS = {
     "release": ("slipway.cli.release", "release"),
     "releases": ("slipway.cli.releases", "releases"),
     "rollback": ("slipway.cli.rollback", "rollback"),
-    "secrets": ("slipway.cli.secrets", "secrets_group"),
+    # Which has all its commands with the one of this module.
+    "secrets": ("slipway.cli.secrets_import", "secrets_group"),
     "settings": ("slipway.cli.settings", "settings_command"),
     "status": ("slipway.cli.status", "status_command"),
     "upgrade-project": ("slipway.cli.upgrade_project", "upgrade_project"),

@@ -148,7 +148,7 @@ def keygen() -> None:
 @click.option("--reveal", is_flag=True, help="Show all values.")
 def show(environment: str, name: str | None, reveal: bool) -> None:
     """Print the names of the secrets, or the value of NAME."""
-    values = _parsed(store_of(environment))
+    values = parsed(store_of(environment))
     if name and name not in values:
         raise SecretsFailed(f"found no {name}; there are: {', '.join(values)}")
     for one, value in values.items():
@@ -194,7 +194,7 @@ def rotate(environment: str, names: tuple[str, ...]) -> None:
     """Set NAMES to new random values, and encrypt the file for the current secrets_recipients."""
     store = store_of(environment)
     text = store.read()
-    values = _parsed(store)
+    values = parsed(store)
     for name in names:
         if name not in values:
             kept = f"; the server generated it: remove {name} in the server's folder credentials, then apply"
@@ -205,7 +205,7 @@ def rotate(environment: str, names: tuple[str, ...]) -> None:
     click.echo(f"encrypted to {len(store.recipients)} recipients; {said}", err=True)
 
 
-def _parsed(store: Store) -> dict[str, str]:
+def parsed(store: Store) -> dict[str, str]:
     try:
         return env_file.parse(store.read())
     except ValueError as error:

@@ -92,6 +92,11 @@ def parsed(text: str, settings: Settings) -> Value:
     return _joined([*parts, text[end:]])
 
 
+def as_text(text: str) -> str:
+    """The value that means this text itself."""
+    return _PLACEHOLDER.sub(lambda one: f"{{{one[0]}}}" if _is_meant(one[1] or one[2]) else one[0], text)
+
+
 def _meaning(name: str, settings: Settings) -> Value:
     if secret := _SECRET.fullmatch(name):
         return (Secret(secret[1], in_url=bool(secret[2])),)

@@ -9,6 +9,8 @@ from pyinfra import logger
 from pyinfra.api import Host
 from pyinfra.api.exceptions import PyinfraError
 
+from slipway import project
+from slipway.secrets.committed import env_files
 from slipway.secrets.store import MONGO_URL, MONGODB_BACKEND, how_to_give
 from slipway.settings.check import COMMAND_LINE, FILE, SettingsError, check
 from slipway.settings.model import Settings
@@ -25,7 +27,20 @@ def settings_of(
     settings = check(host.data.dict(), _origin(host, inventory), warn)
     if problems := apart_problems(settings, host.groups):
         raise SettingsError(f"{inventory} ({host.name}): {problem}" for problem in problems)
+    for line in committed_warnings(settings):
+        warn(line)
     return settings
+
+
+def committed_warnings(settings: Settings) -> list[str]:
+    """A line for each source of a backend whose secrets are in git."""
+    found = {site.backend_source: env_files(project.path(site.backend_source)) for site in settings.all_sites}
+    return [
+        f"backend_source = {source!r}: found {', '.join(files)} in git, where everybody has its secrets: replace them"
+        f" where they are from, git rm --cached {' '.join(files)}, slipway secrets import; no release has this file"
+        for source, files in found.items()
+        if files
+    ]
 
 
 def apart_problems(settings: Settings, groups: list[str]) -> list[str]:

@@ -108,17 +108,18 @@ MIN_SERVICE_MB = 128
 MemoryLimit = Annotated[Mebibytes, Field(ge=0, le=2**22)]
 Domain = Annotated[str, matching(DOMAIN, A_DOMAIN)]
 Port = Annotated[int, Field(ge=1, le=65535)]
-# systemd's own: https://www.freedesktop.org/software/systemd/man/252/systemd.exec.html#Environment%20variables%20set%20or%20propagated%20by%20the%20service%20manager
-_SYSTEMDS = (
-    "CREDENTIALS_DIRECTORY|INVOCATION_ID|JOURNAL_STREAM|LISTEN_[A-Z]+|MAINPID|MANAGERPID|NOTIFY_SOCKET|SYSTEMD_EXEC_PID"
+# Without systemd's own:
+# https://www.freedesktop.org/software/systemd/man/252/systemd.exec.html#Environment%20Variables%20in%20Spawned%20Processes
+ENV_NAME = (
+    r"(?!(CREDENTIALS_DIRECTORY|INVOCATION_ID|JOURNAL_STREAM|LISTEN_[A-Z]+|MAINPID|MANAGERPID|NOTIFY_SOCKET"
+    r"|SYSTEMD_EXEC_PID)$)[A-Za-z_][A-Za-z0-9_]*"
 )
 EnvName = Annotated[
-    str,
-    matching(
-        rf"(?!({_SYSTEMDS})$)[A-Za-z_][A-Za-z0-9_]*",
-        "an environment variable's name: letters, digits and _, none of systemd's own",
-    ),
+    str, matching(ENV_NAME, "an environment variable's name: letters, digits and _, none of systemd's own")
 ]
+# What systemd puts into an environment; no surrogates, which UTF-8 does not have.
+ENV_TEXT = r"[^\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]*"
+EnvText = Annotated[str, matching(ENV_TEXT, "text without control characters but tab and newline")]
 UrlPath = Annotated[str, matching(r"/[\w./-]*", 'a URL path that begins with "/"')]
 HttpUrl = Annotated[str, matching(r"https?://[\w.-]+(:\d+)?(/[\w./-]*)?", "an http(s) URL")]
 UserName = Annotated[str, matching(r"[A-Za-z][\w-]{0,62}", "letters, digits, _ and -, a letter first")]
@@ -128,7 +129,3 @@ LocalFolder = Annotated[
 Command = Annotated[str, matching(r".*\S.*", "a shell command")]
 # systemd and Nginx read these lines: a newline would begin another setting.
 PlainLine = Annotated[str, matching(r"[^\x00-\x1f]*", "one line")]
-# What systemd puts into an environment; no surrogates, which UTF-8 does not have.
-EnvText = Annotated[
-    str, matching(r"[^\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]*", "text without control characters but tab and newline")
-]

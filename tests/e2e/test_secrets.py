@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+import shlex
 
 import pytest
 
-from slipway.server_tests.leaks import program
-from support.lab_host import PROJECT, PYINFRA, LabHost, mongosh, run
+from slipway.server_tests.leaks import VALUES, program
+from support.lab_host import BUILT, PROJECT, PYINFRA, LabHost, mongosh, run
+from support.releases import Visits
 
 KEPT = "/etc/codementee/credentials"
 # Recognisable, with everything that a shell, systemd, a URL or a template could give a meaning.
@@ -100,18 +102,173 @@ def test_the_search_would_find_a_leak(server):
     assert "the command line of sh" in seen
 
 
+# What an application reads, by its own names.
+ENVIRONMENT = {
+    "BACKEND_CORS_ORIGINS": '["https://a.example", "https://b.example"]',
+    "ODD": "a \"q\" 'x' \\ b\\\\c %n %% $HOME ${x} {x} {{y}} \u00e4\u20ac\n  of two\tlines\n",
+    "EMPTY": "",
+    "SITE": "https://{site_domain}",
+    "MONGODB_URI": "{mongo_url}",
+    "MONGO_PASSWORD": "{mongo_password}",
+    "TOKEN": '{"key": "{secrets.JWT_SECRET}"}',
+}
+# Those with a secret in them.
+SECRET = ("MONGODB_URI", "MONGO_PASSWORD", "TOKEN")
+
+
+def with_environment(**changes: str) -> tuple[str, str]:
+    return "--data", f"backend_environment={json.dumps({**ENVIRONMENT, **changes})}"
+
+
+def environments(server: LabHost, unit: str = "codementee-backend") -> list[dict[str, str]]:
+    """The variables of each process of a unit that serves."""
+    script = f"""
+main=$(systemctl show --property=MainPID --value {unit})
+for pid in $main $(pgrep -P $main -f spawn_main); do base64 -w0 /proc/$pid/environ; echo; done"""
+    texts = [base64.b64decode(line).decode() for line in server.ssh(script).splitlines()]
+    return [dict(pair.split("=", 1) for pair in text.split("\0") if pair) for text in texts]
+
+
+def expected(server: LabHost) -> dict[str, str]:
+    password, url = kept(server, "MONGODB_BACKEND_PASSWORD"), kept(server, "MONGO_URL")
+    token = ENVIRONMENT["TOKEN"].replace("{secrets.JWT_SECRET}", kept(server, "JWT_SECRET"))
+    plain = {**ENVIRONMENT, "SITE": f"https://{server.site().domain}"}
+    return {**plain, "MONGODB_URI": url, "MONGO_PASSWORD": password, "TOKEN": token, "MONGO_URL": url}
+
+
+def leaks(server: LabHost) -> list[str]:
+    """Where the secrets on the host, and the values with one in them, are to be seen."""
+    found = json.loads(server.ssh(program(f"python3 -c {shlex.quote(VALUES)} {KEPT}")))
+    assert found["looked"] > 100
+    return found["seen"]
+
+
+def starts(server: LabHost) -> int:
+    return int(server.ssh("journalctl -u codementee-backend -o cat | grep -c '^Started codementee-backend.service'"))
+
+
+def test_an_application_reads_its_environment_by_its_own_names_and_nobody_else_does(server, visits):
+    given(server)
+    server.apply(*with_environment())
+    assert server.plan(*with_environment()) == []
+    visits.nothing()
+    processes = environments(server)
+    assert len(processes) == 3, "uvicorn and its two workers"
+    for found in processes:
+        assert {name: found.get(name) for name in expected(server)} == expected(server)
+
+    shown = server.ssh("systemctl show codementee-backend; cat /etc/systemd/system/codementee-backend*.service")
+    assert "BACKEND_CORS_ORIGINS" in shown
+    password = kept(server, "MONGODB_BACKEND_PASSWORD")
+    assert password not in shown
+    assert leaks(server) == []
+    pid = server.ssh("systemctl show --property=MainPID --value codementee-backend")
+    assert server.ssh(f"stat -c '%U %a' /proc/{pid}/environ") == "codementee-backend 400"
+    for user in ("nobody", "www-data", "admin"):
+        read = f"runuser -u {user} -- cat /proc/{pid}/environ /run/credentials/codementee-backend.service/TOKEN"
+        assert server.ssh(f"{read} 2>/dev/null | wc -c") == "0"
+
+    # A new password, which the host generates, changes what names it, and one restart is enough.
+    server.ssh(f"rm {KEPT}/MONGODB_BACKEND_PASSWORD")
+    before = starts(server)
+    server.apply(*with_environment())
+    assert starts(server) == before + 1
+    assert kept(server, "MONGODB_BACKEND_PASSWORD") != password
+    assert environments(server)[0]["MONGODB_URI"] == kept(server, "MONGO_URL")
+    assert environments(server)[1]["MONGO_PASSWORD"] == kept(server, "MONGODB_BACKEND_PASSWORD")
+    assert server.plan(*with_environment()) == []
+
+
 @pytest.mark.thorough
-def test_an_application_that_wants_its_environment_gets_it_byte_for_byte(server):
-    way = ("--data", "backend_secrets_delivery=environment")
+def test_hooks_workers_and_scheduled_services_have_the_environment_too(server):
+    given(server)
+    digest = "printenv TOKEN | sha256sum"
+    services = [
+        {"name": "mailer", "command": "sleep infinity", "secrets": ["MONGO_URL"], "environment": {"EMPTY": "its own"}},
+        {"name": "report", "command": digest, "schedule": "*-*-* 03:00"},
+    ]
+    settings = (*with_environment(), "--data", f"services={json.dumps(services)}", "--data", f"pre_activate={digest}")
+    server.apply(*settings)
+    assert server.plan(*settings) == []
+    (mailer,) = environments(server, "codementee-mailer")
+    assert mailer["EMPTY"] == "its own"
+    assert (mailer["MONGODB_URI"], mailer["MONGO_URL"]) == (kept(server, "MONGO_URL"), kept(server, "MONGO_URL"))
+    # Its secrets do not hold the one that is in it.
+    assert {"TOKEN", "JWT_SECRET", "ADMIN_PASSWORD"} & {*mailer} == set()
+
+    server.release(*settings, *BUILT)
+    server.ssh("systemctl start codementee-report.service")
+    wanted = server.ssh(f"{{ cat {KEPT}/TOKEN; echo; }} | sha256sum")
+    for unit in ("codementee-backend-before", "codementee-report"):
+        assert wanted in server.ssh(f"journalctl -u {unit} -o cat")
+    assert leaks(server) == []
+    server.apply()
+    assert server.plan() == []
+
+
+@pytest.mark.thorough
+def test_with_credentials_a_service_has_files_and_no_variable_with_a_secret(server):
+    given(server)
+    way = ("--data", "backend_secrets_delivery=credentials", *with_environment())
     server.apply(*way)
     assert server.plan(*way) == []
-    main = "$(systemctl show --property=MainPID --value codementee-backend)"
-    found = base64.b64decode(server.ssh(f"base64 -w0 /proc/{main}/environ")).decode().split("\0")
-    assert f"JWT_SECRET={ODD}" in found
-    assert server.ssh("stat -c '%U %a' /etc/codementee/backend.env") == "root 600"
+    secret = {"JWT_SECRET", "ADMIN_PASSWORD", "MONGO_URL", *SECRET}
+    for found in environments(server):
+        assert secret & {*found} == set()
+        assert found["BACKEND_CORS_ORIGINS"] == ENVIRONMENT["BACKEND_CORS_ORIGINS"]
+    folder = "/run/credentials/codementee-backend.service"
+    assert {*server.ssh(f"ls {folder}").split()} == secret
+    assert server.ssh(f"cat {folder}/MONGODB_URI") == kept(server, "MONGO_URL")
+    server.apply()
+    assert server.plan() == []
+
+
+# What version 0.1 made of backend_secrets_delivery = "environment".
+ENVIRONMENT_FILE = rf"""
+cd {KEPT}; umask 077
+for name in JWT_SECRET ADMIN_PASSWORD MONGO_URL; do
+  printf '%s="' $name; sed 's/[\"`$]/\&/g' $name; printf '"\n'
+done > /etc/codementee/backend.env
+cd /etc/systemd/system
+sed -i '/^LoadCredential=/d; s|/usr/lib/slipway/with-credentials ||
+  s|^User=.*|&\nEnvironmentFile=/etc/codementee/backend.env|' codementee-backend.service codementee-backend-next.service
+systemctl daemon-reload; systemctl restart codementee-backend
+"""
+
+
+@pytest.mark.thorough
+def test_a_server_with_its_secrets_in_an_environment_file_loses_no_request_and_the_file(server):
+    given(server)
+    server.apply()
+    server.ssh(ENVIRONMENT_FILE)
+    server.wait_until_healthy()
+    assert "MONGO_URL" in environments(server)[0]
+    visits = Visits(server.site())
+    assert [change["operation"] for change in server.plan()] == [
+        *("Configure the backend", "Restart the backend", "Configure the release's units", "Remove unused secrets")
+    ]
     server.apply()
     assert server.plan() == []
     assert server.ssh("ls /etc/codementee") == "credentials"
+    assert environments(server)[0]["JWT_SECRET"] == kept(server, "JWT_SECRET")
+    visits.nothing()
+
+
+@pytest.mark.thorough
+def test_a_secret_that_the_application_can_not_start_with_leaves_the_old_one_serving(server, visits):
+    given(server)
+    server.apply()
+    # The example wants 32 characters.
+    given(server, JWT_SECRET="short")
+    done = server.slipway("apply", "lab", "--yes")
+    assert done.returncode == 1
+    assert "JWT_SECRET is wrong" in done.stderr
+    assert "codementee-backend.service was not restarted and is still live" in done.stderr
+    given(server, JWT_SECRET="long enough for the example to start with it")
+    server.apply()
+    assert server.plan() == []
+    assert environments(server)[0]["JWT_SECRET"].startswith("long enough")
+    visits.nothing()
 
 
 # What somebody does, and the operation that must notice. All of one row are done at once.
@@ -119,7 +276,7 @@ DRIFTS = [
     {
         "the backend's user dropped": (mongosh('db.dropUser("backend")'), "Create MongoDB's users"),
         "a secret made readable": (f"chmod 644 {KEPT}/ADMIN_PASSWORD", "Install the backend's secrets"),
-        "a secret of nobody's": (f"touch {KEPT}/OLD", "Install the backend's secrets"),
+        "a secret of nobody's": (f"touch {KEPT}/OLD", "Remove unused secrets"),
     },
     {
         "the backend's user may do more": (

@@ -28,6 +28,8 @@ seen = []
 journal = subprocess.run(["journalctl", "--no-pager", "--output=export"], capture_output=True).stdout
 if holds(journal):
     seen.append("the journal")
+if holds(subprocess.run(["systemctl", "show", "*"], capture_output=True).stdout):
+    seen.append("what systemctl shows")
 processes = [name for name in os.listdir("/proc") if name.isdigit()]
 seen += [f"the command line of {read(f'/proc/{p}/comm').decode().strip()}" for p in processes
          if holds(read(f"/proc/{p}/cmdline"))]

@@ -1,0 +1,35 @@
+"""Files with secrets that git has, so that everybody who has the repository has them."""
+
+from __future__ import annotations
+
+import subprocess
+from functools import cache
+from pathlib import Path
+
+# What such files end in that hold no secret: a copy of one to fill in.
+EXAMPLES = (".example", ".sample", ".template", ".dist", ".defaults")
+
+
+def was_committed(file: Path) -> bool:
+    """Whether a file is in git, or was in any commit that is there."""
+    return bool(_git(file.parent, "log", "--all", "--format=%h", "-n", "1", "--", file.name)) or is_tracked(file)
+
+
+def is_tracked(file: Path) -> bool:
+    return bool(_git(file.parent, "ls-files", "--", file.name))
+
+
+@cache
+def env_files(folder: Path) -> list[str]:
+    """The .env files below a folder that git tracks, by their paths in it."""
+    found = _git(folder, "ls-files", "-z", "--", ":(glob)**/.env", ":(glob)**/.env.*").split("\0")
+    return [name for name in found if name and not name.endswith(EXAMPLES)]
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    """What git prints; "" where it fails or is not there."""
+    try:
+        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    return done.stdout.strip("\n") if done.returncode == 0 else ""
