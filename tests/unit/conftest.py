@@ -16,11 +16,13 @@ from slipway.engine import pyinfra_compat  # isort: skip  # noqa: F401  patches 
 
 import paramiko
 import pytest
+from pyinfra.api.host import Host
 
 from slipway.cli import main
 from slipway.settings.arguments import Arguments
 from slipway.settings.check import COMMAND_LINE, check
 from slipway.settings.model import Settings
+from support.connected import Hosts, connected_hosts
 from support.fake_session import FakeSession
 
 # Of nobody: its private half is thrown away.
@@ -159,3 +161,15 @@ def run(monkeypatch, capsys):
         return (code, *capsys.readouterr())
 
     return run
+
+
+@pytest.fixture
+def hosts(sshd: Sshd) -> Iterator[Hosts]:
+    """Makes connected hosts of one pyinfra state, by our connector."""
+    with connected_hosts(sshd) as make:
+        yield make
+
+
+@pytest.fixture
+def host(hosts: Hosts) -> Host:
+    return hosts("box")[0]
