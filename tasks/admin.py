@@ -8,7 +8,7 @@ from base64 import b64encode
 from pyinfra import host
 from pyinfra.api import operation
 
-from slipway.engine.components import component
+from slipway.engine.components import Drift, component
 from slipway.engine.login import Login
 from slipway.engine.ssh import connected_port
 from slipway.facts.base import Output
@@ -21,7 +21,17 @@ from slipway.tasks.guard import guarded
 PACKAGES = ["sudo"]
 
 
-@component
+def drifts(settings: Settings) -> dict[str, Drift]:
+    user = settings.admin_user
+    keys = f"/home/{user}/.ssh/authorized_keys"
+    return {
+        "other rights by sudo": Drift(f"echo '# edited' >> /etc/sudoers.d/{user}", f"Authorize {user}'s keys and sudo"),
+        "another key let in": Drift(f"echo '# a key' >> {keys}"),
+        "the keys readable": Drift(f"chmod 644 {keys}"),
+    }
+
+
+@component(needs=("guard",), packages=PACKAGES, drifts=drifts)
 def admin(settings: Settings) -> None:
     user = settings.admin_user
     ensure(

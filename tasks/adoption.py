@@ -9,7 +9,7 @@ from pyinfra import host
 from pyinfra.api import operation
 
 from slipway.engine import notes
-from slipway.engine.components import component
+from slipway.engine.components import component, component_step
 from slipway.facts.base import Output
 from slipway.ops.commands import Commands
 from slipway.releases.artifact import COMPRESSED, MIN_COMPRESSED_BYTES
@@ -51,7 +51,7 @@ def _others_sites(settings: Settings) -> str:
     )
 
 
-@component
+@component()
 def adopt(settings: Settings) -> None:
     keep_aside(name="Back up the existing configuration", settings=settings)
     if "web" in host.groups:
@@ -147,7 +147,7 @@ def _environment_by_hand(folder: str) -> str:
     )
 
 
-@component
+@component_step(before="nginx")
 def retire_sites(settings: Settings) -> None:
     """Before Nginx gets Slipway's configuration: of two for the same names one wins by its file's name."""
     retire(name="Disable other configurations of the site", settings=settings)

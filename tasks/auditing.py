@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pyinfra import host
 
-from slipway.engine.components import component
+from slipway.engine.components import Drift, component
 from slipway.engine.notes import skipped
 from slipway.facts.machine import Machine, is_container
 from slipway.ops.commands import ensure
 from slipway.ops.files import put, put_all
 from slipway.ops.templates import render
 from slipway.ops.units import know, service
+from slipway.settings.model import Settings
 
 # AIDE without Debian's own configuration (aide-common), which looks at all there is, and mails it.
 PACKAGES = ["aide"]
@@ -19,12 +20,21 @@ TIMER = "slipway-integrity.timer"
 RULES = "/etc/audit/rules.d/slipway.rules"
 
 
-def packages() -> list[str]:
+def packages(settings: Settings) -> list[str]:
     return PACKAGES if is_container(host.get_fact(Machine)) else [*PACKAGES, "auditd"]
 
 
-@component
-def auditing() -> None:
+DRIFTS = {
+    "the comparison of files switched off": Drift(
+        f"systemctl disable --now {TIMER}", "Enable the daily integrity check"
+    ),
+    "what is compared changed": Drift(f"echo '!/etc' >> {CONFIG}", "Configure the daily integrity check"),
+    "a timer that systemd does not know": Drift("echo '# edited' >> /etc/systemd/system/slipway-integrity.service"),
+}
+
+
+@component(packages=packages, drifts=DRIFTS)
+def auditing(settings: Settings) -> None:
     put_all(name="Configure the daily integrity check", files=files())
     know(name="Reload systemd for the integrity check", unit="slipway-integrity.service")
     service(name="Enable the daily integrity check", unit=TIMER)

@@ -6,18 +6,19 @@ Their code comes with a release (tasks/release.py).
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pyinfra import host
 from pyinfra.api import operation
 
-from slipway.engine import notes
-from slipway.engine.components import component
+from slipway.engine import notes, run
+from slipway.engine.components import Drift, component, component_step
 from slipway.facts.base import Output
 from slipway.ops.backup import KEPT
 from slipway.ops.commands import Commands, ensure
 from slipway.ops.units import Ready, know, restart, restarts, service
+from slipway.secrets.store import MONGO_URL, how_to_give
 from slipway.settings import environment
 from slipway.settings.model import Settings
 from slipway.settings.services import Service
@@ -39,7 +40,78 @@ from slipway.tasks.release_steps import PROGRAM
 PACKAGES = ["curl", "python3", "python3-venv"]
 
 
-@component
+def ports(settings: Settings) -> dict[int, str]:
+    return {int(settings.backend_listen.rpartition(":")[2]): "systemd"} if settings.backend_is_tcp else {}
+
+
+def units(settings: Settings) -> list[str]:
+    return [*_units(settings)]
+
+
+def _units(settings: Settings) -> Iterator[str]:
+    for one in settings.all_services:
+        unit = settings.unit(one)
+        if one.app:
+            yield from (f"{unit}.socket", f"{unit}.service")
+        else:
+            yield f"{unit}.timer" if one.schedule else f"{unit}.service"
+
+
+def health(settings: Settings) -> dict[str, str]:
+    return {f"{settings.unit(one)}.service": healthy(settings, one) for one in settings.web_services}
+
+
+def problems(settings: Settings) -> list[str]:
+    """What keeps this host from having a backend."""
+    is_elsewhere = "mongodb" not in run.of(host.state).deployed
+    return [
+        f"{MONGO_URL}: found no value for {site.site_name}, need one, as deploy.py leaves out mongodb (name it in"
+        f" backend_secrets: {how_to_give(MONGO_URL, site.secrets_file)})"
+        for site in settings.all_sites
+        if is_elsewhere and MONGO_URL not in site.backend_secrets
+    ]
+
+
+def drifts(settings: Settings) -> dict[str, Drift]:
+    unit, folder = settings.backend_unit, settings.credentials_folder
+    file, secret = described_by(settings, settings.backend), [*settings.backend_secrets, MONGO_URL][0]
+    configured, started = "Configure the backend", "Start the backend"
+    return {
+        "the secrets made readable": Drift(f"chmod 755 {folder}", "Install the backend's secrets"),
+        "a secret nobody needs": Drift(f"cp -p {folder}/{secret} {folder}/OLD", "Remove unused secrets"),
+        "a secret gone": Drift(f"rm {folder}/{secret}"),
+        "the backend stopped": Drift(f"systemctl stop {unit}.socket {unit}", started),
+        "the backend hangs": Drift(f"pkill --signal STOP --uid {unit}", started),
+        "the backend masked": Drift(
+            f"systemctl stop {unit}; rm {file}; systemctl mask {unit}.service",
+            configured,
+            # The first of two plans would try a socket that is still open, and it would fail for the second.
+            is_compared=False,
+        ),
+        "the backend masked, its socket stopped": Drift(
+            f"systemctl stop {unit}.socket {unit}; ln -sf /dev/null {file}; systemctl daemon-reload"
+        ),
+        "a unit edited": Drift(f"sed -i 's/--workers 2/--workers 1/' {file}", configured),
+        "the backend's limit removed": Drift(f"sed -i /MemoryMax/d {file}", configured),
+        "the backend's user can log in": Drift(
+            f"usermod --shell /bin/bash {unit}", "Disable logins of the backend's user"
+        ),
+        "the backend's socket edited": Drift(f"echo '# edited' >> {FOLDER}/{unit}.socket"),
+        "the backend disabled": Drift(f"systemctl disable {unit}.service {unit}.socket"),
+    }
+
+
+@component(
+    roles=("app",),
+    per_site=True,
+    needs=("release",),
+    early_packages=PACKAGES,
+    ports=ports,
+    units=units,
+    health=health,
+    preflight=problems,
+    drifts=drifts,
+)
 def backend(settings: Settings) -> None:
     """All services of a site."""
     unit = settings.backend_unit
@@ -68,10 +140,10 @@ def backend(settings: Settings) -> None:
         # Visitors are served meanwhile.
         before, after = (f"{PROGRAM} {settings.site_name} {verb} {one.name}" for verb in ("cover", "uncover"))
         ready = Ready(healthy(settings, one), one.health_seconds, settings.health_setting(one), before, after)
-        run(settings, one, ready, (sockets[one.name], secrets, programs[one.name]))
+        keep_running(settings, one, ready, (sockets[one.name], secrets, programs[one.name]))
     for one in settings.services:
         if one.is_worker:
-            run(settings, one, None, (secrets, programs[one.name]))
+            keep_running(settings, one, None, (secrets, programs[one.name]))
         elif one.schedule:
             run_by_clock(settings, one, values)
     # Not before the services have come up with it: a release must not be tried with what they did not take.
@@ -93,7 +165,7 @@ def hold_socket(settings: Settings, one: Service, values: Mapping[str, Any]) -> 
     return described
 
 
-def run(settings: Settings, one: Service, ready: Ready | None, causes: tuple[Any, ...]) -> None:
+def keep_running(settings: Settings, one: Service, ready: Ready | None, causes: tuple[Any, ...]) -> None:
     unit = f"{settings.unit(one)}.service"
     restart(name=f"Restart {called(one)}", unit=unit, ready=ready, _if=restarts(*causes))
     secrets = [f"{settings.credentials_folder}/{file}" for file in environment.credentials_of(settings, one).values()]
@@ -120,7 +192,7 @@ def settled(settings: Settings) -> str:
     return " && ".join(tests)
 
 
-@component
+@component_step(after="backend")
 def retire_services(settings: Settings) -> None:
     """Services that are set no longer, of all sites."""
     retire(name="Remove services that are no longer configured", settings=settings)

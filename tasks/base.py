@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyinfra import host
 
-from slipway.engine.components import component
+from slipway.engine.components import Drift, component
 from slipway.engine.notes import skipped
 from slipway.facts.machine import Machine, is_container
 from slipway.facts.units import Unit
@@ -22,7 +22,15 @@ def packages(settings: Settings) -> list[str]:
     return [*PACKAGES, *time, *locales, *settings.extra_packages]
 
 
-@component
+DRIFTS = {
+    "the time zone changed": Drift("ln -sf /usr/share/zoneinfo/Asia/Kolkata /etc/localtime", "Set the time zone"),
+    "the time zone's name changed": Drift("echo Asia/Kolkata > /etc/timezone"),
+    "another locale": Drift("echo LANG=de_DE.UTF-8 > /etc/default/locale", "Set the locale"),
+    "the journal unlimited": Drift("rm /etc/systemd/journald.conf.d/slipway.conf"),
+}
+
+
+@component(packages=packages, drifts=DRIFTS)
 def base(settings: Settings) -> None:
     """What every host has, whatever its role."""
     _time(settings)

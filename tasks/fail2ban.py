@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pyinfra import host
 
-from slipway.engine.components import component
+from slipway.engine import run
+from slipway.engine.components import Drift, component
 from slipway.ops.files import config_tree
 from slipway.ops.templates import render
 from slipway.ops.units import Ready, restart, service
@@ -14,22 +15,37 @@ from slipway.settings.model import Settings
 # alone: UFW may load its rules anew without losing them, and `ufw status` stays what the settings say.
 PACKAGES = ["fail2ban", "nftables", "python3-systemd"]
 JAILS = "jail.d/slipway.local"
+UNIT = "fail2ban.service"
 
 
-@component
+DRIFTS = {
+    "a jail switched off": Drift(
+        f"sed -i 's/^enabled = true/enabled = false/' /etc/fail2ban/{JAILS}", "Configure fail2ban"
+    ),
+    "fail2ban disabled": Drift("systemctl disable fail2ban", "Start fail2ban"),
+    "fail2ban stopped": Drift("systemctl stop fail2ban"),
+}
+
+
+def health(settings: Settings) -> dict[str, str]:
+    return {UNIT: bans(settings.limits.probe)}
+
+
+@component(packages=PACKAGES, units=(UNIT,), health=health, drifts=DRIFTS)
 def fail2ban(settings: Settings) -> None:
     """After Nginx, whose log it reads."""
+    reads_nginx = "web" in host.groups and "nginx" in run.of(host.state).deployed
     changed = config_tree(
         name="Configure fail2ban",
         root="/etc/fail2ban",
-        files={JAILS: jails(settings, "web" in host.groups)},
+        files={JAILS: jails(settings, reads_nginx)},
         links={},
         check="fail2ban-server -t -c {} > /dev/null",
-        rollback_unit="fail2ban.service",
+        rollback_unit=UNIT,
     )
     ready = Ready(bans(settings.limits.probe), settings.limits.ready)
-    restart(name="Restart fail2ban", unit="fail2ban.service", ready=ready, _if=changed.did_change)
-    service(name="Start fail2ban", unit="fail2ban.service", ready=ready, files=[f"/etc/fail2ban/{JAILS}"])
+    restart(name="Restart fail2ban", unit=UNIT, ready=ready, _if=changed.did_change)
+    service(name="Start fail2ban", unit=UNIT, ready=ready, files=[f"/etc/fail2ban/{JAILS}"])
 
 
 def bans(seconds: int) -> str:

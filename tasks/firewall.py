@@ -9,7 +9,7 @@ from pyinfra import host
 from pyinfra.api import operation
 
 from slipway.engine import notes
-from slipway.engine.components import component
+from slipway.engine.components import Drift, component, component_step
 from slipway.engine.login import Login
 from slipway.engine.ssh import connected_port
 from slipway.facts.base import Fact
@@ -65,14 +65,22 @@ class UfwInForce(Fact[list[str]]):
         return sorted(line.partition(" [")[0] for line in output)  # without the kernel's counters
 
 
-@component
+DRIFTS = {
+    "a port opened": Drift("ufw allow 9999/tcp", "Remove other firewall rules"),
+    "the firewall switched off": Drift("ufw disable", "Allow only ssh, the web and firewall_allow"),
+    "the firewall's default changed": Drift("ufw default allow incoming", "Allow only ssh, the web and firewall_allow"),
+    "a rule of the firewall gone": Drift("ufw delete allow 443/tcp"),
+}
+
+
+@component(needs=("guard", "admin"), packages=PACKAGES, drifts=DRIFTS)
 def firewall(settings: Settings) -> None:
     open_rules(name="Allow only ssh, the web and firewall_allow", settings=settings)
 
 
-@component
+@component_step(after="ssh")
 def prune_rules(settings: Settings) -> None:
-    """After ssh: by now nobody needs the port that it may have had before."""
+    """By now nobody needs the port that it may have had before."""
     close_rules(name="Remove other firewall rules", settings=settings)
 
 

@@ -17,7 +17,7 @@ from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
 from slipway.engine import notes
-from slipway.engine.components import component
+from slipway.engine.components import Drift, component
 from slipway.engine.login import Login, LoginFailed, run_by_new_login
 from slipway.facts.base import Output
 from slipway.ops.commands import Commands, ensure
@@ -31,7 +31,14 @@ TIMER = "slipway-undo.timer"
 UNDO_NOW = "systemctl start slipway-undo.service"
 
 
-@component
+DRIFTS = {
+    "the dead man's switch edited": Drift(f"echo exit 0 >> {SCRIPT}", "Install the lockout rollback"),
+    "the way back's timer edited": Drift("echo >> /etc/systemd/system/slipway-undo.timer"),
+    "no way back after a reboot": Drift("systemctl disable slipway-undo.timer"),
+}
+
+
+@component(drifts=DRIFTS)
 def keep_a_way_back(settings: Settings) -> None:
     """What a host needs before the first guarded change."""
     values = template_values(settings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyinfra import host
 
-from slipway.engine.components import component
+from slipway.engine.components import Drift, component
 from slipway.engine.notes import skipped
 from slipway.facts.machine import Machine, is_container
 from slipway.ops.commands import ensure
@@ -13,8 +13,13 @@ from slipway.ops.templates import render
 from slipway.ops.units import service
 from slipway.settings.model import Settings
 
+# A container's kernel is its host's: what else drifts, tests/e2e/test_kernel.py tries on a virtual machine.
+DRIFTS = {
+    "a driver let in again": Drift("rm /etc/modprobe.d/slipway.conf", "Blacklist unused kernel modules"),
+}
 
-@component
+
+@component(drifts=DRIFTS)
 def kernel(settings: Settings) -> None:
     """Kernel settings are the host's; a container shares its kernel and can't set them."""
     put_all(

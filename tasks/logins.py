@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from slipway.engine.components import component
+from slipway.engine.components import Drift, component
 from slipway.ops.commands import ensure
 from slipway.ops.files import put_all
 from slipway.ops.templates import render
+from slipway.settings.model import Settings
 
 # Keys alone log in by ssh; who sets a password for a provider's console gets none that can be guessed.
 PACKAGES = ["libpam-pwquality"]
@@ -22,8 +23,19 @@ LOGIN_DEFS = {
 LOGIN_DEFS_FILE = "/etc/login.defs"
 
 
-@component
-def logins() -> None:
+DRIFTS = {
+    "core dumps switched on": Drift(
+        "echo '* hard core unlimited' >> /etc/security/limits.d/slipway.conf", "Harden logins"
+    ),
+    "a laxer mask for new files": Drift(
+        f"sed -i 's/^UMASK.*/UMASK 022/' {LOGIN_DEFS_FILE}", "Harden new users' homes and passwords"
+    ),
+    "another banner": Drift("echo hello > /etc/issue.net"),
+}
+
+
+@component(packages=PACKAGES, drifts=DRIFTS)
+def logins(settings: Settings) -> None:
     put_all(name="Harden logins", files=files())
     ensure(
         name="Harden new users' homes and passwords",

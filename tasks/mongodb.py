@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
+
 from pyinfra import host
 
-from slipway.engine.components import component
+from slipway.engine.components import Drift, component
+from slipway.facts.base import Output
 from slipway.facts.machine import Machine
 from slipway.ops.commands import ensure
 from slipway.ops.files import directory, put_template
@@ -13,16 +16,23 @@ from slipway.settings import limits
 from slipway.settings.model import Settings
 from slipway.systems import system_of
 from slipway.tasks.mongodb_users import mongodb_users
+from slipway.tasks.packages import is_new, package_gone
 
 SOURCES = "/etc/apt/sources.list.d/mongodb.sources"
 KEYRING = "/usr/share/keyrings/mongodb-server.asc"
+CONFIG = "/etc/mongod.conf"
 LIMITS = "/etc/systemd/system/mongod.service.d/slipway.conf"
+UNIT = "mongod.service"
 # The metapackage mongodb-org would add mongos, the router of a sharded cluster.
 # Python: slipway/facts/mongodb_login.py runs there.
 PACKAGES = ["mongodb-org-server", "mongodb-mongosh", "python3"]
 TOOLS = ["mongodb-database-tools"]
 # What fetches MongoDB's key and looks at it, before the repository is trusted.
 KEY_PACKAGES = ["ca-certificates", "curl", "gpg"]
+VERSION = "mongod --version 2>/dev/null | sed -n 's/^db version v//p'"
+OFFICIAL_REPOSITORY = "https://repo.mongodb.org"
+NO_SERIES_HINT = "a series that is there, or the role db on a host with another system"
+NO_SERIES = f"nothing, need {NO_SERIES_HINT}"
 
 
 def packages(settings: Settings) -> list[str]:
@@ -48,12 +58,101 @@ def repository(settings: Settings) -> None:
     )
 
 
-@component
+def problems(settings: Settings) -> list[str]:
+    """What keeps this host from having MongoDB."""
+    machine = host.get_fact(Machine)
+    found = series_problems(machine, settings)
+    return found if found or not is_new() else repository_problems(machine, settings)
+
+
+def series_problems(machine: dict[str, str], settings: Settings) -> list[str]:
+    series = settings.mongodb_version
+    found = []
+    # https://www.mongodb.com/docs/manual/administration/production-notes/ : 5.0 and later need AVX
+    if machine.get("avx") != "yes":
+        found.append(f"processor: found no AVX, which MongoDB {series} needs (ask the provider for a newer processor)")
+    system = system_of(machine)
+    if settings.mongodb_apt_url.startswith(OFFICIAL_REPOSITORY) and system and series not in system.mongodb_series:
+        there = ", ".join(system.mongodb_series) or NO_SERIES
+        found.append(f"mongodb_version: found {series!r}; for {system.title} MongoDB has {there}")
+    return found
+
+
+def repository_problems(machine: dict[str, str], settings: Settings) -> list[str]:
+    """Whether the repository that is set has the series for this system: what it has changes without our knowing."""
+    system, series = system_of(machine), settings.mongodb_version
+    if system is None:
+        return []
+    url = f"{settings.mongodb_apt_url}/{system.os}/dists/{system.codename}/mongodb-org/{series}/Release"
+    # apt's own downloader: it is there before curl is, and knows apt's proxy.
+    script = f"cd $(mktemp -d) && /usr/lib/apt/apt-helper download-file {url} Release 2>&1; rm -r $PWD"
+    if " 404 " not in host.get_fact(Output, command=script):
+        return []
+    return [f"mongodb_version: found nothing of {series!r} for {system.title} at {url}, need {NO_SERIES_HINT}"]
+
+
+def drifts(settings: Settings) -> dict[str, Drift]:
+    where, folder = f"mongodb://{settings.mongodb_local}:{settings.mongodb_port}/admin", settings.credentials_folder
+    drop = (
+        f'db = connect("{where}"); db.auth("{settings.mongodb_admin_user}",'
+        f' require("fs").readFileSync("{folder}/MONGODB_ADMIN_PASSWORD", "utf8"));'
+        f' db.dropUser("{settings.mongodb_backend_user}")'
+    )
+    key, configured, started = "Trust MongoDB's signing key", "Configure MongoDB", "Start MongoDB"
+    return {
+        "a file given away": Drift(f"chown nobody {CONFIG}", configured),
+        "MongoDB opened to the world": Drift(
+            f"sed -i 's/bindIp: .*/bindIp: 0.0.0.0/' {CONFIG} && systemctl restart mongod", configured
+        ),
+        "the database stopped": Drift("systemctl stop mongod", started),
+        "MongoDB's pin removed": Drift(
+            "rm /etc/apt/preferences.d/mongodb", f"Pin MongoDB to the {settings.mongodb_version} series"
+        ),
+        "another key for MongoDB's packages": Drift(
+            f"cp /usr/share/keyrings/debian-archive-keyring.gpg {KEYRING}", key
+        ),
+        "a stranger's key beside MongoDB's": Drift(
+            "cd /usr/share/keyrings && { gpg --dearmor < mongodb-server.asc; cat debian-archive-keyring.gpg; } |"
+            " gpg --enarmor | sed 's/ARMORED FILE/PUBLIC KEY BLOCK/' > new && mv new mongodb-server.asc",
+            key,
+        ),
+        "mongod's sandbox opened": Drift(f"sed -i /ProtectSystem/d {LIMITS}", "Sandbox MongoDB"),
+        "MongoDB's user dropped": Drift(f"mongosh --quiet --nodb --eval {shlex.quote(drop)}", "Create MongoDB's users"),
+        "MongoDB's shell gone": Drift(package_gone("mongodb-mongosh")),
+        "MongoDB's repository removed": Drift(f"rm {SOURCES}"),
+        "the data folder open": Drift("chmod 755 /var/lib/mongodb"),
+        "MongoDB disabled": Drift("systemctl disable mongod"),
+        "MongoDB's file touched": Drift(f"sleep 3; touch {CONFIG}"),
+        "another password for the database": Drift(f"printf wrong > {folder}/MONGODB_BACKEND_PASSWORD"),
+    }
+
+
+def ports(settings: Settings) -> dict[int, str]:
+    return {settings.mongodb_port: "mongod"}
+
+
+def repositories(settings: Settings) -> list[str]:
+    return [settings.mongodb_apt_url]
+
+
+@component(
+    roles=("db",),
+    packages=packages,
+    early_packages=KEY_PACKAGES,
+    before_packages=repository,
+    repositories=repositories,
+    sources=(SOURCES,),
+    ports=ports,
+    units=(UNIT,),
+    versions={"MongoDB": VERSION},
+    preflight=problems,
+    drifts=drifts,
+)
 def mongodb(settings: Settings) -> None:
     memory_mb = int(host.get_fact(Machine)["memory_mb"])
     directory(name="Create the data directory", path="/var/lib/mongodb", owner="mongodb", group="mongodb", mode="750")
     config = put_template(
-        "/etc/mongod.conf",
+        CONFIG,
         "mongodb/mongod.conf",
         {"settings": settings, "cache_gb": cache_gb(settings, memory_mb)},
         name="Configure MongoDB",
@@ -61,21 +160,21 @@ def mongodb(settings: Settings) -> None:
         check="mongod --config {} --outputConfig >/dev/null",
         group="mongodb",
         mode="640",
-        rollback_unit="mongod.service",
+        rollback_unit=UNIT,
     )
     limits = put_template(
         LIMITS,
         "mongodb/mongod.service.conf",
         {"settings": settings, "memory_max_mb": memory_max_mb(settings, memory_mb)},
         name="Sandbox MongoDB",
-        rollback_unit="mongod.service",
+        rollback_unit=UNIT,
     )
     restart(
         name="Restart MongoDB",
-        unit="mongod.service",
+        unit=UNIT,
         _if=restarts(config, limits),
     )
-    service(name="Start MongoDB", unit="mongod.service", files=["/etc/mongod.conf", LIMITS])
+    service(name="Start MongoDB", unit=UNIT, files=[CONFIG, LIMITS])
     mongodb_users(settings)
 
 

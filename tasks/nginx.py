@@ -8,7 +8,7 @@ from pyinfra import host
 from pyinfra.api import operation
 
 from slipway.engine import notes
-from slipway.engine.components import component
+from slipway.engine.components import Drift, component
 from slipway.facts.base import Output
 from slipway.facts.certificates import Certificate
 from slipway.facts.machine import Machine
@@ -26,11 +26,13 @@ ACME_WEBROOT = "/var/www/letsencrypt"
 ERROR_PAGES = "/usr/share/slipway/errors"
 # Before a reload this file is there for nginx_reload_drain_seconds: connections end with an answer.
 CLOSING = "/run/nginx-closing"
+UNIT = "nginx.service"
+VERSION = "nginx -v 2>&1 | sed -n 's/^nginx version: nginx.//p'"
 # What several places of the site include.
 HEADERS, BACKEND = "snippets/slipway-headers.conf", "snippets/slipway-backend.conf"
 
 
-def packages() -> list[str]:
+def packages(settings: Settings) -> list[str]:
     return [*PACKAGES, *(BROTLI_PACKAGES if has_brotli() else [])]
 
 
@@ -40,7 +42,7 @@ def has_brotli() -> bool:
     return system is not None and system.brotli
 
 
-def start_configured_only() -> None:
+def start_configured_only(settings: Settings) -> None:
     """Before the packages are installed."""
     put_template(
         "/etc/systemd/system/nginx.service.d/unconfigured.conf",
@@ -50,7 +52,38 @@ def start_configured_only() -> None:
     )
 
 
-@component
+def drifts(settings: Settings) -> dict[str, Drift]:
+    site, configured = settings.site_name, "Configure Nginx"
+    return {
+        "a configuration file edited": Drift(
+            "sed -i 's/keepalive_timeout 65s/keepalive_timeout 5s/' /etc/nginx/nginx.conf", configured
+        ),
+        "the site's file removed": Drift(f"rm /etc/nginx/sites-available/{site}", configured),
+        "the site disabled": Drift(f"rm /etc/nginx/sites-enabled/{site} && systemctl reload nginx", configured),
+        "Nginx stopped and disabled": Drift("systemctl disable --now nginx", "Start Nginx"),
+        "Nginx's sandbox removed": Drift("rm /etc/systemd/system/nginx.service.d/slipway.conf", "Sandbox Nginx"),
+        "a header removed": Drift(f"sed -i /X-Frame/d /etc/nginx/{HEADERS}", configured),
+        "Nginx would start unconfigured": Drift("rm /etc/systemd/system/nginx.service.d/unconfigured.conf"),
+        "no folder for ACME answers": Drift(f"rm -r {ACME_WEBROOT}"),
+        "the error page edited": Drift(f"echo '<!-- edited -->' >> {ERROR_PAGES}/unavailable.html"),
+        "no placeholder": Drift(f"rm -r {TLS_FOLDER}/placeholder"),
+        "no certificate served": Drift(f"rm {settings.tls_folder}"),
+        "a snippet of Nginx's gone": Drift(f"rm /etc/nginx/{HEADERS}"),
+        "another site of the same name": Drift(
+            f"printf 'server {{ server_name {settings.site_domain}; }}' > /etc/nginx/conf.d/other.conf"
+        ),
+    }
+
+
+@component(
+    roles=("web",),
+    packages=packages,
+    before_packages=start_configured_only,
+    ports={80: "nginx", 443: "nginx"},
+    units=(UNIT,),
+    versions={"Nginx": VERSION},
+    drifts=drifts,
+)
 def nginx(settings: Settings) -> None:
     directory(name="Create the ACME webroot", path=ACME_WEBROOT)
     for page in ("unavailable.html", "unavailable.json"):
@@ -62,7 +95,7 @@ def nginx(settings: Settings) -> None:
         "nginx/nginx.service.conf",
         unit_values(settings),
         name="Sandbox Nginx",
-        rollback_unit="nginx.service",
+        rollback_unit=UNIT,
     )
     files = configuration(settings, has_brotli())
     config = config_tree(
@@ -73,19 +106,19 @@ def nginx(settings: Settings) -> None:
         # The sites beside it, not those in force.
         check="sed 's#include /etc/nginx/sites-#include sites-#' {}/nginx.conf > {}/check.conf"
         " && nginx -t -q -c {}/check.conf",
-        rollback_unit="nginx.service",
+        rollback_unit=UNIT,
     )
     has_new_limits = restarts(limits)
-    restart(name="Restart Nginx with its sandbox", unit="nginx.service", rehearse=True, _if=has_new_limits)
+    restart(name="Restart Nginx with its sandbox", unit=UNIT, rehearse=True, _if=has_new_limits)
     restart(
         name="Reload Nginx",
-        unit="nginx.service",
+        unit=UNIT,
         reload=True,
         _if=lambda: config.did_change() and not has_new_limits(),
     )
     service(
         name="Start Nginx",
-        unit="nginx.service",
+        unit=UNIT,
         files=[f"/etc/nginx/{name}" for name in files],
         reloads=True,
     )

@@ -1,80 +1,78 @@
-"""The Debian packages that the components name in their modules, by two runs of apt: one a component takes longer.
+"""The Debian packages that the components declare, by two runs of apt: one a component takes longer.
 
-It is two, as a bare Debian has nothing to look at MongoDB's key with, before its repository is trusted. The first also
-brings Python, so that a first release is made while the second, much longer, is under way.
+It is two, as a bare Debian has nothing to look at a repository's key with, before it is trusted. The first also brings
+Python, so that a first release is made while the second, much longer, is under way.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+from itertools import chain
+
 from pyinfra import host
 
-from slipway.engine.components import component
+from slipway.engine.components import Component, Drift, Task, component, in_order
+from slipway.facts.files import FileState
 from slipway.ops.files import put
-from slipway.ops.packages import install
+from slipway.ops.packages import REFRESHED, install
 from slipway.settings.model import Settings
-from slipway.tasks import (
-    admin,
-    auditing,
-    backend,
-    base,
-    fail2ban,
-    firewall,
-    logins,
-    mongodb,
-    nginx,
-    release_steps,
-    tls,
-    updates,
-)
-from slipway.tasks.release import BUILD_PACKAGES, begin_first, parts_here
+
+APT_SETTINGS = "/etc/apt/apt.conf.d/00-slipway"
+DPKG_STATUS = "/var/lib/dpkg/status"
 
 
-@component
-def packages(settings: Settings) -> None:
-    """All packages of all roles of the host."""
+def is_new() -> bool:
+    """Whether Slipway has not been on this host before."""
+    return not host.get_fact(FileState, path=APT_SETTINGS)
+
+
+def package_gone(name: str) -> str:
+    """A shell command that makes dpkg's own record of a package that was removed: to remove it and install it again
+    takes too long."""
+    return f"sed -i '/^Package: {name}$/,/^$/s/^Status: .*/Status: deinstall ok config-files/' {DPKG_STATUS}"
+
+
+DRIFTS = {
+    "a package removed": Drift("apt-get remove -y -q unattended-upgrades", "Install packages", is_compared=False),
+    "certbot removed": Drift("apt-get remove -y -q certbot", "Install packages", is_compared=False),
+    "a power cut emptied apt's lists": Drift(
+        "apt-get remove -y -q unattended-upgrades; truncate --size 0 /var/lib/apt/lists/*_Packages",
+        "Install packages",
+        is_compared=False,
+    ),
+    "a power cut left a package half unpacked": Drift(
+        # As dpkg writes it down before it begins. It is only needed by one of ours, and apt refuses all else meanwhile.
+        # The lists are old then: they are refreshed before a repository's key is looked at.
+        f"sed -i '/^Package: python3-apt$/,/^$/s/^Status: .*/Status: install reinstreq unpacked/' {DPKG_STATUS};"
+        f" rm -f {REFRESHED}",
+        "Install base packages",
+    ),
+    "a package gone": Drift(package_gone("unattended-upgrades")),
+    "one of the first packages gone": Drift(package_gone("gnupg")),
+    "apt's settings removed": Drift(f"rm {APT_SETTINGS}"),
+}
+
+
+@component(drifts=DRIFTS)
+def packages(settings: Settings, components: Sequence[Component]) -> None:
+    """All packages of those components that the host has."""
+    here = [one for one in components if one.is_on(host.groups, settings)]
     put(
         name="Set apt's lock timeout",
-        path="/etc/apt/apt.conf.d/00-slipway",
+        path=APT_SETTINGS,
         # Without it an apt command fails at once while unattended-upgrades is at work, as it is on a fresh server.
         content=f'DPkg::Lock::Timeout "{settings.apt_lock_timeout}";\n',
     )
-    if first := first_by_component():
-        install(name="Install base packages", packages=first, without=mongodb.SOURCES)
-    if "app" in host.groups or "web" in host.groups:
-        for site in settings.all_sites:
-            begin_first(name="Start building the first release", settings=site, parts=parts_here())
-    if "db" in host.groups:
-        mongodb.repository(settings)
-    if "web" in host.groups:
-        nginx.start_configured_only()
-    install(name="Install packages", packages=by_component(settings))
+    first = {one.name: one.listed(one.early_packages, settings) for one in here}
+    if any(first.values()):
+        untrusted = [*chain.from_iterable(one.listed(one.sources, settings) for one in here)]
+        install(name="Install base packages", packages=first, without=untrusted)
+    in_order([partial(_call, one.begin, one, settings) for one in components])
+    in_order([partial(_call, one.before_packages, one, settings) for one in components])
+    install(name="Install packages", packages={one.name: one.listed(one.packages, settings) for one in here})
 
 
-def first_by_component() -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    if "db" in host.groups:
-        found["MongoDB's key"] = mongodb.KEY_PACKAGES
-    if "app" in host.groups:
-        found["backend"] = backend.PACKAGES
-    return found
-
-
-def by_component(settings: Settings) -> dict[str, list[str]]:
-    found = {
-        "base": base.packages(settings),
-        "updates": updates.PACKAGES,
-        "admin": admin.PACKAGES,
-        "logins": logins.PACKAGES,
-        "auditing": auditing.packages(),
-        "firewall": firewall.PACKAGES,
-        "bans": fail2ban.PACKAGES,
-    }
-    if "db" in host.groups:
-        found[f"MongoDB {settings.mongodb_version}"] = mongodb.packages(settings)
-    if "web" in host.groups:
-        found |= {"Nginx": nginx.packages(), "certbot": tls.PACKAGES}
-        if "app" not in host.groups:
-            found["releases"] = release_steps.PACKAGES
-        if any(site.frontend_build_on == "server" for site in settings.all_sites):
-            found["frontend"] = BUILD_PACKAGES
-    return found
+def _call(task: Task | None, one: Component, settings: Settings) -> None:
+    if task and one.is_on(host.groups, settings):
+        in_order([partial(task, its) for its in one.sites(settings)])

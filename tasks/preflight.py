@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
+from itertools import chain
 
 from pyinfra import host
 from pyinfra.api.exceptions import PyinfraError
 
+from slipway.engine.components import Component
 from slipway.engine.notes import note
-from slipway.engine.ssh import peer_address
 from slipway.facts.base import Output
-from slipway.facts.files import FileState
 from slipway.facts.machine import Listeners, Machine, is_container
 from slipway.settings.model import Settings
 from slipway.systems import SYSTEMS, system_of
 from slipway.tasks.adoption import found_by_hand
+from slipway.tasks.packages import is_new
 
 ARCHITECTURES = ("amd64",)
-OFFICIAL_REPOSITORY = "https://repo.mongodb.org"
-NO_SERIES_HINT = "a series that is there, or the role db on a host with another system"
-NO_SERIES = f"nothing, need {NO_SERIES_HINT}"
 MIN_MEMORY_MB = 900
 # MiB that a host which runs must have free on each file system, for an update. And a new one, by folder, as they may be
 # file systems of their own: that, and what packages, MongoDB's first files and a release took (390, 390, 180, 65 below
@@ -31,26 +29,25 @@ MIN_DISK_MB = 300
 MAX_CLOCK_SECONDS = 120
 
 
-def preflight(settings: Settings) -> None:
-    """Raise one error with everything that is in the way, each with what was found, what is needed and what to do."""
-    machine = host.get_fact(Machine)
-    is_new = not host.get_fact(FileState, path="/etc/apt/apt.conf.d/00-slipway")
+def preflight(settings: Settings, components: Sequence[Component]) -> None:
+    """Raise one error with everything that is in the way of the server or of one of its components, each with what was
+    found, what is needed and what to do."""
+    here = [one for one in components if one.is_on(host.groups, settings)]
+    machine, fresh = host.get_fact(Machine), is_new()
     problems = [
         *system_problems(machine),
         *memory_problems(machine),
-        *disk_problems(machine, is_new, settings.swap_mb),
+        *disk_problems(machine, fresh, settings.swap_mb),
         *clock_problems(machine, time.time()),
     ]
-    series = mongodb_problems(machine, settings) if "db" in host.groups else []
-    if is_new:
+    if fresh:
         # Later a repository that is down is no reason not to look at a server that has all it needs.
-        problems += network_problems(settings, host.groups)
-        if "db" in host.groups and not series:
-            series = repository_problems(machine, settings)
-    problems += series
-    problems += port_problems(host.get_fact(Listeners), settings, host.groups)
-    if "web" in host.groups:
-        problems += domain_problems(machine, settings)
+        repositories = chain.from_iterable(one.listed(one.repositories, settings) for one in here)
+        problems += network_problems(settings, [*repositories])
+    ports = {port: program for one in here for port, program in one.mapped(one.ports, settings).items()}
+    listeners = host.get_fact(Listeners)
+    problems += port_problems(listeners, ports)
+    problems += chain.from_iterable(one.preflight(settings) for one in here)
     system = system_of(machine)
     if system and not system.proven:
         note(f"{system.title} is not tested by Slipway")
@@ -119,41 +116,13 @@ def clock_problems(machine: dict[str, str], now: float) -> list[str]:
     return []
 
 
-def mongodb_problems(machine: dict[str, str], settings: Settings) -> list[str]:
-    series = settings.mongodb_version
-    problems = []
-    # https://www.mongodb.com/docs/manual/administration/production-notes/ : 5.0 and later need AVX
-    if machine.get("avx") != "yes":
-        problems.append(
-            f"processor: found no AVX, which MongoDB {series} needs (ask the provider for a newer processor)"
-        )
-    system = system_of(machine)
-    if settings.mongodb_apt_url.startswith(OFFICIAL_REPOSITORY) and system and series not in system.mongodb_series:
-        there = ", ".join(system.mongodb_series) or NO_SERIES
-        problems.append(f"mongodb_version: found {series!r}; for {system.title} MongoDB has {there}")
-    return problems
-
-
-def repository_problems(machine: dict[str, str], settings: Settings) -> list[str]:
-    """Whether the repository that is set has the series for this system: what it has changes without our knowing."""
-    system, series = system_of(machine), settings.mongodb_version
-    if system is None:
-        return []
-    url = f"{settings.mongodb_apt_url}/{system.os}/dists/{system.codename}/mongodb-org/{series}/Release"
-    # apt's own downloader: it is there before curl is, and knows apt's proxy.
-    script = f"cd $(mktemp -d) && /usr/lib/apt/apt-helper download-file {url} Release 2>&1; rm -r $PWD"
-    if " 404 " not in host.get_fact(Output, command=script):
-        return []
-    return [f"mongodb_version: found nothing of {series!r} for {system.title} at {url}, need {NO_SERIES_HINT}"]
-
-
-def network_problems(settings: Settings, groups: list[str]) -> list[str]:
-    """Repositories that the host can't connect to. Behind a proxy of apt's own, that is apt's to find out."""
-    mongodb = settings.mongodb_apt_url if "db" in groups else ""
+def network_problems(settings: Settings, repositories: Sequence[str]) -> list[str]:
+    """Repositories that the host can't connect to: its own, and those that are to come. Behind a proxy of apt's own,
+    that is apt's to find out."""
     script = (
         "apt-config dump | grep -q 'Acquire::https*::Proxy \"[^\"]' ||"
         # Asked of the sources: the lists, which `apt-get indextargets` reads, a new host does not have.
-        f" for uri in $(apt-get --print-uris update | grep -o 'https*://[^/]*/' | sort -u) {mongodb}; do"
+        f" for uri in $(apt-get --print-uris update | grep -o 'https*://[^/]*/' | sort -u) {' '.join(repositories)}; do"
         " site=${uri#*://}; site=${site%%/*}; port=80; case $uri in https:*) port=443;; esac;"
         " case $site in *:*) port=${site##*:}; site=${site%:*};; esac;"
         f' timeout {settings.limits.reach} bash -c "exec 3<>/dev/tcp/$site/$port" || echo $site:$port; done'
@@ -166,17 +135,9 @@ def network_problems(settings: Settings, groups: list[str]) -> list[str]:
     ]
 
 
-def port_problems(listeners: dict[int, str], settings: Settings, groups: list[str]) -> list[str]:
-    """Ports that another program holds. Our own programs may hold theirs: this is not the first run then."""
-    wanted: dict[int, str] = {}
-    if "web" in groups:
-        wanted |= {80: "nginx", 443: "nginx"}
-    if "db" in groups:
-        wanted[settings.mongodb_port] = "mongod"
-    if "app" in groups:
-        wanted |= {
-            int(site.backend_listen.rpartition(":")[2]): "systemd" for site in settings.all_sites if site.backend_is_tcp
-        }
+def port_problems(listeners: Mapping[int, str], wanted: Mapping[int, str]) -> list[str]:
+    """Ports that another program holds than the one that is wanted there. Our own may hold theirs: this is not the
+    first run then."""
     problems = []
     for port, ours in sorted(wanted.items()):
         holder = listeners.get(port, ours)
@@ -184,37 +145,3 @@ def port_problems(listeners: dict[int, str], settings: Settings, groups: list[st
         if holder not in (ours, "") and not (ours == "systemd" and holder in ("uvicorn", "python3", "python")):
             problems.append(f"port {port}: found {holder!r} listening, need it for {ours} (stop or move {holder})")
     return problems
-
-
-def domain_problems(machine: dict[str, str], settings: Settings) -> list[str]:
-    """Names that don't lead to this host, or not by every address: no certificate could be issued for them."""
-    own = set(machine.get("addresses", "").split())
-    here = " or ".join(sorted(own))
-    problems = []
-    for setting, domain in domains_by_setting(settings):
-        found = set(host.get_fact(Output, command=addresses_command(domain)).split())
-        # Behind a provider's NAT the public address is not on the host: it is the one that we reach it by.
-        elsewhere = sorted(found - own - {peer_address(host)})
-        if not found:
-            problems.append(f"{setting}: found no address for {domain}, need {here} (set it in the DNS)")
-        elif elsewhere:
-            problems.append(
-                f"{setting}: found {domain} at {', '.join(elsewhere)}, need this host's {here}"
-                " (change the DNS, or the setting)"
-            )
-    return problems
-
-
-def domains_by_setting(settings: Settings) -> Iterator[tuple[str, str]]:
-    for number, site in enumerate(settings.all_sites):
-        at = f"sites[{number - 1}]: " if number else ""
-        yield f"{at}site_domain", site.site_domain
-        yield from ((f"{at}site_aliases", domain) for domain in site.site_aliases)
-        yield from ((f"{at}services", service.host) for service in site.services if service.host)
-
-
-def addresses_command(domain: str) -> str:
-    """A command that prints the addresses of a name as the host sees it, without the loopback one that providers write
-    into /etc/hosts for a server's own name: where that is all, the DNS alone is asked."""
-    theirs = "awk '$1 !~ /^127[.]|^::1$/ && !seen[$1]++ {print $1; found = 1} END {exit !found}'"
-    return f"getent ahosts {domain} | {theirs} || getent -s hosts:dns ahosts {domain} | {theirs}"

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Any
 
 from pyinfra import host
@@ -19,7 +20,7 @@ from pyinfra.api import operation
 from pyinfra.api.exceptions import PyinfraError
 
 from slipway.engine import notes, run
-from slipway.engine.components import component
+from slipway.engine.components import Drift, component, component_step, in_order
 from slipway.engine.uploads import with_input
 from slipway.facts.base import Output
 from slipway.ops.commands import Commands
@@ -29,12 +30,33 @@ from slipway.settings.model import Settings
 from slipway.settings.services import Service
 from slipway.tasks.backend_units import describe_for_releases, describe_program, describe_socket, unit_values_here
 from slipway.tasks.credentials import sync_credentials
-from slipway.tasks.release_steps import command, put_facts, put_programs
+from slipway.tasks.release_steps import PACKAGES, command, put_facts, put_programs
 
 PARTS = {"backend": "app", "frontend": "web"}
+# The Debian packages that a build on the server takes.
+BUILD_PACKAGES = ["brotli", "nodejs", "npm"]
 
 
-@component
+def packages(settings: Settings) -> list[str]:
+    builds = "web" in host.groups and settings.frontend_build_on == "server"
+    return [*PACKAGES, *(BUILD_PACKAGES if builds else [])]
+
+
+def begin(settings: Settings) -> None:
+    begin_first(name="Start building the first release", settings=settings, parts=parts_here())
+
+
+def drifts(settings: Settings) -> dict[str, Drift]:
+    root = settings.site_root
+    return {
+        "the current release unlinked": Drift(f"rm {root}/current", "Link the current release"),
+        "the site's folder open": Drift(f"chmod 777 {root}"),
+        "the backend's usual path gone": Drift(f"rm {root}/backend"),
+        "the frontend's usual path elsewhere": Drift(f"ln -sfn /srv {root}/frontend"),
+    }
+
+
+@component(roles=("app", "web"), per_site=True, packages=packages, begin=begin, drifts=drifts)
 def first_release(settings: Settings) -> None:
     """The folders of the site, and a first release in them."""
     directory(name="Create the site's directory", path=settings.site_root)
@@ -43,15 +65,16 @@ def first_release(settings: Settings) -> None:
     put_facts(settings, parts_here())
     ship_first(name="Upload the first release", settings=settings, parts=parts_here())
     relink(name="Link the current release", settings=settings)
-    # The paths that the site's owner is used to.
-    for part, role in PARTS.items():
-        if role in host.groups:
-            link(
-                name=f"Link the usual path of the {part}", path=f"{settings.site_root}/{part}", target=f"current/{part}"
-            )
+    in_order([partial(_link_usual_path, settings, part) for part in PARTS])
 
 
-@component
+def _link_usual_path(settings: Settings, part: str) -> None:
+    """The path that the site's owner is used to."""
+    if part in parts_here():
+        link(name=f"Link the usual path of the {part}", path=f"{settings.site_root}/{part}", target=f"current/{part}")
+
+
+@component_step()
 def next_release(settings: Settings) -> None:
     """Ship the next release, and switch to it."""
     put_programs("app" in host.groups)
@@ -70,7 +93,7 @@ def next_release(settings: Settings) -> None:
     step(name="Remove old releases", settings=settings, words=lambda: ["prune"])
 
 
-@component
+@component_step()
 def roll_back(settings: Settings) -> None:
     """Go back to a release that is on the host still."""
     put_programs("app" in host.groups)
@@ -287,8 +310,6 @@ def given_up(root: str, release_id: str) -> str:
     return f"[ $? = 0 ] || {{ rm -rf $new; [ ! -e {root}/current ] || {live}; }} >&2"
 
 
-# The Debian packages that a build on the server takes.
-BUILD_PACKAGES = ["brotli", "nodejs", "npm"]
 # A build may do as it likes in a folder of its own, which keeps npm's cache, and nowhere else.
 BUILD_SANDBOX = (
     "DynamicUser=yes",

@@ -24,7 +24,6 @@ FOLDER = "/usr/lib/slipway"
 PROGRAM = f"{FOLDER}/release"
 LAUNCHER = f"{FOLDER}/with-credentials"
 MODULE = f"{FOLDER}/{release_host.__name__.replace('.', '/')}.py"
-# For hosts without a backend, whose packages (tasks/backend.py) have it.
 PACKAGES = ["python3"]
 # Between two looks at what a release waits for.
 POLL_SECONDS = 0.2

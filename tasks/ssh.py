@@ -9,7 +9,7 @@ from pyinfra.api import operation
 from pyinfra.api.host import Host
 
 from slipway.engine import notes
-from slipway.engine.components import component
+from slipway.engine.components import Drift, component
 from slipway.engine.login import Login, remember_keys
 from slipway.engine.ssh import connected_port
 from slipway.facts.base import Output
@@ -50,7 +50,15 @@ else
 fi"""
 
 
-@component
+DRIFTS = {
+    "sshd by another file": Drift("echo 'X11Forwarding yes' > /etc/ssh/sshd_config.d/00-before.conf", "Harden sshd"),
+    "small primes": Drift("echo '20120821044046 2 6 100 2047 2 DA57B18976E9C55CEAC3BFFF' >> /etc/ssh/moduli"),
+    "sshd's file edited": Drift(f"echo '# edited' >> {DROP_IN}"),
+    "the host key gone": Drift(f"mv {ED25519} /etc/ssh/aside"),
+}
+
+
+@component(needs=("guard", "admin"), units=("ssh.service",), drifts=DRIFTS)
 def ssh(settings: Settings) -> None:
     rsa = _host_keys()
     ensure(

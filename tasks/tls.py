@@ -6,13 +6,17 @@ It comes last: where the ACME server refuses, all else stands and the site serve
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 from pyinfra import host
 from pyinfra.api import operation
 
 from slipway.engine import notes
-from slipway.engine.components import component
+from slipway.engine.components import Drift, component
+from slipway.engine.ssh import peer_address
+from slipway.facts.base import Output
 from slipway.facts.certificates import Certificate
+from slipway.facts.machine import Machine
 from slipway.ops.commands import Commands
 from slipway.ops.files import link, put
 from slipway.ops.templates import render
@@ -24,18 +28,100 @@ PACKAGES = ["certbot"]
 # certbot renews 30 days before the end (version 2.1), twice a day by its timer. A certificate that is closer to its
 # end than this was missed by the timer, and is a drift.
 OVERDUE_DAYS = 14
+TIMER = "certbot.timer"
+HOOK = "/etc/letsencrypt/renewal-hooks/deploy/reload-nginx"
+# Writes a key and a certificate that ended yesterday, with the library that certbot brings.
+EXPIRED = """
+import datetime, sys
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+key, now = ec.generate_private_key(ec.SECP256R1()), datetime.datetime.utcnow()
+name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, sys.argv[3])])
+day = datetime.timedelta(1)
+builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now - 90 * day, now - day)
+builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(sys.argv[3])]), critical=False)
+pem = serialization.Encoding.PEM
+with open(sys.argv[1], "wb") as file:
+    plain = serialization.NoEncryption()
+    file.write(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
+with open(sys.argv[2], "wb") as file:
+    file.write(builder.sign(key, hashes.SHA256()).public_bytes(pem))
+"""
 
 
-@component
+def drifts(settings: Settings) -> dict[str, Drift]:
+    live, name = f"/etc/letsencrypt/live/{settings.site_name}", settings.site_name
+    issued = name_of_operation(settings)
+    return {
+        "an expired certificate": Drift(
+            f"cd {live} && python3 -c '{EXPIRED}' $(realpath privkey.pem fullchain.pem) {settings.site_domain}"
+            " && cp fullchain.pem $(realpath cert.pem) && systemctl reload nginx",
+            issued,
+        ),
+        "a power cut emptied what certbot wrote": Drift(
+            f"cd /etc/letsencrypt && truncate --size 0 archive/{name}/*.pem renewal/*.conf &&"
+            " find accounts -name '*.json' -exec truncate --size 0 {} + ; ! systemctl reload nginx",
+            issued,
+        ),
+        "the certificates gone": Drift("rm -rf /etc/letsencrypt/live", issued),
+        "the renewal switched off": Drift(f"systemctl disable --now {TIMER}", "Enable the certificate renewal timer"),
+        "the renewal hook not executable": Drift(f"chmod 644 {HOOK}", "Install the renewal hook"),
+    }
+
+
+def domain_problems(settings: Settings) -> list[str]:
+    """Names that don't lead to this host, or not by every address: no certificate could be issued for them."""
+    own = set(host.get_fact(Machine).get("addresses", "").split())
+    here = " or ".join(sorted(own))
+    problems = []
+    for setting, domain in domains_by_setting(settings):
+        found = set(host.get_fact(Output, command=addresses_command(domain)).split())
+        # Behind a provider's NAT the public address is not on the host: it is the one that we reach it by.
+        elsewhere = sorted(found - own - {peer_address(host)})
+        if not found:
+            problems.append(f"{setting}: found no address for {domain}, need {here} (set it in the DNS)")
+        elif elsewhere:
+            problems.append(
+                f"{setting}: found {domain} at {', '.join(elsewhere)}, need this host's {here}"
+                " (change the DNS, or the setting)"
+            )
+    return problems
+
+
+def domains_by_setting(settings: Settings) -> Iterator[tuple[str, str]]:
+    for number, site in enumerate(settings.all_sites):
+        at = f"sites[{number - 1}]: " if number else ""
+        yield f"{at}site_domain", site.site_domain
+        yield from ((f"{at}site_aliases", domain) for domain in site.site_aliases)
+        yield from ((f"{at}services", service.host) for service in site.services if service.host)
+
+
+def addresses_command(domain: str) -> str:
+    """A command that prints the addresses of a name as the host sees it, without the loopback one that providers write
+    into /etc/hosts for a server's own name: where that is all, the DNS alone is asked."""
+    theirs = "awk '$1 !~ /^127[.]|^::1$/ && !seen[$1]++ {print $1; found = 1} END {exit !found}'"
+    return f"getent ahosts {domain} | {theirs} || getent -s hosts:dns ahosts {domain} | {theirs}"
+
+
+@component(
+    roles=("web",),
+    per_site=True,
+    needs=("nginx",),
+    packages=PACKAGES,
+    units=(TIMER,),
+    preflight=domain_problems,
+    drifts=drifts,
+)
 def tls(settings: Settings) -> None:
     put(
         name="Install the renewal hook",
-        path="/etc/letsencrypt/renewal-hooks/deploy/reload-nginx",
+        path=HOOK,
         content=render("tls/reload-nginx"),
         mode="755",
     )
-    service(name="Enable the certificate renewal timer", unit="certbot.timer")
-    renewed = certificate(name=f"Get a certificate for {', '.join(settings.domains)}", settings=settings)
+    service(name="Enable the certificate renewal timer", unit=TIMER)
+    renewed = certificate(name=name_of_operation(settings), settings=settings)
     served = link(
         name="Link the certificate",
         path=settings.tls_folder,
@@ -53,6 +139,10 @@ def tls(settings: Settings) -> None:
         files=[f"{settings.tls_folder}/fullchain.pem"],
         reloads=True,
     )
+
+
+def name_of_operation(settings: Settings) -> str:
+    return f"Get a certificate for {', '.join(settings.domains)}"
 
 
 def reason_to_issue(found: dict[str, str], settings: Settings, now: float) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from slipway.engine.components import component
+from slipway.engine.components import Drift, component
 from slipway.ops.files import put_all
 from slipway.ops.templates import render
 from slipway.ops.units import know, service
@@ -12,7 +12,19 @@ PACKAGES = ["unattended-upgrades"]
 RESTART = "/usr/local/lib/slipway/restart-updated"
 
 
-@component
+DRIFTS = {
+    "updates of every kind switched on": Drift(
+        "rm /etc/apt/apt.conf.d/52slipway", "Configure unattended security updates"
+    ),
+    "updates switched off": Drift(
+        "systemctl disable --now apt-daily-upgrade.timer", "Enable the timer that installs updates"
+    ),
+    "updates are not looked for": Drift("systemctl mask --now apt-daily.timer"),
+    "no restart after updates": Drift(f"chmod 644 {RESTART}"),
+}
+
+
+@component(packages=PACKAGES, drifts=DRIFTS)
 def updates(settings: Settings) -> None:
     put_all(name="Configure unattended security updates", files=files(settings))
     know(name="Reload systemd for the update hooks", unit="apt-daily-upgrade.service")

@@ -54,7 +54,8 @@ class Planner:
                     if host in self.state.failed_hosts:
                         hosts.fail(host, f"[{host.name}] could not be compared")
             if is_blocked or not hosts.active_hosts():
-                raise PyinfraError("\n".join(hosts.failures.values()))
+                # One that is of no host alone is told once.
+                raise PyinfraError("\n".join(dict.fromkeys(hosts.failures.values())))
             changes = list(self._expected(found))
             self._planned = hosts.active_hosts()
         hosts.remember_questions()

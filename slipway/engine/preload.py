@@ -5,14 +5,14 @@ By name: these modules import the engine, and not the other way round.
 
 from __future__ import annotations
 
-import pkgutil
-from collections import deque
 from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
-from slipway.engine import components
-from slipway.engine.errors import in_words
+from pyinfra.api.exceptions import PyinfraError
+
+from slipway.engine.deployed import FIXED, TASKS, named
+from slipway.engine.errors import RunFailed, in_words
 
 # Modules, each with its slow function to call; "" for none.
 SLOW = (
@@ -26,7 +26,8 @@ SLOW = (
 def preload() -> Iterator[str]:
     """Import one thing per step. Errors are ignored: they recur, and are reported, at first use."""
     try:
-        yield from load_tasks()
+        for name in (*FIXED, *named()):
+            yield import_module(f"{TASKS}.{name}").__name__
         for name, function in SLOW:
             module: Any = import_module(name)
             yield name
@@ -37,13 +38,9 @@ def preload() -> Iterator[str]:
 
 
 def known_components() -> list[str]:
-    """The names of all components. Raises RunFailed if a module of tasks/ has a mistake."""
-    with in_words():
-        deque(load_tasks(), maxlen=0)
-    return sorted(components.names)
-
-
-def load_tasks() -> Iterator[str]:
-    package = import_module("slipway.tasks")
-    for module in pkgutil.iter_modules(package.__path__):
-        yield import_module(f"{package.__name__}.{module.name}").__name__
+    """The names of all components of a server. Raises RunFailed where deploy.py does not tell them."""
+    try:
+        with in_words():
+            return sorted([*FIXED, *named()])
+    except PyinfraError as error:
+        raise RunFailed(str(error)) from None

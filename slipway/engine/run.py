@@ -23,6 +23,8 @@ class Run:
     # The components of --only; empty for all.
     components: frozenset[str] = frozenset()
     collects_notes: bool = False
+    # The components that deploy.py names.
+    deployed: frozenset[str] = frozenset()
     # By host name and operation hash; None outside of an operation.
     notes: dict[tuple[str, str | None], list[Note]] = field(default_factory=dict)
     # The component of each operation, by host name and operation hash.

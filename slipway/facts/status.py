@@ -10,10 +10,11 @@ from slipway.facts.base import Fact, key_values
 class Condition(Fact[dict[str, str]]):
     """What `slipway status` tells of a host, asked in one command.
 
-    system, kernel, up (seconds), reboot ("yes" where an update wants one), mongodb and nginx (versions), unit:NAME
-    (LoadState, ActiveState and SubState, systemd's words), end of the certificate that is served (seconds since the
-    epoch) and placeholder ("yes" where it is but one), disk:MOUNT (MiB free, MiB in all), release and released (its
-    time, seconds since the epoch), and apply: the last one's line in the host's log. What is not there is left out.
+    system, kernel, up (seconds), reboot ("yes" where an update wants one), version:TITLE, unit:NAME (LoadState,
+    ActiveState and SubState, systemd's words), health:UNIT ("yes" or "no"), end of the certificate that is served
+    (seconds since the epoch) and placeholder ("yes" where it is but one), disk:MOUNT (MiB free, MiB in all), release
+    and released (its time, seconds since the epoch), and apply: the last one's line in the host's log. What is not
+    there is left out.
     """
 
     DISK_FOLDERS = "/ /var /var/lib /var/www"
@@ -25,20 +26,25 @@ class Condition(Fact[dict[str, str]]):
     def command(
         self,
         units: tuple[str, ...],
+        versions: tuple[tuple[str, str], ...],
+        health: tuple[tuple[str, str], ...],
         served: str,
         site_root: str,
         log: str,
         others: tuple[tuple[str, str, str], ...] = (),
     ) -> str:
-        """`served` is the folder of a certificate, `site_root` that of a site; `others` are a name and the two of each
-        further site, whose keys have ":NAME" at their end."""
+        """`versions` are titles with a command that prints a version, `health` are units with a shell test. `served` is
+        the folder of a certificate, `site_root` that of a site; `others` are a name and the two of each further site,
+        whose keys have ":NAME" at their end."""
+        said = [f'its=$({command}); [ -z "$its" ] || echo "version:{title}=$its";' for title, command in versions]
+        well = [f"{{ {test}; }} > /dev/null 2>&1 && its=yes || its=no; echo health:{of}=$its;" for of, test in health]
         return (
             'echo "system=$(. /etc/os-release; echo $PRETTY_NAME)"; echo kernel=$(uname -r);'
             " echo up=$(ps -o etimes= -p 1); [ ! -e /run/reboot-required ] || echo reboot=yes;"
-            " mongod --version 2>/dev/null | sed -n 's/^db version v/mongodb=/p';"
-            " nginx -v 2>&1 | sed -n 's/^nginx version: nginx./nginx=/p';"
+            f" {' '.join(said)}"
             f" for unit in {' '.join(map(shlex.quote, units))}; do echo unit:$unit=$("
             "systemctl show --value --property=LoadState,ActiveState,SubState $unit); done 2>/dev/null;"
+            f" {' '.join(well)}"
             f" {self._of_site('', served, site_root)}"
             f"{''.join(self._of_site(f':{name}', *places) for name, *places in others)}"
             f' df -Pm {self.DISK_FOLDERS} 2>/dev/null | awk \'NR > 1 {{print "disk:" $6 "=" $4, $2}}\';'

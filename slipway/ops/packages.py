@@ -26,10 +26,11 @@ REFRESHED = f"{APT_LISTS}/slipway-refreshed"
 APT_SOURCES = "/etc/apt/sources.list.d"
 
 
-def _refresh(without: str) -> str:
-    """The command that refreshes apt's lists, but for those of the file `without` ("": of all)."""
-    without = shlex.quote(without)
-    others = f"{APT_SOURCES} ! -type d ! -path {without}"
+def _refresh(without: Sequence[str]) -> str:
+    """The command that refreshes apt's lists, but for those of the files `without`."""
+    files = [shlex.quote(file) for file in without or [""]]
+    others = " ".join([f"{APT_SOURCES} ! -type d", *(f"! -path {file}" for file in files)])
+    is_there = " || ".join(f"[ -e {file} ]" for file in files)
     # apt leaves it to the kernel when a list reaches the disk, and goes on with one that a power cut emptied: empty
     # ones go, and new ones are on the disk before they count.
     # For the lock on its lists apt has no wait as for dpkg's (`apt_lock_timeout`), so the command is repeated.
@@ -43,7 +44,7 @@ if [ -n "$(find {REFRESHED} -mmin -60 2>/dev/null)" ]; then
   for source in $(find {others} -name '*.sources' -newer {REFRESHED}); do
     refresh -o Dir::Etc::sourcelist=$source -o Dir::Etc::sourceparts=- -o APT::Get::List-Cleanup=0 || exit
   done
-elif [ -e {without} ]; then
+elif {is_there}; then
   parts=$(mktemp -d); find {others} -exec ln -s {{}} $parts ';'
   refresh -o Dir::Etc::sourceparts=$parts -o APT::Get::List-Cleanup=0 || failed=yes
   rm -r $parts; [ -z "$failed" ]
@@ -61,12 +62,12 @@ FINISH = (
 
 
 @operation()
-def install(packages: Mapping[str, Sequence[str]], without: str = "") -> Commands:
+def install(packages: Mapping[str, Sequence[str]], without: Sequence[str] = ()) -> Commands:
     """Make sure that the Debian packages of some components are installed, in one run of apt.
 
     `packages` maps what a plan calls a component to its packages. apt's lists are refreshed first: all of them if that
-    is more than an hour ago, else those of sources that are new since. `without` is a file of sources that may not be
-    trusted yet: apt would refuse to refresh anything.
+    is more than an hour ago, else those of sources that are new since. `without` are files of sources that may not
+    be trusted yet: apt would refuse to refresh anything.
     """
     found = host.get_fact(Packages, packages=tuple(sorted({*chain(*packages.values())})))
     missing = {component: sorted(set(names) - found["installed"]) for component, names in packages.items()}

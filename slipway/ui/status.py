@@ -1,4 +1,4 @@
-"""`slipway status`: what runs on the hosts and since when, at a glance. It only reads, and judges nothing."""
+"""`slipway status`: what runs on the hosts and since when, at a glance. It only reads."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from pydantic import BaseModel
 from pyinfra.api.host import Host
 
 from slipway.engine import lock
+from slipway.engine.components import Component
+from slipway.engine.deployed import deployed
+from slipway.engine.errors import failing, in_words
 from slipway.engine.session import Session
 from slipway.facts.status import Condition
 from slipway.settings.model import Settings
@@ -20,11 +23,13 @@ DAY = 86400
 
 
 class Service(BaseModel):
-    """A unit, and systemd's words for its state; both are "not installed" where it is not there."""
+    """A unit, and systemd's words for its state; both are "not installed" where it is not there. Whether it does its
+    work is known of some: None for others."""
 
     unit: str
     active: str
     sub: str
+    is_healthy: bool | None = None
 
 
 class Disk(BaseModel):
@@ -71,8 +76,8 @@ class HostStatus(BaseModel):
     kernel: str = ""
     up_seconds: int = 0
     wants_reboot: bool = False
-    mongodb: str | None = None
-    nginx: str | None = None
+    # By the title of what it is of.
+    versions: dict[str, str] = {}
     services: list[Service] = []
     certificate: Certificate | None = None
     disks: list[Disk] = []
@@ -83,37 +88,32 @@ class HostStatus(BaseModel):
 
 
 class StatusReport(BaseModel):
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     environment: str
     when: datetime
     hosts: list[HostStatus]
 
 
-def units(settings: Settings, roles: Sequence[str]) -> tuple[str, ...]:
-    """The units that a host is asked about."""
-    by_role = {
-        "web": ["nginx.service", "certbot.timer"],
-        "app": [unit for site in settings.all_sites for unit in _of_services(site)],
-        "db": ["mongod.service"],
+def asked(components: Sequence[Component], settings: Settings, roles: Sequence[str]) -> dict[str, tuple[Any, ...]]:
+    """What a host of these roles is asked of its components: the arguments units, versions and health of Condition."""
+    here = [one for one in components if one.is_on(roles, settings)]
+    return {
+        "units": tuple(unit for one in here for unit in one.listed(one.units, settings)),
+        "versions": tuple(item for one in here for item in one.mapped(one.versions, settings).items()),
+        "health": tuple(item for one in here for item in one.mapped(one.health, settings).items()),
     }
-    return (*(unit for role in roles for unit in by_role[role]), "ssh.service", "fail2ban.service")
-
-
-def _of_services(site: Settings) -> Iterator[str]:
-    for service in site.all_services:
-        unit = site.unit(service)
-        yield from (f"{unit}.socket", f"{unit}.service") if service.app else ()
-        yield from () if service.app else (f"{unit}.timer" if service.schedule else f"{unit}.service",)
 
 
 def status(session: Session) -> StatusReport:
     """Ask all hosts of a session."""
     roles = session.connections.roles()
+    with failing(session.connections.log), in_words():
+        components = deployed()
 
     def question(host: Host) -> tuple[type[Condition], dict[str, Any]]:
         settings = session.connections.settings[host.name]
         return Condition, {
-            "units": units(settings, roles[host.name]),
+            **asked(components, settings, roles[host.name]),
             "served": settings.tls_folder,
             "site_root": settings.site_root,
             "log": lock.LOG,
@@ -137,10 +137,11 @@ def status_of(name: str, roles: list[str], found: Mapping[str, str], now: dateti
         kind, _, its = key.partition(":")
         if kind == "unit":
             load, active, sub = value.split() or ("not-found", "", "")
-            is_there = load != "not-found"
-            services.append(
-                Service(unit=its, active=active if is_there else "not installed", sub=sub if is_there else load)
-            )
+            is_healthy = {"yes": True, "no": False}.get(found.get(f"health:{its}", ""))
+            if load == "not-found":
+                services.append(Service(unit=its, active="not installed", sub=load))
+            else:
+                services.append(Service(unit=its, active=active, sub=sub, is_healthy=is_healthy))
         elif kind == "disk":
             free, size = map(int, value.split())
             disks.append(Disk(mount=its, free_mb=free, size_mb=size))
@@ -151,8 +152,7 @@ def status_of(name: str, roles: list[str], found: Mapping[str, str], now: dateti
         kernel=found.get("kernel", ""),
         up_seconds=int(found.get("up") or 0),
         wants_reboot="reboot" in found,
-        mongodb=found.get("mongodb"),
-        nginx=found.get("nginx"),
+        versions={key.partition(":")[2]: value for key, value in found.items() if key.startswith("version:")},
         services=services,
         certificate=_certificate(found, now),
         further_sites=[
@@ -202,12 +202,12 @@ def rows(host: HostStatus, now: datetime) -> Iterator[tuple[str, str]]:
     """What is shown of a host: a label and a text, in rich's markup for what deserves a look."""
     reboot = "; [yellow]reboot required[/]" if host.wants_reboot else ""
     yield "system", f"{shown(host.system)}, {shown(host.kernel)}, up {span(host.up_seconds)}{reboot}"
-    versions = {"MongoDB": host.mongodb, "Nginx": host.nginx}
-    if any(versions.values()):
-        yield "versions", ", ".join(f"{name} {shown(its)}" for name, its in versions.items() if its)
+    if host.versions:
+        yield "versions", ", ".join(f"{name} {shown(its)}" for name, its in host.versions.items())
     for service in host.services:
         colour = "green" if service.active == "active" else "red"
-        yield "service", f"{service.unit} [{colour}]{service.active}[/] ({service.sub})"
+        unhealthy = ", [red]unhealthy[/]" if service.active == "active" and service.is_healthy is False else ""
+        yield "service", f"{service.unit} [{colour}]{service.active}[/] ({service.sub}){unhealthy}"
     if "web" in host.roles:
         yield "certificate", _of_certificate(host.certificate)
         for site in host.further_sites:

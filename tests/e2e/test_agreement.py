@@ -17,7 +17,8 @@ import pytest
 from slipway.lab import hosts, snapshots
 from slipway.lab.instance import Instance, write
 from slipway.lab.seed import known_hosts_with
-from support.drifts import COMPARED, STATUS
+from slipway.tasks.packages import DPKG_STATUS
+from support.drifts import COMPARED
 from support.lab_host import PROJECT, LabHost
 from support.waiting import wait_until
 
@@ -155,7 +156,7 @@ def by_pyinfra(server: LabHost) -> None:
 @pytest.mark.parametrize("number", range(APPLIED))
 def test_both_ways_make_the_same_of_it(drifting: Drifting, number: int) -> None:
     # All that is drifted at some time, dealt out; what dpkg was told is not true can't be corrected by it.
-    names = [name for name in sorted(COMPARED) if STATUS not in COMPARED[name]]
+    names = [name for name in sorted(COMPARED) if DPKG_STATUS not in COMPARED[name]]
     drifts = random.Random(SEED).sample(names, len(names))[number::APPLIED][:12]
     drifting.restore()
     before = drifting.state()

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from slipway.engine.preload import known_components
-from support.drifts import NOTICED_BY
+from slipway.engine.deployed import deployed
+from support.drifts import NOTICED_BY, SETTINGS
 from support.lab_host import LabHost
 
 # Many at once, but for what the same operation must notice, and what stops a service, which a new configuration starts.
 ROUNDS: dict[str, dict[str, str]] = {}
-for drift, (_, operation) in NOTICED_BY.items():
+for drift, (_, operation, _) in NOTICED_BY.items():
     kind = "services" if operation.startswith("Start ") else "the rest"
     earlier = sum(operation in done.values() for done in ROUNDS.values())
     ROUNDS.setdefault(f"{kind}, {earlier + 1}", {})[drift] = operation
 # Each operation notices something in the first rounds.
 EVERYDAY = ("the rest, 1", "services, 1")
-# What drifts elsewhere: a container's kernel is this machine's (test_kernel.py), and a site is adopted once.
-DRIFT_ELSEWHERE = {"kernel", "adoption"}
+# What drifts elsewhere: a container's kernel is this machine's (test_kernel.py).
+DRIFT_ELSEWHERE = {"kernel"}
 
 
 @pytest.mark.parametrize(
@@ -26,13 +26,14 @@ DRIFT_ELSEWHERE = {"kernel", "adoption"}
 def test_drifts_are_seen_by_a_plan_and_corrected_by_an_apply(server: LabHost, owned_domain: str, round_: str) -> None:
     drifts = ROUNDS[round_]
     # One may be in the way of another, as a stopped Nginx is of a reload: the plan tells whether each came to pass.
-    server.ssh("".join(f"( {NOTICED_BY[drift][0]}\n)\n" for drift in drifts), check=False)
+    server.ssh("".join(f"( {NOTICED_BY[drift].script}\n)\n" for drift in drifts), check=False)
     changes = server.plan()
     seen = {change["operation"] for change in changes}
     assert [drift for drift, operation in drifts.items() if operation not in seen] == []
     if round_ == EVERYDAY[0]:
         drifted = {change["component"] for change in changes}
-        assert set(known_components()) - DRIFT_ELSEWHERE - drifted == set(), "a component without a drift is not tested"
+        on = {one.name for one in deployed() if one.sites(SETTINGS)}
+        assert on - DRIFT_ELSEWHERE - drifted == set(), "a component without a drift is not tested"
     server.apply()
     assert server.plan() == []
     site = server.site()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from slipway.tasks.preflight import addresses_command
+from slipway.tasks.tls import addresses_command
 from support.lab_host import LAB, PENDING, LabHost, bring_up
 
 

@@ -167,8 +167,8 @@ def deploy(settings: Settings, *groups: str, **machine: str) -> Server:
     return server
 
 
-def run_deploy() -> None:
-    runpy.run_path(str(PROJECT / "deploy.py"))
+def run_deploy(file: Path = PROJECT / "deploy.py") -> None:
+    runpy.run_path(str(file))
 
 
 def commands_of(

@@ -9,8 +9,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from rich.text import Text
 
+from slipway.engine.deployed import deployed
 from slipway.facts.status import Condition
-from slipway.ui.status import HostStatus, rows, span, status_of, units
+from slipway.ui.status import HostStatus, asked, rows, span, status_of
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 ROLES = ["web", "app", "db"]
@@ -34,8 +35,8 @@ FOUND = {
     "kernel": "6.1.0",
     "up": "200000",
     "reboot": "yes",
-    "mongodb": "7.0.14",
-    "nginx": "1.22.1",
+    "version:MongoDB": "7.0.14",
+    "version:Nginx": "1.22.1",
     "unit:nginx.service": "loaded active running",
     "unit:mongod.service": "loaded failed failed",
     "unit:fail2ban.service": "not-found inactive dead",
@@ -90,8 +91,11 @@ def test_what_a_host_says_of_itself_is_no_markup():
 
 
 def test_a_host_is_asked_about_the_units_of_its_roles(settings_with):
-    assert units(settings_with(), ["db"]) == ("mongod.service", "ssh.service", "fail2ban.service")
-    assert "codementee-backend.socket" in units(settings_with(), ["app"])
+    assert asked(deployed(), settings_with(), ["db"])["units"] == ("ssh.service", "mongod.service", "fail2ban.service")
+    of_app = asked(deployed(), settings_with(), ["app"])
+    assert "codementee-backend.socket" in of_app["units"]
+    assert [unit for unit, _ in of_app["health"]] == ["codementee-backend.service", "fail2ban.service"]
+    assert of_app["versions"] == ()
 
 
 def test_the_question_is_one_shell_script_that_finds_the_last_apply_and_the_release(tmp_path):
@@ -100,10 +104,18 @@ def test_the_question_is_one_shell_script_that_finds_the_last_apply_and_the_rele
     log.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     (tmp_path / "site/releases/7").mkdir(parents=True)
     (tmp_path / "site/current").symlink_to("releases/7")
-    script = Condition().command(("no-such.service",), str(tmp_path / "tls"), str(tmp_path / "site"), str(log))
+    versions = (("One", "echo 1.2.3"), ("None", "no-such-program --version"))
+    health = (("well.service", "true"), ("ill.service", "no-such-program"))
+    places = str(tmp_path / "tls"), str(tmp_path / "site"), str(log)
+    script = Condition().command(("no-such.service",), versions, health, *places)
     done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
     found = Condition().process(done.stdout.splitlines())
-    assert done.stderr == ""
+    assert [line for line in done.stderr.splitlines() if "no-such-program" not in line] == []
+    assert {key: value for key, value in found.items() if key.startswith(("version:", "health:"))} == {
+        "version:One": "1.2.3",
+        "health:well.service": "yes",
+        "health:ill.service": "no",
+    }
     assert json.loads(found["apply"]) == LAST_APPLY
     assert found["release"] == "7"
     assert int(found["up"]) >= 0

@@ -8,99 +8,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from slipway.facts.machine import Machine
 from slipway.ops.backup import backup, or_roll_back
 from slipway.ops.files import write_script
 from slipway.ops.units import is_crash_looping
-from slipway.tasks import backend_units, firewall, logins, mongodb, nginx, preflight, ssh
+from slipway.tasks import backend_units, firewall, logins, mongodb, nginx, ssh
 from slipway.tasks.mongodb import cache_gb
 from slipway.tasks.tls import certbot_command, reason_to_issue
-
-GOOD = {
-    "uid": "0",
-    "init": "systemd",
-    "os": "debian",
-    "release": "12",
-    "arch": "amd64",
-    "avx": "yes",
-    "memory_mb": "2048",
-    **{f"disk:{folder}": "/ 20000" for folder in Machine.DISK_FOLDERS},
-    "addresses": "198.51.100.7",
-}
-BAD = {
-    "uid": ("1000", "rights: found a user that is not root"),
-    "init": ("sh", "init: found 'sh' as process 1"),
-    "release": ("10", "operating system: found debian 10, need one of: Debian 12, Debian 13, Ubuntu 22.04"),
-    "arch": ("arm64", "architecture: found arm64, need amd64"),
-    "avx": ("no", "processor: found no AVX"),
-    "memory_mb": ("512", "memory: found 512 MiB, need 900 MiB"),
-    "disk:/var/lib": ("/var 700", "free disk space on /var: found 700 MiB, need 800 MiB"),
-    "clock": ("1000", "clock: found it"),
-}
-
-
-def found_problems(machine, settings) -> list[str]:
-    return [
-        *preflight.system_problems(machine),
-        *preflight.memory_problems(machine),
-        *preflight.disk_problems(machine, is_new=True, swap_mb=settings.swap_mb),
-        *preflight.clock_problems(machine, time.time()),
-        *preflight.mongodb_problems(machine, settings),
-    ]
-
-
-def test_a_good_machine_passes(settings_with):
-    assert found_problems({**GOOD, "clock": str(int(time.time()))}, settings_with()) == []
-
-
-@pytest.mark.parametrize("what", BAD)
-def test_what_is_in_the_way_is_told_with_what_was_found_and_what_is_needed(settings_with, what):
-    value, said = BAD[what]
-    problems = found_problems({**GOOD, "clock": str(int(time.time())), what: value}, settings_with())
-    assert any(problem.startswith(said) for problem in problems), problems
-
-
-def test_what_folders_need_adds_up_on_the_file_system_they_share_with_the_swap_file_of_a_new_host():
-    full = {f"disk:{folder}": "/ 3000" for folder in Machine.DISK_FOLDERS}
-    (problem,) = preflight.disk_problems(full, is_new=True, swap_mb=1024)
-    assert problem.startswith("free disk space on /: found 3000 MiB, need 3724 MiB")
-    assert preflight.disk_problems({**full, "container": "lxc"}, is_new=True, swap_mb=1024) == []
-    assert preflight.disk_problems(full, is_new=False, swap_mb=1024) == []
-
-
-@pytest.mark.parametrize(
-    ("system", "series", "said"),
-    [
-        ("debian 12", "7.0", None),
-        ("debian 12", "6.0", "for Debian 12 MongoDB has 7.0, 8.0"),
-        ("debian 13", "8.0", "for Debian 13 MongoDB has nothing, need "),
-        ("ubuntu 22.04", "7.0", None),
-        ("ubuntu 24.04", "7.0", "for Ubuntu 24.04 MongoDB has 8.0"),
-        ("ubuntu 24.04", "8.0", None),
-    ],
-)
-def test_a_series_that_does_not_exist_for_the_system_is_told_with_those_that_do(settings_with, system, series, said):
-    machine = {**GOOD, **dict(zip(("os", "release"), system.split(), strict=True))}
-    problems = preflight.mongodb_problems(machine, settings_with(mongodb_version=series))
-    if said is None:
-        assert problems == []
-    else:
-        assert [problem.startswith(f"mongodb_version: found {series!r}; {said}") for problem in problems] == [True]
-
-
-def test_a_port_that_a_stranger_holds_is_told_and_our_own_is_not(settings_with):
-    listeners = {80: "apache2", 443: "nginx", 27017: "mongod", 22: "sshd"}
-    problems = preflight.port_problems(listeners, settings_with(), ["web", "db"])
-    assert problems == ["port 80: found 'apache2' listening, need it for nginx (stop or move apache2)"]
-    assert preflight.port_problems(listeners, settings_with(), ["db"]) == []
-
-
-def test_a_port_held_by_the_backends_own_socket_is_ours(settings_with):
-    tcp = settings_with(backend_listen="127.0.0.1:8001")
-    assert preflight.port_problems({8001: "systemd"}, tcp, ["app"]) == []
-    assert preflight.port_problems({8001: "python3"}, tcp, ["app"]) == []
-    assert len(preflight.port_problems({8001: "gunicorn"}, tcp, ["app"])) == 1
-
 
 # Of a host with a rule for all, one for a network and one for an address, as its own programs print them.
 IN_FORCE = """\

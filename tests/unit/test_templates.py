@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
 import subprocess
 from configparser import ConfigParser
@@ -14,6 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
+from slipway.engine.deployed import deployed
+from slipway.ops import templates
 from slipway.ops.templates import render
 from slipway.settings.model import TLS_FOLDER, Settings
 from slipway.systems import SYSTEMS
@@ -26,6 +29,7 @@ from slipway.tasks.release_steps import as_json, facts
 from slipway.tasks.ssh import ALGORITHMS, mismatches
 from slipway.tasks.ssh import configuration as sshd_configuration
 from support.checkout import PROJECT
+from support.described import commands_of, deploy
 
 TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 MACHINE = {"os": "debian", "codename": "bookworm", "arch": "amd64"}
@@ -223,59 +227,60 @@ def test_the_answer_for_programs_is_json():
     assert json.loads(render("nginx/unavailable.json"))["detail"]
 
 
-def test_every_template_is_rendered_by_a_test_or_has_no_values():
-    """A new template must be judged too: this list says where each is."""
-    judged: dict[str, Any] = {
-        "auditing/aide.conf": test_every_file_of_the_system_is_in_its_programs_own_words,
-        "auditing/audit.rules": test_every_file_of_the_system_is_in_its_programs_own_words,
-        "auditing/slipway-integrity.service": test_every_file_of_the_system_is_in_its_programs_own_words,
-        "auditing/slipway-integrity.timer": test_every_file_of_the_system_is_in_its_programs_own_words,
-        "fail2ban/jails": test_every_file_of_the_system_is_in_its_programs_own_words,
-        "kernel/modprobe.conf": test_every_file_of_the_system_is_in_its_programs_own_words,
-        "logins/coredump.conf": test_every_file_of_the_system_is_in_its_programs_own_words,
-        "logins/issue": test_every_file_of_the_system_is_in_its_programs_own_words,
-        "logins/limits.conf": test_every_file_of_the_system_is_in_its_programs_own_words,
-        "logins/profile.sh": test_every_file_of_the_system_is_in_its_programs_own_words,
-        "updates/20auto-upgrades": test_every_file_of_the_system_is_in_its_programs_own_words,
-        "updates/52slipway": test_every_file_of_the_system_is_in_its_programs_own_words,
-        "updates/restart": test_every_file_of_the_system_is_in_its_programs_own_words,
-        "updates/restart.conf": test_every_file_of_the_system_is_in_its_programs_own_words,
-        "backend/backend.service": test_systemd_accepts_the_units,
-        "backend/backend.socket": test_systemd_accepts_the_units,
-        "kernel/sysctl.conf": test_sysctl_reads_the_kernel_parameters,
-        "kernel/thp.service": test_systemd_accepts_the_units,
-        "backend/credentials": "test_credentials.py",
-        "backend/show-credentials": "test_credentials.py",
-        "backend/write-credentials": "test_credentials.py",
-        "guard/slipway-undo.service": test_systemd_accepts_the_units,
-        "guard/slipway-undo.timer": test_systemd_accepts_the_units,
-        "guard/undo": test_the_way_back_is_a_shell_script,
-        "mongodb/mongod.conf": test_mongod_is_on_loopback_without_tls_and_without_what_7_0_removed,
-        "mongodb/mongod.service.conf": test_systemd_accepts_what_is_added_to_the_packages_units,
-        "mongodb/mongodb.sources": test_mongodbs_repository_is_the_official_one_with_its_key,
-        "mongodb/preferences": test_apt_keeps_mongodb_in_its_series,
-        "backend/hook.service": test_systemd_accepts_the_units,
-        "backend/worker.service": test_systemd_accepts_the_units,
-        "backend/worker.timer": test_systemd_accepts_the_units,
-        "backend/program": test_systemd_accepts_the_units,
-        "nginx/backend": test_nginx_accepts_its_configuration,
-        "mongodb/set-users": "test_credentials.py",
-        "mongodb/users.js": "test_credentials.py",
-        "nginx/default": test_nginx_accepts_its_configuration,
-        "nginx/headers": test_nginx_accepts_its_configuration,
-        "nginx/nginx.conf": test_nginx_accepts_its_configuration,
-        "nginx/nginx.service.conf": test_systemd_accepts_what_is_added_to_the_packages_units,
-        "nginx/site": test_nginx_accepts_its_configuration,
-        "nginx/unavailable.html": test_the_page_for_people_says_what_to_do,
-        "nginx/unavailable.json": test_the_answer_for_programs_is_json,
-        "nginx/unconfigured.conf": test_systemd_accepts_what_is_added_to_the_packages_units,
-        "ssh/sshd.conf": test_sshds_file_has_what_its_user_sets_before_slipways_own_and_only_algorithms_that_sshd_knows,
-        "tls/reload-nginx": test_the_renewal_hook_is_a_shell_script,
-    }
-    there = {
-        str(path.relative_to(PROJECT / "templates")) for path in (PROJECT / "templates").rglob("*") if path.is_file()
-    }
-    assert there == set(judged)
+@pytest.fixture
+def rendered(settings_with, monkeypatch) -> dict[str, str]:
+    """All files of a server with every component, by path; and "templates", the names of what renders them."""
+    names: list[str] = []
+    get_template = templates._templates.get_template
+
+    def noted(name: str, *arguments: Any) -> Any:
+        names.append(name)
+        return get_template(name, *arguments)
+
+    monkeypatch.setattr(templates._templates, "get_template", noted)
+    optional = {one.name: True for one in deployed() if one.name in Settings.model_fields}
+    server = deploy(settings_with(services=SERVICES, **optional))
+    for one in server.operations:
+        # Some render what they compare.
+        if one.kind in ("sync_credentials", "users", "sshd"):
+            commands_of(one)
+    found = {"templates": "\n".join(sorted({*names}))}
+    for one in server.operations:
+        if "content" in one.arguments:
+            found[one.subject] = one.arguments["content"]
+        elif "files" in one.arguments and isinstance(one.arguments["files"], dict):
+            root = one.arguments.get("root", "")
+            found |= {f"{root}/{name}" if root else name: text for name, text in one.arguments["files"].items()}
+    return found
+
+
+def test_every_template_is_of_a_component_that_renders_it(rendered):
+    folder = PROJECT / "templates"
+    there = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert there == {*rendered["templates"].splitlines()}
+
+
+def test_systemd_accepts_every_unit(rendered, tmp_path):
+    """A program is there on a server alone; here another stands for it."""
+    for path, text in rendered.items():
+        if not path.startswith("/etc/systemd/system/"):
+            continue
+        name = path.removeprefix("/etc/systemd/system/").replace("/", "-")
+        program = re.sub(r"^(Exec\w+=)([-+!@:]*)\S+", r"\1\2/bin/true", text, flags=re.MULTILINE)
+        is_added = name.endswith(".conf")
+        (tmp_path / (f"{name.removesuffix('.conf')}.service" if is_added else name)).write_text(
+            f"[Service]\nExecStart=/bin/true\n{program}" if is_added else program
+        )
+    assert len([*tmp_path.iterdir()]) > 10
+    complaints = [line for line in verify_units(tmp_path).splitlines() if str(tmp_path) in line]
+    assert complaints == []
+
+
+def test_every_script_is_a_shells(rendered):
+    scripts = {path: text for path, text in rendered.items() if text.startswith("#!/bin/sh")}
+    assert {"/usr/local/lib/slipway/undo", "/etc/letsencrypt/renewal-hooks/deploy/reload-nginx"} <= {*scripts}
+    for path, text in scripts.items():
+        assert subprocess.run(["sh", "-n"], input=text, text=True, check=False).returncode == 0, path
 
 
 def test_every_file_of_the_system_is_in_its_programs_own_words(settings_with, tmp_path):

@@ -1,0 +1,116 @@
+"""What a host is refused for, before anything changes."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from pyinfra.api.exceptions import PyinfraError
+
+from slipway.facts.machine import Listeners, Machine
+from slipway.tasks import backend, mongodb, preflight
+from support.described import described, run_deploy
+
+GOOD = {
+    "uid": "0",
+    "init": "systemd",
+    "os": "debian",
+    "release": "12",
+    "arch": "amd64",
+    "avx": "yes",
+    "memory_mb": "2048",
+    **{f"disk:{folder}": "/ 20000" for folder in Machine.DISK_FOLDERS},
+    "addresses": "198.51.100.7",
+}
+BAD = {
+    "uid": ("1000", "rights: found a user that is not root"),
+    "init": ("sh", "init: found 'sh' as process 1"),
+    "release": ("10", "operating system: found debian 10, need one of: Debian 12, Debian 13, Ubuntu 22.04"),
+    "arch": ("arm64", "architecture: found arm64, need amd64"),
+    "avx": ("no", "processor: found no AVX"),
+    "memory_mb": ("512", "memory: found 512 MiB, need 900 MiB"),
+    "disk:/var/lib": ("/var 700", "free disk space on /var: found 700 MiB, need 800 MiB"),
+    "clock": ("1000", "clock: found it"),
+}
+
+
+def found_problems(machine, settings) -> list[str]:
+    return [
+        *preflight.system_problems(machine),
+        *preflight.memory_problems(machine),
+        *preflight.disk_problems(machine, is_new=True, swap_mb=settings.swap_mb),
+        *preflight.clock_problems(machine, time.time()),
+        *mongodb.series_problems(machine, settings),
+    ]
+
+
+def test_a_good_machine_passes(settings_with):
+    assert found_problems({**GOOD, "clock": str(int(time.time()))}, settings_with()) == []
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_what_is_in_the_way_is_told_with_what_was_found_and_what_is_needed(settings_with, what):
+    value, said = BAD[what]
+    problems = found_problems({**GOOD, "clock": str(int(time.time())), what: value}, settings_with())
+    assert any(problem.startswith(said) for problem in problems), problems
+
+
+def test_what_folders_need_adds_up_on_the_file_system_they_share_with_the_swap_file_of_a_new_host():
+    full = {f"disk:{folder}": "/ 3000" for folder in Machine.DISK_FOLDERS}
+    (problem,) = preflight.disk_problems(full, is_new=True, swap_mb=1024)
+    assert problem.startswith("free disk space on /: found 3000 MiB, need 3724 MiB")
+    assert preflight.disk_problems({**full, "container": "lxc"}, is_new=True, swap_mb=1024) == []
+    assert preflight.disk_problems(full, is_new=False, swap_mb=1024) == []
+
+
+@pytest.mark.parametrize(
+    ("system", "series", "said"),
+    [
+        ("debian 12", "7.0", None),
+        ("debian 12", "6.0", "for Debian 12 MongoDB has 7.0, 8.0"),
+        ("debian 13", "8.0", "for Debian 13 MongoDB has nothing, need "),
+        ("ubuntu 22.04", "7.0", None),
+        ("ubuntu 24.04", "7.0", "for Ubuntu 24.04 MongoDB has 8.0"),
+        ("ubuntu 24.04", "8.0", None),
+    ],
+)
+def test_a_series_that_does_not_exist_for_the_system_is_told_with_those_that_do(settings_with, system, series, said):
+    machine = {**GOOD, **dict(zip(("os", "release"), system.split(), strict=True))}
+    problems = mongodb.series_problems(machine, settings_with(mongodb_version=series))
+    if said is None:
+        assert problems == []
+    else:
+        assert [problem.startswith(f"mongodb_version: found {series!r}; {said}") for problem in problems] == [True]
+
+
+WEB, DB = {80: "nginx", 443: "nginx"}, {27017: "mongod"}
+
+
+def test_a_port_that_a_stranger_holds_is_told_and_our_own_is_not():
+    listeners = {80: "apache2", 443: "nginx", 27017: "mongod", 22: "sshd"}
+    problems = preflight.port_problems(listeners, WEB | DB)
+    assert problems == ["port 80: found 'apache2' listening, need it for nginx (stop or move apache2)"]
+    assert preflight.port_problems(listeners, DB) == []
+
+
+def test_a_port_held_by_the_backends_own_socket_is_ours(settings_with):
+    wanted = backend.ports(settings_with(backend_listen="127.0.0.1:8001"))
+    assert wanted == {8001: "systemd"}
+    assert preflight.port_problems({8001: "systemd"}, wanted) == []
+    assert preflight.port_problems({8001: "python3"}, wanted) == []
+    assert len(preflight.port_problems({8001: "gunicorn"}, wanted)) == 1
+    assert backend.ports(settings_with()) == {}
+
+
+def test_a_host_is_asked_about_the_ports_of_its_roles_and_no_others(settings_with):
+    with described(settings_with(), ("db",)) as (_, host):
+        host.answers[Listeners] = {80: "apache2"}
+        run_deploy()
+    with described(settings_with(), ("web", "db")) as (_, host):
+        host.answers |= {Listeners: {80: "apache2", 27017: "redis"}, "getent ahosts": "203.0.113.1"}
+        with pytest.raises(PyinfraError) as caught:
+            run_deploy()
+    said = str(caught.value)
+    assert "port 80: found 'apache2' listening, need it for nginx" in said
+    assert "port 27017: found 'redis' listening, need it for mongod" in said
+    assert "site_domain: found codementee.io at 203.0.113.1, need this host's 198.51.100.7" in said
