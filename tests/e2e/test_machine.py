@@ -87,13 +87,13 @@ def test_everything_is_in_force_and_in_order_after_a_reboot(converged, say):
     verified = converged.slipway("verify", "lab")
     assert verified.returncode == 0, verified.stdout
     skipped = re.findall(r"^SKIPPED .*", verified.stdout, re.MULTILINE)
-    assert [line for line in skipped if "test_all_ports.py" not in line] == []
+    assert [line for line in skipped if "test_ports.py" not in line] == []
     assert len(skipped) == int("".join(re.findall(r"(\d+) skipped", verified.stdout)) or 0)
 
 
 def test_lynis_gives_the_index_that_is_aimed_at(converged, say):
     """Kernel parameters and the audit count, which a container has none of."""
-    command = [sys.executable, "-m", "pytest", "-q", "tests/server/test_all_lynis.py", "--environment=lab"]
+    command = [sys.executable, "-m", "pytest", "-q", "tests/server/test_lynis.py", "--environment=lab"]
     done = subprocess.run(command, cwd=PROJECT, env=converged.env, capture_output=True, text=True, check=False)
     say(next((line for line in done.stdout.splitlines() if "hardening index" in line), done.stdout))
     assert done.returncode == 0, done.stdout

@@ -10,6 +10,8 @@ import pytest
 from slipway.server_tests.exposure import exposure_of
 from slipway.tasks.nginx import hsts
 
+FOR_EACH_SITE = True
+
 FIXED = {
     "X-Frame-Options": "DENY",
     "X-Content-Type-Options": "nosniff",

@@ -1,4 +1,4 @@
-"""Servers in the role db."""
+"""MongoDB, as it says itself."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_its_users_are_there_with_their_rights_and_no_more(server):
     command = fact.command(address=settings.mongodb_local, port=settings.mongodb_port, users=files)
     found = fact.process(server.host.check_output(command).splitlines())
     assert found["server"] == "closed"
-    assert differences(found, settings.secrets, wanted) == []
+    assert differences(found, settings, wanted) == []
 
 
 def test_it_is_the_series_that_is_set_and_stays_in_it(server):

@@ -1,4 +1,4 @@
-"""Servers in the role app."""
+"""The services of a site."""
 
 from __future__ import annotations
 

@@ -1,13 +1,14 @@
-"""Servers in the role web, from outside through TLS and on the host."""
+"""Nginx and the site, from outside through TLS and on the host."""
 
 from __future__ import annotations
 
 import re
 import socket
 import ssl
-import time
 
 import pytest
+
+FOR_EACH_SITE = True
 
 
 @pytest.fixture(scope="session")
@@ -101,26 +102,3 @@ def test_a_body_over_the_limit_is_refused(server):
             lines = ("POST /api/auth/login HTTP/1.1", f"Host: {server.settings.site_domain}", f"Content-Length: {size}")
             connection.sendall("\r\n".join([*lines, "", ""]).encode())
             assert connection.recv(64).startswith(b"HTTP/1.1 413 ")
-
-
-def test_the_certificate_is_for_the_names_and_has_time_left(server):
-    with server.site.handshake() as connection:
-        certificate = connection.getpeercert()
-    names = {name for kind, name in certificate["subjectAltName"] if kind == "DNS"}
-    assert names == set(server.settings.domains)
-    assert ssl.cert_time_to_seconds(certificate["notAfter"]) - time.time() > 14 * 86400
-
-
-def test_the_certificate_is_renewed_by_timer_and_nginx_told(server):
-    assert server.host.service("certbot.timer").is_running
-    assert server.host.service("certbot.timer").is_enabled
-    hook = server.host.file("/etc/letsencrypt/renewal-hooks/deploy/reload-nginx")
-    assert (hook.user, hook.mode) == ("root", 0o755)
-    renewal = server.host.file(f"/etc/letsencrypt/renewal/{server.settings.site_name}.conf").content_string
-    assert f"server = {server.settings.acme_directory}" in renewal
-
-
-def test_the_private_key_is_readable_by_root_alone(server):
-    key = server.host.check_output(f"realpath /etc/nginx/tls/{server.settings.site_name}/privkey.pem")
-    assert server.host.file(key).user == "root"
-    assert server.host.file(key).mode & 0o077 == 0

@@ -6,6 +6,8 @@ import re
 
 import pytest
 
+FOR_EACH_SITE = True
+
 
 @pytest.fixture(scope="session")
 def credentials(server):

@@ -1,0 +1,189 @@
+"""Servers of an environment for read-only tests: `slipway verify [ENV]`, or pytest tests/server --environment=ENV."""
+
+from __future__ import annotations
+
+import atexit
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from typing import Any
+
+import pytest
+import testinfra
+
+from slipway.engine.session import Session  # isort: skip  patches first
+
+from pyinfra.api.exceptions import PyinfraError
+
+from slipway.engine.components import Component
+from slipway.engine.deployed import deployed, fixed, modules
+from slipway.engine.errors import RunFailed
+from slipway.settings.check import SettingsError
+from slipway.settings.model import Settings
+from slipway.site import Site, in_url
+
+# The id of a test that no server is for.
+NOBODY = "none"
+
+
+@dataclass(frozen=True)
+class Server:
+    """A host of the inventory: its settings, its roles, and the ways to look at it."""
+
+    name: str
+    settings: Settings
+    groups: tuple[str, ...]
+    data: dict[str, Any]
+    environment: str
+
+    @property
+    def address(self) -> str:
+        return str(self.data.get("ssh_hostname") or self.name)
+
+    @cached_property
+    def host(self) -> Any:
+        """The host by testinfra, over ssh with its host key checked."""
+        user = self.data.get("ssh_user", "root")
+        extra = ["-o StrictHostKeyChecking=yes"]
+        if "ssh_known_hosts_file" in self.data:
+            extra.append(f"-o UserKnownHostsFile={self.data['ssh_known_hosts_file']}")
+        return testinfra.get_host(
+            f"ssh://{user}@{in_url(self.address)}:{self.data.get('ssh_port', 22)}",
+            ssh_identity_file=self.data.get("ssh_key"),
+            ssh_extra_args=" ".join(extra),
+            sudo=bool(self.data.get("_sudo")),
+            # One connection for all tests, by a socket of this run alone: a host that was made anew is not mistaken.
+            controlpath=f"{_sockets()}/{self.name}",
+            controlpersist=15,
+        )
+
+    @cached_property
+    def site(self) -> Site:
+        """The site as a visitor sees it."""
+        if self.environment == "lab":
+            from slipway.lab import hosts
+
+            return hosts.site(hosts.find(self.name), self.settings.site_domain, self.address)
+        return Site(self.settings.site_domain, self.address, seconds=self.settings.limits.visit)
+
+
+@cache
+def _sockets() -> str:
+    """A folder for ssh's sockets; their paths must be short."""
+    folder = tempfile.mkdtemp(prefix="slipway-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("slipway")
+    group.addoption("--environment", default="lab", help="which inventory: production or lab")
+    group.addoption("--limit", action="append", default=[], help="only this host or role")
+    group.addoption("--data", action="append", default=[], help="NAME=VALUE, a setting for this run")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run each test on every server that has the component in its module's name, test_nginx.py or test_nginx_flows.py,
+    by what the component declares; a name of no component is of the system. Where a component is of each site, or the
+    module says FOR_EACH_SITE, the test runs for each of them."""
+    if "server" not in metafunc.fixturenames:
+        return
+    one = _component(metafunc.module.__name__.rpartition(".")[2].removeprefix("test_"))
+    found = []
+    for server in servers(metafunc.config):
+        sites = one.sites(server.settings) if one and one.is_on(server.groups, server.settings) else []
+        if getattr(metafunc.module, "FOR_EACH_SITE", False) and sites:
+            sites = server.settings.all_sites
+        found += [replace(server, settings=site) for site in sites]
+    ids = [server.name + f"/{server.settings.site_name}" * (server.settings.is_further_site) for server in found]
+    parameters = [pytest.param(server, id=its) for server, its in zip(found, ids, strict=True)]
+    metafunc.parametrize("server", parameters or [pytest.param(None, id=NOBODY)], scope="session")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests of components that no server has."""
+    nobodys = [item for item in items if isinstance(item, pytest.Function) and _is_nobodys(item)]
+    if nobodys:
+        config.hook.pytest_deselected(items=nobodys)
+        items[:] = [item for item in items if item not in nobodys]
+
+
+def _is_nobodys(item: pytest.Function) -> bool:
+    return hasattr(item, "callspec") and item.callspec.params.get("server", item) is None
+
+
+def _component(name: str) -> Component | None:
+    """The component of a module of tests, by the longest name that this begins with; one of every server where there is
+    none, and None where deploy.py leaves it out."""
+    known = [one for one in modules() if name == one or name.startswith(f"{one}_")]
+    there = {one.name: one for one in (*fixed(), *deployed())}
+    return there.get(max(known, key=len)) if known else Component()
+
+
+_servers: list[Server] = []
+
+
+def servers(config: pytest.Config) -> list[Server]:
+    if not _servers:
+        environment = config.getoption("--environment")
+        try:
+            session = Session(environment, "deploy.py", config.getoption("--limit"), config.getoption("--data"))
+            deployed()
+        except (SettingsError, RunFailed, PyinfraError, SystemExit) as error:
+            raise pytest.UsageError(str(error)) from None
+        chosen = session.connections.hosts()
+        for host in chosen:
+            _servers.append(
+                Server(
+                    host.name,
+                    session.connections.settings[host.name],
+                    tuple(host.groups),
+                    host.data.dict(),
+                    environment,
+                )
+            )
+    return _servers
+
+
+@pytest.fixture
+def own_kernel(server: Server) -> None:
+    """Only where the kernel is the host's own."""
+    if server.host.run("systemd-detect-virt --container --quiet").rc == 0:
+        pytest.skip("a container has its host's kernel")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What an auditor's tool measured on a server, beside what is aimed at."""
+
+    server: str
+    what: str
+    value: str
+    aim: str
+    is_met: bool
+
+
+_figures: list[Figure] = []
+
+
+@pytest.fixture
+def figure(server: Server) -> Callable[..., None]:
+    """Note a figure for the summary, and fail where it misses its aim."""
+
+    def note(what: str, value: float | str, aim: str, is_met: bool) -> None:
+        _figures.append(Figure(server.name, what, str(value), aim, is_met))
+        assert is_met, f"{what}: found {value}, aimed at {aim}"
+
+    return note
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if not _figures:
+        return
+    terminalreporter.write_sep("=", "what auditors measure")
+    width = max(len(f"{f.server}: {f.what}") for f in _figures)
+    for f in _figures:
+        line = f"{f'{f.server}: {f.what}':{width}}  {f.value}  (aim: {f.aim})"
+        terminalreporter.write_line(line, green=f.is_met, red=not f.is_met)

@@ -1,0 +1,26 @@
+"""The kernel, as it says itself."""
+
+from __future__ import annotations
+
+from slipway.ops.templates import render
+from slipway.tasks.kernel import parameters
+
+
+def test_kernel_parameters_are_in_force(server, own_kernel):
+    wanted = parameters(render("kernel/sysctl.conf"))
+    in_force = server.host.check_output(f"sysctl -n {' '.join(wanted)}").splitlines()
+    assert dict(zip(wanted, in_force, strict=True)) == wanted
+
+
+def test_the_swap_file_is_in_use_at_its_size(server, own_kernel):
+    shown = server.host.check_output("swapon --show=NAME,SIZE --bytes --noheadings").splitlines()
+    sizes = dict(line.split() for line in shown)
+    # The first page is the header, mkswap(8).
+    expected = str(server.settings.swap_mb * 2**20 - 4096) if server.settings.swap_mb else None
+    assert sizes.get("/swapfile") == expected
+
+
+def test_no_driver_that_is_ruled_out_can_be_loaded(server):
+    lines = server.host.check_output("modprobe --showconfig 2>/dev/null | grep '^install '").splitlines()
+    for name in ("dccp", "sctp", "rds", "tipc", "usb_storage", "firewire_core"):
+        assert f"install {name} /bin/false" in lines

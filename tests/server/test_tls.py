@@ -1,0 +1,29 @@
+"""The certificate of a site."""
+
+from __future__ import annotations
+
+import ssl
+import time
+
+
+def test_the_certificate_is_for_the_names_and_has_time_left(server):
+    with server.site.handshake() as connection:
+        certificate = connection.getpeercert()
+    names = {name for kind, name in certificate["subjectAltName"] if kind == "DNS"}
+    assert names == set(server.settings.domains)
+    assert ssl.cert_time_to_seconds(certificate["notAfter"]) - time.time() > 14 * 86400
+
+
+def test_the_certificate_is_renewed_by_timer_and_nginx_told(server):
+    assert server.host.service("certbot.timer").is_running
+    assert server.host.service("certbot.timer").is_enabled
+    hook = server.host.file("/etc/letsencrypt/renewal-hooks/deploy/reload-nginx")
+    assert (hook.user, hook.mode) == ("root", 0o755)
+    renewal = server.host.file(f"/etc/letsencrypt/renewal/{server.settings.site_name}.conf").content_string
+    assert f"server = {server.settings.acme_directory}" in renewal
+
+
+def test_the_private_key_is_readable_by_root_alone(server):
+    key = server.host.check_output(f"realpath /etc/nginx/tls/{server.settings.site_name}/privkey.pem")
+    assert server.host.file(key).user == "root"
+    assert server.host.file(key).mode & 0o077 == 0

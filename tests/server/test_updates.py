@@ -1,0 +1,33 @@
+"""Updates that come by themselves."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def test_security_updates_come_by_themselves(server):
+    assert server.host.package("unattended-upgrades").is_installed
+    shown = server.host.check_output("apt-config dump APT::Periodic::Unattended-Upgrade")
+    assert shown == 'APT::Periodic::Unattended-Upgrade "1";'
+
+
+def test_security_updates_and_no_others_come_by_themselves(server):
+    shown = server.host.check_output("unattended-upgrade --dry-run -v 2>&1 | grep '^Allowed origins'")
+    origins = [part for part in shown.partition(":")[2].split(", ") if part]
+    assert origins
+    assert [origin for origin in origins if "ecurity" not in origin] == []
+    assert "mongo" not in shown.lower()
+
+
+def test_a_reboot_that_an_update_needs_has_its_window(server):
+    shown = server.host.check_output("apt-config dump Unattended-Upgrade::Automatic-Reboot").splitlines()
+    at = server.settings.reboot_time
+    assert f'Unattended-Upgrade::Automatic-Reboot "{"true" if at else "false"}";' in shown
+    if at:
+        time = server.host.check_output("apt-config dump Unattended-Upgrade::Automatic-Reboot-Time")
+        assert time == f'Unattended-Upgrade::Automatic-Reboot-Time "{at}";'
+
+
+@pytest.mark.parametrize("timer", ["apt-daily.timer", "apt-daily-upgrade.timer"])
+def test_what_happens_by_timer_does(server, timer):
+    assert server.host.check_output(f"systemctl is-enabled {timer}; systemctl is-active {timer}") == "enabled\nactive"
