@@ -6,6 +6,7 @@ named. It is the nearest one above the folder that the user stands in, as git fi
 
 from __future__ import annotations
 
+import pkgutil
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
@@ -47,6 +48,12 @@ def own_and_shipped(name: str) -> list[str]:
     """The folders of this name, those of the project first: what is there adds to Slipway's, or replaces it."""
     shipped, own = PACKAGE / name, (_above(Path.cwd()) or PACKAGE) / name
     return [str(shipped)] if not own.is_dir() or own.samefile(shipped) else [str(own), str(shipped)]
+
+
+def own_components() -> set[str]:
+    """The names of the modules of the project's tasks that Slipway has none of."""
+    names = [{module.name for module in pkgutil.iter_modules([place])} for place in own_and_shipped("tasks")]
+    return names[0] - names[-1]
 
 
 def shown(file: str | None) -> str:

@@ -12,7 +12,7 @@ import click
 from slipway.cli.options import examples, on_hosts, pass_console
 from slipway.cli.running import warn
 from slipway.engine.session import Session
-from slipway.project import PACKAGE
+from slipway.project import PACKAGE, folder
 from slipway.ui.console import Console
 
 
@@ -25,9 +25,11 @@ def verify(
     console: Console, environment: str, limit: tuple[str, ...], data: tuple[str, ...], html: Path | None, audit: bool
 ) -> None:
     """Check the servers from outside and on the hosts. Changes nothing."""
-    tests = PACKAGE / "server_tests"
+    tests, own = PACKAGE / "server_tests", folder() / "tests/server"
     # -P: modules of the user's folder do not shadow ours. No cache: the package may be read-only.
     command = [sys.executable, "-P", "-m", "pytest", str(tests), "-c", str(tests / "pytest.ini")]
+    # Of components of the project's own.
+    command += [str(own)] if own.is_dir() and not own.samefile(tests) else []
     command += ["-p", "no:cacheprovider", f"--environment={environment}"]
     command += {-1: ["-qq"], 0: ["-q"], 1: []}[console.level]
     command += [f"--limit={name}" for name in limit] + [f"--data={item}" for item in data]

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pyinfra.api.arguments import all_global_arguments
 from pyinfra.connectors.ssh import ConnectorData
 
-from slipway.project import SETTINGS
+from slipway.project import SETTINGS, own_components
 from slipway.secrets.store import known_names, read_secrets
 from slipway.settings import environment, renamed
 from slipway.settings.arguments import OPTIONS, Arguments
@@ -91,6 +91,7 @@ def check(
     for name in [name for name in given if where(name) != COMMAND_LINE]:
         problems.append(_misplaced(where(name), name))
         del given[name]
+    own = _without_own(own)
     # A further site is settings of its own, which are checked when the first one's are in order.
     has_sites = isinstance(own.get("sites"), list)
     settings, wrong = _validated(Settings, {**own, "sites": []} if has_sites else own, where, problems)
@@ -113,6 +114,17 @@ def check(
     if problems or not settings:
         raise SettingsError(problems)
     return settings
+
+
+def _without_own(data: dict[str, Any]) -> dict[str, Any]:
+    """What is not for a component of the project's own: it reads and checks settings whose names begin with its name by
+    itself (host.data)."""
+    if data.keys() <= Settings.model_fields.keys():
+        return data
+    mine = tuple(f"{name}_" for name in own_components())
+    return {
+        name: value for name, value in data.items() if name in Settings.model_fields or not f"{name}_".startswith(mine)
+    }
 
 
 def check_section(section: type[Model], data: Mapping[str, Any], file: str = FILE) -> Model:

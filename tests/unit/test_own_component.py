@@ -1,0 +1,121 @@
+"""A component of a project's own, which its deploy.py names beside Slipway's."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.checkout import PROJECT
+
+MOTD = '''
+"""A greeting."""
+
+from pyinfra import host
+
+from slipway.engine.components import Drift, component
+from slipway.ops.files import put
+
+FILE = "/etc/motd"
+
+
+def problems(settings):
+    text = host.data.get("motd_text", "")
+    return [] if text else ["motd_text: found nothing, need a greeting (set it in group_data/all.py)"]
+
+
+@component(packages=["cowsay"], preflight=problems, drifts={"no greeting": Drift(f"rm {FILE}", "Write the greeting")})
+def motd(settings):
+    put(name="Write the greeting", path=FILE, content=host.data.get("motd_text") + "\\n")
+'''
+DEPLOY = 'from slipway.deploy import server\n\nserver(\n    "base",\n    "motd",\n)\n'
+# What deploy.py describes of a fresh host, by the check of its settings.
+DESCRIBE = """
+import json, sys
+from pathlib import Path
+from slipway.engine import pyinfra_compat
+from pyinfra.api.exceptions import PyinfraError
+from slipway.engine.session import Session
+from support.described import described, run_deploy
+
+data = json.loads(sys.argv[1])
+session = Session("production", "deploy.py", items=[f"{name}={value}" for name, value in data.items()])
+(settings,) = session.connections.settings.values()
+with described(settings) as (server, host):
+    host.data.get = lambda name, default=None: data.get(name, default)
+    try:
+        run_deploy(Path("deploy.py"))
+    except PyinfraError as error:
+        sys.exit(str(error))
+packages = [names for one in server.all("install") for names in one.arguments["packages"].values()]
+print(json.dumps({"operations": [one.name for one in server.operations], "packages": sum(packages, [])}))
+"""
+
+
+@pytest.fixture
+def own(project: Path) -> Path:
+    """A project with a component of its own."""
+    (project / "tasks").mkdir()
+    (project / "tasks/motd.py").write_text(MOTD)
+    (project / "deploy.py").write_text(DEPLOY)
+    return project
+
+
+def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "PYTHONPATH": f"{PROJECT}:{PROJECT}/tests:{os.environ.get('PYTHONPATH', '')}"}
+    arguments = [sys.executable, *command]
+    return subprocess.run(arguments, cwd=folder, env=env, capture_output=True, text=True, check=False)
+
+
+def described_of(folder: Path, **data: str) -> subprocess.CompletedProcess[str]:
+    return run(folder, "-c", DESCRIBE, json.dumps(data))
+
+
+def test_it_takes_part_by_one_line_and_reads_settings_of_its_name(own):
+    done = described_of(own, motd_text="hello")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["operations"][-1] == "Write the greeting"
+    assert "cowsay" in found["packages"]
+    assert "Configure Nginx" not in found["operations"]
+
+
+def test_what_it_asks_of_a_host_is_told_before_anything_changes(own):
+    done = described_of(own)
+    assert "server.invalid" not in done.stdout
+    assert "motd_text: found nothing, need a greeting" in done.stderr
+
+
+def test_a_setting_of_no_components_name_is_unknown_still(own):
+    with (own / "group_data/all.py").open("a") as file:
+        file.write('motd_text = "hello"\nmotto_text = "?"\nnginx_text = "?"\n')
+    said = run(own, "-m", "slipway", "plan").stderr
+    assert "motto_text: there is no such setting" in said
+    assert "nginx_text: there is no such setting" in said
+    assert "motd_text" not in said
+
+
+def test_a_setting_of_a_component_that_is_not_there_is_unknown(project):
+    with (project / "group_data/all.py").open("a") as file:
+        file.write('motd_text = "hello"\n')
+    assert "motd_text: there is no such setting" in run(project, "-m", "slipway", "plan").stderr
+
+
+def test_only_takes_its_name_and_those_of_the_projects_deploy_file_alone(own):
+    said = run(own, "-m", "slipway", "plan", "--only", "nginx").stderr
+    assert "found no component nginx; there are: adoption, base, motd, packages" in said
+
+
+def test_verify_runs_its_tests_where_a_server_has_it(own, monkeypatch):
+    (own / "tests/server").mkdir(parents=True)
+    (own / "tests/server/test_motd.py").write_text("def test_it_greets(server):\n    assert server.name == 'other'\n")
+    (own / "tests/server/test_nginx.py").write_text("def test_it_is_not_there(server):\n    pass\n")
+    monkeypatch.setenv("PYTEST_ADDOPTS", "--collect-only")
+    done = run(own, "-m", "slipway", "verify")
+    assert "test_motd.py::test_it_greets[server.invalid]" in done.stdout, done.stdout + done.stderr
+    assert "test_base.py" in done.stdout
+    assert "test_nginx" not in done.stdout
