@@ -115,12 +115,7 @@ def drifts(settings: Settings) -> dict[str, Drift]:
 def backend(settings: Settings) -> None:
     """All services of a site."""
     unit = settings.backend_unit
-    ensure(
-        name="Create the backend's user",
-        check=f"getent passwd {unit}",
-        command=f"useradd --system --home-dir /nonexistent --no-create-home --shell /usr/sbin/nologin {unit}",
-        note=f"user {unit}: new",
-    )
+    create_user("the backend", unit)
     ensure(
         name="Disable logins of the backend's user",
         check=f"case $(getent passwd {unit}) in *:/usr/sbin/nologin) ;; *) false ;; esac",
@@ -149,6 +144,16 @@ def backend(settings: Settings) -> None:
     # Not before the services have come up with it: a release must not be tried with what they did not take.
     describe_for_releases(settings, values)
     remove_unused(name="Remove unused secrets", settings=settings)
+
+
+def create_user(whose: str, name: str) -> None:
+    """A user, and a group of this name, that nobody can log in as."""
+    ensure(
+        name=f"Create {whose}'s user",
+        check=f"getent passwd {name}",
+        command=f"useradd --system --home-dir /nonexistent --no-create-home --shell /usr/sbin/nologin {name}",
+        note=f"user {name}: new",
+    )
 
 
 def hold_socket(settings: Settings, one: Service, values: Mapping[str, Any]) -> Any:

@@ -21,11 +21,8 @@ from slipway.ops.files import tar
 from slipway.ops.templates import render
 from slipway.secrets.store import MONGODB_ADMIN, MONGODB_BACKEND
 from slipway.settings import environment
-from slipway.settings.environment import Part, Value
+from slipway.settings.environment import PLACEHOLDERS, Part, Value
 from slipway.settings.model import Settings
-
-# Of the database, which puts them there itself (tasks/mongodb_users.py).
-OTHERS = (MONGODB_ADMIN, MONGODB_BACKEND)
 
 # Why a secret changes that nobody has changed.
 READ_OTHERWISE = (
@@ -51,6 +48,12 @@ def _needed(settings: Settings) -> list[str]:
     return sorted(names & settings.secrets.keys() - {*settings.backend_secrets})
 
 
+def _of_others(settings: Settings) -> set[str]:
+    """Secrets of components that put them there themselves: MongoDB's, and what values can be made of."""
+    made = (one.value(settings) for one in PLACEHOLDERS.values() if not one.missing(settings))
+    return {MONGODB_ADMIN, MONGODB_BACKEND}.union(*map(environment.names_in, made))
+
+
 def given(settings: Settings) -> dict[str, str]:
     """The contents of those files that are known here; the others are for the host to know."""
     known = settings.secrets
@@ -72,7 +75,7 @@ def _values(settings: Settings, only_new: bool = False) -> dict[str, object]:
         "made_up": [name for name in files if name not in known and name not in composed],
         "composed": {file: "; ".join(map(_printed, value)) for file, value in composed.items()},
         "needed": {file: sorted(environment.names_in(value)) for file, value in composed.items()},
-        "kept": [*files, *OTHERS],
+        "kept": sorted({*files} | _of_others(settings)),
     }
 
 
@@ -140,7 +143,7 @@ def write_credentials(settings: Settings, only_new: bool = False) -> str:
 @operation()
 def remove_unused(settings: Settings) -> Commands:
     """Remove what no service gets any more. After they run with their new units: an old one could not start without."""
-    folder, kept = settings.credentials_folder, {*credential_files(settings), *OTHERS}
+    folder, kept = settings.credentials_folder, {*credential_files(settings)} | _of_others(settings)
     command = f"ls -A {folder}; ls {settings.environment_file}"
     found = host.get_fact(Output, command=command).splitlines()
     gone = [path if path.startswith("/") else f"{folder}/{path}" for path in found if path not in kept]

@@ -7,6 +7,7 @@ from pydantic import Field, field_validator
 
 from slipway.project import path
 from slipway.settings.types import (
+    ALL,
     MIN_SERVICE_MB,
     Check,
     EnvName,
@@ -33,6 +34,8 @@ def is_listen_address(value: str) -> bool:
 
 class Backend(Section):
     """Backend"""
+
+    per_site = ALL
 
     backend_source: LocalFolder
     """The FastAPI application, with a locked `requirements.txt` (with hashes)."""

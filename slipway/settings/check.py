@@ -20,7 +20,7 @@ from slipway.settings import environment, renamed
 from slipway.settings.arguments import OPTIONS, Arguments
 from slipway.settings.model import Settings
 from slipway.settings.services import Service
-from slipway.settings.sites import OWN, of_another_site
+from slipway.settings.sites import of_another_site, own_names
 from slipway.settings.types import Derived, OnThisMachine
 
 # Where a setting is set if it is set nowhere, and what lists all of them.
@@ -193,7 +193,7 @@ def _with_sites(
         problems += [
             f"{at(name)}: {name}: found a setting that sites of a host share, expected one of a site's own"
             for name in current.data
-            if name in Settings.model_fields and name not in OWN
+            if name in Settings.model_fields and name not in own_names()
         ]
         its_own = {name: value for name, value in current.data.items() if name not in Arguments.model_fields}
         sites.append(its_own)

@@ -16,7 +16,7 @@ from slipway.settings.arguments import OPTIONS, Arguments
 from slipway.settings.model import Settings
 from slipway.settings.renamed import NAMES, VALUES
 from slipway.settings.services import Service, Services
-from slipway.settings.sites import OWN
+from slipway.settings.sites import own_names
 from slipway.settings.types import Derived, Section
 from slipway.settings.words import type_of, unit_of
 
@@ -113,7 +113,7 @@ def entries(model: type[BaseModel]) -> Iterator[tuple[str, str, str]]:
     for name, field in model.model_fields.items():
         unit, option = unit_of(field), OPTIONS.get(name)
         facts = [type_of(field), *([f"unit: {unit}"] if unit else []), default_of(field)]
-        facts += ["per site"] if name in OWN else []
+        facts += ["per site"] if name in own_names() else []
         facts += [f"option: `{option}`"] if option else []
         yield name, "; ".join(facts), texts[name]
 

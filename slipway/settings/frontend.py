@@ -2,11 +2,13 @@
 
 from typing import Annotated, Literal
 
-from slipway.settings.types import Command, LocalFolder, Section, matching
+from slipway.settings.types import ALL, Command, LocalFolder, Section, matching
 
 
 class Frontend(Section):
     """Frontend"""
+
+    per_site = ALL
 
     frontend_source: LocalFolder
     """The frontend's source."""

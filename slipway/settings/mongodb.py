@@ -24,6 +24,8 @@ MIN_BESIDE_CACHE_MB = 256
 class MongoDB(Section):
     """MongoDB"""
 
+    per_site = frozenset({"mongodb_database", "mongodb_backend_user"})
+
     mongodb_version: Annotated[str, matching(r"\d\.\d", 'a series as "7.0"')] = "7.0"
     """The series to install, which the packages are pinned to: its newest patch. A later patch comes by `apt upgrade`.
     Another series needs its own `mongodb_key_fingerprint`."""

@@ -13,6 +13,8 @@ YEAR = 31_536_000
 class Nginx(Section):
     """Nginx"""
 
+    per_site = frozenset({"nginx_csp", "nginx_login_path", "nginx_login_rate_per_minute"})
+
     nginx_max_body_mb: Annotated[Mebibytes, Field(ge=1, le=10240)] = 10
     """Maximum size of a request body."""
 

@@ -4,11 +4,13 @@ from typing import Annotated
 
 from pydantic import Field
 
-from slipway.settings.types import Mebibytes, PlainLine, Seconds, Section, Unit
+from slipway.settings.types import ALL, Mebibytes, PlainLine, Seconds, Section, Unit
 
 
 class Releases(Section):
     """Releases"""
+
+    per_site = ALL
 
     keep_releases: Annotated[int, Field(ge=2, le=100), Unit("releases")] = 5
     """How many releases stay on the server, including the live one."""

@@ -23,6 +23,8 @@ class Secrets(Section):
     Names and places only; [secrets.md](secrets.md) describes where the values are.
     """
 
+    per_site = frozenset({"backend_secrets", "generated_secrets", "secrets_file", "backend_secrets_delivery"})
+
     backend_secrets: list[EnvName] = Field([])
     """Names of the secrets that the backend needs. It also gets `MONGO_URL`, which Slipway builds."""
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from slipway.settings.types import (
     A_DOMAIN,
+    ALL,
     DOMAIN,
     MIN_SERVICE_MB,
     EnvName,
@@ -111,6 +112,8 @@ class Services(Section):
 
     Further programs of the site, of the backend's code: [releases.md](releases.md#several-services).
     """
+
+    per_site = ALL
 
     services: list[Service] = Field([])
     """Each is a dictionary with the keys below:

@@ -10,6 +10,8 @@ from slipway.settings.types import Domain, Section, Words, matching
 class Site(Section):
     """The site"""
 
+    per_site = frozenset({"site_name", "site_domain", "site_aliases"})
+
     # With "-backend" it names a user, of at most 32 characters (useradd(8)), and beside these two a file of Nginx's.
     site_name: Annotated[
         str,

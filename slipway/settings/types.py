@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from ipaddress import IPv4Address
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema
@@ -14,11 +14,16 @@ from pydantic_core.core_schema import no_info_after_validator_function
 
 from slipway.project import path
 
+# The settings that a site may set, where they are all of a section.
+ALL = frozenset({"*"})
+
 
 class Section(BaseModel):
     """A group of settings. Each field has its type, its default and, as the text below it, its meaning; the class's own
     text is the section's title and introduction in docs/settings.md."""
 
+    # What each site of `sites` may set of it, by name. All else is of the host.
+    per_site: ClassVar[frozenset[str]] = frozenset()
     # Only what combines the sections is built at import.
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, validate_default=True, defer_build=True)
 
