@@ -16,6 +16,7 @@ server(
     "firewall",
     "ssh",
     "mongodb",
+    "valkey",
     "release",
     "backend",
     "nginx",

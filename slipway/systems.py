@@ -25,6 +25,8 @@ class System:
     components: tuple[str, ...]
     # Whether it packages Nginx's module for brotli-compressed files.
     brotli: bool
+    # What Valkey's packages and programs begin with: "redis", which it was forked from, where it is not packaged.
+    valkey: str
     # Whether the tests provision it.
     proven: bool
 
@@ -34,21 +36,24 @@ class System:
         return f"{self.os}-{self.version}"
 
 
-def _debian(version: str, codename: str, mongodb_series: tuple[str, ...], proven: bool = False) -> System:
+def _debian(
+    version: str, codename: str, mongodb_series: tuple[str, ...], valkey: str = "valkey", proven: bool = False
+) -> System:
     title, kernel = f"Debian {version}", "linux-image-cloud-amd64"
-    return System(title, "debian", version, codename, mongodb_series, "main", kernel, ("main",), True, proven)
+    return System(title, "debian", version, codename, mongodb_series, "main", kernel, ("main",), True, valkey, proven)
 
 
 def _ubuntu(version: str, codename: str, mongodb_series: tuple[str, ...], brotli: bool) -> System:
     title, kernel = f"Ubuntu {version}", "linux-image-virtual"
     components = ("main", "universe")
-    return System(title, "ubuntu", version, codename, mongodb_series, "multiverse", kernel, components, brotli, False)
+    series, component = mongodb_series, "multiverse"
+    return System(title, "ubuntu", version, codename, series, component, kernel, components, brotli, "redis", False)
 
 
 SYSTEMS = {
     system.id: system
     for system in (
-        _debian("12", "bookworm", ("7.0", "8.0"), proven=True),
+        _debian("12", "bookworm", ("7.0", "8.0"), valkey="redis", proven=True),
         # MongoDB has no packages for it; the database can be on another host (role db).
         _debian("13", "trixie", ()),
         _ubuntu("22.04", "jammy", ("6.0", "7.0", "8.0"), brotli=False),

@@ -26,6 +26,7 @@ from slipway.settings.site import Site
 from slipway.settings.sites import of_another_site
 from slipway.settings.system import System
 from slipway.settings.tls import ACME_DIRECTORIES, Tls
+from slipway.settings.valkey import Valkey
 
 # Where Nginx finds certificates, a folder for each site.
 TLS_FOLDER = "/etc/nginx/tls"
@@ -33,6 +34,7 @@ TLS_FOLDER = "/etc/nginx/tls"
 
 # pydantic checks the fields of the last base first: a default may follow from those of the bases below it.
 class Settings(
+    Valkey,
     Releases,
     Tls,
     Nginx,
