@@ -20,6 +20,7 @@ from slipway.ops.commands import Commands, ensure
 from slipway.ops.units import Ready, know, restart, restarts, service
 from slipway.settings.model import Settings
 from slipway.settings.services import Service
+from slipway.tasks import environment
 from slipway.tasks.backend_units import (
     FOLDER,
     all_units,
@@ -35,7 +36,7 @@ from slipway.tasks.credentials import credential_names, sync_credentials
 from slipway.tasks.release import healthy
 from slipway.tasks.release_steps import PROGRAM
 
-PACKAGES = ["curl", "python3", "python3-venv"]
+PACKAGES = [*environment.PACKAGES]
 
 
 @component

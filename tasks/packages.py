@@ -26,6 +26,7 @@ from slipway.tasks import (
     tls,
     updates,
 )
+from slipway.tasks.environment import put_uv
 from slipway.tasks.release import BUILD_PACKAGES, begin_first, parts_here
 
 
@@ -40,6 +41,8 @@ def packages(settings: Settings) -> None:
     )
     if first := first_by_component():
         install(name="Install base packages", packages=first, without=mongodb.SOURCES)
+    if "app" in host.groups:
+        put_uv(settings.limits)
     if "app" in host.groups or "web" in host.groups:
         for site in settings.all_sites:
             begin_first(name="Start building the first release", settings=site, parts=parts_here())

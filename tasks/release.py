@@ -28,6 +28,7 @@ from slipway.releases import artifact, sources
 from slipway.settings.model import Settings
 from slipway.settings.services import Service
 from slipway.tasks.backend_units import describe_for_releases, describe_program, describe_socket, unit_values_here
+from slipway.tasks.environment import SYSTEM_PYTHON, environment, put_uv
 from slipway.tasks.release_steps import command, put_facts, put_program
 
 PARTS = {"backend": "app", "frontend": "web"}
@@ -56,6 +57,7 @@ def next_release(settings: Settings) -> None:
     put_program()
     put_facts(settings, parts_here())
     if "app" in host.groups:
+        put_uv(settings.limits)
         # With the code its settings may change, the name of its module say.
         describe_for_releases(settings, unit_values_here(settings))
     ship(name="Build and upload the release", settings=settings, parts=parts_here())
@@ -263,7 +265,7 @@ def unpack_script(settings: Settings, release: artifact.Release, parts: Collecti
         steps += [
             *environment(settings, "$new/backend/requirements.txt"),
             "ln -s $venv $new/backend/.venv",
-            "$venv/bin/python -m compileall -q $new/backend -x '[.]venv'",
+            f"{SYSTEM_PYTHON} -I -m compileall -q $new/backend -x '[.]venv'",
         ]
     if "frontend" in parts and "frontend" not in whole and settings.frontend_build_on == "server":
         steps += build_there(settings)
@@ -320,22 +322,4 @@ def build_there(settings: Settings) -> list[str]:
         # Over what the build may have compressed itself.
         f"find $new/frontend/build {gaining} -exec brotli --force --keep --quality={artifact.BROTLI_QUALITY} {{}} +"
         f" -exec gzip --force --keep --no-name -{artifact.GZIP_LEVEL} {{}} +",
-    ]
-
-
-def environment(settings: Settings, requirements: str) -> list[str]:
-    """Steps of a shell script that make $venv the Python environment for a file with the locked dependencies."""
-    venvs = f"{settings.site_root}/venvs"
-    return [
-        # Releases with the same locked dependencies and the same Python share an environment.
-        f"venv={venvs}/$( (cat {requirements}; python3 -V) | sha256sum | cut -c1-16)",
-        f"exec 9> {venvs}/.lock; flock 9",
-        "if [ ! -e $venv/.complete ]; then rm -rf $venv; python3 -m venv --without-pip $venv;"
-        # Debian's own pip from its wheel: one in the environment takes seconds to put there, and is of no use later.
-        " PYTHONPATH=$(echo /usr/share/python-wheels/pip-*.whl)"
-        # The system's trust, not the bundle that pip brings: a company's own CA counts.
-        " PIP_CERT=/etc/ssl/certs/ca-certificates.crt PIP_DISABLE_PIP_VERSION_CHECK=1 $venv/bin/python -m pip install"
-        f" --quiet --no-cache-dir --require-hashes --only-binary :all: -r {requirements};"
-        # On the disk before it is called complete, or a power cut would leave one that is for ever half.
-        " sync -f $venv; touch $venv/.complete; fi; exec 9>&-",
     ]

@@ -1,0 +1,69 @@
+"""The Python environment of a release, and uv, which makes it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from slipway.dependencies import uv
+from slipway.settings.limits import SHIPPED
+from slipway.tasks.environment import UV, environment, fetch_uv
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+def test_only_dependencies_that_are_locked_by_their_hashes_are_installed(settings_with):
+    (install,) = [step for step in environment(settings_with(), "requirements.txt") if "pip install" in step]
+    assert "--require-hashes --only-binary :all: -r requirements.txt" in install
+
+
+def test_the_uv_of_the_server_is_the_one_that_is_locked_here():
+    locked = re.search(
+        r"^uv==(\S+) \\\n((?: +--hash=\S+(?: \\)?\n)+)", (PROJECT / "requirements.lock").read_text(), re.M
+    )
+    assert locked
+    assert locked[1] == uv.VERSION
+    assert f"--hash=sha256:{uv.WHEEL_SHA256}" in locked[2].split()
+    assert f"uv=={uv.VERSION}" in (PROJECT / "pyproject.toml").read_text()
+
+
+@pytest.fixture
+def fetch(tmp_path, monkeypatch):
+    """Runs the command that fetches uv where `content` is what the wheel's program would be."""
+
+    def fetch(content: str, digest: str = "") -> subprocess.CompletedProcess[str]:
+        with zipfile.ZipFile(tmp_path / "wheel", "w") as wheel:
+            wheel.writestr(uv.MEMBER, content)
+        curl = tmp_path / "bin/curl"
+        curl.parent.mkdir(exist_ok=True)
+        curl.write_text(f'#!/bin/sh\nwhile [ "$1" != --output ]; do shift; done; cp {tmp_path}/wheel "$2"\n')
+        curl.chmod(0o755)
+        found = hashlib.sha256((tmp_path / "wheel").read_bytes()).hexdigest()
+        command = (
+            fetch_uv(SHIPPED)
+            .replace(uv.WHEEL_SHA256, digest or found)
+            .replace(UV.rpartition("/")[0], str(tmp_path / "lib"))
+        )
+        env = {"PATH": f"{curl.parent}:/usr/bin:/bin", "LC_ALL": "C"}
+        return subprocess.run(["sh", "-c", command], env=env, capture_output=True, text=True, check=False)
+
+    return fetch
+
+
+def test_uv_is_put_in_its_place_whole_and_nothing_else_is_left(fetch, tmp_path):
+    assert fetch("#!/bin/sh\necho uv 0\n").returncode == 0
+    assert [path.name for path in (tmp_path / "lib").iterdir()] == ["uv"]
+    assert (tmp_path / "lib/uv").stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.parametrize(("content", "digest"), [("#!/bin/sh\n", "0" * 64), ("#!/bin/sh\nexit 1\n", "")])
+def test_a_wheel_with_another_hash_and_a_program_that_does_not_run_replace_nothing(fetch, tmp_path, content, digest):
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib/uv").write_text("before")
+    assert fetch(content, digest).returncode != 0
+    assert {path.name: path.read_text() for path in (tmp_path / "lib").iterdir()} == {"uv": "before"}
