@@ -19,6 +19,8 @@ class System:
     # https://www.mongodb.com/docs/v7.0/administration/production-notes/#platform-support-matrix (and /v8.0/)
     mongodb_series: tuple[str, ...]
     mongodb_component: str
+    # The minor version of the Python that it calls python3.
+    python: str
     # The package of the kernel for virtual machines.
     kernel: str
     # Components of the distribution's archive; certbot and ufw are in Ubuntu's universe.
@@ -34,25 +36,27 @@ class System:
         return f"{self.os}-{self.version}"
 
 
-def _debian(version: str, codename: str, mongodb_series: tuple[str, ...], proven: bool = False) -> System:
+def _debian(version: str, codename: str, mongodb_series: tuple[str, ...], python: str, proven: bool = False) -> System:
     title, kernel = f"Debian {version}", "linux-image-cloud-amd64"
-    return System(title, "debian", version, codename, mongodb_series, "main", kernel, ("main",), True, proven)
+    return System(title, "debian", version, codename, mongodb_series, "main", python, kernel, ("main",), True, proven)
 
 
-def _ubuntu(version: str, codename: str, mongodb_series: tuple[str, ...], brotli: bool) -> System:
+def _ubuntu(version: str, codename: str, mongodb_series: tuple[str, ...], python: str, brotli: bool) -> System:
     title, kernel = f"Ubuntu {version}", "linux-image-virtual"
     components = ("main", "universe")
-    return System(title, "ubuntu", version, codename, mongodb_series, "multiverse", kernel, components, brotli, False)
+    return System(
+        title, "ubuntu", version, codename, mongodb_series, "multiverse", python, kernel, components, brotli, False
+    )
 
 
 SYSTEMS = {
     system.id: system
     for system in (
-        _debian("12", "bookworm", ("7.0", "8.0"), proven=True),
+        _debian("12", "bookworm", ("7.0", "8.0"), "3.11", proven=True),
         # MongoDB has no packages for it; the database can be on a host of its own (role db).
-        _debian("13", "trixie", ()),
-        _ubuntu("22.04", "jammy", ("6.0", "7.0", "8.0"), brotli=False),
-        _ubuntu("24.04", "noble", ("8.0",), brotli=True),
+        _debian("13", "trixie", (), "3.13"),
+        _ubuntu("22.04", "jammy", ("6.0", "7.0", "8.0"), "3.10", brotli=False),
+        _ubuntu("24.04", "noble", ("8.0",), "3.12", brotli=True),
     )
 }
 

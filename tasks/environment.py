@@ -1,4 +1,4 @@
-"""The Python environment of a release: uv, which installs it, and the script that makes one on the host.
+"""The Python environment of a release: uv, which installs it, its Python, and the script that makes one on the host.
 
 Releases with the same dependencies share an environment. Only what is locked by its hash is installed, and nothing of
 a package runs while root installs it: wheels are unpacked.
@@ -6,16 +6,58 @@ a package runs while root installs it: wheels are unpacked.
 
 from __future__ import annotations
 
-from slipway.dependencies import uv
+import hashlib
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+from pyinfra import host
+from pyinfra.api.exceptions import PyinfraError
+
+from slipway.dependencies import judge, resolve, uv
+from slipway.dependencies.judge import Host
+from slipway.dependencies.model import DependenciesError, Locked
+from slipway.dependencies.target import MIN_GLIBC, minor_of
+from slipway.engine import notes
+from slipway.facts.base import Output
+from slipway.facts.machine import Machine
 from slipway.ops.commands import ensure
+from slipway.releases import sources
 from slipway.settings.limits import Limits
 from slipway.settings.model import Settings
+from slipway.systems import system_of
 
 UV = "/usr/lib/slipway/uv"
-# The Python of the system.
 SYSTEM_PYTHON = "/usr/bin/python3"
+# Those that uv has brought.
+PYTHONS = "/usr/lib/slipway/python"
 # What fetches uv and unpacks it.
 PACKAGES = ["ca-certificates", "curl", "python3"]
+# In a release: what its environment was made from.
+REQUIREMENTS = "backend/.requirements.lock"
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What a release's environment is made of: locked dependencies, and the path and version of a Python."""
+
+    locked: Locked
+    python: str = SYSTEM_PYTHON
+    version: str = ""
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """What a release has of it, by the name in the release."""
+        return {REQUIREMENTS: self.locked.requirements.encode()}
+
+    @property
+    def key(self) -> str:
+        """Its name on a host, as `script` counts it, where the version is complete."""
+        text = f"{self.locked.requirements}Python {self.version}\n{uv.VERSION}\n"
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+# --- uv and Python ----------------------------------------------------------------------------------------------------
 
 
 def put_uv(limits: Limits) -> None:
@@ -42,18 +84,117 @@ def fetch_uv(limits: Limits) -> str:
     )
 
 
-def environment(settings: Settings, requirements: str) -> list[str]:
+def put_python(settings: Settings) -> None:
+    """The Python of python_version, where the system's is another one."""
+    path, version = python_here(settings)
+    if path == SYSTEM_PYTHON:
+        return
+    # A newer uv knows a newer patch version: its fixes come with an update of Slipway.
+    marker = f"{PYTHONS}/.{version}-by-uv-{uv.VERSION}"
+    options = f"--no-bin --upgrade --install-dir {PYTHONS} --mirror {settings.python_mirror}"
+    ensure(
+        name=f"Install Python {version}",
+        check=f"[ -e {marker} ] && {path} -V",
+        command=f"umask 022; env UV_NO_CACHE=1 UV_SYSTEM_CERTS=1 UV_PYTHON_DOWNLOADS=manual {UV} --quiet python install"
+        f" {options} {version}"
+        f" && {path} -V > /dev/null && sync -f {PYTHONS} && touch {marker}",
+        note=f"{path}: from {settings.python_mirror}",
+    )
+
+
+def python_here(settings: Settings) -> tuple[str, str]:
+    """The path and the version of the Python that runs the site's backend: the complete version of a system's Python,
+    where there is one, and else the minor one."""
+    machine = host.get_fact(Machine)
+    system = system_of(machine)
+    version = machine.get("python") or (system.python if system else "")
+    wanted = settings.python_version
+    if not wanted or wanted == minor_of(version):
+        return SYSTEM_PYTHON, version
+    # A link to the newest of its patch versions. https://docs.astral.sh/uv/concepts/python-versions/
+    return f"{PYTHONS}/cpython-{wanted}-linux-x86_64-gnu/bin/python{wanted}", wanted
+
+
+# --- What is installed ------------------------------------------------------------------------------------------------
+
+
+def of(settings: Settings) -> Environment:
+    """What the next release needs here. Raises PyinfraError, before anything is touched, where the host can't have
+    it."""
+    path, version = python_here(settings)
+    try:
+        found = Environment(_locked(settings, version), path, version)
+        problems = [] if _is_there(settings, found) else _problems(settings, found.locked, version)
+    except DependenciesError as error:
+        problems = error.problems
+    if problems:
+        lines = "\n".join(f"  - {problem}" for problem in problems)
+        what = f"the dependencies of {settings.backend_source}"
+        raise PyinfraError(f"{host.name}: {what} can't be installed; nothing was changed.\n{lines}")
+    for text in found.locked.notes:
+        notes.note(text)
+    return found
+
+
+def problems(settings: Settings) -> list[str]:
+    """What keeps the host from having a first release, a line each."""
+    _, version = python_here(settings)
+    try:
+        return _problems(settings, _locked(settings, version), version)
+    except DependenciesError as error:
+        return error.problems
+
+
+def _locked(settings: Settings, version: str) -> Locked:
+    backend = sources.of(settings).backend
+    return _locked_once(backend, settings.backend_requirements, version, tuple(settings.backend_build_packages))
+
+
+@cache
+def _locked_once(folder: Path, named: str, python: str, built: tuple[str, ...]) -> Locked:
+    return resolve.locked(folder, named, python, built)
+
+
+def _problems(settings: Settings, locked: Locked, version: str) -> list[str]:
+    machine = host.get_fact(Machine)
+    glibc = int(machine.get("glibc", "").partition(".")[2] or MIN_GLIBC)
+    free = int(machine["disk:/var/www"].split()[1])
+    unknown = [] if uv.has_python(settings.python_version) else [_unknown_python(settings)]
+    return unknown or _judged(locked, Host(version, glibc, free))
+
+
+@cache
+def _judged(locked: Locked, wanted: Host) -> list[str]:
+    if found := [*judge.problems(locked, replace(wanted, free_mb=None))]:
+        return found
+    known, found = judge.examined(locked, wanted)
+    return found or [*judge.problems(known, wanted)]
+
+
+def _unknown_python(settings: Settings) -> str:
+    return f"python_version: found {settings.python_version!r}, expected one that uv {uv.VERSION} has"
+
+
+def _is_there(settings: Settings, wanted: Environment) -> bool:
+    """Whether the host has the environment already: then nothing is downloaded, and nothing can be in the way."""
+    command = f"cd {settings.site_root}/venvs && ls -d */.complete"
+    return f"{wanted.key}/.complete" in host.get_fact(Output, command=command).split()
+
+
+def script(settings: Settings, wanted: Environment, requirements: str) -> list[str]:
     """Steps of a shell script that make $venv the Python environment for a file with the locked dependencies."""
-    venvs = f"{settings.site_root}/venvs"
-    python = SYSTEM_PYTHON
+    venvs, python = f"{settings.site_root}/venvs", wanted.python
     # uv's cache is beside the environments, so that files move by a link, and never two of them on a full disk.
     uv_run = f"env UV_CACHE_DIR={venvs}/.uv UV_PYTHON_DOWNLOADS=never UV_SYSTEM_CERTS=1 {UV} --quiet"
+    # A list that a person has made may lack something: then it says so.
+    options = "--require-hashes --only-binary :all:" + (" --no-deps" if wanted.locked.is_complete else "")
     return [
+        f"[ -x {UV} ] || {{ echo '{UV} does not exist; slipway apply installs it' >&2; exit 1; }}",
         # Releases with the same locked dependencies, the same Python and the same uv share an environment.
-        f"venv={venvs}/$( (cat {requirements}; {python} -V; {UV} --version) | sha256sum | cut -c1-16)",
+        f"venv={venvs}/$( (cat {requirements}; {python} -V; echo {uv.VERSION}) | sha256sum | cut -c1-16)",
         f"exec 9> {venvs}/.lock; flock 9",
         f"if [ ! -e $venv/.complete ]; then rm -rf $venv {venvs}/.uv; cd /; {uv_run} venv --python {python} $venv;"
-        f" {uv_run} pip install --python $venv/bin/python --require-hashes --only-binary :all: -r {requirements};"
+        f" {uv_run} pip install --python $venv/bin/python {options} -r {requirements};"
         # By Python itself: one of the environment would run what a package has put there for its start, as root.
         f" {python} -I -m compileall -qq -j 0 $venv/lib || true;"
         # On the disk before it is called complete, or a power cut would leave one that is for ever half.

@@ -26,7 +26,7 @@ from slipway.tasks import (
     tls,
     updates,
 )
-from slipway.tasks.environment import put_uv
+from slipway.tasks.environment import put_python, put_uv
 from slipway.tasks.release import BUILD_PACKAGES, begin_first, parts_here
 
 
@@ -43,6 +43,8 @@ def packages(settings: Settings) -> None:
         install(name="Install base packages", packages=first, without=mongodb.SOURCES)
     if "app" in host.groups:
         put_uv(settings.limits)
+        for site in settings.all_sites:
+            put_python(site)
     if "app" in host.groups or "web" in host.groups:
         for site in settings.all_sites:
             begin_first(name="Start building the first release", settings=site, parts=parts_here())

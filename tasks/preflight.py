@@ -15,6 +15,7 @@ from slipway.facts.files import FileState
 from slipway.facts.machine import Listeners, Machine, is_container
 from slipway.settings.model import Settings
 from slipway.systems import SYSTEMS, system_of
+from slipway.tasks import environment, release
 from slipway.tasks.adoption import found_by_hand
 
 ARCHITECTURES = ("amd64",)
@@ -51,10 +52,13 @@ def preflight(settings: Settings) -> None:
     problems += port_problems(host.get_fact(Listeners), settings, host.groups)
     if "web" in host.groups:
         problems += domain_problems(machine, settings)
+    by_hand = found_by_hand(settings)
+    if "app" in host.groups:
+        problems += [line for site in settings.all_sites for line in dependency_problems(site, by_hand)]
     system = system_of(machine)
     if system and not system.proven:
         note(f"{system.title} is not tested by Slipway")
-    if by_hand := found_by_hand(settings):
+    if by_hand:
         note(f"found an existing server; its data and its site are adopted: {', '.join(by_hand)}")
     if problems:
         lines = "\n".join(f"  - {problem}" for problem in problems)
@@ -184,6 +188,13 @@ def port_problems(listeners: dict[int, str], settings: Settings, groups: list[st
         if holder not in (ours, "") and not (ours == "systemd" and holder in ("uvicorn", "python3", "python")):
             problems.append(f"port {port}: found {holder!r} listening, need it for {ours} (stop or move {holder})")
     return problems
+
+
+def dependency_problems(settings: Settings, by_hand: list[str]) -> list[str]:
+    """What keeps a site without a release from having its first one, unless that is the code that is there."""
+    if f"{settings.site_root}/backend" in by_hand or release.shipped(settings):
+        return []
+    return [f"dependencies of {settings.site_name}: {line}" for line in environment.problems(settings)]
 
 
 def domain_problems(machine: dict[str, str], settings: Settings) -> list[str]:

@@ -24,11 +24,11 @@ from slipway.engine.uploads import with_input
 from slipway.facts.base import Output
 from slipway.ops.commands import Commands
 from slipway.ops.files import directory, link
-from slipway.releases import artifact, sources
+from slipway.releases import artifact
 from slipway.settings.model import Settings
 from slipway.settings.services import Service
+from slipway.tasks import environment
 from slipway.tasks.backend_units import describe_for_releases, describe_program, describe_socket, unit_values_here
-from slipway.tasks.environment import SYSTEM_PYTHON, environment, put_uv
 from slipway.tasks.release_steps import command, put_facts, put_program
 
 PARTS = {"backend": "app", "frontend": "web"}
@@ -57,7 +57,8 @@ def next_release(settings: Settings) -> None:
     put_program()
     put_facts(settings, parts_here())
     if "app" in host.groups:
-        put_uv(settings.limits)
+        environment.put_uv(settings.limits)
+        environment.put_python(settings)
         # With the code its settings may change, the name of its module say.
         describe_for_releases(settings, unit_values_here(settings))
     ship(name="Build and upload the release", settings=settings, parts=parts_here())
@@ -185,11 +186,12 @@ def begin_first(settings: Settings, parts: tuple[str, ...]) -> Commands:
     if "frontend" in parts and settings.frontend_build_on == "local":
         artifact.begin(settings, run.of(host.state).builds)
     if "backend" in parts:
-        requirements = f"{settings.site_root}/venvs/.requirements.txt"
-        script = shlex.quote("; ".join(environment(settings, requirements)))
+        wanted = environment.of(settings)
+        requirements = f"{settings.site_root}/venvs/.requirements.lock"
+        script = shlex.quote("; ".join(environment.script(settings, wanted, requirements)))
         yield with_input(
             f"base64 -d > {requirements}; setsid sh -euc {script} < /dev/null > /dev/null 2>&1 &",
-            (sources.of(settings).backend / "requirements.txt").read_bytes(),
+            wanted.locked.requirements.encode(),
         )
 
 
@@ -210,7 +212,11 @@ def ship(settings: Settings, parts: tuple[str, ...]) -> Commands:
         raise PyinfraError(
             f"{host.name} has no release yet; nothing was changed. Type `slipway apply` first: it ships the first one"
         )
-    yield from _ship(settings, parts, [part for part in parts if part in settings.arguments.release_parts])
+    changing = [part for part in parts if part in settings.arguments.release_parts]
+    if "backend" in changing:
+        # What is in the way is told by the plan.
+        environment.of(settings)
+    yield from _ship(settings, parts, changing)
 
 
 @operation()
@@ -226,9 +232,11 @@ def _ship(settings: Settings, parts: Collection[str], changing: Collection[str])
     """`changing` are the parts that are built; the others come from the current release."""
     # A plan stops at the first command: nothing is built until the release is really wanted.
     yield f"mkdir -p {settings.site_root}/releases {settings.site_root}/venvs"
-    release = artifact.build(settings, changing, run.of(host.state).builds, hashes_there(settings))
+    wanted = environment.of(settings) if "backend" in changing else None
+    more = wanted.files if wanted else {}
+    release = artifact.build(settings, changing, run.of(host.state).builds, hashes_there(settings), more)
     notes.note(f"release {release.id}: {len(release.archive) // 1024} KiB, {len(release.kept)} files unchanged")
-    script = unpack_script(settings, release, parts, [part for part in parts if part not in changing])
+    script = unpack_script(settings, release, parts, [part for part in parts if part not in changing], wanted)
     yield with_input(script, release.archive)
 
 
@@ -245,8 +253,15 @@ def hashes_there(settings: Settings) -> dict[str, str]:
     return found
 
 
-def unpack_script(settings: Settings, release: artifact.Release, parts: Collection[str], whole: Collection[str]) -> str:
-    """A shell script that unpacks the archive on its standard input as a release, complete with its environment.
+def unpack_script(
+    settings: Settings,
+    release: artifact.Release,
+    parts: Collection[str],
+    whole: Collection[str],
+    wanted: environment.Environment | None = None,
+) -> str:
+    """A shell script that unpacks the archive on its standard input as a release, complete with its environment, which
+    is `wanted` where the backend is new.
 
     Parts that are `whole` the current release's, and files that it has too, are hard links to it: a release never
     changes.
@@ -261,11 +276,11 @@ def unpack_script(settings: Settings, release: artifact.Release, parts: Collecti
         f"kept=$new/{artifact.KEPT}; if [ -e $kept ]; then cd {root}/current/.;"
         " xargs -0 cp -l --parents -t $new < $kept; rm $kept; fi",
     ]
-    if "backend" in parts and "backend" not in whole:
+    if wanted:
         steps += [
-            *environment(settings, "$new/backend/requirements.txt"),
+            *environment.script(settings, wanted, f"$new/{environment.REQUIREMENTS}"),
             "ln -s $venv $new/backend/.venv",
-            f"{SYSTEM_PYTHON} -I -m compileall -q $new/backend -x '[.]venv'",
+            f"{wanted.python} -I -m compileall -q $new/backend -x '[.]venv'",
         ]
     if "frontend" in parts and "frontend" not in whole and settings.frontend_build_on == "server":
         steps += build_there(settings)

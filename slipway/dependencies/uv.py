@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 from uv import find_uv_bin
@@ -27,6 +28,18 @@ OPTIONS = ("--system-certs", "--no-progress", "--color", "never")
 
 class UvFailed(Exception):
     """`str()` is what uv has said."""
+
+
+def is_unsatisfiable(said: str) -> bool:
+    """Whether uv has found that there is no solution; else it could not look for one, without a network say."""
+    return "No solution found" in said
+
+
+@cache
+def has_python(minor: str) -> bool:
+    """Whether uv knows where to get a version of Python as "3.12"; "" is for none."""
+    words = ("python", "list", "--only-downloads", "--all-platforms", "--offline", minor)
+    return not minor or "linux-x86_64-gnu" in run(words, Path("/"))
 
 
 def run(arguments: Sequence[str], folder: Path) -> str:

@@ -11,15 +11,20 @@ from pathlib import Path
 import pytest
 
 from slipway.dependencies import uv
+from slipway.dependencies.model import Locked
 from slipway.settings.limits import SHIPPED
-from slipway.tasks.environment import UV, environment, fetch_uv
+from slipway.tasks.environment import UV, Environment, fetch_uv, script
 
 PROJECT = Path(__file__).resolve().parents[2]
 
 
-def test_only_dependencies_that_are_locked_by_their_hashes_are_installed(settings_with):
-    (install,) = [step for step in environment(settings_with(), "requirements.txt") if "pip install" in step]
-    assert "--require-hashes --only-binary :all: -r requirements.txt" in install
+@pytest.mark.parametrize("is_complete", [True, False])
+def test_only_dependencies_that_are_locked_by_their_hashes_are_installed(settings_with, is_complete):
+    wanted = Environment(Locked("requirements.txt", (), is_complete=is_complete))
+    (install,) = [step for step in script(settings_with(), wanted, "file") if "pip install" in step]
+    assert "--require-hashes --only-binary :all:" in install
+    # What a person has listed may lack something.
+    assert (" --no-deps -r file" in install) == is_complete
 
 
 def test_the_uv_of_the_server_is_the_one_that_is_locked_here():
