@@ -10,10 +10,10 @@ from pathlib import Path
 
 from packaging.specifiers import SpecifierSet
 
-from slipway.dependencies import lockfile, uv
+from slipway.dependencies import lockfile, pylock, uv
 from slipway.dependencies.lockfile import Inputs
 from slipway.dependencies.model import DependenciesError
-from slipway.dependencies.target import MINORS, minor_of
+from slipway.dependencies.target import MINORS, fits, minor_of, tags
 
 
 def lock(folder: Path, wanted: Inputs, python: str, upgrade: bool = False) -> str:
@@ -33,36 +33,50 @@ def reasons(wanted: Inputs, python: str) -> Iterator[str]:
         yield from (reason for reason in found if reason)
 
 
-def _failure(alone: Inputs, python: str) -> str:
+def _reason(alone: Inputs, python: str) -> str:
     try:
         # Without those that it needs in turn, which are many: a list of all that is installed names them too.
-        lockfile.make(Path("/nonexistent"), alone, python, no_deps=True)
+        lockfile.compiled(alone, python, no_deps=True)
     except uv.UvFailed as error:
-        return str(error)
+        return _reason_of(str(error), alone, python) if uv.is_unsatisfiable(str(error)) else ""
     return ""
 
 
-def _reason(alone: Inputs, python: str) -> str:
-    text = _failure(alone, python)
-    if not uv.is_unsatisfiable(text):
-        return ""
-    source, package = alone.source, alone.requirements[0].partition(" ;")[0]
-    if match := re.search(r"(\S+) depends on Python([<>=!~]\S*?),? (?:and|we)", text):
-        return wrong_python(f"{source}: {match[1]}", match[2], python) or f"{source}: {package}: {said(text)}"
+def _reason_of(failure: str, alone: Inputs, python: str) -> str:
+    # uv breaks its lines.
+    text, source, package = " ".join(failure.split()), alone.source, alone.requirements[0].partition(" ;")[0]
+    if wanted := _python_of(text):
+        return wrong_python(f"{source}: {wanted[0]}", wanted[1], python) or f"{source}: {package}: {said(text)}"
     if match := re.search(r"Because (\S+) has no (?:usable wheels|wheels with a matching .*? tag)", text):
-        if platforms := re.search(r"following platforms?: (.*)", text):
+        if platforms := re.search(r"following platforms?: ((?:`\w+`(?:, )?)+)", text):
             there = platforms[1].replace("`", "")
             return (
                 f"{source}: {match[1]} has files for {there} alone: add a marker as"
                 f' {match[1]} ; sys_platform == "win32", or remove it'
             )
-        others = [minor for minor in MINORS if minor != python and not _failure(alone, minor)]
-        return no_wheel(source, match[1], python, others)
+        return _no_wheel_here(alone, match[1], python)
     if "was not found in the package registry" in text:
         return f"{source}: {package}: PyPI has no such package; correct the name, or remove it"
     if "there is no version" in text or "no versions of" in text:
         return f"{source}: {package}: PyPI has no such version"
     return f"{source}: {package}: {said(text)}"
+
+
+def _python_of(text: str) -> tuple[str, str] | None:
+    """Which package needs which versions of Python, of what uv has said on one line."""
+    match = re.search(r"(\S+) depends on Python([<>=!~]\S*?),? (?:and|we)", text)
+    return (match[1], match[2]) if match else None
+
+
+def _no_wheel_here(alone: Inputs, package: str, python: str) -> str:
+    """Look what other versions of Python it has wheels for."""
+    try:
+        text = lockfile.compiled(alone, MINORS[0], no_deps=True, universal=True)
+    except uv.UvFailed as error:
+        who, specifier = _python_of(" ".join(str(error).split())) or (package, "")
+        return wrong_python(f"{alone.source}: {who}", specifier, python) or no_wheel(alone.source, package, python, ())
+    files = [file for found in pylock.packages(pylock.load(text, alone.source), alone.source) for file in found.files]
+    return no_wheel(alone.source, package, python, (one for one in MINORS if any(fits(f, tags(one)) for f in files)))
 
 
 def no_wheel(source: str, package: str, python: str, others: Iterable[str]) -> str:
@@ -95,5 +109,5 @@ def version(minor: str) -> tuple[int, ...]:
 
 def said(text: str) -> str:
     """The cause in uv's words, on one line."""
-    cause = text.partition("cause:")[2] or text
-    return " ".join(cause.partition("\nhint:")[0].split())
+    text = " ".join(text.split())
+    return (text.partition("cause: ")[2] or text).partition(" hint: ")[0]

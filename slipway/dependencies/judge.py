@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+from packaging.tags import Tag
 
 from slipway.dependencies import explain, lockfile, pylock, uv
 from slipway.dependencies.lockfile import COMMAND, Inputs
-from slipway.dependencies.model import File, Locked, Package
-from slipway.dependencies.target import MIN_GLIBC, MINORS, applies, minor_of, tags
+from slipway.dependencies.model import Locked, Package
+from slipway.dependencies.target import MIN_GLIBC, MINORS, applies, fits, minor_of, tags
 
 # What runs the services that answer requests.
 SERVER = "uvicorn"
@@ -74,7 +73,7 @@ def examined(locked: Locked, host: Host) -> tuple[Locked, list[str]]:
     wanted = Inputs(locked.source, lines, built=locked.built)
     minor = minor_of(host.python)
     try:
-        text = lockfile.make(Path("/nonexistent"), wanted, minor, no_deps=locked.is_complete)
+        text = lockfile.compiled(wanted, minor, no_deps=locked.is_complete)
     except uv.UvFailed as error:
         if not uv.is_unsatisfiable(str(error)):
             return replace(locked, notes=(*locked.notes, f"{locked.source} was not checked: PyPI is out of reach")), []
@@ -109,18 +108,9 @@ def _extras(package: Package) -> str:
     return f"[{','.join(package.extras)}]" if package.extras else ""
 
 
-def _fits(file: File, fitting: frozenset[object]) -> bool:
-    if not file.is_wheel:
-        return False
-    try:
-        return not fitting.isdisjoint(parse_wheel_filename(file.name)[3])
-    except InvalidWheelFilename:
-        return False
+def _may_fit(package: Package, fitting: frozenset[Tag]) -> bool:
+    return any(not file.name or fits(file, fitting) for file in package.files)
 
 
-def _may_fit(package: Package, fitting: frozenset[object]) -> bool:
-    return any(not file.name or _fits(file, fitting) for file in package.files)
-
-
-def _size(package: Package, fitting: frozenset[object]) -> int:
-    return max((file.size for file in package.files if _fits(file, fitting)), default=0)
+def _size(package: Package, fitting: frozenset[Tag]) -> int:
+    return max((file.size for file in package.files if fits(file, fitting)), default=0)

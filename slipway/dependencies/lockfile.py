@@ -97,15 +97,25 @@ def load(folder: Path, inputs: Inputs) -> Locked:
     return Locked(NAME, pylock.packages(data, NAME), python, for_python=its.get("python", ""))
 
 
-def make(folder: Path, inputs: Inputs, python: str, upgrade: bool = False, no_deps: bool = False) -> str:
+def make(folder: Path, inputs: Inputs, python: str, upgrade: bool = False) -> str:
     """The text of a lock for a minor version of Python; versions of the one that is there stay where they may. Raises
-    DependenciesError, or UvFailed where there is no solution."""
+    UvFailed where there is no solution."""
+    before = folder / NAME
+    resolved = compiled(inputs, python, before=text_of(before) if before.is_file() and not upgrade else "")
+    its = {"source": inputs.source, "inputs": inputs.digest, "python": python}
+    table = "".join(f"{key} = {json.dumps(value)}\n" for key, value in its.items())
+    return f"{HEAD.format(source=inputs.source, python=python)}{resolved.rstrip()}\n\n[tool.slipway]\n{table}"
+
+
+def compiled(inputs: Inputs, python: str, before: str = "", no_deps: bool = False, universal: bool = False) -> str:
+    """What uv makes of inputs, as a lock: for a minor version of Python on Linux, or universally for it and all later
+    ones. `before` is a lock whose versions stay where they may. Raises UvFailed where there is no solution."""
     with tempfile.TemporaryDirectory(prefix="slipway-") as name:
         work = Path(name)
-        before = folder / NAME
-        if before.is_file() and not upgrade:
-            (work / NAME).write_bytes(before.read_bytes())
-        options = ["--python-version", python, "--python-platform", UV_PLATFORM, "--only-binary", ":all:"]
+        if before:
+            (work / NAME).write_text(before)
+        options = ["--python-version", python, "--only-binary", ":all:"]
+        options += ["--universal"] if universal else ["--python-platform", UV_PLATFORM]
         for package in sorted(inputs.built):
             options += ["--no-binary", package]
         if inputs.prereleases:
@@ -116,10 +126,7 @@ def make(folder: Path, inputs: Inputs, python: str, upgrade: bool = False, no_de
         (work / "constraints.in").write_text("".join(f"{line}\n" for line in inputs.constraints))
         words = ["pip", "compile", *options, "--no-header", "--no-annotate", "--quiet", "--format", "pylock.toml"]
         uv.run([*words, "--constraints", "constraints.in", "--output-file", NAME, "requirements.in"], work)
-        resolved = (work / NAME).read_text()
-    its = {"source": inputs.source, "inputs": inputs.digest, "python": python}
-    table = "".join(f"{key} = {json.dumps(value)}\n" for key, value in its.items())
-    return f"{HEAD.format(source=inputs.source, python=python)}{resolved.rstrip()}\n\n[tool.slipway]\n{table}"
+        return (work / NAME).read_text()
 
 
 def versions(text: str) -> dict[str, str]:

@@ -7,6 +7,9 @@ from functools import cache
 
 from packaging.markers import Marker
 from packaging.tags import Tag, compatible_tags, cpython_tags
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+
+from slipway.dependencies.model import File
 
 # What uv resolves for: the oldest glibc that packages still build for, which all supported systems have.
 UV_PLATFORM = "x86_64-manylinux_2_28"
@@ -49,6 +52,16 @@ def tags(python: str, glibc: int = MIN_GLIBC) -> frozenset[Tag]:
     found = [*cpython_tags(version, platforms=platforms), *compatible_tags(version, platforms=platforms)]
     interpreter = f"cp{version[0]}{version[1]}"
     return frozenset([*found, *compatible_tags(version, interpreter=interpreter, platforms=platforms)])
+
+
+def fits(file: File, fitting: frozenset[Tag]) -> bool:
+    """Whether a file is a wheel with one of some tags."""
+    if not file.is_wheel:
+        return False
+    try:
+        return not fitting.isdisjoint(parse_wheel_filename(file.name)[3])
+    except InvalidWheelFilename:
+        return False
 
 
 def _platforms(glibc: int) -> Iterator[str]:

@@ -32,7 +32,7 @@ class UvFailed(Exception):
 
 def is_unsatisfiable(said: str) -> bool:
     """Whether uv has found that there is no solution; else it could not look for one, without a network say."""
-    return "No solution found" in said
+    return "No solution found" in said and "not found in the cache" not in said
 
 
 @cache

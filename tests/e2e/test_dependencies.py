@@ -1,4 +1,4 @@
-"""Projects with their dependencies listed in each of the forms that there are (tests/projects), released as they are."""
+"""Projects with their dependencies in each of the forms that there are (tests/projects), released as they are."""
 
 from __future__ import annotations
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import re
 import subprocess
+import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from slipway.dependencies import uv
-from slipway.dependencies.model import Locked
+from slipway.dependencies.model import File, Locked, Package
 from slipway.settings.limits import SHIPPED
-from slipway.tasks.environment import UV, Environment, fetch_uv, script
+from slipway.tasks.environment import REQUIREMENTS, UV, Environment, fetch_uv, script
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -25,6 +27,20 @@ def test_only_dependencies_that_are_locked_by_their_hashes_are_installed(setting
     assert "--require-hashes --only-binary :all:" in install
     # What a person has listed may lack something.
     assert (" --no-deps -r file" in install) == is_complete
+
+
+def test_an_environment_is_named_by_what_is_in_it_alike_here_and_on_the_host(settings_with, tmp_path):
+    package = Package("fastapi", "0.115.0", (File("0" * 64), File("1" * 64)), extras=("all",))
+    version = subprocess.run([sys.executable, "-V"], capture_output=True, text=True, check=True).stdout.split()[1]
+    wanted = Environment(Locked("requirements.txt", (package,)), sys.executable, version)
+    (tmp_path / "requirements.lock").write_bytes(wanted.files[REQUIREMENTS])
+    (name,) = [step for step in script(settings_with(), wanted, f"{tmp_path}/requirements.lock") if "venv=" in step]
+    done = subprocess.run(["sh", "-euc", f"{name}; echo $venv"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"/var/www/codementee/venvs/{wanted.key}\n"
+    turned = replace(package, files=package.files[::-1])
+    assert replace(wanted, locked=Locked("uv.lock", (turned,))).key == wanted.key
+    assert replace(wanted, version="3.12.1").key != wanted.key
+    assert replace(wanted, locked=Locked("uv.lock", (replace(package, version="1"),))).key != wanted.key
 
 
 def test_the_uv_of_the_server_is_the_one_that_is_locked_here():
