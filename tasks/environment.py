@@ -7,6 +7,7 @@ a package runs while root installs it: wheels are unpacked.
 from __future__ import annotations
 
 import hashlib
+import shlex
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -33,8 +34,11 @@ SYSTEM_PYTHON = "/usr/bin/python3"
 PYTHONS = "/usr/lib/slipway/python"
 # What fetches uv and unpacks it.
 PACKAGES = ["ca-certificates", "curl", "python3"]
-# In a release: what its environment was made from.
-REQUIREMENTS = "backend/.requirements.lock"
+# In a release's backend, what its environment is made of: what is installed from wheels; and where some packages are
+# built, these, and what their builds need.
+REQUIREMENTS, BUILT, BUILD = ".requirements.lock", ".built.lock", ".build.lock"
+# A build may do as it likes in a folder of its own, and nowhere else.
+SANDBOX = ("DynamicUser=yes", "ProtectHome=yes", "PrivateDevices=yes", "NoNewPrivileges=yes", "OOMScoreAdjust=900")
 
 
 @dataclass(frozen=True)
@@ -46,14 +50,17 @@ class Environment:
     version: str = ""
 
     @property
-    def files(self) -> dict[str, bytes]:
-        """What a release has of it, by the name in the release."""
-        return {REQUIREMENTS: self.locked.requirements.encode()}
+    def files(self) -> dict[str, str]:
+        """What a release's backend has of it, by name."""
+        found = {REQUIREMENTS: self.locked.requirements}
+        if self.locked.built:
+            found |= {BUILT: self.locked.built_requirements, BUILD: self.locked.build_requirements}
+        return found
 
     @property
     def key(self) -> str:
         """Its name on a host, as `script` counts it, where the version is complete."""
-        text = f"{self.locked.requirements}Python {self.version}\n{uv.VERSION}\n"
+        text = f"{''.join(self.files.values())}Python {self.version}\n{uv.VERSION}\n"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -181,22 +188,57 @@ def _is_there(settings: Settings, wanted: Environment) -> bool:
     return f"{wanted.key}/.complete" in host.get_fact(Output, command=command).split()
 
 
-def script(settings: Settings, wanted: Environment, requirements: str) -> list[str]:
-    """Steps of a shell script that make $venv the Python environment for a file with the locked dependencies."""
+def script(settings: Settings, wanted: Environment, folder: str) -> list[str]:
+    """Steps of a shell script that make $venv the Python environment of what is in a folder, `wanted.files`."""
     venvs, python = f"{settings.site_root}/venvs", wanted.python
+    files = " ".join(f"{folder}/{name}" for name in wanted.files)
     # uv's cache is beside the environments, so that files move by a link, and never two of them on a full disk.
     uv_run = f"env UV_CACHE_DIR={venvs}/.uv UV_PYTHON_DOWNLOADS=never UV_SYSTEM_CERTS=1 {UV} --quiet"
-    # A list that a person has made may lack something: then it says so.
-    options = "--require-hashes --only-binary :all:" + (" --no-deps" if wanted.locked.is_complete else "")
+    into = "pip install --python $venv/bin/python"
+    # A list that a person has made may lack something: then it says so. What is built is not there yet.
+    is_all = wanted.locked.is_complete or wanted.locked.built
+    options = "--require-hashes --only-binary :all:" + (" --no-deps" if is_all else "")
     return [
         f"[ -x {UV} ] || {{ echo '{UV} does not exist; slipway apply installs it' >&2; exit 1; }}",
         # Releases with the same locked dependencies, the same Python and the same uv share an environment.
-        f"venv={venvs}/$( (cat {requirements}; {python} -V; echo {uv.VERSION}) | sha256sum | cut -c1-16)",
+        f"venv={venvs}/$( (cat {files}; {python} -V; echo {uv.VERSION}) | sha256sum | cut -c1-16)",
         f"exec 9> {venvs}/.lock; flock 9",
         f"if [ ! -e $venv/.complete ]; then rm -rf $venv {venvs}/.uv; cd /; {uv_run} venv --python {python} $venv;"
-        f" {uv_run} pip install --python $venv/bin/python {options} -r {requirements};"
+        f" {uv_run} {into} {options} -r {folder}/{REQUIREMENTS}",
+        *(build(settings, wanted, folder, f"{uv_run} {into}") if wanted.locked.built else []),
         # By Python itself: one of the environment would run what a package has put there for its start, as root.
-        f" {python} -I -m compileall -qq -j 0 $venv/lib || true;"
+        f"{python} -I -m compileall -qq -j 0 $venv/lib || true",
         # On the disk before it is called complete, or a power cut would leave one that is for ever half.
-        f" rm -rf {venvs}/.uv; sync -f $venv; touch $venv/.complete; fi; exec 9>&-",
+        f"rm -rf {venvs}/.uv; sync -f $venv; touch $venv/.complete; fi; exec 9>&-",
+    ]
+
+
+def build(settings: Settings, wanted: Environment, folder: str, install: str) -> list[str]:
+    """Steps of a shell script that build packages from their source, in a sandbox, and install their wheels. Sources
+    and what a build needs are checked by their hashes."""
+    cache, wheels = f"slipway-build-{settings.site_name}-python", f"{settings.site_root}/venvs/.wheels"
+    names = " ".join(f"--no-binary {name}" for name in sorted(wanted.locked.built))
+    # Nothing but the archive may get into the archive. The wheel of what uv has built is in its cache.
+    inside = (
+        "cd $CACHE_DIRECTORY; rm -rf work; mkdir work work/wheels; cd work; tar -x; export UV_CACHE_DIR=$PWD/uv;"
+        f" {UV} --quiet pip install --python {wanted.python} --target $PWD/out --no-deps --require-hashes"
+        f" --preview-features build-dependency-hashes --require-build-hashes --build-constraints {BUILD}"
+        f" --only-binary :all: {names} -r {BUILT} >&2;"
+        " find uv/sdists-* -name '*.whl' -type f -exec cp {} wheels ';'; tar -c -C wheels .;"
+        " cd /; rm -rf $CACHE_DIRECTORY/work"
+    )
+    properties = " ".join(f"-p {item}" for item in SANDBOX)
+    hint = (
+        f"the build of {', '.join(sorted(wanted.locked.built))} failed; if it lacks a compiler or a library, name their"
+        " Debian packages in extra_packages and run slipway apply"
+    )
+    return [
+        f"rm -rf {wheels}; mkdir {wheels}",
+        f"tar -c -C {folder} {BUILT} {BUILD} > {wheels}/in.tar",
+        f"systemd-run --quiet --pipe --wait --collect {properties} -p CacheDirectory={cache}"
+        f" -E HOME=/var/cache/{cache} -E UV_PYTHON_DOWNLOADS=never -E UV_SYSTEM_CERTS=1"
+        f" /bin/sh -euc {shlex.quote(inside)} < {wheels}/in.tar > {wheels}/out.tar"
+        f" || {{ rm -rf {wheels}; echo {shlex.quote(hint)} >&2; exit 1; }}",
+        f"tar -x -C {wheels} --no-same-owner -f {wheels}/out.tar",
+        f"{install} --no-deps --no-index {wheels}/*.whl; rm -rf {wheels}",
     ]

@@ -186,13 +186,15 @@ def begin_first(settings: Settings, parts: tuple[str, ...]) -> Commands:
     if "frontend" in parts and settings.frontend_build_on == "local":
         artifact.begin(settings, run.of(host.state).builds)
     if "backend" in parts:
-        wanted = environment.of(settings)
-        requirements = f"{settings.site_root}/venvs/.requirements.lock"
-        script = shlex.quote("; ".join(environment.script(settings, wanted, requirements)))
-        yield with_input(
-            f"base64 -d > {requirements}; setsid sh -euc {script} < /dev/null > /dev/null 2>&1 &",
-            wanted.locked.requirements.encode(),
-        )
+        wanted, venvs = environment.of(settings), f"{settings.site_root}/venvs"
+        # A build may need packages that come later.
+        if not wanted.locked.built:
+            script = shlex.quote("; ".join(environment.script(settings, wanted, venvs)))
+            yield with_input(
+                f"base64 -d > {venvs}/{environment.REQUIREMENTS};"
+                f" setsid sh -euc {script} < /dev/null > /dev/null 2>&1 &",
+                wanted.locked.requirements.encode(),
+            )
 
 
 @operation()
@@ -233,7 +235,7 @@ def _ship(settings: Settings, parts: Collection[str], changing: Collection[str])
     # A plan stops at the first command: nothing is built until the release is really wanted.
     yield f"mkdir -p {settings.site_root}/releases {settings.site_root}/venvs"
     wanted = environment.of(settings) if "backend" in changing else None
-    more = wanted.files if wanted else {}
+    more = {f"backend/{name}": text.encode() for name, text in wanted.files.items()} if wanted else {}
     release = artifact.build(settings, changing, run.of(host.state).builds, hashes_there(settings), more)
     notes.note(f"release {release.id}: {len(release.archive) // 1024} KiB, {len(release.kept)} files unchanged")
     script = unpack_script(settings, release, parts, [part for part in parts if part not in changing], wanted)
@@ -278,7 +280,7 @@ def unpack_script(
     ]
     if wanted:
         steps += [
-            *environment.script(settings, wanted, f"$new/{environment.REQUIREMENTS}"),
+            *environment.script(settings, wanted, "$new/backend"),
             "ln -s $venv $new/backend/.venv",
             f"{wanted.python} -I -m compileall -q $new/backend -x '[.]venv'",
         ]
@@ -303,14 +305,6 @@ def given_up(root: str, release_id: str) -> str:
 
 # The Debian packages that a build on the server takes.
 BUILD_PACKAGES = ["brotli", "nodejs", "npm"]
-# A build may do as it likes in a folder of its own, which keeps npm's cache, and nowhere else.
-BUILD_SANDBOX = (
-    "DynamicUser=yes",
-    "ProtectHome=yes",
-    "PrivateDevices=yes",
-    "NoNewPrivileges=yes",
-    "OOMScoreAdjust=900",
-)
 
 
 def build_there(settings: Settings) -> list[str]:
@@ -323,7 +317,7 @@ def build_there(settings: Settings) -> list[str]:
         f" [ -e {output}/index.html ] || {{ echo frontend_build left no {settings.frontend_output}/index.html >&2;"
         f" exit 1; }}; tar -c -C {output} ."
     )
-    sandbox = " ".join(f"-p {item}" for item in BUILD_SANDBOX)
+    sandbox = " ".join(f"-p {item}" for item in environment.SANDBOX)
     cache = f"slipway-build-{settings.site_name}"
     names = " -o ".join(f"-name '*{suffix}'" for suffix in sorted(artifact.COMPRESSED))
     gaining = f"-type f -size +{artifact.MIN_COMPRESSED_BYTES - 1}c \\( {names} \\)"

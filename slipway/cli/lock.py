@@ -79,7 +79,7 @@ def system_python(machine: dict[str, str]) -> str:
 def locked(wanted: dict[str, list[Settings]], pythons: dict[str, str], upgrade: bool) -> list[str]:
     """Lock what has no lock of its own; what there is to say of each source. `pythons` are those of the hosts, by name.
     Raises RunFailed."""
-    from slipway.dependencies import resolve
+    from slipway.dependencies import builds, explain, lockfile, resolve
 
     said, done = [], dict[Path, str]()
     for name, sites in wanted.items():
@@ -95,19 +95,23 @@ def locked(wanted: dict[str, list[Settings]], pythons: dict[str, str], upgrade: 
                 if inputs is None:
                     said.append(f"{site.backend_source} is locked by a file of its own; nothing to do")
                 else:
-                    said.append(_lock(folder, site.backend_source, inputs, python, upgrade))
+                    text = explain.lock(folder, inputs, python, upgrade)
+                    said.append(_written(folder / lockfile.NAME, site.backend_source, text, python))
+                its = resolve.locked(folder, site.backend_requirements, python, site.backend_build_packages, False)
+                if its.built:
+                    text = builds.lock(folder, its, python, upgrade)
+                    said.append(_written(folder / builds.NAME, site.backend_source, text, python))
             except DependenciesError as error:
                 lines = "".join(f"\n  - {problem}" for problem in error.problems)
                 raise RunFailed(f"{site.backend_source} can't be locked:{lines}") from error
     return [*dict.fromkeys(said)]
 
 
-def _lock(folder: Path, shown: str, inputs: Any, python: str, upgrade: bool) -> str:
-    from slipway.dependencies import explain, lockfile
+def _written(file: Path, shown: str, text: str, python: str) -> str:
+    """Write a lock; what there is to say of it."""
+    from slipway.dependencies import lockfile
 
-    file = folder / lockfile.NAME
     before = file.read_text() if file.is_file() else ""
-    text = explain.lock(folder, inputs, python, upgrade)
     if text == before:
         return f"{shown}/{file.name} is up to date"
     _write(file, text)

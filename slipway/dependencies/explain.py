@@ -16,12 +16,12 @@ from slipway.dependencies.model import DependenciesError
 from slipway.dependencies.target import MINORS, fits, minor_of, tags
 
 
-def lock(folder: Path, wanted: Inputs, python: str, upgrade: bool = False) -> str:
+def lock(folder: Path, wanted: Inputs, python: str, upgrade: bool = False, name: str = lockfile.NAME) -> str:
     """The text of a lock for a minor version of Python. Raises DependenciesError with all that stand in its way."""
     if wanted.requires_python and (problem := wrong_python(wanted.source, wanted.requires_python, python)):
         raise DependenciesError([problem])
     try:
-        return lockfile.make(folder, wanted, python, upgrade)
+        return lockfile.make(folder / name, wanted, python, upgrade)
     except uv.UvFailed as error:
         raise DependenciesError([*reasons(wanted, python)] or [f"{wanted.source}: {said(str(error))}"]) from error
 

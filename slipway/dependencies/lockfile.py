@@ -25,7 +25,7 @@ NAME = "pylock.slipway.toml"
 COMMAND = "slipway lock"
 HEAD = """\
 # Locked by Slipway from {source}, for Python {python} on Linux (x86_64). Commit this file.
-# After a change of {source} run `slipway lock`; `slipway lock --upgrade` takes newer versions.
+# After a change run `slipway lock`; `slipway lock --upgrade` takes newer versions.
 """
 
 
@@ -97,10 +97,9 @@ def load(folder: Path, inputs: Inputs) -> Locked:
     return Locked(NAME, pylock.packages(data, NAME), python, for_python=its.get("python", ""))
 
 
-def make(folder: Path, inputs: Inputs, python: str, upgrade: bool = False) -> str:
-    """The text of a lock for a minor version of Python; versions of the one that is there stay where they may. Raises
+def make(before: Path, inputs: Inputs, python: str, upgrade: bool = False) -> str:
+    """The text of a lock for a minor version of Python; versions of the one before it stay where they may. Raises
     UvFailed where there is no solution."""
-    before = folder / NAME
     resolved = compiled(inputs, python, before=text_of(before) if before.is_file() and not upgrade else "")
     its = {"source": inputs.source, "inputs": inputs.digest, "python": python}
     table = "".join(f"{key} = {json.dumps(value)}\n" for key, value in its.items())

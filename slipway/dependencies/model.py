@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 
 class DependenciesError(Exception):
@@ -66,18 +66,25 @@ class Locked:
     for_python: str = ""
     # What was there and did not count, in words.
     notes: tuple[str, ...] = ()
-    # Packages that are built from their source, and all that their builds need.
+    # Names of the packages that the server builds from their source, and what their builds need.
     built: frozenset[str] = frozenset()
-    build_packages: tuple[Package, ...] = field(default=())
+    build_packages: tuple[Package, ...] = ()
+
+    # As requirements files with hashes, the same for the same packages, however they are listed.
 
     @property
     def requirements(self) -> str:
-        """All packages as a requirements file with hashes: the same for the same packages, however they are listed."""
-        return "".join(sorted(package.line for package in self.packages))
+        """What is installed from wheels."""
+        return _listed(package for package in self.packages if package.name not in self.built)
+
+    @property
+    def built_requirements(self) -> str:
+        return _listed(package for package in self.packages if package.name in self.built)
 
     @property
     def build_requirements(self) -> str:
-        return "".join(sorted(package.line for package in self.build_packages))
+        return _listed(self.build_packages)
 
-    def named(self, name: str) -> Iterator[Package]:
-        return (package for package in self.packages if package.name == name)
+
+def _listed(packages: Iterable[Package]) -> str:
+    return "".join(sorted(package.line for package in packages))

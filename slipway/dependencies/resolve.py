@@ -9,7 +9,7 @@ from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
-from slipway.dependencies import find, lockfile, pipenv, poetry, pylock, uv_project
+from slipway.dependencies import builds, find, lockfile, pipenv, poetry, pylock, uv_project
 from slipway.dependencies.files import LOCKS, PROJECT
 from slipway.dependencies.lockfile import Inputs
 from slipway.dependencies.model import Locked
@@ -17,9 +17,10 @@ from slipway.dependencies.requirements import Requirements, read, text_of
 from slipway.dependencies.target import may_apply
 
 
-def locked(folder: Path, named: str, python: str, built: Collection[str] = ()) -> Locked:
+def locked(folder: Path, named: str, python: str, built: Collection[str] = (), with_builds: bool = True) -> Locked:
     """The dependencies of the project in a folder. `named` is the file that lists them, "" for the one that is found;
-    `python` is the server's version, "3.11.2"; `built` are the packages that it builds. Raises DependenciesError."""
+    `python` is the server's version, "3.11.2"; `built` are the packages that it builds, whose builds' own dependencies
+    are locked too if `with_builds`. Raises DependenciesError."""
     choice = find.choose(folder, named)
     names = frozenset(map(canonicalize_name, built))
     found = _load(choice, folder, python, names)
@@ -27,7 +28,11 @@ def locked(folder: Path, named: str, python: str, built: Collection[str] = ()) -
         find.agree(found, read(folder / choice.beside, folder), choice.beside)
         found = replace(found, notes=(*found.notes, f"{choice.beside} is not used: {choice.name} fulfils it"))
     packages = tuple(package for package in found.packages if not package.marker or may_apply(package.marker))
-    return replace(found, packages=packages, built=names & {package.name for package in packages})
+    found = replace(found, packages=packages, built=names & {package.name for package in packages})
+    if not with_builds or not found.built:
+        return found
+    needed = builds.load(folder, (package for package in packages if package.name in found.built))
+    return replace(found, build_packages=needed)
 
 
 def inputs(folder: Path, named: str, built: Collection[str] = ()) -> Inputs | None:

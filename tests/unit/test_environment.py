@@ -23,18 +23,18 @@ PROJECT = Path(__file__).resolve().parents[2]
 @pytest.mark.parametrize("is_complete", [True, False])
 def test_only_dependencies_that_are_locked_by_their_hashes_are_installed(settings_with, is_complete):
     wanted = Environment(Locked("requirements.txt", (), is_complete=is_complete))
-    (install,) = [step for step in script(settings_with(), wanted, "file") if "pip install" in step]
+    (install,) = [step for step in script(settings_with(), wanted, "folder") if "pip install" in step]
     assert "--require-hashes --only-binary :all:" in install
     # What a person has listed may lack something.
-    assert (" --no-deps -r file" in install) == is_complete
+    assert (f" --no-deps -r folder/{REQUIREMENTS}" in install) == is_complete
 
 
 def test_an_environment_is_named_by_what_is_in_it_alike_here_and_on_the_host(settings_with, tmp_path):
     package = Package("fastapi", "0.115.0", (File("0" * 64), File("1" * 64)), extras=("all",))
     version = subprocess.run([sys.executable, "-V"], capture_output=True, text=True, check=True).stdout.split()[1]
     wanted = Environment(Locked("requirements.txt", (package,)), sys.executable, version)
-    (tmp_path / "requirements.lock").write_bytes(wanted.files[REQUIREMENTS])
-    (name,) = [step for step in script(settings_with(), wanted, f"{tmp_path}/requirements.lock") if "venv=" in step]
+    (tmp_path / REQUIREMENTS).write_text(wanted.files[REQUIREMENTS])
+    (name,) = [step for step in script(settings_with(), wanted, str(tmp_path)) if "venv=" in step]
     done = subprocess.run(["sh", "-euc", f"{name}; echo $venv"], capture_output=True, text=True, check=True)
     assert done.stdout == f"/var/www/codementee/venvs/{wanted.key}\n"
     turned = replace(package, files=package.files[::-1])
@@ -88,3 +88,36 @@ def test_a_wheel_with_another_hash_and_a_program_that_does_not_run_replace_nothi
     (tmp_path / "lib/uv").write_text("before")
     assert fetch(content, digest).returncode != 0
     assert {path.name: path.read_text() for path in (tmp_path / "lib").iterdir()} == {"uv": "before"}
+
+
+def test_what_is_built_is_built_by_nobody_in_a_sandbox_of_sources_that_are_checked(settings_with):
+    package = Package("cffi", "1.15.0", (File("0" * 64, "cffi-1.15.0.tar.gz"),))
+    locked = Locked(
+        "uv.lock", (package,), built=frozenset({"cffi"}), build_packages=(Package("six", "1", (File("1"),)),)
+    )
+    wanted = Environment(locked)
+    assert wanted.files == {
+        REQUIREMENTS: "",
+        ".built.lock": f"cffi==1.15.0 \\\n    --hash=sha256:{'0' * 64}\n",
+        ".build.lock": "six==1 \\\n    --hash=sha256:1\n",
+    }
+    steps = script(settings_with(), wanted, "folder")
+    (building,) = [step for step in steps if "--no-binary" in step]
+    assert building.startswith("systemd-run ")
+    assert "-p DynamicUser=yes -p ProtectHome=yes" in building
+    assert "--require-hashes" in building
+    assert "--require-build-hashes --build-constraints .build.lock --only-binary :all: --no-binary cffi" in building
+    # Root installs wheels alone.
+    assert [
+        step for step in steps if "pip install" in step and "--only-binary" not in step and "--no-index" not in step
+    ] == []
+    without = Environment(Locked("uv.lock", (package,)))
+    assert wanted.key != without.key
+    assert not [step for step in script(settings_with(), without, "folder") if "systemd-run" in step]
+
+
+def test_the_script_is_one_that_a_shell_takes(settings_with):
+    for built in (frozenset[str](), frozenset({"cffi"})):
+        steps = script(settings_with(), Environment(Locked("uv.lock", (), built=built)), "$new/backend")
+        done = subprocess.run(["sh", "-n", "-c", "; ".join(steps)], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
