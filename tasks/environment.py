@@ -96,16 +96,28 @@ def put_python(settings: Settings) -> None:
     path, version = python_here(settings)
     if path == SYSTEM_PYTHON:
         return
-    # A newer uv knows a newer patch version: its fixes come with an update of Slipway.
-    marker = f"{PYTHONS}/.{version}-by-uv-{uv.VERSION}"
-    options = f"--no-bin --upgrade --install-dir {PYTHONS} --mirror {settings.python_mirror}"
     ensure(
         name=f"Install Python {version}",
-        check=f"[ -e {marker} ] && {path} -V",
-        command=f"umask 022; env UV_NO_CACHE=1 UV_SYSTEM_CERTS=1 UV_PYTHON_DOWNLOADS=manual {UV} --quiet python install"
-        f" {options} {version}"
-        f" && {path} -V > /dev/null && sync -f {PYTHONS} && touch {marker}",
+        check=f"[ -e {python_marker(version)} ] && {path} -V",
+        command=fetch_python(path, version, settings.python_mirror),
         note=f"{path}: from {settings.python_mirror}",
+    )
+
+
+def python_marker(version: str) -> str:
+    # A newer uv knows a newer patch version: its fixes come with an update of Slipway.
+    return f"{PYTHONS}/.{version}-by-uv-{uv.VERSION}"
+
+
+def fetch_python(path: str, version: str, mirror: str) -> str:
+    """A command that has uv fetch a Python: uv knows the hash of each."""
+    settings = "UV_NO_CACHE=1 UV_SYSTEM_CERTS=1 UV_PYTHON_DOWNLOADS=manual"
+    options = f"--no-bin --upgrade --install-dir {PYTHONS} --mirror {mirror}"
+    return (
+        f"umask 022; env {settings} {UV} --no-progress python install {options} {version}"
+        # Its lock is for everybody to write.
+        f" && {path} -V > /dev/null && chmod go-w {PYTHONS}/.lock"
+        f" && sync -f {PYTHONS} && touch {python_marker(version)}"
     )
 
 

@@ -19,6 +19,8 @@ from slipway.tasks import environment, release
 from slipway.tasks.adoption import found_by_hand
 
 ARCHITECTURES = ("amd64",)
+# uv's wheel and Python's packages.
+PYPI = ("https://pypi.org/", "https://files.pythonhosted.org/")
 OFFICIAL_REPOSITORY = "https://repo.mongodb.org"
 NO_SERIES_HINT = "a series that is there, or the role db on a host with another system"
 NO_SERIES = f"nothing, need {NO_SERIES_HINT}"
@@ -153,11 +155,11 @@ def repository_problems(machine: dict[str, str], settings: Settings) -> list[str
 
 def network_problems(settings: Settings, groups: list[str]) -> list[str]:
     """Repositories that the host can't connect to. Behind a proxy of apt's own, that is apt's to find out."""
-    mongodb = settings.mongodb_apt_url if "db" in groups else ""
+    others = [*([settings.mongodb_apt_url] if "db" in groups else []), *(PYPI if "app" in groups else [])]
     script = (
         "apt-config dump | grep -q 'Acquire::https*::Proxy \"[^\"]' ||"
         # Asked of the sources: the lists, which `apt-get indextargets` reads, a new host does not have.
-        f" for uri in $(apt-get --print-uris update | grep -o 'https*://[^/]*/' | sort -u) {mongodb}; do"
+        f" for uri in $(apt-get --print-uris update | grep -o 'https*://[^/]*/' | sort -u) {' '.join(others)}; do"
         " site=${uri#*://}; site=${site%%/*}; port=80; case $uri in https:*) port=443;; esac;"
         " case $site in *:*) port=${site##*:}; site=${site%:*};; esac;"
         f' timeout {settings.limits.reach} bash -c "exec 3<>/dev/tcp/$site/$port" || echo $site:$port; done'

@@ -107,7 +107,9 @@ class Backend(Section):
         if value and not (path(source) / value).is_file():
             raise ValueError(f"a file, relative to backend_source ({source})")
         if not value and not files.is_there(path(source)):
-            raise ValueError(f"the file that lists the dependencies, as {source} has none of {files.EXPECTED}")
+            raise ValueError(
+                f"the file that lists the dependencies: backend_source ({source}) has none of {files.EXPECTED}"
+            )
         return value
 
     @field_validator("backend_environment")

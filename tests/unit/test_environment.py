@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 import subprocess
 import sys
+import tarfile
+import threading
 import zipfile
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from uv import find_uv_bin
 
 from slipway.dependencies import uv
 from slipway.dependencies.model import File, Locked, Package
 from slipway.settings.limits import SHIPPED
-from slipway.tasks.environment import REQUIREMENTS, UV, Environment, fetch_uv, script
+from slipway.tasks import environment
+from slipway.tasks.environment import (
+    PYTHONS,
+    REQUIREMENTS,
+    SYSTEM_PYTHON,
+    UV,
+    Environment,
+    fetch_python,
+    fetch_uv,
+    script,
+)
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -121,3 +137,57 @@ def test_the_script_is_one_that_a_shell_takes(settings_with):
         steps = script(settings_with(), Environment(Locked("uv.lock", (), built=built)), "$new/backend")
         done = subprocess.run(["sh", "-n", "-c", "; ".join(steps)], capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.fixture
+def mirror():
+    """A server whose answer to everything is an archive of a Python that nobody has signed for."""
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w:gz") as archive:
+        program = b"#!/bin/sh\n"
+        member = tarfile.TarInfo("python/bin/python3.12")
+        member.size, member.mode = len(program), 0o755
+        archive.addfile(member, io.BytesIO(program))
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data.getvalue())))
+            self.end_headers()
+            self.wfile.write(data.getvalue())
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Answers) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        serving.join()
+
+
+def test_a_python_that_is_not_the_one_that_uv_knows_is_not_installed(mirror, tmp_path):
+    path = f"{PYTHONS}/cpython-3.12-linux-x86_64-gnu/bin/python3.12"
+    command = fetch_python(path, "3.12", mirror).replace(UV, find_uv_bin()).replace(PYTHONS, str(tmp_path))
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "Hash mismatch for `cpython-3.12" in done.stderr
+    assert not [path for path in tmp_path.rglob("*") if "python3" in path.name or "by-uv" in path.name]
+
+
+@pytest.mark.parametrize(
+    ("setting", "machine", "expected"),
+    [
+        ("", {"python": "3.11.2"}, (SYSTEM_PYTHON, "3.11.2")),
+        ("3.11", {"python": "3.11.2"}, (SYSTEM_PYTHON, "3.11.2")),
+        ("3.11", {"python": "", "os": "debian", "release": "12"}, (SYSTEM_PYTHON, "3.11")),
+        ("", {"python": "", "os": "ubuntu", "release": "24.04"}, (SYSTEM_PYTHON, "3.12")),
+        ("3.12", {"python": "3.11.2"}, (f"{PYTHONS}/cpython-3.12-linux-x86_64-gnu/bin/python3.12", "3.12")),
+    ],
+)
+def test_the_systems_python_runs_the_backend_unless_another_version_is_set(
+    settings_with, monkeypatch, setting, machine, expected
+):
+    monkeypatch.setattr(environment, "host", SimpleNamespace(get_fact=lambda fact: machine))
+    assert environment.python_here(settings_with(python_version=setting)) == expected
