@@ -110,4 +110,6 @@ def version(minor: str) -> tuple[int, ...]:
 def said(text: str) -> str:
     """The cause in uv's words, on one line."""
     text = " ".join(text.split())
-    return (text.partition("cause: ")[2] or text).partition(" hint: ")[0]
+    cause = (text.partition("cause: ")[2] or text).partition(" hint: ")[0]
+    is_of_wheels = "no usable wheels" in cause or "no wheels with" in cause
+    return f"{cause} To let the server build it, name it in backend_build_packages." if is_of_wheels else cause

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -18,6 +19,9 @@ from slipway.dependencies.requirements import text_of
 from slipway.dependencies.target import may_apply
 
 EXPORT = ("export", "--frozen", "--offline", "--no-dev", "--no-emit-project", "--no-header", "--no-annotate")
+
+# Folders that hold no member of a workspace, and many files.
+SKIPPED = {"node_modules", "venv", "env", "site-packages", "__pycache__"}
 
 
 def locked(file: Path, folder: Path, name: str) -> Locked:
@@ -47,11 +51,13 @@ def locked(file: Path, folder: Path, name: str) -> Locked:
 
 def _copy_projects(top: Path, copy: Path) -> None:
     """The files that describe a project or workspace: uv writes nothing beside them, and reads no other settings."""
-    for found in [top / "uv.lock", *sorted(top.rglob("pyproject.toml"))]:
-        if not {".venv", "node_modules"} & {*found.relative_to(top).parts}:
-            place = copy / found.relative_to(top)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(found, place)
+    shutil.copyfile(top / "uv.lock", copy / "uv.lock")
+    for here, folders, names in os.walk(top):
+        folders[:] = [name for name in folders if not name.startswith(".") and name not in SKIPPED]
+        if "pyproject.toml" in names:
+            place = copy / Path(here).relative_to(top)
+            place.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(Path(here, "pyproject.toml"), place / "pyproject.toml")
 
 
 def _requires_python(project: Mapping[str, Any]) -> str:

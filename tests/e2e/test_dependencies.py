@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from support.lab_host import PROJECT, LabHost
-from support.releases import IMPATIENT, ROOT, Visits
+from support.releases import IMPATIENT, ROOT
 
 PROJECTS = PROJECT / "tests/projects"
 # None is removed: a directory of the original's disk can't be renamed in the layer of a copy.
@@ -32,7 +32,7 @@ def packages(server: LabHost) -> dict[str, str]:
 
 
 def test_a_list_without_hashes_is_locked_once_and_a_change_of_it_is_never_left_out(
-    server: LabHost, visits: Visits, tmp_path: Path
+    server: LabHost, tmp_path: Path
 ) -> None:
     source, before = copied("utf16 nested", tmp_path), server.current_release()
     done = server.slipway("release", "lab", "--yes", *options(source))
@@ -62,7 +62,6 @@ def test_a_list_without_hashes_is_locked_once_and_a_change_of_it_is_never_left_o
     server.release(*options(source))
     assert packages(server)["fastapi"] == "0.115.2"
     assert server.ssh(f"readlink {ROOT}/current/backend/.venv") != environment
-    visits.nothing(20)
 
     # Comments, order and line ends make no other environment.
     environment = server.ssh(f"readlink {ROOT}/current/backend/.venv")
@@ -95,6 +94,35 @@ def test_a_project_is_released_as_it_is(server: LabHost, tmp_path: Path, name: s
     assert "httpx" not in found
     files = server.ssh(f"find $(readlink {ROOT}/current/backend/.venv) ! -user root")
     assert files == ""
+
+
+@pytest.mark.thorough
+def test_a_package_without_a_wheel_is_built_by_nobody_where_a_setting_allows_it(
+    server: LabHost, tmp_path: Path
+) -> None:
+    source = copied("built-packages", tmp_path)
+    done = server.slipway("lock", "lab", "--data", f"backend_source={source}")
+    assert done.returncode == 1
+    assert "python-multipart==0.0.5 has no wheel for Python 3.11 on Linux" in done.stderr
+    allowed = {"backend_build_packages": '["python-multipart"]'}
+    done = server.slipway("lock", "lab", *options(source, **allowed)[2:])
+    assert done.returncode == 0, done.stderr
+    assert (source / "pylock.slipway-build.toml").exists()
+    server.release(*options(source, **allowed))
+    assert packages(server)["python-multipart"] == "0.0.5"
+    # What has built it is gone, and so is its folder's content.
+    assert (
+        server.ssh(f"find {ROOT}/venvs/ -nouser -o -name '*.tar'; ls /var/cache/slipway-build-codementee-python/") == ""
+    )
+
+    # A source that is not the one that was locked is not built.
+    lock = source / "pylock.slipway.toml"
+    text = lock.read_text()
+    sdist = text.partition("python-multipart-0.0.5.tar.gz")[2].partition('sha256 = "')[2].partition('"')[0]
+    lock.write_text(text.replace(sdist, "0" * 64))
+    done = server.slipway("release", "lab", "--yes", *options(source, **allowed))
+    assert done.returncode == 1
+    assert "Hash mismatch for `python-multipart==0.0.5`" in done.stderr
 
 
 def problems_of(server: LabHost, *arguments: str) -> Any:

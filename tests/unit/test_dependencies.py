@@ -194,6 +194,16 @@ def test_requirements_that_exclude_each_other_are_told_in_uvs_words(tmp_path, in
     assert "you require loop==2.0, we can conclude that your requirements are unsatisfiable" in problem
 
 
+def test_a_package_without_a_wheel_that_another_one_needs_is_told_with_the_setting(tmp_path, index):
+    index.add("server", "1.0", requires="old==1.0")
+    index.add("old", "1.0", tag="cp310-cp310-manylinux2014_x86_64")
+    with pytest.raises(DependenciesError) as error:
+        lock(project(tmp_path, requirements__txt="server\n"))
+    (problem,) = error.value.problems
+    assert "old==1.0 has no wheels" in problem
+    assert problem.endswith("To let the server build it, name it in backend_build_packages.")
+
+
 # --- Whether a server can have them -----------------------------------------------------------------------------------
 
 SERVER = Package("uvicorn", "0.30.6", (File("0", "uvicorn-0.30.6-py3-none-any.whl", 2**20),))

@@ -85,6 +85,50 @@ def test_what_decides_on_no_dependency_makes_no_lock_old(copied, name, change):
     assert resolve.locked(file.parent, "", "3.11.2")
 
 
+def test_the_lock_of_a_workspace_is_above_its_members(tmp_path):
+    """What uv itself writes for two members."""
+    (tmp_path / "pyproject.toml").write_text('[tool.uv.workspace]\nmembers = ["api", "jobs"]\n')
+    for name, needed in (("api", "uvicorn"), ("jobs", "celery")):
+        (tmp_path / name).mkdir()
+        text = f'[project]\nname = "{name}"\nversion = "1"\nrequires-python = ">=3.11"\ndependencies = ["{needed}"]\n'
+        (tmp_path / name / "pyproject.toml").write_text(text)
+    (tmp_path / "uv.lock").write_text(WORKSPACE)
+    found = resolve.locked(tmp_path / "api", "../uv.lock", "3.11.2")
+    assert [*map(str, found.packages)] == ["uvicorn==0.30.6"]
+
+
+def of_workspace(name: str, needed: str) -> str:
+    return f"""
+[[package]]
+name = "{name}"
+version = "1"
+source = {{ virtual = "{name}" }}
+dependencies = [{{ name = "{needed}" }}]
+[package.metadata]
+requires-dist = [{{ name = "{needed}" }}]
+"""
+
+
+def of_index(name: str, version: str) -> str:
+    file = f"https://files.pythonhosted.org/{name}-{version}-py3-none-any.whl"
+    return f"""
+[[package]]
+name = "{name}"
+version = "{version}"
+source = {{ registry = "https://pypi.org/simple" }}
+wheels = [{{ url = "{file}", hash = "sha256:{"0" * 64}", size = 1 }}]
+"""
+
+
+WORKSPACE = (
+    'version = 1\nrevision = 3\nrequires-python = ">=3.11"\n[manifest]\nmembers = ["api", "jobs"]\n'
+    + of_workspace("api", "uvicorn")
+    + of_index("celery", "5.5.0")
+    + of_workspace("jobs", "celery")
+    + of_index("uvicorn", "0.30.6")
+)
+
+
 # --- Where a package is from ------------------------------------------------------------------------------------------
 
 SOURCES = {
