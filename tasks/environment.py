@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -143,23 +143,22 @@ def of(settings: Settings) -> Environment:
     path, version = python_here(settings)
     try:
         found = Environment(_locked(settings, version), path, version)
-        problems = [] if _is_there(settings, found) else _problems(settings, found.locked, version)
+        problems = _problems(settings, found)
     except DependenciesError as error:
         problems = error.problems
     if problems:
         lines = "\n".join(f"  - {problem}" for problem in problems)
         what = f"the dependencies of {settings.backend_source}"
         raise PyinfraError(f"{host.name}: {what} can't be installed; nothing was changed.\n{lines}")
-    for text in found.locked.notes:
-        notes.note(text)
+    notes.note(f"dependencies: {len(found.locked.packages)} packages of {found.locked.source}")
     return found
 
 
 def problems(settings: Settings) -> list[str]:
     """What keeps the host from having a first release, a line each."""
-    _, version = python_here(settings)
+    path, version = python_here(settings)
     try:
-        return _problems(settings, _locked(settings, version), version)
+        return _problems(settings, Environment(_locked(settings, version), path, version))
     except DependenciesError as error:
         return error.problems
 
@@ -174,28 +173,31 @@ def _locked_once(folder: Path, named: str, python: str, built: tuple[str, ...]) 
     return resolve.locked(folder, named, python, built)
 
 
-def _problems(settings: Settings, locked: Locked, version: str) -> list[str]:
+def _problems(settings: Settings, wanted: Environment) -> list[str]:
+    if not uv.has_python(settings.python_version):
+        return [f"python_version: found {settings.python_version!r}, expected one that uv {uv.VERSION} has"]
     machine = host.get_fact(Machine)
     glibc = int(machine.get("glibc", "").partition(".")[2] or MIN_GLIBC)
     free = int(machine["disk:/var/www"].split()[1])
-    unknown = [] if uv.has_python(settings.python_version) else [_unknown_python(settings)]
-    return unknown or _judged(locked, Host(version, glibc, free))
+    # Where the environment is there already nothing is downloaded.
+    is_there = _is_there(settings, wanted)
+    found, said = _judged(wanted.locked, Host(wanted.version, glibc, None if is_there else free), not is_there)
+    for text in said:
+        notes.note(text)
+    return found
 
 
 @cache
-def _judged(locked: Locked, wanted: Host) -> list[str]:
-    if found := [*judge.problems(locked, replace(wanted, free_mb=None))]:
-        return found
-    known, found = judge.examined(locked, wanted)
-    return found or [*judge.problems(known, wanted)]
-
-
-def _unknown_python(settings: Settings) -> str:
-    return f"python_version: found {settings.python_version!r}, expected one that uv {uv.VERSION} has"
+def _judged(locked: Locked, wanted: Host, is_examined: bool) -> tuple[list[str], tuple[str, ...]]:
+    """What is wrong, and what there is to say beside it. Examined are, by PyPI, locks with hashes alone."""
+    if is_examined:
+        locked, found = judge.examined(locked, wanted)
+        if found:
+            return found, ()
+    return [*judge.problems(locked, wanted)], locked.notes
 
 
 def _is_there(settings: Settings, wanted: Environment) -> bool:
-    """Whether the host has the environment already: then nothing is downloaded, and nothing can be in the way."""
     command = f"cd {settings.site_root}/venvs && ls -d */.complete"
     return f"{wanted.key}/.complete" in host.get_fact(Output, command=command).split()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -16,10 +17,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from pyinfra.api.exceptions import PyinfraError
 from uv import find_uv_bin
 
-from slipway.dependencies import uv
+from slipway.dependencies import resolve, uv
 from slipway.dependencies.model import File, Locked, Package
+from slipway.facts.base import Output
+from slipway.facts.machine import Machine
 from slipway.settings.limits import SHIPPED
 from slipway.tasks import environment
 from slipway.tasks.environment import (
@@ -191,3 +195,50 @@ def test_the_systems_python_runs_the_backend_unless_another_version_is_set(
 ):
     monkeypatch.setattr(environment, "host", SimpleNamespace(get_fact=lambda fact: machine))
     assert environment.python_here(settings_with(python_version=setting)) == expected
+
+
+@pytest.fixture
+def on_host(monkeypatch):
+    """What the next release of a project needs on a host with Python 3.11 that has some environments."""
+
+    def on_host(settings, *there: str) -> tuple[Environment, list[str]]:
+        machine = {"python": "3.11.2", "glibc": "2.36", "disk:/var/www": "/ 9000"}
+        facts = {Machine: machine, Output: "\n".join(f"{key}/.complete" for key in there)}
+        said: list[str] = []
+        monkeypatch.setattr(
+            environment, "host", SimpleNamespace(name="one", get_fact=lambda fact, **arguments: facts[fact])
+        )
+        monkeypatch.setattr(environment, "notes", SimpleNamespace(note=said.append))
+        return environment.of(settings), said
+
+    return on_host
+
+
+def test_a_project_that_needs_another_python_is_refused_even_where_its_packages_are_there(
+    settings_with, on_host, tmp_path
+):
+    source = Path(shutil.copytree(PROJECT / "tests/projects/uv-lock", tmp_path / "backend"))
+    settings = settings_with(backend_source=str(source))
+    found, said = on_host(settings)
+    assert said == ["dependencies: 13 packages of uv.lock"]
+    for file in ("pyproject.toml", "uv.lock"):
+        text = (source / file).read_text()
+        (source / file).write_text(text.replace('requires-python = ">=3.10"', 'requires-python = ">=3.12"'))
+    environment._locked_once.cache_clear()
+    with pytest.raises(PyinfraError, match="nothing was changed") as error:
+        on_host(settings, found.key)
+    assert 'pyproject.toml needs Python >=3.12; the server has 3.11: set python_version = "3.12"' in str(error.value)
+
+
+def test_a_list_with_hashes_is_looked_up_on_the_index_until_its_environment_is_there(
+    settings_with, on_host, index, tmp_path
+):
+    source = tmp_path / "backend"
+    source.mkdir()
+    index.add("uvicorn", "1.0", python=">=3.12")
+    (source / "requirements.txt").write_text(f"uvicorn==1.0 --hash=sha256:{index.digest('uvicorn', '1.0')}\n")
+    settings = settings_with(backend_source=str(source))
+    with pytest.raises(PyinfraError, match=r"uvicorn==1\.0 needs Python >=3\.12"):
+        on_host(settings)
+    key = Environment(resolve.locked(source, "", "3.11.2"), version="3.11.2").key
+    assert on_host(settings, key)[0].key == key
