@@ -19,6 +19,8 @@ class System:
     # https://www.mongodb.com/docs/v7.0/administration/production-notes/#platform-support-matrix (and /v8.0/)
     mongodb_series: tuple[str, ...]
     mongodb_component: str
+    # The minor version of the Python that it calls python3.
+    python: str
     # The package of the kernel for virtual machines.
     kernel: str
     # Components of the distribution's archive; certbot and ufw are in Ubuntu's universe.
@@ -37,27 +39,35 @@ class System:
 
 
 def _debian(
-    version: str, codename: str, mongodb_series: tuple[str, ...], valkey: str = "valkey", proven: bool = False
+    version: str,
+    codename: str,
+    mongodb_series: tuple[str, ...],
+    python: str,
+    valkey: str = "valkey",
+    proven: bool = False,
 ) -> System:
     title, kernel = f"Debian {version}", "linux-image-cloud-amd64"
-    return System(title, "debian", version, codename, mongodb_series, "main", kernel, ("main",), True, valkey, proven)
+    series, main = mongodb_series, ("main",)
+    return System(title, "debian", version, codename, series, "main", python, kernel, main, True, valkey, proven)
 
 
-def _ubuntu(version: str, codename: str, mongodb_series: tuple[str, ...], brotli: bool) -> System:
+def _ubuntu(version: str, codename: str, mongodb_series: tuple[str, ...], python: str, brotli: bool) -> System:
     title, kernel = f"Ubuntu {version}", "linux-image-virtual"
     components = ("main", "universe")
     series, component = mongodb_series, "multiverse"
-    return System(title, "ubuntu", version, codename, series, component, kernel, components, brotli, "redis", False)
+    return System(
+        title, "ubuntu", version, codename, series, component, python, kernel, components, brotli, "redis", False
+    )
 
 
 SYSTEMS = {
     system.id: system
     for system in (
-        _debian("12", "bookworm", ("7.0", "8.0"), valkey="redis", proven=True),
+        _debian("12", "bookworm", ("7.0", "8.0"), "3.11", valkey="redis", proven=True),
         # MongoDB has no packages for it; the database can be on another host (role db).
-        _debian("13", "trixie", ()),
-        _ubuntu("22.04", "jammy", ("6.0", "7.0", "8.0"), brotli=False),
-        _ubuntu("24.04", "noble", ("8.0",), brotli=True),
+        _debian("13", "trixie", (), "3.13"),
+        _ubuntu("22.04", "jammy", ("6.0", "7.0", "8.0"), "3.10", brotli=False),
+        _ubuntu("24.04", "noble", ("8.0",), "3.12", brotli=True),
     )
 }
 

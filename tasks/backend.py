@@ -22,6 +22,8 @@ from slipway.secrets.store import MONGO_URL, how_to_give
 from slipway.settings import environment
 from slipway.settings.model import Settings
 from slipway.settings.services import Service
+from slipway.tasks import python_environment
+from slipway.tasks.adoption import found_by_hand
 from slipway.tasks.backend_units import (
     FOLDER,
     all_units,
@@ -34,10 +36,10 @@ from slipway.tasks.backend_units import (
     unit_values_here,
 )
 from slipway.tasks.credentials import remove_unused, sync_credentials
-from slipway.tasks.release import healthy
+from slipway.tasks.release import healthy, shipped
 from slipway.tasks.release_steps import PROGRAM
 
-PACKAGES = ["curl", "python3", "python3-venv"]
+PACKAGES = [*python_environment.PACKAGES]
 
 
 def ports(settings: Settings) -> dict[int, str]:
@@ -69,7 +71,14 @@ def problems(settings: Settings) -> list[str]:
         f" backend_secrets: {how_to_give(MONGO_URL, site.secrets_file)})"
         for site in settings.all_sites
         if is_elsewhere and MONGO_URL not in site.backend_secrets
-    ]
+    ] + [problem for site in settings.all_sites for problem in _dependency_problems(site, found_by_hand(settings))]
+
+
+def _dependency_problems(settings: Settings, by_hand: list[str]) -> list[str]:
+    """What keeps a site without a release from having its first one, unless that is the code that is there."""
+    if f"{settings.site_root}/backend" in by_hand or shipped(settings):
+        return []
+    return [f"dependencies of {settings.site_name}: {line}" for line in python_environment.problems(settings)]
 
 
 def drifts(settings: Settings) -> dict[str, Drift]:
@@ -106,6 +115,7 @@ def drifts(settings: Settings) -> dict[str, Drift]:
     per_site=True,
     needs=("release",),
     early_packages=PACKAGES,
+    repositories=python_environment.PYPI,
     ports=ports,
     units=units,
     health=health,

@@ -25,9 +25,10 @@ from slipway.engine.uploads import with_input
 from slipway.facts.base import Output
 from slipway.ops.commands import Commands
 from slipway.ops.files import directory, link
-from slipway.releases import artifact, sources
+from slipway.releases import artifact
 from slipway.settings.model import Settings
 from slipway.settings.services import Service
+from slipway.tasks import python_environment
 from slipway.tasks.backend_units import describe_for_releases, describe_program, describe_socket, unit_values_here
 from slipway.tasks.credentials import sync_credentials
 from slipway.tasks.release_steps import PACKAGES, command, put_facts, put_programs
@@ -43,6 +44,10 @@ def packages(settings: Settings) -> list[str]:
 
 
 def begin(settings: Settings) -> None:
+    if "app" in host.groups:
+        if not settings.is_further_site:
+            python_environment.put_uv(settings.limits)
+        python_environment.put_python(settings)
     begin_first(name="Start building the first release", settings=settings, parts=parts_here())
 
 
@@ -80,6 +85,8 @@ def next_release(settings: Settings) -> None:
     put_programs("app" in host.groups)
     put_facts(settings, parts_here())
     if "app" in host.groups:
+        python_environment.put_uv(settings.limits)
+        python_environment.put_python(settings)
         # With the code its settings may change, the name of its module say. A secret that is there is apply's business:
         # the backend of now has it, and so has the database.
         sync_credentials(name="Install new secrets", settings=settings, only_new=True)
@@ -209,12 +216,15 @@ def begin_first(settings: Settings, parts: tuple[str, ...]) -> Commands:
     if "frontend" in parts and settings.frontend_build_on == "local":
         artifact.begin(settings, run.of(host.state).builds)
     if "backend" in parts:
-        requirements = f"{settings.site_root}/venvs/.requirements.txt"
-        script = shlex.quote("; ".join(environment(settings, requirements)))
-        yield with_input(
-            f"base64 -d > {requirements}; setsid sh -euc {script} < /dev/null > /dev/null 2>&1 &",
-            (sources.of(settings).backend / "requirements.txt").read_bytes(),
-        )
+        wanted, venvs = python_environment.of(settings), f"{settings.site_root}/venvs"
+        # A build may need packages that come later.
+        if not wanted.locked.built:
+            script = shlex.quote("; ".join(python_environment.script(settings, wanted, venvs)))
+            yield with_input(
+                f"base64 -d > {venvs}/{python_environment.REQUIREMENTS};"
+                f" setsid sh -euc {script} < /dev/null > /dev/null 2>&1 &",
+                wanted.locked.requirements.encode(),
+            )
 
 
 @operation()
@@ -234,7 +244,11 @@ def ship(settings: Settings, parts: tuple[str, ...]) -> Commands:
         raise PyinfraError(
             f"{host.name} has no release yet; nothing was changed. Type `slipway apply` first: it ships the first one"
         )
-    yield from _ship(settings, parts, [part for part in parts if part in settings.arguments.release_parts])
+    changing = [part for part in parts if part in settings.arguments.release_parts]
+    if "backend" in changing:
+        # What is in the way is told by the plan.
+        python_environment.of(settings)
+    yield from _ship(settings, parts, changing)
 
 
 @operation()
@@ -250,9 +264,11 @@ def _ship(settings: Settings, parts: Collection[str], changing: Collection[str])
     """`changing` are the parts that are built; the others come from the current release."""
     # A plan stops at the first command: nothing is built until the release is really wanted.
     yield f"mkdir -p {settings.site_root}/releases {settings.site_root}/venvs"
-    release = artifact.build(settings, changing, run.of(host.state).builds, hashes_there(settings))
+    wanted = python_environment.of(settings) if "backend" in changing else None
+    more = {f"backend/{name}": text.encode() for name, text in wanted.files.items()} if wanted else {}
+    release = artifact.build(settings, changing, run.of(host.state).builds, hashes_there(settings), more)
     notes.note(f"release {release.id}: {len(release.archive) // 1024} KiB, {len(release.kept)} files unchanged")
-    script = unpack_script(settings, release, parts, [part for part in parts if part not in changing])
+    script = unpack_script(settings, release, parts, [part for part in parts if part not in changing], wanted)
     yield with_input(script, release.archive)
 
 
@@ -269,8 +285,15 @@ def hashes_there(settings: Settings) -> dict[str, str]:
     return found
 
 
-def unpack_script(settings: Settings, release: artifact.Release, parts: Collection[str], whole: Collection[str]) -> str:
-    """A shell script that unpacks the archive on its standard input as a release, complete with its environment.
+def unpack_script(
+    settings: Settings,
+    release: artifact.Release,
+    parts: Collection[str],
+    whole: Collection[str],
+    wanted: python_environment.Environment | None = None,
+) -> str:
+    """A shell script that unpacks the archive on its standard input as a release, complete with its environment, which
+    is `wanted` where the backend is new.
 
     Parts that are `whole` the current release's, and files that it has too, are hard links to it: a release never
     changes.
@@ -285,11 +308,11 @@ def unpack_script(settings: Settings, release: artifact.Release, parts: Collecti
         f"kept=$new/{artifact.KEPT}; if [ -e $kept ]; then cd {root}/current/.;"
         " xargs -0 cp -l --parents -t $new < $kept; rm $kept; fi",
     ]
-    if "backend" in parts and "backend" not in whole:
+    if wanted:
         steps += [
-            *environment(settings, "$new/backend/requirements.txt"),
+            *python_environment.script(settings, wanted, "$new/backend"),
             "ln -s $venv $new/backend/.venv",
-            "$venv/bin/python -m compileall -q $new/backend -x '[.]venv'",
+            f"{wanted.python} -I -m compileall -q $new/backend -x '[.]venv'",
         ]
     if "frontend" in parts and "frontend" not in whole and settings.frontend_build_on == "server":
         steps += build_there(settings)
@@ -310,16 +333,6 @@ def given_up(root: str, release_id: str) -> str:
     return f"[ $? = 0 ] || {{ rm -rf $new; [ ! -e {root}/current ] || {live}; }} >&2"
 
 
-# A build may do as it likes in a folder of its own, which keeps npm's cache, and nowhere else.
-BUILD_SANDBOX = (
-    "DynamicUser=yes",
-    "ProtectHome=yes",
-    "PrivateDevices=yes",
-    "NoNewPrivileges=yes",
-    "OOMScoreAdjust=900",
-)
-
-
 def build_there(settings: Settings) -> list[str]:
     """Steps of a shell script that build the frontend of $new from its source on the host, and compress its files as
     slipway/releases/artifact.py does."""
@@ -330,7 +343,7 @@ def build_there(settings: Settings) -> list[str]:
         f" [ -e {output}/index.html ] || {{ echo frontend_build left no {settings.frontend_output}/index.html >&2;"
         f" exit 1; }}; tar -c -C {output} ."
     )
-    sandbox = " ".join(f"-p {item}" for item in BUILD_SANDBOX)
+    sandbox = " ".join(f"-p {item}" for item in python_environment.SANDBOX)
     cache = f"slipway-build-{settings.site_name}"
     names = " -o ".join(f"-name '*{suffix}'" for suffix in sorted(artifact.COMPRESSED))
     gaining = f"-type f -size +{artifact.MIN_COMPRESSED_BYTES - 1}c \\( {names} \\)"
@@ -344,22 +357,4 @@ def build_there(settings: Settings) -> list[str]:
         # Over what the build may have compressed itself.
         f"find $new/frontend/build {gaining} -exec brotli --force --keep --quality={artifact.BROTLI_QUALITY} {{}} +"
         f" -exec gzip --force --keep --no-name -{artifact.GZIP_LEVEL} {{}} +",
-    ]
-
-
-def environment(settings: Settings, requirements: str) -> list[str]:
-    """Steps of a shell script that make $venv the Python environment for a file with the locked dependencies."""
-    venvs = f"{settings.site_root}/venvs"
-    return [
-        # Releases with the same locked dependencies and the same Python share an environment.
-        f"venv={venvs}/$( (cat {requirements}; python3 -V) | sha256sum | cut -c1-16)",
-        f"exec 9> {venvs}/.lock; flock 9",
-        "if [ ! -e $venv/.complete ]; then rm -rf $venv; python3 -m venv --without-pip $venv;"
-        # Debian's own pip from its wheel: one in the environment takes seconds to put there, and is of no use later.
-        " PYTHONPATH=$(echo /usr/share/python-wheels/pip-*.whl)"
-        # The system's trust, not the bundle that pip brings: a company's own CA counts.
-        " PIP_CERT=/etc/ssl/certs/ca-certificates.crt PIP_DISABLE_PIP_VERSION_CHECK=1 $venv/bin/python -m pip install"
-        f" --quiet --no-cache-dir --require-hashes --only-binary :all: -r {requirements};"
-        # On the disk before it is called complete, or a power cut would leave one that is for ever half.
-        " sync -f $venv; touch $venv/.complete; fi; exec 9>&-",
     ]

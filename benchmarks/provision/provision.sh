@@ -71,12 +71,13 @@ backend() {
     tar -xz --no-same-owner -C "$release" <&3
     requirements=$release/backend/requirements.txt
     venv=$root/venvs/$( (cat "$requirements"; python3 -V) | sha256sum | cut -c1-16)
-    python3 -m venv --without-pip "$venv"
-    # Debian's own pip from its wheel: one in the environment takes seconds to put there.
-    PYTHONPATH=$(echo /usr/share/python-wheels/pip-*.whl) PIP_CERT=/etc/ssl/certs/ca-certificates.crt \
-        PIP_DISABLE_PIP_VERSION_CHECK=1 "$venv/bin/python" -m pip install \
-        --quiet --no-cache-dir --require-hashes --only-binary :all: -r "$requirements"
-    "$venv/bin/python" -m compileall -q "$release/backend"
+    get_uv
+    export UV_CACHE_DIR="$root/venvs/.uv" UV_SYSTEM_CERTS=1
+    "$uv" venv --quiet --python /usr/bin/python3 "$venv"
+    "$uv" pip install --quiet --python "$venv/bin/python" --require-hashes --only-binary :all: -r "$requirements"
+    rm -rf "$root/venvs/.uv"
+    python3 -I -m compileall -qq -j 0 "$venv/lib" || true
+    python3 -I -m compileall -q "$release/backend"
     sync -f "$release"
     touch "$venv/.complete"
     ln -s "$venv" "$release/backend/.venv"

@@ -27,6 +27,7 @@ from slipway.lab.instance import cache_dir
 from slipway.lab.steps import StepFailed, remove, run
 from slipway.settings.model import TLS_FOLDER, Settings
 from slipway.tasks import fail2ban, logins, mongodb, nginx, ssh
+from slipway.tasks.python_environment import UV, fetch_uv
 from slipway.tasks.release import healthy
 from slipway.tasks.tls import certbot_command
 
@@ -94,6 +95,7 @@ def script_settings(settings: Settings) -> str:
         "root": settings.site_root,
         "unit": settings.backend_unit,
         "tls": TLS_FOLDER,
+        "uv": UV,
         "webroot": nginx.ACME_WEBROOT,
     }
     functions = {
@@ -101,6 +103,7 @@ def script_settings(settings: Settings) -> str:
         "healthy": healthy(settings, settings.backend),
         "bans": fail2ban.bans(settings.limits.probe),
         "get_certificate": shlex.join(certbot_command(settings)),
+        "get_uv": f"({fetch_uv(settings.limits)})",
     }
     lines = [f"{name}={shlex.quote(value)}" for name, value in variables.items()]
     return "\n".join([*lines, *(f"{name}() {{ {command}; }}" for name, command in functions.items()), ""])
@@ -204,6 +207,7 @@ def ansible_variables(host: Host, settings: Settings, folder: Path) -> dict[str,
         "mongodb_key_fingerprint": settings.mongodb_key_fingerprint,
         "mongodb_keyring": mongodb.KEYRING,
         "mongodb_limits": mongodb.LIMITS,
+        "get_uv": fetch_uv(settings.limits),
         "health_socket": socket,
         "health_url": f"http://{address}{settings.backend_health_path}",
         "tls": TLS_FOLDER,

@@ -25,6 +25,7 @@ VERBS = {
     "completion": ("slipway.cli.completion", "completion"),
     "init": ("slipway.cli.init", "init"),
     "lab": ("slipway.lab.cli", "lab"),
+    "lock": ("slipway.cli.lock", "lock"),
     "maintenance": ("slipway.cli.maintenance", "maintenance"),
     "override": ("slipway.cli.override", "override"),
     "plan": ("slipway.cli.plan", "plan"),

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 import brotli
@@ -104,14 +105,18 @@ def _fulfil(build: Future[Path], settings: Settings) -> None:
 
 
 def build(
-    settings: Settings, parts: Collection[str], builds: Builds, there: Mapping[str, str] | None = None
+    settings: Settings,
+    parts: Collection[str],
+    builds: Builds,
+    there: Mapping[str, str] | None = None,
+    more: Mapping[str, bytes] | None = None,
 ) -> Release:
-    """Build parts, of "backend" and "frontend", without the files that are `there`: SHA-256 in hexadecimal digits by
-    name. `builds` are those that this run has. Raises PyinfraError if a build fails."""
+    """Build parts, of "backend" and "frontend", and `more` files by name, without those that are `there`: SHA-256 in
+    hexadecimal digits by name. `builds` are those that this run has. Raises PyinfraError if a build fails."""
     files = [*_to_ship(settings, parts, builds)]
     _check_size(files, settings.release_max_mb)
     kept, new = [], []
-    for name, data in _compressed(files):
+    for name, data in chain(_compressed(files), (more or {}).items()):
         if there and there.get(name) == hashlib.sha256(data).hexdigest():
             kept.append(name)
         else:

@@ -61,8 +61,6 @@ def _checked(sources: Sources, what: str) -> Sources:
             raise PyinfraError(
                 f"{what}: found no folder {folder}, expected those of backend_source and frontend_source"
             )
-    if not (sources.backend / "requirements.txt").is_file():
-        raise PyinfraError(f"{what}: found no requirements.txt in {sources.backend}, expected the locked dependencies")
     return sources
 
 

@@ -3,8 +3,9 @@
 import re
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
+from slipway.dependencies import files
 from slipway.project import path
 from slipway.settings.types import (
     ALL,
@@ -12,6 +13,7 @@ from slipway.settings.types import (
     Check,
     EnvName,
     EnvText,
+    HttpUrl,
     LocalFolder,
     MemoryLimit,
     PlainLine,
@@ -38,7 +40,29 @@ class Backend(Section):
     per_site = ALL
 
     backend_source: LocalFolder
-    """The FastAPI application, with a locked `requirements.txt` (with hashes)."""
+    """The FastAPI application, with a list of its dependencies: [releases.md](releases.md#dependencies)."""
+
+    backend_requirements: Annotated[
+        str, matching(r"([^\x00-\x1f/~][^\x00-\x1f]*)?", "a file's path, relative to backend_source")
+    ] = ""
+    """The file that lists the dependencies, relative to `backend_source`, such as `"requirements/production.txt"` or
+    `"../uv.lock"`; `""` to find it."""
+
+    backend_build_packages: Annotated[
+        list[Annotated[str, matching(r"[A-Za-z0-9]([\w.-]*[A-Za-z0-9])?", 'a package\'s name as "cffi"')]],
+        Words("list of package names"),
+    ] = Field([])
+    """Packages that are built from their source on the server, in a sandbox, as they have no wheel for it. All others
+    are installed from wheels alone. What a build needs of Debian, name in `extra_packages`: `["gcc", "python3-dev"]`,
+    for example."""
+
+    python_version: Annotated[str, matching(r"(3\.([89]|1[0-9]))?", 'a version of Python as "3.12"')] = ""
+    """The Python that runs the backend; `""` for the system's. If it is another one, the server gets it from
+    `python_mirror`."""
+
+    python_mirror: HttpUrl = "https://github.com/astral-sh/python-build-standalone/releases/download"
+    """Where the server gets the Python of `python_version`: a mirror of the releases of python-build-standalone, whose
+    files uv checks by its own list of their hashes."""
 
     backend_app: Annotated[str, matching(r"[\w.]+:[\w.]+", 'module:attribute as "server:app"')] = "main:app"
     """What uvicorn runs."""
@@ -76,11 +100,18 @@ class Backend(Section):
     backend_tasks_max: Annotated[int, Field(ge=16, le=100_000), Unit("processes and threads")] = 512
     """Maximum number of the backend's processes and threads. FastAPI uses up to 40 threads in each worker."""
 
-    @field_validator("backend_source")
+    @field_validator("backend_requirements")
     @classmethod
-    def _holds_an_application(cls, value: str) -> str:
-        if not (path(value) / "requirements.txt").is_file():
-            raise ValueError("a folder with a requirements.txt in it")
+    def _lists_dependencies(cls, value: str, info: ValidationInfo) -> str:
+        if "backend_source" not in info.data:
+            return value
+        source = info.data["backend_source"]
+        if value and not (path(source) / value).is_file():
+            raise ValueError(f"a file, relative to backend_source ({source})")
+        if not value and not files.is_there(path(source)):
+            raise ValueError(
+                f"the file that lists the dependencies: backend_source ({source}) has none of {files.EXPECTED}"
+            )
         return value
 
     @field_validator("backend_memory_max_mb")

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from slipway.dependencies import files
+
 # Folders that hold no source of the project's own.
 SKIPPED = {"node_modules", "venv", "env", "site-packages", "dist", "build", "__pycache__", "tests", "test", "docs"}
 # How many folders below the project a part may be.
 DEPTH = 3
-# What names the dependencies of a backend.
-DEPENDENCIES = ("requirements.txt", "pyproject.toml", "uv.lock", "poetry.lock", "Pipfile")
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def _backend(project: Path) -> Iterator[Found]:
 
 
 def _has_dependencies(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in DEPENDENCIES) or (folder / "requirements").is_dir()
+    return files.is_there(folder) or (folder / "requirements").is_dir()
 
 
 def _applications(folder: Path) -> Iterator[tuple[Path, str]]:

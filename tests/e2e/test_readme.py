@@ -70,8 +70,11 @@ def test_a_first_server_by_the_readme_word_for_word(user: User, server: LabHost)
     code, shown = user.types(login.replace(SERVER, DOMAIN))
     assert code == 0, shown
 
-    assert verbs == [f"slipway {verb}" for verb in ("plan", "apply", "verify", "release", "rollback")]
-    plan, apply, verify, release, rollback = verbs
+    assert verbs == [f"slipway {verb}" for verb in ("lock", "plan", "apply", "verify", "release", "rollback")]
+    lock, plan, apply, verify, release, rollback = verbs
+    code, shown = user.types(lock)
+    assert code == 0, shown
+    assert "is locked by a file of its own" in shown
     code, shown = user.types(plan)
     assert code == PENDING, shown
 

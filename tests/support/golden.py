@@ -43,12 +43,14 @@ from pyinfra.api.exceptions import PyinfraError
 from pyinfra.context import ctx_host
 
 from slipway import ops, tasks
+from slipway.dependencies.model import File, Locked, Package
 from slipway.engine import run
 from slipway.engine.login import Login
 from slipway.engine.run import Run
 from slipway.ops.units import Ready
 from slipway.releases import artifact, sources
 from slipway.settings.model import Settings
+from slipway.tasks import python_environment
 
 SEPARATOR = "\n---\n"
 # A rendered template of more lines is shown by its name.
@@ -57,6 +59,7 @@ MAX_RENDERED_LINES = 20
 MAX_LINE = 100
 # 2026-01-01T00:00:00Z
 NOW = 1767225600
+ENVIRONMENT = python_environment.Environment(Locked("uv.lock", (Package("fastapi", "0.115.0", (File("0" * 64),)),)))
 RELEASE = artifact.Release("20260101000000-abc1234", b"an archive", ("frontend/build/kept.js",))
 
 
@@ -166,10 +169,10 @@ class Runner:
         monkeypatch.setattr(jinja2.Template, "render", rendered)
         monkeypatch.setattr(import_module("slipway.tasks.tls"), "time", SimpleNamespace(time=lambda: NOW))
         # What a release is made of is built elsewhere.
-        (folder / "requirements.txt").write_text("fastapi==0.115.0\n")
         monkeypatch.setattr(artifact, "release_id", lambda settings: RELEASE.id)
         monkeypatch.setattr(artifact, "begin", lambda settings, builds: None)
-        monkeypatch.setattr(artifact, "build", lambda settings, parts, builds, there: RELEASE)
+        monkeypatch.setattr(artifact, "build", lambda settings, parts, builds, there, more: RELEASE)
+        monkeypatch.setattr(python_environment, "of", lambda settings: ENVIRONMENT)
         monkeypatch.setattr(sources, "of", lambda settings: SimpleNamespace(backend=folder, frontend=folder))
 
     def run(self, operation: Callable[..., Any], given: dict[str, Any]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from slipway.settings.check import COMMAND_LINE, check
 from slipway.settings.model import Settings
 from support.connected import Hosts, connected_hosts
 from support.fake_session import FakeSession
+from support.package_index import PackageIndex
 
 # Of nobody: its private half is thrown away.
 PUBLIC_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIH0cWoRVeYh0DsKwGWEekVb8yWCM2esirnFXXVeSC+KN nobody"
@@ -173,3 +174,12 @@ def hosts(sshd: Sshd) -> Iterator[Hosts]:
 @pytest.fixture
 def host(hosts: Hosts) -> Host:
     return hosts("box")[0]
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PackageIndex:
+    """The one index of packages that uv knows."""
+    index = PackageIndex(tmp_path / "index")
+    monkeypatch.setenv("UV_DEFAULT_INDEX", index.folder.as_uri())
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
+    return index

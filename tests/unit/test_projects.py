@@ -70,7 +70,7 @@ def test_a_folder_on_the_command_line_is_where_the_user_stands(project):
     (project / "group_data/here").mkdir()
     command = [sys.executable, "-m", "slipway", "plan", "--data", "backend_source=here"]
     done = subprocess.run(command, cwd=project / "group_data", capture_output=True, text=True, check=False)
-    assert "backend_source: found" in done.stderr, "it is a folder, and has no requirements.txt"
+    assert "has none of uv.lock, " in done.stderr, "it is a folder, and has no list of dependencies"
     assert f"{project}/group_data/here" in done.stderr
 
 

@@ -14,7 +14,7 @@ from slipway.tasks.backend import settled
 from slipway.tasks.backend_units import of_service, unit_values
 from slipway.tasks.mongodb_users import admin_of, backend_of
 from slipway.tasks.nginx import unit_values as nginx_unit_values
-from slipway.tasks.release import environment, healthy
+from slipway.tasks.release import healthy
 
 
 @pytest.mark.parametrize(
@@ -123,11 +123,6 @@ def test_the_backend_reads_and_writes_its_own_database_and_no_other(settings_wit
     settings = settings_with(mongodb_database="shop")
     assert backend_of(settings).rights == "readWrite@shop"
     assert admin_of(settings).rights == "root@admin"
-
-
-def test_only_dependencies_that_are_locked_by_their_hashes_are_installed(settings_with):
-    (install,) = [step for step in environment(settings_with(), "requirements.txt") if "pip install" in step]
-    assert "--require-hashes --only-binary :all: -r requirements.txt" in install
 
 
 def test_the_databases_files_are_where_they_were(settings_with):

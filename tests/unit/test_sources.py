@@ -183,15 +183,6 @@ def test_a_commit_that_lacks_a_folder_is_told_with_the_folder(repository, of):
         of(release_ref="moved")
 
 
-def test_a_commit_without_the_locked_dependencies_is_told(repository, of):
-    git(repository, "rm", "--quiet", "site/backend/requirements.txt")
-    git(repository, "commit", "--quiet", "--message", "none")
-    git(repository, "branch", "without")
-    (repository / "site/backend/requirements.txt").touch()
-    with pytest.raises(PyinfraError, match=r"release_ref = 'without': found no requirements.txt in "):
-        of(release_ref="without")
-
-
 def test_a_disk_that_is_full_is_told_and_nobody_waits_for_ever(repository, of, monkeypatch, tmp_path):
     # More than a pipe holds.
     (repository / "site/backend/big").write_text("x" * 2**20)

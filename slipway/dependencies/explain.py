@@ -1,0 +1,115 @@
+"""Why dependencies can't be resolved for a Python: all reasons at once, where uv stops at the first."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from packaging.specifiers import SpecifierSet
+
+from slipway.dependencies import lockfile, pylock, uv
+from slipway.dependencies.lockfile import Inputs
+from slipway.dependencies.model import DependenciesError
+from slipway.dependencies.target import MINORS, fits, minor_of, tags
+
+
+def lock(folder: Path, wanted: Inputs, python: str, upgrade: bool = False, name: str = lockfile.NAME) -> str:
+    """The text of a lock for a minor version of Python. Raises DependenciesError with all that stand in its way."""
+    if wanted.requires_python and (problem := wrong_python(wanted.source, wanted.requires_python, python)):
+        raise DependenciesError([problem])
+    try:
+        return lockfile.make(folder / name, wanted, python, upgrade)
+    except uv.UvFailed as error:
+        raise DependenciesError([*reasons(wanted, python)] or [f"{wanted.source}: {said(str(error))}"]) from error
+
+
+def reasons(wanted: Inputs, python: str) -> Iterator[str]:
+    """A line for each requirement that can't be installed whatever the others are."""
+    with ThreadPoolExecutor(4) as pool:
+        found = pool.map(lambda line: _reason(replace(wanted, requirements=(line,)), python), wanted.requirements)
+        yield from (reason for reason in found if reason)
+
+
+def _reason(alone: Inputs, python: str) -> str:
+    try:
+        # Without those that it needs in turn, which are many: a list of all that is installed names them too.
+        lockfile.compiled(alone, python, no_deps=True)
+    except uv.UvFailed as error:
+        return _reason_of(str(error), alone, python) if uv.is_unsatisfiable(str(error)) else ""
+    return ""
+
+
+def _reason_of(failure: str, alone: Inputs, python: str) -> str:
+    # uv breaks its lines.
+    text, source, package = " ".join(failure.split()), alone.source, alone.requirements[0].partition(" ;")[0]
+    if wanted := _python_of(text):
+        return wrong_python(f"{source}: {wanted[0]}", wanted[1], python) or f"{source}: {package}: {said(text)}"
+    if match := re.search(r"Because (\S+) has no (?:usable wheels|wheels with a matching .*? tag)", text):
+        if platforms := re.search(r"following platforms?: ((?:`\w+`(?:, )?)+)", text):
+            there = platforms[1].replace("`", "")
+            return (
+                f"{source}: {match[1]} has files for {there} alone: add a marker as"
+                f' {match[1]} ; sys_platform == "win32", or remove it'
+            )
+        return _no_wheel_here(alone, match[1], python)
+    if "was not found in the package registry" in text:
+        return f"{source}: {package}: PyPI has no such package; correct the name, or remove it"
+    if "there is no version" in text or "no versions of" in text:
+        return f"{source}: {package}: PyPI has no such version"
+    return f"{source}: {package}: {said(text)}"
+
+
+def _python_of(text: str) -> tuple[str, str] | None:
+    """Which package needs which versions of Python, of what uv has said on one line."""
+    match = re.search(r"(\S+) depends on Python([<>=!~]\S*?),? (?:and|we)", text)
+    return (match[1], match[2]) if match else None
+
+
+def _no_wheel_here(alone: Inputs, package: str, python: str) -> str:
+    """Look what other versions of Python it has wheels for."""
+    try:
+        text = lockfile.compiled(alone, MINORS[0], no_deps=True, universal=True)
+    except uv.UvFailed as error:
+        who, specifier = _python_of(" ".join(str(error).split())) or (package, "")
+        return wrong_python(f"{alone.source}: {who}", specifier, python) or no_wheel(alone.source, package, python, ())
+    files = [file for found in pylock.packages(pylock.load(text, alone.source), alone.source) for file in found.files]
+    return no_wheel(alone.source, package, python, (one for one in MINORS if any(fits(f, tags(one)) for f in files)))
+
+
+def no_wheel(source: str, package: str, python: str, others: Iterable[str]) -> str:
+    """`others` are the versions of Python that it has wheels for."""
+    others = [*others]
+    name, minor = package.partition("==")[0], minor_of(python)
+    there = f" (it has them for Python {', '.join(others)})" if others else ""
+    newer = [one for one in others if version(one) > version(minor)]
+    change = f'set python_version = "{newer[0]}"' if newer else "choose a newer version of it"
+    return (
+        f"{source}: {package} has no wheel for Python {minor} on Linux{there}: {change}, or let the server build it:"
+        f' backend_build_packages = ["{name}"]'
+    )
+
+
+def wrong_python(who: str, specifier: str, python: str) -> str:
+    """What is wrong with a version of Python, "" where nothing is."""
+    wanted, minor = SpecifierSet(specifier), minor_of(python)
+    if wanted.contains(python if python.count(".") > 1 else f"{python}.99", prereleases=True):
+        return ""
+    fitting = [one for one in MINORS if wanted.contains(f"{one}.99", prereleases=True)]
+    newer = [one for one in fitting if version(one) > version(minor)] or fitting[-1:]
+    advice = f'set python_version = "{newer[0]}"' if newer else "choose another version of it"
+    return f"{who} needs Python {specifier}; the server has {minor}: {advice}"
+
+
+def version(minor: str) -> tuple[int, ...]:
+    return tuple(map(int, minor.split(".")))
+
+
+def said(text: str) -> str:
+    """The cause in uv's words, on one line."""
+    text = " ".join(text.split())
+    cause = (text.partition("cause: ")[2] or text).partition(" hint: ")[0]
+    is_of_wheels = "no usable wheels" in cause or "no wheels with" in cause
+    return f"{cause} To let the server build it, name it in backend_build_packages." if is_of_wheels else cause

@@ -1,0 +1,92 @@
+"""Which file of a project lists its dependencies.
+
+Locks first, as they say most: uv.lock, poetry.lock, Pipfile.lock, pylock.toml. Then lists: requirements files, and
+pyproject.toml. Of two locks, or a lock and a list that it does not fulfil, a setting must choose.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.utils import canonicalize_name
+
+from slipway.dependencies import pylock
+from slipway.dependencies.files import EXPECTED, LISTS, LOCKS, PROJECT, SETTING, UNLOCKED
+from slipway.dependencies.model import DependenciesError, Locked
+from slipway.dependencies.requirements import Requirements, text_of
+from slipway.dependencies.target import may_apply
+
+
+@dataclass(frozen=True)
+class Choice:
+    """`name` is the file, relative to the folder. `beside` is a list that is there too."""
+
+    name: str
+    path: Path
+    beside: str = ""
+
+
+def choose(folder: Path, named: str) -> Choice:
+    """The file that is named, or else found. Raises DependenciesError."""
+    if named:
+        if not (folder / named).is_file():
+            raise DependenciesError([f"{SETTING} = {named!r}: found no such file in {folder}"])
+        return Choice(named, folder / named)
+    locks = [name for name in LOCKS if (folder / name).is_file()]
+    lists = [name for name in LISTS if (folder / name).is_file()]
+    if len(locks) > 1:
+        raise DependenciesError(
+            [f"found {' and '.join(locks)}, expected one of them: remove the others, or set {SETTING} = {locks[0]!r}"]
+        )
+    if locks:
+        return Choice(locks[0], folder / locks[0], lists[0] if lists else "")
+    if lists:
+        return Choice(lists[0], folder / lists[0])
+    if (folder / PROJECT).is_file():
+        return _of_project(folder)
+    raise DependenciesError([_nothing_found(folder)])
+
+
+def _of_project(folder: Path) -> Choice:
+    project = pylock.load(text_of(folder / PROJECT), PROJECT)
+    if "dependencies" in project.get("project", {}):
+        return Choice(PROJECT, folder / PROJECT)
+    if "dependencies" in project.get("tool", {}).get("poetry", {}):
+        raise DependenciesError([f"{PROJECT}: found Poetry's dependencies and no poetry.lock: run `poetry lock`"])
+    if "dependencies" in project.get("project", {}).get("dynamic", []):
+        raise DependenciesError(
+            [f"{PROJECT}: found dynamic dependencies, expected a list: name its file in {SETTING}, or run `uv lock`"]
+        )
+    raise DependenciesError([_nothing_found(folder)])
+
+
+def _nothing_found(folder: Path) -> str:
+    others = [name for name in UNLOCKED if (folder / name).is_file()]
+    if others and UNLOCKED[others[0]]:
+        return f"found {others[0]} and no lock of it: run `{UNLOCKED[others[0]]}`, and commit the lock"
+    found = f"found {others[0]} alone" if others else "found no list of dependencies"
+    return f"{found} in {folder}, expected one of {EXPECTED}; or name another file in {SETTING}"
+
+
+def agree(locked: Locked, beside: Requirements, name: str) -> None:
+    """Raises DependenciesError where a lock does not fulfil a list beside it: one of the two is old."""
+    versions: dict[str, list[str]] = {}
+    for package in locked.packages:
+        versions.setdefault(package.name, []).append(package.version)
+    differing = []
+    for entry in beside.entries:
+        if entry.requirement.marker and not may_apply(str(entry.requirement.marker)):
+            continue
+        there = versions.get(canonicalize_name(entry.name))
+        if there is None:
+            differing.append(f"{entry.name} is in {name} alone")
+        elif not any(entry.requirement.specifier.contains(version, prereleases=True) for version in there):
+            differing.append(f"{entry.name} is {' or '.join(there)} in {locked.source}, {entry.text} in {name}")
+    if differing:
+        raise DependenciesError(
+            [
+                f"{locked.source} and {name} disagree ({'; '.join(differing[:5])}{' ...' if differing[5:] else ''}):"
+                f" remove the one that is old, or set {SETTING} = {locked.source!r} or {name!r}"
+            ]
+        )

@@ -1,0 +1,136 @@
+"""Slipway's own lock of a project that has none: pylock.slipway.toml, beside the source, which is committed.
+
+uv resolves what the project lists, for one version of Python on Linux, to the file of each package that fits. Beside
+the packages it says what it was made from, so that one that is older than the list is known.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from packaging.requirements import InvalidRequirement, Requirement
+
+from slipway.dependencies import pylock, uv
+from slipway.dependencies.model import DependenciesError, Locked
+from slipway.dependencies.requirements import Entry, Requirements, text_of
+from slipway.dependencies.target import UV_PLATFORM
+
+NAME = "pylock.slipway.toml"
+COMMAND = "slipway lock"
+HEAD = """\
+# Locked by Slipway from {source}, for Python {python} on Linux (x86_64). Commit this file.
+# After a change run `slipway lock`; `slipway lock --upgrade` takes newer versions.
+"""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a lock is made from. `requires_python` is the project's, "" where it does not say."""
+
+    source: str
+    requirements: tuple[str, ...]
+    constraints: tuple[str, ...] = ()
+    prereleases: bool = False
+    requires_python: str = ""
+    built: frozenset[str] = frozenset()
+
+    @property
+    def digest(self) -> str:
+        """It changes with anything that may change the lock, not with comments, order or encoding."""
+        content = [sorted(self.requirements), sorted(self.constraints), self.prereleases, sorted(self.built)]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def of_list(name: str, found: Requirements, built: Collection[str]) -> Inputs:
+    return Inputs(
+        name,
+        tuple(entry.text for entry in found.entries),
+        tuple(entry.text for entry in found.constraints),
+        found.prereleases,
+        built=frozenset(built),
+    )
+
+
+def of_project(text: str, name: str, built: Collection[str]) -> Inputs:
+    """The dependencies in a pyproject.toml. Raises DependenciesError."""
+    data = pylock.load(text, name)
+    problems, requirements = [], []
+    if any(key in data.get("tool", {}).get("uv", {}) for key in ("sources", "index", "override-dependencies")):
+        problems.append(f"{name}: found settings of uv that decide on dependencies: run `uv lock`, and commit uv.lock")
+    for dependency in data["project"]["dependencies"]:
+        try:
+            requirement = Requirement(dependency)
+        except InvalidRequirement as error:
+            problems.append(f"{name}: found the dependency {dependency!r}, which is none: {error}")
+            continue
+        if requirement.url:
+            problems.append(f"{name}: found {dependency}, expected a package of PyPI: name a release of it")
+        requirements.append(Entry(requirement, (), name).text)
+    if problems:
+        raise DependenciesError(problems)
+    return Inputs(
+        name,
+        tuple(requirements),
+        requires_python=data["project"].get("requires-python", ""),
+        built=frozenset(built),
+    )
+
+
+def load(folder: Path, inputs: Inputs) -> Locked:
+    """The lock of a folder. Raises DependenciesError where there is none, or one of other inputs."""
+    file = folder / NAME
+    if not file.is_file():
+        raise DependenciesError(
+            [f"{inputs.source}: found no hashes of its packages, expected a lock: run `{COMMAND}`, and commit {NAME}"]
+        )
+    data = pylock.load(text_of(file), NAME)
+    its: dict[str, Any] = data.get("tool", {}).get("slipway", {})
+    if its.get("inputs") != inputs.digest:
+        raise DependenciesError([f"{NAME} is older than {inputs.source}: run `{COMMAND}`, and commit it"])
+    python = ((inputs.source, inputs.requires_python),) if inputs.requires_python else ()
+    return Locked(NAME, pylock.packages(data, NAME), python, for_python=its.get("python", ""))
+
+
+def make(before: Path, inputs: Inputs, python: str, upgrade: bool = False) -> str:
+    """The text of a lock for a minor version of Python; versions of the one before it stay where they may. Raises
+    UvFailed where there is no solution."""
+    resolved = compiled(inputs, python, before=text_of(before) if before.is_file() and not upgrade else "")
+    its = {"source": inputs.source, "inputs": inputs.digest, "python": python}
+    table = "".join(f"{key} = {json.dumps(value)}\n" for key, value in its.items())
+    return f"{HEAD.format(source=inputs.source, python=python)}{resolved.rstrip()}\n\n[tool.slipway]\n{table}"
+
+
+def compiled(inputs: Inputs, python: str, before: str = "", no_deps: bool = False, universal: bool = False) -> str:
+    """What uv makes of inputs, as a lock: for a minor version of Python on Linux, or universally for it and all later
+    ones. `before` is a lock whose versions stay where they may. Raises UvFailed where there is no solution."""
+    with tempfile.TemporaryDirectory(prefix="slipway-") as name:
+        work = Path(name)
+        if before:
+            (work / NAME).write_text(before)
+        options = ["--python-version", python, "--only-binary", ":all:"]
+        options += ["--universal"] if universal else ["--python-platform", UV_PLATFORM]
+        for package in sorted(inputs.built):
+            options += ["--no-binary", package]
+        if inputs.prereleases:
+            options += ["--prerelease", "allow"]
+        if no_deps:
+            options.append("--no-deps")
+        (work / "requirements.in").write_text("".join(f"{line}\n" for line in inputs.requirements))
+        (work / "constraints.in").write_text("".join(f"{line}\n" for line in inputs.constraints))
+        words = ["pip", "compile", *options, "--no-header", "--no-annotate", "--quiet", "--format", "pylock.toml"]
+        uv.run([*words, "--constraints", "constraints.in", "--output-file", NAME, "requirements.in"], work)
+        return (work / NAME).read_text()
+
+
+def versions(text: str) -> dict[str, str]:
+    """The versions in a lock by package, none of what is no lock."""
+    try:
+        return {package.name: package.version for package in pylock.packages(pylock.load(text, NAME), NAME)}
+    except DependenciesError:
+        return {}

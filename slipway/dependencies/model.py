@@ -1,0 +1,90 @@
+"""What a project's dependencies come to: packages with one version each, and the hashes of their files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+class DependenciesError(Exception):
+    """Everything that keeps dependencies from being installed; `str()` is what the user reads."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = list(dict.fromkeys(problems))
+        super().__init__("\n".join(self.problems))
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of a package on its index. Only its hash is always known: `name` may be "", `size` 0 (bytes), `url` ""."""
+
+    sha256: str
+    name: str = ""
+    size: int = 0
+    url: str = ""
+
+    @property
+    def is_wheel(self) -> bool:
+        return self.name.endswith(".whl")
+
+
+@dataclass(frozen=True)
+class Package:
+    """`name` is normalized (PEP 503). `marker` is an environment marker, "" for always. `requires_python` is a version
+    specifier, "" where the lock does not say."""
+
+    name: str
+    version: str
+    files: tuple[File, ...]
+    marker: str = ""
+    extras: tuple[str, ...] = ()
+    requires_python: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name}=={self.version}"
+
+    @property
+    def line(self) -> str:
+        """The package as a line of a requirements file."""
+        extras = f"[{','.join(self.extras)}]" if self.extras else ""
+        marker = f" ; {self.marker}" if self.marker else ""
+        hashes = "".join(f" \\\n    --hash=sha256:{digest}" for digest in sorted({f.sha256 for f in self.files}))
+        return f"{self.name}{extras}=={self.version}{marker}{hashes}\n"
+
+
+@dataclass(frozen=True)
+class Locked:
+    """The dependencies of a project. `source` is the file that they are from."""
+
+    source: str
+    packages: tuple[Package, ...]
+    # Who wants which versions of Python, as ("pyproject.toml", ">=3.12").
+    python: tuple[tuple[str, str], ...] = ()
+    # Whether the source is a list of everything by construction: then dependencies of packages are not looked at.
+    is_complete: bool = True
+    # The minor version of Python that the source was locked for, "" for any.
+    for_python: str = ""
+    # What was there and did not count, in words.
+    notes: tuple[str, ...] = ()
+    # Names of the packages that the server builds from their source, and what their builds need.
+    built: frozenset[str] = frozenset()
+    build_packages: tuple[Package, ...] = ()
+
+    # As requirements files with hashes, the same for the same packages, however they are listed.
+
+    @property
+    def requirements(self) -> str:
+        """What is installed from wheels."""
+        return _listed(package for package in self.packages if package.name not in self.built)
+
+    @property
+    def built_requirements(self) -> str:
+        return _listed(package for package in self.packages if package.name in self.built)
+
+    @property
+    def build_requirements(self) -> str:
+        return _listed(self.build_packages)
+
+
+def _listed(packages: Iterable[Package]) -> str:
+    return "".join(sorted(package.line for package in packages))

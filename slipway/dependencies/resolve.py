@@ -1,0 +1,76 @@
+"""The locked dependencies of a project, whatever it lists them in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path
+
+from packaging.utils import canonicalize_name
+
+from slipway.dependencies import builds, find, lockfile, pipenv, poetry, pylock, uv_project
+from slipway.dependencies.files import LOCKS, PROJECT
+from slipway.dependencies.lockfile import Inputs
+from slipway.dependencies.model import Locked
+from slipway.dependencies.requirements import Requirements, read, text_of
+from slipway.dependencies.target import may_apply
+
+
+def locked(folder: Path, named: str, python: str, built: Collection[str] = (), with_builds: bool = True) -> Locked:
+    """The dependencies of the project in a folder. `named` is the file that lists them, "" for the one that is found;
+    `python` is the server's version, "3.11.2"; `built` are the packages that it builds, whose builds' own dependencies
+    are locked too if `with_builds`. Raises DependenciesError."""
+    choice = find.choose(folder, named)
+    names = frozenset(map(canonicalize_name, built))
+    found = _load(choice, folder, python, names)
+    if choice.beside:
+        find.agree(found, read(folder / choice.beside, folder), choice.beside)
+        found = replace(found, notes=(*found.notes, f"{choice.beside} is not used: {choice.name} fulfils it"))
+    packages = tuple(package for package in found.packages if not package.marker or may_apply(package.marker))
+    found = replace(found, packages=packages, built=names & {package.name for package in packages})
+    if not with_builds or not found.built:
+        return found
+    needed = builds.load(folder, (package for package in packages if package.name in found.built))
+    return replace(found, build_packages=needed)
+
+
+def inputs(folder: Path, named: str, built: Collection[str] = ()) -> Inputs | None:
+    """What a lock of Slipway's would be made from; None where the project has one of its own. Raises
+    DependenciesError."""
+    choice = find.choose(folder, named)
+    kind, names = choice.path.name, frozenset(map(canonicalize_name, built))
+    if kind == PROJECT:
+        return lockfile.of_project(text_of(choice.path), choice.name, names)
+    if kind in LOCKS or kind.startswith("pylock."):
+        return None
+    listed = read(choice.path, folder)
+    return None if listed.is_locked else lockfile.of_list(choice.name, listed, names)
+
+
+def _load(choice: find.Choice, folder: Path, python: str, built: frozenset[str]) -> Locked:
+    path, name = choice.path, choice.name
+    match path.name:
+        case "uv.lock":
+            return uv_project.locked(path, folder, name)
+        case "poetry.lock":
+            return poetry.locked(path, name, python)
+        case "Pipfile.lock":
+            return pipenv.locked(path, name)
+        case "pyproject.toml":
+            return lockfile.load(folder, lockfile.of_project(text_of(path), name, built))
+        case file if re.fullmatch(r"pylock(\..+)?\.toml", file):
+            data = pylock.load(text_of(path), name)
+            wanted = data.get("requires-python", "")
+            return Locked(name, pylock.packages(data, name), ((name, wanted),) if wanted else ())
+        case _:
+            listed = read(path, folder)
+            if not listed.is_locked:
+                found = lockfile.load(folder, lockfile.of_list(name, listed, built))
+                return replace(found, notes=tuple(listed.notes))
+            return _of_hashes(name, listed)
+
+
+def _of_hashes(name: str, listed: Requirements) -> Locked:
+    packages = tuple(dict.fromkeys(entry.package for entry in listed.entries))
+    return Locked(name, packages, is_complete=False, notes=tuple(listed.notes))

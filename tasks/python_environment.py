@@ -1,0 +1,260 @@
+"""The Python environment of a release: uv, which installs it, its Python, and the script that makes one on the host.
+
+Releases with the same dependencies share an environment. Only what is locked by its hash is installed, and nothing of
+a package runs while root installs it: wheels are unpacked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from pyinfra import host
+from pyinfra.api.exceptions import PyinfraError
+
+from slipway.dependencies import judge, resolve, uv
+from slipway.dependencies.judge import Host
+from slipway.dependencies.model import DependenciesError, Locked
+from slipway.dependencies.target import MIN_GLIBC, minor_of
+from slipway.engine import notes
+from slipway.facts.base import Output
+from slipway.facts.machine import Machine
+from slipway.ops.commands import ensure
+from slipway.releases import sources
+from slipway.settings.limits import Limits
+from slipway.settings.model import Settings
+from slipway.systems import system_of
+
+UV = "/usr/lib/slipway/uv"
+SYSTEM_PYTHON = "/usr/bin/python3"
+# Those that uv has brought.
+PYTHONS = "/usr/lib/slipway/python"
+# Where its wheel is, and packages are.
+PYPI = ("https://pypi.org/", "https://files.pythonhosted.org/")
+# What fetches uv and unpacks it.
+PACKAGES = ["ca-certificates", "curl", "python3"]
+# In a release's backend, what its environment is made of: what is installed from wheels; and where some packages are
+# built, these, and what their builds need.
+REQUIREMENTS, BUILT, BUILD = ".requirements.lock", ".built.lock", ".build.lock"
+# A build may do as it likes in a folder of its own, and nowhere else.
+SANDBOX = ("DynamicUser=yes", "ProtectHome=yes", "PrivateDevices=yes", "NoNewPrivileges=yes", "OOMScoreAdjust=900")
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What a release's environment is made of: locked dependencies, and the path and version of a Python."""
+
+    locked: Locked
+    python: str = SYSTEM_PYTHON
+    version: str = ""
+
+    @property
+    def files(self) -> dict[str, str]:
+        """What a release's backend has of it, by name."""
+        found = {REQUIREMENTS: self.locked.requirements}
+        if self.locked.built:
+            found |= {BUILT: self.locked.built_requirements, BUILD: self.locked.build_requirements}
+        return found
+
+    @property
+    def key(self) -> str:
+        """Its name on a host, as `script` counts it, where the version is complete."""
+        text = f"{''.join(self.files.values())}Python {self.version}\n{uv.VERSION}\n"
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+# --- uv and Python ----------------------------------------------------------------------------------------------------
+
+
+def put_uv(limits: Limits) -> None:
+    ensure(
+        name=f"Install uv {uv.VERSION}",
+        check=f"[ \"$(stat -c '%U %a' {UV})\" = 'root 755' ] && case $({UV} --version) in"
+        f" 'uv {uv.VERSION}' | 'uv {uv.VERSION} '*) ;; *) false ;; esac",
+        command=fetch_uv(limits),
+        note=f"{UV}: {uv.VERSION}, from {uv.WHEEL_URL}",
+    )
+
+
+def fetch_uv(limits: Limits) -> str:
+    """A command that puts uv in its place, if its wheel has the hash that it had when this version was chosen."""
+    folder, _, name = UV.rpartition("/")
+    unpack = "import sys, zipfile; sys.stdout.buffer.write(zipfile.ZipFile(sys.argv[1]).read(sys.argv[2]))"
+    return (
+        f"set -eu; umask 022; mkdir -p {folder}; new=$(mktemp -d {folder}/.{name}.XXXXXX); trap 'rm -rf $new' EXIT;"
+        f" curl --fail --silent --show-error --location --proto =https --connect-timeout {limits.connect} --retry 3"
+        f" --speed-limit 1000 --speed-time {limits.download} --output $new/wheel {uv.WHEEL_URL};"
+        f" echo '{uv.WHEEL_SHA256}  '$new/wheel | sha256sum --check --quiet --strict;"
+        f" {SYSTEM_PYTHON} -c '{unpack}' $new/wheel {uv.MEMBER} > $new/{name}; chmod 755 $new/{name};"
+        f" $new/{name} --version > /dev/null; sync $new/{name}; mv -fT $new/{name} {UV}"
+    )
+
+
+def put_python(settings: Settings) -> None:
+    """The Python of python_version, where the system's is another one."""
+    path, version = python_here(settings)
+    if path == SYSTEM_PYTHON:
+        return
+    ensure(
+        name=f"Install Python {version}",
+        check=f"[ -e {python_marker(version)} ] && {path} -V",
+        command=fetch_python(path, version, settings.python_mirror),
+        note=f"{path}: from {settings.python_mirror}",
+    )
+
+
+def python_marker(version: str) -> str:
+    # A newer uv knows a newer patch version: its fixes come with an update of Slipway.
+    return f"{PYTHONS}/.{version}-by-uv-{uv.VERSION}"
+
+
+def fetch_python(path: str, version: str, mirror: str) -> str:
+    """A command that has uv fetch a Python: uv knows the hash of each."""
+    settings = "UV_NO_CACHE=1 UV_SYSTEM_CERTS=1 UV_PYTHON_DOWNLOADS=manual"
+    options = f"--no-bin --upgrade --install-dir {PYTHONS} --mirror {mirror}"
+    return (
+        f"umask 022; env {settings} {UV} --no-progress python install {options} {version}"
+        # Its lock is for everybody to write.
+        f" && {path} -V > /dev/null && chmod go-w {PYTHONS}/.lock"
+        f" && sync -f {PYTHONS} && touch {python_marker(version)}"
+    )
+
+
+def python_here(settings: Settings) -> tuple[str, str]:
+    """The path and the version of the Python that runs the site's backend: the complete version of a system's Python,
+    where there is one, and else the minor one."""
+    machine = host.get_fact(Machine)
+    system = system_of(machine)
+    version = machine.get("python") or (system.python if system else "")
+    wanted = settings.python_version
+    if not wanted or wanted == minor_of(version):
+        return SYSTEM_PYTHON, version
+    # A link to the newest of its patch versions. https://docs.astral.sh/uv/concepts/python-versions/
+    return f"{PYTHONS}/cpython-{wanted}-linux-x86_64-gnu/bin/python{wanted}", wanted
+
+
+# --- What is installed ------------------------------------------------------------------------------------------------
+
+
+def of(settings: Settings) -> Environment:
+    """What the next release needs here. Raises PyinfraError, before anything is touched, where the host can't have
+    it."""
+    path, version = python_here(settings)
+    try:
+        found = Environment(_locked(settings, version), path, version)
+        problems = _problems(settings, found)
+    except DependenciesError as error:
+        problems = error.problems
+    if problems:
+        lines = "\n".join(f"  - {problem}" for problem in problems)
+        what = f"the dependencies of {settings.backend_source}"
+        raise PyinfraError(f"{host.name}: {what} can't be installed; nothing was changed.\n{lines}")
+    notes.note(f"dependencies: {len(found.locked.packages)} packages of {found.locked.source}")
+    return found
+
+
+def problems(settings: Settings) -> list[str]:
+    """What keeps the host from having a first release, a line each."""
+    path, version = python_here(settings)
+    try:
+        return _problems(settings, Environment(_locked(settings, version), path, version))
+    except DependenciesError as error:
+        return error.problems
+
+
+def _locked(settings: Settings, version: str) -> Locked:
+    backend = sources.of(settings).backend
+    return _locked_once(backend, settings.backend_requirements, version, tuple(settings.backend_build_packages))
+
+
+@cache
+def _locked_once(folder: Path, named: str, python: str, built: tuple[str, ...]) -> Locked:
+    return resolve.locked(folder, named, python, built)
+
+
+def _problems(settings: Settings, wanted: Environment) -> list[str]:
+    if not uv.has_python(settings.python_version):
+        return [f"python_version: found {settings.python_version!r}, expected one that uv {uv.VERSION} has"]
+    machine = host.get_fact(Machine)
+    glibc = int(machine.get("glibc", "").partition(".")[2] or MIN_GLIBC)
+    free = int(machine["disk:/var/www"].split()[1])
+    # Where the environment is there already nothing is downloaded.
+    is_there = _is_there(settings, wanted)
+    found, said = _judged(wanted.locked, Host(wanted.version, glibc, None if is_there else free), not is_there)
+    for text in said:
+        notes.note(text)
+    return found
+
+
+@cache
+def _judged(locked: Locked, wanted: Host, is_examined: bool) -> tuple[list[str], tuple[str, ...]]:
+    """What is wrong, and what there is to say beside it. Examined are, by PyPI, locks with hashes alone."""
+    if is_examined:
+        locked, found = judge.examined(locked, wanted)
+        if found:
+            return found, ()
+    return [*judge.problems(locked, wanted)], locked.notes
+
+
+def _is_there(settings: Settings, wanted: Environment) -> bool:
+    command = f"cd {settings.site_root}/venvs && ls -d */.complete"
+    return f"{wanted.key}/.complete" in host.get_fact(Output, command=command).split()
+
+
+def script(settings: Settings, wanted: Environment, folder: str) -> list[str]:
+    """Steps of a shell script that make $venv the Python environment of what is in a folder, `wanted.files`."""
+    venvs, python = f"{settings.site_root}/venvs", wanted.python
+    files = " ".join(f"{folder}/{name}" for name in wanted.files)
+    # uv's cache is beside the environments, so that files move by a link, and never two of them on a full disk.
+    uv_run = f"env UV_CACHE_DIR={venvs}/.uv UV_PYTHON_DOWNLOADS=never UV_SYSTEM_CERTS=1 {UV} --quiet"
+    into = "pip install --python $venv/bin/python"
+    # A list that a person has made may lack something: then it says so. What is built is not there yet.
+    is_all = wanted.locked.is_complete or wanted.locked.built
+    options = "--require-hashes --only-binary :all:" + (" --no-deps" if is_all else "")
+    return [
+        f"[ -x {UV} ] || {{ echo '{UV} does not exist; slipway apply installs it' >&2; exit 1; }}",
+        # Releases with the same locked dependencies, the same Python and the same uv share an environment.
+        f"venv={venvs}/$( (cat {files}; {python} -V; echo {uv.VERSION}) | sha256sum | cut -c1-16)",
+        f"exec 9> {venvs}/.lock; flock 9",
+        f"if [ ! -e $venv/.complete ]; then rm -rf $venv {venvs}/.uv; cd /; {uv_run} venv --python {python} $venv;"
+        f" {uv_run} {into} {options} -r {folder}/{REQUIREMENTS}",
+        *(build(settings, wanted, folder, f"{uv_run} {into}") if wanted.locked.built else []),
+        # By Python itself: one of the environment would run what a package has put there for its start, as root.
+        f"{python} -I -m compileall -qq -j 0 $venv/lib || true",
+        # On the disk before it is called complete, or a power cut would leave one that is for ever half.
+        f"rm -rf {venvs}/.uv; sync -f $venv; touch $venv/.complete; fi; exec 9>&-",
+    ]
+
+
+def build(settings: Settings, wanted: Environment, folder: str, install: str) -> list[str]:
+    """Steps of a shell script that build packages from their source, in a sandbox, and install their wheels. Sources
+    and what a build needs are checked by their hashes."""
+    cache, wheels = f"slipway-build-{settings.site_name}-python", f"{settings.site_root}/venvs/.wheels"
+    names = " ".join(f"--no-binary {name}" for name in sorted(wanted.locked.built))
+    # Nothing but the archive may get into the archive. The wheel of what uv has built is in its cache.
+    inside = (
+        "cd $CACHE_DIRECTORY; rm -rf work; mkdir work work/wheels; cd work; tar -x; export UV_CACHE_DIR=$PWD/uv;"
+        f" {UV} --quiet pip install --python {wanted.python} --target $PWD/out --no-deps --require-hashes"
+        f" --preview-features build-dependency-hashes --require-build-hashes --build-constraints {BUILD}"
+        f" --only-binary :all: {names} -r {BUILT} >&2;"
+        " find uv/sdists-* -name '*.whl' -type f -exec cp {} wheels ';'; tar -c -C wheels .;"
+        " cd /; rm -rf $CACHE_DIRECTORY/work"
+    )
+    properties = " ".join(f"-p {item}" for item in SANDBOX)
+    hint = (
+        f"the build of {', '.join(sorted(wanted.locked.built))} failed; if it lacks a compiler or a library, name their"
+        " Debian packages in extra_packages and run slipway apply"
+    )
+    return [
+        f"rm -rf {wheels}; mkdir {wheels}",
+        f"tar -c -C {folder} {BUILT} {BUILD} > {wheels}/in.tar",
+        f"systemd-run --quiet --pipe --wait --collect {properties} -p CacheDirectory={cache}"
+        f" -E HOME=/var/cache/{cache} -E UV_PYTHON_DOWNLOADS=never -E UV_SYSTEM_CERTS=1"
+        f" /bin/sh -euc {shlex.quote(inside)} < {wheels}/in.tar > {wheels}/out.tar"
+        f" || {{ rm -rf {wheels}; echo {shlex.quote(hint)} >&2; exit 1; }}",
+        f"tar -x -C {wheels} --no-same-owner -f {wheels}/out.tar",
+        f"{install} --no-deps --no-index {wheels}/*.whl; rm -rf {wheels}",
+    ]

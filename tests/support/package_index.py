@@ -1,0 +1,35 @@
+"""An index of Python packages in a folder. https://packaging.python.org/en/latest/specifications/simple-repository-api/"""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from html import escape
+from pathlib import Path
+
+
+class PackageIndex:
+    """Wheels with nothing but their metadata."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def add(self, name: str, version: str, requires: str = "", python: str = "", tag: str = "py3-none-any") -> None:
+        info, place = f"{name}-{version}.dist-info", self.folder / name
+        lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
+        lines += [f"Requires-Dist: {requires}"] if requires else []
+        lines += [f"Requires-Python: {python}"] if python else []
+        place.mkdir(parents=True, exist_ok=True)
+        wheel = place / f"{name}-{version}-{tag}.whl"
+        with zipfile.ZipFile(wheel, "w") as archive:
+            archive.writestr(f"{info}/METADATA", "\n".join(lines) + "\n")
+            archive.writestr(f"{info}/WHEEL", f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {tag}\n")
+            archive.writestr(f"{info}/RECORD", "")
+        link = f"{wheel.name}#sha256={self.digest(name, version)}"
+        with (place / "index.html").open("a") as page:
+            page.write(f'<a href="{link}" data-requires-python="{escape(python)}">{wheel.name}</a>\n')
+
+    def digest(self, name: str, version: str) -> str:
+        """The SHA-256 of a package's wheel."""
+        (wheel,) = (self.folder / name).glob(f"{name}-{version}-*.whl")
+        return hashlib.sha256(wheel.read_bytes()).hexdigest()

@@ -1,0 +1,408 @@
+"""The locks that projects have, of uv, Poetry and pipenv and in the standard format: what is installed of them, and
+which are refused."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from slipway.dependencies import poetry, resolve
+from slipway.dependencies.model import DependenciesError
+
+PROJECTS = Path(__file__).resolve().parents[1] / "projects"
+# What FastAPI 0.115.0 and uvicorn 0.30.6 need, of tests/projects.
+NAMES = {
+    *("annotated-types", "anyio", "click", "fastapi", "h11", "idna", "pydantic", "pydantic-core", "starlette"),
+    *("typing-extensions", "typing-inspection", "uvicorn"),
+}
+
+
+@pytest.fixture
+def copied(tmp_path):
+    def copied(name: str) -> Path:
+        return Path(shutil.copytree(PROJECTS / name, tmp_path / name))
+
+    return copied
+
+
+def problems(folder: Path, named: str = "", python: str = "3.11.2") -> list[str]:
+    with pytest.raises(DependenciesError) as error:
+        resolve.locked(folder, named, python)
+    return error.value.problems
+
+
+@pytest.mark.parametrize("name", ["uv-lock", "poetry-lock", "pipfile-lock"])
+def test_what_runs_is_installed_with_its_hashes_and_what_development_needs_is_not(name):
+    found = resolve.locked(PROJECTS / name, "", "3.12.1")
+    assert {package.name for package in found.packages} - {"exceptiongroup"} == NAMES
+    assert all(re.fullmatch("[0-9a-f]{64}", file.sha256) for package in found.packages for file in package.files)
+    assert all(package.files for package in found.packages)
+    assert resolve.inputs(PROJECTS / name, "") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "before", "after", "said"),
+    [
+        (
+            "uv-lock",
+            "pyproject.toml",
+            "fastapi==0.115.0",
+            "fastapi==0.116.0",
+            "uv.lock is older than pyproject.toml (fastapi",
+        ),
+        ("uv-lock", "pyproject.toml", '"uvicorn==0.30.6"', '"uvicorn==0.30.6", "six"', "(six changed): run `uv lock`"),
+        (
+            "poetry-lock",
+            "pyproject.toml",
+            'uvicorn = "0.30.6"',
+            'uvicorn = "0.31.0"',
+            "poetry.lock is older than pyproject",
+        ),
+        ("pipfile-lock", "Pipfile", "==0.115.0", "==0.116.0", "Pipfile.lock is older than Pipfile: run `pipenv lock`"),
+    ],
+)
+def test_a_lock_of_older_dependencies_is_refused_with_the_command_that_renews_it(
+    copied, name, file, before, after, said
+):
+    folder = copied(name)
+    text = (folder / file).read_text()
+    assert before in text
+    (folder / file).write_text(text.replace(before, after))
+    (problem,) = problems(folder)
+    assert said in problem
+
+
+@pytest.mark.parametrize("change", ["# a comment\n{}", "{}\n[tool.ruff]\nline-length = 100\n"])
+@pytest.mark.parametrize("name", ["uv-lock", "poetry-lock"])
+def test_what_decides_on_no_dependency_makes_no_lock_old(copied, name, change):
+    file = copied(name) / "pyproject.toml"
+    file.write_text(change.format(file.read_text()))
+    assert resolve.locked(file.parent, "", "3.11.2")
+
+
+def test_the_lock_of_a_workspace_is_above_its_members(tmp_path):
+    """What uv itself writes for two members."""
+    (tmp_path / "pyproject.toml").write_text('[tool.uv.workspace]\nmembers = ["api", "jobs"]\n')
+    for name, needed in (("api", "uvicorn"), ("jobs", "celery")):
+        (tmp_path / name).mkdir()
+        text = f'[project]\nname = "{name}"\nversion = "1"\nrequires-python = ">=3.11"\ndependencies = ["{needed}"]\n'
+        (tmp_path / name / "pyproject.toml").write_text(text)
+    (tmp_path / "uv.lock").write_text(WORKSPACE)
+    found = resolve.locked(tmp_path / "api", "../uv.lock", "3.11.2")
+    assert [*map(str, found.packages)] == ["uvicorn==0.30.6"]
+
+
+def of_workspace(name: str, needed: str) -> str:
+    return f"""
+[[package]]
+name = "{name}"
+version = "1"
+source = {{ virtual = "{name}" }}
+dependencies = [{{ name = "{needed}" }}]
+[package.metadata]
+requires-dist = [{{ name = "{needed}" }}]
+"""
+
+
+def of_index(name: str, version: str) -> str:
+    file = f"https://files.pythonhosted.org/{name}-{version}-py3-none-any.whl"
+    return f"""
+[[package]]
+name = "{name}"
+version = "{version}"
+source = {{ registry = "https://pypi.org/simple" }}
+wheels = [{{ url = "{file}", hash = "sha256:{"0" * 64}", size = 1 }}]
+"""
+
+
+WORKSPACE = (
+    'version = 1\nrevision = 3\nrequires-python = ">=3.11"\n[manifest]\nmembers = ["api", "jobs"]\n'
+    + of_workspace("api", "uvicorn")
+    + of_index("celery", "5.5.0")
+    + of_workspace("jobs", "celery")
+    + of_index("uvicorn", "0.30.6")
+)
+
+
+# --- Where a package is from ------------------------------------------------------------------------------------------
+
+SOURCES = {
+    'git = "https://example.org/a.git?rev=main#0123456789012345678901234567890123456789"': "version control",
+    'directory = "../a"': "a local folder",
+    'registry = "https://pypi.example.org/simple"': "the package index https://pypi.example.org/simple",
+}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_package_of_uv_that_is_not_pypis_is_refused(copied, source):
+    file = copied("uv-lock") / "uv.lock"
+    before, name, after = file.read_text().partition('name = "h11"\n')
+    head, _, rest = after.partition('{ registry = "https://pypi.org/simple" }')
+    if "registry" not in source:
+        # Other sources have no files.
+        rest = "\n\n[[package]]" + rest.partition("[[package]]")[2]
+    file.write_text(f"{before}{name}{head}{{ {source} }}{rest}")
+    (problem,) = problems(file.parent)
+    assert problem.startswith("uv.lock: found h11")
+    assert SOURCES[source] in problem
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ('type = "git"\nurl = "https://example.org/a.git"', "from version control"),
+        ('type = "directory"\nurl = "../a"', "from a local folder"),
+        ('type = "legacy"\nurl = "https://pypi.example.org/simple"', "from the package index https://pypi.example.org"),
+        ('type = "legacy"\nurl = "https://pypi.org/simple"', ""),
+    ],
+)
+def test_a_package_of_poetry_that_is_not_pypis_is_refused(copied, source, said):
+    file = copied("poetry-lock") / "poetry.lock"
+    text = file.read_text()
+    end = text.index("[[package]]", text.index('name = "h11"'))
+    file.write_text(f"{text[:end]}[package.source]\n{source}\n\n{text[end:]}")
+    if said:
+        assert [problem for problem in problems(file.parent) if said in problem and "found h11" in problem]
+    else:
+        assert resolve.locked(file.parent, "", "3.11.2")
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"git": "https://example.org/a.git", "ref": "0"}, "found h11 from version control"),
+        ({"path": "../a"}, "found h11 from a local folder"),
+        ({"version": "==0.16.0"}, "found h11 without version or hashes"),
+    ],
+)
+def test_a_package_of_pipenv_that_is_not_pypis_is_refused(copied, entry, said):
+    file = copied("pipfile-lock") / "Pipfile.lock"
+    lock = json.loads(file.read_text())
+    lock["default"]["h11"] = entry
+    file.write_text(json.dumps(lock))
+    (problem,) = problems(file.parent)
+    assert said in problem
+
+
+def test_a_lock_for_other_systems_alone_is_refused(copied):
+    file = copied("uv-lock") / "uv.lock"
+    file.write_text(file.read_text().replace("sys_platform == 'linux'", "sys_platform == 'darwin'"))
+    (problem,) = problems(file.parent)
+    assert problem.startswith(
+        "uv.lock is for other systems (python_full_version < '3.13' and sys_platform == 'darwin')"
+    )
+
+
+@pytest.mark.parametrize(("name", "file"), [("uv-lock", "uv.lock"), ("poetry-lock", "poetry.lock")])
+def test_a_file_that_is_cut_off_is_told_by_its_name(copied, name, file):
+    place = copied(name) / file
+    place.write_text(place.read_text()[:-200])
+    assert problems(place.parent)[0].startswith(f"{file}: found no valid TOML")
+
+
+def test_a_lock_of_pipenv_that_is_none_is_told(copied):
+    place = copied("pipfile-lock") / "Pipfile.lock"
+    place.write_text("{}")
+    assert problems(place.parent) == ["Pipfile.lock: found no lock of pipenv; run `pipenv lock`"]
+
+
+# --- Poetry's older and newer locks -----------------------------------------------------------------------------------
+
+
+def of_poetry(folder: Path, project: str, lock: str, python: str) -> list[str]:
+    """The packages of a lock whose hash is right."""
+    (folder / "pyproject.toml").write_text(project)
+    (digest,) = poetry._content_hashes(tomllib.loads(project))
+    (folder / "poetry.lock").write_text(lock.replace("DIGEST", digest))
+    return [str(package) for package in poetry.locked(folder / "poetry.lock", "poetry.lock", python).packages]
+
+
+PROJECT = """
+[tool.poetry.dependencies]
+python = "^3.9"
+server = {version = "^1.2", extras = ["fast"]}
+legacy = {version = "~2", python = "<3.10"}
+extra = {version = "*", optional = true}
+[tool.poetry.group.dev.dependencies]
+tester = "*"
+"""
+FILES = 'files = [{file = "a-1-py3-none-any.whl", hash = "sha256:0"}]'
+OLD = f"""
+[[package]]
+name = "Server"
+version = "1.4"
+python-versions = ">=3.9"
+{FILES}
+[package.dependencies]
+loop = {{version = ">=1", optional = true, markers = "sys_platform != \\"win32\\" and extra == \\"fast\\""}}
+windows = {{version = "*", markers = "sys_platform == \\"win32\\""}}
+slow = {{version = "*", optional = true, markers = "extra == \\"slow\\""}}
+both = [
+  {{version = "<2", markers = "python_version < \\"3.11\\""}},
+  {{version = ">=2", markers = "python_version >= \\"3.11\\""}},
+]
+[[package]]
+name = "loop"
+version = "1.0"
+python-versions = "*"
+{FILES}
+[package.dependencies]
+server = "*"
+[[package]]
+name = "both"
+version = "1.9"
+python-versions = ">=3.8"
+{FILES}
+[[package]]
+name = "both"
+version = "2.1"
+python-versions = ">=3.8"
+{FILES}
+[[package]]
+name = "legacy"
+version = "2.7"
+python-versions = "!=3.0.*,>=2.7"
+{FILES}
+[[package]]
+name = "tester"
+version = "9"
+python-versions = "*"
+{FILES}
+[metadata]
+lock-version = "2.0"
+python-versions = "^3.9"
+content-hash = "DIGEST"
+"""
+
+
+@pytest.mark.parametrize(
+    ("python", "expected"),
+    [
+        ("3.9.1", ["both==1.9", "legacy==2.7", "loop==1.0", "server==1.4"]),
+        ("3.12.0", ["both==2.1", "loop==1.0", "server==1.4"]),
+    ],
+)
+def test_an_older_lock_of_poetry_is_followed_from_the_project(tmp_path, python, expected):
+    assert of_poetry(tmp_path, PROJECT, OLD, python) == expected
+
+
+def test_files_that_the_oldest_locks_have_in_one_place_are_found(tmp_path):
+    lock = OLD.replace(f"{FILES}\n", "").replace('lock-version = "2.0"', 'lock-version = "1.1"')
+    names = ("Server", "loop", "both", "legacy", "tester")
+    lock += "[metadata.files]\n" + "".join(f'{name} = [{{file = "a", hash = "sha256:1"}}]\n' for name in names)
+    assert of_poetry(tmp_path, PROJECT, lock, "3.12.0") == ["both==2.1", "loop==1.0", "server==1.4"]
+
+
+NEW = f"""
+[[package]]
+name = "server"
+version = "1.4"
+optional = false
+python-versions = ">=3.9"
+groups = ["main"]
+{FILES}
+[[package]]
+name = "both"
+version = "2.1"
+python-versions = ">=3.9"
+groups = ["main", "dev"]
+markers = {{main = "python_version >= \\"3.11\\"", dev = "python_version >= \\"3.9\\""}}
+{FILES}
+[[package]]
+name = "windows"
+version = "1"
+python-versions = "*"
+groups = ["main"]
+markers = "sys_platform == \\"win32\\""
+{FILES}
+[[package]]
+name = "extra"
+version = "1"
+optional = true
+python-versions = "*"
+groups = ["main"]
+{FILES}
+[[package]]
+name = "tester"
+version = "9"
+python-versions = "*"
+groups = ["dev"]
+{FILES}
+[metadata]
+lock-version = "2.1"
+python-versions = ">=3.9,<4.0"
+content-hash = "DIGEST"
+"""
+
+
+def test_a_newer_lock_of_poetry_says_itself_what_runs(tmp_path):
+    of_poetry(tmp_path, PROJECT, NEW, "3.12.0")
+    found = resolve.locked(tmp_path, "", "3.12.0")
+    assert {str(package): package.marker for package in found.packages} == {
+        "server==1.4": "",
+        "both==2.1": 'python_version >= "3.11"',
+    }
+
+
+@pytest.mark.parametrize(
+    ("constraint", "yes", "no"),
+    [
+        ("^1.2.3", ["1.2.3", "1.9"], ["1.2.2", "2.0"]),
+        ("^0.3", ["0.3.9"], ["0.4", "0.2"]),
+        ("^0.0.3", ["0.0.3"], ["0.0.4"]),
+        ("^0", ["0.9"], ["1.0"]),
+        ("~1.2", ["1.2.9"], ["1.3"]),
+        ("~1", ["1.9"], ["2.0"]),
+        ("~=1.2", ["1.9"], ["2.0"]),
+        ("1.2.*", ["1.2.7"], ["1.3"]),
+        ("1.2", ["1.2"], ["1.2.1"]),
+        ("*", ["7", "8.0a1"], []),
+        (">= 1, < 2 || ^3.1", ["1.5", "3.2"], ["2.0", "3.0", "4.0"]),
+        (">=1 <2", ["1.5"], ["2.0"]),
+        ("!=3.0.*,>=2.7", ["3.1"], ["3.0.4"]),
+    ],
+)
+def test_a_constraint_of_poetry_is_understood(constraint, yes, no):
+    assert [version for version in (*yes, *no) if poetry.allows(constraint, version)] == yes
+
+
+# --- The standard format ----------------------------------------------------------------------------------------------
+
+STANDARD = """
+lock-version = "1.0"
+requires-python = ">=3.10"
+created-by = "somebody"
+[[packages]]
+name = "Idna"
+version = "3.7"
+wheels = [{url = "https://example.org/idna-3.7-py3-none-any.whl", size = 7, hashes = {sha256 = "0a"}}]
+"""
+
+
+def test_a_lock_in_the_standard_format_is_used(tmp_path):
+    (tmp_path / "pylock.toml").write_text(STANDARD)
+    found = resolve.locked(tmp_path, "", "3.11.2")
+    assert (found.source, found.python) == ("pylock.toml", (("pylock.toml", ">=3.10"),))
+    assert found.requirements == "idna==3.7 \\\n    --hash=sha256:0a\n"
+    assert found.packages[0].files[0].name == "idna-3.7-py3-none-any.whl"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('vcs = {type = "git", url = "https://example.org/a", commit-id = "0"}', "from version control"),
+        ('directory = {path = "a"}', "from a local folder"),
+        ('archive = {url = "https://example.org/a.zip", hashes = {}}', "from an archive"),
+        ('index = "https://pypi.example.org/simple"', "from the package index https://pypi.example.org/simple"),
+        ('version = "1"', "without the SHA-256 of its files"),
+    ],
+)
+def test_what_is_not_pypis_in_the_standard_format_is_refused(tmp_path, line, said):
+    (tmp_path / "pylock.toml").write_text(f'{STANDARD}\n[[packages]]\nname = "a"\n{line}\n')
+    (problem,) = problems(tmp_path)
+    assert said in problem

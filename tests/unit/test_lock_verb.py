@@ -1,0 +1,75 @@
+"""`slipway lock`."""
+
+from __future__ import annotations
+
+import pytest
+
+from slipway.cli.lock import locked, system_python
+from slipway.engine.errors import RunFailed
+
+
+@pytest.fixture
+def site(settings_with, tmp_path):
+    """Settings of a site whose backend needs some packages."""
+
+    def site(listed: str, **settings: object):
+        folder = tmp_path / "backend"
+        folder.mkdir(exist_ok=True)
+        (folder / "requirements.txt").write_text(listed)
+        return settings_with(backend_source=str(folder), **settings)
+
+    return site
+
+
+def test_what_is_written_and_changed_is_told(site, index, tmp_path):
+    index.add("server", "1.0")
+    index.add("loop", "1.0")
+    one, source = site("server\nloop\n"), tmp_path / "backend"
+    lock = f"{source}/pylock.slipway.toml"
+    assert locked({"a": [one]}, {"a": "3.11"}, False) == [f"{lock}: 2 packages for Python 3.11; commit it"]
+    assert locked({"a": [one]}, {"a": "3.11"}, False) == [f"{lock} is up to date"]
+    index.add("server", "1.1")
+    index.add("more", "1.0")
+    (said,) = locked({"a": [site("server\nmore\n")]}, {"a": "3.11"}, True)
+    assert (
+        said == f"{lock}: 2 packages for Python 3.11; loop 1.0 removed, more new -> 1.0, server 1.0 -> 1.1; commit it"
+    )
+    assert sorted(path.name for path in source.iterdir()) == ["pylock.slipway.toml", "requirements.txt"]
+
+
+def test_the_python_of_the_setting_wins_over_the_servers(site, index, tmp_path):
+    index.add("server", "1.0")
+    locked({"a": [site("server\n", python_version="3.12")]}, {}, False)
+    assert 'python = "3.12"' in (tmp_path / "backend/pylock.slipway.toml").read_text()
+
+
+def test_what_has_a_lock_of_its_own_is_left_alone(site, tmp_path):
+    one = site(f"server==1.0 --hash=sha256:{'0' * 64}\n")
+    (said,) = locked({"a": [one]}, {"a": "3.11"}, False)
+    assert said.endswith("is locked by a file of its own; nothing to do")
+    assert [path.name for path in (tmp_path / "backend").iterdir()] == ["requirements.txt"]
+
+
+def test_one_source_for_two_versions_of_python_is_refused(site, index):
+    index.add("server", "1.0")
+    one = site("server\n")
+    with pytest.raises(RunFailed, match=r"found Python 3.11 and 3.13 on its hosts, expected one: set python_version"):
+        locked({"a": [one], "b": [one]}, {"a": "3.11", "b": "3.13"}, False)
+
+
+def test_a_list_that_cant_be_locked_leaves_the_lock_as_it_was(site, index, tmp_path):
+    index.add("server", "1.0")
+    locked({"a": [site("server\n")]}, {"a": "3.11"}, False)
+    before = (tmp_path / "backend/pylock.slipway.toml").read_bytes()
+    with pytest.raises(RunFailed, match=r"backend can't be locked:\n  - requirements.txt line 1: found an editable"):
+        locked({"a": [site("-e .\n")]}, {"a": "3.11"}, False)
+    with pytest.raises(RunFailed, match=r"requirements.txt: other"):
+        locked({"a": [site("other\n")]}, {"a": "3.11"}, False)
+    assert (tmp_path / "backend/pylock.slipway.toml").read_bytes() == before
+
+
+def test_the_python_of_a_fresh_server_is_its_systems():
+    assert system_python({"python": "3.11.2", "os": "debian", "release": "13"}) == "3.11"
+    assert system_python({"python": "", "os": "debian", "release": "13"}) == "3.13"
+    with pytest.raises(RunFailed, match="set python_version"):
+        system_python({"os": "other", "release": "1"})
