@@ -86,6 +86,13 @@ class Component:
     name: str = field(default=OTHER, init=False)
     task: Callable[..., None] = field(default=lambda: None, init=False)
 
+    def __post_init__(self) -> None:
+        if callable(self.roles):
+            raise TypeError("@component needs parentheses: @component()")
+        for name, value in (("roles", self.roles), ("needs", self.needs)):
+            if isinstance(value, str):
+                raise TypeError(f'{name} of a component: found {value!r}, expected a tuple as ("{value}",)')
+
     def __call__(self, task: Callable[P, None]) -> Callable[P, None]:
         """Register the component by the name of the function's module."""
         self.name = _module_of(task)
@@ -146,9 +153,9 @@ def in_order(calls: Sequence[Callable[[], None]]) -> None:
     pyinfra orders the operations of several hosts by the line numbers of the call stack, and takes two with the same
     numbers for one operation. From a loop all would have the loop's line, and what decided would be the lines inside
     the functions. So each call is one frame deeper than the one before, and comes from an earlier line than the rest:
-    its numbers are smaller than those of all that follow. All hosts must have the same number of calls: one that a host
-    does not want does nothing.
-    https://docs.pyinfra.com/en/3.x/deploy-process.html
+    its numbers are smaller than those of all that follow. All hosts must have the same calls: one that a host does not
+    want does nothing.
+    https://docs.pyinfra.com/en/latest/deploy-process.html
     """
     if calls:
         calls[0]()

@@ -94,9 +94,9 @@ class StatusReport(BaseModel):
     hosts: list[HostStatus]
 
 
-def asked(components: Sequence[Component], settings: Settings, roles: Sequence[str]) -> dict[str, tuple[Any, ...]]:
-    """What a host of these roles is asked of its components: the arguments units, versions and health of Condition."""
-    here = [one for one in components if one.is_on(roles, settings)]
+def asked(components: Sequence[Component], settings: Settings, groups: Sequence[str]) -> dict[str, tuple[Any, ...]]:
+    """What a host of these groups is asked of its components: the arguments units, versions and health of Condition."""
+    here = [one for one in components if one.is_on(groups, settings)]
     return {
         "units": tuple(unit for one in here for unit in one.listed(one.units, settings)),
         "versions": tuple(item for one in here for item in one.mapped(one.versions, settings).items()),
@@ -113,7 +113,7 @@ def status(session: Session) -> StatusReport:
     def question(host: Host) -> tuple[type[Condition], dict[str, Any]]:
         settings = session.connections.settings[host.name]
         return Condition, {
-            **asked(components, settings, roles[host.name]),
+            **asked(components, settings, host.groups),
             "served": settings.tls_folder,
             "site_root": settings.site_root,
             "log": lock.LOG,

@@ -125,6 +125,22 @@ def test_a_component_of_each_site_is_asked_for_each_that_wants_it(settings_with)
     assert Component(packages=["curl"]).listed(["curl"], settings) == ["curl"]
 
 
+@pytest.mark.parametrize(
+    ("declare", "said"),
+    [
+        (lambda: components.component(lambda settings: None), r"needs parentheses: @component\(\)"),
+        (
+            lambda: components.component(roles="db"),
+            r"roles of a component: found 'db', expected a tuple as \(\"db\",\)",
+        ),
+    ],
+    ids=["without parentheses", "a text for a tuple"],
+)
+def test_a_declaration_that_would_mean_something_else_is_refused(declare, said):
+    with pytest.raises(TypeError, match=said):
+        declare()
+
+
 # --- What is left out
 
 
