@@ -47,7 +47,7 @@ def import_command(file: Path, names: tuple[str, ...], everything: bool, environ
     found = imported(values, names)
     tell(file, found)
     for name in env_file.commented(text):
-        warn(f"{file}: what follows ' #' is no part of {name}; if it is, put the value in quotes")
+        warn(f"{file}: {name}: its value ends before ' #'; if that is part of it, quote the value")
     if was_committed(file):
         remove = f"; git rm --cached {file}" if is_tracked(file) else ""
         warn(f"{file} is in git, and with it its secrets: replace them where they are from{remove}")
