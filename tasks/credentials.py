@@ -19,13 +19,11 @@ from slipway.facts.base import Output, key_values
 from slipway.ops.commands import Commands
 from slipway.ops.files import tar
 from slipway.ops.templates import render
-from slipway.secrets.store import MONGODB_ADMIN, MONGODB_BACKEND
+from slipway.secrets.store import OWN
 from slipway.settings import environment
 from slipway.settings.environment import Part, Value
 from slipway.settings.model import Settings
 
-# Of the database, which puts them there itself (tasks/mongodb_users.py).
-OTHERS = (MONGODB_ADMIN, MONGODB_BACKEND)
 
 # Why a secret changes that nobody has changed.
 READ_OTHERWISE = (
@@ -72,7 +70,8 @@ def _values(settings: Settings, only_new: bool = False) -> dict[str, object]:
         "made_up": [name for name in files if name not in known and name not in composed],
         "composed": {file: "; ".join(map(_printed, value)) for file, value in composed.items()},
         "needed": {file: sorted(environment.names_in(value)) for file, value in composed.items()},
-        "kept": [*files, *OTHERS],
+        # Slipway's own put themselves there (tasks/mongodb_users.py).
+        "kept": [*files, *OWN],
     }
 
 
@@ -140,7 +139,7 @@ def write_credentials(settings: Settings, only_new: bool = False) -> str:
 @operation()
 def remove_unused(settings: Settings) -> Commands:
     """Remove what no service gets any more. After they run with their new units: an old one could not start without."""
-    folder, kept = settings.credentials_folder, {*credential_files(settings), *OTHERS}
+    folder, kept = settings.credentials_folder, {*credential_files(settings), *OWN}
     command = f"ls -A {folder}; ls {settings.environment_file}"
     found = host.get_fact(Output, command=command).splitlines()
     gone = [path if path.startswith("/") else f"{folder}/{path}" for path in found if path not in kept]

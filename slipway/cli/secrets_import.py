@@ -14,7 +14,7 @@ from slipway.cli.options import examples
 from slipway.cli.secrets import FIRST, SecretsFailed, Store, in_file, parsed, secrets_group, store_of
 from slipway.secrets import env_file
 from slipway.secrets.committed import is_tracked, was_committed
-from slipway.secrets.store import MONGODB_ADMIN, MONGODB_BACKEND
+from slipway.secrets.store import OWN
 from slipway.settings.check import FILE
 from slipway.settings.imported import Imported, imported
 from slipway.settings.rewrite import assignment, with_setting
@@ -104,7 +104,7 @@ def carry_out(found: Imported, environment: str, replaces: bool) -> None:
     store = store_of(environment)
     new = secrets_text(store, found.secrets, replaces)
     given = {**in_file(), **site_of(environment)}
-    added = [name for name in (*found.secrets, *found.wanted) if name not in (MONGODB_ADMIN, MONGODB_BACKEND)]
+    added = [name for name in (*found.secrets, *found.wanted) if name not in OWN]
     has = given.get("backend_environment", {})
     kept = [name for name, text in found.environment.items() if has.get(name, text) != text]
     settings: dict[str, Any] = {
