@@ -24,7 +24,6 @@ from slipway.settings import environment
 from slipway.settings.environment import Part, Value
 from slipway.settings.model import Settings
 
-
 # Why a secret changes that nobody has changed.
 READ_OTHERWISE = (
     "; nobody changed it: secrets_file is read as python-dotenv reads it now. To keep the old value, put it in single"
