@@ -19,7 +19,7 @@ from slipway.facts.base import Output, key_values
 from slipway.ops.commands import Commands
 from slipway.ops.files import tar
 from slipway.ops.templates import render
-from slipway.secrets.store import MONGODB_ADMIN, MONGODB_BACKEND
+from slipway.secrets.store import OWN
 from slipway.settings import environment
 from slipway.settings.environment import PLACEHOLDERS, Part, Value
 from slipway.settings.model import Settings
@@ -51,7 +51,7 @@ def _needed(settings: Settings) -> list[str]:
 def _of_others(settings: Settings) -> set[str]:
     """Secrets of components that put them there themselves: MongoDB's, and what values can be made of."""
     made = (one.value(settings) for one in PLACEHOLDERS.values() if not one.missing(settings))
-    return {MONGODB_ADMIN, MONGODB_BACKEND}.union(*map(environment.names_in, made))
+    return {*OWN}.union(*map(environment.names_in, made))
 
 
 def given(settings: Settings) -> dict[str, str]:

@@ -21,6 +21,7 @@ Next:
   slipway secrets keygen       your key pair; its public half goes into secrets_recipients
   slipway secrets edit         values for backend_secrets, encrypted: commit the file
   slipway lock                 the backend's dependencies with hashes, if they are not locked: commit the file
+  slipway secrets import .env  or all that an application's .env has; without --all it only shows what that is
   slipway plan                 what would change on {server}; changes nothing
   slipway lab up && slipway apply lab    or try it on a throwaway host of this machine first"""
 

@@ -182,6 +182,8 @@ def edit(environment: str) -> None:
     if after != before or source == store.draft:
         store.write(after)
         click.echo(f"wrote {project.shown(str(store.path))}", err=True)
+        for name in env_file.commented(after):
+            click.echo(f"{name}: its value ends before ' #'; if that is part of it, quote the value", err=True)
     else:
         click.echo("no changes", err=True)
     store.draft.unlink()

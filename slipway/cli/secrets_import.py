@@ -14,7 +14,7 @@ from slipway.cli.options import examples
 from slipway.cli.secrets import FIRST, SecretsFailed, Store, in_file, parsed, secrets_group, store_of
 from slipway.secrets import env_file
 from slipway.secrets.committed import is_tracked, was_committed
-from slipway.secrets.store import MONGODB_ADMIN, MONGODB_BACKEND
+from slipway.secrets.store import OWN
 from slipway.settings.check import FILE
 from slipway.settings.imported import Imported, imported
 from slipway.settings.rewrite import assignment, with_setting
@@ -47,7 +47,7 @@ def import_command(file: Path, names: tuple[str, ...], everything: bool, environ
     found = imported(values, names)
     tell(file, found)
     for name in env_file.commented(text):
-        warn(f"{file}: what follows ' #' is no part of {name}; if it is, put the value in quotes")
+        warn(f"{file}: {name}: its value ends before ' #'; if that is part of it, quote the value")
     if was_committed(file):
         remove = f"; git rm --cached {file}" if is_tracked(file) else ""
         warn(f"{file} is in git, and with it its secrets: replace them where they are from{remove}")
@@ -104,7 +104,7 @@ def carry_out(found: Imported, environment: str, replaces: bool) -> None:
     store = store_of(environment)
     new = secrets_text(store, found.secrets, replaces)
     given = {**in_file(), **site_of(environment)}
-    added = [name for name in (*found.secrets, *found.wanted) if name not in (MONGODB_ADMIN, MONGODB_BACKEND)]
+    added = [name for name in (*found.secrets, *found.wanted) if name not in OWN]
     has = given.get("backend_environment", {})
     kept = [name for name, text in found.environment.items() if has.get(name, text) != text]
     settings: dict[str, Any] = {

@@ -127,6 +127,7 @@ class Steps(Site):
         runs = service.link and self.system.is_active(self.unit(name))
         if self.next_serves() or not runs or not self.can_start_next(service) or not self.is_healthy(service):
             return True
+        self.reload_units()
         self.lead(self.next, COVERS)
         try:
             self.start_next(service)

@@ -20,6 +20,8 @@ from slipway.secrets import env_file
 
 # Those that Slipway itself needs, beside the backend's own: of MongoDB's two users.
 MONGODB_ADMIN, MONGODB_BACKEND = "MONGODB_ADMIN_PASSWORD", "MONGODB_BACKEND_PASSWORD"
+# A component with a secret of its own adds it here.
+OWN = [MONGODB_ADMIN, MONGODB_BACKEND]
 # What the backend reaches its database by; Slipway makes it of MONGODB_BACKEND.
 MONGO_URL = "MONGO_URL"
 # A secret of this name in the environment wins over the file's.
@@ -37,7 +39,7 @@ PLACEHOLDER = re.compile(
 
 def known_names(backend_secrets: Iterable[str]) -> list[str]:
     """Every secret that has a use: the backend's, and MongoDB's two."""
-    return [*backend_secrets, MONGODB_ADMIN, MONGODB_BACKEND]
+    return [*backend_secrets, *OWN]
 
 
 def read_secrets(file: str, names: Iterable[str], generated: Iterable[str], identity: str) -> dict[str, str]:

@@ -268,6 +268,9 @@ def _problem(detail: Mapping[str, Any], where: Where, given: Mapping[str, Any]) 
             else f"the default {found}"
         )
     expected = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    if detail["type"] == "string_type":
+        value = detail["input"]
+        expected = f"text, as {json.dumps(value)!r}" if isinstance(value, list | dict | int | float) else "text"
     return _line(where, name + at, found, expected, name)
 
 

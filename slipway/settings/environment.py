@@ -160,9 +160,9 @@ def _problem(name: str, settings: Settings) -> str:
         return f"which this site does not have: {missing}" if missing else ""
     if not _is_meant(name):
         return ""
-    as_text = f"; for the text itself write {{{{{name}}}}}"
+    literal = f" (for the text itself write {{{{{name}}}}})"
     if not name.startswith(("secret.", "secrets.")):
-        return f"which Slipway does not know; {_guess(_near(name, PLACEHOLDERS), PLACEHOLDERS)}{as_text}"
+        return f"which Slipway does not know; {_guess(_near(name, PLACEHOLDERS), PLACEHOLDERS)}{literal}"
     names = [*dict.fromkeys([*settings.backend_secrets, MONGODB_BACKEND])]
     found = _SECRET.fullmatch(name)
     if found and found[1] in names:
@@ -170,7 +170,7 @@ def _problem(name: str, settings: Settings) -> str:
     near = _near(name.partition(".")[2].partition(":")[0], names)
     return (
         "which is no secret of this site;"
-        f" {_guess(near and f'secrets.{near}', [f'secrets.{one}' for one in names])}{as_text}"
+        f" {_guess(near and f'secrets.{near}', [f'secrets.{one}' for one in names])}{literal}"
     )
 
 

@@ -109,6 +109,35 @@ def test_a_change_restarts_what_runs_with_it_and_nothing_else(server, changed, r
     assert server.reactions(changed) == reactions
 
 
+def test_the_live_release_covers_for_a_web_service_that_restarts(settings_with):
+    services = [
+        {"name": "auth", "app": "auth:app", "path": "/api/auth/", "health_path": "/well"},
+        {"name": "mailer", "command": "python -m mailer"},
+    ]
+    operations = deploy(settings_with(services=services)).operations
+    for name, unit in (("backend", BACKEND), ("auth", "codementee-auth.service")):
+        around = [
+            one.arguments["ready"] for one in operations if one.kind in ("restart", "service") and one.subject == unit
+        ]
+        assert [(one.before, one.after) for one in around] == [
+            (f"/usr/lib/slipway/release codementee cover {name}", f"/usr/lib/slipway/release codementee uncover {name}")
+        ] * 2
+    (mailer, _) = [one for one in operations if one.subject == "codementee-mailer.service"]
+    assert mailer.arguments["ready"] is None
+
+
+def test_the_launcher_is_there_before_a_unit_names_it_and_where_there_is_a_backend_alone(settings_with):
+    order = [one.subject for one in deploy(settings_with()).operations]
+    assert order.index("/usr/lib/slipway/with-credentials") < order.index(f"/etc/systemd/system/{BACKEND}")
+    assert "/usr/lib/slipway/with-credentials" not in [one.subject for one in deploy(settings_with(), "web").operations]
+
+
+def test_secrets_go_only_after_every_unit_that_names_them(server):
+    names = [one.name for one in server.operations]
+    gone = names.index("Remove unused secrets")
+    assert gone > max(names.index("Start the backend"), names.index("Configure the release's units"))
+
+
 def test_a_change_that_requires_no_restart_restarts_nothing(settings_with):
     with described(settings_with()) as (server, host):
         run_deploy()

@@ -146,6 +146,15 @@ def test_a_component_adds_what_its_values_are(settings_with, monkeypatch):
         settings_with(swap_mb=0, backend_environment={"CELERY_BROKER_URL": "{valkey_url}/1"})
 
 
+@pytest.mark.parametrize(("value", "text"), [(["https://a"], """'["https://a"]'"""), (30, "'30'"), (True, "'true'")])
+def test_a_value_that_is_no_text_is_told_as_which_text(defaults, value, text):
+    with pytest.raises(SettingsError) as caught:
+        check({**defaults, "backend_environment": {"A": value}})
+    assert caught.value.problems == [
+        f"group_data/all.py: backend_environment['A']: found {value!r}, expected text, as {text}"
+    ]
+
+
 @pytest.mark.parametrize("name", ["LISTEN_FDS", "CREDENTIALS_DIRECTORY", "1A", "A-B", "A B", "Ä"])
 def test_what_is_no_variable_of_the_users_is_refused(defaults, name):
     with pytest.raises(SettingsError, match="an environment variable's name"):

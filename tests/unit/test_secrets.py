@@ -293,11 +293,19 @@ def test_an_edit_is_encrypted_and_leaves_nothing_in_plain(store, tmp_path, monke
     )
     done = run("edit")
     assert done.exit_code == 0, done.output
+    assert "' #'" not in done.output
     assert store.read() == "ADMIN_PASSWORD=recognisable\nJWT_SECRET=another\n"
     folder, file = (line.split() for line in seen.read_text().splitlines())
     assert (folder[0], file[0]) == ("700", "600")
     assert not Path(folder[1]).exists()
     assert [f.name for f in tmp_path.iterdir() if "age" in f.name] == ["production.age"]
+
+
+def test_an_edit_says_whose_value_ends_before_a_comment(store, tmp_path, monkeypatch):
+    editor(tmp_path, monkeypatch, "echo 'JWT_SECRET=recognisable # of now' >> $1")
+    done = run("edit")
+    assert "JWT_SECRET: its value ends before ' #'" in done.output
+    assert "recognisable" not in done.output
 
 
 def test_where_the_editor_fails_nothing_is_lost(store, tmp_path, monkeypatch):

@@ -84,7 +84,7 @@ def test_what_variables_would_become_is_told_and_nothing_is_written(project):
         "secret, without a value: STRIPE_KEY (a placeholder)\n",
         "Slipway's own: MONGODB_URI = {mongo_url}\n",
         "setting: CORS_ORIGINS, TOKEN_MINUTES\n",
-        "what follows ' #' is no part of SMTP_PASSWORD",
+        "SMTP_PASSWORD: its value ends before ' #'",
         "CORS_ORIGINS: found an address of this machine",
         "Nothing was written. To import them: slipway secrets import ../.env --all",
     ):

@@ -9,7 +9,7 @@ import pytest
 
 from slipway.ops.files import is_in_place, needs_restart
 from slipway.ops.templates import render
-from slipway.ops.units import is_stale
+from slipway.ops.units import Ready, is_stale, restart
 from slipway.tasks.backend import settled
 from slipway.tasks.backend_units import of_service, unit_values
 from slipway.tasks.mongodb_users import admin_of, backend_of
@@ -66,6 +66,28 @@ def test_a_service_that_runs_with_what_was_there_before_is_stale(state, reloads,
 )
 def test_a_unit_is_restarted_where_more_differs_than_comments_and_what_a_daemon_reload_applies(new, expected):
     assert needs_restart("# A comment\n[Service]\nTimeoutStartSec=180\nTasksMax=5\n", new) is expected
+
+
+@pytest.mark.parametrize(
+    ("fails", "code", "told"),
+    [
+        ("nothing", 0, ["before", "restart", "after"]),
+        ("before", 1, ["before"]),
+        ("restart", 1, ["before", "restart", "after"]),
+    ],
+)
+def test_a_service_is_covered_for_around_its_restart_also_where_that_fails(tmp_path, monkeypatch, fails, code, told):
+    """Where what covers for it does not come up there is no restart."""
+    log, ready = tmp_path / "told", Ready("true", 5, before="step before", after="step after")
+    (tmp_path / "step").write_text(f"#!/bin/sh\necho $1 >> {log}; [ $1 != {fails} ]\n")
+    (tmp_path / "systemctl").write_text(f"#!/bin/sh\n[ $1 != restart ] || exec {tmp_path}/step restart\n")
+    (tmp_path / "journalctl").write_text("#!/bin/sh\n")
+    for name in ("step", "systemctl", "journalctl"):
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    (command,) = restart._inner(unit="not-there.service", ready=ready)
+    assert subprocess.run(["sh", "-c", command], check=False, capture_output=True).returncode == code
+    assert log.read_text().split() == told
 
 
 IN_PLACE = {"kind": "regular file", "owner": "root", "group": "root", "mode": "644"}
