@@ -53,9 +53,20 @@ def preflight(settings: Settings, components: Sequence[Component]) -> None:
         note(f"{system.title} is not tested by Slipway")
     if by_hand := found_by_hand(settings):
         note(f"found an existing server; its data and its site are adopted: {', '.join(by_hand)}")
+    if "app" in host.groups:
+        note_weak_health(settings)
     if problems:
         lines = "\n".join(f"  - {problem}" for problem in problems)
         raise PyinfraError(f"{host.name} can't become the server yet; nothing was changed.\n{lines}")
+
+
+def note_weak_health(settings: Settings) -> None:
+    """Say of which services it is only known that they run."""
+    for site in settings.all_sites:
+        for service in site.web_services:
+            if service.health_is_any:
+                setting = site.health_setting(service, "path")
+                note(f'{site.site_name}: {setting} is "": any answer below 500 of / counts as healthy')
 
 
 def system_problems(machine: dict[str, str]) -> list[str]:

@@ -98,11 +98,13 @@ def _described(settings: Settings, service: Service) -> release_host.Service:
         listen=settings.listen(service) if is_tcp else settings.socket(service),
         next_socket=settings.socket(service, is_next=True),
         link="" if is_tcp else settings.listen(service),
-        health_path=service.health_path,
-        health_status=service.health_status,
+        health_path=service.asked_path,
+        health_status=0 if service.health_is_any else service.health_status,
         health_body=service.health_body,
         health_seconds=service.health_seconds,
-        health_setting=settings.health_setting(service),
+        health_setting=settings.health_setting(service, "path"),
+        seconds_setting=settings.health_setting(service, "seconds"),
+        host_name=settings.host_name(service),
     )
 
 

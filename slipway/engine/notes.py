@@ -24,6 +24,11 @@ class Diff(Note):
     """A change of a file's text, as a unified diff."""
 
 
+@dataclass(frozen=True)
+class Hint(Note):
+    """What whoever has started the run should know of it when it is done."""
+
+
 def note(text: str) -> None:
     """Record why the current operation changes something."""
     _add(Note(text))
@@ -32,6 +37,11 @@ def note(text: str) -> None:
 def diff(text: str) -> None:
     """Record how the current operation changes a file, as a unified diff."""
     _add(Diff(text))
+
+
+def hint(text: str) -> None:
+    """Say something about the operation at hand that is also printed when all is done."""
+    _add(Hint(text))
 
 
 def skipped(what: str, why: str) -> None:

@@ -27,7 +27,8 @@ class Ready:
     """How to tell that a service does its work: a shell command that succeeds then.
 
     After a start it is waited for `seconds` at most, which the `setting` makes more. `before` and `after` are commands
-    around each restart; where the first one fails there is none.
+    around each restart; where the first one fails there is none. One that is calm asks less often after the first
+    tries: who is asked may limit that.
     """
 
     check: str
@@ -35,6 +36,7 @@ class Ready:
     setting: str = "timeout_scale"
     before: str = ""
     after: str = ""
+    is_calm: bool = False
 
 
 @operation()
@@ -69,7 +71,7 @@ def service(unit: str, ready: Ready | None = None, files: Sequence[str] = (), re
 
 
 def _works(ready: Ready) -> str:
-    return f"{until(ready.check, limits.of_host(host).patience)} && echo yes"
+    return f"{until(ready, limits.of_host(host).patience)} && echo yes"
 
 
 def is_stale(state: Mapping[str, str], modified: int, reloads: bool) -> bool:
@@ -144,12 +146,15 @@ def _reload(unit: str) -> str:
     )
 
 
-def until(ready: str, seconds: int) -> str:
-    """A command that succeeds as soon as `ready` does, and fails after `seconds`.
+def until(ready: Ready, seconds: int) -> str:
+    """A command that succeeds as soon as `ready` is, and fails after `seconds`.
 
     The clock decides, not a number of tries: one try at a service that accepts and never answers takes seconds.
     """
-    return f"timeout {seconds} sh -c {shlex.quote(f'until {ready}; do sleep 0.5; done')}"
+    loop = f"until {ready.check}; do sleep 0.5; done"
+    if ready.is_calm:
+        loop = f"n=0; until {ready.check}; do n=$((n + 1)); sleep $((n > 5)).5; done"
+    return f"timeout {seconds} sh -c {shlex.quote(loop)}"
 
 
 def and_wait(action: str, unit: str, ready: Ready | None) -> str:
@@ -160,4 +165,4 @@ def and_wait(action: str, unit: str, ready: Ready | None) -> str:
     if ready is None:
         return f"{action} || {failure}"
     late = f"echo '{unit} is not ready after {ready.seconds} s; on a slow host raise {ready.setting}' >&2"
-    return f"{action} || {failure}; {until(ready.check, ready.seconds)} || {{ {late}; {failure}; }}"
+    return f"{action} || {failure}; {until(ready, ready.seconds)} || {{ {late}; {failure}; }}"

@@ -11,13 +11,12 @@ import os
 import socket
 import stat
 import subprocess
-import threading
 import time
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-# Which worker of a service answers is chance, so several requests are made at once.
-REQUESTS = 4
+# HTTP statuses: a limit of requests that is reached (RFC 6585), a service that is not ready yet.
+TOO_MANY, UNAVAILABLE = 429, 503
 MAX_ANSWER_BYTES = 2**20
 # Of a unit that failed: journal entries that are read, and lines that are shown.
 LOG_ENTRIES, LOG_LINES = 80, 20
@@ -36,12 +35,16 @@ class Service(NamedTuple):
     # The symbolic link by which Nginx finds one of the two sockets; "" with TCP, where Nginx has one address.
     link: str
     health_path: str
+    # 0 for any below 500.
     health_status: int
     # What must be in the answer, "" for anything.
     health_body: str
     health_seconds: int
-    # The setting of that time, for the error.
+    # The settings of that path and that time, for the error.
     health_setting: str
+    seconds_setting: str
+    # The name that visitors ask it by.
+    host_name: str
 
 
 class Facts(NamedTuple):
@@ -71,9 +74,14 @@ class Facts(NamedTuple):
 class Answer(NamedTuple):
     status: int
     body: str
+    # Seconds until it is worth while to ask again, 0 where it does not say.
+    retry_after: int = 0
+    # Where a redirect leads.
+    location: str = ""
 
     def __str__(self) -> str:
-        return f"{self.body} {self.status}" if self.status else "nothing"
+        leads = f", a redirect to {self.location}" if self.location else ""
+        return f"{self.body} {self.status}{leads}".strip() if self.status else "nothing"
 
 
 NO_ANSWER = Answer(0, "")
@@ -97,27 +105,44 @@ class Deadline(socket.socket):
         return super().recv_into(buffer, nbytes, flags)
 
 
-def ask(listen: str, path: str, seconds: float) -> Answer:
-    """What a service that listens on a Unix socket or ADDRESS:PORT answers within `seconds`, as far as it came."""
+def visitors_headers(host_name: str) -> dict[str, str]:
+    """What Nginx tells a service of a visitor (templates/nginx/backend), here of one on this host, by https."""
+    here = "127.0.0.1"
+    return {
+        "Host": host_name,
+        "X-Real-IP": here,
+        "X-Forwarded-For": here,
+        "X-Forwarded-Proto": "https",
+        "X-Forwarded-Host": host_name,
+    }
+
+
+def ask(listen: str, path: str, host_name: str, seconds: float) -> Answer:
+    """What a service that listens on a Unix socket or ADDRESS:PORT answers a visitor within `seconds`, as far as it
+    came."""
     from http.client import HTTPConnection, HTTPException
     from urllib.parse import quote
 
     is_unix = listen.startswith("/")
     address, _, port = listen.rpartition(":")
-    status, body = 0, b""
+    answer, body = NO_ANSWER, b""
     with Deadline(socket.AF_UNIX if is_unix else socket.AF_INET) as connected:
         connected.end = time.monotonic() + seconds
         connected.settimeout(seconds)
         connection = HTTPConnection("localhost" if is_unix else listen)
         connection.sock = connected
+        headers = {**visitors_headers(host_name), "Accept": "*/*", "User-Agent": "slipway"}
         with suppress(OSError, HTTPException):
             connected.connect(listen if is_unix else (address, int(port)))
-            connection.request("GET", quote(path), headers={"Accept": "*/*", "User-Agent": "slipway"})
+            connection.request("GET", quote(path), headers=headers)
             response = connection.getresponse()
-            status = response.status
+            retry_after = response.getheader("Retry-After", "")
+            # As a date it is no help: a clock would have to be right.
+            seconds_left = int(retry_after) if retry_after.isdecimal() else 0
+            answer = Answer(response.status, "", seconds_left, response.getheader("Location", ""))
             while len(body) < MAX_ANSWER_BYTES and (part := response.read1(2**16)):
                 body += part
-    return Answer(status, body.decode(errors="replace"))
+    return answer._replace(body=body.decode(errors="replace"))
 
 
 def load(site: str, folder: str) -> Facts:
@@ -226,15 +251,9 @@ class System:
         _, lines = self.run("journalctl", "-u", unit, "-n", str(LOG_ENTRIES), "--no-pager", "-o", "cat")
         return "\n".join(lines.splitlines()[-LOG_LINES:])
 
-    def answers(self, listen: str, path: str, seconds: int) -> list[Answer]:
-        """What several requests at once are answered."""
-        answers: list[Answer] = []
-        threads = [threading.Thread(target=lambda: answers.append(ask(listen, path, seconds))) for _ in range(REQUESTS)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        return answers
+    def answer(self, service: Service, listen: str, seconds: int) -> Answer:
+        """What a service that listens there answers when it is asked for its health."""
+        return ask(listen, service.health_path, service.host_name, seconds)
 
     def now(self) -> float:
         return time.monotonic()
@@ -323,4 +342,5 @@ class Site:
 
 
 def is_right(answer: Answer, service: Service) -> bool:
-    return answer.status == service.health_status and service.health_body in answer.body
+    is_wanted = answer.status == service.health_status if service.health_status else 0 < answer.status < 500
+    return is_wanted and service.health_body in answer.body

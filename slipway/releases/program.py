@@ -29,10 +29,24 @@ import signal
 import sys
 from collections.abc import Callable
 
-from slipway.releases.host import COVERS, NO_ANSWER, REQUESTS, Facts, Failed, Service, Site, System, is_right, load
+from slipway.releases.host import (
+    COVERS,
+    TOO_MANY,
+    UNAVAILABLE,
+    Answer,
+    Facts,
+    Failed,
+    Service,
+    Site,
+    System,
+    is_right,
+    load,
+)
 
-# Rounds of requests in a row that must be answered right: each worker of a service becomes healthy in its own time.
-ROUNDS = 5
+# Requests in a row that must be answered right: each worker of a service becomes healthy in its own time.
+RIGHT_ANSWERS = 5
+# The first requests follow one another by poll_seconds, further ones calmly.
+QUICK_REQUESTS, CALM_SECONDS = 5, 1.0
 # Of a wrong answer, the characters that are shown.
 MAX_SHOWN = 200
 # SS_CONNECTED of Linux's <linux/net.h>, in /proc/net/unix.
@@ -213,8 +227,8 @@ class Steps(Site):
             raise Failed("failed to start", unit)
 
     def is_healthy(self, service: Service) -> bool:
-        answers = self.system.answers(service.listen, service.health_path, self.facts.probe_seconds)
-        return len(answers) == REQUESTS and all(is_right(answer, service) for answer in answers)
+        answer = self.system.answer(service, service.listen, self.facts.probe_seconds)
+        return is_right(answer, service) or answer.status == TOO_MANY
 
     def restart_services(self) -> None:
         """Nobody is connected to the services themselves: visitors are led to the next release."""
@@ -238,24 +252,27 @@ class Steps(Site):
             raise Failed("failed to start", unit)
 
     def wait_until_healthy(self, service: Service, is_next: bool) -> None:
-        """Wait until a unit that was just started passes its health check, several times in a row."""
+        """Wait until a unit that was just started passes its health check, several times in a row, asked one at a time.
+        A limit of requests that it keeps after a right answer is right, too."""
         unit = self.next_units(service)[0] if is_next else self.unit(service.name)
         listen = service.next_socket if is_next else service.listen
-        end, rounds = self.system.now() + service.health_seconds, 0
-        while rounds < ROUNDS:
-            answers = self.system.answers(listen, service.health_path, self.facts.probe_seconds)
-            wrong = [answer for answer in answers if not is_right(answer, service)]
-            if len(answers) == REQUESTS and not wrong:
-                rounds += 1
+        end, right, asked = self.system.now() + service.health_seconds, 0, 0
+        while right < RIGHT_ANSWERS:
+            answer = self.system.answer(service, listen, self.facts.probe_seconds)
+            asked += 1
+            pause = self.facts.poll_seconds if asked < QUICK_REQUESTS else CALM_SECONDS
+            if is_right(answer, service) or (right and answer.status == TOO_MANY):
+                right += 1
             else:
-                rounds = 0
+                right = 0
                 if self.system.properties(unit, "NRestarts").get("NRestarts") != "0":
                     raise Failed("exited unexpectedly", unit)
-                if self.system.now() >= end:
-                    late = f"not healthy after {service.health_seconds} s; {service.health_path} answered: "
-                    answer = str([*wrong, NO_ANSWER][0])[:MAX_SHOWN]
-                    raise Failed(f"{late}{answer}; on a slow host raise {service.health_setting}", unit)
-            self.system.sleep(self.facts.poll_seconds)
+                left = end - self.system.now()
+                if left <= 0:
+                    raise Failed(unhealthy(answer, service), unit)
+                if answer.status in (TOO_MANY, UNAVAILABLE):
+                    pause = max(pause, min(answer.retry_after, left))
+            self.system.sleep(pause)
 
     def roll_back(self) -> bool:
         """Make the previous release the current one, with the unit files of then. Returns whether it is live."""
@@ -338,6 +355,19 @@ class Steps(Site):
             self.system.tell(f"{self.system.log(failure.unit)}\n{failure.unit}: {failure}")
         else:
             self.system.tell(str(failure))
+
+
+def unhealthy(answer: Answer, service: Service) -> str:
+    """Why a service is not healthy, and what to do."""
+    shown = str(answer)[:MAX_SHOWN]
+    why = f"not healthy after {service.health_seconds} s; {service.health_path} answered: {shown}"
+    if answer.status == 404:
+        return f'{why}; set {service.health_setting} to a path that it has, or to "" for any answer below 500'
+    if answer.status == TOO_MANY:
+        return f"{why}; exempt {service.health_path} from its limit of requests"
+    if answer.status and not service.health_status:
+        return why
+    return f"{why}; on a slow host raise {service.seconds_setting}"
 
 
 def lock(facts: Facts) -> None:

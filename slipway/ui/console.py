@@ -130,6 +130,8 @@ class Console:
         """Print the result of an apply and its duration."""
         if self.level < 0:
             return
+        from slipway.engine.notes import Hint
+
         result = "[red]incomplete[/]" if outcome.failures else "[green]done[/]"
         self.say(
             f"{result}: {len(outcome.changes)} of {outcome.operations} operations changed something, {took(outcome)}"
@@ -137,6 +139,10 @@ class Console:
         for name in dict.fromkeys(change.host for change in outcome.changes):
             parts = Counter(change.component for change in outcome.changes if change.host == name)
             self.say(", ".join(f"{part} {count}" for part, count in parts.items()), f"  {escape(name)}: ")
+        hints = [(change.host, note.text) for change in outcome.changes for note in change.notes if type(note) is Hint]
+        for name, text in dict.fromkeys(hints):
+            for line in text.splitlines():
+                self.say(escape(plain(line)), f"  {escape(name)}: [yellow]note:[/] ")
 
 
 class Applying:

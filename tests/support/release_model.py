@@ -5,7 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 from dataclasses import dataclass, field
 
-from slipway.releases.host import COVERS, NO_ANSWER, REQUESTS, UNITS, Answer, Facts, Failed, Service
+from slipway.releases.host import COVERS, NO_ANSWER, UNITS, Answer, Facts, Failed, Service
 from slipway.releases.program import STEPS, Steps
 from slipway.settings.model import Settings
 from slipway.tasks.release import PARTS
@@ -23,7 +23,7 @@ class Killed(BaseException):
 
 @dataclass
 class Model:
-    """Stands for System of slipway/releases/host.py. Time passes by sleeping alone, a second each time."""
+    """Stands for System of slipway/releases/host.py. Time passes by sleeping alone, at least a second each time."""
 
     facts: Facts
     # What is at a path: the content of a file, SOCKET, or LINK and a target. Folders are there for what is in them.
@@ -40,6 +40,7 @@ class Model:
     # Why a unit failed, where it was not its exit code.
     results: dict[str, str] = field(default_factory=dict)
     clock: int = 0
+    slept: list[float] = field(default_factory=list)
     # The program is killed as it begins with this one of its changes.
     kill_at: int = 0
     changes: int = 0
@@ -229,17 +230,18 @@ class Model:
     def log(self, unit: str) -> str:
         return f"the last words of {unit}"
 
-    def answers(self, listen: str, path: str, seconds: int) -> list[Answer]:
+    def answer(self, service: Service, listen: str, seconds: int) -> Answer:
         unit = self._unit_at(listen)
         if unit not in self.active:
-            return [NO_ANSWER] * REQUESTS
-        return [self.says.get(f"{self.active[unit]}:{unit}", self.says.get(unit, WELL))] * REQUESTS
+            return NO_ANSWER
+        return self.says.get(f"{self.active[unit]}:{unit}", self.says.get(unit, WELL))
 
     def now(self) -> float:
         return self.clock
 
     def sleep(self, seconds: float) -> None:
-        self.clock += 1
+        self.clock += max(1, int(seconds))
+        self.slept.append(seconds)
 
     def tell(self, text: str) -> None:
         self.errors.append(text)

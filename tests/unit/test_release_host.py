@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -19,19 +20,16 @@ LIMIT = 1
 # Asks all of them at once, without the patches of this process.
 ASK = """\
 import json, sys, threading, time
-from slipway.releases.host import System, ask
+from slipway.releases.host import ask
 found = {}
 def measure(name, place):
     began = time.monotonic()
-    status, body = ask(place, "/a b/\\u00fc", 1)
-    found[name] = [status, body, time.monotonic() - began]
+    answer = ask(place, "/a b/\\u00fc", "site.example", 1)
+    found[name] = [answer.status, answer.body, time.monotonic() - began, answer.retry_after, answer.location]
 places = json.loads(sys.argv[1])
 threads = [threading.Thread(target=measure, args=item) for item in places.items()]
 for thread in threads: thread.start()
 for thread in threads: thread.join()
-began = time.monotonic()
-answers = System().answers(places["slow"], "/", 5)
-found["several"] = [len(answers), {answer.body for answer in answers}.pop(), time.monotonic() - began]
 print(json.dumps(found))
 """
 HEAD = "HTTP/1.1 200 OK\r\n"
@@ -48,13 +46,19 @@ ANSWERS: dict[str, Parts] = {
     "with an endless head": [HEAD, *["A: b\r\n", 0.1] * 50],
     "never": [5],
     "of no sense": ["what?\r\n\r\n"],
+    "limited": ["HTTP/1.1 429 Too Many Requests\r\nRetry-After: 17\r\nContent-Length: 0\r\n\r\n"],
+    "dated": ["HTTP/1.1 503 Later\r\nRetry-After: Fri, 31 Dec 2027 23:59:59 GMT\r\nContent-Length: 0\r\n\r\n"],
+    "elsewhere": ["HTTP/1.1 307 Elsewhere\r\nLocation: https://a.example/\r\nContent-Length: 0\r\n\r\n"],
     "large": [HEAD + "\r\n" + "x" * (2 * 2**20)],
 }
 
 
 @pytest.fixture(scope="module")
 def found() -> Iterator[dict[str, tuple[int, str, float]]]:
-    """Status, body and seconds of each answer. A Unix socket's path has at most 107 characters: not in tmp_path."""
+    """Status, body, seconds, Retry-After and Location of each answer.
+
+    A Unix socket's path has at most 107 characters: not in tmp_path.
+    """
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with tempfile.TemporaryDirectory(prefix="slipway-") as folder:
@@ -99,11 +103,19 @@ def test_a_large_one_is_not_read_to_its_end(found):
     assert 2**20 <= len(found["large"][1]) < 2**20 + 2**16
 
 
-def test_a_request_is_what_a_browser_would_send_to_the_service_itself(found):
-    assert found["request"][1].startswith("b'GET /a%20b/%C3%BC HTTP/1.1\\r\\nHost: localhost\\r\\n")
-    assert "Host: 127.0.0.1:" in found["tcp"][1]
+def test_a_request_is_what_nginx_would_make_of_a_visitors(found):
+    lines = found["request"][1].strip("b'").split("\\r\\n")
+    assert lines[0] == "GET /a%20b/%C3%BC HTTP/1.1"
+    headers = dict(line.split(": ", 1) for line in lines[1:] if line)
+    assert (headers["Host"], headers["X-Forwarded-Proto"]) == ("site.example", "https")
+    assert headers["X-Forwarded-For"] == headers["X-Real-IP"] == "127.0.0.1"
+    passed = re.findall(r"proxy_set_header (\S+)", (PROJECT / "templates/nginx/backend").read_text())
+    assert {*passed} - {"Upgrade", "Connection"} <= {*headers}
+    assert "Host: site.example" in found["tcp"][1]
 
 
-def test_several_are_asked_at_once(found):
-    assert found["several"][:2] == [4, "well"]
-    assert 0.3 <= found["several"][2] < 0.9
+def test_when_to_ask_again_and_where_a_redirect_leads_are_part_of_an_answer(found):
+    assert found["limited"][3] == 17
+    # A clock would have to be right.
+    assert found["dated"][3] == 0
+    assert (found["elsewhere"][0], found["elsewhere"][4]) == (307, "https://a.example/")
