@@ -14,6 +14,7 @@ from slipway.facts.base import Output
 from slipway.ops.commands import Commands
 from slipway.releases.artifact import COMPRESSED, MIN_COMPRESSED_BYTES
 from slipway.settings.model import TLS_FOLDER, Settings
+from slipway.tasks.shared import take_along
 
 ASIDE = "/var/backups/slipway/by-hand"
 # What Slipway's own files have in them.
@@ -105,15 +106,16 @@ done"""
 def keep_site(settings: Settings) -> Commands:
     """The code and the pages that are there become the first release: what visitors get stays what it is."""
     root = settings.site_root
-    parts = [part for part, role in (("backend", "app"), ("frontend", "web")) if role in host.groups]
+    parts = [part for part in settings.parts if {"backend": "app", "frontend": "web"}[part] in host.groups]
     script = f"cd {root} && for part in {' '.join(parts)}; do [ ! -d $part ] || [ -L $part ] || echo $part; done"
     found = host.get_fact(Output, command=script).split()
     if not found:
         return
     for part in found:
         notes.note(f"{root}/{part}: kept as {root}/{part}.by-hand, served as a release")
+    stays = "".join(f"{line}\n" for line in take_along(settings, f"{root}/backend") if "backend" in found)
     yield f"""set -eu; cd {root}; umask 022; mkdir -p releases venvs; rm -rf releases/*.new
-release=$(date --utc +%Y%m%d-%H%M%S)-by-hand; new=releases/$release.new; mkdir $new
+{stays}release=$(date --utc +%Y%m%d-%H%M%S)-by-hand; new=releases/$release.new; mkdir $new
 for part in {" ".join(found)}; do cp -a $part $new/$part; done
 chown -R root:root $new; chmod -R go-w,a+rX $new
 # Its secrets belong into secrets_file; the backend's own user does not read them here.

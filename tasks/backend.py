@@ -22,7 +22,7 @@ from slipway.secrets.store import MONGO_URL, how_to_give
 from slipway.settings import environment
 from slipway.settings.model import Settings
 from slipway.settings.services import Service
-from slipway.tasks import python_environment
+from slipway.tasks import python_environment, shared
 from slipway.tasks.adoption import found_by_hand
 from slipway.tasks.backend_units import (
     FOLDER,
@@ -131,6 +131,7 @@ def backend(settings: Settings) -> None:
         check=f"case $(getent passwd {unit}) in *:/usr/sbin/nologin) ;; *) false ;; esac",
         command=f"usermod --shell /usr/sbin/nologin {unit}",
     )
+    shared.keep(name="Create the folders that stay", settings=settings)
     secrets = sync_credentials(name="Install the backend's secrets", settings=settings)
     values = unit_values_here(settings)
     programs = {one.name: describe_program(settings, one, values) for one in settings.all_services}
@@ -144,7 +145,8 @@ def backend(settings: Settings) -> None:
     for one in settings.web_services:
         # Visitors are served meanwhile.
         before, after = (f"{PROGRAM} {settings.site_name} {verb} {one.name}" for verb in ("cover", "uncover"))
-        ready = Ready(healthy(settings, one), one.health_seconds, settings.health_setting(one), before, after)
+        seconds = settings.health_setting(one, "seconds")
+        ready = Ready(healthy(settings, one), one.health_seconds, seconds, before, after, is_calm=True)
         keep_running(settings, one, ready, (sockets[one.name], secrets, programs[one.name]))
     for one in settings.services:
         if one.is_worker:

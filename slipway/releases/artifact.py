@@ -86,10 +86,17 @@ def _time() -> str:
 Builds = dict[tuple[Path, str], Future[Path]]
 
 
+def frontend_of(settings: Settings) -> Path:
+    """The folder of the frontend of a site that has one."""
+    folder = sources.of(settings).frontend
+    assert folder is not None
+    return folder
+
+
 def begin(settings: Settings, builds: Builds) -> Future[Path]:
     """Start the build of the frontend, if this run has not yet: `builds` are those that it has. The result is a folder
     of this run's with what it has left, or PyinfraError."""
-    key = (sources.of(settings).frontend, settings.frontend_build)
+    key = (frontend_of(settings), settings.frontend_build)
     if key not in builds:
         builds[key] = Future()
         # A daemon: a run that fails or is interrupted does not wait for it.
@@ -110,10 +117,13 @@ def build(
     builds: Builds,
     there: Mapping[str, str] | None = None,
     more: Mapping[str, bytes] | None = None,
+    shared: Collection[str] = (),
 ) -> Release:
     """Build parts, of "backend" and "frontend", and `more` files by name, without those that are `there`: SHA-256 in
-    hexadecimal digits by name. `builds` are those that this run has. Raises PyinfraError if a build fails."""
-    files = [*_to_ship(settings, parts, builds)]
+    hexadecimal digits by name. `builds` are those that this run has, `shared` are paths of the backend that the host
+    keeps. Raises PyinfraError if a build fails."""
+    left_out = tuple(f"backend/{path}/" for path in shared)
+    files = [one for one in _to_ship(settings, parts, builds) if not f"{one[0]}/".startswith(left_out)]
     _check_size(files, settings.release_max_mb)
     kept, new = [], []
     for name, data in chain(_compressed(files), (more or {}).items()):
@@ -136,7 +146,7 @@ def _to_ship(settings: Settings, parts: Collection[str], builds: Builds) -> Iter
         yield from _files("backend", found.backend, LEFT_OUT)
     if "frontend" in parts and settings.frontend_build_on == "server":
         output = f"{SOURCE}/{settings.frontend_output}/"
-        source = _files(SOURCE, found.frontend, LEFT_OUT)
+        source = _files(SOURCE, frontend_of(settings), LEFT_OUT)
         yield from ((name, path) for name, path in source if not name.startswith(output))
     elif "frontend" in parts:
         yield from _files(BUILD, begin(settings, builds).result())
@@ -189,7 +199,7 @@ def _gains(name: str, path: Path) -> bool:
 
 
 def _build_frontend(settings: Settings) -> Path:
-    source = sources.of(settings).frontend
+    source = frontend_of(settings)
     with _alone_in(source) as held:
         return _copied(_built(settings, source, held), settings.release_max_mb)
 

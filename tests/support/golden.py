@@ -171,7 +171,7 @@ class Runner:
         # What a release is made of is built elsewhere.
         monkeypatch.setattr(artifact, "release_id", lambda settings: RELEASE.id)
         monkeypatch.setattr(artifact, "begin", lambda settings, builds: None)
-        monkeypatch.setattr(artifact, "build", lambda settings, parts, builds, there, more: RELEASE)
+        monkeypatch.setattr(artifact, "build", lambda settings, parts, builds, there, more, shared: RELEASE)
         monkeypatch.setattr(python_environment, "of", lambda settings: ENVIRONMENT)
         monkeypatch.setattr(sources, "of", lambda settings: SimpleNamespace(backend=folder, frontend=folder))
 
