@@ -17,7 +17,9 @@ from slipway.ops.files import config_tree, directory, put, put_template
 from slipway.ops.templates import render
 from slipway.ops.units import restart, restarts, service
 from slipway.settings.model import TLS_FOLDER, Settings
+from slipway.settings.routes import REST
 from slipway.systems import system_of
+from slipway.tasks.policies import policies, variable_of
 
 PACKAGES = ["nginx", "openssl"]
 BROTLI_PACKAGES = ["libnginx-mod-http-brotli-static"]
@@ -140,6 +142,7 @@ def configuration(settings: Settings, brotli: bool = True) -> dict[str, str]:
         "backend": BACKEND,
         "brotli": brotli,
         "hsts": hsts(settings),
+        "variable_of": variable_of,
         "closing": CLOSING,
     }
     return {
@@ -148,9 +151,21 @@ def configuration(settings: Settings, brotli: bool = True) -> dict[str, str]:
         BACKEND: render("nginx/backend", **values),
         "sites-available/default": render("nginx/default", **values),
         **{
-            f"sites-available/{site.site_name}": render("nginx/site", **{**values, "settings": site})
+            f"sites-available/{site.site_name}": render("nginx/site", **{**values, **of_site(site)})
             for site in settings.all_sites
         },
+    }
+
+
+def of_site(settings: Settings) -> dict[str, Any]:
+    """What a site's own file is rendered with."""
+    rest = next((place for place in settings.places if place.location == REST), None)
+    return {
+        "settings": settings,
+        "policies": policies(settings),
+        "variable": variable_of(settings),
+        # Beside files; without them it is a place like another.
+        "rest": rest if settings.has_frontend else None,
     }
 
 

@@ -25,10 +25,11 @@ from slipway.engine.uploads import with_input
 from slipway.facts.base import Output
 from slipway.ops.commands import Commands
 from slipway.ops.files import directory, link
-from slipway.releases import artifact
+from slipway.releases import artifact, sources
+from slipway.releases import host as release_host
 from slipway.settings.model import Settings
 from slipway.settings.services import Service
-from slipway.tasks import python_environment
+from slipway.tasks import python_environment, shared
 from slipway.tasks.backend_units import describe_for_releases, describe_program, describe_socket, unit_values_here
 from slipway.tasks.credentials import sync_credentials
 from slipway.tasks.release_steps import PACKAGES, command, put_facts, put_programs
@@ -39,7 +40,7 @@ BUILD_PACKAGES = ["brotli", "nodejs", "npm"]
 
 
 def packages(settings: Settings) -> list[str]:
-    builds = "web" in host.groups and settings.frontend_build_on == "server"
+    builds = "frontend" in parts_here(settings) and settings.frontend_build_on == "server"
     return [*PACKAGES, *(BUILD_PACKAGES if builds else [])]
 
 
@@ -48,7 +49,7 @@ def begin(settings: Settings) -> None:
         if not settings.is_further_site:
             python_environment.put_uv(settings.limits)
         python_environment.put_python(settings)
-    begin_first(name="Start building the first release", settings=settings, parts=parts_here())
+    begin_first(name="Start building the first release", settings=settings, parts=parts_here(settings))
 
 
 def drifts(settings: Settings) -> dict[str, Drift]:
@@ -67,23 +68,27 @@ def first_release(settings: Settings) -> None:
     directory(name="Create the site's directory", path=settings.site_root)
     if not settings.is_further_site:
         put_programs("app" in host.groups)
-    put_facts(settings, parts_here())
-    ship_first(name="Upload the first release", settings=settings, parts=parts_here())
+    put_facts(settings, parts_here(settings))
+    ship_first(name="Upload the first release", settings=settings, parts=parts_here(settings))
     relink(name="Link the current release", settings=settings)
+    if "app" in host.groups:
+        shared.link(name="Link the folders that stay into the releases", settings=settings)
     in_order([partial(_link_usual_path, settings, part) for part in PARTS])
 
 
 def _link_usual_path(settings: Settings, part: str) -> None:
     """The path that the site's owner is used to."""
-    if part in parts_here():
+    if part in parts_here(settings):
         link(name=f"Link the usual path of the {part}", path=f"{settings.site_root}/{part}", target=f"current/{part}")
 
 
 @component_step()
 def next_release(settings: Settings) -> None:
     """Ship the next release, and switch to it."""
+    if not parts_here(settings):
+        return
     put_programs("app" in host.groups)
-    put_facts(settings, parts_here())
+    put_facts(settings, parts_here(settings))
     if "app" in host.groups:
         python_environment.put_uv(settings.limits)
         python_environment.put_python(settings)
@@ -91,7 +96,7 @@ def next_release(settings: Settings) -> None:
         # the backend of now has it, and so has the database.
         sync_credentials(name="Install new secrets", settings=settings, only_new=True)
         describe_for_releases(settings, unit_values_here(settings))
-    ship(name="Build and upload the release", settings=settings, parts=parts_here())
+    ship(name="Build and upload the release", settings=settings, parts=parts_here(settings))
     if settings.pre_activate and "app" in host.groups:
         hook(name="Run pre_activate", settings=settings, when="before", then="discard")
     change_to(settings, lambda: artifact.release_id(settings), then="discard")
@@ -103,8 +108,10 @@ def next_release(settings: Settings) -> None:
 @component_step()
 def roll_back(settings: Settings) -> None:
     """Go back to a release that is on the host still."""
+    if not parts_here(settings):
+        return
     put_programs("app" in host.groups)
-    put_facts(settings, parts_here())
+    put_facts(settings, parts_here(settings))
     check_id(name="Find the release to roll back to", settings=settings)
     change_to(settings, lambda: wanted_id(settings), then="keep")
 
@@ -130,14 +137,16 @@ def describe(settings: Settings, values: Mapping[str, Any]) -> None:
             describe_socket(settings, service, values)
 
 
-def parts_here() -> tuple[str, ...]:
-    """The parts of a release that this host has, by its roles."""
-    return tuple(part for part, role in PARTS.items() if role in host.groups)
+def parts_here(settings: Settings) -> tuple[str, ...]:
+    """The parts of a site's releases that this host has, by its roles."""
+    return tuple(part for part in settings.parts if PARTS[part] in host.groups)
 
 
 def _wanted(service: Service) -> str:
-    """A pattern of the shell for the right answer of a health path, with its status after it."""
-    return f"*{shlex.quote(service.health_body)}*' {service.health_status}'"
+    """Patterns of the shell for right answers of a health path, each with its status after it. One that limits how
+    often it is asked runs."""
+    status = "[1-4][0-9][0-9]" if service.health_is_any else service.health_status
+    return f"*{shlex.quote(service.health_body)}*' '{status} | *' '{release_host.TOO_MANY}"
 
 
 def _address(settings: Settings, service: Service) -> str:
@@ -148,9 +157,11 @@ def _address(settings: Settings, service: Service) -> str:
 
 
 def healthy(settings: Settings, service: Service) -> str:
-    """A shell test: a service answers its health path as it is to."""
-    where = f"{_address(settings, service)}{service.health_path}"
-    answer = f"curl -s --max-time {settings.limits.probe} -w ' %{{http_code}}' {where} 2>/dev/null"
+    """A shell test: a service answers its health path as it is to, when it is asked as Nginx asks for a visitor."""
+    where = f"{_address(settings, service)}{service.asked_path}"
+    headers = release_host.visitors_headers(settings.host_name(service))
+    given = " ".join(f"-H {shlex.quote(f'{name}: {value}')}" for name, value in headers.items())
+    answer = f"curl -s --max-time {settings.limits.probe} {given} -w ' %{{http_code}}' {where} 2>/dev/null"
     return f'case "$({answer})" in {_wanted(service)}) ;; *) false ;; esac'
 
 
@@ -169,6 +180,12 @@ def shipped(settings: Settings) -> list[str]:
 @operation()
 def step(settings: Settings, words: Callable[[], list[str]]) -> Commands:
     """One of the steps in slipway/releases/program.py."""
+    if words()[0] == "begin":
+        for service in settings.web_services:
+            if service.health_is_any:
+                notes.hint(
+                    f'{settings.health_setting(service, "path")} is "": any answer below 500 of / counts as healthy'
+                )
     yield command(settings, *words())
 
 
@@ -208,7 +225,7 @@ def begin_first(settings: Settings, parts: tuple[str, ...]) -> Commands:
 
     It only saves time: `ship_first` tells what did not go well here, and does again what did not go well there.
     """
-    if shipped(settings):
+    if shipped(settings) or not parts:
         return
     notes.note("the host has no release: its build starts in parallel with the packages")
     # A plan stops at the first command: nothing is built until the release is really wanted.
@@ -230,7 +247,7 @@ def begin_first(settings: Settings, parts: tuple[str, ...]) -> Commands:
 @operation()
 def ship_first(settings: Settings, parts: tuple[str, ...]) -> Commands:
     """Build and ship a release where the host has none; what runs on a server that has one is not apply's business."""
-    if shipped(settings):
+    if shipped(settings) or not parts:
         return
     notes.note("the host has no release: the first one is built and uploaded")
     yield from _ship(settings, parts, parts)
@@ -244,7 +261,7 @@ def ship(settings: Settings, parts: tuple[str, ...]) -> Commands:
         raise PyinfraError(
             f"{host.name} has no release yet; nothing was changed. Type `slipway apply` first: it ships the first one"
         )
-    changing = [part for part in parts if part in settings.arguments.release_parts]
+    changing = [part for part in parts if part in settings.released_parts]
     if "backend" in changing:
         # What is in the way is told by the plan.
         python_environment.of(settings)
@@ -262,11 +279,15 @@ def relink(settings: Settings) -> Commands:
 
 def _ship(settings: Settings, parts: Collection[str], changing: Collection[str]) -> Commands:
     """`changing` are the parts that are built; the others come from the current release."""
+    kept = shared.there(settings) if "backend" in changing else []
+    for path in kept:
+        if (sources.of(settings).backend / path).exists():
+            notes.hint(f"{path}: what the source has there is left out; {settings.shared_places[path]} stays")
     # A plan stops at the first command: nothing is built until the release is really wanted.
     yield f"mkdir -p {settings.site_root}/releases {settings.site_root}/venvs"
     wanted = python_environment.of(settings) if "backend" in changing else None
     more = {f"backend/{name}": text.encode() for name, text in wanted.files.items()} if wanted else {}
-    release = artifact.build(settings, changing, run.of(host.state).builds, hashes_there(settings), more)
+    release = artifact.build(settings, changing, run.of(host.state).builds, hashes_there(settings), more, kept)
     notes.note(f"release {release.id}: {len(release.archive) // 1024} KiB, {len(release.kept)} files unchanged")
     script = unpack_script(settings, release, parts, [part for part in parts if part not in changing], wanted)
     yield with_input(script, release.archive)
@@ -308,6 +329,8 @@ def unpack_script(
         f"kept=$new/{artifact.KEPT}; if [ -e $kept ]; then cd {root}/current/.;"
         " xargs -0 cp -l --parents -t $new < $kept; rm $kept; fi",
     ]
+    if "backend" in parts:
+        steps += shared.link_steps(settings, "$new/backend")
     if wanted:
         steps += [
             *python_environment.script(settings, wanted, "$new/backend"),

@@ -64,8 +64,9 @@ def described(session: Session) -> str:
         found = sources.of(settings)
     except PyinfraError as error:
         raise RunFailed(f"{error}; nothing was changed") from error
-    parts = " and ".join(settings.arguments.release_parts)
+    parts = " and ".join(settings.released_parts)
     if found.ref:
         return f"{parts} of {found.ref} ({found.commit})"
     changes = ", with changes that are not in git" if found.commit.endswith("-dirty") else ""
-    return f"{parts} of {found.backend.parent} ({found.commit or 'not in git'}{changes})"
+    folder = found.backend.parent if found.frontend else found.backend
+    return f"{parts} of {folder} ({found.commit or 'not in git'}{changes})"

@@ -18,13 +18,17 @@ from slipway.settings.model import Settings
 
 @dataclass(frozen=True)
 class Sources:
-    """`commit` is the short hash, with "-dirty" where files differ from it; "" outside of git. `ref` is what was asked
-    for, "" for the folders as they are."""
+    """`frontend` is None where the site has none. `commit` is the short hash, with "-dirty" where files differ from it;
+    "" outside of git. `ref` is what was asked for, "" for the folders as they are."""
 
     backend: Path
-    frontend: Path
+    frontend: Path | None
     commit: str
     ref: str
+
+    @property
+    def folders(self) -> list[Path]:
+        return [self.backend, *([self.frontend] if self.frontend else [])]
 
 
 def of(settings: Settings) -> Sources:
@@ -36,31 +40,44 @@ def of(settings: Settings) -> Sources:
 # One a run: all hosts get the same.
 @cache
 def _of(backend_source: str, frontend_source: str, path: str, ref: str) -> Sources:
-    backend, frontend = (project.path(source).resolve() for source in (backend_source, frontend_source))
+    wanted = [backend_source, *([frontend_source] if frontend_source else [])]
+    folders = [project.path(source).resolve() for source in wanted]
     if not path and not ref:
-        return Sources(backend, frontend, _commit_of(backend, frontend), "")
-    base = Path(os.path.commonpath([backend, frontend]))
+        return _placed(folders, _commit_of(folders), "")
+    base = _base(folders)
     if path:
         root = Path(path).resolve()
-        places = [root / folder.relative_to(base) for folder in (backend, frontend)]
-        found = _checked(Sources(places[0], places[1], "", ""), f"release_path = {path!r}")
-        return replace(found, commit=_commit_of(*places))
+        places = [root / folder.relative_to(base) for folder in folders]
+        found = _checked(_placed(places, "", ""), f"release_path = {path!r}")
+        return replace(found, commit=_commit_of(places))
     top = _git(base, "rev-parse", "--show-toplevel")
     if top is None:
         raise PyinfraError(f"release_ref = {ref!r}: found no git repository at {base}, expected one to have it from")
     commit = _find(Path(top), ref)
     tree = Path(_check_out(Path(top), commit))
-    places = [tree / folder.relative_to(top) for folder in (backend, frontend)]
+    places = [tree / folder.relative_to(top) for folder in folders]
     short = _git(Path(top), "rev-parse", "--short", commit) or commit
-    return _checked(Sources(places[0], places[1], short, ref), f"release_ref = {ref!r}")
+    return _checked(_placed(places, short, ref), f"release_ref = {ref!r}")
+
+
+def _base(folders: list[Path]) -> Path:
+    """The folder that holds backend and frontend; of a backend alone the project's, if it is in that."""
+    if len(folders) > 1:
+        return Path(os.path.commonpath(folders))
+    (backend,) = folders
+    top = project.path(".").resolve()
+    return top if backend.is_relative_to(top) else backend.parent
+
+
+def _placed(folders: list[Path], commit: str, ref: str) -> Sources:
+    return Sources(folders[0], folders[1] if len(folders) > 1 else None, commit, ref)
 
 
 def _checked(sources: Sources, what: str) -> Sources:
-    for folder in (sources.backend, sources.frontend):
+    for folder in sources.folders:
         if not folder.is_dir():
-            raise PyinfraError(
-                f"{what}: found no folder {folder}, expected those of backend_source and frontend_source"
-            )
+            names = "those of backend_source and frontend_source" if sources.frontend else "that of backend_source"
+            raise PyinfraError(f"{what}: found no folder {folder}, expected {names}")
     return sources
 
 
@@ -109,11 +126,11 @@ def temporary_folder() -> str:
     return folder
 
 
-def _commit_of(backend: Path, frontend: Path) -> str:
-    commit = _git(backend, "rev-parse", "--short", "HEAD")
+def _commit_of(folders: list[Path]) -> str:
+    commit = _git(folders[0], "rev-parse", "--short", "HEAD")
     if commit is None:
         return ""
-    is_dirty = any(_git(folder, "status", "--porcelain", "--", ".") for folder in (backend, frontend))
+    is_dirty = any(_git(folder, "status", "--porcelain", "--", ".") for folder in folders)
     return f"{commit}-dirty" if is_dirty else commit
 
 

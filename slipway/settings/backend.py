@@ -7,20 +7,22 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from slipway.dependencies import files
 from slipway.project import path
+from slipway.settings.routes import RoutePath, overlaps, route
 from slipway.settings.types import (
     ALL,
     MIN_SERVICE_MB,
     Check,
     EnvName,
     EnvText,
+    HealthPath,
     HttpUrl,
     LocalFolder,
     MemoryLimit,
     PlainLine,
+    RelativePath,
     Seconds,
     Section,
     Unit,
-    UrlPath,
     Words,
     derived,
     is_ipv4,
@@ -32,6 +34,13 @@ def is_listen_address(value: str) -> bool:
     address, _, port = value.rpartition(":")
     is_tcp = is_ipv4(address) and port.isdigit() and 1 <= int(port) <= 65535
     return is_tcp or bool(re.fullmatch(r"(/[\w.@-]+)+", value))
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return f"{path}/".startswith(f"{folder}/")
+
+
+SharedUrl = Annotated[str, matching(r"(/[\w-]+)+/", 'a URL path between slashes as "/uploads/"')]
 
 
 class Backend(Section):
@@ -76,8 +85,15 @@ class Backend(Section):
     """Where the backend is reached: the path of a link to its unix socket, or a TCP address. With TCP a release
     restarts the backend, and requests wait for a second or two."""
 
-    backend_health_path: UrlPath = "/api/health"
-    """A path that answers when the backend and its database are well."""
+    backend_paths: list[RoutePath] = Field(["/api/"])
+    """The URL paths that the backend answers: `"/api/"` is that path and all below it, `"= /users"` that path alone.
+    `"/"` is whatever is no file of the frontend: then a path that neither knows gets the backend's answer, not the
+    page. `"/api/ -> /"` passes `/api/users` on as `/users`. Without a frontend the backend answers everything else,
+    too. FastAPI's own pages are `"/docs"`, `"/redoc"` and `"/openapi.json"`."""
+
+    backend_health_path: HealthPath = "/api/health"
+    """A path that answers when the backend and its database are well. `""`: any answer below 500 of `/` will do, which
+    only shows that the backend runs. It is asked as a visitor would: with the site's host name, as by https."""
 
     backend_health_status: Annotated[int, Field(ge=200, le=599)] = 200
     """The HTTP status of a healthy answer."""
@@ -92,6 +108,21 @@ class Backend(Section):
     """Environment variables of the backend. A value may name what Slipway knows, as in `{"MONGODB_URI": "{mongo_url}"}`
     ([names](secrets.md#values-that-name-a-secret)). Plans and the unit file show values, but none with a secret's name
     in it."""
+
+    shared_paths: list[RelativePath] = Field([])
+    """Folders, relative to the backend's, that the application writes to and that stay when a release changes, such as
+    `["uploads", "data/logs"]`. Each is kept in `/var/www/SITE/shared/PATH`, and every release has a link to it. What
+    the first release with such a path has there becomes its content; what later ones have there is left out."""
+
+    shared_files: list[RelativePath] = Field([])
+    """Files that stay, such as an SQLite database: `["app.db"]`. Each is kept in `/var/www/SITE/shared-files/PATH`,
+    with those that the application makes beside it, a journal say."""
+
+    shared_urls: Annotated[
+        dict[SharedUrl, RelativePath], Words("dictionary of URL path to a folder of shared_paths, or one below it")
+    ] = Field({})
+    """What Nginx serves of the folders that stay, such as `{"/uploads/": "uploads"}`. Files of visitors are no part of
+    the site: no script runs in them."""
 
     backend_memory_max_mb: MemoryLimit = 0
     """Memory limit of the backend with all its workers, as `mongodb_memory_max_mb`; 0 computes 4/10 of the memory. If
@@ -112,6 +143,39 @@ class Backend(Section):
             raise ValueError(
                 f"the file that lists the dependencies: backend_source ({source}) has none of {files.EXPECTED}"
             )
+        return value
+
+    @field_validator("backend_paths")
+    @classmethod
+    def _each_once_a_path(cls, value: list[str]) -> list[str]:
+        if problems := overlaps([(repr(text), text) for text in value], {}):
+            raise ValueError(f"each path once; {'; '.join(problems)}")
+        return value
+
+    @field_validator("shared_paths", "shared_files")
+    @classmethod
+    def _not_in_each_other(cls, value: list[str], info: ValidationInfo) -> list[str]:
+        known: list[str] = []
+        for place in value:
+            if place.partition("/")[0] == ".venv":
+                raise ValueError("paths without .venv, which Slipway makes")
+            folders = [*info.data.get("shared_paths", []), *known]
+            if around := [one for one in folders if _is_below(place, one) or _is_below(one, place)]:
+                raise ValueError(f"paths of which none is in another; found {around[0]!r} and {place!r}")
+            known.append(place)
+        return value
+
+    @field_validator("shared_urls")
+    @classmethod
+    def _are_shared(cls, value: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        folders = info.data.get("shared_paths", [])
+        for place in value.values():
+            if not any(_is_below(place, folder) for folder in folders):
+                shared = ", ".join(folders) or "none"
+                raise ValueError(f"folders of shared_paths ({shared}), or below one; found {place!r}")
+        taken = {place: "the backend" for text in info.data.get("backend_paths", []) for place in route(text).locations}
+        if problems := overlaps([("shared_urls", url) for url in value], taken):
+            raise ValueError(f"a path of their own; {'; '.join(problems)}")
         return value
 
     @field_validator("backend_memory_max_mb")

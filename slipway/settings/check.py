@@ -111,6 +111,9 @@ def check(
             expected = f"'' or one of {', '.join(names)}"
             problems.append(_line(where, "release_site", repr(arguments.release_site), expected))
         settings._arguments = arguments
+        if given and not problems and not settings.released.released_parts:
+            expected = f'some of {", ".join(settings.released.parts)}, as frontend_source is ""'
+            problems.append(_line(where, "release_parts", repr(arguments.release_parts), expected))
     if problems or not settings:
         raise SettingsError(problems)
     return settings

@@ -17,7 +17,7 @@ from slipway.settings.model import Settings
 from slipway.settings.renamed import NAMES, VALUES
 from slipway.settings.services import Service, Services
 from slipway.settings.sites import own_names
-from slipway.settings.types import Derived, Section
+from slipway.settings.types import Derived, DerivedBy, Section
 from slipway.settings.words import type_of, unit_of
 
 WIDTH = 120
@@ -86,6 +86,8 @@ def meanings(model: type[BaseModel]) -> dict[str, str]:
 
 def default_of(field: FieldInfo) -> str:
     """The default in words."""
+    if isinstance(field.default_factory, DerivedBy):
+        return f"derived: {', '.join(field.default_factory.sources)}; {field.default_factory.text}"
     if isinstance(field.default_factory, Derived):
         return f"derived: {', '.join(field.default_factory.sources)}, `{literal(field.default_factory.text)}`"
     return "required" if field.is_required() else f"default: `{literal(field.default)}`"

@@ -20,6 +20,7 @@ from slipway.settings.limits import Limits
 from slipway.settings.mongodb import MongoDB
 from slipway.settings.nginx import Nginx
 from slipway.settings.releases import Releases
+from slipway.settings.routes import Place, place_of, places, route
 from slipway.settings.secrets import Secrets
 from slipway.settings.services import Service, Services, problems_among
 from slipway.settings.site import Site
@@ -66,9 +67,13 @@ class Settings(
     @field_validator("services")
     @classmethod
     def _apart(cls, value: list[Service], info: ValidationInfo) -> list[Service]:
-        paths = {"/api/": "the backend", info.data.get("frontend_assets", ""): "the frontend's files"}
+        paths = info.data.get("backend_paths", [])
+        taken = dict.fromkeys((place for text in paths for place in route(text).locations), "the backend")
+        taken |= dict.fromkeys(info.data.get("shared_urls", {}), "shared_urls")
+        if info.data.get("frontend_source"):
+            taken[info.data.get("frontend_assets", "")] = "the frontend's files"
         names = [info.data.get("site_domain", ""), *info.data.get("site_aliases", [])]
-        if problems := problems_among(value, paths, dict.fromkeys(names, "the site")):
+        if problems := problems_among(value, taken, dict.fromkeys(names, "the site")):
             raise ValueError("; ".join(problems))
         made = [one.variable for one in PLACEHOLDERS.values() if one.variable]
         known = {*info.data.get("backend_secrets", []), *made}
@@ -103,6 +108,18 @@ class Settings(
         """The folder on the server that holds releases and the links to them."""
         return f"/var/www/{self.site_name}"
 
+    @property
+    def shared_root(self) -> str:
+        """The folder on the server of the folders that stay when a release changes."""
+        return f"{self.site_root}/shared"
+
+    @property
+    def shared_places(self) -> dict[str, str]:
+        """Where on the server what stays is, by its path in the backend. The application may make files beside a file,
+        and no folder is beside those: root would follow what leads there."""
+        folders = {path: f"{self.shared_root}/{path}" for path in self.shared_paths}
+        return folders | {path: f"{self.site_root}/shared-files/{path}" for path in self.shared_files}
+
     @cached_property
     def all_sites(self) -> list[Settings]:
         """The settings of each site of the host, these first."""
@@ -128,10 +145,9 @@ class Settings(
     @property
     def backend(self) -> Service:
         """The backend as one of the services: it answers what no other one does."""
-        return Service(
+        return Service.model_construct(
             name="backend",
             app=self.backend_app,
-            path="/api/",
             workers=self.backend_workers,
             environment=self.backend_environment,
             memory_max_mb=self.backend_memory_max_mb,
@@ -151,12 +167,30 @@ class Settings(
         """Those that answer requests."""
         return [service for service in self.all_services if service.app]
 
-    def service_at(self, path: str) -> Service:
-        """The one that answers a path below "/api/": the one with the longest prefix of it."""
-        return max(
-            (service for service in self.web_services if service.path and path.startswith(service.path)),
-            key=lambda service: len(service.path),
-        )
+    @cached_property
+    def places(self) -> list[Place]:
+        """Nginx's locations that a service answers."""
+        of_services = {service.name: service.path for service in self.services if service.path}
+        return places(self.backend_paths, of_services, self.has_frontend)
+
+    @property
+    def login(self) -> Place | None:
+        """The place of the path that logins are posted to, None where nothing answers there."""
+        return place_of(self.nginx_login_path, self.places) if self.nginx_login_path else None
+
+    @property
+    def has_frontend(self) -> bool:
+        return bool(self.frontend_source)
+
+    @property
+    def parts(self) -> list[str]:
+        """The parts that a release of the site has."""
+        return ["backend", *(["frontend"] if self.has_frontend else [])]
+
+    @property
+    def released_parts(self) -> list[str]:
+        """Those of them that the run was asked to release."""
+        return [part for part in self.parts if part in self.arguments.release_parts]
 
     @property
     def tls_folder(self) -> str:
@@ -183,10 +217,14 @@ class Settings(
     def is_tcp(self, service: Service) -> bool:
         return not self.listen(service).startswith("/")
 
-    def health_setting(self, service: Service) -> str:
-        """What decides how long a service may take until it is healthy."""
+    def health_setting(self, service: Service, what: str) -> str:
+        """The setting of a service's health: its "path", or the "seconds" that it may take until it is healthy."""
         is_backend = service.name == "backend"
-        return "backend_health_seconds" if is_backend else f"health_seconds of the service {service.name}"
+        return f"backend_health_{what}" if is_backend else f"health_{what} of the service {service.name}"
+
+    def host_name(self, service: Service) -> str:
+        """The host name that visitors ask a service by."""
+        return service.host or self.site_domain
 
     @property
     def backend_is_tcp(self) -> bool:

@@ -4,17 +4,21 @@ Three kinds: one that answers requests (`app`, run by uvicorn), a worker (`comma
 runs by the clock (`command` with a `schedule`). All run the code of the current release, in its Python environment.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from slipway.settings.routes import EXPECTED, overlaps, route
 from slipway.settings.types import (
     A_DOMAIN,
     ALL,
     DOMAIN,
     MIN_SERVICE_MB,
+    Check,
     EnvName,
     EnvText,
+    HealthPath,
     MemoryLimit,
     PlainLine,
     Seconds,
@@ -50,10 +54,8 @@ class Service(BaseModel):
     # Whether it is one, the host's systemd says before it is in force.
     """When `command` runs; `""` for permanently."""
 
-    path: Annotated[
-        str, matching(r"(/[\w-]+(/[\w-]+)*/)?", 'a URL path between slashes as "/api/auth/", without patterns')
-    ] = ""
-    """The URL path of `app`, which the backend no longer gets."""
+    path: Annotated[str, Check(lambda value: not value or route(value), EXPECTED)] = ""
+    """The URL path of `app`, in the notation of `backend_paths`, which the backend no longer gets."""
 
     host: Annotated[str, matching(rf"({DOMAIN})?", A_DOMAIN)] = ""
     """The host name of `app`, instead of a path."""
@@ -74,7 +76,7 @@ class Service(BaseModel):
     tasks_max: Annotated[int, Field(ge=16, le=100_000), Unit("processes and threads")] = 512
     """Maximum number of processes and threads."""
 
-    health_path: Annotated[str, matching(r"(/[\w./-]*)?", 'a URL path that begins with "/"')] = ""
+    health_path: Annotated[HealthPath | None, Words('a URL path that begins with "/", or ""')] = None
     """As `backend_health_path`."""
 
     health_status: Annotated[int, Field(ge=200, le=599)] = 200
@@ -92,15 +94,25 @@ class Service(BaseModel):
             raise ValueError("either app, which answers requests, or command, which does not")
         if self.app and bool(self.path) == bool(self.host):
             raise ValueError("with app either path or host: where visitors reach it")
-        if self.app and not self.health_path:
+        if self.app and self.health_path is None:
             raise ValueError('with app a health_path that answers when it is well, as "/api/auth/health"')
         if self.app and self.schedule:
             raise ValueError("with schedule a command: what answers requests runs all the time")
-        if self.command and (self.path or self.host or self.health_path):
+        if self.command and (self.path or self.host or self.health_path is not None):
             raise ValueError("with command no path, host or health_path: it answers no requests")
         if 0 < self.memory_max_mb < MIN_SERVICE_MB:
             raise ValueError(f"memory_max_mb of 0, or at least {MIN_SERVICE_MB}")
         return self
+
+    @property
+    def health_is_any(self) -> bool:
+        """Whether any answer below 500 counts as a healthy one."""
+        return not self.health_path
+
+    @property
+    def asked_path(self) -> str:
+        """The path that is asked for its health."""
+        return self.health_path or "/"
 
     @property
     def is_worker(self) -> bool:
@@ -121,18 +133,20 @@ class Services(Section):
     Release the code of a new service before the `slipway apply` that routes requests to it."""
 
 
-def problems_among(services: list[Service], paths: dict[str, str], hosts: dict[str, str]) -> list[str]:
-    """What is wrong with services beside each other; `paths` and `hosts` have what serves those that are taken."""
+def problems_among(services: list[Service], taken: Mapping[str, str], hosts: Mapping[str, str]) -> list[str]:
+    """What is wrong with services beside each other; `taken` has who has a location of Nginx, `hosts` a host name."""
     problems = []
     names: set[str] = set()
-    paths, hosts = {**paths}, {**hosts}
+    hosts = {**hosts}
     for service in services:
         if service.name in TAKEN or service.name in names:
             problems.append(f"names, each once, without {', '.join(sorted(TAKEN))}; found {service.name!r} again")
         names.add(service.name)
-        for what, place, taken in (("path", service.path, paths), ("host", service.host, hosts)):
-            if place in taken:
-                problems.append(f"one service for each {what}; found {place} for {taken[place]} and for {service.name}")
-            elif place:
-                taken[place] = service.name
-    return problems
+        if service.host in hosts:
+            problems.append(
+                f"one service for each host; found {service.host} for {hosts[service.host]} and for {service.name}"
+            )
+        elif service.host:
+            hosts[service.host] = service.name
+    paths = overlaps([(service.name, service.path) for service in services if service.path], taken)
+    return problems + [f"one service for each path; {problem}" for problem in paths]

@@ -58,9 +58,29 @@ class Derived:
         return re.findall(r"\{(\w+)\}", self.text)
 
 
+class DerivedBy(Derived):
+    """A default that a function makes of other settings, which come before it; the text says what it is, in words."""
+
+    def __init__(self, text: str, sources: list[str], make: Callable[..., str]) -> None:
+        super().__init__(text)
+        self._sources, self.make = sources, make
+
+    def __call__(self, data: dict[str, Any]) -> str:
+        return self.make(*(data[name] for name in self._sources))
+
+    @property
+    def sources(self) -> list[str]:
+        return self._sources
+
+
 def derived(text: str) -> Any:
     """The default of a field that follows from others."""
     return Field(default_factory=Derived(text))
+
+
+def derived_by(text: str, sources: list[str], make: Callable[..., str]) -> Any:
+    """The default of a field that a function makes of others."""
+    return Field(default_factory=DerivedBy(text, sources, make))
 
 
 class Check:
@@ -126,11 +146,21 @@ EnvName = Annotated[
 ENV_TEXT = r"[^\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]*"
 EnvText = Annotated[str, matching(ENV_TEXT, "text without control characters but tab and newline")]
 UrlPath = Annotated[str, matching(r"/[\w./-]*", 'a URL path that begins with "/"')]
+HealthPath = Annotated[str, matching(r"(/[\w./-]*)?", 'a URL path that begins with "/", or ""')]
 HttpUrl = Annotated[str, matching(r"https?://[\w.-]+(:\d+)?(/[\w./-]*)?", "an http(s) URL")]
 UserName = Annotated[str, matching(r"[A-Za-z][\w-]{0,62}", "letters, digits, _ and -, a letter first")]
 LocalFolder = Annotated[
     str, AfterValidator(_folder), OnThisMachine(), Words("a folder on your machine, relative to the project")
 ]
+OptionalFolder = Annotated[
+    str,
+    AfterValidator(lambda value: value and _folder(value)),
+    OnThisMachine(),
+    Words('a folder on your machine, relative to the project, or "" for none'),
+]
+# Relative to the folder of the backend, in a release.
+RELATIVE = r"(?!\.\.?(/|$))[\w.@+-]+(/(?!\.\.?(/|$))[\w.@+-]+)*"
+RelativePath = Annotated[str, matching(RELATIVE, 'a path below the backend\'s folder as "data/uploads"')]
 Command = Annotated[str, matching(r".*\S.*", "a shell command")]
 # systemd and Nginx read these lines: a newline would begin another setting.
 PlainLine = Annotated[str, matching(r"[^\x00-\x1f]*", "one line")]

@@ -14,7 +14,7 @@ import pytest
 from slipway.lab.visitors import Habit, Site, all_visit, habits
 from support.lab_host import BUILT, LabHost
 from support.odd_names import ODD_NAMES
-from support.releases import ROOT, Visits, backend, echoed, frontend, is_settled, websocket
+from support.releases import ROOT, WEBSOCKETS, Visits, backend, echoed, frontend, is_settled, websocket
 
 
 def test_releases_rollbacks_and_reloads_fail_not_one_request(server: LabHost, visits: Visits) -> None:
@@ -221,7 +221,6 @@ async def echo(socket: WebSocket) -> None:
     while True:
         await socket.send_text(await socket.receive_text())
 """
-WEBSOCKETS = "websockets==17.4 --hash=sha256:cebad8f4796248b91fc2168515e507e5cb6b663a32befd09f3b1e7920acdcb1a\n"
 
 
 @pytest.mark.thorough

@@ -17,6 +17,8 @@ from support.lab_host import PROJECT, LabHost
 
 EXAMPLE = PROJECT / "examples/codementee"
 ROOT = "/var/www/codementee"
+# Of a backend that has WebSockets, beside the example's requirements.
+WEBSOCKETS = "websockets==17.4 --hash=sha256:cebad8f4796248b91fc2168515e507e5cb6b663a32befd09f3b1e7920acdcb1a\n"
 # How long a release that can't become healthy is waited for.
 IMPATIENT = ("--data", "backend_health_seconds=8")
 # Where it must have started to be wrong: on a busy machine that takes longer.

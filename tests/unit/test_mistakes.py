@@ -199,7 +199,7 @@ def answering(name: str, path: str) -> dict[str, str]:
 TWICE = [answering("auth", "/api/tokens/"), answering("booking", "/api/tokens/")]
 WRONG_SERVICES = {
     "a key that there is not": ([*TWICE, {"name": "x", "comand": "y"}], "services[2]['comand']: there is no such key"),
-    "a pattern": ([*TWICE, answering("payments", "/api/(a|b)/")], "without patterns"),
+    "a pattern": ([*TWICE, answering("payments", "/api/(a|b)/")], 'a URL path: "/api/" for it'),
     "a path of two services": (TWICE, "found /api/tokens/ for auth and for booking"),
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from slipway.settings.check import SettingsError, check
+from slipway.settings.routes import place_of
 from slipway.tasks.backend_units import all_units
 
 AUTH = {"name": "auth", "app": "auth.main:app", "path": "/api/auth/", "health_path": "/api/auth/health"}
@@ -26,15 +27,16 @@ WRONG = {
     "one on the backend's path": ([{**AUTH, "path": "/api/"}], "found /api/ for the backend and for auth"),
     "one on the frontend's files": ([{**AUTH, "path": "/static/"}], "for the frontend's files and for auth"),
     "one at the site's name": ([{**AUTH, "path": "", "host": "codementee.io"}], "for the site and for auth"),
-    "a pattern as its path": ([{**AUTH, "path": "/api/(a|b)/"}], "without patterns"),
-    "a path that any character fits": ([{**AUTH, "path": "/api/.*/"}], "without patterns"),
-    "Nginx's sign of a pattern": ([{**AUTH, "path": "~ ^/api/"}], "without patterns"),
-    "a path that ends the line": ([{**AUTH, "path": "/api/auth/\n"}], "without patterns"),
+    "a pattern as its path": ([{**AUTH, "path": "/api/(a|b)/"}], 'a URL path: "/api/" for it'),
+    "a path that any character fits": ([{**AUTH, "path": "/api/.*/"}], 'a URL path: "/api/" for it'),
+    "Nginx's sign of a pattern": ([{**AUTH, "path": "~ ^/api/"}], 'a URL path: "/api/" for it'),
+    "a path that ends the line": ([{**AUTH, "path": "/api/auth/\n"}], 'a URL path: "/api/" for it'),
     "neither app nor command": ([{"name": "auth"}], "either app, which answers requests, or command"),
     "both": ([{**AUTH, **MAILER}], "either app, which answers requests, or command"),
     "no place": ([{**AUTH, "path": ""}], "with app either path or host"),
     "two places": ([{**AUTH, "host": "auth.example.org"}], "with app either path or host"),
-    "no health path": ([{**AUTH, "health_path": ""}], "with app a health_path"),
+    "no health path": ([{**AUTH, "health_path": None}], "with app a health_path"),
+    "a path below the backend's of the same length": ([{**AUTH, "path": "/api"}], "found = /api for the backend"),
     "an app by the clock": ([{**AUTH, "schedule": "hourly"}], "with schedule a command"),
     "a worker with a path": ([{**MAILER, "path": "/mail/"}], "with command no path"),
     "a schedule that ends the line": ([{**MAILER, "schedule": "hourly\nUser=root"}], "a time of systemd.time(7)"),
@@ -53,8 +55,10 @@ def test_a_wrong_service_is_told(defaults, what):
 
 def test_the_longest_path_wins(settings_with):
     settings = settings_with(services=[AUTH])
-    assert settings.service_at("/api/auth/login").name == "auth"
-    assert settings.service_at("/api/companies").name == "backend"
+    assert [place_of(path, settings.places).service for path in ("/api/auth/login", "/api/auth", "/api/companies")] == [
+        *("auth", "auth", "backend")
+    ]
+    assert place_of("/companies", settings.places) is None
 
 
 def test_a_host_name_of_a_service_is_in_the_certificate(settings_with):

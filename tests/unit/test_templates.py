@@ -105,8 +105,19 @@ SERVICES = [
         {"backend_listen": "127.0.0.1:8001"},
         {"services": SERVICES, "sites": [{"site_name": "blog", "site_domain": "blog.example.org", "nginx_csp": ""}]},
         {"nginx_hsts_seconds": 0, "nginx_csp": "", "nginx_login_rate_per_minute": 0},
+        {"backend_paths": ["/", "/docs", "= /openapi.json", "/v1/ -> /", "= /api/auth/login"]},
+        {
+            "frontend_source": "",
+            "shared_paths": ["up"],
+            "shared_urls": {"/up/": "up"},
+            "site_domain": f"{'a' * 63}.org",
+        },
+        {"sites": [{"site_name": "an-api", "site_domain": "api.example.org", "frontend_source": ""}]},
     ],
-    ids=["defaults", "an alias", "a TCP backend", "services and sites", "no headers, no limit"],
+    ids=[
+        *("defaults", "an alias", "a TCP backend", "services and sites", "no headers, no limit"),
+        *("many routes", "no frontend", "a further site without a frontend"),
+    ],
 )
 def test_nginx_accepts_its_configuration(nginx, settings_with, tmp_path, changes):
     done = judge_nginx(nginx, settings_with(**changes), tmp_path)

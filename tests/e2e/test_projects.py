@@ -1,0 +1,91 @@
+"""Projects as they stand: an API without a frontend, an application that is strict with whoever asks."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from support.lab_host import LabHost
+from support.projects import copied, site, sites
+from support.releases import WEBSOCKETS, Visits, echoed, websocket
+
+KEEPS = {"shared_paths": ["uploads"], "shared_files": ["notes.db"], "shared_urls": {"/files/": "uploads"}}
+
+
+def test_an_api_without_a_frontend_keeps_its_files_and_a_strict_application_is_asked_as_it_wants(
+    server: LabHost, visits: Visits, tmp_path: Path
+) -> None:
+    api, strict = copied("root-api", tmp_path), copied("strict-app", tmp_path)
+    notes = site(server, "notes", api, backend_health_path="", **KEEPS)
+    domain = f"strict.{server.site().domain}"
+    shop = site(server, "strict", strict, backend_workers=1, backend_environment={"DOMAIN": domain})
+    settings = sites(notes, shop)
+    server.apply(*settings)
+    assert server.plan(*settings) == []
+
+    api_site = server.site(notes["site_domain"])
+    assert api_site.get("/").json() == {"version": "1", "home": "/var/cache/notes-backend"}
+    assert api_site.get("/nowhere").json() == {"detail": "Not Found"}
+    assert api_site.get("/cache").json() == "kept"
+    docs, chat = api_site.get("/docs"), api_site.get("/chat")
+    assert "https://cdn.jsdelivr.net" in docs.headers["Content-Security-Policy"]
+    assert "script-src" not in chat.headers["Content-Security-Policy"]
+    assert chat.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
+    assert api_site.get("/openapi.json").json()["info"]["title"] == "Notes"
+    began = time.monotonic()
+    stream = api_site.get("/events", stream=True).iter_lines()
+    assert next(stream) == b"data: 0"
+    assert time.monotonic() - began < 2, "it came only when all of it was there"
+
+    assert api_site._request("PUT", f"https://{api_site.domain}/upload/a.txt", data=b"a visitor's").json() == {
+        "bytes": 11
+    }
+    assert api_site.post("/notes/first").json() == ["first"]
+    (api / "uploads").mkdir()
+    (api / "uploads/a.txt").write_text("a developer's")
+    (api / "main.py").write_text((api / "main.py").read_text().replace('VERSION = "1"', 'VERSION = "2"'))
+    released = server.release("--site", "notes", *settings)
+    assert "uploads: what the source has there is left out" in released.stdout
+    assert api_site.get("/").json()["version"] == "2"
+    for _ in range(2):
+        file = api_site.get("/files/a.txt")
+        assert file.text == "a visitor's"
+        assert file.headers["Content-Security-Policy"].startswith("default-src 'none';")
+        assert api_site.get("/notes").json() == ["first"]
+        done = server.slipway("rollback", "lab", "--yes", "--site", "notes", *settings)
+        assert done.returncode == 0, done.stdout + done.stderr
+    writable = "find /var/www/notes -not -type l -writable"
+    assert server.ssh(f"runuser -u notes-backend -- {writable} | sort").splitlines() == [
+        *("/var/www/notes/shared-files", "/var/www/notes/shared-files/notes.db", "/var/www/notes/shared/uploads"),
+        "/var/www/notes/shared/uploads/a.txt",
+    ]
+
+    # It answers five requests a minute of each who asks, by https and its own name.
+    server.release("--site", "strict", *settings)
+    answer = server.site(domain).get("/api/health").json()
+    assert answer["scheme"] == "https"
+    assert answer["client"] not in ("", "127.0.0.1")
+    assert server.site(domain).get_plain("/").status_code == 301
+    assert server.plan(*settings) == []
+    verified = server.slipway("verify", "lab", *settings)
+    assert verified.returncode == 0, verified.stdout
+    visits.nothing()
+    server.apply()
+
+
+@pytest.mark.thorough
+def test_websockets_of_an_api_without_a_frontend_outlast_a_switch(server: LabHost, tmp_path: Path) -> None:
+    api = copied("root-api", tmp_path)
+    with (api / "requirements.txt").open("a") as file:
+        file.write(WEBSOCKETS)
+    notes = site(server, "notes", api, backend_health_path="", **KEEPS)
+    server.apply(*sites(notes))
+    connection = websocket(server.site(notes["site_domain"]), "/ws")
+    release = server.start("release", "lab", "--yes", "--site", "notes", *sites(notes))
+    release.wait_for_operation("Activate the release")
+    assert echoed(connection, "after the switch") == "after the switch"
+    connection.close()
+    assert release.end()[0] == 0
+    server.apply()
