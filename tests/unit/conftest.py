@@ -51,7 +51,9 @@ def defaults(tmp_path: Path, in_group_data: dict[str, Any]) -> dict[str, Any]:
     file = tmp_path / "secrets.env"
     file.touch(mode=0o600)
     file.write_text("JWT_SECRET=3b4f0c6a5d9e8f7a6b5c4d3e2f1a0b9c\nADMIN_PASSWORD='correct horse'\n")
-    return {**in_group_data, "secrets_file": str(file), "admin_keys": [PUBLIC_KEY]}
+    # Of the example, also where a test has another frontend.
+    built = {"frontend_output": "build", "frontend_assets": "/static/", "frontend_node": ""}
+    return {**in_group_data, "secrets_file": str(file), "admin_keys": [PUBLIC_KEY], **built}
 
 
 @pytest.fixture
@@ -73,6 +75,8 @@ def project(tmp_path: Path) -> Path:
     for name in ("examples/codementee/backend", "examples/codementee/frontend"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "examples/codementee/backend/requirements.txt").touch()
+    for name in ("package.json", "vite.config.js"):
+        shutil.copy(PROJECT / "examples/codementee/frontend" / name, tmp_path / "examples/codementee/frontend")
     for name in ("deploy.py", "release.py", "rollback.py"):
         shutil.copy(PROJECT / name, tmp_path)
     (tmp_path / "inventory.py").write_text(INVENTORY)

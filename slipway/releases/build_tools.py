@@ -1,0 +1,51 @@
+"""Whether this machine, or a server, has what a frontend is built by."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+
+from slipway.settings import node_versions as node
+from slipway.settings.model import Settings
+
+HOW = {
+    "npm": "install Node.js, which brings it (https://nodejs.org)",
+    "yarn": "`corepack enable` or `npm install --global yarn` installs it",
+    "pnpm": "`corepack enable` or `npm install --global pnpm` installs it",
+    "bun": "https://bun.sh describes how to install it",
+}
+
+
+def problems_here(settings: Settings) -> list[str]:
+    """Why the frontend could not be built on this machine."""
+    return [*_missing(settings.frontend_build), *wrong_node(settings, _node_here(), "this machine")]
+
+
+def _missing(command: str) -> Iterator[str]:
+    """Package managers that a command begins with and that are not here."""
+    begun = {words[0] for part in re.split(r"&&|;|\|\|", command) if (words := part.split())}
+    for name in [name for name in HOW if name in begun and not shutil.which(name)]:
+        yield f"frontend_build: found no {name} on this machine, which {command!r} needs; {HOW[name]}"
+
+
+def _node_here() -> str:
+    program = shutil.which("node")
+    if not program:
+        return ""
+    return subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
+
+
+def wrong_node(settings: Settings, found: str, where: str) -> Iterator[str]:
+    """`found` is what `node --version` prints, "" where there is none: who needs one is told otherwise."""
+    try:
+        version = node.version_of(found)
+    except ValueError:
+        return
+    if not node.satisfies(version, settings.frontend_node):
+        yield (
+            f"frontend_node: found Node.js {found.strip().removeprefix('v')} on {where}, expected"
+            f" {settings.frontend_node!r}, as the frontend says; install such a version (nvm install), build it"
+            " elsewhere (frontend_build_on), or set frontend_node"
+        )

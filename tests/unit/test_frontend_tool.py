@@ -1,0 +1,166 @@
+"""What a frontend's own files tell of its build."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from slipway.releases import build_tools
+from slipway.settings import frontend_tool as tool
+from slipway.settings.check import SettingsError, check
+from slipway.settings.node_versions import satisfies
+
+
+def frontend(folder: Path, package: dict[str, object] | None = None, **files: str) -> str:
+    """A frontend with files, by names with __ for a dot; the folder has a space in its name."""
+    source = folder / "front end"
+    source.mkdir()
+    if package is not None:
+        # As an editor on Windows may write it.
+        (source / "package.json").write_bytes(
+            b"\xef\xbb\xbf" + json.dumps(package, indent=1).replace("\n", "\r\n").encode()
+        )
+    for name, text in files.items():
+        (source / name.replace("__", ".")).write_text(text)
+    return str(source)
+
+
+@pytest.mark.parametrize(
+    ("files", "package", "command"),
+    [
+        (["package-lock__json"], {}, "npm ci --no-audit --no-fund && npm run build"),
+        (["pnpm-lock__yaml"], {}, "pnpm install --frozen-lockfile && pnpm run build"),
+        (["yarn__lock"], {}, "yarn install --frozen-lockfile && yarn run build"),
+        (["bun__lockb"], {}, "bun install --frozen-lockfile && bun run build"),
+        # One that was left by accident.
+        (["package-lock__json", "yarn__lock"], {}, "yarn install --frozen-lockfile && yarn run build"),
+        (["package-lock__json"], {"packageManager": "pnpm@9.1.0+sha512.abc"}, tool.BUILDS["pnpm"]),
+        ([], {}, "npm install --no-audit --no-fund && npm run build"),
+    ],
+)
+def test_packages_are_installed_by_the_program_whose_lock_is_there(tmp_path, files, package, command):
+    source = frontend(tmp_path, package, **dict.fromkeys(files, ""))
+    assert tool.build_command(source, "local") == command
+
+
+def test_a_yarn_since_version_2_is_known_by_its_lock(tmp_path):
+    source = frontend(tmp_path, {}, yarn__lock='# generated\n\n__metadata:\n  version: 8\n"a@npm:1":\n')
+    assert tool.build_command(source, "local") == "yarn install --immutable && yarn run build"
+
+
+def test_the_lock_of_a_workspace_is_further_up(tmp_path, monkeypatch):
+    source = frontend(tmp_path, {})
+    (tmp_path / "pnpm-lock.yaml").touch()
+    for name in ("inventory.py", "deploy.py"):
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    assert tool.build_command(source, "local").startswith("pnpm ")
+
+
+def test_a_server_gets_other_programs_than_npm_by_npm(tmp_path):
+    source = frontend(tmp_path, {"packageManager": "pnpm@9.1.0"})
+    assert tool.build_command(source, "server") == (
+        "npx --yes pnpm@9.1.0 install --frozen-lockfile && npx --yes pnpm@9.1.0 run build"
+    )
+
+
+VITE = {"devDependencies": {"vite": "^6.0.0"}}
+
+
+@pytest.mark.parametrize(
+    ("package", "config", "found"),
+    [
+        (VITE, None, ("dist", "/assets/")),
+        ({}, "export default {}", ("dist", "/assets/")),
+        (VITE, "export default { build: { outDir: 'build', assetsDir: `static` } }", ("build", "/static/")),
+        (VITE, "export default { build: { outDir: './build/' } } // outDir: '../x'", ("build", "/assets/")),
+        # What only running it would tell.
+        (VITE, "export default { build: { outDir: process.env.OUT } }", ("", "")),
+        (VITE, "export default { build: { outDir: '../backend/static' } }", ("", "")),
+        ({"dependencies": {"react-scripts": "5.0.1"}}, None, ("build", "/static/")),
+        ({"dependencies": {"next": "15.0.0", "react": "19"}}, None, ("out", "/_next/static/")),
+        ({"dependencies": {"astro": "5.0.0"}, **VITE}, None, ("dist", "/_astro/")),
+        ({"dependencies": {"parcel": "2"}}, None, ("", "")),
+    ],
+)
+def test_where_a_build_leaves_its_files_is_known_by_the_tool_and_its_configuration(tmp_path, package, config, found):
+    source = frontend(tmp_path, package, **({"vite__config__ts": config} if config else {}))
+    output = tool.output(source)
+    assert (output, tool.assets(source, output)) == found
+
+
+def test_pages_without_a_package_json_are_released_as_they_are(tmp_path, defaults):
+    source = frontend(tmp_path, None, index__html="<p>plain")
+    own = {name: value for name, value in defaults.items() if not name.startswith("frontend_")}
+    settings = check({**own, "frontend_source": source})
+    assert (settings.frontend_build, settings.frontend_output, settings.frontend_assets) == ("true", ".", "")
+
+
+def test_what_the_files_do_not_tell_is_asked_for(tmp_path, defaults):
+    own = {name: value for name, value in defaults.items() if not name.startswith("frontend_")}
+    with pytest.raises(SettingsError) as caught:
+        check({**own, "frontend_source": frontend(tmp_path, {})})
+    (problem,) = caught.value.problems
+    assert (
+        "frontend_output: found '', derived from frontend_source, expected the folder that frontend_build writes in"
+        in problem
+    )
+    assert "set frontend_output, and frontend_assets" in problem
+
+
+@pytest.mark.parametrize(
+    ("files", "engines", "wanted"),
+    [
+        ({"__nvmrc": "v20.9.0\r\n"}, ">=18", "^v20.9.0"),
+        ({"__nvmrc": "lts/iron"}, "", "lts/iron"),
+        ({"__node-version": "20"}, "", "20"),
+        ({}, ">=18 <23", ">=18 <23"),
+        # Nobody can compare with that.
+        ({"__nvmrc": "${NODE}"}, "", ""),
+        ({}, "", ""),
+    ],
+)
+def test_the_versions_of_node_that_a_frontend_wants_are_read_off_it(tmp_path, files, engines, wanted):
+    package = {"engines": {"node": engines}} if engines else {}
+    assert tool.node_versions(frontend(tmp_path, package, **files)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("wanted", "fits", "does_not"),
+    [
+        (">=20", (20, 0, 0), (18, 20, 0)),
+        (">=20.19.0", (22, 0, 0), (20, 18, 9)),
+        ("^20.19.0 || >=22.12.0", (20, 20, 0), (22, 11, 0)),
+        ("20", (20, 99, 1), (21, 0, 0)),
+        ("20.x", (20, 1, 0), (19, 9, 9)),
+        ("v20.9", (20, 9, 7), (20, 10, 0)),
+        ("~20.9.1", (20, 9, 7), (20, 9, 0)),
+        (">= 18 < 23", (22, 9, 9), (23, 0, 0)),
+        ("18 - 20", (20, 9, 9), (21, 0, 0)),
+        ("<=20", (20, 99, 0), (21, 0, 0)),
+        (">20", (21, 0, 0), (20, 99, 0)),
+        ("lts/iron", (20, 1, 1), (22, 0, 0)),
+    ],
+)
+def test_a_version_fits_what_npm_and_nvm_mean(wanted, fits, does_not):
+    assert satisfies(fits, wanted)
+    assert not satisfies(does_not, wanted)
+
+
+@pytest.mark.parametrize("wanted", ["", "*", "lts/*", "node"])
+def test_any_version_fits_what_asks_for_none(wanted):
+    assert satisfies((4, 0, 0), wanted)
+
+
+def test_what_is_missing_on_this_machine_is_told_before_anything_is_built(settings_with, monkeypatch):
+    monkeypatch.setattr(build_tools.shutil, "which", lambda name: None if name == "pnpm" else f"/usr/bin/{name}")
+    monkeypatch.setattr(build_tools, "_node_here", lambda: "v16.20.0\n")
+    settings = settings_with(frontend_build="pnpm install && pnpm run build", frontend_node=">=18")
+    missing, wrong = build_tools.problems_here(settings)
+    assert missing.startswith(
+        "frontend_build: found no pnpm on this machine, which 'pnpm install && pnpm run build' needs"
+    )
+    assert wrong.startswith("frontend_node: found Node.js 16.20.0 on this machine, expected '>=18'")
+    assert build_tools.problems_here(settings_with(frontend_build="make", frontend_node="")) == []
