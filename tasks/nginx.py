@@ -16,10 +16,11 @@ from slipway.ops.commands import Commands, ensure
 from slipway.ops.files import config_tree, directory, put, put_template
 from slipway.ops.templates import render
 from slipway.ops.units import restart, restarts, service
+from slipway.releases.pages import with_scripts
 from slipway.settings.model import TLS_FOLDER, Settings
 from slipway.settings.routes import REST
 from slipway.systems import system_of
-from slipway.tasks.policies import policies, variable_of
+from slipway.tasks.policies import SPECIAL, policies, runs_scripts, variable_of
 
 PACKAGES = ["nginx", "openssl"]
 BROTLI_PACKAGES = ["libnginx-mod-http-brotli-static"]
@@ -143,6 +144,10 @@ def configuration(settings: Settings, brotli: bool = True) -> dict[str, str]:
         "brotli": brotli,
         "hsts": hsts(settings),
         "variable_of": variable_of,
+        "runs_scripts": runs_scripts,
+        "policies": policies,
+        "special_policies": SPECIAL,
+        "with_scripts": with_scripts,
         "closing": CLOSING,
     }
     return {
@@ -162,11 +167,23 @@ def of_site(settings: Settings) -> dict[str, Any]:
     rest = next((place for place in settings.places if place.location == REST), None)
     return {
         "settings": settings,
-        "policies": policies(settings),
-        "variable": variable_of(settings),
+        "pages": pages(settings),
         # Beside files; without them it is a place like another.
         "rest": rest if settings.has_frontend else None,
     }
+
+
+def pages(settings: Settings) -> dict[str, str]:
+    """The locations of pages, and the files that may be meant there. Build tools write the page of /about as about.html
+    or about/index.html."""
+    found = {"= /": "/index.html", "/": "$uri $uri.html $uri/index.html"}
+    return {
+        location: files for location, files in found.items() if location == "/" or not is_answered(settings, location)
+    }
+
+
+def is_answered(settings: Settings, location: str) -> bool:
+    return any(place.location == location for place in settings.places)
 
 
 def links(settings: Settings) -> dict[str, str]:

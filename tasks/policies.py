@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from slipway.releases.pages import Policy
 from slipway.settings.model import Settings
 from slipway.settings.routes import place_of
 
@@ -20,11 +21,22 @@ SHARED = (
 )
 
 
+# Nginx's variables for them.
+SPECIAL = {"$policy_of_documentation": DOCS, "$policy_of_what_stays": SHARED}
+
+
 def policies(settings: Settings) -> dict[str, str]:
-    """The policies of a site's places that have one of their own, by a key of Nginx's map of $uri."""
+    """The variables of the policies of a site's places that have one of their own, by a key of Nginx's map of $uri."""
+    documentation, what_stays = SPECIAL
     docs = [path for path in settings.nginx_docs_paths if place_of(path, settings.places)]
-    found = {place: DOCS for path in docs for place in (path, f"{path}/oauth2-redirect")}
-    return found | {f"~^{url}": SHARED for url in settings.shared_urls}
+    # Where Swagger UI comes back to after a login elsewhere.
+    found = dict.fromkeys([*docs, *(f"{path}/oauth2-redirect" for path in docs)], documentation)
+    return found | {f"~^{url}": what_stays for url in settings.shared_urls}
+
+
+def runs_scripts(settings: Settings) -> bool:
+    """Whether the policy runs scripts that are in a page by their hashes alone."""
+    return settings.has_frontend and Policy(settings.nginx_csp).needs_hashes()
 
 
 def variable_of(settings: Settings) -> str:

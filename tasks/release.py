@@ -25,14 +25,15 @@ from slipway.engine.uploads import with_input
 from slipway.facts.base import Output
 from slipway.ops.commands import Commands
 from slipway.ops.files import directory, link
-from slipway.releases import artifact, sources
+from slipway.releases import artifact, build_tools, sources
 from slipway.releases import host as release_host
 from slipway.settings.model import Settings
 from slipway.settings.services import Service
 from slipway.tasks import python_environment, shared
 from slipway.tasks.backend_units import describe_for_releases, describe_program, describe_socket, unit_values_here
 from slipway.tasks.credentials import sync_credentials
-from slipway.tasks.release_steps import PACKAGES, command, put_facts, put_programs
+from slipway.tasks.policies import runs_scripts
+from slipway.tasks.release_steps import PACKAGES, PROGRAM, command, put_facts, put_programs
 
 PARTS = {"backend": "app", "frontend": "web"}
 # The Debian packages that a build on the server takes.
@@ -71,6 +72,8 @@ def first_release(settings: Settings) -> None:
     put_facts(settings, parts_here(settings))
     ship_first(name="Upload the first release", settings=settings, parts=parts_here(settings))
     relink(name="Link the current release", settings=settings)
+    if "frontend" in parts_here(settings) and runs_scripts(settings):
+        allow_scripts(name="Allow the scripts in the pages", settings=settings)
     if "app" in host.groups:
         shared.link(name="Link the folders that stay into the releases", settings=settings)
     in_order([partial(_link_usual_path, settings, part) for part in PARTS])
@@ -97,6 +100,10 @@ def next_release(settings: Settings) -> None:
         sync_credentials(name="Install new secrets", settings=settings, only_new=True)
         describe_for_releases(settings, unit_values_here(settings))
     ship(name="Build and upload the release", settings=settings, parts=parts_here(settings))
+    if "frontend" in parts_here(settings):
+        step(
+            name="Check the pages", settings=settings, words=lambda: ["pages", artifact.release_id(settings), "discard"]
+        )
     if settings.pre_activate and "app" in host.groups:
         hook(name="Run pre_activate", settings=settings, when="before", then="discard")
     change_to(settings, lambda: artifact.release_id(settings), then="discard")
@@ -190,6 +197,17 @@ def step(settings: Settings, words: Callable[[], list[str]]) -> Commands:
 
 
 @operation()
+def allow_scripts(settings: Settings) -> Commands:
+    """Let browsers run the scripts in the pages that are there, which an earlier version or another server's owner has
+    put there."""
+    # A program of an earlier version does not know the step: the run that installs this one asks again.
+    allowed = f"{PROGRAM} {settings.site_name} scripts_allowed > /dev/null 2>&1; echo $?"
+    if host.get_fact(Output, command=allowed).strip() == "1":
+        notes.note(f"{settings.site_root}/csp.conf: hashes of the scripts in the pages")
+        yield command(settings, "allow_scripts")
+
+
+@operation()
 def hook(settings: Settings, when: str, then: str) -> Commands:
     name = "pre_activate" if when == "before" else "post_activate"
     notes.note(f"{name}: {getattr(settings, name)}")
@@ -251,6 +269,8 @@ def ship_first(settings: Settings, parts: tuple[str, ...]) -> Commands:
         return
     notes.note("the host has no release: the first one is built and uploaded")
     yield from _ship(settings, parts, parts)
+    if "frontend" in parts:
+        yield command(settings, "pages", artifact.release_id(settings), "discard")
     yield command(settings, "switch", artifact.release_id(settings))
 
 
@@ -279,6 +299,8 @@ def relink(settings: Settings) -> Commands:
 
 def _ship(settings: Settings, parts: Collection[str], changing: Collection[str]) -> Commands:
     """`changing` are the parts that are built; the others come from the current release."""
+    if "frontend" in changing:
+        check_build_tools(settings)
     kept = shared.there(settings) if "backend" in changing else []
     for path in kept:
         if (sources.of(settings).backend / path).exists():
@@ -291,6 +313,22 @@ def _ship(settings: Settings, parts: Collection[str], changing: Collection[str])
     notes.note(f"release {release.id}: {len(release.archive) // 1024} KiB, {len(release.kept)} files unchanged")
     script = unpack_script(settings, release, parts, [part for part in parts if part not in changing], wanted)
     yield with_input(script, release.archive)
+    if "frontend" in changing:
+        known = host.get_fact(Output, command=f"{PROGRAM} {settings.site_name} hints {release.id}")
+        for hint in known.splitlines():
+            notes.hint(hint)
+
+
+def check_build_tools(settings: Settings) -> None:
+    """Raises PyinfraError, before anything changes, where the frontend can't be built."""
+    if settings.frontend_build_on == "server":
+        # On a fresh server it comes with the packages.
+        found = host.get_fact(Output, command="node --version")
+        problems = [*build_tools.wrong_node(settings, found, host.name)]
+    else:
+        problems = build_tools.problems_here(settings)
+    if problems:
+        raise PyinfraError("\n".join([*problems, "nothing was changed"]))
 
 
 def hashes_there(settings: Settings) -> dict[str, str]:
@@ -339,7 +377,7 @@ def unpack_script(
         ]
     if "frontend" in parts and "frontend" not in whole and settings.frontend_build_on == "server":
         steps += build_there(settings)
-    if "frontend" in parts:
+    if "frontend" in parts and settings.frontend_assets:
         # Pages that were opened before ask for the hashed files of their own release.
         assets = settings.frontend_assets.rstrip("/")
         steps.append(

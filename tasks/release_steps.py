@@ -13,7 +13,7 @@ from pyinfra.api import StringCommand
 from slipway.ops.backup import KEPT
 from slipway.ops.files import absent, put
 from slipway.releases import host as release_host
-from slipway.releases import launcher
+from slipway.releases import launcher, pages
 from slipway.releases import program as release_program
 from slipway.releases.host import Facts
 from slipway.settings import limits
@@ -23,15 +23,21 @@ from slipway.settings.services import Service
 FOLDER = "/usr/lib/slipway"
 PROGRAM = f"{FOLDER}/release"
 LAUNCHER = f"{FOLDER}/with-credentials"
-MODULE = f"{FOLDER}/{release_host.__name__.replace('.', '/')}.py"
+# What the program imports.
+MODULES = (release_host, pages)
 PACKAGES = ["python3"]
 # Between two looks at what a release waits for.
 POLL_SECONDS = 0.2
 
 
 def put_programs(has_backend: bool) -> None:
-    """The program with the steps of a release, the module that it imports, and what services are started by."""
-    put(name="Install the module of the release program", path=MODULE, content=text_of(release_host))
+    """The program with the steps of a release, the modules that it imports, and what services are started by."""
+    put(
+        name="Install the module of the release program",
+        path=place_of(release_host),
+        content=text_of(release_host),
+    )
+    put(name="Install the release program's reader of pages", path=place_of(pages), content=text_of(pages))
     put(
         name="Install the release program",
         path=PROGRAM,
@@ -47,6 +53,11 @@ def put_programs(has_backend: bool) -> None:
             mode="755",
             check="{} true",
         )
+
+
+def place_of(module: ModuleType) -> str:
+    """Where a module is on the host."""
+    return f"{FOLDER}/{module.__name__.replace('.', '/')}.py"
 
 
 def text_of(module: ModuleType) -> str:
@@ -74,6 +85,11 @@ def facts(settings: Settings, parts: Collection[str]) -> Facts:
         backups=KEPT,
         services=[_described(settings, service) for service in settings.web_services if has_backend],
         workers=[service.name for service in settings.services if service.is_worker and has_backend],
+        has_pages="frontend" in parts,
+        csp=settings.nginx_csp,
+        assets=settings.frontend_assets,
+        domain=settings.site_domain,
+        locations=settings.locations,
         keep_releases=settings.keep_releases,
         drain_seconds=settings.release_drain_seconds,
         worker_seconds=settings.release_worker_seconds,

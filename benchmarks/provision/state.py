@@ -20,7 +20,6 @@ from benchmarks import PROJECT
 from slipway.lab.record import Host, pyinfra_data
 from slipway.ops.files import tar
 from slipway.ops.templates import render
-from slipway.releases import host as release_host
 from slipway.releases import launcher
 from slipway.releases import program as release_program
 from slipway.secrets.store import MONGODB_ADMIN, MONGODB_BACKEND
@@ -178,7 +177,7 @@ def _backend(settings: Settings) -> list[File]:
         File(f"{unit}.socket", render("backend/backend.socket", **its)),
         File(f"{unit}.service", render("backend/backend.service", **its)),
         *(File(path, text) for path, text in backend_units.release_units(settings, values).items()),
-        File(release_steps.MODULE, release_steps.text_of(release_host)),
+        *(File(release_steps.place_of(one), release_steps.text_of(one)) for one in release_steps.MODULES),
         File(release_steps.PROGRAM, release_steps.text_of(release_program), 0o755),
         File(release_steps.LAUNCHER, release_steps.text_of(launcher), 0o755),
         File(release_steps.facts_file(settings), release_steps.as_json(release_steps.facts(settings, release.PARTS))),

@@ -27,7 +27,7 @@ import brotli
 from pyinfra.api.exceptions import PyinfraError
 
 from slipway.engine import lock
-from slipway.releases import sources
+from slipway.releases import pages, sources
 from slipway.settings.model import Settings
 
 # What a browser gains from having compressed; pictures and fonts are compressed already.
@@ -259,6 +259,10 @@ def _built(settings: Settings, source: Path, held: int) -> Path:
         reason = f"exit code {done.returncode}" if done.returncode else f"it left no {output}/index.html"
         end = "\n".join(f"  | {line}" for line in done.stdout.splitlines()[-20:])
         raise PyinfraError(f"frontend_build failed ({reason}): {settings.frontend_build}\n{end}")
+    known = settings.nginx_csp, settings.frontend_assets, settings.site_domain, settings.locations
+    if problems := pages.problems(str(output), *known):
+        lines = "\n".join(f"  - {problem}" for problem in problems)
+        raise PyinfraError(f"visitors would not see what frontend_build has left in {output}:\n{lines}")
     return output
 
 

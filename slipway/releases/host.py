@@ -58,6 +58,13 @@ class Facts(NamedTuple):
     services: list[Service]
     # Names of the services that run without answering requests.
     workers: list[str]
+    # Of the site's pages: whether there are any, their policy, the URL path of hashed files, the host name, and Nginx's
+    # locations that a service answers.
+    has_pages: bool
+    csp: str
+    assets: str
+    domain: str
+    locations: list[str]
     keep_releases: int
     drain_seconds: int
     worker_seconds: int
@@ -190,6 +197,14 @@ class System:
         except FileNotFoundError:
             return ""
 
+    def write(self, path: str, text: str) -> None:
+        """Put a text at a path, in one step and on the disk."""
+        with open(f"{path}.new", "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(f"{path}.new", path)
+
     def symlink(self, target: str, path: str) -> None:
         os.symlink(target, path)
 
@@ -255,11 +270,32 @@ class System:
         """What a service that listens there answers when it is asked for its health."""
         return ask(listen, service.health_path, service.host_name, seconds)
 
+    def page_problems(self, build: str, facts: Facts) -> list[str]:
+        """Why visitors would not see the pages of a build."""
+        from slipway.releases.pages import problems
+
+        return problems(build, facts.csp, facts.assets, facts.domain, facts.locations)
+
+    def page_hints(self, build: str, facts: Facts) -> list[str]:
+        """What the pages of a build load from elsewhere and their policy blocks."""
+        from slipway.releases.pages import hints
+
+        return hints(build, facts.csp, facts.domain)
+
+    def script_sources(self, builds: list[str], facts: Facts) -> str:
+        """What allows the scripts in the pages of builds, as Nginx reads it."""
+        from slipway.releases.pages import nginx_map
+
+        return nginx_map(facts.csp, builds)
+
     def now(self) -> float:
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
+
+    def print(self, text: str) -> None:
+        print(text, flush=True)
 
     def tell(self, text: str) -> None:
         # Where the connection is broken nobody reads it, and the step still goes on to its end.

@@ -3,6 +3,10 @@
 
     begin ID keep|discard               start release ID beside the live one and wait until it is healthy
     hook before|after ID keep|discard   run pre_activate or post_activate
+    pages ID keep|discard               check the pages of release ID, and allow the scripts in them
+    allow_scripts                       allow the scripts in the pages of all releases
+    scripts_allowed                     fail where they are not allowed
+    hints ID                            print what the pages of release ID load and their policy blocks
     switch ID                           activate the release
     take_over                           restart the services with it and point Nginx back to them
     cover SERVICE                       before a restart of SERVICE: start the live release beside it, which serves
@@ -51,6 +55,7 @@ QUICK_REQUESTS, CALM_SECONDS = 5, 1.0
 MAX_SHOWN = 200
 # SS_CONNECTED of Linux's <linux/net.h>, in /proc/net/unix.
 CONNECTED = "03"
+NGINX = "nginx.service"
 # The settings with the commands of the two hooks.
 HOOKS = {"before": "pre_activate", "after": "post_activate"}
 
@@ -96,6 +101,29 @@ class Steps(Site):
         elif not succeeded:
             self.discard(release, then)
         return succeeded
+
+    def pages(self, release: str, then: str) -> bool:
+        if problems := self.system.page_problems(self.build(release), self.facts):
+            self.explain(Failed("\n".join(problems)))
+            self.discard(release, then)
+            return False
+        return self.allow_scripts()
+
+    def hints(self, release: str) -> bool:
+        for hint in self.system.page_hints(self.build(release), self.facts):
+            self.system.print(hint)
+        return True
+
+    def allow_scripts(self) -> bool:
+        """Also those of releases that may be rolled back to. Nginx reads it before the release is activated."""
+        if not self.scripts_allowed():
+            self.system.write(self.script_file(), self.script_sources())
+            if self.system.is_active(NGINX) and not self.system.systemctl("reload", NGINX):
+                raise Failed("failed to reload", NGINX)
+        return True
+
+    def scripts_allowed(self) -> bool:
+        return self.system.read(self.script_file()) == self.script_sources()
 
     def switch(self, release: str) -> bool:
         before, target = self.system.readlink(self.current), f"releases/{release}"
@@ -330,6 +358,19 @@ class Steps(Site):
         lines = [line.split() for line in self.system.read("/proc/net/unix").splitlines()]
         return sum(len(fields) > 7 and (fields[5], fields[7]) == (CONNECTED, path) for fields in lines)
 
+    # --- Pages
+
+    def build(self, release: str) -> str:
+        return f"{self.facts.root}/releases/{release}/frontend/build"
+
+    def script_file(self) -> str:
+        """What templates/nginx/site includes."""
+        return f"{self.facts.root}/csp.conf"
+
+    def script_sources(self) -> str:
+        builds = [self.build(release) for release in self.complete_releases() if self.facts.has_pages]
+        return self.system.script_sources(builds, self.facts)
+
     # --- Releases and errors
 
     def complete_releases(self) -> list[str]:
@@ -387,6 +428,10 @@ def lock(facts: Facts) -> None:
 STEPS: dict[str, Callable[..., bool]] = {
     "begin": Steps.begin,
     "hook": Steps.hook,
+    "pages": Steps.pages,
+    "hints": Steps.hints,
+    "allow_scripts": Steps.allow_scripts,
+    "scripts_allowed": Steps.scripts_allowed,
     "switch": Steps.switch,
     "take_over": Steps.take_over,
     "cover": Steps.cover,

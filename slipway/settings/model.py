@@ -70,7 +70,7 @@ class Settings(
         paths = info.data.get("backend_paths", [])
         taken = dict.fromkeys((place for text in paths for place in route(text).locations), "the backend")
         taken |= dict.fromkeys(info.data.get("shared_urls", {}), "shared_urls")
-        if info.data.get("frontend_source"):
+        if info.data.get("frontend_source") and info.data.get("frontend_assets"):
             taken[info.data.get("frontend_assets", "")] = "the frontend's files"
         names = [info.data.get("site_domain", ""), *info.data.get("site_aliases", [])]
         if problems := problems_among(value, taken, dict.fromkeys(names, "the site")):
@@ -172,6 +172,10 @@ class Settings(
         """Nginx's locations that a service answers."""
         of_services = {service.name: service.path for service in self.services if service.path}
         return places(self.backend_paths, of_services, self.has_frontend)
+
+    @property
+    def locations(self) -> list[str]:
+        return [place.location for place in self.places]
 
     @property
     def login(self) -> Place | None:

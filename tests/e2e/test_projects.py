@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import re
 import time
 from pathlib import Path
 
 import pytest
+import requests
 
 from support.lab_host import LabHost
 from support.projects import copied, site, sites
@@ -89,3 +93,74 @@ def test_websockets_of_an_api_without_a_frontend_outlast_a_switch(server: LabHos
     connection.close()
     assert release.end()[0] == 0
     server.apply()
+
+
+@pytest.mark.thorough
+def test_a_frontend_is_built_and_its_pages_run_as_they_stand(server: LabHost, tmp_path: Path) -> None:
+    """Files with a space in their path and the line ends of Windows; a script in the page."""
+    shop = copied("vite-like", tmp_path)
+    page = shop / "front end/index.html"
+    settings = site(
+        server,
+        "shop",
+        shop / "back end",
+        shop / "front end",
+        backend_paths=["/backend/ -> /"],
+        backend_health_path="/health",
+    )
+    server.apply(*sites(settings))
+    assert server.plan(*sites(settings)) == []
+    visitor = server.site(settings["site_domain"])
+    first = visitor.get("/")
+    assert allowed(first) == {script_of(first)}
+    (script,) = re.findall(r'src="(/assets/[^"]+)"', first.text)
+    assert "immutable" in visitor.get(script).headers["Cache-Control"]
+    assert visitor.get("/backend/health").json() == {"status": "ok"}
+    assert visitor.get("/backend").status_code == 404
+    docs = visitor.get("/backend/docs")
+    assert "/backend/openapi.json" in docs.text
+    assert visitor.get("/backend/openapi.json").status_code == 200
+    # Another place of the single page.
+    deep = visitor.get("/cart/7")
+    assert deep.text == first.text
+    assert allowed(deep) == allowed(first)
+
+    # The next one's script is allowed before anybody has its page, and the one before still is.
+    page.write_bytes(page.read_bytes().replace(b'"dark"', b'"light"'))
+    server.release("--site", "shop", "--only", "frontend", *sites(settings))
+    second = visitor.get("/")
+    assert script_of(second) != script_of(first)
+    assert allowed(second) == {script_of(first), script_of(second)}
+    assert server.slipway("rollback", "lab", "--yes", "--site", "shop", *sites(settings)).returncode == 0
+    assert script_of(visitor.get("/")) == script_of(first)
+    assert server.plan(*sites(settings)) == []
+
+    # A page that the policy would blank, and files elsewhere than Nginx keeps them: nobody sees either.
+    for changes, told in (
+        ({"nginx_csp": "default-src 'none'"}, "index.html would be blank: nginx_csp blocks /assets/"),
+        ({"frontend_assets": "/static/"}, "the pages name files in /assets/"),
+        ({"frontend_node": ">=99"}, "frontend_node: found Node.js"),
+    ):
+        wrong = sites({**settings, **changes})
+        done = server.slipway("release", "lab", "--yes", "--site", "shop", "--only", "frontend", *wrong)
+        assert done.returncode == 1
+        assert told in done.stderr
+        assert visitor.get("/").text == first.text
+    page.write_text(
+        page.read_text().replace("<title>", '<link rel="stylesheet" href="https://fonts.example/f.css"><title>')
+    )
+    said = server.release("--site", "shop", "--only", "frontend", *sites(settings)).stdout
+    assert "nginx_csp blocks what the pages name: https://fonts.example (style-src)" in said
+    server.apply()
+
+
+def allowed(answer: requests.Response) -> set[str]:
+    """The hashes of scripts that an answer's policy allows."""
+    return {*re.findall(r"'sha256-[^']+'", answer.headers["Content-Security-Policy"])}
+
+
+def script_of(answer: requests.Response) -> str:
+    """The hash of the script in a page, whose lines end by LF for a browser."""
+    (script,) = re.findall(r"<script>(.*?)</script>", answer.text, re.DOTALL)
+    digest = hashlib.sha256(script.replace("\r\n", "\n").encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"

@@ -48,7 +48,7 @@ from slipway.engine import run
 from slipway.engine.login import Login
 from slipway.engine.run import Run
 from slipway.ops.units import Ready
-from slipway.releases import artifact, sources
+from slipway.releases import artifact, build_tools, sources
 from slipway.settings.model import Settings
 from slipway.tasks import python_environment
 
@@ -173,6 +173,7 @@ class Runner:
         monkeypatch.setattr(artifact, "begin", lambda settings, builds: None)
         monkeypatch.setattr(artifact, "build", lambda settings, parts, builds, there, more, shared: RELEASE)
         monkeypatch.setattr(python_environment, "of", lambda settings: ENVIRONMENT)
+        monkeypatch.setattr(build_tools, "problems_here", lambda settings: [])
         monkeypatch.setattr(sources, "of", lambda settings: SimpleNamespace(backend=folder, frontend=folder))
 
     def run(self, operation: Callable[..., Any], given: dict[str, Any]) -> dict[str, Any]:

@@ -35,6 +35,8 @@ class Model:
     crashing: set[str] = field(default_factory=set)
     # What a unit answers other than WELL, by UNIT or RELEASE:UNIT.
     says: dict[str, Answer] = field(default_factory=dict)
+    # Why the pages of any release would be blank.
+    pages_wrong: str = ""
     # Connections that nobody closes, by the path of their socket.
     connections: dict[str, int] = field(default_factory=dict)
     # Why a unit failed, where it was not its exit code.
@@ -156,6 +158,10 @@ class Model:
             return "".join(rows) + f"0: 00000002 0 0 0001 01 8 {self.facts.services[0].listen}\n0: 2 0 0 0001 03 9\n"
         return self.files.get(path, "")
 
+    def write(self, path: str, text: str) -> None:
+        self._change()
+        self.files[path] = text
+
     def symlink(self, target: str, path: str) -> None:
         self._change()
         assert path not in self.files
@@ -235,6 +241,15 @@ class Model:
         if unit not in self.active:
             return NO_ANSWER
         return self.says.get(f"{self.active[unit]}:{unit}", self.says.get(unit, WELL))
+
+    def page_problems(self, build: str, facts: Facts) -> list[str]:
+        return [self.pages_wrong] if self.pages_wrong else []
+
+    def page_hints(self, build: str, facts: Facts) -> list[str]:
+        return []
+
+    def script_sources(self, builds: list[str], facts: Facts) -> str:
+        return "".join(f"{build}\n" for build in builds)
 
     def now(self) -> float:
         return self.clock

@@ -8,10 +8,9 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from slipway.ops.backup import KEPT
-from slipway.releases import host as release_host
 from slipway.releases import program as release_program
 from slipway.settings.model import Settings
-from slipway.tasks.release_steps import FOLDER, MODULE, PROGRAM, as_json, facts, facts_file, text_of
+from slipway.tasks.release_steps import FOLDER, MODULES, PROGRAM, as_json, facts, facts_file, place_of, text_of
 
 Done = subprocess.CompletedProcess[str]
 # A unit is active where it has a file in active/, which names the release that it has loaded, and does not start where
@@ -61,7 +60,8 @@ class Tree:
             (folder / "bin" / name).write_text(text.replace("{folder}", str(folder)))
             (folder / "bin" / name).chmod(0o755)
         self.program = self.installed(PROGRAM, text_of(release_program))
-        self.installed(MODULE, text_of(release_host))
+        for module in MODULES:
+            self.installed(place_of(module), text_of(module))
         self.own, self.next = (folder / f"run/codementee-backend/{name}.sock" for name in ("backend", "next"))
         self.link = folder / "run/codementee-backend.sock"
 

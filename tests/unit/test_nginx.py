@@ -106,5 +106,9 @@ def test_guesses_at_a_password_are_counted_and_refused_above_the_limit(settings_
 def test_files_with_a_hash_in_their_name_are_kept_for_a_year_and_the_page_is_asked_for_anew(site):
     own = dict(site)
     assert 'add_header Cache-Control "public, max-age=31536000, immutable";' in own["location /static/"]
-    pages = [own for name, own in site if name == "location /" and "try_files $uri /index.html;" in own]
+    pages = [
+        own
+        for name, own in site
+        if name == "location /" and "try_files $uri $uri.html $uri/index.html /index.html;" in own
+    ]
     assert ['add_header Cache-Control "no-cache";' in own for own in pages] == [True]

@@ -7,7 +7,7 @@ import pytest
 from slipway.settings.check import SettingsError, check
 from slipway.settings.routes import place_of, route
 from slipway.tasks.nginx import configuration
-from slipway.tasks.policies import DOCS, SHARED, policies
+from slipway.tasks.policies import SHARED, policies
 
 AUTH = {"name": "auth", "app": "auth:app", "path": "/api/auth/", "health_path": "/health"}
 
@@ -70,7 +70,7 @@ OVERLAPS = {
     "two of the backend": ({"backend_paths": ["/api/", "/api"]}, "found = /api for '/api/' and for '/api'"),
     "the backend and the files": (
         {"backend_paths": ["/static/"]},
-        "frontend_assets: found the default '/static/', expected a path of their own; found /static/ for the frontend's"
+        "frontend_assets: found '/static/', expected a path of their own; found /static/ for the frontend's"
         " files and for backend_paths '/static/'",
     ),
     "Slipway's own": ({"backend_paths": ["/slipway-closing/"]}, "for Slipway"),
@@ -127,13 +127,13 @@ def test_where_nothing_answers_the_login_nothing_is_limited(settings_with):
 def test_only_pages_that_the_backend_answers_may_load_the_documentations_scripts(settings_with):
     assert policies(settings_with(backend_paths=["/v1/"])) == {}
     found = policies(settings_with(backend_paths=["/docs", "/v1/"], nginx_docs_paths=["/docs", "/redoc"]))
-    assert found == {"/docs": DOCS, "/docs/oauth2-redirect": DOCS}
+    assert found == dict.fromkeys(["/docs", "/docs/oauth2-redirect"], "$policy_of_documentation")
     assert {"/docs", "/redoc", "/api/docs"} <= {*policies(settings_with(frontend_source=""))}
 
 
 def test_nothing_runs_in_what_visitors_have_brought(settings_with):
     settings = settings_with(shared_paths=["data"], shared_urls={"/uploads/": "data/up"}, backend_paths=["/v1/"])
-    assert policies(settings) == {"~^/uploads/": SHARED}
+    assert policies(settings) == {"~^/uploads/": "$policy_of_what_stays"}
     assert "script" not in SHARED
     assert SHARED.startswith("default-src 'none';")
     text = configuration(settings)["sites-available/codementee"]

@@ -76,6 +76,7 @@ THEN: dict[str, Any] = {
     "frontend_output": "build",
     "frontend_build_on": "local",
     "frontend_assets": "/static/",
+    "frontend_node": ">=18",
     "nginx_max_body_mb": 10,
     "nginx_backend_timeout": 60,
     "nginx_reload_drain_seconds": 3,

@@ -1,0 +1,77 @@
+"""What a release does about its pages: they are checked before anybody sees them, and their scripts are allowed."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from slipway.settings.model import Settings
+from support.release_model import Model
+from support.release_tree import Tree
+
+NGINX = "nginx.service"
+
+
+@pytest.fixture
+def model(settings_with: Callable[..., Settings]) -> Model:
+    """A host where release 1 is live and release 2 is shipped."""
+    model = Model.serving(settings_with(), "1", "2")
+    model.active[NGINX] = ""
+    return model
+
+
+def reloads(model: Model) -> int:
+    return model.told.count(f"reload {NGINX}")
+
+
+def test_pages_that_would_be_blank_discard_the_release_before_it_starts(model):
+    model.pages_wrong = "index.html would be blank"
+    assert not model.step("pages", "2", "discard")
+    assert "index.html would be blank" in model.error()
+    assert model.errors[-1] == "release 2 was not activated; releases/1 is still live"
+    assert (model.releases(), reloads(model)) == (["1"], 0)
+
+
+def test_nginx_is_reloaded_before_the_switch_and_only_where_scripts_are_new(model):
+    assert model.step("pages", "2", "discard")
+    allowed = model.read(f"{model.facts.root}/csp.conf")
+    # Also those of the release that may be rolled back to.
+    assert all(f"releases/{release}/frontend/build" in allowed for release in ("1", "2"))
+    assert reloads(model) == 1
+    assert model.step("scripts_allowed")
+    assert model.step("pages", "2", "discard")
+    assert reloads(model) == 1
+
+
+def test_a_host_whose_nginx_does_not_run_yet_is_not_reloaded(model):
+    del model.active[NGINX]
+    assert not model.step("scripts_allowed")
+    assert model.step("allow_scripts")
+    assert reloads(model) == 0
+    assert model.step("scripts_allowed")
+
+
+@pytest.fixture
+def tree(settings_with: Callable[..., Settings]) -> Iterator[Tree]:
+    with tempfile.TemporaryDirectory(prefix="slipway-") as folder:
+        yield Tree(Path(folder), settings_with())
+
+
+def test_the_program_reads_pages_as_they_are_on_the_host(tree):
+    tree.add("1", "2")
+    tree.lead(current="1")
+    for name in ("1", "2"):
+        page = "<script>same()</script><link rel=stylesheet href=https://fonts.example/f.css>"
+        (tree.root / f"releases/{name}/frontend/build/index.html").write_text(page)
+    assert tree.step("scripts_allowed").returncode == 1
+    assert tree.step("pages", "2", "discard").returncode == 0
+    assert tree.step("scripts_allowed").returncode == 0
+    assert (tree.root / "csp.conf").read_text().startswith('"/index.html" "\'sha256-')
+    assert "https://fonts.example (style-src)" in tree.step("hints", "2").stdout
+    (tree.root / "releases/2/frontend/build/index.html").write_text("<script src=/gone.js></script>")
+    done = tree.step("pages", "2", "discard")
+    assert (done.returncode, tree.there()) == (1, ["1"])
+    assert "index.html would be blank: it names /gone.js, which the build has not" in done.stderr
