@@ -25,19 +25,18 @@ from slipway.engine.uploads import with_input
 from slipway.facts.base import Output
 from slipway.ops.commands import Commands
 from slipway.ops.files import directory, link
-from slipway.releases import artifact, build_tools, sources
+from slipway.releases import artifact, sources
 from slipway.releases import host as release_host
 from slipway.settings.model import Settings
 from slipway.settings.services import Service
 from slipway.tasks import python_environment, shared
 from slipway.tasks.backend_units import describe_for_releases, describe_program, describe_socket, unit_values_here
 from slipway.tasks.credentials import sync_credentials
+from slipway.tasks.frontend_build import BUILD_PACKAGES, build_there, check_build_tools
 from slipway.tasks.policies import runs_scripts
 from slipway.tasks.release_steps import PACKAGES, PROGRAM, command, put_facts, put_programs
 
 PARTS = {"backend": "app", "frontend": "web"}
-# The Debian packages that a build on the server takes.
-BUILD_PACKAGES = ["brotli", "nodejs", "npm"]
 
 
 def packages(settings: Settings) -> list[str]:
@@ -319,18 +318,6 @@ def _ship(settings: Settings, parts: Collection[str], changing: Collection[str])
             notes.hint(hint)
 
 
-def check_build_tools(settings: Settings) -> None:
-    """Raises PyinfraError, before anything changes, where the frontend can't be built."""
-    if settings.frontend_build_on == "server":
-        # On a fresh server it comes with the packages.
-        found = host.get_fact(Output, command="node --version")
-        problems = [*build_tools.wrong_node(settings, found, host.name)]
-    else:
-        problems = build_tools.problems_here(settings)
-    if problems:
-        raise PyinfraError("\n".join([*problems, "nothing was changed"]))
-
-
 def hashes_there(settings: Settings) -> dict[str, str]:
     """SHA-256 of the files of the current release by name, without those that have a backslash or a newline in it."""
     find = "find backend frontend -type f ! -name '*.pyc' -exec sha256sum {} + 2> /dev/null"
@@ -392,30 +379,3 @@ def given_up(root: str, release_id: str) -> str:
     """What a shell that ends does where it fails before the release is complete."""
     live = f'echo "release {release_id} was not activated; $(readlink {root}/current) is still live"'
     return f"[ $? = 0 ] || {{ rm -rf $new; [ ! -e {root}/current ] || {live}; }} >&2"
-
-
-def build_there(settings: Settings) -> list[str]:
-    """Steps of a shell script that build the frontend of $new from its source on the host, and compress its files as
-    slipway/releases/artifact.py does."""
-    output = shlex.quote(settings.frontend_output)
-    # Nothing but the archive may get into the archive.
-    script = (
-        f"cd $CACHE_DIRECTORY; rm -rf source; mkdir source; cd source; tar -x; {{ {settings.frontend_build}; }} >&2;"
-        f" [ -e {output}/index.html ] || {{ echo frontend_build left no {settings.frontend_output}/index.html >&2;"
-        f" exit 1; }}; tar -c -C {output} ."
-    )
-    sandbox = " ".join(f"-p {item}" for item in python_environment.SANDBOX)
-    cache = f"slipway-build-{settings.site_name}"
-    names = " -o ".join(f"-name '*{suffix}'" for suffix in sorted(artifact.COMPRESSED))
-    gaining = f"-type f -size +{artifact.MIN_COMPRESSED_BYTES - 1}c \\( {names} \\)"
-    return [
-        f"tar -c -C $new/{artifact.SOURCE} . > $new/source.tar",
-        f"systemd-run --quiet --pipe --wait --collect {sandbox} -p CacheDirectory={cache} -E HOME=/var/cache/{cache}"
-        f" /bin/sh -euc {shlex.quote(script)} < $new/source.tar > $new/build.tar",
-        "mkdir -p $new/frontend/build; tar -x -C $new/frontend/build --no-same-owner -f $new/build.tar",
-        "rm $new/source.tar $new/build.tar; find $new/frontend/build -name '.?*'"
-        f" ! -name {artifact.WELL_KNOWN} -prune -exec rm -rf {{}} +",
-        # Over what the build may have compressed itself.
-        f"find $new/frontend/build {gaining} -exec brotli --force --keep --quality={artifact.BROTLI_QUALITY} {{}} +"
-        f" -exec gzip --force --keep --no-name -{artifact.GZIP_LEVEL} {{}} +",
-    ]

@@ -12,8 +12,8 @@ from pyinfra.api import StringCommand
 
 from slipway.ops.backup import KEPT
 from slipway.ops.files import absent, put
+from slipway.releases import checks, launcher, pages
 from slipway.releases import host as release_host
-from slipway.releases import launcher, pages
 from slipway.releases import program as release_program
 from slipway.releases.host import Facts
 from slipway.settings import limits
@@ -24,7 +24,7 @@ FOLDER = "/usr/lib/slipway"
 PROGRAM = f"{FOLDER}/release"
 LAUNCHER = f"{FOLDER}/with-credentials"
 # What the program imports.
-MODULES = (release_host, pages)
+MODULES = (release_host, checks, pages)
 PACKAGES = ["python3"]
 # Between two looks at what a release waits for.
 POLL_SECONDS = 0.2
@@ -37,6 +37,7 @@ def put_programs(has_backend: bool) -> None:
         path=place_of(release_host),
         content=text_of(release_host),
     )
+    put(name="Install the release program's checks", path=place_of(checks), content=text_of(checks))
     put(name="Install the release program's reader of pages", path=place_of(pages), content=text_of(pages))
     put(
         name="Install the release program",

@@ -28,39 +28,20 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import signal
 import sys
 from collections.abc import Callable
 
-from slipway.releases.host import (
-    COVERS,
-    TOO_MANY,
-    UNAVAILABLE,
-    Answer,
-    Facts,
-    Failed,
-    Service,
-    Site,
-    System,
-    is_right,
-    load,
-)
+from slipway.releases.checks import Checks
+from slipway.releases.host import COVERS, Facts, Failed, Service, System, load
 
-# Requests in a row that must be answered right: each worker of a service becomes healthy in its own time.
-RIGHT_ANSWERS = 5
-# The first requests follow one another by poll_seconds, further ones calmly.
-QUICK_REQUESTS, CALM_SECONDS = 5, 1.0
-# Of a wrong answer, the characters that are shown.
-MAX_SHOWN = 200
 # SS_CONNECTED of Linux's <linux/net.h>, in /proc/net/unix.
 CONNECTED = "03"
-NGINX = "nginx.service"
 # The settings with the commands of the two hooks.
 HOOKS = {"before": "pre_activate", "after": "post_activate"}
 
 
-class Steps(Site):
+class Steps(Checks):
     """The steps of a release of one site. Each returns whether it succeeded; OSError and Failed end it where it is."""
 
     # --- Steps
@@ -108,22 +89,6 @@ class Steps(Site):
             self.discard(release, then)
             return False
         return self.allow_scripts()
-
-    def hints(self, release: str) -> bool:
-        for hint in self.system.page_hints(self.build(release), self.facts):
-            self.system.print(hint)
-        return True
-
-    def allow_scripts(self) -> bool:
-        """Also those of releases that may be rolled back to. Nginx reads it before the release is activated."""
-        if not self.scripts_allowed():
-            self.system.write(self.script_file(), self.script_sources())
-            if self.system.is_active(NGINX) and not self.system.systemctl("reload", NGINX):
-                raise Failed("failed to reload", NGINX)
-        return True
-
-    def scripts_allowed(self) -> bool:
-        return self.system.read(self.script_file()) == self.script_sources()
 
     def switch(self, release: str) -> bool:
         before, target = self.system.readlink(self.current), f"releases/{release}"
@@ -254,10 +219,6 @@ class Steps(Site):
         if not (self.system.systemctl("restart", socket_unit) and self.system.systemctl("restart", unit)):
             raise Failed("failed to start", unit)
 
-    def is_healthy(self, service: Service) -> bool:
-        answer = self.system.answer(service, service.listen, self.facts.probe_seconds)
-        return is_right(answer, service) or answer.status == TOO_MANY
-
     def restart_services(self) -> None:
         """Nobody is connected to the services themselves: visitors are led to the next release."""
         for service in self.facts.services:
@@ -278,29 +239,6 @@ class Steps(Site):
         self.system.systemctl("reset-failed", unit)
         if not self.system.systemctl("restart", unit):
             raise Failed("failed to start", unit)
-
-    def wait_until_healthy(self, service: Service, is_next: bool) -> None:
-        """Wait until a unit that was just started passes its health check, several times in a row, asked one at a time.
-        A limit of requests that it keeps after a right answer is right, too."""
-        unit = self.next_units(service)[0] if is_next else self.unit(service.name)
-        listen = service.next_socket if is_next else service.listen
-        end, right, asked = self.system.now() + service.health_seconds, 0, 0
-        while right < RIGHT_ANSWERS:
-            answer = self.system.answer(service, listen, self.facts.probe_seconds)
-            asked += 1
-            pause = self.facts.poll_seconds if asked < QUICK_REQUESTS else CALM_SECONDS
-            if is_right(answer, service) or (right and answer.status == TOO_MANY):
-                right += 1
-            else:
-                right = 0
-                if self.system.properties(unit, "NRestarts").get("NRestarts") != "0":
-                    raise Failed("exited unexpectedly", unit)
-                left = end - self.system.now()
-                if left <= 0:
-                    raise Failed(unhealthy(answer, service), unit)
-                if answer.status in (TOO_MANY, UNAVAILABLE):
-                    pause = max(pause, min(answer.retry_after, left))
-            self.system.sleep(pause)
 
     def roll_back(self) -> bool:
         """Make the previous release the current one, with the unit files of then. Returns whether it is live."""
@@ -358,30 +296,7 @@ class Steps(Site):
         lines = [line.split() for line in self.system.read("/proc/net/unix").splitlines()]
         return sum(len(fields) > 7 and (fields[5], fields[7]) == (CONNECTED, path) for fields in lines)
 
-    # --- Pages
-
-    def build(self, release: str) -> str:
-        return f"{self.facts.root}/releases/{release}/frontend/build"
-
-    def script_file(self) -> str:
-        """What templates/nginx/site includes."""
-        return f"{self.facts.root}/csp.conf"
-
-    def script_sources(self) -> str:
-        builds = [self.build(release) for release in self.complete_releases() if self.facts.has_pages]
-        return self.system.script_sources(builds, self.facts)
-
-    # --- Releases and errors
-
-    def complete_releases(self) -> list[str]:
-        """IDs of the releases, the oldest first. An upload that was cut off ends in .new, and a lost+found is none."""
-        releases = f"{self.facts.root}/releases"
-        return [
-            name
-            for name in self.system.names(releases)
-            if re.fullmatch(r"[A-Za-z0-9._-]+", name) and not name.endswith(".new")
-            if any(self.system.exists(f"{releases}/{name}/{part}") for part in ("backend", "frontend"))
-        ]
+    # --- Releases
 
     def remove_release(self, release: str) -> None:
         """Remove a release in one step: half of one must never be taken for a release."""
@@ -390,25 +305,6 @@ class Steps(Site):
         if self.system.exists(path):
             self.system.rename(path, f"{path}.new")
             self.system.remove(f"{path}.new")
-
-    def explain(self, failure: Failed) -> None:
-        if failure.unit:
-            self.system.tell(f"{self.system.log(failure.unit)}\n{failure.unit}: {failure}")
-        else:
-            self.system.tell(str(failure))
-
-
-def unhealthy(answer: Answer, service: Service) -> str:
-    """Why a service is not healthy, and what to do."""
-    shown = str(answer)[:MAX_SHOWN]
-    why = f"not healthy after {service.health_seconds} s; {service.health_path} answered: {shown}"
-    if answer.status == 404:
-        return f'{why}; set {service.health_setting} to a path that it has, or to "" for any answer below 500'
-    if answer.status == TOO_MANY:
-        return f"{why}; exempt {service.health_path} from its limit of requests"
-    if answer.status and not service.health_status:
-        return why
-    return f"{why}; on a slow host raise {service.seconds_setting}"
 
 
 def lock(facts: Facts) -> None:

@@ -107,7 +107,7 @@ def test_all_become_secrets_and_settings_that_are_in_order_with_each_other(proje
     assert "Without a value: STRIPE_KEY" in done.output
     (project / "requirements.txt").touch()
     own = {name: value for name, value in found.items() if not name.startswith("__")}
-    folders = {"backend_source": ".", "frontend_source": "."}
+    folders = {"backend_source": ".", "frontend_source": "", "frontend_output": ""}
     checked = check(
         {
             **{"site_domain": "shop.example.org", "admin_keys": defaults["admin_keys"], **own, **folders},

@@ -1,0 +1,53 @@
+"""The build of a frontend on the server, and what it takes here or there."""
+
+from __future__ import annotations
+
+import shlex
+
+from pyinfra import host
+from pyinfra.api.exceptions import PyinfraError
+
+from slipway.facts.base import Output
+from slipway.releases import artifact, build_tools
+from slipway.settings.model import Settings
+from slipway.tasks.python_environment import SANDBOX
+
+# The Debian packages that a build on the server takes.
+BUILD_PACKAGES = ["brotli", "nodejs", "npm"]
+def build_there(settings: Settings) -> list[str]:
+    """Steps of a shell script that build the frontend of $new from its source on the host, and compress its files as
+    slipway/releases/artifact.py does."""
+    output = shlex.quote(settings.frontend_output)
+    # Nothing but the archive may get into the archive.
+    script = (
+        f"cd $CACHE_DIRECTORY; rm -rf source; mkdir source; cd source; tar -x; {{ {settings.frontend_build}; }} >&2;"
+        f" [ -e {output}/index.html ] || {{ echo frontend_build left no {settings.frontend_output}/index.html >&2;"
+        f" exit 1; }}; tar -c -C {output} ."
+    )
+    sandbox = " ".join(f"-p {item}" for item in SANDBOX)
+    cache = f"slipway-build-{settings.site_name}"
+    names = " -o ".join(f"-name '*{suffix}'" for suffix in sorted(artifact.COMPRESSED))
+    gaining = f"-type f -size +{artifact.MIN_COMPRESSED_BYTES - 1}c \\( {names} \\)"
+    return [
+        f"tar -c -C $new/{artifact.SOURCE} . > $new/source.tar",
+        f"systemd-run --quiet --pipe --wait --collect {sandbox} -p CacheDirectory={cache} -E HOME=/var/cache/{cache}"
+        f" /bin/sh -euc {shlex.quote(script)} < $new/source.tar > $new/build.tar",
+        "mkdir -p $new/frontend/build; tar -x -C $new/frontend/build --no-same-owner -f $new/build.tar",
+        "rm $new/source.tar $new/build.tar; find $new/frontend/build -name '.?*'"
+        f" ! -name {artifact.WELL_KNOWN} -prune -exec rm -rf {{}} +",
+        # Over what the build may have compressed itself.
+        f"find $new/frontend/build {gaining} -exec brotli --force --keep --quality={artifact.BROTLI_QUALITY} {{}} +"
+        f" -exec gzip --force --keep --no-name -{artifact.GZIP_LEVEL} {{}} +",
+    ]
+
+
+def check_build_tools(settings: Settings) -> None:
+    """Raises PyinfraError, before anything changes, where the frontend can't be built."""
+    if settings.frontend_build_on == "server":
+        # On a fresh server it comes with the packages.
+        found = host.get_fact(Output, command="node --version")
+        problems = [*build_tools.wrong_node(settings, found, host.name)]
+    else:
+        problems = build_tools.problems_here(settings)
+    if problems:
+        raise PyinfraError("\n".join([*problems, "nothing was changed"]))

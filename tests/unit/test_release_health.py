@@ -1,0 +1,100 @@
+"""When a release is healthy: what it answers, and how it is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from slipway.releases.checks import QUICK_REQUESTS, RIGHT_ANSWERS
+from slipway.releases.host import Answer
+from support.release_model import WELL, Model
+
+NEXT = "codementee-backend-next.service"
+UNWELL = Answer(500, "unwell")
+
+
+@pytest.fixture
+def model_of(settings_with) -> Callable[..., Model]:
+    """A host where release 1 is live and release 2 is shipped."""
+    return lambda **changes: Model.serving(settings_with(**{"backend_health_seconds": 2, **changes}), "1", "2")
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_healthy"),
+    [(Answer(204, "say: it's *well*!"), True), (Answer(204, "it's well"), False), (Answer(200, "it's *well*"), False)],
+)
+def test_an_answer_must_have_the_body_and_the_status_that_are_set(model_of, answer, is_healthy):
+    model = model_of(backend_health_body="it's *well*", backend_health_status=204)
+    model.says[NEXT] = answer
+    assert model.step("begin", "2", "keep") is is_healthy
+
+
+@pytest.mark.parametrize(
+    ("status", "is_healthy"), [(200, True), (404, True), (307, True), (500, False), (503, False), (0, False)]
+)
+def test_without_a_health_path_any_answer_of_the_root_below_500_will_do(model_of, status, is_healthy):
+    model = model_of(backend_health_path="")
+    assert model.facts.services[0].health_path == "/"
+    model.says[NEXT] = Answer(status, "")
+    assert model.step("begin", "2", "keep") is is_healthy
+
+
+@pytest.fixture
+def says(model_of, monkeypatch) -> Callable[..., Model]:
+    """A host whose next release answers so, one after the other, and well from then on; its `clock` is what it took."""
+
+    def says(*answers: Answer, seconds: int = 60) -> Model:
+        model, left = model_of(), [*answers]
+        monkeypatch.setattr(model, "answer", lambda *_: left.pop(0) if left else WELL, raising=False)
+        model.facts = model.facts._replace(services=[model.facts.services[0]._replace(health_seconds=seconds)])
+        return model
+
+    return says
+
+
+def test_the_next_release_is_healthy_only_after_five_right_answers_in_a_row(says):
+    # One worker of several is late: all are asked again.
+    for answers, asked in (((), 5), ((WELL,) * 3 + (UNWELL,), 9)):
+        model = says(*answers)
+        assert model.step("begin", "2", "discard")
+        assert len(model.slept) == asked
+
+
+def test_it_is_asked_quickly_at_first_and_calmly_then(says):
+    model = says(*[UNWELL] * 7)
+    assert model.step("begin", "2", "discard")
+    quick = QUICK_REQUESTS - 1
+    assert model.slept == [model.facts.poll_seconds] * quick + [1.0] * (12 - quick)
+
+
+LIMITED = Answer(429, "slow down", retry_after=20)
+
+
+def test_a_limit_of_requests_after_a_right_answer_is_no_illness(says):
+    model = says(WELL, *[LIMITED] * 50)
+    assert model.step("begin", "2", "discard")
+    assert len(model.slept) == RIGHT_ANSWERS
+
+
+@pytest.mark.parametrize("answer", [LIMITED, LIMITED._replace(status=503)])
+def test_who_says_when_to_ask_again_is_asked_again_then(says, answer):
+    model = says(answer, answer)
+    assert model.step("begin", "2", "discard")
+    assert model.slept[:2] == [20, 20]
+
+
+def test_who_says_so_is_not_waited_for_longer_than_is_set(says):
+    model = says(*[LIMITED] * 50, seconds=30)
+    assert not model.step("begin", "2", "discard")
+    assert model.slept == [20, 10]
+    assert "/api/health answered: slow down 429; exempt /api/health from its limit of requests" in model.error()
+
+
+def test_a_wrong_path_and_a_redirect_are_told_as_what_they_are(says):
+    model = says(*[Answer(404, "Not Found")] * 90)
+    assert not model.step("begin", "2", "discard")
+    assert 'set backend_health_path to a path that it has, or to "" for any answer below 500' in model.error()
+    model = says(*[Answer(307, "", location="https://a.example/")] * 90)
+    assert not model.step("begin", "2", "discard")
+    assert "/api/health answered: 307, a redirect to https://a.example/;" in model.error()
