@@ -19,6 +19,7 @@ from pyinfra import host
 from pyinfra.api import operation
 from pyinfra.api.exceptions import PyinfraError
 
+from slipway.dependencies import uv
 from slipway.engine import notes, run
 from slipway.engine.components import Drift, component, component_step, in_order
 from slipway.engine.uploads import with_input
@@ -55,6 +56,7 @@ def begin(settings: Settings) -> None:
 def drifts(settings: Settings) -> dict[str, Drift]:
     root = settings.site_root
     return {
+        "uv removed": Drift(f"rm {python_environment.UV}", f"Install uv {uv.VERSION}"),
         "the current release unlinked": Drift(f"rm {root}/current", "Link the current release"),
         "the site's folder open": Drift(f"chmod 777 {root}"),
         "the backend's usual path gone": Drift(f"rm {root}/backend"),
