@@ -117,7 +117,8 @@ def _address(settings: Settings, service: Service) -> str:
 def healthy(settings: Settings, service: Service) -> str:
     """A shell test: a service answers its health path as it is to."""
     where = f"{_address(settings, service)}{service.health_path}"
-    answer = f"curl -s --max-time {settings.limits.probe} -w ' %{{http_code}}' {where} 2>/dev/null"
+    # Neither by a proxy nor with options that a login has for others' sites.
+    answer = f"curl -q -s --noproxy '*' --max-time {settings.limits.probe} -w ' %{{http_code}}' {where} 2>/dev/null"
     return f'case "$({answer})" in {_wanted(service)}) ;; *) false ;; esac'
 
 
@@ -179,14 +180,14 @@ def begin_first(settings: Settings, parts: tuple[str, ...]) -> Commands:
         return
     notes.note("the host has no release: its build starts in parallel with the packages")
     # A plan stops at the first command: nothing is built until the release is really wanted.
-    yield f"mkdir -p {settings.site_root}/releases {settings.site_root}/venvs"
+    yield f"umask 022; mkdir -p {settings.site_root}/releases {settings.site_root}/venvs"
     if "frontend" in parts and settings.frontend_build_on == "local":
         artifact.begin(settings, run.of(host.state).builds)
     if "backend" in parts:
         requirements = f"{settings.site_root}/venvs/.requirements.txt"
         script = shlex.quote("; ".join(environment(settings, requirements)))
         yield with_input(
-            f"base64 -d > {requirements}; setsid sh -euc {script} < /dev/null > /dev/null 2>&1 &",
+            f"umask 022; base64 -d > {requirements}; setsid sh -euc {script} < /dev/null > /dev/null 2>&1 &",
             (sources.of(settings).backend / "requirements.txt").read_bytes(),
         )
 
@@ -223,7 +224,7 @@ def relink(settings: Settings) -> Commands:
 def _ship(settings: Settings, parts: Collection[str], changing: Collection[str]) -> Commands:
     """`changing` are the parts that are built; the others come from the current release."""
     # A plan stops at the first command: nothing is built until the release is really wanted.
-    yield f"mkdir -p {settings.site_root}/releases {settings.site_root}/venvs"
+    yield f"umask 022; mkdir -p {settings.site_root}/releases {settings.site_root}/venvs"
     release = artifact.build(settings, changing, run.of(host.state).builds, hashes_there(settings))
     notes.note(f"release {release.id}: {len(release.archive) // 1024} KiB, {len(release.kept)} files unchanged")
     script = unpack_script(settings, release, parts, [part for part in parts if part not in changing])

@@ -87,7 +87,7 @@ def certificate(settings: Settings) -> Commands:
     # An account that a power cut has emptied: certbot would stumble over it for ever, and makes a new one.
     yield "find /etc/letsencrypt/accounts -name '*.json' -empty -printf '%h\\0' | sort -zu | xargs -0r rm -rf"
     # certbot leaves it to the kernel when its files reach the disk; Nginx would not start with empty ones.
-    yield " ".join(certbot_command(settings)) + " && sync -f /etc/letsencrypt"
+    yield f"umask 022; {' '.join(certbot_command(settings))}" + " && sync -f /etc/letsencrypt"
 
 
 def certbot_command(settings: Settings) -> list[str]:

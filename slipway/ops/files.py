@@ -50,7 +50,8 @@ def write_script(
     """
     parent = shlex.quote(str(Path(path).parent))
     steps = [
-        f"[ -d {parent} ] || mkdir -p -m 755 {parent}",
+        # Before the other umask: -m is for the last folder alone, and a login's may be 077.
+        f"umask 022; [ -d {parent} ] || mkdir -p {parent}",
         "umask 077",
         f"new=$(mktemp {shlex.quote(path)}.XXXXXX)",
         "trap 'rm -f \"$new\"' EXIT",

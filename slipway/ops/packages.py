@@ -34,6 +34,7 @@ def _refresh(without: str) -> str:
     # ones go, and new ones are on the disk before they count.
     # For the lock on its lists apt has no wait as for dpkg's (`apt_lock_timeout`), so the command is repeated.
     return f"""\
+umask 022
 refresh() {{
   for try in 1 2 3 4 5 6; do [ $try = 1 ] || sleep 5; {APT_UPDATE} "$@" && sync {APT_LISTS}/*_* && return; done
   return 1
@@ -80,4 +81,5 @@ def install(packages: Mapping[str, Sequence[str]], without: str = "") -> Command
     yield _refresh(without)
     # Where nothing is missing it still fails for what is half unpacked, and that is finished.
     command = f"{APT_INSTALL} {' '.join(map(shlex.quote, sorted({*chain(*missing.values())})))}"
-    yield f"{command} || {{ {FINISH}; {command}; }}"
+    # Scripts of packages make files, and expect the usual umask: a login's may be 077.
+    yield f"umask 022; {command} || {{ {FINISH}; {command}; }}"
