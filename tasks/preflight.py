@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 from pyinfra import host
 from pyinfra.api.exceptions import PyinfraError
 
 from slipway.engine.notes import note
 from slipway.engine.ssh import peer_address
+from slipway.facts.apt import SYSTEMS_OWN, AptSources
 from slipway.facts.base import Output
 from slipway.facts.files import FileState
 from slipway.facts.machine import Listeners, Machine, is_container
+from slipway.ops.packages import source_problems
 from slipway.settings.model import Settings
 from slipway.systems import SYSTEMS, system_of
 from slipway.tasks.adoption import found_by_hand
@@ -44,7 +47,11 @@ def preflight(settings: Settings) -> None:
     series = mongodb_problems(machine, settings) if "db" in host.groups else []
     if is_new:
         # Later a repository that is down is no reason not to look at a server that has all it needs.
-        problems += network_problems(settings, host.groups)
+        unreached = network_problems(settings, host.groups)
+        problems += unreached
+        # Without a network all of them fail.
+        sources = host.get_fact(AptSources, seconds=settings.limits.reach)
+        problems += source_problems(replace(sources, failing={}) if unreached else sources)
         if "db" in host.groups and not series:
             series = repository_problems(machine, settings)
     problems += series
@@ -148,12 +155,14 @@ def repository_problems(machine: dict[str, str], settings: Settings) -> list[str
 
 
 def network_problems(settings: Settings, groups: list[str]) -> list[str]:
-    """Repositories that the host can't connect to. Behind a proxy of apt's own, that is apt's to find out."""
+    """Repositories that the host can't connect to: the system's own, and those to come. Behind a proxy of apt's own,
+    that is apt's to find out."""
     mongodb = settings.mongodb_apt_url if "db" in groups else ""
     script = (
         "apt-config dump | grep -q 'Acquire::https*::Proxy \"[^\"]' ||"
-        # Asked of the sources: the lists, which `apt-get indextargets` reads, a new host does not have.
-        f" for uri in $(apt-get --print-uris update | grep -o 'https*://[^/]*/' | sort -u) {mongodb}; do"
+        # Without what is in the lists, which a new host does not have.
+        " for uri in $(apt-get indextargets --no-release-info --format '$(SOURCESENTRY) $(SITE)/'"
+        f" | grep -E '^({'|'.join(SYSTEMS_OWN)}):' | grep -o 'https*://[^/]*/' | sort -u) {mongodb}; do"
         " site=${uri#*://}; site=${site%%/*}; port=80; case $uri in https:*) port=443;; esac;"
         " case $site in *:*) port=${site##*:}; site=${site%:*};; esac;"
         f' timeout {settings.limits.reach} bash -c "exec 3<>/dev/tcp/$site/$port" || echo $site:$port; done'
