@@ -94,7 +94,7 @@ def certbot_command(settings: Settings) -> list[str]:
     """The certbot command that gets the certificate, whatever is there already."""
     account = ["--email", settings.tls_email] if settings.tls_email else ["--register-unsafely-without-email"]
     return [
-        *("certbot", "certonly", "--non-interactive", "--agree-tos", "--quiet", *account),
+        *("certbot", "certonly", "--non-interactive", "--agree-tos", *account),
         *("--server", settings.acme_directory, "--cert-name", settings.site_name),
         *("--webroot", "--webroot-path", ACME_WEBROOT, "--force-renewal", "--renew-with-new-domains"),
         *(argument for domain in settings.domains for argument in ("-d", domain)),

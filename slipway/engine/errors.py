@@ -16,6 +16,7 @@ from slipway.engine.outcome import Outcome
 from slipway.project import shown
 
 NOPASSWD = "let the user sudo without a password: USER ALL=(ALL) NOPASSWD: ALL in /etc/sudoers.d/USER"
+RATE_LIMITED = 'wait until the time that it names; meanwhile set tls_acme_server = "letsencrypt-staging"'
 # What a user can do about an error of ssh's, by a part of its text.
 HINTS = {
     "Authentication error": "set ssh_user and ssh_key for the host in the inventory; `ssh USER@HOST` must work by"
@@ -25,6 +26,19 @@ HINTS = {
     "but did not answer": "is the server overloaded, or does a firewall drop packets? Try again",
     "Could not resolve hostname": "set the host's name, or its address as ssh_hostname, in the inventory",
     "connection broke": "is the server up? When it is, run this again to resume",
+    # certbot's words for the problem types of RFC 8555, section 6.7.
+    "Type:   connection": "the ACME server can't reach port 80 of the host by that name: open it in the provider's"
+    " firewall, and let the name lead here alone (A and AAAA records)",
+    "Type:   dns": "the ACME server finds no address for that name: check its DNS (dig NAME; dig CAA NAME)",
+    "Type:   caa": "a CAA record forbids this authority: allow it at the DNS provider (letsencrypt.org)",
+    "Type:   unauthorized": "another server answers for that name, or a proxy before this one: let the name lead here",
+    "too many certificates": RATE_LIMITED,
+    "too many failed authorizations": RATE_LIMITED,
+    "Could not get lock": "another program is at work on packages: `ps -fp PID` shows it. Wait until it has ended, or"
+    " raise apt_lock_timeout",
+    "00-slipway.conf": "the line comes from sshd_settings",
+    "cannot lock /etc/": "another program changes users, or one that was killed has left its lock: ls -l /etc/*.lock on"
+    " the server, and remove an old one",
     "No space left on device": "the server's disk is full: free some space (df -h shows where), then run it again",
     "a password is required": NOPASSWD,
     "not in the sudoers file": NOPASSWD,
