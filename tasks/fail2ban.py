@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pyinfra import host
+from pyinfra.api import operation
 
 from slipway.engine import run
 from slipway.engine.components import Drift, component
+from slipway.ops.commands import Commands
 from slipway.ops.files import config_tree
 from slipway.ops.templates import render
 from slipway.ops.units import Ready, restart, service
 from slipway.settings.model import Settings
+from slipway.tasks.guard import spare_from_bans
 
 # python3-systemd reads the journal, the only place that Debian 12's sshd writes to. nftables has a table for bans
 # alone: UFW may load its rules anew without losing them, and `ufw status` stays what the settings say.
@@ -45,7 +48,15 @@ def fail2ban(settings: Settings) -> None:
     )
     ready = Ready(bans(settings.limits.probe), settings.limits.ready)
     restart(name="Restart fail2ban", unit=UNIT, ready=ready, _if=changed.did_change)
+    # It reads what sshd has logged in the last minutes.
+    spare(name="Spare our own address from bans", _if=changed.did_change)
     service(name="Start fail2ban", unit=UNIT, ready=ready, files=[f"/etc/fail2ban/{JAILS}"])
+
+
+@operation()
+def spare() -> Commands:
+    """As a reaction to a start of fail2ban."""
+    yield spare_from_bans()
 
 
 def bans(seconds: int) -> str:

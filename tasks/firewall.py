@@ -36,7 +36,8 @@ class Ufw(Fact[dict[str, object]]):
         return {}
 
     def command(self) -> str:
-        return "ufw status verbose 2>/dev/null; ufw show added 2>/dev/null || true"
+        # It speaks the login's language.
+        return "export LC_ALL=C; ufw status verbose 2>/dev/null; ufw show added 2>/dev/null || true"
 
     def process(self, output: list[str]) -> dict[str, object]:
         return {

@@ -83,8 +83,7 @@ def guarded(
     if undone:
         notes.note(f"the last change of {what} was rolled back by the host at {undone}: nobody could log in after it")
     change = "sh -euc " + shlex.quote(f"{script}\n{revive}")
-    # Where sudo has not yet dropped the variable.
-    yield _spare(host.get_fact(Output, command="echo ${SSH_CONNECTION%% *}", _sudo=False))
+    yield spare_from_bans()
     yield f"{_arm(what, paths, revive)}; {{ {_given_time(settings, change)}; }} || {{ {UNDO_NOW}; exit 1; }}"
     yield FunctionCommand(_confirm, (settings, what, login, before_login), {})
 
@@ -106,14 +105,17 @@ def _given_time(settings: Settings, change: str) -> str:
     )
 
 
-def _spare(client: str) -> str:
+def spare_from_bans() -> str:
     """Keep fail2ban, where it runs, from banning the address that we come from, until it is started anew.
 
-    After a change that locks out, the new login fails over and over: a guesser's does no otherwise.
+    After a change that locks out, the new login fails over and over, and each plan of a new host tries the
+    administrator, who is not there yet: a guesser's logins look the same.
     """
+    # Where sudo has not yet dropped the variable.
+    client = shlex.quote(host.get_fact(Output, command="echo ${SSH_CONNECTION%% *}", _sudo=False))
     return (
-        "! fail2ban-client ping > /dev/null 2>&1"
-        f" || fail2ban-client set sshd addignoreip {shlex.quote(client)} > /dev/null || true"
+        "! fail2ban-client ping > /dev/null 2>&1 ||"
+        f" {{ fail2ban-client set sshd addignoreip {client} && fail2ban-client unban {client}; }} > /dev/null || true"
     )
 
 

@@ -190,9 +190,9 @@ def memory_max_mb(settings: Settings, memory_mb: int) -> int:
 
 
 def _fingerprints(file: str) -> str:
-    """A command that prints the fingerprints of the keys in a file, without those of their subkeys."""
+    """A command that prints the fingerprints of the keys in a file, without their subkeys'; it needs no home."""
     return (
-        f"gpg --batch --show-keys --with-colons {file}"
+        f"gpg --batch --no-options --no-default-keyring --trust-model always --show-keys --with-colons {file}"
         ' | awk -F: \'$1 == "pub" {key = 1} $1 == "fpr" && key {print $10; key = 0}\''
     )
 

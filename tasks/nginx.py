@@ -107,8 +107,9 @@ def nginx(settings: Settings) -> None:
         files=files,
         links=links(settings),
         # The sites beside it, not those in force.
-        check="sed 's#include /etc/nginx/sites-#include sites-#' {}/nginx.conf > {}/check.conf"
-        " && nginx -t -q -c {}/check.conf",
+        check="cd {} && cp -a nginx.conf nginx.conf.real"
+        " && sed -i 's#include /etc/nginx/sites-#include sites-#' nginx.conf"
+        " && nginx -t -q -c {}/nginx.conf && mv -fT nginx.conf.real nginx.conf",
         rollback_unit=UNIT,
     )
     has_new_limits = restarts(limits)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 
 from pyinfra import host
@@ -11,8 +12,10 @@ from pyinfra.api.exceptions import PyinfraError
 
 from slipway.engine.components import Component
 from slipway.engine.notes import note
+from slipway.facts.apt import SYSTEMS_OWN, AptSources
 from slipway.facts.base import Output
 from slipway.facts.machine import Listeners, Machine, is_container
+from slipway.ops.packages import source_problems
 from slipway.settings.model import Settings
 from slipway.systems import SYSTEMS, system_of
 from slipway.tasks.adoption import found_by_hand
@@ -43,7 +46,11 @@ def preflight(settings: Settings, components: Sequence[Component]) -> None:
     if fresh:
         # Later a repository that is down is no reason not to look at a server that has all it needs.
         repositories = chain.from_iterable(one.listed(one.repositories, settings) for one in here)
-        problems += network_problems(settings, [*repositories])
+        unreached = network_problems(settings, [*repositories])
+        problems += unreached
+        # Without a network all of them fail.
+        sources = host.get_fact(AptSources, seconds=settings.limits.reach)
+        problems += source_problems(replace(sources, failing={}) if unreached else sources)
     ports = {port: program for one in here for port, program in one.mapped(one.ports, settings).items()}
     listeners = host.get_fact(Listeners)
     problems += port_problems(listeners, ports)
@@ -128,12 +135,13 @@ def clock_problems(machine: dict[str, str], now: float) -> list[str]:
 
 
 def network_problems(settings: Settings, repositories: Sequence[str]) -> list[str]:
-    """Repositories that the host can't connect to: its own, and those that are to come. Behind a proxy of apt's own,
+    """Repositories that the host can't connect to: the system's own, and those to come. Behind a proxy of apt's own,
     that is apt's to find out."""
     script = (
         "apt-config dump | grep -q 'Acquire::https*::Proxy \"[^\"]' ||"
-        # Asked of the sources: the lists, which `apt-get indextargets` reads, a new host does not have.
-        f" for uri in $(apt-get --print-uris update | grep -o 'https*://[^/]*/' | sort -u) {' '.join(repositories)}; do"
+        # Without what is in the lists, which a new host does not have.
+        " for uri in $(apt-get indextargets --no-release-info --format '$(SOURCESENTRY) $(SITE)/'"
+        f" | grep -E '^({'|'.join(SYSTEMS_OWN)}):' | grep -o 'https*://[^/]*/' | sort -u) {' '.join(repositories)}; do"
         " site=${uri#*://}; site=${site%%/*}; port=80; case $uri in https:*) port=443;; esac;"
         " case $site in *:*) port=${site##*:}; site=${site%:*};; esac;"
         f' timeout {settings.limits.reach} bash -c "exec 3<>/dev/tcp/$site/$port" || echo $site:$port; done'

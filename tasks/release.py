@@ -169,7 +169,10 @@ def healthy(settings: Settings, service: Service) -> str:
     where = f"{_address(settings, service)}{service.asked_path}"
     headers = release_host.visitors_headers(settings.host_name(service))
     given = " ".join(f"-H {shlex.quote(f'{name}: {value}')}" for name, value in headers.items())
-    answer = f"curl -s --max-time {settings.limits.probe} {given} -w ' %{{http_code}}' {where} 2>/dev/null"
+    # Neither by a proxy nor with options that a login has for others' sites.
+    answer = (
+        f"curl -q -s --noproxy '*' --max-time {settings.limits.probe} {given} -w ' %{{http_code}}' {where} 2>/dev/null"
+    )
     return f'case "$({answer})" in {_wanted(service)}) ;; *) false ;; esac'
 
 
@@ -248,7 +251,7 @@ def begin_first(settings: Settings, parts: tuple[str, ...]) -> Commands:
         return
     notes.note("the host has no release: its build starts in parallel with the packages")
     # A plan stops at the first command: nothing is built until the release is really wanted.
-    yield f"mkdir -p {settings.site_root}/releases {settings.site_root}/venvs"
+    yield f"umask 022; mkdir -p {settings.site_root}/releases {settings.site_root}/venvs"
     if "frontend" in parts and settings.frontend_build_on == "local":
         artifact.begin(settings, run.of(host.state).builds)
     if "backend" in parts:
@@ -257,7 +260,7 @@ def begin_first(settings: Settings, parts: tuple[str, ...]) -> Commands:
         if not wanted.locked.built:
             script = shlex.quote("; ".join(python_environment.script(settings, wanted, venvs)))
             yield with_input(
-                f"base64 -d > {venvs}/{python_environment.REQUIREMENTS};"
+                f"umask 022; base64 -d > {venvs}/{python_environment.REQUIREMENTS};"
                 f" setsid sh -euc {script} < /dev/null > /dev/null 2>&1 &",
                 wanted.locked.requirements.encode(),
             )
@@ -307,7 +310,7 @@ def _ship(settings: Settings, parts: Collection[str], changing: Collection[str])
         if (sources.of(settings).backend / path).exists():
             notes.hint(f"{path}: what the source has there is left out; {settings.shared_places[path]} stays")
     # A plan stops at the first command: nothing is built until the release is really wanted.
-    yield f"mkdir -p {settings.site_root}/releases {settings.site_root}/venvs"
+    yield f"umask 022; mkdir -p {settings.site_root}/releases {settings.site_root}/venvs"
     wanted = python_environment.of(settings) if "backend" in changing else None
     more = {f"backend/{name}": text.encode() for name, text in wanted.files.items()} if wanted else {}
     release = artifact.build(settings, changing, run.of(host.state).builds, hashes_there(settings), more, kept)

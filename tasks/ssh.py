@@ -15,7 +15,7 @@ from slipway.engine.ssh import connected_port
 from slipway.facts.base import Output
 from slipway.facts.files import FileText
 from slipway.facts.ssh import HostKeys, Sshd, SshPort
-from slipway.ops.commands import Commands, ensure
+from slipway.ops.commands import Commands, checked, ensure
 from slipway.ops.files import tell_text
 from slipway.ops.templates import render
 from slipway.settings.model import Settings
@@ -178,6 +178,7 @@ def write_configuration(text: str) -> str:
     stage = "/etc/ssh.slipway-new"
     others = f"{stage}/sshd_config $(ls {stage}/sshd_config.d/*.conf | grep -v /00-slipway.conf || :)"
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    test = checked(f"sshd -t -f {stage}/check", **{f"{stage}/check": "/etc/ssh/sshd_config", stage: "/etc/ssh"})
     set_here = "|".join(sorted({line.split()[0] for line in lines}))
     return f"""\
 umask 022; rm -rf {stage}; trap 'rm -rf {stage}' EXIT; cp -a /etc/ssh {stage}; mkdir -p {stage}/sshd_config.d
@@ -194,7 +195,7 @@ if ! grep -v -E '^[[:space:]]*(#|$)' {stage}/sshd_config | head -n 1 | grep -q '
   sed -i '1i Include /etc/ssh/sshd_config.d/*.conf' {stage}/sshd_config
 fi
 sed 's#^Include /etc/ssh/#Include {stage}/#' {stage}/sshd_config > {stage}/check
-mkdir -p /run/sshd; sshd -t -f {stage}/check; rm {stage}/check; sync -f {stage}
+mkdir -p /run/sshd; {test}; rm {stage}/check; sync -f {stage}
 cd {stage}; mkdir -p /etc/ssh/sshd_config.d
 for file in sshd_config sshd_config.d/*.conf; do
   cmp -s $file /etc/ssh/$file || mv -fT $file /etc/ssh/$file

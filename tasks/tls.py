@@ -177,14 +177,14 @@ def certificate(settings: Settings) -> Commands:
     # An account that a power cut has emptied: certbot would stumble over it for ever, and makes a new one.
     yield "find /etc/letsencrypt/accounts -name '*.json' -empty -printf '%h\\0' | sort -zu | xargs -0r rm -rf"
     # certbot leaves it to the kernel when its files reach the disk; Nginx would not start with empty ones.
-    yield " ".join(certbot_command(settings)) + " && sync -f /etc/letsencrypt"
+    yield f"umask 022; {' '.join(certbot_command(settings))}" + " && sync -f /etc/letsencrypt"
 
 
 def certbot_command(settings: Settings) -> list[str]:
     """The certbot command that gets the certificate, whatever is there already."""
     account = ["--email", settings.tls_email] if settings.tls_email else ["--register-unsafely-without-email"]
     return [
-        *("certbot", "certonly", "--non-interactive", "--agree-tos", "--quiet", *account),
+        *("certbot", "certonly", "--non-interactive", "--agree-tos", *account),
         *("--server", settings.acme_directory, "--cert-name", settings.site_name),
         *("--webroot", "--webroot-path", ACME_WEBROOT, "--force-renewal", "--renew-with-new-domains"),
         *(argument for domain in settings.domains for argument in ("-d", domain)),

@@ -86,8 +86,10 @@ def main() -> None:
         signal.signal(signal.SIGINT, interrupt)
     try:
         cli(prog_name="slipway", standalone_mode=False)
-    except (click.exceptions.Abort, KeyboardInterrupt):
+    except (click.exceptions.Abort, KeyboardInterrupt) as error:
         click.echo("\ninterrupted; run it again to resume", err=True)
+        if details := str(error.__cause__ or error):
+            click.echo(details, err=True)
         sys.exit(INTERRUPTED)
     except click.ClickException as error:
         error.show()

@@ -5,23 +5,26 @@ It is what pyinfra calls a connector, and a drop-in for its own; plain pyinfra u
 
 from __future__ import annotations
 
+import re
+import secrets
 from collections.abc import Iterable, Sequence
 from textwrap import shorten
 from typing import Any
 
 import gevent
 from gevent.lock import RLock
-from paramiko import Channel, SSHException, Transport
+from paramiko import AuthenticationException, Channel, SSHException, Transport
 from pyinfra.api import StringCommand
 from pyinfra.api.exceptions import ConnectError, PyinfraError
 from pyinfra.api.util import get_file_io
 from pyinfra.connectors.ssh import SSHConnector
 from pyinfra.connectors.util import CommandOutput, OutputLine, make_unix_command
 
-from slipway.engine import pyinfra_compat
+from slipway.engine import environment, openssh, pyinfra_compat
 from slipway.engine.batching import Batches
-from slipway.engine.remote_shell import MAX_SHOWN, Answer, NoAnswer, Question, Shell
+from slipway.engine.remote_shell import MAX_SHOWN, Answer, NoAnswer, Question, Shell, SudoRefused
 from slipway.engine.ssh import broken_by_name, keep_alive, open_session, send_at_once, tell_when_broken
+from slipway.engine.ssh_client import Client
 from slipway.engine.uploads import upload_script, with_input
 from slipway.settings import limits
 from slipway.settings.limits import Limits
@@ -61,17 +64,14 @@ class Connector(SSHConnector):
         # While something is being changed, a connection that breaks is an end.
         self.may_reconnect = True
         self._shell: Shell | None = None
+        # Its sudo is told `requiretty`.
+        self._sudo_needs_terminal = False
         # One command beside the shell, no more: the server has its limit (MaxSessions, tasks/ssh.py).
         self._turn = RLock()
 
     @property
     def limits(self) -> Limits:
         return limits.of_host(self.host)
-
-    def make_paramiko_kwargs(self) -> dict[str, Any]:
-        handshake = self.limits.handshake
-        wait = {"timeout": self.limits.connect, "banner_timeout": handshake, "auth_timeout": handshake}
-        return {**super().make_paramiko_kwargs(), **wait}
 
     def connect(self) -> None:
         self._shell = None
@@ -85,6 +85,27 @@ class Connector(SSHConnector):
         send_at_once(self.host)
         keep_alive(self.host)
         tell_when_broken(self.host)
+
+    def _connect(self) -> None:
+        way = openssh.way(self.host.name, self.data)
+        client = Client(way, self.data, self.limits)
+        self.client = client  # type: ignore[assignment]  # pyinfra's own is another of paramiko's
+        try:
+            client.open()
+        except BaseException as error:
+            client.close()
+            if isinstance(error, AuthenticationException):
+                here = f"{way.user}@{way.hostname} (port {way.port})"
+                raise ConnectError(f"Authentication error: {here}: {error}") from None
+            raise
+
+    def prove_login(self) -> None:
+        """Find out whether the login runs commands, as root too where it is to by sudo. Raises NoAnswer,
+        ConnectError."""
+        try:
+            self._ask_shell([Question("true", by_sudo=bool(self.host.data.get("_sudo")))])
+        except (SSHException, OSError) as error:
+            raise ConnectError(str(error)) from None
 
     def disconnect(self) -> None:
         super().disconnect()
@@ -143,9 +164,23 @@ class Connector(SSHConnector):
         if not self.is_open:
             if self._shell and not self.may_reconnect:
                 raise SSHException("the connection broke")
-            self._shell = Shell(self._transport(), self.limits)
+            self._shell = self._new_shell()
         assert self._shell
-        return self._shell.ask(questions)
+        try:
+            return self._shell.ask(questions)
+        except SudoRefused:
+            # What it says itself was nobody's answer.
+            self._shell = self._new_shell()
+            said = self._shell.ask([Question("sudo -H -n true 2>&1", by_sudo=False)])[0].output.strip()
+            if environment.NEEDS_TERMINAL in said and not self._sudo_needs_terminal:
+                self._sudo_needs_terminal = True
+                self._shell.close()
+                self._shell = self._new_shell()
+                return self._shell.ask(questions)
+            raise SudoRefused(said) from None
+
+    def _new_shell(self) -> Shell:
+        return Shell(self._transport(), self.limits, self._sudo_needs_terminal)
 
     def _transport(self) -> Transport:
         transport = self.client.get_transport() if self.client else None
@@ -158,8 +193,9 @@ class Connector(SSHConnector):
         if arguments.get("_sudo_password") or arguments.get("_su_password"):
             # pyinfra would hand it over in a command line.
             raise PyinfraError(f"[{self.host.name}] sudo: a password is required")
-        wrapping = {name: value for name, value in arguments.items() if name not in CONTROL}
-        text = make_unix_command(command, **wrapping).get_raw_value()
+        text, mark = _wrapped(command, arguments).get_raw_value(), secrets.token_hex(12)
+        if arguments.get("_sudo") and self._sudo_needs_terminal:
+            text = environment.with_terminal(text)
         seconds = arguments.get("_timeout")
         late: Exception = TimeoutError()
         if not seconds:
@@ -170,10 +206,10 @@ class Connector(SSHConnector):
             try:
                 if arguments.get("_get_pty"):
                     channel.get_pty()
-                channel.exec_command(text)
+                channel.exec_command(environment.marked(text, mark))
                 feeding = gevent.spawn(_feed, channel, arguments.get("_stdin"))
-                errors = gevent.spawn(_read, channel.recv_stderr)
-                output = _read(channel.recv)
+                errors = gevent.spawn(_read, channel.recv_stderr, mark)
+                output = _read(channel.recv, mark)
                 code = channel.recv_exit_status()
                 gevent.joinall([feeding])
             finally:
@@ -212,8 +248,7 @@ def _question(command: StringCommand, arguments: dict[str, Any], script: str) ->
     `script` is what it has in common with questions about other subjects, "" where there are none.
     """
     if any(arguments.get(name) for name in WRAPPED) or arguments.get("_shell_executable", "sh") != "sh":
-        wrapping = {name: value for name, value in arguments.items() if name not in CONTROL}
-        command, by_sudo, script = make_unix_command(command, **wrapping), False, ""
+        command, by_sudo, script = _wrapped(command, arguments), False, ""
     else:
         by_sudo = bool(arguments.get("_sudo"))
     text, masked = command.get_raw_value(), command.get_masked_value()
@@ -221,6 +256,13 @@ def _question(command: StringCommand, arguments: dict[str, Any], script: str) ->
     if not script:
         return Question(text, by_sudo, shown=shown)
     return Question(script, by_sudo, text.removeprefix("set -- ").removesuffix(f"\n{script}"), shown)
+
+
+def _wrapped(command: StringCommand, arguments: dict[str, Any]) -> StringCommand:
+    """A command with all that its arguments say: another user, a folder, variables."""
+    if any(arguments.get(name) for name in ("_sudo", "_su_user", "_doas", "_dzdo")):
+        command = StringCommand(environment.inside(), command)
+    return make_unix_command(command, **{name: value for name, value in arguments.items() if name not in CONTROL})
 
 
 def _feed(channel: Channel, text: str | Iterable[str] | None) -> None:
@@ -233,8 +275,9 @@ def _feed(channel: Channel, text: str | Iterable[str] | None) -> None:
         return
 
 
-def _read(receive: Any) -> list[str]:
-    """The lines of an output. Of a very long one the middle is left out, and what is no UTF-8 is shown as such."""
+def _read(receive: Any, mark: str) -> list[str]:
+    """The lines of an output after the line `mark`: what is before it is the login's, which is all where none is there.
+    Of a very long one the middle is left out, and what is no UTF-8 is shown as such."""
     head, tail, left_out = bytearray(), bytearray(), 0
     while data := receive(2**16):
         room = MAX_KEPT_BYTES - len(head)
@@ -244,6 +287,7 @@ def _read(receive: Any) -> list[str]:
             left_out += len(tail) - MAX_KEPT_BYTES
             del tail[:-MAX_KEPT_BYTES]
     gap = f"\n... {left_out} bytes left out ...\n".encode() if left_out else b""
-    text = bytes(head + gap + tail).decode(errors="replace")
+    # A terminal's lines end in another way.
+    text = re.split(f"{mark}\r?\n".encode(), bytes(head + gap + tail), maxsplit=1)[-1].decode(errors="replace")
     lines = text.split("\n")
     return lines[:-1] if lines[-1] == "" else lines

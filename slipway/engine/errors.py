@@ -15,17 +15,35 @@ from slipway.engine import pyinfra_compat
 from slipway.engine.outcome import Outcome
 from slipway.project import shown
 
+NOPASSWD = "let the user sudo without a password: USER ALL=(ALL) NOPASSWD: ALL in /etc/sudoers.d/USER"
+RATE_LIMITED = 'wait until the time that it names; meanwhile set tls_acme_server = "letsencrypt-staging"'
 # What a user can do about an error of ssh's, by a part of its text.
 HINTS = {
-    "No host key for": "type `ssh USER@HOST true`, and compare the fingerprint that it shows with your provider's",
-    "IDENTIFICATION HAS CHANGED": "if the server was set up anew: ssh-keygen -R HOST, then ssh USER@HOST true",
-    "Authentication error": "set ssh_user and ssh_key for the host in the inventory; ssh USER@HOST must work by itself",
+    "Authentication error": "set ssh_user and ssh_key for the host in the inventory; `ssh USER@HOST` must work by"
+    " itself. If the key is the right one, `journalctl -u ssh` on the server says why (an account that is locked or has"
+    " expired, AllowUsers, /etc/nologin)",
     "Could not connect": "is the server up, and are ssh_hostname and ssh_port right?",
     "but did not answer": "is the server overloaded, or does a firewall drop packets? Try again",
     "Could not resolve hostname": "set the host's name, or its address as ssh_hostname, in the inventory",
     "connection broke": "is the server up? When it is, run this again to resume",
+    # certbot's words for the problem types of RFC 8555, section 6.7.
+    "Type:   connection": "the ACME server can't reach port 80 of the host by that name: open it in the provider's"
+    " firewall, and let the name lead here alone (A and AAAA records)",
+    "Type:   dns": "the ACME server finds no address for that name: check its DNS (dig NAME; dig CAA NAME)",
+    "Type:   caa": "a CAA record forbids this authority: allow it at the DNS provider (letsencrypt.org)",
+    "Type:   unauthorized": "another server answers for that name, or a proxy before this one: let the name lead here",
+    "too many certificates": RATE_LIMITED,
+    "too many failed authorizations": RATE_LIMITED,
+    "Could not get lock": "another program is at work on packages: `ps -fp PID` shows it. Wait until it has ended, or"
+    " raise apt_lock_timeout",
+    "00-slipway.conf": "the line comes from sshd_settings",
+    "cannot lock /etc/": "another program changes users, or one that was killed has left its lock: ls -l /etc/*.lock on"
+    " the server, and remove an old one",
     "No space left on device": "the server's disk is full: free some space (df -h shows where), then run it again",
-    "a password is required": "let the user sudo without one: USER ALL=(ALL) NOPASSWD: ALL in /etc/sudoers.d/USER",
+    "a password is required": NOPASSWD,
+    "not in the sudoers file": NOPASSWD,
+    "is not allowed to": NOPASSWD,
+    "sudo: not found": "apt install sudo on the server, or set ssh_user to root",
 }
 
 
@@ -41,9 +59,28 @@ class ApplyFailed(RunFailed):
         self.outcome = outcome
 
 
+# The same about a login that runs no command, of which the first that fits is told.
+NO_COMMAND = "the login ran no command"
+OF_LOGINS = {
+    "Please login as the user": "set ssh_user for the host in the inventory to the user that it names",
+    "expired": "type `ssh -t USER@HOST` once, and change the password; or set ssh_user to another user",
+    "is currently not available": "give the user a shell (usermod -s /bin/bash USER), or set ssh_user to another",
+    "sftp": "the user may transfer files alone: set ssh_user to one with a shell",
+    "": "the user's shell, a profile, or a forced command (command= in authorized_keys, ForceCommand in sshd_config)"
+    " answers instead: set ssh_user to a user whose `ssh USER@HOST id` prints who it is",
+}
+
+
 def hints_for(text: str) -> list[str]:
     """A line for each thing that a user can do about what `text` says, and that it does not say itself."""
-    return [f"  {hint}" for sign, hint in HINTS.items() if sign in text and hint not in text]
+    whole = text
+    # Of several logins the one that came furthest, and what was tried after it.
+    _, came_further, after = text.rpartition(" logs in by port ")
+    text = f"{came_further}{after}" if came_further else text
+    found = [hint for sign, hint in HINTS.items() if sign in text]
+    if NO_COMMAND in text:
+        found.append(next(hint for sign, hint in OF_LOGINS.items() if sign in text))
+    return [f"  {hint}" for hint in dict.fromkeys(found) if hint not in whole]
 
 
 class CollectedLog(logging.Handler):

@@ -4,7 +4,7 @@ operations up to the next change."""
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from importlib.metadata import version
@@ -28,11 +28,21 @@ from slipway.engine.planner import Planner
 from slipway.engine.remote_shell import Question
 from slipway.settings import limits
 
+# How long the end of an interrupted apply may take.
+INTERRUPTED_SECONDS = 2
 # MongoDB alone allocates files of 100 MB at its start.
 FULL_MB = 200
 VERBS = {"deploy.py": "apply", "release.py": "release", "rollback.py": "rollback"}
 # Shown of a failed command: lines of output, characters of the command.
 LINES_SHOWN, COMMAND_SHOWN = 30, 300
+
+
+class Interrupted(KeyboardInterrupt):
+    """An apply that the user ended; `str()` says what its hosts are still at."""
+
+    def __init__(self, at_work: Mapping[str, str]) -> None:
+        """`at_work` are the operations that run, by the host's name."""
+        super().__init__("\n".join(f"  [{host}] may go on with: {name}" for host, name in at_work.items()))
 
 
 class Executor:
@@ -41,6 +51,9 @@ class Executor:
     def __init__(self, planner: Planner) -> None:
         self.planner, self.connections = planner, planner.connections
         self.state = planner.state
+        # The operations that run, by the host's name.
+        self._at_work: dict[str, str] = {}
+        self._is_interrupted = False
         self.verb = VERBS.get(self.connections.deploy, "ask")
 
     def apply(self, tell: Progress) -> Outcome:
@@ -62,6 +75,9 @@ class Executor:
             try:
                 for op_hash in order:
                     self._run(op_hash, tell, done)
+            except KeyboardInterrupt:
+                self._is_interrupted = True
+                raise Interrupted(self._at_work) from None
             finally:
                 self._unlock(done, time.monotonic() - began)
         outcome = self.planner.outcome(done, began)
@@ -112,9 +128,12 @@ class Executor:
             name = connector.host.name
             changed = len([change for change in done if change.host == name])
             result = "failed" if name in self.connections.failures else "done"
+            result = "interrupted" if self._is_interrupted else result
+            # A host that has fallen silent keeps nobody who wants to leave.
+            patience = gevent.Timeout(INTERRUPTED_SECONDS if self._is_interrupted else None, False)
             line = lock.note(self.verb, version("slipway"), result, changed, seconds)
             # A host that was cut off has its error already.
-            with suppress(HostFailed, SSHException, OSError):
+            with suppress(HostFailed, SSHException, OSError), patience:
                 if connector.is_open:
                     connector.by_root(f"{line}\n{lock.release()}")
                 else:
@@ -139,18 +158,25 @@ class Executor:
         at_once = 1 if arguments["_serial"] else arguments["_parallel"] or len(hosts) or 1
         for first in range(0, len(hosts), at_once):
             running = [gevent.spawn(self._run_on, host, op_hash, tell, done) for host in hosts[first : first + at_once]]
-            gevent.joinall(running, raise_error=True)
+            try:
+                gevent.joinall(running, raise_error=True)
+            except BaseException:
+                # They must not take the end of their connections for a failure.
+                gevent.killall(running)
+                raise
 
     def _run_on(self, host: Host, op_hash: str, tell: Progress, done: list[Change]) -> None:
         name, began = self.planner.name_of(op_hash), time.monotonic()
         operation = self.state.ops[host][op_hash]
         tell(host.name, name, "running", 0)
+        self._at_work[host.name] = name
         error: Exception | None = None
         with pyinfra_compat.using(self.state, host):
             try:
                 succeeded = run_host_op(self.state, host, op_hash)
             except (PyinfraError, SSHException, OSError, TimeoutError) as caught:
                 succeeded, error = False, caught
+        del self._at_work[host.name]
         seconds = time.monotonic() - began
         if not succeeded:
             tell(host.name, name, "failed", seconds)
@@ -169,12 +195,14 @@ class Executor:
         lines = [f"{host.name} failed at: {self.planner.name_of(op_hash)}"]
         said = [line for line in self.connections.log.take(host.name) if not line.startswith("Error: executed ")]
         said += [str(error)] if error else []
+        said = list(dict.fromkeys(said))
         commands = self.state.ops[host][op_hash].operation_meta._commands
         # The message about a time limit says enough about a command that exceeded it.
         is_late = any("on a slow host raise " in line for line in said)
-        if commands and isinstance(commands[-1], StringCommand) and not error and not is_late:
-            command = " ".join(str(commands[-1]).split())
-            lines.append(f"  command: {command[:COMMAND_SHOWN]}{' ...' if len(command) > COMMAND_SHOWN else ''}")
+        command = str(commands[-1]).strip() if commands and isinstance(commands[-1], StringCommand) else ""
+        # A script of Slipway's is nobody's to type.
+        if 0 < len(command) <= COMMAND_SHOWN and "\n" not in command and not error and not is_late:
+            lines.append(f"  command: {command}")
         left_out = len(said) - LINES_SHOWN
         said = [f"... {left_out} lines left out", *said[-LINES_SHOWN:]] if left_out > 0 else said
         lines += [f"  | {line}" for line in said]

@@ -6,7 +6,9 @@ ssh port is about to change still listens on the old.
 
 from __future__ import annotations
 
+import getpass
 import logging
+import secrets
 import shlex
 import subprocess
 import time
@@ -22,9 +24,12 @@ from pyinfra.api.exceptions import ConnectError
 from pyinfra.api.host import Host
 from pyinfra.connectors.ssh import SSHConnector
 
+from slipway.engine import environment, openssh
+from slipway.engine.openssh import SSH_PORT
+from slipway.engine.remote_shell import NoAnswer, NoShell
+from slipway.engine.ssh_client import Client
 from slipway.settings.model import Settings
 
-SSH_PORT = 22
 # It logs what a failed connection raises, with a traceback; what has failed is told by whoever tried.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
@@ -44,38 +49,64 @@ class LoginFailed(Exception):
 
 
 def candidates(host: Host, settings: Settings) -> list[Login]:
-    """The logins to try, in order: as the inventory says; then what a host has that is not so far yet."""
+    """The logins to try, in order: as the inventory says, or ssh's own configuration; then what a host has that is not
+    so far yet. Raises ConnectError."""
     data = host.data
-    named = data.get("ssh_port")
+    unsaid = {"ssh_user": data.get("ssh_user"), "ssh_port": data.get("ssh_port")}
+    way = openssh.way(host.name, {**host.connector.data, **unsaid})
+    # ssh's defaults are the user's name here, and port 22: they say nothing about the host.
+    named = data.get("ssh_port") or (way.port if way.port != SSH_PORT else None)
     ports = [named or settings.sshd_port, settings.sshd_port, SSH_PORT]
-    users = [data.get("ssh_user") or settings.admin_user, settings.admin_user, "root"]
+    user = data.get("ssh_user") or (way.user if way.user != getpass.getuser() else None)
+    users = [user or settings.admin_user, settings.admin_user, "root"]
     return [Login(user, port) for port in dict.fromkeys(ports) for user in dict.fromkeys(users)]
 
 
-def connect(host: Host, settings: Settings) -> Login | None:
-    """Connect `host` by the first login that works, and say which, None where it is not by ssh. Raises ConnectError
-    about the login that the inventory says."""
+def connect(host: Host, settings: Settings, is_known: bool) -> tuple[Login | None, str]:
+    """Connect `host` by the first login that works; returns which, and what the host said of others, in a line.
+
+    `is_known` says that the first one has worked before: it is not tried out. The login is None where it is not by
+    ssh. Raises ConnectError with what is wrong with each.
+    """
     if not isinstance(host.connector, SSHConnector):
         host.connect(show_errors=False, raise_exceptions=True)
-        return None
+        return None, ""
+    to_try = candidates(host, settings)
+    wanted, tried = to_try[0], set[Login]()
     refused: set[int] = set()
-    first: ConnectError | None = None
-    for login in candidates(host, settings):
-        if login.port in refused:
+    failures: list[str] = []
+    said, by_sudo = "", host.data.get("_sudo", True)
+    while to_try:
+        login = to_try.pop(0)
+        if login in tried or login.port in refused:
             continue
+        tried.add(login)
         _use(host, login)
         try:
             host.connect(show_errors=False, raise_exceptions=True)
+            # Whom the host itself has named is no root, whatever the inventory says of another user.
+            host.data._sudo = bool(login.needs_sudo and (by_sudo or said))
+            if not (is_known and login == wanted):
+                host.connector.prove_login()  # type: ignore[attr-defined]
+            return login, said
         except ConnectError as error:
-            first = first or error
+            failures.append(str(error))
             # Another user won't do where nobody answers, or where the host is not the one that we know.
             if "Authentication error" not in str(error):
                 refused.add(login.port)
-            continue
-        host.data._sudo = bool(login.needs_sudo and host.data.get("_sudo", True))
-        return login
-    assert first
-    raise first
+        except NoAnswer as error:
+            failures.append(f"{login.user} logs in by port {login.port}, but {error}")
+            if isinstance(error, NoShell) and error.user_to_be:
+                said = error.said
+                to_try.insert(0, Login(error.user_to_be, login.port))
+        host.disconnect()
+    raise ConnectError("\n".join(_telling(failures)))
+
+
+def _telling(failures: list[str]) -> list[str]:
+    """What is told of them: where the host has answered by one port, nobody asks why not by another."""
+    answered = [text for text in failures if "Authentication error" in text or " logs in by port " in text]
+    return answered or failures[:1]
 
 
 def _use(host: Host, login: Login) -> None:
@@ -85,7 +116,8 @@ def _use(host: Host, login: Login) -> None:
 @contextmanager
 def opened(host: Host, login: Login) -> Iterator[SSHClient]:
     """A second connection to `host`, made as the first one was, but by `login`. Raises LoginFailed."""
-    connector = SSHConnector(host.state, host)
+    connector = type(host.connector)(host.state, host)
+    assert isinstance(connector, SSHConnector)
     connector.data = {**host.connector.data, "ssh_user": login.user, "ssh_port": login.port}  # type: ignore[typeddict-item]
     try:
         connector.connect()
@@ -102,15 +134,30 @@ def run_by_new_login(host: Host, login: Login, script: str, seconds: float) -> N
     while True:
         try:
             with opened(host, login) as client:
-                prefix = "sudo -n " if login.needs_sudo else ""
-                _, output, errors = client.exec_command(f"{prefix}sh -euc {shlex.quote(script)}", timeout=seconds)
-                if output.channel.recv_exit_status() == 0:
-                    return
-                raise LoginFailed(f"{login.user} is logged in, and: {errors.read().decode().strip()}")
+                as_root = f"/bin/sh -euc {shlex.quote(environment.inside() + script)}"
+                if not login.needs_sudo:
+                    ways = [as_root]
+                else:
+                    ways = [f"sudo -H -n {as_root}", environment.with_terminal(f"sudo -H -n {as_root}")]
+                for command in ways:
+                    code, said = _run(client, command, seconds)
+                    if code == 0:
+                        return
+                    if environment.NEEDS_TERMINAL not in said:
+                        break
+                raise LoginFailed(f"{login.user} is logged in, and: {said}")
         except (LoginFailed, OSError) as error:
             if time.monotonic() > deadline:
                 raise LoginFailed(str(error)) from None
         time.sleep(0.5)
+
+
+def _run(client: SSHClient, command: str, seconds: float) -> tuple[int, str]:
+    """The exit code of a command for `sh`, and its errors."""
+    mark = secrets.token_hex(12)
+    _, output, errors = client.exec_command(environment.marked(command, mark), timeout=seconds)
+    code = output.channel.recv_exit_status()
+    return code, errors.read().decode(errors="replace").rpartition(mark)[2].strip()
 
 
 def remember_keys(host: Host, port: int, public_keys: list[str]) -> None:
@@ -120,16 +167,21 @@ def remember_keys(host: Host, port: int, public_keys: list[str]) -> None:
     server that gets a better key, or another port, would be a stranger to every next connection.
     """
     client = host.connector.client  # type: ignore[attr-defined]
-    address = client.parse_config(host.connector.data["ssh_hostname"] or host.name)[0]
-    name = address if port == SSH_PORT else f"[{address}]:{port}"
-    file = client._host_keys_filename
     keys = [PublicBlob.from_string(line) for line in public_keys]
-    for key in keys:
-        client._host_keys.add(name, key.key_type, PKey.from_type_string(key.key_type, key.key_blob))
+    if isinstance(client, Client):
+        way = openssh.way(host.name, {**host.connector.data, "ssh_port": port})
+        name, file = way.known_as, way.known_hosts[0] if way.known_hosts else None
+    else:  # pyinfra's own, which reads the file once
+        address = client.parse_config(host.connector.data["ssh_hostname"] or host.name)[0]
+        name, file = address if port == SSH_PORT else f"[{address}]:{port}", client._host_keys_filename
+        for key in keys:
+            client._host_keys.add(name, key.key_type, PKey.from_type_string(key.key_type, key.key_blob))
+    if not file:
+        return
     wanted = {f"{key.key_type} {b64encode(key.key_blob).decode()}" for key in keys}
     shown = subprocess.run(["ssh-keygen", "-F", name, "-f", file], capture_output=True, text=True, check=False).stdout
     found = {" ".join(line.split()[1:3]) for line in shown.splitlines() if line and not line.startswith("#")}
-    if file and wanted and found != wanted:
+    if wanted and found != wanted:
         if found:
             subprocess.run(["ssh-keygen", "-q", "-R", name, "-f", file], capture_output=True, check=True)
         with Path(file).open("a") as known_hosts:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import re
 import secrets
 import shlex
 import time
@@ -21,6 +22,7 @@ import gevent
 from gevent.lock import RLock
 from paramiko import SSHException, Transport
 
+from slipway.engine import environment
 from slipway.engine.ssh import open_session
 from slipway.settings import limits
 from slipway.settings.limits import Limits
@@ -36,6 +38,9 @@ LAST_WORD_SECONDS = 0.1
 FIRST_FLIGHT_BYTES = 12_000
 # Below, the work saved is not worth the second process.
 MIN_TO_SHARE = 8
+# cloud-init's disable_root_opts: a forced command of root's key, which then sleeps for 10 s.
+# https://github.com/canonical/cloud-init/blob/main/cloudinit/ssh_util.py
+USER_TO_BE = re.compile(r'Please login as the user "([^"\s]+)" rather than')
 
 
 @dataclass(frozen=True)
@@ -93,14 +98,42 @@ class NoAnswer(Exception):
     """A host that did not answer a question as it should; the text says which and how."""
 
 
-def script(questions: Sequence[tuple[int, Question]], nonce: str) -> str:
-    """A shell script that answers numbered questions in frames, those by sudo after the others."""
+class SudoRefused(NoAnswer):
+    """A login without sudo, or by a password alone."""
+
+    def __init__(self, said: str = "") -> None:
+        super().__init__(said or "sudo is refused, or a password is required")
+
+
+class NoShell(NoAnswer):
+    """A login that runs no command of ours; the text has what it printed instead."""
+
+    def __init__(self, said: str, why: str = "the login ran no command") -> None:
+        """`said` is what it printed, in lines."""
+        lines = [line.strip() for line in said.splitlines()]
+        self.said = shorten("; ".join(line for line in lines if line), MAX_SHOWN)
+        super().__init__(f"{why}; it printed: {self.said}" if self.said else f"{why}, and printed nothing")
+
+    @property
+    def user_to_be(self) -> str:
+        """Whom it told to log in as: what cloud-init puts before root's key, "" where it says nothing like that."""
+        found = USER_TO_BE.search(self.said)
+        return found[1] if found else ""
+
+
+def script(questions: Sequence[tuple[int, Question]], nonce: str, with_terminal: bool = False) -> str:
+    """A shell script that answers numbered questions in frames, those by sudo after the others, `with_terminal` where
+    it wants one."""
     own = [_framed(number, question, nonce) for number, question in questions if not question.by_sudo]
     roots = [_framed(number, question, nonce) for number, question in questions if question.by_sudo]
     steps = [_marker(nonce, "begin", 0), *own]
     if roots:
         # One sudo for all: each one is a login to PAM, and a line in the log.
-        steps += [f"sudo -H -n sh -s $1 <<'{nonce}'", *roots, nonce, _marker(nonce, "sudo", "$?")]
+        sudo = "sudo -H -n /bin/sh -s $1"
+        if with_terminal:
+            sudo = f"{{ {environment.with_terminal('sudo -H -n /bin/sh -s $shell')}; }}"
+            steps.append("export shell=$1")
+        steps += [f"{sudo} <<'{nonce}'", environment.inside(), *roots, nonce, _marker(nonce, "sudo", "$?")]
     return "\n".join(steps)
 
 
@@ -150,15 +183,20 @@ class Frames:
         """How much of an answer that is not complete has come."""
         return len(self._bytes)
 
+    @property
+    def waiting(self) -> str:
+        """What that is."""
+        return self._bytes.decode(errors="replace")
+
 
 class Shell:
     """A shell on a host, by one session of an ssh connection."""
 
-    def __init__(self, transport: Transport, given: Limits | None = None) -> None:
-        """`given` are the host's limits, those that are shipped without."""
+    def __init__(self, transport: Transport, given: Limits | None = None, with_terminal: bool = False) -> None:
+        """`given` are the host's limits, those that are shipped without; its sudo may want a terminal."""
         its = given or limits.SHIPPED
-        self._answer_seconds = its.answer
-        self._nonce = secrets.token_hex(12)
+        self._answer_seconds, self._start_seconds = its.answer, its.handshake
+        self._nonce, self._with_terminal = secrets.token_hex(12), with_terminal
         self._transport = transport
         self._channel = open_session(transport, its.session, self._answer_seconds)
         self._channel.settimeout(self._answer_seconds)
@@ -167,6 +205,7 @@ class Shell:
         self._starting = gevent.spawn(self._start)
         self._to_send = "exec 3>&2 2>/dev/null; set -- $$\n"
         self._turn = RLock()
+        self._has_begun = False
         self.is_open = True
 
     def ask(self, questions: Sequence[Question]) -> list[Answer]:
@@ -189,53 +228,93 @@ class Shell:
         numbered = list(enumerate(questions))
         share = numbered[1::2] if len(numbered) >= MIN_TO_SHARE else []
         rest = [one for one in numbered if one not in share] if share else numbered
-        text = script(rest, self._nonce)
+        text = script(rest, self._nonce, self._with_terminal)
         if share:
-            text = f"{{\n{script(share, self._nonce)}\n}} >&3 &\n{text}\nwait"
+            text = f"{{\n{script(share, self._nonce, self._with_terminal)}\n}} >&3 &\n{text}\nwait"
         self._channel.sendall(f"{self._to_send}{compressed(text)}\n".encode())
         self._to_send = ""
-        reading = [gevent.spawn(self._read, self._channel.recv, rest)]
+        frames = Frames(self._nonce)
+        begun = [] if self._has_begun else self._begin(frames)
+        reading = [gevent.spawn(self._read, self._channel.recv, rest, frames, begun)]
         if share:
-            reading.append(gevent.spawn(self._read, self._channel.recv_stderr, share))
+            reading.append(gevent.spawn(self._read, self._channel.recv_stderr, share, Frames(self._nonce), []))
         gevent.joinall(reading, raise_error=True)
         answers: dict[int, Answer] = {}
         for greenlet in reading:
             answers |= greenlet.get()
         return [answers[number] for number, _ in numbered]
 
-    def _read(self, receive: Callable[[int], bytes], questions: Sequence[tuple[int, Question]]) -> dict[int, Answer]:
-        frames, answers = Frames(self._nonce), {}
+    def _begin(self, frames: Frames) -> list[tuple[str, Answer]]:
+        """Read up to the first frame: what comes before is the login's. Returns the frames that came with it."""
+        late = f"the login ran no command within {self._start_seconds} s ({limits.HINT})"
+        deadline = time.monotonic() + self._start_seconds
+        while data := self._receive(self._channel.recv, deadline):
+            if found := frames.feed(data):
+                self._has_begun = True
+                return found
+            # Who is told to log in as another waits before the end.
+            if USER_TO_BE.search(frames.waiting):
+                break
+        said = frames.waiting + self._errors_there()
+        raise NoShell(said, late) if data is None else NoShell(said)
+
+    def _receive(self, receive: Callable[[int], bytes], deadline: float) -> bytes | None:
+        """What comes next, nothing where the shell has ended, None where nothing comes. Raises SSHException."""
+        data = None
+        with gevent.Timeout(max(0, deadline - time.monotonic()), False):
+            data = receive(2**16)
+        if data == b"":
+            gevent.sleep(LAST_WORD_SECONDS)
+            if not self._transport.is_active():
+                raise SSHException("the connection broke")
+        return data
+
+    def _read(
+        self,
+        receive: Callable[[int], bytes],
+        questions: Sequence[tuple[int, Question]],
+        frames: Frames,
+        found: list[tuple[str, Answer]],
+    ) -> dict[int, Answer]:
+        """Read the answers to numbered questions; `found` are frames that have come already."""
+        answers = {}
         waiting = {number: question for number, question in questions}
         order = [n for n, q in questions if not q.by_sudo] + [n for n, q in questions if q.by_sudo]
         ends = {"sudo"} if any(question.by_sudo for _, question in questions) else set()
         deadline = time.monotonic() + self._answer_seconds
-        while waiting or ends:
-            about = next((str(waiting[n]) for n in order if n in waiting), "the end of sudo")
-            late = NoAnswer(f"no answer within {self._answer_seconds} s: {about}; {limits.HINT}")
-            with gevent.Timeout(max(0, deadline - time.monotonic()), late):
-                data = receive(2**16)
-            if not data:
-                gevent.sleep(LAST_WORD_SECONDS)
-                if self._transport.is_active():
-                    raise NoAnswer(f"the shell ended: {about}")
-                raise SSHException("the connection broke")
-            for what, answer in frames.feed(data):
+        while True:
+            for what, answer in found:
                 deadline = time.monotonic() + self._answer_seconds
                 if what == "sudo":
                     ends.clear()
                     if waiting:
-                        raise NoAnswer("sudo is refused, or a password is required")
+                        raise SudoRefused
                 elif what != "begin":
                     answers[int(what)] = answer
                     del waiting[int(what)]
+            if not waiting and not ends:
+                return answers
+            about = next((str(waiting[n]) for n in order if n in waiting), "the end of sudo")
             if frames.waiting_bytes > MAX_BYTES:
                 raise NoAnswer(f"more than {MAX_BYTES // 2**20} MiB of output: {about}")
-        return answers
+            data = self._receive(receive, deadline)
+            if data is None:
+                raise NoAnswer(f"no answer within {self._answer_seconds} s: {about}; {limits.HINT}")
+            if not data:
+                raise NoAnswer(f"the shell ended: {about}")
+            found = frames.feed(data)
+
+    def _errors_there(self) -> str:
+        """What has come on standard error and was not read."""
+        found = b""
+        while self._channel.recv_stderr_ready():
+            found += self._channel.recv_stderr(2**16)
+        return found.decode(errors="replace")
 
     def _start(self) -> None:
         # `ask` reports the error.
         with suppress(SSHException, OSError, EOFError):
-            self._channel.exec_command("exec sh")
+            self._channel.exec_command(environment.shell())
 
     def close(self) -> None:
         self.is_open = False

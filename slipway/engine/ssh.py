@@ -25,22 +25,30 @@ def transport(host: Host) -> Transport | None:
 def peer_address(host: Host) -> str | None:
     """The address that we reach `host` by, None where it is not by ssh."""
     connection = transport(host)
-    return connection.getpeername()[0] if connection else None
+    # Through a jump host nobody here knows.
+    address = connection.getpeername() if connection else None
+    return address[0] if isinstance(address, tuple) else None
 
 
 def send_at_once(host: Host) -> None:
     """Switch off Nagle's algorithm, which paramiko leaves on: each command waits some 40 ms for an acknowledgement."""
     connection = transport(host)
-    if connection and isinstance(connection.sock, socket.socket):  # through a jump host it is a channel
+    if connection and isinstance(connection.sock, socket.socket) and _is_direct(connection.sock):
         connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def keep_alive(host: Host) -> None:
     """Notice a host that is gone: one that a command runs on may be silent for long, its TCP may not."""
     connection = transport(host)
-    if connection and isinstance(connection.sock, socket.socket):
+    if connection:
         connection.set_keepalive(KEEPALIVE_SECONDS)
+    if connection and isinstance(connection.sock, socket.socket) and _is_direct(connection.sock):
         connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, limits.of_host(host).silence * 1000)
+
+
+def _is_direct(connection: socket.socket) -> bool:
+    """Whether a connection is by TCP from here; through a jump host it is by another program."""
+    return connection.family in (socket.AF_INET, socket.AF_INET6)
 
 
 def connected_port(host: Host) -> int:

@@ -24,7 +24,7 @@ from slipway.engine import notes, run
 from slipway.engine.uploads import with_input
 from slipway.facts.files import FileState, FileStates, FileText
 from slipway.ops.backup import backup
-from slipway.ops.commands import Commands
+from slipway.ops.commands import Commands, checked
 from slipway.ops.templates import render
 
 # Lines that a running service does not depend on: comments, and settings that systemd applies after a daemon-reload.
@@ -50,7 +50,8 @@ def write_script(
     """
     parent = shlex.quote(str(Path(path).parent))
     steps = [
-        f"[ -d {parent} ] || mkdir -p -m 755 {parent}",
+        # Before the other umask: -m is for the last folder alone, and a login's may be 077.
+        f"umask 022; [ -d {parent} ] || mkdir -p {parent}",
         "umask 077",
         f"new=$(mktemp {shlex.quote(path)}.XXXXXX)",
         "trap 'rm -f \"$new\"' EXIT",
@@ -59,7 +60,7 @@ def write_script(
         f'chmod {mode} "$new"',
     ]
     if check:
-        steps.append(check.replace("{}", '"$new"'))
+        steps.append(checked(check.replace("{}", '"$new"'), **{"$new": path}))
     if keep_mtime:
         steps.append(f'touch -r {shlex.quote(path)} "$new"')
     # On the disk before it takes the old one's place: a power cut would leave a file of this name and no content.
@@ -221,7 +222,7 @@ def config_tree(
     script = [
         f"umask 022; trap 'rm -rf {stage}' EXIT; rm -rf {stage}; cp -a {place} {stage}",
         f"base64 -d | tar -x -C {stage} --no-same-owner",
-        check.replace("{}", stage),
+        checked(check.replace("{}", stage), **{stage: root}),
         # On the disk before any of it takes its place, as in write_script.
         f"sync -f {stage}",
         backup([f"{root}/{name}" for name in [*changed, *moved]], rollback_unit),

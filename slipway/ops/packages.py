@@ -8,10 +8,13 @@ from itertools import chain
 
 from pyinfra import host
 from pyinfra.api import operation
+from pyinfra.api.exceptions import PyinfraError
 
 from slipway.engine import notes
+from slipway.facts.apt import CONFLICT, AptSources, Sources
 from slipway.facts.packages import BROKEN_PACKAGES, Packages
 from slipway.ops.commands import Commands
+from slipway.settings import limits
 
 # A repository's lists are refreshed only on the way to an installation: an update on every run would be a change on
 # every run. Error-Mode=any, or apt-get update reports success without a network.
@@ -26,31 +29,78 @@ REFRESHED = f"{APT_LISTS}/slipway-refreshed"
 APT_SOURCES = "/etc/apt/sources.list.d"
 
 
-def _refresh(without: Sequence[str]) -> str:
-    """The command that refreshes apt's lists, but for those of the files `without`."""
-    files = [shlex.quote(file) for file in without or [""]]
-    others = " ".join([f"{APT_SOURCES} ! -type d", *(f"! -path {file}" for file in files)])
-    is_there = " || ".join(f"[ -e {file} ]" for file in files)
-    # apt leaves it to the kernel when a list reaches the disk, and goes on with one that a power cut emptied: empty
-    # ones go, and new ones are on the disk before they count.
-    # For the lock on its lists apt has no wait as for dpkg's (`apt_lock_timeout`), so the command is repeated.
-    return f"""\
+# Files of sources that a refresh has left out, and the folder with links to the others.
+LEFT_OUT, PARTS = "/run/slipway-left-out-sources", "/run/slipway-sources"
+WITH_PARTS = f"-o Dir::Etc::sourceparts={PARTS} -o APT::Get::List-Cleanup=0"
+# Sources that a server can't do without: the system's own, and those that Slipway has written.
+_ESSENTIAL = "/etc/apt/sources.list|*/debian.sources|*/ubuntu.sources"
+_ALL_BUT = f"""\
+all_but() {{
+  rm -rf {PARTS}; mkdir -p {PARTS}; find {APT_SOURCES} ! -type d -exec ln -s {{}} {PARTS} ';'
+  for file; do rm -f {PARTS}/${{file##*/}}; done
+}}"""
+# Who holds dpkg's lock is told while apt waits for it.
+_HOLDER = r"""printf '%s\n' "$said" | tr '\r' '\n' |
+    grep -oE '^E: .*|Could not get lock [^(]*\([^)]*\)' | awk '!seen[$0]++'"""
+# For the lock on its lists apt has no wait as for dpkg's (`apt_lock_timeout`), so that the command is repeated. It is
+# `indextargets` that knows the files: most messages name an address alone.
+_FUNCTIONS = f"""\
 refresh() {{
-  for try in 1 2 3 4 5 6; do [ $try = 1 ] || sleep 5; {APT_UPDATE} "$@" && sync {APT_LISTS}/*_* && return; done
+  for try in 1 2 3 4 5 6; do
+    said=$(LC_ALL=C {APT_UPDATE} "$@" 2>&1) && sync {APT_LISTS}/*_* && return
+    case $said in *{APT_LISTS}/lock*) sleep 5 ;; *) return 1 ;; esac
+  done
   return 1
 }}
+failing() {{
+  wrong=$(printf '%s\\n' "$said" | grep -E '^(E:|Err:|W:.*(GPG error|Failed to fetch))')
+  apt-get indextargets --no-release-info --format '$(SOURCESENTRY) $(SITE) $(RELEASE)' 2> /dev/null | sort -u |
+    while read -r entry site release; do
+      case $wrong in *"$site $release "* | *"$site/dists/$release/"*) echo "${{entry%:*}}" ;; esac
+    done | sort -u
+}}
+{_ALL_BUT}
+are_others() {{
+  for file; do
+    case $file in {_ESSENTIAL}) return 1 ;; esac; ! grep -qs 'by Slipway' $file || return 1
+  done
+  [ $# != 0 ]
+}}
+give_up() {{
+  printf '%s\\n' "$said" | grep -E '^(Err|E|W):|^  ' | awk '!seen[$0]++'
+  for file in $(failing); do echo "the source is in $file: mend or remove it (\\`apt-get update\\` shows more)"; done
+  exit 1
+}}"""
+
+
+def _refresh(without: Sequence[str]) -> str:
+    """The command that refreshes apt's lists, but for those of the files `without`. A file of somebody else's that
+    fails is left out."""
+    files = [shlex.quote(file) for file in without]
+    is_there = f"{{ {' || '.join(f'[ -e {file} ]' for file in files)}; }}" if files else "false"
+    left_out = " ".join(files)
+    and_not = "".join(f"! -path {file} " for file in files)
+    # apt leaves it to the kernel when a list reaches the disk, and goes on with one that a power cut emptied: empty
+    # ones go, and new ones are on the disk before they count.
+    return f"""\
+umask 022
+{_FUNCTIONS}
 [ -z "$(find {APT_LISTS} -name '*_Packages' -empty -print -delete)" ] || rm -f {REFRESHED}
 if [ -n "$(find {REFRESHED} -mmin -60 2>/dev/null)" ]; then
-  for source in $(find {others} -name '*.sources' -newer {REFRESHED}); do
-    refresh -o Dir::Etc::sourcelist=$source -o Dir::Etc::sourceparts=- -o APT::Get::List-Cleanup=0 || exit
+  for source in $(find {APT_SOURCES} ! -type d {and_not}-name '*.sources' -newer {REFRESHED}); do
+    refresh -o Dir::Etc::sourcelist=$source -o Dir::Etc::sourceparts=- -o APT::Get::List-Cleanup=0 ||
+      are_others $source || give_up >&2
   done
-elif {is_there}; then
-  parts=$(mktemp -d); find {others} -exec ln -s {{}} $parts ';'
-  refresh -o Dir::Etc::sourceparts=$parts -o APT::Get::List-Cleanup=0 || failed=yes
-  rm -r $parts; [ -z "$failed" ]
-else
-  refresh && touch {REFRESHED}
-fi"""
+  exit 0
+fi
+rm -f {LEFT_OUT}; set --
+if {is_there}; then all_but {left_out}; set -- {WITH_PARTS}; fi
+if ! refresh "$@"; then
+  others=$(failing); are_others $others || give_up >&2
+  all_but {left_out} $others; refresh {WITH_PARTS} || give_up >&2
+  echo "$others" > {LEFT_OUT}
+fi
+rm -rf {PARTS}; {is_there} || touch {REFRESHED}"""
 
 
 # An apt command that was cut off leaves dpkg in the middle, and apt refuses all else until that is finished. What was
@@ -59,6 +109,30 @@ FINISH = (
     f"dpkg --configure -a; broken=$({BROKEN_PACKAGES} | cut -d= -f2);"
     f' [ -z "$broken" ] || {APT_INSTALL} --reinstall $broken'
 )
+
+
+def _look_at_sources() -> None:
+    """Say which sources are left out. Raises PyinfraError where packages can't be installed."""
+    found = host.get_fact(AptSources, seconds=limits.of_host(host).reach)
+    for entry, reason in found.others.items():
+        notes.note(f"{entry}: left out, as apt can't use it: {reason}")
+    if problems := source_problems(found):
+        lines = "\n".join(f"  - {problem}" for problem in problems)
+        raise PyinfraError(f"{host.name}: no package can be installed; nothing was changed.\n{lines}")
+
+
+def source_problems(found: Sources) -> list[str]:
+    """What keeps apt from installing, with the file that it is in and what to do."""
+    problems = [
+        f"apt: found {entry} failing, need it to install packages: {reason} (mend it, or check the host's network)"
+        for entry, reason in found.failing.items()
+    ]
+    if found.unreadable:
+        remedy = "mend the file, or remove the source" if CONFLICT not in found.unreadable else "remove it from one"
+        problems.append(
+            f"apt: found sources that it can't read, need them to install packages: {found.unreadable} ({remedy})"
+        )
+    return problems
 
 
 @operation()
@@ -78,7 +152,19 @@ def install(packages: Mapping[str, Sequence[str]], without: Sequence[str] = ()) 
     for component, names in missing.items():
         if names:
             notes.note(f"{component}: not installed: {', '.join(names)}")
+    if not host.state.is_executing:
+        _look_at_sources()
     yield _refresh(without)
+    # Scripts of packages make files, and expect the usual umask: a login's may be 077.
     # Where nothing is missing it still fails for what is half unpacked, and that is finished.
-    command = f"{APT_INSTALL} {' '.join(map(shlex.quote, sorted({*chain(*missing.values())})))}"
-    yield f"{command} || {{ {FINISH}; {command}; }}"
+    wanted = " ".join(map(shlex.quote, sorted({*chain(*missing.values())})))
+    yield f"""\
+umask 022; parts=
+{_ALL_BUT}
+if [ -s {LEFT_OUT} ]; then all_but $(cat {LEFT_OUT}); parts='{WITH_PARTS}'; fi
+apt_install() {{ {APT_INSTALL} $parts {wanted}; }}
+said=$(apt_install 2>&1) || {{
+  case $said in *'E: '*lock-frontend*) {_HOLDER} >&2; exit 1 ;; esac
+  {FINISH}; apt_install || exit
+}}
+rm -rf {PARTS}"""

@@ -345,6 +345,8 @@ def main(site: str = "--help", step: str = "", *words: str) -> int:
     # A step whose connection breaks goes on to its end. Interrupted by hand it ends at once, as by any other signal.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # A login's may be 077.
+    os.umask(0o022)
     system = System()
     try:
         facts = load(site, os.path.dirname(os.path.realpath(__file__)))

@@ -11,18 +11,21 @@ from functools import cache, cached_property
 from typing import Any
 
 import pytest
-import testinfra
+import testinfra.host
 
 from slipway.engine.session import Session  # isort: skip  patches first
 
-from pyinfra.api.exceptions import PyinfraError
+from pyinfra.api.exceptions import ConnectError, PyinfraError
 
 from slipway.engine.components import Component
 from slipway.engine.deployed import deployed, fixed, modules
 from slipway.engine.errors import RunFailed
+from slipway.engine.login import candidates
+from slipway.engine.openssh import Way, way
+from slipway.server_tests.over_ssh import OverSsh
 from slipway.settings.check import SettingsError
 from slipway.settings.model import Settings
-from slipway.site import Site, in_url
+from slipway.site import Site
 
 # The id of a test that no server is for.
 NOBODY = "none"
@@ -35,29 +38,24 @@ class Server:
     name: str
     settings: Settings
     groups: tuple[str, ...]
-    data: dict[str, Any]
     environment: str
+    way: Way
+    # Root by sudo.
+    sudo: bool
 
     @property
     def address(self) -> str:
-        return str(self.data.get("ssh_hostname") or self.name)
+        return self.way.hostname
 
     @cached_property
     def host(self) -> Any:
         """The host by testinfra, over ssh with its host key checked."""
-        user = self.data.get("ssh_user", "root")
-        extra = ["-o StrictHostKeyChecking=yes"]
-        if "ssh_known_hosts_file" in self.data:
-            extra.append(f"-o UserKnownHostsFile={self.data['ssh_known_hosts_file']}")
-        return testinfra.get_host(
-            f"ssh://{user}@{in_url(self.address)}:{self.data.get('ssh_port', 22)}",
-            ssh_identity_file=self.data.get("ssh_key"),
-            ssh_extra_args=" ".join(extra),
-            sudo=bool(self.data.get("_sudo")),
-            # One connection for all tests, by a socket of this run alone: a host that was made anew is not mistaken.
-            controlpath=f"{_sockets()}/{self.name}",
-            controlpersist=15,
-        )
+        # One connection for all tests, by a socket of this run alone: a host that was made anew is not mistaken.
+        options = {"controlpath": f"{_sockets()}/{self.name}", "controlpersist": 15}
+        backend = OverSsh(self.way, self.sudo, **options)
+        host = testinfra.host.Host(backend)
+        backend.set_host(host)
+        return host
 
     @cached_property
     def site(self) -> Site:
@@ -133,17 +131,16 @@ def servers(config: pytest.Config) -> list[Server]:
             deployed()
         except (SettingsError, RunFailed, PyinfraError, SystemExit) as error:
             raise pytest.UsageError(str(error)) from None
-        chosen = session.connections.hosts()
-        for host in chosen:
-            _servers.append(
-                Server(
-                    host.name,
-                    session.connections.settings[host.name],
-                    tuple(host.groups),
-                    host.data.dict(),
-                    environment,
-                )
-            )
+        for host in session.connections.hosts():
+            settings = session.connections.settings[host.name]
+            try:
+                login = candidates(host, settings)[0]
+                given = {**host.connector.data, "ssh_user": login.user, "ssh_port": login.port}
+                its_way = way(host.name, given)
+            except ConnectError as error:
+                raise pytest.UsageError(f"[{host.name}] {error}") from None
+            sudo = bool(login.needs_sudo and host.data.get("_sudo", True))
+            _servers.append(Server(host.name, settings, tuple(host.groups), environment, its_way, sudo))
     return _servers
 
 

@@ -51,7 +51,7 @@ def check(server, figure, what: str, address: str) -> None:
 
 
 def test_the_ports_that_are_set_answer_and_no_others(server, figure):
-    if server.data.get("ssh_port", server.settings.sshd_port) != server.settings.sshd_port:
+    if server.way.port != server.settings.sshd_port:
         pytest.skip("its ports are forwarded from others: what does not answer there may answer elsewhere")
     if ":" in server.address:
         pytest.skip("the inventory has it by its IPv6 address")

@@ -15,7 +15,7 @@ from slipway.systems import system_of
 
 
 def port_of(server) -> int:
-    return int(server.data.get("ssh_port") or server.settings.sshd_port)
+    return server.way.port
 
 
 def test_a_login_is_by_key_alone(server):

@@ -47,6 +47,7 @@ from slipway.dependencies.model import File, Locked, Package
 from slipway.engine import run
 from slipway.engine.login import Login
 from slipway.engine.run import Run
+from slipway.facts.apt import Sources
 from slipway.ops.units import Ready
 from slipway.releases import artifact, build_tools, sources
 from slipway.settings.model import Settings
@@ -68,6 +69,7 @@ class Loader(yaml.SafeLoader):
 
 
 Loader.add_constructor("!sha256", lambda loader, node: hashlib.sha256(node.value.encode()).hexdigest())
+Loader.add_constructor("!sources", lambda loader, node: Sources(**loader.construct_mapping(node, deep=True)))
 Loader.add_constructor("!login", lambda loader, node: Login(*loader.construct_sequence(node)))
 Loader.add_constructor("!ready", lambda loader, node: Ready(*loader.construct_sequence(node)))
 
@@ -91,7 +93,7 @@ class FakeHost:
         self.groups = on.get("groups", ["web", "app", "db"])
         self.connector = SimpleNamespace(client=SimpleNamespace(_ssh_config={"port": on.get("port", 22)}))
         self.data = on.get("data", {})
-        self.state = SimpleNamespace()
+        self.state = SimpleNamespace(is_executing=False)
         self._facts = facts
         self._asked: list[int] = []
 

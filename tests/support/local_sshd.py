@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import IO
 
 import paramiko
@@ -84,7 +85,9 @@ def main(key_file: str, max_sessions: str, prefix: str) -> None:
         connection, _ = listening.accept()
         transport = paramiko.Transport(connection)
         transport.add_server_key(paramiko.RSAKey(filename=key_file))
-        transport.start_server(server=Server(int(max_sessions), prefix))
+        # A client that does not go on after it has seen the key ends nothing here.
+        with suppress(paramiko.SSHException, EOFError):
+            transport.start_server(server=Server(int(max_sessions), prefix))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import pytest
 from pyinfra.api.host import Host
 
 from slipway.cli import main
+from slipway.engine import environment
 from slipway.settings.arguments import Arguments
 from slipway.settings.check import COMMAND_LINE, check
 from slipway.settings.model import Settings
@@ -89,6 +90,7 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
+PATH = environment.PATH
 # Runs a command as whoever calls it: there is only one user in a test.
 SUDO = """\
 #!/bin/sh
@@ -121,6 +123,7 @@ class Sshd:
             process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env)
             assert process.stdout
             self.running[wanted] = process, int(process.stdout.readline())
+        environment.PATH = f"{self.folder / sudo}:{PATH}"
         port = self.running[wanted][1]
         known_hosts = self.folder / f"known_hosts-{port}"
         known_hosts.write_text(f"[127.0.0.1]:{port} ssh-rsa {self.key.get_base64()}\n")
@@ -134,6 +137,7 @@ class Sshd:
 
     def stop(self) -> None:
         """Kill the servers; who wants one again gets a new one."""
+        environment.PATH = PATH
         while self.running:
             process, _ = self.running.popitem()[1]
             process.kill()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,15 @@ def test_a_command_that_fails_runs_again_to_say_why(host, monkeypatch):
     assert counted.live[-1] == "echo because >&2; exit 4"
 
 
+def test_what_a_login_prints_is_in_no_answer_and_its_umask_in_no_file(hosts, tmp_path):
+    host, *_ = hosts("box", prefix="echo Welcome; echo You have mail >&2; umask 077; ")
+    succeeded, output = host.run_shell_command(f"umask; echo why >&2; mkdir {tmp_path}/made", _sudo=True)
+    assert (succeeded, output.stdout_lines, output.stderr_lines) == (True, ["0022"], ["why"])
+    assert stat.S_IMODE((tmp_path / "made").stat().st_mode) == 0o755
+    assert host.get_fact(Shown, command="umask", _timeout=20) == "0022"
+    assert host.get_fact(Shown, command="umask", _sudo=True) == "0022"
+
+
 def test_a_server_that_allows_two_sessions_is_enough_whatever_runs_live(hosts, tmp_path):
     """MaxSessions 2 is what Slipway itself sets."""
     host, *_ = hosts("box", max_sessions=2)
@@ -185,8 +195,9 @@ def test_a_command_that_never_ends_is_an_error_that_names_it(host, monkeypatch):
 def test_the_limits_of_a_host_are_multiplied_by_its_setting(host, monkeypatch):
     limited(monkeypatch, command=50, connect=3, handshake=7)
     host.data.timeout_scale = 2
-    waits = host.connector.make_paramiko_kwargs()
-    assert [waits[name] for name in ("timeout", "banner_timeout", "auth_timeout")] == [6, 14, 14]
+    host.connector.connect()
+    transport = host.connector.client.get_transport()
+    assert [transport.banner_timeout, transport.auth_timeout] == [14, 14]
     host.data.timeout_scale = 0.02
     with pytest.raises(HostFailed, match=r"no end within 1 s: sleep 60; on a slow host raise timeout_scale"):
         host.run_shell_command("sleep 60")

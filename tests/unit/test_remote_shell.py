@@ -9,7 +9,7 @@ import paramiko
 import pytest
 
 from slipway.engine import remote_shell
-from slipway.engine.remote_shell import Answer, Frames, NoAnswer, Question, Shell, script
+from slipway.engine.remote_shell import Answer, Frames, NoAnswer, NoShell, Question, Shell, script
 from slipway.settings.limits import HINT
 from support.limited import limited
 
@@ -206,8 +206,35 @@ def test_a_greeting_of_the_login_shell_is_in_no_answer(connect):
         assert asked.ask(own(*["echo fine"] * MANY)) == [Answer(0, "fine\n")] * MANY
 
 
-def test_a_login_shell_that_refuses_is_told(connect):
-    assert told(connect(prefix="echo This account is not available; exit 1; "), "true") == "the shell ended: true"
+# What a login does instead of a command, and what is told of it.
+NO_SHELLS = {
+    "a shell for nobody": ("echo This account is currently not available.; exit 1; ", "not available."),
+    "sshd's own word": (
+        "echo Password change required but no TTY available. >&2; exit 1; ",
+        "Password change required",
+    ),
+    "nothing": ("exit 0; ", "and printed nothing"),
+    "a menu": ("echo '1 restart'; echo '2 quit'; read choice; sleep 60; ", "1 restart; 2 quit"),
+    "a forced command that waits": (
+        'echo \'Please login as the user "debian" rather than the user "root".\'; echo; sleep 60; ',
+        'Please login as the user "debian" rather than the user "root".',
+    ),
+}
+
+
+@pytest.mark.parametrize("what", NO_SHELLS)
+def test_a_login_that_runs_no_command_is_told_in_its_own_words(connect, monkeypatch, what):
+    limited(monkeypatch, handshake=2)
+    prefix, said = NO_SHELLS[what]
+    for count in (1, MANY):
+        asked = Shell(connect(prefix=prefix))
+        began = time.monotonic()
+        with pytest.raises(NoShell) as caught:
+            asked.ask(own(*["true"] * count))
+        assert "the login ran no command" in str(caught.value)
+        assert said in str(caught.value)
+        assert caught.value.user_to_be == ("debian" if "debian" in said else "")
+        assert time.monotonic() - began < 5
 
 
 def test_a_process_left_behind_holds_up_nobody(connect, monkeypatch):
