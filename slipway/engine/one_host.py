@@ -121,7 +121,7 @@ class OneHost:
         users = [named] if named else [None, *USERS]
         first: ConnectError | None = None
         for user in users:
-            self.connector.data["ssh_user"] = user
+            self.connector.data["ssh_user"] = user  # type: ignore[typeddict-item]  # None is its default
             try:
                 self.host.connect(show_errors=False, raise_exceptions=True)
                 break

@@ -15,6 +15,7 @@ from slipway.inspection.report import Database, DatabaseServer
 # MongoDB's own, which hold nobody's data.
 OWN = ("admin", "config", "local")
 MIB = 2**20
+ALL = "0.0.0.0"  # noqa: S104  what mongod may listen on
 
 
 def servers(mongodb: str, others: str) -> list[DatabaseServer]:
@@ -60,17 +61,20 @@ def _mongodb(text: str) -> Iterator[DatabaseServer]:
         config=found.get("config", ""),
         data_folder=str(given.get("--dbpath") or at(its, "storage.dbPath") or "/data/db"),
         data_mb=int(data) if data.isdigit() else None,
-        bind=str(given.get("--bind_ip") or at(its, "net.bindIp") or ("0.0.0.0" if at(its, "net.bindIpAll") else "127.0.0.1")),  # noqa: S104
+        bind=str(given.get("--bind_ip") or at(its, "net.bindIp") or (ALL if at(its, "net.bindIpAll") else "127.0.0.1")),
         port=int(given.get("--port") or at(its, "net.port") or 27017),
         replica_set=str(given.get("--replSet") or at(its, "replication.replSetName") or found.get("set", "")),
         authorization=known if known is not None else configured if its else None,
         package=found.get("package", ""),
         databases=[Database(name=name, mb=round(int(size) / MIB, 2)) for name, size in listed if name not in OWN],
         unseen=_unseen(found, known),
+        by_slipway="slipway" in found,
     )
 
 
 def _unseen(found: Mapping[str, str], authorization: bool | None) -> str:
+    if re.search("docker|libpod", found.get("group", "")):
+        return "it runs in a container"
     if "unreadable" in found:
         return f"{found['unreadable']} can't be read"
     if authorization:

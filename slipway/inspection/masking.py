@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 MASK = "***"
-_SECRET = r"(?:pass(?:word|wd|phrase)?|pwd|pw|secret|token|(?:api|access|private|secret)[_-]?key|credentials?|auth)"
-_NAME = rf"[\w.-]*{_SECRET}[\w-]*"
+_SECRETIVE = r"(?:pass(?:word|wd|phrase)?|pwd|pw|secret|token|(?:api|access|private|secret)[_-]?key|credentials?|auth)"
+_NAME = rf"[\w.-]*{_SECRETIVE}[\w-]*"
 _VALUE = r"(?:\"[^\"]*\"|'[^']*'|\S+)"
 _PATTERNS = (
     # Who may read a URL: scheme://user:password@host, scheme://token@host

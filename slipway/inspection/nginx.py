@@ -65,12 +65,12 @@ def _directives(
     """Those up to the end of a block. Half of one, of a file that was being written, is left out."""
     found: list[Directive] = []
     words: list[str] = []
-    for token in tokens:
-        if token in (";", "{"):
+    for sign in tokens:
+        if sign in (";", "{"):
             if not words:
                 continue
             one = Directive(words[0], [_unquoted(word) for word in words[1:]], name)
-            if token == "{":
+            if sign == "{":
                 one.block = _directives(tokens, files, name, folder, above)
             if one.name == "include" and one.arguments:
                 for file in _included(files, posixpath.join(folder, one.arguments[0])):
@@ -79,10 +79,10 @@ def _directives(
             else:
                 found.append(one)
             words = []
-        elif token == "}":
+        elif sign == "}":
             return found
         else:
-            words.append(token)
+            words.append(sign)
     return found
 
 
@@ -127,13 +127,24 @@ def _site(server: Directive, upstreams: dict[str, str]) -> Site:
         names=list(dict.fromkeys(names)),
         listen=list(dict.fromkeys(" ".join(words) for words in listens)) or ["80"],
         file=server.file,
-        root=server.value("root") or next((one.value("root") for one in server.all("location") if one.value("root")), ""),
+        root=server.value("root")
+        or next((one.value("root") for one in server.all("location") if one.value("root")), ""),
         proxies=list(_proxies(server, "/", upstreams)),
         redirect=_redirect(server),
         certificate=server.value("ssl_certificate"),
         max_body_mb=_megabytes(server.value("client_max_body_size")),
-        is_default=any("default_server" in words for words in listens),
+        default_of=[_address(words[0]) for words in listens if {"default_server", "default"} & {*words[1:]}],
     )
+
+
+def _address(text: str) -> str:
+    """The address and port of a `listen`, as nginx compares them: "*:80" of "80"."""
+    host, colon, port = text.rpartition(":")
+    if text.isdigit():
+        return f"*:{text}"
+    if not colon or text.endswith("]"):
+        host, port = text, "80"
+    return f"{'*' if host == '0.0.0.0' else host}:{port}"  # noqa: S104
 
 
 def _add(site: Site, other: Site) -> None:
@@ -143,7 +154,7 @@ def _add(site: Site, other: Site) -> None:
     site.redirect = site.redirect if site.redirect and other.redirect else ""
     site.root, site.certificate = site.root or other.root, site.certificate or other.certificate
     site.max_body_mb = site.max_body_mb or other.max_body_mb
-    site.is_default |= other.is_default
+    site.default_of += other.default_of
 
 
 def _proxies(block: Directive, path: str, upstreams: dict[str, str]) -> Iterator[Proxy]:

@@ -67,7 +67,11 @@ def judge(found: Sequence[Port], rules: str, addresses: Sequence[str]) -> None:
 
 
 def _judge(
-    port: Port, version: int, tables: dict[str, dict[str, reach.Chain]], native: list[nftables.Table], own: Sequence[str]
+    port: Port,
+    version: int,
+    tables: dict[str, dict[str, reach.Chain]],
+    native: list[nftables.Table],
+    own: Sequence[str],
 ) -> tuple[Reach, bool]:
     """How far by one version of IP, and whether past UFW."""
     packet = Packet(version, port.protocol, port.port, frozenset(own))
@@ -110,6 +114,39 @@ def _narrowest(ways: list[Reach]) -> Reach:
 def _widest(ways: list[Reach]) -> Reach:
     order: list[Reach] = ["open", "unknown", "limited", "closed"]
     return min(ways, key=order.index, default="unknown")
+
+
+def rules_after(rules: str, expected: Sequence[str]) -> str:
+    """The answer "firewall" as it is once UFW is on with other rules; `expected` are lines of the kernel's, IPv6's
+    too. What the kernel has beside UFW's chains stays."""
+    answer = parts(rules)
+    both = [
+        _table_after(lines, chain, [line for line in expected if line.startswith(f"-A {chain} ")])
+        for lines, chain in ((answer[""], "ufw-user-input"), (answer.get("v6", []), "ufw6-user-input"))
+    ]
+    return "\n".join([*both[0], "== v6", *both[1], "== nft", *answer.get("nft", [])])
+
+
+def _table_after(lines: list[str], chain: str, own: list[str]) -> list[str]:
+    there = _table(lines, "filter")
+    gone = (f"-A {chain} ", ":INPUT ", "*filter", "COMMIT", "#")
+    left = [line for line in there if not line.startswith(gone)]
+    # UFW appends its chains to what is there.
+    is_on = any(f"-j {chain}" in line for line in left)
+    added = [] if is_on else [f":{chain} -", f"-A INPUT -j {chain}"]
+    rest = [line for line in lines if line not in there]
+    return [*rest, "*filter", ":INPUT DROP", *left, *added, *own, "COMMIT"]
+
+
+def _table(lines: list[str], name: str) -> list[str]:
+    """The lines of one table of iptables-save's, its name and its end too."""
+    found: list[str] = []
+    is_in = False
+    for line in lines:
+        is_in = line.strip() == f"*{name}" if line.startswith("*") else is_in
+        if is_in:
+            found.append(line)
+    return found
 
 
 def firewall(ufw: dict[str, object], rules: str) -> Firewall:

@@ -1,7 +1,7 @@
 """What a host is asked: shell scripts that read, and write nothing on it.
 
-Programs that would write a file are not run: what `nginx -T` shows is read from its files (`nginx -T` makes log files
-and a pid file), and apt's cache stays in memory. Values of environment variables stay on the host, but for a
+Programs that would write a file are not run: what `nginx -T` shows is read from its files (it makes log files and a pid
+file), and apt runs as nobody, who can't write its cache. Values of environment variables stay on the host, but for a
 database's name.
 """
 
@@ -114,6 +114,9 @@ done
 echo '== units'
 shown=Id,Description,FragmentPath,ExecStart,User,ActiveState,SubState,UnitFileState,WorkingDirectory,EnvironmentFiles
 [ -z "$(echo $units)" ] || systemctl show -p $shown,MemoryCurrent,NRestarts $units
+for unit in $units; do
+  ! systemctl cat $unit | grep -q 'by Slipway' || echo "slipway $unit"
+done | { echo '== slipway'; cat; }
 echo '== environment'
 # Assignments of a unit, a line each, without the quotes that are around some.
 assignments() {
@@ -134,7 +137,7 @@ names() {
   sed -n -E -e "s/^([A-Za-z_][A-Za-z0-9_]*)=.*/&\nname $1 \1/" -e 't ok' -e d -e ':ok' \
     -e 'h' -e 's/.*\n//p' -e 'g' -e 's/\n.*//' -e 's#://.*@#://#' \
     -e "s#^[^=]*=[\"']?mongodb([+]srv)?://[^/]*/([A-Za-z0-9_-]+).*#database $1 \2#p" \
-    -e "s/^(DB|DATABASE|MONGO|MONGO_DB|MONGODB|MONGODB_DB)(_NAME|_DATABASE|_DB)?=[\"']?([A-Za-z0-9_-]+)[\"']?$/database $1 \3/p"
+    -e "s/^(DB|DATABASE|MONGO|MONGO_DB|MONGODB)(_NAME|_DATABASE|_DB)?=[\"']?([A-Za-z0-9_-]+)[\"']?$/database $1 \3/p"
 }
 for unit in $units; do
   systemctl cat $unit | sed -n 's/^Environment=//p' | assignments | names $unit
@@ -207,16 +210,16 @@ nft list tables | while read -r _ family name; do
   nft -j list table $family $name
 done"""
 
-# Options that keep apt from writing its cache.
-_APT = "-o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache="
-PACKAGES = rf"""
-. /etc/os-release
-echo '== policy'; apt-cache {_APT} policy
-echo '== files'; grep -sE '^(deb|URIs:)' /etc/apt/sources.list /etc/apt/sources.list.d/*
-echo '== held'; dpkg-query -W -f '${{db:Status-Want}} ${{Package}}\n' | sed -n 's/^hold //p'
-echo '== snaps'; [ ! -S /run/snapd.socket ] || timeout 20 snap list | awk 'NR > 1 {{print $1, $2}}'
-echo '== elsewhere'; LC_ALL=C apt {_APT} list "?installed?not(?origin($ID))" | grep /
-echo '== updates'; LC_ALL=C apt-get -s -o Debug::NoLocking=1 {_APT} dist-upgrade | grep ^Inst
+# By nobody, who can't write apt's cache.
+PACKAGES = r"""
+. /etc/os-release; LC_ALL=C; export LC_ALL
+nobody='setpriv --reuid=65534 --regid=65534 --clear-groups --'; [ $(id -u) = 0 ] || nobody=
+echo '== policy'; $nobody apt-cache policy
+echo '== files'; grep -sE '^(deb|URIs:|Suites:|Signed-By:)' /etc/apt/sources.list /etc/apt/sources.list.d/*
+echo '== held'; dpkg-query -W -f '${db:Status-Want} ${Package}\n' | sed -n 's/^hold //p'
+echo '== snaps'; [ ! -S /run/snapd.socket ] || timeout 20 snap list | awk 'NR > 1 {print $1, $2}'
+echo '== elsewhere'; $nobody apt list "?installed?not(?origin($ID))" | grep /
+echo '== updates'; $nobody apt list '?upgradable' | grep /
 echo '== lists'; stat -c %Y /var/lib/apt/lists/*Release | sort -n | tail -n 1"""
 
 # Run there after the program that speaks MongoDB's protocol (facts/mongodb_login.py).
@@ -254,10 +257,11 @@ echo "config=$config"
 [ -e "$config" ] || exit
 [ -r "$config" ] || { echo unreadable=$config; exit; }
 grep -q 'by Slipway' $config && echo slipway=yes
-folder=$(tr '{},' '\n\n\n' < "$config" | sed -n -E 's/^[[:space:]]*dbPath:[[:space:]]*"?([^"[:space:]]+).*/\1/p' | head -n 1)
-port=$(tr '{},' '\n\n\n' < "$config" | sed -n -E 's/^[[:space:]]*port:[[:space:]]*([0-9]+).*/\1/p' | head -n 1)
-at=$(tr '{},' '\n\n\n' < "$config" | sed -n -E 's/^[[:space:]]*bindIp:[[:space:]]*"?([0-9.]+).*/\1/p' | head -n 1)
-case $at in '' | 0.0.0.0) at=127.0.0.1;; esac
+value() {
+  tr '{},' '\n\n\n' < "$config" | sed -n -E "s/^[[:space:]]*$1:[[:space:]]*[\"']?([^\"'[:space:]#]+).*/\1/p" | head -n 1
+}
+folder=$(value dbPath); port=$(value port); at=$(value bindIp)
+case $at in '' | 0.0.0.0 | :: | *[!0-9.]*) at=127.0.0.1;; esac
 echo "data=$(timeout 20 du -sm "${folder:-/data/db}" | cut -f1)"
 [ -z "$pid" ] || python3 -ISc "$program" $at ${port:-27017}
 echo '== text'; sed 's/#.*//' "$config" """

@@ -105,7 +105,9 @@ def _through(chains: dict[str, Chain], name: str, packet: Packet, walk: _Walk, d
 
 def is_outside(interface: str) -> bool:
     """Whether an interface may be the one to the Internet; those of containers and tunnels are not."""
-    return not interface.startswith(("lo", "docker", "br-", "veth", "virbr", "lxc", "lxd", "cni", "wg", "tun", "tailscale"))
+    return not interface.startswith(
+        ("lo", "docker", "br-", "veth", "virbr", "lxc", "lxd", "cni", "wg", "tun", "tailscale")
+    )
 
 
 def from_network(text: str) -> Match:
@@ -156,7 +158,14 @@ def negated(match: Match, by: bool) -> Match:
 
 # --- iptables-save ----------------------------------------------------------------------------------------------------
 
-ENDS = {"ACCEPT": "accept", "DROP": "drop", "REJECT": "drop", "RETURN": "return", "DNAT": "translate", "REDIRECT": "translate"}
+ENDS = {
+    "ACCEPT": "accept",
+    "DROP": "drop",
+    "REJECT": "drop",
+    "RETURN": "return",
+    "DNAT": "translate",
+    "REDIRECT": "translate",
+}
 LEADS_ON = {"LOG", "NFLOG", "ULOG", "MARK", "CONNMARK", "TRACE", "CT", "AUDIT", "TCPMSS", "SET", ""}
 
 
@@ -231,7 +240,16 @@ def _holds(option: str, values: list[str], packet: Packet) -> Match:
         return yes["NEW" in value.split(",")]
     if option == "--dst-type":
         return yes["LOCAL" in value.split(",") or "UNICAST" in value.split(",")]
-    if option in ("--sport", "--sports", "--tcp-flags", "--update", "--rcheck", "--icmp-type", "--icmpv6-type", "--match-set"):
+    if option in (
+        "--sport",
+        "--sports",
+        "--tcp-flags",
+        "--update",
+        "--rcheck",
+        "--icmp-type",
+        "--icmpv6-type",
+        "--match-set",
+    ):
         # From a port of its own, later packets, floods, and those who are banned: not a stranger's first packet.
         return Match.NO
     if option in ("-m", "--match", "--comment", "--set", "--name", "--mask", "--rsource", "--syn", "--limit-iface-in"):

@@ -88,8 +88,9 @@ class Site(Thing):
     certificate: str = ""
     """The file."""
     max_body_mb: int | None = None
-    is_default: bool = False
-    """Whether it answers names that no other site has."""
+    default_of: list[str] = []
+    """The addresses and ports at which it answers names that no other site has."""
+    by_slipway: bool = False
 
 
 class WebServer(Described):
@@ -107,6 +108,8 @@ class Certificate(Thing):
     self_signed: bool
     renewal: str = ""
     """How it is renewed, in words; "" where nothing renews it that was found."""
+    acme_server: str = ""
+    """certbot's ACME directory for it."""
 
 
 class Database(Described):
@@ -130,6 +133,7 @@ class DatabaseServer(Thing):
     databases: list[Database] = []
     unseen: str = ""
     """Why the databases are not known."""
+    by_slipway: bool = False
 
 
 class Service(Thing):
@@ -152,6 +156,7 @@ class Service(Thing):
     """Named by its environment."""
     ports: list[str] = []
     memory_mb: int | None = None
+    by_slipway: bool = False
 
 
 class Key(Described):
@@ -187,7 +192,7 @@ class Rule(Thing):
     text: str
 
 
-class Firewall(Described):
+class Firewall(Thing):
     seen: bool = False
     active: bool = False
     defaults: str = ""
@@ -203,6 +208,7 @@ class Source(Thing):
     url: str
     origin: str
     file: str
+    signed_by: str = ""
 
 
 class Packages(Described):

@@ -38,20 +38,24 @@ def blocks(text: str, part: str) -> list[dict[str, str]]:
 
 
 def _units(text: str, listening: list[Port]) -> Iterator[Service]:
-    environment = [line.split(" ", 2) for line in parts(text).get("environment", []) if line.count(" ") >= 2]
+    found = parts(text)
+    environment = [line.split(" ", 2) for line in found.get("environment", []) if line.count(" ") >= 2]
     for unit in blocks(text, "units"):
-        yield _unit(unit, environment, listening)
+        one = _unit(unit, environment, listening)
+        one.by_slipway = f"slipway {one.name}" in found.get("slipway", [])
+        yield one
 
 
 def _unit(unit: dict[str, str], environment: list[list[str]], listening: list[Port]) -> Service:
     name = unit["Id"]
     memory = unit.get("MemoryCurrent", "")
+    state = f"{unit.get('ActiveState', '')} ({unit.get('SubState', '')})"
     return Service(
         kind="systemd",
         name=name,
         command=masked(command_of(unit.get("ExecStart", ""))),
         user=unit.get("User") or "root",
-        state=f"{unit.get('ActiveState', '')} ({unit.get('SubState', '')}), {unit.get('UnitFileState') or 'no unit file'}",
+        state=f"{state}, {unit.get('UnitFileState') or 'no unit file'}",
         folder=unit.get("WorkingDirectory", "").lstrip("!"),
         file=unit.get("FragmentPath", ""),
         variables=list(dict.fromkeys(value for what, its, value in environment if (what, its) == ("name", name))),
@@ -127,7 +131,13 @@ def _cron(lines: list[str], packaged: set[str]) -> Iterator[Job]:
         if word == "file":
             file = rest
         elif word == "script":
-            yield Job(kind="cron", name=rest, when=rest.split("/")[2].removeprefix("cron."), user="root", packaged=rest in packaged)
+            yield Job(
+                kind="cron",
+                name=rest,
+                when=rest.split("/")[2].removeprefix("cron."),
+                user="root",
+                packaged=rest in packaged,
+            )
         elif word == "job":
             fields = rest.split(None, 1 if rest.startswith("@") else 5)
             count = 1 if rest.startswith("@") else 5

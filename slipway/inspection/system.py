@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from slipway.facts.base import key_values
 from slipway.inspection import support
+from slipway.inspection.masking import masked
 from slipway.inspection.questions import parts
 from slipway.inspection.report import Disk, Packages, Source, System
 
@@ -30,7 +31,7 @@ def system(text: str, machine: Mapping[str, str]) -> System:
         cores=_number(found.get("cores")),
         memory_mb=_number(found.get("MemTotal")) // 1024,
         swap={
-            name.removeprefix("swap:"): _number(value.split()[-1]) // 1024
+            name.removeprefix("swap:"): round(_number(value.split()[-1]) / 1024)
             for name, value in found.items()
             if name.startswith("swap:")
         },
@@ -68,8 +69,8 @@ def packages(text: str, system_text: str, now: float) -> Packages:
     """`now` in seconds since the epoch."""
     found, of_system = parts(text), key_values(system_text.split("\n"))
     sources, has_lists = _sources(found.get("policy", []), found.get("files", []))
-    updates = [line.split()[1] for line in found.get("updates", []) if len(line.split()) > 1]
-    is_security = [line.split()[1] for line in found.get("updates", []) if "security" in line.partition("(")[2].lower()]
+    # name/suite,suite version architecture [upgradable from: version]
+    updates = [line.split()[0].partition("/")[::2] for line in found.get("updates", [])]
     newest = next((line for line in found.get("lists", []) if line.isdigit()), "")
     kernel, newest_kernel = of_system.get("kernel", ""), of_system.get("newest_kernel", "")
     return Packages(
@@ -77,8 +78,8 @@ def packages(text: str, system_text: str, now: float) -> Packages:
         elsewhere=[line.partition("/")[0] for line in found.get("elsewhere", [])] if has_lists else None,
         held=found.get("held", []),
         snaps=[line.split()[0] for line in found.get("snaps", [])],
-        updates=updates,
-        security_updates=is_security,
+        updates=[name for name, _ in updates],
+        security_updates=[name for name, suites in updates if "security" in suites],
         lists_age_days=int((now - int(newest)) // 86400) if newest else None,
         # A container runs its host's kernel.
         reboot_required="reboot" in of_system
@@ -99,14 +100,27 @@ def _sources(policy: list[str], files: list[str]) -> tuple[list[Source], bool]:
     for line in policy:
         if line.startswith("Pinned packages"):
             break
-        if entry := re.match(r"\s*-?\d+ (https?|ftp|file|copy)(:\S+)", line):
-            url = f"{entry[1]}{entry[2]}"
+        if entry := re.match(r"\s*-?\d+ (\w+:\S+) (\S+)", line):
+            url, place = entry[1], entry[2]
         elif "release " in line and url:
             origin = next((one[2:] for one in line.split("release ", 1)[1].split(",") if one.startswith("o=")), "")
             if origin in DISTRIBUTIONS:
                 has_own = True
             else:
-                file = next((one.partition(":")[0] for one in files if url.rstrip("/") in one.replace("/ ", " ")), "")
-                found.setdefault(url, Source(url=url, origin=origin, file=file))
+                file, key = _listed(files, url, place)
+                found.setdefault(url, Source(url=masked(url), origin=origin, file=file, signed_by=key))
             url = ""
     return [*found.values()], has_own
+
+
+def _listed(lines: list[str], url: str, place: str) -> tuple[str, str]:
+    """The file that names a source, by its URL and suite/component, and the keyring that its key must be in. Lines are
+    as grep prints them, FILE:LINE."""
+    entries = [line.split(":", 1) for line in lines if ":" in line]
+    suite = place.rpartition("/")[0]
+    for file, text in entries:
+        own = " ".join(line for name, line in entries if name == file) if file.endswith(".sources") else text
+        if url.rstrip("/") in re.split(r"[\s/]+(?=\s)|\s", f"{own} ") and suite in own.split():
+            key = re.search(r"signed-by[=:]\s*([^\s\]]+)", own, re.IGNORECASE)
+            return file, key[1] if key else ""
+    return "", ""

@@ -11,6 +11,7 @@ from cryptography.x509.oid import NameOID
 from slipway.inspection import nginx
 from slipway.inspection.questions import parts
 from slipway.inspection.report import Certificate, Site, WebServer
+from slipway.tasks.adoption import OURS
 
 TITLES = {"nginx": "Nginx", "apache2": "Apache", "caddy": "Caddy", "traefik": "Traefik", "haproxy": "HAProxy"}
 
@@ -28,11 +29,19 @@ def web_servers(text: str) -> list[WebServer]:
     return [*found.values()]
 
 
-def sites(text: str) -> list[Site]:
+def nginx_files(text: str) -> dict[str, str]:
+    """Nginx's files by name; `{}` where there are none."""
     configuration, _, _ = text.partition("# certificates:\n")
     _, mark, rest = configuration.partition("# configuration file ")
-    own = nginx.sites_of(nginx.parse(nginx.files_of(mark + rest))) if mark else []
-    return [*own, *_apache(configuration)]
+    return nginx.files_of(mark + rest)
+
+
+def sites(text: str) -> list[Site]:
+    files = nginx_files(text)
+    own = nginx.sites_of(nginx.parse(files))
+    for site in own:
+        site.by_slipway = OURS in files[site.file]
+    return [*own, *_apache(text.partition("# certificates:\n")[0])]
 
 
 def unreadable(text: str) -> list[str]:
@@ -61,6 +70,7 @@ def certificates(text: str, renewals: str, now: datetime) -> list[Certificate]:
         # certbot's links lead to archive/NAME/fullchain7.pem.
         if one := _certificate(path, rest, now):
             one.renewal = renewal(path, real, renewals)
+            one.acme_server = _lineage(path, real, parts(renewals)).get("server", "")
             found.setdefault(real, one)
     return [*found.values()]
 
@@ -96,11 +106,7 @@ def _named(name: x509.Name, kind: x509.ObjectIdentifier) -> list[str]:
 def renewal(path: str, real: str, text: str) -> str:
     """What renews a certificate, in words; "" where nothing was found that does."""
     found = parts(text)
-    lineage = re.match(r"/etc/letsencrypt/(?:live|archive)/([^/]+)/", path if "/live/" in path else real)
-    if lineage:
-        lines = dict(line.split(" = ", 1) for line in found.get(f"lineage {lineage[1]}", []) if " = " in line)
-        if not lines:
-            return ""
+    if lines := _lineage(path, real, found):
         by = next((name for name in ("snap", "certbot") if name in found.get("programs", [])), "")
         timer, snap_timer = (*(" ".join(found.get("timers", [])).split()), "", "")[:2]
         runs = "active" in (timer, snap_timer)
@@ -117,3 +123,10 @@ def renewal(path: str, real: str, text: str) -> str:
     if any(path.startswith(f"{home}/.acme.sh/") for home in homes):
         return "acme.sh"
     return ""
+
+
+def _lineage(path: str, real: str, found: dict[str, list[str]]) -> dict[str, str]:
+    """What certbot has noted of a certificate; `{}` where it is not certbot's."""
+    lineage = re.match(r"/etc/letsencrypt/(?:live|archive)/([^/]+)/", path if "/live/" in path else real)
+    lines = found.get(f"lineage {lineage[1]}", []) if lineage else []
+    return dict(line.split(" = ", 1) for line in lines if " = " in line)
