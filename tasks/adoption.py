@@ -39,13 +39,8 @@ for part in backend frontend; do
   [ ! -d {settings.site_root}/$part ] || [ -L {settings.site_root}/$part ] || echo "{settings.site_root}/$part"
 done
 [ ! -f /var/lib/mongodb/WiredTiger ] || grep -q '{OURS}' /etc/mongod.conf || echo "MongoDB's data\""""
-    sites = other_sites(settings)
+    sites = host.get_fact(Output, command=_others_sites(settings)).split()
     return [*host.get_fact(Output, command=script).splitlines(), *(f"the site {file}" for file in sites)]
-
-
-def other_sites(settings: Settings) -> list[str]:
-    """The configuration files of Nginx, not ours, that serve the site's names."""
-    return host.get_fact(Output, command=_others_sites(settings)).split()
 
 
 def _others_sites(settings: Settings) -> str:
@@ -164,7 +159,7 @@ def retire_sites(settings: Settings) -> None:
 @operation()
 def retire(settings: Settings) -> Commands:
     own = f"/etc/nginx/sites-enabled/{settings.site_name}"
-    others = [file for file in other_sites(settings) if file != own]
+    others = [file for file in host.get_fact(Output, command=_others_sites(settings)).split() if file != own]
     if others:
         notes.note("\n".join(f"{file}: removed" for file in others))
         yield f"rm -f {' '.join(others)}"

@@ -10,9 +10,11 @@ from typing import Any
 from slipway.engine.one_host import OneHost
 from slipway.facts.machine import is_container
 from slipway.inspection import databases, fates, ports, proposals, services, system, users, web
+from slipway.inspection.plan import Plan, plan_of
 from slipway.inspection.questions import parts, questions
 from slipway.inspection.report import Report
 from slipway.settings.check import COMMAND_LINE, PYINFRA_NAMES, SettingsError, check, parse_items
+from slipway.settings.model import Settings
 
 # What of NAME=VALUE items tells how to connect.
 CONNECTION = {*PYINFRA_NAMES, "timeout_scale"}
@@ -43,14 +45,14 @@ def given(items: Iterable[str]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def inspect(one: OneHost, settings: Mapping[str, Any]) -> Report:
     """Ask a connected host. `settings` win over what is found. Raises RunFailed."""
-    answers = one.ask(questions())
+    answers = one.answers(questions())
     now = datetime.now(UTC).replace(microsecond=0)
     report = report_of(answers, one.host.name, one.user, one.without_root, now)
-    if one.is_root:
-        known = known_of(report, answers, settings)
-        for name, found in one.together(fates.questions(known.settings, known.machine, known.has_site)).items():
-            setattr(known, name, found)
-        judge(report, known, answers)
+    report.settings = [proposed for proposed in report.settings if proposed.name not in settings]
+    if not one.without_root:
+        wanted = proposals.settings_of(report.settings, settings)
+        has_site = "site_domain" in {*settings, *(proposed.name for proposed in report.settings)}
+        fates.tell(report, known_of(answers, wanted, plan_of(one, wanted, has_site), has_site))
     return report
 
 
@@ -84,18 +86,14 @@ def report_of(answers: Mapping[str, Any], host: str, user: str, without_root: st
     return report
 
 
-def known_of(report: Report, answers: Mapping[str, Any], settings: Mapping[str, Any]) -> fates.Known:
-    """What the fates are told by, without what the components ask themselves."""
+def known_of(answers: Mapping[str, Any], settings: Settings, plan: Plan, has_site: bool) -> fates.Known:
+    """What the fates are told by."""
     return fates.Known(
-        settings=proposals.settings_of(report.settings, settings),
+        settings=settings,
+        plan=plan,
         machine=answers["machine"],
-        listeners=answers["listeners"],
         sshd=answers["sshd"],
-        has_site="site_domain" in {*settings, *(one.name for one in report.settings)},
+        files=web.nginx_files(answers["web"]),
+        rules=answers["firewall"],
+        has_site=has_site,
     )
-
-
-def judge(report: Report, known: fates.Known, answers: Mapping[str, Any]) -> None:
-    """Tell what `slipway apply` would do with each thing."""
-    report.refusals = fates.refusals(known, report.when.timestamp(), not report.system.by_slipway)
-    fates.tell(report, known, web.nginx_files(answers["web"]), answers["firewall"])

@@ -30,6 +30,8 @@ def settings_of(proposed: list[Proposal], given: Mapping[str, Any]) -> Settings:
     """The settings of a host; those that are given win. They are not checked: a project's folders are not at hand."""
     values: dict[str, Any] = {name: "" for name, field in Settings.model_fields.items() if field.is_required()}
     values |= {"site_name": "site", "site_domain": "site.invalid"}
+    # Secrets are nobody's business here: the plan says that there are none yet.
+    values |= {"backend_secrets": [], "secrets_file": ""}
     values |= {one.name: one.value for one in proposed} | {**given}
     return Settings.model_construct(**values)
 
@@ -43,15 +45,20 @@ def main_site(found: Report) -> Site | None:
 
 def backend_of(found: Report, site: Site) -> Service | None:
     """The program in Python that a site leads its visitors to."""
+    programs = [one for one in found.services if one.kind == "systemd" and application(one.command)]
     for proxy in site.proxies:
-        for service in found.services:
-            ports = {port.partition("/")[0] for port in service.ports}
-            named = re.findall(r":(\d+)\b", proxy.target)
-            sockets = re.findall(r"unix:(?://)?([^\s:]+)", proxy.target)
-            hits = ports & {*named} or any(one in service.command for one in sockets)
-            if service.kind == "systemd" and application(service.command) and hits:
-                return service
+        named = {*re.findall(r":(\d+)\b", proxy.target)}
+        sockets = re.findall(r"unix:(?://)?([^\s:]+)", proxy.target)
+        for program in programs:
+            if named & ports_of(program) or any(one in program.command for one in sockets):
+                return program
     return None
+
+
+def ports_of(program: Service) -> set[str]:
+    """Where a program listens, as was seen or as its command line says."""
+    bound = (option(program.command, name) for name in ("--port", "-p", "--bind", "-b"))
+    return {port.partition("/")[0] for port in program.ports} | {one.rpartition(":")[2] for one in bound if one}
 
 
 def application(command: str) -> str:

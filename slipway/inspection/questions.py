@@ -34,7 +34,9 @@ df -PTm -x tmpfs -x devtmpfs -x squashfs -x efivarfs | sed 1d
 echo '== folders'
 for folder in /home /opt /root /srv /var/backups /var/cache /var/lib/docker /var/lib/containers /var/lib/mongodb \
   /var/lib/mysql /var/lib/postgresql /var/lib/redis /var/log /var/mail /var/www; do
-  [ ! -d $folder ] || timeout 10 du -xsm $folder
+  [ -d $folder ] || continue
+  # Where it could not look into all folders it is wrong.
+  size=$(timeout 10 du -xsm $folder) || [ $(id -u) = 0 ] && echo "$size"
 done"""
 
 # Each process that listens, with its control group: systemd's unit, or a container.
@@ -66,6 +68,7 @@ while [ $# -gt 0 ]; do
   [ -f "$file" ] || continue
   [ -r "$file" ] || { echo "# unreadable $file:"; continue; }
   echo "# configuration file $file:"; cat "$file"; echo
+  [ ! -L "$file" ] || echo "# leads to $(readlink -f "$file")"
   for pattern in $(tr ';{}' '\n\n\n' < "$file" | sed -n 's/^[[:space:]]*include[[:space:]]\+//p' | tr -d "\"'"); do
     case $pattern in /*) ;; *) pattern=$PWD/$pattern;; esac
     set -- "$@" $pattern
@@ -181,7 +184,10 @@ while IFS=: read -r name _ _ _ _ home shell; do
   for file in ${files:-.ssh/authorized_keys .ssh/authorized_keys2}; do
     file=$(echo "$file" | sed "s,%h,$home,g; s,%u,$name,g")
     case $file in /*) ;; *) file=$home/$file;; esac
-    [ -r "$file" ] || { [ $(id -u) = 0 ] || [ ! -d "$home" ] || echo "unreadable $name"; continue; }
+    if [ -d "$home" ] && { [ ! -x "$home" ] || { [ -e "${file%/*}" ] && [ ! -x "${file%/*}" ]; }; }; then
+      echo "unreadable $name"
+    fi
+    [ -r "$file" ] || continue
     sed -n -E "/^[[:space:]]*(#|\$)/!s,^,key $name ,p" "$file"
   done
 done < /etc/passwd"""
@@ -262,7 +268,7 @@ value() {
 }
 folder=$(value dbPath); port=$(value port); at=$(value bindIp)
 case $at in '' | 0.0.0.0 | :: | *[!0-9.]*) at=127.0.0.1;; esac
-echo "data=$(timeout 20 du -sm "${folder:-/data/db}" | cut -f1)"
+size=$(timeout 20 du -sm "${folder:-/data/db}") || [ $(id -u) = 0 ] && echo "data=${size%%[!0-9]*}"
 [ -z "$pid" ] || python3 -ISc "$program" $at ${port:-27017}
 echo '== text'; sed 's/#.*//' "$config" """
 

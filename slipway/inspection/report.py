@@ -81,6 +81,8 @@ class Site(Thing):
     names: list[str]
     listen: list[str]
     file: str
+    real_file: str = ""
+    """What the file leads to, where it is a link."""
     root: str = ""
     proxies: list[Proxy] = []
     redirect: str = ""

@@ -41,6 +41,8 @@ def sites(text: str) -> list[Site]:
     own = nginx.sites_of(nginx.parse(files))
     for site in own:
         site.by_slipway = OURS in files[site.file]
+        real = re.search(r"^# leads to (.+)$", files[site.file], re.MULTILINE)
+        site.real_file = real[1] if real else ""
     return [*own, *_apache(text.partition("# certificates:\n")[0])]
 
 

@@ -109,6 +109,7 @@ def _disks(report: Report) -> Iterator[Row]:
         yield Row("largest", _listed(large))
 
 
+ALL_ADDRESSES = ("0.0.0.0", "::", "*")  # noqa: S104  as ss shows them
 REACHES = {
     "local": "from this host alone",
     "open": "open to all",
@@ -123,7 +124,7 @@ def _ports(report: Report) -> Iterator[Row]:
         # Without root's rights nothing is known of the firewall.
         reach = "" if report.without_root and port.reach == "unknown" else REACHES[port.reach]
         versions = "IPv4 and IPv6" if port.versions == [4, 6] else "".join(f"IPv{one}" for one in port.versions)
-        where = "" if port.reach == "local" else _listed(port.addresses)
+        where = "" if port.reach == "local" else _listed([one for one in port.addresses if one not in ALL_ADDRESSES])
         text = _joined(_program(port), f"{versions} {where}".strip(), reach)
         exposed = port.reach == "open" and _is_sensitive(port, report)
         warning = "a database that everybody reaches" if exposed else ""
