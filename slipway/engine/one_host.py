@@ -45,7 +45,7 @@ class Target:
     @staticmethod
     def parse(text: str) -> Target:
         """Raises ValueError with what is expected."""
-        user, _, rest = text.rpartition("@")
+        user, at, rest = text.rpartition("@")
         if rest.startswith("["):
             name, _, port = rest[1:].partition("]")
             port = port.removeprefix(":")
@@ -55,7 +55,7 @@ class Target:
             name, _, port = rest.partition(":")
         is_name = re.fullmatch(r"[\w:.%-]+", name) and not name.startswith("-")
         is_port = not port or (port.isdigit() and 1 <= int(port) <= 65535)
-        if not is_name or not is_port or not re.fullmatch(r"[^@\s:-][^@\s:]*|", user):
+        if not is_name or not is_port or (at and not re.fullmatch(r"[^@\s:-][^@\s:]*", user)):
             raise ValueError(
                 f'found {text!r}, expected [user@]name[:port], as "root@203.0.113.7:2222" or an alias of ~/.ssh/config'
             )

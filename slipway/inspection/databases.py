@@ -87,7 +87,7 @@ def _unseen(found: Mapping[str, str], authorization: bool | None) -> str:
 def _arguments(words: list[str]) -> dict[str, str]:
     """mongod's options by name, of its command line."""
     found = {}
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in zip(words, [*words[1:], ""], strict=False):
         name, equals, value = word.partition("=")
         if name.startswith("--"):
             found[name] = value if equals else following

@@ -92,12 +92,13 @@ def _certificate(certificate: Certificate, found: Report, settings: Settings, pl
     is_own = certificate.path.startswith((f"/etc/letsencrypt/live/{settings.site_name}/", f"{settings.tls_folder}/"))
     if new is None or not (serves or is_own):
         return Fate(verdict="keep")
-    why = "; ".join(line.removeprefix("certificate: ") for line in new.lines)
+    why = "; ".join(line.removeprefix("certificate: ") for line in new.lines if not line.endswith(" there is none"))
+    why = f" ({why})" if why else ""
     kept = any(
         step.component == "adoption" and line.endswith(f" {certificate.path}")
         for step in plan.steps
         for line in step.lines
     )
     if kept or is_own:
-        return Fate(verdict="replace", reason=f"served until certbot has got one for Slipway ({why})")
-    return Fate(verdict="replace", reason=f"a placeholder is served until certbot has got one for Slipway ({why})")
+        return Fate(verdict="replace", reason=f"served until certbot has got one for Slipway{why}")
+    return Fate(verdict="replace", reason=f"a placeholder is served until certbot has got one for Slipway{why}")

@@ -79,7 +79,7 @@ def _words(command: str) -> list[str]:
 def option(command: str, *names: str) -> str:
     """The value of an option of a command line, "" where it is not given."""
     words = _words(command)
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in zip(words, [*words[1:], ""], strict=False):
         name, equals, value = word.partition("=")
         if name in names:
             return value if equals else following

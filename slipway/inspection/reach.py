@@ -7,7 +7,7 @@ firewall does, the host does not know.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from ipaddress import ip_network
@@ -79,7 +79,11 @@ def _through(chains: dict[str, Chain], name: str, packet: Packet, walk: _Walk, d
     if name not in chains or depth > MAX_DEPTH:
         walk.unknown |= {"accept", "drop"}
         return ""
-    for step in chains[name].steps:
+    return _along(chains, chains[name].steps, packet, walk, depth)
+
+
+def _along(chains: dict[str, Chain], steps: Sequence[Step], packet: Packet, walk: _Walk, depth: int) -> str:
+    for number, step in enumerate(steps):
         match = step.match(packet)
         if match == Match.NO or step.does in ("", "translate"):
             continue
@@ -98,6 +102,11 @@ def _through(chains: dict[str, Chain], name: str, packet: Packet, walk: _Walk, d
             walk.some_accepted |= end == "accept" or inner.some_accepted
         elif end == "accept":
             return end
+        elif end == "return":
+            # The others alone go on.
+            rest = _along(chains, steps[number + 1 :], packet, inner, depth)
+            walk.some_accepted |= rest == "accept" or inner.some_accepted
+            return ""
         else:
             walk.most_dropped |= end == "drop"
     return ""
@@ -223,6 +232,18 @@ def _step(words: list[str]) -> Step:
     return Step(match, "goto" if does_goto else "jump", target)
 
 
+# Not of a stranger's first packet: from a port of its own, a later one, one of a flood.
+NEVER = {
+    *("--sport", "--sports", "--tcp-flags", "--update", "--rcheck", "--icmp-type", "--icmpv6-type"),
+    *("--rt-type", "--fragment", "-f"),
+}
+# What says nothing about it: a module's name, a note, a rate that it is within.
+ALWAYS = {
+    *("-m", "--match", "--comment", "--set", "--name", "--mask", "--rsource", "--syn", "--limit-iface-in"),
+    *("--limit", "--limit-burst", "--seconds", "--hitcount", "--hashlimit-upto", "--connlimit-upto"),
+}
+
+
 def _holds(option: str, values: list[str], packet: Packet) -> Match:
     value = values[0] if values else ""
     yes = {True: Match.YES, False: Match.NO}
@@ -239,21 +260,9 @@ def _holds(option: str, values: list[str], packet: Packet) -> Match:
     if option in ("--ctstate", "--state"):
         return yes["NEW" in value.split(",")]
     if option == "--dst-type":
-        return yes["LOCAL" in value.split(",") or "UNICAST" in value.split(",")]
-    if option in (
-        "--sport",
-        "--sports",
-        "--tcp-flags",
-        "--update",
-        "--rcheck",
-        "--icmp-type",
-        "--icmpv6-type",
-        "--match-set",
-    ):
-        # From a port of its own, later packets, floods, and those who are banned: not a stranger's first packet.
+        return yes[not {"LOCAL", "UNICAST"}.isdisjoint(value.split(","))]
+    if option == "--match-set":
+        return Match.SOME
+    if option in NEVER:
         return Match.NO
-    if option in ("-m", "--match", "--comment", "--set", "--name", "--mask", "--rsource", "--syn", "--limit-iface-in"):
-        return Match.YES
-    if option in ("--limit", "--limit-burst", "--seconds", "--hitcount", "--hashlimit-upto", "--connlimit-upto"):
-        return Match.YES
-    return Match.UNKNOWN
+    return Match.YES if option in ALWAYS else Match.UNKNOWN
