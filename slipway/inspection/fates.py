@@ -58,7 +58,7 @@ def tell(found: Report, known: Known) -> None:
     for service in found.services:
         service.fate = _service(service, found, known)
     for user in found.users:
-        user.fate = _user(user, known)
+        user.fate = _user(user, known, found.system.by_slipway)
     for job in found.jobs:
         job.fate = _job(job, known)
     _firewall(found, known)
@@ -67,6 +67,7 @@ def tell(found: Report, known: Known) -> None:
 
 
 KEEP = Fate(verdict="keep")
+OWN = Fate(verdict="keep", reason="Slipway's own")
 
 
 def refused(plan: Plan, *signs: str) -> Fate | None:
@@ -122,6 +123,8 @@ def _database(server: DatabaseServer, known: Known) -> Fate | None:
     signs = ("mongodb_version:", "mongodb_data:", "processor:", f"port {known.settings.mongodb_port}:")
     if held := refused(known.plan, *signs):
         return held
+    if server.by_slipway:
+        return OWN
     if not known.plan.is_known:
         return None
     if of_paths(known, server.config) == KEEP:
@@ -142,9 +145,10 @@ def _service(service: Service, found: Report, known: Known) -> Fate:
     for name in (one.partition("/")[0] for one in service.ports):
         if held := refused(known.plan, f"port {name}:"):
             return held
+    if service.by_slipway:
+        # Its project's settings decide, which are not at hand.
+        return OWN
     settings, fate = known.settings, of_paths(known, service.file) if service.file else KEEP
-    if service.by_slipway and fate == KEEP:
-        return Fate(verdict="keep", reason="Slipway's own")
     code = f"{settings.site_root}/backend"
     if service.name == f"{settings.backend_unit}.service" and fate != KEEP:
         imported = any(step.component == "adoption" for step, _ in known.plan.touching(code))
@@ -165,12 +169,18 @@ def _serves_the_site(service: Service, found: Report, known: Known) -> bool:
     return known.has_site and any(re.search(rf":{number}\b", target) for number in numbers for target in targets)
 
 
-def _user(user: User, known: Known) -> Fate:
+def _user(user: User, known: Known, by_slipway: bool) -> Fate:
     settings = known.settings
     lines = ssh.configuration(settings, [], {keyword: set() for keyword in ssh.ALGORITHMS})
     wanted = {name.lower(): value for name, value in lines}
     if user.name == settings.admin_user:
-        return of_paths(known, f"{user.home}/.ssh/authorized_keys", f"/etc/sudoers.d/{user.name}")
+        if by_slipway:
+            return OWN
+        touched = of_paths(known, f"{user.home}/.ssh/authorized_keys", f"/etc/sudoers.d/{user.name}")
+        if touched == KEEP:
+            return KEEP
+        reason = "its keys become those of admin_keys, and it gets sudo without a password"
+        return Fate(verdict="replace", reason=reason)
     if user.name == "root":
         may = known.sshd.get("permitrootlogin", ["yes"])[0] != "no" and (user.keys or user.password)
         ends = may and wanted["permitrootlogin"] == "no"

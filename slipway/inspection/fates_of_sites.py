@@ -70,7 +70,7 @@ def _site(
     if served and (held := plan.about("site_domain:", "site_aliases:")):
         return Fate(verdict="refuse", reason=held)
     touched = is_touched(site, plan)
-    if not touched and site.by_slipway:
+    if site.by_slipway:
         return Fate(verdict="keep", reason="Slipway's own")
     if not touched and site.file in included:
         if site.file in clashes:

@@ -127,14 +127,19 @@ def _site(server: Directive, upstreams: dict[str, str]) -> Site:
         names=list(dict.fromkeys(names)),
         listen=list(dict.fromkeys(" ".join(words) for words in listens)) or ["80"],
         file=server.file,
-        root=server.value("root")
-        or next((one.value("root") for one in server.all("location") if one.value("root")), ""),
+        root=_root(server),
         proxies=list(_proxies(server, "/", upstreams)),
         redirect=_redirect(server),
         certificate=server.value("ssl_certificate"),
         max_body_mb=_megabytes(server.value("client_max_body_size")),
         default_of=[_address(words[0]) for words in listens if {"default_server", "default"} & {*words[1:]}],
     )
+
+
+def _root(server: Directive) -> str:
+    """The folder of what a server serves, without that of the ACME server's questions."""
+    places = [one for one in server.all("location") if not any(".well-known" in word for word in one.arguments)]
+    return next((root for one in (server, *places) if (root := one.value("root"))), "")
 
 
 def _address(text: str) -> str:

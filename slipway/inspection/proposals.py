@@ -45,14 +45,21 @@ def main_site(found: Report) -> Site | None:
 
 def backend_of(found: Report, site: Site) -> Service | None:
     """The program in Python that a site leads its visitors to."""
-    programs = [one for one in found.services if one.kind == "systemd" and application(one.command)]
+    programs = applications(found)
     for proxy in site.proxies:
         named = {*re.findall(r":(\d+)\b", proxy.target)}
         sockets = re.findall(r"unix:(?://)?([^\s:]+)", proxy.target)
         for program in programs:
-            if named & ports_of(program) or any(one in program.command for one in sockets):
+            unit = program.name.removesuffix(".service")
+            if named & ports_of(program) or any(one in program.command or f"/{unit}.sock" in one for one in sockets):
                 return program
     return None
+
+
+def applications(found: Report) -> list[Service]:
+    """The units that run an application in Python, those that run now first."""
+    programs = [one for one in found.services if one.kind == "systemd" and application(one.command)]
+    return sorted(programs, key=lambda one: not one.state.startswith("active"))
 
 
 def ports_of(program: Service) -> set[str]:
@@ -93,7 +100,7 @@ def _domains(site: Site) -> list[str]:
 def _site(found: Report) -> Iterator[Proposal]:
     site = main_site(found)
     backend = backend_of(found, site) if site else None
-    backend = backend or next((one for one in found.services if application(one.command)), None)
+    backend = backend or next(iter(applications(found)), None)
     if site:
         domain, *aliases = _domains(site)
         where = f"server_name in {site.file}"

@@ -20,7 +20,7 @@ MEANINGS = {
     "adopt": "Slipway takes it over with its data",
     "replace": "Slipway puts its own in its place",
     "remove": "it ends",
-    "refuse": "stops the apply; say what is in the way first",
+    "refuse": "`slipway apply` fails on it: fix it first",
 }
 # Lists are shown up to this many items, all of them with --verbose.
 MAX_ITEMS = 8
@@ -52,7 +52,7 @@ def sections(report: Report, is_full: bool = False) -> list[Section]:
         Section("web sites", [*_sites(report)]),
         Section("certificates", [*_certificates(report)]),
         Section("databases", [*_databases(report)]),
-        Section("programs", [*_services(report)]),
+        Section("programs", [*_services(report, is_full)]),
         Section("users", [*_users(report)]),
         Section("timers and cron", [*_jobs(report, is_full)]),
         Section("firewall", [*_firewall(report)]),
@@ -178,14 +178,18 @@ def _databases(report: Report) -> Iterator[Row]:
         names = _listed([f"{database.name} {size(database.mb)}" for database in one.databases])
         held = f"databases: {names}" if names else f"databases not known: {one.unseen}" if one.unseen else ""
         replica = f"replica set {one.replica_set}" if one.replica_set else ""
-        login = {True: "wants a login", False: "", None: ""}[one.authorization]
+        login = "wants a login" if one.authorization and not one.unseen else ""
         warning = "no login needed" if one.authorization is False else ""
         text = _joined(state, where, data if one.data_folder else "", one.config, replica, login, held)
         yield Row(f"{one.kind} {one.version}".strip(), text, one.fate, warning)
 
 
-def _services(report: Report) -> Iterator[Row]:
+def _services(report: Report, is_full: bool) -> Iterator[Row]:
+    idle = 0
     for one in report.services:
+        if one.by_slipway and not one.state.startswith("active") and not is_full:
+            idle += 1
+            continue
         kind = "" if one.kind == "systemd" else one.kind
         user = f"as {one.user}" if one.user else ""
         ports = f"ports {_listed(one.ports)}" if one.ports else ""
@@ -194,6 +198,8 @@ def _services(report: Report) -> Iterator[Row]:
         folder = f"in {one.folder}" if one.folder else ""
         text = _joined(kind, one.state, f"{user} {folder}".strip(), one.command, ports, f"{variables} {files}".strip())
         yield Row(one.name, text, one.fate)
+    if idle:
+        yield Row(f"{idle} of Slipway", "do not run now; shown by --verbose")
 
 
 def _users(report: Report) -> Iterator[Row]:

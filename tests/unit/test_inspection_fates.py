@@ -108,6 +108,25 @@ def test_the_site_with_the_backend_is_the_one():
     assert (found["site_domain"], found["backend_app"]) == ("shop.org", "a.main:api")
 
 
+def test_a_backend_behind_a_socket_is_found_by_its_command_line_or_its_unit():
+    site = nginx_site("shop.org", proxies=[{"path": "/", "target": "http://unix:/run/shop-backend.sock"}])
+    idle = Service(kind="systemd", name="a.service", command="uvicorn old:app", state="inactive (dead), disabled")
+    by_unit = Service(kind="systemd", name="shop-backend.service", command="uvicorn new:app --fd 3")
+    by_path = Service(kind="systemd", name="x.service", command="uvicorn other:app --uds /run/shop-backend.sock")
+    assert names(empty(sites=[site], services=[idle, by_unit]))["backend_app"] == "new:app"
+    assert names(empty(sites=[site], services=[idle, by_path]))["backend_app"] == "other:app"
+    running = by_unit.model_copy(update={"state": "active (running), enabled"})
+    assert names(empty(services=[idle, running]))["backend_app"] == "new:app"
+
+
+def test_what_slipway_has_put_there_is_kept():
+    report = recorded.report()
+    for thing in (report.services[0], report.sites[1], report.databases[0]):
+        thing.by_slipway = True
+    told(report)
+    assert (verdict(report.services[0]), verdict(report.sites[1]), verdict(report.databases[0])) == ("keep",) * 3
+
+
 @pytest.mark.parametrize(
     ("command", "app", "workers"),
     [

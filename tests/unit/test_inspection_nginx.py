@@ -81,6 +81,18 @@ def test_an_upstream_is_told_by_its_servers_and_who_may_read_it_is_masked():
 
 
 @pytest.mark.parametrize(
+    ("text", "root"),
+    [
+        ("root /a; location / { root /b; }", "/a"),
+        ("location /.well-known/acme-challenge/ { root /acme; } location / { root /b; }", "/b"),
+        ("location ^~ /.well-known/ { root /acme; }", ""),
+    ],
+)
+def test_the_folder_of_a_site_is_not_that_of_the_acme_servers_questions(text, root):
+    assert server(text).root == root
+
+
+@pytest.mark.parametrize(
     ("text", "leads_to"),
     [
         ("return 301 https://a.org$request_uri;", "https://a.org$request_uri"),
