@@ -14,7 +14,7 @@ from slipway.engine import pyinfra_compat  # isort: skip  patches first
 
 import pyinfra
 from pyinfra.api import Config, FactBase, Inventory, State
-from pyinfra.api.exceptions import ConnectError
+from pyinfra.api.exceptions import ConnectError, PyinfraError
 from pyinfra.api.host import Host
 
 from slipway.engine import run
@@ -163,8 +163,8 @@ class OneHost(Connections):
         questions = {name: question(*one) for name, one in facts.items()}
         try:
             return self._together(questions)
-        except HostFailed as error:
-            if not self.host.data.get("_sudo"):
+        except PyinfraError as error:
+            if not isinstance(error, HostFailed) or not self.host.data.get("_sudo"):
                 raise self._failed(error) from None
             self.host.data._sudo = False
             text = str(error).removeprefix(f"[{self.host.name}] ")
@@ -177,7 +177,7 @@ class OneHost(Connections):
         batch. Raises RunFailed."""
         try:
             return self._together(work)
-        except HostFailed as error:
+        except PyinfraError as error:
             raise self._failed(error) from None
 
     def _together(self, work: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
@@ -192,6 +192,6 @@ class OneHost(Connections):
         gevent.joinall([*working.values()])
         return {name: greenlet.get() for name, greenlet in working.items()}
 
-    def _failed(self, error: HostFailed) -> RunFailed:
+    def _failed(self, error: PyinfraError) -> RunFailed:
         self.fail(self.host, str(error))
         return RunFailed(self.failures[self.host.name])

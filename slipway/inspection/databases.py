@@ -50,10 +50,10 @@ def _mongodb(text: str) -> Iterator[DatabaseServer]:
         return
     given = _arguments([line.removeprefix("argument=") for line in lines if line.startswith("argument=")])
     its = options(configuration)
-    listed = [line.removeprefix("database=").rsplit(" ", 1) for line in lines if line.startswith("database=")]
+    listed = re.findall(r"^database=(.+) (\d+)$", head, re.MULTILINE)
     known = {"on": True, "off": False}.get(found.get("authorization", ""))
     configured = at(its, "security.authorization") == "enabled" or bool(at(its, "security.keyFile"))
-    data = found.get("data", "")
+    data, port = found.get("data", ""), str(given.get("--port") or at(its, "net.port") or "")
     yield DatabaseServer(
         kind="MongoDB",
         version=version,
@@ -62,7 +62,7 @@ def _mongodb(text: str) -> Iterator[DatabaseServer]:
         data_folder=str(given.get("--dbpath") or at(its, "storage.dbPath") or "/data/db"),
         data_mb=int(data) if data.isdigit() else None,
         bind=str(given.get("--bind_ip") or at(its, "net.bindIp") or (ALL if at(its, "net.bindIpAll") else "127.0.0.1")),
-        port=int(given.get("--port") or at(its, "net.port") or 27017),
+        port=int(port) if port.isdigit() else 27017,
         replica_set=str(given.get("--replSet") or at(its, "replication.replSetName") or found.get("set", "")),
         authorization=known if known is not None else configured if its else None,
         package=found.get("package", ""),
@@ -99,7 +99,7 @@ def _others(found: dict[str, list[str]]) -> Iterator[DatabaseServer]:
     clusters = []
     for line in found.get("postgresql", []):
         fields = line.split()
-        if fields[:1] == ["database"] and len(fields) == 3:
+        if fields[:1] == ["database"] and len(fields) == 3 and fields[2].isdigit():
             databases.append(Database(name=fields[1], mb=round(int(fields[2]) / MIB, 2)))
         elif len(fields) >= 6:
             clusters.append(fields)

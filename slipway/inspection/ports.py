@@ -26,6 +26,8 @@ def ports(text: str) -> list[Port]:
         if len(fields) < 5 or fields[0] not in ("tcp", "udp"):
             continue
         address, _, number = fields[4].rpartition(":")
+        if not number.isdigit():
+            continue
         address = address.strip("[]").partition("%")[0]
         program = line.partition('(("')[2].partition('"')[0]
         pid = line.partition("pid=")[2].partition(",")[0]
@@ -131,25 +133,24 @@ def rules_after(rules: str, expected: Sequence[str]) -> str:
 
 
 def _table_after(lines: list[str], chain: str, own: list[str]) -> list[str]:
-    there = _table(lines, "filter")
+    there, rest = _split(lines, "filter")
     gone = (f"-A {chain} ", ":INPUT ", "*filter", "COMMIT", "#")
     left = [line for line in there if not line.startswith(gone)]
     # UFW appends its chains to what is there.
     is_on = any(f"-j {chain}" in line for line in left)
     added = [] if is_on else [f":{chain} -", f"-A INPUT -j {chain}"]
-    rest = [line for line in lines if line not in there]
     return [*rest, "*filter", ":INPUT DROP", *left, *added, *own, "COMMIT"]
 
 
-def _table(lines: list[str], name: str) -> list[str]:
-    """The lines of one table of iptables-save's, its name and its end too."""
+def _split(lines: list[str], name: str) -> tuple[list[str], list[str]]:
+    """The lines of one of iptables-save's tables, and those of the others."""
     found: list[str] = []
+    others: list[str] = []
     is_in = False
     for line in lines:
         is_in = line.strip() == f"*{name}" if line.startswith("*") else is_in
-        if is_in:
-            found.append(line)
-    return found
+        (found if is_in else others).append(line)
+    return found, others
 
 
 def firewall(ufw: dict[str, object], rules: str) -> Firewall:
@@ -174,7 +175,7 @@ def _others(answer: dict[str, list[str]]) -> list[str]:
             if line.startswith("*"):
                 table = line[1:].strip()
             elif line.startswith("-A "):
-                chain, rest = line[3:].split(" ", 1)
+                chain, _, rest = line[3:].partition(" ")
                 is_ufws = UFW_CHAIN.match(chain) or (chain in BUILT_IN and re.search(r"-[jg] ufw6?-", rest))
                 if not is_ufws:
                     counts[f"{table} {chain}"] = counts.get(f"{table} {chain}", 0) + 1

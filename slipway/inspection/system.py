@@ -54,14 +54,14 @@ def disks(text: str) -> list[Disk]:
         fields = line.split(None, 6)
         if len(fields) == 7 and not NOT_SHOWN.match(fields[6]):
             found.setdefault(
-                fields[0], Disk(mount=fields[6], kind=fields[1], size_mb=int(fields[2]), free_mb=int(fields[4]))
+                fields[0], Disk(mount=fields[6], kind=fields[1], size_mb=_number(fields[2]), free_mb=_number(fields[4]))
             )
     return [*found.values()]
 
 
 def folders(text: str) -> dict[str, int]:
     lines = (line.split("\t", 1) for line in parts(text).get("folders", []))
-    found = {fields[1]: int(fields[0]) for fields in lines if len(fields) == 2}
+    found = {fields[1]: _number(fields[0]) for fields in lines if len(fields) == 2}
     return dict(sorted(found.items(), key=lambda one: -one[1]))
 
 

@@ -15,33 +15,34 @@ from typing import Any
 import pytest
 
 from slipway.inspection.nginx import files_of, parse, sites_of
-from support.inspected import CONNECTION, STAND_INS, WRITTEN, arguments, fates, inspect
+from support.inspected import CONNECTION, STAND_INS, STATE, arguments, fates, inspect
 from support.lab_host import PENDING, LabHost, bring_up
 
 PROJECT = Path(__file__).resolve().parents[2]
 BY_HAND = Path(__file__).parent / "by_hand"
 
 
-def state(host: LabHost) -> dict[str, str]:
-    """What an apply would make of a host (support/host_state.py), as it is."""
+def unchanged(host: LabHost, user: str = "") -> dict[str, Any]:
+    """The report of a host that is left as it was."""
+    before = host.ssh(STATE)
+    report = inspect(host, user)
+    after = host.ssh(STATE)
+    assert sorted({*before.splitlines()} ^ {*after.splitlines()}) == []
+    return report
+
+
+def fingerprint(host: LabHost) -> dict[str, str]:
+    """What an apply makes of a host, as it is."""
     program = (PROJECT / "tests/support/host_state.py").read_text()
     host.ssh(f"cat > /run/host_state.py <<'END_OF_FILE'\n{program}\nEND_OF_FILE")
     found: dict[str, str] = json.loads(host.ssh("python3 -B /run/host_state.py"))
     return found
 
 
-def unchanged(host: LabHost, user: str = "") -> dict[str, Any]:
-    """The report of a host that is left as it was."""
-    before = state(host)
-    host.ssh("touch /run/before")
-    report = inspect(host, user)
-    assert host.ssh(WRITTEN) == ""
-    assert state(host) == before
-    return report
-
-
 def test_a_provisioned_host_is_shown_and_left_as_it_is(server: LabHost) -> None:
+    before = fingerprint(server)
     report = unchanged(server)
+    assert fingerprint(server) == before
     assert (report["user"], report["without_root"], report["refusals"]) == ("admin", "", [])
     assert report["system"]["by_slipway"]
     assert fates(report, "sites", "names")["codementee.test"] == "keep"
@@ -129,6 +130,7 @@ def test_a_server_that_its_owner_built_is_shown(report: dict[str, Any]) -> None:
 
 @pytest.mark.thorough
 def test_who_may_sudo_sees_the_same_and_who_may_not_is_told_so(built: LabHost, report: dict[str, Any]) -> None:
+    built.ssh("runuser -u deploy -- sudo -n true")  # which notes its first use in the user's home
     by_sudo = unchanged(built, "deploy")
     for kind in ("sites", "services", "users", "ports", "databases", "firewall"):
         assert json.dumps(by_sudo[kind]) == json.dumps(report[kind])

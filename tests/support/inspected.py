@@ -11,10 +11,15 @@ from support.lab_host import LabHost
 # stand-ins for the Internet are.
 CONNECTION = ("ssh_key", "ssh_known_hosts_file")
 STAND_INS = ("mongodb_apt_url", "mongodb_key_url", "mongodb_key_fingerprint", "mongodb_version", "tls_acme_server")
-# Prints what is written on a host but by the login itself, the clock and programs at work: run before and after.
-WRITTEN = """\
-find / -xdev -newer /run/before -type f ! -path '/proc/*' ! -path '/sys/*' ! -path '/run/*' ! -path '/var/log/*' \
-  ! -path '/var/lib/mongodb/*' ! -path '/var/lib/fail2ban/*' ! -path '/var/lib/systemd/*' | sort"""
+# Prints what is on a host: each file with its size and its times, by which a change shows, but those that a login, the
+# clock and programs at work write; the kernel's rules, without their counters; and what runs.
+STATE = """\
+find / -xdev \\( -path /proc -o -path /sys -o -path /run -o -path /dev -o -path /var/log -o -path /var/lib/mongodb \
+  -o -path /var/lib/fail2ban -o -path /var/lib/systemd \\) -prune -o ! -type d -printf '%p %m %U:%G %s %T@ %C@\\n' |
+  LC_ALL=C sort
+{ iptables-save; ip6tables-save; nft list tables; } 2>/dev/null | sed -E '/^#/d; s/\\[[0-9:]+\\]//'
+systemctl list-units --all --plain --no-legend --type=service,socket,timer | awk '{print $1, $2, $3}' |
+  grep -vE '^(user|session|apt-daily|systemd-tmpfiles)' """
 
 
 def arguments(host: LabHost, user: str = "", names: tuple[str, ...] = (*CONNECTION, *STAND_INS)) -> list[str]:

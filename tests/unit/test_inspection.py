@@ -357,3 +357,17 @@ def test_without_root_a_report_says_what_is_not_seen():
     assert "the firewall's rules" in report.unseen
     assert {port.reach for port in report.ports} == {"local", "unknown"}
     assert report.refusals == []
+
+
+TEXTS = sorted(name for name, answer in recorded.answers("by_hand").items() if isinstance(answer, str))
+GARBAGE = "== nft\n== units\n== timers\n== cron\n== policy\n x y z\n\x00 tcp : : : :\n[[[ {{{ ;;; \" ' = == :::\n- -\n"
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_an_answer_that_is_cut_off_or_is_something_else_is_no_error(name):
+    answer = recorded.answers("by_hand")[name]
+    marks = [line for line in answer.split("\n") if line.startswith("== ")]
+    odd = "\n".join(f"{mark}\n{GARBAGE}" for mark in ["", *marks])
+    swapped = "\n".join(" ".join(reversed(line.split(" "))) for line in answer.split("\n"))
+    for text in ("", GARBAGE, odd, swapped, *(answer[: len(answer) * part // 7] for part in range(7))):
+        assert recorded.report(**{name: text}).host == "byhand.test"

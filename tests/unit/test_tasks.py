@@ -237,7 +237,7 @@ def test_a_look_at_a_signing_key_writes_nothing(tmp_path):
     key = next(iter(sorted(Path("/usr/share/keyrings").glob("debian-archive-*.gpg"))), None)
     if key is None or not shutil.which("gpg"):
         pytest.skip("no gpg, or no key to look at")
-    command = ["sh", "-c", mongodb._fingerprints(str(key))]
-    done = subprocess.run(command, env={**os.environ, "HOME": str(tmp_path)}, capture_output=True, text=True, check=True)
+    command, env = ["sh", "-c", mongodb._fingerprints(str(key))], {**os.environ, "HOME": str(tmp_path)}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
     assert re.fullmatch(r"([0-9A-F]{40}\n)+", done.stdout)
     assert [*tmp_path.iterdir()] == []
