@@ -11,6 +11,11 @@ from typing import Any
 
 from slipway.inspection.reach import Chain, Match, Packet, Step, all_of, from_network, is_outside, negated, to_address
 
+# What stands for a table that can't be read: what it lets in is not known.
+UNREADABLE: list[dict[str, Any]] = [
+    {"table": {"family": "inet", "name": "(unreadable)"}},
+    {"chain": {"name": "?", "type": "filter", "hook": "input", "policy": "drop"}},
+]
 VERSIONS = {"inet": (4, 6), "ip": (4,), "ip6": (6,)}
 
 
@@ -43,8 +48,8 @@ def tables(lines: list[str]) -> list[Table]:
         try:
             found.append(Table(json.loads(line)["nftables"]))
         except (ValueError, KeyError, TypeError, AttributeError, StopIteration):
-            # Of another version, or cut off: the kernel's other rules are told all the same.
-            continue
+            found.append(Table(UNREADABLE))
+            found[-1].chains["?"].steps.append(Step(lambda packet: Match.UNKNOWN, "accept"))
     return found
 
 

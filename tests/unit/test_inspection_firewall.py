@@ -85,6 +85,13 @@ def test_one_table_that_drops_is_enough():
     assert judged(rules, 80, versions=(6,)) == "open", "the table is of IPv4"
 
 
+def test_behind_a_table_that_cant_be_read_nothing_is_known():
+    rules = f'{UFW}\n{{"nftables": [{{"table"'
+    assert judged(rules, 80) == "unknown"
+    assert judged(rules, 8001) == "closed"
+    assert ports.firewall({}, rules).others[-1].text == "nft inet (unreadable): 0 rules"
+
+
 DOCKER = recorded.text("docker.iptables")
 
 
