@@ -16,6 +16,7 @@ PAGES = [
     "projects",
     "inspect",
     "settings",
+    "components",
     "releases",
     "secrets",
     "security",

@@ -4,24 +4,29 @@ nothing of a project at hand. A plan goes no further than what each operation wo
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
+from pyinfra import host
+
+from slipway import deploy
+from slipway.engine.components import Component
+from slipway.engine.deployed import load, named_in
 from slipway.engine.errors import RunFailed
 from slipway.engine.notes import Diff
 from slipway.engine.one_host import OneHost
 from slipway.engine.outcome import Change
 from slipway.engine.planner import Planner
+from slipway.facts.machine import Machine
 from slipway.project import PACKAGE
 from slipway.settings import limits
 from slipway.settings.model import Settings
-from slipway.settings.of_host import CHECKED
-from slipway.tasks import preflight
+from slipway.settings.of_host import CHECKED, checked_settings
+from slipway.tasks import mongodb, preflight
 
-DEPLOY = PACKAGE / "starter/files/deploy.py"
+DEPLOY, NEW_PROJECT = PACKAGE / "inspection/deploy.py", PACKAGE / "starter/files/deploy.py"
 
 
 @dataclass(frozen=True)
@@ -64,18 +69,34 @@ class Plan:
 def plan_of(one: OneHost, settings: Settings, has_site: bool) -> Plan:
     """The plan of a connected host. Raises RunFailed where it can't be asked any more."""
     setattr(one.state, CHECKED, {one.host.name: settings})
-    asked = {"refusals": lambda: preflight.blockers(settings, downloads=False, has_domain=has_site)}
-    refusals: list[str] = one.together(asked)["refusals"]
-    with tempfile.TemporaryDirectory(prefix="slipway-") as folder:
-        deploy = Path(folder) / DEPLOY.name
-        deploy.write_text(without_preflight(DEPLOY.read_text()))
-        one.project, one.deploy = deploy.parent, deploy.name
-        try:
-            with impatient():
-                changes = Planner(one).plan().changes
-        except RunFailed as error:
-            return Plan(refusals=[*refusals, *problems_in(str(error))], is_known=False)
+    components = load(named_in(NEW_PROJECT))
+    one.run.deployed = frozenset(component.name for component in components)
+    asked = [_asked(component, has_site) for component in components]
+    refusals: list[str] = one.together({"": lambda: preflight.blockers(settings, asked)})[""]
+    one.project, one.deploy = DEPLOY.parent, DEPLOY.name
+    try:
+        with impatient():
+            changes = Planner(one).plan().changes
+    except RunFailed as error:
+        return Plan(refusals=[*refusals, *problems_in(str(error))], is_known=False)
     return Plan([*steps_of(changes)], refusals)
+
+
+def describe_server() -> None:
+    """For slipway/inspection/deploy.py: the server of a new project, without its preflight."""
+    deploy.describe(checked_settings(host), load(named_in(NEW_PROJECT)))
+
+
+def _asked(component: Component, has_site: bool) -> Component:
+    """A component, whose preflight leaves out what a host alone can't tell."""
+    its = copy(component)
+    if component.name == "mongodb":
+        # Whether its repository has the series is found out by a file that is written for a moment.
+        its.preflight = lambda settings: mongodb.series_problems(host.get_fact(Machine), settings)
+    elif component.name == "backend" or (component.name == "tls" and not has_site):
+        # The project's dependencies; the site's name.
+        its.preflight = lambda settings: ()
+    return its
 
 
 @contextmanager
@@ -87,11 +108,6 @@ def impatient() -> Iterator[None]:
         yield
     finally:
         limits.SHIPPED = shipped
-
-
-def without_preflight(deploy: str) -> str:
-    """A deploy file that goes on where preflight would stop it: its answer is there already."""
-    return re.sub(r"^.*\bpreflight\b.*\n", "", deploy, flags=re.MULTILINE)
 
 
 def problems_in(text: str) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ from slipway.engine.notes import Diff, Note
 from slipway.engine.outcome import Change
 from slipway.inspection import fates
 from slipway.inspection.collect import known_of
-from slipway.inspection.plan import DEPLOY, Plan, Step, problems_in, steps_of, without_preflight
+from slipway.inspection.plan import Plan, Step, problems_in, steps_of
 from slipway.inspection.proposals import application, option, proposals, settings_of, ssh_networks
 from slipway.inspection.report import Certificate, DatabaseServer, Port, Report, Rule, Service, Site, Source, System
 from slipway.settings.check import SettingsError, check
@@ -338,14 +337,6 @@ def test_settings_that_describe_a_server_need_no_project():
     settings = settings_of([], {})
     assert isinstance(settings, Settings)
     assert (settings.backend_unit, settings.secrets) == ("site-backend", {})
-
-
-def test_the_deploy_file_of_a_new_project_is_run_without_preflight():
-    text = DEPLOY.read_text()
-    left = without_preflight(text)
-    assert "preflight" not in left
-    assert left.count("\n") == text.count("\n") - 2
-    assert re.findall(r"^(\w+)\(settings\)$", left, re.MULTILINE)[0] == "adopt"
 
 
 def test_a_plan_becomes_steps():
