@@ -12,7 +12,20 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 # The order of the navigation. The build fails on a page that is missing here.
-PAGES = ["settings", "releases", "secrets", "security", "lab", "tests", "ci", "differences", "glossary"]
+PAGES = [
+    "projects",
+    "inspect",
+    "settings",
+    "components",
+    "releases",
+    "secrets",
+    "security",
+    "lab",
+    "tests",
+    "ci",
+    "differences",
+    "glossary",
+]
 
 project = html_title = "Slipway"
 # The source folder is the repository's root: links to any of its files resolve as they do in a checkout.

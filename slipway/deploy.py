@@ -27,7 +27,11 @@ def server(*names: str) -> None:
     components = load(names)
     run.of(host.state).deployed = frozenset(names)
     preflight(settings, components)
+    describe(settings, components)
 
+
+def describe(settings: Settings, components: Sequence[Component]) -> None:
+    """What `server` does with a host that can be provisioned."""
     adopt(settings)
     packages(settings, components)
     in_order(_calls(components, settings))

@@ -190,9 +190,10 @@ def memory_max_mb(settings: Settings, memory_mb: int) -> int:
 
 
 def _fingerprints(file: str) -> str:
-    """A command that prints the fingerprints of the keys in a file, without their subkeys'; it needs no home."""
+    """A command that prints the fingerprints of the keys in a file, without those of their subkeys. By itself gpg would
+    read a configuration and make a keyring in the user's home, which there need not be."""
     return (
-        f"gpg --batch --no-options --no-default-keyring --trust-model always --show-keys --with-colons {file}"
+        f"gpg --batch --no-options --no-keyring --trust-model always --show-keys --with-colons {file}"
         ' | awk -F: \'$1 == "pub" {key = 1} $1 == "fpr" && key {print $10; key = 0}\''
     )
 

@@ -35,6 +35,22 @@ MAX_CLOCK_SECONDS = 120
 def preflight(settings: Settings, components: Sequence[Component]) -> None:
     """Raise one error with everything that is in the way of the server or of one of its components, each with what was
     found, what is needed and what to do."""
+    problems = blockers(settings, components)
+    machine = host.get_fact(Machine)
+    system = system_of(machine)
+    if system and not system.proven:
+        note(f"{system.title} is not tested by Slipway")
+    if by_hand := found_by_hand(settings):
+        note(f"found an existing server; its data and its site are adopted: {', '.join(by_hand)}")
+    if "app" in host.groups:
+        note_weak_health(settings)
+    if problems:
+        lines = "\n".join(f"  - {problem}" for problem in problems)
+        raise PyinfraError(f"{host.name} can't become the server yet; nothing was changed.\n{lines}")
+
+
+def blockers(settings: Settings, components: Sequence[Component]) -> list[str]:
+    """Everything that is in the way, a line each."""
     here = [one for one in components if one.is_on(host.groups, settings)]
     machine, fresh = host.get_fact(Machine), is_new()
     problems = [
@@ -55,16 +71,7 @@ def preflight(settings: Settings, components: Sequence[Component]) -> None:
     listeners = host.get_fact(Listeners)
     problems += port_problems(listeners, ports)
     problems += chain.from_iterable(one.preflight(settings) for one in here)
-    system = system_of(machine)
-    if system and not system.proven:
-        note(f"{system.title} is not tested by Slipway")
-    if by_hand := found_by_hand(settings):
-        note(f"found an existing server; its data and its site are adopted: {', '.join(by_hand)}")
-    if "app" in host.groups:
-        note_weak_health(settings)
-    if problems:
-        lines = "\n".join(f"  - {problem}" for problem in problems)
-        raise PyinfraError(f"{host.name} can't become the server yet; nothing was changed.\n{lines}")
+    return problems
 
 
 def note_weak_health(settings: Settings) -> None:

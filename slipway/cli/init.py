@@ -13,6 +13,7 @@ from slipway.cli.options import examples
 from slipway.engine.errors import RunFailed
 from slipway.settings.doc import literal
 from slipway.starter.detect import Found, found_in
+from slipway.starter.of_server import Server
 from slipway.starter.questions import QUESTIONS, SERVER, Question, problems_of
 from slipway.starter.write import write
 
@@ -31,18 +32,25 @@ Next:
         "slipway init",
         "slipway init deploy",
         "slipway init --yes --set site_domain=shop.example.org --set backend_source=api",
+        "slipway init --from root@203.0.113.7   # the settings of a server that is there",
     )
 )
 @click.argument("directory", metavar="[DIR]", default=".", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--set", "given", multiple=True, metavar="NAME=VALUE", help="Answer a question beforehand; repeatable.")
 @click.option("--yes", is_flag=True, help="Ask nothing: take what was found, and fail where something is missing.")
-def init(directory: Path, given: tuple[str, ...], yes: bool) -> None:
+@click.option("--from", "source", metavar="HOST", help="Write the settings that match a server: see `slipway inspect`.")
+@click.option("--data", multiple=True, metavar="NAME=VALUE", help="How to connect to HOST (ssh_key, ...); repeatable.")
+def init(directory: Path, given: tuple[str, ...], yes: bool, source: str | None, data: tuple[str, ...]) -> None:
     """Start a project in DIR: inventory, settings, deploy files and a CI workflow. Overwrites nothing."""
     answers = _given(given)
+    server = Server.asked(source, data) if source else None
     directory.mkdir(parents=True, exist_ok=True)
     os.chdir(directory)
     project = Path.cwd()
-    found = [one for one in found_in(project) if one.setting not in answers]
+    in_project = found_in(project)
+    found = [
+        one for one in (server.settings(project, in_project) if server else in_project) if one.setting not in answers
+    ]
     for one in found:
         click.echo(f"{one.setting} = {literal(one.value)}   ({one.where})")
     known: dict[str, Any] = {one.setting: one.value for one in found} | answers
@@ -62,7 +70,7 @@ def init(directory: Path, given: tuple[str, ...], yes: bool) -> None:
         raise RunFailed(f"{len(missing)} answers are missing, and nothing was written; give them:\n{lines}")
     if problems := problems_of(known):
         raise RunFailed("nothing was written:\n" + "\n".join(f"  - {problem}" for problem in problems))
-    _write(project, known, found)
+    _write(project, known, found, server)
 
 
 def _given(items: tuple[str, ...]) -> dict[str, Any]:
@@ -87,13 +95,21 @@ def _asked(question: Question, default: str, known: dict[str, Any]) -> str:
         click.echo("\n".join(problems), err=True)
 
 
-def _write(project: Path, known: dict[str, Any], found: list[Found]) -> None:
+def _write(project: Path, known: dict[str, Any], found: list[Found], server: Server | None) -> None:
     where = {one.setting: one.where for one in found}
     named = {"site_name", "site_domain", SERVER}
     parts = [(name, value, where.get(name, "")) for name, value in known.items() if name not in named]
-    written, there = write(project, {**{name: known[name] for name in named}, "parts": parts})
+    values = {
+        **{name: known[name] for name in named},
+        "parts": parts,
+        "where": where,
+        **({"login": server.login} if server else {}),
+    }
+    written, there = write(project, values)
     for path in written:
         click.echo(f"wrote {os.path.relpath(path)}")
     for path in there:
         click.echo(f"kept {os.path.relpath(path)}, which is there already")
+    for line in server.remarks if server else ():
+        click.echo(f"note: {line}")
     click.echo(NEXT.format(server=known[SERVER]))

@@ -24,6 +24,7 @@ VERBS = {
     "apply": ("slipway.cli.apply", "apply"),
     "completion": ("slipway.cli.completion", "completion"),
     "init": ("slipway.cli.init", "init"),
+    "inspect": ("slipway.cli.inspect", "inspect"),
     "lab": ("slipway.lab.cli", "lab"),
     "lock": ("slipway.cli.lock", "lock"),
     "maintenance": ("slipway.cli.maintenance", "maintenance"),

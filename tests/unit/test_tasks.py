@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
 import subprocess
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -227,3 +231,13 @@ def test_nothing_is_kept_of_a_unit_that_does_not_run_and_its_failure_is_plain(sh
     config.write_text("new")
     assert shell(or_roll_back("exit 3", "my.service")).returncode == 1
     assert config.read_text() == "new"
+
+
+def test_a_look_at_a_signing_key_writes_nothing(tmp_path):
+    key = next(iter(sorted(Path("/usr/share/keyrings").glob("debian-archive-*.gpg"))), None)
+    if key is None or not shutil.which("gpg"):
+        pytest.skip("no gpg, or no key to look at")
+    command, env = ["sh", "-c", mongodb._fingerprints(str(key))], {**os.environ, "HOME": str(tmp_path)}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    assert re.fullmatch(r"([0-9A-F]{40}\n)+", done.stdout)
+    assert [*tmp_path.iterdir()] == []

@@ -1,0 +1,123 @@
+"""What `slipway apply` would do with a host, by a plan of it: with the settings that describe what is there, and with
+nothing of a project at hand. A plan goes no further than what each operation would do first, so nothing is built."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from copy import copy
+from dataclasses import dataclass, field, replace
+
+from pyinfra import host
+
+from slipway import deploy
+from slipway.engine.components import Component
+from slipway.engine.deployed import load, named_in
+from slipway.engine.errors import RunFailed
+from slipway.engine.notes import Diff
+from slipway.engine.one_host import OneHost
+from slipway.engine.outcome import Change
+from slipway.engine.planner import Planner
+from slipway.facts.machine import Machine
+from slipway.project import PACKAGE
+from slipway.settings import limits
+from slipway.settings.model import Settings
+from slipway.settings.of_host import CHECKED, checked_settings
+from slipway.tasks import mongodb, preflight
+
+DEPLOY, NEW_PROJECT = PACKAGE / "inspection/deploy.py", PACKAGE / "starter/files/deploy.py"
+
+
+@dataclass(frozen=True)
+class Step:
+    """An operation that would change something: what it says of it, and the files whose contents it would change."""
+
+    component: str
+    operation: str
+    lines: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    diffs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    steps: list[Step] = field(default_factory=list)
+    # What preflight, or another component, stops the apply for before any change.
+    refusals: list[str] = field(default_factory=list)
+    # Whether there are steps: a plan that failed has none, and tells nothing.
+    is_known: bool = True
+
+    def touching(self, *paths: str) -> Iterator[tuple[Step, str]]:
+        """The steps that would change what is at one of the paths, each with its line about it ("" for a diff)."""
+        for step in self.steps:
+            for path in paths:
+                said = next((line for line in step.lines if re.match(rf"{re.escape(path)}(:| ->|$)", line)), None)
+                if said is not None or path in step.files:
+                    yield step, said or ""
+                    break
+
+    def step(self, operation: str) -> Step | None:
+        """The one whose name begins so."""
+        return next((step for step in self.steps if step.operation.startswith(operation)), None)
+
+    def about(self, *signs: str) -> str:
+        """The refusals that begin with one of `signs`, as one text."""
+        return "; ".join(text for text in self.refusals if text.startswith(signs))
+
+
+def plan_of(one: OneHost, settings: Settings, has_site: bool) -> Plan:
+    """The plan of a connected host. Raises RunFailed where it can't be asked any more."""
+    setattr(one.state, CHECKED, {one.host.name: settings})
+    components = load(named_in(NEW_PROJECT))
+    one.run.deployed = frozenset(component.name for component in components)
+    asked = [_asked(component, has_site) for component in components]
+    refusals: list[str] = one.together({"": lambda: preflight.blockers(settings, asked)})[""]
+    one.project, one.deploy = DEPLOY.parent, DEPLOY.name
+    try:
+        with impatient():
+            changes = Planner(one).plan().changes
+    except RunFailed as error:
+        return Plan(refusals=[*refusals, *problems_in(str(error))], is_known=False)
+    return Plan([*steps_of(changes)], refusals)
+
+
+def describe_server() -> None:
+    """For slipway/inspection/deploy.py: the server of a new project, without its preflight."""
+    deploy.describe(checked_settings(host), load(named_in(NEW_PROJECT)))
+
+
+def _asked(component: Component, has_site: bool) -> Component:
+    """A component, whose preflight leaves out what a host alone can't tell."""
+    its = copy(component)
+    if component.name == "mongodb":
+        # Whether its repository has the series is found out by a file that is written for a moment.
+        its.preflight = lambda settings: mongodb.series_problems(host.get_fact(Machine), settings)
+    elif component.name == "backend" or (component.name == "tls" and not has_site):
+        # The project's dependencies; the site's name.
+        its.preflight = lambda settings: ()
+    return its
+
+
+@contextmanager
+def impatient() -> Iterator[None]:
+    """For the time of the block nobody waits for an unhealthy backend: a stranger's is one by Slipway's measure."""
+    shipped = limits.SHIPPED
+    limits.SHIPPED = replace(shipped, patience=1)
+    try:
+        yield
+    finally:
+        limits.SHIPPED = shipped
+
+
+def problems_in(text: str) -> list[str]:
+    """The problems that an error lists, or its text."""
+    return re.findall(r"^\s*- (.+)$", text, re.MULTILINE) or [" ".join(text.split())]
+
+
+def steps_of(changes: Iterable[Change]) -> Iterator[Step]:
+    for change in changes:
+        diffs = [note.text for note in change.notes if isinstance(note, Diff)]
+        lines = [line for note in change.notes if not isinstance(note, Diff) for line in note.text.split("\n")]
+        files = [text.split("\n")[0].removeprefix("--- ") for text in diffs]
+        yield Step(change.component, change.operation, (*lines,), (*files,), (*diffs,))
