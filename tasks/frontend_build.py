@@ -14,6 +14,8 @@ from slipway.tasks.python_environment import SANDBOX
 
 # The Debian packages that a build on the server takes.
 BUILD_PACKAGES = ["brotli", "nodejs", "npm"]
+
+
 def build_there(settings: Settings) -> list[str]:
     """Steps of a shell script that build the frontend of $new from its source on the host, and compress its files as
     slipway/releases/artifact.py does."""
