@@ -25,16 +25,23 @@ def verify(
     console: Console, environment: str, limit: tuple[str, ...], data: tuple[str, ...], html: Path | None, audit: bool
 ) -> None:
     """Check the servers from outside and on the hosts. Changes nothing."""
-    tests, own = PACKAGE / "server_tests", folder() / "tests/server"
+    session = Session(environment, "deploy.py", limit, data)
+    warn(session, console)  # what is wrong is told in our words, not in pytest's
+    tests = PACKAGE / "server_tests"
     # -P: modules of the user's folder do not shadow ours. No cache: the package may be read-only.
     command = [sys.executable, "-P", "-m", "pytest", str(tests), "-c", str(tests / "pytest.ini")]
-    # Of components of the project's own.
-    command += [str(own)] if own.is_dir() and not own.samefile(tests) else []
+    command += [str(own) for own in _own_tests(session) if own.is_dir() and not own.samefile(tests)]
     command += ["-p", "no:cacheprovider", f"--environment={environment}"]
     command += {-1: ["-qq"], 0: ["-q"], 1: []}[console.level]
     command += [f"--limit={name}" for name in limit] + [f"--data={item}" for item in data]
     command += [] if audit else ["-m", "not audit"]
     if html:
         command += [f"--html={html.resolve()}", "--self-contained-html"]
-    warn(Session(environment, "deploy.py", limit, data), console)  # what is wrong is told in our words, not in pytest's
     sys.exit(subprocess.run(command, env={**os.environ, "PY_COLORS": ""}, check=False).returncode)
+
+
+def _own_tests(session: Session) -> list[Path]:
+    """The folders of tests of the project's own components, and of its sites."""
+    hosts = session.connections.hosts()
+    sites = [site for host in hosts for site in session.connections.settings[host.name].all_sites]
+    return [*dict.fromkeys([(folder() / "tests/server").resolve(), *(site.own_tests for site in sites)])]

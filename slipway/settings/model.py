@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from functools import cached_property
+from pathlib import Path
 
 from pydantic import ConfigDict, PrivateAttr, ValidationInfo, field_validator
 
+from slipway.project import path
 from slipway.secrets.store import known_names, read_as_before, read_secrets
 from slipway.settings import limits
 from slipway.settings.access import Access
@@ -107,6 +109,12 @@ class Settings(
     def site_root(self) -> str:
         """The folder on the server that holds releases and the links to them."""
         return f"/var/www/{self.site_name}"
+
+    @property
+    def own_tests(self) -> Path:
+        """The folder of the site's own tests of a server, beside its backend; it need not be there."""
+        backend, top = path(self.backend_source).resolve(), path(".").resolve()
+        return (backend if backend == top else backend.parent) / "tests/server"
 
     @property
     def shared_root(self) -> str:

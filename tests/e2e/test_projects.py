@@ -60,7 +60,7 @@ def test_an_api_without_a_frontend_keeps_its_files_and_a_strict_application_is_a
         assert api_site.get("/notes").json() == ["first"]
         done = server.slipway("rollback", "lab", "--yes", "--site", "notes", *settings)
         assert done.returncode == 0, done.stdout + done.stderr
-    writable = "find /var/www/notes -not -type l -writable"
+    writable = "find /var/www/notes -name venvs -prune -o -not -type l -writable -print"
     assert server.ssh(f"runuser -u notes-backend -- {writable} | sort").splitlines() == [
         *("/var/www/notes/shared-files", "/var/www/notes/shared-files/notes.db", "/var/www/notes/shared/uploads"),
         "/var/www/notes/shared/uploads/a.txt",

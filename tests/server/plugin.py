@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from slipway.engine.deployed import deployed, fixed, modules
 from slipway.engine.errors import RunFailed
 from slipway.engine.login import candidates
 from slipway.engine.openssh import Way, way
+from slipway.project import path
 from slipway.server_tests.over_ssh import OverSsh
 from slipway.settings.check import SettingsError
 from slipway.settings.model import Settings
@@ -83,9 +85,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run each test on every server that has the component in its module's name, test_nginx.py or test_nginx_flows.py,
-    by what the component declares; a name of no component is of the system. Where a component is of each site, or the
-    module says FOR_EACH_SITE, the test runs for each of them."""
+    """Run each test on every server that has the component in its module's name, test_nginx.py or
+    test_nginx_headers.py, by what the component declares; a name of no component is of the system. Where a component is
+    of each site, or the module says FOR_EACH_SITE, the test runs for each of them, and what lies beside a site's
+    backend for that alone."""
     if "server" not in metafunc.fixturenames:
         return
     one = _component(metafunc.module.__name__.rpartition(".")[2].removeprefix("test_"))
@@ -94,10 +97,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         sites = one.sites(server.settings) if one and one.is_on(server.groups, server.settings) else []
         if getattr(metafunc.module, "FOR_EACH_SITE", False) and sites:
             sites = server.settings.all_sites
+        sites = [site for site in sites if _is_for(site, Path(str(metafunc.module.__file__)).parent)]
         found += [replace(server, settings=site) for site in sites]
     ids = [server.name + f"/{server.settings.site_name}" * (server.settings.is_further_site) for server in found]
     parameters = [pytest.param(server, id=its) for server, its in zip(found, ids, strict=True)]
     metafunc.parametrize("server", parameters or [pytest.param(None, id=NOBODY)], scope="session")
+
+
+def _is_for(site: Settings, folder: Path) -> bool:
+    """Whether tests in a folder are for a site: what lies beside a site's backend is for that alone."""
+    shared = (Path(__file__).parent, path("tests/server"))
+    return folder.resolve() == site.own_tests or any(folder.samefile(one) for one in shared if one.is_dir())
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from slipway.server_tests.exposure import exposure_of, limits_of
 from slipway.server_tests.leaks import secrets_seen
 from slipway.settings import environment
+from slipway.tasks import shared
+from slipway.tasks.release import healthy
 
 
 def units(server) -> list[str]:
@@ -124,9 +126,16 @@ def test_its_log_is_in_the_journal(server):
 
 
 def test_each_service_answers_its_health_path(server):
+    for service in server.settings.web_services:
+        assert server.host.run(healthy(server.settings, service)).rc == 0, service.name
+
+
+def test_what_stays_is_the_applications_alone_and_every_release_leads_to_it(server):
     settings = server.settings
-    for service in settings.web_services:
-        listen = settings.listen(service)
-        where = listen if settings.is_tcp(service) else f"--unix-socket {listen} localhost"
-        shown = server.host.check_output(f"curl -s -o /dev/null -w %{{http_code}} {where}{service.health_path}")
-        assert int(shown) == service.health_status, service.name
+    for place in shared.places(settings):
+        found = server.host.file(place.path)
+        assert found.is_directory, place.path
+        assert (found.user, found.group, f"{found.mode:o}") == (place.owner, place.group, place.mode), place.path
+    for release in server.host.check_output(f"ls -d {settings.site_root}/releases/*/backend").split():
+        for path, place in settings.shared_places.items():
+            assert server.host.file(f"{release}/{path}").linked_to == place

@@ -8,17 +8,25 @@ import ssl
 
 import pytest
 
+from slipway.releases.artifact import MIN_COMPRESSED_BYTES
+from slipway.server_tests.visits import is_single_page, needs_frontend
+
 FOR_EACH_SITE = True
 
 
 @pytest.fixture(scope="session")
 def page(server):
+    needs_frontend(server)
     return server.site.get("/")
 
 
 def asset(page, server) -> str:
     """The path of a hashed script that the page names."""
-    found = re.search(rf'"?({re.escape(server.settings.frontend_assets)}[^"\s>]+\.js)', page.text)
+    settings = server.settings
+    files = f"find {settings.site_root}/frontend/build{settings.frontend_assets} -name '*.js'"
+    if not settings.frontend_assets or not server.host.run(files).stdout:
+        pytest.skip("this frontend has no scripts with a hash in their names")
+    found = re.search(rf'"?({re.escape(settings.frontend_assets)}[^"\s>]+\.js)', page.text)
     assert found, page.text
     return found[1]
 
@@ -52,18 +60,29 @@ def test_hashed_files_are_kept_by_browsers_for_a_year(server, page):
 def test_a_script_is_sent_as_it_was_compressed_at_release(server, page):
     path = asset(page, server)
     answer = server.site.get(path, headers={"Accept-Encoding": "gzip"})
-    assert answer.headers["Content-Encoding"] == "gzip"
     compressed = server.host.file(f"{server.settings.site_root}/frontend/build{path}.gz")
+    if len(answer.content) < MIN_COMPRESSED_BYTES and not compressed.exists:
+        pytest.skip("the script is too small to gain by it")
+    assert answer.headers["Content-Encoding"] == "gzip"
     assert int(answer.headers["Content-Length"]) == compressed.size
 
 
 def test_a_path_of_the_single_page_gets_the_page(server, page):
-    answer = server.site.get("/companies")
+    if not is_single_page(server.settings):
+        pytest.skip("this site's backend answers what is no file")
+    answer = server.site.get("/slipway-verify/nothing")
     assert answer.status_code == 200
     assert answer.text == page.text
 
 
+def test_the_home_page_names_files_that_are_all_there(server, page):
+    files = re.findall(r'(?:src|href)="?(/[^/"\s>][^"\s>]*)', page.text)
+    assert [path for path in files if server.site.get(path).status_code != 200] == []
+
+
 def test_a_missing_hashed_file_is_not_answered_with_the_page(server):
+    if not (server.settings.has_frontend and server.settings.frontend_assets):
+        pytest.skip("this site has no hashed files")
     assert server.site.get(f"{server.settings.frontend_assets}missing-0000.js").status_code == 404
 
 
@@ -81,17 +100,6 @@ def test_an_unknown_host_name_gets_no_site(server):
     with socket.create_connection((server.address, 80), timeout=10) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: unknown.example\r\n\r\n")
         assert connection.recv(1) == b""
-
-
-def test_the_backend_sees_the_visitor_and_not_what_he_claims(server):
-    answer = server.site.get("/api/client", headers={"X-Forwarded-For": "203.0.113.9"})
-    if answer.status_code == 404:
-        pytest.skip("this site's backend has no /api/client")
-    seen = answer.json()
-    assert seen["scheme"] == "https"
-    assert seen["host"] == server.settings.site_domain
-    assert seen["address"] != "203.0.113.9"
-    assert re.fullmatch(r"[0-9a-f.:]+", seen["address"])
 
 
 def test_a_body_over_the_limit_is_refused(server):

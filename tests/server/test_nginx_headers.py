@@ -8,6 +8,7 @@ import ssl
 import pytest
 
 from slipway.server_tests.exposure import exposure_of
+from slipway.server_tests.visits import is_single_page, policy_at, public_path, unknown_path
 from slipway.tasks.nginx import hsts
 
 FOR_EACH_SITE = True
@@ -18,21 +19,23 @@ FIXED = {
     "Referrer-Policy": "strict-origin-when-cross-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), usb=()",
     "Cross-Origin-Opener-Policy": "same-origin-allow-popups",
-    "Cross-Origin-Resource-Policy": "same-origin",
 }
+CSP = "Content-Security-Policy"
 
 
-def expected(settings) -> dict[str, str]:
-    """The headers of an answer over https."""
+def expected(server, uri: str) -> dict[str, str]:
+    """The headers of an answer over https; `uri` is the file that is sent, or the path."""
+    settings, policy = server.settings, policy_at(server, uri)
     return FIXED | {
+        "Cross-Origin-Resource-Policy": "same-origin" if settings.has_frontend else "cross-origin",
         "Strict-Transport-Security": hsts(settings),
-        **({"Content-Security-Policy": settings.nginx_csp} if settings.nginx_csp else {}),
+        **({CSP: policy} if policy else {}),
     }
 
 
 def security_headers(answer) -> dict[str, str]:
     """Those of an answer that are ours to judge; one that came twice has a comma between its values."""
-    names = {*FIXED, "Strict-Transport-Security", "Content-Security-Policy"}
+    names = {*FIXED, "Cross-Origin-Resource-Policy", "Strict-Transport-Security", CSP}
     return {name: value for name, value in answer.headers.items() if name.title() in {n.title() for n in names}}
 
 
@@ -40,33 +43,60 @@ def same(found: dict[str, str], wanted: dict[str, str]) -> bool:
     return {k.lower(): v for k, v in found.items()} == {k.lower(): v for k, v in wanted.items()}
 
 
+# What is asked for, the file that is sent in its place, and the status; a path of "" is none of the site's.
 PATHS = {
-    "the page": ("/", 200),
-    "a path of the page's": ("/companies", 200),
-    "a file": ("/robots.txt", None),
-    "a hashed file that is missing": ("{assets}missing.js", 404),
-    "the backend": ("{health}", 200),
-    "what the backend does not know": ("/api/no-such-thing", 404),
-    "the login's path": ("{login}", None),
+    "the page": (lambda settings: "/" if settings.has_frontend else "", "/index.html", 200),
+    "a path of the page's": (
+        lambda settings: "/slipway-verify/nothing" if is_single_page(settings) else "",
+        "/index.html",
+        200,
+    ),
+    "a file": (lambda settings: "/robots.txt" if not is_single_page(settings) else "", "", None),
+    "a hashed file that is missing": (
+        lambda settings: (
+            f"{settings.frontend_assets}missing.js" if settings.has_frontend and settings.frontend_assets else ""
+        ),
+        "",
+        404,
+    ),
 }
 
 
 @pytest.mark.parametrize("what", PATHS)
 def test_every_answer_has_the_security_headers_once(server, what):
-    path, status = PATHS[what]
-    settings = server.settings
-    answer = server.site.get(
-        path.format(
-            assets=settings.frontend_assets, health=settings.backend_health_path, login=settings.nginx_login_path
-        )
-    )
+    path_of, file, status = PATHS[what]
+    path = path_of(server.settings)
+    if not path:
+        pytest.skip("this site has no such path")
+    answer = server.site.get(path)
     assert status is None or answer.status_code == status
-    assert same(security_headers(answer), expected(settings))
+    assert same(security_headers(answer), expected(server, file or path))
+
+
+OF_THE_BACKEND = {
+    "its health": lambda settings: public_path(settings, settings.backend.asked_path),
+    "what it does not know": unknown_path,
+    "the login's path": lambda settings: settings.nginx_login_path if settings.login else "",
+}
+
+
+@pytest.mark.parametrize("what", OF_THE_BACKEND)
+def test_every_answer_of_the_backend_has_them_once(server, what):
+    path = OF_THE_BACKEND[what](server.settings)
+    if not path:
+        pytest.skip("this site's backend has no such path")
+    found, wanted = security_headers(server.site.get(path)), expected(server, path)
+    if found.get(CSP) != wanted.get(CSP):
+        # A policy that the backend sends itself counts.
+        wanted[CSP] = found.get(CSP, "")
+        assert wanted[CSP]
+        assert wanted[CSP].count("default-src") < 2
+    assert same(found, wanted)
 
 
 def test_a_redirect_to_https_has_them_but_the_promise_of_https(server):
     answer = server.site.get_plain("/")
-    wanted = expected(server.settings)
+    wanted = expected(server, "/")
     del wanted["Strict-Transport-Security"]
     assert answer.status_code == 301
     assert same(security_headers(answer), wanted)
@@ -95,7 +125,8 @@ def test_what_nginx_itself_refuses_has_them_too(server, status):
     }
     head = raw(server, requests[status])
     assert head.startswith(f"http/1.1 {status} ")
-    for name, value in expected(server.settings).items():
+    # What is too long has no path.
+    for name, value in expected(server, "" if status == 414 else "/").items():
         assert f"\r\n{name}: {value}\r\n".lower() in head
 
 

@@ -1,4 +1,4 @@
-"""The described request flows, as a visitor has them: home page, login, a request with the token."""
+"""The example's request flows, as a visitor has them: login, a request with the token, who the backend sees."""
 
 from __future__ import annotations
 
@@ -16,13 +16,6 @@ def credentials(server):
         pytest.skip("this site has no ADMIN_PASSWORD among its secrets")
     email = server.settings.backend_environment.get("ADMIN_EMAIL", "admin@codementee.io")
     return {"email": email, "password": secrets["ADMIN_PASSWORD"]}
-
-
-def test_the_home_page_names_files_that_are_all_there(server):
-    page = server.site.get("/")
-    files = re.findall(r'(?:src|href)="?(/[^"\s>]+)', page.text)
-    assert files
-    assert [server.site.get(path).status_code for path in files] == [200] * len(files)
 
 
 def test_login_gives_a_token_that_opens_the_companies(server, credentials):
@@ -45,3 +38,12 @@ def test_the_companies_are_closed_without_a_token(server, credentials):
     assert server.site.get("/api/companies").status_code == 401
     forged = {"Authorization": "Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJ4In0."}
     assert server.site.get("/api/companies", headers=forged).status_code == 401
+
+
+def test_the_backend_sees_the_visitor_and_not_what_he_claims(server):
+    answer = server.site.get("/api/client", headers={"X-Forwarded-For": "203.0.113.9"})
+    seen = answer.json()
+    assert seen["scheme"] == "https"
+    assert seen["host"] == server.settings.site_domain
+    assert seen["address"] != "203.0.113.9"
+    assert re.fullmatch(r"[0-9a-f.:]+", seen["address"])

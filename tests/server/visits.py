@@ -1,0 +1,51 @@
+"""Where visitors find the parts of a site, and what they are told there, by its settings and its releases."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from slipway.releases.pages import with_scripts
+from slipway.settings.model import Settings
+from slipway.settings.routes import REST
+from slipway.tasks.policies import SPECIAL, policies, runs_scripts
+
+
+def needs_frontend(server: Any) -> None:
+    if not server.settings.has_frontend:
+        pytest.skip("this site has no frontend")
+
+
+def public_path(settings: Settings, asked: str) -> str:
+    """The path by which visitors reach what the backend has at `asked`, "" where they don't."""
+    for place in settings.places:
+        passed = place.target or place.prefix
+        is_exact = place.location.startswith("= ")
+        if place.service == "backend" and (asked == passed if is_exact else asked.startswith(passed)):
+            return place.prefix + asked.removeprefix(passed)
+    return ""
+
+
+def unknown_path(settings: Settings) -> str:
+    """One that visitors reach the backend by, and that it has nothing at."""
+    below = [place for place in settings.places if place.service == "backend" and not place.location.startswith("= ")]
+    return f"{below[0].prefix}slipway-verify-nothing" if below else ""
+
+
+def is_single_page(settings: Settings) -> bool:
+    """Whether a path that is no file gets the page."""
+    return settings.has_frontend and REST not in settings.locations
+
+
+def policy_at(server: Any, uri: str) -> str:
+    """The Content-Security-Policy of a file or a path, with the hashes of the scripts in a page."""
+    settings = server.settings
+    if special := policies(settings).get(uri):
+        return SPECIAL[special]
+    if runs_scripts(settings):
+        allowed = server.host.run(f"cat {settings.site_root}/csp.conf").stdout
+        if found := re.search(rf'^"{re.escape(uri)}" "(.+)";$', allowed, re.MULTILINE):
+            return with_scripts(settings.nginx_csp, found[1])
+    return str(settings.nginx_csp)
