@@ -94,6 +94,7 @@ def test_a_server_built_by_hand_is_taken_over_with_its_data_its_certificate_and_
         text = (BY_HAND / name).read_text().replace("codementee.test", "byhand.test")
         host.ssh(f"cat > /root/{name} <<'END_OF_FILE'\n{text}\nEND_OF_FILE")
     host.ssh("bash /root/provision.sh")
+    host.ssh("until [ $(journalctl -u codementee-backend | grep -c 'startup complete') = 2 ]; do sleep 0.2; done")
     plain = "echo mongodb://127.0.0.1:27017"
     before = documents(host, plain)
     # Its two workers may each have put the first documents there.
