@@ -16,6 +16,7 @@ PAGES = [
     "projects",
     "inspect",
     "settings",
+    "connection",
     "components",
     "releases",
     "secrets",

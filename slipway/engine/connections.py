@@ -178,15 +178,11 @@ class Connections:
         settings = self.settings[host.name]
         is_known = bool(query_cache.recall(self._cached_as(host), by_sudo=True))
         try:
-            found, said = login.connect(host, settings, is_known)
-            wanted = login.candidates(host, settings)[0] if found else None
+            if said := login.connect(host, settings, is_known):
+                self.skipped.append((host.name, said))
         except ConnectError as error:
             self.fail(host, f"[{host.name}] {error}")
             return
-        if found and wanted and found != wanted:
-            here = f"connecting as {found.user} (port {found.port}){' with sudo' if said else ''}"
-            why = f"root says: {said}" if said else f"{wanted.user} (port {wanted.port}) can't log in yet"
-            self.skipped.append((host.name, f"{here}: {why}"))
         if isinstance(host.connector, Connector):
             questions = query_cache.recall(self._cached_as(host), by_sudo=bool(host.data.get("_sudo")))
             self._recalling.append(gevent.spawn(_try_fetch, host.connector, questions))

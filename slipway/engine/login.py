@@ -62,15 +62,15 @@ def candidates(host: Host, settings: Settings) -> list[Login]:
     return [Login(user, port) for port in dict.fromkeys(ports) for user in dict.fromkeys(users)]
 
 
-def connect(host: Host, settings: Settings, is_known: bool) -> tuple[Login | None, str]:
-    """Connect `host` by the first login that works; returns which, and what the host said of others, in a line.
+def connect(host: Host, settings: Settings, is_known: bool) -> str:
+    """Connect `host` by the first login that works. Where that is not the first one, a line says which and why.
 
-    `is_known` says that the first one has worked before: it is not tried out. The login is None where it is not by
-    ssh. Raises ConnectError with what is wrong with each.
+    `is_known` says that the first one has worked before: it is not tried out. Raises ConnectError with what is wrong
+    with each.
     """
     if not isinstance(host.connector, SSHConnector):
         host.connect(show_errors=False, raise_exceptions=True)
-        return None, ""
+        return ""
     to_try = candidates(host, settings)
     wanted, tried = to_try[0], set[Login]()
     refused: set[int] = set()
@@ -88,7 +88,10 @@ def connect(host: Host, settings: Settings, is_known: bool) -> tuple[Login | Non
             host.data._sudo = bool(login.needs_sudo and (by_sudo or said))
             if not (is_known and login == wanted):
                 host.connector.prove_login()  # type: ignore[attr-defined]
-            return login, said
+            if login == wanted:
+                return ""
+            why = f"root says: {said}" if said else f"{wanted.user} (port {wanted.port}) can't log in yet"
+            return f"connecting as {login.user} (port {login.port}){' with sudo' if said else ''}: {why}"
         except ConnectError as error:
             failures.append(str(error))
             # Another user won't do where nobody answers, or where the host is not the one that we know.

@@ -35,9 +35,10 @@ class Access(Section):
     """Connection, administrator and ssh
 
     The `ssh_` settings that tell pyinfra how to connect (`ssh_hostname`, `ssh_port`, `ssh_user`, `ssh_key`, ...) are
-    pyinfra's own: https://docs.pyinfra.com/en/3.x/connectors/ssh.html. The shipped `group_data/all.py` sets
-    `ssh_strict_host_key_checking = "yes"`: pyinfra connects only to a host whose key is in `known_hosts` (run `ssh HOST
-    true` once, and compare the fingerprint). Its own default, `"accept-new"`, trusts the first key that it sees.
+    pyinfra's own: https://docs.pyinfra.com/en/3.x/connectors/ssh.html. What they leave open is as in ssh's own
+    configuration ([connection](connection.md)). The shipped `group_data/all.py` sets `ssh_strict_host_key_checking =
+    "yes"`: a host is connected to only if its key is in `known_hosts` (run `ssh HOST true` once, and compare the
+    fingerprint). pyinfra's own default, `"accept-new"`, trusts the first key that it sees.
     """
 
     timeout_scale: Annotated[float, Field(ge=0.01, le=100, strict=False)] = 1.0
