@@ -26,12 +26,17 @@ NEW = {
     "Sandbox MongoDB": "mongod may take 900 s to start instead of 180",
     "Install the module of the release program": "the steps of a release are a Python program",
     "Install the release program": "which was a shell script for each site,",
+    "Install the release program's checks": "which looks at built pages before it activates them",
+    "Install the release program's reader of pages": "by this module",
     "Configure the release program": "and reads what it knows of a site from a file",
     "Remove the release script of earlier versions": "which nobody calls any more",
     "Install the launcher of the services": "secrets are environment variables, too",
     "Configure the backend": "which the launcher makes them of; the time that its start may take is set",
     "Restart the backend": "with them",
     "Configure the release's units": "the same for the next release",
+    "Install uv 0.13.9": "which installs the packages of a release",
+    "Configure Nginx": "the policy of a page allows the scripts that were read in it",
+    "Reload Nginx": "with it",
 }
 DOCUMENTS = 1000
 INSERT = f"""
