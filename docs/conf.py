@@ -17,6 +17,7 @@ PAGES = [
     "inspect",
     "settings",
     "components",
+    "sites",
     "releases",
     "secrets",
     "security",

@@ -149,7 +149,7 @@ class Service(BaseModel):
 class Services(Section):
     """Services
 
-    Further programs of the site, of the backend's code: [releases.md](releases.md#several-services).
+    Further programs of the site, of the backend's code: [sites.md](sites.md#several-programs).
     """
 
     per_site = ALL
