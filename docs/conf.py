@@ -18,6 +18,7 @@ PAGES = [
     "settings",
     "connection",
     "components",
+    "sites",
     "releases",
     "secrets",
     "security",

@@ -53,7 +53,7 @@ def units(settings: Settings) -> list[str]:
 def _units(settings: Settings) -> Iterator[str]:
     for one in settings.all_services:
         unit = settings.unit(one)
-        if one.app:
+        if one.is_web:
             yield from (f"{unit}.socket", f"{unit}.service")
         else:
             yield f"{unit}.timer" if one.schedule else f"{unit}.service"

@@ -13,7 +13,7 @@ from slipway.ops.templates import render
 from slipway.settings import environment
 from slipway.settings.model import Settings
 from slipway.settings.services import Service
-from slipway.tasks.release_steps import LAUNCHER
+from slipway.tasks.release_steps import LAUNCHER, SERVE_PORT
 
 FOLDER = "/etc/systemd/system"
 
@@ -32,7 +32,7 @@ def describe_program(settings: Settings, service: Service, values: Mapping[str, 
     unit = settings.unit(service)
     return put_template(
         described_by(settings, service),
-        "backend/backend.service" if service.app else "backend/worker.service",
+        "backend/backend.service" if service.is_web else "backend/worker.service",
         of_service(settings, service, values),
         name=f"Configure {called(service)}",
         # One that runs by the clock need not run now.
@@ -98,6 +98,8 @@ def of_service(settings: Settings, service: Service, values: Mapping[str, Any]) 
         "launcher": f"{LAUNCHER} " if as_variables else "",
         "memory_max_mb": service.memory_max_mb or values["memory_max_mb"],
         "command": quoted_for_systemd(service.command),
+        "port": service.ports[0] if service.ports else 0,
+        "serve_port": SERVE_PORT,
     }
 
 
@@ -110,6 +112,7 @@ def release_units(settings: Settings, values: Mapping[str, Any]) -> dict[str, st
             **of_service(settings, service, values),
             **{"unit": unit, "release": "next", "is_next": True, "is_tcp": False},
             "socket": settings.socket(service, is_next=True),
+            "port": service.ports[1] if service.ports else 0,
         }
         files |= {f"{FOLDER}/{unit}.{kind}": render(f"backend/backend.{kind}", **its) for kind in ("socket", "service")}
     for when, command in (("before", settings.pre_activate), ("after", settings.post_activate)):
@@ -124,7 +127,7 @@ def all_units(settings: Settings) -> list[str]:
     names = [f"{settings.backend_unit}-{when}.service" for when in ("before", "after")]
     for service in settings.all_services:
         unit = settings.unit(service)
-        if service.app:
+        if service.is_web:
             names += [f"{unit}{end}.{kind}" for end in ("", "-next") for kind in ("socket", "service")]
         else:
             names += [f"{unit}.service", *([f"{unit}.timer"] if service.schedule else [])]

@@ -138,10 +138,10 @@ def change_to(settings: Settings, release_id: Callable[[], str], then: str) -> N
 def describe(settings: Settings, values: Mapping[str, Any]) -> None:
     """The services as this release wants them; one that is new runs before `slipway apply` leads visitors to it."""
     for service in settings.all_services:
-        if service.app or service.is_worker:
+        if service.is_web or service.is_worker:
             describe_program(settings, service, values)
     for service in settings.services:
-        if service.app:
+        if service.is_web:
             describe_socket(settings, service, values)
 
 

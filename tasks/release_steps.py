@@ -12,6 +12,7 @@ from pyinfra.api import StringCommand
 
 from slipway.ops.backup import KEPT
 from slipway.ops.files import absent, put
+from slipway.ops.templates import render
 from slipway.releases import checks, launcher, pages
 from slipway.releases import host as release_host
 from slipway.releases import program as release_program
@@ -23,6 +24,7 @@ from slipway.settings.services import Service
 FOLDER = "/usr/lib/slipway"
 PROGRAM = f"{FOLDER}/release"
 LAUNCHER = f"{FOLDER}/with-credentials"
+SERVE_PORT = f"{FOLDER}/serve-port"
 # What the program imports.
 MODULES = (release_host, checks, pages)
 PACKAGES = ["python3"]
@@ -53,6 +55,13 @@ def put_programs(has_backend: bool) -> None:
             content=text_of(launcher),
             mode="755",
             check="{} true",
+        )
+        put(
+            name="Install the launcher of services that listen on a port",
+            path=SERVE_PORT,
+            content=render("backend/serve-port"),
+            mode="755",
+            check="sh -n {}",
         )
 
 

@@ -125,9 +125,11 @@ def build(
     left_out = tuple(f"backend/{path}/" for path in shared)
     files = [one for one in _to_ship(settings, parts, builds) if not f"{one[0]}/".startswith(left_out)]
     _check_size(files, settings.release_max_mb)
+    # What is there may not be executable.
+    programs = {name for name, path in files if name.startswith("backend/") and os.access(path, os.X_OK)}
     kept, new = [], []
     for name, data in chain(_compressed(files), (more or {}).items()):
-        if there and there.get(name) == hashlib.sha256(data).hexdigest():
+        if there and name not in programs and there.get(name) == hashlib.sha256(data).hexdigest():
             kept.append(name)
         else:
             new.append((name, data))
@@ -135,7 +137,7 @@ def build(
     if kept:
         # Separated as `xargs -0` takes them, whatever is in a name.
         new.append((KEPT, os.fsencode("\0".join(kept))))
-    archive = _archive(new)
+    archive = _archive(new, programs)
     return Release(release_id(settings), archive, tuple(kept))
 
 
@@ -280,12 +282,13 @@ def _is_shipped(name: str, left_out: Collection[str]) -> bool:
     return name not in left_out and (name == WELL_KNOWN or not name.startswith("."))
 
 
-def _archive(files: list[tuple[str, bytes]]) -> bytes:
+def _archive(files: list[tuple[str, bytes]], programs: Collection[str]) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=6) as archive:
         for name, data in files:
             member = tarfile.TarInfo(name)
             # Nginx makes an ETag of time and size: two releases must not share it.
-            member.size, member.mode, member.mtime = len(data), 0o644, int(datetime.now(UTC).timestamp())
+            member.size, member.mtime = len(data), int(datetime.now(UTC).timestamp())
+            member.mode = 0o755 if name in programs else 0o644
             archive.addfile(member, io.BytesIO(data))
     return buffer.getvalue()

@@ -220,6 +220,7 @@ def _claims(site: Settings) -> dict[tuple[str, str], None]:
     claims = [("site_name", site.site_name), ("mongodb_backend_user", site.mongodb_backend_user)]
     claims += [("mongodb_database", site.mongodb_database), ("backend_listen", site.backend_listen)]
     claims += [("host name", domain) for domain in site.domains]
+    claims += [("port of a service", str(port)) for service in site.services for port in service.ports]
     return dict.fromkeys([*claims, *(("unit", site.unit(service)) for service in site.all_services)])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from pydantic import ConfigDict, PrivateAttr, ValidationInfo, field_validator
 
@@ -33,6 +34,13 @@ from slipway.settings.valkey import Valkey
 
 # Where Nginx finds certificates, a folder for each site.
 TLS_FOLDER = "/etc/nginx/tls"
+
+
+def _ports(data: dict[str, Any]) -> dict[int, str]:
+    """Ports of the host that others than services have."""
+    backend = str(data.get("backend_listen", "")).rpartition(":")[2]
+    found = {int(backend): "the backend"} if backend.isdigit() else {}
+    return {**found, int(data.get("mongodb_port", 0)): "MongoDB"}
 
 
 # pydantic checks the fields of the last base first: a default may follow from those of the bases below it.
@@ -75,7 +83,7 @@ class Settings(
         if info.data.get("frontend_source") and info.data.get("frontend_assets"):
             taken[info.data.get("frontend_assets", "")] = "the frontend's files"
         names = [info.data.get("site_domain", ""), *info.data.get("site_aliases", [])]
-        if problems := problems_among(value, taken, dict.fromkeys(names, "the site")):
+        if problems := problems_among(value, taken, dict.fromkeys(names, "the site"), _ports(info.data)):
             raise ValueError("; ".join(problems))
         made = [one.variable for one in PLACEHOLDERS.values() if one.variable]
         known = {*info.data.get("backend_secrets", []), *made}
@@ -173,7 +181,7 @@ class Settings(
     @property
     def web_services(self) -> list[Service]:
         """Those that answer requests."""
-        return [service for service in self.all_services if service.app]
+        return [service for service in self.all_services if service.is_web]
 
     @cached_property
     def places(self) -> list[Place]:

@@ -35,8 +35,9 @@ TAKEN = {"backend", "next", "before", "after"}
 class Service(BaseModel):
     """Keys of a service
 
-    A service either answers requests (`app`), or runs permanently (`command`), or runs on a schedule (`command` with
-    `schedule`).
+    A service either answers requests (`app`, or `command` with `listen`), or runs permanently (`command`), or runs on a
+    schedule (`command` with `schedule`). It has the backend's release, Python environment, system user, sandbox,
+    folders that stay, environment variables and secrets; limits, health and workers are its own.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
@@ -48,17 +49,23 @@ class Service(BaseModel):
     """What uvicorn runs to answer requests. It needs `path` or `host`, and `health_path`."""
 
     command: PlainLine = ""
-    """What runs instead, such as `"python -m mailer"`."""
+    """What runs instead, such as `"python -m mailer"`, in the backend's folder."""
+
+    listen: Annotated[int | str | None, Words('a port from 1024 to 65534, or "fd"')] = None
+    """How `command` is reached, if it answers HTTP: a port of 127.0.0.1, which it finds in `PORT` (the next release
+    gets the one after it); or `"fd"`, a listening socket as file descriptor 3, as systemd passes it (sd_listen_fds(3)).
+    It needs `path` or `host`, and `health_path`."""
 
     schedule: Annotated[str, matching(r"[\w*.,:/~ +-]*", 'a time of systemd.time(7) as "*-*-* 03:00" or "hourly"')] = ""
     # Whether it is one, the host's systemd says before it is in force.
     """When `command` runs; `""` for permanently."""
 
     path: Annotated[str, Check(lambda value: not value or route(value), EXPECTED)] = ""
-    """The URL path of `app`, in the notation of `backend_paths`, which the backend no longer gets."""
+    """Its URL path, in the notation of `backend_paths`, which the backend no longer gets; `"/"` for all that no other
+    program answers."""
 
     host: Annotated[str, matching(rf"({DOMAIN})?", A_DOMAIN)] = ""
-    """The host name of `app`, instead of a path."""
+    """Its host name, instead of a path."""
 
     workers: Annotated[int, Field(ge=1, le=64), Unit("processes")] = 1
     """Number of uvicorn workers."""
@@ -92,14 +99,21 @@ class Service(BaseModel):
     def _is_of_one_kind(self) -> Self:
         if bool(self.app) == bool(self.command):
             raise ValueError("either app, which answers requests, or command, which does not")
-        if self.app and bool(self.path) == bool(self.host):
-            raise ValueError("with app either path or host: where visitors reach it")
-        if self.app and self.health_path is None:
-            raise ValueError('with app a health_path that answers when it is well, as "/api/auth/health"')
-        if self.app and self.schedule:
+        if self.app and self.listen is not None:
+            raise ValueError("with app no listen: uvicorn gets its socket from systemd")
+        if self.listen is not None and not (self.listen == "fd" or self._is_port()):
+            raise ValueError(f'with listen a port from 1024 to 65534, or "fd"; found {self.listen!r}')
+        kind = "app" if self.app else "listen"
+        if self.is_web and bool(self.path) == bool(self.host):
+            raise ValueError(f"with {kind} either path or host: where visitors reach it")
+        if self.is_web and self.health_path is None:
+            raise ValueError(f'with {kind} a health_path that answers when it is well, as "/api/auth/health"')
+        if self.is_web and self.schedule:
             raise ValueError("with schedule a command: what answers requests runs all the time")
-        if self.command and (self.path or self.host or self.health_path is not None):
-            raise ValueError("with command no path, host or health_path: it answers no requests")
+        if not self.is_web and (self.path or self.host or self.health_path is not None):
+            raise ValueError("with command no path, host or health_path, or listen: where it answers requests")
+        if self.command and self.workers != 1:
+            raise ValueError("with command no workers: it starts its own")
         if 0 < self.memory_max_mb < MIN_SERVICE_MB:
             raise ValueError(f"memory_max_mb of 0, or at least {MIN_SERVICE_MB}")
         return self
@@ -115,14 +129,27 @@ class Service(BaseModel):
         return self.health_path or "/"
 
     @property
+    def is_web(self) -> bool:
+        """Whether it answers requests."""
+        return bool(self.app) or self.listen is not None
+
+    @property
     def is_worker(self) -> bool:
-        return bool(self.command) and not self.schedule
+        return not self.is_web and not self.schedule
+
+    @property
+    def ports(self) -> list[int]:
+        """The ports of 127.0.0.1 that it listens on, itself and as the next release."""
+        return [self.listen, self.listen + 1] if isinstance(self.listen, int) else []
+
+    def _is_port(self) -> bool:
+        return type(self.listen) is int and 1024 <= self.listen < 65535
 
 
 class Services(Section):
     """Services
 
-    Further programs of the site, of the backend's code: [releases.md](releases.md#several-services).
+    Further programs of the site, of the backend's code: [sites.md](sites.md#several-programs).
     """
 
     per_site = ALL
@@ -133,11 +160,14 @@ class Services(Section):
     Release the code of a new service before the `slipway apply` that routes requests to it."""
 
 
-def problems_among(services: list[Service], taken: Mapping[str, str], hosts: Mapping[str, str]) -> list[str]:
-    """What is wrong with services beside each other; `taken` has who has a location of Nginx, `hosts` a host name."""
+def problems_among(
+    services: list[Service], taken: Mapping[str, str], hosts: Mapping[str, str], ports: Mapping[int, str]
+) -> list[str]:
+    """What is wrong with services beside each other; `taken` has who has a location of Nginx, `hosts` a host name,
+    `ports` a port of 127.0.0.1."""
     problems = []
     names: set[str] = set()
-    hosts = {**hosts}
+    hosts, ports = {**hosts}, {**ports}
     for service in services:
         if service.name in TAKEN or service.name in names:
             problems.append(f"names, each once, without {', '.join(sorted(TAKEN))}; found {service.name!r} again")
@@ -148,5 +178,9 @@ def problems_among(services: list[Service], taken: Mapping[str, str], hosts: Map
             )
         elif service.host:
             hosts[service.host] = service.name
+        for port in service.ports:
+            if port in ports:
+                problems.append(f"ports that nobody else has; found {port} for {ports[port]} and for {service.name}")
+            ports[port] = service.name
     paths = overlaps([(service.name, service.path) for service in services if service.path], taken)
     return problems + [f"one service for each path; {problem}" for problem in paths]

@@ -164,3 +164,42 @@ def script_of(answer: requests.Response) -> str:
     (script,) = re.findall(r"<script>(.*?)</script>", answer.text, re.DOTALL)
     digest = hashlib.sha256(script.replace("\r\n", "\n").encode()).digest()
     return f"'sha256-{base64.b64encode(digest).decode()}'"
+
+
+@pytest.mark.thorough
+def test_programs_that_answer_http_by_themselves_are_released_as_the_backend_is(
+    server: LabHost, tmp_path: Path
+) -> None:
+    api = copied("root-api", tmp_path)
+    services = [
+        {"name": "port", "command": "python web.py", "listen": 3000, "path": "/port/ -> /", "health_path": "/"},
+        {"name": "fd", "command": "python web.py fd", "listen": "fd", "path": "/fd/", "health_path": ""},
+    ]
+    notes = site(
+        server, "notes", api, backend_health_path="", backend_environment={"FLAVOUR": "sweet"}, services=services
+    )
+    server.apply(*sites(notes))
+    assert server.plan(*sites(notes)) == []
+    visitor = server.site(notes["site_domain"])
+    assert visitor.get("/port/x").text == "1 /x https sweet"
+    assert visitor.get("/fd/x").text == "1 /fd/x https sweet"
+    (api / "web.py").write_text((api / "web.py").read_text().replace('VERSION = "1"', 'VERSION = "2"'))
+    answers: list[str] = []
+    release = server.start("release", "lab", "--yes", "--site", "notes", *sites(notes))
+    while release.process.poll() is None:
+        answers += [visitor.get(path).text.partition(" ")[0] for path in ("/port/x", "/fd/x")]
+    assert release.end()[0] == 0
+    assert {*answers} == {"1", "2"}
+    assert len(answers) > 50
+    assert visitor.get("/port/x").text == "2 /x https sweet"
+    listening = server.ssh("ss -Hltn | awk '{print $4}'").split()
+    assert "127.0.0.1:3000" in listening
+    assert "127.0.0.1:3001" not in listening
+    # What can't be started leaves the one before.
+    (api / "web.py").write_text("raise SystemExit('no web today')\n")
+    done = server.slipway("release", "lab", "--yes", "--site", "notes", *sites(notes))
+    assert done.returncode == 1
+    assert "no web today" in done.stderr
+    assert visitor.get("/port/x").text == "2 /x https sweet"
+    assert server.plan(*sites(notes)) == []
+    server.apply()

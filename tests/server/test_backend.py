@@ -13,7 +13,7 @@ def units(server) -> list[str]:
     """Those that run from boot on."""
     settings, found = server.settings, []
     for service in settings.all_services:
-        kinds = ["socket", "service"] if service.app else ["timer"] if service.schedule else ["service"]
+        kinds = ["socket", "service"] if service.is_web else ["timer"] if service.schedule else ["service"]
         found += [f"{settings.unit(service)}.{kind}" for kind in kinds]
     return found
 

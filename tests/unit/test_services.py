@@ -10,6 +10,7 @@ from slipway.tasks.backend_units import all_units
 
 AUTH = {"name": "auth", "app": "auth.main:app", "path": "/api/auth/", "health_path": "/api/auth/health"}
 MAILER = {"name": "mailer", "command": "python -m mailer"}
+WEB = {"name": "web", "command": "node server.js", "listen": 3000, "path": "/web/", "health_path": ""}
 BLOG = {"site_name": "blog", "site_domain": "blog.example.org"}
 
 
@@ -37,8 +38,16 @@ WRONG = {
     "two places": ([{**AUTH, "host": "auth.example.org"}], "with app either path or host"),
     "no health path": ([{**AUTH, "health_path": None}], "with app a health_path"),
     "a path below the backend's of the same length": ([{**AUTH, "path": "/api"}], "found = /api for the backend"),
+    "an app that listens": ([{**AUTH, "listen": 3000}], "with app no listen"),
+    "a program that listens nowhere": ([{**MAILER, "listen": 3000}], "with listen either path or host"),
+    "a program without a health path": ([{**MAILER, "listen": 3000, "path": "/x/"}], "with listen a health_path"),
+    "a port of root's": ([{**WEB, "listen": 80}], "a port from 1024 to 65534"),
+    "no port": ([{**WEB, "listen": "3000"}], "found '3000'"),
+    "two on one port": ([WEB, {**WEB, "name": "b", "path": "/b/", "listen": 3001}], "found 3001 for web and for b"),
+    "MongoDB's port": ([{**WEB, "listen": 27016}], "found 27017 for MongoDB and for web"),
+    "workers of its own": ([{**WEB, "workers": 2}], "with command no workers"),
     "an app by the clock": ([{**AUTH, "schedule": "hourly"}], "with schedule a command"),
-    "a worker with a path": ([{**MAILER, "path": "/mail/"}], "with command no path"),
+    "a worker with a path": ([{**MAILER, "path": "/mail/"}], "with command no path, host or health_path, or listen"),
     "a schedule that ends the line": ([{**MAILER, "schedule": "hourly\nUser=root"}], "a time of systemd.time(7)"),
     "little memory": ([{**MAILER, "memory_max_mb": 5}], "memory_max_mb of 0, or at least 128"),
     "an unknown key": ([{**MAILER, "wokers": 2}], "services[0]['wokers']: there is no such key"),
@@ -94,6 +103,10 @@ WRONG_SITES = {
     "a wrong value": ([{**BLOG, "backend_app": "x"}], "sites[0]: backend_app: found 'x', expected module:attribute"),
     "another's name": ([BLOG, {**BLOG, "site_domain": "b.example.org"}], "sites[1]"),
     "another's domain": ([{**BLOG, "site_aliases": ["codementee.io"]}], "host name: found 'codementee.io'"),
+    "another's port": (
+        [{**BLOG, "services": [WEB]}, {**BLOG, "site_name": "b", "site_domain": "b.example.org", "services": [WEB]}],
+        "port of a service: found '3000', expected one that no other site has",
+    ),
     "another's database": ([{**BLOG, "mongodb_database": "codementee"}], "mongodb_database: found 'codementee'"),
 }
 

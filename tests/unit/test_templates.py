@@ -92,6 +92,8 @@ def judge_nginx(root: Path, settings: Settings, tmp_path: Path) -> subprocess.Co
 SERVICES = [
     {"name": "auth", "app": "auth.main:app", "path": "/api/auth/", "health_path": "/api/auth/health", "workers": 2},
     {"name": "pay", "app": "pay:app", "host": "pay.codementee.io", "health_path": "/well", "secrets": ["JWT_SECRET"]},
+    {"name": "web", "command": "node server.js --from '$PORT'", "listen": 3000, "path": "/shop/", "health_path": ""},
+    {"name": "go", "command": "./server", "listen": "fd", "path": "/go/ -> /", "health_path": "/well"},
     {"name": "mailer", "command": 'python -m mailer --from "100 % $us"', "environment": {"PORT": "25"}},
     {"name": "report", "command": "python -m report", "schedule": "*-*-* 03:00", "memory_max_mb": 200},
 ]
@@ -164,7 +166,7 @@ def test_systemd_accepts_the_units(settings_with, tmp_path, listen):
     values = unit_values(settings, 819, database_is_here=True)
     units = {Path(path).name: text for path, text in release_units(settings, values).items()}
     for service in settings.all_services:
-        kinds = ["backend.socket", "backend.service"] if service.app else ["worker.service"]
+        kinds = ["backend.socket", "backend.service"] if service.is_web else ["worker.service"]
         kinds += ["worker.timer"] if service.schedule else []
         for kind in kinds:
             text = render(f"backend/{kind}", **of_service(settings, service, values))
