@@ -74,14 +74,13 @@ def _location(one: Directive, server: Server, settings: Settings) -> Iterator[Ob
     path = one.arguments[-1] if one.arguments else ""
     kind = one.arguments[0] if len(one.arguments) > 1 else ""
     is_pattern = kind.startswith("~")
-    paths = [service.path for service in settings.web_services if service.path]
     if path.startswith("@"):
         place = "named"
     elif is_pattern and HIDDEN.match(path):
         place = "hidden"
     elif path.startswith(ACME):
         place = "acme"
-    elif any(f"{path.rstrip('/')}/".startswith(prefix) for prefix in paths):
+    elif not is_pattern and _is_answered(path, settings):
         place = "backend"
     elif (is_pattern and PATTERN.match(path)) or (not is_pattern and _is_static(path, settings)):
         place = "static"
@@ -91,13 +90,20 @@ def _location(one: Directive, server: Server, settings: Settings) -> Iterator[Ob
     yield from _within(one.block or (), server, place, settings)
 
 
+def _is_answered(path: str, settings: Settings) -> bool:
+    """Whether a service of the site answers at a path, or a folder that stays is served there."""
+    places = [one for one in settings.places if one.answers(path) or one.answers(f"{path.rstrip('/')}/")]
+    return bool(places) or any(f"{path.rstrip('/')}/".startswith(url) for url in settings.shared_urls)
+
+
 def _where(one: Directive) -> str:
     passes = any(inner.name in ("proxy_pass", "fastcgi_pass", "uwsgi_pass") for inner in one.block or ())
-    return "it as one of the `services`" if passes else "its files in the frontend"
+    return "it in backend_paths or services" if passes else "its files in the frontend, or its folder in shared_urls"
 
 
 def _is_static(path: str, settings: Settings) -> bool:
-    return bool(STATIC.fullmatch(path)) or f"{path.rstrip('/')}/".startswith(settings.frontend_assets)
+    assets = settings.frontend_assets
+    return bool(STATIC.fullmatch(path)) or bool(assets and f"{path.rstrip('/')}/".startswith(assets))
 
 
 def _cannot(one: Directive) -> Obstacle:
