@@ -51,7 +51,8 @@ class NginxFuture(Fact[tuple[Tree, str]]):
     """The configuration as it would be with some files and links of Slipway's put into it and others removed, and why
     it would be invalid, "" where it would not or where that can't be found out.
 
-    A copy of /etc/nginx is put in its place for `nginx -T` alone: what is said of it has the real paths.
+    `nginx -T` alone sees a copy in memory in the place of /etc/nginx: what it says has the real paths, and no file of
+    the host is written.
     """
 
     @staticmethod
@@ -65,9 +66,8 @@ class NginxFuture(Fact[tuple[Tree, str]]):
             steps.append(f"mkdir -p $(dirname {name}); rm -f {name}; printf %s {shlex.quote(text)} > {name}")
         steps += [f"mkdir -p $(dirname {name}); ln -sfn {target} {name}" for name, target in links.items()]
         lines = "\n".join(steps)
-        return f"""\
-work=$(mktemp -d /run/slipway-nginx.XXXXXX) || exit 0; trap 'rm -rf $work' EXIT
-cp -a /etc/nginx/. $work; cd $work || exit 0
+        inner = f"""\
+mount -t tmpfs none /mnt && cp -a /etc/nginx/. /mnt && cd /mnt || exit 0
 {lines}
 # What is not there yet: a module, and certificates.
 ls modules-enabled/*brotli* > /dev/null 2>&1 || sed -i '/brotli_static/d' nginx.conf
@@ -76,7 +76,8 @@ for site in sites-available/*; do
   [ -z "$folder" ] || [ -e $folder/fullchain.pem ] || sed -i \\
     's,^ *ssl_certificate /etc/nginx/tls/.*,ssl_reject_handshake on;,; /^ *ssl_certificate_key .etc.nginx.tls/d' $site
 done
-unshare --mount sh -c 'mount --bind . /etc/nginx && exec /usr/sbin/nginx -T -q' 2>&1 || true"""
+mount --bind /mnt /etc/nginx && /usr/sbin/nginx -T -q 2>&1"""
+        return f"unshare --mount sh -c {shlex.quote(inner)} 2> /dev/null || true"
 
     def process(self, output: list[str]) -> tuple[Tree, str]:
         begin = next((number for number, line in enumerate(output) if FILE.fullmatch(line)), len(output))
