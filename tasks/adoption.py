@@ -5,87 +5,92 @@ Nothing here has anything to do on a server that Slipway made.
 
 from __future__ import annotations
 
+import shlex
+from functools import partial
+
 from pyinfra import host
 from pyinfra.api import operation
 
+from slipway.adoption import OURS
 from slipway.engine import notes
-from slipway.engine.components import component, component_step
+from slipway.engine.components import component, component_step, in_order
 from slipway.facts.base import Output
+from slipway.facts.nginx import NginxInForce
 from slipway.ops.commands import Commands
 from slipway.releases.artifact import COMPRESSED, MIN_COMPRESSED_BYTES
 from slipway.settings.model import TLS_FOLDER, Settings
+from slipway.tasks.backend_by_hand import stop_serving
 from slipway.tasks.shared import take_along
 
 ASIDE = "/var/backups/slipway/by-hand"
-# What Slipway's own files have in them.
-OURS = "by Slipway"
 
 
 def replaced(settings: Settings) -> list[str]:
     """What Slipway puts its own in place of."""
+    units = [f"/etc/systemd/system/{site.backend_unit}.service" for site in settings.all_sites]
     return [
-        *(f"/etc/systemd/system/{settings.backend_unit}.service", "/etc/mongod.conf"),
-        *("/lib/systemd/system/mongod.service", "/etc/systemd/system/mongod.service"),
-        *("/etc/nginx", "/etc/ssh", "/etc/ufw", "/etc/default/ufw"),
+        *units,
+        *("/etc/mongod.conf", "/lib/systemd/system/mongod.service", "/etc/systemd/system/mongod.service"),
+        *("/etc/nginx", "/etc/ssh", "/etc/ufw", "/etc/default/ufw", "/etc/apt", "/etc/letsencrypt/renewal"),
     ]
 
 
 def found_by_hand(settings: Settings) -> list[str]:
     """What somebody has built on the host before Slipway came, in words."""
-    unit = f"/etc/systemd/system/{settings.backend_unit}.service"
+    units = " ".join(site.backend_unit for site in settings.all_sites)
+    folders = " ".join(f"{site.site_root}/{part}" for site in settings.all_sites for part in ("backend", "frontend"))
     script = f"""\
-[ ! -f {unit} ] || grep -q '{OURS}' {unit} || echo 'the service {settings.backend_unit}'
-for part in backend frontend; do
-  [ ! -d {settings.site_root}/$part ] || [ -L {settings.site_root}/$part ] || echo "{settings.site_root}/$part"
+for unit in {units}; do
+  file=/etc/systemd/system/$unit.service; [ ! -f $file ] || grep -q '{OURS}' $file || echo "the service $unit"
 done
-[ ! -f /var/lib/mongodb/WiredTiger ] || grep -q '{OURS}' /etc/mongod.conf || echo "MongoDB's data\""""
-    sites = host.get_fact(Output, command=_others_sites(settings)).split()
-    return [*host.get_fact(Output, command=script).splitlines(), *(f"the site {file}" for file in sites)]
-
-
-def _others_sites(settings: Settings) -> str:
-    """A command that prints the configuration files of Nginx, not ours, that serve the site's names."""
-    names = "|".join(domain.replace(".", "[.]") for domain in settings.domains)
-    return (
-        f"others=$(grep -l -E '^[^#]*server_name[^;]*({names})' /etc/nginx/sites-enabled/* /etc/nginx/conf.d/*.conf"
-        f" 2>/dev/null); [ -z \"$others\" ] || grep -L '{OURS}' $others"
-    )
+for folder in {folders}; do [ ! -d $folder ] || [ -L $folder ] || echo $folder; done
+[ ! -f {settings.mongodb_data}/WiredTiger ] || grep -q '{OURS}' /etc/mongod.conf || echo "MongoDB's data\""""
+    there = host.get_fact(NginxInForce) if "web" in host.groups else None
+    files = [] if there is None else [server.file for server in there.others]
+    return [*host.get_fact(Output, command=script).splitlines(), *(f"the site {file}" for file in dict.fromkeys(files))]
 
 
 @component()
 def adopt(settings: Settings) -> None:
     keep_aside(name="Back up the existing configuration", settings=settings)
+    in_order([partial(_adopt_site, site) for site in settings.all_sites])
+
+
+def _adopt_site(site: Settings) -> None:
     if "web" in host.groups:
-        keep_certificate(name="Keep the existing certificate", settings=settings)
+        keep_certificate(name="Keep the existing certificate", settings=site)
     if "app" in host.groups or "web" in host.groups:
-        keep_site(name="Import the existing site as a release", settings=settings)
+        keep_site(name="Import the existing site as a release", settings=site)
 
 
 @operation()
 def keep_aside(settings: Settings) -> Commands:
     """A copy of all that Slipway replaces, once."""
+    paths = " ".join(replaced(settings))
     if not found_by_hand(settings) or host.get_fact(Output, command=f"ls -d {ASIDE}"):
         return
-    notes.note(f"{ASIDE}: {', '.join(replaced(settings))}")
-    paths = " ".join(replaced(settings))
+    notes.note(f"{ASIDE}: {', '.join(host.get_fact(Output, command=f'ls -d {paths}').split())}")
     yield (
         # One copy that fails, on a full disk say, and nothing is complete. cp 9.1 looks for parents in its folder.
         f"set -e; cd /; umask 077; rm -rf {ASIDE}.new; mkdir -p {ASIDE}.new;"
         f" for path in {paths}; do [ ! -e $path ] || cp -a --parents $path {ASIDE}.new; done;"
-        # With it an Nginx that is there may go on, see templates/nginx/unconfigured.conf.
-        f" if [ -e /usr/sbin/nginx ]; then mkdir -p -m 755 {TLS_FOLDER}; fi"
-        f" && sync -f {ASIDE}.new && mv -T {ASIDE}.new {ASIDE}"
+        f" sync -f {ASIDE}.new && mv -T {ASIDE}.new {ASIDE}"
     )
 
 
 @operation()
 def keep_certificate(settings: Settings) -> Commands:
     """The certificate by which the site is served now is served on until certbot has got another."""
-    served, kept = settings.tls_folder, f"{TLS_FOLDER}/by-hand"
+    served, name = settings.tls_folder, f"{settings.site_name}-by-hand"
+    kept = f"{TLS_FOLDER}/{name}"
+    there = host.get_fact(NginxInForce)
+    servers = [] if there is None else [one for one in there.others if one.is_for([settings.site_domain])]
+    pairs = [" ".join([*one.values("ssl_certificate")[:1], *one.values("ssl_certificate_key")[:1]]) for one in servers]
+    if not any(pairs):
+        return
+    words = " ".join(shlex.quote(pair) for pair in pairs if pair)
     script = f"""\
-[ -e {served} ] || for file in $({_others_sites(settings)}); do
-  certificate=$(sed -n -E 's/^[^#]*ssl_certificate[[:space:]]+([^;]+);.*/\\1/p' $file | head -n 1)
-  key=$(sed -n -E 's/^[^#]*ssl_certificate_key[[:space:]]+([^;]+);.*/\\1/p' $file | head -n 1)
+[ -e {served} ] || printf '%s\\n' {words} | while read -r certificate key; do
   [ -f "$key" ] && openssl x509 -noout -checkend 0 -in "$certificate" > /dev/null &&
     openssl x509 -noout -checkhost {settings.site_domain} -in "$certificate" | grep -q 'does match' &&
     echo "$certificate $key" && break
@@ -98,21 +103,19 @@ done"""
     yield (
         f"umask 077; mkdir -p -m 755 {TLS_FOLDER}; mkdir -p {kept}; cp -L {certificate} {kept}/fullchain.pem"
         f" && cp -L {key} {kept}/privkey.pem && sync -f {kept}"
-        f" && ln -sfn by-hand {served}.new && mv -fT {served}.new {served}"
+        f" && ln -sfn {name} {served}.new && mv -fT {served}.new {served}"
     )
 
 
 @operation()
 def keep_site(settings: Settings) -> Commands:
-    """The code and the pages that are there become the first release: what visitors get stays what it is."""
+    """A copy of the code and the pages that are there becomes the first release: what visitors get stays what it is."""
     root = settings.site_root
-    parts = [part for part in settings.parts if {"backend": "app", "frontend": "web"}[part] in host.groups]
-    script = f"cd {root} && for part in {' '.join(parts)}; do [ ! -d $part ] || [ -L $part ] || echo $part; done"
-    found = host.get_fact(Output, command=script).split()
-    if not found:
+    found = by_hand(settings)
+    if not found or host.get_fact(Output, command=f"ls -d {root}/releases/*-by-hand"):
         return
     for part in found:
-        notes.note(f"{root}/{part}: kept as {root}/{part}.by-hand, served as a release")
+        notes.note(f"{root}/{part}: copied as a release")
     stays = "".join(f"{line}\n" for line in take_along(settings, f"{root}/backend") if "backend" in found)
     yield f"""set -eu; cd {root}; umask 022; mkdir -p releases venvs; rm -rf releases/*.new
 {stays}release=$(date --utc +%Y%m%d-%H%M%S)-by-hand; new=releases/$release.new; mkdir $new
@@ -125,9 +128,51 @@ if [ -d $new/backend ] && [ ! -e $new/backend/.venv ]; then
   {_environment_by_hand("$new/backend")}
 fi
 sync -f $new; mv -T $new releases/$release
-[ -e current/. ] || {{ ln -sfn releases/$release current.new; mv -fT current.new current; }}
+[ -e current/. ] || {{ ln -sfn releases/$release current.new; mv -fT current.new current; }}"""
+
+
+def by_hand(settings: Settings) -> list[str]:
+    """The parts of the site that somebody has put into its folder, where Slipway has links."""
+    parts = [part for part in settings.parts if {"backend": "app", "frontend": "web"}[part] in host.groups]
+    script = f"cd {settings.site_root} && for part in {' '.join(parts)}; do"
+    return host.get_fact(Output, command=f"{script} [ ! -d $part ] || [ -L $part ] || echo $part; done").split()
+
+
+@component_step(after="nginx")
+def leave_behind(settings: Settings) -> None:
+    """After Nginx serves what is Slipway's, on its host: until then visitors get what they got."""
+    in_order([partial(_leave_site, site) for site in settings.all_sites])
+
+
+@component_step(before="fail2ban")
+def leave_behind_of_others(settings: Settings) -> None:
+    """On a host without Nginx: after those with it."""
+    if "web" not in host.groups:
+        in_order([partial(_leave_site, site) for site in settings.all_sites])
+
+
+def _leave_site(site: Settings) -> None:
+    if "app" in host.groups:
+        stop_serving(name="Stop the previous backend", settings=site)
+    if "app" in host.groups or "web" in host.groups:
+        move_aside(name="Move the previous site aside", settings=site)
+
+
+@operation()
+def move_aside(settings: Settings) -> Commands:
+    """The paths that the owner is used to become links to the current release; what was there stays beside them."""
+    root, found = settings.site_root, by_hand(settings)
+    if not found:
+        return
+    for part in found:
+        notes.note(f"{root}/{part}: moved to {root}/{part}.by-hand, now a link to current/{part}")
+    # In one step, by renameat2(2), which no program of a shell's has yet; overlay file systems may refuse it.
+    exchange = "perl -e 'exit(syscall(316, -100, $ARGV[0], -100, $ARGV[1], 2) != 0)'"
+    yield f"""set -eu; cd {root}
 for part in {" ".join(found)}; do
-  rm -rf $part.by-hand; mv -T $part $part.by-hand; ln -s current/$part $part
+  kept=$part.by-hand; rm -f $kept 2> /dev/null || mv -T $kept $kept.$(date --utc +%s)
+  ln -s current/$part $kept
+  {exchange} $part $kept || {{ rm $kept; mv -T $part $kept; ln -s current/$part $part; }}
 done"""
 
 
@@ -147,31 +192,3 @@ def _environment_by_hand(folder: str) -> str:
         f' if [ -n "$venv" ]; then ln -s $(basename $venv) {folder}/.venv;'
         f" else python3 -m venv --without-pip --system-site-packages {folder}/.venv; fi"
     )
-
-
-@component_step(before="nginx")
-def retire_sites(settings: Settings) -> None:
-    """Before Nginx gets Slipway's configuration: of two for the same names one wins by its file's name."""
-    retire(name="Disable other configurations of the site", settings=settings)
-    retire_ours(name="Disable sites that are no longer configured", settings=settings)
-
-
-@operation()
-def retire(settings: Settings) -> Commands:
-    own = f"/etc/nginx/sites-enabled/{settings.site_name}"
-    others = [file for file in host.get_fact(Output, command=_others_sites(settings)).split() if file != own]
-    if others:
-        notes.note("\n".join(f"{file}: removed" for file in others))
-        yield f"rm -f {' '.join(others)}"
-
-
-@operation()
-def retire_ours(settings: Settings) -> Commands:
-    """Sites of `sites` that were taken out: Nginx forgets them; their folders, database and certificate stay."""
-    wanted = {"default", *(site.site_name for site in settings.all_sites)}
-    command = f"cd /etc/nginx/sites-enabled && grep -l -s '^# .*, {OURS}: changes made here' *"
-    gone = sorted({*host.get_fact(Output, command=command).split()} - wanted)
-    if gone:
-        files = [f"/etc/nginx/sites-enabled/{name}" for name in gone]
-        notes.note("\n".join(f"{file}: removed" for file in files))
-        yield f"rm -f {' '.join(files)}; ! systemctl is-active --quiet nginx || systemctl reload nginx"

@@ -12,6 +12,7 @@ from typing import Any
 from pyinfra import host
 from pyinfra.api import operation
 
+from slipway.adoption.network import listeners
 from slipway.engine import notes, run
 from slipway.engine.components import Drift, component, component_step
 from slipway.facts.base import Output
@@ -24,6 +25,8 @@ from slipway.settings.model import Settings
 from slipway.settings.services import Service
 from slipway.tasks import python_environment, shared
 from slipway.tasks.adoption import found_by_hand
+from slipway.tasks.adoption_facts import earlier
+from slipway.tasks.backend_by_hand import keep_serving
 from slipway.tasks.backend_units import (
     FOLDER,
     all_units,
@@ -132,6 +135,8 @@ def backend(settings: Settings) -> None:
         command=f"usermod --shell /usr/sbin/nologin {unit}",
     )
     shared.keep(name="Create the folders that stay", settings=settings)
+    if not _takes_its_port(settings):
+        keep_serving(name="Keep the previous backend running", settings=settings)
     secrets = sync_credentials(name="Install the backend's secrets", settings=settings)
     values = unit_values_here(settings)
     programs = {one.name: describe_program(settings, one, values) for one in settings.all_services}
@@ -166,6 +171,13 @@ def create_user(whose: str, name: str) -> None:
         command=f"useradd --system --home-dir /nonexistent --no-create-home --shell /usr/sbin/nologin {name}",
         note=f"user {name}: new",
     )
+
+
+def _takes_its_port(settings: Settings) -> bool:
+    """Whether the previous backend listens where Slipway's is to: it can't run beside that."""
+    port = int(settings.backend_listen.rpartition(":")[2]) if settings.backend_is_tcp else 0
+    unit = f"{settings.backend_unit}.service"
+    return any(one.port == port and one.unit == unit for one in listeners(earlier(settings)))
 
 
 def hold_socket(settings: Settings, one: Service, values: Mapping[str, Any]) -> Any:

@@ -59,11 +59,19 @@ class UfwInForce(Fact[list[str]]):
         return (
             f"grep -shE '^(### tuple ###|ENABLED=|DEFAULT_(INPUT|OUTPUT)_POLICY=)' {files};"
             " { iptables-save -t filter; ip6tables-save -t filter; } 2>/dev/null"
-            " | grep -E '^(:(INPUT|OUTPUT|ufw6?-user-(input|output|forward)) |-A ufw6?-user-input )' || true"
+            " | grep -E '^(:(INPUT|OUTPUT|ufw6?-user-(input|output|forward)) |-A (INPUT|ufw6?-user-input) )' || true"
         )
 
     def process(self, output: list[str]) -> list[str]:
-        return sorted(line.partition(" [")[0] for line in output)  # without the kernel's counters
+        lines = (line.partition(" [")[0] for line in output)  # without the kernel's counters
+        return sorted(line for line in lines if not line.startswith("-A INPUT "))
+
+
+class InputRules(UfwInForce):
+    """All rules for what comes in, as iptables-save prints them. Asked along with UfwInForce."""
+
+    def process(self, output: list[str]) -> list[str]:
+        return [line for line in output if line.startswith("-A INPUT ")]
 
 
 DRIFTS = {

@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import shlex
+from typing import Any
 
 from pyinfra import host
+from pyinfra.api import operation
 
-from slipway.engine.components import Drift, component
+from slipway.adoption.apt import same_repository, without
+from slipway.adoption.nginx import observed
+from slipway.engine.components import Drift, component, component_step
+from slipway.engine.uploads import with_input
+from slipway.facts import mongodb_data as mongodb_data_program
 from slipway.facts.base import Output
 from slipway.facts.machine import Machine
-from slipway.ops.commands import ensure
-from slipway.ops.files import directory, put_template
-from slipway.ops.units import restart, restarts, service
+from slipway.facts.mongodb import program
+from slipway.facts.nginx import NginxInForce
+from slipway.ops.backup import KEPT, or_roll_back
+from slipway.ops.commands import Commands, ensure
+from slipway.ops.files import directory, put_template, tell_text, write_script
+from slipway.ops.units import and_observe, and_wait, restart, restarts, service
 from slipway.settings import limits
 from slipway.settings.model import Settings
 from slipway.systems import system_of
-from slipway.tasks.mongodb_users import mongodb_users
+from slipway.tasks.adoption_facts import earlier, mongodb_data
+from slipway.tasks.mongodb_users import alone, mongodb_users
 from slipway.tasks.packages import is_new, package_gone
 
 SOURCES = "/etc/apt/sources.list.d/mongodb.sources"
 KEYRING = "/usr/share/keyrings/mongodb-server.asc"
 CONFIG = "/etc/mongod.conf"
+KEYFILE = "/etc/mongod.keyfile"
 LIMITS = "/etc/systemd/system/mongod.service.d/slipway.conf"
 UNIT = "mongod.service"
 # The metapackage mongodb-org would add mongos, the router of a sharded cluster.
@@ -47,6 +58,7 @@ def repository(settings: Settings) -> None:
         command=_fetch_key(settings),
         note=f"{KEYRING}: the key {settings.mongodb_key_fingerprint}",
     )
+    set_aside(name="Disable other sources of MongoDB's packages", url=settings.mongodb_apt_url)
     machine = host.get_fact(Machine)
     values = {"settings": settings, "machine": machine, "system": system_of(machine), "keyring": KEYRING}
     put_template(SOURCES, "mongodb/mongodb.sources", values, name="Add MongoDB's repository")
@@ -149,12 +161,67 @@ def repositories(settings: Settings) -> list[str]:
     drifts=drifts,
 )
 def mongodb(settings: Settings) -> None:
+    """The server and its users. One of somebody else's that lets everybody in goes on as it is until the sites have
+    moved (`close_mongodb`): what runs today has no password."""
+    if serves_without_passwords(settings):
+        mongodb_users(settings, stays_open=True)
+    else:
+        _configure(settings, adopts=False)
+
+
+@component_step(after="nginx")
+def close_mongodb(settings: Settings) -> None:
+    """After the sites have moved, on their host."""
+    if serves_without_passwords(settings):
+        _configure(settings, adopts=True)
+
+
+@component_step(before="fail2ban")
+def close_mongodb_of_others(settings: Settings) -> None:
+    """On a host without Nginx: after those with the sites."""
+    if "web" not in host.groups and serves_without_passwords(settings):
+        _configure(settings, adopts=True)
+
+
+@operation()
+def set_aside(url: str) -> Commands:
+    """Sources of the same repository that somebody else has added: apt refuses two of one repository with different
+    keys. They stay as comments, or with "Enabled: no"."""
+    shown = "cd /etc/apt && grep -sH '' sources.list sources.list.d/*.list sources.list.d/*.sources"
+    texts: dict[str, str] = {}
+    for line in host.get_fact(Output, command=shown).splitlines():
+        file, _, text = line.partition(":")
+        texts[f"/etc/apt/{file}"] = f"{texts.get(f'/etc/apt/{file}', '')}{text}\n"
+    for file in same_repository(texts, url):
+        if file != SOURCES:
+            new = without(file, texts[file], url)
+            tell_text(file, texts[file], new)
+            yield with_input(write_script(file, "644", "root", "root", None), new.encode())
+
+
+def serves_without_passwords(settings: Settings) -> bool:
+    """Whether a MongoDB runs that Slipway has not set up, and that lets everybody in."""
+    return mongodb_data(settings, earlier(settings)).get("state") == "open"
+
+
+def _configure(settings: Settings, adopts: bool) -> None:
     memory_mb = int(host.get_fact(Machine)["memory_mb"])
-    directory(name="Create the data directory", path="/var/lib/mongodb", owner="mongodb", group="mongodb", mode="750")
+    directory(
+        name="Create the data directory", path=settings.mongodb_data, owner="mongodb", group="mongodb", mode="750"
+    )
+    if settings.mongodb_replica_set:
+        ensure(
+            name="Create the replica set's key",
+            check=f'[ -s {KEYFILE} ] && [ "$(stat -c %U:%G:%a {KEYFILE})" = mongodb:mongodb:400 ]',
+            command=f"umask 077; [ -s {KEYFILE} ] || {{ head -c 512 /dev/urandom | base64 -w 0 > {KEYFILE}.new"
+            f" && sync {KEYFILE}.new && mv -fT {KEYFILE}.new {KEYFILE}; }}; chown mongodb:mongodb {KEYFILE}"
+            f" && chmod 400 {KEYFILE}",
+            note=f"{KEYFILE}: mongodb:mongodb 400",
+        )
     config = put_template(
         CONFIG,
         "mongodb/mongod.conf",
-        {"settings": settings, "cache_gb": cache_gb(settings, memory_mb)},
+        config_values(settings, memory_mb),
         name="Configure MongoDB",
         # Parses and checks the whole file, and starts nothing.
         check="mongod --config {} --outputConfig >/dev/null",
@@ -169,13 +236,46 @@ def mongodb(settings: Settings) -> None:
         name="Sandbox MongoDB",
         rollback_unit=UNIT,
     )
-    restart(
-        name="Restart MongoDB",
-        unit=UNIT,
-        _if=restarts(config, limits),
-    )
+    if adopts:
+        there = host.get_fact(NginxInForce) if "web" in host.groups else None
+        restart_with_its_data(
+            name="Restart MongoDB",
+            settings=settings,
+            answers=observed(there, settings) if there else "",
+            _if=restarts(config, limits),
+        )
+    else:
+        restart(name="Restart MongoDB", unit=UNIT, _if=restarts(config, limits))
     service(name="Start MongoDB", unit=UNIT, files=[CONFIG, LIMITS])
     mongodb_users(settings)
+
+
+def config_values(settings: Settings, memory_mb: int) -> dict[str, Any]:
+    """What mongod.conf is rendered with."""
+    return {"settings": settings, "cache_gb": cache_gb(settings, memory_mb), "keyfile": KEYFILE}
+
+
+@operation()
+def restart_with_its_data(settings: Settings, answers: str) -> Commands:
+    """Restart a server that lets everybody in, after a look at whether it will have the same data: it starts alone
+    first, in its new configuration's folder, and every collection must be there with the same documents. Where it is
+    not so, or where another site no longer gives its `answers` (adoption.nginx.observed), the old configuration comes
+    back."""
+    ask, seconds = program(mongodb_data_program), settings.limits.mongosh
+    alone_now = f"runuser -u mongodb -- {alone(settings)}"
+    attempt = f"""\
+umask 077; private=$(mktemp -d /run/slipway-mongodb.XXXXXX) && chown mongodb:mongodb $private || exit 1
+trap 'rm -rf $private' EXIT
+# Nobody writes from here on: the server ends locked.
+{ask} 127.0.0.1 {settings.mongodb_port} {seconds} lock > $private/before && systemctl stop mongod || exit 1
+{alone_now} --bind_ip $private/mongod.sock --fork --logpath $private/log > $private/said 2>&1 || {{
+  cat $private/said >&2; exit 1; }}
+{ask} $private/mongod.sock 0 {seconds} hash > $private/after
+{alone_now} --shutdown > /dev/null
+diff $private/before $private/after >&2 || {{ echo "MongoDB would not have the same data (<: it had)" >&2; exit 1; }}
+systemctl daemon-reload; systemctl reset-failed mongod 2> /dev/null
+{and_wait("systemctl restart mongod", "mongod.service", None)}"""
+    yield f"{or_roll_back(and_observe(attempt, answers), 'mongod.service')} && rm -rf {KEPT}/mongod.service"
 
 
 def cache_gb(settings: Settings, memory_mb: int) -> float:

@@ -47,15 +47,18 @@ def backend_of(settings: Settings) -> User:
     return User(settings.mongodb_backend_user, MONGODB_BACKEND, roles)
 
 
-def mongodb_users(settings: Settings) -> None:
+def mongodb_users(settings: Settings, stays_open: bool = False) -> None:
     for site in settings.all_sites:
-        users(name="Create MongoDB's users", settings=site)
+        users(name="Create MongoDB's users", settings=site, stays_open=stays_open)
 
 
-def differences(found: Mapping[str, str], settings: Settings, wanted: list[User]) -> list[str]:
+def differences(
+    found: Mapping[str, str], settings: Settings, wanted: list[User], stays_open: bool = False
+) -> list[str]:
     """What is to change, in words, none where nothing is; `found` is by facts.MongodbUsers."""
     given = settings.secrets
-    lines = ["MongoDB accepts connections without a password"] if found.get("server") == "open" else []
+    is_open = found.get("server") == "open" and not stays_open
+    lines = ["MongoDB accepts connections without a password"] if is_open else []
     for user in wanted:
         has = found.get(user.name, "")
         if not has:
@@ -71,8 +74,9 @@ def differences(found: Mapping[str, str], settings: Settings, wanted: list[User]
 
 
 @operation()
-def users(settings: Settings) -> Commands:
-    """Make sure that both users are there with their passwords and rights, and that nobody gets in without."""
+def users(settings: Settings, stays_open: bool = False) -> Commands:
+    """Make sure that both users are there with their passwords and rights, and that nobody gets in without, unless it
+    `stays_open` for now."""
     wanted = [admin_of(settings), backend_of(settings)]
     folders = {MONGODB_ADMIN: settings.admin_credentials_folder, MONGODB_BACKEND: settings.credentials_folder}
     files = tuple((user.name, f"{folders[user.secret]}/{user.secret}") for user in wanted)
@@ -83,11 +87,11 @@ def users(settings: Settings) -> Commands:
         users=files,
         seconds=settings.limits.mongodb_answer,
     )
-    lines = differences(found, settings, wanted)
+    lines = differences(found, settings, wanted, stays_open)
     if not lines:
         return
     notes.note("\n".join(lines))
-    if found.get("server") == "open":
+    if found.get("server") == "open" and not stays_open:
         # Its configuration is in place by now: it is the process that has not heard of it.
         yield "systemctl restart mongod"
     yield with_input(set_users(settings), tar(documents(settings)))
@@ -113,4 +117,15 @@ def _values(settings: Settings) -> dict[str, object]:
         "address": settings.mongodb_local,
         "port": settings.mongodb_port,
         "seconds": settings.limits.mongosh,
+        "replica_set": settings.mongodb_replica_set,
+        "mongod": alone(settings),
     }
+
+
+def alone(settings: Settings) -> str:
+    """The command of a mongod with the site's data that nobody but its starter knows: with the options without which it
+    would not find them, and without a replica set and passwords."""
+    flags = {"storage.directoryPerDB": "--directoryperdb"}
+    flags["storage.wiredTiger.engineConfig.directoryForIndexes"] = "--wiredTigerDirectoryForIndexes"
+    given = [flag for option, flag in flags.items() if settings.mongodb_settings.get(option)]
+    return " ".join(["mongod --dbpath", settings.mongodb_data, *given])

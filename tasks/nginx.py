@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from pyinfra import host
 from pyinfra.api import operation
 
+from slipway.adoption import OURS
+from slipway.adoption.nginx import DEFAULTS, Needs, needs_of, observed, retired_files, taken_defaults
 from slipway.engine import notes
 from slipway.engine.components import Drift, component
 from slipway.facts.base import Output
 from slipway.facts.certificates import Certificate
 from slipway.facts.machine import Machine
+from slipway.facts.nginx import NginxInForce
 from slipway.ops.commands import Commands, ensure
 from slipway.ops.files import config_tree, directory, put, put_template
 from slipway.ops.templates import render
@@ -22,7 +26,7 @@ from slipway.settings.routes import REST
 from slipway.systems import system_of
 from slipway.tasks.policies import SPECIAL, policies, runs_scripts, variable_of
 
-PACKAGES = ["nginx", "openssl"]
+PACKAGES = ["nginx", "openssl", "curl"]
 BROTLI_PACKAGES = ["libnginx-mod-http-brotli-static"]
 # certbot puts its answers to the ACME server here, Nginx serves them on port 80.
 ACME_WEBROOT = "/var/www/letsencrypt"
@@ -46,7 +50,13 @@ def has_brotli() -> bool:
 
 
 def start_configured_only(settings: Settings) -> None:
-    """Before the packages are installed."""
+    """Before the packages are installed. An Nginx that is there goes on, also after a restart."""
+    ensure(
+        name="Create Nginx's folder of certificates",
+        check=f"[ ! -e /usr/sbin/nginx ] || [ -d {TLS_FOLDER} ]",
+        command=f"mkdir -p -m 755 {TLS_FOLDER}",
+        note=f"{TLS_FOLDER}: new",
+    )
     put_template(
         "/etc/systemd/system/nginx.service.d/unconfigured.conf",
         "nginx/unconfigured.conf",
@@ -93,19 +103,21 @@ def nginx(settings: Settings) -> None:
         put(name=f"Write the error page {page}", path=f"{ERROR_PAGES}/{page}", content=render(f"nginx/{page}"))
     for site in settings.all_sites:
         placeholder_certificate(site)
+    there = host.get_fact(NginxInForce)
     limits = put_template(
         "/etc/systemd/system/nginx.service.d/slipway.conf",
         "nginx/nginx.service.conf",
-        unit_values(settings),
+        unit_values(settings, needs_of(there, settings) if there else None),
         name="Sandbox Nginx",
         rollback_unit=UNIT,
     )
-    files = configuration(settings, has_brotli())
+    files = configuration(settings, taken_defaults(there, settings) if there else (), has_brotli())
     config = config_tree(
         name="Configure Nginx",
         root="/etc/nginx",
         files=files,
         links=links(settings),
+        removed=[*(retired_files(there, settings) if there else ()), *_no_longer_configured(settings)],
         # The sites beside it, not those in force.
         check="cd {} && cp -a nginx.conf nginx.conf.real"
         " && sed -i 's#include /etc/nginx/sites-#include sites-#' nginx.conf"
@@ -113,11 +125,13 @@ def nginx(settings: Settings) -> None:
         rollback_unit=UNIT,
     )
     has_new_limits = restarts(limits)
-    restart(name="Restart Nginx with its sandbox", unit=UNIT, rehearse=True, _if=has_new_limits)
+    answers = observed(there, settings) if there else ""
+    restart(name="Restart Nginx with its sandbox", unit=UNIT, rehearse=True, observed=answers, _if=has_new_limits)
     restart(
         name="Reload Nginx",
         unit=UNIT,
         reload=True,
+        observed=answers,
         _if=lambda: config.did_change() and not has_new_limits(),
     )
     service(
@@ -128,13 +142,23 @@ def nginx(settings: Settings) -> None:
     )
 
 
-def unit_values(settings: Settings) -> dict[str, Any]:
-    """What nginx.service.conf is rendered with."""
-    return {"settings": settings, "closing": CLOSING}
+def _no_longer_configured(settings: Settings) -> list[str]:
+    """The links of sites that were taken out of `sites`: their folders, database and certificate stay."""
+    wanted = {"default", *(site.site_name for site in settings.all_sites)}
+    command = f"cd /etc/nginx/sites-enabled && grep -l -s '^# .*, {OURS}: changes made here' *"
+    return [
+        f"/etc/nginx/sites-enabled/{name}"
+        for name in sorted({*host.get_fact(Output, command=command).split()} - wanted)
+    ]
 
 
-def configuration(settings: Settings, brotli: bool = True) -> dict[str, str]:
-    """Nginx's files below /etc/nginx, by name."""
+def unit_values(settings: Settings, needs: Needs | None = None) -> dict[str, Any]:
+    """What nginx.service.conf is rendered with; `needs` are those of others' sites."""
+    return {"settings": settings, "closing": CLOSING, "needs": needs or Needs()}
+
+
+def configuration(settings: Settings, taken: Collection[str] = (), brotli: bool = True) -> dict[str, str]:
+    """Nginx's files below /etc/nginx, by name. `taken` are the keys of DEFAULTS that have another default server."""
     values = {
         "settings": settings,
         "tls_folder": TLS_FOLDER,
@@ -150,6 +174,10 @@ def configuration(settings: Settings, brotli: bool = True) -> dict[str, str]:
         "special_policies": SPECIAL,
         "with_scripts": with_scripts,
         "closing": CLOSING,
+        "defaults": {
+            port: [listen for socket, listen in DEFAULTS.items() if socket.endswith(f":{port}") and socket not in taken]
+            for port in ("80", "443")
+        },
     }
     return {
         "nginx.conf": render("nginx/nginx.conf", **values),

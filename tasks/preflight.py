@@ -19,6 +19,8 @@ from slipway.ops.packages import source_problems
 from slipway.settings.model import Settings
 from slipway.systems import SYSTEMS, system_of
 from slipway.tasks.adoption import found_by_hand
+from slipway.tasks.adoption_checks import adoption_problems
+from slipway.tasks.adoption_facts import earlier
 from slipway.tasks.packages import is_new
 
 ARCHITECTURES = ("amd64",)
@@ -28,6 +30,8 @@ MIN_MEMORY_MB = 900
 # /usr, /var/lib, /var/cache, /var/www: `du -sm` of a lab host's changes), with some room.
 MIN_DISK_MB_NEW = {"/": 300, "/usr": 700, "/var/lib": 800, "/var/cache": 500, "/var/www": 400}
 MIN_DISK_MB = 300
+# A listening socket that systemd hands over names whichever of its holders ss prints first.
+ALSO_OURS = {"systemd": ("uvicorn", "python3", "python"), "sshd": ("systemd",)}
 # ACME servers and TLS clients reject a clock that is further off.
 MAX_CLOCK_SECONDS = 120
 
@@ -56,7 +60,7 @@ def blockers(settings: Settings, components: Sequence[Component]) -> list[str]:
     problems = [
         *system_problems(machine),
         *memory_problems(machine),
-        *disk_problems(machine, fresh, settings.swap_mb),
+        *disk_problems(machine, fresh, settings.swap_mb, copied_mb(settings)),
         *clock_problems(machine, time.time()),
     ]
     if fresh:
@@ -71,6 +75,7 @@ def blockers(settings: Settings, components: Sequence[Component]) -> list[str]:
     listeners = host.get_fact(Listeners)
     problems += port_problems(listeners, ports)
     problems += chain.from_iterable(one.preflight(settings) for one in here)
+    problems += adoption_problems(settings, machine, {one.name for one in here})
     return problems
 
 
@@ -113,7 +118,13 @@ def memory_problems(machine: dict[str, str]) -> list[str]:
     return []
 
 
-def disk_problems(machine: dict[str, str], is_new: bool, swap_mb: int) -> list[str]:
+def copied_mb(settings: Settings) -> int:
+    """What of an earlier owner's sites is copied into their first releases, in MiB."""
+    found = earlier(settings)
+    return sum(int(found.get(f"size {site.site_root}") or 0) for site in settings.all_sites)
+
+
+def disk_problems(machine: dict[str, str], is_new: bool, swap_mb: int, copied_mb: int = 0) -> list[str]:
     """File systems that are too full; folders on the same one add up, and a new host's swap file is on /."""
     free: dict[str, int] = {}
     needed: dict[str, int] = {}
@@ -123,6 +134,7 @@ def disk_problems(machine: dict[str, str], is_new: bool, swap_mb: int) -> list[s
         needed[mount] = needed.get(mount, 0) + least
     if is_new and not is_container(machine):
         needed["/"] += swap_mb
+    needed[machine["disk:/var/www"].split()[0]] += copied_mb if is_new else 0
     least_now = {mount: needed[mount] if is_new else MIN_DISK_MB for mount in free}
     return [
         f"free disk space on {mount}: found {free[mount]} MiB, need {least_now[mount]} MiB"
@@ -167,7 +179,6 @@ def port_problems(listeners: Mapping[int, str], wanted: Mapping[int, str]) -> li
     problems = []
     for port, ours in sorted(wanted.items()):
         holder = listeners.get(port, ours)
-        # A listening socket that systemd handed over names whichever of its holders ss prints first.
-        if holder not in (ours, "") and not (ours == "systemd" and holder in ("uvicorn", "python3", "python")):
+        if holder not in (ours, "") and holder not in ALSO_OURS.get(ours, ()):
             problems.append(f"port {port}: found {holder!r} listening, need it for {ours} (stop or move {holder})")
     return problems

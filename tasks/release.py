@@ -31,6 +31,7 @@ from slipway.releases import host as release_host
 from slipway.settings.model import Settings
 from slipway.settings.services import Service
 from slipway.tasks import python_environment, shared
+from slipway.tasks.adoption import by_hand
 from slipway.tasks.backend_units import describe_for_releases, describe_program, describe_socket, unit_values_here
 from slipway.tasks.credentials import sync_credentials
 from slipway.tasks.frontend_build import BUILD_PACKAGES, build_there, check_build_tools
@@ -81,8 +82,8 @@ def first_release(settings: Settings) -> None:
 
 
 def _link_usual_path(settings: Settings, part: str) -> None:
-    """The path that the site's owner is used to."""
-    if part in parts_here(settings):
+    """The path that the site's owner is used to. What somebody has put there serves on for now (tasks/adoption.py)."""
+    if part in parts_here(settings) and part not in by_hand(settings):
         link(name=f"Link the usual path of the {part}", path=f"{settings.site_root}/{part}", target=f"current/{part}")
 
 

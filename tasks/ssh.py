@@ -58,7 +58,11 @@ DRIFTS = {
 }
 
 
-@component(needs=("guard", "admin"), units=("ssh.service",), drifts=DRIFTS)
+def ports(settings: Settings) -> dict[int, str]:
+    return {settings.sshd_port: "sshd"}
+
+
+@component(needs=("guard", "admin"), ports=ports, units=("ssh.service",), drifts=DRIFTS)
 def ssh(settings: Settings) -> None:
     rsa = _host_keys()
     ensure(

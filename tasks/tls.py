@@ -5,12 +5,14 @@ It comes last: where the ACME server refuses, all else stands and the site serve
 
 from __future__ import annotations
 
+import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from pyinfra import host
 from pyinfra.api import operation
 
+from slipway.adoption.certificates import superseded
 from slipway.engine import notes
 from slipway.engine.components import Drift, component
 from slipway.engine.ssh import peer_address
@@ -22,6 +24,7 @@ from slipway.ops.files import link, put
 from slipway.ops.templates import render
 from slipway.ops.units import restart, service
 from slipway.settings.model import Settings
+from slipway.tasks.adoption_facts import earlier
 from slipway.tasks.nginx import ACME_WEBROOT
 
 PACKAGES = ["certbot"]
@@ -122,6 +125,8 @@ def tls(settings: Settings) -> None:
     )
     service(name="Enable the certificate renewal timer", unit=TIMER)
     renewed = certificate(name=name_of_operation(settings), settings=settings)
+    names = superseded(earlier(settings), settings)
+    stop_renewals(name="Disable other renewals of the site's certificate", names=names)
     served = link(
         name="Link the certificate",
         path=settings.tls_folder,
@@ -145,6 +150,16 @@ def name_of_operation(settings: Settings) -> str:
     return f"Get a certificate for {', '.join(settings.domains)}"
 
 
+@operation()
+def stop_renewals(names: Sequence[str]) -> Commands:
+    """Certificates of an earlier owner's for the site alone are renewed no more: nobody serves them, and some renewals
+    stop Nginx. Their files stay."""
+    files = [f"/etc/letsencrypt/renewal/{name}.conf" for name in names]
+    if files:
+        notes.note("\n".join(f"{file} -> {file}.by-hand" for file in files))
+        yield "; ".join(f"mv -fT {shlex.quote(file)} {shlex.quote(file)}.by-hand" for file in files)
+
+
 def reason_to_issue(found: dict[str, str], settings: Settings, now: float) -> str | None:
     """Why the certificate that was found (facts.Certificate) won't do, None if it will. `now` in seconds."""
     if not found.get("end"):
@@ -156,6 +171,9 @@ def reason_to_issue(found: dict[str, str], settings: Settings, now: float) -> st
         return f"it ends in {days:.0f} days and the timer has not renewed it"
     if set(found.get("names", "").split()) != set(settings.domains):
         return f"it is for {found.get('names')}"
+    if found.get("authenticator", "webroot") != "webroot" or "pre_hook" in found:
+        how = f"pre_hook = {found['pre_hook']}" if "pre_hook" in found else found["authenticator"]
+        return f"it is renewed by another way than Nginx's webroot: {how}"
     if found.get("server") != settings.acme_directory:
         return f"it is from {found.get('server') or 'an unknown server'}, tls_acme_server is {settings.acme_directory}"
     return None

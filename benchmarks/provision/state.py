@@ -141,7 +141,7 @@ def _mongodb(settings: Settings) -> list[File]:
     source = render(
         "mongodb/mongodb.sources", settings=settings, machine=MACHINE, system=SYSTEM, keyring=mongodb.KEYRING
     )
-    config = render("mongodb/mongod.conf", settings=settings, cache_gb=mongodb.cache_gb(settings, memory_mb))
+    config = render("mongodb/mongod.conf", **mongodb.config_values(settings, memory_mb))
     return [
         File("/etc/apt/sources.list.d/mongodb.sources", source),
         File("/etc/apt/preferences.d/mongodb", render("mongodb/preferences", settings=settings)),

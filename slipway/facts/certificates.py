@@ -8,10 +8,13 @@ from cryptography import x509
 
 from slipway.facts.base import Fact, key_values
 
+# The lines of certbot's renewal configuration that are told.
+RENEWAL = ("server", "authenticator", "pre_hook")
+
 
 class Certificate(Fact[dict[str, str]]):
     """The certificate at `path`: names (space separated), end (seconds since the epoch); `{}` where none is that can be
-    read. `lineage` names certbot's renewal configuration, whose ACME server is given as server."""
+    read. `lineage` names certbot's renewal configuration, of which server, authenticator and pre_hook are given."""
 
     @staticmethod
     def default() -> dict[str, str]:
@@ -20,8 +23,10 @@ class Certificate(Fact[dict[str, str]]):
     def command(self, path: str, lineage: str = "") -> str:
         # It is read here: openssl takes a host longer than all that a plan asks of systemd.
         files = [path, *([f"/etc/letsencrypt/renewal/{lineage}.conf"] if lineage else [])]
-        lines = "-e '/^-----BEGIN CERTIFICATE-----/,/^-----END CERTIFICATE-----/p' -e 's/^server = /server=/p'"
-        return f"sed -n {lines} {' '.join(map(shlex.quote, files))} 2>/dev/null || true"
+        lines = (
+            f"-e '/^-----BEGIN CERTIFICATE-----/,/^-----END CERTIFICATE-----/p' -e 's/^({'|'.join(RENEWAL)}) = /\\1=/p'"
+        )
+        return f"sed -nE {lines} {' '.join(map(shlex.quote, files))} 2>/dev/null || true"
 
     def process(self, output: list[str]) -> dict[str, str]:
         try:
@@ -32,6 +37,6 @@ class Certificate(Fact[dict[str, str]]):
         except ValueError:
             # One that is empty, as a power cut may leave it, is none.
             return {}
-        found = {key: value for key, value in key_values(output).items() if key == "server"}
+        found = {key: value for key, value in key_values(output).items() if key in RENEWAL}
         end = str(int(certificate.not_valid_after_utc.timestamp()))
         return {**found, "end": end, "names": " ".join(names.get_values_for_type(x509.DNSName))}

@@ -47,7 +47,8 @@ class Machine(Fact[dict[str, str]]):
 
 
 class Listeners(Fact[dict[int, str]]):
-    """Process names by the TCP port they listen on; "" where the name can't be seen."""
+    """Process names by the TCP port they listen on, "a, b" where several do at different addresses; "" where the name
+    can't be seen."""
 
     @staticmethod
     def default() -> dict[int, str]:
@@ -57,12 +58,12 @@ class Listeners(Fact[dict[int, str]]):
         return "ss -Hltnp 2>/dev/null || true"
 
     def process(self, output: list[str]) -> dict[int, str]:
-        listeners = {}
+        listeners: dict[int, set[str]] = {}
         for line in output:
             fields = line.split()
             name = line.partition('(("')[2].partition('"')[0]
-            listeners[int(fields[3].rpartition(":")[2])] = name
-        return listeners
+            listeners.setdefault(int(fields[3].rpartition(":")[2]), set()).add(name)
+        return {port: ", ".join(sorted(names)) for port, names in listeners.items()}
 
 
 def is_container(machine: dict[str, str]) -> bool:

@@ -3,119 +3,16 @@
 Sent to the host and run there by its Python, as root: `python3 -ISc TEXT ADDRESS PORT USER=FILE...`. It prints
 `server=` away, open (whoever connects may read) or closed, and for each user `USER=` the SHA-256 of the password in
 FILE, "refused", or "" where there is no FILE that root alone can read, and `USER.roles=` what the user may do.
-
-https://www.mongodb.com/docs/manual/reference/mongodb-wire-protocol/#op_msg
-https://bsonspec.org/spec.html
-https://www.rfc-editor.org/rfc/rfc5802 (SCRAM), https://www.rfc-editor.org/rfc/rfc7677 (with SHA-256)
 """
 
 from __future__ import annotations
 
-import binascii
 import hashlib
-import hmac
 import os
-import socket
 import stat
-import struct
 import sys
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:  # to import it would take a third of this program's time
-    from typing import Any
-
-OP_MSG = 2013
-UNAUTHORIZED = 13
-
-
-def encode(document: dict[str, Any]) -> bytes:
-    """BSON of a dictionary of integers, texts, bytes and dictionaries."""
-    body = b""
-    for name, value in document.items():
-        if isinstance(value, bool):
-            kind, data = 8, struct.pack("<?", value)
-        elif isinstance(value, int):
-            kind, data = 16, struct.pack("<i", value)
-        elif isinstance(value, bytes):
-            kind, data = 5, struct.pack("<iB", len(value), 0) + value
-        elif isinstance(value, dict):
-            kind, data = 3, encode(value)
-        else:
-            text = value.encode() + b"\0"
-            kind, data = 2, struct.pack("<i", len(text)) + text
-        body += bytes([kind]) + name.encode() + b"\0" + data
-    return struct.pack("<i", len(body) + 5) + body + b"\0"
-
-
-def decode(data: bytes) -> dict[str, Any]:
-    """A BSON document as a dictionary, an array as a list; kinds that are not looked at here are their bytes."""
-    fixed = {1: "<d", 8: "<?", 16: "<i", 18: "<q", 9: "<q", 17: "<Q", 7: "12s", 10: ""}
-    document: dict[str, Any] = {}
-    value: Any
-    at = 4
-    while data[at]:
-        kind, end = data[at], data.index(b"\0", at)
-        name, at = data[at + 1 : end].decode(), end + 1
-        if kind in fixed:
-            size = struct.calcsize(fixed[kind])
-            value = (*struct.unpack_from(fixed[kind], data, at), None)[0]
-        else:
-            (length,) = struct.unpack_from("<i", data, at)
-            size = length if kind in (3, 4) else length + 4 + (kind == 5)
-            content = data[at : at + size]
-            if kind in (3, 4):
-                value = decode(content)
-                value = list(value.values()) if kind == 4 else value
-            else:
-                value = content[5:] if kind == 5 else content[4:-1].decode()
-        document[name], at = value, at + size
-    return document
-
-
-def encoded(data: bytes) -> str:
-    return binascii.b2a_base64(data, newline=False).decode()
-
-
-class Connection:
-    def __init__(self, address: str, port: int, seconds: int) -> None:
-        self.socket = socket.create_connection((address, port), timeout=seconds)
-
-    def run(self, command: dict[str, Any]) -> dict[str, Any]:
-        """The answer to a command to the database admin."""
-        message = struct.pack("<iB", 0, 0) + encode({**command, "$db": "admin"})
-        self.socket.sendall(struct.pack("<iiii", len(message) + 16, 1, 0, OP_MSG) + message)
-        (length,) = struct.unpack("<i", self.receive(4))
-        return decode(self.receive(length - 4)[17:])
-
-    def receive(self, size: int) -> bytes:
-        data = b""
-        while len(data) < size:
-            part = self.socket.recv(size - len(data))
-            if not part:
-                raise OSError("the server has hung up")
-            data += part
-        return data
-
-    def logs_in(self, user: str, password: str) -> bool:
-        nonce = encoded(os.urandom(18))
-        first = f"n={user},r={nonce}"
-        answer = self.run({"saslStart": 1, "mechanism": "SCRAM-SHA-256", "payload": f"n,,{first}".encode()})
-        if not answer["ok"]:
-            return False
-        challenge = answer["payload"].decode()
-        fields = dict(part.split("=", 1) for part in challenge.split(","))
-        if not fields["r"].startswith(nonce):
-            return False
-        salted = hashlib.pbkdf2_hmac("sha256", password.encode(), binascii.a2b_base64(fields["s"]), int(fields["i"]))
-        key = hmac.digest(salted, b"Client Key", "sha256")
-        last = f"c=biws,r={fields['r']}"
-        signature = hmac.digest(hashlib.sha256(key).digest(), f"{first},{challenge},{last}".encode(), "sha256")
-        proof = encoded(bytes(a ^ b for a, b in zip(key, signature, strict=True)))
-        conversation = answer["conversationId"]
-        answer = self.run({"saslContinue": 1, "conversationId": conversation, "payload": f"{last},p={proof}".encode()})
-        if answer["ok"] and not answer["done"]:
-            answer = self.run({"saslContinue": 1, "conversationId": conversation, "payload": b""})
-        return bool(answer["ok"])
+from slipway.facts.mongodb_protocol import UNAUTHORIZED, Connection
 
 
 def password_in(file: str) -> str:

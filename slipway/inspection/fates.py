@@ -66,6 +66,7 @@ def tell(found: Report, known: Known) -> None:
         source.fate = _source(source, known)
 
 
+CONFIG = "/etc/mongod.conf"
 KEEP = Fate(verdict="keep")
 OWN = Fate(verdict="keep", reason="Slipway's own")
 
@@ -120,8 +121,8 @@ def _database(server: DatabaseServer, known: Known) -> Fate | None:
     if server.kind != "MongoDB" or server.unseen == "it runs in a container":
         held = refused(known.plan, f"port {server.port}:") if server.port else None
         return held or Fate(verdict="keep", reason="not Slipway's")
-    signs = ("mongodb_version:", "mongodb_data:", "processor:", f"port {known.settings.mongodb_port}:")
-    if held := refused(known.plan, *signs):
+    signs = ["mongodb_version:", "processor:", f"port {known.settings.mongodb_port}:", f"{server.config or CONFIG}:"]
+    if held := refused(known.plan, *signs, "mongod:", "MongoDB's user", "replica set ", "database "):
         return held
     if server.by_slipway:
         return OWN
@@ -129,7 +130,7 @@ def _database(server: DatabaseServer, known: Known) -> Fate | None:
         return None
     if of_paths(known, server.config) == KEEP:
         return KEEP
-    own = databases.options(render("mongodb/mongod.conf", settings=known.settings, cache_gb=0.25))
+    own = databases.options(render("mongodb/mongod.conf", settings=known.settings, cache_gb=0.25, keyfile=""))
     folder = databases.at(own, "storage.dbPath")
     said = [f"{server.config} is replaced ({known.copied(server.config)})"]
     said += ["logins without a password end"] if server.authorization is False else []
@@ -173,6 +174,8 @@ def _user(user: User, known: Known, by_slipway: bool) -> Fate:
     settings = known.settings
     lines = ssh.configuration(settings, [], {keyword: set() for keyword in ssh.ALGORITHMS})
     wanted = {name.lower(): value for name, value in lines}
+    if held := refused(known.plan, f"user {user.name}:"):
+        return held
     if user.name == settings.admin_user:
         if by_slipway:
             return OWN
@@ -192,7 +195,8 @@ def _user(user: User, known: Known, by_slipway: bool) -> Fate:
 
 
 def _job(job: Job, known: Known) -> Fate:
-    return of_paths(known, *([f"/etc/systemd/system/{job.name}"] if job.kind == "timer" else [job.name]))
+    path = f"/etc/systemd/system/{job.name}" if job.kind == "timer" else job.name
+    return refused(known.plan, f"{path}:") or of_paths(known, path)
 
 
 def _firewall(found: Report, known: Known) -> None:

@@ -18,9 +18,8 @@ def tell(found: Report, settings: Settings, plan: Plan, files: Mapping[str, str]
     after = files_after(files, settings, plan, found)
     sites = nginx.sites_of(nginx.parse(after))
     included = {site.file for site in sites}
-    clashes = _clashes(sites)
     for site in found.sites:
-        site.fate = _site(site, settings, plan, included, clashes, copied)
+        site.fate = _site(site, settings, plan, included, copied)
     for certificate in found.certificates:
         certificate.fate = _certificate(certificate, found, settings, plan)
 
@@ -41,25 +40,11 @@ def files_after(files: Mapping[str, str], settings: Settings, plan: Plan, found:
     return {top: own[top], **{name: text for name, text in files.items() if name not in gone}, **own}
 
 
-def _clashes(sites: list[Site]) -> dict[str, list[str]]:
-    """The addresses that more than one file has the default server of, by file."""
-    by_address: dict[str, set[str]] = {}
-    for site in sites:
-        for address in site.default_of:
-            by_address.setdefault(address, set()).add(site.file)
-    return {
-        site.file: [address for address in site.default_of if len(by_address[address]) > 1]
-        for site in sites
-        if any(len(by_address[address]) > 1 for address in site.default_of)
-    }
-
-
 def _site(
     site: Site,
     settings: Settings,
     plan: Plan,
     included: set[str],
-    clashes: Mapping[str, list[str]],
     copied: Callable[[str], str],
 ) -> Fate:
     if site.server != "nginx":
@@ -67,16 +52,12 @@ def _site(
         return Fate(verdict="refuse", reason="; ".join(taken)) if taken else Fate(verdict="keep")
     served = [name for name in site.names if name in settings.domains]
     left = [name for name in site.names if name not in settings.domains]
-    if served and (held := plan.about("site_domain:", "site_aliases:")):
+    if held := plan.about(f"{site.file}:", *(("site_domain:", "site_aliases:") if served else ())):
         return Fate(verdict="refuse", reason=held)
     touched = is_touched(site, plan)
     if site.by_slipway:
         return Fate(verdict="keep", reason="Slipway's own")
     if not touched and site.file in included:
-        if site.file in clashes:
-            places = ", ".join(clashes[site.file])
-            reason = f"Nginx accepts no second default server for {places}: Slipway's is one; drop default_server there"
-            return Fate(verdict="refuse", reason=reason)
         return Fate(verdict="keep")
     way = f"{site.file} is replaced ({copied(site.file)})" if touched else f"nginx.conf no longer includes {site.file}"
     if served and not left:

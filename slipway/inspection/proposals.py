@@ -161,6 +161,12 @@ def _database(found: Report) -> Iterator[Proposal]:
     if series and series[0] != _default("mongodb_version"):
         where = f"MongoDB {server.version}; set mongodb_key_fingerprint to that of its series' key, too"
         yield Proposal(name="mongodb_version", value=series[0], where=where)
+    where = f"storage.dbPath in {server.config}"
+    if server.data_folder and server.data_folder != _default("mongodb_data"):
+        yield Proposal(name="mongodb_data", value=server.data_folder, where=where)
+    if server.replica_set:
+        where = f"replication.replSetName in {server.config}"
+        yield Proposal(name="mongodb_replica_set", value=server.replica_set, where=where)
     if server.port and server.port != _default("mongodb_port"):
         yield Proposal(name="mongodb_port", value=server.port, where=f"net.port in {server.config}")
 

@@ -13,7 +13,7 @@ import re
 import shlex
 import tarfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -195,11 +195,17 @@ def absent(path: str) -> Commands:
 
 @operation()
 def config_tree(
-    root: str, files: Mapping[str, str], links: Mapping[str, str], check: str, rollback_unit: str
+    root: str,
+    files: Mapping[str, str],
+    links: Mapping[str, str],
+    check: str,
+    rollback_unit: str,
+    removed: Sequence[str] = (),
 ) -> Commands:
     """Make several files and links below `root` one configuration that is checked as a whole before it is in force.
 
-    `files` and `links` map a path relative to `root` to a content and to a target. The whole of `root` is copied
+    `files` and `links` map a path relative to `root` to a content and to a target; `removed` are paths below it of
+    files or links that go with the change. The whole of `root` is copied
     beside itself, changed there and checked by `check`, a command with {} for the copy's path; only then do the
     changed files move into place, each by a rename. The old ones are restored if `rollback_unit` does not start.
     """
@@ -214,7 +220,9 @@ def config_tree(
         if host.get_fact(FileState, path=f"{root}/{name}").get("target") != target:
             moved[name] = target
             notes.note(f"{root}/{name} -> {target}")
-    if not changed and not moved:
+    for path in removed:
+        notes.note(f"{path}: removed")
+    if not changed and not moved and not removed:
         return
 
     # One command, as each would wait for the way there and back.
@@ -222,13 +230,15 @@ def config_tree(
     script = [
         f"umask 022; trap 'rm -rf {stage}' EXIT; rm -rf {stage}; cp -a {place} {stage}",
         f"base64 -d | tar -x -C {stage} --no-same-owner",
+        *(f"rm -f {stage}/{shlex.quote(path.removeprefix(f'{root}/'))}" for path in removed),
         checked(check.replace("{}", stage), **{stage: root}),
         # On the disk before any of it takes its place, as in write_script.
         f"sync -f {stage}",
-        backup([f"{root}/{name}" for name in [*changed, *moved]], rollback_unit),
+        backup([*(f"{root}/{name}" for name in [*changed, *moved]), *removed], rollback_unit),
     ]
     for name in map(shlex.quote, [*changed, *moved]):
         script.append(f"mkdir -p $(dirname {place}/{name}); mv -fT {stage}/{name} {place}/{name}")
+    script += [f"rm -f {shlex.quote(path)}" for path in removed]
     yield with_input("; ".join(script), tar(changed, moved))
 
 

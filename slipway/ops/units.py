@@ -101,13 +101,19 @@ def restarts(*causes: Any) -> Callable[[], bool]:
 
 @operation()
 def restart(
-    unit: str, ready: Ready | None = None, reload: bool = False, stop: str | None = None, rehearse: bool = False
+    unit: str,
+    ready: Ready | None = None,
+    reload: bool = False,
+    stop: str | None = None,
+    rehearse: bool = False,
+    observed: str = "",
 ) -> Commands:
     """Restart (or reload) a unit, whatever its state. Call it with `_if=restarts(...)`, as a reaction to changes.
 
     What was put with `rollback_unit=unit` is settled by it: it stays, or what was there before comes back. `stop` is a
     unit that is stopped before, and left so: what was put for that one comes back, and stays once it has started.
-    `rehearse` reloads the unit first: one that fails at that still serves.
+    `rehearse` reloads the unit first: one that fails at that still serves. `observed` is a shell command whose output
+    has the same lines after as before.
     """
     if stop:
         attempt = f"systemctl stop {stop}; systemctl daemon-reload; " + and_wait(
@@ -115,22 +121,36 @@ def restart(
         )
         yield or_roll_back(attempt, stop)
     else:
-        yield _restart_command(unit, ready, reload, rehearse)
+        yield _restart_command(unit, ready, reload, rehearse, observed)
 
 
-def _restart_command(unit: str, ready: Ready | None, reload: bool, rehearse: bool = False) -> str:
+def _restart_command(unit: str, ready: Ready | None, reload: bool, rehearse: bool = False, observed: str = "") -> str:
     action = _reload(unit) if reload else f"systemctl restart {unit}"
     if rehearse:
         action = f"{{ {_reload(unit)}; }} && {action}"
     reset = f"systemctl daemon-reload; systemctl reset-failed {unit} 2>/dev/null; "
     command = (
-        or_roll_back(reset + and_wait(f"{{ {action}; }}", unit, ready), unit, reload or rehearse)
+        or_roll_back(and_observe(reset + and_wait(f"{{ {action}; }}", unit, ready), observed), unit, reload or rehearse)
         + f" && rm -rf {KEPT}/{unit}"
     )
     if ready and ready.before:
         # In a shell of its own, at whose end, whatever its exit code, the last command runs.
         return f"({ready.before} || exit 1; trap {shlex.quote(ready.after)} EXIT; {command})"
     return command
+
+
+def and_observe(attempt: str, observed: str) -> str:
+    """`attempt`, and exit code 1 where `observed` had printed a line before that it does not print some time after."""
+    if not observed:
+        return attempt
+    missing = 'for line in $before; do case " $(echo $after) " in *" $line "*) ;; *) echo $line ;; esac; done'
+    return f"""\
+observed() {{ {observed}
+}}
+before=$(observed)
+{attempt}
+for try in 1 2 3 4 5 6 7 8 9 10; do after=$(observed); gone=$({missing}); [ -n "$gone" ] || break; sleep 1; done
+[ -z "$gone" ] || {{ echo "answers have changed: $(echo $gone) before, $(echo $after) now" >&2; exit 1; }}"""
 
 
 def _reload(unit: str) -> str:

@@ -13,6 +13,7 @@ from slipway.project import path
 from slipway.secrets.store import known_names, read_as_before, read_secrets
 from slipway.settings import limits
 from slipway.settings.access import Access
+from slipway.settings.adoption import Adoption
 from slipway.settings.arguments import Arguments
 from slipway.settings.backend import Backend
 from slipway.settings.environment import PLACEHOLDERS
@@ -58,6 +59,7 @@ class Settings(
     Firewall,
     System,
     Access,
+    Adoption,
     Site,
 ):
     """All settings of one host."""

@@ -8,14 +8,25 @@ from slipway.settings.types import (
     Check,
     HttpUrl,
     MemoryLimit,
+    PlainLine,
     Port,
     Section,
     Unit,
     UserName,
+    Words,
     derived,
     is_ipv4,
     matching,
 )
+
+# Options of mongod.conf that other settings decide, or that Slipway relies on.
+MONGODB_OWN = {
+    *("storage.dbPath", "storage.wiredTiger.engineConfig.cacheSizeGB", "net.port", "net.bindIp", "net.bindIpAll"),
+    *("net.tls.mode", "net.ssl.mode", "security.authorization", "security.keyFile", "replication.replSetName"),
+    *("systemLog.destination", "systemLog.path", "processManagement.fork"),
+}
+# Where programs come and go, or that a sandbox hides: no folder for data.
+NO_DATA = ("/home", "/root", "/run", "/tmp", "/var/tmp", "/dev", "/proc", "/sys", "/boot", "/etc")  # noqa: S108
 
 # What mongod takes beside its cache, for connections and sorting, in MiB.
 MIN_BESIDE_CACHE_MB = 256
@@ -43,6 +54,22 @@ class MongoDB(Section):
 
     mongodb_tools: bool = True
     """Install mongodump and mongorestore, too."""
+
+    mongodb_data: Annotated[str, matching(r"(/[\w.-]+)+", "an absolute path of letters, digits, _, . and -")] = (
+        "/var/lib/mongodb"
+    )
+    """The folder of MongoDB's data. Slipway moves no data: another folder is an empty database."""
+
+    mongodb_replica_set: Annotated[str, matching(r"[\w.-]{0,64}", 'a name, or "" for none')] = ""
+    """The name of a replica set with this one member, which transactions and change streams require; `""` for
+    none."""
+
+    mongodb_settings: Annotated[
+        dict[Annotated[str, matching(r"[a-z]\w*(\.\w+)+", "an option of mongod.conf")], bool | int | float | PlainLine],
+        Words("dictionary of an option of mongod.conf, as its documentation names it, to its value"),
+    ] = Field({})
+    """Further options of mongod: `{"operationProfiling.mode": "slowOp", "storage.directoryPerDB": True}`.
+    https://www.mongodb.com/docs/manual/reference/configuration-options/"""
 
     mongodb_bind: Annotated[str, Check(is_ipv4, "an IPv4 address")] = "127.0.0.1"
     """The address that mongod listens on: loopback unless the backend is on another host."""
@@ -80,6 +107,20 @@ class MongoDB(Section):
     def _series(cls, value: Any) -> Any:
         # pyinfra's own --data reads 7.0 as a number.
         return f"{value:.1f}" if isinstance(value, float) else value
+
+    @field_validator("mongodb_data")
+    @classmethod
+    def _a_folder_for_data(cls, value: str) -> str:
+        if any(f"{value}/".startswith(f"{folder}/") for folder in NO_DATA) or "/../" in f"{value}/":
+            raise ValueError(f"a folder that is not below {', '.join(NO_DATA)}")
+        return value
+
+    @field_validator("mongodb_settings")
+    @classmethod
+    def _not_decided_elsewhere(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if owned := MONGODB_OWN & {*value}:
+            raise ValueError(f"options without {', '.join(sorted(owned))}, which Slipway's own settings decide")
+        return value
 
     @field_validator("mongodb_memory_max_mb")
     @classmethod

@@ -118,7 +118,7 @@ def test_its_log_is_in_the_journal(server):
 
 
 def test_its_files_are_its_own(server):
-    data = server.host.file("/var/lib/mongodb")
+    data = server.host.file(server.settings.mongodb_data)
     assert (data.user, data.group, data.mode) == ("mongodb", "mongodb", 0o750)
     config = server.host.file("/etc/mongod.conf")
     assert (config.user, config.group, config.mode) == ("root", "mongodb", 0o640)

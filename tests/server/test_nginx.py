@@ -95,8 +95,13 @@ def test_it_speaks_http_2_and_no_old_tls(server):
 
 
 def test_an_unknown_host_name_gets_no_site(server):
-    with pytest.raises((ssl.SSLError, ConnectionError)), server.site.handshake(name="unknown.example"):
-        pass
+    """Unless another site than Slipway's says that it is the default."""
+    default = server.host.file("/etc/nginx/sites-available/default").content_string
+    if "listen 443 ssl http2 default_server" in default:
+        with pytest.raises((ssl.SSLError, ConnectionError)), server.site.handshake(name="unknown.example"):
+            pass
+    if "listen 80 default_server" not in default:
+        pytest.skip("another site is the default one")
     with socket.create_connection((server.address, 80), timeout=10) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: unknown.example\r\n\r\n")
         assert connection.recv(1) == b""

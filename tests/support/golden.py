@@ -14,8 +14,9 @@ The second holds the notes, the commands in the order that they are yielded in, 
 `pytest tests/unit/test_operations.py --rewrite-golden` writes it. Standard input is decoded, secrets are masked, and a
 long rendered template is shown by its name: tests/unit/test_templates.py judges those.
 
-Tags: `!sha256 TEXT` is a digest, `!call VALUE` a function that returns it, `!login [USER, PORT]` and
-`!ready [CHECK, SECONDS]` what their classes say, and YAML's own `!!set {a, b}` a set.
+Tags: `!nginx TEXT` is the configuration in what `nginx -T` prints, `!sha256 TEXT` a digest, `!call VALUE` a function
+that returns it, `!login [USER, PORT]` and `!ready [CHECK, SECONDS]` what their classes say, and YAML's own
+`!!set {a, b}` a set.
 """
 
 from __future__ import annotations
@@ -43,11 +44,15 @@ from pyinfra.api.exceptions import PyinfraError
 from pyinfra.context import ctx_host
 
 from slipway import ops, tasks
+from slipway.adoption.nginx import Found
+from slipway.adoption.nginx_config import Tree
 from slipway.dependencies.model import File, Locked, Package
 from slipway.engine import run
 from slipway.engine.login import Login
 from slipway.engine.run import Run
+from slipway.facts import mongodb_data
 from slipway.facts.apt import Sources
+from slipway.facts.mongodb import alone
 from slipway.ops.units import Ready
 from slipway.releases import artifact, build_tools, sources
 from slipway.settings.model import Settings
@@ -70,6 +75,7 @@ class Loader(yaml.SafeLoader):
 
 Loader.add_constructor("!sha256", lambda loader, node: hashlib.sha256(node.value.encode()).hexdigest())
 Loader.add_constructor("!sources", lambda loader, node: Sources(**loader.construct_mapping(node, deep=True)))
+Loader.add_constructor("!nginx", lambda loader, node: Found(Tree(node.value)))
 Loader.add_constructor("!login", lambda loader, node: Login(*loader.construct_sequence(node)))
 Loader.add_constructor("!ready", lambda loader, node: Ready(*loader.construct_sequence(node)))
 
@@ -159,7 +165,8 @@ class Runner:
 
     def __init__(self, settings_with: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
         self._settings_with, self._monkeypatch = settings_with, monkeypatch
-        self._rendered: dict[str, str] = {}
+        # A program that is sent as an argument.
+        self._rendered = {shlex.quote(alone(mongodb_data)): "<slipway/facts/mongodb_data.py>"}
         render = jinja2.Template.render
 
         def rendered(template: jinja2.Template, *args: Any, **kwargs: Any) -> str:

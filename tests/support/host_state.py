@@ -34,7 +34,10 @@ ALWAYS_OTHER = re.compile(
 
 
 def run(*command: str) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    except FileNotFoundError:  # of a host that is no server yet
+        return ""
 
 
 def below(root: str) -> Iterator[str]:

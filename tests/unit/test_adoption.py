@@ -7,13 +7,16 @@ import subprocess
 
 import pytest
 
+from slipway.adoption.nginx import Found
+from slipway.adoption.nginx_config import Tree
+from slipway.facts.nginx import NginxInForce
 from slipway.settings.model import Settings
 from support.described import commands_of, deploy
 
 
 @pytest.fixture
 def site(tmp_path, settings_with, monkeypatch):
-    """A site with data of its own in its folder, taken over."""
+    """A site with data of its own in its folder, and what becomes of it at each step."""
     if os.geteuid() != 0:
         pytest.skip("the files become root's")
     root = tmp_path / "site"
@@ -26,34 +29,70 @@ def site(tmp_path, settings_with, monkeypatch):
     (root / "uploads").mkdir()
     (root / "uploads/a.pdf").write_text("of a visitor\n")
     operations = deploy(settings_with())
-    (keep_site,) = operations.all("keep_site")
-    (command,) = commands_of(keep_site, answers={f"cd {root} && for part": "backend\nfrontend\n"})
-    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return root
+
+    def perform(kind: str) -> None:
+        (one,) = operations.all(kind)
+        (command,) = commands_of(one, answers={f"cd {root} && for part": "backend\nfrontend\n"})
+        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+    return root, perform
 
 
-def test_what_was_there_is_kept_and_served_as_a_release(site):
-    (release,) = (site / "releases").iterdir()
-    assert (site / "current").readlink() == release.relative_to(site)
+def test_the_site_is_copied_before_it_is_replaced(site):
+    root, perform = site
+    perform("keep_site")
+    (release,) = (root / "releases").iterdir()
+    assert (root / "current").readlink() == release.relative_to(root)
+    # What serves it now goes on to.
+    assert not (root / "backend").is_symlink()
+    assert (root / "current/frontend/build/index.html").read_text() == "page\n"
+
+
+def test_what_was_there_is_kept_and_the_usual_paths_lead_to_the_release(site):
+    root, perform = site
+    perform("keep_site")
+    (root / "backend/late.txt").write_text("written meanwhile\n")
+    perform("move_aside")
     for part in ("backend", "frontend"):
-        assert (site / part).readlink() == type(site)(f"current/{part}")
-    assert (site / "backend.by-hand/server.py").read_text() == "app = 1\n"
-    assert (site / "frontend.by-hand/build/index.html").read_text() == "page\n"
-    assert (site / "frontend/build/index.html").read_text() == "page\n"
-    assert (site / "uploads/a.pdf").read_text() == "of a visitor\n"
+        assert (root / part).readlink() == type(root)(f"current/{part}")
+    assert (root / "backend.by-hand/server.py").read_text() == "app = 1\n"
+    assert (root / "backend.by-hand/late.txt").read_text() == "written meanwhile\n"
+    assert (root / "frontend.by-hand/build/index.html").read_text() == "page\n"
+    assert (root / "frontend/build/index.html").read_text() == "page\n"
+    assert (root / "uploads/a.pdf").read_text() == "of a visitor\n"
+
+
+def test_what_somebody_has_kept_by_the_same_name_stays(site):
+    root, perform = site
+    (root / "backend.by-hand").mkdir()
+    (root / "backend.by-hand/old.txt").write_text("older\n")
+    perform("keep_site")
+    perform("move_aside")
+    (older,) = [path for path in root.glob("backend.by-hand.*") if path.is_dir()]
+    assert (older / "old.txt").read_text() == "older\n"
+    assert (root / "backend.by-hand/server.py").exists()
 
 
 def test_its_secrets_are_not_for_the_backends_user_to_read(site):
-    assert (site / "backend/.env").stat().st_mode & 0o777 == 0o600
-    assert (site / "backend/server.py").stat().st_mode & 0o022 == 0
+    root, perform = site
+    perform("keep_site")
+    assert (root / "current/backend/.env").stat().st_mode & 0o777 == 0o600
+    assert (root / "current/backend/server.py").stat().st_mode & 0o022 == 0
 
 
 def test_the_copy_of_what_is_replaced_is_made_once_and_is_roots_alone(settings_with):
     (keep,) = deploy(settings_with()).all("keep_aside")
-    found = {"for part in backend frontend": "MongoDB's data\n"}
+    found = {'echo "the service $unit"': "MongoDB's data\n"}
     (command,) = commands_of(keep, answers=found)
     assert command.startswith("set -e; cd /; umask 077;")
-    for path in ("/etc/mongod.conf", "/etc/nginx", "/etc/ssh", "/etc/ufw"):
+    for path in ("/etc/mongod.conf", "/etc/nginx", "/etc/ssh", "/etc/ufw", "/etc/letsencrypt/renewal"):
         assert f" {path} " in command.replace(";", " ")
-    assert commands_of(keep, answers={**found, "ls -d": "/var/backups/slipway/by-hand"}) == []
+    assert commands_of(keep, answers={**found, "ls -d /var/backups": "/var/backups/slipway/by-hand"}) == []
+
+
+def test_another_site_alone_is_a_server_of_somebody_elses_too(settings_with):
+    (keep,) = deploy(settings_with()).all("keep_aside")
+    text = "# configuration file /etc/nginx/nginx.conf:\nhttp { server { server_name blog.example; } }\n"
+    (command,) = commands_of(keep, answers={NginxInForce: Found(Tree(text))})
+    assert "/var/backups/slipway/by-hand" in command

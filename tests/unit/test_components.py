@@ -273,7 +273,7 @@ def test_each_operation_bears_the_name_of_its_own_component(deploying):
     state = deploying(BOTH[1], {"all": ["web", "app", "db"]}, PROJECT / "deploy.py")
     named = {", ".join(state.op_meta[one].names): name for (_, one), name in of(state).component_of.items()}
     assert named["Remove other firewall rules"] == "firewall"
-    assert named["Disable sites that are no longer configured"] == "adoption"
+    assert named["Stop the previous backend"] == "adoption"
     assert named["Remove services that are no longer configured"] == "backend"
     assert named["Start building the first release"] == "packages"
     assert named["Link the current release"] == "release"

@@ -73,9 +73,13 @@ def test_what_is_set_no_longer_is_removed_from_the_host(server):
     (command,) = commands_of(services, answers=found)
     assert "rm -f codementee-old.service" in command
     assert "codementee-backend.socket" not in command
-    (sites,) = server.all("retire_ours")
-    (command,) = commands_of(sites, answers={"/etc/nginx/sites-enabled": "codementee\ndefault\nold-site\n"})
-    assert command.startswith("rm -f /etc/nginx/sites-enabled/old-site;")
+
+
+def test_a_site_that_is_set_no_longer_leaves_nginx_with_the_next_configuration(settings_with):
+    with described(settings_with()) as (server, host):
+        host.answers = {"cd /etc/nginx/sites-enabled": "codementee\ndefault\nold-site\n"}
+        run_deploy()
+    assert server.about("/etc/nginx").arguments["removed"] == ["/etc/nginx/sites-enabled/old-site"]
 
 
 # --- Reactions -------------------------------------------------------------------------------------------------------

@@ -244,7 +244,7 @@ server { server_name b.org; }
     ]
 
 
-def test_a_second_default_server_stops_the_apply():
+def test_another_default_server_stays():
     text = """\
 # configuration file /etc/nginx/nginx.conf:
 http { include conf.d/*.conf; }
@@ -256,7 +256,20 @@ server { listen 8080 default_server; server_name b.org; }
 """
     report, answers = with_files(text)
     told(report, Plan(), answers)
-    assert [(site.names, verdict(site)) for site in report.sites] == [(["a.org"], "refuse"), (["b.org"], "keep")]
+    assert [(site.names, verdict(site)) for site in report.sites] == [(["a.org"], "keep"), (["b.org"], "keep")]
+
+
+def test_what_an_apply_would_not_keep_is_refused_in_the_plans_words():
+    lines = [
+        "/etc/nginx/sites-enabled/codementee: server old.example.org: found it in a file that Slipway replaces",
+        "/etc/mongod.conf: storage.dbPath: found '/data', need mongodb_data",
+        "user eve: found a password and no key",
+    ]
+    report = told(recorded.report(), Plan(refusals=lines))
+    refused = {site.file for site in report.sites if verdict(site) == "refuse"}
+    assert refused == {SITE}
+    assert verdict(report.databases[0]) == "refuse"
+    assert [user.name for user in report.users if verdict(user) == "refuse"] == ["eve"]
 
 
 def test_a_database_elsewhere_on_the_disk_is_told_to_stay_there_unused():

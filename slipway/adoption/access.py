@@ -1,0 +1,56 @@
+"""Who logs in today and could not any more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+
+from slipway.adoption import Obstacle, setting
+from slipway.adoption.names import NO_LOGIN
+from slipway.settings.model import Settings
+
+
+def obstacles(earlier: Mapping[str, str], sshd: Mapping[str, Sequence[str]], settings: Settings) -> Iterator[Obstacle]:
+    """`sshd` is what facts.Sshd tells, which nothing does of a configuration that sshd refuses."""
+    if not sshd:
+        yield Obstacle("sshd", "a configuration that `sshd -t` refuses", "one that it accepts as it is", may_go=False)
+        return
+    for port in sshd.get("port", []):
+        if int(port) != settings.sshd_port:
+            yield Obstacle(f"sshd: port {port}", "sshd at this port too", setting("sshd_port", int(port)))
+    user = settings.admin_user
+    theirs = {name.lower() for name in settings.sshd_settings}
+    for keyword, need in (("allowusers", "AllowUsers"), ("allowgroups", "AllowGroups")):
+        allowed = [name for line in sshd.get(keyword, []) for name in line.split()]
+        patterns = [name.partition("@")[0] for name in allowed]
+        if allowed and keyword not in theirs and not any(fnmatchcase(user, pattern) for pattern in patterns):
+            wanted = setting("sshd_settings", {need: " ".join([*allowed, user])})
+            yield Obstacle(f"sshd: {need}", f"{' '.join(allowed)}, without {user}", wanted, may_go=False)
+    for keyword, need in (("denyusers", "DenyUsers"), ("denygroups", "DenyGroups")):
+        denied = [name for line in sshd.get(keyword, []) for name in line.split()]
+        if any(fnmatchcase(user, name.partition("@")[0]) for name in denied):
+            yield Obstacle(f"sshd: {need}", f"{' '.join(denied)}, with {user}", f"it without {user}", may_go=False)
+    methods = [one for line in sshd.get("authenticationmethods", []) for one in line.split()]
+    if methods and not {"any", "publickey"} & {*methods} and "authenticationmethods" not in theirs:
+        found = f"{' '.join(methods)}, by which a key alone lets nobody in"
+        yield Obstacle("sshd: AuthenticationMethods", found, "publickey", may_go=False)
+    files = [file for line in sshd.get("authorizedkeysfile", []) for file in line.split()]
+    if files and not {".ssh/authorized_keys", "%h/.ssh/authorized_keys"} & {*files}:
+        need = "AuthorizedKeysFile .ssh/authorized_keys among them"
+        yield Obstacle("sshd: AuthorizedKeysFile", " ".join(files), need, may_go=False)
+    if sshd.get("forcecommand", ["none"]) != ["none"]:
+        yield Obstacle("sshd: ForceCommand", " ".join(sshd["forcecommand"]), "none outside of a Match", may_go=False)
+    if sshd.get("passwordauthentication") == ["yes"]:
+        for line in earlier.get("passwords", "").splitlines():
+            name, *_, shell = line.split(":")
+            if shell not in NO_LOGIN and name not in ("root", user):
+                found = "a password and no key, with which Slipway's sshd lets nobody in"
+                yield Obstacle(f"user {name}", found, f"its key in ~{name}/.ssh/authorized_keys")
+    own = {" ".join(key.split()[:2]) for key in settings.admin_keys}
+    for line in earlier.get("keys", "").splitlines():
+        words = line.split()
+        at = next((number for number, word in enumerate(words) if word.startswith(("ssh-", "ecdsa-", "sk-"))), None)
+        if at is not None and not line.lstrip().startswith("#") and " ".join(words[at : at + 2]) not in own:
+            name = " ".join(words[at + 2 :]) or words[at + 1][-12:]
+            found = "this key, which would be removed"
+            yield Obstacle(f"user {user}: key {name}", found, "its line in admin_keys")

@@ -1,0 +1,61 @@
+"""The backend that runs today: what it is given that Slipway's would lack."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from slipway.adoption import Obstacle, setting
+from slipway.settings.environment import environment_of
+from slipway.settings.model import Settings
+
+APP = re.compile(r"(?<![\w./-])([A-Za-z_][\w.]*:[A-Za-z_]\w*)(?=\s|$|\(\))")
+ASSIGNED = re.compile(r"(?:\"([A-Za-z_]\w*)=[^\"]*\"|'([A-Za-z_]\w*)=[^']*'|([A-Za-z_]\w*)=\S*)")
+# What every process has, or what the interpreter and its server are told.
+ORDINARY = re.compile(r"PATH|HOME|USER|LANG|LC_\w+|TZ|PYTHON\w*|VIRTUAL_ENV|PORT|HOST|PWD|SHELL|WEB_CONCURRENCY")
+
+
+def unit_names(site: Settings) -> list[str]:
+    """The units that Slipway makes of a site's services, and that somebody may have of these names."""
+    names = [
+        f"{site.unit(one)}{end}.{kind}"
+        for one in site.web_services
+        for end in ("", "-next")
+        for kind in ("service", "socket")
+    ]
+    return [
+        *names,
+        *(f"{site.unit(one)}.{kind}" for one in site.services if not one.app for kind in ("service", "timer")),
+    ]
+
+
+def obstacles(earlier: Mapping[str, str], site: Settings) -> Iterator[Obstacle]:
+    unit = f"{site.backend_unit}.service"
+    text = earlier.get(f"unit {unit}", "")
+    dropins = [name for name in earlier if name.startswith(f"file /etc/systemd/system/{unit}.d/")]
+    for name in dropins:
+        file = name.removeprefix("file ")
+        if not file.endswith("/slipway.conf"):
+            yield Obstacle(file, "a drop-in, which would change Slipway's unit too", "no such file", may_go=False)
+    lines = "\n".join([text, *(earlier[name] for name in dropins)]).splitlines()
+    folder_is_theirs = "backend -> current/backend" not in earlier.get(f"folder {site.site_root}", "")
+    variables = {name for line in lines if line.strip().startswith("Environment=") for name in _assigned(line)}
+    if folder_is_theirs:
+        variables |= {*earlier.get(f"environment {site.site_root}", "").split()}
+    known = {*site.backend_secrets, *environment_of(site, site.backend)}
+    for name in sorted(variables - known):
+        if not ORDINARY.fullmatch(name):
+            need = "it in backend_environment, or in backend_secrets if nobody may see it"
+            yield Obstacle(f"{unit}: {name}", "this variable in its environment or its .env", need)
+    for file in earlier.get(f"written {site.site_root}", "").splitlines() if folder_is_theirs else []:
+        inner = file.removeprefix(f"{site.site_root}/backend/")
+        if not any(f"{inner}/".startswith(f"{path}/") for path in site.shared_places):
+            found = "a file that the backend seems to write, beside its code, which will be read-only"
+            yield Obstacle(file, found, "its folder in shared_paths, or the file itself in shared_files")
+    apps = [app for line in lines if line.strip().startswith("ExecStart=") for app in APP.findall(line)]
+    if folder_is_theirs and apps and apps[0] != site.backend_app:
+        yield Obstacle(f"{unit}: ExecStart", f"the application {apps[0]}", setting("backend_app", apps[0]))
+
+
+def _assigned(line: str) -> list[str]:
+    return [next(filter(None, found)) for found in ASSIGNED.findall(line.partition("Environment=")[2])]

@@ -1,0 +1,136 @@
+"""Certificates that somebody else has got: whose renewal would fail or stop Nginx, and which Slipway replaces."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from cryptography import x509
+
+from slipway.adoption import Obstacle
+from slipway.settings.model import Settings
+
+LETSENCRYPT = "/etc/letsencrypt"
+STOPS_NGINX = re.compile(r"(stop|restart|kill)\W.*nginx|nginx\W.*(stop|restart|quit)|--standalone")
+# Options of certbot's cli.ini that change nothing for Slipway.
+HARMLESS = {
+    *(
+        "preconfigured-renewal",
+        "max-log-backups",
+        "email",
+        "rsa-key-size",
+        "key-type",
+        "elliptic-curve",
+        "agree-tos",
+        "text",
+    ),
+    "quiet",
+}
+
+
+OTHER_CERTBOTS = {
+    "/snap/bin/certbot": "snap remove certbot",
+    "/usr/local/bin/certbot": "pip uninstall certbot",
+    "/opt/certbot": "rm -r /opt/certbot, and its job of cron's",
+}
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """A certificate of certbot's, by the name that it has there."""
+
+    name: str
+    names: frozenset[str]
+    renewal: Mapping[str, str]
+
+    @property
+    def stops_nginx(self) -> str:
+        """How its renewal stops Nginx, "" if it does not."""
+        for option in ("pre_hook", "post_hook", "renew_hook"):
+            if STOPS_NGINX.search(self.renewal.get(option, "")):
+                return f"{option} = {self.renewal[option]}"
+        return "authenticator = standalone" if self.renewal.get("authenticator") == "standalone" else ""
+
+    @property
+    def folder(self) -> str:
+        return f"{LETSENCRYPT}/live/{self.name}"
+
+    def __str__(self) -> str:
+        return f"certificate {self.name}"
+
+
+def lineages(earlier: Mapping[str, str]) -> list[Lineage]:
+    """Those in the facts of facts.Earlier."""
+    found = []
+    for part in earlier.get("lineages", "").split("lineage ")[1:]:
+        folder, _, pem = part.partition("\n")
+        name = folder.rstrip("/").rpartition("/")[2]
+        renewal = options(earlier.get(f"file {LETSENCRYPT}/renewal/{name}.conf", ""))
+        found.append(Lineage(name, names_in(pem), renewal))
+    return found
+
+
+def names_in(pem: str) -> frozenset[str]:
+    """The host names that a certificate is for; none where it can't be read."""
+    try:
+        certificate = x509.load_pem_x509_certificate(pem.encode())
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (ValueError, x509.ExtensionNotFound):
+        return frozenset()
+    return frozenset(names.get_values_for_type(x509.DNSName))
+
+
+def options(text: str) -> dict[str, str]:
+    """The options of a file of certbot's: "name = value"."""
+    lines = (line.partition("=") for line in text.splitlines() if "=" in line and not line.lstrip().startswith("#"))
+    return {name.strip(): value.strip() for name, _, value in lines}
+
+
+def superseded(earlier: Mapping[str, str], settings: Settings) -> list[str]:
+    """The lineages that are for the site alone and that Slipway's own takes the place of: they are renewed no more."""
+    own = {site.site_name: {*site.domains} for site in settings.all_sites}
+    domains = {domain for names in own.values() for domain in names}
+    return [
+        one.name
+        for one in lineages(earlier)
+        if one.name not in own and one.names and one.names <= domains and one.renewal
+    ]
+
+
+def obstacles(earlier: Mapping[str, str], settings: Settings) -> Iterator[Obstacle]:
+    own = {site.site_name for site in settings.all_sites}
+    domains = {domain for site in settings.all_sites for domain in site.domains}
+    for one in lineages(earlier):
+        others = sorted(one.names - domains)
+        if one.names & domains and others:
+            command = f"certbot certonly --cert-name {others[0]} " + " ".join(f"-d {name}" for name in others)
+            found = f"{', '.join(others)} in it beside the site's names"
+            yield Obstacle(str(one), found, f"a certificate of their own for them ({command})")
+        elif one.names & domains and one.name not in own and one.folder in earlier.get("used", "").split():
+            found = "another program than Nginx that uses it; nobody will renew it"
+            yield Obstacle(str(one), found, f"that program to use {LETSENCRYPT}/live/{settings.site_name} afterwards")
+        elif others and one.stops_nginx:
+            command = f"certbot certonly --cert-name {one.name} --webroot -w FOLDER " + " ".join(
+                f"-d {name}" for name in sorted(one.names)
+            )
+            yield Obstacle(
+                str(one), f"{one.stops_nginx}, which stops Nginx at each renewal", f"another way ({command})"
+            )
+    for name, value in options(earlier.get(f"file {LETSENCRYPT}/cli.ini", "")).items():
+        if name not in HARMLESS:
+            yield Obstacle(
+                f"{LETSENCRYPT}/cli.ini: {name}", f"{name} = {value}", "no such line: it changes each certificate"
+            )
+    for line in earlier.get("hooks", "").splitlines():
+        file, _, command = line.partition(":")
+        if STOPS_NGINX.search(command):
+            found = f"{command.strip()!r}, which stops Nginx at each renewal"
+            yield Obstacle(file, found, "a hook that reloads it, or none")
+    for client in earlier.get("clients", "").split():
+        name = client.rpartition("/")[2]
+        if client in OTHER_CERTBOTS:
+            yield Obstacle(client, "a second certbot, which renews too", f"one: {OTHER_CERTBOTS[client]}")
+        elif name.removesuffix("_ecc") in domains:
+            need = "one renewal of a name's certificate: remove this one (acme.sh --remove -d NAME)"
+            yield Obstacle(client, f"another ACME client's certificate for {name.removesuffix('_ecc')}", need)

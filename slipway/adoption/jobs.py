@@ -1,0 +1,49 @@
+"""Jobs and log rotation that somebody else has set up, which would fail, or fight with Slipway's own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from textwrap import shorten
+
+from slipway.adoption import Obstacle, own_services
+from slipway.settings.model import Settings
+
+MONGODB_TOOL = re.compile(r"\bmongo(dump|export|restore|import|sh)?\b(?!d\.)")
+HAS_PASSWORD = re.compile(r"mongodb(\+srv)?://[^/\s]+@|(\s|^)(-u|--username)[ =]?\S")
+STOPS_NGINX = re.compile(r"\b(stop|start|restart)\s+nginx\b|nginx\s+(stop|start|restart)|-s\s+(stop|quit)")
+FIREWALL = re.compile(r"\b(ufw|ip6?tables(-restore)?|nft)\b")
+RENEWS = re.compile(r"\b(certbot|dehydrated)\b|acme\.sh")
+# Of a job's line.
+MAX_SHOWN = 70
+# Files that a package of Slipway's brings itself.
+PACKAGED = {"nginx", "certbot", "ufw", "fail2ban", "unattended-upgrades", "aide"}
+
+
+def obstacles(earlier: Mapping[str, str], settings: Settings, is_open: bool) -> Iterator[Obstacle]:
+    """`is_open` says that MongoDB lets everybody in today, which it will not."""
+    roots = [site.site_root for site in settings.all_sites]
+    own = own_services(settings) | {"mongod.service", "nginx.service"}
+    for line in earlier.get("jobs", "").splitlines():
+        file, _, command = line.partition(":")
+        if file.rpartition("/")[2] not in own and (need := _need(command, roots, is_open)):
+            name = shorten(command, MAX_SHOWN, placeholder=" ...")
+            yield Obstacle(f"{file}: {name}", "this job", need)
+    for file in earlier.get("rotated", "").split():
+        if file.rpartition("/")[2] not in PACKAGED:
+            found = "the logs of a package, whose own file logrotate(8) would call a duplicate"
+            yield Obstacle(file, found, "no file for them")
+
+
+def _need(command: str, roots: list[str], is_open: bool) -> str:
+    if RENEWS.search(command):
+        return "none: certbot.timer renews each certificate"
+    if MONGODB_TOOL.search(command) and is_open and not HAS_PASSWORD.search(command):
+        return "one with a user and password of MongoDB's, which it will require"
+    if STOPS_NGINX.search(command):
+        return "one that reloads Nginx"
+    if FIREWALL.search(command):
+        return "none: firewall_allow says what is open"
+    if any(root in command for root in roots):
+        return "none that changes the site's files: a release replaces them"
+    return ""

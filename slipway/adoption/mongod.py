@@ -1,0 +1,213 @@
+"""A MongoDB that somebody else has set up: its options, its data and its users."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from slipway.adoption import Obstacle, own_services, setting
+from slipway.secrets.store import MONGODB_ADMIN, MONGODB_BACKEND
+from slipway.settings.model import Settings
+from slipway.settings.mongodb import MONGODB_OWN
+
+CONFIG, PROGRAM, UNIT = "/etc/mongod.conf", "/usr/bin/mongod", "mongod.service"
+# Options that Slipway has another way for: the journal for the log, the unit for the process. And those whose meaning
+# is that of its own configuration.
+MOVED = {
+    *("config", "systemLog.destination", "systemLog.path", "systemLog.logAppend", "systemLog.logRotate"),
+    *("systemLog.timeStampFormat", "processManagement.fork", "processManagement.pidFilePath"),
+    *("processManagement.timeZoneInfo", "security.authorization"),
+}
+SAME = {
+    "storage.engine": ("wiredTiger",),
+    "storage.journal.enabled": (True,),
+    "net.ipv6": (False,),
+    "net.bindIpAll": (False,),
+    "net.unixDomainSocket.enabled": (True,),
+    "net.tls.mode": ("disabled",),
+    "net.ssl.mode": ("disabled",),
+    "replication.enableMajorityReadConcern": (True,),
+}
+LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+
+
+def flat(options: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Options of a configuration file by their dotted names."""
+    found: dict[str, Any] = {}
+    for name, value in options.items():
+        at = f"{above}.{name}" if above else str(name)
+        found |= flat(value, at) if isinstance(value, Mapping) else {at: value}
+    return found
+
+
+def parsed(text: str) -> dict[str, Any] | None:
+    """The options in the text of a mongod.conf, None where it is not YAML (before MongoDB 2.6: `dbpath = /data`)."""
+    try:
+        found = yaml.safe_load(text) or {}
+    except yaml.YAMLError:
+        return None
+    return flat(found) if isinstance(found, dict) else None
+
+
+def process(earlier: Mapping[str, str]) -> dict[str, str]:
+    """The process, program and unit in the facts of facts.Earlier: exe, unit, user and command of what runs, version
+    of what is installed, FragmentPath of mongod.service."""
+    return dict(line.split("=", 1) for line in earlier.get("mongod", "").splitlines() if "=" in line)
+
+
+def port_of(command: str, options: Mapping[str, Any]) -> int:
+    """The port that a mongod listens on, by its command line and its configuration file."""
+    given = re.search(r"--port[= ](\d+)", command)
+    return int(given[1] if given else options.get("net.port", 27017))
+
+
+def obstacles(earlier: Mapping[str, str], data: Mapping[str, Any], settings: Settings) -> Iterator[Obstacle]:
+    """`data` is by facts.MongodbData, `{}` where no mongod runs."""
+    running, text = process(earlier), earlier.get(f"file {CONFIG}")
+    if not running.get("exe") and text is None:
+        return
+    if running.get("exe", PROGRAM) != PROGRAM:
+        yield Obstacle("mongod", f"{running['exe']} running", f"{PROGRAM}, of MongoDB's packages", may_go=False)
+    if running.get("unit", UNIT) != UNIT:
+        found = f"{running['unit'] or 'no unit'} that runs it"
+        yield Obstacle("mongod", found, f"{UNIT}: it would start a second one", may_go=False)
+    if running.get("exe") and not data:
+        yield Obstacle("python3", "none that could ask MongoDB", "apt-get install python3", may_go=False)
+    if running.get("user", "mongodb") != "mongodb":
+        need = "User=mongodb in its unit, and the files of its data as mongodb's"
+        yield Obstacle("mongod", f"{running['user']}'s process", need, may_go=False)
+    if command := running.get("command"):
+        yield from command_obstacles(command)
+    yield from version_obstacles(data.get("version") or running.get("version", ""), settings)
+    state = data.get("state", "away")
+    if state == "open":
+        options = flat(data["options"])
+        yield from options_obstacles(options, settings, str(options.get("config", CONFIG)))
+        yield from data_obstacles(data, earlier.get("credentials", "").split(), settings)
+        yield from _clients(earlier, settings)
+        return
+    in_file = parsed(text or "")
+    if in_file is None:
+        yield Obstacle(CONFIG, "a file that is not YAML", "the options as YAML, as MongoDB has them since 2.6", False)
+    else:
+        yield from options_obstacles(in_file, settings)
+    if state == "closed" and MONGODB_ADMIN not in settings.secrets:
+        found = "a MongoDB that wants a password, whose users and databases can't be listed without"
+        yield Obstacle("MongoDB's users", found, f"{MONGODB_ADMIN} in secrets_file, of {settings.mongodb_admin_user}")
+    elif state not in ("closed", "away"):
+        yield Obstacle("mongod", f"{state!r} for an answer", "a server that answers", may_go=False)
+
+
+def _clients(earlier: Mapping[str, str], settings: Settings) -> Iterator[Obstacle]:
+    own = own_services(settings)
+    for line in sorted({*earlier.get("connected", "").splitlines()}):
+        program, _, unit = line.strip().partition(" ")
+        if unit not in (*own, UNIT) and program:
+            found = "it connected to MongoDB, which will require a password"
+            yield Obstacle(f"{unit or program}", found, "a user and password of MongoDB's in its configuration")
+
+
+def options_obstacles(found: Mapping[str, Any], settings: Settings, file: str = CONFIG) -> Iterator[Obstacle]:
+    """Options in force that are neither set nor what Slipway does anyway."""
+
+    def of(option: str, need: str, may_go: bool = True) -> Obstacle:
+        return Obstacle(f"{file}: {option}", repr(found[option]), need, may_go)
+
+    for option, name, ours in (
+        ("storage.dbPath", "mongodb_data", settings.mongodb_data),
+        ("net.port", "mongodb_port", settings.mongodb_port),
+        ("replication.replSetName", "mongodb_replica_set", settings.mongodb_replica_set),
+    ):
+        if option in found and found[option] != ours:
+            # Without its data or its replica set its programs do not work; a port can change.
+            yield of(option, setting(name, found[option]), may_go=option == "net.port")
+    if found.get("security.keyFile") and not settings.mongodb_replica_set:
+        yield of("security.keyFile", "a replica set with it: set mongodb_replica_set")
+    cache = found.get("storage.wiredTiger.engineConfig.cacheSizeGB")
+    if cache is not None and float(cache) != settings.mongodb_cache_gb:
+        yield of("storage.wiredTiger.engineConfig.cacheSizeGB", setting("mongodb_cache_gb", float(cache)))
+    yield from _addresses(found, settings, file)
+    known = {*MOVED, *MONGODB_OWN} - {"net.tls.mode", "net.ssl.mode"}
+    others = {
+        option: value
+        for option, value in found.items()
+        if option not in known
+        and value not in SAME.get(option, ())
+        and settings.mongodb_settings.get(option, ...) != value
+    }
+    wanted = {**settings.mongodb_settings, **{name: value for name, value in others.items() if _may_be_set(name)}}
+    for option in others:
+        if _may_be_set(option):
+            yield of(option, setting("mongodb_settings", wanted))
+        else:
+            yield of(option, "none: Slipway's mongod takes no TLS and no socket but that of mongodb_bind")
+
+
+def _may_be_set(option: str) -> bool:
+    return not option.startswith(("net.tls.", "net.ssl.", "net.bindIp"))
+
+
+def _addresses(found: Mapping[str, Any], settings: Settings, file: str) -> Iterator[Obstacle]:
+    """The addresses it listens on. ::1 is another way to the loopback one, which Slipway does not keep."""
+    shown = str(found.get("net.bindIp", "localhost"))
+    addresses = {"127.0.0.1" if one in LOOPBACK else one for one in re.split(r"[,;\s]+", shown) if one}
+    if found.get("net.bindIpAll") or "*" in addresses:
+        addresses, shown = {"0.0.0.0"}, "all addresses"  # noqa: S104
+    if addresses == {settings.mongodb_bind}:
+        return
+    outside = sorted(addresses - {"127.0.0.1"})
+    need = setting("mongodb_bind", outside[0] if outside else "127.0.0.1")
+    yield Obstacle(f"{file}: net.bindIp", shown, f"one address, {need}" if len(outside) > 1 else need)
+
+
+def command_obstacles(command: str) -> Iterator[Obstacle]:
+    """Options on the command line of a unit (ExecStart), which end with it. They are in no file."""
+    words = shlex.split(command)[1:]
+    known = {"--config", "-f", "--quiet", "--fork", "--pidfilepath", "--logpath", "--logappend", "--syslog", "run"}
+    for word in words:
+        option = word.partition("=")[0]
+        if option.startswith("-") and option not in known:
+            need = f"its option in {CONFIG}, and no more than `mongod --config {CONFIG}` in the unit"
+            yield Obstacle(f"mongod.service: {option}", repr(command), need, may_go=False)
+
+
+def data_obstacles(data: Mapping[str, Any], written: Sequence[str], settings: Settings) -> Iterator[Obstacle]:
+    """What is in a server that answers (facts.MongodbData) and would be without its programs. `written` are the files
+    with the passwords of users that Slipway has made in an apply that was cut off."""
+    documents: dict[str, int] = data.get("documents", {})
+    filled = {name for name, number in documents.items() if number}
+    sites = {site.mongodb_database: site for site in settings.all_sites}
+    others = sorted(filled - {*sites})
+    for database in sites:
+        if database not in filled:
+            for other in others:
+                yield Obstacle(
+                    f"database {other}",
+                    f"{documents[other]} documents in it and none in {database}",
+                    setting("mongodb_database", other),
+                )
+    members = data.get("members", [])
+    if len(members) > 1:
+        found = f"the members {', '.join(members)}"
+        yield Obstacle(f"replica set {data.get('set')}", found, "one member: Slipway sets up no others", may_go=False)
+    taken = {*data.get("users", [])}
+    users = [("mongodb_admin_user", settings.mongodb_admin_user, f"{settings.credentials_folder}/{MONGODB_ADMIN}")]
+    for site in settings.all_sites:
+        file = f"{site.credentials_folder}/{MONGODB_BACKEND}"
+        users.append(("mongodb_backend_user", site.mongodb_backend_user, file))
+    for name, user, file in users:
+        if user in taken and file not in written:
+            found = f"the user {user} of somebody else, whose password would change"
+            yield Obstacle(f"MongoDB's user {user}", found, f"another name in {name}")
+
+
+def version_obstacles(version: str, settings: Settings) -> Iterator[Obstacle]:
+    """Data of one series can't be read by another one but its next, and never go back."""
+    series = ".".join(version.split(".")[:2])
+    if series and series != settings.mongodb_version:
+        need = f"{setting('mongodb_version', series)} to adopt it as it is"
+        yield Obstacle("mongod", f"version {version} with data", need, may_go=False)

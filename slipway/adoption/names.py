@@ -1,0 +1,100 @@
+"""Users, groups, folders, units and files whose names Slipway takes, and that somebody else has."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from slipway.adoption import Obstacle, setting
+from slipway.settings.model import Settings
+
+NO_LOGIN = {"/usr/sbin/nologin", "/sbin/nologin", "/bin/false", "/usr/bin/false"}
+# What is in a site's folder of Slipway's, beside what a site that was built by hand has there.
+LAYOUT = {"current", "previous", "next", "releases", "venvs"}
+# A system user's number is below it, as useradd(8) counts.
+MIN_USER_ID = 1000
+
+
+def obstacles(earlier: Mapping[str, str], settings: Settings, is_container: bool) -> Iterator[Obstacle]:
+    users = {line.split(":")[0]: line.split(":") for line in earlier.get("accounts", "").splitlines()}
+    groups = {line.split(":")[0]: line.split(":") for line in earlier.get("groups", "").splitlines()}
+    yield from _administrator(settings.admin_user, users, groups)
+    for site in settings.all_sites:
+        yield from _service_user(site, users, groups)
+        yield from _folder(site, earlier)
+        yield from _units(site, earlier)
+    for path in earlier.get("immutable", "").split():
+        yield Obstacle(path, "it protected from changes", f"chattr -i {path}", may_go=False)
+    for path in earlier.get("links", "").split():
+        if path in ("/etc/nginx", "/etc/ssh"):
+            yield Obstacle(path, "a link", "a folder, or a mount point (mount --bind)", may_go=False)
+    if "mongodb" in users and "mongodb" not in groups:
+        yield Obstacle("group mongodb", "none, though there is the user", "groupadd mongodb", may_go=False)
+    size = int(earlier.get("swapfile") or 0)
+    if size and size != settings.swap_mb * 2**20 and not is_container:
+        yield Obstacle("/swapfile", f"{size // 2**20} MiB", setting("swap_mb", size // 2**20))
+
+
+def _administrator(name: str, users: Mapping[str, list[str]], groups: Mapping[str, list[str]]) -> Iterator[Obstacle]:
+    at = f"user {name}"
+    if name not in users:
+        if name in groups:
+            yield Obstacle(f"group {name}", "a group without the user", "another admin_user, or no such group", False)
+        return
+    _, _, number, group, _, home, shell = users[name]
+    if number == "0":
+        yield Obstacle(at, "a second root (uid 0)", "another admin_user", may_go=False)
+    if shell in NO_LOGIN:
+        yield Obstacle(
+            at,
+            f"the shell {shell}, which lets nobody log in",
+            f"another admin_user, or usermod -s /bin/bash {name}",
+            False,
+        )
+    if int(number) < MIN_USER_ID and number != "0":
+        yield Obstacle(at, f"a system's user (uid {number}, {home})", "another admin_user")
+    if name in groups and groups[name][2] != group:
+        yield Obstacle(
+            at,
+            f"another group than {name} as its own (gid {group})",
+            f"usermod -g {name} {name}, or another admin_user",
+        )
+
+
+def _service_user(
+    site: Settings, users: Mapping[str, list[str]], groups: Mapping[str, list[str]]
+) -> Iterator[Obstacle]:
+    name = site.backend_unit
+    if name not in users:
+        if name in groups:
+            yield Obstacle(f"group {name}", "a group without the user", f"groupdel {name}, or another site_name", False)
+        return
+    _, _, number, group, _, home, shell = users[name]
+    if int(number) >= MIN_USER_ID or shell not in NO_LOGIN:
+        found = f"somebody who logs in (uid {number}, {home}, {shell})"
+        yield Obstacle(f"user {name}", found, "another site_name, or no such user", may_go=False)
+    elif groups.get(name, ["", "", ""])[2] != group:
+        need = f"its own: groupadd {name}; usermod -g {name} {name}"
+        yield Obstacle(f"user {name}", f"no group of its name as its own (gid {group})", need, may_go=False)
+
+
+def _folder(site: Settings, earlier: Mapping[str, str]) -> Iterator[Obstacle]:
+    lines = earlier.get(f"folder {site.site_root}", "").splitlines()
+    links = [line.removeprefix("link ") for line in lines if line.startswith("link ")]
+    if links:
+        need = "a folder, or a mount point (mount --bind)"
+        yield Obstacle(site.site_root, f"a link to {links[0]}", need, may_go=False)
+    entries = {line.removeprefix("entry ") for line in lines if line.startswith("entry ")}
+    current = next((line.split(" -> ")[1] for line in lines if line.startswith("current -> ")), "")
+    # Slipway's own has relative links, and an environment for each set of requirements beside the releases.
+    if {"current", "releases"} <= entries and not ("venvs" in entries and re.fullmatch(r"releases/[\w.-]+", current)):
+        found = f"releases of another program's (current -> {current or 'a folder'})"
+        yield Obstacle(site.site_root, found, "another site_name, or them in another folder", may_go=False)
+
+
+def _units(site: Settings, earlier: Mapping[str, str]) -> Iterator[Obstacle]:
+    from slipway.adoption.backend import unit_names
+
+    for unit in unit_names(site):
+        if f"unit {unit}" in earlier and earlier[f"unit {unit}"] and unit != f"{site.backend_unit}.service":
+            yield Obstacle(f"unit {unit}", "a unit of somebody else's", "another site_name, or no such unit")

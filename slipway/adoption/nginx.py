@@ -1,0 +1,246 @@
+"""An Nginx that somebody else has configured: which of its servers stay, and what Slipway's configuration lacks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from slipway.adoption import OURS, Obstacle, setting
+from slipway.adoption.nginx_config import MAIN, Directive, Server, Tree, all_of, default_of, megabytes
+from slipway.adoption.nginx_site import site_obstacles
+from slipway.settings.model import Settings
+
+ROOT = "/etc/nginx"
+SITES, AVAILABLE = f"{ROOT}/sites-enabled", f"{ROOT}/sites-available"
+# What Slipway's nginx.conf includes of others, by where it includes it.
+KEPT_IN_HTTP, KEPT_IN_MAIN = f"{ROOT}/conf.d/NAME.conf", f"{ROOT}/modules-enabled/NAME.conf"
+# Who answers there for a name that no server has is Slipway's, unless another one says that it does.
+DEFAULTS = {"*:80": "80", "[::]:80": "[::]:80", "*:443": "443", "[::]:443": "[::]:443"}
+# Directives of nginx.conf that Slipway has its own way for, whatever their value.
+POLICY = re.compile(
+    r"user|worker_\w+|pid|events|http|include|sendfile\w*|tcp_nopush|tcp_nodelay|server_tokens|types_hash_\w+|default_type"
+    r"|keepalive_\w+|client_(header|body)_(timeout|buffer_size)|large_client_header_buffers|send_timeout|charset"
+    r"|reset_timedout_connection|ssl_\w+|gzip\w*|brotli\w*|multi_accept|use|types|server_names_hash_\w+|variables_hash_\w+"
+)
+# So many answers are compared before and after Nginx starts anew.
+MAX_OBSERVED = 40
+# Where Slipway's own logs are.
+LOGS = "/var/log/nginx/"
+LOG_DIRECTIVES = ("access_log", "error_log")
+WRITTEN = re.compile(r"(proxy|fastcgi|uwsgi|scgi)_(cache|temp)_path|client_body_temp_path|(access|error)_log")
+JIT = re.compile(r"\w*lua\w*|perl\w*|js_\w+")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What facts.NginxInForce tells: the configuration in force, why it is invalid ("" where it is not), which of its
+    files are the package's own, unchanged, and where its links lead."""
+
+    tree: Tree
+    error: str = ""
+    stock: frozenset[str] = frozenset()
+    links: Mapping[str, str] = field(default_factory=dict)
+
+    def is_ours(self, file: str) -> bool:
+        return OURS in self.tree.files.get(file, "")
+
+    def is_stock(self, file: str) -> bool:
+        return file in self.stock or self.links.get(file) in self.stock
+
+    @property
+    def others(self) -> list[Server]:
+        """The servers that somebody has written who is not Slipway."""
+        return [one for one in self.tree.servers if not self.is_ours(one.file) and not self.is_stock(one.file)]
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What the servers of others need of a sandbox around Nginx."""
+
+    write: tuple[str, ...] = ()
+    home: bool = False
+    tmp: bool = False
+    jit: bool = False
+
+
+def domains_of(settings: Settings) -> list[str]:
+    return [domain for site in settings.all_sites for domain in site.domains]
+
+
+def replaced_files(settings: Settings) -> set[str]:
+    """The files and links that Slipway's own replace."""
+    names = ["default", *(site.site_name for site in settings.all_sites)]
+    return {MAIN, *(f"{folder}/{name}" for folder in (SITES, AVAILABLE) for name in names)}
+
+
+def retired_files(found: Found, settings: Settings) -> list[str]:
+    """The files with servers of the site that Slipway's own come in place of, and that would be included still."""
+    domains, replaced = domains_of(settings), replaced_files(settings)
+    files = {server.file for server in found.others if server.is_for(domains)}
+    return sorted(file for file in files - replaced if file.startswith((f"{SITES}/", f"{ROOT}/conf.d/")))
+
+
+def remaining(found: Found, settings: Settings) -> list[Server]:
+    """The servers of others that stay."""
+    domains = domains_of(settings)
+    return [server for server in found.others if not server.is_for(domains)]
+
+
+def taken_defaults(found: Found, settings: Settings) -> set[str]:
+    """The keys of DEFAULTS at which a server of somebody else's says that it is the default."""
+    return {
+        socket
+        for server in remaining(found, settings)
+        for socket, listen in server.sockets.items()
+        if socket in DEFAULTS and {"default_server", "default"} & {*listen.arguments}
+    }
+
+
+def needs_of(found: Found, settings: Settings) -> Needs:
+    gone = {*retired_files(found, settings), *replaced_files(settings)}
+    directives = [
+        one
+        for file in found.tree.files
+        if file not in gone and not found.is_ours(file)
+        for one in all_of(found.tree.directives(file))
+    ]
+    words = [word.rpartition("unix:")[2] for one in directives for word in one.arguments]
+    return Needs(
+        write=tuple(sorted({folder for one in directives for folder in _written(one)})),
+        home=any(word.startswith(("/home/", "/root/", "/run/user/")) for word in words),
+        tmp=any(word.startswith(("/tmp/", "/var/tmp/")) for word in words),  # noqa: S108
+        jit=any(JIT.fullmatch(one.name) or (one.name == "load_module" and JIT.search(str(one))) for one in directives),
+    )
+
+
+def _written(one: Directive) -> Iterator[str]:
+    """The folder that a directive lets Nginx write to, where Slipway's sandbox lacks it."""
+    path = one.arguments[0].partition("$")[0] if one.arguments else ""
+    if not WRITTEN.fullmatch(one.name) or not path.startswith("/"):
+        return
+    folder = str(PurePosixPath(path).parent) if one.name in LOG_DIRECTIVES and not path.endswith("/") else path
+    if not f"{folder}/".startswith((LOGS, "/var/lib/nginx/", "/run/", "/dev/")):
+        yield folder.rstrip("/")
+
+
+def obstacles(found: Found, settings: Settings) -> Iterator[Obstacle]:
+    """Of an Nginx whose main file is not Slipway's."""
+    if found.error:
+        need = "a configuration that `nginx -t` accepts as it is: fix it, or remove what is left of it"
+        yield Obstacle("Nginx", f"{found.error!r}", need, may_go=False)
+        return
+    yield from _listens(found, settings)
+    yield from _names(found, settings)
+    for server in found.others:
+        if server.is_for(domains_of(settings)):
+            yield from site_obstacles(server, settings)
+    if not found.is_stock(MAIN) and not found.is_ours(MAIN):
+        yield from _main_file(found, settings)
+
+
+def _listens(found: Found, settings: Settings) -> Iterator[Obstacle]:
+    for server in remaining(found, settings):
+        for socket, listen in server.sockets.items():
+            host, _, port = socket.rpartition(":")
+            at = f"{listen.at}: {listen}"
+            if port not in ("80", "443"):
+                continue
+            if host not in ("*", "[::]") and not socket.startswith("unix:"):
+                # Nginx prefers it to any server that listens on all addresses, whatever the name.
+                yield Obstacle(at, "one address, at which no other server is asked", f"listen {port}", may_go=False)
+            if "ipv6only=off" in listen.arguments:
+                need = f"listen {port}; listen [::]:{port}: Slipway's sites listen on both"
+                yield Obstacle(at, "one socket for IPv4 and IPv6", need, may_go=False)
+            if "proxy_protocol" in listen.arguments:
+                yield Obstacle(at, "the PROXY protocol, at a port of the site", "a port of its own", may_go=False)
+
+
+def _names(found: Found, settings: Settings) -> Iterator[Obstacle]:
+    domains, replaced = domains_of(settings), replaced_files(settings)
+    of_site = {server.file for server in found.others if server.is_for(domains)}
+    for server in remaining(found, settings):
+        real = found.links.get(server.file, server.file)
+        if {server.file, real} & replaced or server.file in of_site:
+            yield Obstacle(str(server), "it in a file that Slipway replaces", f"it in {SITES}, in a file of its own")
+        elif not server.names:
+            for socket, listen in server.sockets.items():
+                is_default = default_of(found.tree.servers, socket) in (server, None)
+                is_said = {"default_server", "default"} & {*listen.arguments}
+                if socket in DEFAULTS and is_default and not is_said:
+                    found_now = f"it answers at {socket} for every name that no server has"
+                    yield Obstacle(str(server), found_now, f"default_server at {listen.at}, or its names")
+    for server in found.others:
+        if server.is_for(domains):
+            for name in server.names:
+                if name not in domains:
+                    yield Obstacle(str(server), f"the name {name} too", f'"{name}" in site_aliases')
+
+
+def _main_file(found: Found, settings: Settings) -> Iterator[Obstacle]:
+    for one in found.tree.directives(MAIN):
+        if one.name == "user" and one.arguments[:1] != ("www-data",):
+            need = "user www-data, and files of the sites that it may read"
+            yield Obstacle(f"{MAIN}: user", str(one), need)
+        elif one.name == "http":
+            for inner in one.block or ():
+                yield from _http_directive(inner, settings)
+        elif not POLICY.fullmatch(one.name) and not _is_usual_log(one):
+            yield Obstacle(f"{one.at}: {one.name}", str(one), f"it in {KEPT_IN_MAIN}")
+
+
+def _http_directive(one: Directive, settings: Settings) -> Iterator[Obstacle]:
+    if one.name == "server" or POLICY.fullmatch(one.name) or _is_usual_log(one):
+        return
+    if one.name == "client_max_body_size":
+        if megabytes(one.arguments[0]) > settings.nginx_max_body_mb:
+            need = setting("nginx_max_body_mb", megabytes(one.arguments[0]))
+            yield Obstacle(f"{one.at}: {one.name}", str(one), need)
+        return
+    yield Obstacle(f"{one.at}: {one.name}", str(one), f"it in {KEPT_IN_HTTP}")
+
+
+def _is_usual_log(one: Directive) -> bool:
+    return one.name in LOG_DIRECTIVES and one.arguments[0].startswith(LOGS) and len(one.arguments) < 3
+
+
+def lost_files(found: Found, future: Tree, settings: Settings) -> Iterator[Obstacle]:
+    """Files in force that no longer are where Slipway's are, and that neither replace."""
+    gone = {*retired_files(found, settings), *replaced_files(settings)}
+    domains = domains_of(settings)
+    of_site = {server.file for server in found.tree.servers if server.is_for(domains)}
+    used = {one.file for server in remaining(found, settings) for one in all_of(server.directives)}
+    for file in found.tree.files:
+        if file in future.files or file in gone or file in of_site or found.is_stock(file):
+            continue
+        if file in used or any(one.name == "server" for one in found.tree.directives(file)):
+            found_now = "it included by a file that Slipway replaces"
+            yield Obstacle(file, found_now, f"it in {SITES}, or as {KEPT_IN_HTTP}")
+
+
+def kept_servers(found: Found, settings: Settings) -> Sequence[str]:
+    return [f"{server.file} ({', '.join(server.names) or 'default'})" for server in remaining(found, settings)]
+
+
+def observed(found: Found, settings: Settings) -> str:
+    """A shell command that prints how the servers of others answer, a word each: "blog.example:443=200"; "" where there
+    are none. One that does not answer, or says that it can't (5xx), is left out."""
+    urls = []
+    for server in remaining(found, settings):
+        names = [name for name in server.names if re.fullmatch(r"[A-Za-z0-9.-]+", name)]
+        for socket in server.sockets:
+            host, _, port = socket.rpartition(":")
+            if host == "*" and port in ("80", "443"):
+                urls += [f"{name}:{port}" for name in names]
+    asked = " ".join(sorted({*urls})[:MAX_OBSERVED])
+    return (
+        f"""\
+for site in {asked}; do
+  scheme=http; [ ${{site##*:}} = 80 ] || scheme=https
+  code=$(curl -sk -o /dev/null -m 5 -w '%{{http_code}}' --resolve $site:127.0.0.1 $scheme://$site/)
+  case $code in [1-4]??) echo $site=$code ;; esac
+done"""
+        if asked
+        else ""
+    )

@@ -1,0 +1,196 @@
+"""Nginx's configuration as it is in force, read from what `nginx -T` prints."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
+
+MAIN = "/etc/nginx/nginx.conf"
+# `nginx -T` prints this line before each file.
+FILE = re.compile(r"# configuration file (.*):")
+# https://nginx.org/en/docs/dev/development_guide.html#config: words, quoted ones, and what ends a directive.
+TOKEN = re.compile(
+    r"""(?P<space>\s+) | (?P<comment>\#[^\n]*) | (?P<end>[;{}])
+    | "(?P<double>(?:\\.|[^"\\])*)" | '(?P<single>(?:\\.|[^'\\])*)' | (?P<word>(?:\\.|\$\{[^}]*\}|[^\s;{}])+)""",
+    re.VERBOSE | re.DOTALL,
+)
+
+
+@dataclass(frozen=True)
+class Directive:
+    """`name` with its arguments, and with a block where it has one. `at` is "FILE:LINE"."""
+
+    name: str
+    arguments: tuple[str, ...]
+    file: str
+    line: int
+    block: tuple[Directive, ...] | None = None
+
+    @property
+    def at(self) -> str:
+        return f"{self.file}:{self.line}"
+
+    def __str__(self) -> str:
+        return " ".join((self.name, *self.arguments))
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server block with all that it includes."""
+
+    file: str
+    line: int
+    directives: tuple[Directive, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """Its names as they are written; "_" and "" are none."""
+        return [name for name in self.values("server_name") if name not in ("", "_")]
+
+    @property
+    def listens(self) -> list[Directive]:
+        return [one for one in self.directives if one.name == "listen"]
+
+    @property
+    def sockets(self) -> dict[str, Directive]:
+        """Its listen directives by address and port: "*:80", "[::]:443". Without any it listens on *:80."""
+        found = {socket_of(one.arguments[0]): one for one in self.listens if one.arguments}
+        return found or {"*:80": Directive("listen", ("80",), self.file, self.line)}
+
+    def values(self, name: str) -> list[str]:
+        return [value for one in self.directives if one.name == name for value in one.arguments]
+
+    def is_for(self, domains: Sequence[str]) -> bool:
+        return bool({*self.names} & {*domains})
+
+    def __str__(self) -> str:
+        return f"{self.file}: server {', '.join(self.names) or 'without a name'}"
+
+
+def socket_of(address: str) -> str:
+    """What a listen directive's first argument means: "80" and "0.0.0.0:80" are "*:80"."""
+    if address.startswith("unix:"):
+        return address
+    host, colon, port = address.rpartition(":")
+    if address.endswith("]"):
+        host, port = address, "80"
+    elif not colon:
+        host, port = ("*", address) if address.isdigit() else (address, "80")
+    host = {"0.0.0.0": "*", "": "*", "[::0]": "[::]"}.get(host, host)  # noqa: S104
+    return f"{host}:{port}"
+
+
+def files_of(dump: str) -> dict[str, str]:
+    """The text of each file by its path, the main one first."""
+    found: dict[str, list[str]] = {}
+    lines: list[str] = []
+    for line in dump.split("\n"):
+        if start := FILE.fullmatch(line):
+            lines = found.setdefault(start[1], [])
+        else:
+            lines.append(line)
+    return {path: "\n".join(text) for path, text in found.items()}
+
+
+def parse(text: str, file: str) -> tuple[Directive, ...]:
+    """The directives of a file. Of one that Nginx accepts; a text that it would not is read as far as it goes."""
+    stack: list[tuple[list[str], int, list[Directive]]] = []
+    directives: list[Directive] = []
+    words: list[str] = []
+    line = start = 1
+    for token in TOKEN.finditer(text):
+        kind = token.lastgroup
+        if kind in ("double", "single", "word"):
+            start = start if words else line
+            words.append(token[kind])
+        elif token["end"] == ";" and words:
+            directives.append(Directive(words[0], tuple(words[1:]), file, start))
+            words = []
+        elif token["end"] == "{":
+            stack.append((words, start, directives))
+            words, directives = [], []
+        elif token["end"] == "}" and stack:
+            (name, *arguments), at, above = stack.pop()
+            above.append(Directive(name, tuple(arguments), file, at, tuple(directives)))
+            words, directives = [], above
+        line += token[0].count("\n")
+    return tuple(directives)
+
+
+class Tree:
+    """A whole configuration, from a dump."""
+
+    def __init__(self, dump: str) -> None:
+        self.files = files_of(dump)
+        self._parsed: dict[str, tuple[Directive, ...]] = {}
+
+    def directives(self, file: str) -> tuple[Directive, ...]:
+        if file not in self._parsed:
+            self._parsed[file] = parse(self.files.get(file, ""), file)
+        return self._parsed[file]
+
+    def included(self, pattern: str) -> list[str]:
+        """The files that an include names: relative ones are beside the main one."""
+        whole = str(PurePosixPath(MAIN).parent / pattern)
+        depth = whole.count("/")
+        # A star matches no slash there.
+        return sorted(file for file in self.files if file.count("/") == depth and fnmatchcase(file, whole))
+
+    def expanded(self, directives: Sequence[Directive], depth: int = 0) -> Iterator[Directive]:
+        """Directives with what they include in its place."""
+        for one in directives:
+            if one.name == "include" and one.arguments and depth < 10:
+                for file in self.included(one.arguments[0]):
+                    yield from self.expanded(self.directives(file), depth + 1)
+            elif one.block is not None:
+                block = tuple(self.expanded(one.block, depth))
+                yield Directive(one.name, one.arguments, one.file, one.line, block)
+            else:
+                yield one
+
+    @property
+    def top(self) -> list[Directive]:
+        return list(self.expanded(self.directives(MAIN)))
+
+    @property
+    def http(self) -> list[Directive]:
+        """What the http block has, each include in its place."""
+        return [inner for one in self.top if one.name == "http" for inner in one.block or ()]
+
+    @property
+    def servers(self) -> list[Server]:
+        """In the order in which Nginx reads them: the first one of a socket is its default."""
+        return [Server(one.file, one.line, one.block or ()) for one in self.http if one.name == "server"]
+
+
+def all_of(directives: Sequence[Directive]) -> Iterator[Directive]:
+    """Directives with those of all their blocks."""
+    for one in directives:
+        yield one
+        yield from all_of(one.block or ())
+
+
+def default_of(servers: Sequence[Server], socket: str) -> Server | None:
+    """Who answers for a name that no server has, at an address and port."""
+    here = [(server, server.sockets[socket]) for server in servers if socket in server.sockets]
+    for server, listen in here:
+        if {"default_server", "default"} & {*listen.arguments}:
+            return server
+    return here[0][0] if here else None
+
+
+def megabytes(size: str) -> int:
+    """A size in MiB, rounded up; Nginx's 0, no limit, is the most that a setting allows."""
+    found = re.fullmatch(r"(\d+)([kmg]?)", size.lower())
+    assert found, size
+    number = int(found[1]) * {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}[found[2]]
+    return -(-number // 2**20) or 10240
+
+
+def seconds(time: str) -> int:
+    """A time: "60", "60s", "1h 30m"."""
+    units = {"ms": 0.001, "": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+    return round(sum(int(number) * units[unit] for number, unit in re.findall(r"(\d+)(ms|[smhd]?)", time)))

@@ -1,0 +1,162 @@
+"""What is on a server before Slipway's first apply has come to its end, asked in one command."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+from slipway.adoption import OURS
+from slipway.facts.base import Fact
+
+# The last unit that an apply makes.
+COMPLETE = "/etc/systemd/system/slipway-integrity.timer"
+SECTION = re.compile(r"=== (\S.*)")
+# What Slipway changes files in, and firewalls that its own would fight with.
+FIXED = "/etc/nginx /etc/nginx/nginx.conf /etc/mongod.conf /etc/ssh /etc/ssh/sshd_config /etc/systemd/system /etc/ufw"
+CLIENTS = (
+    "/snap/bin/certbot /usr/local/bin/certbot /opt/certbot /root/.acme.sh/*.* /home/*/.acme.sh/*.*"
+    " /var/lib/dehydrated/certs/*"
+)
+FIREWALLS = "iptables-persistent netfilter-persistent firewalld shorewall"
+# Jobs that know a name or a way that Slipway changes.
+TOUCHED = r"certbot|acme[.]sh|dehydrated|letsencrypt|mongo(d|sh|dump|export|restore)?\b|nginx|\bufw\b|iptables|nft\b"
+
+
+class Earlier(Fact[dict[str, str]]):
+    """What an earlier owner has left, a text for each section; `{}` of a server that Slipway has set up.
+
+    accounts, groups    lines of getent(1)
+    chains              chains of nftables that may refuse what comes in
+    clients             other ACME clients than Debian's certbot
+    connected           "PROGRAM UNIT" of MongoDB's clients
+    credentials         files of MongoDB's passwords that Slipway has written
+    environment ROOT    names of variables in the site's .env
+    file PATH           the text of a file: apt's sources, mongod.conf, certbot's options and renewals, drop-ins
+    folder ROOT         what is in the site's folder: "entry NAME", "NAME -> TARGET" of a link
+    immutable, links    files and folders that Slipway changes, and that chattr(1) protects, or that are links
+    hooks               "FILE:LINE" of certbot's hooks that name Nginx
+    jobs                "FILE:LINE" of jobs that touch what Slipway changes
+    keys                the administrator's authorized_keys
+    lineages            "lineage FOLDER" and the certificate in it
+    listeners           "ADDRESS:PORT PROGRAM UNIT"
+    mongod, nginx       "NAME=VALUE" of the process, the program and the unit
+    packages            firewalls beside UFW
+    passwords           lines of getent(1) of users with a password and no key
+    rotated             files of logrotate(8) about logs of packages that Slipway installs
+    size ROOT           of the site's parts, in MiB
+    swapfile            its size in bytes
+    unit NAME           the text of a unit that is not Slipway's
+    used                certbot's folders that other programs than Nginx name
+    written ROOT        some files that the backend seems to write beside its code
+    """
+
+    @staticmethod
+    def default() -> dict[str, str]:
+        return {}
+
+    def command(
+        self,
+        users: tuple[str, ...],
+        groups: tuple[str, ...],
+        units: tuple[str, ...],
+        roots: tuple[str, ...],
+        mongodb_port: int,
+    ) -> str:
+        """`units` are names with a suffix, `roots` the folders of the sites."""
+        touched = "|".join([TOUCHED, *(one.replace(".", "[.]") for one in (*units, *roots))])
+        return f"""\
+[ ! -e {COMPLETE} ] || exit 0
+exec 2> /dev/null
+s() {{ printf '\\n=== %s\\n' "$1"; }}
+f() {{ for file do [ ! -f "$file" ] || {{ s "file $file"; cat "$file"; }}; done; }}
+unit_of() {{ sed -n 's,.*/\\([^/]*[.]service\\).*,\\1,p' /proc/$1/cgroup | head -n 1; }}
+process() {{
+  for pid in $(pgrep -x "$1" -o); do
+    echo "exe=$(readlink /proc/$pid/exe)"; echo "unit=$(unit_of $pid)"
+    echo "user=$(stat -c %U /proc/$pid)"; echo "command=$(tr '\\0' ' ' < /proc/$pid/cmdline)"
+  done
+  systemctl show --property=FragmentPath,DropInPaths "$1.service"
+}}
+sockets() {{
+  while read -r where users; do
+    name=${{users#*'"'}}; pid=${{users#*pid=}}
+    echo "$where ${{name%%'"'*}} $(unit_of ${{pid%%,*}})"
+  done
+}}
+s listeners; ss -Hltnp | awk '{{print $4, $6}}' | sockets
+s connected; ss -Htnp state established "dport = :{mongodb_port}" | awk '{{print "-", $5}}' | sockets | cut -d' ' -f2-
+s chains; nft list chains | awk '$1 == "table" {{t = $2 " " $3}} $1 == "chain" {{c = $2}} /hook input/ {{print t, c}}' |
+while read -r family table chain; do
+  case "$family $table $chain" in "ip filter INPUT" | "ip6 filter INPUT" | *f2b*) continue ;; esac
+  ! nft list chain $family $table $chain | grep -qE 'drop|reject' || echo "$family $table $chain"
+done
+s accounts; getent passwd {_quoted(users)}
+s groups; getent group {_quoted(groups)}
+f /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources
+grep -qs '{OURS}' /etc/mongod.conf || f /etc/mongod.conf
+s mongod; process mongod; ! [ -x /usr/bin/mongod ] || /usr/bin/mongod --version | sed -n 's/^db version v/version=/p'
+s nginx; process nginx
+f /etc/letsencrypt/cli.ini /etc/letsencrypt/renewal/*.conf
+s lineages; for folder in /etc/letsencrypt/live/*/; do echo "lineage $folder"; cat "$folder/cert.pem"; done
+s used; grep -rIohE --exclude-dir=letsencrypt --exclude-dir=nginx '/etc/letsencrypt/live/[^/ "]+' /etc | sort -u
+s clients; ls -d {CLIENTS}
+s hooks; grep -HE nginx /etc/letsencrypt/renewal-hooks/*/* | grep -v '/reload-nginx:'
+s jobs
+grep -IHE '{touched}' /etc/crontab /etc/cron.d/* /var/spool/cron/crontabs/* /etc/cron.*ly/* /etc/rc.local |
+  grep -vE '^[^:]*:[[:space:]]*#|^/etc/cron.d/certbot:'
+for unit in /etc/systemd/system/*.service; do
+  [ -L $unit ] || grep -q '{OURS}' $unit || grep -IHE '^Exec.*({touched})' $unit
+done
+s rotated; grep -lE '/var/log/(nginx|letsencrypt|ufw|fail2ban|unattended-upgrades|aide)' /etc/logrotate.d/*
+for root in {_quoted(roots)}; do
+  s "folder $root"; [ ! -L $root ] || echo "link $(readlink $root)"; ls -A $root | sed 's/^/entry /'
+  for link in current backend frontend; do [ ! -L $root/$link ] || echo "$link -> $(readlink $root/$link)"; done
+  s "size $root"; du -smc $root/backend $root/frontend | tail -n 1 | cut -f1
+  s "written $root"
+  began=$(systemctl show -p ExecMainStartTimestamp --value ${{root##*/}}-backend.service)
+  find $root/backend \\( -name venv -o -name .venv -o -name env -o -name node_modules -o -name '.git' \\) -prune \\
+    -o -type f ! -name '*.pyc' ! -name '*.log' \\( -newermt "${{began:-now}}" \\
+    -o -path '*/uploads/*' -o -path '*/media/*' -o -name '*.sqlite*' -o -name '*.db' \\) -print | head -n 3
+  s "environment $root"
+  sed -nE 's/^[[:space:]]*(export[[:space:]]+)?([A-Za-z_][A-Za-z0-9_]*)=.*/\\2/p' $root/backend/.env
+done
+for unit in {_quoted(units)}; do
+  s "unit $unit"; for file in /etc/systemd/system/$unit /lib/systemd/system/$unit; do
+    if [ -e $file ] && ! grep -q '{OURS}' $file; then echo "path=$file"; cat $file; break; fi
+  done
+  f /etc/systemd/system/$unit.d/*.conf
+done
+s passwords; awk -F: '$2 ~ /^[$]/ {{print $1}}' /etc/shadow | while read -r user; do
+  home=$(getent passwd $user | cut -d: -f6); [ -s $home/.ssh/authorized_keys ] || getent passwd $user
+done
+s immutable; lsattr -d {FIXED} | grep '^....i' | cut -d' ' -f2
+s links; for path in {FIXED}; do [ ! -L $path ] || echo $path; done
+s packages; dpkg-query -W -f '${{db:Status-Status}} ${{Package}}\\n' {FIREWALLS} | sed -n 's/^installed //p'
+f /etc/sysctl.conf
+for file in /etc/sysctl.d/*.conf; do
+  [ -L $file ] || grep -q '{OURS}' $file || dpkg -S $file > /dev/null || f $file
+done
+s credentials; ls -d /etc/*/credentials/MONGODB_*
+s swapfile; stat -c %s /swapfile
+s keys; cat "$(getent passwd {_quoted(users[:1])} | cut -d: -f6)/.ssh/authorized_keys"
+true"""
+
+    def process(self, output: list[str]) -> dict[str, str]:
+        found: dict[str, list[str]] = {}
+        lines: list[str] = []
+        for line in output:
+            if start := SECTION.fullmatch(line):
+                lines = found.setdefault(start[1], [])
+            else:
+                lines.append(line)
+        return {name: "\n".join(text).strip("\n") for name, text in found.items()}
+
+
+def _quoted(words: tuple[str, ...]) -> str:
+    return " ".join(map(shlex.quote, words))
+
+
+def files(earlier: dict[str, str], folder: str) -> dict[str, str]:
+    """The texts of the files below a folder, by their paths."""
+    names = (name.removeprefix("file ") for name in earlier if name.startswith("file "))
+    return {name: earlier[f"file {name}"] for name in names if name.startswith(folder)}

@@ -1,0 +1,90 @@
+"""Nginx's configuration: the one in force, and the one that would be."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+
+from slipway.adoption import OURS
+from slipway.adoption.nginx import Found
+from slipway.adoption.nginx_config import FILE, Tree
+from slipway.facts.base import Fact
+
+# Each file of a package's own that nobody has changed.
+STOCK = """\
+dpkg-query -W -f '${Conffiles}\\n' nginx nginx-common 2> /dev/null | while read -r file sum _; do
+  case $file in /etc/nginx/*) [ "$(md5sum < "$file")" != "$sum  -" ] || echo "stock=$file" ;; esac
+done"""
+
+
+class NginxInForce(Fact[Found | None]):
+    """The configuration of an Nginx in which there is something that is not Slipway's, None where there is nothing."""
+
+    @staticmethod
+    def default() -> Found | None:
+        return None
+
+    def command(self) -> str:
+        return f"""\
+cd /etc/nginx 2> /dev/null && [ -x /usr/sbin/nginx ] || exit 0
+[ -n "$(grep -L '{OURS}' nginx.conf sites-enabled/* conf.d/*.conf 2> /dev/null)" ] || exit 0
+{STOCK}
+for link in sites-enabled/*; do [ ! -L $link ] || echo "link=/etc/nginx/$link=$(readlink -f $link)"; done
+/usr/sbin/nginx -T -q 2>&1 || true"""
+
+    def process(self, output: list[str]) -> Found | None:
+        if not output:
+            return None
+        begin = next((number for number, line in enumerate(output) if FILE.fullmatch(line)), len(output))
+        head, dump = output[:begin], "\n".join(output[begin:])
+        links = (line.removeprefix("link=").split("=", 1) for line in head if line.startswith("link="))
+        return Found(
+            Tree(dump),
+            error_in(output),
+            frozenset(line.removeprefix("stock=") for line in head if line.startswith("stock=")),
+            {name: target for name, target in links},
+        )
+
+
+class NginxFuture(Fact[tuple[Tree, str]]):
+    """The configuration as it would be with some files and links of Slipway's put into it and others removed, and why
+    it would be invalid, "" where it would not or where that can't be found out.
+
+    `nginx -T` alone sees a copy in memory in the place of /etc/nginx: what it says has the real paths, and no file of
+    the host is written.
+    """
+
+    @staticmethod
+    def default() -> tuple[Tree, str]:
+        return Tree(""), ""
+
+    def command(self, files: Mapping[str, str], links: Mapping[str, str], removed: tuple[str, ...]) -> str:
+        """`files` and `links` by their names below /etc/nginx, `removed` are whole paths."""
+        steps = [f"rm -f {shlex.quote(file.removeprefix('/etc/nginx/'))}" for file in removed]
+        for name, text in files.items():
+            steps.append(f"mkdir -p $(dirname {name}); rm -f {name}; printf %s {shlex.quote(text)} > {name}")
+        steps += [f"mkdir -p $(dirname {name}); ln -sfn {target} {name}" for name, target in links.items()]
+        lines = "\n".join(steps)
+        inner = f"""\
+mount -t tmpfs none /mnt && cp -a /etc/nginx/. /mnt && cd /mnt || exit 0
+{lines}
+# What is not there yet: a module, and certificates.
+ls modules-enabled/*brotli* > /dev/null 2>&1 || sed -i '/brotli_static/d' nginx.conf
+for site in sites-available/*; do
+  folder=$(sed -n 's,^ *ssl_certificate \\(/etc/nginx/tls/[^/]*\\)/.*,\\1,p' $site | head -n 1)
+  [ -z "$folder" ] || [ -e $folder/fullchain.pem ] || sed -i \\
+    's,^ *ssl_certificate /etc/nginx/tls/.*,ssl_reject_handshake on;,; /^ *ssl_certificate_key .etc.nginx.tls/d' $site
+done
+mount --bind /mnt /etc/nginx && /usr/sbin/nginx -T -q 2>&1"""
+        return f"unshare --mount sh -c {shlex.quote(inner)} 2> /dev/null || true"
+
+    def process(self, output: list[str]) -> tuple[Tree, str]:
+        begin = next((number for number, line in enumerate(output) if FILE.fullmatch(line)), len(output))
+        return Tree("\n".join(output[begin:])), error_in(output)
+
+
+def error_in(output: list[str]) -> str:
+    """What Nginx says of a configuration that it does not accept, with or without the time and its process."""
+    found = (re.match(r"(?:nginx:|[\d/]+ [\d:]+) \[emerg\] (?:\d+#\d+: )?(.*)", line) for line in output)
+    return next((one[1] for one in found if one), "")

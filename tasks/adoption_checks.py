@@ -1,0 +1,113 @@
+"""What is on a server that Slipway would not keep: found out before anything changes, and told by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from pyinfra import host
+
+from slipway.adoption import (
+    Obstacle,
+    access,
+    backend,
+    certificates,
+    in_the_way,
+    jobs,
+    kernel,
+    mongod,
+    names,
+    network,
+)
+from slipway.adoption import nginx as others_nginx
+from slipway.facts.base import Output
+from slipway.facts.machine import is_container
+from slipway.facts.nginx import NginxFuture, NginxInForce
+from slipway.facts.ssh import Sshd
+from slipway.ops.templates import render
+from slipway.settings.model import Settings
+from slipway.tasks import nginx
+from slipway.tasks.adoption_facts import earlier, mongodb_data
+from slipway.tasks.firewall import InputRules, UfwInForce
+from slipway.tasks.kernel import parameters
+
+
+def adoption_problems(settings: Settings, machine: dict[str, str], components: Collection[str]) -> list[str]:
+    """What is in the way of an adoption by these components, a line each."""
+    return in_the_way(_obstacles(settings, machine, components), settings.adopt_without)
+
+
+def _obstacles(settings: Settings, machine: dict[str, str], components: Collection[str]) -> Iterator[Obstacle]:
+    found = earlier(settings)
+    if "firewall" in components:
+        rules: list[str] = host.get_fact(InputRules)
+        yield from network.obstacles(rules, found.get("chains", "").splitlines())
+    if not found:
+        return
+    yield from names.obstacles(found, settings, is_container(machine))
+    if "ssh" in components:
+        sshd: dict[str, list[str]] = host.get_fact(Sshd)
+        yield from access.obstacles(found, sshd, settings)
+    if "kernel" in components and not is_container(machine):
+        yield from kernel.obstacles(found, parameters(render("kernel/sysctl.conf")))
+    if "firewall" in components:
+        yield from _firewall(found, settings)
+    data = mongodb_data(settings, found) if "mongodb" in components else {}
+    if "mongodb" in components:
+        yield from _mongodb(found, data, settings)
+    yield from jobs.obstacles(found, settings, data.get("state") == "open")
+    if "backend" in components:
+        for site in settings.all_sites:
+            yield from backend.obstacles(found, site)
+    if "tls" in components:
+        yield from certificates.obstacles(found, settings)
+    if "nginx" in components:
+        yield from _nginx(found, settings)
+
+
+def _firewall(found: dict[str, str], settings: Settings) -> Iterator[Obstacle]:
+    yield from network.packages(found)
+    lines = host.get_fact(UfwInForce)
+    ours = {*map(int, host.get_fact(Sshd).get("port", [])), settings.mongodb_port}
+    ours |= {80, 443} if "web" in host.groups else set()
+    yield from network.closed(network.listeners(found), network.open_ports(lines), settings, ours)
+    yield from network.refused(lines)
+
+
+def _mongodb(found: dict[str, str], data: dict[str, Any], settings: Settings) -> Iterator[Obstacle]:
+    yield from mongod.obstacles(found, data, settings)
+    folder = settings.mongodb_data
+    real = host.get_fact(Output, command=f"readlink -f {folder}")
+    if real and real != folder:
+        yield Obstacle(folder, f"a link to {real}", f'mongodb_data = "{real}"', may_go=False)
+    owner = host.get_fact(Output, command=f"stat -c %U {folder}/WiredTiger")
+    if owner and owner != "mongodb":
+        need = f"mongodb's: systemctl stop mongod; chown -R mongodb:mongodb {folder}"
+        yield Obstacle(f"{folder}/WiredTiger", f"a file of {owner}'s", need, may_go=False)
+
+
+def _nginx(found: dict[str, str], settings: Settings) -> Iterator[Obstacle]:
+    process = dict(line.split("=", 1) for line in found.get("nginx", "").splitlines() if "=" in line)
+    if process.get("exe", "/usr/sbin/nginx") != "/usr/sbin/nginx":
+        yield Obstacle("Nginx", f"{process['exe']} running", "the system's own package, or none", may_go=False)
+    if process.get("FragmentPath", "").startswith("/etc/"):
+        need = "the package's unit: mv it away, systemctl daemon-reload"
+        yield Obstacle(process["FragmentPath"], "a unit of somebody else's for Nginx", need, may_go=False)
+    there = host.get_fact(NginxInForce)
+    if there is None:
+        return
+    yield from others_nginx.obstacles(there, settings)
+    if there.error or there.is_ours(others_nginx.MAIN):
+        return
+    files = nginx.configuration(settings, others_nginx.taken_defaults(there, settings))
+    tree, error = host.get_fact(
+        NginxFuture,
+        files=files,
+        links=nginx.links(settings),
+        removed=tuple(others_nginx.retired_files(there, settings)),
+    )
+    if error:
+        found_now = f"{error!r} with Slipway's configuration beside it"
+        yield Obstacle("Nginx", found_now, "files that fit it: change or remove what this names", may_go=False)
+    elif tree.files:
+        yield from others_nginx.lost_files(there, tree, settings)

@@ -1,0 +1,39 @@
+"""What several tasks ask of a server that somebody else has set up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyinfra import host
+
+from slipway.adoption import backend, mongod
+from slipway.facts.earlier import Earlier
+from slipway.facts.mongodb import MongodbData
+from slipway.settings.model import Settings
+
+
+def earlier(settings: Settings) -> dict[str, str]:
+    """What facts.Earlier tells of the host."""
+    sites = settings.all_sites
+    users = (settings.admin_user, "mongodb", *(site.backend_unit for site in sites))
+    return host.get_fact(
+        Earlier,
+        users=users,
+        groups=users,
+        units=tuple(unit for site in sites for unit in backend.unit_names(site)),
+        roots=tuple(site.site_root for site in sites),
+        mongodb_port=settings.mongodb_port,
+    )
+
+
+def mongodb_data(settings: Settings, found: dict[str, str]) -> dict[str, Any]:
+    """What is in a MongoDB of somebody else's, `{}` where there is none that runs."""
+    process = mongod.process(found)
+    if not process.get("exe"):
+        return {}
+    file = mongod.parsed(found.get(f"file {mongod.CONFIG}", "")) or {}
+    port = mongod.port_of(process.get("command", ""), file)
+    data: dict[str, Any] = host.get_fact(
+        MongodbData, address="127.0.0.1", port=port, seconds=settings.limits.mongodb_answer
+    )
+    return data

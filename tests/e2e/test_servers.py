@@ -1,0 +1,211 @@
+"""Servers as their earlier owners left them (tests/servers): what is on them is kept, or refused by its name before
+anything changes."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import tarfile
+from collections.abc import Iterator
+
+import pytest
+
+from slipway.lab import hosts, snapshots
+from support.checkout import PROJECT
+from support.lab_host import LabHost, bring_up, mongosh
+
+RECIPES = PROJECT / "tests/servers"
+LABEL = "bare"
+
+# What is refused, by the beginnings of the lines; those of the first group take no packages.
+REFUSED = {
+    "names": ["user codementee-backend: found somebody who logs in", "/var/www/codementee: found releases of another"],
+    "logins": [
+        "sshd: port 2222: found",
+        "sshd: AllowUsers: found lab root deploy, without admin",
+        "user deploy: found",
+    ],
+    "public_service": [
+        'port 3000: found python3 listening for others, whom the firewall would shut out, need "3000/tcp"'
+    ],
+    "jobs": ["/etc/cron.d/renew: ", "/etc/cron.d/pull: ", "/etc/systemd/system/firewall.service: "],
+    "old_backend": [
+        *("codementee-backend.service: DB_NAME: found", "codementee-backend.service: RAZORPAY_KEY: found"),
+        *("codementee-backend.service: SENDGRID_API_KEY: found", "codementee-backend.service: ExecStart: found"),
+        "/etc/systemd/system/codementee-backend.service.d/override.conf: found a drop-in",
+        "/var/www/codementee/backend/uploads/1.pdf: found a file that the backend writes",
+    ],
+    "apt_broken": ["apt: found 'Conflicting values set for option Signed-By"],
+    "certbot_others": [
+        *(
+            "/root/.acme.sh/",
+            "/etc/letsencrypt/renewal-hooks/pre/stop: found",
+            "/etc/letsencrypt/cli.ini: authenticator",
+        ),
+    ],
+}
+REFUSED_WITH_PACKAGES = {
+    "iptables_reject": [
+        "iptables -A INPUT -j REJECT --reject-with icmp-host-prohibited: found a rule that comes before"
+    ],
+    "nftables": ["nft inet filter input: found a chain of nftables beside UFW's"],
+    "nginx_broken": ["Nginx: found 'unknown directive \"nonsense\" in /etc/nginx/conf.d/own.conf:1'"],
+    "nginx_site": [
+        "/etc/nginx/sites-enabled/default:4: client_max_body_size: found",
+        "/etc/nginx/sites-enabled/default:5: proxy_pass: found",
+        "/etc/nginx/sites-enabled/default:6: location /blog/: found a path that Slipway does not serve",
+        "/etc/nginx/sites-enabled/default:7: location /admin/: found",
+        "/etc/nginx/sites-enabled/default: server servers.test, shop.example: found the name shop.example too",
+        *("/etc/nginx/nginx.conf:13: log_format: found", "/etc/nginx/vhosts/blog: found it included"),
+    ],
+    "certbot_standalone": ["certificate other.example: found pre_hook = systemctl stop nginx"],
+    "mongodb_elsewhere": [
+        "/etc/mongod.conf: storage.dbPath: found '/data/mongodb', need mongodb_data = \"/data/mongodb\"",
+        "/etc/mongod.conf: replication.replSetName: found 'rs0', need mongodb_replica_set = \"rs0\"",
+        "database test_database: found 2 documents in it and none in codementee, need mongodb_database",
+    ],
+    "mongodb_password": ["MongoDB's users: found a MongoDB that wants a password"],
+    "mongodb_shared": ["blog.service: found it connected to MongoDB", "/etc/cron.d/backup: "],
+}
+
+
+@pytest.fixture(scope="module")
+def untouched() -> Iterator[LabHost]:
+    """A fresh host, with the recipes on it, and a snapshot of that."""
+    host = bring_up("servers")
+    settings = host.data
+    names = {"DOMAIN": "site_domain", "MONGODB_APT_URL": "mongodb_apt_url", "MONGODB_KEY_URL": "mongodb_key_url"}
+    names |= {"MONGODB_VERSION": "mongodb_version"}
+    exports = "".join(f"export {name}={settings[key]}\n" for name, key in names.items())
+    exports += "export DEBIAN_FRONTEND=noninteractive"
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for recipe in RECIPES.glob("*.sh"):
+            archive.add(recipe, recipe.name)
+    data = base64.b64encode(packed.getvalue()).decode()
+    host.ssh(f"mkdir /root/servers; cd /root/servers; echo {data} | base64 -d | tar -x; echo '{exports}' > settings")
+    host.ssh("apt-get update -q; apt-get install -y -q --no-install-recommends python3")  # for the next
+    state = (PROJECT / "tests/support/host_state.py").read_text()
+    host.ssh(f"cat > /root/host_state.py <<'END_OF_FILE'\n{state}\nEND_OF_FILE")
+    hosts.stop(host.name)
+    snapshots.take(LABEL, host.name)
+    yield host
+    host.remove()
+
+
+@pytest.fixture
+def bare(untouched: LabHost) -> LabHost:
+    """The fresh host anew."""
+    snapshots.restore(LABEL, untouched.name)
+    return untouched
+
+
+def make(host: LabHost, *recipes: str) -> None:
+    """Do on the host what its earlier owner did."""
+    for recipe in recipes:
+        host.ssh(f". /root/servers/settings; bash -eu /root/servers/{recipe}.sh")
+
+
+def state(host: LabHost) -> dict[str, str]:
+    return dict(json.loads(host.ssh("python3 /root/host_state.py")))
+
+
+def assert_refused(host: LabHost, lines: list[str], *arguments: str) -> None:
+    """An apply tells each line, and nothing else that is in the way, and changes nothing."""
+    before = state(host)
+    done = host.slipway("apply", "lab", "--yes", *arguments)
+    told = [line.removeprefix("  - ") for line in done.stderr.splitlines() if line.startswith("  - ")]
+    assert done.returncode == 1, done.stdout
+    assert "Traceback" not in done.stderr
+    assert [line for line in lines if not any(one.startswith(line) for one in told)] == [], done.stderr
+    assert [one for one in told if not any(one.startswith(line) for line in lines)] == [], told
+    assert state(host) == before
+
+
+def test_what_slipway_would_not_keep_is_refused_by_its_name_all_at_once(bare: LabHost) -> None:
+    make(bare, *REFUSED)
+    assert_refused(bare, [line for lines in REFUSED.values() for line in lines])
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("recipe", [*REFUSED, *REFUSED_WITH_PACKAGES])
+def test_a_server_is_refused_by_the_name_of_what_is_on_it(bare: LabHost, recipe: str) -> None:
+    make(bare, recipe)
+    assert_refused(bare, {**REFUSED, **REFUSED_WITH_PACKAGES}[recipe])
+
+
+@pytest.mark.thorough
+def test_another_series_of_mongodb_is_refused(bare: LabHost) -> None:
+    make(bare, "mongodb_password")
+    told = ["mongod: found version 6.0", "MongoDB's users: "]
+    assert_refused(bare, told, "--data", "mongodb_version=7.0")
+
+
+# --- What is kept ----------------------------------------------------------------------------------------------------
+
+BLOG = "curl -sk -m 5 --resolve {0}:{1}:127.0.0.1 {2}://{0}/"
+COUNT = 'print(db.getSiblingDB("{}").orders.countDocuments())'
+
+
+def assert_adopted(host: LabHost, *arguments: str) -> None:
+    host.apply(*arguments)
+    assert host.plan(*arguments) == []
+    verified = host.slipway("verify", "lab", *arguments)
+    assert verified.returncode == 0, verified.stdout
+
+
+@pytest.mark.thorough
+def test_another_site_that_is_the_default_one_stays_so(bare: LabHost) -> None:
+    make(bare, "default_server")
+    asked = "; ".join(
+        BLOG.format(name, *way) for name in ("blog.example", "x.example") for way in ((80, "http"), (443, "https"))
+    )
+    before = bare.ssh(asked)
+    assert before.splitlines() == ["the blog"] * 4
+    assert_adopted(bare)
+    assert bare.ssh(asked) == before
+    bare.ssh("systemctl reload nginx; systemctl restart nginx")
+    assert bare.ssh(asked) == before
+    assert bare.ssh("grep -c blog /var/log/blog/access.log || :") != ""
+
+
+@pytest.mark.thorough
+def test_a_mongodb_elsewhere_goes_on_with_its_data_and_its_replica_set(bare: LabHost) -> None:
+    make(bare, "mongodb_elsewhere")
+    settings = {"mongodb_data": "/data/mongodb", "mongodb_replica_set": "rs0", "mongodb_database": "test_database"}
+    assert_adopted(bare, *(part for item in settings.items() for part in ("--data", "=".join(item))))
+    assert bare.ssh(mongosh(f"{COUNT.format('test_database')}; print(rs.status().myState)")).split() == ["2", "1"]
+    assert bare.ssh("ls -A /var/lib/mongodb") == ""
+
+
+@pytest.mark.thorough
+def test_mongodbs_source_as_its_manual_writes_it_does_not_break_apt(bare: LabHost) -> None:
+    make(bare, "mongodb_manual")
+    assert_adopted(bare)
+    bare.ssh("apt-get update -q -o APT::Update::Error-Mode=any")
+    assert bare.ssh("grep -c '^deb' /etc/apt/sources.list.d/mongodb-org-*.list || :") == "0"
+
+
+@pytest.mark.thorough
+def test_a_mongodb_that_wants_a_password_is_adopted_by_its_administrators(
+    bare: LabHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(bare, "mongodb_password")
+    monkeypatch.setitem(bare.env, "SLIPWAY_SECRET_MONGODB_ADMIN_PASSWORD", "correct horse battery")
+    assert_adopted(bare)
+    assert bare.ssh(mongosh(COUNT.format("codementee"))) == "2"
+
+
+@pytest.mark.thorough
+def test_a_renewal_that_stops_nginx_ends_with_the_adoption(bare: LabHost) -> None:
+    make(bare, "certbot_standalone")
+    bare.ssh("rm -r /etc/letsencrypt/*/other.example*")
+    assert_adopted(bare)
+    assert bare.ssh("ls /etc/letsencrypt/renewal").split() == ["codementee.conf", f"{bare.record.domain}.conf.by-hand"]
+
+
+@pytest.mark.thorough
+def test_what_is_named_may_go(bare: LabHost) -> None:
+    make(bare, "public_service")
+    assert_adopted(bare, "--data", 'adopt_without=["port 3000"]')

@@ -1,0 +1,9 @@
+# Jobs of cron's and of a timer's that Slipway's changes would make fail, or that do what it does.
+mkdir -p /etc/cron.d
+echo '0 3 * * * root certbot renew --quiet --pre-hook "systemctl stop nginx"' > /etc/cron.d/renew
+echo '* * * * * root cd /var/www/codementee/backend && git pull -q' > /etc/cron.d/pull
+cat > /etc/systemd/system/firewall.service <<'END'
+[Service]
+Type=oneshot
+ExecStart=/usr/sbin/iptables-restore /etc/iptables.rules
+END

@@ -1,0 +1,16 @@
+# The site's own vhost does more than Slipway's would, and the main file is changed, with vhosts in a folder of its own.
+apt-get update -qq; apt-get install -y -qq --no-install-recommends nginx > /dev/null
+mkdir -p /etc/nginx/vhosts
+cat > /etc/nginx/sites-enabled/default <<END
+server {
+    listen 80;
+    server_name $DOMAIN shop.example;
+    client_max_body_size 200m;
+    location / { proxy_pass http://127.0.0.1:3000; }
+    location /blog/ { proxy_pass http://127.0.0.1:2368; }
+    location /admin/ { auth_basic "Closed"; auth_basic_user_file /etc/nginx/users; }
+}
+END
+sed -i 's,^http {,http {\n\tlog_format short "$uri";\n\tinclude /etc/nginx/vhosts/*;,' /etc/nginx/nginx.conf
+echo 'server { listen 80; server_name blog.example; return 200 blog; }' > /etc/nginx/vhosts/blog
+nginx -t -q; systemctl restart nginx

@@ -1,0 +1,497 @@
+"""What earlier owners have left on a server beside Nginx, and what of it is in the way."""
+
+from __future__ import annotations
+
+import subprocess
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.x509.oid import NameOID
+
+from slipway.adoption import (
+    Obstacle,
+    access,
+    apt,
+    backend,
+    certificates,
+    in_the_way,
+    jobs,
+    kernel,
+    mongod,
+    names,
+    network,
+)
+from slipway.facts.earlier import Earlier
+from slipway.ops.templates import render
+from slipway.tasks.kernel import parameters
+
+SERVICE = "codementee-backend.service"
+
+
+def told(obstacles) -> list[str]:
+    return [one.name for one in obstacles]
+
+
+def test_each_obstacle_says_what_was_found_what_is_needed_and_how_to_do_without():
+    one = Obstacle("database old", "it", "mongodb_database")
+    must = Obstacle("sshd", "it", "another", may_go=False)
+    lines = in_the_way([one, must, one], [])
+    assert lines == [
+        'database old: found it, need mongodb_database, or "database old" in adopt_without',
+        "sshd: found it, need another",
+    ]
+    assert in_the_way([one, must], ["database old", "sshd"]) == ["sshd: found it, need another"]
+
+
+def test_the_question_is_a_shell_script_whose_answer_is_read_by_sections():
+    fact = Earlier()
+    command = fact.command(("admin",), ("admin",), (SERVICE,), ("/var/www/x",), 27017)
+    assert subprocess.run(["sh", "-n"], input=command, text=True, check=False).returncode == 0
+    lines = ["", "=== mongod", "exe=/usr/bin/mongod", "", "=== file /etc/mongod.conf", "net:", "  port: 1"]
+    assert fact.process(lines) == {"mongod": "exe=/usr/bin/mongod", "file /etc/mongod.conf": "net:\n  port: 1"}
+
+
+# --- MongoDB ---------------------------------------------------------------------------------------------------------
+
+STARTED = "command=/usr/bin/mongod --config /etc/mongod.conf"
+RUNNING = {"mongod": f"exe=/usr/bin/mongod\nunit=mongod.service\nuser=mongodb\n{STARTED}"}
+PLAIN = {"storage": {"dbPath": "/var/lib/mongodb"}, "net": {"port": 27017, "bindIp": "127.0.0.1"}}
+
+
+def mongodb(settings, options=None, earlier=RUNNING, **data):
+    answer = {"state": "open", "options": options or PLAIN, "version": "7.0.5", **data}
+    return [*mongod.obstacles(earlier, answer, settings)]
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "need"),
+    [
+        ({"storage": {"dbPath": "/data"}}, "storage.dbPath", 'mongodb_data = "/data"'),
+        ({"replication": {"replSetName": "rs0"}}, "replication.replSetName", 'mongodb_replica_set = "rs0"'),
+        ({"net": {"port": 27018}}, "net.port", "mongodb_port = 27018"),
+        ({"net": {"bindIp": "0.0.0.0"}}, "net.bindIp", 'mongodb_bind = "0.0.0.0"'),
+        ({"net": {"bindIp": "127.0.0.1,10.0.0.5"}}, "net.bindIp", 'mongodb_bind = "10.0.0.5"'),
+        ({"net": {"bindIpAll": True}}, "net.bindIp", 'mongodb_bind = "0.0.0.0"'),
+        ({"net": {"tls": {"mode": "requireTLS"}}}, "net.tls.mode", "none: "),
+        ({"security": {"keyFile": "/k"}}, "security.keyFile", "set mongodb_replica_set"),
+        (
+            {"security": {"javascriptEnabled": False}},
+            "security.javascriptEnabled",
+            "{'security.javascriptEnabled': False}",
+        ),
+        ({"storage": {"directoryPerDB": True}}, "storage.directoryPerDB", "{'storage.directoryPerDB': True}"),
+        ({"storage": {"engine": "inMemory"}}, "storage.engine", "mongodb_settings"),
+        (
+            {"storage": {"wiredTiger": {"engineConfig": {"cacheSizeGB": 4}}}},
+            "storage.wiredTiger.engineConfig.cacheSizeGB",
+            "mongodb_cache_gb = 4.0",
+        ),
+        ({"setParameter": {"cursorTimeoutMillis": 1}}, "setParameter.cursorTimeoutMillis", "mongodb_settings = "),
+    ],
+)
+def test_an_option_of_mongod_that_slipway_would_not_set_is_named_with_the_setting(settings_with, options, name, need):
+    (one,) = mongodb(settings_with(), options)
+    assert one.name == f"/etc/mongod.conf: {name}"
+    assert need in one.need
+
+
+def test_options_that_are_set_or_that_slipway_has_another_way_for_are_no_obstacle(settings_with):
+    usual = {
+        **PLAIN,
+        "config": "/etc/mongod.conf",
+        "systemLog": {"destination": "file", "path": "/var/log/mongodb/mongod.log", "logAppend": True},
+        "processManagement": {"timeZoneInfo": "/usr/share/zoneinfo", "fork": True},
+        "storage": {"dbPath": "/var/lib/mongodb", "journal": {"enabled": True}},
+        "net": {"port": 27017, "bindIp": "localhost", "tls": {"mode": "disabled"}},
+    }
+    assert mongodb(settings_with(), usual) == []
+    others = {"storage": {"dbPath": "/data", "directoryPerDB": True}, "replication": {"replSetName": "rs0"}}
+    changed = {"mongodb_data": "/data", "mongodb_replica_set": "rs0"}
+    assert mongodb(settings_with(**changed, mongodb_settings={"storage.directoryPerDB": True}), others) == []
+
+
+def test_several_options_are_told_with_the_whole_setting(settings_with):
+    options = {"storage": {"directoryPerDB": True}, "operationProfiling": {"mode": "slowOp"}}
+    found = mongodb(settings_with(), options)
+    whole = "mongodb_settings = {'storage.directoryPerDB': True, 'operationProfiling.mode': 'slowOp'}"
+    assert [one.need for one in found] == [whole, whole]
+
+
+def test_options_of_a_server_that_does_not_answer_are_read_from_its_file(settings_with):
+    earlier = {"mongod": "", "file /etc/mongod.conf": "storage:\n  dbPath: /data\n"}
+    assert told(mongod.obstacles(earlier, {}, settings_with())) == ["/etc/mongod.conf: storage.dbPath"]
+    old = {"file /etc/mongod.conf": "dbpath = /data\n"}
+    assert told(mongod.obstacles(old, {}, settings_with())) == ["/etc/mongod.conf"]
+    assert told(mongod.obstacles({}, {}, settings_with())) == []
+
+
+@pytest.mark.parametrize(
+    ("running", "name"),
+    [
+        ({"exe": "/opt/mongodb/bin/mongod"}, "mongod"),
+        ({"unit": "mongodb.service"}, "mongod"),
+        ({"unit": ""}, "mongod"),
+        ({"command": "/usr/bin/mongod --dbpath /data --quiet"}, "mongod.service: --dbpath"),
+    ],
+)
+def test_a_mongod_that_the_packages_unit_would_not_run_so_is_named(settings_with, running, name):
+    process = {
+        "exe": "/usr/bin/mongod",
+        "unit": "mongod.service",
+        "command": "/usr/bin/mongod -f /etc/mongod.conf",
+    } | running
+    earlier = {"mongod": "\n".join(f"{key}={value}" for key, value in process.items())}
+    assert told(mongodb(settings_with(), earlier=earlier)) == [name]
+
+
+def test_data_of_another_series_are_not_touched(settings_with):
+    (one,) = mongodb(settings_with(), version="6.0.9")
+    assert one.need.startswith('mongodb_version = "6.0"')
+    assert not one.may_go
+
+
+def test_documents_in_another_database_than_the_sites_are_named(settings_with):
+    (one,) = mongodb(settings_with(), documents={"test_database": 3, "empty": 0})
+    assert str(one).startswith(
+        "database test_database: found 3 documents in it and none in codementee, need mongodb_database"
+    )
+    assert mongodb(settings_with(), documents={"codementee": 1, "blog": 5}) == []
+    assert mongodb(settings_with(), documents={}) == []
+
+
+def test_members_users_and_clients_that_slipway_does_not_know_are_named(settings_with):
+    assert told(mongodb(settings_with(), members=["a:27017", "b:27017"], set="rs0")) == ["replica set rs0"]
+    assert told(mongodb(settings_with(), users=["admin", "backend"])) == [
+        "MongoDB's user admin",
+        "MongoDB's user backend",
+    ]
+    written = {**RUNNING, "credentials": "/etc/codementee/credentials/MONGODB_ADMIN_PASSWORD"}
+    assert told(mongodb(settings_with(), earlier=written, users=["admin"])) == []
+    clients = {**RUNNING, "connected": f"uvicorn {SERVICE}\nmongod mongod.service\nnode blog.service\nphp "}
+    assert told(mongodb(settings_with(), earlier=clients)) == ["blog.service", "php"]
+
+
+def test_a_server_that_wants_a_password_is_adopted_with_its_administrators(settings_with, monkeypatch):
+    assert told(mongodb(settings_with(), state="closed")) == ["MongoDB's users"]
+    monkeypatch.setenv("SLIPWAY_SECRET_MONGODB_ADMIN_PASSWORD", "correct horse battery")
+    assert told(mongodb(settings_with(), state="closed")) == []
+
+
+# --- apt -------------------------------------------------------------------------------------------------------------
+
+URL = "https://repo.mongodb.org/apt"
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "is_same"),
+    [
+        ("m.list", f"deb [ signed-by=/k ] {URL}/debian bookworm/mongodb-org/7.0 main", True),
+        ("m.list", "deb http://repo.mongodb.org/apt/debian/ bookworm/mongodb-org/7.0 main", True),
+        ("m.list", f"# deb {URL}/debian bookworm/mongodb-org/7.0 main", False),
+        ("m.list", "deb https://repo.mongodb.org/aptly/debian bookworm main", False),
+        ("m.sources", f"Types: deb\nURIs: {URL}/debian\nSuites: x", True),
+        ("m.sources", f"Types: deb\nURIs:\n https://a.example\n {URL}/debian\nSuites: x", True),
+        ("m.sources", f"Types: deb\nURIs: {URL}/debian\nSuites: x\nEnabled: no", False),
+    ],
+)
+def test_the_same_repository_is_known_in_each_form(file, text, is_same):
+    path = f"/etc/apt/sources.list.d/{file}"
+    assert apt.same_repository({path: text}, URL) == ([path] if is_same else [])
+    changed = apt.without(path, text, URL)
+    assert apt.same_repository({path: changed}, URL) == []
+    assert is_same or changed.strip() == text
+
+
+# --- Certificates ----------------------------------------------------------------------------------------------------
+
+
+def pem(*domains: str) -> str:
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "x")])
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = (
+        builder.serial_number(1).not_valid_before(datetime.now(UTC)).not_valid_after(datetime.now(UTC) + timedelta(1))
+    )
+    alternative = x509.SubjectAlternativeName([x509.DNSName(domain) for domain in domains])
+    return builder.add_extension(alternative, critical=False).sign(key, SHA256()).public_bytes(encoding()).decode()
+
+
+def encoding():
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    return Encoding.PEM
+
+
+def lineage(name: str, *domains: str, renewal: str = "authenticator = nginx") -> dict[str, str]:
+    return {
+        "lineages": f"lineage /etc/letsencrypt/live/{name}/\n{pem(*domains)}",
+        f"file /etc/letsencrypt/renewal/{name}.conf": f"[renewalparams]\n{renewal}\n",
+    }
+
+
+STANDALONE = "authenticator = standalone\npre_hook = systemctl stop nginx"
+
+
+def test_a_certificate_for_the_site_alone_is_renewed_no_more(settings_with):
+    found = lineage("codementee.io", "codementee.io", renewal=STANDALONE)
+    assert told(certificates.obstacles(found, settings_with())) == []
+    assert certificates.superseded(found, settings_with()) == ["codementee.io"]
+    assert certificates.superseded(lineage("codementee", "codementee.io"), settings_with()) == []
+    assert certificates.superseded(lineage("w", "codementee.io", "blog.example"), settings_with()) == []
+    assert certificates.superseded(
+        lineage("w", "www.codementee.io"), settings_with(site_aliases=["www.codementee.io"])
+    ) == ["w"]
+
+
+@pytest.mark.parametrize(
+    ("found", "name"),
+    [
+        (lineage("all", "codementee.io", "blog.example"), "certificate all"),
+        (lineage("blog", "blog.example", renewal=STANDALONE), "certificate blog"),
+        (lineage("blog", "blog.example", renewal="post_hook = service nginx restart"), "certificate blog"),
+        (lineage("blog", "blog.example"), None),
+        (lineage("mail", "codementee.io") | {"used": "/etc/letsencrypt/live/mail"}, "certificate mail"),
+        (lineage("mail", "codementee.io") | {"used": "/etc/letsencrypt/live/mail2"}, None),
+        (
+            {"file /etc/letsencrypt/cli.ini": "authenticator = standalone\nmax-log-backups = 0"},
+            "/etc/letsencrypt/cli.ini: authenticator",
+        ),
+        (
+            {"hooks": "/etc/letsencrypt/renewal-hooks/pre/x:systemctl stop nginx"},
+            "/etc/letsencrypt/renewal-hooks/pre/x",
+        ),
+        ({"hooks": "/etc/letsencrypt/renewal-hooks/deploy/x:systemctl reload nginx"}, None),
+        ({"clients": "/snap/bin/certbot"}, "/snap/bin/certbot"),
+        ({"clients": "/opt/certbot"}, "/opt/certbot"),
+        ({"clients": "/root/.acme.sh/codementee.io_ecc"}, "/root/.acme.sh/codementee.io_ecc"),
+        ({"clients": "/root/.acme.sh/blog.example"}, None),
+    ],
+)
+def test_a_renewal_that_would_fail_or_stop_nginx_is_named(settings_with, found, name):
+    assert told(certificates.obstacles(found, settings_with())) == ([name] if name else [])
+
+
+# --- Jobs ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "is_open", "is_named"),
+    [
+        ("/var/spool/cron/crontabs/root:0 3 * * * certbot renew --quiet", True, True),
+        ("/etc/cron.d/backup:0 1 * * * root mongodump --out /srv/backup", True, True),
+        ("/etc/cron.d/backup:0 1 * * * root mongodump --out /srv/backup", False, False),
+        ("/etc/cron.d/backup:0 1 * * * root mongodump --uri mongodb://u:p@127.0.0.1/x", True, False),
+        ("/etc/cron.d/web:0 1 * * * root systemctl restart nginx", True, True),
+        ("/etc/cron.d/web:0 1 * * * root systemctl reload nginx", True, False),
+        ("/etc/cron.d/pull:* * * * * root cd /var/www/codementee/backend && git pull", True, True),
+        ("/etc/rc.local:iptables-restore < /etc/iptables.rules", True, True),
+        (f"/etc/systemd/system/{SERVICE}:ExecStart=/var/www/codementee/backend/venv/bin/uvicorn", True, False),
+        ("/etc/systemd/system/dump.service:ExecStart=/usr/bin/mongodump", True, True),
+    ],
+)
+def test_a_job_that_would_fail_or_fight_with_slipways_is_named(settings_with, line, is_open, is_named):
+    assert bool(told(jobs.obstacles({"jobs": line}, settings_with(), is_open))) == is_named
+
+
+def test_a_file_of_logrotates_that_would_be_a_duplicate_is_named(settings_with):
+    files = {"rotated": "/etc/logrotate.d/nginx\n/etc/logrotate.d/mysite"}
+    assert told(jobs.obstacles(files, settings_with(), is_open=False)) == ["/etc/logrotate.d/mysite"]
+
+
+# --- Names -----------------------------------------------------------------------------------------------------------
+
+ADMIN, USER = "admin:x:1000:1000::/home/admin:/bin/bash", "codementee-backend:x:990:990::/nonexistent:/usr/sbin/nologin"
+GROUP = "codementee-backend:x:990:"
+OWN = {"accounts": f"{ADMIN}\n{USER}", "groups": "admin:x:1000:\ncodementee-backend:x:990:"}
+
+
+@pytest.mark.parametrize(
+    ("found", "name"),
+    [
+        ({}, None),
+        (OWN, None),
+        ({"groups": "admin:x:4:"}, "group admin"),
+        ({"accounts": ADMIN.replace(":1000:1000", ":0:0")}, "user admin"),
+        ({"accounts": ADMIN.replace("/bin/bash", "/usr/sbin/nologin")}, "user admin"),
+        ({"accounts": ADMIN.replace(":1000:1000", ":104:104")}, "user admin"),
+        ({"accounts": ADMIN, "groups": "admin:x:27:"}, "user admin"),
+        ({"groups": "codementee-backend:x:5:"}, "group codementee-backend"),
+        ({"accounts": USER.replace(":990:990", ":1001:1001"), "groups": GROUP}, "user codementee-backend"),
+        ({"accounts": USER.replace("/usr/sbin/nologin", "/bin/sh"), "groups": GROUP}, "user codementee-backend"),
+        ({"accounts": USER.replace("990:990", "990:33"), "groups": GROUP}, "user codementee-backend"),
+        ({"accounts": "mongodb:x:101:65534::/:/bin/false"}, "group mongodb"),
+        ({"immutable": "/etc/nginx/nginx.conf"}, "/etc/nginx/nginx.conf"),
+        ({"links": "/etc/nginx"}, "/etc/nginx"),
+        ({"links": "/etc/mongod.conf"}, None),
+        ({"swapfile": "4294967296"}, "/swapfile"),
+        ({"swapfile": "1073741824"}, None),
+        ({"folder /var/www/codementee": "link /srv/site"}, "/var/www/codementee"),
+        (
+            {"folder /var/www/codementee": "entry releases\nentry current\nentry shared\ncurrent -> /srv/r/1"},
+            "/var/www/codementee",
+        ),
+        ({"folder /var/www/codementee": "entry releases\nentry current\nentry venvs\ncurrent -> releases/1"}, None),
+        ({"folder /var/www/codementee": "entry backend\nentry frontend"}, None),
+        (
+            {"unit codementee-backend.socket": "path=/etc/systemd/system/codementee-backend.socket"},
+            "unit codementee-backend.socket",
+        ),
+        ({f"unit {SERVICE}": "path=/etc/systemd/system/x"}, None),
+    ],
+)
+def test_a_name_that_is_taken_is_named(settings_with, found, name):
+    assert told(names.obstacles(found, settings_with(), is_container=False)) == ([name] if name else [])
+
+
+# --- The backend -----------------------------------------------------------------------------------------------------
+
+UNIT = """path=/etc/systemd/system/codementee-backend.service
+[Service]
+Environment=PYTHONUNBUFFERED=1 "RAZORPAY_KEY=rzp x" MONGO_URL=mongodb://localhost
+ExecStart=/usr/local/bin/uvicorn {} --host 0.0.0.0 --port 8001
+"""
+
+
+def test_what_the_previous_backend_is_given_and_the_next_one_would_lack_is_named_without_its_value(settings_with):
+    settings = settings_with()
+    found = {
+        f"unit {SERVICE}": UNIT.format(settings.backend_app),
+        "environment /var/www/codementee": "DB_NAME\nJWT_SECRET",
+    }
+    lines = [str(one) for one in backend.obstacles(found, settings)]
+    assert [line.partition(": found")[0] for line in lines] == [f"{SERVICE}: DB_NAME", f"{SERVICE}: RAZORPAY_KEY"]
+    assert "rzp" not in "".join(lines)
+    given = settings_with(backend_environment={"DB_NAME": "x", "RAZORPAY_KEY": "y"})
+    assert [*backend.obstacles(found, given)] == []
+
+
+def test_what_the_previous_backend_writes_beside_its_code_is_named(settings_with):
+    found = {"written /var/www/codementee": "/var/www/codementee/backend/uploads/1.pdf"}
+    assert told(backend.obstacles(found, settings_with())) == ["/var/www/codementee/backend/uploads/1.pdf"]
+    taken_over = {**found, "folder /var/www/codementee": "backend -> current/backend"}
+    assert told(backend.obstacles(taken_over, settings_with())) == []
+
+
+def test_another_application_and_a_drop_in_are_named(settings_with):
+    found = {f"unit {SERVICE}": UNIT.format("app.other:api").replace("RAZORPAY_KEY", "HOME")}
+    (one,) = backend.obstacles(found, settings_with())
+    assert one.need == 'backend_app = "app.other:api"'
+    dropin = {f"file /etc/systemd/system/{SERVICE}.d/override.conf": "[Service]\nUser=root\n"}
+    assert told(backend.obstacles(dropin, settings_with())) == [f"/etc/systemd/system/{SERVICE}.d/override.conf"]
+
+
+# --- Logins ----------------------------------------------------------------------------------------------------------
+
+SSHD = {"port": ["22"], "passwordauthentication": ["yes"], "authorizedkeysfile": [".ssh/authorized_keys .ssh/keys2"]}
+
+
+@pytest.mark.parametrize(
+    ("sshd", "name"),
+    [
+        ({}, "sshd"),
+        (SSHD, None),
+        (SSHD | {"port": ["22", "2222"]}, "sshd: port 2222"),
+        (SSHD | {"allowusers": ["deploy", "root"]}, "sshd: AllowUsers"),
+        (SSHD | {"allowusers": ["adm*@10.0.0.0/8"]}, None),
+        (SSHD | {"denyusers": ["admin"]}, "sshd: DenyUsers"),
+        (SSHD | {"authenticationmethods": ["publickey,keyboard-interactive"]}, "sshd: AuthenticationMethods"),
+        (SSHD | {"authenticationmethods": ["any"]}, None),
+        (SSHD | {"authorizedkeysfile": ["/etc/ssh/keys/%u"]}, "sshd: AuthorizedKeysFile"),
+        (SSHD | {"forcecommand": ["/bin/menu"]}, "sshd: ForceCommand"),
+    ],
+)
+def test_what_sshd_would_let_nobody_in_by_is_named(settings_with, sshd, name):
+    assert told(access.obstacles({}, sshd, settings_with())) == ([name] if name else [])
+
+
+def test_who_could_not_log_in_any_more_is_named(settings_with):
+    settings = settings_with()
+    passwords = (
+        "deploy:x:1001:1001::/home/deploy:/bin/bash\nsystem:x:100:1::/:/usr/sbin/nologin\nroot:x:0:0::/root:/bin/bash"
+    )
+    assert told(access.obstacles({"passwords": passwords}, SSHD, settings)) == ["user deploy"]
+    assert told(access.obstacles({"passwords": passwords}, SSHD | {"passwordauthentication": ["no"]}, settings)) == []
+    own, other = settings.admin_keys[0], 'command="x" ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA colleague'
+    assert told(access.obstacles({"keys": f"{own}\n# note\n{other}\n"}, SSHD, settings)) == [
+        "user admin: key colleague"
+    ]
+
+
+# --- The network -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rules", "chains", "name"),
+    [
+        (["-A INPUT -j ufw-before-input", "-A INPUT -p tcp -j f2b-sshd", "-A FORWARD -j DROP"], [], None),
+        (
+            ["-A INPUT -j REJECT --reject-with icmp-host-prohibited"],
+            [],
+            "iptables -A INPUT -j REJECT --reject-with icmp-host-prohibited",
+        ),
+        (["-A INPUT -i lo -j ACCEPT"], [], None),
+        (
+            ["-A INPUT -p tcp -m tcp --dport 3306 -j ACCEPT"],
+            [],
+            "iptables -A INPUT -p tcp -m tcp --dport 3306 -j ACCEPT",
+        ),
+        ([], ["inet filter input"], "nft inet filter input"),
+    ],
+)
+def test_a_firewall_beside_ufw_is_named(rules, chains, name):
+    assert told(network.obstacles(rules, chains)) == ([name] if name else [])
+
+
+LISTENERS = """0.0.0.0:22 sshd ssh.service
+[::]:25 master postfix.service
+127.0.0.1:6379 redis-server redis.service
+0.0.0.0:8001 uvicorn codementee-backend.service
+*:3000 node blog.service
+127.0.0.53%lo:53 systemd-resolve """
+UFW = [
+    "ENABLED=yes",
+    "### tuple ### allow tcp 22 0.0.0.0/0 any 0.0.0.0/0 in",
+    "### tuple ### allow tcp 25,80:82 ::/0 any ::/0 in",
+]
+
+
+def test_what_the_firewall_would_close_is_named(settings_with):
+    sockets = network.listeners({"listeners": LISTENERS})
+    ours = {22, 80, 443, 27017}
+    closed = lambda is_open, **changes: told(network.closed(sockets, is_open, settings_with(**changes), ours))  # noqa: E731
+    assert closed(None) == ["port 25", "port 3000"]
+    assert closed(None, firewall_allow=["25/tcp", "3000/tcp"]) == []
+    assert network.open_ports(UFW) == {22, 25, 80, 81, 82}
+    assert closed(network.open_ports(UFW)) == ["port 25"]
+    assert network.open_ports(UFW[1:]) is None
+    assert network.open_ports([*UFW, "### tuple ### allow any any 0.0.0.0/0 any 10.0.0.1 in"]) is None
+
+
+def test_another_firewalls_packages_are_named():
+    assert told(network.packages({"packages": "netfilter-persistent\n"})) == ["package netfilter-persistent"]
+
+
+@pytest.mark.parametrize(
+    ("line", "is_named"),
+    [
+        ("net.ipv4.conf.all.rp_filter = 0", True),
+        ("-net/ipv4/conf/all/rp_filter=2", True),
+        ("net.ipv4.conf.all.rp_filter=1", False),
+        ("# net.ipv4.conf.all.rp_filter=0", False),
+        ("net.ipv4.ip_forward=1", False),
+    ],
+)
+def test_a_kernel_parameter_that_slipway_would_change_is_named(line, is_named):
+    wanted = parameters(render("kernel/sysctl.conf"))
+    found = told(kernel.obstacles({"file /etc/sysctl.d/99-own.conf": line}, wanted))
+    assert found == (["/etc/sysctl.d/99-own.conf: net.ipv4.conf.all.rp_filter"] if is_named else [])
+
+
+def test_a_rule_that_turns_somebody_away_is_named():
+    lines = [
+        "### tuple ### deny any any 0.0.0.0/0 any 192.0.2.66 in",
+        "### tuple ### deny tcp 23 0.0.0.0/0 any 0.0.0.0/0 in",
+    ]
+    assert told(network.refused(lines)) == ["ufw deny from 192.0.2.66"]
