@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from slipway.settings.check import SettingsError, check
+from slipway.settings.model import Settings
 
 # The server's name: no setting, but the inventory's.
 SERVER = "server"
@@ -28,14 +30,46 @@ def site_name_of(domain: str) -> str:
     return re.sub(r"[^a-z0-9-]", "", labels[0] if labels else "")[:24].strip("-")
 
 
+# With the folder of the project (slipway/cli/init.py), six at most.
 QUESTIONS = (
     Question("site_domain", "Host name that visitors type"),
     Question(SERVER, "Name or address of the server", lambda known: str(known["site_domain"])),
     Question("site_name", "Short name of the site", lambda known: site_name_of(str(known["site_domain"]))),
     Question("backend_source", "Folder of the backend"),
     Question("backend_app", "What uvicorn runs, module:attribute", lambda known: "main:app"),
-    Question("frontend_source", "Folder of the frontend"),
 )
+
+
+def parsed(items: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
+    """NAME=VALUE answers, and what is wrong with them. A text setting is taken as it is, any other as JSON."""
+    answers: dict[str, Any] = {}
+    problems = []
+    for item in items:
+        name, found, value = item.partition("=")
+        field = Settings.model_fields.get(name)
+        if not found:
+            problems.append(f"--set: found {item!r}, expected NAME=VALUE")
+        elif field is None or field.annotation is str:
+            answers[name] = value
+        else:
+            try:
+                answers[name] = json.loads(value)
+            except ValueError:
+                problems.append(f"--set {name}: found {value!r}, expected JSON, as {_example(field.annotation)}")
+    return answers, problems
+
+
+def _example(kind: Any) -> str:
+    text = str(kind)
+    return (
+        "'[\"...\"]'"
+        if "list" in text
+        else '\'{"NAME": "..."}\''
+        if "dict" in text
+        else "true"
+        if kind is bool
+        else "2"
+    )
 
 
 def problems_of(known: Mapping[str, Any]) -> list[str]:
@@ -48,6 +82,6 @@ def problems_of(known: Mapping[str, Any]) -> list[str]:
         check(settings, ORIGIN)
     except SettingsError as error:
         # Of what is not answered yet nothing can be said.
-        about = tuple(f"{ORIGIN}: {name}: " for name in settings)
+        about = tuple(f"{ORIGIN}: {name}" for name in settings)
         problems += [text.removeprefix(f"{ORIGIN}: ") for text in error.problems if text.startswith(about)]
     return problems
