@@ -109,14 +109,16 @@ def _start(here: Path, project: Path, answers: dict[str, Any], asks: bool) -> No
         click.echo("This is a project already: what is there stays as it is.")
     found = _read(here, project, answers)
     for one in found.settings:
-        click.echo(with_comments(one))
+        if one.value or not one.more:
+            click.echo(with_comments(one, with_more=False))
     known = {one.setting: one.value for one in found.settings} | answers
     _ask(found, known, answers, asks)
     found = _with_answers(found, known, answers)
-    known |= {one.setting: one.value for one in found.settings}
+    found.refuse(problems_of({**known, **{one.setting: one.value for one in found.settings}}))
+    known = {**{one.setting: one.value for one in found.settings}, **answers}
     if problems := problems_of(known):
         raise RunFailed("nothing was written:\n" + "\n".join(f"  - {problem}" for problem in problems))
-    _write(found, known, answers)
+    _write(here, found, known, answers)
 
 
 def _read(here: Path, project: Path, answers: dict[str, Any]) -> Reading:
@@ -153,7 +155,9 @@ def _ask(found: Reading, known: dict[str, Any], answers: dict[str, Any], asks: b
                 missing.append(question.setting)
     if missing:
         lines = "\n".join(f"  --set {name}=..." for name in missing)
-        raise RunFailed(f"{len(missing)} answers are missing, and nothing was written; give them:\n{lines}")
+        count = "1 answer is" if len(missing) == 1 else f"{len(missing)} answers are"
+        where = f"found no FastAPI application in {found.repository.top}; " if "backend_source" in missing else ""
+        raise RunFailed(f"{where}{count} missing, and nothing was written; give:\n{lines}")
 
 
 def _with_answers(found: Reading, known: dict[str, Any], answers: dict[str, Any]) -> Reading:
@@ -181,20 +185,20 @@ def _asked(question: Question, default: str, known: dict[str, Any]) -> str:
         click.echo("\n".join(problems), err=True)
 
 
-def _write(found: Reading, known: dict[str, Any], answers: dict[str, Any]) -> None:
+def _write(here: Path, found: Reading, known: dict[str, Any], answers: dict[str, Any]) -> None:
     named = {"site_name", "site_domain", SERVER}
     given = [Found(name, value, "") for name, value in answers.items() if name not in named]
     settings = [*given, *found.settings]
     written, there = write(found.folder, {name: known[name] for name in named}, settings)
     for path in written:
-        click.echo(f"wrote {os.path.relpath(path)}")
+        click.echo(f"wrote {os.path.relpath(path, here)}")
     for path in there:
-        click.echo(f"kept {os.path.relpath(path)}, which is there already")
+        click.echo(f"kept {os.path.relpath(path, here)}, which is there already")
     if lines := not_ignored(found.folder):
         click.echo(
             "add to .gitignore, so that no plain file of secrets gets into git:\n  " + "\n  ".join(lines), err=True
         )
     if to_fix := notes(found):
         click.echo("\nTo look at before the first apply:\n" + "\n".join(f"  - {line}" for line in to_fix))
-    place = os.path.relpath(found.folder, os.environ.get("PWD", "."))
+    place = os.path.relpath(found.folder, here)
     click.echo("\n" + NEXT.format(server=known[SERVER], where="" if place == "." else f", in {place}"))

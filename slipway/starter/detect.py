@@ -45,6 +45,8 @@ class Reading:
     folder: Path
     # What the user has answered, by setting.
     answers: Mapping[str, Any] = field(default_factory=dict)
+    # What was found and can't be a setting's value, with the reason.
+    refused: dict[str, str] = field(default_factory=dict)
 
     @property
     def repository(self) -> Repository:
@@ -59,10 +61,22 @@ class Reading:
         return environment(self.project.backend) if self.project.backend else Environment()
 
     @property
+    def all_found(self) -> list[Found]:
+        """All that follows, in the order of TABLE."""
+        return [one for function in TABLE.values() if (one := function(self))]
+
+    @property
     def settings(self) -> list[Found]:
-        """All that follows, in the order of TABLE; none that is answered already."""
-        found = [function(self) for name, function in TABLE.items() if name not in self.answers]
-        return [one for one in found if one and one.setting in Settings.model_fields]
+        """What is to be written: what is not answered already."""
+        known = {*self.answers, *self.refused}
+        return [one for one in self.all_found if one.setting not in known and one.setting in Settings.model_fields]
+
+    def refuse(self, problems: list[str]) -> None:
+        """Leave out what was found and `problems` are about."""
+        for one in self.settings:
+            about = (f"{one.setting}:", f"{one.setting}[")
+            if said := [problem for problem in problems if problem.startswith(about)]:
+                self.refused[one.setting] = said[0]
 
 
 def reading(top: Path, folder: Path, answers: Mapping[str, Any]) -> Reading:
@@ -80,7 +94,7 @@ def reading(top: Path, folder: Path, answers: Mapping[str, Any]) -> Reading:
 def backend_source(of: Reading) -> Found | None:
     if not (backend := of.project.backend):
         return None
-    return Found("backend_source", of.relative(backend.source), f"{backend.app.file} is imported from there")
+    return Found("backend_source", of.relative(backend.source), f"{backend.app.file}: imported from here")
 
 
 def backend_app(of: Reading) -> Found | None:
@@ -154,7 +168,7 @@ def backend_health_path(of: Reading) -> Found | None:
     if health := backend.routes.health():
         path = backend.routes.root_path.rstrip("/") + health.path
         return Found("backend_health_path", path, f"{health.place}: {health.kind.upper()} {health.path}")
-    return Found("backend_health_path", "", "no path of its own for that: any answer will do")
+    return Found("backend_health_path", "", "no path for that was found: any answer will do")
 
 
 def nginx_login_path(of: Reading) -> Found | None:
@@ -223,7 +237,7 @@ def generated_secrets(of: Reading) -> Found | None:
     if not of.environment.generated:
         return None
     names = [MONGODB_ADMIN, MONGODB_BACKEND, *of.environment.generated]
-    return Found("generated_secrets", names, "the server makes them up, unless they are given")
+    return Found("generated_secrets", names, "random texts, which the server makes unless they are given")
 
 
 def mongodb_database(of: Reading) -> Found | None:
@@ -257,7 +271,7 @@ def frontend_build(of: Reading) -> Found | None:
 
 def frontend_output(of: Reading) -> Found | None:
     frontend = of.project.frontend
-    return Found("frontend_output", frontend.output, f"where {frontend.tool} writes to") if frontend else None
+    return Found("frontend_output", frontend.output, f"{frontend.tool} writes to it") if frontend else None
 
 
 def frontend_assets(of: Reading) -> Found | None:

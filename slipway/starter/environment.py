@@ -82,16 +82,21 @@ def _sort(variable: Variable, backend: Backend, found: Environment) -> None:
         _secret(variable, found)
     elif (folder := _folder(variable, backend)) is not None:
         found.values[name] = (folder, place)
+    elif not variable.default and _is_value(variable.example):
+        found.values[name] = (str(variable.example), f"{place}, as {variable.example_place} has it")
     elif variable.default is not None:
         _with_default(variable, found)
-    elif variable.example and not _BLANK.fullmatch(variable.example) and not _LOCAL.search(variable.example):
-        found.values[name] = (variable.example, f"{place}, as {variable.example_place} has it")
     elif variable.is_own:
         return
     elif variable.is_required or variable.example is not None:
         found.missing.append(variable)
     else:
         found.optional.append(f'"{name}": "",  # {place}')
+
+
+def _is_value(example: str | None) -> bool:
+    """Whether an example is a value to be taken as it is."""
+    return bool(example) and not _BLANK.fullmatch(example or "") and not _LOCAL.search(example or "")
 
 
 def _secret(variable: Variable, found: Environment) -> None:
@@ -120,6 +125,8 @@ def _of_the_site(variable: Variable) -> str | None:
         if known and not _LOCAL.search(known):
             return None
         return json.dumps([SITE_URL]) if variable.is_list or known.startswith("[") else SITE_URL
+    if re.fullmatch(r"\w*CORS\w*(METHODS|HEADERS)", name) and variable.is_required and variable.is_list:
+        return '["*"]'
     if _SITE.fullmatch(name) and (not known or _LOCAL.search(known)) and not re.search(r"REDIS|MONGO|DATABASE", name):
         if variable.default is not None and not _LOCAL.search(known):
             return None

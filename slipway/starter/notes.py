@@ -23,7 +23,7 @@ _ENV_FILE = re.compile(r"\.env(\.(local|prod|production|staging|dev|development)
 
 def notes(of: Reading) -> list[str]:
     """A line for each; those about the start of the backend first."""
-    found: list[str] = []
+    found = [f"{problem}; set it in group_data/all.py" for problem in of.refused.values()]
     if backend := of.project.backend:
         kinds = [_about_app(backend), _about_mongo(backend), _about_variables(of, backend), _about_files(of, backend)]
         kinds.append(_about_routes(of, backend))
@@ -71,8 +71,9 @@ def _about_variables(of: Reading, backend: Backend) -> Iterator[str]:
     for name, place in backend.variables.from_files[:MAX_NOTES]:
         fix = '{**dotenv_values(".env"), **os.environ}'
         yield f"{place}: {name} is read from a file .env alone, which the server does not have; read {fix}"
-    for one in of.environment.missing:
-        yield f"{one.place}: {one.name} is needed, and no value is known; set it in backend_environment"
+    if missing := of.environment.missing:
+        names = ", ".join(one.name for one in missing)
+        yield f"{missing[0].place}: variables whose value is not known: {names}; set them in backend_environment"
     for one in of.environment.elsewhere:
         yield f"{one.place}: {one.name} is {one.default!r} by default; set it in backend_environment if it is used"
     if to_give := [name for name in of.environment.secrets if name not in of.environment.generated]:
@@ -95,7 +96,7 @@ def _about_written(of: Reading, backend: Backend, one: Written) -> str:
         return f"{one.place}: writes to {path}, which the server does not have; write to a folder of shared_paths"
     if not path.startswith("/") and not is_inside(path):
         return f"{one.place}: writes to {path}, outside of backend_source; write to a folder of shared_paths"
-    if one.path and any(of.repository.below(posixpath.join(backend.source, one.path))):
+    if one.path and of.repository.has_files(posixpath.join(backend.source, one.path)):
         return f"{one.place}: writes to {path}, which has files in git; only those of the first release get there"
     return ""
 

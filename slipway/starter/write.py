@@ -35,20 +35,27 @@ SECTIONS = (
 )
 
 
-def with_comments(one: Found) -> str:
+def quoted(value: Any) -> str:
+    """A value as somebody would write it: JSON in a text is in single quotes."""
+    is_json = isinstance(value, str) and '"' in value and "'" not in value and value.isprintable() and "\\" not in value
+    return f"'{value}'" if is_json else literal(value)
+
+
+def with_comments(one: Found, with_more: bool = True) -> str:
     """A setting as it stands in the file, with where it was found."""
     where = [
         f"# {line}" for line in textwrap.wrap(one.where, WIDTH - 2, break_long_words=False, break_on_hyphens=False)
     ]
-    if not one.details and not one.more:
-        return "\n".join([*where, f"{one.setting} = {literal(one.value)}"])
+    more = one.more if with_more else ()
+    if not one.details and not more:
+        return "\n".join([*where, f"{one.setting} = {quoted(one.value)}"])
     is_dictionary = isinstance(one.value, Mapping)
     lines = []
     for item in one.value:
-        text = f"{literal(item)}: {literal(one.value[item])}," if is_dictionary else f"{literal(item)},"
+        text = f"{literal(item)}: {quoted(one.value[item])}," if is_dictionary else f"{literal(item)},"
         comment = one.details.get(item, "")
         lines.append(f"    {text}  # {comment}" if comment else f"    {text}")
-    lines += [f"    # {line}" for line in one.more]
+    lines += [f"    # {line}" for line in more]
     begin, end = "{}" if is_dictionary else "[]"
     return "\n".join([*where, f"{one.setting} = {begin}", *lines, end])
 

@@ -160,7 +160,7 @@ def _stripped(repository: Repository, frontend: Frontend) -> Iterator[tuple[str,
         if name.startswith("vite.config") or name in ("setupProxy.js", "proxy.conf.json", "vue.config.js"):
             text = uncommented(repository.read(file) or "")
             for match in re.finditer(r"(?:rewrite|pathRewrite)\b[^\n]*?\^?\\?(/\w[\w/-]*)", text):
-                yield match[1].replace("\\", ""), Place(file, line_of(text, match.start()))
+                yield match[1].replace("\\", "").rstrip("/"), Place(file, line_of(text, match.start()))
         elif name.endswith(".conf"):
             text = repository.read(file) or ""
             for match in re.finditer(

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from slipway.starter.reading.files import Place, Repository, folder_of, parents
+from slipway.starter.reading.packages import lists_packages
 from slipway.starter.reading.python import BEYOND, Code, Function, assignments, blocks, called, tree_of
 from slipway.starter.reading.starts import Start, in_code, nearness, starts
 
@@ -64,7 +65,7 @@ def applications(repository: Repository) -> list[App]:
         return []
     found = [*dict.fromkeys(found)]
     said = [*starts(repository), *(start for file in files for start in in_code(repository, file))]
-    matched = [_with_start(repository, app, said) for app in found]
+    matched = [_with_start(app, said, found) for app in found]
     matched += _imported_elsewhere(repository, found, said)
     rooted = [replace(app, root=_root(repository, app)) for app in matched]
     return sorted(rooted, key=lambda app: _rank(app))
@@ -142,11 +143,13 @@ def _matches(start: Start, app: App) -> bool:
     return start.attribute == app.name and (stem == path or stem.endswith(f"/{path}"))
 
 
-def _with_start(repository: Repository, app: App, said: list[Start]) -> App:
-    """The application with what names it: what counts most, and of these what is nearest."""
-    matching = [start for start in said if _matches(start, app)]
-    best = max(matching, key=lambda start: (start.weight, nearness(start, app.file)), default=None)
-    return replace(app, start=best, is_factory=app.is_factory) if best else app
+def _with_start(app: App, said: list[Start], found: list[App]) -> App:
+    """The application with what counts most of all that names it, and no other one that is nearer."""
+    for start in said:
+        named = [one for one in found if _matches(start, one)]
+        if app in named and nearness(start, app.file) == max(nearness(start, one.file) for one in named):
+            return replace(app, start=start)
+    return app
 
 
 def _imported_elsewhere(repository: Repository, found: list[App], said: list[Start]) -> Iterator[App]:
@@ -190,8 +193,9 @@ def _root(repository: Repository, app: App) -> str:
         broken = sum(BEYOND in one.imported for one in reached)
         closeness = -abs(len(folder) - len(folder_of(app.file)))
         is_package = repository.has(f"{folder}/__init__.py".lstrip("/"))
+        found = len(reached) - len(_packages(code, start)) - broken
         # What is said counts where nothing contradicts it; else a package is imported from above it.
-        rank = (len(reached) - len(_packages(code, start)) - broken, folder == named, not is_package, closeness)
+        rank = (found, folder == named, not is_package, lists_packages(repository, folder), closeness)
         if best is None or rank > best[0]:
             best = (rank, folder)
     return best[1] if best else folder_of(app.file)

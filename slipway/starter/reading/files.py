@@ -29,11 +29,37 @@ SKIPPED = {
 }  # fmt: skip
 # How many folders below the top a file may be; an API's routes are often five below it.
 MAX_DEPTH = 9
-# Of a folder with more entries only the first are looked at: it holds data.
+# Of a folder with more entries only the first are looked at: it holds data. And how many there may be in all.
 MAX_ENTRIES = 1000
-MAX_FILES = 30_000
+MAX_SEEN = 300_000
+# The files that say something: by the end of their name, or by a part of it. All others are data.
+_SUFFIXES = (
+    *(
+        ".py",
+        ".toml",
+        ".lock",
+        ".in",
+        ".cfg",
+        ".sh",
+        ".bat",
+        ".ps1",
+        ".service",
+        ".conf",
+        ".yml",
+        ".yaml",
+        ".md",
+        ".rst",
+    ),
+    *(".js", ".jsx", ".ts", ".tsx", ".mjs", ".mts", ".cjs", ".cts", ".vue", ".svelte", ".astro", ".html", ".lockb"),
+)
+_TELLING = re.compile(
+    r"requirements|runtime\.txt|\.?env\b|\.env|dockerfile|procfile|makefile|justfile|pipfile|python-version|tool-versions|readme"
+    r"|package\.json|(package-lock|npm-shrinkwrap|angular|openapi|swagger|proxy\.conf)\.json|^\.gitignore$|pyvenv\.cfg|containerfile",
+    re.IGNORECASE,
+)
 MAX_BYTES = 1_000_000
-SCAN_SECONDS = 0.8
+# Of a slow disk's.
+SCAN_SECONDS = 5
 # What may lie below a folder and is still looked for, though hidden.
 HIDDEN_FOLDERS = {".envs", ".docker", ".streamlit"}
 MARKS = (
@@ -82,11 +108,13 @@ class Repository:
         self.top = top
         self.files: list[str] = []
         self.folders: set[str] = {""}
-        # Folders of which not all was looked at.
+        # Folders of which not all was looked at, and those with any files in them.
         self.cut: list[str] = []
+        self._filled: set[str] = set()
+        self._seen = 0
         self._texts: dict[str, str | None] = {}
         # For those who parse them.
-        self.trees: dict[str, tuple[ast.Module, int]] = {}
+        self.trees: dict[str, tuple[ast.Module, int, list[ast.Import | ast.ImportFrom]]] = {}
         self._scan()
 
     def _scan(self) -> None:
@@ -94,7 +122,7 @@ class Repository:
         waiting = deque([("", 0)])
         while waiting:
             folder, depth = waiting.popleft()
-            if len(self.files) > MAX_FILES or time.monotonic() > end:
+            if self._seen > MAX_SEEN or time.monotonic() > end:
                 self.cut.append(folder)
                 break
             inner = self._look_into(folder)
@@ -109,20 +137,29 @@ class Repository:
                 listed = [*islice(entries, MAX_ENTRIES + 1)]
         except OSError:
             return []
+        self._seen += len(listed)
         if len(listed) > MAX_ENTRIES:
             self.cut.append(folder)
+        is_list = folder.endswith("requirements")
+        is_filled = False
         for entry in listed:
+            name = entry.name
             try:
                 if entry.is_dir(follow_symlinks=False):
-                    folders.append(entry.name)
-                elif entry.is_file():
-                    files.append(entry.name)
+                    folders.append(name)
+                elif name.endswith(_SUFFIXES) or _TELLING.search(name) or (is_list and name.endswith(".txt")):
+                    if entry.is_file():
+                        files.append(name)
+                else:
+                    is_filled = True
             except OSError:
                 continue
         if folder and "pyvenv.cfg" in files:
             return []
         if folder:
             self.folders.add(folder)
+        if files or is_filled:
+            self._filled.add(folder)
         self.files += [f"{folder}/{name}" if folder else name for name in sorted(files)]
         return [
             name
@@ -157,6 +194,10 @@ class Repository:
     def is_folder(self, folder: str) -> bool:
         """Whether there is such a folder, whether or not it was looked into."""
         return folder in self.folders or (self.top / folder).is_dir()
+
+    def has_files(self, folder: str) -> bool:
+        """Whether a folder has any files in it, of whatever kind."""
+        return folder in self._filled
 
     def read(self, file: str) -> str | None:
         """The text of a file; None where there is none that can be read. Of a long one only the beginning."""

@@ -88,7 +88,8 @@ def _written(value: Value, is_file: bool, place: Place, source: str) -> Written 
     envs = envs_in(value[:1])
     env = envs[0].name if envs and isinstance(value[0], Env) else ""
     if text.startswith(TOP):
-        text = posixpath.relpath(posixpath.normpath(text), posixpath.normpath(f"{TOP}/{source}"))
+        end = "/" * text.endswith("/")
+        text = posixpath.relpath(posixpath.normpath(text), posixpath.normpath(f"{TOP}/{source}")) + end
     # What follows the known text is a file's name, unless the text ends between two names.
     whole = None not in value and not any(isinstance(part, Env) and part.default is None for part in value)
     path = posixpath.normpath(text)

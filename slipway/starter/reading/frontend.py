@@ -42,9 +42,9 @@ TOOLS = (
     Tool("astro", ("astro",), "dist", "/_astro/", "PUBLIC_"),
     Tool("gatsby", ("gatsby",), "public", "/static/", "GATSBY_"),
     Tool("react-router", ("@react-router/dev", "@remix-run/dev"), "build/client", "/assets/", "VITE_"),
-    Tool("angular", ("@angular/core",), "dist", "", ""),
+    Tool("angular", ("@angular/core", "ng"), "dist", "", ""),
     Tool("create-react-app", ("react-scripts", "@craco/craco", "react-app-rewired"), "build", "/static/", "REACT_APP_"),
-    Tool("vue-cli", ("@vue/cli-service",), "dist", "/js/", "VUE_APP_"),
+    Tool("vue-cli", ("@vue/cli-service", "vue-cli-service"), "dist", "/js/", "VUE_APP_"),
     Tool("vite", ("vite",), "dist", "/assets/", "VITE_"),
     Tool("parcel", ("parcel",), "dist", "", ""),
     Tool("webpack", ("webpack",), "dist", "", ""),
@@ -98,7 +98,8 @@ def _packages(package: dict[str, Any]) -> set[str]:
 
 
 def _tool(package: dict[str, Any]) -> Tool | None:
-    names = _packages(package)
+    # "next" of "next build": in a workspace its package may be that of the root.
+    names = _packages(package) | {*str(package["scripts"]["build"]).split()}
     return next((tool for tool in TOOLS if names & {*tool.marks}), None)
 
 

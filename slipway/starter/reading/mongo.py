@@ -116,12 +116,7 @@ class _Reader:
         for call, scope in calls:
             if self._is_client(call, scope):
                 self._client(call, scope)
-        for node, scope in listed:
-            # One that is composed somewhere on the way to a client.
-            if isinstance(node, ast.JoinedStr | ast.BinOp):
-                value = self.values.of(node, scope)
-                if len(value) > 1 and str(value[0]).startswith("mongodb"):
-                    self._url(value, scope.module.place(node), has_port=False)
+        self._composed()
         for variable in self.variables.found:
             if variable.name not in self.result.roles and (role := self._by_name(variable, is_sql)):
                 self.result.roles[variable.name] = role
@@ -238,6 +233,22 @@ class _Reader:
                 self._add(found[role], place)
                 if "authSource" not in (found["options"] or ""):
                     self.result.without_source.append(place)
+
+    def _composed(self) -> None:
+        """URLs that are put together somewhere on the way to a client."""
+        inner: set[int] = set()
+        texts = self.values.code.repository
+        modules = [module for module in self.modules if "mongodb" in (texts.read(module.file) or "")]
+        for node, scope in self.values.nodes(modules):
+            if id(node) in inner or not (
+                isinstance(node, ast.JoinedStr | ast.BinOp) or called(node) in ("build", "format")
+            ):
+                continue
+            assert isinstance(node, ast.expr)
+            inner |= {id(one) for one in ast.walk(node)}
+            value = self.values.of(node, scope)
+            if len(value) > 1 and str(value[0]).startswith("mongodb"):
+                self._url(value, scope.module.place(node), has_port=False)
 
     def _end(self, env: Env, options: str | None, place: Place) -> None:
         """The variable of a URL's database: where it is that alone, it may say where the user is."""

@@ -47,6 +47,11 @@ def dependencies(repository: Repository, app_file: str, root: str) -> Dependenci
     return _in(repository, folder_of(others[0])) if others else None
 
 
+def lists_packages(repository: Repository, folder: str) -> bool:
+    """Whether a folder has a list of packages."""
+    return _in(repository, folder) is not None
+
+
 def _in(repository: Repository, folder: str) -> Dependencies | None:
     prefix = f"{folder}/" if folder else ""
     there = [f"{prefix}{name}" for name in (*LOCKS, *LISTS, *OTHERS) if repository.has(f"{prefix}{name}")]

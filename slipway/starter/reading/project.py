@@ -127,12 +127,11 @@ def _backend(repository: Repository, app: App, others: list[App]) -> Backend:
 def _servers(modules: list[Module]) -> dict[str, Place]:
     found: dict[str, Place] = {}
     for module in modules:
-        for node in ast.walk(module.tree):
-            names = []
+        for node in module.import_statements:
             if isinstance(node, ast.Import):
                 names = [name.name for name in node.names]
-            elif isinstance(node, ast.ImportFrom) and not node.level:
-                names = [node.module or ""]
+            else:
+                names = [] if node.level else [node.module or ""]
             heads = {name.partition(".")[0] for name in names}
             for server, packages in SERVERS.items():
                 if heads & packages:

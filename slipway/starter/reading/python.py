@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ast
 import re
-import time
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -15,9 +14,10 @@ from functools import cached_property
 
 from slipway.starter.reading.files import Place, Repository
 
-# What one application may take to be read.
+# What is read of one application: modules, characters of one and of all. By time, a busy machine would find less.
 MAX_MODULES = 1500
-READ_SECONDS = 1.2
+MAX_SOURCE = 200_000
+MAX_CODE = 1_000_000
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 # What a relative import from beyond the topmost package is from: Python refuses it.
 BEYOND = "<beyond>"
@@ -70,6 +70,8 @@ class Module:
     tree: ast.Module
     # The first line that could not be parsed, 0 for none.
     unread: int = 0
+    # Wherever they are in the module.
+    import_statements: list[ast.Import | ast.ImportFrom] = field(default_factory=list)
     # By name: what is assigned to it, in order; also in conditions and the like, but not in functions.
     assigned: dict[str, list[ast.expr]] = field(default_factory=dict)
     functions: dict[str, Function] = field(default_factory=dict)
@@ -99,10 +101,10 @@ class Module:
     def imported(self) -> list[str]:
         """Dotted names that are imported anywhere in the module, and may be modules."""
         found: list[str] = []
-        for node in ast.walk(self.tree):
+        for node in self.import_statements:
             if isinstance(node, ast.Import):
                 found += [name.name for name in node.names]
-            elif isinstance(node, ast.ImportFrom):
+            else:
                 source = self.absolute(node)
                 found += [source, *(f"{source}.{name.name}" if source else name.name for name in node.names)]
         return list(dict.fromkeys(found))
@@ -162,16 +164,24 @@ def blocks(statement: ast.stmt) -> Iterator[list[ast.stmt]]:
 
 def is_main(statement: ast.If) -> bool:
     """Whether it is `if __name__ == "__main__":`."""
-    return "__main__" in ast.dump(statement.test)
+    test = statement.test
+    sides = [test.left, *test.comparators] if isinstance(test, ast.Compare) else []
+    return any(isinstance(side, ast.Name) and side.id == "__name__" for side in sides)
 
 
-def tree_of(repository: Repository, file: str) -> tuple[ast.Module, int] | None:
-    """A file as `parsed`, None where there is none; each is parsed once."""
+Tree = tuple[ast.Module, int, list[ast.Import | ast.ImportFrom]]
+
+
+def tree_of(repository: Repository, file: str) -> Tree | None:
+    """A file as `parsed`, with its imports; None where there is none, or one that somebody's program has written. Each
+    is parsed once."""
     if file not in repository.trees:
         text = repository.read(file)
-        if text is None:
+        if text is None or len(text) > MAX_SOURCE:
             return None
-        repository.trees[file] = parsed(text)
+        tree, unread = parsed(text)
+        imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+        repository.trees[file] = tree, unread, imports
     return repository.trees[file]
 
 
@@ -209,13 +219,14 @@ class Code:
     def reachable(self, start: str) -> list[Module]:
         """The modules that an application imports, itself first, with those below packages that look for theirs."""
         found: dict[str, Module] = {}
-        waiting, end = [start], time.monotonic() + READ_SECONDS
-        while waiting and len(found) < MAX_MODULES and time.monotonic() < end:
+        waiting, size = [start], 0
+        while waiting and len(found) < MAX_MODULES and size < MAX_CODE:
             dotted = waiting.pop(0)
             module = self.module(dotted)
             if module is None or module.file in found:
                 continue
             found[module.file] = module
+            size += len(self.repository.read(module.file) or "")
             parts = dotted.split(".")
             waiting += [".".join(parts[:count]) for count in range(1, len(parts))]
             waiting += module.imported
@@ -261,7 +272,9 @@ def dotted_of(node: ast.AST) -> str:
 
 def called(call: ast.AST) -> str:
     """The last name of what is called: "FastAPI" of fastapi.FastAPI(...); "" of no call."""
-    return dotted_of(call.func).rpartition(".")[2] if isinstance(call, ast.Call) else ""
+    if not isinstance(call, ast.Call):
+        return ""
+    return call.func.attr if isinstance(call.func, ast.Attribute) else dotted_of(call.func)
 
 
 def argument(call: ast.Call, name: str, position: int | None = None) -> ast.expr | None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ast
 import posixpath
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 from slipway.starter.reading.files import Place
 from slipway.starter.reading.python import Function, Module, assignments, blocks
@@ -70,25 +70,30 @@ def envs_in(value: Value) -> list[Env]:
 
 def local(scope: Scope, name: str) -> list[ast.expr]:
     """What a function assigns to a name, the defaults of its parameters included."""
-    function = scope.function
-    if function is None:
-        return []
-    found: list[ast.expr] = []
+    return _assigned_in(scope.function).get(name, []) if scope.function else []
 
-    def look(statements: list[ast.stmt]) -> Iterator[ast.expr]:
+
+@cache
+def _assigned_in(function: Function) -> dict[str, list[ast.expr]]:
+    found: dict[str, list[ast.expr]] = {}
+
+    def look(statements: list[ast.stmt]) -> None:
         for statement in statements:
             if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
                 continue
-            yield from (value for target, value in assignments(statement) if target == name)
+            for target, value in assignments(statement):
+                found.setdefault(target, []).append(value)
             for inner in blocks(statement):
-                yield from look(inner)
+                look(inner)
 
-    found += look(function.body)
+    look(function.body)
     positional = [*function.args.posonlyargs, *function.args.args]
     defaults = function.args.defaults
     pairs = [*zip(positional[len(positional) - len(defaults) :], defaults, strict=True)]
     pairs += [(one, its) for one, its in zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True) if its]
-    return found + [default for parameter, default in pairs if parameter.arg == name]
+    for parameter, default in pairs:
+        found.setdefault(parameter.arg, []).append(default)
+    return found
 
 
 def is_none(node: ast.expr) -> bool:

@@ -53,7 +53,7 @@ class Values:
         self._nodes: dict[str, list[tuple[ast.AST, Scope]]] = {}
 
     def nodes(self, modules: list[Module]) -> list[tuple[ast.AST, Scope]]:
-        """Each node of the modules with the scope that it is in; not what only a script does."""
+        """The nodes of the modules that anybody looks at, with the scopes they are in; not what only a script does."""
         found = []
         for module in modules:
             if module.file not in self._nodes:
@@ -320,11 +320,18 @@ class Values:
         return defined[0].assigned.get(defined[1], []) if defined else []
 
 
+_OF_INTEREST = (
+    *(ast.Assign, ast.AnnAssign, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Return),
+    *(ast.Call, ast.Subscript, ast.Attribute, ast.JoinedStr, ast.BinOp, ast.arg, ast.keyword),
+)
+
+
 def _walk(node: ast.AST, scope: Scope) -> Iterator[tuple[ast.AST, Scope]]:
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.If) and is_main(child):
             continue
-        yield child, scope
+        if isinstance(child, _OF_INTEREST):
+            yield child, scope
         inner = scope
         if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
             inner = Scope(scope.module, child, scope.owner)
