@@ -189,7 +189,7 @@ def shared_paths(of: Reading) -> Found | None:
     for one in backend.written:
         if one.path.startswith("/") and one.env:
             found.setdefault(kept_name(one.path), f"{one.place}, by {one.env}")
-        elif one.path and is_inside(one.path):
+        elif one.path and is_inside(one.path) and not holds_code(of, one.path):
             found.setdefault(one.path, f"{one.place} writes to it")
     for its in backend.served:
         is_there = of.repository.is_folder(posixpath.normpath(posixpath.join(backend.source, its.path)))
@@ -205,10 +205,19 @@ def is_inside(path: str) -> bool:
     return bool(re.fullmatch(r"[\w.@+/-]+", path)) and not {"", ".", ".."} & {*parts} and parts[0] != ".venv"
 
 
-def shared_files(of: Reading) -> Found | None:
+def holds_code(of: Reading, path: str) -> bool:
+    """Whether a folder of the backend's has modules: it can't be the same for all releases."""
     backend = of.project.backend
-    files = {one.file: f"{one.place} writes to it" for one in backend.written if not one.path} if backend else {}
-    names = {file: where for file, where in files.items() if file and is_inside(file)}
+    folder = posixpath.normpath(posixpath.join(backend.source if backend else "", path))
+    return any(file.endswith(".py") for file in of.repository.below(folder))
+
+
+def shared_files(of: Reading) -> Found | None:
+    """Files in a folder of code, or in the backend's own."""
+    backend = of.project.backend
+    own = [one for one in backend.written if not one.path or holds_code(of, one.path)] if backend else []
+    files = {posixpath.join(one.path, one.file): f"{one.place} writes to it" for one in own if one.file}
+    names = {file: where for file, where in files.items() if is_inside(file)}
     return Found("shared_files", [*names], "", names) if names else None
 
 

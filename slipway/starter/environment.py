@@ -25,12 +25,20 @@ ROLES = {
 }
 SITE_URL = "https://{site_domain}"
 _SITE = re.compile(
-    r"(FRONT_?END|CLIENT|SITE|APP|WEB|WEBSITE|PUBLIC|BASE|BACK_?END|API|DOMAIN)_?(BASE_?)?(UR[LI]|ORIGIN|HOST)(_URL)?|URL_NAME"
+    r"((FRONT_?END|CLIENT|SITE|APP|WEB|WEBSITE|PUBLIC|BASE|BACK_?END|API|DOMAIN|SERVER)_?)+(UR[LI]|ORIGIN|HOST)(_URL)?|URL_NAME"
 )
 _ORIGINS = re.compile(r"\w*(CORS|ALLOWED|ALLOW)_?\w*(ORIGINS?|HOSTS_CORS)|CORS|ORIGINS?|\w*_ORIGINS|CORS_\w*URLS?")
 _STAGE = re.compile(r"((APP|FASTAPI|API|SERVER|PYTHON|K_SERVICE)_?)?(ENV|ENVIRONMENT|STAGE|MODE)")
 _FOR_DEVELOPMENT = re.compile(r"dev\w*|local\w*|debug|test\w*", re.IGNORECASE)
 _LOCAL = re.compile(r"localhost|127\.0\.0\.1|0\.0\.0\.0")
+# What most applications have there, where this one says nothing.
+_USUAL = {
+    r"(\w+_)?ALGO(RITHM)?": "HS256",
+    r"(\w+_)?ACCESS_TOKEN_EXPIRES?(_IN)?_MINUTES": "30",
+    r"(\w+_)?REFRESH_TOKEN_EXPIRES?(_IN)?_DAYS": "7",
+    r"(\w+_)?DEBUG": "false",
+    r"LOG_LEVEL": "INFO",
+}
 # What an example has where a value is to come.
 _BLANK = re.compile(
     r"|<.*>|\{\{.*\}\}|x{3,}|\.{3}|change[ _-]?.*|replace[ _-]?.*|(my|your)[ _-].*|to-?do|none|null", re.IGNORECASE
@@ -88,6 +96,8 @@ def _sort(variable: Variable, backend: Backend, found: Environment) -> None:
         _with_default(variable, found)
     elif variable.is_own:
         return
+    elif usual := next((value for name_of, value in _USUAL.items() if re.fullmatch(name_of, name.upper())), ""):
+        found.values[name] = (usual, f"{place}: a usual value, as none was found")
     elif variable.is_required or variable.example is not None:
         found.missing.append(variable)
     else:
@@ -120,7 +130,7 @@ def _with_default(variable: Variable, found: Environment) -> None:
 
 def _of_the_site(variable: Variable) -> str | None:
     """What follows from the site itself: its address, and that it is the real one. None for anything else."""
-    name, known = variable.name.upper(), variable.known
+    name, known = re.sub(r"^(VITE|REACT_APP|NEXT_PUBLIC)_", "", variable.name.upper()), variable.known
     if _ORIGINS.fullmatch(name) and not re.search(r"REGEX|METHOD|HEADER|CREDENTIAL", name):
         if known and not _LOCAL.search(known):
             return None

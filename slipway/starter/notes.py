@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator
 
 from slipway.secrets.store import MONGO_URL
-from slipway.starter.detect import Reading, is_inside, stripped
+from slipway.starter.detect import Reading, holds_code, is_inside, python_version, stripped
 from slipway.starter.reading.files import dotenv
 from slipway.starter.reading.folders import Written
 from slipway.starter.reading.project import Backend
@@ -25,21 +25,28 @@ def notes(of: Reading) -> list[str]:
     """A line for each; those about the start of the backend first."""
     found = [f"{problem}; set it in group_data/all.py" for problem in of.refused.values()]
     if backend := of.project.backend:
-        kinds = [_about_app(backend), _about_mongo(backend), _about_variables(of, backend), _about_files(of, backend)]
+        kinds = [
+            _about_app(of, backend),
+            _about_mongo(backend),
+            _about_variables(of, backend),
+            _about_files(of, backend),
+        ]
         kinds.append(_about_routes(of, backend))
         found += [line for kind in kinds for line in kind]
     found += [*_about_frontend(of), *_about_repository(of)]
     return list(dict.fromkeys(found))
 
 
-def _about_app(backend: Backend) -> Iterator[str]:
+def _about_app(of: Reading, backend: Backend) -> Iterator[str]:
     if backend.is_example:
         yield f"{backend.app.file}: looks like an example or a script; if it is not your application, set backend_app"
     if not backend.is_certain:
         others = [one for one in backend.others if one.file != backend.app.file and not one.is_wrapper]
         names = ", ".join(f"{one.target} ({one.place})" for one in others[:MAX_NOTES])
         yield f"{backend.app.file}: other applications: {names}; backend_source and backend_app name the one to run"
-    for module in [module for module in backend.modules if module.unread][:MAX_NOTES]:
+    unread = [module for module in backend.modules if module.unread]
+    version = python_version(of)
+    for module in unread[:MAX_NOTES] if not version or version.value == "3.11" else ():
         yield (
             f"{module.file}:{module.unread}: not the syntax of Python 3.11, read without this statement; if it is that"
             " of a newer Python, set python_version"
@@ -96,6 +103,9 @@ def _about_written(of: Reading, backend: Backend, one: Written) -> str:
         return f"{one.place}: writes to {path}, which the server does not have; write to a folder of shared_paths"
     if not path.startswith("/") and not is_inside(path):
         return f"{one.place}: writes to {path}, outside of backend_source; write to a folder of shared_paths"
+    if one.path and holds_code(of, one.path):
+        fix = "" if one.file else "; write to a folder of its own, and name it in shared_paths"
+        return f"{one.place}: writes to {path}, which has the application's code{fix}"
     if one.path and of.repository.has_files(posixpath.join(backend.source, one.path)):
         return f"{one.place}: writes to {path}, which has files in git; only those of the first release get there"
     return ""

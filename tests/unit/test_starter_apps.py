@@ -45,6 +45,7 @@ def target(top: Path, files: dict[str, str | bytes]) -> tuple[str, str] | None:
              "app = Server().app\n"},
             (".", "main:app"),
         ),
+        ({"main.py": "from fastapi import FastAPI\nclass Own(FastAPI):\n    pass\napp = Own()\n"}, (".", "main:app")),
         # What wraps another is the one that runs.
         (
             {"main.py": f"import socketio\n{APP}sio = socketio.AsyncServer()\nasgi = socketio.ASGIApp(sio, app)\n"

@@ -149,6 +149,12 @@ def test_only_the_applications_own_keys_are_generated(tmp_path, name, is_generat
         ("os.getenv('APP_ENV', 'production')", {}),
         ("os.getenv('DEBUG', 'True')", {"DEBUG": "false"}),
         ("os.getenv('LOG_LEVEL', 'info')", {}),
+        ("os.environ['VITE_BACKEND_APP_API_URL']", {"VITE_BACKEND_APP_API_URL": "https://{site_domain}"}),
+        ("os.environ['PAYMENT_API_URL']", {}),
+        ("os.environ['PORT']", {}),
+        # What most have there.
+        ("os.environ['JWT_ALGORITHM']", {"JWT_ALGORITHM": "HS256"}),
+        ("os.environ['ACCESS_TOKEN_EXPIRE_MINUTES']", {"ACCESS_TOKEN_EXPIRE_MINUTES": "30"}),
     ],
 )
 def test_what_follows_from_the_site_is_set(tmp_path, code, expected):

@@ -56,6 +56,11 @@ def test_another_database_is_not_mongodbs(tmp_path):
     assert found(tmp_path / "b", "os.getenv('DATABASE_URL', None)", **example)["backend_environment"] == {}
 
 
+@pytest.mark.parametrize("name", ["REDIS_DB", "POSTGRES_DB", "PG_DATABASE", "CACHE_HOST", "MONGO_COLLECTION", "DB_POOL_SIZE"])
+def test_what_is_of_other_servers_is_not_mongodbs(tmp_path, name):
+    assert found(tmp_path, f"os.environ['{name}']").get("backend_environment", {}) == {}
+
+
 def test_parts_of_the_url_are_known_by_their_names(tmp_path):
     names = {"host": "DB_HOST", "port": "DB_PORT", "user": "DB_USERNAME", "password": "DB_PASS", "database": "DB_NAME"}
     code = "\n".join(f"os.environ['{name}']" for name in names.values())
@@ -113,6 +118,8 @@ def test_the_end_of_a_url_says_where_the_user_is(tmp_path):
         ("client.admin.command('ping')\ndb = client['shop']", "shop"),
         ("from odmantic import AIOEngine\nengine = AIOEngine(client=client, database='shop')", "shop"),
         ("from mongoengine import connect\nconnect('shop', host=os.environ['MONGO_URL'])", "shop"),
+        ("db: object = client.shop", "shop"),
+        ("db = pymongo.MongoClient(os.environ['MONGO_URL'])['shop']\ndb['users']", "shop"),
         ("db = client.get_default_database()", None),
         ("client.close()\nx = client.address", None),
         ("settings = {'shop': 1}\nsettings['shop']", None),

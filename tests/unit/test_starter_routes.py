@@ -196,6 +196,14 @@ def test_a_file_in_the_backends_own_folder_stays(tmp_path):
     assert {one.setting: one.value for one in rows}["shared_files"] == ["app.log"]
 
 
+def test_a_folder_of_code_is_not_shared(tmp_path):
+    files = {"main.py": f"import log.setup\n{APP}", "log/setup.py": "import logging\nlogging.FileHandler('log/app.log')\n"}
+    rows = {one.setting: one.value for one in read(tmp_path, files).all_found}
+    assert "shared_paths" not in rows
+    assert rows["shared_files"] == ["log/app.log"]
+    assert "log/setup.py:2: writes to log, which has the application's code" in notes_of(tmp_path, {})
+
+
 def test_a_folder_of_a_container_becomes_one_that_stays(tmp_path):
     files = {"main.py": f"import os\n{APP}os.makedirs(os.getenv('UPLOAD_DIR', '/app/uploads'))\n"}
     rows = {one.setting: one.value for one in read(tmp_path, files).all_found}

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from slipway.starter.reading.files import Place, Repository, folder_of, parents
 from slipway.starter.reading.packages import lists_packages
-from slipway.starter.reading.python import BEYOND, Code, Function, assignments, blocks, called, tree_of
+from slipway.starter.reading.python import BEYOND, Code, Function, assignments, blocks, called, dotted_of, tree_of
 from slipway.starter.reading.starts import Start, in_code, nearness, starts
 
 _GOOD_STEMS = ("main", "app", "server", "api", "asgi", "application", "wsgi", "run", "index")
@@ -82,8 +82,12 @@ def _defined_in(repository: Repository, file: str, makers: dict[str, set[str]]) 
     tree = tree_of(repository, file)
     if not tree:
         return
+    own = {"FastAPI"}
     for statement in _at_top(tree[0].body):
         match statement:
+            case ast.ClassDef(name=name, bases=bases) if own & {dotted_of(base).rpartition(".")[2] for base in bases}:
+                own.add(name)
+                makers.setdefault(file, set()).add(name)
             case ast.FunctionDef() if _makes_one(statement):
                 makers.setdefault(file, set()).add(statement.name)
                 if _needs_nothing(statement):
@@ -92,7 +96,7 @@ def _defined_in(repository: Repository, file: str, makers: dict[str, set[str]]) 
                 makers.setdefault(file, set()).add(statement.name)
             case _:
                 for name, value in assignments(statement):
-                    if called(value) == "FastAPI":
+                    if called(value) in own:
                         yield App(file, name, False, Place(file, value.lineno))
                     elif called(value) in _WRAPPERS_OF_ASGI:
                         yield App(file, name, False, Place(file, value.lineno), is_wrapper=True)

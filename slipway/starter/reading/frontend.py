@@ -278,7 +278,9 @@ _CONFIGURED: dict[str, Any] = {
 
 def sources(repository: Repository, folder: str) -> Iterator[str]:
     """The files that go into the build."""
-    skipped = re.compile(r"(\.(test|spec|stories|config|d)\.\w+$)|(^|/)(public|static|mocks?|cypress|scripts|server)/")
+    skipped = re.compile(
+        r"(\.(test|spec|stories|config|d|bak)\.\w+$)|setupTests|(^|/)(public|static|mocks?|cypress|scripts|server)/"
+    )
     count = 0
     for file in repository.below(folder):
         inner = file.removeprefix(f"{folder}/")

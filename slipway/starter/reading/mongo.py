@@ -60,7 +60,11 @@ _ENDINGS = (
     ("password", r"(ROOT_|ADMIN_|APP_|USER_)?(PASSWORD|PASS(WD)?|PWD)"),
     ("database", r"(DB_?)?NAME|DB|DATABASE(_?NAME)?|INITDB_DATABASE|DBNAME"),
 )
-_STARTS = re.compile(r"^(?:\w*_)?(MONGO(?:DB)?|ATLAS|COSMOS|DB|DATABASE)_?(?:INITDB_)?(.*)$")
+_STARTS = re.compile(r"^(?:(?:\w*_)?(MONGO(?:DB)?|ATLAS|COSMOS)|(?:APP_|BACKEND_)?(DB|DATABASE))_?(?:INITDB_)?(.*)$")
+# What names another server.
+_OTHERS = re.compile(
+    r"REDIS|POSTGRES|(^|_)PG|SQL|ELASTIC|KAFKA|RABBIT|CELERY|MINIO|NEO4J|CHROMA|QDRANT|VECTOR|FIREBASE|INFLUX"
+)
 
 
 @dataclass
@@ -144,7 +148,7 @@ class _Reader:
         elif isinstance(node, ast.AnnAssign):
             targets = [node.target]
         is_annotated = isinstance(node, ast.AnnAssign) and _names_client(annotation)
-        is_made = isinstance(value, ast.expr) and any(called(inner) in CLIENTS for inner in ast.walk(value))
+        is_made = isinstance(value, ast.expr) and _makes_client(value)
         if isinstance(node, ast.arg) and "client" in node.arg.lower() and _names_client(node.annotation):
             # Not `db: MongoClient`: many annotate a database so.
             self.clients.add((scope.module.file, node.arg))
@@ -276,7 +280,9 @@ class _Reader:
             case ast.Call() if called(node) in ("AIOEngine", "SyncEngine"):
                 if given := argument(node, "database", 1):
                     self._name(given, scope, scope.module.place(node))
-            case ast.Assign(value=ast.expr() as value) | ast.keyword(arg="database", value=value):
+            case ast.Assign(value=value) | ast.AnnAssign(value=ast.expr() as value):
+                self._attribute(value, scope)
+            case ast.keyword(arg="database", value=value):
                 self._attribute(value, scope)
             case ast.Attribute(value=ast.Attribute() as inner) | ast.Subscript(value=ast.Attribute() as inner):
                 self._attribute(inner, scope)
@@ -312,13 +318,13 @@ class _Reader:
             return "url"
         match = _STARTS.match(name)
         is_mongos = "MONGO" in name or "ATLAS" in name
-        if not match or not self.result.is_used or (is_sql and not is_mongos):
+        if not match or not self.result.is_used or _OTHERS.search(name) or (is_sql and not is_mongos):
             return ""
         if "postgres" in known or "mysql" in known or "sqlite" in known or "redis" in known:
             return ""
-        start, end = match[1], match[2]
+        end = match[3]
         if not end:
-            return "url" if start not in ("DB", "DATABASE") else "database"
+            return "url" if match[1] else "database"
         role = next((one for one, ending in _ENDINGS if re.fullmatch(ending, end)), "")
         if role == "host" and "://" in known:
             return "url"
@@ -342,6 +348,18 @@ class _Reader:
                 if re.fullmatch(NAME, found):
                     self._add(found, place)
                     break
+
+
+def _makes_client(node: ast.expr) -> bool:
+    """Whether an expression is a client, and not a database of one."""
+    match node:
+        case ast.Await(value=inner) | ast.NamedExpr(value=inner):
+            return _makes_client(inner)
+        case ast.BoolOp(values=values):
+            return any(map(_makes_client, values))
+        case ast.IfExp(body=body, orelse=orelse):
+            return _makes_client(body) or _makes_client(orelse)
+    return called(node) in CLIENTS
 
 
 def _names_client(annotation: ast.expr | None) -> bool:
