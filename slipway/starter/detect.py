@@ -17,7 +17,7 @@ from typing import Any
 
 from slipway.secrets.store import MONGODB_ADMIN, MONGODB_BACKEND
 from slipway.settings.model import Settings
-from slipway.starter.environment import Environment, environment, kept_name
+from slipway.starter.environment import Environment, environment, kept_name, valkey_variable
 from slipway.starter.reading.files import Repository
 from slipway.starter.reading.project import Project, read
 
@@ -255,6 +255,15 @@ def mongodb_database(of: Reading) -> Found | None:
     return Found("mongodb_database", found[0], str(found[1])) if found else None
 
 
+def valkey(of: Reading) -> Found | None:
+    backend = of.project.backend
+    if not backend or not (name := valkey_variable(backend)):
+        return None
+    return Found(
+        "valkey", True, f"{backend.servers['Redis']}: uses Redis, whose protocol Valkey speaks; {name} has its URL"
+    )
+
+
 # --- The frontend -----------------------------------------------------------------------------------------------------
 
 
@@ -305,6 +314,7 @@ TABLE: dict[str, Callable[[Reading], Found | None]] = {
     "backend_environment": backend_environment,
     "backend_secrets": backend_secrets,
     "generated_secrets": generated_secrets,
+    "valkey": valkey,
     "frontend_source": frontend_source,
     "frontend_build": frontend_build,
     "frontend_output": frontend_output,

@@ -82,6 +82,8 @@ def _sort(variable: Variable, backend: Backend, found: Environment) -> None:
         # It gets this one unasked.
         if (name, role) != (MONGO_URL, "url"):
             found.values[name] = (ROLES[role], place)
+    elif valkey_variable(backend) == name:
+        found.values[name] = ("{valkey_url}", place)
     elif variable.is_own and not variable.is_required:
         return
     elif (value := _of_the_site(variable)) is not None:
@@ -102,6 +104,16 @@ def _sort(variable: Variable, backend: Backend, found: Environment) -> None:
         found.missing.append(variable)
     else:
         found.optional.append(f'"{name}": "",  # {place}')
+
+
+def valkey_variable(backend: Backend) -> str:
+    """The variable with the URL of Redis, which a site's Valkey speaks by a unix socket; "" for none."""
+    names = [
+        one.name
+        for one in backend.variables.found
+        if re.fullmatch(r"\w*(REDIS|VALKEY)\w*_UR[LI]|REDIS_DSN", one.name.upper())
+    ]
+    return names[0] if names and "Redis" in backend.servers else ""
 
 
 def _is_value(example: str | None) -> bool:

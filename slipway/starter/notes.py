@@ -7,18 +7,19 @@ import re
 import shutil
 from collections.abc import Iterator
 
+from slipway.secrets.committed import env_files
 from slipway.secrets.store import MONGO_URL
+from slipway.settings.imported import is_secret
 from slipway.starter.detect import Reading, holds_code, is_inside, python_version, stripped
+from slipway.starter.environment import valkey_variable
 from slipway.starter.reading.files import dotenv
 from slipway.starter.reading.folders import Written
 from slipway.starter.reading.project import Backend
-from slipway.starter.reading.variables import is_secret_name
 
 # Of the same kind.
 MAX_NOTES = 5
 # What brings uvicorn with it.
 _WITH_UVICORN = {"uvicorn", "uvicorn[standard]", "fastapi[standard]", "fastapi[all]", "fastapi-cli"}
-_ENV_FILE = re.compile(r"\.env(\.(local|prod|production|staging|dev|development))?|(?!example|sample|template)\w+\.env")
 
 
 def notes(of: Reading) -> list[str]:
@@ -56,6 +57,10 @@ def _about_app(of: Reading, backend: Backend) -> Iterator[str]:
     elif not _WITH_UVICORN & backend.dependencies.names:
         yield f"{backend.dependencies.file}: uvicorn is missing, which runs the backend; add it"
     for server, place in backend.servers.items():
+        if server == "Redis":
+            if not valkey_variable(backend):
+                yield f"{place}: uses Redis by a host's name, and Valkey has a unix socket; read a URL from REDIS_URL"
+            continue
         yield f"{place}: uses {server}, which Slipway does not install; set variables that name one it can reach"
 
 
@@ -84,7 +89,14 @@ def _about_variables(of: Reading, backend: Backend) -> Iterator[str]:
     for one in of.environment.elsewhere:
         yield f"{one.place}: {one.name} is {one.default!r} by default; set it in backend_environment if it is used"
     if to_give := [name for name in of.environment.secrets if name not in of.environment.generated]:
-        yield f"{', '.join(to_give)}: secrets without a value; slipway secrets edit"
+        file = next((name for name in _beside(backend) if of.repository.has(name)), "")
+        how = f"slipway secrets import {of.relative(file)}" if file else "slipway secrets edit"
+        yield f"{', '.join(to_give)}: secrets without a value; {how}"
+
+
+def _beside(backend: Backend) -> list[str]:
+    """Where the values may be that the application has on this machine."""
+    return [f"{folder}/.env".lstrip("/") for folder in (backend.source, "")]
 
 
 def _about_files(of: Reading, backend: Backend) -> Iterator[str]:
@@ -156,14 +168,10 @@ def _about_frontend(of: Reading) -> Iterator[str]:
 
 def _about_repository(of: Reading) -> Iterator[str]:
     repository = of.repository
-    for file in repository.files:
-        if _ENV_FILE.fullmatch(file.rpartition("/")[2]) and repository.is_committed(file):
-            values = dotenv(repository.read(file) or "")
-            if names := [name for name, (value, _) in values.items() if value and is_secret_name(name)]:
-                yield (
-                    f"{file}: in git, with {', '.join(names[:MAX_NOTES])}; git rm --cached {file}, and set new values"
-                    " (slipway secrets edit)"
-                )
+    for file in env_files(repository.top):
+        values = dotenv(repository.read(file) or "")
+        if names := [name for name, (value, _) in values.items() if is_secret(name, value)]:
+            yield f"{file}: in git, with {', '.join(names[:MAX_NOTES])}; git rm --cached {file}, and give new values"
     for folder in repository.cut[:MAX_NOTES]:
         if not folder or "/" not in folder:
             yield f"{folder or '.'}: too many files, not all were looked at"

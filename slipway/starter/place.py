@@ -7,8 +7,8 @@ from pathlib import Path
 from slipway.project import SETTINGS
 from slipway.starter.write import FILES
 
-# A project's folders of its own components and templates (slipway/project.py, own_and_shipped).
-OWN_FOLDERS = ("tasks", "templates")
+# A project's folders of its own components, templates and tests of servers (docs/components.md).
+OWN_FOLDERS = ("tasks", "templates", "tests/server")
 # Names of a folder for the project, the first that is free.
 NAMES = ("deploy", "slipway", "ops")
 

@@ -29,7 +29,10 @@ WIDTH = 120
 # Of the file of settings, with the beginning of the names in each.
 SECTIONS = (
     ("The backend, and what Nginx passes on to it.", ("backend_", "python_", "nginx_", "shared_")),
-    ("Its database and its environment.", ("mongodb_", "backend_environment", "backend_secrets", "generated_secrets")),
+    (
+        "Its database and its environment.",
+        ("mongodb_", "valkey", "backend_environment", "backend_secrets", "generated_secrets"),
+    ),
     ("The frontend.", ("frontend_",)),
     ("Further settings.", ("",)),
 )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 
+from slipway.secrets.committed import env_files
 from support.repositories import APP, notes_of, read, settings_of
 
 SETTINGS = "from pydantic_settings import BaseSettings, SettingsConfigDict\nfrom pydantic import Field, SecretStr\n"
@@ -190,11 +193,10 @@ def test_no_value_of_a_secret_is_copied(tmp_path):
 
 
 def test_a_file_of_secrets_in_git_is_told(tmp_path):
-    import subprocess
-
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
     files = {"api/main.py": APP, "api/.env": "SECRET_KEY=hunter2\nPORT=1\n", "web/.env": "VITE_API_URL=/api\n"}
     assert "in git" not in notes_of(tmp_path, files)
+    env_files.cache_clear()
     subprocess.run(["git", "-C", str(tmp_path), "add", "-A"], check=True)
     said = notes_of(tmp_path, files)
     assert "api/.env: in git, with SECRET_KEY; git rm --cached api/.env" in said

@@ -56,7 +56,9 @@ def test_another_database_is_not_mongodbs(tmp_path):
     assert found(tmp_path / "b", "os.getenv('DATABASE_URL', None)", **example)["backend_environment"] == {}
 
 
-@pytest.mark.parametrize("name", ["REDIS_DB", "POSTGRES_DB", "PG_DATABASE", "CACHE_HOST", "MONGO_COLLECTION", "DB_POOL_SIZE"])
+@pytest.mark.parametrize(
+    "name", ["REDIS_DB", "POSTGRES_DB", "PG_DATABASE", "CACHE_HOST", "MONGO_COLLECTION", "DB_POOL_SIZE"]
+)
 def test_what_is_of_other_servers_is_not_mongodbs(tmp_path, name):
     assert found(tmp_path, f"os.environ['{name}']").get("backend_environment", {}) == {}
 

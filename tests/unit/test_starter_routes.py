@@ -197,7 +197,10 @@ def test_a_file_in_the_backends_own_folder_stays(tmp_path):
 
 
 def test_a_folder_of_code_is_not_shared(tmp_path):
-    files = {"main.py": f"import log.setup\n{APP}", "log/setup.py": "import logging\nlogging.FileHandler('log/app.log')\n"}
+    files = {
+        "main.py": f"import log.setup\n{APP}",
+        "log/setup.py": "import logging\nlogging.FileHandler('log/app.log')\n",
+    }
     rows = {one.setting: one.value for one in read(tmp_path, files).all_found}
     assert "shared_paths" not in rows
     assert rows["shared_files"] == ["log/app.log"]

@@ -11,15 +11,17 @@ import codecs
 import io
 import os
 import re
-import subprocess
 import time
 import tokenize
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from io import StringIO
 from itertools import islice
 from pathlib import Path, PurePosixPath
+
+from dotenv.parser import parse_stream
 
 # Folders that hold nothing of the application that is deployed.
 SKIPPED = {
@@ -209,41 +211,18 @@ class Repository:
                 self._texts[file] = None
         return self._texts[file]
 
-    def is_committed(self, file: str) -> bool:
-        """Whether a file of this name is in the git index."""
-        return file in self._committed
-
-    @cached_property
-    def _committed(self) -> frozenset[str]:
-        return committed(self.top)
-
-
-def committed(top: Path) -> frozenset[str]:
-    """The files named .env or the like that are in git, relative to `top`."""
-    command = ["git", "-C", str(top), "ls-files", "-z", "--", ":(glob)**/.env*", ":(glob)**/*.env"]
-    try:
-        done = subprocess.run(command, capture_output=True, check=False, timeout=5)
-    except (OSError, subprocess.TimeoutExpired):
-        return frozenset()
-    return frozenset(os.fsdecode(done.stdout).split("\0")) if done.returncode == 0 else frozenset()
-
 
 # --- Files of names and values ----------------------------------------------------------------------------------------
 
-_ASSIGNMENT = re.compile(r"^\s*(?:export\s+)?([A-Za-z_]\w*)\s*=\s*(.*?)\s*$")
-
 
 def dotenv(text: str) -> dict[str, tuple[str, int]]:
-    """The value and the line of each name in a text of NAME=value lines."""
+    """The value and the line of each name in a text of NAME=value lines; what is no such line is left out."""
     found = {}
-    for number, line in enumerate(text.split("\n"), 1):
-        if match := _ASSIGNMENT.match(line):
-            value = match[2]
-            if value[:1] in ("'", '"') and value[:1] in value[1:]:
-                value = value[1 : value.index(value[0], 1)]
-            else:
-                value = re.split(r"\s+#", value)[0].strip()
-            found[match[1]] = (value, number)
+    for binding in parse_stream(StringIO(text)):
+        if binding.key and not binding.error:
+            # A binding begins with the empty lines before it.
+            before = binding.original.string[: -len(binding.original.string.lstrip()) or None]
+            found[binding.key] = (binding.value or "", binding.original.line + before.count("\n"))
     return found
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from slipway.settings.imported import is_secret
 from slipway.starter.reading.classes import Owner
 from slipway.starter.reading.files import Place, Repository, dotenv, folder_of, parents
 from slipway.starter.reading.python import Module, called, dotted_of
@@ -25,15 +26,11 @@ _OWN = re.compile(
     r"|WEB_CONCURRENCY|WORKERS|RELOAD|DYNO|KUBERNETES_\w+|AWS_LAMBDA_\w+|VERCEL\w*|RENDER\w*|RAILWAY_\w+|PYTEST_\w+"
     r"|API_PORT|API_HOST|APP_PORT|APP_HOST|SERVER_PORT|SERVER_HOST|BACKEND_PORT|BACKEND_HOST|CREDENTIALS_DIRECTORY"
 )
-_SECRET = re.compile(
-    r"SECRET|PASSWORD|PASSWD|PASSPHRASE|PRIVATE_?KEY|API_?KEY|APIKEY|ACCESS_?KEY|AUTH_?KEY|ENCRYPTION|FERNET|SIGNING_KEY|TOKEN"
-    r"|CREDENTIAL|(^|_)(PWD|PASS|SALT|KEY|DSN|PEPPER)($|_)|WEBHOOK|^(REDIS|CELERY|AMQP|RABBITMQ|CLOUDINARY|POSTGRES\w*|BROKER)\w*_UR[LI]$"
-)
+# What has a secret's word in its name and is none; URLs that mostly have a password in them.
 _NO_SECRET = re.compile(
-    r"EXPIR|MINUTE|SECOND|HOUR|(^|_)DAYS?($|_)|LIFETIME|DURATION|TTL|ALGO|LENGTH|(^|_)(MIN|MAX)_|_TYPE$|_PATH$|_FILE$|_DIR$"
-    r"|_NAME$|HEADER|PREFIX|PUBLIC|PUBLISHABLE|ENABLE|LIMIT|COUNT|TOKENS|ROUNDS|SCHEME|_ENDPOINT$|TOKEN_UR[LI]|_USER$|_USERNAME$"
-    r"|_EMAIL$|_HOST$|_PORT$|_REGION$|COOKIE_KEY$|REQUIRE|VALIDAT|REGEX|ALLOW|USE_|AUDIENCE|ISSUER"
+    r"(^|_)(MIN|MAX)_|TOKENS|_USER(NAME)?$|_EMAIL$|_HOST$|_PORT$|_REGION$|TOKEN_UR[LI]|ALLOW|USE_|REQUIRE|VALIDAT|REGEX|SCHEME"
 )
+_URLS = re.compile(r"(REDIS|CELERY|AMQP|RABBITMQ|CLOUDINARY|POSTGRES\w*|BROKER)\w*_UR[LI]")
 # Words that only a secret of the application's own is made of; one of a third party names that.
 _OWN_WORDS = {
     "APP", "JWT", "AUTH", "SESSION", "COOKIE", "CSRF", "REFRESH", "ACCESS", "TOKEN", "SECRET", "KEY", "HASH", "SIGNING",
@@ -77,7 +74,7 @@ class Variable:
 
 
 def is_secret_name(name: str) -> bool:
-    return bool(_SECRET.search(name.upper())) and not _NO_SECRET.search(name.upper())
+    return (is_secret(name, "") and not _NO_SECRET.search(name.upper())) or bool(_URLS.fullmatch(name.upper()))
 
 
 @dataclass
