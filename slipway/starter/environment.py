@@ -57,6 +57,8 @@ class Environment:
     optional: list[str] = field(default_factory=list)
     optional_secrets: list[str] = field(default_factory=list)
     missing: list[Variable] = field(default_factory=list)
+    # What it reads as nothing, unless they are set: perhaps it needs them.
+    unset: list[Variable] = field(default_factory=list)
     # What points to a server on the developer's machine, or beside the application in a container.
     elsewhere: list[Variable] = field(default_factory=list)
 
@@ -104,6 +106,7 @@ def _sort(variable: Variable, backend: Backend, found: Environment) -> None:
         found.missing.append(variable)
     else:
         found.optional.append(f'"{name}": "",  # {place}')
+        found.unset.append(variable)
 
 
 def valkey_variable(backend: Backend) -> str:

@@ -86,6 +86,9 @@ def _about_variables(of: Reading, backend: Backend) -> Iterator[str]:
     if missing := of.environment.missing:
         names = ", ".join(one.name for one in missing)
         yield f"{missing[0].place}: variables whose value is not known: {names}; set them in backend_environment"
+    if unset := of.environment.unset:
+        names = ", ".join(one.name for one in unset)
+        yield f"{unset[0].place}: variables without a default: {names}; set them in backend_environment if they are needed"
     for one in of.environment.elsewhere:
         yield f"{one.place}: {one.name} is {one.default!r} by default; set it in backend_environment if it is used"
     if to_give := [name for name in of.environment.secrets if name not in of.environment.generated]:
