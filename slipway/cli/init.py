@@ -12,19 +12,10 @@ import click
 from slipway.cli.options import examples
 from slipway.engine.errors import RunFailed
 from slipway.starter.detect import Found, Reading, reading
-from slipway.starter.notes import notes
+from slipway.starter.notes import next_steps, notes
 from slipway.starter.place import conflicts, free_name, is_project
 from slipway.starter.questions import QUESTIONS, SERVER, Question, parsed, problems_of
 from slipway.starter.write import not_ignored, repository_of, with_comments, write
-
-NEXT = """\
-Next{where}:
-  slipway secrets keygen       your key pair; its public half goes into secrets_recipients
-  slipway secrets edit         values for backend_secrets, encrypted: commit the file
-  slipway lock                 the backend's dependencies with hashes, if they are not locked: commit the file
-  slipway secrets import .env  or all that an application's .env has; without --all it only shows what that is
-  slipway plan                 what would change on {server}; changes nothing
-  slipway lab up && slipway apply lab    or try it on a throwaway host of this machine first"""
 
 
 @click.command(
@@ -201,4 +192,5 @@ def _write(here: Path, found: Reading, known: dict[str, Any], answers: dict[str,
     if to_fix := notes(found):
         click.echo("\nTo look at before the first apply:\n" + "\n".join(f"  - {line}" for line in to_fix))
     place = os.path.relpath(found.folder, here)
-    click.echo("\n" + NEXT.format(server=known[SERVER], where="" if place == "." else f", in {place}"))
+    click.echo("\nNext" + ("" if place == "." else f", in {place}") + ":")
+    click.echo("\n".join(f"  {command:28} {what}" for command, what in next_steps(found, str(known[SERVER]))))

@@ -27,6 +27,7 @@ from slipway.settings.types import (
     Words,
     derived,
     is_ipv4,
+    matching,
 )
 
 

@@ -38,6 +38,24 @@ def notes(of: Reading) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def next_steps(of: Reading, server: str) -> list[tuple[str, str]]:
+    """What to type next, and what it does."""
+    backend = of.project.backend
+    secrets = [name for name in of.environment.secrets if name not in of.environment.generated]
+    files = [of.relative(name) for name in (_beside(backend) if backend else []) if of.repository.has(name)]
+    steps = []
+    if secrets or not backend:
+        steps.append(("slipway secrets keygen", "your key pair; its public half goes into secrets_recipients"))
+        how = f"values for {', '.join(secrets[:3])}{', ...' if secrets[3:] else ''}" if secrets else "values of secrets"
+        steps.append(("slipway secrets edit", f"{how}, encrypted: commit the file"))
+    if files:
+        steps.append((f"slipway secrets import {files[0]}", "or what the application's .env has; --all imports it"))
+    if backend and backend.dependencies and not backend.dependencies.is_locked:
+        steps.append(("slipway lock", f"{backend.dependencies.file} with versions and hashes: commit the file"))
+    steps.append(("slipway plan", f"what would change on {server}; changes nothing"))
+    return [*steps, ("slipway lab up", "or try it on a throwaway host of this machine first: slipway apply lab")]
+
+
 def _about_app(of: Reading, backend: Backend) -> Iterator[str]:
     if backend.is_example:
         yield f"{backend.app.file}: looks like an example or a script; if it is not your application, set backend_app"
@@ -88,7 +106,7 @@ def _about_variables(of: Reading, backend: Backend) -> Iterator[str]:
         yield f"{missing[0].place}: variables whose value is not known: {names}; set them in backend_environment"
     if unset := of.environment.unset:
         names = ", ".join(one.name for one in unset)
-        yield f"{unset[0].place}: variables without a default: {names}; set them in backend_environment if they are needed"
+        yield f"{unset[0].place}: variables without a default: {names}; set those in backend_environment that it needs"
     for one in of.environment.elsewhere:
         yield f"{one.place}: {one.name} is {one.default!r} by default; set it in backend_environment if it is used"
     if to_give := [name for name in of.environment.secrets if name not in of.environment.generated]:

@@ -8,17 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from slipway.dependencies.files import LISTS, LOCKS, PROJECT, UNLOCKED
 from slipway.starter.reading.files import Place, Repository, folder_of, line_of, parents
-
-# What lists or locks dependencies, what says most first.
-LOCKS = ("uv.lock", "poetry.lock", "Pipfile.lock", "pylock.toml")
-LISTS = (
-    "requirements.txt",
-    *(f"requirements/{name}.txt" for name in ("production", "prod", "requirements", "main", "base", "common")),
-    *(f"requirements-{name}.txt" for name in ("production", "prod")),
-    "requirements.in",
-)
-OTHERS = ("pyproject.toml", "Pipfile", "environment.yml", "setup.py", "setup.cfg")
 
 
 @dataclass(frozen=True)
@@ -31,8 +22,9 @@ class Dependencies:
     names: frozenset[str] = field(default=frozenset())
 
     @property
-    def is_hashed(self) -> bool:
-        return self.form.endswith("with hashes") or self.file.rpartition("/")[2] in LOCKS
+    def is_locked(self) -> bool:
+        """Whether every package has one version and hashes; else `slipway lock` makes it so."""
+        return self.form.endswith(", with hashes") or self.file.rpartition("/")[2] in LOCKS
 
 
 def dependencies(repository: Repository, app_file: str, root: str) -> Dependencies | None:
@@ -54,7 +46,7 @@ def lists_packages(repository: Repository, folder: str) -> bool:
 
 def _in(repository: Repository, folder: str) -> Dependencies | None:
     prefix = f"{folder}/" if folder else ""
-    there = [f"{prefix}{name}" for name in (*LOCKS, *LISTS, *OTHERS) if repository.has(f"{prefix}{name}")]
+    there = [f"{prefix}{name}" for name in (*LOCKS, *LISTS, PROJECT, *UNLOCKED) if repository.has(f"{prefix}{name}")]
     there = [file for file in there if not file.endswith("pyproject.toml") or _has_list(repository, file)]
     if not there:
         return None
@@ -75,7 +67,7 @@ def _form(repository: Repository, file: str) -> str:
         return name
     text = repository.read(file) or ""
     if "--hash=" in text:
-        return f"{name} with hashes"
+        return f"{name}, with hashes"
     lines = [line for line in text.split("\n") if re.match(r"[A-Za-z]", line)]
     pinned = sum("==" in line for line in lines)
     return f"{name}, {'pinned' if lines and pinned == len(lines) else 'not all pinned'}, without hashes"
