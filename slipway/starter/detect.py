@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from slipway.secrets.store import MONGODB_ADMIN, MONGODB_BACKEND
+from slipway.settings import frontend_tool
 from slipway.settings.model import Settings
 from slipway.starter.environment import Environment, environment, kept_name, valkey_variable
 from slipway.starter.reading.files import Repository
@@ -146,7 +147,8 @@ def backend_paths(of: Reading) -> Found | None:
         return Found("backend_paths", [f"{prefix}/ -> /"], f"{where}: {prefix} is taken off")
     order = sorted(by_first, key=lambda first: (first != "api", first))
     details = {f"/{first}/": _some(by_first[first]) for first in order}
-    return Found("backend_paths", [*details], "", details) if details else None
+    docs = '"/docs", "/redoc", "/openapi.json",  # FastAPI\'s own pages, for everybody'
+    return Found("backend_paths", [*details], "", details, (docs,)) if details else None
 
 
 def stripped(of: Reading) -> str:
@@ -167,7 +169,7 @@ def backend_health_path(of: Reading) -> Found | None:
         return None
     if health := backend.routes.health():
         path = backend.routes.root_path.rstrip("/") + health.path
-        return Found("backend_health_path", path, f"{health.place}: {health.kind.upper()} {health.path}")
+        return Found("backend_health_path", path, f"{health.place}: GET {health.path}")
     return Found("backend_health_path", "", "no path for that was found: any answer will do")
 
 
@@ -269,32 +271,37 @@ def valkey(of: Reading) -> Found | None:
 
 def frontend_source(of: Reading) -> Found | None:
     if frontend := of.project.frontend:
-        return Found("frontend_source", of.relative(frontend.folder), f"{frontend.place}: a build by {frontend.tool}")
+        how = f"a build by {frontend.tool}" if frontend.manager else "pages without a build"
+        return Found("frontend_source", of.relative(frontend.folder), f"{frontend.place}: {how}")
     return Found("frontend_source", "", "no package.json with a build script") if of.project.backend else None
 
 
 def frontend_build(of: Reading) -> Found | None:
+    """Only where it is not found by itself, or is to be told where the API is."""
     if not (frontend := of.project.frontend):
         return None
-    given = [
-        f"{one.name}={shlex.quote(one.public(str(of.answers.get('site_domain', 'DOMAIN'))))}"
-        for one in of.project.api.variables
-        if one.is_local
-    ]
-    build = " ".join([*given, frontend.build])
-    where = frontend.lock or f"{frontend.place.file}: no lock"
-    said = [f"{one.name}: {one.place}" for one in of.project.api.variables if one.is_local]
-    return Found("frontend_build", f"{frontend.install} && {build}", "; ".join([where, *said]))
+    domain = str(of.answers.get("site_domain", "DOMAIN"))
+    read = [one for one in of.project.api.variables if one.is_local]
+    install, _, build = frontend.build.rpartition(" && ")
+    given = [f"{one.name}={shlex.quote(one.public(domain))}" for one in read]
+    command = " && ".join(part for part in (install, " ".join([*given, build])) if part)
+    if command == frontend_tool.build_command(str(of.repository.top / frontend.folder), "local"):
+        return None
+    said = [f"{one.name}: {one.place}" for one in read]
+    return Found("frontend_build", command, "; ".join([frontend.lock or f"{frontend.place.file}: no lock", *said]))
 
 
 def frontend_output(of: Reading) -> Found | None:
     frontend = of.project.frontend
-    return Found("frontend_output", frontend.output, f"{frontend.tool} writes to it") if frontend else None
+    if not frontend or frontend.output in ("", frontend_tool.output(str(of.repository.top / frontend.folder))):
+        return None
+    return Found("frontend_output", frontend.output, f"{frontend.tool} writes to it")
 
 
 def frontend_assets(of: Reading) -> Found | None:
     frontend = of.project.frontend
-    if not frontend or not frontend.assets:
+    source = str(of.repository.top / frontend.folder) if frontend else ""
+    if not frontend or frontend.assets in ("", frontend_tool.assets(source, frontend.output)):
         return None
     return Found("frontend_assets", frontend.assets, f"{frontend.tool}'s files with a hash in their names")
 

@@ -88,6 +88,8 @@ def _about_mongo(backend: Backend) -> Iterator[str]:
         yield f'{place}: MongoDB\'s address is in the code, without a password; read os.environ["{MONGO_URL}"] instead'
     for place in mongo.with_srv[:MAX_NOTES]:
         yield f"{place}: mongodb+srv:// is for clusters that are in DNS; read {MONGO_URL} instead"
+    for place in mongo.with_tls[:MAX_NOTES]:
+        yield f"{place}: connects by TLS, which the site's MongoDB on loopback has not; leave that to the URL"
     for place in mongo.without_source[:MAX_NOTES]:
         yield f"{place}: a URL of MongoDB without authSource, and its user is in admin; append ?authSource=admin"
     for name, place in mongo.appended[:MAX_NOTES]:
@@ -173,7 +175,7 @@ def _about_frontend(of: Reading) -> Iterator[str]:
     if not frontend:
         return
     yield from frontend.problems
-    if frontend.manager != "npm" and not shutil.which(frontend.manager):
+    if frontend.manager not in ("", "npm") and not shutil.which(frontend.manager):
         yield f"{frontend.lock}: {frontend.manager} is not installed on this machine, which builds; install it"
     domain = str(of.answers.get("site_domain", "DOMAIN"))
     for one in of.project.api.variables:

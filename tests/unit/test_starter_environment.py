@@ -55,6 +55,11 @@ def names(top, code: str) -> set[str]:
         "    other: str = Field(validation_alias=AliasChoices('NAME', 'n'))",
         f"{SETTINGS}from typing import Annotated\nclass S(BaseSettings):\n    other: Annotated[str, Field(alias='NAME')]",
         f"{SETTINGS}class Base(BaseSettings):\n    model_config = SettingsConfigDict(env_prefix='NA')\nclass S(Base):\n    me: int",
+        "import os\nfrom pydantic import BaseModel\nclass Settings(BaseModel):\n    NAME: str\ns = Settings(**os.environ)",
+        "import os\nfrom pydantic import BaseModel\nclass Settings(BaseModel):\n    name: str\n"
+        "s = Settings(**{key.lower(): value for key, value in os.environ.items()})\nenvironment = dict(os.environ)",
+        "from pydantic import BaseSettings\nfrom decouple import config\nclass S(BaseSettings):\n    other = config('NAME')",
+        f"import os\n{SETTINGS}class S(BaseSettings):\n    other: str = os.getenv('NAME', 'x')",
         "from pydantic import BaseSettings, Field\nclass S(BaseSettings):\n    other: str = Field(..., env='NAME')",
         "from pydantic import BaseSettings\nclass S(BaseSettings):\n    other: str\n"
         "    class Config:\n        fields = {'other': {'env': 'NAME'}}",
@@ -75,6 +80,10 @@ def test_a_variable_is_found(tmp_path, code):
 )
 def test_what_is_no_variable_of_the_backend_is_not(tmp_path, code):
     assert names(tmp_path, f"{code}\n") == set()
+
+
+def test_variables_of_a_newer_syntax_are_found(tmp_path):
+    assert names(tmp_path, "import os\ndef f[T](x: T):\n    return os.getenv('NAME')\n# os.getenv('NOT')\n") == {"NAME"}
 
 
 def test_only_what_the_application_imports_is_read(tmp_path):
@@ -210,9 +219,23 @@ def test_what_reads_only_a_file_is_told(tmp_path):
 
 
 def test_other_servers_are_told(tmp_path):
-    assert "main.py:1: uses Redis, which Slipway does not install" in notes_of(
-        tmp_path, {"main.py": f"import redis\n{APP}"}
+    assert "main.py:1: uses Kafka, which Slipway does not install" in notes_of(
+        tmp_path, {"main.py": f"import kafka\n{APP}"}
     )
+
+
+def test_redis_is_valkey(tmp_path):
+    code = "import os, redis\nredis.from_url(os.getenv('REDIS_URL', 'redis://localhost:6379'))\n"
+    rows = settings_of(tmp_path, {"main.py": f"{APP}{code}"})
+    assert rows["valkey"] is True
+    assert rows["backend_environment"] == {"REDIS_URL": "{valkey_url}"}
+    assert "Redis" not in notes_of(tmp_path, {})
+
+
+def test_redis_without_a_url_is_told(tmp_path):
+    code = "import os, redis\nredis.Redis(host=os.getenv('REDIS_HOST', 'localhost'))\n"
+    assert "valkey" not in settings_of(tmp_path, {"main.py": f"{APP}{code}"})
+    assert "main.py:3: uses Redis by a host's name" in notes_of(tmp_path, {})
 
 
 def test_defaults_stand_beside_as_comments(tmp_path):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from slipway.settings import frontend_tool
 from support.repositories import APP, notes_of, read
 
 TOOLS: dict[str, dict[str, Any]] = {
@@ -25,7 +26,16 @@ def package(tool: str = "vite", **more: Any) -> str:
 
 
 def rows(top, files: dict[str, str], **answers: Any) -> dict[str, Any]:
-    return {one.setting: one.value for one in read(top, {"main.py": APP, **files}, **answers).all_found}
+    """The settings that follow, and those that are derived without."""
+    found = read(top, {"main.py": APP, **files}, **answers)
+    its = found.project.frontend
+    source = str(top / its.folder) if its else ""
+    derived = {
+        "frontend_build": frontend_tool.build_command(source, "local"),
+        "frontend_output": frontend_tool.output(source),
+        "frontend_assets": frontend_tool.assets(source, its.output),
+    } if its else {}  # fmt: skip
+    return derived | {one.setting: one.value for one in found.all_found}
 
 
 @pytest.mark.parametrize(
@@ -38,6 +48,9 @@ def rows(top, files: dict[str, str], **answers: Any) -> dict[str, Any]:
         ({"apps/docs/package.json": package("next"), "apps/web/package.json": package("next")}, "apps/web"),
         ({"my app/package.json": package()}, "my app"),
         ({"web/package.json": f"\ufeff{package()}"}, "web"),
+        # Pages that need no build.
+        ({"frontend/index.html": "<html>"}, "frontend"),
+        ({"templates/index.html": "<html>"}, ""),
         # No site.
         ({"web/package.json": package("none")}, ""),
         ({"package.json": '{"devDependencies": {"prettier": "3"}}'}, ""),
@@ -57,19 +70,19 @@ def test_a_frontend_is_found(tmp_path, files, folder):
         ({"package.json": package(), "vite.config.ts": "build: { outDir: './public_html', assetsDir: 'x' }"}, "public_html", "/x/"),
         ({"package.json": package(), "vite.config.js": "// outDir: 'old'\n"}, "dist", "/assets/"),
         ({"package.json": package("react-scripts")}, "build", "/static/"),
-        ({"package.json": package("next"), "next.config.js": "module.exports = {output: 'export'}"}, "out", "/_next/"),
-        ({"package.json": package("next"), "next.config.mjs": "output: 'export', distDir: 'dist'"}, "dist", "/_next/"),
+        ({"package.json": package("next"), "next.config.js": "module.exports = {output: 'export'}"}, "out", "/_next/static/"),
+        ({"package.json": package("next"), "next.config.mjs": "output: 'export', distDir: 'dist'"}, "dist", "/_next/static/"),
         ({"package.json": package("vue"), "vue.config.js": "outputDir: 'build'"}, "build", "/js/"),
         ({"package.json": package("svelte"), "svelte.config.js": "import x from '@sveltejs/adapter-static'"}, "build", "/_app/immutable/"),
         (
             {"package.json": package("angular"), "angular.json": json.dumps({"projects": {"shop": {"architect": {"build": {
                 "builder": "@angular-devkit/build-angular:application", "options": {"outputPath": "dist/shop"}}}}}})},
-            "dist/shop/browser", None,
+            "dist/shop/browser", "",
         ),
         (
             {"package.json": package("angular"), "angular.json": json.dumps({"projects": {"shop": {"architect": {"build": {
                 "builder": "@angular-devkit/build-angular:browser", "options": {"outputPath": "dist/shop"}}}}}})},
-            "dist/shop", None,
+            "dist/shop", "",
         ),
     ],
 )  # fmt: skip
@@ -82,8 +95,8 @@ def test_what_a_build_writes_is_found(tmp_path, files, output, assets):
     ("files", "build"),
     [
         ({"web/package-lock.json": "{}"}, "npm ci --no-audit --no-fund && npm run build"),
-        ({"web/yarn.lock": "# yarn lockfile v1\n"}, "yarn install --frozen-lockfile && yarn build"),
-        ({"web/yarn.lock": "__metadata:\n  version: 8\n"}, "yarn install --immutable && yarn build"),
+        ({"web/yarn.lock": "# yarn lockfile v1\n"}, "yarn install --frozen-lockfile && yarn run build"),
+        ({"web/yarn.lock": "__metadata:\n  version: 8\n"}, "yarn install --immutable && yarn run build"),
         ({"web/pnpm-lock.yaml": ""}, "pnpm install --frozen-lockfile && pnpm run build"),
         ({"web/bun.lock": ""}, "bun install --frozen-lockfile && bun run build"),
         # That of the workspace.
@@ -171,6 +184,7 @@ def test_addresses_in_the_code_are_told(tmp_path):
         ({"package.json": package(), "vite.config.js": "outDir: '../static'"}, "the build is written to '../static'"),
         ({"package.json": package("react-scripts", homepage="https://me.example.org/shop")}, '"homepage"'),
         ({"package.json": package()}, "no lock of its packages"),
+        ({"package.json": package(), "vite.config.js": "outDir: path.join(a, b)"}, "outDir could not be read"),
         ({"package.json": package(), "bun.lock": ""}, "bun is not installed on this machine"),
     ],
 )  # fmt: skip
@@ -188,3 +202,9 @@ def test_a_page_with_the_path_of_the_backend_is_told(tmp_path):
     said = notes_of(tmp_path, files)
     assert "web/src/routes.jsx:1: /users is a page and a path of the backend (main.py:3)" in said
     assert "/about" not in said
+
+
+def test_what_is_derived_is_not_written(tmp_path):
+    files = {"main.py": APP, "web/package.json": package(), "web/package-lock.json": "{}"}
+    names = [one.setting for one in read(tmp_path, files).all_found]
+    assert not {"frontend_build", "frontend_output", "frontend_assets"} & {*names}

@@ -165,6 +165,8 @@ def test_a_name_may_be_a_property_of_settings(tmp_path):
         ("pymongo.MongoClient('mongodb://localhost:27017')", "MongoDB's address is in the code"),
         ("pymongo.MongoClient()", "MongoDB's address is in the code"),
         ("url = f\"mongodb+srv://{os.environ['U']}@{os.environ['H']}\"", "mongodb+srv:// is for clusters"),
+        ("pymongo.MongoClient(os.environ['M'], tlsCAFile=certifi.where())", "connects by TLS"),
+        ("pymongo.MongoClient(os.environ['M'], tls=True)", "connects by TLS"),
         ("pymongo.MongoClient(f\"{os.environ['MONGO_URL']}/shop\")", "appends to MONGO_URL"),
         (
             "client = pymongo.MongoClient(os.environ['M'])\nclient['a']\nclient['a']\nclient['b']",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from slipway.starter.reading.python import Function, Module, argument, called, dotted_of
@@ -128,12 +129,24 @@ class Classes:
                     yield from self.bases(found, depth + 1)
 
     def is_settings(self, owner: Owner) -> bool:
-        """Whether it is a BaseSettings of pydantic's."""
-        return any(
-            dotted_of(base).rpartition(".")[2] == "BaseSettings"
-            for one in self.bases(owner)
-            for base in one.definition.bases
-        )
+        """Whether it is a BaseSettings of pydantic's, or another model that is made of the whole environment."""
+        if "BaseSettings" in self._names_of_bases(owner):
+            return True
+        is_named_so = re.search(r"settings|config|env", owner.definition.name, re.IGNORECASE)
+        return bool(is_named_so) and self.is_model(owner) and self._reads_all(owner.module)
+
+    def is_model(self, owner: Owner) -> bool:
+        """Whether its fields are what somebody gives: the values in the code are defaults."""
+        decorators = [dotted_of(getattr(one, "func", one)) for one in owner.definition.decorator_list]
+        return "BaseModel" in self._names_of_bases(owner) or any(one.endswith("dataclass") for one in decorators)
+
+    def _names_of_bases(self, owner: Owner) -> set[str]:
+        return {dotted_of(base).rpartition(".")[2] for one in self.bases(owner) for base in one.definition.bases}
+
+    def _reads_all(self, module: Module) -> bool:
+        """Whether a module uses the environment as a whole, as in `Settings(**os.environ)`."""
+        text = self.values.code.repository.read(module.file) or ""
+        return bool(re.search(r"\bos\.environ\b(?!\s*[\[.])", text))
 
     def is_version_1(self, owner: Owner) -> bool:
         """Whether its BaseSettings is that of pydantic 1, where Optional means a default of None."""
@@ -207,7 +220,11 @@ class Classes:
         if not variable:
             variable = self._alias_in_config(owner, name, scope) or f"{self.text_option(owner, 'env_prefix')}{name}"
         sensitive = self.option(owner, "case_sensitive")
-        if not (isinstance(sensitive, ast.Constant) and sensitive.value):
+        is_exact = isinstance(sensitive, ast.Constant) and bool(sensitive.value)
+        if "BaseSettings" not in self._names_of_bases(owner):
+            text = self.values.code.repository.read(owner.module.file) or ""
+            is_exact = ".upper()" not in text and ".lower()" not in text
+        if not is_exact:
             variable = variable.upper()
         if call is default and call is not None:
             default = argument(call, "default", 0)
@@ -217,22 +234,25 @@ class Classes:
         is_given = factory is not None or (
             default is not None and not (isinstance(default, ast.Constant) and default.value is Ellipsis)
         )
-        names = _names_in(annotation)
-        is_optional = self.is_version_1(owner) and ("Optional" in names or "None" in names)
+        is_optional = self.is_version_1(owner) and bool({"Optional", "None"} & _names_in(annotation))
         value = self.values.of(default, scope) if default is not None else ()
-        text: str | None = "" if default is None else text_of(value) or self.values.default_text(default, scope, 0)
+        known: str | None = "" if default is None else text_of(value) or self.values.default_text(default, scope, 0)
+        names = _names_in(annotation)
+        is_secret = bool({"SecretStr", "SecretBytes"} & names)
+        is_list = bool({"list", "List", "set", "Set", "tuple", "Tuple"} & names) and "str" not in _union_of(annotation)
+        choices = self._choices(annotation, holder.module)
         match value:
-            # A default that reads a variable itself: os.getenv("X") of none is None, which no field takes.
-            case (Env() as inner,) if inner.name.upper() == variable.upper():
-                is_given, text = not inner.is_required and inner.default is not None, inner.default
+            # A default that reads a variable itself: that is the one which the author sets.
+            case (Env() as inner,):
+                return replace(inner, is_secret=inner.is_secret or is_secret, is_list=is_list, choices=choices)
         return Env(
             variable,
-            (text or "") if is_given or is_optional else None,
+            (known or "") if is_given or is_optional else None,
             not (is_given or is_optional),
             scope.module.place(_field_node(holder, name)),
-            bool({"SecretStr", "SecretBytes"} & names),
-            bool({"list", "List", "set", "Set", "tuple", "Tuple"} & names) and "str" not in _union_of(annotation),
-            self._choices(annotation, holder.module),
+            is_secret,
+            is_list,
+            choices,
         )
 
     def _alias(self, call: ast.Call, scope: Scope) -> str:

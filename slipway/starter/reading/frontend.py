@@ -8,18 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from slipway.settings.frontend_tool import BUILDS, LOCKS, NO_BUILD, WITHOUT_A_LOCK, YARN_BERRY
 from slipway.starter.reading.files import Place, Repository, folder_of, line_of, parents
 
 _GOOD_FOLDERS = ("frontend", "web", "client", "ui", "webapp", "front", "app", "site", "front-end", "dashboard", "www")
-# The lock of each package manager, with the commands that install and build.
-MANAGERS = (
-    ("pnpm", "pnpm-lock.yaml", "pnpm install --frozen-lockfile", "pnpm run build"),
-    ("yarn", "yarn.lock", "yarn install --frozen-lockfile", "yarn build"),
-    ("bun", "bun.lock", "bun install --frozen-lockfile", "bun run build"),
-    ("bun", "bun.lockb", "bun install --frozen-lockfile", "bun run build"),
-    ("npm", "package-lock.json", "npm ci --no-audit --no-fund", "npm run build"),
-    ("npm", "npm-shrinkwrap.json", "npm ci --no-audit --no-fund", "npm run build"),
-)
 _CONFIGS = ("js", "ts", "mjs", "mts", "cjs", "cts")
 
 
@@ -36,7 +28,7 @@ class Tool:
 
 
 TOOLS = (
-    Tool("next", ("next",), "out", "/_next/", "NEXT_PUBLIC_"),
+    Tool("next", ("next",), "out", "/_next/static/", "NEXT_PUBLIC_"),
     Tool("nuxt", ("nuxt", "nuxt3"), ".output/public", "/_nuxt/", "NUXT_PUBLIC_"),
     Tool("sveltekit", ("@sveltejs/kit",), "build", "/_app/immutable/", "PUBLIC_"),
     Tool("astro", ("astro",), "dist", "/_astro/", "PUBLIC_"),
@@ -53,15 +45,14 @@ TOOLS = (
 
 @dataclass
 class Frontend:
-    """`output` is relative to `folder`; `assets` is "" where hashed files are in no folder of their own. `problems` say
-    what keeps it from being served as files, with the fix."""
+    """`output` is relative to `folder`, "" where that can't be read; `assets` is "" where hashed files are in no folder
+    of their own. `problems` say what keeps it from being served as files, with the fix."""
 
     folder: str
     place: Place
     tool: str
     manager: str
     lock: str
-    install: str
     build: str
     output: str
     assets: str
@@ -81,7 +72,16 @@ def frontends(repository: Repository) -> list[Frontend]:
         ):
             found.append((file, package))
     ranked = sorted(found, key=lambda one: _rank(repository, *one))
-    return [_frontend(repository, file, package) for file, package in ranked if _tool(package)]
+    built = [_frontend(repository, file, package) for file, package in ranked if _tool(package)]
+    return built or [*_pages(repository)]
+
+
+def _pages(repository: Repository) -> Iterator[Frontend]:
+    """Folders of pages that need no build."""
+    for file in repository.named("index.html"):
+        folder = folder_of(file)
+        if folder.rpartition("/")[2].lower() in _GOOD_FOLDERS and not repository.has(f"{folder}/__init__.py"):
+            yield Frontend(folder, Place(file), "none", "", "", NO_BUILD, ".", "", "")
 
 
 def _json(repository: Repository, file: str) -> dict[str, Any]:
@@ -117,12 +117,10 @@ def _rank(repository: Repository, file: str, package: dict[str, Any]) -> tuple[o
 def _frontend(repository: Repository, file: str, package: dict[str, Any]) -> Frontend:
     folder = folder_of(file)
     tool = _tool(package) or TOOLS[-1]
-    manager, lock, install, build = _manager(repository, folder, package)
+    manager, lock, build = _manager(repository, folder, package)
     text = repository.read(file) or ""
     line = line_of(text, max(text.find('"build"'), 0))
-    found = Frontend(
-        folder, Place(file, line), tool.name, manager, lock, install, build, tool.output, tool.assets, tool.prefix
-    )
+    found = Frontend(folder, Place(file, line), tool.name, manager, lock, build, tool.output, tool.assets, tool.prefix)
     if not lock:
         found.problems.append(f"{file}: no lock of its packages: run `npm install`, and commit package-lock.json")
     _CONFIGURED.get(tool.name, lambda *_: None)(repository, found)
@@ -139,20 +137,16 @@ def _frontend(repository: Repository, file: str, package: dict[str, Any]) -> Fro
     return found
 
 
-def _manager(repository: Repository, folder: str, package: dict[str, Any]) -> tuple[str, str, str, str]:
-    """Name, lock, and the commands of the package manager, by its lock here or at the top of its workspace."""
-    wanted = str(package.get("packageManager", "")).partition("@")
+def _manager(repository: Repository, folder: str, package: dict[str, Any]) -> tuple[str, str, str]:
+    """Name, lock and command of the package manager, by its lock here or at the top of its workspace."""
+    wanted = str(package.get("packageManager", "")).partition("@")[0]
     for place in parents(folder):
-        for name, lock, install, build in sorted(MANAGERS, key=lambda one: one[0] != wanted[0]):
-            file = f"{place}/{lock}" if place else lock
+        for lock, name in sorted(LOCKS.items(), key=lambda one: one[1] != wanted):
+            file = f"{place}/{lock}".lstrip("/")
             if repository.has(file):
-                text = repository.read(file) or ""
-                if name == "yarn" and ("__metadata:" in text[:2000]):
-                    install = "yarn install --immutable"
-                return name, file, install, build
-        if place and repository.has(f"{place}/pnpm-workspace.yaml"):
-            break
-    return "npm", "", "npm install --no-audit --no-fund", "npm run build"
+                is_berry = name == "yarn" and "__metadata:" in (repository.read(file) or "")[:2000]
+                return name, file, YARN_BERRY if is_berry else BUILDS[name]
+    return "npm", "", WITHOUT_A_LOCK
 
 
 # --- What their configurations say ------------------------------------------------------------------------------------
@@ -190,7 +184,11 @@ def _outside(found: Frontend, file: str, output: str) -> None:
 
 def _vite(repository: Repository, found: Frontend) -> None:
     text, file = _config(repository, found.folder, "vite.config")
-    _outside(found, file, _text_of(text, "outDir"))
+    output = _text_of(text, "outDir")
+    if "outDir" in text and not output:
+        found.output = ""
+        found.problems.append(f"{file}: outDir could not be read; set frontend_output")
+    _outside(found, file, output)
     if folder := _text_of(text, "assetsDir"):
         found.assets = f"/{folder.strip('/')}/"
     base = _text_of(text, "base")

@@ -81,6 +81,7 @@ class Mongo:
     # A variable that is a URL of its own, with a text after it.
     appended: list[tuple[str, Place]] = field(default_factory=list)
     with_srv: list[Place] = field(default_factory=list)
+    with_tls: list[Place] = field(default_factory=list)
 
     @property
     def database(self) -> tuple[str, Place] | None:
@@ -185,9 +186,9 @@ class _Reader:
         is_engine = called(call) in ("connect", "register_connection")
         where = argument(call, "host", None if is_engine else 0)
         place = scope.module.place(call)
-        if where is not None:
+        if where is not None and not self._is_given(where, scope):
             self._url(self.values.of(where, scope), place, argument(call, "port", None if is_engine else 1) is not None)
-        elif not is_engine and not call.keywords:
+        elif where is None and not is_engine and not call.keywords:
             self.result.is_local_url.append(place)
         for option, role in (
             ("port", "port"),
@@ -202,8 +203,23 @@ class _Reader:
             given = argument(call, option, 1 if option == "port" and not is_engine else None)
             for env in envs_in(self.values.of(given, scope)) if given is not None else ():
                 self.result.roles[env.name] = role
+        for keyword in call.keywords:
+            is_on = not (isinstance(keyword.value, ast.Constant) and not keyword.value.value)
+            if (
+                re.fullmatch(r"tls\w*|ssl\w*", keyword.arg or "")
+                and is_on
+                and not envs_in(self.values.of(keyword.value, scope))
+            ):
+                self.result.with_tls.append(place)
+                break
         if is_engine and (name := argument(call, "db", 0) or argument(call, "name")):
             self._name(name, scope, place)
+
+    def _is_given(self, node: ast.expr, scope: Scope) -> bool:
+        """Whether it is a field of a model that is no settings: what it is, somebody else says."""
+        owners = [self.values.classes.of(one.value, scope) for one in ast.walk(node) if isinstance(one, ast.Attribute)]
+        classes = self.values.classes
+        return any(classes.is_model(owner) and not classes.is_settings(owner) for owner in owners if owner)
 
     def _url(self, value: Value, place: Place, has_port: bool) -> None:
         """The roles of the parts of a URL."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from slipway.settings.imported import is_secret
 from slipway.starter.reading.classes import Owner
-from slipway.starter.reading.files import Place, Repository, dotenv, folder_of, parents
+from slipway.starter.reading.files import Place, Repository, dotenv, folder_of, line_of, parents
 from slipway.starter.reading.python import Module, called, dotted_of
 from slipway.starter.reading.value import Env, Scope
 from slipway.starter.reading.values import Values
@@ -106,12 +106,19 @@ def variables(values: Values, modules: list[Module], repository: Repository, fol
                 from_files.append((name, scope.module.place(node)))
             elif env := values.env(node, scope):
                 envs.append(env)
+    envs += [env for module in modules if module.unread for env in _in_text(module, repository.read(module.file) or "")]
     bases = {base.key for owner in settings.values() for base in [*values.classes.bases(owner)][1:]}
     made = {called(node) for node, _ in values.nodes(modules) if isinstance(node, ast.Call)}
     for owner in settings.values():
         if owner.key not in bases or owner.definition.name in made:
             envs += _fields(values, owner)
     return Variables(_with_examples(_merged(envs), repository, folders), from_files)
+
+
+def _in_text(module: Module, text: str) -> Iterator[Env]:
+    """What a module reads of which a part could not be parsed."""
+    for match in re.finditer(r"^[^#\n]*?\b(?:getenv\(|environ\.get\(|environ\[)\s*['\"](\w+)['\"]", text, re.MULTILINE):
+        yield Env(match[1], None, False, Place(module.file, line_of(text, match.start(1))))
 
 
 def _fields(values: Values, owner: Owner, prefix: str = "") -> list[Env]:
@@ -123,6 +130,8 @@ def _fields(values: Values, owner: Owner, prefix: str = "") -> list[Env]:
             continue
         if annotation is None and isinstance(default, ast.Call) and called(default) != "Field":
             # Its type is that of what is made: no text of the environment's.
+            if env := values.env(default, Scope(holder.module)):
+                found.append(env)
             continue
         env = values.classes.env_of(owner, holder, name, annotation, default)
         inner = values.classes.named(annotation, holder.module)
