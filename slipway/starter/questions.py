@@ -6,10 +6,13 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from slipway import project
 from slipway.settings.check import SettingsError, check
 from slipway.settings.model import Settings
+from slipway.settings.types import OnThisMachine
 
 # The server's name: no setting, but the inventory's.
 SERVER = "server"
@@ -72,12 +75,22 @@ def _example(kind: Any) -> str:
     )
 
 
+def _from_here(name: str, value: Any) -> Any:
+    """A setting's value as it will be read in the project to be. Above it may be what looks like another project, an
+    application's inventory.py and deploy.py, say: what it names is not relative to that."""
+    field = Settings.model_fields.get(name)
+    is_file = field is not None and any(isinstance(mark, OnThisMachine) for mark in field.metadata)
+    if not is_file or not value or project.path(".") == Path.cwd():
+        return value
+    return str(Path.cwd() / Path(str(value)).expanduser())
+
+
 def problems_of(known: Mapping[str, Any]) -> list[str]:
     """What is wrong with answers."""
     problems = []
     if SERVER in known and not re.fullmatch(r"[\w.:-]+", str(known[SERVER])):
         problems.append(f"{SERVER}: found {known[SERVER]!r}, expected the server's name or address")
-    settings = {name: value for name, value in known.items() if name != SERVER}
+    settings = {name: _from_here(name, value) for name, value in known.items() if name != SERVER}
     try:
         check(settings, ORIGIN)
     except SettingsError as error:

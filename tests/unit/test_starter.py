@@ -157,6 +157,15 @@ def test_files_of_the_application_are_not_taken_for_the_projects(folder, name):
     assert "1 setting is wrong" in said
 
 
+def test_what_looks_like_a_project_is_left_alone(folder):
+    make(folder, {"deploy.py": "", "inventory.py": "stock = {}\n"})
+    done = init(folder, "--yes", *DOMAIN)
+    assert done.returncode == 0, done.stderr
+    assert 'backend_source = "../api"' in (folder / "deploy/group_data/all.py").read_text()
+    done = init(folder, "other", "--yes", *DOMAIN, "--set", "backend_source=api")
+    assert "backend_source: found" in done.stderr, "other/api is not there"
+
+
 def test_a_folder_with_files_of_the_application_is_refused(folder):
     make(folder, {"deploy/tasks/mail.py": "", "templates/page.html": ""})
     done = init(folder, "deploy", "--yes", *DOMAIN)

@@ -100,7 +100,8 @@ def variables(values: Values, modules: list[Module], repository: Repository, fol
             if values.classes.is_settings(owner):
                 settings[owner.key] = owner
                 # What its fields read is their default.
-                inside |= {id(inner) for statement in node.body for inner in ast.walk(statement)}
+                fields = [one for one in node.body if isinstance(one, ast.Assign | ast.AnnAssign)]
+                inside |= {id(inner) for statement in fields for inner in ast.walk(statement)}
         elif isinstance(node, ast.Call | ast.Subscript) and id(node) not in inside:
             if isinstance(node, ast.Subscript) and (name := _from_file(values, node, scope)):
                 from_files.append((name, scope.module.place(node)))
