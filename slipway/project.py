@@ -25,9 +25,10 @@ def folder() -> Path:
     here = Path.cwd()
     if found := _above(here):
         return found
+    below = sorted(child.name for child in here.iterdir() if child.is_dir() and _above(child) == child)
+    fix = f"there is one below it: cd {below[0]}" if below else "start one: slipway init; or change to its folder"
     raise NoProject(
-        f"found no project in {here} or above it, expected a folder with inventory.py and deploy.py"
-        " (start one: slipway init; or change to its folder)"
+        f"found no project in {here} or above it, expected a folder with inventory.py and deploy.py ({fix})"
     )
 
 

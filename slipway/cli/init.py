@@ -11,20 +11,12 @@ import click
 
 from slipway.cli.options import examples
 from slipway.engine.errors import RunFailed
-from slipway.settings.doc import literal
-from slipway.starter.detect import Found, found_in
+from slipway.starter.detect import Found, Reading, reading
+from slipway.starter.notes import next_steps, notes
 from slipway.starter.of_server import Server
-from slipway.starter.questions import QUESTIONS, SERVER, Question, problems_of
-from slipway.starter.write import write
-
-NEXT = """\
-Next:
-  slipway secrets keygen       your key pair; its public half goes into secrets_recipients
-  slipway secrets edit         values for backend_secrets, encrypted: commit the file
-  slipway lock                 the backend's dependencies with hashes, if they are not locked: commit the file
-  slipway secrets import .env  or all that an application's .env has; without --all it only shows what that is
-  slipway plan                 what would change on {server}; changes nothing
-  slipway lab up && slipway apply lab    or try it on a throwaway host of this machine first"""
+from slipway.starter.place import conflicts, free_name, is_project
+from slipway.starter.questions import QUESTIONS, SERVER, Question, parsed, problems_of
+from slipway.starter.write import not_ignored, repository_of, with_comments, write
 
 
 @click.command(
@@ -33,52 +25,155 @@ Next:
         "slipway init deploy",
         "slipway init --yes --set site_domain=shop.example.org --set backend_source=api",
         "slipway init --from root@203.0.113.7   # the settings of a server that is there",
+        'slipway init --set \'backend_paths=["/api/", "/docs"]\'',
     )
 )
-@click.argument("directory", metavar="[DIR]", default=".", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--set", "given", multiple=True, metavar="NAME=VALUE", help="Answer a question beforehand; repeatable.")
+@click.argument("directory", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--set",
+    "given",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Answer a question or set a setting beforehand; text as it is, other types as JSON. Repeatable.",
+)
 @click.option("--yes", is_flag=True, help="Ask nothing: take what was found, and fail where something is missing.")
 @click.option("--from", "source", metavar="HOST", help="Write the settings that match a server: see `slipway inspect`.")
 @click.option("--data", multiple=True, metavar="NAME=VALUE", help="How to connect to HOST (ssh_key, ...); repeatable.")
-def init(directory: Path, given: tuple[str, ...], yes: bool, source: str | None, data: tuple[str, ...]) -> None:
-    """Start a project in DIR: inventory, settings, deploy files and a CI workflow. Overwrites nothing."""
-    answers = _given(given)
-    server = Server.asked(source, data) if source else None
-    directory.mkdir(parents=True, exist_ok=True)
-    os.chdir(directory)
-    project = Path.cwd()
-    in_project = found_in(project)
-    found = [
-        one for one in (server.settings(project, in_project) if server else in_project) if one.setting not in answers
-    ]
-    for one in found:
-        click.echo(f"{one.setting} = {literal(one.value)}   ({one.where})")
-    known: dict[str, Any] = {one.setting: one.value for one in found} | answers
+def init(directory: Path | None, given: tuple[str, ...], yes: bool, source: str | None, data: tuple[str, ...]) -> None:
+    """Start a project in DIR: inventory, settings, deploy files and a CI workflow. Reads the repository, and overwrites
+    nothing.
+
+    DIR is the current folder, or `deploy` in it where the application has files of the same names there.
+    """
     asks = not yes and sys.stdin.isatty()
+    answers, wrong = parsed(given)
+    if wrong:
+        raise RunFailed("nothing was written:\n" + "\n".join(f"  - {problem}" for problem in wrong))
+    server = Server.asked(source, data) if source else None
+    here = Path.cwd()
+    project = _project(here, directory, asks)
+    made = _make(project)
+    try:
+        os.chdir(project)
+        _start(here, Path.cwd(), answers, asks, server)
+    except (RunFailed, click.exceptions.Abort, KeyboardInterrupt):
+        for folder in made:
+            folder.rmdir()
+        raise
+    except OSError as error:
+        raise RunFailed(
+            f"{error.filename or project}: {error.strerror}; choose another folder: slipway init DIR"
+        ) from error
+
+
+def _project(here: Path, directory: Path | None, asks: bool) -> Path:
+    """The folder of the project. Raises RunFailed where it would take files of the application's for its own."""
+    if directory is not None:
+        if there := conflicts(here / directory):
+            raise RunFailed(
+                f"{directory}: found {', '.join(there)} of the application's, which would be taken for the project's;"
+                f" choose another folder: slipway init {(directory / free_name(here / directory)).as_posix()}"
+            )
+        return here / directory
+    there = conflicts(here)
+    if not there:
+        return here
+    name = free_name(here)
+    click.echo(f"This folder has {', '.join(there)} of the application's: the project gets a folder of its own.")
+    while asks:
+        name = click.prompt("Folder of the project (DIR)", default=name)
+        if not (taken := conflicts(here / name)):
+            break
+        click.echo(f"{name}: found {', '.join(taken)}, expected a folder without", err=True)
+    return here / name
+
+
+def _make(project: Path) -> list[Path]:
+    """Make a folder and those above it; returns those that were not there, the innermost first. Raises RunFailed."""
+    missing = [folder for folder in (project, *project.parents) if not folder.exists()]
+    try:
+        project.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunFailed(f"{project}: {error.strerror}; expected a folder that can be written to") from error
+    if not os.access(project, os.W_OK | os.X_OK):
+        raise RunFailed(f"{project}: found a folder that you may not write to")
+    return missing
+
+
+def _start(here: Path, project: Path, answers: dict[str, Any], asks: bool, server: Server | None) -> None:
+    if is_project(project):
+        click.echo("This is a project already: what is there stays as it is.")
+    found = _read(here, project, answers)
+    told = _told(server, found, answers)
+    for one in [*told, *found.settings]:
+        if one.value or not one.more:
+            click.echo(with_comments(one, with_more=False))
+    known = {one.setting: one.value for one in [*found.settings, *told]} | answers
+    _ask(found, known, answers, asks)
+    found = _with_answers(found, known, answers)
+    found.refuse(problems_of({**known, **{one.setting: one.value for one in found.settings}}))
+    known = {**{one.setting: one.value for one in [*found.settings, *told]}, **answers}
+    if problems := problems_of(known):
+        raise RunFailed("nothing was written:\n" + "\n".join(f"  - {problem}" for problem in problems))
+    _write(here, found, known, answers, told, server)
+
+
+def _told(server: Server | None, found: Reading, answers: dict[str, Any]) -> list[Found]:
+    """What a server tells, where its files and the answers do not know better."""
+    if server is None:
+        return []
+    own = found.settings
+    return [one for one in server.settings(found.folder, own) if one not in own and one.setting not in answers]
+
+
+def _read(here: Path, project: Path, answers: dict[str, Any]) -> Reading:
+    """What is found where the user stands, if the project is there; else around the project."""
+    near = here if project.is_relative_to(here) else project
+    found = reading(near, project, answers)
+    top = repository_of(near)
+    if top and top != near and not found.project.backend:
+        return reading(top, project, answers)
+    return found
+
+
+def _ask(found: Reading, known: dict[str, Any], answers: dict[str, Any], asks: bool) -> None:
+    """Complete what is known by questions, or by their defaults. Raises RunFailed with all that is missing."""
     missing: list[str] = []
+    backend = found.project.backend
     for question in QUESTIONS:
-        if question.setting not in known:
+        is_open = question.setting not in known
+        choice = question.setting == "backend_app" and asks and backend and not backend.is_certain
+        if choice and "backend_app" not in answers:
+            assert backend is not None
+            names = [backend.app, *backend.others]
+            click.echo(
+                "Applications: " + ", ".join(f"{one.target} ({one.file})" for one in names if not one.is_wrapper)
+            )
+            answers["backend_app"] = known["backend_app"] = _asked(question, str(known["backend_app"]), known)
+        elif is_open:
             default = question.default(known) if not _depends(question, missing) else ""
             if asks:
-                known[question.setting] = _asked(question, default, known)
+                answers[question.setting] = known[question.setting] = _asked(question, default, known)
             elif default:
-                known[question.setting] = default
+                answers[question.setting] = known[question.setting] = default
             else:
                 missing.append(question.setting)
     if missing:
         lines = "\n".join(f"  --set {name}=..." for name in missing)
-        raise RunFailed(f"{len(missing)} answers are missing, and nothing was written; give them:\n{lines}")
-    if problems := problems_of(known):
-        raise RunFailed("nothing was written:\n" + "\n".join(f"  - {problem}" for problem in problems))
-    _write(project, known, found, server)
+        count = "1 answer is" if len(missing) == 1 else f"{len(missing)} answers are"
+        where = f"found no FastAPI application in {found.repository.top}; " if "backend_source" in missing else ""
+        raise RunFailed(f"{where}{count} missing, and nothing was written; give:\n{lines}")
 
 
-def _given(items: tuple[str, ...]) -> dict[str, Any]:
-    """The answers of --set. Raises RunFailed with everything that is wrong with them."""
-    wrong = [item for item in items if "=" not in item]
-    if wrong:
-        raise RunFailed(f"--set: found {', '.join(map(repr, wrong))}, expected NAME=VALUE")
-    return {name: value for name, _, value in (item.partition("=") for item in items)}
+def _with_answers(found: Reading, known: dict[str, Any], answers: dict[str, Any]) -> Reading:
+    """The same with what follows from the answers; read again if another application was chosen."""
+    backend = found.project.backend
+    if backend and answers.get("backend_app", backend.app.target) != backend.app.target:
+        again = reading(found.repository.top, found.folder, {**answers})
+        if again.project.backend and again.project.backend.app.target == answers["backend_app"]:
+            known.pop("backend_source", None)
+            return again
+    return Reading(found.project, found.folder, {**answers})
 
 
 def _depends(question: Question, missing: list[str]) -> bool:
@@ -95,21 +190,33 @@ def _asked(question: Question, default: str, known: dict[str, Any]) -> str:
         click.echo("\n".join(problems), err=True)
 
 
-def _write(project: Path, known: dict[str, Any], found: list[Found], server: Server | None) -> None:
-    where = {one.setting: one.where for one in found}
+def _write(
+    here: Path,
+    found: Reading,
+    known: dict[str, Any],
+    answers: dict[str, Any],
+    told: list[Found],
+    server: Server | None,
+) -> None:
     named = {"site_name", "site_domain", SERVER}
-    parts = [(name, value, where.get(name, "")) for name, value in known.items() if name not in named]
-    values = {
-        **{name: known[name] for name in named},
-        "parts": parts,
-        "where": where,
-        **({"login": server.login} if server else {}),
-    }
-    written, there = write(project, values)
+    first = [Found(name, value, "") for name, value in answers.items()] + told
+    names = {one.setting for one in first}
+    settings = [one for one in first if one.setting not in named]
+    settings += [one for one in found.settings if one.setting not in names]
+    site = {name: known[name] for name in named} | {"where": {one.setting: one.where for one in told}}
+    written, there = write(found.folder, site | ({"login": server.login} if server else {}), settings)
     for path in written:
-        click.echo(f"wrote {os.path.relpath(path)}")
+        click.echo(f"wrote {os.path.relpath(path, here)}")
     for path in there:
-        click.echo(f"kept {os.path.relpath(path)}, which is there already")
+        click.echo(f"kept {os.path.relpath(path, here)}, which is there already")
     for line in server.remarks if server else ():
         click.echo(f"note: {line}")
-    click.echo(NEXT.format(server=known[SERVER]))
+    if lines := not_ignored(found.folder):
+        click.echo(
+            "add to .gitignore, so that no plain file of secrets gets into git:\n  " + "\n  ".join(lines), err=True
+        )
+    if to_fix := notes(found):
+        click.echo("\nTo look at before the first apply:\n" + "\n".join(f"  - {line}" for line in to_fix))
+    place = os.path.relpath(found.folder, here)
+    click.echo("\nNext" + ("" if place == "." else f", in {place}") + ":")
+    click.echo("\n".join(f"  {command:28} {what}" for command, what in next_steps(found, str(known[SERVER]))))

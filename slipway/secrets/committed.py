@@ -21,8 +21,10 @@ def is_tracked(file: Path) -> bool:
 
 @cache
 def env_files(folder: Path) -> list[str]:
-    """The .env files below a folder that git tracks, by their paths in it."""
-    found = _git(folder, "ls-files", "-z", "--", ":(glob)**/.env", ":(glob)**/.env.*").split("\0")
+    """The .env files below a folder that git tracks, by their paths in it; those of containers, such as db.env, too."""
+    found = _git(folder, "ls-files", "-z", "--", *(f":(glob)**/{name}" for name in (".env", ".env.*", "*.env"))).split(
+        "\0"
+    )
     return [name for name in found if name and not name.endswith(EXAMPLES)]
 
 

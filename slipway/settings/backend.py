@@ -11,6 +11,7 @@ from slipway.settings.routes import RoutePath, overlaps, route
 from slipway.settings.types import (
     ALL,
     MIN_SERVICE_MB,
+    AppTarget,
     Check,
     EnvName,
     EnvText,
@@ -73,8 +74,9 @@ class Backend(Section):
     """Where the server gets the Python of `python_version`: a mirror of the releases of python-build-standalone, whose
     files uv checks by its own list of their hashes."""
 
-    backend_app: Annotated[str, matching(r"[\w.]+:[\w.]+", 'module:attribute as "server:app"')] = "main:app"
-    """What uvicorn runs."""
+    backend_app: AppTarget = "main:app"
+    """What uvicorn runs: `"app.main:app"`, or with brackets a function that returns the application,
+    `"app.main:create_app()"`."""
 
     backend_workers: Annotated[int, Field(ge=1, le=64), Unit("processes")] = 2
     """Number of uvicorn workers."""

@@ -45,7 +45,12 @@ class Service(BaseModel):
     name: Annotated[str, matching(r"[a-z](-?[a-z0-9]){0,15}", "at most 16 lower-case letters, digits, dashes")]
     """Names its unit, `SITE-NAME`."""
 
-    app: Annotated[str, matching(r"([\w.]+:[\w.]+)?", 'module:attribute as "auth.main:app"')] = ""
+    app: Annotated[
+        str,
+        matching(
+            r"([\w.]+:[\w.]+(\(\))?)?", 'module:attribute as "auth.main:app", or a factory as "auth.main:create_app()"'
+        ),
+    ] = ""
     """What uvicorn runs to answer requests. It needs `path` or `host`, and `health_path`."""
 
     command: PlainLine = ""

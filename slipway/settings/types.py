@@ -145,6 +145,11 @@ EnvName = Annotated[
 # What systemd puts into an environment; no surrogates, which UTF-8 does not have.
 ENV_TEXT = r"[^\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]*"
 EnvText = Annotated[str, matching(ENV_TEXT, "text without control characters but tab and newline")]
+# uvicorn's own notation, and gunicorn's for a function that makes the application.
+AppTarget = Annotated[
+    str,
+    matching(r"[\w.]+:[\w.]+(\(\))?", 'module:attribute as "server:app", or a factory as "server:create_app()"'),
+]
 UrlPath = Annotated[str, matching(r"/[\w./-]*", 'a URL path that begins with "/"')]
 HealthPath = Annotated[str, matching(r"(/[\w./-]*)?", 'a URL path that begins with "/", or ""')]
 HttpUrl = Annotated[str, matching(r"https?://[\w.-]+(:\d+)?(/[\w./-]*)?", "an http(s) URL")]

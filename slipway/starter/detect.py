@@ -1,108 +1,329 @@
-"""What can be told of a project by reading it: where its backend and its frontend are, and what starts them.
+"""What a project's settings follow from what was read of it: one function for each setting, in one table.
 
-Nothing is imported or run: the code is a stranger's.
+A new finding becomes a setting by a function that returns a Found, and a row of TABLE.
 """
 
 from __future__ import annotations
 
-import ast
-import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+import os
+import posixpath
+import re
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from slipway.dependencies import files
+from slipway.secrets.store import MONGODB_ADMIN, MONGODB_BACKEND
+from slipway.settings import frontend_tool
+from slipway.settings.model import Settings
+from slipway.starter.environment import Environment, environment, kept_name, valkey_variable
+from slipway.starter.reading.files import Repository
+from slipway.starter.reading.project import Project, read
 
-# Folders that hold no source of the project's own.
-SKIPPED = {"node_modules", "venv", "env", "site-packages", "dist", "build", "__pycache__", "tests", "test", "docs"}
-# How many folders below the project a part may be.
-DEPTH = 3
+# The Python of Debian 12, which runs what names no other.
+SYSTEM_PYTHON = (3, 11)
 
 
 @dataclass(frozen=True)
 class Found:
-    """A setting's value, and where it was found."""
+    """A setting's value, and where it was found. `details` says it of each item or key; `more` are lines that somebody
+    may want to add."""
 
     setting: str
     value: Any
     where: str
+    details: Mapping[str, str] = field(default_factory=dict)
+    more: tuple[str, ...] = ()
 
 
-def found_in(project: Path) -> list[Found]:
-    """What the files below `project` tell, each setting once."""
-    return [*_backend(project), *_frontend(project)]
+@dataclass
+class Reading:
+    """What was read of a repository. `folder` is where the settings are to be."""
+
+    project: Project
+    folder: Path
+    # What the user has answered, by setting.
+    answers: Mapping[str, Any] = field(default_factory=dict)
+    # What was found and can't be a setting's value, with the reason.
+    refused: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def repository(self) -> Repository:
+        return self.project.repository
+
+    def relative(self, path: str) -> str:
+        """A path of the repository's as a setting has it."""
+        return Path(os.path.relpath(self.repository.top / path, self.folder)).as_posix()
+
+    @cached_property
+    def environment(self) -> Environment:
+        return environment(self.project.backend) if self.project.backend else Environment()
+
+    @property
+    def all_found(self) -> list[Found]:
+        """All that follows, in the order of TABLE."""
+        return [one for function in TABLE.values() if (one := function(self))]
+
+    @property
+    def settings(self) -> list[Found]:
+        """What is to be written: what is not answered already."""
+        known = {*self.answers, *self.refused}
+        return [one for one in self.all_found if one.setting not in known and one.setting in Settings.model_fields]
+
+    def refuse(self, problems: list[str]) -> None:
+        """Leave out what was found and `problems` are about."""
+        for one in self.settings:
+            about = (f"{one.setting}:", f"{one.setting}[")
+            if said := [problem for problem in problems if problem.startswith(about)]:
+                self.refused[one.setting] = said[0]
 
 
-def folders(top: Path, depth: int = DEPTH) -> Iterator[Path]:
-    """`top` and the folders below it that may hold source, the nearest first."""
-    level = [top]
-    for _ in range(depth + 1):
-        yield from level
-        level = sorted(
-            child
-            for folder in level
-            for child in folder.iterdir()
-            if child.is_dir()
-            and not child.is_symlink()
-            and not child.name.startswith(".")
-            and child.name not in SKIPPED
-        )
+def reading(top: Path, folder: Path, answers: Mapping[str, Any]) -> Reading:
+    """Read the repository at `top` for settings in `folder`."""
+    chosen = str(answers.get("backend_app", ""))
+    if chosen and answers.get("backend_source"):
+        source = os.path.relpath(folder / str(answers["backend_source"]), top)
+        chosen = f"{'' if source == '.' else source}/{chosen}" if source != "." else chosen
+    return Reading(read(Repository(top), chosen), folder, answers)
 
 
-def _backend(project: Path) -> Iterator[Found]:
-    applications = [found for folder in folders(project) for found in _applications(folder)]
-    if not applications:
-        return
-    # main.py or the like, before what only makes one for others.
-    file, name = min(
-        applications, key=lambda found: (len(found[0].parts), found[0].stem not in ("main", "app", "server"))
+# --- The backend ------------------------------------------------------------------------------------------------------
+
+
+def backend_source(of: Reading) -> Found | None:
+    if not (backend := of.project.backend):
+        return None
+    return Found("backend_source", of.relative(backend.source), f"{backend.app.file}: imported from here")
+
+
+def backend_app(of: Reading) -> Found | None:
+    if not (backend := of.project.backend):
+        return None
+    app = backend.app
+    how = "makes a FastAPI application" if app.is_factory else f"{app.name} = FastAPI(...)"
+    said = f"; {app.start.place} starts it" if app.start else ""
+    return Found("backend_app", app.target, f"{app.place}: {how}{said}")
+
+
+def backend_requirements(of: Reading) -> Found | None:
+    """Only where it is not found by itself, in backend_source."""
+    backend = of.project.backend
+    listed = backend.dependencies if backend else None
+    if not backend or not listed or listed.folder == backend.source:
+        return None
+    return Found("backend_requirements", posixpath.relpath(listed.file or ".", backend.source or "."), listed.form)
+
+
+def python_version(of: Reading) -> Found | None:
+    backend = of.project.backend
+    for wanted in backend.pythons if backend else ():
+        if wanted.series:
+            return Found("python_version", wanted.series, f"{wanted.place}: {wanted.specifier}")
+        if wanted.least > SYSTEM_PYTHON:
+            return Found("python_version", ".".join(map(str, wanted.least)), f"{wanted.place}: {wanted.specifier}")
+    return None
+
+
+def backend_workers(of: Reading) -> Found | None:
+    backend = of.project.backend
+    return Found("backend_workers", 1, "{1}: {0}".format(*backend.alone)) if backend and backend.alone else None
+
+
+def backend_paths(of: Reading) -> Found | None:
+    """Where there is a frontend, too: what is the backend's, by the first part of each path."""
+    backend, frontend = of.project.backend, of.project.frontend
+    if not backend or not frontend or not backend.paths:
+        return None
+    taken = frontend.assets.strip("/").partition("/")[0]
+    by_first: dict[str, list[str]] = {}
+    for path, where in backend.paths:
+        first = path.strip("/").partition("/")[0]
+        if first and "{" not in first and first != taken and re.fullmatch(r"[\w.~@+-]+", first):
+            by_first.setdefault(first, []).append(where)
+    if (prefix := stripped(of)) and prefix.strip("/") not in by_first:
+        where = next(str(place) for path, place in of.project.api.stripped if path == prefix)
+        return Found("backend_paths", [f"{prefix}/ -> /"], f"{where}: {prefix} is taken off")
+    order = sorted(by_first, key=lambda first: (first != "api", first))
+    details = {f"/{first}/": _some(by_first[first]) for first in order}
+    docs = '"/docs", "/redoc", "/openapi.json",  # FastAPI\'s own pages, for everybody'
+    return Found("backend_paths", [*details], "", details, (docs,)) if details else None
+
+
+def stripped(of: Reading) -> str:
+    """The prefix that a proxy of the repository's takes off for the backend, which has no routes below it; "" for
+    none."""
+    backend = of.project.backend
+    firsts = {path.strip("/").partition("/")[0] for path, _ in backend.paths} if backend else set()
+    return next((path for path, _ in of.project.api.stripped if path.strip("/") not in firsts), "")
+
+
+def _some(wheres: list[str]) -> str:
+    """Where the first of several is, and how many there are."""
+    return wheres[0] + (f", and {len(wheres) - 1} more" if wheres[1:] else "")
+
+
+def backend_health_path(of: Reading) -> Found | None:
+    if not (backend := of.project.backend):
+        return None
+    if health := backend.routes.health():
+        path = backend.routes.root_path.rstrip("/") + health.path
+        return Found("backend_health_path", path, f"{health.place}: GET {health.path}")
+    return Found("backend_health_path", "", "no path for that was found: any answer will do")
+
+
+def nginx_login_path(of: Reading) -> Found | None:
+    backend = of.project.backend
+    if not backend or not (login := backend.routes.login()) or "{" in login.path:
+        return None
+    path = backend.routes.root_path.rstrip("/") + login.path
+    # A visitor's path has what the proxy takes off.
+    prefix = stripped(of) if of.project.frontend else ""
+    return Found("nginx_login_path", f"{prefix}{path}", f"{login.place}: POST {login.path}")
+
+
+def shared_paths(of: Reading) -> Found | None:
+    """What the backend writes to, and what it serves and is not in the repository."""
+    if not (backend := of.project.backend):
+        return None
+    found: dict[str, str] = {}
+    for one in backend.written:
+        if one.path.startswith("/") and one.env:
+            found.setdefault(kept_name(one.path), f"{one.place}, by {one.env}")
+        elif one.path and is_inside(one.path) and not holds_code(of, one.path):
+            found.setdefault(one.path, f"{one.place} writes to it")
+    for its in backend.served:
+        is_there = of.repository.is_folder(posixpath.normpath(posixpath.join(backend.source, its.path)))
+        if is_inside(its.path) and not is_there:
+            found.setdefault(its.path, f"{its.place} serves it, and it is not in the repository")
+    names = [path for path in found if not any(path.startswith(f"{other}/") for other in found)]
+    return Found("shared_paths", names, "", {path: found[path] for path in names}) if names else None
+
+
+def is_inside(path: str) -> bool:
+    """Whether a path is one below the backend's folder, as shared_paths takes it."""
+    parts = path.split("/")
+    return bool(re.fullmatch(r"[\w.@+/-]+", path)) and not {"", ".", ".."} & {*parts} and parts[0] != ".venv"
+
+
+def holds_code(of: Reading, path: str) -> bool:
+    """Whether a folder of the backend's has modules: it can't be the same for all releases."""
+    backend = of.project.backend
+    folder = posixpath.normpath(posixpath.join(backend.source if backend else "", path))
+    return any(file.endswith(".py") for file in of.repository.below(folder))
+
+
+def shared_files(of: Reading) -> Found | None:
+    """Files in a folder of code, or in the backend's own."""
+    backend = of.project.backend
+    own = [one for one in backend.written if not one.path or holds_code(of, one.path)] if backend else []
+    files = {posixpath.join(one.path, one.file): f"{one.place} writes to it" for one in own if one.file}
+    names = {file: where for file, where in files.items() if is_inside(file)}
+    return Found("shared_files", [*names], "", names) if names else None
+
+
+# --- Its environment --------------------------------------------------------------------------------------------------
+
+
+def backend_environment(of: Reading) -> Found | None:
+    its = of.environment
+    if not its.values and not its.optional and not its.missing:
+        return None
+    values = {name: value for name, (value, _) in its.values.items()}
+    more = [f'"{one.name}": "...",  # {one.place}: needed, and its value is not known' for one in its.missing]
+    details = {name: where for name, (_, where) in its.values.items()}
+    return Found("backend_environment", values, "", details, (*more, *its.optional))
+
+
+def backend_secrets(of: Reading) -> Found | None:
+    its = of.environment
+    if not its.secrets and not its.optional_secrets:
+        return None
+    return Found("backend_secrets", [*its.secrets], "", its.secrets, tuple(its.optional_secrets))
+
+
+def generated_secrets(of: Reading) -> Found | None:
+    """Keys that sign: any random text will do."""
+    if not of.environment.generated:
+        return None
+    names = [MONGODB_ADMIN, MONGODB_BACKEND, *of.environment.generated]
+    return Found("generated_secrets", names, "random texts, which the server makes unless they are given")
+
+
+def mongodb_database(of: Reading) -> Found | None:
+    backend = of.project.backend
+    found = backend.mongo.database if backend else None
+    return Found("mongodb_database", found[0], str(found[1])) if found else None
+
+
+def valkey(of: Reading) -> Found | None:
+    backend = of.project.backend
+    if not backend or not (name := valkey_variable(backend)):
+        return None
+    return Found(
+        "valkey", True, f"{backend.servers['Redis']}: uses Redis, whose protocol Valkey speaks; {name} has its URL"
     )
-    source = next((one for one in file.parents if _has_dependencies(one)), file.parent)
-    if not source.is_relative_to(project):
-        source = file.parent
-    module = ".".join(file.relative_to(source).with_suffix("").parts)
-    if module.endswith(".__init__"):
-        module = module.removesuffix(".__init__")
-    yield Found("backend_source", _relative(source, project), f"{_relative(file, project)} makes a FastAPI application")
-    yield Found("backend_app", f"{module}:{name}", f"{_relative(file, project)}: {name} = FastAPI(...)")
 
 
-def _has_dependencies(folder: Path) -> bool:
-    return files.is_there(folder) or (folder / "requirements").is_dir()
+# --- The frontend -----------------------------------------------------------------------------------------------------
 
 
-def _applications(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Modules of a folder with an application at their top level, and its name there."""
-    for file in sorted(folder.glob("*.py")):
-        try:
-            text = file.read_text(encoding="utf-8", errors="replace")
-            tree = ast.parse(text) if "FastAPI" in text else None
-        except (SyntaxError, ValueError, OSError):
-            continue
-        for statement in tree.body if tree else ():
-            target = statement.targets[0] if isinstance(statement, ast.Assign) else getattr(statement, "target", None)
-            value = getattr(statement, "value", None)
-            if isinstance(target, ast.Name) and isinstance(value, ast.Call) and _called(value) == "FastAPI":
-                yield file, target.id
+def frontend_source(of: Reading) -> Found | None:
+    if frontend := of.project.frontend:
+        how = f"a build by {frontend.tool}" if frontend.manager else "pages without a build"
+        return Found("frontend_source", of.relative(frontend.folder), f"{frontend.place}: {how}")
+    return Found("frontend_source", "", "no package.json with a build script") if of.project.backend else None
 
 
-def _called(call: ast.Call) -> str:
-    function = call.func
-    return function.id if isinstance(function, ast.Name) else getattr(function, "attr", "")
+def frontend_build(of: Reading) -> Found | None:
+    """Only where it is not found by itself, or is to be told where the API is."""
+    if not (frontend := of.project.frontend):
+        return None
+    domain = str(of.answers.get("site_domain", "DOMAIN"))
+    read = [one for one in of.project.api.variables if one.is_local]
+    install, _, build = frontend.build.rpartition(" && ")
+    given = [f"{one.name}={shlex.quote(one.public(domain))}" for one in read]
+    command = " && ".join(part for part in (install, " ".join([*given, build])) if part)
+    if command == frontend_tool.build_command(str(of.repository.top / frontend.folder), "local"):
+        return None
+    said = [f"{one.name}: {one.place}" for one in read]
+    return Found("frontend_build", command, "; ".join([frontend.lock or f"{frontend.place.file}: no lock", *said]))
 
 
-def _frontend(project: Path) -> Iterator[Found]:
-    for folder in folders(project):
-        try:
-            package = json.loads((folder / "package.json").read_text(encoding="utf-8-sig"))
-        except (OSError, ValueError):
-            continue
-        if isinstance(package, dict) and "build" in (package.get("scripts") or {}):
-            where = f"{_relative(folder / 'package.json', project)} has a build script"
-            yield Found("frontend_source", _relative(folder, project), where)
-            return
+def frontend_output(of: Reading) -> Found | None:
+    frontend = of.project.frontend
+    if not frontend or frontend.output in ("", frontend_tool.output(str(of.repository.top / frontend.folder))):
+        return None
+    return Found("frontend_output", frontend.output, f"{frontend.tool} writes to it")
 
 
-def _relative(path: Path, project: Path) -> str:
-    return str(path.relative_to(project)) if path != project else "."
+def frontend_assets(of: Reading) -> Found | None:
+    frontend = of.project.frontend
+    source = str(of.repository.top / frontend.folder) if frontend else ""
+    if not frontend or frontend.assets in ("", frontend_tool.assets(source, frontend.output)):
+        return None
+    return Found("frontend_assets", frontend.assets, f"{frontend.tool}'s files with a hash in their names")
+
+
+TABLE: dict[str, Callable[[Reading], Found | None]] = {
+    "backend_source": backend_source,
+    "backend_app": backend_app,
+    "backend_requirements": backend_requirements,
+    "python_version": python_version,
+    "backend_workers": backend_workers,
+    "backend_paths": backend_paths,
+    "backend_health_path": backend_health_path,
+    "nginx_login_path": nginx_login_path,
+    "shared_paths": shared_paths,
+    "shared_files": shared_files,
+    "mongodb_database": mongodb_database,
+    "backend_environment": backend_environment,
+    "backend_secrets": backend_secrets,
+    "generated_secrets": generated_secrets,
+    "valkey": valkey,
+    "frontend_source": frontend_source,
+    "frontend_build": frontend_build,
+    "frontend_output": frontend_output,
+    "frontend_assets": frontend_assets,
+}

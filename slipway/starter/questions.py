@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from slipway import project
 from slipway.settings.check import SettingsError, check
+from slipway.settings.model import Settings
+from slipway.settings.types import OnThisMachine
 
 # The server's name: no setting, but the inventory's.
 SERVER = "server"
@@ -28,14 +33,56 @@ def site_name_of(domain: str) -> str:
     return re.sub(r"[^a-z0-9-]", "", labels[0] if labels else "")[:24].strip("-")
 
 
+# With the folder of the project (slipway/cli/init.py), six at most.
 QUESTIONS = (
     Question("site_domain", "Host name that visitors type"),
     Question(SERVER, "Name or address of the server", lambda known: str(known["site_domain"])),
     Question("site_name", "Short name of the site", lambda known: site_name_of(str(known["site_domain"]))),
     Question("backend_source", "Folder of the backend"),
     Question("backend_app", "What uvicorn runs, module:attribute", lambda known: "main:app"),
-    Question("frontend_source", "Folder of the frontend"),
 )
+
+
+def parsed(items: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
+    """NAME=VALUE answers, and what is wrong with them. A text setting is taken as it is, any other as JSON."""
+    answers: dict[str, Any] = {}
+    problems = []
+    for item in items:
+        name, found, value = item.partition("=")
+        field = Settings.model_fields.get(name)
+        if not found:
+            problems.append(f"--set: found {item!r}, expected NAME=VALUE")
+        elif field is None or field.annotation is str:
+            answers[name] = value
+        else:
+            try:
+                answers[name] = json.loads(value)
+            except ValueError:
+                problems.append(f"--set {name}: found {value!r}, expected JSON, as {_example(field.annotation)}")
+    return answers, problems
+
+
+def _example(kind: Any) -> str:
+    text = str(kind)
+    return (
+        "'[\"...\"]'"
+        if "list" in text
+        else '\'{"NAME": "..."}\''
+        if "dict" in text
+        else "true"
+        if kind is bool
+        else "2"
+    )
+
+
+def _from_here(name: str, value: Any) -> Any:
+    """A setting's value as it will be read in the project to be. Above it may be what looks like another project, an
+    application's inventory.py and deploy.py, say: what it names is not relative to that."""
+    field = Settings.model_fields.get(name)
+    is_file = field is not None and any(isinstance(mark, OnThisMachine) for mark in field.metadata)
+    if not is_file or not value or project.path(".") == Path.cwd():
+        return value
+    return str(Path.cwd() / Path(str(value)).expanduser())
 
 
 def problems_of(known: Mapping[str, Any]) -> list[str]:
@@ -43,11 +90,11 @@ def problems_of(known: Mapping[str, Any]) -> list[str]:
     problems = []
     if SERVER in known and not re.fullmatch(r"[\w.:-]+", str(known[SERVER])):
         problems.append(f"{SERVER}: found {known[SERVER]!r}, expected the server's name or address")
-    settings = {name: value for name, value in known.items() if name != SERVER}
+    settings = {name: _from_here(name, value) for name, value in known.items() if name != SERVER}
     try:
         check(settings, ORIGIN)
     except SettingsError as error:
         # Of what is not answered yet nothing can be said.
-        about = tuple(f"{ORIGIN}: {name}: " for name in settings)
+        about = tuple(f"{ORIGIN}: {name}" for name in settings)
         problems += [text.removeprefix(f"{ORIGIN}: ") for text in error.problems if text.startswith(about)]
     return problems

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from slipway import pin
 from slipway.settings.doc import literal
+from slipway.starter.detect import Found
 
 FILES = {
     "inventory.py.j2": "inventory.py",
@@ -23,6 +25,57 @@ FILES = {
     "requirements.txt.j2": pin.FILE,
 }
 WORKFLOW, WORKFLOW_FILE = "workflow.yml.j2", ".github/workflows/slipway.yml"
+WIDTH = 120
+# Of the file of settings, with the beginning of the names in each.
+SECTIONS = (
+    ("The backend, and what Nginx passes on to it.", ("backend_", "python_", "nginx_", "shared_")),
+    (
+        "Its database and its environment.",
+        ("mongodb_", "valkey", "backend_environment", "backend_secrets", "generated_secrets"),
+    ),
+    ("The frontend.", ("frontend_",)),
+    ("Further settings.", ("",)),
+)
+
+
+def quoted(value: Any) -> str:
+    """A value as somebody would write it: JSON in a text is in single quotes."""
+    is_json = isinstance(value, str) and '"' in value and "'" not in value and value.isprintable() and "\\" not in value
+    return f"'{value}'" if is_json else literal(value)
+
+
+def with_comments(one: Found, with_more: bool = True) -> str:
+    """A setting as it stands in the file, with where it was found."""
+    where = [
+        f"# {line}" for line in textwrap.wrap(one.where, WIDTH - 2, break_long_words=False, break_on_hyphens=False)
+    ]
+    more = one.more if with_more else ()
+    if not one.details and not more:
+        return "\n".join([*where, f"{one.setting} = {quoted(one.value)}"])
+    is_dictionary = isinstance(one.value, Mapping)
+    lines = []
+    for item in one.value:
+        text = f"{literal(item)}: {quoted(one.value[item])}," if is_dictionary else f"{literal(item)},"
+        comment = one.details.get(item, "")
+        lines.append(f"    {text}  # {comment}" if comment else f"    {text}")
+    lines += [f"    # {line}" for line in more]
+    begin, end = "{}" if is_dictionary else "[]"
+    return "\n".join([*where, f"{one.setting} = {begin}", *lines, end])
+
+
+def sections(found: Sequence[Found]) -> list[tuple[str, list[Found]]]:
+    """The settings by the section that they are in: that with the longest beginning of the name."""
+
+    def title(one: Found) -> str:
+        fitting = [
+            (len(begin), title) for title, begins in SECTIONS for begin in begins if one.setting.startswith(begin)
+        ]
+        return max(fitting)[1]
+
+    titles = {one.setting: title(one) for one in found}
+    grouped = [(name, [one for one in found if titles[one.setting] == name]) for name, _ in SECTIONS]
+    return [(name, parts) for name, parts in grouped if parts]
+
 
 # GitHub's expressions are in ${{ }}.
 _files = Environment(
@@ -40,14 +93,16 @@ _files = Environment(
     comment_end_string="#>",
 )
 _files.filters["literal"] = literal
+_files.filters["setting"] = with_comments
 
 
-def write(project: Path, values: Mapping[str, Any]) -> tuple[list[Path], list[Path]]:
-    """Write the files of a project, and the workflow into the git repository that it is in. Returns those that were
-    written, and those that were there."""
+def write(project: Path, site: Mapping[str, Any], found: Sequence[Found]) -> tuple[list[Path], list[Path]]:
+    """Write the files of a project, and the workflow into the git repository that it is in. `site` has the site's name,
+    its domain and the server. Returns those that were written, and those that were there. Raises OSError."""
     top = repository_of(project) or project
     folder = str(project.relative_to(top)) if project != top else "."
-    known = {**values, "pin_file": pin.FILE, "requirement": pin.running(), "folder": folder}
+    settings = {"sections": sections(found), "known": {one.setting for one in found}}
+    known = {**site, **settings, "pin_file": pin.FILE, "requirement": pin.running(), "folder": folder}
     places = {project / path: name for name, path in FILES.items()} | {top / WORKFLOW_FILE: WORKFLOW}
     there = [path for path in places if path.exists() or path.is_symlink()]
     written = [path for path in places if path not in there]
@@ -58,6 +113,15 @@ def write(project: Path, values: Mapping[str, Any]) -> tuple[list[Path], list[Pa
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "w") as file:
             file.write(text)
     return written, there
+
+
+def not_ignored(project: Path) -> list[str]:
+    """Of the lines of Slipway's .gitignore those that are missing where the project has one of its own: without them a
+    plain file of secrets may get into git."""
+    own = project / ".gitignore"
+    lines = (Path(__file__).resolve().parent / "files/gitignore").read_text().splitlines()
+    there = {line.strip() for line in own.read_text(errors="replace").splitlines()} if own.is_file() else set(lines)
+    return [line for line in lines if line and not line.startswith("#") and line not in there]
 
 
 def repository_of(folder: Path) -> Path | None:

@@ -28,8 +28,7 @@ def user(server: LabHost, tmp_path_factory: pytest.TempPathFactory) -> User:
 def settings_of(server: LabHost, recipient: str) -> list[tuple[str, str]]:
     """The edits of group_data/all.py: what every user sets, and the lab's package mirror and ACME server."""
     lab = {name: value for name, value in server.data.items() if name.startswith(("mongodb_", "tls_acme"))}
-    edits = [('# backend_secrets = ["JWT_SECRET"]', 'backend_secrets = ["JWT_SECRET", "ADMIN_PASSWORD"]')]
-    edits.append(('# secrets_recipients = ["age1..."]', f'secrets_recipients = ["{recipient}"]'))
+    edits = [('# secrets_recipients = ["age1..."]', f'secrets_recipients = ["{recipient}"]')]
     return edits + [("", f"{name} = {value!r}") for name, value in lab.items()]
 
 
@@ -51,6 +50,7 @@ def test_a_first_server_by_the_readme_word_for_word(user: User, server: LabHost)
     code, shown = user.types(init, f"{DOMAIN}\n\n\n")
     assert code == 0, shown
     assert 'backend_app = "server:app"' in shown
+    assert '"ADMIN_PASSWORD",  # backend/settings.py:' in shown
     assert f"git+file://{user.clone}@" in (repository / "requirements-slipway.txt").read_text()
 
     assert keygen == "slipway secrets keygen"

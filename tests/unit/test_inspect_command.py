@@ -24,7 +24,7 @@ from slipway.inspection.proposals import settings_of
 from slipway.inspection.questions import questions
 from slipway.inspection.report import Report
 from slipway.settings.check import SettingsError
-from slipway.starter.detect import found_in
+from slipway.starter.detect import reading
 from slipway.starter.of_server import Server
 from slipway.tasks.firewall import Ufw
 from slipway.ui.inspection import as_html, sections
@@ -188,6 +188,9 @@ def test_a_project_is_written_for_a_server(slipway, folder):
         "site_name": "codementee",
         "site_domain": "byhand.test",
         "backend_source": "api",
+        "backend_health_path": "",
+        "frontend_assets": "/assets/",
+        "frontend_output": "dist",
         "backend_app": "server:app",
         "frontend_source": "web",
         "mongodb_database": "codementee",
@@ -214,7 +217,7 @@ def test_an_answer_that_is_given_wins_over_the_server(slipway, folder):
 
 def test_the_projects_own_application_is_kept_where_the_servers_is_not_in_it(report, folder):
     (folder / "api/server.py").unlink()
-    told = {one.setting: one.value for one in Server(report).settings(folder, found_in(folder))}
+    told = {one.setting: one.value for one in Server(report).settings(folder, reading(folder, folder, {}).settings)}
     assert told["backend_app"] == "main:app"
 
 

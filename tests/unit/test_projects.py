@@ -38,6 +38,14 @@ def run(project: Path, program: str) -> str:
     return subprocess.run(command, cwd=project, capture_output=True, text=True, check=True).stdout.strip()
 
 
+def test_a_project_below_is_named(tmp_path, monkeypatch):
+    (tmp_path / "deploy/group_data").mkdir(parents=True)
+    (tmp_path / "deploy/inventory.py").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(NoProject, match="there is one below it: cd deploy"):
+        projects.folder()
+
+
 def test_own_components_are_beside_slipways_and_before_them(project):
     (project / "tasks").mkdir()
     (project / "tasks/motd.py").write_text("mine = True\n")

@@ -162,3 +162,14 @@ def test_security_updates_and_no_others_come_by_themselves(settings_with, tmp_pa
         "origin=Debian,codename=${distro_codename}-security,label=Debian-Security",
         "origin=Ubuntu,archive=${distro_codename}-security,label=Ubuntu",
     ]
+
+
+@pytest.mark.parametrize(
+    ("app", "run"), [("server:app", "uvicorn server:app --fd"), ("server:make()", "uvicorn server:make --factory --fd")]
+)
+def test_a_factory_is_called_by_uvicorn(settings_with, app, run):
+    settings = settings_with(backend_app=app)
+    values = of_service(settings, settings.backend, unit_values(settings, 819, database_is_here=True))
+    unit = render("backend/backend.service", **{**values, "is_next": True})
+    assert run in unit
+    assert f"import_from_string('{app.removesuffix('()')}')" in unit

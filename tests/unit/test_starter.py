@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from slipway.pin import FILE, pin, pinned, running
-from slipway.starter.detect import found_in
 from slipway.starter.questions import problems_of, site_name_of
+from support.repositories import APP, make
 
 DOMAIN = ("--set", "site_domain=shop.example.org")
 
@@ -32,28 +32,6 @@ def init(where: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=where, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
 
 
-def test_the_parts_of_a_project_are_found(folder):
-    assert {one.setting: one.value for one in found_in(folder)} == {
-        "backend_source": "api",
-        "backend_app": "app.main:app",
-        "frontend_source": "web",
-    }
-
-
-@pytest.mark.parametrize(
-    ("text", "app"),
-    [
-        ("import fastapi\napi: fastapi.FastAPI = fastapi.FastAPI(title='x')\n", "main:api"),
-        ("from fastapi import FastAPI\ndef make():\n    return FastAPI()\n", None),
-        ("FastAPI = 1\n", None),
-        ("from fastapi import FastAPI\napp = FastAPI(\n", None),
-    ],
-)
-def test_an_application_is_a_call_at_the_top_of_a_module(tmp_path, text, app):
-    (tmp_path / "main.py").write_text(text)
-    assert [one.value for one in found_in(tmp_path) if one.setting == "backend_app"] == ([app] if app else [])
-
-
 def test_a_project_is_written_and_can_be_planned(folder):
     done = init(folder, "--yes", *DOMAIN)
     assert done.returncode == 0, done.stderr
@@ -73,8 +51,9 @@ def test_in_a_folder_of_a_repository_the_workflow_is_at_its_top(folder):
 
 
 def test_nothing_is_overwritten(folder):
-    (folder / "inventory.py").write_text("mine\n")
     (folder / ".gitignore").symlink_to("nowhere")
+    assert init(folder, "--yes", *DOMAIN).returncode == 0
+    (folder / "inventory.py").write_text("mine\n")
     done = init(folder, "--yes", *DOMAIN)
     assert "kept inventory.py" in done.stdout
     assert "kept .gitignore" in done.stdout
@@ -85,7 +64,10 @@ def test_nothing_is_overwritten(folder):
 def test_all_missing_answers_are_told_at_once_and_nothing_is_written(folder):
     done = init(folder, "--yes")
     assert done.returncode == 1
-    assert done.stderr.count("--set ") == 3
+    assert "1 answer is missing" not in done.stderr
+    assert [line.strip() for line in done.stderr.splitlines()[1:]] == [
+        f"--set {name}=..." for name in ("site_domain", "server", "site_name")
+    ]
     assert not (folder / "inventory.py").exists()
 
 
@@ -130,3 +112,154 @@ def test_the_workflow_is_of_the_pinned_version(folder):
     workflow = (folder / ".github/workflows/slipway.yml").read_text()
     assert f"pip install -r {FILE}" in workflow
     assert "<<" not in workflow.replace("<<<", "")
+
+
+def test_a_setting_that_is_no_text_is_json(folder):
+    done = init(folder, "--yes", *DOMAIN, "--set", "backend_workers=4", "--set", 'backend_secrets=["A_KEY"]')
+    assert done.returncode == 0, done.stderr
+    text = (folder / "group_data/all.py").read_text()
+    assert "backend_workers = 4" in text
+    assert 'backend_secrets = ["A_KEY"]' in text
+    done = init(folder, "x", "--yes", *DOMAIN, "--set", "backend_secrets=A_KEY")
+    assert "--set backend_secrets: found 'A_KEY', expected JSON" in done.stderr
+
+
+def test_the_settings_say_where_they_are_from(folder):
+    make(folder, {"api/app/config.py": "import os\nos.environ['JWT_SECRET']\nos.environ['STRIPE_API_KEY']\n"})
+    make(folder, {"api/app/main.py": f"import app.config\n{APP}"})
+    done = init(folder, "--yes", *DOMAIN)
+    text = (folder / "group_data/all.py").read_text()
+    assert "# api/app/main.py:3: app = FastAPI(...)" in text
+    assert '"STRIPE_API_KEY",  # api/app/config.py:3' in text
+    assert "STRIPE_API_KEY: secrets without a value; slipway secrets edit" in done.stdout
+    compile(text, "all.py", "exec")
+
+
+def test_a_missing_application_is_told(tmp_path):
+    done = init(tmp_path, "--yes", *DOMAIN)
+    assert f"found no FastAPI application in {tmp_path}" in done.stderr
+    assert "--set backend_source=..." in done.stderr
+
+
+@pytest.mark.parametrize("name", ["templates/page.html", "tasks/mail.py", "deploy.py"])
+def test_files_of_the_application_are_not_taken_for_the_projects(folder, name):
+    make(folder, {name: ""})
+    done = init(folder, "--yes", *DOMAIN)
+    assert done.returncode == 0, done.stderr
+    text = (folder / "deploy/group_data/all.py").read_text()
+    assert 'backend_source = "../api"' in text
+    assert 'frontend_source = "../web"' in text
+    assert not (folder / "inventory.py").exists()
+    assert "Next, in deploy:" in done.stdout
+    assert "working-directory: deploy" in (folder / ".github/workflows/slipway.yml").read_text()
+    plan = [sys.executable, "-m", "slipway", "plan", "--data", "secrets_file=", "--data", 'admin_keys=["x"]']
+    said = subprocess.run(plan, cwd=folder / "deploy", capture_output=True, text=True, check=False).stderr
+    assert "1 setting is wrong" in said
+
+
+def test_what_looks_like_a_project_is_left_alone(folder):
+    make(folder, {"deploy.py": "", "inventory.py": "stock = {}\n"})
+    done = init(folder, "--yes", *DOMAIN)
+    assert done.returncode == 0, done.stderr
+    assert 'backend_source = "../api"' in (folder / "deploy/group_data/all.py").read_text()
+    done = init(folder, "other", "--yes", *DOMAIN, "--set", "backend_source=api")
+    assert "backend_source: found" in done.stderr, "other/api is not there"
+
+
+def test_a_folder_with_files_of_the_application_is_refused(folder):
+    make(folder, {"deploy/tasks/mail.py": "", "templates/page.html": ""})
+    done = init(folder, "deploy", "--yes", *DOMAIN)
+    assert "deploy: found tasks/ of the application's" in done.stderr
+    assert "slipway init deploy/deploy" in done.stderr
+    done = init(folder, ".", "--yes", *DOMAIN)
+    assert "found templates/ of the application's" in done.stderr
+    assert init(folder, "--yes", *DOMAIN).returncode == 0
+    assert (folder / "slipway/inventory.py").exists(), "deploy is taken"
+
+
+def test_a_project_may_have_components_and_templates(folder):
+    assert init(folder, "--yes", *DOMAIN).returncode == 0
+    make(folder, {"templates/nginx/site": "", "tasks/mail.py": ""})
+    done = init(folder, "--yes", *DOMAIN)
+    assert done.returncode == 0, done.stderr
+    assert "kept inventory.py" in done.stdout
+    assert not (folder / "deploy").exists()
+
+
+def test_a_gitignore_that_lets_secrets_in_is_told(folder):
+    (folder / ".gitignore").write_text("*.log\n")
+    assert (
+        "add to .gitignore, so that no plain file of secrets gets into git:\n  /secrets/*"
+        in init(folder, "--yes", *DOMAIN).stderr
+    )
+
+
+@pytest.mark.parametrize(
+    ("directory", "said"),
+    [
+        ("api/requirements.txt", "api/requirements.txt: File exists; expected a folder"),
+        ("api/requirements.txt/x", "Not a directory"),
+    ],
+)
+def test_a_folder_that_cannot_be_is_told(folder, directory, said):
+    done = init(folder, directory, "--yes", *DOMAIN)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_folder_that_was_made_for_nothing_is_removed(folder):
+    assert init(folder, "a/b", "--yes").returncode == 1
+    assert not (folder / "a").exists()
+
+
+def test_in_a_new_folder_of_a_repository_all_of_it_is_read(folder):
+    (folder / "infra").mkdir()
+    done = init(folder / "infra", "--yes", *DOMAIN)
+    assert done.returncode == 0, done.stderr
+    assert 'backend_source = "../api"' in (folder / "infra/group_data/all.py").read_text()
+
+
+def test_beside_the_repository_it_is_named(folder, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other")
+    done = init(
+        folder, str(other), "--yes", *DOMAIN, "--set", f"backend_source={folder}/api", "--set", "backend_app=a:b"
+    )
+    assert "--set" not in done.stderr or "frontend_source" in done.stderr
+
+
+def asked(where: Path, answers: str) -> str:
+    """What is shown on a terminal where somebody types the answers, each with Enter."""
+    on_a_terminal = [sys.executable, "-c", "import pty, sys; pty.spawn(sys.argv[1:])"]
+    command = [*on_a_terminal, sys.executable, "-m", "slipway", "init"]
+    # One that waits for another answer ends by the limit.
+    return subprocess.run(
+        command, cwd=where, input=answers, capture_output=True, text=True, check=True, timeout=60
+    ).stdout
+
+
+def test_a_project_that_says_everything_is_asked_three_things(folder):
+    shown = asked(folder, "shop.example.org\n\n\n")
+    assert "(site_domain)" in shown
+    assert "(server) [shop.example.org]" in shown
+    assert "(site_name) [shop]" in shown
+    assert "(backend_app)" not in shown
+    assert (folder / "group_data/all.py").exists(), shown
+
+
+def test_at_most_six_things_are_asked(tmp_path):
+    make(tmp_path, {"templates/x": "", "code/requirements.txt": "", "ui/package.json": "{}"})
+    shown = asked(tmp_path, "\nshop.example.org\n\n\n../code\nstart:app\n")
+    assert shown.count("): ") + shown.count("]: ") <= 6, shown
+    assert 'backend_app = "start:app"' in (tmp_path / "deploy/group_data/all.py").read_text()
+
+
+def test_of_two_applications_one_is_asked_for(tmp_path):
+    for name in ("one", "two"):
+        make(tmp_path, {f"{name}/main.py": APP, f"{name}/lib.py": "", f"{name}/requirements.txt": "fastapi\n"})
+    make(tmp_path, {"two/server.py": f"import lib\n{APP}"})
+    shown = asked(tmp_path, "shop.example.org\n\n\nserver:app\n")
+    assert "Applications: " in shown
+    text = (tmp_path / "group_data/all.py").read_text()
+    assert 'backend_app = "server:app"' in text
+    assert 'backend_source = "two"' in text

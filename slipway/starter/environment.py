@@ -1,0 +1,181 @@
+"""The environment of a backend as settings: what its variables get, which of them are secrets, and what is missing."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+
+from slipway.secrets.store import MONGO_URL
+from slipway.starter.reading.project import Backend
+from slipway.starter.reading.variables import Variable
+
+# What a variable of each role gets (docs/secrets.md, "Values that name a secret").
+ROLES = {
+    "url": "{mongo_url}",
+    "host": "{mongo_host}",
+    "port": "{mongo_port}",
+    "user": "{mongo_user}",
+    "password": "{mongo_password}",
+    "database": "{mongo_database}",
+    # The end of a URL that the application composes: it must say where the user is.
+    "path": "{mongo_database}?authSource=admin",
+    "auth_database": "admin",
+    "tls": "false",
+}
+SITE_URL = "https://{site_domain}"
+_SITE = re.compile(
+    r"((FRONT_?END|CLIENT|SITE|APP|WEB|WEBSITE|PUBLIC|BASE|BACK_?END|API|DOMAIN|SERVER)_?)+(UR[LI]|ORIGIN|HOST)(_URL)?|URL_NAME"
+)
+_ORIGINS = re.compile(r"\w*(CORS|ALLOWED|ALLOW)_?\w*(ORIGINS?|HOSTS_CORS)|CORS|ORIGINS?|\w*_ORIGINS|CORS_\w*URLS?")
+_STAGE = re.compile(r"((APP|FASTAPI|API|SERVER|PYTHON|K_SERVICE)_?)?(ENV|ENVIRONMENT|STAGE|MODE)")
+_FOR_DEVELOPMENT = re.compile(r"dev\w*|local\w*|debug|test\w*", re.IGNORECASE)
+_LOCAL = re.compile(r"localhost|127\.0\.0\.1|0\.0\.0\.0")
+# What most applications have there, where this one says nothing.
+_USUAL = {
+    r"(\w+_)?ALGO(RITHM)?": "HS256",
+    r"(\w+_)?ACCESS_TOKEN_EXPIRES?(_IN)?_MINUTES": "30",
+    r"(\w+_)?REFRESH_TOKEN_EXPIRES?(_IN)?_DAYS": "7",
+    r"(\w+_)?DEBUG": "false",
+    r"LOG_LEVEL": "INFO",
+}
+# What an example has where a value is to come.
+_BLANK = re.compile(
+    r"|<.*>|\{\{.*\}\}|x{3,}|\.{3}|change[ _-]?.*|replace[ _-]?.*|(my|your)[ _-].*|to-?do|none|null", re.IGNORECASE
+)
+MAX_NAMED = 40
+
+
+@dataclass
+class Environment:
+    """`values` and `secrets` by name, each with where the variable is read. `optional` has a line for each variable
+    that the backend can do without. `missing` are those that it needs, and nobody can know."""
+
+    values: dict[str, tuple[str, str]] = field(default_factory=dict)
+    secrets: dict[str, str] = field(default_factory=dict)
+    generated: list[str] = field(default_factory=list)
+    optional: list[str] = field(default_factory=list)
+    optional_secrets: list[str] = field(default_factory=list)
+    missing: list[Variable] = field(default_factory=list)
+    # What it reads as nothing, unless they are set: perhaps it needs them.
+    unset: list[Variable] = field(default_factory=list)
+    # What points to a server on the developer's machine, or beside the application in a container.
+    elsewhere: list[Variable] = field(default_factory=list)
+
+
+def environment(backend: Backend) -> Environment:
+    """What the variables of a backend become."""
+    found = Environment()
+    for variable in backend.variables.found:
+        _sort(variable, backend, found)
+    for name, place in backend.variables.from_files:
+        role = backend.mongo.roles.get(name)
+        if role and name not in found.values:
+            found.values[name] = (ROLES[role], str(place))
+    return found
+
+
+def _sort(variable: Variable, backend: Backend, found: Environment) -> None:
+    name, place = variable.name, str(variable.place)
+    role = backend.mongo.roles.get(name)
+    if role:
+        if role == "tls" and not re.fullmatch(r"(?i)true|1|yes", variable.known) and not variable.is_required:
+            return
+        # It gets this one unasked.
+        if (name, role) != (MONGO_URL, "url"):
+            found.values[name] = (ROLES[role], place)
+    elif valkey_variable(backend) == name:
+        found.values[name] = ("{valkey_url}", place)
+    elif variable.is_own and not variable.is_required:
+        return
+    elif (value := _of_the_site(variable)) is not None:
+        found.values[name] = (value, place)
+    elif variable.is_secret:
+        _secret(variable, found)
+    elif (folder := _folder(variable, backend)) is not None:
+        found.values[name] = (folder, place)
+    elif not variable.default and _is_value(variable.example):
+        found.values[name] = (str(variable.example), f"{place}, as {variable.example_place} has it")
+    elif variable.default is not None:
+        _with_default(variable, found)
+    elif variable.is_own:
+        return
+    elif usual := next((value for name_of, value in _USUAL.items() if re.fullmatch(name_of, name.upper())), ""):
+        found.values[name] = (usual, f"{place}: a usual value, as none was found")
+    elif variable.is_required or variable.example is not None:
+        found.missing.append(variable)
+    else:
+        found.optional.append(f'"{name}": "",  # {place}')
+        found.unset.append(variable)
+
+
+def valkey_variable(backend: Backend) -> str:
+    """The variable with the URL of Redis, which a site's Valkey speaks by a unix socket; "" for none."""
+    names = [
+        one.name
+        for one in backend.variables.found
+        if re.fullmatch(r"\w*(REDIS|VALKEY)\w*_UR[LI]|REDIS_DSN", one.name.upper())
+    ]
+    return names[0] if names and "Redis" in backend.servers else ""
+
+
+def _is_value(example: str | None) -> bool:
+    """Whether an example is a value to be taken as it is."""
+    return bool(example) and not _BLANK.fullmatch(example or "") and not _LOCAL.search(example or "")
+
+
+def _secret(variable: Variable, found: Environment) -> None:
+    name, place = variable.name, str(variable.place)
+    # A secret that is written in the code is known to everybody who has that.
+    has_default = bool(variable.default)
+    if variable.default is None or has_default or variable.is_generated:
+        found.secrets[name] = place
+        if variable.is_generated:
+            found.generated.append(name)
+    elif len(found.optional_secrets) < MAX_NAMED:
+        found.optional_secrets.append(f'"{name}",  # {place}')
+
+
+def _with_default(variable: Variable, found: Environment) -> None:
+    if _LOCAL.search(variable.default or "") and not re.fullmatch(r"\[.*\]", variable.default or ""):
+        found.elsewhere.append(variable)
+    elif len(found.optional) < MAX_NAMED:
+        found.optional.append(f"{json.dumps(variable.name)}: {json.dumps(variable.default)},  # {variable.place}")
+
+
+def _of_the_site(variable: Variable) -> str | None:
+    """What follows from the site itself: its address, and that it is the real one. None for anything else."""
+    name, known = re.sub(r"^(VITE|REACT_APP|NEXT_PUBLIC)_", "", variable.name.upper()), variable.known
+    if _ORIGINS.fullmatch(name) and not re.search(r"REGEX|METHOD|HEADER|CREDENTIAL", name):
+        if known and not _LOCAL.search(known):
+            return None
+        return json.dumps([SITE_URL]) if variable.is_list or known.startswith("[") else SITE_URL
+    if re.fullmatch(r"\w*CORS\w*(METHODS|HEADERS)", name) and variable.is_required and variable.is_list:
+        return '["*"]'
+    if _SITE.fullmatch(name) and (not known or _LOCAL.search(known)) and not re.search(r"REDIS|MONGO|DATABASE", name):
+        if variable.default is not None and not _LOCAL.search(known):
+            return None
+        path = re.sub(r"^\w+://[^/]*", "", known) if "://" in known else ""
+        return "{site_domain}" if name.endswith("HOST") and "://" not in known else f"{SITE_URL}{path.rstrip('/')}"
+    if _STAGE.fullmatch(name):
+        production = next((one for one in variable.choices if one.lower().startswith("prod")), "")
+        if production or (not variable.choices and (variable.default is None or _FOR_DEVELOPMENT.fullmatch(known))):
+            return production or "production"
+    if name in ("DEBUG", "APP_DEBUG", "FASTAPI_DEBUG") and known.lower() in ("true", "1"):
+        return "false"
+    return None
+
+
+def _folder(variable: Variable, backend: Backend) -> str | None:
+    """A folder that a variable names by an absolute path, which is the developer's or a container's: one that stays."""
+    for one in backend.written:
+        if one.env == variable.name and one.path.startswith("/"):
+            inner = kept_name(one.path)
+            known = variable.known.rstrip("/")
+            return f"{inner}/{known.rpartition('/')[2]}" if one.file and known.endswith(one.file) else inner
+    return None
+
+
+def kept_name(path: str) -> str:
+    """The name of a folder that stays, for an absolute path of the developer's or a container's."""
+    return re.sub(r"[^\w.-]", "-", path.rstrip("/").rpartition("/")[2]) or "data"

@@ -1,0 +1,202 @@
+"""What will not work as it is: where it was found, and what fixes it."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import shutil
+from collections.abc import Iterator
+
+from slipway.secrets.committed import env_files
+from slipway.secrets.store import MONGO_URL
+from slipway.settings.imported import is_secret
+from slipway.starter.detect import Reading, holds_code, is_inside, python_version, stripped
+from slipway.starter.environment import valkey_variable
+from slipway.starter.reading.files import dotenv
+from slipway.starter.reading.folders import Written
+from slipway.starter.reading.project import Backend
+
+# Of the same kind.
+MAX_NOTES = 5
+# What brings uvicorn with it.
+_WITH_UVICORN = {"uvicorn", "uvicorn[standard]", "fastapi[standard]", "fastapi[all]", "fastapi-cli"}
+
+
+def notes(of: Reading) -> list[str]:
+    """A line for each; those about the start of the backend first."""
+    found = [f"{problem}; set it in group_data/all.py" for problem in of.refused.values()]
+    if backend := of.project.backend:
+        kinds = [
+            _about_app(of, backend),
+            _about_mongo(backend),
+            _about_variables(of, backend),
+            _about_files(of, backend),
+        ]
+        kinds.append(_about_routes(of, backend))
+        found += [line for kind in kinds for line in kind]
+    found += [*_about_frontend(of), *_about_repository(of)]
+    return list(dict.fromkeys(found))
+
+
+def next_steps(of: Reading, server: str) -> list[tuple[str, str]]:
+    """What to type next, and what it does."""
+    backend = of.project.backend
+    secrets = [name for name in of.environment.secrets if name not in of.environment.generated]
+    files = [of.relative(name) for name in (_beside(backend) if backend else []) if of.repository.has(name)]
+    steps = []
+    if secrets or not backend:
+        steps.append(("slipway secrets keygen", "your key pair; its public half goes into secrets_recipients"))
+        how = f"values for {', '.join(secrets[:3])}{', ...' if secrets[3:] else ''}" if secrets else "values of secrets"
+        steps.append(("slipway secrets edit", f"{how}, encrypted: commit the file"))
+    if files:
+        steps.append((f"slipway secrets import {files[0]}", "or what the application's .env has; --all imports it"))
+    if backend and backend.dependencies and not backend.dependencies.is_locked:
+        steps.append(("slipway lock", f"{backend.dependencies.file} with versions and hashes: commit the file"))
+    steps.append(("slipway plan", f"what would change on {server}; changes nothing"))
+    return [*steps, ("slipway lab up", "or try it on a throwaway host of this machine first: slipway apply lab")]
+
+
+def _about_app(of: Reading, backend: Backend) -> Iterator[str]:
+    if backend.is_example:
+        yield f"{backend.app.file}: looks like an example or a script; if it is not your application, set backend_app"
+    if not backend.is_certain:
+        others = [one for one in backend.others if one.file != backend.app.file and not one.is_wrapper]
+        names = ", ".join(f"{one.target} ({one.place})" for one in others[:MAX_NOTES])
+        yield f"{backend.app.file}: other applications: {names}; backend_source and backend_app name the one to run"
+    unread = [module for module in backend.modules if module.unread]
+    version = python_version(of)
+    for module in unread[:MAX_NOTES] if not version or version.value == "3.11" else ():
+        yield (
+            f"{module.file}:{module.unread}: not the syntax of Python 3.11, read without this statement; if it is that"
+            " of a newer Python, set python_version"
+        )
+    if backend.dependencies is None:
+        yield f"{backend.app.file}: no list of Python packages; write requirements.txt, or set backend_requirements"
+    elif not _WITH_UVICORN & backend.dependencies.names:
+        yield f"{backend.dependencies.file}: uvicorn is missing, which runs the backend; add it"
+    for server, place in backend.servers.items():
+        if server == "Redis":
+            if not valkey_variable(backend):
+                yield f"{place}: uses Redis by a host's name, and Valkey has a unix socket; read a URL from REDIS_URL"
+            continue
+        yield f"{place}: uses {server}, which Slipway does not install; set variables that name one it can reach"
+
+
+def _about_mongo(backend: Backend) -> Iterator[str]:
+    mongo = backend.mongo
+    for place in mongo.is_local_url[:MAX_NOTES]:
+        yield f'{place}: MongoDB\'s address is in the code, without a password; read os.environ["{MONGO_URL}"] instead'
+    for place in mongo.with_srv[:MAX_NOTES]:
+        yield f"{place}: mongodb+srv:// is for clusters that are in DNS; read {MONGO_URL} instead"
+    for place in mongo.with_tls[:MAX_NOTES]:
+        yield f"{place}: connects by TLS, which the site's MongoDB on loopback has not; leave that to the URL"
+    # Where a variable has the whole URL, one that is put together is for when it has none.
+    without = [place for place in mongo.without_source if place not in mongo.with_srv]
+    for place in without[:MAX_NOTES] if "url" not in mongo.roles.values() else ():
+        yield f"{place}: a URL of MongoDB without authSource, and its user is in admin; append ?authSource=admin"
+    for name, place in mongo.appended[:MAX_NOTES]:
+        yield f"{place}: appends to {name}, which ends with a database and options; use it as it is"
+    for name, place in mongo.others[:MAX_NOTES]:
+        main = mongo.database[0] if mongo.database else ""
+        yield f"{place}: a second database, {name!r}; the backend's user may use only mongodb_database ({main!r})"
+
+
+def _about_variables(of: Reading, backend: Backend) -> Iterator[str]:
+    for name, place in backend.variables.from_files[:MAX_NOTES]:
+        fix = '{**dotenv_values(".env"), **os.environ}'
+        yield f"{place}: {name} is read from a file .env alone, which the server does not have; read {fix}"
+    if missing := of.environment.missing:
+        names = ", ".join(one.name for one in missing)
+        yield f"{missing[0].place}: variables whose value is not known: {names}; set them in backend_environment"
+    if unset := of.environment.unset:
+        names = ", ".join(one.name for one in unset)
+        yield f"{unset[0].place}: variables without a default: {names}; set those in backend_environment that it needs"
+    for one in of.environment.elsewhere:
+        yield f"{one.place}: {one.name} is {one.default!r} by default; set it in backend_environment if it is used"
+    if to_give := [name for name in of.environment.secrets if name not in of.environment.generated]:
+        file = next((name for name in _beside(backend) if of.repository.has(name)), "")
+        how = f"slipway secrets import {of.relative(file)}" if file else "slipway secrets edit"
+        yield f"{', '.join(to_give)}: secrets without a value; {how}"
+
+
+def _beside(backend: Backend) -> list[str]:
+    """Where the values may be that the application has on this machine."""
+    return [f"{folder}/.env".lstrip("/") for folder in (backend.source, "")]
+
+
+def _about_files(of: Reading, backend: Backend) -> Iterator[str]:
+    found = [line for one in backend.written if (line := _about_written(of, backend, one))]
+    yield from found[:MAX_NOTES]
+    for its in backend.served:
+        if its.path != "." and not is_inside(its.path):
+            yield f"{its.place}: serves {its.path}, outside of backend_source; leave it to Nginx and frontend_source"
+
+
+def _about_written(of: Reading, backend: Backend, one: Written) -> str:
+    path = one.path or one.file
+    if not path:
+        return f"{one.place}: writes to the backend's folder, which is read-only; write to a folder of shared_paths"
+    if path.startswith("/") and not one.env:
+        return f"{one.place}: writes to {path}, which the server does not have; write to a folder of shared_paths"
+    if not path.startswith("/") and not is_inside(path):
+        return f"{one.place}: writes to {path}, outside of backend_source; write to a folder of shared_paths"
+    if one.path and holds_code(of, one.path):
+        fix = "" if one.file else "; write to a folder of its own, and name it in shared_paths"
+        return f"{one.place}: writes to {path}, which has the application's code{fix}"
+    if one.path and of.repository.has_files(posixpath.join(backend.source, one.path)):
+        return f"{one.place}: writes to {path}, which has files in git; only those of the first release get there"
+    return ""
+
+
+def _about_routes(of: Reading, backend: Backend) -> Iterator[str]:
+    frontend = of.project.frontend
+    if not frontend:
+        return
+    for place in backend.routes.unknown[:MAX_NOTES]:
+        yield f"{place}: a router that could not be followed; add its paths to backend_paths if they are missing"
+    if not backend.paths:
+        yield f'{backend.app.file}: no route was found; set backend_paths, which is ["/api/"] otherwise'
+    taken = frontend.assets.strip("/").partition("/")[0]
+    firsts: dict[str, str] = {}
+    for path, where in backend.paths:
+        first = path.strip("/").partition("/")[0]
+        firsts.setdefault(first, where)
+        if "{" in first:
+            yield f"{where}: {path} matches any path, which the frontend gets; give it a prefix"
+        elif first and first == taken:
+            yield f"{where}: {path} is where the frontend's own files are; give it another path"
+    if "" in firsts and not stripped(of):
+        yield f"{firsts['']}: / is the frontend's; give it another path if visitors need it"
+    pages = [(name, place) for name, place in of.project.api.pages.items() if name in firsts and name != "api"]
+    for name, place in pages if not stripped(of) else ():
+        yield f"{place}: /{name} is a page and a path of the backend ({firsts[name]}), which gets it on a reload"
+
+
+def _about_frontend(of: Reading) -> Iterator[str]:
+    frontend = of.project.frontend
+    if not frontend:
+        return
+    yield from frontend.problems
+    if frontend.manager not in ("", "npm") and not shutil.which(frontend.manager):
+        yield f"{frontend.lock}: {frontend.manager} is not installed on this machine, which builds; install it"
+    domain = str(of.answers.get("site_domain", "DOMAIN"))
+    for one in of.project.api.variables:
+        if one.is_local:
+            found = f"is {one.value!r} ({one.value_place})" if one.value else "has no value for production"
+            yield f"{one.place}: {one.name} {found}; frontend_build sets it to {one.public(domain)}"
+    for address, place in of.project.api.fixed[:MAX_NOTES]:
+        path = re.sub(r"^\w+://[^/]*", "", address) or "/"
+        yield f"{place}: {address!r} is the visitor's own machine; ask for {path!r}"
+    if (more := len(of.project.api.fixed) - MAX_NOTES) > 0:
+        yield f"{frontend.folder or '.'}: {more} more addresses of the visitor's own machine"
+
+
+def _about_repository(of: Reading) -> Iterator[str]:
+    repository = of.repository
+    for file in env_files(repository.top):
+        values = dotenv(repository.read(file) or "")
+        if names := [name for name, (value, _) in values.items() if is_secret(name, value)]:
+            yield f"{file}: in git, with {', '.join(names[:MAX_NOTES])}; git rm --cached {file}, and give new values"
+    for folder in repository.cut[:MAX_NOTES]:
+        if not folder or "/" not in folder:
+            yield f"{folder or '.'}: too many files, not all were looked at"

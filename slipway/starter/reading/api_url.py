@@ -1,0 +1,169 @@
+"""Where a frontend looks for its API: a variable of its build, or an address in its code."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from slipway.starter.reading.files import Place, Repository, dotenv, line_of
+from slipway.starter.reading.frontend import Frontend, sources, uncommented
+
+# What a build for production reads, the last one wins; a file that is not in git may be elsewhere tomorrow.
+FOR_PRODUCTION = (".env", ".env.local", ".env.production", ".env.production.local")
+EXAMPLES = (
+    ".env.example",
+    ".env.sample",
+    ".env.template",
+    ".env.local.example",
+    ".env.development",
+    ".env.dev",
+    "env.example",
+)
+_READ = re.compile(
+    r"(?:import\.meta\.env|process\.env|runtimeConfig\.public|\$env/static/public)(?:\.|\[['\"])([A-Za-z_]\w*)"
+)
+_IMPORTED = re.compile(r"import\s*\{([^}]*)\}\s*from\s*['\"]\$env/(?:static|dynamic)/public['\"]")
+_FALLBACK = re.compile(r"['\"]?\]?\s*(?:\|\||\?\?|\?[^:\n]{0,80}:)\s*\(?\s*['\"`]([^'\"`\n]*)['\"`]")
+_NAMED_SO = re.compile(
+    r"(^|_)(API|BACKEND|SERVER|WS|WEBSOCKET|SOCKET|FASTAPI|BASE)(_|$).*|(^|_)(API|BACKEND|SERVER|BASE)?_?(UR[LI]|ENDPOINT|ORIGIN)$"
+)
+_NOT_THE_API = re.compile(
+    r"KEY|TOKEN|SECRET|CLIENT_ID|PUBLIC_URL$|VERSION"
+    r"|TIMEOUT|GOOGLE|MAPS?_|FACEBOOK|STRIPE|KEYCLOAK|AUTH0|SUPABASE|FIREBASE|SENTRY|CDN|MOCK|GITHUB|S3|BUCKET|CLOUDINARY|LOGO|IMAGE"
+)
+LOCAL = re.compile(r"(?:https?|wss?)://(?:localhost|127\.0\.0\.1|0\.0\.0\.0)(?::\d+)?[^\s'\"`<>)]*")
+# An address of a development server that no visitor's browser asks.
+_NOT_ASKED = re.compile(r"console\.|\bproxy\b|target\s*:|placeholder|example|data-testid|schema\.org|w3\.org")
+
+
+@dataclass(frozen=True)
+class ApiVariable:
+    """A variable with the API's address. `value` is what a build reads as things are, "" for nothing; `example` is an
+    address of development. `is_websocket`: it begins with ws."""
+
+    name: str
+    place: Place
+    value: str = ""
+    value_place: Place | None = None
+    example: str = ""
+    is_websocket: bool = False
+
+    @property
+    def is_local(self) -> bool:
+        """Whether a visitor's browser would be sent to the visitor's own machine, or nowhere."""
+        return bool(LOCAL.match(self.value)) or (
+            not self.value and (not self.example or bool(LOCAL.match(self.example)))
+        )
+
+    @property
+    def path(self) -> str:
+        """The path in its address, "/api" say; "" for none."""
+        known = self.value or self.example
+        if "://" in known:
+            return urlsplit(known).path.rstrip("/")
+        return known.rstrip("/") if known.startswith("/") else ""
+
+    def public(self, domain: str) -> str:
+        """Its value for visitors."""
+        return f"{'wss' if self.is_websocket else 'https'}://{domain}{self.path}"
+
+
+@dataclass
+class Api:
+    variables: list[ApiVariable] = field(default_factory=list)
+    # Addresses of the developer's machine in the code, where no variable is in front of them.
+    fixed: list[tuple[str, Place]] = field(default_factory=list)
+    # The paths below "/" that the frontend asks for by themselves: "/api/...".
+    asks_below_api: bool = False
+    # A development server, or the Nginx of a container, that takes a prefix off before it asks the backend.
+    stripped: list[tuple[str, Place]] = field(default_factory=list)
+    # Pages that the frontend shows by paths of its own.
+    pages: dict[str, Place] = field(default_factory=dict)
+
+
+def api(repository: Repository, frontend: Frontend) -> Api:
+    found = Api()
+    read: dict[str, tuple[Place, str]] = {}
+    for file in sources(repository, frontend.folder):
+        text = repository.read(file) or ""
+        if len(text) > 300_000:
+            # A bundle.
+            continue
+        text = uncommented(text)
+        for name, place, fallback in _variables(file, text):
+            if name not in read or (fallback and not read[name][1]):
+                read[name] = (place, fallback)
+        found.fixed += _fixed(file, text)
+        found.asks_below_api = found.asks_below_api or bool(re.search(r"['\"`}]/api(/|['\"`])", text))
+        for match in re.finditer(r"\bpath\s*[=:]\s*\{?\s*['\"]/?([\w-]+)(?:/[^'\"]*)?['\"]", text):
+            found.pages.setdefault(match[1], Place(file, line_of(text, match.start())))
+    found.variables = [*_api_variables(repository, frontend, read)]
+    found.stripped = [*_stripped(repository, frontend)]
+    return found
+
+
+def _variables(file: str, text: str) -> Iterator[tuple[str, Place, str]]:
+    for match in _READ.finditer(text):
+        fallback = _FALLBACK.match(text, match.end())
+        yield match[1], Place(file, line_of(text, match.start())), fallback[1] if fallback else ""
+    for match in _IMPORTED.finditer(text):
+        for name in re.findall(r"\w+", match[1]):
+            yield name, Place(file, line_of(text, match.start())), ""
+
+
+def _api_variables(
+    repository: Repository, frontend: Frontend, read: dict[str, tuple[Place, str]]
+) -> Iterator[ApiVariable]:
+    texts = {name: _values(repository, frontend.folder, name) for name in (*FOR_PRODUCTION, *EXAMPLES)}
+    for name, (place, fallback) in read.items():
+        bare = name.removeprefix(frontend.prefix).upper()
+        if (frontend.prefix and not name.startswith(frontend.prefix)) or _NOT_THE_API.search(bare):
+            continue
+        value, where = fallback, place if fallback else None
+        for file in FOR_PRODUCTION:
+            if name in texts[file]:
+                value, line = texts[file][name]
+                where = Place(f"{frontend.folder}/{file}".lstrip("/"), line)
+        example = next((texts[file][name][0] for file in EXAMPLES if name in texts[file]), "")
+        is_address = any(re.match(r"(https?|wss?)://|/", one) for one in (value, example) if one)
+        if not _NAMED_SO.search(bare) or (
+            not is_address and not re.search(r"UR[LI]|ENDPOINT|ORIGIN|BASE|API$|HOST", bare)
+        ):
+            continue
+        is_websocket = value.startswith("ws") or example.startswith("ws") or bare.startswith(("WS", "WEBSOCKET"))
+        yield ApiVariable(name, place, value, where, example, is_websocket)
+
+
+def _values(repository: Repository, folder: str, file: str) -> dict[str, tuple[str, int]]:
+    return dotenv(repository.read(f"{folder}/{file}".lstrip("/")) or "")
+
+
+def _fixed(file: str, text: str) -> Iterator[tuple[str, Place]]:
+    for match in LOCAL.finditer(text):
+        begin = text.rfind("\n", 0, match.start()) + 1
+        before = text[begin : match.start()]
+        around = text[max(begin, match.start() - 160) : match.start()]
+        if _NOT_ASKED.search(before) or re.search(
+            r"(import\.meta|process)\.env[^\n]*(\|\||\?\?|\?)", text[max(0, match.start() - 200) : match.start()]
+        ):
+            continue
+        if re.search(r"['\"`]\s*$", around) or file.endswith(".html"):
+            yield match[0], Place(file, line_of(text, match.start()))
+
+
+def _stripped(repository: Repository, frontend: Frontend) -> Iterator[tuple[str, Place]]:
+    """Prefixes that a proxy of the repository's takes off."""
+    for file in repository.files:
+        name = file.rpartition("/")[2]
+        if name.startswith("vite.config") or name in ("setupProxy.js", "proxy.conf.json", "vue.config.js"):
+            text = uncommented(repository.read(file) or "")
+            for match in re.finditer(r"(?:rewrite|pathRewrite)\b[^\n]*?\^?\\?(/\w[\w/-]*)", text):
+                yield match[1].replace("\\", "").rstrip("/"), Place(file, line_of(text, match.start()))
+        elif name.endswith(".conf"):
+            text = repository.read(file) or ""
+            for match in re.finditer(
+                r"location\s+(?:\^~\s*)?(/\w[\w/-]*/?)\s*\{[^}]*?proxy_pass\s+https?://[\w.:-]+/[;\s]", text
+            ):
+                yield match[1].rstrip("/"), Place(file, line_of(text, match.start()))

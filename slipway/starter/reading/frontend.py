@@ -1,0 +1,289 @@
+"""The frontend of a repository: its tool, its package manager, and what its build writes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from slipway.settings.frontend_tool import BUILDS, LOCKS, NO_BUILD, WITHOUT_A_LOCK, YARN_BERRY
+from slipway.starter.reading.files import Place, Repository, folder_of, line_of, parents
+
+_GOOD_FOLDERS = ("frontend", "web", "client", "ui", "webapp", "front", "app", "site", "front-end", "dashboard", "www")
+_CONFIGS = ("js", "ts", "mjs", "mts", "cjs", "cts")
+
+
+@dataclass(frozen=True)
+class Tool:
+    """What builds a frontend: the folder that it writes, the URL path of the files with a hash in their names, and the
+    prefix of variables that it puts into the build. `marks` are packages that only it has."""
+
+    name: str
+    marks: tuple[str, ...]
+    output: str
+    assets: str
+    prefix: str = ""
+
+
+TOOLS = (
+    Tool("next", ("next",), "out", "/_next/static/", "NEXT_PUBLIC_"),
+    Tool("nuxt", ("nuxt", "nuxt3"), ".output/public", "/_nuxt/", "NUXT_PUBLIC_"),
+    Tool("sveltekit", ("@sveltejs/kit",), "build", "/_app/immutable/", "PUBLIC_"),
+    Tool("astro", ("astro",), "dist", "/_astro/", "PUBLIC_"),
+    Tool("gatsby", ("gatsby",), "public", "/static/", "GATSBY_"),
+    Tool("react-router", ("@react-router/dev", "@remix-run/dev"), "build/client", "/assets/", "VITE_"),
+    Tool("angular", ("@angular/core", "ng"), "dist", "", ""),
+    Tool("create-react-app", ("react-scripts", "@craco/craco", "react-app-rewired"), "build", "/static/", "REACT_APP_"),
+    Tool("vue-cli", ("@vue/cli-service", "vue-cli-service"), "dist", "/js/", "VUE_APP_"),
+    Tool("vite", ("vite",), "dist", "/assets/", "VITE_"),
+    Tool("parcel", ("parcel",), "dist", "", ""),
+    Tool("webpack", ("webpack",), "dist", "", ""),
+)
+
+
+@dataclass
+class Frontend:
+    """`output` is relative to `folder`, "" where that can't be read; `assets` is "" where hashed files are in no folder
+    of their own. `problems` say what keeps it from being served as files, with the fix."""
+
+    folder: str
+    place: Place
+    tool: str
+    manager: str
+    lock: str
+    build: str
+    output: str
+    assets: str
+    prefix: str
+    problems: list[str] = field(default_factory=list)
+
+
+def frontends(repository: Repository) -> list[Frontend]:
+    """All packages that build a site, the most likely one first."""
+    found = []
+    for file in repository.named("package.json"):
+        package = _json(repository, file)
+        build = package.get("scripts", {}).get("build") if isinstance(package.get("scripts"), dict) else None
+        # A workspace's root builds what is in others.
+        if build and not re.match(
+            r"(turbo|lerna|nx|pnpm (-r|--filter|--recursive)|npm run build (-w|--workspace))\b", str(build)
+        ):
+            found.append((file, package))
+    ranked = sorted(found, key=lambda one: _rank(repository, *one))
+    built = [_frontend(repository, file, package) for file, package in ranked if _tool(package)]
+    return built or [*_pages(repository)]
+
+
+def _pages(repository: Repository) -> Iterator[Frontend]:
+    """Folders of pages that need no build."""
+    for file in repository.named("index.html"):
+        folder = folder_of(file)
+        if folder.rpartition("/")[2].lower() in _GOOD_FOLDERS and not repository.has(f"{folder}/__init__.py"):
+            yield Frontend(folder, Place(file), "none", "", "", NO_BUILD, ".", "", "")
+
+
+def _json(repository: Repository, file: str) -> dict[str, Any]:
+    try:
+        found = json.loads(repository.read(file) or "")
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _packages(package: dict[str, Any]) -> set[str]:
+    tables = [package.get(name) for name in ("dependencies", "devDependencies", "peerDependencies")]
+    return {name for table in tables if isinstance(table, dict) for name in table}
+
+
+def _tool(package: dict[str, Any]) -> Tool | None:
+    # "next" of "next build": in a workspace its package may be that of the root.
+    names = _packages(package) | {*str(package["scripts"]["build"]).split()}
+    return next((tool for tool in TOOLS if names & {*tool.marks}), None)
+
+
+def _rank(repository: Repository, file: str, package: dict[str, Any]) -> tuple[object, ...]:
+    folders = [part.lower() for part in folder_of(file).split("/")]
+    tool = _tool(package)
+    is_library = "main" in package and "private" not in package
+    poor = any(
+        re.match(r"(examples?|docs?|website|storybook|e2e|mobile|admin|landing|emails?)$", one) for one in folders
+    )
+    good = next((n for n, name in enumerate(_GOOD_FOLDERS) if name in folders), len(_GOOD_FOLDERS))
+    return tool is None, poor, is_library, good, len(folders), file
+
+
+def _frontend(repository: Repository, file: str, package: dict[str, Any]) -> Frontend:
+    folder = folder_of(file)
+    tool = _tool(package) or TOOLS[-1]
+    manager, lock, build = _manager(repository, folder, package)
+    text = repository.read(file) or ""
+    line = line_of(text, max(text.find('"build"'), 0))
+    found = Frontend(folder, Place(file, line), tool.name, manager, lock, build, tool.output, tool.assets, tool.prefix)
+    if not lock:
+        found.problems.append(f"{file}: no lock of its packages: run `npm install`, and commit package-lock.json")
+    _CONFIGURED.get(tool.name, lambda *_: None)(repository, found)
+    if (
+        tool.name == "create-react-app"
+        and (home := str(package.get("homepage", "")))
+        and re.search(r"://[^/]+/[^/]", home)
+    ):
+        found.problems.append(f'{file}: "homepage" {home!r} is below a path: remove it, the site is at /')
+    if tool.name in ("vite", "webpack", "parcel") and (
+        match := re.search(r"--outDir[ =](\S+)|--dist-dir (\S+)", str(package["scripts"]["build"]))
+    ):
+        found.output = (match[1] or match[2]).strip("'\"./")
+    return found
+
+
+def _manager(repository: Repository, folder: str, package: dict[str, Any]) -> tuple[str, str, str]:
+    """Name, lock and command of the package manager, by its lock here or at the top of its workspace."""
+    wanted = str(package.get("packageManager", "")).partition("@")[0]
+    for place in parents(folder):
+        for lock, name in sorted(LOCKS.items(), key=lambda one: one[1] != wanted):
+            file = f"{place}/{lock}".lstrip("/")
+            if repository.has(file):
+                is_berry = name == "yarn" and "__metadata:" in (repository.read(file) or "")[:2000]
+                return name, file, YARN_BERRY if is_berry else BUILDS[name]
+    return "npm", "", WITHOUT_A_LOCK
+
+
+# --- What their configurations say ------------------------------------------------------------------------------------
+
+
+def _config(repository: Repository, folder: str, *stems: str) -> tuple[str, str]:
+    """The text of a tool's configuration without comments, and its file; ("", "") for none."""
+    for stem in stems:
+        for suffix in _CONFIGS:
+            file = f"{folder}/{stem}.{suffix}" if folder else f"{stem}.{suffix}"
+            if repository.has(file):
+                return uncommented(repository.read(file) or ""), file
+    return "", ""
+
+
+def uncommented(text: str) -> str:
+    """JavaScript without comments; lines stay where they are."""
+    without = re.sub(r"/\*.*?\*/", lambda match: "\n" * match[0].count("\n"), text, flags=re.DOTALL)
+    return re.sub(r"(^|[^:'\"])//[^\n]*", r"\1", without)
+
+
+def _text_of(text: str, name: str) -> str:
+    match = re.search(rf"\b{name}\s*:\s*['\"`]([^'\"`]*)['\"`]", text)
+    return match[1] if match else ""
+
+
+def _outside(found: Frontend, file: str, output: str) -> None:
+    """The folder of the build, which must be below the frontend's."""
+    output = output.removeprefix("./").rstrip("/")
+    if output.startswith(("../", "/")):
+        found.problems.append(f"{file}: the build is written to {output!r}: have it below {found.folder or '.'}")
+    elif output:
+        found.output = output
+
+
+def _vite(repository: Repository, found: Frontend) -> None:
+    text, file = _config(repository, found.folder, "vite.config")
+    output = _text_of(text, "outDir")
+    if "outDir" in text and not output:
+        found.output = ""
+        found.problems.append(f"{file}: outDir could not be read; set frontend_output")
+    _outside(found, file, output)
+    if folder := _text_of(text, "assetsDir"):
+        found.assets = f"/{folder.strip('/')}/"
+    base = _text_of(text, "base")
+    if base not in ("", "/", "./"):
+        found.problems.append(f"{file}: base is {base!r}, and the site is at /: remove it")
+
+
+def _next(repository: Repository, found: Frontend) -> None:
+    text, file = _config(repository, found.folder, "next.config")
+    if _text_of(text, "output") != "export":
+        where = file or f"{found.folder}/next.config.mjs".lstrip("/")
+        found.problems.append(
+            f'{where}: the build needs a server of Node\'s, and Slipway serves files: set output: "export", if no page'
+            " is made at request time"
+        )
+    if folder := _text_of(text, "distDir"):
+        _outside(found, file, folder)
+    if base := _text_of(text, "basePath"):
+        found.problems.append(f"{file}: basePath is {base!r}, and the site is at /: remove it")
+
+
+def _sveltekit(repository: Repository, found: Frontend) -> None:
+    text, file = _config(repository, found.folder, "svelte.config")
+    if "adapter-static" not in text:
+        found.problems.append(
+            f"{file}: the build needs a server of Node's, and Slipway serves files: use @sveltejs/adapter-static with"
+            ' fallback: "index.html"'
+        )
+    _outside(found, file, _text_of(text, "pages"))
+
+
+def _vue_cli(repository: Repository, found: Frontend) -> None:
+    text, file = _config(repository, found.folder, "vue.config")
+    _outside(found, file, _text_of(text, "outputDir"))
+    if folder := _text_of(text, "assetsDir"):
+        found.assets = f"/{folder.strip('/')}/"
+
+
+def _angular(repository: Repository, found: Frontend) -> None:
+    file = f"{found.folder}/angular.json".lstrip("/")
+    projects = _json(repository, file).get("projects", {})
+    for name, project in projects.items() if isinstance(projects, dict) else ():
+        build = (project.get("architect") or project.get("targets") or {}).get("build", {})
+        options, builder = build.get("options", {}), str(build.get("builder", ""))
+        path = options.get("outputPath", f"dist/{name}")
+        base = path.get("base", "dist") if isinstance(path, dict) else path
+        # The application builder writes what browsers get into a folder of its own.
+        inner = path.get("browser", "browser") if isinstance(path, dict) else "browser"
+        is_split = builder.endswith(":application")
+        _outside(found, file, "/".join(part for part in (str(base), inner if is_split else "") if part))
+        return
+
+
+def _static(name: str, problem: str, is_fine: str) -> Any:
+    def look(repository: Repository, found: Frontend) -> None:
+        text, file = _config(repository, found.folder, name)
+        if not re.search(is_fine, text):
+            found.problems.append(f"{file or name}: {problem}")
+
+    return look
+
+
+_CONFIGURED: dict[str, Any] = {
+    "vite": _vite,
+    "next": _next,
+    "sveltekit": _sveltekit,
+    "vue-cli": _vue_cli,
+    "angular": _angular,
+    "nuxt": _static(
+        "nuxt.config",
+        "the build needs a server of Node's, and Slipway serves files: set ssr: false, and have `nuxt generate` as the"
+        " script build",
+        r"ssr\s*:\s*false",
+    ),
+    "react-router": _static(
+        "react-router.config",
+        "the build needs a server of Node's, and Slipway serves files: set ssr: false",
+        r"ssr\s*:\s*false",
+    ),
+}
+
+
+# --- What a frontend says of its server -------------------------------------------------------------------------------
+
+
+def sources(repository: Repository, folder: str) -> Iterator[str]:
+    """The files that go into the build."""
+    skipped = re.compile(
+        r"(\.(test|spec|stories|config|d|bak)\.\w+$)|setupTests|(^|/)(public|static|mocks?|cypress|scripts|server)/"
+    )
+    count = 0
+    for file in repository.below(folder):
+        inner = file.removeprefix(f"{folder}/")
+        if re.search(r"\.(jsx?|tsx?|mjs|vue|svelte|astro|html)$", file) and not skipped.search(inner):
+            count += 1
+            if count > 1500:
+                return
+            yield file

@@ -1,0 +1,387 @@
+"""How an application reaches MongoDB: which variables hold the URL or a part of it, and which database it uses."""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import dataclass, field
+
+from slipway.starter.reading.files import Place
+from slipway.starter.reading.python import Module, argument, called, dotted_of
+from slipway.starter.reading.value import Env, Scope, Value, envs_in
+from slipway.starter.reading.values import Values
+from slipway.starter.reading.variables import Variable, Variables
+
+CLIENTS = {"MongoClient", "AsyncIOMotorClient", "AsyncMongoClient", "MotorClient", "AgnosticClient"}
+LIBRARIES = {
+    "motor",
+    "pymongo",
+    "beanie",
+    "mongoengine",
+    "odmantic",
+    "umongo",
+    "bunnet",
+    "mongoz",
+    "fastapi_users_db_beanie",
+}
+# Relational databases, whose DATABASE_URL is not MongoDB's.
+_SQL = {
+    "sqlalchemy",
+    "sqlmodel",
+    "asyncpg",
+    "psycopg2",
+    "psycopg",
+    "databases",
+    "tortoise",
+    "peewee",
+    "mysql",
+    "aiomysql",
+}
+NAME = r"[A-Za-z0-9_-]{1,63}"
+_NOT_THE_SITES = {"admin", "local", "config"}
+_METHODS = {
+    "close", "get_database", "get_default_database", "list_database_names", "server_info", "start_session", "address",
+    "drop_database", "database_names", "is_primary", "nodes", "primary", "options", "codec_options", "get_io_loop",
+    "append_metadata", "aconnect", "watch", "topology_description", "delegate", "io_loop", "bulk_write",
+}  # fmt: skip
+_URL = re.compile(
+    r"^(?P<scheme>[^:/]*)://(?:(?P<user>[^:@/]*)(?::(?P<password>[^@/]*))?@)?(?P<host>[^/?:]*)(?::(?P<port>[^/?]*))?"
+    r"(?:/(?P<database>[^?]*))?(?:\?(?P<options>.*))?$"
+)
+# Roles by the end of a name that belongs to MongoDB, the longest first.
+_ENDINGS = (
+    ("auth_database", r"AUTH_?(SOURCE|DB|DATABASE)|AUTHENTICATION_(SOURCE|DATABASE)"),
+    ("tls", r"TLS|SSL|USE_TLS|USE_SSL|TLS_ENABLED|SSL_ENABLED"),
+    ("", r".*(COLLECTION|POOL|TIMEOUT|RETR|TEST|MAX|MIN|CONNECTIONS|REPLICA|TLS|SSL|CERT|CA_FILE)\w*"),
+    ("url", r"UR[LI]S?|DSN|DETAILS|CONN(ECTION)?(_?STR(ING)?)?(_UR[LI])?|CONNECTION_UR[LI]|ENDPOINT|CLUSTER|STRING"),
+    ("host", r"HOST(NAME)?|SERVER|ADDR(ESS)?|SERVICE"),
+    ("port", r"PORT"),
+    ("user", r"(ROOT_|ADMIN_|APP_)?(USER(_?NAME)?|LOGIN)"),
+    ("password", r"(ROOT_|ADMIN_|APP_|USER_)?(PASSWORD|PASS(WD)?|PWD)"),
+    ("database", r"(DB_?)?NAME|DB|DATABASE(_?NAME)?|INITDB_DATABASE|DBNAME"),
+)
+_STARTS = re.compile(r"^(?:(?:\w*_)?(MONGO(?:DB)?|ATLAS|COSMOS)|(?:APP_|BACKEND_)?(DB|DATABASE))_?(?:INITDB_)?(.*)$")
+# What names another server.
+_OTHERS = re.compile(
+    r"REDIS|POSTGRES|(^|_)PG|SQL|ELASTIC|KAFKA|RABBIT|CELERY|MINIO|NEO4J|CHROMA|QDRANT|VECTOR|FIREBASE|INFLUX"
+)
+
+
+@dataclass
+class Mongo:
+    """`roles`: what each variable is, by its name: url, host, port, user, password, database, auth_database, tls, or
+    "path", the end of a URL that is composed without an authSource."""
+
+    is_used: bool = False
+    is_local_url: list[Place] = field(default_factory=list)
+    roles: dict[str, str] = field(default_factory=dict)
+    databases: list[tuple[str, Place]] = field(default_factory=list)
+    # URLs with a database and without an authSource, which MongoDB then looks for the user in.
+    without_source: list[Place] = field(default_factory=list)
+    # A variable that is a URL of its own, with a text after it.
+    appended: list[tuple[str, Place]] = field(default_factory=list)
+    with_srv: list[Place] = field(default_factory=list)
+    with_tls: list[Place] = field(default_factory=list)
+
+    @property
+    def database(self) -> tuple[str, Place] | None:
+        """The database that the application names most often."""
+        names = [name for name, _ in self.databases]
+        best = max(dict.fromkeys(names), key=names.count, default="")
+        return next(((name, place) for name, place in self.databases if name == best), None)
+
+    @property
+    def others(self) -> list[tuple[str, Place]]:
+        """Further databases, which the backend's user may not use."""
+        main = self.database
+        found = {name: place for name, place in self.databases if main and name != main[0]}
+        return [*found.items()]
+
+
+class _Reader:
+    def __init__(self, values: Values, modules: list[Module], found: Variables) -> None:
+        self.values, self.modules, self.variables = values, modules, found
+        self.result = Mongo()
+        # Where names of clients are defined: (file, name).
+        self.clients: set[tuple[str, str]] = set()
+        self.attributes: set[str] = set()
+        # Variables whose values are a database's name in the code.
+        self.database_envs: set[str] = set()
+
+    def read(self) -> Mongo:
+        imported = {name.partition(".")[0] for module in self.modules for name in module.imported}
+        self.result.is_used = bool(imported & LIBRARIES)
+        is_sql = bool(imported & _SQL)
+        listed = self.values.nodes(self.modules)
+        calls = [(node, scope) for node, scope in listed if isinstance(node, ast.Call)]
+        for node, scope in listed:
+            self._assigned(node, scope)
+        for node, scope in listed:
+            self._database(node, scope)
+        for call, scope in calls:
+            if self._is_client(call, scope):
+                self._client(call, scope)
+        self._composed()
+        for variable in self.variables.found:
+            if variable.name not in self.result.roles and (role := self._by_name(variable, is_sql)):
+                self.result.roles[variable.name] = role
+        self._names_of_variables()
+        return self.result
+
+    # --- Clients ------------------------------------------------------------------------------------------------------
+
+    def _is_client(self, node: ast.AST, scope: Scope) -> bool:
+        name = called(node)
+        if name in CLIENTS:
+            return True
+        if name not in ("connect", "register_connection") or not isinstance(node, ast.Call):
+            return False
+        source = scope.module.imports.get(dotted_of(node.func).partition(".")[0], ("",))[0]
+        return source.startswith("mongoengine") or "mongoengine" in scope.module.stars
+
+    def _assigned(self, node: ast.AST, scope: Scope) -> None:
+        """Notes what a client is assigned to."""
+        targets: list[ast.expr] = []
+        value = getattr(node, "value", None)
+        annotation = getattr(node, "annotation", None)
+        if isinstance(node, ast.Assign):
+            targets = node.targets
+        elif isinstance(node, ast.AnnAssign):
+            targets = [node.target]
+        is_annotated = isinstance(node, ast.AnnAssign) and _names_client(annotation)
+        is_made = isinstance(value, ast.expr) and _makes_client(value)
+        if isinstance(node, ast.arg) and "client" in node.arg.lower() and _names_client(node.annotation):
+            # Not `db: MongoClient`: many annotate a database so.
+            self.clients.add((scope.module.file, node.arg))
+        if is_annotated or is_made:
+            for target in targets:
+                if isinstance(target, ast.Name):
+                    self.clients.add((scope.module.file, target.id))
+                elif isinstance(target, ast.Attribute):
+                    self.attributes.add(target.attr)
+            if scope.owner and not scope.function:
+                self.attributes |= {target.id for target in targets if isinstance(target, ast.Name)}
+
+    def _is_a_client(self, node: ast.expr, scope: Scope) -> bool:
+        match node:
+            case ast.Name(id=name):
+                if (scope.module.file, name) in self.clients:
+                    return True
+                found = self.values.code.defined(scope.module, name)
+                return found is not None and (found[0].file, found[1]) in self.clients
+            case ast.Attribute(attr=name):
+                return name in self.attributes
+            case ast.Call():
+                function = self.values.function(node.func, scope)
+                return self._is_client(node, scope) or bool(
+                    function and "client" in function[1].name.lower() and _names_client(function[1].returns)
+                )
+            case ast.Await(value=value):
+                return self._is_a_client(value, scope)
+        return False
+
+    # --- What a client connects to ------------------------------------------------------------------------------------
+
+    def _client(self, call: ast.Call, scope: Scope) -> None:
+        is_engine = called(call) in ("connect", "register_connection")
+        where = argument(call, "host", None if is_engine else 0)
+        place = scope.module.place(call)
+        if where is not None and not self._is_given(where, scope):
+            self._url(self.values.of(where, scope), place, argument(call, "port", None if is_engine else 1) is not None)
+        elif where is None and not is_engine and not call.keywords:
+            self.result.is_local_url.append(place)
+        for option, role in (
+            ("port", "port"),
+            ("username", "user"),
+            ("password", "password"),
+            ("authSource", "auth_database"),
+            ("authsource", "auth_database"),
+            ("authentication_source", "auth_database"),
+            ("tls", "tls"),
+            ("ssl", "tls"),
+        ):
+            given = argument(call, option, 1 if option == "port" and not is_engine else None)
+            for env in envs_in(self.values.of(given, scope)) if given is not None else ():
+                self.result.roles[env.name] = role
+        for keyword in call.keywords:
+            is_on = not (isinstance(keyword.value, ast.Constant) and not keyword.value.value)
+            if (
+                re.fullmatch(r"tls\w*|ssl\w*", keyword.arg or "")
+                and is_on
+                and not envs_in(self.values.of(keyword.value, scope))
+            ):
+                self.result.with_tls.append(place)
+                break
+        if is_engine and (name := argument(call, "db", 0) or argument(call, "name")):
+            self._name(name, scope, place)
+
+    def _is_given(self, node: ast.expr, scope: Scope) -> bool:
+        """Whether it is a field of a model that is no settings: what it is, somebody else says."""
+        owners = [self.values.classes.of(one.value, scope) for one in ast.walk(node) if isinstance(one, ast.Attribute)]
+        classes = self.values.classes
+        return any(classes.is_model(owner) and not classes.is_settings(owner) for owner in owners if owner)
+
+    def _url(self, value: Value, place: Place, has_port: bool) -> None:
+        """The roles of the parts of a URL."""
+        match value:
+            case (Env() as env,):
+                looks_like_host = not re.search(r"UR[LI]|DSN|STRING|DETAILS", env.name.upper())
+                self.result.roles.setdefault(env.name, "host" if has_port and looks_like_host else "url")
+                return
+            case (str(text),):
+                if text.startswith("mongodb") or "/" not in text:
+                    self.result.is_local_url.append(place)
+                return
+            case (Env() as env, *rest) if rest and "://" not in str(rest[0]):
+                self.result.appended.append((env.name, place))
+                self.result.roles[env.name] = "url"
+                return
+        marks = [part if isinstance(part, str) else f"\x01{number}\x02" for number, part in enumerate(value)]
+        found = _URL.match("".join(marks))
+        if not found:
+            return
+        if "+srv" in found["scheme"] and place not in self.result.with_srv:
+            self.result.with_srv.append(place)
+        for role in ("user", "password", "host", "port", "database"):
+            if match := re.fullmatch("\x01(\\d+)\x02", found[role] or ""):
+                part = value[int(match[1])]
+                if isinstance(part, Env):
+                    self.result.roles[part.name] = role
+                    if role == "database":
+                        self._end(part, found["options"], place)
+            elif role == "database" and found[role] and "\x01" not in found[role] and found["user"]:
+                self._add(found[role], place)
+                if "authSource" not in (found["options"] or ""):
+                    self.result.without_source.append(place)
+
+    def _composed(self) -> None:
+        """URLs that are put together somewhere on the way to a client."""
+        inner: set[int] = set()
+        texts = self.values.code.repository
+        modules = [module for module in self.modules if "mongodb" in (texts.read(module.file) or "")]
+        for node, scope in self.values.nodes(modules):
+            if id(node) in inner or not (
+                isinstance(node, ast.JoinedStr | ast.BinOp) or called(node) in ("build", "format")
+            ):
+                continue
+            assert isinstance(node, ast.expr)
+            inner |= {id(one) for one in ast.walk(node)}
+            value = self.values.of(node, scope)
+            if len(value) > 1 and str(value[0]).startswith("mongodb"):
+                self._url(value, scope.module.place(node), has_port=False)
+
+    def _end(self, env: Env, options: str | None, place: Place) -> None:
+        """The variable of a URL's database: where it is that alone, it may say where the user is."""
+        if "authSource" in (options or ""):
+            return
+        if env.name in self.database_envs or options:
+            self.result.without_source.append(place)
+        else:
+            self.result.roles[env.name] = "path"
+
+    # --- Databases ----------------------------------------------------------------------------------------------------
+
+    def _database(self, node: ast.AST, scope: Scope) -> None:
+        """`client["shop"]`, `client.shop`, `client.get_database("shop")`, odmantic's and beanie's."""
+        match node:
+            case ast.Subscript(value=value, slice=index) if self._is_a_client(value, scope):
+                self._name(index, scope, scope.module.place(node))
+            case ast.Call(
+                func=ast.Attribute(value=value, attr="get_database" | "get_default_database"), args=[name, *_]
+            ):
+                if self._is_a_client(value, scope):
+                    self._name(name, scope, scope.module.place(node))
+            case ast.Call(func=ast.Name(id="getattr"), args=[value, name, *_]) if self._is_a_client(value, scope):
+                self._name(name, scope, scope.module.place(node))
+            case ast.Call() if called(node) in ("AIOEngine", "SyncEngine"):
+                if given := argument(node, "database", 1):
+                    self._name(given, scope, scope.module.place(node))
+            case ast.Assign(value=value) | ast.AnnAssign(value=ast.expr() as value):
+                self._attribute(value, scope)
+            case ast.keyword(arg="database", value=value):
+                self._attribute(value, scope)
+            case ast.Attribute(value=ast.Attribute() as inner) | ast.Subscript(value=ast.Attribute() as inner):
+                self._attribute(inner, scope)
+            case ast.Return(value=ast.Attribute() as inner):
+                self._attribute(inner, scope)
+
+    def _attribute(self, node: ast.expr, scope: Scope) -> None:
+        """`client.shop`."""
+        if not isinstance(node, ast.Attribute) or node.attr in _METHODS or node.attr.startswith("_"):
+            return
+        if node.attr not in self.attributes and self._is_a_client(node.value, scope):
+            self._add(node.attr, scope.module.place(node))
+
+    def _name(self, node: ast.expr, scope: Scope, place: Place) -> None:
+        value = self.values.of(node, scope)
+        match value:
+            case (Env() as env,) if "COLLECTION" not in env.name.upper():
+                self.database_envs.add(env.name)
+                self.result.roles[env.name] = "database"
+            case (str(text),):
+                self._add(text, place)
+
+    def _add(self, name: str, place: Place) -> None:
+        if re.fullmatch(NAME, name) and name not in _NOT_THE_SITES and "test" not in name.lower():
+            self.result.databases.append((name, place))
+
+    # --- By their names -----------------------------------------------------------------------------------------------
+
+    def _by_name(self, variable: Variable, is_sql: bool) -> str:
+        name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", variable.name).upper()
+        known = f"{variable.default or ''} {variable.example or ''}"
+        if "mongodb://" in known or "mongodb+srv://" in known:
+            return "url"
+        match = _STARTS.match(name)
+        is_mongos = "MONGO" in name or "ATLAS" in name
+        if not match or not self.result.is_used or _OTHERS.search(name) or (is_sql and not is_mongos):
+            return ""
+        if "postgres" in known or "mysql" in known or "sqlite" in known or "redis" in known:
+            return ""
+        end = match[3]
+        if not end:
+            return "url" if match[1] else "database"
+        role = next((one for one, ending in _ENDINGS if re.fullmatch(ending, end)), "")
+        if role == "host" and "://" in known:
+            return "url"
+        return role
+
+    def _names_of_variables(self) -> None:
+        """The databases that variables say by their defaults or examples."""
+        for name, role in self.result.roles.items():
+            variable = self.variables[name]
+            if variable is None:
+                continue
+            for text, place in ((variable.default, variable.place), (variable.example, variable.example_place)):
+                if not text or not place:
+                    continue
+                if role in ("database", "path"):
+                    found = text.partition("?")[0]
+                elif role == "url" and (url := _URL.match(text)):
+                    found = url["database"] or ""
+                else:
+                    continue
+                if re.fullmatch(NAME, found):
+                    self._add(found, place)
+                    break
+
+
+def _makes_client(node: ast.expr) -> bool:
+    """Whether an expression is a client, and not a database of one."""
+    match node:
+        case ast.Await(value=inner) | ast.NamedExpr(value=inner):
+            return _makes_client(inner)
+        case ast.BoolOp(values=values):
+            return any(map(_makes_client, values))
+        case ast.IfExp(body=body, orelse=orelse):
+            return _makes_client(body) or _makes_client(orelse)
+    return called(node) in CLIENTS
+
+
+def _names_client(annotation: ast.expr | None) -> bool:
+    return annotation is not None and any(name in ast.dump(annotation) for name in CLIENTS)
+
+
+def mongo(values: Values, modules: list[Module], found: Variables) -> Mongo:
+    """How `modules` reach MongoDB; `found` are the variables that they read."""
+    return _Reader(values, modules, found).read()

@@ -1,0 +1,153 @@
+"""Which file of a backend lists its Python packages, what they are, and which Python it wants."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from slipway.dependencies.files import LISTS, LOCKS, PROJECT, UNLOCKED
+from slipway.starter.reading.files import Place, Repository, folder_of, line_of, parents
+
+
+@dataclass(frozen=True)
+class Dependencies:
+    """`file` is what lists them; `folder` is where it is looked for. `names` are normalized, of all lists there."""
+
+    folder: str
+    file: str
+    form: str
+    names: frozenset[str] = field(default=frozenset())
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether every package has one version and hashes; else `slipway lock` makes it so."""
+        return self.form.endswith(", with hashes") or self.file.rpartition("/")[2] in LOCKS
+
+
+def dependencies(repository: Repository, app_file: str, root: str) -> Dependencies | None:
+    """The file that lists what an application needs: in the folder that it is imported from or above, else between that
+    and the application, else anywhere."""
+    above = [*parents(root)]
+    between = [folder for folder in parents(folder_of(app_file)) if folder not in above]
+    for folder in [*above, *between]:
+        if found := _in(repository, folder):
+            return found
+    others = repository.named("requirements.txt", *LOCKS, "pyproject.toml")
+    return _in(repository, folder_of(others[0])) if others else None
+
+
+def lists_packages(repository: Repository, folder: str) -> bool:
+    """Whether a folder has a list of packages."""
+    return _in(repository, folder) is not None
+
+
+def _in(repository: Repository, folder: str) -> Dependencies | None:
+    prefix = f"{folder}/" if folder else ""
+    there = [f"{prefix}{name}" for name in (*LOCKS, *LISTS, PROJECT, *UNLOCKED) if repository.has(f"{prefix}{name}")]
+    there = [file for file in there if not file.endswith("pyproject.toml") or _has_list(repository, file)]
+    if not there:
+        return None
+    names = frozenset(name for file in there for name in _names(repository, file))
+    return Dependencies(folder, there[0], _form(repository, there[0]), names)
+
+
+def _has_list(repository: Repository, file: str) -> bool:
+    """Whether a pyproject.toml lists packages, and not only the options of tools."""
+    tables = toml(repository, file)
+    project, poetry = tables.get("project", {}), tables.get("tool", {}).get("poetry", {})
+    return "dependencies" in project or "dependencies" in project.get("dynamic", ()) or "dependencies" in poetry
+
+
+def _form(repository: Repository, file: str) -> str:
+    name = file.rpartition("/")[2]
+    if not name.endswith((".txt", ".in")):
+        return name
+    text = repository.read(file) or ""
+    if "--hash=" in text:
+        return f"{name}, with hashes"
+    lines = [line for line in text.split("\n") if re.match(r"[A-Za-z]", line)]
+    pinned = sum("==" in line for line in lines)
+    return f"{name}, {'pinned' if lines and pinned == len(lines) else 'not all pinned'}, without hashes"
+
+
+def toml(repository: Repository, file: str) -> dict[str, Any]:
+    """A TOML file; {} where there is none that can be parsed."""
+    try:
+        return tomllib.loads(repository.read(file) or "")
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return {}
+
+
+def _names(repository: Repository, file: str) -> Iterator[str]:
+    text = repository.read(file) or ""
+    name = file.rpartition("/")[2]
+    if name.endswith((".txt", ".in")):
+        found = re.findall(r"^\s*([A-Za-z][\w.-]*(?:\[[\w,\s-]*\])?)\s*(?:[=<>!~;@]|$|#)", text, re.MULTILINE)
+    elif name in ("uv.lock", "poetry.lock", "pylock.toml"):
+        found = re.findall(r"^name = \"([\w.-]+)\"", text, re.MULTILINE)
+    elif name == "Pipfile.lock":
+        found = re.findall(r"^\s{8}\"([\w.-]+)\": \{", text, re.MULTILINE)
+    else:
+        found = re.findall(r"[\"']?([A-Za-z][\w.-]*(?:\[[\w,\s-]*\])?)[\"']?\s*[=<>!~\"',]", text)
+    for one in found:
+        bare, _, extras = one.partition("[")
+        normal = re.sub(r"[-_.]+", "-", bare).lower()
+        yield normal
+        if extras:
+            yield from (f"{normal}[{extra.strip()}]" for extra in extras.rstrip("]").split(","))
+
+
+# --- Python -----------------------------------------------------------------------------------------------------------
+
+_PLACES = (
+    (".python-version", re.compile(r"^\s*(?:cpython-|python-)?(3\.\d+)", re.MULTILINE)),
+    ("runtime.txt", re.compile(r"python-(3\.\d+)")),
+    (".tool-versions", re.compile(r"^python\s+(3\.\d+)", re.MULTILINE)),
+    ("pyproject.toml", re.compile(r"^\s*requires-python\s*=\s*[\"']([^\"']+)", re.MULTILINE)),
+    ("pyproject.toml", re.compile(r"^\s*python\s*=\s*[\"']([^\"']+)", re.MULTILINE)),
+    ("Pipfile", re.compile(r"^\s*python(?:_full)?_version\s*=\s*[\"'](3\.\d+)", re.MULTILINE)),
+    ("environment.yml", re.compile(r"python\s*=+\s*(3\.\d+)")),
+)  # fmt: skip
+_IMAGE = re.compile(r"^\s*FROM\s+(?:--\S+\s+)?\S*python[^\s:]*:\S*?(3\.\d+)", re.MULTILINE | re.IGNORECASE)
+_ARGUMENT = re.compile(r"^\s*ARG\s+PYTHON_VERSION=[\"']?(3\.\d+)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A series of Python, as "3.12", or, where it is a range, all that it says in `specifier`."""
+
+    specifier: str
+    place: Place
+
+    @property
+    def series(self) -> str:
+        """The one series that is named; "" for a range."""
+        exact = re.fullmatch(r"(?:==|~=|\^|~)?\s*(3\.\d+)(?:\.[\d*]+)?", self.specifier.strip())
+        is_range = self.specifier.strip().startswith("^")
+        return exact[1] if exact and not is_range else ""
+
+    @property
+    def least(self) -> tuple[int, int]:
+        """The least series that it allows."""
+        found = re.search(r"(?:>=|\^|~=|~|==|^)\s*3\.(\d+)", self.specifier)
+        return (3, int(found[1])) if found else (3, 0)
+
+
+def pythons(repository: Repository, folders: list[str]) -> list[Wanted]:
+    """What says which Python an application wants, in its folders and above: what names one series before a range."""
+    found = []
+    for folder in dict.fromkeys(above for one in folders for above in parents(one)):
+        prefix = f"{folder}/" if folder else ""
+        for name, pattern in _PLACES:
+            text = repository.read(f"{prefix}{name}") if repository.has(f"{prefix}{name}") else None
+            if text and (match := pattern.search(text)):
+                found.append(Wanted(match[1], Place(f"{prefix}{name}", line_of(text, match.start(1)))))
+        for file in repository.below(folder):
+            if folder_of(file) == folder and "dockerfile" in file.rpartition("/")[2].lower():
+                text = repository.read(file) or ""
+                if match := _IMAGE.search(text) or _ARGUMENT.search(text):
+                    found.append(Wanted(match[1], Place(file, line_of(text, match.start(1)))))
+    return sorted(found, key=lambda one: not one.series)

@@ -1,0 +1,158 @@
+"""What reading a repository tells of the project in it: its backend and its frontend."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass, field
+
+from slipway.starter.reading.api_url import Api, api
+from slipway.starter.reading.apps import App, applications, is_poor
+from slipway.starter.reading.files import Place, Repository
+from slipway.starter.reading.folders import Served, Written, served, written
+from slipway.starter.reading.frontend import Frontend, frontends
+from slipway.starter.reading.mongo import Mongo, mongo
+from slipway.starter.reading.packages import Dependencies, Wanted, dependencies, pythons
+from slipway.starter.reading.python import Code, Module, called, dotted_of
+from slipway.starter.reading.routes import Route, Routes, described, routes
+from slipway.starter.reading.values import Values
+from slipway.starter.reading.variables import Variables, variables
+
+# Servers beside MongoDB: the modules that talk to one, by its name.
+SERVERS = {
+    "Redis": {"redis", "aioredis", "arq", "rq"},
+    "Celery's broker": {"celery"},
+    "PostgreSQL, MySQL or the like": {"sqlalchemy", "sqlmodel", "asyncpg", "psycopg2", "psycopg", "tortoise"},
+    "RabbitMQ": {"aio_pika", "pika"},
+    "Kafka": {"aiokafka", "kafka", "confluent_kafka"},
+    "MinIO or S3": {"minio"},
+    "Elasticsearch": {"elasticsearch", "opensearchpy"},
+}
+_SCHEDULERS = {"AsyncIOScheduler", "BackgroundScheduler", "repeat_every"}
+
+
+@dataclass
+class Backend:
+    """`source` is the folder that the application is imported from and started in, relative to the repository."""
+
+    app: App
+    others: list[App]
+    source: str
+    dependencies: Dependencies | None
+    pythons: list[Wanted]
+    modules: list[Module]
+    routes: Routes
+    # Paths of a committed description, and its file.
+    described: tuple[list[str], str]
+    variables: Variables
+    mongo: Mongo
+    written: list[Written]
+    served: list[Served]
+    # Servers that it talks to beside MongoDB, with where it imports them.
+    servers: dict[str, Place] = field(default_factory=dict)
+    # What works only in one process, with where.
+    alone: tuple[str, Place] | None = None
+    is_example: bool = False
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether nothing else could be meant."""
+        rivals = [one for one in self.others if one.file != self.app.file and not one.is_wrapper and not is_poor(one)]
+        weight = self.app.start.weight if self.app.start else 0
+        return not any((one.start.weight if one.start else 0) >= weight for one in rivals)
+
+    @property
+    def paths(self) -> list[tuple[str, str]]:
+        """Every path that it answers, with where that is said."""
+        root = self.routes.root_path.rstrip("/")
+        found = [(f"{root}{route.path}", str(route.place)) for route in self.routes.found]
+        described_paths, file = self.described
+        return found + [(f"{root}{path}", file) for path in described_paths]
+
+
+@dataclass
+class Project:
+    repository: Repository
+    backend: Backend | None = None
+    frontend: Frontend | None = None
+    other_frontends: list[Frontend] = field(default_factory=list)
+    api: Api = field(default_factory=Api)
+
+
+def read(repository: Repository, chosen: str = "") -> Project:
+    """What a repository is. `chosen` is the target of the application to take, "" for the most likely one."""
+    found = Project(repository)
+    candidates = applications(repository)
+    if candidates:
+        app = next((one for one in candidates if chosen in (one.target, f"{one.root}/{one.target}")), candidates[0])
+        found.backend = _backend(repository, app, [one for one in candidates if one != app])
+    sites = frontends(repository)
+    if sites:
+        found.frontend, found.other_frontends = sites[0], sites[1:]
+        found.api = api(repository, sites[0])
+    return found
+
+
+def _backend(repository: Repository, app: App, others: list[App]) -> Backend:
+    code = Code(repository, app.root)
+    values, modules = Values(code), code.reachable(app.module)
+    inner = next((one for one in others if not one.is_wrapper and one.file == app.file), app) if app.is_wrapper else app
+    answered = routes(values, modules, (inner.file, inner.name))
+    mounted = {module.file for module in modules} - {app.file}
+    listed = dependencies(repository, app.file, app.root)
+    folders = [app.root, *([listed.folder] if listed else [])]
+    read_variables = variables(values, modules, repository, folders)
+    found = Backend(
+        app,
+        # One that this one mounts is a part of it.
+        [one for one in others if one.file not in mounted or one.start],
+        app.root,
+        listed,
+        pythons(repository, folders),
+        modules,
+        answered,
+        described(repository, app.root),
+        read_variables,
+        mongo(values, modules, read_variables),
+        written(values, modules, app.root),
+        served(values, answered, app.root),
+        is_example=is_poor(app),
+    )
+    found.servers = _servers(modules)
+    found.alone = _alone(values, modules, answered, found.servers)
+    if sockets := _socket_io(values, modules):
+        answered.found.append(sockets)
+    return found
+
+
+def _servers(modules: list[Module]) -> dict[str, Place]:
+    found: dict[str, Place] = {}
+    for module in modules:
+        for node in module.import_statements:
+            if isinstance(node, ast.Import):
+                names = [name.name for name in node.names]
+            else:
+                names = [] if node.level else [node.module or ""]
+            heads = {name.partition(".")[0] for name in names}
+            for server, packages in SERVERS.items():
+                if heads & packages:
+                    found.setdefault(server, module.place(node))
+    return found
+
+
+def _alone(
+    values: Values, modules: list[Module], answered: Routes, servers: dict[str, Place]
+) -> tuple[str, Place] | None:
+    """What two worker processes would do twice, or could not share."""
+    for node, scope in values.nodes(modules):
+        if isinstance(node, ast.Call) and called(node) in _SCHEDULERS:
+            return f"each worker would run the jobs of {called(node)}", scope.module.place(node)
+    if answered.websockets and not {"Redis", "RabbitMQ", "Kafka"} & servers.keys():
+        return "a worker can't reach the WebSockets of another", answered.websockets[0].place
+    return None
+
+
+def _socket_io(values: Values, modules: list[Module]) -> Route | None:
+    for node, scope in values.nodes(modules):
+        if isinstance(node, ast.Call) and called(node) == "ASGIApp" and "socketio" in dotted_of(node.func):
+            return Route("/socket.io/", "below", scope.module.place(node))
+    return None

@@ -1,0 +1,298 @@
+"""Which paths an application answers: its routers and their prefixes, read and not imported."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from dataclasses import dataclass, field, replace
+
+from slipway.starter.reading.files import Place, Repository
+from slipway.starter.reading.python import Function, Module, argument, called, dotted_of
+from slipway.starter.reading.value import Scope, text_of
+from slipway.starter.reading.values import Values
+
+METHODS = {"get", "post", "put", "delete", "patch", "head", "options", "trace", "api_route", "route"}
+SOCKETS = {"websocket", "websocket_route"}
+ADDERS = {
+    "add_api_route": "get",
+    "add_route": "get",
+    "add_websocket_route": "websocket",
+    "add_api_websocket_route": "websocket",
+}
+# A router: the file and the name that it is defined by.
+Key = tuple[str, str]
+MAX_ROUTES = 3000
+HEALTH = re.compile(
+    r"/(?:[\w.-]+/)*(?:_?health(?:[_-]?check)?z?|healthz|ping|livez?|liveness|readyz?|readiness|status|alive|heartbeat|up)/?",
+    re.IGNORECASE,
+)
+# What counts most first.
+_HEALTH_WORDS = ("health", "ready", "readi", "live", "alive", "heartbeat", "status", "ping", "up")
+_LOGIN = re.compile(r"/(?:[\w.-]+/)*(?:log-?in|sign-?in|token|access-token|authenticate|jwt/login)/?", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Route:
+    """`kind` is the method, "websocket", or "below" for whatever begins with the path. `is_open` means that nobody
+    needs to log in for it, as far as its parameters tell."""
+
+    path: str
+    kind: str
+    place: Place
+    is_open: bool = True
+    takes_form: bool = False
+    # Where a mount serves files from, as an expression.
+    folder: ast.expr | None = field(default=None, compare=False)
+    scope: Scope | None = field(default=None, compare=False)
+
+
+@dataclass
+class Routes:
+    found: list[Route] = field(default_factory=list)
+    # What could not be followed.
+    unknown: list[Place] = field(default_factory=list)
+    root_path: str = ""
+
+    @property
+    def websockets(self) -> list[Route]:
+        return [route for route in self.found if route.kind == "websocket"]
+
+    def health(self) -> Route | None:
+        """The path that says whether the application is well."""
+        fitting = [
+            route
+            for route in self.found
+            if route.kind in ("get", "api_route", "head") and route.is_open and HEALTH.fullmatch(route.path)
+        ]
+
+        def rank(route: Route) -> tuple[int, int]:
+            last = route.path.rstrip("/").rpartition("/")[2].lower()
+            return next(n for n, word in enumerate((*_HEALTH_WORDS, "")) if word in last), route.path.count("/")
+
+        return min(fitting, key=rank, default=None)
+
+    def login(self) -> Route | None:
+        """The path that a password is posted to."""
+        fitting = [route for route in self.found if route.kind == "post" and _LOGIN.fullmatch(route.path)]
+        return min(
+            fitting,
+            key=lambda route: (not route.takes_form, "refresh" in route.path, route.path.count("/")),
+            default=None,
+        )
+
+
+class _Reader:
+    def __init__(self, values: Values, modules: list[Module], application: Key) -> None:
+        self.values, self.modules, self.application = values, modules, application
+        # What a router has: routes, and the routers that it includes with the prefix of that.
+        self.prefixes: dict[Key, str] = {}
+        self.routes: dict[Key, list[Route]] = {}
+        self.includes: dict[Key, list[tuple[str, Key]]] = {}
+        # Routers of which every route asks who it is.
+        self.guarded: set[Key] = set()
+        self.result = Routes()
+
+    def read(self) -> Routes:
+        listed = self.values.nodes(self.modules)
+        for node, scope in listed:
+            if isinstance(node, ast.Assign | ast.AnnAssign):
+                self._definition(node, scope)
+        for node, scope in listed:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                self._decorated(node, scope)
+            elif isinstance(node, ast.Call):
+                self._call(node, scope)
+        self._collect(self.application, "", set())
+        return self.result
+
+    def _definition(self, node: ast.Assign | ast.AnnAssign, scope: Scope) -> None:
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        if not isinstance(node.value, ast.Call) or called(node.value) not in ("APIRouter", "FastAPI"):
+            return
+        for target in targets:
+            name = dotted_of(target).rpartition(".")[2]
+            if not name:
+                continue
+            key = (scope.module.file, name)
+            if called(node.value) == "FastAPI":
+                if key == self.application or scope.function:
+                    self.result.root_path = (
+                        self._text(argument(node.value, "root_path"), scope) or self.result.root_path
+                    )
+                if scope.function:
+                    # A factory's: the only one that counts.
+                    key = self.application
+                self.prefixes.setdefault(key, "")
+            else:
+                self.prefixes[key] = self._text(argument(node.value, "prefix"), scope) or ""
+            if _asks_who(argument(node.value, "dependencies")):
+                self.guarded.add(key)
+
+    def _text(self, node: ast.expr | None, scope: Scope) -> str | None:
+        return text_of(self.values.of(node, scope)) if node is not None else None
+
+    def key(self, node: ast.expr, scope: Scope) -> Key:
+        """The router that an expression is; what is none that is known is the application."""
+        return self._router(node, scope) or self.application
+
+    def _router(self, node: ast.expr, scope: Scope) -> Key | None:
+        if isinstance(node, ast.Name):
+            if (scope.module.file, node.id) in self.prefixes:
+                return scope.module.file, node.id
+            found = self.values.code.defined(scope.module, node.id)
+        elif isinstance(node, ast.Attribute):
+            module = self.values.module_of(node.value, scope)
+            found = self.values.code.defined(module, node.attr) if module else None
+        else:
+            return None
+        if not found:
+            return None
+        if not found[1]:
+            # A module in the place of its router.
+            return next((key for key in self.prefixes if key[0] == found[0].file), None)
+        key = (found[0].file, found[1])
+        if key in self.prefixes:
+            return key
+        # Another name for one.
+        for made in found[0].assigned.get(found[1], ()):
+            if isinstance(made, ast.Name | ast.Attribute) and (other := self._router(made, Scope(found[0]))):
+                return other
+        return None
+
+    def _decorated(self, function: Function, scope: Scope) -> None:
+        for decorator in function.decorator_list:
+            if not isinstance(decorator, ast.Call) or not isinstance(decorator.func, ast.Attribute):
+                continue
+            method = decorator.func.attr
+            if method not in METHODS | SOCKETS:
+                continue
+            path = self._text(argument(decorator, "path", 0), scope)
+            if path is None or (path and not path.startswith("/")):
+                continue
+            kind = "websocket" if method in SOCKETS else method
+            guarded = _asks_who(decorator) or _asks_who(function.args)
+            form = any("OAuth2PasswordRequestForm" in ast.dump(one) for one in [function.args])
+            route = Route(path, kind, scope.module.place(decorator), not guarded, form)
+            self.routes.setdefault(self.key(decorator.func.value, scope), []).append(route)
+
+    def _call(self, node: ast.Call, scope: Scope) -> None:
+        if not isinstance(node.func, ast.Attribute):
+            return
+        name, owner = node.func.attr, node.func.value
+        if name == "include_router":
+            prefix = self._text(argument(node, "prefix"), scope)
+            if argument(node, "prefix") is not None and prefix is None:
+                self.result.unknown.append(scope.module.place(node))
+            for router in self._each(argument(node, "router", 0), scope):
+                self._include(self.key(owner, scope), router, prefix or "", node, scope)
+        elif name in ADDERS:
+            path = self._text(argument(node, "path", 0), scope)
+            if path is not None:
+                route = Route(path, ADDERS[name], scope.module.place(node))
+                self.routes.setdefault(self.key(owner, scope), []).append(route)
+        elif name == "mount":
+            path, mounted = self._text(argument(node, "path", 0), scope), argument(node, "app", 1)
+            if path is None or mounted is None:
+                return
+            inner = self._router(mounted, scope)
+            if inner and inner != self.application:
+                self.includes.setdefault(self.key(owner, scope), []).append((path, inner))
+                return
+            files = (
+                argument(mounted, "directory", 0)
+                if called(mounted) == "StaticFiles" and isinstance(mounted, ast.Call)
+                else None
+            )
+            route = Route(path, "below", scope.module.place(node), folder=files, scope=scope)
+            self.routes.setdefault(self.key(owner, scope), []).append(route)
+
+    def _each(self, node: ast.expr | None, scope: Scope) -> list[tuple[ast.expr, Scope]]:
+        """An argument, or what it is in turn where it is the variable of a loop over a list."""
+        if not isinstance(node, ast.Name | ast.Attribute):
+            return [(node, scope)] if node is not None else []
+        name = dotted_of(node).partition(".")[0]
+        within: ast.AST = scope.function or scope.module.tree
+        for loop in ast.walk(within):
+            if isinstance(loop, ast.For) and name in {
+                one.id for one in ast.walk(loop.target) if isinstance(one, ast.Name)
+            }:
+                return self._elements(loop, name, node, scope)
+        return [(node, scope)]
+
+    def _elements(self, loop: ast.For, name: str, node: ast.expr, scope: Scope) -> list[tuple[ast.expr, Scope]]:
+        listed, there = loop.iter, scope
+        if isinstance(listed, ast.Name | ast.Attribute):
+            found = (
+                self.values.code.defined(scope.module, listed.id)
+                if isinstance(listed, ast.Name)
+                else ((its, listed.attr) if (its := self.values.module_of(listed.value, scope)) else None)
+            )
+            made = found[0].assigned.get(found[1], []) if found else []
+            listed, there = (made[0], Scope(found[0])) if found and made else (listed, scope)
+        if not isinstance(listed, ast.List | ast.Tuple):
+            return [(node, scope)]
+        found_here: list[tuple[ast.expr, Scope]] = []
+        for element in listed.elts:
+            parts = element.elts if isinstance(element, ast.Tuple) else [element]
+            for part in parts:
+                inner = ast.Attribute(part, node.attr, ast.Load()) if isinstance(node, ast.Attribute) else part
+                if self._router(inner, there):
+                    found_here.append((inner, there))
+                    break
+        return found_here or [(node, scope)]
+
+    def _include(self, parent: Key, router: tuple[ast.expr, Scope], prefix: str, node: ast.Call, scope: Scope) -> None:
+        child = self._router(*router)
+        if child and _asks_who(argument(node, "dependencies")):
+            self.guarded.add(child)
+        if child and child != parent:
+            self.includes.setdefault(parent, []).append((prefix, child))
+        elif prefix:
+            # A library's router.
+            self.routes.setdefault(parent, []).append(Route(prefix, "below", scope.module.place(node)))
+        else:
+            self.result.unknown.append(scope.module.place(node))
+
+    def _collect(self, key: Key, prefix: str, above: set[Key], is_guarded: bool = False) -> None:
+        own = prefix + self.prefixes.get(key, "").rstrip("/")
+        is_guarded = is_guarded or key in self.guarded
+        for route in self.routes.get(key, ()):
+            if len(self.result.found) < MAX_ROUTES:
+                path = re.sub(r"/{2,}", "/", own + route.path) or "/"
+                is_open = route.is_open and not is_guarded
+                self.result.found.append(replace(route, path=path, is_open=is_open))
+        for inner, child in self.includes.get(key, ()):
+            if child not in above:
+                self._collect(child, own + inner.rstrip("/"), above | {key}, is_guarded)
+
+
+def _asks_who(node: ast.AST | None) -> bool:
+    """Whether a route depends on something that looks for a user."""
+    return any(
+        isinstance(inner, ast.Name | ast.Attribute)
+        and re.search(
+            r"user|auth|token|bearer|credential|api_?key|admin", dotted_of(inner).rpartition(".")[2], re.IGNORECASE
+        )
+        for depends in (ast.walk(node) if node is not None else ())
+        if isinstance(depends, ast.Call) and called(depends) in ("Depends", "Security")
+        for inner in depends.args
+    )
+
+
+def routes(values: Values, modules: list[Module], application: Key) -> Routes:
+    """All routes that an application has, by reading `modules`."""
+    return _Reader(values, modules, application).read()
+
+
+def described(repository: Repository, folder: str) -> tuple[list[str], str]:
+    """The paths of a committed openapi.json below a folder, and the file; ([], "") where there is none."""
+    for file in repository.named("openapi.json", "swagger.json"):
+        if file.startswith(f"{folder}/" if folder else ""):
+            try:
+                paths = json.loads(repository.read(file) or "").get("paths", {})
+            except (ValueError, AttributeError, RecursionError):
+                continue
+            if isinstance(paths, dict) and paths:
+                return [str(path) for path in paths], file
+    return [], ""

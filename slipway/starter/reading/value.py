@@ -1,0 +1,117 @@
+"""Texts that are not fully known, as rows of texts and environment variables; a part that nobody can tell is None."""
+
+from __future__ import annotations
+
+import ast
+import posixpath
+from dataclasses import dataclass
+from functools import cache
+
+from slipway.starter.reading.files import Place
+from slipway.starter.reading.python import Function, Module, assignments, blocks
+
+
+@dataclass(frozen=True)
+class Env:
+    """An environment variable that is read. `default` is None where the code has none, "" for one that says nothing.
+
+    `is_required`: the code fails without it; else it reads None, or its default.
+    """
+
+    name: str
+    default: str | None
+    is_required: bool
+    place: Place
+    # Of a settings class: a secret by its type; a list, which is written as JSON.
+    is_secret: bool = False
+    is_list: bool = False
+    # The values of a Literal or an enumeration, () for any.
+    choices: tuple[str, ...] = ()
+
+
+Part = str | Env | None
+Value = tuple[Part, ...]
+UNKNOWN: Value = (None,)
+# What a path that begins at the code's own folders begins with here.
+TOP = "/\0top"
+MAX_DEPTH = 14
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Where an expression stands. `owner` is the class whose instance `self` is."""
+
+    module: Module
+    function: Function | None = None
+    owner: tuple[Module, ast.ClassDef] | None = None
+
+
+def text_of(value: Value) -> str | None:
+    """The text with the defaults of its variables; None where something in it is not known."""
+    parts = [part.default if isinstance(part, Env) else part for part in value]
+    known = [part for part in parts if part is not None]
+    return "".join(known) if len(known) == len(parts) else None
+
+
+def beginning_of(value: Value) -> str:
+    """The text up to the first place that is not known."""
+    found = ""
+    for part in value:
+        text = part.default if isinstance(part, Env) else part
+        if text is None:
+            break
+        found += text
+    return found
+
+
+def envs_in(value: Value) -> list[Env]:
+    return [part for part in value if isinstance(part, Env)]
+
+
+def local(scope: Scope, name: str) -> list[ast.expr]:
+    """What a function assigns to a name, the defaults of its parameters included."""
+    return _assigned_in(scope.function).get(name, []) if scope.function else []
+
+
+@cache
+def _assigned_in(function: Function) -> dict[str, list[ast.expr]]:
+    found: dict[str, list[ast.expr]] = {}
+
+    def look(statements: list[ast.stmt]) -> None:
+        for statement in statements:
+            if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                continue
+            for target, value in assignments(statement):
+                found.setdefault(target, []).append(value)
+            for inner in blocks(statement):
+                look(inner)
+
+    look(function.body)
+    positional = [*function.args.posonlyargs, *function.args.args]
+    defaults = function.args.defaults
+    pairs = [*zip(positional[len(positional) - len(defaults) :], defaults, strict=True)]
+    pairs += [(one, its) for one, its in zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True) if its]
+    for parameter, default in pairs:
+        found.setdefault(parameter.arg, []).append(default)
+    return found
+
+
+def is_none(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and (node.value is None or node.value is Ellipsis)
+
+
+def joined(*values: Value) -> Value:
+    """Values in a row, with texts that follow each other as one."""
+    parts: list[Part] = []
+    for part in (part for value in values for part in value):
+        last = parts[-1] if parts else None
+        if isinstance(part, str) and isinstance(last, str):
+            parts[-1] = last + part
+        elif part != "":
+            parts.append(part)
+    return tuple(parts) or ("",)
+
+
+def parent_of(value: Value) -> Value:
+    text = text_of(value)
+    return UNKNOWN if text is None else (posixpath.dirname(text) if "/" in text else ".",)

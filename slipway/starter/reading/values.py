@@ -1,0 +1,340 @@
+"""What an expression of a stranger's code comes to, as far as reading can tell.
+
+It follows names through modules, attributes of settings objects, f-strings, paths and small functions.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+
+from slipway.starter.reading.classes import Classes
+from slipway.starter.reading.python import Code, Function, Module, argument, called, dotted_of, is_main
+from slipway.starter.reading.value import (
+    MAX_DEPTH,
+    TOP,
+    UNKNOWN,
+    Env,
+    Scope,
+    Value,
+    beginning_of,
+    is_none,
+    joined,
+    local,
+    parent_of,
+    text_of,
+)
+
+# Calls that give their first argument on, as text.
+_SAME = {
+    "str", "Path", "PurePath", "PosixPath", "quote_plus", "quote", "abspath", "realpath", "normpath", "expanduser",
+    "Secret", "SecretStr", "DatabaseURL", "URL", "AnyUrl", "AnyHttpUrl", "HttpUrl", "MongoDsn", "fspath", "int",
+    "parse_uri", "unquote", "make_url",
+}  # fmt: skip
+# Methods that give what they are called on, more or less.
+_SAME_METHODS = {
+    "strip", "rstrip", "lstrip", "resolve", "absolute", "expanduser", "get_secret_value", "unicode_string", "as_posix",
+    "lower", "upper", "encode", "decode", "removesuffix", "render_as_string", "human_repr", "__str__",
+}  # fmt: skip
+ENV_TYPES = {"str", "int", "bool", "float", "list", "json", "url", "path", "db", "db_url", "secret", "dict", "enum"}
+
+
+class Values:
+    """Resolves expressions of the modules of `code`."""
+
+    def __init__(self, code: Code) -> None:
+        self.code = code
+        self.classes = Classes(self)
+        # Functions that read the variable that their argument names: its position, and that of the default.
+        self.readers: dict[str, tuple[int, int | None]] = {}
+        self._nodes: dict[str, list[tuple[ast.AST, Scope]]] = {}
+
+    def nodes(self, modules: list[Module]) -> list[tuple[ast.AST, Scope]]:
+        """The nodes of the modules that anybody looks at, with the scopes they are in; not what only a script does."""
+        found = []
+        for module in modules:
+            if module.file not in self._nodes:
+                self._nodes[module.file] = [*_walk(module.tree, Scope(module))]
+            found += self._nodes[module.file]
+        return found
+
+    def of(self, node: ast.expr | None, scope: Scope, depth: int = 0) -> Value:
+        """What an expression comes to."""
+        if node is None or depth > MAX_DEPTH:
+            return UNKNOWN
+        if env := self.env(node, scope, depth):
+            return (env,)
+        deeper = depth + 1
+        match node:
+            case ast.Constant(value=None):
+                return UNKNOWN
+            case ast.Constant(value=constant):
+                return (constant if isinstance(constant, str) else str(constant),)
+            case ast.JoinedStr(values=values):
+                return joined(*(self.of(one, scope, deeper) for one in values))
+            case ast.FormattedValue(value=value) | ast.Await(value=value) | ast.NamedExpr(value=value):
+                return self.of(value, scope, deeper)
+            case ast.BinOp(left=left, op=ast.Add(), right=right):
+                return joined(self.of(left, scope, deeper), self.of(right, scope, deeper))
+            case ast.BinOp(left=left, op=ast.Div(), right=right):
+                return joined(self.of(left, scope, deeper), ("/",), self.of(right, scope, deeper))
+            case ast.BinOp(left=ast.Constant(value=str(text)), op=ast.Mod(), right=right):
+                items = right.elts if isinstance(right, ast.Tuple) else [right]
+                return self._filled(re.split(r"%[sd]", text), items, scope, deeper)
+            case ast.BoolOp(op=ast.Or(), values=values):
+                return self._either(values, scope, deeper)
+            case ast.IfExp(body=body, orelse=orelse):
+                return self._either([body, orelse], scope, deeper)
+            case ast.Name(id="__file__"):
+                return (f"{TOP}/{scope.module.file}",)
+            case ast.Name(id=name):
+                return self._named(name, scope, deeper)
+            case ast.Attribute(value=inner, attr="parent"):
+                return parent_of(self.of(inner, scope, deeper))
+            case ast.Subscript(value=ast.Attribute(value=inner, attr="parents"), slice=ast.Constant(value=int(count))):
+                path = self.of(inner, scope, deeper)
+                for _ in range(count + 1):
+                    path = parent_of(path)
+                return path
+            case ast.Attribute():
+                return self._attribute(node, scope, deeper)
+            case ast.Call():
+                return self._call(node, scope, deeper)
+        return UNKNOWN
+
+    def _either(self, nodes: list[ast.expr], scope: Scope, depth: int) -> Value:
+        """`os.getenv("X") or "y"`: a variable with a default; else the first that is known."""
+        values = [self.of(node, scope, depth) for node in nodes]
+        match values[0]:
+            case (Env() as env,) if env.default is None and len(values) > 1:
+                return (replace(env, default=text_of(values[1]), is_required=False),)
+        return next((value for value in values if None not in value), values[0])
+
+    def _filled(self, texts: list[str], items: list[ast.expr], scope: Scope, depth: int) -> Value:
+        values: list[Value] = [(texts[0],)]
+        for item, text in zip(items, texts[1:], strict=False):
+            values += [self.of(item, scope, depth), (text,)]
+        return joined(*values)
+
+    def _named(self, name: str, scope: Scope, depth: int) -> Value:
+        for expression in local(scope, name):
+            value = self.of(expression, scope, depth)
+            if value != UNKNOWN:
+                return value
+        found = self.code.defined(scope.module, name)
+        if not found:
+            return UNKNOWN
+        module, its_name = found
+        values = [self.of(one, Scope(module), depth) for one in module.assigned.get(its_name, ())]
+        return next((value for value in values if None not in value), values[0] if values else UNKNOWN)
+
+    def _attribute(self, node: ast.Attribute, scope: Scope, depth: int) -> Value:
+        if owner := self.classes.of(node.value, scope, depth):
+            return self.classes.field(owner, node.attr, depth)
+        if module := self.module_of(node.value, scope):
+            return self._named(node.attr, Scope(module), depth)
+        return UNKNOWN
+
+    def module_of(self, node: ast.expr, scope: Scope) -> Module | None:
+        """The module that an expression such as `app.config` is."""
+        dotted = dotted_of(node)
+        if not dotted:
+            return None
+        head, *rest = dotted.split(".")
+        found = self.code.defined(scope.module, head)
+        if not found or found[1]:
+            return None
+        module: Module | None = found[0]
+        for name in rest:
+            inner = self.code.defined(module, name) if module else None
+            module = (
+                inner[0] if inner and not inner[1] else self.code.module(f"{module.name}.{name}") if module else None
+            )
+        return module
+
+    def _call(self, node: ast.Call, scope: Scope, depth: int) -> Value:
+        name, function = called(node), node.func
+        first = node.args[0] if node.args else None
+        if isinstance(function, ast.Attribute):
+            if name == "join" and dotted_of(function).endswith("path.join"):
+                parts = [self.of(one, scope, depth) for one in node.args]
+                return joined(*[piece for part in parts for piece in (("/",), part)][1:])
+            if name == "joinpath":
+                parts = [self.of(one, scope, depth) for one in (function.value, *node.args)]
+                return joined(*[piece for part in parts for piece in (("/",), part)][1:])
+            if name == "format" and isinstance(function.value, ast.Constant):
+                return self._formatted(str(function.value.value), node, scope, depth)
+            if name == "build":
+                return self._built(node, scope, depth)
+            if name == "replace" and len(node.args) == 2:
+                return self.of(function.value, scope, depth)
+            if name in _SAME_METHODS and not dotted_of(function).startswith("os."):
+                return self.of(function.value, scope, depth)
+        if name == "dirname":
+            return parent_of(self.of(first, scope, depth))
+        if name in ("getcwd", "cwd"):
+            return (f"{TOP}/{self.code.root}".rstrip("/"),)
+        if name in _SAME and first is not None:
+            return self.of(first, scope, depth)
+        if name == "Field":
+            return self.of(argument(node, "default", 0), scope, depth)
+        return self._returned(function, scope, depth)
+
+    def _returned(self, function: ast.expr, scope: Scope, depth: int) -> Value:
+        """What a small function of the application's own returns."""
+        found = self.function(function, scope)
+        if not found:
+            return UNKNOWN
+        module, definition = found
+        for node in ast.walk(definition):
+            if isinstance(node, ast.Return) and node.value:
+                value = self.of(node.value, Scope(module, definition), depth + 2)
+                if value != UNKNOWN:
+                    return value
+        return UNKNOWN
+
+    def function(self, node: ast.expr, scope: Scope) -> tuple[Module, Function] | None:
+        """The function that an expression names."""
+        if isinstance(node, ast.Name):
+            found = self.code.defined(scope.module, node.id)
+        elif isinstance(node, ast.Attribute) and (module := self.module_of(node.value, scope)):
+            found = self.code.defined(module, node.attr)
+        else:
+            return None
+        definition = found[0].functions.get(found[1]) if found else None
+        return (found[0], definition) if found and definition else None
+
+    def _formatted(self, text: str, node: ast.Call, scope: Scope, depth: int) -> Value:
+        values: list[Value] = []
+        positions = iter(node.args)
+        for piece in re.split(r"(\{\w*\})", text):
+            if not re.fullmatch(r"\{\w*\}", piece):
+                values.append((piece,))
+                continue
+            name = piece[1:-1]
+            given = argument(node, name) if name and not name.isdigit() else next(positions, None)
+            values.append(self.of(given, scope, depth))
+        return joined(*values)
+
+    def _built(self, node: ast.Call, scope: Scope, depth: int) -> Value:
+        """pydantic's MongoDsn.build(scheme=..., host=..., ...), v1's user and v2's username."""
+
+        def part(*names: str) -> Value | None:
+            given = next((one for name in names if (one := argument(node, name)) is not None), None)
+            return None if given is None or is_none(given) else self.of(given, scope, depth)
+
+        scheme, host = part("scheme"), part("host")
+        if scheme is None or host is None:
+            return UNKNOWN
+        user, password, port, path = part("username", "user"), part("password"), part("port"), part("path")
+        query = part("query")
+        pieces: list[Value] = [scheme, ("://",)]
+        if user:
+            pieces += [user, *([(":",), password] if password else []), ("@",)]
+        pieces.append(host)
+        pieces += [(":",), port] if port else []
+        if path:
+            pieces += [*([] if beginning_of(path).startswith("/") else [("/",)]), path]
+        pieces += [("?",), query] if query else []
+        return joined(*pieces)
+
+    # --- Variables ----------------------------------------------------------------------------------------------------
+
+    def env(self, node: ast.expr, scope: Scope, depth: int = 0) -> Env | None:
+        """The environment variable that an expression reads itself."""
+        if isinstance(node, ast.Subscript) and self._is_environment(node.value, scope):
+            name = self._name(node.slice, scope, depth)
+            return Env(name, None, True, scope.module.place(node)) if name else None
+        if not isinstance(node, ast.Call):
+            return None
+        dotted = dotted_of(node.func)
+        owner, _, method = dotted.rpartition(".")
+        if method == "getenv" or (
+            method in ("get", "setdefault", "pop")
+            and isinstance(node.func, ast.Attribute)
+            and self._is_environment(node.func.value, scope)
+        ):
+            return self._read(node, scope, depth, 0, 1, is_required=False)
+        if dotted and (default := self._reader(owner or method, method if owner else "", scope)):
+            return self._read(node, scope, depth, 0, default, is_required=True)
+        if method in self.readers and method in (*scope.module.functions, *scope.module.imports):
+            position, fallback = self.readers[method]
+            return self._read(node, scope, depth, position, fallback, is_required=False)
+        return None
+
+    def _read(
+        self, node: ast.Call, scope: Scope, depth: int, position: int, default: int | None, is_required: bool
+    ) -> Env | None:
+        """The variable that a call reads, which has its name and its default at these positions."""
+        name = self._name(argument(node, "key", position), scope, depth)
+        if not name:
+            return None
+        given, cast = argument(node, "default", default), argument(node, "cast")
+        text = None if given is None else self.default_text(given, scope, depth)
+        is_secret = cast is not None and dotted_of(cast).endswith("Secret")
+        return Env(name, text, is_required and given is None, scope.module.place(node), is_secret)
+
+    def default_text(self, node: ast.expr, scope: Scope, depth: int) -> str:
+        """A default in words: "" for None and for what is not known."""
+        if isinstance(node, ast.List | ast.Tuple | ast.Set):
+            parts = [text_of(self.of(one, scope, depth + 1)) for one in node.elts]
+            return json.dumps([part for part in parts if part is not None])
+        return "" if is_none(node) else text_of(self.of(node, scope, depth + 1)) or ""
+
+    def _name(self, node: ast.expr | None, scope: Scope, depth: int) -> str:
+        name = text_of(self.of(node, scope, depth + 1)) if node is not None else None
+        return name if name and re.fullmatch(r"[A-Za-z_]\w*", name) else ""
+
+    def _is_environment(self, node: ast.expr, scope: Scope) -> bool:
+        dotted = dotted_of(node)
+        if dotted in ("os.environ", "environ"):
+            return True
+        return bool(dotted) and any(dotted_of(one) in ("os.environ", "environ") for one in self.assigned(node, scope))
+
+    def _reader(self, owner: str, method: str, scope: Scope) -> int:
+        """Where a call that reads a variable has its default: `config("X")` of python-decouple or starlette, `env("X")`
+        and `env.str("X")` of environs; 0 for a call that reads none."""
+        if method and method not in ENV_TYPES:
+            return 0
+        if not method and scope.module.imports.get(owner, ("",))[0] == "decouple":
+            return 1
+        defined = self.code.defined(scope.module, owner)
+        module = defined[0] if defined else scope.module
+        for made in self.assigned(ast.Name(owner, ast.Load()), scope):
+            if called(made) == "Env":
+                return 1
+            if called(made) in ("Config", "AutoConfig") and not method:
+                return 2 if module.imports.get("Config", ("",))[0].startswith("starlette") else 1
+        return 0
+
+    def assigned(self, node: ast.expr, scope: Scope) -> list[ast.expr]:
+        """What is assigned to a name, wherever it is from."""
+        if not isinstance(node, ast.Name):
+            return []
+        if found := local(scope, node.id):
+            return found
+        defined = self.code.defined(scope.module, node.id)
+        return defined[0].assigned.get(defined[1], []) if defined else []
+
+
+_OF_INTEREST = (
+    *(ast.Assign, ast.AnnAssign, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Return),
+    *(ast.Call, ast.Subscript, ast.Attribute, ast.JoinedStr, ast.BinOp, ast.arg, ast.keyword),
+)
+
+
+def _walk(node: ast.AST, scope: Scope) -> Iterator[tuple[ast.AST, Scope]]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and is_main(child):
+            continue
+        if isinstance(child, _OF_INTEREST):
+            yield child, scope
+        inner = scope
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+            inner = Scope(scope.module, child, scope.owner)
+        elif isinstance(child, ast.ClassDef):
+            inner = Scope(scope.module, None, (scope.module, child))
+        yield from _walk(child, inner)

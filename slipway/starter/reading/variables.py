@@ -1,0 +1,216 @@
+"""Which environment variables an application reads, and what its examples say of them."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from slipway.settings.imported import is_secret
+from slipway.starter.reading.classes import Owner
+from slipway.starter.reading.files import Place, Repository, dotenv, folder_of, line_of, parents
+from slipway.starter.reading.python import Module, called, dotted_of
+from slipway.starter.reading.value import Env, Scope
+from slipway.starter.reading.values import Values
+
+# Examples, best first; a file of values of somebody's own comes last.
+EXAMPLES = (
+    ".env.production", ".env.prod", ".env.example", ".env.sample", ".env.template", ".env.dist", "env.example",
+    "example.env", "sample.env", ".env.default", ".env.defaults", ".example.env", ".env.dev", ".env.development",
+    ".env.local.example", ".env.local", ".env",
+)  # fmt: skip
+# What a process has by itself, or what only a script or another service reads.
+_OWN = re.compile(
+    r"PATH|HOME|USER|PWD|SHELL|LANG|TZ|TMP(DIR)?|TEMP|PORT|HOST|HOSTNAME|CI|PYTHON\w*|VIRTUAL_ENV|UVICORN_\w+|GUNICORN_\w+"
+    r"|WEB_CONCURRENCY|WORKERS|RELOAD|DYNO|KUBERNETES_\w+|AWS_LAMBDA_\w+|VERCEL\w*|RENDER\w*|RAILWAY_\w+|PYTEST_\w+"
+    r"|API_PORT|API_HOST|APP_PORT|APP_HOST|SERVER_PORT|SERVER_HOST|BACKEND_PORT|BACKEND_HOST|CREDENTIALS_DIRECTORY"
+)
+# What has a secret's word in its name and is none; URLs that mostly have a password in them.
+_NO_SECRET = re.compile(
+    r"(^|_)(MIN|MAX)_|TOKENS|_USER(NAME)?$|_EMAIL$|_HOST$|_PORT$|_REGION$|TOKEN_UR[LI]|ALLOW|USE_|REQUIRE|VALIDAT|REGEX|SCHEME"
+)
+_URLS = re.compile(r"(REDIS|CELERY|AMQP|RABBITMQ|CLOUDINARY|POSTGRES\w*|BROKER)\w*_UR[LI]")
+# Words that only a secret of the application's own is made of; one of a third party names that.
+_OWN_WORDS = {
+    "APP", "JWT", "AUTH", "SESSION", "COOKIE", "CSRF", "REFRESH", "ACCESS", "TOKEN", "SECRET", "KEY", "HASH", "SIGNING",
+    "FASTAPI", "BACKEND", "SITE", "USER", "RESET", "PASSWORD", "VERIFICATION", "VERIFY", "EMAIL", "SECURITY",
+    "MIDDLEWARE", "SERVER", "LOGIN", "STATE", "ADMIN", "AUTHJWT",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Variable:
+    """`default` as Env's. `example` is what an example file says, with the place; None for nothing."""
+
+    name: str
+    default: str | None
+    is_required: bool
+    place: Place
+    is_secret: bool = False
+    is_list: bool = False
+    choices: tuple[str, ...] = ()
+    example: str | None = None
+    example_place: Place | None = None
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the process has it, or can do without it."""
+        return bool(_OWN.fullmatch(self.name.upper()))
+
+    @property
+    def is_generated(self) -> bool:
+        """Whether any random text will do: a key of the application's own that signs or hashes."""
+        words = set(self.name.upper().strip("_").split("_"))
+        joined = re.sub(r"(SECRET|JWT|KEY|AUTH)", r"_\1_", self.name.upper()).strip("_")
+        parts = {word for word in joined.split("_") if word}
+        signs = "SECRET" in parts or {"JWT", "KEY"} <= parts or {"SIGNING", "KEY"} <= parts
+        return signs and (words | parts) - {self.name.upper().strip("_")} <= _OWN_WORDS | words and parts <= _OWN_WORDS
+
+    @property
+    def known(self) -> str:
+        """What the code or an example says that it is; "" for nothing."""
+        return self.default or self.example or ""
+
+
+def is_secret_name(name: str) -> bool:
+    return (is_secret(name, "") and not _NO_SECRET.search(name.upper())) or bool(_URLS.fullmatch(name.upper()))
+
+
+@dataclass
+class Variables:
+    found: list[Variable]
+    # Files whose values alone are read, whatever the environment has: `dotenv_values(".env")["X"]`.
+    from_files: list[tuple[str, Place]]
+
+    def __getitem__(self, name: str) -> Variable | None:
+        return next((one for one in self.found if one.name == name), None)
+
+
+def variables(values: Values, modules: list[Module], repository: Repository, folders: list[str]) -> Variables:
+    """What `modules` read, with the examples of `folders` and those above them."""
+    find_readers(values, modules)
+    envs: list[Env] = []
+    from_files: list[tuple[str, Place]] = []
+    inside: set[int] = set()
+    settings: dict[tuple[str, str], Owner] = {}
+    for node, scope in values.nodes(modules):
+        if isinstance(node, ast.ClassDef):
+            owner = Owner(scope.module, node)
+            if values.classes.is_settings(owner):
+                settings[owner.key] = owner
+                # What its fields read is their default.
+                fields = [one for one in node.body if isinstance(one, ast.Assign | ast.AnnAssign)]
+                inside |= {id(inner) for statement in fields for inner in ast.walk(statement)}
+        elif isinstance(node, ast.Call | ast.Subscript) and id(node) not in inside:
+            if isinstance(node, ast.Subscript) and (name := _from_file(values, node, scope)):
+                from_files.append((name, scope.module.place(node)))
+            elif env := values.env(node, scope):
+                envs.append(env)
+    envs += [env for module in modules if module.unread for env in _in_text(module, repository.read(module.file) or "")]
+    bases = {base.key for owner in settings.values() for base in [*values.classes.bases(owner)][1:]}
+    made = {called(node) for node, _ in values.nodes(modules) if isinstance(node, ast.Call)}
+    for owner in settings.values():
+        if owner.key not in bases or owner.definition.name in made:
+            envs += _fields(values, owner)
+    return Variables(_with_examples(_merged(envs), repository, folders), from_files)
+
+
+def _in_text(module: Module, text: str) -> Iterator[Env]:
+    """What a module reads of which a part could not be parsed."""
+    for match in re.finditer(r"^[^#\n]*?\b(?:getenv\(|environ\.get\(|environ\[)\s*['\"](\w+)['\"]", text, re.MULTILINE):
+        yield Env(match[1], None, False, Place(module.file, line_of(text, match.start(1))))
+
+
+def _fields(values: Values, owner: Owner, prefix: str = "") -> list[Env]:
+    """The variables of the fields of a settings class, and of models in it where a delimiter joins their names."""
+    delimiter = values.classes.text_option(owner, "env_nested_delimiter")
+    found = []
+    for holder, name, annotation, default in values.classes.fields(owner):
+        if name.startswith("_"):
+            continue
+        if annotation is None and isinstance(default, ast.Call) and called(default) != "Field":
+            # Its type is that of what is made: no text of the environment's.
+            if env := values.env(default, Scope(holder.module)):
+                found.append(env)
+            continue
+        env = values.classes.env_of(owner, holder, name, annotation, default)
+        inner = values.classes.named(annotation, holder.module)
+        is_enumeration = bool(env.choices) or (
+            inner and any("Enum" in dotted_of(one) for one in inner.definition.bases)
+        )
+        if inner and not is_enumeration:
+            if delimiter and not values.classes.is_settings(inner):
+                for its, field, its_annotation, its_default in values.classes.fields(inner):
+                    nested = values.classes.env_of(inner, its, field, its_annotation, its_default)
+                    found.append(replace(nested, name=f"{env.name}{delimiter}{nested.name}".upper()))
+            continue
+        found.append(env)
+    return found
+
+
+def _from_file(values: Values, node: ast.Subscript, scope: Scope) -> str:
+    """The name in `config["X"]` where config is what dotenv_values returned alone."""
+    if not isinstance(node.slice, ast.Constant) or not isinstance(node.slice.value, str):
+        return ""
+    return node.slice.value if any(called(one) == "dotenv_values" for one in values.assigned(node.value, scope)) else ""
+
+
+def find_readers(values: Values, modules: list[Module]) -> None:
+    """Notes functions of the application's own that read the variable which an argument names."""
+    for node, scope in values.nodes(modules):
+        function = scope.function
+        if function is None or not isinstance(node, ast.Call | ast.Subscript):
+            continue
+        dotted = dotted_of(node.func if isinstance(node, ast.Call) else node.value)
+        if not re.search(r"(^|\.)(getenv|environ|environ\.get)$", dotted):
+            continue
+        key = node.slice if isinstance(node, ast.Subscript) else (node.args[0] if node.args else None)
+        parameters = [one.arg for one in (*function.args.posonlyargs, *function.args.args)]
+        if isinstance(key, ast.Name) and key.id in parameters:
+            fallback = next((n for n, one in enumerate(parameters) if "default" in one or "fallback" in one), None)
+            values.readers[function.name] = (parameters.index(key.id), fallback)
+
+
+def _merged(envs: Iterable[Env]) -> list[Variable]:
+    found: dict[str, Variable] = {}
+    for env in envs:
+        # A switch or a number is none, whatever it is called.
+        is_plain = bool(re.fullmatch(r"(?i)true|false|\d{1,6}", env.default or ""))
+        secret = env.is_secret or (is_secret_name(env.name) and not is_plain)
+        new = Variable(env.name, env.default, env.is_required, env.place, secret, env.is_list, env.choices)
+        old = found.get(env.name)
+        if old is None:
+            found[env.name] = new
+            continue
+        found[env.name] = replace(
+            old,
+            default=old.default if old.default is not None else new.default,
+            is_required=old.is_required or new.is_required,
+            place=new.place if new.is_required and not old.is_required else old.place,
+            is_secret=old.is_secret or new.is_secret,
+        )
+    return [*found.values()]
+
+
+def examples(repository: Repository, folders: list[str]) -> list[tuple[str, dict[str, tuple[str, int]]]]:
+    """The example files of folders and of those above them, best first, with what they say."""
+    places = dict.fromkeys(above for folder in folders for above in parents(folder))
+    files = [f"{place}/{name}" if place else name for place in places for name in EXAMPLES]
+    others = [file for file in repository.files if folder_of(file).endswith(".envs")]
+    known = [file for file in (*files, *others) if repository.has(file)]
+    return [(file, dotenv(repository.read(file) or "")) for file in known]
+
+
+def _with_examples(found: list[Variable], repository: Repository, folders: list[str]) -> list[Variable]:
+    listed = examples(repository, folders)
+    result = []
+    for variable in found:
+        for file, names in listed:
+            upper = {name.upper(): its for name, its in names.items()}
+            if its := names.get(variable.name) or upper.get(variable.name.upper()):
+                # A file of somebody's own values: which of them are secret, only their names tell.
+                variable = replace(variable, example=its[0], example_place=Place(file, its[1]))
+                break
+        result.append(variable)
+    return result

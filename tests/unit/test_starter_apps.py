@@ -1,0 +1,188 @@
+"""Which application of a repository is found, and where it is imported from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from support.repositories import APP, PINNED, make, notes_of, read, settings_of
+
+FACTORY = "from fastapi import FastAPI\ndef create_app():\n    app = FastAPI()\n    return app\n"
+TWO = {"one/main.py": APP, "two/main.py": APP, "one/requirements.txt": PINNED, "two/requirements.txt": PINNED}
+
+
+def target(top: Path, files: dict[str, str | bytes]) -> tuple[str, str] | None:
+    """The folder and the application that are found."""
+    found = settings_of(top, files)
+    return (found["backend_source"], found["backend_app"]) if "backend_app" in found else None
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"main.py": APP}, (".", "main:app")),
+        ({"app/main.py": APP, "app/__init__.py": "", "requirements.txt": ""}, (".", "app.main:app")),
+        ({"backend/app/main.py": APP, "backend/requirements.txt": ""}, ("backend", "app.main:app")),
+        ({"apps/api/server.py": APP, "apps/web/package.json": "{}"}, ("apps/api", "server:app")),
+        ({"my api/main.py": APP}, ("my api", "main:app")),
+        ({"main.py": "import fastapi\napi: fastapi.FastAPI = fastapi.FastAPI(title='x')\n"}, (".", "main:api")),
+        ({"main.py": "try:\n    from fastapi import FastAPI\n    app = FastAPI()\nfinally:\n    pass\n"}, (".", "main:app")),
+        # A package that makes it in its __init__ is imported from above it.
+        ({"shop/__init__.py": APP, "pyproject.toml": "[project]\ndependencies = []\n"}, (".", "shop:app")),
+        # Its imports say where from.
+        ({"src/shop/main.py": f"from shop import db\n{APP}", "src/shop/db.py": ""}, ("src", "shop.main:app")),
+        ({"backend/main.py": f"from backend.db import x\n{APP}", "backend/db.py": "x = 1"}, (".", "backend.main:app")),
+        ({"backend/main.py": f"from .db import x\n{APP}", "backend/db.py": "x = 1"}, (".", "backend.main:app")),
+        ({"backend/main.py": f"from db import x\n{APP}", "backend/db.py": "x = 1"}, ("backend", "main:app")),
+        # Factories.
+        ({"app/main.py": FACTORY, "app/__init__.py": ""}, (".", "app.main:create_app()")),
+        ({"app/main.py": FACTORY, "asgi.py": "from app.main import create_app\napp = create_app()\n"}, (".", "asgi:app")),
+        ({"main.py": f"{FACTORY}app = create_app()\n"}, (".", "main:app")),
+        ({"main.py": "from fastapi import FastAPI\ndef make(settings):\n    return FastAPI()\n"}, None),
+        (
+            {"main.py": "from fastapi import FastAPI\nclass Server:\n    def __init__(self):\n        self.app = FastAPI()\n"
+             "app = Server().app\n"},
+            (".", "main:app"),
+        ),
+        ({"main.py": "from fastapi import FastAPI\nclass Own(FastAPI):\n    pass\napp = Own()\n"}, (".", "main:app")),
+        # What wraps another is the one that runs.
+        (
+            {"main.py": f"import socketio\n{APP}sio = socketio.AsyncServer()\nasgi = socketio.ASGIApp(sio, app)\n"
+             "import uvicorn\nif __name__ == '__main__':\n    uvicorn.run('main:asgi')\n"},
+            (".", "main:asgi"),
+        ),
+        # Not an application.
+        ({"main.py": "FastAPI = 1\n"}, None),
+        ({"main.py": "# app = FastAPI()\n"}, None),
+        ({"test_main.py": APP, "tests/main.py": APP, "conftest.py": APP}, None),
+        ({"node_modules/x/main.py": APP, ".venv/main.py": APP}, None),
+        ({"env/pyvenv.cfg": "", "env/lib/main.py": APP}, None),
+        ({}, None),
+    ],
+)  # fmt: skip
+def test_an_application_is_found(tmp_path, files, expected):
+    assert target(tmp_path, files) == expected
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        {"Dockerfile": 'FROM python:3.12\nWORKDIR /app\nCMD ["uvicorn", "two.main:app", "--host", "0.0.0.0"]\n'},
+        {"two/Dockerfile": 'CMD ["uvicorn", "main:app", "--port", "8000"]\n'},
+        {"docker-compose.yml": "services:\n  api:\n    build: ./two\n    command: uvicorn two.main:app --reload\n"},
+        {"Procfile": "web: gunicorn -k uvicorn.workers.UvicornWorker two.main:app\n"},
+        {"start.sh": "exec uvicorn two.main:app \\\n  --port 8000\n"},
+        {"Makefile": "run:\n\tuvicorn two.main:app --reload\n"},
+        {"Dockerfile": 'CMD ["fastapi", "run", "two/main.py", "--port", "80"]\n'},
+        {"README.md": "Run it:\n\n    uvicorn two.main:app --reload\n"},
+        {"run.py": "import uvicorn\nuvicorn.run('two.main:app', port=8000)\n"},
+        {"pyproject.toml": '[tool.fastapi]\nentrypoint = "two.main:app"\n'},
+        # What runs in production counts before what people type.
+        {"README.md": "uvicorn one.main:app\n", "Dockerfile": "CMD uvicorn two.main:app\n"},
+        # One that is gone does not count.
+        {"Procfile": "web: uvicorn old.server:app\n", "README.md": "`uvicorn two.main:app`\n"},
+    ],
+)
+def test_of_two_the_one_that_is_started_is_taken(tmp_path, start):
+    found = read(tmp_path, {**TWO, **start})
+    assert found.project.backend
+    assert found.project.backend.app.file == "two/main.py"
+    assert "other applications" not in notes_of(tmp_path, {})
+
+
+def test_of_two_without_a_start_both_are_told(tmp_path):
+    assert "other applications: main:app (two/main.py:2)" in notes_of(tmp_path, TWO)
+
+
+def test_an_application_that_is_mounted_is_no_other_one(tmp_path):
+    files = {"main.py": f"import admin\n{APP}app.mount('/admin', admin.app)\n", "admin.py": APP}
+    assert "other applications" not in notes_of(tmp_path, files)
+
+
+def test_a_start_may_name_a_module_that_only_imports_it(tmp_path):
+    files = {"app/__init__.py": "from .main import app\n", "app/main.py": APP, "Procfile": "web: uvicorn app:app\n"}
+    assert target(tmp_path, files) == (".", "app:app")
+
+
+@pytest.mark.parametrize("folder", ["examples/hello", "scripts", "docs_src"])
+def test_examples_come_last(tmp_path, folder):
+    assert target(tmp_path, {f"{folder}/main.py": APP, "deep/in/a/service.py": APP}) == ("deep/in/a", "service:app")
+    assert "looks like an example" in notes_of(tmp_path / "other", {f"{folder}/main.py": APP})
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        f"\ufeff{APP}".encode(),
+        APP.encode("utf-16"),
+        f"# grün\n{APP}".encode("latin-1"),
+        f"# -*- coding: cp1252 -*-\n# grün\n{APP}".encode("cp1252"),
+        APP.replace("\n", "\r\n").encode(),
+        APP.replace("\n", "\r").encode(),
+        # A Python that is not this one.
+        f"{APP}type Name[T] = list[T]\n".encode(),
+        f"print 'started'\n{APP}".encode(),
+        f"def f():\n    return t'x' f''' '''\n\n{APP}x = (\n".encode(),
+    ],
+)
+def test_any_encoding_and_syntax_is_read(tmp_path, source):
+    assert target(tmp_path, {"main.py": source}) == (".", "main:app")
+
+
+def test_a_syntax_that_is_not_known_is_told(tmp_path):
+    assert "main.py:3: not the syntax of Python 3.11" in notes_of(tmp_path, {"main.py": f"{APP}type Name = int\n"})
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"api/requirements.txt": PINNED}, None),
+        ({"api/uv.lock": '[[package]]\nname = "uvicorn"\n', "api/requirements.txt": PINNED}, None),
+        ({"requirements.txt": PINNED}, "../requirements.txt"),
+        ({"poetry.lock": '[[package]]\nname = "uvicorn"\n'}, "../poetry.lock"),
+        ({"requirements/prod.txt": PINNED}, "../requirements/prod.txt"),
+        # A pyproject.toml with the options of tools lists nothing.
+        ({"api/pyproject.toml": "[tool.ruff]\n", "Pipfile.lock": "{}"}, "../Pipfile.lock"),
+        ({"config/requirements.txt": PINNED}, "../config/requirements.txt"),
+    ],
+)
+def test_the_list_of_packages_is_found(tmp_path, files, expected):
+    found = read(tmp_path, {"api/main.py": f"import db\n{APP}", "api/db.py": "", **files})
+    assert {one.setting: one.value for one in found.all_found}.get("backend_requirements") == expected
+
+
+def test_without_a_list_of_packages_or_uvicorn_it_is_told(tmp_path):
+    assert "main.py: no list of Python packages" in notes_of(tmp_path, {"main.py": APP})
+    assert "requirements.txt: uvicorn is missing" in notes_of(tmp_path, {"requirements.txt": "fastapi\n"})
+    for line in ("fastapi[standard]==0.1", "uvicorn[standard]", "Uvicorn == 0.30 ; python_version > '3'"):
+        assert "uvicorn" not in notes_of(tmp_path, {"requirements.txt": f"{line}\n"})
+
+
+@pytest.mark.parametrize(
+    ("files", "series"),
+    [
+        ({".python-version": "3.12.4\n"}, "3.12"),
+        ({"runtime.txt": "python-3.10.9\n"}, "3.10"),
+        ({"Dockerfile": "FROM python:3.13-slim AS build\n"}, "3.13"),
+        ({"api/Dockerfile": "ARG X=1\nFROM --platform=linux/amd64 docker.io/library/python:3.9\n"}, "3.9"),
+        ({".tool-versions": "nodejs 20\npython 3.12.1\n"}, "3.12"),
+        ({"Pipfile": '[requires]\npython_version = "3.8"\n'}, "3.8"),
+        ({"pyproject.toml": '[project]\nrequires-python = ">=3.12"\n'}, "3.12"),
+        ({"pyproject.toml": '[project]\nrequires-python = "==3.11.*"\n'}, "3.11"),
+        # Debian's own will do.
+        ({"pyproject.toml": '[tool.poetry.dependencies]\npython = "^3.9"\n'}, None),
+        ({"pyproject.toml": '[project]\nrequires-python = ">=3.9,<4"\n'}, None),
+        # One that is named counts before a range.
+        ({"pyproject.toml": '[project]\nrequires-python = ">=3.9"\n', ".python-version": "3.13"}, "3.13"),
+        ({"Dockerfile": "FROM node:20\n"}, None),
+    ],
+)
+def test_the_python_is_found(tmp_path, files, series):
+    found = read(tmp_path, {"api/main.py": APP, **files}).all_found
+    assert {one.setting: one.value for one in found}.get("python_version") == series
+
+
+def test_an_application_can_be_chosen(tmp_path):
+    make(tmp_path, TWO)
+    assert read(tmp_path, {}, backend_source="two", backend_app="main:app").project.backend.app.file == "two/main.py"

@@ -1,0 +1,210 @@
+"""Which frontend of a repository is found, how it is built, and where it looks for its API."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from slipway.settings import frontend_tool
+from support.repositories import APP, notes_of, read
+
+TOOLS: dict[str, dict[str, Any]] = {
+    "vite": {"devDependencies": {"vite": "6"}},
+    "react-scripts": {"dependencies": {"react-scripts": "5"}},
+    "next": {"dependencies": {"next": "15"}},
+    "vue": {"devDependencies": {"@vue/cli-service": "5"}},
+    "angular": {"dependencies": {"@angular/core": "19"}},
+    "svelte": {"devDependencies": {"@sveltejs/kit": "2", "vite": "6"}},
+    "none": {"dependencies": {"lodash": "4"}},
+}
+
+
+def package(tool: str = "vite", **more: Any) -> str:
+    return json.dumps({"scripts": {"build": "x build"}, **TOOLS[tool], **more})
+
+
+def rows(top, files: dict[str, str], **answers: Any) -> dict[str, Any]:
+    """The settings that follow, and those that are derived without."""
+    found = read(top, {"main.py": APP, **files}, **answers)
+    its = found.project.frontend
+    source = str(top / its.folder) if its else ""
+    derived = {
+        "frontend_build": frontend_tool.build_command(source, "local"),
+        "frontend_output": frontend_tool.output(source),
+        "frontend_assets": frontend_tool.assets(source, its.output),
+    } if its else {}  # fmt: skip
+    return derived | {one.setting: one.value for one in found.all_found}
+
+
+@pytest.mark.parametrize(
+    ("files", "folder"),
+    [
+        ({"web/package.json": package()}, "web"),
+        ({"package.json": package()}, "."),
+        ({"packages/ui/package.json": package(), "packages/api/x.py": ""}, "packages/ui"),
+        ({"apps/web/package.json": package(), "package.json": '{"scripts": {"build": "turbo build"}}'}, "apps/web"),
+        ({"apps/docs/package.json": package("next"), "apps/web/package.json": package("next")}, "apps/web"),
+        ({"my app/package.json": package()}, "my app"),
+        ({"web/package.json": f"\ufeff{package()}"}, "web"),
+        # Pages that need no build.
+        ({"frontend/index.html": "<html>"}, "frontend"),
+        ({"templates/index.html": "<html>"}, ""),
+        # No site.
+        ({"web/package.json": package("none")}, ""),
+        ({"package.json": '{"devDependencies": {"prettier": "3"}}'}, ""),
+        ({"web/package.json": "{"}, ""),
+        ({"node_modules/x/package.json": package()}, ""),
+        ({}, ""),
+    ],
+)
+def test_a_frontend_is_found(tmp_path, files, folder):
+    assert rows(tmp_path, files)["frontend_source"] == folder
+
+
+@pytest.mark.parametrize(
+    ("files", "output", "assets"),
+    [
+        ({"package.json": package()}, "dist", "/assets/"),
+        ({"package.json": package(), "vite.config.ts": "build: { outDir: './public_html', assetsDir: 'x' }"}, "public_html", "/x/"),
+        ({"package.json": package(), "vite.config.js": "// outDir: 'old'\n"}, "dist", "/assets/"),
+        ({"package.json": package("react-scripts")}, "build", "/static/"),
+        ({"package.json": package("next"), "next.config.js": "module.exports = {output: 'export'}"}, "out", "/_next/static/"),
+        ({"package.json": package("next"), "next.config.mjs": "output: 'export', distDir: 'dist'"}, "dist", "/_next/static/"),
+        ({"package.json": package("vue"), "vue.config.js": "outputDir: 'build'"}, "build", "/js/"),
+        ({"package.json": package("svelte"), "svelte.config.js": "import x from '@sveltejs/adapter-static'"}, "build", "/_app/immutable/"),
+        (
+            {"package.json": package("angular"), "angular.json": json.dumps({"projects": {"shop": {"architect": {"build": {
+                "builder": "@angular-devkit/build-angular:application", "options": {"outputPath": "dist/shop"}}}}}})},
+            "dist/shop/browser", "",
+        ),
+        (
+            {"package.json": package("angular"), "angular.json": json.dumps({"projects": {"shop": {"architect": {"build": {
+                "builder": "@angular-devkit/build-angular:browser", "options": {"outputPath": "dist/shop"}}}}}})},
+            "dist/shop", "",
+        ),
+    ],
+)  # fmt: skip
+def test_what_a_build_writes_is_found(tmp_path, files, output, assets):
+    found = rows(tmp_path, {f"web/{name}": text for name, text in files.items()})
+    assert (found["frontend_output"], found.get("frontend_assets")) == (output, assets)
+
+
+@pytest.mark.parametrize(
+    ("files", "build"),
+    [
+        ({"web/package-lock.json": "{}"}, "npm ci --no-audit --no-fund && npm run build"),
+        ({"web/yarn.lock": "# yarn lockfile v1\n"}, "yarn install --frozen-lockfile && yarn run build"),
+        ({"web/yarn.lock": "__metadata:\n  version: 8\n"}, "yarn install --immutable && yarn run build"),
+        ({"web/pnpm-lock.yaml": ""}, "pnpm install --frozen-lockfile && pnpm run build"),
+        ({"web/bun.lock": ""}, "bun install --frozen-lockfile && bun run build"),
+        # That of the workspace.
+        ({"pnpm-lock.yaml": "", "pnpm-workspace.yaml": ""}, "pnpm install --frozen-lockfile && pnpm run build"),
+        ({}, "npm install --no-audit --no-fund && npm run build"),
+    ],
+)
+def test_the_package_manager_is_found_by_its_lock(tmp_path, files, build):
+    assert rows(tmp_path, {"web/package.json": package(), **files})["frontend_build"] == build
+
+
+def test_of_two_locks_the_one_that_is_named_is_taken(tmp_path):
+    files = {"web/package.json": package(packageManager="npm@10"), "web/package-lock.json": "{}", "web/yarn.lock": ""}
+    assert rows(tmp_path, files)["frontend_build"].startswith("npm ci")
+
+
+@pytest.mark.parametrize(
+    ("files", "value"),
+    [
+        ({"src/api.js": "const API = import.meta.env.VITE_API_URL"}, "https://shop.example.org"),
+        ({"src/api.js": "const API = import.meta.env.VITE_API_URL || 'http://localhost:8000/api'"}, "https://shop.example.org/api"),
+        ({"src/api.ts": "x = import.meta.env['VITE_API_URL'] ?? `http://127.0.0.1:8000`"}, "https://shop.example.org"),
+        ({"src/api.js": "import.meta.env.VITE_API_URL", ".env": "VITE_API_URL=http://localhost:8000/api/v1/\n"},
+         "https://shop.example.org/api/v1"),
+        ({"src/api.js": "import.meta.env.VITE_API_URL", ".env.example": "VITE_API_URL=http://localhost:8000\n"},
+         "https://shop.example.org"),
+        ({"src/s.js": "new WebSocket(import.meta.env.VITE_API_URL)", ".env": "VITE_API_URL=ws://localhost:8000/ws\n"},
+         "wss://shop.example.org/ws"),
+        # Nothing is to be set.
+        ({"src/api.js": "import.meta.env.VITE_API_URL || '/api'"}, None),
+        ({"src/api.js": "import.meta.env.VITE_API_URL", ".env.production": "VITE_API_URL=/api\n"}, None),
+        ({"src/api.js": "import.meta.env.VITE_API_URL || 'http://localhost:8000'", ".env.production": "VITE_API_URL=https://x.org\n"},
+         None),
+        ({"src/api.js": "// import.meta.env.VITE_API_URL"}, None),
+        ({"src/api.test.js": "import.meta.env.VITE_API_URL"}, None),
+        ({"src/api.js": "import.meta.env.VITE_API_KEY + import.meta.env.MODE + import.meta.env.BASE_URL"}, None),
+    ],
+)  # fmt: skip
+def test_a_build_is_told_where_the_api_is(tmp_path, files, value):
+    web = {
+        f"web/{name}": text for name, text in {"package.json": package(), "package-lock.json": "{}", **files}.items()
+    }
+    found = rows(tmp_path, web, site_domain="shop.example.org")["frontend_build"]
+    setting = f"VITE_API_URL={value} " if value else ""
+    assert found == f"npm ci --no-audit --no-fund && {setting}npm run build"
+
+
+@pytest.mark.parametrize(
+    ("tool", "read_by", "name"),
+    [
+        ("react-scripts", "process.env.REACT_APP_BACKEND_URL", "REACT_APP_BACKEND_URL"),
+        ("next", "process.env.NEXT_PUBLIC_API_URL", "NEXT_PUBLIC_API_URL"),
+        ("vue", "process.env.VUE_APP_API", "VUE_APP_API"),
+        ("svelte", "import { PUBLIC_API_URL } from '$env/static/public'", "PUBLIC_API_URL"),
+    ],
+)
+def test_each_tool_has_variables_of_its_own(tmp_path, tool, read_by, name):
+    found = rows(tmp_path, {"package.json": package(tool), "src/api.js": read_by}, site_domain="x.example.org")
+    assert f"{name}=https://x.example.org" in found["frontend_build"]
+
+
+def test_addresses_in_the_code_are_told(tmp_path):
+    files = {
+        "main.py": APP,
+        "web/package.json": package(),
+        "web/src/a.js": "fetch('http://localhost:8000/api/users')\n// fetch('http://localhost:1')\n",
+        "web/src/b.js": "const url = import.meta.env.VITE_API_URL || 'http://localhost:8000'\nconsole.log('http://localhost:2')\n",
+        "web/src/a.test.js": "fetch('http://localhost:3')\n",
+        "web/vite.config.js": "proxy: { '/api': 'http://localhost:4' }\n",
+    }
+    said = notes_of(tmp_path, files)
+    assert (
+        "web/src/a.js:1: 'http://localhost:8000/api/users' is the visitor's own machine; ask for '/api/users'" in said
+    )
+    assert said.count("visitor's own machine") == 1
+    assert "web/src/b.js:1: VITE_API_URL is 'http://localhost:8000'" in said
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"package.json": package("next"), "next.config.js": "output: 'standalone'"}, 'next.config.js: the build needs a server of Node\'s'),
+        ({"package.json": package("svelte"), "svelte.config.js": ""}, "use @sveltejs/adapter-static"),
+        ({"package.json": package(), "vite.config.js": "base: '/shop/'"}, "base is '/shop/'"),
+        ({"package.json": package(), "vite.config.js": "outDir: '../static'"}, "the build is written to '../static'"),
+        ({"package.json": package("react-scripts", homepage="https://me.example.org/shop")}, '"homepage"'),
+        ({"package.json": package()}, "no lock of its packages"),
+        ({"package.json": package(), "vite.config.js": "outDir: path.join(a, b)"}, "outDir could not be read"),
+        ({"package.json": package(), "bun.lock": ""}, "bun is not installed on this machine"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_served_is_told(tmp_path, files, said, monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    assert said in notes_of(tmp_path, {"main.py": APP, **files})
+
+
+def test_a_page_with_the_path_of_the_backend_is_told(tmp_path):
+    files = {
+        "main.py": f"{APP}@app.get('/users')\ndef f(): ...\n",
+        "web/package.json": package(),
+        "web/src/routes.jsx": '<Route path="/users/:id" /><Route path="/about" />',
+    }
+    said = notes_of(tmp_path, files)
+    assert "web/src/routes.jsx:1: /users is a page and a path of the backend (main.py:3)" in said
+    assert "/about" not in said
+
+
+def test_what_is_derived_is_not_written(tmp_path):
+    files = {"main.py": APP, "web/package.json": package(), "web/package-lock.json": "{}"}
+    names = [one.setting for one in read(tmp_path, files).all_found]
+    assert not {"frontend_build", "frontend_output", "frontend_assets"} & {*names}

@@ -1,0 +1,179 @@
+"""How a backend's settings lead it to the site's MongoDB, whatever its variables are called."""
+
+from __future__ import annotations
+
+import pytest
+
+from support.repositories import APP, notes_of, read
+
+PARTS = {
+    "host": "{mongo_host}",
+    "port": "{mongo_port}",
+    "user": "{mongo_user}",
+    "password": "{mongo_password}",
+    "database": "{mongo_database}",
+}
+
+
+def found(top, code: str, **more: str) -> dict[str, object]:
+    rows = read(
+        top, {"main.py": f"import os\nimport db\n{APP}", "db.py": f"import os\nimport pymongo\n{code}\n", **more}
+    )
+    return {one.setting: one.value for one in rows.all_found}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["MONGODB_URI", "MONGODB_URL", "DATABASE_URL", "MONGO_DETAILS", "MONGO_URI", "DB_URL", "MONGO_CONNECTION_STRING", "ATLAS_URI"],
+)  # fmt: skip
+def test_the_url_is_known_by_its_name(tmp_path, name):
+    assert found(tmp_path, f"os.environ['{name}']")["backend_environment"] == {name: "{mongo_url}"}
+
+
+def test_the_url_is_known_by_what_connects_to_it(tmp_path):
+    code = "from motor.motor_asyncio import AsyncIOMotorClient\nclient = AsyncIOMotorClient(os.environ['WHERE'])"
+    assert found(tmp_path, code)["backend_environment"] == {"WHERE": "{mongo_url}"}
+
+
+def test_the_url_is_known_by_its_default_or_example(tmp_path):
+    assert found(tmp_path / "a", "os.getenv('STORE', 'mongodb://localhost')")["backend_environment"] == {
+        "STORE": "{mongo_url}"
+    }
+    example = {".env.example": "STORE=mongodb://localhost:27017/shop\n"}
+    rows = found(tmp_path / "b", "os.environ['STORE']", **example)
+    assert rows["backend_environment"] == {"STORE": "{mongo_url}"}
+    assert rows["mongodb_database"] == "shop"
+
+
+def test_mongo_url_is_there_unasked(tmp_path):
+    assert "backend_environment" not in found(tmp_path, "pymongo.MongoClient(os.environ['MONGO_URL'])")
+
+
+def test_another_database_is_not_mongodbs(tmp_path):
+    code = "import sqlalchemy\nos.environ['DATABASE_URL']\nos.environ['MONGO_DSN']"
+    assert found(tmp_path, code)["backend_environment"] == {"MONGO_DSN": "{mongo_url}"}
+    example = {".env.example": "DATABASE_URL=postgresql://localhost/x\n"}
+    assert found(tmp_path / "b", "os.getenv('DATABASE_URL', None)", **example)["backend_environment"] == {}
+
+
+@pytest.mark.parametrize(
+    "name", ["REDIS_DB", "POSTGRES_DB", "PG_DATABASE", "CACHE_HOST", "MONGO_COLLECTION", "DB_POOL_SIZE"]
+)
+def test_what_is_of_other_servers_is_not_mongodbs(tmp_path, name):
+    assert found(tmp_path, f"os.environ['{name}']").get("backend_environment", {}) == {}
+
+
+def test_parts_of_the_url_are_known_by_their_names(tmp_path):
+    names = {"host": "DB_HOST", "port": "DB_PORT", "user": "DB_USERNAME", "password": "DB_PASS", "database": "DB_NAME"}
+    code = "\n".join(f"os.environ['{name}']" for name in names.values())
+    assert found(tmp_path, code)["backend_environment"] == {names[part]: PARTS[part] for part in PARTS}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "f'mongodb://{U}:{P}@{H}:{N}/?authSource=admin'",
+        "'mongodb://%s:%s@%s:%s/?authSource=admin' % (U, P, H, N)",
+        "'mongodb://{}:{}@{}:{}'.format(U, P, H, N)",
+        "'mongodb://' + U + ':' + P + '@' + H + ':' + N",
+        "MongoDsn.build(scheme='mongodb', username=U, password=P, host=H, port=N)",
+    ],
+)
+def test_parts_of_the_url_are_known_by_their_places(tmp_path, url):
+    code = f"U, P = os.environ['ONE'], os.environ['TWO']\nH, N = os.environ['THREE'], os.environ['FOUR']\nurl = {url}"
+    expected = {"ONE": "user", "TWO": "password", "THREE": "host", "FOUR": "port"}
+    assert found(tmp_path, code)["backend_environment"] == {name: PARTS[part] for name, part in expected.items()}
+    assert "authSource" not in notes_of(tmp_path, {})
+
+
+def test_parts_are_known_as_arguments(tmp_path):
+    code = "pymongo.MongoClient(os.environ['A_HOST'], int(os.environ['B']), username=os.environ['C'], password=os.environ['D'])"
+    expected = {"A_HOST": "host", "B": "port", "C": "user", "D": "password"}
+    assert found(tmp_path, code)["backend_environment"] == {name: PARTS[part] for name, part in expected.items()}
+
+
+def test_the_end_of_a_url_says_where_the_user_is(tmp_path):
+    code = "url = f\"mongodb://{os.environ['U']}:{os.environ['P']}@{os.environ['H']}/{os.environ['D']}\"\npymongo.MongoClient(url)"
+    assert found(tmp_path, code)["backend_environment"]["D"] == "{mongo_database}?authSource=admin"
+    assert "authSource" not in notes_of(tmp_path, {})
+    # Where the same variable names a database, it can't.
+    code += ".get_database(os.environ['D'])"
+    assert found(tmp_path, code)["backend_environment"]["D"] == "{mongo_database}"
+    assert "db.py:3: a URL of MongoDB without authSource" in notes_of(tmp_path, {})
+
+
+@pytest.mark.parametrize(
+    ("use", "name"),
+    [
+        ("client['shop']", "shop"),
+        ("db = client.shop", "shop"),
+        ("users = client.shop.users", "shop"),
+        ("db = client.get_database('shop')", "shop"),
+        ("NAME = 'shop'\ndb = client[NAME]", "shop"),
+        ("db = client[os.getenv('DB_NAME', 'shop')]", "shop"),
+        ("db = getattr(client, 'shop')", "shop"),
+        (
+            "class D:\n    def __init__(self):\n        self.c = pymongo.MongoClient()\n        self.db = self.c['shop']",
+            "shop",
+        ),
+        ("def get():\n    return client.shop", "shop"),
+        ("client.admin.command('ping')\ndb = client['shop']", "shop"),
+        ("from odmantic import AIOEngine\nengine = AIOEngine(client=client, database='shop')", "shop"),
+        ("from mongoengine import connect\nconnect('shop', host=os.environ['MONGO_URL'])", "shop"),
+        ("db: object = client.shop", "shop"),
+        ("db = pymongo.MongoClient(os.environ['MONGO_URL'])['shop']\ndb['users']", "shop"),
+        ("db = client.get_default_database()", None),
+        ("client.close()\nx = client.address", None),
+        ("settings = {'shop': 1}\nsettings['shop']", None),
+        ("def f(db: pymongo.MongoClient):\n    return db['users']", None),
+    ],
+)
+def test_the_database_is_found(tmp_path, use, name):
+    code = f"client = pymongo.MongoClient(os.environ['MONGO_URL'])\n{use}"
+    assert found(tmp_path, code).get("mongodb_database") == name
+
+
+def test_the_database_is_found_across_modules(tmp_path):
+    files = {
+        "main.py": f"import store\n{APP}",
+        "store.py": "from base import client\nfrom config import settings\ndb = client[settings.database]\n",
+        "base.py": "import motor.motor_asyncio as m\nfrom config import settings\n"
+        "client = m.AsyncIOMotorClient(settings.where.get_secret_value())\n",
+        "config.py": "from functools import lru_cache\nfrom pydantic import SecretStr\nfrom pydantic_settings import BaseSettings\n"
+        "class Settings(BaseSettings):\n    where: SecretStr\n    database: str = 'shop'\n"
+        "@lru_cache\ndef get() -> Settings:\n    return Settings()\nsettings = get()\n",
+    }
+    rows = {one.setting: one.value for one in read(tmp_path, files).all_found}
+    assert rows["mongodb_database"] == "shop"
+    assert rows["backend_environment"] == {"WHERE": "{mongo_url}", "DATABASE": "{mongo_database}"}
+    assert "backend_secrets" not in rows
+
+
+def test_a_name_may_be_a_property_of_settings(tmp_path):
+    files = {
+        "main.py": f"from config import s\nimport pymongo\n{APP}pymongo.MongoClient(s.url)\n",
+        "config.py": "from pydantic_settings import BaseSettings\nclass S(BaseSettings):\n    a: str\n    b: str\n    c: str\n"
+        "    @property\n    def url(self):\n        return f'mongodb://{self.a}:{self.b}@{self.c}'\ns = S()\n",
+    }
+    rows = {one.setting: one.value for one in read(tmp_path, files).all_found}
+    assert rows["backend_environment"] == {"A": "{mongo_user}", "B": "{mongo_password}", "C": "{mongo_host}"}
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("pymongo.MongoClient('mongodb://localhost:27017')", "MongoDB's address is in the code"),
+        ("pymongo.MongoClient()", "MongoDB's address is in the code"),
+        ("url = f\"mongodb+srv://{os.environ['U']}@{os.environ['H']}\"", "mongodb+srv:// is for clusters"),
+        ("pymongo.MongoClient(os.environ['M'], tlsCAFile=certifi.where())", "connects by TLS"),
+        ("pymongo.MongoClient(os.environ['M'], tls=True)", "connects by TLS"),
+        ("pymongo.MongoClient(f\"{os.environ['MONGO_URL']}/shop\")", "appends to MONGO_URL"),
+        (
+            "client = pymongo.MongoClient(os.environ['M'])\nclient['a']\nclient['a']\nclient['b']",
+            "a second database, 'b'",
+        ),
+    ],
+)
+def test_what_cannot_reach_the_database_is_told(tmp_path, code, said):
+    files = {"main.py": f"import db\n{APP}", "db.py": f"import os, pymongo\n{code}\n"}
+    assert f"db.py:{len(code.splitlines()) + 1}: {said}" in notes_of(tmp_path, files)
