@@ -48,11 +48,14 @@ def rows(top, files: dict[str, str], **answers: Any) -> dict[str, Any]:
         ({"apps/docs/package.json": package("next"), "apps/web/package.json": package("next")}, "apps/web"),
         ({"my app/package.json": package()}, "my app"),
         ({"web/package.json": f"\ufeff{package()}"}, "web"),
+        # Whatever builds it.
+        ({"web/package.json": package("none")}, "web"),
+        ({"web/package.json": package("none"), "shop/package.json": package()}, "shop"),
         # Pages that need no build.
         ({"frontend/index.html": "<html>"}, "frontend"),
         ({"templates/index.html": "<html>"}, ""),
         # No site.
-        ({"web/package.json": package("none")}, ""),
+        ({"lib/package.json": package("none")}, ""),
         ({"package.json": '{"devDependencies": {"prettier": "3"}}'}, ""),
         ({"web/package.json": "{"}, ""),
         ({"node_modules/x/package.json": package()}, ""),
@@ -185,6 +188,7 @@ def test_addresses_in_the_code_are_told(tmp_path):
         ({"package.json": package("react-scripts", homepage="https://me.example.org/shop")}, '"homepage"'),
         ({"package.json": package()}, "no lock of its packages"),
         ({"package.json": package(), "vite.config.js": "outDir: path.join(a, b)"}, "outDir could not be read"),
+        ({"web/package.json": package("none")}, "what its build writes is not known"),
         ({"package.json": package(), "bun.lock": ""}, "bun is not installed on this machine"),
     ],
 )  # fmt: skip

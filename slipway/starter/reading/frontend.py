@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from slipway.settings import frontend_tool
 from slipway.settings.frontend_tool import BUILDS, LOCKS, NO_BUILD, WITHOUT_A_LOCK, YARN_BERRY
 from slipway.starter.reading.files import Place, Repository, folder_of, line_of, parents
 
@@ -72,15 +73,20 @@ def frontends(repository: Repository) -> list[Frontend]:
         ):
             found.append((file, package))
     ranked = sorted(found, key=lambda one: _rank(repository, *one))
-    built = [_frontend(repository, file, package) for file, package in ranked if _tool(package)]
+    built = [_frontend(repository, file, package) for file, package in ranked if _tool(package) or _is_site(file)]
     return built or [*_pages(repository)]
+
+
+def _is_site(file: str) -> bool:
+    """Whether a package is for visitors by the name of its folder, whatever builds it."""
+    return folder_of(file).rpartition("/")[2].lower() in _GOOD_FOLDERS
 
 
 def _pages(repository: Repository) -> Iterator[Frontend]:
     """Folders of pages that need no build."""
     for file in repository.named("index.html"):
         folder = folder_of(file)
-        if folder.rpartition("/")[2].lower() in _GOOD_FOLDERS and not repository.has(f"{folder}/__init__.py"):
+        if _is_site(file) and not repository.has(f"{folder}/__init__.py"):
             yield Frontend(folder, Place(file), "none", "", "", NO_BUILD, ".", "", "")
 
 
@@ -116,13 +122,15 @@ def _rank(repository: Repository, file: str, package: dict[str, Any]) -> tuple[o
 
 def _frontend(repository: Repository, file: str, package: dict[str, Any]) -> Frontend:
     folder = folder_of(file)
-    tool = _tool(package) or TOOLS[-1]
+    tool = _tool(package) or Tool("a script of its own", (), "", "")
     manager, lock, build = _manager(repository, folder, package)
     text = repository.read(file) or ""
     line = line_of(text, max(text.find('"build"'), 0))
     found = Frontend(folder, Place(file, line), tool.name, manager, lock, build, tool.output, tool.assets, tool.prefix)
     if not lock:
         found.problems.append(f"{file}: no lock of its packages: run `npm install`, and commit package-lock.json")
+    if not tool.marks and not frontend_tool.output(str(repository.top / folder)):
+        found.problems.append(f"{file}: what its build writes is not known; set frontend_output and frontend_assets")
     _CONFIGURED.get(tool.name, lambda *_: None)(repository, found)
     if (
         tool.name == "create-react-app"
