@@ -78,7 +78,7 @@ f() {{ for file do [ ! -f "$file" ] || {{ s "file $file"; cat "$file"; }}; done;
 unit_of() {{ sed -n 's,.*/\\([^/]*[.]service\\).*,\\1,p' /proc/$1/cgroup | head -n 1; }}
 process() {{
   for pid in $(pgrep -x "$1" -o); do
-    echo "exe=$(readlink /proc/$pid/exe)"; echo "unit=$(unit_of $pid)"
+    echo "exe=$(readlink /proc/$pid/exe | sed 's/ (deleted)$//')"; echo "unit=$(unit_of $pid)"
     echo "user=$(stat -c %U /proc/$pid)"; echo "command=$(tr '\\0' ' ' < /proc/$pid/cmdline)"
   done
   systemctl show --property=FragmentPath,DropInPaths "$1.service"
