@@ -8,8 +8,6 @@ import shlex
 from slipway.adoption import OURS
 from slipway.facts.base import Fact
 
-# The last unit that an apply makes.
-COMPLETE = "/etc/systemd/system/slipway-integrity.timer"
 SECTION = re.compile(r"=== (\S.*)")
 # What Slipway changes files in, and firewalls that its own would fight with.
 FIXED = "/etc/nginx /etc/nginx/nginx.conf /etc/mongod.conf /etc/ssh /etc/ssh/sshd_config /etc/systemd/system /etc/ufw"
@@ -25,7 +23,7 @@ TOUCHED = r"certbot|acme[.]sh|dehydrated|letsencrypt|mongo(d|sh|dump|export|rest
 
 
 class Earlier(Fact[dict[str, str]]):
-    """What an earlier owner has left, a text for each section; `{}` of a server that Slipway has set up.
+    """What an earlier owner has left, a text for each section.
 
     accounts, groups    lines of getent(1)
     chains              chains of nftables that may refuse what comes in
@@ -71,7 +69,6 @@ class Earlier(Fact[dict[str, str]]):
         user = shlex.quote(users[0])
         touched = "|".join([TOUCHED, *(one.replace(".", "[.]") for one in (*units, *roots))])
         return f"""\
-[ ! -e {COMPLETE} ] || exit 0
 exec 2> /dev/null
 s() {{ printf '\\n=== %s\\n' "$1"; }}
 f() {{ for file do [ ! -f "$file" ] || {{ s "file $file"; cat "$file"; }}; done; }}

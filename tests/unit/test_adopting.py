@@ -6,9 +6,11 @@ from __future__ import annotations
 import pytest
 from pyinfra.api.exceptions import PyinfraError
 
+from slipway import deploy
 from slipway.adoption.nginx import Found
 from slipway.adoption.nginx_config import Tree
 from slipway.facts.earlier import Earlier
+from slipway.facts.files import FileState
 from slipway.facts.mongodb import MongodbData
 from slipway.facts.nginx import NginxFuture, NginxInForce
 from slipway.facts.ssh import Sshd
@@ -104,6 +106,18 @@ def test_what_is_named_may_go(settings_with):
 def test_a_server_with_nothing_in_the_way_is_not_refused(settings_with):
     found = {Earlier: {"mongod": MONGOD}, MongodbData: data(), NginxInForce: nginx(BLOG, SHOP)}
     assert refused(settings_with(), found) == ""
+
+
+def test_a_server_is_adopted_once(settings_with):
+    found = {Earlier: {"listeners": "0.0.0.0:3000 node blog.service"}}
+    complete = {"kind": "regular file", "owner": "root", "group": "root", "mode": "644"}
+    assert refused(settings_with(), found | {FileState: complete}) == ""
+    # Whichever components it has, it has a sign at its end that it was.
+    assert [one.name for one in adopted(settings_with(), {}).operations][-1] == "Start auditd"
+    with described(settings_with()) as (server, host):
+        host.answers = SSHD
+        deploy.server("base", "guard", "admin", "ssh")
+    assert server.operations[-1].name == "Note that the server is adopted"
 
 
 # --- Other sites -----------------------------------------------------------------------------------------------------
