@@ -12,7 +12,7 @@ from slipway.engine.components import Component, Step, in_order, registry, steps
 from slipway.engine.deployed import FIXED, load
 from slipway.settings import of_host
 from slipway.settings.model import Settings
-from slipway.tasks.adoption import adopt
+from slipway.tasks.adoption import adopt, finish
 from slipway.tasks.packages import packages
 from slipway.tasks.preflight import preflight
 
@@ -35,6 +35,8 @@ def describe(settings: Settings, components: Sequence[Component]) -> None:
     adopt(settings)
     packages(settings, components)
     in_order(_calls(components, settings))
+    if "auditing" not in {one.name for one in components}:
+        finish(settings)
 
 
 def _calls(components: Sequence[Component], settings: Settings) -> list[Callable[[], None]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shlex
 from functools import partial
+from pathlib import PurePosixPath
 
 from pyinfra import host
 from pyinfra.api import operation
@@ -16,9 +17,10 @@ from slipway.engine import notes
 from slipway.engine.components import component, component_step, in_order
 from slipway.facts.base import Output
 from slipway.facts.nginx import NginxInForce
-from slipway.ops.commands import Commands
+from slipway.ops.commands import Commands, ensure
 from slipway.releases.artifact import COMPRESSED, MIN_COMPRESSED_BYTES
 from slipway.settings.model import TLS_FOLDER, Settings
+from slipway.tasks.adoption_facts import ADOPTED
 from slipway.tasks.backend_by_hand import stop_serving
 from slipway.tasks.shared import take_along
 
@@ -149,6 +151,16 @@ def leave_behind_of_others(settings: Settings) -> None:
     """On a host without Nginx: after those with it."""
     if "web" not in host.groups:
         in_order([partial(_leave_site, site) for site in settings.all_sites])
+
+
+@component_step()
+def finish(settings: Settings) -> None:
+    """At the end, where no other component leaves a sign that it was reached: what is found from then on is a drift."""
+    ensure(
+        name="Note that the server is adopted",
+        check=f"[ -e {ADOPTED} ]",
+        command=f"mkdir -p -m 755 {PurePosixPath(ADOPTED).parent} && touch {ADOPTED}",
+    )
 
 
 def _leave_site(site: Settings) -> None:

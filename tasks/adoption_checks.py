@@ -18,6 +18,7 @@ from slipway.adoption import (
     mongod,
     names,
     network,
+    own_services,
 )
 from slipway.adoption import nginx as others_nginx
 from slipway.facts.base import Output
@@ -67,6 +68,7 @@ def _obstacles(settings: Settings, machine: dict[str, str], components: Collecti
 
 def _firewall(found: dict[str, str], settings: Settings) -> Iterator[Obstacle]:
     yield from network.packages(found)
+    yield from network.others(found)
     lines = host.get_fact(UfwInForce)
     ours = {*map(int, host.get_fact(Sshd).get("port", [])), settings.mongodb_port}
     ours |= {80, 443} if "web" in host.groups else set()
@@ -90,6 +92,9 @@ def _nginx(found: dict[str, str], settings: Settings) -> Iterator[Obstacle]:
     process = dict(line.split("=", 1) for line in found.get("nginx", "").splitlines() if "=" in line)
     if process.get("exe", "/usr/sbin/nginx") != "/usr/sbin/nginx":
         yield Obstacle("Nginx", f"{process['exe']} running", "the system's own package, or none", may_go=False)
+    if process.get("nginx") == "installed" and process.get("nginx-common") != "installed":
+        need = "the system's own: modules of Slipway's do not fit it (apt-get remove nginx)"
+        yield Obstacle("package nginx", "one of another repository", need, may_go=False)
     if process.get("FragmentPath", "").startswith("/etc/"):
         need = "the package's unit: mv it away, systemctl daemon-reload"
         yield Obstacle(process["FragmentPath"], "a unit of somebody else's for Nginx", need, may_go=False)
@@ -97,6 +102,13 @@ def _nginx(found: dict[str, str], settings: Settings) -> Iterator[Obstacle]:
     if there is None:
         return
     yield from others_nginx.obstacles(there, settings)
+    for port, at in others_nginx.proxied_ports(there, settings).items():
+        for one in network.listeners(found):
+            if one.port == port and one.unit not in own_services(settings):
+                program = one.unit or one.program
+                found_now = f"it serving the site at port {port} ({at}): it would go on beside Slipway's backend"
+                need = f"it named {settings.backend_unit}.service, which Slipway replaces"
+                yield Obstacle(program, found_now, need)
     if there.error or there.is_ours(others_nginx.MAIN):
         return
     files = nginx.configuration(settings, others_nginx.taken_defaults(there, settings))

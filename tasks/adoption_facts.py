@@ -8,12 +8,18 @@ from pyinfra import host
 
 from slipway.adoption import backend, mongod
 from slipway.facts.earlier import Earlier
+from slipway.facts.files import FileState
 from slipway.facts.mongodb import MongodbData
 from slipway.settings.model import Settings
 
+# The last file of a first apply, and that of a server without the component auditing.
+COMPLETE, ADOPTED = "/etc/systemd/system/slipway-integrity.timer", "/var/lib/slipway/adopted"
+
 
 def earlier(settings: Settings) -> dict[str, str]:
-    """What facts.Earlier tells of the host."""
+    """What facts.Earlier tells of the host; `{}` of one that Slipway has set up."""
+    if any(host.get_fact(FileState, path=path) for path in (COMPLETE, ADOPTED)):
+        return {}
     sites = settings.all_sites
     users = (settings.admin_user, "mongodb", *(site.backend_unit for site in sites))
     return host.get_fact(

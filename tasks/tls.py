@@ -174,6 +174,8 @@ def reason_to_issue(found: dict[str, str], settings: Settings, now: float) -> st
     if found.get("authenticator", "webroot") != "webroot" or "pre_hook" in found:
         how = f"pre_hook = {found['pre_hook']}" if "pre_hook" in found else found["authenticator"]
         return f"it is renewed by another way than Nginx's webroot: {how}"
+    if ACME_WEBROOT not in found.get("webroot_path", ACME_WEBROOT):
+        return f"it is renewed by way of {found['webroot_path']}, where Nginx does not look"
     if found.get("server") != settings.acme_directory:
         return f"it is from {found.get('server') or 'an unknown server'}, tls_acme_server is {settings.acme_directory}"
     return None

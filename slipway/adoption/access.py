@@ -46,6 +46,7 @@ def obstacles(earlier: Mapping[str, str], sshd: Mapping[str, Sequence[str]], set
             if shell not in NO_LOGIN and name not in ("root", user):
                 found = "a password and no key, with which Slipway's sshd lets nobody in"
                 yield Obstacle(f"user {name}", found, f"its key in ~{name}/.ssh/authorized_keys")
+    yield from _login(earlier, user)
     own = {" ".join(key.split()[:2]) for key in settings.admin_keys}
     for line in earlier.get("keys", "").splitlines():
         words = line.split()
@@ -54,3 +55,18 @@ def obstacles(earlier: Mapping[str, str], sshd: Mapping[str, Sequence[str]], set
             name = " ".join(words[at + 2 :]) or words[at + 1][-12:]
             found = "this key, which would be removed"
             yield Obstacle(f"user {user}: key {name}", found, "its line in admin_keys")
+
+
+def _login(earlier: Mapping[str, str], user: str) -> Iterator[Obstacle]:
+    """What keeps an administrator who is there from a login by key, sshd(8), StrictModes."""
+    for line in earlier.get("login", "").splitlines():
+        kind, *words = line.split(" ", 3)
+        if kind == "expired":
+            yield Obstacle(f"user {user}", "an account that has expired", f"chage -E -1 {user}", may_go=False)
+        elif kind == "shell":
+            yield Obstacle(
+                f"user {user}", f"the shell {words[0]}, which is not there", f"usermod -s /bin/bash {user}", False
+            )
+        elif words[0] not in (user, "root") or int(words[1], 8) & 0o022:
+            found = f"{words[0]}'s, mode {words[1]}: sshd reads no keys in it"
+            yield Obstacle(words[2], found, f"chown {user}, chmod go-w", may_go=False)

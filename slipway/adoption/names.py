@@ -28,6 +28,10 @@ def obstacles(earlier: Mapping[str, str], settings: Settings, is_container: bool
     for path in earlier.get("links", "").split():
         if path in ("/etc/nginx", "/etc/ssh"):
             yield Obstacle(path, "a link", "a folder, or a mount point (mount --bind)", may_go=False)
+    for path in earlier.get("taken", "").split():
+        yield Obstacle(
+            path, "something that is no folder or link of Slipway's", f"nothing: mv {path} away", may_go=False
+        )
     if "mongodb" in users and "mongodb" not in groups:
         yield Obstacle("group mongodb", "none, though there is the user", "groupadd mongodb", may_go=False)
     size = int(earlier.get("swapfile") or 0)

@@ -42,6 +42,18 @@ def packages(earlier: Mapping[str, str]) -> Iterator[Obstacle]:
         yield Obstacle(f"package {package}", "a firewall that UFW replaces, with its rules", f"apt-get purge {package}")
 
 
+def others(earlier: Mapping[str, str]) -> Iterator[Obstacle]:
+    """Rules that nobody sees who looks at UFW's."""
+    for rule in earlier.get("legacy", "").splitlines():
+        found = "a rule of iptables-legacy, which counts beside those of iptables"
+        yield Obstacle(f"iptables-legacy {rule}", found, "UFW alone: iptables-legacy -F INPUT")
+    for rule in earlier.get("redirects", "").splitlines():
+        found = "a rule that leads the web's ports to another program than Nginx"
+        yield Obstacle(
+            f"iptables -t nat {rule}", found, "a server block of Nginx's that does: iptables -t nat -D", False
+        )
+
+
 def obstacles(lines: Sequence[str], chains: Sequence[str]) -> Iterator[Obstacle]:
     """`lines` are of iptables-save, `chains` base chains of nftables for what comes in: "inet filter input"."""
     refusing = [rule for rule in input_rules(lines) if re.search(r" -j (REJECT|DROP)\b", rule)]
@@ -50,11 +62,13 @@ def obstacles(lines: Sequence[str], chains: Sequence[str]) -> Iterator[Obstacle]
         found = "a rule that comes before UFW's, whatever these allow"
         need = "UFW alone: iptables -P INPUT ACCEPT; iptables -F INPUT, and no file that loads such rules at boot"
         yield Obstacle(f"iptables {rule}", found, need, may_go=_is_narrow(rule))
-    if not refusing:
-        for rule in accepting:
-            if re.search(r"--dports? ", rule) and " -j ACCEPT" in rule:
-                found = "a port that is open beside UFW's rules"
-                yield Obstacle(f"iptables {rule}", found, "it in firewall_allow, and not in iptables")
+    for rule in accepting:
+        target = rule.rpartition(" -j ")[2].split(" ")[0]
+        if target not in ("ACCEPT", "LOG", "NFLOG", "RETURN", "MARK"):
+            yield Obstacle(f"iptables {rule}", "a chain of another firewall's", "UFW alone: iptables -F INPUT")
+        elif not refusing and re.search(r"--dports? ", rule) and target == "ACCEPT":
+            found = "a port that is open beside UFW's rules"
+            yield Obstacle(f"iptables {rule}", found, "it in firewall_allow, and not in iptables")
     for chain in chains:
         found = "a chain of nftables beside UFW's, which may refuse what UFW allows"
         need = "UFW alone: systemctl disable --now nftables; nft delete table (its family and name)"

@@ -98,6 +98,24 @@ def taken_defaults(found: Found, settings: Settings) -> set[str]:
     }
 
 
+def proxied_ports(found: Found, settings: Settings) -> dict[int, str]:
+    """The ports of this host that the site's own servers lead to now, with the places of the directives."""
+    upstreams = {one.arguments[0]: one for one in found.tree.http if one.name == "upstream" and one.arguments}
+    ports: dict[int, str] = {}
+    for server in found.others:
+        if not server.is_for(domains_of(settings)):
+            continue
+        for one in all_of(server.directives):
+            if one.name == "proxy_pass":
+                target = one.arguments[0].partition("://")[2].partition("/")[0]
+                members = all_of(upstreams[target].block or ()) if target in upstreams else ()
+                addresses = [member.arguments[0] for member in members if member.name == "server"] or [target]
+                for address in addresses:
+                    if local := re.fullmatch(r"(?:127\.[\d.]+|localhost|\[::1\]):(\d+)", address):
+                        ports.setdefault(int(local[1]), one.at)
+    return ports
+
+
 def needs_of(found: Found, settings: Settings) -> Needs:
     gone = {*retired_files(found, settings), *replaced_files(settings)}
     directives = [

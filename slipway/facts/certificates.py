@@ -9,12 +9,12 @@ from cryptography import x509
 from slipway.facts.base import Fact, key_values
 
 # The lines of certbot's renewal configuration that are told.
-RENEWAL = ("server", "authenticator", "pre_hook")
+RENEWAL = ("server", "authenticator", "pre_hook", "webroot_path")
 
 
 class Certificate(Fact[dict[str, str]]):
     """The certificate at `path`: names (space separated), end (seconds since the epoch); `{}` where none is that can be
-    read. `lineage` names certbot's renewal configuration, of which server, authenticator and pre_hook are given."""
+    read. `lineage` names certbot's renewal configuration, of which those of RENEWAL are given."""
 
     @staticmethod
     def default() -> dict[str, str]:

@@ -8,8 +8,6 @@ import shlex
 from slipway.adoption import OURS
 from slipway.facts.base import Fact
 
-# The last unit that an apply makes.
-COMPLETE = "/etc/systemd/system/slipway-integrity.timer"
 SECTION = re.compile(r"=== (\S.*)")
 # What Slipway changes files in, and firewalls that its own would fight with.
 FIXED = "/etc/nginx /etc/nginx/nginx.conf /etc/mongod.conf /etc/ssh /etc/ssh/sshd_config /etc/systemd/system /etc/ufw"
@@ -18,12 +16,14 @@ CLIENTS = (
     " /var/lib/dehydrated/certs/*"
 )
 FIREWALLS = "iptables-persistent netfilter-persistent firewalld shorewall"
+# Folders of Slipway's own.
+FOLDERS = "/var/www /var/www/letsencrypt /etc/nginx/tls /var/lib/slipway /usr/lib/slipway /usr/share/slipway"
 # Jobs that know a name or a way that Slipway changes.
 TOUCHED = r"certbot|acme[.]sh|dehydrated|letsencrypt|mongo(d|sh|dump|export|restore)?\b|nginx|\bufw\b|iptables|nft\b"
 
 
 class Earlier(Fact[dict[str, str]]):
-    """What an earlier owner has left, a text for each section; `{}` of a server that Slipway has set up.
+    """What an earlier owner has left, a text for each section.
 
     accounts, groups    lines of getent(1)
     chains              chains of nftables that may refuse what comes in
@@ -37,7 +37,9 @@ class Earlier(Fact[dict[str, str]]):
     hooks               "FILE:LINE" of certbot's hooks that name Nginx
     jobs                "FILE:LINE" of jobs that touch what Slipway changes
     keys                the administrator's authorized_keys
+    legacy, redirects   rules of iptables for what comes in: of its older kind, and that lead the web's ports elsewhere
     lineages            "lineage FOLDER" and the certificate in it
+    login               what may keep the administrator from a login by key: "home OWNER MODE PATH", "shell", "expired"
     listeners           "ADDRESS:PORT PROGRAM UNIT"
     mongod, nginx       "NAME=VALUE" of the process, the program and the unit
     packages            firewalls beside UFW
@@ -45,6 +47,7 @@ class Earlier(Fact[dict[str, str]]):
     rotated             files of logrotate(8) about logs of packages that Slipway installs
     size ROOT           of the site's parts, in MiB
     swapfile            its size in bytes
+    taken               paths of Slipway's folders and links at which something else is
     unit NAME           the text of a unit that is not Slipway's
     used                certbot's folders that other programs than Nginx name
     written ROOT        some files that the backend seems to write beside its code
@@ -62,17 +65,17 @@ class Earlier(Fact[dict[str, str]]):
         roots: tuple[str, ...],
         mongodb_port: int,
     ) -> str:
-        """`units` are names with a suffix, `roots` the folders of the sites."""
+        """`users` are the administrator first, `units` names with a suffix, `roots` the folders of the sites."""
+        user = shlex.quote(users[0])
         touched = "|".join([TOUCHED, *(one.replace(".", "[.]") for one in (*units, *roots))])
         return f"""\
-[ ! -e {COMPLETE} ] || exit 0
 exec 2> /dev/null
 s() {{ printf '\\n=== %s\\n' "$1"; }}
 f() {{ for file do [ ! -f "$file" ] || {{ s "file $file"; cat "$file"; }}; done; }}
 unit_of() {{ sed -n 's,.*/\\([^/]*[.]service\\).*,\\1,p' /proc/$1/cgroup | head -n 1; }}
 process() {{
   for pid in $(pgrep -x "$1" -o); do
-    echo "exe=$(readlink /proc/$pid/exe)"; echo "unit=$(unit_of $pid)"
+    echo "exe=$(readlink /proc/$pid/exe | sed 's/ (deleted)$//')"; echo "unit=$(unit_of $pid)"
     echo "user=$(stat -c %U /proc/$pid)"; echo "command=$(tr '\\0' ' ' < /proc/$pid/cmdline)"
   done
   systemctl show --property=FragmentPath,DropInPaths "$1.service"
@@ -90,17 +93,20 @@ while read -r family table chain; do
   case "$family $table $chain" in "ip filter INPUT" | "ip6 filter INPUT" | *f2b*) continue ;; esac
   ! nft list chain $family $table $chain | grep -qE 'drop|reject' || echo "$family $table $chain"
 done
+s legacy; iptables-legacy-save -t filter | grep '^-A INPUT '; ip6tables-legacy-save -t filter | grep '^-A INPUT '
+s redirects; for save in iptables-save ip6tables-save; do $save -t nat; done |
+  grep -E '^-A PREROUTING .*--dports? ([0-9:]+,)*(80|443)[, ].*-j (REDIRECT|DNAT)'
 s accounts; getent passwd {_quoted(users)}
 s groups; getent group {_quoted(groups)}
 f /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources
 grep -qs '{OURS}' /etc/mongod.conf || f /etc/mongod.conf
 s mongod; process mongod; ! [ -x /usr/bin/mongod ] || /usr/bin/mongod --version | sed -n 's/^db version v/version=/p'
-s nginx; process nginx
+s nginx; process nginx; dpkg-query -W -f '${{Package}}=${{db:Status-Status}}\n' nginx nginx-common
 f /etc/letsencrypt/cli.ini /etc/letsencrypt/renewal/*.conf
 s lineages; for folder in /etc/letsencrypt/live/*/; do echo "lineage $folder"; cat "$folder/cert.pem"; done
 s used; grep -rIohE --exclude-dir=letsencrypt --exclude-dir=nginx '/etc/letsencrypt/live/[^/ "]+' /etc | sort -u
 s clients; ls -d {CLIENTS}
-s hooks; grep -HE nginx /etc/letsencrypt/renewal-hooks/*/* | grep -v '/reload-nginx:'
+s hooks; for hook in /etc/letsencrypt/renewal-hooks/*/*; do grep -q '{OURS}' $hook || grep -HE nginx $hook; done
 s jobs
 grep -IHE '{touched}' /etc/crontab /etc/cron.d/* /var/spool/cron/crontabs/* /etc/cron.*ly/* /etc/rc.local |
   grep -vE '^[^:]*:[[:space:]]*#|^/etc/cron.d/certbot:'
@@ -115,7 +121,7 @@ for root in {_quoted(roots)}; do
   s "written $root"
   began=$(systemctl show -p ExecMainStartTimestamp --value ${{root##*/}}-backend.service)
   find $root/backend \\( -name venv -o -name .venv -o -name env -o -name node_modules -o -name '.git' \\) -prune \\
-    -o -type f ! -name '*.pyc' ! -name '*.log' \\( -newermt "${{began:-now}}" \\
+    -o -type f ! -name '*.pyc' ! -name '*.log' ! -name '.*' \\( -newermt "${{began:-now}}" \\
     -o -path '*/uploads/*' -o -path '*/media/*' -o -name '*.sqlite*' -o -name '*.db' \\) -print | head -n 3
   s "environment $root"
   sed -nE 's/^[[:space:]]*(export[[:space:]]+)?([A-Za-z_][A-Za-z0-9_]*)=.*/\\2/p' $root/backend/.env
@@ -137,8 +143,19 @@ for file in /etc/sysctl.d/*.conf; do
   [ -L $file ] || grep -q '{OURS}' $file || dpkg -S $file > /dev/null || f $file
 done
 s credentials; ls -d /etc/*/credentials/MONGODB_*
+s taken; for folder in {FOLDERS}; do
+  if [ -L $folder ] || {{ [ -e $folder ] && [ ! -d $folder ]; }}; then echo $folder; fi
+done
+for root in {_quoted(roots)}; do
+  tls=/etc/nginx/tls/${{root##*/}}; [ ! -e $tls ] || [ -L $tls ] || echo $tls
+done
 s swapfile; stat -c %s /swapfile
-s keys; cat "$(getent passwd {_quoted(users[:1])} | cut -d: -f6)/.ssh/authorized_keys"
+home=$(getent passwd {user} | cut -d: -f6); shell=$(getent passwd {user} | cut -d: -f7)
+s keys; cat "$home/.ssh/authorized_keys"
+s login
+[ -z "$home" ] || stat -c 'home %U %a %n' "$home" "$home/.ssh"
+[ -z "$shell" ] || [ -x "$shell" ] || echo "shell $shell"
+awk -F: -v day=$(($(date +%s) / 86400)) '$1 == "{user}" && $8 != "" && $8 <= day {{print "expired"}}' /etc/shadow
 true"""
 
     def process(self, output: list[str]) -> dict[str, str]:

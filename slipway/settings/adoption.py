@@ -8,7 +8,7 @@ from slipway.settings.types import PlainLine, Section
 class Adoption(Section):
     """Adoption of a server
 
-    A plan refuses a server with something on it that Slipway would not keep, and names it (adoption.md).
+    A plan refuses a server with something on it that Slipway would not keep, and names it ([adoption.md](adoption.md)).
     """
 
     adopt_without: list[PlainLine] = Field([])

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import runpy
 import shutil
 import subprocess
@@ -102,8 +103,38 @@ def built() -> LabHost:
 
 
 @pytest.fixture(scope="module")
-def report(built: LabHost) -> dict[str, Any]:
+def refused(built: LabHost) -> dict[str, Any]:
+    """The report of the server as it is."""
     return unchanged(built, "root")
+
+
+@pytest.fixture(scope="module")
+def without(refused: dict[str, Any]) -> str:
+    """The setting that lets go all that is refused."""
+    found = [re.findall(r'or ("(?:[^"\\]|\\.)*") in adopt_without$', text) for text in refused["refusals"]]
+    return f"--data=adopt_without={json.dumps([json.loads(name) for (name,) in found])}"
+
+
+@pytest.fixture(scope="module")
+def report(built: LabHost, without: str) -> dict[str, Any]:
+    return inspect(built, "root", without)
+
+
+@pytest.mark.thorough
+def test_what_an_apply_would_not_keep_of_it_is_refused(refused: dict[str, Any]) -> None:
+    names = {text.partition(": found")[0] for text in refused["refusals"]}
+    unit, site = "codementee-backend.service", "/etc/nginx/sites-enabled/codementee"
+    assert names == {
+        f"{site}: server old.example.org",
+        *(f"{unit}: {name}" for name in ("DATABASE_URL", "DB_NAME", "JWT_SECRET", "RAZORPAY_KEY")),
+        *("port 9000", "user eve", "nft inet own in", "iptables -A INPUT -p tcp -m tcp --dport 9999 -j ACCEPT"),
+    }
+    assert fates(refused, "sites", "names") == {
+        "blog.example.org": "keep",
+        "owners.test": "refuse",
+        "old.example.org": "refuse",
+    }
+    assert (fates(refused, "users", "name")["eve"], fates(refused, "ports", "port")["9000"]) == ("refuse", "refuse")
 
 
 @pytest.mark.thorough
@@ -129,7 +160,8 @@ def test_a_server_that_its_owner_built_is_shown(report: dict[str, Any]) -> None:
 
 
 @pytest.mark.thorough
-def test_who_may_sudo_sees_the_same_and_who_may_not_is_told_so(built: LabHost, report: dict[str, Any]) -> None:
+def test_who_may_sudo_sees_the_same_and_who_may_not_is_told_so(built: LabHost, refused: dict[str, Any]) -> None:
+    report = refused
     built.ssh("runuser -u deploy -- sudo -n true")  # which notes its first use in the user's home
     by_sudo = unchanged(built, "deploy")
     for kind in ("sites", "services", "users", "ports", "databases", "firewall"):
@@ -188,9 +220,9 @@ def test_a_project_from_a_server_describes_it(built: LabHost, report: dict[str, 
 
 @pytest.mark.thorough
 def test_a_plan_of_that_project_touches_what_is_told_to_change_and_nothing_else(
-    built: LabHost, report: dict[str, Any], project: Path
+    built: LabHost, report: dict[str, Any], without: str, project: Path
 ) -> None:
-    done = on(built, project, "plan", "--json", "-")
+    done = on(built, project, "plan", "--json", "-", without)
     assert done.returncode == PENDING, done.stderr
     (host,) = json.loads(done.stdout)["hosts"]
     changes = [change for part in host["components"] for change in part["changes"]]
@@ -213,14 +245,14 @@ def test_a_plan_of_that_project_touches_what_is_told_to_change_and_nothing_else(
 
 
 @pytest.mark.thorough
-def test_an_apply_does_what_was_told(built: LabHost, report: dict[str, Any], project: Path) -> None:
+def test_an_apply_does_what_was_told(built: LabHost, report: dict[str, Any], without: str, project: Path) -> None:
     def http(name: str, path: str = "/") -> str:
         return built.ssh(
             f"curl -s -o /dev/null -w '%{{http_code}}' -H 'Host: {name}' http://127.0.0.1{path}", check=False
         )
 
     assert (http("blog.example.org"), http("old.example.org")) == ("200", "200")
-    done = on(built, project, "apply", "--yes")
+    done = on(built, project, "apply", "--yes", without)
     assert done.returncode == 0, done.stdout + done.stderr
     after = inspect(built, "admin")
     # Sites.

@@ -11,6 +11,7 @@ from slipway.adoption.nginx import (
     needs_of,
     observed,
     obstacles,
+    proxied_ports,
     retired_files,
     taken_defaults,
 )
@@ -140,6 +141,19 @@ def test_what_other_sites_need_is_left_to_them(settings_with):
     assert needs_of(found(lua=server("content_by_lua_block { x }")), settings_with()).jit
     own = found(shop=server("root /home/shop;", names="codementee.io"), ours=OURS + server("root /home/x;"))
     assert not needs_of(own, settings_with()).home
+
+
+def test_the_ports_that_serve_the_site_now_are_known_by_what_nginx_leads_to(settings_with):
+    site = server(
+        "location /api/ { proxy_pass http://localhost:8001; } location /ws { proxy_pass http://app; }",
+        "location /x { proxy_pass https://10.0.0.1:443/; }",
+        names="codementee.io",
+    )
+    there = found(
+        site=f"upstream app {{ server 127.0.0.1:3000 weight=2; server unix:/run/x; }} {site}",
+        blog=server("location / { proxy_pass http://127.0.0.1:9; }"),
+    )
+    assert proxied_ports(there, settings_with()) == {8001: f"{SITES}/site:1", 3000: f"{SITES}/site:1"}
 
 
 def test_how_other_sites_answer_is_asked_by_their_names(settings_with):

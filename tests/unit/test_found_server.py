@@ -325,6 +325,7 @@ OWN = {"accounts": f"{ADMIN}\n{USER}", "groups": "admin:x:1000:\ncodementee-back
         ({"immutable": "/etc/nginx/nginx.conf"}, "/etc/nginx/nginx.conf"),
         ({"links": "/etc/nginx"}, "/etc/nginx"),
         ({"links": "/etc/mongod.conf"}, None),
+        ({"taken": "/etc/nginx/tls/codementee"}, "/etc/nginx/tls/codementee"),
         ({"swapfile": "4294967296"}, "/swapfile"),
         ({"swapfile": "1073741824"}, None),
         ({"folder /var/www/codementee": "link /srv/site"}, "/var/www/codementee"),
@@ -419,6 +420,21 @@ def test_who_could_not_log_in_any_more_is_named(settings_with):
     ]
 
 
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("home admin 755 /home/admin", None),
+        ("home root 700 /home/admin/.ssh", None),
+        ("home deploy 755 /srv/admin", "/srv/admin"),
+        ("home admin 775 /home/admin", "/home/admin"),
+        ("shell /usr/bin/zsh", "user admin"),
+        ("expired", "user admin"),
+    ],
+)
+def test_what_keeps_the_administrator_from_a_login_is_named(settings_with, line, name):
+    assert told(access.obstacles({"login": line}, SSHD, settings_with())) == ([name] if name else [])
+
+
 # --- The network -----------------------------------------------------------------------------------------------------
 
 
@@ -432,6 +448,8 @@ def test_who_could_not_log_in_any_more_is_named(settings_with):
             "iptables -A INPUT -j REJECT --reject-with icmp-host-prohibited",
         ),
         (["-A INPUT -i lo -j ACCEPT"], [], None),
+        (["-A INPUT -j LOCALINPUT"], [], "iptables -A INPUT -j LOCALINPUT"),
+        (["-A INPUT -j ts-input", "-A INPUT -j LOG"], [], None),
         (
             ["-A INPUT -p tcp -m tcp --dport 3306 -j ACCEPT"],
             [],
@@ -469,8 +487,13 @@ def test_what_the_firewall_would_close_is_named(settings_with):
     assert network.open_ports([*UFW, "### tuple ### allow any any 0.0.0.0/0 any 10.0.0.1 in"]) is None
 
 
-def test_another_firewalls_packages_are_named():
+def test_another_firewalls_packages_and_rules_out_of_sight_are_named():
     assert told(network.packages({"packages": "netfilter-persistent\n"})) == ["package netfilter-persistent"]
+    rules = {"legacy": "-A INPUT -j DROP", "redirects": "-A PREROUTING -p tcp --dport 80 -j REDIRECT --to-ports 3000"}
+    assert told(network.others(rules)) == [
+        "iptables-legacy -A INPUT -j DROP",
+        "iptables -t nat -A PREROUTING -p tcp --dport 80 -j REDIRECT --to-ports 3000",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def test_it_takes_part_by_one_line_and_reads_settings_of_its_name(own):
     done = described_of(own, motd_text="hello")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert found["operations"][-1] == "Write the greeting"
+    assert found["operations"][-2:] == ["Write the greeting", "Note that the server is adopted"]
     assert "cowsay" in found["packages"]
     assert "Configure Nginx" not in found["operations"]
 

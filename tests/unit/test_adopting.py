@@ -1,0 +1,246 @@
+"""What deploy.py describes of a server that an earlier owner has left: what is refused, what stays, and in which order
+things change, so that every site answers wherever an apply stops."""
+
+from __future__ import annotations
+
+import pytest
+from pyinfra.api.exceptions import PyinfraError
+
+from slipway import deploy
+from slipway.adoption.nginx import Found
+from slipway.adoption.nginx_config import Tree
+from slipway.facts.earlier import Earlier
+from slipway.facts.files import FileState
+from slipway.facts.mongodb import MongodbData
+from slipway.facts.nginx import NginxFuture, NginxInForce
+from slipway.facts.ssh import Sshd
+from slipway.tasks import mongodb
+from slipway.tasks.firewall import InputRules
+from support.described import described, run_deploy
+
+MAIN = "/etc/nginx/nginx.conf"
+MONGOD = "exe=/usr/bin/mongod\nunit=mongod.service\nuser=mongodb\ncommand=/usr/bin/mongod --config /etc/mongod.conf"
+# What sshd says for itself, or it would be one more obstacle.
+SSHD = {Sshd: {"port": ["22"], "authorizedkeysfile": [".ssh/authorized_keys"]}}
+
+
+def nginx(*servers: str, main: str = "") -> Found:
+    files = {MAIN: f"{main} http {{ include conf.d/*.conf; }}"}
+    files |= {f"/etc/nginx/conf.d/{number}.conf": text for number, text in enumerate(servers)}
+    dump = "".join(f"# configuration file {name}:\n{text}\n" for name, text in files.items())
+    return Found(Tree(dump), "", frozenset([MAIN]))
+
+
+BLOG = "server { listen 80 default_server; server_name blog.example; root /home/blog; access_log /srv/log/blog; }"
+PROXY = "server { server_name codementee.io; location /api/ { proxy_pass http://localhost:8001; } }"
+SHOP = "server { listen 80; server_name codementee.io; }"
+
+
+def refused(settings, answers) -> str:
+    """What is said of a host with these answers, "" where nothing is in its way."""
+    with described(settings) as (server, host):
+        host.answers = SSHD | answers
+        try:
+            run_deploy()
+        except PyinfraError as error:
+            assert server.operations == []
+            return str(error)
+    return ""
+
+
+def adopted(settings, answers):
+    with described(settings) as (server, host):
+        host.answers = SSHD | answers
+        run_deploy()
+    return server
+
+
+def data(**changes):
+    options = {"storage": {"dbPath": "/var/lib/mongodb"}, "net": {"bindIp": "127.0.0.1"}}
+    return {"state": "open", "options": options, "version": "7.0.1", "documents": {"codementee": 2}, **changes}
+
+
+# --- Refused ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("answers", "name"),
+    [
+        ({Earlier: {"groups": "codementee-backend:x:5:"}}, "group codementee-backend"),
+        ({Earlier: {"listeners": "0.0.0.0:3000 node blog.service"}}, "port 3000"),
+        (
+            {Earlier: {"jobs": "/etc/cron.d/x:1 1 * * * root certbot renew"}},
+            "/etc/cron.d/x: 1 1 * * * root certbot renew",
+        ),
+        ({Earlier: {"file /etc/sysctl.conf": "kernel.sysrq = 1"}}, "/etc/sysctl.conf: kernel.sysrq"),
+        ({Earlier: {"packages": "netfilter-persistent"}}, "package netfilter-persistent"),
+        ({Earlier: {"mongod": MONGOD}, MongodbData: data(documents={"other": 1})}, "database other"),
+        ({Earlier: {"mongod": MONGOD}, MongodbData: data(), "readlink -f": "/mnt/db"}, "/var/lib/mongodb"),
+        ({Earlier: {"mongod": MONGOD}, MongodbData: data(), "stat -c %U": "root"}, "/var/lib/mongodb/WiredTiger"),
+        ({Earlier: {"mongod": MONGOD}, MongodbData: {}}, "python3"),
+        ({Earlier: {"nginx": "exe=/opt/nginx/nginx"}}, "Nginx"),
+        ({Earlier: {"nginx": "nginx=installed"}}, "package nginx"),
+        ({Earlier: {"listeners": "127.0.0.1:8001 python3 api.service"}, NginxInForce: nginx(PROXY)}, "api.service"),
+        (
+            {Earlier: {"x": ""}, NginxInForce: nginx("server { listen 1.2.3.4:80; server_name a.example; }")},
+            "/etc/nginx/conf.d/0.conf:1: listen 1.2.3.4:80",
+        ),
+        ({Earlier: {"x": ""}, NginxInForce: nginx(BLOG), NginxFuture: (Tree(""), "unknown directive")}, "Nginx"),
+        ({Earlier: {"x": ""}, Sshd: {"port": ["22"], "allowusers": ["root"]}}, "sshd: AllowUsers"),
+        # Of any server, at any time.
+        ({InputRules: ["-A INPUT -j REJECT"]}, "iptables -A INPUT -j REJECT"),
+    ],
+)
+def test_what_slipway_would_not_keep_is_refused_before_anything_changes(settings_with, answers, name):
+    said = refused(settings_with(), answers)
+    assert f"  - {name}: found " in said, said
+    assert said.count("  - ") == 1
+
+
+def test_what_is_named_may_go(settings_with):
+    found = {Earlier: {"listeners": "0.0.0.0:3000 node blog.service"}}
+    assert refused(settings_with(adopt_without=["port 3000"]), found) == ""
+    assert refused(settings_with(firewall_allow=["3000/tcp"]), found) == ""
+
+
+def test_a_server_with_nothing_in_the_way_is_not_refused(settings_with):
+    found = {Earlier: {"mongod": MONGOD}, MongodbData: data(), NginxInForce: nginx(BLOG, SHOP)}
+    assert refused(settings_with(), found) == ""
+
+
+def test_a_server_is_adopted_once(settings_with):
+    found = {Earlier: {"listeners": "0.0.0.0:3000 node blog.service"}}
+    complete = {"kind": "regular file", "owner": "root", "group": "root", "mode": "644"}
+    assert refused(settings_with(), found | {FileState: complete}) == ""
+    # Whichever components it has, it has a sign at its end that it was.
+    assert [one.name for one in adopted(settings_with(), {}).operations][-1] == "Start auditd"
+    with described(settings_with()) as (server, host):
+        host.answers = SSHD
+        deploy.server("base", "guard", "admin", "ssh")
+    assert server.operations[-1].name == "Note that the server is adopted"
+
+
+# --- Other sites -----------------------------------------------------------------------------------------------------
+
+
+def test_another_site_stays_the_default_one_and_gets_what_it_needs(settings_with):
+    server = adopted(settings_with(), {NginxInForce: nginx(BLOG, SHOP)})
+    tree = server.about("/etc/nginx")
+    default = tree.arguments["files"]["sites-available/default"]
+    assert "listen 80 default_server" not in default
+    assert "listen [::]:80 default_server" in default
+    assert "listen 443 ssl http2 default_server" in default
+    assert tree.arguments["removed"] == ["/etc/nginx/conf.d/1.conf"]
+    limits = server.about("/etc/systemd/system/nginx.service.d/slipway.conf").arguments["content"]
+    assert "ReadWritePaths=-/srv/log" in limits
+    assert "ProtectHome=read-only" in limits
+    restarts = [one for one in server.all("restart") if one.subject == "nginx.service"]
+    observed = [one.arguments["observed"] for one in restarts if "observed" in one.arguments]
+    assert len(observed) == 2
+    assert all("blog.example:80" in script for script in observed)
+
+
+def test_without_others_nginx_is_as_it_ever_was(settings_with):
+    server = adopted(settings_with(), {})
+    files = server.about("/etc/nginx").arguments["files"]
+    assert files["sites-available/default"].count("default_server;") == 4
+    limits = server.about("/etc/systemd/system/nginx.service.d/slipway.conf").arguments["content"]
+    assert "ProtectHome=yes\nPrivateTmp=yes\n" in limits
+    assert "MemoryDenyWriteExecute=yes" in limits
+
+
+# --- Order -----------------------------------------------------------------------------------------------------------
+
+
+def order(server, *names: str) -> list[int]:
+    """Where operations are, by their names."""
+    found = [one.name for one in server.operations]
+    return [found.index(name) for name in names]
+
+
+def test_the_old_site_serves_until_the_new_one_does(settings_with):
+    server = adopted(settings_with(), {})
+    steps = order(
+        server,
+        "Back up the existing configuration",
+        "Import the existing site as a release",
+        "Keep the previous backend running",
+        "Configure the backend",
+        "Start the backend",
+        "Configure Nginx",
+        "Stop the previous backend",
+        "Move the previous site aside",
+        "Get a certificate for codementee.io",
+        "Disable other renewals of the site's certificate",
+    )
+    assert steps == sorted(steps)
+
+
+def test_a_backend_at_the_port_of_the_next_one_is_not_kept_beside_it(settings_with):
+    found = {Earlier: {"listeners": "127.0.0.1:8001 uvicorn codementee-backend.service"}}
+    tcp = settings_with(backend_listen="127.0.0.1:8001")
+    assert adopted(tcp, found).all("keep_serving") == []
+    assert len(adopted(settings_with(), found).all("keep_serving")) == 1
+
+
+def test_a_database_that_lets_everybody_in_does_so_until_the_sites_have_moved(settings_with):
+    server = adopted(settings_with(), {Earlier: {"mongod": MONGOD}, MongodbData: data()})
+    users = [one.arguments["stays_open"] for one in server.all("users")]
+    assert users == [True, False]
+    steps = order(server, "Create MongoDB's users", "Start the backend", "Configure Nginx", "Configure MongoDB")
+    assert steps == sorted(steps)
+    assert len(server.all("restart_with_its_data")) == 1
+    fresh = adopted(settings_with(), {})
+    steps = order(fresh, "Configure MongoDB", "Create MongoDB's users", "Start the backend")
+    assert steps == sorted(steps)
+    assert fresh.all("restart_with_its_data") == []
+
+
+def test_a_database_alone_on_its_host_is_closed_after_all_sites(settings_with):
+    with described(settings_with(), ("db",)) as (server, host):
+        host.answers = SSHD | {Earlier: {"mongod": MONGOD}, MongodbData: data()}
+        run_deploy()
+    steps = order(server, "Create MongoDB's users", "Configure MongoDB", "Configure fail2ban")
+    assert steps == sorted(steps)
+
+
+def test_a_source_of_the_same_repository_goes_before_ours_comes(settings_with):
+    server = adopted(settings_with(), {})
+    steps = order(server, "Disable other sources of MongoDB's packages", "Add MongoDB's repository")
+    assert steps == sorted(steps)
+
+
+# --- MongoDB's settings ----------------------------------------------------------------------------------------------
+
+
+def test_a_database_elsewhere_is_configured_where_it_is(settings_with):
+    settings = settings_with(
+        mongodb_data="/data/db",
+        mongodb_replica_set="rs0",
+        mongodb_settings={"storage.directoryPerDB": True, "setParameter.cursorTimeoutMillis": 1000},
+    )
+    server = adopted(settings, {})
+    text = server.about("/etc/mongod.conf").arguments["content"]
+    assert "\n  dbPath: /data/db\n" in text
+    assert "\n  keyFile: /etc/mongod.keyfile\n\nreplication:\n  replSetName: rs0\n" in text
+    assert "\nstorage.directoryPerDB: true\n" in text
+    assert "\nsetParameter:\n  cursorTimeoutMillis: 1000\n" in text
+    limits = server.about(mongodb.LIMITS).arguments["content"]
+    assert "RequiresMountsFor=/data/db" in limits
+    assert "ReadWritePaths=/data/db -/var/log/mongodb" in limits
+    assert server.about("/data/db").arguments["mode"] == "750"
+
+
+@pytest.mark.parametrize("folder", ["/home/db", "/tmp/db", "/var/lib/../../home/db", "/etc"])
+def test_a_folder_that_the_sandbox_hides_is_none_for_data(settings_with, folder):
+    from slipway.settings.check import SettingsError
+
+    with pytest.raises(SettingsError, match="mongodb_data: found"):
+        settings_with(mongodb_data=folder)
+
+
+def test_options_that_slipway_decides_are_no_further_ones(settings_with):
+    from slipway.settings.check import SettingsError
+
+    with pytest.raises(SettingsError, match=r"mongodb_settings: found .* without storage.dbPath"):
+        settings_with(mongodb_settings={"storage.dbPath": "/x"})
