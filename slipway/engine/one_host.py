@@ -17,10 +17,11 @@ from pyinfra.api import Config, FactBase, Inventory, State
 from pyinfra.api.exceptions import ConnectError, PyinfraError
 from pyinfra.api.host import Host
 
-from slipway.engine import run
+from slipway.engine import openssh, run
 from slipway.engine.connections import Connections
 from slipway.engine.connector import Connector, HostFailed
-from slipway.engine.errors import CollectedLog, RunFailed, failing
+from slipway.engine.errors import CollectedLog, RunFailed, failing, hints_for
+from slipway.engine.remote_shell import NoAnswer, NoShell
 from slipway.engine.run import Run
 from slipway.settings.inventory import ROLES
 
@@ -75,6 +76,7 @@ class OneHost(Connections):
         self.target = target
         # Why root's rights are not there; "" where they are.
         self.without_root = ""
+        self._may_sudo = bool(data.get("_sudo", True))
         self.environment = self.deploy = self.inventory_file = ""
         self.limit = ()
         self.run = Run(collects_notes=True)
@@ -105,6 +107,9 @@ class OneHost(Connections):
     def __enter__(self) -> OneHost:
         try:
             super().__enter__()
+        except RunFailed as error:
+            self.__exit__()
+            raise RunFailed(self.failures.get(self.host.name) or str(error)) from None
         except BaseException:
             self.__exit__()
             raise
@@ -122,8 +127,10 @@ class OneHost(Connections):
         return str(transport.get_username()) if transport else ""
 
     def fail(self, host: Host, text: str) -> None:
-        hints = [f"  {hint}" for sign, hint in HINTS.items() if sign in text]
-        super().fail(host, "\n".join([text, *hints]))
+        hints = [f"  {hint}" for sign, hint in HINTS.items() if sign in text] or hints_for(text)
+        self.failures[host.name] = "\n".join([*self.log.take(host.name), text, *hints])
+        self.state.failed_hosts.add(host)
+        self.state.active_hosts.discard(host)
 
     def remember_questions(self) -> None:
         """Nothing: the next host is another one."""
@@ -131,26 +138,39 @@ class OneHost(Connections):
     def _connect(self, host: Host) -> None:
         """Log in as the user that is named, or by the first that the host lets in."""
         data = self.connector.data
-        named = data.get("ssh_user")
-        # None: as ssh's configuration says.
-        users = [named] if named else [None, *USERS]
-        first: ConnectError | None = None
-        for user in users:
-            data["ssh_user"] = user  # type: ignore[typeddict-item]  # None is its default
+        failure = ""
+        try:
+            users = [data["ssh_user"]] if data.get("ssh_user") else [openssh.way(host.name, data).user, *USERS]
+        except ConnectError as error:
+            users, failure = [], str(error)
+        while users:
+            user = users.pop(0)
+            users = [other for other in users if other != user]
+            data["ssh_user"] = user
             try:
                 host.connect(show_errors=False, raise_exceptions=True)
+                if user == "root":
+                    # What a provider puts before root's key names another user instead of running a command.
+                    host.data._sudo = False
+                    self.connector.prove_login()
                 break
             except ConnectError as error:
-                first = first or error
+                failure = failure or str(error)
                 # Another user won't do where nobody answers, or where the host is not the one that we know.
                 if "Authentication error" not in str(error):
                     break
+            except NoAnswer as error:
+                failure = f"{user} logs in, but {error}"
+                users = [error.user_to_be] if isinstance(error, NoShell) and error.user_to_be else []
+            host.disconnect()
         if not host.connected:
-            self.fail(host, f"[{host.name}] {first}")
+            self.fail(host, f"[{host.name}] {failure}")
             return
-        wants_sudo = bool(host.data.get("_sudo", True))
-        host.data._sudo = self.user != "root" and wants_sudo
-        if self.user != "root" and not wants_sudo:
+        self._use_sudo(host)
+
+    def _use_sudo(self, host: Host) -> None:
+        host.data._sudo = self.user != "root" and self._may_sudo
+        if self.user != "root" and not self._may_sudo:
             self.without_root = f"{self.user} is not root, and _sudo is off"
 
     def answers(self, facts: Mapping[str, tuple[type[FactBase[Any]], dict[str, Any]]]) -> dict[str, Any]:

@@ -283,6 +283,25 @@ def test_a_user_who_may_sudo_is_asked_all_facts_in_one_round_trip(sshd, few_ques
     assert answers["system"]
 
 
+def test_where_roots_login_names_another_user_that_one_is_taken(sshd, few_questions):
+    said = 'Please login as the user \\"debian\\" rather than the user \\"root\\".'
+    data = sshd.start(prefix=f'echo "{said}"; exit 142; ')
+    with OneHost(Target("127.0.0.1", "", data.pop("ssh_port")), data) as one:
+        assert one.user == "debian"
+
+
+def test_an_alias_of_sshs_configuration_is_reached_as_ssh_reaches_it(sshd, few_questions, tmp_path):
+    data = sshd.start()
+    config = tmp_path / "config"
+    config.write_text(
+        f"Host shop\n HostName {data['ssh_hostname']}\n Port {data['ssh_port']}\n User deploy\n"
+        f" IdentityFile {data['ssh_key']}\n UserKnownHostsFile {data['ssh_known_hosts_file']}\n"
+    )
+    with OneHost(Target("shop"), {"ssh_config_file": str(config)}) as one:
+        assert one.user == "deploy"
+        assert one.answers(collect.questions())["system"]
+
+
 def test_a_host_that_is_a_stranger_is_told_how_to_be_known(sshd, tmp_path):
     data = {**sshd.start(), "ssh_known_hosts_file": str(tmp_path / "known_hosts")}
     with pytest.raises(RunFailed) as error, OneHost(Target("127.0.0.1", "root", data.pop("ssh_port")), data):
