@@ -303,7 +303,7 @@ Host user
 
 
 @pytest.fixture
-def by_key(server: LabHost, tmp_path: Path) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
+def by_key(server: LabHost, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """`slipway plan` of the server by a configuration of ssh with a key and an agent."""
     record, inventory, config = server.record, tmp_path / "inventory.py", tmp_path / "config"
     inventory.write_text(INVENTORY.format(name=server.name, config=str(config), alias="user"))
@@ -313,7 +313,7 @@ def by_key(server: LabHost, tmp_path: Path) -> Iterator[Callable[..., subprocess
         config.write_text(OF_A_USER.format(**values, key=key, agent=agent))
         return run([sys.executable, "-c", WITH_INVENTORY.format(inventory=str(inventory)), "plan", "lab"], server.env)
 
-    yield plan
+    return plan
 
 
 @pytest.mark.thorough
