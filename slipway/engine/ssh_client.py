@@ -162,10 +162,10 @@ class Client(SSHClient):
         except (SSHException, EOFError) as error:
             if not refused:
                 raise
-            raise AuthenticationException(
-                f"the host ended the connection after it had refused {', '.join(refused)}:"
-                " set ssh_key for the host, or IdentitiesOnly in ssh's configuration"
-            ) from error
+            raise _hung_up(refused) from error
+        # paramiko takes an end of the connection for a refusal.
+        if refused and not transport.is_active():
+            raise _hung_up(refused)
         # PAM's word about an account that is closed comes so, as does a lawyer's about others'.
         if banner := " ".join((transport.get_banner() or b"").decode(errors="replace").split()):
             keys.unusable.append(f"it says: {shorten(banner, MAX_BANNER)}")
@@ -182,8 +182,17 @@ class Client(SSHClient):
             raise AuthenticationException(
                 f"the host takes no key from this user, only {', '.join(error.allowed_types)}"
             ) from None
-        except AuthenticationException:
+        except AuthenticationException as error:
+            if "timeout" in str(error):
+                raise AuthenticationException(f"the host did not answer a key within its time: {error}") from None
             return None
+
+
+def _hung_up(refused: list[str]) -> AuthenticationException:
+    return AuthenticationException(
+        f"the host ended the connection after it had refused {', '.join(refused)}:"
+        " set ssh_key for the host, or IdentitiesOnly in ssh's configuration"
+    )
 
 
 def _called(key: PKey) -> str:

@@ -31,11 +31,13 @@ APT::Update::Error-Mode "any";
 
 @dataclass
 class Sources:
-    """`unreadable` is what apt says where it can't read its sources at all, which keeps it from everything; `failing`
-    says why by file and line ("/etc/apt/sources.list:3"), those of `others` can be left out."""
+    """`unreadable` is what apt says where it can't read its sources, which keeps it from everything. The others
+    say why one fails, by file and line ("/etc/apt/sources.list:3"): `failing` are the system's own, `ours` are those
+    that Slipway writes, and `others` can be left out."""
 
     unreadable: str = ""
     failing: dict[str, str] = field(default_factory=dict)
+    ours: dict[str, str] = field(default_factory=dict)
     others: dict[str, str] = field(default_factory=dict)
 
 
@@ -74,8 +76,8 @@ rm -rf $work"""
         for entry, site, release, *_ in entries:
             if reason := _reason(said, f"{site} {release} ", f"{site}/dists/{release}/"):
                 file = entry.rpartition(":")[0]
-                is_needed = file in SYSTEMS_OWN or file in lines.get("ours", [])
-                (found.failing if is_needed else found.others)[entry] = reason
+                ours = found.ours if file in lines.get("ours", []) else found.others
+                (found.failing if file in SYSTEMS_OWN else ours)[entry] = reason
         return found
 
 

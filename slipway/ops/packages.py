@@ -116,6 +116,9 @@ def _look_at_sources() -> None:
     found = host.get_fact(AptSources, seconds=limits.of_host(host).reach)
     for entry, reason in found.others.items():
         notes.note(f"{entry}: left out, as apt can't use it: {reason}")
+    # Whoever changed a file of ours, the component that writes it does so before anything is installed from it.
+    for entry, reason in found.ours.items():
+        notes.note(f"{entry}: apt can't use it as it is: {reason}")
     if problems := source_problems(found):
         lines = "\n".join(f"  - {problem}" for problem in problems)
         raise PyinfraError(f"{host.name}: no package can be installed; nothing was changed.\n{lines}")

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 
 from pyinfra import logger
-from pyinfra.api import Host
+from pyinfra.api import Host, State
 from pyinfra.api.exceptions import PyinfraError
 
 from slipway import project
@@ -17,6 +16,8 @@ from slipway.settings.model import Settings
 
 # An attribute of pyinfra's state: the settings that `slipway` has checked before it connected, by the host's name.
 CHECKED = "slipway_settings"
+# Another: the warnings that plain pyinfra has logged.
+LOGGED = "slipway_logged"
 
 
 def settings_of(
@@ -71,10 +72,16 @@ def _origin(host: Host, inventory: str) -> dict[str, str]:
     return origin | dict.fromkeys(sources.get_override_data(), COMMAND_LINE)
 
 
-@cache
-def _log_once(text: str) -> None:
-    """Hosts share files of settings, and each is checked."""
-    logger.warning(text)
+def _log_once(state: State) -> Callable[[str], None]:
+    """Logs a line once a run: hosts share files of settings, and each is checked."""
+    logged: set[str] = vars(state).setdefault(LOGGED, set())
+
+    def log(text: str) -> None:
+        if text not in logged:
+            logged.add(text)
+            logger.warning(text)
+
+    return log
 
 
 def checked_settings(host: Host) -> Settings:
@@ -85,6 +92,6 @@ def checked_settings(host: Host) -> Settings:
     if checked := getattr(host.state, CHECKED, {}).get(host.name):
         return checked
     try:
-        return settings_of(host, warn=_log_once)
+        return settings_of(host, warn=_log_once(host.state))
     except SettingsError as error:
         raise PyinfraError(f"{host.name}: {error}") from None

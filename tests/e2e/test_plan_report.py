@@ -150,7 +150,7 @@ def test_status_tells_of_services_versions_certificate_release_and_the_last_appl
     assert host["certificate"]["days_left"] > 0
     assert not host["certificate"]["is_placeholder"]
     assert host["last_apply"]["result"] == "nothing to change"
-    assert (host["mongodb"], host["nginx"]) == tuple(
+    assert (host["versions"]["MongoDB"], host["versions"]["Nginx"]) == tuple(
         server.ssh("mongod --version | sed -n 's/db version v//p'; nginx -v 2>&1 | cut -d/ -f2").split()
     )
     shown = server.slipway("status", "lab").stdout

@@ -60,7 +60,7 @@ def test_a_source_that_fails_is_found_by_its_file_and_no_other_is(said, reason):
     assert packages.source_problems(found) == []
 
 
-def test_without_the_system_s_own_sources_or_ours_nothing_can_be_installed():
+def test_without_the_system_s_own_sources_nothing_can_be_installed():
     said = DEAD.replace("https://download.docker.com/linux", "http://deb.debian.org")
     found = asked(said, DEBIAN, DOCKER)
     assert [*found.failing] == ["/etc/apt/sources.list:1"]
@@ -72,7 +72,8 @@ def test_without_the_system_s_own_sources_or_ours_nothing_can_be_installed():
         MONGODB,
         more=("ours /etc/apt/sources.list.d/mongodb.sources",),
     )
-    assert [*ours.failing] == ["/etc/apt/sources.list.d/mongodb.sources:2"]
+    assert [*ours.ours] == ["/etc/apt/sources.list.d/mongodb.sources:2"]
+    assert packages.source_problems(ours) == [], "an apply writes it anew before it installs anything from it"
     problem, *rest = packages.source_problems(found)
     assert problem.startswith("apt: found /etc/apt/sources.list:1 failing, need it to install packages: ")
     assert rest == []

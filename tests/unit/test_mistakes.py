@@ -244,7 +244,6 @@ def test_plain_pyinfra_logs_it_once_for_all_hosts(project, monkeypatch, caplog):
         file = str(project / "inventory.py")
         hosts = pyinfra_compat.load_inventory(file, {}, str(project), lambda names: None)
         state.init(hosts, config)
-    of_host._log_once.cache_clear()
     assert [of_host.checked_settings(host).reboot_time for host in hosts] == ["03:00", "03:00"]
     assert [record.getMessage() for record in caplog.records] == [OLD_NAME]
 
