@@ -12,7 +12,7 @@ from typing import Any
 
 from pyinfra.api import FactBase
 
-from slipway.facts import mongodb_login
+from slipway.facts import mongodb_protocol
 from slipway.facts.base import Output
 from slipway.facts.machine import Listeners, Machine
 from slipway.facts.ssh import Sshd
@@ -228,8 +228,10 @@ echo '== elsewhere'; $nobody apt list "?installed?not(?origin($ID))" | grep /
 echo '== updates'; $nobody apt list '?upgradable' | grep /
 echo '== lists'; stat -c %Y /var/lib/apt/lists/*Release | sort -n | tail -n 1"""
 
-# Run there after the program that speaks MongoDB's protocol (facts/mongodb_login.py).
-_SHOW = """\
+# Run there after MongoDB's protocol (facts/mongodb_protocol.py): a host has no module of ours.
+_SHOW = """
+import sys
+
 try:
     connection = Connection(sys.argv[1], int(sys.argv[2]), 10)
     said = connection.run({"hello": 1})
@@ -245,8 +247,7 @@ except (OSError, KeyError, ValueError) as error:
 
 
 def _mongodb_program() -> str:
-    text = Path(mongodb_login.__file__).read_text()
-    return text.partition("\ndef main(")[0] + "\n" + _SHOW
+    return Path(mongodb_protocol.__file__).read_text() + _SHOW
 
 
 MONGODB = r"""

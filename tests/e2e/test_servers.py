@@ -34,7 +34,7 @@ REFUSED = {
         *("codementee-backend.service: DB_NAME: found", "codementee-backend.service: RAZORPAY_KEY: found"),
         *("codementee-backend.service: SENDGRID_API_KEY: found", "codementee-backend.service: ExecStart: found"),
         "/etc/systemd/system/codementee-backend.service.d/override.conf: found a drop-in",
-        "/var/www/codementee/backend/uploads/1.pdf: found a file that the backend writes",
+        "/var/www/codementee/backend/uploads/1.pdf: found a file that the backend seems to write",
     ],
     "apt_broken": ["apt: found sources that it can't read, need them to install packages: Conflicting values set for"],
     "certbot_others": [

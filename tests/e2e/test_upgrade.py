@@ -31,6 +31,8 @@ NEW = {
     "Configure the release program": "and reads what it knows of a site from a file",
     "Remove the release script of earlier versions": "which nobody calls any more",
     "Install the launcher of the services": "secrets are environment variables, too",
+    "Install the launcher of services that listen on a port": "any program can be one, and is told a port",
+    "Install the renewal hook": "it reloads Nginx where it runs, and is no error where it does not",
     "Configure the backend": "which the launcher makes them of; the time that its start may take is set",
     "Restart the backend": "with them",
     "Configure the release's units": "the same for the next release",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from datetime import date
 
 import pytest
 
 from slipway.inspection import databases, services, system, users, web
 from slipway.inspection.masking import masked
-from slipway.inspection.questions import SERVICES, parts, questions
+from slipway.inspection.questions import SERVICES, _mongodb_program, parts, questions
 from slipway.inspection.report import Key
 from support import recorded
 
@@ -371,3 +372,10 @@ def test_an_answer_that_is_cut_off_or_is_something_else_is_no_error(name):
     swapped = "\n".join(" ".join(reversed(line.split(" "))) for line in answer.split("\n"))
     for text in ("", GARBAGE, odd, swapped, *(answer[: len(answer) * part // 7] for part in range(7))):
         assert recorded.report(**{name: text}).host == "byhand.test"
+
+
+def test_mongodb_is_asked_by_a_program_that_needs_no_module_of_ours():
+    done = subprocess.run(
+        [sys.executable, "-ISc", _mongodb_program(), "127.0.0.1", "1"], capture_output=True, text=True
+    )
+    assert (done.stdout, done.stderr) == ("away=ConnectionRefusedError\n", "")
