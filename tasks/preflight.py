@@ -1,4 +1,4 @@
-"""Whether this host can become the server at all. Everything is asked before anything changes; all failures at once."""
+"""Whether this host can be provisioned. Everything is asked before anything changes; all failures are raised at once."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def preflight(settings: Settings, components: Sequence[Component]) -> None:
         note_weak_health(settings)
     if problems:
         lines = "\n".join(f"  - {problem}" for problem in problems)
-        raise PyinfraError(f"{host.name} can't become the server yet; nothing was changed.\n{lines}")
+        raise PyinfraError(f"{host.name} is not ready to be provisioned; nothing was changed.\n{lines}")
 
 
 def blockers(settings: Settings, components: Sequence[Component]) -> list[str]:

@@ -90,6 +90,6 @@ def test_what_several_hosts_lack_is_reported_at_once(bare: LabHost) -> None:
     done = both.slipway("plan", "lab", *wrong)
     assert done.returncode == 1
     for host in (bare, other):
-        assert f"{host.name} can't become the server yet" in done.stderr
+        assert f"{host.name} is not ready to be provisioned" in done.stderr
     assert done.stderr.count("for Debian 12 MongoDB has 7.0, 8.0") == 2
     assert "nothing was changed" in done.stderr

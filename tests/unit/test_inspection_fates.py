@@ -361,5 +361,5 @@ def test_a_plan_becomes_steps():
 
 
 def test_problems_of_an_error_are_told_one_by_one():
-    assert problems_in("h can't become the server yet.\n  - a: x\n  - b: y") == ["a: x", "b: y"]
+    assert problems_in("h is not ready to be provisioned.\n  - a: x\n  - b: y") == ["a: x", "b: y"]
     assert problems_in("the host\nis gone") == ["the host is gone"]
