@@ -1,4 +1,4 @@
-"""Whether this host can be provisioned. Everything is asked before anything changes; all failures are raised at once."""
+"""Whether this host can be provisioned. Everything is asked before anything changes; all failures are told at once."""
 
 from __future__ import annotations
 

@@ -9,12 +9,12 @@ import os
 import shutil
 import subprocess
 import sys
-import venv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from slipway.dependencies import uv
 from slipway.engine.errors import RunFailed
 from slipway.project import PACKAGE
 
@@ -56,13 +56,13 @@ def installed(requirement: str) -> Version:
     python = folder / "bin/python"
     if not (folder / ".complete").exists():
         shutil.rmtree(folder, ignore_errors=True)
-        venv.create(folder, with_pip=True)
-        install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", requirement]
-        done = subprocess.run(install, capture_output=True, text=True, check=False)
-        if done.returncode:
-            shutil.rmtree(folder)
-            said = done.stderr.strip().splitlines() or ["pip failed"]
-            raise RunFailed(f"{requirement} could not be installed; nothing was changed: {said[-1]}")
+        try:
+            uv.run(["venv", "--quiet", str(folder)], Path.home())
+            uv.run(["pip", "install", "--quiet", "--python", str(python), requirement], folder)
+        except uv.UvFailed as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            said = str(error).splitlines() or ["uv failed"]
+            raise RunFailed(f"{requirement} could not be installed; nothing was changed: {said[-1].strip()}") from None
         (folder / ".complete").touch()
     find = "import slipway, pathlib; print(pathlib.Path(slipway.__file__).resolve().parent)"
     # -P: not the package of a checkout that the user stands in.

@@ -27,7 +27,9 @@ ORDER = (
 )
 
 # Modules that leave a server as they found it, and share one: even seconds add up.
-SHARING = {"first_apply", "inspect", "plan_report", "browser", "availability", "lock", "system_hardening"}
+SHARING = {
+    *("first_apply", "inspect", "plan_report", "browser", "availability", "lock", "system_hardening", "on_server"),
+}
 
 # A shell ignores Ctrl-C in what it starts in the background, and so would the applies that tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
