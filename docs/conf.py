@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 # The order of the navigation. The build fails on a page that is missing here.
 PAGES = [
     "projects",
+    "compatibility",
     "inspect",
+    "adoption",
     "settings",
     "connection",
     "components",
