@@ -1,5 +1,9 @@
 """MongoDB's two users: an administrator, and the backend, which may read and write its own database and no other.
 
+The backend's is known in the database admin and in its own, by the same password: an application that composes its URL
+without an authSource is looked for in the database that the URL names.
+https://www.mongodb.com/docs/manual/reference/connection-string-options/#mongodb-urioption-urioption.authSource
+
 Their passwords are secrets: given, or made up on this host, where they stay. mongosh gets them from files that root
 alone can read; no command line, log or plan has one.
 """
@@ -8,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pyinfra import host
 from pyinfra.api import operation
@@ -24,13 +28,22 @@ from slipway.settings.model import Settings
 from slipway.tasks.credentials import READ_OTHERWISE
 
 
+ADMIN_DATABASE = "admin"
+
+
 @dataclass(frozen=True)
 class User:
-    """`secret` names the password, `roles` are MongoDB's. Both users are in the database admin."""
+    """`secret` names the password, `roles` are MongoDB's, `database` is where the user is known."""
 
     name: str
     secret: str
     roles: list[dict[str, str]]
+    database: str = ADMIN_DATABASE
+
+    @property
+    def key(self) -> str:
+        """The user as facts.MongodbUsers names it."""
+        return self.name if self.database == ADMIN_DATABASE else f"{self.name}@{self.database}"
 
     @property
     def rights(self) -> str:
@@ -47,6 +60,15 @@ def backend_of(settings: Settings) -> User:
     return User(settings.mongodb_backend_user, MONGODB_BACKEND, roles)
 
 
+def in_own_database(settings: Settings) -> User:
+    """The backend's user once more, in its own database."""
+    return replace(backend_of(settings), database=settings.mongodb_database)
+
+
+def users_of(settings: Settings) -> list[User]:
+    return [admin_of(settings), backend_of(settings), in_own_database(settings)]
+
+
 def mongodb_users(settings: Settings, stays_open: bool = False) -> None:
     for site in settings.all_sites:
         users(name="Create MongoDB's users", settings=site, stays_open=stays_open)
@@ -60,8 +82,13 @@ def differences(
     is_open = found.get("server") == "open" and not stays_open
     lines = ["MongoDB accepts connections without a password"] if is_open else []
     for user in wanted:
-        has = found.get(user.name, "")
-        if not has:
+        has = found.get(user.key, "")
+        if user.database != ADMIN_DATABASE:
+            # Of its password the same user in admin tells.
+            is_well = has != "refused" and found.get(f"{user.key}.roles") == user.rights
+            if has and found["server"] != "away" and not is_well and found.get(user.name) != "refused":
+                lines.append(f"user {user.name}: not in {user.database}, or with another password or other rights")
+        elif not has:
             lines.append(f"user {user.name}: its password is missing on the host, or readable by others")
         elif has == "refused":
             lines.append(f"user {user.name}: MongoDB rejects its password")
@@ -76,10 +103,10 @@ def differences(
 @operation()
 def users(settings: Settings, stays_open: bool = False) -> Commands:
     """Make sure that both users are there with their passwords and rights, and that nobody gets in without, unless it
-    `stays_open` for now."""
-    wanted = [admin_of(settings), backend_of(settings)]
+    `stays_open` for now: then a user of the same name in the site's database is the running backend's."""
+    wanted = users_of(settings)[: 2 if stays_open else None]
     folders = {MONGODB_ADMIN: settings.admin_credentials_folder, MONGODB_BACKEND: settings.credentials_folder}
-    files = tuple((user.name, f"{folders[user.secret]}/{user.secret}") for user in wanted)
+    files = tuple((user.key, f"{folders[user.secret]}/{user.secret}") for user in wanted)
     found = host.get_fact(
         MongodbUsers,
         address=settings.mongodb_local,
@@ -94,7 +121,7 @@ def users(settings: Settings, stays_open: bool = False) -> Commands:
     if found.get("server") == "open" and not stays_open:
         # Its configuration is in place by now: it is the process that has not heard of it.
         yield "systemctl restart mongod"
-    yield with_input(set_users(settings), tar(documents(settings)))
+    yield with_input(set_users(settings), tar(documents(settings, wanted)))
 
 
 def set_users(settings: Settings) -> str:
@@ -102,10 +129,12 @@ def set_users(settings: Settings) -> str:
     return render("mongodb/set-users", **_values(settings))
 
 
-def documents(settings: Settings) -> dict[str, str]:
-    """The files that `set_users` wants, by name: a script of mongosh's, and the passwords that are given."""
+def documents(settings: Settings, wanted: list[User] | None = None) -> dict[str, str]:
+    """The files that `set_users` wants, by name: a script of mongosh's that gives `wanted` users, all by default, and
+    the passwords that are given."""
     given = {name: settings.secrets[name] for name in (MONGODB_ADMIN, MONGODB_BACKEND) if name in settings.secrets}
-    return {"users.js": render("mongodb/users.js", **_values(settings)), **given}
+    backends = (wanted or users_of(settings))[1:]
+    return {"users.js": render("mongodb/users.js", **_values(settings), backends=backends), **given}
 
 
 def _values(settings: Settings) -> dict[str, object]:

@@ -1,6 +1,7 @@
 """What MongoDB says to its users, asked by its own protocol: mongosh takes two seconds to start, this a tenth of one.
 
-Sent to the host and run there by its Python, as root: `python3 -ISc TEXT ADDRESS PORT USER=FILE...`. It prints
+Sent to the host and run there by its Python, as root: `python3 -ISc TEXT ADDRESS PORT SECONDS USER=FILE...`; USER is a
+user of the database admin, or USER@DATABASE. It prints
 `server=` away, open (whoever connects may read) or closed, and for each user `USER=` the SHA-256 of the password in
 FILE, "refused", or "" where there is no FILE that root alone can read, and `USER.roles=` what the user may do.
 """
@@ -40,7 +41,8 @@ def main(address: str, port: str, seconds: str, *users: str) -> None:
         found = hashlib.sha256(password.encode()).hexdigest() if password else ""
         if password and not is_away:
             connection = Connection(address, int(port), int(seconds))
-            if connection.logs_in(user, password):
+            name, _, database = user.partition("@")
+            if connection.logs_in(name, password, database or "admin"):
                 roles = connection.run({"connectionStatus": 1})["authInfo"]["authenticatedUserRoles"]
                 names = sorted(f"{role['role']}@{role['db']}" for role in roles)
                 print(f"{user}.roles={','.join(names)}")

@@ -110,12 +110,14 @@ class Connection:
             data += part
         return data
 
-    def logs_in(self, user: str, password: str) -> bool:
+    def logs_in(self, user: str, password: str, database: str = "admin") -> bool:
+        """Whether a user of a database does."""
         import hmac  # which Debian's smallest Python, that of a fresh host, has not
 
         nonce = encoded(os.urandom(18))
         first = f"n={user},r={nonce}"
-        answer = self.run({"saslStart": 1, "mechanism": "SCRAM-SHA-256", "payload": f"n,,{first}".encode()})
+        start = {"saslStart": 1, "mechanism": "SCRAM-SHA-256", "payload": f"n,,{first}".encode()}
+        answer = self.run(start, database)
         if not answer["ok"]:
             return False
         challenge = answer["payload"].decode()
@@ -128,7 +130,8 @@ class Connection:
         signature = hmac.digest(hashlib.sha256(key).digest(), f"{first},{challenge},{last}".encode(), "sha256")
         proof = encoded(bytes(a ^ b for a, b in zip(key, signature, strict=True)))
         conversation = answer["conversationId"]
-        answer = self.run({"saslContinue": 1, "conversationId": conversation, "payload": f"{last},p={proof}".encode()})
+        follow = {"saslContinue": 1, "conversationId": conversation}
+        answer = self.run({**follow, "payload": f"{last},p={proof}".encode()}, database)
         if answer["ok"] and not answer["done"]:
-            answer = self.run({"saslContinue": 1, "conversationId": conversation, "payload": b""})
+            answer = self.run({**follow, "payload": b""}, database)
         return bool(answer["ok"])

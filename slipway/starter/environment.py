@@ -10,6 +10,7 @@ from slipway.secrets.store import MONGO_URL
 from slipway.starter.reading.project import Backend
 from slipway.starter.reading.variables import Variable
 
+_LOGIN = "{mongo_user}:{secrets.MONGODB_BACKEND_PASSWORD:url}@{mongo_host}"
 # What a variable of each role gets (docs/secrets.md, "Values that name a secret").
 ROLES = {
     "url": "{mongo_url}",
@@ -18,8 +19,12 @@ ROLES = {
     "user": "{mongo_user}",
     "password": "{mongo_password}",
     "database": "{mongo_database}",
-    # The end of a URL that the application composes: it must say where the user is.
-    "path": "{mongo_database}?authSource=admin",
+    # In a URL that the application composes without a user.
+    "login_host": _LOGIN,
+    # Where the application appends the rest.
+    "begun_url": f"mongodb://{_LOGIN}:{{mongo_port}}",
+    "begun_url_slash": f"mongodb://{_LOGIN}:{{mongo_port}}/",
+    "begun_url_database": f"mongodb://{_LOGIN}:{{mongo_port}}/{{mongo_database}}",
     "auth_database": "admin",
     "tls": "false",
 }

@@ -91,9 +91,8 @@ def _about_mongo(backend: Backend) -> Iterator[str]:
     for place in mongo.with_tls[:MAX_NOTES]:
         yield f"{place}: connects by TLS, which the site's MongoDB on loopback has not; leave that to the URL"
     # Where a variable has the whole URL, one that is put together is for when it has none.
-    without = [place for place in mongo.without_source if place not in mongo.with_srv]
-    for place in without[:MAX_NOTES] if "url" not in mongo.roles.values() else ():
-        yield f"{place}: a URL of MongoDB without authSource, and its user is in admin; append ?authSource=admin"
+    for name, place in mongo.fixed_hosts[:MAX_NOTES] if "url" not in mongo.roles.values() else ():
+        yield f"{place}: MongoDB's host is {name!r} in the code, and its own is {{mongo_host}}; read a variable"
     for name, place in mongo.appended[:MAX_NOTES]:
         yield f"{place}: appends to {name}, which ends with a database and options; use it as it is"
     for name, place in mongo.others[:MAX_NOTES]:

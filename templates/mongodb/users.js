@@ -17,13 +17,14 @@ function logIn() {
   return false;
 }
 
-function give(user, password, roles) {
+function give(database, user, password, roles) {
   const rights = { pwd: password, roles: roles, mechanisms: ["SCRAM-SHA-256"] };
+  const its = admin.getSiblingDB(database);
   try {
-    admin.createUser({ user: user, ...rights });
+    its.createUser({ user: user, ...rights });
   } catch (error) {
     if (error.code !== 51003) throw error; // it is there
-    admin.updateUser(user, rights);
+    its.updateUser(user, rights);
   }
 }
 
@@ -43,10 +44,12 @@ for (const end = Date.now() + {{ seconds }} * 500; !admin.hello().isWritablePrim
 {% endif %}
 const isIn = logIn();
 try {
-  give("{{ admin.name }}", wanted("{{ admin.secret }}"), {{ admin.roles | tojson }});
+  give("{{ admin.database }}", "{{ admin.name }}", wanted("{{ admin.secret }}"), {{ admin.roles | tojson }});
 } catch (error) {
   if (isIn || error.code !== 13) throw error;
   quit(3);
 }
 if (!logIn()) throw new Error("MongoDB refuses the password that it was just given");
-give("{{ backend.name }}", wanted("{{ backend.secret }}"), {{ backend.roles | tojson }});
+{% for user in backends %}
+give("{{ user.database }}", "{{ user.name }}", wanted("{{ user.secret }}"), {{ user.roles | tojson }});
+{% endfor %}

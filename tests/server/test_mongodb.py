@@ -12,7 +12,7 @@ import yaml
 from slipway.facts.mongodb import MongodbUsers
 from slipway.server_tests.exposure import exposure_of, limits_of
 from slipway.tasks.kernel import huge_pages
-from slipway.tasks.mongodb_users import admin_of, backend_of, differences
+from slipway.tasks.mongodb_users import differences, users_of
 
 # mongosh takes seconds to start: what is asked as MongoDB's administrator is asked at once, and kept by host.
 IN_FORCE: dict[str, dict[str, Any]] = {}
@@ -54,8 +54,8 @@ def test_nobody_gets_in_without_a_password(server, figure):
 
 
 def test_its_users_are_there_with_their_rights_and_no_more(server):
-    wanted = [admin_of(server.settings), backend_of(server.settings)]
-    files = tuple((user.name, f"{server.settings.credentials_folder}/{user.secret}") for user in wanted)
+    wanted = users_of(server.settings)
+    files = tuple((user.key, f"{server.settings.credentials_folder}/{user.secret}") for user in wanted)
     fact, settings = MongodbUsers(), server.settings
     command = fact.command(address=settings.mongodb_local, port=settings.mongodb_port, users=files)
     found = fact.process(server.host.check_output(command).splitlines())

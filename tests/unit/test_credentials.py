@@ -106,4 +106,4 @@ def test_mongodbs_users_are_given_by_a_shell_script_that_holds_no_password(setti
     documents = mongodb_users.documents(settings)
     assert documents["MONGODB_ADMIN_PASSWORD"] == "recognisable"
     assert "recognisable" not in script.read_text() + documents["users.js"]
-    assert 'give("backend"' in documents["users.js"]
+    assert 'give("admin", "backend"' in documents["users.js"]

@@ -92,14 +92,45 @@ def test_parts_are_known_as_arguments(tmp_path):
     assert found(tmp_path, code)["backend_environment"] == {name: PARTS[part] for name, part in expected.items()}
 
 
-def test_the_end_of_a_url_says_where_the_user_is(tmp_path):
-    code = "url = f\"mongodb://{os.environ['U']}:{os.environ['P']}@{os.environ['H']}/{os.environ['D']}\"\npymongo.MongoClient(url)"
-    assert found(tmp_path, code)["backend_environment"]["D"] == "{mongo_database}?authSource=admin"
-    assert "authSource" not in notes_of(tmp_path, {})
-    # Where the same variable names a database, it can't.
-    code += ".get_database(os.environ['D'])"
-    assert found(tmp_path, code)["backend_environment"]["D"] == "{mongo_database}"
-    assert "db.py:3: a URL of MongoDB without authSource" in notes_of(tmp_path, {})
+LOGIN = "{mongo_user}:{secrets.MONGODB_BACKEND_PASSWORD:url}@{mongo_host}"
+
+
+@pytest.mark.parametrize(
+    ("code", "values"),
+    [
+        ("url = f\"mongodb://{os.environ['A']}:{os.environ['B']}\"", {"A": LOGIN, "B": "{mongo_port}"}),
+        ("url = f\"mongodb://{os.environ['A']}:27017/{os.environ['D']}\"", {"A": LOGIN, "D": "{mongo_database}"}),
+        (
+            "pymongo.MongoClient(os.environ['A_HOST'], int(os.environ['B']))",
+            {"A_HOST": "{mongo_url}", "B": "{mongo_port}"},
+        ),
+        (
+            "from mongoengine import connect\nconnect('shop', host=os.environ['A_HOST'], port=27017)",
+            {"A_HOST": "{mongo_url}"},
+        ),
+        # Where there is a user too, it is for that.
+        (
+            "os.environ['MONGO_USER']\nurl = f\"mongodb://{os.environ['A']}:27017\"",
+            {"MONGO_USER": "{mongo_user}", "A": "{mongo_host}"},
+        ),
+    ],
+)
+def test_what_is_composed_without_a_user_gets_one_with_the_host(tmp_path, code, values):
+    assert found(tmp_path, code)["backend_environment"] == values
+
+
+@pytest.mark.parametrize(
+    ("appended", "value"),
+    [
+        ("/shop", f"mongodb://{LOGIN}:{{mongo_port}}"),
+        ("/{os.environ['DB_NAME']}?authSource=admin", f"mongodb://{LOGIN}:{{mongo_port}}"),
+        ("{os.environ['DB_NAME']}", f"mongodb://{LOGIN}:{{mongo_port}}/"),
+        ("?retryWrites=true", f"mongodb://{LOGIN}:{{mongo_port}}/{{mongo_database}}"),
+    ],
+)
+def test_a_url_to_which_the_code_appends_ends_where_that_begins(tmp_path, appended, value):
+    code = f"pymongo.MongoClient(f\"{{os.environ['MONGO_URL']}}{appended}\")"
+    assert found(tmp_path, code)["backend_environment"]["MONGO_URL"] == value
 
 
 @pytest.mark.parametrize(
@@ -167,7 +198,9 @@ def test_a_name_may_be_a_property_of_settings(tmp_path):
         ("url = f\"mongodb+srv://{os.environ['U']}@{os.environ['H']}\"", "mongodb+srv:// is for clusters"),
         ("pymongo.MongoClient(os.environ['M'], tlsCAFile=certifi.where())", "connects by TLS"),
         ("pymongo.MongoClient(os.environ['M'], tls=True)", "connects by TLS"),
-        ("pymongo.MongoClient(f\"{os.environ['MONGO_URL']}/shop\")", "appends to MONGO_URL"),
+        ("pymongo.MongoClient(f\"{os.environ['MONGO_URL']}&w=1\")", "appends to MONGO_URL"),
+        ("url = f\"mongodb://mongo:27017/{os.environ['D']}\"", "MongoDB's address is in the code"),
+        ("url = f\"mongodb://{os.environ['U']}:{os.environ['P']}@mongo/\"", "MongoDB's host is 'mongo' in the code"),
         (
             "client = pymongo.MongoClient(os.environ['M'])\nclient['a']\nclient['a']\nclient['b']",
             "a second database, 'b'",

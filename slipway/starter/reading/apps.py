@@ -49,7 +49,8 @@ class App:
 
 def applications(repository: Repository) -> list[App]:
     """All applications, the one to deploy first; those that only tests, examples and scripts make last."""
-    files = [file for file in repository.files if file.endswith(".py") and not _is_test(file)][:MAX_PYTHON_FILES]
+    files = [file for file in repository.files if file.endswith(".py") and not _is_test(file)]
+    files = [file for file in files[:MAX_PYTHON_FILES] if not _is_installer(repository, file)]
     makers: dict[str, set[str]] = {}
     found: list[App] = []
     for file in files:
@@ -73,7 +74,13 @@ def applications(repository: Repository) -> list[App]:
 
 def _is_test(file: str) -> bool:
     name = file.rpartition("/")[2]
-    return name.startswith("test_") or name.endswith("_test.py") or name in ("conftest.py", "setup.py")
+    return name.startswith("test_") or name.endswith("_test.py") or name == "conftest.py"
+
+
+def _is_installer(repository: Repository, file: str) -> bool:
+    """Whether it is setuptools' own setup.py, which names modules and is none of the application's."""
+    is_called_so = file.rpartition("/")[2] == "setup.py"
+    return is_called_so and bool(re.search(r"setuptools|distutils|skbuild", repository.read(file) or ""))
 
 
 def _defined_in(repository: Repository, file: str, makers: dict[str, set[str]]) -> Iterator[App]:

@@ -61,6 +61,8 @@ _ENDINGS = (
     ("database", r"(DB_?)?NAME|DB|DATABASE(_?NAME)?|INITDB_DATABASE|DBNAME"),
 )
 _STARTS = re.compile(r"^(?:(?:\w*_)?(MONGO(?:DB)?|ATLAS|COSMOS)|(?:APP_|BACKEND_)?(DB|DATABASE))_?(?:INITDB_)?(.*)$")
+# What a variable of a URL's beginning is, by what the code appends to it.
+_BEGUN = {"/": "begun_url", "": "begun_url_slash", "?": "begun_url_database"}
 # What names another server.
 _OTHERS = re.compile(
     r"REDIS|POSTGRES|(^|_)PG|SQL|ELASTIC|KAFKA|RABBIT|CELERY|MINIO|NEO4J|CHROMA|QDRANT|VECTOR|FIREBASE|INFLUX"
@@ -70,15 +72,15 @@ _OTHERS = re.compile(
 @dataclass
 class Mongo:
     """`roles`: what each variable is, by its name: url, host, port, user, password, database, auth_database, tls, or
-    "path", the end of a URL that is composed without an authSource."""
+    "login_host", the host in a URL that is composed without a user, or one of _BEGUN."""
 
     is_used: bool = False
     is_local_url: list[Place] = field(default_factory=list)
     roles: dict[str, str] = field(default_factory=dict)
     databases: list[tuple[str, Place]] = field(default_factory=list)
-    # URLs with a database and without an authSource, which MongoDB then looks for the user in.
-    without_source: list[Place] = field(default_factory=list)
-    # A variable that is a URL of its own, with a text after it.
+    # The name of another host in a URL that is composed in the code.
+    fixed_hosts: list[tuple[str, Place]] = field(default_factory=list)
+    # A variable that is a URL of its own, with a text after it that no URL can have there.
     appended: list[tuple[str, Place]] = field(default_factory=list)
     with_srv: list[Place] = field(default_factory=list)
     with_tls: list[Place] = field(default_factory=list)
@@ -105,8 +107,8 @@ class _Reader:
         # Where names of clients are defined: (file, name).
         self.clients: set[tuple[str, str]] = set()
         self.attributes: set[str] = set()
-        # Variables whose values are a database's name in the code.
-        self.database_envs: set[str] = set()
+        # What the hosts would be if nothing is a URL or a user.
+        self.without_user: dict[str, str] = {}
 
     def read(self) -> Mongo:
         imported = {name.partition(".")[0] for module in self.modules for name in module.imported}
@@ -125,6 +127,8 @@ class _Reader:
         for variable in self.variables.found:
             if variable.name not in self.result.roles and (role := self._by_name(variable, is_sql)):
                 self.result.roles[variable.name] = role
+        if not any(role == "user" or "url" in role for role in self.result.roles.values()):
+            self.result.roles |= self.without_user
         self._names_of_variables()
         return self.result
 
@@ -187,7 +191,11 @@ class _Reader:
         where = argument(call, "host", None if is_engine else 0)
         place = scope.module.place(call)
         if where is not None and not self._is_given(where, scope):
-            self._url(self.values.of(where, scope), place, argument(call, "port", None if is_engine else 1) is not None)
+            value = self.values.of(where, scope)
+            self._url(value, place, argument(call, "port", None if is_engine else 1) is not None)
+            if len(value) == 1 and isinstance(value[0], Env) and self.result.roles.get(value[0].name) == "host":
+                # A client takes a URL in its place, and its port from that.
+                self.without_user[value[0].name] = "url"
         elif where is None and not is_engine and not call.keywords:
             self.result.is_local_url.append(place)
         for option, role in (
@@ -233,8 +241,10 @@ class _Reader:
                     self.result.is_local_url.append(place)
                 return
             case (Env() as env, *rest) if rest and "://" not in str(rest[0]):
-                self.result.appended.append((env.name, place))
-                self.result.roles[env.name] = "url"
+                start = rest[0][:1] if isinstance(rest[0], str) else ""
+                self.result.roles[env.name] = _BEGUN.get(start, "url")
+                if start not in _BEGUN:
+                    self.result.appended.append((env.name, place))
                 return
         marks = [part if isinstance(part, str) else f"\x01{number}\x02" for number, part in enumerate(value)]
         found = _URL.match("".join(marks))
@@ -247,12 +257,15 @@ class _Reader:
                 part = value[int(match[1])]
                 if isinstance(part, Env):
                     self.result.roles[part.name] = role
-                    if role == "database":
-                        self._end(part, found["options"], place)
-            elif role == "database" and found[role] and "\x01" not in found[role] and found["user"]:
+                    if role == "host" and not found["user"]:
+                        self.without_user[part.name] = "login_host"
+            elif role == "database" and found[role] and "\x01" not in found[role]:
                 self._add(found[role], place)
-                if "authSource" not in (found["options"] or ""):
-                    self.result.without_source.append(place)
+        if (host := found["host"] or "") and "\x01" not in host and "+srv" not in found["scheme"]:
+            if not found["user"]:
+                self.result.is_local_url.append(place)
+            elif host not in ("localhost", "127.0.0.1"):
+                self.result.fixed_hosts.append((host, place))
 
     def _composed(self) -> None:
         """URLs that are put together somewhere on the way to a client."""
@@ -269,15 +282,6 @@ class _Reader:
             value = self.values.of(node, scope)
             if len(value) > 1 and str(value[0]).startswith("mongodb"):
                 self._url(value, scope.module.place(node), has_port=False)
-
-    def _end(self, env: Env, options: str | None, place: Place) -> None:
-        """The variable of a URL's database: where it is that alone, it may say where the user is."""
-        if "authSource" in (options or ""):
-            return
-        if env.name in self.database_envs or options:
-            self.result.without_source.append(place)
-        else:
-            self.result.roles[env.name] = "path"
 
     # --- Databases ----------------------------------------------------------------------------------------------------
 
@@ -316,7 +320,6 @@ class _Reader:
         value = self.values.of(node, scope)
         match value:
             case (Env() as env,) if "COLLECTION" not in env.name.upper():
-                self.database_envs.add(env.name)
                 self.result.roles[env.name] = "database"
             case (str(text),):
                 self._add(text, place)
@@ -355,9 +358,9 @@ class _Reader:
             for text, place in ((variable.default, variable.place), (variable.example, variable.example_place)):
                 if not text or not place:
                     continue
-                if role in ("database", "path"):
+                if role == "database":
                     found = text.partition("?")[0]
-                elif role == "url" and (url := _URL.match(text)):
+                elif "url" in role and (url := _URL.match(text)):
                     found = url["database"] or ""
                 else:
                     continue
