@@ -8,7 +8,7 @@ from pyinfra import host
 from pyinfra.api.exceptions import PyinfraError
 
 from slipway.facts.base import Output
-from slipway.releases import artifact, build_tools
+from slipway.releases import artifact, build_tools, shipped
 from slipway.settings.model import Settings
 from slipway.tasks.python_environment import SANDBOX
 
@@ -36,7 +36,7 @@ def build_there(settings: Settings) -> list[str]:
         f" /bin/sh -euc {shlex.quote(script)} < $new/source.tar > $new/build.tar",
         "mkdir -p $new/frontend/build; tar -x -C $new/frontend/build --no-same-owner -f $new/build.tar",
         "rm $new/source.tar $new/build.tar; find $new/frontend/build -name '.?*'"
-        f" ! -name {artifact.WELL_KNOWN} -prune -exec rm -rf {{}} +",
+        f" ! -name {shipped.WELL_KNOWN} -prune -exec rm -rf {{}} +",
         # Over what the build may have compressed itself.
         f"find $new/frontend/build {gaining} -exec brotli --force --keep --quality={artifact.BROTLI_QUALITY} {{}} +"
         f" -exec gzip --force --keep --no-name -{artifact.GZIP_LEVEL} {{}} +",

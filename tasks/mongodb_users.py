@@ -27,7 +27,6 @@ from slipway.secrets.store import MONGODB_ADMIN, MONGODB_BACKEND
 from slipway.settings.model import Settings
 from slipway.tasks.credentials import READ_OTHERWISE
 
-
 ADMIN_DATABASE = "admin"
 
 

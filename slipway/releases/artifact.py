@@ -27,18 +27,13 @@ import brotli
 from pyinfra.api.exceptions import PyinfraError
 
 from slipway.engine import lock
-from slipway.releases import pages, sources
+from slipway.releases import pages, shipped, sources
 from slipway.settings.model import Settings
 
 # What a browser gains from having compressed; pictures and fonts are compressed already.
 COMPRESSED = {".html", ".css", ".js", ".mjs", ".json", ".svg", ".txt", ".xml", ".webmanifest", ".map", ".ico"}
 # Below this, a compressed file with its headers is hardly smaller.
 MIN_COMPRESSED_BYTES = 1024
-# Of what people work on; what a build has written is for visitors, whatever it is called.
-LEFT_OUT = {"__pycache__", "node_modules", "tests"}
-# RFC 8615: hidden by its name, and for everybody.
-WELL_KNOWN = ".well-known"
-
 
 # The best that brotli and gzip can do: it is done once.
 BROTLI_QUALITY, GZIP_LEVEL = 11, 9
@@ -141,14 +136,22 @@ def build(
     return Release(release_id(settings), archive, tuple(kept))
 
 
+def left_out(settings: Settings, parts: Collection[str]) -> list[str]:
+    """What there is to say of what stays here."""
+    found = [("backend", sources.of(settings).backend, False)] if "backend" in parts else []
+    if "frontend" in parts and settings.frontend_build_on == "server":
+        found.append(("frontend", frontend_of(settings), True))
+    return [text for part, folder, is_frontend in found if (text := shipped.of(folder, is_frontend).told(part))]
+
+
 def _to_ship(settings: Settings, parts: Collection[str], builds: Builds) -> Iterator[tuple[str, Path]]:
     """The files of parts: the name in the release, and where it is on this machine."""
     found = sources.of(settings)
     if "backend" in parts:
-        yield from _files("backend", found.backend, LEFT_OUT)
+        yield from _taken("backend", shipped.of(found.backend, False))
     if "frontend" in parts and settings.frontend_build_on == "server":
         output = f"{SOURCE}/{settings.frontend_output}/"
-        source = _files(SOURCE, frontend_of(settings), LEFT_OUT)
+        source = _taken(SOURCE, shipped.of(frontend_of(settings), True))
         yield from ((name, path) for name, path in source if not name.startswith(output))
     elif "frontend" in parts:
         yield from _files(BUILD, begin(settings, builds).result())
@@ -268,18 +271,22 @@ def _built(settings: Settings, source: Path, held: int) -> Path:
     return output
 
 
-def _files(prefix: str, folder: Path, left_out: Collection[str] = ()) -> Iterator[tuple[str, Path]]:
-    """Name and place of each file below a folder, in order. What is hidden (an .env, say) stays here."""
+def _taken(prefix: str, source: shipped.Shipped) -> Iterator[tuple[str, Path]]:
+    return ((f"{prefix}/{name}", path) for name, path in source.files.items())
+
+
+def _files(prefix: str, folder: Path) -> Iterator[tuple[str, Path]]:
+    """Name and place of each file that a build has written, in order. What is hidden stays here."""
     for here, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if _is_shipped(name, left_out))
-        for path in (Path(here, name) for name in sorted(names) if _is_shipped(name, left_out)):
+        folders[:] = sorted(name for name in folders if _is_for_visitors(name))
+        for path in (Path(here, name) for name in sorted(names) if _is_for_visitors(name)):
             # A link that leads nowhere is none.
             if path.is_file():
                 yield f"{prefix}/{path.relative_to(folder).as_posix()}", path
 
 
-def _is_shipped(name: str, left_out: Collection[str]) -> bool:
-    return name not in left_out and (name == WELL_KNOWN or not name.startswith("."))
+def _is_for_visitors(name: str) -> bool:
+    return name == shipped.WELL_KNOWN or not name.startswith(".")
 
 
 def _archive(files: list[tuple[str, bytes]], programs: Collection[str]) -> bytes:

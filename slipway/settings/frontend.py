@@ -20,7 +20,7 @@ class Frontend(Section):
 
     frontend_build_on: Literal["local", "server"] = "local"
     """Where it is built: `"local"`, on your machine; or `"server"`, in a sandbox, by Debian's Node.js and npm, which
-    Slipway installs. Then `frontend_source` is uploaded without hidden files, node_modules and tests."""
+    Slipway installs. What of `frontend_source` is uploaded: [releases.md](releases.md#what-is-shipped)."""
 
     frontend_build: Command = derived_by(
         f'npm, yarn, pnpm or bun, by `packageManager` in package.json or the lock file: `"{tool.NPM}"`',

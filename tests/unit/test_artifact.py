@@ -137,7 +137,8 @@ def test_of_what_a_build_has_written_nothing_is_taken_for_what_people_work_on(bu
     found = contents(build(parts=("backend", "frontend"), backend_source=str(tmp_path / "backend")))
     assert {*found} == {
         *("frontend/build/index.html", "frontend/build/tests/index.html", "frontend/build/__pycache__/x"),
-        *("frontend/build/static/node_modules/icon.svg", "backend/requirements.txt", RECORD),
+        *("frontend/build/static/node_modules/icon.svg", "backend/requirements.txt", "backend/tests/index.html"),
+        RECORD,
     }
 
 
@@ -145,7 +146,8 @@ def test_what_the_server_builds_is_sent_as_it_is_without_what_a_build_here_has_l
     for name in ("package.json", "src/main.js", "node_modules/react/index.js", "tests/main.js", "buildings.js"):
         (output.parent / name).parent.mkdir(parents=True, exist_ok=True)
         (output.parent / name).write_text("x" * 2000)
-    names = {"package.json", "src/main.js", "buildings.js"}
+    (output.parent / ".env.production").touch()
+    names = {"package.json", "src/main.js", "buildings.js", "tests/main.js", ".env.production"}
     # Were it built here, it would fail.
     found = contents(build(frontend_build_on="server", frontend_build="exit 1"))
     assert {*found} == {*(f"frontend/source/{name}" for name in names), RECORD}

@@ -1,0 +1,170 @@
+"""Which files of a source folder a release takes: what git has, and what is new there and not ignored.
+
+Outside of git all is taken but what no server needs. A file .slipwayignore in the folder names more, in the syntax of
+.gitignore.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from slipway import project
+
+MAX_TOLD = 20
+IGNORE_FILE = ".slipwayignore"
+# Made from what is there, or installed.
+GENERATED = {"__pycache__", "node_modules", "site-packages"}
+# What a folder with Python's or conda's environment has, whatever it is called.
+ENVIRONMENT_MARKS = ("pyvenv.cfg", "conda-meta")
+# Secrets of a developer, in git or not.
+SECRETS = (
+    ".env",
+    ".env.*",
+    "*.env",
+    ".envrc",
+    ".netrc",
+    ".pypirc",
+    ".pgpass",
+    ".git-credentials",
+    "id_rsa",
+    "id_ed25519",
+)
+# Of a frontend's, these are part of a build: what they set is in the pages.
+OF_BUILDS = (".env.production", ".env.example")
+# They keep a folder that is empty otherwise.
+KEEPS = {".gitkeep", ".keep"}
+# RFC 8615: hidden by its name, and for everybody.
+WELL_KNOWN = ".well-known"
+# Of people who work on a project, or of its host.
+OF_PEOPLE = {".git", ".github", ".gitlab", ".vscode", ".idea", ".devcontainer", ".venv"}
+# A project's own: they describe the server, and none of them runs there.
+OF_SLIPWAY = (
+    "inventory.py",
+    "group_data",
+    "deploy.py",
+    "release.py",
+    "rollback.py",
+    "secrets",
+    "requirements-slipway.txt",
+)
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """`files` are the places on this machine by the path in the folder, in order; `left_out` the paths that stay here,
+    of a folder that stays as a whole its own alone."""
+
+    files: dict[str, Path] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
+
+    def told(self, part: str) -> str:
+        """What there is to say of what stays here, "" for nothing."""
+        count, some = len(self.left_out), ", ".join(self.left_out[:MAX_TOLD])
+        more = ", ..." if self.left_out[MAX_TOLD:] else ""
+        return f"{part}: not shipped ({count}): {some}{more}" if count else ""
+
+
+def of(folder: Path, is_frontend: bool) -> Shipped:
+    """What a release takes of a source folder."""
+    return _Walk(folder, is_frontend).walk()
+
+
+class _Walk:
+    def __init__(self, folder: Path, is_frontend: bool) -> None:
+        self.folder, self.is_frontend = folder, is_frontend
+        top = _git(folder, "rev-parse", "--show-toplevel").strip()
+        self.top = Path(top).resolve() if top else folder.resolve()
+        # "--directory": of what is ignored as a whole the name alone.
+        listed = _git(folder, "ls-files", "-z", "-o", "-i", "--exclude-standard", "--directory") if top else ""
+        self.ignored = {name.rstrip("/") for name in (listed + _named_in(folder)).split("\0") if name}
+        self.tracked = {*_git(folder, "ls-files", "-z").split("\0")} if top else set[str]()
+        self.own = _slipways_own(folder)
+        self.result = Shipped()
+
+    def walk(self) -> Shipped:
+        for name, path in self._below(self.folder, "", frozenset({self.folder.resolve()})):
+            self.result.files[name] = path
+        return self.result
+
+    def _below(self, here: Path, prefix: str, above: frozenset[Path]) -> Iterator[tuple[str, Path]]:
+        """`above` are the folders that were entered, so that a link to one of them ends."""
+        entries = sorted(os.scandir(here), key=lambda entry: entry.name)
+        for entry in sorted(entries, key=lambda entry: entry.is_dir()):
+            name, path = f"{prefix}{entry.name}", here / entry.name
+            place = path.resolve() if entry.is_symlink() else path
+            if entry.is_symlink() and not self._is_inside(place):
+                self.result.left_out.append(name)
+            elif place.is_dir():
+                if self._is_taken(name, path) and not _is_environment(place) and place.resolve() not in above:
+                    yield from self._below(path, f"{name}/", above | {place.resolve()})
+                else:
+                    self.result.left_out.append(name)
+            # A link that leads nowhere is none.
+            elif place.is_file():
+                if self._is_taken(name, path) and not self._is_secret(place.name):
+                    yield name, path
+                else:
+                    self.result.left_out.append(name)
+
+    def _is_inside(self, place: Path) -> bool:
+        return place.is_relative_to(self.top)
+
+    def _is_taken(self, name: str, path: Path) -> bool:
+        last = path.name
+        if name in self.ignored or last in GENERATED or last in OF_PEOPLE or path in self.own:
+            return False
+        if last.endswith((".pyc", ".pyo")) or last == IGNORE_FILE or self._is_secret(last):
+            return False
+        is_hidden = last.startswith(".") and last not in KEEPS and last != WELL_KNOWN
+        return not is_hidden or self.is_frontend or self._has_git(name, path)
+
+    def _has_git(self, name: str, path: Path) -> bool:
+        if not path.is_dir():
+            return name in self.tracked
+        return any(one.startswith(f"{name}/") for one in self.tracked)
+
+    def _is_secret(self, name: str) -> bool:
+        is_of_build = self.is_frontend and name in OF_BUILDS
+        return not is_of_build and any(fnmatch.fnmatchcase(name, pattern) for pattern in SECRETS)
+
+
+def _is_environment(folder: Path) -> bool:
+    return any((folder / mark).exists() for mark in ENVIRONMENT_MARKS)
+
+
+def _slipways_own(folder: Path) -> set[Path]:
+    """What is the project's in a source folder that the project is in, or is."""
+    try:
+        own = project.folder()
+    except project.NoProject:
+        return set()
+    here = folder.resolve()
+    if own.resolve() == here:
+        return {folder / name for name in OF_SLIPWAY}
+    return {folder / own.resolve().relative_to(here)} if own.resolve().is_relative_to(here) else set()
+
+
+def _named_in(folder: Path) -> str:
+    """What .slipwayignore leaves out, as git understands it: by an empty repository that has nothing of the folder."""
+    file = folder / IGNORE_FILE
+    if not file.is_file():
+        return ""
+    with tempfile.TemporaryDirectory(prefix="slipway-ignore-") as empty:
+        _git(Path(empty), "init", "--quiet", "--bare", ".")
+        options = (f"--git-dir={empty}", f"--work-tree={folder}")
+        return _git(folder, *options, "ls-files", "-z", "-o", "-i", "--directory", f"--exclude-from={file}")
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    """What git prints; "" where it fails or is not there."""
+    try:
+        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, check=False)
+    except OSError:
+        return ""
+    return os.fsdecode(done.stdout) if done.returncode == 0 else ""
