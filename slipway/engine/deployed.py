@@ -16,6 +16,10 @@ from slipway.engine.components import Component, registry
 from slipway.project import folder
 
 DEPLOY = "deploy.py"
+NO_COMPONENTS = (
+    f'{DEPLOY}: found no components, expected a call as server("base", "nginx"), with'
+    " `from slipway.deploy import server` above it; `slipway init` writes one where there is none"
+)
 # They come before all others on every host.
 FIXED = ("adoption", "packages")
 TASKS = "slipway.tasks"
@@ -67,7 +71,7 @@ def named_in(file: Path) -> tuple[str, ...]:
             raise PyinfraError(f'{file.name}, line {argument.lineno}: found {said}, expected a name as "nginx"')
         found[argument.value] = None
     if not names:
-        raise PyinfraError(f'{file.name}: found no components, expected a call as server("base", "nginx")')
+        raise PyinfraError(NO_COMPONENTS)
     return tuple(found)
 
 

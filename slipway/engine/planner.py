@@ -18,6 +18,7 @@ from pyinfra.api.state import StateStage
 from slipway.engine.components import OTHER
 from slipway.engine.connections import Connections
 from slipway.engine.connector import Connector, HostFailed
+from slipway.engine.deployed import DEPLOY, NO_COMPONENTS
 from slipway.engine.errors import failing, in_words
 from slipway.engine.notes import Note
 from slipway.engine.outcome import Change, Outcome
@@ -66,6 +67,8 @@ class Planner:
         with ExitStack() as stack:
             with _asking(host), pyinfra_compat.using(self.state, host):
                 pyinfra_compat.exec_file(str(self.connections.project / self.connections.deploy))
+            if self.connections.deploy == DEPLOY and not self.run.deployed:
+                raise PyinfraError(NO_COMPONENTS)
             # No batch is sent before the last of them has begun.
             stack.enter_context(_asking(host))
             evaluating = [gevent.spawn(self._evaluate_one, host, op_hash) for op_hash in host.op_hash_order]

@@ -6,8 +6,8 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
-# What such files end in that hold no secret: a copy of one to fill in.
-EXAMPLES = (".example", ".sample", ".template", ".dist", ".defaults")
+# A part of the names of those that hold no secret: a copy to fill in.
+EXAMPLES = {"example", "sample", "template", "dist", "defaults"}
 
 
 def was_committed(file: Path) -> bool:
@@ -25,7 +25,7 @@ def env_files(folder: Path) -> list[str]:
     found = _git(folder, "ls-files", "-z", "--", *(f":(glob)**/{name}" for name in (".env", ".env.*", "*.env"))).split(
         "\0"
     )
-    return [name for name in found if name and not name.endswith(EXAMPLES)]
+    return [name for name in found if name and not EXAMPLES & {*name.rpartition("/")[2].split(".")}]
 
 
 def _git(folder: Path, *arguments: str) -> str:

@@ -89,6 +89,19 @@ def reading(top: Path, folder: Path, answers: Mapping[str, Any]) -> Reading:
     return Reading(read(Repository(top), chosen), folder, answers)
 
 
+# --- Access -----------------------------------------------------------------------------------------------------------
+
+
+def admin_keys(of: Reading) -> Found | None:
+    """Where it is not the default, which ssh itself would try first."""
+    names = [f"~/.ssh/id_{kind}.pub" for kind in ("ed25519", "ecdsa", "rsa") if is_key(f"~/.ssh/id_{kind}.pub")]
+    return Found("admin_keys", names[:1], "your public ssh key") if names and "ed25519" not in names[0] else None
+
+
+def is_key(file: str) -> bool:
+    return Path(file).expanduser().is_file()
+
+
 # --- The backend ------------------------------------------------------------------------------------------------------
 
 
@@ -307,6 +320,7 @@ def frontend_assets(of: Reading) -> Found | None:
 
 
 TABLE: dict[str, Callable[[Reading], Found | None]] = {
+    "admin_keys": admin_keys,
     "backend_source": backend_source,
     "backend_app": backend_app,
     "backend_requirements": backend_requirements,

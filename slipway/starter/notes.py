@@ -6,6 +6,7 @@ import posixpath
 import re
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 from slipway.secrets.committed import env_files
 from slipway.secrets.store import MONGO_URL
@@ -34,7 +35,7 @@ def notes(of: Reading) -> list[str]:
         ]
         kinds.append(_about_routes(of, backend))
         found += [line for kind in kinds for line in kind]
-    found += [*_about_frontend(of), *_about_repository(of)]
+    found += [*_about_frontend(of), *_about_repository(of), *_about_access(of)]
     return list(dict.fromkeys(found))
 
 
@@ -188,6 +189,12 @@ def _about_frontend(of: Reading) -> Iterator[str]:
         yield f"{place}: {address!r} is the visitor's own machine; ask for {path!r}"
     if (more := len(of.project.api.fixed) - MAX_NOTES) > 0:
         yield f"{frontend.folder or '.'}: {more} more addresses of the visitor's own machine"
+
+
+def _about_access(of: Reading) -> Iterator[str]:
+    known = {*of.answers, *(one.setting for one in of.settings)}
+    if "admin_keys" not in known and not (Path.home() / ".ssh/id_ed25519.pub").is_file():
+        yield "~/.ssh/id_ed25519.pub: your ssh key is missing; ssh-keygen -t ed25519, or name another in admin_keys"
 
 
 def _about_repository(of: Reading) -> Iterator[str]:
