@@ -51,6 +51,18 @@ def test_paths_are_read_across_modules(tmp_path):
     assert paths(tmp_path, code, **more) == {"/api/v1/users/{id}"}
 
 
+def test_paths_are_read_where_a_module_includes_routers_in_an_application_of_another_one(tmp_path):
+    files = {
+        "shop/app.py": APP,
+        "shop/main.py": "from shop.app import app\nfrom shop import users\napp.include_router(users.router)\n",
+        "shop/users.py": f"{ROUTER}router = APIRouter(prefix='/users')\n@router.get('/me')\ndef me(): ...\n",
+        "Procfile": "web: uvicorn shop.main:app\n",
+    }
+    found = read(tmp_path, files).project.backend
+    assert found.app.target == "shop.main:app"
+    assert {path for path, _ in found.paths} == {"/users/me"}
+
+
 def test_paths_of_a_factory_are_read(tmp_path):
     factory = (
         f"from fastapi import FastAPI\n{ROUTER}r = APIRouter()\n@r.get('/b')\ndef b(): ...\ndef routes(app):\n"

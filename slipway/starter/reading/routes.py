@@ -98,6 +98,7 @@ class _Reader:
         for node, scope in listed:
             if isinstance(node, ast.Assign | ast.AnnAssign):
                 self._definition(node, scope)
+        self._find_application()
         for node, scope in listed:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 self._decorated(node, scope)
@@ -105,6 +106,13 @@ class _Reader:
                 self._call(node, scope)
         self._collect(self.application, "", set())
         return self.result
+
+    def _find_application(self) -> None:
+        """Where the application's module imports it from another one."""
+        file, name = self.application
+        for module in self.modules:
+            if self.application not in self.prefixes and module.file == file:
+                self.application = self._router(ast.Name(name, ast.Load()), Scope(module)) or self.application
 
     def _definition(self, node: ast.Assign | ast.AnnAssign, scope: Scope) -> None:
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
