@@ -105,18 +105,24 @@ def addresses(hosts: Iterable[Host]) -> dict[str, str]:
 
 
 def _serve_packages(lab: Instance, net: network.Network, progress: Progress) -> None:
-    """Serve MongoDB's packages if the official repository is unreachable; records which one is used."""
+    """Serve MongoDB's packages if the official repository is unreachable, and do without Pythons that are; records
+    which settings follow."""
     memory = lab.state / "mirror.json"
     if not memory.exists():
         with progress.step("Ask for MongoDB's official repository"):
             official = mirror.official_reachable("7.0")
-        settings = {}
+        settings: dict[str, str | bool] = {}
+        with progress.step("Ask for the builds of other Pythons"):
+            has_pythons = mirror.pythons_reachable()
+        if not has_pythons:
+            progress.say("Not reachable: the lab runs backends by the system's Python, whatever python_version says")
+            settings["python_version"] = ""
         if not official:
             progress.say("Not reachable: the lab serves a stand-in mirror with real, older packages")
             packages.install(progress, packages.NEEDED_BY_MIRROR)
             with lab.marking("mirror-build"):
                 built = mirror.build(cache_dir(), progress.say)
-            settings = {
+            settings |= {
                 "root": str(built.root),
                 "mongodb_version": built.series,
                 "mongodb_apt_url": f"http://{net.gateway}:{net.port('mirror')}/apt",

@@ -115,6 +115,19 @@ def official_reachable(series: str, system: System = SYSTEMS["debian-12"], timeo
         return False
 
 
+def pythons_reachable(timeout: float = 5) -> bool:
+    """Whether this machine reaches where uv gets other Pythons from, by default. `timeout` in seconds."""
+    import requests
+
+    from slipway.settings.backend import Backend
+
+    try:
+        # The folder of all releases has no page of its own.
+        return requests.head(Backend.model_fields["python_mirror"].default, timeout=timeout).status_code < 500
+    except requests.RequestException:
+        return False
+
+
 def recipe_hash() -> str:
     """A hash of the mirror's recipe, 12 hexadecimal digits."""
     inputs = [HERE / "mirror.py", *sorted((HERE / "mongo_tools").iterdir()), *sorted((HERE / "mongosh").iterdir())]

@@ -118,7 +118,7 @@ def drifts(settings: Settings) -> dict[str, Drift]:
     per_site=True,
     needs=("release",),
     early_packages=PACKAGES,
-    repositories=python_environment.PYPI,
+    repositories=python_environment.repositories,
     ports=ports,
     units=units,
     health=health,

@@ -79,6 +79,11 @@ def put_uv(limits: Limits) -> None:
     )
 
 
+def repositories(settings: Settings) -> list[str]:
+    """Where packages come from, and the Python of a site that wants one of its own."""
+    return [*PYPI, *dict.fromkeys(site.python_mirror for site in settings.all_sites if site.python_version)]
+
+
 def fetch_uv(limits: Limits) -> str:
     """A command that puts uv in its place, if its wheel has the hash that it had when this version was chosen."""
     folder, _, name = UV.rpartition("/")
