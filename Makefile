@@ -95,6 +95,10 @@ bench-provision: .venv/.installed  ## Compare provisioning by a shell script, Sl
 bench-converge: .venv/.installed  ## Compare a plan of converged hosts, near and far, by ssh, Slipway, pyinfra and Ansible
 	@$(BIN)/python -m benchmarks.converge --repeat $(or $(REPEAT),3)
 
+.PHONY: bench-first-hour
+bench-first-hour: .venv/.installed  ## Measure the way from the clone of a project to its answer in the lab
+	@$(BIN)/python -m benchmarks.first_hour
+
 .PHONY: bench-serve
 bench-serve: .venv/.installed  ## Load a host by h2load and visitors, through releases, and other web servers beside it
 	@$(BIN)/python -m benchmarks.serve --repeat $(or $(REPEAT),3)

@@ -12,12 +12,19 @@ from support.lab_host import LabHost
 from support.releases import EXAMPLE
 
 
-def copied(name: str, folder: Path) -> Path:
-    """A copy of a project, whose backends have the example's dependencies: a server installs them once."""
+def copied(name: str, folder: Path, with_packages: bool = True) -> Path:
+    """A copy of a project, whose backends have the example's dependencies unless they list some: a server installs them
+    once."""
     shutil.copytree(PROJECT / "tests/projects" / name, folder / name)
-    for module in (folder / name).rglob("main.py"):
-        shutil.copy(EXAMPLE / "backend/requirements.txt", module.parent)
-    return folder / name
+    top = folder / name
+    if not with_packages:
+        return top
+    modules = [*top.rglob("main.py"), *top.rglob("server.py")]
+    for place in [module.parent for module in modules]:
+        # Where a package is, its folder's parent lists what it needs.
+        listed = place.parent if (place / "__init__.py").exists() else place
+        shutil.copy(EXAMPLE / "backend/requirements.txt", listed)
+    return top
 
 
 def site(server: LabHost, name: str, backend: Path, frontend: Path | str = "", **settings: Any) -> dict[str, Any]:

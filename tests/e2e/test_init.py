@@ -1,0 +1,130 @@
+"""Projects that `slipway init` finds as they are: what it writes, and nothing else, takes them to a server."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from slipway.site import Site
+from support.lab_host import TIMEOUT, LabHost, run
+from support.projects import copied
+
+COMMIT = ("git", "-c", "user.name=x", "-c", "user.email=x@example.org", "commit", "-qm", "all")
+
+
+@dataclass
+class Project:
+    """A project's repository, and where Slipway's files are in it."""
+
+    server: LabHost
+    top: Path
+
+    @property
+    def folder(self) -> Path:
+        return self.top / "deploy" if (self.top / "deploy/group_data").is_dir() else self.top
+
+    def slipway(self, *arguments: str) -> str:
+        """What `slipway ARGUMENTS` prints in the project; it must succeed."""
+        folder = self.top if arguments[0] == "init" else self.folder
+        done = run([sys.executable, "-m", "slipway", *arguments], self.server.env, TIMEOUT, folder)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def start(self, name: str) -> Site:
+        """As a user does it: init, lock where that is wanted, apply."""
+        for command in (("git", "init", "-q"), ("git", "add", "-A"), COMMIT):
+            subprocess.run(command, cwd=self.top, check=True)
+        said = self.slipway("init", "--yes", "--set", f"site_domain={name}.example.org")
+        if "slipway lock " in said:
+            self.slipway("lock", "lab")
+        self.slipway("apply", "lab", "--yes")
+        planned = run([sys.executable, "-m", "slipway", "plan", "lab"], self.server.env, TIMEOUT, self.folder)
+        assert planned.returncode == 0, planned.stdout + planned.stderr
+        return self.server.site()
+
+    def change(self, version: str) -> None:
+        """Another version of the backend."""
+        for module in self.top.rglob("*.py"):
+            if b'VERSION = "' in (text := module.read_bytes()):
+                module.write_bytes(text.replace(b'VERSION = "1"', f'VERSION = "{version}"'.encode()))
+
+
+def notes_stay(project: Project, site: Site, notes: str, health: str) -> None:
+    """The database is used, over a release and a rollback."""
+    assert site.get(health).json()["version"] == "1"
+    assert site.post(f"{notes}/first").status_code == 200
+    project.change("2")
+    project.slipway("release", "lab", "--yes")
+    assert site.get(health).json()["version"] == "2"
+    assert site.post(f"{notes}/second").status_code == 200
+    project.slipway("rollback", "lab", "--yes")
+    assert site.get(health).json()["version"] == "1"
+    assert site.get(notes).json() == ["first", "second"]
+
+
+def test_an_application_that_composes_its_databases_url_of_parts(server: LabHost, tmp_path: Path) -> None:
+    """Without an authSource; its signing key is made on the server."""
+    project = Project(server, copied("parts", tmp_path))
+    site = project.start("parts")
+    assert site.get("/health").json() == {"version": "1", "key": "set"}
+    notes_stay(project, site, "/api/v1/notes", "/health")
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("name", "notes", "health"),
+    [
+        ("host alone", "/notes", "/healthz"),
+        ("appended-url", "/notes", "/status"),
+        ("own-folders", "/notes", "/health"),
+    ],
+)
+def test_a_project_is_deployed_by_what_init_writes(
+    server: LabHost, tmp_path: Path, name: str, notes: str, health: str
+) -> None:
+    project = Project(server, copied(name, tmp_path))
+    notes_stay(project, project.start(name.replace(" ", "-")), notes, health)
+
+
+@pytest.mark.thorough
+def test_a_repository_whose_top_is_the_backend_ships_nothing_of_its_developers(server: LabHost, tmp_path: Path) -> None:
+    top = copied("whole-repository", tmp_path)
+    for own in ("venv/pyvenv.cfg", "venv/lib/x.py", "node_modules/a.js", "data.log"):
+        (top / own).parent.mkdir(parents=True, exist_ok=True)
+        (top / own).write_text("x")
+    (top / ".gitignore").write_text("*.log\n")
+    project = Project(server, top)
+    (top / ".env").write_text("DATABASE_URL=mongodb://localhost\n")
+    site = project.start("whole")
+    assert "/notes.js" in site.get("/").text
+    assert site._request("PUT", f"https://{site.domain}/api/files/a.txt", data=b"a visitor's").status_code == 200
+    notes_stay(project, site, "/api/notes", "/api/health")
+    shipped = {name for name in site.get("/api/shipped").json() if "__pycache__" not in name}
+    assert {"notes/main.py", "requirements.txt", "Procfile"} <= shipped
+    assert not {one for one in shipped if one.startswith(("venv", "node_modules", "group_data", ".env"))}
+    assert not shipped & {"data.log", "inventory.py", "deploy.py"}
+    files = server.ssh("cat /var/www/whole/shared/uploads/a.txt")
+    assert files == "a visitor's"
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    "name",
+    [
+        "plain-requirements",
+        "pyproject-alone",
+        "hashed-extras",
+        "uv-lock",
+        "poetry-lock",
+        "pipfile-lock",
+        "utf16 nested",
+    ],
+)
+def test_a_list_of_packages_in_any_form_is_found(server: LabHost, tmp_path: Path, name: str) -> None:
+    project = Project(server, copied(name, tmp_path, with_packages=False))
+    site = project.start(name.replace(" ", "-"))
+    assert {"fastapi", "uvicorn"} <= site.get("/api/packages").json().keys()
