@@ -116,6 +116,7 @@ def _serve_packages(lab: Instance, net: network.Network, progress: Progress) -> 
             has_pythons = mirror.pythons_reachable()
         if not has_pythons:
             progress.say("Not reachable: the lab runs backends by the system's Python, whatever python_version says")
+            progress.say("(Debian 12 has 3.11; 3.13 comes with --os debian-13)")
             settings["python_version"] = ""
         if not official:
             progress.say("Not reachable: the lab serves a stand-in mirror with real, older packages")

@@ -47,6 +47,10 @@ IDS = (
     "for id in *; do case $id in *.new | *[!A-Za-z0-9._-]*) ;;"
     " *) [ ! -e $id/backend ] && [ ! -e $id/frontend ] || echo $id ;; esac; done"
 )
+OUT_OF_MEMORY = (
+    'it had too little memory: allow more, as frontend_build = "NODE_OPTIONS=--max-old-space-size=4096 npm run build"'
+    " MiB), or build on the other machine (frontend_build_on)"
+)
 # In an archive: the names of the files that are the current release's.
 KEPT = ".kept"
 
@@ -263,7 +267,8 @@ def _built(settings: Settings, source: Path, held: int) -> Path:
     if done.returncode != 0 or not (output / "index.html").is_file():
         reason = f"exit code {done.returncode}" if done.returncode else f"it left no {output}/index.html"
         end = "\n".join(f"  | {line}" for line in done.stdout.splitlines()[-20:])
-        raise PyinfraError(f"frontend_build failed ({reason}): {settings.frontend_build}\n{end}")
+        said = f"frontend_build failed ({reason}): {settings.frontend_build}\n{end}"
+        raise PyinfraError(said + (f"\n{OUT_OF_MEMORY}" if is_out_of_memory(done.returncode, done.stdout) else ""))
     known = settings.nginx_csp, settings.frontend_assets, settings.site_domain, settings.locations
     if problems := pages.problems(str(output), *known):
         lines = "\n".join(f"  - {problem}" for problem in problems)
@@ -273,6 +278,11 @@ def _built(settings: Settings, source: Path, held: int) -> Path:
 
 def _taken(prefix: str, source: shipped.Shipped) -> Iterator[tuple[str, Path]]:
     return ((f"{prefix}/{name}", path) for name, path in source.files.items())
+
+
+def is_out_of_memory(code: int, said: str) -> bool:
+    """Whether a build ended so: Node.js says it, or the kernel has killed it."""
+    return "heap out of memory" in said or code in (-9, 137)
 
 
 def _files(prefix: str, folder: Path) -> Iterator[tuple[str, Path]]:

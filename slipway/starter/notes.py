@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import posixpath
 import re
 import shutil
@@ -16,6 +17,7 @@ from slipway.starter.environment import valkey_variable
 from slipway.starter.reading.files import dotenv
 from slipway.starter.reading.folders import Written
 from slipway.starter.reading.project import Backend
+from slipway.starter.reading.python import Module, dotted_of
 
 # Of the same kind.
 MAX_NOTES = 5
@@ -64,6 +66,12 @@ def _about_app(of: Reading, backend: Backend) -> Iterator[str]:
         others = [one for one in backend.others if one.file != backend.app.file and not one.is_wrapper]
         names = ", ".join(f"{one.target} ({one.place})" for one in others[:MAX_NOTES])
         yield f"{backend.app.file}: other applications: {names}; backend_source and backend_app name the one to run"
+    for module in backend.modules:
+        for line in runs_at_import(module):
+            yield (
+                f"{module.file}:{line}: starts a server when it is imported, and no import of it ever ends; move it"
+                ' below `if __name__ == "__main__":`'
+            )
     unread = [module for module in backend.modules if module.unread]
     version = python_version(of)
     for module in unread[:MAX_NOTES] if not version or version.value == "3.11" else ():
@@ -81,6 +89,18 @@ def _about_app(of: Reading, backend: Backend) -> Iterator[str]:
                 yield f"{place}: uses Redis by a host's name, and Valkey has a unix socket; read a URL from REDIS_URL"
             continue
         yield f"{place}: uses {server}, which Slipway does not install; set variables that name one it can reach"
+
+
+def runs_at_import(module: Module) -> Iterator[int]:
+    """The lines at which a module runs a server or an event loop while it is imported."""
+    for statement in module.tree.body:
+        if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            continue
+        if isinstance(statement, ast.If) and "__name__" in ast.dump(statement.test):
+            continue
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Call) and dotted_of(node.func) in ("uvicorn.run", "hypercorn.run", "asyncio.run"):
+                yield node.lineno
 
 
 def _about_mongo(backend: Backend) -> Iterator[str]:

@@ -170,6 +170,12 @@ def test_of_what_a_failing_build_says_the_end_is_shown_whatever_bytes_are_in_it(
     assert said == [*(f"  | {number}" for number in range(81, 100)), "  | \ufffd"]
 
 
+@pytest.mark.parametrize("command", ["echo 'JavaScript heap out of memory'; exit 134", "exit 137"])
+def test_a_build_without_memory_is_told_what_allows_more(build, command):
+    with pytest.raises(PyinfraError, match=r"too little memory: allow more.*--max-old-space-size"):
+        build(frontend_build=command)
+
+
 def test_a_release_of_2_gb_is_refused_with_its_largest_file_before_any_is_read(build, output):
     for name, size in (("intro.mp4", 2**31), ("app.js", 2**30)):
         with (output / "static" / name).open("wb") as file:

@@ -186,3 +186,21 @@ def test_the_python_is_found(tmp_path, files, series):
 def test_an_application_can_be_chosen(tmp_path):
     make(tmp_path, TWO)
     assert read(tmp_path, {}, backend_source="two", backend_app="main:app").project.backend.app.file == "two/main.py"
+
+
+def test_a_server_that_an_import_starts_is_told_and_one_of_a_script_is_not(tmp_path):
+    run = "import uvicorn\n{0}uvicorn.run(app)\n"
+    assert "main.py:4: starts a server when it is imported" in notes_of(
+        tmp_path / "a", {"main.py": APP + run.format("")}
+    )
+    guarded = run.format('if __name__ == "__main__":\n    ') + "def serve():\n    uvicorn.run(app)\n"
+    assert "starts a server" not in notes_of(tmp_path / "b", {"main.py": APP + guarded})
+
+
+def test_an_application_in_a_module_named_setup_is_found_and_setuptools_own_is_none(tmp_path):
+    files = {
+        "app/main.py": "from app.core.setup import make\napp = make(1)\n",
+        "app/core/setup.py": "from fastapi import FastAPI\ndef make(x):\n    app = FastAPI()\n    return app\n",
+        "setup.py": f"from setuptools import setup\n{APP}",
+    }
+    assert target(tmp_path, files) == (".", "app.main:app")
