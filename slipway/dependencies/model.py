@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+
+
+def without_password(text: str) -> str:
+    """A text whose URLs tell neither user nor password."""
+    return re.sub(r"://[^/@\s]+@", "://***@", text)
 
 
 class DependenciesError(Exception):
     """Everything that keeps dependencies from being installed; `str()` is what the user reads."""
 
     def __init__(self, problems: Iterable[str]) -> None:
-        self.problems = list(dict.fromkeys(problems))
+        # A lock may have a private index with its password.
+        self.problems = list(dict.fromkeys(map(without_password, problems)))
         super().__init__("\n".join(self.problems))
 
 

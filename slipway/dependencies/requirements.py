@@ -28,6 +28,8 @@ MARKS = (
 )
 OFFICIAL_INDEX = re.compile(r"https://pypi\.org/simple/?|https://pypi\.python\.org/simple/?")
 FROM_PYPI = "expected a package of PyPI"
+# Of a line that `pip list` or `conda list --export` has printed.
+FREEZE = ": make the list by `pip list --format=freeze`"
 # Options that change nothing of what is resolved and installed here, with the number of their arguments.
 WITHOUT_EFFECT = {
     "--require-hashes": 0,
@@ -160,7 +162,7 @@ class _Reader:
         elif name in ("--index-url", "--extra-index-url"):
             if not OFFICIAL_INDEX.fullmatch(value):
                 advice = "expected PyPI: Slipway installs from no other index; remove the line"
-                self.problems.append(f"{where}: found the package index {_without_password(value)}, {advice}")
+                self.problems.append(f"{where}: found the package index {value}, {advice}")
         elif name == "--find-links" or name == "--no-index":
             self.problems.append(f"{where}: found {name}, expected PyPI alone; remove the line")
         elif name == "--no-binary":
@@ -198,7 +200,10 @@ class _Reader:
             requirement = Requirement(text)
         except InvalidRequirement as error:
             said = str(error).splitlines()[0]
-            self.problems.append(f"{where}: found {text!r}, expected a requirement as fastapi==0.115.0 ({said})")
+            advice = FREEZE if re.fullmatch(r"\S+\s{2,}\S+|\S+=[^=]+=\S+", text) else ""
+            self.problems.append(
+                f"{where}: found {text!r}, expected a requirement as fastapi==0.115.0 ({said}){advice}"
+            )
             return
         if requirement.url:
             self._refuse(where, *_of_url(requirement.url, text))
@@ -210,7 +215,7 @@ class _Reader:
         into.append(entry)
 
     def _refuse(self, where: str, kind: str, text: str, advice: str) -> None:
-        self.problems.append(f"{where}: found {kind}, {_without_password(text)}; {FROM_PYPI}: {advice}")
+        self.problems.append(f"{where}: found {kind}, {text}; {FROM_PYPI}: {advice}")
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
@@ -250,7 +255,3 @@ def _of_url(url: str, text: str = "") -> tuple[str, str, str]:
     if url.startswith("file:"):
         return "a local path", text or url, "name its version, as `pip list --format=freeze` does"
     return "a file's URL", text or url, "name its version"
-
-
-def _without_password(text: str) -> str:
-    return re.sub(r"://[^/@\s]+@", "://***@", text)

@@ -49,7 +49,7 @@ IDS = (
 )
 OUT_OF_MEMORY = (
     'it had too little memory: allow more, as frontend_build = "NODE_OPTIONS=--max-old-space-size=4096 npm run build"'
-    " MiB), or build on the other machine (frontend_build_on)"
+    " (in MiB), or build on the other machine (frontend_build_on)"
 )
 # In an archive: the names of the files that are the current release's.
 KEPT = ".kept"

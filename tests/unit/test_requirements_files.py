@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from slipway.dependencies import resolve
 from slipway.dependencies.model import DependenciesError
 from slipway.dependencies.requirements import read
 
@@ -120,3 +121,21 @@ def test_all_that_is_wrong_is_told_at_once_each_with_its_file(listed):
         listed(requirements="-r deep/list.txt\n-e .\n", deep__list="idna\ngit+https://example.org/a\n")
     places = [problem.partition(":")[0] for problem in error.value.problems]
     assert places == ["deep/list.txt line 2", "requirements.txt line 2"]
+
+
+def test_no_error_tells_the_password_of_an_index_whatever_names_it(tmp_path):
+    sources = '"sources": [{"url": "https://bob:s3cret@pypi.corp.example/simple"}]'
+    (tmp_path / "Pipfile.lock").write_text(
+        f'{{"_meta": {{{sources}}}, "default": {{"bar": {{"git": "https://bob:s3cret@x/bar"}}}}}}'
+    )
+    with pytest.raises(DependenciesError) as error:
+        resolve.locked(tmp_path, "", "3.11.2")
+    assert "https://***@pypi.corp.example/simple" in str(error.value)
+    assert "s3cret" not in str(error.value)
+
+
+@pytest.mark.parametrize("line", ["fastapi    0.115.0", "fastapi=0.115.0=pypi_0"])
+def test_a_list_that_is_for_people_to_read_is_told_how_to_make_one(tmp_path, line):
+    (tmp_path / "requirements.txt").write_text(line)
+    with pytest.raises(DependenciesError, match=r"make the list by `pip list --format=freeze`"):
+        read(tmp_path / "requirements.txt", tmp_path)
