@@ -172,6 +172,12 @@ def stripped(of: Reading) -> str:
     return next((path for path, _ in of.project.api.stripped if path.strip("/") not in firsts), "")
 
 
+def api_prefix(of: Reading) -> str:
+    """What visitors ask for before the API's paths, where the frontend does not itself."""
+    prefix = stripped(of)
+    return "" if prefix == "/api" and of.project.api.asks_below_api else prefix
+
+
 def _some(wheres: list[str]) -> str:
     """Where the first of several is, and how many there are."""
     return wheres[0] + (f", and {len(wheres) - 1} more" if wheres[1:] else "")
@@ -296,7 +302,7 @@ def frontend_build(of: Reading) -> Found | None:
     domain = str(of.answers.get("site_domain", "DOMAIN"))
     read = [one for one in of.project.api.variables if one.is_local]
     install, _, build = frontend.build.rpartition(" && ")
-    given = [f"{one.name}={shlex.quote(one.public(domain))}" for one in read]
+    given = [f"{one.name}={shlex.quote(one.public(domain, api_prefix(of)))}" for one in read]
     command = " && ".join(part for part in (install, " ".join([*given, build])) if part)
     if command == frontend_tool.build_command(str(of.repository.top / frontend.folder), "local"):
         return None

@@ -12,7 +12,7 @@ from pathlib import Path
 from slipway.secrets.committed import env_files
 from slipway.secrets.store import MONGO_URL
 from slipway.settings.imported import is_secret
-from slipway.starter.detect import Reading, holds_code, is_inside, python_version, stripped
+from slipway.starter.detect import Reading, api_prefix, holds_code, is_inside, python_version, stripped
 from slipway.starter.environment import valkey_variable
 from slipway.starter.reading.files import dotenv
 from slipway.starter.reading.folders import Written
@@ -199,11 +199,11 @@ def _about_frontend(of: Reading) -> Iterator[str]:
     yield from frontend.problems
     if frontend.manager not in ("", "npm") and not shutil.which(frontend.manager):
         yield f"{frontend.lock}: {frontend.manager} is not installed on this machine, which builds; install it"
-    domain = str(of.answers.get("site_domain", "DOMAIN"))
+    domain, prefix = str(of.answers.get("site_domain", "DOMAIN")), api_prefix(of)
     for one in of.project.api.variables:
         if one.is_local:
             found = f"is {one.value!r} ({one.value_place})" if one.value else "has no value for production"
-            yield f"{one.place}: {one.name} {found}; frontend_build sets it to {one.public(domain)}"
+            yield f"{one.place}: {one.name} {found}; frontend_build sets it to {one.public(domain, prefix)}"
     for address, place in of.project.api.fixed[:MAX_NOTES]:
         path = re.sub(r"^\w+://[^/]*", "", address) or "/"
         yield f"{place}: {address!r} is the visitor's own machine; ask for {path!r}"

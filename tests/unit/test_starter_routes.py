@@ -161,6 +161,25 @@ def test_a_prefix_that_a_proxy_takes_off_is_taken_off(tmp_path, proxy):
     assert rows["nginx_login_path"] == "/api/login"
 
 
+@pytest.mark.parametrize(
+    ("more", "url"),
+    [
+        ({}, "https://DOMAIN/api"),
+        ({".env.production.example": 'VITE_API_URL="/api"\n'}, "https://DOMAIN/api"),
+        ({"web/src/list.js": "fetch(`${import.meta.env.VITE_API_URL}/api/notes`)\n"}, "https://DOMAIN"),
+    ],
+)
+def test_the_address_of_an_api_has_the_prefix_that_a_proxy_takes_off(tmp_path, more, url):
+    files = {
+        "main.py": f"{APP}@app.post('/login')\ndef f(): ...\n",
+        "nginx.conf": "location /api/ {\n  proxy_pass http://backend:8000/;\n}\n",
+        "web/src/main.js": "const api = import.meta.env.VITE_API_URL\n",
+        **WEB,
+        **more,
+    }
+    assert f" VITE_API_URL={url} " in settings_of(tmp_path, files)["frontend_build"]
+
+
 def test_a_proxy_that_leaves_the_prefix_changes_nothing(tmp_path):
     files = {
         "main.py": f"{APP}@app.get('/api/a')\ndef f(): ...\n",

@@ -13,6 +13,7 @@ from slipway.starter.reading.frontend import Frontend, sources, uncommented
 # What a build for production reads, the last one wins; a file that is not in git may be elsewhere tomorrow.
 FOR_PRODUCTION = (".env", ".env.local", ".env.production", ".env.production.local")
 EXAMPLES = (
+    ".env.production.example",
     ".env.example",
     ".env.sample",
     ".env.template",
@@ -54,7 +55,7 @@ class ApiVariable:
     def is_local(self) -> bool:
         """Whether a visitor's browser would be sent to the visitor's own machine, or nowhere."""
         return bool(LOCAL.match(self.value)) or (
-            not self.value and (not self.example or bool(LOCAL.match(self.example)))
+            not self.value and (self.example[:1] in ("", "/") or bool(LOCAL.match(self.example)))
         )
 
     @property
@@ -65,9 +66,9 @@ class ApiVariable:
             return urlsplit(known).path.rstrip("/")
         return known.rstrip("/") if known.startswith("/") else ""
 
-    def public(self, domain: str) -> str:
-        """Its value for visitors."""
-        return f"{'wss' if self.is_websocket else 'https'}://{domain}{self.path}"
+    def public(self, domain: str, prefix: str = "") -> str:
+        """Its value for visitors; `prefix` is the API's where its address names no path."""
+        return f"{'wss' if self.is_websocket else 'https'}://{domain}{self.path or prefix}"
 
 
 @dataclass
@@ -117,6 +118,8 @@ def _api_variables(
     repository: Repository, frontend: Frontend, read: dict[str, tuple[Place, str]]
 ) -> Iterator[ApiVariable]:
     texts = {name: _values(repository, frontend.folder, name) for name in (*FOR_PRODUCTION, *EXAMPLES)}
+    # A container gets them from there.
+    above = {name: _values(repository, "", name) for name in EXAMPLES}
     for name, (place, fallback) in read.items():
         bare = name.removeprefix(frontend.prefix).upper()
         if (frontend.prefix and not name.startswith(frontend.prefix)) or _NOT_THE_API.search(bare):
@@ -126,7 +129,8 @@ def _api_variables(
             if name in texts[file]:
                 value, line = texts[file][name]
                 where = Place(f"{frontend.folder}/{file}".lstrip("/"), line)
-        example = next((texts[file][name][0] for file in EXAMPLES if name in texts[file]), "")
+        places = [texts, above]
+        example = next((one[file][name][0] for one in places for file in EXAMPLES if name in one[file]), "")
         is_address = any(re.match(r"(https?|wss?)://|/", one) for one in (value, example) if one)
         if not _NAMED_SO.search(bare) or (
             not is_address and not re.search(r"UR[LI]|ENDPOINT|ORIGIN|BASE|API$|HOST", bare)
