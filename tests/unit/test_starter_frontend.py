@@ -178,16 +178,41 @@ def test_addresses_in_the_code_are_told(tmp_path):
     assert "web/src/b.js:1: VITE_API_URL is 'http://localhost:8000'" in said
 
 
+# What is appended to this command is not Vite's.
+OWN_BUILD = '{"scripts": {"build": "vite build && node copy.js"}, "devDependencies": {"vite": "6"}}'
+
+
+@pytest.mark.parametrize(
+    ("config", "options"),
+    [
+        ("build: { outDir: '../static' }", "--outDir dist --emptyOutDir"),
+        ("build: { outDir: path.join(a, b) }", "--outDir dist --emptyOutDir"),
+        ("base: '/shop/'", "--base /"),
+        ("base: '/x/', build: { outDir: '../y' }", "--outDir dist --emptyOutDir --base /"),
+    ],
+)
+def test_a_build_of_vites_goes_where_it_is_served_from(tmp_path, config, options):
+    built = package(scripts={"build": "tsc -b && vite build"})
+    files = {"vite.config.ts": config, "package.json": built, "package-lock.json": "{}", "main.py": APP}
+    found = {one.setting: one.value for one in read(tmp_path / "npm", files).all_found}
+    assert found["frontend_build"].endswith(f"npm run build -- {options}")
+    assert found.get("frontend_output", "dist") == "dist"
+    del files["package-lock.json"]
+    files["pnpm-lock.yaml"] = ""
+    found = {one.setting: one.value for one in read(tmp_path / "pnpm", files).all_found}
+    assert found["frontend_build"].endswith(f"pnpm run build {options}")
+
+
 @pytest.mark.parametrize(
     ("files", "said"),
     [
         ({"package.json": package("next"), "next.config.js": "output: 'standalone'"}, 'next.config.js: the build needs a server of Node\'s'),
         ({"package.json": package("svelte"), "svelte.config.js": ""}, "use @sveltejs/adapter-static"),
-        ({"package.json": package(), "vite.config.js": "base: '/shop/'"}, "base is '/shop/'"),
-        ({"package.json": package(), "vite.config.js": "outDir: '../static'"}, "the build is written to '../static'"),
+        ({"package.json": OWN_BUILD, "vite.config.js": "base: '/shop/'"}, "base is '/shop/'"),
+        ({"package.json": OWN_BUILD, "vite.config.js": "outDir: '../static'"}, "the build is written to '../static'"),
         ({"package.json": package("react-scripts", homepage="https://me.example.org/shop")}, '"homepage"'),
         ({"package.json": package()}, "no lock of its packages"),
-        ({"package.json": package(), "vite.config.js": "outDir: path.join(a, b)"}, "outDir could not be read"),
+        ({"package.json": OWN_BUILD, "vite.config.js": "outDir: path.join(a, b)"}, "outDir could not be read"),
         ({"web/package.json": package("none")}, "what its build writes is not known"),
         ({"package.json": package(), "bun.lock": ""}, "bun is not installed on this machine"),
     ],

@@ -192,16 +192,26 @@ def _outside(found: Frontend, file: str, output: str) -> None:
 
 def _vite(repository: Repository, found: Frontend) -> None:
     text, file = _config(repository, found.folder, "vite.config")
-    output = _text_of(text, "outDir")
-    if "outDir" in text and not output:
-        found.output = ""
-        found.problems.append(f"{file}: outDir could not be read; set frontend_output")
-    _outside(found, file, output)
+    output, base = _text_of(text, "outDir"), _text_of(text, "base")
+    is_unknown, is_outside = "outDir" in text and not output, output.startswith(("../", "/"))
+    is_below = base not in ("", "/", "./")
+    script = str(_json(repository, found.place.file)["scripts"]["build"])
+    if re.search(r"\bvite build[^&|;]*$", script):
+        # What the command line says counts more than what the file does.
+        options = ["--outDir dist --emptyOutDir"] * (is_unknown or is_outside) + ["--base /"] * is_below
+        if options:
+            found.build += f"{' --' if found.manager == 'npm' else ''} {' '.join(options)}"
+        if not is_unknown and not is_outside:
+            _outside(found, file, output)
+    else:
+        if is_unknown:
+            found.output = ""
+            found.problems.append(f"{file}: outDir could not be read; set frontend_output")
+        _outside(found, file, output)
+        if is_below:
+            found.problems.append(f"{file}: base is {base!r}, and the site is at /: remove it")
     if folder := _text_of(text, "assetsDir"):
         found.assets = f"/{folder.strip('/')}/"
-    base = _text_of(text, "base")
-    if base not in ("", "/", "./"):
-        found.problems.append(f"{file}: base is {base!r}, and the site is at /: remove it")
 
 
 def _next(repository: Repository, found: Frontend) -> None:
