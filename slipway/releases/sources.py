@@ -43,6 +43,7 @@ def _of(backend_source: str, frontend_source: str, path: str, ref: str) -> Sourc
     wanted = [backend_source, *([frontend_source] if frontend_source else [])]
     folders = [project.path(source).resolve() for source in wanted]
     if not path and not ref:
+        _check_submodules(folders)
         return _placed(folders, _commit_of(folders), "")
     base = _base(folders)
     if path:
@@ -81,6 +82,17 @@ def _checked(sources: Sources, what: str) -> Sources:
     return sources
 
 
+def _check_submodules(folders: list[Path]) -> None:
+    """Raises PyinfraError where one is not checked out, and a release would have an empty folder in its place."""
+    for folder in folders:
+        top = _git(folder, "rev-parse", "--show-toplevel")
+        if top and (Path(top) / ".gitmodules").is_file():
+            for line in (_git(folder, "submodule", "status", "--", ".") or "").splitlines():
+                if line.startswith("-"):
+                    path = line.split()[1]
+                    raise PyinfraError(f"{path}: the submodule is not here; run `git submodule update --init {path}`")
+
+
 def _find(top: Path, ref: str) -> str:
     """The commit that a ref means, here or, where it is not here, at "origin"."""
     if commit := _git(top, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}"):
@@ -107,6 +119,22 @@ def _find(top: Path, ref: str) -> str:
 def _check_out(top: Path, commit: str) -> str:
     """A folder with the files of a commit; git's own folders and the working tree stay as they are."""
     folder = temporary_folder()
+    _unpack(top, commit, folder)
+    for sha, path in _submodules(top, commit):
+        if _git(top / path, "rev-parse", "--show-toplevel") != str((top / path).resolve()):
+            raise PyinfraError(f"{path}: the submodule is not here; run `git submodule update --init {path}`")
+        _unpack(top / path, sha, f"{folder}/{path}")
+    return folder
+
+
+def _submodules(top: Path, commit: str) -> list[tuple[str, str]]:
+    """The submodules of a commit: the commit of each, and its path."""
+    listed = _git(top, "ls-tree", "-r", "-z", "--full-tree", commit) if (top / ".gitmodules").is_file() else ""
+    entries = [entry.partition("\t") for entry in (listed or "").split("\0") if entry.startswith("160000 ")]
+    return [(kind.split()[2], path) for kind, _, path in entries]
+
+
+def _unpack(top: Path, commit: str, folder: str) -> None:
     archive = ["git", "-C", str(top), "archive", "--format=tar", commit]
     # Leaving the block closes our end of the pipe: a git whose reader is gone ends.
     with subprocess.Popen(archive, stdout=subprocess.PIPE) as packed:
@@ -115,7 +143,6 @@ def _check_out(top: Path, commit: str) -> str:
     if packed.returncode or unpacked.returncode:
         said = unpacked.stderr.splitlines() or ["git archive failed"]
         raise PyinfraError(f"the files of {commit} in {top} could not be written to {folder}: {said[0]}")
-    return folder
 
 
 def temporary_folder() -> str:

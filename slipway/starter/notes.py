@@ -198,7 +198,8 @@ def _about_frontend(of: Reading) -> Iterator[str]:
         return
     yield from frontend.problems
     if frontend.manager not in ("", "npm") and not shutil.which(frontend.manager):
-        yield f"{frontend.lock}: {frontend.manager} is not installed on this machine, which builds; install it"
+        fix = f"npm install --global {frontend.manager}"
+        yield f"{frontend.lock}: {frontend.manager} is not installed on this machine, which builds; {fix}"
     domain, prefix = str(of.answers.get("site_domain", "DOMAIN")), api_prefix(of)
     for one in of.project.api.variables:
         if one.is_local:

@@ -227,3 +227,22 @@ def test_a_wrong_setting_is_told_before_git_is_asked(of, changes, said):
     with pytest.raises(SettingsError) as error:
         of(**changes)
     assert said in str(error.value)
+
+
+def test_a_submodule_is_part_of_a_release_and_one_that_is_not_here_is_told(of, repository, tmp_path):
+    library = tmp_path / "library"
+    git(tmp_path, "init", "--quiet", str(library))
+    (library / "words.py").write_text("library")
+    git(library, "add", "--all")
+    git(library, "commit", "--quiet", "--message", "1")
+    allowed = ("-c", "protocol.file.allow=always")
+    git(repository, *allowed, "submodule", "--quiet", "add", str(library), "site/backend/library")
+    commit(repository, "2")
+    found = of(release_ref="main").backend
+    assert (found / "library/words.py").read_text() == "library"
+    assert of().backend == repository / "site/backend"
+    git(repository, "submodule", "--quiet", "deinit", "--all", "--force")
+    for arguments in ({}, {"release_ref": "main"}):
+        sources._of.cache_clear()
+        with pytest.raises(PyinfraError, match=r"the submodule is not here; run `git submodule update --init"):
+            of(**arguments)
