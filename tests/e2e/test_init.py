@@ -22,29 +22,38 @@ class Project:
 
     server: LabHost
     top: Path
+    # The lab knows a name for each.
+    domain: str = ""
 
     @property
     def folder(self) -> Path:
         return self.top / "deploy" if (self.top / "deploy/group_data").is_dir() else self.top
 
+    def tried(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `slipway ARGUMENTS` in the project, whatever its exit code."""
+        folder = self.top if arguments[0] == "init" else self.folder
+        named = ("--data", f"site_domain={self.domain}") if "lab" in arguments else ()
+        return run([sys.executable, "-m", "slipway", *arguments, *named], self.server.env, TIMEOUT, folder)
+
     def slipway(self, *arguments: str) -> str:
         """What `slipway ARGUMENTS` prints in the project; it must succeed."""
-        folder = self.top if arguments[0] == "init" else self.folder
-        done = run([sys.executable, "-m", "slipway", *arguments], self.server.env, TIMEOUT, folder)
+        done = self.tried(*arguments)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
     def start(self, name: str) -> Site:
         """As a user does it: init, lock where that is wanted, apply."""
+        self.domain = f"{name}.{self.server.site().domain}"
+        self.server.resolve(self.domain)
         for command in (("git", "init", "-q"), ("git", "add", "-A"), COMMIT):
             subprocess.run(command, cwd=self.top, check=True)
         said = self.slipway("init", "--yes", "--set", f"site_domain={name}.example.org")
         if "slipway lock " in said:
             self.slipway("lock", "lab")
         self.slipway("apply", "lab", "--yes")
-        planned = run([sys.executable, "-m", "slipway", "plan", "lab"], self.server.env, TIMEOUT, self.folder)
-        assert planned.returncode == 0, planned.stdout + planned.stderr
-        return self.server.site()
+        # An exit code of 2 would be of pending changes.
+        self.slipway("plan", "lab")
+        return self.server.site(self.domain)
 
     def change(self, version: str) -> None:
         """Another version of the backend."""
@@ -72,6 +81,13 @@ def test_an_application_that_composes_its_databases_url_of_parts(server: LabHost
     site = project.start("parts")
     assert site.get("/health").json() == {"version": "1", "key": "set"}
     notes_stay(project, site, "/api/v1/notes", "/health")
+    # Of pyinfra alone: it describes no server.
+    (project.folder / "deploy.py").write_text(
+        'from pyinfra.operations import server\nserver.shell(commands=["true"])\n'
+    )
+    planned = project.tried("plan", "lab")
+    assert planned.returncode == 1
+    assert planned.stderr.startswith("slipway: deploy.py: found no components, expected a call as server(")
 
 
 @pytest.mark.thorough
