@@ -14,12 +14,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from slipway import project
+from slipway.project import INVENTORIES, SETTINGS
 
 MAX_TOLD = 20
 IGNORE_FILE = ".slipwayignore"
 # Made from what is there, or installed.
-GENERATED = {"__pycache__", "node_modules", "site-packages"}
+GENERATED = {
+    *("__pycache__", "node_modules", "site-packages", ".tox", ".nox", ".pytest_cache", ".mypy_cache", ".ruff_cache"),
+    *(".next", ".nuxt", ".svelte-kit", ".angular", ".cache", ".parcel-cache", ".turbo", ".DS_Store"),
+}
 # What a folder with Python's or conda's environment has, whatever it is called.
 ENVIRONMENT_MARKS = ("pyvenv.cfg", "conda-meta")
 # Secrets of a developer, in git or not.
@@ -70,21 +73,21 @@ class Shipped:
         return f"{part}: not shipped ({count}): {some}{more}" if count else ""
 
 
-def of(folder: Path, is_frontend: bool) -> Shipped:
-    """What a release takes of a source folder."""
-    return _Walk(folder, is_frontend).walk()
+def of(folder: Path, is_frontend: bool, is_of_git: bool = False) -> Shipped:
+    """What a release takes of a source folder; of one that `is_of_git` git has all files, and it is not git's own."""
+    return _Walk(folder, is_frontend, is_of_git).walk()
 
 
 class _Walk:
-    def __init__(self, folder: Path, is_frontend: bool) -> None:
-        self.folder, self.is_frontend = folder, is_frontend
+    def __init__(self, folder: Path, is_frontend: bool, is_of_git: bool) -> None:
+        self.folder, self.takes_hidden, self.is_frontend = folder, is_frontend or is_of_git, is_frontend
         top = _git(folder, "rev-parse", "--show-toplevel").strip()
         self.top = Path(top).resolve() if top else folder.resolve()
         # "--directory": of what is ignored as a whole the name alone.
         listed = _git(folder, "ls-files", "-z", "-o", "-i", "--exclude-standard", "--directory") if top else ""
         self.ignored = {name.rstrip("/") for name in (listed + _named_in(folder)).split("\0") if name}
         self.tracked = {*_git(folder, "ls-files", "-z").split("\0")} if top else set[str]()
-        self.own = _slipways_own(folder)
+        self.own = {folder / name for name in OF_SLIPWAY} if _is_project(folder) else set[Path]()
         self.result = Shipped()
 
     def walk(self) -> Shipped:
@@ -94,14 +97,20 @@ class _Walk:
 
     def _below(self, here: Path, prefix: str, above: frozenset[Path]) -> Iterator[tuple[str, Path]]:
         """`above` are the folders that were entered, so that a link to one of them ends."""
-        entries = sorted(os.scandir(here), key=lambda entry: entry.name)
+        try:
+            entries = sorted(os.scandir(here), key=lambda entry: entry.name)
+        except OSError:
+            # Nobody here may read it.
+            self.result.left_out.append(prefix)
+            return
         for entry in sorted(entries, key=lambda entry: entry.is_dir()):
             name, path = f"{prefix}{entry.name}", here / entry.name
             place = path.resolve() if entry.is_symlink() else path
             if entry.is_symlink() and not self._is_inside(place):
                 self.result.left_out.append(name)
             elif place.is_dir():
-                if self._is_taken(name, path) and not _is_environment(place) and place.resolve() not in above:
+                is_another = _is_environment(place) or _is_project(place) or place.resolve() in above
+                if self._is_taken(name, path) and not is_another:
                     yield from self._below(path, f"{name}/", above | {place.resolve()})
                 else:
                     self.result.left_out.append(name)
@@ -122,7 +131,7 @@ class _Walk:
         if last.endswith((".pyc", ".pyo")) or last == IGNORE_FILE or self._is_secret(last):
             return False
         is_hidden = last.startswith(".") and last not in KEEPS and last != WELL_KNOWN
-        return not is_hidden or self.is_frontend or self._has_git(name, path)
+        return not is_hidden or self.takes_hidden or self._has_git(name, path)
 
     def _has_git(self, name: str, path: Path) -> bool:
         if not path.is_dir():
@@ -138,16 +147,9 @@ def _is_environment(folder: Path) -> bool:
     return any((folder / mark).exists() for mark in ENVIRONMENT_MARKS)
 
 
-def _slipways_own(folder: Path) -> set[Path]:
-    """What is the project's in a source folder that the project is in, or is."""
-    try:
-        own = project.folder()
-    except project.NoProject:
-        return set()
-    here = folder.resolve()
-    if own.resolve() == here:
-        return {folder / name for name in OF_SLIPWAY}
-    return {folder / own.resolve().relative_to(here)} if own.resolve().is_relative_to(here) else set()
+def _is_project(folder: Path) -> bool:
+    """Whether a folder has a project of Slipway's in it."""
+    return all((folder / name).exists() for name in (INVENTORIES["production"], "deploy.py", SETTINGS))
 
 
 def _named_in(folder: Path) -> str:

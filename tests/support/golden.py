@@ -183,7 +183,7 @@ class Runner:
         monkeypatch.setattr(artifact, "build", lambda settings, parts, builds, there, more, shared: RELEASE)
         monkeypatch.setattr(python_environment, "of", lambda settings: ENVIRONMENT)
         monkeypatch.setattr(build_tools, "problems_here", lambda settings: [])
-        monkeypatch.setattr(sources, "of", lambda settings: SimpleNamespace(backend=folder, frontend=folder))
+        monkeypatch.setattr(sources, "of", lambda settings: SimpleNamespace(backend=folder, frontend=folder, ref=""))
 
     def run(self, operation: Callable[..., Any], given: dict[str, Any]) -> dict[str, Any]:
         """What `operation` says and yields. No secret may be in a note or a command line."""

@@ -92,11 +92,15 @@ def test_a_file_names_more_that_stays_here(tmp_path, has_git):
     assert taken(tmp_path) == {"main.py", "docs/keep.md"}
 
 
-def test_the_projects_own_files_stay_here(tmp_path, monkeypatch):
-    put(tmp_path, "main.py", "inventory.py", "deploy.py", "group_data/all.py", "secrets/production.age", "release.py")
-    monkeypatch.chdir(tmp_path)
+def test_the_projects_own_files_stay_here(tmp_path):
+    own = ("inventory.py", "deploy.py", "group_data/all.py", "secrets/production.age", "release.py")
+    put(tmp_path, "main.py", *own)
     assert taken(tmp_path) == {"main.py"}
     below = tmp_path / "other"
-    put(below, "main.py", "deploy/inventory.py", "deploy/deploy.py", "deploy/group_data/all.py")
-    monkeypatch.chdir(below / "deploy")
-    assert taken(below) == {"main.py"}
+    put(below, "main.py", "release.py", *(f"deploy/{name}" for name in own))
+    assert taken(below) == {"main.py", "release.py"}
+
+
+def test_of_what_git_has_checked_out_hidden_files_travel_too(tmp_path):
+    put(tmp_path, ".streamlit/config.toml", ".env", ".github/x.yml", "main.py")
+    assert {*shipped.of(tmp_path, False, is_of_git=True).files} == {".streamlit/config.toml", "main.py"}
