@@ -12,13 +12,16 @@ from pyinfra.api.host import Host
 
 from slipway import project
 from slipway.cli.options import examples, of_site, on_hosts, pass_console
-from slipway.cli.running import connected, end_with_failures, names_of, warn
+from slipway.cli.running import connected, names_of, warn
 from slipway.dependencies.model import DependenciesError
 from slipway.engine.errors import RunFailed
 from slipway.engine.session import Session
 from slipway.facts.machine import Machine
 from slipway.settings.model import Settings
 from slipway.ui.console import Console, escape
+
+# What a server is that nobody has reached.
+DEFAULT_SYSTEM = "debian-12"
 
 
 @click.command(
@@ -45,12 +48,32 @@ def lock(
     if all(one.python_version for sites in wanted.values() for one in sites):
         warn(session, console)
     else:
-        with connected(session, console), console.doing(f"Asking {names_of(session)} for Python"):
-            found = session.connections.ask(_machine)
-        end_with_failures(session.connections.failures)
-        pythons = {name: system_python(machine) for name, machine in found.items()}
+        pythons = _of_servers(session, console, [*wanted])
     for line in locked(wanted, pythons, upgrade):
         console.say(escape(line))
+
+
+def _of_servers(session: Session, console: Console, names: list[str]) -> dict[str, str]:
+    """The minor versions of the hosts' own Pythons. One that is not reached, as it does not exist yet say, is taken for
+    one of the default system: a plan compares. Raises RunFailed."""
+    from slipway.systems import SYSTEMS
+
+    try:
+        with connected(session, console), console.doing(f"Asking {names_of(session)} for Python"):
+            found = session.connections.ask(_machine)
+        failures = dict(session.connections.failures)
+    except RunFailed as error:
+        found, failures = {}, dict.fromkeys(names, str(error))
+    pythons = {name: system_python(machine) for name, machine in found.items()}
+    supposed = SYSTEMS[DEFAULT_SYSTEM]
+    if missing := [name for name in names if name not in pythons]:
+        why = failures.get(missing[0], "no answer").partition("\n")[0]
+        click.echo(
+            f"slipway: warning: {why}; locked for Python {supposed.python}, which {supposed.title} has. Lock again when"
+            " the server is there and has another one, or set python_version",
+            err=True,
+        )
+    return {name: supposed.python for name in missing} | pythons
 
 
 def sites_of(session: Session, host: Host) -> list[Settings]:
