@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from slipway.cli.lock import locked, system_python
@@ -73,3 +76,15 @@ def test_the_python_of_a_fresh_server_is_its_systems():
     assert system_python({"python": "", "os": "debian", "release": "13"}) == "3.13"
     with pytest.raises(RunFailed, match="set python_version"):
         system_python({"os": "other", "release": "1"})
+
+
+def test_a_server_that_is_not_there_yet_is_taken_for_debian_12(project, index):
+    index.add("server", "1.0")
+    backend = project / "examples/codementee/backend"
+    (backend / "requirements.txt").write_text("server\n")
+    command = [sys.executable, "-m", "slipway", "lock"]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Could not resolve hostname" in done.stderr
+    assert "locked for Python 3.11, which Debian 12 has" in done.stderr
+    assert "for Python 3.11 on Linux" in (backend / "pylock.slipway.toml").read_text()
