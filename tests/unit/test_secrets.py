@@ -18,7 +18,7 @@ from slipway.settings.check import SettingsError, check
 from slipway.settings.of_host import apart_problems
 from slipway.tasks.credentials import differences as of_credentials
 from slipway.tasks.credentials import given
-from slipway.tasks.mongodb_users import admin_of, backend_of, differences
+from slipway.tasks.mongodb_users import admin_of, backend_of, differences, users_of
 
 NAMES = ["JWT_SECRET", "ADMIN_PASSWORD", "MONGODB_ADMIN_PASSWORD", "MONGODB_BACKEND_PASSWORD"]
 GENERATED = ["JWT_SECRET", "MONGODB_ADMIN_PASSWORD", "MONGODB_BACKEND_PASSWORD"]
@@ -185,9 +185,11 @@ def test_with_the_database_on_another_host_the_password_must_be_given_and_the_ad
     assert given(settings)["MONGO_URL"] == url
 
 
+IN_ITS_OWN = "user backend: not in codementee, or with another password or other rights"
 WELL = {
     **{"server": "closed", "admin": "d0", "admin.roles": "root@admin"},
     **{"backend": "d1", "backend.roles": "readWrite@codementee"},
+    **{"backend@codementee": "d1", "backend@codementee.roles": "readWrite@codementee"},
 }
 
 
@@ -197,20 +199,26 @@ WELL = {
         ({}, []),
         ({"server": "open"}, ["MongoDB accepts connections without a password"]),
         ({"backend": "refused"}, ["user backend: MongoDB rejects its password"]),
-        ({"backend": ""}, ["user backend: its password is missing on the host, or readable by others"]),
+        ({"backend": "refused", "backend@codementee": "refused"}, ["user backend: MongoDB rejects its password"]),
+        ({"backend@codementee": "refused", "backend@codementee.roles": ""}, [IN_ITS_OWN]),
+        ({"backend@codementee.roles": "read@codementee"}, [IN_ITS_OWN]),
+        (
+            {"backend": "", "backend@codementee": ""},
+            ["user backend: its password is missing on the host, or readable by others"],
+        ),
         ({"backend.roles": "root@admin"}, ["user backend: root@admin -> readWrite@codementee"]),
-        ({"server": "away", "backend.roles": "", "admin.roles": ""}, []),
+        ({"server": "away", "backend.roles": "", "admin.roles": "", "backend@codementee.roles": ""}, []),
     ],
 )
 def test_what_differs_of_mongodbs_users_is_told(settings_with, found, said):
-    wanted = [admin_of(settings_with()), backend_of(settings_with())]
+    wanted = users_of(settings_with())
     assert differences({**WELL, **found}, settings_with(), wanted) == said
 
 
 def test_a_changed_password_of_mongodbs_is_told_and_not_shown(settings_with, monkeypatch):
     monkeypatch.setenv("SLIPWAY_SECRET_MONGODB_BACKEND_PASSWORD", "recognisable")
     settings = settings_with()
-    (line,) = differences(WELL, settings, [admin_of(settings), backend_of(settings)])
+    (line,) = differences(WELL, settings, users_of(settings))
     assert line == "user backend: its password changes (secret, not shown)"
 
 
