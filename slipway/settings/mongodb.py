@@ -99,7 +99,8 @@ class MongoDB(Section):
     """MongoDB's administrator. Its password is the secret `MONGODB_ADMIN_PASSWORD`."""
 
     mongodb_backend_user: UserName = "backend"
-    """The backend's MongoDB user, which may read and write `mongodb_database` and no other. Its password is the secret
+    """The backend's MongoDB user, which may read and write `mongodb_database` and no other. It is known in the database
+    `admin` and in `mongodb_database`, whatever `authSource` an application says. Its password is the secret
     `MONGODB_BACKEND_PASSWORD`. The user of a further site is named as the site unless it sets this."""
 
     @field_validator("mongodb_version", mode="before")
