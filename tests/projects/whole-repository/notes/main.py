@@ -11,7 +11,7 @@ VERSION = "1"
 UPLOADS = Path("uploads")
 app = FastAPI()
 app.mount("/files", StaticFiles(directory="uploads"))
-notes = AsyncMongoClient(os.environ["DATABASE_URL"]).get_default_database("notes")["notes"]
+notes = AsyncMongoClient(os.environ["DATABASE_URL"]).get_default_database("journal")["notes"]
 
 
 @app.get("/api/health")
