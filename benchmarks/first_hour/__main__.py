@@ -41,7 +41,7 @@ def main(names: tuple[str, ...], url: str, file: Path | None) -> None:
     """Clone a tiny project, start it by `slipway init` at a terminal, and take it to a throwaway host. Ends with an
     error where something was asked that nobody could answer, or an aim was missed."""
     os.chdir(PROJECT)
-    os.environ.setdefault("SLIPWAY_LAB", "slipwayfirst")
+    os.environ.setdefault("SLIPWAY_LAB", "slipwayhour")
     try:
         packages.need_root()
         found = [measured(name, url, Progress()) for name in names]
