@@ -1,4 +1,8 @@
-"""A backend that somebody else has set up: it serves on under another name until Nginx is led to Slipway's."""
+"""A backend that somebody else has set up: it serves on under another name until Nginx is led to Slipway's.
+
+Its processes run on as they are, in a scope (systemd.scope(5)); a unit of that other name starts it anew where they end
+or the server restarts.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +40,8 @@ def is_by_hand(settings: Settings) -> bool:
 
 @operation()
 def keep_serving(settings: Settings) -> Commands:
-    """Start the previous backend as a unit of another name, where it takes no port of the next one's: it is away for
-    the time of one restart."""
+    """Give the previous backend another name, where it takes no port of the next one's. It serves on: its processes
+    move into a scope. Where they can't, it is away for the time of one restart."""
     unit, kept = units(settings)
     there = f"cd {FOLDER} && [ -f {unit} ] && ! grep -q '{OURS}' {unit} && echo yes"
     if not host.get_fact(Output, command=there):
@@ -48,8 +52,12 @@ def keep_serving(settings: Settings) -> Commands:
 {PORTS}
 cp -a {unit} {kept}.new && mv -fT {kept}.new {kept} && systemctl daemon-reload || exit 1
 if systemctl is-active --quiet {unit}; then
-  before=$(ports {unit}); systemctl stop {unit}; systemctl start {kept}
-  for try in $(seq {seconds * 5}); do listening $before && break; sleep 0.2; done
+  before=$(ports {unit})
+  {_move(unit, scope(settings), kept)}
+  if ! listening $before || ! systemctl is-active --quiet {scope(settings)}; then
+    systemctl stop {unit}; systemctl start {kept}
+    for try in $(seq {seconds * 5}); do listening $before && break; sleep 0.2; done
+  fi
   if ! listening $before; then
     journalctl -u {kept} -n 20 --no-pager >&2
     systemctl stop {kept}; systemctl start {unit}; rm {kept}; systemctl daemon-reload
@@ -60,6 +68,33 @@ fi
 systemctl --quiet disable {unit} 2> /dev/null; rm {unit}; systemctl daemon-reload"""
 
 
+def scope(settings: Settings) -> str:
+    """What the previous backend's processes are in meanwhile."""
+    return f"{settings.backend_unit}-by-hand.scope"
+
+
+def _move(unit: str, into: str, kept: str) -> str:
+    """A command that moves a unit's processes into a scope, and leaves the unit without any. `kept` is started where
+    all of them end."""
+    # The shell's own group is the scope's; a process that is under way as the list is read is on the next one.
+    inner = f"""\
+own=/sys/fs/cgroup$(sed -n "s/^0:://p" /proc/self/cgroup)/cgroup.procs
+for try in 1 2 3 4 5; do
+  for pid in $(cat /sys/fs/cgroup/system.slice/{unit}/cgroup.procs); do echo $pid > $own; done
+done"""
+    dropin = f"/run/systemd/system/{unit}.d"
+    # Its stop must neither end them nor take away what they use, and nothing may start it anew.
+    options = "\\n".join(
+        ("[Service]", "KillMode=none", "Restart=no", "ExecStop=", "ExecStopPost=", "RuntimeDirectoryPreserve=yes", "")
+    )
+    return f"""\
+mkdir -p {dropin}; printf '{options}' > {dropin}/by-hand.conf; systemctl daemon-reload
+  if systemd-run --quiet --scope --collect --slice=system.slice --unit={into} --property=OnSuccess={kept} \\
+    --property=OnFailure={kept} --property=TimeoutStopSec=30 sh -c '{inner}' 2> /dev/null
+  then systemctl stop {unit}; fi
+  rm -r {dropin}; systemctl daemon-reload"""
+
+
 @operation()
 def stop_serving(settings: Settings) -> Commands:
     """Nobody asks the previous backend any more."""
@@ -68,5 +103,5 @@ def stop_serving(settings: Settings) -> Commands:
         notes.note(f"{kept}: removed")
         yield (
             f"systemctl --quiet disable --now {kept} 2> /dev/null; rm -f {FOLDER}/{kept}; systemctl daemon-reload;"
-            f" systemctl reset-failed {kept} 2> /dev/null || true"
+            f" systemctl stop {scope(settings)} 2> /dev/null; systemctl reset-failed {kept} 2> /dev/null || true"
         )

@@ -68,7 +68,7 @@ def port_of(command: str, options: Mapping[str, Any]) -> int:
 def obstacles(earlier: Mapping[str, str], data: Mapping[str, Any], settings: Settings) -> Iterator[Obstacle]:
     """`data` is by facts.MongodbData, `{}` where no mongod runs."""
     running, text = process(earlier), earlier.get(f"file {CONFIG}")
-    if not running.get("exe") and text is None:
+    if not running.get("exe") and text is None and not running.get("version"):
         return
     if running.get("exe", PROGRAM) != PROGRAM:
         yield Obstacle("mongod", f"{running['exe']} running", f"{PROGRAM}, of MongoDB's packages", may_go=False)

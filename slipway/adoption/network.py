@@ -117,7 +117,8 @@ def closed(
     own_units = own_services(settings)
     for one in sockets:
         is_reached = one.is_public and (is_open is None or one.port in is_open)
-        is_known = one.port in {*allowed, *ours} or one.program in IGNORED or one.unit in own_units
+        # What Docker leads to a container passes by the rules for what comes in.
+        is_known = one.port in {*allowed, *ours} or one.program in {*IGNORED, "docker-proxy"} or one.unit in own_units
         if is_reached and not is_known:
             found = f"{one.program or 'a program'} listening for others, whom the firewall would shut out"
             yield Obstacle(f"port {one.port}", found, f'"{one.port}/tcp" in firewall_allow')

@@ -36,6 +36,10 @@ REFUSED = {
         "/etc/systemd/system/codementee-backend.service.d/override.conf: found a drop-in",
         "/var/www/codementee/backend/uploads/1.pdf: found a file that the backend seems to write",
     ],
+    "environment_file": [
+        *("codementee-backend.service: DB_NAME: found", "codementee-backend.service: STRIPE_KEY: found"),
+        "/home/dev/shop/uploads/1.pdf: found a file that the backend seems to write, in a folder",
+    ],
     "apt_broken": ["apt: found sources that it can't read, need them to install packages: Conflicting values set for"],
     "certbot_others": [
         *(
@@ -66,6 +70,33 @@ REFUSED_WITH_PACKAGES = {
         "database test_database: found 2 documents in it and none in codementee, need mongodb_database",
     ],
     "mongodb_password": ["MongoDB's users: found a MongoDB that wants a password"],
+    "docker_compose": [
+        *("port 80: found 'docker-proxy' listening", "port 27017: found 'docker-proxy' listening"),
+        "iptables -t nat -A DOCKER ! -i br-5f3c1a2b4d5e -p tcp -m tcp --dport 80 -j DNAT",
+    ],
+    "caprover": [
+        *("port 80: found 'docker-proxy' listening", "port 443: found 'docker-proxy' listening"),
+        "port 2377: found dockerd listening for others",
+    ],
+    "caddy": ["port 80: found 'caddy' listening", "port 443: found 'caddy' listening"],
+    "apache": ["port 80: found 'apache2' listening"],
+    "apache_stopped": ["apache2.service: found a web server that does not run now"],
+    "ferm": ["package ferm: found a firewall", "iptables -A INPUT"],
+    "mean": [
+        *("database meandb: found 2 documents", "port 3000: found node listening for others"),
+        *("pm2-ubuntu.service: found it connected to MongoDB", "pm2-ubuntu.service: found it serving the site"),
+        "/etc/nginx/sites-enabled/default:4: proxy_pass: found",
+    ],
+    "nginx_by_hand": ["Nginx: found prompt.service that runs it"],
+    "nginx_wildcard": [
+        "/etc/nginx/sites-enabled/app.conf: server .servers.test: found the name .servers.test, which is all names",
+        "/etc/nginx/sites-enabled/old.disabled: found server blocks that are not in force",
+        "/etc/systemd/system/nginx.service.d/own.conf: found 'ExecStartPre=/bin/mkdir -p /run/nginx-cache'",
+    ],
+    "snap_certbot": [
+        "/snap/bin/certbot: found a second certbot",
+        "certificate other.example: nginx: found authenticator = nginx, for which",
+    ],
     "mongodb_shared": ["blog.service: found it connected to MongoDB", "/etc/cron.d/backup: "],
 }
 
@@ -168,6 +199,31 @@ def test_another_site_that_is_the_default_one_stays_so(bare: LabHost) -> None:
     bare.ssh("systemctl reload nginx; systemctl restart nginx")
     assert bare.ssh(asked) == before
     assert bare.ssh("grep -c blog /var/log/blog/access.log || :") != ""
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("recipe", "name", "answer"),
+    [("trellis", "blog.example", "the blog"), ("docker_behind", "shop.example", "listing")],
+)
+def test_a_site_that_others_have_set_up_beside_it_stays(bare: LabHost, recipe: str, name: str, answer: str) -> None:
+    make(bare, recipe)
+    asked = BLOG.format(name, 80, "http")
+    before = bare.ssh(asked)
+    assert answer in before
+    nat = bare.ssh("iptables-save -t nat | grep -e ^-A || :", check=False)
+    assert_adopted(bare)
+    assert bare.ssh(asked) == before
+    assert bare.ssh("iptables-save -t nat | grep -e ^-A || :") == nat
+    bare.ssh("systemctl restart nginx")
+    assert bare.ssh(asked) == before
+
+
+@pytest.mark.thorough
+def test_a_hardened_cloud_image_becomes_a_server_as_any_other(bare: LabHost) -> None:
+    make(bare, "cloud_image")
+    assert_adopted(bare)
+    assert bare.ssh("grep -c 127.0.1.1 /etc/hosts; findmnt -no OPTIONS /tmp | grep -o noexec") == "1\nnoexec"
 
 
 @pytest.mark.thorough

@@ -251,7 +251,9 @@ def test_a_certificate_for_the_site_alone_is_renewed_no_more(settings_with):
         (lineage("all", "codementee.io", "blog.example"), "certificate all"),
         (lineage("blog", "blog.example", renewal=STANDALONE), "certificate blog"),
         (lineage("blog", "blog.example", renewal="post_hook = service nginx restart"), "certificate blog"),
-        (lineage("blog", "blog.example"), None),
+        (lineage("blog", "blog.example") | {"plugins": "python3-certbot-nginx"}, None),
+        (lineage("blog", "blog.example", renewal="authenticator = webroot"), None),
+        (lineage("blog", "blog.example", renewal="authenticator = dns-x"), "certificate blog: dns-x"),
         (lineage("mail", "codementee.io") | {"used": "/etc/letsencrypt/live/mail"}, "certificate mail"),
         (lineage("mail", "codementee.io") | {"used": "/etc/letsencrypt/live/mail2"}, None),
         (
@@ -375,6 +377,12 @@ def test_what_the_previous_backend_writes_beside_its_code_is_named(settings_with
     assert told(backend.obstacles(taken_over, settings_with())) == []
 
 
+def test_what_the_previous_backend_writes_elsewhere_is_named(settings_with):
+    (one,) = backend.obstacles({"written /var/www/codementee": "/srv/app/uploads/1.pdf"}, settings_with())
+    assert one.name == "/srv/app/uploads/1.pdf"
+    assert "/var/www/codementee/backend" in one.need
+
+
 def test_another_application_and_a_drop_in_are_named(settings_with):
     found = {f"unit {SERVICE}": UNIT.format("app.other:api").replace("RAZORPAY_KEY", "HOME")}
     (one,) = backend.obstacles(found, settings_with())
@@ -467,6 +475,7 @@ LISTENERS = """0.0.0.0:22 sshd ssh.service
 127.0.0.1:6379 redis-server redis.service
 0.0.0.0:8001 uvicorn codementee-backend.service
 *:3000 node blog.service
+0.0.0.0:9000 docker-proxy docker.service
 127.0.0.53%lo:53 systemd-resolve """
 UFW = [
     "ENABLED=yes",
