@@ -193,6 +193,38 @@ def test_what_was_taken_over_is_verified():
 
 
 @pytest.mark.thorough
+def test_what_was_taken_over_is_given_back_and_can_be_taken_over_again():
+    """On the host of the tests before."""
+    host = LabHost("byhand")
+    before = documents(host, "cat /etc/codementee/credentials/MONGO_URL")
+    done = host.slipway("unadopt", "lab", "--yes", *AS_IT_IS)
+    assert done.returncode == 0, done.stdout + done.stderr
+    wait_until("the site answers as before", lambda: answers(host), seconds=30)
+    assert host.ssh("grep -l 'by Slipway' /etc/nginx/nginx.conf /etc/mongod.conf || echo none") == "none"
+    assert "/usr/local/bin/uvicorn" in host.ssh("systemctl show -p ExecStart codementee-backend")
+    assert host.ssh("cmp /root/app.py /var/www/codementee/backend/server.py && echo same") == "same"
+    assert documents(host, "echo mongodb://127.0.0.1:27017") == before
+    host.ssh("systemctl restart nginx mongod codementee-backend")
+    wait_until("the site answers after a restart", lambda: answers(host), seconds=60)
+    host.apply(*AS_IT_IS)
+    assert host.plan(*AS_IT_IS) == []
+    assert answers(host)
+
+
+@pytest.mark.thorough
+def test_no_visitor_notices_an_adoption(say, by_hand):
+    snapshots.restore(LABEL, by_hand.name)
+    wait_until("the server built by hand answers", lambda: answers(by_hand))
+    visitor = Visitor(by_hand)
+    visitor.start()
+    by_hand.apply(*AS_IT_IS)
+    time.sleep(5)
+    visitor.stop()
+    say(f"requests during the adoption: {visitor.asked}, failed: {visitor.failed}, gaps in s: {visitor.gaps}")
+    assert set(visitor.failed.values()) == {0}
+
+
+@pytest.mark.thorough
 def test_an_apply_that_stops_at_any_operation_leaves_the_site_answering(by_hand):
     snapshots.restore(LABEL, by_hand.name)
     wait_until("the server built by hand answers", lambda: answers(by_hand))
