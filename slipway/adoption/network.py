@@ -44,9 +44,9 @@ def packages(earlier: Mapping[str, str]) -> Iterator[Obstacle]:
 
 def others(earlier: Mapping[str, str]) -> Iterator[Obstacle]:
     """Rules that nobody sees who looks at UFW's."""
-    for rule in earlier.get("legacy", "").splitlines():
-        found = "a rule of iptables-legacy, which counts beside those of iptables"
-        yield Obstacle(f"iptables-legacy {rule}", found, "UFW alone: iptables-legacy -F INPUT")
+    if rules := earlier.get("legacy", "").splitlines():
+        found = f"{len(rules)} rules that count beside those of iptables, {rules[0]!r} the first"
+        yield Obstacle("iptables-legacy", found, "UFW alone: iptables-legacy -F INPUT, and nothing that loads them")
     for rule in earlier.get("redirects", "").splitlines():
         found = "a rule that leads the web's ports to another program than Nginx"
         yield Obstacle(

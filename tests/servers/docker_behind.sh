@@ -1,7 +1,7 @@
 # A container's program at a port of its own, which others reach by Docker's rules, and a site of Nginx's that leads to it.
 . "$(dirname "$0")/listening.sh"
 apt-get update -qq; apt-get install -y -qq --no-install-recommends iptables nginx curl > /dev/null
-rm /etc/nginx/sites-enabled/default
+rm -f /etc/nginx/sites-enabled/default
 iptables -t nat -N DOCKER
 iptables -t nat -A DOCKER ! -i docker0 -p tcp -m tcp --dport 9000 -j DNAT --to-destination 172.17.0.2:9000
 iptables -t nat -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER

@@ -1,7 +1,7 @@
 # Part of other recipes: `listening NAME PORT` starts a program of this name, as a unit, that answers at a port.
 apt-get update -qq; apt-get install -y -qq --no-install-recommends python3 > /dev/null
 listening() {
-  cp -L /usr/bin/python3 /usr/local/bin/$1
+  [ -e /usr/local/bin/$1 ] || cp -L /usr/bin/python3 /usr/local/bin/$1
   cat > /etc/systemd/system/$1-$2.service <<N
 [Service]
 WorkingDirectory=/srv
