@@ -65,6 +65,7 @@ if systemctl is-active --quiet {unit}; then
   fi
 fi
 ! systemctl is-enabled --quiet {unit} 2> /dev/null || systemctl --quiet enable {kept}
+rm -rf /run/systemd/system/{unit}.d/by-hand.conf
 systemctl --quiet disable {unit} 2> /dev/null; rm {unit}; systemctl daemon-reload"""
 
 
@@ -75,13 +76,11 @@ def scope(settings: Settings) -> str:
 
 def _move(unit: str, into: str, kept: str) -> str:
     """A command that moves a unit's processes into a scope, and leaves the unit without any. `kept` is started where
-    all of them end."""
+    all of them end. One that was cut off goes on where it was."""
+    procs = f"/sys/fs/cgroup/system.slice/{unit}/cgroup.procs"
     # The shell's own group is the scope's; a process that is under way as the list is read is on the next one.
-    inner = f"""\
-own=/sys/fs/cgroup$(sed -n "s/^0:://p" /proc/self/cgroup)/cgroup.procs
-for try in 1 2 3 4 5; do
-  for pid in $(cat /sys/fs/cgroup/system.slice/{unit}/cgroup.procs); do echo $pid > $own; done
-done"""
+    moved = f"for try in 1 2 3; do for pid in $(cat {procs}); do echo $pid > $own; done; done"
+    inner = f"own=/sys/fs/cgroup$(sed -n s/^0:://p /proc/self/cgroup)/cgroup.procs; {moved}"
     dropin = f"/run/systemd/system/{unit}.d"
     # Its stop must neither end them nor take away what they use, and nothing may start it anew.
     options = "\\n".join(
@@ -89,10 +88,13 @@ done"""
     )
     return f"""\
 mkdir -p {dropin}; printf '{options}' > {dropin}/by-hand.conf; systemctl daemon-reload
-  if systemd-run --quiet --scope --collect --slice=system.slice --unit={into} --property=OnSuccess={kept} \\
-    --property=OnFailure={kept} --property=TimeoutStopSec=30 sh -c '{inner}' 2> /dev/null
-  then systemctl stop {unit}; fi
-  rm -r {dropin}; systemctl daemon-reload"""
+  systemctl is-active --quiet {into} ||
+    systemd-run --quiet --scope --collect --slice=system.slice --unit={into} --property=OnSuccess={kept} \\
+      --property=OnFailure={kept} --property=TimeoutStopSec=30 sh -c '{inner}' 2> /dev/null
+  if systemctl is-active --quiet {into}; then
+    own=/sys/fs/cgroup/system.slice/{into}/cgroup.procs; {moved}; systemctl stop {unit}
+  fi
+  rm -rf {dropin}/by-hand.conf; systemctl daemon-reload"""
 
 
 @operation()
