@@ -46,6 +46,9 @@ def preflight(settings: Settings, components: Sequence[Component]) -> None:
         note(f"{system.title} is not tested by Slipway")
     if by_hand := found_by_hand(settings):
         note(f"found an existing server; its data and its site are adopted: {', '.join(by_hand)}")
+    failed = host.get_fact(Output, command="systemctl list-units --state=failed --plain --no-legend | cut -d' ' -f1")
+    if failed.strip():
+        note(f"units that have failed: {', '.join(failed.split())} (look further: systemctl status UNIT)")
     if "app" in host.groups:
         note_weak_health(settings)
     if problems:

@@ -49,7 +49,10 @@ fi"""
 NGINX = f"""\
 if [ -d $kept/etc/nginx ]; then
   aside {SYSTEMD[1:]}/nginx.service.d/slipway.conf; aside {SYSTEMD[1:]}/nginx.service.d/unconfigured.conf
-  back etc/nginx; systemctl daemon-reload; systemctl restart nginx
+  back etc/nginx
+  # Of packages that stay.
+  for link in $ours/etc/nginx/modules-enabled/*; do cp -an $link /etc/nginx/modules-enabled/; done
+  systemctl daemon-reload; systemctl restart nginx
 fi"""
 
 CERTIFICATES = """\

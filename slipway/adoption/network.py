@@ -117,9 +117,13 @@ def closed(
     own_units = own_services(settings)
     for one in sockets:
         is_reached = one.is_public and (is_open is None or one.port in is_open)
-        # What Docker leads to a container passes by the rules for what comes in.
-        is_known = one.port in {*allowed, *ours} or one.program in {*IGNORED, "docker-proxy"} or one.unit in own_units
-        if is_reached and not is_known:
+        is_known = one.port in {*allowed, *ours} or one.program in IGNORED or one.unit in own_units
+        if one.is_public and one.program == "docker-proxy" and not is_known:
+            # Docker's rules come before those for what comes in.
+            found = "a container's, which Docker opens for everybody, past the firewall"
+            need = f'"{one.port}/tcp" in firewall_allow, or 127.0.0.1:{one.port} in what the container publishes'
+            yield Obstacle(f"port {one.port}", found, need)
+        elif is_reached and not is_known:
             found = f"{one.program or 'a program'} listening for others, whom the firewall would shut out"
             yield Obstacle(f"port {one.port}", found, f'"{one.port}/tcp" in firewall_allow')
 

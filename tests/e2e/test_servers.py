@@ -76,7 +76,7 @@ REFUSED_WITH_PACKAGES = {
     ],
     "caprover": [
         *("port 80: found 'docker-proxy' listening", "port 443: found 'docker-proxy' listening"),
-        "port 2377: found dockerd listening for others",
+        *("port 2377: found dockerd listening for others", "port 3000: found a container's"),
     ],
     "caddy": ["port 80: found 'caddy' listening", "port 443: found 'caddy' listening"],
     "apache": ["port 80: found 'apache2' listening"],

@@ -488,10 +488,10 @@ def test_what_the_firewall_would_close_is_named(settings_with):
     sockets = network.listeners({"listeners": LISTENERS})
     ours = {22, 80, 443, 27017}
     closed = lambda is_open, **changes: told(network.closed(sockets, is_open, settings_with(**changes), ours))  # noqa: E731
-    assert closed(None) == ["port 25", "port 3000"]
-    assert closed(None, firewall_allow=["25/tcp", "3000/tcp"]) == []
+    assert closed(None) == ["port 25", "port 3000", "port 9000"]
+    assert closed(None, firewall_allow=["25/tcp", "3000/tcp", "9000/tcp"]) == []
     assert network.open_ports(UFW) == {22, 25, 80, 81, 82}
-    assert closed(network.open_ports(UFW)) == ["port 25"]
+    assert closed(network.open_ports(UFW)) == ["port 25", "port 9000"]
     assert network.open_ports(UFW[1:]) is None
     assert network.open_ports([*UFW, "### tuple ### allow any any 0.0.0.0/0 any 10.0.0.1 in"]) is None
 
