@@ -10,6 +10,7 @@ from itertools import chain
 from pyinfra import host
 from pyinfra.api.exceptions import PyinfraError
 
+from slipway.adoption import in_the_way
 from slipway.engine.components import Component
 from slipway.engine.notes import note
 from slipway.facts.apt import SYSTEMS_OWN, AptSources
@@ -21,6 +22,7 @@ from slipway.systems import SYSTEMS, system_of
 from slipway.tasks.adoption import found_by_hand
 from slipway.tasks.adoption_checks import adoption_problems
 from slipway.tasks.adoption_facts import earlier
+from slipway.tasks.overruled import overruled
 from slipway.tasks.packages import is_new
 
 ARCHITECTURES = ("amd64",)
@@ -78,6 +80,7 @@ def blockers(settings: Settings, components: Sequence[Component]) -> list[str]:
     listeners = host.get_fact(Listeners)
     problems += port_problems(listeners, ports)
     problems += chain.from_iterable(one.preflight(settings) for one in here)
+    problems += in_the_way(overruled(settings), settings.adopt_without)
     problems += adoption_problems(settings, machine, {one.name for one in here})
     return problems
 
