@@ -16,14 +16,16 @@ from slipway.ops.commands import Commands
 from slipway.settings.model import Settings
 
 FOLDER = "/etc/systemd/system"
-# Shell functions: the ports that a unit's processes listen on, and whether all of some are listened on.
-PORTS = """\
+# Shell functions: a unit's processes, the ports that they listen on, and whether all of some are listened on.
+PROCESSES = r"""processes() { grep -lsE "/system[.]slice/$1(/|\$)" /proc/[0-9]*/cgroup | cut -d/ -f3; }"""
+PORTS = (
+    PROCESSES
+    + """
 ports() {
-  for pid in $(cat /sys/fs/cgroup/system.slice/$1/cgroup.procs 2> /dev/null); do
-    ss -Hltnp | sed -n "s/^.* [^ ]*:\\([0-9]*\\) .*pid=$pid,.*/\\1/p"
-  done | sort -u
+  for pid in $(processes $1); do ss -Hltnp | sed -n "s/^.* [^ ]*:\\([0-9]*\\) .*pid=$pid,.*/\\1/p"; done | sort -u
 }
 listening() { for port in $*; do ss -Hltn sport = :$port | grep -q . || return 1; done; }"""
+)
 
 
 def units(settings: Settings) -> tuple[str, str]:
@@ -55,7 +57,7 @@ if systemctl is-active --quiet {unit}; then
   before=$(ports {unit})
   {_move(unit, scope(settings), kept)}
   if ! listening $before || ! systemctl is-active --quiet {scope(settings)}; then
-    systemctl stop {unit}; systemctl start {kept}
+    systemctl stop {scope(settings)} 2> /dev/null; systemctl stop {unit}; systemctl start {kept}
     for try in $(seq {seconds * 5}); do listening $before && break; sleep 0.2; done
   fi
   if ! listening $before; then
@@ -77,10 +79,16 @@ def scope(settings: Settings) -> str:
 def _move(unit: str, into: str, kept: str) -> str:
     """A command that moves a unit's processes into a scope, and leaves the unit without any. `kept` is started where
     all of them end. One that was cut off goes on where it was."""
-    procs = f"/sys/fs/cgroup/system.slice/{unit}/cgroup.procs"
-    # The shell's own group is the scope's; a process that is under way as the list is read is on the next one.
-    moved = f"for try in 1 2 3; do for pid in $(cat {procs}); do echo $pid > $own; done; done"
-    inner = f"own=/sys/fs/cgroup$(sed -n s/^0:://p /proc/self/cgroup)/cgroup.procs; {moved}"
+    manager = "org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager"
+    properties = {
+        "PIDs": "au $# $*",
+        "Slice": "s system.slice",
+        "OnSuccess": f"as 1 {kept}",
+        "OnFailure": f"as 1 {kept}",
+        "CollectMode": "s inactive-or-failed",
+        "TimeoutStopUSec": "t 30000000",
+    }
+    given = " ".join(f"{name} {value}" for name, value in properties.items())
     dropin = f"/run/systemd/system/{unit}.d"
     # Its stop must neither end them nor take away what they use, and nothing may start it anew.
     options = "\\n".join(
@@ -88,12 +96,14 @@ def _move(unit: str, into: str, kept: str) -> str:
     )
     return f"""\
 mkdir -p {dropin}; printf '{options}' > {dropin}/by-hand.conf; systemctl daemon-reload
-  systemctl is-active --quiet {into} ||
-    systemd-run --quiet --scope --collect --slice=system.slice --unit={into} --property=OnSuccess={kept} \\
-      --property=OnFailure={kept} --property=TimeoutStopSec=30 sh -c '{inner}' 2> /dev/null
-  if systemctl is-active --quiet {into}; then
-    own=/sys/fs/cgroup/system.slice/{into}/cgroup.procs; {moved}; systemctl stop {unit}
-  fi
+  set -- $(processes {unit})
+  [ $# = 0 ] || busctl --quiet call {manager} StartTransientUnit 'ssa(sv)a(sa(sv))' {into} fail \\
+    {len(properties)} {given} 0 2> /dev/null
+  for try in $(seq 20); do ! systemctl is-active --quiet {into} || break; sleep 0.1; done
+  # A process that began as the others moved.
+  set -- $(processes {unit})
+  [ $# = 0 ] || busctl --quiet call {manager} AttachProcessesToUnit ssau {into} / $# $* 2> /dev/null
+  if systemctl is-active --quiet {into} && [ -z "$(processes {unit})" ]; then systemctl stop {unit}; fi
   rm -rf {dropin}/by-hand.conf; systemctl daemon-reload"""
 
 

@@ -7,6 +7,7 @@ import shlex
 from slipway.settings.model import Settings
 from slipway.tasks.adoption import ASIDE
 from slipway.tasks.adoption_facts import ADOPTED, COMPLETE
+from slipway.tasks.backend_by_hand import PROCESSES
 
 SYSTEMD = "/etc/systemd/system"
 # What is put back as whole folders and files; units, mongod's file and renewals have their own steps.
@@ -76,6 +77,7 @@ def script(settings: Settings) -> str:
     return "\n".join(
         [
             BEGIN,
+            PROCESSES,
             CHECK,
             MONGODB,
             *(_backend(site) for site in sites),
@@ -106,7 +108,7 @@ if [ -e $kept{SYSTEMD}/{unit} ]; then
   back {SYSTEMD[1:]}/{unit}; systemctl daemon-reload; systemctl enable --quiet --now {unit}
   # Its port is that of the server that leads to it; a start is a matter of seconds.
   for try in $(seq 100); do
-    pids=$(cat /sys/fs/cgroup/system.slice/{unit}/cgroup.procs | tr '\\n' '|')
+    pids=$(processes {unit} | tr '\\n' '|')
     ! ss -Hltnxp | grep -qE "pid=(${{pids%|}})," || break; sleep 0.2
   done
 fi"""
