@@ -18,7 +18,8 @@ from support.lab_host import LabHost, bring_up, mongosh
 RECIPES = PROJECT / "tests/servers"
 LABEL = "bare"
 
-# What is refused, by the beginnings of the lines; those of the first group take no packages.
+# What is refused, by the beginnings of the lines; those of the first group take no packages, and are
+# made on one server.
 REFUSED = {
     "names": ["user codementee-backend: found somebody who logs in", "/var/www/codementee: found releases of another"],
     "logins": [
@@ -36,10 +37,6 @@ REFUSED = {
         "/etc/systemd/system/codementee-backend.service.d/override.conf: found a drop-in",
         "/var/www/codementee/backend/uploads/1.pdf: found a file that the backend seems to write",
     ],
-    "environment_file": [
-        *("codementee-backend.service: DB_NAME: found", "codementee-backend.service: STRIPE_KEY: found"),
-        "/home/dev/shop/uploads/1.pdf: found a file that the backend seems to write, in a folder",
-    ],
     "apt_broken": ["apt: found sources that it can't read, need them to install packages: Conflicting values set for"],
     "certbot_others": [
         *(
@@ -50,6 +47,10 @@ REFUSED = {
     ],
 }
 REFUSED_WITH_PACKAGES = {
+    "environment_file": [
+        *("codementee-backend.service: DB_NAME: found", "codementee-backend.service: STRIPE_KEY: found"),
+        "/home/dev/shop/uploads/1.pdf: found a file that the backend seems to write, in a folder",
+    ],
     "iptables_reject": [
         "iptables -A INPUT -j REJECT --reject-with icmp-host-prohibited: found a rule that comes before"
     ],
