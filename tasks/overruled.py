@@ -10,6 +10,7 @@ from pyinfra import host
 from slipway.adoption import Obstacle
 from slipway.facts.base import Output
 from slipway.settings.model import Settings
+from slipway.tasks.adoption_facts import earlier
 
 # What Slipway's units say of their sandboxes and limits. systemd.exec(5), systemd.resource-control(5)
 OF_UNITS = (
@@ -42,7 +43,8 @@ def overruled(settings: Settings) -> Iterator[Obstacle]:
     dropins = "/etc/systemd/system/{}.d/*.conf"
     for unit in ("nginx.service", "mongod.service"):
         lines.append(f"after slipway.conf '^({OF_UNITS})=' {dropins.format(unit)}")
-    for site in settings.all_sites:
+    # Those of a backend that Slipway has not made yet are told by adoption.backend.
+    for site in [] if earlier(settings) else settings.all_sites:
         for one in site.all_services:
             # They come after the unit itself, whatever their names.
             lines.append(f"after '' '^({OF_UNITS})=' {dropins.format(f'{site.unit(one)}.service')}")
