@@ -180,6 +180,14 @@ def test_a_server_that_wants_a_password_is_adopted_with_its_administrators(setti
     assert told(mongodb(settings_with(), state="closed")) == []
 
 
+def test_a_server_that_an_apply_has_closed_before_it_was_cut_off_is_adopted_further(settings_with):
+    running = {"mongod": "exe=/usr/bin/mongod\nunit=mongod.service\nuser=mongodb\ncommand=/usr/bin/mongod"}
+    closed = {"state": "closed", "version": "7.0.1"}
+    assert told(mongod.obstacles(running, closed, settings_with())) == ["MongoDB's users"]
+    written = {**running, "credentials": "/etc/codementee/credentials/MONGODB_ADMIN_PASSWORD"}
+    assert told(mongod.obstacles(written, closed, settings_with())) == []
+
+
 # --- apt -------------------------------------------------------------------------------------------------------------
 
 URL = "https://repo.mongodb.org/apt"
