@@ -178,6 +178,8 @@ def move_aside(settings: Settings) -> Commands:
         return
     for part in found:
         notes.note(f"{root}/{part}: moved to {root}/{part}.by-hand, now a link to current/{part}")
+    # Who reads them could read secrets that are the next backend's too.
+    close = "find $kept -name '.env*' -type f -exec chmod 600 {} +"
     # In one step, by renameat2(2), which no program of a shell's has yet; overlay file systems may refuse it.
     exchange = "perl -e 'exit(syscall(316, -100, $ARGV[0], -100, $ARGV[1], 2) != 0)'"
     yield f"""set -eu; cd {root}
@@ -185,6 +187,7 @@ for part in {" ".join(found)}; do
   kept=$part.by-hand; rm -f $kept 2> /dev/null || mv -T $kept $kept.$(date --utc +%s)
   ln -s current/$part $kept
   {exchange} $part $kept || {{ rm $kept; mv -T $part $kept; ln -s current/$part $part; }}
+  {close}
 done"""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
 from typing import Any
 
@@ -78,6 +79,7 @@ def _firewall(found: dict[str, str], settings: Settings) -> Iterator[Obstacle]:
 
 def _mongodb(found: dict[str, str], data: dict[str, Any], settings: Settings) -> Iterator[Obstacle]:
     yield from mongod.obstacles(found, data, settings)
+    yield from names.dropins(found, mongod.UNIT)
     folder = settings.mongodb_data
     real = host.get_fact(Output, command=f"readlink -f {folder}")
     if real and real != folder:
@@ -88,13 +90,33 @@ def _mongodb(found: dict[str, str], data: dict[str, Any], settings: Settings) ->
         yield Obstacle(f"{folder}/WiredTiger", f"a file of {owner}'s", need, may_go=False)
 
 
+def _foreign_holders(found: dict[str, str]) -> Iterator[Obstacle]:
+    """An Nginx at the web's ports that is not the host's: in a container with the host's network."""
+    for one in network.listeners(found):
+        if one.port in (80, 443) and one.program == "nginx" and one.unit != "nginx.service":
+            found_now = "an Nginx of a container or of another unit"
+            yield Obstacle(f"port {one.port}", found_now, "it at another port, led to by a server block", may_go=False)
+
+
 def _nginx(found: dict[str, str], settings: Settings) -> Iterator[Obstacle]:
     process = dict(line.split("=", 1) for line in found.get("nginx", "").splitlines() if "=" in line)
+    yield from names.dropins(found, "nginx.service")
     if process.get("exe", "/usr/sbin/nginx") != "/usr/sbin/nginx":
         yield Obstacle("Nginx", f"{process['exe']} running", "the system's own package, or none", may_go=False)
+    elif process.get("exe") and process.get("unit") != "nginx.service":
+        found_now = f"{process.get('unit') or 'no unit'} that runs it"
+        need = "nginx.service: stop this one, systemctl start nginx"
+        yield Obstacle("Nginx", found_now, need, may_go=False)
+    else:
+        yield from _foreign_holders(found)
     if process.get("nginx") == "installed" and process.get("nginx-common") != "installed":
         need = "the system's own: modules of Slipway's do not fit it (apt-get remove nginx)"
         yield Obstacle("package nginx", "one of another repository", need, may_go=False)
+    if other := re.search(r" -[cp] \S+", process.get("command", "")):
+        yield Obstacle("Nginx", f"the option{other[0]}", f"{others_nginx.MAIN}, as the package has it", may_go=False)
+    for unit in found.get("stopped", "").split():
+        found_now = "a web server that does not run now, and starts at port 80 when the server does"
+        yield Obstacle(unit, found_now, f"systemctl disable {unit}")
     if process.get("FragmentPath", "").startswith("/etc/"):
         need = "the package's unit: mv it away, systemctl daemon-reload"
         yield Obstacle(process["FragmentPath"], "a unit of somebody else's for Nginx", need, may_go=False)
@@ -123,3 +145,4 @@ def _nginx(found: dict[str, str], settings: Settings) -> Iterator[Obstacle]:
         yield Obstacle("Nginx", found_now, "files that fit it: change or remove what this names", may_go=False)
     elif tree.files:
         yield from others_nginx.lost_files(there, tree, settings)
+        yield from others_nginx.gained_files(there, tree, settings)

@@ -1,4 +1,8 @@
-"""A backend that somebody else has set up: it serves on under another name until Nginx is led to Slipway's."""
+"""A backend that somebody else has set up: it serves on under another name until Nginx is led to Slipway's.
+
+Its processes run on as they are, in a scope (systemd.scope(5)); a unit of that other name starts it anew where they end
+or the server restarts.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +16,16 @@ from slipway.ops.commands import Commands
 from slipway.settings.model import Settings
 
 FOLDER = "/etc/systemd/system"
-# Shell functions: the ports that a unit's processes listen on, and whether all of some are listened on.
-PORTS = """\
+# Shell functions: a unit's processes, the ports that they listen on, and whether all of some are listened on.
+PROCESSES = r"""processes() { grep -lsE "/system[.]slice/$1(/|\$)" /proc/[0-9]*/cgroup | cut -d/ -f3; }"""
+PORTS = (
+    PROCESSES
+    + """
 ports() {
-  for pid in $(cat /sys/fs/cgroup/system.slice/$1/cgroup.procs 2> /dev/null); do
-    ss -Hltnp | sed -n "s/^.* [^ ]*:\\([0-9]*\\) .*pid=$pid,.*/\\1/p"
-  done | sort -u
+  for pid in $(processes $1); do ss -Hltnp | sed -n "s/^.* [^ ]*:\\([0-9]*\\) .*pid=$pid,.*/\\1/p"; done | sort -u
 }
 listening() { for port in $*; do ss -Hltn sport = :$port | grep -q . || return 1; done; }"""
+)
 
 
 def units(settings: Settings) -> tuple[str, str]:
@@ -36,8 +42,8 @@ def is_by_hand(settings: Settings) -> bool:
 
 @operation()
 def keep_serving(settings: Settings) -> Commands:
-    """Start the previous backend as a unit of another name, where it takes no port of the next one's: it is away for
-    the time of one restart."""
+    """Give the previous backend another name, where it takes no port of the next one's. It serves on: its processes
+    move into a scope. Where they can't, it is away for the time of one restart."""
     unit, kept = units(settings)
     there = f"cd {FOLDER} && [ -f {unit} ] && ! grep -q '{OURS}' {unit} && echo yes"
     if not host.get_fact(Output, command=there):
@@ -48,8 +54,12 @@ def keep_serving(settings: Settings) -> Commands:
 {PORTS}
 cp -a {unit} {kept}.new && mv -fT {kept}.new {kept} && systemctl daemon-reload || exit 1
 if systemctl is-active --quiet {unit}; then
-  before=$(ports {unit}); systemctl stop {unit}; systemctl start {kept}
-  for try in $(seq {seconds * 5}); do listening $before && break; sleep 0.2; done
+  before=$(ports {unit})
+  {_move(unit, scope(settings), kept)}
+  if ! listening $before || ! systemctl is-active --quiet {scope(settings)}; then
+    systemctl stop {scope(settings)} 2> /dev/null; systemctl stop {unit}; systemctl start {kept}
+    for try in $(seq {seconds * 5}); do listening $before && break; sleep 0.2; done
+  fi
   if ! listening $before; then
     journalctl -u {kept} -n 20 --no-pager >&2
     systemctl stop {kept}; systemctl start {unit}; rm {kept}; systemctl daemon-reload
@@ -57,7 +67,44 @@ if systemctl is-active --quiet {unit}; then
   fi
 fi
 ! systemctl is-enabled --quiet {unit} 2> /dev/null || systemctl --quiet enable {kept}
+rm -rf /run/systemd/system/{unit}.d/by-hand.conf
 systemctl --quiet disable {unit} 2> /dev/null; rm {unit}; systemctl daemon-reload"""
+
+
+def scope(settings: Settings) -> str:
+    """What the previous backend's processes are in meanwhile."""
+    return f"{settings.backend_unit}-by-hand.scope"
+
+
+def _move(unit: str, into: str, kept: str) -> str:
+    """A command that moves a unit's processes into a scope, and leaves the unit without any. `kept` is started where
+    all of them end. One that was cut off goes on where it was."""
+    manager = "org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager"
+    properties = {
+        "PIDs": "au $# $*",
+        "Slice": "s system.slice",
+        "OnSuccess": f"as 1 {kept}",
+        "OnFailure": f"as 1 {kept}",
+        "CollectMode": "s inactive-or-failed",
+        "TimeoutStopUSec": "t 30000000",
+    }
+    given = " ".join(f"{name} {value}" for name, value in properties.items())
+    dropin = f"/run/systemd/system/{unit}.d"
+    # Its stop must neither end them nor take away what they use, and nothing may start it anew.
+    options = "\\n".join(
+        ("[Service]", "KillMode=none", "Restart=no", "ExecStop=", "ExecStopPost=", "RuntimeDirectoryPreserve=yes", "")
+    )
+    return f"""\
+mkdir -p {dropin}; printf '{options}' > {dropin}/by-hand.conf; systemctl daemon-reload
+  set -- $(processes {unit})
+  [ $# = 0 ] || busctl --quiet call {manager} StartTransientUnit 'ssa(sv)a(sa(sv))' {into} fail \\
+    {len(properties)} {given} 0 2> /dev/null
+  for try in $(seq 20); do ! systemctl is-active --quiet {into} || break; sleep 0.1; done
+  # A process that began as the others moved.
+  set -- $(processes {unit})
+  [ $# = 0 ] || busctl --quiet call {manager} AttachProcessesToUnit ssau {into} / $# $* 2> /dev/null
+  if systemctl is-active --quiet {into} && [ -z "$(processes {unit})" ]; then systemctl stop {unit}; fi
+  rm -rf {dropin}/by-hand.conf; systemctl daemon-reload"""
 
 
 @operation()
@@ -68,5 +115,5 @@ def stop_serving(settings: Settings) -> Commands:
         notes.note(f"{kept}: removed")
         yield (
             f"systemctl --quiet disable --now {kept} 2> /dev/null; rm -f {FOLDER}/{kept}; systemctl daemon-reload;"
-            f" systemctl reset-failed {kept} 2> /dev/null || true"
+            f" systemctl stop {scope(settings)} 2> /dev/null; systemctl reset-failed {kept} 2> /dev/null || true"
         )

@@ -19,7 +19,7 @@ from slipway.facts.nginx import NginxInForce
 from slipway.ops.commands import Commands, ensure
 from slipway.ops.files import config_tree, directory, put, put_template
 from slipway.ops.templates import render
-from slipway.ops.units import restart, restarts, service
+from slipway.ops.units import Around, restart, restarts, service
 from slipway.releases.pages import with_scripts
 from slipway.settings.model import TLS_FOLDER, Settings
 from slipway.settings.routes import REST
@@ -34,6 +34,7 @@ ERROR_PAGES = "/usr/share/slipway/errors"
 # Before a reload this file is there for nginx_reload_drain_seconds: connections end with an answer.
 CLOSING = "/run/nginx-closing"
 UNIT = "nginx.service"
+SANDBOX = "/etc/systemd/system/nginx.service.d/slipway.conf"
 VERSION = "nginx -v 2>&1 | sed -n 's/^nginx version: nginx.//p'"
 # What several places of the site include.
 HEADERS, BACKEND = "snippets/slipway-headers.conf", "snippets/slipway-backend.conf"
@@ -47,6 +48,13 @@ def has_brotli() -> bool:
     machine = host.get_fact(Machine)
     system = system_of(machine)
     return system is not None and system.brotli
+
+
+def problems(settings: Settings) -> list[str]:
+    """What keeps this host from having Nginx."""
+    if host.get_fact(Output, command="[ -e /proc/sys/net/ipv6 ] || echo off").strip() != "off":
+        return []
+    return ["IPv6: found it off in the kernel (ipv6.disable=1), need it on: Nginx listens on [::] too"]
 
 
 def start_configured_only(settings: Settings) -> None:
@@ -95,6 +103,7 @@ def drifts(settings: Settings) -> dict[str, Drift]:
     ports={80: "nginx", 443: "nginx"},
     units=(UNIT,),
     versions={"Nginx": VERSION},
+    preflight=problems,
     drifts=drifts,
 )
 def nginx(settings: Settings) -> None:
@@ -105,7 +114,7 @@ def nginx(settings: Settings) -> None:
         placeholder_certificate(site)
     there = host.get_fact(NginxInForce)
     limits = put_template(
-        "/etc/systemd/system/nginx.service.d/slipway.conf",
+        SANDBOX,
         "nginx/nginx.service.conf",
         unit_values(settings, needs_of(there, settings) if there else None),
         name="Sandbox Nginx",
@@ -126,7 +135,15 @@ def nginx(settings: Settings) -> None:
     )
     has_new_limits = restarts(limits)
     answers = observed(there, settings) if there else ""
-    restart(name="Restart Nginx with its sandbox", unit=UNIT, rehearse=True, observed=answers, _if=has_new_limits)
+    waiting = connections_wait(settings)
+    restart(
+        name="Restart Nginx with its sandbox",
+        unit=UNIT,
+        rehearse=True,
+        observed=answers,
+        around=waiting,
+        _if=has_new_limits,
+    )
     restart(
         name="Reload Nginx",
         unit=UNIT,
@@ -139,7 +156,22 @@ def nginx(settings: Settings) -> None:
         unit=UNIT,
         files=[f"/etc/nginx/{name}" for name in files],
         reloads=True,
+        unit_files=[SANDBOX],
+        around=waiting,
     )
+
+
+def connections_wait(settings: Settings) -> Around:
+    """For a restart: connections that are kept end with an answer, and those that begin wait instead of being refused.
+    The kernel drops their first packet, which is sent again after a second (RFC 6298), and most others by then."""
+    tenths = settings.nginx_reload_drain_seconds * 10
+    is_connected = "grep -qsE ':01BB [0-9A-F]+:[0-9A-F]+ 01 ' /proc/net/tcp /proc/net/tcp6"
+    rules = (
+        "for tables in iptables ip6tables; do for port in 80 443; do"
+        " $tables -w 5 {} INPUT -p tcp --syn --dport $port -j DROP 2> /dev/null; done; done"
+    )
+    drained = f"for tenth in $(seq {tenths}); do {is_connected} || break; sleep 0.1; done"
+    return Around(f"touch {CLOSING}; {drained}; {rules.format('-I')}", f"{rules.format('-D')}; rm -f {CLOSING}")
 
 
 def _no_longer_configured(settings: Settings) -> list[str]:

@@ -10,6 +10,7 @@ from itertools import chain
 from pyinfra import host
 from pyinfra.api.exceptions import PyinfraError
 
+from slipway.adoption import in_the_way
 from slipway.engine.components import Component
 from slipway.engine.notes import note
 from slipway.facts.apt import SYSTEMS_OWN, AptSources
@@ -21,6 +22,7 @@ from slipway.systems import SYSTEMS, system_of
 from slipway.tasks.adoption import found_by_hand
 from slipway.tasks.adoption_checks import adoption_problems
 from slipway.tasks.adoption_facts import earlier
+from slipway.tasks.overruled import overruled
 from slipway.tasks.packages import is_new
 
 ARCHITECTURES = ("amd64",)
@@ -46,6 +48,9 @@ def preflight(settings: Settings, components: Sequence[Component]) -> None:
         note(f"{system.title} is not tested by Slipway")
     if by_hand := found_by_hand(settings):
         note(f"found an existing server; its data and its site are adopted: {', '.join(by_hand)}")
+    failed = host.get_fact(Output, command="systemctl list-units --state=failed --plain --no-legend | cut -d' ' -f1")
+    if failed.strip():
+        note(f"units that have failed: {', '.join(failed.split())} (look further: systemctl status UNIT)")
     if "app" in host.groups:
         note_weak_health(settings)
     if problems:
@@ -75,6 +80,7 @@ def blockers(settings: Settings, components: Sequence[Component]) -> list[str]:
     listeners = host.get_fact(Listeners)
     problems += port_problems(listeners, ports)
     problems += chain.from_iterable(one.preflight(settings) for one in here)
+    problems += in_the_way(overruled(settings), settings.adopt_without)
     problems += adoption_problems(settings, machine, {one.name for one in here})
     return problems
 

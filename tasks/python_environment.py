@@ -225,12 +225,15 @@ def script(settings: Settings, wanted: Environment, folder: str) -> list[str]:
         f"venv={venvs}/$( (cat {files}; {python} -V; echo {uv.VERSION}) | sha256sum | cut -c1-16)",
         f"exec 9> {venvs}/.lock; flock 9",
         f"if [ ! -e $venv/.complete ]; then rm -rf $venv {venvs}/.uv; cd /; {uv_run} venv --python {python} $venv;"
+        " touch $venv/.begun;"
         f" {uv_run} {into} {options} -r {folder}/{REQUIREMENTS}",
         *(build(settings, wanted, folder, f"{uv_run} {into}") if wanted.locked.built else []),
         # By Python itself: one of the environment would run what a package has put there for its start, as root.
         f"{python} -I -m compileall -qq -j 0 $venv/lib || true",
-        # On the disk before it is called complete, or a power cut would leave one that is for ever half.
-        f"rm -rf {venvs}/.uv; sync -f $venv; touch $venv/.complete; fi; exec 9>&-",
+        # On the disk before it is called complete, or a power cut would leave one that is for ever half. Where somebody
+        # has removed the folder meanwhile, uv has made it anew for what was left to install.
+        f"rm -rf {venvs}/.uv; sync -f $venv; mv $venv/.begun $venv/.complete 2> /dev/null"
+        ' || { echo "$venv was removed during the installation; run it again" >&2; exit 1; }; fi; exec 9>&-',
     ]
 
 

@@ -24,7 +24,7 @@ from slipway.engine import notes, run
 from slipway.engine.components import Drift, component, component_step, in_order
 from slipway.engine.uploads import with_input
 from slipway.facts.base import Output
-from slipway.ops.commands import Commands
+from slipway.ops.commands import Commands, ensure
 from slipway.ops.files import directory, link
 from slipway.releases import artifact, sources
 from slipway.releases import host as release_host
@@ -74,6 +74,14 @@ def first_release(settings: Settings) -> None:
     put_facts(settings, parts_here(settings))
     ship_first(name="Upload the first release", settings=settings, parts=parts_here(settings))
     relink(name="Link the current release", settings=settings)
+    # Links lead to what the application may write, and to an environment that several releases share.
+    foreign = f"find {settings.site_root}/current/ -not -type l \\( -not -user root -o -perm /022 \\)"
+    ensure(
+        name="Protect the current release",
+        check=f'[ -z "$({foreign} -print -quit 2> /dev/null)" ]',
+        command=f"{foreign} -exec chown -h root:root {{}} + -exec chmod go-w {{}} +",
+        note=f"{settings.site_root}/current: root's alone to change",
+    )
     if "frontend" in parts_here(settings) and runs_scripts(settings):
         allow_scripts(name="Allow the scripts in the pages", settings=settings)
     if "app" in host.groups:

@@ -19,7 +19,7 @@ from slipway.engine.ssh import peer_address
 from slipway.facts.base import Output
 from slipway.facts.certificates import Certificate
 from slipway.facts.machine import Machine
-from slipway.ops.commands import Commands
+from slipway.ops.commands import Commands, ensure
 from slipway.ops.files import link, put
 from slipway.ops.templates import render
 from slipway.ops.units import restart, service
@@ -131,6 +131,13 @@ def tls(settings: Settings) -> None:
         name="Link the certificate",
         path=settings.tls_folder,
         target=f"/etc/letsencrypt/live/{settings.site_name}",
+    )
+    key = f"{settings.tls_folder}/privkey.pem"
+    ensure(
+        name="Protect the certificate's key",
+        check=f'[ -z "$(find -L {key} \\( -not -user root -o -perm /077 \\) 2> /dev/null)" ]',
+        command=f"key=$(realpath {key}); chown root:root $key; chmod 600 $key",
+        note=f"{key}: readable by root alone",
     )
     restart(
         name="Reload Nginx with the certificate",

@@ -34,9 +34,10 @@ def in_the_way(obstacles: Iterable[Obstacle], without: Iterable[str]) -> list[st
 
 
 def own_services(settings: Settings) -> set[str]:
-    """The services of the sites, and the name that an earlier owner's backend has until Nginx is led to Slipway's."""
+    """The services of the sites, and the names that an earlier owner's backend has until Nginx is led to Slipway's."""
     found = {f"{site.unit(one)}.service" for site in settings.all_sites for one in site.all_services}
-    return found | {f"{site.backend_unit}-by-hand.service" for site in settings.all_sites}
+    kept = (f"{site.backend_unit}-by-hand.{kind}" for site in settings.all_sites for kind in ("service", "scope"))
+    return found | {*kept}
 
 
 def setting(name: str, value: object) -> str:

@@ -49,7 +49,11 @@ def obstacles(earlier: Mapping[str, str], site: Settings) -> Iterator[Obstacle]:
             yield Obstacle(f"{unit}: {name}", "this variable in its environment or its .env", need)
     for file in earlier.get(f"written {site.site_root}", "").splitlines() if folder_is_theirs else []:
         inner = file.removeprefix(f"{site.site_root}/backend/")
-        if not any(f"{inner}/".startswith(f"{path}/") for path in site.shared_places):
+        if inner == file:
+            found = "a file that the backend seems to write, in a folder that Slipway's backend does not have"
+            need = f"it copied below {site.site_root}/backend, and its folder in shared_paths"
+            yield Obstacle(file, found, need)
+        elif not any(f"{inner}/".startswith(f"{path}/") for path in site.shared_places):
             found = "a file that the backend seems to write, beside its code, which will be read-only"
             yield Obstacle(file, found, "its folder in shared_paths, or the file itself in shared_files")
     apps = [app for line in lines if line.strip().startswith("ExecStart=") for app in APP.findall(line)]

@@ -13,6 +13,8 @@ from slipway.settings.model import Settings
 
 LETSENCRYPT = "/etc/letsencrypt"
 STOPS_NGINX = re.compile(r"(stop|restart|kill)\W.*nginx|nginx\W.*(stop|restart|quit)|--standalone")
+# Ways of certbot's that need no package of their own.
+BUILT_IN = {"webroot", "standalone", "manual"}
 # Options of certbot's cli.ini that change nothing for Slipway.
 HARMLESS = {
     *(
@@ -101,6 +103,7 @@ def superseded(earlier: Mapping[str, str], settings: Settings) -> list[str]:
 def obstacles(earlier: Mapping[str, str], settings: Settings) -> Iterator[Obstacle]:
     own = {site.site_name for site in settings.all_sites}
     domains = {domain for site in settings.all_sites for domain in site.domains}
+    plugins = {*earlier.get("plugins", "").split()}
     for one in lineages(earlier):
         others = sorted(one.names - domains)
         if one.names & domains and others:
@@ -117,6 +120,11 @@ def obstacles(earlier: Mapping[str, str], settings: Settings) -> Iterator[Obstac
             yield Obstacle(
                 str(one), f"{one.stops_nginx}, which stops Nginx at each renewal", f"another way ({command})"
             )
+        way = one.renewal.get("authenticator", "webroot")
+        plugin = f"python3-certbot-{way}"
+        if others and not one.names & domains and way not in BUILT_IN and plugin not in plugins:
+            found = f"authenticator = {way}, for which Debian's certbot lacks its plugin: it would not be renewed"
+            yield Obstacle(f"{one}: {way}", found, f"apt-get install {plugin}")
     for name, value in options(earlier.get(f"file {LETSENCRYPT}/cli.ini", "")).items():
         if name not in HARMLESS:
             yield Obstacle(

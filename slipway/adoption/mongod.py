@@ -68,7 +68,7 @@ def port_of(command: str, options: Mapping[str, Any]) -> int:
 def obstacles(earlier: Mapping[str, str], data: Mapping[str, Any], settings: Settings) -> Iterator[Obstacle]:
     """`data` is by facts.MongodbData, `{}` where no mongod runs."""
     running, text = process(earlier), earlier.get(f"file {CONFIG}")
-    if not running.get("exe") and text is None:
+    if not running.get("exe") and text is None and not running.get("version"):
         return
     if running.get("exe", PROGRAM) != PROGRAM:
         yield Obstacle("mongod", f"{running['exe']} running", f"{PROGRAM}, of MongoDB's packages", may_go=False)
@@ -95,7 +95,11 @@ def obstacles(earlier: Mapping[str, str], data: Mapping[str, Any], settings: Set
         yield Obstacle(CONFIG, "a file that is not YAML", "the options as YAML, as MongoDB has them since 2.6", False)
     else:
         yield from options_obstacles(in_file, settings)
-    if state == "closed" and MONGODB_ADMIN not in settings.secrets:
+    # An apply that was cut off has closed it, with a password of Slipway's own.
+    has_password = (
+        MONGODB_ADMIN in settings.secrets or _password_file(settings) in earlier.get("credentials", "").split()
+    )
+    if state == "closed" and not has_password:
         found = "a MongoDB that wants a password, whose users and databases can't be listed without"
         yield Obstacle("MongoDB's users", found, f"{MONGODB_ADMIN} in secrets_file, of {settings.mongodb_admin_user}")
     elif state not in ("closed", "away"):
@@ -195,7 +199,7 @@ def data_obstacles(data: Mapping[str, Any], written: Sequence[str], settings: Se
         found = f"the members {', '.join(members)}"
         yield Obstacle(f"replica set {data.get('set')}", found, "one member: Slipway sets up no others", may_go=False)
     taken = {*data.get("users", [])}
-    users = [("mongodb_admin_user", settings.mongodb_admin_user, f"{settings.credentials_folder}/{MONGODB_ADMIN}")]
+    users = [("mongodb_admin_user", settings.mongodb_admin_user, _password_file(settings))]
     for site in settings.all_sites:
         file = f"{site.credentials_folder}/{MONGODB_BACKEND}"
         users.append(("mongodb_backend_user", site.mongodb_backend_user, file))
@@ -203,6 +207,10 @@ def data_obstacles(data: Mapping[str, Any], written: Sequence[str], settings: Se
         if user in taken and file not in written:
             found = f"the user {user} of somebody else, whose password would change"
             yield Obstacle(f"MongoDB's user {user}", found, f"another name in {name}")
+
+
+def _password_file(settings: Settings) -> str:
+    return f"{settings.credentials_folder}/{MONGODB_ADMIN}"
 
 
 def version_obstacles(version: str, settings: Settings) -> Iterator[Obstacle]:

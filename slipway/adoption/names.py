@@ -11,6 +11,10 @@ from slipway.settings.model import Settings
 NO_LOGIN = {"/usr/sbin/nologin", "/sbin/nologin", "/bin/false", "/usr/bin/false"}
 # What is in a site's folder of Slipway's, beside what a site that was built by hand has there.
 LAYOUT = {"current", "previous", "next", "releases", "venvs"}
+# Options of a unit that Slipway's own drop-ins do not come after, or not alone.
+CHANGES_A_UNIT = re.compile(
+    r"^\s*(Exec\w+|Type|User|Group|PIDFile|Root\w+|\w*Paths|Condition\w+|Environment\w*|Conflicts)\s*=.*$", re.MULTILINE
+)
 # A system user's number is below it, as useradd(8) counts.
 MIN_USER_ID = 1000
 
@@ -37,6 +41,16 @@ def obstacles(earlier: Mapping[str, str], settings: Settings, is_container: bool
     size = int(earlier.get("swapfile") or 0)
     if size and size != settings.swap_mb * 2**20 and not is_container:
         yield Obstacle("/swapfile", f"{size // 2**20} MiB", setting("swap_mb", size // 2**20))
+
+
+def dropins(earlier: Mapping[str, str], unit: str) -> Iterator[Obstacle]:
+    """Drop-ins of somebody else's that change how a unit starts, who it is and what it may touch."""
+    for name, text in earlier.items():
+        file = name.removeprefix("file ")
+        changing = CHANGES_A_UNIT.search(text)
+        is_ours = file.endswith(("/slipway.conf", "/unconfigured.conf"))
+        if file.startswith(f"/etc/systemd/system/{unit}.d/") and not is_ours and changing:
+            yield Obstacle(file, f"{changing[0].strip()!r}, which would change Slipway's unit too", "no such line")
 
 
 def _administrator(name: str, users: Mapping[str, list[str]], groups: Mapping[str, list[str]]) -> Iterator[Obstacle]:

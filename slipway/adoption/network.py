@@ -44,9 +44,9 @@ def packages(earlier: Mapping[str, str]) -> Iterator[Obstacle]:
 
 def others(earlier: Mapping[str, str]) -> Iterator[Obstacle]:
     """Rules that nobody sees who looks at UFW's."""
-    for rule in earlier.get("legacy", "").splitlines():
-        found = "a rule of iptables-legacy, which counts beside those of iptables"
-        yield Obstacle(f"iptables-legacy {rule}", found, "UFW alone: iptables-legacy -F INPUT")
+    if rules := earlier.get("legacy", "").splitlines():
+        found = f"{len(rules)} rules that count beside those of iptables, {rules[0]!r} the first"
+        yield Obstacle("iptables-legacy", found, "UFW alone: iptables-legacy -F INPUT, and nothing that loads them")
     for rule in earlier.get("redirects", "").splitlines():
         found = "a rule that leads the web's ports to another program than Nginx"
         yield Obstacle(
@@ -118,7 +118,12 @@ def closed(
     for one in sockets:
         is_reached = one.is_public and (is_open is None or one.port in is_open)
         is_known = one.port in {*allowed, *ours} or one.program in IGNORED or one.unit in own_units
-        if is_reached and not is_known:
+        if one.is_public and one.program == "docker-proxy" and not is_known:
+            # Docker's rules come before those for what comes in.
+            found = "a container's, which Docker opens for everybody, past the firewall"
+            need = f'"{one.port}/tcp" in firewall_allow, or 127.0.0.1:{one.port} in what the container publishes'
+            yield Obstacle(f"port {one.port}", found, need)
+        elif is_reached and not is_known:
             found = f"{one.program or 'a program'} listening for others, whom the firewall would shut out"
             yield Obstacle(f"port {one.port}", found, f'"{one.port}/tcp" in firewall_allow')
 

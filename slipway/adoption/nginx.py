@@ -192,7 +192,10 @@ def _names(found: Found, settings: Settings) -> Iterator[Obstacle]:
     for server in found.others:
         if server.is_for(domains):
             for name in server.names:
-                if name not in domains:
+                if name.startswith("."):
+                    need = f"{name[1:]}, and the names below it that are used in site_aliases"
+                    yield Obstacle(str(server), f"the name {name}, which is all names below it too", need)
+                elif name not in domains:
                     yield Obstacle(str(server), f"the name {name} too", f'"{name}" in site_aliases')
 
 
@@ -235,6 +238,19 @@ def lost_files(found: Found, future: Tree, settings: Settings) -> Iterator[Obsta
         if file in used or any(one.name == "server" for one in found.tree.directives(file)):
             found_now = "it included by a file that Slipway replaces"
             yield Obstacle(file, found_now, f"it in {SITES}, or as {KEPT_IN_HTTP}")
+
+
+def gained_files(found: Found, future: Tree, settings: Settings) -> Iterator[Obstacle]:
+    """Files that are not in force, and that would be: Slipway includes each one of a folder."""
+    for file in future.files:
+        is_ours = OURS in future.files[file] or file in replaced_files(settings)
+        if (
+            file not in found.tree.files
+            and not is_ours
+            and any(one.name == "server" for one in future.directives(file))
+        ):
+            found_now = "server blocks that are not in force, and would be: Slipway includes each file there"
+            yield Obstacle(file, found_now, f"it in {AVAILABLE}")
 
 
 def kept_servers(found: Found, settings: Settings) -> Sequence[str]:

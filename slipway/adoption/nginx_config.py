@@ -47,8 +47,9 @@ class Server:
 
     @property
     def names(self) -> list[str]:
-        """Its names as they are written; "_" and "" are none."""
-        return [name for name in self.values("server_name") if name not in ("", "_")]
+        """Its names as they are written, but for capitals, which mean nothing; "_" and "" are none."""
+        names = (name if name.startswith("~") else name.lower() for name in self.values("server_name"))
+        return [name for name in names if name not in ("", "_")]
 
     @property
     def listens(self) -> list[Directive]:
@@ -64,7 +65,8 @@ class Server:
         return [value for one in self.directives if one.name == name for value in one.arguments]
 
     def is_for(self, domains: Sequence[str]) -> bool:
-        return bool({*self.names} & {*domains})
+        # ".example.org" is that name, and all below it.
+        return bool({name.removeprefix(".") for name in self.names} & {*domains})
 
     def __str__(self) -> str:
         return f"{self.file}: server {', '.join(self.names) or 'without a name'}"

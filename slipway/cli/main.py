@@ -41,6 +41,7 @@ VERBS = {
     "settings": ("slipway.cli.settings", "settings_command"),
     "shell": ("slipway.cli.on_server", "shell"),
     "status": ("slipway.cli.status", "status_command"),
+    "unadopt": ("slipway.cli.unadopt", "unadopt"),
     "upgrade-project": ("slipway.cli.upgrade_project", "upgrade_project"),
     "verify": ("slipway.cli.verify", "verify"),
 }

@@ -15,7 +15,9 @@ CLIENTS = (
     "/snap/bin/certbot /usr/local/bin/certbot /opt/certbot /root/.acme.sh/*.* /home/*/.acme.sh/*.*"
     " /var/lib/dehydrated/certs/*"
 )
-FIREWALLS = "iptables-persistent netfilter-persistent firewalld shorewall"
+FIREWALLS = "iptables-persistent netfilter-persistent firewalld shorewall ferm arno-iptables-firewall apf-firewall"
+# Web servers that take Nginx's ports when the server starts, unless their configuration names others.
+WEB_SERVERS = "apache2 lighttpd caddy haproxy traefik varnish"
 # Folders of Slipway's own.
 FOLDERS = "/var/www /var/www/letsencrypt /etc/nginx/tls /var/lib/slipway /usr/lib/slipway /usr/share/slipway"
 # Jobs that know a name or a way that Slipway changes.
@@ -28,9 +30,11 @@ class Earlier(Fact[dict[str, str]]):
     accounts, groups    lines of getent(1)
     chains              chains of nftables that may refuse what comes in
     clients             other ACME clients than Debian's certbot
+    plugins             packages of certbot's plugins
+    stopped             web servers that do not run, and that start when the server does
     connected           "PROGRAM UNIT" of MongoDB's clients
     credentials         files of MongoDB's passwords that Slipway has written
-    environment ROOT    names of variables in the site's .env
+    environment ROOT    names of variables in the site's .env, and in the files of its unit's EnvironmentFile=
     file PATH           the text of a file: apt's sources, mongod.conf, certbot's options and renewals, drop-ins
     folder ROOT         what is in the site's folder: "entry NAME", "NAME -> TARGET" of a link
     immutable, links    files and folders that Slipway changes, and that chattr(1) protects, or that are links
@@ -72,18 +76,23 @@ class Earlier(Fact[dict[str, str]]):
 exec 2> /dev/null
 s() {{ printf '\\n=== %s\\n' "$1"; }}
 f() {{ for file do [ ! -f "$file" ] || {{ s "file $file"; cat "$file"; }}; done; }}
-unit_of() {{ sed -n 's,.*/\\([^/]*[.]service\\).*,\\1,p' /proc/$1/cgroup | head -n 1; }}
+unit_of() {{ sed -nE 's,.*/([^/]*([.]service|-by-hand[.]scope)).*,\\1,p' /proc/$1/cgroup | head -n 1; }}
 process() {{
-  for pid in $(pgrep -x "$1" -o); do
+  for pid in $(pgrep -x "$1"); do
+    # Not of a container: that has processes of its own.
+    [ $(readlink /proc/$pid/ns/pid) = $(readlink /proc/1/ns/pid) ] || continue
     echo "exe=$(readlink /proc/$pid/exe | sed 's/ (deleted)$//')"; echo "unit=$(unit_of $pid)"
-    echo "user=$(stat -c %U /proc/$pid)"; echo "command=$(tr '\\0' ' ' < /proc/$pid/cmdline)"
+    echo "user=$(stat -c %U /proc/$pid)"; echo "command=$(tr '\\0' ' ' < /proc/$pid/cmdline)"; break
   done
   systemctl show --property=FragmentPath,DropInPaths "$1.service"
 }}
 sockets() {{
   while read -r where users; do
-    name=${{users#*'"'}}; pid=${{users#*pid=}}
-    echo "$where ${{name%%'"'*}} $(unit_of ${{pid%%,*}})"
+    name=${{users#*'"'}}; pid=${{users#*pid=}}; pid=${{pid%%,*}}
+    # What has ended since, and Slipway's own question (facts.mongodb.program).
+    [ -z "$pid" ] || [ -d /proc/$pid ] || continue
+    case "$(tr '\\0' ' ' < /proc/$pid/cmdline)" in "python3 -ISc "*) continue ;; esac
+    echo "$where ${{name%%'"'*}} $(unit_of $pid)"
   done
 }}
 s listeners; ss -Hltnp | awk '{{print $4, $6}}' | sockets
@@ -95,7 +104,7 @@ while read -r family table chain; do
 done
 s legacy; iptables-legacy-save -t filter | grep '^-A INPUT '; ip6tables-legacy-save -t filter | grep '^-A INPUT '
 s redirects; for save in iptables-save ip6tables-save; do $save -t nat; done |
-  grep -E '^-A PREROUTING .*--dports? ([0-9:]+,)*(80|443)[, ].*-j (REDIRECT|DNAT)'
+  grep -E '^-A (PREROUTING|DOCKER) .*--dports? ([0-9:]+,)*(80|443)[, ].*-j (REDIRECT|DNAT)'
 s accounts; getent passwd {_quoted(users)}
 s groups; getent group {_quoted(groups)}
 f /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources
@@ -106,6 +115,11 @@ f /etc/letsencrypt/cli.ini /etc/letsencrypt/renewal/*.conf
 s lineages; for folder in /etc/letsencrypt/live/*/; do echo "lineage $folder"; cat "$folder/cert.pem"; done
 s used; grep -rIohE --exclude-dir=letsencrypt --exclude-dir=nginx '/etc/letsencrypt/live/[^/ "]+' /etc | sort -u
 s clients; ls -d {CLIENTS}
+s plugins; dpkg-query -W -f '${{db:Status-Status}} ${{Package}}\\n' 'python3-certbot-*' | sed -n 's/^installed //p'
+s stopped; for unit in {WEB_SERVERS}; do
+  systemctl is-active --quiet $unit || ! systemctl is-enabled --quiet $unit || echo $unit.service
+done
+for unit in mongod nginx; do f /etc/systemd/system/$unit.service.d/*.conf; done
 s hooks; for hook in /etc/letsencrypt/renewal-hooks/*/*; do grep -q '{OURS}' $hook || grep -HE nginx $hook; done
 s jobs
 grep -IHE '{touched}' /etc/crontab /etc/cron.d/* /var/spool/cron/crontabs/* /etc/cron.*ly/* /etc/rc.local |
@@ -120,11 +134,16 @@ for root in {_quoted(roots)}; do
   s "size $root"; du -smc $root/backend $root/frontend | tail -n 1 | cut -f1
   s "written $root"
   began=$(systemctl show -p ExecMainStartTimestamp --value ${{root##*/}}-backend.service)
-  find $root/backend \\( -name venv -o -name .venv -o -name env -o -name node_modules -o -name '.git' \\) -prune \\
-    -o -type f ! -name '*.pyc' ! -name '*.log' ! -name '.*' \\( -newermt "${{began:-now}}" \\
+  folder=$(systemctl show -p WorkingDirectory --value ${{root##*/}}-backend.service); folder=${{folder#!}}
+  case $folder in "$root"*) folder= ;; /*/*) ;; *) folder= ;; esac
+  find $root/backend $folder \\( -name venv -o -name .venv -o -name env -o -name node_modules -o -name .git \\) \\
+    -prune -o -type f ! -name '*.pyc' ! -name '*.log' ! -name '.*' \\( -newermt "${{began:-now}}" \\
     -o -path '*/uploads/*' -o -path '*/media/*' -o -name '*.sqlite*' -o -name '*.db' \\) -print | head -n 3
   s "environment $root"
-  sed -nE 's/^[[:space:]]*(export[[:space:]]+)?([A-Za-z_][A-Za-z0-9_]*)=.*/\\2/p' $root/backend/.env
+  unit=${{root##*/}}-backend.service; folder=$(systemctl show -p WorkingDirectory --value $unit)
+  given=$(systemctl show -p EnvironmentFiles --value $unit | sed 's/ (ignore_errors=.*//; s/^-//')
+  sed -nE 's/^[[:space:]]*(export[[:space:]]+)?([A-Za-z_][A-Za-z0-9_]*)=.*/\\2/p' $root/backend/.env $root/.env \\
+    $given ${{folder:+"${{folder#!}}/.env"}} | sort -u
 done
 for unit in {_quoted(units)}; do
   s "unit $unit"; for file in /etc/systemd/system/$unit /lib/systemd/system/$unit; do

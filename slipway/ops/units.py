@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pyinfra import host
 from pyinfra.api import operation
@@ -39,13 +39,28 @@ class Ready:
     is_calm: bool = False
 
 
+class Around(NamedTuple):
+    """Shell commands before and after a restart; the second one runs whatever comes of it."""
+
+    before: str
+    after: str
+
+
 @operation()
-def service(unit: str, ready: Ready | None = None, files: Sequence[str] = (), reloads: bool = False) -> Commands:
+def service(
+    unit: str,
+    ready: Ready | None = None,
+    files: Sequence[str] = (),
+    reloads: bool = False,
+    unit_files: Sequence[str] = (),
+    around: Around | None = None,
+) -> Commands:
     """Make sure that a systemd unit is enabled, running, and runs with `files` as they are now.
 
     A restart after a change is a reaction of its own (`restart`); this catches the one that an interrupted run never
-    came to. `reloads` says that the unit reads its files anew on a reload. One that runs and is not `ready` is
-    restarted; where it is not after a start, the unit's last log lines are shown.
+    came to. `reloads` says that the unit reads its files anew on a reload; `unit_files` are those that no reload reads
+    (its sandbox). One that runs and is not `ready` is restarted; where it is not after a start, the unit's last log
+    lines are shown. `around` is done around each restart.
     """
     state = host.get_fact(Unit, unit=unit)
     if state.get("UnitFileState") not in ("enabled", "static", "alias", "indirect", "generated"):
@@ -62,6 +77,9 @@ def service(unit: str, ready: Ready | None = None, files: Sequence[str] = (), re
         yield f"systemctl daemon-reload; systemctl reset-failed {unit} 2>/dev/null; " + or_roll_back(
             and_wait(f"systemctl start {unit}", unit, ready), unit
         )
+    elif unit_files and is_stale(state, host.get_fact(Modified, paths=tuple(unit_files)), reloads=False):
+        notes.note(f"{unit}: is running with a stale unit file")
+        yield _restart_command(unit, ready, reload=False, rehearse=reloads, around=around)
     elif files and is_stale(state, host.get_fact(Modified, paths=tuple(files)), reloads):
         notes.note(f"{unit}: is running with stale configuration")
         yield _restart_command(unit, ready, reloads)
@@ -107,13 +125,14 @@ def restart(
     stop: str | None = None,
     rehearse: bool = False,
     observed: str = "",
+    around: Around | None = None,
 ) -> Commands:
     """Restart (or reload) a unit, whatever its state. Call it with `_if=restarts(...)`, as a reaction to changes.
 
     What was put with `rollback_unit=unit` is settled by it: it stays, or what was there before comes back. `stop` is a
     unit that is stopped before, and left so: what was put for that one comes back, and stays once it has started.
     `rehearse` reloads the unit first: one that fails at that still serves. `observed` is a shell command whose output
-    has the same lines after as before.
+    has the same lines after as before. `around` is done around the restart itself.
     """
     if stop:
         attempt = f"systemctl stop {stop}; systemctl daemon-reload; " + and_wait(
@@ -121,11 +140,22 @@ def restart(
         )
         yield or_roll_back(attempt, stop)
     else:
-        yield _restart_command(unit, ready, reload, rehearse, observed)
+        yield _restart_command(unit, ready, reload, rehearse, observed, around)
 
 
-def _restart_command(unit: str, ready: Ready | None, reload: bool, rehearse: bool = False, observed: str = "") -> str:
+def _restart_command(
+    unit: str,
+    ready: Ready | None,
+    reload: bool,
+    rehearse: bool = False,
+    observed: str = "",
+    around: Around | None = None,
+) -> str:
     action = _reload(unit) if reload else f"systemctl restart {unit}"
+    if around and not reload:
+        # Whoever hangs up meanwhile: what is before has its end.
+        end = f"trap {shlex.quote(around.after)} EXIT; trap '' HUP INT TERM PIPE"
+        action = f"( {end}; {around.before}; {action} )"
     if rehearse:
         action = f"{{ {_reload(unit)}; }} && {action}"
     reset = f"systemctl daemon-reload; systemctl reset-failed {unit} 2>/dev/null; "

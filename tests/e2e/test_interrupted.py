@@ -61,6 +61,17 @@ def test_a_restart_that_an_interrupted_run_never_came_to_is_made_up_for(server: 
     assert server.plan() == []
 
 
+@pytest.mark.thorough
+def test_nginx_runs_with_its_new_sandbox_also_where_a_run_ended_before_its_restart(server: LabHost) -> None:
+    main = "systemctl show --property=MainPID --value nginx"
+    before = server.ssh(f"sleep 4; touch /etc/systemd/system/nginx.service.d/slipway.conf; {main}")
+    assert server.operations() == ["Start Nginx"]
+    server.apply()
+    assert server.ssh(main) != before, "a reload reads no sandbox"
+    assert server.ssh("iptables-save | grep -e '--dport 80 .*-j DROP' || echo none") == "none"
+    assert server.plan() == []
+
+
 # A mongod that ends as soon as it starts, as one does whose data are damaged.
 ENDS_AT_ONCE = r"""
 mv /usr/bin/mongod /usr/bin/mongod.away

@@ -18,7 +18,8 @@ from support.lab_host import LabHost, bring_up, mongosh
 RECIPES = PROJECT / "tests/servers"
 LABEL = "bare"
 
-# What is refused, by the beginnings of the lines; those of the first group take no packages.
+# What is refused, by the beginnings of the lines; those of the first group take no packages, and are
+# made on one server.
 REFUSED = {
     "names": ["user codementee-backend: found somebody who logs in", "/var/www/codementee: found releases of another"],
     "logins": [
@@ -46,6 +47,10 @@ REFUSED = {
     ],
 }
 REFUSED_WITH_PACKAGES = {
+    "environment_file": [
+        *("codementee-backend.service: DB_NAME: found", "codementee-backend.service: STRIPE_KEY: found"),
+        "/home/dev/shop/uploads/1.pdf: found a file that the backend seems to write, in a folder",
+    ],
     "iptables_reject": [
         "iptables -A INPUT -j REJECT --reject-with icmp-host-prohibited: found a rule that comes before"
     ],
@@ -66,6 +71,33 @@ REFUSED_WITH_PACKAGES = {
         "database test_database: found 2 documents in it and none in codementee, need mongodb_database",
     ],
     "mongodb_password": ["MongoDB's users: found a MongoDB that wants a password"],
+    "docker_compose": [
+        *("port 80: found 'docker-proxy' listening", "port 27017: found 'docker-proxy' listening"),
+        "iptables -t nat -A DOCKER ! -i br-5f3c1a2b4d5e -p tcp -m tcp --dport 80 -j DNAT",
+    ],
+    "caprover": [
+        *("port 80: found 'docker-proxy' listening", "port 443: found 'docker-proxy' listening"),
+        *("port 2377: found dockerd listening for others", "port 3000: found a container's"),
+    ],
+    "caddy": ["port 80: found 'caddy' listening", "port 443: found 'caddy' listening"],
+    "apache": ["port 80: found 'apache2' listening"],
+    "apache_stopped": ["apache2.service: found a web server that does not run now"],
+    "ferm": ["package ferm: found a firewall", "iptables-legacy: found 15 rules"],
+    "mean": [
+        *("database meandb: found 2 documents", "port 3000: found node listening for others"),
+        *("pm2-ubuntu.service: found it connected to MongoDB", "pm2-ubuntu.service: found it serving the site"),
+        "/etc/nginx/sites-enabled/default:4: proxy_pass: found",
+    ],
+    "nginx_by_hand": ["Nginx: found prompt.service that runs it"],
+    "nginx_wildcard": [
+        "/etc/nginx/sites-enabled/app.conf: server .servers.test: found the name .servers.test, which is all names",
+        "/etc/nginx/sites-enabled/old.disabled: found server blocks that are not in force",
+        "/etc/systemd/system/nginx.service.d/own.conf: found 'ExecStartPre=/bin/mkdir -p /run/nginx-cache'",
+    ],
+    "snap_certbot": [
+        "/snap/bin/certbot: found a second certbot",
+        "certificate other.example: nginx: found authenticator = nginx, for which",
+    ],
     "mongodb_shared": ["blog.service: found it connected to MongoDB", "/etc/cron.d/backup: "],
 }
 
@@ -168,6 +200,28 @@ def test_another_site_that_is_the_default_one_stays_so(bare: LabHost) -> None:
     bare.ssh("systemctl reload nginx; systemctl restart nginx")
     assert bare.ssh(asked) == before
     assert bare.ssh("grep -c blog /var/log/blog/access.log || :") != ""
+
+
+@pytest.mark.thorough
+def test_sites_that_others_have_set_up_beside_it_stay(bare: LabHost) -> None:
+    """Those of a Trellis, and one that leads to a container."""
+    make(bare, "trellis", "docker_behind")
+    asked = "; ".join(BLOG.format(name, 80, "http") for name in ("blog.example", "shop.example"))
+    nat = "iptables-save -t nat | grep -e ^-A"
+    before = bare.ssh(f"{asked}; {nat}")
+    assert "the blog" in before
+    assert "Directory listing" in before
+    assert_adopted(bare)
+    assert bare.ssh(f"{asked}; {nat}") == before
+    bare.ssh("systemctl restart nginx")
+    assert bare.ssh(f"{asked}; {nat}") == before
+
+
+@pytest.mark.thorough
+def test_a_hardened_cloud_image_becomes_a_server_as_any_other(bare: LabHost) -> None:
+    make(bare, "cloud_image")
+    assert_adopted(bare)
+    assert bare.ssh("grep -c 127.0.1.1 /etc/hosts; findmnt -no OPTIONS /tmp | grep -o noexec") == "1\nnoexec"
 
 
 @pytest.mark.thorough

@@ -22,6 +22,12 @@ def expected(server) -> set[int]:
     return {server.settings.sshd_port, *web, *allowed}
 
 
+def may_go(server) -> set[int]:
+    """The ports of which somebody has said that the server is to be adopted without: a container's stay open."""
+    words = (name.split() for name in server.settings.adopt_without)
+    return {int(word[1]) for word in words if len(word) == 2 and word[0] == "port" and word[1].isdigit()}
+
+
 def answering(server, address: str) -> set[int]:
     """Those ports of an address at which somebody answers. Raises OSError where this machine has no way to it."""
     listening = server.host.check_output("ss -Hltn | awk '{print $4}'").splitlines()
@@ -46,6 +52,7 @@ def check(server, figure, what: str, address: str) -> None:
         found |= {server.settings.sshd_port}
     allowed = {int(rule.partition("/")[0]) for rule in server.settings.firewall_allow}
     found |= wanted & allowed  # open, and perhaps nobody listens there
+    found -= {port for port in may_go(server) if port not in wanted}
     shown = ", ".join(map(str, sorted(found)))
     figure(f"ports answering from outside, {what}", shown, ", ".join(map(str, sorted(wanted))), found == wanted)
 

@@ -33,6 +33,10 @@ def nginx(*servers: str, main: str = "") -> Found:
 
 BLOG = "server { listen 80 default_server; server_name blog.example; root /home/blog; access_log /srv/log/blog; }"
 PROXY = "server { server_name codementee.io; location /api/ { proxy_pass http://localhost:8001; } }"
+# A file that is in no configuration in force.
+FUTURE = f"# configuration file {MAIN}:\nhttp {{ include conf.d/*.conf; include sites-enabled/*; }}\n"
+FUTURE += f"# configuration file /etc/nginx/conf.d/0.conf:\n{BLOG}\n"
+FUTURE += "# configuration file /etc/nginx/sites-enabled/away:\nserver { server_name away.example; }\n"
 SHOP = "server { listen 80; server_name codementee.io; }"
 
 
@@ -80,6 +84,19 @@ def data(**changes):
         ({Earlier: {"mongod": MONGOD}, MongodbData: {}}, "python3"),
         ({Earlier: {"nginx": "exe=/opt/nginx/nginx"}}, "Nginx"),
         ({Earlier: {"nginx": "nginx=installed"}}, "package nginx"),
+        ({Earlier: {"nginx": "exe=/usr/sbin/nginx\nunit="}}, "Nginx"),
+        ({Earlier: {"nginx": "exe=/usr/sbin/nginx\nunit=nginx.service\ncommand=nginx -c /srv/n.conf"}}, "Nginx"),
+        ({Earlier: {"listeners": "0.0.0.0:80 nginx "}}, "port 80"),
+        ({Earlier: {"stopped": "apache2.service"}}, "apache2.service"),
+        (
+            {Earlier: {"file /etc/systemd/system/nginx.service.d/own.conf": "[Service]\nExecStartPre=/srv/mount\n"}},
+            "/etc/systemd/system/nginx.service.d/own.conf",
+        ),
+        (
+            {Earlier: {"x": ""}, NginxInForce: nginx(BLOG), NginxFuture: (Tree(FUTURE), "")},
+            "/etc/nginx/sites-enabled/away",
+        ),
+        ({"/proc/sys/net/ipv6": "off"}, "IPv6"),
         ({Earlier: {"listeners": "127.0.0.1:8001 python3 api.service"}, NginxInForce: nginx(PROXY)}, "api.service"),
         (
             {Earlier: {"x": ""}, NginxInForce: nginx("server { listen 1.2.3.4:80; server_name a.example; }")},

@@ -129,7 +129,19 @@ def test_wrong_usage_is_an_error_and_neither_in_sync_nor_pending(arguments):
     assert "Traceback" not in done.stderr
 
 
-VERBS = ["plan", "apply", "release", "lock", "rollback", "releases", "maintenance", "verify", "status", "completion"]
+VERBS = [
+    "plan",
+    "apply",
+    "release",
+    "lock",
+    "rollback",
+    "releases",
+    "maintenance",
+    "unadopt",
+    "verify",
+    "status",
+    "completion",
+]
 
 
 @pytest.mark.parametrize("verb", VERBS)

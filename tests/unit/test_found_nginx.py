@@ -7,6 +7,7 @@ import pytest
 from slipway.adoption.nginx import (
     MAIN,
     Found,
+    gained_files,
     lost_files,
     needs_of,
     observed,
@@ -261,6 +262,21 @@ def test_a_file_that_only_the_main_file_includes_is_named(settings_with):
     (lost,) = lost_files(there, found(main=OURS).tree, settings_with())
     assert lost.name == "/etc/nginx/vhosts/blog"
     assert [*lost_files(there, there.tree, settings_with())] == []
+
+
+def test_a_file_that_would_come_into_force_is_named(settings_with):
+    there, away = found(blog=server()), "server { server_name away.example; }"
+    after = found(main=OURS, blog=server(), away=away, codementee=OURS).tree
+    assert [one.name for one in gained_files(there, after, settings_with())] == [f"{SITES}/away"]
+    assert [*gained_files(there, there.tree, settings_with())] == []
+
+
+@pytest.mark.parametrize("name", [".codementee.io", "CodeMentee.io"])
+def test_a_name_of_the_sites_in_another_form_is_the_sites(settings_with, name):
+    there = found(app=server(names=name))
+    assert retired_files(there, settings_with()) == [f"{SITES}/app"]
+    said = [one.found for one in obstacles(there, settings_with())]
+    assert said == (["the name .codementee.io, which is all names below it too"] if name.startswith(".") else [])
 
 
 def test_a_configuration_that_nginx_refuses_already_is_told_in_its_words(settings_with):

@@ -180,6 +180,14 @@ def test_a_server_that_wants_a_password_is_adopted_with_its_administrators(setti
     assert told(mongodb(settings_with(), state="closed")) == []
 
 
+def test_a_server_that_an_apply_has_closed_before_it_was_cut_off_is_adopted_further(settings_with):
+    running = {"mongod": "exe=/usr/bin/mongod\nunit=mongod.service\nuser=mongodb\ncommand=/usr/bin/mongod"}
+    closed = {"state": "closed", "version": "7.0.1"}
+    assert told(mongod.obstacles(running, closed, settings_with())) == ["MongoDB's users"]
+    written = {**running, "credentials": "/etc/codementee/credentials/MONGODB_ADMIN_PASSWORD"}
+    assert told(mongod.obstacles(written, closed, settings_with())) == []
+
+
 # --- apt -------------------------------------------------------------------------------------------------------------
 
 URL = "https://repo.mongodb.org/apt"
@@ -251,7 +259,9 @@ def test_a_certificate_for_the_site_alone_is_renewed_no_more(settings_with):
         (lineage("all", "codementee.io", "blog.example"), "certificate all"),
         (lineage("blog", "blog.example", renewal=STANDALONE), "certificate blog"),
         (lineage("blog", "blog.example", renewal="post_hook = service nginx restart"), "certificate blog"),
-        (lineage("blog", "blog.example"), None),
+        (lineage("blog", "blog.example") | {"plugins": "python3-certbot-nginx"}, None),
+        (lineage("blog", "blog.example", renewal="authenticator = webroot"), None),
+        (lineage("blog", "blog.example", renewal="authenticator = dns-x"), "certificate blog: dns-x"),
         (lineage("mail", "codementee.io") | {"used": "/etc/letsencrypt/live/mail"}, "certificate mail"),
         (lineage("mail", "codementee.io") | {"used": "/etc/letsencrypt/live/mail2"}, None),
         (
@@ -375,6 +385,12 @@ def test_what_the_previous_backend_writes_beside_its_code_is_named(settings_with
     assert told(backend.obstacles(taken_over, settings_with())) == []
 
 
+def test_what_the_previous_backend_writes_elsewhere_is_named(settings_with):
+    (one,) = backend.obstacles({"written /var/www/codementee": "/srv/app/uploads/1.pdf"}, settings_with())
+    assert one.name == "/srv/app/uploads/1.pdf"
+    assert "/var/www/codementee/backend" in one.need
+
+
 def test_another_application_and_a_drop_in_are_named(settings_with):
     found = {f"unit {SERVICE}": UNIT.format("app.other:api").replace("RAZORPAY_KEY", "HOME")}
     (one,) = backend.obstacles(found, settings_with())
@@ -467,6 +483,7 @@ LISTENERS = """0.0.0.0:22 sshd ssh.service
 127.0.0.1:6379 redis-server redis.service
 0.0.0.0:8001 uvicorn codementee-backend.service
 *:3000 node blog.service
+0.0.0.0:9000 docker-proxy docker.service
 127.0.0.53%lo:53 systemd-resolve """
 UFW = [
     "ENABLED=yes",
@@ -479,10 +496,10 @@ def test_what_the_firewall_would_close_is_named(settings_with):
     sockets = network.listeners({"listeners": LISTENERS})
     ours = {22, 80, 443, 27017}
     closed = lambda is_open, **changes: told(network.closed(sockets, is_open, settings_with(**changes), ours))  # noqa: E731
-    assert closed(None) == ["port 25", "port 3000"]
-    assert closed(None, firewall_allow=["25/tcp", "3000/tcp"]) == []
+    assert closed(None) == ["port 25", "port 3000", "port 9000"]
+    assert closed(None, firewall_allow=["25/tcp", "3000/tcp", "9000/tcp"]) == []
     assert network.open_ports(UFW) == {22, 25, 80, 81, 82}
-    assert closed(network.open_ports(UFW)) == ["port 25"]
+    assert closed(network.open_ports(UFW)) == ["port 25", "port 9000"]
     assert network.open_ports(UFW[1:]) is None
     assert network.open_ports([*UFW, "### tuple ### allow any any 0.0.0.0/0 any 10.0.0.1 in"]) is None
 
@@ -491,7 +508,7 @@ def test_another_firewalls_packages_and_rules_out_of_sight_are_named():
     assert told(network.packages({"packages": "netfilter-persistent\n"})) == ["package netfilter-persistent"]
     rules = {"legacy": "-A INPUT -j DROP", "redirects": "-A PREROUTING -p tcp --dport 80 -j REDIRECT --to-ports 3000"}
     assert told(network.others(rules)) == [
-        "iptables-legacy -A INPUT -j DROP",
+        "iptables-legacy",
         "iptables -t nat -A PREROUTING -p tcp --dport 80 -j REDIRECT --to-ports 3000",
     ]
 

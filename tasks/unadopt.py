@@ -1,0 +1,129 @@
+"""The way back from an adoption: what tasks/adoption.py has kept aside is put back, and Slipway's own goes aside."""
+
+from __future__ import annotations
+
+import shlex
+
+from slipway.settings.model import Settings
+from slipway.tasks.adoption import ASIDE
+from slipway.tasks.adoption_facts import ADOPTED, COMPLETE
+from slipway.tasks.backend_by_hand import PROCESSES
+
+SYSTEMD = "/etc/systemd/system"
+# What is put back as whole folders and files; units, mongod's file and renewals have their own steps.
+TREES = ("etc/ssh", "etc/ufw", "etc/default/ufw", "etc/apt")
+
+# Where what Slipway has made is kept; `kept` is what was there before.
+BEGIN = f"""\
+set -eu; umask 022
+kept={ASIDE}; ours=/var/backups/slipway/by-slipway.$(date --utc +%Y%m%d-%H%M%S)
+[ -d $kept ] || {{ echo "nothing was adopted here: found no $kept" >&2; exit 1; }}
+wrong() {{ echo "$1; nothing was changed" >&2; exit 1; }}
+aside() {{ [ ! -e "/$1" ] && [ ! -L "/$1" ] || {{ mkdir -p "$ours/$(dirname "$1")"; mv -T "/$1" "$ours/$1"; }}; }}
+back() {{
+  new="/$1.by-hand"; mkdir -p "/$(dirname "$1")"; rm -rf "$new"; cp -a "$kept/$1" "$new"; aside "$1"; mv -T "$new" "/$1"
+}}"""
+
+# Nothing that would refuse to start is put back.
+CHECK = """\
+if [ -d $kept/etc/nginx ]; then
+  said=$(unshare --mount sh -c "mount --bind $kept/etc/nginx /etc/nginx && nginx -t -q" 2>&1) || wrong "$said"
+fi
+if [ -d $kept/etc/ssh ]; then
+  said=$(unshare --mount sh -c "mount --bind $kept/etc/ssh /etc/ssh && /usr/sbin/sshd -t" 2>&1) || wrong "$said"
+fi
+if [ -f $kept/etc/mongod.conf ]; then
+  said=$(mongod --config $kept/etc/mongod.conf --outputConfig 2>&1 > /dev/null) || wrong "$said"
+fi"""
+
+MONGODB = f"""\
+if [ -f $kept/etc/mongod.conf ]; then
+  back etc/mongod.conf; aside {SYSTEMD[1:]}/mongod.service.d/slipway.conf
+  for unit in lib/systemd/system/mongod.service etc/systemd/system/mongod.service; do
+    [ ! -e $kept/$unit ] || back $unit
+  done
+  systemctl daemon-reload; systemctl restart mongod
+  port=$(sed -n 's/^.*[ {{]port: *\\([0-9]*\\).*/\\1/p' /etc/mongod.conf | head -n 1)
+  for try in $(seq 300); do ! ss -Hltn sport = :${{port:-27017}} | grep -q . || break; sleep 0.1; done
+fi"""
+
+NGINX = f"""\
+if [ -d $kept/etc/nginx ]; then
+  aside {SYSTEMD[1:]}/nginx.service.d/slipway.conf; aside {SYSTEMD[1:]}/nginx.service.d/unconfigured.conf
+  back etc/nginx
+  # Of packages that stay.
+  for link in $ours/etc/nginx/modules-enabled/*; do cp -an $link /etc/nginx/modules-enabled/; done
+  systemctl daemon-reload; systemctl restart nginx
+fi"""
+
+CERTIFICATES = """\
+for file in /etc/letsencrypt/renewal/*.conf.by-hand; do [ ! -e $file ] || mv -fT $file ${file%.by-hand}; done"""
+
+# The firewall last: until then whoever is at it can go on.
+REST = f"""\
+for tree in {" ".join(TREES)}; do [ ! -e $kept/$tree ] || back $tree; done
+systemctl daemon-reload; [ ! -d $kept/etc/ssh ] || systemctl reload ssh
+if [ -d $kept/etc/ufw ] && grep -qs '^ENABLED=yes' /etc/ufw/ufw.conf; then ufw reload > /dev/null
+elif command -v ufw > /dev/null; then ufw --force disable > /dev/null; fi
+systemctl disable --quiet --now {COMPLETE.rpartition("/")[2]} 2> /dev/null || :
+aside {COMPLETE[1:]}; aside {ADOPTED[1:]}
+mv -T $kept $ours/by-hand
+echo "what Slipway had made is in $ours, and the site's releases in by-slipway of its folder" """
+
+
+def script(settings: Settings) -> str:
+    """A shell script for root. Where something that was kept is no longer valid it says why, and changes nothing."""
+    sites = settings.all_sites
+    return "\n".join(
+        [
+            BEGIN,
+            PROCESSES,
+            CHECK,
+            MONGODB,
+            *(_backend(site) for site in sites),
+            NGINX,
+            *(_site(site) for site in sites),
+            CERTIFICATES,
+            REST,
+        ]
+    )
+
+
+def _backend(site: Settings) -> str:
+    """Slipway's units of the site end, and the one of before starts, in the folders of before."""
+    unit = f"{site.backend_unit}.service"
+    ours = " ".join(shlex.quote(f"{site.unit(one)}{end}") for one in site.all_services for end in ("", "-next"))
+    root = site.site_root
+    return f"""\
+if [ -e $kept{SYSTEMD}/{unit} ]; then
+  for name in {ours}; do for kind in service socket timer; do
+    [ ! -e {SYSTEMD}/$name.$kind ] || {{
+      systemctl disable --quiet --now $name.$kind; aside {SYSTEMD[1:]}/$name.$kind; }}
+  done; done
+fi
+cd {root} 2> /dev/null && for part in backend frontend; do
+  if [ -d $part.by-hand ] && [ ! -L $part.by-hand ] && [ -L $part ]; then rm $part; mv -T $part.by-hand $part; fi
+done
+if [ -e $kept{SYSTEMD}/{unit} ]; then
+  back {SYSTEMD[1:]}/{unit}; systemctl daemon-reload; systemctl enable --quiet --now {unit}
+  # Its port is that of the server that leads to it; a start is a matter of seconds.
+  for try in $(seq 100); do
+    pids=$(processes {unit} | tr '\\n' '|')
+    ! ss -Hltnxp | grep -qE "pid=(${{pids%|}})," || break; sleep 0.2
+  done
+fi"""
+
+
+def _site(site: Settings) -> str:
+    """After Nginx no longer serves them: Slipway's releases, and its certificate's renewal, by a way that is gone."""
+    renewal = f"/etc/letsencrypt/renewal/{site.site_name}.conf"
+    return f"""\
+if [ ! -L {site.site_root}/backend ] && [ ! -L {site.site_root}/frontend ]; then
+  mkdir -p {site.site_root}/by-slipway; cd {site.site_root}
+  for part in current previous next releases venvs; do
+    [ ! -e $part ] && [ ! -L $part ] || {{ rm -rf by-slipway/$part; mv -T $part by-slipway/$part; }}
+  done
+fi
+if [ -e $kept/etc/nginx ] && [ ! -e $kept{renewal} ] && [ -e {renewal} ]; then
+  mv -fT {renewal} {renewal}.by-slipway
+fi"""
