@@ -18,6 +18,7 @@ from slipway.settings.types import (
     is_ipv4,
     matching,
 )
+from slipway.systems import SYSTEMS
 
 # Options of mongod.conf that other settings decide, or that Slipway relies on.
 MONGODB_OWN = {
@@ -31,6 +32,13 @@ NO_DATA = ("/home", "/root", "/run", "/tmp", "/var/tmp", "/dev", "/proc", "/sys"
 # What mongod takes beside its cache, for connections and sorting, in MiB.
 MIN_BESIDE_CACHE_MB = 256
 
+# Releases that MongoDB has packages for.
+SUITES = [system.codename for system in SYSTEMS.values() if system.mongodb_series]
+
+
+def is_suite(value: str) -> bool:
+    return value in ("", *SUITES)
+
 
 class MongoDB(Section):
     """MongoDB"""
@@ -43,6 +51,10 @@ class MongoDB(Section):
 
     mongodb_apt_url: HttpUrl = "https://repo.mongodb.org/apt"
     """The apt repository; `/debian` or `/ubuntu` is appended."""
+
+    mongodb_apt_suite: Annotated[str, Check(is_suite, f'"", or one of {", ".join(SUITES)}')] = ""
+    """The codename of the release whose packages are installed; `""` for the host's own. `"bookworm"` is for Debian 13,
+    for which MongoDB has no packages: those of Debian 12 run there, but MongoDB neither tests nor supports that."""
 
     mongodb_key_url: HttpUrl = derived("https://pgp.mongodb.com/server-{mongodb_version}.asc")
     """The URL of the key that signs the series."""
