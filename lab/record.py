@@ -12,7 +12,7 @@ from slipway import project
 from slipway.lab import network
 from slipway.lab.instance import Instance
 from slipway.secrets.store import MONGODB_ADMIN, MONGODB_BACKEND
-from slipway.systems import SYSTEMS, older
+from slipway.systems import SYSTEMS, lent_by
 
 # The lab's own account on each host, like a provider's rescue console.
 LAB_USER, LAB_USER_ID = "lab", 1000
@@ -105,8 +105,8 @@ def pyinfra_data(host: Host) -> dict[str, Any]:
 def _mongodb_suite(system: str) -> dict[str, str]:
     """The setting of a system that MongoDB has no packages for: those of the release before it."""
     found = SYSTEMS.get(system)
-    there = [] if found is None or found.mongodb_series else [one for one in older(found) if one.mongodb_series]
-    return {"mongodb_apt_suite": there[0].codename} if there else {}
+    lender = lent_by(found) if found else None
+    return {"mongodb_apt_suite": lender.codename} if lender else {}
 
 
 def _backend_secrets() -> list[str]:

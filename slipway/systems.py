@@ -108,5 +108,10 @@ def older(system: System) -> list[System]:
     return sorted(found, key=_number, reverse=True)
 
 
+def lent_by(system: System) -> System | None:
+    """The older release whose packages of MongoDB stand in where it has none for the system."""
+    return None if system.mongodb_series else next((one for one in older(system) if one.mongodb_series), None)
+
+
 def _number(system: System) -> float:
     return float(system.version)
