@@ -74,8 +74,7 @@ def drifts(settings: Settings) -> dict[str, Drift]:
         "the certificates gone": Drift("rm -rf /etc/letsencrypt/live", issued),
         "the renewal switched off": Drift(f"systemctl disable --now {TIMER}", "Enable the certificate renewal timer"),
         "renewal at another time": Drift(
-            f"sed -i 's/^renew_before_expiry.*/renew_before_expiry = 1 day/' /etc/letsencrypt/renewal/{name}.conf",
-            RENEWAL_TIME,
+            f"sed -i 's/^renew_before_expiry.*/renew_before_expiry = 1 day/' /etc/letsencrypt/renewal/{name}.conf"
         ),
         "the renewal hook not executable": Drift(f"chmod 644 {HOOK}", "Install the renewal hook"),
     }
