@@ -24,6 +24,8 @@ PAGES = [
     "releases",
     "secrets",
     "security",
+    "certificates",
+    "upgrade-debian",
     "lab",
     "tests",
     "ci",

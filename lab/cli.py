@@ -42,7 +42,16 @@ ONE_HOST = click.option("--name", help="Name of the host; optional if there is o
     help="nspawn: a container, in seconds; qemu: a virtual machine with a kernel of its own.  "
     "[default: nspawn with root, else qemu]",
 )
-@click.option("--os", "system", type=click.Choice(list(SYSTEMS)), default=hosts.DEFAULT_SYSTEM, show_default=True)
+@click.option(
+    "--os",
+    "system",
+    type=click.Choice(list(SYSTEMS)),
+    default=hosts.DEFAULT_SYSTEM,
+    envvar="SLIPWAY_LAB_OS",
+    show_default=True,
+    show_envvar=True,
+    help="The system of a new host.",
+)
 @click.option(
     "--image",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),

@@ -12,6 +12,7 @@ from slipway import project
 from slipway.lab import network
 from slipway.lab.instance import Instance
 from slipway.secrets.store import MONGODB_ADMIN, MONGODB_BACKEND
+from slipway.systems import SYSTEMS, lent_by
 
 # The lab's own account on each host, like a provider's rescue console.
 LAB_USER, LAB_USER_ID = "lab", 1000
@@ -97,7 +98,15 @@ def pyinfra_data(host: Host) -> dict[str, Any]:
         "secrets_file": "",
         "generated_secrets": [*_backend_secrets(), MONGODB_ADMIN, MONGODB_BACKEND],
         **mirrored,
+        **_mongodb_suite(host.system),
     }
+
+
+def _mongodb_suite(system: str) -> dict[str, str]:
+    """The setting of a system that MongoDB has no packages for: those of the release before it."""
+    found = SYSTEMS.get(system)
+    lender = lent_by(found) if found else None
+    return {"mongodb_apt_suite": lender.codename} if lender else {}
 
 
 def _backend_secrets() -> list[str]:

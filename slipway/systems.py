@@ -29,6 +29,8 @@ class System:
     brotli: bool
     # What Valkey's packages and programs begin with: "redis", which it was forked from, where it is not packaged.
     valkey: str
+    # Its certbot; 4.0 is the first that asks for a profile.
+    certbot: str
     # Whether the tests provision it.
     proven: bool
 
@@ -43,31 +45,54 @@ def _debian(
     codename: str,
     mongodb_series: tuple[str, ...],
     python: str,
+    certbot: str,
     valkey: str = "valkey",
-    proven: bool = False,
 ) -> System:
-    title, kernel = f"Debian {version}", "linux-image-cloud-amd64"
-    series, main = mongodb_series, ("main",)
-    return System(title, "debian", version, codename, series, "main", python, kernel, main, True, valkey, proven)
-
-
-def _ubuntu(version: str, codename: str, mongodb_series: tuple[str, ...], python: str, brotli: bool) -> System:
-    title, kernel = f"Ubuntu {version}", "linux-image-virtual"
-    components = ("main", "universe")
-    series, component = mongodb_series, "multiverse"
     return System(
-        title, "ubuntu", version, codename, series, component, python, kernel, components, brotli, "redis", False
+        title=f"Debian {version}",
+        os="debian",
+        version=version,
+        codename=codename,
+        mongodb_series=mongodb_series,
+        mongodb_component="main",
+        python=python,
+        kernel="linux-image-cloud-amd64",
+        components=("main",),
+        brotli=True,
+        valkey=valkey,
+        certbot=certbot,
+        proven=True,
+    )
+
+
+def _ubuntu(
+    version: str, codename: str, mongodb_series: tuple[str, ...], python: str, certbot: str, brotli: bool
+) -> System:
+    return System(
+        title=f"Ubuntu {version}",
+        os="ubuntu",
+        version=version,
+        codename=codename,
+        mongodb_series=mongodb_series,
+        mongodb_component="multiverse",
+        python=python,
+        kernel="linux-image-virtual",
+        components=("main", "universe"),
+        brotli=brotli,
+        valkey="redis",
+        certbot=certbot,
+        proven=False,
     )
 
 
 SYSTEMS = {
     system.id: system
     for system in (
-        _debian("12", "bookworm", ("7.0", "8.0"), "3.11", valkey="redis", proven=True),
-        # MongoDB has no packages for it; the database can be on another host (role db).
-        _debian("13", "trixie", (), "3.13"),
-        _ubuntu("22.04", "jammy", ("6.0", "7.0", "8.0"), "3.10", brotli=False),
-        _ubuntu("24.04", "noble", ("8.0",), "3.12", brotli=True),
+        _debian("12", "bookworm", ("7.0", "8.0"), "3.11", certbot="2.1", valkey="redis"),
+        # MongoDB has no packages for it: those of Debian 12 (`mongodb_apt_suite`), or another host (role db).
+        _debian("13", "trixie", (), "3.13", certbot="4.0"),
+        _ubuntu("22.04", "jammy", ("6.0", "7.0", "8.0"), "3.10", certbot="1.21", brotli=False),
+        _ubuntu("24.04", "noble", ("8.0",), "3.12", certbot="2.9", brotli=True),
     )
 }
 
@@ -75,3 +100,18 @@ SYSTEMS = {
 def system_of(machine: Mapping[str, str]) -> System | None:
     """The system of a host, from its facts (facts.Machine); None if it is not supported."""
     return SYSTEMS.get(f"{machine.get('os')}-{machine.get('release')}")
+
+
+def older(system: System) -> list[System]:
+    """The earlier releases of the same distribution, the newest first."""
+    found = [one for one in SYSTEMS.values() if one.os == system.os and _number(one) < _number(system)]
+    return sorted(found, key=_number, reverse=True)
+
+
+def lent_by(system: System) -> System | None:
+    """The older release whose packages of MongoDB stand in where it has none for the system."""
+    return None if system.mongodb_series else next((one for one in older(system) if one.mongodb_series), None)
+
+
+def _number(system: System) -> float:
+    return float(system.version)

@@ -23,10 +23,10 @@ from slipway.ops.files import directory, put_template, tell_text, write_script
 from slipway.ops.units import and_observe, and_wait, restart, restarts, service
 from slipway.settings import limits
 from slipway.settings.model import Settings
-from slipway.systems import system_of
 from slipway.tasks.adoption_facts import earlier, mongodb_data
+from slipway.tasks.mongodb_packages import packaged_for, problems
 from slipway.tasks.mongodb_users import alone, mongodb_users
-from slipway.tasks.packages import is_new, package_gone
+from slipway.tasks.packages import package_gone
 
 SOURCES = "/etc/apt/sources.list.d/mongodb.sources"
 KEYRING = "/usr/share/keyrings/mongodb-server.asc"
@@ -41,9 +41,6 @@ TOOLS = ["mongodb-database-tools"]
 # What fetches MongoDB's key and looks at it, before the repository is trusted.
 KEY_PACKAGES = ["ca-certificates", "curl", "gpg"]
 VERSION = "mongod --version 2>/dev/null | sed -n 's/^db version v//p'"
-OFFICIAL_REPOSITORY = "https://repo.mongodb.org"
-NO_SERIES_HINT = "a series that is there, or the role db on a host with another system"
-NO_SERIES = f"nothing, need {NO_SERIES_HINT}"
 
 
 def packages(settings: Settings) -> list[str]:
@@ -60,7 +57,12 @@ def repository(settings: Settings) -> None:
     )
     set_aside(name="Disable other sources of MongoDB's packages", url=settings.mongodb_apt_url)
     machine = host.get_fact(Machine)
-    values = {"settings": settings, "machine": machine, "system": system_of(machine), "keyring": KEYRING}
+    values = {
+        "settings": settings,
+        "machine": machine,
+        "system": packaged_for(machine, settings),
+        "keyring": KEYRING,
+    }
     put_template(SOURCES, "mongodb/mongodb.sources", values, name="Add MongoDB's repository")
     put_template(
         "/etc/apt/preferences.d/mongodb",
@@ -68,39 +70,6 @@ def repository(settings: Settings) -> None:
         values,
         name=f"Pin MongoDB to the {settings.mongodb_version} series",
     )
-
-
-def problems(settings: Settings) -> list[str]:
-    """What keeps this host from having MongoDB."""
-    machine = host.get_fact(Machine)
-    found = series_problems(machine, settings)
-    return found if found or not is_new() else repository_problems(machine, settings)
-
-
-def series_problems(machine: dict[str, str], settings: Settings) -> list[str]:
-    series = settings.mongodb_version
-    found = []
-    # https://www.mongodb.com/docs/manual/administration/production-notes/ : 5.0 and later need AVX
-    if machine.get("avx") != "yes":
-        found.append(f"processor: found no AVX, which MongoDB {series} needs (ask the provider for a newer processor)")
-    system = system_of(machine)
-    if settings.mongodb_apt_url.startswith(OFFICIAL_REPOSITORY) and system and series not in system.mongodb_series:
-        there = ", ".join(system.mongodb_series) or NO_SERIES
-        found.append(f"mongodb_version: found {series!r}; for {system.title} MongoDB has {there}")
-    return found
-
-
-def repository_problems(machine: dict[str, str], settings: Settings) -> list[str]:
-    """Whether the repository that is set has the series for this system: what it has changes without our knowing."""
-    system, series = system_of(machine), settings.mongodb_version
-    if system is None:
-        return []
-    url = f"{settings.mongodb_apt_url}/{system.os}/dists/{system.codename}/mongodb-org/{series}/Release"
-    # apt's own downloader: it is there before curl is, and knows apt's proxy.
-    script = f"cd $(mktemp -d) && /usr/lib/apt/apt-helper download-file {url} Release 2>&1; rm -r $PWD"
-    if " 404 " not in host.get_fact(Output, command=script):
-        return []
-    return [f"mongodb_version: found nothing of {series!r} for {system.title} at {url}, need {NO_SERIES_HINT}"]
 
 
 def drifts(settings: Settings) -> dict[str, Drift]:

@@ -224,8 +224,9 @@ def script(settings: Settings, wanted: Environment, folder: str) -> list[str]:
         # Releases with the same locked dependencies, the same Python and the same uv share an environment.
         f"venv={venvs}/$( (cat {files}; {python} -V; echo {uv.VERSION}) | sha256sum | cut -c1-16)",
         f"exec 9> {venvs}/.lock; flock 9",
-        f"if [ ! -e $venv/.complete ]; then rm -rf $venv {venvs}/.uv; cd /; {uv_run} venv --python {python} $venv;"
-        " touch $venv/.begun;"
+        f"if [ ! -e $venv/.complete ]; then rm -rf $venv {venvs}/.uv; cd /;"
+        # By its own name: /usr/bin/python3 is another one after an upgrade of the system, without these packages.
+        f" {uv_run} venv --python $(readlink -f {python}) $venv; touch $venv/.begun;"
         f" {uv_run} {into} {options} -r {folder}/{REQUIREMENTS}",
         *(build(settings, wanted, folder, f"{uv_run} {into}") if wanted.locked.built else []),
         # By Python itself: one of the environment would run what a package has put there for its start, as root.

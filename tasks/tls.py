@@ -5,34 +5,38 @@ It comes last: where the ACME server refuses, all else stands and the site serve
 
 from __future__ import annotations
 
+import json
 import shlex
 import time
 from collections.abc import Iterator, Sequence
 
 from pyinfra import host
-from pyinfra.api import operation
+from pyinfra.api import FunctionCommand, operation
 
 from slipway.adoption.certificates import superseded
 from slipway.engine import notes
 from slipway.engine.components import Drift, component
 from slipway.engine.ssh import peer_address
 from slipway.facts.base import Output
-from slipway.facts.certificates import Certificate
+from slipway.facts.certificates import Certificate, is_overdue, renew_before
 from slipway.facts.machine import Machine
 from slipway.ops.commands import Commands, ensure
 from slipway.ops.files import link, put
 from slipway.ops.templates import render
 from slipway.ops.units import restart, service
 from slipway.settings.model import Settings
+from slipway.systems import system_of
 from slipway.tasks.adoption_facts import earlier
 from slipway.tasks.nginx import ACME_WEBROOT
+from slipway.tasks.tls_issue import addresses_command, issue
 
 PACKAGES = ["certbot"]
-# certbot renews 30 days before the end (version 2.1), twice a day by its timer. A certificate that is closer to its
-# end than this was missed by the timer, and is a drift.
-OVERDUE_DAYS = 14
 TIMER = "certbot.timer"
+RENEWAL_TIME = "Set when the certificate is renewed"
 HOOK = "/etc/letsencrypt/renewal-hooks/deploy/reload-nginx"
+SET_TIME = "/etc/letsencrypt/renewal-hooks/deploy/set-renewal-time"
+# The first certbot that asks for a profile.
+FIRST_WITH_PROFILES = (4, 0)
 # Writes a key and a certificate that ended yesterday, with the library that certbot brings.
 EXPIRED = """
 import datetime, sys
@@ -69,6 +73,9 @@ def drifts(settings: Settings) -> dict[str, Drift]:
         ),
         "the certificates gone": Drift("rm -rf /etc/letsencrypt/live", issued),
         "the renewal switched off": Drift(f"systemctl disable --now {TIMER}", "Enable the certificate renewal timer"),
+        "renewal at another time": Drift(
+            f"sed -i 's/^renew_before_expiry.*/renew_before_expiry = 1 day/' /etc/letsencrypt/renewal/{name}.conf"
+        ),
         "the renewal hook not executable": Drift(f"chmod 644 {HOOK}", "Install the renewal hook"),
     }
 
@@ -92,6 +99,35 @@ def domain_problems(settings: Settings) -> list[str]:
     return problems
 
 
+def problems(settings: Settings) -> list[str]:
+    return [*domain_problems(settings), *profile_problems(settings)]
+
+
+def profile_problems(settings: Settings) -> list[str]:
+    """A profile that certbot can't ask for, or that the ACME server does not have."""
+    profile = settings.tls_profile
+    if not profile:
+        return []
+    machine: dict[str, str] = host.get_fact(Machine)
+    system = system_of(machine)
+    if system and tuple(map(int, system.certbot.split("."))) < FIRST_WITH_PROFILES:
+        return [
+            f"tls_profile: found {profile!r}, which certbot {system.certbot} of {system.title} can't ask for, need"
+            ' certbot 4.0 (Debian 13), or tls_profile = ""'
+        ]
+    fetch = f"cd $(mktemp -d) && /usr/lib/apt/apt-helper download-file {settings.acme_directory} directory >&2"
+    answer = host.get_fact(Output, command=f"{fetch} && cat directory; rm -r $PWD")
+    try:
+        known = sorted(json.loads(answer).get("meta", {}).get("profiles", {}))
+    except ValueError:
+        # It does not answer: the issuance says so, where one is due.
+        return []
+    there = ", ".join(map(repr, known)) or "none"
+    if profile in known:
+        return []
+    return [f"tls_profile: found {profile!r}; the ACME server {settings.acme_directory} has {there}, need one of them"]
+
+
 def domains_by_setting(settings: Settings) -> Iterator[tuple[str, str]]:
     for number, site in enumerate(settings.all_sites):
         at = f"sites[{number - 1}]: " if number else ""
@@ -100,20 +136,13 @@ def domains_by_setting(settings: Settings) -> Iterator[tuple[str, str]]:
         yield from ((f"{at}services", service.host) for service in site.services if service.host)
 
 
-def addresses_command(domain: str) -> str:
-    """A command that prints the addresses of a name as the host sees it, without the loopback one that providers write
-    into /etc/hosts for a server's own name: where that is all, the DNS alone is asked."""
-    theirs = "awk '$1 !~ /^127[.]|^::1$/ && !seen[$1]++ {print $1; found = 1} END {exit !found}'"
-    return f"getent ahosts {domain} | {theirs} || getent -s hosts:dns ahosts {domain} | {theirs}"
-
-
 @component(
     roles=("web",),
     per_site=True,
     needs=("nginx",),
     packages=PACKAGES,
     units=(TIMER,),
-    preflight=domain_problems,
+    preflight=problems,
     drifts=drifts,
 )
 def tls(settings: Settings) -> None:
@@ -123,10 +152,19 @@ def tls(settings: Settings) -> None:
         content=render("tls/reload-nginx"),
         mode="755",
     )
+    names = [site.site_name for site in settings.all_sites]
+    put(
+        name="Install the hook that sets the renewal time",
+        path=SET_TIME,
+        content=render("tls/set-renewal-time", names=names),
+        mode="755",
+    )
     service(name="Enable the certificate renewal timer", unit=TIMER)
     renewed = certificate(name=name_of_operation(settings), settings=settings)
-    names = superseded(earlier(settings), settings)
-    stop_renewals(name="Disable other renewals of the site's certificate", names=names)
+    renewal_time(name=RENEWAL_TIME, settings=settings)
+    stop_renewals(
+        name="Disable other renewals of the site's certificate", names=superseded(earlier(settings), settings)
+    )
     served = link(
         name="Link the certificate",
         path=settings.tls_folder,
@@ -174,7 +212,7 @@ def reason_to_issue(found: dict[str, str], settings: Settings, now: float) -> st
     days = (int(found["end"]) - now) / 86400
     if days < 0:
         return f"it ended {-days:.0f} days ago"
-    if days < OVERDUE_DAYS:
+    if is_overdue(int(found["start"]), int(found["end"]), now):
         return f"it ends in {days:.0f} days and the timer has not renewed it"
     if set(found.get("names", "").split()) != set(settings.domains):
         return f"it is for {found.get('names')}"
@@ -185,6 +223,8 @@ def reason_to_issue(found: dict[str, str], settings: Settings, now: float) -> st
         return f"it is renewed by way of {found['webroot_path']}, where Nginx does not look"
     if found.get("server") != settings.acme_directory:
         return f"it is from {found.get('server') or 'an unknown server'}, tls_acme_server is {settings.acme_directory}"
+    if (profile := found.get("preferred_profile", "")) != settings.tls_profile:
+        return f"it is of the profile {profile!r}, tls_profile is {settings.tls_profile!r}"
     return None
 
 
@@ -203,8 +243,33 @@ def certificate(settings: Settings) -> Commands:
         yield f"rm -rf {live} /etc/letsencrypt/archive/{name} /etc/letsencrypt/renewal/{name}.conf"
     # An account that a power cut has emptied: certbot would stumble over it for ever, and makes a new one.
     yield "find /etc/letsencrypt/accounts -name '*.json' -empty -printf '%h\\0' | sort -zu | xargs -0r rm -rf"
-    # certbot leaves it to the kernel when its files reach the disk; Nginx would not start with empty ones.
-    yield f"umask 022; {' '.join(certbot_command(settings))}" + " && sync -f /etc/letsencrypt"
+    if found.get("preferred_profile") and not settings.tls_profile:
+        # certbot keeps what it is no longer told.
+        yield f"sed -i '/^preferred_profile *=/d' /etc/letsencrypt/renewal/{name}.conf"
+    # certbot runs its hooks at a renewal, not for a first certificate. And it leaves it to the kernel when its files
+    # reach the disk; Nginx would not start with empty ones.
+    command = (
+        f"umask 022; {' '.join(certbot_command(settings))} && {_set_renewal_time(live)} && sync -f /etc/letsencrypt"
+    )
+    yield FunctionCommand(issue, (command, settings.domains), {})
+
+
+@operation()
+def renewal_time(settings: Settings) -> Commands:
+    """Have a certificate renewed when its own lifetime says so."""
+    name = settings.site_name
+    live = f"/etc/letsencrypt/live/{name}"
+    found = host.get_fact(Certificate, path=f"{live}/fullchain.pem", lineage=name)
+    if reason_to_issue(found, settings, time.time()):
+        return
+    hours = renew_before(int(found["start"]), int(found["end"]))
+    if found.get("renew_before_expiry") != f"{hours} hours":
+        notes.note(f"renew_before_expiry: {found.get('renew_before_expiry', 'the default')} -> {hours} hours")
+        yield _set_renewal_time(live)
+
+
+def _set_renewal_time(live: str) -> str:
+    return f"RENEWED_LINEAGE={live} {SET_TIME}"
 
 
 def certbot_command(settings: Settings) -> list[str]:
@@ -214,5 +279,7 @@ def certbot_command(settings: Settings) -> list[str]:
         *("certbot", "certonly", "--non-interactive", "--agree-tos", *account),
         *("--server", settings.acme_directory, "--cert-name", settings.site_name),
         *("--webroot", "--webroot-path", ACME_WEBROOT, "--force-renewal", "--renew-with-new-domains"),
+        # Preferred, not required: a profile that the server has no more must not end the renewals.
+        *(("--preferred-profile", settings.tls_profile) if settings.tls_profile else ()),
         *(argument for domain in settings.domains for argument in ("-d", domain)),
     ]

@@ -9,12 +9,27 @@ from cryptography import x509
 from slipway.facts.base import Fact, key_values
 
 # The lines of certbot's renewal configuration that are told.
-RENEWAL = ("server", "authenticator", "pre_hook", "webroot_path")
+RENEWAL = ("server", "authenticator", "pre_hook", "webroot_path", "renew_before_expiry", "preferred_profile")
+# Certificates of less hours are renewed in the middle of their lifetime, others when a third of it is left.
+# https://letsencrypt.org/docs/integration-guide/#when-to-renew
+SHORT_HOURS = 240
+
+
+def renew_before(start: int, end: int) -> int:
+    """How many hours before its end a certificate is to be renewed; templates/tls/set-renewal-time has the same rule.
+    `start` and `end` in seconds since the epoch, both of them within its lifetime (RFC 5280, 4.1.2.5)."""
+    hours = (end - start + 1) // 3600
+    return hours // (2 if hours < SHORT_HOURS else 3)
+
+
+def is_overdue(start: int, end: int, now: float) -> bool:
+    """Whether half of the time for its renewal is over: the timer, which runs twice a day, has missed it."""
+    return end - now < renew_before(start, end) * 3600 / 2
 
 
 class Certificate(Fact[dict[str, str]]):
-    """The certificate at `path`: names (space separated), end (seconds since the epoch); `{}` where none is that can be
-    read. `lineage` names certbot's renewal configuration, of which those of RENEWAL are given."""
+    """The certificate at `path`: names (space separated), start and end (seconds since the epoch); `{}` where none is
+    that can be read. `lineage` names certbot's renewal configuration, of which those of RENEWAL are given."""
 
     @staticmethod
     def default() -> dict[str, str]:
@@ -38,5 +53,9 @@ class Certificate(Fact[dict[str, str]]):
             # One that is empty, as a power cut may leave it, is none.
             return {}
         found = {key: value for key, value in key_values(output).items() if key in RENEWAL}
-        end = str(int(certificate.not_valid_after_utc.timestamp()))
-        return {**found, "end": end, "names": " ".join(names.get_values_for_type(x509.DNSName))}
+        return {
+            **found,
+            "start": str(int(certificate.not_valid_before_utc.timestamp())),
+            "end": str(int(certificate.not_valid_after_utc.timestamp())),
+            "names": " ".join(names.get_values_for_type(x509.DNSName)),
+        }

@@ -9,8 +9,8 @@ class Machine(Fact[dict[str, str]]):
     """What preflight and the tasks want to know of the machine, asked in one command.
 
     uid, os (ID of os-release), release (VERSION_ID), codename, arch (dpkg's word), container ("none" or its kind),
-    python (the version of python3, "" without it), glibc ("2.36"), memory_mb, avx (yes/no), clock (seconds since the
-    epoch), addresses (space separated, global ones),
+    kernel (its version, "6.1.0-37-amd64"), python (the version of python3, "" without it), glibc ("2.36"), memory_mb,
+    avx (yes/no), clock (seconds since the epoch), addresses (space separated, global ones),
     and for each of `DISK_FOLDERS` disk:FOLDER: the mount point it is or will be on, the MiB free there ("/var 900").
     """
 
@@ -29,7 +29,7 @@ class Machine(Fact[dict[str, str]]):
             " read -r container 2>/dev/null < /run/systemd/container"
             " || container=$(systemd-detect-virt --container 2>/dev/null); echo container=$container;"
             " read -r init < /proc/1/comm; echo init=$init;"
-            " echo python=$(/usr/bin/python3 -V 2>/dev/null | cut -d' ' -f2);"
+            " echo kernel=$(uname -r); echo python=$(/usr/bin/python3 -V 2>/dev/null | cut -d' ' -f2);"
             " echo glibc=$(getconf GNU_LIBC_VERSION 2>/dev/null | cut -d' ' -f2);"
             " read -r _ kilobytes _ < /proc/meminfo; echo memory_mb=$((kilobytes / 1024));"
             " if grep -qw avx /proc/cpuinfo; then echo avx=yes; else echo avx=no; fi;"

@@ -11,10 +11,10 @@ class Condition(Fact[dict[str, str]]):
     """What `slipway status` tells of a host, asked in one command.
 
     system, kernel, up (seconds), reboot ("yes" where an update wants one), version:TITLE, unit:NAME (LoadState,
-    ActiveState and SubState, systemd's words), health:UNIT ("yes" or "no"), end of the certificate that is served
-    (seconds since the epoch) and placeholder ("yes" where it is but one), disk:MOUNT (MiB free, MiB in all), release
-    and released (its time, seconds since the epoch), and apply: the last one's line in the host's log. What is not
-    there is left out.
+    ActiveState and SubState, systemd's words), health:UNIT ("yes" or "no"), start and end of the certificate that is
+    served (seconds since the epoch) and placeholder ("yes" where it is but one), disk:MOUNT (MiB free, MiB in all),
+    release and released (its time, seconds since the epoch), and apply: the last one's line in the host's log. What is
+    not there is left out.
     """
 
     DISK_FOLDERS = "/ /var /var/lib /var/www"
@@ -56,8 +56,8 @@ class Condition(Fact[dict[str, str]]):
         current, folder = shlex.quote(f"{site_root}/current"), shlex.quote(served)
         return (
             f" if openssl x509 -noout -in {folder}/fullchain.pem 2>/dev/null; then"
-            f" end=$(openssl x509 -noout -enddate -in {folder}/fullchain.pem | cut -d= -f2);"
-            f' echo end{suffix}=$(date -d "$end" +%s);'
+            f" for what in start end; do its=$(openssl x509 -noout -${{what}}date -in {folder}/fullchain.pem);"
+            f' echo $what{suffix}=$(date -d "${{its#*=}}" +%s); done;'
             f' [ "$(readlink {folder})" != placeholder ] || echo placeholder{suffix}=yes; fi;'
             f" if [ -e {current}/. ]; then echo release{suffix}=$(basename $(realpath {current}));"
             f" echo released{suffix}=$(stat -c %Y {current}); fi;"

@@ -24,7 +24,7 @@ from slipway.project import PACKAGE
 from slipway.settings import limits
 from slipway.settings.model import Settings
 from slipway.settings.of_host import CHECKED, checked_settings
-from slipway.tasks import mongodb, preflight
+from slipway.tasks import mongodb_packages, preflight
 
 DEPLOY, NEW_PROJECT = PACKAGE / "inspection/deploy.py", PACKAGE / "starter/files/deploy.py"
 
@@ -92,7 +92,7 @@ def _asked(component: Component, has_site: bool) -> Component:
     its = copy(component)
     if component.name == "mongodb":
         # Whether its repository has the series is found out by a file that is written for a moment.
-        its.preflight = lambda settings: mongodb.series_problems(host.get_fact(Machine), settings)
+        its.preflight = lambda settings: mongodb_packages.series_problems(host.get_fact(Machine), settings)
     elif component.name == "backend" or (component.name == "tls" and not has_site):
         # The project's dependencies; the site's name.
         its.preflight = lambda settings: ()

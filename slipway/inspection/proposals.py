@@ -10,8 +10,10 @@ from typing import Any
 
 from slipway.inspection.report import Proposal, Report, Service, Site
 from slipway.settings.model import Settings
+from slipway.settings.mongodb import KEYS
 from slipway.settings.system import is_timezone
 from slipway.settings.types import DOMAIN
+from slipway.systems import SYSTEMS, lent_by
 
 RUNNERS = ("uvicorn", "gunicorn", "hypercorn")
 APPLICATION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
@@ -148,6 +150,10 @@ def _backend(backend: Service) -> Iterator[Proposal]:
 
 
 def _database(found: Report) -> Iterator[Proposal]:
+    system = next((one for one in SYSTEMS.values() if f"({one.codename})" in found.system.title), None)
+    if system and (lender := lent_by(system)):
+        where = f"MongoDB has no packages for {system.title}; those of {lender.title} run there, unsupported"
+        yield Proposal(name="mongodb_apt_suite", value=lender.codename, where=where)
     server = next((one for one in found.databases if one.kind == "MongoDB"), None)
     named = next((one for one in found.services if one.database), None)
     if named:
@@ -159,7 +165,9 @@ def _database(found: Report) -> Iterator[Proposal]:
         yield Proposal(name="mongodb_database", value=server.databases[0].name, where="MongoDB's only database")
     series = re.match(r"\d\.\d", server.version)
     if series and series[0] != _default("mongodb_version"):
-        where = f"MongoDB {server.version}; set mongodb_key_fingerprint to that of its series' key, too"
+        where = f"MongoDB {server.version}"
+        if series[0] not in KEYS:
+            where += "; set mongodb_key_fingerprint to that of its series' key, too"
         yield Proposal(name="mongodb_version", value=series[0], where=where)
     where = f"storage.dbPath in {server.config}"
     if server.data_folder and server.data_folder != _default("mongodb_data"):

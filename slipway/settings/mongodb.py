@@ -15,9 +15,11 @@ from slipway.settings.types import (
     UserName,
     Words,
     derived,
+    derived_by,
     is_ipv4,
     matching,
 )
+from slipway.systems import SYSTEMS
 
 # Options of mongod.conf that other settings decide, or that Slipway relies on.
 MONGODB_OWN = {
@@ -31,6 +33,19 @@ NO_DATA = ("/home", "/root", "/run", "/tmp", "/var/tmp", "/dev", "/proc", "/sys"
 # What mongod takes beside its cache, for connections and sorting, in MiB.
 MIN_BESIDE_CACHE_MB = 256
 
+# The keys that sign its series. https://www.mongodb.com/docs/manual/tutorial/verify-mongodb-packages/
+KEYS = {
+    "6.0": "39BD841E4BE5FB195A65400E6A26B1AE64C3C388",
+    "7.0": "E58830201F7DD82CD808AA84160D26BB1785BA38",
+    "8.0": "4B0752C1BCA238C0B4EE14DC41DE058A4E7DCA05",
+}
+# Releases that MongoDB has packages for.
+SUITES = [system.codename for system in SYSTEMS.values() if system.mongodb_series]
+
+
+def is_suite(value: str) -> bool:
+    return value in ("", *SUITES)
+
 
 class MongoDB(Section):
     """MongoDB"""
@@ -39,18 +54,23 @@ class MongoDB(Section):
 
     mongodb_version: Annotated[str, matching(r"\d\.\d", 'a series as "7.0"')] = "7.0"
     """The series to install, which the packages are pinned to: its newest patch. A later patch comes by `apt upgrade`.
-    Another series needs its own `mongodb_key_fingerprint`."""
+    A server in service is raised one series at a time, and never goes back: first set the feature compatibility version
+    of the series that runs (https://www.mongodb.com/docs/manual/release-notes/8.0-upgrade-standalone/)."""
 
     mongodb_apt_url: HttpUrl = "https://repo.mongodb.org/apt"
     """The apt repository; `/debian` or `/ubuntu` is appended."""
+
+    mongodb_apt_suite: Annotated[str, Check(is_suite, f'"", or one of {", ".join(SUITES)}')] = ""
+    """The codename of the release whose packages are installed; `""` for the host's own. `"bookworm"` is for Debian 13,
+    for which MongoDB has no packages: those of Debian 12 run there, but MongoDB neither tests nor supports that."""
 
     mongodb_key_url: HttpUrl = derived("https://pgp.mongodb.com/server-{mongodb_version}.asc")
     """The URL of the key that signs the series."""
 
     mongodb_key_fingerprint: Annotated[str, matching(r"[0-9A-F]{40}", "40 hexadecimal digits, upper case")] = (
-        "E58830201F7DD82CD808AA84160D26BB1785BA38"
+        derived_by(f"that of {', '.join(KEYS)}", ["mongodb_version"], lambda series: KEYS.get(series, ""))
     )
-    """The fingerprint that this key must have. The default is that of the series 7.0."""
+    """The fingerprint that this key must have."""
 
     mongodb_tools: bool = True
     """Install mongodump and mongorestore, too."""

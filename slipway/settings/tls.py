@@ -23,5 +23,10 @@ class Tls(Section):
     """The ACME directory that issues the certificate. `"letsencrypt-staging"` is for trying out: its certificates are
     not trusted, and its rate limits are generous."""
 
+    tls_profile: Annotated[str, matching(r"[\w-]*", 'the name of a profile, or "" for the server\'s own choice')] = ""
+    """The profile of the ACME server's to ask for, at each renewal too; `""` leaves the choice to the server. Let's
+    Encrypt has `"classic"`, `"tlsserver"` and `"shortlived"` (160 hours): https://letsencrypt.org/docs/profiles/. Needs
+    certbot 4.0, which Debian 13 has."""
+
     tls_email: Annotated[str, matching(r"([^@\s]+@[^@\s]+\.[^@\s]+)?", 'an e-mail address, or "" for none')] = ""
     """E-mail address of the ACME account."""

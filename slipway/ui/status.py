@@ -15,6 +15,7 @@ from slipway.engine.components import Component
 from slipway.engine.deployed import deployed
 from slipway.engine.errors import failing, in_words
 from slipway.engine.session import Session
+from slipway.facts.certificates import is_overdue
 from slipway.facts.status import Condition
 from slipway.settings.model import Settings
 from slipway.ui.console import escape, plain
@@ -49,6 +50,8 @@ class Certificate(BaseModel):
     end: datetime
     days_left: int
     is_placeholder: bool
+    # Whether it should have been renewed by now, by its own lifetime.
+    is_overdue: bool = False
 
 
 class Apply(BaseModel):
@@ -174,7 +177,7 @@ def _by_site(found: Mapping[str, str]) -> dict[str, dict[str, str]]:
     sites: dict[str, dict[str, str]] = {}
     for key, value in found.items():
         kind, _, name = key.partition(":")
-        if name and kind in ("end", "placeholder", "release", "released"):
+        if name and kind in ("start", "end", "placeholder", "release", "released"):
             sites.setdefault(name, {})[kind] = value
     return sites
 
@@ -187,7 +190,9 @@ def _certificate(found: Mapping[str, str], now: datetime) -> Certificate | None:
     if not found.get("end"):
         return None
     end = _time(found["end"])
-    return Certificate(end=end, days_left=(end - now).days, is_placeholder="placeholder" in found)
+    overdue = is_overdue(int(found.get("start", found["end"])), int(found["end"]), now.timestamp())
+    placeholder = "placeholder" in found
+    return Certificate(end=end, days_left=(end - now).days, is_placeholder=placeholder, is_overdue=overdue)
 
 
 def _apply(line: str | None) -> Apply | None:
@@ -244,8 +249,8 @@ def _of_certificate(certificate: Certificate | None) -> str:
         return "[red]none[/]"
     if certificate.is_placeholder:
         return "[yellow]placeholder, no certificate issued yet[/]"
-    colour = "green" if certificate.days_left >= 14 else "red"
-    return f"[{colour}]{certificate.days_left} days left[/] (until {certificate.end:%Y-%m-%d})"
+    colour, overdue = ("red", ", renewal overdue") if certificate.is_overdue else ("green", "")
+    return f"[{colour}]{certificate.days_left} days left{overdue}[/] (until {certificate.end:%Y-%m-%d})"
 
 
 def span(seconds: float) -> str:

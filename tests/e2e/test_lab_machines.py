@@ -253,8 +253,9 @@ def test_debian_13_is_told_what_mongodb_has_for_it(both: list[hosts.Host]) -> No
     environ = {**os.environ, "SLIPWAY_LAB_HOSTS": "trixie"}
     # The official repository by what is known of it, any other by asking it.
     for arguments, told in (
-        (["--data", "mongodb_apt_url=https://repo.mongodb.org/apt"], "for Debian 13 MongoDB has nothing"),
-        (["--data", "mongodb_version=5.0"], "found nothing of '5.0' for Debian 13 at "),
+        (["--data", "mongodb_apt_url=https://repo.mongodb.org/apt"], "for Debian 12 MongoDB has 7.0, 8.0"),
+        (["--data", "mongodb_version=5.0"], "for Debian 12 MongoDB has nothing of it at http://"),
+        (["--data", "mongodb_apt_suite="], 'need mongodb_apt_suite = "bookworm" (Debian 12\'s packages'),
     ):
         done = subprocess.run(
             [*plan, *arguments], cwd=PROJECT, env=environ, capture_output=True, text=True, check=False

@@ -39,6 +39,8 @@ NEW = {
     "Install uv 0.13.9": "which installs the packages of a release",
     "Configure Nginx": "the policy of a page allows the scripts that were read in it",
     "Reload Nginx": "with it",
+    "Install the hook that sets the renewal time": "certbot renews by the lifetime of a certificate",
+    "Set when the certificate is renewed": "the one that is there, too",
 }
 DOCUMENTS = 1000
 INSERT = f"""

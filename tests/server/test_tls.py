@@ -5,13 +5,23 @@ from __future__ import annotations
 import ssl
 import time
 
+from slipway.facts.certificates import is_overdue, renew_before
+
+
+def lifetime(server) -> tuple[int, int]:
+    """When the certificate that is served begins and ends."""
+    with server.site.handshake() as connection:
+        certificate = connection.getpeercert()
+    start, end = (int(ssl.cert_time_to_seconds(certificate[name])) for name in ("notBefore", "notAfter"))
+    return start, end
+
 
 def test_the_certificate_is_for_the_names_and_has_time_left(server):
     with server.site.handshake() as connection:
         certificate = connection.getpeercert()
     names = {name for kind, name in certificate["subjectAltName"] if kind == "DNS"}
     assert names == set(server.settings.domains)
-    assert ssl.cert_time_to_seconds(certificate["notAfter"]) - time.time() > 14 * 86400
+    assert not is_overdue(*lifetime(server), time.time())
 
 
 def test_the_certificate_is_renewed_by_timer_and_nginx_told(server):
@@ -21,6 +31,9 @@ def test_the_certificate_is_renewed_by_timer_and_nginx_told(server):
     assert (hook.user, hook.mode) == ("root", 0o755)
     renewal = server.host.file(f"/etc/letsencrypt/renewal/{server.settings.site_name}.conf").content_string
     assert f"server = {server.settings.acme_directory}" in renewal
+    assert f"renew_before_expiry = {renew_before(*lifetime(server))} hours" in renewal.splitlines()
+    profile = [line for line in renewal.splitlines() if line.startswith("preferred_profile = ")]
+    assert profile == [f"preferred_profile = {server.settings.tls_profile}"] * bool(server.settings.tls_profile)
 
 
 def test_the_private_key_is_readable_by_root_alone(server):

@@ -59,7 +59,7 @@ def test_the_settings_that_describe_a_server_are_found_with_their_places():
         "mongodb_database": ("codementee", "the environment of codementee-backend.service"),
         "mongodb_version": (
             "6.0",
-            "MongoDB 6.0.5; set mongodb_key_fingerprint to that of its series' key, too",
+            "MongoDB 6.0.5",
         ),
         "timezone": ("Asia/Kolkata", "/etc/localtime"),
         "firewall_allow": (["8443/tcp"], "ufw show added"),
@@ -363,3 +363,8 @@ def test_a_plan_becomes_steps():
 def test_problems_of_an_error_are_told_one_by_one():
     assert problems_in("h is not ready to be provisioned.\n  - a: x\n  - b: y") == ["a: x", "b: y"]
     assert problems_in("the host\nis gone") == ["the host is gone"]
+
+
+def test_a_system_without_packages_of_mongodb_gets_those_of_the_release_before():
+    assert names(empty(system=System(title="Debian GNU/Linux 13 (trixie)"))) == {"mongodb_apt_suite": "bookworm"}
+    assert names(empty(system=System(title="Debian GNU/Linux 12 (bookworm)"))) == {}

@@ -8,7 +8,7 @@ import pytest
 from pyinfra.api.exceptions import PyinfraError
 
 from slipway.facts.machine import Listeners, Machine
-from slipway.tasks import backend, mongodb, preflight
+from slipway.tasks import backend, mongodb_packages, preflight
 from support.described import described, run_deploy
 
 GOOD = {
@@ -40,7 +40,7 @@ def found_problems(machine, settings) -> list[str]:
         *preflight.memory_problems(machine),
         *preflight.disk_problems(machine, is_new=True, swap_mb=settings.swap_mb),
         *preflight.clock_problems(machine, time.time()),
-        *mongodb.series_problems(machine, settings),
+        *mongodb_packages.series_problems(machine, settings),
     ]
 
 
@@ -76,11 +76,64 @@ def test_what_folders_need_adds_up_on_the_file_system_they_share_with_the_swap_f
 )
 def test_a_series_that_does_not_exist_for_the_system_is_told_with_those_that_do(settings_with, system, series, said):
     machine = {**GOOD, **dict(zip(("os", "release"), system.split(), strict=True))}
-    problems = mongodb.series_problems(machine, settings_with(mongodb_version=series))
+    problems = mongodb_packages.series_problems(machine, settings_with(mongodb_version=series))
     if said is None:
         assert problems == []
     else:
         assert [problem.startswith(f"mongodb_version: found {series!r}; {said}") for problem in problems] == [True]
+
+
+@pytest.mark.parametrize(
+    ("kernel", "series", "is_refused"),
+    [
+        ("6.18.5", "8.0", False),
+        ("6.19.0-1-amd64", "8.0", True),
+        ("7.0.13", "8.0", True),
+        ("7.0.14-1-amd64", "8.0", False),
+        ("6.19.0-1-amd64", "7.0", False),
+        ("", "8.0", False),
+    ],
+)
+def test_mongodb_8_on_a_kernel_that_it_crashes_on_is_refused(settings_with, kernel, series, is_refused):
+    problems = mongodb_packages.series_problems({**GOOD, "kernel": kernel}, settings_with(mongodb_version=series))
+    told = [problem for problem in problems if f"on Linux {kernel}; MongoDB 8.0 and later crash" in problem]
+    assert len(told) == len(problems) == is_refused
+
+
+@pytest.mark.parametrize(
+    ("system", "suite", "series", "said"),
+    [
+        ("debian 13", "bookworm", "7.0", None),
+        ("debian 13", "", "7.0", """MongoDB has nothing, need mongodb_apt_suite = "bookworm" (Debian 12's packages:"""),
+        ("debian 13", "bookworm", "6.0", "for Debian 12 MongoDB has 7.0, 8.0, need a series that is there or the role"),
+        ("debian 13", "jammy", "7.0", "mongodb_apt_suite: found 'jammy' on Debian 13, need 'bookworm', or no such"),
+        ("debian 12", "bookworm", "7.0", None),
+        ("ubuntu 22.04", "noble", "8.0", "mongodb_apt_suite: found 'noble' on Ubuntu 22.04, need 'jammy'"),
+        ("ubuntu 24.04", "jammy", "7.0", None),
+    ],
+)
+def test_packages_of_an_older_release_are_a_setting_that_the_error_names(settings_with, system, suite, series, said):
+    machine = {**GOOD, **dict(zip(("os", "release"), system.split(), strict=True))}
+    settings = settings_with(mongodb_version=series, mongodb_apt_suite=suite)
+    problems = mongodb_packages.series_problems(machine, settings)
+    assert [said in problem for problem in problems] == ([] if said is None else [True]), problems
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ("trixie=yes\nbookworm=yes", None),
+        ("trixie=no\nbookworm=yes", 'https://repo.mongodb.org/apt, need mongodb_apt_suite = "bookworm"'),
+        ("trixie=no\nbookworm=no", "https://repo.mongodb.org/apt, need the role db on a host with another system"),
+        # It does not answer: the table of systems does.
+        ("", "for Debian 13 MongoDB has nothing, need mongodb_apt_suite"),
+    ],
+)
+def test_the_repository_itself_says_what_it_has(settings_with, answer, said):
+    with described(settings_with(), ("db",), release="13", codename="trixie") as (_, host):
+        host.answers["apt-helper"] = answer
+        problems = mongodb_packages.problems(settings_with())
+    assert [said in problem for problem in problems] == ([] if said is None else [True]), problems
 
 
 WEB, DB = {80: "nginx", 443: "nginx"}, {27017: "mongod"}

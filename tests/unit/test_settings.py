@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from slipway.settings.check import SettingsError, check, parse_items
+from slipway.settings.mongodb import KEYS
 
 BLOG = {"site_name": "blog", "site_domain": "blog.example.org"}
 
@@ -75,6 +76,8 @@ WRONG = {
     "nginx_max_body_mb": (1.5, "a valid integer"),
     "tls_acme_server": ("http://acme.example", "an https URL"),
     "tls_email": ("nobody", "an e-mail address"),
+    "tls_profile": ("short lived", 'the name of a profile, or ""'),
+    "mongodb_apt_suite": ("trixie", '"", or one of bookworm, jammy, noble'),
     "reboot_time": ("4 o'clock", 'a time of day as "04:00"'),
     "frontend_build_on": ("elsewhere", "'local' or 'server'"),
     "keep_releases": (1, "greater than or equal to 2"),
@@ -222,6 +225,13 @@ def test_what_is_named_after_the_site_follows_from_its_name(defaults):
     assert shop.mongodb_backend_user == "backend"
     own = check({**defaults, "site_name": "shop", "mongodb_database": "orders", "backend_listen": "127.0.0.1:8001"})
     assert (own.mongodb_database, own.backend_listen) == ("orders", "127.0.0.1:8001")
+
+
+def test_a_series_has_the_key_that_is_known_of_it_and_another_one_needs_its_own(defaults):
+    assert check({**defaults, "mongodb_version": "8.0"}).mongodb_key_fingerprint == KEYS["8.0"]
+    (line,) = problems({**defaults, "mongodb_version": "9.0"})
+    assert "mongodb_key_fingerprint: found '', derived from mongodb_version, expected 40 hexadecimal digits" in line
+    assert check({**defaults, "mongodb_version": "9.0", "mongodb_key_fingerprint": "A" * 40}).mongodb_version == "9.0"
 
 
 def test_the_key_of_another_mongodb_series_is_where_its_name_says(defaults):

@@ -77,3 +77,14 @@ def test_who_has_no_key_does_not_get_in_and_root_neither(settings_with):
     lines = dict(configuration(settings_with(), ["/key"], known))
     closed = ["PermitRootLogin", "PasswordAuthentication", "KbdInteractiveAuthentication", "PermitEmptyPasswords"]
     assert {name: lines[name] for name in closed} == dict.fromkeys(closed, "no")
+
+
+def test_openssh_10_gets_its_guides_order_and_bans_by_fail2ban_alone(settings_with):
+    known = {keyword: {*names} for keyword, names in ALGORITHMS.items()}
+    new = dict(configuration(settings_with(), ["/key"], known, has_penalties=True))
+    assert new["MACs"].startswith("hmac-sha2-512-etm@openssh.com,")
+    assert new["PerSourcePenalties"] == "no"
+    known["KexAlgorithms"].remove("mlkem768x25519-sha256")
+    old = dict(configuration(settings_with(), ["/key"], known))
+    assert old["MACs"].startswith("hmac-sha2-256-etm@openssh.com,")
+    assert "PerSourcePenalties" not in old

@@ -40,6 +40,7 @@ FOUND = {
     "unit:nginx.service": "loaded active running",
     "unit:mongod.service": "loaded failed failed",
     "unit:fail2ban.service": "not-found inactive dead",
+    "start": seconds(days=70, hours=-1),
     "end": seconds(days=-20, hours=-1),
     "disk:/": "1024 20480",
     "release": "20260129-abc",

@@ -113,8 +113,9 @@ def test_hsts_says_what_is_set(settings_with):
 
 
 def certificate(settings, days: float, **changes: str) -> dict[str, str]:
-    end = str(int(time.time() + days * 86400))
-    return {"end": end, "names": "codementee.io", "server": settings.acme_directory, **changes}
+    end = int(time.time() + days * 86400)
+    start = str(end - 90 * 86400 + 1)
+    return {"start": start, "end": str(end), "names": "codementee.io", "server": settings.acme_directory, **changes}
 
 
 def test_a_certificate_with_time_left_stays(settings_with):

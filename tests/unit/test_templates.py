@@ -22,6 +22,7 @@ from slipway.settings.model import TLS_FOLDER, Settings
 from slipway.systems import SYSTEMS
 from slipway.tasks import auditing, fail2ban, logins, updates
 from slipway.tasks.backend_units import all_units, of_service, release_units, unit_values
+from slipway.tasks.mongodb_packages import packaged_for
 from slipway.tasks.nginx import BROTLI_PACKAGES, configuration, links
 from slipway.tasks.nginx import unit_values as nginx_unit_values
 from slipway.tasks.release import PARTS
@@ -234,6 +235,12 @@ def test_mongodbs_repository_is_the_official_one_with_its_key(settings_with):
         "Architectures": "amd64",
         "Signed-By": "/k.asc",
     }
+
+
+def test_on_debian_13_the_packages_are_those_of_the_release_that_is_set(settings_with):
+    settings, machine = settings_with(mongodb_apt_suite="bookworm"), MACHINE | {"release": "13", "codename": "trixie"}
+    values = {"machine": machine, "system": packaged_for(machine, settings), "keyring": "/k.asc"}
+    assert "Suites: bookworm/mongodb-org/7.0\n" in render("mongodb/mongodb.sources", settings=settings, **values)
 
 
 def test_the_answer_for_programs_is_json():

@@ -1,0 +1,89 @@
+"""ACME servers beside the lab's own: with another lifetime of certificates, or with profiles.
+
+Debian's Pebble has no profiles. A newer one is built from its Go module, where a Go that can is at hand.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from slipway.lab import acme, network
+from slipway.lab.instance import Instance, cache_dir
+from support.waiting import wait_until
+
+SOURCE = Path(__file__).with_name("pebble_source")
+# https://github.com/letsencrypt/pebble, go.mod
+MIN_GO = (1, 25)
+# Beside the lab's own ports (slipway/lab/network.py). Each server has one of its own: an account is one server's.
+PORTS, MANAGEMENT_OFFSET = count(14050), 1000
+
+
+def with_profiles() -> Path | None:
+    """A Pebble that knows profiles; None where no Go can build it."""
+    found = re.search(r"go(\d+)\.(\d+)", _output("go", "version") if shutil.which("go") else "")
+    if not found or (int(found[1]), int(found[2])) < MIN_GO:
+        return None
+    program = cache_dir() / "pebble" / re.findall(r"pebble/v2 (\S+)", (SOURCE / "go.mod").read_text())[0]
+    if not program.exists():
+        program.parent.mkdir(parents=True, exist_ok=True)
+        new = program.with_name(f".{program.name}.{os.getpid()}")
+        # go.sum pins each module by its hash; the public checksum database may be unreachable.
+        environ = {
+            **os.environ,
+            "CGO_ENABLED": "0",
+            "GOSUMDB": "off",
+            "GOTOOLCHAIN": "local",
+            "GOFLAGS": "-mod=readonly",
+        }
+        command = ["go", "build", "-trimpath", "-o", str(new), "github.com/letsencrypt/pebble/v2/cmd/pebble"]
+        subprocess.run(command, cwd=SOURCE, env=environ, check=True, capture_output=True)
+        new.rename(program)
+    return program
+
+
+def _output(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+@contextmanager
+def authority(
+    lab: Instance, folder: Path, changes: Mapping[str, Any], program: Path | None = None, port: int = 0
+) -> Iterator[str]:
+    """The URL of an ACME server with its own configuration, in the time of the block. It has the lab's DNS, and its
+    directory is trusted by the lab's hosts; the root of its certificates is trusted by nobody."""
+    net, port = network.of(lab), port or next(PORTS)
+    config: dict[str, Any] = acme.pebble_config(lab.state / "acme", net)
+    config["pebble"] |= {
+        "listenAddress": f"{net.listen}:{port}",
+        "managementListenAddress": f"{net.listen}:{port + MANAGEMENT_OFFSET}",
+        **changes,
+    }
+    file = folder / "pebble.json"
+    file.write_text(json.dumps(config))
+    command = [str(program or "pebble"), "-config", str(file), "-dnsserver", f"{net.listen}:{net.port('dns')}"]
+    environ = {**os.environ, "PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "0"}
+    with subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            url = f"https://{net.gateway}:{port}/dir"
+            wait_until("Pebble answers", lambda: _answers(url, acme.ca_file(lab)))
+            yield url
+        finally:
+            process.kill()
+
+
+def _answers(url: str, roots: Path) -> bool:
+    try:
+        return requests.get(url, verify=str(roots), timeout=2).ok
+    except requests.RequestException:
+        return False
