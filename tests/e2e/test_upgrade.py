@@ -23,7 +23,12 @@ RELEASED = Version("0.1.0", "6dcf84577eea8c41a8d23b5c6fb79220f3f7c4ab")
 
 # All that the first plan lists, each with the reason. A restart that is not needed has no place here.
 NEW = {
+    "Create the replica set's key": "MongoDB is a replica set of this one server,",
+    "Name the replica set's member": "which drivers find by its name;",
+    "Configure MongoDB": "it keeps an oplog, by which every second can be restored",
     "Sandbox MongoDB": "mongod may take 900 s to start instead of 180",
+    "Restart MongoDB": "the one restart that makes it a replica set",
+    "Begin MongoDB's replica set": "with the data that are there",
     "Install the module of the release program": "the steps of a release are a Python program",
     "Install the release program": "which was a shell script for each site,",
     "Install the release program's checks": "which looks at built pages before it activates them",
