@@ -1,0 +1,260 @@
+"""What backups do by the clock: a full one each day, a slice of the oplog each minute, and what the policy gives up.
+
+A full backup is the stream of `mongodump --archive`, and the oplog from before it began to after it ended, which the
+slices hold anyway: what `mongodump --oplog` does, with both moments known, so that any later second can be reached. It
+counts when its manifest is in the repository, which is written last. restic never sees the end of a dump that failed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from slipway.backups import chain, mongo, oplog
+from slipway.backups.chain import FILES, FULL, MANIFEST, SLICE, Moment, at, moment_of, tag_of
+from slipway.backups.host import Busy, Facts, Failed, alone, change_state, last_lines, read_state, secret, tell, text_of
+from slipway.backups.restic import Repository, Writing, pump
+
+ARCHIVE, MANIFEST_FILE, OPLOG_FILE = "mongodb.archive", "manifest.json", "oplog.bson"
+# A slice this long replaces the short ones in a restore, which reads each with a process of its own.
+LONG_SECONDS = 3600
+MIB = 2**20
+
+
+def repositories(facts: Facts) -> list[Repository]:
+    return [Repository(facts, name) for name in facts.repositories]
+
+
+def each(facts: Facts, task: Callable[[Repository], None]) -> None:
+    """The same for all repositories: one that fails keeps no other one from its. Raises Failed at the end."""
+    failures = []
+    for repository in repositories(facts):
+        try:
+            task(repository)
+        except Failed as failure:
+            failures.append(str(failure))
+    if failures:
+        raise Failed("\n".join(failures))
+
+
+def now(facts: Facts) -> None:
+    """A full backup to all repositories, and what the policy gives up then."""
+    with alone("backup"):
+        _full(facts)
+    take_slices(facts, waits=True)
+    if facts.prunes:
+        prune(facts)
+
+
+def _full(facts: Facts) -> None:
+    failures, targets = [], []
+    for repository in repositories(facts):
+        try:
+            repository.prepare()
+            targets.append(repository)
+        except Failed as failure:
+            failures.append(str(failure))
+    server = mongo.live(facts)
+    id_ = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    began, begin = time.monotonic(), server.newest()
+    written, size = _dump(facts, targets, {FULL: "", "id": id_}, failures)
+    end = server.newest()
+    renamed = [
+        one.namespace
+        for one in map(oplog.entry, server.oplog(begin, end))
+        if one.command == "renameCollection" and oplog.is_applied(one)
+    ]
+    if renamed:
+        raise Failed(
+            f"{', '.join(renamed)}: renamed during the backup, which may have it twice or never, and does not count;"
+            " run it again"
+        )
+    for repository in written[:]:
+        try:
+            repository.store_paths({FILES: "", "id": id_}, facts.paths)
+        except Failed as failure:
+            failures.append(str(failure))
+            written.remove(repository)
+    witness = server.newest()
+    version = server.ask({"buildInfo": 1})["version"]
+    manifest = {
+        "id": id_,
+        "begin": begin,
+        "end": end,
+        "witness": witness,
+        "version": version,
+        "bytes": size,
+        "paths": facts.paths,
+        "collections": server.fingerprint(witness),
+    }
+    tags = {"id": id_, "begin": tag_of(begin), "end": tag_of(end), "witness": tag_of(witness), "version": version}
+    for repository in written:
+        try:
+            repository.store(MANIFEST_FILE, {MANIFEST: "", **tags}, json.dumps(manifest).encode())
+            reached = read_state().get("reached", {})
+            if repository.name not in reached or moment_of(reached[repository.name]) < begin:
+                change_state(reached={**reached, repository.name: tag_of(begin)})
+            seconds = time.monotonic() - began
+            tell(f"{repository.name}: backup {id_}, {size // MIB} MiB of documents, {seconds:.0f} s")
+        except Failed as failure:
+            failures.append(str(failure))
+    change_state(full={"id": id_, "time": int(time.time()), "failures": failures})
+    if failures:
+        raise Failed("\n".join(failures))
+
+
+def _dump(
+    facts: Facts, targets: list[Repository], tags: dict[str, str], failures: list[str]
+) -> tuple[list[Repository], int]:
+    """The repositories that have the dump now, and its size in bytes."""
+    size = 0
+
+    def count(more: int) -> None:
+        nonlocal size
+        size += more
+
+    writing: list[Writing] = [target.storing(ARCHIVE, tags) for target in targets]
+    try:
+        with mongo.login_file(facts) as login:
+            words = mongo.dump_command(login)
+            dump = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            assert dump.stdout
+            assert dump.stderr
+            try:
+                pump(dump.stdout, writing, count)
+                said = dump.stderr.read().decode(errors="replace")
+                if dump.wait():
+                    raise Failed(f"mongodump ended with {dump.returncode}: {last_lines(said)}")
+            finally:
+                dump.kill()
+                dump.wait()
+    except BaseException:
+        # Before the end of its input: it would take that for the end of the dump.
+        for one in writing:
+            one.abandon()
+        raise
+    written = []
+    for target, one in zip(targets, writing, strict=True):
+        try:
+            one.end()
+            written.append(target)
+        except Failed as failure:
+            failures.append(str(failure))
+    return written, size
+
+
+def take_slices(facts: Facts, waits: bool = False) -> None:
+    """What was written since the last slice, for each repository."""
+    for _ in range(60 if waits else 1):
+        try:
+            with alone("slice"):
+                each(facts, partial(_slice, server=mongo.live(facts)))
+            return
+        except Busy as busy:
+            failure = busy
+            time.sleep(1 if waits else 0)
+    raise failure
+
+
+def _slice(repository: Repository, server: mongo.Server) -> None:
+    state, name = read_state(), repository.name
+    if "full" not in state and "restored" not in state and not repository.is_there():
+        tell(f"{name}: nothing yet, as there is no full backup")
+        return
+    reached = state.get("reached", {}).get(name)
+    if reached is None:
+        found = chain.catalog(repository.snapshots())
+        if not found.fulls:
+            tell(f"{name}: nothing yet, as there is no full backup")
+            return
+        reached = tag_of(chain.reach(found.slices, found.fulls[-1].begin))
+    begin, end = moment_of(reached), server.newest()
+    begun = state.get("long", {}).get(name, reached)
+    is_long = end[0] - moment_of(begun)[0] >= LONG_SECONDS
+    store(repository, server, begin, end)
+    state = read_state()
+    changes: dict[str, Any] = {"reached": {**state.get("reached", {}), name: tag_of(end)}}
+    changes["sliced"] = {**state.get("sliced", {}), name: int(time.time())}
+    changes["long"] = {**state.get("long", {}), name: begun}
+    change_state(**changes)
+    if is_long:
+        store(repository, server, moment_of(begun), end)
+        change_state(long={**read_state().get("long", {}), name: tag_of(end)})
+
+
+def store(repository: Repository, server: mongo.Server, begin: Moment, end: Moment) -> None:
+    """A slice from a moment to another one. Raises Failed where the oplog no longer has its begin."""
+    if end <= begin:
+        return
+    entries = list(server.oplog(begin, end))
+    first = oplog.entry(entries[0]).moment
+    tags = {SLICE: "", "begin": tag_of(first), "end": tag_of(oplog.entry(entries[-1]).moment)}
+    repository.store(OPLOG_FILE, tags, b"".join(entries))
+    if first != begin:
+        change_state(gap={"begin": begin[0], "end": first[0], "repository": repository.name})
+        subprocess.run(["systemctl", "start", "--no-block", "slipway-backup.service"], check=False)
+        raise Failed(
+            f"repository {repository.name}: the oplog no longer has what was written between {at(begin[0])} and"
+            f" {at(first[0])}: no second between them can be restored. A full backup begins; a larger mongodb_oplog_mb"
+            " keeps more"
+        )
+
+
+def prune(facts: Facts) -> None:
+    """Forget what the policy gives up, and free its space."""
+
+    def tidy(repository: Repository) -> None:
+        found = chain.catalog(repository.snapshots())
+        gone = chain.to_forget(found, int(time.time()), facts.daily, facts.weekly, facts.monthly, facts.days)
+        if gone:
+            # A command line has an end.
+            for first in range(0, len(gone), 500):
+                repository.run("forget", "--quiet", *gone[first : first + 500])
+            repository.run("prune", "--quiet", "--max-unused", "10%")
+        tell(f"{repository.name}: {len(gone)} snapshots forgotten")
+
+    each(facts, tidy)
+
+
+def check(facts: Facts) -> None:
+    """Whether repositories are whole, a seventh of their data read each day, and where no second can be restored."""
+    part = f"{int(time.strftime('%u'))}/7"
+
+    def look(repository: Repository) -> None:
+        repository.run("check", "--quiet", f"--read-data-subset={part}")
+        found = chain.catalog(repository.snapshots())
+        missing = chain.gaps(found)
+        for gap in missing:
+            tell(f"{repository.name}: {gap}")
+        newest = at(chain.reach(found.slices, found.fulls[-1].begin)[0]) if found.fulls else "none"
+        tell(f"{repository.name}: whole; newest second {newest}, gaps: {len(missing)}")
+
+    each(facts, look)
+
+
+def listed(facts: Facts) -> None:
+    """What can be restored, a line each; as JSON for programs."""
+    answer = {}
+    for repository in repositories(facts):
+        found = chain.catalog(repository.snapshots())
+        newest = chain.reach(found.slices, found.fulls[-1].begin) if found.fulls else (0, 0)
+        answer[repository.name] = {
+            "backups": [{"id": one.id, "since": at(one.since), "mongodb": one.version} for one in found.fulls],
+            "newest": at(newest[0]) if found.fulls else "",
+            "slices": len(found.slices),
+            "gaps": [{"begin": at(one.begin[0]), "end": at(one.end[0])} for one in chain.gaps(found)],
+        }
+    tell(json.dumps(answer, indent=2))
+
+
+def signed(facts: Facts, report: dict[str, Any]) -> dict[str, Any]:
+    """A report with its HMAC-SHA256 by the repositories' password: nobody without it can have made it up."""
+    text = json.dumps(report, sort_keys=True).encode()
+    key = text_of(secret(facts, "BACKUP_PASSWORD")).encode()
+    return {**report, "signature": hmac.digest(key, text, hashlib.sha256).hex()}
