@@ -100,6 +100,7 @@ def drifts(settings: Settings) -> dict[str, Drift]:
     packages=PACKAGES,
     units=timers,
     health=health,
+    reports={title: f"{PROGRAM} tell {title}" for title in ("backup", "drill")},
     versions={"restic": "restic version 2> /dev/null | cut -d' ' -f2"},
     preflight=problems,
     drifts=drifts,

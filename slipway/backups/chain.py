@@ -18,6 +18,8 @@ LAST = 2**32 - 1
 # Tags of snapshots, by which all that follows is known without reading one.
 MARK, FULL, FILES, MANIFEST, SLICE, DRILL = "slipway", "full", "files", "manifest", "slice", "drill"
 DAY = 86400
+# A slice that is younger stays, although a longer one holds the same.
+RECENT_SECONDS = 7200
 
 
 class Slice(NamedTuple):
@@ -194,25 +196,28 @@ def gaps(found: Catalog) -> list[Gap]:
 
 
 def to_forget(found: Catalog, now: int, daily: int, weekly: int, monthly: int, days: int) -> list[str]:
-    """The snapshots that the policy gives up: all but the newest full backup of each of the last days, weeks and months
-    that have one; slices older than `days` or whose full backups are gone, and those that a longer one holds too."""
-    kept: set[str] = {full.id for full in found.fulls[-1:]}
+    """The snapshots that the policy gives up.
+
+    Of the last `days` every second stays: all their full backups and the one before them, and the slices since that.
+    Of the time before, the newest full backup of each of the last days, weeks and months that have one. Of two slices
+    that hold the same the longer one stays.
+    """
+    since = now - days * DAY
+    before = [full for full in found.fulls if full.end[0] < since][-1:]
+    window = [*before, *(full for full in found.fulls if full.end[0] >= since)]
+    kept = {full.id for full in window}
     for form, number in (("%Y-%j", daily), ("%G-%V", weekly), ("%Y-%m", monthly)):
         newest = {time.strftime(form, time.gmtime(full.end[0])): full.id for full in found.fulls}
-        kept |= {*list(newest.values())[len(newest) - min(number, len(newest)) :]}
+        kept |= {*[*newest.values()][len(newest) - min(number, len(newest)) :]}
     gone = [full for full in found.fulls if full.id not in kept]
-    oldest = min(
-        (full.begin for full in found.fulls if full.id in kept and full.end[0] >= now - days * DAY), default=None
-    )
-    if oldest is None:
-        oldest = found.fulls[-1].begin if found.fulls else (0, 0)
-    old = [one for one in found.slices if one.end < oldest]
-    recent = now - 2 * 3600
-    held = [
-        one
-        for one in found.slices
-        if one.end[0] < recent
-        and any(other.begin <= one.begin and one.end <= other.end and other[1:] != one[1:] for other in found.slices)
-    ]
+    oldest = window[0].begin if window else (0, 0)
+    unneeded = [one for one in found.slices if one.end < oldest or _is_held(one, found.slices, now - RECENT_SECONDS)]
     forgotten = [snapshot for full in gone for snapshot in (full.dump, full.files, full.manifest) if snapshot]
-    return [*forgotten, *dict.fromkeys(one.snapshot for one in [*old, *held])]
+    return [*forgotten, *(one.snapshot for one in unneeded)]
+
+
+def _is_held(one: Slice, slices: Sequence[Slice], before: int) -> bool:
+    """Whether a longer slice holds all of this one, which is older than a time."""
+    return one.end[0] < before and any(
+        other.begin <= one.begin and one.end <= other.end and other[1:] != one[1:] for other in slices
+    )

@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -98,15 +99,21 @@ def last_lines(text: str, number: int = 5) -> str:
 
 
 @contextmanager
-def alone(name: str) -> Iterator[None]:
-    """One at a time of what bears this name. Raises Failed where another is at work."""
-    os.makedirs(RUN, mode=0o700, exist_ok=True)
+def alone(name: str, patience: int = 0) -> Iterator[None]:
+    """One at a time of what bears this name. Raises Busy where another is at work for longer than some seconds."""
+    os.makedirs(RUN, mode=0o711, exist_ok=True)
+    end = time.monotonic() + patience
     with open(f"{RUN}/{name}.lock", "a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.seek(0)
-            raise Busy(f"another {name} is at work (process {file.read().strip() or 'unknown'})") from None
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if time.monotonic() >= end:
+                    file.seek(0)
+                    whose = file.read().strip() or "unknown"
+                    raise Busy(f"another {name} is at work (process {whose})") from None
+                time.sleep(0.2)
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
@@ -116,7 +123,7 @@ def alone(name: str) -> Iterator[None]:
 @contextmanager
 def private_folder() -> Iterator[str]:
     """A folder in memory that root alone can enter, for as long as it is needed."""
-    os.makedirs(RUN, mode=0o700, exist_ok=True)
+    os.makedirs(RUN, mode=0o711, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=RUN) as folder:
         yield folder
 

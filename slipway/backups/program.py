@@ -2,7 +2,7 @@
 """Backups of a host, and restores from them. Run by systemd's timers and by `slipway backup` and `slipway restore`.
 
 usage: backup settle (before MongoDB starts: a restore that was cut off is undone)
-       backup now | slice | list | check | prune | drill | fresh now|slice|drill
+       backup now | slice | list | check | prune | drill | fresh now|slice|drill | tell backup|drill
        backup restore [--at TIME | --id ID] [--only DB[.COLLECTION]] [--from NAME] [--files] [--secrets] [--dry-run]
 
 TIME is in UTC, as 2026-11-29T15:00:01Z: the data are those at the end of this second; without one, the newest there
@@ -19,7 +19,7 @@ import time
 from slipway.backups import restoring, steps
 from slipway.backups.chain import at, seconds_of
 from slipway.backups.exchange import settle
-from slipway.backups.host import Facts, Failed, be_nice, end_on_signals, load, read_drill, read_state, tell
+from slipway.backups.host import Busy, Facts, Failed, be_nice, end_on_signals, load, read_drill, read_state, tell
 
 # What is older is late: a daily backup, a slice of each minute, a weekly drill.
 FULL_SECONDS, SLICE_SECONDS, DRILL_SECONDS = 26 * 3600, 300, 8 * 86400
@@ -45,6 +45,21 @@ def is_fresh(step: str) -> bool:
     return not last or (last["result"] == "passed" and now - seconds_of(last["time"]) < DRILL_SECONDS)
 
 
+def told(what: str) -> str:
+    """A line for `slipway status`."""
+    state, drill = read_state(), read_drill()
+    if what == "drill":
+        if not drill:
+            return "none yet"
+        why = f"{drill['documents']} documents" if drill["result"] == "passed" else drill["why"]
+        return f"drill {drill['result']} {drill['time']}: {' '.join(why.split())}"
+    if "full" not in state:
+        return "none yet"
+    slices = ", ".join(f"{name} {at(then)}" for name, then in state.get("sliced", {}).items())
+    failures = f"; failed: {' '.join(' '.join(state['full']['failures']).split())}" if state["full"]["failures"] else ""
+    return f"full {at(state['full']['time'])}; every second up to {slices or 'none yet'}{failures}"
+
+
 def restore(facts: Facts, words: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="backup restore")
     parser.add_argument("--at", default="")
@@ -66,7 +81,7 @@ def restore(facts: Facts, words: list[str]) -> None:
 
 
 def main(step: str = "--help", *words: str) -> int:
-    if step not in (*STEPS, "restore", "fresh", "settle"):
+    if step not in (*STEPS, "restore", "fresh", "settle", "tell"):
         print(__doc__)
         return 0 if step == "--help" else 2
     if step == "settle":
@@ -74,6 +89,9 @@ def main(step: str = "--help", *words: str) -> int:
         for folder in (facts.data, *facts.paths):
             if settle(folder):
                 tell(f"{folder}: as it was before a restore that was cut off")
+        return 0
+    if step == "tell":
+        print(told(words[0]))
         return 0
     if step == "fresh":
         return 0 if is_fresh(words[0]) else 1
@@ -83,6 +101,10 @@ def main(step: str = "--help", *words: str) -> int:
     try:
         facts = load(os.path.dirname(os.path.realpath(__file__)))
         restore(facts, [*words]) if step == "restore" else STEPS[step](facts)
+    except Busy as busy:
+        # The next minute's slice holds what this one would have.
+        print(busy, file=sys.stderr, flush=True)
+        return 0 if step == "slice" else 1
     except (Failed, ValueError) as failure:
         print(failure, file=sys.stderr, flush=True)
         return 1

@@ -15,7 +15,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from slipway.backups import chain, mongo, oplog
@@ -23,7 +23,7 @@ from slipway.backups.chain import DRILL, Chosen, Moment, at
 from slipway.backups.exchange import exchange
 from slipway.backups.host import RUN, STATE, Facts, Failed, alone, change_state, run, tell, write
 from slipway.backups.restic import Repository
-from slipway.backups.steps import ARCHIVE, MANIFEST_FILE, OPLOG_FILE, repositories, signed, take_slices
+from slipway.backups.steps import ARCHIVE, MANIFEST_FILE, OPLOG_FILE, SLICE_PATIENCE, repositories, signed, take_slices
 from slipway.facts.mongodb_set import begin
 
 # What a restored folder may take beside the dump: indexes and the journal.
@@ -76,13 +76,11 @@ def rebuilt(facts: Facts, found: Found, folder: str) -> Iterator[mongo.Scratch]:
             scratch.load(found.repository.reading(full.dump, ARCHIVE, errors))
         witness = full.witness if full.end <= full.witness <= found.chosen.until else None
         tell(f"Applying what was written up to {at(found.chosen.until[0])}")
-        pieces = [found.repository.read(one.snapshot, OPLOG_FILE) for one in found.chosen.slices]
+        parts = _parts(found, place, [*([witness] if witness else []), found.chosen.until])
         if witness:
-            _replay(scratch, pieces, full.begin, witness)
+            scratch.replay(parts.pop(0))
             _compare(found.manifest["collections"], scratch.fingerprint())
-            _replay(scratch, pieces, (witness[0], witness[1] + 1), found.chosen.until)
-        else:
-            _replay(scratch, pieces, full.begin, found.chosen.until)
+        scratch.replay(parts[0])
         yield scratch
     finally:
         with suppress(AttributeError):
@@ -90,20 +88,22 @@ def rebuilt(facts: Facts, found: Found, folder: str) -> Iterator[mongo.Scratch]:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _replay(scratch: mongo.Scratch, pieces: list[bytes], begin_: Moment, end: Moment) -> None:
-    """Apply the entries between two moments, both included, each once."""
+def _parts(found: Found, place: str, ends: list[Moment]) -> list[str]:
+    """Files with the entries of the oplog up to each of some moments, each entry once."""
+    files = [f"{place}/oplog-{number}.bson" for number in range(len(ends))]
     reached: Moment = (0, 0)
-    file = f"{scratch.place}/oplog.bson"
-    with open(file, "wb") as writing:
-        for piece in pieces:
-            for document in oplog.documents(piece):
+    with ExitStack() as stack:
+        writing = [stack.enter_context(open(file, "wb")) for file in files]
+        for piece in found.chosen.slices:
+            for document in oplog.documents(found.repository.read(piece.snapshot, OPLOG_FILE)):
                 one = oplog.entry(document)
-                if begin_ <= one.moment <= end and one.moment > reached:
-                    reached = one.moment
-                    if oplog.is_applied(one):
-                        writing.write(document)
-    scratch.replay(file)
-    os.remove(file)
+                if one.moment <= reached or one.moment < found.chosen.full.begin:
+                    continue
+                reached = one.moment
+                part = next((number for number, end in enumerate(ends) if reached <= end), None)
+                if part is not None and oplog.is_applied(one):
+                    writing[part].write(document)
+    return files
 
 
 def _compare(recorded: dict[str, list[Any]], found: dict[str, list[Any]]) -> None:
@@ -132,15 +132,17 @@ def restore(facts: Facts, found: Found, only: str, with_files: bool, with_secret
             with _in_maintenance(facts):
                 with suppress(Failed):
                     # So that what is replaced can be restored, too.
-                    take_slices(facts)
-                if with_files:
-                    _files(found, facts)
-                if with_secrets:
-                    _secrets(found, facts)
-                _exchange_data(facts, folder, restored)
+                    take_slices(facts, waits=True)
+                with alone("slice", SLICE_PATIENCE):
+                    if with_files:
+                        _files(found, facts)
+                    if with_secrets:
+                        _secrets(found, facts)
+                    _exchange_data(facts, folder, restored)
+                    change_state(awaits=True, reached={}, long={})
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-    change_state(reached={}, long={}, restored={"time": int(time.time()), "until": at(found.chosen.until[0])})
+    change_state(restored={"time": int(time.time()), "until": at(found.chosen.until[0])})
     tell(f"Restored: the data of {at(found.chosen.until[0])}. Those of before are in {facts.data}.before-restore")
     # The chain begins anew with these data.
     subprocess.run(["systemctl", "start", "--no-block", "slipway-backup.service"], check=False)

@@ -18,13 +18,15 @@ from typing import Any
 
 from slipway.backups import chain, mongo, oplog
 from slipway.backups.chain import FILES, FULL, MANIFEST, SLICE, Moment, at, moment_of, tag_of
-from slipway.backups.host import Busy, Facts, Failed, alone, change_state, last_lines, read_state, secret, tell, text_of
+from slipway.backups.host import Facts, Failed, alone, change_state, last_lines, read_state, secret, tell, text_of
 from slipway.backups.restic import Repository, Writing, pump
 
 ARCHIVE, MANIFEST_FILE, OPLOG_FILE = "mongodb.archive", "manifest.json", "oplog.bson"
 # A slice this long replaces the short ones in a restore, which reads each with a process of its own.
 LONG_SECONDS = 3600
 MIB = 2**20
+# How long another slice is waited for, in seconds.
+SLICE_PATIENCE = 120
 
 
 def repositories(facts: Facts) -> list[Repository]:
@@ -98,13 +100,13 @@ def _full(facts: Facts) -> None:
         try:
             repository.store(MANIFEST_FILE, {MANIFEST: "", **tags}, json.dumps(manifest).encode())
             reached = read_state().get("reached", {})
-            if repository.name not in reached or moment_of(reached[repository.name]) < begin:
+            if repository.name not in reached:
                 change_state(reached={**reached, repository.name: tag_of(begin)})
             seconds = time.monotonic() - began
             tell(f"{repository.name}: backup {id_}, {size // MIB} MiB of documents, {seconds:.0f} s")
         except Failed as failure:
             failures.append(str(failure))
-    change_state(full={"id": id_, "time": int(time.time()), "failures": failures})
+    change_state(awaits=False, full={"id": id_, "time": int(time.time()), "failures": failures})
     if failures:
         raise Failed("\n".join(failures))
 
@@ -151,19 +153,15 @@ def _dump(
 
 def take_slices(facts: Facts, waits: bool = False) -> None:
     """What was written since the last slice, for each repository."""
-    for _ in range(60 if waits else 1):
-        try:
-            with alone("slice"):
-                each(facts, partial(_slice, server=mongo.live(facts)))
-            return
-        except Busy as busy:
-            failure = busy
-            time.sleep(1 if waits else 0)
-    raise failure
+    with alone("slice", SLICE_PATIENCE if waits else 0):
+        each(facts, partial(_slice, server=mongo.live(facts)))
 
 
 def _slice(repository: Repository, server: mongo.Server) -> None:
     state, name = read_state(), repository.name
+    if state.get("awaits"):
+        tell(f"{name}: nothing until the next full backup, as other data were restored")
+        return
     if "full" not in state and "restored" not in state and not repository.is_there():
         tell(f"{name}: nothing yet, as there is no full backup")
         return
@@ -177,7 +175,7 @@ def _slice(repository: Repository, server: mongo.Server) -> None:
     begin, end = moment_of(reached), server.newest()
     begun = state.get("long", {}).get(name, reached)
     is_long = end[0] - moment_of(begun)[0] >= LONG_SECONDS
-    store(repository, server, begin, end)
+    gap = store(repository, server, begin, end)
     state = read_state()
     changes: dict[str, Any] = {"reached": {**state.get("reached", {}), name: tag_of(end)}}
     changes["sliced"] = {**state.get("sliced", {}), name: int(time.time())}
@@ -186,24 +184,32 @@ def _slice(repository: Repository, server: mongo.Server) -> None:
     if is_long:
         store(repository, server, moment_of(begun), end)
         change_state(long={**read_state().get("long", {}), name: tag_of(end)})
-
-
-def store(repository: Repository, server: mongo.Server, begin: Moment, end: Moment) -> None:
-    """A slice from a moment to another one. Raises Failed where the oplog no longer has its begin."""
-    if end <= begin:
-        return
-    entries = list(server.oplog(begin, end))
-    first = oplog.entry(entries[0]).moment
-    tags = {SLICE: "", "begin": tag_of(first), "end": tag_of(oplog.entry(entries[-1]).moment)}
-    repository.store(OPLOG_FILE, tags, b"".join(entries))
-    if first != begin:
-        change_state(gap={"begin": begin[0], "end": first[0], "repository": repository.name})
+    if gap:
+        change_state(gap={"begin": begin[0], "end": gap[0], "repository": name})
         subprocess.run(["systemctl", "start", "--no-block", "slipway-backup.service"], check=False)
         raise Failed(
-            f"repository {repository.name}: the oplog no longer has what was written between {at(begin[0])} and"
-            f" {at(first[0])}: no second between them can be restored. A full backup begins; a larger mongodb_oplog_mb"
-            " keeps more"
+            f"repository {name}: the oplog no longer has what was written between {at(begin[0])} and {at(gap[0])}: no"
+            " second between them can be restored. A full backup begins; a larger mongodb_oplog_mb keeps more"
         )
+
+
+def store(repository: Repository, server: mongo.Server, begin: Moment, end: Moment) -> Moment | None:
+    """A slice from a moment to another one; the moment of its first entry where the oplog no longer has its begin."""
+    if end <= begin:
+        return None
+    entries = server.oplog(begin, end)
+    document = next(entries)
+    first = last = oplog.entry(document).moment
+    tags = {SLICE: "", "begin": tag_of(first), "end": tag_of(end)}
+    with repository.storing(OPLOG_FILE, tags) as writing:
+        writing.write(document)
+        for document in entries:
+            writing.write(document)
+        last = oplog.entry(document).moment
+        if last != end:
+            raise Failed(f"repository {repository.name}: the oplog ends at {at(last[0])} and not at {at(end[0])}")
+    writing.end()
+    return first if first != begin else None
 
 
 def prune(facts: Facts) -> None:
