@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import shutil
+import signal
 import struct
 import subprocess
 import time
@@ -162,9 +164,16 @@ class Scratch(Server):
 
     def start_again(self) -> None:
         own = ["--dbpath", self.folder, "--bind_ip", self.socket, "--wiredTigerCacheSizeGB", "0.25"]
-        words = ["runuser", "-u", "mongodb", "--", *self.facts.mongod, *own]
         with open(f"{self.place}/log", "wb") as log:
-            self.process = subprocess.Popen(words, stdout=log, stderr=log)
+            self.process = subprocess.Popen(
+                [*self.facts.mongod, *own],
+                stdout=log,
+                stderr=log,
+                user="mongodb",
+                group="mongodb",
+                extra_groups=[],
+                preexec_fn=_end_with_parent,
+            )
         end = time.monotonic() + START_SECONDS
         while time.monotonic() < end and self.process.poll() is None:
             with suppress(OSError):
@@ -223,6 +232,11 @@ class Scratch(Server):
                     "upsert": True,
                 }
                 self.ask({"update": collection, "updates": [change]})
+
+
+def _end_with_parent() -> None:
+    """One whose starter is killed is killed, too. https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html"""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 def dump_command(login: str) -> Sequence[str]:

@@ -62,6 +62,8 @@ def _full(facts: Facts) -> None:
             targets.append(repository)
         except Failed as failure:
             failures.append(str(failure))
+    if not targets:
+        raise Failed("\n".join(failures))
     server = mongo.live(facts)
     id_ = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     began, begin = time.monotonic(), server.newest()
@@ -219,6 +221,7 @@ def prune(facts: Facts) -> None:
         found = chain.catalog(repository.snapshots())
         gone = chain.to_forget(found, int(time.time()), facts.daily, facts.weekly, facts.monthly, facts.days)
         if gone:
+            repository.run("unlock")
             # A command line has an end.
             for first in range(0, len(gone), 500):
                 repository.run("forget", "--quiet", *gone[first : first + 500])
@@ -233,6 +236,7 @@ def check(facts: Facts) -> None:
     part = f"{int(time.strftime('%u'))}/7"
 
     def look(repository: Repository) -> None:
+        repository.run("unlock")
         repository.run("check", "--quiet", f"--read-data-subset={part}")
         found = chain.catalog(repository.snapshots())
         missing = chain.gaps(found)

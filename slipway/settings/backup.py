@@ -47,8 +47,9 @@ class Backup(Section):
     backup_time: Annotated[str, matching(r"([01]\d|2[0-3]):[0-5]\d", 'a time as "02:30"')] = "02:30"
     """When the daily full backup begins, in the server's time zone, up to 30 minutes later."""
 
-    backup_slice_seconds: Annotated[int, Field(ge=10, le=3600), Unit("seconds")] = 60
-    """How often the writes since are backed up: the most that is lost with the server."""
+    backup_slice_seconds: Annotated[int, Field(ge=10, le=3600), Unit("seconds")] = 50
+    """How often the writes since are backed up. With the time that it takes, this is the most that is lost with the
+    server: a minute."""
 
     backup_keep_daily: Count = 7
     """Full backups that are kept: the newest one of each of so many days,"""

@@ -97,7 +97,7 @@ class StatusReport(BaseModel):
 
 
 def asked(components: Sequence[Component], settings: Settings, groups: Sequence[str]) -> dict[str, tuple[Any, ...]]:
-    """What a host of these groups is asked of its components: the arguments units, versions, health and reports of Condition."""
+    """What a host of these groups is asked of its components: units, versions, health and reports of Condition."""
     here = [one for one in components if one.is_on(groups, settings)]
     return {
         "reports": tuple(item for one in here for item in one.mapped(one.reports, settings).items()),
