@@ -12,8 +12,8 @@ class Condition(Fact[dict[str, str]]):
 
     system, kernel, up (seconds), reboot ("yes" where an update wants one), version:TITLE, unit:NAME (LoadState,
     ActiveState and SubState, systemd's words), report:TITLE, health:UNIT ("yes" or "no"), end of the certificate that
-    is served (seconds since the epoch) and placeholder ("yes" where it is but one), disk:MOUNT (MiB free, MiB in all), release
-    and released (its time, seconds since the epoch), and apply: the last one's line in the host's log. What is not
+    is served (seconds since the epoch) and placeholder ("yes" where it is but one), disk:MOUNT (MiB free, MiB in all),
+    release and released (its time, seconds since the epoch), and apply: the last one's line in the host's log. What is not
     there is left out.
     """
 
@@ -35,8 +35,8 @@ class Condition(Fact[dict[str, str]]):
         reports: tuple[tuple[str, str], ...] = (),
     ) -> str:
         """`versions` and `reports` are titles with a command that prints a version or a line, `health` are units with a
-        shell test. `served` is the folder of a certificate, `site_root` that of a site; `others` are a name and the two of each further site,
-        whose keys have ":NAME" at their end."""
+        shell test. `served` is the folder of a certificate, `site_root` that of a site; `others` are a name and the two
+        of each further site, whose keys have ":NAME" at their end."""
         said = [f'its=$({command}); [ -z "$its" ] || echo "version:{title}=$its";' for title, command in versions]
         told = [f'echo "report:{title}=$({{ {command}; }} 2> /dev/null)";' for title, command in reports]
         well = [f"{{ {test}; }} > /dev/null 2>&1 && its=yes || its=no; echo health:{of}=$its;" for of, test in health]
