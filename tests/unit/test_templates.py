@@ -259,7 +259,9 @@ def rendered(settings_with, monkeypatch) -> dict[str, str]:
 
     monkeypatch.setattr(templates._templates, "get_template", noted)
     optional = {one.name: True for one in deployed() if one.name in Settings.model_fields}
-    server = deploy(settings_with(services=SERVICES, **optional))
+    monkeypatch.setenv("SLIPWAY_SECRET_BACKUP_PASSWORD", "of-the-repositories")
+    backups = {"backup_repositories": {"near": "/srv/backup"}}
+    server = deploy(settings_with(services=SERVICES, **optional, **backups))
     for one in server.operations:
         # Some render what they compare.
         if one.kind in ("sync_credentials", "users", "sshd"):
