@@ -13,8 +13,8 @@ class Condition(Fact[dict[str, str]]):
     system, kernel, up (seconds), reboot ("yes" where an update wants one), version:TITLE, unit:NAME (LoadState,
     ActiveState and SubState, systemd's words), report:TITLE, health:UNIT ("yes" or "no"), end of the certificate that
     is served (seconds since the epoch) and placeholder ("yes" where it is but one), disk:MOUNT (MiB free, MiB in all),
-    release and released (its time, seconds since the epoch), and apply: the last one's line in the host's log. What is not
-    there is left out.
+    release and released (its time, seconds since the epoch), and apply: the last one's line in the host's log. What is
+    not there is left out.
     """
 
     DISK_FOLDERS = "/ /var /var/lib /var/www"

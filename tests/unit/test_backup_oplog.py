@@ -22,9 +22,8 @@ STRANGE = {
 
 
 def written(operation="i", namespace="shop.orders", moment=(1796000000, 3), **what):
-    return encode(
-        {"op": operation, "ns": namespace, "ts": Typed(TIMESTAMP, timestamp(moment)), "o": what or {"_id": 1, **STRANGE}}
-    )
+    at = Typed(TIMESTAMP, timestamp(moment))
+    return encode({"op": operation, "ns": namespace, "ts": at, "o": what or {"_id": 1, **STRANGE}})
 
 
 def test_values_of_every_kind_are_stepped_over():

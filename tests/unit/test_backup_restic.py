@@ -44,15 +44,20 @@ def test_a_stream_becomes_a_snapshot_with_its_tags_and_no_secret_on_the_command_
     assert "--tag slipway,full,id=A --stdin --stdin-filename mongodb.archive" in words
     assert "the-" not in words
     environment = (tmp_path / "environment").read_text()
-    assert "RESTIC_REPOSITORY=rest:https://the-RESTIC_REST_USERNAME:the-RESTIC_REST_PASSWORD@backup.example/shop" in environment
+    login = "the-RESTIC_REST_USERNAME:the-RESTIC_REST_PASSWORD"
+    assert f"RESTIC_REPOSITORY=rest:https://{login}@backup.example/shop" in environment
     assert "AWS_SECRET_ACCESS_KEY=the-AWS_SECRET_ACCESS_KEY" in environment
     assert f"RESTIC_PASSWORD_FILE={tmp_path}/BACKUP_PASSWORD" in environment
 
 
 def test_a_stream_that_is_given_up_leaves_no_snapshot(repository, tmp_path):
-    with pytest.raises(RuntimeError), repository.storing("mongodb.archive", {"full": ""}) as writing:
-        writing.write(b"half")
-        raise RuntimeError
+    def give_up() -> None:
+        with repository.storing("mongodb.archive", {"full": ""}) as writing:
+            writing.write(b"half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        give_up()
     assert not (tmp_path / "snapshot").exists()
 
 
