@@ -35,7 +35,7 @@ PACKAGES = ["restic", "python3", "util-linux"]
 PROGRAM, FACTS = f"{FOLDER}/backup", f"{FOLDER}/backup.json"
 KNOWN_HOSTS = "/etc/slipway-backup.known_hosts"
 UNITS = "/etc/systemd/system"
-SETTLE = f"{UNITS}/mongod.service.d/slipway-backup.conf"
+SETTLE, NEEDS_SETTLED = "slipway-settle.service", "mongod.service.d/slipway-backup.conf"
 MODULES = (chain, exchange, oplog, backup_host, restic, mongo, steps, restoring, mongodb_protocol, mongodb_set)
 
 
@@ -194,8 +194,9 @@ def unit_files(settings: Settings) -> dict[str, str]:
         }
         files[f"{UNITS}/{job.unit}.service"] = render("backup/slipway-backup.service", **values)
         files[f"{UNITS}/{job.unit}.timer"] = render("backup/slipway-backup.timer", **values)
-    # Before it starts: a restore that was cut off is undone.
-    files[SETTLE] = f"[Service]\nExecStartPre=+{PROGRAM} settle\n"
+    # Before MongoDB starts, and outside of its sandbox, which has its folder as a mount: nothing could be renamed there.
+    files[f"{UNITS}/{SETTLE}"] = render(f"backup/{SETTLE}", program=PROGRAM, data=settings.mongodb_data)
+    files[f"{UNITS}/{NEEDS_SETTLED}"] = f"[Unit]\nRequires={SETTLE}\nAfter={SETTLE}\n"
     return files
 
 
@@ -232,7 +233,7 @@ def stop_unwanted(settings: Settings) -> Commands:
     if settings.backup_repositories:
         return
     units = [f"{unit}.{kind}" for unit in _all_units() for kind in ("timer", "service")]
-    files = [*units, SETTLE]
+    files = [*units, SETTLE, NEEDS_SETTLED]
     there = host.get_fact(Output, command=f"cd {UNITS} && ls {' '.join(files)}").split()
     if not there:
         return

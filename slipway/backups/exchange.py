@@ -98,8 +98,14 @@ def _move_all(source: str, target: str) -> None:
 
 
 def _copy(source: str, target: str) -> None:
-    """A folder with its owners, on the disk."""
-    shutil.copytree(source, target, symlinks=True)
+    """A file, or a folder, with its owners, on the disk."""
+    if os.path.isdir(source) and not os.path.islink(source):
+        shutil.copytree(source, target, symlinks=True)
+    else:
+        shutil.copy2(source, target, follow_symlinks=False)
+        os.lchown(target, os.lstat(source).st_uid, os.lstat(source).st_gid)
+        _sync(os.path.dirname(target))
+        return
     for at, _, files in os.walk(source):
         for path in (at, *(f"{at}/{name}" for name in files)):
             its = os.lstat(path)

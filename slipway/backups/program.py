@@ -1,9 +1,11 @@
 #!/usr/bin/python3
 """Backups of a host, and restores from them. Run by systemd's timers and by `slipway backup` and `slipway restore`.
 
-usage: backup settle (before MongoDB starts: a restore that was cut off is undone)
-       backup now | slice | list | check | prune | drill | fresh now|slice|drill | tell backup|drill
+usage: backup now | slice | list | check | prune | drill | fresh now|slice|drill | tell backup|drill
        backup restore [--at TIME | --id ID] [--only DB[.COLLECTION]] [--from NAME] [--files] [--secrets] [--dry-run]
+
+       backup anyway (now, whatever is in the repositories)
+       backup settle (before MongoDB starts: a restore that was cut off is undone)
 
 TIME is in UTC, as 2026-11-29T15:00:01Z: the data are those at the end of this second; without one, the newest there
 are. Standard library only, Python 3.11 or later.
@@ -15,6 +17,8 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 
 from slipway.backups import restoring, steps
 from slipway.backups.chain import at, seconds_of
@@ -23,8 +27,9 @@ from slipway.backups.host import Busy, Facts, Failed, be_nice, end_on_signals, l
 
 # What is older is late: a daily backup, a slice of each minute, a weekly drill.
 FULL_SECONDS, SLICE_SECONDS, DRILL_SECONDS = 26 * 3600, 300, 8 * 86400
-STEPS = {
+STEPS: dict[str, Callable[[Facts], None]] = {
     "now": steps.now,
+    "anyway": partial(steps.now, anyway=True),
     "slice": steps.take_slices,
     "list": steps.listed,
     "check": steps.check,

@@ -45,13 +45,33 @@ def each(facts: Facts, task: Callable[[Repository], None]) -> None:
         raise Failed("\n".join(failures))
 
 
-def now(facts: Facts) -> None:
-    """A full backup to all repositories, and what the policy gives up then."""
+def now(facts: Facts, anyway: bool = False) -> None:
+    """A full backup to all repositories, and what the policy gives up then.
+
+    A new server leaves a repository alone that has backups of the one before: its own would be the newest ones, and a
+    restore would take them. `anyway` it goes on there, without what was.
+    """
     with alone("backup"):
+        if not anyway and is_new():
+            each(facts, _refuse_others)
         _full(facts)
     take_slices(facts, waits=True)
     if facts.prunes:
         prune(facts)
+
+
+def is_new() -> bool:
+    """Whether this server has neither made nor restored a backup."""
+    return not {"full", "restored"} & read_state().keys()
+
+
+def _refuse_others(repository: Repository) -> None:
+    if repository.is_there() and (fulls := chain.catalog(repository.snapshots()).fulls):
+        raise Failed(
+            f"repository {repository.name}: found backups that this server has not made, the newest of"
+            f" {at(fulls[-1].end[0])}; restore them (slipway restore --files --secrets), or go on without (slipway"
+            " backup now --anyway)"
+        )
 
 
 def _full(facts: Facts) -> None:
@@ -164,7 +184,7 @@ def _slice(repository: Repository, server: mongo.Server) -> None:
     if state.get("awaits"):
         tell(f"{name}: nothing until the next full backup, as other data were restored")
         return
-    if "full" not in state and "restored" not in state and not repository.is_there():
+    if is_new():
         tell(f"{name}: nothing yet, as there is no full backup")
         return
     reached = state.get("reached", {}).get(name)

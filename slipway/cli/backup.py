@@ -38,7 +38,15 @@ def _verb(step: str, text: str, name: str = "") -> None:
         ask_host(console, _session(environment, limit, data), [step])
 
 
-_verb("now", "Make a full backup in all repositories now.")
+@backup_group.command(epilog=examples("slipway backup now", "slipway backup now --limit db"))
+@on_hosts
+@click.option("--anyway", is_flag=True, help="Also where the repositories have backups of a server before this one.")
+@pass_console
+def now(console: Console, environment: str, limit: tuple[str, ...], data: tuple[str, ...], anyway: bool) -> None:
+    """Make a full backup in all repositories now."""
+    ask_host(console, _session(environment, limit, data), ["anyway" if anyway else "now"])
+
+
 _verb("check", "Check that the repositories are whole, and name the times that cannot be restored.")
 _verb("prune", "Remove what the policy (backup_keep_...) gives up.")
 _verb("drill", "Restore the newest backup beside the data, compare every collection by hash, write a signed report.")

@@ -40,7 +40,7 @@ def is_set(server: LabHost) -> bool:
 @pytest.fixture
 def alone(server: LabHost) -> LabHost:
     server.apply(*ALONE)
-    assert server.ssh(mongosh("print(db.hello().setName)")) == "undefined"
+    assert server.ssh(mongosh("print(String(db.hello().setName))")) == "undefined"
     return server
 
 
