@@ -194,7 +194,7 @@ def unit_files(settings: Settings) -> dict[str, str]:
         }
         files[f"{UNITS}/{job.unit}.service"] = render("backup/slipway-backup.service", **values)
         files[f"{UNITS}/{job.unit}.timer"] = render("backup/slipway-backup.timer", **values)
-    # Before MongoDB starts, and outside of its sandbox, which has its folder as a mount: nothing could be renamed there.
+    # Before MongoDB starts, and outside of its sandbox, where its folder is a mount that nothing can be renamed to.
     files[f"{UNITS}/{SETTLE}"] = render(f"backup/{SETTLE}", program=PROGRAM, data=settings.mongodb_data)
     files[f"{UNITS}/{NEEDS_SETTLED}"] = f"[Unit]\nRequires={SETTLE}\nAfter={SETTLE}\n"
     return files
