@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Any
 
 from slipway.backups.chain import MARK
-from slipway.backups.host import CACHE, Facts, Failed, last_lines, run, secret, text_of
+from slipway.backups.host import CACHE, Busy, Facts, Failed, last_lines, run, secret, text_of
 
 # Of a pipe: the parts that a dump is read in.
 PART = 2**20
@@ -111,6 +111,11 @@ def _tags(tags: Mapping[str, str]) -> list[str]:
     return ["--tag", ",".join([MARK, *(f"{name}={value}" if value else name for name, value in tags.items())])]
 
 
+def _kind(text: str) -> type[Failed]:
+    """Of a failure: another one at work, or anything else."""
+    return Busy if "already locked" in text else Failed
+
+
 def _explained(text: str) -> str:
     hints = {
         "wrong password": "BACKUP_PASSWORD is not the one that the repository was made with",
@@ -167,7 +172,7 @@ class Writing:
                 self.failure = errors or f"restic ended with {self.process.returncode}"
         if self.failure:
             self.abandon()
-            raise Failed(f"repository {self.repository.name}: {_explained(self.failure)}")
+            raise _kind(self.failure)(f"repository {self.repository.name}: {_explained(self.failure)}")
 
     def _errors(self) -> str:
         assert self.process.stderr

@@ -243,15 +243,18 @@ def _files(found: Found, facts: Facts) -> None:
     if not snapshot:
         return
     for path in found.manifest["paths"]:
-        if path.startswith("/etc/") or not os.path.isdir(path):
+        if path.startswith("/etc/") or not os.path.exists(path):
             continue
         with tempfile.TemporaryDirectory(dir=os.path.dirname(path), prefix=".slipway-restore-") as beside:
             found.repository.run("restore", "--no-lock", snapshot, "--target", beside, "--include", path)
             new = f"{beside}{path}"
-            if not os.path.isdir(new):
+            if not os.path.exists(new):
                 continue
             run(["chown", "-R", f"--reference={path}", new])
-            exchange(path, new)
+            if os.path.isdir(new):
+                exchange(path, new)
+            else:
+                os.replace(new, path)
         tell(f"{path}: as it was at {at(found.chosen.full.end[0])}")
 
 

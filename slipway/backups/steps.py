@@ -18,7 +18,7 @@ from typing import Any
 
 from slipway.backups import chain, mongo, oplog
 from slipway.backups.chain import FILES, FULL, MANIFEST, SLICE, Moment, at, moment_of, tag_of
-from slipway.backups.host import Facts, Failed, alone, change_state, last_lines, read_state, secret, tell, text_of
+from slipway.backups.host import Busy, Facts, Failed, alone, change_state, last_lines, read_state, secret, tell, text_of
 from slipway.backups.restic import Repository, Writing, pump
 
 ARCHIVE, MANIFEST_FILE, OPLOG_FILE = "mongodb.archive", "manifest.json", "oplog.bson"
@@ -27,6 +27,8 @@ LONG_SECONDS = 3600
 MIB = 2**20
 # How long another slice is waited for, in seconds.
 SLICE_PATIENCE = 120
+# A check and a prune are never at once.
+TIDYING, TIDYING_PATIENCE = "check or prune", 3600
 
 
 def repositories(facts: Facts) -> list[Repository]:
@@ -40,9 +42,10 @@ def each(facts: Facts, task: Callable[[Repository], None]) -> None:
         try:
             task(repository)
         except Failed as failure:
-            failures.append(str(failure))
+            failures.append(failure)
     if failures:
-        raise Failed("\n".join(failures))
+        kind = Busy if all(isinstance(one, Busy) for one in failures) else Failed
+        raise kind("\n".join(map(str, failures)))
 
 
 def now(facts: Facts, anyway: bool = False) -> None:
@@ -248,7 +251,8 @@ def prune(facts: Facts) -> None:
             repository.run("prune", "--quiet", "--max-unused", "10%")
         tell(f"{repository.name}: {len(gone)} snapshots forgotten")
 
-    each(facts, tidy)
+    with alone(TIDYING, TIDYING_PATIENCE):
+        each(facts, tidy)
 
 
 def check(facts: Facts) -> None:
@@ -257,7 +261,8 @@ def check(facts: Facts) -> None:
 
     def look(repository: Repository) -> None:
         repository.run("unlock")
-        repository.run("check", "--quiet", f"--read-data-subset={part}")
+        # Without a lock of restic's, for which slices would wait: what they add meanwhile is no fault.
+        repository.run("check", "--quiet", "--no-lock", f"--read-data-subset={part}")
         found = chain.catalog(repository.snapshots())
         missing = chain.gaps(found)
         for gap in missing:
@@ -265,7 +270,8 @@ def check(facts: Facts) -> None:
         newest = at(chain.reach(found.slices, found.fulls[-1].begin)[0]) if found.fulls else "none"
         tell(f"{repository.name}: whole; newest second {newest}, gaps: {len(missing)}")
 
-    each(facts, look)
+    with alone(TIDYING, TIDYING_PATIENCE):
+        each(facts, look)
 
 
 def listed(facts: Facts) -> None:
