@@ -16,6 +16,7 @@ server(
     "firewall",
     "ssh",
     "mongodb",
+    "backup",
     "valkey",
     "release",
     "backend",

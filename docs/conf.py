@@ -22,6 +22,7 @@ PAGES = [
     "components",
     "sites",
     "releases",
+    "backups",
     "secrets",
     "security",
     "certificates",

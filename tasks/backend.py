@@ -39,6 +39,7 @@ from slipway.tasks.backend_units import (
     unit_values_here,
 )
 from slipway.tasks.credentials import remove_unused, sync_credentials
+from slipway.tasks.mongodb_set import name_member
 from slipway.tasks.release import healthy, shipped
 from slipway.tasks.release_steps import PROGRAM
 
@@ -134,6 +135,8 @@ def backend(settings: Settings) -> None:
         check=f"case $(getent passwd {unit}) in *:/usr/sbin/nologin) ;; *) false ;; esac",
         command=f"usermod --shell /usr/sbin/nologin {unit}",
     )
+    if "db" not in host.groups and settings.mongodb_replica_set and MONGO_URL not in settings.backend_secrets:
+        name_member(settings)
     shared.keep(name="Create the folders that stay", settings=settings)
     if not _takes_its_port(settings):
         keep_serving(name="Keep the previous backend running", settings=settings)

@@ -23,15 +23,16 @@ from slipway.ops.files import directory, put_template, tell_text, write_script
 from slipway.ops.units import and_observe, and_wait, restart, restarts, service
 from slipway.settings import limits
 from slipway.settings.model import Settings
+from slipway.tasks import mongodb_packages
 from slipway.tasks.adoption_facts import earlier, mongodb_data
-from slipway.tasks.mongodb_packages import packaged_for, problems
+from slipway.tasks.mongodb_packages import packaged_for
+from slipway.tasks.mongodb_set import KEYFILE, begins, name_member, put_key, replica_set, set_problems
 from slipway.tasks.mongodb_users import alone, mongodb_users
 from slipway.tasks.packages import package_gone
 
 SOURCES = "/etc/apt/sources.list.d/mongodb.sources"
 KEYRING = "/usr/share/keyrings/mongodb-server.asc"
 CONFIG = "/etc/mongod.conf"
-KEYFILE = "/etc/mongod.keyfile"
 LIMITS = "/etc/systemd/system/mongod.service.d/slipway.conf"
 UNIT = "mongod.service"
 # The metapackage mongodb-org would add mongos, the router of a sharded cluster.
@@ -72,6 +73,14 @@ def repository(settings: Settings) -> None:
     )
 
 
+def problems(settings: Settings) -> list[str]:
+    """What keeps this host from having MongoDB, and its replica set."""
+    found = mongodb_packages.problems(settings)
+    if settings.mongodb_data.startswith("/var/lib/"):
+        found += set_problems(settings, int(host.get_fact(Machine)["disk:/var/lib"].split()[1]))
+    return found
+
+
 def drifts(settings: Settings) -> dict[str, Drift]:
     where, folder = f"mongodb://{settings.mongodb_local}:{settings.mongodb_port}/admin", settings.credentials_folder
     drop = (
@@ -98,6 +107,10 @@ def drifts(settings: Settings) -> dict[str, Drift]:
             key,
         ),
         "mongod's sandbox opened": Drift(f"sed -i /ProtectSystem/d {LIMITS}", "Sandbox MongoDB"),
+        "the replica set's member without its name": Drift(
+            f"sed -i /{settings.mongodb_member}/d /etc/hosts", "Name the replica set's member"
+        ),
+        "the replica set's key readable": Drift(f"chmod 440 {KEYFILE}", "Create the replica set's key"),
         "MongoDB's user dropped": Drift(f"mongosh --quiet --nodb --eval {shlex.quote(drop)}", "Create MongoDB's users"),
         "MongoDB's shell gone": Drift(package_gone("mongodb-mongosh")),
         "MongoDB's repository removed": Drift(f"rm {SOURCES}"),
@@ -132,10 +145,14 @@ def repositories(settings: Settings) -> list[str]:
 def mongodb(settings: Settings) -> None:
     """The server and its users. One of somebody else's that lets everybody in goes on as it is until the sites have
     moved (`close_mongodb`): what runs today has no password."""
-    if serves_without_passwords(settings):
+    state = mongodb_data(settings, earlier(settings)).get("state")
+    if state == "open":
         mongodb_users(settings, stays_open=True)
-    else:
-        _configure(settings, adopts=False)
+        return
+    # The administrator of a set begins it: that of somebody else's server, whose password is given.
+    if state == "closed":
+        mongodb_users(settings)
+    _configure(settings, adopts=False, adopts_users=state == "closed")
 
 
 @component_step(after="nginx")
@@ -173,20 +190,14 @@ def serves_without_passwords(settings: Settings) -> bool:
     return mongodb_data(settings, earlier(settings)).get("state") == "open"
 
 
-def _configure(settings: Settings, adopts: bool) -> None:
+def _configure(settings: Settings, adopts: bool, adopts_users: bool = False) -> None:
     memory_mb = int(host.get_fact(Machine)["memory_mb"])
     directory(
         name="Create the data directory", path=settings.mongodb_data, owner="mongodb", group="mongodb", mode="750"
     )
     if settings.mongodb_replica_set:
-        ensure(
-            name="Create the replica set's key",
-            check=f'[ -s {KEYFILE} ] && [ "$(stat -c %U:%G:%a {KEYFILE})" = mongodb:mongodb:400 ]',
-            command=f"umask 077; [ -s {KEYFILE} ] || {{ head -c 512 /dev/urandom | base64 -w 0 > {KEYFILE}.new"
-            f" && sync {KEYFILE}.new && mv -fT {KEYFILE}.new {KEYFILE}; }}; chown mongodb:mongodb {KEYFILE}"
-            f" && chmod 400 {KEYFILE}",
-            note=f"{KEYFILE}: mongodb:mongodb 400",
-        )
+        put_key()
+        name_member(settings)
     config = put_template(
         CONFIG,
         "mongodb/mongod.conf",
@@ -214,9 +225,13 @@ def _configure(settings: Settings, adopts: bool) -> None:
             _if=restarts(config, limits),
         )
     else:
-        restart(name="Restart MongoDB", unit=UNIT, _if=restarts(config, limits))
+        # A standalone becomes a set by this one restart, and is one again where it takes no writes as a set.
+        restart(name="Restart MongoDB", unit=UNIT, ready=begins(settings), _if=restarts(config, limits))
     service(name="Start MongoDB", unit=UNIT, files=[CONFIG, LIMITS])
-    mongodb_users(settings)
+    if settings.mongodb_replica_set:
+        replica_set(name="Begin MongoDB's replica set", settings=settings)
+    if not adopts_users:
+        mongodb_users(settings)
 
 
 def config_values(settings: Settings, memory_mb: int) -> dict[str, Any]:
@@ -243,7 +258,7 @@ trap 'rm -rf $private' EXIT
 {alone_now} --shutdown > /dev/null
 diff $private/before $private/after >&2 || {{ echo "MongoDB would not have the same data (<: it had)" >&2; exit 1; }}
 systemctl daemon-reload; systemctl reset-failed mongod 2> /dev/null
-{and_wait("systemctl restart mongod", "mongod.service", None)}"""
+{and_wait("systemctl restart mongod", "mongod.service", begins(settings))}"""
     yield f"{or_roll_back(and_observe(attempt, answers), 'mongod.service')} && rm -rf {KEPT}/mongod.service"
 
 

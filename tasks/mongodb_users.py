@@ -145,7 +145,6 @@ def _values(settings: Settings) -> dict[str, object]:
         "address": settings.mongodb_local,
         "port": settings.mongodb_port,
         "seconds": settings.limits.mongosh,
-        "replica_set": settings.mongodb_replica_set,
         "mongod": alone(settings),
     }
 

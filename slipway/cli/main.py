@@ -22,6 +22,7 @@ INTERRUPTED = 130  # as a shell reports a command that SIGINT ended
 # The module of each verb, imported only when the verb is called.
 VERBS = {
     "apply": ("slipway.cli.apply", "apply"),
+    "backup": ("slipway.cli.backup", "backup_group"),
     "completion": ("slipway.cli.completion", "completion"),
     "init": ("slipway.cli.init", "init"),
     "inspect": ("slipway.cli.inspect", "inspect"),
@@ -34,6 +35,7 @@ VERBS = {
     "plan": ("slipway.cli.plan", "plan"),
     "release": ("slipway.cli.release", "release"),
     "releases": ("slipway.cli.releases", "releases"),
+    "restore": ("slipway.cli.restore", "restore"),
     "rollback": ("slipway.cli.rollback", "rollback"),
     "run": ("slipway.cli.on_server", "run"),
     # Which has all its commands with the one of this module.

@@ -22,6 +22,7 @@ import pyrage
 from slipway import project
 from slipway.secrets import env_file
 from slipway.secrets.store import decrypt, encrypt, known_names, unknown_names, value_problems
+from slipway.settings.backup import secret_names
 from slipway.settings.check import FILE, check_section
 from slipway.settings.secrets import Secrets
 
@@ -109,7 +110,10 @@ def store_of(environment: str) -> Store:
         project.folder() / f"secrets/{environment}.age",
         settings.secrets_identity,
         settings.secrets_recipients,
-        known_names(settings.backend_secrets),
+        known_names(
+            settings.backend_secrets,
+            secret_names(data.get("backup_repositories"), data.get("backup_secrets", [])),
+        ),
         settings.generated_secrets,
     )
 

@@ -78,6 +78,8 @@ class Component:
     units: Given[Sequence[str]] = ()
     versions: Given[Mapping[str, str]] = field(default_factory=dict)
     health: Given[Mapping[str, str]] = field(default_factory=dict)
+    # What `slipway status` tells besides, by title: a shell command that prints a line.
+    reports: Given[Mapping[str, str]] = field(default_factory=dict)
     # What keeps a host from having it, a line each: what was found, what is needed, what to do. Asked once for a host,
     # before anything changes.
     preflight: Callable[[Settings], Sequence[str]] = lambda settings: ()

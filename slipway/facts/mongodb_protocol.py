@@ -21,14 +21,27 @@ OP_MSG = 2013
 UNAUTHORIZED = 13
 
 
+class Typed(bytes):
+    """A value that is BSON already, of another kind than Python's types say: kind and bytes."""
+
+    kind: int
+
+    def __new__(cls, kind: int, data: bytes) -> Typed:
+        made = super().__new__(cls, data)
+        made.kind = kind
+        return made
+
+
 def encode(document: dict[str, Any]) -> bytes:
-    """BSON of a dictionary of integers, texts, bytes, lists and dictionaries."""
+    """BSON of a dictionary of integers, texts, bytes, lists, dictionaries and what is Typed."""
     body = b""
     for name, value in document.items():
         if isinstance(value, bool):
             kind, data = 8, struct.pack("<?", value)
         elif isinstance(value, int):
             kind, data = 16, struct.pack("<i", value)
+        elif isinstance(value, Typed):
+            kind, data = value.kind, bytes(value)
         elif isinstance(value, bytes):
             kind, data = 5, struct.pack("<iB", len(value), 0) + value
         elif isinstance(value, dict):
@@ -96,19 +109,23 @@ class Connection:
 
     def run(self, command: dict[str, Any], database: str = "admin") -> dict[str, Any]:
         """The answer to a command to a database."""
+        return decode(self.answer(command, database))
+
+    def answer(self, command: dict[str, Any], database: str = "admin") -> bytes:
+        """The same as its BSON."""
         message = struct.pack("<iB", 0, 0) + encode({**command, "$db": database})
         self.socket.sendall(struct.pack("<iiii", len(message) + 16, 1, 0, OP_MSG) + message)
         (length,) = struct.unpack("<i", self.receive(4))
-        return decode(self.receive(length - 4)[17:])
+        return self.receive(length - 4)[17:]
 
     def receive(self, size: int) -> bytes:
-        data = b""
+        data = bytearray()
         while len(data) < size:
             part = self.socket.recv(size - len(data))
             if not part:
                 raise OSError("the server has hung up")
             data += part
-        return data
+        return bytes(data)
 
     def logs_in(self, user: str, password: str, database: str = "admin") -> bool:
         """Whether a user of a database does."""

@@ -11,8 +11,9 @@ class Condition(Fact[dict[str, str]]):
     """What `slipway status` tells of a host, asked in one command.
 
     system, kernel, up (seconds), reboot ("yes" where an update wants one), version:TITLE, unit:NAME (LoadState,
-    ActiveState and SubState, systemd's words), health:UNIT ("yes" or "no"), start and end of the certificate that is
-    served (seconds since the epoch) and placeholder ("yes" where it is but one), disk:MOUNT (MiB free, MiB in all),
+    ActiveState and SubState, systemd's words), report:TITLE, health:UNIT ("yes" or "no"), start and end of the
+    certificate that is served (seconds since the epoch) and placeholder ("yes" where it is but one), disk:MOUNT (MiB
+    free, MiB in all),
     release and released (its time, seconds since the epoch), and apply: the last one's line in the host's log. What is
     not there is left out.
     """
@@ -32,11 +33,13 @@ class Condition(Fact[dict[str, str]]):
         site_root: str,
         log: str,
         others: tuple[tuple[str, str, str], ...] = (),
+        reports: tuple[tuple[str, str], ...] = (),
     ) -> str:
-        """`versions` are titles with a command that prints a version, `health` are units with a shell test. `served` is
-        the folder of a certificate, `site_root` that of a site; `others` are a name and the two of each further site,
-        whose keys have ":NAME" at their end."""
+        """`versions` and `reports` are titles with a command that prints a version or a line, `health` are units with a
+        shell test. `served` is the folder of a certificate, `site_root` that of a site; `others` are a name and the two
+        of each further site, whose keys have ":NAME" at their end."""
         said = [f'its=$({command}); [ -z "$its" ] || echo "version:{title}=$its";' for title, command in versions]
+        told = [f'echo "report:{title}=$({{ {command}; }} 2> /dev/null)";' for title, command in reports]
         well = [f"{{ {test}; }} > /dev/null 2>&1 && its=yes || its=no; echo health:{of}=$its;" for of, test in health]
         return (
             'echo "system=$(. /etc/os-release; echo $PRETTY_NAME)"; echo kernel=$(uname -r);'
@@ -44,7 +47,7 @@ class Condition(Fact[dict[str, str]]):
             f" {' '.join(said)}"
             f" for unit in {' '.join(map(shlex.quote, units))}; do echo unit:$unit=$("
             "systemctl show --value --property=LoadState,ActiveState,SubState $unit); done 2>/dev/null;"
-            f" {' '.join(well)}"
+            f" {' '.join([*told, *well])}"
             f" {self._of_site('', served, site_root)}"
             f"{''.join(self._of_site(f':{name}', *places) for name, *places in others)}"
             f' df -Pm {self.DISK_FOLDERS} 2>/dev/null | awk \'NR > 1 {{print "disk:" $6 "=" $4, $2}}\';'

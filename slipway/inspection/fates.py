@@ -134,8 +134,11 @@ def _database(server: DatabaseServer, known: Known) -> Fate | None:
     folder = databases.at(own, "storage.dbPath")
     said = [f"{server.config} is replaced ({known.copied(server.config)})"]
     said += ["logins without a password end"] if server.authorization is False else []
-    if server.replica_set and not databases.at(own, "replication.replSetName"):
+    set_name = databases.at(own, "replication.replSetName")
+    if server.replica_set and set_name != server.replica_set:
         said.append(f"the replica set {server.replica_set} is not configured any more")
+    elif set_name and not server.replica_set:
+        said.append(f"it becomes the replica set {set_name}")
     if server.data_folder != folder:
         lost = f"mongod starts with {folder}: the data in {server.data_folder} stays there, unused"
         return Fate(verdict="replace", reason="; ".join([lost, *said]))

@@ -37,9 +37,9 @@ PLACEHOLDER = re.compile(
 )
 
 
-def known_names(backend_secrets: Iterable[str]) -> list[str]:
-    """Every secret that has a use: the backend's, and MongoDB's two."""
-    return [*backend_secrets, *OWN]
+def known_names(backend_secrets: Iterable[str], more: Iterable[str] = ()) -> list[str]:
+    """Every secret that has a use: the backend's, MongoDB's two, and `more` that other settings need."""
+    return [*dict.fromkeys([*backend_secrets, *OWN, *more])]
 
 
 def read_secrets(file: str, names: Iterable[str], generated: Iterable[str], identity: str) -> dict[str, str]:

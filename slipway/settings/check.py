@@ -18,6 +18,7 @@ from slipway.project import SETTINGS, own_components
 from slipway.secrets.store import known_names, read_secrets
 from slipway.settings import environment, renamed
 from slipway.settings.arguments import OPTIONS, Arguments
+from slipway.settings.backup import secret_names
 from slipway.settings.model import Settings
 from slipway.settings.services import Service
 from slipway.settings.sites import of_another_site, own_names
@@ -204,7 +205,9 @@ def _with_sites(
         found, _ = _validated(Settings, its, at, problems)
         if found is None:
             continue
-        problems += [*_secrets_problems(its, at), *_environment_problems(found, at)]
+        # Those of backups are the first site's.
+        without = {name: value for name, value in its.items() if name != "backup_repositories"}
+        problems += [*_secrets_problems(without, at), *_environment_problems(found, at)]
         claims = _claims(found)
         problems += [
             f"{at(what)}: {what}: found {name!r}, expected one that no other site has"
@@ -241,7 +244,8 @@ def _secrets_problems(given: Mapping[str, Any], where: Where) -> list[str]:
     file, backend_secrets = effective(given, "secrets_file"), effective(given, "backend_secrets")
     generated, identity = effective(given, "generated_secrets"), effective(given, "secrets_identity")
     try:
-        read_secrets(file, known_names(backend_secrets), generated, identity)
+        more = secret_names(given.get("backup_repositories"), given.get("backup_secrets", []))
+        read_secrets(file, known_names(backend_secrets, more), generated, identity)
     except ValueError as error:
         return [f"{where('secrets_file')}: secrets_file = {file!r}: {line}" for line in str(error).split("\n")]
     return []

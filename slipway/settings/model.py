@@ -16,6 +16,7 @@ from slipway.settings.access import Access
 from slipway.settings.adoption import Adoption
 from slipway.settings.arguments import Arguments
 from slipway.settings.backend import Backend
+from slipway.settings.backup import Backup, secret_names
 from slipway.settings.environment import PLACEHOLDERS
 from slipway.settings.fail2ban import Fail2ban
 from slipway.settings.firewall import Firewall
@@ -46,6 +47,7 @@ def _ports(data: dict[str, Any]) -> dict[int, str]:
 
 # pydantic checks the fields of the last base first: a default may follow from those of the bases below it.
 class Settings(
+    Backup,
     Valkey,
     Releases,
     Tls,
@@ -275,7 +277,9 @@ class Settings(
     @cached_property
     def secrets(self) -> dict[str, str]:
         """The secrets that are given, by name, as `check` has found them to be in order."""
-        names = known_names(self.backend_secrets)
+        # Backups are the host's.
+        more = [] if self.is_further_site else secret_names(self.backup_repositories, self.backup_secrets)
+        names = known_names(self.backend_secrets, more)
         return read_secrets(self.secrets_file, names, self.generated_secrets, self.secrets_identity)
 
     def is_read_otherwise(self, name: str, digest: str) -> bool:

@@ -6,7 +6,9 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from slipway.settings.types import (
     Check,
+    Domain,
     HttpUrl,
+    Mebibytes,
     MemoryLimit,
     PlainLine,
     Port,
@@ -32,6 +34,9 @@ NO_DATA = ("/home", "/root", "/run", "/tmp", "/var/tmp", "/dev", "/proc", "/sys"
 
 # What mongod takes beside its cache, for connections and sorting, in MiB.
 MIN_BESIDE_CACHE_MB = 256
+# The smallest oplog that MongoDB takes, and makes on a small disk, in MiB.
+# https://www.mongodb.com/docs/manual/core/replica-set-oplog/#oplog-size
+LEAST_OPLOG_MB = 990
 
 # The keys that sign its series. https://www.mongodb.com/docs/manual/tutorial/verify-mongodb-packages/
 KEYS = {
@@ -80,9 +85,18 @@ class MongoDB(Section):
     )
     """The folder of MongoDB's data. Slipway moves no data: another folder is an empty database."""
 
-    mongodb_replica_set: Annotated[str, matching(r"[\w.-]{0,64}", 'a name, or "" for none')] = ""
-    """The name of a replica set with this one member, which transactions and change streams require; `""` for
-    none."""
+    mongodb_replica_set: Annotated[str, matching(r"[\w.-]{0,64}", 'a name, or "" for none')] = "rs0"
+    """The name of the replica set that this server is the one member of: transactions, change streams and backups to
+    the second require one. A server without one becomes one by `apply`, with its data and one restart. `""` for none
+    ([the way back](backups.md#the-replica-set))."""
+
+    mongodb_member: Domain = "mongodb-1.internal"
+    """The name of the member in its replica set, by which drivers find it. `/etc/hosts` leads to MongoDB by it, on
+    this host and on those with a backend. A set that has begun keeps its members' names."""
+
+    mongodb_oplog_mb: Annotated[Mebibytes, Field(ge=0, le=2**20)] = 0
+    """Limit of the oplog, which keeps the last writes, at least 990. 0 leaves it as MongoDB made it: 5 % of the free
+    disk, 990 MiB to 50 GiB. Changed without a restart."""
 
     mongodb_settings: Annotated[
         dict[Annotated[str, matching(r"[a-z]\w*(\.\w+)+", "an option of mongod.conf")], bool | int | float | PlainLine],
@@ -134,6 +148,13 @@ class MongoDB(Section):
     def _a_folder_for_data(cls, value: str) -> str:
         if any(f"{value}/".startswith(f"{folder}/") for folder in NO_DATA) or "/../" in f"{value}/":
             raise ValueError(f"a folder that is not below {', '.join(NO_DATA)}")
+        return value
+
+    @field_validator("mongodb_oplog_mb")
+    @classmethod
+    def _as_mongodb_takes_it(cls, value: int) -> int:
+        if 0 < value < LEAST_OPLOG_MB:
+            raise ValueError(f"0, or at least {LEAST_OPLOG_MB}, MongoDB's own minimum")
         return value
 
     @field_validator("mongodb_settings")

@@ -82,6 +82,8 @@ class HostStatus(BaseModel):
     # By the title of what it is of.
     versions: dict[str, str] = {}
     services: list[Service] = []
+    # A line of a component, by its title.
+    reports: dict[str, str] = {}
     certificate: Certificate | None = None
     disks: list[Disk] = []
     release: Release | None = None
@@ -98,9 +100,10 @@ class StatusReport(BaseModel):
 
 
 def asked(components: Sequence[Component], settings: Settings, groups: Sequence[str]) -> dict[str, tuple[Any, ...]]:
-    """What a host of these groups is asked of its components: the arguments units, versions and health of Condition."""
+    """What a host of these groups is asked of its components: units, versions, health and reports of Condition."""
     here = [one for one in components if one.is_on(groups, settings)]
     return {
+        "reports": tuple(item for one in here for item in one.mapped(one.reports, settings).items()),
         "units": tuple(unit for one in here for unit in one.listed(one.units, settings)),
         "versions": tuple(item for one in here for item in one.mapped(one.versions, settings).items()),
         "health": tuple(item for one in here for item in one.mapped(one.health, settings).items()),
@@ -157,6 +160,7 @@ def status_of(name: str, roles: list[str], found: Mapping[str, str], now: dateti
         wants_reboot="reboot" in found,
         versions={key.partition(":")[2]: value for key, value in found.items() if key.startswith("version:")},
         services=services,
+        reports={key.partition(":")[2]: value for key, value in found.items() if key.startswith("report:")},
         certificate=_certificate(found, now),
         further_sites=[
             SiteStatus(name=name, certificate=_certificate(its, now), release=_release(its))
@@ -213,6 +217,8 @@ def rows(host: HostStatus, now: datetime) -> Iterator[tuple[str, str]]:
         colour = "green" if service.active == "active" else "red"
         unhealthy = ", [red]unhealthy[/]" if service.active == "active" and service.is_healthy is False else ""
         yield "service", f"{service.unit} [{colour}]{service.active}[/] ({service.sub}){unhealthy}"
+    for title, text in host.reports.items():
+        yield title, shown(text) or "[red]unknown[/]"
     if "web" in host.roles:
         yield "certificate", _of_certificate(host.certificate)
         for site in host.further_sites:

@@ -28,20 +28,6 @@ function give(database, user, password, roles) {
   }
 }
 
-{% if replica_set %}
-// A set of this one member, unless it is one already.
-const set = { _id: "{{ replica_set }}", members: [{ _id: 0, host: "{{ address }}:{{ port }}" }] };
-try {
-  admin.runCommand({ replSetInitiate: set });
-} catch (error) {
-  // Unauthorized, AlreadyInitialized, and NoReplicationEnabled, as it runs alone for a moment.
-  if (![13, 23, 76].includes(error.code)) throw error;
-}
-for (const end = Date.now() + {{ seconds }} * 500; !admin.hello().isWritablePrimary; sleep(100)) {
-  if (Date.now() > end) throw new Error("the replica set has no primary member");
-}
-
-{% endif %}
 const isIn = logIn();
 try {
   give("{{ admin.database }}", "{{ admin.name }}", wanted("{{ admin.secret }}"), {{ admin.roles | tojson }});

@@ -67,7 +67,7 @@ REFUSED_WITH_PACKAGES = {
     "certbot_standalone": ["certificate other.example: found pre_hook = systemctl stop nginx"],
     "mongodb_elsewhere": [
         "/etc/mongod.conf: storage.dbPath: found '/data/mongodb', need mongodb_data = \"/data/mongodb\"",
-        "/etc/mongod.conf: replication.replSetName: found 'rs0', need mongodb_replica_set = \"rs0\"",
+        "/etc/mongod.conf: replication.replSetName: found 'orders', need mongodb_replica_set = \"orders\"",
         "database test_database: found 2 documents in it and none in codementee, need mongodb_database",
     ],
     "mongodb_password": ["MongoDB's users: found a MongoDB that wants a password"],
@@ -227,7 +227,7 @@ def test_a_hardened_cloud_image_becomes_a_server_as_any_other(bare: LabHost) -> 
 @pytest.mark.thorough
 def test_a_mongodb_elsewhere_goes_on_with_its_data_and_its_replica_set(bare: LabHost) -> None:
     make(bare, "mongodb_elsewhere")
-    settings = {"mongodb_data": "/data/mongodb", "mongodb_replica_set": "rs0", "mongodb_database": "test_database"}
+    settings = {"mongodb_data": "/data/mongodb", "mongodb_replica_set": "orders", "mongodb_database": "test_database"}
     assert_adopted(bare, *(part for item in settings.items() for part in ("--data", "=".join(item))))
     assert bare.ssh(mongosh(f"{COUNT.format('test_database')}; print(rs.status().myState)")).split() == ["2", "1"]
     assert bare.ssh("ls -A /var/lib/mongodb") == ""

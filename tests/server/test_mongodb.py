@@ -11,6 +11,7 @@ import yaml
 
 from slipway.facts.mongodb import MongodbUsers
 from slipway.server_tests.exposure import exposure_of, limits_of
+from slipway.settings.mongodb import LEAST_OPLOG_MB
 from slipway.tasks.kernel import huge_pages
 from slipway.tasks.mongodb_users import differences, users_of
 
@@ -18,7 +19,9 @@ from slipway.tasks.mongodb_users import differences, users_of
 IN_FORCE: dict[str, dict[str, Any]] = {}
 ASKED = """{
     options: db.adminCommand({getCmdLineOpts: 1}).parsed,
-    cache: Number(db.serverStatus().wiredTiger.cache["maximum bytes configured"])
+    cache: Number(db.serverStatus().wiredTiger.cache["maximum bytes configured"]),
+    hello: (({setName, isWritablePrimary, hosts}) => ({setName, isWritablePrimary, hosts}))(db.hello()),
+    oplog: Number(db.getSiblingDB("local").oplog.rs.stats().maxSize || 0)
 }"""
 
 
@@ -105,6 +108,22 @@ def test_the_configuration_file_is_the_one_in_force(server):
     assert options["net"]["tls"]["mode"] == written["net"]["tls"]["mode"] == "disabled"
     cache = written["storage"]["wiredTiger"]["engineConfig"]["cacheSizeGB"]
     assert options["storage"]["wiredTiger"]["engineConfig"]["cacheSizeGB"] == cache
+
+
+def test_it_is_a_replica_set_that_takes_writes(server):
+    settings, found = server.settings, in_force(server)
+    if not settings.mongodb_replica_set:
+        assert "setName" not in found["hello"]
+        return
+    assert found["hello"]["setName"] == settings.mongodb_replica_set
+    assert found["hello"]["isWritablePrimary"]
+    assert found["oplog"] // 2**20 >= (settings.mongodb_oplog_mb or LEAST_OPLOG_MB)
+    # By its name drivers find it from this host.
+    (member,) = found["hello"]["hosts"]
+    reached = server.host.check_output(f"getent ahostsv4 {shlex.quote(member.rpartition(':')[0])}").split()[0]
+    assert reached == settings.mongodb_local
+    key = server.host.file("/etc/mongod.keyfile")
+    assert (key.user, key.group, key.mode) == ("mongodb", "mongodb", 0o400)
 
 
 def test_its_cache_leaves_room_for_the_backend(server):

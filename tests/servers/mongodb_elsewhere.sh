@@ -13,11 +13,11 @@ net:
   port: 27017
   bindIp: 127.0.0.1
 replication:
-  replSetName: rs0
+  replSetName: orders
 END
 systemctl enable -q --now mongod
 run() { mongosh --quiet --eval "$1" > /dev/null; }
 until run 'db.hello()'; do sleep 0.5; done
-run 'rs.initiate({_id: "rs0", members: [{_id: 0, host: "127.0.0.1:27017"}]})'
+run 'rs.initiate({_id: "orders", members: [{_id: 0, host: "127.0.0.1:27017"}]})'
 until run 'if (!db.hello().isWritablePrimary) quit(1)'; do sleep 0.5; done
 mongosh --quiet mongodb://127.0.0.1/test_database --eval 'db.orders.insertMany([{name: "a"}, {name: "b"}])' > /dev/null

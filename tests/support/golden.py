@@ -50,7 +50,7 @@ from slipway.dependencies.model import File, Locked, Package
 from slipway.engine import run
 from slipway.engine.login import Login
 from slipway.engine.run import Run
-from slipway.facts import mongodb_data
+from slipway.facts import mongodb_data, mongodb_set
 from slipway.facts.apt import Sources
 from slipway.facts.mongodb import alone
 from slipway.ops.units import Ready
@@ -63,6 +63,7 @@ SEPARATOR = "\n---\n"
 MAX_RENDERED_LINES = 20
 # A command that is longer, and all in one line, is folded.
 MAX_LINE = 100
+SENT = (mongodb_data, mongodb_set)
 # 2026-01-01T00:00:00Z
 NOW = 1767225600
 ENVIRONMENT = python_environment.Environment(Locked("uv.lock", (Package("fastapi", "0.115.0", (File("0" * 64),)),)))
@@ -165,8 +166,10 @@ class Runner:
 
     def __init__(self, settings_with: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
         self._settings_with, self._monkeypatch = settings_with, monkeypatch
-        # A program that is sent as an argument.
-        self._rendered = {shlex.quote(alone(mongodb_data)): "<slipway/facts/mongodb_data.py>"}
+        # Programs that are sent as an argument, also of a command that is one itself.
+        sent = {f"<{module.__name__.replace('.', '/')}.py>": shlex.quote(alone(module)) for module in SENT}
+        self._rendered = {text: name for name, text in sent.items()}
+        self._rendered |= {shlex.quote(text)[1:-1]: name for name, text in sent.items()}
         render = jinja2.Template.render
 
         def rendered(template: jinja2.Template, *args: Any, **kwargs: Any) -> str:

@@ -70,13 +70,12 @@ def mongodb(settings, options=None, earlier=RUNNING, **data):
     ("options", "name", "need"),
     [
         ({"storage": {"dbPath": "/data"}}, "storage.dbPath", 'mongodb_data = "/data"'),
-        ({"replication": {"replSetName": "rs0"}}, "replication.replSetName", 'mongodb_replica_set = "rs0"'),
+        ({"replication": {"replSetName": "shop"}}, "replication.replSetName", 'mongodb_replica_set = "shop"'),
         ({"net": {"port": 27018}}, "net.port", "mongodb_port = 27018"),
         ({"net": {"bindIp": "0.0.0.0"}}, "net.bindIp", 'mongodb_bind = "0.0.0.0"'),
         ({"net": {"bindIp": "127.0.0.1,10.0.0.5"}}, "net.bindIp", 'mongodb_bind = "10.0.0.5"'),
         ({"net": {"bindIpAll": True}}, "net.bindIp", 'mongodb_bind = "0.0.0.0"'),
         ({"net": {"tls": {"mode": "requireTLS"}}}, "net.tls.mode", "none: "),
-        ({"security": {"keyFile": "/k"}}, "security.keyFile", "set mongodb_replica_set"),
         (
             {"security": {"javascriptEnabled": False}},
             "security.javascriptEnabled",
@@ -96,6 +95,13 @@ def test_an_option_of_mongod_that_slipway_would_not_set_is_named_with_the_settin
     (one,) = mongodb(settings_with(), options)
     assert one.name == f"/etc/mongod.conf: {name}"
     assert need in one.need
+
+
+def test_a_key_of_a_replica_set_is_told_where_there_is_to_be_none(settings_with):
+    options = {"security": {"keyFile": "/k"}}
+    (one,) = mongodb(settings_with(mongodb_replica_set=""), options)
+    assert (one.name, "set mongodb_replica_set" in one.need) == ("/etc/mongod.conf: security.keyFile", True)
+    assert mongodb(settings_with(), options) == []
 
 
 def test_options_that_are_set_or_that_slipway_has_another_way_for_are_no_obstacle(settings_with):

@@ -275,11 +275,11 @@ def test_what_an_apply_would_not_keep_is_refused_in_the_plans_words():
 def test_a_database_elsewhere_on_the_disk_is_told_to_stay_there_unused():
     report = recorded.report()
     (mongodb,) = report.databases
-    mongodb.data_folder, mongodb.replica_set = "/srv/mongo", "rs0"
+    mongodb.data_folder, mongodb.replica_set = "/srv/mongo", "orders"
     told(report)
     assert mongodb.fate.verdict == "replace"
     assert "the data in /srv/mongo stays there, unused" in mongodb.fate.reason
-    assert "the replica set rs0 is not configured any more" in mongodb.fate.reason
+    assert "the replica set orders is not configured any more" in mongodb.fate.reason
 
 
 REFUSALS = [

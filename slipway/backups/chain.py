@@ -1,0 +1,223 @@
+"""What a repository can restore: decisions about full backups, slices of the oplog and the times that they cover.
+
+A moment is MongoDB's: seconds since the epoch, and a number within the second. A full backup holds the data as they
+were between `begin` and `end`; with the oplog from `begin` on it is the data at any later moment that slices cover. A
+slice holds the oplog from `begin` to `end`, both included: the next one begins where it ends, so that the two overlap
+by an entry, and where they do not, entries are missing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+Moment = tuple[int, int]
+# Later than any moment of its second.
+LAST = 2**32 - 1
+# Tags of snapshots, by which all that follows is known without reading one.
+MARK, FULL, FILES, MANIFEST, SLICE, DRILL = "slipway", "full", "files", "manifest", "slice", "drill"
+DAY = 86400
+# A slice that is younger stays, although a longer one holds the same.
+RECENT_SECONDS = 7200
+
+
+class Slice(NamedTuple):
+    snapshot: str
+    begin: Moment
+    end: Moment
+
+
+class Full(NamedTuple):
+    """A full backup that is complete: its manifest is written last."""
+
+    id: str
+    begin: Moment
+    end: Moment
+    # When its documents were counted and hashed.
+    witness: Moment
+    version: str
+    # Its snapshots.
+    dump: str
+    files: str
+    manifest: str
+
+    @property
+    def since(self) -> int:
+        """The first second that it can be restored to by itself and the slices that follow."""
+        return self.end[0]
+
+
+class Catalog(NamedTuple):
+    """What is in a repository, the oldest first; `broken` are the snapshots of full backups without a manifest."""
+
+    fulls: list[Full]
+    slices: list[Slice]
+    broken: list[str]
+
+
+class Gap(Exception):
+    """Entries of the oplog that no slice holds."""
+
+    def __init__(self, begin: Moment, end: Moment) -> None:
+        self.begin, self.end = begin, end
+        super().__init__(f"no slice holds what was written between {at(begin[0])} and {at(end[0])}")
+
+
+def at(seconds: int) -> str:
+    """A time as people and --at write it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def seconds_of(text: str) -> int:
+    """Seconds since the epoch of a time in UTC, as `2026-11-29T15:00:01Z`. Raises ValueError with what is expected."""
+    import calendar
+
+    for form in ("%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S"):
+        try:
+            return calendar.timegm(time.strptime(text, form))
+        except ValueError:
+            continue
+    raise ValueError(f"found the time {text!r}, expected one in UTC as 2026-11-29T15:00:01Z")
+
+
+def tag_of(moment: Moment) -> str:
+    return f"{moment[0]}:{moment[1]}"
+
+
+def moment_of(text: str) -> Moment:
+    seconds, _, number = text.partition(":")
+    return int(seconds), int(number)
+
+
+def tags_of(snapshot: dict[str, Any]) -> dict[str, str]:
+    """The tags of a snapshot: those with a value by their names, the others with ""."""
+    return {name: value for name, _, value in (tag.partition("=") for tag in snapshot.get("tags") or [])}
+
+
+def catalog(snapshots: Iterable[dict[str, Any]]) -> Catalog:
+    """What `restic snapshots --json` lists. Others' snapshots in the same repository are left alone."""
+    ours = [(one["id"], tags) for one in snapshots if MARK in (tags := tags_of(one))]
+    parts: dict[str, dict[str, str]] = {}
+    for snapshot, tags in ours:
+        for kind in (FULL, FILES):
+            if kind in tags:
+                parts.setdefault(tags.get("id", ""), {})[kind] = snapshot
+    fulls = [
+        Full(
+            tags["id"],
+            moment_of(tags["begin"]),
+            moment_of(tags["end"]),
+            moment_of(tags["witness"]),
+            tags.get("version", ""),
+            parts[tags["id"]][FULL],
+            parts[tags["id"]].get(FILES, ""),
+            snapshot,
+        )
+        for snapshot, tags in ours
+        if MANIFEST in tags and FULL in parts.get(tags.get("id", ""), {})
+    ]
+    complete = {full.id for full in fulls}
+    slices = [
+        Slice(snapshot, moment_of(tags["begin"]), moment_of(tags["end"])) for snapshot, tags in ours if SLICE in tags
+    ]
+    broken = [snapshot for id_, its in parts.items() if id_ not in complete for snapshot in its.values()]
+    return Catalog(sorted(fulls, key=lambda one: one.end), sorted(slices, key=lambda one: one.end), broken)
+
+
+def cover(slices: Sequence[Slice], begin: Moment, end: Moment) -> list[Slice]:
+    """The fewest slices that hold all entries from `begin` to `end`. Raises Gap."""
+    found: list[Slice] = []
+    reached = begin
+    while reached < end:
+        fitting = [one for one in slices if one.begin <= reached < one.end]
+        if not fitting:
+            following = [one.begin for one in slices if one.begin > reached]
+            raise Gap(reached, min([*following, end]))
+        best = max(fitting, key=lambda one: one.end)
+        found.append(best)
+        reached = best.end
+    return found
+
+
+def reach(slices: Sequence[Slice], begin: Moment) -> Moment:
+    """The last moment up to which slices hold all entries from `begin` on."""
+    reached = begin
+    while further := [one.end for one in slices if one.begin <= reached < one.end]:
+        reached = max(further)
+    return reached
+
+
+class Chosen(NamedTuple):
+    """What a restore takes: a full backup, the slices to apply, and the last moment of which is applied."""
+
+    full: Full
+    slices: list[Slice]
+    until: Moment
+
+
+def choose(found: Catalog, second: int | None = None, id_: str = "") -> Chosen:
+    """What restores to the end of a second, to the newest moment (None), or to the end of the full backup `id_`.
+
+    Raises Gap, and ValueError with what there is instead.
+    """
+    if not found.fulls:
+        raise ValueError("the repository holds no full backup; `slipway backup now` makes one")
+    if id_:
+        full = next((one for one in found.fulls if one.id == id_), None)
+        if full is None:
+            raise ValueError(f"found no backup {id_}; there are: {', '.join(one.id for one in found.fulls)}")
+        return Chosen(full, cover(found.slices, full.begin, full.end), full.end)
+    if second is None:
+        full = found.fulls[-1]
+        until = reach(found.slices, full.begin)
+        if until < full.end:
+            raise Gap(until, full.end)
+        return Chosen(full, cover(found.slices, full.begin, until), until)
+    earlier = [one for one in found.fulls if one.since <= second]
+    if not earlier:
+        raise ValueError(f"the oldest second that can be restored is {at(found.fulls[0].since)}")
+    full, until = earlier[-1], (second, LAST)
+    if (newest := reach(found.slices, full.begin)) < until and newest == max(one.end for one in found.slices):
+        # What else was written in its last second is in no slice yet.
+        raise ValueError(f"the newest second that can be restored is {at(newest[0] - 1)}")
+    return Chosen(full, cover(found.slices, full.begin, until), until)
+
+
+def gaps(found: Catalog) -> list[Gap]:
+    """Where no second can be restored although a full backup comes before."""
+    missing: list[Gap] = []
+    for full, following in zip(found.fulls, [*found.fulls[1:], None], strict=True):
+        last = following.end if following else full.end
+        reached = reach(found.slices, full.begin)
+        if reached < last:
+            missing.append(Gap(reached, last))
+    return missing
+
+
+def to_forget(found: Catalog, now: int, daily: int, weekly: int, monthly: int, days: int) -> list[str]:
+    """The snapshots that the policy gives up.
+
+    Of the last `days` every second stays: all their full backups and the one before them, and the slices since that.
+    Of the time before, the newest full backup of each of the last days, weeks and months that have one. Of two slices
+    that hold the same the longer one stays.
+    """
+    since = now - days * DAY
+    before = [full for full in found.fulls if full.end[0] < since][-1:]
+    window = [*before, *(full for full in found.fulls if full.end[0] >= since)]
+    kept = {full.id for full in window}
+    for form, number in (("%Y-%j", daily), ("%G-%V", weekly), ("%Y-%m", monthly)):
+        newest = {time.strftime(form, time.gmtime(full.end[0])): full.id for full in found.fulls}
+        kept |= {*[*newest.values()][len(newest) - min(number, len(newest)) :]}
+    gone = [full for full in found.fulls if full.id not in kept]
+    oldest = window[0].begin if window else (0, 0)
+    unneeded = [one for one in found.slices if one.end < oldest or _is_held(one, found.slices, now - RECENT_SECONDS)]
+    forgotten = [snapshot for full in gone for snapshot in (full.dump, full.files, full.manifest) if snapshot]
+    return [*forgotten, *(one.snapshot for one in unneeded)]
+
+
+def _is_held(one: Slice, slices: Sequence[Slice], before: int) -> bool:
+    """Whether a longer slice holds all of this one, which is older than a time."""
+    return one.end[0] < before and any(
+        other.begin <= one.begin and one.end <= other.end and other[1:] != one[1:] for other in slices
+    )

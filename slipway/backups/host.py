@@ -1,0 +1,186 @@
+"""What the program of backups knows of its host, and how it starts others and tells what it does.
+
+Installed on the host beside the program. Standard library only, Python 3.11 or later.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+STATE, RUN = "/var/lib/slipway/backup", "/run/slipway-backup"
+CACHE = "/var/cache/slipway-backup"
+
+
+class Facts(NamedTuple):
+    """What the program knows. Times are in seconds, sizes in MiB."""
+
+    # By their names, as restic takes them.
+    repositories: dict[str, str]
+    # Where secrets are, a file each; systemd hands them to units elsewhere.
+    credentials: str
+    # Environment variables of restic that are secrets.
+    variables: list[str]
+    known_hosts: str
+    paths: list[str]
+    address: str
+    port: int
+    admin: str
+    data: str
+    # The command of a mongod with data of the same layout, without a folder.
+    mongod: list[str]
+    replica_set: str
+    member: str
+    # Flags of maintenance, one a site, and units that begin anew with other data.
+    flags: list[str]
+    units: list[str]
+    # Secrets that the host has made up, and that a new host would make up anew: their files.
+    secrets: list[str]
+    daily: int
+    weekly: int
+    monthly: int
+    days: int
+    prunes: bool
+    check: str
+    seconds: int
+
+
+class Failed(Exception):
+    """What a user is told."""
+
+
+class Busy(Failed):
+    """Another one is at work."""
+
+
+def load(folder: str) -> Facts:
+    with open(f"{folder}/backup.json", encoding="utf-8") as file:
+        return Facts(**json.load(file))
+
+
+def tell(text: str) -> None:
+    print(text, flush=True)
+
+
+def secret(facts: Facts, name: str) -> str:
+    """The file of a secret."""
+    given = os.environ.get("CREDENTIALS_DIRECTORY", "")
+    file = f"{given}/{name}" if given and os.path.exists(f"{given}/{name}") else f"{facts.credentials}/{name}"
+    if not os.path.exists(file):
+        raise Failed(f"found no secret {name} on the host; `slipway apply` puts it there")
+    return file
+
+
+def text_of(file: str) -> str:
+    with open(file, encoding="utf-8", newline="") as opened:
+        return opened.read()
+
+
+def run(command: Sequence[str], environment: Mapping[str, str] | None = None, **more: Any) -> str:
+    """The output of a command. Raises Failed with the end of its errors."""
+    done = subprocess.run(
+        [*command], env={**os.environ, **(environment or {})}, capture_output=True, text=True, check=False, **more
+    )
+    if done.returncode:
+        raise Failed(f"{command[0]} ended with {done.returncode}: {last_lines(done.stderr or done.stdout)}")
+    return done.stdout
+
+
+def last_lines(text: str, number: int = 5) -> str:
+    return "\n".join(text.strip().splitlines()[-number:])
+
+
+@contextmanager
+def alone(name: str, patience: int = 0) -> Iterator[None]:
+    """One at a time of what bears this name. Raises Busy where another is at work for longer than some seconds."""
+    os.makedirs(RUN, mode=0o711, exist_ok=True)
+    end = time.monotonic() + patience
+    with open(f"{RUN}/{name}.lock", "a+", encoding="utf-8") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if time.monotonic() >= end:
+                    file.seek(0)
+                    whose = file.read().strip() or "unknown"
+                    raise Busy(f"another {name} is at work (process {whose})") from None
+                time.sleep(0.2)
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+@contextmanager
+def private_folder() -> Iterator[str]:
+    """A folder in memory that root alone can enter, for as long as it is needed."""
+    os.makedirs(RUN, mode=0o711, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=RUN) as folder:
+        yield folder
+
+
+def read_state() -> dict[str, Any]:
+    try:
+        with open(f"{STATE}/state.json", encoding="utf-8") as file:
+            found: dict[str, Any] = json.load(file)
+            return found
+    except (OSError, ValueError):
+        return {}
+
+
+def read_drill() -> dict[str, Any]:
+    """The report of the last drill."""
+    try:
+        with open(f"{STATE}/drill.json", encoding="utf-8") as file:
+            found: dict[str, Any] = json.load(file)
+            return found
+    except (OSError, ValueError):
+        return {}
+
+
+def change_state(**changes: Any) -> None:
+    """Write down what was done; `slipway status` shows it. It is complete at any time."""
+    with alone_briefly():
+        write(f"{STATE}/state.json", json.dumps({**read_state(), **changes}, indent=2))
+
+
+@contextmanager
+def alone_briefly() -> Iterator[None]:
+    os.makedirs(STATE, mode=0o700, exist_ok=True)
+    with open(f"{STATE}/state.lock", "w", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def write(path: str, text: str) -> None:
+    """A file of root's alone that appears whole."""
+    with open(f"{path}.new", "w", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(f"{path}.new", path)
+
+
+def end_on_signals() -> None:
+    """What is started is ended, too, when this is: a signal is an exception."""
+
+    def stop(number: int, _frame: object) -> None:
+        raise Failed(f"ended by {signal.Signals(number).name}")
+
+    for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(one, stop)
+
+
+def be_nice() -> None:
+    """Everything else on the host comes first: at processors, and at the disk."""
+    os.nice(19)
+    subprocess.run(["ionice", "-c", "3", "-p", str(os.getpid())], check=False, stderr=subprocess.DEVNULL)

@@ -1,0 +1,243 @@
+"""MongoDB, as backups need it: its oplog and documents as bytes, a dump, and a mongod of its own to restore into."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import shutil
+import signal
+import struct
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from slipway.backups.chain import Moment
+from slipway.backups.host import Facts, Failed, last_lines, private_folder, secret, text_of
+from slipway.backups.oplog import DOCUMENT, LONG, TIMESTAMP, elements, moment_of, timestamp
+from slipway.facts.mongodb_protocol import Connection, Typed, decode
+
+ADMIN_PASSWORD = "MONGODB_ADMIN_PASSWORD"  # noqa: S105  its name
+SYSTEMS_OWN = ("admin", "config", "local")
+# A server keeps what was for 5 minutes: https://www.mongodb.com/docs/manual/reference/parameters/
+# #mongodb-parameter-param.minSnapshotHistoryWindowInSeconds
+TOO_OLD = (239, 246)
+START_SECONDS = 60
+
+
+class Server:
+    """A connection that answers with documents as they are."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    def ask(self, command: dict[str, Any], database: str = "admin") -> dict[str, Any]:
+        """Raises Failed where the server refuses."""
+        return self._checked(decode(self.connection.answer(command, database)), command)
+
+    @staticmethod
+    def _checked(answer: dict[str, Any], command: dict[str, Any]) -> dict[str, Any]:
+        if not answer.get("ok"):
+            raise Refused(int(answer.get("code", 0)), f"MongoDB refuses {next(iter(command))}: {answer.get('errmsg')}")
+        return answer
+
+    def find(self, database: str, collection: str, **options: Any) -> Iterator[bytes]:
+        """The documents of a query, each as BSON."""
+        command: dict[str, Any] = {"find": collection, **options}
+        while True:
+            answer = self.connection.answer(command, database)
+            cursor = next((one.value for one in elements(answer) if one.name == "cursor"), None)
+            if cursor is None:
+                self._checked(decode(answer), command)
+                return
+            parts = {one.name: one for one in elements(cursor)}
+            batch = parts.get("firstBatch") or parts["nextBatch"]
+            yield from (one.value for one in elements(batch.value))
+            if not struct.unpack("<q", parts["id"].value)[0]:
+                return
+            command = {"getMore": Typed(LONG, parts["id"].value), "collection": collection}
+
+    def newest(self) -> Moment:
+        """The moment of the last entry of the oplog."""
+        newest = self.find("local", "oplog.rs", sort={"$natural": -1}, limit=1, projection={"ts": 1})
+        for document in newest:
+            return next(moment_of(one.value) for one in elements(document) if one.name == "ts")
+        raise Failed("MongoDB has no oplog")
+
+    def oplog(self, begin: Moment, end: Moment) -> Iterator[bytes]:
+        """The entries between two moments, both included."""
+        between = {"$gte": Typed(TIMESTAMP, timestamp(begin)), "$lte": Typed(TIMESTAMP, timestamp(end))}
+        yield from self.find("local", "oplog.rs", filter={"ts": between})
+
+    def collections(self) -> list[tuple[str, str]]:
+        """Databases and their collections, without the system's own."""
+        found = []
+        for database in (its["name"] for its in self.ask({"listDatabases": 1, "nameOnly": True})["databases"]):
+            if database not in SYSTEMS_OWN:
+                command = {"listCollections": 1, "nameOnly": True, "cursor": {"batchSize": 10**6}}
+                listed = self.ask(command, database)["cursor"]["firstBatch"]
+                found += [
+                    (database, one["name"])
+                    for one in listed
+                    if one["type"] == "collection" and not one["name"].startswith("system.")
+                ]
+        return sorted(found)
+
+    def fingerprint(self, moment: Moment | None = None) -> dict[str, list[Any]]:
+        """Of each collection the number of its documents, and a hash of them in the order of their ids; at a moment of
+        the last minutes, or now. Nobody who writes waits for it."""
+        concern: dict[str, Any] = {}
+        if moment:
+            at = Typed(TIMESTAMP, timestamp(moment))
+            concern = {"readConcern": {"level": "snapshot", "atClusterTime": at}}
+        return {f"{database}.{name}": self._hashed(database, name, concern) for database, name in self.collections()}
+
+    def _hashed(self, database: str, name: str, concern: dict[str, Any]) -> list[Any]:
+        count, digest = 0, hashlib.sha256()
+        try:
+            for document in self.find(database, name, sort={"_id": 1}, batchSize=1000, **concern):
+                count += 1
+                digest.update(document)
+        except Refused as refusal:
+            if refusal.code in TOO_OLD:
+                return [-1, ""]
+            raise
+        return [count, digest.hexdigest()]
+
+
+class Refused(Failed):
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+def live(facts: Facts) -> Server:
+    """The site's MongoDB, as its administrator. Raises Failed."""
+    try:
+        connection = Connection(facts.address, facts.port, 300)
+        is_in = connection.logs_in(facts.admin, text_of(secret(facts, ADMIN_PASSWORD)))
+    except OSError as error:
+        raise Failed(f"MongoDB does not answer at {facts.address}:{facts.port}: {error}") from None
+    if not is_in:
+        raise Failed(f"MongoDB rejects the password of {facts.admin}")
+    return Server(connection)
+
+
+@contextmanager
+def login_file(facts: Facts) -> Iterator[str]:
+    """A configuration file for MongoDB's tools with the address and password of the site's MongoDB."""
+    password = text_of(secret(facts, ADMIN_PASSWORD)).replace("\\", "\\\\").replace('"', '\\"')
+    uri = f"mongodb://{facts.admin}@{facts.address}:{facts.port}/?authSource=admin&directConnection=true"
+    with private_folder() as folder:
+        with open(f"{folder}/login", "w", encoding="utf-8") as file:
+            file.write(f'uri: "{uri}"\npassword: "{password}"\n')
+        yield f"{folder}/login"
+
+
+def difference(recorded: dict[str, list[Any]], found: dict[str, list[Any]]) -> list[str]:
+    """What is not as it was recorded, a line each. A collection that could not be hashed (-1) is only to be there."""
+    lines = []
+    for name in sorted({*recorded, *found}):
+        before, now = recorded.get(name, [0, "none"]), found.get(name, [0, "none"])
+        if before == now or (before[0] == -1 and name in found):
+            continue
+        what = f"{before[0]} -> {now[0]} documents" if before[0] != now[0] else "other documents"
+        lines.append(f"{name}: {what}")
+    return lines
+
+
+class Scratch(Server):
+    """A mongod of its own, on a socket that root alone reaches, with data in a folder beside the site's."""
+
+    def __init__(self, facts: Facts, folder: str, place: str) -> None:
+        self.facts, self.folder, self.place = facts, folder, place
+        self.socket = f"{place}/mongod.sock"
+
+    def start(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        os.makedirs(self.folder, mode=0o750)
+        shutil.chown(self.folder, "mongodb", "mongodb")
+        shutil.chown(self.place, "mongodb", "mongodb")
+        self.start_again()
+
+    def start_again(self) -> None:
+        own = ["--dbpath", self.folder, "--bind_ip", self.socket, "--wiredTigerCacheSizeGB", "0.25"]
+        with open(f"{self.place}/log", "wb") as log:
+            self.process = subprocess.Popen(
+                [*self.facts.mongod, *own],
+                stdout=log,
+                stderr=log,
+                user="mongodb",
+                group="mongodb",
+                extra_groups=[],
+                preexec_fn=_end_with_parent,
+            )
+        end = time.monotonic() + START_SECONDS
+        while time.monotonic() < end and self.process.poll() is None:
+            with suppress(OSError):
+                super().__init__(Connection(self.socket, 0, 3600))
+                return
+            time.sleep(0.1)
+        self.stop()
+        with open(f"{self.place}/log", encoding="utf-8", errors="replace") as log:
+            raise Failed(f"a mongod to restore into does not start: {last_lines(log.read(), 3)}")
+
+    def stop(self) -> None:
+        """Ended well, its data are complete on the disk."""
+        if self.process.poll() is None:
+            with suppress(OSError, Failed):
+                self.ask({"shutdown": 1})
+            try:
+                self.process.wait(START_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+    @property
+    def uri(self) -> str:
+        return f"mongodb://{self.socket.replace('/', '%2F')}/?directConnection=true"
+
+    def load(self, source: subprocess.Popen[bytes]) -> None:
+        """Restore an archive from the output of another command. Raises Failed."""
+        words = ["mongorestore", "--quiet", "--uri", self.uri, "--archive", "--stopOnError", "--nsExclude", "config.*"]
+        done = subprocess.run(words, stdin=source.stdout, capture_output=True, text=True, check=False)
+        assert source.stdout
+        source.stdout.close()
+        if source.wait():
+            raise Failed("the backup can't be read to its end")
+        if done.returncode:
+            raise Failed(f"mongorestore ended with {done.returncode}: {last_lines(done.stderr)}")
+
+    def replay(self, file: str) -> None:
+        """Apply the entries of the oplog in a file of BSON. Raises Failed."""
+        if not os.path.getsize(file):
+            return
+        empty = f"{self.place}/empty"
+        os.makedirs(empty, exist_ok=True)
+        words = ["mongorestore", "--quiet", "--uri", self.uri, "--oplogReplay", "--oplogFile", file, empty]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise Failed(f"mongorestore ended with {done.returncode}: {last_lines(done.stderr)}")
+
+    def take_users(self, server: Server) -> None:
+        """The users and roles of another server, over those of the same names: their passwords are on this host."""
+        for collection in ("system.roles", "system.users"):
+            for document in server.find("admin", collection):
+                id_ = next(one.value for one in elements(document) if one.name == "_id")
+                change = {
+                    "q": {"_id": Typed(2, id_)},
+                    "u": Typed(DOCUMENT, document),
+                    "upsert": True,
+                }
+                self.ask({"update": collection, "updates": [change]})
+
+
+def _end_with_parent() -> None:
+    """One whose starter is killed is killed, too. https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html"""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+def dump_command(login: str) -> Sequence[str]:
+    return ["mongodump", "--quiet", "--config", login, "--archive"]

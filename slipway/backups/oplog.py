@@ -1,0 +1,84 @@
+"""Entries of MongoDB's oplog, and other documents, as the bytes that they are; of them only what decides is read.
+
+https://bsonspec.org/spec.html
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from slipway.backups.chain import Moment
+
+# Bytes of a value, by its kind; others begin with their length, or are two texts.
+FIXED = {1: 8, 6: 0, 7: 12, 8: 1, 9: 8, 10: 0, 16: 4, 17: 8, 18: 8, 19: 16, 127: 0, 255: 0}
+DOCUMENT, ARRAY, TIMESTAMP, LONG = 3, 4, 17, 18
+# What a server writes for itself, and what would come into a database that is no longer the same.
+INTERNAL = ("config.", "local.", "admin.")
+
+
+class Element(NamedTuple):
+    kind: int
+    name: str
+    value: bytes
+
+
+def elements(document: bytes) -> Iterator[Element]:
+    """The elements of a document, values as bytes."""
+    at = 4
+    while kind := document[at]:
+        end = document.index(b"\0", at + 1)
+        name, at = document[at + 1 : end].decode(), end + 1
+        if kind in FIXED:
+            size = FIXED[kind]
+        elif kind == 11:
+            size = document.index(b"\0", document.index(b"\0", at) + 1) + 1 - at
+        else:
+            (length,) = struct.unpack_from("<i", document, at)
+            size = length + {3: 0, 4: 0, 5: 5, 12: 16, 15: 0}.get(kind, 4)
+        yield Element(kind, name, document[at : at + size])
+        at += size
+
+
+def documents(data: bytes) -> Iterator[bytes]:
+    """The documents that a file of BSON holds. Raises ValueError where its end is missing."""
+    at = 0
+    while at < len(data):
+        (size,) = struct.unpack_from("<i", data, at) if at + 4 <= len(data) else (0,)
+        if size < 5 or at + size > len(data):
+            raise ValueError("a slice of the oplog is cut off")
+        yield data[at : at + size]
+        at += size
+
+
+def moment_of(value: bytes) -> Moment:
+    number, seconds = struct.unpack("<II", value)
+    return seconds, number
+
+
+def timestamp(moment: Moment) -> bytes:
+    return struct.pack("<II", moment[1], moment[0])
+
+
+class Entry(NamedTuple):
+    """Of an entry: its moment, what it does (i, u, d, c a command, n nothing), where, and of a command its name."""
+
+    moment: Moment
+    operation: str
+    namespace: str
+    command: str
+
+
+def entry(document: bytes) -> Entry:
+    found = {one.name: one.value for one in elements(document)}
+    operation = found["op"][4:-1].decode()
+    command = next((one.name for one in elements(found["o"])), "") if operation == "c" else ""
+    return Entry(moment_of(found["ts"]), operation, found["ns"][4:-1].decode(), command)
+
+
+def is_applied(one: Entry) -> bool:
+    """Whether a restore applies it. A transaction is a command in admin: those are."""
+    if one.operation == "n":
+        return False
+    return one.command == "applyOps" or not one.namespace.startswith(INTERNAL)

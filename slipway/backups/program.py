@@ -1,0 +1,120 @@
+#!/usr/bin/python3
+"""Backups of a host, and restores from them. Run by systemd's timers and by `slipway backup` and `slipway restore`.
+
+usage: backup now | slice | list | check | prune | drill | fresh now|slice|drill | tell backup|drill
+       backup restore [--at TIME | --id ID] [--only DB[.COLLECTION]] [--from NAME] [--files] [--secrets] [--dry-run]
+
+       backup anyway (now, whatever is in the repositories)
+       backup settle (before MongoDB starts: a restore that was cut off is undone)
+
+TIME is in UTC, as 2026-11-29T15:00:01Z: the data are those at the end of this second; without one, the newest there
+are. Standard library only, Python 3.11 or later.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+
+from slipway.backups import restoring, steps
+from slipway.backups.chain import at, seconds_of
+from slipway.backups.exchange import settle
+from slipway.backups.host import Busy, Facts, Failed, be_nice, end_on_signals, load, read_drill, read_state, tell
+
+# What is older is late: a daily backup, a slice of each minute, a weekly drill.
+FULL_SECONDS, SLICE_SECONDS, DRILL_SECONDS = 26 * 3600, 300, 8 * 86400
+STEPS: dict[str, Callable[[Facts], None]] = {
+    "now": steps.now,
+    "anyway": partial(steps.now, anyway=True),
+    "slice": steps.take_slices,
+    "list": steps.listed,
+    "check": steps.check,
+    "prune": steps.prune,
+    "drill": restoring.drill,
+}
+
+
+def is_fresh(step: str) -> bool:
+    """Whether what the clock does was done lately enough, or is still to be done for the first time."""
+    state, now = read_state(), time.time()
+    if step == "now":
+        full = state.get("full")
+        return not full or (now - full["time"] < FULL_SECONDS and not full["failures"])
+    if step == "slice":
+        return all(now - then < SLICE_SECONDS for then in state.get("sliced", {}).values())
+    last = read_drill()
+    return not last or (last["result"] == "passed" and now - seconds_of(last["time"]) < DRILL_SECONDS)
+
+
+def told(what: str) -> str:
+    """A line for `slipway status`."""
+    state, drill = read_state(), read_drill()
+    if what == "drill":
+        if not drill:
+            return "none yet"
+        why = f"{drill['documents']} documents" if drill["result"] == "passed" else drill["why"]
+        return f"drill {drill['result']} {drill['time']}: {' '.join(why.split())}"
+    if "full" not in state:
+        return "none yet"
+    slices = ", ".join(f"{name} {at(then)}" for name, then in state.get("sliced", {}).items())
+    failures = f"; failed: {' '.join(' '.join(state['full']['failures']).split())}" if state["full"]["failures"] else ""
+    return f"full {at(state['full']['time'])}; every second up to {slices or 'none yet'}{failures}"
+
+
+def restore(facts: Facts, words: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="backup restore")
+    parser.add_argument("--at", default="")
+    parser.add_argument("--id", default="")
+    parser.add_argument("--only", default="")
+    parser.add_argument("--from", dest="repository", default="")
+    for flag in ("--files", "--secrets", "--dry-run"):
+        parser.add_argument(flag, action="store_true")
+    given = parser.parse_args(words)
+    found = restoring.find(facts, seconds_of(given.at) if given.at else None, given.id, given.repository)
+    full, until = found.chosen.full, found.chosen.until
+    documents = sum(max(one[0], 0) for one in found.manifest["collections"].values())
+    tell(
+        f"{given.only or 'All databases'} as of {at(until[0])}: backup {full.id} from {found.repository.name},"
+        f" {documents} documents, and {len(found.chosen.slices)} slices of the oplog"
+    )
+    if not given.dry_run:
+        restoring.restore(facts, found, given.only, given.files, given.secrets)
+
+
+def main(step: str = "--help", *words: str) -> int:
+    if step not in (*STEPS, "restore", "fresh", "settle", "tell"):
+        print(__doc__)
+        return 0 if step == "--help" else 2
+    if step == "settle":
+        facts = load(os.path.dirname(os.path.realpath(__file__)))
+        for folder in (facts.data, *facts.paths):
+            if settle(folder):
+                tell(f"{folder}: as it was before a restore that was cut off")
+        return 0
+    if step == "tell":
+        print(told(words[0]))
+        return 0
+    if step == "fresh":
+        return 0 if is_fresh(words[0]) else 1
+    os.umask(0o077)
+    end_on_signals()
+    be_nice()
+    try:
+        facts = load(os.path.dirname(os.path.realpath(__file__)))
+        restore(facts, [*words]) if step == "restore" else STEPS[step](facts)
+    except Busy as busy:
+        # The next minute's slice holds what this one would have.
+        print(busy, file=sys.stderr, flush=True)
+        return 0 if step == "slice" else 1
+    except (Failed, ValueError) as failure:
+        print(failure, file=sys.stderr, flush=True)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

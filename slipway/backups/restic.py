@@ -1,0 +1,187 @@
+"""Repositories of restic: what is in them, and what comes into them. No secret is on a command line.
+
+https://restic.readthedocs.io/en/stable/075_scripting.html
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from typing import IO, Any
+
+from slipway.backups.chain import MARK
+from slipway.backups.host import CACHE, Busy, Facts, Failed, last_lines, run, secret, text_of
+
+# Of a pipe: the parts that a dump is read in.
+PART = 2**20
+
+
+class Repository:
+    def __init__(self, facts: Facts, name: str) -> None:
+        self.facts, self.name, self.place = facts, name, facts.repositories[name]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """restic's, with its secrets: of a process of root's nobody else can read it."""
+        facts = self.facts
+        variables = {name: text_of(secret(facts, name)) for name in facts.variables}
+        place = self.place
+        user, password = (variables.pop(f"RESTIC_REST_{name}", "") for name in ("USERNAME", "PASSWORD"))
+        if place.startswith("rest:") and user:
+            scheme, _, rest = place.partition("://")
+            place = f"{scheme}://{user}:{password}@{rest}"
+        return {
+            **variables,
+            "RESTIC_REPOSITORY": place,
+            "RESTIC_PASSWORD_FILE": secret(facts, "BACKUP_PASSWORD"),
+            "RESTIC_CACHE_DIR": CACHE,
+            "HOME": CACHE,
+            "GOGC": "20",
+        }
+
+    @property
+    def options(self) -> list[str]:
+        if not self.place.startswith("sftp:"):
+            return []
+        where = self.place.removeprefix("sftp:").removeprefix("//").partition(":")[0].partition("/")[0]
+        key = secret(self.facts, "BACKUP_SSH_KEY")
+        known = f"-o UserKnownHostsFile={self.facts.known_hosts} -o StrictHostKeyChecking=yes -o BatchMode=yes"
+        return ["-o", f"sftp.command=ssh -i {key} -o IdentitiesOnly=yes {known} {where} -s sftp"]
+
+    def run(self, *words: str) -> str:
+        """The output of a command of restic's. Raises Failed."""
+        try:
+            return run(["restic", *self.options, *words], self.environment)
+        except Failed as failure:
+            raise Failed(f"repository {self.name}: {_explained(str(failure))}") from None
+
+    def snapshots(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(self.run("snapshots", "--json", "--no-lock", "--tag", MARK)) or []
+        return found
+
+    def is_there(self) -> bool:
+        try:
+            self.run("cat", "config", "--no-lock")
+        except Failed as failure:
+            if any(sign in str(failure) for sign in ("unable to open config file", "Is there a repository")):
+                return False
+            raise
+        return True
+
+    def prepare(self) -> None:
+        """Make the repository where there is none."""
+        if not self.is_there():
+            self.run("init")
+
+    def store(self, name: str, tags: Mapping[str, str], data: bytes) -> None:
+        """A snapshot of one file. Raises Failed."""
+        with self.storing(name, tags) as writing:
+            writing.write(data)
+        writing.end()
+
+    def storing(self, name: str, tags: Mapping[str, str]) -> Writing:
+        return Writing(self, ["backup", "--quiet", "--host", MARK, *_tags(tags), "--stdin", "--stdin-filename", name])
+
+    def store_paths(self, tags: Mapping[str, str], paths: Sequence[str]) -> None:
+        self.run("backup", "--quiet", "--host", MARK, *_tags(tags), "--", *paths)
+
+    def read(self, snapshot: str, name: str) -> bytes:
+        done = subprocess.run(
+            ["restic", *self.options, "dump", "--no-lock", snapshot, f"/{name}"],
+            env={**os.environ, **self.environment},
+            capture_output=True,
+            check=False,
+        )
+        if done.returncode:
+            raise Failed(f"repository {self.name}: {_explained(last_lines(done.stderr.decode(errors='replace')))}")
+        return done.stdout
+
+    def reading(self, snapshot: str, name: str, errors: IO[bytes]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            ["restic", *self.options, "dump", "--no-lock", snapshot, f"/{name}"],
+            env={**os.environ, **self.environment},
+            stdout=subprocess.PIPE,
+            stderr=errors,
+        )
+
+
+def _tags(tags: Mapping[str, str]) -> list[str]:
+    return ["--tag", ",".join([MARK, *(f"{name}={value}" if value else name for name, value in tags.items())])]
+
+
+def _kind(text: str) -> type[Failed]:
+    """Of a failure: another one at work, or anything else."""
+    return Busy if "already locked" in text else Failed
+
+
+def _explained(text: str) -> str:
+    hints = {
+        "wrong password": "BACKUP_PASSWORD is not the one that the repository was made with",
+        "no space left": "the disk of the repository is full",
+        "already locked": "another restic is at work in it; a lock of one that was killed goes after 30 minutes",
+    }
+    return "; ".join([text, *(hint for sign, hint in hints.items() if sign in text)])
+
+
+class Writing:
+    """A snapshot on its way. One that is not ended well leaves none: restic is ended before its input does."""
+
+    def __init__(self, repository: Repository, words: Sequence[str]) -> None:
+        self.repository = repository
+        self.failure = ""
+        self.process = subprocess.Popen(
+            ["restic", *repository.options, *words],
+            env={**os.environ, **repository.environment},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+
+    def __enter__(self) -> Writing:
+        return self
+
+    def __exit__(self, kind: object, *_rest: object) -> None:
+        if kind:
+            self.abandon()
+
+    def write(self, data: bytes) -> None:
+        if self.failure:
+            return
+        assert self.process.stdin
+        try:
+            self.process.stdin.write(data)
+        except OSError:
+            self.failure = self._errors() or "restic has ended"
+
+    def abandon(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def end(self) -> None:
+        """Raises Failed where there is no snapshot now."""
+        if not self.failure:
+            assert self.process.stdin
+            try:
+                self.process.stdin.close()
+            except OSError as error:
+                self.failure = str(error)
+            errors = self._errors()
+            if self.process.wait():
+                self.failure = errors or f"restic ended with {self.process.returncode}"
+        if self.failure:
+            self.abandon()
+            raise _kind(self.failure)(f"repository {self.repository.name}: {_explained(self.failure)}")
+
+    def _errors(self) -> str:
+        assert self.process.stderr
+        return last_lines(self.process.stderr.read().decode(errors="replace"))
+
+
+def pump(source: IO[bytes], targets: Sequence[Writing], count: Callable[[int], None] = lambda size: None) -> None:
+    """Copy a stream to all targets at once; one that fails is left behind."""
+    while part := source.read(PART):
+        for target in targets:
+            target.write(part)
+        count(len(part))

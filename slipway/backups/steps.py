@@ -1,0 +1,296 @@
+"""What backups do by the clock: a full one each day, a slice of the oplog each minute, and what the policy gives up.
+
+A full backup is the stream of `mongodump --archive`, and the oplog from before it began to after it ended, which the
+slices hold anyway: what `mongodump --oplog` does, with both moments known, so that any later second can be reached. It
+counts when its manifest is in the repository, which is written last. restic never sees the end of a dump that failed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from slipway.backups import chain, mongo, oplog
+from slipway.backups.chain import FILES, FULL, MANIFEST, SLICE, Moment, at, moment_of, tag_of
+from slipway.backups.host import Busy, Facts, Failed, alone, change_state, last_lines, read_state, secret, tell, text_of
+from slipway.backups.restic import Repository, Writing, pump
+
+ARCHIVE, MANIFEST_FILE, OPLOG_FILE = "mongodb.archive", "manifest.json", "oplog.bson"
+# A slice this long replaces the short ones in a restore, which reads each with a process of its own.
+LONG_SECONDS = 3600
+MIB = 2**20
+# How long another slice is waited for, in seconds.
+SLICE_PATIENCE = 120
+# A check and a prune are never at once.
+TIDYING, TIDYING_PATIENCE = "check or prune", 3600
+
+
+def repositories(facts: Facts) -> list[Repository]:
+    return [Repository(facts, name) for name in facts.repositories]
+
+
+def each(facts: Facts, task: Callable[[Repository], None]) -> None:
+    """The same for all repositories: one that fails keeps no other one from its. Raises Failed at the end."""
+    failures = []
+    for repository in repositories(facts):
+        try:
+            task(repository)
+        except Failed as failure:
+            failures.append(failure)
+    if failures:
+        kind = Busy if all(isinstance(one, Busy) for one in failures) else Failed
+        raise kind("\n".join(map(str, failures)))
+
+
+def now(facts: Facts, anyway: bool = False) -> None:
+    """A full backup to all repositories, and what the policy gives up then.
+
+    A new server leaves a repository alone that has backups of the one before: its own would be the newest ones, and a
+    restore would take them. `anyway` it goes on there, without what was.
+    """
+    with alone("backup"):
+        if not anyway and is_new():
+            each(facts, _refuse_others)
+        _full(facts)
+    take_slices(facts, waits=True)
+    if facts.prunes:
+        prune(facts)
+
+
+def is_new() -> bool:
+    """Whether this server has neither made nor restored a backup."""
+    return not {"full", "restored"} & read_state().keys()
+
+
+def _refuse_others(repository: Repository) -> None:
+    if repository.is_there() and (fulls := chain.catalog(repository.snapshots()).fulls):
+        raise Failed(
+            f"repository {repository.name}: found backups that this server has not made, the newest of"
+            f" {at(fulls[-1].end[0])}; restore them (slipway restore --files --secrets), or go on without (slipway"
+            " backup now --anyway)"
+        )
+
+
+def _full(facts: Facts) -> None:
+    failures, targets = [], []
+    for repository in repositories(facts):
+        try:
+            repository.prepare()
+            targets.append(repository)
+        except Failed as failure:
+            failures.append(str(failure))
+    if not targets:
+        raise Failed("\n".join(failures))
+    server = mongo.live(facts)
+    id_ = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    began, begin = time.monotonic(), server.newest()
+    written, size = _dump(facts, targets, {FULL: "", "id": id_}, failures)
+    end = server.newest()
+    renamed = [
+        one.namespace
+        for one in map(oplog.entry, server.oplog(begin, end))
+        if one.command == "renameCollection" and oplog.is_applied(one)
+    ]
+    if renamed:
+        raise Failed(
+            f"{', '.join(renamed)}: renamed during the backup, which may have it twice or never, and does not count;"
+            " run it again"
+        )
+    for repository in written[:]:
+        try:
+            repository.store_paths({FILES: "", "id": id_}, facts.paths)
+        except Failed as failure:
+            failures.append(str(failure))
+            written.remove(repository)
+    witness = server.newest()
+    version = server.ask({"buildInfo": 1})["version"]
+    manifest = {
+        "id": id_,
+        "begin": begin,
+        "end": end,
+        "witness": witness,
+        "version": version,
+        "bytes": size,
+        "paths": facts.paths,
+        "collections": server.fingerprint(witness),
+    }
+    tags = {"id": id_, "begin": tag_of(begin), "end": tag_of(end), "witness": tag_of(witness), "version": version}
+    for repository in written:
+        try:
+            repository.store(MANIFEST_FILE, {MANIFEST: "", **tags}, json.dumps(manifest).encode())
+            reached = read_state().get("reached", {})
+            if repository.name not in reached:
+                change_state(reached={**reached, repository.name: tag_of(begin)})
+            seconds = time.monotonic() - began
+            tell(f"{repository.name}: backup {id_}, {size // MIB} MiB of documents, {seconds:.0f} s")
+        except Failed as failure:
+            failures.append(str(failure))
+    change_state(awaits=False, full={"id": id_, "time": int(time.time()), "failures": failures})
+    if failures:
+        raise Failed("\n".join(failures))
+
+
+def _dump(
+    facts: Facts, targets: list[Repository], tags: dict[str, str], failures: list[str]
+) -> tuple[list[Repository], int]:
+    """The repositories that have the dump now, and its size in bytes."""
+    size = 0
+
+    def count(more: int) -> None:
+        nonlocal size
+        size += more
+
+    writing: list[Writing] = [target.storing(ARCHIVE, tags) for target in targets]
+    try:
+        with mongo.login_file(facts) as login:
+            words = mongo.dump_command(login)
+            dump = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            assert dump.stdout
+            assert dump.stderr
+            try:
+                pump(dump.stdout, writing, count)
+                said = dump.stderr.read().decode(errors="replace")
+                if dump.wait():
+                    raise Failed(f"mongodump ended with {dump.returncode}: {last_lines(said)}")
+            finally:
+                dump.kill()
+                dump.wait()
+    except BaseException:
+        # Before the end of its input: it would take that for the end of the dump.
+        for one in writing:
+            one.abandon()
+        raise
+    written = []
+    for target, one in zip(targets, writing, strict=True):
+        try:
+            one.end()
+            written.append(target)
+        except Failed as failure:
+            failures.append(str(failure))
+    return written, size
+
+
+def take_slices(facts: Facts, waits: bool = False) -> None:
+    """What was written since the last slice, for each repository."""
+    with alone("slice", SLICE_PATIENCE if waits else 0):
+        each(facts, partial(_slice, server=mongo.live(facts)))
+
+
+def _slice(repository: Repository, server: mongo.Server) -> None:
+    state, name = read_state(), repository.name
+    if state.get("awaits"):
+        tell(f"{name}: nothing until the next full backup, as other data were restored")
+        return
+    if is_new():
+        tell(f"{name}: nothing yet, as there is no full backup")
+        return
+    reached = state.get("reached", {}).get(name)
+    if reached is None:
+        found = chain.catalog(repository.snapshots())
+        if not found.fulls:
+            tell(f"{name}: nothing yet, as there is no full backup")
+            return
+        reached = tag_of(chain.reach(found.slices, found.fulls[-1].begin))
+    begin, end = moment_of(reached), server.newest()
+    begun = state.get("long", {}).get(name, reached)
+    is_long = end[0] - moment_of(begun)[0] >= LONG_SECONDS
+    gap = store(repository, server, begin, end)
+    state = read_state()
+    changes: dict[str, Any] = {"reached": {**state.get("reached", {}), name: tag_of(end)}}
+    changes["sliced"] = {**state.get("sliced", {}), name: int(time.time())}
+    changes["long"] = {**state.get("long", {}), name: begun}
+    change_state(**changes)
+    if is_long:
+        store(repository, server, moment_of(begun), end)
+        change_state(long={**read_state().get("long", {}), name: tag_of(end)})
+    if gap:
+        change_state(gap={"begin": begin[0], "end": gap[0], "repository": name})
+        subprocess.run(["systemctl", "start", "--no-block", "slipway-backup.service"], check=False)
+        raise Failed(
+            f"repository {name}: the oplog no longer has what was written between {at(begin[0])} and {at(gap[0])}: no"
+            " second between them can be restored. A full backup begins; a larger mongodb_oplog_mb keeps more"
+        )
+
+
+def store(repository: Repository, server: mongo.Server, begin: Moment, end: Moment) -> Moment | None:
+    """A slice from a moment to another one; the moment of its first entry where the oplog no longer has its begin."""
+    if end <= begin:
+        return None
+    entries = server.oplog(begin, end)
+    document = next(entries)
+    first = last = oplog.entry(document).moment
+    tags = {SLICE: "", "begin": tag_of(first), "end": tag_of(end)}
+    with repository.storing(OPLOG_FILE, tags) as writing:
+        writing.write(document)
+        for document in entries:
+            writing.write(document)
+        last = oplog.entry(document).moment
+        if last != end:
+            raise Failed(f"repository {repository.name}: the oplog ends at {at(last[0])} and not at {at(end[0])}")
+    writing.end()
+    return first if first != begin else None
+
+
+def prune(facts: Facts) -> None:
+    """Forget what the policy gives up, and free its space."""
+
+    def tidy(repository: Repository) -> None:
+        found = chain.catalog(repository.snapshots())
+        gone = chain.to_forget(found, int(time.time()), facts.daily, facts.weekly, facts.monthly, facts.days)
+        if gone:
+            repository.run("unlock")
+            # A command line has an end.
+            for first in range(0, len(gone), 500):
+                repository.run("forget", "--quiet", *gone[first : first + 500])
+            repository.run("prune", "--quiet", "--max-unused", "10%")
+        tell(f"{repository.name}: {len(gone)} snapshots forgotten")
+
+    with alone(TIDYING, TIDYING_PATIENCE):
+        each(facts, tidy)
+
+
+def check(facts: Facts) -> None:
+    """Whether repositories are whole, a seventh of their data read each day, and where no second can be restored."""
+    part = f"{int(time.strftime('%u'))}/7"
+
+    def look(repository: Repository) -> None:
+        repository.run("unlock")
+        # Without a lock of restic's, for which slices would wait: what they add meanwhile is no fault.
+        repository.run("check", "--quiet", "--no-lock", f"--read-data-subset={part}")
+        found = chain.catalog(repository.snapshots())
+        missing = chain.gaps(found)
+        for gap in missing:
+            tell(f"{repository.name}: {gap}")
+        newest = at(chain.reach(found.slices, found.fulls[-1].begin)[0]) if found.fulls else "none"
+        tell(f"{repository.name}: whole; newest second {newest}, gaps: {len(missing)}")
+
+    with alone(TIDYING, TIDYING_PATIENCE):
+        each(facts, look)
+
+
+def listed(facts: Facts) -> None:
+    """What can be restored, a line each; as JSON for programs."""
+    answer = {}
+    for repository in repositories(facts):
+        found = chain.catalog(repository.snapshots())
+        newest = chain.reach(found.slices, found.fulls[-1].begin) if found.fulls else (0, 0)
+        answer[repository.name] = {
+            "backups": [{"id": one.id, "since": at(one.since), "mongodb": one.version} for one in found.fulls],
+            "newest": at(newest[0]) if found.fulls else "",
+            "slices": len(found.slices),
+            "gaps": [{"begin": at(one.begin[0]), "end": at(one.end[0])} for one in chain.gaps(found)],
+        }
+    tell(json.dumps(answer, indent=2))
+
+
+def signed(facts: Facts, report: dict[str, Any]) -> dict[str, Any]:
+    """A report with its HMAC-SHA256 by the repositories' password: nobody without it can have made it up."""
+    text = json.dumps(report, sort_keys=True).encode()
+    key = text_of(secret(facts, "BACKUP_PASSWORD")).encode()
+    return {**report, "signature": hmac.digest(key, text, hashlib.sha256).hex()}

@@ -1,0 +1,127 @@
+"""`slipway backup`."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import click
+
+from slipway.cli.on_host import ask_host
+from slipway.cli.options import examples, on_hosts, pass_console
+from slipway.cli.running import end_with_failures
+from slipway.engine.errors import RunFailed
+from slipway.engine.session import Session
+from slipway.settings.backup import secret_names
+from slipway.settings.model import Settings
+from slipway.ui.console import Console
+
+# Backups are made where the database is.
+ROLE = ("db",)
+
+
+@click.group("backup")
+def backup_group() -> None:
+    """Back up databases and uploads, look at the backups, and prove that they can be restored."""
+
+
+def _session(environment: str, limit: tuple[str, ...], data: tuple[str, ...]) -> Session:
+    return Session(environment, "", limit or ROLE, data)
+
+
+def _verb(step: str, text: str, name: str = "") -> None:
+    @backup_group.command(name or step, help=text, epilog=examples(f"slipway backup {name or step}"))
+    @on_hosts
+    @pass_console
+    def command(console: Console, environment: str, limit: tuple[str, ...], data: tuple[str, ...]) -> None:
+        ask_host(console, _session(environment, limit, data), [step])
+
+
+@backup_group.command(epilog=examples("slipway backup now", "slipway backup now --limit db"))
+@on_hosts
+@click.option("--anyway", is_flag=True, help="Also where the repositories have backups of a server before this one.")
+@pass_console
+def now(console: Console, environment: str, limit: tuple[str, ...], data: tuple[str, ...], anyway: bool) -> None:
+    """Make a full backup in all repositories now."""
+    ask_host(console, _session(environment, limit, data), ["anyway" if anyway else "now"])
+
+
+_verb("check", "Check that the repositories are whole, and name the times that cannot be restored.")
+_verb("prune", "Remove what the policy (backup_keep_...) gives up.")
+_verb("drill", "Restore the newest backup beside the data, compare every collection by hash, write a signed report.")
+
+
+@backup_group.command("list", epilog=examples("slipway backup list", "slipway backup list --json"))
+@on_hosts
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@pass_console
+def list_command(
+    console: Console, environment: str, limit: tuple[str, ...], data: tuple[str, ...], as_json: bool
+) -> None:
+    """List the backups in each repository, and the times that can be restored."""
+    said = ask_host(console, _session(environment, limit, data), ["list"], shows=False)
+    found = {name: json.loads(text) for name, text in said.items()}
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    for name, repositories in found.items():
+        for repository, its in repositories.items():
+            console.say(f"{name}, {repository}: every second up to {its['newest'] or 'none'} but for the gaps")
+            for one in its["backups"]:
+                console.say(f"{one['id']}  since {one['since']}, MongoDB {one['mongodb']}", "    backup ")
+            for one in its["gaps"]:
+                console.say(f"{one['begin']} to {one['end']}", "    gap    ")
+
+
+KIT = """\
+Recovery kit of {site} ({domain}), by Slipway.
+Keep it where neither the server nor your computer is: printed, or in a password manager. It opens the backups.
+
+{secrets}
+Repositories (restic, https://restic.net):
+{repositories}
+To a new server, with Slipway and this project's repository:
+  1. a bare Debian server, its address in inventory.py, the secrets above in secrets_file or as SLIPWAY_SECRET_NAME
+  2. slipway apply
+  3. slipway restore --files --secrets
+  4. slipway verify
+
+Without Slipway:
+  export RESTIC_REPOSITORY=... RESTIC_PASSWORD=...   (and the variables above)
+  restic snapshots --tag slipway                     (full: the dump, files: folders, slice: the oplog since)
+  restic dump SNAPSHOT /mongodb.archive | mongorestore --archive --nsExclude 'config.*'
+  restic restore SNAPSHOT --target /
+  restic dump SLICE /oplog.bson > oplog.bson; mkdir empty; mongorestore --oplogReplay --oplogFile oplog.bson empty
+"""
+
+
+def kit_of(settings: Settings) -> str:
+    """What a person needs when the server and the computer are gone."""
+    names = secret_names(settings.backup_repositories, settings.backup_secrets)
+    places = "".join(f"  {name}: {place}\n" for name, place in settings.backup_repositories.items())
+    secrets = "".join(f"{name}={settings.secrets[name]}\n" for name in names)
+    return KIT.format(site=settings.site_name, domain=settings.site_domain, secrets=secrets, repositories=places)
+
+
+@backup_group.command(epilog=examples("slipway backup kit kit.txt", "slipway backup kit lab -"))
+@on_hosts
+@click.argument("file")
+def kit(environment: str, limit: tuple[str, ...], data: tuple[str, ...], file: str) -> None:
+    """Write the recovery kit, with its secrets, to a FILE that only you can read; - prints it."""
+    session = _session(environment, limit, data)
+    texts = [kit_of(one) for one in session.connections.settings.values() if one.backup_repositories]
+    if not texts:
+        raise RunFailed("backup_repositories is empty: there are no backups to recover from")
+    text = "\n".join(texts)
+    if file == "-":
+        click.echo(text, nl=False)
+        return
+    try:
+        number = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise RunFailed(f"{file}: {error.strerror}; name a new file") from None
+    with os.fdopen(number, "w", encoding="utf-8") as writing:
+        writing.write(text)
+    end_with_failures(session.connections.failures)
+    click.echo(f"{Path(file).absolute()}: print it or put it into a password manager, then remove it")

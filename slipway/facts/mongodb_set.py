@@ -1,0 +1,105 @@
+"""The replica set of a MongoDB on this host: what it is, and its beginning.
+
+Sent to the host and run there by its Python, as root: `python3 -ISc TEXT STEP ADDRESS PORT SECONDS SET MEMBER OPLOG_MB
+USER FILE`. FILE has the password of USER, MongoDB's administrator. STEP is one of:
+
+look    prints `state=` away, alone (no member of a set), new (started as a member, of a set that has not begun),
+        waiting (no primary) or primary; `oplog=` the oplog's limit in MiB, where it can be read. Always ends with 0.
+begin   begins the set SET with MEMBER (host:port) where there is none, waits for up to SECONDS until it takes writes,
+        and gives the oplog OPLOG_MB, 0 for what MongoDB has chosen. Ends with 1 and a line on stderr where it can't.
+
+https://www.mongodb.com/docs/manual/reference/command/replSetInitiate/
+https://www.mongodb.com/docs/manual/reference/command/replSetResizeOplog/
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from slipway.facts.mongodb_protocol import UNAUTHORIZED, Connection
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+ALREADY_INITIALIZED = 23
+MIB = 2**20
+
+
+def state_of(hello: dict[str, Any]) -> str:
+    """What a server is, by its answer to `hello`."""
+    if hello.get("isreplicaset"):
+        return "new"
+    if "setName" not in hello:
+        return "alone"
+    return "primary" if hello.get("isWritablePrimary") else "waiting"
+
+
+def log_in(connection: Connection, user: str, file: str) -> bool:
+    try:
+        with open(file, encoding="utf-8", newline="") as opened:  # noqa: PTH123
+            return connection.logs_in(user, opened.read())
+    except OSError:
+        return False
+
+
+def oplog_mb(connection: Connection) -> int:
+    """The oplog's limit, 0 where it can't be read."""
+    listed = connection.run({"collStats": "oplog.rs"}, "local")
+    return int(listed.get("maxSize", 0)) // MIB
+
+
+def look(address: str, port: str, seconds: str, user: str, file: str) -> None:
+    try:
+        connection = Connection(address, int(port), int(seconds))
+        state = state_of(connection.run({"hello": 1}))
+        print(f"state={state}")
+        if state == "primary" and log_in(connection, user, file):
+            print(f"oplog={oplog_mb(connection)}")
+    except OSError:
+        print("state=away")
+
+
+def begin(address: str, port: str, seconds: str, name: str, member: str, oplog: str, user: str, file: str) -> str:
+    """Why the set does not take writes, "" where it does."""
+    end = time.monotonic() + int(seconds)
+    connection = Connection(address, int(port), int(seconds))
+    state = state_of(connection.run({"hello": 1}))
+    if state == "alone":
+        return "MongoDB runs without a replica set's name"
+    if state == "new":
+        command = {"replSetInitiate": {"_id": name, "members": [{"_id": 0, "host": member}]}}
+        # Before there is any user, whoever is on this host may.
+        # https://www.mongodb.com/docs/manual/core/localhost-exception/
+        answer = connection.run(command)
+        if answer.get("code") == UNAUTHORIZED and log_in(connection, user, file):
+            answer = connection.run(command)
+        if not answer["ok"] and answer.get("code") != ALREADY_INITIALIZED:
+            return f"the replica set {name} can't begin with {member}: {answer.get('errmsg')}"
+    while (hello := connection.run({"hello": 1})) and not hello.get("isWritablePrimary"):
+        if time.monotonic() > end:
+            return f"the replica set {name} has no primary member after {seconds} s"
+        time.sleep(0.1)
+    if int(oplog) and log_in(connection, user, file) and oplog_mb(connection) != int(oplog):
+        answer = connection.run({"replSetResizeOplog": 1, "size": int(oplog)})
+        if not answer["ok"]:
+            return f"the oplog can't have {oplog} MiB: {answer.get('errmsg')}"
+    return ""
+
+
+def main(step: str, address: str, port: str, seconds: str, name: str, member: str, oplog: str, *admin: str) -> None:
+    user, file = admin
+    if step == "look":
+        look(address, port, seconds, user, file)
+        return
+    try:
+        problem = begin(address, port, seconds, name, member, oplog, user, file)
+    except OSError as error:
+        problem = f"MongoDB does not answer: {error}"
+    if problem:
+        sys.exit(problem)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,249 @@
+"""Backups of the databases and the uploads, to the second, into repositories of restic's; and the proof that they can
+be restored."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import Any, NamedTuple
+
+from pyinfra import host
+from pyinfra.api import operation
+
+from slipway.backups import chain, exchange, mongo, oplog, restic, restoring, steps
+from slipway.backups import host as backup_host
+from slipway.backups import program as backup_program
+from slipway.backups.host import CACHE, STATE, Facts
+from slipway.engine import notes
+from slipway.engine.components import Drift, component, component_step
+from slipway.engine.uploads import with_input
+from slipway.facts import mongodb_protocol, mongodb_set
+from slipway.facts.base import Output
+from slipway.facts.files import FileStates
+from slipway.ops.commands import Commands
+from slipway.ops.files import is_in_place, put, put_all, write_script
+from slipway.ops.templates import render
+from slipway.ops.units import know, service
+from slipway.secrets.store import MONGODB_ADMIN
+from slipway.settings.backup import secret_names
+from slipway.settings.model import Settings
+from slipway.tasks.mongodb_set import member
+from slipway.tasks.mongodb_users import alone
+from slipway.tasks.release_steps import FOLDER, place_of, text_of
+
+PACKAGES = ["restic", "python3", "util-linux"]
+PROGRAM, FACTS = f"{FOLDER}/backup", f"{FOLDER}/backup.json"
+KNOWN_HOSTS = "/etc/slipway-backup.known_hosts"
+UNITS = "/etc/systemd/system"
+SETTLE, NEEDS_SETTLED = "slipway-settle.service", "mongod.service.d/slipway-backup.conf"
+MODULES = (chain, exchange, oplog, backup_host, restic, mongo, steps, restoring, mongodb_protocol, mongodb_set)
+
+
+class Job(NamedTuple):
+    """What is done by the clock."""
+
+    unit: str
+    step: str
+    what: str
+    when: list[str]
+    memory_mb: int
+    timeout: str
+
+
+def jobs(settings: Settings) -> list[Job]:
+    slices = settings.backup_slice_seconds
+    by_minute = ["OnBootSec=60", f"OnUnitActiveSec={slices}", "AccuracySec=1"]
+    daily = [f"OnCalendar={settings.backup_time}", "RandomizedDelaySec=30min", "Persistent=true"]
+    early = ["OnCalendar=05:30", "RandomizedDelaySec=1h"]
+    # At a second of the week's night that nobody knows.
+    weekly = ["OnCalendar=Sun 04:00", "RandomizedDelaySec=2h", "Persistent=true"]
+    return [
+        Job("slipway-backup", "now", "Full backup of databases and uploads", daily, 1024, "12h"),
+        Job("slipway-slice", "slice", "Backup of what was written since the last one", by_minute, 512, "15min"),
+        Job("slipway-check", "check", "Check of the backups", early, 1024, "6h"),
+        Job("slipway-drill", "drill", "Drill: restore of the backups beside the data", weekly, 1024, "12h"),
+    ]
+
+
+def timers(settings: Settings) -> list[str]:
+    return [f"{job.unit}.timer" for job in jobs(settings)]
+
+
+def problems(settings: Settings) -> list[str]:
+    """What keeps this host from backups."""
+    if not settings.mongodb_replica_set:
+        return ['mongodb_replica_set: found "", need a name: without an oplog nothing can be restored to the second']
+    return [] if settings.mongodb_tools else ["mongodb_tools: found False, need True: mongodump makes the backups"]
+
+
+def health(settings: Settings) -> dict[str, str]:
+    """Shell tests of what the timers are for."""
+    fresh = f"{PROGRAM} fresh"
+    return {f"{job.unit}.timer": f"{fresh} {job.step}" for job in jobs(settings) if job.step != "check"}
+
+
+def drifts(settings: Settings) -> dict[str, Drift]:
+    return {
+        "backups switched off": Drift("systemctl disable --now slipway-backup.timer", "Start the backups' timers"),
+        "the backups' program edited": Drift(f"echo '# edited' >> {PROGRAM}", "Install the backups' program"),
+        "where backups go changed": Drift(f"sed -i 's/near/far/' {FACTS}", "Configure the backups"),
+        "the backups' password readable": Drift(
+            f"chmod 644 {settings.credentials_folder}/BACKUP_PASSWORD", "Install the backups' secrets"
+        ),
+    }
+
+
+@component(
+    roles=("db",),
+    needs=("mongodb",),
+    wanted=lambda settings: bool(settings.backup_repositories),
+    packages=PACKAGES,
+    units=timers,
+    health=health,
+    reports={title: f"{PROGRAM} tell {title}" for title in ("backup", "drill")},
+    versions={"restic": "restic version 2> /dev/null | cut -d' ' -f2"},
+    preflight=problems,
+    drifts=drifts,
+)
+def backup(settings: Settings) -> None:
+    backup_secrets(name="Install the backups' secrets", settings=settings)
+    if settings.backup_known_hosts:
+        content = "".join(f"{line}\n" for line in settings.backup_known_hosts)
+        put(name="Install the host keys of the backups' servers", path=KNOWN_HOSTS, content=content)
+    put_all(
+        name="Install the modules of the backups' program",
+        files={place_of(module): text_of(module) for module in MODULES},
+    )
+    put(
+        name="Install the backups' program",
+        path=PROGRAM,
+        content=text_of(backup_program),
+        mode="755",
+        check="{} --help > /dev/null",
+    )
+    put(name="Configure the backups", path=FACTS, content=json.dumps(facts(settings)._asdict(), indent=2) + "\n")
+    put_all(name="Configure the backups' timers", files=unit_files(settings))
+    know(name="Reload systemd for the backups", unit="slipway-backup.service")
+    know(name="Reload systemd for MongoDB's start", unit="mongod.service")
+    for job in jobs(settings):
+        service(name="Start the backups' timers", unit=f"{job.unit}.timer")
+    begin(name="Make the first full backup", settings=settings)
+
+
+def facts(settings: Settings) -> Facts:
+    """What the program knows of the host."""
+    folder = settings.credentials_folder
+    made_up = [
+        f"{site.credentials_folder}/{name}"
+        for site in settings.all_sites
+        for name in site.generated_secrets
+        if name in site.backend_secrets
+    ]
+    kept = [place for site in settings.all_sites for place in site.shared_places.values()]
+    credentials = [site.credentials_folder for site in settings.all_sites]
+    return Facts(
+        repositories=settings.backup_repositories,
+        credentials=folder,
+        variables=[name for name in settings.backup_secrets if name != "BACKUP_SSH_KEY"],
+        known_hosts=KNOWN_HOSTS,
+        paths=[*dict.fromkeys([*credentials, *kept, *settings.backup_paths])],
+        address=settings.mongodb_local,
+        port=settings.mongodb_port,
+        admin=settings.mongodb_admin_user,
+        data=settings.mongodb_data,
+        mongod=_mongod(settings),
+        replica_set=settings.mongodb_replica_set,
+        member=member(settings),
+        flags=[f"{site.site_root}/maintenance" for site in settings.all_sites],
+        units=[
+            f"{site.unit(one)}.service"
+            for site in settings.all_sites
+            for one in site.all_services
+            if one.is_web or one.is_worker
+        ],
+        secrets=made_up,
+        daily=settings.backup_keep_daily,
+        weekly=settings.backup_keep_weekly,
+        monthly=settings.backup_keep_monthly,
+        days=settings.backup_keep_seconds_days,
+        prunes=settings.backup_prune,
+        check=settings.backup_check,
+        seconds=settings.limits.ready,
+    )
+
+
+def _mongod(settings: Settings) -> list[str]:
+    """The command of a mongod with data of the same layout, whose folder is still to come."""
+    words = shlex.split(alone(settings))
+    return [words[0], *words[3:]]
+
+
+def unit_files(settings: Settings) -> dict[str, str]:
+    files = {}
+    local = [place for place in settings.backup_repositories.values() if place.startswith("/")]
+    secrets = [MONGODB_ADMIN, *secret_names(settings.backup_repositories, settings.backup_secrets)]
+    for job in jobs(settings):
+        drills = [settings.mongodb_data.rpartition("/")[0]] if job.step == "drill" else []
+        values: dict[str, Any] = {
+            **job._asdict(),
+            "program": PROGRAM,
+            "secrets": secrets,
+            "folder": settings.credentials_folder,
+            # A repository that is not there yet is made: its folder's folder.
+            "writable": [*(f"-{place.rpartition('/')[0] or '/'}" for place in local), *drills],
+        }
+        files[f"{UNITS}/{job.unit}.service"] = render("backup/slipway-backup.service", **values)
+        files[f"{UNITS}/{job.unit}.timer"] = render("backup/slipway-backup.timer", **values)
+    # Before MongoDB starts, and outside of its sandbox, where its folder is a mount that nothing can be renamed to.
+    files[f"{UNITS}/{SETTLE}"] = render(f"backup/{SETTLE}", program=PROGRAM, data=settings.mongodb_data)
+    files[f"{UNITS}/{NEEDS_SETTLED}"] = f"[Unit]\nRequires={SETTLE}\nAfter={SETTLE}\n"
+    return files
+
+
+@operation()
+def backup_secrets(settings: Settings) -> Commands:
+    """Make sure that the repositories' secrets are there, for root alone."""
+    names = secret_names(settings.backup_repositories, settings.backup_secrets)
+    wanted = {f"{settings.credentials_folder}/{name}": settings.secrets[name] for name in names}
+    found = host.get_fact(FileStates, paths=tuple(wanted))
+    for path, value in wanted.items():
+        if not is_in_place(found.get(path, {}), value.encode(), "600", "root", "root"):
+            notes.note(f"{path}: {'contents or mode change' if found.get(path) else 'new'} (secret, not shown)")
+            yield with_input(write_script(path, "600", "root", "root", check=None), value.encode())
+
+
+@operation()
+def begin(settings: Settings) -> Commands:
+    """Begin the first full backup, and do not wait for it."""
+    missing = f"grep -q '\"full\"' {STATE}/state.json || systemctl is-active -q slipway-backup || echo none"
+    if host.get_fact(Output, command=missing) != "none":
+        return
+    notes.note(f"slipway-backup.service: starts (journalctl -u slipway-backup); its cache is {CACHE}")
+    yield "systemctl start --no-block slipway-backup.service"
+
+
+@component_step(after="backup")
+def switch_off(settings: Settings) -> None:
+    stop_unwanted(name="Stop backups where they are switched off", settings=settings)
+
+
+@operation()
+def stop_unwanted(settings: Settings) -> Commands:
+    """Stop the timers where no repository is set any more. The repositories stay, and so do their secrets."""
+    if settings.backup_repositories:
+        return
+    units = [f"{unit}.{kind}" for unit in _all_units() for kind in ("timer", "service")]
+    files = [*units, SETTLE, NEEDS_SETTLED]
+    there = host.get_fact(Output, command=f"cd {UNITS} && ls {' '.join(files)}").split()
+    if not there:
+        return
+    timers_there = [unit for unit in there if unit.endswith(".timer")]
+    notes.note(f"{', '.join(timers_there)}: stopped and disabled; the repositories stay")
+    yield (
+        f"systemctl disable --quiet --now {' '.join(timers_there)}; cd {UNITS} && rm -f {' '.join(there)}"
+        " && systemctl daemon-reload"
+    )
+
+
+def _all_units() -> list[str]:
+    return ["slipway-backup", "slipway-slice", "slipway-check", "slipway-drill"]

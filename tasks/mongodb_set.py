@@ -1,0 +1,100 @@
+"""MongoDB's replica set, of this one server for now: transactions, change streams, and the oplog that backups read.
+
+A member's name is what clients find it by: a driver asks one server for the set, and goes on with the names that it is
+told. So the name must lead to the member from wherever a client is, and outlast what changes. An address would change,
+and so would the site's domain, which also depends on a DNS that may be away while a server boots. The name is one of
+its own, below .internal, which no DNS serves (https://www.icann.org/en/board-activities-and-meetings/materials/
+approved-resolutions-special-meeting-of-the-icann-board-29-07-2024-en): a host that has no line for it gets an error,
+and never somebody else's server. Here it leads to the address that mongod listens on, and on further hosts with a
+backend to the database's. A second and a third member are mongodb-2.internal and mongodb-3.internal beside it, and
+nothing of the first changes.
+"""
+
+from __future__ import annotations
+
+from pyinfra import host
+from pyinfra.api import operation
+
+from slipway.engine import notes
+from slipway.facts import mongodb_set as program_of_set
+from slipway.facts.base import Output, key_values
+from slipway.facts.mongodb import program
+from slipway.ops.commands import Commands, ensure
+from slipway.ops.units import Ready
+from slipway.secrets.store import MONGODB_ADMIN
+from slipway.settings.model import Settings
+from slipway.settings.mongodb import LEAST_OPLOG_MB
+
+KEYFILE = "/etc/mongod.keyfile"
+
+
+def member(settings: Settings) -> str:
+    """The member's name in the set's configuration: host:port."""
+    return f"{settings.mongodb_member}:{settings.mongodb_port}"
+
+
+def put_key() -> None:
+    """The members of a set know each other by it. This one is alone, and MongoDB asks for it all the same."""
+    ensure(
+        name="Create the replica set's key",
+        check=f'[ -s {KEYFILE} ] && [ "$(stat -c %U:%G:%a {KEYFILE})" = mongodb:mongodb:400 ]',
+        command=f"umask 077; [ -s {KEYFILE} ] || {{ head -c 512 /dev/urandom | base64 -w 0 > {KEYFILE}.new"
+        f" && sync {KEYFILE}.new && mv -fT {KEYFILE}.new {KEYFILE}; }}; chown mongodb:mongodb {KEYFILE}"
+        f" && chmod 400 {KEYFILE}",
+        note=f"{KEYFILE}: mongodb:mongodb 400",
+    )
+
+
+def name_member(settings: Settings) -> None:
+    """Before mongod starts, which must find itself by its name."""
+    name, address = settings.mongodb_member, settings.mongodb_local
+    others = f"grep -v '[[:space:]]{name}$' /etc/hosts"
+    ensure(
+        name="Name the replica set's member",
+        check=f"getent ahostsv4 {name} | grep -q '^{address} '",
+        # A container's may be a mount, which nothing can be renamed to.
+        command=f"new=/etc/hosts.slipway-new; {{ {others}; echo '{address} {name}'; }} > $new && sync $new"
+        " && { mv -fT $new /etc/hosts 2> /dev/null || { cat $new > /etc/hosts && rm $new; }; }",
+        note=f"/etc/hosts: {address} {name}",
+    )
+
+
+def begins(settings: Settings) -> Ready | None:
+    """What a restart waits for: that the set takes writes. It begins where there is none."""
+    if not settings.mongodb_replica_set:
+        return None
+    return Ready(_asked(settings, "begin"), settings.limits.ready)
+
+
+@operation()
+def replica_set(settings: Settings) -> Commands:
+    """Make sure that the set has begun and takes writes, and that its oplog has its size."""
+    found = key_values(host.get_fact(Output, command=_asked(settings, "look")).splitlines())
+    state, size = found.get("state", "away"), int(found.get("oplog", 0))
+    wanted = settings.mongodb_oplog_mb
+    if state == "primary" and (not wanted or not size or size == wanted):
+        return
+    if state == "primary":
+        notes.note(f"oplog: {size} MiB -> {wanted} MiB")
+    else:
+        notes.note(f"replica set {settings.mongodb_replica_set}: begins with {member(settings)}")
+    yield _asked(settings, "begin")
+
+
+def _asked(settings: Settings, step: str) -> str:
+    file = f"{settings.admin_credentials_folder}/{MONGODB_ADMIN}"
+    where = (settings.mongodb_local, settings.mongodb_port, settings.limits.mongodb_answer)
+    its = (settings.mongodb_replica_set, member(settings), settings.mongodb_oplog_mb)
+    return program(program_of_set, step, *where, *its, settings.mongodb_admin_user, file)
+
+
+def set_problems(settings: Settings, free_mb: int) -> list[str]:
+    """Whether the disk has room for an oplog that is not there yet, and that will grow to its size."""
+    need = settings.mongodb_oplog_mb or LEAST_OPLOG_MB
+    command = f"[ -e {KEYFILE} ] || echo new"
+    if not settings.mongodb_replica_set or free_mb >= need or host.get_fact(Output, command=command) != "new":
+        return []
+    hint = 'a larger disk, or mongodb_replica_set = "", without transactions and backups to the second'
+    return [
+        f"mongodb_oplog_mb: found {free_mb} MiB free on the disk of the data, need {need} MiB for the oplog ({hint})"
+    ]

@@ -1,0 +1,197 @@
+"""Backups that restore to the second, by MongoDB's own hash of each collection, and what becomes of those that fail."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from support.backups import CHANGES, LOSSES, ON, PASSWORD, PLACE, PROGRAM, hashes, now, state, switch_on
+from support.lab_host import LabHost, mongosh
+from support.waiting import wait_until
+
+KEPT = "/var/lib/mongodb.before-restore"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def backed_up(server: LabHost) -> None:
+    switch_on(server)
+
+
+def slipway(server: LabHost, *words: str) -> str:
+    done = server.slipway(*words, "lab", *ON)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def lists(server: LabHost) -> dict:
+    return json.loads(slipway(server, "backup", "list", "--json"))[server.name]["near"]
+
+
+def test_a_server_is_restored_to_the_second_before_its_data_were_lost(server: LabHost) -> None:
+    server.ssh(mongosh(CHANGES))
+    before, second = hashes(server), now(server)
+    server.ssh(mongosh(LOSSES))
+    lost = hashes(server)
+    assert lost != before
+    server.ssh(f"{PROGRAM} slice")
+    said = slipway(server, "restore", "--at", second, "--yes")
+    assert "documents: as they were backed up" in said
+    assert hashes(server) == before
+    assert server.is_healthy()
+    assert server.ssh("ls /var/www/codementee/maintenance 2> /dev/null || echo none") == "none"
+    # The lost ones can be looked at still, and a full backup of the restored ones begins by itself.
+    assert server.ssh(f"stat -c %U {KEPT}") == "mongodb"
+    wait_until("there is another full backup", lambda: not state(server).get("awaits", True))
+    server.ssh(f"{PROGRAM} slice")
+    assert server.plan(*ON) == []
+
+
+def test_the_drill_proves_it_and_status_tells(server: LabHost) -> None:
+    said = slipway(server, "backup", "drill")
+    assert "The drill passed" in said
+    report = json.loads(server.ssh("cat /var/lib/slipway/backup/drill.json"))
+    assert report["result"] == "passed"
+    assert report["documents"] > 450
+    assert len(report["signature"]) == 64
+    assert server.ssh("ls /var/lib | grep drill || echo none") == "none"
+    status = slipway(server, "status")
+    assert "slipway-drill.timer active (waiting)\n" in status
+    assert "drill passed" in status
+
+
+@pytest.mark.thorough
+def test_a_server_with_backups_is_verified(server: LabHost) -> None:
+    # As the clock does, in its sandbox.
+    for unit in ("slice", "check", "drill", "backup", "slice"):
+        server.ssh(f"systemctl start slipway-{unit}")
+    done = server.slipway("verify", "lab", *ON)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.thorough
+def test_one_collection_comes_back_and_the_others_stay(server: LabHost) -> None:
+    server.ssh(mongosh('db.getSiblingDB("codementee").one.insertMany([{_id: 1}, {_id: 2}])'))
+    before, second = hashes(server)["codementee"], now(server)
+    server.ssh(mongosh('const s = db.getSiblingDB("codementee"); s.one.deleteMany({}); s.two.insertOne({_id: 1})'))
+    server.ssh(f"{PROGRAM} slice")
+    slipway(server, "restore", "--only", "codementee.one", "--at", second, "--yes")
+    after = hashes(server)["codementee"]
+    assert after["one"] == before["one"]
+    assert "two" in after
+    done = server.slipway("restore", "lab", *ON, "--only", "codementee.never", "--yes")
+    assert done.returncode == 1
+    assert "found nothing of codementee.never" in done.stderr
+
+
+@pytest.mark.thorough
+def test_a_dump_that_fails_or_is_killed_never_counts(server: LabHost) -> None:
+    before = lists(server)["backups"]
+    server.ssh("mv /usr/bin/mongodump /usr/bin/mongodump.real")
+    half = "printf '#!/bin/sh\\nhead -c 3000000 /dev/urandom; {}\\n' > /usr/bin/mongodump; chmod 755 /usr/bin/mongodump"
+    try:
+        server.ssh(half.format("exit 1"))
+        done = server.slipway("backup", "now", "lab", *ON)
+        assert done.returncode == 1
+        assert "mongodump ended with 1" in done.stderr
+        server.ssh(half.format("exec sleep 60"))
+        server.ssh(f"{PROGRAM} now & sleep 4; kill -KILL $!; pkill -x sleep || :", check=False)
+    finally:
+        server.ssh("mv /usr/bin/mongodump.real /usr/bin/mongodump")
+    assert lists(server)["backups"] == before
+
+
+@pytest.mark.thorough
+def test_two_backups_at_once_are_one(server: LabHost) -> None:
+    said = server.ssh(f"{PROGRAM} now > /dev/null & sleep 0.7; {PROGRAM} now; wait", check=False)
+    said += server.ssh(f"( {PROGRAM} now > /dev/null 2>&1 & sleep 0.7; {PROGRAM} now 2>&1; wait ) || :")
+    assert "another backup is at work" in said
+
+
+@pytest.mark.thorough
+def test_a_wrong_password_and_a_repository_out_of_reach_are_told(server: LabHost) -> None:
+    gaps = lists(server)["gaps"]
+    server.ssh("printf wrong > /etc/codementee/credentials/BACKUP_PASSWORD")
+    done = server.slipway("backup", "list", "lab", *ON)
+    assert done.returncode == 1
+    assert "BACKUP_PASSWORD is not the one that the repository was made with" in done.stderr
+    server.apply(*ON)
+    server.ssh(f"mv {PLACE} {PLACE}.away; touch {PLACE}")
+    try:
+        assert server.slipway("backup", "list", "lab", *ON).returncode == 1
+        assert "MongoDB" not in server.ssh(f"{PROGRAM} slice 2>&1 || :")
+    finally:
+        server.ssh(f"rm {PLACE}; mv {PLACE}.away {PLACE}")
+    # What was written meanwhile is in the next slice.
+    server.ssh(f"{PROGRAM} slice")
+    assert lists(server)["gaps"] == gaps
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("moment", ["Restoring backup", "Applying what"])
+def test_a_restore_that_is_killed_leaves_the_data_as_they_were(server: LabHost, moment: str) -> None:
+    server.ssh(f"{PROGRAM} slice")
+    before = hashes(server)
+    server.ssh(
+        f"{PROGRAM} restore > /run/said 2>&1 & until grep -q '{moment}' /run/said; do sleep 0.05; done; kill -KILL $!;"
+        " sleep 1"
+    )
+    assert server.ssh("pgrep -c -x mongod") == "1"
+    assert hashes(server) == before
+    assert server.is_healthy()
+    assert "Restored" in slipway(server, "restore", "--yes")
+    assert hashes(server) == before
+
+
+@pytest.mark.thorough
+def test_an_exchange_that_is_cut_off_is_undone_before_mongodb_starts(server: LabHost) -> None:
+    """As by a power cut, between the two halves of an exchange by entries."""
+    before = hashes(server)
+    data = "/var/lib/mongodb"
+    server.ssh(
+        f"systemctl stop mongod; mkdir {data}.aside; chown mongodb: {data}.aside; printf out > {data}.exchange;"
+        f" mv {data}/WiredTiger* {data}.aside/; systemctl start mongod"
+    )
+    assert hashes(server) == before
+    assert server.ssh(f"ls -d {data}.aside {data}.exchange 2> /dev/null || echo none") == "none"
+    server.wait_until_healthy()
+
+
+@pytest.mark.thorough
+def test_the_server_burned_down(server: LabHost, fresh_server: LabHost) -> None:
+    """A fresh host, and what was in the repository: the same documents, uploads and secrets."""
+    secret = "/etc/codementee/credentials/JWT_SECRET"
+    server.ssh(mongosh('db.getSiblingDB("codementee").last.insertOne({_id: 1})'))
+    server.ssh(f"{PROGRAM} now")
+    before, kept = hashes(server), server.ssh(f"cat {secret}")
+    archive = server.ssh("tar -c -C /srv backup | base64 -w 0")
+    fresh_server.env["SLIPWAY_SECRET_BACKUP_PASSWORD"] = PASSWORD
+    assert fresh_server.ssh(f"cat {secret}") is not None
+    fresh_server.ssh("mkdir -p /srv")
+    for begin in range(0, len(archive), 100_000):
+        fresh_server.ssh(f"printf %s {archive[begin : begin + 100_000]} >> /srv/backup.tar.64")
+    fresh_server.ssh("base64 -d /srv/backup.tar.64 | tar -x -C /srv; rm /srv/backup.tar.64")
+    began = time.monotonic()
+    fresh_server.apply(*ON)
+    # Its own empty databases must not become the newest backup.
+    done = fresh_server.slipway("backup", "now", "lab", *ON)
+    assert "found backups that this server has not made" in done.stderr
+    slipway(fresh_server, "restore", "--secrets", "--files", "--yes")
+    assert time.monotonic() - began < 600
+    assert hashes(fresh_server) == before
+    assert fresh_server.ssh(f"cat {secret}") == kept
+    fresh_server.wait_until_healthy()
+    assert fresh_server.plan(*ON) == []
+
+
+@pytest.mark.thorough
+def test_switched_off_the_timers_are_gone_and_the_repository_stays(server: LabHost) -> None:
+    server.env.pop("SLIPWAY_SECRET_BACKUP_PASSWORD")
+    server.apply()
+    assert server.plan() == []
+    assert server.ssh("systemctl list-timers --all | grep -c slipway-backup || :") == "0"
+    assert server.ssh(f"ls {PLACE}/config") == f"{PLACE}/config"
+    server.env["SLIPWAY_SECRET_BACKUP_PASSWORD"] = PASSWORD
+    server.apply(*ON)
+    assert server.plan(*ON) == []

@@ -1,0 +1,52 @@
+"""The backups, as the host and its timers say themselves. A backup itself is looked at by the weekly drill."""
+
+from __future__ import annotations
+
+import json
+
+from slipway.server_tests.exposure import exposure_of, limits_of
+from slipway.settings.backup import secret_names
+from slipway.tasks.backup import PROGRAM, jobs
+
+
+def test_its_timers_run_and_start_at_boot(server):
+    for job in jobs(server.settings):
+        timer = server.host.service(f"{job.unit}.timer")
+        assert timer.is_running
+        assert timer.is_enabled
+
+
+def test_what_the_clock_does_was_done_lately(server):
+    late = [one.step for one in jobs(server.settings) if server.host.run(f"{PROGRAM} fresh {one.step}").rc]
+    assert late == []
+
+
+def test_every_repository_has_had_a_full_backup_and_slices(server):
+    state = json.loads(server.host.check_output("cat /var/lib/slipway/backup/state.json"))
+    assert state["full"]["failures"] == []
+    assert {*state["sliced"]} == {*server.settings.backup_repositories}
+
+
+def test_its_secrets_are_roots_alone_and_in_no_command_line(server):
+    settings = server.settings
+    lines = server.host.check_output("cat /proc/*/cmdline 2> /dev/null | tr '\\0' ' '")
+    for name in secret_names(settings.backup_repositories, settings.backup_secrets):
+        file = server.host.file(f"{settings.credentials_folder}/{name}")
+        assert (file.user, file.group, file.mode) == ("root", "root", 0o600)
+        assert file.content_string not in lines
+
+
+def test_the_repository_on_the_host_is_roots_alone(server):
+    for place in server.settings.backup_repositories.values():
+        if place.startswith("/"):
+            assert server.host.file(place).mode == 0o700
+
+
+def test_its_jobs_are_sandboxed_and_come_last(server, figure):
+    for job in jobs(server.settings):
+        exposure = exposure_of(server, f"{job.unit}.service")
+        most = 4.0 if job.step == "drill" else 2.6
+        figure(f"systemd-analyze security, {job.unit}", exposure, f"at most {most}", exposure <= most)
+        limits = limits_of(server, f"{job.unit}.service")
+        assert limits["MemoryMax"] == job.memory_mb * 2**20
+        assert limits["OOMScoreAdjust"] > 0

@@ -1,0 +1,88 @@
+"""What comes into a repository, by a restic that only writes down what it gets."""
+
+from __future__ import annotations
+
+import io
+import os
+
+import pytest
+
+from slipway.backups.host import Facts, Failed
+from slipway.backups.restic import Repository, pump
+
+RESTIC = """#!/bin/sh
+# A snapshot is there when the input has come to its end, as with restic itself.
+case "$*" in
+  *--stdin*) cat > {0}/partial; [ ! -e {0}/full ] || {{ echo 'no space left on device' >&2; exit 1; }}
+    mv {0}/partial {0}/snapshot; echo "$*" > {0}/words; env > {0}/environment;;
+  *) echo "Fatal: wrong password or no key found" >&2; exit 1;;
+esac
+"""
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/restic").write_text(RESTIC.format(tmp_path))
+    (tmp_path / "bin/restic").chmod(0o755)
+    for name in ("BACKUP_PASSWORD", "AWS_SECRET_ACCESS_KEY", "RESTIC_REST_USERNAME", "RESTIC_REST_PASSWORD"):
+        (tmp_path / name).write_text(f"the-{name}")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    variables = ["AWS_SECRET_ACCESS_KEY", "RESTIC_REST_USERNAME", "RESTIC_REST_PASSWORD"]
+    values = dict.fromkeys(Facts._fields, "")
+    given = {"repositories": {"far": "rest:https://backup.example/shop"}, "credentials": str(tmp_path)}
+    return Repository(Facts(**{**values, **given, "variables": variables}), "far")
+
+
+def test_a_stream_becomes_a_snapshot_with_its_tags_and_no_secret_on_the_command_line(repository, tmp_path):
+    writing = repository.storing("mongodb.archive", {"full": "", "id": "A"})
+    pump(io.BytesIO(b"x" * 3_000_000), [writing])
+    writing.end()
+    assert (tmp_path / "snapshot").stat().st_size == 3_000_000
+    words = (tmp_path / "words").read_text()
+    assert "--tag slipway,full,id=A --stdin --stdin-filename mongodb.archive" in words
+    assert "the-" not in words
+    environment = (tmp_path / "environment").read_text()
+    login = "the-RESTIC_REST_USERNAME:the-RESTIC_REST_PASSWORD"
+    assert f"RESTIC_REPOSITORY=rest:https://{login}@backup.example/shop" in environment
+    assert "AWS_SECRET_ACCESS_KEY=the-AWS_SECRET_ACCESS_KEY" in environment
+    assert f"RESTIC_PASSWORD_FILE={tmp_path}/BACKUP_PASSWORD" in environment
+
+
+def test_a_stream_that_is_given_up_leaves_no_snapshot(repository, tmp_path):
+    def give_up() -> None:
+        with repository.storing("mongodb.archive", {"full": ""}) as writing:
+            writing.write(b"half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        give_up()
+    assert not (tmp_path / "snapshot").exists()
+
+
+def test_a_repository_that_fails_keeps_no_other_one_from_its_stream(repository, tmp_path):
+    (tmp_path / "full").touch()
+    one, other = (repository.storing("mongodb.archive", {"full": ""}) for _ in range(2))
+    one.process.kill()
+    pump(io.BytesIO(b"x" * 3_000_000), [one, other])
+    with pytest.raises(Failed, match="repository far"):
+        one.end()
+    with pytest.raises(Failed, match="the disk of the repository is full"):
+        other.end()
+
+
+def test_an_error_says_what_to_do(repository):
+    with pytest.raises(Failed, match="BACKUP_PASSWORD is not the one that the repository was made with"):
+        repository.snapshots()
+
+
+def test_sftp_uses_its_own_key_and_the_host_keys_that_are_set(repository, tmp_path):
+    (tmp_path / "BACKUP_SSH_KEY").write_text("key")
+    facts = repository.facts._replace(
+        repositories={"far": "sftp:backup@backup.example:shop"}, known_hosts="/etc/known", variables=[]
+    )
+    (_, option) = Repository(facts, "far").options
+    assert option.startswith(f"sftp.command=ssh -i {tmp_path}/BACKUP_SSH_KEY -o IdentitiesOnly=yes")
+    assert "UserKnownHostsFile=/etc/known" in option
+    assert option.endswith(" backup@backup.example -s sftp")
