@@ -23,5 +23,6 @@ server(
     "nginx",
     "tls",
     "fail2ban",
+    "alarms",
     "auditing",
 )

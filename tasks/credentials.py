@@ -21,7 +21,6 @@ from slipway.ops.files import tar
 from slipway.ops.templates import render
 from slipway.secrets.store import OWN
 from slipway.settings import environment
-from slipway.settings.backup import secret_names
 from slipway.settings.environment import PLACEHOLDERS, Part, Value
 from slipway.settings.model import Settings
 
@@ -52,8 +51,7 @@ def _needed(settings: Settings) -> list[str]:
 def _of_others(settings: Settings) -> set[str]:
     """Secrets of components that put them there themselves: MongoDB's, and what values can be made of."""
     made = (one.value(settings) for one in PLACEHOLDERS.values() if not one.missing(settings))
-    backups = secret_names(settings.backup_repositories, settings.backup_secrets)
-    return {*OWN, *backups}.union(*map(environment.names_in, made))
+    return {*OWN, *settings.host_secrets}.union(*map(environment.names_in, made))
 
 
 def given(settings: Settings) -> dict[str, str]:

@@ -22,6 +22,7 @@ import pyrage
 from slipway import project
 from slipway.secrets import env_file
 from slipway.secrets.store import decrypt, encrypt, known_names, unknown_names, value_problems
+from slipway.settings import alarms
 from slipway.settings.backup import secret_names
 from slipway.settings.check import FILE, check_section
 from slipway.settings.secrets import Secrets
@@ -112,7 +113,10 @@ def store_of(environment: str) -> Store:
         settings.secrets_recipients,
         known_names(
             settings.backend_secrets,
-            secret_names(data.get("backup_repositories"), data.get("backup_secrets", [])),
+            [
+                *secret_names(data.get("backup_repositories"), data.get("backup_secrets", [])),
+                *alarms.secret_names(data.get),
+            ],
         ),
         settings.generated_secrets,
     )

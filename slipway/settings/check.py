@@ -16,7 +16,7 @@ from pyinfra.connectors.ssh import ConnectorData
 
 from slipway.project import SETTINGS, own_components
 from slipway.secrets.store import known_names, read_secrets
-from slipway.settings import environment, renamed
+from slipway.settings import alarms, environment, renamed
 from slipway.settings.arguments import OPTIONS, Arguments
 from slipway.settings.backup import secret_names
 from slipway.settings.model import Settings
@@ -205,8 +205,9 @@ def _with_sites(
         found, _ = _validated(Settings, its, at, problems)
         if found is None:
             continue
-        # Those of backups are the first site's.
-        without = {name: value for name, value in its.items() if name != "backup_repositories"}
+        # Those of backups and alarms are the first site's.
+        hosts = ("backup_repositories", "alarm_mail_to", "alarm_webhooks", "alarm_heartbeat")
+        without = {name: value for name, value in its.items() if name not in hosts}
         problems += [*_secrets_problems(without, at), *_environment_problems(found, at)]
         claims = _claims(found)
         problems += [
@@ -245,6 +246,7 @@ def _secrets_problems(given: Mapping[str, Any], where: Where) -> list[str]:
     generated, identity = effective(given, "generated_secrets"), effective(given, "secrets_identity")
     try:
         more = secret_names(given.get("backup_repositories"), given.get("backup_secrets", []))
+        more += alarms.secret_names(lambda name: effective(given, name))
         read_secrets(file, known_names(backend_secrets, more), generated, identity)
     except ValueError as error:
         return [f"{where('secrets_file')}: secrets_file = {file!r}: {line}" for line in str(error).split("\n")]

@@ -11,9 +11,10 @@ from pydantic import ConfigDict, PrivateAttr, ValidationInfo, field_validator
 
 from slipway.project import path
 from slipway.secrets.store import known_names, read_as_before, read_secrets
-from slipway.settings import limits
+from slipway.settings import alarms, limits
 from slipway.settings.access import Access
 from slipway.settings.adoption import Adoption
+from slipway.settings.alarms import Alarms
 from slipway.settings.arguments import Arguments
 from slipway.settings.backend import Backend
 from slipway.settings.backup import Backup, secret_names
@@ -47,6 +48,7 @@ def _ports(data: dict[str, Any]) -> dict[int, str]:
 
 # pydantic checks the fields of the last base first: a default may follow from those of the bases below it.
 class Settings(
+    Alarms,
     Backup,
     Valkey,
     Releases,
@@ -277,10 +279,16 @@ class Settings(
     @cached_property
     def secrets(self) -> dict[str, str]:
         """The secrets that are given, by name, as `check` has found them to be in order."""
-        # Backups are the host's.
-        more = [] if self.is_further_site else secret_names(self.backup_repositories, self.backup_secrets)
+        # Backups and alarms are the host's.
+        more = [] if self.is_further_site else self.host_secrets
         names = known_names(self.backend_secrets, more)
         return read_secrets(self.secrets_file, names, self.generated_secrets, self.secrets_identity)
+
+    @property
+    def host_secrets(self) -> list[str]:
+        """The secrets that backups and alarms need."""
+        of_alarms = alarms.secret_names(lambda name: getattr(self, name))
+        return [*secret_names(self.backup_repositories, self.backup_secrets), *of_alarms]
 
     def is_read_otherwise(self, name: str, digest: str) -> bool:
         """Whether a secret of this digest (SHA-256) is what an earlier version has read in secrets_file, and another

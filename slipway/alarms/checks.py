@@ -1,0 +1,266 @@
+"""What rings. Each check returns the problems that it sees, by a key that stays the same for as long as it lasts.
+
+Installed on the host beside the program. Standard library only, Python 3.11 or later.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from slipway.alarms.host import Facts, Host
+
+DAY, HOUR, MINUTE = 86400, 3600, 60
+ERROR_SECONDS, MIN_ANSWERS = 5 * MINUTE, 20
+RESTART_SECONDS, MANY_RESTARTS = 10 * MINUTE, 3
+# An alarm of what happened once is over by itself after this.
+EVENT_SECONDS = 30 * MINUTE
+UPDATE_DAYS, REBOOT_DAYS = 3, 3
+ACCESS_LOG = "/var/log/nginx/access.log"
+OWN = "slipway-alarms.service"
+FOLDERS = ("/", "/var", "/var/lib/mongodb", "/var/www", "/srv", "/boot")
+
+
+class Problem(NamedTuple):
+    """What is wrong: since when it is wrong is known elsewhere. `at_once` are those that need no second look."""
+
+    text: str
+    meaning: str
+    command: str
+    at_once: bool = False
+
+
+# What a check remembers from one time to the next, by names of its own.
+Memory = dict[str, Any]
+Found = Iterator[tuple[str, Problem]]
+
+
+def units(facts: Facts, host: Host, memory: Memory) -> Found:
+    """Units that have failed, whosever they are; ours that do not run; ours that start again and again."""
+    _, failed = host.run("systemctl", "list-units", "--state=failed", "--plain", "--no-legend", "--no-pager")
+    names = [line.split()[0] for line in failed.splitlines() if line.strip()]
+    for name in names:
+        if name != OWN:
+            yield f"unit {name}", Problem(f"{name} failed", _of_unit(name), f"journalctl -u {name} -n 50", at_once=True)
+    properties = ("--property=Id,ActiveState,NRestarts,LoadState",)
+    _, shown = host.run("systemctl", "show", *properties, *facts.units) if facts.units else (0, "")
+    restarts, now = memory.setdefault("restarts", {}), host.now()
+    for block in shown.split("\n\n"):
+        its = dict(line.partition("=")[::2] for line in block.splitlines())
+        name, count = its.get("Id", ""), int(its.get("NRestarts") or 0)
+        if not name or its.get("LoadState") != "loaded":
+            continue
+        if its["ActiveState"] == "inactive" and not _in_maintenance(facts, host):
+            yield f"unit {name}", Problem(f"{name} is not running", _of_unit(name), f"systemctl start {name}")
+        seen = [[then, number] for then, number in restarts.get(name, []) if now - then < RESTART_SECONDS]
+        # systemd counts from 0 again when somebody starts the unit.
+        seen = [one for one in seen if one[1] <= count] + [[now, count]]
+        restarts[name] = seen
+        if count - seen[0][1] >= MANY_RESTARTS and name not in names:
+            yield (
+                f"unit {name}",
+                Problem(f"{name} is crash-looping", _of_unit(name), f"journalctl -u {name} -n 50", at_once=True),
+            )
+
+
+def _of_unit(name: str) -> str:
+    if name.startswith(("nginx", "mongod")):
+        return "the site is down or cannot read its data"
+    if name.startswith("slipway-"):
+        return "what the server does by itself was not done"
+    return "what this unit is for is not done"
+
+
+def _in_maintenance(facts: Facts, host: Host) -> bool:
+    return bool(facts.sites) and all(host.mtime(site.maintenance) for site in facts.sites)
+
+
+def health(facts: Facts, host: Host, memory: Memory) -> Found:
+    """The components' own tests of what runs."""
+    for unit, test in facts.health.items():
+        code, state = host.run("systemctl", "is-active", unit)
+        if code == 0 and state.strip() == "active" and host.run("sh", "-c", test)[0]:
+            yield (
+                f"health {unit}",
+                Problem(f"{unit} is running but unhealthy", _of_unit(unit), "slipway status; slipway verify"),
+            )
+
+
+def sites(facts: Facts, host: Host, memory: Memory) -> Found:
+    """The pages and what their backends say, through Nginx and TLS."""
+    for site in facts.sites:
+        if host.mtime(site.maintenance):
+            continue
+        for path, what in (("/", "the site"), (site.health, "the backend")):
+            if not path:
+                continue
+            try:
+                status = host.get(site.domain, path)
+                said = f"answers {status}"
+            except OSError as error:
+                status, said = 599, f"does not answer ({error})"
+            if status >= 500:
+                meaning = "visitors see an error"
+                command = f"slipway status; curl -iv https://{site.domain}{path}"
+                yield f"site {site.domain}{path}", Problem(f"{what} {site.domain}{path} {said}", meaning, command)
+
+
+def errors(facts: Facts, host: Host, memory: Memory) -> Found:
+    """The rate of errors of the server in Nginx's log."""
+    if not facts.sites:
+        return
+    text, end, inode = host.read_from(ACCESS_LOG, memory.get("log_end", -1), memory.get("log_inode", 0))
+    is_first = "log_end" not in memory
+    memory.update(log_end=end, log_inode=inode)
+    statuses = [] if is_first else re.findall(r'" (\d{3}) \d+ "', text)
+    now = host.now()
+    counts = [one for one in memory.get("answers", []) if now - one[0] < ERROR_SECONDS]
+    counts.append([now, len(statuses), sum(status[0] == "5" for status in statuses)])
+    memory["answers"] = counts
+    if any(host.mtime(site.maintenance) for site in facts.sites):
+        memory["answers"] = []
+        return
+    answers, failed = sum(one[1] for one in counts), sum(one[2] for one in counts)
+    if answers >= MIN_ANSWERS and 100 * failed > facts.errors_percent * answers:
+        text = f"{failed} of {answers} answers of the last 5 minutes were errors of the server"
+        yield (
+            "errors",
+            Problem(text, "visitors see errors", f"grep '\" 5[0-9][0-9] ' {ACCESS_LOG} | tail", at_once=True),
+        )
+
+
+def certificates(facts: Facts, host: Host, memory: Memory) -> Found:
+    """A renewal begins when a third of the lifetime is left: where it is a quarter, renewals fail."""
+    for site in facts.sites:
+        code, text = host.run(
+            "openssl", "x509", "-noout", "-startdate", "-enddate", "-in", f"{site.certificate}/fullchain.pem"
+        )
+        dates = re.findall(r"not(?:Before|After)=(.*)", text)
+        if code or len(dates) != 2:
+            continue
+        begin, end = (_seconds(one) for one in dates)
+        left = end - host.now()
+        if left < (end - begin) / 4:
+            said = f"expires in {left / DAY:.0f} days" if left > DAY else f"expires in {max(left, 0) / HOUR:.0f} hours"
+            yield (
+                f"certificate {site.domain}",
+                Problem(
+                    f"the certificate of {site.domain} {said if left > 0 else 'has expired'}",
+                    "it was not renewed; browsers refuse the site once it has expired",
+                    "slipway apply; certbot renew --dry-run",
+                    at_once=True,
+                ),
+            )
+
+
+def _seconds(text: str) -> float:
+    """Of openssl's form: "Nov 29 15:00:00 2026 GMT"."""
+    return datetime.strptime(text.strip(), "%b %d %H:%M:%S %Y %Z").replace(tzinfo=UTC).timestamp()
+
+
+def disks(facts: Facts, host: Host, memory: Memory) -> Found:
+    known = set()
+    for folder in FOLDERS:
+        try:
+            device, space, inodes = host.usage(folder)
+        except OSError:
+            continue
+        if device in known:
+            continue
+        known.add(device)
+        for what, used in (("space", space), ("inodes", inodes)):
+            if used >= facts.disk_percent:
+                meaning = "when it is full MongoDB stops, and nothing can be released"
+                yield (
+                    f"disk {folder} {what}",
+                    Problem(f"{used:.0f} % of the {what} of {folder} is used", meaning, "df -h; df -i"),
+                )
+
+
+def memory_pressure(facts: Facts, host: Host, memory: Memory) -> Found:
+    """Programs that wait for memory, and those that the kernel has killed for it."""
+    found = re.search(r"^some .*avg300=([\d.]+)", host.read("/proc/pressure/memory"), re.MULTILINE)
+    if found and float(found[1]) >= facts.memory_percent:
+        text = f"programs waited for memory in {float(found[1]):.0f} % of the last 5 minutes"
+        yield "memory", Problem(text, "everything is slow", "systemd-cgtop -m; free -m")
+    # Of all services, in a container, too; it starts from 0 at boot.
+    events = host.read("/sys/fs/cgroup/system.slice/memory.events")
+    found = re.search(r"^oom_kill (\d+)", events, re.MULTILINE)
+    if found:
+        count, before = int(found[1]), memory.get("oom_kills")
+        memory["oom_kills"] = count
+        if before is not None and count > before:
+            memory["oom_time"] = host.now()
+    if host.now() - memory.get("oom_time", 0) < EVENT_SECONDS:
+        text = "the kernel killed a program that wanted more memory than there is"
+        yield (
+            "oom",
+            Problem(text, "it has started again, and may be killed again", "journalctl -k -g oom", at_once=True),
+        )
+
+
+def updates(facts: Facts, host: Host, memory: Memory) -> Found:
+    """Security updates that wait, looked for once an hour, and a reboot that one of them wants."""
+    now = host.now()
+    if now - memory.get("updates_time", 0) > HOUR:
+        code, text = host.run("apt-get", "--simulate", "--quiet", "dist-upgrade", seconds=60)
+        if code == 0:
+            waiting = re.findall(r"^Inst (\S+) .*(?:-security|Debian-Security)", text, re.MULTILINE)
+            first = memory.get("updates", {})
+            memory["updates"] = {name: first.get(name, now) for name in waiting}
+            memory["updates_time"] = now
+    late = [name for name, then in memory.get("updates", {}).items() if now - then > UPDATE_DAYS * DAY]
+    if late:
+        text = f"{len(late)} security updates have waited for more than {UPDATE_DAYS} days: {', '.join(late[:5])}"
+        command = "unattended-upgrade --dry-run -v; systemctl status apt-daily-upgrade"
+        yield "updates", Problem(text, "updates are not installed", command, at_once=True)
+    since = host.mtime("/run/reboot-required")
+    if since and now - since > REBOOT_DAYS * DAY:
+        text = f"a reboot is required, for more than {REBOOT_DAYS} days"
+        yield (
+            "reboot",
+            Problem(text, "an update is not in force", "reboot (reboot_time does it at night)", at_once=True),
+        )
+
+
+def clock(facts: Facts, host: Host, memory: Memory) -> Found:
+    """A container has its host's clock."""
+    if host.run("systemd-detect-virt", "--container", "--quiet")[0] == 0:
+        return
+    _, said = host.run("timedatectl", "show", "--property=NTPSynchronized", "--value")
+    # The first minutes after a boot are not wrong.
+    since = memory.setdefault("clock_since", host.now()) if said.strip() == "no" else memory.pop("clock_since", None)
+    if said.strip() == "no" and host.now() - since > 15 * MINUTE:
+        text = "the clock has not been set by a time server for 15 minutes"
+        yield (
+            "clock",
+            Problem(text, "certificates and logins depend on it", "timedatectl timesync-status", at_once=True),
+        )
+
+
+def logins(facts: Facts, host: Host, memory: Memory) -> Found:
+    """Logins from addresses that none came from before."""
+    if not facts.logins:
+        return
+    known, now = memory.setdefault("addresses", {}), host.now()
+    since = f"@{int(memory.get('logins_time', now - 30 * DAY))}"
+    is_first = "logins_time" not in memory
+    code, text = host.run(
+        "journalctl", "--quiet", "--output=cat", "--identifier=sshd", "--identifier=sshd-session", f"--since={since}"
+    )
+    if code == 0:
+        memory["logins_time"] = now
+    for user, address in re.findall(r"^Accepted \S+ for (\S+) from (\S+)", text, re.MULTILINE):
+        if address not in known:
+            known[address] = [user, 0 if is_first else now]
+    for address, (user, then) in known.items():
+        if now - then < EVENT_SECONDS:
+            text = f"{user} logged in from {address}, where no login came from before"
+            yield f"login {address}", Problem(text, "if it was none of you, lock the server", "last -w", at_once=True)
+
+
+CHECKS: tuple[Callable[[Facts, Host, Memory], Found], ...] = (
+    *(units, health, sites, errors, certificates, disks, memory_pressure, updates, clock, logins),
+)

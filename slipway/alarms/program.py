@@ -1,0 +1,114 @@
+#!/usr/bin/python3
+"""Looks at the host and tells of what has changed. Run by slipway-alarms.timer, and when a unit fails.
+
+usage: alarms look      (look once, tell of changes, send what waits)
+       alarms test      (send a message to everybody, and say what happened)
+       alarms tell      (a line for `slipway status`)
+
+Standard library only, Python 3.11 or later.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sys
+from typing import Any
+
+from slipway.alarms import messages
+from slipway.alarms.checks import CHECKS, Problem
+from slipway.alarms.host import STATE, Facts, Host, load, secret, write
+
+
+def look(facts: Facts, host: Host) -> list[str]:
+    """One look at everything. Returns what could not be sent."""
+    state = read_state(host)
+    seen: dict[str, Problem] = {}
+    for check in CHECKS:
+        try:
+            seen.update(check(facts, host, state.setdefault("memory", {})))
+        except Exception as error:
+            text = f"the check of {check.__name__} failed: {type(error).__name__}: {error}"
+            seen[f"check {check.__name__}"] = Problem(text, "it sees nothing", "journalctl -u slipway-alarms")
+    now = host.now()
+    broken, well = messages.changes(state, seen, now)
+    # First what is to be told, then that it was: of a cut between them one message comes twice, and none is lost.
+    if broken or well:
+        subject = f"{facts.host}: {_headline(broken, well)}"
+        messages.queue(facts, subject, [*broken, *well], now)
+        print(subject, flush=True)
+    write(f"{STATE}/state.json", json.dumps({**state, "looked": now}, indent=1))
+    failures = messages.send(facts, host)
+    if facts.heartbeat and not seen and not failures:
+        try:
+            messages.ask(secret(facts, "ALARM_HEARTBEAT_URL"))
+        except (OSError, ValueError) as error:
+            failures.append(f"heartbeat: {type(error).__name__}")
+    return failures
+
+
+def _headline(broken: list[str], well: list[str]) -> str:
+    lines = broken or well
+    more = len(broken) + len(well) - 1
+    return (
+        lines[0].partition(" (since ")[0]
+        + (": well again" if not broken else "")
+        + (f", and {more} more" if more else "")
+    )
+
+
+def read_state(host: Host) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(host.read(f"{STATE}/state.json"))
+        return found
+    except ValueError:
+        return {}
+
+
+def tell(host: Host) -> str:
+    state = read_state(host)
+    if "looked" not in state:
+        return "nothing was looked at yet"
+    told = [its["text"] for its in state.get("open", {}).values() if its["told"]]
+    unsent = f"; {len(messages.waiting())} messages wait" if messages.waiting() else ""
+    return f"{'; '.join(told) or 'none'} ({messages.at(state['looked'])}{unsent})"
+
+
+def test(facts: Facts, host: Host) -> int:
+    text = "This is a test: nothing is wrong."
+    failed = False
+    for channel in [*(["mail"] if facts.mail_to else []), *facts.webhooks]:
+        message = {"channel": channel, "time": host.now(), "subject": f"{facts.host}: test", "lines": [text]}
+        try:
+            messages.post(facts, message)
+            print(f"{channel}: sent")
+        except (OSError, ValueError) as error:
+            failed = True
+            print(f"{channel}: not sent: {error}")
+    return int(failed)
+
+
+def main(step: str = "--help") -> int:
+    host = Host()
+    if step == "tell":
+        print(tell(host))
+        return 0
+    if step not in ("look", "test"):
+        print(__doc__)
+        return 0 if step == "--help" else 2
+    os.umask(0o077)
+    facts = load(os.path.dirname(os.path.realpath(__file__)))
+    if step == "test":
+        return test(facts, host)
+    os.makedirs(STATE, mode=0o700, exist_ok=True)
+    with open(f"{STATE}/lock", "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        # What could not be sent is in the journal; the unit has done its work.
+        for failure in look(facts, host):
+            print(failure, file=sys.stderr, flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,168 @@
+"""Alarms: the host looks at itself twice a minute, and tells by e-mail and webhooks of what breaks and of what is well
+again. Nothing of it stays in memory between two looks."""
+
+from __future__ import annotations
+
+import json
+
+from pyinfra import host
+from pyinfra.api import operation
+
+from slipway.alarms import checks, messages
+from slipway.alarms import host as alarms_host
+from slipway.alarms import program as alarms_program
+from slipway.alarms.host import Facts, Site
+from slipway.engine import notes, run
+from slipway.engine.components import Component, Drift, component, component_step, registry
+from slipway.engine.uploads import with_input
+from slipway.facts.base import Output
+from slipway.facts.files import FileStates
+from slipway.ops.commands import Commands
+from slipway.ops.files import is_in_place, put, put_all, write_script
+from slipway.ops.templates import render
+from slipway.ops.units import know, service
+from slipway.settings import alarms as alarm_settings
+from slipway.settings.model import Settings
+from slipway.tasks.release_steps import FOLDER, place_of, text_of
+
+PACKAGES = ["python3", "openssl"]
+PROGRAM, FACTS = f"{FOLDER}/alarms", f"{FOLDER}/alarms.json"
+UNITS = "/etc/systemd/system"
+SERVICE, TIMER = f"{UNITS}/slipway-alarms.service", f"{UNITS}/slipway-alarms.timer"
+# Of all services of the host, and of this one, which must not start itself: the last of the two by name counts.
+# https://www.freedesktop.org/software/systemd/man/252/systemd.unit.html#Description
+ON_FAILURE, NOT_OF_ITSELF = f"{UNITS}/service.d/slipway-alarms.conf", f"{SERVICE}.d/zz-not-of-itself.conf"
+MODULES = (alarms_host, checks, messages)
+
+
+def is_wanted(settings: Settings) -> bool:
+    return bool(settings.alarm_mail_to or settings.alarm_webhooks or settings.alarm_heartbeat)
+
+
+def drifts(settings: Settings) -> dict[str, Drift]:
+    return {
+        "alarms switched off": Drift("systemctl disable --now slipway-alarms.timer", "Start the alarms' timer"),
+        "the alarms' program edited": Drift(f"echo '# edited' >> {PROGRAM}", "Install the alarms' program"),
+        "whom alarms tell changed": Drift(f"sed -i 's/mail_to/mail_for/' {FACTS}", "Configure the alarms"),
+        "units that fail tell nobody": Drift(f"rm {ON_FAILURE}", "Configure the alarms' units"),
+    }
+
+
+@component(
+    wanted=is_wanted,
+    packages=PACKAGES,
+    units=("slipway-alarms.timer",),
+    reports={"alarms": f"{PROGRAM} tell"},
+    drifts=drifts,
+)
+def alarms(settings: Settings) -> None:
+    alarm_secrets(name="Install the alarms' secrets", settings=settings)
+    put_all(
+        name="Install the modules of the alarms' program",
+        files={place_of(module): text_of(module) for module in MODULES},
+    )
+    put(
+        name="Install the alarms' program",
+        path=PROGRAM,
+        content=text_of(alarms_program),
+        mode="755",
+        check="{} --help > /dev/null",
+    )
+    put(name="Configure the alarms", path=FACTS, content=json.dumps(facts(settings)._asdict(), indent=2) + "\n")
+    put_all(name="Configure the alarms' units", files=unit_files(settings))
+    know(name="Reload systemd for the alarms", unit="slipway-alarms.service")
+    service(name="Start the alarms' timer", unit="slipway-alarms.timer")
+
+
+def facts(settings: Settings) -> Facts:
+    """What the program knows of this host: what its components declare, and the sites that it answers for."""
+    here = [one for one in _components() if one.is_on(host.groups, settings)]
+    services = {
+        f"{site.unit(one)}.service": site
+        for site in settings.all_sites
+        for one in site.all_services
+        if one.is_web and one.health_path and not site.is_tcp(one)
+    }
+    return Facts(
+        host=settings.site_domain if len(host.state.inventory) == 1 else f"{host.name} ({settings.site_domain})",
+        credentials=settings.credentials_folder,
+        mail_to=settings.alarm_mail_to,
+        mail_from=settings.alarm_mail_from,
+        smtp=settings.alarm_smtp,
+        smtp_security=settings.alarm_smtp_security,
+        smtp_user=settings.alarm_smtp_user,
+        webhooks=dict(settings.alarm_webhooks),
+        heartbeat=settings.alarm_heartbeat,
+        sites=[_site(one) for one in settings.all_sites] if "web" in host.groups else [],
+        units=[*dict.fromkeys(unit for one in here for unit in one.listed(one.units, settings))],
+        # A visitor's look at a backend says more than one at its socket.
+        health={
+            unit: test
+            for one in here
+            for unit, test in one.mapped(one.health, settings).items()
+            if unit not in services or "web" not in host.groups
+        },
+        disk_percent=settings.alarm_disk_percent,
+        errors_percent=settings.alarm_errors_percent,
+        memory_percent=settings.alarm_memory_percent,
+        logins=settings.alarm_logins,
+    )
+
+
+def _components() -> list[Component]:
+    """Those of this host but for the alarms themselves."""
+    return [registry[name] for name in sorted(run.of(host.state).deployed) if name != "alarms" and name in registry]
+
+
+def _site(settings: Settings) -> Site:
+    backend = settings.backend
+    return Site(
+        domain=settings.site_domain,
+        health=(backend.health_path or "") if backend.is_web else "",
+        certificate=settings.tls_folder,
+        maintenance=f"{settings.site_root}/maintenance",
+    )
+
+
+def unit_files(settings: Settings) -> dict[str, str]:
+    values = {
+        "program": PROGRAM,
+        "secrets": alarm_settings.secret_names(lambda name: getattr(settings, name)),
+        "folder": settings.credentials_folder,
+    }
+    return {
+        SERVICE: render("alarms/slipway-alarms.service", **values),
+        TIMER: render("alarms/slipway-alarms.timer"),
+        ON_FAILURE: "# By Slipway: what fails is told at once.\n[Unit]\nOnFailure=slipway-alarms.service\n",
+        NOT_OF_ITSELF: "[Unit]\nOnFailure=\n",
+    }
+
+
+@operation()
+def alarm_secrets(settings: Settings) -> Commands:
+    """Make sure that the secrets of mail server and webhooks are there, for root alone."""
+    names = alarm_settings.secret_names(lambda name: getattr(settings, name))
+    wanted = {f"{settings.credentials_folder}/{name}": settings.secrets[name] for name in names}
+    found = host.get_fact(FileStates, paths=tuple(wanted)) if wanted else {}
+    for path, value in wanted.items():
+        if not is_in_place(found.get(path, {}), value.encode(), "600", "root", "root"):
+            notes.note(f"{path}: {'contents or mode change' if found.get(path) else 'new'} (secret, not shown)")
+            yield with_input(write_script(path, "600", "root", "root", check=None), value.encode())
+
+
+@component_step(after="alarms")
+def switch_off(settings: Settings) -> None:
+    stop_unwanted(name="Stop alarms where nobody is told any more", settings=settings)
+
+
+@operation()
+def stop_unwanted(settings: Settings) -> Commands:
+    """Stop the timer where there is nobody to tell any more."""
+    if is_wanted(settings):
+        return
+    files = (SERVICE, TIMER, ON_FAILURE, NOT_OF_ITSELF)
+    there = host.get_fact(Output, command=f"ls {' '.join(files)} 2> /dev/null").split()
+    if not there:
+        return
+    notes.note("slipway-alarms.timer: stopped and disabled")
+    yield f"systemctl disable --quiet --now slipway-alarms.timer; rm -f {' '.join(there)}; systemctl daemon-reload"

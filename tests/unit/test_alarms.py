@@ -1,0 +1,319 @@
+"""What rings, when, and that each is told once: by the checks and the messages, on a host of our own making."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from slipway.alarms import checks, messages, program
+from slipway.alarms import host as alarms_host
+from slipway.alarms.checks import Problem
+from slipway.alarms.host import Facts, Host, Site
+
+SITE = Site("shop.example", "/api/health", "/etc/nginx/tls/shop", "/var/www/shop/maintenance")
+
+
+class MadeUp(Host):
+    """A host that says what it is told to."""
+
+    def __init__(self) -> None:
+        self.time, self.state = 1_800_000_000.0, ""
+        self.files: dict[str, str] = {}
+        self.times: dict[str, float] = {}
+        self.commands: dict[str, tuple[int, str]] = {}
+        self.answers: dict[str, int] = {}
+        self.used = {"/": (1, 50.0, 10.0), "/var": (1, 50.0, 10.0)}
+
+    def now(self) -> float:
+        return self.time
+
+    def read(self, path: str) -> str:
+        return super().read(path) if path.startswith(self.state) else self.files.get(path, "")
+
+    def read_from(self, path: str, begin: int, inode: int, limit: int = 0) -> tuple[str, int, int]:
+        text = self.files.get(path, "")
+        return text[max(begin, 0) :], len(text), 1
+
+    def mtime(self, path: str) -> float:
+        return self.times.get(path, 0)
+
+    def run(self, *command: str, seconds: float = 20) -> tuple[int, str]:
+        line = " ".join(command)
+        return next((answer for begin, answer in self.commands.items() if line.startswith(begin)), (0, ""))
+
+    def usage(self, path: str) -> tuple[int, float, float]:
+        if path not in self.used:
+            raise FileNotFoundError(path)
+        return self.used[path]
+
+    def get(self, domain: str, path: str, seconds: float = 10) -> int:
+        status = self.answers.get(path, 200)
+        if not status:
+            raise ConnectionRefusedError(111, "Connection refused")
+        return status
+
+
+@pytest.fixture
+def host(tmp_path, monkeypatch) -> MadeUp:
+    for module in (alarms_host, messages, program):
+        monkeypatch.setattr(module, "STATE", str(tmp_path))
+    monkeypatch.setattr(messages, "QUEUE", f"{tmp_path}/queue")
+    made = MadeUp()
+    monkeypatch.setattr(
+        made,
+        "read",
+        lambda path: made.files.get(path) or _text(path) if str(tmp_path) in path else made.files.get(path, ""),
+    )
+    return made
+
+
+def _text(path: str) -> str:
+    return Host().read(path)
+
+
+def facts(**more: Any) -> Facts:
+    given: dict[str, Any] = {
+        "host": "shop.example",
+        "credentials": "/nowhere",
+        "mail_to": ["ops@shop.example"],
+        "mail_from": "slipway@shop.example",
+        "smtp": "127.0.0.1:25",
+        "smtp_security": "none",
+        "smtp_user": "",
+        "webhooks": {},
+        "heartbeat": False,
+        "sites": [SITE],
+        "units": ["nginx.service"],
+        "health": {},
+        "disk_percent": 90,
+        "errors_percent": 5,
+        "memory_percent": 20,
+        "logins": True,
+    }
+    return Facts(**{**given, **more})
+
+
+def found(check: Any, host: Host, memory: dict[str, Any] | None = None, **more: Any) -> dict[str, str]:
+    return {key: problem.text for key, problem in check(facts(**more), host, {} if memory is None else memory)}
+
+
+def test_a_unit_that_failed_is_told_whosever_it_is(host):
+    host.commands["systemctl list-units"] = (0, "backup-of-mine.service loaded failed failed Mine\n")
+    assert found(checks.units, host) == {"unit backup-of-mine.service": "backup-of-mine.service failed"}
+
+
+def test_a_unit_that_does_not_run_is_told_but_for_a_site_in_maintenance(host):
+    host.commands["systemctl show"] = (0, "Id=nginx.service\nActiveState=inactive\nNRestarts=0\nLoadState=loaded\n")
+    assert found(checks.units, host) == {"unit nginx.service": "nginx.service is not running"}
+    host.times[SITE.maintenance] = host.time
+    assert found(checks.units, host) == {}
+
+
+def test_a_unit_that_starts_again_and_again_is_told(host):
+    memory: dict[str, Any] = {}
+    seen = []
+    for count in (0, 1, 2, 3, 3):
+        shown = f"Id=nginx.service\nActiveState=activating\nNRestarts={count}\nLoadState=loaded\n"
+        host.commands["systemctl show"] = (0, shown)
+        seen.append(found(checks.units, host, memory))
+        host.time += 30
+    assert seen[:3] == [{}] * 3
+    assert seen[3] == {"unit nginx.service": "nginx.service is crash-looping"}
+    host.time += checks.RESTART_SECONDS
+    assert found(checks.units, host, memory) == {}
+
+
+@pytest.mark.parametrize(("path", "status"), [("/", 0), ("/", 502), ("/api/health", 503)])
+def test_a_site_that_does_not_answer_is_told_with_its_path(host, path, status):
+    host.answers[path] = status
+    (said,) = found(checks.sites, host).values()
+    assert f"shop.example{path} " in said
+    host.times[SITE.maintenance] = host.time
+    assert found(checks.sites, host) == {}
+
+
+def test_errors_of_the_server_are_told_above_their_rate_of_new_lines_alone(host):
+    def log(ok: int, failed: int) -> None:
+        lines = ['1.2.3.4 - - [29/Nov/2026:15:00:00 +0000] "GET / HTTP/2.0" 200 5 "-" "x"\n'] * ok
+        lines += ['1.2.3.4 - - [29/Nov/2026:15:00:00 +0000] "GET /a HTTP/2.0" 502 5 "-" "x"\n'] * failed
+        host.files[checks.ACCESS_LOG] = host.files.get(checks.ACCESS_LOG, "") + "".join(lines)
+
+    memory: dict[str, Any] = {}
+    log(0, 500)  # of before the alarms
+    assert found(checks.errors, host, memory) == {}
+    log(5, 5)
+    assert found(checks.errors, host, memory) == {}, "too few to be a rate"
+    log(90, 0)
+    assert found(checks.errors, host, memory) == {}
+    log(0, 2)
+    assert [*found(checks.errors, host, memory).values()] == [
+        "7 of 102 answers of the last 5 minutes were errors of the server"
+    ]
+    host.time += checks.ERROR_SECONDS
+    assert found(checks.errors, host, memory) == {}
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "left", "rings"), [(90, 31, False), (90, 23, False), (90, 22, True), (6, 2, False), (6, 1.4, True)]
+)
+def test_a_certificate_is_told_when_its_renewals_fail(host, lifetime, left, rings):
+    def date(days: float) -> str:
+        then = datetime.fromtimestamp(host.time + days * checks.DAY, UTC)
+        return then.strftime("%b %d %H:%M:%S %Y GMT")
+
+    text = f"notBefore={date(left - lifetime)}\nnotAfter={date(left)}\n"
+    host.commands["openssl"] = (0, text)
+    assert bool(found(checks.certificates, host)) is rings
+
+
+def test_a_full_disk_is_told_once_for_all_of_its_folders(host):
+    host.used = {"/": (1, 95.0, 10.0), "/var": (1, 95.0, 10.0), "/srv": (2, 1.0, 99.0)}
+    assert [*found(checks.disks, host).values()] == [
+        "95 % of the space of / is used",
+        "99 % of the inodes of /srv is used",
+    ]
+
+
+def test_memory_that_programs_wait_for_and_one_that_the_kernel_kills_are_told(host):
+    memory: dict[str, Any] = {}
+    host.files["/proc/pressure/memory"] = "some avg10=0.00 avg60=0.00 avg300=34.10 total=1\nfull avg10=0.00"
+    host.files["/sys/fs/cgroup/system.slice/memory.events"] = "low 0\noom_kill 3\n"
+    assert [*found(checks.memory_pressure, host, memory)] == ["memory"]
+    host.files["/sys/fs/cgroup/system.slice/memory.events"] = "low 0\noom_kill 4\n"
+    assert [*found(checks.memory_pressure, host, memory)] == ["memory", "oom"]
+    host.time += checks.EVENT_SECONDS
+    assert [*found(checks.memory_pressure, host, memory)] == ["memory"]
+
+
+def test_security_updates_are_told_once_they_have_waited_for_days(host):
+    host.commands["apt-get"] = (
+        0,
+        "Inst openssl [3.0.1] (3.0.2 Debian-Security:12/stable-security [amd64])\nInst vim [1] (2 Debian:12 [amd64])\n",
+    )
+    memory: dict[str, Any] = {}
+    assert found(checks.updates, host, memory) == {}
+    host.time += 3 * checks.DAY + checks.HOUR + 1
+    assert [*found(checks.updates, host, memory).values()] == [
+        "1 security updates have waited for more than 3 days: openssl"
+    ]
+    host.commands["apt-get"] = (0, "")
+    host.time += checks.HOUR + 1
+    assert found(checks.updates, host, memory) == {}
+
+
+def test_a_login_is_told_from_an_address_that_none_came_from_before(host):
+    memory: dict[str, Any] = {}
+    host.commands["journalctl"] = (0, "Accepted publickey for admin from 192.0.2.1 port 1 ssh2\n")
+    assert found(checks.logins, host, memory) == {}
+    host.commands["journalctl"] = (0, "Accepted publickey for admin from 198.51.100.7 port 1 ssh2\n")
+    host.time += 30
+    (said,) = found(checks.logins, host, memory).values()
+    assert said == "admin logged in from 198.51.100.7, where no login came from before"
+
+
+# --- Messages
+
+
+def problem(text: str = "nginx.service is not running", at_once: bool = False) -> Problem:
+    return Problem(text, "the site is down", "systemctl start nginx", at_once)
+
+
+def test_a_problem_is_told_at_its_second_look_and_once_and_its_end_after_two_more():
+    state: dict[str, Any] = {}
+    told = [messages.changes(state, seen, 0) for seen in ({"a": problem()},) * 4 + ({},) * 4]
+    assert [len(broken) for broken, _ in told] == [0, 1, 0, 0, 0, 0, 0, 0]
+    assert [len(well) for _, well in told] == [0, 0, 0, 0, 0, 1, 0, 0]
+    assert "type:  systemctl start nginx" in told[1][0][0]
+
+
+def test_what_is_gone_at_the_second_look_was_a_restart_and_is_not_told():
+    state: dict[str, Any] = {}
+    for seen in ({"a": problem()}, {}) * 5:
+        assert messages.changes(state, seen, 0) == ([], [])
+
+
+def test_what_fails_at_once_is_told_at_once_and_flapping_does_not_tell_twice():
+    state: dict[str, Any] = {}
+    looks = ({"a": problem(at_once=True)}, {}) * 4
+    assert [len(messages.changes(state, seen, 0)[0]) for seen in looks] == [1] + [0] * 7
+
+
+class Hook:
+    """A server that takes webhooks, and refuses them while it is told to."""
+
+    def __init__(self) -> None:
+        self.bodies: list[Any] = []
+        self.status = 200
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                if outer.status == 200:
+                    outer.bodies.append(json.loads(body))
+                self.send_response(outer.status)
+                self.end_headers()
+
+            do_GET = do_POST
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.server_port}/services/secret-token"
+
+
+@pytest.fixture
+def hook() -> Iterator[Hook]:
+    made = Hook()
+    yield made
+    made.server.shutdown()
+
+
+def test_a_message_waits_while_nobody_takes_it_and_no_failure_tells_the_secret(host, hook, tmp_path, monkeypatch):
+    (tmp_path / "ALARM_URL_TEAM").write_text(hook.url + "\n")
+    here = facts(mail_to=[], webhooks={"team": "slack"}, credentials=str(tmp_path), sites=[], units=[])
+    monkeypatch.setattr(program, "CHECKS", (lambda *_: iter([("a", problem(at_once=True))]),))
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    hook.status = 500
+    (failure,) = program.look(here, host)
+    assert "secret-token" not in failure
+    assert program.tell(host).startswith("nginx.service is not running (")
+    assert "1 messages wait" in program.tell(host)
+    hook.status = 200
+    assert program.look(here, host) == []
+    assert messages.waiting() == []
+    (body,) = hook.bodies
+    assert body["text"].startswith("shop.example: nginx.service is not running\n")
+
+
+def test_a_check_that_fails_is_told_and_hides_no_other(host, monkeypatch):
+    def broken(*_: object) -> Iterator[tuple[str, Problem]]:
+        raise KeyError("x")
+
+    monkeypatch.setattr(program, "CHECKS", (broken, lambda *_: iter([("a", problem(at_once=True))])))
+    program.look(facts(smtp="127.0.0.1:1"), host)
+    host.time += 30
+    program.look(facts(smtp="127.0.0.1:1"), host)
+    state = json.loads(Host().read(f"{program.STATE}/state.json"))
+    assert {key for key, its in state["open"].items() if its["told"]} == {"a", "check broken"}
+    assert len(messages.waiting()) == 2
+
+
+def test_a_message_that_nobody_takes_for_days_is_given_up(host):
+    here = facts(smtp="127.0.0.1:1")
+    messages.queue(here, "shop.example: x", ["x"], host.time)
+    assert len(messages.send(here, host)) == 1
+    host.time += messages.QUEUE_SECONDS + 1
+    assert messages.send(here, host) == []
+    assert messages.waiting() == []
