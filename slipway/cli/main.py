@@ -21,6 +21,7 @@ from slipway.settings.check import SettingsError
 INTERRUPTED = 130  # as a shell reports a command that SIGINT ended
 # The module of each verb, imported only when the verb is called.
 VERBS = {
+    "alarms": ("slipway.cli.alarms", "alarms_group"),
     "apply": ("slipway.cli.apply", "apply"),
     "backup": ("slipway.cli.backup", "backup_group"),
     "completion": ("slipway.cli.completion", "completion"),

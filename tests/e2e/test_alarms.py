@@ -1,0 +1,141 @@
+"""Alarms, each proven by causing it: through a mail server and webhooks that are on the host itself."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+
+from support.lab_host import LabHost
+from support.waiting import wait_until
+
+pytestmark = pytest.mark.thorough
+
+# Takes webhooks and heartbeats, a line each; while /run/refuse is there it refuses them.
+TAKER = """
+import http.server, json, pathlib
+class Taker(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
+        refuses = pathlib.Path("/run/refuse").exists()
+        if not refuses:
+            with open("/root/taken", "a") as file: print(self.path, body, file=file)
+        self.send_response(503 if refuses else 200); self.end_headers()
+    do_GET = do_POST
+    log_message = lambda *_: None
+http.server.HTTPServer(("127.0.0.1", 9099), Taker).serve_forever()
+"""
+TOKEN = "token-d81c7f"
+ON = [
+    *("--data", 'alarm_mail_to=["ops@localhost"]', "--data", "alarm_smtp=127.0.0.1:25"),
+    *("--data", "alarm_smtp_security=none", "--data", 'alarm_webhooks={"team": "json"}'),
+    *("--data", "alarm_heartbeat=true"),
+]
+# Of a dead unit; the looks are 30 s apart.
+SECONDS = 120
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ringing(server: LabHost) -> None:
+    server.env["SLIPWAY_SECRET_ALARM_URL_TEAM"] = f"http://127.0.0.1:9099/{TOKEN}"
+    server.env["SLIPWAY_SECRET_ALARM_HEARTBEAT_URL"] = "http://127.0.0.1:9099/beat"
+    # A real mail server, which delivers on the host.
+    server.ssh(
+        "export DEBIAN_FRONTEND=noninteractive; echo 'postfix postfix/main_mailer_type string Local only'"
+        " | debconf-set-selections; apt-get install -y -q postfix > /dev/null; useradd -m ops; touch /root/taken"
+    )
+    server.ssh(f"cat > /root/taker.py <<'END'\n{TAKER}\nEND\nsystemd-run --quiet --unit=taker python3 /root/taker.py")
+    server.apply(*ON)
+    assert server.plan(*ON) == []
+    wait_until("the host has looked at itself", lambda: "/beat" in server.ssh("cat /root/taken"))
+
+
+def taken(server: LabHost) -> list[dict[str, Any]]:
+    """What the webhook got."""
+    lines = server.ssh("cat /root/taken").splitlines()
+    return [json.loads(line.partition(" ")[2]) for line in lines if line.startswith(f"/{TOKEN} ")]
+
+
+def rings(server: LabHost, cause: str, text: str) -> float:
+    """The seconds after which a message with a text came."""
+    before, began = len(taken(server)), time.monotonic()
+    server.ssh(cause)
+    wait_until(f"a message about {text}", lambda: text in json.dumps(taken(server)[before:]), SECONDS * 3)
+    return time.monotonic() - began
+
+
+def test_a_message_reaches_everybody(server: LabHost) -> None:
+    done = server.slipway("alarms", "test", "lab", *ON)
+    assert done.returncode == 0, done.stderr
+    assert "mail: sent" in done.stdout
+    assert "team: sent" in done.stdout
+    wait_until("the mail is there", lambda: "This is a test" in server.ssh("cat /var/mail/ops || :"))
+
+
+FILL = "fallocate -l $(($(df --output=avail -B1 / | tail -1) * 95 / 100)) /full"
+FAIL_REQUESTS = """
+cp -a /etc/nginx/nginx.conf /root/
+sed -i 's/^http {/http { server { listen 127.0.0.1:8099; return 502; }/' /etc/nginx/nginx.conf; nginx -s reload
+sleep 1; for i in $(seq 40); do curl -s 127.0.0.1:8099 > /dev/null; done
+"""
+ERRORS = "answers of the last 5 minutes were errors of the server"
+# By what is done, what mends it and what is told of it.
+CAUSES = {
+    "a failed unit": (
+        "systemd-run --quiet --unit=boom false || :",
+        "systemctl reset-failed boom",
+        "boom.service failed",
+    ),
+    "nginx": ("systemctl stop nginx", "systemctl start nginx", "nginx.service is not running"),
+    "mongod": ("systemctl stop mongod", "systemctl start mongod", "mongod.service is not running"),
+    "disk": (FILL, "rm /full", "of the space of / is used"),
+    "errors": (FAIL_REQUESTS, "cp -a /root/nginx.conf /etc/nginx/; nginx -s reload", ERRORS),
+}
+
+
+@pytest.mark.parametrize("what", CAUSES)
+def test_what_breaks_is_told_once_and_again_when_it_is_well(server: LabHost, what: str) -> None:
+    cause, cure, text = CAUSES[what]
+    seconds = rings(server, cause, text)
+    assert seconds < SECONDS
+    server.ssh(cure)
+    lines = [line for message in taken(server) for line in message["lines"]]
+    assert len([line for line in lines if text in line]) == 1
+    if text != ERRORS:  # which is over when five minutes are
+        wait_until(
+            "it is well again",
+            lambda: any(text in line and "well again" in line for one in taken(server) for line in one["lines"]),
+            SECONDS * 3,
+        )
+
+
+def test_messages_wait_while_the_webhook_is_away_and_the_heart_does_not_beat_meanwhile(server: LabHost) -> None:
+    server.wait_until_healthy()
+    server.ssh("touch /run/refuse; systemd-run --quiet --unit=later false || :")
+    wait_until("a message waits", lambda: "messages wait" in server.slipway("status", "lab", *ON).stdout, SECONDS * 3)
+    beats = server.ssh("grep -c /beat /root/taken")
+    time.sleep(40)
+    assert server.ssh("grep -c /beat /root/taken") == beats
+    assert TOKEN not in server.ssh("journalctl --no-pager; cat /proc/*/cmdline 2> /dev/null | tr '\\0' ' '")
+    server.ssh("rm /run/refuse")
+    wait_until("it was sent", lambda: "later.service failed" in json.dumps(taken(server)), SECONDS * 3)
+    server.ssh("systemctl reset-failed later")
+
+
+def test_releases_and_restarts_ring_for_nobody(server: LabHost) -> None:
+    wait_until("all is well", lambda: "alarms      none" in server.slipway("status", "lab", *ON).stdout, SECONDS * 4)
+    before = len(taken(server))
+    for _ in range(3):
+        server.release(*ON)
+    server.ssh("systemctl restart mongod nginx; nginx -s reload")
+    time.sleep(70)
+    assert taken(server)[before:] == []
+
+
+def test_switched_off_it_is_gone(server: LabHost) -> None:
+    assert "Stop alarms where nobody is told any more" in server.operations()
+    server.apply()
+    assert server.plan() == []
+    assert server.ssh("ls /etc/systemd/system/service.d 2> /dev/null || :") == ""
