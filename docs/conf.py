@@ -23,6 +23,8 @@ PAGES = [
     "sites",
     "releases",
     "backups",
+    "alarms",
+    "runbooks",
     "secrets",
     "security",
     "certificates",
