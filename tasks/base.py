@@ -13,6 +13,9 @@ from slipway.ops.files import link, put
 from slipway.ops.units import restart, service
 from slipway.settings.model import Settings
 
+# From this Debian on the locale is in systemd's own file; each boot makes /etc/default/locale a link to it
+# (/usr/lib/tmpfiles.d/debian.conf).
+LOCALE_CONF_SINCE = 13
 PACKAGES = ["ca-certificates", "logrotate", "procps", "tzdata"]
 
 
@@ -68,4 +71,9 @@ def _locale(settings: Settings) -> None:
             check=f"locale -a | grep -qx '{pattern}'",
             command=f"echo '{settings.locale} UTF-8' >> /etc/locale.gen && locale-gen",
         )
-    put(name="Set the locale", path="/etc/default/locale", content=f"LANG={settings.locale}\n")
+    machine: dict[str, str] = host.get_fact(Machine)
+    moved = machine.get("os") == "debian" and float(machine.get("release") or 0) >= LOCALE_CONF_SINCE
+    file = "/etc/locale.conf" if moved else "/etc/default/locale"
+    put(name="Set the locale", path=file, content=f"LANG={settings.locale}\n")
+    if moved:
+        link(name="Link the former file of the locale", path="/etc/default/locale", target="../locale.conf")

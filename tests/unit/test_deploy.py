@@ -205,6 +205,12 @@ def test_programs_can_be_run_and_what_others_need_not_read_is_closed_to_them(ser
     assert [path for path, mode in modes.items() if int(mode, 8) & 0o022] == [], "nobody but the owner writes"
 
 
+def test_the_locale_is_where_a_boot_of_the_system_leaves_it(settings_with):
+    old, new = (deploy(settings_with(), "app", release=release) for release in ("12", "13"))
+    assert old.about("/etc/default/locale").kind == "put"
+    assert (new.about("/etc/locale.conf").kind, new.about("/etc/default/locale").kind) == ("put", "link")
+
+
 def test_the_certificate_that_certbot_holds_is_the_one_that_is_served(server):
     assert server.about("/etc/nginx/tls/codementee").arguments["target"] == "/etc/letsencrypt/live/codementee"
 
