@@ -84,7 +84,7 @@ def facts(settings: Settings) -> Facts:
         if one.is_web and one.health_path and not site.is_tcp(one)
     }
     return Facts(
-        host=settings.site_domain if len(host.state.inventory) == 1 else f"{host.name} ({settings.site_domain})",
+        host=settings.site_domain if host.name == settings.site_domain else f"{host.name} ({settings.site_domain})",
         credentials=settings.credentials_folder,
         mail_to=settings.alarm_mail_to,
         mail_from=settings.alarm_mail_from,

@@ -32,6 +32,7 @@ def test_a_release_has_the_backend_without_what_is_hidden_and_big_files_compress
         ".release.json",
         "backend/requirements.txt",
         "backend/server.py",
+        "backend/tests/test_it.py",
         "frontend/build/app.js",
         "frontend/build/app.js.br",
         "frontend/build/app.js.gz",

@@ -80,7 +80,7 @@ def test_a_deploy_file_that_is_gone_is_told(tmp_path):
         (["base", "ngnix"], r"deploy\.py: found 'ngnix', expected the name of a component; did you mean 'nginx'\?"),
         (
             ["credentials"],
-            r"found 'credentials', expected the name of a component; there are: admin, auditing, backend",
+            r"found 'credentials', expected the name of a component; there are: admin, alarms, auditing, backend",
         ),
         (["packages"], "found 'packages', expected the name of a component"),
         (["tls"], r"deploy\.py: found 'tls' without nginx, expected it before 'tls'"),

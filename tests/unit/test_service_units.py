@@ -149,7 +149,9 @@ def test_the_backend_reads_and_writes_its_own_database_and_no_other(settings_wit
 
 def test_the_databases_files_are_where_they_were(settings_with):
     """A server that was built by hand has them there: another path would be an empty database."""
-    assert "\n  dbPath: /var/lib/mongodb\n" in render("mongodb/mongod.conf", settings=settings_with(), cache_gb=0.5)
+    assert "\n  dbPath: /var/lib/mongodb\n" in render(
+        "mongodb/mongod.conf", settings=settings_with(), cache_gb=0.5, keyfile=""
+    )
 
 
 def test_security_updates_and_no_others_come_by_themselves(settings_with, tmp_path):

@@ -267,8 +267,9 @@ def rendered(settings_with, monkeypatch) -> dict[str, str]:
     monkeypatch.setattr(templates._templates, "get_template", noted)
     optional = {one.name: True for one in deployed() if one.name in Settings.model_fields}
     monkeypatch.setenv("SLIPWAY_SECRET_BACKUP_PASSWORD", "of-the-repositories")
-    backups = {"backup_repositories": {"near": "/srv/backup"}}
-    server = deploy(settings_with(services=SERVICES, **optional, **backups))
+    monkeypatch.setenv("SLIPWAY_SECRET_ALARM_URL_TEAM", "https://hooks.example/token")
+    more = {"backup_repositories": {"near": "/srv/backup"}, "alarm_webhooks": {"team": "slack"}}
+    server = deploy(settings_with(services=SERVICES, **optional, **more))
     for one in server.operations:
         # Some render what they compare.
         if one.kind in ("sync_credentials", "users", "sshd"):
