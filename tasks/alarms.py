@@ -14,15 +14,14 @@ from slipway.alarms import program as alarms_program
 from slipway.alarms.host import Facts, Site
 from slipway.engine import notes, run
 from slipway.engine.components import Component, Drift, component, component_step, registry
-from slipway.engine.uploads import with_input
 from slipway.facts.base import Output
-from slipway.facts.files import FileStates
 from slipway.ops.commands import Commands
-from slipway.ops.files import is_in_place, put, put_all, write_script
+from slipway.ops.files import put, put_all
 from slipway.ops.templates import render
 from slipway.ops.units import know, service
 from slipway.settings import alarms as alarm_settings
 from slipway.settings.model import Settings
+from slipway.tasks.credentials import host_secrets
 from slipway.tasks.release_steps import FOLDER, place_of, text_of
 
 PACKAGES = ["python3", "openssl"]
@@ -56,7 +55,7 @@ def drifts(settings: Settings) -> dict[str, Drift]:
     drifts=drifts,
 )
 def alarms(settings: Settings) -> None:
-    alarm_secrets(name="Install the alarms' secrets", settings=settings)
+    host_secrets(name="Install the alarms' secrets", settings=settings, names=_secrets(settings))
     put_all(
         name="Install the modules of the alarms' program",
         files={place_of(module): text_of(module) for module in MODULES},
@@ -114,6 +113,10 @@ def _components() -> list[Component]:
     return [registry[name] for name in sorted(run.of(host.state).deployed) if name != "alarms" and name in registry]
 
 
+def _secrets(settings: Settings) -> list[str]:
+    return alarm_settings.secret_names(lambda name: getattr(settings, name))
+
+
 def _site(settings: Settings) -> Site:
     backend = settings.backend
     return Site(
@@ -127,7 +130,7 @@ def _site(settings: Settings) -> Site:
 def unit_files(settings: Settings) -> dict[str, str]:
     values = {
         "program": PROGRAM,
-        "secrets": alarm_settings.secret_names(lambda name: getattr(settings, name)),
+        "secrets": _secrets(settings),
         "folder": settings.credentials_folder,
     }
     return {
@@ -136,18 +139,6 @@ def unit_files(settings: Settings) -> dict[str, str]:
         ON_FAILURE: "# By Slipway: what fails is told at once.\n[Unit]\nOnFailure=slipway-alarms.service\n",
         NOT_OF_ITSELF: "[Unit]\nOnFailure=\n",
     }
-
-
-@operation()
-def alarm_secrets(settings: Settings) -> Commands:
-    """Make sure that the secrets of mail server and webhooks are there, for root alone."""
-    names = alarm_settings.secret_names(lambda name: getattr(settings, name))
-    wanted = {f"{settings.credentials_folder}/{name}": settings.secrets[name] for name in names}
-    found = host.get_fact(FileStates, paths=tuple(wanted)) if wanted else {}
-    for path, value in wanted.items():
-        if not is_in_place(found.get(path, {}), value.encode(), "600", "root", "root"):
-            notes.note(f"{path}: {'contents or mode change' if found.get(path) else 'new'} (secret, not shown)")
-            yield with_input(write_script(path, "600", "root", "root", check=None), value.encode())
 
 
 @component_step(after="alarms")

@@ -16,17 +16,16 @@ from slipway.backups import program as backup_program
 from slipway.backups.host import CACHE, STATE, Facts
 from slipway.engine import notes
 from slipway.engine.components import Drift, component, component_step
-from slipway.engine.uploads import with_input
 from slipway.facts import mongodb_protocol, mongodb_set
 from slipway.facts.base import Output
-from slipway.facts.files import FileStates
 from slipway.ops.commands import Commands
-from slipway.ops.files import is_in_place, put, put_all, write_script
+from slipway.ops.files import put, put_all
 from slipway.ops.templates import render
 from slipway.ops.units import know, service
 from slipway.secrets.store import MONGODB_ADMIN
 from slipway.settings.backup import secret_names
 from slipway.settings.model import Settings
+from slipway.tasks.credentials import host_secrets
 from slipway.tasks.mongodb_set import member
 from slipway.tasks.mongodb_users import alone
 from slipway.tasks.release_steps import FOLDER, place_of, text_of
@@ -106,7 +105,8 @@ def drifts(settings: Settings) -> dict[str, Drift]:
     drifts=drifts,
 )
 def backup(settings: Settings) -> None:
-    backup_secrets(name="Install the backups' secrets", settings=settings)
+    names = secret_names(settings.backup_repositories, settings.backup_secrets)
+    host_secrets(name="Install the backups' secrets", settings=settings, names=names)
     if settings.backup_known_hosts:
         content = "".join(f"{line}\n" for line in settings.backup_known_hosts)
         put(name="Install the host keys of the backups' servers", path=KNOWN_HOSTS, content=content)
@@ -198,18 +198,6 @@ def unit_files(settings: Settings) -> dict[str, str]:
     files[f"{UNITS}/{SETTLE}"] = render(f"backup/{SETTLE}", program=PROGRAM, data=settings.mongodb_data)
     files[f"{UNITS}/{NEEDS_SETTLED}"] = f"[Unit]\nRequires={SETTLE}\nAfter={SETTLE}\n"
     return files
-
-
-@operation()
-def backup_secrets(settings: Settings) -> Commands:
-    """Make sure that the repositories' secrets are there, for root alone."""
-    names = secret_names(settings.backup_repositories, settings.backup_secrets)
-    wanted = {f"{settings.credentials_folder}/{name}": settings.secrets[name] for name in names}
-    found = host.get_fact(FileStates, paths=tuple(wanted))
-    for path, value in wanted.items():
-        if not is_in_place(found.get(path, {}), value.encode(), "600", "root", "root"):
-            notes.note(f"{path}: {'contents or mode change' if found.get(path) else 'new'} (secret, not shown)")
-            yield with_input(write_script(path, "600", "root", "root", check=None), value.encode())
 
 
 @operation()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import shlex
+from collections.abc import Sequence
 
 from pyinfra import host
 from pyinfra.api import operation
@@ -16,8 +17,9 @@ from pyinfra.api import operation
 from slipway.engine import notes
 from slipway.engine.uploads import with_input
 from slipway.facts.base import Output, key_values
+from slipway.facts.files import FileStates
 from slipway.ops.commands import Commands
-from slipway.ops.files import tar
+from slipway.ops.files import is_in_place, tar, write_script
 from slipway.ops.templates import render
 from slipway.secrets.store import OWN
 from slipway.settings import environment
@@ -151,3 +153,14 @@ def remove_unused(settings: Settings) -> Commands:
         return
     notes.note("\n".join(f"{path}: removed" for path in gone))
     yield f"rm -rf {' '.join(map(shlex.quote, gone))}"
+
+
+@operation()
+def host_secrets(settings: Settings, names: Sequence[str]) -> Commands:
+    """Make sure that given secrets of the host's own are there, for root alone: of backups and alarms."""
+    wanted = {f"{settings.credentials_folder}/{name}": settings.secrets[name] for name in names}
+    found = host.get_fact(FileStates, paths=tuple(wanted)) if wanted else {}
+    for path, value in wanted.items():
+        if not is_in_place(found.get(path, {}), value.encode(), "600", "root", "root"):
+            notes.note(f"{path}: {'contents or mode change' if found.get(path) else 'new'} (secret, not shown)")
+            yield with_input(write_script(path, "600", "root", "root", check=None), value.encode())

@@ -23,7 +23,7 @@ from slipway.ops.commands import Commands, ensure
 from slipway.ops.units import Ready
 from slipway.secrets.store import MONGODB_ADMIN
 from slipway.settings.model import Settings
-from slipway.settings.mongodb import LEAST_OPLOG_MB
+from slipway.settings.mongodb import MIN_OPLOG_MB
 
 KEYFILE = "/etc/mongod.keyfile"
 
@@ -90,7 +90,7 @@ def _asked(settings: Settings, step: str) -> str:
 
 def set_problems(settings: Settings, free_mb: int) -> list[str]:
     """Whether the disk has room for an oplog that is not there yet, and that will grow to its size."""
-    need = settings.mongodb_oplog_mb or LEAST_OPLOG_MB
+    need = settings.mongodb_oplog_mb or MIN_OPLOG_MB
     command = f"[ -e {KEYFILE} ] || echo new"
     if not settings.mongodb_replica_set or free_mb >= need or host.get_fact(Output, command=command) != "new":
         return []

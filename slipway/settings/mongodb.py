@@ -36,7 +36,7 @@ NO_DATA = ("/home", "/root", "/run", "/tmp", "/var/tmp", "/dev", "/proc", "/sys"
 MIN_BESIDE_CACHE_MB = 256
 # The smallest oplog that MongoDB takes, and makes on a small disk, in MiB.
 # https://www.mongodb.com/docs/manual/core/replica-set-oplog/#oplog-size
-LEAST_OPLOG_MB = 990
+MIN_OPLOG_MB = 990
 
 # The keys that sign its series. https://www.mongodb.com/docs/manual/tutorial/verify-mongodb-packages/
 KEYS = {
@@ -153,8 +153,8 @@ class MongoDB(Section):
     @field_validator("mongodb_oplog_mb")
     @classmethod
     def _as_mongodb_takes_it(cls, value: int) -> int:
-        if 0 < value < LEAST_OPLOG_MB:
-            raise ValueError(f"0, or at least {LEAST_OPLOG_MB}, MongoDB's own minimum")
+        if 0 < value < MIN_OPLOG_MB:
+            raise ValueError(f"0, or at least {MIN_OPLOG_MB}, MongoDB's own minimum")
         return value
 
     @field_validator("mongodb_settings")

@@ -11,7 +11,7 @@ import yaml
 
 from slipway.facts.mongodb import MongodbUsers
 from slipway.server_tests.exposure import exposure_of, limits_of
-from slipway.settings.mongodb import LEAST_OPLOG_MB
+from slipway.settings.mongodb import MIN_OPLOG_MB
 from slipway.tasks.kernel import huge_pages
 from slipway.tasks.mongodb_users import differences, users_of
 
@@ -117,7 +117,7 @@ def test_it_is_a_replica_set_that_takes_writes(server):
         return
     assert found["hello"]["setName"] == settings.mongodb_replica_set
     assert found["hello"]["isWritablePrimary"]
-    assert found["oplog"] // 2**20 >= (settings.mongodb_oplog_mb or LEAST_OPLOG_MB)
+    assert found["oplog"] // 2**20 >= (settings.mongodb_oplog_mb or MIN_OPLOG_MB)
     # By its name drivers find it from this host.
     (member,) = found["hello"]["hosts"]
     reached = server.host.check_output(f"getent ahostsv4 {shlex.quote(member.rpartition(':')[0])}").split()[0]
