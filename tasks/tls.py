@@ -15,7 +15,7 @@ from pyinfra.api import FunctionCommand, operation
 
 from slipway.adoption.certificates import superseded
 from slipway.engine import notes
-from slipway.engine.components import Drift, component
+from slipway.engine.components import Drift, component, component_step
 from slipway.engine.ssh import peer_address
 from slipway.facts.base import Output
 from slipway.facts.certificates import Certificate, is_overdue, renew_before
@@ -136,16 +136,9 @@ def domains_by_setting(settings: Settings) -> Iterator[tuple[str, str]]:
         yield from ((f"{at}services", service.host) for service in site.services if service.host)
 
 
-@component(
-    roles=("web",),
-    per_site=True,
-    needs=("nginx",),
-    packages=PACKAGES,
-    units=(TIMER,),
-    preflight=problems,
-    drifts=drifts,
-)
-def tls(settings: Settings) -> None:
+@component_step(before="tls")
+def hooks(settings: Settings) -> None:
+    """What certbot runs after a renewal, for the certificates of all sites."""
     put(
         name="Install the renewal hook",
         path=HOOK,
@@ -159,6 +152,18 @@ def tls(settings: Settings) -> None:
         content=render("tls/set-renewal-time", names=names),
         mode="755",
     )
+
+
+@component(
+    roles=("web",),
+    per_site=True,
+    needs=("nginx",),
+    packages=PACKAGES,
+    units=(TIMER,),
+    preflight=problems,
+    drifts=drifts,
+)
+def tls(settings: Settings) -> None:
     service(name="Enable the certificate renewal timer", unit=TIMER)
     renewed = certificate(name=name_of_operation(settings), settings=settings)
     renewal_time(name=RENEWAL_TIME, settings=settings)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from slipway.lab import hosts, snapshots
-from slipway.lab.instance import Instance, write
+from slipway.lab.instance import write
 from slipway.lab.seed import known_hosts_with
 from slipway.tasks.packages import DPKG_STATUS
 from support.drifts import COMPARED
@@ -59,8 +59,8 @@ class Drifting:
         """All of them: where a drift removes one, another is offered, which Slipway may have generated."""
         record = self.server.record
         keys = self.server.ssh("cat /etc/ssh/ssh_host_*_key.pub").splitlines()
-        lab, file = Instance(), Path(record.known_hosts_file)
-        with lab.locked():
+        file = Path(record.known_hosts_file)
+        with self.server.lab.locked():
             write(file, known_hosts_with(file.read_text(), record.address, record.ssh_port, keys))
 
     def restore(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 
@@ -43,7 +44,8 @@ def test_logs_are_those_of_a_service_and_follow_it(server: LabHost) -> None:
     following = server.start("logs", "lab", "--service", "nginx", "--follow")
     server.site().get("/api/health?seen=1")
     following.wait_for_text("seen=1")
-    following.kill()
+    following.process.send_signal(signal.SIGINT)
+    following.end()
     wait_until("nothing goes on there", lambda: "tail -q" not in server.ssh("ps -eo args | grep -v grep"))
     done = server.slipway("logs", "lab", "--service", "nginx", "--since", "-1h")
     assert (done.returncode, done.stderr) == (

@@ -49,7 +49,9 @@ class OldVersion:
 
     def write_inventory(self, host: LabHost, settings: dict[str, Any]) -> None:
         """Make a lab host the clone's server; `settings` are the user's, beside those that the lab needs."""
-        data = {self.version.renamed.get(name, name): value for name, value in {**host.data, **settings}.items()}
+        # The version has no setting for it, and takes the system's Python anyway.
+        given = {name: value for name, value in host.data.items() if name != "python_version"} | settings
+        data = {self.version.renamed.get(name, name): value for name, value in given.items()}
         (self.tree / "inventory.py").write_text(f"web = app = db = [({host.name!r}, {data!r})]\n")
 
     def slipway(self, *arguments: str) -> None:
