@@ -24,13 +24,15 @@ from slipway.engine import environment, openssh, pyinfra_compat
 from slipway.engine.batching import Batches
 from slipway.engine.remote_shell import MAX_SHOWN, Answer, NoAnswer, Question, Shell, SudoRefused
 from slipway.engine.ssh import broken_by_name, keep_alive, open_session, send_at_once, tell_when_broken
-from slipway.engine.ssh_client import Client
+from slipway.engine.ssh_client import Client, HungUp
 from slipway.engine.uploads import upload_script, with_input
 from slipway.settings import limits
 from slipway.settings.limits import Limits
 
 # Of what a command prints this much is kept, of its beginning and of its end each.
 MAX_KEPT_BYTES = 2**19
+# After a login that the host has hung up on.
+AGAIN_SECONDS = 1
 # What can't be asked in a batch: it waits for something of its own, or has input.
 LIVE = ("_timeout", "_stdin", "_get_pty")
 # How a command is wrapped, beyond sudo to root.
@@ -87,17 +89,33 @@ class Connector(SSHConnector):
         tell_when_broken(self.host)
 
     def _connect(self) -> None:
-        way = openssh.way(self.host.name, self.data)
-        client = Client(way, self.data, self.limits)
+        try:
+            self._open()
+        except HungUp as error:
+            # A host with too much to do ends a login that it would take a moment later. Of several keys it counts those
+            # that it refused, and fail2ban does, too.
+            if not error.is_first:
+                raise self._refused(error) from None
+            gevent.sleep(AGAIN_SECONDS)
+            try:
+                self._open()
+            except AuthenticationException as again:
+                raise self._refused(again) from None
+        except AuthenticationException as error:
+            raise self._refused(error) from None
+
+    def _open(self) -> None:
+        client = Client(openssh.way(self.host.name, self.data), self.data, self.limits)
         self.client = client  # type: ignore[assignment]  # pyinfra's own is another of paramiko's
         try:
             client.open()
-        except BaseException as error:
+        except BaseException:
             client.close()
-            if isinstance(error, AuthenticationException):
-                here = f"{way.user}@{way.hostname} (port {way.port})"
-                raise ConnectError(f"Authentication error: {here}: {error}") from None
             raise
+
+    def _refused(self, error: AuthenticationException) -> ConnectError:
+        way = openssh.way(self.host.name, self.data)
+        return ConnectError(f"Authentication error: {way.user}@{way.hostname} (port {way.port}): {error}")
 
     def prove_login(self) -> None:
         """Find out whether the login runs commands, as root too where it is to by sudo. Raises NoAnswer,

@@ -162,10 +162,10 @@ class Client(SSHClient):
         except (SSHException, EOFError) as error:
             if not refused:
                 raise
-            raise _hung_up(refused) from error
+            raise HungUp(refused) from error
         # paramiko takes an end of the connection for a refusal.
         if refused and not transport.is_active():
-            raise _hung_up(refused)
+            raise HungUp(refused)
         # PAM's word about an account that is closed comes so, as does a lawyer's about others'.
         if banner := " ".join((transport.get_banner() or b"").decode(errors="replace").split()):
             keys.unusable.append(f"it says: {shorten(banner, MAX_BANNER)}")
@@ -188,11 +188,15 @@ class Client(SSHClient):
             return None
 
 
-def _hung_up(refused: list[str]) -> AuthenticationException:
-    return AuthenticationException(
-        f"the host ended the connection after it had refused {', '.join(refused)}:"
-        " set ssh_key for the host, or IdentitiesOnly in ssh's configuration"
-    )
+class HungUp(AuthenticationException):
+    """The host ended the connection instead of an answer to a key. `is_first` says that it was asked about one."""
+
+    def __init__(self, refused: list[str]) -> None:
+        self.is_first = len(refused) == 1
+        super().__init__(
+            f"the host ended the connection after it had refused {', '.join(refused)}:"
+            " set ssh_key for the host, or IdentitiesOnly in ssh's configuration"
+        )
 
 
 def _called(key: PKey) -> str:

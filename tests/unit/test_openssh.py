@@ -372,7 +372,8 @@ def test_a_token_s_key_is_signed_with_by_the_agent_and_a_host_that_hangs_up_on_i
         f"UserKnownHostsFile {server['ssh_known_hosts_file']}",
     )
     said = refusal(connector("box", data))
-    assert token.asked == 1
+    # Once more: it may have had too much to do.
+    assert token.asked == 2
     assert "the host ended the connection after it had refused the agent's sk-ssh-ed25519@openssh.com token" in said
     token.listening.close()
 
