@@ -29,6 +29,7 @@ APPLIED = 3
 # How many drifts there are in a set.
 SIZES = (1, 1, 2, 3, 3, 4, 8)
 READY = "ready"
+HOST_KEY_GONE = "the host key gone"
 
 
 def drawn(count: int, names: list[str]) -> list[list[str]]:
@@ -50,15 +51,14 @@ class Drifting:
         self.server = server
         program = (PROJECT / "tests/support/host_state.py").read_text()
         server.ssh(f"cat > /root/host_state.py <<'END_OF_FILE'\n{program}\nEND_OF_FILE")
-        self._know_its_host_keys()
+        self._know(server.ssh("cat /etc/ssh/ssh_host_*_key.pub").splitlines())
         hosts.stop(server.name)
         snapshots.take(READY, server.name)
         self.restore()
 
-    def _know_its_host_keys(self) -> None:
-        """All of them: where a drift removes one, another is offered, which Slipway may have generated."""
+    def _know(self, keys: list[str]) -> None:
+        """Take these for the host's keys, all of them: where a drift removes one, another is offered."""
         record = self.server.record
-        keys = self.server.ssh("cat /etc/ssh/ssh_host_*_key.pub").splitlines()
         file = Path(record.known_hosts_file)
         with self.server.lab.locked():
             write(file, known_hosts_with(file.read_text(), record.address, record.ssh_port, keys))
@@ -73,6 +73,10 @@ class Drifting:
         # One may be in the way of another.
         script = "; ".join(f"( {COMPARED[drift]}\n) > /dev/null 2>&1 < /dev/null" for drift in drifts)
         self.server.ssh(f"{script}; true")
+        if HOST_KEY_GONE in drifts:
+            command = ["ssh-keyscan", "-T", "30", self.server.record.address]
+            offered = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+            self._know([line.partition(" ")[2] for line in offered if not line.startswith("#")])
 
     def state(self) -> dict[str, str]:
         return dict(json.loads(self.server.ssh("python3 /root/host_state.py")))

@@ -36,6 +36,7 @@ NEW = {
     "Configure the release program": "and reads what it knows of a site from a file",
     "Remove the release script of earlier versions": "which nobody calls any more",
     "Install the launcher of the services": "secrets are environment variables, too",
+    "Create MongoDB's users": "the backend's user is known in the site's database too",
     "Install the launcher of services that listen on a port": "any program can be one, and is told a port",
     "Install the renewal hook": "it reloads Nginx where it runs, and is no error where it does not",
     "Configure the backend": "which the launcher makes them of; the time that its start may take is set",
