@@ -129,18 +129,18 @@ def private_folder() -> Iterator[str]:
 
 
 def read_state() -> dict[str, Any]:
-    try:
-        with open(f"{STATE}/state.json", encoding="utf-8") as file:
-            found: dict[str, Any] = json.load(file)
-            return found
-    except (OSError, ValueError):
-        return {}
+    """What was done when; {} before the first backup."""
+    return _read("state")
 
 
 def read_drill() -> dict[str, Any]:
-    """The report of the last drill."""
+    """The report of the last drill; {} before the first one."""
+    return _read("drill")
+
+
+def _read(name: str) -> dict[str, Any]:
     try:
-        with open(f"{STATE}/drill.json", encoding="utf-8") as file:
+        with open(f"{STATE}/{name}.json", encoding="utf-8") as file:
             found: dict[str, Any] = json.load(file)
             return found
     except (OSError, ValueError):

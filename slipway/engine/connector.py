@@ -89,33 +89,29 @@ class Connector(SSHConnector):
         tell_when_broken(self.host)
 
     def _connect(self) -> None:
+        way = openssh.way(self.host.name, self.data)
         try:
-            self._open()
-        except HungUp as error:
-            # A host with too much to do ends a login that it would take a moment later. Of several keys it counts those
-            # that it refused, and fail2ban does, too.
-            if not error.is_first:
-                raise self._refused(error) from None
-            gevent.sleep(AGAIN_SECONDS)
             try:
-                self._open()
-            except AuthenticationException as again:
-                raise self._refused(again) from None
+                self._open(way)
+            except HungUp as error:
+                # A busy host may drop a login that it accepts a moment later. After several keys it is MaxAuthTries,
+                # and fail2ban counts each attempt.
+                if not error.is_first:
+                    raise
+                gevent.sleep(AGAIN_SECONDS)
+                self._open(way)
         except AuthenticationException as error:
-            raise self._refused(error) from None
+            here = f"{way.user}@{way.hostname} (port {way.port})"
+            raise ConnectError(f"Authentication error: {here}: {error}") from None
 
-    def _open(self) -> None:
-        client = Client(openssh.way(self.host.name, self.data), self.data, self.limits)
+    def _open(self, way: openssh.Way) -> None:
+        client = Client(way, self.data, self.limits)
         self.client = client  # type: ignore[assignment]  # pyinfra's own is another of paramiko's
         try:
             client.open()
         except BaseException:
             client.close()
             raise
-
-    def _refused(self, error: AuthenticationException) -> ConnectError:
-        way = openssh.way(self.host.name, self.data)
-        return ConnectError(f"Authentication error: {way.user}@{way.hostname} (port {way.port}): {error}")
 
     def prove_login(self) -> None:
         """Find out whether the login runs commands, as root too where it is to by sudo. Raises NoAnswer,

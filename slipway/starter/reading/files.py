@@ -7,7 +7,6 @@ followed.
 from __future__ import annotations
 
 import ast
-import codecs
 import io
 import os
 import re
@@ -22,6 +21,8 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from dotenv.parser import parse_stream
+
+from slipway.dependencies.requirements import MARKS
 
 # Folders that hold nothing of the application that is deployed.
 SKIPPED = {
@@ -64,13 +65,6 @@ MAX_BYTES = 1_000_000
 SCAN_SECONDS = 5
 # What may lie below a folder and is still looked for, though hidden.
 HIDDEN_FOLDERS = {".envs", ".docker", ".streamlit"}
-MARKS = (
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32-le"),
-    (codecs.BOM_UTF32_BE, "utf-32-be"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
-)
 
 
 @dataclass(frozen=True, order=True)
