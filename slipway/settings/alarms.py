@@ -16,7 +16,7 @@ Percent = Annotated[int, Field(ge=1, le=100), Unit("percent")]
 
 
 def url_secret(name: str) -> str:
-    """The secret that has the URL of a webhook: whoever knows it can post there."""
+    """The name of the secret with a webhook's URL: anyone who has the URL can post."""
     return f"ALARM_URL_{name.upper()}"
 
 
@@ -67,11 +67,11 @@ class Alarms(Section):
     alarm_logins: bool = False
     """Tell of a login by ssh from an address that none came from before."""
 
-    @field_validator("alarm_webhooks", "alarm_heartbeat")
+    @field_validator("alarm_smtp")
     @classmethod
-    def _with_a_server(cls, value: Any, info: ValidationInfo) -> Any:
-        if info.data.get("alarm_mail_to") and not info.data.get("alarm_smtp"):
-            raise ValueError("alarm_smtp set beside alarm_mail_to: a mail server takes the messages")
+    def _with_a_server(cls, value: str, info: ValidationInfo) -> str:
+        if info.data.get("alarm_mail_to") and not value:
+            raise ValueError('a mail server and its port as "smtp.example.org:587", as alarm_mail_to has addresses')
         return value
 
 

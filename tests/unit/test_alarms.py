@@ -15,6 +15,7 @@ from slipway.alarms import checks, messages, program
 from slipway.alarms import host as alarms_host
 from slipway.alarms.checks import Problem
 from slipway.alarms.host import Facts, Host, Site
+from slipway.settings.check import SettingsError
 
 SITE = Site("shop.example", "/api/health", "/etc/nginx/tls/shop", "/var/www/shop/maintenance")
 
@@ -317,3 +318,11 @@ def test_a_message_that_nobody_takes_for_days_is_given_up(host):
     host.time += messages.QUEUE_SECONDS + 1
     assert messages.send(here, host) == []
     assert messages.waiting() == []
+
+
+def test_addresses_without_a_mail_server_are_one_error_that_names_the_setting(settings_with):
+    with pytest.raises(SettingsError) as caught:
+        settings_with(alarm_mail_to=["ops@shop.example"], alarm_webhooks={"team": "json"}, alarm_heartbeat=True)
+    about_mail = [line for line in caught.value.problems if "a mail server" in line]
+    assert len(about_mail) == 1
+    assert "alarm_smtp: found" in about_mail[0]
