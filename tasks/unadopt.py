@@ -59,7 +59,7 @@ fi"""
 CERTIFICATES = """\
 for file in /etc/letsencrypt/renewal/*.conf.by-hand; do [ ! -e $file ] || mv -fT $file ${file%.by-hand}; done"""
 
-# The firewall last: until then whoever is at it can go on.
+# The firewall comes last, so that the session that runs this stays connected.
 REST = f"""\
 for tree in {" ".join(TREES)}; do [ ! -e $kept/$tree ] || back $tree; done
 systemctl daemon-reload; [ ! -d $kept/etc/ssh ] || systemctl reload ssh

@@ -70,7 +70,7 @@ def begin(address: str, port: str, seconds: str, name: str, member: str, oplog: 
         return "MongoDB runs without a replica set's name"
     if state == "new":
         command = {"replSetInitiate": {"_id": name, "members": [{"_id": 0, "host": member}]}}
-        # Before there is any user, whoever is on this host may.
+        # The localhost exception: until the first user exists, a local connection may do this.
         # https://www.mongodb.com/docs/manual/core/localhost-exception/
         answer = connection.run(command)
         if answer.get("code") == UNAUTHORIZED and log_in(connection, user, file):

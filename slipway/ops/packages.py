@@ -116,7 +116,7 @@ def _look_at_sources() -> None:
     found = host.get_fact(AptSources, seconds=limits.of_host(host).reach)
     for entry, reason in found.others.items():
         notes.note(f"{entry}: left out, as apt can't use it: {reason}")
-    # Whoever changed a file of ours, the component that writes it does so before anything is installed from it.
+    # A changed file of ours blocks nothing: its component rewrites it before anything is installed from it.
     for entry, reason in found.ours.items():
         notes.note(f"{entry}: apt can't use it as it is: {reason}")
     if problems := source_problems(found):

@@ -153,7 +153,7 @@ def _restart_command(
 ) -> str:
     action = _reload(unit) if reload else f"systemctl restart {unit}"
     if around and not reload:
-        # Whoever hangs up meanwhile: what is before has its end.
+        # Signals are ignored until the command that ends what `before` began has run.
         end = f"trap {shlex.quote(around.after)} EXIT; trap '' HUP INT TERM PIPE"
         action = f"( {end}; {around.before}; {action} )"
     if rehearse:

@@ -1,5 +1,5 @@
-"""A project of a user's own, with an installed Slipway: a template and a component of its own, plain pyinfra, and the
-step to the next version."""
+"""A project of a user's own, with an installed Slipway: a template and a component of its own, and the step to the next
+version."""
 
 from __future__ import annotations
 
@@ -104,7 +104,6 @@ def test_a_template_and_a_component_of_the_project_s_own_are_applied_and_nothing
     assert OWN.strip() in host.ssh("cat /etc/nginx/sites-enabled/codementee")
     assert host.site().get("/api/health").status_code == 200
 
-    # Plain pyinfra finds the same server, and mends what drifts of the component.
     host.ssh("rm /etc/motd")
     assert project.operations(code=PENDING) == {"Write the greeting"}
 
