@@ -6,17 +6,14 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from slipway.lab import network
 from slipway.lab.backend import Backend
 from slipway.lab.instance import Instance, folder_lock, wait_until
 from slipway.lab.nspawn import Nspawn
 from slipway.lab.qemu import Qemu
 from slipway.lab.record import Host
 from slipway.lab.steps import Progress, StepFailed, run
-
-if TYPE_CHECKING:
-    pass
 
 BACKENDS: dict[str, Callable[[Instance], Backend]] = {"nspawn": Nspawn, "qemu": Qemu}
 # Console output of a failed boot: a kernel panic, or the shell of Debian's initramfs.
@@ -40,6 +37,7 @@ def start_booting(lab: Instance, host: Host) -> Callable[[Progress], None]:
     """Start a host's boot; returns a function that waits for its end."""
     name, backend, role = host.name, backend_of(lab, host.backend), f"host/{host.name}"
     before = len(lab.log_end(role))
+    network.forget(lab, host.number)
     backend.start(name, base_of(lab, name))
 
     def said() -> str:

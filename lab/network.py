@@ -208,6 +208,17 @@ def _bridge_up(lab: Instance, network: Network) -> None:
     run("Pass the firewall", ["nft", "-f", "-"], input=passages(_ruleset(), lab.table, lab.bridge))
 
 
+def forget(lab: Instance, number: int) -> None:
+    """Forget the hardware address of the host that had this number before.
+
+    The kernel would send to it for ten seconds more (RFC 4861, 7.3: DELAY_FIRST_PROBE_TIME and three probes), and a
+    new host announces itself by IPv4 alone.
+    """
+    network = of(lab)
+    for address in (network.subnet[number], network.subnet6[number]) if network.is_bridged else ():
+        run("Forget the address of the host before", ["ip", "neigh", "flush", "to", str(address)])
+
+
 def down(lab: Instance) -> None:
     """Remove the bridge and the rules, and restore the kernel settings if no other lab is up."""
     remembered = lab.state / "network.json"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from slipway.lab import hosts, record
+from slipway.lab import hosts, network, record
 from slipway.lab.instance import Instance
 from slipway.lab.nspawn import command
 from support.lab_commands import OWN_LAB, addresses_of, cli, knock, on, own_lab, reachable, traces
@@ -61,6 +62,17 @@ def test_a_warm_start_answers_ssh_within_seconds(
     assert took < 60
     hosts.down(["warm"])
     assert [host.name for host in hosts.status()] == ["one", "two"]
+
+
+def test_a_host_answers_at_once_by_the_addresses_of_one_that_is_gone(lab: Instance, pair: list[hosts.Host]) -> None:
+    if not network.has_ipv6():
+        pytest.skip("this machine has no IPv6")
+    for name in ("first", "second"):
+        assert cli("up", "--name", name).returncode == 0
+        address = str(network.of(lab).subnet6[hosts.find(name).number])
+        with socket.create_connection((address, 22), timeout=4) as connection:
+            assert connection.recv(4) == b"SSH-"
+        hosts.down([name])
 
 
 def test_up_again_is_quick_and_says_so(pair: list[hosts.Host]) -> None:
