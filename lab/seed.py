@@ -34,6 +34,8 @@ install -d -m 700 -o admin -g admin /home/admin/.ssh
 install -m 600 -o admin -g admin /home/lab/.ssh/authorized_keys /home/admin/.ssh/
 """
 HOST_KEY_TYPES = ("ed25519", "ecdsa", "rsa")
+# A host that is to be a server makes a longer one. Debian's 3072 bits take a second of processor time.
+RSA_BITS = 2048
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,9 @@ def host_keys() -> dict[str, str]:
         folder = Path(name)
         for kind in HOST_KEY_TYPES:
             file = folder / f"ssh_host_{kind}_key"
-            run("Make the host keys", ["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", "slipway-lab", "-f", str(file)])
+            size = ["-b", str(RSA_BITS)] if kind == "rsa" else []
+            argv = ["ssh-keygen", "-q", "-t", kind, *size, "-N", "", "-C", "slipway-lab", "-f", str(file)]
+            run("Make the host keys", argv)
         return {file.name: file.read_text() for file in sorted(folder.iterdir())}
 
 

@@ -78,7 +78,7 @@ def test_a_plan_finds_what_a_kernel_decides_and_nothing_else_and_one_apply_makes
 
 
 def test_after_a_power_cut_no_acknowledged_write_is_lost_and_all_is_in_force_and_in_order(
-    machine: LabHost, as_before: list[str], say: Callable[[str], None]
+    machine: LabHost, say: Callable[[str], None]
 ) -> None:
     before = boot_id(machine)
     acknowledged = cut_off_while_writing(machine)
@@ -92,8 +92,7 @@ def test_after_a_power_cut_no_acknowledged_write_is_lost_and_all_is_in_force_and
     mongod, backend, nginx = started(machine, "mongod.service", "codementee-backend.service", "nginx.service")
     assert 0 < mongod < backend
     assert nginx > 0
-    assert machine.plan(*as_before) == []
-    # What is in force, whatever a plan compares; test_machine.py runs all of `slipway verify`.
+    # test_machine.py runs all of `slipway verify`, and a plan.
     shown = machine.ssh(
         "swapon --noheadings --show=NAME; sysctl -n vm.swappiness; cat /sys/kernel/mm/transparent_hugepage/enabled;"
         " timedatectl show --property=NTP --value; auditctl -l | wc -l"
