@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
+from slipway.cli.main import main
 from slipway.pin import FILE, pin, pinned, running
 from slipway.starter.questions import problems_of, site_name_of
 from support.repositories import APP, make
@@ -28,8 +32,15 @@ def folder(tmp_path: Path) -> Path:
 
 
 def init(where: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "slipway", "init", *arguments]
-    return subprocess.run(command, cwd=where, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    """Runs it in this process: to load what a new one needs takes longer than most of what is tested here."""
+    code, said, errors = 0, io.StringIO(), io.StringIO()
+    as_typed = (patch("sys.argv", ["slipway", "init", *arguments]), patch("sys.stdin", io.StringIO()))
+    with chdir(where), as_typed[0], as_typed[1], patch("signal.signal"), redirect_stdout(said), redirect_stderr(errors):
+        try:
+            main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+    return subprocess.CompletedProcess(["slipway", "init"], code, said.getvalue(), errors.getvalue())
 
 
 def test_a_project_is_written_and_can_be_planned(folder):
