@@ -198,5 +198,5 @@ def runs_a_kernel(accelerator: str, kernel: image.Disk, seconds: float = KVM_TRY
 
 
 def _processor(accelerator: str) -> list[str]:
-    """The best processor model of the accelerator: MongoDB needs AVX. Emulated page tables of five levels are slower."""
+    """The best processor of the accelerator: MongoDB needs AVX. Page tables of five levels are slower to emulate."""
     return ["-accel", accelerator, "-cpu", "host" if accelerator == "kvm" else "max,la57=off"]

@@ -5,19 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from slipway.lab import convert, packages
+from slipway.lab.boot import backend_of, base_of, booting, start_booting
+from slipway.lab.hosts import check_names, find, free_number, layers_of, record
 from slipway.lab.instance import Instance, write
 from slipway.lab.layers import Layers
 from slipway.lab.record import Host, recorded_hosts
 from slipway.lab.steps import Progress, StepFailed
 from slipway.systems import SYSTEMS
-
-if TYPE_CHECKING:
-    pass
-from slipway.lab.boot import backend_of, base_of, booting, start_booting
-from slipway.lab.hosts import check_names, find, free_number, layers_of, record
 
 
 def take(label: str, name: str | None = None, progress: Progress | None = None) -> None:

@@ -22,8 +22,9 @@ os.environ["SLIPWAY_LAB"] = LAB
 # Modules that take longest begin first, so that no worker is left with one at the end; before them those that need no
 # provisioned host, as the others wait for it.
 ORDER = (
-    *("readme", "readme_pyinfra", "upgrade", "kernel", "agreement", "adoption", "sites", "release", "broken_release"),
-    *("drifts", "web_hardening", "lockout", "connection", "interrupted", "secrets", "first_apply", "lab"),
+    *("readme", "readme_pyinfra", "upgrade", "kernel", "adoption", "agreement", "connection", "sites", "secrets"),
+    *("projects", "broken_release", "lockout", "drifts", "init", "release", "backup", "web_hardening", "sessions"),
+    *("interrupted", "dependencies", "lab", "first_apply"),
 )
 
 # Modules that leave a server as they found it, and share one: even seconds add up.

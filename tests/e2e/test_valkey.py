@@ -11,6 +11,8 @@ from slipway.engine.deployed import deployed
 from support.drifts import lab_settings, of_component
 from support.lab_host import LabHost
 
+pytestmark = pytest.mark.thorough
+
 # What a service does with the URL that it is handed, in the sandbox of all of them.
 COUNT = """
 import os, socket, urllib.parse
@@ -47,7 +49,6 @@ def test_the_services_of_a_site_use_it_by_the_url_that_they_are_handed(server: L
     assert "Valkey 7" in status
 
 
-@pytest.mark.thorough
 def test_what_drifts_is_seen_by_a_plan_and_corrected_by_an_apply(server: LabHost) -> None:
     (valkey,) = [one for one in deployed() if one.name == "valkey"]
     drifts = of_component(valkey, lab_settings(valkey=True))
