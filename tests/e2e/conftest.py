@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -9,12 +10,12 @@ import re
 import signal
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
 from slipway.lab import hosts, snapshots
-from slipway.lab.instance import folder_lock
+from slipway.lab.instance import Instance, folder_lock
+from support.checkout import PROJECT
 from support.lab_host import LAB, LABEL, ORIGINAL, LabHost, bring_up
 from support.releases import Visits
 
@@ -32,6 +33,11 @@ SHARING = {
     *("first_apply", "inspect", "plan_report", "browser", "availability", "lock", "system_hardening", "on_server"),
 }
 
+# The folder of this user's labs.
+STATE = Instance(LAB).state.parent
+# Held while a run has hosts: the names of a checkout's hosts are those of each run.
+ALONE = pytest.StashKey[int]()
+
 # A shell ignores Ctrl-C in what it starts in the background, and so would the applies that tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -48,26 +54,49 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip("throwaway hosts need root"))
 
 
+def alone() -> int:
+    """Hold the lock of the checkout's runs, which the kernel releases with the process. Raises BlockingIOError."""
+    STATE.mkdir(parents=True, exist_ok=True)
+    lock = os.open(STATE / f"tests-of-{LAB}.lock", os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise
+    return lock
+
+
 def _is_worker(config: pytest.Config) -> bool:
     return hasattr(config, "workerinput")
 
 
 def _take_down() -> None:
     """Remove what this checkout's labs have on the machine: this run's, and what a killed one has left."""
-    for state in Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state").glob(f"slipway/{LAB}*"):
+    for state in STATE.glob(f"{LAB}*"):
         LabHost("any", state.name).slipway("lab", "down", "--all")
+
+
+def _has_hosts(session: pytest.Session) -> bool:
+    """Whether this is the process that makes the run's hosts and removes them."""
+    return not _is_worker(session.config) and os.geteuid() == 0 and not session.config.option.collectonly
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
-    if not _is_worker(session.config) and os.geteuid() == 0 and not session.config.option.collectonly:
-        _take_down()
+    if not _has_hosts(session):
+        return
+    try:
+        session.config.stash[ALONE] = alone()
+    except BlockingIOError:
+        pytest.exit(f"another run of {PROJECT} uses its hosts: wait for it, or test in another clone", returncode=1)
+    _take_down()
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    if not _is_worker(session.config) and os.geteuid() == 0 and not session.config.option.collectonly:
+    if ALONE in session.config.stash:
         _take_down()
+        os.close(session.config.stash[ALONE])
 
 
 @pytest.fixture(scope="session")
