@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -16,6 +14,7 @@ import pytest
 import yaml
 
 from slipway.engine.deployed import deployed
+from slipway.lab.instance import cache_dir, folder_lock
 from slipway.ops import templates
 from slipway.ops.templates import render
 from slipway.settings.model import TLS_FOLDER, Settings
@@ -37,14 +36,18 @@ MACHINE = {"os": "debian", "codename": "bookworm", "arch": "amd64"}
 
 
 @pytest.fixture(scope="session")
-def nginx(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Debian's Nginx, unpacked and not installed: an installation would start it on this machine's ports."""
-    here = tmp_path_factory.getbasetemp()
+def nginx() -> Path:
+    """Debian's Nginx, unpacked and not installed: an installation would start it on this machine's ports.
+
+    Each version is downloaded once: what needs no host needs no network either.
+    """
+    newest = ["apt-cache", "show", "--no-all-versions", "nginx"]
+    shown = subprocess.run(newest, capture_output=True, text=True, check=True).stdout
+    (version,) = re.findall(r"^Version: (\S+)$", shown, re.MULTILINE)
+    folder = cache_dir() / f"nginx-{version}"
+    folder.mkdir(parents=True, exist_ok=True)
     # The workers of pytest-xdist share one.
-    folder = (here.parent if "PYTEST_XDIST_WORKER" in os.environ else here) / "nginx"
-    folder.mkdir(exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with folder_lock(folder):
         if not (folder / "root").exists():
             names = ["nginx", "nginx-common", *BROTLI_PACKAGES]
             subprocess.run(["apt-get", "download", "-q", *names], cwd=folder, capture_output=True, check=True)
