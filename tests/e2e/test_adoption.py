@@ -27,11 +27,10 @@ AS_IT_IS = (
 
 # The described server has a mongod, however it came there.
 MONGOD = """
-apt-get update -qq
-echo "deb [trusted=yes] {url}/debian bookworm/mongodb-org/{version} main" > /etc/apt/sources.list.d/x.list
-apt-get update -qq; cd /tmp; apt-get download -qq mongodb-org-server; dpkg-deb -x mongodb-org-server_*.deb mongod
-mv mongod/usr/bin/mongod /usr/bin/mongod; rm -r mongod mongodb-org-server_*.deb /etc/apt/sources.list.d/x.list
-apt-get update -qq
+echo "deb [trusted=yes] {url}/debian bookworm/mongodb-org/{version} main" > /tmp/x.list
+apt="apt-get -qq -o Dir::Etc::SourceList=/tmp/x.list -o Dir::Etc::SourceParts=-"
+cd /tmp; $apt update; $apt download mongodb-org-server; dpkg-deb -x mongodb-org-server_*.deb mongod
+mv mongod/usr/bin/mongod /usr/bin/mongod; rm -r mongod mongodb-org-server_*.deb x.list
 """
 
 
