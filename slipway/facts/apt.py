@@ -1,4 +1,4 @@
-"""What apt would say of its sources, without a refresh of its lists."""
+"""Whether apt's sources work, checked without refreshing the host's package lists."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from itertools import pairwise
 
 from slipway.facts.base import Fact
 
-# A server can't do without the system's own.
+# The system's own sources, which a server can't do without.
 PARTS = "/etc/apt/sources.list.d"
 SYSTEMS_OWN = ("/etc/apt/sources.list", f"{PARTS}/debian.sources", f"{PARTS}/ubuntu.sources")
-# Of warnings there are some about each source that is all right.
+# Working sources cause warnings too: only these ones count.
 ERROR = re.compile("E: |W: .*(GPG error|Failed to fetch)")
 CONFLICT = "Conflicting values set for option Signed-By regarding source"
-# A refresh of nothing but the signed index of each source, into a folder of its own, without anybody's hooks: a second.
+# Refreshes only the signed index of each source, into a temporary folder and without hooks: takes a second.
 CONFIGURATION = """\
 #clear APT::Update::Pre-Invoke;
 #clear APT::Update::Post-Invoke;
@@ -31,8 +31,8 @@ APT::Update::Error-Mode "any";
 
 @dataclass
 class Sources:
-    """`unreadable` is what apt says where it can't read its sources, which keeps it from everything. The others
-    say why one fails, by file and line ("/etc/apt/sources.list:3"): `failing` are the system's own, `ours` are those
+    """`unreadable` is apt's error if it can't parse its sources, which blocks all of apt. The others map a failing
+    source's file and line ("/etc/apt/sources.list:3") to the reason: `failing` are the system's own, `ours` are those
     that Slipway writes, and `others` can be left out."""
 
     unreadable: str = ""
@@ -42,7 +42,7 @@ class Sources:
 
 
 class AptSources(Fact[Sources]):
-    """Whether apt can install from its sources; a connection is waited for `seconds`."""
+    """Whether apt can install from its sources; `seconds` is the connection timeout."""
 
     @staticmethod
     def default() -> Sources:
@@ -82,8 +82,7 @@ rm -rf $work"""
 
 
 def _reason(said: list[str], *marks: str) -> str:
-    """What apt says of a source, "" where nothing is wrong: its errors, and what it adds to an address that has
-    failed."""
+    """apt's errors about a source, with the details that it prints below a failed address; "" if there are none."""
     wrong = [line[3:] for line in said if ERROR.match(line) and any(mark in line for mark in marks)]
     found = [" ".join(line.split()).rstrip(".") for line in wrong]
     details = [

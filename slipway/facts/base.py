@@ -1,7 +1,7 @@
-"""What Slipway asks of a server beyond pyinfra's own facts. Each fact is one read-only command.
+"""Base classes for the facts that pyinfra lacks. Each fact is one read-only command.
 
-A fact never fails where its subject is absent (a program not installed yet, a missing file): a plan of a fresh host
-asks all of them.
+A fact never fails if its subject is absent (a program not installed yet, a missing file): a plan of a fresh host
+collects all of them.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ T = TypeVar("T")
 
 
 class Fact(FactBase[T]):
-    """A fact whose command holds no secret: what a run asks may be kept in a file, for the next one to ask at once."""
+    """A fact whose command holds no secret: the command may be cached in a file, for the next run to batch."""
 
     may_be_remembered = True
 
 
 class OfSubjects(Fact[T]):
-    """A fact about some of the arguments of its `script`, which a batch runs once for all who ask: each picks its own
-    from the answer."""
+    """A fact about some arguments of its `script`. A batch runs the script once for all such facts, and each picks its
+    subjects from the output."""
 
     script: ClassVar[str]
 

@@ -8,35 +8,35 @@ from cryptography import x509
 
 from slipway.facts.base import Fact, key_values
 
-# The lines of certbot's renewal configuration that are told.
+# The options of certbot's renewal configuration that the fact returns.
 RENEWAL = ("server", "authenticator", "pre_hook", "webroot_path", "renew_before_expiry", "preferred_profile")
-# Certificates of less hours are renewed in the middle of their lifetime, others when a third of it is left.
+# A lifetime below this is renewed at its half, a longer one when a third is left.
 # https://letsencrypt.org/docs/integration-guide/#when-to-renew
 SHORT_HOURS = 240
 
 
 def renew_before(start: int, end: int) -> int:
-    """How many hours before its end a certificate is to be renewed; templates/tls/set-renewal-time has the same rule.
-    `start` and `end` in seconds since the epoch, both of them within its lifetime (RFC 5280, 4.1.2.5)."""
+    """How many hours before it expires a certificate is due for renewal; templates/tls/set-renewal-time has the same
+    rule. `start` and `end` in seconds since the epoch, both inclusive (RFC 5280, 4.1.2.5)."""
     hours = (end - start + 1) // 3600
     return hours // (2 if hours < SHORT_HOURS else 3)
 
 
 def is_overdue(start: int, end: int, now: float) -> bool:
-    """Whether half of the time for its renewal is over: the timer, which runs twice a day, has missed it."""
+    """Whether half of the renewal period has passed: the timer, which runs twice a day, has missed it."""
     return end - now < renew_before(start, end) * 3600 / 2
 
 
 class Certificate(Fact[dict[str, str]]):
-    """The certificate at `path`: names (space separated), start and end (seconds since the epoch); `{}` where none is
-    that can be read. `lineage` names certbot's renewal configuration, of which those of RENEWAL are given."""
+    """The certificate at `path`: names (space separated), start and end (seconds since the epoch); `{}` if there is no
+    valid one. `lineage` names certbot's renewal configuration, whose options in RENEWAL are added."""
 
     @staticmethod
     def default() -> dict[str, str]:
         return {}
 
     def command(self, path: str, lineage: str = "") -> str:
-        # It is read here: openssl takes a host longer than all that a plan asks of systemd.
+        # Parsed here: openssl on the host takes longer than all of a plan's systemd facts.
         files = [path, *([f"/etc/letsencrypt/renewal/{lineage}.conf"] if lineage else [])]
         lines = (
             f"-e '/^-----BEGIN CERTIFICATE-----/,/^-----END CERTIFICATE-----/p' -e 's/^({'|'.join(RENEWAL)}) = /\\1=/p'"
@@ -50,7 +50,7 @@ class Certificate(Fact[dict[str, str]]):
         except x509.ExtensionNotFound:
             names = x509.SubjectAlternativeName([])
         except ValueError:
-            # One that is empty, as a power cut may leave it, is none.
+            # A power cut can leave an empty file, which counts as no certificate.
             return {}
         found = {key: value for key, value in key_values(output).items() if key in RENEWAL}
         return {

@@ -1,4 +1,4 @@
-"""What is on a server before Slipway's first apply has come to its end, asked in one command."""
+"""What is on a server until Slipway's first apply has completed, collected by one command."""
 
 from __future__ import annotations
 
@@ -9,52 +9,52 @@ from slipway.adoption import OURS
 from slipway.facts.base import Fact
 
 SECTION = re.compile(r"=== (\S.*)")
-# What Slipway changes files in, and firewalls that its own would fight with.
+# Paths that Slipway changes.
 FIXED = "/etc/nginx /etc/nginx/nginx.conf /etc/mongod.conf /etc/ssh /etc/ssh/sshd_config /etc/systemd/system /etc/ufw"
 CLIENTS = (
     "/snap/bin/certbot /usr/local/bin/certbot /opt/certbot /root/.acme.sh/*.* /home/*/.acme.sh/*.*"
     " /var/lib/dehydrated/certs/*"
 )
 FIREWALLS = "iptables-persistent netfilter-persistent firewalld shorewall ferm arno-iptables-firewall apf-firewall"
-# Web servers that take Nginx's ports when the server starts, unless their configuration names others.
+# Web servers that take Nginx's ports at boot, unless configured for others.
 WEB_SERVERS = "apache2 lighttpd caddy haproxy traefik varnish"
 # Folders of Slipway's own.
 FOLDERS = "/var/www /var/www/letsencrypt /etc/nginx/tls /var/lib/slipway /usr/lib/slipway /usr/share/slipway"
-# Jobs that know a name or a way that Slipway changes.
+# Jobs that use a program or path that Slipway changes.
 TOUCHED = r"certbot|acme[.]sh|dehydrated|letsencrypt|mongo(d|sh|dump|export|restore)?\b|nginx|\bufw\b|iptables|nft\b"
 
 
 class Earlier(Fact[dict[str, str]]):
-    """What an earlier owner has left, a text for each section.
+    """What was set up on the server before Slipway, a text for each section.
 
     accounts, groups    lines of getent(1)
-    chains              chains of nftables that may refuse what comes in
-    clients             other ACME clients than Debian's certbot
+    chains              nftables input chains that drop or reject
+    clients             ACME clients other than Debian's certbot
     plugins             packages of certbot's plugins
-    stopped             web servers that do not run, and that start when the server does
+    stopped             web servers that are enabled and not running
     connected           "PROGRAM UNIT" of MongoDB's clients
-    credentials         files of MongoDB's passwords that Slipway has written
-    environment ROOT    names of variables in the site's .env, and in the files of its unit's EnvironmentFile=
+    credentials         files with MongoDB passwords that Slipway has written
+    environment ROOT    names of variables in the site's .env and in its unit's EnvironmentFile= files
     file PATH           the text of a file: apt's sources, mongod.conf, certbot's options and renewals, drop-ins
-    folder ROOT         what is in the site's folder: "entry NAME", "NAME -> TARGET" of a link
-    immutable, links    files and folders that Slipway changes, and that chattr(1) protects, or that are links
+    folder ROOT         content of the site's folder: "entry NAME", "NAME -> TARGET" of a link
+    immutable, links    paths that Slipway changes and that are immutable (chattr(1)), or links
     hooks               "FILE:LINE" of certbot's hooks that name Nginx
-    jobs                "FILE:LINE" of jobs that touch what Slipway changes
+    jobs                "FILE:LINE" of jobs that use what Slipway changes
     keys                the administrator's authorized_keys
-    legacy, redirects   rules of iptables for what comes in: of its older kind, and that lead the web's ports elsewhere
+    legacy, redirects   iptables rules: of iptables-legacy for input, and those that redirect ports 80 and 443
     lineages            "lineage FOLDER" and the certificate in it
-    login               what may keep the administrator from a login by key: "home OWNER MODE PATH", "shell", "expired"
+    login               what may prevent the administrator's login by key: "home OWNER MODE PATH", "shell", "expired"
     listeners           "ADDRESS:PORT PROGRAM UNIT"
     mongod, nginx       "NAME=VALUE" of the process, the program and the unit
-    packages            firewalls beside UFW
+    packages            installed firewalls other than UFW
     passwords           lines of getent(1) of users with a password and no key
-    rotated             files of logrotate(8) about logs of packages that Slipway installs
+    rotated             logrotate(8) files about logs of packages that Slipway installs
     size ROOT           of the site's parts, in MiB
     swapfile            its size in bytes
-    taken               paths of Slipway's folders and links at which something else is
-    unit NAME           the text of a unit that is not Slipway's
-    used                certbot's folders that other programs than Nginx name
-    written ROOT        some files that the backend seems to write beside its code
+    taken               paths of Slipway's folders and links that are occupied by something else
+    unit NAME           the text of a unit that Slipway did not write
+    used                certbot's folders that programs other than Nginx refer to
+    written ROOT        some files that the backend seems to write next to its code
     """
 
     @staticmethod
@@ -69,7 +69,7 @@ class Earlier(Fact[dict[str, str]]):
         roots: tuple[str, ...],
         mongodb_port: int,
     ) -> str:
-        """`users` are the administrator first, `units` names with a suffix, `roots` the folders of the sites."""
+        """`users` starts with the administrator, `units` are names with a suffix, `roots` the folders of the sites."""
         user = shlex.quote(users[0])
         touched = "|".join([TOUCHED, *(one.replace(".", "[.]") for one in (*units, *roots))])
         return f"""\
@@ -79,7 +79,7 @@ f() {{ for file do [ ! -f "$file" ] || {{ s "file $file"; cat "$file"; }}; done;
 unit_of() {{ sed -nE 's,.*/([^/]*([.]service|-by-hand[.]scope)).*,\\1,p' /proc/$1/cgroup | head -n 1; }}
 process() {{
   for pid in $(pgrep -x "$1"); do
-    # Not of a container: that has processes of its own.
+    # Skip processes of containers.
     [ $(readlink /proc/$pid/ns/pid) = $(readlink /proc/1/ns/pid) ] || continue
     echo "exe=$(readlink /proc/$pid/exe | sed 's/ (deleted)$//')"; echo "unit=$(unit_of $pid)"
     echo "user=$(stat -c %U /proc/$pid)"; echo "command=$(tr '\\0' ' ' < /proc/$pid/cmdline)"; break
@@ -89,7 +89,7 @@ process() {{
 sockets() {{
   while read -r where users; do
     name=${{users#*'"'}}; pid=${{users#*pid=}}; pid=${{pid%%,*}}
-    # What has ended since, and Slipway's own question (facts.mongodb.program).
+    # Skip processes that have exited, and Slipway's own query (facts.mongodb.program).
     [ -z "$pid" ] || [ -d /proc/$pid ] || continue
     case "$(tr '\\0' ' ' < /proc/$pid/cmdline)" in "python3 -ISc "*) continue ;; esac
     echo "$where ${{name%%'"'*}} $(unit_of $pid)"

@@ -1,4 +1,4 @@
-"""What is at paths of a host: files, their owners, modes and contents."""
+"""The files of a host: owners, modes and contents."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from slipway.facts.base import Fact, OfSubjects, T
 
 
 class _Files(OfSubjects[T]):
-    # A link is shown as "link -> target".
+    # stat prints a link as "link -> target".
     script = """\
 QUOTING_STYLE=literal stat --printf '%F\\t%U\\t%G\\t%a\\t%N\\n' "$@" 2>/dev/null
 for path do
@@ -36,8 +36,8 @@ done
 
 
 class FileState(_Files[dict[str, str]]):
-    """What is at `path`, not following a link: kind, owner, group, mode (octal), and sha256 of a file or the target
-    of a link; `{}` where nothing is."""
+    """What is at `path`, without following a link: kind, owner, group, mode (octal), and the sha256 of a file or the
+    target of a link; `{}` if nothing is there."""
 
     @staticmethod
     def default() -> dict[str, str]:
@@ -65,8 +65,8 @@ class FileStates(_Files[dict[str, dict[str, str]]]):
 
 
 class Modified(OfSubjects[int]):
-    """When the newest of `paths` changed, in seconds since the epoch; 0 where none is there. Of a link its own time and
-    its target's count."""
+    """The latest modification time of `paths`, in seconds since the epoch; 0 if none exists. For a link, both its own
+    time and its target's count."""
 
     script = """stat -c '%Y %n' "$@" 2>/dev/null; stat -Lc '%Y %n' "$@" 2>/dev/null || true"""
 
@@ -83,7 +83,7 @@ class Modified(OfSubjects[int]):
 
 
 class FileText(Fact[str]):
-    """The text of a file, "" where there is none. For diffs: never asked of a file that holds a secret."""
+    """The text of a file, "" if there is none. For diffs: never use it for a file that holds a secret."""
 
     @staticmethod
     def default() -> str:

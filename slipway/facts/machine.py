@@ -1,4 +1,4 @@
-"""The machine itself: its system, memory, disks, addresses, and who listens on its ports."""
+"""The machine: its system, memory, disks, addresses, and the processes that listen on its ports."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from slipway.facts.base import Fact, key_values
 
 
 class Machine(Fact[dict[str, str]]):
-    """What preflight and the tasks want to know of the machine, asked in one command.
+    """What preflight and the tasks need to know about the machine, collected by one command.
 
-    uid, os (ID of os-release), release (VERSION_ID), codename, arch (dpkg's word), container ("none" or its kind),
+    uid, os (ID of os-release), release (VERSION_ID), codename, arch (dpkg's name), container ("none" or its type),
     kernel (its version, "6.1.0-37-amd64"), python (the version of python3, "" without it), glibc ("2.36"), memory_mb,
     avx (yes/no), clock (seconds since the epoch), addresses (space separated, global ones),
-    and for each of `DISK_FOLDERS` disk:FOLDER: the mount point it is or will be on, the MiB free there ("/var 900").
+    and for each of `DISK_FOLDERS` disk:FOLDER: its (future) mount point and the MiB free there ("/var 900").
     """
 
     DISK_FOLDERS = ("/", "/usr", "/var/lib", "/var/cache", "/var/www")
@@ -25,7 +25,7 @@ class Machine(Fact[dict[str, str]]):
             ". /etc/os-release;"
             " echo uid=$(id -u); echo os=$ID; echo release=$VERSION_ID; echo codename=$VERSION_CODENAME;"
             " echo arch=$(dpkg --print-architecture 2>/dev/null || uname -m);"
-            # Where systemd itself has written it down there is no need to find it out anew.
+            # systemd's record of it is cheaper than detecting it again.
             " read -r container 2>/dev/null < /run/systemd/container"
             " || container=$(systemd-detect-virt --container 2>/dev/null); echo container=$container;"
             " read -r init < /proc/1/comm; echo init=$init;"
@@ -47,8 +47,8 @@ class Machine(Fact[dict[str, str]]):
 
 
 class Listeners(Fact[dict[int, str]]):
-    """Process names by the TCP port they listen on, "a, b" where several do at different addresses; "" where the name
-    can't be seen."""
+    """Process names by the TCP port they listen on, "a, b" if several do at different addresses; "" if the name is not
+    visible."""
 
     @staticmethod
     def default() -> dict[int, str]:
@@ -67,5 +67,5 @@ class Listeners(Fact[dict[int, str]]):
 
 
 def is_container(machine: dict[str, str]) -> bool:
-    """Whether the host shares a kernel that it can't set (nspawn, LXC, OpenVZ)."""
+    """Whether the host shares a kernel that it can't configure (nspawn, LXC, OpenVZ)."""
     return machine.get("container", "none") not in ("none", "")

@@ -1,4 +1,4 @@
-"""What MongoDB says to its users."""
+"""Facts about a MongoDB server, by programs that run on the host."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from slipway.settings.limits import SHIPPED
 
 
 def alone(module: ModuleType) -> str:
-    """The text of a module that imports mongodb_protocol, with that in it: a host has neither."""
+    """The source of a module with mongodb_protocol inlined, as the host has neither."""
     protocol, own = (Path(str(one.__file__)).read_text() for one in (mongodb_protocol, module))
     imports = r"^from (__future__|slipway\.facts\.mongodb_protocol) import .*\n"
     return protocol + re.sub(imports, "", own, flags=re.MULTILINE)
 
 
 def program(module: ModuleType, *arguments: object) -> str:
-    """The command that runs such a module on a host."""
+    """The command that runs such a module (`alone`) on a host."""
     return " ".join(["python3 -ISc", shlex.quote(alone(module)), *(shlex.quote(str(one)) for one in arguments)])
 
 
 class MongodbUsers(Fact[dict[str, str]]):
-    """What MongoDB says to `users`, pairs of a name and the file of its password, as mongodb_login.py prints it;
-    `{}` where the host has no Python."""
+    """Whether `users`, pairs of a name and a password file, can log in, as mongodb_login.py prints it; `{}` if the host
+    has no Python."""
 
     @staticmethod
     def default() -> dict[str, str]:
@@ -45,7 +45,7 @@ class MongodbUsers(Fact[dict[str, str]]):
 
 
 class MongodbData(Fact[dict[str, Any]]):
-    """What mongodb_data.py finds in the server at a port of the host; `{}` where the host has no Python."""
+    """What mongodb_data.py finds in the server at a port of the host; `{}` if the host has no Python."""
 
     @staticmethod
     def default() -> dict[str, Any]:

@@ -1,14 +1,14 @@
-"""What is in a MongoDB that Slipway has not set up, and whether it is all there later.
+"""The content of a MongoDB that Slipway did not set up, to compare it before and after a restart.
 
 Sent to the host and run there by its Python, as root: `python3 -ISc TEXT ADDRESS PORT SECONDS look|hash|lock`. ADDRESS
 may be a Unix socket's path.
 
-look    prints what Slipway wants to know of the server, as a Python dictionary: `state` "away", "closed" (it wants a
-        password), "open", or else why it answers nothing; and of an open one `options` (those in force), `version`,
-        `documents` by database, `users` of the database admin, `set` and `members` of a replica set.
-hash    prints a line for each collection: its name, its number of documents and, up to MAX_HASHED_BYTES in all, what
-        dbHash says of it.
-lock    does the same after nobody may write any more; the server is stopped next.
+look    prints the server's state as a Python dictionary: `state` "away", "closed" (authentication required), "open",
+        or else the error; and of an open one `options` (the effective ones), `version`, `documents` by database,
+        `users` of the database admin, `set` and `members` of a replica set.
+hash    prints a line for each collection: its name, its number of documents and, up to MAX_HASHED_BYTES in all, its
+        dbHash.
+lock    blocks writes, then does the same; the server is stopped next.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# A server's own: it writes them by itself.
+# Databases that the server itself writes.
 INTERNAL = ("config", "local")
-# dbHash reads all documents, and nobody may write meanwhile.
+# dbHash reads all documents and blocks writes meanwhile.
 MAX_HASHED_BYTES = 2**30
 
 
 def asked(connection: Connection, command: dict[str, Any], database: str = "admin") -> dict[str, Any]:
-    """The answer. Raises OSError where the server refuses to."""
+    """The answer. Raises OSError if the command fails."""
     answer = connection.run(command, database)
     if not answer["ok"]:
         raise OSError(answer["errmsg"])

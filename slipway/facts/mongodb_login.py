@@ -1,9 +1,9 @@
-"""What MongoDB says to its users, asked by its own protocol: mongosh takes two seconds to start, this a tenth of one.
+"""Tries logins to MongoDB by its wire protocol: mongosh takes two seconds to start, this a tenth of one.
 
 Sent to the host and run there by its Python, as root: `python3 -ISc TEXT ADDRESS PORT SECONDS USER=FILE...`; USER is a
 user of the database admin, or USER@DATABASE. It prints
-`server=` away, open (whoever connects may read) or closed, and for each user `USER=` the SHA-256 of the password in
-FILE, "refused", or "" where there is no FILE that root alone can read, and `USER.roles=` what the user may do.
+`server=` away, open (no authentication) or closed, and for each user `USER=` the SHA-256 of the password in FILE,
+"refused", or "" if there is no FILE that only root can read, and `USER.roles=` the user's roles.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from slipway.facts.mongodb_protocol import UNAUTHORIZED, Connection
 
 
 def password_in(file: str) -> str:
-    """What is in a file of root's alone, "" where there is none."""
+    """The content of a file that only root can read, "" if there is none."""
     try:
         status = os.lstat(file)
         if not stat.S_ISREG(status.st_mode) or stat.S_IMODE(status.st_mode) != 0o600 or status.st_uid or status.st_gid:

@@ -1,4 +1,4 @@
-"""MongoDB's own protocol, for programs that Slipway sends to a host and runs there by its Python.
+"""MongoDB's wire protocol, for programs that Slipway runs on a host with the host's Python.
 
 https://www.mongodb.com/docs/manual/reference/mongodb-wire-protocol/#op_msg
 https://bsonspec.org/spec.html
@@ -14,7 +14,7 @@ import socket
 import struct
 
 TYPE_CHECKING = False
-if TYPE_CHECKING:  # to import it would take a third of a program's time
+if TYPE_CHECKING:  # its import would take a third of a program's run time
     from typing import Any
 
 OP_MSG = 2013
@@ -22,7 +22,7 @@ UNAUTHORIZED = 13
 
 
 class Typed(bytes):
-    """A value that is BSON already, of another kind than Python's types say: kind and bytes."""
+    """A value that is encoded as BSON already, of a type that Python lacks: its BSON type (kind) and bytes."""
 
     kind: int
 
@@ -33,7 +33,7 @@ class Typed(bytes):
 
 
 def encode(document: dict[str, Any]) -> bytes:
-    """BSON of a dictionary of integers, texts, bytes, lists, dictionaries and what is Typed."""
+    """BSON of a dictionary of integers, strings, bytes, lists, dictionaries and Typed values."""
     body = b""
     for name, value in document.items():
         if isinstance(value, bool):
@@ -56,7 +56,7 @@ def encode(document: dict[str, Any]) -> bytes:
 
 
 def decode(data: bytes) -> dict[str, Any]:
-    """A BSON document as a dictionary, an array as a list; kinds that are not looked at here are their bytes."""
+    """A BSON document as a dictionary, an array as a list; values of types not decoded here stay bytes."""
     fixed = {
         1: "<d",
         8: "<?",
@@ -112,7 +112,7 @@ class Connection:
         return decode(self.answer(command, database))
 
     def answer(self, command: dict[str, Any], database: str = "admin") -> bytes:
-        """The same as its BSON."""
+        """The answer to a command as BSON."""
         message = struct.pack("<iB", 0, 0) + encode({**command, "$db": database})
         self.socket.sendall(struct.pack("<iiii", len(message) + 16, 1, 0, OP_MSG) + message)
         (length,) = struct.unpack("<i", self.receive(4))
@@ -123,13 +123,13 @@ class Connection:
         while len(data) < size:
             part = self.socket.recv(size - len(data))
             if not part:
-                raise OSError("the server has hung up")
+                raise OSError("the server closed the connection")
             data += part
         return bytes(data)
 
     def logs_in(self, user: str, password: str, database: str = "admin") -> bool:
-        """Whether a user of a database does."""
-        import hmac  # which Debian's smallest Python, that of a fresh host, has not
+        """Whether a user of `database` can log in with this password."""
+        import hmac  # missing from python3-minimal, all that a fresh host has
 
         nonce = encoded(os.urandom(18))
         first = f"n={user},r={nonce}"

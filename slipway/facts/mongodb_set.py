@@ -1,12 +1,12 @@
-"""The replica set of a MongoDB on this host: what it is, and its beginning.
+"""The replica set of a MongoDB on this host: its state, and its initiation.
 
 Sent to the host and run there by its Python, as root: `python3 -ISc TEXT STEP ADDRESS PORT SECONDS SET MEMBER OPLOG_MB
 USER FILE`. FILE has the password of USER, MongoDB's administrator. STEP is one of:
 
-look    prints `state=` away, alone (no member of a set), new (started as a member, of a set that has not begun),
-        waiting (no primary) or primary; `oplog=` the oplog's limit in MiB, where it can be read. Always ends with 0.
-begin   begins the set SET with MEMBER (host:port) where there is none, waits for up to SECONDS until it takes writes,
-        and gives the oplog OPLOG_MB, 0 for what MongoDB has chosen. Ends with 1 and a line on stderr where it can't.
+look    prints `state=` away, alone (a standalone), new (started as a member of a set that is not initiated),
+        waiting (no primary) or primary; `oplog=` the oplog's size in MiB, if it can be read. Always exits with 0.
+begin   initiates the set SET with MEMBER (host:port) if there is none, waits up to SECONDS until it accepts writes,
+        and sets the oplog's size to OPLOG_MB, 0 for MongoDB's default. On failure exits with 1 and a line on stderr.
 
 https://www.mongodb.com/docs/manual/reference/command/replSetInitiate/
 https://www.mongodb.com/docs/manual/reference/command/replSetResizeOplog/
@@ -28,7 +28,7 @@ MIB = 2**20
 
 
 def state_of(hello: dict[str, Any]) -> str:
-    """What a server is, by its answer to `hello`."""
+    """The state of a server, by its answer to `hello`."""
     if hello.get("isreplicaset"):
         return "new"
     if "setName" not in hello:
@@ -45,7 +45,7 @@ def log_in(connection: Connection, user: str, file: str) -> bool:
 
 
 def oplog_mb(connection: Connection) -> int:
-    """The oplog's limit, 0 where it can't be read."""
+    """The oplog's maximum size, 0 if it can't be read."""
     listed = connection.run({"collStats": "oplog.rs"}, "local")
     return int(listed.get("maxSize", 0)) // MIB
 
@@ -62,12 +62,12 @@ def look(address: str, port: str, seconds: str, user: str, file: str) -> None:
 
 
 def begin(address: str, port: str, seconds: str, name: str, member: str, oplog: str, user: str, file: str) -> str:
-    """Why the set does not take writes, "" where it does."""
+    """Why the set does not accept writes, "" if it does."""
     end = time.monotonic() + int(seconds)
     connection = Connection(address, int(port), int(seconds))
     state = state_of(connection.run({"hello": 1}))
     if state == "alone":
-        return "MongoDB runs without a replica set's name"
+        return "MongoDB runs as a standalone, without replication.replSetName"
     if state == "new":
         command = {"replSetInitiate": {"_id": name, "members": [{"_id": 0, "host": member}]}}
         # The localhost exception: until the first user exists, a local connection may do this.
@@ -76,7 +76,7 @@ def begin(address: str, port: str, seconds: str, name: str, member: str, oplog: 
         if answer.get("code") == UNAUTHORIZED and log_in(connection, user, file):
             answer = connection.run(command)
         if not answer["ok"] and answer.get("code") != ALREADY_INITIALIZED:
-            return f"the replica set {name} can't begin with {member}: {answer.get('errmsg')}"
+            return f"the replica set {name} can't be initiated with {member}: {answer.get('errmsg')}"
     while (hello := connection.run({"hello": 1})) and not hello.get("isWritablePrimary"):
         if time.monotonic() > end:
             return f"the replica set {name} has no primary member after {seconds} s"
@@ -84,7 +84,7 @@ def begin(address: str, port: str, seconds: str, name: str, member: str, oplog: 
     if int(oplog) and log_in(connection, user, file) and oplog_mb(connection) != int(oplog):
         answer = connection.run({"replSetResizeOplog": 1, "size": int(oplog)})
         if not answer["ok"]:
-            return f"the oplog can't have {oplog} MiB: {answer.get('errmsg')}"
+            return f"the oplog can't be resized to {oplog} MiB: {answer.get('errmsg')}"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""Nginx's configuration: the one in force, and the one that would be."""
+"""Nginx's configuration: the present one, and the one after an apply."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from slipway.adoption.nginx import Found
 from slipway.adoption.nginx_config import FILE, Tree
 from slipway.facts.base import Fact
 
-# Each file of a package's own that nobody has changed.
+# The packages' configuration files that are unmodified.
 STOCK = """\
 dpkg-query -W -f '${Conffiles}\\n' nginx nginx-common 2> /dev/null | while read -r file sum _; do
   case $file in /etc/nginx/*) [ "$(md5sum < "$file")" != "$sum  -" ] || echo "stock=$file" ;; esac
@@ -19,7 +19,7 @@ done"""
 
 
 class NginxInForce(Fact[Found | None]):
-    """The configuration of an Nginx in which there is something that is not Slipway's, None where there is nothing."""
+    """Nginx's configuration if some of it is not Slipway's, otherwise None."""
 
     @staticmethod
     def default() -> Found | None:
@@ -48,11 +48,11 @@ for link in sites-enabled/*; do [ ! -L $link ] || echo "link=/etc/nginx/$link=$(
 
 
 class NginxFuture(Fact[tuple[Tree, str]]):
-    """The configuration as it would be with some files and links of Slipway's put into it and others removed, and why
-    it would be invalid, "" where it would not or where that can't be found out.
+    """The configuration as it would be with some files and links added and others removed, and why it would be
+    invalid, "" if it is valid or can't be tested.
 
-    `nginx -T` alone sees a copy in memory in the place of /etc/nginx: what it says has the real paths, and no file of
-    the host is written.
+    `nginx -T` runs in a mount namespace with a copy of /etc/nginx in memory: its output has the real paths, and no file
+    of the host is written.
     """
 
     @staticmethod
@@ -60,7 +60,7 @@ class NginxFuture(Fact[tuple[Tree, str]]):
         return Tree(""), ""
 
     def command(self, files: Mapping[str, str], links: Mapping[str, str], removed: tuple[str, ...]) -> str:
-        """`files` and `links` by their names below /etc/nginx, `removed` are whole paths."""
+        """`files` and `links` by their names below /etc/nginx, `removed` are absolute paths."""
         steps = [f"rm -f {shlex.quote(file.removeprefix('/etc/nginx/'))}" for file in removed]
         for name, text in files.items():
             steps.append(f"mkdir -p $(dirname {name}); rm -f {name}; printf %s {shlex.quote(text)} > {name}")
@@ -69,7 +69,7 @@ class NginxFuture(Fact[tuple[Tree, str]]):
         inner = f"""\
 mount -t tmpfs none /mnt && cp -a /etc/nginx/. /mnt && cd /mnt || exit 0
 {lines}
-# What is not there yet: a module, and certificates.
+# Not installed yet: a module and certificates.
 ls modules-enabled/*brotli* > /dev/null 2>&1 || sed -i '/brotli_static/d' nginx.conf
 for site in sites-available/*; do
   folder=$(sed -n 's,^ *ssl_certificate \\(/etc/nginx/tls/[^/]*\\)/.*,\\1,p' $site | head -n 1)
@@ -85,6 +85,6 @@ mount --bind /mnt /etc/nginx && /usr/sbin/nginx -T -q 2>&1"""
 
 
 def error_in(output: list[str]) -> str:
-    """What Nginx says of a configuration that it does not accept, with or without the time and its process."""
+    """Nginx's error about an invalid configuration, without its time and process; "" if there is none."""
     found = (re.match(r"(?:nginx:|[\d/]+ [\d:]+) \[emerg\] (?:\d+#\d+: )?(.*)", line) for line in output)
     return next((one[1] for one in found if one), "")

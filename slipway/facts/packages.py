@@ -1,16 +1,16 @@
-"""What dpkg says of packages."""
+"""The state of Debian packages."""
 
 from __future__ import annotations
 
 from slipway.facts.base import OfSubjects
 
-# dpkg's word for them is an error flag, dpkg-query(1).
+# By dpkg's error flag, dpkg-query(1).
 BROKEN_PACKAGES = "dpkg-query -W -f '${db:Status-Eflag}=${Package}\\n' | grep ^reinstreq="
 
 
 class Packages(OfSubjects[dict[str, set[str]]]):
-    """What dpkg says: which of `packages` are "installed", fully; and which of all are "broken", as after a power cut
-    while they were being unpacked: they must be installed again before anything else can be."""
+    """Which of `packages` are fully "installed", and which of all are "broken" (a power cut during unpacking): these
+    must be reinstalled before apt installs anything else."""
 
     script = """\
 for package do set -- "$@" -e "ok=installed=$package"; shift; done

@@ -1,4 +1,4 @@
-"""What sshd is configured to do, and how this connection reaches it."""
+"""sshd's configuration, host keys, and the port of this connection."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from slipway.facts.base import Fact
 
 
 class Sshd(Fact[dict[str, list[str]]]):
-    """What sshd would do for root from outside (sshd -T): values by keyword, in lower case; `{}` where sshd is at a
-    loss."""
+    """sshd's effective configuration for a login as root from outside (sshd -T): values by keyword, in lower case; `{}`
+    if sshd reports an error."""
 
     @staticmethod
     def default() -> dict[str, list[str]]:
@@ -41,7 +41,7 @@ class HostKeys(Fact[list[str]]):
 
 
 class SshPort(Fact[str]):
-    """The server's port of this ssh connection. Asked without sudo, which drops the variable."""
+    """The server's port of this ssh connection. Needs `_sudo=False`: sudo drops the variable."""
 
     @staticmethod
     def default() -> str:

@@ -1,4 +1,4 @@
-"""What `slipway status` asks of a host."""
+"""What `slipway status` shows of a host."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from slipway.facts.base import Fact, key_values
 
 
 class Condition(Fact[dict[str, str]]):
-    """What `slipway status` tells of a host, asked in one command.
+    """What `slipway status` shows of a host, collected by one command.
 
-    system, kernel, up (seconds), reboot ("yes" where an update wants one), version:TITLE, unit:NAME (LoadState,
-    ActiveState and SubState, systemd's words), report:TITLE, health:UNIT ("yes" or "no"), start and end of the
-    certificate that is served (seconds since the epoch) and placeholder ("yes" where it is but one), disk:MOUNT (MiB
-    free, MiB in all),
-    release and released (its time, seconds since the epoch), and apply: the last one's line in the host's log. What is
-    not there is left out.
+    system, kernel, up (seconds), reboot ("yes" if required), version:TITLE, unit:NAME (systemd's LoadState, ActiveState
+    and SubState), report:TITLE, health:UNIT ("yes" or "no"), start and end of the certificate that is served (seconds
+    since the epoch) and placeholder ("yes" if it is self-signed), disk:MOUNT (MiB free, MiB in all),
+    release and released (its time, seconds since the epoch), and apply: the last one's line in the host's log. Missing
+    values are left out.
     """
 
     DISK_FOLDERS = "/ /var /var/lib /var/www"
@@ -36,8 +35,8 @@ class Condition(Fact[dict[str, str]]):
         reports: tuple[tuple[str, str], ...] = (),
     ) -> str:
         """`versions` and `reports` are titles with a command that prints a version or a line, `health` are units with a
-        shell test. `served` is the folder of a certificate, `site_root` that of a site; `others` are a name and the two
-        of each further site, whose keys have ":NAME" at their end."""
+        shell test. `served` is the folder of a certificate, `site_root` that of a site; `others` are the name and these
+        two folders of each further site, whose keys end in ":NAME"."""
         said = [f'its=$({command}); [ -z "$its" ] || echo "version:{title}=$its";' for title, command in versions]
         told = [f'echo "report:{title}=$({{ {command}; }} 2> /dev/null)";' for title, command in reports]
         well = [f"{{ {test}; }} > /dev/null 2>&1 && its=yes || its=no; echo health:{of}=$its;" for of, test in health]

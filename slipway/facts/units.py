@@ -1,4 +1,4 @@
-"""What systemd says of units."""
+"""The state of systemd units."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from slipway.facts.base import OfSubjects, key_values
 
 
 class Unit(OfSubjects[dict[str, str]]):
-    """A systemd unit, as `systemctl show` tells of it: ActiveState, SubState, UnitFileState, NRestarts,
-    NeedDaemonReload; and when, in seconds since the epoch, what runs began: its main process (Began), and the newest
-    child of that (ChildBegan): a reload leaves the main one, and starts new workers."""
+    """A systemd unit by `systemctl show`: ActiveState, SubState, UnitFileState, NRestarts, NeedDaemonReload; and the
+    start times, in seconds since the epoch, of its main process (Began) and of that one's newest child (ChildBegan): a
+    reload keeps the main process and starts new workers."""
 
-    # A process's age is that of this shell, which has just begun, less the difference of what proc(5) tells of the two
-    # in hundredths of a second; `ps` would do the same, and have to be started for each.
+    # A process's start time is that of this shell, which has just started, less the difference of their start times in
+    # proc(5), in hundredths of a second; `ps` would have to be started for each process.
     script = """\
 wanted=Names,ActiveState,SubState,UnitFileState,NRestarts,NeedDaemonReload,MainPID
 systemctl show --property=$wanted "$@" 2>/dev/null | {

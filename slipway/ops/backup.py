@@ -1,32 +1,33 @@
-"""What a configuration replaces is kept until its unit has started with it, and is restored where it has not."""
+"""Backups of replaced configuration files, restored if the unit fails to start with the new ones."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable
 
-# A configuration that its program accepts may still not start: a port is taken, an address is not the host's. What it
-# replaces is kept here, by unit, until the unit has come up with it; if that one does not, what was there comes back.
+# A valid configuration may still fail at the start: a port is in use, an address is not the host's. The replaced files
+# are kept here, by unit, until the unit has started with the new ones; if it fails to, they are restored.
 KEPT = "/var/lib/slipway/kept"
 
 
 def backup(paths: Iterable[str], unit: str) -> str:
-    """Shell commands that keep what is at `paths` until `unit` has come up with what replaces it.
+    """Shell commands that back up `paths` until `unit` has started with what replaces them.
 
-    Only of a unit that runs: its configuration works. What is kept from an interrupted run is the older one, and stays.
+    Only if the unit is running, as its configuration works then. An existing backup, of an interrupted run, is kept: it
+    is the older one.
     """
     kept = f"{KEPT}/{unit}"
     steps = [f"umask 077; mkdir -p {kept}"]
     for path in map(shlex.quote, paths):
         copy = f"mkdir -p {kept}$(dirname {path}); cp -a {path} {kept}{path}"
         there = f"if [ -e {path} ] || [ -L {path} ]; then {copy}; fi"
-        # Written down last: a path without a copy was not there.
+        # The path is recorded last: one that is recorded without a copy did not exist.
         steps.append(f"grep -sqxF {path} {kept}/paths || {{ {there}; sync -f {kept}; echo {path} >> {kept}/paths; }}")
     return f"if systemctl is-active --quiet {unit}; then ( {'; '.join(steps)} ); fi"
 
 
 def restore(kept: str) -> str:
-    """Shell commands that put what was kept in the folder `kept`, a path or a shell's variable, where it was."""
+    """Shell commands that restore the backup in the folder `kept`, a path or a shell variable."""
     return f"""\
 while read -r path; do
   old=$path.slipway-old
@@ -35,9 +36,9 @@ done < {kept}/paths"""
 
 
 def or_roll_back(attempt: str, unit: str, reload: bool = False) -> str:
-    """`attempt`, which starts `unit`, and exit code 1 where it fails: what was kept comes back then.
+    """`attempt`, which starts `unit`; if it fails, restore the backup and exit with 1.
 
-    `reload` says that the unit serves on with what was there before, and only is to read it.
+    `reload`: the unit still runs with the previous configuration, so it is reloaded rather than restarted.
     """
     kept, verb = f"{KEPT}/{unit}", "reload-or-restart" if reload else "restart"
     back = f"""\

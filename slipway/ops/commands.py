@@ -1,4 +1,4 @@
-"""Commands that an operation yields, and one for what has neither a file nor an operation of its own."""
+"""Helpers for the commands that operations yield, and `ensure`, a general operation."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ Commands = Generator[StringCommand | FunctionCommand | str, None, None]
 
 
 def checked(check: str, **final: str) -> str:
-    """A line for `sh` that fails with `check`, and shows its output then. `final` are the names that files will have,
-    by the one that they have for now, or a shell's variable with it: a user knows only those."""
+    """A line for `sh` that fails if `check` does, and then prints its output. `final` maps a file's temporary name, or
+    a shell variable that holds it, to its final name, which the output shows: users know only that one."""
     names = "; ".join(f"s#{now}#{name}#g" for now, name in final.items())
     return f'said=$( {{ {check}; }} 2>&1 ) || {{ printf "%s\\n" "$said" | sed "{names}" >&2; exit 1; }}'
 
 
 @operation()
 def ensure(check: str, command: str, note: str | None = None) -> Commands:
-    """Run `command` where the read-only shell test `check` fails. For what has neither a file nor an operation.
+    """Run `command` if the read-only shell test `check` fails. For states that neither a file nor another operation
+    covers.
 
-    What it makes has the usual modes, whatever umask a login has.
+    The command runs with umask 022, whatever the login's umask is.
     """
     if host.get_fact(Output, command=f"if {{ {check}; }} >/dev/null; then echo yes; fi").strip() == "yes":
         return

@@ -1,7 +1,7 @@
-"""Files that appear atomically and checked.
+"""Files that are written atomically and validated.
 
-Contents travel on standard input, so that no secret is ever in a command line (which every user of the server can
-see), and a file is written beside its place, given its owner and mode, checked, and only then renamed into place.
+Contents are sent on standard input, so that no secret is ever in a command line (which every user of the server can
+see). A file is written next to its path, given its owner and mode, checked, and only then renamed into place.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ def write_script(
     rollback_unit: str | None = None,
     keep_mtime: bool = False,
 ) -> str:
-    """A shell script that puts its standard input at `path`: nobody ever sees a half-written file or a wrong mode.
+    """A shell script that writes its standard input to `path` atomically, with its final owner and mode.
 
-    `check` is a command with {} for the new file's name; where it fails the old file stays. `rollback_unit` is the unit
-    that the old file is kept for. `keep_mtime` gives the new one the modification time of the old one: a
+    `check` is a command with {} for the new file's name; if it fails, the old file stays. `rollback_unit` is the unit
+    whose failed start restores the old file. `keep_mtime` gives the new one the modification time of the old one: a
     unit that started before the modification time is restarted (units.service).
     """
     parent = shlex.quote(str(Path(path).parent))
     steps = [
-        # Before the other umask: -m is for the last folder alone, and a login's may be 077.
+        # Parent folders need umask 022, and the login's may be 077; mkdir -m sets only the last one's mode.
         f"umask 022; [ -d {parent} ] || mkdir -p {parent}",
         "umask 077",
         f"new=$(mktemp {shlex.quote(path)}.XXXXXX)",
@@ -63,7 +63,7 @@ def write_script(
         steps.append(checked(check.replace("{}", '"$new"'), **{"$new": path}))
     if keep_mtime:
         steps.append(f'touch -r {shlex.quote(path)} "$new"')
-    # On the disk before it takes the old one's place: a power cut would leave a file of this name and no content.
+    # Sync before the rename: after a power cut the file could be empty.
     steps.append('sync "$new"')
     if rollback_unit:
         steps.append(backup([path], rollback_unit))
@@ -89,7 +89,7 @@ def needs_restart(old: str, new: str) -> bool:
 def tell_difference(
     path: str, state: Mapping[str, str], content: bytes, mode: str, owner: str, group: str, secret: bool = False
 ) -> None:
-    """Show what a file will become; of one that holds a secret only that it changes."""
+    """Show how a file will change; of a secret file, only that its contents change."""
     if not state:
         notes.note(f"{path}: new, {len(content)} bytes, {owner}:{group} {mode}")
     for what, wanted in (("kind", "regular file"), ("owner", owner), ("group", group), ("mode", mode)):
@@ -122,10 +122,10 @@ def put(
     secret: bool = False,
     rollback_unit: str | None = None,
 ) -> Commands:
-    """Put `content` at `path`, atomically, with its final owner and mode (octal, as `stat -c %a` prints it).
+    """Write `content` to `path` atomically, with owner and mode (octal, as `stat -c %a` prints it).
 
     `check` is a shell command with {} for the new file's name, run before it replaces the old one. The content of a
-    `secret` file is in no diff. The old file is restored if `rollback_unit` does not start with the new one; it
+    `secret` file is in no diff. The old file is restored if `rollback_unit` fails to start with the new one; the unit
     needs no restart if only lines of NEEDS_NO_RESTART differ (units.restarts).
     """
     data = content.encode()
@@ -148,7 +148,7 @@ def put(
 
 @operation()
 def put_all(files: Mapping[str, str]) -> Commands:
-    """`put` of several files by their paths, root's and readable by all, which are compared by one fact."""
+    """`put` several files, contents by path, owned by root with mode 644. One fact compares them all."""
     states, commands = host.get_fact(FileStates, paths=tuple(files)), []
     for path, content in files.items():
         data, state = content.encode(), states.get(path, {})
@@ -159,7 +159,7 @@ def put_all(files: Mapping[str, str]) -> Commands:
 
 
 def put_template(path: str, template: str, values: Mapping[str, Any], **arguments: Any) -> Any:
-    """`put` of a rendered template."""
+    """`put` a rendered template."""
     return put(path=path, content=render(template, **values), **arguments)
 
 
@@ -176,7 +176,7 @@ def directory(path: str, mode: str = "755", owner: str = "root", group: str = "r
 
 @operation()
 def link(path: str, target: str) -> Commands:
-    """Make sure that `path` is a symbolic link to `target`; an existing one moves in one step."""
+    """Make sure that `path` is a symbolic link to `target`; an existing one is replaced atomically."""
     state = host.get_fact(FileState, path=path)
     if state.get("kind") == "symbolic link" and state.get("target") == target:
         return
@@ -202,12 +202,12 @@ def config_tree(
     rollback_unit: str,
     removed: Sequence[str] = (),
 ) -> Commands:
-    """Make several files and links below `root` one configuration that is checked as a whole before it is in force.
+    """Change several files and links below `root` as one configuration that is checked as a whole first.
 
-    `files` and `links` map a path relative to `root` to a content and to a target; `removed` are paths below it of
-    files or links that go with the change. The whole of `root` is copied
-    beside itself, changed there and checked by `check`, a command with {} for the copy's path; only then do the
-    changed files move into place, each by a rename. The old ones are restored if `rollback_unit` does not start.
+    `files` and `links` map a path relative to `root` to a content and to a target; `removed` are the absolute paths of
+    files or links to remove. `root` is copied, the copy is changed and checked by `check`, a command with {} for the
+    copy's path; only then are the changed files renamed into place. The old ones are restored if `rollback_unit` fails
+    to start.
     """
     changed = {}
     for name, content in files.items():
@@ -225,14 +225,14 @@ def config_tree(
     if not changed and not moved and not removed:
         return
 
-    # One command, as each would wait for the way there and back.
+    # One command, as each costs a round trip.
     stage, place = shlex.quote(f"{root}.slipway-new"), shlex.quote(root)
     script = [
         f"umask 022; trap 'rm -rf {stage}' EXIT; rm -rf {stage}; cp -a {place} {stage}",
         f"base64 -d | tar -x -C {stage} --no-same-owner",
         *(f"rm -f {stage}/{shlex.quote(path.removeprefix(f'{root}/'))}" for path in removed),
         checked(check.replace("{}", stage), **{stage: root}),
-        # On the disk before any of it takes its place, as in write_script.
+        # Sync before the renames, as in write_script.
         f"sync -f {stage}",
         backup([*(f"{root}/{name}" for name in [*changed, *moved]), *removed], rollback_unit),
     ]

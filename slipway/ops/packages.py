@@ -1,4 +1,4 @@
-"""Debian packages, installed without needless updates."""
+"""Install Debian packages, refreshing apt's lists only when needed."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from slipway.facts.packages import BROKEN_PACKAGES, Packages
 from slipway.ops.commands import Commands
 from slipway.settings import limits
 
-# A repository's lists are refreshed only on the way to an installation: an update on every run would be a change on
-# every run. Error-Mode=any, or apt-get update reports success without a network.
+# Lists are refreshed only before an installation: a refresh on every run would be a change on every run.
+# Error-Mode=any, as apt-get update otherwise reports success without a network.
 APT_UPDATE = "apt-get update -q -o APT::Update::Error-Mode=any"
 APT_INSTALL = (
     "DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends"
     " -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold"
 )
 APT_LISTS = "/var/lib/apt/lists"
-# The time of the last refresh: apt gives a list its age on the mirror. Any other refresh removes this file.
+# Its mtime is the last refresh: apt gives a list the mirror's mtime. Any other refresh removes this file.
 REFRESHED = f"{APT_LISTS}/slipway-refreshed"
 APT_SOURCES = "/etc/apt/sources.list.d"
 
@@ -32,18 +32,18 @@ APT_SOURCES = "/etc/apt/sources.list.d"
 # Files of sources that a refresh has left out, and the folder with links to the others.
 LEFT_OUT, PARTS = "/run/slipway-left-out-sources", "/run/slipway-sources"
 WITH_PARTS = f"-o Dir::Etc::sourceparts={PARTS} -o APT::Get::List-Cleanup=0"
-# Sources that a server can't do without: the system's own, and those that Slipway has written.
+# The system's own sources, which a server can't do without.
 _ESSENTIAL = "/etc/apt/sources.list|*/debian.sources|*/ubuntu.sources"
 _ALL_BUT = f"""\
 all_but() {{
   rm -rf {PARTS}; mkdir -p {PARTS}; find {APT_SOURCES} ! -type d -exec ln -s {{}} {PARTS} ';'
   for file; do rm -f {PARTS}/${{file##*/}}; done
 }}"""
-# Who holds dpkg's lock is told while apt waits for it.
+# apt names the holder of dpkg's lock while it waits.
 _HOLDER = r"""printf '%s\n' "$said" | tr '\r' '\n' |
     grep -oE '^E: .*|Could not get lock [^(]*\([^)]*\)' | awk '!seen[$0]++'"""
-# For the lock on its lists apt has no wait as for dpkg's (`apt_lock_timeout`), so that the command is repeated. It is
-# `indextargets` that knows the files: most messages name an address alone.
+# apt waits for dpkg's lock (`apt_lock_timeout`) but not for the lock on its lists, so the command is retried. The files
+# come from `indextargets`: most error messages name only an address.
 _FUNCTIONS = f"""\
 refresh() {{
   for try in 1 2 3 4 5 6; do
@@ -68,20 +68,20 @@ are_others() {{
 }}
 give_up() {{
   printf '%s\\n' "$said" | grep -E '^(Err|E|W):|^  ' | awk '!seen[$0]++'
-  for file in $(failing); do echo "the source is in $file: mend or remove it (\\`apt-get update\\` shows more)"; done
+  for file in $(failing); do echo "the source is in $file: fix or remove it (\\`apt-get update\\` shows more)"; done
   exit 1
 }}"""
 
 
 def _refresh(without: Sequence[str]) -> str:
-    """The command that refreshes apt's lists, but for those of the files `without`. A file of somebody else's that
-    fails is left out."""
+    """The command that refreshes apt's lists, except those of the files `without`. A failing source file that is
+    neither the system's nor Slipway's is left out."""
     files = [shlex.quote(file) for file in without]
     is_there = f"{{ {' || '.join(f'[ -e {file} ]' for file in files)}; }}" if files else "false"
     left_out = " ".join(files)
     and_not = "".join(f"! -path {file} " for file in files)
-    # apt leaves it to the kernel when a list reaches the disk, and goes on with one that a power cut emptied: empty
-    # ones go, and new ones are on the disk before they count.
+    # apt does not sync its lists, and accepts one that a power cut has emptied: remove empty ones, and sync new ones
+    # before they count.
     return f"""\
 umask 022
 {_FUNCTIONS}
@@ -103,8 +103,8 @@ fi
 rm -rf {PARTS}; {is_there} || touch {REFRESHED}"""
 
 
-# An apt command that was cut off leaves dpkg in the middle, and apt refuses all else until that is finished. What was
-# being unpacked then must be installed again.
+# After an interrupted apt command, apt refuses everything until dpkg is reconfigured. Packages that were being unpacked
+# must be reinstalled.
 FINISH = (
     f"dpkg --configure -a; broken=$({BROKEN_PACKAGES} | cut -d= -f2);"
     f' [ -z "$broken" ] || {APT_INSTALL} --reinstall $broken'
@@ -112,26 +112,26 @@ FINISH = (
 
 
 def _look_at_sources() -> None:
-    """Say which sources are left out. Raises PyinfraError where packages can't be installed."""
+    """Note which sources are left out. Raises PyinfraError if packages can't be installed."""
     found = host.get_fact(AptSources, seconds=limits.of_host(host).reach)
     for entry, reason in found.others.items():
         notes.note(f"{entry}: left out, as apt can't use it: {reason}")
-    # A changed file of ours blocks nothing: its component rewrites it before anything is installed from it.
+    # A broken source of Slipway's blocks nothing: its component rewrites it before installing from it.
     for entry, reason in found.ours.items():
-        notes.note(f"{entry}: apt can't use it as it is: {reason}")
+        notes.note(f"{entry}: apt can't use it, to be rewritten: {reason}")
     if problems := source_problems(found):
         lines = "\n".join(f"  - {problem}" for problem in problems)
         raise PyinfraError(f"{host.name}: no package can be installed; nothing was changed.\n{lines}")
 
 
 def source_problems(found: Sources) -> list[str]:
-    """What keeps apt from installing, with the file that it is in and what to do."""
+    """The errors that keep apt from installing, each with its file and what to do."""
     problems = [
-        f"apt: found {entry} failing, need it to install packages: {reason} (mend it, or check the host's network)"
+        f"apt: found {entry} failing, need it to install packages: {reason} (fix it, or check the host's network)"
         for entry, reason in found.failing.items()
     ]
     if found.unreadable:
-        remedy = "mend the file, or remove the source" if CONFLICT not in found.unreadable else "remove it from one"
+        remedy = "fix the file, or remove the source" if CONFLICT not in found.unreadable else "remove it from one"
         problems.append(
             f"apt: found sources that it can't read, need them to install packages: {found.unreadable} ({remedy})"
         )
@@ -142,9 +142,9 @@ def source_problems(found: Sources) -> list[str]:
 def install(packages: Mapping[str, Sequence[str]], without: Sequence[str] = ()) -> Commands:
     """Make sure that the Debian packages of some components are installed, in one run of apt.
 
-    `packages` maps what a plan calls a component to its packages. apt's lists are refreshed first: all of them if that
-    is more than an hour ago, else those of sources that are new since. `without` are files of sources that may not
-    be trusted yet: apt would refuse to refresh anything.
+    `packages` maps a component's name in the plan to its packages. apt's lists are refreshed first: all of them if the
+    last refresh is more than an hour old, else those of sources added since. `without` are source files whose keys may
+    not be trusted yet: they would make any refresh fail.
     """
     found = host.get_fact(Packages, packages=tuple(sorted({*chain(*packages.values())})))
     missing = {component: sorted(set(names) - found["installed"]) for component, names in packages.items()}
@@ -158,8 +158,8 @@ def install(packages: Mapping[str, Sequence[str]], without: Sequence[str] = ()) 
     if not host.state.is_executing:
         _look_at_sources()
     yield _refresh(without)
-    # Scripts of packages make files, and expect the usual umask: a login's may be 077.
-    # Where nothing is missing it still fails for what is half unpacked, and that is finished.
+    # Package scripts expect umask 022; the login's may be 077.
+    # If nothing is missing, apt still fails if a package is half unpacked, which runs FINISH.
     wanted = " ".join(map(shlex.quote, sorted({*chain(*missing.values())})))
     yield f"""\
 umask 022; parts=

@@ -1,4 +1,4 @@
-"""Secrets that a host makes up and that never leave it."""
+"""Secrets that are generated on a host and never leave it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NOTHING = hashlib.sha256(b"").hexdigest()
 
 @operation()
 def generate(path: str) -> Commands:
-    """Make sure that a secret is at `path`, which root alone can read. Where none is, the host makes one up: 64 random
+    """Make sure that a secret is at `path`, readable only by root. If there is none, the host generates 64 random
     hexadecimal digits."""
     state = host.get_fact(FileState, path=path)
     file = shlex.quote(path)
@@ -28,7 +28,7 @@ def generate(path: str) -> Commands:
         yield (
             f"[ -d {folder} ] || install -d -m 700 {folder}; umask 077; rm -rf {file}"
             f" && head -c 32 /dev/urandom | od -An -v -tx1 | tr -d ' \\n' > {file}.new"
-            # On the disk before anything relies on it.
+            # Sync before anything relies on it.
             f" && sync {file}.new && mv -fT {file}.new {file}"
         )
     elif (found := f"{state['owner']}:{state['group']} {state['mode']}") != "root:root 600":

@@ -22,13 +22,13 @@ _templates.globals["limits"] = limits
 
 
 def render(template: str, /, **values: Any) -> str:
-    """The text of `templates/<template>` with `values`; the project's own one comes first. An unknown name is an
-    error."""
+    """The text of `templates/<template>` with `values`; the project's own template takes precedence. An undefined name
+    is an error."""
     return _templates.get_template(template).render(**values)
 
 
 def load_templates() -> Iterator[str]:
-    """Compile all templates, one at each step, whose name it yields."""
+    """Compile all templates one by one, and yield their names."""
     for name in _templates.list_templates():
         _templates.get_template(name)
         yield name

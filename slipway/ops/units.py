@@ -1,4 +1,4 @@
-"""systemd units that follow change: enabled, running, ready, and running with the files they have."""
+"""systemd units: enabled, running, healthy, and restarted when their files have changed."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ STALE_SECONDS = 2
 
 @dataclass(frozen=True)
 class Ready:
-    """How to tell that a service does its work: a shell command that succeeds then.
+    """A service's readiness check: a shell command that succeeds when the service works.
 
-    After a start it is waited for `seconds` at most, which the `setting` makes more. `before` and `after` are commands
-    around each restart; where the first one fails there is none. One that is calm asks less often after the first
-    tries: who is asked may limit that.
+    After a start it is retried for up to `seconds`; `setting` is the one to raise. `before` and `after` are commands
+    around each restart; if `before` fails, there is no restart. `is_calm` retries less often after the first tries,
+    as the service may limit the rate of requests.
     """
 
     check: str
@@ -40,7 +40,7 @@ class Ready:
 
 
 class Around(NamedTuple):
-    """Shell commands before and after a restart; the second one runs whatever comes of it."""
+    """Shell commands before and after a restart; `after` runs even if the restart fails."""
 
     before: str
     after: str
@@ -55,25 +55,25 @@ def service(
     unit_files: Sequence[str] = (),
     around: Around | None = None,
 ) -> Commands:
-    """Make sure that a systemd unit is enabled, running, and runs with `files` as they are now.
+    """Make sure that a systemd unit is enabled, running, and started after the last change of `files`.
 
-    A restart after a change is a reaction of its own (`restart`); this catches the one that an interrupted run never
-    came to. `reloads` says that the unit reads its files anew on a reload; `unit_files` are those that no reload reads
-    (its sandbox). One that runs and is not `ready` is restarted; where it is not after a start, the unit's last log
-    lines are shown. `around` is done around each restart.
+    A restart after a change is a reaction of its own (`restart`); this makes up for one that an interrupted run missed.
+    `reloads`: a reload suffices to read changed `files`; `unit_files` are those that need a restart (its sandbox). A
+    running unit that is not `ready` is restarted; if it is not ready after a start, its last log lines are shown.
+    `around` are commands around each restart.
     """
     state = host.get_fact(Unit, unit=unit)
     if state.get("UnitFileState") not in ("enabled", "static", "alias", "indirect", "generated"):
         notes.note(f"{unit}: {state.get('UnitFileState') or 'unknown'} -> enabled")
         # By --runtime only a mask in /run is removed, and without it only one in /etc.
         masks = {"masked": f"systemctl unmask {unit} && ", "masked-runtime": f"systemctl --runtime unmask {unit} && "}
-        # Each of the two makes systemd read its units anew.
+        # Both make systemd reload its units.
         yield f"{masks.get(state.get('UnitFileState', ''), '')}systemctl enable {unit}"
     is_looping = is_crash_looping(state)
     if state.get("ActiveState") not in ("active", "activating", "reloading") or is_looping:
         found = "crash-looping" if is_looping else state.get("ActiveState") or "not there"
         notes.note(f"{unit}: {found} -> active")
-        # What a socket would start may have been masked until now, which systemd need not have noticed.
+        # A socket's service may have been masked until now: without a reload systemd may still see the mask.
         yield f"systemctl daemon-reload; systemctl reset-failed {unit} 2>/dev/null; " + or_roll_back(
             and_wait(f"systemctl start {unit}", unit, ready), unit
         )
@@ -93,26 +93,26 @@ def _works(ready: Ready) -> str:
 
 
 def is_stale(state: Mapping[str, str], modified: int, reloads: bool) -> bool:
-    """Whether a unit (facts.Unit) runs with what it read before `modified`; a reload is read by new children."""
+    """Whether a unit (facts.Unit) started before `modified`; after a reload its new children count."""
     began = state.get("ChildBegan" if reloads else "Began")
     return began is not None and modified - int(began) > STALE_SECONDS
 
 
 @operation()
 def know(unit: str) -> Commands:
-    """Make sure that systemd has read the files of a unit as they are now."""
+    """Make sure that systemd has loaded the current files of a unit."""
     if host.get_fact(Unit, unit=unit).get("NeedDaemonReload") == "yes":
         yield "systemctl daemon-reload"
 
 
 def is_crash_looping(state: Mapping[str, str]) -> bool:
-    """Whether a unit (facts.Unit) is being started again after it ended by itself: now waiting for it, now at it."""
+    """Whether a unit (facts.Unit) is being restarted after it exited by itself: waiting to be, or starting."""
     again = state.get("ActiveState") == "activating" and state.get("NRestarts", "0") != "0"
     return state.get("SubState") == "auto-restart" or again
 
 
 def restarts(*causes: Any) -> Callable[[], bool]:
-    """A condition of `restart`: one of these operations has changed something that requires it (files.put)."""
+    """A condition for `restart`: one of these operations changed something that requires it (files.put)."""
     without_restart, name = run.of(host.state).without_restart, host.name
     return lambda: any((name, cause._hash) not in without_restart and cause.did_change() for cause in causes)
 
@@ -129,10 +129,10 @@ def restart(
 ) -> Commands:
     """Restart (or reload) a unit, whatever its state. Call it with `_if=restarts(...)`, as a reaction to changes.
 
-    What was put with `rollback_unit=unit` is settled by it: it stays, or what was there before comes back. `stop` is a
-    unit that is stopped before, and left so: what was put for that one comes back, and stays once it has started.
-    `rehearse` reloads the unit first: one that fails at that still serves. `observed` is a shell command whose output
-    has the same lines after as before. `around` is done around the restart itself.
+    If it fails, the files that were put with `rollback_unit=unit` are restored. `stop` is a unit to stop before, and to
+    leave stopped; the files put for it are restored on failure, and their backup is kept until it has started.
+    `rehearse` reloads the unit first: if that fails, it still runs. `observed` is a shell command that must print the
+    same lines before and after. `around` are commands around the restart itself.
     """
     if stop:
         attempt = f"systemctl stop {stop}; systemctl daemon-reload; " + and_wait(
@@ -153,7 +153,7 @@ def _restart_command(
 ) -> str:
     action = _reload(unit) if reload else f"systemctl restart {unit}"
     if around and not reload:
-        # Signals are ignored until the command that ends what `before` began has run.
+        # Ignore signals until `after`, which undoes `before`, has run.
         end = f"trap {shlex.quote(around.after)} EXIT; trap '' HUP INT TERM PIPE"
         action = f"( {end}; {around.before}; {action} )"
     if rehearse:
@@ -164,13 +164,13 @@ def _restart_command(
         + f" && rm -rf {KEPT}/{unit}"
     )
     if ready and ready.before:
-        # In a shell of its own, at whose end, whatever its exit code, the last command runs.
+        # A subshell, so that `after` runs at its exit, whatever the exit code.
         return f"({ready.before} || exit 1; trap {shlex.quote(ready.after)} EXIT; {command})"
     return command
 
 
 def and_observe(attempt: str, observed: str) -> str:
-    """`attempt`, and exit code 1 where `observed` had printed a line before that it does not print some time after."""
+    """`attempt`; exit with 1 if a line that `observed` printed before is still missing 10 s after."""
     if not observed:
         return attempt
     missing = 'for line in $before; do case " $(echo $after) " in *" $line "*) ;; *) echo $line ;; esac; done'
@@ -184,8 +184,8 @@ for try in 1 2 3 4 5 6 7 8 9 10; do after=$(observed); gone=$({missing}); [ -n "
 
 
 def _reload(unit: str) -> str:
-    """Reload a unit, or start one that does not run. A program may say yes to a reload and then find that it can't: it
-    goes on with its old children. So one that is new is waited for."""
+    """Reload a unit, or start one that is not running. A program may accept a reload, then fail it and keep its old
+    children. So wait for a new child."""
     seconds = limits.of_host(host).reload
     newest = f"pgrep -n -P $(systemctl show --property=MainPID --value {unit})"
     new = shlex.quote(f'until [ "$({newest})" != "$1" ]; do sleep 0.1; done')
@@ -197,9 +197,9 @@ def _reload(unit: str) -> str:
 
 
 def until(ready: Ready, seconds: int) -> str:
-    """A command that succeeds as soon as `ready` is, and fails after `seconds`.
+    """A command that succeeds as soon as `ready.check` does, and fails after `seconds`.
 
-    The clock decides, not a number of tries: one try at a service that accepts and never answers takes seconds.
+    A time limit, not a number of tries: one try at a service that accepts and never answers takes seconds.
     """
     loop = f"until {ready.check}; do sleep 0.5; done"
     if ready.is_calm:
@@ -208,8 +208,8 @@ def until(ready: Ready, seconds: int) -> str:
 
 
 def and_wait(action: str, unit: str, ready: Ready | None) -> str:
-    """`action`, then its time until `ready`; on failure the unit's last log lines and exit code 1."""
-    # mongod says at length how it shuts down: what is only informative hides why.
+    """`action`, then wait until `ready`; on failure print the unit's last log lines and exit with 1."""
+    # mongod logs its shutdown at length: informational lines would hide the error.
     last = f"""journalctl -u {unit} -n 80 --no-pager | grep -v '"s":"I"' | tail -n 20"""
     failure = f"{{ {last} >&2; exit 1; }}"
     if ready is None:

@@ -163,7 +163,7 @@ def test_the_system_s_own_source_that_fails_is_told_once_with_its_file(refreshed
     assert len(refreshed.updates) == 1
     lines = done.stderr.splitlines()
     assert len(lines) == len({*lines})
-    assert f"the source is in {refreshed.root}/etc/apt/sources.list: mend or remove it" in done.stderr
+    assert f"the source is in {refreshed.root}/etc/apt/sources.list: fix or remove it" in done.stderr
     assert "docker.list" not in done.stderr
 
 

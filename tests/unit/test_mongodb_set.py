@@ -75,9 +75,9 @@ def test_a_set_begins_by_its_administrator_and_not_twice(monkeypatch, password):
 
 def test_a_set_that_cannot_begin_says_why(monkeypatch, password):
     monkeypatch.setattr(mongodb_set, "Connection", Server(NEW, refuses="No host described maps to this node"))
-    assert "can't begin with mongodb-1.internal:27017: No host" in begin(*FIRST, "0", "admin", password)
+    assert "can't be initiated with mongodb-1.internal:27017: No host" in begin(*FIRST, "0", "admin", password)
     monkeypatch.setattr(mongodb_set, "Connection", Server({"isWritablePrimary": True}))
-    assert begin(*FIRST, "0", "admin", password) == "MongoDB runs without a replica set's name"
+    assert begin(*FIRST, "0", "admin", password) == "MongoDB runs as a standalone, without replication.replSetName"
     monkeypatch.setattr(mongodb_set, "Connection", Server({"setName": "rs0"}))
     assert "no primary member after 1 s" in begin(*FIRST, "0", "admin", password)
 
