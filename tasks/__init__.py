@@ -1,4 +1,4 @@
-"""A module a component. A project's own tasks/ comes first: it adds components, and replaces those of Slipway."""
+"""One module per component. A project's own tasks/ takes precedence: it adds components, or replaces Slipway's."""
 
 from slipway.project import own_and_shipped
 

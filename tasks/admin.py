@@ -1,4 +1,4 @@
-"""The administrator: a user with keys and sudo, who has logged in before anybody else is shut out."""
+"""The administrator: a user with keys and sudo, whose login is tested before any other login is closed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def admin(settings: Settings) -> None:
     ensure(
         name=f"Create the administrator {user}",
         check=f"getent passwd {user}",
-        # Without a password: nobody can guess one, and sudo asks for none.
+        # No password, so none to guess; sudo needs none.
         command=f"useradd --create-home --user-group --shell /bin/bash {user}",
         note=f"user {user}: new",
     )
@@ -46,7 +46,7 @@ def admin(settings: Settings) -> None:
 
 @operation()
 def access(settings: Settings) -> Commands:
-    """The administrator's keys and right to sudo, both proven by a login before anything else relies on them."""
+    """The administrator's keys and sudo rights, both tested by a login before anything relies on them."""
     user = settings.admin_user
     found = host.get_fact(Output, command=f"getent passwd {user} && id -gn {user}").splitlines()
     home, group = (found[0].split(":")[5], found[1]) if len(found) == 2 else (f"/home/{user}", user)

@@ -1,6 +1,6 @@
-"""A server built by hand is taken over: its data, its certificate and its site stay, what is replaced is kept aside.
+"""Adopt a server that was built by hand: keep its data, certificate and site, and back up what is replaced.
 
-Nothing here has anything to do on a server that Slipway made.
+On a server that Slipway provisioned, none of it does anything.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ASIDE = "/var/backups/slipway/by-hand"
 
 
 def replaced(settings: Settings) -> list[str]:
-    """What Slipway puts its own in place of."""
+    """The paths that Slipway replaces."""
     units = [f"/etc/systemd/system/{site.backend_unit}.service" for site in settings.all_sites]
     return [
         *units,
@@ -38,7 +38,7 @@ def replaced(settings: Settings) -> list[str]:
 
 
 def found_by_hand(settings: Settings) -> list[str]:
-    """What somebody has built on the host before Slipway came, in words."""
+    """Descriptions of what was on the host before Slipway."""
     units = " ".join(site.backend_unit for site in settings.all_sites)
     folders = " ".join(f"{site.site_root}/{part}" for site in settings.all_sites for part in ("backend", "frontend"))
     script = f"""\
@@ -67,13 +67,13 @@ def _adopt_site(site: Settings) -> None:
 
 @operation()
 def keep_aside(settings: Settings) -> Commands:
-    """A copy of all that Slipway replaces, once."""
+    """Back up everything that Slipway replaces, once."""
     paths = " ".join(replaced(settings))
     if not found_by_hand(settings) or host.get_fact(Output, command=f"ls -d {ASIDE}"):
         return
     notes.note(f"{ASIDE}: {', '.join(host.get_fact(Output, command=f'ls -d {paths}').split())}")
     yield (
-        # One copy that fails, on a full disk say, and nothing is complete. cp 9.1 looks for parents in its folder.
+        # Any failed copy (a full disk) fails the backup. cp 9.1 resolves --parents from its working directory.
         f"set -e; cd /; umask 077; rm -rf {ASIDE}.new; mkdir -p {ASIDE}.new;"
         f" for path in {paths}; do [ ! -e $path ] || cp -a --parents $path {ASIDE}.new; done;"
         f" sync -f {ASIDE}.new && mv -T {ASIDE}.new {ASIDE}"
@@ -82,7 +82,7 @@ def keep_aside(settings: Settings) -> Commands:
 
 @operation()
 def keep_certificate(settings: Settings) -> Commands:
-    """The certificate by which the site is served now is served on until certbot has got another."""
+    """Keep serving the site's existing certificate until certbot has obtained one."""
     served, name = settings.tls_folder, f"{settings.site_name}-by-hand"
     kept = f"{TLS_FOLDER}/{name}"
     there = host.get_fact(NginxInForce)
@@ -111,7 +111,7 @@ done"""
 
 @operation()
 def keep_site(settings: Settings) -> Commands:
-    """A copy of the code and the pages that are there becomes the first release: what visitors get stays what it is."""
+    """Copy the existing code and pages as the first release, so that visitors see no change."""
     root = settings.site_root
     found = by_hand(settings)
     if not found or host.get_fact(Output, command=f"ls -d {root}/releases/*-by-hand"):
@@ -123,7 +123,7 @@ def keep_site(settings: Settings) -> Commands:
 {stays}release=$(date --utc +%Y%m%d-%H%M%S)-by-hand; new=releases/$release.new; mkdir $new
 for part in {" ".join(found)}; do cp -a $part $new/$part; done
 chown -R root:root $new; chmod -R go-w,a+rX $new
-# Its secrets belong into secrets_file; the backend's own user does not read them here.
+# Secrets belong in secrets_file: the backend's user must not read them here.
 find $new -name '.env*' -exec chmod 600 {{}} +
 {_compress("$new/frontend")}
 if [ -d $new/backend ] && [ ! -e $new/backend/.venv ]; then
@@ -134,7 +134,7 @@ sync -f $new; mv -T $new releases/$release
 
 
 def by_hand(settings: Settings) -> list[str]:
-    """The parts of the site that somebody has put into its folder, where Slipway has links."""
+    """The site's parts that are real folders where Slipway has links."""
     parts = [part for part in settings.parts if {"backend": "app", "frontend": "web"}[part] in host.groups]
     script = f"cd {settings.site_root} && for part in {' '.join(parts)}; do"
     return host.get_fact(Output, command=f"{script} [ ! -d $part ] || [ -L $part ] || echo $part; done").split()
@@ -142,20 +142,20 @@ def by_hand(settings: Settings) -> list[str]:
 
 @component_step(after="nginx")
 def leave_behind(settings: Settings) -> None:
-    """After Nginx serves what is Slipway's, on its host: until then visitors get what they got."""
+    """Remove the previous site once Nginx serves Slipway's: until then visitors get the previous one."""
     in_order([partial(_leave_site, site) for site in settings.all_sites])
 
 
 @component_step(before="fail2ban")
 def leave_behind_of_others(settings: Settings) -> None:
-    """On a host without Nginx: after those with it."""
+    """The same on a host without Nginx, after the hosts with it."""
     if "web" not in host.groups:
         in_order([partial(_leave_site, site) for site in settings.all_sites])
 
 
 @component_step()
 def finish(settings: Settings) -> None:
-    """At the end, where no other component leaves a sign that it was reached: what is found from then on is a drift."""
+    """Mark the adoption as complete, as the last component: later differences are drift."""
     ensure(
         name="Note that the server is adopted",
         check=f"[ -e {ADOPTED} ]",
@@ -172,15 +172,15 @@ def _leave_site(site: Settings) -> None:
 
 @operation()
 def move_aside(settings: Settings) -> Commands:
-    """The paths that the owner is used to become links to the current release; what was there stays beside them."""
+    """Make the previous paths links to the current release, and move the old folders aside."""
     root, found = settings.site_root, by_hand(settings)
     if not found:
         return
     for part in found:
         notes.note(f"{root}/{part}: moved to {root}/{part}.by-hand, now a link to current/{part}")
-    # Who reads them could read secrets that are the next backend's too.
+    # These files may hold secrets that Slipway's backend uses too.
     close = "find $kept -name '.env*' -type f -exec chmod 600 {} +"
-    # In one step, by renameat2(2), which no program of a shell's has yet; overlay file systems may refuse it.
+    # Atomic, by renameat2(2), for which no shell command exists; overlay file systems may refuse it.
     exchange = "perl -e 'exit(syscall(316, -100, $ARGV[0], -100, $ARGV[1], 2) != 0)'"
     yield f"""set -eu; cd {root}
 for part in {" ".join(found)}; do
@@ -192,7 +192,7 @@ done"""
 
 
 def _compress(folder: str) -> str:
-    """A command that lays a compressed file beside each one that gains by it, as a release of ours has them."""
+    """A command that adds a compressed copy to each file worth it, as Slipway's releases do."""
     names = " -o ".join(f"-name '*{suffix}'" for suffix in sorted(COMPRESSED))
     return (
         f"[ ! -d {folder} ] || find {folder} -type f -size +{MIN_COMPRESSED_BYTES}c \\( {names} \\)"
@@ -201,7 +201,7 @@ def _compress(folder: str) -> str:
 
 
 def _environment_by_hand(folder: str) -> str:
-    """A Python environment that has what was installed for the whole system, or in a folder of the site's own."""
+    """A virtual environment with the packages of the whole system, or of the site's own virtual environment."""
     return (
         f"venv=$(ls -d {folder}/venv {folder}/env 2>/dev/null | head -n 1);"
         f' if [ -n "$venv" ]; then ln -s $(basename $venv) {folder}/.venv;'

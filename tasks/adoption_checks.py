@@ -1,4 +1,4 @@
-"""What is on a server that Slipway would not keep: found out before anything changes, and told by its name."""
+"""Checks of a server before its adoption: they name everything that Slipway would not keep."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from slipway.tasks.kernel import parameters
 
 
 def adoption_problems(settings: Settings, machine: dict[str, str], components: Collection[str]) -> list[str]:
-    """What is in the way of an adoption by these components, a line each."""
+    """What blocks an adoption by these components, a line each."""
     return in_the_way(_obstacles(settings, machine, components), settings.adopt_without)
 
 
@@ -86,16 +86,21 @@ def _mongodb(found: dict[str, str], data: dict[str, Any], settings: Settings) ->
         yield Obstacle(folder, f"a link to {real}", f'mongodb_data = "{real}"', may_go=False)
     owner = host.get_fact(Output, command=f"stat -c %U {folder}/WiredTiger")
     if owner and owner != "mongodb":
-        need = f"mongodb's: systemctl stop mongod; chown -R mongodb:mongodb {folder}"
-        yield Obstacle(f"{folder}/WiredTiger", f"a file of {owner}'s", need, may_go=False)
+        need = f"the owner mongodb: systemctl stop mongod; chown -R mongodb:mongodb {folder}"
+        yield Obstacle(f"{folder}/WiredTiger", f"the owner {owner}", need, may_go=False)
 
 
 def _foreign_holders(found: dict[str, str]) -> Iterator[Obstacle]:
-    """An Nginx at the web's ports that is not the host's: in a container with the host's network."""
+    """An Nginx on ports 80 and 443 that is not the host's: in a container with the host's network."""
     for one in network.listeners(found):
         if one.port in (80, 443) and one.program == "nginx" and one.unit != "nginx.service":
             found_now = "an Nginx of a container or of another unit"
-            yield Obstacle(f"port {one.port}", found_now, "it at another port, led to by a server block", may_go=False)
+            yield Obstacle(
+                f"port {one.port}",
+                found_now,
+                "it on another port, behind a server block of the host's Nginx",
+                may_go=False,
+            )
 
 
 def _nginx(found: dict[str, str], settings: Settings) -> Iterator[Obstacle]:
@@ -104,22 +109,22 @@ def _nginx(found: dict[str, str], settings: Settings) -> Iterator[Obstacle]:
     if process.get("exe", "/usr/sbin/nginx") != "/usr/sbin/nginx":
         yield Obstacle("Nginx", f"{process['exe']} running", "the system's own package, or none", may_go=False)
     elif process.get("exe") and process.get("unit") != "nginx.service":
-        found_now = f"{process.get('unit') or 'no unit'} that runs it"
+        found_now = f"it run by {process.get('unit') or 'no unit'}"
         need = "nginx.service: stop this one, systemctl start nginx"
         yield Obstacle("Nginx", found_now, need, may_go=False)
     else:
         yield from _foreign_holders(found)
     if process.get("nginx") == "installed" and process.get("nginx-common") != "installed":
-        need = "the system's own: modules of Slipway's do not fit it (apt-get remove nginx)"
-        yield Obstacle("package nginx", "one of another repository", need, may_go=False)
+        need = "the system's own, which Slipway's modules are built for (apt-get remove nginx)"
+        yield Obstacle("package nginx", "a package of another repository", need, may_go=False)
     if other := re.search(r" -[cp] \S+", process.get("command", "")):
         yield Obstacle("Nginx", f"the option{other[0]}", f"{others_nginx.MAIN}, as the package has it", may_go=False)
     for unit in found.get("stopped", "").split():
-        found_now = "a web server that does not run now, and starts at port 80 when the server does"
+        found_now = "a stopped web server that takes port 80 at boot"
         yield Obstacle(unit, found_now, f"systemctl disable {unit}")
     if process.get("FragmentPath", "").startswith("/etc/"):
-        need = "the package's unit: mv it away, systemctl daemon-reload"
-        yield Obstacle(process["FragmentPath"], "a unit of somebody else's for Nginx", need, may_go=False)
+        need = "the package's unit: move this one away, systemctl daemon-reload"
+        yield Obstacle(process["FragmentPath"], "a custom unit for Nginx", need, may_go=False)
     there = host.get_fact(NginxInForce)
     if there is None:
         return
@@ -128,8 +133,8 @@ def _nginx(found: dict[str, str], settings: Settings) -> Iterator[Obstacle]:
         for one in network.listeners(found):
             if one.port == port and one.unit not in own_services(settings):
                 program = one.unit or one.program
-                found_now = f"it serving the site at port {port} ({at}): it would go on beside Slipway's backend"
-                need = f"it named {settings.backend_unit}.service, which Slipway replaces"
+                found_now = f"it serving the site on port {port} ({at}): it would keep running beside Slipway's backend"
+                need = f"it renamed to {settings.backend_unit}.service, which Slipway replaces"
                 yield Obstacle(program, found_now, need)
     if there.error or there.is_ours(others_nginx.MAIN):
         return
@@ -141,8 +146,10 @@ def _nginx(found: dict[str, str], settings: Settings) -> Iterator[Obstacle]:
         removed=tuple(others_nginx.retired_files(there, settings)),
     )
     if error:
-        found_now = f"{error!r} with Slipway's configuration beside it"
-        yield Obstacle("Nginx", found_now, "files that fit it: change or remove what this names", may_go=False)
+        found_now = f"{error!r} with Slipway's configuration added"
+        yield Obstacle(
+            "Nginx", found_now, "files that work with it: change or remove what the error names", may_go=False
+        )
     elif tree.files:
         yield from others_nginx.lost_files(there, tree, settings)
         yield from others_nginx.gained_files(there, tree, settings)

@@ -1,4 +1,4 @@
-"""What several tasks ask of a server that somebody else has set up."""
+"""Facts of a server that was set up without Slipway, shared by several tasks."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from slipway.facts.files import FileState
 from slipway.facts.mongodb import MongodbData
 from slipway.settings.model import Settings
 
-# The last file of a first apply, and that of a server without the component auditing.
+# The last file of a first apply: with the component auditing, and without it.
 COMPLETE, ADOPTED = "/etc/systemd/system/slipway-integrity.timer", "/var/lib/slipway/adopted"
 
 
 def earlier(settings: Settings) -> dict[str, str]:
-    """What facts.Earlier tells of the host; `{}` of one that Slipway has set up."""
+    """facts.Earlier of the host; `{}` if Slipway has set it up."""
     if any(host.get_fact(FileState, path=path) for path in (COMPLETE, ADOPTED)):
         return {}
     sites = settings.all_sites
@@ -33,7 +33,7 @@ def earlier(settings: Settings) -> dict[str, str]:
 
 
 def mongodb_data(settings: Settings, found: dict[str, str]) -> dict[str, Any]:
-    """What is in a MongoDB of somebody else's, `{}` where there is none that runs."""
+    """facts.MongodbData of a running MongoDB that Slipway did not set up, `{}` if there is none."""
     process = mongod.process(found)
     if not process.get("exe"):
         return {}

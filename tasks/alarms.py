@@ -1,5 +1,5 @@
-"""Alarms: the host looks at itself twice a minute, and tells by e-mail and webhooks of what breaks and of what is well
-again. Nothing of it stays in memory between two looks."""
+"""Alarms: the host checks itself twice a minute, and reports failures and recoveries by e-mail and webhooks. No process
+stays in memory between two checks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PACKAGES = ["python3", "openssl"]
 PROGRAM, FACTS = f"{FOLDER}/alarms", f"{FOLDER}/alarms.json"
 UNITS = "/etc/systemd/system"
 SERVICE, TIMER = f"{UNITS}/slipway-alarms.service", f"{UNITS}/slipway-alarms.timer"
-# Of all services of the host, and of this one, which must not start itself: the last of the two by name counts.
+# For all services of the host, and for this one, which must not start itself: the drop-in sorted last wins.
 # https://www.freedesktop.org/software/systemd/man/252/systemd.unit.html#Description
 ON_FAILURE, NOT_OF_ITSELF = f"{UNITS}/service.d/slipway-alarms.conf", f"{SERVICE}.d/zz-not-of-itself.conf"
 MODULES = (alarms_host, checks, messages)
@@ -40,10 +40,10 @@ def is_wanted(settings: Settings) -> bool:
 
 def drifts(settings: Settings) -> dict[str, Drift]:
     return {
-        "alarms switched off": Drift("systemctl disable --now slipway-alarms.timer", "Start the alarms' timer"),
+        "alarms disabled": Drift("systemctl disable --now slipway-alarms.timer", "Start the alarms' timer"),
         "the alarms' program edited": Drift(f"echo '# edited' >> {PROGRAM}", "Install the alarms' program"),
-        "whom alarms tell changed": Drift(f"sed -i 's/mail_to/mail_for/' {FACTS}", "Configure the alarms"),
-        "units that fail tell nobody": Drift(f"rm {ON_FAILURE}", "Configure the alarms' units"),
+        "recipients of alarms changed": Drift(f"sed -i 's/mail_to/mail_for/' {FACTS}", "Configure the alarms"),
+        "failed units send no alarm": Drift(f"rm {ON_FAILURE}", "Configure the alarms' units"),
     }
 
 
@@ -74,7 +74,7 @@ def alarms(settings: Settings) -> None:
 
 
 def facts(settings: Settings) -> Facts:
-    """What the program knows of this host: what its components declare, and the sites that it answers for."""
+    """The program's configuration: what this host's components declare, and the sites that it serves."""
     here = [one for one in _components() if one.is_on(host.groups, settings)]
     services = {
         f"{site.unit(one)}.service": site
@@ -94,7 +94,7 @@ def facts(settings: Settings) -> Facts:
         heartbeat=settings.alarm_heartbeat,
         sites=[_site(one) for one in settings.all_sites] if "web" in host.groups else [],
         units=[*dict.fromkeys(unit for one in here for unit in one.listed(one.units, settings))],
-        # A visitor's look at a backend says more than one at its socket.
+        # A request through Nginx tests more of a backend than one at its socket.
         health={
             unit: test
             for one in here
@@ -109,7 +109,7 @@ def facts(settings: Settings) -> Facts:
 
 
 def _components() -> list[Component]:
-    """Those of this host but for the alarms themselves."""
+    """The components of this host, without the alarms themselves."""
     return [registry[name] for name in sorted(run.of(host.state).deployed) if name != "alarms" and name in registry]
 
 
@@ -148,7 +148,7 @@ def switch_off(settings: Settings) -> None:
 
 @operation()
 def stop_unwanted(settings: Settings) -> Commands:
-    """Stop the timer where there is nobody to tell any more."""
+    """Stop the timer if no recipient is configured any more."""
     if is_wanted(settings):
         return
     files = (SERVICE, TIMER, ON_FAILURE, NOT_OF_ITSELF)

@@ -1,4 +1,4 @@
-"""What an intruder could not do unseen: changes of files, from day to day, and of accounts, as they happen."""
+"""Intrusion detection: daily integrity checks of files (AIDE), and an audit log of account changes (auditd)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from slipway.ops.templates import render
 from slipway.ops.units import know, service
 from slipway.settings.model import Settings
 
-# AIDE without Debian's own configuration (aide-common), which looks at all there is, and mails it.
+# AIDE without Debian's configuration (aide-common), which checks every file and mails the result.
 PACKAGES = ["aide"]
 FOLDER, CONFIG = "/var/lib/aide", "/etc/aide/aide.conf"
 TIMER = "slipway-integrity.timer"
@@ -25,11 +25,11 @@ def packages(settings: Settings) -> list[str]:
 
 
 DRIFTS = {
-    "the comparison of files switched off": Drift(
-        f"systemctl disable --now {TIMER}", "Enable the daily integrity check"
+    "the integrity check disabled": Drift(f"systemctl disable --now {TIMER}", "Enable the daily integrity check"),
+    "the integrity check's configuration edited": Drift(
+        f"echo '!/etc' >> {CONFIG}", "Configure the daily integrity check"
     ),
-    "what is compared changed": Drift(f"echo '!/etc' >> {CONFIG}", "Configure the daily integrity check"),
-    "a timer that systemd does not know": Drift("echo '# edited' >> /etc/systemd/system/slipway-integrity.service"),
+    "a timer that systemd has not reloaded": Drift("echo '# edited' >> /etc/systemd/system/slipway-integrity.service"),
 }
 
 

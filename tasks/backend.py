@@ -1,6 +1,6 @@
 """A site's services, the FastAPI backend first: their system user, units and secrets.
 
-Their code comes with a release (tasks/release.py).
+Releases install their code (tasks/release.py).
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def health(settings: Settings) -> dict[str, str]:
 
 
 def problems(settings: Settings) -> list[str]:
-    """What keeps this host from having a backend."""
+    """What prevents a backend on this host."""
     is_elsewhere = "mongodb" not in run.of(host.state).deployed
     return [
         f"{MONGO_URL}: found no value for {site.site_name}, need one, as deploy.py leaves out mongodb (name it in"
@@ -79,7 +79,7 @@ def problems(settings: Settings) -> list[str]:
 
 
 def _dependency_problems(settings: Settings, by_hand: list[str]) -> list[str]:
-    """What keeps a site without a release from having its first one, unless that is the code that is there."""
+    """What prevents a site's first release; none if it has one, or if the existing code becomes it."""
     if f"{settings.site_root}/backend" in by_hand or shipped(settings):
         return []
     return [f"dependencies of {settings.site_name}: {line}" for line in python_environment.problems(settings)]
@@ -98,7 +98,7 @@ def drifts(settings: Settings) -> dict[str, Drift]:
         "the backend masked": Drift(
             f"systemctl stop {unit}; rm {file}; systemctl mask {unit}.service",
             configured,
-            # The first of two plans would try a socket that is still open, and it would fail for the second.
+            # The first of the two compared plans requests the open socket, which makes it fail for the second.
             is_compared=False,
         ),
         "the backend masked, its socket stopped": Drift(
@@ -151,7 +151,7 @@ def backend(settings: Settings) -> None:
         note="an interrupted release is still active",
     )
     for one in settings.web_services:
-        # Visitors are served meanwhile.
+        # Another instance serves visitors during the restart.
         before, after = (f"{PROGRAM} {settings.site_name} {verb} {one.name}" for verb in ("cover", "uncover"))
         seconds = settings.health_setting(one, "seconds")
         ready = Ready(healthy(settings, one), one.health_seconds, seconds, before, after, is_calm=True)
@@ -161,13 +161,13 @@ def backend(settings: Settings) -> None:
             keep_running(settings, one, None, (secrets, programs[one.name]))
         elif one.schedule:
             run_by_clock(settings, one, values)
-    # Not before the services have come up with it: a release must not be tried with what they did not take.
+    # Only after the services have started with it: a release must not use a configuration that failed.
     describe_for_releases(settings, values)
     remove_unused(name="Remove unused secrets", settings=settings)
 
 
 def create_user(whose: str, name: str) -> None:
-    """A user, and a group of this name, that nobody can log in as."""
+    """A system user and its group, without a login."""
     ensure(
         name=f"Create {whose}'s user",
         check=f"getent passwd {name}",
@@ -177,7 +177,7 @@ def create_user(whose: str, name: str) -> None:
 
 
 def _takes_its_port(settings: Settings) -> bool:
-    """Whether the previous backend listens where Slipway's is to: it can't run beside that."""
+    """Whether the previous backend listens on the port of Slipway's, so that both can't run at once."""
     port = int(settings.backend_listen.rpartition(":")[2]) if settings.backend_is_tcp else 0
     unit = f"{settings.backend_unit}.service"
     return any(one.port == port and one.unit == unit for one in listeners(earlier(settings)))
@@ -186,7 +186,7 @@ def _takes_its_port(settings: Settings) -> bool:
 def hold_socket(settings: Settings, one: Service, values: Mapping[str, Any]) -> Any:
     unit = settings.unit(one)
     described = describe_socket(settings, one, values)
-    # The service must let go of the socket before the socket can be made anew.
+    # The service must release the socket before it can be recreated.
     restart(
         name=f"Restart the socket of {called(one)}",
         unit=f"{unit}.socket",
@@ -214,7 +214,7 @@ def run_by_clock(settings: Settings, one: Service, values: Mapping[str, Any]) ->
 
 
 def settled(settings: Settings) -> str:
-    """A shell test: no release was cut off, and Nginx is led to the services themselves."""
+    """A shell test: no release was interrupted, and Nginx's sockets are those of the services themselves."""
     nexts = [f"{settings.unit(one)}-next.{kind}" for one in settings.web_services for kind in ("service", "socket")]
     tests = [f"[ ! -L {settings.site_root}/next ]", f"! systemctl is-active --quiet {' '.join(nexts)}"]
     for one in settings.web_services:
@@ -226,14 +226,14 @@ def settled(settings: Settings) -> str:
 
 @component_step(after="backend")
 def retire_services(settings: Settings) -> None:
-    """Services that are set no longer, of all sites."""
+    """Remove services that are no longer configured, of all sites."""
     retire(name="Remove services that are no longer configured", settings=settings)
 
 
 @operation()
 def retire(settings: Settings) -> Commands:
     wanted = {unit for site in settings.all_sites for unit in all_units(site)}
-    # By what each unit of ours that runs a site's program or holds its socket says.
+    # Each of Slipway's units for a site has this marker.
     command = f"cd {FOLDER} && grep -l -s '^# Slipway: a unit of a site$' *.service *.socket *.timer"
     gone = sorted({*host.get_fact(Output, command=command).split()} - wanted)
     if not gone:
@@ -242,6 +242,6 @@ def retire(settings: Settings) -> Commands:
     units = " ".join(map(shlex.quote, gone))
     yield (
         f"systemctl disable --quiet --now {units} 2> /dev/null; cd {FOLDER} && rm -f {units} && systemctl daemon-reload"
-        # One of this name that comes later is another.
+        # A later unit of the same name must not be rolled back to this one.
         f" && if cd {KEPT} 2> /dev/null; then rm -rf {units}; fi"
     )

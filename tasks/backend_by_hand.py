@@ -1,7 +1,7 @@
-"""A backend that somebody else has set up: it serves on under another name until Nginx is led to Slipway's.
+"""The previous backend of an adopted server: it keeps serving under another unit name until Nginx uses Slipway's.
 
-Its processes run on as they are, in a scope (systemd.scope(5)); a unit of that other name starts it anew where they end
-or the server restarts.
+Its processes keep running, moved into a scope (systemd.scope(5)); the renamed unit restarts it if they exit or the
+server reboots.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from slipway.ops.commands import Commands
 from slipway.settings.model import Settings
 
 FOLDER = "/etc/systemd/system"
-# Shell functions: a unit's processes, the ports that they listen on, and whether all of some are listened on.
+# Shell functions: a unit's processes, their listening ports, and whether all given ports are listening.
 PROCESSES = r"""processes() { grep -lsE "/system[.]slice/$1(/|\$)" /proc/[0-9]*/cgroup | cut -d/ -f3; }"""
 PORTS = (
     PROCESSES
@@ -29,12 +29,12 @@ listening() { for port in $*; do ss -Hltn sport = :$port | grep -q . || return 1
 
 
 def units(settings: Settings) -> tuple[str, str]:
-    """The unit, and the name that it has meanwhile."""
+    """The unit's name, and its temporary name."""
     return f"{settings.backend_unit}.service", f"{settings.backend_unit}-by-hand.service"
 
 
 def is_by_hand(settings: Settings) -> bool:
-    """Whether the backend's unit is somebody else's, or was until an apply that was cut off."""
+    """Whether the backend's unit is not Slipway's, or was not until an interrupted apply."""
     unit, kept = (f"{FOLDER}/{name}" for name in units(settings))
     script = f"if [ -e {kept} ] || {{ [ -f {unit} ] && ! grep -q '{OURS}' {unit}; }}; then echo yes; fi"
     return bool(host.get_fact(Output, command=script))
@@ -42,8 +42,8 @@ def is_by_hand(settings: Settings) -> bool:
 
 @operation()
 def keep_serving(settings: Settings) -> Commands:
-    """Give the previous backend another name, where it takes no port of the next one's. It serves on: its processes
-    move into a scope. Where they can't, it is away for the time of one restart."""
+    """Rename the previous backend's unit, if it uses no port of the next one. It keeps serving, as its processes move
+    into a scope; if they can't, it is restarted once."""
     unit, kept = units(settings)
     there = f"cd {FOLDER} && [ -f {unit} ] && ! grep -q '{OURS}' {unit} && echo yes"
     if not host.get_fact(Output, command=there):
@@ -72,13 +72,13 @@ systemctl --quiet disable {unit} 2> /dev/null; rm {unit}; systemctl daemon-reloa
 
 
 def scope(settings: Settings) -> str:
-    """What the previous backend's processes are in meanwhile."""
+    """The scope that the previous backend's processes are moved into."""
     return f"{settings.backend_unit}-by-hand.scope"
 
 
 def _move(unit: str, into: str, kept: str) -> str:
-    """A command that moves a unit's processes into a scope, and leaves the unit without any. `kept` is started where
-    all of them end. One that was cut off goes on where it was."""
+    """A command that moves all of a unit's processes into a scope. `kept` is started when they have all exited. Can be
+    repeated after an interruption."""
     manager = "org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager"
     properties = {
         "PIDs": "au $# $*",
@@ -90,7 +90,7 @@ def _move(unit: str, into: str, kept: str) -> str:
     }
     given = " ".join(f"{name} {value}" for name, value in properties.items())
     dropin = f"/run/systemd/system/{unit}.d"
-    # Its stop must neither end them nor take away what they use, and nothing may start it anew.
+    # Stopping the unit must not kill the processes or remove their runtime directory, nor may systemd restart it.
     options = "\\n".join(
         ("[Service]", "KillMode=none", "Restart=no", "ExecStop=", "ExecStopPost=", "RuntimeDirectoryPreserve=yes", "")
     )
@@ -109,7 +109,7 @@ mkdir -p {dropin}; printf '{options}' > {dropin}/by-hand.conf; systemctl daemon-
 
 @operation()
 def stop_serving(settings: Settings) -> Commands:
-    """Nobody asks the previous backend any more."""
+    """Stop the previous backend: Nginx no longer uses it."""
     _, kept = units(settings)
     if is_by_hand(settings):
         notes.note(f"{kept}: removed")

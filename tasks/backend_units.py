@@ -1,4 +1,4 @@
-"""The units of a site's services: those that last, and those that run in a release alone."""
+"""The units of a site's services: the permanent ones, and those that run only during a release."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ def called(service: Service) -> str:
 
 
 def described_by(settings: Settings, service: Service) -> str:
-    """The file that describes a service's program."""
+    """The unit file of a service."""
     return f"{FOLDER}/{settings.unit(service)}.service"
 
 
 def describe_program(settings: Settings, service: Service, values: Mapping[str, Any]) -> Any:
-    """A service's program; the old one comes back where it does not come up."""
+    """A service's unit file; the previous one is restored if the service fails to start."""
     unit = settings.unit(service)
     return put_template(
         described_by(settings, service),
         "backend/backend.service" if service.is_web else "backend/worker.service",
         of_service(settings, service, values),
         name=f"Configure {called(service)}",
-        # One that runs by the clock need not run now.
+        # A scheduled service need not run now.
         rollback_unit=None if service.schedule else f"{unit}.service",
     )
 
@@ -69,17 +69,17 @@ def unit_values_here(settings: Settings) -> dict[str, Any]:
 
 
 def memory_max_mb(settings: Settings, memory_mb: int) -> int:
-    """The memory that a service may take which says nothing itself, in MiB: the backend's, or 4/10 of the host's."""
+    """The memory limit of a service without its own, in MiB: the backend's, or 4/10 of the host's memory."""
     return settings.backend_memory_max_mb or memory_mb * 4 // 10
 
 
 def unit_values(settings: Settings, memory_max_mb: int, database_is_here: bool) -> dict[str, Any]:
-    """What the units of all services are rendered with."""
+    """The template values common to the units of all services."""
     return {"settings": settings, "database_is_here": database_is_here, "memory_max_mb": memory_max_mb}
 
 
 def of_service(settings: Settings, service: Service, values: Mapping[str, Any]) -> dict[str, Any]:
-    """What a service's own units are rendered with."""
+    """The template values of a service's units."""
     plain = environment.plain_of(settings, service)
     credentials = environment.credentials_of(settings, service)
     as_variables = credentials and settings.backend_secrets_delivery == "environment"
@@ -94,7 +94,7 @@ def of_service(settings: Settings, service: Service, values: Mapping[str, Any]) 
         "listen": settings.listen(service),
         "environment": [quoted_for_systemd(f"{name}={value}", in_command=False) for name, value in plain.items()],
         "credentials": credentials,
-        # What a command of the service begins with.
+        # The prefix of the service's command.
         "launcher": f"{LAUNCHER} " if as_variables else "",
         "memory_max_mb": service.memory_max_mb or values["memory_max_mb"],
         "command": quoted_for_systemd(service.command),
@@ -104,7 +104,7 @@ def of_service(settings: Settings, service: Service, values: Mapping[str, Any]) 
 
 
 def release_units(settings: Settings, values: Mapping[str, Any]) -> dict[str, str]:
-    """The units that run in a release alone, by their files' paths."""
+    """The units that run only during a release, by path."""
     files: dict[str, str] = {}
     for service in settings.web_services:
         unit = f"{settings.unit(service)}-next"
@@ -135,7 +135,7 @@ def all_units(settings: Settings) -> list[str]:
 
 
 def quoted_for_systemd(text: str, in_command: bool = True) -> str:
-    """One argument of ExecStart=, or else one assignment of Environment=, where a dollar means nothing.
+    """Quote one argument of ExecStart=, or one assignment of Environment=, where a dollar sign is literal.
     https://www.freedesktop.org/software/systemd/man/252/systemd.service.html#Command%20lines
     https://www.freedesktop.org/software/systemd/man/252/systemd.syntax.html#Quoting
     """

@@ -1,5 +1,4 @@
-"""Backups of the databases and the uploads, to the second, into repositories of restic's; and the proof that they can
-be restored."""
+"""Backups of databases and uploads with point-in-time recovery, in restic repositories; and restore drills."""
 
 from __future__ import annotations
 
@@ -39,7 +38,7 @@ MODULES = (chain, exchange, oplog, backup_host, restic, mongo, steps, restoring,
 
 
 class Job(NamedTuple):
-    """What is done by the clock."""
+    """A scheduled job."""
 
     unit: str
     step: str
@@ -54,7 +53,7 @@ def jobs(settings: Settings) -> list[Job]:
     by_minute = ["OnBootSec=60", f"OnUnitActiveSec={slices}", "AccuracySec=1"]
     daily = [f"OnCalendar={settings.backup_time}", "RandomizedDelaySec=30min", "Persistent=true"]
     early = ["OnCalendar=05:30", "RandomizedDelaySec=1h"]
-    # At a second of the week's night that nobody knows.
+    # The drill restores a random second of the week.
     weekly = ["OnCalendar=Sun 04:00", "RandomizedDelaySec=2h", "Persistent=true"]
     return [
         Job("slipway-backup", "now", "Full backup of databases and uploads", daily, 1024, "12h"),
@@ -69,23 +68,23 @@ def timers(settings: Settings) -> list[str]:
 
 
 def problems(settings: Settings) -> list[str]:
-    """What keeps this host from backups."""
+    """What prevents backups on this host."""
     if not settings.mongodb_replica_set:
         return ['mongodb_replica_set: found "", need a name: without an oplog nothing can be restored to the second']
     return [] if settings.mongodb_tools else ["mongodb_tools: found False, need True: mongodump makes the backups"]
 
 
 def health(settings: Settings) -> dict[str, str]:
-    """Shell tests of what the timers are for."""
+    """Shell tests of whether the timers' jobs have run recently."""
     fresh = f"{PROGRAM} fresh"
     return {f"{job.unit}.timer": f"{fresh} {job.step}" for job in jobs(settings) if job.step != "check"}
 
 
 def drifts(settings: Settings) -> dict[str, Drift]:
     return {
-        "backups switched off": Drift("systemctl disable --now slipway-backup.timer", "Start the backups' timers"),
+        "backups disabled": Drift("systemctl disable --now slipway-backup.timer", "Start the backups' timers"),
         "the backups' program edited": Drift(f"echo '# edited' >> {PROGRAM}", "Install the backups' program"),
-        "where backups go changed": Drift(f"sed -i 's/near/far/' {FACTS}", "Configure the backups"),
+        "the backups' repository changed": Drift(f"sed -i 's/near/far/' {FACTS}", "Configure the backups"),
         "the backups' password readable": Drift(
             f"chmod 644 {settings.credentials_folder}/BACKUP_PASSWORD", "Install the backups' secrets"
         ),
@@ -131,7 +130,7 @@ def backup(settings: Settings) -> None:
 
 
 def facts(settings: Settings) -> Facts:
-    """What the program knows of the host."""
+    """The program's configuration."""
     folder = settings.credentials_folder
     made_up = [
         f"{site.credentials_folder}/{name}"
@@ -173,7 +172,7 @@ def facts(settings: Settings) -> Facts:
 
 
 def _mongod(settings: Settings) -> list[str]:
-    """The command of a mongod with data of the same layout, whose folder is still to come."""
+    """The command of a mongod with the same data layout, without its data folder."""
     words = shlex.split(alone(settings))
     return [words[0], *words[3:]]
 
@@ -189,12 +188,12 @@ def unit_files(settings: Settings) -> dict[str, str]:
             "program": PROGRAM,
             "secrets": secrets,
             "folder": settings.credentials_folder,
-            # A repository that is not there yet is made: its folder's folder.
+            # A missing repository is created, so its parent folder must be writable.
             "writable": [*(f"-{place.rpartition('/')[0] or '/'}" for place in local), *drills],
         }
         files[f"{UNITS}/{job.unit}.service"] = render("backup/slipway-backup.service", **values)
         files[f"{UNITS}/{job.unit}.timer"] = render("backup/slipway-backup.timer", **values)
-    # Before MongoDB starts, and outside of its sandbox, where its folder is a mount that nothing can be renamed to.
+    # Before MongoDB starts, and outside its sandbox: there the data folder is a mount point and can't be replaced.
     files[f"{UNITS}/{SETTLE}"] = render(f"backup/{SETTLE}", program=PROGRAM, data=settings.mongodb_data)
     files[f"{UNITS}/{NEEDS_SETTLED}"] = f"[Unit]\nRequires={SETTLE}\nAfter={SETTLE}\n"
     return files
@@ -202,7 +201,7 @@ def unit_files(settings: Settings) -> dict[str, str]:
 
 @operation()
 def begin(settings: Settings) -> Commands:
-    """Begin the first full backup, and do not wait for it."""
+    """Start the first full backup without waiting for it."""
     missing = f"grep -q '\"full\"' {STATE}/state.json || systemctl is-active -q slipway-backup || echo none"
     if host.get_fact(Output, command=missing) != "none":
         return
@@ -217,7 +216,7 @@ def switch_off(settings: Settings) -> None:
 
 @operation()
 def stop_unwanted(settings: Settings) -> Commands:
-    """Stop the timers where no repository is set any more. The repositories stay, and so do their secrets."""
+    """Stop the timers if no repository is configured any more. Repositories and their secrets are kept."""
     if settings.backup_repositories:
         return
     units = [f"{unit}.{kind}" for unit in _all_units() for kind in ("timer", "service")]

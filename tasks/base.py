@@ -13,7 +13,7 @@ from slipway.ops.files import link, put
 from slipway.ops.units import restart, service
 from slipway.settings.model import Settings
 
-# From this Debian on the locale is in systemd's own file; each boot makes /etc/default/locale a link to it
+# Since this Debian the locale is in systemd's locale.conf; each boot makes /etc/default/locale a link to it
 # (/usr/lib/tmpfiles.d/debian.conf).
 LOCALE_CONF_SINCE = 13
 PACKAGES = ["ca-certificates", "logrotate", "procps", "tzdata"]
@@ -35,7 +35,7 @@ DRIFTS = {
 
 @component(packages=packages, drifts=DRIFTS)
 def base(settings: Settings) -> None:
-    """What every host has, whatever its role."""
+    """Common to all hosts, whatever their roles."""
     _time(settings)
     _locale(settings)
     journal = put(
@@ -56,7 +56,7 @@ def _time(settings: Settings) -> None:
 
 
 def wants_timesyncd() -> bool:
-    """Whether nothing else keeps this host's clock: neither a daemon of its owner's nor the host of a container."""
+    """Whether nothing else sets the clock: neither another NTP daemon nor a container's host."""
     if is_container(host.get_fact(Machine)):
         return False
     others = (host.get_fact(Unit, unit=f"{name}.service") for name in ("chrony", "ntpsec", "ntp"))

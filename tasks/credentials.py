@@ -1,8 +1,8 @@
-"""The secrets of a site's services on the host: one file each in /etc/<site>/credentials, which systemd hands to them.
+"""The secrets of a site's services on the host: one file each in /etc/<site>/credentials, passed on by systemd.
 
-Those that are given are written as they are; the others are made up there, once, and never leave the host. A value that
-has a secret in it (slipway/settings/environment.py) is a file like them; the host makes it where it alone knows the
-secret.
+Provided secrets are written as they are; the others are generated on the host, once, and never leave it. An environment
+value that contains a secret (slipway/settings/environment.py) is such a file too; the host composes it if only the host
+knows the secret.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from slipway.settings import environment
 from slipway.settings.environment import PLACEHOLDERS, Part, Value
 from slipway.settings.model import Settings
 
-# Why a secret changes that nobody has changed.
+# The reason for a change if only the parser of secrets_file has changed.
 READ_OTHERWISE = (
     "; nobody changed it: secrets_file is read as python-dotenv reads it now. To keep the old value, put it in single"
     " quotes (docs/secrets.md)"
@@ -34,30 +34,30 @@ READ_OTHERWISE = (
 
 
 def credential_files(settings: Settings) -> list[str]:
-    """The files in credentials_folder that the services of a site get something from."""
+    """The files in credentials_folder that a site's services use."""
     return [*dict.fromkeys([*settings.backend_secrets, *environment.composed(settings), *_needed(settings)])]
 
 
 def _composed_there(settings: Settings) -> dict[str, Value]:
-    """The values, by file, that the host makes, as it alone knows a secret in them."""
+    """The values, by file, that the host composes, as only the host knows a secret in them."""
     found = environment.composed(settings).items()
     return {file: value for file, value in found if not environment.is_known(value, settings.secrets)}
 
 
 def _needed(settings: Settings) -> list[str]:
-    """Given secrets that the host makes values of, beside backend_secrets."""
+    """Provided secrets that the host composes values from, besides backend_secrets."""
     names = {name for value in _composed_there(settings).values() for name in environment.names_in(value)}
     return sorted(names & settings.secrets.keys() - {*settings.backend_secrets})
 
 
 def _of_others(settings: Settings) -> set[str]:
-    """Secrets of components that put them there themselves: MongoDB's, and what values can be made of."""
+    """Secrets that other components install: MongoDB's, and those that values can be composed of."""
     made = (one.value(settings) for one in PLACEHOLDERS.values() if not one.missing(settings))
     return {*OWN, *settings.host_secrets}.union(*map(environment.names_in, made))
 
 
 def given(settings: Settings) -> dict[str, str]:
-    """The contents of those files that are known here; the others are for the host to know."""
+    """The contents of the files that are known on the controller; only the host knows the others."""
     known = settings.secrets
     values = {name: known[name] for name in (*settings.backend_secrets, *_needed(settings)) if name in known}
     return values | {
@@ -82,22 +82,22 @@ def _values(settings: Settings, only_new: bool = False) -> dict[str, object]:
 
 
 def _printed(part: Part) -> str:
-    """A shell command that prints a part of a value."""
+    """A shell command that prints one part of a value."""
     if isinstance(part, str):
         return f"printf %s {shlex.quote(part)}"
     return f'{"percent_encode" if part.in_url else "cat"} "$(newest {part.name})"'
 
 
 def differences(shown: str, settings: Settings, only_new: bool = False) -> list[str]:
-    """What is to change, in words, by what the host printed (templates/backend/show-credentials). `only_new` leaves out
-    what is there, right or not."""
+    """Descriptions of the changes, from the output of templates/backend/show-credentials. `only_new` ignores existing
+    files."""
     found = key_values(shown.splitlines())
-    # As sha256sum prints them; those of what the host would make now are named "NAME, now".
+    # As sha256sum prints them; "NAME, now" is what the host would compose now.
     digests = {name: digest for digest, _, name in (line.partition("  ") for line in shown.splitlines()) if name}
     folder, known, composed = settings.credentials_folder, given(settings), _composed_there(settings)
 
     def changes(name: str) -> bool:
-        """Whether a secret, or a value that is made of some, is not what it is to be."""
+        """Whether a secret, or a value composed of secrets, changes."""
         if name in known:
             return digests.get(name) != hashlib.sha256(known[name].encode()).hexdigest()
         if name in composed and not any(map(changes, environment.names_in(composed[name]))):
@@ -124,7 +124,7 @@ def differences(shown: str, settings: Settings, only_new: bool = False) -> list[
 
 @operation()
 def sync_credentials(settings: Settings, only_new: bool = False) -> Commands:
-    """Make sure that the secrets are there, for root alone. `only_new` lets those that are there be as they are."""
+    """Make sure that the secrets exist, readable only by root. `only_new` leaves existing ones unchanged."""
     lines = differences(host.get_fact(Output, command=show_credentials(settings)), settings, only_new)
     if not lines:
         return
@@ -133,18 +133,18 @@ def sync_credentials(settings: Settings, only_new: bool = False) -> Commands:
 
 
 def show_credentials(settings: Settings) -> str:
-    """The shell script that prints what is there, for `differences`."""
+    """The shell script that prints the state of the files, for `differences`."""
     return render("backend/show-credentials", **_values(settings)).rstrip()
 
 
 def write_credentials(settings: Settings, only_new: bool = False) -> str:
-    """The shell script that writes the secrets, with those that are `given` in a tar on its standard input."""
+    """The shell script that writes the secrets; its standard input is a tar of the `given` ones."""
     return render("backend/write-credentials", **_values(settings, only_new))
 
 
 @operation()
 def remove_unused(settings: Settings) -> Commands:
-    """Remove what no service gets any more. After they run with their new units: an old one could not start without."""
+    """Remove unused secrets, after the services run with their new units: the old units need the old secrets."""
     folder, kept = settings.credentials_folder, {*credential_files(settings)} | _of_others(settings)
     command = f"ls -A {folder}; ls {settings.environment_file}"
     found = host.get_fact(Output, command=command).splitlines()
@@ -157,7 +157,7 @@ def remove_unused(settings: Settings) -> Commands:
 
 @operation()
 def host_secrets(settings: Settings, names: Sequence[str]) -> Commands:
-    """Make sure that given secrets of the host's own are there, for root alone: of backups and alarms."""
+    """Make sure that the secrets of host-wide components (backups, alarms) exist, readable only by root."""
     wanted = {f"{settings.credentials_folder}/{name}": settings.secrets[name] for name in names}
     found = host.get_fact(FileStates, paths=tuple(wanted)) if wanted else {}
     for path, value in wanted.items():

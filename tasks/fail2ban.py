@@ -1,4 +1,4 @@
-"""fail2ban: who fails to log in over and over, or floods the login, is shut out for a while."""
+"""fail2ban: temporary bans of addresses that repeatedly fail to log in, or exceed the login's rate limit."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from slipway.ops.units import Ready, restart, service
 from slipway.settings.model import Settings
 from slipway.tasks.guard import spare_from_bans
 
-# python3-systemd reads the journal, the only place that Debian 12's sshd writes to. nftables has a table for bans
-# alone: UFW may load its rules anew without losing them, and `ufw status` stays what the settings say.
+# python3-systemd reads the journal, the only log of Debian 12's sshd. Bans are in an nftables table of their own: a
+# reload of UFW does not lose them, and `ufw status` shows only configured rules.
 PACKAGES = ["fail2ban", "nftables", "python3-systemd"]
 JAILS = "jail.d/slipway.local"
 UNIT = "fail2ban.service"
@@ -36,7 +36,7 @@ def health(settings: Settings) -> dict[str, str]:
 
 @component(packages=PACKAGES, units=(UNIT,), health=health, drifts=DRIFTS)
 def fail2ban(settings: Settings) -> None:
-    """After Nginx, whose log it reads."""
+    """After Nginx, as it reads Nginx's log."""
     reads_nginx = "web" in host.groups and "nginx" in run.of(host.state).deployed
     changed = config_tree(
         name="Configure fail2ban",
@@ -48,22 +48,22 @@ def fail2ban(settings: Settings) -> None:
     )
     ready = Ready(bans(settings.limits.probe), settings.limits.ready)
     restart(name="Restart fail2ban", unit=UNIT, ready=ready, _if=changed.did_change)
-    # It reads what sshd has logged in the last minutes.
+    # At its start it reads the last minutes of sshd's log.
     spare(name="Spare our own address from bans", _if=changed.did_change)
     service(name="Start fail2ban", unit=UNIT, ready=ready, files=[f"/etc/fail2ban/{JAILS}"])
 
 
 @operation()
 def spare() -> Commands:
-    """As a reaction to a start of fail2ban."""
+    """A reaction to a restart of fail2ban."""
     yield spare_from_bans()
 
 
 def bans(seconds: int) -> str:
     """A shell test: fail2ban answers within `seconds`, and watches sshd.
 
-    `fail2ban-client status sshd` in fail2ban's own words, a pickled list; the client itself takes twenty times as long
-    to start. https://github.com/fail2ban/fail2ban/blob/master/fail2ban/client/csocket.py
+    The request of `fail2ban-client status sshd` in fail2ban's protocol, a pickled list; the client takes twenty times
+    as long to start. https://github.com/fail2ban/fail2ban/blob/master/fail2ban/client/csocket.py
     """
     return f"""\
 perl -e 'alarm {seconds}; $/ = "<F2B_END_COMMAND>"; socket S, 1, 1, 0 or exit 1;

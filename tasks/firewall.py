@@ -1,4 +1,4 @@
-"""UFW: what comes in is denied but ssh, the web, and what a setting names."""
+"""UFW: deny incoming traffic except ssh, the web, and firewall_allow."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from slipway.tasks.guard import guarded
 
 PACKAGES = ["ufw"]
 DENY_INCOMING = "Default: deny (incoming), allow (outgoing)"
-# Where the files say that it is on it comes back with their rules, else it goes.
-# The kernel may have no name yet for a module that it has just loaded: rules that fail are given once more.
+# Load the rules if ufw.conf enables UFW, else flush them. Retried: rules may fail right after the kernel has loaded a
+# module that they use.
 REVIVE = """\
 load() { for seconds in 0 2 5; do sleep $seconds; ! ufw reload > /dev/null || return 0; done; return 1; }
 if grep -q '^ENABLED=yes' /etc/ufw/ufw.conf; then load; else /lib/ufw/ufw-init flush-all; fi
@@ -36,7 +36,7 @@ class Ufw(Fact[dict[str, object]]):
         return {}
 
     def command(self) -> str:
-        # It speaks the login's language.
+        # Its output is localized.
         return "export LC_ALL=C; ufw status verbose 2>/dev/null; ufw show added 2>/dev/null || true"
 
     def process(self, output: list[str]) -> dict[str, object]:
@@ -48,7 +48,7 @@ class Ufw(Fact[dict[str, object]]):
 
 
 class UfwInForce(Fact[list[str]]):
-    """What UFW's word depends on, sorted: lines of its files, and the kernel's chains and rules for what comes in."""
+    """UFW's effective state, sorted: lines of its files, and the kernel's chains and rules for incoming traffic."""
 
     @staticmethod
     def default() -> list[str]:
@@ -68,7 +68,7 @@ class UfwInForce(Fact[list[str]]):
 
 
 class InputRules(UfwInForce):
-    """All rules for what comes in, as iptables-save prints them. Asked along with UfwInForce."""
+    """All rules for incoming traffic, as iptables-save prints them. Shares UfwInForce's command."""
 
     def process(self, output: list[str]) -> list[str]:
         return [line for line in output if line.startswith("-A INPUT ")]
@@ -76,7 +76,7 @@ class InputRules(UfwInForce):
 
 DRIFTS = {
     "a port opened": Drift("ufw allow 9999/tcp", "Remove other firewall rules"),
-    "the firewall switched off": Drift("ufw disable", "Allow only ssh, the web and firewall_allow"),
+    "the firewall disabled": Drift("ufw disable", "Allow only ssh, the web and firewall_allow"),
     "the firewall's default changed": Drift("ufw default allow incoming", "Allow only ssh, the web and firewall_allow"),
     "a rule of the firewall gone": Drift("ufw delete allow 443/tcp"),
 }
@@ -89,12 +89,12 @@ def firewall(settings: Settings) -> None:
 
 @component_step(after="ssh")
 def prune_rules(settings: Settings) -> None:
-    """By now nobody needs the port that it may have had before."""
+    """After ssh has moved: its previous port is no longer needed."""
     close_rules(name="Remove other firewall rules", settings=settings)
 
 
 def rules(settings: Settings, ssh_ports: list[str], is_web: bool) -> list[str]:
-    """UFW's rules, ssh first, in the words of `ufw show added`."""
+    """UFW's rules, ssh first, as `ufw show added` prints them."""
     sources = settings.firewall_ssh_from
     ssh = [
         rule
@@ -110,7 +110,7 @@ def _wanted(settings: Settings, ssh_ports: list[str]) -> list[str]:
 
 
 def expected_rules(rules: list[str]) -> list[str]:
-    """UfwInForce of a host where UFW is on, with its defaults and these rules and no others."""
+    """The expected UfwInForce: UFW is enabled with its defaults and exactly these rules."""
     lines = ["ENABLED=yes", 'DEFAULT_INPUT_POLICY="DROP"', 'DEFAULT_OUTPUT_POLICY="ACCEPT"']
     for version, all_addresses, chain in ((4, "0.0.0.0/0", "ufw-user"), (6, "::/0", "ufw6-user")):
         lines += [":INPUT DROP", ":OUTPUT ACCEPT", *(f":{chain}-{way} -" for way in ("input", "output", "forward"))]
@@ -126,8 +126,8 @@ def expected_rules(rules: list[str]) -> list[str]:
 
 
 def _ufw(settings: Settings) -> dict[str, object]:
-    """What UFW says. To ask it takes two starts of Python, a seventh of the processor time of a whole plan: not where
-    all is as it would leave it."""
+    """UFW's state. Running ufw takes two starts of Python, a seventh of a plan's processor time, so it is skipped if
+    the effective state is as expected."""
     wanted = _wanted(settings, [str(settings.sshd_port)])
     if host.get_fact(UfwInForce) == expected_rules(wanted):
         return {"active": True, "defaults": DENY_INCOMING, "rules": wanted}
@@ -140,8 +140,8 @@ def _found(settings: Settings) -> list[str]:
 
 @operation()
 def open_rules(settings: Settings) -> Commands:
-    """Open what is to be open, the ports that ssh has now too, and deny all else; nothing is closed yet."""
-    # sudo drops SSH_CONNECTION from the environment, so this fact is asked without it.
+    """Allow the configured ports and ssh's present ones, and deny by default; no rule is removed yet."""
+    # Without sudo, which drops SSH_CONNECTION from the environment.
     ports = [str(settings.sshd_port), host.get_fact(SshPort, _sudo=False), *host.get_fact(Sshd).get("port", [])]
     state, found, commands = _ufw(settings), _found(settings), []
     for rule in _wanted(settings, [port for port in dict.fromkeys(ports) if port]):
@@ -161,7 +161,7 @@ def open_rules(settings: Settings) -> Commands:
 
 @operation()
 def close_rules(settings: Settings) -> Commands:
-    """Remove every rule that is not wanted."""
+    """Remove every rule that is not configured."""
     found = _found(settings)
     unwanted = [rule for rule in found if rule not in _wanted(settings, [str(settings.sshd_port)])]
     for rule in unwanted:

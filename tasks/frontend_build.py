@@ -1,4 +1,4 @@
-"""The build of a frontend on the server, and what it takes here or there."""
+"""Building the frontend on the server, and the checks of the build tools, local or on the server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from slipway.releases import artifact, build_tools, shipped
 from slipway.settings.model import Settings
 from slipway.tasks.python_environment import SANDBOX
 
-# The Debian packages that a build on the server takes.
+# The Debian packages that a build on the server needs.
 BUILD_PACKAGES = ["brotli", "nodejs", "npm"]
 
 
@@ -20,7 +20,7 @@ def build_there(settings: Settings) -> list[str]:
     """Steps of a shell script that build the frontend of $new from its source on the host, and compress its files as
     slipway/releases/artifact.py does."""
     output = shlex.quote(settings.frontend_output)
-    # Nothing but the archive may get into the archive.
+    # stdout is the archive, so the build's output goes to stderr.
     script = (
         f"cd $CACHE_DIRECTORY; rm -rf source; mkdir source; cd source; tar -x; {{ {settings.frontend_build}; }} >&2;"
         f" [ -e {output}/index.html ] || {{ echo frontend_build left no {settings.frontend_output}/index.html >&2;"
@@ -37,16 +37,16 @@ def build_there(settings: Settings) -> list[str]:
         "mkdir -p $new/frontend/build; tar -x -C $new/frontend/build --no-same-owner -f $new/build.tar",
         "rm $new/source.tar $new/build.tar; find $new/frontend/build -name '.?*'"
         f" ! -name {shipped.WELL_KNOWN} -prune -exec rm -rf {{}} +",
-        # Over what the build may have compressed itself.
+        # Overwrites files that the build has compressed itself.
         f"find $new/frontend/build {gaining} -exec brotli --force --keep --quality={artifact.BROTLI_QUALITY} {{}} +"
         f" -exec gzip --force --keep --no-name -{artifact.GZIP_LEVEL} {{}} +",
     ]
 
 
 def check_build_tools(settings: Settings) -> None:
-    """Raises PyinfraError, before anything changes, where the frontend can't be built."""
+    """Raises PyinfraError, before anything changes, if the frontend can't be built."""
     if settings.frontend_build_on == "server":
-        # On a fresh server it comes with the packages.
+        # A fresh server gets it with the packages.
         found = host.get_fact(Output, command="node --version")
         problems = [*build_tools.wrong_node(settings, found, host.name)]
     else:

@@ -1,8 +1,8 @@
-"""The dead man's switch: a change after which nobody can log in is undone by the host itself.
+"""The dead man's switch: the host rolls back a change after which nobody can log in.
 
-Such a change keeps what it replaces and arms a timer on the host. Slipway logs in anew and disarms it; where it can't,
-what was there comes back: at once by the connection that is still open, after lockout_rollback_seconds by the timer
-where that is gone too, and after a reboot as well.
+A guarded change backs up what it replaces and arms a timer on the host. Slipway opens a new login and disarms it. If
+the login fails, the backup is restored: at once through the connection that is still open, or, if that is lost too, by
+the timer after lockout_rollback_seconds, or at the next boot.
 """
 
 from __future__ import annotations
@@ -33,35 +33,35 @@ UNDO_NOW = "systemctl start slipway-undo.service"
 
 DRIFTS = {
     "the dead man's switch edited": Drift(f"echo exit 0 >> {SCRIPT}", "Install the lockout rollback"),
-    "the way back's timer edited": Drift("echo >> /etc/systemd/system/slipway-undo.timer"),
-    "no way back after a reboot": Drift("systemctl disable slipway-undo.timer"),
+    "the rollback's timer edited": Drift("echo >> /etc/systemd/system/slipway-undo.timer"),
+    "no rollback after a reboot": Drift("systemctl disable slipway-undo.timer"),
 }
 
 
 @component(drifts=DRIFTS)
 def keep_a_way_back(settings: Settings) -> None:
-    """What a host needs before the first guarded change."""
+    """Install the dead man's switch, before the first guarded change."""
     values = template_values(settings)
     put_template(SCRIPT, "guard/undo", values, name="Install the lockout rollback", mode="755")
     for unit in ("slipway-undo.service", TIMER):
         put_template(f"/etc/systemd/system/{unit}", f"guard/{unit}", values, name=f"Configure {unit}")
     ensure(
         name="Enable the lockout rollback after a reboot",
-        # What `systemctl is-enabled` looks at, by the timer's WantedBy=.
+        # The link that `systemctl is-enabled` checks, by the timer's WantedBy=.
         check=f"[ -e /etc/systemd/system/timers.target.wants/{TIMER} ]",
         command=f"systemctl enable {TIMER}",
     )
-    # Where lockout_rollback_seconds changes, the next change is to have the new ones.
+    # The next guarded change uses a changed lockout_rollback_seconds.
     know(name=f"Reload systemd for {TIMER}", unit=TIMER)
 
 
 def template_values(settings: Settings) -> dict[str, Any]:
-    """What the templates of templates/guard are rendered with."""
+    """The values of the templates in templates/guard."""
     return {"folder": FOLDER, "script": SCRIPT, "seconds": settings.lockout_rollback_seconds}
 
 
 def login_seconds(settings: Settings) -> int:
-    """How long the login after a change is tried: less than the host waits for it."""
+    """The time limit of the login after a change: less than the host's timer."""
     return min(settings.limits.login, settings.lockout_rollback_seconds * 2 // 3)
 
 
@@ -76,8 +76,8 @@ def guarded(
 ) -> Commands:
     """The commands of an operation whose change could lock everybody out.
 
-    `what` names the change ("ssh"). The shell `script` writes below `paths` alone, and `revive` is one that brings what
-    is there into force, now and when it is undone. `login` is who must be able to log in afterwards.
+    `what` names the change ("ssh"). The shell `script` writes only below `paths`; the script `revive` applies what is
+    there, both now and after a rollback. `login` is the login that must work afterwards.
     """
     undone = host.get_fact(Output, command=f"cat {FOLDER}/undone/{what}")
     if undone:
@@ -89,14 +89,14 @@ def guarded(
 
 
 def _given_time(settings: Settings, change: str) -> str:
-    """`change`, with the timer set back while it is at work and at its end: the time is for the login that follows.
+    """`change`, with the timer restarted while it runs and at its end: the timer's time is for the login that follows.
 
-    One that hangs is undone all the same.
+    A change that hangs is still rolled back.
     """
     pause = settings.lockout_rollback_seconds // 3
     beat = (
         f"for beat in $(seq {settings.limits.guarded_change // pause + 1}); do sleep {pause};"
-        # Whoever would stop it may be gone.
+        # Exit if the parent is gone.
         f" kill -0 $$ || exit; systemctl restart {TIMER}; done"
     )
     return (
@@ -106,12 +106,12 @@ def _given_time(settings: Settings, change: str) -> str:
 
 
 def spare_from_bans() -> str:
-    """Keep fail2ban, where it runs, from banning the address that we come from, until it is started anew.
+    """Keep a running fail2ban from banning this client's address, until fail2ban restarts.
 
-    After a change that locks out, the new login fails over and over, and each plan of a new host tries the
-    administrator, who is not there yet: a guesser's logins look the same.
+    After a lockout the new login fails repeatedly, and each plan of a new host tries the administrator, who does not
+    exist yet: both look like password guessing.
     """
-    # Where sudo has not yet dropped the variable.
+    # Without sudo, which drops the variable.
     client = shlex.quote(host.get_fact(Output, command="echo ${SSH_CONNECTION%% *}", _sudo=False))
     return (
         "! fail2ban-client ping > /dev/null 2>&1 ||"
@@ -125,7 +125,7 @@ def _arm(what: str, paths: Sequence[str], revive: str) -> str:
     return "; ".join(
         [
             f"set -eu; umask 077; mkdir -p {FOLDER}/armed",
-            # What a change before this one replaced, of which nobody knows yet whether it locked out, stays what it is.
+            # An armed backup of an earlier, unconfirmed change is kept: it is the older state.
             f"if [ ! -d {armed} ]; then rm -rf {new}; mkdir {new}",
             f"printf '%s\\n' {names} > {new}/paths; printf '%s\\n' {shlex.quote(revive)} > {new}/revive",
             f"for path in {names}; do [ ! -e $path ] || echo $path; done"
@@ -147,7 +147,7 @@ def _disarm(what: str) -> str:
 def _confirm(
     state: State, host: Host, settings: Settings, what: str, login: Login, before_login: Callable[[Host], None]
 ) -> bool:
-    """Log in anew and disarm the switch, or have everything back at once. Returns whether the change stays."""
+    """Open a new login and disarm the switch, or roll back at once. Returns whether the change is kept."""
     seconds = login_seconds(settings)
     try:
         before_login(host)

@@ -1,4 +1,4 @@
-"""The kernel: swap, parameters, transparent huge pages, and drivers that no server of this kind needs."""
+"""The kernel: swap, parameters, transparent huge pages, and a blacklist of unused modules."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from slipway.ops.templates import render
 from slipway.ops.units import service
 from slipway.settings.model import Settings
 
-# A container's kernel is its host's: what else drifts, tests/e2e/test_kernel.py tries on a virtual machine.
+# A container's kernel is its host's: tests/e2e/test_kernel.py tests the other drifts on a virtual machine.
 DRIFTS = {
-    "a driver let in again": Drift("rm /etc/modprobe.d/slipway.conf", "Blacklist unused kernel modules"),
+    "a module no longer blacklisted": Drift("rm /etc/modprobe.d/slipway.conf", "Blacklist unused kernel modules"),
 }
 
 
 @component(drifts=DRIFTS)
 def kernel(settings: Settings) -> None:
-    """Kernel settings are the host's; a container shares its kernel and can't set them."""
+    """Kernel settings. A container shares its host's kernel, so most are skipped there."""
     put_all(
         name="Blacklist unused kernel modules",
         files={"/etc/modprobe.d/slipway.conf": render("kernel/modprobe.conf")},
@@ -33,7 +33,7 @@ def kernel(settings: Settings) -> None:
     ensure(
         name="Mount /dev/shm without exec",
         check="findmnt --noheadings --output OPTIONS /dev/shm | grep -q noexec && grep -q ' /dev/shm ' /etc/fstab",
-        # Every user may write there, and programs that came over the network like to start there.
+        # World-writable, so malware is often started from there.
         command="grep -q ' /dev/shm ' /etc/fstab || echo 'tmpfs /dev/shm tmpfs nosuid,nodev,noexec 0 0' >> /etc/fstab;"
         " sync /etc/fstab; systemctl daemon-reload; mount -o remount /dev/shm",
         note="shared memory: noexec",
@@ -45,7 +45,7 @@ def kernel(settings: Settings) -> None:
 
 
 def _swap(megabytes: int) -> None:
-    """A swap file of this size; 0 removes ours, and leaves a partition of the provider's alone."""
+    """A swap file of this size; 0 removes it, and keeps a swap partition of the provider's."""
     if megabytes == 0:
         ensure(
             name="Remove the swap file",
@@ -58,7 +58,7 @@ def _swap(megabytes: int) -> None:
     ensure(
         name=f"Create a swap file of {megabytes} MiB",
         check=f'[ "$(stat -c %s /swapfile)" = {megabytes * 2**20} ]',
-        # Beside its place until it is complete: a file of the right size that is no swap space would look finished.
+        # Renamed into place when complete: the check looks only at the size.
         command=(
             "new=/swapfile.new; umask 077; rm -f $new"
             f" && {{ fallocate -l {megabytes}M $new || dd if=/dev/zero of=$new bs=1M count={megabytes} status=none; }}"
@@ -80,7 +80,7 @@ def _sysctl() -> None:
     ensure(
         name="Disable UFW's kernel parameters",
         check="grep -qx 'IPT_SYSCTL=' /etc/default/ufw",
-        # It starts later at boot, and would win.
+        # UFW starts later at boot, so its values would win.
         command="sed -i 's/^IPT_SYSCTL=.*/IPT_SYSCTL=/' /etc/default/ufw && sync /etc/default/ufw",
         note="/etc/default/ufw: its own sysctl.conf is not loaded",
     )
@@ -98,13 +98,13 @@ def _sysctl() -> None:
 
 
 def parameters(text: str) -> dict[str, str]:
-    """The `name = value` lines of a file of sysctl's."""
+    """The `name = value` lines of a sysctl.d file."""
     lines = (line.partition(" = ") for line in text.splitlines() if line and not line.startswith("#"))
     return {name: value for name, _, value in lines}
 
 
 def huge_pages(mongodb_version: str) -> str:
-    """Up to 7.0 MongoDB wants transparent huge pages off; since 8.0, with its new allocator, on.
+    """MongoDB up to 7.0 recommends transparent huge pages off; since 8.0, with its new allocator, on.
 
     https://www.mongodb.com/docs/manual/tutorial/disable-transparent-huge-pages/
     """

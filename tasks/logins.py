@@ -1,4 +1,4 @@
-"""What a login meets: limits, passwords' hashes, banners. Who may log in: admin, ssh."""
+"""Login hardening: limits, password hashes, banners. The components admin and ssh say who may log in."""
 
 from __future__ import annotations
 
@@ -8,26 +8,24 @@ from slipway.ops.files import put_all
 from slipway.ops.templates import render
 from slipway.settings.model import Settings
 
-# Keys alone log in by ssh; who sets a password for a provider's console gets none that can be guessed.
+# ssh accepts only keys; a password set for the provider's console must be a strong one.
 PACKAGES = ["libpam-pwquality"]
 # Names and values of login.defs(5), each with its reason.
 LOGIN_DEFS = {
-    # A home or a file that a login makes is not for all to read.
+    # Homes and files that a login creates are not world-readable.
     "UMASK": "027",
-    # A stolen hash of SHA-512, where a program still makes one, takes longer to guess than by the default of 5,000.
+    # For programs that still use SHA-512: a stolen hash takes longer to crack than with the default of 5,000.
     "SHA_CRYPT_MIN_ROUNDS": "65536",
     "SHA_CRYPT_MAX_ROUNDS": "65536",
-    # Who has got at a session can't wear a password's history out by changing it over and over.
+    # An intruder in a session can't exhaust the password history by repeated changes.
     "PASS_MIN_DAYS": "1",
 }
 LOGIN_DEFS_FILE = "/etc/login.defs"
 
 
 DRIFTS = {
-    "core dumps switched on": Drift(
-        "echo '* hard core unlimited' >> /etc/security/limits.d/slipway.conf", "Harden logins"
-    ),
-    "a laxer mask for new files": Drift(
+    "core dumps enabled": Drift("echo '* hard core unlimited' >> /etc/security/limits.d/slipway.conf", "Harden logins"),
+    "a laxer umask": Drift(
         f"sed -i 's/^UMASK.*/UMASK 022/' {LOGIN_DEFS_FILE}", "Harden new users' homes and passwords"
     ),
     "another banner": Drift("echo hello > /etc/issue.net"),
@@ -62,7 +60,7 @@ def has_login_defs() -> str:
 
 
 def set_login_defs() -> str:
-    """The file is the distribution's and changes with it: only these lines are ours."""
+    """Change only these lines: the rest of the file is the distribution's, and changes with it."""
     delete = "|".join(LOGIN_DEFS)
     lines = "".join(f"{name} {value}\\n" for name, value in LOGIN_DEFS.items())
     new = f"{LOGIN_DEFS_FILE}.new"

@@ -1,4 +1,4 @@
-"""MongoDB from its official repository, for this host alone."""
+"""MongoDB from its official repository, listening only locally."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ CONFIG = "/etc/mongod.conf"
 LIMITS = "/etc/systemd/system/mongod.service.d/slipway.conf"
 UNIT = "mongod.service"
 # The metapackage mongodb-org would add mongos, the router of a sharded cluster.
-# Python: slipway/facts/mongodb_login.py runs there.
+# Python runs slipway/facts/mongodb_login.py on the host.
 PACKAGES = ["mongodb-org-server", "mongodb-mongosh", "python3"]
 TOOLS = ["mongodb-database-tools"]
-# What fetches MongoDB's key and looks at it, before the repository is trusted.
+# To fetch and verify MongoDB's key, before the repository is trusted.
 KEY_PACKAGES = ["ca-certificates", "curl", "gpg"]
 VERSION = "mongod --version 2>/dev/null | sed -n 's/^db version v//p'"
 
@@ -49,7 +49,7 @@ def packages(settings: Settings) -> list[str]:
 
 
 def repository(settings: Settings) -> None:
-    """Where the packages come from: KEY_PACKAGES are there, and packages() follow."""
+    """The apt repository. KEY_PACKAGES are installed already, packages() follow."""
     ensure(
         name="Trust MongoDB's signing key",
         check=_holds_only(KEYRING, settings.mongodb_key_fingerprint),
@@ -74,7 +74,7 @@ def repository(settings: Settings) -> None:
 
 
 def problems(settings: Settings) -> list[str]:
-    """What keeps this host from having MongoDB, and its replica set."""
+    """What prevents MongoDB and its replica set on this host."""
     found = mongodb_packages.problems(settings)
     if settings.mongodb_data.startswith("/var/lib/"):
         found += set_problems(settings, int(host.get_fact(Machine)["disk:/var/lib"].split()[1]))
@@ -143,13 +143,13 @@ def repositories(settings: Settings) -> list[str]:
     drifts=drifts,
 )
 def mongodb(settings: Settings) -> None:
-    """The server and its users. One of somebody else's that lets everybody in goes on as it is until the sites have
-    moved (`close_mongodb`): what runs today has no password."""
+    """The server and its users. An existing server without authentication stays open until the sites have moved
+    (`close_mongodb`): their present backends have no password."""
     state = mongodb_data(settings, earlier(settings)).get("state")
     if state == "open":
         mongodb_users(settings, stays_open=True)
         return
-    # The administrator of a set begins it: that of somebody else's server, whose password is given.
+    # The replica set is initiated by the administrator, here that of the existing server, whose password is provided.
     if state == "closed":
         mongodb_users(settings)
     _configure(settings, adopts=False, adopts_users=state == "closed")
@@ -157,22 +157,22 @@ def mongodb(settings: Settings) -> None:
 
 @component_step(after="nginx")
 def close_mongodb(settings: Settings) -> None:
-    """After the sites have moved, on their host."""
+    """Require authentication once the sites have moved, on their host."""
     if serves_without_passwords(settings):
         _configure(settings, adopts=True)
 
 
 @component_step(before="fail2ban")
 def close_mongodb_of_others(settings: Settings) -> None:
-    """On a host without Nginx: after those with the sites."""
+    """The same on a host without Nginx, after the hosts with the sites."""
     if "web" not in host.groups and serves_without_passwords(settings):
         _configure(settings, adopts=True)
 
 
 @operation()
 def set_aside(url: str) -> Commands:
-    """Sources of the same repository that somebody else has added: apt refuses two of one repository with different
-    keys. They stay as comments, or with "Enabled: no"."""
+    """Disable other sources of the same repository: apt refuses two with different keys. They are kept as comments, or
+    with "Enabled: no"."""
     shown = "cd /etc/apt && grep -sH '' sources.list sources.list.d/*.list sources.list.d/*.sources"
     texts: dict[str, str] = {}
     for line in host.get_fact(Output, command=shown).splitlines():
@@ -186,7 +186,7 @@ def set_aside(url: str) -> Commands:
 
 
 def serves_without_passwords(settings: Settings) -> bool:
-    """Whether a MongoDB runs that Slipway has not set up, and that lets everybody in."""
+    """Whether a MongoDB runs that Slipway did not set up, without authentication."""
     return mongodb_data(settings, earlier(settings)).get("state") == "open"
 
 
@@ -203,7 +203,7 @@ def _configure(settings: Settings, adopts: bool, adopts_users: bool = False) -> 
         "mongodb/mongod.conf",
         config_values(settings, memory_mb),
         name="Configure MongoDB",
-        # Parses and checks the whole file, and starts nothing.
+        # Parses and checks the whole file without starting mongod.
         check="mongod --config {} --outputConfig >/dev/null",
         group="mongodb",
         mode="640",
@@ -225,7 +225,7 @@ def _configure(settings: Settings, adopts: bool, adopts_users: bool = False) -> 
             _if=restarts(config, limits),
         )
     else:
-        # A standalone becomes a set by this one restart, and is one again where it takes no writes as a set.
+        # This restart converts a standalone to a set; rolled back if the set does not accept writes.
         restart(name="Restart MongoDB", unit=UNIT, ready=begins(settings), _if=restarts(config, limits))
     service(name="Start MongoDB", unit=UNIT, files=[CONFIG, LIMITS])
     if settings.mongodb_replica_set:
@@ -235,16 +235,15 @@ def _configure(settings: Settings, adopts: bool, adopts_users: bool = False) -> 
 
 
 def config_values(settings: Settings, memory_mb: int) -> dict[str, Any]:
-    """What mongod.conf is rendered with."""
+    """The template values of mongod.conf."""
     return {"settings": settings, "cache_gb": cache_gb(settings, memory_mb), "keyfile": KEYFILE}
 
 
 @operation()
 def restart_with_its_data(settings: Settings, answers: str) -> Commands:
-    """Restart a server that lets everybody in, after a look at whether it will have the same data: it starts alone
-    first, in its new configuration's folder, and every collection must be there with the same documents. Where it is
-    not so, or where another site no longer gives its `answers` (adoption.nginx.observed), the old configuration comes
-    back."""
+    """Restart a server without authentication, after a check that it will have the same data: a private mongod starts
+    with the new configuration's folder first, and must have every collection with the same documents. Otherwise, or if
+    another site's `answers` (adoption.nginx.observed) have changed, the previous configuration is restored."""
     ask, seconds = program(mongodb_data_program), settings.limits.mongosh
     alone_now = f"runuser -u mongodb -- {alone(settings)}"
     attempt = f"""\
@@ -263,19 +262,19 @@ systemctl daemon-reload; systemctl reset-failed mongod 2> /dev/null
 
 
 def cache_gb(settings: Settings, memory_mb: int) -> float:
-    """WiredTiger's cache in GiB: as set, or a quarter of the memory, never below the 0.25 that mongod accepts."""
+    """WiredTiger's cache in GiB: as set, or a quarter of the memory, but at least mongod's minimum of 0.25."""
     return settings.mongodb_cache_gb or max(0.25, round(memory_mb / 1024 / 4, 2))
 
 
 def memory_max_mb(settings: Settings, memory_mb: int) -> int:
-    """The memory that mongod may take, in MiB: as set, or 6/10 of the host's, and never too little for its cache."""
+    """mongod's memory limit in MiB: as set, or 6/10 of the host's, but at least enough for its cache."""
     least = int(cache_gb(settings, memory_mb) * 1024) + 512
     return settings.mongodb_memory_max_mb or max(least, memory_mb * 6 // 10)
 
 
 def _fingerprints(file: str) -> str:
-    """A command that prints the fingerprints of the keys in a file, without those of their subkeys. By itself gpg would
-    read a configuration and make a keyring in the user's home, which there need not be."""
+    """A command that prints the fingerprints of the primary keys in a file. The options keep gpg from using the user's
+    home, which may not exist."""
     return (
         f"gpg --batch --no-options --no-keyring --trust-model always --show-keys --with-colons {file}"
         ' | awk -F: \'$1 == "pub" {key = 1} $1 == "fpr" && key {print $10; key = 0}\''
@@ -283,14 +282,14 @@ def _fingerprints(file: str) -> str:
 
 
 def _holds_only(file: str, fingerprint: str) -> str:
-    """A shell test: the key is in the file, and no other, which apt would trust as well."""
+    """A shell test: the file holds this key and no other, which apt would trust as well."""
     return f'[ "$({_fingerprints(file)})" = {fingerprint} ]'
 
 
 def _fetch_key(settings: Settings) -> str:
-    """Fetch the key, look at its fingerprint, and only then trust it."""
+    """Fetch the key, verify its fingerprint, and only then trust it."""
     seconds, url = settings.limits.download, settings.mongodb_key_url
-    # 28 is what curl says of a time that is up.
+    # curl's exit code for a timeout is 28.
     late = f"[ $? != 28 ] || echo 'no whole answer within {seconds} s: {url}; {limits.HINT}' >&2; false"
     return (
         f"new=$(mktemp {KEYRING}.XXXXXX) && trap 'rm -f $new' EXIT"

@@ -1,4 +1,4 @@
-"""Which packages of MongoDB a host can have: those of its own system, or of an older release of its distribution."""
+"""Which MongoDB packages a host can have: those of its own system, or of an older release of its distribution."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from slipway.systems import System, older, system_of
 from slipway.tasks.packages import is_new
 
 OFFICIAL_REPOSITORY = "https://repo.mongodb.org"
-# Linux versions that MongoDB 8.0 and later do not start on: their allocator breaks a rule of the kernel's.
+# Linux versions that MongoDB 8.0 and later do not start on (from, before), because of their allocator.
 # https://www.mongodb.com/docs/v8.3/administration/production-notes/#platform-support-notes
 BROKEN_KERNELS = ((6, 19), (7, 0, 14))
 FIRST_BROKEN_SERIES = 8
 
 
 def packaged_for(machine: dict[str, str], settings: Settings) -> System | None:
-    """The system whose packages the host gets; None where the host's own or the one that is set is unknown."""
+    """The system whose packages the host gets; None if the host's own or the configured one is unknown."""
     system = system_of(machine)
     if system is None or not settings.mongodb_apt_suite:
         return system
@@ -28,8 +28,8 @@ def packaged_for(machine: dict[str, str], settings: Settings) -> System | None:
 
 
 def problems(settings: Settings) -> list[str]:
-    """What keeps this host from having MongoDB. The repository is asked on a new host, and where the table of systems
-    knows nothing of the series: what it has changes without our knowing."""
+    """What prevents MongoDB on this host. The repository is queried for a new host, and if the table of systems lacks
+    the series, as the repository may have it by now."""
     machine = host.get_fact(Machine)
     if found := host_problems(machine, settings):
         return found
@@ -40,7 +40,7 @@ def problems(settings: Settings) -> list[str]:
 
 
 def series_problems(machine: dict[str, str], settings: Settings) -> list[str]:
-    """The same by what is known, without a question to the repository."""
+    """The same by the table of systems, without querying the repository."""
     return host_problems(machine, settings) or unknown_series(machine, settings)
 
 
@@ -64,7 +64,7 @@ def host_problems(machine: dict[str, str], settings: Settings) -> list[str]:
 
 
 def unknown_series(machine: dict[str, str], settings: Settings) -> list[str]:
-    """A series that the official repository is not known to have for the system."""
+    """A problem if the official repository is not known to have the series for the system."""
     system, series = packaged_for(machine, settings), settings.mongodb_version
     if not settings.mongodb_apt_url.startswith(OFFICIAL_REPOSITORY) or not system or series in system.mongodb_series:
         return []
@@ -73,7 +73,7 @@ def unknown_series(machine: dict[str, str], settings: Settings) -> list[str]:
 
 
 def repository_problems(machine: dict[str, str], settings: Settings, unknown: list[str]) -> list[str]:
-    """The same by what the repository that is set says; `unknown` where it does not answer."""
+    """The same by a query of the configured repository; `unknown` if it does not answer."""
     system = packaged_for(machine, settings)
     if system is None:
         return []
@@ -87,8 +87,8 @@ def repository_problems(machine: dict[str, str], settings: Settings, unknown: li
 
 
 def _asked(settings: Settings, systems: list[System]) -> dict[str, bool]:
-    """Whether the repository has the series, by the codename of those systems that it answered for."""
-    # apt's own downloader: it is there before curl is, and knows apt's proxy.
+    """Whether the repository has the series, by codename of the systems that it answered for."""
+    # apt's own downloader: available before curl, and uses apt's proxy.
     fetch = "/usr/lib/apt/apt-helper -o Acquire::Retries=0 download-file"
     urls = " ".join(
         f"{settings.mongodb_apt_url}/{one.os}/dists/{one.codename}/mongodb-org/{settings.mongodb_version}/Release"

@@ -1,13 +1,13 @@
-"""MongoDB's replica set, of this one server for now: transactions, change streams, and the oplog that backups read.
+"""MongoDB's replica set, with this server as its only member: for transactions, change streams, and the oplog that
+backups read.
 
-A member's name is what clients find it by: a driver asks one server for the set, and goes on with the names that it is
-told. So the name must lead to the member from wherever a client is, and outlast what changes. An address would change,
-and so would the site's domain, which also depends on a DNS that may be away while a server boots. The name is one of
-its own, below .internal, which no DNS serves (https://www.icann.org/en/board-activities-and-meetings/materials/
-approved-resolutions-special-meeting-of-the-icann-board-29-07-2024-en): a host that has no line for it gets an error,
-and never somebody else's server. Here it leads to the address that mongod listens on, and on further hosts with a
-backend to the database's. A second and a third member are mongodb-2.internal and mongodb-3.internal beside it, and
-nothing of the first changes.
+Drivers connect to the host names in the set's configuration. So a member's name must resolve to it on every client, and
+must not change. An address may change, and so may the site's domain, which also depends on a DNS that may be
+unavailable at boot. The name is therefore below .internal, which no DNS serves (https://www.icann.org/en/
+board-activities-and-meetings/materials/approved-resolutions-special-meeting-of-the-icann-board-29-07-2024-en): a host
+without an entry in /etc/hosts gets an error, never another server. On this host it resolves to the address that mongod
+listens on, on other hosts with a backend to the database host's. Further members would be mongodb-2.internal and
+mongodb-3.internal, without a change to the first.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def member(settings: Settings) -> str:
 
 
 def put_key() -> None:
-    """The members of a set know each other by it. This one is alone, and MongoDB asks for it all the same."""
+    """The key by which the members authenticate each other. MongoDB requires it even with a single member."""
     ensure(
         name="Create the replica set's key",
         check=f'[ -s {KEYFILE} ] && [ "$(stat -c %U:%G:%a {KEYFILE})" = mongodb:mongodb:400 ]',
@@ -46,13 +46,13 @@ def put_key() -> None:
 
 
 def name_member(settings: Settings) -> None:
-    """Before mongod starts, which must find itself by its name."""
+    """Before mongod starts, as it must resolve its own name."""
     name, address = settings.mongodb_member, settings.mongodb_local
     others = f"grep -v '[[:space:]]{name}$' /etc/hosts"
     ensure(
         name="Name the replica set's member",
         check=f"getent ahostsv4 {name} | grep -q '^{address} '",
-        # A container's may be a mount, which nothing can be renamed to.
+        # In a container it may be a mount point, which a rename can't replace.
         command=f"new=/etc/hosts.slipway-new; {{ {others}; echo '{address} {name}'; }} > $new && sync $new"
         " && { mv -fT $new /etc/hosts 2> /dev/null || { cat $new > /etc/hosts && rm $new; }; }",
         note=f"/etc/hosts: {address} {name}",
@@ -60,7 +60,7 @@ def name_member(settings: Settings) -> None:
 
 
 def begins(settings: Settings) -> Ready | None:
-    """What a restart waits for: that the set takes writes. It begins where there is none."""
+    """The readiness check after a restart: the set accepts writes. Initiates the set if there is none."""
     if not settings.mongodb_replica_set:
         return None
     return Ready(_asked(settings, "begin"), settings.limits.ready)
@@ -68,7 +68,7 @@ def begins(settings: Settings) -> Ready | None:
 
 @operation()
 def replica_set(settings: Settings) -> Commands:
-    """Make sure that the set has begun and takes writes, and that its oplog has its size."""
+    """Make sure that the set is initiated and accepts writes, and that its oplog has the configured size."""
     found = key_values(host.get_fact(Output, command=_asked(settings, "look")).splitlines())
     state, size = found.get("state", "away"), int(found.get("oplog", 0))
     wanted = settings.mongodb_oplog_mb
@@ -77,7 +77,7 @@ def replica_set(settings: Settings) -> Commands:
     if state == "primary":
         notes.note(f"oplog: {size} MiB -> {wanted} MiB")
     else:
-        notes.note(f"replica set {settings.mongodb_replica_set}: begins with {member(settings)}")
+        notes.note(f"replica set {settings.mongodb_replica_set}: initiated with {member(settings)}")
     yield _asked(settings, "begin")
 
 
@@ -89,7 +89,7 @@ def _asked(settings: Settings, step: str) -> str:
 
 
 def set_problems(settings: Settings, free_mb: int) -> list[str]:
-    """Whether the disk has room for an oplog that is not there yet, and that will grow to its size."""
+    """Whether the disk has room for a new oplog at its full size."""
     need = settings.mongodb_oplog_mb or MIN_OPLOG_MB
     command = f"[ -e {KEYFILE} ] || echo new"
     if not settings.mongodb_replica_set or free_mb >= need or host.get_fact(Output, command=command) != "new":

@@ -1,11 +1,11 @@
-"""MongoDB's two users: an administrator, and the backend, which may read and write its own database and no other.
+"""MongoDB's two users: an administrator, and the backend's, with read and write access to its own database only.
 
-The backend's is known in the database admin and in its own, by the same password: an application that composes its URL
-without an authSource is looked for in the database that the URL names.
+The backend's user exists in the database admin and in its own, with the same password: without an authSource, a client
+authenticates against the database that the URL names.
 https://www.mongodb.com/docs/manual/reference/connection-string-options/#mongodb-urioption-urioption.authSource
 
-Their passwords are secrets: given, or made up on this host, where they stay. mongosh gets them from files that root
-alone can read; no command line, log or plan has one.
+Their passwords are secrets: provided, or generated on this host, where they stay. mongosh reads them from files that
+only root can read; no command line, log or plan contains one.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ADMIN_DATABASE = "admin"
 
 @dataclass(frozen=True)
 class User:
-    """`secret` names the password, `roles` are MongoDB's, `database` is where the user is known."""
+    """`secret` names the password, `roles` are MongoDB's, `database` is the user's authentication database."""
 
     name: str
     secret: str
@@ -46,7 +46,7 @@ class User:
 
     @property
     def rights(self) -> str:
-        """The roles as facts.MongodbUsers tells them."""
+        """The roles as facts.MongodbUsers returns them."""
         return ",".join(sorted(f"{role['role']}@{role['db']}" for role in self.roles))
 
 
@@ -60,7 +60,7 @@ def backend_of(settings: Settings) -> User:
 
 
 def in_own_database(settings: Settings) -> User:
-    """The backend's user once more, in its own database."""
+    """The backend's user in its own database."""
     return replace(backend_of(settings), database=settings.mongodb_database)
 
 
@@ -76,14 +76,14 @@ def mongodb_users(settings: Settings, stays_open: bool = False) -> None:
 def differences(
     found: Mapping[str, str], settings: Settings, wanted: list[User], stays_open: bool = False
 ) -> list[str]:
-    """What is to change, in words, none where nothing is; `found` is by facts.MongodbUsers."""
+    """Descriptions of the changes; `found` is facts.MongodbUsers."""
     given = settings.secrets
     is_open = found.get("server") == "open" and not stays_open
     lines = ["MongoDB accepts connections without a password"] if is_open else []
     for user in wanted:
         has = found.get(user.key, "")
         if user.database != ADMIN_DATABASE:
-            # Of its password the same user in admin tells.
+            # The same user in admin covers a wrong password.
             is_well = has != "refused" and found.get(f"{user.key}.roles") == user.rights
             if has and found["server"] != "away" and not is_well and found.get(user.name) != "refused":
                 lines.append(f"user {user.name}: not in {user.database}, or with another password or other rights")
@@ -101,8 +101,8 @@ def differences(
 
 @operation()
 def users(settings: Settings, stays_open: bool = False) -> Commands:
-    """Make sure that both users are there with their passwords and rights, and that nobody gets in without, unless it
-    `stays_open` for now: then a user of the same name in the site's database is the running backend's."""
+    """Make sure that both users exist with their passwords and roles, and that authentication is required, unless the
+    server `stays_open` for now: then a user of the same name in the site's database is the running backend's."""
     wanted = users_of(settings)[: 2 if stays_open else None]
     folders = {MONGODB_ADMIN: settings.admin_credentials_folder, MONGODB_BACKEND: settings.credentials_folder}
     files = tuple((user.key, f"{folders[user.secret]}/{user.secret}") for user in wanted)
@@ -118,19 +118,19 @@ def users(settings: Settings, stays_open: bool = False) -> Commands:
         return
     notes.note("\n".join(lines))
     if found.get("server") == "open" and not stays_open:
-        # Its configuration is in place by now: it is the process that has not heard of it.
+        # The configuration file is in place: the running process has not read it.
         yield "systemctl restart mongod"
     yield with_input(set_users(settings), tar(documents(settings, wanted)))
 
 
 def set_users(settings: Settings) -> str:
-    """The shell script that gives MongoDB its users, with `documents` in a tar on its standard input."""
+    """The shell script that creates MongoDB's users; its standard input is a tar of `documents`."""
     return render("mongodb/set-users", **_values(settings))
 
 
 def documents(settings: Settings, wanted: list[User] | None = None) -> dict[str, str]:
-    """The files that `set_users` wants, by name: a script of mongosh's that gives `wanted` users, all by default, and
-    the passwords that are given."""
+    """The files that `set_users` needs, by name: a mongosh script that creates the `wanted` users, all by default, and
+    the provided passwords."""
     given = {name: settings.secrets[name] for name in (MONGODB_ADMIN, MONGODB_BACKEND) if name in settings.secrets}
     backends = (wanted or users_of(settings))[1:]
     return {"users.js": render("mongodb/users.js", **_values(settings), backends=backends), **given}
@@ -150,8 +150,8 @@ def _values(settings: Settings) -> dict[str, object]:
 
 
 def alone(settings: Settings) -> str:
-    """The command of a mongod with the site's data that nobody but its starter knows: with the options without which it
-    would not find them, and without a replica set and passwords."""
+    """The command of a private mongod with the site's data: with the options for its data layout, without a replica set
+    and authentication."""
     flags = {"storage.directoryPerDB": "--directoryperdb"}
     flags["storage.wiredTiger.engineConfig.directoryForIndexes"] = "--wiredTigerDirectoryForIndexes"
     given = [flag for option, flag in flags.items() if settings.mongodb_settings.get(option)]

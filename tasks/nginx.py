@@ -1,4 +1,4 @@
-"""Nginx: TLS, the frontend's files, and the way to the backend. It starts before there is a certificate."""
+"""Nginx: TLS, the frontend's files, and the reverse proxy to the backend. It starts before there is a certificate."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from slipway.tasks.policies import SPECIAL, policies, runs_scripts, variable_of
 
 PACKAGES = ["nginx", "openssl", "curl"]
 BROTLI_PACKAGES = ["libnginx-mod-http-brotli-static"]
-# certbot puts its answers to the ACME server here, Nginx serves them on port 80.
+# certbot writes its HTTP-01 challenge files here, Nginx serves them on port 80.
 ACME_WEBROOT = "/var/www/letsencrypt"
 ERROR_PAGES = "/usr/share/slipway/errors"
-# Before a reload this file is there for nginx_reload_drain_seconds: connections end with an answer.
+# Exists for nginx_reload_drain_seconds before a reload: keep-alive connections close after a response.
 CLOSING = "/run/nginx-closing"
 UNIT = "nginx.service"
 SANDBOX = "/etc/systemd/system/nginx.service.d/slipway.conf"
 VERSION = "nginx -v 2>&1 | sed -n 's/^nginx version: nginx.//p'"
-# What several places of the site include.
+# Included by several locations.
 HEADERS, BACKEND = "snippets/slipway-headers.conf", "snippets/slipway-backend.conf"
 
 
@@ -51,14 +51,14 @@ def has_brotli() -> bool:
 
 
 def problems(settings: Settings) -> list[str]:
-    """What keeps this host from having Nginx."""
+    """What prevents Nginx on this host."""
     if host.get_fact(Output, command="[ -e /proc/sys/net/ipv6 ] || echo off").strip() != "off":
         return []
     return ["IPv6: found it off in the kernel (ipv6.disable=1), need it on: Nginx listens on [::] too"]
 
 
 def start_configured_only(settings: Settings) -> None:
-    """Before the packages are installed. An Nginx that is there goes on, also after a restart."""
+    """Before the packages are installed. An existing Nginx keeps running, and can restart."""
     ensure(
         name="Create Nginx's folder of certificates",
         check=f"[ ! -e /usr/sbin/nginx ] || [ -d {TLS_FOLDER} ]",
@@ -127,7 +127,7 @@ def nginx(settings: Settings) -> None:
         files=files,
         links=links(settings),
         removed=[*(retired_files(there, settings) if there else ()), *_no_longer_configured(settings)],
-        # The sites beside it, not those in force.
+        # Check the copy's sites rather than the live ones.
         check="cd {} && cp -a nginx.conf nginx.conf.real"
         " && sed -i 's#include /etc/nginx/sites-#include sites-#' nginx.conf"
         " && nginx -t -q -c {}/nginx.conf && mv -fT nginx.conf.real nginx.conf",
@@ -162,8 +162,8 @@ def nginx(settings: Settings) -> None:
 
 
 def connections_wait(settings: Settings) -> Around:
-    """For a restart: connections that are kept end with an answer, and those that begin wait instead of being refused.
-    The kernel drops their first packet, which is sent again after a second (RFC 6298), and most others by then."""
+    """Around a restart: keep-alive connections close after a response, and new ones wait instead of being refused. The
+    kernel drops their first packet, which clients send again after a second (RFC 6298)."""
     tenths = settings.nginx_reload_drain_seconds * 10
     is_connected = "grep -qsE ':01BB [0-9A-F]+:[0-9A-F]+ 01 ' /proc/net/tcp /proc/net/tcp6"
     rules = (
@@ -175,7 +175,7 @@ def connections_wait(settings: Settings) -> Around:
 
 
 def _no_longer_configured(settings: Settings) -> list[str]:
-    """The links of sites that were taken out of `sites`: their folders, database and certificate stay."""
+    """The links of sites that were removed from `sites`; their folders, database and certificate are kept."""
     wanted = {"default", *(site.site_name for site in settings.all_sites)}
     command = f"cd /etc/nginx/sites-enabled && grep -l -s '^# .*, {OURS}: changes made here' *"
     return [
@@ -185,12 +185,12 @@ def _no_longer_configured(settings: Settings) -> list[str]:
 
 
 def unit_values(settings: Settings, needs: Needs | None = None) -> dict[str, Any]:
-    """What nginx.service.conf is rendered with; `needs` are those of others' sites."""
+    """The template values of nginx.service.conf; `needs` are those of other sites."""
     return {"settings": settings, "closing": CLOSING, "needs": needs or Needs()}
 
 
 def configuration(settings: Settings, taken: Collection[str] = (), brotli: bool = True) -> dict[str, str]:
-    """Nginx's files below /etc/nginx, by name. `taken` are the keys of DEFAULTS that have another default server."""
+    """Nginx's files below /etc/nginx, by name. `taken` are keys of DEFAULTS with another default server."""
     values = {
         "settings": settings,
         "tls_folder": TLS_FOLDER,
@@ -224,19 +224,19 @@ def configuration(settings: Settings, taken: Collection[str] = (), brotli: bool 
 
 
 def of_site(settings: Settings) -> dict[str, Any]:
-    """What a site's own file is rendered with."""
+    """The template values of a site's file."""
     rest = next((place for place in settings.places if place.location == REST), None)
     return {
         "settings": settings,
         "pages": pages(settings),
-        # Beside files; without them it is a place like another.
+        # Special only beside a frontend; otherwise a location like any other.
         "rest": rest if settings.has_frontend else None,
     }
 
 
 def pages(settings: Settings) -> dict[str, str]:
-    """The locations of pages, and the files that may be meant there. Build tools write the page of /about as about.html
-    or about/index.html."""
+    """The locations of pages, with try_files' arguments. Build tools write the page /about as about.html or
+    about/index.html."""
     found = {"= /": "/index.html", "/": "$uri $uri.html $uri/index.html"}
     return {
         location: files for location, files in found.items() if location == "/" or not is_answered(settings, location)
@@ -248,7 +248,7 @@ def is_answered(settings: Settings, location: str) -> bool:
 
 
 def links(settings: Settings) -> dict[str, str]:
-    """What is in force of those, by name."""
+    """The links that enable the sites, by name."""
     names = ["default", *(site.site_name for site in settings.all_sites)]
     return {f"sites-enabled/{name}": f"../sites-available/{name}" for name in names}
 
@@ -262,7 +262,7 @@ def hsts(settings: Settings) -> str:
 
 
 def placeholder_certificate(settings: Settings) -> None:
-    """A certificate of our own until the real one is there: without any, Nginx would not start and answer for one."""
+    """A self-signed certificate until certbot has one: without any, Nginx could not start and serve the challenge."""
     folder = settings.tls_folder
     placeholder = f"{TLS_FOLDER}/placeholder"
     ensure(
@@ -280,7 +280,7 @@ def placeholder_certificate(settings: Settings) -> None:
 
 @operation()
 def serve_placeholder(folder: str) -> Commands:
-    """A certificate that is there and can't be read would not let Nginx start."""
+    """Link the placeholder if there is no valid certificate, as Nginx would not start."""
     has_key = host.get_fact(Output, command=f"openssl pkey -noout -in {folder}/privkey.pem && echo yes")
     if has_key and host.get_fact(Certificate, path=f"{folder}/fullchain.pem"):
         return

@@ -1,7 +1,7 @@
-"""The Debian packages that the components declare, by two runs of apt: one a component takes longer.
+"""The Debian packages that the components declare, installed by two runs of apt: one per component takes longer.
 
-It is two, as a bare Debian has nothing to look at a repository's key with, before it is trusted. The first also brings
-Python, so that a first release is made while the second, much longer, is under way.
+Two, as a bare Debian lacks the tools to verify a repository's key. The first run also installs Python, so that the
+first release is built during the second run, which takes much longer.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ DPKG_STATUS = "/var/lib/dpkg/status"
 
 
 def is_new() -> bool:
-    """Whether Slipway has not been on this host before."""
+    """Whether no apply has run on this host yet."""
     return not host.get_fact(FileState, path=APT_SETTINGS)
 
 
 def package_gone(name: str) -> str:
-    """A shell command that makes dpkg's own record of a package that was removed: to remove it and install it again
-    takes too long."""
+    """A shell command that only marks a package as removed in dpkg's status: to remove and reinstall it takes too
+    long."""
     return f"sed -i '/^Package: {name}$/,/^$/s/^Status: .*/Status: deinstall ok config-files/' {DPKG_STATUS}"
 
 
@@ -42,26 +42,26 @@ DRIFTS = {
         is_compared=False,
     ),
     "a power cut left a package half unpacked": Drift(
-        # As dpkg writes it down before it begins. It is only needed by one of ours, and apt refuses all else meanwhile.
-        # The lists are old then: they are refreshed before a repository's key is looked at.
+        # The status that dpkg writes before it unpacks. This package is a mere dependency, and apt refuses all else.
+        # Without REFRESHED the lists count as old and are refreshed before a repository's key is verified.
         f"sed -i '/^Package: python3-apt$/,/^$/s/^Status: .*/Status: install reinstreq unpacked/' {DPKG_STATUS};"
         f" rm -f {REFRESHED}",
         "Install base packages",
     ),
     "a package gone": Drift(package_gone("unattended-upgrades")),
-    "one of the first packages gone": Drift(package_gone("gnupg")),
+    "a base package gone": Drift(package_gone("gnupg")),
     "apt's settings removed": Drift(f"rm {APT_SETTINGS}"),
 }
 
 
 @component(drifts=DRIFTS)
 def packages(settings: Settings, components: Sequence[Component]) -> None:
-    """All packages of those components that the host has."""
+    """Install the packages of the components that are on the host."""
     here = [one for one in components if one.is_on(host.groups, settings)]
     put(
         name="Set apt's lock timeout",
         path=APT_SETTINGS,
-        # Without it an apt command fails at once while unattended-upgrades is at work, as it is on a fresh server.
+        # Otherwise apt fails at once while unattended-upgrades runs, as it does on a fresh server.
         content=f'DPkg::Lock::Timeout "{settings.apt_lock_timeout}";\n',
     )
     first = {one.name: one.listed(one.early_packages, settings) for one in here}

@@ -1,4 +1,4 @@
-"""Whether this host can be provisioned. Everything is asked before anything changes; all failures are told at once."""
+"""Checks whether this host can be provisioned, before any change. All problems are reported at once."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ from slipway.tasks.packages import is_new
 
 ARCHITECTURES = ("amd64",)
 MIN_MEMORY_MB = 900
-# MiB that a host which runs must have free on each file system, for an update. And a new one, by folder, as they may be
-# file systems of their own: that, and what packages, MongoDB's first files and a release took (390, 390, 180, 65 below
-# /usr, /var/lib, /var/cache, /var/www: `du -sm` of a lab host's changes), with some room.
+# Free MiB that a provisioned host needs on each file system, for an update. A new host needs, by folder, as they may be
+# separate file systems: that, and what packages, MongoDB's first files and a release took (390, 390, 180, 65 below
+# /usr, /var/lib, /var/cache, /var/www: `du -sm` of a lab host's changes), with some margin.
 MIN_DISK_MB_NEW = {"/": 300, "/usr": 700, "/var/lib": 800, "/var/cache": 500, "/var/www": 400}
 MIN_DISK_MB = 300
-# A listening socket that systemd hands over names whichever of its holders ss prints first.
+# A socket that systemd passes on has several holders, and ss may print any of them first.
 ALSO_OURS = {"systemd": ("uvicorn", "python3", "python"), "sshd": ("systemd",)}
-# ACME servers and TLS clients reject a clock that is further off.
+# ACME servers and TLS clients reject a larger offset.
 MAX_CLOCK_SECONDS = 120
 
 
 def preflight(settings: Settings, components: Sequence[Component]) -> None:
-    """Raise one error with everything that is in the way of the server or of one of its components, each with what was
-    found, what is needed and what to do."""
+    """Raise one error with everything that blocks the server or one of its components: what was found, what is needed
+    and what to do."""
     problems = blockers(settings, components)
     machine = host.get_fact(Machine)
     system = system_of(machine)
@@ -59,7 +59,7 @@ def preflight(settings: Settings, components: Sequence[Component]) -> None:
 
 
 def blockers(settings: Settings, components: Sequence[Component]) -> list[str]:
-    """Everything that is in the way, a line each."""
+    """All blockers, a line each."""
     here = [one for one in components if one.is_on(host.groups, settings)]
     machine, fresh = host.get_fact(Machine), is_new()
     problems = [
@@ -69,11 +69,11 @@ def blockers(settings: Settings, components: Sequence[Component]) -> list[str]:
         *clock_problems(machine, time.time()),
     ]
     if fresh:
-        # Later a repository that is down is no reason not to look at a server that has all it needs.
+        # Only on a new host: a provisioned one needs no repository for a plan.
         repositories = chain.from_iterable(one.listed(one.repositories, settings) for one in here)
         unreached = network_problems(settings, [*repositories])
         problems += unreached
-        # Without a network all of them fail.
+        # Without a network all sources fail.
         sources = host.get_fact(AptSources, seconds=settings.limits.reach)
         problems += source_problems(replace(sources, failing={}) if unreached else sources)
     ports = {port: program for one in here for port, program in one.mapped(one.ports, settings).items()}
@@ -86,7 +86,7 @@ def blockers(settings: Settings, components: Sequence[Component]) -> list[str]:
 
 
 def note_weak_health(settings: Settings) -> None:
-    """Say of which services it is only known that they run."""
+    """Note the services without a health path: of these only an answer is checked."""
     for site in settings.all_sites:
         for service in site.web_services:
             if service.health_is_any:
@@ -125,13 +125,13 @@ def memory_problems(machine: dict[str, str]) -> list[str]:
 
 
 def copied_mb(settings: Settings) -> int:
-    """What of an earlier owner's sites is copied into their first releases, in MiB."""
+    """The size of existing sites that are copied into their first releases, in MiB."""
     found = earlier(settings)
     return sum(int(found.get(f"size {site.site_root}") or 0) for site in settings.all_sites)
 
 
 def disk_problems(machine: dict[str, str], is_new: bool, swap_mb: int, copied_mb: int = 0) -> list[str]:
-    """File systems that are too full; folders on the same one add up, and a new host's swap file is on /."""
+    """File systems that are too full. Folders on the same one add up; a new host's swap file is on /."""
     free: dict[str, int] = {}
     needed: dict[str, int] = {}
     for folder, least in MIN_DISK_MB_NEW.items():
@@ -160,11 +160,11 @@ def clock_problems(machine: dict[str, str], now: float) -> list[str]:
 
 
 def network_problems(settings: Settings, repositories: Sequence[str]) -> list[str]:
-    """Repositories that the host can't connect to: the system's own, and those to come. Behind a proxy of apt's own,
-    that is apt's to find out."""
+    """Repositories that the host can't connect to: the system's own, and those that components add. Not checked if apt
+    uses a proxy."""
     script = (
         "apt-config dump | grep -q 'Acquire::https*::Proxy \"[^\"]' ||"
-        # Without what is in the lists, which a new host does not have.
+        # Works without the package lists, which a new host lacks.
         " for uri in $(apt-get indextargets --no-release-info --format '$(SOURCESENTRY) $(SITE)/'"
         f" | grep -E '^({'|'.join(SYSTEMS_OWN)}):' | grep -o 'https*://[^/]*/' | sort -u) {' '.join(repositories)}; do"
         " site=${uri#*://}; site=${site%%/*}; port=80; case $uri in https:*) port=443;; esac;"
@@ -180,8 +180,7 @@ def network_problems(settings: Settings, repositories: Sequence[str]) -> list[st
 
 
 def port_problems(listeners: Mapping[int, str], wanted: Mapping[int, str]) -> list[str]:
-    """Ports that another program holds than the one that is wanted there. Our own may hold theirs: this is not the
-    first run then."""
+    """Ports on which another program listens than the wanted one, which does so after the first run."""
     problems = []
     for port, ours in sorted(wanted.items()):
         holder = listeners.get(port, ours)

@@ -1,7 +1,7 @@
-"""The Python environment of a release: uv, which installs it, its Python, and the script that makes one on the host.
+"""The Python environment of a release: uv, which installs it, its Python, and the script that creates one on the host.
 
-Releases with the same dependencies share an environment. Only what is locked by its hash is installed, and nothing of
-a package runs while root installs it: wheels are unpacked.
+Releases with the same dependencies share an environment. Only packages that are locked by hash are installed, and no
+package's code runs while root installs it: wheels are unpacked.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ from slipway.systems import system_of
 
 UV = "/usr/lib/slipway/uv"
 SYSTEM_PYTHON = "/usr/bin/python3"
-# Those that uv has brought.
+# Pythons that uv has installed.
 PYTHONS = "/usr/lib/slipway/python"
-# Where its wheel is, and packages are.
+# For uv's wheel, and for packages.
 PYPI = ("https://pypi.org/", "https://files.pythonhosted.org/")
-# What fetches uv and unpacks it.
+# To fetch and unpack uv.
 PACKAGES = ["ca-certificates", "curl", "python3"]
-# In a release's backend, what its environment is made of: what is installed from wheels; and where some packages are
-# built, these, and what their builds need.
+# Files in a release's backend that define its environment: packages installed from wheels; packages that are built from
+# source; what their builds need.
 REQUIREMENTS, BUILT, BUILD = ".requirements.lock", ".built.lock", ".build.lock"
-# A build may do as it likes in a folder of its own, and nowhere else.
+# A build can write only to a folder of its own.
 SANDBOX = ("DynamicUser=yes", "ProtectHome=yes", "PrivateDevices=yes", "NoNewPrivileges=yes", "OOMScoreAdjust=900")
 
 
 @dataclass(frozen=True)
 class Environment:
-    """What a release's environment is made of: locked dependencies, and the path and version of a Python."""
+    """What defines a release's environment: locked dependencies, and the path and version of a Python."""
 
     locked: Locked
     python: str = SYSTEM_PYTHON
@@ -53,7 +53,7 @@ class Environment:
 
     @property
     def files(self) -> dict[str, str]:
-        """What a release's backend has of it, by name."""
+        """The environment's files in a release's backend, by name."""
         found = {REQUIREMENTS: self.locked.requirements}
         if self.locked.built:
             found |= {BUILT: self.locked.built_requirements, BUILD: self.locked.build_requirements}
@@ -61,7 +61,7 @@ class Environment:
 
     @property
     def key(self) -> str:
-        """Its name on a host, as `script` counts it, where the version is complete."""
+        """Its folder's name on a host, as `script` computes it; needs a complete Python version."""
         text = f"{''.join(self.files.values())}Python {self.version}\n{uv.VERSION}\n"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -80,12 +80,12 @@ def put_uv(limits: Limits) -> None:
 
 
 def repositories(settings: Settings) -> list[str]:
-    """Where packages come from, and the Python of a site that wants one of its own."""
+    """The sources of packages, and of the Pythons that python_version names."""
     return [*PYPI, *dict.fromkeys(site.python_mirror for site in settings.all_sites if site.python_version)]
 
 
 def fetch_uv(limits: Limits) -> str:
-    """A command that puts uv in its place, if its wheel has the hash that it had when this version was chosen."""
+    """A command that installs uv, if its wheel has the pinned hash."""
     folder, _, name = UV.rpartition("/")
     unpack = "import sys, zipfile; sys.stdout.buffer.write(zipfile.ZipFile(sys.argv[1]).read(sys.argv[2]))"
     return (
@@ -99,7 +99,7 @@ def fetch_uv(limits: Limits) -> str:
 
 
 def put_python(settings: Settings) -> None:
-    """The Python of python_version, where the system's is another one."""
+    """The Python of python_version, if the system's is another version."""
     path, version = python_here(settings)
     if path == SYSTEM_PYTHON:
         return
@@ -112,25 +112,25 @@ def put_python(settings: Settings) -> None:
 
 
 def python_marker(version: str) -> str:
-    # A newer uv knows a newer patch version: its fixes come with an update of Slipway.
+    # A newer uv has newer patch versions, so they come with an update of Slipway.
     return f"{PYTHONS}/.{version}-by-uv-{uv.VERSION}"
 
 
 def fetch_python(path: str, version: str, mirror: str) -> str:
-    """A command that has uv fetch a Python: uv knows the hash of each."""
+    """A command that installs a Python by uv, which verifies its hash."""
     settings = "UV_NO_CACHE=1 UV_SYSTEM_CERTS=1 UV_PYTHON_DOWNLOADS=manual"
     options = f"--no-bin --upgrade --install-dir {PYTHONS} --mirror {mirror}"
     return (
         f"umask 022; env {settings} {UV} --no-progress python install {options} {version}"
-        # Its lock is for everybody to write.
+        # uv makes its lock file world-writable.
         f" && {path} -V > /dev/null && chmod go-w {PYTHONS}/.lock"
         f" && sync -f {PYTHONS} && touch {python_marker(version)}"
     )
 
 
 def python_here(settings: Settings) -> tuple[str, str]:
-    """The path and the version of the Python that runs the site's backend: the complete version of a system's Python,
-    where there is one, and else the minor one."""
+    """The path and the version of the Python that runs the site's backend: the complete version of the system's Python,
+    if it is that one, else the minor version."""
     machine = host.get_fact(Machine)
     system = system_of(machine)
     version = machine.get("python") or (system.python if system else "")
@@ -145,8 +145,7 @@ def python_here(settings: Settings) -> tuple[str, str]:
 
 
 def of(settings: Settings) -> Environment:
-    """What the next release needs here. Raises PyinfraError, before anything is touched, where the host can't have
-    it."""
+    """The environment of the next release. Raises PyinfraError, before any change, if the host can't have it."""
     path, version = python_here(settings)
     try:
         found = Environment(_locked(settings, version), path, version)
@@ -162,7 +161,7 @@ def of(settings: Settings) -> Environment:
 
 
 def problems(settings: Settings) -> list[str]:
-    """What keeps the host from having a first release, a line each."""
+    """What prevents a first release on this host, a line each."""
     path, version = python_here(settings)
     try:
         return _problems(settings, Environment(_locked(settings, version), path, version))
@@ -186,7 +185,7 @@ def _problems(settings: Settings, wanted: Environment) -> list[str]:
     machine = host.get_fact(Machine)
     glibc = int(machine.get("glibc", "").partition(".")[2] or MIN_GLIBC)
     free = int(machine["disk:/var/www"].split()[1])
-    # Where the environment is there already nothing is downloaded.
+    # An existing environment needs no download.
     is_there = _is_there(settings, wanted)
     found, said = _judged(wanted.locked, Host(wanted.version, glibc, None if is_there else free), not is_there)
     for text in said:
@@ -196,7 +195,7 @@ def _problems(settings: Settings, wanted: Environment) -> list[str]:
 
 @cache
 def _judged(locked: Locked, wanted: Host, is_examined: bool) -> tuple[list[str], tuple[str, ...]]:
-    """What is wrong, and what there is to say beside it. Examined are, by PyPI, locks with hashes alone."""
+    """Problems, and notes. Locks that have only hashes are examined by querying PyPI."""
     if is_examined:
         locked, found = judge.examined(locked, wanted)
         if found:
@@ -210,13 +209,13 @@ def _is_there(settings: Settings, wanted: Environment) -> bool:
 
 
 def script(settings: Settings, wanted: Environment, folder: str) -> list[str]:
-    """Steps of a shell script that make $venv the Python environment of what is in a folder, `wanted.files`."""
+    """Steps of a shell script that create the Python environment $venv from `wanted.files` in a folder."""
     venvs, python = f"{settings.site_root}/venvs", wanted.python
     files = " ".join(f"{folder}/{name}" for name in wanted.files)
-    # uv's cache is beside the environments, so that files move by a link, and never two of them on a full disk.
+    # uv's cache is on the environments' file system, so that it hard-links files instead of copying them.
     uv_run = f"env UV_CACHE_DIR={venvs}/.uv UV_PYTHON_DOWNLOADS=never UV_SYSTEM_CERTS=1 {UV} --quiet"
     into = "pip install --python $venv/bin/python"
-    # A list that a person has made may lack something: then it says so. What is built is not there yet.
+    # With dependencies, uv reports what an incomplete, hand-written list lacks. Built packages come later.
     is_all = wanted.locked.is_complete or wanted.locked.built
     options = "--require-hashes --only-binary :all:" + (" --no-deps" if is_all else "")
     return [
@@ -225,25 +224,25 @@ def script(settings: Settings, wanted: Environment, folder: str) -> list[str]:
         f"venv={venvs}/$( (cat {files}; {python} -V; echo {uv.VERSION}) | sha256sum | cut -c1-16)",
         f"exec 9> {venvs}/.lock; flock 9",
         f"if [ ! -e $venv/.complete ]; then rm -rf $venv {venvs}/.uv; cd /;"
-        # By its own name: /usr/bin/python3 is another one after an upgrade of the system, without these packages.
+        # The resolved path: after an upgrade of the system /usr/bin/python3 is another version.
         f" {uv_run} venv --python $(readlink -f {python}) $venv; touch $venv/.begun;"
         f" {uv_run} {into} {options} -r {folder}/{REQUIREMENTS}",
         *(build(settings, wanted, folder, f"{uv_run} {into}") if wanted.locked.built else []),
-        # By Python itself: one of the environment would run what a package has put there for its start, as root.
+        # Not by the environment's Python: it would run packages' startup code (.pth files) as root.
         f"{python} -I -m compileall -qq -j 0 $venv/lib || true",
-        # On the disk before it is called complete, or a power cut would leave one that is for ever half. Where somebody
-        # has removed the folder meanwhile, uv has made it anew for what was left to install.
+        # Sync before it is marked complete: a power cut must not leave an incomplete one. Without .begun the folder was
+        # removed meanwhile, and uv has recreated it with only the rest of the packages.
         f"rm -rf {venvs}/.uv; sync -f $venv; mv $venv/.begun $venv/.complete 2> /dev/null"
         ' || { echo "$venv was removed during the installation; run it again" >&2; exit 1; }; fi; exec 9>&-',
     ]
 
 
 def build(settings: Settings, wanted: Environment, folder: str, install: str) -> list[str]:
-    """Steps of a shell script that build packages from their source, in a sandbox, and install their wheels. Sources
-    and what a build needs are checked by their hashes."""
+    """Steps of a shell script that build packages from source, in a sandbox, and install their wheels. Sources and
+    build dependencies are verified by hash."""
     cache, wheels = f"slipway-build-{settings.site_name}-python", f"{settings.site_root}/venvs/.wheels"
     names = " ".join(f"--no-binary {name}" for name in sorted(wanted.locked.built))
-    # Nothing but the archive may get into the archive. The wheel of what uv has built is in its cache.
+    # stdout is the archive, so all other output goes to stderr. Built wheels are in uv's cache.
     inside = (
         "cd $CACHE_DIRECTORY; rm -rf work; mkdir work work/wheels; cd work; tar -x; export UV_CACHE_DIR=$PWD/uv;"
         f" {UV} --quiet pip install --python {wanted.python} --target $PWD/out --no-deps --require-hashes"

@@ -1,11 +1,11 @@
-"""What runs on the server: releases in `releases/<id>`, of which `current` is a link to one.
+"""Releases: each is in `releases/<id>`, and `current` is a link to the live one.
 
-A release is unpacked and complete before the link moves, in one rename, so that no visitor sees half of it; the hashed
-files of the releases that are kept stay reachable for a page that a visitor has open.
+A release is complete before the link is atomically renamed, so that no visitor gets half of it. The hashed files of
+kept releases stay available to pages that are already open.
 
-The backend changes in three steps, and visitors are served in each (slipway/releases/program.py): the next release
-starts beside it, on a socket of its own, and is asked for its health; the link by which Nginx finds the backend leads
-to it; the backend itself, to which nobody is connected any more, restarts with the release, and the link leads back.
+The backend changes in three steps without downtime (slipway/releases/program.py): the next release starts beside it on
+its own socket and passes a health check; the link to the socket that Nginx uses is switched to it; the backend, which
+has no connections any more, restarts with the release, and the link is switched back.
 """
 
 from __future__ import annotations
@@ -67,20 +67,20 @@ def drifts(settings: Settings) -> dict[str, Drift]:
 
 @component(roles=("app", "web"), per_site=True, packages=packages, begin=begin, drifts=drifts)
 def first_release(settings: Settings) -> None:
-    """The folders of the site, and a first release in them."""
+    """Create the site's folders, and ship its first release."""
     directory(name="Create the site's directory", path=settings.site_root)
     if not settings.is_further_site:
         put_programs("app" in host.groups)
     put_facts(settings, parts_here(settings))
     ship_first(name="Upload the first release", settings=settings, parts=parts_here(settings))
     relink(name="Link the current release", settings=settings)
-    # Links lead to what the application may write, and to an environment that several releases share.
+    # Links point to the application's own data, and to an environment that several releases share.
     foreign = f"find {settings.site_root}/current/ -not -type l \\( -not -user root -o -perm /022 \\)"
     ensure(
         name="Protect the current release",
         check=f'[ -z "$({foreign} -print -quit 2> /dev/null)" ]',
         command=f"{foreign} -exec chown -h root:root {{}} + -exec chmod go-w {{}} +",
-        note=f"{settings.site_root}/current: root's alone to change",
+        note=f"{settings.site_root}/current: writable only by root",
     )
     if "frontend" in parts_here(settings) and runs_scripts(settings):
         allow_scripts(name="Allow the scripts in the pages", settings=settings)
@@ -90,14 +90,14 @@ def first_release(settings: Settings) -> None:
 
 
 def _link_usual_path(settings: Settings, part: str) -> None:
-    """The path that the site's owner is used to. What somebody has put there serves on for now (tasks/adoption.py)."""
+    """The site's conventional path. An existing folder there is kept for now (tasks/adoption.py)."""
     if part in parts_here(settings) and part not in by_hand(settings):
         link(name=f"Link the usual path of the {part}", path=f"{settings.site_root}/{part}", target=f"current/{part}")
 
 
 @component_step()
 def next_release(settings: Settings) -> None:
-    """Ship the next release, and switch to it."""
+    """Ship the next release and activate it."""
     if not parts_here(settings):
         return
     put_programs("app" in host.groups)
@@ -105,8 +105,8 @@ def next_release(settings: Settings) -> None:
     if "app" in host.groups:
         python_environment.put_uv(settings.limits)
         python_environment.put_python(settings)
-        # With the code its settings may change, the name of its module say. A secret that is there is apply's business:
-        # the backend of now has it, and so has the database.
+        # New code may need changed settings, such as the name of its module. Only apply changes existing secrets: the
+        # live backend and the database use them.
         sync_credentials(name="Install new secrets", settings=settings, only_new=True)
         describe_for_releases(settings, unit_values_here(settings))
     ship(name="Build and upload the release", settings=settings, parts=parts_here(settings))
@@ -124,7 +124,7 @@ def next_release(settings: Settings) -> None:
 
 @component_step()
 def roll_back(settings: Settings) -> None:
-    """Go back to a release that is on the host still."""
+    """Activate a release that is still on the host."""
     if not parts_here(settings):
         return
     put_programs("app" in host.groups)
@@ -134,7 +134,7 @@ def roll_back(settings: Settings) -> None:
 
 
 def change_to(settings: Settings, release_id: Callable[[], str], then: str) -> None:
-    """`then` is what becomes of a release that does not work: "keep" or "discard"."""
+    """Activate a release. `then` is what to do with one that fails: "keep" or "discard"."""
     if "app" in host.groups:
         begin = "Start the release and check its health"
         step(name=begin, settings=settings, words=lambda: ["begin", release_id(), then])
@@ -145,7 +145,7 @@ def change_to(settings: Settings, release_id: Callable[[], str], then: str) -> N
 
 
 def describe(settings: Settings, values: Mapping[str, Any]) -> None:
-    """The services as this release wants them; one that is new runs before `slipway apply` leads visitors to it."""
+    """The units of this release's services; a new service runs before `slipway apply` routes visitors to it."""
     for service in settings.all_services:
         if service.is_web or service.is_worker:
             describe_program(settings, service, values)
@@ -160,25 +160,25 @@ def parts_here(settings: Settings) -> tuple[str, ...]:
 
 
 def _wanted(service: Service) -> str:
-    """Patterns of the shell for right answers of a health path, each with its status after it. One that limits how
-    often it is asked runs."""
+    """Shell patterns for healthy answers: the body, then the status. A service that limits the request rate counts as
+    running."""
     status = "[1-4][0-9][0-9]" if service.health_is_any else service.health_status
     return f"*{shlex.quote(service.health_body)}*' '{status} | *' '{release_host.TOO_MANY}"
 
 
 def _address(settings: Settings, service: Service) -> str:
-    """What curl reaches a service itself by, whether or not visitors are led to it."""
+    """curl's arguments to reach a service itself, whether or not visitors are routed to it."""
     if settings.is_tcp(service):
         return f"http://{settings.listen(service)}"
     return f"--unix-socket {settings.socket(service)} http://localhost"
 
 
 def healthy(settings: Settings, service: Service) -> str:
-    """A shell test: a service answers its health path as it is to, when it is asked as Nginx asks for a visitor."""
+    """A shell test: a service passes its health check, requested as Nginx does for a visitor."""
     where = f"{_address(settings, service)}{service.asked_path}"
     headers = release_host.visitors_headers(settings.host_name(service))
     given = " ".join(f"-H {shlex.quote(f'{name}: {value}')}" for name, value in headers.items())
-    # Neither by a proxy nor with options that a login has for others' sites.
+    # Without a proxy, and without the options of a .curlrc.
     answer = (
         f"curl -q -s --noproxy '*' --max-time {settings.limits.probe} {given} -w ' %{{http_code}}' {where} 2>/dev/null"
     )
@@ -186,7 +186,7 @@ def healthy(settings: Settings, service: Service) -> str:
 
 
 def current(settings: Settings) -> str:
-    """The id of the release that `current` leads to, "" where there is none."""
+    """The id of the release that `current` points to, "" if there is none."""
     return host.get_fact(
         Output, command=f"cd {settings.site_root}/current && here=$(pwd -P) && echo ${{here##*/}}"
     ).strip()
@@ -211,9 +211,8 @@ def step(settings: Settings, words: Callable[[], list[str]]) -> Commands:
 
 @operation()
 def allow_scripts(settings: Settings) -> Commands:
-    """Let browsers run the scripts in the pages that are there, which an earlier version or another server's owner has
-    put there."""
-    # A program of an earlier version does not know the step: the run that installs this one asks again.
+    """Allow the inline scripts of existing pages, shipped by an earlier version or present before the adoption."""
+    # An earlier version's program lacks this step: the query fails until this version is installed.
     allowed = f"{PROGRAM} {settings.site_name} scripts_allowed > /dev/null 2>&1; echo $?"
     if host.get_fact(Output, command=allowed).strip() == "1":
         notes.note(f"{settings.site_root}/csp.conf: hashes of the scripts in the pages")
@@ -228,7 +227,7 @@ def hook(settings: Settings, when: str, then: str) -> Commands:
 
 
 def wanted_id(settings: Settings) -> str:
-    """The release to go back to, "" where there is none."""
+    """The release to roll back to, "" if there is none."""
     if settings.arguments.release_id:
         return settings.arguments.release_id
     command = f"cd {settings.site_root}/previous && here=$(pwd -P) && echo ${{here##*/}}"
@@ -237,7 +236,7 @@ def wanted_id(settings: Settings) -> str:
 
 @operation()
 def check_id(settings: Settings) -> Commands:
-    """Raises PyinfraError where there is nothing to go back to."""
+    """Raises PyinfraError if there is no such release to roll back to."""
     releases, now, wanted = shipped(settings), current(settings), wanted_id(settings)
     others = [one for one in releases if one != now]
     if wanted not in others:
@@ -252,20 +251,20 @@ def check_id(settings: Settings) -> Commands:
 
 @operation()
 def begin_first(settings: Settings, parts: tuple[str, ...]) -> Commands:
-    """Begin what takes long in a first release, here and on the host; shipping it waits for both.
+    """Start the slow parts of a first release, locally and on the host; `ship_first` waits for both.
 
-    It only saves time: `ship_first` tells what did not go well here, and does again what did not go well there.
+    It only saves time: `ship_first` reports a local failure, and repeats what has failed on the host.
     """
     if shipped(settings) or not parts:
         return
     notes.note("the host has no release: its build starts in parallel with the packages")
-    # A plan stops at the first command: nothing is built until the release is really wanted.
+    # A plan stops at the first command, so only an apply builds.
     yield f"umask 022; mkdir -p {settings.site_root}/releases {settings.site_root}/venvs"
     if "frontend" in parts and settings.frontend_build_on == "local":
         artifact.begin(settings, run.of(host.state).builds)
     if "backend" in parts:
         wanted, venvs = python_environment.of(settings), f"{settings.site_root}/venvs"
-        # A build may need packages that come later.
+        # A build may need packages that are installed later.
         if not wanted.locked.built:
             script = shlex.quote("; ".join(python_environment.script(settings, wanted, venvs)))
             yield with_input(
@@ -277,7 +276,7 @@ def begin_first(settings: Settings, parts: tuple[str, ...]) -> Commands:
 
 @operation()
 def ship_first(settings: Settings, parts: tuple[str, ...]) -> Commands:
-    """Build and ship a release where the host has none; what runs on a server that has one is not apply's business."""
+    """Build and ship a release if the host has none; apply does not change the release of a host that has one."""
     if shipped(settings) or not parts:
         return
     notes.note("the host has no release: the first one is built and uploaded")
@@ -289,21 +288,21 @@ def ship_first(settings: Settings, parts: tuple[str, ...]) -> Commands:
 
 @operation()
 def ship(settings: Settings, parts: tuple[str, ...]) -> Commands:
-    """Build a release and unpack it on the host. Visitors don't get it yet."""
+    """Build a release and unpack it on the host, without activating it."""
     if not shipped(settings):
         raise PyinfraError(
             f"{host.name} has no release yet; nothing was changed. Type `slipway apply` first: it ships the first one"
         )
     changing = [part for part in parts if part in settings.released_parts]
     if "backend" in changing:
-        # What is in the way is told by the plan.
+        # Raises its errors in the plan already.
         python_environment.of(settings)
     yield from _ship(settings, parts, changing)
 
 
 @operation()
 def relink(settings: Settings) -> Commands:
-    """Point `current` to the newest release where it leads nowhere."""
+    """Point `current` to the newest release if it is dangling or missing."""
     releases = shipped(settings)
     if releases and current(settings) not in releases:
         notes.note(f"current -> releases/{releases[-1]}")
@@ -317,8 +316,8 @@ def _ship(settings: Settings, parts: Collection[str], changing: Collection[str])
     kept = shared.there(settings) if "backend" in changing else []
     for path in kept:
         if (sources.of(settings).backend / path).exists():
-            notes.hint(f"{path}: what the source has there is left out; {settings.shared_places[path]} stays")
-    # A plan stops at the first command: nothing is built until the release is really wanted.
+            notes.hint(f"{path}: not shipped, as {settings.shared_places[path]} is kept")
+    # A plan stops at the first command, so only an apply builds.
     yield f"umask 022; mkdir -p {settings.site_root}/releases {settings.site_root}/venvs"
     wanted = python_environment.of(settings) if "backend" in changing else None
     more = {f"backend/{name}": text.encode() for name, text in wanted.files.items()} if wanted else {}
@@ -335,11 +334,11 @@ def _ship(settings: Settings, parts: Collection[str], changing: Collection[str])
 
 
 def hashes_there(settings: Settings) -> dict[str, str]:
-    """SHA-256 of the files of the current release by name, without those that have a backslash or a newline in it."""
+    """SHA-256 of the current release's files by name, except names with a backslash or a newline."""
     find = "find backend frontend -type f ! -name '*.pyc' -exec sha256sum {} + 2> /dev/null"
     output = host.get_fact(Output, command=f"cd {settings.site_root}/current && {find}")
     found = {}
-    # Not splitlines: a name may have what other programs take for the end of a line.
+    # Not splitlines: a name may contain other line separators.
     for line in output.split("\n"):
         digest, separator, name = line.partition("  ")
         if separator and not digest.startswith("\\"):
@@ -354,15 +353,14 @@ def unpack_script(
     whole: Collection[str],
     wanted: python_environment.Environment | None = None,
 ) -> str:
-    """A shell script that unpacks the archive on its standard input as a release, complete with its environment, which
-    is `wanted` where the backend is new.
+    """A shell script that unpacks the archive on its standard input as a release, complete with its Python environment,
+    `wanted` if the backend changes.
 
-    Parts that are `whole` the current release's, and files that it has too, are hard links to it: a release never
-    changes.
+    The parts in `whole`, and unchanged files, are hard links to the current release: a release never changes.
     """
     root = settings.site_root
     steps = [
-        # What an upload that was cut off left goes.
+        # Remove what an interrupted upload has left.
         f"umask 022; rm -rf {root}/releases/*.new; new={root}/releases/{release.id}.new; mkdir $new",
         f"trap {shlex.quote(given_up(root, release.id))} EXIT",
         "base64 -d | tar -xz -C $new --no-same-owner",
@@ -381,17 +379,17 @@ def unpack_script(
     if "frontend" in parts and "frontend" not in whole and settings.frontend_build_on == "server":
         steps += build_there(settings)
     if "frontend" in parts and settings.frontend_assets:
-        # Pages that were opened before ask for the hashed files of their own release.
+        # Open pages request the hashed files of their own release.
         assets = settings.frontend_assets.rstrip("/")
         steps.append(
             f"mkdir -p $new/frontend/assets{assets}; for old in {root}/releases/*/frontend/build{assets}/; do"
             f" if [ -d $old ]; then cp -al --no-clobber $old/. $new/frontend/assets{assets}; fi; done"
         )
-    # On the disk before it has its name: where the power is cut, what is complete by name is so in content.
+    # Sync before the rename: a release with its final name must be complete after a power cut.
     return "; ".join([*steps, "sync -f $new", f"mv -T $new {root}/releases/{release.id}"])
 
 
 def given_up(root: str, release_id: str) -> str:
-    """What a shell that ends does where it fails before the release is complete."""
+    """The exit trap of a script that fails before the release is complete."""
     live = f'echo "release {release_id} was not activated; $(readlink {root}/current) is still live"'
     return f"[ $? = 0 ] || {{ rm -rf $new; [ ! -e {root}/current ] || {live}; }} >&2"

@@ -1,4 +1,4 @@
-"""The program on the host with the steps of a release (slipway/releases/program.py), and what it knows of a site."""
+"""The program on the host with the steps of a release (slipway/releases/program.py), and its configuration."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ FOLDER = "/usr/lib/slipway"
 PROGRAM = f"{FOLDER}/release"
 LAUNCHER = f"{FOLDER}/with-credentials"
 SERVE_PORT = f"{FOLDER}/serve-port"
-# What the program imports.
+# The program's imports.
 MODULES = (release_host, checks, pages)
 PACKAGES = ["python3"]
-# Between two looks at what a release waits for.
+# The polling interval of a release.
 POLL_SECONDS = 0.2
 
 
 def put_programs(has_backend: bool) -> None:
-    """The program with the steps of a release, the modules that it imports, and what services are started by."""
+    """The program with the steps of a release, the modules that it imports, and the services' launchers."""
     put(
         name="Install the module of the release program",
         path=place_of(release_host),
@@ -66,7 +66,7 @@ def put_programs(has_backend: bool) -> None:
 
 
 def place_of(module: ModuleType) -> str:
-    """Where a module is on the host."""
+    """The path of a module on the host."""
     return f"{FOLDER}/{module.__name__.replace('.', '/')}.py"
 
 
@@ -75,9 +75,9 @@ def text_of(module: ModuleType) -> str:
 
 
 def put_facts(settings: Settings, parts: Collection[str]) -> None:
-    """What the release program knows of a site."""
+    """The release program's configuration for a site."""
     put(name="Configure the release program", path=facts_file(settings), content=as_json(facts(settings, parts)))
-    # Earlier versions had a shell script for each site. A step of it that still runs holds the program's lock.
+    # Earlier versions had a shell script per site. A step of it that is still running holds the program's lock.
     absent(name="Remove the release script of earlier versions", path=f"{FOLDER}/release-{settings.site_name}")
 
 
@@ -86,7 +86,7 @@ def facts_file(settings: Settings) -> str:
 
 
 def facts(settings: Settings, parts: Collection[str]) -> Facts:
-    """What the release program knows of a site on a host that has these parts."""
+    """The release program's configuration for a site on a host that has these parts."""
     has_backend = "backend" in parts
     return Facts(
         site=settings.site_name,
@@ -117,7 +117,7 @@ def as_json(facts: Facts) -> str:
 
 
 def _described(settings: Settings, service: Service) -> release_host.Service:
-    """What the release program knows of a service."""
+    """The release program's configuration for a service."""
     is_tcp = settings.is_tcp(service)
     return release_host.Service(
         name=service.name,
@@ -135,5 +135,5 @@ def _described(settings: Settings, service: Service) -> release_host.Service:
 
 
 def command(settings: Settings, *words: str) -> StringCommand:
-    """One of the steps of a release, as its program on the host takes it."""
+    """The command that runs a step of the release program."""
     return StringCommand(PROGRAM, settings.site_name, *map(shlex.quote, words))

@@ -1,5 +1,5 @@
-"""What stays when a release changes: folders and files that the application writes, with a link to each in every
-release. Capistrano calls them linked_dirs and linked_files."""
+"""Shared folders and files: the application writes them, and every release has a link to each (Capistrano: linked_dirs,
+linked_files)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WEB = "www-data"
 
 @dataclass(frozen=True)
 class Place:
-    """A folder or a file of the host with whom it belongs to; of a folder that is `whole` all that is in it does."""
+    """A folder or file with its owner; `whole`: all content of the folder belongs to the owner too."""
 
     path: str
     owner: str
@@ -34,8 +34,8 @@ class Place:
 
 
 def places(settings: Settings) -> Iterator[Place]:
-    """What stays, and the folders that it is in, those before. Folders of folders are root's: nobody else can put
-    something in the place of one."""
+    """Shared folders, after their parents. Parents of shared folders are root's, so that nobody else can replace
+    them."""
     user, top = settings.backend_unit, PurePosixPath(settings.site_root)
     served = [f"{path}/" for path in settings.shared_urls.values()]
     above: dict[str, str] = {}
@@ -53,7 +53,7 @@ def places(settings: Settings) -> Iterator[Place]:
 
 @operation()
 def keep(settings: Settings) -> Commands:
-    """Make the folders that stay, the application's to write to and nobody else's."""
+    """Create the shared folders, writable only by the application."""
     wanted = [*places(settings)]
     states = host.get_fact(FileStates, paths=tuple(place.path for place in wanted)) if wanted else {}
     for place in wanted:
@@ -72,7 +72,7 @@ def keep(settings: Settings) -> Commands:
 
 
 def _of_others(settings: Settings, action: str) -> str:
-    """A command that does something with files that stay and are not the application's; one may not be there yet."""
+    """A command that applies `action` to existing shared files that the application does not own."""
     files = " ".join(settings.shared_places[path] for path in settings.shared_files)
     find = f"find $file -maxdepth 0 -type f ! -user {settings.backend_unit} {action}"
     return f"for file in {files}; do [ ! -f $file ] || {find}; done"
@@ -84,8 +84,8 @@ def _owned_files(settings: Settings) -> str:
 
 
 def owned(place: Place) -> str:
-    """A command that gives a folder to whom it belongs, where it does not yet. The folder itself is the last to be
-    given: what was interrupted begins anew. No link that is there is followed."""
+    """A command that sets a folder's owner and mode if they differ. The folder itself comes last, so that an
+    interrupted run is repeated. Links are not followed."""
     who, path = f"{place.owner}:{place.group}", place.path
     steps = [f"mkdir -p -m 755 {path}"]
     if place.whole:
@@ -101,7 +101,7 @@ def owned(place: Place) -> str:
 
 @operation()
 def link(settings: Settings) -> Commands:
-    """Lead every release on the host to what stays, also those that were shipped before it was to stay."""
+    """Link the shared folders and files into every release on the host, also into older ones."""
     if not settings.shared_places:
         return
     links = "; ".join(f'[ "$(readlink $id/backend/{path})" = {place} ] || echo $id' for path, place in _pairs(settings))
@@ -110,7 +110,7 @@ def link(settings: Settings) -> Commands:
     if not found:
         return
     notes.note("\n".join(f"{path} -> {place} in releases {', '.join(found)}" for path, place in _pairs(settings)))
-    # The current one first: what it has becomes what stays.
+    # The current release first: its content becomes the shared one.
     releases, now = f"{settings.site_root}/releases", f"readlink {settings.site_root}/current"
     loop = f"for id in $({now} | grep -o '[^/]*$') {' '.join(found)}; do backend={releases}/$id/backend"
     yield f"set -eu; {loop}; {'; '.join(link_steps(settings, '$backend'))}; done"
@@ -121,8 +121,8 @@ def _pairs(settings: Settings) -> list[tuple[str, str]]:
 
 
 def link_steps(settings: Settings, backend: str) -> list[str]:
-    """Steps of a shell script that put links into the folder `backend` of a release. What it has at their places
-    becomes what stays where that is not there yet, and is dropped otherwise: what stays is never overwritten."""
+    """Steps of a shell script that put links into the folder `backend` of a release. The release's own content becomes
+    the shared one if there is none yet, else it is dropped: shared content is never overwritten."""
     if not settings.shared_places:
         return []
     steps = []
@@ -130,22 +130,22 @@ def link_steps(settings: Settings, backend: str) -> list[str]:
         here, by_hand = f"{backend}/{path}", f"{settings.site_root}/backend.by-hand/{path}"
         steps += [
             f"mkdir -p $(dirname {place} {here})",
-            # First what a server built by hand has kept, which visitors have brought.
+            # First the content of an adopted site, such as uploads.
             f"for from in {by_hand} {here}; do if [ ! -e {place} ] && [ -e $from ] && [ ! -L $from ]; then"
             f" rm -rf {place}.new; cp -a $from {place}.new; mv -T {place}.new {place}; fi; done",
             f"rm -rf {here}; ln -s {place} {here}",
         ]
     if settings.shared_paths:
         steps.append(f"mkdir -p {' '.join(settings.shared_places[path] for path in settings.shared_paths)}")
-    # On a fresh host the user comes later, and with it what it owns.
+    # On a fresh host the user is created later, and owners are set then.
     owners = [owned(place) for place in places(settings)]
     owners += [_owned_files(settings)] if settings.shared_files else []
     return [*steps, f"if getent passwd {settings.backend_unit} > /dev/null; then {'; '.join(owners)}; fi"]
 
 
 def take_along(settings: Settings, backend: str) -> Iterator[str]:
-    """Lines of a shell script for a server that was built by hand: what stays moves out of the folder `backend`, and a
-    link takes its place, by which the application that is still running there goes on writing."""
+    """Lines of a shell script for an adoption: move shared content out of the folder `backend` and leave a link,
+    through which the still running application keeps writing."""
     for path, place in _pairs(settings):
         here = f"{backend}/{path}"
         yield (
@@ -155,7 +155,7 @@ def take_along(settings: Settings, backend: str) -> Iterator[str]:
 
 
 def there(settings: Settings) -> list[str]:
-    """The paths that a release need not bring, as they are on the host already."""
+    """The shared paths that exist on the host, so that a release need not ship them."""
     if not settings.shared_places:
         return []
     listed = host.get_fact(Output, command=f"ls -d {' '.join(settings.shared_places.values())}").splitlines()

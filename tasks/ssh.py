@@ -1,4 +1,4 @@
-"""sshd: keys only, no root, modern algorithms, the port that is set. Judged by `sshd -T`, not by what a file says."""
+"""sshd: keys only, no root, modern algorithms, the configured port. Compared by `sshd -T`, not by a file's text."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from slipway.tasks.guard import guarded
 DROP_IN = "/etc/ssh/sshd_config.d/00-slipway.conf"
 ED25519, RSA, RSA_LARGE = (f"/etc/ssh/ssh_host_{kind}_key" for kind in ("ed25519", "rsa", "rsa_4096"))
 RSA_BITS = 4096
-# Prime numbers for Diffie-Hellman below 3072 bits are not used; the file gives their size less one, moduli(5).
+# Diffie-Hellman groups below 3072 bits are removed; the file has their size minus one, moduli(5).
 MIN_MODULUS = 3071
-# What a sshd of some version knows of these (ssh -Q), the best first: the order of ssh-audit's hardening guides.
+# Those that the installed sshd supports (ssh -Q) are used, in the order of ssh-audit's hardening guides.
 # https://www.ssh-audit.com/hardening_guides.html
 ALGORITHMS = {
     "KexAlgorithms": [
@@ -41,10 +41,10 @@ ALGORITHMS = {
     ],
     "MACs": ["hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com", "umac-128-etm@openssh.com"],
 }
-# OpenSSH 10's guide begins with the longer one: for a key exchange that a quantum computer does not break.
+# OpenSSH 10's guide prefers the longer one, to match its post-quantum key exchange.
 MACS_FROM_10 = ["hmac-sha2-512-etm@openssh.com", "hmac-sha2-256-etm@openssh.com", "umac-128-etm@openssh.com"]
-# Key exchanges that OpenSSH 10's guide leaves out, and that stay for clients without post-quantum ones: paramiko 4, by
-# which Slipway connects, and OpenSSH before 8.5.
+# Key exchanges that OpenSSH 10's guide removes. Kept for clients without post-quantum ones: paramiko 4, which Slipway
+# uses, and OpenSSH before 8.5.
 CLASSICAL = {name for name in ALGORITHMS["KexAlgorithms"] if name.startswith(("curve25519", "diffie-hellman"))}
 PENALTIES = "PerSourcePenalties"
 REVIVE = """\
@@ -57,7 +57,9 @@ fi"""
 
 
 DRIFTS = {
-    "sshd by another file": Drift("echo 'X11Forwarding yes' > /etc/ssh/sshd_config.d/00-before.conf", "Harden sshd"),
+    "sshd overridden by another file": Drift(
+        "echo 'X11Forwarding yes' > /etc/ssh/sshd_config.d/00-before.conf", "Harden sshd"
+    ),
     "small primes": Drift("echo '20120821044046 2 6 100 2047 2 DA57B18976E9C55CEAC3BFFF' >> /etc/ssh/moduli"),
     "sshd's file edited": Drift(f"echo '# edited' >> {DROP_IN}"),
     "the host key gone": Drift(f"mv {ED25519} /etc/ssh/aside"),
@@ -82,7 +84,7 @@ def ssh(settings: Settings) -> None:
 
 
 def _host_keys() -> str:
-    """Make the host keys that are missing; returns the file of the RSA one. Those that are there stay."""
+    """Generate missing host keys; existing ones are kept. Returns the file of the RSA key."""
     ensure(name="Generate a host key (ed25519)", check=f"[ -s {ED25519} ]", command=_make_key(ED25519, "ed25519"))
     bits = host.get_fact(Output, command=f"[ -e {RSA_LARGE} ] || ssh-keygen -l -f {RSA} | cut -d' ' -f1")
     if bits.isdigit() and int(bits) >= RSA_BITS:
@@ -102,8 +104,8 @@ def _make_key(file: str, kind: str) -> str:
 def configuration(
     settings: Settings, host_keys: list[str], known: dict[str, set[str]], has_penalties: bool = False
 ) -> list[tuple[str, str]]:
-    """The lines of Slipway's own sshd configuration; `known` are the algorithms that sshd has, by their keyword, and
-    `has_penalties` is for an OpenSSH from 9.8 on."""
+    """The lines of Slipway's sshd configuration; `known` are the algorithms that sshd supports, by keyword, and
+    `has_penalties` is for OpenSSH since 9.8."""
     algorithms = {**ALGORITHMS, **({"MACs": MACS_FROM_10} if "mlkem768x25519-sha256" in known["KexAlgorithms"] else {})}
     own = [
         ("Port", str(settings.sshd_port)),
@@ -114,24 +116,23 @@ def configuration(
         ("PermitEmptyPasswords", "no"),
         ("X11Forwarding", "no"),
         ("AllowAgentForwarding", "no"),
-        # The owner's tunnel to the database, and none that opens a port of the server to others.
+        # Allows a tunnel to the database, but no port that the server opens to others.
         ("AllowTcpForwarding", "local"),
-        # Compressed before it is encrypted, the size of what is sent tells of its content.
+        # Compression before encryption leaks content by the size of packets.
         ("Compression", "no"),
-        # Slipway uses two in one connection, people one; a client of theirs that wants more connects anew by itself.
+        # Slipway uses two per connection, people one; clients that need more open another connection.
         ("MaxSessions", "2"),
-        # Three keys of an agent and no more would lock out who has four.
+        # An agent may offer several keys: a limit of three would lock out a user with four.
         ("MaxAuthTries", "6"),
         ("LoginGraceTime", "30"),
-        # A client that is gone is noticed after three minutes, by messages that nobody on the way can forge; TCP's own
-        # anybody could.
+        # Dead connections are closed after three minutes, by encrypted keep-alives; those of TCP can be forged.
         ("TCPKeepAlive", "no"),
         ("ClientAliveInterval", "60"),
         ("ClientAliveCountMax", "2"),
-        # By default an address that has failed or only looked some times within seconds is turned away, ours after a
-        # `slipway verify` too. fail2ban bans who guesses, and is told whom to spare.
+        # By default sshd refuses an address after a few failed or aborted connections, the client's after a
+        # `slipway verify` too. fail2ban bans guessers, and can be told which address to spare.
         *([(PENALTIES, "no")] if has_penalties else []),
-        # Tells which key has logged in.
+        # Logs the key of each login.
         ("LogLevel", "VERBOSE"),
         *((keyword, ",".join(a for a in names if a in known[keyword])) for keyword, names in algorithms.items()),
     ]
@@ -140,8 +141,8 @@ def configuration(
 
 
 def known_algorithms(effective: dict[str, list[str]]) -> dict[str, set[str]]:
-    """The algorithms that sshd has, by their keyword. It has those in force (facts.Sshd), and where one of ours is not
-    among them it is asked for all."""
+    """The algorithms that sshd supports, by keyword: the effective ones (facts.Sshd), or, if one of ours is missing
+    there, those that `ssh -Q` lists."""
     known = {keyword: {*",".join(effective.get(keyword.lower(), [])).split(",")} for keyword in ALGORITHMS}
     for keyword, wanted in ALGORITHMS.items():
         if not known[keyword].issuperset(wanted):
@@ -150,7 +151,7 @@ def known_algorithms(effective: dict[str, list[str]]) -> dict[str, set[str]]:
 
 
 def mismatches(lines: list[tuple[str, str]], effective: dict[str, list[str]]) -> list[str]:
-    """What sshd would do otherwise than `lines` say, a sentence each; `effective` is by facts.Sshd."""
+    """Where sshd's effective configuration (facts.Sshd) differs from `lines`, a sentence each."""
     wanted: dict[str, list[str]] = {}
     for name, value in lines:
         wanted.setdefault(name.lower(), []).append(value)
@@ -163,12 +164,12 @@ def mismatches(lines: list[tuple[str, str]], effective: dict[str, list[str]]) ->
 
 @operation()
 def sshd(settings: Settings, host_keys: list[str]) -> Commands:
-    """sshd's configuration: one file that sorts first, checked by sshd before it counts, proven by a login after."""
+    """sshd's configuration: one file that sorts first, checked by `sshd -t` before and by a login after the change."""
     effective = host.get_fact(Sshd)
     lines = configuration(settings, host_keys, known_algorithms(effective), PENALTIES.lower() in effective)
     text = render("ssh/sshd.conf", lines=lines)
     found = host.get_fact(FileText, path=DROP_IN)
-    # Several values of what a user sets are lines of their own, and their order is sshd's.
+    # A setting of the user's may have several lines, in sshd's own order: only the file's text is compared.
     theirs = {name for name, _ in settings.sshd_settings.items()}
     differs = mismatches([line for line in lines if line[0] not in theirs], effective)
     if found == text and not differs:
@@ -177,7 +178,7 @@ def sshd(settings: Settings, host_keys: list[str]) -> Commands:
         tell_text(DROP_IN, found, text)
     else:
         notes.note("\n".join(differs))
-    # The port of this connection may be one that a router forwards.
+    # This connection's port may be forwarded by a router.
     moves = host.get_fact(SshPort, _sudo=False) != str(settings.sshd_port)
     login = Login(settings.admin_user, settings.sshd_port if moves else connected_port(host))
     yield from guarded(
@@ -192,7 +193,7 @@ def sshd(settings: Settings, host_keys: list[str]) -> Commands:
 
 
 def write_configuration(text: str) -> str:
-    """A shell script that makes what `text` sets win over all other files, once `sshd -t` accepts all."""
+    """A shell script that gives `text` precedence over all other files, if `sshd -t` accepts the result."""
     stage = "/etc/ssh.slipway-new"
     others = f"{stage}/sshd_config $(ls {stage}/sshd_config.d/*.conf | grep -v /00-slipway.conf || :)"
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]

@@ -1,6 +1,6 @@
 """The certificate, by certbot over HTTP-01 through Nginx's webroot; renewal by timer.
 
-It comes last: where the ACME server refuses, all else stands and the site serves what it served before.
+It comes last: if the ACME server refuses, all else is done and the site keeps its previous certificate.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ TIMER = "certbot.timer"
 RENEWAL_TIME = "Set when the certificate is renewed"
 HOOK = "/etc/letsencrypt/renewal-hooks/deploy/reload-nginx"
 SET_TIME = "/etc/letsencrypt/renewal-hooks/deploy/set-renewal-time"
-# The first certbot that asks for a profile.
+# The first certbot that supports profiles.
 FIRST_WITH_PROFILES = (4, 0)
-# Writes a key and a certificate that ended yesterday, with the library that certbot brings.
+# Writes a key and a certificate that expired yesterday, with certbot's own library.
 EXPIRED = """
 import datetime, sys
 from cryptography import x509
@@ -72,7 +72,7 @@ def drifts(settings: Settings) -> dict[str, Drift]:
             issued,
         ),
         "the certificates gone": Drift("rm -rf /etc/letsencrypt/live", issued),
-        "the renewal switched off": Drift(f"systemctl disable --now {TIMER}", "Enable the certificate renewal timer"),
+        "the renewal disabled": Drift(f"systemctl disable --now {TIMER}", "Enable the certificate renewal timer"),
         "renewal at another time": Drift(
             f"sed -i 's/^renew_before_expiry.*/renew_before_expiry = 1 day/' /etc/letsencrypt/renewal/{name}.conf"
         ),
@@ -81,13 +81,13 @@ def drifts(settings: Settings) -> dict[str, Drift]:
 
 
 def domain_problems(settings: Settings) -> list[str]:
-    """Names that don't lead to this host, or not by every address: no certificate could be issued for them."""
+    """Names that do not resolve to this host with all their addresses: the issuance would fail."""
     own = set(host.get_fact(Machine).get("addresses", "").split())
     here = " or ".join(sorted(own))
     problems = []
     for setting, domain in domains_by_setting(settings):
         found = set(host.get_fact(Output, command=addresses_command(domain)).split())
-        # Behind a provider's NAT the public address is not on the host: it is the one that we reach it by.
+        # Behind a provider's NAT the public address is not on the host: it is the one of this connection.
         elsewhere = sorted(found - own - {peer_address(host)})
         if not found:
             problems.append(f"{setting}: found no address for {domain}, need {here} (set it in the DNS)")
@@ -104,7 +104,7 @@ def problems(settings: Settings) -> list[str]:
 
 
 def profile_problems(settings: Settings) -> list[str]:
-    """A profile that certbot can't ask for, or that the ACME server does not have."""
+    """A profile that certbot can't request, or that the ACME server does not offer."""
     profile = settings.tls_profile
     if not profile:
         return []
@@ -112,7 +112,7 @@ def profile_problems(settings: Settings) -> list[str]:
     system = system_of(machine)
     if system and tuple(map(int, system.certbot.split("."))) < FIRST_WITH_PROFILES:
         return [
-            f"tls_profile: found {profile!r}, which certbot {system.certbot} of {system.title} can't ask for, need"
+            f"tls_profile: found {profile!r}, which certbot {system.certbot} of {system.title} can't request, need"
             ' certbot 4.0 (Debian 13), or tls_profile = ""'
         ]
     fetch = f"cd $(mktemp -d) && /usr/lib/apt/apt-helper download-file {settings.acme_directory} directory >&2"
@@ -120,7 +120,7 @@ def profile_problems(settings: Settings) -> list[str]:
     try:
         known = sorted(json.loads(answer).get("meta", {}).get("profiles", {}))
     except ValueError:
-        # It does not answer: the issuance says so, where one is due.
+        # No answer: an issuance, if one is due, will report it.
         return []
     there = ", ".join(map(repr, known)) or "none"
     if profile in known:
@@ -138,7 +138,7 @@ def domains_by_setting(settings: Settings) -> Iterator[tuple[str, str]]:
 
 @component_step(before="tls")
 def hooks(settings: Settings) -> None:
-    """What certbot runs after a renewal, for the certificates of all sites."""
+    """certbot's deploy hooks, for the certificates of all sites."""
     put(
         name="Install the renewal hook",
         path=HOOK,
@@ -180,7 +180,7 @@ def tls(settings: Settings) -> None:
         name="Protect the certificate's key",
         check=f'[ -z "$(find -L {key} \\( -not -user root -o -perm /077 \\) 2> /dev/null)" ]',
         command=f"key=$(realpath {key}); chown root:root $key; chmod 600 $key",
-        note=f"{key}: readable by root alone",
+        note=f"{key}: readable only by root",
     )
     restart(
         name="Reload Nginx with the certificate",
@@ -202,8 +202,8 @@ def name_of_operation(settings: Settings) -> str:
 
 @operation()
 def stop_renewals(names: Sequence[str]) -> Commands:
-    """Certificates of an earlier owner's for the site alone are renewed no more: nobody serves them, and some renewals
-    stop Nginx. Their files stay."""
+    """Disable the renewal of previous certificates that are only for this site: they are not served any more, and some
+    renewals stop Nginx. Their files are kept."""
     files = [f"/etc/letsencrypt/renewal/{name}.conf" for name in names]
     if files:
         notes.note("\n".join(f"{file} -> {file}.by-hand" for file in files))
@@ -211,7 +211,7 @@ def stop_renewals(names: Sequence[str]) -> Commands:
 
 
 def reason_to_issue(found: dict[str, str], settings: Settings, now: float) -> str | None:
-    """Why the certificate that was found (facts.Certificate) won't do, None if it will. `now` in seconds."""
+    """Why a new certificate is needed instead of `found` (facts.Certificate), None if not. `now` in seconds."""
     if not found.get("end"):
         return "there is none"
     days = (int(found["end"]) - now) / 86400
@@ -223,19 +223,19 @@ def reason_to_issue(found: dict[str, str], settings: Settings, now: float) -> st
         return f"it is for {found.get('names')}"
     if found.get("authenticator", "webroot") != "webroot" or "pre_hook" in found:
         how = f"pre_hook = {found['pre_hook']}" if "pre_hook" in found else found["authenticator"]
-        return f"it is renewed by another way than Nginx's webroot: {how}"
+        return f"it is not renewed through Nginx's webroot: {how}"
     if ACME_WEBROOT not in found.get("webroot_path", ACME_WEBROOT):
-        return f"it is renewed by way of {found['webroot_path']}, where Nginx does not look"
+        return f"it is renewed through {found['webroot_path']}, which Nginx does not serve"
     if found.get("server") != settings.acme_directory:
         return f"it is from {found.get('server') or 'an unknown server'}, tls_acme_server is {settings.acme_directory}"
     if (profile := found.get("preferred_profile", "")) != settings.tls_profile:
-        return f"it is of the profile {profile!r}, tls_profile is {settings.tls_profile!r}"
+        return f"it has the profile {profile!r}, tls_profile is {settings.tls_profile!r}"
     return None
 
 
 @operation()
 def certificate(settings: Settings) -> Commands:
-    """Make sure that certbot holds a certificate for all domains, from this ACME server, with time left."""
+    """Make sure that certbot has a certificate for all domains, from this ACME server, that does not expire soon."""
     name = settings.site_name
     live = f"/etc/letsencrypt/live/{name}"
     found = host.get_fact(Certificate, path=f"{live}/fullchain.pem", lineage=name)
@@ -244,15 +244,15 @@ def certificate(settings: Settings) -> Commands:
         return
     notes.note(f"certificate: {reason}")
     if not found.get("end") or not found.get("server"):
-        # What is left of a broken lineage would make certbot refuse, or name the new one {name}-0001.
+        # With the rest of a broken lineage certbot would fail, or name the new one {name}-0001.
         yield f"rm -rf {live} /etc/letsencrypt/archive/{name} /etc/letsencrypt/renewal/{name}.conf"
-    # An account that a power cut has emptied: certbot would stumble over it for ever, and makes a new one.
+    # Remove an account whose files a power cut has emptied: certbot would always fail, and creates a new one.
     yield "find /etc/letsencrypt/accounts -name '*.json' -empty -printf '%h\\0' | sort -zu | xargs -0r rm -rf"
     if found.get("preferred_profile") and not settings.tls_profile:
-        # certbot keeps what it is no longer told.
+        # certbot keeps the option if it is no longer given.
         yield f"sed -i '/^preferred_profile *=/d' /etc/letsencrypt/renewal/{name}.conf"
-    # certbot runs its hooks at a renewal, not for a first certificate. And it leaves it to the kernel when its files
-    # reach the disk; Nginx would not start with empty ones.
+    # certbot runs its hooks only at a renewal, not for a first certificate. It does not sync its files, and Nginx would
+    # not start with empty ones after a power cut.
     command = (
         f"umask 022; {' '.join(certbot_command(settings))} && {_set_renewal_time(live)} && sync -f /etc/letsencrypt"
     )
@@ -261,7 +261,7 @@ def certificate(settings: Settings) -> Commands:
 
 @operation()
 def renewal_time(settings: Settings) -> Commands:
-    """Have a certificate renewed when its own lifetime says so."""
+    """Set the renewal time by the certificate's own lifetime."""
     name = settings.site_name
     live = f"/etc/letsencrypt/live/{name}"
     found = host.get_fact(Certificate, path=f"{live}/fullchain.pem", lineage=name)
@@ -278,13 +278,13 @@ def _set_renewal_time(live: str) -> str:
 
 
 def certbot_command(settings: Settings) -> list[str]:
-    """The certbot command that gets the certificate, whatever is there already."""
+    """The certbot command that gets the certificate, whether or not there is one."""
     account = ["--email", settings.tls_email] if settings.tls_email else ["--register-unsafely-without-email"]
     return [
         *("certbot", "certonly", "--non-interactive", "--agree-tos", *account),
         *("--server", settings.acme_directory, "--cert-name", settings.site_name),
         *("--webroot", "--webroot-path", ACME_WEBROOT, "--force-renewal", "--renew-with-new-domains"),
-        # Preferred, not required: a profile that the server has no more must not end the renewals.
+        # Preferred, not required: renewals must not fail if the server drops the profile.
         *(("--preferred-profile", settings.tls_profile) if settings.tls_profile else ()),
         *(argument for domain in settings.domains for argument in ("-d", domain)),
     ]

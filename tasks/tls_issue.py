@@ -1,4 +1,4 @@
-"""The issuance of a certificate, and why it failed: what the authority reports, and what can be looked at from here."""
+"""The issuance of a certificate, and a report of why it failed: the authority's errors, DNS and port 80."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from pyinfra.api import StringCommand
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
-# What to do, by the type of an error of RFC 8555, section 6.7.
+# What to do, by the error types of RFC 8555, section 6.7.
 HINTS = {
     "dns": "check the A and AAAA records of the name, and DNSSEC at its registrar",
     "connection": "open port 80 to the Internet, in the provider's firewall too; over IPv6 too with an AAAA record",
-    "unauthorized": "another server has answered: let the A and AAAA records lead to this host, without a proxy",
+    "unauthorized": "another server has answered: point the A and AAAA records to this host, without a proxy",
     "caa": 'add the authority to the CAA record of the name or of its parent (0 issue "letsencrypt.org"), or remove it',
-    "rateLimited": 'wait until then; try out with tls_acme_server = "letsencrypt-staging"',
-    "tls": "the redirect to https leads to another server: let the A and AAAA records lead to this host",
+    "rateLimited": 'wait until then; test with tls_acme_server = "letsencrypt-staging"',
+    "tls": "the redirect to https goes to another server: point the A and AAAA records to this host",
 }
 REPORTED = re.compile(r"^\s*(Domain|Type|Detail):\s*(.*)")
 LIMITED = re.compile(r"too many |rate.?limit", re.IGNORECASE)
-# Lines of certbot's that say nothing of the cause.
+# certbot's lines that do not name the cause.
 USUAL = re.compile(r"^(Saving debug|Account regist|Requesting a cert|Renewing an exist|Ask for help|Hint:|Some chall)")
 CONNECT_SECONDS = 5
 
 
 def addresses_command(domain: str) -> str:
-    """A command that prints the addresses of a name as the host sees it, without the loopback one that providers write
-    into /etc/hosts for a server's own name: where that is all, the DNS alone is asked."""
+    """A command that prints the addresses of a name as the host resolves it, except the loopback one that providers
+    write into /etc/hosts for a server's own name: if that is the only one, the DNS is queried instead."""
     theirs = "awk '$1 !~ /^127[.]|^::1$/ && !seen[$1]++ {print $1; found = 1} END {exit !found}'"
     return f"getent ahosts {domain} | {theirs} || getent -s hosts:dns ahosts {domain} | {theirs}"
 
 
 def issue(state: State, host: Host, command: str, domains: Sequence[str]) -> bool:
-    """Run certbot's `command` on the host, for a certificate of `domains`; where it fails, log why."""
+    """Run certbot's `command` on the host, for a certificate of `domains`; if it fails, log why."""
     sudo = bool(host.data.get("_sudo"))
     done, output = host.run_shell_command(StringCommand(command), _sudo=sudo)
     if done:
@@ -51,7 +51,7 @@ def issue(state: State, host: Host, command: str, domains: Sequence[str]) -> boo
 
 
 def port_80(address: str) -> str:
-    """Whether this machine reaches port 80 of an address, in words."""
+    """The state of port 80 of an address, as seen from this machine."""
     try:
         with closing(socket.create_connection((address, 80), CONNECT_SECONDS)):
             return "open"
@@ -61,7 +61,7 @@ def port_80(address: str) -> str:
 
 def explain(said: Sequence[str], addresses: Mapping[str, Sequence[str]], ports: Mapping[str, str]) -> Iterator[str]:
     """The lines of an error. `said` is certbot's output, `addresses` those of each domain by the host's resolver, and
-    `ports` what port_80() says of them."""
+    `ports` their port_80()."""
     problems = [*reported(said)]
     if problems:
         yield "the ACME server refused the certificate:"
@@ -76,7 +76,7 @@ def explain(said: Sequence[str], addresses: Mapping[str, Sequence[str]], ports: 
                 yield f"  {line}"
         if any(LIMITED.search(line) for line in said):
             yield f"    {HINTS['rateLimited']}"
-    yield "looked at:"
+    yield "checks:"
     for domain, its in addresses.items():
         for kind, found in (
             ("A", [one for one in its if ":" not in one]),
@@ -85,11 +85,11 @@ def explain(said: Sequence[str], addresses: Mapping[str, Sequence[str]], ports: 
             yield f"  {kind} of {domain}: {', '.join(found) or 'none'}"
     for address, state in ports.items():
         yield f"  port 80 of {address} from this machine: {state}"
-    yield "more is in /var/log/letsencrypt/letsencrypt.log on the host"
+    yield "details: /var/log/letsencrypt/letsencrypt.log on the host"
 
 
 def reported(said: Sequence[str]) -> Iterator[tuple[str, str, str]]:
-    """Domain, type and detail of each problem that certbot says the authority reports."""
+    """Domain, type and detail of each of the authority's errors in certbot's output."""
     found: dict[str, str] = {}
     for line in said:
         if match := REPORTED.match(line):

@@ -1,4 +1,4 @@
-"""The way back from an adoption: what tasks/adoption.py has kept aside is put back, and Slipway's own goes aside."""
+"""Undo an adoption: restore the backup of tasks/adoption.py, and move Slipway's own files aside."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from slipway.tasks.adoption_facts import ADOPTED, COMPLETE
 from slipway.tasks.backend_by_hand import PROCESSES
 
 SYSTEMD = "/etc/systemd/system"
-# What is put back as whole folders and files; units, mongod's file and renewals have their own steps.
+# Restored as whole folders and files; units, mongod.conf and renewals have their own steps.
 TREES = ("etc/ssh", "etc/ufw", "etc/default/ufw", "etc/apt")
 
-# Where what Slipway has made is kept; `kept` is what was there before.
+# `kept` is the backup of what was there before, `ours` is for Slipway's own files.
 BEGIN = f"""\
 set -eu; umask 022
 kept={ASIDE}; ours=/var/backups/slipway/by-slipway.$(date --utc +%Y%m%d-%H%M%S)
@@ -24,7 +24,7 @@ back() {{
   new="/$1.by-hand"; mkdir -p "/$(dirname "$1")"; rm -rf "$new"; cp -a "$kept/$1" "$new"; aside "$1"; mv -T "$new" "/$1"
 }}"""
 
-# Nothing that would refuse to start is put back.
+# Check every configuration before it is restored.
 CHECK = """\
 if [ -d $kept/etc/nginx ]; then
   said=$(unshare --mount sh -c "mount --bind $kept/etc/nginx /etc/nginx && nginx -t -q" 2>&1) || wrong "$said"
@@ -68,11 +68,11 @@ elif command -v ufw > /dev/null; then ufw --force disable > /dev/null; fi
 systemctl disable --quiet --now {COMPLETE.rpartition("/")[2]} 2> /dev/null || :
 aside {COMPLETE[1:]}; aside {ADOPTED[1:]}
 mv -T $kept $ours/by-hand
-echo "what Slipway had made is in $ours, and the site's releases in by-slipway of its folder" """
+echo "Slipway's files are in $ours, and the site's releases in by-slipway in its folder" """
 
 
 def script(settings: Settings) -> str:
-    """A shell script for root. Where something that was kept is no longer valid it says why, and changes nothing."""
+    """A shell script for root. If a backed-up configuration is no longer valid, it prints why and changes nothing."""
     sites = settings.all_sites
     return "\n".join(
         [
@@ -90,7 +90,7 @@ def script(settings: Settings) -> str:
 
 
 def _backend(site: Settings) -> str:
-    """Slipway's units of the site end, and the one of before starts, in the folders of before."""
+    """Stop the site's units, restore the previous folders, and start the previous unit."""
     unit = f"{site.backend_unit}.service"
     ours = " ".join(shlex.quote(f"{site.unit(one)}{end}") for one in site.all_services for end in ("", "-next"))
     root = site.site_root
@@ -115,7 +115,7 @@ fi"""
 
 
 def _site(site: Settings) -> str:
-    """After Nginx no longer serves them: Slipway's releases, and its certificate's renewal, by a way that is gone."""
+    """Once Nginx no longer serves them: move Slipway's releases aside, and disable its certificate's renewal."""
     renewal = f"/etc/letsencrypt/renewal/{site.site_name}.conf"
     return f"""\
 if [ ! -L {site.site_root}/backend ] && [ ! -L {site.site_root}/frontend ]; then

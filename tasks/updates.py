@@ -1,4 +1,4 @@
-"""Security updates: daily, by themselves, and in force: services start anew, a new kernel is booted in its window."""
+"""Security updates: installed daily, services restarted, and a new kernel booted at reboot_time."""
 
 from __future__ import annotations
 
@@ -13,13 +13,11 @@ RESTART = "/usr/local/lib/slipway/restart-updated"
 
 
 DRIFTS = {
-    "updates of every kind switched on": Drift(
-        "rm /etc/apt/apt.conf.d/52slipway", "Configure unattended security updates"
-    ),
-    "updates switched off": Drift(
+    "updates of every kind enabled": Drift("rm /etc/apt/apt.conf.d/52slipway", "Configure unattended security updates"),
+    "updates disabled": Drift(
         "systemctl disable --now apt-daily-upgrade.timer", "Enable the timer that installs updates"
     ),
-    "updates are not looked for": Drift("systemctl mask --now apt-daily.timer"),
+    "updates are not downloaded": Drift("systemctl mask --now apt-daily.timer"),
     "no restart after updates": Drift(f"chmod 644 {RESTART}"),
 }
 
@@ -36,7 +34,7 @@ def files(settings: Settings) -> dict[str, str]:
     return {
         "/etc/apt/apt.conf.d/20auto-upgrades": render("updates/20auto-upgrades"),
         "/etc/apt/apt.conf.d/52slipway": render("updates/52slipway", settings=settings),
-        # needrestart would do this too, with a compiler's tools in its wake.
+        # needrestart would do this too, but depends on binutils.
         "/etc/systemd/system/apt-daily-upgrade.service.d/slipway.conf": render("updates/restart.conf", script=RESTART),
         RESTART: render("updates/restart"),
     }

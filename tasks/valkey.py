@@ -1,5 +1,5 @@
-"""Valkey for each site that wants it, on a socket that the site's services alone can open. Where the system has no
-Valkey it is Redis, which Valkey was forked from."""
+"""Valkey for each site that enables it, on a socket that only the site's services can open. On a system without a
+Valkey package it is Redis, which Valkey was forked from."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from slipway.systems import system_of
 from slipway.tasks.backend import create_user
 
 FOLDER = "/etc/systemd/system"
-# What it takes beside its data, in MiB.
+# Its memory overhead, in MiB.
 BESIDE_MB = 64
 VERSION = (
     "{ valkey-server --version || redis-server --version; } 2> /dev/null"
@@ -32,14 +32,14 @@ VERSION = (
 
 
 def program() -> str:
-    """What the system's packages and programs begin with: "valkey" or "redis"."""
+    """The prefix of the system's packages and programs: "valkey" or "redis"."""
     machine = host.get_fact(Machine)
     system = system_of(machine)
     return system.valkey if system else "valkey"
 
 
 def unit_of(settings: Settings) -> str:
-    """Name of the unit of a site's Valkey, of its user, and of its folders below /run and /var/lib."""
+    """The name of a site's Valkey unit, its user, and its folders below /run and /var/lib."""
     return f"{settings.site_name}-valkey"
 
 
@@ -52,7 +52,7 @@ def packages(settings: Settings) -> list[str]:
 
 
 def keep_packages_own_idle(settings: Settings) -> None:
-    """The package starts a Valkey on port 6379, for anybody on the host. One that was there before is its owner's."""
+    """Keep the package from starting a Valkey on port 6379, open to every user of the host. An existing one is kept."""
     unit = f"{program()}-server.service"
     ensure(
         name="Mask the Valkey that the package would start",
@@ -63,7 +63,7 @@ def keep_packages_own_idle(settings: Settings) -> None:
 
 
 def problems(settings: Settings) -> list[str]:
-    """What keeps this host from having Valkey."""
+    """What prevents Valkey on this host."""
     half = int(host.get_fact(Machine)["memory_mb"]) // 2
     found = sum(site.valkey_memory_mb for site in settings.all_sites if site.valkey)
     if found <= half:
@@ -81,7 +81,7 @@ def health(settings: Settings) -> dict[str, str]:
 
 
 def answers(settings: Settings) -> str:
-    """A shell test: Valkey answers to its password, which is in no command line."""
+    """A shell test: Valkey answers with its password, which is in no command line."""
     cli = f"$(command -v valkey-cli || command -v redis-cli) -s {socket_of(settings)}"
     asked = f"REDISCLI_AUTH=$(cat {password_of(settings)}) timeout {settings.limits.probe} {cli} ping"
     return f'[ "$({asked} 2> /dev/null)" = PONG ]'
@@ -114,7 +114,7 @@ def drifts(settings: Settings) -> dict[str, Drift]:
     drifts=drifts,
 )
 def valkey(settings: Settings) -> None:
-    """Before the services, which are handed its URL and find it there when they start."""
+    """Before the services, which get its URL and need it at their start."""
     unit, secret, values = f"{unit_of(settings)}.service", password_of(settings), values_of(settings)
     file = f"{FOLDER}/{unit}"
     create_user("the backend", settings.backend_unit)
@@ -138,7 +138,7 @@ def config_of(settings: Settings) -> str:
 
 
 def values_of(settings: Settings) -> dict[str, object]:
-    """What the templates are rendered with."""
+    """The template values."""
     unit = unit_of(settings)
     return {
         "settings": settings,
@@ -160,7 +160,7 @@ def switch_off(settings: Settings) -> None:
 
 @operation()
 def stop_unwanted(settings: Settings) -> Commands:
-    """Stop the Valkey of sites that want none any more. Its data stay, and are there when it is switched on again."""
+    """Stop the Valkey of sites that no longer enable it. Its data are kept, for when it is enabled again."""
     wanted = {f"{unit_of(site)}.service" for site in settings.all_sites if site.valkey}
     command = f"cd {FOLDER} && grep -l -s '^# Slipway: the Valkey of a site$' *.service"
     gone = sorted({*host.get_fact(Output, command=command).split()} - wanted)
@@ -171,6 +171,6 @@ def stop_unwanted(settings: Settings) -> Commands:
     names = " ".join(map(shlex.quote, gone))
     yield (
         f"systemctl disable --quiet --now {names} && cd {FOLDER} && rm -f {names} && systemctl daemon-reload"
-        # One of this name that comes later is another.
+        # A later unit of the same name must not be rolled back to this one.
         f" && if cd {KEPT} 2> /dev/null; then rm -rf {names}; fi"
     )

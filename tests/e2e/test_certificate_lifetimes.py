@@ -94,7 +94,7 @@ def test_a_profile_is_asked_for_at_each_renewal(server: LabHost, owned_domain: s
         if server.record.system == "debian-12":
             refused = server.slipway("plan", "lab", *shortlived)
             assert refused.returncode == 1
-            assert "tls_profile: found 'shortlived', which certbot 2.1 of Debian 12 can't ask for" in refused.stderr
+            assert "tls_profile: found 'shortlived', which certbot 2.1 of Debian 12 can't request" in refused.stderr
             return
         refused = server.slipway("plan", "lab", *settings, "--data", "tls_profile=shortlifed")
         assert refused.returncode == 1

@@ -23,7 +23,7 @@ HOUR, DAY = 3600, 86400
 NOW = 1767225600
 # Let's Encrypt's lifetimes, in hours, and how long before the end each is renewed.
 LIFETIMES = {90 * 24: 720, 64 * 24: 512, 45 * 24: 360, 160: 80}
-EXPLAINED = ["more is in /var/log/letsencrypt/letsencrypt.log on the host"]
+EXPLAINED = ["details: /var/log/letsencrypt/letsencrypt.log on the host"]
 
 
 @pytest.mark.parametrize(("hours", "before"), LIFETIMES.items())
@@ -108,7 +108,7 @@ def test_a_refusal_is_told_in_the_authoritys_words_with_what_was_looked_at(kind,
     ]
     assert hint in lines[2]
     assert lines[3:] == [
-        "looked at:",
+        "checks:",
         "  A of codementee.io: 198.51.100.7",
         "  AAAA of codementee.io: 2001:db8::7",
         "  port 80 of 198.51.100.7 from this machine: open",
@@ -128,7 +128,7 @@ def test_a_rate_limit_is_told_with_its_end_and_the_way_to_try_out():
     assert lines[0] == "certbot got no certificate:"
     assert "retry after 2026-01-02" in lines[2]
     assert "letsencrypt-staging" in lines[3]
-    assert lines[4:7] == ["looked at:", "  A of codementee.io: none", "  AAAA of codementee.io: none"]
+    assert lines[4:7] == ["checks:", "  A of codementee.io: none", "  AAAA of codementee.io: none"]
 
 
 DIRECTORY = json.dumps({"newOrder": "https://x/order", "meta": {"profiles": {"classic": "90 days", "shortlived": "6"}}})
@@ -138,7 +138,7 @@ DIRECTORY = json.dumps({"newOrder": "https://x/order", "meta": {"profiles": {"cl
     ("release", "profile", "said"),
     [
         ("12", "", None),
-        ("12", "shortlived", "which certbot 2.1 of Debian 12 can't ask for, need certbot 4.0"),
+        ("12", "shortlived", "which certbot 2.1 of Debian 12 can't request, need certbot 4.0"),
         ("13", "shortlived", None),
         ("13", "shortlifed", "has 'classic', 'shortlived', need one of them"),
     ],

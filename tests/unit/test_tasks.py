@@ -129,9 +129,9 @@ def test_a_certificate_with_time_left_stays(settings_with):
         (-3, {}, "it ended 3 days ago"),
         (5, {}, "it ends in 5 days"),
         (60, {"names": "other.example"}, "it is for other.example"),
-        (60, {"authenticator": "standalone"}, "it is renewed by another way than Nginx's webroot: standalone"),
-        (60, {"pre_hook": "systemctl stop nginx"}, "it is renewed by another way"),
-        (60, {"webroot_path": "/var/www/html,"}, "it is renewed by way of /var/www/html"),
+        (60, {"authenticator": "standalone"}, "it is not renewed through Nginx's webroot: standalone"),
+        (60, {"pre_hook": "systemctl stop nginx"}, "it is not renewed through Nginx's webroot"),
+        (60, {"webroot_path": "/var/www/html,"}, "it is renewed through /var/www/html"),
         (60, {"server": "https://acme-staging-v02.api.letsencrypt.org/directory"}, "it is from https://acme-staging"),
     ],
 )
