@@ -1,4 +1,4 @@
-"""Who logs in today and could not any more."""
+"""Logins that work today and would not after an adoption."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from slipway.settings.model import Settings
 
 
 def obstacles(earlier: Mapping[str, str], sshd: Mapping[str, Sequence[str]], settings: Settings) -> Iterator[Obstacle]:
-    """`sshd` is what facts.Sshd tells, which nothing does of a configuration that sshd refuses."""
+    """`sshd` is facts.Sshd, empty if sshd rejects its configuration."""
     if not sshd:
-        yield Obstacle("sshd", "a configuration that `sshd -t` refuses", "one that it accepts as it is", may_go=False)
+        yield Obstacle("sshd", "a configuration that `sshd -t` rejects", "a valid one", may_go=False)
         return
     for port in sshd.get("port", []):
         if int(port) != settings.sshd_port:
-            yield Obstacle(f"sshd: port {port}", "sshd at this port too", setting("sshd_port", int(port)))
+            yield Obstacle(f"sshd: port {port}", "sshd listening on it", setting("sshd_port", int(port)))
     user = settings.admin_user
     theirs = {name.lower() for name in settings.sshd_settings}
     for keyword, need in (("allowusers", "AllowUsers"), ("allowgroups", "AllowGroups")):
@@ -32,11 +32,11 @@ def obstacles(earlier: Mapping[str, str], sshd: Mapping[str, Sequence[str]], set
             yield Obstacle(f"sshd: {need}", f"{' '.join(denied)}, with {user}", f"it without {user}", may_go=False)
     methods = [one for line in sshd.get("authenticationmethods", []) for one in line.split()]
     if methods and not {"any", "publickey"} & {*methods} and "authenticationmethods" not in theirs:
-        found = f"{' '.join(methods)}, by which a key alone lets nobody in"
+        found = f"{' '.join(methods)}, with which a key alone is not accepted"
         yield Obstacle("sshd: AuthenticationMethods", found, "publickey", may_go=False)
     files = [file for line in sshd.get("authorizedkeysfile", []) for file in line.split()]
     if files and not {".ssh/authorized_keys", "%h/.ssh/authorized_keys"} & {*files}:
-        need = "AuthorizedKeysFile .ssh/authorized_keys among them"
+        need = "one that includes .ssh/authorized_keys"
         yield Obstacle("sshd: AuthorizedKeysFile", " ".join(files), need, may_go=False)
     if sshd.get("forcecommand", ["none"]) != ["none"]:
         yield Obstacle("sshd: ForceCommand", " ".join(sshd["forcecommand"]), "none outside of a Match", may_go=False)
@@ -44,7 +44,7 @@ def obstacles(earlier: Mapping[str, str], sshd: Mapping[str, Sequence[str]], set
         for line in earlier.get("passwords", "").splitlines():
             name, *_, shell = line.split(":")
             if shell not in NO_LOGIN and name not in ("root", user):
-                found = "a password and no key, with which Slipway's sshd lets nobody in"
+                found = "a password and no key: Slipway's sshd accepts only keys"
                 yield Obstacle(f"user {name}", found, f"its key in ~{name}/.ssh/authorized_keys")
     yield from _login(earlier, user)
     own = {" ".join(key.split()[:2]) for key in settings.admin_keys}
@@ -58,15 +58,15 @@ def obstacles(earlier: Mapping[str, str], sshd: Mapping[str, Sequence[str]], set
 
 
 def _login(earlier: Mapping[str, str], user: str) -> Iterator[Obstacle]:
-    """What keeps an administrator who is there from a login by key, sshd(8), StrictModes."""
+    """What prevents an existing administrator's login by key, sshd(8), StrictModes."""
     for line in earlier.get("login", "").splitlines():
         kind, *words = line.split(" ", 3)
         if kind == "expired":
             yield Obstacle(f"user {user}", "an account that has expired", f"chage -E -1 {user}", may_go=False)
         elif kind == "shell":
             yield Obstacle(
-                f"user {user}", f"the shell {words[0]}, which is not there", f"usermod -s /bin/bash {user}", False
+                f"user {user}", f"the shell {words[0]}, which does not exist", f"usermod -s /bin/bash {user}", False
             )
         elif words[0] not in (user, "root") or int(words[1], 8) & 0o022:
-            found = f"{words[0]}'s, mode {words[1]}: sshd reads no keys in it"
+            found = f"the owner {words[0]}, mode {words[1]}: sshd ignores keys in it"
             yield Obstacle(words[2], found, f"chown {user}, chmod go-w", may_go=False)

@@ -1,4 +1,4 @@
-"""Sources of apt that somebody else has added."""
+"""apt sources that Slipway did not add."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Mapping
 
 
 def same_repository(texts: Mapping[str, str], url: str) -> list[str]:
-    """The files, of those given by path, with a source of the repository at `url` that counts."""
+    """The files, given as texts by path, with an enabled source of the repository at `url`."""
     return [file for file, text in texts.items() if any(url_of(line, url) for line in lines_in_force(file, text))]
 
 
 def lines_in_force(file: str, text: str) -> list[str]:
-    """The lines of a file of sources that name a repository, in either of apt's forms (sources.list(5))."""
+    """The enabled lines of a sources file that name a repository, in either of apt's formats (sources.list(5))."""
     if not file.endswith(".sources"):
         return [line for line in text.splitlines() if re.match(r"\s*deb(-src)?\s", line)]
     stanzas = re.split(r"\n\s*\n", text)
@@ -22,7 +22,7 @@ def lines_in_force(file: str, text: str) -> list[str]:
 
 
 def without(file: str, text: str, url: str) -> str:
-    """The text of a file of sources with those of the repository at `url` out of force."""
+    """The text of a sources file with those of the repository at `url` disabled."""
     if not file.endswith(".sources"):
         lines = text.splitlines()
         named = {*(line for line in lines_in_force(file, text) if url_of(line, url))}

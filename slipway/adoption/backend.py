@@ -1,4 +1,4 @@
-"""The backend that runs today: what it is given that Slipway's would lack."""
+"""The previous backend: what it has that Slipway's would lack."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from slipway.settings.model import Settings
 
 APP = re.compile(r"(?<![\w./-])([A-Za-z_][\w.]*:[A-Za-z_]\w*)(?=\s|$|\(\))")
 ASSIGNED = re.compile(r"(?:\"([A-Za-z_]\w*)=[^\"]*\"|'([A-Za-z_]\w*)=[^']*'|([A-Za-z_]\w*)=\S*)")
-# What every process has, or what the interpreter and its server are told.
+# Variables of every process, of the interpreter and of the application server.
 ORDINARY = re.compile(r"PATH|HOME|USER|LANG|LC_\w+|TZ|PYTHON\w*|VIRTUAL_ENV|PORT|HOST|PWD|SHELL|WEB_CONCURRENCY")
 
 
 def unit_names(site: Settings) -> list[str]:
-    """The units that Slipway makes of a site's services, and that somebody may have of these names."""
+    """The units that Slipway creates for a site's services, whose names may be taken."""
     names = [
         f"{site.unit(one)}{end}.{kind}"
         for one in site.web_services
@@ -36,7 +36,7 @@ def obstacles(earlier: Mapping[str, str], site: Settings) -> Iterator[Obstacle]:
     for name in dropins:
         file = name.removeprefix("file ")
         if not file.endswith("/slipway.conf"):
-            yield Obstacle(file, "a drop-in, which would change Slipway's unit too", "no such file", may_go=False)
+            yield Obstacle(file, "a drop-in that would also apply to Slipway's unit", "no such file", may_go=False)
     lines = "\n".join([text, *(earlier[name] for name in dropins)]).splitlines()
     folder_is_theirs = "backend -> current/backend" not in earlier.get(f"folder {site.site_root}", "")
     variables = {name for line in lines if line.strip().startswith("Environment=") for name in _assigned(line)}
@@ -45,16 +45,16 @@ def obstacles(earlier: Mapping[str, str], site: Settings) -> Iterator[Obstacle]:
     known = {*site.backend_secrets, *environment_of(site, site.backend)}
     for name in sorted(variables - known):
         if not ORDINARY.fullmatch(name):
-            need = "it in backend_environment, or in backend_secrets if nobody may see it"
+            need = "it in backend_environment, or in backend_secrets if it is secret"
             yield Obstacle(f"{unit}: {name}", "this variable in its environment or its .env", need)
     for file in earlier.get(f"written {site.site_root}", "").splitlines() if folder_is_theirs else []:
         inner = file.removeprefix(f"{site.site_root}/backend/")
         if inner == file:
-            found = "a file that the backend seems to write, in a folder that Slipway's backend does not have"
+            found = "a file that the backend seems to write, in a folder that Slipway's backend does not use"
             need = f"it copied below {site.site_root}/backend, and its folder in shared_paths"
             yield Obstacle(file, found, need)
         elif not any(f"{inner}/".startswith(f"{path}/") for path in site.shared_places):
-            found = "a file that the backend seems to write, beside its code, which will be read-only"
+            found = "a file that the backend seems to write, next to its code, which will be read-only"
             yield Obstacle(file, found, "its folder in shared_paths, or the file itself in shared_files")
     apps = [app for line in lines if line.strip().startswith("ExecStart=") for app in APP.findall(line)]
     if folder_is_theirs and apps and apps[0] != site.backend_app:

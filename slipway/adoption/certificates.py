@@ -1,4 +1,4 @@
-"""Certificates that somebody else has got: whose renewal would fail or stop Nginx, and which Slipway replaces."""
+"""Existing certificates: those whose renewal would fail or stop Nginx, and those that Slipway replaces."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from slipway.settings.model import Settings
 
 LETSENCRYPT = "/etc/letsencrypt"
 STOPS_NGINX = re.compile(r"(stop|restart|kill)\W.*nginx|nginx\W.*(stop|restart|quit)|--standalone")
-# Ways of certbot's that need no package of their own.
+# certbot's authenticators that need no plugin.
 BUILT_IN = {"webroot", "standalone", "manual"}
-# Options of certbot's cli.ini that change nothing for Slipway.
+# Options of certbot's cli.ini that do not affect Slipway.
 HARMLESS = {
     *(
         "preconfigured-renewal",
@@ -34,13 +34,13 @@ HARMLESS = {
 OTHER_CERTBOTS = {
     "/snap/bin/certbot": "snap remove certbot",
     "/usr/local/bin/certbot": "pip uninstall certbot",
-    "/opt/certbot": "rm -r /opt/certbot, and its job of cron's",
+    "/opt/certbot": "rm -r /opt/certbot, and remove its cron job",
 }
 
 
 @dataclass(frozen=True)
 class Lineage:
-    """A certificate of certbot's, by the name that it has there."""
+    """A certificate of certbot's, by its certificate name."""
 
     name: str
     names: frozenset[str]
@@ -63,7 +63,7 @@ class Lineage:
 
 
 def lineages(earlier: Mapping[str, str]) -> list[Lineage]:
-    """Those in the facts of facts.Earlier."""
+    """The lineages in facts.Earlier."""
     found = []
     for part in earlier.get("lineages", "").split("lineage ")[1:]:
         folder, _, pem = part.partition("\n")
@@ -74,7 +74,7 @@ def lineages(earlier: Mapping[str, str]) -> list[Lineage]:
 
 
 def names_in(pem: str) -> frozenset[str]:
-    """The host names that a certificate is for; none where it can't be read."""
+    """The host names of a certificate; none if it can't be parsed."""
     try:
         certificate = x509.load_pem_x509_certificate(pem.encode())
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -84,13 +84,13 @@ def names_in(pem: str) -> frozenset[str]:
 
 
 def options(text: str) -> dict[str, str]:
-    """The options of a file of certbot's: "name = value"."""
+    """The options of a certbot configuration file: "name = value"."""
     lines = (line.partition("=") for line in text.splitlines() if "=" in line and not line.lstrip().startswith("#"))
     return {name.strip(): value.strip() for name, _, value in lines}
 
 
 def superseded(earlier: Mapping[str, str], settings: Settings) -> list[str]:
-    """The lineages that are for the site alone and that Slipway's own takes the place of: they are renewed no more."""
+    """The lineages for the sites' domains only, which Slipway's own replace: their renewal is disabled."""
     own = {site.site_name: {*site.domains} for site in settings.all_sites}
     domains = {domain for names in own.values() for domain in names}
     return [
@@ -108,27 +108,29 @@ def obstacles(earlier: Mapping[str, str], settings: Settings) -> Iterator[Obstac
         others = sorted(one.names - domains)
         if one.names & domains and others:
             command = f"certbot certonly --cert-name {others[0]} " + " ".join(f"-d {name}" for name in others)
-            found = f"{', '.join(others)} in it beside the site's names"
-            yield Obstacle(str(one), found, f"a certificate of their own for them ({command})")
+            found = f"{', '.join(others)} in it besides the site's names"
+            yield Obstacle(str(one), found, f"a separate certificate for them ({command})")
         elif one.names & domains and one.name not in own and one.folder in earlier.get("used", "").split():
-            found = "another program than Nginx that uses it; nobody will renew it"
-            yield Obstacle(str(one), found, f"that program to use {LETSENCRYPT}/live/{settings.site_name} afterwards")
+            found = "a program other than Nginx that uses it; it will not be renewed"
+            yield Obstacle(
+                str(one), found, f"that program to use {LETSENCRYPT}/live/{settings.site_name} after the adoption"
+            )
         elif others and one.stops_nginx:
             command = f"certbot certonly --cert-name {one.name} --webroot -w FOLDER " + " ".join(
                 f"-d {name}" for name in sorted(one.names)
             )
             yield Obstacle(
-                str(one), f"{one.stops_nginx}, which stops Nginx at each renewal", f"another way ({command})"
+                str(one), f"{one.stops_nginx}, which stops Nginx at each renewal", f"another authenticator ({command})"
             )
         way = one.renewal.get("authenticator", "webroot")
         plugin = f"python3-certbot-{way}"
         if others and not one.names & domains and way not in BUILT_IN and plugin not in plugins:
-            found = f"authenticator = {way}, for which Debian's certbot lacks its plugin: it would not be renewed"
+            found = f"authenticator = {way}, whose plugin Debian's certbot lacks: the renewal would fail"
             yield Obstacle(f"{one}: {way}", found, f"apt-get install {plugin}")
     for name, value in options(earlier.get(f"file {LETSENCRYPT}/cli.ini", "")).items():
         if name not in HARMLESS:
             yield Obstacle(
-                f"{LETSENCRYPT}/cli.ini: {name}", f"{name} = {value}", "no such line: it changes each certificate"
+                f"{LETSENCRYPT}/cli.ini: {name}", f"{name} = {value}", "no such line: it affects every certificate"
             )
     for line in earlier.get("hooks", "").splitlines():
         file, _, command = line.partition(":")
@@ -138,7 +140,7 @@ def obstacles(earlier: Mapping[str, str], settings: Settings) -> Iterator[Obstac
     for client in earlier.get("clients", "").split():
         name = client.rpartition("/")[2]
         if client in OTHER_CERTBOTS:
-            yield Obstacle(client, "a second certbot, which renews too", f"one: {OTHER_CERTBOTS[client]}")
+            yield Obstacle(client, "a second certbot, which renews too", f"only one: {OTHER_CERTBOTS[client]}")
         elif name.removesuffix("_ecc") in domains:
-            need = "one renewal of a name's certificate: remove this one (acme.sh --remove -d NAME)"
+            need = "only certbot's: remove this one (acme.sh --remove -d NAME)"
             yield Obstacle(client, f"another ACME client's certificate for {name.removesuffix('_ecc')}", need)

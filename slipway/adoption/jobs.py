@@ -1,4 +1,4 @@
-"""Jobs and log rotation that somebody else has set up, which would fail, or fight with Slipway's own."""
+"""Existing jobs and log rotation that would fail, or conflict with Slipway's."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ HAS_PASSWORD = re.compile(r"mongodb(\+srv)?://[^/\s]+@|(\s|^)(-u|--username)[ =]
 STOPS_NGINX = re.compile(r"\b(stop|start|restart)\s+nginx\b|nginx\s+(stop|start|restart)|-s\s+(stop|quit)")
 FIREWALL = re.compile(r"\b(ufw|ip6?tables(-restore)?|nft)\b")
 RENEWS = re.compile(r"\b(certbot|dehydrated)\b|acme\.sh")
-# Of a job's line.
+# Characters of a job's line.
 MAX_SHOWN = 70
-# Files that a package of Slipway's brings itself.
+# Files of packages that Slipway installs.
 PACKAGED = {"nginx", "certbot", "ufw", "fail2ban", "unattended-upgrades", "aide"}
 
 
 def obstacles(earlier: Mapping[str, str], settings: Settings, is_open: bool) -> Iterator[Obstacle]:
-    """`is_open` says that MongoDB lets everybody in today, which it will not."""
+    """`is_open`: MongoDB has no authentication now, and will."""
     roots = [site.site_root for site in settings.all_sites]
     own = own_services(settings) | {"mongod.service", "nginx.service"}
     for line in earlier.get("jobs", "").splitlines():
@@ -31,19 +31,19 @@ def obstacles(earlier: Mapping[str, str], settings: Settings, is_open: bool) -> 
             yield Obstacle(f"{file}: {name}", "this job", need)
     for file in earlier.get("rotated", "").split():
         if file.rpartition("/")[2] not in PACKAGED:
-            found = "the logs of a package, whose own file logrotate(8) would call a duplicate"
-            yield Obstacle(file, found, "no file for them")
+            found = "the logs of a package with its own file: logrotate(8) rejects duplicates"
+            yield Obstacle(file, found, "no such file")
 
 
 def _need(command: str, roots: list[str], is_open: bool) -> str:
     if RENEWS.search(command):
         return "none: certbot.timer renews each certificate"
     if MONGODB_TOOL.search(command) and is_open and not HAS_PASSWORD.search(command):
-        return "one with a user and password of MongoDB's, which it will require"
+        return "one with a MongoDB user and password, which will be required"
     if STOPS_NGINX.search(command):
         return "one that reloads Nginx"
     if FIREWALL.search(command):
-        return "none: firewall_allow says what is open"
+        return "none: firewall_allow names the open ports"
     if any(root in command for root in roots):
         return "none that changes the site's files: a release replaces them"
     return ""

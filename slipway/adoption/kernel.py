@@ -1,4 +1,4 @@
-"""Kernel parameters that somebody else has set, and that Slipway's file would win over."""
+"""Existing kernel parameters that Slipway's file would override."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A MongoDB that somebody else has set up: its options, its data and its users."""
+"""An existing MongoDB: its options, its data and its users."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from slipway.settings.model import Settings
 from slipway.settings.mongodb import MONGODB_OWN
 
 CONFIG, PROGRAM, UNIT = "/etc/mongod.conf", "/usr/bin/mongod", "mongod.service"
-# Options that Slipway has another way for: the journal for the log, the unit for the process. And those whose meaning
-# is that of its own configuration.
+# Options that Slipway replaces: the log goes to the journal, the unit runs the process. And values that are the same as
+# Slipway's configuration.
 MOVED = {
     *("config", "systemLog.destination", "systemLog.path", "systemLog.logAppend", "systemLog.logRotate"),
     *("systemLog.timeStampFormat", "processManagement.fork", "processManagement.pidFilePath"),
@@ -36,7 +36,7 @@ LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 def flat(options: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Options of a configuration file by their dotted names."""
+    """The options of a configuration file by dotted names."""
     found: dict[str, Any] = {}
     for name, value in options.items():
         at = f"{above}.{name}" if above else str(name)
@@ -45,7 +45,7 @@ def flat(options: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 
 
 def parsed(text: str) -> dict[str, Any] | None:
-    """The options in the text of a mongod.conf, None where it is not YAML (before MongoDB 2.6: `dbpath = /data`)."""
+    """The options in the text of a mongod.conf, None if it is not YAML (before MongoDB 2.6: `dbpath = /data`)."""
     try:
         found = yaml.safe_load(text) or {}
     except yaml.YAMLError:
@@ -54,8 +54,8 @@ def parsed(text: str) -> dict[str, Any] | None:
 
 
 def process(earlier: Mapping[str, str]) -> dict[str, str]:
-    """The process, program and unit in the facts of facts.Earlier: exe, unit, user and command of what runs, version
-    of what is installed, FragmentPath of mongod.service."""
+    """mongod in facts.Earlier: exe, unit, user and command of the process, version of the installed program,
+    FragmentPath of mongod.service."""
     return dict(line.split("=", 1) for line in earlier.get("mongod", "").splitlines() if "=" in line)
 
 
@@ -66,20 +66,20 @@ def port_of(command: str, options: Mapping[str, Any]) -> int:
 
 
 def obstacles(earlier: Mapping[str, str], data: Mapping[str, Any], settings: Settings) -> Iterator[Obstacle]:
-    """`data` is by facts.MongodbData, `{}` where no mongod runs."""
+    """`data` is facts.MongodbData, `{}` if no mongod runs."""
     running, text = process(earlier), earlier.get(f"file {CONFIG}")
     if not running.get("exe") and text is None and not running.get("version"):
         return
     if running.get("exe", PROGRAM) != PROGRAM:
         yield Obstacle("mongod", f"{running['exe']} running", f"{PROGRAM}, of MongoDB's packages", may_go=False)
     if running.get("unit", UNIT) != UNIT:
-        found = f"{running['unit'] or 'no unit'} that runs it"
+        found = f"it run by {running['unit'] or 'no unit'}"
         yield Obstacle("mongod", found, f"{UNIT}: it would start a second one", may_go=False)
     if running.get("exe") and not data:
-        yield Obstacle("python3", "none that could ask MongoDB", "apt-get install python3", may_go=False)
+        yield Obstacle("python3", "it missing, which queries MongoDB", "apt-get install python3", may_go=False)
     if running.get("user", "mongodb") != "mongodb":
-        need = "User=mongodb in its unit, and the files of its data as mongodb's"
-        yield Obstacle("mongod", f"{running['user']}'s process", need, may_go=False)
+        need = "User=mongodb in its unit, and its data owned by mongodb"
+        yield Obstacle("mongod", f"it run as {running['user']}", need, may_go=False)
     if command := running.get("command"):
         yield from command_obstacles(command)
     yield from version_obstacles(data.get("version") or running.get("version", ""), settings)
@@ -95,15 +95,15 @@ def obstacles(earlier: Mapping[str, str], data: Mapping[str, Any], settings: Set
         yield Obstacle(CONFIG, "a file that is not YAML", "the options as YAML, as MongoDB has them since 2.6", False)
     else:
         yield from options_obstacles(in_file, settings)
-    # An apply that was cut off has closed it, with a password of Slipway's own.
+    # An interrupted apply may have enabled authentication, with a password of Slipway's.
     has_password = (
         MONGODB_ADMIN in settings.secrets or _password_file(settings) in earlier.get("credentials", "").split()
     )
     if state == "closed" and not has_password:
-        found = "a MongoDB that wants a password, whose users and databases can't be listed without"
+        found = "a MongoDB that requires a password, to list its users and databases too"
         yield Obstacle("MongoDB's users", found, f"{MONGODB_ADMIN} in secrets_file, of {settings.mongodb_admin_user}")
     elif state not in ("closed", "away"):
-        yield Obstacle("mongod", f"{state!r} for an answer", "a server that answers", may_go=False)
+        yield Obstacle("mongod", f"the error {state!r}", "a server that answers", may_go=False)
 
 
 def _clients(earlier: Mapping[str, str], settings: Settings) -> Iterator[Obstacle]:
@@ -112,11 +112,11 @@ def _clients(earlier: Mapping[str, str], settings: Settings) -> Iterator[Obstacl
         program, _, unit = line.strip().partition(" ")
         if unit not in (*own, UNIT) and program:
             found = "it connected to MongoDB, which will require a password"
-            yield Obstacle(f"{unit or program}", found, "a user and password of MongoDB's in its configuration")
+            yield Obstacle(f"{unit or program}", found, "a MongoDB user and password in its configuration")
 
 
 def options_obstacles(found: Mapping[str, Any], settings: Settings, file: str = CONFIG) -> Iterator[Obstacle]:
-    """Options in force that are neither set nor what Slipway does anyway."""
+    """Effective options that neither a setting nor Slipway's configuration has."""
 
     def of(option: str, need: str, may_go: bool = True) -> Obstacle:
         return Obstacle(f"{file}: {option}", repr(found[option]), need, may_go)
@@ -127,10 +127,10 @@ def options_obstacles(found: Mapping[str, Any], settings: Settings, file: str = 
         ("replication.replSetName", "mongodb_replica_set", settings.mongodb_replica_set),
     ):
         if option in found and found[option] != ours:
-            # Without its data or its replica set its programs do not work; a port can change.
+            # Applications break without the data or the replica set; a port can change.
             yield of(option, setting(name, found[option]), may_go=option == "net.port")
     if found.get("security.keyFile") and not settings.mongodb_replica_set:
-        yield of("security.keyFile", "a replica set with it: set mongodb_replica_set")
+        yield of("security.keyFile", "a replica set: set mongodb_replica_set")
     cache = found.get("storage.wiredTiger.engineConfig.cacheSizeGB")
     if cache is not None and float(cache) != settings.mongodb_cache_gb:
         yield of("storage.wiredTiger.engineConfig.cacheSizeGB", setting("mongodb_cache_gb", float(cache)))
@@ -148,7 +148,7 @@ def options_obstacles(found: Mapping[str, Any], settings: Settings, file: str = 
         if _may_be_set(option):
             yield of(option, setting("mongodb_settings", wanted))
         else:
-            yield of(option, "none: Slipway's mongod takes no TLS and no socket but that of mongodb_bind")
+            yield of(option, "none: Slipway's mongod has no TLS, and listens only on mongodb_bind")
 
 
 def _may_be_set(option: str) -> bool:
@@ -156,7 +156,7 @@ def _may_be_set(option: str) -> bool:
 
 
 def _addresses(found: Mapping[str, Any], settings: Settings, file: str) -> Iterator[Obstacle]:
-    """The addresses it listens on. ::1 is another way to the loopback one, which Slipway does not keep."""
+    """The addresses that it listens on. ::1 counts as loopback; Slipway listens on 127.0.0.1 only."""
     shown = str(found.get("net.bindIp", "localhost"))
     addresses = {"127.0.0.1" if one in LOOPBACK else one for one in re.split(r"[,;\s]+", shown) if one}
     if found.get("net.bindIpAll") or "*" in addresses:
@@ -169,19 +169,19 @@ def _addresses(found: Mapping[str, Any], settings: Settings, file: str) -> Itera
 
 
 def command_obstacles(command: str) -> Iterator[Obstacle]:
-    """Options on the command line of a unit (ExecStart), which end with it. They are in no file."""
+    """Options on the unit's command line (ExecStart), which would be lost with it."""
     words = shlex.split(command)[1:]
     known = {"--config", "-f", "--quiet", "--fork", "--pidfilepath", "--logpath", "--logappend", "--syslog", "run"}
     for word in words:
         option = word.partition("=")[0]
         if option.startswith("-") and option not in known:
-            need = f"its option in {CONFIG}, and no more than `mongod --config {CONFIG}` in the unit"
+            need = f"its option in {CONFIG}, and only `mongod --config {CONFIG}` in the unit"
             yield Obstacle(f"mongod.service: {option}", repr(command), need, may_go=False)
 
 
 def data_obstacles(data: Mapping[str, Any], written: Sequence[str], settings: Settings) -> Iterator[Obstacle]:
-    """What is in a server that answers (facts.MongodbData) and would be without its programs. `written` are the files
-    with the passwords of users that Slipway has made in an apply that was cut off."""
+    """Databases, members and users (facts.MongodbData) that Slipway would not use. `written` are the password files of
+    users that an interrupted apply has created."""
     documents: dict[str, int] = data.get("documents", {})
     filled = {name for name, number in documents.items() if number}
     sites = {site.mongodb_database: site for site in settings.all_sites}
@@ -197,7 +197,7 @@ def data_obstacles(data: Mapping[str, Any], written: Sequence[str], settings: Se
     members = data.get("members", [])
     if len(members) > 1:
         found = f"the members {', '.join(members)}"
-        yield Obstacle(f"replica set {data.get('set')}", found, "one member: Slipway sets up no others", may_go=False)
+        yield Obstacle(f"replica set {data.get('set')}", found, "one member: Slipway supports no others", may_go=False)
     taken = {*data.get("users", [])}
     users = [("mongodb_admin_user", settings.mongodb_admin_user, _password_file(settings))]
     for site in settings.all_sites:
@@ -205,7 +205,7 @@ def data_obstacles(data: Mapping[str, Any], written: Sequence[str], settings: Se
         users.append(("mongodb_backend_user", site.mongodb_backend_user, file))
     for name, user, file in users:
         if user in taken and file not in written:
-            found = f"the user {user} of somebody else, whose password would change"
+            found = f"an existing user {user}, whose password would change"
             yield Obstacle(f"MongoDB's user {user}", found, f"another name in {name}")
 
 
@@ -214,7 +214,7 @@ def _password_file(settings: Settings) -> str:
 
 
 def version_obstacles(version: str, settings: Settings) -> Iterator[Obstacle]:
-    """Data of one series can't be read by another one but its next, and never go back."""
+    """Data of one series can be read only by it and the next series, and never be downgraded."""
     series = ".".join(version.split(".")[:2])
     if series and series != settings.mongodb_version:
         need = f"{setting('mongodb_version', series)} to adopt it as it is"

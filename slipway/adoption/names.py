@@ -1,4 +1,4 @@
-"""Users, groups, folders, units and files whose names Slipway takes, and that somebody else has."""
+"""Existing users, groups, folders, units and files with names that Slipway uses."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from slipway.adoption import Obstacle, setting
 from slipway.settings.model import Settings
 
 NO_LOGIN = {"/usr/sbin/nologin", "/sbin/nologin", "/bin/false", "/usr/bin/false"}
-# What is in a site's folder of Slipway's, beside what a site that was built by hand has there.
+# Slipway's entries in a site's folder.
 LAYOUT = {"current", "previous", "next", "releases", "venvs"}
-# Options of a unit that Slipway's own drop-ins do not come after, or not alone.
+# Options of a unit that Slipway's drop-ins do not override, or to which values add up.
 CHANGES_A_UNIT = re.compile(
     r"^\s*(Exec\w+|Type|User|Group|PIDFile|Root\w+|\w*Paths|Condition\w+|Environment\w*|Conflicts)\s*=.*$", re.MULTILINE
 )
-# A system user's number is below it, as useradd(8) counts.
+# System users have lower ids, useradd(8).
 MIN_USER_ID = 1000
 
 
@@ -28,29 +28,29 @@ def obstacles(earlier: Mapping[str, str], settings: Settings, is_container: bool
         yield from _folder(site, earlier)
         yield from _units(site, earlier)
     for path in earlier.get("immutable", "").split():
-        yield Obstacle(path, "it protected from changes", f"chattr -i {path}", may_go=False)
+        yield Obstacle(path, "it immutable", f"chattr -i {path}", may_go=False)
     for path in earlier.get("links", "").split():
         if path in ("/etc/nginx", "/etc/ssh"):
             yield Obstacle(path, "a link", "a folder, or a mount point (mount --bind)", may_go=False)
     for path in earlier.get("taken", "").split():
         yield Obstacle(
-            path, "something that is no folder or link of Slipway's", f"nothing: mv {path} away", may_go=False
+            path, "something other than Slipway's folder or link", f"nothing: move {path} away", may_go=False
         )
     if "mongodb" in users and "mongodb" not in groups:
-        yield Obstacle("group mongodb", "none, though there is the user", "groupadd mongodb", may_go=False)
+        yield Obstacle("group mongodb", "a user without this group", "groupadd mongodb", may_go=False)
     size = int(earlier.get("swapfile") or 0)
     if size and size != settings.swap_mb * 2**20 and not is_container:
         yield Obstacle("/swapfile", f"{size // 2**20} MiB", setting("swap_mb", size // 2**20))
 
 
 def dropins(earlier: Mapping[str, str], unit: str) -> Iterator[Obstacle]:
-    """Drop-ins of somebody else's that change how a unit starts, who it is and what it may touch."""
+    """Existing drop-ins that change how a unit starts, its user, or what it can access."""
     for name, text in earlier.items():
         file = name.removeprefix("file ")
         changing = CHANGES_A_UNIT.search(text)
         is_ours = file.endswith(("/slipway.conf", "/unconfigured.conf"))
         if file.startswith(f"/etc/systemd/system/{unit}.d/") and not is_ours and changing:
-            yield Obstacle(file, f"{changing[0].strip()!r}, which would change Slipway's unit too", "no such line")
+            yield Obstacle(file, f"{changing[0].strip()!r}, which would also apply to Slipway's unit", "no such line")
 
 
 def _administrator(name: str, users: Mapping[str, list[str]], groups: Mapping[str, list[str]]) -> Iterator[Obstacle]:
@@ -65,16 +65,16 @@ def _administrator(name: str, users: Mapping[str, list[str]], groups: Mapping[st
     if shell in NO_LOGIN:
         yield Obstacle(
             at,
-            f"the shell {shell}, which lets nobody log in",
+            f"the shell {shell}, which prevents logins",
             f"another admin_user, or usermod -s /bin/bash {name}",
             False,
         )
     if int(number) < MIN_USER_ID and number != "0":
-        yield Obstacle(at, f"a system's user (uid {number}, {home})", "another admin_user")
+        yield Obstacle(at, f"a system user (uid {number}, {home})", "another admin_user")
     if name in groups and groups[name][2] != group:
         yield Obstacle(
             at,
-            f"another group than {name} as its own (gid {group})",
+            f"the primary group {group} instead of {name}",
             f"usermod -g {name} {name}, or another admin_user",
         )
 
@@ -89,11 +89,11 @@ def _service_user(
         return
     _, _, number, group, _, home, shell = users[name]
     if int(number) >= MIN_USER_ID or shell not in NO_LOGIN:
-        found = f"somebody who logs in (uid {number}, {home}, {shell})"
+        found = f"a user with a login (uid {number}, {home}, {shell})"
         yield Obstacle(f"user {name}", found, "another site_name, or no such user", may_go=False)
     elif groups.get(name, ["", "", ""])[2] != group:
-        need = f"its own: groupadd {name}; usermod -g {name} {name}"
-        yield Obstacle(f"user {name}", f"no group of its name as its own (gid {group})", need, may_go=False)
+        need = f"the group {name}: groupadd {name}; usermod -g {name} {name}"
+        yield Obstacle(f"user {name}", f"the primary group {group}", need, may_go=False)
 
 
 def _folder(site: Settings, earlier: Mapping[str, str]) -> Iterator[Obstacle]:
@@ -104,9 +104,9 @@ def _folder(site: Settings, earlier: Mapping[str, str]) -> Iterator[Obstacle]:
         yield Obstacle(site.site_root, f"a link to {links[0]}", need, may_go=False)
     entries = {line.removeprefix("entry ") for line in lines if line.startswith("entry ")}
     current = next((line.split(" -> ")[1] for line in lines if line.startswith("current -> ")), "")
-    # Slipway's own has relative links, and an environment for each set of requirements beside the releases.
+    # Slipway's layout has relative links, and Python environments in venvs.
     if {"current", "releases"} <= entries and not ("venvs" in entries and re.fullmatch(r"releases/[\w.-]+", current)):
-        found = f"releases of another program's (current -> {current or 'a folder'})"
+        found = f"releases of another program (current -> {current or 'a folder'})"
         yield Obstacle(site.site_root, found, "another site_name, or them in another folder", may_go=False)
 
 
@@ -115,4 +115,4 @@ def _units(site: Settings, earlier: Mapping[str, str]) -> Iterator[Obstacle]:
 
     for unit in unit_names(site):
         if f"unit {unit}" in earlier and earlier[f"unit {unit}"] and unit != f"{site.backend_unit}.service":
-            yield Obstacle(f"unit {unit}", "a unit of somebody else's", "another site_name, or no such unit")
+            yield Obstacle(f"unit {unit}", "an existing unit of this name", "another site_name, or no such unit")

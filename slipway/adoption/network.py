@@ -1,4 +1,4 @@
-"""Firewalls beside UFW, and services that UFW would close."""
+"""Firewalls other than UFW, and services whose ports UFW would close."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from slipway.adoption import Obstacle, own_services
 from slipway.settings.model import Settings
 
-# Chains that are no firewall: those of UFW, bans, and containers.
+# Chains that do not conflict with UFW: its own, bans, and containers.
 BENIGN = re.compile(r"ufw6?-|f2b-|fail2ban-|DOCKER|KUBE-|LIBVIRT_|ts-|sshguard")
-# Programs that only the own network or nobody needs, and that an ordinary image has.
+# Programs of ordinary images that need no open port.
 IGNORED = {"sshd", "systemd-resolve", "rpcbind", "avahi-daemon", "dhclient", "systemd-network", "systemd", "init"}
 ANYBODY = ("0.0.0.0/0", "::/0", "any")
 LOOPBACK = re.compile(r"127\.|\[?::1\]?$|\[::ffff:127\.")
@@ -19,7 +19,7 @@ LOOPBACK = re.compile(r"127\.|\[?::1\]?$|\[::ffff:127\.")
 
 @dataclass(frozen=True)
 class Listener:
-    """A socket that accepts connections; the unit is "" where its program is in none."""
+    """A listening socket; the unit is "" if its program is in none."""
 
     address: str
     port: int
@@ -32,7 +32,7 @@ class Listener:
 
 
 def input_rules(lines: Sequence[str]) -> list[str]:
-    """The rules for what comes in that are nobody's of BENIGN, from what iptables-save prints."""
+    """The rules for incoming traffic, from iptables-save's output, except those of BENIGN chains."""
     rules = [line for line in lines if line.startswith("-A INPUT ")]
     return [rule for rule in rules if not BENIGN.match(rule.partition(" -j ")[2])]
 
@@ -43,45 +43,43 @@ def packages(earlier: Mapping[str, str]) -> Iterator[Obstacle]:
 
 
 def others(earlier: Mapping[str, str]) -> Iterator[Obstacle]:
-    """Rules that nobody sees who looks at UFW's."""
+    """Rules that UFW does not show."""
     if rules := earlier.get("legacy", "").splitlines():
-        found = f"{len(rules)} rules that count beside those of iptables, {rules[0]!r} the first"
-        yield Obstacle("iptables-legacy", found, "UFW alone: iptables-legacy -F INPUT, and nothing that loads them")
+        found = f"{len(rules)} rules that apply besides those of iptables, {rules[0]!r} the first"
+        yield Obstacle("iptables-legacy", found, "only UFW: iptables-legacy -F INPUT, and nothing that loads them")
     for rule in earlier.get("redirects", "").splitlines():
-        found = "a rule that leads the web's ports to another program than Nginx"
-        yield Obstacle(
-            f"iptables -t nat {rule}", found, "a server block of Nginx's that does: iptables -t nat -D", False
-        )
+        found = "a rule that redirects port 80 or 443 to a program other than Nginx"
+        yield Obstacle(f"iptables -t nat {rule}", found, "a server block of Nginx instead: iptables -t nat -D", False)
 
 
 def obstacles(lines: Sequence[str], chains: Sequence[str]) -> Iterator[Obstacle]:
-    """`lines` are of iptables-save, `chains` base chains of nftables for what comes in: "inet filter input"."""
+    """`lines` are of iptables-save, `chains` are nftables base chains for incoming traffic: "inet filter input"."""
     refusing = [rule for rule in input_rules(lines) if re.search(r" -j (REJECT|DROP)\b", rule)]
     accepting = [rule for rule in input_rules(lines) if rule not in refusing]
     for rule in refusing:
-        found = "a rule that comes before UFW's, whatever these allow"
-        need = "UFW alone: iptables -P INPUT ACCEPT; iptables -F INPUT, and no file that loads such rules at boot"
+        found = "a rule that precedes UFW's, whatever UFW allows"
+        need = "only UFW: iptables -P INPUT ACCEPT; iptables -F INPUT, and no file that loads such rules at boot"
         yield Obstacle(f"iptables {rule}", found, need, may_go=_is_narrow(rule))
     for rule in accepting:
         target = rule.rpartition(" -j ")[2].split(" ")[0]
         if target not in ("ACCEPT", "LOG", "NFLOG", "RETURN", "MARK"):
-            yield Obstacle(f"iptables {rule}", "a chain of another firewall's", "UFW alone: iptables -F INPUT")
+            yield Obstacle(f"iptables {rule}", "a chain of another firewall", "only UFW: iptables -F INPUT")
         elif not refusing and re.search(r"--dports? ", rule) and target == "ACCEPT":
-            found = "a port that is open beside UFW's rules"
+            found = "an open port that UFW does not know"
             yield Obstacle(f"iptables {rule}", found, "it in firewall_allow, and not in iptables")
     for chain in chains:
-        found = "a chain of nftables beside UFW's, which may refuse what UFW allows"
-        need = "UFW alone: systemctl disable --now nftables; nft delete table (its family and name)"
+        found = "an nftables chain besides UFW's, which may refuse what UFW allows"
+        need = "only UFW: systemctl disable --now nftables; nft delete table (its family and name)"
         yield Obstacle(f"nft {chain}", found, need)
 
 
 def _is_narrow(rule: str) -> bool:
-    """Whether a rule is about some address, interface or port, and not about all that comes."""
+    """Whether a rule is limited to some address, interface or port."""
     return bool(re.search(r" (-s|-i|--dports?|--ctstate|--state) ", rule))
 
 
 def listeners(earlier: Mapping[str, str]) -> list[Listener]:
-    """Those in the facts of facts.Earlier."""
+    """The listeners in facts.Earlier."""
     found = []
     for line in earlier.get("listeners", "").splitlines():
         where, program, unit = [*line.split(" "), "", ""][:3]
@@ -91,8 +89,8 @@ def listeners(earlier: Mapping[str, str]) -> list[Listener]:
 
 
 def open_ports(lines: Sequence[str]) -> set[int] | None:
-    """The ports that UFW opens for TCP now, by the lines of its files; None where it is off, or opens all of them to
-    somebody."""
+    """The TCP ports that UFW opens now, by the lines of its files; None if it is disabled, or opens all of them to some
+    address."""
     if "ENABLED=yes" not in lines:
         return None
     found: set[int] = set()
@@ -111,27 +109,27 @@ def open_ports(lines: Sequence[str]) -> set[int] | None:
 def closed(
     sockets: Sequence[Listener], is_open: set[int] | None, settings: Settings, ours: Collection[int]
 ) -> Iterator[Obstacle]:
-    """Programs that others reach now and that the firewall would close. `is_open` is by `open_ports`, `ours` are the
-    ports of Slipway's own."""
+    """Programs that are reachable now and whose ports the firewall would close. `is_open` is from `open_ports`, `ours`
+    are Slipway's own ports."""
     allowed = {int(one.partition("/")[0]) for one in settings.firewall_allow if one.endswith("/tcp")}
     own_units = own_services(settings)
     for one in sockets:
         is_reached = one.is_public and (is_open is None or one.port in is_open)
         is_known = one.port in {*allowed, *ours} or one.program in IGNORED or one.unit in own_units
         if one.is_public and one.program == "docker-proxy" and not is_known:
-            # Docker's rules come before those for what comes in.
-            found = "a container's, which Docker opens for everybody, past the firewall"
-            need = f'"{one.port}/tcp" in firewall_allow, or 127.0.0.1:{one.port} in what the container publishes'
+            # Docker's rules precede those for incoming traffic.
+            found = "a container's port, which Docker opens to everybody, past the firewall"
+            need = f'"{one.port}/tcp" in firewall_allow, or publish it as 127.0.0.1:{one.port}'
             yield Obstacle(f"port {one.port}", found, need)
         elif is_reached and not is_known:
-            found = f"{one.program or 'a program'} listening for others, whom the firewall would shut out"
+            found = f"{one.program or 'a program'} listening publicly, which the firewall would block"
             yield Obstacle(f"port {one.port}", found, f'"{one.port}/tcp" in firewall_allow')
 
 
 def refused(lines: Sequence[str]) -> Iterator[Obstacle]:
-    """Rules of UFW's own that turn somebody away, and would be removed with all others."""
+    """UFW's rules that deny an address, and would be removed with all others."""
     for line in lines:
         words = line.split()
         if line.startswith("### tuple ### ") and words[3] in ("deny", "reject") and words[8] not in ANYBODY:
-            found = "a rule that turns an address away, and that Slipway's firewall has no setting for"
+            found = "a rule that denies an address, for which Slipway has no setting"
             yield Obstacle(f"ufw {words[3]} from {words[8]}", found, "it in the provider's firewall")

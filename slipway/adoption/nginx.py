@@ -1,4 +1,4 @@
-"""An Nginx that somebody else has configured: which of its servers stay, and what Slipway's configuration lacks."""
+"""An existing Nginx: which of its servers are kept, and what Slipway's configuration lacks."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from slipway.settings.model import Settings
 
 ROOT = "/etc/nginx"
 SITES, AVAILABLE = f"{ROOT}/sites-enabled", f"{ROOT}/sites-available"
-# What Slipway's nginx.conf includes of others, by where it includes it.
+# Other files that Slipway's nginx.conf includes, in http and in the main context.
 KEPT_IN_HTTP, KEPT_IN_MAIN = f"{ROOT}/conf.d/NAME.conf", f"{ROOT}/modules-enabled/NAME.conf"
-# Who answers there for a name that no server has is Slipway's, unless another one says that it does.
+# Slipway's server is the default on these sockets, unless another one is marked as default_server.
 DEFAULTS = {"*:80": "80", "[::]:80": "[::]:80", "*:443": "443", "[::]:443": "[::]:443"}
-# Directives of nginx.conf that Slipway has its own way for, whatever their value.
+# Directives of nginx.conf that Slipway's replaces, whatever their values.
 POLICY = re.compile(
     r"user|worker_\w+|pid|events|http|include|sendfile\w*|tcp_nopush|tcp_nodelay|server_tokens|types_hash_\w+|default_type"
     r"|keepalive_\w+|client_(header|body)_(timeout|buffer_size)|large_client_header_buffers|send_timeout|charset"
     r"|reset_timedout_connection|ssl_\w+|gzip\w*|brotli\w*|multi_accept|use|types|server_names_hash_\w+|variables_hash_\w+"
 )
-# So many answers are compared before and after Nginx starts anew.
+# The number of answers that are compared before and after a restart of Nginx.
 MAX_OBSERVED = 40
-# Where Slipway's own logs are.
+# The folder of Slipway's logs.
 LOGS = "/var/log/nginx/"
 LOG_DIRECTIVES = ("access_log", "error_log")
 WRITTEN = re.compile(r"(proxy|fastcgi|uwsgi|scgi)_(cache|temp)_path|client_body_temp_path|(access|error)_log")
@@ -35,8 +35,8 @@ JIT = re.compile(r"\w*lua\w*|perl\w*|js_\w+")
 
 @dataclass(frozen=True)
 class Found:
-    """What facts.NginxInForce tells: the configuration in force, why it is invalid ("" where it is not), which of its
-    files are the package's own, unchanged, and where its links lead."""
+    """facts.NginxInForce: the present configuration, why it is invalid ("" if it is valid), which of its files are the
+    package's, unmodified, and the targets of its links."""
 
     tree: Tree
     error: str = ""
@@ -51,13 +51,13 @@ class Found:
 
     @property
     def others(self) -> list[Server]:
-        """The servers that somebody has written who is not Slipway."""
+        """The servers that neither Slipway nor the package has written."""
         return [one for one in self.tree.servers if not self.is_ours(one.file) and not self.is_stock(one.file)]
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What the servers of others need of a sandbox around Nginx."""
+    """What other servers need of Nginx's sandbox: folders to write, /home, /tmp, JIT compilation."""
 
     write: tuple[str, ...] = ()
     home: bool = False
@@ -70,26 +70,26 @@ def domains_of(settings: Settings) -> list[str]:
 
 
 def replaced_files(settings: Settings) -> set[str]:
-    """The files and links that Slipway's own replace."""
+    """The files and links that Slipway replaces."""
     names = ["default", *(site.site_name for site in settings.all_sites)]
     return {MAIN, *(f"{folder}/{name}" for folder in (SITES, AVAILABLE) for name in names)}
 
 
 def retired_files(found: Found, settings: Settings) -> list[str]:
-    """The files with servers of the site that Slipway's own come in place of, and that would be included still."""
+    """Other files with servers of the sites: removed, as they would still be included."""
     domains, replaced = domains_of(settings), replaced_files(settings)
     files = {server.file for server in found.others if server.is_for(domains)}
     return sorted(file for file in files - replaced if file.startswith((f"{SITES}/", f"{ROOT}/conf.d/")))
 
 
 def remaining(found: Found, settings: Settings) -> list[Server]:
-    """The servers of others that stay."""
+    """The other servers that are kept."""
     domains = domains_of(settings)
     return [server for server in found.others if not server.is_for(domains)]
 
 
 def taken_defaults(found: Found, settings: Settings) -> set[str]:
-    """The keys of DEFAULTS at which a server of somebody else's says that it is the default."""
+    """The keys of DEFAULTS for which a kept server is marked as the default."""
     return {
         socket
         for server in remaining(found, settings)
@@ -99,7 +99,7 @@ def taken_defaults(found: Found, settings: Settings) -> set[str]:
 
 
 def proxied_ports(found: Found, settings: Settings) -> dict[int, str]:
-    """The ports of this host that the site's own servers lead to now, with the places of the directives."""
+    """The local ports that the site's servers proxy to now, with the positions of the directives."""
     upstreams = {one.arguments[0]: one for one in found.tree.http if one.name == "upstream" and one.arguments}
     ports: dict[int, str] = {}
     for server in found.others:
@@ -134,7 +134,7 @@ def needs_of(found: Found, settings: Settings) -> Needs:
 
 
 def _written(one: Directive) -> Iterator[str]:
-    """The folder that a directive lets Nginx write to, where Slipway's sandbox lacks it."""
+    """The folder that a directive makes Nginx write to, if Slipway's sandbox denies it."""
     path = one.arguments[0].partition("$")[0] if one.arguments else ""
     if not WRITTEN.fullmatch(one.name) or not path.startswith("/"):
         return
@@ -144,9 +144,9 @@ def _written(one: Directive) -> Iterator[str]:
 
 
 def obstacles(found: Found, settings: Settings) -> Iterator[Obstacle]:
-    """Of an Nginx whose main file is not Slipway's."""
+    """The obstacles of an Nginx whose main file is not Slipway's."""
     if found.error:
-        need = "a configuration that `nginx -t` accepts as it is: fix it, or remove what is left of it"
+        need = "a configuration that `nginx -t` accepts: fix it, or remove its files"
         yield Obstacle("Nginx", f"{found.error!r}", need, may_go=False)
         return
     yield from _listens(found, settings)
@@ -166,13 +166,15 @@ def _listens(found: Found, settings: Settings) -> Iterator[Obstacle]:
             if port not in ("80", "443"):
                 continue
             if host not in ("*", "[::]") and not socket.startswith("unix:"):
-                # Nginx prefers it to any server that listens on all addresses, whatever the name.
-                yield Obstacle(at, "one address, at which no other server is asked", f"listen {port}", may_go=False)
+                # Nginx prefers it to servers that listen on all addresses, whatever the name.
+                yield Obstacle(
+                    at, "a specific address, which hides servers without one", f"listen {port}", may_go=False
+                )
             if "ipv6only=off" in listen.arguments:
                 need = f"listen {port}; listen [::]:{port}: Slipway's sites listen on both"
                 yield Obstacle(at, "one socket for IPv4 and IPv6", need, may_go=False)
             if "proxy_protocol" in listen.arguments:
-                yield Obstacle(at, "the PROXY protocol, at a port of the site", "a port of its own", may_go=False)
+                yield Obstacle(at, "the PROXY protocol on a port of the site", "a separate port", may_go=False)
 
 
 def _names(found: Found, settings: Settings) -> Iterator[Obstacle]:
@@ -181,20 +183,20 @@ def _names(found: Found, settings: Settings) -> Iterator[Obstacle]:
     for server in remaining(found, settings):
         real = found.links.get(server.file, server.file)
         if {server.file, real} & replaced or server.file in of_site:
-            yield Obstacle(str(server), "it in a file that Slipway replaces", f"it in {SITES}, in a file of its own")
+            yield Obstacle(str(server), "it in a file that Slipway replaces", f"it in {SITES}, in a separate file")
         elif not server.names:
             for socket, listen in server.sockets.items():
                 is_default = default_of(found.tree.servers, socket) in (server, None)
                 is_said = {"default_server", "default"} & {*listen.arguments}
                 if socket in DEFAULTS and is_default and not is_said:
-                    found_now = f"it answers at {socket} for every name that no server has"
-                    yield Obstacle(str(server), found_now, f"default_server at {listen.at}, or its names")
+                    found_now = f"it as the implicit default server of {socket}"
+                    yield Obstacle(str(server), found_now, f"default_server at {listen.at}, or a server_name")
     for server in found.others:
         if server.is_for(domains):
             for name in server.names:
                 if name.startswith("."):
-                    need = f"{name[1:]}, and the names below it that are used in site_aliases"
-                    yield Obstacle(str(server), f"the name {name}, which is all names below it too", need)
+                    need = f"{name[1:]}, and the used subdomains in site_aliases"
+                    yield Obstacle(str(server), f"the name {name}, which includes all its subdomains", need)
                 elif name not in domains:
                     yield Obstacle(str(server), f"the name {name} too", f'"{name}" in site_aliases')
 
@@ -202,7 +204,7 @@ def _names(found: Found, settings: Settings) -> Iterator[Obstacle]:
 def _main_file(found: Found, settings: Settings) -> Iterator[Obstacle]:
     for one in found.tree.directives(MAIN):
         if one.name == "user" and one.arguments[:1] != ("www-data",):
-            need = "user www-data, and files of the sites that it may read"
+            need = "user www-data, and files of the sites that this user can read"
             yield Obstacle(f"{MAIN}: user", str(one), need)
         elif one.name == "http":
             for inner in one.block or ():
@@ -227,7 +229,7 @@ def _is_usual_log(one: Directive) -> bool:
 
 
 def lost_files(found: Found, future: Tree, settings: Settings) -> Iterator[Obstacle]:
-    """Files in force that no longer are where Slipway's are, and that neither replace."""
+    """Files that are included now, would not be with Slipway's configuration, and are not replaced by it."""
     gone = {*retired_files(found, settings), *replaced_files(settings)}
     domains = domains_of(settings)
     of_site = {server.file for server in found.tree.servers if server.is_for(domains)}
@@ -241,7 +243,7 @@ def lost_files(found: Found, future: Tree, settings: Settings) -> Iterator[Obsta
 
 
 def gained_files(found: Found, future: Tree, settings: Settings) -> Iterator[Obstacle]:
-    """Files that are not in force, and that would be: Slipway includes each one of a folder."""
+    """Files that are not included now, and would be: Slipway includes every file of a folder."""
     for file in future.files:
         is_ours = OURS in future.files[file] or file in replaced_files(settings)
         if (
@@ -249,7 +251,7 @@ def gained_files(found: Found, future: Tree, settings: Settings) -> Iterator[Obs
             and not is_ours
             and any(one.name == "server" for one in future.directives(file))
         ):
-            found_now = "server blocks that are not in force, and would be: Slipway includes each file there"
+            found_now = "server blocks that are not included now, and would be: Slipway includes every file there"
             yield Obstacle(file, found_now, f"it in {AVAILABLE}")
 
 
@@ -258,8 +260,8 @@ def kept_servers(found: Found, settings: Settings) -> Sequence[str]:
 
 
 def observed(found: Found, settings: Settings) -> str:
-    """A shell command that prints how the servers of others answer, a word each: "blog.example:443=200"; "" where there
-    are none. One that does not answer, or says that it can't (5xx), is left out."""
+    """A shell command that prints the status of each kept server, one per line: "blog.example:443=200"; "" if there are
+    none. One that does not answer, or answers 5xx, is left out."""
     urls = []
     for server in remaining(found, settings):
         names = [name for name in server.names if re.fullmatch(r"[A-Za-z0-9.-]+", name)]

@@ -1,4 +1,4 @@
-"""Nginx's configuration as it is in force, read from what `nginx -T` prints."""
+"""A parser for Nginx's whole configuration, as `nginx -T` prints it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TOKEN = re.compile(
 
 @dataclass(frozen=True)
 class Directive:
-    """`name` with its arguments, and with a block where it has one. `at` is "FILE:LINE"."""
+    """`name` with its arguments, and its block, if it has one. `at` is "FILE:LINE"."""
 
     name: str
     arguments: tuple[str, ...]
@@ -39,7 +39,7 @@ class Directive:
 
 @dataclass(frozen=True)
 class Server:
-    """A server block with all that it includes."""
+    """A server block, with its includes resolved."""
 
     file: str
     line: int
@@ -47,7 +47,7 @@ class Server:
 
     @property
     def names(self) -> list[str]:
-        """Its names as they are written, but for capitals, which mean nothing; "_" and "" are none."""
+        """Its names in lower case, without "_" and ""."""
         names = (name if name.startswith("~") else name.lower() for name in self.values("server_name"))
         return [name for name in names if name not in ("", "_")]
 
@@ -57,7 +57,7 @@ class Server:
 
     @property
     def sockets(self) -> dict[str, Directive]:
-        """Its listen directives by address and port: "*:80", "[::]:443". Without any it listens on *:80."""
+        """Its listen directives by address and port: "*:80", "[::]:443". The default is *:80."""
         found = {socket_of(one.arguments[0]): one for one in self.listens if one.arguments}
         return found or {"*:80": Directive("listen", ("80",), self.file, self.line)}
 
@@ -65,7 +65,7 @@ class Server:
         return [value for one in self.directives if one.name == name for value in one.arguments]
 
     def is_for(self, domains: Sequence[str]) -> bool:
-        # ".example.org" is that name, and all below it.
+        # ".example.org" is that name and its subdomains.
         return bool({name.removeprefix(".") for name in self.names} & {*domains})
 
     def __str__(self) -> str:
@@ -73,7 +73,7 @@ class Server:
 
 
 def socket_of(address: str) -> str:
-    """What a listen directive's first argument means: "80" and "0.0.0.0:80" are "*:80"."""
+    """A listen directive's first argument, normalized: "80" and "0.0.0.0:80" are "*:80"."""
     if address.startswith("unix:"):
         return address
     host, colon, port = address.rpartition(":")
@@ -98,7 +98,7 @@ def files_of(dump: str) -> dict[str, str]:
 
 
 def parse(text: str, file: str) -> tuple[Directive, ...]:
-    """The directives of a file. Of one that Nginx accepts; a text that it would not is read as far as it goes."""
+    """The directives of a valid file; an invalid one is parsed as far as possible."""
     stack: list[tuple[list[str], int, list[Directive]]] = []
     directives: list[Directive] = []
     words: list[str] = []
@@ -135,14 +135,14 @@ class Tree:
         return self._parsed[file]
 
     def included(self, pattern: str) -> list[str]:
-        """The files that an include names: relative ones are beside the main one."""
+        """The files that an include names, relative to the main file's folder."""
         whole = str(PurePosixPath(MAIN).parent / pattern)
         depth = whole.count("/")
-        # A star matches no slash there.
+        # A star matches no slash.
         return sorted(file for file in self.files if file.count("/") == depth and fnmatchcase(file, whole))
 
     def expanded(self, directives: Sequence[Directive], depth: int = 0) -> Iterator[Directive]:
-        """Directives with what they include in its place."""
+        """Directives with each include replaced by its content."""
         for one in directives:
             if one.name == "include" and one.arguments and depth < 10:
                 for file in self.included(one.arguments[0]):
@@ -159,24 +159,24 @@ class Tree:
 
     @property
     def http(self) -> list[Directive]:
-        """What the http block has, each include in its place."""
+        """The http block's directives, with includes resolved."""
         return [inner for one in self.top if one.name == "http" for inner in one.block or ()]
 
     @property
     def servers(self) -> list[Server]:
-        """In the order in which Nginx reads them: the first one of a socket is its default."""
+        """The servers in Nginx's order: the first one of a socket is its default."""
         return [Server(one.file, one.line, one.block or ()) for one in self.http if one.name == "server"]
 
 
 def all_of(directives: Sequence[Directive]) -> Iterator[Directive]:
-    """Directives with those of all their blocks."""
+    """Directives, and those of all their blocks."""
     for one in directives:
         yield one
         yield from all_of(one.block or ())
 
 
 def default_of(servers: Sequence[Server], socket: str) -> Server | None:
-    """Who answers for a name that no server has, at an address and port."""
+    """The default server of an address and port."""
     here = [(server, server.sockets[socket]) for server in servers if socket in server.sockets]
     for server, listen in here:
         if {"default_server", "default"} & {*listen.arguments}:
@@ -185,7 +185,7 @@ def default_of(servers: Sequence[Server], socket: str) -> Server | None:
 
 
 def megabytes(size: str) -> int:
-    """A size in MiB, rounded up; Nginx's 0, no limit, is the most that a setting allows."""
+    """A size in MiB, rounded up; Nginx's 0, no limit, is the setting's maximum."""
     found = re.fullmatch(r"(\d+)([kmg]?)", size.lower())
     assert found, size
     number = int(found[1]) * {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}[found[2]]
@@ -193,6 +193,6 @@ def megabytes(size: str) -> int:
 
 
 def seconds(time: str) -> int:
-    """A time: "60", "60s", "1h 30m"."""
+    """A time in seconds, from "60", "60s", "1h 30m"."""
     units = {"ms": 0.001, "": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
     return round(sum(int(number) * units[unit] for number, unit in re.findall(r"(\d+)(ms|[smhd]?)", time)))

@@ -1,4 +1,4 @@
-"""What a site's own server blocks do today that Slipway's would not."""
+"""What a site's existing server blocks do that Slipway's would not."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from slipway.adoption import Obstacle, setting
 from slipway.adoption.nginx_config import Directive, Server, megabytes, seconds
 from slipway.settings.model import Settings
 
-# Directives that Slipway's own site has another way for, wherever they stand.
+# Directives that Slipway's site replaces, wherever they are.
 COVERED = re.compile(
     r"listen|server_name|ssl_\w+|http2|include|root|index|try_files|gzip\w*|brotli\w*|access_log|error_log|log_not_found"
     r"|server_tokens|charset|sendfile|tcp_nopush|tcp_nodelay|keepalive_\w+|client_(header|body)_\w+|send_timeout|etag"
@@ -17,15 +17,15 @@ COVERED = re.compile(
     r"|proxy_(connect|send)_timeout|proxy_busy_buffers_size|upstream|resolver\w*|recursive_error_pages|open_file_cache\w*"
     r"|chunked_transfer_encoding|allow|autoindex|absolute_redirect|port_in_redirect|large_client_header_buffers"
 )
-# Headers that Slipway's answers have, or that say how long a file may be kept.
+# Headers that Slipway sends, and those about caching.
 HEADERS = {
     *("strict-transport-security", "x-frame-options", "x-content-type-options", "x-xss-protection", "referrer-policy"),
     *("permissions-policy", "cache-control", "expires", "pragma", "vary", "x-powered-by"),
 }
-# Where nothing but files of the page is.
+# Paths of static files.
 STATIC = re.compile(r"/|/index\.html|/(favicon\.ico|robots\.txt|manifest\.json|sitemap\.xml|assets/|static/)")
 PATTERN = re.compile(r".*\\\.\(?(\?:)?[a-z0-9|?]*(js|css|png|jpe?g|svg|ico|woff2?|gif)", re.IGNORECASE)
-# Files whose name begins with a dot, as ".env".
+# Hidden files, such as ".env".
 HIDDEN = re.compile(r"\^?\(?\\?/\(?\\\.")
 ACME = "/.well-known/"
 REDIRECT = re.compile(r"(301|302|307|308) https://\S+")
@@ -40,7 +40,7 @@ def _within(directives: Sequence[Directive], server: Server, place: str, setting
         if one.name == "location":
             yield from _location(one, server, settings)
         elif one.name == "if":
-            # What certbot writes: plain http leads to https.
+            # certbot's redirect of http to https.
             if not all(inner.name in ("return", "set", "rewrite") for inner in one.block or ()):
                 yield _cannot(one)
         elif one.name == "return":
@@ -91,7 +91,7 @@ def _location(one: Directive, server: Server, settings: Settings) -> Iterator[Ob
 
 
 def _is_answered(path: str, settings: Settings) -> bool:
-    """Whether a service of the site answers at a path, or a folder that stays is served there."""
+    """Whether a service of the site, or a shared folder, is served at a path."""
     places = [one for one in settings.places if one.answers(path) or one.answers(f"{path.rstrip('/')}/")]
     return bool(places) or any(f"{path.rstrip('/')}/".startswith(url) for url in settings.shared_urls)
 
@@ -107,7 +107,7 @@ def _is_static(path: str, settings: Settings) -> bool:
 
 
 def _cannot(one: Directive) -> Obstacle:
-    return Obstacle(_name(one), str(one), "a site without it: Slipway's configuration has none")
+    return Obstacle(_name(one), str(one), "a site without it: Slipway does not support it")
 
 
 def _name(one: Directive) -> str:

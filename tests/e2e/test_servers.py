@@ -21,15 +21,13 @@ LABEL = "bare"
 # What is refused, by the beginnings of the lines; those of the first group take no packages, and are
 # made on one server.
 REFUSED = {
-    "names": ["user codementee-backend: found somebody who logs in", "/var/www/codementee: found releases of another"],
+    "names": ["user codementee-backend: found a user with a login", "/var/www/codementee: found releases of another"],
     "logins": [
         "sshd: port 2222: found",
         "sshd: AllowUsers: found lab root deploy, without admin",
         "user deploy: found",
     ],
-    "public_service": [
-        'port 3000: found python3 listening for others, whom the firewall would shut out, need "3000/tcp"'
-    ],
+    "public_service": ['port 3000: found python3 listening publicly, which the firewall would block, need "3000/tcp"'],
     "jobs": ["/etc/cron.d/renew: ", "/etc/cron.d/pull: ", "/etc/systemd/system/firewall.service: "],
     "old_backend": [
         *("codementee-backend.service: DB_NAME: found", "codementee-backend.service: RAZORPAY_KEY: found"),
@@ -51,10 +49,8 @@ REFUSED_WITH_PACKAGES = {
         *("codementee-backend.service: DB_NAME: found", "codementee-backend.service: STRIPE_KEY: found"),
         "/home/dev/shop/uploads/1.pdf: found a file that the backend seems to write, in a folder",
     ],
-    "iptables_reject": [
-        "iptables -A INPUT -j REJECT --reject-with icmp-host-prohibited: found a rule that comes before"
-    ],
-    "nftables": ["nft inet filter input: found a chain of nftables beside UFW's"],
+    "iptables_reject": ["iptables -A INPUT -j REJECT --reject-with icmp-host-prohibited: found a rule that precedes"],
+    "nftables": ["nft inet filter input: found an nftables chain besides UFW's"],
     "nginx_broken": ["Nginx: found 'unknown directive \"nonsense\" in /etc/nginx/conf.d/own.conf:1'"],
     "nginx_site": [
         "/etc/nginx/sites-enabled/default:4: client_max_body_size: found",
@@ -70,33 +66,33 @@ REFUSED_WITH_PACKAGES = {
         "/etc/mongod.conf: replication.replSetName: found 'orders', need mongodb_replica_set = \"orders\"",
         "database test_database: found 2 documents in it and none in codementee, need mongodb_database",
     ],
-    "mongodb_password": ["MongoDB's users: found a MongoDB that wants a password"],
+    "mongodb_password": ["MongoDB's users: found a MongoDB that requires a password"],
     "docker_compose": [
         *("port 80: found 'docker-proxy' listening", "port 27017: found 'docker-proxy' listening"),
         "iptables -t nat -A DOCKER ! -i br-5f3c1a2b4d5e -p tcp -m tcp --dport 80 -j DNAT",
     ],
     "caprover": [
         *("port 80: found 'docker-proxy' listening", "port 443: found 'docker-proxy' listening"),
-        *("port 2377: found dockerd listening for others", "port 3000: found a container's"),
+        *("port 2377: found dockerd listening publicly", "port 3000: found a container's port"),
     ],
     "caddy": ["port 80: found 'caddy' listening", "port 443: found 'caddy' listening"],
     "apache": ["port 80: found 'apache2' listening"],
-    "apache_stopped": ["apache2.service: found a web server that does not run now"],
+    "apache_stopped": ["apache2.service: found a stopped web server"],
     "ferm": ["package ferm: found a firewall", "iptables-legacy: found 15 rules"],
     "mean": [
-        *("database meandb: found 2 documents", "port 3000: found node listening for others"),
+        *("database meandb: found 2 documents", "port 3000: found node listening publicly"),
         *("pm2-ubuntu.service: found it connected to MongoDB", "pm2-ubuntu.service: found it serving the site"),
         "/etc/nginx/sites-enabled/default:4: proxy_pass: found",
     ],
-    "nginx_by_hand": ["Nginx: found prompt.service that runs it"],
+    "nginx_by_hand": ["Nginx: found it run by prompt.service"],
     "nginx_wildcard": [
-        "/etc/nginx/sites-enabled/app.conf: server .servers.test: found the name .servers.test, which is all names",
-        "/etc/nginx/sites-enabled/old.disabled: found server blocks that are not in force",
+        "/etc/nginx/sites-enabled/app.conf: server .servers.test: found the name .servers.test, which includes",
+        "/etc/nginx/sites-enabled/old.disabled: found server blocks that are not included now",
         "/etc/systemd/system/nginx.service.d/own.conf: found 'ExecStartPre=/bin/mkdir -p /run/nginx-cache'",
     ],
     "snap_certbot": [
         "/snap/bin/certbot: found a second certbot",
-        "certificate other.example: nginx: found authenticator = nginx, for which",
+        "certificate other.example: nginx: found authenticator = nginx, whose plugin",
     ],
     "mongodb_shared": ["blog.service: found it connected to MongoDB", "/etc/cron.d/backup: "],
 }

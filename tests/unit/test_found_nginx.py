@@ -276,7 +276,7 @@ def test_a_name_of_the_sites_in_another_form_is_the_sites(settings_with, name):
     there = found(app=server(names=name))
     assert retired_files(there, settings_with()) == [f"{SITES}/app"]
     said = [one.found for one in obstacles(there, settings_with())]
-    assert said == (["the name .codementee.io, which is all names below it too"] if name.startswith(".") else [])
+    assert said == (["the name .codementee.io, which includes all its subdomains"] if name.startswith(".") else [])
 
 
 def test_a_configuration_that_nginx_refuses_already_is_told_in_its_words(settings_with):
