@@ -1,4 +1,4 @@
-"""A host, asked and told."""
+"""Queries a host and builds the report about it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from slipway.inspection.report import Report
 from slipway.settings.check import COMMAND_LINE, PYINFRA_NAMES, SettingsError, check, parse_items
 from slipway.settings.model import Settings
 
-# What of NAME=VALUE items tells how to connect.
+# The NAME=VALUE items about the connection.
 CONNECTION = {*PYINFRA_NAMES, "timeout_scale"}
-# What only root sees.
+# What only root can see.
 ROOT_SEES = (
     "the programs behind ports",
     "the firewall's rules",
@@ -29,14 +29,14 @@ ROOT_SEES = (
 
 
 def given(items: Iterable[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """NAME=VALUE items as what tells how to connect, and as settings to judge by. Raises SettingsError."""
+    """NAME=VALUE items, split into those about the connection and the settings. Raises SettingsError."""
     data, problems = parse_items(items)
     connection = {name: value for name, value in data.items() if name in CONNECTION}
     settings = {name: value for name, value in data.items() if name not in CONNECTION}
     try:
         check(settings, COMMAND_LINE)
     except SettingsError as error:
-        # Of what is not given nothing can be said.
+        # Only problems of the given settings count.
         problems += [text for text in error.problems if text.split(": ")[:2] in [[COMMAND_LINE, n] for n in settings]]
     if problems:
         raise SettingsError(problems)
@@ -44,7 +44,7 @@ def given(items: Iterable[str]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def inspect(one: OneHost, settings: Mapping[str, Any]) -> Report:
-    """Ask a connected host. `settings` win over what is found. Raises RunFailed."""
+    """The report about a connected host. `settings` take precedence over what is found. Raises RunFailed."""
     answers = one.answers(questions())
     now = datetime.now(UTC).replace(microsecond=0)
     report = report_of(answers, one.host.name, one.user, one.without_root, now)
@@ -57,7 +57,7 @@ def inspect(one: OneHost, settings: Mapping[str, Any]) -> Report:
 
 
 def report_of(answers: Mapping[str, Any], host: str, user: str, without_root: str, now: datetime) -> Report:
-    """What was found, by the answers to `questions()`; the fates of things are not told yet."""
+    """The report from the answers to `questions()`, without the fates."""
     firewall = answers["firewall"] if not without_root else ""
     listening = ports.ports(answers["ports"])
     ports.judge(listening, firewall, parts(answers["ports"]).get("addresses", []))
@@ -87,7 +87,7 @@ def report_of(answers: Mapping[str, Any], host: str, user: str, without_root: st
 
 
 def known_of(answers: Mapping[str, Any], settings: Settings, plan: Plan, has_site: bool) -> fates.Known:
-    """What the fates are told by."""
+    """What the fates are derived from."""
     return fates.Known(
         settings=settings,
         plan=plan,

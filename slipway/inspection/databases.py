@@ -12,19 +12,19 @@ from slipway.facts.base import key_values
 from slipway.inspection.questions import parts
 from slipway.inspection.report import Database, DatabaseServer
 
-# MongoDB's own, which hold nobody's data.
+# MongoDB's internal databases.
 OWN = ("admin", "config", "local")
 MIB = 2**20
-ALL = "0.0.0.0"  # noqa: S104  what mongod may listen on
+ALL = "0.0.0.0"  # noqa: S104  an address that mongod may listen on
 
 
 def servers(mongodb: str, others: str) -> list[DatabaseServer]:
-    """By the answers "mongodb" and "databases"."""
+    """The database servers, from the answers "mongodb" and "databases"."""
     return [*_mongodb(mongodb), *_others(parts(others))]
 
 
 def options(text: str) -> dict[str, Any]:
-    """mongod.conf as a dictionary; `{}` where it is no YAML."""
+    """mongod.conf as a dictionary; `{}` if it is not YAML."""
     try:
         found = yaml.safe_load(text)
     except yaml.YAMLError:
@@ -33,7 +33,7 @@ def options(text: str) -> dict[str, Any]:
 
 
 def at(configuration: Mapping[str, Any], path: str) -> Any:
-    """The value of "net.port", None where it is not set. A file may write it in one line, dots and all."""
+    """The value of a dotted option such as "net.port", None if it is not set. A file may use dotted keys too."""
     if path in configuration:
         return configuration[path]
     head, _, rest = path.partition(".")
@@ -78,14 +78,16 @@ def _unseen(found: Mapping[str, str], authorization: bool | None) -> str:
     if "unreadable" in found:
         return f"{found['unreadable']} can't be read"
     if authorization:
-        return "MongoDB wants a login"
+        return "MongoDB requires a login"
     if "running" not in found:
         return "mongod does not run"
-    return "" if authorization is not None else f"MongoDB did not answer ({found.get('away', 'no Python there')})"
+    return (
+        "" if authorization is not None else f"MongoDB did not answer ({found.get('away', 'the host has no Python')})"
+    )
 
 
 def _arguments(words: list[str]) -> dict[str, str]:
-    """mongod's options by name, of its command line."""
+    """mongod's command-line options by name."""
     found = {}
     for word, following in zip(words, [*words[1:], ""], strict=False):
         name, equals, value = word.partition("=")

@@ -1,4 +1,4 @@
-"""What `slipway inspect` makes a plan of: the server of a new project, whose preflight it has asked already."""
+"""The deploy that `slipway inspect` plans: the server of a new project, without the preflight, which has run."""
 
 from slipway.inspection.plan import describe_server
 

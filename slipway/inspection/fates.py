@@ -1,5 +1,5 @@
-"""What `slipway apply` would do with each thing on a host: what a plan of it says, and what follows from that for who
-reaches the host."""
+"""What `slipway apply` would do with each thing on a host, derived from a plan, and how that changes who can reach the
+host."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from slipway.tasks.adoption import ASIDE
 
 @dataclass(frozen=True)
 class Known:
-    """What the fates are told by. `files` are Nginx's, by name, and `rules` the answer "firewall"."""
+    """What the fates are derived from. `files` are Nginx's, by name, and `rules` is the answer "firewall"."""
 
     settings: Settings
     plan: Plan
@@ -27,11 +27,11 @@ class Known:
     sshd: Mapping[str, list[str]]
     files: Mapping[str, str]
     rules: str
-    # Whether a site was found that the settings are about.
+    # Whether the settings describe a site that was found.
     has_site: bool
 
     def copied(self, path: str) -> str:
-        """Whether what is replaced is kept, in words."""
+        """A note on whether a replaced path is backed up."""
         return f"copy in {ASIDE}" if self.is_copied(path) else "no copy is kept"
 
     def is_copied(self, path: str) -> bool:
@@ -42,8 +42,7 @@ class Known:
 
 
 def tell(found: Report, known: Known) -> None:
-    """Set the fate of each thing, and what keeps the host from any change. Where there is no plan only what refuses is
-    told."""
+    """Set the fate of each thing, and the blockers of an apply. Without a plan, only the refusals are known."""
     found.refusals = list(dict.fromkeys(known.plan.refusals))
     signs = ("rights:", "init:", "architecture:", "operating system:", "memory:", "clock:", "processor:", "network:")
     found.system.fate = refused(known.plan, *signs) or KEEP
@@ -72,13 +71,13 @@ OWN = Fate(verdict="keep", reason="Slipway's own")
 
 
 def refused(plan: Plan, *signs: str) -> Fate | None:
-    """The fate of what the plan refuses the host for, in refusals that begin with one of `signs`."""
+    """The fate "refuse", if the plan has refusals that begin with one of `signs`."""
     text = plan.about(*signs)
     return Fate(verdict="refuse", reason=text) if text else None
 
 
 def of_paths(known: Known, *paths: str) -> Fate:
-    """The fate of what is at some paths, by the steps that touch them."""
+    """The fate of some paths, by the steps that change them."""
     touched = [*known.plan.touching(*paths)]
     if not touched:
         return KEEP
@@ -95,7 +94,7 @@ def _in_words(step: Step, line: str) -> str:
 
 
 def _ports(found: Report, known: Known) -> None:
-    """How far each port is reached once UFW has its rules."""
+    """Set the fate of each port, by who can reach it with UFW's new rules."""
     wanted = firewall.rules(known.settings, [str(known.settings.sshd_port)], is_web=True)
     after = [port.model_copy() for port in found.ports]
     ports.judge(after, ports.rules_after(known.rules, firewall.expected_rules(wanted)), found.system.addresses)
@@ -108,13 +107,13 @@ def _port(port: Port, then: Port, known: Known) -> Fate:
     if port.unit == f"{known.settings.backend_unit}.service" and not known.settings.backend_is_tcp:
         return Fate(verdict="replace", reason=f"the backend listens on {known.settings.backend_listen}")
     if port.past_ufw:
-        return Fate(verdict="keep", reason="UFW's rules do not apply: its container's rules come before them")
+        return Fate(verdict="keep", reason="UFW's rules do not apply: the container's rules precede them")
     if then.reach == port.reach:
         return KEEP
     if then.reach == "closed":
         name = f"{port.port}/{port.protocol}"
-        return Fate(verdict="remove", reason=f"nobody outside reaches it then: firewall_allow has no {name}")
-    return Fate(verdict="keep", reason=f"from outside it is {then.reach} then")
+        return Fate(verdict="remove", reason=f"the firewall will block it: firewall_allow lacks {name}")
+    return Fate(verdict="keep", reason=f"from outside it will be {then.reach}")
 
 
 def _database(server: DatabaseServer, known: Known) -> Fate | None:
@@ -133,7 +132,7 @@ def _database(server: DatabaseServer, known: Known) -> Fate | None:
     own = databases.options(render("mongodb/mongod.conf", settings=known.settings, cache_gb=0.25, keyfile=""))
     folder = databases.at(own, "storage.dbPath")
     said = [f"{server.config} is replaced ({known.copied(server.config)})"]
-    said += ["logins without a password end"] if server.authorization is False else []
+    said += ["a password will be required"] if server.authorization is False else []
     set_name = databases.at(own, "replication.replSetName")
     if server.replica_set and set_name != server.replica_set:
         said.append(f"the replica set {server.replica_set} is not configured any more")
@@ -150,7 +149,7 @@ def _service(service: Service, found: Report, known: Known) -> Fate:
         if held := refused(known.plan, f"port {name}:"):
             return held
     if service.by_slipway:
-        # Its project's settings decide, which are not at hand.
+        # The settings of its project, which are not known here, decide.
         return OWN
     settings, fate = known.settings, of_paths(known, service.file) if service.file else KEEP
     code = f"{settings.site_root}/backend"
@@ -159,10 +158,10 @@ def _service(service: Service, found: Report, known: Known) -> Fate:
         rest = f"{code} becomes the first release" if imported else "the project's code is released"
         return Fate(verdict="adopt", reason=f"{service.file} is replaced ({known.copied(service.file)}); {rest}")
     if fate == KEEP and service.file and known.is_copied(service.file):
-        # A package brings another one.
+        # A package installs another file.
         return Fate(verdict="replace", reason=f"{service.file} is replaced ({known.copied(service.file)})")
     if fate == KEEP and service.kind == "systemd" and _serves_the_site(service, found, known):
-        return Fate(verdict="keep", reason=f"goes on running, but visitors are led to {settings.backend_unit}.service")
+        return Fate(verdict="keep", reason=f"keeps running, but Nginx uses {settings.backend_unit}.service")
     return fate
 
 
@@ -185,15 +184,15 @@ def _user(user: User, known: Known, by_slipway: bool) -> Fate:
         touched = of_paths(known, f"{user.home}/.ssh/authorized_keys", f"/etc/sudoers.d/{user.name}")
         if touched == KEEP:
             return KEEP
-        reason = "its keys become those of admin_keys, and it gets sudo without a password"
+        reason = "its keys are replaced by admin_keys, and it gets sudo without a password"
         return Fate(verdict="replace", reason=reason)
     if user.name == "root":
         may = known.sshd.get("permitrootlogin", ["yes"])[0] != "no" and (user.keys or user.password)
         ends = may and wanted["permitrootlogin"] == "no"
-        return Fate(verdict="remove", reason="its login by ssh ends") if ends else KEEP
+        return Fate(verdict="remove", reason="its login by ssh is disabled") if ends else KEEP
     by_password = known.sshd.get("passwordauthentication", ["yes"])[0] == "yes"
     if user.password and by_password and not user.keys and wanted["passwordauthentication"] == "no":
-        return Fate(verdict="remove", reason="its login by password ends, and it has no key")
+        return Fate(verdict="remove", reason="its login by password is disabled, and it has no key")
     return KEEP
 
 
@@ -219,7 +218,7 @@ def _rule(rule: Rule, lines: list[str], known: Known) -> Fate:
     wanted = firewall.rules(known.settings, [str(known.settings.sshd_port)], is_web=True)
     port = next((word for word in re.split(r"[ /]", rule.text) if word.isdigit()), "")
     others = [one for one in wanted if port and re.search(rf"\b{port}\b", one)]
-    return Fate(verdict="remove", reason=f"{others[0]} takes its place" if others else "firewall_allow has none for it")
+    return Fate(verdict="remove", reason=f"replaced by {others[0]}" if others else "not in firewall_allow")
 
 
 def _source(source: Source, known: Known) -> Fate:

@@ -1,4 +1,4 @@
-"""What becomes of the sites that a host serves, and of their certificates."""
+"""The fates of a host's sites and their certificates."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FOLDER = "/etc/nginx"
 
 
 def tell(found: Report, settings: Settings, plan: Plan, files: Mapping[str, str], copied: Callable[[str], str]) -> None:
-    """Set the fates. `files` are Nginx's, by name; `copied` says whether what is at a path is kept."""
+    """Set the fates. `files` are Nginx's, by name; `copied` notes whether a path is backed up."""
     after = files_after(files, settings, plan, found)
     sites = nginx.sites_of(nginx.parse(after))
     included = {site.file for site in sites}
@@ -25,12 +25,12 @@ def tell(found: Report, settings: Settings, plan: Plan, files: Mapping[str, str]
 
 
 def is_touched(site: Site, plan: Plan) -> bool:
-    """Whether the plan changes the file of a site, or what it leads to."""
+    """Whether the plan changes the file of a site, or the link's target."""
     return any(True for _ in plan.touching(site.file, *([site.real_file] if site.real_file else [])))
 
 
 def files_after(files: Mapping[str, str], settings: Settings, plan: Plan, found: Report) -> dict[str, str]:
-    """Nginx's files as they are after an apply, by the names that they are included by."""
+    """Nginx's files after an apply, by the names under which they are included."""
     configuration = nginx_task.configuration(settings, brotli=False)
     own = {f"{FOLDER}/{name}": text for name, text in configuration.items()}
     for name, target in nginx_task.links(settings).items():
@@ -64,7 +64,7 @@ def _site(
         return Fate(verdict="replace", reason=f"{way}: Slipway's own configuration serves the names")
     if not site.names:
         return Fate(verdict="replace", reason=way)
-    return Fate(verdict="remove", reason=f"{way}, and nothing serves {', '.join(left)} then")
+    return Fate(verdict="remove", reason=f"{way}, and {', '.join(left)} will not be served")
 
 
 def _certificate(certificate: Certificate, found: Report, settings: Settings, plan: Plan) -> Fate:
@@ -81,5 +81,5 @@ def _certificate(certificate: Certificate, found: Report, settings: Settings, pl
         for line in step.lines
     )
     if kept or is_own:
-        return Fate(verdict="replace", reason=f"served until certbot has got one for Slipway{why}")
-    return Fate(verdict="replace", reason=f"a placeholder is served until certbot has got one for Slipway{why}")
+        return Fate(verdict="replace", reason=f"served until certbot has obtained Slipway's{why}")
+    return Fate(verdict="replace", reason=f"a self-signed one is served until certbot has obtained Slipway's{why}")

@@ -1,4 +1,4 @@
-"""Secrets in what a host says: command lines and URLs are shown without them."""
+"""Masks secrets in command lines and URLs of a host."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _SECRETIVE = r"(?:pass(?:word|wd|phrase)?|pwd|pw|secret|token|(?:api|access|priv
 _NAME = rf"[\w.-]*{_SECRETIVE}[\w-]*"
 _VALUE = r"(?:\"[^\"]*\"|'[^']*'|\S+)"
 _PATTERNS = (
-    # Who may read a URL: scheme://user:password@host, scheme://token@host
+    # The user information of a URL: scheme://user:password@host, scheme://token@host
     (re.compile(r"(?<=://)[^\s/@]*(?:/[^\s@]*)?@(?=[\w.\[-])"), f"{MASK}@"),
     # PGPASSWORD=x, --db-password=x
     (re.compile(rf"(?i)({_NAME}=){_VALUE}"), rf"\1{MASK}"),
@@ -26,7 +26,7 @@ _PATTERNS = (
 
 
 def masked(text: str) -> str:
-    """`text` without the secrets that it shows."""
+    """`text` with its secrets masked."""
     for pattern, by in _PATTERNS:
         text = pattern.sub(by, text)
     return text

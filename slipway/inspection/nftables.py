@@ -1,4 +1,4 @@
-"""The kernel's own firewall tables, by `nft -j list table`, beside those that iptables shows.
+"""The native nftables tables, by `nft -j list table`, besides those that iptables shows.
 
 https://manpages.debian.org/bookworm/libnftables1/libnftables-json.5.en.html
 """
@@ -11,7 +11,7 @@ from typing import Any
 
 from slipway.inspection.reach import Chain, Match, Packet, Step, all_of, from_network, is_outside, negated, to_address
 
-# What stands for a table that can't be read: what it lets in is not known.
+# Stands for a table that can't be parsed: what it accepts is unknown.
 UNREADABLE: list[dict[str, Any]] = [
     {"table": {"family": "inet", "name": "(unreadable)"}},
     {"chain": {"name": "?", "type": "filter", "hook": "input", "policy": "drop"}},
@@ -20,7 +20,7 @@ VERSIONS = {"inet": (4, 6), "ip": (4,), "ip6": (6,)}
 
 
 class Table:
-    """One table: its chains, and those of them that what comes in goes through."""
+    """One table: its chains, and the names of its base chains for incoming traffic."""
 
     def __init__(self, found: list[dict[str, Any]]) -> None:
         head = next(one["table"] for one in found if "table" in one)
@@ -42,7 +42,7 @@ class Table:
 
 
 def tables(lines: list[str]) -> list[Table]:
-    """Those of an answer, each on a line."""
+    """The tables of an answer, one per line."""
     found = []
     for line in lines:
         try:
@@ -54,7 +54,7 @@ def tables(lines: list[str]) -> list[Table]:
 
 
 def _steps(expressions: list[dict[str, Any]]) -> list[Step]:
-    """A rule as steps: one for its verdict, or one for each of a map's."""
+    """A rule as steps: one for its verdict, or one for each entry of its verdict map."""
     conditions: list[dict[str, Any]] = []
     limited = False
     for expression in expressions:
@@ -107,7 +107,7 @@ def _of_left(left: dict[str, Any], right: Any, packet: Packet) -> Match:
         if (protocol == "ip6") != (packet.version == 6):
             return Match.NO
         if name == "saddr":
-            # A set is of those who are let in, or banned: some.
+            # A set holds allowed or banned addresses: some.
             return from_network(_network(right)) if _network(right) else Match.SOME
         if name == "daddr":
             return to_address(_network(right), packet) if _network(right) else Match.UNKNOWN

@@ -1,4 +1,4 @@
-"""Nginx's configuration, read as `nginx -T` prints it.
+"""A parser for Nginx's configuration, as `nginx -T` prints it.
 
 https://nginx.org/en/docs/beginners_guide.html#conf_structure
 """
@@ -15,7 +15,7 @@ from slipway.inspection.masking import masked
 from slipway.inspection.report import Proxy, Site
 
 MARK = re.compile(r"# configuration file (.+):$")
-# A word, one in quotes, or a sign of its own; what begins with # goes on to the end of its line.
+# A comment, a quoted word, punctuation, or a word.
 TOKEN = re.compile(r"#[^\n]*|\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|[{};]|(?:[^\s{};\"'\\$]|\\.|\$\{\w+\}|\$)+|\s+")
 PROXIES = ("proxy_pass", "fastcgi_pass", "uwsgi_pass", "grpc_pass", "scgi_pass")
 SIZES = {"": 1 / 2**20, "k": 1 / 2**10, "m": 1.0, "g": 2**10}
@@ -32,12 +32,12 @@ class Directive:
         return [one for one in self.block if one.name == name]
 
     def value(self, name: str) -> str:
-        """The arguments of the first one of this name, "" for none."""
+        """The arguments of the first directive of this name, "" if there is none."""
         return next((" ".join(one.arguments) for one in self.all(name)), "")
 
 
 def files_of(text: str) -> dict[str, str]:
-    """The files of an output of `nginx -T`, by name."""
+    """The files in the output of `nginx -T`, by name."""
     found: dict[str, list[str]] = {}
     lines: list[str] = []
     for line in text.split("\n"):
@@ -49,7 +49,7 @@ def files_of(text: str) -> dict[str, str]:
 
 
 def parse(files: dict[str, str]) -> Directive:
-    """The configuration of the first file, with what it includes, as the block of one directive."""
+    """The configuration of the first file, with includes resolved, as the block of one directive."""
     top = next(iter(files), "")
     return Directive("", [], top, _block(files, top, posixpath.dirname(top), ()))
 
@@ -62,7 +62,7 @@ def _block(files: dict[str, str], name: str, folder: str, above: tuple[str, ...]
 def _directives(
     tokens: Iterator[str], files: dict[str, str], name: str, folder: str, above: tuple[str, ...]
 ) -> list[Directive]:
-    """Those up to the end of a block. Half of one, of a file that was being written, is left out."""
+    """The directives up to the end of a block, without an incomplete last one."""
     found: list[Directive] = []
     words: list[str] = []
     for sign in tokens:
@@ -91,7 +91,7 @@ def _unquoted(word: str) -> str:
 
 
 def _included(files: Iterable[str], pattern: str) -> list[str]:
-    # As glob(3): a * does not match a / or, at the beginning of a name, a dot.
+    # As glob(3): a * matches no / and no leading dot.
     depth = pattern.count("/")
     return sorted(
         file
@@ -103,7 +103,7 @@ def _included(files: Iterable[str], pattern: str) -> list[str]:
 
 
 def sites_of(configuration: Directive) -> list[Site]:
-    """What is served under which names: the server blocks of one file with the same names are one site."""
+    """The sites: server blocks of one file with the same names are one site."""
     found: dict[tuple[str, ...], Site] = {}
     for http in configuration.all("http"):
         upstreams = {one.arguments[0]: _upstream(one) for one in http.all("upstream") if one.arguments}
@@ -137,13 +137,13 @@ def _site(server: Directive, upstreams: dict[str, str]) -> Site:
 
 
 def _root(server: Directive) -> str:
-    """The folder of what a server serves, without that of the ACME server's questions."""
+    """A server's root folder, ignoring the ACME challenge's location."""
     places = [one for one in server.all("location") if not any(".well-known" in word for word in one.arguments)]
     return next((root for one in (server, *places) if (root := one.value("root"))), "")
 
 
 def _address(text: str) -> str:
-    """The address and port of a `listen`, as nginx compares them: "*:80" of "80"."""
+    """The address and port of a `listen`, as nginx compares them: "*:80" for "80"."""
     host, colon, port = text.rpartition(":")
     if text.isdigit():
         return f"*:{text}"
@@ -155,7 +155,7 @@ def _address(text: str) -> str:
 def _add(site: Site, other: Site) -> None:
     site.listen = list(dict.fromkeys([*site.listen, *other.listen]))
     site.proxies += [proxy for proxy in other.proxies if proxy not in site.proxies]
-    # The block for port 80 that leads to https is not what the site does.
+    # The block that redirects port 80 to https does not make the site a redirect.
     site.redirect = site.redirect if site.redirect and other.redirect else ""
     site.root, site.certificate = site.root or other.root, site.certificate or other.certificate
     site.max_body_mb = site.max_body_mb or other.max_body_mb
@@ -178,7 +178,7 @@ def _proxies(block: Directive, path: str, upstreams: dict[str, str]) -> Iterator
 
 
 def _redirect(server: Directive) -> str:
-    """Where a block that only redirects leads to."""
+    """The target of a block that only redirects."""
     places = [server, *(one for one in server.all("location") if one.arguments == ["/"])]
     for place in places:
         for one in place.all("return"):

@@ -1,5 +1,5 @@
-"""What `slipway apply` would do with a host, by a plan of it: with the settings that describe what is there, and with
-nothing of a project at hand. A plan goes no further than what each operation would do first, so nothing is built."""
+"""The plan of a host without a project, with the settings that describe what is there. A plan stops at each operation's
+first command, so nothing is built."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ DEPLOY, NEW_PROJECT = PACKAGE / "inspection/deploy.py", PACKAGE / "starter/files
 
 @dataclass(frozen=True)
 class Step:
-    """An operation that would change something: what it says of it, and the files whose contents it would change."""
+    """An operation that would change something: its notes, and the files whose contents it would change."""
 
     component: str
     operation: str
@@ -43,13 +43,13 @@ class Step:
 @dataclass(frozen=True)
 class Plan:
     steps: list[Step] = field(default_factory=list)
-    # What preflight, or another component, stops the apply for before any change.
+    # Why preflight, or a component, refuses the apply before any change.
     refusals: list[str] = field(default_factory=list)
-    # Whether there are steps: a plan that failed has none, and tells nothing.
+    # False if the plan failed: the steps are unknown.
     is_known: bool = True
 
     def touching(self, *paths: str) -> Iterator[tuple[Step, str]]:
-        """The steps that would change what is at one of the paths, each with its line about it ("" for a diff)."""
+        """The steps that would change one of the paths, each with its line about it ("" for a diff)."""
         for step in self.steps:
             for path in paths:
                 said = next((line for line in step.lines if re.match(rf"{re.escape(path)}(:| ->|$)", line)), None)
@@ -58,7 +58,7 @@ class Plan:
                     break
 
     def step(self, operation: str) -> Step | None:
-        """The one whose name begins so."""
+        """The first step whose operation's name begins with `operation`."""
         return next((step for step in self.steps if step.operation.startswith(operation)), None)
 
     def about(self, *signs: str) -> str:
@@ -67,7 +67,7 @@ class Plan:
 
 
 def plan_of(one: OneHost, settings: Settings, has_site: bool) -> Plan:
-    """The plan of a connected host. Raises RunFailed where it can't be asked any more."""
+    """The plan of a connected host. Raises RunFailed if the connection is lost."""
     setattr(one.state, CHECKED, {one.host.name: settings})
     components = load(named_in(NEW_PROJECT))
     one.run.deployed = frozenset(component.name for component in components)
@@ -88,10 +88,10 @@ def describe_server() -> None:
 
 
 def _asked(component: Component, has_site: bool) -> Component:
-    """A component, whose preflight leaves out what a host alone can't tell."""
+    """A component, whose preflight leaves out what needs a project, or writes on the host."""
     its = copy(component)
     if component.name == "mongodb":
-        # Whether its repository has the series is found out by a file that is written for a moment.
+        # The query of its repository would write a temporary file.
         its.preflight = lambda settings: mongodb_packages.series_problems(host.get_fact(Machine), settings)
     elif component.name == "backend" or (component.name == "tls" and not has_site):
         # The project's dependencies; the site's name.
@@ -101,7 +101,7 @@ def _asked(component: Component, has_site: bool) -> Component:
 
 @contextmanager
 def impatient() -> Iterator[None]:
-    """For the time of the block nobody waits for an unhealthy backend: a stranger's is one by Slipway's measure."""
+    """Within the block, do not wait for an unhealthy backend: one without Slipway's health path counts as such."""
     shipped = limits.SHIPPED
     limits.SHIPPED = replace(shipped, patience=1)
     try:

@@ -1,4 +1,4 @@
-"""Who listens, and who can reach it."""
+"""Listening ports, and from where they can be reached."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from slipway.inspection.questions import parts
 from slipway.inspection.reach import Packet
 from slipway.inspection.report import Firewall, Port, Reach, Rule
 
-# What UFW has in the kernel, and what the kernel has without anybody.
+# UFW's chains, and the kernel's built-in ones.
 UFW_CHAIN = re.compile(r"ufw6?-")
 BUILT_IN = {"INPUT", "OUTPUT", "FORWARD", "PREROUTING", "POSTROUTING"}
 
 
 def ports(text: str) -> list[Port]:
-    """By `ss -Hlntup` and the control groups of the processes."""
+    """The ports, from `ss -Hlntup` and the control groups of the processes."""
     found: dict[tuple[str, int, str], Port] = {}
     answer = parts(text)
     groups = dict(line.split(" ", 1) for line in answer.get("groups", []) if " " in line)
@@ -44,7 +44,7 @@ def ports(text: str) -> list[Port]:
 
 
 def _unit(group: str) -> str:
-    """systemd's unit of a control group, or a container's short id."""
+    """The systemd unit of a control group, or a container's short id."""
     units: list[str] = re.findall(r"([^/]+\.(?:service|socket|scope))", group)
     container = re.search(r"(docker|libpod)-([0-9a-f]{12})", group)
     return f"{container[1]} {container[2]}" if container else units[-1] if units else ""
@@ -55,7 +55,7 @@ def is_local(address: str) -> bool:
 
 
 def judge(found: Sequence[Port], rules: str, addresses: Sequence[str]) -> None:
-    """Set how far each port can be reached, by the answer "firewall"; it is empty without root's rights."""
+    """Set from where each port can be reached, from the answer "firewall", which is empty without root."""
     answer = parts(rules)
     tables = {4: reach.iptables("\n".join(answer[""])), 6: reach.iptables("\n".join(answer.get("v6", [])))}
     native = nftables.tables(answer.get("nft", []))
@@ -76,11 +76,11 @@ def _judge(
     native: list[nftables.Table],
     own: Sequence[str],
 ) -> tuple[Reach, bool]:
-    """How far by one version of IP, and whether past UFW."""
+    """The reach by one version of IP, and whether it bypasses UFW."""
     packet = Packet(version, port.protocol, port.port, frozenset(own))
     if _is_translated(tables.get("nat", {}), packet):
         user = tables.get("filter", {}).get("DOCKER-USER")
-        # Its end leads back to Docker's own rules, which let in what is published.
+        # At its end Docker's own rules follow, which accept published ports.
         chains = {"DOCKER-USER": replace(user, policy="accept")} if user else {}
         closes = chains and reach.follow(chains, "DOCKER-USER", packet) != "open"
         return ("unknown" if closes else "open"), True
@@ -95,7 +95,7 @@ def _judge(
 
 
 def _is_translated(chains: dict[str, reach.Chain], packet: Packet) -> bool:
-    """Whether a container gets it: DNAT comes before all rules for what comes in."""
+    """Whether the packet is forwarded to a container: DNAT precedes all input rules."""
     names, seen = ["PREROUTING"], set[str]()
     while names:
         name = names.pop()
@@ -111,7 +111,7 @@ def _is_translated(chains: dict[str, reach.Chain], packet: Packet) -> bool:
 
 
 def _narrowest(ways: list[Reach]) -> Reach:
-    """All of the chains must let it in."""
+    """The reach if all chains must accept."""
     order: list[Reach] = ["closed", "unknown", "limited", "open"]
     return min(ways, key=order.index, default="open")
 
@@ -122,8 +122,8 @@ def _widest(ways: list[Reach]) -> Reach:
 
 
 def rules_after(rules: str, expected: Sequence[str]) -> str:
-    """The answer "firewall" as it is once UFW is on with other rules; `expected` are lines of the kernel's, IPv6's
-    too. What the kernel has beside UFW's chains stays."""
+    """The answer "firewall" once UFW is enabled with other rules; `expected` are lines of iptables-save, with IPv6's.
+    The kernel's other chains are kept."""
     answer = parts(rules)
     both = [
         _table_after(lines, chain, [line for line in expected if line.startswith(f"-A {chain} ")])
@@ -136,7 +136,7 @@ def _table_after(lines: list[str], chain: str, own: list[str]) -> list[str]:
     there, rest = _split(lines, "filter")
     gone = (f"-A {chain} ", ":INPUT ", "*filter", "COMMIT", "#")
     left = [line for line in there if not line.startswith(gone)]
-    # UFW appends its chains to what is there.
+    # UFW appends its chains to existing rules.
     is_on = any(f"-j {chain}" in line for line in left)
     added = [] if is_on else [f":{chain} -", f"-A INPUT -j {chain}"]
     return [*rest, "*filter", ":INPUT DROP", *left, *added, *own, "COMMIT"]
@@ -154,7 +154,7 @@ def _split(lines: list[str], name: str) -> tuple[list[str], list[str]]:
 
 
 def firewall(ufw: dict[str, object], rules: str) -> Firewall:
-    """UFW's rules, and what the kernel has beside them."""
+    """UFW's rules, and the kernel's other ones."""
     added = ufw.get("rules", [])
     assert isinstance(added, list)
     return Firewall(

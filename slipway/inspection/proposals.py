@@ -1,5 +1,5 @@
-"""The settings that describe what a host has: what `slipway init --from HOST` writes, and what the fates of things are
-told by."""
+"""The settings that match a host: `slipway init --from HOST` writes them, and the plan of `slipway inspect` uses
+them."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ def proposals(found: Report, sshd: Mapping[str, list[str]], in_container: bool) 
 
 
 def settings_of(proposed: list[Proposal], given: Mapping[str, Any]) -> Settings:
-    """The settings of a host; those that are given win. They are not checked: a project's folders are not at hand."""
+    """The settings of a host; `given` take precedence. Not validated, as a project's folders are missing."""
     values: dict[str, Any] = {name: "" for name, field in Settings.model_fields.items() if field.is_required()}
     values |= {"site_name": "site", "site_domain": "site.invalid"}
-    # Secrets are nobody's business here: the plan says that there are none yet.
+    # Without secrets: in the plan they do not exist yet.
     values |= {"backend_secrets": [], "secrets_file": ""}
     values |= {one.name: one.value for one in proposed} | {**given}
     return Settings.model_construct(**values)
 
 
 def main_site(found: Report) -> Site | None:
-    """The one that Slipway's settings would be about: with a backend, or else the first that answers."""
+    """The site that the settings describe: the first with a backend, or else the first one."""
     answering = [site for site in found.sites if site.server == "nginx" and not site.redirect and _domains(site)]
     led = [site for site in answering if backend_of(found, site)]
     return next(iter([*led, *(site for site in answering if site.proxies), *answering]), None)
 
 
 def backend_of(found: Report, site: Site) -> Service | None:
-    """The program in Python that a site leads its visitors to."""
+    """The Python application that a site proxies to."""
     programs = applications(found)
     for proxy in site.proxies:
         named = {*re.findall(r":(\d+)\b", proxy.target)}
@@ -59,19 +59,19 @@ def backend_of(found: Report, site: Site) -> Service | None:
 
 
 def applications(found: Report) -> list[Service]:
-    """The units that run an application in Python, those that run now first."""
+    """The units that run a Python application, active ones first."""
     programs = [one for one in found.services if one.kind == "systemd" and application(one.command)]
     return sorted(programs, key=lambda one: not one.state.startswith("active"))
 
 
 def ports_of(program: Service) -> set[str]:
-    """Where a program listens, as was seen or as its command line says."""
+    """The ports of a program, observed or from its command line."""
     bound = (option(program.command, name) for name in ("--port", "-p", "--bind", "-b"))
     return {port.partition("/")[0] for port in program.ports} | {one.rpartition(":")[2] for one in bound if one}
 
 
 def application(command: str) -> str:
-    """What a command line lets uvicorn or the like run, module:attribute; "" for none."""
+    """The application that a command line runs by uvicorn or the like, module:attribute; "" if none."""
     words = _words(command)
     if not any(word.rpartition("/")[2] in RUNNERS for word in words[:4]):
         return ""
@@ -86,7 +86,7 @@ def _words(command: str) -> list[str]:
 
 
 def option(command: str, *names: str) -> str:
-    """The value of an option of a command line, "" where it is not given."""
+    """The value of a command-line option, "" if it is not given."""
     words = _words(command)
     for word, following in zip(words, [*words[1:], ""], strict=False):
         name, equals, value = word.partition("=")
@@ -129,7 +129,7 @@ def _site(found: Report) -> Iterator[Proposal]:
 
 
 def _name(site: Site | None, backend: Service | None) -> tuple[str, str]:
-    """The site's short name by what is named after it, and where that is; "" where nothing is."""
+    """The site's short name, from the name of its unit, folder or file, and where it was found; "" if there is none."""
     ways = []
     if backend and backend.name.endswith("-backend.service"):
         ways.append((backend.name.removesuffix("-backend.service"), f"the unit {backend.name}"))
@@ -167,7 +167,7 @@ def _database(found: Report) -> Iterator[Proposal]:
     if series and series[0] != _default("mongodb_version"):
         where = f"MongoDB {server.version}"
         if series[0] not in KEYS:
-            where += "; set mongodb_key_fingerprint to that of its series' key, too"
+            where += "; set mongodb_key_fingerprint to that of the series' key too"
         yield Proposal(name="mongodb_version", value=series[0], where=where)
     where = f"storage.dbPath in {server.config}"
     if server.data_folder and server.data_folder != _default("mongodb_data"):
@@ -190,7 +190,7 @@ def _system(found: Report, in_container: bool) -> Iterator[Proposal]:
         others = [f"{name} ({mb} MiB)" for name, mb in its.swap.items() if name != "/swapfile"]
         size, where = its.swap.get("/swapfile", 0), "/swapfile"
         if not size:
-            where = f"{', '.join(others)}, which stays"
+            where = f"{', '.join(others)}, which is kept"
         if size != _default("swap_mb"):
             yield Proposal(name="swap_mb", value=size, where=where)
 
@@ -209,7 +209,7 @@ def _access(found: Report, sshd: Mapping[str, list[str]]) -> Iterator[Proposal]:
 
 
 def _allowed(found: Report, rules: list[str], ssh_ports: list[str]) -> list[str]:
-    """Ports that UFW opens to everybody, but those that Slipway opens or serves by itself."""
+    """Ports that UFW opens to everybody, except those that Slipway opens or serves itself."""
     allowed = []
     for rule in rules:
         entry = re.fullmatch(r"(?:allow|limit) (\d+)(?:/(tcp|udp))?", rule)
@@ -221,7 +221,7 @@ def _allowed(found: Report, rules: list[str], ssh_ports: list[str]) -> list[str]
 
 
 def _is_taken_over(found: Report, port: int) -> bool:
-    """Whether a database or the backend listens there: Slipway's are reached from the host alone."""
+    """Whether a database or the backend listens on a port: Slipway's listen only locally."""
     site = main_site(found)
     backend = backend_of(found, site) if site else None
     units = {backend.name} if backend else set()
@@ -231,7 +231,7 @@ def _is_taken_over(found: Report, port: int) -> bool:
 
 
 def ssh_networks(rules: list[str], ssh_ports: list[str]) -> list[str]:
-    """The networks that ssh is open to, `[]` where it is open to all."""
+    """The networks that ssh is open to, `[]` if it is open to all."""
     networks = []
     for rule in rules:
         words = rule.split()

@@ -1,8 +1,8 @@
-"""What a host is asked: shell scripts that read, and write nothing on it.
+"""The read-only shell scripts that query a host.
 
-Programs that would write a file are not run: what `nginx -T` shows is read from its files (it makes log files and a pid
-file), and apt runs as nobody, who can't write its cache. Values of environment variables stay on the host, but for a
-database's name.
+Programs that would write a file are not run: Nginx's configuration is read from its files (`nginx -T` creates log files
+and a pid file), and apt runs as nobody, who can't write its cache. Values of environment variables never leave the
+host, except a database's name.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ for folder in /home /opt /root /srv /var/backups /var/cache /var/lib/docker /var
   size=$(timeout 10 du -xsm $folder) || [ $(id -u) = 0 ] && echo "$size"
 done"""
 
-# Each process that listens, with its control group: systemd's unit, or a container.
+# Each listening process, with its control group: a systemd unit, or a container.
 PORTS = r"""
 ss -Hlntup
 echo '== groups'
@@ -49,7 +49,7 @@ done
 echo '== addresses'
 ip -o addr show scope global | awk '{split($4, a, "/"); print a[1]}'"""
 
-# As `nginx -T` prints it, with what it can't read by name; then the certificates that the files name, and certbot's.
+# The format of `nginx -T`, with the names of unreadable files; then the certificates in the files, and certbot's.
 WEB = r"""
 command -v nginx > /dev/null && echo "version nginx $(nginx -v 2>&1 | sed 's,.*nginx/,,')"
 for program in apache2 caddy traefik haproxy; do
@@ -228,7 +228,7 @@ echo '== elsewhere'; $nobody apt list "?installed?not(?origin($ID))" | grep /
 echo '== updates'; $nobody apt list '?upgradable' | grep /
 echo '== lists'; stat -c %Y /var/lib/apt/lists/*Release | sort -n | tail -n 1"""
 
-# Run there after MongoDB's protocol (facts/mongodb_protocol.py): a host has no module of ours.
+# Appended to MongoDB's protocol (facts/mongodb_protocol.py), as a host has no module of Slipway's.
 _SHOW = """
 import sys
 
@@ -296,12 +296,12 @@ def _with_program(script: str) -> str:
 
 
 def _output(command: str) -> tuple[type[FactBase[Any]], dict[str, Any]]:
-    # In a shell of its own: an exit ends this question alone. A user's PATH may lack the administrator's programs.
+    # A subshell, so that an exit ends only this script. A user's PATH may lack the sbin folders.
     return Output, {"command": f"( PATH=$PATH:/usr/sbin:/sbin\n{command}\n)"}
 
 
 def questions() -> dict[str, tuple[type[FactBase[Any]], dict[str, Any]]]:
-    """Facts and their arguments, by the name of what they are about."""
+    """Facts and their arguments, by subject."""
     texts = {
         "packages": PACKAGES,
         "system": SYSTEM,
@@ -326,7 +326,7 @@ def questions() -> dict[str, tuple[type[FactBase[Any]], dict[str, Any]]]:
 
 
 def parts(text: str) -> dict[str, list[str]]:
-    """The lines of an answer by the part they are in, which a line "== NAME" begins; "" before the first."""
+    """The lines of an answer by part; a line "== NAME" begins a part, and "" is the first."""
     found: dict[str, list[str]] = {"": []}
     lines = found[""]
     for line in text.split("\n"):

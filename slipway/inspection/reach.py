@@ -1,7 +1,7 @@
-"""Which ports the host's firewall lets a stranger reach: its rules, followed for one new connection from outside.
+"""Which ports can be reached through the host's firewall: its rules are simulated for a new connection from outside.
 
-A rule that can't be judged makes the answer "unknown", and one for some senders alone "limited". What a provider's own
-firewall does, the host does not know.
+A rule that can't be evaluated makes the result "unknown", and one for some source addresses only "limited". A
+provider's firewall is not visible from the host.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from ipaddress import ip_network
 
 from slipway.inspection.report import Reach
 
-# Of chains that lead to each other.
+# Of nested chains.
 MAX_DEPTH = 50
 
 
 class Match(Enum):
-    """Whether a rule is for a packet."""
+    """Whether a rule matches a packet."""
 
     YES = "yes"
     NO = "no"
-    # Of some senders alone, or of all but some.
+    # Only for some source addresses, or for all but some.
     SOME = "some"
     MOST = "most"
     UNKNOWN = "unknown"
@@ -31,7 +31,7 @@ class Match(Enum):
 
 @dataclass(frozen=True)
 class Packet:
-    """The first one of a connection, by the interface that leads to the Internet."""
+    """The first packet of a connection, on the interface to the Internet."""
 
     version: int
     protocol: str
@@ -42,8 +42,8 @@ class Packet:
 
 @dataclass(frozen=True)
 class Step:
-    """A rule: whom it is for, and what it does: accept, drop, return, translate, jump or goto with a chain, "" for what
-    leads on."""
+    """A rule: its match, and its action: accept, drop, return, translate, jump or goto with a chain, "" if evaluation
+    continues."""
 
     match: Callable[[Packet], Match]
     does: str
@@ -58,15 +58,15 @@ class Chain:
 
 @dataclass
 class _Walk:
-    # Some senders were accepted, and all but some dropped.
+    # Some source addresses were accepted; all but some were dropped.
     some_accepted: bool = False
     most_dropped: bool = False
-    # What rules that can't be judged would do.
+    # The actions of rules that can't be evaluated.
     unknown: set[str] = field(default_factory=set)
 
 
 def follow(chains: dict[str, Chain], start: str, packet: Packet) -> Reach:
-    """What becomes of a packet that enters the chain `start`."""
+    """The result for a packet that enters the chain `start`."""
     walk = _Walk()
     end = _through(chains, start, packet, walk, 0) or chains[start].policy
     if end == "accept":
@@ -75,7 +75,7 @@ def follow(chains: dict[str, Chain], start: str, packet: Packet) -> Reach:
 
 
 def _through(chains: dict[str, Chain], name: str, packet: Packet, walk: _Walk, depth: int) -> str:
-    """ "accept" or "drop" where it ends here, "" where it comes back."""
+    """ "accept" or "drop" if the chain decides, "" if it returns."""
     if name not in chains or depth > MAX_DEPTH:
         walk.unknown |= {"accept", "drop"}
         return ""
@@ -103,7 +103,7 @@ def _along(chains: dict[str, Chain], steps: Sequence[Step], packet: Packet, walk
         elif end == "accept":
             return end
         elif end == "return":
-            # The others alone go on.
+            # Only the other source addresses continue.
             rest = _along(chains, steps[number + 1 :], packet, inner, depth)
             walk.some_accepted |= rest == "accept" or inner.some_accepted
             return ""
@@ -113,14 +113,14 @@ def _along(chains: dict[str, Chain], steps: Sequence[Step], packet: Packet, walk
 
 
 def is_outside(interface: str) -> bool:
-    """Whether an interface may be the one to the Internet; those of containers and tunnels are not."""
+    """Whether an interface may be the one to the Internet, rather than one of containers or tunnels."""
     return not interface.startswith(
         ("lo", "docker", "br-", "veth", "virbr", "lxc", "lxd", "cni", "wg", "tun", "tailscale")
     )
 
 
 def from_network(text: str) -> Match:
-    """Whether the sender is of a network."""
+    """Whether the source address is in a network."""
     try:
         network = ip_network(text, strict=False)
     except ValueError:
@@ -179,7 +179,7 @@ LEADS_ON = {"LOG", "NFLOG", "ULOG", "MARK", "CONNMARK", "TRACE", "CT", "AUDIT", 
 
 
 def iptables(text: str) -> dict[str, dict[str, Chain]]:
-    """The chains of each table of an output of iptables-save."""
+    """The chains of each table in the output of iptables-save."""
     tables: dict[str, dict[str, Chain]] = {}
     chains: dict[str, Chain] = {}
     for line in text.split("\n"):
@@ -218,7 +218,7 @@ def _step(words: list[str]) -> Step:
             at += 1
         if word in ("-j", "-g"):
             target, does_goto = (values or [""])[0], word == "-g"
-            break  # what follows is the target's own
+            break  # the target's options follow
         conditions.append((negation, word, values))
         negation = False
 
@@ -232,12 +232,12 @@ def _step(words: list[str]) -> Step:
     return Step(match, "goto" if does_goto else "jump", target)
 
 
-# Not of a stranger's first packet: from a port of its own, a later one, one of a flood.
+# Never true for a first packet from outside: a source port, a later packet, a flood.
 NEVER = {
     *("--sport", "--sports", "--tcp-flags", "--update", "--rcheck", "--icmp-type", "--icmpv6-type"),
     *("--rt-type", "--fragment", "-f"),
 }
-# What says nothing about it: a module's name, a note, a rate that it is within.
+# Always true: a module's name, a comment, a rate that is not exceeded.
 ALWAYS = {
     *("-m", "--match", "--comment", "--set", "--name", "--mask", "--rsource", "--syn", "--limit-iface-in"),
     *("--limit", "--limit-burst", "--seconds", "--hitcount", "--hashlimit-upto", "--connlimit-upto"),

@@ -1,4 +1,4 @@
-"""What `slipway inspect` finds on a host, for programs and to read."""
+"""The report of `slipway inspect`: its model, for JSON and for the text output."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-# keep: stays as it is. adopt: Slipway takes it over with its data. replace: Slipway puts its own in its place, and
-# keeps a copy. remove: it ends. refuse: `apply` stops before any change.
+# keep: unchanged. adopt: Slipway takes it over with its data. replace: by Slipway's own, with a backup. remove: it is
+# removed. refuse: `apply` stops before any change.
 Verdict = Literal["keep", "adopt", "replace", "remove", "refuse"]
-# From outside, by the firewall of the host. limited: from some addresses; local: it listens on loopback alone.
+# From outside, by the host's firewall. limited: from some addresses; local: it listens only on loopback.
 Reach = Literal["local", "open", "limited", "closed", "unknown"]
 
 
@@ -27,7 +27,7 @@ class Fate(Described):
 
 class Thing(Described):
     fate: Fate | None = None
-    """None where it can't be told: without root's rights, or where nothing is known of the site."""
+    """None if unknown: without root, or if the plan failed."""
 
 
 class System(Thing):
@@ -36,7 +36,7 @@ class System(Thing):
     newest_kernel: str = ""
     architecture: str = ""
     virtualisation: str = ""
-    """systemd-detect-virt's word; "none" for none."""
+    """As systemd-detect-virt prints it; "none" for none."""
     hostname: str = ""
     addresses: list[str] = []
     cores: int = 0
@@ -47,11 +47,11 @@ class System(Thing):
     timezone: str = ""
     locale: str = ""
     support_end: date | None = None
-    """When the distribution's regular security support ends."""
+    """The end of the distribution's regular security support."""
     long_support_end: date | None = None
-    """Debian's LTS."""
+    """The end of Debian's LTS."""
     by_slipway: bool = False
-    """Whether Slipway has provisioned it before."""
+    """Whether Slipway has provisioned it."""
 
 
 class Port(Thing):
@@ -59,13 +59,13 @@ class Port(Thing):
     protocol: Literal["tcp", "udp"]
     addresses: list[str]
     versions: list[int]
-    """Of IP: 4, 6."""
+    """IP versions: 4, 6."""
     program: str
-    """"" where it can't be seen."""
+    """"" if it is not visible."""
     unit: str = ""
     reach: Reach = "unknown"
     past_ufw: bool = False
-    """Published by a container: its rules come before UFW's."""
+    """Published by a container, whose rules precede UFW's."""
 
 
 class Proxy(Described):
@@ -75,23 +75,23 @@ class Proxy(Described):
 
 
 class Site(Thing):
-    """What a web server serves under some names, of one file."""
+    """A web server's site: the server blocks of one file with the same names."""
 
     server: str
     names: list[str]
     listen: list[str]
     file: str
     real_file: str = ""
-    """What the file leads to, where it is a link."""
+    """The link's target, if the file is a link."""
     root: str = ""
     proxies: list[Proxy] = []
     redirect: str = ""
-    """Where all requests are sent; "" where they are answered."""
+    """The target, if all requests are redirected; otherwise ""."""
     certificate: str = ""
     """The file."""
     max_body_mb: int | None = None
     default_of: list[str] = []
-    """The addresses and ports at which it answers names that no other site has."""
+    """The addresses and ports for which it is the default server."""
     by_slipway: bool = False
 
 
@@ -109,7 +109,7 @@ class Certificate(Thing):
     days_left: int
     self_signed: bool
     renewal: str = ""
-    """How it is renewed, in words; "" where nothing renews it that was found."""
+    """A description of its renewal; "" if none was found."""
     acme_server: str = ""
     """certbot's ACME directory for it."""
 
@@ -130,16 +130,16 @@ class DatabaseServer(Thing):
     port: int = 0
     replica_set: str = ""
     authorization: bool | None = None
-    """None where it is not known."""
+    """None if unknown."""
     package: str = ""
     databases: list[Database] = []
     unseen: str = ""
-    """Why the databases are not known."""
+    """Why the databases are unknown."""
     by_slipway: bool = False
 
 
 class Service(Thing):
-    """A program that no package of the distribution has brought."""
+    """A program that is not the distribution's."""
 
     kind: str
     """systemd, pm2, supervisor, docker, podman, or a platform's name."""
@@ -153,9 +153,9 @@ class Service(Thing):
     variables: list[str] = []
     """Names of its environment variables."""
     variables_from: list[str] = []
-    """The files that they are in; none for those of the unit itself."""
+    """The files that define them; empty if only the unit does."""
     database: str = ""
-    """Named by its environment."""
+    """From its environment."""
     ports: list[str] = []
     memory_mb: int | None = None
     by_slipway: bool = False
@@ -173,7 +173,7 @@ class User(Thing):
     home: str
     shell: str
     password: bool | None
-    """Whether it has one that opens it; None where it is not known."""
+    """Whether it has a usable one; None if unknown."""
     sudo: str
     """"" for none, "password", or "no password"."""
     groups: list[str] = []
@@ -201,7 +201,7 @@ class Firewall(Thing):
     rules: list[Rule] = []
     """UFW's, as `ufw show added` prints them."""
     others: list[Rule] = []
-    """What the kernel has beside them: chains and tables, with the number of their rules."""
+    """The kernel's other chains and tables, with the number of their rules."""
 
 
 class Source(Thing):
@@ -216,7 +216,7 @@ class Source(Thing):
 class Packages(Described):
     sources: list[Source] = []
     elsewhere: list[str] | None = None
-    """Installed packages that are not of the distribution; None where apt has no lists."""
+    """Installed packages that are not the distribution's; None if apt has no lists."""
     held: list[str] = []
     snaps: list[str] = []
     updates: list[str] = []
@@ -233,7 +233,7 @@ class Disk(Thing):
 
 
 class Proposal(Described):
-    """A setting that describes what is there, as `slipway init --from HOST` writes it."""
+    """A setting that matches the host, as `slipway init --from HOST` writes it."""
 
     name: str
     value: Any
@@ -241,7 +241,7 @@ class Proposal(Described):
 
 
 class Report(Described):
-    """What was found on a host."""
+    """The whole report about a host."""
 
     schema_version: Literal[1] = 1
     slipway_version: str
@@ -249,13 +249,13 @@ class Report(Described):
     """UTC."""
     host: str
     user: str
-    """Who was logged in."""
+    """The user of the connection."""
     without_root: str
-    """Why there were no root's rights; "" where there were."""
+    """Why the connection had no root rights; "" if it had."""
     unseen: list[str] = []
-    """What can't be told without them."""
+    """What is unknown without root."""
     refusals: list[str] = []
-    """What keeps `slipway apply` from any change, as it says it."""
+    """Why `slipway apply` would refuse, in its own words."""
     system: System
     ports: list[Port] = []
     web_servers: list[WebServer] = []

@@ -1,5 +1,4 @@
-"""Programs that run on a host beside those of its distribution: units, pm2, supervisor, containers, and what runs by
-the clock."""
+"""Programs on a host that are not the distribution's: units, pm2, supervisor, containers, and scheduled jobs."""
 
 from __future__ import annotations
 
@@ -30,8 +29,8 @@ def command_of(value: str) -> str:
 
 
 def blocks(text: str, part: str) -> list[dict[str, str]]:
-    """`systemctl show` of several units in a part of an answer, which empty lines part. Of what is there more than once
-    the last counts."""
+    """`systemctl show` of several units in a part of an answer, separated by empty lines. Of a repeated property the
+    last value counts."""
     _, _, rest = text.partition(f"== {part}\n")
     shown = rest.partition("\n== ")[0]
     return [block for one in shown.split("\n\n") if (block := key_values(one.split("\n"))).get("Id")]
@@ -147,7 +146,7 @@ def _cron(lines: list[str], packaged: set[str]) -> Iterator[Job]:
             owner = file.rpartition("/")[2]
             if "/crontabs/" not in file:
                 owner, _, command = command.partition(" ")
-            # cron's own, which start what is in cron.daily and the like
+            # cron's own lines, which run cron.daily and the like
             own = file == "/etc/crontab" and "run-parts" in command
             yield Job(
                 kind="cron",

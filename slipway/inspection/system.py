@@ -11,9 +11,9 @@ from slipway.inspection.masking import masked
 from slipway.inspection.questions import parts
 from slipway.inspection.report import Disk, Packages, Source, System
 
-# What the distributions call themselves in their archives; "origin" of apt's.
+# apt's "origin" of the distributions' archives.
 DISTRIBUTIONS = ("Debian", "Debian Backports", "Ubuntu", "UbuntuESM", "UbuntuESMApps")
-# File systems that hold nobody's data.
+# File systems without user data.
 NOT_SHOWN = re.compile(r"/(run|proc|sys|etc|snap|dev|boot/efi|var/lib/(docker|containers|lxcfs))(/|$)")
 
 
@@ -88,12 +88,12 @@ def packages(text: str, system_text: str, now: float) -> Packages:
 
 
 def _series(kernel: str) -> str:
-    """The flavour of a kernel: "cloud-amd64" of 6.1.0-18-cloud-amd64."""
+    """The flavour of a kernel: "cloud-amd64" for 6.1.0-18-cloud-amd64."""
     return re.sub(r"^[\d.]+-\d+-?", "", kernel) if re.match(r"[\d.]+-\d+-", kernel) else f"? {kernel}"
 
 
 def _sources(policy: list[str], files: list[str]) -> tuple[list[Source], bool]:
-    """Sources outside the distribution, by `apt-cache policy`, and whether it knows the distribution's own."""
+    """Sources outside the distribution, by `apt-cache policy`, and whether it lists the distribution's own."""
     found: dict[str, Source] = {}
     has_own = False
     url = ""
@@ -114,8 +114,8 @@ def _sources(policy: list[str], files: list[str]) -> tuple[list[Source], bool]:
 
 
 def _listed(lines: list[str], url: str, place: str) -> tuple[str, str]:
-    """The file that names a source, by its URL and suite/component, and the keyring that its key must be in. Lines are
-    as grep prints them, FILE:LINE."""
+    """The file that contains a source, by its URL and suite/component, and its Signed-By keyring. Lines are as grep
+    prints them, FILE:LINE."""
     entries = [line.split(":", 1) for line in lines if ":" in line]
     suite = place.rpartition("/")[0]
     for file, text in entries:

@@ -1,4 +1,4 @@
-"""Who can log in, by which keys, and who becomes root."""
+"""Users with a login, their keys, and their sudo rights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KIND = re.compile(r"(?:^|\s)((?:ssh-|ecdsa-|sk-)[\w@.-]+)\s+([A-Za-z0-9+/=]+)\s*
 
 
 def users(text: str) -> list[User]:
-    """Those with a login shell, by the answer "users"."""
+    """The users with a login shell, from the answer "users"."""
     found = parts(text)
     passwords = dict(line.split(" ", 1) for line in found.get("passwords", []) if " " in line)
     members: dict[str, list[str]] = {}
@@ -52,7 +52,7 @@ def users(text: str) -> list[User]:
 
 
 def key_of(line: str) -> Key | None:
-    """A line of authorized_keys(5), None where it is none."""
+    """A line of authorized_keys(5), None if it is not a key."""
     found = KIND.search(line)
     if not found:
         return None
@@ -65,7 +65,7 @@ def key_of(line: str) -> Key | None:
 
 
 def _sudo(name: str, groups: list[str], lines: list[str]) -> str:
-    """What the sudoers files give a user: all commands "no password" or by "password", "some commands", or "". A line
+    """A user's rights by sudoers: "no password" or "password" for all commands, "some commands", or "". A line
     is a file's name and a rule of sudoers(5)."""
     given = ""
     for line in lines:
@@ -75,6 +75,6 @@ def _sudo(name: str, groups: list[str], lines: list[str]) -> str:
             continue
         commands = re.sub(r"^.*?=\s*(\([^)]*\))?", "", what)
         is_all = re.search(r"(^|[\s:,])ALL\s*$", commands) is not None
-        # Of several the last one counts.
+        # The last matching rule counts.
         given = ("no password" if "NOPASSWD" in commands else "password") if is_all else given or "some commands"
     return given if name != "root" else ""

@@ -17,7 +17,7 @@ TITLES = {"nginx": "Nginx", "apache2": "Apache", "caddy": "Caddy", "traefik": "T
 
 
 def web_servers(text: str) -> list[WebServer]:
-    """By the lines before Nginx's files."""
+    """The web servers, from the lines before Nginx's files."""
     found = {}
     active = next((line.split()[1:] for line in text.split("\n") if line.startswith("active ")), [])
     is_active = dict(zip(TITLES, (word == "active" for word in active), strict=False))
@@ -30,7 +30,7 @@ def web_servers(text: str) -> list[WebServer]:
 
 
 def nginx_files(text: str) -> dict[str, str]:
-    """Nginx's files by name; `{}` where there are none."""
+    """Nginx's files by name; `{}` if there are none."""
     configuration, _, _ = text.partition("# certificates:\n")
     _, mark, rest = configuration.partition("# configuration file ")
     return nginx.files_of(mark + rest)
@@ -63,13 +63,13 @@ def _apache(text: str) -> list[Site]:
 
 
 def certificates(text: str, renewals: str, now: datetime) -> list[Certificate]:
-    """The certificates of the answer "web", with what renews them by the answer "renewal"."""
+    """The certificates of the answer "web", with their renewals from the answer "renewal"."""
     _, _, text = text.partition("# certificates:\n")
     found: dict[str, Certificate] = {}
     for block in re.split(r"^# certificate ", text, flags=re.MULTILINE)[1:]:
         path, _, rest = block.partition(":\n")
         real = rest.partition("# real ")[2].partition("\n")[0]
-        # certbot's links lead to archive/NAME/fullchain7.pem.
+        # certbot's links point to archive/NAME/fullchain7.pem.
         if one := _certificate(path, rest, now):
             one.renewal = renewal(path, real, renewals)
             one.acme_server = _lineage(path, real, parts(renewals)).get("server", "")
@@ -106,7 +106,7 @@ def _named(name: x509.Name, kind: x509.ObjectIdentifier) -> list[str]:
 
 
 def renewal(path: str, real: str, text: str) -> str:
-    """What renews a certificate, in words; "" where nothing was found that does."""
+    """A description of what renews a certificate; "" if nothing was found."""
     found = parts(text)
     if lines := _lineage(path, real, found):
         by = next((name for name in ("snap", "certbot") if name in found.get("programs", [])), "")
@@ -114,10 +114,10 @@ def renewal(path: str, real: str, text: str) -> str:
         runs = "active" in (timer, snap_timer)
         said = [f"certbot{' (snap)' if by == 'snap' else ''}, {lines.get('authenticator', '?')}"]
         said += [f"installer {lines['installer']}"] if lines.get("installer", "None") != "None" else []
-        said += [f"{name} of its own" for name in lines if name.endswith("_hook")]
+        said += [f"its own {name}" for name in lines if name.endswith("_hook")]
         hooks = [line.rpartition("/renewal-hooks/")[2] for line in found.get("hooks", [])]
         said += [f"hooks {', '.join(hooks)}"] if hooks else []
-        return ", ".join([*said, *([] if by and runs else ["and no timer runs it"])])
+        return ", ".join([*said, *([] if by and runs else ["no timer runs it"])])
     for line in found.get("acme.sh", []):
         if line.partition("=")[2].strip("'\"") in (path, real):
             return "acme.sh"
@@ -128,7 +128,7 @@ def renewal(path: str, real: str, text: str) -> str:
 
 
 def _lineage(path: str, real: str, found: dict[str, list[str]]) -> dict[str, str]:
-    """What certbot has noted of a certificate; `{}` where it is not certbot's."""
+    """certbot's renewal configuration of a certificate; `{}` if it is not certbot's."""
     lineage = re.match(r"/etc/letsencrypt/(?:live|archive)/([^/]+)/", path if "/live/" in path else real)
     lines = found.get(f"lineage {lineage[1]}", []) if lineage else []
     return dict(line.split(" = ", 1) for line in lines if " = " in line)

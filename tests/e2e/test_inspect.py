@@ -51,7 +51,7 @@ def test_a_provisioned_host_is_shown_and_left_as_it_is(server: LabHost) -> None:
     for kind, key in (("ports", "port"), ("services", "name"), ("databases", "kind"), ("certificates", "path")):
         assert {*fates(report, kind, key).values()} == {"keep"}, report[kind]
     (mongodb,) = report["databases"]
-    assert (mongodb["authorization"], mongodb["unseen"]) == (True, "MongoDB wants a login")
+    assert (mongodb["authorization"], mongodb["unseen"]) == (True, "MongoDB requires a login")
     (certificate,) = [one for one in report["certificates"] if "codementee.test" in one["names"]]
     assert certificate["renewal"].startswith("certbot, webroot")
     reach = {f"{port['port']}/{port['protocol']}": port["reach"] for port in report["ports"]}

@@ -68,7 +68,7 @@ def test_a_report_is_shown_with_what_apply_would_do(slipway):
     assert "    keep    8443/tcp  python3 (listener.service); IPv4; open to all" in lines
     assert "            Nginx 1.22.1  runs" in lines
     assert "    remove  eve  0 keys; has a password" in lines
-    assert "              -> its login by password ends, and it has no key" in lines
+    assert "              -> its login by password is disabled, and it has no key" in lines
     assert "            11 of packages  shown by --verbose" in lines
     assert '            firewall_allow = ["8443/tcp"]  ufw show added' in lines
 

@@ -159,7 +159,10 @@ replication:
 @pytest.mark.parametrize(
     ("head", "expected"),
     [
-        ("running=7\nversion=7.0.14\nauthorization=on\n", ("/srv/mongo", 27018, "rs0", True, "MongoDB wants a login")),
+        (
+            "running=7\nversion=7.0.14\nauthorization=on\n",
+            ("/srv/mongo", 27018, "rs0", True, "MongoDB requires a login"),
+        ),
         (
             "running=7\nargument=mongod\nargument=--dbpath\nargument=/data\nargument=--port=27019\nversion=7.0.14\nauthorization=off\n",
             ("/data", 27019, "rs0", False, ""),
@@ -258,13 +261,13 @@ def test_certificates_are_told_with_what_renews_them(report):
     assert by_name["byhand.test"].renewal == ""
     blog = by_name["blog.example.org"]
     assert (blog.issuer, blog.days_left) == ("An Authority R1", 19)
-    assert blog.renewal == "certbot, nginx, installer nginx, renew_hook of its own, hooks deploy/copy"
+    assert blog.renewal == "certbot, nginx, installer nginx, its own renew_hook, hooks deploy/copy"
 
 
 def test_a_renewal_that_no_timer_runs_is_told():
     text = "== lineage x\nauthenticator = standalone\n== timers\ninactive inactive\n== programs\nsnap"
     told = web.renewal("/etc/letsencrypt/live/x/fullchain.pem", "/etc/letsencrypt/archive/x/fullchain1.pem", text)
-    assert told == "certbot (snap), standalone, and no timer runs it"
+    assert told == "certbot (snap), standalone, no timer runs it"
 
 
 def test_a_certificate_of_acme_sh_is_told():

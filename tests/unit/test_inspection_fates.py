@@ -203,7 +203,7 @@ def test_each_thing_is_told_by_the_steps_that_touch_it():
     assert [verdict(one) for one in report.databases] == ["adopt"]
     assert f"copy in {ASIDE}" in report.databases[0].fate.reason
     by_name = {one.names[0]: one.fate for one in report.certificates}
-    assert by_name["byhand.test"].reason == "served until certbot has got one for Slipway"
+    assert by_name["byhand.test"].reason == "served until certbot has obtained Slipway's"
     assert by_name["blog.example.org"].verdict == "keep"
 
 
@@ -216,7 +216,7 @@ def test_what_no_step_touches_stays():
 def test_a_site_that_serves_other_names_with_the_same_file_is_told_to_end():
     report = told(recorded.report())
     old = next(site for site in report.sites if site.names == ["old.example.org"])
-    assert old.fate.reason.endswith(", and nothing serves old.example.org then")
+    assert old.fate.reason.endswith(", and old.example.org will not be served")
 
 
 def with_files(text: str) -> tuple[Report, dict[str, Any]]:
@@ -334,8 +334,8 @@ def test_a_certificate_that_the_plan_does_not_keep_is_followed_by_a_placeholder(
         certificate("/etc/letsencrypt/live/codementee/fullchain.pem"),
     ]
     told(report)
-    assert "a placeholder is served until" in report.certificates[0].fate.reason
-    assert report.certificates[1].fate.reason.startswith("served until certbot has got one")
+    assert "a self-signed one is served until" in report.certificates[0].fate.reason
+    assert report.certificates[1].fate.reason.startswith("served until certbot has obtained")
 
 
 def test_a_setting_that_is_given_wins():
