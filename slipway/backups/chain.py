@@ -1,9 +1,9 @@
-"""What a repository can restore: decisions about full backups, slices of the oplog and the times that they cover.
+"""What a repository can restore: full backups, slices of the oplog, and the times that they cover.
 
-A moment is MongoDB's: seconds since the epoch, and a number within the second. A full backup holds the data as they
-were between `begin` and `end`; with the oplog from `begin` on it is the data at any later moment that slices cover. A
-slice holds the oplog from `begin` to `end`, both included: the next one begins where it ends, so that the two overlap
-by an entry, and where they do not, entries are missing.
+A moment is a MongoDB timestamp: seconds since the epoch, and an ordinal within the second. A full backup was dumped
+between `begin` and `end`; with the oplog from `begin` on it gives the data at any later moment that slices cover. A
+slice holds the oplog from `begin` to `end`, both inclusive: the next one starts at that end, so that two slices overlap
+by an entry; if they do not, entries are missing.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 Moment = tuple[int, int]
-# Later than any moment of its second.
+# The last possible ordinal of a second.
 LAST = 2**32 - 1
-# Tags of snapshots, by which all that follows is known without reading one.
+# Tags of snapshots, so that nothing below needs to read their content.
 MARK, FULL, FILES, MANIFEST, SLICE, DRILL = "slipway", "full", "files", "manifest", "slice", "drill"
 DAY = 86400
-# A slice that is younger stays, although a longer one holds the same.
+# A younger slice is kept even if a longer one covers it.
 RECENT_SECONDS = 7200
 
 
@@ -29,7 +29,7 @@ class Slice(NamedTuple):
 
 
 class Full(NamedTuple):
-    """A full backup that is complete: its manifest is written last."""
+    """A complete full backup: its manifest is written last."""
 
     id: str
     begin: Moment
@@ -44,12 +44,12 @@ class Full(NamedTuple):
 
     @property
     def since(self) -> int:
-        """The first second that it can be restored to by itself and the slices that follow."""
+        """The first second that it can restore, with the slices that follow."""
         return self.end[0]
 
 
 class Catalog(NamedTuple):
-    """What is in a repository, the oldest first; `broken` are the snapshots of full backups without a manifest."""
+    """The content of a repository, oldest first; `broken` are snapshots of full backups without a manifest."""
 
     fulls: list[Full]
     slices: list[Slice]
@@ -57,7 +57,7 @@ class Catalog(NamedTuple):
 
 
 class Gap(Exception):
-    """Entries of the oplog that no slice holds."""
+    """Oplog entries that no slice holds."""
 
     def __init__(self, begin: Moment, end: Moment) -> None:
         self.begin, self.end = begin, end
@@ -65,12 +65,12 @@ class Gap(Exception):
 
 
 def at(seconds: int) -> str:
-    """A time as people and --at write it."""
+    """A time in the format of --at."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def seconds_of(text: str) -> int:
-    """Seconds since the epoch of a time in UTC, as `2026-11-29T15:00:01Z`. Raises ValueError with what is expected."""
+    """Parse a UTC time such as `2026-11-29T15:00:01Z` to seconds since the epoch. Raises ValueError."""
     import calendar
 
     for form in ("%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S"):
@@ -91,12 +91,12 @@ def moment_of(text: str) -> Moment:
 
 
 def tags_of(snapshot: dict[str, Any]) -> dict[str, str]:
-    """The tags of a snapshot: those with a value by their names, the others with ""."""
+    """The tags of a snapshot by name; "" for those without a value."""
     return {name: value for name, _, value in (tag.partition("=") for tag in snapshot.get("tags") or [])}
 
 
 def catalog(snapshots: Iterable[dict[str, Any]]) -> Catalog:
-    """What `restic snapshots --json` lists. Others' snapshots in the same repository are left alone."""
+    """The catalog from `restic snapshots --json`, ignoring other snapshots in the repository."""
     ours = [(one["id"], tags) for one in snapshots if MARK in (tags := tags_of(one))]
     parts: dict[str, dict[str, str]] = {}
     for snapshot, tags in ours:
@@ -149,7 +149,7 @@ def reach(slices: Sequence[Slice], begin: Moment) -> Moment:
 
 
 class Chosen(NamedTuple):
-    """What a restore takes: a full backup, the slices to apply, and the last moment of which is applied."""
+    """The input of a restore: a full backup, the slices to apply, and the last moment to apply."""
 
     full: Full
     slices: list[Slice]
@@ -157,9 +157,9 @@ class Chosen(NamedTuple):
 
 
 def choose(found: Catalog, second: int | None = None, id_: str = "") -> Chosen:
-    """What restores to the end of a second, to the newest moment (None), or to the end of the full backup `id_`.
+    """Choose the input to restore to the end of a second, to the newest moment (None), or to the end of backup `id_`.
 
-    Raises Gap, and ValueError with what there is instead.
+    Raises Gap, or ValueError with the available times.
     """
     if not found.fulls:
         raise ValueError("the repository holds no full backup; `slipway backup now` makes one")
@@ -179,13 +179,13 @@ def choose(found: Catalog, second: int | None = None, id_: str = "") -> Chosen:
         raise ValueError(f"the oldest second that can be restored is {at(found.fulls[0].since)}")
     full, until = earlier[-1], (second, LAST)
     if (newest := reach(found.slices, full.begin)) < until and newest == max(one.end for one in found.slices):
-        # What else was written in its last second is in no slice yet.
+        # The last second may be incomplete in the slices.
         raise ValueError(f"the newest second that can be restored is {at(newest[0] - 1)}")
     return Chosen(full, cover(found.slices, full.begin, until), until)
 
 
 def gaps(found: Catalog) -> list[Gap]:
-    """Where no second can be restored although a full backup comes before."""
+    """The times after the first full backup that can't be restored."""
     missing: list[Gap] = []
     for full, following in zip(found.fulls, [*found.fulls[1:], None], strict=True):
         last = following.end if following else full.end
@@ -196,11 +196,11 @@ def gaps(found: Catalog) -> list[Gap]:
 
 
 def to_forget(found: Catalog, now: int, daily: int, weekly: int, monthly: int, days: int) -> list[str]:
-    """The snapshots that the policy gives up.
+    """The snapshots to delete by the retention policy.
 
-    Of the last `days` every second stays: all their full backups and the one before them, and the slices since that.
-    Of the time before, the newest full backup of each of the last days, weeks and months that have one. Of two slices
-    that hold the same the longer one stays.
+    Of the last `days`, every second is kept: all full backups, the one before them, and the slices since then. Of the
+    time before, the newest full backup of each of the last days, weeks and months that have one. Slices that a longer
+    one covers are deleted.
     """
     since = now - days * DAY
     before = [full for full in found.fulls if full.end[0] < since][-1:]
@@ -217,7 +217,7 @@ def to_forget(found: Catalog, now: int, daily: int, weekly: int, monthly: int, d
 
 
 def _is_held(one: Slice, slices: Sequence[Slice], before: int) -> bool:
-    """Whether a longer slice holds all of this one, which is older than a time."""
+    """Whether a longer slice covers this one, and it is older than `before`."""
     return one.end[0] < before and any(
         other.begin <= one.begin and one.end <= other.end and other[1:] != one[1:] for other in slices
     )

@@ -1,7 +1,8 @@
-"""Two folders that take each other's place, so that a power cut leaves the one or the other, and never a mix.
+"""Exchange two folders, so that a power cut leaves one or the other, never a mix.
 
-Most file systems do it in one step (renameat2). Where they do not, as in an overlay that some containers have, their
-entries move, and a mark beside the folder says how far that is: `settle` goes back to what was there.
+Most file systems do it atomically (renameat2). Otherwise, as in the overlay file system of some containers, the entries
+are moved one by one, and a marker file next to the folder records the phase: `settle` rolls back an interrupted
+exchange.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ import shutil
 from slipway.backups.host import Failed, write
 
 AT_FDCWD, RENAME_EXCHANGE = -100, 2
-# What a file system says that can't do it.
+# The errors of file systems that do not support it.
 UNABLE = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EBUSY)
 OUT, IN = "out", "in"
 
 
 def exchange(folder: str, other: str) -> None:
-    """Give two folders each other's content. Raises Failed; all is as it was then.
+    """Exchange the content of two folders. Raises Failed, after a rollback.
 
     https://man7.org/linux/man-pages/man2/rename.2.html
     """
@@ -54,7 +55,7 @@ def _by_entries(folder: str, other: str) -> None:
 
 
 def settle(folder: str) -> bool:
-    """Go back to what was in a folder before an exchange that did not come to its end; whether there was one."""
+    """Roll back an interrupted exchange of a folder. Returns whether there was one."""
     aside = f"{folder}.aside"
     try:
         with open(_mark(folder), encoding="utf-8") as file:
@@ -62,7 +63,7 @@ def settle(folder: str) -> bool:
     except FileNotFoundError:
         return False
     if phase == IN:
-        # What came is a copy of a backup. What was there is complete aside.
+        # The new content is a copy of a backup. The old content is complete in `aside`.
         for name in os.listdir(folder):
             _remove(f"{folder}/{name}")
     _move_all(aside, folder)
@@ -77,7 +78,7 @@ def _mark(folder: str) -> str:
 
 
 def _move_all(source: str, target: str) -> None:
-    """Move entries; one that is at both places is complete at the source, or else it has no such name there yet."""
+    """Move entries. An entry at both places is complete at the source: the target is overwritten."""
     for name in os.listdir(source):
         if name.startswith(".slipway-part-"):
             _remove(f"{source}/{name}")
@@ -98,7 +99,7 @@ def _move_all(source: str, target: str) -> None:
 
 
 def _copy(source: str, target: str) -> None:
-    """A file, or a folder, with its owners, on the disk."""
+    """Copy a file or folder with its owners, and sync it."""
     if os.path.isdir(source) and not os.path.islink(source):
         shutil.copytree(source, target, symlinks=True)
     else:

@@ -1,6 +1,6 @@
-"""What the program of backups knows of its host, and how it starts others and tells what it does.
+"""The backups' configuration and state, and helpers to run commands and print messages.
 
-Installed on the host beside the program. Standard library only, Python 3.11 or later.
+Installed on the host next to the program. Standard library only, Python 3.11 or later.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ CACHE = "/var/cache/slipway-backup"
 
 
 class Facts(NamedTuple):
-    """What the program knows. Times are in seconds, sizes in MiB."""
+    """The program's configuration. Times are in seconds, sizes in MiB."""
 
-    # By their names, as restic takes them.
+    # By name, in restic's format.
     repositories: dict[str, str]
-    # Where secrets are, a file each; systemd hands them to units elsewhere.
+    # The folder of the secrets, a file each; systemd passes them to units in another one.
     credentials: str
     # Environment variables of restic that are secrets.
     variables: list[str]
@@ -35,14 +35,14 @@ class Facts(NamedTuple):
     port: int
     admin: str
     data: str
-    # The command of a mongod with data of the same layout, without a folder.
+    # The command of a mongod with the same data layout, without its data folder.
     mongod: list[str]
     replica_set: str
     member: str
-    # Flags of maintenance, one a site, and units that begin anew with other data.
+    # The sites' maintenance flags, and the units to restart after a restore.
     flags: list[str]
     units: list[str]
-    # Secrets that the host has made up, and that a new host would make up anew: their files.
+    # The files of generated secrets, which a new host would generate again.
     secrets: list[str]
     daily: int
     weekly: int
@@ -54,11 +54,11 @@ class Facts(NamedTuple):
 
 
 class Failed(Exception):
-    """What a user is told."""
+    """An error that the user sees."""
 
 
 class Busy(Failed):
-    """Another one is at work."""
+    """Another run holds the lock."""
 
 
 def load(folder: str) -> Facts:
@@ -75,7 +75,7 @@ def secret(facts: Facts, name: str) -> str:
     given = os.environ.get("CREDENTIALS_DIRECTORY", "")
     file = f"{given}/{name}" if given and os.path.exists(f"{given}/{name}") else f"{facts.credentials}/{name}"
     if not os.path.exists(file):
-        raise Failed(f"found no secret {name} on the host; `slipway apply` puts it there")
+        raise Failed(f"found no secret {name} on the host; `slipway apply` installs it")
     return file
 
 
@@ -100,7 +100,7 @@ def last_lines(text: str, number: int = 5) -> str:
 
 @contextmanager
 def alone(name: str, patience: int = 0) -> Iterator[None]:
-    """One at a time of what bears this name. Raises Busy where another is at work for longer than some seconds."""
+    """A lock by name. Raises Busy if another process holds it for longer than `patience` seconds."""
     os.makedirs(RUN, mode=0o711, exist_ok=True)
     end = time.monotonic() + patience
     with open(f"{RUN}/{name}.lock", "a+", encoding="utf-8") as file:
@@ -112,7 +112,7 @@ def alone(name: str, patience: int = 0) -> Iterator[None]:
                 if time.monotonic() >= end:
                     file.seek(0)
                     whose = file.read().strip() or "unknown"
-                    raise Busy(f"another {name} is at work (process {whose})") from None
+                    raise Busy(f"another {name} is running (process {whose})") from None
                 time.sleep(0.2)
         file.truncate(0)
         file.write(str(os.getpid()))
@@ -122,14 +122,14 @@ def alone(name: str, patience: int = 0) -> Iterator[None]:
 
 @contextmanager
 def private_folder() -> Iterator[str]:
-    """A folder in memory that root alone can enter, for as long as it is needed."""
+    """A temporary folder in memory that only root can enter."""
     os.makedirs(RUN, mode=0o711, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=RUN) as folder:
         yield folder
 
 
 def read_state() -> dict[str, Any]:
-    """What was done when; {} before the first backup."""
+    """The times of the last steps; {} before the first backup."""
     return _read("state")
 
 
@@ -148,7 +148,7 @@ def _read(name: str) -> dict[str, Any]:
 
 
 def change_state(**changes: Any) -> None:
-    """Write down what was done; `slipway status` shows it. It is complete at any time."""
+    """Change the state atomically; `slipway status` shows it."""
     with alone_briefly():
         write(f"{STATE}/state.json", json.dumps({**read_state(), **changes}, indent=2))
 
@@ -162,7 +162,7 @@ def alone_briefly() -> Iterator[None]:
 
 
 def write(path: str, text: str) -> None:
-    """A file of root's alone that appears whole."""
+    """Write a file atomically, readable only by root."""
     with open(f"{path}.new", "w", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
         file.write(text)
         file.flush()
@@ -171,7 +171,7 @@ def write(path: str, text: str) -> None:
 
 
 def end_on_signals() -> None:
-    """What is started is ended, too, when this is: a signal is an exception."""
+    """Turn signals into exceptions, so that child processes are stopped too."""
 
     def stop(number: int, _frame: object) -> None:
         raise Failed(f"ended by {signal.Signals(number).name}")
@@ -181,6 +181,6 @@ def end_on_signals() -> None:
 
 
 def be_nice() -> None:
-    """Everything else on the host comes first: at processors, and at the disk."""
+    """Give everything else on the host priority, for the processors and the disk."""
     os.nice(19)
     subprocess.run(["ionice", "-c", "3", "-p", str(os.getpid())], check=False, stderr=subprocess.DEVNULL)

@@ -1,4 +1,4 @@
-"""MongoDB, as backups need it: its oplog and documents as bytes, a dump, and a mongod of its own to restore into."""
+"""MongoDB for backups: its oplog and documents as bytes, a dump, and a private mongod to restore into."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from slipway.facts.mongodb_protocol import Connection, Typed, decode
 
 ADMIN_PASSWORD = "MONGODB_ADMIN_PASSWORD"  # noqa: S105  its name
 SYSTEMS_OWN = ("admin", "config", "local")
-# A server keeps what was for 5 minutes: https://www.mongodb.com/docs/manual/reference/parameters/
+# A server keeps snapshots for 5 minutes: https://www.mongodb.com/docs/manual/reference/parameters/
 # #mongodb-parameter-param.minSnapshotHistoryWindowInSeconds
 TOO_OLD = (239, 246)
 START_SECONDS = 60
 
 
 class Server:
-    """A connection that answers with documents as they are."""
+    """A connection that returns documents as bytes."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
 
     def ask(self, command: dict[str, Any], database: str = "admin") -> dict[str, Any]:
-        """Raises Failed where the server refuses."""
+        """The answer. Raises Refused if the command fails."""
         return self._checked(decode(self.connection.answer(command, database)), command)
 
     @staticmethod
     def _checked(answer: dict[str, Any], command: dict[str, Any]) -> dict[str, Any]:
         if not answer.get("ok"):
-            raise Refused(int(answer.get("code", 0)), f"MongoDB refuses {next(iter(command))}: {answer.get('errmsg')}")
+            raise Refused(int(answer.get("code", 0)), f"MongoDB rejects {next(iter(command))}: {answer.get('errmsg')}")
         return answer
 
     def find(self, database: str, collection: str, **options: Any) -> Iterator[bytes]:
@@ -60,19 +60,19 @@ class Server:
             command = {"getMore": Typed(LONG, parts["id"].value), "collection": collection}
 
     def newest(self) -> Moment:
-        """The moment of the last entry of the oplog."""
+        """The moment of the oplog's last entry."""
         newest = self.find("local", "oplog.rs", sort={"$natural": -1}, limit=1, projection={"ts": 1})
         for document in newest:
             return next(moment_of(one.value) for one in elements(document) if one.name == "ts")
         raise Failed("MongoDB has no oplog")
 
     def oplog(self, begin: Moment, end: Moment) -> Iterator[bytes]:
-        """The entries between two moments, both included."""
+        """The entries between two moments, both inclusive."""
         between = {"$gte": Typed(TIMESTAMP, timestamp(begin)), "$lte": Typed(TIMESTAMP, timestamp(end))}
         yield from self.find("local", "oplog.rs", filter={"ts": between})
 
     def collections(self) -> list[tuple[str, str]]:
-        """Databases and their collections, without the system's own."""
+        """Databases and their collections, without the system databases."""
         found = []
         for database in (its["name"] for its in self.ask({"listDatabases": 1, "nameOnly": True})["databases"]):
             if database not in SYSTEMS_OWN:
@@ -86,8 +86,8 @@ class Server:
         return sorted(found)
 
     def fingerprint(self, moment: Moment | None = None) -> dict[str, list[Any]]:
-        """Of each collection the number of its documents, and a hash of them in the order of their ids; at a moment of
-        the last minutes, or now. Nobody who writes waits for it."""
+        """The number of documents of each collection and a hash of them, in the order of their ids; at a moment of the
+        last minutes, or now. It blocks no writes."""
         concern: dict[str, Any] = {}
         if moment:
             at = Typed(TIMESTAMP, timestamp(moment))
@@ -137,7 +137,7 @@ def login_file(facts: Facts) -> Iterator[str]:
 
 
 def difference(recorded: dict[str, list[Any]], found: dict[str, list[Any]]) -> list[str]:
-    """What is not as it was recorded, a line each. A collection that could not be hashed (-1) is only to be there."""
+    """The differences to the record, a line each. A collection that could not be hashed (-1) must only exist."""
     lines = []
     for name in sorted({*recorded, *found}):
         before, now = recorded.get(name, [0, "none"]), found.get(name, [0, "none"])
@@ -149,7 +149,7 @@ def difference(recorded: dict[str, list[Any]], found: dict[str, list[Any]]) -> l
 
 
 class Scratch(Server):
-    """A mongod of its own, on a socket that root alone reaches, with data in a folder beside the site's."""
+    """A private mongod, on a socket that only root can reach, with data in a folder next to the site's."""
 
     def __init__(self, facts: Facts, folder: str, place: str) -> None:
         self.facts, self.folder, self.place = facts, folder, place
@@ -185,7 +185,7 @@ class Scratch(Server):
             raise Failed(f"a mongod to restore into does not start: {last_lines(log.read(), 3)}")
 
     def stop(self) -> None:
-        """Ended well, its data are complete on the disk."""
+        """Shut down cleanly, so that its data are complete on the disk."""
         if self.process.poll() is None:
             with suppress(OSError, Failed):
                 self.ask({"shutdown": 1})
@@ -206,12 +206,12 @@ class Scratch(Server):
         assert source.stdout
         source.stdout.close()
         if source.wait():
-            raise Failed("the backup can't be read to its end")
+            raise Failed("reading the backup failed before its end")
         if done.returncode:
             raise Failed(f"mongorestore ended with {done.returncode}: {last_lines(done.stderr)}")
 
     def replay(self, file: str) -> None:
-        """Apply the entries of the oplog in a file of BSON. Raises Failed."""
+        """Apply the oplog entries in a BSON file. Raises Failed."""
         if not os.path.getsize(file):
             return
         empty = f"{self.place}/empty"
@@ -222,7 +222,7 @@ class Scratch(Server):
             raise Failed(f"mongorestore ended with {done.returncode}: {last_lines(done.stderr)}")
 
     def take_users(self, server: Server) -> None:
-        """The users and roles of another server, over those of the same names: their passwords are on this host."""
+        """Copy another server's users and roles, replacing those of the same names: this host has the passwords."""
         for collection in ("system.roles", "system.users"):
             for document in server.find("admin", collection):
                 id_ = next(one.value for one in elements(document) if one.name == "_id")
@@ -235,7 +235,7 @@ class Scratch(Server):
 
 
 def _end_with_parent() -> None:
-    """One whose starter is killed is killed, too. https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html"""
+    """Kill it if its parent dies. https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html"""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 

@@ -1,4 +1,4 @@
-"""Entries of MongoDB's oplog, and other documents, as the bytes that they are; of them only what decides is read.
+"""Oplog entries and other documents as bytes, of which only the needed fields are decoded.
 
 https://bsonspec.org/spec.html
 """
@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 from slipway.backups.chain import Moment
 
-# Bytes of a value, by its kind; others begin with their length, or are two texts.
+# Sizes of values by BSON type; others begin with their length, or are two strings.
 FIXED = {1: 8, 6: 0, 7: 12, 8: 1, 9: 8, 10: 0, 16: 4, 17: 8, 18: 8, 19: 16, 127: 0, 255: 0}
 DOCUMENT, ARRAY, TIMESTAMP, LONG = 3, 4, 17, 18
-# What a server writes for itself, and what would come into a database that is no longer the same.
+# Not restored: MongoDB's internal databases, and admin, whose users the host has.
 INTERNAL = ("config.", "local.", "admin.")
 
 
@@ -42,12 +42,12 @@ def elements(document: bytes) -> Iterator[Element]:
 
 
 def documents(data: bytes) -> Iterator[bytes]:
-    """The documents that a file of BSON holds. Raises ValueError where its end is missing."""
+    """The documents in a BSON file. Raises ValueError if it is truncated."""
     at = 0
     while at < len(data):
         (size,) = struct.unpack_from("<i", data, at) if at + 4 <= len(data) else (0,)
         if size < 5 or at + size > len(data):
-            raise ValueError("a slice of the oplog is cut off")
+            raise ValueError("a slice of the oplog is truncated")
         yield data[at : at + size]
         at += size
 
@@ -62,7 +62,7 @@ def timestamp(moment: Moment) -> bytes:
 
 
 class Entry(NamedTuple):
-    """Of an entry: its moment, what it does (i, u, d, c a command, n nothing), where, and of a command its name."""
+    """An oplog entry: moment, operation (i, u, d, c for a command, n for none), namespace, and a command's name."""
 
     moment: Moment
     operation: str
@@ -78,7 +78,7 @@ def entry(document: bytes) -> Entry:
 
 
 def is_applied(one: Entry) -> bool:
-    """Whether a restore applies it. A transaction is a command in admin: those are."""
+    """Whether a restore applies it. Transactions (applyOps), which are commands in admin, are applied."""
     if one.operation == "n":
         return False
     return one.command == "applyOps" or not one.namespace.startswith(INTERNAL)

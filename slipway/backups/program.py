@@ -1,14 +1,14 @@
 #!/usr/bin/python3
-"""Backups of a host, and restores from them. Run by systemd's timers and by `slipway backup` and `slipway restore`.
+"""Backups of a host, and restores. Run by systemd timers and by `slipway backup` and `slipway restore`.
 
 usage: backup now | slice | list | check | prune | drill | fresh now|slice|drill | tell backup|drill
        backup restore [--at TIME | --id ID] [--only DB[.COLLECTION]] [--from NAME] [--files] [--secrets] [--dry-run]
 
-       backup anyway (now, whatever is in the repositories)
-       backup settle (before MongoDB starts: a restore that was cut off is undone)
+       backup anyway (as now, also with another server's backups in a repository)
+       backup settle (before MongoDB starts: roll back an interrupted restore)
 
-TIME is in UTC, as 2026-11-29T15:00:01Z: the data are those at the end of this second; without one, the newest there
-are. Standard library only, Python 3.11 or later.
+TIME is in UTC, as 2026-11-29T15:00:01Z: the data at the end of this second; the default is the newest data.
+Standard library only, Python 3.11 or later.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from slipway.backups.chain import at, seconds_of
 from slipway.backups.exchange import settle
 from slipway.backups.host import Busy, Facts, Failed, be_nice, end_on_signals, load, read_drill, read_state, tell
 
-# What is older is late: a daily backup, a slice of each minute, a weekly drill.
+# Older ones are overdue: a daily backup, a slice per minute, a weekly drill.
 FULL_SECONDS, SLICE_SECONDS, DRILL_SECONDS = 26 * 3600, 300, 8 * 86400
 STEPS: dict[str, Callable[[Facts], None]] = {
     "now": steps.now,
@@ -39,7 +39,7 @@ STEPS: dict[str, Callable[[Facts], None]] = {
 
 
 def is_fresh(step: str) -> bool:
-    """Whether what the clock does was done lately enough, or is still to be done for the first time."""
+    """Whether a scheduled step has succeeded recently, or has not run yet."""
     state, now = read_state(), time.time()
     if step == "now":
         full = state.get("full")
@@ -93,7 +93,7 @@ def main(step: str = "--help", *words: str) -> int:
         facts = load(os.path.dirname(os.path.realpath(__file__)))
         for folder in (facts.data, *facts.paths):
             if settle(folder):
-                tell(f"{folder}: as it was before a restore that was cut off")
+                tell(f"{folder}: an interrupted restore was rolled back")
         return 0
     if step == "tell":
         print(told(words[0]))
@@ -107,7 +107,7 @@ def main(step: str = "--help", *words: str) -> int:
         facts = load(os.path.dirname(os.path.realpath(__file__)))
         restore(facts, [*words]) if step == "restore" else STEPS[step](facts)
     except Busy as busy:
-        # The next minute's slice holds what this one would have.
+        # The next slice covers this one.
         print(busy, file=sys.stderr, flush=True)
         return 0 if step == "slice" else 1
     except (Failed, ValueError) as failure:

@@ -1,4 +1,4 @@
-"""Repositories of restic: what is in them, and what comes into them. No secret is on a command line.
+"""restic repositories: reading and writing snapshots. No secret is on a command line.
 
 https://restic.readthedocs.io/en/stable/075_scripting.html
 """
@@ -14,7 +14,7 @@ from typing import IO, Any
 from slipway.backups.chain import MARK
 from slipway.backups.host import CACHE, Busy, Facts, Failed, last_lines, run, secret, text_of
 
-# Of a pipe: the parts that a dump is read in.
+# The block size for reading a dump from a pipe.
 PART = 2**20
 
 
@@ -24,7 +24,7 @@ class Repository:
 
     @property
     def environment(self) -> dict[str, str]:
-        """restic's, with its secrets: of a process of root's nobody else can read it."""
+        """restic's environment, with secrets: only root can read that of root's processes."""
         facts = self.facts
         variables = {name: text_of(secret(facts, name)) for name in facts.variables}
         place = self.place
@@ -51,7 +51,7 @@ class Repository:
         return ["-o", f"sftp.command=ssh -i {key} -o IdentitiesOnly=yes {known} {where} -s sftp"]
 
     def run(self, *words: str) -> str:
-        """The output of a command of restic's. Raises Failed."""
+        """The output of a restic command. Raises Failed."""
         try:
             return run(["restic", *self.options, *words], self.environment)
         except Failed as failure:
@@ -71,12 +71,12 @@ class Repository:
         return True
 
     def prepare(self) -> None:
-        """Make the repository where there is none."""
+        """Create the repository if there is none."""
         if not self.is_there():
             self.run("init")
 
     def store(self, name: str, tags: Mapping[str, str], data: bytes) -> None:
-        """A snapshot of one file. Raises Failed."""
+        """Store one file as a snapshot. Raises Failed."""
         with self.storing(name, tags) as writing:
             writing.write(data)
         writing.end()
@@ -112,21 +112,21 @@ def _tags(tags: Mapping[str, str]) -> list[str]:
 
 
 def _kind(text: str) -> type[Failed]:
-    """Of a failure: another one at work, or anything else."""
+    """The exception of a failure: Busy if the repository is locked."""
     return Busy if "already locked" in text else Failed
 
 
 def _explained(text: str) -> str:
     hints = {
-        "wrong password": "BACKUP_PASSWORD is not the one that the repository was made with",
+        "wrong password": "BACKUP_PASSWORD is not the one that the repository was created with",
         "no space left": "the disk of the repository is full",
-        "already locked": "another restic is at work in it; a lock of one that was killed goes after 30 minutes",
+        "already locked": "another restic uses it; the lock of a killed one expires after 30 minutes",
     }
     return "; ".join([text, *(hint for sign, hint in hints.items() if sign in text)])
 
 
 class Writing:
-    """A snapshot on its way. One that is not ended well leaves none: restic is ended before its input does."""
+    """A snapshot being written. An abandoned one leaves none: restic is killed before it sees the end of its input."""
 
     def __init__(self, repository: Repository, words: Sequence[str]) -> None:
         self.repository = repository
@@ -160,7 +160,7 @@ class Writing:
         self.process.wait()
 
     def end(self) -> None:
-        """Raises Failed where there is no snapshot now."""
+        """Complete the snapshot. Raises Failed if that fails."""
         if not self.failure:
             assert self.process.stdin
             try:
@@ -180,7 +180,7 @@ class Writing:
 
 
 def pump(source: IO[bytes], targets: Sequence[Writing], count: Callable[[int], None] = lambda size: None) -> None:
-    """Copy a stream to all targets at once; one that fails is left behind."""
+    """Copy a stream to all targets at once; failed ones are skipped."""
     while part := source.read(PART):
         for target in targets:
             target.write(part)

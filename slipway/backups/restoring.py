@@ -1,7 +1,7 @@
-"""Restores: the data as they were at a second, beside those that are there, compared, and then exchanged in one step.
+"""Restores: rebuild the data of a second in a separate folder, compare them, then exchange the folders.
 
-What is restored is a mongod's folder of its own. Until the exchange nothing of the site's is touched, and a power cut
-during it leaves the one or the other (exchange.py).
+A private mongod rebuilds the data. Until the exchange nothing of the site is changed, and a power cut during it leaves
+the old or the new data (exchange.py).
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from slipway.backups.restic import Repository
 from slipway.backups.steps import ARCHIVE, MANIFEST_FILE, OPLOG_FILE, SLICE_PATIENCE, repositories, signed, take_slices
 from slipway.facts.mongodb_set import begin
 
-# What a restored folder may take beside the dump: indexes and the journal.
+# The size of a restored folder relative to the dump: it also has indexes and the journal.
 ROOM = 1.5
 
 
 class Found:
-    """What a restore of a time takes, and from which repository."""
+    """The input of a restore, and its repository."""
 
     def __init__(self, repository: Repository, chosen: Chosen, manifest: dict[str, Any]) -> None:
         self.repository, self.chosen, self.manifest = repository, chosen, manifest
 
 
 def find(facts: Facts, second: int | None, id_: str, name: str = "") -> Found:
-    """The first repository that has it. Raises Failed with what each of them says."""
+    """The first repository that can restore it. Raises Failed with the reason of each."""
     said = []
     for repository in repositories(facts):
         if name and repository.name != name:
@@ -54,17 +54,17 @@ def find(facts: Facts, second: int | None, id_: str, name: str = "") -> Found:
 
 @contextmanager
 def rebuilt(facts: Facts, found: Found, folder: str) -> Iterator[mongo.Scratch]:
-    """A mongod that has the data of the time, compared with what the backup recorded. Raises Failed."""
+    """A private mongod with the data of the time, compared with the backup's record. Raises Failed."""
     full, version = found.chosen.full, run(["mongod", "--version"]).split()[2].lstrip("v")
     if full.version.split(".")[:2] != version.split(".")[:2]:
         raise Failed(
-            f"backup {full.id} is of MongoDB {full.version}, and here is {version}: restore it with the same series"
+            f"backup {full.id} is of MongoDB {full.version}, this host has {version}: restore it with the same series"
             f" (mongodb_version), then upgrade"
         )
     parent = os.path.dirname(folder)
     free, need = shutil.disk_usage(parent).free, int(found.manifest["bytes"] * ROOM) + 300 * 2**20
     if free < need:
-        raise Failed(f"{parent}: found {free // 2**20} MiB free, need {need // 2**20} MiB to restore beside the data")
+        raise Failed(f"{parent}: found {free // 2**20} MiB free, need {need // 2**20} MiB to restore next to the data")
     os.makedirs(RUN, mode=0o711, exist_ok=True)
     os.chmod(RUN, 0o711)  # noqa: S103  mongod finds its socket below it
     place = tempfile.mkdtemp(dir=RUN)
@@ -75,7 +75,7 @@ def rebuilt(facts: Facts, found: Found, folder: str) -> Iterator[mongo.Scratch]:
         with open(f"{place}/errors", "wb") as errors:
             scratch.load(found.repository.reading(full.dump, ARCHIVE, errors))
         witness = full.witness if full.end <= full.witness <= found.chosen.until else None
-        tell(f"Applying what was written up to {at(found.chosen.until[0])}")
+        tell(f"Applying the oplog up to {at(found.chosen.until[0])}")
         parts = _parts(found, place, [*([witness] if witness else []), found.chosen.until])
         if witness:
             scratch.replay(parts.pop(0))
@@ -89,7 +89,7 @@ def rebuilt(facts: Facts, found: Found, folder: str) -> Iterator[mongo.Scratch]:
 
 
 def _parts(found: Found, place: str, ends: list[Moment]) -> list[str]:
-    """Files with the entries of the oplog up to each of some moments, each entry once."""
+    """Files with the oplog entries up to each of the moments `ends`, each entry once."""
     files = [f"{place}/oplog-{number}.bson" for number in range(len(ends))]
     reached: Moment = (0, 0)
     with ExitStack() as stack:
@@ -108,20 +108,22 @@ def _parts(found: Found, place: str, ends: list[Moment]) -> list[str]:
 
 def _compare(recorded: dict[str, list[Any]], found: dict[str, list[Any]]) -> None:
     if lines := mongo.difference(recorded, found):
-        raise Failed("\n".join(["what was restored is not what was backed up:", *lines]))
+        raise Failed("\n".join(["the restored data differ from the backup's record:", *lines]))
     hashed = sum(one[0] for one in recorded.values())
-    tell(f"Compared {len(recorded)} collections, {hashed} documents: as they were backed up")
+    tell(f"Compared {len(recorded)} collections, {hashed} documents: equal to the backup's record")
 
 
 # --- A restore -------------------------------------------------------------------------------------------------------
 
 
 def restore(facts: Facts, found: Found, only: str, with_files: bool, with_secrets: bool) -> None:
-    """Raises Failed; the site's data are as they were then."""
+    """Restore the databases. Raises Failed, with the site's data unchanged."""
     with alone("restore"):
         folder = f"{facts.data}.restore"
         if not only and os.path.ismount(facts.data):
-            raise Failed(f"{facts.data} is a disk's top folder, which can't be exchanged: put mongodb_data below it")
+            raise Failed(
+                f"{facts.data} is a mount point, which can't be exchanged: move mongodb_data to a folder below it"
+            )
         try:
             with rebuilt(facts, found, folder) as scratch:
                 if only:
@@ -131,7 +133,7 @@ def restore(facts: Facts, found: Found, only: str, with_files: bool, with_secret
                 restored = scratch.fingerprint()
             with _in_maintenance(facts):
                 with suppress(Failed):
-                    # So that what is replaced can be restored, too.
+                    # So that the replaced data can be restored too.
                     take_slices(facts, waits=True)
                 with alone("slice", SLICE_PATIENCE):
                     if with_files:
@@ -143,14 +145,14 @@ def restore(facts: Facts, found: Found, only: str, with_files: bool, with_secret
         finally:
             shutil.rmtree(folder, ignore_errors=True)
     change_state(restored={"time": int(time.time()), "until": at(found.chosen.until[0])})
-    tell(f"Restored: the data of {at(found.chosen.until[0])}. Those of before are in {facts.data}.before-restore")
-    # The chain begins anew with these data.
+    tell(f"Restored: the data of {at(found.chosen.until[0])}. The previous data are in {facts.data}.before-restore")
+    # A new full backup for the restored data.
     subprocess.run(["systemctl", "start", "--no-block", "slipway-backup.service"], check=False)
 
 
 @contextmanager
 def _in_maintenance(facts: Facts) -> Iterator[None]:
-    """The site answers 503, and nothing ends this before its end."""
+    """Put the sites in maintenance (503), and ignore signals."""
     flags = [flag for flag in facts.flags if os.path.isdir(os.path.dirname(flag)) and not os.path.exists(flag)]
     old = {one: signal.signal(one, signal.SIG_IGN) for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     for flag in flags:
@@ -174,7 +176,7 @@ def _exchange_data(facts: Facts, folder: str, restored: dict[str, list[Any]]) ->
         try:
             _start(facts)
             if lines := mongo.difference(restored, mongo.live(facts).fingerprint()):
-                raise Failed("\n".join(["the restored data differ once they are in place:", *lines]))
+                raise Failed("\n".join(["the restored data differ after the exchange:", *lines]))
         except Failed:
             subprocess.run(["systemctl", "stop", "mongod.service"], check=False)
             exchange(facts.data, folder)
@@ -184,7 +186,7 @@ def _exchange_data(facts: Facts, folder: str, restored: dict[str, list[Any]]) ->
     kept = f"{facts.data}.before-restore"
     shutil.rmtree(kept, ignore_errors=True)
     os.rename(folder, kept)
-    # Their drivers know the set that was.
+    # Restart clients: their drivers know the previous replica set.
     units = [unit for unit in facts.units if _is_active(unit)]
     if units:
         run(["systemctl", "restart", *units])
@@ -205,12 +207,12 @@ def _start(facts: Facts) -> None:
 
 
 def _put_back(facts: Facts, scratch: mongo.Scratch, only: str) -> None:
-    """One database, or one collection, into the running MongoDB: under another name first, and renamed when it is
-    complete. Collections that came later stay."""
+    """Copy one database or collection into the running MongoDB: under another name first, renamed when complete.
+    Newer collections are kept."""
     server, mine = mongo.live(facts), scratch.fingerprint()
     wanted = [name for name in mine if name == only or name.startswith(f"{only}.")]
     if not wanted:
-        raise Failed(f"found nothing of {only} in the backup; there are: {', '.join(mine)}")
+        raise Failed(f"found no {only} in the backup; available: {', '.join(mine)}")
     for name in wanted:
         database, _, collection = name.partition(".")
         beside = f"{collection}.slipway_restored"
@@ -227,18 +229,18 @@ def _put_back(facts: Facts, scratch: mongo.Scratch, only: str) -> None:
                 check=False,
             )
             if dump.wait() or done.returncode:
-                raise Failed(f"{name} can't be copied back: {done.stderr.strip()[-300:]}")
+                raise Failed(f"copying {name} failed: {done.stderr.strip()[-300:]}")
         copied = server.fingerprint().get(f"{database}.{beside}")
         if copied != mine[name]:
             server.ask({"drop": beside}, database)
-            raise Failed(f"{name}: the copy differs from what was restored; nothing was changed")
+            raise Failed(f"{name}: the copy differs from the restored data; nothing was changed")
         move = {"renameCollection": f"{database}.{beside}", "to": name, "dropTarget": True}
         server.ask(move)
-        tell(f"{name}: {mine[name][0]} documents, as they were then")
+        tell(f"{name}: {mine[name][0]} documents restored")
 
 
 def _files(found: Found, facts: Facts) -> None:
-    """The folders of uploads as they were at the full backup, each exchanged with what is there."""
+    """Restore the folders of uploads from the full backup, each by an exchange."""
     snapshot = found.chosen.full.files
     if not snapshot:
         return
@@ -255,26 +257,26 @@ def _files(found: Found, facts: Facts) -> None:
                 exchange(path, new)
             else:
                 os.replace(new, path)
-        tell(f"{path}: as it was at {at(found.chosen.full.end[0])}")
+        tell(f"{path}: restored as of {at(found.chosen.full.end[0])}")
 
 
 def _secrets(found: Found, facts: Facts) -> None:
-    """Secrets that the server had made up, for a new one."""
+    """Restore generated secrets, on a new server."""
     with tempfile.TemporaryDirectory(dir=RUN) as beside:
         for file in facts.secrets:
             found.repository.run("restore", "--no-lock", found.chosen.full.files, "--target", beside, "--include", file)
             if os.path.exists(f"{beside}{file}"):
                 with open(f"{beside}{file}", encoding="utf-8", newline="") as opened:
                     write(file, opened.read())
-                tell(f"{file}: as it was backed up")
+                tell(f"{file}: restored")
 
 
 # --- The drill -------------------------------------------------------------------------------------------------------
 
 
 def drill(facts: Facts) -> None:
-    """Prove that a second can be restored: take the hashes of now, restore to now beside, and compare. The timer begins
-    at a random second. Raises Failed; the report says either."""
+    """Prove that a second can be restored: hash the present data, restore the same moment next to them, and compare.
+    The timer starts it at a random second. Writes a report, and raises Failed if the drill failed."""
     began, repository = time.time(), random.choice(sorted(facts.repositories))  # noqa: S311
     report: dict[str, Any] = {"time": at(int(began)), "repository": repository}
     try:

@@ -1,8 +1,9 @@
-"""What backups do by the clock: a full one each day, a slice of the oplog each minute, and what the policy gives up.
+"""The scheduled steps of backups: a full backup each day, a slice of the oplog each minute, and the retention policy.
 
-A full backup is the stream of `mongodump --archive`, and the oplog from before it began to after it ended, which the
-slices hold anyway: what `mongodump --oplog` does, with both moments known, so that any later second can be reached. It
-counts when its manifest is in the repository, which is written last. restic never sees the end of a dump that failed.
+A full backup is the stream of `mongodump --archive`, and the oplog from before its start to after its end, which the
+slices hold anyway: as `mongodump --oplog`, but with both moments known, so that any later second can be restored. It
+is complete when its manifest is in the repository, which is written last. A failed dump never becomes a snapshot, as
+restic does not see the end of its input.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ from slipway.backups.host import Busy, Facts, Failed, alone, change_state, last_
 from slipway.backups.restic import Repository, Writing, pump
 
 ARCHIVE, MANIFEST_FILE, OPLOG_FILE = "mongodb.archive", "manifest.json", "oplog.bson"
-# A slice this long replaces the short ones in a restore, which reads each with a process of its own.
+# Longer slices that replace short ones in a restore, which needs a process for each slice.
 LONG_SECONDS = 3600
 MIB = 2**20
-# How long another slice is waited for, in seconds.
+# The timeout for another slice to finish, in seconds.
 SLICE_PATIENCE = 120
-# A check and a prune are never at once.
+# A check and a prune never run at once.
 TIDYING, TIDYING_PATIENCE = "check or prune", 3600
 
 
@@ -36,7 +37,7 @@ def repositories(facts: Facts) -> list[Repository]:
 
 
 def each(facts: Facts, task: Callable[[Repository], None]) -> None:
-    """The same for all repositories: one that fails keeps no other one from its. Raises Failed at the end."""
+    """Run a task for all repositories, also if one fails. Raises Failed at the end."""
     failures = []
     for repository in repositories(facts):
         try:
@@ -49,10 +50,10 @@ def each(facts: Facts, task: Callable[[Repository], None]) -> None:
 
 
 def now(facts: Facts, anyway: bool = False) -> None:
-    """A full backup to all repositories, and what the policy gives up then.
+    """Make a full backup to all repositories, then apply the retention policy.
 
-    A new server leaves a repository alone that has backups of the one before: its own would be the newest ones, and a
-    restore would take them. `anyway` it goes on there, without what was.
+    A new server does not write to a repository with the previous server's backups: its own would be the newest ones,
+    which a restore would use. `anyway` overrides that.
     """
     with alone("backup"):
         if not anyway and is_new():
@@ -71,8 +72,8 @@ def is_new() -> bool:
 def _refuse_others(repository: Repository) -> None:
     if repository.is_there() and (fulls := chain.catalog(repository.snapshots()).fulls):
         raise Failed(
-            f"repository {repository.name}: found backups that this server has not made, the newest of"
-            f" {at(fulls[-1].end[0])}; restore them (slipway restore --files --secrets), or go on without (slipway"
+            f"repository {repository.name}: found another server's backups, the newest of"
+            f" {at(fulls[-1].end[0])}; restore them (slipway restore --files --secrets), or continue without (slipway"
             " backup now --anyway)"
         )
 
@@ -99,7 +100,7 @@ def _full(facts: Facts) -> None:
     ]
     if renamed:
         raise Failed(
-            f"{', '.join(renamed)}: renamed during the backup, which may have it twice or never, and does not count;"
+            f"{', '.join(renamed)}: renamed during the backup, which is discarded as it may have it twice or never;"
             " run it again"
         )
     for repository in written[:]:
@@ -139,7 +140,7 @@ def _full(facts: Facts) -> None:
 def _dump(
     facts: Facts, targets: list[Repository], tags: dict[str, str], failures: list[str]
 ) -> tuple[list[Repository], int]:
-    """The repositories that have the dump now, and its size in bytes."""
+    """Dump to the targets. Returns the repositories that succeeded, and the size in bytes."""
     size = 0
 
     def count(more: int) -> None:
@@ -162,7 +163,7 @@ def _dump(
                 dump.kill()
                 dump.wait()
     except BaseException:
-        # Before the end of its input: it would take that for the end of the dump.
+        # Kill restic before its input ends: it would store that as a complete dump.
         for one in writing:
             one.abandon()
         raise
@@ -177,7 +178,7 @@ def _dump(
 
 
 def take_slices(facts: Facts, waits: bool = False) -> None:
-    """What was written since the last slice, for each repository."""
+    """Store what was written since the last slice, for each repository."""
     with alone("slice", SLICE_PATIENCE if waits else 0):
         each(facts, partial(_slice, server=mongo.live(facts)))
 
@@ -185,16 +186,16 @@ def take_slices(facts: Facts, waits: bool = False) -> None:
 def _slice(repository: Repository, server: mongo.Server) -> None:
     state, name = read_state(), repository.name
     if state.get("awaits"):
-        tell(f"{name}: nothing until the next full backup, as other data were restored")
+        tell(f"{name}: no slice until the next full backup, as data were restored")
         return
     if is_new():
-        tell(f"{name}: nothing yet, as there is no full backup")
+        tell(f"{name}: no slice, as there is no full backup yet")
         return
     reached = state.get("reached", {}).get(name)
     if reached is None:
         found = chain.catalog(repository.snapshots())
         if not found.fulls:
-            tell(f"{name}: nothing yet, as there is no full backup")
+            tell(f"{name}: no slice, as there is no full backup yet")
             return
         reached = tag_of(chain.reach(found.slices, found.fulls[-1].begin))
     begin, end = moment_of(reached), server.newest()
@@ -213,13 +214,13 @@ def _slice(repository: Repository, server: mongo.Server) -> None:
         change_state(gap={"begin": begin[0], "end": gap[0], "repository": name})
         subprocess.run(["systemctl", "start", "--no-block", "slipway-backup.service"], check=False)
         raise Failed(
-            f"repository {name}: the oplog no longer has what was written between {at(begin[0])} and {at(gap[0])}: no"
-            " second between them can be restored. A full backup begins; a larger mongodb_oplog_mb keeps more"
+            f"repository {name}: the oplog lacks what was written between {at(begin[0])} and {at(gap[0])}: no"
+            " second between them can be restored. A full backup starts now; raise mongodb_oplog_mb to keep more"
         )
 
 
 def store(repository: Repository, server: mongo.Server, begin: Moment, end: Moment) -> Moment | None:
-    """A slice from a moment to another one; the moment of its first entry where the oplog no longer has its begin."""
+    """Store a slice between two moments. Returns the moment of its first entry if the oplog lacks `begin`."""
     if end <= begin:
         return None
     entries = server.oplog(begin, end)
@@ -232,20 +233,20 @@ def store(repository: Repository, server: mongo.Server, begin: Moment, end: Mome
             writing.write(document)
         last = oplog.entry(document).moment
         if last != end:
-            raise Failed(f"repository {repository.name}: the oplog ends at {at(last[0])} and not at {at(end[0])}")
+            raise Failed(f"repository {repository.name}: the oplog ends at {at(last[0])}, expected {at(end[0])}")
     writing.end()
     return first if first != begin else None
 
 
 def prune(facts: Facts) -> None:
-    """Forget what the policy gives up, and free its space."""
+    """Delete snapshots by the retention policy, and free their space."""
 
     def tidy(repository: Repository) -> None:
         found = chain.catalog(repository.snapshots())
         gone = chain.to_forget(found, int(time.time()), facts.daily, facts.weekly, facts.monthly, facts.days)
         if gone:
             repository.run("unlock")
-            # A command line has an end.
+            # The length of a command line is limited.
             for first in range(0, len(gone), 500):
                 repository.run("forget", "--quiet", *gone[first : first + 500])
             repository.run("prune", "--quiet", "--max-unused", "10%")
@@ -256,26 +257,26 @@ def prune(facts: Facts) -> None:
 
 
 def check(facts: Facts) -> None:
-    """Whether repositories are whole, a seventh of their data read each day, and where no second can be restored."""
+    """Check the repositories, reading a seventh of their data each day, and report gaps."""
     part = f"{int(time.strftime('%u'))}/7"
 
     def look(repository: Repository) -> None:
         repository.run("unlock")
-        # Without a lock of restic's, for which slices would wait: what they add meanwhile is no fault.
+        # Without restic's lock, which would block slices: what they add meanwhile does no harm.
         repository.run("check", "--quiet", "--no-lock", f"--read-data-subset={part}")
         found = chain.catalog(repository.snapshots())
         missing = chain.gaps(found)
         for gap in missing:
             tell(f"{repository.name}: {gap}")
         newest = at(chain.reach(found.slices, found.fulls[-1].begin)[0]) if found.fulls else "none"
-        tell(f"{repository.name}: whole; newest second {newest}, gaps: {len(missing)}")
+        tell(f"{repository.name}: no errors; newest second {newest}, gaps: {len(missing)}")
 
     with alone(TIDYING, TIDYING_PATIENCE):
         each(facts, look)
 
 
 def listed(facts: Facts) -> None:
-    """What can be restored, a line each; as JSON for programs."""
+    """Print what can be restored, as JSON."""
     answer = {}
     for repository in repositories(facts):
         found = chain.catalog(repository.snapshots())
@@ -290,7 +291,7 @@ def listed(facts: Facts) -> None:
 
 
 def signed(facts: Facts, report: dict[str, Any]) -> dict[str, Any]:
-    """A report with its HMAC-SHA256 by the repositories' password: nobody without it can have made it up."""
+    """A report with its HMAC-SHA256 by the repositories' password: it can't be forged without that."""
     text = json.dumps(report, sort_keys=True).encode()
     key = text_of(secret(facts, "BACKUP_PASSWORD")).encode()
     return {**report, "signature": hmac.digest(key, text, hashlib.sha256).hex()}

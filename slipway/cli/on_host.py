@@ -25,7 +25,7 @@ def start_script(words: list[str]) -> str:
     inner = shlex.quote(f"{command} > {SAID} 2>&1; echo $? > {SAID}.code")
     return (
         f"[ -x {PROGRAM} ] || {{ echo {shlex.quote(OFF)}; exit 1; }}\n"
-        f"! systemctl is-active -q {UNIT} || {{ echo 'another backup or restore is at work here'; exit 1; }}\n"
+        f"! systemctl is-active -q {UNIT} || {{ echo 'another backup or restore is running on this host'; exit 1; }}\n"
         f"install -d -m 711 {SAID.rpartition('/')[0]}; rm -f {SAID}.code; : > {SAID}; chmod 600 {SAID}\n"
         f"systemd-run --quiet --collect --unit={UNIT} sh -c {inner}"
     )

@@ -73,7 +73,7 @@ def test_a_repository_that_fails_keeps_no_other_one_from_its_stream(repository, 
 
 
 def test_an_error_says_what_to_do(repository):
-    with pytest.raises(Failed, match="BACKUP_PASSWORD is not the one that the repository was made with"):
+    with pytest.raises(Failed, match="BACKUP_PASSWORD is not the one that the repository was created with"):
         repository.snapshots()
 
 
