@@ -1,6 +1,6 @@
-"""What rings. Each check returns the problems that it sees, by a key that stays the same for as long as it lasts.
+"""The checks. Each yields the problems that it finds, by a key that identifies a problem while it lasts.
 
-Installed on the host beside the program. Standard library only, Python 3.11 or later.
+Installed on the host next to the program. Standard library only, Python 3.11 or later.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from slipway.alarms.host import Facts, Host
 DAY, HOUR, MINUTE = 86400, 3600, 60
 ERROR_SECONDS, MIN_ANSWERS = 5 * MINUTE, 20
 RESTART_SECONDS, MANY_RESTARTS = 10 * MINUTE, 3
-# An alarm of what happened once is over by itself after this.
+# An alarm about a single event is resolved by itself after this.
 EVENT_SECONDS = 30 * MINUTE
 UPDATE_DAYS, REBOOT_DAYS = 3, 3
 ACCESS_LOG = "/var/log/nginx/access.log"
@@ -24,7 +24,7 @@ FOLDERS = ("/", "/var", "/var/lib/mongodb", "/var/www", "/srv", "/boot")
 
 
 class Problem(NamedTuple):
-    """What is wrong: since when it is wrong is known elsewhere. `at_once` are those that need no second look."""
+    """What is wrong, what it means, and the command to look further. `at_once`: report it on the first detection."""
 
     text: str
     meaning: str
@@ -32,13 +32,13 @@ class Problem(NamedTuple):
     at_once: bool = False
 
 
-# What a check remembers from one time to the next, by names of its own.
+# What the checks store between two runs.
 Memory = dict[str, Any]
 Found = Iterator[tuple[str, Problem]]
 
 
 def units(facts: Facts, host: Host, memory: Memory) -> Found:
-    """Units that have failed, whosever they are; ours that do not run; ours that start again and again."""
+    """All failed units; Slipway's units that are not running or crash-looping."""
     _, failed = host.run("systemctl", "list-units", "--state=failed", "--plain", "--no-legend", "--no-pager")
     names = [line.split()[0] for line in failed.splitlines() if line.strip()]
     for name in names:
@@ -55,7 +55,7 @@ def units(facts: Facts, host: Host, memory: Memory) -> Found:
         if its["ActiveState"] == "inactive" and not _in_maintenance(facts, host):
             yield f"unit {name}", Problem(f"{name} is not running", _of_unit(name), f"systemctl start {name}")
         seen = [[then, number] for then, number in restarts.get(name, []) if now - then < RESTART_SECONDS]
-        # systemd counts from 0 again when somebody starts the unit.
+        # A manual start of the unit resets systemd's counter.
         seen = [one for one in seen if one[1] <= count] + [[now, count]]
         restarts[name] = seen
         if count - seen[0][1] >= MANY_RESTARTS and name not in names:
@@ -69,8 +69,8 @@ def _of_unit(name: str) -> str:
     if name.startswith(("nginx", "mongod")):
         return "the site is down or cannot read its data"
     if name.startswith("slipway-"):
-        return "what the server does by itself was not done"
-    return "what this unit is for is not done"
+        return "a scheduled job of the server did not run"
+    return "the unit's task is not done"
 
 
 def _in_maintenance(facts: Facts, host: Host) -> bool:
@@ -78,7 +78,7 @@ def _in_maintenance(facts: Facts, host: Host) -> bool:
 
 
 def health(facts: Facts, host: Host, memory: Memory) -> Found:
-    """The components' own tests of what runs."""
+    """The components' health checks of running units."""
     for unit, test in facts.health.items():
         code, state = host.run("systemctl", "is-active", unit)
         if code == 0 and state.strip() == "active" and host.run("sh", "-c", test)[0]:
@@ -89,7 +89,7 @@ def health(facts: Facts, host: Host, memory: Memory) -> Found:
 
 
 def sites(facts: Facts, host: Host, memory: Memory) -> Found:
-    """The pages and what their backends say, through Nginx and TLS."""
+    """The sites' pages and health paths, through Nginx and TLS."""
     for site in facts.sites:
         if host.mtime(site.maintenance):
             continue
@@ -108,13 +108,13 @@ def sites(facts: Facts, host: Host, memory: Memory) -> Found:
 
 
 def errors(facts: Facts, host: Host, memory: Memory) -> Found:
-    """The rate of errors of the server in Nginx's log."""
+    """The rate of server errors in Nginx's log."""
     if not facts.sites:
         return
     text, end, inode = host.read_from(ACCESS_LOG, memory.get("log_end", -1), memory.get("log_inode", 0))
     is_first = "log_end" not in memory
     memory.update(log_end=end, log_inode=inode)
-    # Without our own looks, which say for themselves what they saw.
+    # Without the alarms' own requests, which `sites` reports.
     lines = [] if is_first else [line for line in text.splitlines() if not line.endswith('"slipway-alarms"')]
     statuses = re.findall(r'" (\d{3}) \d+ "', "\n".join(lines))
     now = host.now()
@@ -126,7 +126,7 @@ def errors(facts: Facts, host: Host, memory: Memory) -> Found:
         return
     answers, failed = sum(one[1] for one in counts), sum(one[2] for one in counts)
     if answers >= MIN_ANSWERS and 100 * failed > facts.errors_percent * answers:
-        text = f"{failed} of {answers} answers of the last 5 minutes were errors of the server"
+        text = f"{failed} of {answers} answers of the last 5 minutes were server errors"
         yield (
             "errors",
             Problem(text, "visitors see errors", f"grep '\" 5[0-9][0-9] ' {ACCESS_LOG} | tail", at_once=True),
@@ -134,7 +134,7 @@ def errors(facts: Facts, host: Host, memory: Memory) -> Found:
 
 
 def certificates(facts: Facts, host: Host, memory: Memory) -> Found:
-    """A renewal begins when a third of the lifetime is left: where it is a quarter, renewals fail."""
+    """A certificate is renewed when a third of its lifetime is left: at a quarter, renewals have failed."""
     for site in facts.sites:
         code, text = host.run(
             "openssl", "x509", "-noout", "-startdate", "-enddate", "-in", f"{site.certificate}/fullchain.pem"
@@ -150,7 +150,7 @@ def certificates(facts: Facts, host: Host, memory: Memory) -> Found:
                 f"certificate {site.domain}",
                 Problem(
                     f"the certificate of {site.domain} {said if left > 0 else 'has expired'}",
-                    "it was not renewed; browsers refuse the site once it has expired",
+                    "it was not renewed; browsers reject the site once it has expired",
                     "slipway apply; certbot renew --dry-run",
                     at_once=True,
                 ),
@@ -158,7 +158,7 @@ def certificates(facts: Facts, host: Host, memory: Memory) -> Found:
 
 
 def _seconds(text: str) -> float:
-    """Of openssl's form: "Nov 29 15:00:00 2026 GMT"."""
+    """Parse openssl's format: "Nov 29 15:00:00 2026 GMT"."""
     return datetime.strptime(text.strip(), "%b %d %H:%M:%S %Y %Z").replace(tzinfo=UTC).timestamp()
 
 
@@ -174,7 +174,7 @@ def disks(facts: Facts, host: Host, memory: Memory) -> Found:
         known.add(device)
         for what, used in (("space", space), ("inodes", inodes)):
             if used >= facts.disk_percent:
-                meaning = "when it is full MongoDB stops, and nothing can be released"
+                meaning = "when it is full, MongoDB stops and releases fail"
                 yield (
                     f"disk {folder} {what}",
                     Problem(f"{used:.0f} % of the {what} of {folder} is used", meaning, "df -h; df -i"),
@@ -182,12 +182,12 @@ def disks(facts: Facts, host: Host, memory: Memory) -> Found:
 
 
 def memory_pressure(facts: Facts, host: Host, memory: Memory) -> Found:
-    """Programs that wait for memory, and those that the kernel has killed for it."""
+    """Memory pressure, and processes that the kernel has killed (OOM)."""
     found = re.search(r"^some .*avg300=([\d.]+)", host.read("/proc/pressure/memory"), re.MULTILINE)
     if found and float(found[1]) >= facts.memory_percent:
         text = f"programs waited for memory in {float(found[1]):.0f} % of the last 5 minutes"
         yield "memory", Problem(text, "everything is slow", "systemd-cgtop -m; free -m")
-    # Of all services, in a container, too; it starts from 0 at boot.
+    # The counter of all services, also in a container; 0 at boot.
     events = host.read("/sys/fs/cgroup/system.slice/memory.events")
     found = re.search(r"^oom_kill (\d+)", events, re.MULTILINE)
     if found:
@@ -196,7 +196,7 @@ def memory_pressure(facts: Facts, host: Host, memory: Memory) -> Found:
         if before is not None and count > before:
             memory["oom_time"] = host.now()
     if host.now() - memory.get("oom_time", 0) < EVENT_SECONDS:
-        text = "the kernel killed a program that wanted more memory than there is"
+        text = "the kernel killed a process as memory ran out (OOM)"
         yield (
             "oom",
             Problem(text, "it has started again, and may be killed again", "journalctl -k -g oom", at_once=True),
@@ -204,7 +204,7 @@ def memory_pressure(facts: Facts, host: Host, memory: Memory) -> Found:
 
 
 def updates(facts: Facts, host: Host, memory: Memory) -> Found:
-    """Security updates that wait, looked for once an hour, and a reboot that one of them wants."""
+    """Pending security updates, checked once an hour, and a required reboot."""
     now = host.now()
     if now - memory.get("updates_time", 0) > HOUR:
         code, text = host.run("apt-get", "--simulate", "--quiet", "dist-upgrade", seconds=60)
@@ -215,27 +215,27 @@ def updates(facts: Facts, host: Host, memory: Memory) -> Found:
             memory["updates_time"] = now
     late = [name for name, then in memory.get("updates", {}).items() if now - then > UPDATE_DAYS * DAY]
     if late:
-        text = f"{len(late)} security updates have waited for more than {UPDATE_DAYS} days: {', '.join(late[:5])}"
+        text = f"{len(late)} security updates pending for more than {UPDATE_DAYS} days: {', '.join(late[:5])}"
         command = "unattended-upgrade --dry-run -v; systemctl status apt-daily-upgrade"
         yield "updates", Problem(text, "updates are not installed", command, at_once=True)
     since = host.mtime("/run/reboot-required")
     if since and now - since > REBOOT_DAYS * DAY:
-        text = f"a reboot is required, for more than {REBOOT_DAYS} days"
+        text = f"a reboot has been required for more than {REBOOT_DAYS} days"
         yield (
             "reboot",
-            Problem(text, "an update is not in force", "reboot (reboot_time does it at night)", at_once=True),
+            Problem(text, "an update is not active", "reboot (reboot_time does it at night)", at_once=True),
         )
 
 
 def clock(facts: Facts, host: Host, memory: Memory) -> Found:
-    """A container has its host's clock."""
+    """Time synchronization; a container has its host's clock."""
     if host.run("systemd-detect-virt", "--container", "--quiet")[0] == 0:
         return
     _, said = host.run("timedatectl", "show", "--property=NTPSynchronized", "--value")
-    # The first minutes after a boot are not wrong.
+    # Not in the first minutes after a boot.
     since = memory.setdefault("clock_since", host.now()) if said.strip() == "no" else memory.pop("clock_since", None)
     if said.strip() == "no" and host.now() - since > 15 * MINUTE:
-        text = "the clock has not been set by a time server for 15 minutes"
+        text = "the clock has not been synchronized for 15 minutes"
         yield (
             "clock",
             Problem(text, "certificates and logins depend on it", "timedatectl timesync-status", at_once=True),
@@ -243,7 +243,7 @@ def clock(facts: Facts, host: Host, memory: Memory) -> Found:
 
 
 def logins(facts: Facts, host: Host, memory: Memory) -> Found:
-    """Logins from addresses that none came from before."""
+    """Logins from new addresses."""
     if not facts.logins:
         return
     known, now = memory.setdefault("addresses", {}), host.now()
@@ -259,8 +259,8 @@ def logins(facts: Facts, host: Host, memory: Memory) -> Found:
             known[address] = [user, 0 if is_first else now]
     for address, (user, then) in known.items():
         if now - then < EVENT_SECONDS:
-            text = f"{user} logged in from {address}, where no login came from before"
-            yield f"login {address}", Problem(text, "if it was none of you, lock the server", "last -w", at_once=True)
+            text = f"{user} logged in from the new address {address}"
+            yield f"login {address}", Problem(text, "if it was none of you, block its key", "last -w", at_once=True)
 
 
 CHECKS: tuple[Callable[[Facts, Host, Memory], Found], ...] = (

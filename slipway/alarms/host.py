@@ -1,6 +1,6 @@
-"""What the alarms' program knows of its host, and how it asks it.
+"""The alarms' configuration, and access to the host.
 
-Installed on the host beside the program. Standard library only, Python 3.11 or later.
+Installed on the host next to the program. Standard library only, Python 3.11 or later.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ STATE = "/var/lib/slipway/alarms"
 
 class Site(NamedTuple):
     domain: str
-    # A path that the backend answers, "" for none, and the folder of the certificate.
+    # The backend's health path, "" for none, and the folder of the certificate.
     health: str
     certificate: str
-    # While this file is there, the site answers 503 because it was told to.
+    # While this file exists, the site is in maintenance and answers 503.
     maintenance: str
 
 
 class Facts(NamedTuple):
-    """What the program knows."""
+    """The program's configuration."""
 
     host: str
-    # Where secrets are, a file each; systemd hands them to the unit elsewhere.
+    # The folder of the secrets, a file each; systemd passes them to the unit in another one.
     credentials: str
     mail_to: list[str]
     mail_from: str
     smtp: str
     smtp_security: str
     smtp_user: str
-    # Kinds by their names.
+    # Types by name.
     webhooks: dict[str, str]
     heartbeat: bool
     sites: list[Site]
-    # That must run; and shell tests by unit, which must succeed.
+    # Units that must run, and health checks (shell tests) by unit.
     units: list[str]
     health: dict[str, str]
     disk_percent: int
@@ -48,13 +48,13 @@ class Facts(NamedTuple):
 
 
 class Host:
-    """The host, as the checks ask it. Tests have another one."""
+    """The checks' access to the host. Tests replace it."""
 
     def now(self) -> float:
         return time.time()
 
     def read(self, path: str) -> str:
-        """The text of a file, "" where there is none."""
+        """The text of a file, "" if there is none."""
         try:
             with open(path, encoding="utf-8", errors="replace") as file:
                 return file.read()
@@ -62,8 +62,8 @@ class Host:
             return ""
 
     def read_from(self, path: str, begin: int, inode: int, limit: int = 4 * 2**20) -> tuple[str, int, int]:
-        """What a log got since it was read up to a byte, then where it ends and its inode. A rotated one begins anew;
-        of more than `limit` bytes the last."""
+        """The text of a log from the byte `begin` on, its size and its inode. A rotated log is read from its beginning;
+        of more than `limit` bytes only the last."""
         try:
             with open(path, "rb") as file:
                 status = os.fstat(file.fileno())
@@ -75,14 +75,14 @@ class Host:
             return "", 0, 0
 
     def mtime(self, path: str) -> float:
-        """When a file changed, 0 where there is none."""
+        """A file's modification time, 0 if there is none."""
         try:
             return os.stat(path).st_mtime
         except OSError:
             return 0
 
     def run(self, *command: str, seconds: float = 20) -> tuple[int, str]:
-        """The exit code and the output of a command; 124 for one that takes too long, as timeout(1) has it."""
+        """The exit code and the output of a command; 124 after a timeout, as timeout(1)."""
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds)
         except subprocess.TimeoutExpired:
@@ -92,7 +92,7 @@ class Host:
         return done.returncode, done.stdout
 
     def usage(self, path: str) -> tuple[int, float, float]:
-        """The device of a file system, and what is used of its space and of its inodes, in percent, as df(1) has it."""
+        """The device of a file system, and the use of its space and inodes in percent, as df(1)."""
         found = os.statvfs(path)
         blocks = found.f_blocks - found.f_bfree + found.f_bavail
         space = 100 * (found.f_blocks - found.f_bfree) / blocks if blocks else 0
@@ -100,8 +100,8 @@ class Host:
         return os.stat(path).st_dev, space, inodes
 
     def get(self, domain: str, path: str, seconds: float = 10) -> int:
-        """The status of a site's answer, as Nginx gives it on this host. Raises OSError. Who signed the certificate is
-        not looked at: its end is, elsewhere."""
+        """The status of a request to this host's Nginx. Raises OSError. The certificate is not verified here:
+        checks.certificates checks its end."""
         import http.client
         import ssl
 
@@ -137,7 +137,7 @@ def secret(facts: Facts, name: str) -> str:
 
 
 def write(path: str, text: str) -> None:
-    """A file of root's alone that appears whole."""
+    """Write a file atomically, readable only by root."""
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     with open(f"{path}.new", "w", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
         file.write(text)

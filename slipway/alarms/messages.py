@@ -1,6 +1,6 @@
-"""Which problems are told, when: one message when something breaks, one when it is well again. And how they leave.
+"""When problems are reported: one message when something breaks, one when it is resolved. And how they are sent.
 
-Installed on the host beside the program. Standard library only, Python 3.11 or later.
+Installed on the host next to the program. Standard library only, Python 3.11 or later.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from typing import Any
 from slipway.alarms.checks import Problem
 from slipway.alarms.host import STATE, Facts, Host, secret, write
 
-# What is seen once may be a restart: so many looks in a row make it a problem, or make it over.
+# A single detection may be a restart: a problem opens or is resolved after so many runs in a row.
 LOOKS = 2
-# A message that nobody takes for so long is given up.
+# Undelivered messages are dropped after this.
 QUEUE_SECONDS, QUEUE_FILES = 3 * 86400, 500
 SECONDS = 10.0
 QUEUE = f"{STATE}/queue"
 
 
 def changes(state: dict[str, Any], seen: Mapping[str, Problem], now: float) -> tuple[list[str], list[str]]:
-    """What has broken and what is well again since the last time, a line for each with what to type; `state` keeps
-    what is open."""
+    """The new problems, each with what to type, and the resolved ones since the last run; `state` keeps the open
+    ones."""
     opened: dict[str, dict[str, Any]] = state.setdefault("open", {})
     broken, well = [], []
     for key, problem in seen.items():
@@ -42,7 +42,7 @@ def changes(state: dict[str, Any], seen: Mapping[str, Problem], now: float) -> t
         if its["missed"] >= LOOKS or not its["told"]:
             del opened[key]
             if its["told"]:
-                well.append(f"{its['text']} (since {at(its['since'])}): well again")
+                well.append(f"{its['text']} (since {at(its['since'])}): resolved")
     return broken, well
 
 
@@ -51,7 +51,7 @@ def at(seconds: float) -> str:
 
 
 def queue(facts: Facts, subject: str, lines: list[str], now: float) -> None:
-    """Put a message on the disk for each who gets it: what is there is sent until it is taken."""
+    """Queue a message on the disk for each recipient: it is retried until it is delivered."""
     channels = [*(["mail"] if facts.mail_to else []), *facts.webhooks]
     for channel in channels:
         message = {"channel": channel, "time": now, "subject": subject, "lines": lines}
@@ -59,7 +59,7 @@ def queue(facts: Facts, subject: str, lines: list[str], now: float) -> None:
 
 
 def waiting() -> list[str]:
-    """The files of messages that are still to be sent, the oldest first."""
+    """The files of queued messages, oldest first."""
     try:
         return sorted(name for name in os.listdir(QUEUE) if name.endswith(".json"))
     except OSError:
@@ -67,7 +67,7 @@ def waiting() -> list[str]:
 
 
 def send(facts: Facts, host: Host) -> list[str]:
-    """Send what is waiting; what fails is tried again the next time. Returns what failed, a line for each channel."""
+    """Send queued messages; failed ones are retried in the next run. Returns the failures, a line per channel."""
     failures: dict[str, str] = {}
     names = waiting()
     for name in names[:-QUEUE_FILES]:
@@ -87,12 +87,12 @@ def send(facts: Facts, host: Host) -> list[str]:
                 post(facts, message)
                 os.unlink(f"{QUEUE}/{name}")
             except (OSError, ValueError) as error:
-                failures[channel] = f"{channel}: not sent, and tried again: {_without_urls(error)}"
+                failures[channel] = f"{channel}: not sent, will be retried: {_without_urls(error)}"
     return [*failures.values()]
 
 
 def _without_urls(error: Exception) -> str:
-    """A URL is a secret here."""
+    """The error's text without URLs, which are secrets here."""
     said = " ".join(str(error).split()) or type(error).__name__
     return " ".join(word if "://" not in word else "(URL)" for word in said.split())
 
@@ -110,12 +110,12 @@ def post(facts: Facts, message: dict[str, Any]) -> None:
 
 
 def ask(url: str, body: bytes | None = None) -> None:
-    """Ask a URL, by POST where there is a body. Raises OSError."""
+    """Request a URL, by POST if there is a body. Raises OSError."""
     import http.client
     import urllib.request
 
     if not url.startswith(("https://", "http://")):
-        raise OSError("its secret holds no URL of http or https")
+        raise OSError("its secret is not an http or https URL")
     headers = {"Content-Type": "application/json", "User-Agent": "slipway-alarms"}
     request = urllib.request.Request(url, body, headers)  # noqa: S310
     try:
@@ -126,7 +126,7 @@ def ask(url: str, body: bytes | None = None) -> None:
 
 
 def mail(facts: Facts, message: dict[str, Any]) -> None:
-    """Hand an e-mail to the mail server. Raises OSError."""
+    """Send an e-mail through the mail server. Raises OSError."""
     import smtplib
     import ssl
     from email.message import EmailMessage

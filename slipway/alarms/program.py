@@ -1,9 +1,9 @@
 #!/usr/bin/python3
-"""Looks at the host and tells of what has changed. Run by slipway-alarms.timer, and when a unit fails.
+"""Checks the host and reports new and resolved problems. Run by slipway-alarms.timer, and when a unit fails.
 
-usage: alarms look      (look once, tell of changes, send what waits)
-       alarms test      (send a message to everybody, and say what happened)
-       alarms tell      (a line for `slipway status`)
+usage: alarms look      (check once, report changes, send queued messages)
+       alarms test      (send a test message to all recipients, and print the results)
+       alarms tell      (print a line for `slipway status`)
 
 Standard library only, Python 3.11 or later.
 """
@@ -22,7 +22,7 @@ from slipway.alarms.host import STATE, Facts, Host, load, secret, write
 
 
 def look(facts: Facts, host: Host) -> list[str]:
-    """One look at everything. Returns what could not be sent."""
+    """Run all checks once. Returns the messages that could not be sent."""
     state = read_state(host)
     seen: dict[str, Problem] = {}
     for check in CHECKS:
@@ -30,10 +30,10 @@ def look(facts: Facts, host: Host) -> list[str]:
             seen.update(check(facts, host, state.setdefault("memory", {})))
         except Exception as error:
             text = f"the check of {check.__name__} failed: {type(error).__name__}: {error}"
-            seen[f"check {check.__name__}"] = Problem(text, "it sees nothing", "journalctl -u slipway-alarms")
+            seen[f"check {check.__name__}"] = Problem(text, "it can't detect problems", "journalctl -u slipway-alarms")
     now = host.now()
     broken, well = messages.changes(state, seen, now)
-    # First what is to be told, then that it was: of a cut between them one message comes twice, and none is lost.
+    # Queue first, then save the state: an interruption in between repeats a message, but loses none.
     if broken or well:
         subject = f"{facts.host}: {_headline(broken, well)}"
         messages.queue(facts, subject, [*broken, *well], now)
@@ -53,7 +53,7 @@ def _headline(broken: list[str], well: list[str]) -> str:
     more = len(broken) + len(well) - 1
     return (
         lines[0].partition(" (since ")[0]
-        + (": well again" if not broken else "")
+        + (": resolved" if not broken else "")
         + (f", and {more} more" if more else "")
     )
 
@@ -69,7 +69,7 @@ def read_state(host: Host) -> dict[str, Any]:
 def tell(host: Host) -> str:
     state = read_state(host)
     if "looked" not in state:
-        return "nothing was looked at yet"
+        return "not checked yet"
     told = [its["text"] for its in state.get("open", {}).values() if its["told"]]
     unsent = f"; {len(messages.waiting())} messages wait" if messages.waiting() else ""
     return f"{'; '.join(told) or 'none'} ({messages.at(state['looked'])}{unsent})"
@@ -104,7 +104,7 @@ def main(step: str = "--help") -> int:
     os.makedirs(STATE, mode=0o700, exist_ok=True)
     with open(f"{STATE}/lock", "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        # What could not be sent is in the journal; the unit has done its work.
+        # Log unsent messages; they are no failure of the unit.
         for failure in look(facts, host):
             print(failure, file=sys.stderr, flush=True)
     return 0

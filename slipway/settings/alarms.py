@@ -28,7 +28,7 @@ class Alarms(Section):
     """
 
     alarm_mail_to: list[Address] = Field([])
-    """Who gets an e-mail when something breaks, and when it is well again."""
+    """Who gets an e-mail when something breaks, and when it is resolved."""
 
     alarm_smtp: Annotated[
         str, matching(r"|[A-Za-z0-9.-]+:\d{1,5}", 'a mail server and its port as "smtp.example.org:587", or ""')

@@ -64,9 +64,7 @@ def rings(server: LabHost, cause: str, text: str) -> float:
     server.ssh(cause)
     wait_until(
         f"a message about {text}",
-        lambda: any(
-            text in line for one in taken(server)[before:] for line in one["lines"] if "well again" not in line
-        ),
+        lambda: any(text in line for one in taken(server)[before:] for line in one["lines"] if "resolved" not in line),
         SECONDS * 3,
     )
     return time.monotonic() - began
@@ -86,7 +84,7 @@ cp -a /etc/nginx/nginx.conf /root/
 sed -i 's/^http {/http { server { listen 127.0.0.1:8099; return 502; }/' /etc/nginx/nginx.conf; nginx -s reload
 sleep 1; for i in $(seq 40); do curl -s 127.0.0.1:8099 > /dev/null; done
 """
-ERRORS = "answers of the last 5 minutes were errors of the server"
+ERRORS = "answers of the last 5 minutes were server errors"
 # By what is done, what mends it and what is told of it.
 # Errors first: what follows makes some, too.
 CAUSES = {
@@ -108,12 +106,12 @@ def test_what_breaks_is_told_once_and_again_when_it_is_well(server: LabHost, wha
     seconds = rings(server, cause, text)
     assert seconds < SECONDS
     server.ssh(cure)
-    lines = [line for message in taken(server) for line in message["lines"] if "well again" not in line]
+    lines = [line for message in taken(server) for line in message["lines"] if "resolved" not in line]
     assert len([line for line in lines if text in line]) == 1
     if text != ERRORS:  # which is over when five minutes are
         wait_until(
-            "it is well again",
-            lambda: any(text in line and "well again" in line for one in taken(server) for line in one["lines"]),
+            "it is resolved",
+            lambda: any(text in line and "resolved" in line for one in taken(server) for line in one["lines"]),
             SECONDS * 3,
         )
 

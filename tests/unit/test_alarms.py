@@ -154,7 +154,7 @@ def test_errors_of_the_server_are_told_above_their_rate_of_new_lines_alone(host)
     assert found(checks.errors, host, memory) == {}
     log(0, 2)
     assert [*found(checks.errors, host, memory).values()] == [
-        "7 of 102 answers of the last 5 minutes were errors of the server"
+        "7 of 102 answers of the last 5 minutes were server errors"
     ]
     host.time += checks.ERROR_SECONDS
     assert found(checks.errors, host, memory) == {}
@@ -201,7 +201,7 @@ def test_security_updates_are_told_once_they_have_waited_for_days(host):
     assert found(checks.updates, host, memory) == {}
     host.time += 3 * checks.DAY + checks.HOUR + 1
     assert [*found(checks.updates, host, memory).values()] == [
-        "1 security updates have waited for more than 3 days: openssl"
+        "1 security updates pending for more than 3 days: openssl"
     ]
     host.commands["apt-get"] = (0, "")
     host.time += checks.HOUR + 1
@@ -215,7 +215,7 @@ def test_a_login_is_told_from_an_address_that_none_came_from_before(host):
     host.commands["journalctl"] = (0, "Accepted publickey for admin from 198.51.100.7 port 1 ssh2\n")
     host.time += 30
     (said,) = found(checks.logins, host, memory).values()
-    assert said == "admin logged in from 198.51.100.7, where no login came from before"
+    assert said == "admin logged in from the new address 198.51.100.7"
 
 
 # --- Messages
