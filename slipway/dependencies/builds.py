@@ -1,6 +1,6 @@
-"""Packages that the server builds from their source: what their builds need is locked too, in a file beside the source.
+"""Packages that the server builds from source: their build dependencies are locked too, in a file next to the source.
 
-What a build needs its source says (PEP 518); it is read here, and no code of it is run.
+They are read from the source distribution (PEP 518), without running its code.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from slipway.dependencies.model import DependenciesError, File, Locked, Package
 from slipway.dependencies.requirements import text_of
 
 NAME = "pylock.slipway-build.toml"
-# Of a source that does not say. https://peps.python.org/pep-0517/#source-trees
+# The default without a [build-system]. https://peps.python.org/pep-0517/#source-trees
 DEFAULT = ("setuptools>=40.8.0", "wheel")
 INDEX = "https://pypi.org/simple"
 # https://packaging.python.org/en/latest/specifications/simple-repository-api/
@@ -31,18 +31,20 @@ MAX_BYTES, SECONDS = 500 * 2**20, 60
 
 
 def load(folder: Path, packages: Iterable[Package]) -> tuple[Package, ...]:
-    """What the builds of packages need, as it is locked. Raises DependenciesError where it is not, or for others."""
+    """The locked build dependencies. Raises DependenciesError if there is no lock, or one for other packages."""
     file, wanted = folder / NAME, _digest(packages)
     if not file.is_file():
-        raise DependenciesError([f"found no {NAME}, which locks what builds need: run `{COMMAND}`, and commit it"])
+        raise DependenciesError(
+            [f"found no {NAME}, expected a lock of build dependencies: run `{COMMAND}`, and commit it"]
+        )
     data = pylock.load(text_of(file), NAME)
     if data.get("tool", {}).get("slipway", {}).get("inputs") != wanted:
-        raise DependenciesError([f"{NAME} is for other packages than are built: run `{COMMAND}`, and commit it"])
+        raise DependenciesError([f"{NAME} is for other packages than those to build: run `{COMMAND}`, and commit it"])
     return pylock.packages(data, NAME)
 
 
 def lock(folder: Path, locked: Locked, python: str, upgrade: bool = False) -> str:
-    """The text of a lock of what the builds of the packages that are built need. Raises DependenciesError."""
+    """The text of a lock of the build dependencies. Raises DependenciesError."""
     packages = [package for package in locked.packages if package.name in locked.built]
     needed = sorted({line for package in packages for line in build_requirements(package)})
     names = ", ".join(sorted(str(package) for package in packages))
@@ -57,7 +59,7 @@ def _digest(packages: Iterable[Package]) -> str:
 
 
 def build_requirements(package: Package) -> list[str]:
-    """What a source distribution says that its build needs. Raises DependenciesError."""
+    """The build requirements of a source distribution. Raises DependenciesError."""
     file = _source(package)
     data = _fetched(file.url, package)
     if hashlib.sha256(data).hexdigest() != file.sha256:
@@ -71,7 +73,7 @@ def build_requirements(package: Package) -> list[str]:
 
 
 def _source(package: Package) -> File:
-    """The source distribution among the files of a package, looked up on PyPI where only hashes are known."""
+    """The source distribution among a package's files, looked up on PyPI if only hashes are known."""
     known = [file for file in package.files if file.url and not file.is_wheel]
     if not known:
         page = json.loads(_fetched(f"{INDEX}/{package.name}/", package))
@@ -92,7 +94,7 @@ def _source(package: Package) -> File:
 
 
 def _fetched(url: str, package: Package) -> bytes:
-    """Raises DependenciesError."""
+    """The content of a URL. Raises DependenciesError."""
     request = urllib.request.Request(url, headers=AS_JSON if url.startswith(INDEX) else {})  # noqa: S310  of a lock
     try:
         with urllib.request.urlopen(request, timeout=SECONDS, context=_trust()) as answer:  # noqa: S310
@@ -107,7 +109,7 @@ def _trust() -> ssl.SSLContext:
 
 
 def _pyproject(name: str, data: bytes) -> str:
-    """The pyproject.toml at the top of a source distribution, "" where it has none."""
+    """The pyproject.toml at the top of a source distribution, "" if it has none."""
     if name.endswith(".zip"):
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             found = [one for one in archive.namelist() if one.count("/") == 1 and one.endswith("/pyproject.toml")]

@@ -1,4 +1,4 @@
-"""Why dependencies can't be resolved for a Python: all reasons at once, where uv stops at the first."""
+"""Why dependencies can't be resolved for a Python: all reasons at once, while uv stops at the first."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from slipway.dependencies.target import MINORS, fits, minor_of, tags
 
 
 def lock(folder: Path, wanted: Inputs, python: str, upgrade: bool = False, name: str = lockfile.NAME) -> str:
-    """The text of a lock for a minor version of Python. Raises DependenciesError with all that stand in its way."""
+    """The text of a lock for a minor version of Python. Raises DependenciesError with all reasons."""
     if wanted.requires_python and (problem := wrong_python(wanted.source, wanted.requires_python, python)):
         raise DependenciesError([problem])
     try:
@@ -27,7 +27,7 @@ def lock(folder: Path, wanted: Inputs, python: str, upgrade: bool = False, name:
 
 
 def reasons(wanted: Inputs, python: str) -> Iterator[str]:
-    """A line for each requirement that can't be installed whatever the others are."""
+    """A line for each requirement that can't be installed even alone."""
     with ThreadPoolExecutor(4) as pool:
         found = pool.map(lambda line: _reason(replace(wanted, requirements=(line,)), python), wanted.requirements)
         yield from (reason for reason in found if reason)
@@ -35,7 +35,7 @@ def reasons(wanted: Inputs, python: str) -> Iterator[str]:
 
 def _reason(alone: Inputs, python: str) -> str:
     try:
-        # Without those that it needs in turn, which are many: a list of all that is installed names them too.
+        # Without its dependencies, which are many: a complete list names them too.
         lockfile.compiled(alone, python, no_deps=True)
     except uv.UvFailed as error:
         return _reason_of(str(error), alone, python) if uv.is_unsatisfiable(str(error)) else ""
@@ -43,7 +43,7 @@ def _reason(alone: Inputs, python: str) -> str:
 
 
 def _reason_of(failure: str, alone: Inputs, python: str) -> str:
-    # uv breaks its lines.
+    # uv wraps its lines.
     text, source, package = " ".join(failure.split()), alone.source, alone.requirements[0].partition(" ;")[0]
     if wanted := _python_of(text):
         return wrong_python(f"{source}: {wanted[0]}", wanted[1], python) or f"{source}: {package}: {said(text)}"
@@ -51,7 +51,7 @@ def _reason_of(failure: str, alone: Inputs, python: str) -> str:
         if platforms := re.search(r"following platforms?: ((?:`\w+`(?:, )?)+)", text):
             there = platforms[1].replace("`", "")
             return (
-                f"{source}: {match[1]} has files for {there} alone: add a marker as"
+                f"{source}: {match[1]} has files only for {there}: add a marker as"
                 f' {match[1]} ; sys_platform == "win32", or remove it'
             )
         return _no_wheel_here(alone, match[1], python)
@@ -63,13 +63,13 @@ def _reason_of(failure: str, alone: Inputs, python: str) -> str:
 
 
 def _python_of(text: str) -> tuple[str, str] | None:
-    """Which package needs which versions of Python, of what uv has said on one line."""
+    """The package and its Python specifier in uv's message."""
     match = re.search(r"(\S+) depends on Python([<>=!~]\S*?),? (?:and|we)", text)
     return (match[1], match[2]) if match else None
 
 
 def _no_wheel_here(alone: Inputs, package: str, python: str) -> str:
-    """Look what other versions of Python it has wheels for."""
+    """Find out for which other versions of Python it has wheels."""
     try:
         text = lockfile.compiled(alone, MINORS[0], no_deps=True, universal=True)
     except uv.UvFailed as error:
@@ -80,7 +80,7 @@ def _no_wheel_here(alone: Inputs, package: str, python: str) -> str:
 
 
 def no_wheel(source: str, package: str, python: str, others: Iterable[str]) -> str:
-    """`others` are the versions of Python that it has wheels for."""
+    """`others` are the versions of Python for which it has wheels."""
     others = [*others]
     name, minor = package.partition("==")[0], minor_of(python)
     there = f" (it has them for Python {', '.join(others)})" if others else ""
@@ -93,7 +93,7 @@ def no_wheel(source: str, package: str, python: str, others: Iterable[str]) -> s
 
 
 def wrong_python(who: str, specifier: str, python: str) -> str:
-    """What is wrong with a version of Python, "" where nothing is."""
+    """The problem with a version of Python, "" if it fits."""
     wanted, minor = SpecifierSet(specifier), minor_of(python)
     if wanted.contains(python if python.count(".") > 1 else f"{python}.99", prereleases=True):
         return ""
@@ -108,7 +108,7 @@ def version(minor: str) -> tuple[int, ...]:
 
 
 def said(text: str) -> str:
-    """The cause in uv's words, on one line."""
+    """The cause in uv's message, on one line."""
     text = " ".join(text.split())
     cause = (text.partition("cause: ")[2] or text).partition(" hint: ")[0]
     is_of_wheels = "no usable wheels" in cause or "no wheels with" in cause

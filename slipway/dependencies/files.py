@@ -1,4 +1,4 @@
-"""The files that may list a project's dependencies, by their names."""
+"""The names of files that may list a project's dependencies."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 SETTING = "backend_requirements"
 LOCKS = ("uv.lock", "poetry.lock", "Pipfile.lock", "pylock.toml")
-# The first that is there counts; a file for production usually includes the one that is called base.
+# The first existing one is used; a file for production usually includes base.txt.
 LISTS = (
     "requirements.txt",
     *(f"requirements/{name}.txt" for name in ("production", "prod", "requirements", "main", "base", "common")),
@@ -14,11 +14,11 @@ LISTS = (
     "requirements.in",
 )
 PROJECT = "pyproject.toml"
-# What others call their list, and what locks it.
+# Lists of other tools, and the command that locks them.
 UNLOCKED = {"Pipfile": "pipenv lock", "environment.yml": "", "setup.py": "", "setup.cfg": ""}
 EXPECTED = f"{', '.join(LOCKS)}, requirements.txt, {PROJECT}"
 
 
 def is_there(folder: Path) -> bool:
-    """Whether a folder has any file that may list dependencies: a look at names alone."""
+    """Whether a folder has a file that may list dependencies, by its name."""
     return any((folder / name).is_file() for name in (*LOCKS, *LISTS, PROJECT, *UNLOCKED))

@@ -1,7 +1,7 @@
-"""Which file of a project lists its dependencies.
+"""Finds the file that lists a project's dependencies.
 
-Locks first, as they say most: uv.lock, poetry.lock, Pipfile.lock, pylock.toml. Then lists: requirements files, and
-pyproject.toml. Of two locks, or a lock and a list that it does not fulfil, a setting must choose.
+Locks first, as they are the most precise: uv.lock, poetry.lock, Pipfile.lock, pylock.toml. Then lists: requirements
+files, and pyproject.toml. Between two locks, or a lock and a list that it does not satisfy, a setting must choose.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from slipway.dependencies.target import may_apply
 
 @dataclass(frozen=True)
 class Choice:
-    """`name` is the file, relative to the folder. `beside` is a list that is there too."""
+    """`name` is the file, relative to the folder. `beside` is a list that exists too."""
 
     name: str
     path: Path
@@ -28,7 +28,7 @@ class Choice:
 
 
 def choose(folder: Path, named: str) -> Choice:
-    """The file that is named, or else found. Raises DependenciesError."""
+    """The file `named`, or else the one found. Raises DependenciesError."""
     if named:
         if not (folder / named).is_file():
             raise DependenciesError([f"{SETTING} = {named!r}: found no such file in {folder}"])
@@ -64,13 +64,13 @@ def _of_project(folder: Path) -> Choice:
 def _nothing_found(folder: Path) -> str:
     others = [name for name in UNLOCKED if (folder / name).is_file()]
     if others and UNLOCKED[others[0]]:
-        return f"found {others[0]} and no lock of it: run `{UNLOCKED[others[0]]}`, and commit the lock"
-    found = f"found {others[0]} alone" if others else "found no list of dependencies"
+        return f"found {others[0]} without a lock: run `{UNLOCKED[others[0]]}`, and commit the lock"
+    found = f"found only {others[0]}" if others else "found no list of dependencies"
     return f"{found} in {folder}, expected one of {EXPECTED}; or name another file in {SETTING}"
 
 
 def agree(locked: Locked, beside: Requirements, name: str) -> None:
-    """Raises DependenciesError where a lock does not fulfil a list beside it: one of the two is old."""
+    """Raises DependenciesError if a lock does not satisfy the list `beside` it: one of the two is outdated."""
     versions: dict[str, list[str]] = {}
     for package in locked.packages:
         versions.setdefault(package.name, []).append(package.version)
@@ -80,13 +80,13 @@ def agree(locked: Locked, beside: Requirements, name: str) -> None:
             continue
         there = versions.get(canonicalize_name(entry.name))
         if there is None:
-            differing.append(f"{entry.name} is in {name} alone")
+            differing.append(f"{entry.name} is only in {name}")
         elif not any(entry.requirement.specifier.contains(version, prereleases=True) for version in there):
             differing.append(f"{entry.name} is {' or '.join(there)} in {locked.source}, {entry.text} in {name}")
     if differing:
         raise DependenciesError(
             [
                 f"{locked.source} and {name} disagree ({'; '.join(differing[:5])}{' ...' if differing[5:] else ''}):"
-                f" remove the one that is old, or set {SETTING} = {locked.source!r} or {name!r}"
+                f" remove the outdated one, or set {SETTING} = {locked.source!r} or {name!r}"
             ]
         )

@@ -1,4 +1,4 @@
-"""Whether locked dependencies can be installed on a server, before anything is touched there."""
+"""Checks whether locked dependencies can be installed on a server, before any change."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ from slipway.dependencies.lockfile import COMMAND, Inputs
 from slipway.dependencies.model import Locked, Package
 from slipway.dependencies.target import MIN_GLIBC, MINORS, applies, fits, minor_of, tags
 
-# What runs the services that answer requests.
+# The server of the services that answer requests.
 SERVER = "uvicorn"
-# How much larger than its wheels an environment is, with its bytecode: 3 to 4 times, of FastAPI, NumPy or boto3.
+# The size of an environment with bytecode relative to its wheels: 3 to 4 for FastAPI, NumPy or boto3.
 UNPACKED = 4
 
 
 @dataclass(frozen=True)
 class Host:
-    """A server as far as it matters: its Python's version, the minor version of its glibc, and the MiB that are free
-    for an environment."""
+    """A server: its Python's version, the minor version of its glibc, and the MiB that are free for an environment."""
 
     python: str
     glibc: int = MIN_GLIBC
@@ -29,7 +28,7 @@ class Host:
 
 
 def problems(locked: Locked, host: Host) -> Iterator[str]:
-    """A line for each thing that is in the way, with what to do."""
+    """The problems, a line each, with what to do."""
     python, minor = host.python, minor_of(host.python)
     if locked.for_python and locked.for_python != minor:
         yield (
@@ -57,14 +56,14 @@ def problems(locked: Locked, host: Host) -> Iterator[str]:
     if host.free_mb is not None and needed > host.free_mb:
         largest = max(here, key=lambda package: _size(package, fitting))
         yield (
-            f"{locked.source}: its packages take about {needed} MiB, {host.free_mb} MiB are free on the server (the"
+            f"{locked.source}: its packages need about {needed} MiB, found {host.free_mb} MiB free on the server (the"
             f" largest is {largest}, {_size(largest, fitting) // 2**20} MiB packed)"
         )
 
 
 def examined(locked: Locked, host: Host) -> tuple[Locked, list[str]]:
-    """A lock that has hashes alone with its files as the index knows them, and what is wrong with it. Where the index
-    is out of reach nothing is."""
+    """A lock that has only hashes, completed with the index's file names, and its problems; none if the index can't be
+    reached."""
     unknown = [package for package in locked.packages if not all(file.name for file in package.files)]
     unknown = [package for package in unknown if applies(package.marker, host.python)]
     if not unknown or any(True for _ in problems(locked, replace(host, free_mb=None))):
@@ -76,14 +75,12 @@ def examined(locked: Locked, host: Host) -> tuple[Locked, list[str]]:
         text = lockfile.compiled(wanted, minor, no_deps=locked.is_complete)
     except uv.UvFailed as error:
         if not uv.is_unsatisfiable(str(error)):
-            return replace(locked, notes=(*locked.notes, f"{locked.source} was not checked: PyPI is out of reach")), []
+            return replace(locked, notes=(*locked.notes, f"{locked.source} was not checked: PyPI can't be reached")), []
         return locked, [*explain.reasons(wanted, minor)] or [f"{locked.source}: {explain.said(str(error))}"]
     found = {package.name: package for package in pylock.packages(pylock.load(text, locked.source), locked.source)}
     wrong = []
     if missing := sorted(found.keys() - {package.name for package in locked.packages}):
-        wrong.append(
-            f"{locked.source}: found no {', '.join(missing)}, which its packages need: lock it again with all of them"
-        )
+        wrong.append(f"{locked.source}: found no {', '.join(missing)}, which its packages depend on: lock it again")
     for package in unknown:
         its = {file.sha256 for file in package.files}
         files = found[package.name].files
@@ -97,7 +94,7 @@ def examined(locked: Locked, host: Host) -> tuple[Locked, list[str]]:
 
 
 def _known(package: Package, found: Package | None) -> Package:
-    """A package with what the index says of the files that it has the hashes of."""
+    """A package with the index's data about the files whose hashes it has."""
     if not found or all(file.name for file in package.files):
         return package
     names = {file.sha256: file for file in found.files}

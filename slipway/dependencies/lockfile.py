@@ -1,7 +1,7 @@
-"""Slipway's own lock of a project that has none: pylock.slipway.toml, beside the source, which is committed.
+"""Slipway's own lock for a project without one: pylock.slipway.toml, next to the source, to be committed.
 
-uv resolves what the project lists, for one version of Python on Linux, to the file of each package that fits. Beside
-the packages it says what it was made from, so that one that is older than the list is known.
+uv resolves the project's list, for one version of Python on Linux, to the fitting files of each package. The lock also
+records its inputs, so that an outdated one is detected.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ HEAD = """\
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a lock is made from. `requires_python` is the project's, "" where it does not say."""
+    """What a lock is made from. `requires_python` is the project's, "" if it has none."""
 
     source: str
     requirements: tuple[str, ...]
@@ -42,7 +42,7 @@ class Inputs:
 
     @property
     def digest(self) -> str:
-        """It changes with anything that may change the lock, not with comments, order or encoding."""
+        """Changes with anything that may affect the lock, but not with comments, order or encoding."""
         content = [sorted(self.requirements), sorted(self.constraints), self.prereleases, sorted(self.built)]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
@@ -62,12 +62,14 @@ def of_project(text: str, name: str, built: Collection[str]) -> Inputs:
     data = pylock.load(text, name)
     problems, requirements = [], []
     if any(key in data.get("tool", {}).get("uv", {}) for key in ("sources", "index", "override-dependencies")):
-        problems.append(f"{name}: found settings of uv that decide on dependencies: run `uv lock`, and commit uv.lock")
+        problems.append(
+            f"{name}: found settings of uv for dependencies, expected a lock: run `uv lock`, and commit uv.lock"
+        )
     for dependency in data["project"]["dependencies"]:
         try:
             requirement = Requirement(dependency)
         except InvalidRequirement as error:
-            problems.append(f"{name}: found the dependency {dependency!r}, which is none: {error}")
+            problems.append(f"{name}: found the invalid dependency {dependency!r}: {error}")
             continue
         if requirement.url:
             problems.append(f"{name}: found {dependency}, expected a package of PyPI: name a release of it")
@@ -83,7 +85,7 @@ def of_project(text: str, name: str, built: Collection[str]) -> Inputs:
 
 
 def load(folder: Path, inputs: Inputs) -> Locked:
-    """The lock of a folder. Raises DependenciesError where there is none, or one of other inputs."""
+    """The lock in a folder. Raises DependenciesError if there is none, or one of other inputs."""
     file = folder / NAME
     if not file.is_file():
         raise DependenciesError(
@@ -98,8 +100,8 @@ def load(folder: Path, inputs: Inputs) -> Locked:
 
 
 def make(before: Path, inputs: Inputs, python: str, upgrade: bool = False) -> str:
-    """The text of a lock for a minor version of Python; versions of the one before it stay where they may. Raises
-    UvFailed where there is no solution."""
+    """The text of a lock for a minor version of Python, keeping the versions of the previous lock if possible. Raises
+    UvFailed if there is no solution."""
     resolved = compiled(inputs, python, before=text_of(before) if before.is_file() and not upgrade else "")
     its = {"source": inputs.source, "inputs": inputs.digest, "python": python}
     table = "".join(f"{key} = {json.dumps(value)}\n" for key, value in its.items())
@@ -107,8 +109,8 @@ def make(before: Path, inputs: Inputs, python: str, upgrade: bool = False) -> st
 
 
 def compiled(inputs: Inputs, python: str, before: str = "", no_deps: bool = False, universal: bool = False) -> str:
-    """What uv makes of inputs, as a lock: for a minor version of Python on Linux, or universally for it and all later
-    ones. `before` is a lock whose versions stay where they may. Raises UvFailed where there is no solution."""
+    """The inputs as uv compiles them to a lock: for a minor version of Python on Linux, or `universal` for it and all
+    later ones. `before` is a lock whose versions are kept if possible. Raises UvFailed if there is no solution."""
     with tempfile.TemporaryDirectory(prefix="slipway-") as name:
         work = Path(name)
         if before:
@@ -129,7 +131,7 @@ def compiled(inputs: Inputs, python: str, before: str = "", no_deps: bool = Fals
 
 
 def versions(text: str) -> dict[str, str]:
-    """The versions in a lock by package, none of what is no lock."""
+    """The versions in a lock by package; `{}` if it is not a lock."""
     try:
         return {package.name: package.version for package in pylock.packages(pylock.load(text, NAME), NAME)}
     except DependenciesError:

@@ -1,4 +1,4 @@
-"""What a project's dependencies come to: packages with one version each, and the hashes of their files."""
+"""Locked dependencies: packages with one version each, and the hashes of their files."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from dataclasses import dataclass
 
 
 def without_password(text: str) -> str:
-    """A text whose URLs tell neither user nor password."""
+    """A text with user and password in URLs masked."""
     return re.sub(r"://[^/@\s]+@", "://***@", text)
 
 
 class DependenciesError(Exception):
-    """Everything that keeps dependencies from being installed; `str()` is what the user reads."""
+    """All problems of a project's dependencies; `str()` is what the user reads."""
 
     def __init__(self, problems: Iterable[str]) -> None:
-        # A lock may have a private index with its password.
+        # A lock may contain a private index's URL with a password.
         self.problems = list(dict.fromkeys(map(without_password, problems)))
         super().__init__("\n".join(self.problems))
 
 
 @dataclass(frozen=True)
 class File:
-    """A file of a package on its index. Only its hash is always known: `name` may be "", `size` 0 (bytes), `url` ""."""
+    """A package's file on its index. Only the hash is always known: `name` and `url` may be "", `size` (bytes) 0."""
 
     sha256: str
     name: str = ""
@@ -38,7 +38,7 @@ class File:
 @dataclass(frozen=True)
 class Package:
     """`name` is normalized (PEP 503). `marker` is an environment marker, "" for always. `requires_python` is a version
-    specifier, "" where the lock does not say."""
+    specifier, "" if the lock has none."""
 
     name: str
     version: str
@@ -61,27 +61,27 @@ class Package:
 
 @dataclass(frozen=True)
 class Locked:
-    """The dependencies of a project. `source` is the file that they are from."""
+    """The dependencies of a project. `source` is the file that lists them."""
 
     source: str
     packages: tuple[Package, ...]
-    # Who wants which versions of Python, as ("pyproject.toml", ">=3.12").
+    # Required versions of Python by file, such as ("pyproject.toml", ">=3.12").
     python: tuple[tuple[str, str], ...] = ()
-    # Whether the source is a list of everything by construction: then dependencies of packages are not looked at.
+    # Whether the source lists everything by construction, so that dependencies of packages are not resolved.
     is_complete: bool = True
     # The minor version of Python that the source was locked for, "" for any.
     for_python: str = ""
-    # What was there and did not count, in words.
+    # Notes about what was ignored.
     notes: tuple[str, ...] = ()
-    # Names of the packages that the server builds from their source, and what their builds need.
+    # The packages that the server builds from source, and their build dependencies.
     built: frozenset[str] = frozenset()
     build_packages: tuple[Package, ...] = ()
 
-    # As requirements files with hashes, the same for the same packages, however they are listed.
+    # As requirements files with hashes, normalized.
 
     @property
     def requirements(self) -> str:
-        """What is installed from wheels."""
+        """The packages that are installed from wheels."""
         return _listed(package for package in self.packages if package.name not in self.built)
 
     @property

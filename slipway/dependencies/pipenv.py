@@ -14,7 +14,7 @@ from slipway.dependencies import pylock
 from slipway.dependencies.model import DependenciesError, File, Locked, Package
 from slipway.dependencies.requirements import FROM_PYPI, OFFICIAL_INDEX, text_of
 
-# Sources that are no index, by their keys, in words.
+# Descriptions of sources other than an index, by key.
 OTHER_SOURCES = {
     **dict.fromkeys(("git", "hg", "svn"), "version control"),
     **dict.fromkeys(("path", "editable"), "a local folder"),
@@ -28,7 +28,7 @@ def locked(file: Path, name: str) -> Locked:
         lock = json.loads(text_of(file))
         meta, default = lock["_meta"], lock["default"]
     except (ValueError, KeyError, TypeError) as error:
-        raise DependenciesError([f"{name}: found no lock of pipenv; run `pipenv lock`"]) from error
+        raise DependenciesError([f"{name}: found no valid pipenv lock: run `pipenv lock`"]) from error
     pipfile = file.with_name("Pipfile")
     problems = []
     if pipfile.is_file() and _content_hash(pylock.load(text_of(pipfile), "Pipfile")) != meta["hash"]["sha256"]:
@@ -66,7 +66,7 @@ def _package(name: str, entry: Mapping[str, Any]) -> Package:
 
 
 def _content_hash(pipfile: Mapping[str, Any]) -> str:
-    """As pipenv counts it. https://github.com/sarugaku/plette/blob/master/src/plette/pipfiles.py"""
+    """The hash as pipenv computes it. https://github.com/sarugaku/plette/blob/master/src/plette/pipfiles.py"""
     content = {
         "_meta": {"sources": pipfile.get("source", []), "requires": pipfile.get("requires", {})},
         "default": pipfile.get("packages", {}),

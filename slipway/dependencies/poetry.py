@@ -1,7 +1,7 @@
 """poetry.lock, of all versions of Poetry. https://python-poetry.org/docs/
 
-Since lock version 2.1 (Poetry 2.0) each package has its groups and markers. In older ones the dependencies are followed
-from pyproject.toml, for one version of Python.
+Since lock version 2.1 (Poetry 2.0) each package has its groups and markers. In older locks the dependencies are
+followed from pyproject.toml, for one version of Python.
 """
 
 from __future__ import annotations
@@ -29,11 +29,13 @@ Entry = Mapping[str, Any]
 
 
 def locked(file: Path, name: str, python: str) -> Locked:
-    """The packages of the group "main" for a version of Python as "3.11.2". Raises DependenciesError."""
+    """The packages of the group "main" for a version of Python such as "3.11.2". Raises DependenciesError."""
     lock = pylock.load(text_of(file), name)
     own = file.with_name("pyproject.toml")
     if not own.is_file():
-        raise DependenciesError([f"{name}: found no pyproject.toml beside it, which it was made from; restore it"])
+        raise DependenciesError(
+            [f"{name}: found no pyproject.toml next to it, expected the one that it locks: restore it"]
+        )
     project = pylock.load(text_of(own), "pyproject.toml")
     metadata = lock.get("metadata", {})
     if metadata.get("content-hash") not in _content_hashes(project):
@@ -57,7 +59,7 @@ def _package(entry: Entry, files: Mapping[str, Any]) -> Package:
         canonicalize_name(entry["name"]),
         entry["version"],
         tuple(_files(entry, files)),
-        # Of a package that several groups have, each may have its own.
+        # A package in several groups may have a marker for each.
         markers.get("main", "") if isinstance(markers, dict) else markers,
         requires_python=_specifier(entry.get("python-versions", "*")),
     )
@@ -86,7 +88,7 @@ def _problems(chosen: Iterable[Entry], files: Mapping[str, Any], name: str) -> I
 
 
 def _reached(project: Entry, entries: Iterable[Entry], python: str, name: str) -> Iterator[Entry]:
-    """The entries that the project needs, by the dependencies of each. Raises DependenciesError."""
+    """The entries that the project needs, by following dependencies. Raises DependenciesError."""
     by_name: dict[str, list[Entry]] = {}
     for entry in entries:
         by_name.setdefault(canonicalize_name(entry["name"]), []).append(entry)
@@ -105,21 +107,21 @@ def _reached(project: Entry, entries: Iterable[Entry], python: str, name: str) -
 
 
 def _of_project(project: Entry) -> dict[str, Any]:
-    """The dependencies of a project as Poetry writes them."""
+    """The dependencies of a project in Poetry's format."""
     poetry = project.get("tool", {}).get("poetry", {}).get("dependencies", {})
     found = {name: value for name, value in poetry.items() if name.lower() != "python"}
     for text in project.get("project", {}).get("dependencies", []):
         try:
             one = Requirement(text)
         except InvalidRequirement as error:
-            raise DependenciesError([f"pyproject.toml: found a dependency that is none: {error}"]) from error
+            raise DependenciesError([f"pyproject.toml: found an invalid dependency: {error}"]) from error
         markers = str(one.marker or "")
         found.setdefault(one.name, {"version": "*", "extras": [*one.extras], "markers": markers})
     return found
 
 
 def _wanted(dependencies: Entry, extras: set[str], python: str) -> Iterator[tuple[str, str, set[str]]]:
-    """Name, constraint and extras of the dependencies that count with some extras."""
+    """Name, constraint and extras of the dependencies that apply with some extras."""
     for name, value in dependencies.items():
         for one in value if isinstance(value, list) else [value]:
             its = {"version": one} if isinstance(one, str) else one
@@ -146,12 +148,12 @@ def _chosen(candidates: list[Entry], wanted: str, constraint: str, python: str, 
 
 
 def allows(constraint: str, version: str) -> bool:
-    """Whether a constraint as "^1.2 || >=3,<4" has a version. https://python-poetry.org/docs/dependency-specification/"""
+    """Whether a constraint such as "^1.2 || >=3,<4" has a version. https://python-poetry.org/docs/dependency-specification/"""
     return any(one.contains(version, prereleases=True) for one in _alternatives(constraint))
 
 
 def _specifier(constraint: str) -> str:
-    """It as a version specifier, "" where it is none."""
+    """A constraint as a version specifier, "" if it can't be one."""
     found = _alternatives(constraint)
     return str(found[0]) if len(found) == 1 else ""
 
@@ -168,7 +170,7 @@ def _clause(clause: str) -> str:
         return ""
     if match := re.fullmatch(r"(\^|~(?!=))(.+)", clause):
         release = [*Version(match[2]).release]
-        # What may change is what follows the first figure that is not 0, or the second one.
+        # ^ keeps the first non-zero part, ~ the second part.
         keep = next((n for n, part in enumerate(release) if part), len(release) - 1) if match[1] == "^" else 1
         keep = min(keep, len(release) - 1)
         above = [*release[:keep], release[keep] + 1]
@@ -177,7 +179,7 @@ def _clause(clause: str) -> str:
 
 
 def _content_hashes(project: Entry) -> set[str]:
-    """What Poetry counts of pyproject.toml, with and without the groups of PEP 735, as its versions differ.
+    """Poetry's content hashes of pyproject.toml, with and without the groups of PEP 735, as its versions differ.
     https://github.com/python-poetry/poetry/blob/2.1.0/src/poetry/packages/locker.py"""
     poetry = project.get("tool", {}).get("poetry", {})
     keys = ("requires-python", "dependencies", "optional-dependencies")

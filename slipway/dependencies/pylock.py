@@ -12,20 +12,20 @@ from packaging.utils import canonicalize_name
 from slipway.dependencies.model import DependenciesError, File, Package
 from slipway.dependencies.requirements import FROM_PYPI, OFFICIAL_INDEX
 
-# Sources that are no index, by their keys, in words.
+# Descriptions of sources other than an index, by key.
 OTHER_SOURCES = {"vcs": "version control", "directory": "a local folder", "archive": "an archive"}
 
 
 def load(text: str, name: str) -> dict[str, Any]:
-    """A TOML file. Raises DependenciesError."""
+    """A parsed TOML file. Raises DependenciesError."""
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise DependenciesError([f"{name}: found no valid TOML ({error}); restore or remake the file"]) from error
+        raise DependenciesError([f"{name}: found invalid TOML ({error}); restore or recreate the file"]) from error
 
 
 def packages(data: Mapping[str, Any], name: str) -> tuple[Package, ...]:
-    """The packages of a lock; `name` is the file's, for errors. Raises DependenciesError."""
+    """The packages of a lock; `name` is the file's name for errors. Raises DependenciesError."""
     problems, found = [], []
     for entry in data.get("packages", []):
         package = f"{entry.get('name')}=={entry.get('version', '?')}"

@@ -1,4 +1,4 @@
-"""Requirements files as pip reads them, in any encoding, with those that they include.
+"""A parser for requirements files as pip reads them, in any encoding, with their includes.
 
 https://pip.pypa.io/en/stable/reference/requirements-file-format/
 """
@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 
 from slipway.dependencies.model import DependenciesError, File, Package
 
-# Windows' own Python tools and PowerShell's `>` write these.
+# Byte order marks, as Windows' tools and PowerShell's `>` write.
 MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -28,9 +28,9 @@ MARKS = (
 )
 OFFICIAL_INDEX = re.compile(r"https://pypi\.org/simple/?|https://pypi\.python\.org/simple/?")
 FROM_PYPI = "expected a package of PyPI"
-# Of a line that `pip list` or `conda list --export` has printed.
+# Advice for a line printed by `pip list` or `conda list --export`.
 FREEZE = ": make the list by `pip list --format=freeze`"
-# Options that change nothing of what is resolved and installed here, with the number of their arguments.
+# Options that are ignored, as they have no effect here, with the number of their arguments.
 WITHOUT_EFFECT = {
     "--require-hashes": 0,
     "--prefer-binary": 0,
@@ -40,13 +40,13 @@ WITHOUT_EFFECT = {
     "--use-pep517": 0,
 }
 LONG = {"-r": "--requirement", "-c": "--constraint", "-e": "--editable", "-i": "--index-url", "-f": "--find-links"}
-# What Ubuntu's pip lists and nobody can install. https://bugs.launchpad.net/ubuntu/+source/python-pip/+bug/1635463
+# Ubuntu's pip lists it, but it can't be installed. https://bugs.launchpad.net/ubuntu/+source/python-pip/+bug/1635463
 NO_PACKAGES = {"pkg-resources": "0.0.0"}
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A requirement, the SHA-256 of its files where they are given, and the file and line that it is at."""
+    """A requirement, the given SHA-256 of its files, and its file and line."""
 
     requirement: Requirement
     hashes: tuple[str, ...]
@@ -58,21 +58,21 @@ class Entry:
 
     @property
     def version(self) -> str:
-        """The one version that it allows, "" where there may be several."""
+        """The pinned version, "" if it is not pinned."""
         specifiers = [*self.requirement.specifier]
         is_pin = len(specifiers) == 1 and specifiers[0].operator in ("==", "===")
         return specifiers[0].version if is_pin and not specifiers[0].version.endswith("*") else ""
 
     @property
     def text(self) -> str:
-        """The requirement, the same however it was written."""
+        """The requirement, normalized."""
         extras = f"[{','.join(sorted(self.requirement.extras))}]" if self.requirement.extras else ""
         marker = f" ; {self.requirement.marker}" if self.requirement.marker else ""
         return f"{self.name}{extras}{self.requirement.specifier}{marker}"
 
     @property
     def package(self) -> Package:
-        """Of one that is pinned."""
+        """The package of a pinned requirement."""
         return Package(
             self.name,
             self.version,
@@ -84,7 +84,7 @@ class Entry:
 
 @dataclass
 class Requirements:
-    """What a requirements file says, with all that it includes."""
+    """The content of a requirements file and its includes."""
 
     entries: list[Entry] = field(default_factory=list)
     constraints: list[Entry] = field(default_factory=list)
@@ -97,7 +97,7 @@ class Requirements:
 
 
 def read(path: Path, folder: Path) -> Requirements:
-    """The requirements of a file, which is named relative to a folder. Raises DependenciesError."""
+    """The requirements in a file; errors name it relative to `folder`. Raises DependenciesError."""
     reader = _Reader(folder)
     reader.read(path, reader.found.entries)
     if reader.problems:
@@ -106,16 +106,16 @@ def read(path: Path, folder: Path) -> Requirements:
 
 
 def text_of(path: Path) -> str:
-    """The text of a file, whatever wrote it."""
+    """The text of a file, in whatever encoding."""
     return decoded(path.read_bytes())
 
 
 def decoded(data: bytes) -> str:
-    """The text of a file, whatever wrote it."""
+    """The text of a file, in whatever encoding."""
     for mark, encoding in MARKS:
         if data.startswith(mark):
             return data[len(mark) :].decode(encoding, errors="replace")
-    # UTF-16 without a mark: every second byte of ASCII is zero.
+    # UTF-16 without a byte order mark: every second byte of ASCII is zero.
     if b"\0" in data[:2]:
         return data.decode("utf-16-be" if data[:1] == b"\0" else "utf-16-le", errors="replace")
     try:
@@ -161,10 +161,10 @@ class _Reader:
             self._refuse(where, "an editable installation", value, _local_advice(value))
         elif name in ("--index-url", "--extra-index-url"):
             if not OFFICIAL_INDEX.fullmatch(value):
-                advice = "expected PyPI: Slipway installs from no other index; remove the line"
+                advice = "expected PyPI: Slipway supports no other index; remove the line"
                 self.problems.append(f"{where}: found the package index {value}, {advice}")
         elif name == "--find-links" or name == "--no-index":
-            self.problems.append(f"{where}: found {name}, expected PyPI alone; remove the line")
+            self.problems.append(f"{where}: found {name}, expected only PyPI; remove the line")
         elif name == "--no-binary":
             advice = "expected the packages in the setting backend_build_packages; remove the line"
             self.problems.append(f"{where}: found {name} {value}, {advice}")
@@ -174,7 +174,7 @@ class _Reader:
     def _include(self, path: Path, name: str, where: str, into: list[Entry]) -> None:
         other = path.parent / name
         if not other.is_file():
-            # Written on Windows.
+            # A path written on Windows.
             other = path.parent / name.replace("\\", "/")
         if other.is_file():
             self.read(other, into)
@@ -182,7 +182,7 @@ class _Reader:
             self.problems.append(f"{where}: found no file {name}, expected one in {path.parent}")
 
     def _requirement(self, line: str, where: str, into: list[Entry]) -> None:
-        # Spaces before the first option of a requirement: a marker may have dashes in it.
+        # Options follow spaces; a marker may contain dashes.
         text, *options = re.split(r"\s+(?=--[a-z])", line)
         hashes = []
         for option in options:
@@ -210,7 +210,9 @@ class _Reader:
             return
         entry = Entry(requirement, tuple(dict.fromkeys(hashes)), where)
         if NO_PACKAGES.get(entry.name) == entry.version:
-            self.found.notes.append(f"{where}: {text} is left out: no package, but a mistake of Ubuntu's pip")
+            self.found.notes.append(
+                f"{where}: {text} is ignored: a bug of Ubuntu's pip lists it, but it is not a package"
+            )
             return
         into.append(entry)
 
@@ -221,7 +223,7 @@ class _Reader:
 def _lines(text: str) -> Iterator[tuple[int, str]]:
     """Logical lines without comments, each with its first line's number."""
     whole, first = "", 0
-    # Not splitlines: a form feed ends no line for pip.
+    # Not splitlines: for pip a form feed does not end a line.
     for number, raw in enumerate(re.split(r"\r\n|\r|\n", text), 1):
         line = re.sub(r"(^|\s)#.*$", "", raw)
         first = first or number
@@ -243,7 +245,7 @@ def _is_local(text: str) -> bool:
 
 def _local_advice(text: str) -> str:
     if text.strip("\"'").rstrip("/\\") in (".", ".."):
-        return "the release runs the folder of the source itself; remove the line, and list what it needs"
+        return "a release runs the source folder itself; remove the line, and list its dependencies"
     return "copy its code into backend_source, or name its release on PyPI"
 
 

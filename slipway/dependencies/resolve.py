@@ -1,4 +1,4 @@
-"""The locked dependencies of a project, whatever it lists them in."""
+"""The locked dependencies of a project, from any supported file."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from slipway.dependencies.target import may_apply
 
 
 def locked(folder: Path, named: str, python: str, built: Collection[str] = (), with_builds: bool = True) -> Locked:
-    """The dependencies of the project in a folder. `named` is the file that lists them, "" for the one that is found;
-    `python` is the server's version, "3.11.2"; `built` are the packages that it builds, whose builds' own dependencies
-    are locked too if `with_builds`. Raises DependenciesError."""
+    """The dependencies of the project in a folder. `named` is the file that lists them, "" to find it; `python` is the
+    server's version, "3.11.2"; `built` are the packages that it builds, whose build dependencies are included if
+    `with_builds`. Raises DependenciesError."""
     choice = find.choose(folder, named)
     names = frozenset(map(canonicalize_name, built))
     found = _load(choice, folder, python, names)
     if choice.beside:
         find.agree(found, read(folder / choice.beside, folder), choice.beside)
-        found = replace(found, notes=(*found.notes, f"{choice.beside} is not used: {choice.name} fulfils it"))
+        found = replace(found, notes=(*found.notes, f"{choice.beside} is not used: {choice.name} locks it"))
     packages = tuple(package for package in found.packages if not package.marker or may_apply(package.marker))
     found = replace(found, packages=packages, built=names & {package.name for package in packages})
     if not with_builds or not found.built:
@@ -36,8 +36,7 @@ def locked(folder: Path, named: str, python: str, built: Collection[str] = (), w
 
 
 def inputs(folder: Path, named: str, built: Collection[str] = ()) -> Inputs | None:
-    """What a lock of Slipway's would be made from; None where the project has one of its own. Raises
-    DependenciesError."""
+    """The inputs of Slipway's lock; None if the project has its own lock. Raises DependenciesError."""
     choice = find.choose(folder, named)
     kind, names = choice.path.name, frozenset(map(canonicalize_name, built))
     if kind == PROJECT:

@@ -1,4 +1,4 @@
-"""The Python that dependencies are for: CPython on Linux with glibc, on x86_64."""
+"""The target of dependencies: CPython on Linux with glibc, on x86_64."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from slipway.dependencies.model import File
 
-# What uv resolves for: the oldest glibc that packages still build for, which all supported systems have.
+# uv's target: the oldest glibc that packages still build for, which all supported systems satisfy.
 UV_PLATFORM = "x86_64-manylinux_2_28"
 MIN_GLIBC = 28
-# Versions of Python that a server may have, the oldest first.
+# Versions of Python that a server may have, oldest first.
 MINORS = tuple(f"3.{minor}" for minor in range(9, 16))
-# The older names of some. https://peps.python.org/pep-0600/#legacy-manylinux-tags
+# Legacy tags. https://peps.python.org/pep-0600/#legacy-manylinux-tags
 LEGACY = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
 
 
 def environment(python: str) -> dict[str, str]:
-    """The environment of markers, for a version as "3.11.2" or "3.11"."""
+    """The environment of markers, for a version such as "3.11.2" or "3.11"."""
     major, minor, *_ = python.split(".")
     return {
         "os_name": "posix",
@@ -40,13 +40,13 @@ def environment(python: str) -> dict[str, str]:
 
 
 def minor_of(python: str) -> str:
-    """ "3.11" of "3.11.2"."""
+    """ "3.11" for "3.11.2"."""
     return ".".join(python.split(".")[:2])
 
 
 @cache
 def tags(python: str, glibc: int = MIN_GLIBC) -> frozenset[Tag]:
-    """The tags of wheels that fit; `glibc` is its minor version."""
+    """The compatible wheel tags; `glibc` is its minor version."""
     version = [*map(int, minor_of(python).split("."))]
     platforms = [*_platforms(glibc)]
     found = [*cpython_tags(version, platforms=platforms), *compatible_tags(version, platforms=platforms)]
@@ -55,7 +55,7 @@ def tags(python: str, glibc: int = MIN_GLIBC) -> frozenset[Tag]:
 
 
 def fits(file: File, fitting: frozenset[Tag]) -> bool:
-    """Whether a file is a wheel with one of some tags."""
+    """Whether a file is a wheel with one of the tags."""
     if not file.is_wheel:
         return False
     try:
@@ -73,10 +73,10 @@ def _platforms(glibc: int) -> Iterator[str]:
 
 
 def applies(marker: str, python: str) -> bool:
-    """Whether a package with a marker, "" for none, is for a version of Python."""
+    """Whether a marker, "" for none, applies to a version of Python."""
     return not marker or Marker(marker).evaluate(environment(python))
 
 
 def may_apply(marker: str) -> bool:
-    """Whether a package with a marker is for some version of Python."""
+    """Whether a marker applies to any version of Python."""
     return any(applies(marker, minor) for minor in MINORS)

@@ -1,6 +1,6 @@
-"""uv, which resolves dependencies here and installs them on the server: https://docs.astral.sh/uv/
+"""uv, which resolves dependencies locally and installs them on the server: https://docs.astral.sh/uv/
 
-One version on both: the wheel that the server fetches is one of those in requirements.lock (a test compares them).
+Both use the same version: the server's wheel is one of those in requirements.lock (a test compares them).
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ WHEEL_URL = (
 )
 WHEEL_SHA256 = "d7f459fe4fd247d830351c75686d3996ace3c6f3f728eb0e85a30b7ada0cef19"
 MEMBER = f"uv-{VERSION}.data/scripts/uv"
-# Of every call: the system's trust, a company's own authority included, and no configuration that is not asked for.
+# For every call: the system's certificates, such as a company's own CA, and plain output.
 OPTIONS = ("--system-certs", "--no-progress", "--color", "never")
 
 
 class UvFailed(Exception):
-    """`str()` is what uv has said."""
+    """`str()` is uv's error output."""
 
 
 def is_unsatisfiable(said: str) -> bool:
-    """Whether uv has found that there is no solution; else it could not look for one, without a network say."""
+    """Whether uv found no solution, rather than failed to look for one (no network)."""
     return "No solution found" in said and "not found in the cache" not in said
 
 
 @cache
 def has_python(minor: str) -> bool:
-    """Whether uv knows where to get a version of Python as "3.12"; "" is for none."""
+    """Whether uv can install a version of Python such as "3.12"; true for ""."""
     words = ("python", "list", "--only-downloads", "--all-platforms", "--offline", minor)
     return not minor or "linux-x86_64-gnu" in run(words, Path("/"))
 
 
 def run(arguments: Sequence[str], folder: Path) -> str:
     """The output of uv in a folder. Raises UvFailed."""
-    # It resolves for the server's Python and runs none of this machine's but our own.
+    # uv resolves for the server's Python; locally it needs no other interpreter than this one.
     env = {**os.environ, "UV_PYTHON": sys.executable, "UV_PYTHON_DOWNLOADS": "never", "UV_NO_CONFIG": "1"}
     command = [find_uv_bin(), *OPTIONS, *arguments]
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""uv.lock, as uv itself exports it."""
+"""uv.lock, exported by uv."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from slipway.dependencies.target import may_apply
 
 EXPORT = ("export", "--frozen", "--offline", "--no-dev", "--no-emit-project", "--no-header", "--no-annotate")
 
-# Folders that hold no member of a workspace, and many files.
+# Large folders without workspace members.
 SKIPPED = {"node_modules", "venv", "env", "site-packages", "__pycache__"}
 
 
 def locked(file: Path, folder: Path, name: str) -> Locked:
-    """The dependencies of the project in a folder, by a lock that is there or, of a workspace, above it. Raises
+    """The dependencies of the project in a folder, by its lock, or by that of its workspace above it. Raises
     DependenciesError."""
     own = folder / "pyproject.toml"
     if not own.is_file():
         own = file.with_name("pyproject.toml")
     if not own.is_file():
-        raise DependenciesError([f"{name}: found no pyproject.toml beside it, which uv needs; restore it"])
+        raise DependenciesError([f"{name}: found no pyproject.toml next to it, which uv needs: restore it"])
     project = pylock.load(text_of(own), "pyproject.toml")
     lock = pylock.load(text_of(file), name)
     member = canonicalize_name(project.get("project", {}).get("name", ""))
@@ -50,7 +50,7 @@ def locked(file: Path, folder: Path, name: str) -> Locked:
 
 
 def _copy_projects(top: Path, copy: Path) -> None:
-    """The files that describe a project or workspace: uv writes nothing beside them, and reads no other settings."""
+    """Copy the files that describe a project or workspace, so that uv writes nothing to it and reads no settings."""
     shutil.copyfile(top / "uv.lock", copy / "uv.lock")
     for here, folders, names in os.walk(top):
         folders[:] = [name for name in folders if not name.startswith(".") and name not in SKIPPED]
@@ -65,7 +65,7 @@ def _requires_python(project: Mapping[str, Any]) -> str:
 
 
 def _stale(project: Mapping[str, Any], lock: Mapping[str, Any], member: str, name: str) -> Iterable[str]:
-    """What the lock was made for and pyproject.toml no longer says. uv's own check needs a Python that fits."""
+    """Changes of pyproject.toml since the lock was made. uv's own check needs a matching Python."""
     metadata = next(
         (
             package["metadata"]
@@ -87,14 +87,14 @@ def _stale(project: Mapping[str, Any], lock: Mapping[str, Any], member: str, nam
             for one in map(Requirement, project["project"]["dependencies"])
         }
     except InvalidRequirement as error:
-        yield f"pyproject.toml: found a dependency that is none: {error}"
+        yield f"pyproject.toml: found an invalid dependency: {error}"
         return
     if changed := sorted({one[0] for one in then ^ now}):
         yield f"{name} is older than pyproject.toml ({', '.join(changed)} changed): run `uv lock`, and commit it"
 
 
 def _for_others(lock: Mapping[str, Any], name: str) -> Iterable[str]:
-    """A lock may be for some platforms alone: [tool.uv] environments."""
+    """A problem if the lock excludes Linux by [tool.uv] environments."""
     markers = lock.get("supported-markers", [])
     if markers and not any(map(may_apply, markers)):
         yield (

@@ -58,7 +58,7 @@ def test_two_locks_are_one_error_until_a_setting_names_one(tmp_path):
         ("fastapi==0.115.0\nuvicorn[standard]>=0.30", ""),
         ("fastapi\npywin32==306 ; sys_platform == 'win32'", ""),
         ("fastapi==0.100.0", "fastapi is 0.115.0 in uv.lock, fastapi==0.100.0 in requirements.txt"),
-        ("fastapi\nmotor>=3", "motor is in requirements.txt alone"),
+        ("fastapi\nmotor>=3", "motor is only in requirements.txt"),
     ],
 )
 def test_a_list_beside_a_lock_must_be_fulfilled_by_it(tmp_path, listed, said):
@@ -69,20 +69,20 @@ def test_a_list_beside_a_lock_must_be_fulfilled_by_it(tmp_path, listed, said):
         assert problem.startswith(f"uv.lock and requirements.txt disagree ({said})")
     else:
         found = resolve.locked(folder, "", "3.11.2")
-        assert (found.source, found.notes) == ("uv.lock", ("requirements.txt is not used: uv.lock fulfils it",))
+        assert (found.source, found.notes) == ("uv.lock", ("requirements.txt is not used: uv.lock locks it",))
 
 
 @pytest.mark.parametrize(
     ("files", "said"),
     [
         ({}, "found no list of dependencies in "),
-        ({"Pipfile": "[packages]\n"}, "found Pipfile and no lock of it: run `pipenv lock`, and commit the lock"),
-        ({"setup__py": "setup()\n"}, "found setup.py alone in "),
-        ({"environment__yml": "name: a\n"}, "found environment.yml alone in "),
+        ({"Pipfile": "[packages]\n"}, "found Pipfile without a lock: run `pipenv lock`, and commit the lock"),
+        ({"setup__py": "setup()\n"}, "found only setup.py in "),
+        ({"environment__yml": "name: a\n"}, "found only environment.yml in "),
         ({"pyproject__toml": "[tool.ruff]\n"}, "found no list of dependencies in "),
         ({"pyproject__toml": "[tool.poetry.dependencies]\na = '*'\n"}, "run `poetry lock`"),
         ({"pyproject__toml": "[project]\nname = 'a'\ndynamic = ['dependencies']\n"}, "found dynamic dependencies"),
-        ({"pyproject__toml": "[project\n"}, "pyproject.toml: found no valid TOML"),
+        ({"pyproject__toml": "[project\n"}, "pyproject.toml: found invalid TOML"),
         ({"requirements__txt": "-e .\n"}, "requirements.txt line 1: found an editable installation"),
     ],
 )
@@ -178,7 +178,7 @@ def test_all_that_cant_be_locked_is_told_at_once(tmp_path, index):
         ' newer version of it, or let the server build it: backend_build_packages = ["old"]'
     )
     assert '(it has them for Python 3.13): set python_version = "3.13", or let the server build it' in newer
-    assert "windows==306 has files for win_amd64 alone: add a marker" in windows
+    assert "windows==306 has files only for win_amd64: add a marker" in windows
     assert "nowhere==1" in nowhere
     assert "fine==2" in fine
 
@@ -280,7 +280,7 @@ def test_an_environment_must_have_room():
     large = package("some-1.0-py3-none-any.whl", "some-1.0-cp311-cp311-win_amd64.whl", size=300 * 2**20)
     assert judged(large, host=replace(HOST, free_mb=1300)) == []
     (problem,) = judged(large)
-    assert problem.startswith("a.lock: its packages take about 1204 MiB, 1000 MiB are free on the server")
+    assert problem.startswith("a.lock: its packages need about 1204 MiB, found 1000 MiB free on the server")
     assert "some==1.0, 300 MiB packed" in problem
 
 
@@ -307,7 +307,7 @@ def test_hashes_are_compared_with_the_index_and_files_are_known_then(tmp_path, i
     assert "uvicorn[standard]==1.0 \\\n" in found.requirements
 
     _, wrong = judge.examined(listed(tmp_path, lines[0]), HOST)
-    assert wrong == ["requirements.txt: found no loop, which its packages need: lock it again with all of them"]
+    assert wrong == ["requirements.txt: found no loop, which its packages depend on: lock it again"]
     _, (problem,) = judge.examined(listed(tmp_path, lines[0], f"loop==1.0 --hash=sha256:{DIGEST}"), HOST)
     assert problem.startswith("requirements.txt: the hashes of loop==1.0 have none of loop-1.0-py3-none-any.whl")
 
@@ -329,7 +329,7 @@ def test_without_a_network_hashes_are_left_to_the_server(tmp_path, monkeypatch):
     given = listed(tmp_path, f"uvicorn==0.30.6 --hash=sha256:{DIGEST}")
     found, wrong = judge.examined(given, HOST)
     assert wrong == []
-    assert found.notes == ("requirements.txt was not checked: PyPI is out of reach",)
+    assert found.notes == ("requirements.txt was not checked: PyPI can't be reached",)
 
 
 def test_uv_knows_the_versions_of_python_that_it_can_get():

@@ -67,7 +67,7 @@ def test_what_builds_need_is_locked_and_old_where_others_are_built(tmp_path, ind
     (tmp_path / builds.NAME).write_text(builds.lock(tmp_path, locked, "3.11"))
     assert [*map(str, builds.load(tmp_path, [package]))] == ["cython==3.0", "hatchling==1.9"]
     for other in (Package("some", "1.1", package.files), Package("other", "1.0", package.files)):
-        with pytest.raises(DependenciesError, match="is for other packages than are built: run `slipway lock`"):
+        with pytest.raises(DependenciesError, match="is for other packages than those to build: run `slipway lock`"):
             builds.load(tmp_path, [other])
 
 

@@ -201,13 +201,13 @@ def test_a_lock_for_other_systems_alone_is_refused(copied):
 def test_a_file_that_is_cut_off_is_told_by_its_name(copied, name, file):
     place = copied(name) / file
     place.write_text(place.read_text()[:-200])
-    assert problems(place.parent)[0].startswith(f"{file}: found no valid TOML")
+    assert problems(place.parent)[0].startswith(f"{file}: found invalid TOML")
 
 
 def test_a_lock_of_pipenv_that_is_none_is_told(copied):
     place = copied("pipfile-lock") / "Pipfile.lock"
     place.write_text("{}")
-    assert problems(place.parent) == ["Pipfile.lock: found no lock of pipenv; run `pipenv lock`"]
+    assert problems(place.parent) == ["Pipfile.lock: found no valid pipenv lock: run `pipenv lock`"]
 
 
 # --- The standard format ----------------------------------------------------------------------------------------------

@@ -74,7 +74,8 @@ def test_what_ubuntus_pip_lists_by_mistake_is_left_out_and_told(listed):
     found = listed(requirements="pkg_resources==0.0.0\nidna\n")
     assert texts(found) == ["idna"]
     assert found.notes == [
-        "requirements.txt line 1: pkg_resources==0.0.0 is left out: no package, but a mistake of Ubuntu's pip"
+        "requirements.txt line 1: pkg_resources==0.0.0 is ignored: a bug of Ubuntu's pip lists it,"
+        " but it is not a package"
     ]
 
 
@@ -97,7 +98,7 @@ BAD = {
     "a-1.0-py3-none-any.whl": "found a local path",
     "--extra-index-url https://me:s3cret@pypi.example.org/simple": "the package index https://***@pypi.example.org/simple",
     "--index-url=https://download.pytorch.org/whl/cpu": "the package index https://download.pytorch.org/whl/cpu",
-    "--find-links wheels": "found --find-links, expected PyPI",
+    "--find-links wheels": "found --find-links, expected only PyPI",
     "--no-binary cffi": "expected the packages in the setting backend_build_packages",
     "--frobnicate": "found the option --frobnicate, which Slipway does not know",
     "a --global-option=x": "found the option --global-option=x",
