@@ -1,5 +1,5 @@
-"""A release as an archive: the frontend built on this machine, and the backend's source, in one tar file, without what
-the server has already."""
+"""A release as an archive: the frontend, built locally, and the backend's source in one tar file, without the files
+that the server has already."""
 
 from __future__ import annotations
 
@@ -30,47 +30,47 @@ from slipway.engine import lock
 from slipway.releases import pages, shipped, sources
 from slipway.settings.model import Settings
 
-# What a browser gains from having compressed; pictures and fonts are compressed already.
+# Suffixes of files worth compressing; pictures and fonts are compressed already.
 COMPRESSED = {".html", ".css", ".js", ".mjs", ".json", ".svg", ".txt", ".xml", ".webmanifest", ".map", ".ico"}
-# Below this, a compressed file with its headers is hardly smaller.
+# Smaller files gain hardly anything.
 MIN_COMPRESSED_BYTES = 1024
 
-# The best that brotli and gzip can do: it is done once.
+# The maximum levels, as each file is compressed only once.
 BROTLI_QUALITY, GZIP_LEVEL = 11, 9
-# Which release it is, for people and `slipway releases`.
+# Metadata of the release, for `slipway releases`.
 RECORD = ".release.json"
-# In a release: the frontend, and before that, where it is built on the server, its source.
+# In a release: the built frontend, and its source, if it is built on the server.
 BUILD, SOURCE = "frontend/build", "frontend/source"
-# A shell command: the ids of the releases in the folder where it runs. Beside them may be uploads that were cut off,
-# and what is none at all, a "lost+found" say.
+# A shell command that prints the ids of the releases in its folder, without interrupted uploads and other entries such
+# as "lost+found".
 IDS = (
     "for id in *; do case $id in *.new | *[!A-Za-z0-9._-]*) ;;"
     " *) [ ! -e $id/backend ] && [ ! -e $id/frontend ] || echo $id ;; esac; done"
 )
 OUT_OF_MEMORY = (
-    'it had too little memory: allow more, as frontend_build = "NODE_OPTIONS=--max-old-space-size=4096 npm run build"'
+    'it ran out of memory: allow more, as in frontend_build = "NODE_OPTIONS=--max-old-space-size=4096 npm run build"'
     " (in MiB), or build on the other machine (frontend_build_on)"
 )
-# In an archive: the names of the files that are the current release's.
+# In an archive: the names of the files to take from the current release.
 KEPT = ".kept"
 
 
 @dataclass(frozen=True)
 class Release:
-    """`id` sorts by time. `archive` is a tar.gz of `backend/` and `frontend/build/` without `kept`, the files that the
-    host's current release has too, and of RECORD."""
+    """`id` sorts by time. `archive` is a tar.gz of `backend/`, `frontend/build/` and RECORD, without `kept`, the files
+    that the host's current release has too."""
 
     id: str
     archive: bytes
     kept: tuple[str, ...] = ()
 
 
-# `cache` alone lets hosts that ask at the same time each make an id, and a second may lie between them.
+# `cache` alone would let concurrent hosts create different ids.
 _naming = threading.Lock()
 
 
 def release_id(settings: Settings) -> str:
-    """One id a run, the same on every host: UTC time, and the commit where there is one."""
+    """One id per run, the same on every host: UTC time, and the commit, if there is one."""
     commit = sources.of(settings).commit
     with _naming:
         return f"{_time()}-{commit}" if commit else _time()
@@ -81,7 +81,7 @@ def _time() -> str:
     return datetime.now(UTC).strftime("%Y%m%d%H%M%S")
 
 
-# The builds of a run by folder and command; each results in a folder of this run's with what it has left.
+# The builds of a run by folder and command; each results in a temporary folder with a copy of its output.
 Builds = dict[tuple[Path, str], Future[Path]]
 
 
@@ -93,12 +93,12 @@ def frontend_of(settings: Settings) -> Path:
 
 
 def begin(settings: Settings, builds: Builds) -> Future[Path]:
-    """Start the build of the frontend, if this run has not yet: `builds` are those that it has. The result is a folder
-    of this run's with what it has left, or PyinfraError."""
+    """Start the build of the frontend, unless `builds`, those of this run, has it. The result is a temporary folder
+    with a copy of its output, or PyinfraError."""
     key = (frontend_of(settings), settings.frontend_build)
     if key not in builds:
         builds[key] = Future()
-        # A daemon: a run that fails or is interrupted does not wait for it.
+        # A daemon thread, so that a failed or interrupted run does not wait for it.
         threading.Thread(target=_fulfil, args=(builds[key], settings), daemon=True).start()
     return builds[key]
 
@@ -118,13 +118,13 @@ def build(
     more: Mapping[str, bytes] | None = None,
     shared: Collection[str] = (),
 ) -> Release:
-    """Build parts, of "backend" and "frontend", and `more` files by name, without those that are `there`: SHA-256 in
-    hexadecimal digits by name. `builds` are those that this run has, `shared` are paths of the backend that the host
-    keeps. Raises PyinfraError if a build fails."""
+    """Build the parts ("backend", "frontend") and `more` files by name, without those that are `there`: SHA-256 as
+    hexadecimal digits by name. `builds` are those of this run, `shared` are paths of the backend that the host keeps.
+    Raises PyinfraError if a build fails."""
     left_out = tuple(f"backend/{path}/" for path in shared)
     files = [one for one in _to_ship(settings, parts, builds) if not f"{one[0]}/".startswith(left_out)]
     _check_size(files, settings.release_max_mb)
-    # What is there may not be executable.
+    # Programs are always shipped: the existing file may not be executable.
     programs = {name for name, path in files if name.startswith("backend/") and os.access(path, os.X_OK)}
     kept, new = [], []
     for name, data in chain(_compressed(files), (more or {}).items()):
@@ -134,14 +134,14 @@ def build(
             new.append((name, data))
     new.append((RECORD, record(settings).encode()))
     if kept:
-        # Separated as `xargs -0` takes them, whatever is in a name.
+        # Null-separated for `xargs -0`: a name may contain anything else.
         new.append((KEPT, os.fsencode("\0".join(kept))))
     archive = _archive(new, programs)
     return Release(release_id(settings), archive, tuple(kept))
 
 
 def left_out(settings: Settings, parts: Collection[str]) -> list[str]:
-    """What there is to say of what stays here."""
+    """Notes about files that are not shipped."""
     found = [("backend", sources.of(settings).backend, False)] if "backend" in parts else []
     if "frontend" in parts and settings.frontend_build_on == "server":
         found.append(("frontend", frontend_of(settings), True))
@@ -151,7 +151,7 @@ def left_out(settings: Settings, parts: Collection[str]) -> list[str]:
 
 
 def _to_ship(settings: Settings, parts: Collection[str], builds: Builds) -> Iterator[tuple[str, Path]]:
-    """The files of parts: the name in the release, and where it is on this machine."""
+    """The files of parts: the name in the release, and the local path."""
     found = sources.of(settings)
     if "backend" in parts:
         yield from _taken("backend", shipped.of(found.backend, False, bool(found.ref)))
@@ -164,25 +164,25 @@ def _to_ship(settings: Settings, parts: Collection[str], builds: Builds) -> Iter
 
 
 def _check_size(files: list[tuple[str, Path]], most_mb: int) -> None:
-    """Raises PyinfraError, before anything is read or compressed, if files are more than a release may have."""
+    """Raises PyinfraError, before anything is read or compressed, if the files exceed the size limit."""
     sizes = {name: path.stat().st_size for name, path in files}
     size = sum(sizes.values())
     if size <= most_mb * 2**20:
         return
     largest = max(sizes, key=lambda name: sizes[name])
     raise PyinfraError(
-        f"release_max_mb: found a release of {_mb(size)} MiB, expected at most {most_mb}; leave out what is not for"
-        f" visitors (the largest file is {largest}, {_mb(sizes[largest])} MiB), or allow more"
+        f"release_max_mb: found a release of {_mb(size)} MiB, expected at most {most_mb}; remove what is not for"
+        f" visitors (the largest file is {largest}, {_mb(sizes[largest])} MiB), or raise it"
     )
 
 
 def _mb(size: int) -> int:
-    """Rounded up: what is too much must look so."""
+    """Rounded up, so that a size over the limit also looks so."""
     return -(-size // 2**20)
 
 
 def record(settings: Settings) -> str:
-    """Who has made the release, when, and of what, as JSON."""
+    """The release's metadata: author, time and source, as JSON."""
     found = sources.of(settings)
     described = {"id": release_id(settings), "when": lock.now(), "who": lock.who()}
     source = {"commit": found.commit, "ref": found.ref, "path": settings.arguments.release_path}
@@ -190,11 +190,11 @@ def record(settings: Settings) -> str:
 
 
 def _compressed(files: list[tuple[str, Path]]) -> Iterator[tuple[str, bytes]]:
-    """Name and content of files and, where a visitor gains by that, the same compressed, under a longer name."""
+    """Name and content of files, followed by compressed copies of those worth it."""
     gaining = {name for name, path in files if _gains(name, path)}
     for name, path in files:
         stem, dot, suffix = name.rpartition(".")
-        # What the build has compressed itself is ours to make.
+        # Skip files that the build has compressed itself.
         if f"{dot}{suffix}" in (".gz", ".br") and stem in gaining:
             continue
         data = path.read_bytes()
@@ -217,7 +217,7 @@ def _build_frontend(settings: Settings) -> Path:
 
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[int]:
-    """Keep other runs from building in a folder: each would empty what the other one ships. Gives the file descriptor
+    """Lock a folder against other runs' builds, which would overwrite each other's output. Yields the file descriptor
     that holds the lock."""
     opened = os.open(folder, os.O_RDONLY)
     try:
@@ -225,13 +225,13 @@ def _alone_in(folder: Path) -> Iterator[int]:
             time.sleep(0.1)
         yield opened
     finally:
-        # By its closing alone it would be, but gevent puts that off.
+        # Unlock explicitly, as gevent delays the close.
         fcntl.flock(opened, fcntl.LOCK_UN)
         os.close(opened)
 
 
 def _lock(opened: int) -> bool:
-    # Not waiting in the kernel: other greenlets of this thread go on.
+    # Non-blocking, so that other greenlets of this thread run.
     try:
         fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -240,7 +240,7 @@ def _lock(opened: int) -> bool:
 
 
 def _copied(output: Path, most_mb: int) -> Path:
-    """The next build may begin in its folder while this one is shipped."""
+    """Copy the output, so that the next build can start while this one is shipped."""
     files = [*_files(BUILD, output)]
     _check_size(files, most_mb)
     folder = Path(sources.temporary_folder())
@@ -262,19 +262,19 @@ def _built(settings: Settings, source: Path, held: int) -> Path:
         text=True,
         errors="replace",
         check=False,
-        # A run that is interrupted leaves its build behind: the next one waits for the end of that.
+        # An interrupted run leaves its build running: the next run waits for its end.
         pass_fds=[held],
     )
     output = source / settings.frontend_output
     if done.returncode != 0 or not (output / "index.html").is_file():
-        reason = f"exit code {done.returncode}" if done.returncode else f"it left no {output}/index.html"
+        reason = f"exit code {done.returncode}" if done.returncode else f"it created no {output}/index.html"
         end = "\n".join(f"  | {line}" for line in done.stdout.splitlines()[-20:])
         said = f"frontend_build failed ({reason}): {settings.frontend_build}\n{end}"
         raise PyinfraError(said + (f"\n{OUT_OF_MEMORY}" if is_out_of_memory(done.returncode, done.stdout) else ""))
     known = settings.nginx_csp, settings.frontend_assets, settings.site_domain, settings.locations
     if problems := pages.problems(str(output), *known):
         lines = "\n".join(f"  - {problem}" for problem in problems)
-        raise PyinfraError(f"visitors would not see what frontend_build has left in {output}:\n{lines}")
+        raise PyinfraError(f"the pages that frontend_build created in {output} would not work:\n{lines}")
     return output
 
 
@@ -283,16 +283,16 @@ def _taken(prefix: str, source: shipped.Shipped) -> Iterator[tuple[str, Path]]:
 
 
 def is_out_of_memory(code: int, said: str) -> bool:
-    """Whether a build ended so: Node.js says it, or the kernel has killed it."""
+    """Whether a build ran out of memory: Node.js reports it, or the kernel killed the build."""
     return "heap out of memory" in said or code in (-9, 137)
 
 
 def _files(prefix: str, folder: Path) -> Iterator[tuple[str, Path]]:
-    """Name and place of each file that a build has written, in order. What is hidden stays here."""
+    """Name and path of each file of a build, in order, without hidden files."""
     for here, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if _is_for_visitors(name))
         for path in (Path(here, name) for name in sorted(names) if _is_for_visitors(name)):
-            # A link that leads nowhere is none.
+            # Skip dangling links.
             if path.is_file():
                 yield f"{prefix}/{path.relative_to(folder).as_posix()}", path
 
@@ -306,7 +306,7 @@ def _archive(files: list[tuple[str, bytes]], programs: Collection[str]) -> bytes
     with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=6) as archive:
         for name, data in files:
             member = tarfile.TarInfo(name)
-            # Nginx makes an ETag of time and size: two releases must not share it.
+            # Nginx derives the ETag from mtime and size: two releases must not share it.
             member.size, member.mtime = len(data), int(datetime.now(UTC).timestamp())
             member.mode = 0o755 if name in programs else 0o644
             archive.addfile(member, io.BytesIO(data))

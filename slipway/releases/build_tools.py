@@ -1,4 +1,4 @@
-"""Whether this machine, or a server, has what a frontend is built by."""
+"""Checks for the frontend's build tools, on this machine or a server."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ HOW = {
 
 
 def problems_here(settings: Settings) -> list[str]:
-    """Why the frontend could not be built on this machine."""
+    """Why the frontend can't be built on this machine."""
     return [*_missing(settings.frontend_build), *wrong_node(settings, _node_here(), "this machine")]
 
 
 def _missing(command: str) -> Iterator[str]:
-    """Package managers that a command begins with and that are not here."""
+    """The package managers that a command needs and that are not installed."""
     begun = {words[0] for part in re.split(r"&&|;|\|\|", command) if (words := part.split())}
     for name in [name for name in HOW if name in begun and not shutil.which(name)]:
         yield f"frontend_build: found no {name} on this machine, which {command!r} needs; {HOW[name]}"
@@ -38,7 +38,7 @@ def _node_here() -> str:
 
 
 def wrong_node(settings: Settings, found: str, where: str) -> Iterator[str]:
-    """`found` is what `node --version` prints, "" where there is none: who needs one is told otherwise."""
+    """`found` is what `node --version` prints, "" if it is missing, which `_missing` or the build reports."""
     try:
         version = node.version_of(found)
     except ValueError:

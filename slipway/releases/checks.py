@@ -1,6 +1,6 @@
-"""What a release (program.py) must pass before visitors get it: the health of its services, and its pages.
+"""The checks of a release (program.py) before its activation: the health of its services, and its pages.
 
-Installed on the host beside the program. Standard library only, Python 3.11 or later.
+Installed on the host next to the program. Standard library only, Python 3.11 or later.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ import re
 
 from slipway.releases.host import TOO_MANY, UNAVAILABLE, Answer, Failed, Service, Site, is_right
 
-# Requests in a row that must be answered right: each worker of a service becomes healthy in its own time.
+# Healthy answers required in a row: each worker of a service becomes healthy at its own time.
 RIGHT_ANSWERS = 5
-# The first requests follow one another by poll_seconds, further ones calmly.
+# The first requests are sent every poll_seconds, further ones less often.
 QUICK_REQUESTS, CALM_SECONDS = 5, 1.0
-# Of a wrong answer, the characters that are shown.
+# Characters of an unhealthy answer that are shown.
 MAX_SHOWN = 200
 NGINX = "nginx.service"
 
@@ -28,8 +28,8 @@ class Checks(Site):
         return is_right(answer, service) or answer.status == TOO_MANY
 
     def wait_until_healthy(self, service: Service, is_next: bool) -> None:
-        """Wait until a unit that was just started passes its health check, several times in a row, asked one at a time.
-        A limit of requests that it keeps after a right answer is right, too."""
+        """Wait until a unit that was just started passes its health check several times in a row, one request at a
+        time. Once it has passed, a rate limit (429) counts as healthy too."""
         unit = self.next_units(service)[0] if is_next else self.unit(service.name)
         listen = service.next_socket if is_next else service.listen
         end, right, asked = self.system.now() + service.health_seconds, 0, 0
@@ -56,7 +56,7 @@ class Checks(Site):
         return f"{self.facts.root}/releases/{release}/frontend/build"
 
     def script_file(self) -> str:
-        """What templates/nginx/site includes."""
+        """The file that templates/nginx/site includes."""
         return f"{self.facts.root}/csp.conf"
 
     def script_sources(self) -> str:
@@ -69,7 +69,7 @@ class Checks(Site):
         return True
 
     def allow_scripts(self) -> bool:
-        """Also those of releases that may be rolled back to. Nginx reads it before the release is activated."""
+        """Allow the inline scripts of all releases, also of those to roll back to, before the activation."""
         if not self.scripts_allowed():
             self.system.write(self.script_file(), self.script_sources())
             if self.system.is_active(NGINX) and not self.system.systemctl("reload", NGINX):
@@ -82,7 +82,7 @@ class Checks(Site):
     # --- Releases and errors
 
     def complete_releases(self) -> list[str]:
-        """IDs of the releases, the oldest first. An upload that was cut off ends in .new, and a lost+found is none."""
+        """IDs of the releases, oldest first, without interrupted uploads (.new) and other entries (lost+found)."""
         releases = f"{self.facts.root}/releases"
         return [
             name
@@ -99,13 +99,13 @@ class Checks(Site):
 
 
 def unhealthy(answer: Answer, service: Service) -> str:
-    """Why a service is not healthy, and what to do."""
+    """Why a service is unhealthy, and what to do."""
     shown = str(answer)[:MAX_SHOWN]
     why = f"not healthy after {service.health_seconds} s; {service.health_path} answered: {shown}"
     if answer.status == 404:
-        return f'{why}; set {service.health_setting} to a path that it has, or to "" for any answer below 500'
+        return f'{why}; set {service.health_setting} to an existing path, or to "" to accept any answer below 500'
     if answer.status == TOO_MANY:
-        return f"{why}; exempt {service.health_path} from its limit of requests"
+        return f"{why}; exempt {service.health_path} from its rate limit"
     if answer.status and not service.health_status:
         return why
     return f"{why}; on a slow host raise {service.seconds_setting}"

@@ -1,7 +1,7 @@
-"""What a step of a release (program.py) knows of a site, and how it asks and changes the host.
+"""The configuration of the release program (program.py) for a site, and its access to the host.
 
-Installed on the host beside the program. Standard library only, Python 3.11 or later; what few steps need is imported
-where it is needed, as each step is a process of its own: http.client alone takes longer to load than all the rest.
+Installed on the host next to the program. Standard library only, Python 3.11 or later. Modules that few steps need are
+imported where they are used, as each step is a separate process: http.client takes longer to load than all the rest.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import time
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-# HTTP statuses: a limit of requests that is reached (RFC 6585), a service that is not ready yet.
+# HTTP statuses: rate limit exceeded (RFC 6585), service not ready yet.
 TOO_MANY, UNAVAILABLE = 429, 503
 MAX_ANSWER_BYTES = 2**20
-# Of a unit that failed: journal entries that are read, and lines that are shown.
+# Of a failed unit: journal entries to read, and lines to show.
 LOG_ENTRIES, LOG_LINES = 80, 20
 UNITS = "/etc/systemd/system"
-# The target of the link "next" where it is for no release, but for a restart.
+# The target of the link "next" during a restart instead of a release.
 COVERS = "current"
 
 
@@ -29,37 +29,37 @@ class Service(NamedTuple):
     """A service that answers requests. Its units are SITE-NAME, and for the next release SITE-NAME-next."""
 
     name: str
-    # Where it listens: a Unix socket's path, or ADDRESS:PORT.
+    # The Unix socket's path, or ADDRESS:PORT.
     listen: str
     next_socket: str
-    # The symbolic link by which Nginx finds one of the two sockets; "" with TCP, where Nginx has one address.
+    # The symbolic link that Nginx uses, to one of the two sockets; "" with TCP.
     link: str
     health_path: str
     # 0 for any below 500.
     health_status: int
-    # What must be in the answer, "" for anything.
+    # A text that the answer must contain, "" for any.
     health_body: str
     health_seconds: int
-    # The settings of that path and that time, for the error.
+    # The names of the settings of path and time, for errors.
     health_setting: str
     seconds_setting: str
-    # The name that visitors ask it by.
+    # The host name that visitors use.
     host_name: str
 
 
 class Facts(NamedTuple):
-    """What the program knows of a site. Times are in seconds."""
+    """The program's configuration for a site. Times are in seconds."""
 
     site: str
     root: str
     lock: str
-    # Of each unit, by its name, the files that its new ones have replaced (slipway/operations.py: KEPT).
+    # The folder of replaced files by unit (slipway/ops/backup.py: KEPT).
     backups: str
     services: list[Service]
-    # Names of the services that run without answering requests.
+    # Names of the workers, which answer no requests.
     workers: list[str]
-    # Of the site's pages: whether there are any, their policy, the URL path of hashed files, the host name, and Nginx's
-    # locations that a service answers.
+    # The site's pages: whether there are any, their policy, the URL path of hashed files, the host name, and the Nginx
+    # locations of services.
     has_pages: bool
     csp: str
     assets: str
@@ -69,21 +69,21 @@ class Facts(NamedTuple):
     drain_seconds: int
     worker_seconds: int
     hook_seconds: int
-    # The limits of one answer of a health path, and of the wait for another step of the site.
+    # The time limits of a health request, and of waiting for another step of the site.
     probe_seconds: int
     lock_seconds: int
-    # Between two looks at what is waited for.
+    # The polling interval.
     poll_seconds: float
-    # What to do where a limit is too short.
+    # What to do if a time limit is too short.
     hint: str
 
 
 class Answer(NamedTuple):
     status: int
     body: str
-    # Seconds until it is worth while to ask again, 0 where it does not say.
+    # Retry-After in seconds, 0 if there is none.
     retry_after: int = 0
-    # Where a redirect leads.
+    # The target of a redirect.
     location: str = ""
 
     def __str__(self) -> str:
@@ -95,7 +95,7 @@ NO_ANSWER = Answer(0, "")
 
 
 class Failed(Exception):
-    """What a user is told; of a unit also the end of its log."""
+    """An error that the user sees; with a unit, also the end of its log."""
 
     def __init__(self, message: str, unit: str = "") -> None:
         super().__init__(message)
@@ -103,7 +103,7 @@ class Failed(Exception):
 
 
 class Deadline(socket.socket):
-    """A socket whose reads all end by one time: a timeout of the socket itself begins anew with each byte."""
+    """A socket with one deadline for all reads: a socket's own timeout restarts with each byte."""
 
     end: float
 
@@ -113,7 +113,7 @@ class Deadline(socket.socket):
 
 
 def visitors_headers(host_name: str) -> dict[str, str]:
-    """What Nginx tells a service of a visitor (templates/nginx/backend), here of one on this host, by https."""
+    """The headers that Nginx sends to a service (templates/nginx/backend), for a local visitor by https."""
     here = "127.0.0.1"
     return {
         "Host": host_name,
@@ -125,8 +125,8 @@ def visitors_headers(host_name: str) -> dict[str, str]:
 
 
 def ask(listen: str, path: str, host_name: str, seconds: float) -> Answer:
-    """What a service that listens on a Unix socket or ADDRESS:PORT answers a visitor within `seconds`, as far as it
-    came."""
+    """The answer of a service on a Unix socket or ADDRESS:PORT to a visitor's request, as far as it arrived within
+    `seconds`."""
     from http.client import HTTPConnection, HTTPException
     from urllib.parse import quote
 
@@ -144,7 +144,7 @@ def ask(listen: str, path: str, host_name: str, seconds: float) -> Answer:
             connection.request("GET", quote(path), headers=headers)
             response = connection.getresponse()
             retry_after = response.getheader("Retry-After", "")
-            # As a date it is no help: a clock would have to be right.
+            # A date is ignored, as it depends on correct clocks.
             seconds_left = int(retry_after) if retry_after.isdecimal() else 0
             answer = Answer(response.status, "", seconds_left, response.getheader("Location", ""))
             while len(body) < MAX_ANSWER_BYTES and (part := response.read1(2**16)):
@@ -153,7 +153,7 @@ def ask(listen: str, path: str, host_name: str, seconds: float) -> Answer:
 
 
 def load(site: str, folder: str) -> Facts:
-    """What Slipway has written down of a site, beside this program."""
+    """The configuration of a site, in the program's folder."""
     file = f"{folder}/release-{site}.json"
     try:
         with open(file, encoding="utf-8") as opened:
@@ -164,10 +164,10 @@ def load(site: str, folder: str) -> Facts:
 
 
 class System:
-    """The host. What changes something succeeds, raises OSError, or returns False where a unit did not come up."""
+    """The host. Changes succeed, raise OSError, or return False if a unit failed to start."""
 
     def readlink(self, path: str) -> str:
-        """The target of a symbolic link, "" where there is none."""
+        """The target of a symbolic link, "" if there is none."""
         try:
             return os.readlink(path)
         except OSError:
@@ -183,14 +183,14 @@ class System:
             return False
 
     def names(self, folder: str) -> list[str]:
-        """What is in a folder, sorted, without what is hidden."""
+        """The entries of a folder, sorted, without hidden ones."""
         try:
             return sorted(name for name in os.listdir(folder) if not name.startswith("."))
         except FileNotFoundError:
             return []
 
     def read(self, path: str) -> str:
-        """The text of a file, "" where there is none."""
+        """The text of a file, "" if there is none."""
         try:
             with open(path, encoding="utf-8", errors="surrogateescape") as file:
                 return file.read()
@@ -198,7 +198,7 @@ class System:
             return ""
 
     def write(self, path: str, text: str) -> None:
-        """Put a text at a path, in one step and on the disk."""
+        """Write a file atomically, and sync it."""
         with open(f"{path}.new", "w", encoding="utf-8", errors="surrogateescape") as file:
             file.write(text)
             file.flush()
@@ -224,7 +224,7 @@ class System:
             os.unlink(path)
 
     def remove(self, path: str) -> None:
-        """Remove a file, or a folder with all that is in it."""
+        """Remove a file, or a folder with its content."""
         if os.path.isdir(path) and not os.path.islink(path):
             import shutil
 
@@ -233,7 +233,7 @@ class System:
             self.unlink(path)
 
     def sync(self, folder: str) -> None:
-        """Write a folder's names and links to the disk."""
+        """Sync a folder's entries to the disk."""
         opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(opened)
@@ -241,9 +241,9 @@ class System:
             os.close(opened)
 
     def run(self, *words: str, errors: int | None = subprocess.DEVNULL) -> tuple[bool, str]:
-        """Whether a command has succeeded, and its output.
+        """Run a command. Returns whether it succeeded, and its output.
 
-        It inherits the lock: another step waits for a restart that is under way, even where this program was killed.
+        It inherits the lock: another step waits for a restart in progress, even if this program was killed.
         """
         done = subprocess.run(
             words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, close_fds=False, check=False
@@ -251,7 +251,7 @@ class System:
         return done.returncode == 0, done.stdout.decode(errors="replace")
 
     def systemctl(self, verb: str, *units: str) -> bool:
-        # What it says of a start that failed is worth reading; that there is nothing to stop or reset is not.
+        # Show the errors of failed starts only; those of stop and reset-failed are noise.
         is_start = verb in ("start", "restart", "daemon-reload")
         return self.run("systemctl", verb, *units, errors=None if is_start else subprocess.DEVNULL)[0]
 
@@ -267,23 +267,23 @@ class System:
         return "\n".join(lines.splitlines()[-LOG_LINES:])
 
     def answer(self, service: Service, listen: str, seconds: int) -> Answer:
-        """What a service that listens there answers when it is asked for its health."""
+        """A service's answer to its health check."""
         return ask(listen, service.health_path, service.host_name, seconds)
 
     def page_problems(self, build: str, facts: Facts) -> list[str]:
-        """Why visitors would not see the pages of a build."""
+        """Why a build's pages would not work."""
         from slipway.releases.pages import problems
 
         return problems(build, facts.csp, facts.assets, facts.domain, facts.locations)
 
     def page_hints(self, build: str, facts: Facts) -> list[str]:
-        """What the pages of a build load from elsewhere and their policy blocks."""
+        """What a build's pages load from other origins and the policy blocks."""
         from slipway.releases.pages import hints
 
         return hints(build, facts.csp, facts.domain)
 
     def script_sources(self, builds: list[str], facts: Facts) -> str:
-        """What allows the scripts in the pages of builds, as Nginx reads it."""
+        """The lines of Nginx configuration that allow the inline scripts of builds."""
         from slipway.releases.pages import nginx_map
 
         return nginx_map(facts.csp, builds)
@@ -298,13 +298,13 @@ class System:
         print(text, flush=True)
 
     def tell(self, text: str) -> None:
-        # Where the connection is broken nobody reads it, and the step still goes on to its end.
+        # On a broken connection nobody reads it, and the step continues.
         with suppress(OSError):
             os.write(2, f"{text}\n".encode(errors="surrogateescape"))
 
 
 class Site:
-    """The units and files of a site, and how they are led to."""
+    """The units, files and links of a site."""
 
     def __init__(self, facts: Facts, system: System) -> None:
         self.facts, self.system = facts, system
@@ -314,14 +314,14 @@ class Site:
         return f"{self.facts.site}-{name}.service"
 
     def next_units(self, service: Service) -> tuple[str, str]:
-        """The unit of the next release, and its socket's."""
+        """The service and socket units of the next release."""
         return f"{self.facts.site}-{service.name}-next.service", f"{self.facts.site}-{service.name}-next.socket"
 
     def all_names(self) -> list[str]:
         return [*(service.name for service in self.facts.services), *self.facts.workers]
 
     def can_start_next(self, service: Service) -> bool:
-        """Whether there are next units: a first apply that was cut off has not come to them."""
+        """Whether the next units exist: an interrupted first apply may not have created them."""
         return all(self.system.exists(f"{UNITS}/{unit}") for unit in self.next_units(service))
 
     def next_runs(self, service: Service) -> bool:
@@ -338,7 +338,7 @@ class Site:
         return self.system.readlink(self.next) == COVERS and self.next_runs(service)
 
     def next_serves(self) -> bool:
-        """Whether Nginx may be led to the next units."""
+        """Whether Nginx may be using the next units."""
         return self.next_is_live() or any(map(self.covers, self.facts.services))
 
     def next_is_live(self) -> bool:
@@ -350,15 +350,15 @@ class Site:
             raise Failed("systemctl daemon-reload failed; nothing was started")
 
     def lead(self, link: str, target: str) -> None:
-        """Point a symbolic link to a target, in one step."""
+        """Point a symbolic link to a target atomically."""
         if self.system.readlink(link) != target:
             self.system.unlink(f"{link}.new")
             self.system.symlink(target, f"{link}.new")
             self.system.rename(f"{link}.new", link)
 
     def restore(self, backup: str) -> None:
-        """Put back the files that a unit's new ones have replaced."""
-        # A line without its end was being written: what it would name was not replaced.
+        """Restore the files that a unit's new ones have replaced."""
+        # Ignore an incomplete last line: its file was not replaced yet.
         paths = self.system.read(f"{backup}/paths").split("\n")[:-1]
         for path in paths:
             if self.system.exists(f"{backup}{path}"):
@@ -366,13 +366,13 @@ class Site:
                 self.system.copy(f"{backup}{path}", f"{path}.slipway-old")
                 self.system.rename(f"{path}.slipway-old", path)
             else:
-                # There was none.
+                # There was no file.
                 self.system.unlink(path)
         if paths:
             self.forget(backup)
 
     def forget(self, backup: str) -> None:
-        # First the list: a path in it without a copy stands for a file that was not there.
+        # The list first: a listed path without a copy would mean that there was no file.
         self.system.unlink(f"{backup}/paths")
         self.system.remove(backup)
 

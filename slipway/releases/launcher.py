@@ -1,12 +1,12 @@
 #!/usr/bin/python3 -IS
 """Runs a command with a unit's credentials as environment variables: `/usr/lib/slipway/with-credentials COMMAND...`.
 
-systemd puts each of them as a file into $CREDENTIALS_DIRECTORY, for the unit's user alone. Here each becomes the
-variable of its name, byte for byte, and COMMAND takes this process's place. So no secret is in a command line, a unit
-or a file that others can read, and /proc/PID/environ can be read by its owner alone, proc(5).
+systemd puts each credential as a file into $CREDENTIALS_DIRECTORY, readable only by the unit's user. Each becomes an
+environment variable of its name, byte for byte, and COMMAND replaces this process. So no secret is in a command line, a
+unit or a world-readable file, and /proc/PID/environ is readable only by its owner, proc(5).
 
-Slipway installs this file. The options of Python, in the first line: read neither environment variables nor what is
-installed on the host. Each start of a service waits for it, so that it imports next to nothing.
+Slipway installs this file. Python's options in the first line ignore environment variables and installed packages. It
+imports little, as it delays each start of a service.
 """
 
 import os
@@ -16,7 +16,7 @@ FOLDER = "CREDENTIALS_DIRECTORY"
 
 
 def variables(folder: str) -> dict[bytes, bytes]:
-    """The credentials in a folder that have a variable's name, by it."""
+    """The credentials in a folder whose names are valid variable names."""
     found = {}
     for name in os.listdir(folder):
         if name.isidentifier() and name.isascii():
@@ -26,7 +26,7 @@ def variables(folder: str) -> dict[bytes, bytes]:
 
 
 def main(command: list[str]) -> None:
-    """Never returns. What goes wrong is told without any value."""
+    """Never returns. Errors contain no values."""
     if not command:
         sys.exit("usage: with-credentials COMMAND [ARGUMENTS]")
     try:

@@ -1,4 +1,4 @@
-"""`slipway releases`: the releases on the hosts, and who has made them when, and of what."""
+"""`slipway releases`: the releases on the hosts, with author, time and source."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from slipway.releases import artifact
 
 
 class ReleaseThere(BaseModel):
-    """A release on a host; all but its id is unknown of one that was there before Slipway was."""
+    """A release on a host; of one from an adoption only the id is known."""
 
     id: str
     when: str = ""
@@ -24,12 +24,12 @@ class ReleaseThere(BaseModel):
     commit: str = ""
     ref: str = ""
     path: str = ""
-    # "current" | "previous" | "", by the link that leads to it.
+    # "current" | "previous" | "", by the link that points to it.
     place: str = ""
 
 
 def releases_of(connections: Connections) -> dict[str, list[ReleaseThere]]:
-    """The releases of each host by its name, the newest first."""
+    """The releases of each host by its name, newest first."""
 
     def question(host: Host) -> tuple[type[Output], dict[str, Any]]:
         return Output, {"command": listing(connections.settings[host.name].released.site_root)}
@@ -38,8 +38,8 @@ def releases_of(connections: Connections) -> dict[str, list[ReleaseThere]]:
 
 
 def listing(site_root: str) -> str:
-    """A command that prints a line for each release: its links' names (or -), its id, its record (or nothing)."""
-    # By printf: dash's echo changes what has a backslash in it.
+    """A command that prints a line for each release: its link's name (or -), its id, its record (or nothing)."""
+    # printf, as dash's echo interprets backslashes.
     return (
         f"cd {shlex.quote(site_root)}/releases 2> /dev/null && for id in $({artifact.IDS} | sort -r); do place=;"
         ' for link in previous current; do [ "$(readlink ../$link)" != releases/$id ] || place=$link; done;'
@@ -58,7 +58,7 @@ def parsed(output: str) -> list[ReleaseThere]:
 
 
 def _record(text: str) -> dict[str, str]:
-    """What a record says; nothing where it is none."""
+    """The content of a record; `{}` if it is invalid."""
     try:
         found = json.loads(text)
     except ValueError:

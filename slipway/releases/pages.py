@@ -1,7 +1,7 @@
-"""The pages of a built frontend, read as a browser reads them: what they load, and what a Content-Security-Policy makes
-of it. https://www.w3.org/TR/CSP3/
+"""The pages of a built frontend: what they load, and what a Content-Security-Policy allows of it.
+https://www.w3.org/TR/CSP3/
 
-Installed on the host beside the release program (program.py). Standard library only, Python 3.11 or later.
+Installed on the host next to the release program (program.py). Standard library only, Python 3.11 or later.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urljoin, urlsplit
 
-# Where a page is, for the links in it: no other place than the site's own.
+# The base URL of pages, which stands for the site's own origin.
 SITE = "https://site.invalid"
-# Types of a script element that are run, or change what others run; others hold data.
+# Types of script elements that run, or affect others; other types hold data.
 # https://html.spec.whatwg.org/multipage/scripting.html#attr-script-type
 RUN = {"", "module", "importmap", "speculationrules", "text/javascript", "application/javascript", "text/ecmascript"}
-# The directive of what an element loads, by its name and attribute; of a link, by its rel.
+# The CSP directive by element and attribute; for links by rel.
 LOADS = {
     ("script", "src"): "script-src",
     ("img", "src"): "img-src",
@@ -40,23 +40,23 @@ LINKS = {
     "manifest": "manifest-src",
     "modulepreload": "script-src",
 }
-# What a policy without a directive has in its place; none for those that navigate.
+# The fallback of missing directives; navigation directives have none.
 FALLBACK = "default-src"
 WITHOUT_FALLBACK = {"form-action", "base-uri", "frame-ancestors"}
 FONT = re.compile(r"[.](woff2?|ttf|otf|eot)([?#]|$)", re.IGNORECASE)
-# Google's style sheets load fonts from elsewhere.
+# Google's style sheets load fonts from another origin.
 IMPLIED = {("style-src", "https://fonts.googleapis.com"): ("font-src", "https://fonts.gstatic.com")}
 
 
 class Load(NamedTuple):
-    """Something that a page loads: the directive that decides on it, and its URL."""
+    """Something that a page loads: the directive that governs it, and its URL."""
 
     directive: str
     url: str
 
     @property
     def origin(self) -> str:
-        """Such as "https://cdn.example.org"; "data:" of what has none, and "" of the site's own."""
+        """Such as "https://cdn.example.org"; "data:" without a host, "" for the site's own."""
         parts = urlsplit(self.url)
         if self.url.startswith(f"{SITE}/"):
             return ""
@@ -64,10 +64,10 @@ class Load(NamedTuple):
 
 
 class Page(HTMLParser):
-    """A page: what it loads, in order, and the scripts and event handlers that are in it."""
+    """A page: what it loads, in order, and its inline scripts and event handlers."""
 
     def __init__(self, path: str, text: str, domain: str = "") -> None:
-        """`path` is the page's in its site, `domain` the site's host name."""
+        """`path` is the page's path in the site, `domain` the site's host name."""
         super().__init__(convert_charrefs=True)
         self.path, self.domain = path, domain
         self.base = f"{SITE}/{path}"
@@ -75,7 +75,7 @@ class Page(HTMLParser):
         self.scripts: list[str] = []
         self.handlers: list[str] = []
         self._script: list[str] | None = None
-        # What HTML does to the ends of lines, before a script is hashed.
+        # HTML normalizes line ends before a script is hashed.
         self.feed(text.replace("\r\n", "\n").replace("\r", "\n"))
         self.close()
 
@@ -129,7 +129,7 @@ def _text(folder: str, path: str) -> str:
 
 
 def styles(folder: str) -> Iterator[Load]:
-    """What the style sheets of a build load from elsewhere."""
+    """What the style sheets of a build load from other origins."""
     for path in _files(folder, ".css"):
         for imported, url in re.findall(
             r"(@import\s+)?(?:url\(\s*)?[\"']?((?:https?:)?//[^\"')\s]+)", _text(folder, path)
@@ -155,7 +155,7 @@ class Policy:
         return "; ".join(" ".join([name, *sources]) for name, sources in self.directives.items())
 
     def deciding(self, directive: str) -> str:
-        """The directive that decides, "" where none does."""
+        """The directive that governs, "" if there is none."""
         chain = [directive] if directive in WITHOUT_FALLBACK else [directive, FALLBACK]
         if directive == "script-src":
             chain.insert(0, "script-src-elem")
@@ -168,11 +168,11 @@ class Policy:
 
     def allows(self, load: Load) -> bool:
         sources = self.sources(load.directive)
-        # What trusts scripts by a nonce or by whoever loads them, no origin decides on.
+        # With 'strict-dynamic' origins do not matter.
         return sources is None or "'strict-dynamic'" in sources or any(_matches(one, load.url) for one in sources)
 
     def needs_hashes(self) -> bool:
-        """Whether scripts in a page are run by their hashes alone."""
+        """Whether inline scripts run only by their hashes."""
         sources = self.sources("script-src")
         if sources is None or sources == ["'none'"]:
             return False
@@ -180,13 +180,13 @@ class Policy:
         return "'unsafe-inline'" not in sources or is_by_hash
 
     def allowing(self, loads: Iterable[Load]) -> Policy:
-        """This policy with the origins of what it would block."""
+        """This policy with the origins of blocked loads added."""
         new = Policy(str(self))
         for load in loads:
             if new.allows(load):
                 continue
             sources = [one for one in new.sources(load.directive) or [] if one != "'none'"]
-            # script-src-elem is where it is set; all else has the directive's own name.
+            # Add to script-src-elem if it is set, else to the directive itself.
             name = new.deciding(load.directive) or load.directive
             new.directives[load.directive if name == FALLBACK else name] = [*sources, load.origin or "'self'"]
         return new
@@ -209,7 +209,7 @@ def _matches(source: str, url: str) -> bool:
 
 
 def with_scripts(policy: str, hashes: str) -> str:
-    """A policy that also runs what has these hashes; `hashes` may be a variable of Nginx's."""
+    """A policy that also allows scripts with these hashes; `hashes` may be an Nginx variable."""
     new = Policy(policy)
     sources = [one for one in new.sources("script-src") or [] if one != "'none'"]
     name = new.deciding("script-src")
@@ -217,12 +217,12 @@ def with_scripts(policy: str, hashes: str) -> str:
     return str(new)
 
 
-# --- What is to be said of a build
+# --- Problems and hints of a build
 
 
 def nginx_map(policy: str, folders: Iterable[str]) -> str:
-    """Lines of a map of Nginx's from a page's URI to the sources that run the scripts and event handlers in it, for the
-    pages of builds: '"/index.html" "'sha256-...'";'. Empty where they need none."""
+    """Lines of an Nginx map from a page's URI to the CSP sources that allow its inline scripts and event handlers:
+    '"/index.html" "'sha256-...'";'. Empty if the policy needs none."""
     if not Policy(policy).needs_hashes():
         return ""
     sources: dict[str, set[str]] = {}
@@ -233,7 +233,7 @@ def nginx_map(policy: str, folders: Iterable[str]) -> str:
             sources.setdefault(f"/{page.path}", set()).update(runs)
     lines = []
     for uri, found in sorted(sources.items()):
-        # As Nginx finds it for a path with a slash at its end.
+        # The second form is Nginx's URI for a path with a trailing slash.
         for one in dict.fromkeys([uri, re.sub(r"/index[.]html$", "//index.html", uri)]):
             lines.append(f'{_quoted(one)} "{" ".join(sorted(found))}";')
     return "".join(f"{line}\n" for line in lines)
@@ -249,16 +249,16 @@ def _hash(text: str) -> str:
 
 
 def problems(folder: str, policy: str, assets: str, domain: str, locations: Collection[str] = ()) -> list[str]:
-    """Why visitors would not see a build as it is meant: scripts that are not there, or that the policy blocks; hashed
-    files that are in another folder than that of `assets`, a URL path, "" for none. `locations` are those of Nginx
-    that a service answers, "= /config.js" or "/api/"."""
+    """Why a build would not work: scripts that are missing or that the policy blocks; hashed files in another folder
+    than that of `assets`, a URL path, "" for none. `locations` are the Nginx locations of services, "= /config.js" or
+    "/api/"."""
     found, all_pages = [], [*pages(folder, domain)]
     if assets and not _has_files(f"{folder}{assets}"):
         named = [_path(load) for page in all_pages for load in page.loads if _path(load).endswith((".js", ".css"))]
         places = sorted({f"{path.rpartition('/')[0]}/" for path in named} - {"/"})
         if places:
             found.append(
-                f"frontend_assets: found {assets!r}, and no files in that folder of the build; the pages name files in"
+                f"frontend_assets: found {assets!r}, no files in that folder of the build; the pages load files from"
                 f" {', '.join(places)}"
             )
     for page in all_pages:
@@ -266,7 +266,7 @@ def problems(folder: str, policy: str, assets: str, domain: str, locations: Coll
         own = [path for path in map(_path, scripts) if path and not _is_answered(path, locations)]
         missing = [path for path in own if not Path(f"{folder}{path}").is_file()]
         if missing:
-            found.append(f"{page.path} would be blank: it names {missing[0]}, which the build has not")
+            found.append(f"{page.path} would be blank: it loads {missing[0]}, which the build lacks")
         found += _blocked(page, scripts, Policy(policy))
     return found
 
@@ -277,7 +277,7 @@ def _blocked(page: Page, scripts: list[Load], policy: Policy) -> Iterator[str]:
     is_blank = own or (blocked and len(blocked) == len(scripts) and not page.scripts)
     inline = page.scripts and policy.sources("script-src") == ["'none'"]
     if is_blank or inline:
-        what = own[0] if own else blocked[0].url if blocked else "the script in it"
+        what = own[0] if own else blocked[0].url if blocked else "its inline script"
         yield (
             f"{page.path} would be blank: nginx_csp blocks {what}; expected a policy that allows it, as"
             f' nginx_csp = "{policy.allowing([*blocked, *([Load("script-src", f"{SITE}/")] if inline else [])])}"'
@@ -285,7 +285,7 @@ def _blocked(page: Page, scripts: list[Load], policy: Policy) -> Iterator[str]:
 
 
 def _path(load: Load) -> str:
-    """The path of what is the site's own, "" of all else."""
+    """The path of a load from the site itself, otherwise ""."""
     return unquote(urlsplit(load.url).path) if not load.origin else ""
 
 
@@ -298,8 +298,8 @@ def _has_files(folder: str) -> bool:
 
 
 def hints(folder: str, policy: str, domain: str) -> list[str]:
-    """Other origins that the pages and the style sheets of a build name and a policy blocks, with one that allows
-    them."""
+    """Other origins that the pages and style sheets of a build load from and the policy blocks, with a policy that
+    allows them."""
     known = Policy(policy)
     blocked: dict[tuple[str, str], Load] = {}
     for load in [*(load for page in pages(folder, domain) for load in page.loads), *styles(folder)]:
@@ -309,4 +309,4 @@ def hints(folder: str, policy: str, domain: str) -> list[str]:
         return []
     named = ", ".join(f"{origin} ({directive})" for origin, directive in sorted(blocked))
     allowing = known.allowing(blocked.values())
-    return [f'nginx_csp blocks what the pages name: {named}. To allow it: nginx_csp = "{allowing}"']
+    return [f'nginx_csp blocks what the pages load: {named}. To allow it: nginx_csp = "{allowing}"']

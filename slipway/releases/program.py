@@ -3,25 +3,24 @@
 
     begin ID keep|discard               start release ID beside the live one and wait until it is healthy
     hook before|after ID keep|discard   run pre_activate or post_activate
-    pages ID keep|discard               check the pages of release ID, and allow the scripts in them
-    allow_scripts                       allow the scripts in the pages of all releases
-    scripts_allowed                     fail where they are not allowed
-    hints ID                            print what the pages of release ID load and their policy blocks
+    pages ID keep|discard               check the pages of release ID, and allow their inline scripts
+    allow_scripts                       allow the inline scripts of all releases' pages
+    scripts_allowed                     fail if they are not allowed
+    hints ID                            print what the pages of release ID load and the policy blocks
     switch ID                           activate the release
     take_over                           restart the services with it and point Nginx back to them
-    cover SERVICE                       before a restart of SERVICE: start the live release beside it, which serves
+    cover SERVICE                       before a restart of SERVICE: serve the live release by a second instance
     uncover SERVICE                     after the restart: point Nginx back to SERVICE
-    settle                              finish what an interrupted release or restart has left
+    settle                              finish or undo an interrupted release or restart
     discard ID keep|discard             stop the next release, and remove its files or keep them
     prune                               remove old releases
 
-Slipway installs this file, and beside it release-SITE.json with the facts of a site. Whichever step is cut off, and
-wherever, visitors are served: `settle` finishes what was begun; `slipway apply` runs it,
-and so does the next release. `Steps` decides, and `System` (host.py) asks and changes the host, so that tests run the
-steps without one.
+Slipway installs this file, and next to it release-SITE.json with the configuration of a site. Visitors are served
+whenever a step is interrupted: `settle` finishes it, and is run by `slipway apply` and by the next release. `Steps`
+makes the decisions, `System` (host.py) accesses the host, so that tests run the steps without one.
 
-The options of Python, in the first line: write no bytecode, and read neither environment variables nor what is
-installed on the host. Its first folder for imports is this file's own.
+Python's options in the first line write no bytecode, and ignore environment variables and installed packages. Imports
+start at this file's folder.
 """
 
 from __future__ import annotations
@@ -35,14 +34,14 @@ from collections.abc import Callable
 from slipway.releases.checks import Checks
 from slipway.releases.host import COVERS, Facts, Failed, Service, System, load
 
-# SS_CONNECTED of Linux's <linux/net.h>, in /proc/net/unix.
+# SS_CONNECTED of <linux/net.h>, in /proc/net/unix.
 CONNECTED = "03"
 # The settings with the commands of the two hooks.
 HOOKS = {"before": "pre_activate", "after": "post_activate"}
 
 
 class Steps(Checks):
-    """The steps of a release of one site. Each returns whether it succeeded; OSError and Failed end it where it is."""
+    """The steps of a release of one site. Each returns whether it succeeded, or raises OSError or Failed."""
 
     # --- Steps
 
@@ -52,7 +51,7 @@ class Steps(Checks):
         self.reload_units()
         self.lead(self.next, f"releases/{release}")
         try:
-            # All start before one is waited for.
+            # Start all before waiting for any.
             for service in self.facts.services:
                 self.start_next(service)
             for service in self.facts.services:
@@ -102,8 +101,8 @@ class Steps(Checks):
         return True
 
     def take_over(self) -> bool:
-        """Restart the services with the current release while the next ones serve. If they do not come up with it, roll
-        back to the previous release."""
+        """Restart the services with the current release while the next units serve. If they fail to start, roll back to
+        the previous release."""
         for service in self.facts.services:
             if service.link:
                 self.drain(service.listen)
@@ -113,24 +112,24 @@ class Steps(Checks):
             self.restart_workers()
         except Failed as failure:
             self.explain(failure)
-            # If the previous release does not come up either, the next ones go on serving.
+            # If the previous release fails to start too, the next units keep serving.
             if not self.system.exists(f"{self.previous}/backend") or self.roll_back():
                 self.hand_back()
             return False
-        # They run with their unit files as they are now.
+        # The services run with the new unit files, so their backups are obsolete.
         for name in self.all_names():
             self.forget(f"{self.facts.backups}/{self.unit(name)}")
         self.hand_back()
         return True
 
     def cover(self, name: str) -> bool:
-        """Start the live release beside a service that is about to restart, by the units of the next one, and point
-        Nginx to it. They are as they were when the last apply had succeeded.
+        """Start the live release in the next units, as the last successful apply has written them, and point Nginx to
+        it, before a service restarts.
 
-        Nothing is done for a service that is not healthy: the restart may be what it needs.
+        Does nothing for an unhealthy service: the restart may be what it needs.
         """
         service = self.service(name)
-        # In this order: who asks one that does not run starts it.
+        # Check that it is active first: a request to its socket would start it.
         runs = service.link and self.system.is_active(self.unit(name))
         if self.next_serves() or not runs or not self.can_start_next(service) or not self.is_healthy(service):
             return True
@@ -149,7 +148,7 @@ class Steps(Checks):
         return True
 
     def uncover(self, name: str) -> bool:
-        """Point Nginx back to a service that has restarted. If it is not healthy, what covers for it serves on."""
+        """Point Nginx back to a restarted service. If it is unhealthy, the next units keep serving."""
         if self.system.readlink(self.next) != COVERS:
             return True
         try:
@@ -168,7 +167,7 @@ class Steps(Checks):
             if not self.uncover(service.name):
                 return False
         if self.next_is_live():
-            # The switch may have been cut off: visitors must not wait for services that may not come up.
+            # The switch may have been interrupted: visitors must not wait for services that may fail to start.
             self.lead_to_next()
             return self.take_over()
         own_run = all(self.system.is_active(self.unit(service.name)) for service in self.facts.services)
@@ -176,7 +175,7 @@ class Steps(Checks):
             try:
                 self.restart_services()
             except Failed as failure:
-                # Without the next release nobody would be served: only a release that works may replace it.
+                # Keep the next release, as nothing else serves visitors.
                 self.explain(failure)
                 current, live = self.system.readlink(self.current), self.system.readlink(self.next)
                 self.system.tell(f"{current} failed to start; {live} is still live")
@@ -194,7 +193,7 @@ class Steps(Checks):
         return True
 
     def prune(self) -> bool:
-        """Remove the oldest releases, never the current or the previous one, and environments that none uses."""
+        """Remove the oldest releases, never the current or the previous one, and unused environments."""
         releases, venvs = f"{self.facts.root}/releases", f"{self.facts.root}/venvs"
         for name in self.system.names(releases):
             if name.endswith(".new"):
@@ -206,7 +205,7 @@ class Steps(Checks):
         used = {self.system.readlink(f"{releases}/{name}/backend/.venv") for name in self.system.names(releases)}
         for name in self.system.names(venvs):
             if not any(target.endswith(f"/venvs/{name}") for target in used):
-                # First what calls it complete: half of one must never be used.
+                # Remove the marker first: a partly removed environment must never be used.
                 self.system.unlink(f"{venvs}/{name}/.complete")
                 self.system.remove(f"{venvs}/{name}")
         return True
@@ -220,7 +219,7 @@ class Steps(Checks):
             raise Failed("failed to start", unit)
 
     def restart_services(self) -> None:
-        """Nobody is connected to the services themselves: visitors are led to the next release."""
+        """Restart the services, which have no connections: Nginx uses the next release."""
         for service in self.facts.services:
             self.restart(self.unit(service.name))
             self.wait_until_healthy(service, is_next=False)
@@ -241,7 +240,7 @@ class Steps(Checks):
             raise Failed("failed to start", unit)
 
     def roll_back(self) -> bool:
-        """Make the previous release the current one, with the unit files of then. Returns whether it is live."""
+        """Activate the previous release, with its unit files. Returns whether its services have started."""
         before, target = self.system.readlink(self.current), self.system.readlink(self.previous)
         self.system.tell(f"rolling back to {target}")
         self.lead(self.current, target)
@@ -257,12 +256,12 @@ class Steps(Checks):
         try:
             self.restart_workers()
         except Failed as failure:
-            # Visitors need none of them: no reason to let them wait.
+            # Visitors do not depend on workers.
             self.explain(failure)
         return True
 
     def lead_to_next(self) -> None:
-        """Point Nginx to the next release, where it runs."""
+        """Point Nginx to the next release, for services where it runs."""
         for service in self.facts.services:
             if service.link and self.next_runs(service):
                 self.lead(service.link, service.next_socket)
@@ -270,7 +269,7 @@ class Steps(Checks):
     def hand_back(self) -> None:
         """Point Nginx to the services themselves, and stop the next release."""
         for service in self.facts.services:
-            # A service that is new with this release has no socket yet: Nginx does not know it.
+            # A service that is new in this release has no socket yet, and Nginx does not use it.
             if service.link and self.system.is_socket(service.listen):
                 self.lead(service.link, service.listen)
                 self.drain(service.next_socket)
@@ -280,26 +279,26 @@ class Steps(Checks):
         for service in self.facts.services:
             unit, socket_unit = self.next_units(service)
             self.system.systemctl("stop", socket_unit, unit)
-            # One that had to be killed has not failed: it was not to go on.
+            # A unit that had to be killed is not to be shown as failed.
             self.system.systemctl("reset-failed", unit)
         self.system.unlink(self.next)
 
     def drain(self, path: str) -> None:
-        """Wait until nobody is connected to a socket any more, for a time: Nginx closes an idle connection after
-        seconds, and each at an age of seconds."""
+        """Wait until a socket has no connections, up to drain_seconds. Nginx closes idle and old connections after some
+        seconds."""
         end = self.system.now() + self.facts.drain_seconds
         while self.connections(path) and self.system.now() < end:
             self.system.sleep(self.facts.poll_seconds)
 
     def connections(self, path: str) -> int:
-        """How many connections a socket has. Fields: num, refcount, protocol, flags, type, state, inode, path."""
+        """The number of connections of a socket. Fields: num, refcount, protocol, flags, type, state, inode, path."""
         lines = [line.split() for line in self.system.read("/proc/net/unix").splitlines()]
         return sum(len(fields) > 7 and (fields[5], fields[7]) == (CONNECTED, path) for fields in lines)
 
     # --- Releases
 
     def remove_release(self, release: str) -> None:
-        """Remove a release in one step: half of one must never be taken for a release."""
+        """Remove a release, renaming it first: a partly removed one must not count as a release."""
         path = f"{self.facts.root}/releases/{release}"
         self.system.remove(f"{path}.new")
         if self.system.exists(path):
@@ -308,7 +307,7 @@ class Steps(Checks):
 
 
 def lock(facts: Facts) -> None:
-    """Let one step of a site run at a time, until this program and all that it has started have ended."""
+    """Lock the site against other steps, until this program and its child processes have exited."""
     opened = os.open(facts.lock, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     os.set_inheritable(opened, True)
 
@@ -342,10 +341,10 @@ def main(site: str = "--help", step: str = "", *words: str) -> int:
     if site == "--help" or step not in STEPS:
         print(__doc__)
         return 0 if site == "--help" else 2
-    # A step whose connection breaks goes on to its end. Interrupted by hand it ends at once, as by any other signal.
+    # A step continues if its connection breaks. Ctrl-C ends it at once, as any other signal does.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    # A login's may be 077.
+    # The login's umask may be 077.
     os.umask(0o022)
     system = System()
     try:

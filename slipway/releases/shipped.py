@@ -1,6 +1,6 @@
-"""Which files of a source folder a release takes: what git has, and what is new there and not ignored.
+"""Which files of a source folder a release ships: tracked files, and untracked ones that are not ignored.
 
-Outside of git all is taken but what no server needs. A file .slipwayignore in the folder names more, in the syntax of
+Outside of git, all except what no server needs. A file .slipwayignore in the folder excludes more, in the syntax of
 .gitignore.
 """
 
@@ -18,14 +18,14 @@ from slipway.project import INVENTORIES, SETTINGS
 
 MAX_TOLD = 20
 IGNORE_FILE = ".slipwayignore"
-# Made from what is there, or installed.
+# Generated or installed files.
 GENERATED = {
     *("__pycache__", "node_modules", "site-packages", ".tox", ".nox", ".pytest_cache", ".mypy_cache", ".ruff_cache"),
     *(".next", ".nuxt", ".svelte-kit", ".angular", ".cache", ".parcel-cache", ".turbo", ".DS_Store"),
 }
-# What a folder with Python's or conda's environment has, whatever it is called.
+# Markers of Python and conda environments, whatever their names.
 ENVIRONMENT_MARKS = ("pyvenv.cfg", "conda-meta")
-# Secrets of a developer, in git or not.
+# A developer's secrets, tracked or not.
 SECRETS = (
     ".env",
     ".env.*",
@@ -38,15 +38,15 @@ SECRETS = (
     "id_rsa",
     "id_ed25519",
 )
-# Of a frontend's, these are part of a build: what they set is in the pages.
+# Part of a frontend's build: their values end up in the pages.
 OF_BUILDS = (".env.production", ".env.example")
-# They keep a folder that is empty otherwise.
+# Placeholders for empty folders.
 KEEPS = {".gitkeep", ".keep"}
-# RFC 8615: hidden by its name, and for everybody.
+# RFC 8615: hidden by name, but public.
 WELL_KNOWN = ".well-known"
-# Of people who work on a project, or of its host.
+# Folders of developers' tools and code hosting.
 OF_PEOPLE = {".git", ".github", ".gitlab", ".vscode", ".idea", ".devcontainer", ".venv"}
-# A project's own: they describe the server, and none of them runs there.
+# A Slipway project's own files, which describe the server.
 OF_SLIPWAY = (
     "inventory.py",
     "group_data",
@@ -60,21 +60,21 @@ OF_SLIPWAY = (
 
 @dataclass(frozen=True)
 class Shipped:
-    """`files` are the places on this machine by the path in the folder, in order; `left_out` the paths that stay here,
-    of a folder that stays as a whole its own alone."""
+    """`files` are local paths by the path in the folder, in order; `left_out` are the paths that are not shipped, a
+    folder as a whole only by its own path."""
 
     files: dict[str, Path] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
 
     def told(self, part: str) -> str:
-        """What there is to say of what stays here, "" for nothing."""
+        """A note about what is not shipped, "" if there is nothing."""
         count, some = len(self.left_out), ", ".join(self.left_out[:MAX_TOLD])
         more = ", ..." if self.left_out[MAX_TOLD:] else ""
         return f"{part}: not shipped ({count}): {some}{more}" if count else ""
 
 
 def of(folder: Path, is_frontend: bool, is_of_git: bool = False) -> Shipped:
-    """What a release takes of a source folder; of one that `is_of_git` git has all files, and it is not git's own."""
+    """What a release ships of a source folder. `is_of_git`: an exported commit, whose files are all tracked."""
     return _Walk(folder, is_frontend, is_of_git).walk()
 
 
@@ -83,7 +83,7 @@ class _Walk:
         self.folder, self.takes_hidden, self.is_frontend = folder, is_frontend or is_of_git, is_frontend
         top = _git(folder, "rev-parse", "--show-toplevel").strip()
         self.top = Path(top).resolve() if top else folder.resolve()
-        # "--directory": of what is ignored as a whole the name alone.
+        # "--directory": for a fully ignored folder only its name.
         listed = _git(folder, "ls-files", "-z", "-o", "-i", "--exclude-standard", "--directory") if top else ""
         self.ignored = {name.rstrip("/") for name in (listed + _named_in(folder)).split("\0") if name}
         self.tracked = {*_git(folder, "ls-files", "-z").split("\0")} if top else set[str]()
@@ -96,11 +96,11 @@ class _Walk:
         return self.result
 
     def _below(self, here: Path, prefix: str, above: frozenset[Path]) -> Iterator[tuple[str, Path]]:
-        """`above` are the folders that were entered, so that a link to one of them ends."""
+        """`above` are the parent folders, to stop at links to them."""
         try:
             entries = sorted(os.scandir(here), key=lambda entry: entry.name)
         except OSError:
-            # Nobody here may read it.
+            # Not readable.
             self.result.left_out.append(prefix)
             return
         for entry in sorted(entries, key=lambda entry: entry.is_dir()):
@@ -114,7 +114,7 @@ class _Walk:
                     yield from self._below(path, f"{name}/", above | {place.resolve()})
                 else:
                     self.result.left_out.append(name)
-            # A link that leads nowhere is none.
+            # Skip dangling links.
             elif place.is_file():
                 if self._is_taken(name, path) and not self._is_secret(place.name):
                     yield name, path
@@ -148,12 +148,12 @@ def _is_environment(folder: Path) -> bool:
 
 
 def _is_project(folder: Path) -> bool:
-    """Whether a folder has a project of Slipway's in it."""
+    """Whether a folder is a Slipway project."""
     return all((folder / name).exists() for name in (INVENTORIES["production"], "deploy.py", SETTINGS))
 
 
 def _named_in(folder: Path) -> str:
-    """What .slipwayignore leaves out, as git understands it: by an empty repository that has nothing of the folder."""
+    """What .slipwayignore excludes, as interpreted by git with an empty repository."""
     file = folder / IGNORE_FILE
     if not file.is_file():
         return ""
@@ -164,7 +164,7 @@ def _named_in(folder: Path) -> str:
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    """What git prints; "" where it fails or is not there."""
+    """git's output; "" if it fails or is not installed."""
     try:
         done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, check=False)
     except OSError:

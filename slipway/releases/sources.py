@@ -1,4 +1,4 @@
-"""What a release is made of: the folders of backend and frontend as they are, or as they are at a git commit."""
+"""The sources of a release: the folders of backend and frontend, from the working tree or a git commit."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from slipway.settings.model import Settings
 
 @dataclass(frozen=True)
 class Sources:
-    """`frontend` is None where the site has none. `commit` is the short hash, with "-dirty" where files differ from it;
-    "" outside of git. `ref` is what was asked for, "" for the folders as they are."""
+    """`frontend` is None if the site has none. `commit` is the short hash, with "-dirty" if files differ from it; ""
+    outside of git. `ref` is the requested one, "" for the working tree."""
 
     backend: Path
     frontend: Path | None
@@ -32,12 +32,12 @@ class Sources:
 
 
 def of(settings: Settings) -> Sources:
-    """Raises PyinfraError where there is no such commit, or it lacks one of the folders."""
+    """Raises PyinfraError if there is no such commit, or it lacks one of the folders."""
     arguments = settings.arguments
     return _of(settings.backend_source, settings.frontend_source, arguments.release_path, arguments.release_ref)
 
 
-# One a run: all hosts get the same.
+# Once per run: all hosts get the same.
 @cache
 def _of(backend_source: str, frontend_source: str, path: str, ref: str) -> Sources:
     wanted = [backend_source, *([frontend_source] if frontend_source else [])]
@@ -53,7 +53,7 @@ def _of(backend_source: str, frontend_source: str, path: str, ref: str) -> Sourc
         return replace(found, commit=_commit_of(places))
     top = _git(base, "rev-parse", "--show-toplevel")
     if top is None:
-        raise PyinfraError(f"release_ref = {ref!r}: found no git repository at {base}, expected one to have it from")
+        raise PyinfraError(f"release_ref = {ref!r}: found no git repository at {base}, expected one with this ref")
     commit = _find(Path(top), ref)
     tree = Path(_check_out(Path(top), commit))
     places = [tree / folder.relative_to(top) for folder in folders]
@@ -62,7 +62,7 @@ def _of(backend_source: str, frontend_source: str, path: str, ref: str) -> Sourc
 
 
 def _base(folders: list[Path]) -> Path:
-    """The folder that holds backend and frontend; of a backend alone the project's, if it is in that."""
+    """The folder with backend and frontend; for a backend alone, the project's, if it contains the backend."""
     if len(folders) > 1:
         return Path(os.path.commonpath(folders))
     (backend,) = folders
@@ -83,18 +83,20 @@ def _checked(sources: Sources, what: str) -> Sources:
 
 
 def _check_submodules(folders: list[Path]) -> None:
-    """Raises PyinfraError where one is not checked out, and a release would have an empty folder in its place."""
+    """Raises PyinfraError if a submodule is not checked out: the release would have an empty folder."""
     for folder in folders:
         top = _git(folder, "rev-parse", "--show-toplevel")
         if top and (Path(top) / ".gitmodules").is_file():
             for line in (_git(folder, "submodule", "status", "--", ".") or "").splitlines():
                 if line.startswith("-"):
                     path = line.split()[1]
-                    raise PyinfraError(f"{path}: the submodule is not here; run `git submodule update --init {path}`")
+                    raise PyinfraError(
+                        f"{path}: the submodule is not checked out; run `git submodule update --init {path}`"
+                    )
 
 
 def _find(top: Path, ref: str) -> str:
-    """The commit that a ref means, here or, where it is not here, at "origin"."""
+    """The commit of a ref, local or else fetched from "origin"."""
     if commit := _git(top, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}"):
         return commit
     fetched = subprocess.run(
@@ -102,12 +104,12 @@ def _find(top: Path, ref: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        # Nobody is there to type a password.
+        # Never prompt for a password.
         env={**os.environ, "GIT_TERMINAL_PROMPT": "0"},
     )
     commit = _git(top, "rev-parse", "--verify", "--quiet", "FETCH_HEAD^{commit}") if fetched.returncode == 0 else None
     if commit is None:
-        # What went wrong comes first, general advice last.
+        # git prints the cause first, general advice last.
         said = [line for line in fetched.stderr.splitlines() if line and not line.lower().startswith("warning:")]
         raise PyinfraError(
             f"release_ref = {ref!r}: found no such branch, tag or commit in {top}, nor at origin"
@@ -117,12 +119,12 @@ def _find(top: Path, ref: str) -> str:
 
 
 def _check_out(top: Path, commit: str) -> str:
-    """A folder with the files of a commit; git's own folders and the working tree stay as they are."""
+    """A temporary folder with the files of a commit; the repository and working tree are not changed."""
     folder = temporary_folder()
     _unpack(top, commit, folder)
     for sha, path in _submodules(top, commit):
         if _git(top / path, "rev-parse", "--show-toplevel") != str((top / path).resolve()):
-            raise PyinfraError(f"{path}: the submodule is not here; run `git submodule update --init {path}`")
+            raise PyinfraError(f"{path}: the submodule is not checked out; run `git submodule update --init {path}`")
         _unpack(top / path, sha, f"{folder}/{path}")
     return folder
 
@@ -136,7 +138,7 @@ def _submodules(top: Path, commit: str) -> list[tuple[str, str]]:
 
 def _unpack(top: Path, commit: str, folder: str) -> None:
     archive = ["git", "-C", str(top), "archive", "--format=tar", commit]
-    # Leaving the block closes our end of the pipe: a git whose reader is gone ends.
+    # Leaving the block closes the pipe, so that git exits if tar has failed.
     with subprocess.Popen(archive, stdout=subprocess.PIPE) as packed:
         unpack = ["tar", "-x", "-C", folder]
         unpacked = subprocess.run(unpack, stdin=packed.stdout, stderr=subprocess.PIPE, text=True, check=False)
@@ -146,9 +148,9 @@ def _unpack(top: Path, commit: str, folder: str) -> None:
 
 
 def temporary_folder() -> str:
-    """An empty folder, which is removed as the run ends."""
+    """An empty folder, which is removed at exit."""
     folder = tempfile.mkdtemp(prefix="slipway-release-")
-    # Not shutil.rmtree: it opens each folder, and gevent puts off closing them.
+    # Not shutil.rmtree: it opens each folder, and gevent delays closing them.
     atexit.register(subprocess.run, ["rm", "-rf", "--one-file-system", folder], check=False)
     return folder
 
@@ -162,7 +164,7 @@ def _commit_of(folders: list[Path]) -> str:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    """What git prints; None where it fails or is not there."""
+    """git's output; None if it fails or is not installed."""
     try:
         done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
     except FileNotFoundError:

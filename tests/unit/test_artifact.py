@@ -158,7 +158,7 @@ def test_a_build_that_leaves_no_page_is_told(build, output):
     with pytest.raises(PyinfraError) as error:
         build(frontend_build="echo all is well")
     assert str(error.value) == (
-        f"frontend_build failed (it left no {output}/index.html): echo all is well\n  | all is well"
+        f"frontend_build failed (it created no {output}/index.html): echo all is well\n  | all is well"
     )
 
 
@@ -172,7 +172,7 @@ def test_of_what_a_failing_build_says_the_end_is_shown_whatever_bytes_are_in_it(
 
 @pytest.mark.parametrize("command", ["echo 'JavaScript heap out of memory'; exit 134", "exit 137"])
 def test_a_build_without_memory_is_told_what_allows_more(build, command):
-    with pytest.raises(PyinfraError, match=r"too little memory: allow more.*--max-old-space-size"):
+    with pytest.raises(PyinfraError, match=r"it ran out of memory: allow more.*--max-old-space-size"):
         build(frontend_build=command)
 
 
@@ -188,8 +188,8 @@ def test_a_release_of_2_gb_is_refused_with_its_largest_file_before_any_is_read(b
     finally:
         tracemalloc.stop()
     assert str(error.value) == (
-        "release_max_mb: found a release of 3073 MiB, expected at most 500; leave out what is not for visitors"
-        " (the largest file is frontend/build/static/intro.mp4, 2048 MiB), or allow more"
+        "release_max_mb: found a release of 3073 MiB, expected at most 500; remove what is not for visitors"
+        " (the largest file is frontend/build/static/intro.mp4, 2048 MiB), or raise it"
     )
     assert peak < 2**24
 

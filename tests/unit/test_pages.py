@@ -156,7 +156,7 @@ def test_hashed_files_that_lie_elsewhere_are_told_with_the_place_where_they_are(
     folder = build(tmp_path, '<script src="/assets/main.js"></script>', "assets/main.js")
     (problem,) = problems(folder, CSP, "/static/", "")
     assert problem == (
-        "frontend_assets: found '/static/', and no files in that folder of the build; the pages name files in /assets/"
+        "frontend_assets: found '/static/', no files in that folder of the build; the pages load files from /assets/"
     )
     # One that names no such files has none.
     assert problems(build(tmp_path, "<p>plain</p>"), CSP, "/static/", "") == []
@@ -166,7 +166,7 @@ BLANK = {
     "a script that is not there": (
         '<script src="/app/main.js">',
         SELF,
-        "it names /app/main.js, which the build has not",
+        "it loads /app/main.js, which the build lacks",
     ),
     "its own script blocked": (
         '<script src="/main.js"></script>',
@@ -180,7 +180,7 @@ BLANK = {
         "blocks https://cdn.example/main.js; expected a policy that allows it, as nginx_csp = \"default-src 'self';"
         " script-src 'self' https://cdn.example\"",
     ),
-    "the script in it": ("<script>go()</script>", "script-src 'none'", "blocks the script in it"),
+    "an inline script": ("<script>go()</script>", "script-src 'none'", "blocks its inline script"),
 }
 
 
@@ -202,7 +202,7 @@ def test_a_page_that_works_without_a_script_from_elsewhere_is_no_error_but_it_is
     assert problems(folder, CSP, "", "") == []
     (hint,) = hints(folder, SELF, "")
     assert hint.startswith(
-        "nginx_csp blocks what the pages name: https://count.example (script-src), https://f.example (font-src),"
+        "nginx_csp blocks what the pages load: https://count.example (script-src), https://f.example (font-src),"
         " https://fonts.googleapis.com (style-src), https://pics.example (img-src). To allow it: nginx_csp = "
     )
     policy = Policy(hint.partition('nginx_csp = "')[2].rstrip('"'))

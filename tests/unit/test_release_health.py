@@ -88,13 +88,13 @@ def test_who_says_so_is_not_waited_for_longer_than_is_set(says):
     model = says(*[LIMITED] * 50, seconds=30)
     assert not model.step("begin", "2", "discard")
     assert model.slept == [20, 10]
-    assert "/api/health answered: slow down 429; exempt /api/health from its limit of requests" in model.error()
+    assert "/api/health answered: slow down 429; exempt /api/health from its rate limit" in model.error()
 
 
 def test_a_wrong_path_and_a_redirect_are_told_as_what_they_are(says):
     model = says(*[Answer(404, "Not Found")] * 90)
     assert not model.step("begin", "2", "discard")
-    assert 'set backend_health_path to a path that it has, or to "" for any answer below 500' in model.error()
+    assert 'set backend_health_path to an existing path, or to "" to accept any answer below 500' in model.error()
     model = says(*[Answer(307, "", location="https://a.example/")] * 90)
     assert not model.step("begin", "2", "discard")
     assert "/api/health answered: 307, a redirect to https://a.example/;" in model.error()

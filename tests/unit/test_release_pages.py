@@ -74,4 +74,4 @@ def test_the_program_reads_pages_as_they_are_on_the_host(tree):
     (tree.root / "releases/2/frontend/build/index.html").write_text("<script src=/gone.js></script>")
     done = tree.step("pages", "2", "discard")
     assert (done.returncode, tree.there()) == (1, ["1"])
-    assert "index.html would be blank: it names /gone.js, which the build has not" in done.stderr
+    assert "index.html would be blank: it loads /gone.js, which the build lacks" in done.stderr

@@ -169,7 +169,7 @@ def test_a_ref_outside_of_git_is_told(repository, of, tmp_path):
     with pytest.raises(PyinfraError) as error:
         of(release_ref="v1")
     assert str(error.value) == (
-        f"release_ref = 'v1': found no git repository at {repository}/site, expected one to have it from"
+        f"release_ref = 'v1': found no git repository at {repository}/site, expected one with this ref"
     )
 
 
@@ -244,5 +244,5 @@ def test_a_submodule_is_part_of_a_release_and_one_that_is_not_here_is_told(of, r
     git(repository, "submodule", "--quiet", "deinit", "--all", "--force")
     for arguments in ({}, {"release_ref": "main"}):
         sources._of.cache_clear()
-        with pytest.raises(PyinfraError, match=r"the submodule is not here; run `git submodule update --init"):
+        with pytest.raises(PyinfraError, match=r"the submodule is not checked out; run `git submodule update --init"):
             of(**arguments)
