@@ -1,6 +1,6 @@
-"""What a server is made of, top to bottom: each name is a module of tasks/ (docs/components.md).
+"""The components of a server, top to bottom: each name is a module of tasks/ (docs/components.md).
 
-slipway apply                       or, with pyinfra alone:
+slipway apply                       or, with plain pyinfra:
 pyinfra inventory.py deploy.py
 """
 

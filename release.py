@@ -1,6 +1,6 @@
-"""Ship the next release: build it, upload it, try it beside the one that serves, switch.
+"""Ship the next release: build it, upload it, check its health beside the live one, activate it.
 
-slipway release [--ref REF]         or, with pyinfra alone:
+slipway release [--ref REF]         or, with plain pyinfra:
 pyinfra inventory.py release.py [--data release_ref=REF]
 """
 

@@ -1,6 +1,6 @@
-"""Go back to a release that is on the server still: the one before, or the one that the argument release_id names.
+"""Activate a release that is still on the server: the previous one, or the one in the argument release_id.
 
-slipway rollback [ID]               or, with pyinfra alone:
+slipway rollback [ID]               or, with plain pyinfra:
 pyinfra inventory.py rollback.py [--data release_id=ID]
 """
 

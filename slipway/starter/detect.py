@@ -1,4 +1,4 @@
-"""What a project's settings follow from what was read of it: one function for each setting, in one table.
+"""Derives a project's settings from its code: one function per setting, in one table.
 
 A new finding becomes a setting by a function that returns a Found, and a row of TABLE.
 """
@@ -22,14 +22,14 @@ from slipway.starter.environment import Environment, environment, kept_name, val
 from slipway.starter.reading.files import Repository
 from slipway.starter.reading.project import Project, read
 
-# The Python of Debian 12, which runs what names no other.
+# The Python of Debian 12, the default.
 SYSTEM_PYTHON = (3, 11)
 
 
 @dataclass(frozen=True)
 class Found:
-    """A setting's value, and where it was found. `details` says it of each item or key; `more` are lines that somebody
-    may want to add."""
+    """A setting's value, and where it was found. `details` has that for each item or key; `more` are optional lines to
+    suggest."""
 
     setting: str
     value: Any
@@ -40,13 +40,13 @@ class Found:
 
 @dataclass
 class Reading:
-    """What was read of a repository. `folder` is where the settings are to be."""
+    """What was read from a repository. `folder` is where the settings will be written."""
 
     project: Project
     folder: Path
-    # What the user has answered, by setting.
+    # The user's answers, by setting.
     answers: Mapping[str, Any] = field(default_factory=dict)
-    # What was found and can't be a setting's value, with the reason.
+    # Found values that are invalid for the setting, with the reason.
     refused: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -54,7 +54,7 @@ class Reading:
         return self.project.repository
 
     def relative(self, path: str) -> str:
-        """A path of the repository's as a setting has it."""
+        """A path of the repository as a setting's value."""
         return Path(os.path.relpath(self.repository.top / path, self.folder)).as_posix()
 
     @cached_property
@@ -63,17 +63,17 @@ class Reading:
 
     @property
     def all_found(self) -> list[Found]:
-        """All that follows, in the order of TABLE."""
+        """All settings found, in the order of TABLE."""
         return [one for function in TABLE.values() if (one := function(self))]
 
     @property
     def settings(self) -> list[Found]:
-        """What is to be written: what is not answered already."""
+        """The settings to write: those that are not answered already."""
         known = {*self.answers, *self.refused}
         return [one for one in self.all_found if one.setting not in known and one.setting in Settings.model_fields]
 
     def refuse(self, problems: list[str]) -> None:
-        """Leave out what was found and `problems` are about."""
+        """Discard the found values that `problems` are about."""
         for one in self.settings:
             about = (f"{one.setting}:", f"{one.setting}[")
             if said := [problem for problem in problems if problem.startswith(about)]:
@@ -93,7 +93,7 @@ def reading(top: Path, folder: Path, answers: Mapping[str, Any]) -> Reading:
 
 
 def admin_keys(of: Reading) -> Found | None:
-    """Where it is not the default, which ssh itself would try first."""
+    """The public key, if it is not the default one that ssh tries first."""
     names = [f"~/.ssh/id_{kind}.pub" for kind in ("ed25519", "ecdsa", "rsa") if is_key(f"~/.ssh/id_{kind}.pub")]
     return Found("admin_keys", names[:1], "your public ssh key") if names and "ed25519" not in names[0] else None
 
@@ -108,7 +108,7 @@ def is_key(file: str) -> bool:
 def backend_source(of: Reading) -> Found | None:
     if not (backend := of.project.backend):
         return None
-    return Found("backend_source", of.relative(backend.source), f"{backend.app.file}: imported from here")
+    return Found("backend_source", of.relative(backend.source), f"{backend.app.file}: imported from this folder")
 
 
 def backend_app(of: Reading) -> Found | None:
@@ -121,7 +121,7 @@ def backend_app(of: Reading) -> Found | None:
 
 
 def backend_requirements(of: Reading) -> Found | None:
-    """Only where it is not found by itself, in backend_source."""
+    """Only if it would not be found by default, in backend_source."""
     backend = of.project.backend
     listed = backend.dependencies if backend else None
     if not backend or not listed or listed.folder == backend.source:
@@ -145,7 +145,7 @@ def backend_workers(of: Reading) -> Found | None:
 
 
 def backend_paths(of: Reading) -> Found | None:
-    """Where there is a frontend, too: what is the backend's, by the first part of each path."""
+    """With a frontend: the backend's paths, by their first part."""
     backend, frontend = of.project.backend, of.project.frontend
     if not backend or not frontend or not backend.paths:
         return None
@@ -157,29 +157,28 @@ def backend_paths(of: Reading) -> Found | None:
             by_first.setdefault(first, []).append(where)
     if (prefix := stripped(of)) and prefix.strip("/") not in by_first:
         where = next(str(place) for path, place in of.project.api.stripped if path == prefix)
-        return Found("backend_paths", [f"{prefix}/ -> /"], f"{where}: {prefix} is taken off")
+        return Found("backend_paths", [f"{prefix}/ -> /"], f"{where}: {prefix} is stripped")
     order = sorted(by_first, key=lambda first: (first != "api", first))
     details = {f"/{first}/": _some(by_first[first]) for first in order}
-    docs = '"/docs", "/redoc", "/openapi.json",  # FastAPI\'s own pages, for everybody'
+    docs = '"/docs", "/redoc", "/openapi.json",  # FastAPI\'s own pages, made public'
     return Found("backend_paths", [*details], "", details, (docs,)) if details else None
 
 
 def stripped(of: Reading) -> str:
-    """The prefix that a proxy of the repository's takes off for the backend, which has no routes below it; "" for
-    none."""
+    """The prefix that a proxy in the repository strips for the backend, which has no routes below it; "" for none."""
     backend = of.project.backend
     firsts = {path.strip("/").partition("/")[0] for path, _ in backend.paths} if backend else set()
     return next((path for path, _ in of.project.api.stripped if path.strip("/") not in firsts), "")
 
 
 def api_prefix(of: Reading) -> str:
-    """What visitors ask for before the API's paths, where the frontend does not itself."""
+    """The prefix of the API's paths for visitors, if the frontend does not set it itself."""
     prefix = stripped(of)
     return "" if prefix == "/api" and of.project.api.asks_below_api else prefix
 
 
 def _some(wheres: list[str]) -> str:
-    """Where the first of several is, and how many there are."""
+    """The place of the first of several, and their number."""
     return wheres[0] + (f", and {len(wheres) - 1} more" if wheres[1:] else "")
 
 
@@ -189,7 +188,7 @@ def backend_health_path(of: Reading) -> Found | None:
     if health := backend.routes.health():
         path = backend.routes.root_path.rstrip("/") + health.path
         return Found("backend_health_path", path, f"{health.place}: GET {health.path}")
-    return Found("backend_health_path", "", "no path for that was found: any answer will do")
+    return Found("backend_health_path", "", "found no health path: any answer counts as healthy")
 
 
 def nginx_login_path(of: Reading) -> Found | None:
@@ -197,13 +196,13 @@ def nginx_login_path(of: Reading) -> Found | None:
     if not backend or not (login := backend.routes.login()) or "{" in login.path:
         return None
     path = backend.routes.root_path.rstrip("/") + login.path
-    # A visitor's path has what the proxy takes off.
+    # A visitor's path includes the stripped prefix.
     prefix = stripped(of) if of.project.frontend else ""
     return Found("nginx_login_path", f"{prefix}{path}", f"{login.place}: POST {login.path}")
 
 
 def shared_paths(of: Reading) -> Found | None:
-    """What the backend writes to, and what it serves and is not in the repository."""
+    """The folders that the backend writes to, and those that it serves but the repository lacks."""
     if not (backend := of.project.backend):
         return None
     found: dict[str, str] = {}
@@ -221,20 +220,20 @@ def shared_paths(of: Reading) -> Found | None:
 
 
 def is_inside(path: str) -> bool:
-    """Whether a path is one below the backend's folder, as shared_paths takes it."""
+    """Whether a path is below the backend's folder, as shared_paths requires."""
     parts = path.split("/")
     return bool(re.fullmatch(r"[\w.@+/-]+", path)) and not {"", ".", ".."} & {*parts} and parts[0] != ".venv"
 
 
 def holds_code(of: Reading, path: str) -> bool:
-    """Whether a folder of the backend's has modules: it can't be the same for all releases."""
+    """Whether a folder of the backend has modules, so that releases can't share it."""
     backend = of.project.backend
     folder = posixpath.normpath(posixpath.join(backend.source if backend else "", path))
     return any(file.endswith(".py") for file in of.repository.below(folder))
 
 
 def shared_files(of: Reading) -> Found | None:
-    """Files in a folder of code, or in the backend's own."""
+    """Written files in a folder with code, or in the backend's top folder."""
     backend = of.project.backend
     own = [one for one in backend.written if not one.path or holds_code(of, one.path)] if backend else []
     files = {posixpath.join(one.path, one.file): f"{one.place} writes to it" for one in own if one.file}
@@ -250,7 +249,7 @@ def backend_environment(of: Reading) -> Found | None:
     if not its.values and not its.optional and not its.missing:
         return None
     values = {name: value for name, (value, _) in its.values.items()}
-    more = [f'"{one.name}": "...",  # {one.place}: needed, and its value is not known' for one in its.missing]
+    more = [f'"{one.name}": "...",  # {one.place}: required, value unknown' for one in its.missing]
     details = {name: where for name, (_, where) in its.values.items()}
     return Found("backend_environment", values, "", details, (*more, *its.optional))
 
@@ -263,11 +262,11 @@ def backend_secrets(of: Reading) -> Found | None:
 
 
 def generated_secrets(of: Reading) -> Found | None:
-    """Keys that sign: any random text will do."""
+    """Signing keys, for which any random text will do."""
     if not of.environment.generated:
         return None
     names = [MONGODB_ADMIN, MONGODB_BACKEND, *of.environment.generated]
-    return Found("generated_secrets", names, "random texts, which the server makes unless they are given")
+    return Found("generated_secrets", names, "random texts, generated on the server if not provided")
 
 
 def mongodb_database(of: Reading) -> Found | None:
@@ -296,7 +295,7 @@ def frontend_source(of: Reading) -> Found | None:
 
 
 def frontend_build(of: Reading) -> Found | None:
-    """Only where it is not found by itself, or is to be told where the API is."""
+    """Only if it would not be found by default, or needs the API's address."""
     if not (frontend := of.project.frontend):
         return None
     domain = str(of.answers.get("site_domain", "DOMAIN"))

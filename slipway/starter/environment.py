@@ -1,4 +1,4 @@
-"""The environment of a backend as settings: what its variables get, which of them are secrets, and what is missing."""
+"""A backend's environment as settings: the values of its variables, its secrets, and what is missing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from slipway.starter.reading.project import Backend
 from slipway.starter.reading.variables import Variable
 
 _LOGIN = "{mongo_user}:{secrets.MONGODB_BACKEND_PASSWORD:url}@{mongo_host}"
-# What a variable of each role gets (docs/secrets.md, "Values that name a secret").
+# The values of variables by role (docs/secrets.md, "Values that name a secret").
 ROLES = {
     "url": "{mongo_url}",
     "host": "{mongo_host}",
@@ -19,9 +19,9 @@ ROLES = {
     "user": "{mongo_user}",
     "password": "{mongo_password}",
     "database": "{mongo_database}",
-    # In a URL that the application composes without a user.
+    # For a URL that the application composes without a user.
     "login_host": _LOGIN,
-    # Where the application appends the rest.
+    # For a URL to which the application appends the rest.
     "begun_url": f"mongodb://{_LOGIN}:{{mongo_port}}",
     "begun_url_slash": f"mongodb://{_LOGIN}:{{mongo_port}}/",
     "begun_url_database": f"mongodb://{_LOGIN}:{{mongo_port}}/{{mongo_database}}",
@@ -36,7 +36,7 @@ _ORIGINS = re.compile(r"\w*(CORS|ALLOWED|ALLOW)_?\w*(ORIGINS?|HOSTS_CORS)|CORS|O
 _STAGE = re.compile(r"((APP|FASTAPI|API|SERVER|PYTHON|K_SERVICE)_?)?(ENV|ENVIRONMENT|STAGE|MODE)")
 _FOR_DEVELOPMENT = re.compile(r"dev\w*|local\w*|debug|test\w*", re.IGNORECASE)
 _LOCAL = re.compile(r"localhost|127\.0\.0\.1|0\.0\.0\.0")
-# What most applications have there, where this one says nothing.
+# Usual values, if the code has none.
 _USUAL = {
     r"(\w+_)?ALGO(RITHM)?": "HS256",
     r"(\w+_)?ACCESS_TOKEN_EXPIRES?(_IN)?_MINUTES": "30",
@@ -44,7 +44,7 @@ _USUAL = {
     r"(\w+_)?DEBUG": "false",
     r"LOG_LEVEL": "INFO",
 }
-# What an example has where a value is to come.
+# Placeholders in example files.
 _BLANK = re.compile(
     r"|<.*>|\{\{.*\}\}|x{3,}|\.{3}|change[ _-]?.*|replace[ _-]?.*|(my|your)[ _-].*|to-?do|none|null", re.IGNORECASE
 )
@@ -53,8 +53,8 @@ MAX_NAMED = 40
 
 @dataclass
 class Environment:
-    """`values` and `secrets` by name, each with where the variable is read. `optional` has a line for each variable
-    that the backend can do without. `missing` are those that it needs, and nobody can know."""
+    """`values` and `secrets` by name, each with the place where it is read. `optional` has a line for each optional
+    variable. `missing` are required ones with unknown values."""
 
     values: dict[str, tuple[str, str]] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
@@ -62,14 +62,14 @@ class Environment:
     optional: list[str] = field(default_factory=list)
     optional_secrets: list[str] = field(default_factory=list)
     missing: list[Variable] = field(default_factory=list)
-    # What it reads as nothing, unless they are set: perhaps it needs them.
+    # Variables without a default that the code also reads if they are not set.
     unset: list[Variable] = field(default_factory=list)
-    # What points to a server on the developer's machine, or beside the application in a container.
+    # Variables that point to a server on the developer's machine, or in another container.
     elsewhere: list[Variable] = field(default_factory=list)
 
 
 def environment(backend: Backend) -> Environment:
-    """What the variables of a backend become."""
+    """The settings for the variables of a backend."""
     found = Environment()
     for variable in backend.variables.found:
         _sort(variable, backend, found)
@@ -86,7 +86,7 @@ def _sort(variable: Variable, backend: Backend, found: Environment) -> None:
     if role:
         if role == "tls" and not re.fullmatch(r"(?i)true|1|yes", variable.known) and not variable.is_required:
             return
-        # It gets this one unasked.
+        # The service gets this one by default.
         if (name, role) != (MONGO_URL, "url"):
             found.values[name] = (ROLES[role], place)
     elif valkey_variable(backend) == name:
@@ -115,7 +115,7 @@ def _sort(variable: Variable, backend: Backend, found: Environment) -> None:
 
 
 def valkey_variable(backend: Backend) -> str:
-    """The variable with the URL of Redis, which a site's Valkey speaks by a unix socket; "" for none."""
+    """The variable with the URL of Redis, to be served by the site's Valkey on a Unix socket; "" for none."""
     names = [
         one.name
         for one in backend.variables.found
@@ -125,13 +125,13 @@ def valkey_variable(backend: Backend) -> str:
 
 
 def _is_value(example: str | None) -> bool:
-    """Whether an example is a value to be taken as it is."""
+    """Whether an example's value can be used as it is."""
     return bool(example) and not _BLANK.fullmatch(example or "") and not _LOCAL.search(example or "")
 
 
 def _secret(variable: Variable, found: Environment) -> None:
     name, place = variable.name, str(variable.place)
-    # A secret that is written in the code is known to everybody who has that.
+    # A secret in the code is known to everybody with access to it.
     has_default = bool(variable.default)
     if variable.default is None or has_default or variable.is_generated:
         found.secrets[name] = place
@@ -149,7 +149,7 @@ def _with_default(variable: Variable, found: Environment) -> None:
 
 
 def _of_the_site(variable: Variable) -> str | None:
-    """What follows from the site itself: its address, and that it is the real one. None for anything else."""
+    """A value that follows from the site: its address, or the environment's name. None for others."""
     name, known = re.sub(r"^(VITE|REACT_APP|NEXT_PUBLIC)_", "", variable.name.upper()), variable.known
     if _ORIGINS.fullmatch(name) and not re.search(r"REGEX|METHOD|HEADER|CREDENTIAL", name):
         if known and not _LOCAL.search(known):
@@ -172,7 +172,7 @@ def _of_the_site(variable: Variable) -> str | None:
 
 
 def _folder(variable: Variable, backend: Backend) -> str | None:
-    """A folder that a variable names by an absolute path, which is the developer's or a container's: one that stays."""
+    """A shared folder for a variable with an absolute path of the developer's machine or a container."""
     for one in backend.written:
         if one.env == variable.name and one.path.startswith("/"):
             inner = kept_name(one.path)
@@ -182,5 +182,5 @@ def _folder(variable: Variable, backend: Backend) -> str | None:
 
 
 def kept_name(path: str) -> str:
-    """The name of a folder that stays, for an absolute path of the developer's or a container's."""
+    """The name of a shared folder for an absolute path of the developer's machine or a container."""
     return re.sub(r"[^\w.-]", "-", path.rstrip("/").rpartition("/")[2]) or "data"

@@ -1,4 +1,4 @@
-"""What will not work as it is: where it was found, and what fixes it."""
+"""Notes about what will not work: where it was found, and how to fix it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from slipway.starter.reading.folders import Written
 from slipway.starter.reading.project import Backend
 from slipway.starter.reading.python import Module, dotted_of
 
-# Of the same kind.
+# Of the same kind of note.
 MAX_NOTES = 5
-# What brings uvicorn with it.
+# Packages that include uvicorn.
 _WITH_UVICORN = {"uvicorn", "uvicorn[standard]", "fastapi[standard]", "fastapi[all]", "fastapi-cli"}
 
 
 def notes(of: Reading) -> list[str]:
-    """A line for each; those about the start of the backend first."""
+    """The notes, a line each; those about the start of the backend first."""
     found = [f"{problem}; set it in group_data/all.py" for problem in of.refused.values()]
     if backend := of.project.backend:
         kinds = [
@@ -52,7 +52,7 @@ def next_steps(of: Reading, server: str) -> list[tuple[str, str]]:
         how = f"values for {', '.join(secrets[:3])}{', ...' if secrets[3:] else ''}" if secrets else "values of secrets"
         steps.append(("slipway secrets edit", f"{how}, encrypted: commit the file"))
     if files:
-        steps.append((f"slipway secrets import {files[0]}", "or what the application's .env has; --all imports it"))
+        steps.append((f"slipway secrets import {files[0]}", "or from the application's .env; --all imports all of it"))
     if backend and backend.dependencies and not backend.dependencies.is_locked:
         steps.append(("slipway lock", f"{backend.dependencies.file} with versions and hashes: commit the file"))
     steps.append(("slipway plan", f"what would change on {server}; changes nothing"))
@@ -69,15 +69,15 @@ def _about_app(of: Reading, backend: Backend) -> Iterator[str]:
     for module in backend.modules:
         for line in runs_at_import(module):
             yield (
-                f"{module.file}:{line}: starts a server when it is imported, and no import of it ever ends; move it"
+                f"{module.file}:{line}: starts a server when it is imported, so that the import never returns; move it"
                 ' below `if __name__ == "__main__":`'
             )
     unread = [module for module in backend.modules if module.unread]
     version = python_version(of)
     for module in unread[:MAX_NOTES] if not version or version.value == "3.11" else ():
         yield (
-            f"{module.file}:{module.unread}: not the syntax of Python 3.11, read without this statement; if it is that"
-            " of a newer Python, set python_version"
+            f"{module.file}:{module.unread}: invalid syntax in Python 3.11, ignored this statement; if it is valid in"
+            " a newer Python, set python_version"
         )
     if backend.dependencies is None:
         yield f"{backend.app.file}: no list of Python packages; write requirements.txt, or set backend_requirements"
@@ -86,13 +86,13 @@ def _about_app(of: Reading, backend: Backend) -> Iterator[str]:
     for server, place in backend.servers.items():
         if server == "Redis":
             if not valkey_variable(backend):
-                yield f"{place}: uses Redis by a host's name, and Valkey has a unix socket; read a URL from REDIS_URL"
+                yield f"{place}: connects to Redis by host name, Valkey has a Unix socket; read a URL from REDIS_URL"
             continue
-        yield f"{place}: uses {server}, which Slipway does not install; set variables that name one it can reach"
+        yield f"{place}: uses {server}, which Slipway does not install; set its variables to a reachable one"
 
 
 def runs_at_import(module: Module) -> Iterator[int]:
-    """The lines at which a module runs a server or an event loop while it is imported."""
+    """The lines where a module starts a server or an event loop on import."""
     for statement in module.tree.body:
         if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             continue
@@ -108,14 +108,14 @@ def _about_mongo(backend: Backend) -> Iterator[str]:
     for place in mongo.is_local_url[:MAX_NOTES]:
         yield f'{place}: MongoDB\'s address is in the code, without a password; read os.environ["{MONGO_URL}"] instead'
     for place in mongo.with_srv[:MAX_NOTES]:
-        yield f"{place}: mongodb+srv:// is for clusters that are in DNS; read {MONGO_URL} instead"
+        yield f"{place}: mongodb+srv:// is for clusters with DNS records; read {MONGO_URL} instead"
     for place in mongo.with_tls[:MAX_NOTES]:
-        yield f"{place}: connects by TLS, which the site's MongoDB on loopback has not; leave that to the URL"
-    # Where a variable has the whole URL, one that is put together is for when it has none.
+        yield f"{place}: connects by TLS, which the site's local MongoDB does not use; leave that to the URL"
+    # If a variable has the whole URL, a composed one is only a fallback.
     for name, place in mongo.fixed_hosts[:MAX_NOTES] if "url" not in mongo.roles.values() else ():
-        yield f"{place}: MongoDB's host is {name!r} in the code, and its own is {{mongo_host}}; read a variable"
+        yield f"{place}: MongoDB's host is {name!r} in the code; read a variable, set to {{mongo_host}}"
     for name, place in mongo.appended[:MAX_NOTES]:
-        yield f"{place}: appends to {name}, which ends with a database and options; use it as it is"
+        yield f"{place}: appends to {name}, which already has a database and options; use it as it is"
     for name, place in mongo.others[:MAX_NOTES]:
         main = mongo.database[0] if mongo.database else ""
         yield f"{place}: a second database, {name!r}; the backend's user may use only mongodb_database ({main!r})"
@@ -124,13 +124,13 @@ def _about_mongo(backend: Backend) -> Iterator[str]:
 def _about_variables(of: Reading, backend: Backend) -> Iterator[str]:
     for name, place in backend.variables.from_files[:MAX_NOTES]:
         fix = '{**dotenv_values(".env"), **os.environ}'
-        yield f"{place}: {name} is read from a file .env alone, which the server does not have; read {fix}"
+        yield f"{place}: {name} is read only from a .env file, which the server does not have; read {fix}"
     if missing := of.environment.missing:
         names = ", ".join(one.name for one in missing)
-        yield f"{missing[0].place}: variables whose value is not known: {names}; set them in backend_environment"
+        yield f"{missing[0].place}: variables with unknown values: {names}; set them in backend_environment"
     if unset := of.environment.unset:
         names = ", ".join(one.name for one in unset)
-        yield f"{unset[0].place}: variables without a default: {names}; set those in backend_environment that it needs"
+        yield f"{unset[0].place}: variables without a default: {names}; set the needed ones in backend_environment"
     for one in of.environment.elsewhere:
         yield f"{one.place}: {one.name} is {one.default!r} by default; set it in backend_environment if it is used"
     if to_give := [name for name in of.environment.secrets if name not in of.environment.generated]:
@@ -140,7 +140,7 @@ def _about_variables(of: Reading, backend: Backend) -> Iterator[str]:
 
 
 def _beside(backend: Backend) -> list[str]:
-    """Where the values may be that the application has on this machine."""
+    """The local files that may have the application's values."""
     return [f"{folder}/.env".lstrip("/") for folder in (backend.source, "")]
 
 
@@ -155,16 +155,18 @@ def _about_files(of: Reading, backend: Backend) -> Iterator[str]:
 def _about_written(of: Reading, backend: Backend, one: Written) -> str:
     path = one.path or one.file
     if not path:
-        return f"{one.place}: writes to the backend's folder, which is read-only; write to a folder of shared_paths"
+        return f"{one.place}: writes to the backend's folder, which is read-only; write to a folder in shared_paths"
     if path.startswith("/") and not one.env:
-        return f"{one.place}: writes to {path}, which the server does not have; write to a folder of shared_paths"
+        return f"{one.place}: writes to {path}, which the server does not have; write to a folder in shared_paths"
     if not path.startswith("/") and not is_inside(path):
-        return f"{one.place}: writes to {path}, outside of backend_source; write to a folder of shared_paths"
+        return f"{one.place}: writes to {path}, outside of backend_source; write to a folder in shared_paths"
     if one.path and holds_code(of, one.path):
-        fix = "" if one.file else "; write to a folder of its own, and name it in shared_paths"
-        return f"{one.place}: writes to {path}, which has the application's code{fix}"
+        fix = "" if one.file else "; write to a separate folder, and add it to shared_paths"
+        return f"{one.place}: writes to {path}, which contains code{fix}"
     if one.path and of.repository.has_files(posixpath.join(backend.source, one.path)):
-        return f"{one.place}: writes to {path}, which has files in git; only those of the first release get there"
+        return (
+            f"{one.place}: writes to {path}, which has files in git; only those of the first release are copied there"
+        )
     return ""
 
 
@@ -173,23 +175,23 @@ def _about_routes(of: Reading, backend: Backend) -> Iterator[str]:
     if not frontend:
         return
     for place in backend.routes.unknown[:MAX_NOTES]:
-        yield f"{place}: a router that could not be followed; add its paths to backend_paths if they are missing"
+        yield f"{place}: found a router that could not be followed; add its paths to backend_paths if they are missing"
     if not backend.paths:
-        yield f'{backend.app.file}: no route was found; set backend_paths, which is ["/api/"] otherwise'
+        yield f'{backend.app.file}: found no route; set backend_paths (default: ["/api/"])'
     taken = frontend.assets.strip("/").partition("/")[0]
     firsts: dict[str, str] = {}
     for path, where in backend.paths:
         first = path.strip("/").partition("/")[0]
         firsts.setdefault(first, where)
         if "{" in first:
-            yield f"{where}: {path} matches any path, which the frontend gets; give it a prefix"
+            yield f"{where}: {path} matches any path, but unknown paths go to the frontend; give it a prefix"
         elif first and first == taken:
-            yield f"{where}: {path} is where the frontend's own files are; give it another path"
+            yield f"{where}: {path} is the path of the frontend's files; change the route's path"
     if "" in firsts and not stripped(of):
-        yield f"{firsts['']}: / is the frontend's; give it another path if visitors need it"
+        yield f"{firsts['']}: / goes to the frontend; change the route's path if visitors need it"
     pages = [(name, place) for name, place in of.project.api.pages.items() if name in firsts and name != "api"]
     for name, place in pages if not stripped(of) else ():
-        yield f"{place}: /{name} is a page and a path of the backend ({firsts[name]}), which gets it on a reload"
+        yield f"{place}: /{name} is both a page and a path of the backend ({firsts[name]}), which answers a reload"
 
 
 def _about_frontend(of: Reading) -> Iterator[str]:
@@ -207,7 +209,7 @@ def _about_frontend(of: Reading) -> Iterator[str]:
             yield f"{one.place}: {one.name} {found}; frontend_build sets it to {one.public(domain, prefix)}"
     for address, place in of.project.api.fixed[:MAX_NOTES]:
         path = re.sub(r"^\w+://[^/]*", "", address) or "/"
-        yield f"{place}: {address!r} is the visitor's own machine; ask for {path!r}"
+        yield f"{place}: {address!r} is the visitor's own machine; request {path!r}"
     if (more := len(of.project.api.fixed) - MAX_NOTES) > 0:
         yield f"{frontend.folder or '.'}: {more} more addresses of the visitor's own machine"
 
@@ -215,7 +217,7 @@ def _about_frontend(of: Reading) -> Iterator[str]:
 def _about_access(of: Reading) -> Iterator[str]:
     known = {*of.answers, *(one.setting for one in of.settings)}
     if "admin_keys" not in known and not (Path.home() / ".ssh/id_ed25519.pub").is_file():
-        yield "~/.ssh/id_ed25519.pub: your ssh key is missing; ssh-keygen -t ed25519, or name another in admin_keys"
+        yield "~/.ssh/id_ed25519.pub: found no ssh key; run ssh-keygen -t ed25519, or name another one in admin_keys"
 
 
 def _about_repository(of: Reading) -> Iterator[str]:
@@ -223,7 +225,7 @@ def _about_repository(of: Reading) -> Iterator[str]:
     for file in env_files(repository.top):
         values = dotenv(repository.read(file) or "")
         if names := [name for name, (value, _) in values.items() if is_secret(name, value)]:
-            yield f"{file}: in git, with {', '.join(names[:MAX_NOTES])}; git rm --cached {file}, and give new values"
+            yield f"{file}: in git, with {', '.join(names[:MAX_NOTES])}; run git rm --cached {file}, and change them"
     for folder in repository.cut[:MAX_NOTES]:
         if not folder or "/" not in folder:
-            yield f"{folder or '.'}: too many files, not all were looked at"
+            yield f"{folder or '.'}: too many files, not all were read"

@@ -1,4 +1,4 @@
-"""What a server that is there tells of a new project: the settings that describe it, by `slipway inspect`."""
+"""Settings of a new project that match an existing server, by `slipway inspect`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from slipway.starter.questions import SERVER, problems_of
 
 @dataclass(frozen=True)
 class Server:
-    """A server that was inspected, and the port that it was reached by; 0 for the one that ssh knows."""
+    """An inspected server, and the port of the connection; 0 for ssh's default."""
 
     report: Report
     port: int = 0
@@ -23,7 +23,7 @@ class Server:
     @staticmethod
     def asked(host: str, data: Sequence[str]) -> Server:
         """Inspect HOST ([user@]name[:port]). Raises RunFailed, SettingsError."""
-        # With pyinfra, which a project without a server has no use for.
+        # Imports pyinfra, which is not needed without a server.
         from slipway.engine.one_host import OneHost, Target
         from slipway.inspection import collect
 
@@ -36,8 +36,8 @@ class Server:
             return Server(collect.inspect(one, settings), target.port)
 
     def settings(self, project: Path, in_project: Sequence[Found]) -> list[Found]:
-        """What the server and the project's own files tell, each setting once: of the code the files know better, and
-        of all else the server."""
+        """The settings of the server and of the project's files, each once: for the code the files take precedence, for
+        all else the server."""
         own = {one.setting: one.value for one in in_project}
         told = [Found(SERVER, self.report.host, "slipway init --from")]
         for one in self.report.settings:
@@ -50,8 +50,8 @@ class Server:
 
     @property
     def login(self) -> str:
-        """The host's data in the inventory: who logs in until the administrator is there, and by which port where a
-        router forwards it."""
+        """The host's data in the inventory: the user until the administrator exists, and the port, if a router forwards
+        it."""
         may_become_root = self.report.user != "root" and not self.report.without_root
         user = json.dumps(self.report.user if may_become_root else "admin")
         sshd_port = next((one.value for one in self.report.settings if one.name == "sshd_port"), 22)
@@ -60,10 +60,10 @@ class Server:
 
     @property
     def remarks(self) -> list[str]:
-        """What a user should know of the server that no setting says, a line each."""
-        lines = [f"slipway apply would stop before any change: {text}" for text in self.report.refusals]
+        """Remarks about the server that no setting expresses, a line each."""
+        lines = [f"slipway apply would refuse: {text}" for text in self.report.refusals]
         if self.report.without_root:
-            lines.append(f"{self.report.without_root}: not all of the server was seen")
+            lines.append(f"{self.report.without_root}: the inspection is incomplete")
         for site in self.report.sites:
             if site.fate and site.fate.verdict in ("remove", "refuse"):
                 lines.append(f"{', '.join(site.names)}: {site.fate.reason}")
@@ -74,7 +74,7 @@ class Server:
 
 
 def has_module(project: Path, own: dict[str, object], app: str) -> bool:
-    """Whether the project's backend has the module that the server runs: of several applications it is the one."""
+    """Whether the project's backend has the module that the server runs, which then is the application to deploy."""
     source = project / str(own.get("backend_source", "."))
     module = source.joinpath(*app.partition(":")[0].split("."))
     return module.with_suffix(".py").is_file() or (module / "__init__.py").is_file()

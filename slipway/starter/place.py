@@ -1,4 +1,4 @@
-"""Where a project's files go: into a folder in which nothing of the application's would be taken for Slipway's."""
+"""The folder of a project's files, without name conflicts with the application's."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pathlib import Path
 from slipway.project import SETTINGS
 from slipway.starter.write import FILES
 
-# A project's folders of its own components, templates and tests of servers (docs/components.md).
+# A project's folders for its own components, templates and server tests (docs/components.md).
 OWN_FOLDERS = ("tasks", "templates", "tests/server")
-# Names of a folder for the project, the first that is free.
+# Names for the project's folder, in order of preference.
 NAMES = ("deploy", "slipway", "ops")
 
 
 def is_project(folder: Path) -> bool:
-    """Whether a folder is a project of Slipway's already, and not one with files of the same names."""
+    """Whether a folder is a Slipway project, rather than one with files of the same names."""
     try:
         return (folder / SETTINGS).is_file() and "slipway" in (folder / "deploy.py").read_text(errors="replace")
     except OSError:
@@ -22,7 +22,7 @@ def is_project(folder: Path) -> bool:
 
 
 def conflicts(folder: Path) -> list[str]:
-    """What is in a folder and would be taken for a part of the project."""
+    """The entries of a folder whose names conflict with a project's."""
     if not folder.is_dir() or is_project(folder):
         return []
     files = [name for name in FILES.values() if name.endswith(".py") and (folder / name).exists()]
@@ -30,6 +30,6 @@ def conflicts(folder: Path) -> list[str]:
 
 
 def free_name(folder: Path) -> str:
-    """A folder below this one for the project."""
+    """An unused name of a subfolder for the project."""
     fitting = (name for name in NAMES if not (folder / name).is_file() and not conflicts(folder / name))
     return next(fitting, "infrastructure")

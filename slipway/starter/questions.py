@@ -1,4 +1,4 @@
-"""What a new project is asked: as little as can't be found out."""
+"""The questions for a new project: only what can't be found out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from slipway.settings.check import SettingsError, check
 from slipway.settings.model import Settings
 from slipway.settings.types import OnThisMachine
 
-# The server's name: no setting, but the inventory's.
+# The server's name, which is in the inventory, not a setting.
 SERVER = "server"
 ORIGIN = "slipway init"
 
@@ -23,12 +23,12 @@ ORIGIN = "slipway init"
 class Question:
     setting: str
     text: str
-    # What Enter answers, of what is known by then; "" for nothing.
+    # The default answer, from what is known by then; "" for none.
     default: Callable[[Mapping[str, Any]], str] = lambda known: ""
 
 
 def site_name_of(domain: str) -> str:
-    """A site_name by its domain: "shop" of "www.shop.example.org"."""
+    """A site_name from a domain: "shop" from "www.shop.example.org"."""
     labels = [label for label in domain.split(".") if label != "www"]
     return re.sub(r"[^a-z0-9-]", "", labels[0] if labels else "")[:24].strip("-")
 
@@ -44,7 +44,7 @@ QUESTIONS = (
 
 
 def parsed(items: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
-    """NAME=VALUE answers, and what is wrong with them. A text setting is taken as it is, any other as JSON."""
+    """NAME=VALUE answers, and their problems. Text settings are taken literally, others as JSON."""
     answers: dict[str, Any] = {}
     problems = []
     for item in items:
@@ -76,8 +76,8 @@ def _example(kind: Any) -> str:
 
 
 def _from_here(name: str, value: Any) -> Any:
-    """A setting's value as it will be read in the project to be. Above it may be what looks like another project, an
-    application's inventory.py and deploy.py, say: what it names is not relative to that."""
+    """A setting's value with paths relative to the future project, even if a folder above looks like a project, by an
+    application's own inventory.py and deploy.py."""
     field = Settings.model_fields.get(name)
     is_file = field is not None and any(isinstance(mark, OnThisMachine) for mark in field.metadata)
     if not is_file or not value or project.path(".") == Path.cwd():
@@ -86,7 +86,7 @@ def _from_here(name: str, value: Any) -> Any:
 
 
 def problems_of(known: Mapping[str, Any]) -> list[str]:
-    """What is wrong with answers."""
+    """The problems of answers."""
     problems = []
     if SERVER in known and not re.fullmatch(r"[\w.:-]+", str(known[SERVER])):
         problems.append(f"{SERVER}: found {known[SERVER]!r}, expected the server's name or address")
@@ -94,7 +94,7 @@ def problems_of(known: Mapping[str, Any]) -> list[str]:
     try:
         check(settings, ORIGIN)
     except SettingsError as error:
-        # Of what is not answered yet nothing can be said.
+        # Only problems of answered settings count.
         about = tuple(f"{ORIGIN}: {name}" for name in settings)
         problems += [text.removeprefix(f"{ORIGIN}: ") for text in error.problems if text.startswith(about)]
     return problems

@@ -1,4 +1,4 @@
-"""Another version of Slipway beside the one that is running: its plans and its files, to compare with these."""
+"""Another version of Slipway: its plans and files, to compare with the running version's."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from slipway.dependencies import uv
 from slipway.engine.errors import RunFailed
 from slipway.project import PACKAGE
 
-# What an owner may have of their own instead of Slipway's.
+# Folders whose files a project may override.
 OVERRIDABLE = ("templates", "tasks")
 PLAN_CODES = (0, 2)
 
@@ -32,9 +32,9 @@ class Version:
     package: Path
 
     def plan(self, environment: str, arguments: list[str]) -> dict[str, Any]:
-        """The plan of the project that the user stands in. Raises RunFailed."""
+        """The plan of the project in the current folder. Raises RunFailed."""
         command = [self.python, "-m", "slipway", "plan", environment, "--json", "-", *arguments]
-        # The version's own package, whatever the user's PYTHONPATH has.
+        # Import this version's package, regardless of PYTHONPATH.
         env = {**os.environ, "PYTHONPATH": str(self.package.parent)}
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
         if done.returncode not in PLAN_CODES:
@@ -44,13 +44,12 @@ class Version:
 
 
 def this(requirement: str) -> Version:
-    """The version that is running."""
+    """The running version."""
     return Version(requirement, sys.executable, PACKAGE)
 
 
 def installed(requirement: str) -> Version:
-    """A version that a requirement of pip's names, installed into a folder of the user's cache for the next time, too.
-    Raises RunFailed."""
+    """The version of a pip requirement, installed into the user's cache. Raises RunFailed."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = cache / "slipway/versions" / hashlib.sha256(requirement.encode()).hexdigest()[:16]
     python = folder / "bin/python"
@@ -65,7 +64,7 @@ def installed(requirement: str) -> Version:
             raise RunFailed(f"{requirement} could not be installed; nothing was changed: {said[-1].strip()}") from None
         (folder / ".complete").touch()
     find = "import slipway, pathlib; print(pathlib.Path(slipway.__file__).resolve().parent)"
-    # -P: not the package of a checkout that the user stands in.
+    # -P: ignore a checkout in the current folder.
     shown = subprocess.run([str(python), "-P", "-c", find], capture_output=True, text=True, check=True, env=_clean())
     return Version(requirement, str(python), Path(shown.stdout.strip()))
 
@@ -76,7 +75,7 @@ def _clean() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Difference:
-    """An operation of a host that only one of two plans has, or that has other diffs in the two."""
+    """An operation of a host that differs between two plans, or is only in one."""
 
     host: str
     operation: str
@@ -85,7 +84,7 @@ class Difference:
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[Difference]:
-    """How two plans of the same hosts differ, by host and operation."""
+    """The differences of two plans of the same hosts, by host and operation."""
     before, after = dict(_operations(old)), dict(_operations(new))
     return [
         Difference(host, operation, before.get((host, operation), ""), after.get((host, operation), ""))
@@ -103,7 +102,7 @@ def _operations(plan: dict[str, Any]) -> Iterator[tuple[tuple[str, str], str]]:
 
 
 def overridden(project: Path, old: Version, new: Version) -> Iterator[tuple[str, str]]:
-    """The project's own files in the place of Slipway's that differ between two versions, each with Slipway's diff."""
+    """The project's overriding files whose original differs between two versions, each with that diff."""
     for kind in OVERRIDABLE:
         for file in sorted((project / kind).rglob("*")):
             name = file.relative_to(project)

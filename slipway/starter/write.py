@@ -1,4 +1,4 @@
-"""The files of a new project. What is there already stays as it is."""
+"""Writes the files of a new project. Existing files are kept."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ FILES = {
 }
 WORKFLOW, WORKFLOW_FILE = "workflow.yml.j2", ".github/workflows/slipway.yml"
 WIDTH = 120
-# Of the file of settings, with the beginning of the names in each.
+# The sections of the settings file, with the prefixes of their settings.
 SECTIONS = (
-    ("The backend, and what Nginx passes on to it.", ("backend_", "python_", "nginx_", "shared_")),
+    ("The backend, and the paths that Nginx proxies to it.", ("backend_", "python_", "nginx_", "shared_")),
     (
         "Its database and its environment.",
         ("mongodb_", "valkey", "backend_environment", "backend_secrets", "generated_secrets"),
@@ -39,13 +39,13 @@ SECTIONS = (
 
 
 def quoted(value: Any) -> str:
-    """A value as somebody would write it: JSON in a text is in single quotes."""
+    """A value as a Python literal; a text with JSON gets single quotes."""
     is_json = isinstance(value, str) and '"' in value and "'" not in value and value.isprintable() and "\\" not in value
     return f"'{value}'" if is_json else literal(value)
 
 
 def with_comments(one: Found, with_more: bool = True) -> str:
-    """A setting as it stands in the file, with where it was found."""
+    """A setting as it is written in the file, with a comment where it was found."""
     where = [
         f"# {line}" for line in textwrap.wrap(one.where, WIDTH - 2, break_long_words=False, break_on_hyphens=False)
     ]
@@ -64,7 +64,7 @@ def with_comments(one: Found, with_more: bool = True) -> str:
 
 
 def sections(found: Sequence[Found]) -> list[tuple[str, list[Found]]]:
-    """The settings by the section that they are in: that with the longest beginning of the name."""
+    """The settings by section: that with the longest matching prefix."""
 
     def title(one: Found) -> str:
         fitting = [
@@ -77,7 +77,7 @@ def sections(found: Sequence[Found]) -> list[tuple[str, list[Found]]]:
     return [(name, parts) for name, parts in grouped if parts]
 
 
-# GitHub's expressions are in ${{ }}.
+# Other delimiters than GitHub's ${{ }}.
 _files = Environment(
     loader=FileSystemLoader(Path(__file__).resolve().parent / "files"),
     undefined=StrictUndefined,
@@ -97,8 +97,8 @@ _files.filters["setting"] = with_comments
 
 
 def write(project: Path, site: Mapping[str, Any], found: Sequence[Found]) -> tuple[list[Path], list[Path]]:
-    """Write the files of a project, and the workflow into the git repository that it is in. `site` has the site's name,
-    its domain and the server. Returns those that were written, and those that were there. Raises OSError."""
+    """Write the files of a project, and the workflow into its git repository. `site` has the site's name, its domain
+    and the server. Returns the written files, and those that existed. Raises OSError."""
     top = repository_of(project) or project
     folder = str(project.relative_to(top)) if project != top else "."
     settings = {"sections": sections(found), "known": {one.setting for one in found}}
@@ -109,15 +109,15 @@ def write(project: Path, site: Mapping[str, Any], found: Sequence[Found]) -> tup
     texts = {path: _files.get_template(places[path]).render(**known) for path in written}
     for path, text in texts.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        # "x": it may have come into being since.
+        # O_EXCL: it may have been created meanwhile.
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "w") as file:
             file.write(text)
     return written, there
 
 
 def not_ignored(project: Path) -> list[str]:
-    """Of the lines of Slipway's .gitignore those that are missing where the project has one of its own: without them a
-    plain file of secrets may get into git."""
+    """The lines of Slipway's .gitignore that the project's existing one lacks: without them a plain-text secrets file
+    may get into git."""
     own = project / ".gitignore"
     lines = (Path(__file__).resolve().parent / "files/gitignore").read_text().splitlines()
     there = {line.strip() for line in own.read_text(errors="replace").splitlines()} if own.is_file() else set(lines)
@@ -125,7 +125,7 @@ def not_ignored(project: Path) -> list[str]:
 
 
 def repository_of(folder: Path) -> Path | None:
-    """The top of the git repository that a folder is in."""
+    """The top folder of a folder's git repository."""
     command = ["git", "-C", str(folder), "rev-parse", "--show-toplevel"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -72,7 +72,7 @@ def test_nothing_is_overwritten(folder):
     assert not (folder / "nowhere").exists()
 
 
-def test_all_missing_answers_are_told_at_once_and_nothing_is_written(folder):
+def test_all_missing_answers_are_reported_at_once_and_nothing_is_written(folder):
     done = init(folder, "--yes")
     assert done.returncode == 1
     assert "1 answer is missing" not in done.stderr
@@ -92,7 +92,7 @@ def test_all_missing_answers_are_told_at_once_and_nothing_is_written(folder):
         ("swap", "--set: found 'swap', expected NAME=VALUE"),
     ],
 )
-def test_a_wrong_answer_is_told_and_nothing_is_written(folder, answer, said):
+def test_a_wrong_answer_is_reported_and_nothing_is_written(folder, answer, said):
     done = init(folder, "--yes", *DOMAIN, "--set", answer)
     assert done.returncode == 1
     assert said in done.stderr
@@ -146,7 +146,7 @@ def test_the_settings_say_where_they_are_from(folder):
     compile(text, "all.py", "exec")
 
 
-def test_a_missing_application_is_told(tmp_path):
+def test_a_missing_application_is_reported(tmp_path):
     done = init(tmp_path, "--yes", *DOMAIN)
     assert f"found no FastAPI application in {tmp_path}" in done.stderr
     assert "--set backend_source=..." in done.stderr
@@ -197,7 +197,7 @@ def test_a_project_may_have_components_and_templates(folder):
     assert not (folder / "deploy").exists()
 
 
-def test_a_gitignore_that_lets_secrets_in_is_told(folder):
+def test_a_gitignore_that_lets_secrets_in_is_reported(folder):
     (folder / ".gitignore").write_text("*.log\n")
     assert (
         "add to .gitignore, so that no plain file of secrets gets into git:\n  /secrets/*"
@@ -212,7 +212,7 @@ def test_a_gitignore_that_lets_secrets_in_is_told(folder):
         ("api/requirements.txt/x", "Not a directory"),
     ],
 )
-def test_a_folder_that_cannot_be_is_told(folder, directory, said):
+def test_a_folder_that_cannot_be_is_reported(folder, directory, said):
     done = init(folder, directory, "--yes", *DOMAIN)
     assert done.returncode == 1
     assert said in done.stderr

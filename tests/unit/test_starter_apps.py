@@ -91,7 +91,7 @@ def test_of_two_the_one_that_is_started_is_taken(tmp_path, start):
     assert "other applications" not in notes_of(tmp_path, {})
 
 
-def test_of_two_without_a_start_both_are_told(tmp_path):
+def test_of_two_without_a_start_both_are_reported(tmp_path):
     assert "other applications: main:app (two/main.py:2)" in notes_of(tmp_path, TWO)
 
 
@@ -130,8 +130,8 @@ def test_any_encoding_and_syntax_is_read(tmp_path, source):
     assert target(tmp_path, {"main.py": source}) == (".", "main:app")
 
 
-def test_a_syntax_that_is_not_known_is_told(tmp_path):
-    assert "main.py:3: not the syntax of Python 3.11" in notes_of(tmp_path, {"main.py": f"{APP}type Name = int\n"})
+def test_a_syntax_that_is_not_known_is_reported(tmp_path):
+    assert "main.py:3: invalid syntax in Python 3.11" in notes_of(tmp_path, {"main.py": f"{APP}type Name = int\n"})
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_the_list_of_packages_is_found(tmp_path, files, expected):
     assert {one.setting: one.value for one in found.all_found}.get("backend_requirements") == expected
 
 
-def test_without_a_list_of_packages_or_uvicorn_it_is_told(tmp_path):
+def test_without_a_list_of_packages_or_uvicorn_it_is_reported(tmp_path):
     assert "main.py: no list of Python packages" in notes_of(tmp_path, {"main.py": APP})
     assert "requirements.txt: uvicorn is missing" in notes_of(tmp_path, {"requirements.txt": "fastapi\n"})
     for line in ("fastapi[standard]==0.1", "uvicorn[standard]", "Uvicorn == 0.30 ; python_version > '3'"):
@@ -188,7 +188,7 @@ def test_an_application_can_be_chosen(tmp_path):
     assert read(tmp_path, {}, backend_source="two", backend_app="main:app").project.backend.app.file == "two/main.py"
 
 
-def test_a_server_that_an_import_starts_is_told_and_one_of_a_script_is_not(tmp_path):
+def test_a_server_that_an_import_starts_is_reported_and_one_of_a_script_is_not(tmp_path):
     run = "import uvicorn\n{0}uvicorn.run(app)\n"
     assert "main.py:4: starts a server when it is imported" in notes_of(
         tmp_path / "a", {"main.py": APP + run.format("")}

@@ -1,4 +1,4 @@
-"""Which variables a backend reads, and what its settings make of them."""
+"""The variables that a backend reads, and the settings for them."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ def test_values_that_are_no_secrets_come_from_the_example(tmp_path):
     )
     found = values(tmp_path, code, **{".env.example": example})
     assert found == {"ALGORITHM": "HS256", "MAIL_HOST": "smtp.example.org"}
-    assert "variables whose value is not known: MAIL_FROM, BROKER" in notes_of(tmp_path, {})
+    assert "variables with unknown values: MAIL_FROM, BROKER" in notes_of(tmp_path, {})
 
 
 def test_no_value_of_a_secret_is_copied(tmp_path):
@@ -201,24 +201,24 @@ def test_no_value_of_a_secret_is_copied(tmp_path):
     assert "hunter2" not in repr(found.all_found)
 
 
-def test_a_file_of_secrets_in_git_is_told(tmp_path):
+def test_a_file_of_secrets_in_git_is_reported(tmp_path):
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
     files = {"api/main.py": APP, "api/.env": "SECRET_KEY=hunter2\nPORT=1\n", "web/.env": "VITE_API_URL=/api\n"}
     assert "in git" not in notes_of(tmp_path, files)
     env_files.cache_clear()
     subprocess.run(["git", "-C", str(tmp_path), "add", "-A"], check=True)
     said = notes_of(tmp_path, files)
-    assert "api/.env: in git, with SECRET_KEY; git rm --cached api/.env" in said
+    assert "api/.env: in git, with SECRET_KEY; run git rm --cached api/.env" in said
     assert "web/.env" not in said
     assert "hunter2" not in said
 
 
-def test_what_reads_only_a_file_is_told(tmp_path):
+def test_what_reads_only_a_file_is_reported(tmp_path):
     code = "from dotenv import dotenv_values\nconfig = dotenv_values('.env')\nurl = config['ATLAS_URI']\n"
-    assert "main.py:6: ATLAS_URI is read from a file .env alone" in notes_of(tmp_path, {"main.py": f"{APP}\n{code}"})
+    assert "main.py:6: ATLAS_URI is read only from a .env file" in notes_of(tmp_path, {"main.py": f"{APP}\n{code}"})
 
 
-def test_other_servers_are_told(tmp_path):
+def test_other_servers_are_reported(tmp_path):
     assert "main.py:1: uses Kafka, which Slipway does not install" in notes_of(
         tmp_path, {"main.py": f"import kafka\n{APP}"}
     )
@@ -232,10 +232,10 @@ def test_redis_is_valkey(tmp_path):
     assert "Redis" not in notes_of(tmp_path, {})
 
 
-def test_redis_without_a_url_is_told(tmp_path):
+def test_redis_without_a_url_is_reported(tmp_path):
     code = "import os, redis\nredis.Redis(host=os.getenv('REDIS_HOST', 'localhost'))\n"
     assert "valkey" not in settings_of(tmp_path, {"main.py": f"{APP}{code}"})
-    assert "main.py:3: uses Redis by a host's name" in notes_of(tmp_path, {})
+    assert "main.py:3: connects to Redis by host name" in notes_of(tmp_path, {})
 
 
 def test_defaults_stand_beside_as_comments(tmp_path):

@@ -161,7 +161,7 @@ def test_each_tool_has_variables_of_its_own(tmp_path, tool, read_by, name):
     assert f"{name}=https://x.example.org" in found["frontend_build"]
 
 
-def test_addresses_in_the_code_are_told(tmp_path):
+def test_addresses_in_the_code_are_reported(tmp_path):
     files = {
         "main.py": APP,
         "web/package.json": package(),
@@ -172,7 +172,7 @@ def test_addresses_in_the_code_are_told(tmp_path):
     }
     said = notes_of(tmp_path, files)
     assert (
-        "web/src/a.js:1: 'http://localhost:8000/api/users' is the visitor's own machine; ask for '/api/users'" in said
+        "web/src/a.js:1: 'http://localhost:8000/api/users' is the visitor's own machine; request '/api/users'" in said
     )
     assert said.count("visitor's own machine") == 1
     assert "web/src/b.js:1: VITE_API_URL is 'http://localhost:8000'" in said
@@ -206,30 +206,30 @@ def test_a_build_of_vites_goes_where_it_is_served_from(tmp_path, config, options
 @pytest.mark.parametrize(
     ("files", "said"),
     [
-        ({"package.json": package("next"), "next.config.js": "output: 'standalone'"}, 'next.config.js: the build needs a server of Node\'s'),
+        ({"package.json": package("next"), "next.config.js": "output: 'standalone'"}, "next.config.js: the build needs a Node.js server"),
         ({"package.json": package("svelte"), "svelte.config.js": ""}, "use @sveltejs/adapter-static"),
         ({"package.json": OWN_BUILD, "vite.config.js": "base: '/shop/'"}, "base is '/shop/'"),
         ({"package.json": OWN_BUILD, "vite.config.js": "outDir: '../static'"}, "the build is written to '../static'"),
         ({"package.json": package("react-scripts", homepage="https://me.example.org/shop")}, '"homepage"'),
-        ({"package.json": package()}, "no lock of its packages"),
+        ({"package.json": package()}, "found no lock file"),
         ({"package.json": OWN_BUILD, "vite.config.js": "outDir: path.join(a, b)"}, "outDir could not be read"),
-        ({"web/package.json": package("none")}, "what its build writes is not known"),
+        ({"web/package.json": package("none")}, "the build's output is unknown"),
         ({"package.json": package(), "bun.lock": ""}, "bun is not installed on this machine"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_served_is_told(tmp_path, files, said, monkeypatch):
+def test_what_cannot_be_served_is_reported(tmp_path, files, said, monkeypatch):
     monkeypatch.setattr("shutil.which", lambda name: None)
     assert said in notes_of(tmp_path, {"main.py": APP, **files})
 
 
-def test_a_page_with_the_path_of_the_backend_is_told(tmp_path):
+def test_a_page_with_the_path_of_the_backend_is_reported(tmp_path):
     files = {
         "main.py": f"{APP}@app.get('/users')\ndef f(): ...\n",
         "web/package.json": package(),
         "web/src/routes.jsx": '<Route path="/users/:id" /><Route path="/about" />',
     }
     said = notes_of(tmp_path, files)
-    assert "web/src/routes.jsx:1: /users is a page and a path of the backend (main.py:3)" in said
+    assert "web/src/routes.jsx:1: /users is both a page and a path of the backend (main.py:3)" in said
     assert "/about" not in said
 
 

@@ -1,4 +1,4 @@
-"""Reading a repository ends soon, whatever lies there."""
+"""Reading a repository is fast, whatever it contains."""
 
 from __future__ import annotations
 

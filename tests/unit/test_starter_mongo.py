@@ -1,4 +1,4 @@
-"""How a backend's settings lead it to the site's MongoDB, whatever its variables are called."""
+"""The settings that connect a backend to the site's MongoDB, whatever its variables are called."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_the_url_is_known_by_its_default_or_example(tmp_path):
     assert rows["mongodb_database"] == "shop"
 
 
-def test_mongo_url_is_there_unasked(tmp_path):
+def test_mongo_url_is_set_by_default(tmp_path):
     assert "backend_environment" not in found(tmp_path, "pymongo.MongoClient(os.environ['MONGO_URL'])")
 
 
@@ -207,6 +207,6 @@ def test_a_name_may_be_a_property_of_settings(tmp_path):
         ),
     ],
 )
-def test_what_cannot_reach_the_database_is_told(tmp_path, code, said):
+def test_what_cannot_reach_the_database_is_reported(tmp_path, code, said):
     files = {"main.py": f"import db\n{APP}", "db.py": f"import os, pymongo\n{code}\n"}
     assert f"db.py:{len(code.splitlines()) + 1}: {said}" in notes_of(tmp_path, files)

@@ -80,9 +80,9 @@ def test_a_router_in_the_place_of_its_module(tmp_path):
     assert paths(tmp_path, code, **more) == {"/u/b"}
 
 
-def test_a_router_that_cannot_be_followed_is_told(tmp_path):
+def test_a_router_that_cannot_be_followed_is_reported(tmp_path):
     files = {"main.py": f"{APP}import plugins\nfor one in plugins.all():\n    app.include_router(one)\n", **WEB}
-    assert "main.py:5: a router that could not be followed" in notes_of(tmp_path, files)
+    assert "main.py:5: found a router that could not be followed" in notes_of(tmp_path, files)
 
 
 def test_paths_of_a_description_count(tmp_path):
@@ -138,8 +138,8 @@ def test_paths_beside_a_frontend_are_the_backends_by_their_first_part(tmp_path):
     rows = {one.setting: one.value for one in read(tmp_path, files).all_found}
     assert rows["backend_paths"] == ["/api/", "/users/"]
     said = notes_of(tmp_path, {})
-    assert "main.py:11: /{slug} matches any path, which the frontend gets" in said
-    assert "main.py:9: / is the frontend's" in said
+    assert "main.py:11: /{slug} matches any path, but unknown paths go to the frontend" in said
+    assert "main.py:9: / goes to the frontend" in said
 
 
 def test_without_a_frontend_all_paths_are_the_backends(tmp_path):
@@ -235,7 +235,7 @@ def test_a_folder_of_code_is_not_shared(tmp_path):
     rows = {one.setting: one.value for one in read(tmp_path, files).all_found}
     assert "shared_paths" not in rows
     assert rows["shared_files"] == ["log/app.log"]
-    assert "log/setup.py:2: writes to log, which has the application's code" in notes_of(tmp_path, {})
+    assert "log/setup.py:2: writes to log, which contains code" in notes_of(tmp_path, {})
 
 
 def test_a_folder_of_a_container_becomes_one_that_stays(tmp_path):
@@ -254,7 +254,7 @@ def test_a_folder_of_a_container_becomes_one_that_stays(tmp_path):
         ("from fastapi.staticfiles import StaticFiles\napp.mount('/', StaticFiles(directory='../web/dist'))", "serves ../web/dist"),
     ],
 )  # fmt: skip
-def test_what_cannot_stay_is_told(tmp_path, code, said):
+def test_what_cannot_stay_is_reported(tmp_path, code, said):
     assert said in notes_of(tmp_path, {"main.py": f"import os\n{APP}{code}\n", "static/style.css": ""})
 
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from slipway.starter.reading.files import Place, Repository, dotenv, line_of
 from slipway.starter.reading.frontend import Frontend, sources, uncommented
 
-# What a build for production reads, the last one wins; a file that is not in git may be elsewhere tomorrow.
+# Files that a production build reads, the last one wins; untracked ones may be missing elsewhere.
 FOR_PRODUCTION = (".env", ".env.local", ".env.production", ".env.production.local")
 EXAMPLES = (
     ".env.production.example",
@@ -35,14 +35,14 @@ _NOT_THE_API = re.compile(
     r"|TIMEOUT|GOOGLE|MAPS?_|FACEBOOK|STRIPE|KEYCLOAK|AUTH0|SUPABASE|FIREBASE|SENTRY|CDN|MOCK|GITHUB|S3|BUCKET|CLOUDINARY|LOGO|IMAGE"
 )
 LOCAL = re.compile(r"(?:https?|wss?)://(?:localhost|127\.0\.0\.1|0\.0\.0\.0)(?::\d+)?[^\s'\"`<>)]*")
-# An address of a development server that no visitor's browser asks.
+# Lines with a development address that browsers do not request.
 _NOT_ASKED = re.compile(r"console\.|\bproxy\b|target\s*:|placeholder|example|data-testid|schema\.org|w3\.org")
 
 
 @dataclass(frozen=True)
 class ApiVariable:
-    """A variable with the API's address. `value` is what a build reads as things are, "" for nothing; `example` is an
-    address of development. `is_websocket`: it begins with ws."""
+    """A variable with the API's address. `value` is what a build reads now, "" for nothing; `example` is a development
+    address. `is_websocket`: it begins with ws."""
 
     name: str
     place: Place
@@ -53,34 +53,34 @@ class ApiVariable:
 
     @property
     def is_local(self) -> bool:
-        """Whether a visitor's browser would be sent to the visitor's own machine, or nowhere."""
+        """Whether the address is the visitor's own machine, or empty."""
         return bool(LOCAL.match(self.value)) or (
             not self.value and (self.example[:1] in ("", "/") or bool(LOCAL.match(self.example)))
         )
 
     @property
     def path(self) -> str:
-        """The path in its address, "/api" say; "" for none."""
+        """The path in its address, such as "/api"; "" for none."""
         known = self.value or self.example
         if "://" in known:
             return urlsplit(known).path.rstrip("/")
         return known.rstrip("/") if known.startswith("/") else ""
 
     def public(self, domain: str, prefix: str = "") -> str:
-        """Its value for visitors; `prefix` is the API's where its address names no path."""
+        """Its value for visitors; `prefix` is the API's path if the address has none."""
         return f"{'wss' if self.is_websocket else 'https'}://{domain}{self.path or prefix}"
 
 
 @dataclass
 class Api:
     variables: list[ApiVariable] = field(default_factory=list)
-    # Addresses of the developer's machine in the code, where no variable is in front of them.
+    # Addresses of the developer's machine in the code, without a variable that overrides them.
     fixed: list[tuple[str, Place]] = field(default_factory=list)
-    # The paths below "/" that the frontend asks for by themselves: "/api/...".
+    # Whether the code requests relative paths "/api/...".
     asks_below_api: bool = False
-    # A development server, or the Nginx of a container, that takes a prefix off before it asks the backend.
+    # Prefixes that a development server, or a container's Nginx, strips for the backend.
     stripped: list[tuple[str, Place]] = field(default_factory=list)
-    # Pages that the frontend shows by paths of its own.
+    # The frontend's own routes.
     pages: dict[str, Place] = field(default_factory=dict)
 
 
@@ -158,7 +158,7 @@ def _fixed(file: str, text: str) -> Iterator[tuple[str, Place]]:
 
 
 def _stripped(repository: Repository, frontend: Frontend) -> Iterator[tuple[str, Place]]:
-    """Prefixes that a proxy of the repository's takes off."""
+    """The prefixes that a proxy in the repository strips."""
     for file in repository.files:
         name = file.rpartition("/")[2]
         if name.startswith("vite.config") or name in ("setupProxy.js", "proxy.conf.json", "vue.config.js"):

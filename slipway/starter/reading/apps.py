@@ -1,4 +1,4 @@
-"""Which FastAPI application of a repository is the one to deploy, and the folder that it is imported from."""
+"""Finds the FastAPI application to deploy in a repository, and the folder that it is imported from."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _GOOD_FOLDERS = {"backend", "api", "server", "app", "src", "service", "back", "w
 _POOR_FOLDERS = re.compile(
     r"^(examples?|samples?|demos?|scripts?|tools?|playground|tutorials?|archive|old|legacy|docs?_.*|seed)$"
 )
-# What wraps an application and is one itself.
+# ASGI applications that wrap another one.
 _WRAPPERS = {"ASGIApp", "CORSMiddleware", "ProxyHeadersMiddleware", "SentryAsgiMiddleware", "WSGIMiddleware", "Mangum"}
 _WRAPPERS_OF_ASGI = _WRAPPERS - {"Mangum", "WSGIMiddleware"}
 MAX_PYTHON_FILES = 6000
@@ -26,7 +26,7 @@ MAX_PYTHON_FILES = 6000
 
 @dataclass(frozen=True)
 class App:
-    """`root` is the folder that Python imports it from, relative to the repository. `start` is what names it."""
+    """`root`: the folder that Python imports it from, relative to the repository. `start`: a start that names it."""
 
     file: str
     name: str
@@ -43,12 +43,12 @@ class App:
 
     @property
     def target(self) -> str:
-        """As uvicorn takes it; a factory with brackets."""
+        """As an argument for uvicorn; a factory with brackets."""
         return f"{self.module}:{self.name}{'()' if self.is_factory else ''}"
 
 
 def applications(repository: Repository) -> list[App]:
-    """All applications, the one to deploy first; those that only tests, examples and scripts make last."""
+    """All applications, the one to deploy first; those of tests, examples and scripts last."""
     files = [file for file in repository.files if file.endswith(".py") and not _is_test(file)]
     files = [file for file in files[:MAX_PYTHON_FILES] if not _is_installer(repository, file)]
     makers: dict[str, set[str]] = {}
@@ -78,14 +78,14 @@ def _is_test(file: str) -> bool:
 
 
 def _is_installer(repository: Repository, file: str) -> bool:
-    """Whether it is setuptools' own setup.py, which names modules and is none of the application's."""
+    """Whether it is a setup.py of setuptools, rather than a module of the application."""
     is_called_so = file.rpartition("/")[2] == "setup.py"
     return is_called_so and bool(re.search(r"setuptools|distutils|skbuild", repository.read(file) or ""))
 
 
 def _defined_in(repository: Repository, file: str, makers: dict[str, set[str]]) -> Iterator[App]:
-    """The applications at the top of a module, and the functions that make one. `makers` gets functions and classes
-    that hold one, by file."""
+    """The applications at the top level of a module, and factory functions. `makers` collects functions and classes
+    that create one, by file."""
     tree = tree_of(repository, file)
     if not tree:
         return
@@ -110,7 +110,7 @@ def _defined_in(repository: Repository, file: str, makers: dict[str, set[str]]) 
 
 
 def _made_in(repository: Repository, file: str, makers: set[str]) -> Iterator[App]:
-    """`app = create_app()` and `app = Server().app` at the top of a module."""
+    """`app = create_app()` and `app = Server().app` at the top level of a module."""
     tree = tree_of(repository, file)
     for statement in _at_top(tree[0].body) if tree else ():
         for name, value in assignments(statement):
@@ -128,7 +128,7 @@ def _at_top(statements: list[ast.stmt]) -> Iterator[ast.stmt]:
 
 
 def _calls_fastapi(node: ast.AST) -> bool:
-    # `FastAPI()` as an annotation is a slip, not a call of interest.
+    # Ignore annotations: `FastAPI()` there is a mistake.
     body = getattr(node, "body", [])
     return any(called(inner) == "FastAPI" for statement in body for inner in ast.walk(statement))
 
@@ -155,7 +155,7 @@ def _matches(start: Start, app: App) -> bool:
 
 
 def _with_start(app: App, said: list[Start], found: list[App]) -> App:
-    """The application with what counts most of all that names it, and no other one that is nearer."""
+    """The application with the best start that names it, unless another application is nearer to that."""
     for start in said:
         named = [one for one in found if _matches(start, one)]
         if app in named and nearness(start, app.file) == max(nearness(start, one.file) for one in named):
@@ -164,7 +164,7 @@ def _with_start(app: App, said: list[Start], found: list[App]) -> App:
 
 
 def _imported_elsewhere(repository: Repository, found: list[App], said: list[Start]) -> Iterator[App]:
-    """Those that a start names by a module that only imports it, `app:app` of a package say."""
+    """Applications that a start names by a module that only imports them, such as `app:app` of a package."""
     for start in said:
         if start.module.endswith(".py") or any(_matches(start, app) for app in found):
             continue
@@ -205,7 +205,7 @@ def _root(repository: Repository, app: App) -> str:
         closeness = -abs(len(folder) - len(folder_of(app.file)))
         is_package = repository.has(f"{folder}/__init__.py".lstrip("/"))
         found = len(reached) - len(_packages(code, start)) - broken
-        # What is said counts where nothing contradicts it; else a package is imported from above it.
+        # A named folder counts unless imports contradict it; else a package is imported from above it.
         rank = (found, folder == named, not is_package, lists_packages(repository, folder), closeness)
         if best is None or rank > best[0]:
             best = (rank, folder)
@@ -213,13 +213,13 @@ def _root(repository: Repository, app: App) -> str:
 
 
 def _packages(code: Code, dotted: str) -> list[str]:
-    """The packages above a module: that they are reached says nothing."""
+    """The packages above a module, which are always imported."""
     parts = dotted.split(".")
     return [name for count in range(1, len(parts)) if code.file_of(name := ".".join(parts[:count]))]
 
 
 def is_poor(app: App) -> bool:
-    """Whether it lies where examples and scripts do."""
+    """Whether it is in a folder of examples or scripts."""
     return any(_POOR_FOLDERS.match(folder) for folder in folder_of(app.file).split("/"))
 
 

@@ -1,4 +1,4 @@
-"""The classes of an application that hold its settings: pydantic's BaseSettings of both versions, and plain ones."""
+"""The settings classes of an application: pydantic's BaseSettings of both versions, and plain ones."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from slipway.starter.reading.value import MAX_DEPTH, UNKNOWN, Env, Scope, Value,
 if TYPE_CHECKING:
     from slipway.starter.reading.values import Values
 
-# Of a model: what is no field.
+# Attributes of a model that are not fields.
 _NO_FIELDS = {"model_config", "Config"}
 
 
 @dataclass(frozen=True)
 class Owner:
-    """A class, and the module that it is in."""
+    """A class and its module."""
 
     module: Module
     definition: ast.ClassDef
@@ -31,7 +31,7 @@ class Owner:
 
 
 class Classes:
-    """Finds classes and what their fields come to."""
+    """Finds classes and the values of their fields."""
 
     def __init__(self, values: Values) -> None:
         self.values = values
@@ -58,7 +58,7 @@ class Classes:
         return Owner(there[0], definition) if there and definition else None
 
     def of(self, node: ast.expr | None, scope: Scope, depth: int = 0) -> Owner | None:
-        """The class of the object that an expression is, or the class itself where it names one."""
+        """The class of an expression's object, or the class itself if the expression names one."""
         if node is None or depth > MAX_DEPTH:
             return None
         deeper = depth + 1
@@ -120,7 +120,7 @@ class Classes:
     # --- Its fields ---------------------------------------------------------------------------------------------------
 
     def bases(self, owner: Owner, depth: int = 0) -> Iterator[Owner]:
-        """The class and those of the application's own that it is of, itself first."""
+        """The class and its base classes in the application, itself first."""
         yield owner
         if depth < 6:
             for base in owner.definition.bases:
@@ -129,14 +129,14 @@ class Classes:
                     yield from self.bases(found, depth + 1)
 
     def is_settings(self, owner: Owner) -> bool:
-        """Whether it is a BaseSettings of pydantic's, or another model that is made of the whole environment."""
+        """Whether it is a pydantic BaseSettings, or a model created from the whole environment."""
         if "BaseSettings" in self._names_of_bases(owner):
             return True
         is_named_so = re.search(r"settings|config|env", owner.definition.name, re.IGNORECASE)
         return bool(is_named_so) and self.is_model(owner) and self._reads_all(owner.module)
 
     def is_model(self, owner: Owner) -> bool:
-        """Whether its fields are what somebody gives: the values in the code are defaults."""
+        """Whether it is a model, so that the values in the code are defaults."""
         decorators = [dotted_of(getattr(one, "func", one)) for one in owner.definition.decorator_list]
         return "BaseModel" in self._names_of_bases(owner) or any(one.endswith("dataclass") for one in decorators)
 
@@ -149,11 +149,11 @@ class Classes:
         return bool(re.search(r"\bos\.environ\b(?!\s*[\[.])", text))
 
     def is_version_1(self, owner: Owner) -> bool:
-        """Whether its BaseSettings is that of pydantic 1, where Optional means a default of None."""
+        """Whether it uses pydantic 1's BaseSettings, where Optional implies the default None."""
         return any(one.module.imports.get("BaseSettings", ("",))[0] == "pydantic" for one in self.bases(owner))
 
     def fields(self, owner: Owner) -> Iterator[tuple[Owner, str, ast.expr | None, ast.expr | None]]:
-        """Each field once: the class that has it, its name, annotation and default."""
+        """Each field once: its class, name, annotation and default."""
         seen: set[str] = set()
         for one in self.bases(owner):
             for statement in one.definition.body:
@@ -164,7 +164,7 @@ class Classes:
                     yield one, name, annotation, default
 
     def option(self, owner: Owner, name: str) -> ast.expr | None:
-        """An option of a model: of its model_config, or of its inner class Config."""
+        """An option in a model's model_config, or in its inner class Config."""
         for one in self.bases(owner):
             for statement in one.definition.body:
                 match statement:
@@ -189,7 +189,7 @@ class Classes:
         return text_of(self.values.of(found, Scope(owner.module))) or "" if found is not None else ""
 
     def field(self, owner: Owner, name: str, depth: int = 0) -> Value:
-        """What a field, a property or a plain class attribute comes to."""
+        """The value of a field, a property or a plain class attribute."""
         for one, field, annotation, default in self.fields(owner):
             if field == name:
                 if self.is_settings(owner):
@@ -213,7 +213,7 @@ class Classes:
     def env_of(
         self, owner: Owner, holder: Owner, name: str, annotation: ast.expr | None, default: ast.expr | None
     ) -> Env:
-        """The variable that a field of a BaseSettings is read from. `holder` is the class of `owner`'s that has it."""
+        """The variable of a BaseSettings field. `holder` is the class of `owner` that defines it."""
         scope = Scope(holder.module)
         call = default if isinstance(default, ast.Call) and called(default) == "Field" else _annotated(annotation)
         variable = self._alias(call, scope) if call else ""
@@ -242,7 +242,7 @@ class Classes:
         is_list = bool({"list", "List", "set", "Set", "tuple", "Tuple"} & names) and "str" not in _union_of(annotation)
         choices = self._choices(annotation, holder.module)
         match value:
-            # A default that reads a variable itself: that is the one which the author sets.
+            # A default that reads a variable itself: that is the one to set.
             case (Env() as inner,):
                 return replace(inner, is_secret=inner.is_secret or is_secret, is_list=is_list, choices=choices)
         return Env(
@@ -289,7 +289,7 @@ class Classes:
 
 
 def _field(statement: ast.stmt) -> tuple[str, ast.expr | None, ast.expr | None]:
-    """Name, annotation and default of a statement that makes a field; "" for a name of another one."""
+    """Name, annotation and default of a statement that defines a field; the name is "" for other statements."""
     if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
         return statement.target.id, statement.annotation, statement.value
     if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
@@ -311,7 +311,7 @@ def _names_in(node: ast.expr | None) -> set[str]:
 
 
 def _union_of(annotation: ast.expr | None) -> set[str]:
-    """The names of the types of a union at its top: `list[str] | str` takes a plain text, too."""
+    """The type names of a top-level union: `list[str] | str` accepts plain text too."""
     match annotation:
         case ast.BinOp(left=left, right=right):
             return _union_of(left) | _union_of(right)

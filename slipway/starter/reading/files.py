@@ -1,7 +1,6 @@
-"""The files of a stranger's repository, as far as they say what it is: read in bounded time, whatever lies there.
+"""Reads the relevant files of an unknown repository in bounded time, whatever it contains.
 
-Nothing is imported or run. Folders of others' code, of builds and of data are left out, links to folders are not
-followed.
+Nothing is imported or run. Folders of third-party code, builds and data are skipped, links to folders are not followed.
 """
 
 from __future__ import annotations
@@ -24,18 +23,18 @@ from dotenv.parser import parse_stream
 
 from slipway.dependencies.requirements import MARKS
 
-# Folders that hold nothing of the application that is deployed.
+# Folders without code of the deployed application.
 SKIPPED = {
     "node_modules", "bower_components", "vendor", "venv", "site-packages", "dist", "build", "target",
     "out", "coverage", "htmlcov", "__pycache__", "tests", "test", "__tests__", "e2e", "cypress", "docs", "doc",
     "lib64", "migrations", "storybook-static",
 }  # fmt: skip
-# How many folders below the top a file may be; an API's routes are often five below it.
+# The maximum depth of a file; an API's routes are often five folders deep.
 MAX_DEPTH = 9
-# Of a folder with more entries only the first are looked at: it holds data. And how many there may be in all.
+# Of a folder with more entries, which holds data, only the first are read. And the maximum in total.
 MAX_ENTRIES = 1000
 MAX_SEEN = 300_000
-# The files that say something: by the end of their name, or by a part of it. All others are data.
+# Relevant files, by suffix or by a part of the name.
 _SUFFIXES = (
     *(
         ".py",
@@ -61,15 +60,15 @@ _TELLING = re.compile(
     re.IGNORECASE,
 )
 MAX_BYTES = 1_000_000
-# Of a slow disk's.
+# The time limit on a slow disk.
 SCAN_SECONDS = 5
-# What may lie below a folder and is still looked for, though hidden.
+# Hidden folders that are read nevertheless.
 HIDDEN_FOLDERS = {".envs", ".docker", ".streamlit"}
 
 
 @dataclass(frozen=True, order=True)
 class Place:
-    """A line of a file, which is named relative to the repository's top; line 0 for the file as a whole."""
+    """A line of a file, relative to the top of the repository; line 0 is the whole file."""
 
     file: str
     line: int = 0
@@ -79,7 +78,7 @@ class Place:
 
 
 def decoded(data: bytes) -> str:
-    """The text of a file in whatever encoding its editor has left, with newlines alone. No byte is an error."""
+    """The text of a file in whatever encoding, with normalized line ends. Never fails."""
     for mark, encoding in MARKS:
         if data.startswith(mark):
             text = data[len(mark) :].decode(encoding, errors="replace")
@@ -98,18 +97,18 @@ def decoded(data: bytes) -> str:
 
 
 class Repository:
-    """The files below `top` that are worth a look, named relative to it, the nearest first."""
+    """The relevant files below `top`, relative to it, nearest first."""
 
     def __init__(self, top: Path) -> None:
         self.top = top
         self.files: list[str] = []
         self.folders: set[str] = {""}
-        # Folders of which not all was looked at, and those with any files in them.
+        # Folders that were not read completely, and those with any files.
         self.cut: list[str] = []
         self._filled: set[str] = set()
         self._seen = 0
         self._texts: dict[str, str | None] = {}
-        # For those who parse them.
+        # A cache for the parsers.
         self.trees: dict[str, tuple[ast.Module, int, list[ast.Import | ast.ImportFrom]]] = {}
         self._scan()
 
@@ -126,7 +125,7 @@ class Repository:
                 waiting.extend((f"{folder}/{name}" if folder else name, depth + 1) for name in inner)
 
     def _look_into(self, folder: str) -> list[str]:
-        """Notes the files of a folder, and returns the names of the folders in it that may hold more."""
+        """Record a folder's files, and return the names of subfolders to read."""
         files, folders = [], []
         try:
             with os.scandir(self.top / folder) as entries:
@@ -178,7 +177,7 @@ class Repository:
         return file in self._known
 
     def named(self, *names: str) -> list[str]:
-        """The files of these names in all folders, the nearest first."""
+        """The files of these names in all folders, nearest first."""
         found = [file for name in names for file in self._by_name.get(name, ())]
         return sorted(found, key=lambda file: file.count("/"))
 
@@ -188,15 +187,15 @@ class Repository:
         return (file for file in self.files if file.startswith(prefix))
 
     def is_folder(self, folder: str) -> bool:
-        """Whether there is such a folder, whether or not it was looked into."""
+        """Whether such a folder exists, even if it was skipped."""
         return folder in self.folders or (self.top / folder).is_dir()
 
     def has_files(self, folder: str) -> bool:
-        """Whether a folder has any files in it, of whatever kind."""
+        """Whether a folder contains any files."""
         return folder in self._filled
 
     def read(self, file: str) -> str | None:
-        """The text of a file; None where there is none that can be read. Of a long one only the beginning."""
+        """The text of a file, None if it can't be read. Of a long one only the beginning."""
         if file not in self._texts:
             try:
                 with (self.top / file).open("rb") as opened:
@@ -210,18 +209,18 @@ class Repository:
 
 
 def dotenv(text: str) -> dict[str, tuple[str, int]]:
-    """The value and the line of each name in a text of NAME=value lines; what is no such line is left out."""
+    """Value and line number by name of NAME=value lines; other lines are ignored."""
     found = {}
     for binding in parse_stream(StringIO(text)):
         if binding.key and not binding.error:
-            # A binding begins with the empty lines before it.
+            # A binding includes the empty lines before it.
             before = binding.original.string[: -len(binding.original.string.lstrip()) or None]
             found[binding.key] = (binding.value or "", binding.original.line + before.count("\n"))
     return found
 
 
 def parents(folder: str) -> Iterator[str]:
-    """A folder and those above it, up to the top, ""."""
+    """A folder and its parents, up to the top, ""."""
     if folder:
         yield folder
         yield from (str(one) if str(one) != "." else "" for one in PurePosixPath(folder).parents)
@@ -234,7 +233,7 @@ def folder_of(file: str) -> str:
 
 
 def line_of(text: str, offset: int) -> int:
-    """The number of the line that an offset is in."""
+    """The line number of an offset."""
     return text.count("\n", 0, offset) + 1
 
 

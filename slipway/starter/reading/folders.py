@@ -1,4 +1,4 @@
-"""Which folders an application writes to: uploads, logs, generated files."""
+"""Finds the folders that an application writes to: uploads, logs, generated files."""
 
 from __future__ import annotations
 
@@ -23,15 +23,14 @@ _HANDLERS = {
 }
 _WRITERS = {"write_bytes", "write_text"}
 _MAKERS = {"makedirs", "mkdir"}
-# Folders that the system has for it: each service has its own.
+# Temporary folders, which each service has privately.
 _TEMPORARY = ("/tmp/", "/var/tmp/", "/dev/", "/proc/")  # noqa: S108
 
 
 @dataclass(frozen=True)
 class Written:
-    """A path as the code has it, relative to the folder that the application is started in where it is not absolute.
-    `path` is a folder, or "" where a file lies in the folder itself, whose name is `file` then. `env` is the variable
-    that decides it, if one does."""
+    """A path in the code, relative to the folder that the application is started in, unless absolute. `path` is a
+    folder, or "" for a file in the start folder itself, named `file`. `env` is the variable that sets it, if any."""
 
     path: str
     place: Place
@@ -40,8 +39,8 @@ class Written:
 
 
 def written(values: Values, modules: list[Module], source: str) -> list[Written]:
-    """What `modules` write to, each once. `source` is the folder that the application is started in, relative to the
-    repository."""
+    """The paths that `modules` write to, each once. `source` is the folder that the application is started in, relative
+    to the repository."""
     found: dict[str, Written] = {}
     for node, scope in values.nodes(modules):
         if isinstance(node, ast.Call):
@@ -55,7 +54,7 @@ def written(values: Values, modules: list[Module], source: str) -> list[Written]
 
 
 def _targets(node: ast.Call, scope: Scope) -> Iterator[tuple[ast.expr, bool]]:
-    """The path of a call that writes, and whether it is a file's."""
+    """The path that a call writes to, and whether it is a file."""
     name = called(node) or (node.func.attr if isinstance(node.func, ast.Attribute) else "")
     dotted = dotted_of(node.func)
     first = node.args[0] if node.args else None
@@ -90,7 +89,7 @@ def _written(value: Value, is_file: bool, place: Place, source: str) -> Written 
     if text.startswith(TOP):
         end = "/" * text.endswith("/")
         text = posixpath.relpath(posixpath.normpath(text), posixpath.normpath(f"{TOP}/{source}")) + end
-    # What follows the known text is a file's name, unless the text ends between two names.
+    # An unknown rest is a file's name, unless the known text ends with a slash.
     whole = None not in value and not any(isinstance(part, Env) and part.default is None for part in value)
     path = posixpath.normpath(text)
     file = posixpath.basename(path) if is_file and whole else ""
@@ -106,7 +105,7 @@ def _written(value: Value, is_file: bool, place: Place, source: str) -> Written 
 
 @dataclass(frozen=True)
 class Served:
-    """A folder that the application serves files from itself; `url` is where."""
+    """A folder that the application serves itself, at `url`."""
 
     path: str
     url: str

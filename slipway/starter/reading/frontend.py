@@ -1,4 +1,4 @@
-"""The frontend of a repository: its tool, its package manager, and what its build writes."""
+"""Finds the frontend of a repository: its tool, its package manager, and its build's output."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _CONFIGS = ("js", "ts", "mjs", "mts", "cjs", "cts")
 
 @dataclass(frozen=True)
 class Tool:
-    """What builds a frontend: the folder that it writes, the URL path of the files with a hash in their names, and the
-    prefix of variables that it puts into the build. `marks` are packages that only it has."""
+    """A build tool: its output folder, the URL path of its hashed files, and the prefix of variables that it puts into
+    the build. `marks` are packages that identify it."""
 
     name: str
     marks: tuple[str, ...]
@@ -46,8 +46,8 @@ TOOLS = (
 
 @dataclass
 class Frontend:
-    """`output` is relative to `folder`, "" where that can't be read; `assets` is "" where hashed files are in no folder
-    of their own. `problems` say what keeps it from being served as files, with the fix."""
+    """`output` is relative to `folder`, "" if unknown; `assets` is "" if hashed files have no separate folder.
+    `problems` say why it can't be served as static files, with the fix."""
 
     folder: str
     place: Place
@@ -62,12 +62,12 @@ class Frontend:
 
 
 def frontends(repository: Repository) -> list[Frontend]:
-    """All packages that build a site, the most likely one first."""
+    """All packages that build a site, most likely first."""
     found = []
     for file in repository.named("package.json"):
         package = _json(repository, file)
         build = package.get("scripts", {}).get("build") if isinstance(package.get("scripts"), dict) else None
-        # A workspace's root builds what is in others.
+        # A workspace's root only builds its members.
         if build and not re.match(
             r"(turbo|lerna|nx|pnpm (-r|--filter|--recursive)|npm run build (-w|--workspace))\b", str(build)
         ):
@@ -78,12 +78,12 @@ def frontends(repository: Repository) -> list[Frontend]:
 
 
 def _is_site(file: str) -> bool:
-    """Whether a package is for visitors by the name of its folder, whatever builds it."""
+    """Whether a package is a site by the name of its folder, whatever its tool."""
     return folder_of(file).rpartition("/")[2].lower() in _GOOD_FOLDERS
 
 
 def _pages(repository: Repository) -> Iterator[Frontend]:
-    """Folders of pages that need no build."""
+    """Folders of static pages without a build."""
     for file in repository.named("index.html"):
         folder = folder_of(file)
         if _is_site(file) and not repository.has(f"{folder}/__init__.py"):
@@ -104,7 +104,7 @@ def _packages(package: dict[str, Any]) -> set[str]:
 
 
 def _tool(package: dict[str, Any]) -> Tool | None:
-    # "next" of "next build": in a workspace its package may be that of the root.
+    # "next" in "next build": in a workspace only the root may list that package.
     names = _packages(package) | {*str(package["scripts"]["build"]).split()}
     return next((tool for tool in TOOLS if names & {*tool.marks}), None)
 
@@ -128,16 +128,16 @@ def _frontend(repository: Repository, file: str, package: dict[str, Any]) -> Fro
     line = line_of(text, max(text.find('"build"'), 0))
     found = Frontend(folder, Place(file, line), tool.name, manager, lock, build, tool.output, tool.assets, tool.prefix)
     if not lock:
-        found.problems.append(f"{file}: no lock of its packages: run `npm install`, and commit package-lock.json")
+        found.problems.append(f"{file}: found no lock file: run `npm install`, and commit package-lock.json")
     if not tool.marks and not frontend_tool.output(str(repository.top / folder)):
-        found.problems.append(f"{file}: what its build writes is not known; set frontend_output and frontend_assets")
+        found.problems.append(f"{file}: the build's output is unknown; set frontend_output and frontend_assets")
     _CONFIGURED.get(tool.name, lambda *_: None)(repository, found)
     if (
         tool.name == "create-react-app"
         and (home := str(package.get("homepage", "")))
         and re.search(r"://[^/]+/[^/]", home)
     ):
-        found.problems.append(f'{file}: "homepage" {home!r} is below a path: remove it, the site is at /')
+        found.problems.append(f'{file}: "homepage" {home!r} has a path, but the site is at /: remove it')
     if tool.name in ("vite", "webpack", "parcel") and (
         match := re.search(r"--outDir[ =](\S+)|--dist-dir (\S+)", str(package["scripts"]["build"]))
     ):
@@ -146,7 +146,7 @@ def _frontend(repository: Repository, file: str, package: dict[str, Any]) -> Fro
 
 
 def _manager(repository: Repository, folder: str, package: dict[str, Any]) -> tuple[str, str, str]:
-    """Name, lock and command of the package manager, by its lock here or at the top of its workspace."""
+    """Name, lock and command of the package manager, by the lock file in the folder or its workspace's root."""
     wanted = str(package.get("packageManager", "")).partition("@")[0]
     for place in parents(folder):
         for lock, name in sorted(LOCKS.items(), key=lambda one: one[1] != wanted):
@@ -157,11 +157,11 @@ def _manager(repository: Repository, folder: str, package: dict[str, Any]) -> tu
     return "npm", "", WITHOUT_A_LOCK
 
 
-# --- What their configurations say ------------------------------------------------------------------------------------
+# --- Configuration files ----------------------------------------------------------------------------------------------
 
 
 def _config(repository: Repository, folder: str, *stems: str) -> tuple[str, str]:
-    """The text of a tool's configuration without comments, and its file; ("", "") for none."""
+    """The text of a tool's configuration file without comments, and its name; ("", "") for none."""
     for stem in stems:
         for suffix in _CONFIGS:
             file = f"{folder}/{stem}.{suffix}" if folder else f"{stem}.{suffix}"
@@ -171,7 +171,7 @@ def _config(repository: Repository, folder: str, *stems: str) -> tuple[str, str]
 
 
 def uncommented(text: str) -> str:
-    """JavaScript without comments; lines stay where they are."""
+    """JavaScript without comments; line numbers are kept."""
     without = re.sub(r"/\*.*?\*/", lambda match: "\n" * match[0].count("\n"), text, flags=re.DOTALL)
     return re.sub(r"(^|[^:'\"])//[^\n]*", r"\1", without)
 
@@ -182,10 +182,12 @@ def _text_of(text: str, name: str) -> str:
 
 
 def _outside(found: Frontend, file: str, output: str) -> None:
-    """The folder of the build, which must be below the frontend's."""
+    """The output folder, which must be below the frontend's."""
     output = output.removeprefix("./").rstrip("/")
     if output.startswith(("../", "/")):
-        found.problems.append(f"{file}: the build is written to {output!r}: have it below {found.folder or '.'}")
+        found.problems.append(
+            f"{file}: the build is written to {output!r}: change it to a folder below {found.folder or '.'}"
+        )
     elif output:
         found.output = output
 
@@ -197,7 +199,7 @@ def _vite(repository: Repository, found: Frontend) -> None:
     is_below = base not in ("", "/", "./")
     script = str(_json(repository, found.place.file)["scripts"]["build"])
     if re.search(r"\bvite build[^&|;]*$", script):
-        # What the command line says counts more than what the file does.
+        # Command-line options override the file.
         options = ["--outDir dist --emptyOutDir"] * (is_unknown or is_outside) + ["--base /"] * is_below
         if options:
             found.build += f"{' --' if found.manager == 'npm' else ''} {' '.join(options)}"
@@ -209,7 +211,7 @@ def _vite(repository: Repository, found: Frontend) -> None:
             found.problems.append(f"{file}: outDir could not be read; set frontend_output")
         _outside(found, file, output)
         if is_below:
-            found.problems.append(f"{file}: base is {base!r}, and the site is at /: remove it")
+            found.problems.append(f"{file}: base is {base!r}, but the site is at /: remove it")
     if folder := _text_of(text, "assetsDir"):
         found.assets = f"/{folder.strip('/')}/"
 
@@ -219,21 +221,21 @@ def _next(repository: Repository, found: Frontend) -> None:
     if _text_of(text, "output") != "export":
         where = file or f"{found.folder}/next.config.mjs".lstrip("/")
         found.problems.append(
-            f'{where}: the build needs a server of Node\'s, and Slipway serves files: set output: "export", if no page'
-            " is made at request time"
+            f'{where}: the build needs a Node.js server, but Slipway serves static files: set output: "export", if no'
+            " page is rendered at request time"
         )
     if folder := _text_of(text, "distDir"):
         _outside(found, file, folder)
     if base := _text_of(text, "basePath"):
-        found.problems.append(f"{file}: basePath is {base!r}, and the site is at /: remove it")
+        found.problems.append(f"{file}: basePath is {base!r}, but the site is at /: remove it")
 
 
 def _sveltekit(repository: Repository, found: Frontend) -> None:
     text, file = _config(repository, found.folder, "svelte.config")
     if "adapter-static" not in text:
         found.problems.append(
-            f"{file}: the build needs a server of Node's, and Slipway serves files: use @sveltejs/adapter-static with"
-            ' fallback: "index.html"'
+            f"{file}: the build needs a Node.js server, but Slipway serves static files: use @sveltejs/adapter-static"
+            ' with fallback: "index.html"'
         )
     _outside(found, file, _text_of(text, "pages"))
 
@@ -253,7 +255,7 @@ def _angular(repository: Repository, found: Frontend) -> None:
         options, builder = build.get("options", {}), str(build.get("builder", ""))
         path = options.get("outputPath", f"dist/{name}")
         base = path.get("base", "dist") if isinstance(path, dict) else path
-        # The application builder writes what browsers get into a folder of its own.
+        # The application builder writes the browser's files into a subfolder.
         inner = path.get("browser", "browser") if isinstance(path, dict) else "browser"
         is_split = builder.endswith(":application")
         _outside(found, file, "/".join(part for part in (str(base), inner if is_split else "") if part))
@@ -277,23 +279,23 @@ _CONFIGURED: dict[str, Any] = {
     "angular": _angular,
     "nuxt": _static(
         "nuxt.config",
-        "the build needs a server of Node's, and Slipway serves files: set ssr: false, and have `nuxt generate` as the"
-        " script build",
+        "the build needs a Node.js server, but Slipway serves static files: set ssr: false, and use `nuxt generate` as"
+        " the script build",
         r"ssr\s*:\s*false",
     ),
     "react-router": _static(
         "react-router.config",
-        "the build needs a server of Node's, and Slipway serves files: set ssr: false",
+        "the build needs a Node.js server, but Slipway serves static files: set ssr: false",
         r"ssr\s*:\s*false",
     ),
 }
 
 
-# --- What a frontend says of its server -------------------------------------------------------------------------------
+# --- Sources ----------------------------------------------------------------------------------------------------------
 
 
 def sources(repository: Repository, folder: str) -> Iterator[str]:
-    """The files that go into the build."""
+    """The source files of the build."""
     skipped = re.compile(
         r"(\.(test|spec|stories|config|d|bak)\.\w+$)|setupTests|(^|/)(public|static|mocks?|cypress|scripts|server)/"
     )

@@ -1,4 +1,4 @@
-"""How an application reaches MongoDB: which variables hold the URL or a part of it, and which database it uses."""
+"""Finds how an application connects to MongoDB: the variables for the URL or its parts, and the database."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LIBRARIES = {
     "mongoz",
     "fastapi_users_db_beanie",
 }
-# Relational databases, whose DATABASE_URL is not MongoDB's.
+# Drivers of relational databases, whose DATABASE_URL is not MongoDB's.
 _SQL = {
     "sqlalchemy",
     "sqlmodel",
@@ -48,7 +48,7 @@ _URL = re.compile(
     r"^(?P<scheme>[^:/]*)://(?:(?P<user>[^:@/]*)(?::(?P<password>[^@/]*))?@)?(?P<host>[^/?:]*)(?::(?P<port>[^/?]*))?"
     r"(?:/(?P<database>[^?]*))?(?:\?(?P<options>.*))?$"
 )
-# Roles by the end of a name that belongs to MongoDB, the longest first.
+# Roles by the suffix of a MongoDB variable's name, longest first.
 _ENDINGS = (
     ("auth_database", r"AUTH_?(SOURCE|DB|DATABASE)|AUTHENTICATION_(SOURCE|DATABASE)"),
     ("tls", r"TLS|SSL|USE_TLS|USE_SSL|TLS_ENABLED|SSL_ENABLED"),
@@ -61,9 +61,9 @@ _ENDINGS = (
     ("database", r"(DB_?)?NAME|DB|DATABASE(_?NAME)?|INITDB_DATABASE|DBNAME"),
 )
 _STARTS = re.compile(r"^(?:(?:\w*_)?(MONGO(?:DB)?|ATLAS|COSMOS)|(?:APP_|BACKEND_)?(DB|DATABASE))_?(?:INITDB_)?(.*)$")
-# What a variable of a URL's beginning is, by what the code appends to it.
+# The role of a URL's beginning, by what the code appends to it.
 _BEGUN = {"/": "begun_url", "": "begun_url_slash", "?": "begun_url_database"}
-# What names another server.
+# Names of other servers.
 _OTHERS = re.compile(
     r"REDIS|POSTGRES|(^|_)PG|SQL|ELASTIC|KAFKA|RABBIT|CELERY|MINIO|NEO4J|CHROMA|QDRANT|VECTOR|FIREBASE|INFLUX"
 )
@@ -71,30 +71,30 @@ _OTHERS = re.compile(
 
 @dataclass
 class Mongo:
-    """`roles`: what each variable is, by its name: url, host, port, user, password, database, auth_database, tls, or
-    "login_host", the host in a URL that is composed without a user, or one of _BEGUN."""
+    """`roles` by variable name: url, host, port, user, password, database, auth_database, tls, or "login_host", the
+    host in a URL that is composed without a user, or one of _BEGUN."""
 
     is_used: bool = False
     is_local_url: list[Place] = field(default_factory=list)
     roles: dict[str, str] = field(default_factory=dict)
     databases: list[tuple[str, Place]] = field(default_factory=list)
-    # The name of another host in a URL that is composed in the code.
+    # Hard-coded hosts in URLs that the code composes.
     fixed_hosts: list[tuple[str, Place]] = field(default_factory=list)
-    # A variable that is a URL of its own, with a text after it that no URL can have there.
+    # Variables with a complete URL to which the code appends a text.
     appended: list[tuple[str, Place]] = field(default_factory=list)
     with_srv: list[Place] = field(default_factory=list)
     with_tls: list[Place] = field(default_factory=list)
 
     @property
     def database(self) -> tuple[str, Place] | None:
-        """The database that the application names most often."""
+        """The database that the application uses most often."""
         names = [name for name, _ in self.databases]
         best = max(dict.fromkeys(names), key=names.count, default="")
         return next(((name, place) for name, place in self.databases if name == best), None)
 
     @property
     def others(self) -> list[tuple[str, Place]]:
-        """Further databases, which the backend's user may not use."""
+        """Other databases, which the backend's user can't access."""
         main = self.database
         found = {name: place for name, place in self.databases if main and name != main[0]}
         return [*found.items()]
@@ -104,10 +104,10 @@ class _Reader:
     def __init__(self, values: Values, modules: list[Module], found: Variables) -> None:
         self.values, self.modules, self.variables = values, modules, found
         self.result = Mongo()
-        # Where names of clients are defined: (file, name).
+        # Definitions of clients: (file, name).
         self.clients: set[tuple[str, str]] = set()
         self.attributes: set[str] = set()
-        # What the hosts would be if nothing is a URL or a user.
+        # Roles of hosts if there is neither a URL nor a user.
         self.without_user: dict[str, str] = {}
 
     def read(self) -> Mongo:
@@ -144,7 +144,7 @@ class _Reader:
         return source.startswith("mongoengine") or "mongoengine" in scope.module.stars
 
     def _assigned(self, node: ast.AST, scope: Scope) -> None:
-        """Notes what a client is assigned to."""
+        """Record the names that a client is assigned to."""
         targets: list[ast.expr] = []
         value = getattr(node, "value", None)
         annotation = getattr(node, "annotation", None)
@@ -155,7 +155,7 @@ class _Reader:
         is_annotated = isinstance(node, ast.AnnAssign) and _names_client(annotation)
         is_made = isinstance(value, ast.expr) and _makes_client(value)
         if isinstance(node, ast.arg) and "client" in node.arg.lower() and _names_client(node.annotation):
-            # Not `db: MongoClient`: many annotate a database so.
+            # Not `db: MongoClient`, a common annotation of databases.
             self.clients.add((scope.module.file, node.arg))
         if is_annotated or is_made:
             for target in targets:
@@ -194,7 +194,7 @@ class _Reader:
             value = self.values.of(where, scope)
             self._url(value, place, argument(call, "port", None if is_engine else 1) is not None)
             if len(value) == 1 and isinstance(value[0], Env) and self.result.roles.get(value[0].name) == "host":
-                # A client takes a URL in its place, and its port from that.
+                # A client also accepts a URL as the host, with its port.
                 self.without_user[value[0].name] = "url"
         elif where is None and not is_engine and not call.keywords:
             self.result.is_local_url.append(place)
@@ -224,7 +224,7 @@ class _Reader:
             self._name(name, scope, place)
 
     def _is_given(self, node: ast.expr, scope: Scope) -> bool:
-        """Whether it is a field of a model that is no settings: what it is, somebody else says."""
+        """Whether it is a field of a model that is not a settings class, so that its value comes from elsewhere."""
         owners = [self.values.classes.of(one.value, scope) for one in ast.walk(node) if isinstance(one, ast.Attribute)]
         classes = self.values.classes
         return any(classes.is_model(owner) and not classes.is_settings(owner) for owner in owners if owner)
@@ -268,7 +268,7 @@ class _Reader:
                 self.result.fixed_hosts.append((host, place))
 
     def _composed(self) -> None:
-        """URLs that are put together somewhere on the way to a client."""
+        """Find URLs that are composed in the code before they reach a client."""
         inner: set[int] = set()
         texts = self.values.code.repository
         modules = [module for module in self.modules if "mongodb" in (texts.read(module.file) or "")]
@@ -350,7 +350,7 @@ class _Reader:
         return role
 
     def _names_of_variables(self) -> None:
-        """The databases that variables say by their defaults or examples."""
+        """The databases in the defaults or examples of variables."""
         for name, role in self.result.roles.items():
             variable = self.variables[name]
             if variable is None:
@@ -370,7 +370,7 @@ class _Reader:
 
 
 def _makes_client(node: ast.expr) -> bool:
-    """Whether an expression is a client, and not a database of one."""
+    """Whether an expression creates a client, rather than a database."""
     match node:
         case ast.Await(value=inner) | ast.NamedExpr(value=inner):
             return _makes_client(inner)
@@ -386,5 +386,5 @@ def _names_client(annotation: ast.expr | None) -> bool:
 
 
 def mongo(values: Values, modules: list[Module], found: Variables) -> Mongo:
-    """How `modules` reach MongoDB; `found` are the variables that they read."""
+    """How `modules` connect to MongoDB; `found` are the variables that they read."""
     return _Reader(values, modules, found).read()

@@ -1,4 +1,4 @@
-"""Which file of a backend lists its Python packages, what they are, and which Python it wants."""
+"""Finds the file that lists a backend's Python packages, the packages, and the required Python."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from slipway.starter.reading.files import Place, Repository, folder_of, line_of,
 
 @dataclass(frozen=True)
 class Dependencies:
-    """`file` is what lists them; `folder` is where it is looked for. `names` are normalized, of all lists there."""
+    """`file` lists them; `folder` is where Slipway looks for it. `names` are normalized, from all lists there."""
 
     folder: str
     file: str
@@ -23,12 +23,12 @@ class Dependencies:
 
     @property
     def is_locked(self) -> bool:
-        """Whether every package has one version and hashes; else `slipway lock` makes it so."""
+        """Whether every package is pinned with hashes; otherwise `slipway lock` is needed."""
         return self.form.endswith(", with hashes") or self.file.rpartition("/")[2] in LOCKS
 
 
 def dependencies(repository: Repository, app_file: str, root: str) -> Dependencies | None:
-    """The file that lists what an application needs: in the folder that it is imported from or above, else between that
+    """The file that lists an application's packages: in the folder that it is imported from or above, else between that
     and the application, else anywhere."""
     above = [*parents(root)]
     between = [folder for folder in parents(folder_of(app_file)) if folder not in above]
@@ -55,7 +55,7 @@ def _in(repository: Repository, folder: str) -> Dependencies | None:
 
 
 def _has_list(repository: Repository, file: str) -> bool:
-    """Whether a pyproject.toml lists packages, and not only the options of tools."""
+    """Whether a pyproject.toml lists packages, rather than only options of tools."""
     tables = toml(repository, file)
     project, poetry = tables.get("project", {}), tables.get("tool", {}).get("poetry", {})
     return "dependencies" in project or "dependencies" in project.get("dynamic", ()) or "dependencies" in poetry
@@ -74,7 +74,7 @@ def _form(repository: Repository, file: str) -> str:
 
 
 def toml(repository: Repository, file: str) -> dict[str, Any]:
-    """A TOML file; {} where there is none that can be parsed."""
+    """A parsed TOML file; {} if it is missing or invalid."""
     try:
         return tomllib.loads(repository.read(file) or "")
     except (tomllib.TOMLDecodeError, RecursionError):
@@ -117,27 +117,27 @@ _ARGUMENT = re.compile(r"^\s*ARG\s+PYTHON_VERSION=[\"']?(3\.\d+)", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Wanted:
-    """A series of Python, as "3.12", or, where it is a range, all that it says in `specifier`."""
+    """A series of Python, such as "3.12", or a range, as `specifier`."""
 
     specifier: str
     place: Place
 
     @property
     def series(self) -> str:
-        """The one series that is named; "" for a range."""
+        """The named series; "" for a range."""
         exact = re.fullmatch(r"(?:==|~=|\^|~)?\s*(3\.\d+)(?:\.[\d*]+)?", self.specifier.strip())
         is_range = self.specifier.strip().startswith("^")
         return exact[1] if exact and not is_range else ""
 
     @property
     def least(self) -> tuple[int, int]:
-        """The least series that it allows."""
+        """The lowest series that it allows."""
         found = re.search(r"(?:>=|\^|~=|~|==|^)\s*3\.(\d+)", self.specifier)
         return (3, int(found[1])) if found else (3, 0)
 
 
 def pythons(repository: Repository, folders: list[str]) -> list[Wanted]:
-    """What says which Python an application wants, in its folders and above: what names one series before a range."""
+    """Statements of the required Python, in an application's folders and above: named series before ranges."""
     found = []
     for folder in dict.fromkeys(above for one in folders for above in parents(one)):
         prefix = f"{folder}/" if folder else ""

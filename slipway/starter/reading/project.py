@@ -1,4 +1,4 @@
-"""What reading a repository tells of the project in it: its backend and its frontend."""
+"""Reads a repository: its backend and its frontend."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from slipway.starter.reading.routes import Route, Routes, described, routes
 from slipway.starter.reading.values import Values
 from slipway.starter.reading.variables import Variables, variables
 
-# Servers beside MongoDB: the modules that talk to one, by its name.
+# Client modules of servers other than MongoDB, by the server's name.
 SERVERS = {
     "Redis": {"redis", "aioredis", "arq", "rq"},
     "Celery's broker": {"celery"},
@@ -41,28 +41,28 @@ class Backend:
     pythons: list[Wanted]
     modules: list[Module]
     routes: Routes
-    # Paths of a committed description, and its file.
+    # The paths of a committed OpenAPI file, and its name.
     described: tuple[list[str], str]
     variables: Variables
     mongo: Mongo
     written: list[Written]
     served: list[Served]
-    # Servers that it talks to beside MongoDB, with where it imports them.
+    # Servers other than MongoDB that it uses, with the place of the import.
     servers: dict[str, Place] = field(default_factory=dict)
-    # What works only in one process, with where.
+    # Why it needs a single process, with the place.
     alone: tuple[str, Place] | None = None
     is_example: bool = False
 
     @property
     def is_certain(self) -> bool:
-        """Whether nothing else could be meant."""
+        """Whether the choice is unambiguous."""
         rivals = [one for one in self.others if one.file != self.app.file and not one.is_wrapper and not is_poor(one)]
         weight = self.app.start.weight if self.app.start else 0
         return not any((one.start.weight if one.start else 0) >= weight for one in rivals)
 
     @property
     def paths(self) -> list[tuple[str, str]]:
-        """Every path that it answers, with where that is said."""
+        """Every path that it answers, with the place in the code."""
         root = self.routes.root_path.rstrip("/")
         found = [(f"{root}{route.path}", str(route.place)) for route in self.routes.found]
         described_paths, file = self.described
@@ -79,7 +79,7 @@ class Project:
 
 
 def read(repository: Repository, chosen: str = "") -> Project:
-    """What a repository is. `chosen` is the target of the application to take, "" for the most likely one."""
+    """Read a repository. `chosen` is the target of the application to use, "" for the most likely one."""
     found = Project(repository)
     candidates = applications(repository)
     if candidates:
@@ -103,7 +103,7 @@ def _backend(repository: Repository, app: App, others: list[App]) -> Backend:
     read_variables = variables(values, modules, repository, folders)
     found = Backend(
         app,
-        # One that this one mounts is a part of it.
+        # A mounted application is a part of this one.
         [one for one in others if one.file not in mounted or one.start],
         app.root,
         listed,
@@ -142,7 +142,7 @@ def _servers(modules: list[Module]) -> dict[str, Place]:
 def _alone(
     values: Values, modules: list[Module], answered: Routes, servers: dict[str, Place]
 ) -> tuple[str, Place] | None:
-    """What two worker processes would do twice, or could not share."""
+    """What several worker processes would do twice, or could not share."""
     for node, scope in values.nodes(modules):
         if isinstance(node, ast.Call) and called(node) in _SCHEDULERS:
             return f"each worker would run the jobs of {called(node)}", scope.module.place(node)

@@ -1,6 +1,6 @@
-"""A backend's modules as syntax trees: what a name in one of them refers to, and which modules an application imports.
+"""A backend's modules as syntax trees: resolving names, and the modules that an application imports.
 
-They are parsed and never imported. What this Python cannot parse, a newer syntax say, is left out, and the rest read.
+They are parsed, never imported. Statements that this Python can't parse, such as newer syntax, are skipped.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from functools import cached_property
 
 from slipway.starter.reading.files import Place, Repository
 
-# What is read of one application: modules, characters of one and of all. By time, a busy machine would find less.
+# Limits for one application: modules, characters of one and of all. Not a time limit: results must not depend on load.
 MAX_MODULES = 1500
 MAX_SOURCE = 200_000
 MAX_CODE = 1_000_000
 Function = ast.FunctionDef | ast.AsyncFunctionDef
-# What a relative import from beyond the topmost package is from: Python refuses it.
+# Stands for a relative import beyond the top-level package, which is an error.
 BEYOND = "<beyond>"
-# Statements that go on with what is before them.
+# Lines that continue the statement before them.
 _CONTINUES = re.compile(r"(else|elif|except|finally)\b|[\s)\]}#'\"]|$")
 
 
@@ -31,7 +31,7 @@ def parsed(text: str) -> tuple[ast.Module, int]:
     A module with a syntax of a newer Python is parsed a statement at a time, without those that fail.
     """
     with warnings.catch_warnings():
-        # Of a stranger's escapes.
+        # Warnings about invalid escapes.
         warnings.simplefilter("ignore")
         try:
             return ast.parse(text), 0
@@ -47,7 +47,7 @@ def _in_pieces(text: str) -> ast.Module:
     statements: list[ast.stmt] = []
     begin = 0
     for here, after in zip(starts, [*starts[1:], len(lines)], strict=True):
-        # A decorator, or the first lines of a text of several.
+        # A decorator, or a multi-line string.
         if here < begin:
             continue
         for end in [after, *(start for start in starts if after < start <= after + 40)]:
@@ -70,13 +70,13 @@ class Module:
     tree: ast.Module
     # The first line that could not be parsed, 0 for none.
     unread: int = 0
-    # Wherever they are in the module.
+    # Anywhere in the module.
     import_statements: list[ast.Import | ast.ImportFrom] = field(default_factory=list)
-    # By name: what is assigned to it, in order; also in conditions and the like, but not in functions.
+    # Assigned values by name, in order; also within conditions, but not in functions.
     assigned: dict[str, list[ast.expr]] = field(default_factory=dict)
     functions: dict[str, Function] = field(default_factory=dict)
     classes: dict[str, ast.ClassDef] = field(default_factory=dict)
-    # By name: the module, and the name in it, "" for the module itself.
+    # By name: the module, and the name in it; "" for the module itself.
     imports: dict[str, tuple[str, str]] = field(default_factory=dict)
     stars: list[str] = field(default_factory=list)
 
@@ -88,7 +88,7 @@ class Module:
         return Place(self.file, getattr(node, "lineno", 0))
 
     def absolute(self, statement: ast.ImportFrom) -> str:
-        """The dotted name of what a `from ... import` is from."""
+        """The absolute dotted name of a `from ... import`'s module."""
         if not statement.level:
             return statement.module or ""
         parts = self.package.split(".") if self.package else []
@@ -99,7 +99,7 @@ class Module:
 
     @cached_property
     def imported(self) -> list[str]:
-        """Dotted names that are imported anywhere in the module, and may be modules."""
+        """Dotted names that are imported anywhere in the module and may be modules."""
         found: list[str] = []
         for node in self.import_statements:
             if isinstance(node, ast.Import):
@@ -137,7 +137,7 @@ def _index(module: Module, statements: Iterable[ast.stmt]) -> None:
 
 
 def assignments(statement: ast.stmt) -> Iterator[tuple[str, ast.expr]]:
-    """The names that a statement assigns to, and what."""
+    """The names that a statement assigns to, with the values."""
     match statement:
         case ast.Assign(targets=targets, value=value):
             for target in targets:
@@ -152,7 +152,7 @@ def assignments(statement: ast.stmt) -> Iterator[tuple[str, ast.expr]]:
 
 
 def blocks(statement: ast.stmt) -> Iterator[list[ast.stmt]]:
-    """The statements inside of a compound one that is no function or class; not what only a script does."""
+    """The statements inside a compound statement other than a function or class; not below `if __name__ ...`."""
     if isinstance(statement, ast.If) and is_main(statement):
         return
     for name in ("body", "orelse", "finalbody"):
@@ -173,8 +173,7 @@ Tree = tuple[ast.Module, int, list[ast.Import | ast.ImportFrom]]
 
 
 def tree_of(repository: Repository, file: str) -> Tree | None:
-    """A file as `parsed`, with its imports; None where there is none, or one that somebody's program has written. Each
-    is parsed once."""
+    """A file as `parsed`, with its imports; None if it is missing or generated. Each file is parsed once."""
     if file not in repository.trees:
         text = repository.read(file)
         if text is None or len(text) > MAX_SOURCE:
@@ -186,14 +185,14 @@ def tree_of(repository: Repository, file: str) -> Tree | None:
 
 
 class Code:
-    """The modules below `root`, a folder of the repository that Python imports from; "" is its top."""
+    """The modules below `root`, a folder of the repository that Python imports from; "" is the top."""
 
     def __init__(self, repository: Repository, root: str) -> None:
         self.repository, self.root = repository, root
         self._modules: dict[str, Module | None] = {}
 
     def file_of(self, dotted: str) -> str:
-        """The file of a module or a package, "" where there is none."""
+        """The file of a module or a package, "" if there is none."""
         base = "/".join([*([self.root] if self.root else []), *dotted.split(".")])
         for file in (f"{base}.py", f"{base}/__init__.py"):
             if self.repository.has(file) or (self.repository.top / file).is_file():
@@ -207,7 +206,7 @@ class Code:
 
     def module(self, dotted: str) -> Module | None:
         if dotted not in self._modules:
-            # Before it is read: it may import itself.
+            # Set first, as it may import itself.
             self._modules[dotted] = None
             file = self.file_of(dotted) if re.fullmatch(r"\w+(\.\w+)*", dotted) else ""
             if file and (found := tree_of(self.repository, file)):
@@ -217,7 +216,7 @@ class Code:
         return self._modules[dotted]
 
     def reachable(self, start: str) -> list[Module]:
-        """The modules that an application imports, itself first, with those below packages that look for theirs."""
+        """The modules that an application imports, itself first; all submodules, if imported dynamically."""
         found: dict[str, Module] = {}
         waiting, size = [start], 0
         while waiting and len(found) < MAX_MODULES and size < MAX_CODE:
@@ -261,7 +260,7 @@ class Code:
 
 
 def dotted_of(node: ast.AST) -> str:
-    """ "a.b.c" of names and attributes; "" of anything else."""
+    """ "a.b.c" for names and attributes; "" for anything else."""
     if isinstance(node, ast.Name):
         return node.id
     if isinstance(node, ast.Attribute):
@@ -271,14 +270,14 @@ def dotted_of(node: ast.AST) -> str:
 
 
 def called(call: ast.AST) -> str:
-    """The last name of what is called: "FastAPI" of fastapi.FastAPI(...); "" of no call."""
+    """The last name of a call: "FastAPI" for fastapi.FastAPI(...); "" if it is not a call."""
     if not isinstance(call, ast.Call):
         return ""
     return call.func.attr if isinstance(call.func, ast.Attribute) else dotted_of(call.func)
 
 
 def argument(call: ast.Call, name: str, position: int | None = None) -> ast.expr | None:
-    """An argument of a call by its name, or by its position."""
+    """An argument of a call by name or position."""
     for keyword in call.keywords:
         if keyword.arg == name:
             return keyword.value

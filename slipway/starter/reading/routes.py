@@ -1,4 +1,4 @@
-"""Which paths an application answers: its routers and their prefixes, read and not imported."""
+"""Finds the paths of an application: its routers and their prefixes, without importing them."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ ADDERS = {
     "add_websocket_route": "websocket",
     "add_api_websocket_route": "websocket",
 }
-# A router: the file and the name that it is defined by.
+# A router: the file and name of its definition.
 Key = tuple[str, str]
 MAX_ROUTES = 3000
 HEALTH = re.compile(
     r"/(?:[\w.-]+/)*(?:_?health(?:[_-]?check)?z?|healthz|ping|livez?|liveness|readyz?|readiness|status|alive|heartbeat|up)/?",
     re.IGNORECASE,
 )
-# What counts most first.
+# Best first.
 _HEALTH_WORDS = ("health", "ready", "readi", "live", "alive", "heartbeat", "status", "ping", "up")
 _LOGIN = re.compile(r"/(?:[\w.-]+/)*(?:log-?in|sign-?in|token|access-token|authenticate|jwt/login)/?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Route:
-    """`kind` is the method, "websocket", or "below" for whatever begins with the path. `is_open` means that nobody
-    needs to log in for it, as far as its parameters tell."""
+    """`kind` is the method, "websocket", or "below" for all paths with this prefix. `is_open`: needs no login, as far
+    as its parameters tell."""
 
     path: str
     kind: str
     place: Place
     is_open: bool = True
     takes_form: bool = False
-    # Where a mount serves files from, as an expression.
+    # The folder that a mount serves, as an expression.
     folder: ast.expr | None = field(default=None, compare=False)
     scope: Scope | None = field(default=None, compare=False)
 
@@ -59,7 +59,7 @@ class Routes:
         return [route for route in self.found if route.kind == "websocket"]
 
     def health(self) -> Route | None:
-        """The path that says whether the application is well."""
+        """The health path."""
         fitting = [
             route
             for route in self.found
@@ -73,7 +73,7 @@ class Routes:
         return min(fitting, key=rank, default=None)
 
     def login(self) -> Route | None:
-        """The path that a password is posted to."""
+        """The login path, to which a password is posted."""
         fitting = [route for route in self.found if route.kind == "post" and _LOGIN.fullmatch(route.path)]
         return min(
             fitting,
@@ -85,11 +85,11 @@ class Routes:
 class _Reader:
     def __init__(self, values: Values, modules: list[Module], application: Key) -> None:
         self.values, self.modules, self.application = values, modules, application
-        # What a router has: routes, and the routers that it includes with the prefix of that.
+        # By router: its routes, and the included routers with their prefixes.
         self.prefixes: dict[Key, str] = {}
         self.routes: dict[Key, list[Route]] = {}
         self.includes: dict[Key, list[tuple[str, Key]]] = {}
-        # Routers of which every route asks who it is.
+        # Routers whose routes all require a login.
         self.guarded: set[Key] = set()
         self.result = Routes()
 
@@ -108,7 +108,7 @@ class _Reader:
         return self.result
 
     def _find_application(self) -> None:
-        """Where the application's module imports it from another one."""
+        """Find the application if its module imports it from another one."""
         file, name = self.application
         for module in self.modules:
             if self.application not in self.prefixes and module.file == file:
@@ -129,7 +129,7 @@ class _Reader:
                         self._text(argument(node.value, "root_path"), scope) or self.result.root_path
                     )
                 if scope.function:
-                    # A factory's: the only one that counts.
+                    # In a factory it is the only one.
                     key = self.application
                 self.prefixes.setdefault(key, "")
             else:
@@ -141,7 +141,7 @@ class _Reader:
         return text_of(self.values.of(node, scope)) if node is not None else None
 
     def key(self, node: ast.expr, scope: Scope) -> Key:
-        """The router that an expression is; what is none that is known is the application."""
+        """The router of an expression; the application if it is unknown."""
         return self._router(node, scope) or self.application
 
     def _router(self, node: ast.expr, scope: Scope) -> Key | None:
@@ -157,12 +157,12 @@ class _Reader:
         if not found:
             return None
         if not found[1]:
-            # A module in the place of its router.
+            # A module given instead of its router.
             return next((key for key in self.prefixes if key[0] == found[0].file), None)
         key = (found[0].file, found[1])
         if key in self.prefixes:
             return key
-        # Another name for one.
+        # An alias.
         for made in found[0].assigned.get(found[1], ()):
             if isinstance(made, ast.Name | ast.Attribute) and (other := self._router(made, Scope(found[0]))):
                 return other
@@ -216,7 +216,7 @@ class _Reader:
             self.routes.setdefault(self.key(owner, scope), []).append(route)
 
     def _each(self, node: ast.expr | None, scope: Scope) -> list[tuple[ast.expr, Scope]]:
-        """An argument, or what it is in turn where it is the variable of a loop over a list."""
+        """An argument, or each of its values if it is the variable of a loop over a list."""
         if not isinstance(node, ast.Name | ast.Attribute):
             return [(node, scope)] if node is not None else []
         name = dotted_of(node).partition(".")[0]
@@ -276,7 +276,7 @@ class _Reader:
 
 
 def _asks_who(node: ast.AST | None) -> bool:
-    """Whether a route depends on something that looks for a user."""
+    """Whether a route depends on the current user."""
     return any(
         isinstance(inner, ast.Name | ast.Attribute)
         and re.search(
@@ -289,12 +289,12 @@ def _asks_who(node: ast.AST | None) -> bool:
 
 
 def routes(values: Values, modules: list[Module], application: Key) -> Routes:
-    """All routes that an application has, by reading `modules`."""
+    """All routes of an application, from `modules`."""
     return _Reader(values, modules, application).read()
 
 
 def described(repository: Repository, folder: str) -> tuple[list[str], str]:
-    """The paths of a committed openapi.json below a folder, and the file; ([], "") where there is none."""
+    """The paths in a committed openapi.json below a folder, and the file; ([], "") if there is none."""
     for file in repository.named("openapi.json", "swagger.json"):
         if file.startswith(f"{folder}/" if folder else ""):
             try:

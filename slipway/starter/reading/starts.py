@@ -1,4 +1,4 @@
-"""What a repository says of how its application is started: Dockerfiles, compose files, scripts, READMEs."""
+"""Finds the start commands of an application: in Dockerfiles, compose files, scripts, READMEs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fnmatch import fnmatch
 from slipway.starter.reading.files import Place, Repository, folder_of, line_of
 from slipway.starter.reading.python import argument, called, dotted_of, tree_of
 
-# How much each kind of file counts; what runs in production before what people type.
+# The rank of each type of file: production before what people type.
 KINDS = (
     (90, ("Dockerfile", "Dockerfile.*", "*.Dockerfile", "*.dockerfile", "Containerfile")),
     (80, ("docker-compose*.y*ml", "compose*.y*ml")),
@@ -20,7 +20,7 @@ KINDS = (
     (50, ("package.json", "gunicorn*.py", "start*", "run*")),
     (30, ("README*", "readme*", "*.md", "*.rst")),
 )  # fmt: skip
-# Those that are for work, not for production.
+# Files for development.
 _FOR_WORK = re.compile(r"dev|test|local|debug", re.IGNORECASE)
 IN_CODE = 40
 MAX_READ = 400
@@ -32,7 +32,7 @@ _ENTRYPOINT = re.compile(r"^\s*entrypoint\s*=\s*[\"']([\w.]+):(\w+)[\"']", re.MU
 
 @dataclass(frozen=True)
 class Start:
-    """`module` is dotted, or the name of a file that ends in .py, then with an attribute of ""."""
+    """`module` is dotted, or a file's name with .py, with the attribute ""."""
 
     place: Place
     module: str
@@ -42,7 +42,7 @@ class Start:
 
 
 def starts(repository: Repository) -> list[Start]:
-    """All that is said, what counts most first."""
+    """All starts, best first."""
     found = []
     read = 0
     for file in repository.files:
@@ -57,7 +57,7 @@ def starts(repository: Repository) -> list[Start]:
 
 def _in_text(file: str, text: str, weight: int) -> Iterator[Start]:
     for match in _SERVERS.finditer(text):
-        # A command may go on over lines, each part quoted.
+        # A command may span lines, with each part quoted.
         window = text[match.end() : match.end() + 400]
         end = re.search(r"\n\s*\n|\n\w+:|&&\s*\n", window)
         window = window[: end.start()] if end else window
@@ -72,7 +72,7 @@ def _in_text(file: str, text: str, weight: int) -> Iterator[Start]:
 
 
 def in_code(repository: Repository, file: str) -> Iterator[Start]:
-    """`uvicorn.run("x:app")` and `uvicorn.run(app)` of a module."""
+    """`uvicorn.run("x:app")` and `uvicorn.run(app)` in a module."""
     text = repository.read(file) or ""
     if "uvicorn" not in text or (".run(" not in text and "Config(" not in text):
         return
@@ -97,7 +97,7 @@ def in_code(repository: Repository, file: str) -> Iterator[Start]:
 
 
 def nearness(start: Start, file: str) -> int:
-    """How many folders the file of a start and another one share."""
+    """The number of folders that a start's file and another one share."""
     here, there = folder_of(start.place.file).split("/"), folder_of(file).split("/")
     count = 0
     for one, other in zip(here, there, strict=False):

@@ -1,4 +1,4 @@
-"""Texts that are not fully known, as rows of texts and environment variables; a part that nobody can tell is None."""
+"""Partly known strings, as sequences of strings and environment variables; an unknown part is None."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from slipway.starter.reading.python import Function, Module, assignments, blocks
 
 @dataclass(frozen=True)
 class Env:
-    """An environment variable that is read. `default` is None where the code has none, "" for one that says nothing.
+    """An environment variable that is read. `default` is None if the code has none, "" if it is empty or unknown.
 
-    `is_required`: the code fails without it; else it reads None, or its default.
+    `is_required`: the code fails without it; otherwise it gets None, or the default.
     """
 
     name: str
     default: str | None
     is_required: bool
     place: Place
-    # Of a settings class: a secret by its type; a list, which is written as JSON.
+    # In a settings class: a secret by its type; a list, which is written as JSON.
     is_secret: bool = False
     is_list: bool = False
-    # The values of a Literal or an enumeration, () for any.
+    # The values of a Literal or an Enum, () for any.
     choices: tuple[str, ...] = ()
 
 
 Part = str | Env | None
 Value = tuple[Part, ...]
 UNKNOWN: Value = (None,)
-# What a path that begins at the code's own folders begins with here.
+# The prefix of paths relative to the code's own folders.
 TOP = "/\0top"
 MAX_DEPTH = 14
 
 
 @dataclass(frozen=True)
 class Scope:
-    """Where an expression stands. `owner` is the class whose instance `self` is."""
+    """The scope of an expression. `owner` is the class of `self`."""
 
     module: Module
     function: Function | None = None
@@ -47,14 +47,14 @@ class Scope:
 
 
 def text_of(value: Value) -> str | None:
-    """The text with the defaults of its variables; None where something in it is not known."""
+    """The string with the defaults of its variables; None if a part is unknown."""
     parts = [part.default if isinstance(part, Env) else part for part in value]
     known = [part for part in parts if part is not None]
     return "".join(known) if len(known) == len(parts) else None
 
 
 def beginning_of(value: Value) -> str:
-    """The text up to the first place that is not known."""
+    """The string up to the first unknown part."""
     found = ""
     for part in value:
         text = part.default if isinstance(part, Env) else part
@@ -69,7 +69,7 @@ def envs_in(value: Value) -> list[Env]:
 
 
 def local(scope: Scope, name: str) -> list[ast.expr]:
-    """What a function assigns to a name, the defaults of its parameters included."""
+    """The values that a function assigns to a name, including parameter defaults."""
     return _assigned_in(scope.function).get(name, []) if scope.function else []
 
 
@@ -101,7 +101,7 @@ def is_none(node: ast.expr) -> bool:
 
 
 def joined(*values: Value) -> Value:
-    """Values in a row, with texts that follow each other as one."""
+    """Concatenated values, with adjacent strings merged."""
     parts: list[Part] = []
     for part in (part for value in values for part in value):
         last = parts[-1] if parts else None

@@ -1,4 +1,4 @@
-"""What an expression of a stranger's code comes to, as far as reading can tell.
+"""Evaluates expressions of unknown code statically, as far as possible.
 
 It follows names through modules, attributes of settings objects, f-strings, paths and small functions.
 """
@@ -28,13 +28,13 @@ from slipway.starter.reading.value import (
     text_of,
 )
 
-# Calls that give their first argument on, as text.
+# Calls that return their first argument as a string.
 _SAME = {
     "str", "Path", "PurePath", "PosixPath", "quote_plus", "quote", "abspath", "realpath", "normpath", "expanduser",
     "Secret", "SecretStr", "DatabaseURL", "URL", "AnyUrl", "AnyHttpUrl", "HttpUrl", "MongoDsn", "fspath", "int",
     "parse_uri", "unquote", "make_url",
 }  # fmt: skip
-# Methods that give what they are called on, more or less.
+# Methods that return their object, more or less.
 _SAME_METHODS = {
     "strip", "rstrip", "lstrip", "resolve", "absolute", "expanduser", "get_secret_value", "unicode_string", "as_posix",
     "lower", "upper", "encode", "decode", "removesuffix", "render_as_string", "human_repr", "__str__",
@@ -48,12 +48,12 @@ class Values:
     def __init__(self, code: Code) -> None:
         self.code = code
         self.classes = Classes(self)
-        # Functions that read the variable that their argument names: its position, and that of the default.
+        # Functions that read the variable named by an argument: the positions of the name and of the default.
         self.readers: dict[str, tuple[int, int | None]] = {}
         self._nodes: dict[str, list[tuple[ast.AST, Scope]]] = {}
 
     def nodes(self, modules: list[Module]) -> list[tuple[ast.AST, Scope]]:
-        """The nodes of the modules that anybody looks at, with the scopes they are in; not what only a script does."""
+        """The nodes of the modules with their scopes; not below `if __name__ ...`."""
         found = []
         for module in modules:
             if module.file not in self._nodes:
@@ -62,7 +62,7 @@ class Values:
         return found
 
     def of(self, node: ast.expr | None, scope: Scope, depth: int = 0) -> Value:
-        """What an expression comes to."""
+        """The value of an expression."""
         if node is None or depth > MAX_DEPTH:
             return UNKNOWN
         if env := self.env(node, scope, depth):
@@ -106,7 +106,7 @@ class Values:
         return UNKNOWN
 
     def _either(self, nodes: list[ast.expr], scope: Scope, depth: int) -> Value:
-        """`os.getenv("X") or "y"`: a variable with a default; else the first that is known."""
+        """`os.getenv("X") or "y"`: a variable with a default; else the first known value."""
         values = [self.of(node, scope, depth) for node in nodes]
         match values[0]:
             case (Env() as env,) if env.default is None and len(values) > 1:
@@ -139,7 +139,7 @@ class Values:
         return UNKNOWN
 
     def module_of(self, node: ast.expr, scope: Scope) -> Module | None:
-        """The module that an expression such as `app.config` is."""
+        """The module that an expression such as `app.config` names."""
         dotted = dotted_of(node)
         if not dotted:
             return None
@@ -184,7 +184,7 @@ class Values:
         return self._returned(function, scope, depth)
 
     def _returned(self, function: ast.expr, scope: Scope, depth: int) -> Value:
-        """What a small function of the application's own returns."""
+        """The value that a small function of the application returns."""
         found = self.function(function, scope)
         if not found:
             return UNKNOWN
@@ -244,7 +244,7 @@ class Values:
     # --- Variables ----------------------------------------------------------------------------------------------------
 
     def env(self, node: ast.expr, scope: Scope, depth: int = 0) -> Env | None:
-        """The environment variable that an expression reads itself."""
+        """The environment variable that an expression reads directly."""
         if isinstance(node, ast.Subscript) and self._is_environment(node.value, scope):
             name = self._name(node.slice, scope, depth)
             return Env(name, None, True, scope.module.place(node)) if name else None
@@ -268,7 +268,7 @@ class Values:
     def _read(
         self, node: ast.Call, scope: Scope, depth: int, position: int, default: int | None, is_required: bool
     ) -> Env | None:
-        """The variable that a call reads, which has its name and its default at these positions."""
+        """The variable that a call reads, with name and default at these positions."""
         name = self._name(argument(node, "key", position), scope, depth)
         if not name:
             return None
@@ -278,7 +278,7 @@ class Values:
         return Env(name, text, is_required and given is None, scope.module.place(node), is_secret)
 
     def default_text(self, node: ast.expr, scope: Scope, depth: int) -> str:
-        """A default in words: "" for None and for what is not known."""
+        """A default as text: "" for None and for unknown."""
         if isinstance(node, ast.List | ast.Tuple | ast.Set):
             parts = [text_of(self.of(one, scope, depth + 1)) for one in node.elts]
             return json.dumps([part for part in parts if part is not None])
@@ -295,8 +295,8 @@ class Values:
         return bool(dotted) and any(dotted_of(one) in ("os.environ", "environ") for one in self.assigned(node, scope))
 
     def _reader(self, owner: str, method: str, scope: Scope) -> int:
-        """Where a call that reads a variable has its default: `config("X")` of python-decouple or starlette, `env("X")`
-        and `env.str("X")` of environs; 0 for a call that reads none."""
+        """The position of the default in a call that reads a variable: `config("X")` of python-decouple or starlette,
+        `env("X")` and `env.str("X")` of environs; 0 for other calls."""
         if method and method not in ENV_TYPES:
             return 0
         if not method and scope.module.imports.get(owner, ("",))[0] == "decouple":
@@ -311,7 +311,7 @@ class Values:
         return 0
 
     def assigned(self, node: ast.expr, scope: Scope) -> list[ast.expr]:
-        """What is assigned to a name, wherever it is from."""
+        """The values assigned to a name, wherever it is defined."""
         if not isinstance(node, ast.Name):
             return []
         if found := local(scope, node.id):

@@ -1,4 +1,4 @@
-"""Which environment variables an application reads, and what its examples say of them."""
+"""Finds the environment variables that an application reads, with the values in its example files."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from slipway.starter.reading.python import Module, called, dotted_of
 from slipway.starter.reading.value import Env, Scope
 from slipway.starter.reading.values import Values
 
-# Examples, best first; a file of values of somebody's own comes last.
+# Example files, best first; a developer's own .env comes last.
 EXAMPLES = (
     ".env.production", ".env.prod", ".env.example", ".env.sample", ".env.template", ".env.dist", "env.example",
     "example.env", "sample.env", ".env.default", ".env.defaults", ".example.env", ".env.dev", ".env.development",
     ".env.local.example", ".env.local", ".env",
 )  # fmt: skip
-# What a process has by itself, or what only a script or another service reads.
+# Variables that every process has, or that only scripts or other services read.
 _OWN = re.compile(
     r"PATH|HOME|USER|PWD|SHELL|LANG|TZ|TMP(DIR)?|TEMP|PORT|HOST|HOSTNAME|CI|PYTHON\w*|VIRTUAL_ENV|UVICORN_\w+|GUNICORN_\w+"
     r"|WEB_CONCURRENCY|WORKERS|RELOAD|DYNO|KUBERNETES_\w+|AWS_LAMBDA_\w+|VERCEL\w*|RENDER\w*|RAILWAY_\w+|PYTEST_\w+"
     r"|API_PORT|API_HOST|APP_PORT|APP_HOST|SERVER_PORT|SERVER_HOST|BACKEND_PORT|BACKEND_HOST|CREDENTIALS_DIRECTORY"
 )
-# What has a secret's word in its name and is none; URLs that mostly have a password in them.
+# Names with a secret's word that are no secrets; URLs that usually contain a password.
 _NO_SECRET = re.compile(
     r"(^|_)(MIN|MAX)_|TOKENS|_USER(NAME)?$|_EMAIL$|_HOST$|_PORT$|_REGION$|TOKEN_UR[LI]|ALLOW|USE_|REQUIRE|VALIDAT|REGEX|SCHEME"
 )
 _URLS = re.compile(r"(REDIS|CELERY|AMQP|RABBITMQ|CLOUDINARY|POSTGRES\w*|BROKER)\w*_UR[LI]")
-# Words that only a secret of the application's own is made of; one of a third party names that.
+# The words in names of the application's own secrets; a third party's secret contains its name.
 _OWN_WORDS = {
     "APP", "JWT", "AUTH", "SESSION", "COOKIE", "CSRF", "REFRESH", "ACCESS", "TOKEN", "SECRET", "KEY", "HASH", "SIGNING",
     "FASTAPI", "BACKEND", "SITE", "USER", "RESET", "PASSWORD", "VERIFICATION", "VERIFY", "EMAIL", "SECURITY",
@@ -41,7 +41,7 @@ _OWN_WORDS = {
 
 @dataclass(frozen=True)
 class Variable:
-    """`default` as Env's. `example` is what an example file says, with the place; None for nothing."""
+    """`default` as in Env. `example` is the value in an example file, with its place; None if there is none."""
 
     name: str
     default: str | None
@@ -55,12 +55,12 @@ class Variable:
 
     @property
     def is_own(self) -> bool:
-        """Whether the process has it, or can do without it."""
+        """Whether every process has it, or it is not needed."""
         return bool(_OWN.fullmatch(self.name.upper()))
 
     @property
     def is_generated(self) -> bool:
-        """Whether any random text will do: a key of the application's own that signs or hashes."""
+        """Whether any random text will do: the application's own key for signing or hashing."""
         words = set(self.name.upper().strip("_").split("_"))
         joined = re.sub(r"(SECRET|JWT|KEY|AUTH)", r"_\1_", self.name.upper()).strip("_")
         parts = {word for word in joined.split("_") if word}
@@ -69,7 +69,7 @@ class Variable:
 
     @property
     def known(self) -> str:
-        """What the code or an example says that it is; "" for nothing."""
+        """The value in the code or an example; "" for none."""
         return self.default or self.example or ""
 
 
@@ -80,7 +80,7 @@ def is_secret_name(name: str) -> bool:
 @dataclass
 class Variables:
     found: list[Variable]
-    # Files whose values alone are read, whatever the environment has: `dotenv_values(".env")["X"]`.
+    # Values read only from files, not from the environment: `dotenv_values(".env")["X"]`.
     from_files: list[tuple[str, Place]]
 
     def __getitem__(self, name: str) -> Variable | None:
@@ -88,7 +88,7 @@ class Variables:
 
 
 def variables(values: Values, modules: list[Module], repository: Repository, folders: list[str]) -> Variables:
-    """What `modules` read, with the examples of `folders` and those above them."""
+    """The variables that `modules` read, with the examples in `folders` and their parents."""
     find_readers(values, modules)
     envs: list[Env] = []
     from_files: list[tuple[str, Place]] = []
@@ -99,7 +99,7 @@ def variables(values: Values, modules: list[Module], repository: Repository, fol
             owner = Owner(scope.module, node)
             if values.classes.is_settings(owner):
                 settings[owner.key] = owner
-                # What its fields read is their default.
+                # The values of its fields are defaults.
                 fields = [one for one in node.body if isinstance(one, ast.Assign | ast.AnnAssign)]
                 inside |= {id(inner) for statement in fields for inner in ast.walk(statement)}
         elif isinstance(node, ast.Call | ast.Subscript) and id(node) not in inside:
@@ -117,20 +117,20 @@ def variables(values: Values, modules: list[Module], repository: Repository, fol
 
 
 def _in_text(module: Module, text: str) -> Iterator[Env]:
-    """What a module reads of which a part could not be parsed."""
+    """The variables that the unparsed part of a module reads."""
     for match in re.finditer(r"^[^#\n]*?\b(?:getenv\(|environ\.get\(|environ\[)\s*['\"](\w+)['\"]", text, re.MULTILINE):
         yield Env(match[1], None, False, Place(module.file, line_of(text, match.start(1))))
 
 
 def _fields(values: Values, owner: Owner, prefix: str = "") -> list[Env]:
-    """The variables of the fields of a settings class, and of models in it where a delimiter joins their names."""
+    """The variables of a settings class's fields, and of nested models if a delimiter joins their names."""
     delimiter = values.classes.text_option(owner, "env_nested_delimiter")
     found = []
     for holder, name, annotation, default in values.classes.fields(owner):
         if name.startswith("_"):
             continue
         if annotation is None and isinstance(default, ast.Call) and called(default) != "Field":
-            # Its type is that of what is made: no text of the environment's.
+            # The field's type is that of the result, not of the variable.
             if env := values.env(default, Scope(holder.module)):
                 found.append(env)
             continue
@@ -150,14 +150,14 @@ def _fields(values: Values, owner: Owner, prefix: str = "") -> list[Env]:
 
 
 def _from_file(values: Values, node: ast.Subscript, scope: Scope) -> str:
-    """The name in `config["X"]` where config is what dotenv_values returned alone."""
+    """The name in `config["X"]` if config is only the result of dotenv_values."""
     if not isinstance(node.slice, ast.Constant) or not isinstance(node.slice.value, str):
         return ""
     return node.slice.value if any(called(one) == "dotenv_values" for one in values.assigned(node.value, scope)) else ""
 
 
 def find_readers(values: Values, modules: list[Module]) -> None:
-    """Notes functions of the application's own that read the variable which an argument names."""
+    """Record the application's functions that read the variable named by an argument."""
     for node, scope in values.nodes(modules):
         function = scope.function
         if function is None or not isinstance(node, ast.Call | ast.Subscript):
@@ -175,7 +175,7 @@ def find_readers(values: Values, modules: list[Module]) -> None:
 def _merged(envs: Iterable[Env]) -> list[Variable]:
     found: dict[str, Variable] = {}
     for env in envs:
-        # A switch or a number is none, whatever it is called.
+        # A boolean or a number is no secret, whatever its name.
         is_plain = bool(re.fullmatch(r"(?i)true|false|\d{1,6}", env.default or ""))
         secret = env.is_secret or (is_secret_name(env.name) and not is_plain)
         new = Variable(env.name, env.default, env.is_required, env.place, secret, env.is_list, env.choices)
@@ -194,7 +194,7 @@ def _merged(envs: Iterable[Env]) -> list[Variable]:
 
 
 def examples(repository: Repository, folders: list[str]) -> list[tuple[str, dict[str, tuple[str, int]]]]:
-    """The example files of folders and of those above them, best first, with what they say."""
+    """The example files in folders and their parents, best first, with their values."""
     places = dict.fromkeys(above for folder in folders for above in parents(folder))
     files = [f"{place}/{name}" if place else name for place in places for name in EXAMPLES]
     others = [file for file in repository.files if folder_of(file).endswith(".envs")]
@@ -209,7 +209,7 @@ def _with_examples(found: list[Variable], repository: Repository, folders: list[
         for file, names in listed:
             upper = {name.upper(): its for name, its in names.items()}
             if its := names.get(variable.name) or upper.get(variable.name.upper()):
-                # A file of somebody's own values: which of them are secret, only their names tell.
+                # A developer's own file: only the names tell which values are secret.
                 variable = replace(variable, example=its[0], example_place=Place(file, its[1]))
                 break
         result.append(variable)
