@@ -19,7 +19,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from slipway.lab.instance import Instance, wait_until, write
 from slipway.lab.network import Network
 
-# Let's Encrypt's certificates last 90 days, https://letsencrypt.org/docs/faq/
+# Let's Encrypt's certificates are valid for 90 days, https://letsencrypt.org/docs/faq/
 CERTIFICATE_SECONDS = 90 * 24 * 3600
 
 
@@ -29,7 +29,7 @@ def ca_file(lab: Instance) -> Path:
 
 
 def up(lab: Instance, net: Network) -> bool:
-    """Start Pebble and its DNS server unless they run; returns whether the DNS server is new, and has no names."""
+    """Start Pebble and its DNS server unless they run. Returns whether the DNS server is new, without names."""
     folder = lab.state / "acme"
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "pebble.json").exists():
@@ -88,7 +88,7 @@ def remove_name(net: Network, name: str) -> None:
 
 
 def _tell_dns(net: Network, verb: str, what: dict[str, object]) -> None:
-    import requests  # takes a while to load, and an inventory has no use for it
+    import requests  # slow to load, and not needed by an inventory
 
     url = f"http://{net.listen}:{net.port('dns-management')}/{verb}"
     requests.post(url, json=what, timeout=5).raise_for_status()

@@ -60,7 +60,7 @@ def base_of(lab: Instance, name: str) -> Path:
     base = Path((lab.hosts_dir / name / "base").read_text())
     if not base.exists():
         raise StepFailed(
-            f"Make the disk of {name}", f"{base}, which it was made from, is gone: slipway lab down --name {name}"
+            f"Create the disk of {name}", f"its base {base} is missing; remove the host: slipway lab down --name {name}"
         )
     return base
 

@@ -33,7 +33,7 @@ ONE_HOST = click.option("--name", help="Name of the host; optional if there is o
     type=click.Choice(["root", "admin"]),
     default="root",
     show_default=True,
-    help="The user that a new host has.",
+    help="The initial user of a new host.",
 )
 @click.option(
     "--backend",
@@ -92,7 +92,7 @@ def up(
         hosts.up(names, user, hosts.Kind(system, image, backend, disk_gb), progress)
     for host in hosts.status():
         if host.name in names:
-            progress.say(f"{host.name} answers at {host.address}; log in with: slipway lab ssh --name {host.name}")
+            progress.say(f"{host.name} is up at {host.address}; log in with: slipway lab ssh --name {host.name}")
     progress.total("In all")
 
 
@@ -105,7 +105,7 @@ def _check_copy(context: click.Context, names: tuple[str, ...]) -> None:
         option for name, option in options.items() if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
     ]
     if given:
-        raise click.UsageError(f"{', '.join(given)} can't be combined with --from: a copy has what the original has")
+        raise click.UsageError(f"{', '.join(given)} can't be combined with --from: a copy has those of the original")
 
 
 @lab.command()
@@ -118,7 +118,7 @@ def stop(name: str | None) -> None:
 @lab.command()
 @ONE_HOST
 def crash(name: str | None) -> None:
-    """Pull the plug of a host; `up` boots it again with what had been written to its disk."""
+    """Cut the power of a host; `up` boots it again with the data on its disk."""
     hosts.crash(name)
 
 
@@ -158,7 +158,7 @@ def status(as_json: bool) -> None:
 @click.option("--name", help="Name of the host.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def ssh(name: str | None, command: tuple[str, ...]) -> None:
-    """Log in to a host as root, or run a command there, by the lab's own account."""
+    """Log in to a host as root, or run a command there, through the lab's own account."""
     argv = hosts.find(name).ssh_argv(*command)
     os.execvp(argv[0], argv)  # noqa: S606  the terminal belongs to ssh from here on
 

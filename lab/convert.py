@@ -1,7 +1,7 @@
 """Converts a container's snapshot to the disk of a virtual machine: the same files, with the distribution's kernel.
 
-Provisioning a server in software emulation takes many minutes, in a container one. A converted server boots with its
-own kernel, and only kernel-dependent settings remain to be applied there.
+Provisioning takes many minutes in software emulation, one minute in a container. A converted server boots with its own
+kernel, and only kernel-dependent settings remain to be applied.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def machine(
     extra_packages: Sequence[str] = (),
 ) -> Path:
     """The folder with the disk (image.Disk) of a container's snapshot: `layers`, the nearest first, on the tree `base`.
-    It is built once, kept beside the snapshot and removed with it."""
+    It is built once, stored with the snapshot and removed with it."""
     snapshot = layers[0].resolve()
     result, new = snapshot / "machine", snapshot / "machine.new"
     with folder_lock(snapshot):

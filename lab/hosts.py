@@ -105,17 +105,17 @@ def addresses(hosts: Iterable[Host]) -> dict[str, str]:
 
 
 def _serve_packages(lab: Instance, net: network.Network, progress: Progress) -> None:
-    """Serve MongoDB's packages if the official repository is unreachable, and do without Pythons that are; records
-    which settings follow."""
+    """Serve MongoDB's packages if the official repository is unreachable, and disable unreachable Pythons; records
+    the resulting settings."""
     memory = lab.state / "mirror.json"
     if not memory.exists():
-        with progress.step("Ask for MongoDB's official repository"):
+        with progress.step("Check MongoDB's official repository"):
             official = mirror.official_reachable("7.0")
         settings: dict[str, str | bool] = {}
-        with progress.step("Ask for the builds of other Pythons"):
+        with progress.step("Check the builds of other Pythons"):
             has_pythons = mirror.pythons_reachable()
         if not has_pythons:
-            progress.say("Not reachable: the lab runs backends by the system's Python, whatever python_version says")
+            progress.say("Not reachable: the lab runs backends with the system's Python and ignores python_version")
             progress.say("(Debian 12 has 3.11; 3.13 comes with --os debian-13)")
             settings["python_version"] = ""
         if not official:
@@ -146,14 +146,14 @@ def _up(lab: Instance, name: str, progress: Progress) -> None:
         with lab.locked():
             host = _recorded(lab, name)
             if host is None:
-                raise StepFailed(f"Boot {name}", "it was removed meanwhile; type: slipway lab up again")
+                raise StepFailed(f"Boot {name}", "it was removed meanwhile; run again: slipway lab up")
             held.enter_context(booting(lab, host))
             backend = backend_of(lab, host.backend)
             if backend.is_running(name) and ssh_answers(host):
                 progress.say(f"{name} is up already")
                 return
             furnished = lab.hosts_dir / name / "furnished"
-            with progress.step(f"Make the disk of {name}") as note:
+            with progress.step(f"Create the disk of {name}") as note:
                 backend.stop(name)
                 base = base_of(lab, name)
                 seed = None if furnished.exists() else _seed(lab, backend, host)
@@ -262,13 +262,14 @@ def find(name: str | None = None) -> Host:
         name = next(iter(hosts)) if len(hosts) == 1 else DEFAULT_NAME
     if name not in hosts:
         raise StepFailed(
-            f"Find the host {name or ''}", f"there is none; up are: {', '.join(hosts) or 'none'} (slipway lab up)"
+            f"Find the host {name or ''}",
+            f"there is no such host; existing: {', '.join(hosts) or 'none'} (slipway lab up)",
         )
     return hosts[name]
 
 
 def crash(name: str | None) -> Host:
-    """Pull the plug of a host; `up` boots it again with its disk."""
+    """Cut the power of a host; `up` boots it again with its disk."""
     lab = Instance()
     with lab.locked():
         host = find(name)
@@ -339,7 +340,7 @@ def _forget_names(lab: Instance, name: str) -> None:
 
 def site(host: Host, domain: str | None = None, address: str | None = None, lab: Instance | None = None) -> Site:
     """A host's site as a visitor sees it, by default at its own domain and first address."""
-    from slipway.site import Site  # with requests, which an inventory has no use for
+    from slipway.site import Site  # imports requests, which an inventory does not need
 
     return Site(domain or host.domain, address or host.address, str(trusted_roots(lab)), host.port_offset)
 

@@ -1,4 +1,4 @@
-"""A fresh VPS as providers deliver it, built by mmdebstrap and cached by a hash of the recipe: a tree of files for
+"""A fresh VPS as providers deliver it, built with mmdebstrap and cached by a hash of the recipe: a tree of files for
 containers, a disk with a kernel for virtual machines."""
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ PACKAGES = (
     *("systemd", "systemd-sysv", "udev", "dbus", "openssh-server", "sudo", "python3-minimal"),
     *("ca-certificates", "iproute2", "iputils-ping", "procps", "less", "openssl", "netbase", "kmod", "tzdata"),
     "libpam-systemd",  # logins are sessions, as on any server
-    "apt",  # Ubuntu's smallest variant is without
+    "apt",  # missing in Ubuntu's smallest variant
 )
 SETUP = f"""
 useradd --create-home --uid {LAB_USER_ID} --shell /bin/bash {LAB_USER}
@@ -248,13 +248,13 @@ UNREACHED = re.compile(
 
 
 def _out_of_reach(step: str, system: System, output: str) -> StepFailed | None:
-    """The error for an unreachable archive, None if `output` is about something else."""
+    """The error for an unreachable archive, None if `output` has another cause."""
     lines = [line for line in output.splitlines() if UNREACHED.search(line)]
     return _unreached(step, system, lines[0]) if lines else None
 
 
 def _unreached(step: str, system: System, found: str) -> StepFailed:
-    why = f"the archive of {system.title} is out of reach from this machine; open the way to it, or choose another --os"
+    why = f"the archive of {system.title} can't be reached from this machine; allow access, or choose another --os"
     return StepFailed(step, why, output=found)
 
 

@@ -1,8 +1,8 @@
 """One lab on this machine: its names, folders and processes.
 
-`$SLIPWAY_LAB` names the instance (default "slipway"), so that tests run beside a user's demo. Everything that the lab
-creates on the machine has this name: the bridge, the nftables table, the state folder, and a variable in the
-environment of each of its processes, by which they are found after the command that started them is gone.
+`$SLIPWAY_LAB` names the instance (default "slipway"), so that tests can run next to a user's demo. Everything that the
+lab creates on the machine has this name: the bridge, the nftables table, the state folder, and a variable in the
+environment of each of its processes, by which later commands find them.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Instance:
 
     @contextmanager
     def marking(self, role: str) -> Iterator[None]:
-        """Mark the commands that the block runs: they survive our death, and `down` must find them."""
+        """Mark the commands that the block runs: they survive this process, and `down` must find them."""
         os.environ[MARK] = self.mark(role)
         try:
             yield
@@ -124,7 +124,7 @@ class Instance:
                 start_new_session=True,
                 cwd="/",
             )
-        # The environment of a new process is not readable at once; from here on it can be found.
+        # A new process's environment is not readable at once; wait until the mark is visible.
         wait_until(f"Start {role}", lambda: process.poll() is not None or process.pid in self.processes(role), 60)
 
     def log_end(self, role: str) -> str:

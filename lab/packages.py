@@ -17,13 +17,13 @@ NEEDED = {
     "ssh": "openssh-client",
     "npm": "npm",  # builds the example's frontend, and packages mongosh
     "openssl": "openssl",
-    "curl": "curl",  # and with it libcurl4, which mongod needs to tell its version
+    "curl": "curl",  # depends on libcurl4, which `mongod --version` needs
     "dpkg-deb": "dpkg",
 }
-# The same for tests alone.
+# The same, only for tests.
 NEEDED_BY_TESTS = {
     "testssl": "testssl.sh",
-    "certutil": "libnss3-tools",  # tells a browser whom to trust
+    "certutil": "libnss3-tools",  # adds a CA to a browser
     # Ubuntu packages no browser, and GitHub's runners have Chrome.
     **({} if shutil.which("google-chrome") else {"chromium": "chromium"}),
 }
@@ -82,7 +82,7 @@ def install(progress: Progress, needed: Mapping[str, str] = NEEDED) -> None:
         return
     if os.geteuid() != 0:
         raise StepFailed(
-            "Look for the lab's packages",
+            "Check the lab's packages",
             f"found no {', '.join(names)}, and only root can install packages: sudo apt install {' '.join(names)}",
         )
     with progress.step(f"Install {', '.join(names)}"):
@@ -94,7 +94,7 @@ def install(progress: Progress, needed: Mapping[str, str] = NEEDED) -> None:
         )
 
 
-if __name__ == "__main__":  # `make test` wants them before the first host is up
+if __name__ == "__main__":  # `make test` installs them before the first host is up
     try:
         install(Progress(), NEEDED | NEEDED_BY["nspawn"] | NEEDED_BY["qemu"] | NEEDED_BY_TESTS)
     except StepFailed as error:

@@ -1,7 +1,7 @@
-"""The qemu backend: a virtual machine with the distribution's own kernel, on a copy-on-write disk. It needs no root.
+"""The qemu backend: a virtual machine with the distribution's own kernel, on a copy-on-write disk, without root.
 
-Its network is qemu's own: the host reaches the world, and its ssh and web ports are forwarded from a loopback address
-that is this host's alone.
+It uses qemu's user network: the host can reach the Internet, and its ssh and web ports are forwarded from a separate
+loopback address.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Qemu:
                 backing = Path(base / "disk.img" if base.is_dir() else base)
                 found = check_disk(backing, disk_gb)
                 argv += [found, "-b", str(backing), str(new / "disk.qcow2"), f"{disk_gb}G"]
-            run("Make the host's disk", argv)
+            run("Create the host's disk", argv)
 
     def start(self, name: str, base: Path) -> None:
         self.stop(name)
@@ -115,15 +115,14 @@ def boot_command(
 ) -> list[str]:
     """The command that boots `disk`: with `kernel`, or without one by its own boot loader.
 
-    `forwards` are address and port of this machine, and the port of the host's they lead to. What the host's kernel
-    and its systemd say on the serial console is qemu's output.
+    `forwards` are address and port of this machine, and the host's port. qemu's output is the serial console.
     """
     network = [f"hostfwd=tcp:{address}:{port}-:{to}" for address, port, to in forwards]
     argv = [
         *("qemu-system-x86_64", "-M", "q35", "-smp", str(PROCESSORS), "-m", str(MEMORY_MB)),
         *_processor(accelerator),
         *("-nodefaults", "-display", "none", "-serial", "stdio", "-monitor", "none"),
-        # A guest's flush reaches our disk: what it believes to be written survives a pulled plug.
+        # A guest's flush reaches this machine's disk: synced data survive a power cut.
         *("-drive", f"file={disk},format=qcow2,if=none,id=disk,cache=writeback,discard=unmap"),
         # The firmware must not boot from the seed disk.
         *("-device", "virtio-blk-pci,drive=disk" + ("" if kernel else ",bootindex=0")),
@@ -147,13 +146,11 @@ def boot_command(
 
 def check_disk(backing: Path, disk_gb: int) -> str:
     """The format of a base disk. Raises StepFailed if it is no disk image or too large."""
-    step = "Make the host's disk"
+    step = "Create the host's disk"
     found = json.loads(run(step, ["qemu-img", "info", "--output=json", str(backing)]))
     # qemu accepts any file as a raw disk.
     if found["format"] == "raw" and not _is_raw_disk(backing):
-        raise StepFailed(
-            step, f"{backing} is no disk image; expected qcow2, or raw with a partition table or ext4 on it"
-        )
+        raise StepFailed(step, f"{backing} is not a disk image; expected qcow2, or raw with a partition table or ext4")
     if found["virtual-size"] > disk_gb * 2**30:
         needed = -(-found["virtual-size"] // 2**30)
         raise StepFailed(
@@ -170,7 +167,7 @@ def _is_raw_disk(file: Path) -> bool:
 
 
 def accelerator(kernel: image.Disk) -> str:
-    """`kvm` if it runs a kernel on this machine, else `tcg`, software emulation. The result is cached."""
+    """`kvm` if it can run a kernel on this machine, else `tcg`, software emulation. Cached."""
     if not os.access(KVM, os.R_OK | os.W_OK):
         return "tcg"
     memory = cache_dir() / "accelerator.json"

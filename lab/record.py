@@ -26,7 +26,7 @@ class Host:
     name: str
     address: str
     ssh_port: int
-    # The user that a new host has: "root", or "admin" with sudo.
+    # The initial user: "root", or "admin" with sudo.
     user: str
     key_file: str
     known_hosts_file: str
@@ -103,7 +103,7 @@ def pyinfra_data(host: Host) -> dict[str, Any]:
 
 
 def _mongodb_suite(system: str) -> dict[str, str]:
-    """The setting of a system that MongoDB has no packages for: those of the release before it."""
+    """The setting for a system without MongoDB packages: those of its previous release."""
     found = SYSTEMS.get(system)
     lender = lent_by(found) if found else None
     return {"mongodb_apt_suite": lender.codename} if lender else {}

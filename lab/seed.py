@@ -1,6 +1,6 @@
-"""The identity of a host: its name, addresses, keys and trust. A provider's first boot sets the same.
+"""The identity of a host: its name, addresses, keys and trusted CAs, as a provider sets at the first boot.
 
-It is one value, whatever takes it in: a container's tree is given it as an archive, a virtual machine unpacks the same
+Every kind of host uses the same data: a container's tree gets it as an archive, a virtual machine unpacks the same
 archive at its first boot, and a cloud image gets it through cloud-init.
 """
 
@@ -77,7 +77,7 @@ class Seed:
 
     @property
     def _own_files(self) -> list[File]:
-        """The files that no two hosts share."""
+        """The files that are unique to each host."""
         return [
             File("/etc/hostname", f"{self.name}\n"),
             File("/etc/hosts", self.hosts_file),
@@ -123,7 +123,7 @@ class Seed:
             "manage_etc_hosts": False,
             "disable_root": False,
             "users": [{"name": LAB_USER, **access, **with_sudo}, first],
-            # The lab creates the host keys, so it knows them before the host answers.
+            # The lab creates the host keys, so that they are known before the first boot.
             "ssh_deletekeys": False,
             "ca_certs": {"trusted": [self.authority, *added_authorities().values()]},
             "write_files": [
@@ -147,7 +147,7 @@ def host_keys() -> dict[str, str]:
             file = folder / f"ssh_host_{kind}_key"
             size = ["-b", str(RSA_BITS)] if kind == "rsa" else []
             argv = ["ssh-keygen", "-q", "-t", kind, *size, "-N", "", "-C", "slipway-lab", "-f", str(file)]
-            run("Make the host keys", argv)
+            run("Create the host keys", argv)
         return {file.name: file.read_text() for file in sorted(folder.iterdir())}
 
 

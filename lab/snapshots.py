@@ -43,8 +43,8 @@ def copy(
     """Create hosts from the snapshot `label` of the container `original`; `up` boots them.
 
     They are containers too, or with the backend "qemu" virtual machines, with the same files, the distribution's
-    kernel and `extra_packages`. Each has a name, addresses and ssh host keys of its own. Their domain and their secrets
-    are the original's, so that what was made for it is in order on them. They need its disk: remove it last.
+    kernel and `extra_packages`. Each has its own name, addresses and ssh host keys, and the original's domain and
+    secrets, so that certificates and credentials stay valid. They need the original's disk: remove it last.
 
     Raises StepFailed. An existing copy is kept.
     """
@@ -85,14 +85,14 @@ def copy(
 def _not_yet_copied(
     lab: Instance, step: str, original: Host, label: str, backend: str, names: Iterable[str]
 ) -> list[str]:
-    """The names that are free. Raises StepFailed if a host with such a name is no such copy."""
+    """The unused names. Raises StepFailed if a host with such a name is not such a copy."""
     there, new = {host.name: host for host in recorded_hosts(lab)}, []
     for name in names:
         host = there.get(name)
         if host is None:
             new.append(name)
         elif (host.copy_of, host.backend) != (f"{original.name}:{label}", backend):
-            why = f"the name {name} is taken: take another, or remove that host: slipway lab down --name {name}"
+            why = f"the name {name} is taken: choose another, or remove that host: slipway lab down --name {name}"
             raise StepFailed(step, why)
     return new
 
@@ -106,7 +106,7 @@ def source(text: str) -> tuple[Host, str]:
 
 
 def restore(label: str, name: str | None = None, progress: Progress | None = None) -> None:
-    """Restore a snapshot of a host's disk and boot it. A running host is stopped by pulling its plug."""
+    """Restore a snapshot of a host's disk and boot it. The power of a running host is cut."""
     lab, progress = Instance(), progress or Progress()
     with ExitStack() as held:
         with lab.locked():

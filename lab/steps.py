@@ -56,11 +56,11 @@ def run(
             timeout=timeout,
         )
     except FileNotFoundError as error:
-        raise StepFailed(step, f"{error.filename} is not there", argv=argv) from error
+        raise StepFailed(step, f"{error.filename} does not exist", argv=argv) from error
     except subprocess.TimeoutExpired as error:
         seen = error.stderr or error.stdout or b""
         output = seen.decode(errors="replace") if isinstance(seen, bytes) else seen
-        raise StepFailed(step, f"no end after {timeout:g} s", argv=argv, output=output) from error
+        raise StepFailed(step, f"did not finish within {timeout:g} s", argv=argv, output=output) from error
     if done.returncode:
         why = f"exit code {done.returncode}"
         raise StepFailed(step, why, argv=argv, code=done.returncode, output=done.stdout + done.stderr)
@@ -70,8 +70,8 @@ def run(
 def remove(path: Path) -> None:
     """Remove a file or folder recursively, but nothing that is mounted in it; a missing one is fine.
 
-    Not shutil.rmtree: it opens a file descriptor for every folder, and gevent, which pyinfra brings, puts off closing
-    them, so that a large tree takes all that a process may have (1,024 on a fresh Debian).
+    Not shutil.rmtree: it opens a file descriptor for every folder, and gevent, a dependency of pyinfra, delays closing
+    them, so that a large tree exceeds a process's limit (1,024 on a fresh Debian).
     """
     run(f"Remove {path}", ["rm", "-rf", "--one-file-system", str(path)])
 
@@ -89,7 +89,7 @@ class Progress:
 
     @contextmanager
     def step(self, title: str) -> Iterator[Callable[[str], None]]:
-        """The block is one step. It gets a function that adds a note to the title, such as "cached"."""
+        """Show the block as one step. Yields a function that adds a note to the title, such as "cached"."""
         notes: list[str] = []
         begin = time.monotonic()
         try:

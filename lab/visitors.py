@@ -1,9 +1,9 @@
-"""Concurrent visitors of a site, who record every request with a wrong response or none.
+"""Concurrent visitors of a site, which record every request with a wrong or missing response.
 
-python -m slipway.lab.visitors ADDRESS PORT DOMAIN AUTHORITIES SECONDS [--backend PATH] [--calm TIMES] prints what they
-noticed as a line of JSON. PATH is the backend's path to request; TIMES multiplies the visitors' pauses.
+python -m slipway.lab.visitors ADDRESS PORT DOMAIN AUTHORITIES SECONDS [--backend PATH] [--calm TIMES] prints their
+records as a line of JSON. PATH is the backend's path to request; TIMES multiplies the visitors' pauses.
 
-Strict: a connection that is closed between a request and its response is a failed request, even where a browser would
+Strict: a connection that is closed between a request and its response is a failed request, even if a browser would
 retry.
 """
 
@@ -27,7 +27,7 @@ TIMEOUT_SECONDS = 10
 
 @dataclass(frozen=True)
 class Habit:
-    """What a visitor requests repeatedly. `status` is the expected one; `keeps` means that the connection is kept."""
+    """A repeated request. `status` is the expected one; `keeps`: over a keep-alive connection."""
 
     name: str
     method: str
@@ -41,7 +41,7 @@ class Habit:
 
 @dataclass
 class Noticed:
-    """What the visitors of a habit have recorded; times in seconds."""
+    """The records of a habit's visitors; times in seconds."""
 
     requests: int = 0
     failed: Counter[str] = field(default_factory=Counter)
@@ -64,9 +64,9 @@ def name(method: str, path: str, keeps: bool) -> str:
 
 
 def habits(backend: str = "/api/health", missing: str = "/api/companies", calm: float = 1) -> list[Habit]:
-    """Pages and the backend, by GET and POST, on kept connections and on new ones.
+    """Pages and the backend, by GET and POST, on keep-alive connections and on new ones.
 
-    `missing` takes no POST: the backend says so (405), and Nginx, which can't know, asks it but once.
+    `missing` accepts no POST: the backend answers 405, and Nginx must not retry it.
     """
     return [
         # A new connection costs a TLS handshake: with too many, this machine would be the bottleneck.
@@ -139,7 +139,7 @@ def _close(connection: tuple[StreamReader, StreamWriter] | None) -> None:
 
 
 async def all_visit(site: Site, wanted: Iterable[Habit], seconds: float) -> dict[str, Noticed]:
-    """What the visitors of each habit have recorded, by its name, until the time is over or SIGINT."""
+    """Visit until the time is over or SIGINT; returns the records of each habit by name."""
     end, loop = asyncio.Event(), asyncio.get_running_loop()
     loop.call_later(seconds, end.set)
     loop.add_signal_handler(signal.SIGINT, end.set)
@@ -152,7 +152,7 @@ async def all_visit(site: Site, wanted: Iterable[Habit], seconds: float) -> dict
 
 
 def shown(noticed: dict[str, Noticed]) -> str:
-    """As a line of JSON."""
+    """The records as a line of JSON."""
     found = {}
     for name, its in noticed.items():
         waits = sorted(its.waits)

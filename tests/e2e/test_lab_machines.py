@@ -196,12 +196,12 @@ def test_an_accelerator_counts_where_it_really_runs_a_kernel(both: list[hosts.Ho
     assert time.monotonic() - began < KVM_TRY_SECONDS
 
 
-def test_what_is_no_image_or_too_large_is_told(both: list[hosts.Host], tmp_path: Path) -> None:
+def test_what_is_no_image_or_too_large_is_reported(both: list[hosts.Host], tmp_path: Path) -> None:
     text, large = tmp_path / "text.qcow2", tmp_path / "large.qcow2"
     text.write_text("not an image\n")
     output(["qemu-img", "create", "-q", "-f", "qcow2", str(large), "20G"])
     for arguments, told in (
-        (("--image", str(text)), "text.qcow2 is no disk image; expected qcow2"),
+        (("--image", str(text)), "text.qcow2 is not a disk image; expected qcow2"),
         (("--image", str(large)), "found a disk of 10 GiB, need 20 GiB for the system itself (--disk 20)"),
         (("--image", str(tmp_path / "nosuch")), "does not exist"),
         (("--image", str(large), "--backend", "nspawn"), "--image is for virtual machines; expected --backend qemu"),
@@ -272,7 +272,7 @@ def test_an_archive_out_of_reach_is_one_clear_error(lab: Instance, tmp_path: Pat
     environ = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path)}
     done = subprocess.run(command, cwd=PROJECT, env=environ, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 1
-    assert f"the archive of {title} is out of reach from this machine" in done.stderr
+    assert f"the archive of {title} can't be reached from this machine" in done.stderr
     assert len(done.stderr.strip().splitlines()) <= 4
 
 

@@ -92,7 +92,7 @@ def test_a_layer_that_was_cut_off_is_none(tmp_path: Path) -> None:
     assert (layers.current / "disk").read_text() == "first"
 
 
-def test_without_root_what_is_missing_is_told_with_the_command_that_installs_it(
+def test_without_root_what_is_missing_is_reported_with_the_command_that_installs_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)

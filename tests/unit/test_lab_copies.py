@@ -86,7 +86,7 @@ def test_a_copy_as_a_virtual_machine_stands_on_the_disk_made_of_the_snapshot(
     assert [layer.name for layer in made[0][1]] == ["provisioned", "bare"]
 
 
-def test_a_copy_that_is_there_stays_and_a_name_that_is_taken_is_told(lab: Instance) -> None:
+def test_a_copy_that_is_there_stays_and_a_name_that_is_taken_is_reported(lab: Instance) -> None:
     snapshots.copy("provisioned", HOST, ["two"])
     snapshots.copy("provisioned", HOST, ["two", "three"])
     assert copied(lab, "two").address == "10.213.0.12"
@@ -99,7 +99,7 @@ def test_a_copy_that_is_there_stays_and_a_name_that_is_taken_is_told(lab: Instan
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--from", "none:provisioned"], "there is none; up are: one, vm"),
+        (["--from", "none:provisioned"], "there is no such host; existing: one, vm"),
         (["--from", "one:nosuch"], "Copy one:nosuch: there is no such snapshot; there are: bare, provisioned"),
         (["--from", "vm:provisioned"], "vm is a virtual machine; only a container can be copied"),
         (["--from", "one"], "found --from one, expected HOST:LABEL"),
@@ -107,7 +107,7 @@ def test_a_copy_that_is_there_stays_and_a_name_that_is_taken_is_told(lab: Instan
         (["--from", "one:bare", "--os", "debian-12", "--disk", "5"], "--os, --disk can't be combined with --from"),
     ],
 )
-def test_what_can_not_be_copied_is_told(lab: Instance, arguments: list[str], told: str) -> None:
+def test_what_can_not_be_copied_is_reported(lab: Instance, arguments: list[str], told: str) -> None:
     name = [] if "--name" in arguments else ["--name", "two"]
     done = CliRunner().invoke(cli, ["up", *name, *arguments])
     assert told in (done.output if done.exit_code == 2 else str(done.exception))

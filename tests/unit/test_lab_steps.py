@@ -1,4 +1,4 @@
-"""What a user sees of a step that failed."""
+"""The output of steps, and of failed ones."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def test_a_failed_command_says_the_step_the_command_and_the_end_of_its_output() 
 
 
 def test_a_missing_command_is_named() -> None:
-    with pytest.raises(StepFailed, match="no-such-command is not there"):
+    with pytest.raises(StepFailed, match="no-such-command does not exist"):
         run("Try it", ["no-such-command"])
 
 
 def test_a_command_that_does_not_end_is_ended() -> None:
-    with pytest.raises(StepFailed, match=r"no end after 0\.2 s"):
+    with pytest.raises(StepFailed, match=r"did not finish within 0\.2 s"):
         run("Wait", ["sleep", "60"], timeout=0.2)
 
 
