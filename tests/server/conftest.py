@@ -1,3 +1,3 @@
-"""Tests of components of one's own take what is in the plugin as well, wherever they are."""
+"""The plugin is also used by the tests of a project's own components."""
 
 pytest_plugins = ["slipway.server_tests.plugin"]

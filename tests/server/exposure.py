@@ -1,4 +1,4 @@
-"""What a unit's sandbox leaves open of a system, as systemd itself rates it, and what it may take of it."""
+"""The exposure of a unit's sandbox, as rated by systemd, and its resource limits."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Where on a server a secret could be seen by somebody who should not: a search for values that are known.
+"""Searches a server for known secret values in places where others could read them.
 
-The values travel on standard input, or the search itself would put them into the process list.
+The values are sent on standard input, as the search itself would otherwise put them into the process list.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import base64
 import json
 from typing import Any
 
-# Run by root, which sees everybody's; "others" is what a user without rights sees, nobody's view of /proc.
+# Run by root, which sees all processes; "others" is what the user nobody sees of /proc.
 PROGRAM = r"""
 import json, os, pathlib, stat, subprocess, sys
 values = [value.encode() for value in json.load(sys.stdin)]
@@ -59,17 +59,17 @@ for folder in FOLDERS:
     visit(folder)
 print(json.dumps({"seen": seen, "looked": len(looked)}))
 """
-# Where the secrets are on the host, for those that are made up there.
+# Reads the secrets on the host, for those that are generated there.
 VALUES = "import json, pathlib, sys; print(json.dumps([f.read_text() for f in pathlib.Path(sys.argv[1]).iterdir()]))"
 
 
 def program(values: str) -> str:
-    """A shell script that looks for what the shell command `values` prints as JSON."""
+    """A shell script that searches for the values that the shell command `values` prints as JSON."""
     encoded = base64.b64encode(PROGRAM.encode()).decode()
     return f'{values} | python3 -c "$(echo {encoded} | base64 -d)"'
 
 
 def secrets_seen(server: Any, folder: str) -> tuple[list[str], int]:
-    """Where the secrets in a folder of the host are to be seen, and in how many files that was looked for."""
+    """The places where secrets of a folder on the host are visible, and the number of searched files."""
     found = json.loads(server.host.check_output(program(f"python3 -c '{VALUES}' {folder}")))
     return found["seen"], found["looked"]

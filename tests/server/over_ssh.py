@@ -1,4 +1,4 @@
-"""A host by OpenSSH's own way to it, for testinfra."""
+"""A testinfra backend that connects by OpenSSH."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from slipway.engine.openssh import Way
 
 
 class OverSsh(SshBackend):
-    """testinfra's, whose commands run in an environment of ours: what a login prints is in no answer."""
+    """testinfra's ssh backend, with a clean environment and without the login's output."""
 
     def __init__(self, way: Way, sudo: bool, **options: Any) -> None:
-        """`options` are testinfra's."""
+        """`options` are those of testinfra."""
         *words, target = way.words
         words += ["-o", "StrictHostKeyChecking=yes", "-o", "BatchMode=yes"]
         words += ["-o", "IdentitiesOnly=yes"] if way.identities_only else []
         super().__init__("host", ssh_extra_args=shlex.join(words), sudo=sudo, **options)
-        # Not as a URL, in which testinfra would look for a port.
+        # Set directly, as testinfra would parse a port from it.
         self.host.name = self.hostname = target
         self._needs_terminal = False
 

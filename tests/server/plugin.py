@@ -29,20 +29,20 @@ from slipway.settings.check import SettingsError
 from slipway.settings.model import Settings
 from slipway.site import Site
 
-# The id of a test that no server is for.
+# The id of a test that applies to no server.
 NOBODY = "none"
 
 
 @dataclass(frozen=True)
 class Server:
-    """A host of the inventory: its settings, its roles, and the ways to look at it."""
+    """A host of the inventory: its settings, its roles, and access to it."""
 
     name: str
     settings: Settings
     groups: tuple[str, ...]
     environment: str
     way: Way
-    # Root by sudo.
+    # Use sudo to become root.
     sudo: bool
 
     @property
@@ -51,8 +51,8 @@ class Server:
 
     @cached_property
     def host(self) -> Any:
-        """The host by testinfra, over ssh with its host key checked."""
-        # One connection for all tests, by a socket of this run alone: a host that was made anew is not mistaken.
+        """The host in testinfra, over ssh with host key checking."""
+        # One connection for all tests, with a socket of this run only, as a host may have been recreated.
         options = {"controlpath": f"{_sockets()}/{self.name}", "controlpersist": 15}
         backend = OverSsh(self.way, self.sudo, **options)
         host = testinfra.host.Host(backend)
@@ -61,7 +61,7 @@ class Server:
 
     @cached_property
     def site(self) -> Site:
-        """The site as a visitor sees it."""
+        """The site, as visitors reach it."""
         if self.environment == "lab":
             from slipway.lab import hosts
 
@@ -85,10 +85,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run each test on every server that has the component in its module's name, test_nginx.py or
-    test_nginx_headers.py, by what the component declares; a name of no component is of the system. Where a component is
-    of each site, or the module says FOR_EACH_SITE, the test runs for each of them, and what lies beside a site's
-    backend for that alone."""
+    """Run each test on every server that has the component in its module's name: test_nginx.py or
+    test_nginx_headers.py. Modules without a component's name run on all servers. If the component is per site, or the
+    module sets FOR_EACH_SITE, the test runs for each site; tests next to a site's backend run only for that site."""
     if "server" not in metafunc.fixturenames:
         return
     one = _component(metafunc.module.__name__.rpartition(".")[2].removeprefix("test_"))
@@ -105,13 +104,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def _is_for(site: Settings, folder: Path) -> bool:
-    """Whether tests in a folder are for a site: what lies beside a site's backend is for that alone."""
+    """Whether tests in a folder apply to a site: those next to a site's backend only apply to that site."""
     shared = (Path(__file__).parent, path("tests/server"))
     return folder.resolve() == site.own_tests or any(folder.samefile(one) for one in shared if one.is_dir())
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests of components that no server has."""
+    """Deselect the tests of components that no server has."""
     nobodys = [item for item in items if isinstance(item, pytest.Function) and _is_nobodys(item)]
     if nobodys:
         config.hook.pytest_deselected(items=nobodys)
@@ -123,8 +122,8 @@ def _is_nobodys(item: pytest.Function) -> bool:
 
 
 def _component(name: str) -> Component | None:
-    """The component of a module of tests, by the longest name that this begins with; one of every server where there is
-    none, and None where deploy.py leaves it out."""
+    """The component of a test module, by the longest matching prefix; one that every server has if there is no match,
+    and None if deploy.py omits it."""
     known = [one for one in modules() if name == one or name.startswith(f"{one}_")]
     there = {one.name: one for one in (*fixed(), *deployed())}
     return there.get(max(known, key=len)) if known else Component()
@@ -156,14 +155,14 @@ def servers(config: pytest.Config) -> list[Server]:
 
 @pytest.fixture
 def own_kernel(server: Server) -> None:
-    """Only where the kernel is the host's own."""
+    """Skip the test in a container."""
     if server.host.run("systemd-detect-virt --container --quiet").rc == 0:
         pytest.skip("a container has its host's kernel")
 
 
 @dataclass(frozen=True)
 class Figure:
-    """What an auditor's tool measured on a server, beside what is aimed at."""
+    """A measured value of an audit, with its target."""
 
     server: str
     what: str
@@ -177,11 +176,11 @@ _figures: list[Figure] = []
 
 @pytest.fixture
 def figure(server: Server) -> Callable[..., None]:
-    """Note a figure for the summary, and fail where it misses its aim."""
+    """Record a figure for the summary, and fail if it misses its target."""
 
     def note(what: str, value: float | str, aim: str, is_met: bool) -> None:
         _figures.append(Figure(server.name, what, str(value), aim, is_met))
-        assert is_met, f"{what}: found {value}, aimed at {aim}"
+        assert is_met, f"{what}: found {value}, expected {aim}"
 
     return note
 

@@ -1,4 +1,4 @@
-"""The alarms, as the host says itself."""
+"""The alarms, from their state on the host."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from slipway.server_tests.exposure import exposure_of
 from slipway.settings.alarms import secret_names
 
 
-def test_the_host_looks_at_itself(server):
+def test_the_checks_run(server):
     timer = server.host.service("slipway-alarms.timer")
     assert timer.is_running
     assert timer.is_enabled
@@ -22,16 +22,16 @@ def test_nothing_is_broken(server):
     assert [its["text"] for its in state["open"].values() if its["told"]] == []
 
 
-def test_no_message_waits(server):
+def test_no_message_is_queued(server):
     assert server.host.check_output("ls /var/lib/slipway/alarms/queue 2> /dev/null || :") == ""
 
 
-def test_a_unit_that_fails_is_told(server):
+def test_a_failed_unit_starts_the_alarms(server):
     shown = server.host.check_output("systemctl show --property=OnFailure --value nginx ssh slipway-alarms").split("\n")
     assert [line for line in shown if line] == ["slipway-alarms.service"] * 2
 
 
-def test_its_secrets_are_roots_alone_and_in_no_command_line(server):
+def test_its_secrets_are_readable_only_by_root_and_in_no_command_line(server):
     settings = server.settings
     lines = server.host.check_output("cat /proc/*/cmdline 2> /dev/null | tr '\\0' ' '")
     for name in secret_names(lambda setting: getattr(settings, setting)):

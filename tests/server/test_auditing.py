@@ -1,9 +1,9 @@
-"""What would show an intruder."""
+"""Intrusion detection."""
 
 from __future__ import annotations
 
 
-def test_files_are_compared_each_day(server):
+def test_file_integrity_is_checked_daily(server):
     timer = "slipway-integrity.timer"
     assert server.host.check_output(f"systemctl is-enabled {timer}; systemctl is-active {timer}") == "enabled\nactive"
 

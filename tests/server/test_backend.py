@@ -10,7 +10,7 @@ from slipway.tasks.release import healthy
 
 
 def units(server) -> list[str]:
-    """Those that run from boot on."""
+    """The units that start at boot."""
     settings, found = server.settings, []
     for service in settings.all_services:
         kinds = ["socket", "service"] if service.is_web else ["timer"] if service.schedule else ["service"]
@@ -25,7 +25,7 @@ def test_all_services_run_and_start_at_boot(server):
         assert unit.is_enabled, name
 
 
-def test_no_release_is_under_way(server):
+def test_no_release_is_in_progress(server):
     settings = server.settings
     for service in settings.web_services:
         assert not server.host.service(f"{settings.unit(service)}-next.service").is_running
@@ -33,7 +33,7 @@ def test_no_release_is_under_way(server):
             assert server.host.file(settings.listen(service)).linked_to == settings.socket(service)
 
 
-def test_it_runs_as_a_user_of_its_own_that_nobody_can_log_in_as(server):
+def test_it_runs_as_its_own_user_without_a_login(server):
     unit = server.settings.backend_unit
     user = server.host.user(unit)
     assert user.shell == "/usr/sbin/nologin"
@@ -45,12 +45,12 @@ def test_a_service_has_as_many_workers_as_set(server):
     for service in server.settings.web_services:
         unit = server.settings.unit(service)
         pid = server.host.check_output(f"systemctl show --property=MainPID --value {unit}.service")
-        # One alone is the service's own process.
+        # A single worker is the service's main process.
         if service.workers > 1:
             assert int(server.host.check_output(f"pgrep -c -P {pid} -f spawn_main")) == service.workers
 
 
-def test_a_socket_is_held_by_systemd_and_open_to_nginx_alone(server):
+def test_a_socket_is_held_by_systemd_and_open_only_to_nginx(server):
     settings = server.settings
     for service in settings.web_services:
         if settings.is_tcp(service):
@@ -63,13 +63,13 @@ def test_a_socket_is_held_by_systemd_and_open_to_nginx_alone(server):
         assert "8001" not in server.host.check_output("ss -Hltn")
 
 
-def test_its_secrets_are_readable_by_root_alone(server):
+def test_its_secrets_are_readable_only_by_root(server):
     folder = server.settings.credentials_folder
     shown = server.host.check_output(f"stat -c '%F %U %G %a' {folder} {folder}/* | sort -u").splitlines()
     assert shown == ["directory root root 700", "regular file root root 600"]
 
 
-def test_each_service_has_its_secrets_the_way_that_is_set(server):
+def test_each_service_gets_its_secrets_as_configured(server):
     settings = server.settings
     for service in settings.all_services:
         unit = f"{settings.unit(service)}.service"
@@ -90,9 +90,9 @@ def test_each_service_has_its_secrets_the_way_that_is_set(server):
         assert server.host.run(f"runuser -u nobody -- cat /proc/{pid}/environ").rc != 0
 
 
-def test_no_secret_is_where_somebody_could_see_it(server, figure):
+def test_no_secret_is_visible_to_others(server, figure):
     seen, looked = secrets_seen(server, server.settings.credentials_folder)
-    assert looked > 100, "this test would not notice anything"
+    assert looked > 100, "this test could not detect anything"
     what = "secrets seen in journal, process list, world-readable files"
     figure(what, ", ".join(seen) or "none", "none", not seen)
 
@@ -112,7 +112,7 @@ def test_each_service_is_sandboxed(server, figure):
         figure(f"systemd-analyze security, {service.name}", exposure, "at most 1.1", exposure <= 1.1)
 
 
-def test_its_memory_and_tasks_are_limited_and_it_goes_before_the_database(server):
+def test_its_memory_and_tasks_are_limited_and_it_is_killed_before_the_database(server):
     memory = int(server.host.check_output("awk '/^MemTotal/ {print $2}' /proc/meminfo")) * 1024
     for service in server.settings.all_services:
         limits = limits_of(server, f"{server.settings.unit(service)}.service")
@@ -130,7 +130,7 @@ def test_each_service_answers_its_health_path(server):
         assert server.host.run(healthy(server.settings, service)).rc == 0, service.name
 
 
-def test_what_stays_is_the_applications_alone_and_every_release_leads_to_it(server):
+def test_shared_folders_are_the_applications_and_linked_into_every_release(server):
     settings = server.settings
     for place in shared.places(settings):
         found = server.host.file(place.path)

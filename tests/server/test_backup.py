@@ -1,4 +1,4 @@
-"""The backups, as the host and its timers say themselves. A backup itself is looked at by the weekly drill."""
+"""The backups, from their state and timers on the host. The weekly drill tests the backups themselves."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_its_timers_run_and_start_at_boot(server):
         assert timer.is_enabled
 
 
-def test_what_the_clock_does_was_done_lately(server):
+def test_scheduled_jobs_have_run_recently(server):
     late = [one.step for one in jobs(server.settings) if server.host.run(f"{PROGRAM} fresh {one.step}").rc]
     assert late == []
 
@@ -27,7 +27,7 @@ def test_every_repository_has_had_a_full_backup_and_slices(server):
     assert {*state["sliced"]} == {*server.settings.backup_repositories}
 
 
-def test_its_secrets_are_roots_alone_and_in_no_command_line(server):
+def test_its_secrets_are_readable_only_by_root_and_in_no_command_line(server):
     settings = server.settings
     lines = server.host.check_output("cat /proc/*/cmdline 2> /dev/null | tr '\\0' ' '")
     for name in secret_names(settings.backup_repositories, settings.backup_secrets):
@@ -36,13 +36,13 @@ def test_its_secrets_are_roots_alone_and_in_no_command_line(server):
         assert file.content_string not in lines
 
 
-def test_the_repository_on_the_host_is_roots_alone(server):
+def test_a_repository_on_the_host_is_only_for_root(server):
     for place in server.settings.backup_repositories.values():
         if place.startswith("/"):
             assert server.host.file(place).mode == 0o700
 
 
-def test_its_jobs_are_sandboxed_and_come_last(server, figure):
+def test_its_jobs_are_sandboxed_and_have_low_priority(server, figure):
     for job in jobs(server.settings):
         exposure = exposure_of(server, f"{job.unit}.service")
         most = 4.0 if job.step == "drill" else 2.6

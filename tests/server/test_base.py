@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-def test_time_zone_and_locale_are_as_set(server):
+def test_time_zone_and_locale_are_as_configured(server):
     assert server.host.check_output("readlink /etc/localtime") == f"/usr/share/zoneinfo/{server.settings.timezone}"
     assert server.host.file("/etc/default/locale").content_string == f"LANG={server.settings.locale}\n"
 
@@ -13,6 +13,6 @@ def test_the_journal_is_limited_in_size(server):
     assert f"SystemMaxUse={server.settings.journal_max_mb}M" in shown
 
 
-def test_the_clock_is_kept_in_time(server, own_kernel):
+def test_the_clock_is_synchronized(server, own_kernel):
     active = server.host.run("systemctl is-active systemd-timesyncd chrony ntpsec ntp").stdout.split()
     assert "active" in active

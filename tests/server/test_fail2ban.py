@@ -1,4 +1,4 @@
-"""fail2ban, as it says itself."""
+"""fail2ban, by its own status."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""UFW, as it says itself."""
+"""UFW, by its own status."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ def test_the_firewall_denies_what_is_not_allowed(server):
     assert "Default: deny (incoming), allow (outgoing)" in status
 
 
-def test_the_firewall_opens_what_is_set_and_nothing_else(server):
+def test_the_firewall_opens_only_configured_ports(server):
     added = server.host.check_output("ufw show added")
     rules = {line.removeprefix("ufw ") for line in added.splitlines() if line.startswith("ufw ")}
     sshd = server.host.check_output("sshd -T").splitlines()

@@ -1,4 +1,4 @@
-"""The kernel, as it says itself."""
+"""The kernel's effective settings."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from slipway.ops.templates import render
 from slipway.tasks.kernel import parameters
 
 
-def test_kernel_parameters_are_in_force(server, own_kernel):
+def test_kernel_parameters_are_effective(server, own_kernel):
     wanted = parameters(render("kernel/sysctl.conf"))
     in_force = server.host.check_output(f"sysctl -n {' '.join(wanted)}").splitlines()
     assert dict(zip(wanted, in_force, strict=True)) == wanted
@@ -20,7 +20,7 @@ def test_the_swap_file_is_in_use_at_its_size(server, own_kernel):
     assert sizes.get("/swapfile") == expected
 
 
-def test_no_driver_that_is_ruled_out_can_be_loaded(server):
+def test_no_blacklisted_module_can_be_loaded(server):
     lines = server.host.check_output("modprobe --showconfig 2>/dev/null | grep '^install '").splitlines()
     for name in ("dccp", "sctp", "rds", "tipc", "usb_storage", "firewire_core"):
         assert f"install {name} /bin/false" in lines

@@ -1,4 +1,4 @@
-"""Lynis's hardening index, by the system's own package of it, which is unpacked for the audit and is gone after it."""
+"""Lynis's hardening index, by the system's package, which is only unpacked for the audit and removed after it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from slipway.facts.base import key_values
 
-# A container has its host's kernel parameters, and they count.
+# Lower in a container, which has its host's kernel parameters.
 AIM, AIM_IN_A_CONTAINER = 88, 80
 AUDIT = """
 set -eu
@@ -20,8 +20,8 @@ cat "$folder/report"
 
 
 @pytest.mark.audit
-def test_lynis_gives_the_server_the_index_that_is_aimed_at(server, figure):
-    """No test of Lynis's is left out: what Slipway does not follow costs its points (docs/security.md)."""
+def test_the_lynis_index_meets_its_target(server, figure):
+    """No Lynis test is disabled: advice that Slipway does not follow costs points (docs/security.md)."""
     report = key_values(server.host.check_output(AUDIT).splitlines())
     in_a_container = server.host.run("systemd-detect-virt --container --quiet").rc == 0
     aim = AIM_IN_A_CONTAINER if in_a_container else AIM

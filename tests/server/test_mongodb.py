@@ -1,4 +1,4 @@
-"""MongoDB, as it says itself."""
+"""MongoDB, by its own answers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from slipway.settings.mongodb import MIN_OPLOG_MB
 from slipway.tasks.kernel import huge_pages
 from slipway.tasks.mongodb_users import differences, users_of
 
-# mongosh takes seconds to start: what is asked as MongoDB's administrator is asked at once, and kept by host.
+# mongosh takes seconds to start: all administrator's queries run at once, and are cached by host.
 IN_FORCE: dict[str, dict[str, Any]] = {}
 ASKED = """{
     options: db.adminCommand({getCmdLineOpts: 1}).parsed,
@@ -26,7 +26,7 @@ ASKED = """{
 
 
 def in_force(server) -> dict[str, Any]:
-    """ASKED as mongosh answers it to the administrator, whose password is in no command line."""
+    """mongosh's answer to ASKED as the administrator, whose password is in no command line."""
     if server.name not in IN_FORCE:
         settings = server.settings
         file = f"{settings.credentials_folder}/MONGODB_ADMIN_PASSWORD"
@@ -40,7 +40,7 @@ print(JSON.stringify({ASKED}))"""
 
 
 def anybody(server, *expressions: str) -> list[str]:
-    """What MongoDB says to each expression without a user, on the host itself."""
+    """MongoDB's answer to each expression without a login, on the host."""
     url = f"mongodb://{server.settings.mongodb_local}:{server.settings.mongodb_port}/{server.settings.mongodb_database}"
     tries = (
         f"try {{ print(JSON.stringify({one})) }} catch (error) {{ print(JSON.stringify(error.message)) }}"
@@ -56,7 +56,7 @@ def test_nobody_gets_in_without_a_password(server, figure):
     figure("MongoDB without a password", "refused" if refused else " | ".join(answers), "refused", refused)
 
 
-def test_its_users_are_there_with_their_rights_and_no_more(server):
+def test_its_users_have_exactly_their_roles(server):
     wanted = users_of(server.settings)
     files = tuple((user.key, f"{server.settings.credentials_folder}/{user.secret}") for user in wanted)
     fact, settings = MongodbUsers(), server.settings
@@ -66,7 +66,7 @@ def test_its_users_are_there_with_their_rights_and_no_more(server):
     assert differences(found, settings, wanted) == []
 
 
-def test_it_is_the_series_that_is_set_and_stays_in_it(server):
+def test_it_has_the_configured_series_and_is_pinned_to_it(server):
     package = server.host.package("mongodb-org-server")
     assert package.is_installed
     assert package.version.startswith(f"{server.settings.mongodb_version}.")
@@ -89,18 +89,18 @@ def test_it_runs_and_starts_at_boot(server):
     assert service.is_enabled
 
 
-def test_it_listens_where_it_is_told_and_nowhere_else(server):
+def test_it_listens_only_on_the_configured_address(server):
     port = server.settings.mongodb_port
     listening = server.host.check_output(f"ss -Hltn sport = :{port}").splitlines()
     assert [line.split()[3] for line in listening] == [f"{server.settings.mongodb_bind}:{port}"]
 
 
-def test_nobody_outside_reaches_it(server):
+def test_it_is_not_reachable_from_outside(server):
     if server.settings.mongodb_bind.startswith("127."):
         assert not server.site.accepts(server.settings.mongodb_port)
 
 
-def test_the_configuration_file_is_the_one_in_force(server):
+def test_it_runs_with_its_configuration_file(server):
     written = yaml.safe_load(server.host.file("/etc/mongod.conf").content_string)
     options = in_force(server)["options"]
     assert options["security"]["authorization"] == "enabled"
@@ -110,7 +110,7 @@ def test_the_configuration_file_is_the_one_in_force(server):
     assert options["storage"]["wiredTiger"]["engineConfig"]["cacheSizeGB"] == cache
 
 
-def test_it_is_a_replica_set_that_takes_writes(server):
+def test_it_is_a_replica_set_that_accepts_writes(server):
     settings, found = server.settings, in_force(server)
     if not settings.mongodb_replica_set:
         assert "setName" not in found["hello"]
@@ -118,7 +118,7 @@ def test_it_is_a_replica_set_that_takes_writes(server):
     assert found["hello"]["setName"] == settings.mongodb_replica_set
     assert found["hello"]["isWritablePrimary"]
     assert found["oplog"] // 2**20 >= (settings.mongodb_oplog_mb or MIN_OPLOG_MB)
-    # By its name drivers find it from this host.
+    # Drivers on this host resolve it by its name.
     (member,) = found["hello"]["hosts"]
     reached = server.host.check_output(f"getent ahostsv4 {shlex.quote(member.rpartition(':')[0])}").split()[0]
     assert reached == settings.mongodb_local
@@ -144,7 +144,7 @@ def test_its_files_are_its_own(server):
 
 
 def test_it_runs_as_its_own_user_with_its_limits(server):
-    # A container may have one of its own.
+    # A container may run another mongod.
     pid = server.host.check_output("systemctl show --property=MainPID --value mongod")
     process = server.host.process.get(pid=int(pid))
     assert process.user == "mongodb"
@@ -158,7 +158,7 @@ def test_it_is_sandboxed(server, figure):
     figure("systemd-analyze security, mongod", exposure, "at most 1.7", exposure <= 1.7)
 
 
-def test_its_memory_and_threads_are_limited_and_it_is_the_last_to_go(server):
+def test_its_memory_and_threads_are_limited_and_it_is_killed_last(server):
     limits = limits_of(server, "mongod.service")
     cache = yaml.safe_load(server.host.file("/etc/mongod.conf").content_string)["storage"]["wiredTiger"]
     assert limits["MemoryMax"] > limits["MemoryHigh"] > cache["engineConfig"]["cacheSizeGB"] * 2**30
@@ -166,6 +166,6 @@ def test_its_memory_and_threads_are_limited_and_it_is_the_last_to_go(server):
     assert limits["OOMScoreAdjust"] < 0
 
 
-def test_transparent_huge_pages_are_as_its_series_wants_them(server, own_kernel):
+def test_transparent_huge_pages_are_as_its_series_recommends(server, own_kernel):
     mode = server.host.check_output("cat /sys/kernel/mm/transparent_hugepage/enabled")
     assert f"[{huge_pages(server.settings.mongodb_version)}]" in mode

@@ -21,7 +21,7 @@ def page(server):
 
 
 def asset(page, server) -> str:
-    """The path of a hashed script that the page names."""
+    """The path of a hashed script that the page loads."""
     settings = server.settings
     files = f"find {settings.site_root}/frontend/build{settings.frontend_assets} -name '*.js'"
     if not settings.frontend_assets or not server.host.run(files).stdout:
@@ -37,50 +37,50 @@ def test_it_runs_and_starts_at_boot_with_a_valid_configuration(server):
     assert server.host.run("nginx -t").rc == 0
 
 
-def test_the_home_page_comes_over_tls_and_is_asked_for_anew_each_time(page):
+def test_the_home_page_is_served_over_tls_and_always_revalidated(page):
     assert page.status_code == 200
     assert page.headers["Content-Type"].startswith("text/html")
     assert page.headers["Cache-Control"] == "no-cache"
     assert page.headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_plain_http_leads_to_https(server):
+def test_plain_http_redirects_to_https(server):
     answer = server.site.get_plain("/login?next=1")
     assert answer.status_code == 301
     assert answer.headers["Location"] == f"https://{server.settings.site_domain}/login?next=1"
 
 
-def test_hashed_files_are_kept_by_browsers_for_a_year(server, page):
+def test_hashed_files_are_cached_for_a_year(server, page):
     answer = server.site.get(asset(page, server))
     assert answer.status_code == 200
     assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_a_script_is_sent_as_it_was_compressed_at_release(server, page):
+def test_a_script_is_sent_precompressed(server, page):
     path = asset(page, server)
     answer = server.site.get(path, headers={"Accept-Encoding": "gzip"})
     compressed = server.host.file(f"{server.settings.site_root}/frontend/build{path}.gz")
     if len(answer.content) < MIN_COMPRESSED_BYTES and not compressed.exists:
-        pytest.skip("the script is too small to gain by it")
+        pytest.skip("the script is too small to be compressed")
     assert answer.headers["Content-Encoding"] == "gzip"
     assert int(answer.headers["Content-Length"]) == compressed.size
 
 
 def test_a_path_of_the_single_page_gets_the_page(server, page):
     if not is_single_page(server.settings):
-        pytest.skip("this site's backend answers what is no file")
+        pytest.skip("this site's backend answers all paths without a file")
     answer = server.site.get("/slipway-verify/nothing")
     assert answer.status_code == 200
     assert answer.text == page.text
 
 
-def test_the_home_page_names_files_that_are_all_there(server, page):
+def test_all_files_of_the_home_page_exist(server, page):
     files = re.findall(r'(?:src|href)="?(/[^/"\s>][^"\s>]*)', page.text)
     assert [path for path in files if server.site.get(path).status_code != 200] == []
 
 
-def test_a_missing_hashed_file_is_not_answered_with_the_page(server):
+def test_a_missing_hashed_file_is_a_404(server):
     if not (server.settings.has_frontend and server.settings.frontend_assets):
         pytest.skip("this site has no hashed files")
     assert server.site.get(f"{server.settings.frontend_assets}missing-0000.js").status_code == 404
@@ -95,13 +95,13 @@ def test_it_speaks_http_2_and_no_old_tls(server):
 
 
 def test_an_unknown_host_name_gets_no_site(server):
-    """Unless another site than Slipway's says that it is the default."""
+    """Unless another site is the default server."""
     default = server.host.file("/etc/nginx/sites-available/default").content_string
     if "listen 443 ssl http2 default_server" in default:
         with pytest.raises((ssl.SSLError, ConnectionError)), server.site.handshake(name="unknown.example"):
             pass
     if "listen 80 default_server" not in default:
-        pytest.skip("another site is the default one")
+        pytest.skip("another site is the default server")
     with socket.create_connection((server.address, 80), timeout=10) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: unknown.example\r\n\r\n")
         assert connection.recv(1) == b""

@@ -1,4 +1,4 @@
-"""What Nginx tells browsers with every answer, and how it judges who asks too much."""
+"""The security headers of all responses, including rate limits and errors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CSP = "Content-Security-Policy"
 
 
 def expected(server, uri: str) -> dict[str, str]:
-    """The headers of an answer over https; `uri` is the file that is sent, or the path."""
+    """The expected headers of a response over https; `uri` is the file that is sent, or the path."""
     settings, policy = server.settings, policy_at(server, uri)
     return FIXED | {
         "Cross-Origin-Resource-Policy": "same-origin" if settings.has_frontend else "cross-origin",
@@ -34,7 +34,7 @@ def expected(server, uri: str) -> dict[str, str]:
 
 
 def security_headers(answer) -> dict[str, str]:
-    """Those of an answer that are ours to judge; one that came twice has a comma between its values."""
+    """The security headers of a response; a duplicate has both values, separated by a comma."""
     names = {*FIXED, "Cross-Origin-Resource-Policy", "Strict-Transport-Security", CSP}
     return {name: value for name, value in answer.headers.items() if name.title() in {n.title() for n in names}}
 
@@ -43,7 +43,7 @@ def same(found: dict[str, str], wanted: dict[str, str]) -> bool:
     return {k.lower(): v for k, v in found.items()} == {k.lower(): v for k, v in wanted.items()}
 
 
-# What is asked for, the file that is sent in its place, and the status; a path of "" is none of the site's.
+# Requested path, sent file, and status; the path "" if the site has none.
 PATHS = {
     "the page": (lambda settings: "/" if settings.has_frontend else "", "/index.html", 200),
     "a path of the page's": (
@@ -75,7 +75,7 @@ def test_every_answer_has_the_security_headers_once(server, what):
 
 OF_THE_BACKEND = {
     "its health": lambda settings: public_path(settings, settings.backend.asked_path),
-    "what it does not know": unknown_path,
+    "an unknown path": unknown_path,
     "the login's path": lambda settings: settings.nginx_login_path if settings.login else "",
 }
 
@@ -87,14 +87,14 @@ def test_every_answer_of_the_backend_has_them_once(server, what):
         pytest.skip("this site's backend has no such path")
     found, wanted = security_headers(server.site.get(path)), expected(server, path)
     if found.get(CSP) != wanted.get(CSP):
-        # A policy that the backend sends itself counts.
+        # A policy that the backend sends takes precedence.
         wanted[CSP] = found.get(CSP, "")
         assert wanted[CSP]
         assert wanted[CSP].count("default-src") < 2
     assert same(found, wanted)
 
 
-def test_a_redirect_to_https_has_them_but_the_promise_of_https(server):
+def test_a_redirect_to_https_has_them_without_hsts(server):
     answer = server.site.get_plain("/")
     wanted = expected(server, "/")
     del wanted["Strict-Transport-Security"]
@@ -103,7 +103,7 @@ def test_a_redirect_to_https_has_them_but_the_promise_of_https(server):
 
 
 def raw(server, request: str) -> str:
-    """The head of the answer to a request as it is written here, in lower case."""
+    """The response headers of a raw request, in lower case."""
     context = ssl.create_default_context(cafile=server.site.authorities)
     port = 443 + server.site.port_offset
     plain = socket.create_connection((server.address, port), timeout=10)
@@ -116,7 +116,7 @@ def raw(server, request: str) -> str:
 
 
 @pytest.mark.parametrize("status", [400, 413, 414])
-def test_what_nginx_itself_refuses_has_them_too(server, status):
+def test_errors_of_nginx_have_them_too(server, status):
     host = f"Host: {server.settings.site_domain}\r\n"
     requests = {
         400: f"GET / HTTP/1.1\r\n{host}Host: twice\r\n\r\n",
@@ -125,14 +125,14 @@ def test_what_nginx_itself_refuses_has_them_too(server, status):
     }
     head = raw(server, requests[status])
     assert head.startswith(f"http/1.1 {status} ")
-    # What is too long has no path.
+    # An overlong request has no path.
     for name, value in expected(server, "" if status == 414 else "/").items():
         assert f"\r\n{name}: {value}\r\n".lower() in head
 
 
 def test_it_is_sandboxed(server, figure):
     exposure = exposure_of(server, "nginx.service")
-    # What other sites than Slipway's need is left to them.
+    # Without the exceptions for other sites.
     limits = server.host.file("/etc/systemd/system/nginx.service.d/slipway.conf").content_string
     most = 3.0 if "ther site" in limits else 2.6
     figure("systemd-analyze security, Nginx", exposure, f"at most {most}", exposure <= most)

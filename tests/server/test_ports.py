@@ -1,4 +1,4 @@
-"""What answers from outside, over IPv4 and IPv6: whatever listens on the server is tried, and what often does."""
+"""Open ports from outside, over IPv4 and IPv6: all listening ports and common ones are tried."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-# A rule that forwards a port (a container's, say) shows no listener on the host.
+# A forwarded port (of a container) has no listener on the host.
 OFTEN = {21, 25, 53, 111, 3000, 3306, 5432, 6379, 8000, 8001, 8080, 8443, 27017}
 
 
 def expected(server) -> set[int]:
-    """The ports that are open to everybody, and that of ssh."""
+    """The public ports, and that of ssh."""
     web = {80, 443} if "web" in server.groups else set()
     allowed = {
         int(port) for port, _, kind in (rule.partition("/") for rule in server.settings.firewall_allow) if kind == "tcp"
@@ -23,13 +23,13 @@ def expected(server) -> set[int]:
 
 
 def may_go(server) -> set[int]:
-    """The ports of which somebody has said that the server is to be adopted without: a container's stay open."""
+    """The ports in adopt_without: those of containers stay open."""
     words = (name.split() for name in server.settings.adopt_without)
     return {int(word[1]) for word in words if len(word) == 2 and word[0] == "port" and word[1].isdigit()}
 
 
 def answering(server, address: str) -> set[int]:
-    """Those ports of an address at which somebody answers. Raises OSError where this machine has no way to it."""
+    """The open ports of an address. Raises OSError if this machine has no route to it."""
     listening = server.host.check_output("ss -Hltn | awk '{print $4}'").splitlines()
     ports = sorted({int(socket.rpartition(":")[2]) for socket in listening} | OFTEN | expected(server))
 
@@ -48,31 +48,31 @@ def answering(server, address: str) -> set[int]:
 
 def check(server, figure, what: str, address: str) -> None:
     found, wanted = answering(server, address), expected(server)
-    if server.settings.firewall_ssh_from:  # we may be none of those
+    if server.settings.firewall_ssh_from:  # this machine may not be among those
         found |= {server.settings.sshd_port}
     allowed = {int(rule.partition("/")[0]) for rule in server.settings.firewall_allow}
-    found |= wanted & allowed  # open, and perhaps nobody listens there
+    found |= wanted & allowed  # open, possibly without a listener
     found -= {port for port in may_go(server) if port not in wanted}
     shown = ", ".join(map(str, sorted(found)))
     figure(f"ports answering from outside, {what}", shown, ", ".join(map(str, sorted(wanted))), found == wanted)
 
 
-def test_the_ports_that_are_set_answer_and_no_others(server, figure):
+def test_only_the_configured_ports_are_open(server, figure):
     if server.way.port != server.settings.sshd_port:
-        pytest.skip("its ports are forwarded from others: what does not answer there may answer elsewhere")
+        pytest.skip("its ports are forwarded: closed ones may be open elsewhere")
     if ":" in server.address:
         pytest.skip("the inventory has it by its IPv6 address")
     address = socket.gethostbyname(server.address)
     if ipaddress.ip_address(address).is_loopback:
-        pytest.skip("some ports are forwarded from a loopback address: what else answers there is this machine's own")
+        pytest.skip("some ports are forwarded from a loopback address: other open ports are this machine's own")
     check(server, figure, "IPv4", address)
 
 
-def test_the_same_ports_answer_over_ipv6(server, figure):
+def test_the_same_ports_are_open_over_ipv6(server, figure):
     shown = server.host.check_output("ip -6 -o addr show scope global | awk '{print $4}'").split()
     if not shown:
         pytest.skip("the server has no IPv6 address")
     try:
         check(server, figure, "IPv6", shown[0].partition("/")[0])
     except OSError as error:
-        pytest.skip(f"this machine has no way to the server's IPv6 address: {error.strerror}")
+        pytest.skip(f"this machine has no route to the server's IPv6 address: {error.strerror}")

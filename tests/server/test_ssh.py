@@ -1,4 +1,4 @@
-"""Who can log in to a server, and how: seen from outside, and judged by sshd itself."""
+"""Logins: from outside, and by sshd's effective configuration."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def port_of(server) -> int:
     return server.way.port
 
 
-def test_a_login_is_by_key_alone(server):
+def test_logins_accept_only_keys(server):
     with paramiko.Transport((server.address, port_of(server))) as transport:
         transport.start_client(timeout=15)
         with pytest.raises(paramiko.BadAuthenticationType) as refused:
@@ -29,7 +29,7 @@ def test_a_login_is_by_key_alone(server):
     assert refused.value.allowed_types == ["publickey"]
 
 
-def test_sshd_lets_in_neither_root_nor_passwords_and_listens_where_it_is_set(server):
+def test_sshd_accepts_neither_root_nor_passwords_and_listens_on_the_configured_port(server):
     effective = Sshd().process(server.host.check_output(Sshd().command()).splitlines())
     wanted = {"permitrootlogin": ["no"], "passwordauthentication": ["no"], "port": [str(server.settings.sshd_port)]}
     assert {name: effective[name] for name in wanted} == wanted
@@ -51,7 +51,7 @@ def test_ssh_audits_policy_for_the_system_is_met(server, figure):
 
 
 def is_excepted(error: dict[str, Any]) -> bool:
-    """Whether the difference is but that of key exchanges for clients without post-quantum ones (tasks/ssh.py)."""
+    """Whether the only difference is the classical key exchanges (tasks/ssh.py)."""
     if error["mismatched_field"] != "Key exchanges":
         return False
     return [name for name in error["actual"] if name not in CLASSICAL] == error["expected_required"]

@@ -1,4 +1,4 @@
-"""Every server, whatever its role and its components."""
+"""All servers, whatever their roles and components."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from slipway.facts.base import key_values
 from slipway.systems import system_of
 
-# Prints those of some units whose files an administrator has written, and not Slipway.
+# Prints the units whose files neither a package nor Slipway has written.
 OWN_UNITS = r"""for unit in $(echo %s); do
   file=$(systemctl show --property=FragmentPath --value "$unit")
   case $file in /etc/systemd/system/* | /run/systemd/transient/* | /usr/local/lib/systemd/*)
@@ -25,7 +25,7 @@ def test_it_runs_a_supported_system_under_systemd(server):
 def test_no_unit_has_failed(server):
     lines = server.host.check_output("systemctl list-units --state=failed --plain --no-legend").splitlines()
     failed = {line.split()[0] for line in lines}
-    # Of an owner's own unit a plan only tells.
+    # The user's own units do not fail the test.
     theirs = set(server.host.check_output(OWN_UNITS, " ".join(sorted(failed))).split())
     assert failed - theirs == set()
     if theirs:

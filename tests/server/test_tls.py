@@ -9,14 +9,14 @@ from slipway.facts.certificates import is_overdue, renew_before
 
 
 def lifetime(server) -> tuple[int, int]:
-    """When the certificate that is served begins and ends."""
+    """The start and end of the served certificate."""
     with server.site.handshake() as connection:
         certificate = connection.getpeercert()
     start, end = (int(ssl.cert_time_to_seconds(certificate[name])) for name in ("notBefore", "notAfter"))
     return start, end
 
 
-def test_the_certificate_is_for_the_names_and_has_time_left(server):
+def test_the_certificate_has_all_names_and_does_not_expire_soon(server):
     with server.site.handshake() as connection:
         certificate = connection.getpeercert()
     names = {name for kind, name in certificate["subjectAltName"] if kind == "DNS"}
@@ -24,7 +24,7 @@ def test_the_certificate_is_for_the_names_and_has_time_left(server):
     assert not is_overdue(*lifetime(server), time.time())
 
 
-def test_the_certificate_is_renewed_by_timer_and_nginx_told(server):
+def test_the_certificate_is_renewed_by_timer_and_nginx_reloaded(server):
     assert server.host.service("certbot.timer").is_running
     assert server.host.service("certbot.timer").is_enabled
     hook = server.host.file("/etc/letsencrypt/renewal-hooks/deploy/reload-nginx")
@@ -36,7 +36,7 @@ def test_the_certificate_is_renewed_by_timer_and_nginx_told(server):
     assert profile == [f"preferred_profile = {server.settings.tls_profile}"] * bool(server.settings.tls_profile)
 
 
-def test_the_private_key_is_readable_by_root_alone(server):
+def test_the_private_key_is_readable_only_by_root(server):
     key = server.host.check_output(f"realpath /etc/nginx/tls/{server.settings.site_name}/privkey.pem")
     assert server.host.file(key).user == "root"
     assert server.host.file(key).mode & 0o077 == 0

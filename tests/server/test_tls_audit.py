@@ -1,4 +1,4 @@
-"""testssl.sh's judgement of the site's TLS, from outside: `slipway verify --audit`."""
+"""testssl.sh's rating of the site's TLS, from outside: `slipway verify --audit`."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ import pytest
 
 pytestmark = pytest.mark.audit
 
-# The protocols, ciphers, curves, certificate, headers and known holes. Not the simulation of clients, which judges
-# nothing; nor Ticketbleed and DROWN, which are other programs' than Nginx's with OpenSSL 3.
+# The protocols, ciphers, curves, certificate, headers and vulnerabilities. Not the client simulation, which is not
+# rated, nor Ticketbleed and DROWN, which do not affect Nginx with OpenSSL 3.
 CHECKS = ["-p", "-s", "-f", "-P", "-S", "-h", "-H", "-I", "-BB", "-R", "-C", "-B", "-Z", "-W", "-A", "-L", "-J"]
 GRAVE = ("MEDIUM", "HIGH", "CRITICAL", "FATAL")
-# What is found and is right nevertheless, by testssl.sh's names for it.
+# Findings that are accepted, by testssl.sh's id.
 ACCEPTED = {
-    # Mozilla's guideline leaves the choice to the client, who knows if it has AES in hardware: all ciphers are strong,
-    # which cipherlist_* below must say. testssl.sh 3.2 thinks so too, Debian's 3.0 does not.
+    # Mozilla's guideline leaves the choice to the client, which knows if it has AES in hardware: all ciphers are
+    # strong, as cipherlist_* below must confirm. testssl.sh 3.2 agrees, Debian's 3.0 does not.
     "cipher_order": "the client chooses among ciphers that are all strong",
 }
 ACCEPTED_IN_THE_LAB = {
-    "cert_revocation": "the lab's ACME server names no list of revoked certificates; Let's Encrypt does",
+    "cert_revocation": "the lab's ACME server has no revocation list; Let's Encrypt has",
 }
-# It sleeps while it waits for an answer, which a server that it was not written for sends much sooner.
+# Shorter sleeps while testssl.sh waits for an answer.
 PATIENCE = {"USLEEP_SND": "0.05", "USLEEP_REC": "0.05", "HEADER_MAXSLEEP": "3"}
 
 
 @pytest.fixture(scope="session")
 def findings(server, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
-    """What testssl.sh found, by its names for it: severity, finding."""
+    """testssl.sh's findings by id: severity, finding."""
     program = shutil.which("testssl") or shutil.which("testssl.sh")
     if not program:
-        pytest.skip("testssl.sh is not on this machine: apt install testssl.sh")
+        pytest.skip("testssl.sh is not installed on this machine: apt install testssl.sh")
     found = tmp_path_factory.mktemp("testssl") / "findings.json"
     where = ["--ip", server.address] if server.environment == "lab" else []
     where += ["--add-ca", server.site.authorities] if server.site.authorities else []
@@ -61,14 +61,14 @@ def test_testssl_finds_nothing_above_low(server, findings, figure):
     figure("testssl.sh, findings above LOW", "; ".join(grave) or "none", "none", not grave)
 
 
-def test_tls_1_2_and_1_3_are_offered_and_nothing_else(findings, figure):
+def test_only_tls_1_2_and_1_3_are_offered(findings, figure):
     names = {"SSLv2": "SSL 2", "SSLv3": "SSL 3", "TLS1": "TLS 1.0", "TLS1_1": "TLS 1.1", "TLS1_2": "TLS 1.2"}
     names["TLS1_3"] = "TLS 1.3"
     offered = [name for key, name in names.items() if not findings[key]["finding"].startswith("not offered")]
     figure("testssl.sh, protocols", ", ".join(offered), "TLS 1.2, TLS 1.3", offered == ["TLS 1.2", "TLS 1.3"])
 
 
-def test_all_ciphers_are_strong_ones_with_forward_secrecy(findings):
+def test_all_ciphers_are_strong_with_forward_secrecy(findings):
     weak = [name for name in findings if name.startswith("cipherlist_") and name != "cipherlist_STRONG"]
     assert weak
     assert {findings[name]["finding"] for name in weak} == {"not offered"}
@@ -76,5 +76,5 @@ def test_all_ciphers_are_strong_ones_with_forward_secrecy(findings):
     assert findings["PFS"]["severity"] == "OK"
 
 
-def test_the_promise_of_https_lasts_for_180_days_at_least(findings):
+def test_hsts_lasts_at_least_180_days(findings):
     assert findings["HSTS_time"]["severity"] == "OK"

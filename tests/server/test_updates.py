@@ -1,17 +1,17 @@
-"""Updates that come by themselves."""
+"""Automatic updates."""
 
 from __future__ import annotations
 
 import pytest
 
 
-def test_security_updates_come_by_themselves(server):
+def test_security_updates_are_installed_automatically(server):
     assert server.host.package("unattended-upgrades").is_installed
     shown = server.host.check_output("apt-config dump APT::Periodic::Unattended-Upgrade")
     assert shown == 'APT::Periodic::Unattended-Upgrade "1";'
 
 
-def test_security_updates_and_no_others_come_by_themselves(server):
+def test_only_security_updates_are_installed_automatically(server):
     shown = server.host.check_output("unattended-upgrade --dry-run -v 2>&1 | grep '^Allowed origins'")
     origins = [part for part in shown.partition(":")[2].split(", ") if part]
     assert origins
@@ -19,7 +19,7 @@ def test_security_updates_and_no_others_come_by_themselves(server):
     assert "mongo" not in shown.lower()
 
 
-def test_a_reboot_that_an_update_needs_has_its_window(server):
+def test_a_required_reboot_has_its_time(server):
     shown = server.host.check_output("apt-config dump Unattended-Upgrade::Automatic-Reboot").splitlines()
     at = server.settings.reboot_time
     assert f'Unattended-Upgrade::Automatic-Reboot "{"true" if at else "false"}";' in shown
@@ -29,5 +29,5 @@ def test_a_reboot_that_an_update_needs_has_its_window(server):
 
 
 @pytest.mark.parametrize("timer", ["apt-daily.timer", "apt-daily-upgrade.timer"])
-def test_what_happens_by_timer_does(server, timer):
+def test_its_timers_are_active(server, timer):
     assert server.host.check_output(f"systemctl is-enabled {timer}; systemctl is-active {timer}") == "enabled\nactive"

@@ -1,4 +1,4 @@
-"""Valkey, as it says itself."""
+"""Valkey, by its own answers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ CLI = "$(command -v valkey-cli || command -v redis-cli)"
 
 
 def asked(server, *words: str, password: bool = True) -> str:
-    """What Valkey says to root, who alone can read its password."""
+    """Valkey's answer to root, as only root can read its password."""
     known = f"REDISCLI_AUTH=$(cat {password_of(server.settings)}) " if password else ""
     return server.host.check_output(f"{known}{CLI} -s {socket_of(server.settings)} {' '.join(words)}")
 
@@ -26,7 +26,7 @@ def test_nobody_gets_in_without_its_password(server, figure):
     figure("Valkey without a password", said.strip(), "NOAUTH", said.startswith("NOAUTH"))
 
 
-def test_the_services_of_the_site_alone_may_open_its_socket_and_it_has_no_port(server):
+def test_only_the_sites_services_can_open_its_socket_and_it_has_no_port(server):
     settings, socket = server.settings, server.host.file(socket_of(server.settings))
     assert socket.is_socket
     assert (socket.user, socket.group, socket.mode) == (unit_of(settings), settings.backend_unit, 0o770)
@@ -36,7 +36,7 @@ def test_the_services_of_the_site_alone_may_open_its_socket_and_it_has_no_port(s
     assert server.host.check_output("ss -Hltnp | grep -E 'valkey|redis' || :") == ""
 
 
-def test_the_services_have_its_url(server):
+def test_the_services_get_its_url(server):
     settings = server.settings
     pid = server.host.check_output(f"systemctl show --property=MainPID --value {settings.backend_unit}.service")
     compare = f"cmp {settings.credentials_folder}/{VALKEY_URL} /proc/{pid}/root/run/credentials"
@@ -46,7 +46,7 @@ def test_the_services_have_its_url(server):
     assert server.host.file(f"{settings.credentials_folder}/{VALKEY_URL}").content_string == expected
 
 
-def test_its_limit_and_what_it_removes_are_as_set(server):
+def test_its_memory_limit_and_eviction_are_as_configured(server):
     found = dict(line.split(":", 1) for line in asked(server, "info", "memory").splitlines() if ":" in line)
     assert int(found["maxmemory"]) == server.settings.valkey_memory_mb * 2**20
     assert found["maxmemory_policy"].strip() == server.settings.valkey_eviction
@@ -57,14 +57,14 @@ def test_it_is_sandboxed(server, figure):
     figure("systemd-analyze security, Valkey", exposure, "at most 2.0", exposure <= 2.0)
 
 
-def test_its_memory_and_threads_are_limited_and_it_goes_before_the_database(server):
+def test_its_memory_and_threads_are_limited_and_it_is_killed_before_the_database(server):
     limits = limits_of(server, f"{unit_of(server.settings)}.service")
     assert limits["MemoryHigh"] < limits["MemoryMax"] == memory_max_mb(server.settings) * 2**20
     assert limits["TasksMax"] < 100
     assert limits["OOMScoreAdjust"] > 0
 
 
-def test_its_data_and_its_password_are_its_own(server):
+def test_its_data_and_password_are_its_own(server):
     data = server.host.file(f"/var/lib/{unit_of(server.settings)}")
     assert (data.user, data.mode) == (unit_of(server.settings), 0o700)
     password = server.host.file(password_of(server.settings))

@@ -1,4 +1,4 @@
-"""Where visitors find the parts of a site, and what they are told there, by its settings and its releases."""
+"""The paths of a site's parts, and the expected policies, from its settings and releases."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def needs_frontend(server: Any) -> None:
 
 
 def public_path(settings: Settings, asked: str) -> str:
-    """The path by which visitors reach what the backend has at `asked`, "" where they don't."""
+    """The public path of the backend's path `asked`, "" if it has none."""
     for place in settings.places:
         passed = place.target or place.prefix
         is_exact = place.location.startswith("= ")
@@ -29,13 +29,13 @@ def public_path(settings: Settings, asked: str) -> str:
 
 
 def unknown_path(settings: Settings) -> str:
-    """One that visitors reach the backend by, and that it has nothing at."""
+    """A public path that goes to the backend, and that the backend does not know."""
     below = [place for place in settings.places if place.service == "backend" and not place.location.startswith("= ")]
     return f"{below[0].prefix}slipway-verify-nothing" if below else ""
 
 
 def is_single_page(settings: Settings) -> bool:
-    """Whether a path that is no file gets the page."""
+    """Whether a path without a file gets the single page."""
     return settings.has_frontend and REST not in settings.locations
 
 
