@@ -101,7 +101,7 @@ CAUSES = {
 
 
 @pytest.mark.parametrize("what", CAUSES)
-def test_what_breaks_is_told_once_and_again_when_it_is_well(server: LabHost, what: str) -> None:
+def test_what_breaks_is_reported_once_and_again_when_it_is_well(server: LabHost, what: str) -> None:
     cause, cure, text = CAUSES[what]
     seconds = rings(server, cause, text)
     assert seconds < SECONDS

@@ -110,7 +110,7 @@ def test_two_backups_at_once_are_one(server: LabHost) -> None:
 
 
 @pytest.mark.thorough
-def test_a_wrong_password_and_a_repository_out_of_reach_are_told(server: LabHost) -> None:
+def test_a_wrong_password_and_a_repository_out_of_reach_are_reported(server: LabHost) -> None:
     gaps = lists(server)["gaps"]
     server.ssh("printf wrong > /etc/codementee/credentials/BACKUP_PASSWORD")
     done = server.slipway("backup", "list", "lab", *ON)

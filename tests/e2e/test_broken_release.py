@@ -67,7 +67,7 @@ def test_a_broken_release_never_reaches_a_visitor(server: LabHost, visits: Visit
 
 
 @pytest.mark.thorough
-def test_a_release_that_finds_the_disk_full_is_told_and_nothing_is_left_of_it(
+def test_a_release_that_finds_the_disk_full_is_reported_and_nothing_is_left_of_it(
     server: LabHost, visits: Visits, tmp_path: Path
 ) -> None:
     now = server.current_release()

@@ -122,7 +122,7 @@ def test_a_wrong_password_is_told_to_who_reads_and_who_listens(page, home):
 
 
 @pytest.mark.thorough
-def test_a_path_that_the_page_does_not_know_is_told_by_the_page(page, home):
+def test_a_path_that_the_page_does_not_know_is_reported_by_the_page(page, home):
     page.open(f"{home}never/there")
     assert "There is no such page" in page.wait_for("document.querySelector('main')?.innerText")
     assert page.errors() == []

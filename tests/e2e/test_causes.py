@@ -71,7 +71,7 @@ HOLDER = "import fcntl, time; lock = open({path!r}, 'w'); fcntl.lockf(lock, fcnt
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("path", ["/var/lib/dpkg/lock-frontend", "/var/lib/apt/lists/lock"])
-def test_who_holds_a_lock_of_apt_s_is_told_once(sources, path):
+def test_who_holds_a_lock_of_apt_s_is_reported_once(sources, path):
     sources.ssh(f'systemd-run --quiet --unit=holder python3 -c "{HOLDER.format(path=path)}"; sleep 1')
     done = sources.slipway("apply", "lab", "--yes", "--data", "apt_lock_timeout=3")
     sources.ssh("systemctl stop holder")
@@ -81,7 +81,7 @@ def test_who_holds_a_lock_of_apt_s_is_told_once(sources, path):
 
 
 @pytest.mark.thorough
-def test_what_a_configuration_is_refused_for_is_told_by_its_final_name(server):
+def test_what_a_configuration_is_refused_for_is_reported_by_its_final_name(server):
     server.ssh("echo 'nonsense on;' > /etc/nginx/conf.d/broken.conf; echo '#' >> /etc/nginx/nginx.conf")
     done = server.slipway("apply", "lab", "--yes")
     server.ssh("rm /etc/nginx/conf.d/broken.conf")
@@ -96,7 +96,7 @@ def test_what_a_configuration_is_refused_for_is_told_by_its_final_name(server):
 
 
 @pytest.mark.thorough
-def test_why_a_challenge_has_failed_is_told_with_what_to_do(server, owned_domain):
+def test_why_a_challenge_has_failed_is_reported_with_what_to_do(server, owned_domain):
     # Without the account of before the ACME server has nothing that it has validated already.
     gone = "rm -rf /etc/letsencrypt/live /etc/letsencrypt/renewal /etc/letsencrypt/archive /etc/letsencrypt/accounts"
     server.ssh(f"{gone}; iptables -I INPUT -p tcp --dport 80 -j REJECT")

@@ -256,7 +256,7 @@ def strip(plan: str) -> str:
 
 
 @pytest.mark.thorough
-def test_an_apply_whose_connection_is_cut_is_told_and_the_next_one_converges(between, server, proxy):
+def test_an_apply_whose_connection_is_cut_is_reported_and_the_next_one_converges(between, server, proxy):
     server.ssh(DRIFT)
     whole = between.slipway("apply", "lab", "--yes")
     assert whole.returncode == 0, whole.stderr
@@ -318,7 +318,7 @@ def mended(program: str) -> str:
 
 
 @pytest.mark.thorough
-def test_a_command_that_never_ends_is_told_with_its_name(between, server):
+def test_a_command_that_never_ends_is_reported_with_its_name(between, server):
     server.ssh(f"rm /etc/default/locale; {hanging('chown')}")
     done = between.slipway("apply", "lab", "--yes", command=5)
     server.ssh(mended("chown"))
@@ -328,7 +328,7 @@ def test_a_command_that_never_ends_is_told_with_its_name(between, server):
 
 
 @pytest.mark.thorough
-def test_a_question_that_is_never_answered_is_told_with_its_name(between, server):
+def test_a_question_that_is_never_answered_is_reported_with_its_name(between, server):
     server.ssh(hanging("getent"))
     done = between.slipway("plan", "lab", answer=4)
     server.ssh(mended("getent"))

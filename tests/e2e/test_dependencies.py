@@ -133,7 +133,7 @@ def problems_of(server: LabHost, *arguments: str) -> Any:
 
 
 @pytest.mark.thorough
-def test_what_cant_be_installed_is_told_before_anything_is_touched(server: LabHost, tmp_path: Path) -> None:
+def test_what_cant_be_installed_is_reported_before_anything_is_touched(server: LabHost, tmp_path: Path) -> None:
     before = server.ssh(f"ls {ROOT}/releases {ROOT}/venvs")
     newer = copied("uv-lock", tmp_path)
     for file in ("pyproject.toml", "uv.lock"):

@@ -47,7 +47,7 @@ def test_an_apply_that_is_interrupted_again_and_again_is_completed_by_plain_pyin
     assert second.ssh("ufw show added | sort") == server.ssh("ufw show added | sort")
 
 
-def test_a_restart_that_an_interrupted_run_never_came_to_is_made_up_for(server: LabHost) -> None:
+def test_a_restart_that_an_interrupted_run_never_came_to_is_generated_for(server: LabHost) -> None:
     """As if the run had ended between the file and the restart."""
     units = {
         "mongod": ("/etc/mongod.conf", "Start MongoDB"),

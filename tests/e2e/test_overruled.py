@@ -67,7 +67,7 @@ def test_what_verify_finds_wrong_is_pending_and_gone_after_an_apply(fresh_server
 
 
 @pytest.mark.thorough
-def test_a_unit_of_the_owners_that_has_failed_is_told_and_no_fault_of_the_servers(fresh_server: LabHost) -> None:
+def test_a_unit_of_the_owners_that_has_failed_is_reported_and_no_fault_of_the_servers(fresh_server: LabHost) -> None:
     unit = "/etc/systemd/system/own.service"
     fresh_server.ssh(f"printf '[Service]\\nExecStart=/bin/false\\n' > {unit}; systemctl daemon-reload")
     fresh_server.ssh("systemctl start own; until systemctl is-failed -q own; do sleep 0.1; done")

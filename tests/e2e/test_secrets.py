@@ -317,7 +317,7 @@ def test_a_drift_of_secrets_is_seen_by_a_plan_and_mended_by_an_apply(server, dri
 
 
 @pytest.mark.thorough
-def test_a_secret_that_is_taken_away_on_the_host_is_made_up_anew(server):
+def test_a_secret_that_is_taken_away_on_the_host_is_generated_anew(server):
     before = kept(server, "JWT_SECRET")
     server.ssh(f"rm {KEPT}/JWT_SECRET")
     assert "Install the backend's secrets" in server.operations()

@@ -256,6 +256,6 @@ def test_a_renewal_that_stops_nginx_ends_with_the_adoption(bare: LabHost) -> Non
 
 
 @pytest.mark.thorough
-def test_what_is_named_may_go(bare: LabHost) -> None:
+def test_what_adopt_without_names_is_given_up(bare: LabHost) -> None:
     make(bare, "public_service")
     assert_adopted(bare, "--data", 'adopt_without=["port 3000"]')

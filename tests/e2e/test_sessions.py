@@ -199,7 +199,7 @@ CLOSED = {
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("what", CLOSED)
-def test_an_account_that_runs_no_command_is_told_with_what_to_do(fresh_server, what):
+def test_an_account_that_runs_no_command_is_reported_with_what_to_do(fresh_server, what):
     script, said, hint = CLOSED[what]
     fresh_server.ssh(script)
     # The first plan of this host: what worked before is not tried out.

@@ -118,7 +118,7 @@ def test_what_runs_with_an_old_library_starts_anew_after_an_update(server):
 
 
 @pytest.mark.thorough
-def test_a_change_is_told_by_the_next_comparison_of_files(server):
+def test_a_change_is_reported_by_the_next_comparison_of_files(server):
     server.ssh("systemctl start slipway-integrity; touch /etc/cron.d/intruder; systemctl start slipway-integrity")
     told = server.ssh("journalctl -u slipway-integrity --no-pager")
     server.ssh("rm /etc/cron.d/intruder")

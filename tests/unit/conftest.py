@@ -1,4 +1,4 @@
-"""Settings as a user has them: those of group_data/all.py, with a secrets file."""
+"""Settings as a user has them: group_data/all.py with a secrets file."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from support.connected import Hosts, connected_hosts
 from support.fake_session import FakeSession
 from support.package_index import PackageIndex
 
-# Of nobody: its private half is thrown away.
+# Its private half was discarded.
 PUBLIC_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIH0cWoRVeYh0DsKwGWEekVb8yWCM2esirnFXXVeSC+KN nobody"
 PROJECT = Path(__file__).resolve().parents[2]
-# RFC 2606: a name that never resolves, so that whoever connects would say so.
+# RFC 2606: never resolves, so that any connection would fail.
 INVENTORY = 'web = app = db = ["server.invalid"]\n'
 
 
@@ -41,14 +41,14 @@ def _in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def in_group_data() -> dict[str, Any]:
-    """What this checkout's group_data/all.py says."""
+    """The settings in this checkout's group_data/all.py."""
     found = runpy.run_path(str(PROJECT / "group_data/all.py"))
     return {name: value for name, value in found.items() if not name.startswith("__")}
 
 
 @pytest.fixture
 def defaults(tmp_path: Path, in_group_data: dict[str, Any]) -> dict[str, Any]:
-    """What group_data/all.py says, with a secrets file that is in order."""
+    """The settings in group_data/all.py, with a valid secrets file."""
     file = tmp_path / "secrets.env"
     file.touch(mode=0o600)
     file.write_text("JWT_SECRET=3b4f0c6a5d9e8f7a6b5c4d3e2f1a0b9c\nADMIN_PASSWORD='correct horse'\n")
@@ -59,7 +59,7 @@ def defaults(tmp_path: Path, in_group_data: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture
 def settings_with(defaults: dict[str, Any]) -> Callable[..., Settings]:
-    """Them with some changed, not checked: templates are judged with odd values too."""
+    """The defaults with changes, not validated: templates are tested with odd values too."""
 
     def make(**changes: Any) -> Settings:
         if "frontend_assets" in changes:
@@ -71,7 +71,7 @@ def settings_with(defaults: dict[str, Any]) -> Callable[..., Settings]:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A project like the checkout, with an inventory of its own and the secrets that it wants."""
+    """A project like the checkout, with its own inventory and secrets."""
     shutil.copytree(PROJECT / "group_data", tmp_path / "group_data")
     for name in ("examples/codementee/backend", "examples/codementee/frontend"):
         (tmp_path / name).mkdir(parents=True)
@@ -91,7 +91,7 @@ def project(tmp_path: Path) -> Path:
 
 
 PATH = environment.PATH
-# Runs a command as whoever calls it: there is only one user in a test.
+# A fake sudo that runs the command as the same user.
 SUDO = """\
 #!/bin/sh
 while true; do case $1 in -u) shift 2 ;; -*) shift ;; *) break ;; esac; done
@@ -101,7 +101,7 @@ NO_SUDO = "#!/bin/sh\necho sudo: a password is required >&2; exit 1\n"
 
 
 class Sshd:
-    """Servers of ssh on this machine (local_sshd.py), shared by the tests that want the same."""
+    """ssh servers on this machine (local_sshd.py), shared by tests with the same options."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -114,7 +114,7 @@ class Sshd:
         self.running: dict[tuple[object, ...], tuple[subprocess.Popen[str], int]] = {}
 
     def start(self, max_sessions: int = 10, prefix: str = "", sudo: str = "sudo") -> dict[str, Any]:
-        """A server as an inventory describes it. `prefix` is what its login shell does first."""
+        """A server's connection data. `prefix` is what its login shell runs first."""
         wanted = (max_sessions, prefix, sudo)
         if wanted not in self.running:
             program = str(PROJECT / "tests/support/local_sshd.py")
@@ -136,7 +136,7 @@ class Sshd:
         }
 
     def stop(self) -> None:
-        """Kill the servers; who wants one again gets a new one."""
+        """Kill the servers; new ones are started on demand."""
         environment.PATH = PATH
         while self.running:
             process, _ = self.running.popitem()[1]
@@ -174,7 +174,7 @@ def run(monkeypatch, capsys):
 
 @pytest.fixture
 def hosts(sshd: Sshd) -> Iterator[Hosts]:
-    """Makes connected hosts of one pyinfra state, by our connector."""
+    """Creates connected hosts of one pyinfra state, with Slipway's connector."""
     with connected_hosts(sshd) as make:
         yield make
 
@@ -186,7 +186,7 @@ def host(hosts: Hosts) -> Host:
 
 @pytest.fixture
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PackageIndex:
-    """The one index of packages that uv knows."""
+    """The only package index that uv uses."""
     index = PackageIndex(tmp_path / "index")
     monkeypatch.setenv("UV_DEFAULT_INDEX", index.folder.as_uri())
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))

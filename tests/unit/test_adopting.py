@@ -1,5 +1,5 @@
-"""What deploy.py describes of a server that an earlier owner has left: what is refused, what stays, and in which order
-things change, so that every site answers wherever an apply stops."""
+"""Adoption in deploy.py: what is refused, what is kept, and an order of changes in which every site answers wherever an
+apply stops."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ SHOP = "server { listen 80; server_name codementee.io; }"
 
 
 def refused(settings, answers) -> str:
-    """What is said of a host with these answers, "" where nothing is in its way."""
+    """The error for a host with these facts, "" if it is accepted."""
     with described(settings) as (server, host):
         host.answers = SSHD | answers
         try:
@@ -108,19 +108,19 @@ def data(**changes):
         ({InputRules: ["-A INPUT -j REJECT"]}, "iptables -A INPUT -j REJECT"),
     ],
 )
-def test_what_slipway_would_not_keep_is_refused_before_anything_changes(settings_with, answers, name):
+def test_what_slipway_would_not_keep_is_refused_before_any_change(settings_with, answers, name):
     said = refused(settings_with(), answers)
     assert f"  - {name}: found " in said, said
     assert said.count("  - ") == 1
 
 
-def test_what_is_named_may_go(settings_with):
+def test_what_adopt_without_names_is_given_up(settings_with):
     found = {Earlier: {"listeners": "0.0.0.0:3000 node blog.service"}}
     assert refused(settings_with(adopt_without=["port 3000"]), found) == ""
     assert refused(settings_with(firewall_allow=["3000/tcp"]), found) == ""
 
 
-def test_a_server_with_nothing_in_the_way_is_not_refused(settings_with):
+def test_a_server_without_obstacles_is_accepted(settings_with):
     found = {Earlier: {"mongod": MONGOD}, MongodbData: data(), NginxInForce: nginx(BLOG, SHOP)}
     assert refused(settings_with(), found) == ""
 
@@ -157,7 +157,7 @@ def test_another_site_stays_the_default_one_and_gets_what_it_needs(settings_with
     assert all("blog.example:80" in script for script in observed)
 
 
-def test_without_others_nginx_is_as_it_ever_was(settings_with):
+def test_without_other_sites_nginx_is_configured_as_usual(settings_with):
     server = adopted(settings_with(), {})
     files = server.about("/etc/nginx").arguments["files"]
     assert files["sites-available/default"].count("default_server;") == 4
@@ -170,7 +170,7 @@ def test_without_others_nginx_is_as_it_ever_was(settings_with):
 
 
 def order(server, *names: str) -> list[int]:
-    """Where operations are, by their names."""
+    """The positions of operations by name."""
     found = [one.name for one in server.operations]
     return [found.index(name) for name in names]
 
@@ -200,7 +200,7 @@ def test_a_backend_at_the_port_of_the_next_one_is_not_kept_beside_it(settings_wi
     assert len(adopted(settings_with(), found).all("keep_serving")) == 1
 
 
-def test_a_database_that_lets_everybody_in_does_so_until_the_sites_have_moved(settings_with):
+def test_a_database_without_authentication_stays_open_until_the_sites_have_moved(settings_with):
     server = adopted(settings_with(), {Earlier: {"mongod": MONGOD}, MongodbData: data()})
     users = [one.arguments["stays_open"] for one in server.all("users")]
     assert users == [True, False]
@@ -256,7 +256,7 @@ def test_a_folder_that_the_sandbox_hides_is_none_for_data(settings_with, folder)
         settings_with(mongodb_data=folder)
 
 
-def test_options_that_slipway_decides_are_no_further_ones(settings_with):
+def test_options_that_slipway_sets_are_not_configurable(settings_with):
     from slipway.settings.check import SettingsError
 
     with pytest.raises(SettingsError, match=r"mongodb_settings: found .* without storage.dbPath"):

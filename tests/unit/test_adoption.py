@@ -1,4 +1,4 @@
-"""A site that was built by hand becomes a release, by the shell's own hand, on a made-up tree."""
+"""The commands that turn an existing site into a release, run in a temporary folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from support.described import commands_of, deploy
 
 @pytest.fixture
 def site(tmp_path, settings_with, monkeypatch):
-    """A site with data of its own in its folder, and what becomes of it at each step."""
+    """A site with data in its folder, and the steps of its adoption."""
     if os.geteuid() != 0:
         pytest.skip("the files become root's")
     root = tmp_path / "site"
@@ -44,12 +44,12 @@ def test_the_site_is_copied_before_it_is_replaced(site):
     perform("keep_site")
     (release,) = (root / "releases").iterdir()
     assert (root / "current").readlink() == release.relative_to(root)
-    # What serves it now goes on to.
+    # The previous server keeps serving it.
     assert not (root / "backend").is_symlink()
     assert (root / "current/frontend/build/index.html").read_text() == "page\n"
 
 
-def test_what_was_there_is_kept_and_the_usual_paths_lead_to_the_release(site):
+def test_the_previous_site_is_kept_and_the_usual_paths_link_to_the_release(site):
     root, perform = site
     perform("keep_site")
     (root / "backend/late.txt").write_text("written meanwhile\n")
@@ -63,7 +63,7 @@ def test_what_was_there_is_kept_and_the_usual_paths_lead_to_the_release(site):
     assert (root / "uploads/a.pdf").read_text() == "of a visitor\n"
 
 
-def test_what_somebody_has_kept_by_the_same_name_stays(site):
+def test_an_existing_backup_of_the_same_name_is_kept(site):
     root, perform = site
     (root / "backend.by-hand").mkdir()
     (root / "backend.by-hand/old.txt").write_text("older\n")
@@ -81,7 +81,7 @@ def test_its_secrets_are_not_for_the_backends_user_to_read(site):
     assert (root / "current/backend/server.py").stat().st_mode & 0o022 == 0
 
 
-def test_the_copy_of_what_is_replaced_is_made_once_and_is_roots_alone(settings_with):
+def test_the_backup_is_made_once_and_is_readable_only_by_root(settings_with):
     (keep,) = deploy(settings_with()).all("keep_aside")
     found = {'echo "the service $unit"': "MongoDB's data\n"}
     (command,) = commands_of(keep, answers=found)

@@ -1,4 +1,4 @@
-"""What rings, when, and that each is told once: by the checks and the messages, on a host of our own making."""
+"""The alarms' checks and messages, on a fake host."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SITE = Site("shop.example", "/api/health", "/etc/nginx/tls/shop", "/var/www/shop
 
 
 class MadeUp(Host):
-    """A host that says what it is told to."""
+    """A fake host with given answers."""
 
     def __init__(self) -> None:
         self.time, self.state = 1_800_000_000.0, ""
@@ -104,19 +104,19 @@ def found(check: Any, host: Host, memory: dict[str, Any] | None = None, **more: 
     return {key: problem.text for key, problem in check(facts(**more), host, {} if memory is None else memory)}
 
 
-def test_a_unit_that_failed_is_told_whosever_it_is(host):
+def test_any_failed_unit_is_reported(host):
     host.commands["systemctl list-units"] = (0, "backup-of-mine.service loaded failed failed Mine\n")
     assert found(checks.units, host) == {"unit backup-of-mine.service": "backup-of-mine.service failed"}
 
 
-def test_a_unit_that_does_not_run_is_told_but_for_a_site_in_maintenance(host):
+def test_a_stopped_unit_is_reported_unless_the_site_is_in_maintenance(host):
     host.commands["systemctl show"] = (0, "Id=nginx.service\nActiveState=inactive\nNRestarts=0\nLoadState=loaded\n")
     assert found(checks.units, host) == {"unit nginx.service": "nginx.service is not running"}
     host.times[SITE.maintenance] = host.time
     assert found(checks.units, host) == {}
 
 
-def test_a_unit_that_starts_again_and_again_is_told(host):
+def test_a_crash_looping_unit_is_reported(host):
     memory: dict[str, Any] = {}
     seen = []
     for count in (0, 1, 2, 3, 3):
@@ -131,7 +131,7 @@ def test_a_unit_that_starts_again_and_again_is_told(host):
 
 
 @pytest.mark.parametrize(("path", "status"), [("/", 0), ("/", 502), ("/api/health", 503)])
-def test_a_site_that_does_not_answer_is_told_with_its_path(host, path, status):
+def test_a_site_that_does_not_answer_is_reported_with_its_path(host, path, status):
     host.answers[path] = status
     (said,) = found(checks.sites, host).values()
     assert f"shop.example{path} " in said
@@ -139,14 +139,14 @@ def test_a_site_that_does_not_answer_is_told_with_its_path(host, path, status):
     assert found(checks.sites, host) == {}
 
 
-def test_errors_of_the_server_are_told_above_their_rate_of_new_lines_alone(host):
+def test_server_errors_are_reported_above_their_rate_in_new_lines(host):
     def log(ok: int, failed: int) -> None:
         lines = ['1.2.3.4 - - [29/Nov/2026:15:00:00 +0000] "GET / HTTP/2.0" 200 5 "-" "x"\n'] * ok
         lines += ['1.2.3.4 - - [29/Nov/2026:15:00:00 +0000] "GET /a HTTP/2.0" 502 5 "-" "x"\n'] * failed
         host.files[checks.ACCESS_LOG] = host.files.get(checks.ACCESS_LOG, "") + "".join(lines)
 
     memory: dict[str, Any] = {}
-    log(0, 500)  # of before the alarms
+    log(0, 500)  # from before the first check
     assert found(checks.errors, host, memory) == {}
     log(5, 5)
     assert found(checks.errors, host, memory) == {}, "too few to be a rate"
@@ -163,7 +163,7 @@ def test_errors_of_the_server_are_told_above_their_rate_of_new_lines_alone(host)
 @pytest.mark.parametrize(
     ("lifetime", "left", "rings"), [(90, 31, False), (90, 23, False), (90, 22, True), (6, 2, False), (6, 1.4, True)]
 )
-def test_a_certificate_is_told_when_its_renewals_fail(host, lifetime, left, rings):
+def test_a_certificate_is_reported_when_its_renewals_fail(host, lifetime, left, rings):
     def date(days: float) -> str:
         then = datetime.fromtimestamp(host.time + days * checks.DAY, UTC)
         return then.strftime("%b %d %H:%M:%S %Y GMT")
@@ -173,7 +173,7 @@ def test_a_certificate_is_told_when_its_renewals_fail(host, lifetime, left, ring
     assert bool(found(checks.certificates, host)) is rings
 
 
-def test_a_full_disk_is_told_once_for_all_of_its_folders(host):
+def test_a_full_disk_is_reported_once_for_all_of_its_folders(host):
     host.used = {"/": (1, 95.0, 10.0), "/var": (1, 95.0, 10.0), "/srv": (2, 1.0, 99.0)}
     assert [*found(checks.disks, host).values()] == [
         "95 % of the space of / is used",
@@ -181,7 +181,7 @@ def test_a_full_disk_is_told_once_for_all_of_its_folders(host):
     ]
 
 
-def test_memory_that_programs_wait_for_and_one_that_the_kernel_kills_are_told(host):
+def test_memory_pressure_and_oom_kills_are_reported(host):
     memory: dict[str, Any] = {}
     host.files["/proc/pressure/memory"] = "some avg10=0.00 avg60=0.00 avg300=34.10 total=1\nfull avg10=0.00"
     host.files["/sys/fs/cgroup/system.slice/memory.events"] = "low 0\noom_kill 3\n"
@@ -192,7 +192,7 @@ def test_memory_that_programs_wait_for_and_one_that_the_kernel_kills_are_told(ho
     assert [*found(checks.memory_pressure, host, memory)] == ["memory"]
 
 
-def test_security_updates_are_told_once_they_have_waited_for_days(host):
+def test_security_updates_are_reported_after_days(host):
     host.commands["apt-get"] = (
         0,
         "Inst openssl [3.0.1] (3.0.2 Debian-Security:12/stable-security [amd64])\nInst vim [1] (2 Debian:12 [amd64])\n",
@@ -208,7 +208,7 @@ def test_security_updates_are_told_once_they_have_waited_for_days(host):
     assert found(checks.updates, host, memory) == {}
 
 
-def test_a_login_is_told_from_an_address_that_none_came_from_before(host):
+def test_a_login_from_a_new_address_is_reported(host):
     memory: dict[str, Any] = {}
     host.commands["journalctl"] = (0, "Accepted publickey for admin from 192.0.2.1 port 1 ssh2\n")
     assert found(checks.logins, host, memory) == {}
@@ -225,7 +225,7 @@ def problem(text: str = "nginx.service is not running", at_once: bool = False) -
     return Problem(text, "the site is down", "systemctl start nginx", at_once)
 
 
-def test_a_problem_is_told_at_its_second_look_and_once_and_its_end_after_two_more():
+def test_a_problem_is_reported_once_at_its_second_detection_and_resolved_after_two_checks():
     state: dict[str, Any] = {}
     told = [messages.changes(state, seen, 0) for seen in ({"a": problem()},) * 4 + ({},) * 4]
     assert [len(broken) for broken, _ in told] == [0, 1, 0, 0, 0, 0, 0, 0]
@@ -233,20 +233,20 @@ def test_a_problem_is_told_at_its_second_look_and_once_and_its_end_after_two_mor
     assert "type:  systemctl start nginx" in told[1][0][0]
 
 
-def test_what_is_gone_at_the_second_look_was_a_restart_and_is_not_told():
+def test_a_problem_that_is_gone_at_the_second_check_is_not_reported():
     state: dict[str, Any] = {}
     for seen in ({"a": problem()}, {}) * 5:
         assert messages.changes(state, seen, 0) == ([], [])
 
 
-def test_what_fails_at_once_is_told_at_once_and_flapping_does_not_tell_twice():
+def test_a_clear_failure_is_reported_at_once_and_flapping_only_once():
     state: dict[str, Any] = {}
     looks = ({"a": problem(at_once=True)}, {}) * 4
     assert [len(messages.changes(state, seen, 0)[0]) for seen in looks] == [1] + [0] * 7
 
 
 class Hook:
-    """A server that takes webhooks, and refuses them while it is told to."""
+    """A server for webhooks, which can be told to refuse them."""
 
     def __init__(self) -> None:
         self.bodies: list[Any] = []
@@ -281,7 +281,7 @@ def hook() -> Iterator[Hook]:
     made.server.shutdown()
 
 
-def test_a_message_waits_while_nobody_takes_it_and_no_failure_tells_the_secret(host, hook, tmp_path, monkeypatch):
+def test_a_message_is_retried_and_no_error_shows_the_secret(host, hook, tmp_path, monkeypatch):
     (tmp_path / "ALARM_URL_TEAM").write_text(hook.url + "\n")
     here = facts(mail_to=[], webhooks={"team": "slack"}, credentials=str(tmp_path), sites=[], units=[])
     monkeypatch.setattr(program, "CHECKS", (lambda *_: iter([("a", problem(at_once=True))]),))
@@ -298,7 +298,7 @@ def test_a_message_waits_while_nobody_takes_it_and_no_failure_tells_the_secret(h
     assert body["text"].startswith("shop.example: nginx.service is not running\n")
 
 
-def test_a_check_that_fails_is_told_and_hides_no_other(host, monkeypatch):
+def test_a_check_that_fails_is_reported_and_hides_no_other(host, monkeypatch):
     def broken(*_: object) -> Iterator[tuple[str, Problem]]:
         raise KeyError("x")
 
@@ -311,7 +311,7 @@ def test_a_check_that_fails_is_told_and_hides_no_other(host, monkeypatch):
     assert len(messages.waiting()) == 2
 
 
-def test_a_message_that_nobody_takes_for_days_is_given_up(host):
+def test_a_message_is_dropped_after_days(host):
     here = facts(smtp="127.0.0.1:1")
     messages.queue(here, "shop.example: x", ["x"], host.time)
     assert len(messages.send(here, host)) == 1

@@ -1,4 +1,4 @@
-"""Sources of apt that fail: which file it is, what can be left out, and what is told, once."""
+"""Failing apt sources: the file, what can be left out, and the error."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_without_the_system_s_own_sources_nothing_can_be_installed():
     assert rest == []
 
 
-def test_sources_that_apt_can_not_read_are_told_once_with_their_files():
+def test_sources_that_apt_can_not_read_are_reported_once_with_their_files():
     conflict = (
         "E: Conflicting values set for option Signed-By regarding source https://download.docker.com/linux/debian/"
         " bookworm: /a.gpg != /b.gpg"
@@ -105,7 +105,7 @@ exit 100
 
 
 class Refreshed:
-    """A refresh of apt's lists below a folder, by an apt-get that says what it is told to."""
+    """A refresh of apt's lists below a folder, with a fake apt-get."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -123,7 +123,7 @@ class Refreshed:
         return text.replace("/etc/apt", f"{self.root}/etc/apt")
 
     def run(self, *said: str) -> subprocess.CompletedProcess[str]:
-        """`said` is what each update says that fails."""
+        """`said` are the errors of each failing update."""
         for number, text in enumerate(said, start=1):
             (self.root / f"said-{number}").write_text(text + "\n")
         script = packages._refresh("")
@@ -157,7 +157,7 @@ def test_somebody_else_s_source_that_fails_is_left_out(refreshed):
     assert left_out == [f"{refreshed.root}/etc/apt/sources.list.d/docker.list"]
 
 
-def test_the_system_s_own_source_that_fails_is_told_once_with_its_file(refreshed):
+def test_the_system_s_own_source_that_fails_is_reported_once_with_its_file(refreshed):
     done = refreshed.run(*[DEAD.replace("https://download.docker.com/linux", "http://deb.debian.org")] * 9)
     assert done.returncode == 1
     assert len(refreshed.updates) == 1

@@ -1,4 +1,4 @@
-"""What is in a release's archive, and what a release is refused for before anything is sent."""
+"""The content of a release's archive, and the errors before anything is sent."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PAGE = b"<!doctype html>"
 
 @pytest.fixture
 def output(tmp_path: Path) -> Path:
-    """What the frontend's build writes; a test adds to it."""
+    """The output folder of the frontend's build; tests add files."""
     (tmp_path / "frontend/build/static").mkdir(parents=True)
     (tmp_path / "frontend/build/index.html").write_bytes(PAGE)
     return tmp_path / "frontend/build"
@@ -126,8 +126,8 @@ def test_what_is_hidden_stays_here_but_for_what_is_well_known(build, output):
     assert {*contents(build())} == {"frontend/build/index.html", "frontend/build/.well-known/security.txt", RECORD}
 
 
-def test_of_what_a_build_has_written_nothing_is_taken_for_what_people_work_on(build, output, tmp_path):
-    """Some put what they took from packages below a folder of that name, and a site may have a page "tests"."""
+def test_folders_in_a_builds_output_are_not_mistaken_for_development_files(build, output, tmp_path):
+    """A build may have a folder of such a name, and a site a page "tests"."""
     (tmp_path / "backend").mkdir()
     (tmp_path / "backend/requirements.txt").touch()
     for folder in (output, tmp_path / "backend"):
@@ -153,7 +153,7 @@ def test_what_the_server_builds_is_sent_as_it_is_without_what_a_build_here_has_l
     assert {*found} == {*(f"frontend/source/{name}" for name in names), RECORD}
 
 
-def test_a_build_that_leaves_no_page_is_told(build, output):
+def test_a_build_that_leaves_no_page_is_reported(build, output):
     (output / "index.html").unlink()
     with pytest.raises(PyinfraError) as error:
         build(frontend_build="echo all is well")

@@ -1,4 +1,4 @@
-"""What a repository can restore: which slices cover a time, where some are missing, what the policy gives up."""
+"""What a repository can restore: slices that cover a time, gaps, and the retention policy."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_second_is_restored_from_the_newest_full_backup_before_it():
         (None, "nothing", "found no backup nothing; there are: full100, full400"),
     ],
 )
-def test_what_cannot_be_restored_is_told_with_what_can(second, id_, said):
+def test_what_cannot_be_restored_is_reported_with_what_can(second, id_, said):
     found = Catalog([full(100), full(400)], row(50, 110, 170, 230, 290, 350, 410, 470), [])
     with pytest.raises(ValueError, match=said):
         choose(found, second, id_)
@@ -97,8 +97,8 @@ def test_seconds_of_a_gap_are_refused_and_those_around_it_are_not():
     assert gaps(Catalog([full(100), full(350)], row(80, 140, 200, 260, 320, 380), [])) == []
 
 
-def test_any_second_is_covered_while_any_one_slice_is_found_missing():
-    """At random cuts into slices, long ones among them."""
+def test_every_second_is_covered_and_any_missing_slice_is_detected():
+    """With random slices, including long ones."""
     chance = random.Random(18)
     for _ in range(50):
         cuts = sorted({90, *(chance.randrange(91, 1000) for _ in range(30)), 1000})

@@ -1,4 +1,4 @@
-"""What `slipway backup` and `slipway restore` send to a host, and what they say."""
+"""`slipway backup` and `slipway restore` without a host."""
 
 from __future__ import annotations
 

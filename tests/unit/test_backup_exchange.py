@@ -1,4 +1,4 @@
-"""Two folders that take each other's place, also where that is not one step, and cut off at each of its steps."""
+"""The exchange of two folders, atomic or not, and interrupted at each step."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def read(folder):
 
 @pytest.fixture
 def two(tmp_path):
-    """The data, and what was restored beside them."""
+    """The data, and the restored folder."""
     fill(tmp_path / "data", "old")
     fill(tmp_path / "data.restore", "new")
     return tmp_path / "data", tmp_path / "data.restore"
@@ -40,7 +40,7 @@ def test_each_has_the_others_content(two, way):
     assert sorted(path.name for path in data.parent.iterdir()) == ["data", "data.restore"]
 
 
-def test_what_is_not_there_is_told_and_nothing_changes(two):
+def test_what_is_not_there_is_reported_and_nothing_changes(two):
     data, _ = two
     before = read(data)
     with pytest.raises(Failed, match="No such file"):
@@ -53,7 +53,7 @@ class PowerCut(Exception):
 
 
 def cut_after(monkeypatch, count):
-    """A power cut after so many changes of the disk."""
+    """A power cut after this number of changes."""
     left = [count]
 
     def counted(real):

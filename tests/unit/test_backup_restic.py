@@ -1,4 +1,4 @@
-"""What comes into a repository, by a restic that only writes down what it gets."""
+"""Writing to a repository, with a fake restic that records its calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Questions go out together, once, and whoever waits is told: the answer, or what went wrong."""
+"""Queries are sent in batches, once, and each waiting program gets its answer or error."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PATIENCE_SECONDS = 5
 
 
 class Host:
-    """Answers each question by its command, and writes down what came in one batch."""
+    """Answers each query with its command, and records the batches."""
 
     def __init__(self) -> None:
         self.asked: list[list[str]] = []
@@ -47,7 +47,7 @@ def batches(host: Host) -> Batches:
 
 
 def answers(batches: Batches, *programs: Callable[[], object]) -> list[object]:
-    """What programs that run side by side return or raise; none may wait for ever."""
+    """The results or errors of concurrent programs; none may hang."""
 
     def run(program: Callable[[], object]) -> object:
         with batches.asking():
@@ -72,7 +72,7 @@ def test_one_batch_goes_out_when_all_wait(batches, host):
     assert host.asked == [["a", "b"]]
 
 
-def test_who_is_busy_with_something_else_is_waited_for(batches, host):
+def test_a_batch_waits_for_busy_programs(batches, host):
     def late() -> str:
         gevent.sleep(0.05)
         return batches.get(B).output
@@ -99,7 +99,7 @@ def test_nothing_is_asked_twice_until_something_changes(batches, host):
     assert host.asked == [["a"], ["a"]]
 
 
-def test_who_fails_releases_those_who_wait(batches, host):
+def test_a_failing_program_releases_the_waiting_ones(batches, host):
     def fails() -> None:
         gevent.sleep(0.05)
         raise ValueError("before it asked anything")
@@ -109,7 +109,7 @@ def test_who_fails_releases_those_who_wait(batches, host):
     assert isinstance(found[1], ValueError)
 
 
-def test_who_is_killed_releases_those_who_wait(batches, host):
+def test_a_killed_program_releases_the_waiting_ones(batches, host):
     def ask() -> str:
         with batches.asking():
             return batches.get(A).output
@@ -125,7 +125,7 @@ def test_who_is_killed_releases_those_who_wait(batches, host):
     assert asking.get(timeout=PATIENCE_SECONDS) == "a1"
 
 
-def test_an_error_of_a_batch_reaches_each_who_waits_for_it_and_nobody_else(batches, host):
+def test_an_error_of_a_batch_reaches_only_the_programs_that_wait_for_it(batches, host):
     assert batches.get(C).output == "c1"
     host.fails = OSError("no answer")
 
@@ -141,7 +141,7 @@ def test_an_error_of_a_batch_reaches_each_who_waits_for_it_and_nobody_else(batch
     assert batches.get(D).output == "d4", "it is as usable as before"
 
 
-def test_a_batch_that_is_given_up_releases_those_who_wait(batches, host):
+def test_a_batch_that_times_out_releases_the_waiting_programs(batches, host):
     """A time limit of one hits whoever happens to ask for all; to gevent it is no Exception."""
     host.goes_on.clear()
 
@@ -192,7 +192,7 @@ def test_what_was_taken_along_is_asked_again_after_a_change(batches, host):
     assert host.asked == [["a", "b"], ["b", "c"]]
 
 
-def test_what_is_on_the_way_already_is_waited_for(batches, host):
+def test_a_query_in_flight_is_awaited(batches, host):
     host.goes_on.clear()
     fetching = gevent.spawn(batches.fetch, [A, B])
     gevent.sleep(0)
@@ -204,7 +204,7 @@ def test_what_is_on_the_way_already_is_waited_for(batches, host):
     assert host.asked == [["a", "b"], ["c"]]
 
 
-def test_what_is_on_the_way_and_fails_is_asked_by_who_needs_it(batches, host):
+def test_a_failed_query_in_flight_is_repeated_by_the_program_that_needs_it(batches, host):
     host.goes_on.clear()
     host.fails = OSError("no answer")
     fetching = gevent.spawn(batches.fetch, [A, B])
@@ -221,7 +221,7 @@ def test_what_is_on_the_way_and_fails_is_asked_by_who_needs_it(batches, host):
     assert host.asked == [["a", "b"], ["a"], ["a"]]
 
 
-def test_what_is_on_the_way_while_something_changes_is_asked_again(batches, host):
+def test_a_query_in_flight_during_a_change_is_repeated(batches, host):
     host.goes_on.clear()
     fetching = gevent.spawn(batches.fetch, [A])
     gevent.sleep(0)

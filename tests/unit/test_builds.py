@@ -1,4 +1,4 @@
-"""What a release is built of on this machine, and by whom."""
+"""Builds of a release on this machine."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_a_build_that_a_killed_run_has_left_behind_ends_before_the_next_begins(s
     assert (artifact.begin(settings, {}).result(timeout=10) / "index.html").read_text() == "page\n"
 
 
-def test_a_build_that_fails_is_told_with_the_end_of_its_output(settings_with, tmp_path):
+def test_a_build_that_fails_is_reported_with_the_end_of_its_output(settings_with, tmp_path):
     settings = settings_with(frontend_source=str(tmp_path), frontend_build="echo no such module; exit 3")
     with pytest.raises(Exception, match=r"frontend_build failed \(exit code 3\)[\s\S]*no such module"):
         artifact.build(settings, ("frontend",), {})

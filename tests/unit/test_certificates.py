@@ -1,4 +1,4 @@
-"""When certificates are renewed, and what is said of one that was not issued."""
+"""When certificates are renewed, and the error for a failed issuance."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ Ask for help or search for solutions at https://community.letsencrypt.org."""
         ("dns", "check the A and AAAA records"),
     ],
 )
-def test_a_refusal_is_told_in_the_authoritys_words_with_what_was_looked_at(kind, hint):
+def test_a_refusal_is_reported_in_the_authoritys_words_with_what_was_looked_at(kind, hint):
     said = REFUSED.format(kind=kind, detail="198.51.100.7: no").splitlines()
     addresses = {"codementee.io": ["198.51.100.7", "2001:db8::7"]}
     lines = [*explain(said, addresses, {"198.51.100.7": "open", "2001:db8::7": "no connection (timed out)"})]
@@ -117,7 +117,7 @@ def test_a_refusal_is_told_in_the_authoritys_words_with_what_was_looked_at(kind,
     ]
 
 
-def test_a_rate_limit_is_told_with_its_end_and_the_way_to_try_out():
+def test_a_rate_limit_is_reported_with_its_end_and_the_way_to_try_out():
     said = [
         "Saving debug log to /var/log/letsencrypt/letsencrypt.log",
         "An unexpected error occurred:",

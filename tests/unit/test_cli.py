@@ -58,14 +58,14 @@ def test_reports_go_to_files_and_what_was_there_goes(run, tmp_path):
     assert "Configure Nginx" in output
 
 
-def test_where_no_host_could_be_asked_a_report_says_so(run, tmp_path):
+def test_a_report_without_reachable_hosts_says_so(run, tmp_path):
     plan = tmp_path / "plan.json"
     nothing = Outcome([], [], 0, 0.0, DOWN)
     code, _, _ = run(nothing, "plan", "lab", "--json", str(plan), error=RunFailed("no host"))
     assert (code, json.loads(plan.read_text())["status"]) == (1, "failed")
 
 
-def test_a_report_that_cant_be_written_is_told_before_a_host_is_asked(run):
+def test_a_report_that_cant_be_written_is_reported_before_a_host_is_asked(run):
     code, output, errors = run(Outcome([], [], 9, 1.0), "plan", "lab", "--json", "/nowhere/plan.json")
     assert (code, output) == (1, "")
     assert "/nowhere/plan.json" in errors
@@ -95,7 +95,7 @@ def test_an_apply_without_a_change_is_noted_and_nothing_is_carried_out(run):
 
 
 @pytest.mark.parametrize("changes", [[], CHANGES])
-def test_an_apply_that_left_a_host_out_is_an_error_and_says_what_became_of_the_others(run, changes):
+def test_an_apply_that_left_a_host_out_is_an_error_and_reports_the_others(run, changes):
     code, output, errors = run(Outcome(changes, [], 9, 1.0, DOWN), "apply", "lab", "--yes")
     assert code == 1
     assert "Could not connect" in errors
@@ -181,7 +181,7 @@ def test_a_shell_completes_verbs_roles_components_and_environments(typed, comple
     assert {line.partition(",")[2] for line in done.stdout.splitlines()} == completed, done.stderr
 
 
-def test_no_color_is_handed_on_to_other_commands(monkeypatch):
+def test_no_color_is_passed_on_to_other_commands(monkeypatch):
     monkeypatch.delenv("NO_COLOR", raising=False)
     program = (
         "import os; from slipway.cli.main import cli; cli(['--no-color', 'status', '--help'], standalone_mode=False)"
@@ -206,7 +206,7 @@ main.main()
 """
 
 
-def test_an_interrupt_reaches_who_waits_for_the_end_whatever_is_at_work_just_then():
+def test_an_interrupt_ends_the_command_whatever_is_running():
     began = time.monotonic()
     done = subprocess.run([sys.executable, "-c", INTERRUPTED], cwd=PROJECT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (130, "\ninterrupted; run it again to resume\n")

@@ -88,7 +88,7 @@ def test_a_quiet_release_that_is_confirmed_says_nothing(run, released):
     assert run(PLANNED, "release", "lab", "--yes", "--quiet") == (0, "", "")
 
 
-def test_what_there_is_none_of_is_told_and_nothing_is_done(run, released):
+def test_a_missing_release_or_site_is_an_error_and_nothing_is_done(run, released):
     released(PyinfraError("release_ref = 'v9': found no such branch"))
     code, _, errors = run(PLANNED, "release", "lab", "--yes", "--ref", "v9")
     assert (code, run.session.last.said) == (1, [])
@@ -211,7 +211,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_what_cant_be_meant_is_told_with_the_setting_before_a_host_is_asked(project, what):
+def test_what_cant_be_meant_is_reported_with_the_setting_before_a_host_is_asked(project, what):
     arguments, said = REFUSED[what]
     command = [sys.executable, "-m", "slipway", *arguments]
     done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False, timeout=60)

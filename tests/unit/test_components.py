@@ -1,4 +1,4 @@
-"""What components declare, how deploy.py names them, and in which order pyinfra has their operations."""
+"""The declarations of components, their names in deploy.py, and the order of their operations."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ def test_the_components_are_read_from_the_deploy_file_in_order(deploy_file):
         ("print()", r"deploy\.py: found no components, expected a call as server\("),
     ],
 )
-def test_names_that_can_not_be_read_are_told_with_their_line(deploy_file, text, said):
+def test_names_that_can_not_be_read_are_reported_with_their_line(deploy_file, text, said):
     with pytest.raises(PyinfraError, match=said):
         deployed.named_in(deploy_file(text))
 
 
-def test_a_deploy_file_that_is_gone_is_told(tmp_path):
+def test_a_missing_deploy_file_is_reported(tmp_path):
     with pytest.raises(PyinfraError, match=r"deploy\.py: there is no such file in .*; restore it"):
         deployed.named_in(tmp_path / "deploy.py")
 
@@ -88,7 +88,7 @@ def test_a_deploy_file_that_is_gone_is_told(tmp_path):
     ],
     ids=["a misspelt one", "a module that is none", "one that is always there", "one missing", "the wrong way round"],
 )
-def test_a_name_that_can_not_be_is_told_before_anything_is_described(settings_with, deploy_file, names, said):
+def test_an_invalid_name_is_reported_before_anything_is_described(settings_with, deploy_file, names, said):
     with described(settings_with()) as (server, _), pytest.raises(PyinfraError, match=said):
         run_deploy(deploy_file(naming(*names)))
     assert server.operations == []
@@ -98,7 +98,7 @@ def test_only_takes_the_components_of_the_deploy_file_and_what_every_server_has(
     assert known_components() == sorted([*deployed.named(), "adoption", "packages"])
 
 
-def test_every_component_that_there_is_is_in_the_deploy_file():
+def test_every_component_is_in_the_deploy_file():
     """Slipway's own deploy.py leaves none out."""
     for name in deployed.modules():
         import_module(f"slipway.tasks.{name}")
@@ -233,7 +233,7 @@ def test_hosts_of_different_roles_have_their_operations_in_the_order_of_the_depl
     assert [meta.names for meta in state.op_meta.values() if len(meta.names) > 1] == []
 
 
-def test_both_ways_have_the_same_order(deploying):
+def test_slipway_and_pyinfra_have_the_same_order(deploying):
     ours, theirs = (deploying(order, HOSTS, PROJECT / "deploy.py") for order in BOTH)
     assert [meta.op_order for meta in ours.op_meta.values()] == [meta.op_order for meta in theirs.op_meta.values()]
 

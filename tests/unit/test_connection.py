@@ -1,4 +1,4 @@
-"""A connection that breaks is told as what it is, whatever a command was doing."""
+"""A broken connection is reported as such, whatever a command was doing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from support.mistakes import told
 
 
 class Breaking(paramiko.ServerInterface):
-    """A server of ssh that lets everybody in, and breaks the connection as soon as a command is to run."""
+    """An ssh server without authentication that breaks the connection as soon as a command is to run."""
 
     def __init__(self, transport: paramiko.Transport) -> None:
         self.transport = transport

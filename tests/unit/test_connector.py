@@ -1,4 +1,4 @@
-"""How the connector asks hosts, against a local `sh`: the same as pyinfra alone does, in fewer questions."""
+"""The connector against a local `sh`: the same results as plain pyinfra, in fewer round trips."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from slipway.engine.connector import HostFailed
 from support.connected import Counted, Shown, change, evaluate, execute, look
 from support.limited import limited
 
-# --- what is known is forgotten by any change
+# --- facts are cleared by any change
 
 
 def counter(folder: Path) -> str:
@@ -96,8 +96,8 @@ def test_a_command_whose_connection_is_cut_has_not_succeeded(host, sshd):
         host.run_shell_command("sleep 5")
 
 
-def test_a_connection_that_breaks_just_as_something_is_sent_is_told_as_that(host, monkeypatch):
-    """paramiko has not noticed it yet, and raises what elsewhere stands for a user who has left."""
+def test_a_connection_that_breaks_just_as_something_is_sent_is_reported_as_that(host, monkeypatch):
+    """paramiko has not noticed it yet, and raises an EOFError."""
 
     def broken(_data: bytes) -> None:
         raise EOFError
@@ -157,7 +157,7 @@ def test_a_command_that_fails_runs_again_to_say_why(host, monkeypatch):
     assert counted.live[-1] == "echo because >&2; exit 4"
 
 
-def test_what_a_login_prints_is_in_no_answer_and_its_umask_in_no_file(hosts, tmp_path):
+def test_a_logins_output_is_in_no_answer_and_its_umask_in_no_file(hosts, tmp_path):
     host, *_ = hosts("box", prefix="echo Welcome; echo You have mail >&2; umask 077; ")
     succeeded, output = host.run_shell_command(f"umask; echo why >&2; mkdir {tmp_path}/made", _sudo=True)
     assert (succeeded, output.stdout_lines, output.stderr_lines) == (True, ["0022"], ["why"])
@@ -167,7 +167,7 @@ def test_what_a_login_prints_is_in_no_answer_and_its_umask_in_no_file(hosts, tmp
 
 
 def test_a_server_that_allows_two_sessions_is_enough_whatever_runs_live(hosts, tmp_path):
-    """MaxSessions 2 is what Slipway itself sets."""
+    """Slipway itself sets MaxSessions 2."""
     host, *_ = hosts("box", max_sessions=2)
     seen: list[Any] = []
 
@@ -212,7 +212,7 @@ def test_of_100_mb_of_output_the_beginning_and_the_end_are_kept(host):
     assert len(output.stdout) < 4 * connector.MAX_KEPT_BYTES
 
 
-def test_what_is_no_utf8_is_shown_as_that(host):
+def test_output_that_is_not_utf8_is_shown_escaped(host):
     succeeded, output = host.run_shell_command("printf 'caf\\351\\n'; printf '\\377\\n' >&2")
     assert (succeeded, output.stdout, output.stderr) == (True, "caf�", "�")
 

@@ -1,4 +1,4 @@
-"""What a person reads of a run: on a terminal, on a narrow one, and where there is none."""
+"""The output of a run: on a terminal, on a narrow one, and without one."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_on_40_columns_no_line_is_longer_and_none_begins_left_of_its_own():
     assert lines[first + 1] == "      firewall_allow"
 
 
-def test_what_a_host_says_gives_a_terminal_no_orders():
+def test_a_hosts_output_has_no_control_sequences():
     console, shown = look(width=80)
     planned(console)
     assert "+new \\x1b[2J" in shown()

@@ -1,4 +1,4 @@
-"""What the benchmark of plans makes of its runs, and the distance that it puts between."""
+"""The evaluation of the plan benchmark, and its simulated latency."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_way_is_as_fast_as_the_median_of_its_runs_on_as_many_hosts_as_far_away
     assert run_of(found, PLAN, 8, 100) is None
 
 
-def test_the_aims_are_told_beside_what_was_found() -> None:
+def test_targets_are_shown_next_to_results() -> None:
     far = [ran(SSH, 1), ran(PLAN, 1.4), ran(APPLY, 3.5), ran(PYINFRA, 35), ran(ANSIBLE, 28), ran(PLAN, 4.1, hosts=20)]
     # What is near is not what is aimed at.
     assert remarks([ran(SSH, 9, round_trip=0), ran(PLAN, 90, round_trip=0), *far])[:5] == [
@@ -54,7 +54,7 @@ def test_the_aims_are_told_beside_what_was_found() -> None:
     ]
 
 
-def test_an_aim_whose_ways_were_not_measured_is_left_out() -> None:
+def test_a_target_without_measurements_is_omitted() -> None:
     assert remarks([ran(PLAN, 1.4), ran(APPLY, 2)]) == ["slipway apply, 1 change: 2.00 s (aim: ≤ 3, met)"]
 
 
@@ -134,7 +134,7 @@ def test_what_is_larger_than_the_first_window_takes_more_round_trips() -> None:
     assert seconds >= 4 * ROUND_TRIP
 
 
-def test_a_client_that_is_refused_behind_the_link_is_told() -> None:
+def test_a_client_that_is_refused_behind_the_link_is_reported() -> None:
     async def refused(_client: object) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         raise ConnectionRefusedError
 
@@ -148,7 +148,7 @@ def test_a_client_that_is_refused_behind_the_link_is_told() -> None:
     assert asyncio.run(ask()) == b""
 
 
-def test_a_window_grows_where_it_is_made_use_of() -> None:
+def test_a_window_grows_when_it_is_used() -> None:
     idle, busy = Window(), Window()
     idle.leave(10)
     idle.acknowledge(10)

@@ -1,4 +1,4 @@
-"""How secrets reach the services of a site, and MongoDB, on the host: by scripts that hold none."""
+"""How secrets reach a site's services and MongoDB on the host: by scripts that contain none."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_secret_reaches_the_service_as_it_is_and_nothing_differs_then(settings
 
 
 @ROOTS
-def test_what_the_host_alone_knows_is_made_up_once_and_values_are_made_of_it_there(settings_with, tmp_path):
+def test_what_the_host_alone_knows_is_generated_once_and_values_are_made_of_it_there(settings_with, tmp_path):
     Path(settings_with().secrets_file).write_text("ADMIN_PASSWORD=correct horse\n")
     values = {
         "MONGODB_URI": "{mongo_url}&appName='x'",

@@ -1,4 +1,4 @@
-"""Which file lists a project's dependencies, Slipway's own lock of them, and whether a server can have them."""
+"""The file that lists a project's dependencies, Slipway's lock, and the check against a server."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_the_dependencies_of_a_project_are_locked_and_its_python_is_heeded(tmp_p
     assert found.python == (("pyproject.toml", ">=3.12"),)
 
 
-def test_all_that_cant_be_locked_is_told_at_once(tmp_path, index):
+def test_all_that_cant_be_locked_is_reported_at_once(tmp_path, index):
     index.add("new", "3.6", python=">=3.12")
     index.add("old", "1.15.0", tag="cp310-cp310-manylinux2014_x86_64")
     index.add("newer", "2.0", tag="cp313-cp313-manylinux2014_x86_64")
@@ -183,7 +183,7 @@ def test_all_that_cant_be_locked_is_told_at_once(tmp_path, index):
     assert "fine==2" in fine
 
 
-def test_requirements_that_exclude_each_other_are_told_in_uvs_words(tmp_path, index):
+def test_requirements_that_exclude_each_other_are_reported_in_uvs_words(tmp_path, index):
     index.add("server", "1.0", requires="loop<2")
     index.add("loop", "1.0")
     index.add("loop", "2.0")
@@ -194,7 +194,7 @@ def test_requirements_that_exclude_each_other_are_told_in_uvs_words(tmp_path, in
     assert "you require loop==2.0, we can conclude that your requirements are unsatisfiable" in problem
 
 
-def test_a_package_without_a_wheel_that_another_one_needs_is_told_with_the_setting(tmp_path, index):
+def test_a_package_without_a_wheel_that_another_one_needs_is_reported_with_the_setting(tmp_path, index):
     index.add("server", "1.0", requires="old==1.0")
     index.add("old", "1.0", tag="cp310-cp310-manylinux2014_x86_64")
     with pytest.raises(DependenciesError) as error:
@@ -312,7 +312,7 @@ def test_hashes_are_compared_with_the_index_and_files_are_known_then(tmp_path, i
     assert problem.startswith("requirements.txt: the hashes of loop==1.0 have none of loop-1.0-py3-none-any.whl")
 
 
-def test_all_that_hashes_alone_dont_tell_is_told_at_once(tmp_path, index):
+def test_all_that_hashes_alone_dont_tell_is_reported_at_once(tmp_path, index):
     index.add("uvicorn", "1.0")
     index.add("old", "1.15.0", tag="cp310-cp310-manylinux2014_x86_64")
     index.add("new", "3.6", python=">=3.12")

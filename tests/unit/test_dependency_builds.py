@@ -1,4 +1,4 @@
-"""Packages that the server builds: what their builds need, which their sources say and is locked."""
+"""Packages that the server builds: their build dependencies, and the lock of those."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The locks that projects have, of uv, Poetry and pipenv and in the standard format: what is installed of them, and
-which are refused."""
+"""Existing locks of uv, Poetry, pipenv and in the standard format: what is installed, and which are refused."""
 
 from __future__ import annotations
 
@@ -198,13 +197,13 @@ def test_a_lock_for_other_systems_alone_is_refused(copied):
 
 
 @pytest.mark.parametrize(("name", "file"), [("uv-lock", "uv.lock"), ("poetry-lock", "poetry.lock")])
-def test_a_file_that_is_cut_off_is_told_by_its_name(copied, name, file):
+def test_a_file_that_is_cut_off_is_reported_by_its_name(copied, name, file):
     place = copied(name) / file
     place.write_text(place.read_text()[:-200])
     assert problems(place.parent)[0].startswith(f"{file}: found invalid TOML")
 
 
-def test_a_lock_of_pipenv_that_is_none_is_told(copied):
+def test_a_lock_of_pipenv_that_is_invalid_is_reported(copied):
     place = copied("pipfile-lock") / "Pipfile.lock"
     place.write_text("{}")
     assert problems(place.parent) == ["Pipfile.lock: found no valid pipenv lock: run `pipenv lock`"]

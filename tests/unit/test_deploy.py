@@ -1,4 +1,4 @@
-"""What deploy.py describes of a server: what comes before what, what follows which change, and what is checked."""
+"""The operations of deploy.py: their order, their reactions, and their checks."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_nothing_is_begun_on_a_host_that_is_not_ready(settings_with):
     assert server.operations == []
 
 
-def test_what_could_lock_out_comes_after_the_way_back_and_no_port_closes_before_sshd_has_moved(server):
+def test_lockout_risks_come_after_the_dead_mans_switch_and_no_port_closes_before_sshd_has_moved(server):
     order = [one.subject for one in server.operations]
     guarded = [name for name in order if name in ("slipway.tasks.admin", "slipway.tasks.firewall", "slipway.tasks.ssh")]
     assert guarded == ["slipway.tasks.admin", "slipway.tasks.firewall", "slipway.tasks.ssh", "slipway.tasks.firewall"]
@@ -67,7 +67,7 @@ def test_a_host_gets_what_its_roles_want_and_no_more(settings_with):
     assert {"mongod.service", BACKEND} & web == set()
 
 
-def test_what_is_set_no_longer_is_removed_from_the_host(server):
+def test_what_is_no_longer_configured_is_removed_from_the_host(server):
     found = {"codementee-old.service": "", "/etc/systemd/system": "codementee-old.service\ncodementee-backend.socket\n"}
     (services,) = [one for one in server.all("retire") if one.subject == "slipway.tasks.backend"]
     (command,) = commands_of(services, answers=found)
@@ -75,7 +75,7 @@ def test_what_is_set_no_longer_is_removed_from_the_host(server):
     assert "codementee-backend.socket" not in command
 
 
-def test_a_site_that_is_set_no_longer_leaves_nginx_with_the_next_configuration(settings_with):
+def test_a_site_that_is_no_longer_configured_leaves_nginx_with_the_next_configuration(settings_with):
     with described(settings_with()) as (server, host):
         host.answers = {"cd /etc/nginx/sites-enabled": "codementee\ndefault\nold-site\n"}
         run_deploy()
@@ -159,7 +159,7 @@ def test_nginx_restarts_once_where_its_limits_and_its_configuration_change(serve
 
 
 def test_a_service_is_judged_by_every_file_that_it_runs_with(server, settings_with):
-    """A restart that an interrupted run never came to is made up for by these."""
+    """These make up for a restart that an interrupted run missed."""
     files = {one.subject: {*one.arguments["files"]} for one in server.all("service") if "files" in one.arguments}
     settings = settings_with()
     assert files["mongod.service"] == {"/etc/mongod.conf", mongodb.LIMITS}
@@ -168,7 +168,7 @@ def test_a_service_is_judged_by_every_file_that_it_runs_with(server, settings_wi
     assert files["fail2ban.service"] == {"/etc/fail2ban/jail.d/slipway.local"}
 
 
-def test_what_a_server_is_made_of_runs_and_starts_at_boot(server):
+def test_all_units_run_and_start_at_boot(server):
     expected = {"mongod.service", BACKEND, "codementee-backend.socket", "nginx.service", "fail2ban.service"}
     expected |= {"auditd.service", "certbot.timer", "apt-daily.timer", "apt-daily-upgrade.timer"}
     expected |= {"slipway-integrity.timer", "slipway-thp.service", "systemd-timesyncd.service"}

@@ -1,4 +1,4 @@
-"""Files of secrets are read as python-dotenv reads them, with a dollar that stays one; what is written is read back."""
+"""Secrets files are read as by python-dotenv, except that a dollar stays literal; written values are read back."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_file_is_read_as_python_dotenv_reads_it(what):
 
 
 def test_some_of_them_by_value():
-    """In case that python-dotenv changes its mind."""
+    """In case python-dotenv changes."""
     text = "\n".join(AS_PYTHON_DOTENV[what] for what in ("an inline comment", "double quotes", "several lines"))
     found = env_file.parse(text)
     assert found["SMTP_PASSWORD"] == "hunter22"
@@ -80,14 +80,14 @@ def test_a_dollar_stands_for_a_line_above_or_for_itself(text, value, monkeypatch
         ("A=-----BEGIN\nrecognisable+/\nrecognisable words\n", "found line 2 without NAME="),
     ],
 )
-def test_what_would_be_lost_is_told_by_its_line_and_not_by_its_value(text, said):
+def test_what_would_be_lost_is_reported_by_its_line_and_not_by_its_value(text, said):
     with pytest.raises(ValueError, match="expected") as caught:
         env_file.parse(text)
     assert str(caught.value).startswith(said)
     assert "recognisable" not in str(caught.value)
 
 
-def test_all_wrong_lines_are_told_at_once():
+def test_all_wrong_lines_are_reported_at_once():
     with pytest.raises(ValueError, match="line 1") as caught:
         env_file.parse("x\nA=1\ny\n")
     assert len(str(caught.value).split("\n")) == 2

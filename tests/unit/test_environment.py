@@ -1,4 +1,4 @@
-"""The environment of services: values that name what Slipway knows, and how they reach a process."""
+"""The environment of services: placeholders in values, and how values reach a process."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_name_twice_in_braces_is_text(defaults, settings_with):
         ("{mongo_ulr}", "for the text itself write {{mongo_ulr}}"),
     ],
 )
-def test_a_misspelt_name_is_told_with_the_nearest_one(defaults, text, said):
+def test_a_misspelt_name_is_reported_with_the_nearest_one(defaults, text, said):
     with pytest.raises(SettingsError) as caught:
         check({**defaults, "backend_environment": {"URL": f"a {text} b"}})
     (line,) = caught.value.problems
@@ -94,7 +94,7 @@ def test_a_misspelt_name_is_told_with_the_nearest_one(defaults, text, said):
     assert said in line
 
 
-def test_a_misspelt_name_of_a_service_or_a_further_site_is_told_with_its_place(defaults):
+def test_a_misspelt_name_of_a_service_or_a_further_site_is_reported_with_its_place(defaults):
     blog = {"site_name": "blog", "site_domain": "blog.example.org", "backend_environment": {"U": "{mongo_ulr}"}}
     services = [MAILER | {"environment": {"U": "{mongo_ulr}"}}]
     with pytest.raises(SettingsError) as caught:
@@ -147,7 +147,7 @@ def test_a_component_adds_what_its_values_are(settings_with, monkeypatch):
 
 
 @pytest.mark.parametrize(("value", "text"), [(["https://a"], """'["https://a"]'"""), (30, "'30'"), (True, "'true'")])
-def test_a_value_that_is_no_text_is_told_as_which_text(defaults, value, text):
+def test_a_value_that_is_no_text_is_reported_as_which_text(defaults, value, text):
     with pytest.raises(SettingsError) as caught:
         check({**defaults, "backend_environment": {"A": value}})
     assert caught.value.problems == [
@@ -212,7 +212,7 @@ def test_a_service_gets_what_it_names_itself(settings_with):
     assert credentials_of(settings, settings.services[0]) == {"URL": "mailer.URL"}
 
 
-def test_a_variable_of_a_service_that_is_one_of_its_secrets_too_is_told(defaults):
+def test_a_variable_of_a_service_that_is_one_of_its_secrets_too_is_reported(defaults):
     services = [{**MAILER, "environment": {"JWT_SECRET": "x"}}]
     with pytest.raises(SettingsError, match=r"\['environment'\]\['JWT_SECRET'\]: found a secret of this name, too"):
         check({**defaults, "services": services})
@@ -310,7 +310,7 @@ def test_the_launcher_needs_no_credentials(tmp_path):
         (b"recognisable", [], "usage: "),
     ],
 )
-def test_what_the_launcher_can_not_do_is_told_without_a_value(tmp_path, content, command, said):
+def test_what_the_launcher_can_not_do_is_reported_without_a_value(tmp_path, content, command, said):
     (tmp_path / "TOKEN").write_bytes(content)
     done = launch(*command, folder=tmp_path)
     assert done.returncode == 1

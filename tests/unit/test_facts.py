@@ -1,4 +1,4 @@
-"""What facts find out, by their own commands, run on this machine."""
+"""Facts, with their commands run on this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""tests/faults.toml fits the product and the tests as they are; `make test-faults` plants what is in it."""
+"""tests/faults.toml matches the product and the tests; `make test-faults` plants its faults."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_there_are_enough_faults_and_each_has_a_name_of_its_own():
     assert [name for name, count in Counter(fault.name for fault in FAULTS).items() if count > 1] == []
 
 
-def test_a_fault_that_does_not_fit_any_more_is_told_with_its_file():
+def test_a_fault_that_does_not_fit_any_more_is_reported_with_its_file():
     fault = Fault("Gone", "deploy.py", "no such text", "", "tests/unit/test_deploy.py", "Nothing.")
     with pytest.raises(ValueError, match=r"deploy\.py: found 0 of the text to replace, expected 1"):
         fault.planted("a text")

@@ -1,4 +1,4 @@
-"""What the firewall lets in."""
+"""The firewall's rules."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_ssh_is_open_to_the_networks_that_are_set_and_to_nobody_else(settings_wi
 
 @pytest.fixture
 def commands(settings_with, monkeypatch):
-    """The commands that open or close what a host has, given its rules and the ports of its sshd."""
+    """The commands that open or close ports, given the host's rules and its sshd's ports."""
     monkeypatch.setattr(firewall, "_changed", lambda settings, commands, login: [*commands, f"login by {login.port}"])
 
     def commands(kind: str, found: list[str], ssh: str = "22", active: bool = True) -> list[str]:
@@ -56,12 +56,12 @@ def test_the_port_that_ssh_has_stays_open_until_sshd_has_moved(commands):
     ]
 
 
-def test_what_somebody_else_has_opened_is_closed(commands):
+def test_other_open_ports_are_closed(commands):
     assert commands("close_rules", ["allow 2222/tcp", *WEB, "allow 9999/tcp"], ssh="2222")[0] == (
         "ufw --force delete allow 9999/tcp"
     )
 
 
-def test_a_firewall_that_is_as_it_should_be_is_left_alone(commands):
+def test_a_correct_firewall_is_not_changed(commands):
     assert commands("open_rules", ["allow 2222/tcp", *WEB], ssh="2222") == []
     assert commands("close_rules", ["allow 2222/tcp", *WEB], ssh="2222") == []

@@ -1,4 +1,4 @@
-"""What an earlier owner's MongoDB has that is in the way: options, data, users, clients."""
+"""Obstacles of an existing MongoDB: options, data, users, clients."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_options_that_are_set_or_that_slipway_has_another_way_for_are_no_obstacl
     assert mongodb(settings_with(**changed, mongodb_settings={"storage.directoryPerDB": True}), others) == []
 
 
-def test_several_options_are_told_with_the_whole_setting(settings_with):
+def test_several_options_are_reported_with_the_whole_setting(settings_with):
     options = {"storage": {"directoryPerDB": True}, "operationProfiling": {"mode": "slowOp"}}
     found = mongodb(settings_with(), options)
     whole = "mongodb_settings = {'storage.directoryPerDB': True, 'operationProfiling.mode': 'slowOp'}"
@@ -131,7 +131,7 @@ def test_members_users_and_clients_that_slipway_does_not_know_are_named(settings
     assert told(mongodb(settings_with(), earlier=clients)) == ["blog.service", "php"]
 
 
-def test_a_server_that_wants_a_password_is_adopted_with_its_administrators(settings_with, monkeypatch):
+def test_a_server_that_requires_a_password_is_adopted_with_its_administrators(settings_with, monkeypatch):
     assert told(mongodb(settings_with(), state="closed")) == ["MongoDB's users"]
     monkeypatch.setenv("SLIPWAY_SECRET_MONGODB_ADMIN_PASSWORD", "correct horse battery")
     assert told(mongodb(settings_with(), state="closed")) == []

@@ -1,4 +1,4 @@
-"""What is read of an Nginx that somebody else has configured, and what of it is in the way."""
+"""Reading an existing Nginx configuration, and its obstacles."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ server {{ server_name b.example; }}
         ("unix:/run/x.sock", "unix:/run/x.sock"),
     ],
 )
-def test_an_address_has_one_name(written, meant):
+def test_addresses_are_normalized(written, meant):
     assert socket_of(written) == meant
 
 
@@ -279,6 +279,6 @@ def test_a_name_of_the_sites_in_another_form_is_the_sites(settings_with, name):
     assert said == (["the name .codementee.io, which includes all its subdomains"] if name.startswith(".") else [])
 
 
-def test_a_configuration_that_nginx_refuses_already_is_told_in_its_words(settings_with):
+def test_a_configuration_that_nginx_refuses_already_is_reported_in_its_words(settings_with):
     (one,) = obstacles(Found(Tree(""), error="unknown directive"), settings_with())
     assert str(one).startswith("Nginx: found 'unknown directive', need a configuration that `nginx -t` accepts")

@@ -1,4 +1,4 @@
-"""What earlier owners have left on a server beside Nginx, and what of it is in the way."""
+"""Obstacles of an existing server, apart from Nginx and MongoDB."""
 
 from __future__ import annotations
 
@@ -279,11 +279,11 @@ SSHD = {"port": ["22"], "passwordauthentication": ["yes"], "authorizedkeysfile":
         (SSHD | {"forcecommand": ["/bin/menu"]}, "sshd: ForceCommand"),
     ],
 )
-def test_what_sshd_would_let_nobody_in_by_is_named(settings_with, sshd, name):
+def test_sshd_options_that_prevent_logins_are_named(settings_with, sshd, name):
     assert told(access.obstacles({}, sshd, settings_with())) == ([name] if name else [])
 
 
-def test_who_could_not_log_in_any_more_is_named(settings_with):
+def test_users_who_could_no_longer_log_in_are_named(settings_with):
     settings = settings_with()
     passwords = (
         "deploy:x:1001:1001::/home/deploy:/bin/bash\nsystem:x:100:1::/:/usr/sbin/nologin\nroot:x:0:0::/root:/bin/bash"
@@ -389,7 +389,7 @@ def test_a_kernel_parameter_that_slipway_would_change_is_named(line, is_named):
     assert found == (["/etc/sysctl.d/99-own.conf: net.ipv4.conf.all.rp_filter"] if is_named else [])
 
 
-def test_a_rule_that_turns_somebody_away_is_named():
+def test_a_rule_that_denies_an_address_is_named():
     lines = [
         "### tuple ### deny any any 0.0.0.0/0 any 192.0.2.66 in",
         "### tuple ### deny tcp 23 0.0.0.0/0 any 0.0.0.0/0 in",

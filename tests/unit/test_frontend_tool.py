@@ -1,4 +1,4 @@
-"""What a frontend's own files tell of its build."""
+"""What a frontend's files say about its build."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def test_any_version_fits_what_asks_for_none(wanted):
     assert satisfies((4, 0, 0), wanted)
 
 
-def test_what_is_missing_on_this_machine_is_told_before_anything_is_built(settings_with, monkeypatch):
+def test_what_is_missing_on_this_machine_is_reported_before_anything_is_built(settings_with, monkeypatch):
     monkeypatch.setattr(build_tools.shutil, "which", lambda name: None if name == "pnpm" else f"/usr/bin/{name}")
     monkeypatch.setattr(build_tools, "_node_here", lambda: "v16.20.0\n")
     settings = settings_with(frontend_build="pnpm install && pnpm run build", frontend_node=">=18")

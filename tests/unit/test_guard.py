@@ -1,4 +1,4 @@
-"""The dead man's switch, by the shell's own hand: what it keeps, when it is armed, and who disarms it."""
+"""The dead man's switch, its commands run in a temporary folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LOGIN = Login("admin", 22)
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Where the switch keeps what it brings back. `systemctl` starts the undo, and writes down what else it is told."""
+    """The switch's folder. A fake `systemctl` starts the undo, and records other calls."""
     folder = tmp_path / "undo"
     monkeypatch.setattr(guard, "FOLDER", str(folder))
     (tmp_path / "script").write_text(render("guard/undo", folder=folder))
@@ -39,7 +39,7 @@ def sh(script: str) -> int:
 
 @pytest.fixture
 def change(folder, settings_with):
-    """Carries a guarded change out, up to the login that is to follow; returns its exit code."""
+    """Runs a guarded change, up to the login; returns its exit code."""
     return lambda script, revive=":": carry_out(settings_with(), folder, script, revive)
 
 
@@ -97,7 +97,7 @@ def test_the_switch_stays_armed_while_another_change_waits_for_its_login(change,
 
 @pytest.fixture
 def confirm(monkeypatch, settings_with):
-    """Confirms a change; returns whether it stays, and what the host was told by which connection."""
+    """Confirms a change; returns whether it is kept, and the commands by connection."""
 
     def confirm(refused: LoginFailed | None) -> tuple[bool, list[tuple[str, str]]]:
         said: list[tuple[str, str]] = []

@@ -1,4 +1,4 @@
-"""What an application's .env becomes: secrets, settings, and what Slipway replaces."""
+"""The import of an application's .env: secrets, settings, and values that Slipway replaces."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`slipway inspect` and `slipway init --from`, without a host: what is shown, written and refused."""
+"""`slipway inspect` and `slipway init --from` without a host: output, files and errors."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_another_name_is_an_error_that_says_what_is_expected(text):
         Target.parse(text)
 
 
-def test_a_name_that_is_wrong_is_told_without_a_traceback(capsys, monkeypatch):
+def test_a_name_that_is_wrong_is_reported_without_a_traceback(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["slipway", "inspect", "a b"])
     with pytest.raises(SystemExit) as end:
         main.main()
@@ -163,7 +163,7 @@ def test_data_tells_how_to_connect_and_what_to_judge_by():
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch) -> Path:
-    """A repository whose backend the recorded server runs, beside a module that it does not."""
+    """A repository with the backend that the recorded server runs, and another module."""
     (tmp_path / "api").mkdir()
     (tmp_path / "api/requirements.txt").write_text("fastapi\n")
     for name in ("main", "server"):
@@ -205,7 +205,7 @@ def test_a_project_is_written_for_a_server(slipway, folder):
     ):
         assert f"# byhand.test: {where}\n{name} = " in text
     assert '("byhand.test", {"ssh_user": "admin", "_sudo": True})' in (folder / "inventory.py").read_text()
-    assert f"note: slipway apply would stop before any change: {REFUSAL}" in output
+    assert f"note: slipway apply would refuse: {REFUSAL}" in output
     assert "JWT_SECRET" in output
 
 
@@ -246,7 +246,7 @@ def test_the_inventory_logs_in_as_somebody_who_is_there(report, user, without_ro
 
 @pytest.fixture
 def few_questions(monkeypatch) -> list[int]:
-    """Only what is quick is asked; how many questions went out together each time."""
+    """Only quick queries; returns the sizes of the batches."""
     quick = ("machine", "system", "listeners", "users")
     asked = {name: ask if name in quick else (Output, {"command": f": {name}"}) for name, ask in questions().items()}
     asked["sshd"], asked["ufw"] = (Sshd, {}), (Ufw, {})
@@ -302,7 +302,7 @@ def test_an_alias_of_sshs_configuration_is_reached_as_ssh_reaches_it(sshd, few_q
         assert one.answers(collect.questions())["system"]
 
 
-def test_a_host_that_is_a_stranger_is_told_how_to_be_known(sshd, tmp_path):
+def test_an_unknown_host_key_is_reported_with_the_command_that_accepts_it(sshd, tmp_path):
     data = {**sshd.start(), "ssh_known_hosts_file": str(tmp_path / "known_hosts")}
     with pytest.raises(RunFailed) as error, OneHost(Target("127.0.0.1", "root", data.pop("ssh_port")), data):
         pass

@@ -1,4 +1,4 @@
-"""What `slipway inspect` makes of what a host answers, by recorded answers."""
+"""`slipway inspect` with recorded answers of hosts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_question_is_a_script_of_sh(name):
     assert done.stderr == ""
 
 
-def test_the_machine_is_told_with_the_end_of_its_support(report):
+def test_the_machine_is_reported_with_the_end_of_its_support(report):
     its = report.system
     assert (its.title, its.architecture, its.virtualisation) == (
         "Debian GNU/Linux 12 (bookworm)",
@@ -43,7 +43,7 @@ def test_the_machine_is_told_with_the_end_of_its_support(report):
     assert (its.timezone, its.by_slipway, its.swap) == ("Asia/Kolkata", False, {})
 
 
-def test_swap_is_told_in_the_size_of_its_file():
+def test_swap_is_reported_in_the_size_of_its_file():
     found = system.system("swap:/swapfile=file 1048572\nswap:/dev/vda2=partition 524284", {})
     assert found.swap == {"/swapfile": 1024, "/dev/vda2": 512}
 
@@ -53,14 +53,14 @@ def test_only_file_systems_with_data_are_disks(report):
     assert report.folders["/var/lib/mongodb"] == 301
 
 
-def test_who_listens_is_told_with_its_unit(report):
+def test_listeners_are_reported_with_their_units(report):
     found = {port.port: (port.program, port.unit, port.versions) for port in report.ports}
     assert found[22] == ("sshd", "ssh.service", [4, 6])
     assert found[8001] == ("python3", "codementee-backend.service", [4])
     assert found[27017] == ("mongod", "mongod.service", [4])
 
 
-def test_a_container_that_listens_is_told_by_its_id():
+def test_a_container_that_listens_is_reported_by_its_id():
     from slipway.inspection.ports import ports
 
     line = 'tcp LISTEN 0 4096 *:3000 *:* users:(("node",pid=7,fd=3))'
@@ -68,7 +68,7 @@ def test_a_container_that_listens_is_told_by_its_id():
     assert (port.unit, port.versions) == ("docker 0123456789ab", [4, 6])
 
 
-def test_programs_that_no_package_has_brought_are_told(report):
+def test_programs_that_no_package_has_brought_are_reported(report):
     assert [(one.kind, one.name) for one in report.services] == [
         ("systemd", "codementee-backend.service"),
         ("systemd", "listener.service"),
@@ -85,7 +85,7 @@ def test_programs_that_no_package_has_brought_are_told(report):
     assert named(report.services, "worker.service").variables == ["SMTP_PASSWORD", "API", "PLAIN"]
 
 
-def test_containers_and_platforms_are_told():
+def test_containers_and_platforms_are_reported():
     container = "docker\tweb\tnginx:1\tUp 2 days\t0.0.0.0:8080->80/tcp, [::]:8080->80/tcp"
     text = f"== containers\n{container}\n== platforms\nCapRover"
     web, platform = services.services(text, [])
@@ -100,7 +100,7 @@ def test_jobs_are_told_those_of_packages_apart(report):
     assert (timer.when, timer.packaged) == ("*-*-* 00,12:00:00", True)
 
 
-def test_users_are_told_with_keys_and_rights(report):
+def test_users_are_reported_with_keys_and_rights(report):
     assert [user.name for user in report.users] == ["root", "lab", "deploy", "eve"]
     deploy, eve = named(report.users, "deploy"), named(report.users, "eve")
     assert (deploy.sudo, deploy.groups, deploy.password) == ("no password", ["sudo"], False)
@@ -127,7 +127,7 @@ def test_rights_to_sudo(rules, rights):
 FINGERPRINT = "SHA256:nEvl22Opz461ScyPF1e9mmvuJ5ViN2OsCtFrRPdi16s"
 
 
-def test_a_key_is_told_by_its_fingerprint_with_its_options():
+def test_a_key_is_reported_by_its_fingerprint_with_its_options():
     key = "AAAAC3NzaC1lZDI1NTE5AAAAIH0cWoRVeYh0DsKwGWEekVb8yWCM2esirnFXXVeSC+KN"
     told = users.key_of(f'from="10.0.0.0/8",command="/bin/backup x" ssh-ed25519 {key} a comment')
     assert told == Key(
@@ -139,7 +139,7 @@ def test_a_key_is_told_by_its_fingerprint_with_its_options():
     assert users.key_of("no key") is None
 
 
-def test_mongodb_is_told_with_its_databases(report):
+def test_mongodb_is_reported_with_its_databases(report):
     (mongodb,) = report.databases
     assert (mongodb.version, mongodb.running, mongodb.port, mongodb.bind) == ("6.0.5", True, 27017, "127.0.0.1")
     assert (mongodb.data_folder, mongodb.data_mb, mongodb.authorization) == ("/var/lib/mongodb", 301, False)
@@ -174,16 +174,16 @@ replication:
         ),
     ],
 )
-def test_a_mongod_is_told_by_its_configuration_and_its_command_line(head, expected):
+def test_a_mongod_is_reported_by_its_configuration_and_its_command_line(head, expected):
     (one,) = databases.servers(f"{head}== text\n{MONGOD_CONF}", "")
     assert (one.data_folder, one.port, one.replica_set, one.authorization, one.unseen) == expected
 
 
-def test_where_there_is_no_mongod_none_is_told():
+def test_without_mongod_none_is_reported():
     assert databases.servers("config=/etc/mongod.conf\n", "") == []
 
 
-def test_other_databases_are_told():
+def test_other_databases_are_reported():
     text = """\
 == postgresql
 15 main 5432 online postgres /var/lib/postgresql/15/main /var/log/postgresql/postgresql-15-main.log
@@ -232,7 +232,7 @@ tzdata/oldstable-updates 2026b all [upgradable from: 2026a]
 1795900000"""
 
 
-def test_packages_from_elsewhere_and_pending_updates_are_told():
+def test_packages_from_elsewhere_and_pending_updates_are_reported():
     found = system.packages(POLICY, "kernel=6.1.0-18-amd64\nnewest_kernel=6.1.0-20-amd64", 1795952800)
     assert [(one.url, one.origin) for one in found.sources] == [
         ("https://***@repo.example.org/apt", "Example"),
@@ -255,7 +255,7 @@ def test_a_kernel_of_the_host_of_a_container_wants_no_reboot():
     assert not system.packages("", text, 0).reboot_required
 
 
-def test_certificates_are_told_with_what_renews_them(report):
+def test_certificates_are_reported_with_what_renews_them(report):
     by_name = {certificate.names[0]: certificate for certificate in report.certificates}
     assert by_name["byhand.test"].self_signed
     assert by_name["byhand.test"].renewal == ""
@@ -264,13 +264,13 @@ def test_certificates_are_told_with_what_renews_them(report):
     assert blog.renewal == "certbot, nginx, installer nginx, its own renew_hook, hooks deploy/copy"
 
 
-def test_a_renewal_that_no_timer_runs_is_told():
+def test_a_renewal_that_no_timer_runs_is_reported():
     text = "== lineage x\nauthenticator = standalone\n== timers\ninactive inactive\n== programs\nsnap"
     told = web.renewal("/etc/letsencrypt/live/x/fullchain.pem", "/etc/letsencrypt/archive/x/fullchain1.pem", text)
     assert told == "certbot (snap), standalone, no timer runs it"
 
 
-def test_a_certificate_of_acme_sh_is_told():
+def test_a_certificate_of_acme_sh_is_reported():
     text = "== programs\nacme.sh /root\n== acme.sh\nLe_RealFullChainPath='/etc/ssl/x.pem'"
     assert web.renewal("/etc/ssl/x.pem", "/etc/ssl/x.pem", text) == "acme.sh"
     assert web.renewal("/etc/ssl/y.pem", "/etc/ssl/y.pem", text) == ""

@@ -1,4 +1,4 @@
-"""The settings that describe a server, and what a plan with them says of each thing on it."""
+"""The settings that match a server, and the fates by a plan with them."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def test_ssh_that_is_open_to_all_has_no_networks(rule):
     assert ssh_networks([rule, "allow from 10.0.0.0/8 to any port 22 proto tcp"], ["22"]) == []
 
 
-def test_each_thing_is_told_by_the_steps_that_touch_it():
+def test_each_thing_is_reported_by_the_steps_that_touch_it():
     report = told(recorded.report())
     assert {site.names[0]: verdict(site) for site in report.sites} == {
         "blog.example.org": "keep",
@@ -291,7 +291,7 @@ REFUSALS = [
 ]
 
 
-def test_what_preflight_refuses_is_told_with_the_thing_that_is_in_the_way():
+def test_what_preflight_refuses_is_reported_with_the_thing_that_is_in_the_way():
     report = recorded.report()
     report.ports.append(Port(port=80, protocol="udp", addresses=["0.0.0.0"], versions=[4], program="x"))
     report.sites.append(Site(server="apache2", names=["x.org"], listen=[], file="/etc/apache2/x"))
@@ -304,7 +304,7 @@ def test_what_preflight_refuses_is_told_with_the_thing_that_is_in_the_way():
     assert (verdict(report.databases[0]), verdict(report.disks[0])) == ("refuse", "refuse")
 
 
-def test_where_there_is_no_plan_only_what_refuses_is_told():
+def test_where_there_is_no_plan_only_what_refuses_is_reported():
     report = told(recorded.report(), Plan(refusals=REFUSALS[:1], is_known=False))
     assert verdict(report.system) == "refuse"
     assert {thing.fate for thing in [*report.sites, *report.services, *report.users, *report.firewall.rules]} == {None}

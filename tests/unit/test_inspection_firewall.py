@@ -1,4 +1,4 @@
-"""Which ports a stranger reaches, by the firewall's rules as the kernel has them."""
+"""Which ports can be reached from outside, by the kernel's firewall rules."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def test_a_rule_for_one_version_of_ip_is_for_that_alone():
     assert judged(UFW, 9999, versions=(4, 6)) == "open"
 
 
-def test_a_port_of_the_loopback_address_is_nobodys_and_without_rules_nothing_is_known():
+def test_a_loopback_port_is_not_reachable_and_without_rules_reach_is_unknown():
     one = port(5432, address="127.0.0.1")
     ports.judge([one], UFW, OWN)
     assert one.reach == "local"
     assert judged("", 80) == "unknown"
 
 
-def test_what_the_kernel_has_beside_ufw_is_told():
+def test_what_the_kernel_has_beside_ufw_is_reported():
     assert [rule.text for rule in ports.firewall({}, UFW).others] == [
         "iptables filter INPUT: 1 rule",
         "nft inet own: 1 rule",

@@ -67,7 +67,7 @@ def test_included_files_are_read_in_their_order_and_a_circle_ends():
     assert (found[1].root, found[1].file) == ("/srv/b", "/etc/nginx/conf.d/b.conf")
 
 
-def test_an_upstream_is_told_by_its_servers_and_who_may_read_it_is_masked():
+def test_an_upstream_is_reported_by_its_servers_and_who_may_read_it_is_masked():
     (site,) = sites(
         "http { upstream app { server unix:/run/app.sock; server 127.0.0.1:9; }"
         " server { location / { proxy_pass http://app/x; }"
@@ -103,7 +103,7 @@ def test_the_folder_of_a_site_is_not_that_of_the_acme_servers_questions(text, ro
         ("if ($bad) { return 301 /; } root /srv;", ""),
     ],
 )
-def test_a_block_that_only_redirects_is_told(text, leads_to):
+def test_a_block_that_only_redirects_is_reported(text, leads_to):
     assert server(text).redirect == leads_to
 
 
@@ -118,12 +118,12 @@ def test_a_block_that_only_redirects_is_told(text, leads_to):
         ("listen 80;", []),
     ],
 )
-def test_a_default_server_is_told_by_its_address(listen, addresses):
+def test_a_default_server_is_reported_by_its_address(listen, addresses):
     assert server(listen).default_of == addresses
 
 
 @pytest.mark.parametrize(("size", "mb"), [("50m", 50), ("1g", 1024), ("512k", 1), ("0", None), ("", None)])
-def test_the_size_of_a_body_is_told_in_mebibytes(size, mb):
+def test_the_size_of_a_body_is_reported_in_mebibytes(size, mb):
     assert server(f"client_max_body_size {size};" if size else "").max_body_mb == mb
 
 
@@ -149,6 +149,6 @@ def test_another_web_server_is_noticed_with_its_sites():
     assert (site.names, site.root) == (["x.example.org", "www.x.example.org", "y.example.org"], "/var/www/x")
 
 
-def test_files_that_could_not_be_read_are_told():
+def test_files_that_could_not_be_read_are_reported():
     text = "# configuration file /etc/nginx/nginx.conf:\n\n# unreadable /etc/nginx/secret.conf:\n# certificates:\n"
     assert web.unreadable(text) == ["/etc/nginx/secret.conf"]

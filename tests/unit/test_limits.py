@@ -1,4 +1,4 @@
-"""How long Slipway waits: what is shipped, what a setting makes of it, and what is said where the time is up."""
+"""Time limits: the defaults, the effect of settings, and the errors."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_what_is_asked_within_an_answer_takes_no_longer_than_that():
 
 
 def run(script: str, folder: Path, programs: dict[str, str], given: str = "") -> subprocess.CompletedProcess[str]:
-    """Run a script that is meant for a host, with programs that stand for the host's."""
+    """Run a host's script with fake programs."""
     for name, text in programs.items():
         (folder / name).write_text(f"#!/bin/sh\n{text}\n")
         (folder / name).chmod(0o755)
@@ -146,7 +146,7 @@ def run(script: str, folder: Path, programs: dict[str, str], given: str = "") ->
     return subprocess.run(["sh", "-c", script], env=env, input=given, capture_output=True, text=True, check=False)
 
 
-def test_of_a_mongosh_that_does_not_finish_one_sentence_is_told(settings_with, tmp_path, monkeypatch):
+def test_of_a_mongosh_that_does_not_finish_one_sentence_is_reported(settings_with, tmp_path, monkeypatch):
     limited(monkeypatch, mongosh=1)
     settings = settings_with()
     (tmp_path / "run").mkdir()
@@ -175,7 +175,7 @@ def test_of_a_service_that_is_not_ready_a_sentence_comes_before_its_log(tmp_path
     ]
 
 
-def test_of_a_service_that_keeps_its_old_processes_a_sentence_is_told(tmp_path, monkeypatch):
+def test_of_a_service_that_keeps_its_old_processes_a_sentence_is_reported(tmp_path, monkeypatch):
     limited(monkeypatch, reload=1)
     monkeypatch.setattr(units, "host", SimpleNamespace(data={}))
     done = run(units._reload("my.service"), tmp_path, {"systemctl": "echo 1", "pgrep": "echo 7"})
@@ -183,7 +183,7 @@ def test_of_a_service_that_keeps_its_old_processes_a_sentence_is_told(tmp_path, 
     assert done.stderr == f"my.service has no new process 1 s after a reload; {HINT}\n"
 
 
-def test_of_a_key_that_does_not_come_a_sentence_is_told(settings_with, tmp_path):
+def test_of_a_key_that_does_not_come_a_sentence_is_reported(settings_with, tmp_path):
     programs = {"curl": "exit 28", "mktemp": f"echo {tmp_path}/key"}
     script, url = mongodb._fetch_key(settings_with()), settings_with().mongodb_key_url
     assert run(script, tmp_path, programs).stderr == f"no whole answer within 60 s: {url}; {HINT}\n"

@@ -1,4 +1,4 @@
-"""The host's lock, by the shell's own hand."""
+"""The host's lock, its commands run in local shells."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def run(tmp_path, monkeypatch) -> Run:
 
 @pytest.fixture
 def shells() -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Two shells, as two applies have on a host."""
+    """Two shells, as of two applies on a host."""
     shells = [subprocess.Popen(["sleep", "60"]) for _ in range(2)]
     yield shells
     for shell in shells:

@@ -24,7 +24,7 @@ def site(settings_with, tmp_path):
     return site
 
 
-def test_what_is_written_and_changed_is_told(site, index, tmp_path):
+def test_what_is_written_and_changed_is_reported(site, index, tmp_path):
     index.add("server", "1.0")
     index.add("loop", "1.0")
     one, source = site("server\nloop\n"), tmp_path / "backend"

@@ -1,4 +1,4 @@
-"""A command runs in an environment of ours, whatever a login brings."""
+"""Commands run in a clean environment, whatever the login sets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ODD = r"""printf '%s\n' 'a\\b' "it's" '!x' "$HOME" `echo back`; cat; exit 7"""
 
 @pytest.fixture
 def login(tmp_path: Path):
-    """Runs a command by a login shell, as sshd does, in the environment of a login that nobody would want."""
+    """Runs a command by a login shell, as sshd does, with a hostile environment."""
     noisy = tmp_path / "noisy"
     noisy.write_text("echo noise; echo noise >&2; umask 077\n")
     env = {

@@ -1,4 +1,4 @@
-"""A user's mistake in a file of the project is one line that says where, and no traceback; nothing is connected to."""
+"""A mistake in a project's file is one line with its place, without a traceback or a connection."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_in_a_file_is_told_with_its_line(project, mistake):
+def test_a_mistake_in_a_file_is_reported_with_its_line(project, mistake):
     name, added, said = MISTAKES[mistake]
     file = project / name
     text = file.read_text() + added
@@ -44,7 +44,7 @@ def test_a_mistake_in_a_file_is_told_with_its_line(project, mistake):
     assert said.format(line=text.count("\n")) in told(project, "plan")
 
 
-def test_a_syntax_error_in_a_file_that_the_inventory_imports_is_told_with_that_files_line(project):
+def test_a_syntax_error_in_a_file_that_the_inventory_imports_is_reported_with_that_files_line(project):
     (project / "names.py").write_text("ours = = 1\n")
     inventory = project / "inventory.py"
     inventory.write_text(f"import names\n{inventory.read_text()}")
@@ -120,7 +120,7 @@ def test_a_mistake_in_the_inventory_is_one_line_that_says_what_to_type(project, 
     assert "s3cr3t" not in said
 
 
-def test_all_mistakes_in_the_inventory_are_told_at_once(project):
+def test_all_mistakes_in_the_inventory_are_reported_at_once(project):
     (project / "inventory.py").write_text(f'one = {HOST}\nweb = ["a b"]\ndb = "server.invalid"\n')
     lines = [line for line in told(project, "plan").splitlines() if line.startswith("  - inventory.py: ")]
     assert [line.split(": ")[1] for line in lines] == ["one", "web[0]", "db", "app"]
@@ -167,7 +167,7 @@ def test_verify_tells_a_wrong_setting_in_the_same_words(project):
     assert "--data: found 'nonsense', expected NAME=VALUE" in said
 
 
-def test_wrong_settings_are_told_together_before_any_host_is_touched(project):
+def test_wrong_settings_are_reported_together_before_any_host_is_touched(project):
     said = told(project, "apply", "--yes", "--data", "mongodb_prot=1", "--data", "site_domain=no dots")
     assert "did you mean 'mongodb_port'?" in said
     assert "site_domain: found 'no dots'" in said
@@ -175,7 +175,7 @@ def test_wrong_settings_are_told_together_before_any_host_is_touched(project):
     assert "resolve hostname" not in said
 
 
-def test_wrong_secrets_are_told_together_before_any_host_is_touched(project, monkeypatch):
+def test_wrong_secrets_are_reported_together_before_any_host_is_touched(project, monkeypatch):
     monkeypatch.setenv("SLIPWAY_SECRET_ADMIN_PASSWORD", "changeme")
     monkeypatch.setenv("SLIPWAY_SECRET_MONGODB_ADMIN_PASSWORT", "abc")
     said = told(project, "apply", "--yes")
@@ -185,7 +185,7 @@ def test_wrong_secrets_are_told_together_before_any_host_is_touched(project, mon
     assert "resolve hostname" not in said
 
 
-def test_a_host_that_is_not_in_the_inventory_is_told_with_what_is(project):
+def test_a_host_that_is_not_in_the_inventory_is_reported_with_what_is(project):
     said = told(project, "plan", "--limit", "nosuch")
     assert "--limit nosuch: no such host or role; there are: app, db, " in said
     assert "server.invalid" in said
@@ -205,7 +205,7 @@ WRONG_SERVICES = {
 
 
 @pytest.mark.parametrize("wrong", WRONG_SERVICES)
-def test_wrong_services_are_told_before_any_host_is_touched(project, wrong):
+def test_wrong_services_are_reported_before_any_host_is_touched(project, wrong):
     services, said = WRONG_SERVICES[wrong]
     errors = told(project, "plan", "--data", f"services={json.dumps(services)}")
     assert said in errors
@@ -232,7 +232,7 @@ def test_an_old_name_of_a_setting_is_warned_of_once_before_a_host_is_asked(proje
 
 
 class Logged(logging.Handler):
-    """What a logger was told. pytest's own handlers get it once or twice, by what other tests did to the logger."""
+    """The messages of a logger; pytest's own handlers may get them twice."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -260,7 +260,7 @@ def test_plain_pyinfra_logs_it_once_for_all_hosts(project, monkeypatch):
     assert logged.lines == [OLD_NAME]
 
 
-def test_an_argument_of_one_run_among_the_settings_is_told_with_its_file_and_the_option(project):
+def test_an_argument_of_one_run_among_the_settings_is_reported_with_its_file_and_the_option(project):
     with (project / "group_data/web.py").open("a") as file:
         file.write('release_ref = "v1"\n')
     said = told(project, "release", "--yes")

@@ -1,4 +1,4 @@
-"""The replica set of a MongoDB: what it is by its answers, and how it begins, with a server that only answers."""
+"""The state and initiation of a replica set, with a fake server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FIRST = ("127.0.0.1", "27017", "1", "rs0", "mongodb-1.internal:27017")
 
 
 class Server:
-    """A MongoDB that has users, of which one may begin the set where its password is right."""
+    """A fake MongoDB whose administrator may initiate the set."""
 
     def __init__(self, hello, may=True, refuses="", oplog_mb=990):
         self.hello, self.may, self.refuses, self.oplog_mb = hello, may, refuses, oplog_mb

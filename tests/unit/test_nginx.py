@@ -1,4 +1,4 @@
-"""What Nginx's configuration promises, read as Nginx reads it: block by block."""
+"""Nginx's configuration, parsed block by block."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SERVICES = [
 
 
 def blocks(text: str, name: str = "") -> Iterator[tuple[str, list[str]]]:
-    """Each block by its first line, with the directives that are its own, not those of the blocks in it."""
+    """Each block by its first line, with its own directives, without those of inner blocks."""
     own: list[str] = []
     open_blocks = [(name, own)]
     for line in text.splitlines():
@@ -44,12 +44,12 @@ def site(files):
 
 
 def answers(directives: list[str]) -> bool:
-    """Whether a block answers requests by a header, a proxy or an answer of its own."""
+    """Whether a block answers requests: by add_header, a proxy or a return."""
     return any(line.startswith(("add_header ", "return 4", "proxy_pass ")) for line in directives)
 
 
 def test_no_place_of_the_site_loses_the_security_headers(site):
-    """A block with an add_header of its own inherits none of those around it."""
+    """A block with an add_header inherits none from outer blocks."""
     headers, backend = f"include {HEADERS};", f"include {BACKEND};"
     answering = [(name, own) for name, own in site if answers(own) or name == "server"]
     assert len(answering) > 12

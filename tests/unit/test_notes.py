@@ -1,4 +1,4 @@
-"""What an operation says of a change: why it is made, and how it differs from what is there."""
+"""The notes of an operation: the reason for a change, and the diff."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def notes(monkeypatch):
     ("what", "found", "wanted"),
     [("owner", "nobody", "root"), ("group", "adm", "root"), ("mode", "600", "644"), ("kind", "fifo", "regular file")],
 )
-def test_whatever_of_a_file_is_wrong_is_told(notes, what, found, wanted):
+def test_whatever_of_a_file_is_wrong_is_reported(notes, what, found, wanted):
     assert notes({**AS_IT_SHOULD_BE, what: found}) == [f"{PATH}: {what} {found} -> {wanted}"]
 
 
@@ -54,13 +54,13 @@ def test_other_contents_are_a_diff(notes):
     assert said == [f"--- {PATH}\n+++ {PATH}\n@@ -1,2 +1,2 @@\n one\n-three\n+two"]
 
 
-def test_a_new_file_is_told_and_shown(notes):
+def test_a_new_file_is_reported_and_shown(notes):
     told, diff = notes({})
     assert told == f"{PATH}: new, 8 bytes, root:root 644"
     assert diff.splitlines()[-2:] == ["+one", "+two"]
 
 
-def test_contents_that_differ_in_no_line_are_told_all_the_same(notes):
+def test_contents_that_differ_in_no_line_are_reported_all_the_same(notes):
     assert notes({**AS_IT_SHOULD_BE, "sha256": "other"}, CONTENT.decode()) == [
         f"{PATH}: only the newline at the end differs"
     ]

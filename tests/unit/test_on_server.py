@@ -1,4 +1,4 @@
-"""The scripts of verbs that hand over a host's output or terminal."""
+"""The scripts of verbs that show a host's output or open a terminal."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def config(tmp_path: Path) -> Callable[..., dict[str, Any]]:
 
 @pytest.fixture
 def connector() -> Iterator[Callable[..., Connector]]:
-    """Makes our connector of a host, not connected yet, by its name and connection data."""
+    """Creates a connector for a host from its name and connection data, not connected yet."""
     made: list[Connector] = []
 
     def make(name: str, data: dict[str, Any]) -> Connector:
@@ -113,7 +113,7 @@ def test_jump_hosts_are_ssh_s_own_to_reach(config, tmp_path):
     assert openssh.way("other", config("Host box", "  ProxyJump one")).proxy == ()
 
 
-def test_a_mistake_in_the_configuration_is_told_with_its_file_and_line(config, tmp_path):
+def test_a_mistake_in_the_configuration_is_reported_with_its_file_and_line(config, tmp_path):
     data = config("Host *", "  Prot 22")
     with pytest.raises(ConnectError, match=rf"{tmp_path}/config.*line 2.*prot"):
         openssh.way("box", data)
@@ -124,7 +124,7 @@ def test_a_mistake_in_the_configuration_is_told_with_its_file_and_line(config, t
 
 @pytest.fixture
 def known(config, tmp_path) -> Callable[..., openssh.KnownKeys]:
-    """What a known_hosts file has for a host."""
+    """The entries of a known_hosts file for a host."""
 
     def ask(text: str, name: str = "box.invalid", port: int = 22, hashed: bool = False) -> openssh.KnownKeys:
         file = tmp_path / "known_hosts"
@@ -208,7 +208,7 @@ def test_a_command_leads_to_the_host_where_ssh_has_one(config, connector, sshd, 
     assert process.poll() is not None
 
 
-def test_a_command_that_fails_is_told_in_its_own_words(config, connector):
+def test_a_command_that_fails_is_reported_in_its_own_words(config, connector):
     asked = connector("box", config("Host box", "ProxyCommand echo no way to %h >&2; exit 1"))
     with pytest.raises(ConnectError, match=r"Could not connect through .*: no way to box"):
         asked.connect()
@@ -220,7 +220,7 @@ def refusal(asked: Connector) -> str:
     return str(caught.value)
 
 
-def test_an_unknown_host_is_told_with_the_file_its_name_there_and_the_command_that_mends_it(
+def test_an_unknown_host_is_reported_with_the_file_its_name_there_and_the_command_that_mends_it(
     config, connector, sshd, tmp_path
 ):
     server = sshd.start()
@@ -233,7 +233,7 @@ def test_an_unknown_host_is_told_with_the_file_its_name_there_and_the_command_th
     assert f"type `ssh -F {tmp_path}/config box true` once" in said
 
 
-def test_a_host_whose_key_is_another_is_told_with_both_and_the_command_that_forgets_the_old(
+def test_a_host_whose_key_is_another_is_reported_with_both_and_the_command_that_forgets_the_old(
     config, connector, sshd, tmp_path
 ):
     server = sshd.start()
@@ -284,7 +284,7 @@ def agent(tmp_path: Path) -> Iterator[Callable[..., str]]:
 
 
 def offered(data: dict[str, Any], **options: Any) -> tuple[list[str], list[str]]:
-    """What is offered to a host in order, and what could not be."""
+    """The keys offered to a host in order, and the errors."""
     keys = Keys(openssh.way("box", data), **options)
     return [offer.label for offer in keys.offers()], keys.unusable
 
@@ -362,7 +362,7 @@ class TokenAgent:
             client.sendall(struct.pack(">I", len(answer.asbytes())) + answer.asbytes())
 
 
-def test_a_token_s_key_is_signed_with_by_the_agent_and_a_host_that_hangs_up_on_it_is_told(
+def test_a_token_s_key_is_signed_with_by_the_agent_and_a_host_that_hangs_up_on_it_is_reported(
     config, connector, sshd, tmp_path
 ):
     server = sshd.start()
@@ -378,7 +378,7 @@ def test_a_token_s_key_is_signed_with_by_the_agent_and_a_host_that_hangs_up_on_i
     token.listening.close()
 
 
-def test_a_key_that_is_not_there_is_told_by_its_setting(connector, sshd, tmp_path):
+def test_a_key_that_is_not_there_is_reported_by_its_setting(connector, sshd, tmp_path):
     said = refusal(connector("box", {**UNSAID, **sshd.start(), "ssh_key": f"{tmp_path}/none"}))
     assert "Authentication error: root@127.0.0.1" in said
     assert f"ssh_key: found no file {tmp_path}/none" in said

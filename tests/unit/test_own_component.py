@@ -1,4 +1,4 @@
-"""A component of a project's own, which its deploy.py names beside Slipway's."""
+"""A project's own component, named in its deploy.py."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_it_takes_part_by_one_line_and_reads_settings_of_its_name(own):
     assert "Configure Nginx" not in found["operations"]
 
 
-def test_what_it_asks_of_a_host_is_told_before_anything_changes(own):
+def test_what_it_asks_of_a_host_is_reported_before_anything_changes(own):
     done = described_of(own)
     assert "server.invalid" not in done.stdout
     assert "motd_text: found nothing, need a greeting" in done.stderr

@@ -1,4 +1,4 @@
-"""What a built page loads, and what its Content-Security-Policy makes of it."""
+"""What built pages load, and what a Content-Security-Policy allows."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def build(folder: Path, page: str, *files: str) -> str:
 
 
 def test_scripts_are_hashed_as_a_browser_reads_them():
-    """The algorithm of HTML ends lines by LF, and leaves all else of a script as it is."""
+    """HTML normalizes line ends to LF, and keeps the rest of a script."""
     page = Page(
         "index.html",
         "<script>\r\n a < b && '</b>&amp;'\r</script><script type=module>import 'x'</script>"
@@ -152,7 +152,7 @@ def test_a_script_that_the_backend_answers_need_not_be_in_the_build(tmp_path):
         assert problems(folder, CSP, "", "", [location]) == []
 
 
-def test_hashed_files_that_lie_elsewhere_are_told_with_the_place_where_they_are(tmp_path):
+def test_hashed_files_that_lie_elsewhere_are_reported_with_the_place_where_they_are(tmp_path):
     folder = build(tmp_path, '<script src="/assets/main.js"></script>', "assets/main.js")
     (problem,) = problems(folder, CSP, "/static/", "")
     assert problem == (
@@ -185,14 +185,14 @@ BLANK = {
 
 
 @pytest.mark.parametrize("what", BLANK)
-def test_a_page_that_would_be_blank_is_told_before_anybody_sees_it(tmp_path, what):
+def test_a_page_that_would_be_blank_is_reported_before_anybody_sees_it(tmp_path, what):
     page, policy, told = BLANK[what]
     (problem,) = problems(build(tmp_path, page, "main.js"), policy, "", "")
     assert problem.startswith("index.html would be blank: ")
     assert told in problem
 
 
-def test_a_page_that_works_without_a_script_from_elsewhere_is_no_error_but_it_is_told(tmp_path):
+def test_a_page_that_works_without_a_script_from_elsewhere_is_no_error_but_it_is_reported(tmp_path):
     page = '<script src="/main.js"></script><script src="https://count.example/c.js"></script>'
     folder = build(tmp_path, page, "main.js")
     (tmp_path / "main.css").write_text(

@@ -1,4 +1,4 @@
-"""What a plan tells programs and people: the JSON report with its schema, and the page."""
+"""The reports of a plan: JSON with its schema, and the HTML page."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_the_schema_in_the_docs_is_the_one_that_reports_follow():
 
 
 def test_every_field_of_the_schema_that_is_no_plain_word_is_described():
-    """A list or an object of which nobody says what is in it is of no use to a program's author."""
+    """Lists and objects without a description are of no use to a program's author."""
     definitions = json.loads(schema())["$defs"].values()
     undescribed = [
         name

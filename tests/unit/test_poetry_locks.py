@@ -1,4 +1,4 @@
-"""Locks of Poetry: the older ones, which are followed from the project, and the newer ones."""
+"""Poetry's locks: older ones, resolved from pyproject.toml, and newer ones."""
 
 from __future__ import annotations
 

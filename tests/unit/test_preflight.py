@@ -1,4 +1,4 @@
-"""What a host is refused for, before anything changes."""
+"""The preflight's errors."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_good_machine_passes(settings_with):
 
 
 @pytest.mark.parametrize("what", BAD)
-def test_what_is_in_the_way_is_told_with_what_was_found_and_what_is_needed(settings_with, what):
+def test_what_is_in_the_way_is_reported_with_what_was_found_and_what_is_needed(settings_with, what):
     value, said = BAD[what]
     problems = found_problems({**GOOD, "clock": str(int(time.time())), what: value}, settings_with())
     assert any(problem.startswith(said) for problem in problems), problems
@@ -74,7 +74,9 @@ def test_what_folders_need_adds_up_on_the_file_system_they_share_with_the_swap_f
         ("ubuntu 24.04", "8.0", None),
     ],
 )
-def test_a_series_that_does_not_exist_for_the_system_is_told_with_those_that_do(settings_with, system, series, said):
+def test_a_series_that_does_not_exist_for_the_system_is_reported_with_those_that_do(
+    settings_with, system, series, said
+):
     machine = {**GOOD, **dict(zip(("os", "release"), system.split(), strict=True))}
     problems = mongodb_packages.series_problems(machine, settings_with(mongodb_version=series))
     if said is None:
@@ -139,7 +141,7 @@ def test_the_repository_itself_says_what_it_has(settings_with, answer, said):
 WEB, DB = {80: "nginx", 443: "nginx"}, {27017: "mongod"}
 
 
-def test_a_port_that_a_stranger_holds_is_told_and_our_own_is_not():
+def test_a_port_held_by_another_program_is_reported():
     listeners = {80: "apache2", 443: "nginx", 27017: "mongod", 22: "sshd"}
     problems = preflight.port_problems(listeners, WEB | DB)
     assert problems == ["port 80: found 'apache2' listening, need it for nginx (stop or move apache2)"]

@@ -1,5 +1,4 @@
-"""A project of one's own: where it is found, what is the user's and what is Slipway's, and two versions beside each
-other."""
+"""A user's project: how it is found, which files are the user's and which Slipway's, and comparing two versions."""
 
 from __future__ import annotations
 

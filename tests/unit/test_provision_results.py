@@ -1,4 +1,4 @@
-"""What the benchmark of provisioning makes of its runs."""
+"""The evaluation of the provisioning benchmark."""
 
 from __future__ import annotations
 

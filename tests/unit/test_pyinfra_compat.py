@@ -1,4 +1,4 @@
-"""What Slipway changes of pyinfra's inside, against a local `sh`: an operation sees what it does with pyinfra alone."""
+"""Slipway's patches of pyinfra, against a local `sh`: operations behave as with plain pyinfra."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Python environment of a release, and uv, which makes it."""
+"""The Python environment of a release, and uv, which creates it."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_the_uv_of_the_server_is_the_one_that_is_locked_here():
 
 @pytest.fixture
 def fetch(tmp_path, monkeypatch):
-    """Runs the command that fetches uv where `content` is what the wheel's program would be."""
+    """Runs the command that fetches uv, with `content` as the wheel's program."""
 
     def fetch(content: str, digest: str = "") -> subprocess.CompletedProcess[str]:
         with zipfile.ZipFile(tmp_path / "wheel", "w") as wheel:
@@ -145,7 +145,7 @@ def test_the_script_is_one_that_a_shell_takes(settings_with):
 
 @pytest.fixture
 def mirror():
-    """A server whose answer to everything is an archive of a Python that nobody has signed for."""
+    """A server that answers every request with an unknown Python archive."""
     data = io.BytesIO()
     with tarfile.open(fileobj=data, mode="w:gz") as archive:
         program = b"#!/bin/sh\n"
@@ -199,7 +199,7 @@ def test_the_systems_python_runs_the_backend_unless_another_version_is_set(
 
 @pytest.fixture
 def on_host(monkeypatch):
-    """What the next release of a project needs on a host with Python 3.11 that has some environments."""
+    """The environment of a project's next release, on a host with Python 3.11 and some environments."""
 
     def on_host(settings, *there: str) -> tuple[Environment, list[str]]:
         machine = {"python": "3.11.2", "glibc": "2.36", "disk:/var/www": "/ 9000"}

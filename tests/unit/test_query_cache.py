@@ -1,4 +1,4 @@
-"""The questions that are remembered for the next run."""
+"""The cache of queries for the next run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from support.limited import limited
 
 
 class Unlisted(FactBase[str]):
-    """The same, of which nobody has said that it holds no secret."""
+    """The same fact, not declared free of secrets."""
 
     def command(self, command: str) -> str:
         return command
@@ -35,7 +35,7 @@ class Masked(Fact[str]):
         return "\n".join(output)
 
 
-def test_only_facts_that_say_so_are_remembered_and_none_with_a_secret(host):
+def test_only_cacheable_facts_are_cached_and_none_with_a_secret(host):
     host.get_fact(Shown, command="echo kept")
     host.get_fact(Unlisted, command="echo s3cr3t-1")
     host.get_fact(Masked, secret="s3cr3t-2")
@@ -54,7 +54,7 @@ KEY = ("lab", "deploy.py", "box")
 KEPT = [Question("echo 'it''s'\n", by_sudo=True), Question("id", by_sudo=False)]
 
 
-def test_questions_are_kept_in_a_file_of_the_users_alone_and_never_an_answer(cache):
+def test_queries_are_cached_in_a_private_file_without_answers(cache):
     query_cache.keep(KEY, KEPT)
     assert query_cache.recall(KEY, by_sudo=True) == KEPT
     assert query_cache.recall(KEY, by_sudo=False) == KEPT[1:]
@@ -66,7 +66,7 @@ def test_questions_are_kept_in_a_file_of_the_users_alone_and_never_an_answer(cac
 
 
 @pytest.mark.parametrize("text", ["", "{", "null", "3", '["echo"]', '[["echo"]]', '{"a": 1}', "\x00", "[[1, 2, 3, 4]]"])
-def test_a_memory_that_is_broken_is_none(cache, text):
+def test_a_broken_cache_is_ignored(cache, text):
     query_cache.keep(KEY, KEPT)
     [file] = (path for path in cache.rglob("*") if path.is_file())
     file.write_text(text)
@@ -75,7 +75,7 @@ def test_a_memory_that_is_broken_is_none(cache, text):
     assert query_cache.recall(KEY, by_sudo=True) == KEPT
 
 
-def test_a_memory_that_others_could_write_to_is_none(cache):
+def test_a_cache_that_others_can_write_is_ignored(cache):
     """Root on the host runs it."""
     query_cache.keep(KEY, KEPT)
     [file] = (path for path in cache.rglob("*") if path.is_file())
@@ -87,20 +87,20 @@ def test_a_memory_that_others_could_write_to_is_none(cache):
         assert query_cache.recall(KEY, by_sudo=True) == []
 
 
-def test_a_memory_that_can_not_be_kept_is_no_error(cache):
+def test_a_cache_that_can_not_be_written_is_no_error(cache):
     cache.write_text("a file where a folder should be")
     query_cache.keep(KEY, KEPT)
     assert query_cache.recall(KEY, by_sudo=True) == []
 
 
-def test_what_is_remembered_is_asked_at_once_and_not_again(host, monkeypatch):
+def test_cached_queries_are_sent_at_once_and_not_again(host, monkeypatch):
     counted = Counted(host, monkeypatch)
     host.connector.batches.fetch([Question("echo a", False), Question("echo b", False)])
     assert [host.get_fact(Shown, command=f"echo {name}") for name in "ab"] == ["a", "b"]
     assert counted.batches == [["echo a", "echo b"]]
 
 
-def test_what_is_remembered_and_has_no_answer_any_more_does_no_harm(host, monkeypatch):
+def test_an_outdated_cached_query_does_no_harm(host, monkeypatch):
     from slipway.engine.connections import _try_fetch
 
     limited(monkeypatch, answer=1)

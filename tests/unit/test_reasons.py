@@ -1,4 +1,4 @@
-"""What went wrong is told with its reason, the user's own names for files, and what to do; once."""
+"""Errors have their reason, final file names and a hint, once."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def executor(said: list[str], command: str) -> tuple[Executor, object]:
     return found, host
 
 
-def test_a_line_is_told_once_and_a_script_of_slipway_s_not_at_all():
+def test_a_line_is_reported_once_and_a_script_of_slipway_s_not_at_all():
     found, host = executor(["E: gone", "E: is old"] * 6, "umask 022\nrefresh() { true; }")
     assert found._where(host, "hash", None, []).splitlines()[1:3] == ["  | E: gone", "  | E: is old"]
     found, host = executor(["why"], "certbot certonly")

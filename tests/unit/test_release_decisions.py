@@ -1,4 +1,4 @@
-"""What a release decides on a host: to take over, to roll back, to discard, to settle."""
+"""The decisions of a release: take over, roll back, discard, settle."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def release(model: Model) -> None:
 
 
 def assert_at_rest(model: Model, release: str) -> None:
-    """Release `release` is live, by the services themselves, and nothing is left of another."""
+    """Release `release` is live in the services themselves, without remains of another."""
     assert model.active == model.own_units(release)
     assert set(model.served().values()) == {release}
     assert "next" not in model.links()
     assert not [path for path in model.files if path.endswith(("/next.sock", ".new"))]
 
 
-# --- The way of a release that works
+# --- A release that works
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -63,7 +63,7 @@ def test_visitors_are_served_by_the_release_before_then_the_next_one_then_the_se
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_to_settle_where_nothing_was_begun_changes_nothing_that_runs(model_of, kind):
+def test_settle_without_an_interrupted_release_changes_nothing(model_of, kind):
     model = model_of(kind)
     assert model.step("settle")
     assert_at_rest(model, "1")
@@ -148,7 +148,7 @@ def test_one_that_does_not_start_is_not_waited_for(model_of, broken):
     assert_at_rest(model, "1")
 
 
-def test_a_hook_that_takes_too_long_is_told_with_the_setting_of_its_time(model_of):
+def test_a_hook_that_takes_too_long_is_reported_with_the_setting_of_its_time(model_of):
     model = model_of()
     model.broken.add("codementee-backend-before.service")
     model.results["codementee-backend-before.service"] = "timeout"
@@ -177,7 +177,7 @@ def test_a_hook_runs_in_the_next_release(model_of):
     assert starts == [f"start codementee-backend-{when}.service" for when in ("before", "after")]
 
 
-# --- A release that works beside the old one, and not in its place
+# --- A release that works in the next units, but not in place
 
 
 BROKEN_IN_PLACE: dict[str, Callable[[Model], object]] = {
@@ -188,7 +188,7 @@ BROKEN_IN_PLACE: dict[str, Callable[[Model], object]] = {
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("how", BROKEN_IN_PLACE)
-def test_a_service_that_does_not_come_up_with_it_is_rolled_back(model_of, kind, how):
+def test_a_service_that_fails_to_start_with_it_is_rolled_back(model_of, kind, how):
     model = model_of(kind)
     release(model)
     BROKEN_IN_PLACE[how](model)
@@ -199,7 +199,7 @@ def test_a_service_that_does_not_come_up_with_it_is_rolled_back(model_of, kind, 
 
 
 @pytest.mark.parametrize("how", ["broken", "crashing"])
-def test_a_worker_that_does_not_come_up_with_it_takes_all_services_back(model_of, how):
+def test_a_worker_that_fails_to_start_with_it_rolls_back_all_services(model_of, how):
     model = model_of("several")
     release(model)
     getattr(model, how).add(f"2:{MAILER}" if how == "broken" else MAILER)
@@ -210,7 +210,7 @@ def test_a_worker_that_does_not_come_up_with_it_takes_all_services_back(model_of
 
 
 @pytest.mark.parametrize("was_there", [True, False])
-def test_what_described_the_services_before_comes_back_with_the_release_before(model_of, was_there):
+def test_the_previous_unit_files_are_restored_with_the_previous_release(model_of, was_there):
     model = model_of("several")
     release(model)
     unit_file, backup = f"/etc/systemd/system/{MAILER}", f"{model.facts.backups}/{MAILER}"
@@ -229,7 +229,7 @@ def test_what_described_the_services_before_comes_back_with_the_release_before(m
     assert told == ["daemon-reload", f"restart {BACKEND}"] * 2
 
 
-def test_without_a_release_before_it_is_told_and_nothing_is_left_of_the_next_one(model_of):
+def test_without_a_release_before_it_is_reported_and_nothing_is_left_of_the_next_one(model_of):
     model = model_of()
     release(model)
     del model.files[f"{model.facts.root}/previous"]
@@ -239,7 +239,7 @@ def test_without_a_release_before_it_is_told_and_nothing_is_left_of_the_next_one
     assert (model.links(), NEXT in model.active) == ({"current": "releases/2"}, False)
 
 
-def test_where_the_release_before_does_not_come_up_either_the_next_one_serves_on(model_of):
+def test_if_the_previous_release_fails_too_the_next_one_serves_on(model_of):
     model = model_of()
     release(model)
     model.broken.add(BACKEND)
@@ -257,7 +257,7 @@ def test_where_the_release_before_does_not_come_up_either_the_next_one_serves_on
 # --- A restart without a release
 
 
-def test_the_live_release_serves_from_beside_while_a_service_restarts(model_of):
+def test_a_second_instance_serves_while_a_service_restarts(model_of):
     model = model_of("several")
     assert model.step("cover", "backend")
     assert (model.active[NEXT], model.links()["next"]) == ("1", "current")
@@ -273,7 +273,7 @@ def test_the_live_release_serves_from_beside_while_a_service_restarts(model_of):
     assert model.errors == []
 
 
-def test_what_does_not_start_from_beside_is_told_and_leaves_the_service_as_it_is(model_of):
+def test_a_second_instance_that_fails_to_start_leaves_the_service_unchanged(model_of):
     model = model_of()
     model.says[NEXT] = UNWELL
     assert not model.step("cover", "backend")
@@ -313,7 +313,7 @@ def test_a_service_that_does_not_come_up_again_is_covered_for_until_it_does(mode
     assert_at_rest(model, "1")
 
 
-# --- To settle what was cut off
+# --- Settling an interrupted release
 
 
 def test_where_the_next_release_serves_the_service_takes_over_from_it(model_of):
@@ -323,7 +323,7 @@ def test_where_the_next_release_serves_the_service_takes_over_from_it(model_of):
     assert_at_rest(model, "2")
 
 
-def test_where_visitors_have_not_seen_the_next_release_it_goes(model_of):
+def test_a_next_release_that_was_never_live_is_stopped(model_of):
     model = model_of()
     assert model.step("begin", "2", "discard")
     assert model.step("settle")

@@ -1,4 +1,4 @@
-"""When a release is healthy: what it answers, and how it is asked."""
+"""The health check of a release."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_without_a_health_path_any_answer_of_the_root_below_500_will_do(model_of
 
 @pytest.fixture
 def says(model_of, monkeypatch) -> Callable[..., Model]:
-    """A host whose next release answers so, one after the other, and well from then on; its `clock` is what it took."""
+    """A host whose next release gives these answers in turn, then healthy ones; `clock` is the time it took."""
 
     def says(*answers: Answer, seconds: int = 60) -> Model:
         model, left = model_of(), [*answers]
@@ -71,27 +71,27 @@ def test_it_is_asked_quickly_at_first_and_calmly_then(says):
 LIMITED = Answer(429, "slow down", retry_after=20)
 
 
-def test_a_limit_of_requests_after_a_right_answer_is_no_illness(says):
+def test_a_rate_limit_after_a_healthy_answer_counts_as_healthy(says):
     model = says(WELL, *[LIMITED] * 50)
     assert model.step("begin", "2", "discard")
     assert len(model.slept) == RIGHT_ANSWERS
 
 
 @pytest.mark.parametrize("answer", [LIMITED, LIMITED._replace(status=503)])
-def test_who_says_when_to_ask_again_is_asked_again_then(says, answer):
+def test_retry_after_is_respected(says, answer):
     model = says(answer, answer)
     assert model.step("begin", "2", "discard")
     assert model.slept[:2] == [20, 20]
 
 
-def test_who_says_so_is_not_waited_for_longer_than_is_set(says):
+def test_retry_after_does_not_exceed_the_time_limit(says):
     model = says(*[LIMITED] * 50, seconds=30)
     assert not model.step("begin", "2", "discard")
     assert model.slept == [20, 10]
     assert "/api/health answered: slow down 429; exempt /api/health from its rate limit" in model.error()
 
 
-def test_a_wrong_path_and_a_redirect_are_told_as_what_they_are(says):
+def test_a_wrong_path_and_a_redirect_are_reported_as_what_they_are(says):
     model = says(*[Answer(404, "Not Found")] * 90)
     assert not model.step("begin", "2", "discard")
     assert 'set backend_health_path to an existing path, or to "" to accept any answer below 500' in model.error()

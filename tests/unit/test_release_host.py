@@ -1,4 +1,4 @@
-"""The requests of a health check: what is taken for the answer, and when it is waited for no longer."""
+"""The requests of a health check: answers and timeouts."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_one_that_comes_by_and_by_is_cut_off_when_its_time_is_up(found, name, st
     assert LIMIT <= found[name][2] < 2 * LIMIT
 
 
-def test_who_says_nothing_is_not_waited_for_longer(found):
+def test_a_silent_service_times_out(found):
     assert found["never"][:2] == [0, ""]
     assert LIMIT <= found["never"][2] < 2 * LIMIT
 

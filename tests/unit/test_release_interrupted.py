@@ -1,4 +1,4 @@
-"""A release that is killed: before each of its changes in turn, then `settle` before each of its own, then again."""
+"""A release killed before each of its changes in turn, then `settle` killed likewise, then run again."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def backup(model: Model) -> str:
 
 
 def assert_served(model: Model) -> None:
-    """Visitors are served, and nothing is there in half that a next run would take for whole."""
+    """Visitors are served, and nothing partial could be mistaken for complete."""
     # By TCP there is nowhere else to lead them: they wait in the socket while a service comes up.
     waits = [one.name for one in model.facts.services if not one.link and f"2:{BACKEND}" in model.broken]
     assert not [name for name, release in model.served().items() if not release and name not in waits], model.served()
@@ -97,7 +97,7 @@ def assert_served(model: Model) -> None:
 
 
 def assert_settled(model: Model, fault: str) -> None:
-    """The services themselves serve one release that is there, and nothing is left of a next one."""
+    """The services themselves serve one existing release, without remains of a next one."""
     live = model.readlink(f"{model.facts.root}/current").removeprefix("releases/")
     assert "next" not in model.links()
     assert not [unit for unit in model.active if "-next" in unit]
@@ -113,7 +113,7 @@ def assert_settled(model: Model, fault: str) -> None:
 
 
 @pytest.mark.parametrize(("kind", "fault"), CASES)
-def test_wherever_a_release_and_then_settle_are_killed_visitors_are_served_and_settle_ends_it(
+def test_wherever_a_release_and_then_settle_are_killed_visitors_are_served_and_settle_completes(
     settings_with, kind, fault
 ):
     settings = settings_with(backend_health_seconds=2, release_drain_seconds=1, keep_releases=2, **KINDS[kind])
@@ -144,7 +144,7 @@ def test_wherever_a_release_and_then_settle_are_killed_visitors_are_served_and_s
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_release_that_follows_one_that_was_killed_anywhere_leaves_visitors_served(settings_with, kind):
-    """`slipway release` again, without an apply in between: an activated release is finished first."""
+    """`slipway release` again, without an apply in between: an activated release is settled first."""
     settings = settings_with(backend_health_seconds=2, release_drain_seconds=1, keep_releases=2, **KINDS[kind])
     start = Model.serving(settings, "1", "0", "2", "3")
     start.files[UNIT_FILE] = "before"

@@ -1,4 +1,4 @@
-"""What a release does about its pages: they are checked before anybody sees them, and their scripts are allowed."""
+"""The pages of a release are checked before activation, and their inline scripts are allowed."""
 
 from __future__ import annotations
 

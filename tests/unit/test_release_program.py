@@ -1,4 +1,4 @@
-"""The program with the steps of a release as a host runs it: its health checks, its files, its lock, its end."""
+"""The release program, run as on a host: health checks, files, lock, exit."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_release_goes_from_its_first_step_to_its_last(tree):
 
 
 @pytest.mark.parametrize(("then", "left"), [("discard", ["1"]), ("keep", ["1", "2"])])
-def test_one_that_is_not_healthy_is_told_and_gone_unless_it_has_served_before(tree, then, left):
+def test_one_that_is_not_healthy_is_reported_and_gone_unless_it_has_served_before(tree, then, left):
     with answering({str(tree.next): UNWELL}):
         done = step(tree, "begin", "2", then)
     assert done.returncode == 1
@@ -141,7 +141,7 @@ def test_what_the_shell_script_of_an_earlier_version_left_is_settled(tree):
 # --- One step at a time, to its end ----------------------------------------------------------------------------------
 
 
-def test_of_a_step_that_waits_for_another_a_sentence_is_told(tree, monkeypatch):
+def test_of_a_step_that_waits_for_another_a_sentence_is_reported(tree, monkeypatch):
     limited(monkeypatch, release_step=1)
     with (tree.folder / "run/codementee.release.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -217,7 +217,7 @@ def test_what_the_release_program_knows_of_a_site_comes_through_its_file_as_it_i
 # --- Calls -----------------------------------------------------------------------------------------------------------
 
 
-def test_what_the_system_refuses_is_told_in_one_line(tree):
+def test_what_the_system_refuses_is_reported_in_one_line(tree):
     (tree.root / "next.new").mkdir()
     done = step(tree, "begin", "2", "discard")
     assert done.returncode == 1
@@ -233,7 +233,7 @@ def test_its_steps_are_explained_and_an_unknown_one_is_refused(tree):
     assert done.stdout.strip() == str(release_program.__doc__).strip()
 
 
-def test_a_site_that_it_knows_nothing_of_is_told(tree):
+def test_a_site_that_it_knows_nothing_of_is_reported(tree):
     command = [sys.executable, tree.program, "another", "settle"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1

@@ -1,4 +1,4 @@
-"""What a release does on a host, by the shell's and the program's own hand, on a made-up tree."""
+"""The shell commands and program steps of a release, run in a temporary folder."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_record_that_says_nothing_is_no_error(tree, text):
     assert listed(tree) == [ReleaseThere(id="1")]
 
 
-def test_what_is_no_release_is_not_listed_nor_led_to(tree, monkeypatch):
+def test_what_is_no_release_is_neither_listed_nor_linked(tree, monkeypatch):
     tree.add("20260101000000-a", "zoo/deeper", "of mine")
     (tree.root / "releases/lost+found").mkdir()
     (tree.root / "releases/notes.txt").touch()
@@ -82,7 +82,7 @@ def test_a_host_without_releases_has_none(tree):
     assert listed(tree) == []
 
 
-def test_a_release_is_told_by_its_maker_and_what_it_is_of():
+def test_a_release_is_reported_by_its_maker_and_what_it_is_of():
     of = ReleaseThere(id="7", place="current", when="now", who="me@desk", ref="v1", path="")
     assert [*listing.rows([of, ReleaseThere(id="6", path="../other")])] == [
         ("current", "7  now by me@desk  of v1"),
@@ -96,7 +96,7 @@ def test_a_release_is_told_by_its_maker_and_what_it_is_of():
 
 @pytest.fixture
 def unpack(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """Builds the frontend's files and unpacks them as a release, as the tasks do; its folder."""
+    """Builds the frontend's files and unpacks them as a release, as the tasks do; returns its folder."""
     source = tree.folder / "frontend"
     settings = tree.settings.model_copy(update={"frontend_source": str(source), "frontend_build": "true"})
     monkeypatch.setattr(release, "host", SimpleNamespace(get_fact=lambda fact, command: tree.sh(command).stdout))
@@ -199,7 +199,7 @@ def test_old_releases_go_but_never_the_current_or_the_previous_one(tree):
     assert tree.there() == ["2", "4", "5", "6"]
 
 
-def test_what_is_no_release_neither_goes_nor_counts(tree):
+def test_what_is_no_release_is_neither_removed_nor_counted(tree):
     tree.add("1", "2", "3", "of mine")
     (tree.root / "releases/lost+found").mkdir()
     (tree.root / "releases/notes.txt").touch()

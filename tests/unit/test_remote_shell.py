@@ -1,4 +1,4 @@
-"""The shell that lasts: whatever a command does, it gets its own answer and the others get theirs."""
+"""The persistent shell: whatever a command does, each command gets its own answer."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def own(*commands: str) -> list[Question]:
 
 
 def told(transport: paramiko.Transport, *commands: str) -> str:
-    """What is said of commands that have no answer."""
+    """The error for commands without an answer."""
     asked = Shell(transport)
     with pytest.raises(NoAnswer) as caught:
         asked.ask(own(*commands))
@@ -176,7 +176,7 @@ def test_many_commands_may_take_longer_than_one(connect, monkeypatch):
     assert time.monotonic() - began > 1, "this test would not notice anything"
 
 
-def test_sudo_that_is_refused_is_told_with_a_hint_for_the_user(connect):
+def test_sudo_that_is_refused_is_reported_with_a_hint_for_the_user(connect):
     from slipway.engine.errors import HINTS
 
     with pytest.raises(NoAnswer) as caught:
@@ -190,7 +190,7 @@ def test_a_shell_that_is_killed_is_an_error_that_names_what_was_asked(connect):
     assert Shell(transport).ask(own("echo another"))[0].output == "another\n"
 
 
-def test_a_connection_that_breaks_is_told_as_that(connect, sshd):
+def test_a_connection_that_breaks_is_reported_as_that(connect, sshd):
     asked = Shell(connect())
     asked.ask(own("true"))
     sshd.stop()
@@ -223,7 +223,7 @@ NO_SHELLS = {
 
 
 @pytest.mark.parametrize("what", NO_SHELLS)
-def test_a_login_that_runs_no_command_is_told_in_its_own_words(connect, monkeypatch, what):
+def test_a_login_that_runs_no_command_is_reported_in_its_own_words(connect, monkeypatch, what):
     limited(monkeypatch, handshake=2)
     prefix, said = NO_SHELLS[what]
     for count in (1, MANY):
@@ -237,7 +237,7 @@ def test_a_login_that_runs_no_command_is_told_in_its_own_words(connect, monkeypa
         assert time.monotonic() - began < 5
 
 
-def test_a_process_left_behind_holds_up_nobody(connect, monkeypatch):
+def test_a_background_process_blocks_nobody(connect, monkeypatch):
     limited(monkeypatch, answer=5)
     asked = Shell(connect())
     for _ in range(2):
@@ -256,7 +256,7 @@ def test_a_long_script_takes_one_flight(connect, monkeypatch):
     assert sum(sent) < remote_shell.FIRST_FLIGHT_BYTES
 
 
-def test_two_who_ask_at_once_take_turns(connect):
+def test_concurrent_queries_take_turns(connect):
     import gevent
 
     asked = Shell(connect())
@@ -266,7 +266,7 @@ def test_two_who_ask_at_once_take_turns(connect):
         assert greenlet.get() == [Answer(0, f"{n}\n")] * MANY
 
 
-def test_the_process_that_lasts_is_told_to_commands(connect):
+def test_commands_know_the_persistent_process(connect):
     first, by_root = Shell(connect()).ask([Question("echo $1", False), Question("echo $1", True)])
     assert first == by_root
     assert first.output.strip().isdigit()

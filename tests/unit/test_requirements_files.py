@@ -1,4 +1,4 @@
-"""Requirements files, as people and their tools write them."""
+"""Requirements files as people and tools write them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DIGEST = "a" * 64
 
 @pytest.fixture
 def listed(tmp_path):
-    """What is read of files, by their names; requirements.txt is read."""
+    """The requirements in files, given by name, read from requirements.txt."""
 
     def listed(**files: str | bytes):
         for name, content in files.items():
@@ -108,7 +108,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("line", BAD)
-def test_what_pypi_does_not_have_is_told_with_its_place_and_without_a_password(listed, line):
+def test_what_pypi_does_not_have_is_reported_with_its_place_and_without_a_password(listed, line):
     with pytest.raises(DependenciesError) as error:
         listed(requirements=f"{line}\nidna\n")
     (problem,) = error.value.problems
@@ -117,7 +117,7 @@ def test_what_pypi_does_not_have_is_told_with_its_place_and_without_a_password(l
     assert "s3cret" not in problem
 
 
-def test_all_that_is_wrong_is_told_at_once_each_with_its_file(listed):
+def test_all_that_is_wrong_is_reported_at_once_each_with_its_file(listed):
     with pytest.raises(DependenciesError) as error:
         listed(requirements="-r deep/list.txt\n-e .\n", deep__list="idna\ngit+https://example.org/a\n")
     places = [problem.partition(":")[0] for problem in error.value.problems]

@@ -1,4 +1,4 @@
-"""Which program of a site answers a path."""
+"""Which service of a site answers a path."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_path_that_nginx_would_read_as_something_else_is_refused(text):
 
 
 def answered(settings, *paths: str) -> list[tuple[str, str]]:
-    """Who answers each path, and what he is asked for."""
+    """The service that answers each path, and the path that it gets."""
     found = [(place_of(path, settings.places), path) for path in paths]
     return [(place.service, place.passed(path) or path) if place else ("", path) for place, path in found]
 
@@ -88,7 +88,7 @@ OVERLAPS = {
 
 
 @pytest.mark.parametrize("what", OVERLAPS)
-def test_two_programs_on_one_path_are_told_by_their_names(defaults, what):
+def test_two_programs_on_one_path_are_reported_by_their_names(defaults, what):
     changes, told = OVERLAPS[what]
     with pytest.raises(SettingsError) as caught:
         check({**defaults, **changes})
@@ -96,7 +96,7 @@ def test_two_programs_on_one_path_are_told_by_their_names(defaults, what):
     assert len(caught.value.problems) == 1
 
 
-def test_a_release_of_a_part_that_the_site_has_not_is_told(defaults):
+def test_a_release_of_a_part_that_the_site_has_not_is_reported(defaults):
     with pytest.raises(SettingsError) as caught:
         check({**defaults, "frontend_source": "", "release_parts": ["frontend"]}, {"release_parts": "--data"})
     assert "release_parts: found ['frontend'], expected some of backend, as frontend_source is" in str(caught.value)
@@ -131,7 +131,7 @@ def test_only_pages_that_the_backend_answers_may_load_the_documentations_scripts
     assert {"/docs", "/redoc", "/api/docs"} <= {*policies(settings_with(frontend_source=""))}
 
 
-def test_nothing_runs_in_what_visitors_have_brought(settings_with):
+def test_uploaded_files_run_no_scripts(settings_with):
     settings = settings_with(shared_paths=["data"], shared_urls={"/uploads/": "data/up"}, backend_paths=["/v1/"])
     assert policies(settings) == {"~^/uploads/": "$policy_of_what_stays"}
     assert "script" not in SHARED

@@ -1,4 +1,4 @@
-"""Every way in which a secret can be missing or wrong is one clear line, before any host is touched."""
+"""Missing and wrong secrets are one clear line each, before any host is touched."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_secret_in_the_environment_wins_and_needs_no_file_where_all_are_there(
     assert read_secrets("no-such.age", NAMES, GENERATED, "none") == {"ADMIN_PASSWORD": ODD}
 
 
-def test_a_missing_identity_is_told(encrypted, tmp_path):
+def test_a_missing_identity_is_reported(encrypted, tmp_path):
     line = complaint(encrypted, tmp_path / "none.txt")
     assert "found no age identity at" in line
     assert "slipway secrets keygen" in line
@@ -90,24 +90,24 @@ def test_an_identity_that_others_can_read_is_refused(encrypted, identity):
     assert f"chmod 600 {identity}" in complaint(encrypted, identity)
 
 
-def test_another_identity_is_told(encrypted, tmp_path):
+def test_another_identity_is_reported(encrypted, tmp_path):
     other = private(tmp_path / "other.txt", str(pyrage.x25519.Identity.generate()))
     line = complaint(encrypted, other)
     assert "not encrypted to the identity of" in line
     assert "slipway secrets rotate" in line
 
 
-def test_an_identity_that_is_none_is_told(encrypted, tmp_path):
+def test_an_identity_that_is_invalid_is_reported(encrypted, tmp_path):
     assert "AGE-SECRET-KEY-1..." in complaint(encrypted, private(tmp_path / "other.txt", "nonsense\n"))
 
 
 @pytest.mark.parametrize("damage", [lambda d: d[:-5], lambda d: d[:60], lambda d: b"nonsense", lambda d: b""])
-def test_a_damaged_file_is_told(encrypted, identity, damage):
+def test_a_damaged_file_is_reported(encrypted, identity, damage):
     encrypted.write_bytes(damage(encrypted.read_bytes()))
     assert "found a damaged file" in complaint(encrypted, identity)
 
 
-def test_a_missing_file_is_told_with_how_to_make_it(tmp_path):
+def test_a_missing_file_is_reported_with_how_to_make_it(tmp_path):
     assert "slipway secrets edit" in complaint(tmp_path / "none.age")
     assert "install -m 600 /dev/null" in complaint(tmp_path / "none.env")
     assert "SLIPWAY_SECRET_NAME" in complaint("")
@@ -135,7 +135,7 @@ def test_an_empty_value_for_a_secret_that_the_server_could_make_up_is_a_mistake(
     assert "found no value for JWT_SECRET" in complaint(file)
 
 
-def test_an_unknown_name_is_told_with_the_nearest_one(tmp_path, monkeypatch):
+def test_an_unknown_name_is_reported_with_the_nearest_one(tmp_path, monkeypatch):
     file = private(tmp_path / "s.env", "ADMIN_PASSWORD=a b\nJWT_SECERT=recognisable\n")
     assert "found JWT_SECERT, which is no secret of this site; did you mean JWT_SECRET?" in complaint(file)
     file.write_text("ADMIN_PASSWORD=a b\n")
@@ -148,7 +148,7 @@ def test_what_mongodb_can_not_be_given_is_refused(tmp_path):
     assert "other than printable ASCII characters in MONGODB_ADMIN_PASSWORD" in complaint(file)
 
 
-def test_a_line_that_is_none_is_told_without_what_may_be_a_secret(tmp_path):
+def test_a_line_that_is_invalid_is_reported_without_what_may_be_a_secret(tmp_path):
     file = private(tmp_path / "s.env", 'ADMIN_PASSWORD="recognisable\nB=1\n')
     assert "found ADMIN_PASSWORD (line 1) with a value that begins with" in complaint(file)
     file.write_text("# a key\n\nADMIN_PASSWORD=-----BEGIN\nrecognisable\n")
@@ -165,7 +165,7 @@ def test_a_line_that_is_none_is_told_without_what_may_be_a_secret(tmp_path):
         ("secrets_recipients", ["AGE-SECRET-KEY-1AAA"], "this is a private one"),
     ],
 )
-def test_a_setting_about_secrets_that_is_wrong_is_told(defaults, name, value, said):
+def test_a_setting_about_secrets_that_is_wrong_is_reported(defaults, name, value, said):
     with pytest.raises(SettingsError, match=said):
         check({**defaults, name: value})
 
@@ -210,12 +210,12 @@ WELL = {
         ({"server": "away", "backend.roles": "", "admin.roles": "", "backend@codementee.roles": ""}, []),
     ],
 )
-def test_what_differs_of_mongodbs_users_is_told(settings_with, found, said):
+def test_what_differs_of_mongodbs_users_is_reported(settings_with, found, said):
     wanted = users_of(settings_with())
     assert differences({**WELL, **found}, settings_with(), wanted) == said
 
 
-def test_a_changed_password_of_mongodbs_is_told_and_not_shown(settings_with, monkeypatch):
+def test_a_changed_password_of_mongodbs_is_reported_and_not_shown(settings_with, monkeypatch):
     monkeypatch.setenv("SLIPWAY_SECRET_MONGODB_BACKEND_PASSWORD", "recognisable")
     settings = settings_with()
     (line,) = differences(WELL, settings, users_of(settings))

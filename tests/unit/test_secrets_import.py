@@ -1,4 +1,4 @@
-"""`slipway secrets import` makes an application's .env secrets and settings, and shows no secret."""
+"""`slipway secrets import` turns an application's .env into secrets and settings, and shows no secret."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def state(project: Path) -> dict[str, bytes]:
     return {str(file): file.read_bytes() for file in project.rglob("*") if file.is_file()}
 
 
-def test_what_variables_would_become_is_told_and_nothing_is_written(project):
+def test_what_variables_would_become_is_reported_and_nothing_is_written(project):
     before = state(project)
     done = run()
     assert done.exit_code == 0
@@ -154,7 +154,7 @@ def test_a_setting_that_can_not_be_written_without_doubt_is_shown(project):
         (["JWT_SECRET", "--all"], "found names and --all, expected one of both"),
     ],
 )
-def test_a_mistake_is_told_and_nothing_is_written(project, arguments, said):
+def test_a_mistake_is_reported_and_nothing_is_written(project, arguments, said):
     before = state(project)
     done = run(*arguments)
     assert (done.exit_code, state(project)) == (1, before)
@@ -170,7 +170,7 @@ def test_without_recipients_nothing_is_written(project):
     assert (done.exit_code, state(project)) == (1, before)
 
 
-def test_a_file_that_is_wrong_is_told_by_its_lines(project):
+def test_a_file_that_is_wrong_is_reported_by_its_lines(project):
     (project.parent / ".env").write_text("A='recognisable\nB=1\nrecognisable\n")
     done = run("--all")
     assert done.exit_code == 1

@@ -1,4 +1,4 @@
-"""What the benchmark of serving makes of what h2load and visitors say."""
+"""The evaluation of the throughput benchmark: h2load's and the visitors' results."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_rate_is_the_median_of_a_ways_runs_and_what_failed_adds_up():
     assert results.ratio([rate("a", 10)], "a", "b") is None
 
 
-def test_the_aims_are_told_as_met_and_as_missed():
+def test_the_aims_are_reported_as_met_and_as_missed():
     script = [rate(results.SLIPWAY, 80), rate(results.BARE, 100), rate(results.CADDY_GZIP, 10)]
     lines = results.remarks(Findings(script=script, held=[Held(500, rate("held", 25), 10, 17)]))
     assert "script, HTTP/1.1: 8.00 x Caddy, encode gzip (aim: ≥ 6, met)" in lines

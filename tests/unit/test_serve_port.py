@@ -1,4 +1,4 @@
-"""A program with a port of its own behind a socket that systemd holds."""
+"""A program with its own port behind systemd's socket."""
 
 from __future__ import annotations
 

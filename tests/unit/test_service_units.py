@@ -1,4 +1,4 @@
-"""How it is told whether a service does its work, and what it may touch."""
+"""Health checks, staleness and sandboxes of services."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_unit_is_restarted_where_more_differs_than_comments_and_what_a_daemon_
     ],
 )
 def test_a_service_is_covered_for_around_its_restart_also_where_that_fails(tmp_path, monkeypatch, fails, code, told):
-    """Where what covers for it does not come up there is no restart."""
+    """If the second instance fails to start, there is no restart."""
     log, ready = tmp_path / "told", Ready("true", 5, before="step before", after="step after")
     (tmp_path / "step").write_text(f"#!/bin/sh\necho $1 >> {log}; [ $1 != {fails} ]\n")
     (tmp_path / "systemctl").write_text(f"#!/bin/sh\n[ $1 != restart ] || exec {tmp_path}/step restart\n")
@@ -148,13 +148,13 @@ def test_the_backend_reads_and_writes_its_own_database_and_no_other(settings_wit
 
 
 def test_the_databases_files_are_where_they_were(settings_with):
-    """A server that was built by hand has them there: another path would be an empty database."""
+    """Existing servers have them there: another path would be an empty database."""
     assert "\n  dbPath: /var/lib/mongodb\n" in render(
         "mongodb/mongod.conf", settings=settings_with(), cache_gb=0.5, keyfile=""
     )
 
 
-def test_security_updates_and_no_others_come_by_themselves(settings_with, tmp_path):
+def test_only_security_updates_are_installed_automatically(settings_with, tmp_path):
     (tmp_path / "52slipway").write_text(render("updates/52slipway", settings=settings_with()))
     command = ["apt-config", "-c", tmp_path / "52slipway", "dump", "Unattended-Upgrade::Origins-Pattern"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -57,7 +57,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("what", WRONG)
-def test_a_wrong_service_is_told(defaults, what):
+def test_a_wrong_service_is_reported(defaults, what):
     services, told = WRONG[what]
     assert told in problems(defaults, services=services)
 
@@ -112,7 +112,7 @@ WRONG_SITES = {
 
 
 @pytest.mark.parametrize("what", WRONG_SITES)
-def test_a_wrong_site_is_told(defaults, what):
+def test_a_wrong_site_is_reported(defaults, what):
     sites, told = WRONG_SITES[what]
     with pytest.raises(SettingsError) as caught:
         check({**defaults, "sites": sites})

@@ -1,4 +1,4 @@
-"""A wrong setting is told in one line, all of them at once, before any host is touched."""
+"""Invalid settings are reported in one line each, all at once, before any host is touched."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_a_wrong_value_is_told_with_its_name_what_was_found_and_what_is_expected(defaults, name):
+def test_a_wrong_value_is_reported_with_its_name_what_was_found_and_what_is_expected(defaults, name):
     value, expected = WRONG[name]
     (line,) = problems({**defaults, name: value})
     found = next(iter(value.values())) if isinstance(value, dict) else value[0] if isinstance(value, list) else value
@@ -127,12 +127,12 @@ def test_hsts_may_be_preloaded_for_a_year_with_all_names_below(defaults):
     assert len(problems({**defaults, **promised, "nginx_hsts_seconds": 15_768_000})) == 1
 
 
-def test_an_unknown_name_is_told_with_the_nearest_known_one(defaults):
+def test_an_unknown_name_is_reported_with_the_nearest_known_one(defaults):
     (line,) = problems({**defaults, "mongodb_prot": 27017})
     assert line == "group_data/all.py: mongodb_prot: there is no such setting; did you mean 'mongodb_port'?"
 
 
-def test_a_misspelt_name_of_pyinfras_is_told_too(defaults):
+def test_a_misspelt_name_of_pyinfras_is_reported_too(defaults):
     (line,) = problems({**defaults, "ssh_prt": 22})
     assert line.endswith("ssh_prt: there is no such setting; did you mean 'ssh_port'?")
 
@@ -142,7 +142,7 @@ def test_what_connects_is_checked_with_the_rest(defaults):
     assert [line.split(":")[1].strip() for line in sorted(lines)] == ["ssh_port", "ssh_user", "swap_mb"]
 
 
-def test_all_errors_are_told_at_once_and_where_each_is(defaults):
+def test_all_errors_are_reported_at_once_and_where_each_is(defaults):
     wrong = {**defaults, "swap_mb": "big", "site_domain": "x", "locle": "C"}
     with pytest.raises(SettingsError) as caught:
         check(wrong, {"swap_mb": "inventory.py (one)", "locle": "--data"})
@@ -170,7 +170,7 @@ def test_numbers_in_texts_are_checked_too(defaults):
     assert len(problems({**defaults, **wrong})) == len(wrong)
 
 
-def test_a_wrong_secrets_file_is_told_together_with_wrong_settings(defaults):
+def test_a_wrong_secrets_file_is_reported_together_with_wrong_settings(defaults):
     assert len(problems({**defaults, "swap_mb": -1, "secrets_file": "none.env"})) == 2
 
 
@@ -178,7 +178,7 @@ def test_what_is_pyinfras_own_is_left_alone(defaults):
     assert check({**defaults, "ssh_port": 2222, "_sudo": True})
 
 
-def test_a_missing_secrets_file_is_told_with_how_to_make_it(defaults):
+def test_a_missing_secrets_file_is_reported_with_how_to_make_it(defaults):
     (line,) = problems({**defaults, "secrets_file": "secrets/none.env"})
     assert "found no such file" in line
     assert "install -m 600 /dev/null secrets/none.env" in line
@@ -209,7 +209,7 @@ def test_data_on_the_command_line_is_text_where_the_setting_is_and_json_elsewher
     assert problems == []
 
 
-def test_data_on_the_command_line_without_a_value_is_told():
+def test_data_on_the_command_line_without_a_value_is_reported():
     assert parse_items(("swap_mb", "locale=C.UTF-8")) == (
         {"locale": "C.UTF-8"},
         ["--data: found 'swap_mb', expected NAME=VALUE"],
@@ -239,7 +239,7 @@ def test_the_key_of_another_mongodb_series_is_where_its_name_says(defaults):
     assert settings.mongodb_key_url == "https://pgp.mongodb.com/server-8.0.asc"
 
 
-def test_a_derived_value_that_is_wrong_is_told_with_what_it_follows_from(defaults):
+def test_a_derived_value_that_is_wrong_is_reported_with_what_it_follows_from(defaults):
     (line,) = problems({**defaults, "site_name": "local"})
     assert line == (
         "group_data/all.py: mongodb_database: found 'local', derived from site_name, expected letters, digits, _ and -;"
@@ -247,7 +247,7 @@ def test_a_derived_value_that_is_wrong_is_told_with_what_it_follows_from(default
     )
 
 
-def test_a_default_that_is_wrong_on_this_machine_is_told_as_such(defaults, monkeypatch, tmp_path):
+def test_a_default_that_is_wrong_on_this_machine_is_reported_as_such(defaults, monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     del defaults["admin_keys"]
     (line,) = problems(defaults)
@@ -266,7 +266,7 @@ def test_what_has_no_default_must_be_set(defaults):
     )
 
 
-def test_an_unknown_name_that_is_like_no_other_is_told_with_the_page(defaults):
+def test_an_unknown_name_that_is_like_no_other_is_reported_with_the_page(defaults):
     (line,) = problems({**defaults, "zzz": 1})
     assert line.endswith("zzz: there is no such setting; `slipway settings` lists every setting")
 
@@ -332,7 +332,7 @@ def test_an_old_name_beside_the_new_one_is_refused(defaults):
     ]
 
 
-def test_a_wrong_value_under_an_old_name_is_told_with_its_file(defaults):
+def test_a_wrong_value_under_an_old_name_is_reported_with_its_file(defaults):
     with pytest.raises(SettingsError) as caught:
         check({**defaults, "releases_kept": 1}, {"releases_kept": "--data"})
     assert caught.value.problems == ["--data: keep_releases: found 1, expected greater than or equal to 2"]

@@ -1,4 +1,4 @@
-"""The settings of this checkout are what they were when every one of them stood in group_data/all.py."""
+"""The settings of this checkout have the values from when all of them were in group_data/all.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page on settings says what is."""
+"""The page on settings is up to date and complete."""
 
 from __future__ import annotations
 

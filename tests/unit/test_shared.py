@@ -1,4 +1,4 @@
-"""What stays when a release changes, by the shell's own hand on a made-up tree."""
+"""Shared folders and files of releases, their commands run in a temporary folder."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("what", WRONG)
-def test_a_wrong_folder_that_is_to_stay_is_told(defaults, what):
+def test_a_wrong_folder_that_is_to_stay_is_reported(defaults, what):
     changes, told = WRONG[what]
     with pytest.raises(SettingsError) as caught:
         check({**defaults, **changes})

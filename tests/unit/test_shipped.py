@@ -1,4 +1,4 @@
-"""Which files of a folder a release takes: what git has, and nothing of a developer's own."""
+"""Which files of a folder a release ships: tracked ones, and none of a developer's own."""
 
 from __future__ import annotations
 

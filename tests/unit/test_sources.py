@@ -1,4 +1,4 @@
-"""What a release is made of: folders as they are, a commit of git's, another folder that holds the two."""
+"""The sources of a release: the working tree, a git commit, or another folder."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def commit(folder: Path, version: str) -> str:
 
 @pytest.fixture(autouse=True)
 def _git_of_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Git without what whoever runs the tests has set, and nothing remembered of another test."""
+    """git without the user's configuration, and empty caches."""
     for name in ("AUTHOR", "COMMITTER"):
         monkeypatch.setenv(f"GIT_{name}_NAME", "nobody")
         monkeypatch.setenv(f"GIT_{name}_EMAIL", "nobody@server.invalid")
@@ -147,7 +147,7 @@ def test_what_is_only_at_origin_is_fetched_from_there(repository, elsewhere, of,
     assert git(repository, "branch", "--list", "--format=%(refname:short)") == "main"
 
 
-def test_a_ref_that_is_nowhere_is_told_with_the_setting_and_where_it_was_looked_for(repository, elsewhere, of):
+def test_a_ref_that_is_nowhere_is_reported_with_the_setting_and_where_it_was_looked_for(repository, elsewhere, of):
     with pytest.raises(PyinfraError) as error:
         of(release_ref="v9")
     assert str(error.value) == (
@@ -156,7 +156,7 @@ def test_a_ref_that_is_nowhere_is_told_with_the_setting_and_where_it_was_looked_
     )
 
 
-def test_an_origin_that_is_not_there_or_cant_be_asked_is_told_as_that(repository, of, tmp_path):
+def test_an_origin_that_is_not_there_or_cant_be_asked_is_reported_as_that(repository, of, tmp_path):
     with pytest.raises(PyinfraError, match=r"nor at origin \(fatal: 'origin' does not appear to be a git repository\)"):
         of(release_ref="v9")
     git(repository, "remote", "add", "origin", str(tmp_path / "never there"))
@@ -164,7 +164,7 @@ def test_an_origin_that_is_not_there_or_cant_be_asked_is_told_as_that(repository
         of(release_ref="v9")
 
 
-def test_a_ref_outside_of_git_is_told(repository, of, tmp_path):
+def test_a_ref_outside_of_git_is_reported(repository, of, tmp_path):
     (repository / ".git").rename(tmp_path / "gone")
     with pytest.raises(PyinfraError) as error:
         of(release_ref="v1")
@@ -173,7 +173,7 @@ def test_a_ref_outside_of_git_is_told(repository, of, tmp_path):
     )
 
 
-def test_a_commit_that_lacks_a_folder_is_told_with_the_folder(repository, of):
+def test_a_commit_that_lacks_a_folder_is_reported_with_the_folder(repository, of):
     git(repository, "mv", "site/frontend", "site/web")
     git(repository, "commit", "--quiet", "--message", "moved")
     git(repository, "branch", "moved")
@@ -183,7 +183,7 @@ def test_a_commit_that_lacks_a_folder_is_told_with_the_folder(repository, of):
         of(release_ref="moved")
 
 
-def test_a_disk_that_is_full_is_told_and_nobody_waits_for_ever(repository, of, monkeypatch, tmp_path):
+def test_a_disk_that_is_full_is_reported_and_nobody_waits_for_ever(repository, of, monkeypatch, tmp_path):
     # More than a pipe holds.
     (repository / "site/backend/big").write_text("x" * 2**20)
     commit(repository, "2")
@@ -205,7 +205,7 @@ def test_another_folder_is_released_by_its_own_commit(repository, elsewhere, of)
     assert of(release_path=str(elsewhere / "site")).commit == f"{now}-dirty"
 
 
-def test_another_folder_that_holds_no_sources_is_told(repository, of, tmp_path):
+def test_another_folder_that_holds_no_sources_is_reported(repository, of, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(PyinfraError) as error:
         of(release_path=str(tmp_path / "empty"))
@@ -223,13 +223,13 @@ def test_another_folder_that_holds_no_sources_is_told(repository, of, tmp_path):
         ({"release_ref": "--upload-pack=x"}, "release_ref: found '--upload-pack=x', expected a branch, tag or commit"),
     ],
 )
-def test_a_wrong_setting_is_told_before_git_is_asked(of, changes, said):
+def test_a_wrong_setting_is_reported_before_git_is_asked(of, changes, said):
     with pytest.raises(SettingsError) as error:
         of(**changes)
     assert said in str(error.value)
 
 
-def test_a_submodule_is_part_of_a_release_and_one_that_is_not_here_is_told(of, repository, tmp_path):
+def test_a_submodule_is_part_of_a_release_and_one_that_is_not_here_is_reported(of, repository, tmp_path):
     library = tmp_path / "library"
     git(tmp_path, "init", "--quiet", str(library))
     (library / "words.py").write_text("library")

@@ -1,4 +1,4 @@
-"""How sshd's configuration is written, by the shell's own hand, on a made-up /etc/ssh."""
+"""How sshd's configuration is written: the commands run on a temporary /etc/ssh."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Include /etc/ssh/sshd_config.d/*.conf
 
 @pytest.fixture
 def write(tmp_path):
-    """Writes a configuration where `sshd -t` says yes or no; returns the exit code."""
+    """Writes a configuration that a fake `sshd -t` accepts or rejects; returns the exit code."""
     (tmp_path / "ssh/sshd_config.d").mkdir(parents=True)
     (tmp_path / "ssh/sshd_config").write_text(DEBIANS)
     (tmp_path / "ssh/sshd_config.d/50-cloud-init.conf").write_text("PasswordAuthentication yes\nPort 2200\n")
@@ -72,7 +72,7 @@ def test_what_a_file_sets_that_is_read_even_earlier_does_not_count(write, tmp_pa
     assert found["sshd_config.d/50-cloud-init.conf"].startswith("PasswordAuthentication yes\n")
 
 
-def test_who_has_no_key_does_not_get_in_and_root_neither(settings_with):
+def test_logins_without_a_key_and_as_root_are_refused(settings_with):
     known = {keyword: {*names} for keyword, names in ALGORITHMS.items()}
     lines = dict(configuration(settings_with(), ["/key"], known))
     closed = ["PermitRootLogin", "PasswordAuthentication", "KbdInteractiveAuthentication", "PermitEmptyPasswords"]

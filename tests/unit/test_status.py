@@ -1,4 +1,4 @@
-"""What `slipway status` makes of what a host answers."""
+"""The output of `slipway status` from a host's answers."""
 
 from __future__ import annotations
 
@@ -134,5 +134,5 @@ def test_a_host_that_could_not_be_asked_is_there_with_the_reason():
     ("given", "said"),
     [(-3, "0 s"), (59, "59 s"), (61, "1 minute"), (7300, "2 hours"), (86400 * 3, "3 days")],
 )
-def test_a_time_is_told_in_its_largest_unit(given, said):
+def test_a_time_is_reported_in_its_largest_unit(given, said):
     assert span(given) == said

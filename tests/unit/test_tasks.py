@@ -1,4 +1,4 @@
-"""The decisions of the tasks that need no host."""
+"""Decisions of the tasks, without a host."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ def test_a_file_that_its_check_refuses_leaves_the_old_one_and_nothing_else(tmp_p
 
 @pytest.fixture
 def shell(tmp_path, monkeypatch):
-    """Runs a shell script where `systemctl` only writes down what it is told; it says that every unit is active."""
+    """Runs a shell script with a fake `systemctl` that records its calls and reports every unit as active."""
     (tmp_path / "bin").mkdir()
     systemctl = tmp_path / "bin/systemctl"
     systemctl.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/told\n')

@@ -1,4 +1,4 @@
-"""Every template, rendered with the defaults and judged by the program that will read it."""
+"""Every template, rendered with the defaults and validated by the program that reads it."""
 
 from __future__ import annotations
 
@@ -294,7 +294,7 @@ def test_every_template_is_of_a_component_that_renders_it(rendered):
 
 
 def test_systemd_accepts_every_unit(rendered, tmp_path):
-    """A program is there on a server alone; here another stands for it."""
+    """Programs that exist only on a server are replaced by another one."""
     for path, text in rendered.items():
         if not path.startswith("/etc/systemd/system/"):
             continue
@@ -316,7 +316,7 @@ def test_every_script_is_a_shells(rendered):
         assert subprocess.run(["sh", "-n"], input=text, text=True, check=False).returncode == 0, path
 
 
-def test_every_file_of_the_system_is_in_its_programs_own_words(settings_with, tmp_path):
+def test_every_system_file_is_valid(settings_with, tmp_path):
     texts = {**updates.files(settings_with()), **logins.files(), **auditing.files()}
     for name in ("/etc/profile.d/slipway.sh", updates.RESTART):
         assert subprocess.run(["sh", "-n"], input=texts[name], text=True, check=False).returncode == 0
@@ -332,7 +332,7 @@ def test_every_file_of_the_system_is_in_its_programs_own_words(settings_with, tm
     assert "Automatic-Reboot-Time" not in never
 
 
-def test_who_ssh_is_open_to_is_never_banned_from_it(settings_with):
+def test_networks_with_ssh_access_are_never_banned(settings_with):
     settings = settings_with(fail2ban_ignore=["203.0.113.7"], firewall_ssh_from=["2001:db8::/32"], sshd_port=2222)
     read = ConfigParser(interpolation=None)
     read.read_string(fail2ban.jails(settings, is_web=False))
@@ -375,7 +375,7 @@ def test_the_renewal_hook_is_a_shell_script(tmp_path):
     assert "nginx -t -q && systemctl reload nginx" in hook.read_text()
 
 
-def test_the_way_back_is_a_shell_script(tmp_path):
+def test_the_rollback_is_a_shell_script(tmp_path):
     script = tmp_path / "undo"
     script.write_text(render("guard/undo", folder="/var/lib/slipway/undo"))
     assert subprocess.run(["sh", "-n", script], check=False).returncode == 0
@@ -390,6 +390,6 @@ def test_sshds_file_has_what_its_user_sets_before_slipways_own_and_only_algorith
     assert "mlkem" not in text
 
 
-def test_what_sshd_does_otherwise_is_told():
+def test_differences_of_sshd_are_reported():
     found = mismatches([("PermitRootLogin", "no"), ("Port", "22")], {"permitrootlogin": ["yes"], "port": ["22"]})
     assert found == ["permitrootlogin: sshd has yes, need no"]

@@ -1,4 +1,4 @@
-"""The way back from an adoption, as a script: it is whole, and does nothing where nothing was adopted."""
+"""The script that undoes an adoption: it is valid, and does nothing without an adoption."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def test_the_script_is_one_that_a_shell_takes(settings_with):
     subprocess.run(["sh", "-n"], input=script(settings_with()), text=True, check=True)
 
 
-def test_where_nothing_was_adopted_nothing_is_put_back(settings_with, tmp_path):
+def test_without_an_adoption_nothing_is_restored(settings_with, tmp_path):
     text = script(settings_with()).replace(ASIDE, str(tmp_path / "by-hand"))
     done = subprocess.run(["sh", "-c", text], capture_output=True, text=True, check=False)
     assert done.returncode == 1
@@ -20,7 +20,7 @@ def test_where_nothing_was_adopted_nothing_is_put_back(settings_with, tmp_path):
     assert not (tmp_path / "by-hand").exists()
 
 
-def test_what_would_not_start_is_looked_at_before_anything_moves(settings_with):
+def test_configurations_are_checked_before_anything_moves(settings_with):
     text = script(settings_with())
     first_move = text.index("back etc/mongod.conf")
     assert all(text.index(check) < first_move for check in ("nginx -t -q", "sshd -t", "--outputConfig"))

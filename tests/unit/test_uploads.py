@@ -57,7 +57,7 @@ def test_an_upload_to_a_link_goes_to_what_it_leads_to(host, tmp_path):
 
 
 def test_an_upload_goes_through_a_name_that_nobody_can_guess_and_nobody_else_can_read(host, tmp_path):
-    """Looks at the folder all the time of an upload."""
+    """Watches the folder during an upload."""
     seen: dict[str, int] = {}
     watching = gevent.spawn(_watch, tmp_path, seen)
     for n in range(5):

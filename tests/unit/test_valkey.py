@@ -1,4 +1,4 @@
-"""Valkey: what a site gets of it, and what it is refused for."""
+"""Valkey: what a site gets, and the errors."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def installed(server) -> set[str]:
     return {name for one in server.all("install") for names in one.arguments["packages"].values() for name in names}
 
 
-def test_it_is_off_where_nobody_wants_it(settings_with):
+def test_it_is_disabled_by_default(settings_with):
     server = deploy(settings_with())
     assert [one.name for one in server.operations if "Valkey" in one.name] == ["Stop Valkey where it is switched off"]
     assert installed(server) & {"redis-server", "valkey-server"} == set()
     assert "VALKEY_URL" not in environment.composed(settings_with())
 
 
-def test_it_runs_before_the_services_that_are_handed_its_url(settings_with):
+def test_it_starts_before_the_services_that_get_its_url(settings_with):
     server = deploy(settings_with(valkey=True))
     order = [one.name for one in server.operations]
     assert order.index("Start Valkey") < order.index("Install the backend's secrets") < order.index("Start the backend")
@@ -61,14 +61,14 @@ def test_its_url_holds_the_password_whatever_is_in_it(settings_with):
     assert unquote(url.password or "") == "p@ss:w/rd?#%"
 
 
-def test_a_value_may_name_it_where_it_is_on(settings_with):
+def test_a_value_may_name_it_if_it_is_enabled(settings_with):
     values = {"CACHE": "{valkey_url}"}
     assert "CACHE" in environment.composed(settings_with(valkey=True, backend_environment=values))
     with pytest.raises(SettingsError, match=r"found \{valkey_url\}, which this site does not have: valkey is False"):
         settings_with(backend_environment=values)
 
 
-def test_a_service_of_its_name_is_told(settings_with):
+def test_a_service_of_its_name_is_reported(settings_with):
     service = {"name": "valkey", "command": "python -m cache"}
     with pytest.raises(SettingsError, match="expected False, or no service named 'valkey'"):
         settings_with(valkey=True, services=[service])

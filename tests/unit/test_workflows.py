@@ -35,6 +35,6 @@ def test_every_verb_in_the_workflow_of_a_project_is_there_with_its_options():
 
 
 def test_no_secret_of_a_workflow_is_in_a_command():
-    """They come by the environment: a command's text is in the log."""
+    """They are passed in the environment, as the text of a command is in the log."""
     for workflow in (OURS, OF_A_PROJECT):
         assert "secrets." not in "".join(commands(workflow))
