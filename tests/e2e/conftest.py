@@ -1,4 +1,4 @@
-"""The hosts of end-to-end tests: one is provisioned once a run, each module gets a copy of it, which it may break."""
+"""Hosts for end-to-end tests: one is provisioned per run, and each module gets a copy of it that it may break."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from support.lab_host import LAB, LABEL, ORIGINAL, LabHost, bring_up
 from support.releases import Visits
 
 os.environ["SLIPWAY_LAB"] = LAB
-# Modules that take longest begin first, so that no worker is left with one at the end; before them those that need no
+# The longest modules start first, so that no worker is left with one at the end; before them, those that need no
 # provisioned host, as the others wait for it.
 ORDER = (
     *("readme", "readme_pyinfra", "upgrade", "kernel", "adoption", "agreement", "connection", "sites", "secrets"),
@@ -28,7 +28,7 @@ ORDER = (
     *("interrupted", "dependencies", "lab", "first_apply"),
 )
 
-# Modules that leave a server as they found it, and share one: even seconds add up.
+# Modules that leave a server unchanged share one: even seconds add up.
 SHARING = {
     *("first_apply", "inspect", "plan_report", "browser", "availability", "lock", "system_hardening", "on_server"),
 }
@@ -71,7 +71,7 @@ def _is_worker(config: pytest.Config) -> bool:
 
 
 def _take_down() -> None:
-    """Remove what this checkout's labs have on the machine: this run's, and what a killed one has left."""
+    """Remove this checkout's labs from the machine: this run's, and the remains of a killed one."""
     for state in STATE.glob(f"{LAB}*"):
         LabHost("any", state.name).slipway("lab", "down", "--all")
 
@@ -101,7 +101,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.fixture(scope="session")
 def original(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> dict[str, str]:
-    """Provision a fresh host, once for all workers, and keep its disk; what the first apply said of it."""
+    """Provision a fresh host, once for all workers, and keep its disk; the output of its first apply."""
     folder = tmp_path_factory.getbasetemp()
     folder = folder if worker_id == "master" else folder.parent
     said = folder / "first-apply.json"
@@ -133,13 +133,13 @@ def copy(name: str) -> LabHost:
 
 @pytest.fixture(scope="session")
 def shared_server(original: dict[str, str], worker_id: str) -> LabHost:
-    """A provisioned host for the modules that leave it as they found it."""
+    """A provisioned host for the modules that leave it unchanged."""
     return copy(f"shared-{worker_id}")
 
 
 @pytest.fixture(scope="module")
 def server(original: dict[str, str], request: pytest.FixtureRequest) -> Iterator[LabHost]:
-    """A provisioned host that is this module's alone, unless it is of those that share one."""
+    """A provisioned host for this module alone, unless the module is in SHARING."""
     name = request.node.path.stem.removeprefix("test_")
     if name in SHARING:
         yield request.getfixturevalue("shared_server")
@@ -151,7 +151,7 @@ def server(original: dict[str, str], request: pytest.FixtureRequest) -> Iterator
 
 @pytest.fixture
 def fresh_server(original: dict[str, str], request: pytest.FixtureRequest) -> Iterator[LabHost]:
-    """A provisioned host that is this test's alone."""
+    """A provisioned host for this test alone."""
     host = copy(f"t{hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:12]}")
     yield host
     host.remove()
@@ -159,9 +159,9 @@ def fresh_server(original: dict[str, str], request: pytest.FixtureRequest) -> It
 
 @pytest.fixture(scope="module")
 def owned_domain(server: LabHost, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The server's domain, which leads to it until the module's end: certificates can be issued there.
+    """The server's domain, which resolves to it until the end of the module: certificates can be issued for it.
 
-    All copies have the same domain, so that only one of them at a time can have it.
+    All copies have the same domain, so only one of them can have it at a time.
     """
     lock = tmp_path_factory.getbasetemp().parent / "owned-domain"
     lock.mkdir(exist_ok=True)
@@ -172,7 +172,7 @@ def owned_domain(server: LabHost, tmp_path_factory: pytest.TempPathFactory) -> I
 
 @pytest.fixture
 def visits(server: LabHost) -> Iterator[Visits]:
-    """Visitors of the server's site, who have begun."""
+    """Visitors of the server's site, already running."""
     visits = Visits(server.site())
     time.sleep(1)
     yield visits
@@ -181,7 +181,7 @@ def visits(server: LabHost) -> Iterator[Visits]:
 
 @pytest.fixture
 def say(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Tell a figure to who reads the run's summary."""
+    """Add a figure to the run's summary."""
 
     def tell(text: str) -> None:
         request.node.user_properties.append(("figure", text))

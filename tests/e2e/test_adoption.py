@@ -1,4 +1,4 @@
-"""The owner's server of today, built by hand (by_hand/provision.sh), is taken over with all that is on it."""
+"""A server built by hand (by_hand/provision.sh) is adopted with everything that is on it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from support.waiting import wait_until
 
 BY_HAND = Path(__file__).parent / "by_hand"
 LABEL = "by-hand"
-# The owner's application reads its secrets from the environment, and answers no health path but its own.
+# The owner's application reads its secrets from the environment and has its own health path.
 AS_IT_IS = (
     *("--data", "backend_secrets=[]", "--data", "backend_secrets_delivery=environment", "--data", "secrets_file="),
     *("--data", 'generated_secrets=["MONGODB_ADMIN_PASSWORD", "MONGODB_BACKEND_PASSWORD"]'),
 )
 
-# The described server has a mongod, however it came there.
+# The server already has a mongod.
 MONGOD = """
 echo "deb [trusted=yes] {url}/debian bookworm/mongodb-org/{version} main" > /tmp/x.list
 apt="apt-get -qq -o Dir::Etc::SourceList=/tmp/x.list -o Dir::Etc::SourceParts=-"
@@ -35,7 +35,7 @@ mv mongod/usr/bin/mongod /usr/bin/mongod; rm -r mongod mongodb-org-server_*.deb 
 
 
 def token_of(site: Site) -> dict[str, str]:
-    """The header by which a visitor is known, after a login."""
+    """The Authorization header after a login."""
     answer = site.post("/api/auth/login", json={"email": "a@b.c", "password": "pw"})
     return {"Authorization": f"Bearer {answer.json()['token']}"}
 
@@ -44,13 +44,13 @@ MAX_FAILED = 10
 
 
 class Visitor(threading.Thread):
-    """Logs in once, then asks for the page and the list, over and over; counts what fails and the longest time without
-    an answer. Nothing is asked while somebody holds `away`."""
+    """Logs in once, then requests the page and the list in a loop; counts failures and the longest time without
+    an answer. Pauses while somebody holds `away`."""
 
     def __init__(self, host: LabHost) -> None:
         super().__init__(daemon=True)
         self.site, self.ended, self.away = host.site(), threading.Event(), threading.Lock()
-        self.site.session.verify = False  # its own certificate names nobody that a browser would know
+        self.site.session.verify = False  # its certificate is self-signed
         self.token = token_of(self.site)
         self.asked: dict[str, int] = {"/": 0, "/api/companies": 0}
         self.failed: dict[str, int] = dict.fromkeys(self.asked, 0)
@@ -85,7 +85,7 @@ class Visitor(threading.Thread):
         self.join()
 
 
-# Prints the number of documents and a hash over all of them, by the libraries that the owner installed.
+# Prints the number of documents and a hash of them all, with the libraries that the owner installed.
 DOCUMENTS = """
 import hashlib, os, sys, bson, pymongo
 database = pymongo.MongoClient(sys.stdin.read().strip()).codementee
@@ -99,14 +99,14 @@ def documents(host: LabHost, url: str) -> str:
     return host.ssh(f"{url} | python3 -c '{DOCUMENTS}'")
 
 
-# Where an apply is stopped every day: the new backend is there and Nginx still asks the old one; Nginx has changed, and
-# MongoDB still lets everybody in.
+# Where an everyday run stops an apply: the new backend runs and Nginx still proxies to the old one; Nginx has changed
+# and MongoDB still has no access control.
 STOPS = ("Start the backend", "Stop the previous backend")
 
 
 @pytest.fixture(scope="module")
 def by_hand() -> LabHost:
-    """A server of the owner's, not adopted yet; its disk as it is then is the snapshot LABEL."""
+    """An owner's server, not adopted yet; the snapshot LABEL has its disk."""
     host = bring_up("byhand")
     settings = host.data
     host.ssh(MONGOD.format(url=settings["mongodb_apt_url"], version=settings["mongodb_version"]))
@@ -123,7 +123,7 @@ def by_hand() -> LabHost:
 
 
 def answers(host: LabHost) -> bool:
-    """Whether a visitor gets the page, and data from the database after a login."""
+    """Whether a visitor gets the page and, after a login, data from the database."""
     site = host.site()
     site.session.verify = False
     warnings.simplefilter("ignore", urllib3.exceptions.InsecureRequestWarning)
@@ -135,14 +135,14 @@ def answers(host: LabHost) -> bool:
 
 
 def stop_apply_at(host: LabHost, operation: str, visitor: Visitor) -> None:
-    """Interrupt an apply after an operation; the site must answer, and go on to after its programs start anew, which
+    """Interrupt an apply after an operation; the site must answer, also after a restart of its services, which
     the visitor does not see."""
     apply = host.start("apply", "lab", "--yes", "--verbose", *AS_IT_IS)
     try:
         apply.wait_for_operation(operation)
         apply.process.send_signal(signal.SIGINT)
     except AssertionError:
-        # What is done after a change: an apply that stopped right before it has left it to another operation.
+        # A reaction to a change: an apply that stopped right before it has left it to another operation.
         assert "Restart" in operation or "Reload" in operation
     code, _, errors = apply.end()
     assert code in (0, 130), errors
@@ -154,11 +154,11 @@ def stop_apply_at(host: LabHost, operation: str, visitor: Visitor) -> None:
         wait_until(f"the site answers after {operation!r} and a restart", lambda: answers(host), seconds=60)
 
 
-def test_a_server_built_by_hand_is_taken_over_with_its_data_its_certificate_and_its_site(say, by_hand):
+def test_a_server_built_by_hand_is_adopted_with_its_data_certificate_and_site(say, by_hand):
     host = by_hand
     plain = "echo mongodb://127.0.0.1:27017"
     before = documents(host, plain)
-    # Its two workers may each have put the first documents there.
+    # Each of its two workers may have inserted the first documents.
     assert before.split()[0] in ("51", "102")
     page, script = (
         host.ssh(f"sha256sum < /var/www/codementee/frontend/build/{f}") for f in ("index.html", "static/js/main.js")
@@ -183,7 +183,7 @@ def test_a_server_built_by_hand_is_taken_over_with_its_data_its_certificate_and_
     time.sleep(2)
     visitor.stop()
     say(f"requests during the adoption: {visitor.asked}, failed: {visitor.failures}, gaps in s: {visitor.gaps}")
-    # MongoDB restarts as a replica set, and the owner's backend waits two seconds for it: too few on a machine that
+    # MongoDB restarts as a replica set, and the owner's backend waits two seconds for it: too short on a machine that
     # is busy with other tests.
     assert visitor.failed["/"] == 0
     assert visitor.failed["/api/companies"] <= MAX_FAILED, visitor.failures
@@ -202,15 +202,15 @@ def test_a_server_built_by_hand_is_taken_over_with_its_data_its_certificate_and_
 
 
 @pytest.mark.thorough
-def test_what_was_taken_over_is_verified():
-    """On the host of the test before."""
+def test_an_adopted_server_passes_verify():
+    """On the host of the previous test."""
     done = LabHost("byhand").slipway("verify", "lab", *AS_IT_IS)
     assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.thorough
-def test_what_was_taken_over_is_given_back_and_can_be_taken_over_again():
-    """On the host of the tests before."""
+def test_an_adoption_can_be_undone_and_repeated():
+    """On the host of the previous tests."""
     host = LabHost("byhand")
     before = documents(host, "cat /etc/codementee/credentials/MONGO_URL")
     done = host.slipway("unadopt", "lab", "--yes", *AS_IT_IS)
@@ -237,14 +237,14 @@ def test_no_visitor_notices_an_adoption(say, by_hand):
     time.sleep(5)
     visitor.stop()
     say(f"requests during the adoption: {visitor.asked}, failed: {visitor.failures}, gaps in s: {visitor.gaps}")
-    # MongoDB restarts as a replica set, and the owner's backend waits two seconds for it: too few on a machine that
+    # MongoDB restarts as a replica set, and the owner's backend waits two seconds for it: too short on a machine that
     # is busy with other tests.
     assert visitor.failed["/"] == 0
     assert visitor.failed["/api/companies"] <= MAX_FAILED, visitor.failures
 
 
 @pytest.mark.thorough
-def test_an_apply_that_stops_at_any_operation_leaves_the_site_answering(say, by_hand):
+def test_an_apply_that_stops_at_any_operation_keeps_the_site_up(say, by_hand):
     snapshots.restore(LABEL, by_hand.name)
     wait_until("the server built by hand answers", lambda: answers(by_hand))
     operations = by_hand.operations(*AS_IT_IS)

@@ -1,4 +1,4 @@
-"""Slipway's engine and plain pyinfra find the same pending on a host that has drifted, and make the same of it.
+"""Slipway's engine and plain pyinfra find the same pending changes on a drifted host, and make the same of it.
 
 Sets of drifts are drawn from a seed, over all components.
 """
@@ -23,17 +23,17 @@ from support.lab_host import PROJECT, LabHost
 from support.waiting import wait_until
 
 SEED = 5
-# Ten sets a day, two hundred in the thorough run.
+# Ten sets in an everyday run, two hundred in the thorough one.
 DRAWS, SETS_OF_DRAW = 20, 10
 APPLIED = 3
-# How many drifts there are in a set.
+# The number of drifts in a set.
 SIZES = (1, 1, 2, 3, 3, 4, 8)
 READY = "ready"
 HOST_KEY_GONE = "the host key gone"
 
 
 def drawn(count: int, names: list[str]) -> list[list[str]]:
-    """Sets of drifts. All have had their turn before one comes again."""
+    """Sets of drifts. None is repeated before all have been used."""
     chance, deck = random.Random(SEED), []
     sets = []
     for _ in range(count):
@@ -45,7 +45,7 @@ def drawn(count: int, names: list[str]) -> list[list[str]]:
 
 
 class Drifting:
-    """A server that drifts, and goes back to its snapshot."""
+    """A server that drifts and is restored to its snapshot."""
 
     def __init__(self, server: LabHost) -> None:
         self.server = server
@@ -57,7 +57,7 @@ class Drifting:
         self.restore()
 
     def _know(self, keys: list[str]) -> None:
-        """Take these for the host's keys, all of them: where a drift removes one, another is offered."""
+        """Trust all of these host keys: where a drift removes one, another is offered."""
         record = self.server.record
         file = Path(record.known_hosts_file)
         with self.server.lab.locked():
@@ -70,7 +70,7 @@ class Drifting:
         wait_until("all units run", lambda: set(self.server.ssh(units, check=False).split()) == {"active"})
 
     def break_by(self, drifts: list[str]) -> None:
-        # One may be in the way of another.
+        # One drift may break another's script.
         script = "; ".join(f"( {COMPARED[drift]}\n) > /dev/null 2>&1 < /dev/null" for drift in drifts)
         self.server.ssh(f"{script}; true")
         if HOST_KEY_GONE in drifts:
@@ -108,7 +108,7 @@ def planners(server: LabHost) -> Iterator[dict[str, subprocess.Popen[str]]]:
 
 
 def plan_both_ways(planners: dict[str, subprocess.Popen[str]]) -> dict[str, list[str]]:
-    """What is pending, by who says so; both look at the same time."""
+    """The pending operations according to each; both plan at the same time."""
     for planner in planners.values():
         assert planner.stdin
         planner.stdin.write("plan\n")
@@ -124,19 +124,19 @@ def plan_both_ways(planners: dict[str, subprocess.Popen[str]]) -> dict[str, list
 
 
 @pytest.mark.parametrize("draw", [0, *(pytest.param(draw, marks=pytest.mark.thorough) for draw in range(1, DRAWS))])
-def test_both_ways_find_the_same_pending(
+def test_slipway_and_pyinfra_find_the_same_pending(
     drifting: Drifting, planners: dict[str, subprocess.Popen[str]], say: Callable[[str], None], draw: int
 ) -> None:
     sets = drawn(DRAWS * SETS_OF_DRAW, sorted(COMPARED))[draw * SETS_OF_DRAW :][:SETS_OF_DRAW]
     found = plan_both_ways(planners)
     if found != {"pyinfra": [], "slipway": []}:
-        # A draw that failed half way leaves a drifted server to the next.
+        # A draw that failed halfway leaves a drifted server behind.
         drifting.restore()
         found = plan_both_ways(planners)
     assert found == {"pyinfra": [], "slipway": []}
     unlike, pending = [], set()
     for number, drifts in enumerate(sets):
-        # Every other one comes on top of the one before: to restore takes longer than to plan.
+        # Every second set is added to the previous one: a restore takes longer than a plan.
         drifting.break_by(drifts)
         found = plan_both_ways(planners)
         if number % 2:
@@ -158,8 +158,8 @@ def by_pyinfra(server: LabHost) -> None:
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("number", range(APPLIED))
-def test_both_ways_make_the_same_of_it(drifting: Drifting, number: int) -> None:
-    # All that is drifted at some time, dealt out; what dpkg was told is not true can't be corrected by it.
+def test_slipway_and_pyinfra_apply_to_the_same_state(drifting: Drifting, number: int) -> None:
+    # Every drift, distributed over the sets; dpkg can't correct its own forged status.
     names = [name for name in sorted(COMPARED) if DPKG_STATUS not in COMPARED[name]]
     drifts = random.Random(SEED).sample(names, len(names))[number::APPLIED][:12]
     drifting.restore()

@@ -1,4 +1,4 @@
-"""Alarms, each proven by causing it: through a mail server and webhooks that are on the host itself."""
+"""Alarms, each proven by causing it, with a mail server and webhooks on the host itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from support.waiting import wait_until
 
 pytestmark = pytest.mark.thorough
 
-# Takes webhooks and heartbeats, a line each; while /run/refuse is there it refuses them.
+# Logs webhooks and heartbeats, a line each; refuses them while /run/refuse exists.
 TAKER = """
 import http.server, json, pathlib
 class Taker(http.server.BaseHTTPRequestHandler):
@@ -33,7 +33,7 @@ ON = [
     *("--data", "alarm_smtp_security=none", "--data", 'alarm_webhooks={"team": "json"}'),
     *("--data", "alarm_heartbeat=true"),
 ]
-# Of a dead unit; the looks are 30 s apart.
+# For a dead unit; checks are 30 s apart.
 SECONDS = 120
 
 
@@ -53,13 +53,13 @@ def ringing(server: LabHost) -> None:
 
 
 def taken(server: LabHost) -> list[dict[str, Any]]:
-    """What the webhook got."""
+    """What the webhook received."""
     lines = server.ssh("cat /root/taken").splitlines()
     return [json.loads(line.partition(" ")[2]) for line in lines if line.startswith(f"/{TOKEN} ")]
 
 
 def rings(server: LabHost, cause: str, text: str) -> float:
-    """The seconds after which a message with a text came."""
+    """The seconds until a message with a text arrived."""
     before, began = len(taken(server)), time.monotonic()
     server.ssh(cause)
     wait_until(
@@ -85,8 +85,8 @@ sed -i 's/^http {/http { server { listen 127.0.0.1:8099; return 502; }/' /etc/ng
 sleep 1; for i in $(seq 40); do curl -s 127.0.0.1:8099 > /dev/null; done
 """
 ERRORS = "answers of the last 5 minutes were server errors"
-# By what is done, what mends it and what is told of it.
-# Errors first: what follows makes some, too.
+# By name: the cause, its fix, and the text of the alarm.
+# Errors first: the other causes make some, too.
 CAUSES = {
     "errors": (FAIL_REQUESTS, "cp -a /root/nginx.conf /etc/nginx/; nginx -s reload", ERRORS),
     "a failed unit": (
@@ -108,7 +108,7 @@ def test_what_breaks_is_reported_once_and_again_when_it_is_well(server: LabHost,
     server.ssh(cure)
     lines = [line for message in taken(server) for line in message["lines"] if "resolved" not in line]
     assert len([line for line in lines if text in line]) == 1
-    if text != ERRORS:  # which is over when five minutes are
+    if text != ERRORS:  # which resolves after five minutes
         wait_until(
             "it is resolved",
             lambda: any(text in line and "resolved" in line for one in taken(server) for line in one["lines"]),

@@ -1,4 +1,4 @@
-"""What visitors see while a part of the server is down, and how it comes back by itself."""
+"""What visitors see while a part of the server is down, and how it recovers without help."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_nginx_serves_its_own_error_page_while_the_backend_is_down(server: LabHo
     assert (page.status_code, program.status_code) == (502, 502)
     assert "Back in a moment" in page.text
     assert "does not answer" in program.json()["detail"]
-    # Its own answers have the headers too.
+    # Nginx's own answers have the headers too.
     assert "style-src 'unsafe-inline'" in page.headers["Content-Security-Policy"]
     assert page.headers["X-Frame-Options"] == "DENY"
     assert page.headers["Strict-Transport-Security"]

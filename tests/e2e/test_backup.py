@@ -1,4 +1,4 @@
-"""Backups that restore to the second, by MongoDB's own hash of each collection, and what becomes of those that fail."""
+"""Backups restore to the second, compared by MongoDB's own hash of each collection; failed ones never count."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def test_a_server_is_restored_to_the_second_before_its_data_were_lost(server: La
     assert hashes(server) == before
     assert server.is_healthy()
     assert server.ssh("ls /var/www/codementee/maintenance 2> /dev/null || echo none") == "none"
-    # The lost ones can be looked at still, and a full backup of the restored ones begins by itself.
+    # The replaced data are kept, and a full backup of the restored ones starts automatically.
     assert server.ssh(f"stat -c %U {KEPT}") == "mongodb"
     wait_until("there is another full backup", lambda: not state(server).get("awaits", True))
     server.ssh(f"{PROGRAM} slice")
     assert server.plan(*ON) == []
 
 
-def test_the_drill_proves_it_and_status_tells(server: LabHost) -> None:
+def test_the_drill_restores_a_backup_and_status_shows_it(server: LabHost) -> None:
     said = slipway(server, "backup", "drill")
     assert "The drill passed" in said
     report = json.loads(server.ssh("cat /var/lib/slipway/backup/drill.json"))
@@ -63,7 +63,7 @@ def test_the_drill_proves_it_and_status_tells(server: LabHost) -> None:
 
 @pytest.mark.thorough
 def test_a_server_with_backups_is_verified(server: LabHost) -> None:
-    # As the clock does, in its sandbox.
+    # As the timers do, in the services' sandbox.
     for unit in ("slice", "check", "drill", "backup", "slice"):
         server.ssh(f"systemctl start slipway-{unit}")
     done = server.slipway("verify", "lab", *ON)
@@ -71,7 +71,7 @@ def test_a_server_with_backups_is_verified(server: LabHost) -> None:
 
 
 @pytest.mark.thorough
-def test_one_collection_comes_back_and_the_others_stay(server: LabHost) -> None:
+def test_one_collection_is_restored_and_the_others_stay(server: LabHost) -> None:
     server.ssh(mongosh('db.getSiblingDB("codementee").one.insertMany([{_id: 1}, {_id: 2}])'))
     before, second = hashes(server)["codementee"], now(server)
     server.ssh(mongosh('const s = db.getSiblingDB("codementee"); s.one.deleteMany({}); s.two.insertOne({_id: 1})'))
@@ -123,7 +123,7 @@ def test_a_wrong_password_and_a_repository_out_of_reach_are_reported(server: Lab
         assert "MongoDB" not in server.ssh(f"{PROGRAM} slice 2>&1 || :")
     finally:
         server.ssh(f"rm {PLACE}; mv {PLACE}.away {PLACE}")
-    # What was written meanwhile is in the next slice.
+    # Writes made meanwhile are in the next slice.
     server.ssh(f"{PROGRAM} slice")
     assert lists(server)["gaps"] == gaps
 
@@ -146,7 +146,7 @@ def test_a_restore_that_is_killed_leaves_the_data_as_they_were(server: LabHost, 
 
 @pytest.mark.thorough
 def test_an_exchange_that_is_cut_off_is_undone_before_mongodb_starts(server: LabHost) -> None:
-    """As by a power cut, between the two halves of an exchange by entries."""
+    """As by a power cut, between the two renames of an exchange."""
     before = hashes(server)
     data = "/var/lib/mongodb"
     server.ssh(
@@ -159,8 +159,8 @@ def test_an_exchange_that_is_cut_off_is_undone_before_mongodb_starts(server: Lab
 
 
 @pytest.mark.thorough
-def test_the_server_burned_down(server: LabHost, fresh_server: LabHost) -> None:
-    """A fresh host, and what was in the repository: the same documents, uploads and secrets."""
+def test_a_lost_server_is_restored_on_a_fresh_host(server: LabHost, fresh_server: LabHost) -> None:
+    """From the repository, a fresh host gets the same documents, uploads and secrets."""
     secret = "/etc/codementee/credentials/JWT_SECRET"
     server.ssh(mongosh('db.getSiblingDB("codementee").last.insertOne({_id: 1})'))
     server.ssh(f"{PROGRAM} now")
@@ -186,7 +186,7 @@ def test_the_server_burned_down(server: LabHost, fresh_server: LabHost) -> None:
 
 
 @pytest.mark.thorough
-def test_switched_off_the_timers_are_gone_and_the_repository_stays(server: LabHost) -> None:
+def test_disabling_backups_removes_the_timers_and_keeps_the_repository(server: LabHost) -> None:
     server.env.pop("SLIPWAY_SECRET_BACKUP_PASSWORD")
     server.apply()
     assert server.plan() == []

@@ -1,4 +1,4 @@
-"""A release that is broken, or cut off, never reaches a visitor, and the next run settles it."""
+"""A release that fails or is interrupted never reaches a visitor, and the next run recovers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from support.lab_host import BUILT, LabHost
 from support.releases import IMPATIENT, PATIENT, ROOT, Visits, backend, is_settled
 
-# What is wrong with a release, how it is made so, and what the error tells.
+# What is wrong with a release, how that is arranged, and what the error says.
 BROKEN = {
     "a syntax error": (lambda text: f"{text}\ndef (:\n", (), "SyntaxError"),
     "a dependency that is missing": (lambda text: f"import not_there\n{text}", (), "No module named 'not_there'"),
@@ -40,7 +40,7 @@ BROKEN = {
     ),
     "a migration that fails": (None, ("--data", "pre_activate=echo 'no such table' >&2; exit 3"), "no such table"),
 }
-# Each day one that starts, and one that is not even started.
+# Everyday: one that starts, and one that is not even started.
 EVERYDAY = ("a health check that fails", "a migration that fails")
 
 
@@ -60,7 +60,7 @@ def test_a_broken_release_never_reaches_a_visitor(server: LabHost, visits: Visit
     assert is_settled(server)
     visits.nothing(20)
     assert server.ssh(f"ls {ROOT}/releases").split()[-1] == now
-    # The configuration of the release program stays as this one had it; the rest of its settings an apply takes back.
+    # The configuration of the release program stays as this release wrote it; an apply reverts the other settings.
     if settings:
         server.apply(*IMPATIENT)
     assert server.plan(*IMPATIENT) == []
@@ -86,7 +86,7 @@ def test_a_release_that_finds_the_disk_full_is_reported_and_nothing_is_left_of_i
     assert server.ssh(f"ls {ROOT}/releases | grep -c new", check=False) == "0"
 
 
-# An operation of a release; it is ended when that one has begun.
+# An operation of a release; the release is killed when it has begun.
 STEPS = [
     "Build and upload the release",
     "Run pre_activate",
@@ -96,18 +96,18 @@ STEPS = [
     "Run post_activate",
     "Remove old releases",
 ]
-# They run still when the release is ended.
+# They are still running when the release is killed.
 HOOKS = ("--data", "pre_activate=sleep 2", "--data", "post_activate=sleep 2")
 
 
-# Each day the two between which visitors are led from one to the other.
+# Everyday: the two between which traffic is switched.
 STEPS_EVERYDAY = ("Activate the release", "Restart the backend with the release")
 
 
 @pytest.mark.parametrize(
     "step", [step if step in STEPS_EVERYDAY else pytest.param(step, marks=pytest.mark.thorough) for step in STEPS]
 )
-def test_a_release_that_is_cut_off_leaves_visitors_served_and_the_next_run_settles_it(
+def test_a_release_that_is_cut_off_keeps_the_site_up_and_the_next_run_recovers(
     server: LabHost, visits: Visits, step: str
 ) -> None:
     before = STEPS[max(STEPS.index(step) - 1, 0)]
@@ -118,7 +118,7 @@ def test_a_release_that_is_cut_off_leaves_visitors_served_and_the_next_run_settl
         release.wait_for_operation(before)
     time.sleep(0.5)
     release.kill()
-    # What has begun on the host may go on to its end. An apply settles it, and so does the next release.
+    # What has begun on the host may run to its end. An apply recovers, and so does the next release.
     if STEPS.index(step) % 2:
         server.apply()
     else:

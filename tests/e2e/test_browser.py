@@ -1,4 +1,4 @@
-"""The demo's site as a browser has it: a page without errors, a login by keyboard, a release under an open page."""
+"""The demo's site in a browser: a page without errors, a login by keyboard, a release while a page is open."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ COMPANIES = len(json.loads((EXAMPLE / "backend/companies.json").read_text()))
 EMAIL = "admin@codementee.io"
 HEADING = "document.querySelector('h1')?.innerText"
 FOCUSED = "document.activeElement"
-# A browser lives through a release.
+# The browser stays open during a release.
 SECONDS = 300
 
 
 @pytest.fixture
 def page(server: LabHost, tmp_path: Path) -> Iterator[Page]:
-    """A page of a browser that finds the site by its name, and trusts who the lab's certificates are from."""
+    """A page of a browser that resolves the site's name and trusts the lab's certificates."""
     site, profile = server.site(), tmp_path / "profile"
     browser.trust(profile, site.authorities)
     there = f"MAP {site.domain}:443 {site.address}:{443 + site.port_offset}"
@@ -48,7 +48,7 @@ def password(server: LabHost) -> str:
 
 
 def tab_to(page: Page, wanted: str) -> None:
-    """Press Tab until what a condition of `it` holds for has the focus, and can be seen to have it."""
+    """Press Tab until the element `it` that meets a condition has the focus, visibly."""
     for _ in range(10):
         page.press("Tab")
         if page.run(f"(it => {wanted})({FOCUSED})"):
@@ -59,7 +59,7 @@ def tab_to(page: Page, wanted: str) -> None:
 
 
 def log_in(page: Page, password: str) -> None:
-    """Log in from any page of the site, by the keyboard alone."""
+    """Log in from any page of the site, with the keyboard alone."""
     tab_to(page, "it.innerText === 'Log in'")
     page.press("Enter")
     page.wait_for(f"{HEADING} === 'Log in'")
@@ -76,10 +76,10 @@ def wait_for_companies(page: Page) -> None:
     assert page.run("document.querySelectorAll('main li').length") == COMPANIES
 
 
-def test_the_page_loads_by_https_alone_without_a_word_on_the_console(page, home):
+def test_the_page_loads_over_https_alone_without_console_messages(page, home):
     page.open(home)
     page.wait_for(HEADING)
-    # The icon is asked for last.
+    # The icon is requested last.
     page.wait_for("performance.getEntriesByType('resource').length >= 2")
     assert page.errors() == []
     assert [url for url in page.requests() if not url.startswith(home)] == []
@@ -104,7 +104,7 @@ def test_a_user_logs_in_by_keyboard_and_finds_the_list_again_after_a_reload(page
 
 
 @pytest.mark.thorough
-def test_a_wrong_password_is_told_to_who_reads_and_who_listens(page, home):
+def test_a_wrong_password_is_shown_and_announced_to_screen_readers(page, home):
     page.open(f"{home}login")
     page.wait_for(HEADING)
     tab_to(page, "it.name === 'email'")
@@ -114,7 +114,7 @@ def test_a_wrong_password_is_told_to_who_reads_and_who_listens(page, home):
     page.press("Enter")
     assert page.wait_for("document.querySelector('[role=alert]')?.innerText") == "Wrong email or password."
     assert page.run("location.pathname") == "/login"
-    # A browser itself logs each answer of this kind.
+    # The browser itself logs each such answer.
     (error,) = page.errors()
     assert "the server responded with a status of 401" in error
     page.open(f"{home}companies")
@@ -122,7 +122,7 @@ def test_a_wrong_password_is_told_to_who_reads_and_who_listens(page, home):
 
 
 @pytest.mark.thorough
-def test_a_path_that_the_page_does_not_know_is_reported_by_the_page(page, home):
+def test_the_page_shows_that_a_path_is_unknown(page, home):
     page.open(f"{home}never/there")
     assert "There is no such page" in page.wait_for("document.querySelector('main')?.innerText")
     assert page.errors() == []
@@ -136,7 +136,7 @@ def measured(page: Page, home: str) -> dict[str, Answer]:
     return {answer.url.removeprefix(home): answer for answer in page.answers()}
 
 
-def test_a_first_visit_takes_few_bytes_by_http_2_and_shows_something_soon(page, home):
+def test_a_first_visit_takes_few_bytes_over_http_2_and_paints_early(page, home):
     answers = measured(page, home)
     assert {answer.protocol for answer in answers.values()} == {"h2"}
     hashed = {path: answer for path, answer in answers.items() if path.startswith("static/")}
@@ -150,7 +150,7 @@ def test_a_first_visit_takes_few_bytes_by_http_2_and_shows_something_soon(page, 
     script = next(path for path in hashed if path.endswith(".js"))
     entry = f"performance.getEntriesByName({json.dumps(home + script)})[0]"
     assert page.run(f"{entry}.encodedBodySize < {entry}.decodedBodySize * 0.4")
-    # Lighthouse calls 1.8 s good; this machine is also the server, and busy.
+    # Lighthouse rates 1.8 s as good; this machine is also the server, and busy.
     assert page.run("performance.getEntriesByName('first-contentful-paint')[0].startTime") < 1800
 
 
@@ -162,7 +162,7 @@ def test_a_second_visit_asks_for_the_page_alone(page, home):
     assert [path for path, answer in again.items() if path and answer.bytes] == []
 
 
-# What it takes: a script that is true where a page has it.
+# By requirement: a script that is true where the page meets it.
 FIT = {
     "a language": "document.documentElement.lang === 'en'",
     "a title": "document.title === 'CodeMentee'",
@@ -177,17 +177,17 @@ FIT = {
 
 
 @pytest.mark.thorough
-def test_a_page_is_fit_for_phones_readers_and_search(page, home):
+def test_a_page_suits_phones_screen_readers_and_search_engines(page, home):
     for path in ("", "login"):
         page.open(home + path, width=360)
         page.wait_for(HEADING)
         assert {what: page.run(script) for what, script in FIT.items()} == dict.fromkeys(FIT, True)
     assert page.run("document.querySelectorAll('input').length") == 2
-    # WCAG 2.2, 1.4.3: text of this size stands out by 4.5 to 1.
+    # WCAG 2.2, 1.4.3: text of this size has a contrast of at least 4.5:1.
     assert [found for found in page.run(CONTRASTS) if found[1] < 4.5] == []
 
 
-# The text of each element that has some, with how much it stands out, as WCAG 2.2 defines it.
+# The text of each element that has some, with its contrast ratio as WCAG 2.2 defines it.
 CONTRASTS = """\
 (() => {
   const light = (color) => {
@@ -207,7 +207,7 @@ CONTRASTS = """\
   });
 })()"""
 
-# What a page asks its backend for while it is open; how many right answers it had, and what else.
+# What an open page requests from its backend; the number of right answers, and the others.
 ASKING = """\
 window.right = 0;
 window.wrong = [];
@@ -223,7 +223,7 @@ window.asking = setInterval(async () => {
 
 @pytest.fixture
 def release(server: LabHost, tmp_path: Path) -> Iterator[Any]:
-    """Releases the demo with a part that is loaded when it is asked for, and a word in that; at the end what was
+    """Releases the demo with a part that is loaded on demand and holds a given word; at the end, what was
     there before is back."""
     before = server.ssh("basename $(readlink /var/www/codementee/current)")
     settings = frontend(tmp_path)
@@ -241,14 +241,14 @@ def release(server: LabHost, tmp_path: Path) -> Iterator[Any]:
 
 
 @pytest.mark.thorough
-def test_a_page_that_is_open_through_a_release_goes_on_and_a_reload_brings_the_new_one(page, home, password, release):
+def test_an_open_page_survives_a_release_and_a_reload_loads_the_new_one(page, home, password, release):
     release("old")
     page.open(home)
     page.wait_for(HEADING)
     page.run(ASKING)
     release("new")
     page.run("clearInterval(asking)")
-    # What it was made of is there still, also what it had not loaded yet; and the new backend lets it in.
+    # Its files are still served, also those that it had not loaded yet, and the new backend accepts its session.
     assert page.run("later()") == "old"
     log_in(page, password)
     wait_for_companies(page)

@@ -1,4 +1,4 @@
-"""What fails on a server is told with its cause, once, and by whom it can be mended."""
+"""A failure on a server is reported once, with its cause and what fixes it."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ for key in a b; do
     > /etc/apt/sources.list.d/$key.list
 done
 """
-# A package of ours is missing, and its lists are old.
+# One of our packages is missing, and the package lists are old.
 MISSING = "apt-get -y -qq purge logrotate > /dev/null 2>&1; rm -f /var/lib/apt/lists/slipway-refreshed"
 
 
 @pytest.fixture
 def sources(server: LabHost) -> Iterator[LabHost]:
-    """The server with a package missing, whose sources of apt the test may break."""
+    """The server with a package missing; the test may break its apt sources."""
     server.ssh(f"{MISSING}; cp /etc/apt/sources.list /var/tmp")
     yield server
     server.ssh("rm -f /etc/apt/sources.list.d/*.list; cp /var/tmp/sources.list /etc/apt")
@@ -97,7 +97,7 @@ def test_what_a_configuration_is_refused_for_is_reported_by_its_final_name(serve
 
 @pytest.mark.thorough
 def test_why_a_challenge_has_failed_is_reported_with_what_to_do(server, owned_domain):
-    # Without the account of before the ACME server has nothing that it has validated already.
+    # A new account has no validation that the ACME server could reuse.
     gone = "rm -rf /etc/letsencrypt/live /etc/letsencrypt/renewal /etc/letsencrypt/archive /etc/letsencrypt/accounts"
     server.ssh(f"{gone}; iptables -I INPUT -p tcp --dport 80 -j REJECT")
     done = server.slipway("apply", "lab", "--yes")
@@ -122,7 +122,7 @@ def test_an_interruption_takes_three_seconds_at_most_and_says_what_goes_on(serve
     apply.wait_for_text(" to change of ")
     time.sleep(3)
     if is_silent:
-        # A moment later: the connection of this command is cut as well.
+        # Delayed: this command's connection is cut as well.
         drop = "INPUT -p tcp --dport 22 -j DROP"
         later = "systemd-run --quiet --timer-property=AccuracySec=100ms"
         server.ssh(f"{later} --on-active=1 iptables -I {drop}; {later} --on-active=25 iptables -D {drop}")

@@ -1,4 +1,4 @@
-"""Certificates of each lifetime that Let's Encrypt has or has announced: renewed in time, and neither before nor late.
+"""Certificates of each lifetime that Let's Encrypt has or has announced are renewed in time, neither early nor late.
 
 The host's certbot runs under libfaketime, which moves its clock alone: the ACME server and Nginx keep theirs.
 https://letsencrypt.org/2025/12/02/from-90-to-45
@@ -21,7 +21,7 @@ LIFETIMES = {"90 days": 90 * 24, "64 days": 64 * 24, "45 days": 45 * 24, "160 ho
 
 
 def renew_after(server: LabHost, hours: float) -> None:
-    """What certbot.service does, at another time."""
+    """Run certbot.service's command at another time."""
     server.ssh(f"faketime -f +{int(hours * HOUR)}s certbot -q renew --no-random-sleep-on-renew")
 
 
@@ -54,14 +54,14 @@ def test_a_certificate_is_renewed_when_its_own_lifetime_says_so(
         renew_after(server, due + 1)
         second = serial_number(server)
         assert second != first
-        # The next time is that of the new one, too.
+        # So is the new one.
         renew_after(server, due - 1)
         assert serial_number(server) == second
         assert server.plan(*settings) == []
     server.apply()
 
 
-def test_an_authority_that_shortens_lifetimes_is_followed_without_an_apply(
+def test_a_shorter_lifetime_is_renewed_in_time_without_an_apply(
     server: LabHost, owned_domain: str, tmp_path: Path
 ) -> None:
     conf = "grep ^renew_before_expiry /etc/letsencrypt/renewal/codementee.conf"
@@ -71,7 +71,7 @@ def test_an_authority_that_shortens_lifetimes_is_followed_without_an_apply(
         server.apply(*settings)
         assert server.ssh(conf) == "renew_before_expiry = 512 hours"
     with authority(server.lab, tmp_path, {"certificateValidityPeriod": 45 * 24 * HOUR}, port=port):
-        # The new server does not know the account of the old one, as no real one would forget it.
+        # The new server does not know the old one's account; a real authority would not forget it.
         server.ssh("rm -rf /etc/letsencrypt/accounts; sed -i '/^account = /d' /etc/letsencrypt/renewal/codementee.conf")
         server.ssh("certbot register --agree-tos --register-unsafely-without-email -n --server " + url)
         server.ssh("certbot -q renew --force-renewal --no-random-sleep-on-renew")
@@ -80,7 +80,7 @@ def test_an_authority_that_shortens_lifetimes_is_followed_without_an_apply(
     server.apply()
 
 
-def test_a_profile_is_asked_for_at_each_renewal(server: LabHost, owned_domain: str, tmp_path: Path) -> None:
+def test_a_profile_is_requested_at_each_renewal(server: LabHost, owned_domain: str, tmp_path: Path) -> None:
     program = with_profiles()
     if program is None:
         pytest.skip("no Go that builds a Pebble with profiles")

@@ -1,4 +1,4 @@
-"""Certificates: renewed under the sandbox, refused by the authority, and of other names."""
+"""Certificates: renewed in the sandbox, refused by the authority, and for other names."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_certificate_is_renewed_by_certbot_and_nginx_serves_the_new_one(server
     assert server.plan() == []
 
 
-def test_when_the_acme_server_refuses_the_site_serves_on(server: LabHost, owned_domain: str) -> None:
+def test_the_site_stays_up_when_the_acme_server_refuses(server: LabHost, owned_domain: str) -> None:
     nowhere = "tls_acme_server=https://127.0.0.1:1/dir"
     done = server.slipway("apply", "lab", "--yes", "--data", nowhere)
     assert done.returncode == 1
@@ -46,7 +46,7 @@ def test_when_the_acme_server_refuses_the_site_serves_on(server: LabHost, owned_
 
 
 @pytest.mark.thorough
-def test_a_server_with_other_settings_is_as_good_and_finds_its_way_back(server: LabHost, owned_domain: str) -> None:
+def test_a_server_converges_to_other_settings_and_back(server: LabHost, owned_domain: str) -> None:
     server.resolve("www.codementee.test")
     other = [part for item in OTHER_SETTINGS.items() for part in ("--data", "=".join(item))]
     server.apply(*other)

@@ -1,6 +1,6 @@
-"""What goes wrong between here and a host, at any moment, is told, stops no other host, and the next run converges.
+"""A connection that fails at any moment is reported, stops no other host, and the next run converges.
 
-The connection leads through a proxy of the test's own, which breaks or falls silent, on demand or after so many bytes.
+The connection goes through a proxy of the test's own, which cuts it or stalls, on demand or after so many bytes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from support.lab_host import BUILT, PENDING, LabHost, Running, run
 
 SEED = 7
 PLANS, APPLIES = 35, 15
-# What an apply has to do: files, services, a check as a whole, a login that is proven, a reload.
+# What an apply has to do: files, services, a check of a whole configuration, a proven login, a reload.
 DRIFT = """
 chmod 600 /etc/issue; rm /etc/default/locale; systemctl disable --now certbot.timer
 sed -i 's/keepalive_timeout .*/keepalive_timeout 5s;/' /etc/nginx/nginx.conf; echo '# x' >> /etc/sudoers.d/admin
@@ -39,11 +39,11 @@ DRIFTED = [
 
 
 class Proxy:
-    """Leads from a port of this machine to a server of ssh; `rules` say for one connection after the other how."""
+    """Forwards a port of this machine to an SSH server; `rules` has one entry per connection."""
 
     def __init__(self, target: tuple[str, int]) -> None:
         self.target = target
-        # After how many bytes from the host the connection breaks ("cut") or falls silent ("hang"); then it is whole.
+        # After how many bytes from the host a connection is cut ("cut") or stalls ("hang"); once empty, none is.
         self.rules: list[tuple[str, int]] = []
         self.carried: list[int] = []
         self.listening = socket.create_server(("127.0.0.1", 0))
@@ -56,7 +56,7 @@ class Proxy:
         self.rules, self.carried = list(rules), []
 
     def break_off(self) -> None:
-        """Break what is connected, and whatever connects from now on."""
+        """Cut all open connections and every later one."""
         self.rules = [("cut", 0)] * 100
         self._close()
 
@@ -67,7 +67,7 @@ class Proxy:
     def _close(self) -> None:
         while self.open:
             one = self.open.pop()
-            # Whoever is reading from it is woken up by this alone.
+            # Only this wakes a thread that is reading from it.
             with suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
             one.close()
@@ -118,7 +118,7 @@ def proxy(server: LabHost) -> Iterator[Proxy]:
     between.stop()
 
 
-# The command line as it is, but for its patience and its hosts.
+# The command line with shorter timeouts and other hosts.
 HASTY = """if True:
     from dataclasses import replace
     from slipway import project
@@ -141,7 +141,7 @@ ALONE = "({name!r}, _by_proxy)"
 
 
 class Between:
-    """`slipway` on the server, reached through the proxy, and on others beside it."""
+    """`slipway` on the server, reached through the proxy, and on other hosts."""
 
     def __init__(self, server: LabHost, proxy: Proxy, folder: Path) -> None:
         self.server, self.proxy, self.folder = server, proxy, folder
@@ -187,12 +187,12 @@ def between(server: LabHost, proxy: Proxy, tmp_path: Path) -> Iterator[Between]:
 
 
 def is_told(done: subprocess.CompletedProcess[str], host: str) -> bool:
-    """Whether the user can know from it which host is concerned, and that it is the connection."""
+    """Whether the output names the host and says that the connection failed."""
     signs = ("connection broke", "Could not connect", "SSH error", "but did not answer")
     return host in done.stderr and any(sign in done.stderr for sign in signs)
 
 
-# A verb, and the operation after whose end the connection breaks.
+# A verb, and the operation after which the connection is cut.
 VERBS = {
     "apply": "Set the locale",
     "release": "Build and upload the release",
@@ -238,7 +238,7 @@ def test_a_plan_whose_connection_is_cut_is_told_or_made_all_the_same(between, se
     chance, size = random.Random(SEED), proxy.carried[0]
     codes = []
     for number in range(PLANS):
-        # Every other time the line stays bad.
+        # Every second time the connection stays bad.
         cuts = [("cut", chance.randrange(size)) for _ in range(1 if number % 2 else 20)]
         proxy.start(*cuts)
         done = between.slipway("plan", "lab", "--json", "-")
@@ -251,7 +251,7 @@ def test_a_plan_whose_connection_is_cut_is_told_or_made_all_the_same(between, se
 
 
 def strip(plan: str) -> str:
-    """A plan but for the time that it took."""
+    """A plan without its duration."""
     return "\n".join(line for line in plan.splitlines() if '"seconds"' not in line and '"when"' not in line)
 
 
@@ -278,7 +278,7 @@ def test_an_apply_whose_connection_is_cut_is_reported_and_the_next_one_converges
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.9])
-def test_a_host_that_falls_silent_is_told_after_a_while(between, server, proxy, share):
+def test_a_host_that_stalls_is_reported_after_a_timeout(between, server, proxy, share):
     between.slipway("plan", "lab")
     proxy.start(*[("hang", int(proxy.carried[0] * share))] * 20)
     began = time.monotonic()
@@ -291,10 +291,10 @@ def test_a_host_that_falls_silent_is_told_after_a_while(between, server, proxy, 
 
 
 @pytest.mark.thorough
-def test_a_host_that_falls_silent_during_an_apply_is_told_after_a_while(between, server, proxy):
+def test_a_host_that_stalls_during_an_apply_is_reported_after_a_timeout(between, server, proxy):
     server.ssh(DRIFT)
     assert between.slipway("apply", "lab", "--yes").returncode == 0
-    # A plan hears more or less by what is remembered of the host; an apply hears as much each time.
+    # A plan receives more or less depending on the host's cache; an apply always receives as much.
     size = proxy.carried[0]
     server.ssh(DRIFT)
     proxy.start(("hang", int(size * 0.9)))
@@ -306,14 +306,14 @@ def test_a_host_that_falls_silent_during_an_apply_is_told_after_a_while(between,
 
 
 def hanging(program: str) -> str:
-    """A command that makes a program one that never ends; and one that makes it itself again."""
+    """A command that replaces a program by one that never ends, and the command that restores it."""
     return (
         f"mv /usr/bin/{program} /usr/bin/{program}.away;"
         f" printf '#!/bin/sh\\nsleep 4321\\n' > /usr/bin/{program}; chmod 755 /usr/bin/{program}"
     )
 
 
-def mended(program: str) -> str:
+def restored(program: str) -> str:
     return f"mv /usr/bin/{program}.away /usr/bin/{program}; pkill --full 'sleep 432[1]'"
 
 
@@ -321,7 +321,7 @@ def mended(program: str) -> str:
 def test_a_command_that_never_ends_is_reported_with_its_name(between, server):
     server.ssh(f"rm /etc/default/locale; {hanging('chown')}")
     done = between.slipway("apply", "lab", "--yes", command=5)
-    server.ssh(mended("chown"))
+    server.ssh(restored("chown"))
     assert done.returncode == 1
     assert "no end within 5 s: sh -euc" in done.stderr
     assert f"{server.name} failed at: Set the locale" in done.stderr
@@ -331,7 +331,7 @@ def test_a_command_that_never_ends_is_reported_with_its_name(between, server):
 def test_a_question_that_is_never_answered_is_reported_with_its_name(between, server):
     server.ssh(hanging("getent"))
     done = between.slipway("plan", "lab", answer=4)
-    server.ssh(mended("getent"))
+    server.ssh(restored("getent"))
     assert done.returncode == 1
     assert f"[{server.name}] no answer within 4 s: " in done.stderr
     assert "getent" in done.stderr

@@ -1,4 +1,4 @@
-"""Debian 13 from a bare host on: applied, in order, verified, released and rolled back. `SLIPWAY_LAB_OS=debian-13 make
+"""A bare Debian 13 is provisioned, verified, released to and rolled back. `SLIPWAY_LAB_OS=debian-13 make
 test` runs all other tests there."""
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def trixie() -> Iterator[LabHost]:
     host.remove()
 
 
-def test_a_bare_debian_13_becomes_the_site_and_stays_it(trixie: LabHost) -> None:
+def test_a_bare_debian_13_becomes_the_site_and_a_second_apply_changes_nothing(trixie: LabHost) -> None:
     assert trixie.data["mongodb_apt_suite"] == "bookworm"
     trixie.apply()
     trixie.wait_until_healthy()
@@ -42,7 +42,7 @@ def test_it_is_released_and_rolled_back(trixie: LabHost) -> None:
 
 
 def test_it_comes_back_after_a_reboot(trixie: LabHost) -> None:
-    """/tmp and /run are empty then: on Debian 13 both are in memory."""
+    """A reboot empties /tmp and /run: on Debian 13 both are in memory."""
     assert trixie.slipway("lab", "stop", "--name", "trixie").returncode == 0
     assert trixie.slipway("lab", "up", "--name", "trixie").returncode == 0
     trixie.wait_until_healthy()

@@ -1,4 +1,4 @@
-"""Projects with their dependencies in each of the forms that there are (tests/projects), released as they are."""
+"""Projects that declare their dependencies in each supported form (tests/projects) are released unchanged."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from support.lab_host import PROJECT, LabHost
 from support.releases import IMPATIENT, ROOT
 
 PROJECTS = PROJECT / "tests/projects"
-# None is removed: a directory of the original's disk can't be renamed in the layer of a copy.
+# None is removed: a directory of the original's disk can't be renamed in a copy's overlay.
 ONLY = ("--only", "backend", "--data", "backend_app=main:app", "--data", "keep_releases=50", *IMPATIENT)
 
 
@@ -26,14 +26,12 @@ def options(source: Path, **settings: str) -> tuple[str, ...]:
 
 
 def packages(server: LabHost) -> dict[str, str]:
-    """What the environment of the backend that serves has, asked as a visitor."""
+    """The packages of the live backend's environment, requested as a visitor."""
     found: dict[str, str] = server.site().get("/api/packages").json()
     return found
 
 
-def test_a_list_without_hashes_is_locked_once_and_a_change_of_it_is_never_left_out(
-    server: LabHost, tmp_path: Path
-) -> None:
+def test_a_list_without_hashes_is_locked_once_and_again_after_a_change(server: LabHost, tmp_path: Path) -> None:
     source, before = copied("utf16 nested", tmp_path), server.current_release()
     done = server.slipway("release", "lab", "--yes", *options(source))
     assert done.returncode == 1
@@ -45,7 +43,7 @@ def test_a_list_without_hashes_is_locked_once_and_a_change_of_it_is_never_left_o
     assert done.returncode == 0, done.stderr
     server.release(*options(source))
     found = packages(server)
-    # The extras, and nothing for another system; what the list says, in all files.
+    # The extras, and nothing for another system; the versions of the list, in all files.
     assert {"fastapi": "0.115.0", "uvicorn": "0.30.6"}.items() <= found.items()
     assert "uvloop" in found
     assert "pywin32" not in found
@@ -63,7 +61,7 @@ def test_a_list_without_hashes_is_locked_once_and_a_change_of_it_is_never_left_o
     assert packages(server)["fastapi"] == "0.115.2"
     assert server.ssh(f"readlink {ROOT}/current/backend/.venv") != environment
 
-    # Comments, order and line ends make no other environment.
+    # Comments, order and line endings do not change the environment.
     environment = server.ssh(f"readlink {ROOT}/current/backend/.venv")
     base.write_bytes(b"# the same\n" + base.read_bytes().decode("utf-8-sig").replace("\r", "").encode())
     server.release(*options(source))
@@ -90,7 +88,7 @@ def test_a_project_is_released_as_it_is(server: LabHost, tmp_path: Path, name: s
     server.release(*options(source))
     found = packages(server)
     assert {"fastapi": "0.115.0", "uvicorn": "0.30.6"}.items() <= found.items()
-    # Of the development dependencies.
+    # A development dependency.
     assert "httpx" not in found
     files = server.ssh(f"find $(readlink {ROOT}/current/backend/.venv) ! -user root")
     assert files == ""
@@ -110,7 +108,7 @@ def test_a_package_without_a_wheel_is_built_by_nobody_where_a_setting_allows_it(
     assert (source / "pylock.slipway-build.toml").exists()
     server.release(*options(source, **allowed))
     assert packages(server)["python-multipart"] == "0.0.5"
-    # What has built it is gone, and so is its folder's content.
+    # The build's processes are gone, and so is the content of its folder.
     assert (
         server.ssh(f"find {ROOT}/venvs/ -nouser -o -name '*.tar'; ls /var/cache/slipway-build-codementee-python/") == ""
     )

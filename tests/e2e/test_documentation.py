@@ -1,4 +1,4 @@
-"""The documentation as a site: it is built in a fresh checkout, and every link in it leads somewhere."""
+"""The documentation as a site: it is built in a fresh checkout, without a broken link."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def test_no_secret_that_the_host_has_generated_leaves_it(original: dict[str, str
 
 @pytest.mark.thorough
 def test_the_server_is_verified_over_ipv4_and_ipv6_and_the_flows_work(server: LabHost, tmp_path) -> None:
-    """Each day the server of test_readme.py is."""
+    """Everyday runs verify the server of test_readme.py instead."""
     address = server.ssh("ip -6 -o addr show scope global | awk '{print $4}'").partition("/")[0]
     report = tmp_path / "report.html"
     done = server.slipway("verify", "lab", "--html", str(report), "--data", f"ssh_hostname={address}")

@@ -1,4 +1,4 @@
-"""Projects that `slipway init` finds as they are: what it writes, and nothing else, takes them to a server."""
+"""Unchanged projects are deployed with nothing but what `slipway init` writes."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ COMMIT = ("git", "-c", "user.name=x", "-c", "user.email=x@example.org", "commit"
 
 @dataclass
 class Project:
-    """A project's repository, and where Slipway's files are in it."""
+    """A project's repository, and the folder of Slipway's files in it."""
 
     server: LabHost
     top: Path
-    # The lab knows a name for each.
+    # The lab has a name for each.
     domain: str = ""
 
     @property
@@ -42,7 +42,7 @@ class Project:
         return done.stdout
 
     def start(self, name: str) -> Site:
-        """As a user does it: init, lock where that is wanted, apply."""
+        """As a user does: init, lock if required, apply."""
         self.domain = f"{name}.{self.server.site().domain}"
         self.server.resolve(self.domain)
         for command in (("git", "init", "-q"), ("git", "add", "-A"), COMMIT):
@@ -51,19 +51,19 @@ class Project:
         if "slipway lock " in said:
             self.slipway("lock", "lab")
         self.slipway("apply", "lab", "--yes")
-        # An exit code of 2 would be of pending changes.
+        # An exit code of 2 would mean pending changes.
         self.slipway("plan", "lab")
         return self.server.site(self.domain)
 
     def change(self, version: str) -> None:
-        """Another version of the backend."""
+        """Change the backend."""
         for module in self.top.rglob("*.py"):
             if b'VERSION = "' in (text := module.read_bytes()):
                 module.write_bytes(text.replace(b'VERSION = "1"', f'VERSION = "{version}"'.encode()))
 
 
 def notes_stay(project: Project, site: Site, notes: str, health: str) -> None:
-    """The database is used, over a release and a rollback."""
+    """The backend's data outlast a release and a rollback."""
     assert site.get(health).json()["version"] == "1"
     assert site.post(f"{notes}/first").status_code == 200
     project.change("2")
@@ -75,13 +75,13 @@ def notes_stay(project: Project, site: Site, notes: str, health: str) -> None:
     assert site.get(notes).json() == ["first", "second"]
 
 
-def test_an_application_that_composes_its_databases_url_of_parts(server: LabHost, tmp_path: Path) -> None:
-    """Without an authSource; its signing key is made on the server."""
+def test_an_application_that_composes_its_database_url_from_parts(server: LabHost, tmp_path: Path) -> None:
+    """Without an authSource; its signing key is generated on the server."""
     project = Project(server, copied("parts", tmp_path))
     site = project.start("parts")
     assert site.get("/health").json() == {"version": "1", "key": "set"}
     notes_stay(project, site, "/api/v1/notes", "/health")
-    # Of pyinfra alone: it describes no server.
+    # Its own deploy.py is plain pyinfra and describes no server of Slipway's.
     (project.folder / "deploy.py").write_text(
         'from pyinfra.operations import server\nserver.shell(commands=["true"])\n'
     )

@@ -1,5 +1,5 @@
-"""`slipway inspect` on a provisioned host, a bare one, and one that its owner built: it only reads, and what it says of
-an apply is what a plan and an apply do."""
+"""`slipway inspect` on a provisioned host, a bare one, and one that its owner built: it only reads, and it predicts
+what a plan and an apply do."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BY_HAND = Path(__file__).parent / "by_hand"
 
 
 def unchanged(host: LabHost, user: str = "") -> dict[str, Any]:
-    """The report of a host that is left as it was."""
+    """The report of a host, which must leave it unchanged."""
     before = host.ssh(STATE)
     report = inspect(host, user)
     after = host.ssh(STATE)
@@ -33,7 +33,7 @@ def unchanged(host: LabHost, user: str = "") -> dict[str, Any]:
 
 
 def fingerprint(host: LabHost) -> dict[str, str]:
-    """What an apply makes of a host, as it is."""
+    """The state of a host, as far as an apply sets it."""
     program = (PROJECT / "tests/support/host_state.py").read_text()
     host.ssh(f"cat > /run/host_state.py <<'END_OF_FILE'\n{program}\nEND_OF_FILE")
     found: dict[str, str] = json.loads(host.ssh("python3 -B /run/host_state.py"))
@@ -56,7 +56,7 @@ def test_a_provisioned_host_is_shown_and_left_as_it_is(server: LabHost) -> None:
     assert certificate["renewal"].startswith("certbot, webroot")
     reach = {f"{port['port']}/{port['protocol']}": port["reach"] for port in report["ports"]}
     assert {name for name, its in reach.items() if its == "open"} == {"22/tcp", "80/tcp", "443/tcp"}
-    # What is read from Nginx's files is what Nginx says.
+    # What is read from Nginx's files is what Nginx itself reports.
     by_nginx = {name for site in sites_of(parse(files_of(server.ssh("nginx -T 2>/dev/null")))) for name in site.names}
     assert {name for site in report["sites"] for name in site["names"]} == by_nginx
 
@@ -82,7 +82,7 @@ apt-get update -qq; cd /tmp; apt-get download -qq mongodb-org-server; dpkg-deb -
 mv mongod/usr/bin/mongod /usr/bin/mongod; rm -r mongod mongodb-org-server_*.deb /etc/apt/sources.list.d/x.list
 apt-get update -qq
 """
-# The owner's application reads its secrets from the environment; the lab has its own stand-ins.
+# The owner's application reads its secrets from the environment; the lab replaces Internet services.
 SETTINGS = {
     "backend_secrets_delivery": "environment",
     "secrets_file": "",
@@ -105,13 +105,13 @@ def built() -> LabHost:
 
 @pytest.fixture(scope="module")
 def refused(built: LabHost) -> dict[str, Any]:
-    """The report of the server as it is."""
+    """The report of the unchanged server."""
     return unchanged(built, "root")
 
 
 @pytest.fixture(scope="module")
 def without(refused: dict[str, Any]) -> str:
-    """The setting that lets go all that is refused."""
+    """The setting that permits the removal of everything that is refused."""
     found = [re.findall(r'or ("(?:[^"\\]|\\.)*") in adopt_without$', text) for text in refused["refusals"]]
     return f"--data=adopt_without={json.dumps([json.loads(name) for (name,) in found])}"
 
@@ -161,7 +161,7 @@ def test_a_server_that_its_owner_built_is_shown(report: dict[str, Any]) -> None:
 
 
 @pytest.mark.thorough
-def test_who_may_sudo_sees_the_same_and_who_may_not_is_told_so(built: LabHost, refused: dict[str, Any]) -> None:
+def test_a_user_with_sudo_sees_the_same_and_one_without_gets_an_error(built: LabHost, refused: dict[str, Any]) -> None:
     report = refused
     built.ssh("runuser -u deploy -- sudo -n true")  # which notes its first use in the user's home
     by_sudo = unchanged(built, "deploy")
@@ -199,7 +199,7 @@ def slipway(host: LabHost, folder: Path, *words: str) -> subprocess.CompletedPro
 
 
 def on(host: LabHost, folder: Path, verb: str, *more: str) -> subprocess.CompletedProcess[str]:
-    """A verb of the written project on the host, by what the lab has instead of the Internet."""
+    """Run a verb of the written project on the host, with the lab's replacements for Internet services."""
     names = ("ssh_key", "ssh_known_hosts_file", "admin_keys", *STAND_INS)
     data = {**{name: host.data[name] for name in names}, **SETTINGS}
     items = (f"--data={name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in data.items())
@@ -220,7 +220,7 @@ def test_a_project_from_a_server_describes_it(built: LabHost, report: dict[str, 
 
 
 @pytest.mark.thorough
-def test_a_plan_of_that_project_touches_what_is_told_to_change_and_nothing_else(
+def test_a_plan_of_that_project_changes_what_inspect_predicts_and_nothing_else(
     built: LabHost, report: dict[str, Any], without: str, project: Path
 ) -> None:
     done = on(built, project, "plan", "--json", "-", without)
@@ -237,7 +237,7 @@ def test_a_plan_of_that_project_touches_what_is_told_to_change_and_nothing_else(
     for site in report["sites"]:
         assert is_touched(site["file"]) == (site["fate"]["verdict"] != "keep"), site
     for service in report["services"]:
-        if service["kind"] == "systemd" and service["name"] != "mongod.service":  # a package brings another one
+        if service["kind"] == "systemd" and service["name"] != "mongod.service":  # a package ships another one
             assert is_touched(service["file"]) == (service["fate"]["verdict"] != "keep"), service
     for rule in report["firewall"]["rules"]:
         assert (f"- {rule['text']}" in lines) == (rule["fate"]["verdict"] == "remove"), rule
@@ -246,7 +246,9 @@ def test_a_plan_of_that_project_touches_what_is_told_to_change_and_nothing_else(
 
 
 @pytest.mark.thorough
-def test_an_apply_does_what_was_told(built: LabHost, report: dict[str, Any], without: str, project: Path) -> None:
+def test_an_apply_does_what_inspect_predicts(
+    built: LabHost, report: dict[str, Any], without: str, project: Path
+) -> None:
     def http(name: str, path: str = "/") -> str:
         return built.ssh(
             f"curl -s -o /dev/null -w '%{{http_code}}' -H 'Host: {name}' http://127.0.0.1{path}", check=False

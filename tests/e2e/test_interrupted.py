@@ -1,4 +1,4 @@
-"""An apply that is interrupted, waits or fails, and what the next one makes of it."""
+"""An apply that is interrupted, waits or fails, and the next one, which completes it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CUTS = {
 def test_an_apply_that_is_interrupted_again_and_again_is_completed_by_plain_pyinfra(
     original: dict[str, str], server: LabHost
 ) -> None:
-    """Slipway finds nothing to change after it. A first apply is interrupted every day in test_readme.py."""
+    """Slipway then finds nothing to change. The everyday test of an interrupted first apply is in test_readme.py."""
     second = bring_up("second", "--user", "admin")
     for operation, seconds in CUTS.items():
         apply = second.start("apply", "lab", "--yes", "--verbose")
@@ -47,8 +47,8 @@ def test_an_apply_that_is_interrupted_again_and_again_is_completed_by_plain_pyin
     assert second.ssh("ufw show added | sort") == server.ssh("ufw show added | sort")
 
 
-def test_a_restart_that_an_interrupted_run_never_came_to_is_generated_for(server: LabHost) -> None:
-    """As if the run had ended between the file and the restart."""
+def test_a_restart_that_an_interrupted_run_missed_is_done_by_the_next(server: LabHost) -> None:
+    """As if the run had ended after the file was written and before the restart."""
     units = {
         "mongod": ("/etc/mongod.conf", "Start MongoDB"),
         "codementee-backend": ("/etc/codementee/credentials/JWT_SECRET", "Start the backend"),
@@ -62,7 +62,7 @@ def test_a_restart_that_an_interrupted_run_never_came_to_is_generated_for(server
 
 
 @pytest.mark.thorough
-def test_nginx_runs_with_its_new_sandbox_also_where_a_run_ended_before_its_restart(server: LabHost) -> None:
+def test_nginx_gets_its_new_sandbox_after_a_run_that_ended_before_the_restart(server: LabHost) -> None:
     main = "systemctl show --property=MainPID --value nginx"
     before = server.ssh(f"sleep 4; touch /etc/systemd/system/nginx.service.d/slipway.conf; {main}")
     assert server.operations() == ["Start Nginx"]
@@ -72,7 +72,7 @@ def test_nginx_runs_with_its_new_sandbox_also_where_a_run_ended_before_its_resta
     assert server.plan() == []
 
 
-# A mongod that ends as soon as it starts, as one does whose data are damaged.
+# A mongod that exits as soon as it starts, as one with damaged data does.
 ENDS_AT_ONCE = r"""
 mv /usr/bin/mongod /usr/bin/mongod.away
 printf '#!/bin/sh\necho damaged on purpose >&2; exit 3\n' > /usr/bin/mongod; chmod 755 /usr/bin/mongod
@@ -82,7 +82,7 @@ until systemctl show -p SubState mongod | grep auto-restart; do sleep 0.1; done
 
 
 @pytest.mark.thorough
-def test_a_database_that_is_crash_looping_is_no_clean_plan_and_its_last_words_are_shown(server: LabHost) -> None:
+def test_a_crash_looping_database_is_a_pending_change_and_its_log_is_shown(server: LabHost) -> None:
     server.ssh(ENDS_AT_ONCE)
     seen = server.operations()
     done = server.slipway("apply", "lab", "--yes")
@@ -105,7 +105,7 @@ time.sleep(15)
 
 
 @pytest.mark.thorough
-def test_an_apply_waits_for_who_else_installs_packages(server: LabHost) -> None:
+def test_an_apply_waits_while_another_process_installs_packages(server: LabHost) -> None:
     server.ssh("apt-get remove -y -q unattended-upgrades; rm -f /run/locked")
     server.ssh(f"systemd-run --quiet --collect python3 -c '{LOCKED}'; until [ -e /run/locked ]; do sleep 0.1; done")
     began = time.monotonic()
@@ -125,7 +125,7 @@ def test_a_key_with_another_fingerprint_is_not_trusted(server: LabHost) -> None:
     assert server.plan() == []
 
 
-def test_a_configuration_that_nginx_refuses_never_replaces_the_one_that_serves(server: LabHost) -> None:
+def test_a_configuration_that_nginx_refuses_never_replaces_the_live_one(server: LabHost) -> None:
     server.ssh("echo 'nonsense on;' > /etc/nginx/conf.d/broken.conf")
     before = server.ssh("sha256sum /etc/nginx/nginx.conf")
     done = server.slipway("apply", "lab", "--yes", "--data", "nginx_max_body_mb=11")
@@ -138,7 +138,7 @@ def test_a_configuration_that_nginx_refuses_never_replaces_the_one_that_serves(s
 
 @pytest.fixture
 def broken_backend(tmp_path: Path) -> Path:
-    """The folder of a backend that ends as soon as it starts."""
+    """The folder of a backend that exits as soon as it starts."""
     folder = tmp_path / "backend"
     folder.mkdir()
     (folder / "server.py").write_text("raise SystemExit('broken on purpose')\n")
@@ -151,7 +151,7 @@ def broken_backend(tmp_path: Path) -> Path:
 def test_a_first_release_that_does_not_come_up_is_reported_and_fixed_by_the_next(
     fresh_server: LabHost, broken_backend: Path
 ) -> None:
-    """On a host whose releases are taken away."""
+    """On a host whose releases are removed."""
     fresh_server.ssh("systemctl stop codementee-backend.socket codementee-backend; rm -rf /var/www/codementee")
     done = fresh_server.slipway("apply", "lab", "--yes", "--data", f"backend_source={broken_backend}")
     assert done.returncode == 1

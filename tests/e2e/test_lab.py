@@ -1,4 +1,4 @@
-"""What the throwaway hosts promise, on real ones, in a lab of the tests' own."""
+"""The guarantees of lab hosts, on real ones, in a lab of the tests' own."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_warm_start_answers_ssh_within_seconds(
     record_property("seconds_from_up_to_ssh", round(took, 1))
     with capsys.disabled():
         print(f"\n  from `lab up` to ssh with a warm cache: {took:.1f} s (10 s are promised)")
-    # A machine that builds something else at the same time is slow: this only catches what is broken.
+    # A busy machine is slow: this limit only catches a defect.
     assert took < 60
     hosts.down(["warm"])
     assert [host.name for host in hosts.status()] == ["one", "two"]
@@ -96,13 +96,13 @@ def test_it_is_debian_with_systemd_that_has_no_failed_unit(one: hosts.Host) -> N
 
 
 def logs_in(host: hosts.Host, user: str) -> str:
-    """What sudo makes of a user who logs in, "" where he can't."""
+    """The user that sudo switches to after a login, "" without sudo."""
     *argv, _, _ = host.ssh_argv("true")
     command = [*argv, f"{user}@{host.address}", "sudo -n id -un"]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout.strip()
 
 
-def test_a_new_host_lets_in_whom_it_is_told_to_and_the_lab(pair: list[hosts.Host]) -> None:
+def test_a_new_host_accepts_the_given_keys_and_the_labs_own(pair: list[hosts.Host]) -> None:
     one, two = pair
     assert on(one, "id -un").stdout == on(two, "id -un").stdout == "root\n"
     assert {user: logs_in(one, user) for user in ("root", "admin")} == {"root": "root", "admin": ""}
@@ -197,7 +197,7 @@ def test_a_host_whose_processes_vanished_boots_again_with_its_disk(one: hosts.Ho
 
 
 def test_down_leaves_nothing_even_when_processes_vanished(pair: list[hosts.Host], lab: Instance) -> None:
-    """The last one on this pair."""
+    """Must be the last test on this pair."""
     kill_nspawn(lab, "one")
     lab.stop("pebble")
     assert traces(lab), "the precondition does not hold"
@@ -215,7 +215,7 @@ def test_up_may_be_killed_at_any_point(lab: Instance, seconds: float) -> None:
     time.sleep(seconds)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    if seconds in (0.9, 2.5):  # the next `up` takes over what is there
+    if seconds in (0.9, 2.5):  # the next `up` reuses what is there
         result = cli("up", "--name", "killed")
         assert result.returncode == 0, result.stderr
         assert reachable(hosts.find("killed"))
@@ -224,7 +224,7 @@ def test_up_may_be_killed_at_any_point(lab: Instance, seconds: float) -> None:
 
 
 @pytest.mark.thorough
-def test_a_killed_build_leaves_no_half_tree(lab: Instance, tmp_path: Path) -> None:
+def test_a_killed_build_leaves_no_partial_tree(lab: Instance, tmp_path: Path) -> None:
     environ = {"XDG_CACHE_HOME": str(tmp_path)}
     up = [sys.executable, "-m", "slipway.lab", "up", "--name", "killed"]
     process = subprocess.Popen(up, cwd=PROJECT, env={**os.environ, **environ}, stderr=subprocess.DEVNULL)
@@ -239,7 +239,7 @@ def test_a_killed_build_leaves_no_half_tree(lab: Instance, tmp_path: Path) -> No
 
 
 def test_a_host_gets_out_through_a_closed_firewall_and_all_is_put_back(tmp_path: Path) -> None:
-    """In a network namespace of its own: forwarding is off, and dropped by policy as Docker and UFW do it."""
+    """In its own network namespace: forwarding is off, with a drop policy as of Docker and UFW."""
     setting, instances = "/proc/sys/net/ipv4/ip_forward", "/proc/sys/fs/inotify/max_user_instances"
     slipway = f"{sys.executable} -m slipway.lab"
     script = f"""
@@ -263,7 +263,7 @@ def test_a_host_gets_out_through_a_closed_firewall_and_all_is_put_back(tmp_path:
         text=True,
         timeout=120,
     )
-    # "policy drop" stands, and no rule that accepts is left.
+    # The drop policy is unchanged, and no accept rule is left.
     assert result.stdout.split() == ["1", "1024", "out", "0", "200", "0"], result.stderr
     assert list((tmp_path / "slipway").iterdir()) == []
 

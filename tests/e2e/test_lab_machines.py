@@ -1,4 +1,4 @@
-"""What the lab promises of virtual machines, of snapshots and of other systems, in a lab of the tests' own."""
+"""The lab's guarantees for virtual machines, snapshots and other systems, in a lab of the tests' own."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def trusts_the_acme_directory(host: hosts.Host) -> bool:
     return on(host, f"openssl s_client -connect {server} {check}").returncode == 0
 
 
-def test_a_pulled_plug_loses_what_had_not_reached_the_disk_and_nothing_else(vm: hosts.Host) -> None:
+def test_a_power_cut_loses_only_what_had_not_reached_the_disk(vm: hosts.Host) -> None:
     before = on(vm, "cat /proc/sys/kernel/random/boot_id").stdout
     on(vm, "echo kept > /root/kept; sync; echo lost > /root/lost")
     assert cli("crash", "--name", "vm").returncode == 0
@@ -98,7 +98,7 @@ def test_a_host_goes_back_to_its_snapshot(both: list[hosts.Host], name: str) -> 
     assert on(host, "ls -d /root/later /etc/later /etc/motd 2>/dev/null").stdout == "/etc/motd\n"
 
 
-def test_a_copy_is_a_host_of_its_own_and_leaves_the_original_its_domain(
+def test_a_copy_is_a_separate_host_and_the_original_keeps_its_domain(
     both: list[hosts.Host],
     lab: Instance,
 ) -> None:
@@ -129,7 +129,7 @@ def snapshot_of_box() -> hosts.Host:
 
 
 @pytest.mark.parametrize("seconds", [1, 3, 6])
-def test_a_disk_of_a_snapshot_whose_making_was_killed_is_made_anew(both: list[hosts.Host], seconds: float) -> None:
+def test_a_snapshot_disk_whose_conversion_was_killed_is_built_again(both: list[hosts.Host], seconds: float) -> None:
     box = snapshot_of_box()
     snapshot = Instance().hosts_dir / "box/snapshots/kept"
     shutil.rmtree(snapshot / "machine", ignore_errors=True)
@@ -149,14 +149,14 @@ def test_a_disk_of_a_snapshot_whose_making_was_killed_is_made_anew(both: list[ho
 
 
 def test_a_boot_that_fails_shows_what_the_kernel_said(lab: Instance, both: list[hosts.Host], tmp_path: Path) -> None:
-    """Of a machine whose disk is empty."""
+    """Of a machine with an empty disk."""
     real = image.disk(SYSTEMS["debian-12"], hosts.Progress())
     for file in (real.kernel, real.initrd):
         shutil.copy(file, tmp_path)
     with (tmp_path / "disk.img").open("wb") as disk:
         disk.write(real.disk.read_bytes()[:2048])
         disk.truncate(2**30)
-    # It need not have come up before.
+    # It need not have booted before.
     up = [sys.executable, "-m", "slipway.lab", "up", "--name", "broken", "--backend", "qemu", "--disk", "1"]
     process = subprocess.Popen(up, cwd=PROJECT, stderr=subprocess.DEVNULL)
     wait_until("it runs", lambda: lab.processes("host/broken"))
@@ -187,7 +187,7 @@ def test_up_of_a_machine_may_be_killed_at_any_point(both: list[hosts.Host], seco
     assert [host.name for host in hosts.status()] == ["box", "vm"]
 
 
-def test_an_accelerator_counts_where_it_really_runs_a_kernel(both: list[hosts.Host]) -> None:
+def test_an_accelerator_is_used_only_if_it_runs_a_kernel(both: list[hosts.Host]) -> None:
     kernel = image.disk(SYSTEMS["debian-12"], hosts.Progress())
     assert runs_a_kernel("tcg", kernel, seconds=120)
     assert not runs_a_kernel("xen", kernel)
@@ -245,13 +245,13 @@ def test_a_cloud_image_becomes_a_host_by_cloud_init(both: list[hosts.Host], tmp_
     assert cli("down", "--name", "cloud").returncode == 0
 
 
-def test_debian_13_is_told_what_mongodb_has_for_it(both: list[hosts.Host]) -> None:
+def test_debian_13_shows_what_mongodb_offers_for_it(both: list[hosts.Host]) -> None:
     done = cli("up", "--name", "trixie", "--os", "debian-13")
     assert done.returncode == 0, done.stderr
     assert 'VERSION_ID="13"' in on(hosts.find("trixie"), "cat /etc/os-release").stdout
     plan = [sys.executable, "-m", "slipway", "plan", "lab"]
     environ = {**os.environ, "SLIPWAY_LAB_HOSTS": "trixie"}
-    # The official repository by what is known of it, any other by asking it.
+    # The official repository from a list, any other by a request.
     for arguments, told in (
         (["--data", "mongodb_apt_url=https://repo.mongodb.org/apt"], "for Debian 12 MongoDB has 7.0, 8.0"),
         (["--data", "mongodb_version=5.0"], "for Debian 12 MongoDB has nothing of it at http://"),
@@ -267,7 +267,7 @@ def test_debian_13_is_told_what_mongodb_has_for_it(both: list[hosts.Host]) -> No
 
 @pytest.mark.parametrize(("system", "title"), [("debian-13", "Debian 13"), ("ubuntu-24.04", "Ubuntu 24.04")])
 def test_an_archive_out_of_reach_is_one_clear_error(lab: Instance, tmp_path: Path, system: str, title: str) -> None:
-    """In a network namespace of its own, which leads nowhere."""
+    """In its own network namespace, without a route."""
     command = ["unshare", "--net", sys.executable, "-m", "slipway.lab", "up", "--name", "none", "--os", system]
     environ = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path)}
     done = subprocess.run(command, cwd=PROJECT, env=environ, capture_output=True, text=True, timeout=300, check=False)
@@ -281,9 +281,9 @@ USER = "slipway-test"
 
 @pytest.fixture
 def somebody() -> Iterator[Path]:
-    """The home of a user who is not root, with this project and its libraries in it; gone at the end."""
+    """The home of an unprivileged user, with this project and its libraries; removed at the end."""
     cloud_image.install("uidmap")
-    # What a run that was killed has left.
+    # The remains of a killed run.
     subprocess.run(["userdel", "--remove", USER], check=False, capture_output=True)
     cloud_image.run("useradd", "--create-home", "--shell", "/bin/sh", USER)
     home = Path(pwd.getpwnam(USER).pw_dir)
@@ -304,7 +304,7 @@ def somebody() -> Iterator[Path]:
 @pytest.mark.skipif(
     sys.version_info[:2] != (3, 11) or not Path("/usr/bin/python3.11").exists(), reason="wants Debian 12's Python"
 )
-def test_without_root_a_machine_comes_up_and_goes_without_a_trace(both: list[hosts.Host], somebody: Path) -> None:
+def test_without_root_a_machine_starts_and_is_removed_completely(both: list[hosts.Host], somebody: Path) -> None:
     def slipway(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = " ".join(["cd ~/slipway; exec ~/venv/bin/python -m slipway.lab", *arguments])
         return subprocess.run(
@@ -318,13 +318,13 @@ def test_without_root_a_machine_comes_up_and_goes_without_a_trace(both: list[hos
     assert "containers need root" in refused.stderr
     assert slipway("down", "--all").returncode == 0
     assert not list((somebody / ".local/state/slipway").iterdir())
-    # All but what has ended, and waits for a process 1 to be told so; and what logind keeps of a login for a while.
+    # Except zombies that process 1 has yet to reap, and what logind keeps of a login for a while.
     left = subprocess.run(["ps", "-u", USER, "-o", "stat=,args="], check=False, capture_output=True, text=True).stdout
     logins = ("/systemd --user", "(sd-pam)")
     assert [line for line in left.splitlines() if not line.startswith("Z") and not line.endswith(logins)] == []
 
 
-def test_down_of_both_kinds_leaves_nothing(both: list[hosts.Host], lab: Instance) -> None:
+def test_down_removes_hosts_of_both_kinds_completely(both: list[hosts.Host], lab: Instance) -> None:
     assert traces(lab), "the precondition does not hold"
     done = cli("down", "--all")
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""Two applies at once, and what a host's log says of each."""
+"""Two applies at once, and their entries in a host's log."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ LOCKOUTS = {
     FIREWALL: (("--data", 'firewall_ssh_from=["203.0.113.7"]'), "firewall"),
     SSHD: (("--data", 'sshd_settings={"AllowUsers": "somebody"}'), "ssh"),
 }
-# How long the host waits for a login before it rolls a change back; 60 s as shipped, which a unit test holds.
+# How long the host waits for a login before it rolls a change back. The default is 60 s; a unit test checks that.
 SOON = ("--data", "lockout_rollback_seconds=45")
 
 
@@ -37,7 +37,7 @@ def test_a_change_that_locks_out_is_rolled_back_and_reported(server: LabHost, mi
         pytest.param("an sshd that lets in somebody else", marks=pytest.mark.thorough),
     ],
 )
-def test_the_host_rolls_it_back_by_itself_when_slipway_is_gone_too(server: LabHost, mistake: str) -> None:
+def test_the_host_rolls_it_back_without_slipway(server: LabHost, mistake: str) -> None:
     setting, what = LOCKOUTS[mistake]
     running = server.start("apply", "lab", "--yes", *setting, *SOON)
     wait_until("nobody can log in any more", lambda: running.process.poll() is not None or not server.may_log_in())
@@ -84,7 +84,7 @@ def test_the_ssh_port_changes_in_one_run_and_back(fresh_server: LabHost) -> None
     assert not server.site().accepts(2222)
 
 
-# What images of providers and hands before ours have left behind.
+# Remains of providers' images and earlier administrators.
 OLD_HABITS = """
 printf 'PasswordAuthentication yes\\nPermitRootLogin yes\\n' > /etc/ssh/sshd_config.d/50-cloud-init.conf
 sed -i '/^Include/d; 1i PasswordAuthentication yes\\nPort 22\\nPort 2022' /etc/ssh/sshd_config
@@ -93,7 +93,7 @@ systemctl restart ssh
 
 
 @pytest.mark.thorough
-def test_a_configuration_that_lets_passwords_in_again_is_a_drift_whatever_file_it_is_in(fresh_server: LabHost) -> None:
+def test_password_logins_enabled_in_any_file_are_a_drift(fresh_server: LabHost) -> None:
     fresh_server.ssh(OLD_HABITS)
     assert "Harden sshd" in fresh_server.operations()
     fresh_server.apply()

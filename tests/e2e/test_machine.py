@@ -1,4 +1,4 @@
-"""What only a kernel of its own shows, on a virtual machine that starts as a bare Debian."""
+"""What needs a kernel of its own, on a virtual machine that starts as a bare Debian."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def machine() -> LabHost:
 
 @pytest.fixture
 def converged(machine: LabHost) -> LabHost:
-    """The same as a server: the first test has made it one, unless it was left out. A test leaves it so."""
+    """The same as a server: the first test provisions it, or this fixture does. Each test leaves it converged."""
     if not machine.is_healthy():
         machine.apply()
     return machine
 
 
-# An operation, and a shell test that holds on the host some time after its end: then the power goes.
+# An operation, and a shell test that becomes true on the host some time after it: then the power is cut.
 POWER_CUTS = [
     ("Set apt's lock timeout", "pgrep -x dpkg"),  # the first packages are unpacked
     ("Pin MongoDB to the 6.0 series", "[ -e /var/lib/dpkg/info/nginx-common.list ]"),  # the others are
@@ -48,7 +48,7 @@ POWER_CUTS = [
 ]
 
 
-def test_an_apply_whose_power_is_cut_again_and_again_goes_on_from_there(machine, say):
+def test_an_apply_resumes_after_repeated_power_cuts(machine, say):
     for operation, then in POWER_CUTS:
         apply = machine.start("apply", "lab", "--yes", "--verbose")
         apply.wait_for_operation(operation)
@@ -64,7 +64,7 @@ def test_an_apply_whose_power_is_cut_again_and_again_goes_on_from_there(machine,
     assert machine.ssh("dpkg --audit") == ""
 
 
-def test_the_kernels_drifts_are_seen_by_a_plan_and_mended_by_an_apply(converged):
+def test_the_kernels_drifts_are_found_by_a_plan_and_corrected_by_an_apply(converged):
     converged.ssh("; ".join(DRIFTS))
     assert set(converged.operations()) == set(DRIFTS.values())
     converged.apply()
@@ -82,7 +82,7 @@ def test_everything_is_in_force_and_in_order_after_a_reboot(converged, say):
     assert 0 < mongod < backend
     assert nginx > 0
     assert converged.plan() == []
-    # After power cuts and a reboot. Kernel parameters, swap, huge pages and limits among the rest: only what its
+    # After power cuts and a reboot. Includes kernel parameters, swap, huge pages and limits: only what its
     # network lacks is skipped here.
     verified = converged.slipway("verify", "lab")
     assert verified.returncode == 0, verified.stdout
@@ -91,8 +91,8 @@ def test_everything_is_in_force_and_in_order_after_a_reboot(converged, say):
     assert len(skipped) == int("".join(re.findall(r"(\d+) skipped", verified.stdout)) or 0)
 
 
-def test_lynis_gives_the_index_that_is_aimed_at(converged, say):
-    """Kernel parameters and the audit count, which a container has none of."""
+def test_lynis_reaches_the_target_index(converged, say):
+    """Includes kernel parameters and auditing, which a container does not have."""
     command = [sys.executable, "-m", "pytest", "-q", "tests/server/test_lynis.py", "--environment=lab"]
     done = subprocess.run(command, cwd=PROJECT, env=converged.env, capture_output=True, text=True, check=False)
     say(next((line for line in done.stdout.splitlines() if "hardening index" in line), done.stdout))
@@ -109,7 +109,7 @@ def test_mongodb_recovers_every_write_that_it_acknowledged_before_a_power_cut(co
     assert converged.plan() == []
 
 
-# To the last byte, of what is kept for root as well, and again when the journal gives up an old file of its own.
+# To the last byte, root's reserve included, and again when the journal frees an old file.
 FILL = """
 systemd-run --quiet --unit=full sh -c 'mkdir /full; n=0; while :; do
   for size in 1G 64M 4M 256K 4K; do while fallocate -l $size /full/$n; do n=$((n + 1)); done; done; touch /run/full
@@ -123,7 +123,7 @@ def test_a_full_disk_is_told_nothing_is_corrupted_and_the_next_apply_converges(c
     kept = "cd /etc && sha256sum nginx/nginx.conf nginx/sites-available/codementee mongod.conf"
     before = converged.ssh(kept)
     apply = converged.start("apply", "lab", "--yes", "--verbose", *settings)
-    apply.wait_for_operation("Set apt's lock timeout")  # after preflight, which would have told it
+    apply.wait_for_operation("Set apt's lock timeout")  # after preflight, which would have reported it
     apply.process.send_signal(signal.SIGSTOP)  # to fill a disk takes longer than what is left of the apply
     converged.ssh(FILL)
     apply.process.send_signal(signal.SIGCONT)

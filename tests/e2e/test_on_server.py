@@ -1,4 +1,4 @@
-"""What a user does on a server by a verb: its logs, a command in the live release, its shell, its database's shell."""
+"""The verbs for work on a server: logs, a command in the live release, a shell, the database's shell."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_command_runs_once_with_the_live_release_s_environment_and_sandbox(ser
     assert fed.stdout.strip() == "5", fed.stderr
 
 
-def test_logs_are_those_of_a_service_and_follow_it(server: LabHost) -> None:
+def test_logs_shows_and_follows_a_service(server: LabHost) -> None:
     server.site().get("/api/health")
     assert "GET /api/health" in server.slipway("logs", "lab", "--lines", "20").stdout
     following = server.start("logs", "lab", "--service", "nginx", "--follow")
@@ -54,7 +54,7 @@ def test_logs_are_those_of_a_service_and_follow_it(server: LabHost) -> None:
     )
 
 
-def test_mongodb_s_shell_is_the_administrator_s_and_shows_no_password(server: LabHost) -> None:
+def test_the_mongodb_shell_runs_as_the_administrator_and_shows_no_password(server: LabHost) -> None:
     done = server.slipway(
         "mongosh", "lab", "--eval", "print(db.getName(), db.adminCommand({ getParameter: 1, quiet: 1 }).ok)"
     )

@@ -1,4 +1,4 @@
-"""What `verify` finds wrong, and no drift of a component's is: a plan finds it too, or names it."""
+"""Problems that `verify` finds beyond the components' drifts: a plan finds each too, or names it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from support.lab_host import LabHost
 
-# By what is done: the shell script, what a plan says of it, and how it is undone ("" where an apply does it).
+# By name: the shell script, what a plan says, and the script that undoes it ("" where an apply does).
 DONE = {
     "a unit's sandbox opened by another drop-in": (
         "printf '[Service]\\nProtectSystem=no\\n' > /etc/systemd/system/nginx.service.d/zz.conf",

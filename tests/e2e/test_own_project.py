@@ -1,4 +1,4 @@
-"""A project of a user's own, with an installed Slipway: a template and a component of its own, and the step to the next
+"""A user's own project with an installed Slipway: a template and a component of its own, and an upgrade to the next
 version."""
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FILE = "/etc/motd"
 def motd(settings):
     put(name="Write the greeting", path=FILE, content=f"This is {settings.site_domain}.\\n")
 '''
-# What both versions' template has, and what each of the user and of the next version adds to it.
+# A line of both versions' template; the user and the next version each add something after it.
 ANCHOR = "server {\n"
 OWN, NEXT = "    # Of the project's own.\n", "    # Of the next version.\n"
 GIT = ("git", "-c", "user.name=user", "-c", "user.email=user@localhost", "-c", "commit.gpgsign=false")
@@ -43,7 +43,7 @@ def commit(folder: Path, subject: str) -> str:
 
 
 class Project:
-    """A project that `slipway init` has written, and the Slipway that was installed from a repository."""
+    """A project that `slipway init` has written, and a Slipway installed from a repository."""
 
     def __init__(self, server: LabHost, folder: Path) -> None:
         self.repository, self.folder, self.server = folder / "slipway", folder / "project", server
@@ -60,7 +60,7 @@ class Project:
         return f"slipway @ git+file://{self.repository}@{version}"
 
     def runs(self, *command: str, code: int = 0) -> str:
-        """What a command prints in the project, whose exit code is this one."""
+        """The output of a command in the project; its exit code must be this one."""
         done = run(command, self.env, cwd=self.folder)
         assert done.returncode == code, done.stdout + done.stderr
         assert "Traceback" not in done.stderr, done.stderr

@@ -1,4 +1,4 @@
-"""What a plan, an apply and a status tell of a real host."""
+"""What plan, apply and status report of a real host."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DRIFT = (
 
 @pytest.fixture
 def drifted(server):
-    """The server with a drift of Nginx's; mended at the end."""
+    """The server with a drift of Nginx's; corrected at the end."""
     server.ssh(DRIFT)
     yield server
     server.apply("--only", "nginx")
@@ -73,9 +73,9 @@ def on_terminal(host, columns: int, *arguments: str) -> str:
 
 
 @pytest.mark.thorough
-def test_a_narrow_terminal_shows_a_plan_within_its_width_and_in_colours_if_they_are_wanted(drifted):
+def test_a_narrow_terminal_shows_a_plan_within_its_width_and_in_colours_if_asked(drifted):
     shown = on_terminal(drifted, 40, "plan", "lab", "--only", "nginx")
-    # A line that a spinner was on is erased, or written over.
+    # A spinner's line is erased or overwritten.
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", re.sub(r"\x1b\[(2K|\d*A)", "\r", shown))
     lines = [line.rsplit("\r", 1)[-1] for line in plain.replace("\r\n", "\n").splitlines()]
     assert max(map(len, lines)) <= 40
@@ -85,7 +85,7 @@ def test_a_narrow_terminal_shows_a_plan_within_its_width_and_in_colours_if_they_
 
 
 @pytest.mark.thorough
-def test_an_apply_that_fails_says_at_what_with_which_output_and_what_state_the_host_is_in(server):
+def test_an_apply_that_fails_shows_the_operation_its_output_and_the_hosts_state(server):
     server.ssh("echo 'nonsense on;' > /etc/nginx/conf.d/broken.conf")
     done = server.slipway("apply", "lab", "--yes", "--only", "ssh,nginx", "--data", "nginx_max_body_mb=11")
     server.ssh("rm /etc/nginx/conf.d/broken.conf")
@@ -104,7 +104,7 @@ def test_an_apply_that_fails_says_at_what_with_which_output_and_what_state_the_h
     assert server.plan() == []
 
 
-# The lab's inventory with a host more, at a port where nobody listens.
+# The lab's inventory with one more host, at a closed port.
 WITH_ONE_DOWN = """
 web.append(("down", {**web[0][1], "ssh_hostname": "127.0.0.1", "ssh_port": 1, "sshd_port": 1}))
 """
@@ -138,7 +138,7 @@ def test_a_host_that_is_down_does_not_hide_the_plan_of_another(drifted, tmp_path
     assert report.status == "failed"
 
 
-def test_status_tells_of_services_versions_certificate_release_and_the_last_apply(server):
+def test_status_shows_services_versions_certificate_release_and_the_last_apply(server):
     server.apply("--only", "nginx")
     done = server.slipway("status", "lab", "--json", "-")
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""What keeps a host from becoming the server is reported at once, before anything is changed. No provisioned host."""
+"""What keeps a host from becoming the server is reported all at once, before any change. No provisioned host."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from support.lab_host import LAB, PENDING, LabHost, bring_up
 
 @pytest.fixture(scope="module")
 def bare() -> LabHost:
-    """A fresh host that an administrator with sudo logs in to."""
+    """A fresh host with an administrator who has sudo."""
     return bring_up("bare", "--user", "admin")
 
 
-# A server that has everything wrong with it, as its programs see it.
+# Everything that preflight checks is wrong on this server.
 IN_THE_WAY = """
 sed 's/^MemTotal:.*/MemTotal: 524288 kB/' /proc/meminfo > /root/meminfo; mount --bind /root/meminfo /proc/meminfo
 sed 's/^VERSION_ID=.*/VERSION_ID="11"/' /etc/os-release > /root/release; mount --bind /root/release /etc/os-release
@@ -31,7 +31,7 @@ umount /var/cache /etc/os-release /proc/meminfo
 """
 
 
-def test_a_host_that_can_not_be_the_server_is_told_everything_at_once_and_left_alone(bare: LabHost) -> None:
+def test_all_problems_of_a_host_are_reported_at_once_and_nothing_is_changed(bare: LabHost) -> None:
     bare.ssh(IN_THE_WAY)
     done = bare.slipway("apply", "lab", "--yes")
     changed = bare.ssh("find /etc /usr /var/lib/dpkg -newer /root/before")
@@ -50,7 +50,7 @@ def test_a_host_that_can_not_be_the_server_is_told_everything_at_once_and_left_a
     assert changed == ""
 
 
-def test_sudo_that_wants_a_password_is_reported_before_anything_else(bare: LabHost) -> None:
+def test_sudo_that_requires_a_password_is_reported_before_anything_else(bare: LabHost) -> None:
     bare.ssh("sed -i 's/NOPASSWD: //' /etc/sudoers.d/admin")
     done = bare.slipway("plan", "lab")
     bare.ssh("sed -i 's/ALL$/NOPASSWD: ALL/' /etc/sudoers.d/admin")
@@ -65,15 +65,15 @@ def test_a_user_without_root_or_sudo_is_reported(bare: LabHost) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_provider_that_writes_the_servers_name_into_its_hosts_file_is_no_wrong_address(bare: LabHost) -> None:
+def test_the_servers_name_in_its_hosts_file_is_not_a_wrong_address(bare: LabHost) -> None:
     bare.ssh("cp /etc/hosts /root/hosts; sed -i 's/^127.0.0.1.*/& bare.test/' /etc/hosts")
     done = bare.slipway("plan", "lab")
     bare.ssh("cat /root/hosts > /etc/hosts")
     assert done.returncode == PENDING, done.stderr
 
 
-def test_where_the_hosts_file_knows_the_loopback_address_alone_the_dns_is_asked(bare: LabHost) -> None:
-    name = "deb.debian.org"  # which every DNS that a host can install packages by knows
+def test_a_hosts_file_with_the_loopback_address_alone_makes_it_query_the_dns(bare: LabHost) -> None:
+    name = "deb.debian.org"  # resolvable by every host that can install packages
     bare.ssh(f"cp /etc/hosts /root/hosts; echo 127.0.1.1 {name} >> /etc/hosts")
     seen = bare.ssh(f"getent ahosts {name} | cut -d' ' -f1 | sort -u")
     found = bare.ssh(addresses_command(name))

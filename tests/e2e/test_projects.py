@@ -1,4 +1,4 @@
-"""Projects as they stand: an API without a frontend, an application that is strict with whoever asks."""
+"""Unchanged projects: an API without a frontend, an application that is strict with its clients."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from support.releases import WEBSOCKETS, Visits, echoed, websocket
 KEEPS = {"shared_paths": ["uploads"], "shared_files": ["notes.db"], "shared_urls": {"/files/": "uploads"}}
 
 
-def test_an_api_without_a_frontend_keeps_its_files_and_a_strict_application_is_asked_as_it_wants(
+def test_an_api_without_a_frontend_keeps_its_files_and_a_strict_application_accepts_the_checks(
     server: LabHost, visits: Visits, tmp_path: Path
 ) -> None:
     api, strict = copied("root-api", tmp_path), copied("strict-app", tmp_path)
@@ -66,7 +66,7 @@ def test_an_api_without_a_frontend_keeps_its_files_and_a_strict_application_is_a
         "/var/www/notes/shared/uploads/a.txt",
     ]
 
-    # It answers five requests a minute of each who asks, by https and its own name.
+    # It answers five requests a minute per client, over https and under its own name.
     server.release("--site", "strict", *settings)
     answer = server.site(domain).get("/api/health").json()
     assert answer["scheme"] == "https"
@@ -96,8 +96,8 @@ def test_websockets_of_an_api_without_a_frontend_outlast_a_switch(server: LabHos
 
 
 @pytest.mark.thorough
-def test_a_frontend_is_built_and_its_pages_run_as_they_stand(server: LabHost, tmp_path: Path) -> None:
-    """Files with a space in their path and the line ends of Windows; a script in the page."""
+def test_a_frontend_is_built_and_its_pages_run_unchanged(server: LabHost, tmp_path: Path) -> None:
+    """Files with a space in their path and with Windows line endings; a script in the page."""
     shop = copied("vite-like", tmp_path)
     page = shop / "front end/index.html"
     settings = site(
@@ -120,12 +120,12 @@ def test_a_frontend_is_built_and_its_pages_run_as_they_stand(server: LabHost, tm
     docs = visitor.get("/backend/docs")
     assert "/backend/openapi.json" in docs.text
     assert visitor.get("/backend/openapi.json").status_code == 200
-    # Another place of the single page.
+    # Another route of the single page.
     deep = visitor.get("/cart/7")
     assert deep.text == first.text
     assert allowed(deep) == allowed(first)
 
-    # The next one's script is allowed before anybody has its page, and the one before still is.
+    # The next release's script is allowed before its page is served, and the previous one's still is.
     page.write_bytes(page.read_bytes().replace(b'"dark"', b'"light"'))
     server.release("--site", "shop", "--only", "frontend", *sites(settings))
     second = visitor.get("/")
@@ -135,7 +135,7 @@ def test_a_frontend_is_built_and_its_pages_run_as_they_stand(server: LabHost, tm
     assert script_of(visitor.get("/")) == script_of(first)
     assert server.plan(*sites(settings)) == []
 
-    # A page that the policy would blank, and files elsewhere than Nginx keeps them: nobody sees either.
+    # A page that the policy would block, and files in another folder than Nginx serves: neither is released.
     for changes, told in (
         ({"nginx_csp": "default-src 'none'"}, "index.html would be blank: nginx_csp blocks /assets/"),
         ({"frontend_assets": "/static/"}, "the pages name files in /assets/"),
@@ -155,21 +155,19 @@ def test_a_frontend_is_built_and_its_pages_run_as_they_stand(server: LabHost, tm
 
 
 def allowed(answer: requests.Response) -> set[str]:
-    """The hashes of scripts that an answer's policy allows."""
+    """The script hashes that an answer's policy allows."""
     return {*re.findall(r"'sha256-[^']+'", answer.headers["Content-Security-Policy"])}
 
 
 def script_of(answer: requests.Response) -> str:
-    """The hash of the script in a page, whose lines end by LF for a browser."""
+    """The hash of the script in a page, with LF line endings as a browser computes it."""
     (script,) = re.findall(r"<script>(.*?)</script>", answer.text, re.DOTALL)
     digest = hashlib.sha256(script.replace("\r\n", "\n").encode()).digest()
     return f"'sha256-{base64.b64encode(digest).decode()}'"
 
 
 @pytest.mark.thorough
-def test_programs_that_answer_http_by_themselves_are_released_as_the_backend_is(
-    server: LabHost, tmp_path: Path
-) -> None:
+def test_programs_with_their_own_http_server_are_released_as_the_backend_is(server: LabHost, tmp_path: Path) -> None:
     api = copied("root-api", tmp_path)
     services = [
         {"name": "port", "command": "python web.py", "listen": 3000, "path": "/port/ -> /", "health_path": "/"},
@@ -195,7 +193,7 @@ def test_programs_that_answer_http_by_themselves_are_released_as_the_backend_is(
     listening = server.ssh("ss -Hltn | awk '{print $4}'").split()
     assert "127.0.0.1:3000" in listening
     assert "127.0.0.1:3001" not in listening
-    # What can't be started leaves the one before.
+    # If the new one can't start, the previous one stays.
     (api / "web.py").write_text("raise SystemExit('no web today')\n")
     done = server.slipway("release", "lab", "--yes", "--site", "notes", *sites(notes))
     assert done.returncode == 1

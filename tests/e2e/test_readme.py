@@ -1,4 +1,4 @@
-"""The README's first server, typed word for word: Slipway by pipx, somebody's own project, a bare server."""
+"""The README's first server, typed word for word: Slipway by pipx, a user's own project, a bare server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAME, DOMAIN = "walk", "walk.test"
 
 @pytest.fixture(scope="module")
 def server() -> LabHost:
-    """A bare server, as a provider hands it over: it lets in root by key."""
+    """A bare server as a provider delivers it: root logs in by key."""
     return bring_up(NAME)
 
 
@@ -26,7 +26,7 @@ def user(server: LabHost, tmp_path_factory: pytest.TempPathFactory) -> User:
 
 
 def settings_of(server: LabHost, recipient: str) -> list[tuple[str, str]]:
-    """The edits of group_data/all.py: what every user sets, and the lab's package mirror and ACME server."""
+    """Edits of group_data/all.py: what every user sets, and the lab's package mirror and ACME server."""
     lab = {name: value for name, value in server.data.items() if name.startswith(("mongodb_", "tls_acme"))}
     edits = [('# secrets_recipients = ["age1..."]', f'secrets_recipients = ["{recipient}"]')]
     return edits + [("", f"{name} = {value!r}") for name, value in lab.items()]
@@ -41,13 +41,13 @@ def test_a_first_server_by_the_readme_word_for_word(user: User, server: LabHost)
     assert code == 0, shown
     assert change == "cd YOUR-REPOSITORY"
     repository = user.folder / "shop"
-    # Its tests are those of a project of Slipway's, and a stranger's repository has none.
+    # Without its tests, which belong to a project of Slipway's: a stranger's repository has none.
     ignored = shutil.ignore_patterns("node_modules", "build", "__pycache__", "tests")
     shutil.copytree(PROJECT / "examples/codementee", repository, ignore=ignored)
     user.goes_to(repository)
 
     assert init == "slipway init"
-    # The host name; the server and the short name are as proposed.
+    # The host name; the defaults for the server and the short name.
     code, shown = user.types(init, f"{DOMAIN}\n\n\n")
     assert code == 0, shown
     assert 'backend_app = "server:app"' in shown

@@ -1,4 +1,4 @@
-"""The same server by plain pyinfra, with the shipped inventory: Slipway finds nothing to change after it."""
+"""The same server by plain pyinfra, with the shipped inventory: Slipway then finds nothing to change."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def user(server: LabHost, tmp_path_factory: pytest.TempPathFactory) -> User:
     own = {
         "site_domain": DOMAIN,
         "secrets_file": "secrets/production.env",
-        # Built once a run; test_readme.py builds it for each release, as a user does.
+        # Built once per run; test_readme.py builds it for each release, as a user does.
         "frontend_source": str(frontend),
         "frontend_build": "[ -e build/index.html ] || { npm ci --no-audit --no-fund && npm run build; }",
         **lab,

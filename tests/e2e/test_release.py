@@ -1,4 +1,4 @@
-"""Releases, and the ways back: visitors notice none of it."""
+"""Releases and rollbacks, which visitors do not notice."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from support.odd_names import ODD_NAMES
 from support.releases import ROOT, WEBSOCKETS, Visits, backend, echoed, frontend, is_settled, websocket
 
 
-def test_releases_rollbacks_and_reloads_fail_not_one_request(server: LabHost, visits: Visits) -> None:
+def test_releases_rollbacks_and_reloads_fail_no_request(server: LabHost, visits: Visits) -> None:
     first = server.current_release()
     server.release(*BUILT)
     second = server.current_release()
@@ -45,7 +45,7 @@ def test_releases_rollbacks_and_reloads_fail_not_one_request(server: LabHost, vi
 
 @pytest.mark.thorough
 def test_reloads_of_nginx_lose_no_request_on_a_kept_connection(server: LabHost) -> None:
-    """Each would lose about one, of twelve visitors who ask fifty times a second."""
+    """Otherwise each reload would lose about one, with twelve visitors at fifty requests a second."""
     visits = Visits(server.site(), calm=1)
     time.sleep(1)
     for _ in range(6):
@@ -68,13 +68,13 @@ def test_one_part_is_released_and_the_other_stays_and_what_is_there_is_not_sent_
     before = server.ssh(sums.format("backend"))
     server.release("--only", "frontend")
     assert server.ssh(sums.format("backend")) == before
-    # The same build: each file of it is the one that was there before, under one more name.
+    # The same build: each of its files is a hard link to the previous release's.
     links = server.ssh(f"find {ROOT}/current/frontend/build -type f -links 1")
     assert links == ""
 
 
 @pytest.mark.thorough
-def test_a_page_that_was_opened_some_releases_ago_still_finds_its_files(server: LabHost, tmp_path: Path) -> None:
+def test_a_page_opened_some_releases_ago_still_finds_its_files(server: LabHost, tmp_path: Path) -> None:
     first = server.current_release()
     script = server.ssh(f"ls {ROOT}/current/frontend/build/static/ | grep '[.]js$'")
     settings = frontend(tmp_path)
@@ -88,7 +88,7 @@ def test_a_page_that_was_opened_some_releases_ago_still_finds_its_files(server: 
     old = site.get(f"/static/{script}")
     assert old.status_code == 200
     assert "immutable" in old.headers["Cache-Control"]
-    # A page of the release that is gone back from.
+    # A page of the release that was rolled back.
     assert server.slipway("rollback", "lab", "--yes").returncode == 0
     assert site.get(f"/static/{now}").status_code == 200
     assert site.get("/static/never-there.js").status_code == 404
@@ -112,7 +112,7 @@ def test_files_are_served_as_they_were_compressed_at_release(server: LabHost) ->
     assert len(tags) == 3
 
 
-# A backend that has files of such names too, and a module.
+# A backend with files of such names, and a module.
 READING = """
 
 import gr\u00f6\u00dfe
@@ -150,7 +150,7 @@ def test_files_are_released_and_served_whatever_they_are_called(server: LabHost,
                 is_compressed = name.endswith(".js") and coding != "identity"
                 assert found.headers.get("Content-Encoding", "identity") == (coding if is_compressed else "identity")
         assert site.get("/api/words").json() == {"words": "gr\u00fcn", "size": "gro\u00df"}
-    # Those of a page that was opened before.
+    # The files of a page opened before.
     assert server.slipway("release", "lab", "--yes", *BUILT).returncode == 0
     for name, content in files.items():
         if name.startswith("static/"):
@@ -160,7 +160,7 @@ def test_files_are_released_and_served_whatever_they_are_called(server: LabHost,
 @pytest.mark.thorough
 def test_a_frontend_is_built_on_the_server_where_that_is_set(server: LabHost) -> None:
     settings = ("--data", "frontend_build_on=server")
-    # The same page as built here; its compressed files, by other programs, need not be the same to the byte.
+    # The same page as built here; its compressed files come from other programs and may differ.
     there = (
         f"cd {ROOT}/current/frontend/build && find . -type f ! -name '*.gz' ! -name '*.br' -exec sha256sum {{}} +"
         " | sort -k 2; find . -name '*.gz' -o -name '*.br' | sort"
@@ -182,7 +182,7 @@ def test_a_frontend_is_built_on_the_server_where_that_is_set(server: LabHost) ->
     assert server.plan() == []
 
 
-def test_maintenance_is_told_to_all_visitors_at_once_and_ends_at_once(server: LabHost) -> None:
+def test_maintenance_starts_and_ends_at_once_for_all_visitors(server: LabHost) -> None:
     site = server.site()
     done = server.slipway("maintenance", "on", "lab")
     assert done.returncode == 0, done.stderr
@@ -192,14 +192,14 @@ def test_maintenance_is_told_to_all_visitors_at_once_and_ends_at_once(server: La
         assert answer.headers["Retry-After"]
         assert answer.headers["Content-Security-Policy"]
     assert site.session.post(f"https://{site.domain}/api/auth/login", json={}, timeout=10).status_code == 503
-    # It is no drift, and certificates are renewed.
+    # Maintenance is not a drift, and certificates are still renewed.
     assert server.plan() == []
     assert server.slipway("maintenance", "off", "lab").returncode == 0
     assert site.get("/").status_code == 200
     assert site.get("/api/health").status_code == 200
 
 
-# Lets a visitor watch a count, by a stream and by a WebSocket.
+# Sends a count to a visitor, as a stream and over a WebSocket.
 COUNTING = """
 
 from fastapi import WebSocket
@@ -224,7 +224,7 @@ async def echo(socket: WebSocket) -> None:
 
 
 @pytest.mark.thorough
-def test_streams_and_websockets_pass_through_and_outlast_a_switch(server: LabHost, tmp_path: Path) -> None:
+def test_streams_and_websockets_work_and_outlast_a_switch(server: LabHost, tmp_path: Path) -> None:
     settings = backend(tmp_path, lambda text: text + COUNTING, WEBSOCKETS)
     server.release("--only", "backend", *settings)
     site = server.site()
@@ -246,7 +246,7 @@ def test_streams_and_websockets_pass_through_and_outlast_a_switch(server: LabHos
 
 
 def test_visitors_would_notice(server: LabHost) -> None:
-    """What the others rely on."""
+    """The other tests rely on this."""
     server.ssh(
         "(sleep 1; systemctl stop codementee-backend.socket codementee-backend; sleep 1;"
         " systemctl start codementee-backend.socket codementee-backend) > /dev/null 2>&1 &"

@@ -1,4 +1,4 @@
-"""A MongoDB that runs alone becomes a replica set under writes, and is one again whatever an apply is cut off at."""
+"""A standalone MongoDB becomes a replica set under writes, wherever an apply is interrupted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.thorough
 
 ALONE = ("--data", "mongodb_replica_set=")
 PYTHON = "/var/www/codementee/current/backend/.venv/bin/python"
-# The backend's own driver and user: each acknowledged write is written down, with the longest wait for one.
+# With the backend's driver and user: prints each acknowledged write and the longest wait for one.
 WRITER = """
 import json, pathlib, sys, time, pymongo
 url = pathlib.Path("/etc/codementee/credentials/MONGO_URL").read_text()
@@ -44,8 +44,8 @@ def alone(server: LabHost) -> LabHost:
     return server
 
 
-def test_it_becomes_one_by_one_restart_and_loses_no_write_that_was_acknowledged(alone: LabHost, say) -> None:
-    """It was one before: the way back and again forth."""
+def test_it_becomes_a_replica_set_by_one_restart_and_loses_no_acknowledged_write(alone: LabHost, say) -> None:
+    """It already was one: to standalone and back."""
     text = base64.b64encode(WRITER.encode()).decode()
     alone.ssh(f"echo {text} | base64 -d > /root/writer.py; nohup {PYTHON} /root/writer.py 25 > /root/wrote 2>&1 &")
     time.sleep(3)
@@ -77,8 +77,8 @@ def test_an_apply_that_is_cut_off_is_resumed_by_the_next(alone: LabHost, operati
     alone.wait_until_healthy()
 
 
-def test_a_set_that_has_not_begun_when_the_power_goes_begins_with_the_next_apply(alone: LabHost) -> None:
-    """Its configuration is in force, and nothing else has happened."""
+def test_a_set_not_initiated_before_a_power_cut_is_initiated_by_the_next_apply(alone: LabHost) -> None:
+    """Its configuration is in force, and the set is not initiated."""
     server = alone
     server.apply()
     server.ssh(
@@ -93,7 +93,7 @@ def test_a_set_that_has_not_begun_when_the_power_goes_begins_with_the_next_apply
     server.wait_until_healthy()
 
 
-def test_the_oplog_changes_its_size_without_a_restart(server: LabHost) -> None:
+def test_the_oplog_is_resized_without_a_restart(server: LabHost) -> None:
     server.apply()
     before = server.ssh("systemctl show --property=InvocationID --value mongod")
     server.apply("--data", "mongodb_oplog_mb=1200")

@@ -1,4 +1,4 @@
-"""Secrets reach who needs them, byte for byte, and nobody else; MongoDB's users follow them."""
+"""Secrets reach the services that need them, byte for byte, and nobody else; MongoDB's users follow them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from support.lab_host import BUILT, PROJECT, PYINFRA, LabHost, mongosh, run
 from support.releases import Visits
 
 KEPT = "/etc/codementee/credentials"
-# Recognisable, with everything that a shell, systemd, a URL or a template could give a meaning.
+# Recognisable, with all characters that are special in a shell, systemd, a URL or a template.
 MARK = "s3cr3t-m4rk"
 ODD = f"{MARK} \"'`$HOME ${{x}} %n %25 \\n @:/?# {{{{ x }}}} hä€\nof two lines"
 GIVEN = {
@@ -22,7 +22,7 @@ GIVEN = {
     "MONGODB_ADMIN_PASSWORD": f"{MARK}-root@:/?#%",
     "MONGODB_BACKEND_PASSWORD": f"{MARK}-site@:/?#% '\"$x`",
 }
-# Looks at all command lines over and over, until it is told to end, and writes down those that hold the mark.
+# Polls all command lines until it is ended, and logs those with the mark.
 SAMPLER = f"""
 import os, pathlib, time
 mark, seen, rounds = b"-".join([b"s3cr3t", b"m4rk"]), set(), 0
@@ -41,7 +41,7 @@ pathlib.Path("/run/sample").write_text(f"{{rounds}}\\n" + "\\n".join(seen))
 
 
 def given(server: LabHost, **values: str) -> None:
-    """Give these secrets by the environment of the next commands, and no others so."""
+    """Give exactly these secrets through the environment of the next commands."""
     server.env = {name: value for name, value in server.env.items() if not name.startswith("SLIPWAY_SECRET_")}
     server.env |= {f"SLIPWAY_SECRET_{name}": value for name, value in values.items()}
 
@@ -102,7 +102,7 @@ def test_the_search_would_find_a_leak(server):
     assert "the command line of sh" in seen
 
 
-# What an application reads, by its own names.
+# The variables that an application reads.
 ENVIRONMENT = {
     "BACKEND_CORS_ORIGINS": '["https://a.example", "https://b.example"]',
     "ODD": "a \"q\" 'x' \\ b\\\\c %n %% $HOME ${x} {x} {{y}} \u00e4\u20ac\n  of two\tlines\n",
@@ -112,7 +112,7 @@ ENVIRONMENT = {
     "MONGO_PASSWORD": "{mongo_password}",
     "TOKEN": '{"key": "{secrets.JWT_SECRET}"}',
 }
-# Those with a secret in them.
+# Those that contain a secret.
 SECRET = ("MONGODB_URI", "MONGO_PASSWORD", "TOKEN")
 
 
@@ -121,7 +121,7 @@ def with_environment(**changes: str) -> tuple[str, str]:
 
 
 def environments(server: LabHost, unit: str = "codementee-backend") -> list[dict[str, str]]:
-    """The variables of each process of a unit that serves."""
+    """The variables of each process of a running unit."""
     script = f"""
 main=$(systemctl show --property=MainPID --value {unit})
 for pid in $main $(pgrep -P $main -f spawn_main); do base64 -w0 /proc/$pid/environ; echo; done"""
@@ -137,7 +137,7 @@ def expected(server: LabHost) -> dict[str, str]:
 
 
 def leaks(server: LabHost) -> list[str]:
-    """Where the secrets on the host, and the values with one in them, are to be seen."""
+    """Where the host's secrets, and values that contain one, can be found."""
     found = json.loads(server.ssh(program(f"python3 -c {shlex.quote(VALUES)} {KEPT}")))
     assert found["looked"] > 100
     return found["seen"]
@@ -147,7 +147,7 @@ def starts(server: LabHost) -> int:
     return int(server.ssh("journalctl -u codementee-backend -o cat | grep -c '^Started codementee-backend.service'"))
 
 
-def test_an_application_reads_its_environment_by_its_own_names_and_nobody_else_does(server, visits):
+def test_an_application_alone_reads_its_environment_by_its_own_names(server, visits):
     given(server)
     server.apply(*with_environment())
     assert server.plan(*with_environment()) == []
@@ -168,7 +168,7 @@ def test_an_application_reads_its_environment_by_its_own_names_and_nobody_else_d
         read = f"runuser -u {user} -- cat /proc/{pid}/environ /run/credentials/codementee-backend.service/TOKEN"
         assert server.ssh(f"{read} 2>/dev/null | wc -c") == "0"
 
-    # A new password, which the host generates, changes what names it, and one restart is enough.
+    # A new password, which the host generates, changes the variables that refer to it, and one restart is enough.
     server.ssh(f"rm {KEPT}/MONGODB_BACKEND_PASSWORD")
     before = starts(server)
     server.apply(*with_environment())
@@ -188,7 +188,7 @@ def test_hooks_workers_and_scheduled_services_have_the_environment_too(server):
         {"name": "report", "command": digest, "schedule": "*-*-* 03:00"},
     ]
     settings = (*with_environment(), "--data", f"services={json.dumps(services)}", "--data", f"pre_activate={digest}")
-    # A release brings the secrets that are new with it.
+    # A release also installs new secrets.
     server.ssh(f"rm -f {KEPT}/TOKEN")
     server.release(*settings, *BUILT)
     wanted = server.ssh(f"{{ cat {KEPT}/TOKEN; echo; }} | sha256sum")
@@ -198,7 +198,7 @@ def test_hooks_workers_and_scheduled_services_have_the_environment_too(server):
     (mailer,) = environments(server, "codementee-mailer")
     assert mailer["EMPTY"] == "its own"
     assert (mailer["MONGODB_URI"], mailer["MONGO_URL"]) == (kept(server, "MONGO_URL"), kept(server, "MONGO_URL"))
-    # Its secrets do not hold the one that is in it.
+    # The secret inside a variable is not a variable as well.
     assert {"TOKEN", "JWT_SECRET", "ADMIN_PASSWORD"} & {*mailer} == set()
 
     server.ssh("systemctl start codementee-report.service")
@@ -225,7 +225,7 @@ def test_with_credentials_a_service_has_files_and_no_variable_with_a_secret(serv
     assert server.plan() == []
 
 
-# What version 0.1 made of backend_secrets_delivery = "environment".
+# How version 0.1 implemented backend_secrets_delivery = "environment".
 ENVIRONMENT_FILE = rf"""
 cd {KEPT}; umask 077
 for name in JWT_SECRET ADMIN_PASSWORD MONGO_URL; do
@@ -260,7 +260,7 @@ def test_a_server_with_its_secrets_in_an_environment_file_loses_no_request_and_t
 def test_a_secret_that_the_application_can_not_start_with_leaves_the_old_one_serving(server, visits):
     given(server)
     server.apply()
-    # The example wants 32 characters.
+    # The example requires 32 characters.
     given(server, JWT_SECRET="short")
     done = server.slipway("apply", "lab", "--yes")
     assert done.returncode == 1
@@ -273,7 +273,7 @@ def test_a_secret_that_the_application_can_not_start_with_leaves_the_old_one_ser
     visits.nothing()
 
 
-# What somebody does, and the operation that must notice. All of one row are done at once.
+# A cause, and the operation that must notice it. All causes of a row happen at once.
 DRIFTS = [
     {
         "the backend's user dropped": (mongosh('db.dropUser("backend")'), "Create MongoDB's users"),
@@ -294,7 +294,7 @@ DRIFTS = [
         ),
     },
     {
-        # Nobody knows a password any more: root takes MongoDB back by its files.
+        # All passwords are lost: root regains MongoDB through its files.
         "all users gone and the passwords lost": (
             mongosh('db.dropUser("backend"); db.updateUser("admin", {pwd: "nobody knows"})') + f"; rm {KEPT}/MONGODB_*",
             "Create MongoDB's users",
@@ -305,7 +305,7 @@ DRIFTS = [
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("drifts", DRIFTS, ids=["; ".join(row) for row in DRIFTS])
-def test_a_drift_of_secrets_is_seen_by_a_plan_and_mended_by_an_apply(server, drifts):
+def test_a_drift_of_secrets_is_found_by_a_plan_and_corrected_by_an_apply(server, drifts):
     given(server)
     server.apply() if server.plan() else None
     for script, _ in drifts.values():
@@ -317,7 +317,7 @@ def test_a_drift_of_secrets_is_seen_by_a_plan_and_mended_by_an_apply(server, dri
 
 
 @pytest.mark.thorough
-def test_a_secret_that_is_taken_away_on_the_host_is_generated_anew(server):
+def test_a_secret_that_is_removed_on_the_host_is_generated_anew(server):
     before = kept(server, "JWT_SECRET")
     server.ssh(f"rm {KEPT}/JWT_SECRET")
     assert "Install the backend's secrets" in server.operations()

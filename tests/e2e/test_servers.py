@@ -1,4 +1,4 @@
-"""Servers as their earlier owners left them (tests/servers): what is on them is kept, or refused by its name before
+"""Servers as their earlier owners left them (tests/servers): what is on them is kept, or refused by name before
 anything changes."""
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from support.lab_host import LabHost, bring_up, mongosh
 RECIPES = PROJECT / "tests/servers"
 LABEL = "bare"
 
-# What is refused, by the beginnings of the lines; those of the first group take no packages, and are
+# What is refused, by the start of each line; those of the first group need no packages and are
 # made on one server.
 REFUSED = {
     "names": ["user codementee-backend: found a user with a login", "/var/www/codementee: found releases of another"],
@@ -100,7 +100,7 @@ REFUSED_WITH_PACKAGES = {
 
 @pytest.fixture(scope="module")
 def untouched() -> Iterator[LabHost]:
-    """A fresh host, with the recipes on it, and a snapshot of that."""
+    """A fresh host with the recipes on it, and its snapshot."""
     host = bring_up("servers")
     settings = host.data
     names = {"DOMAIN": "site_domain", "MONGODB_APT_URL": "mongodb_apt_url", "MONGODB_KEY_URL": "mongodb_key_url"}
@@ -124,7 +124,7 @@ def untouched() -> Iterator[LabHost]:
 
 @pytest.fixture
 def bare(untouched: LabHost) -> LabHost:
-    """The fresh host anew."""
+    """The fresh host, restored."""
     snapshots.restore(LABEL, untouched.name)
     return untouched
 
@@ -140,7 +140,7 @@ def state(host: LabHost) -> dict[str, str]:
 
 
 def assert_refused(host: LabHost, lines: list[str], *arguments: str) -> None:
-    """An apply tells each line, and nothing else that is in the way, and changes nothing."""
+    """An apply reports exactly these obstacles, and changes nothing."""
     before = state(host)
     done = host.slipway("apply", "lab", "--yes", *arguments)
     told = [line.removeprefix("  - ") for line in done.stderr.splitlines() if line.startswith("  - ")]
@@ -151,7 +151,7 @@ def assert_refused(host: LabHost, lines: list[str], *arguments: str) -> None:
     assert state(host) == before
 
 
-def test_what_slipway_would_not_keep_is_refused_by_its_name_all_at_once(bare: LabHost) -> None:
+def test_what_slipway_would_not_keep_is_refused_by_name_all_at_once(bare: LabHost) -> None:
     make(bare, *REFUSED)
     assert_refused(bare, [line for lines in REFUSED.values() for line in lines])
 
@@ -184,7 +184,7 @@ def assert_adopted(host: LabHost, *arguments: str) -> None:
 
 
 @pytest.mark.thorough
-def test_another_site_that_is_the_default_one_stays_so(bare: LabHost) -> None:
+def test_another_default_site_stays_the_default(bare: LabHost) -> None:
     make(bare, "default_server")
     asked = "; ".join(
         BLOG.format(name, *way) for name in ("blog.example", "x.example") for way in ((80, "http"), (443, "https"))
@@ -199,8 +199,8 @@ def test_another_site_that_is_the_default_one_stays_so(bare: LabHost) -> None:
 
 
 @pytest.mark.thorough
-def test_sites_that_others_have_set_up_beside_it_stay(bare: LabHost) -> None:
-    """Those of a Trellis, and one that leads to a container."""
+def test_other_sites_stay(bare: LabHost) -> None:
+    """Those of a Trellis server, and one that is proxied to a container."""
     make(bare, "trellis", "docker_behind")
     asked = "; ".join(BLOG.format(name, 80, "http") for name in ("blog.example", "shop.example"))
     nat = "iptables-save -t nat | grep -e ^-A"
@@ -214,14 +214,14 @@ def test_sites_that_others_have_set_up_beside_it_stay(bare: LabHost) -> None:
 
 
 @pytest.mark.thorough
-def test_a_hardened_cloud_image_becomes_a_server_as_any_other(bare: LabHost) -> None:
+def test_a_hardened_cloud_image_is_provisioned(bare: LabHost) -> None:
     make(bare, "cloud_image")
     assert_adopted(bare)
     assert bare.ssh("grep -c 127.0.1.1 /etc/hosts; findmnt -no OPTIONS /tmp | grep -o noexec") == "1\nnoexec"
 
 
 @pytest.mark.thorough
-def test_a_mongodb_elsewhere_goes_on_with_its_data_and_its_replica_set(bare: LabHost) -> None:
+def test_a_mongodb_with_another_data_folder_keeps_its_data_and_replica_set(bare: LabHost) -> None:
     make(bare, "mongodb_elsewhere")
     settings = {"mongodb_data": "/data/mongodb", "mongodb_replica_set": "orders", "mongodb_database": "test_database"}
     assert_adopted(bare, *(part for item in settings.items() for part in ("--data", "=".join(item))))
@@ -230,7 +230,7 @@ def test_a_mongodb_elsewhere_goes_on_with_its_data_and_its_replica_set(bare: Lab
 
 
 @pytest.mark.thorough
-def test_mongodbs_source_as_its_manual_writes_it_does_not_break_apt(bare: LabHost) -> None:
+def test_an_apt_source_as_in_mongodbs_manual_does_not_break_apt(bare: LabHost) -> None:
     make(bare, "mongodb_manual")
     assert_adopted(bare)
     bare.ssh("apt-get update -q -o APT::Update::Error-Mode=any")
@@ -238,7 +238,7 @@ def test_mongodbs_source_as_its_manual_writes_it_does_not_break_apt(bare: LabHos
 
 
 @pytest.mark.thorough
-def test_a_mongodb_that_wants_a_password_is_adopted_by_its_administrators(
+def test_a_mongodb_with_access_control_is_adopted_with_its_administrators_password(
     bare: LabHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make(bare, "mongodb_password")
@@ -256,6 +256,6 @@ def test_a_renewal_that_stops_nginx_ends_with_the_adoption(bare: LabHost) -> Non
 
 
 @pytest.mark.thorough
-def test_what_adopt_without_names_is_given_up(bare: LabHost) -> None:
+def test_what_adopt_without_names_is_removed(bare: LabHost) -> None:
     make(bare, "public_service")
     assert_adopted(bare, "--data", 'adopt_without=["port 3000"]')

@@ -1,4 +1,4 @@
-"""Servers as providers and earlier owners leave them: whatever a login brings, and however ssh leads there, Slipway
+"""Servers as providers and earlier owners leave them: with any login profile and any ssh configuration, Slipway
 makes the same server."""
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pytest
 from support.lab_host import BUILT, PENDING, PROJECT, LabHost, bring_up, run
 from support.waiting import wait_until
 
-# What a login of root's or the administrator's does first.
+# The login profile of root or the administrator.
 PROFILE = r"""
 echo "Welcome to our server"; echo "You have mail" >&2
 set -eu
@@ -28,7 +28,7 @@ sudo() { echo function; }; cat() { echo function; }
 """
 FISH = "echo fish greets; umask 077; set -x PATH /usr/games; function sudo; echo no; end; set -x TMPDIR /nonexistent\n"
 CSH = "echo csh greets; umask 077; alias sudo echo no; setenv TMPDIR /nonexistent\n"
-# On a host with a container's /proc and /tmp. The last file of sudo's wins.
+# On a host with a container's /proc and /tmp. The last of sudo's files wins.
 SESSION = f"""
 cat > /etc/noisy <<'END'
 echo noise; echo noise >&2; umask 077
@@ -59,7 +59,7 @@ printf 'Defaults %s\\n' requiretty use_pty secure_path=/bin lecture=always umask
 chmod 440 /etc/sudoers.d/zz*
 """
 INSTALL = "apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq"
-# What an apply then has to make: files in new folders, a package, a unit.
+# What an apply then has to create: files in new folders, a package, a unit.
 DRIFT = """
 rm -rf /usr/share/slipway /etc/systemd/journald.conf.d /usr/lib/slipway /etc/issue
 apt-get -y -qq purge logrotate > /dev/null 2>&1
@@ -68,7 +68,7 @@ sed -i 's/keepalive_timeout .*/keepalive_timeout 5s;/' /etc/nginx/nginx.conf
 MADE = "/usr/share/slipway /etc/systemd/journald.conf.d /usr/lib/slipway /etc/issue /etc/logrotate.d /etc/nginx"
 
 
-# Who may log in on a cloud's image: root's key names another, who has sudo.
+# Logins on a cloud image: root's key refers to another user, who has sudo.
 CLOUD = r"""
 useradd --create-home --shell /bin/bash debian
 install -d -m 700 -o debian -g debian /home/debian/.ssh
@@ -87,13 +87,13 @@ def modes(server: LabHost, paths: str = MADE) -> list[str]:
 
 @pytest.fixture(scope="module")
 def hostile(server: LabHost) -> tuple[LabHost, list[str]]:
-    """The server with such a session, and the modes that it had before."""
+    """The server with such a session, and its file modes before."""
     before = modes(server)
     server.ssh(SESSION)
     return server, before
 
 
-def test_a_hostile_session_changes_nothing_that_slipway_finds_or_makes(hostile):
+def test_a_hostile_session_does_not_affect_plans_or_applies(hostile):
     server, before = hostile
     record = server.record
     login = ["ssh", "-F", "none", "-i", record.key_file, "-o", f"UserKnownHostsFile={record.known_hosts_file}"]
@@ -106,7 +106,7 @@ def test_a_hostile_session_changes_nothing_that_slipway_finds_or_makes(hostile):
 
 
 @pytest.mark.thorough
-def test_a_release_to_a_hostile_session_is_readable_by_its_services(hostile):
+def test_a_release_over_a_hostile_session_is_readable_by_its_services(hostile):
     server, _ = hostile
     server.release(*BUILT)
     assert server.ssh("find /var/www/codementee/current/ ! -type l ! -perm -o=r | head") == ""
@@ -114,7 +114,7 @@ def test_a_release_to_a_hostile_session_is_readable_by_its_services(hostile):
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("shell", ["bash", "dash", "fish", "zsh", "tcsh"])
-def test_whatever_the_shell_of_the_administrator_is_the_server_is_changed_and_verified(hostile, shell):
+def test_apply_and_verify_work_with_any_shell_of_the_administrator(hostile, shell):
     server, _ = hostile
     server.ssh(f"{INSTALL} {shell} > /dev/null; usermod --shell $(command -v {shell}) admin; rm /etc/issue")
     server.apply()
@@ -126,10 +126,10 @@ def test_whatever_the_shell_of_the_administrator_is_the_server_is_changed_and_ve
 @pytest.mark.thorough
 @pytest.mark.parametrize("way", ["slipway", "pyinfra"])
 def test_a_bare_server_with_umask_077_gets_the_modes_of_any_other(server, way):
-    """Of all that an apply makes, not of this or that."""
+    """Compares everything that an apply creates."""
     bare = bring_up("umask")
     try:
-        # What is printed would be taken for answers by pyinfra.
+        # pyinfra would read printed text as answers.
         bare.ssh(SESSION if way == "slipway" else f"{UMASK}; cp /root/.bashrc /etc/skel/.bashrc")
         if way == "slipway":
             bare.apply()
@@ -150,7 +150,7 @@ UMASK = "sed -i '1i umask 077' /root/.bashrc"
 
 
 def permissions(server: LabHost) -> dict[str, str]:
-    """Mode, owner and group by path of what is not a link."""
+    """Mode, owner and group by path, without links."""
     trees = "/etc /usr/local /usr/lib/slipway /usr/share/slipway /usr/share/keyrings /usr/bin /var/www /var/lib/slipway"
     found = server.ssh(f"find {trees} ! -type l -printf '%p\\t%m %u:%g\\n'")
     return dict(line.split("\t") for line in found.splitlines())
@@ -174,7 +174,7 @@ def test_a_cloud_image_s_root_that_names_another_user_is_provisioned_as_that_one
         bare.remove()
 
 
-# What an account is, what is told of it, and what to do.
+# By account: what is reported, and what to do.
 CLOSED = {
     "no shell": (
         "usermod -s /usr/sbin/nologin admin",
@@ -202,7 +202,7 @@ CLOSED = {
 def test_an_account_that_runs_no_command_is_reported_with_what_to_do(fresh_server, what):
     script, said, hint = CLOSED[what]
     fresh_server.ssh(script)
-    # The first plan of this host: what worked before is not tried out.
+    # The host's first plan: a remembered login would not be tried again.
     done = fresh_server.slipway("plan", "lab", "--data", "timeout_scale=0.2")
     assert done.returncode == 1, done.stdout
     assert said in done.stderr
@@ -210,7 +210,7 @@ def test_an_account_that_runs_no_command_is_reported_with_what_to_do(fresh_serve
     assert "nothing was changed" in done.stderr
 
 
-# The command line as it is, with hosts of its own.
+# The command line with hosts of its own.
 WITH_INVENTORY = """if True:
     from slipway import project
     from slipway.cli import main
@@ -248,7 +248,7 @@ Host forwarded
 
 @pytest.fixture
 def by_alias(server: LabHost, tmp_path: Path) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
-    """`slipway` on the server, which its inventory knows by an alias of ssh's configuration, and nothing else."""
+    """`slipway` on the server, which its inventory names by an alias of ssh's configuration alone."""
     record = server.record
     known = Path(record.known_hosts_file).read_text()
     keys = [line.split(" ", 1)[1] for line in known.splitlines() if record.address in line.split(" ")[0].split(",")]
@@ -273,12 +273,12 @@ def by_alias(server: LabHost, tmp_path: Path) -> Iterator[Callable[..., subproce
     forward.wait()
 
 
-def test_a_port_and_a_jump_host_in_ssh_s_configuration_lead_to_the_server(server, by_alias):
+def test_a_port_and_a_jump_host_of_ssh_s_configuration_are_used(server, by_alias):
     for alias in ("direct", "inner", "forwarded"):
         done = by_alias(alias, "plan", "lab", "--json", "-")
         assert done.returncode == 0, (alias, done.stdout, done.stderr)
         assert json.loads(done.stdout)["totals"]["changes"] == 0
-    # What is changed by the jump host is confirmed by a new login there.
+    # A change made through the jump host is confirmed by a new login through it.
     server.ssh("echo '# x' >> /home/admin/.ssh/authorized_keys")
     done = by_alias("inner", "apply", "lab", "--yes")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -302,7 +302,7 @@ Host user
 
 @pytest.fixture
 def by_key(server: LabHost, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """`slipway plan` of the server by a configuration of ssh with a key and an agent."""
+    """`slipway plan` of the server with an ssh configuration, a key and an agent."""
     record, inventory, config = server.record, tmp_path / "inventory.py", tmp_path / "config"
     inventory.write_text(INVENTORY.format(name=server.name, config=str(config), alias="user"))
 
@@ -315,7 +315,7 @@ def by_key(server: LabHost, tmp_path: Path) -> Callable[..., subprocess.Complete
 
 
 @pytest.mark.thorough
-def test_a_key_that_the_agent_alone_has_logs_in(server, by_key, tmp_path):
+def test_a_key_held_only_by_the_agent_logs_in(server, by_key, tmp_path):
     assert "Authentication error" in by_key(tmp_path / "none", "none").stderr
     agent = subprocess.Popen(["ssh-agent", "-D", "-a", tmp_path / "agent"], stdout=subprocess.DEVNULL)
     wait_until("the agent answers", lambda: (tmp_path / "agent").exists())

@@ -29,7 +29,7 @@ def secrets() -> str:
     folder = os.environ["CREDENTIALS_DIRECTORY"]
     return " ".join(sorted(os.listdir(folder)))
 """
-# /api/auth/ is the backend's own, which people log in by.
+# /api/auth/ stays the backend's own: users log in there.
 PATHS = {
     "auth": "/api/tokens/",
     "booking": "/api/booking/",
@@ -48,7 +48,7 @@ WORKS = {"name": "mailer", "command": WORKER}
 
 @pytest.fixture
 def code(tmp_path: Path) -> Path:
-    """The example's backend with four more programs in it."""
+    """The example's backend with four more programs."""
     folder = tmp_path / "backend"
     shutil.copytree(EXAMPLE / "backend", folder, ignore=shutil.ignore_patterns("__pycache__"))
     for name, prefix in {**PATHS, "partners": "/"}.items():
@@ -83,7 +83,7 @@ def test_four_services_a_worker_and_a_timer_run_behind_one_gateway(server, code)
     assert site.get("/api/health").json() == {"status": "ok"}
     assert server.site(partners).get("/health").json()["service"] == "partners"
     assert server.site(partners).get_plain("/").headers["Location"] == f"https://{partners}/"
-    # The worker runs on, in its own /tmp; the timer's program runs when it is asked to.
+    # The worker keeps running, with its own /tmp; the timer's program runs on demand.
     assert server.ssh("systemctl is-active codementee-mailer.service codementee-report.timer").split() == ["active"] * 2
     server.ssh("systemctl start codementee-report.service")
     assert server.ssh("journalctl -u codementee-report -o cat | grep -c '^42$'") == "1"
@@ -94,7 +94,7 @@ def test_four_services_a_worker_and_a_timer_run_behind_one_gateway(server, code)
     assert done.returncode == 0, done.stdout + done.stderr
     assert server.ssh("systemctl show --property=MainPID --value codementee-mailer") != before
 
-    # One of four does not come up: none changes.
+    # One of four does not start: none changes.
     now = server.current_release()
     (code / "booking.py").write_text("raise SystemExit('no booking today')\n")
     done = server.slipway("release", "lab", "--yes", "--only", "backend", *settings)
@@ -105,7 +105,7 @@ def test_four_services_a_worker_and_a_timer_run_behind_one_gateway(server, code)
     verified = server.slipway("verify", "lab", *settings)
     assert verified.returncode == 0, verified.stdout
 
-    # Those that are set no longer go.
+    # Services that are no longer in the settings are removed.
     less = set_to(code, services[:1])
     assert "Remove services that are no longer configured" in server.operations(*less)
     server.apply(*less)
@@ -116,7 +116,7 @@ def test_four_services_a_worker_and_a_timer_run_behind_one_gateway(server, code)
 
 
 @pytest.mark.thorough
-def test_a_worker_that_ends_at_once_brings_the_release_before_back(server, code):
+def test_a_worker_that_exits_at_once_rolls_the_release_back(server, code):
     works = set_to(code, [WORKS])
     assert server.slipway("release", "lab", "--yes", "--only", "backend", *works).returncode == 0
     server.apply(*works)
@@ -130,11 +130,11 @@ def test_a_worker_that_ends_at_once_brings_the_release_before_back(server, code)
     visits.nothing(20)
     assert server.current_release() == now
     assert is_settled(server)
-    # What described it came back with the release.
+    # Its unit came back with the release.
     assert server.ssh("systemctl show --property=SubState --value codementee-mailer") == "running"
     assert server.ssh("ls /var/lib/slipway/kept") == ""
 
-    # Of one that is new nothing was there before: visitors have the release before all the same.
+    # A new worker has no previous version: visitors stay on the previous release all the same.
     done = server.slipway(
         "release", "lab", "--yes", "--only", "backend", *set_to(code, [WORKS, {**ends, "name": "report"}])
     )
@@ -148,7 +148,7 @@ def test_a_worker_that_ends_at_once_brings_the_release_before_back(server, code)
 
 @pytest.fixture
 def blog(server: LabHost, tmp_path: Path) -> dict[str, object]:
-    """The settings of a second site: the example's backend, and a page that is built already."""
+    """The settings of a second site: the example's backend, and a prebuilt page."""
     domain = f"blog.{server.site().domain}"
     server.resolve(domain)
     shutil.copytree(EXAMPLE / "backend", tmp_path / "blog", ignore=shutil.ignore_patterns("__pycache__"))
@@ -168,7 +168,7 @@ def sites(*them: dict[str, object]) -> tuple[str, ...]:
     return "--data", f"sites={json.dumps(them)}"
 
 
-def test_a_second_site_lives_beside_the_first(server: LabHost, blog: dict[str, object]) -> None:
+def test_a_second_site_is_served_beside_the_first(server: LabHost, blog: dict[str, object]) -> None:
     first, visits, settings = server.current_release(), Visits(server.site()), sites(blog)
     server.apply(*settings)
     assert server.plan(*settings) == []
@@ -192,7 +192,7 @@ def test_a_second_site_lives_beside_the_first(server: LabHost, blog: dict[str, o
     assert (site.get("/").status_code, other.get("/").status_code) == (200, 503)
     assert server.slipway("maintenance", "off", "lab", "--site", "blog", *settings).returncode == 0
 
-    # Taken out again, it is not served, and what is its own stays.
+    # Removed from the settings, it is not served, and its data stay.
     server.apply()
     visits.nothing()
     with pytest.raises(requests.ConnectionError):
@@ -201,7 +201,7 @@ def test_a_second_site_lives_beside_the_first(server: LabHost, blog: dict[str, o
 
 
 @pytest.mark.thorough
-def test_a_second_site_whose_first_release_does_not_come_up_is_fixed_by_the_next(
+def test_a_second_site_whose_first_release_fails_is_fixed_by_the_next(
     fresh_server: LabHost, blog: dict[str, object]
 ) -> None:
     server = fresh_server

@@ -1,4 +1,4 @@
-"""The system's hardening on a real host: drifts, bans of who floods a login, and updates."""
+"""The system's hardening on a real host: drifts, bans of addresses that flood a login, and updates."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_a_configuration_that_fail2ban_refuses_never_replaces_the_one_in_force(s
 
 
 class Stranger:
-    """Somebody at an address of their own: another one of this machine, on the lab's bridge."""
+    """A client with its own address: another one of this machine, on the lab's bridge."""
 
     def __init__(self, server: LabHost) -> None:
         self.target = server.record.address
@@ -40,7 +40,7 @@ class Stranger:
         return True
 
     def fails_to_log_in(self, user: str) -> str:
-        """Offer no key at all; returns what ssh says to that."""
+        """Log in without a key; returns ssh's error."""
         options = ("-F", "none", "-b", self.address, "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no")
         nobody = ("-o", "UserKnownHostsFile=/dev/null", "-o", "ConnectTimeout=2", "-o", "PubkeyAuthentication=no")
         command = ["ssh", *options, *nobody, f"{user}@{self.target}", "true"]
@@ -62,7 +62,7 @@ def wait_until_banned(somebody: Stranger) -> None:
     wait_until(f"{somebody.address} is banned", lambda: not somebody.reaches_ssh(), pause=0.5)
 
 
-def test_a_flood_of_failing_logins_bans_its_address_alone_and_over_a_restart(server, stranger):
+def test_a_flood_of_failed_logins_bans_its_address_alone_also_after_a_restart(server, stranger):
     assert stranger.reaches_ssh()
     for _ in range(10):
         assert "Permission denied" in stranger.fails_to_log_in("root")
@@ -77,7 +77,7 @@ def test_a_flood_of_failing_logins_bans_its_address_alone_and_over_a_restart(ser
 
 
 @pytest.mark.thorough
-def test_logins_that_succeed_and_keys_that_do_not_fit_before_them_ban_nobody(server, tmp_path):
+def test_successful_logins_and_keys_refused_before_them_ban_nobody(server, tmp_path):
     keys = []
     for n in range(3):
         file = tmp_path / f"key{n}"
@@ -89,7 +89,7 @@ def test_logins_that_succeed_and_keys_that_do_not_fit_before_them_ban_nobody(ser
     assert server.ssh("fail2ban-client get sshd banip") == ""
 
 
-def test_a_flood_that_nginx_turns_away_is_banned_over_ipv4_and_ipv6(server):
+def test_a_flood_that_nginx_rejects_is_banned_over_ipv4_and_ipv6(server):
     line = '[error] 7#7: *1 limiting requests, excess: 5.1 by zone "login", client: {}, server: codementee.test'
     for address in ("198.51.100.9", "2001:db8::9"):
         text = line.format(address)
@@ -105,7 +105,7 @@ def test_a_flood_that_nginx_turns_away_is_banned_over_ipv4_and_ipv6(server):
 
 
 @pytest.mark.thorough
-def test_what_runs_with_an_old_library_starts_anew_after_an_update(server):
+def test_services_with_an_old_library_restart_after_an_update(server):
     main = "systemctl show --property=MainPID --value nginx"
     script = "sh /usr/local/lib/slipway/restart-updated"
     before = server.ssh(main)
@@ -127,7 +127,7 @@ def test_a_change_is_reported_by_the_next_comparison_of_files(server):
 
 
 @pytest.mark.thorough
-def test_lynis_is_content_as_far_as_a_container_goes(server):
+def test_lynis_reaches_the_index_of_a_container(server):
     done = server.slipway("verify", "lab", "--audit")
     assert "hardening index, in a container" in done.stdout
     assert "FAILED tests/server/test_lynis" not in done.stdout, done.stdout

@@ -21,7 +21,7 @@ from support.releases import EXAMPLE, Visits, is_settled
 
 RELEASED = Version("0.1.0", "6dcf84577eea8c41a8d23b5c6fb79220f3f7c4ab")
 
-# All that the first plan lists, each with the reason. A restart that is not needed has no place here.
+# Everything that the first plan lists, with the reason. An unnecessary restart does not belong here.
 NEW = {
     "Create the replica set's key": "MongoDB is a replica set of this one server,",
     "Name the replica set's member": "which drivers find by its name;",
@@ -63,7 +63,7 @@ print(JSON.stringify({ counts: Object.fromEntries(counts), md5 }));
 
 @dataclass(frozen=True)
 class Upgrade:
-    """A server after the first apply of this version, and what was seen of it; `settings` are options."""
+    """A server after the first apply of this version, and what was observed; `settings` are options."""
 
     server: LabHost
     old: OldVersion
@@ -96,7 +96,7 @@ def upgrade(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upgrade]:
     visits = Visits(server.site())
     time.sleep(2)
     server.apply(*options)
-    # What an apply has broken may show only afterwards.
+    # A defect may show only after the apply.
     time.sleep(3)
     noticed = visits.noticed()
     yield Upgrade(server, old, options, planned, noticed, before, documents(server), server.plan(*options))
@@ -117,8 +117,8 @@ def test_the_first_apply_loses_no_request_and_no_document(upgrade: Upgrade, say)
     requests = sum(its["requests"] for its in upgrade.noticed.values())
     failed = {habit: its["failed"] for habit, its in upgrade.noticed.items() if its["failed"]}
     say(f"requests during the upgrade from {RELEASED.name}: {requests}, failed: {failed or 'none'}")
-    # MongoDB becomes a replica set by one restart, of 2 s: the health path tells the truth about its database then, and
-    # all else waits for it.
+    # MongoDB becomes a replica set by one restart, of 2 s: the health path reports its database as down, and
+    # all other requests wait for it.
     told = {habit: its for habit, its in failed.items() if habit.startswith("GET /api/health")}
     assert {habit: its for habit, its in failed.items() if habit not in told} == {}
     assert {what for its in told.values() for what in its} <= {"status 503"}
@@ -130,7 +130,7 @@ def test_the_first_apply_loses_no_request_and_no_document(upgrade: Upgrade, say)
 
 @pytest.mark.thorough
 def test_a_release_that_the_old_version_did_not_finish_is_finished(upgrade: Upgrade, visits: Visits) -> None:
-    """By somebody who has not upgraded yet."""
+    """By a user who has not upgraded yet."""
     release = upgrade.old.start("release", "--yes")
     release.wait_for_operation("Start it beside the one that serves")
     release.kill()
@@ -158,5 +158,5 @@ def test_a_release_and_a_rollback_to_one_of_the_old_version_work(upgrade: Upgrad
 
 @pytest.fixture
 def server(upgrade: Upgrade) -> LabHost:
-    """Whose site the visitors visit."""
+    """The server whose site is visited."""
     return upgrade.server

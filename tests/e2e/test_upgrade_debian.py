@@ -1,4 +1,4 @@
-"""docs/upgrade-debian.md, walked command by command: a server with Debian 12 becomes one with Debian 13."""
+"""docs/upgrade-debian.md, command by command: a server with Debian 12 becomes one with Debian 13."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ echo "uri: mongodb://admin:$password@127.0.0.1/?authSource=admin" > /root/mongod
 
 
 def blocks() -> list[list[str]]:
-    """The commands of the page, a list for each of its blocks."""
+    """The page's commands, one list per block."""
     text = (PROJECT / "docs/upgrade-debian.md").read_text()
     return [
         [line.strip() for line in block.splitlines()] for block in re.findall(r"(?:^    .+\n)+", text, re.MULTILINE)
@@ -40,16 +40,16 @@ def server() -> Iterator[LabHost]:
 
 
 def type_in(server: LabHost, command: str, plan_expected: int | None) -> None:
-    """A command of slipway's, which must succeed; a plan's exit code is `plan_expected`, where one is."""
+    """Run a `slipway` command, which must succeed; a plan must exit with `plan_expected`, if given."""
     _, verb, *rest = shlex.split(command)
     options = [*(["--yes"] if verb in ("apply", "release") else []), *(BUILT if verb == "release" else ())]
     done = server.slipway(verb, "lab", *rest, *options, *SUITE)
     assert done.returncode == (plan_expected or 0 if verb == "plan" else 0), f"{command}\n{done.stdout}{done.stderr}"
 
 
-def test_the_page_leads_from_debian_12_to_13_with_all_data(server: LabHost) -> None:
+def test_the_page_upgrades_debian_12_to_13_with_all_data(server: LabHost) -> None:
     server.ssh(mongosh(INSERT))
-    # As earlier versions of Slipway made it.
+    # As earlier versions of Slipway created it.
     server.ssh("ln -sfT /usr/bin/python3 $(ls -d /var/www/codementee/venvs/*/)bin/python")
     before, hash_before = server.current_release(), server.ssh(mongosh(HASH))
     mongod = server.ssh("mongod --version | head -n 1")
@@ -78,7 +78,7 @@ def test_the_page_leads_from_debian_12_to_13_with_all_data(server: LabHost) -> N
     assert server.ssh("mongod --version | head -n 1") == mongod
     assert server.ssh(mongosh(HASH)) == hash_before
     assert server.current_release() != before
-    # Nobody's newer configuration file lies beside ours, and nothing of Debian 12 is left.
+    # No configuration file of a package lies beside ours, and nothing of Debian 12 is left.
     assert server.ssh("apt-mark showhold; dpkg --audit") == ""
     assert server.ssh("test -e /usr/bin/python3.11 || echo gone") == "gone"
     assert server.is_healthy()

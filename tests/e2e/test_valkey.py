@@ -1,4 +1,4 @@
-"""Valkey, switched on for a site: its services use it, drifts are corrected, and its data outlast that it is off."""
+"""Valkey, enabled for a site: its services use it, drifts are corrected, and its data stay when it is disabled."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from support.lab_host import LabHost
 
 pytestmark = pytest.mark.thorough
 
-# What a service does with the URL that it is handed, in the sandbox of all of them.
+# What a service does with its URL, in the sandbox of all services.
 COUNT = """
 import os, socket, urllib.parse
 url = urllib.parse.urlsplit(os.environ["VALKEY_URL"])
@@ -30,12 +30,12 @@ UNIT, DATA = "codementee-valkey.service", "/var/lib/codementee-valkey"
 
 
 def count(server: LabHost) -> str:
-    """What Valkey has said to the service, which counts on."""
+    """Valkey's reply to the service, which increments a counter."""
     server.ssh("systemctl start codementee-visits")
     return server.ssh("journalctl -u codementee-visits -o cat --no-pager | grep ^said | tail -n 1")
 
 
-def test_the_services_of_a_site_use_it_by_the_url_that_they_are_handed(server: LabHost) -> None:
+def test_the_services_of_a_site_use_it_by_the_url_in_their_environment(server: LabHost) -> None:
     server.apply(*ON)
     assert server.plan(*ON) == []
     assert [count(server), count(server)] == ["said +OK :1", "said +OK :2"]
@@ -49,10 +49,10 @@ def test_the_services_of_a_site_use_it_by_the_url_that_they_are_handed(server: L
     assert "Valkey 7" in status
 
 
-def test_what_drifts_is_seen_by_a_plan_and_corrected_by_an_apply(server: LabHost) -> None:
+def test_drifts_are_found_by_a_plan_and_corrected_by_an_apply(server: LabHost) -> None:
     (valkey,) = [one for one in deployed() if one.name == "valkey"]
     drifts = of_component(valkey, lab_settings(valkey=True))
-    # One that is stopped can't hang.
+    # A stopped one can't hang.
     for names in ([name for name in drifts if name != "Valkey hangs"], ["Valkey hangs"]):
         server.ssh("".join(f"( {drifts[name].script}\n)\n" for name in names), check=False)
         seen = server.operations(*ON)
@@ -64,7 +64,7 @@ def test_what_drifts_is_seen_by_a_plan_and_corrected_by_an_apply(server: LabHost
     assert f"{UNIT} active (running), unhealthy" in server.slipway("status", "lab", *ON).stdout
 
 
-def test_switched_off_it_is_gone_and_its_data_stay(server: LabHost) -> None:
+def test_disabling_it_removes_it_and_keeps_its_data(server: LabHost) -> None:
     server.apply(*ON)
     before = int(count(server).rpartition(":")[2])
     (change,) = [one for one in server.plan() if one["component"] == "valkey"]

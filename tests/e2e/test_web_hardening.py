@@ -1,4 +1,4 @@
-"""The site under its sandboxes and limits, and the way back from a configuration that does not start."""
+"""The site in its sandboxes and limits, and the rollback of a configuration that does not start."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from support.waiting import wait_until
 
 
 def test_a_large_body_reaches_the_backend_by_nginxs_folder_for_uploads(server):
-    """One that Nginx can't hold in memory is written below /var/lib/nginx, where its sandbox must let it."""
+    """Nginx buffers a body that does not fit its memory below /var/lib/nginx, which its sandbox must allow."""
     answer = server.site().post("/api/auth/login", json={"email": "a@b.c", "password": "x" * 9_000_000})
     assert answer.status_code == 422, answer.text
 
@@ -43,11 +43,11 @@ print(written && scripted && probe.dropDatabase().ok == 1);
 
 
 @pytest.mark.thorough
-def test_a_backend_that_takes_too_much_memory_is_ended_and_back_and_the_database_is_untouched(server):
+def test_a_backend_over_its_memory_limit_is_restarted_and_the_database_is_untouched(server):
     if server.ssh("test -e /sys/fs/cgroup/cgroup.controllers; echo $?") != "0":
         pytest.skip("this machine gives containers no memory controller of cgroup v2: their limits are not enforced")
     mongod = server.ssh("systemctl show --property=MainPID --value mongod")
-    # In the backend's own control group, as a leak of its own would be: what can't be reclaimed is twice the limit.
+    # In the backend's own control group, as its own leak would be: twice the limit, which can't be reclaimed.
     server.ssh(
         "cd /sys/fs/cgroup/system.slice/codementee-backend.service;"
         " echo $(( $(awk '/^anon /{print $2}' memory.stat) / 2 )) > memory.max"
@@ -59,7 +59,7 @@ def test_a_backend_that_takes_too_much_memory_is_ended_and_back_and_the_database
     assert server.ssh("systemctl show --property=MainPID --value mongod") == mongod
 
 
-def test_who_guesses_passwords_is_slowed_down_and_nobody_else(server):
+def test_a_client_that_guesses_passwords_is_slowed_down_and_no_other(server):
     site = server.site()
     wrong = {"email": "nobody@example.org", "password": "guess"}
     answers = [site.post("/api/auth/login", json=wrong) for _ in range(30)]
@@ -79,7 +79,7 @@ def test_who_guesses_passwords_is_slowed_down_and_nobody_else(server):
 
 
 @pytest.mark.thorough
-def test_an_owner_of_an_ipv6_network_counts_as_one(server):
+def test_an_ipv6_network_counts_as_one_client(server):
     """Two addresses of one /64 network share a limit, one of another network does not."""
     server.ssh("for n in 1:1::1 1:1::2 1:2::1; do ip -6 addr add fd00:$n/128 dev lo nodad; done")
     where = f"--insecure --connect-to ::[::1]:443 https://{server.site().domain}/api/auth/login"
@@ -91,7 +91,7 @@ def test_an_owner_of_an_ipv6_network_counts_as_one(server):
     assert (neighbour, stranger) == ("429", "422")
 
 
-# Something that is accepted by the program's own check and does not start: the setting, the operation that brings it,
+# What passes the program's own check and does not start: the setting, the operation that installs it,
 # the unit, what the error says, and a file that must be as before.
 DOES_NOT_START = {
     "an address that is not the host's": (
@@ -122,14 +122,14 @@ TAKEN = (
 )
 
 
-# Each day the one that is quickest to fail.
+# Everyday: the one that fails fastest.
 EVERYDAY = "a backend whose environment is wrong"
 
 
 @pytest.mark.parametrize(
     "what", [what if what == EVERYDAY else pytest.param(what, marks=pytest.mark.thorough) for what in DOES_NOT_START]
 )
-def test_a_configuration_that_does_not_start_goes_back_and_the_site_serves(server, what):
+def test_a_configuration_that_does_not_start_is_rolled_back_and_the_site_stays_up(server, what):
     setting, operation, unit, said, file = DOES_NOT_START[what]
     server.ssh(f"{TAKEN}; sleep 1")
     before = server.ssh(f"sha256sum {file}")
@@ -144,15 +144,15 @@ def test_a_configuration_that_does_not_start_goes_back_and_the_site_serves(serve
     assert server.ssh("ls /var/lib/slipway/kept") == ""
     assert operation in pending
     server.wait_until_healthy()
-    # A release alone reads it, and writes it anew.
+    # Only a release reads it, and rewrites it.
     assert set(server.operations()) <= {"Configure the release program"}
     server.apply()
     assert server.plan() == []
 
 
 @pytest.mark.thorough
-def test_nginx_serves_on_where_a_reload_comes_to_nothing(server):
-    """`nginx -t` and the reload's exit code both say yes to a port that somebody else has."""
+def test_nginx_keeps_serving_where_a_reload_fails(server):
+    """`nginx -t` and the reload both succeed although another program listens on the port."""
     server.ssh(f"{TAKEN}; sleep 1; echo 'server {{ listen 127.0.0.1:8002; }}' > /etc/nginx/conf.d/taken.conf; nginx -t")
     before = server.ssh("sha256sum /etc/nginx/nginx.conf; cat /run/nginx.pid")
     for setting in ("nginx_csp=default-src 'none'", "nginx_worker_connections=1000"):
