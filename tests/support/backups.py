@@ -1,4 +1,4 @@
-"""Backups of a lab host: how they are switched on, and its data by MongoDB's own hash."""
+"""Backups of a lab host: how to enable them, and hashes of its data by MongoDB itself."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PASSWORD = "9b7c-of-the-repositories-2f51"
 PLACE = "/srv/backup"
 ON = ("--data", f'backup_repositories={{"near": "{PLACE}"}}')
 PROGRAM, STATE = "/usr/lib/slipway/backup", "/var/lib/slipway/backup/state.json"
-# All that a slice may have to carry: each kind of a value, changes of a document, indexes, names, a transaction.
+# Everything that a slice can contain: each type of value, changes of a document, indexes, renames, a transaction.
 CHANGES = """
 const site = db.getSiblingDB("codementee"), text = "x".repeat(500);
 const order = (n) => ({ _id: n, n, at: new Date(), like: /x/i, in: { a: [1, { b: text }] } });
@@ -52,12 +52,12 @@ def state(host: LabHost) -> dict[str, Any]:
 
 
 def switch_on(host: LabHost) -> None:
-    """With a first full backup."""
+    """Enable backups and make a first full one."""
     host.env["SLIPWAY_SECRET_BACKUP_PASSWORD"] = PASSWORD
     host.apply(*ON)
     wait_until("there is a full backup", lambda: "full" in state(host))
 
 
 def now(host: LabHost) -> str:
-    """A second in which nobody writes but MongoDB itself, as --at takes it."""
+    """A second in which only MongoDB itself writes, in the format of --at."""
     return host.ssh("sleep 1.1; date -u +%FT%TZ; sleep 1.1").strip()

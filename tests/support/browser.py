@@ -1,4 +1,4 @@
-"""A headless browser that loads a page and says what it did, by Chrome's DevTools protocol over a pipe."""
+"""A headless browser that loads a page and reports what it did, by Chrome's DevTools protocol over a pipe."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ PATH = next(filter(None, map(shutil.which, ("chromium", "chromium-headless-shell
 # https://chromedevtools.github.io/devtools-protocol/: Chrome reads messages from one and writes to the other.
 READS, WRITES = 3, 4
 SECONDS = 60
-# Keys by their names, with the code that pages know them by, and the text that they are.
+# Keys by name, with their key code and text.
 KEYS = {"Enter": (13, "\r"), "Tab": (9, "")}
 
 
 class Answer(NamedTuple):
-    """What a server answered to a request; the names of `headers` are in lower case."""
+    """A server's response to a request; the names of `headers` are in lower case."""
 
     url: str
     status: int
     # "h2" is HTTP/2.
     protocol: str
     headers: dict[str, str]
-    # As they came over the network, headers and all.
+    # As sent over the network, with the headers.
     bytes: int
 
 
@@ -65,13 +65,13 @@ class Page:
             self._receive()
 
     def run(self, script: str) -> Any:
-        """The value of a JavaScript expression, a promise's when it is there."""
+        """The value of a JavaScript expression; a promise is awaited."""
         answer = self._do("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
     def wait_for(self, script: str, seconds: float = 10) -> Any:
-        """The value of an expression as soon as it is a true one."""
+        """The value of an expression as soon as it is truthy."""
         last = time.monotonic() + seconds
         while not (value := self.run(script)):
             assert time.monotonic() < last, (
@@ -92,17 +92,17 @@ class Page:
             self._do("Input.dispatchKeyEvent", type=kind, **told)
 
     def errors(self) -> list[str]:
-        """What was said on the console, thrown, or logged by the browser itself, since the page was opened."""
+        """Messages on the console, exceptions, and the browser's own log entries since the page was opened."""
         said = ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded")
         return [json.dumps(event["params"]) for event in self.events if event["method"] in said]
 
     def requests(self) -> list[str]:
-        """The URLs that were asked for since then, the page's own first."""
+        """The URLs requested since then, the page's own first."""
         sent = [event["params"] for event in self.events if event["method"] == "Network.requestWillBeSent"]
         return [request["request"]["url"] for request in sent]
 
     def answers(self) -> list[Answer]:
-        """What was answered to them completely, in the order in which the answers began."""
+        """The complete responses to them, in the order in which they began."""
         ended = {}
         for event in self.events:
             if event["method"] == "Network.loadingFinished":
@@ -152,14 +152,14 @@ def trust(profile: Path, authorities: str) -> None:
 
 @contextmanager
 def browser(profile: Path, *options: str, seconds: int = SECONDS) -> Iterator[Page]:
-    """A browser with a fresh profile in the folder `profile`. It lives for some seconds."""
+    """A browser with a fresh profile in the folder `profile`. It is ended after some seconds."""
     assert PATH
     command = [PATH, "--headless", "--remote-debugging-pipe", f"--user-data-dir={profile}", "--disable-gpu"]
-    # A container has small shared memory, and root none of the sandbox's namespaces.
+    # A container's shared memory is small, and the sandbox does not work for root.
     command += ["--no-first-run", "--disable-dev-shm-usage", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
     command += options
     (theirs_in, ours_out), (ours_in, theirs_out) = os.pipe(), os.pipe()
-    # timeout(1) ends a browser that hangs, and with it whoever waits for its next word.
+    # timeout(1) ends a browser that hangs, and so the test that reads from it.
     move = f'exec {READS}<&{theirs_in} {WRITES}>&{theirs_out}; exec timeout {seconds} "$@"'
     process = subprocess.Popen(
         ["bash", "-c", move, "browser", *command],

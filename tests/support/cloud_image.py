@@ -1,4 +1,4 @@
-"""A stand-in for a provider's cloud image, which can't be fetched here: Debian with cloud-init, a boot loader and a
+"""A substitute for a provider's cloud image, which can't be fetched here: Debian with cloud-init, a boot loader and a
 partition table, as those have it. Needs root."""
 
 from __future__ import annotations

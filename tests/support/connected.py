@@ -1,4 +1,4 @@
-"""Hosts that are connected to a local `sh` by Slipway's own connector, and what a test does with them."""
+"""Hosts connected to a local `sh` by Slipway's own connector."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Shown(Fact[str]):
 
 @contextmanager
 def connected_hosts(sshd: Any) -> Iterator[Hosts]:
-    """Makes connected hosts of one pyinfra state, by our connector, for the time of the block."""
+    """Connects hosts of one pyinfra state by our connector for the duration of the block."""
     states = []
     pyinfra_compat.prepare()
 
@@ -92,7 +92,7 @@ def execute(host: Host, describe: Callable[[], OperationMeta]) -> bool:
 
 
 class Counted:
-    """Writes down the questions of each batch, and what ran live."""
+    """Records the commands of each batch, and those that ran individually."""
 
     def __init__(self, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
         self.batches: list[list[str]] = []
@@ -113,7 +113,7 @@ class Counted:
 
 @operation()
 def look(seen: list[Any], what: Callable[[], Any]) -> Any:
-    """Looks twice: before and after others had their turn."""
+    """Yields to the other greenlets between two looks."""
     first = what()
     current_host.get_fact(Shown, command=f"echo {len(seen)}-{id(what)}")
     seen.append((first, what()))

@@ -1,4 +1,4 @@
-"""The server that deploy.py describes: its operations in order, without a host that runs them."""
+"""The server that deploy.py describes: its operations in order, without a host to run them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ MACHINE = {
 
 
 class FakeHost(SimpleNamespace):
-    """A fresh host: every fact has its default, but what the machine says of itself and its name's address."""
+    """A fresh host: every fact has its default, except those of the machine and of the address of its name."""
 
     def __init__(self, groups: tuple[str, ...], **machine: str) -> None:
         super().__init__(name="box", groups=[*groups], op_hash_order=[], current_op_hash=None, print_prefix="")
@@ -85,7 +85,7 @@ class Described:
 
     @property
     def subject(self) -> str:
-        """What it is about: its file, folder or unit; for a task's own operation, the module of the task."""
+        """Its file, folder or unit; for a task's own operation, the task's module."""
         found = (self.arguments[name] for name in ("path", "root", "unit") if name in self.arguments)
         return str(next(found, self.operation.__module__))
 
@@ -110,12 +110,12 @@ class Server:
         return [one for one in self.operations if one.kind == kind]
 
     def about(self, subject: str) -> Described:
-        """The operation about a file, a folder or a unit that is no reaction to another."""
+        """The operation on a file, a folder or a unit that is not a reaction to another."""
         (found,) = [one for one in self.operations if one.subject == subject and one.kind not in ("restart", "service")]
         return found
 
     def reactions(self, *changed: str) -> set[tuple[str, str]]:
-        """What follows where these subjects, and no others, change: ("reload", "nginx.service")."""
+        """The reactions if exactly these subjects change: ("reload", "nginx.service")."""
         for one in self.operations:
             one.changed = one.subject in changed and one.kind not in ("restart", "service")
         due = [one for one in self.all("restart") if one.is_due]
@@ -135,7 +135,7 @@ def _modules() -> list[ModuleType]:
 def described(
     settings: Settings, groups: tuple[str, ...] = ("web", "app", "db"), **machine: str
 ) -> Iterator[tuple[Server, FakeHost]]:
-    """A server, empty until `deploy` describes it, and the host that facts are asked of within the block."""
+    """A server, empty until `deploy` describes it, and the host that answers facts within the block."""
     server, host = Server(), FakeHost(groups, **machine)
 
     def recorder(original: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What somebody or something does to a server, as the components declare it."""
+"""Drifts of a server, as the components declare them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PUBLIC_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIH0cWoRVeYh0DsKwGWEekVb8yWCM2e
 
 
 def lab_settings(**changes: Any) -> Settings:
-    """Those of the lab host that the others are copied from, with some changed."""
+    """The settings of the lab host that the others are copied from, with some changed."""
     return Settings(
         **{
             "site_name": "codementee",
@@ -37,11 +37,11 @@ def of_component(one: Component, settings: Settings = SETTINGS) -> dict[str, Dri
     return one.mapped(one.drifts, settings)
 
 
-# By what is done, of the components that a server has by default.
+# By name, of the components that are on a server by default.
 DRIFTS: dict[str, Drift] = {}
 for one in [*fixed(), *deployed()]:
     DRIFTS |= of_component(one)
-# Those of which a plan must notice: the shell script, and the operation.
+# Those that a plan must notice.
 NOTICED_BY = {what: drift for what, drift in DRIFTS.items() if drift.operation}
-# The shell scripts of those of which the plans of Slipway and of plain pyinfra are compared.
+# The shell scripts of those whose plans by Slipway and plain pyinfra are compared.
 COMPARED = {what: drift.script for what, drift in DRIFTS.items() if drift.is_compared}

@@ -1,4 +1,4 @@
-"""A session of the command line whose plan is given, for tests without a host."""
+"""A session of the command line with a given plan, for tests without a host."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DOWN = {"two": "[two] Could not connect"}
 
 
 class FakeSession:
-    """A session whose plan is given. What is asked of it is written down."""
+    """A session with a given plan. It records its calls."""
 
     outcome = Outcome([], [], 9, 1.0)
     error: RunFailed | None = None

@@ -1,4 +1,4 @@
-"""Plants deliberate faults in a copy of the product, one at a time, and checks that an everyday test goes red.
+"""Plants deliberate faults in a copy of the product, one at a time, and checks that an everyday test fails.
 
 python -m support.faults [--list] [--no-host] [-j N] [NAME ...]      (make test-faults FAULTS="...")
 
@@ -30,12 +30,12 @@ from jinja2 import Environment
 from support.checkout import PROJECT, copy_checkout
 
 FILE = PROJECT / "tests/faults.toml"
-# In seconds: what the tests that catch a fault may take, without a host and with one, and to end when interrupted.
+# Time limits of the tests that catch a fault: without a host, with one, and to end when interrupted.
 UNIT_SECONDS, HOST_SECONDS, END_SECONDS = 180, 1800, 120
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--tb=short", "-m", "not thorough"]
 
 
-# What a run that was killed has left; one that ends takes its lab down itself.
+# Removes the remains of a killed run; any other takes its lab down itself.
 LAB_DOWN = """
 import os, pathlib
 from support.lab_host import LAB, LabHost
@@ -54,14 +54,14 @@ class Fault:
     file: str
     find: str
     replace: str
-    # What pytest is given: paths or node ids of everyday tests, perhaps with -k.
+    # pytest's arguments: paths or node ids of everyday tests, perhaps with -k.
     caught_by: str
     # What a user would lose.
     why: str
     count: int = 1
     # Whether the tests that catch it need a host.
     host: bool = False
-    # Whether it may show before the test itself, in what that sets up: a host that can't be provisioned, say.
+    # Whether it may already fail the test's setup: a host that can't be provisioned, say.
     in_setup: bool = False
 
     def planted(self, text: str) -> str:
@@ -82,7 +82,7 @@ class Fault:
 @dataclass
 class Result:
     fault: Fault
-    # The test that went red, "" where none did; and why not.
+    # The test that failed, "" if none did; and why not.
     test: str
     seconds: float
     reason: str = ""
@@ -107,7 +107,7 @@ class Copy:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        # What is imported comes from the copy, whatever is installed; bytecode could be of the file before a fault.
+        # Imports come from the copy, whatever is installed; bytecode could be older than the fault.
         self.env = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", "NO_COLOR": "1"}
         self.running: subprocess.Popen[str] | None = None
         self.is_ended = False
@@ -148,12 +148,12 @@ class Copy:
         return process.returncode, output
 
     def end(self) -> None:
-        """Run nothing more."""
+        """Start no more tests."""
         self.is_ended = True
         self.stop()
 
     def stop(self) -> None:
-        """Stop the tests that run: they take their hosts down themselves, if they are given the time."""
+        """Interrupt the running tests: they take their hosts down themselves, given the time."""
         process = self.running
         if process is None:
             return
@@ -164,7 +164,7 @@ class Copy:
             os.killpg(process.pid, signal.SIGKILL)
 
     def take_lab_down(self) -> None:
-        """Remove the hosts of the copy's own lab, whatever was left of it."""
+        """Remove what is left of the copy's own lab."""
         env = {**self.env, "PYTHONPATH": f"{self.folder}:{self.folder / 'tests'}"}
         command = [sys.executable, "-c", LAB_DOWN]
         done = subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True, check=False)
@@ -197,13 +197,13 @@ def try_out(fault: Fault, copy: Copy) -> Result:
 
 
 def failing(junit: Path, kinds: tuple[str, ...]) -> list[str]:
-    """The tests that failed ("failure"), or for which what they set up did ("error")."""
+    """The tests that failed ("failure"), or whose setup did ("error")."""
     cases = ElementTree.parse(junit).iter("testcase")
     return [str(case.get("name")) for case in cases if any(case.find(kind) is not None for kind in kinds)]
 
 
 def check_green(faults: list[Fault], copy: Copy) -> str:
-    """Without a fault the tests must pass, or they would catch anything; returns what does not."""
+    """Without a fault the tests must pass, or they would catch anything; returns those that do not."""
     together = [fault.caught_by for fault in faults if "-k" not in shlex.split(fault.caught_by)]
     runs = {shlex.join(dict.fromkeys(word for words in together for word in shlex.split(words)))}
     runs |= {fault.caught_by for fault in faults} - {*together}
@@ -215,7 +215,7 @@ def check_green(faults: list[Fault], copy: Copy) -> str:
 
 
 def run(faults: list[Fault], copies: list[Copy], tell: Callable[[Result], None]) -> None:
-    """Try all faults out, those without a host side by side in as many copies as there are."""
+    """Try all faults; those without a host run in parallel, one per copy."""
     waiting: SimpleQueue[Fault] = SimpleQueue()
     for fault in faults:
         if not fault.host:
@@ -240,7 +240,7 @@ def run(faults: list[Fault], copies: list[Copy], tell: Callable[[Result], None])
 
 
 def chosen(faults: list[Fault], names: Iterable[str], no_host: bool) -> list[Fault]:
-    """The faults whose name has one of these texts in it, all where none is given."""
+    """The faults whose name contains one of these texts; all if none is given."""
     names = [name.lower() for name in names]
     found = [fault for fault in faults if not names or any(name in fault.name.lower() for name in names)]
     return [fault for fault in found if not (no_host and fault.host)]

@@ -1,4 +1,4 @@
-"""Answers every request on some sockets, in a process of its own, for as long as its standard input is open.
+"""Answers every request on some sockets, in a process of its own, until its standard input is closed.
 
 The first line of that is `{"SOCKET": [PART, ...]}`. A PART is a text that is sent, or a number of seconds to wait.
 "ready" is printed once all sockets listen.
@@ -57,7 +57,7 @@ def serve(place: str, parts: Parts) -> None:
 
 @contextmanager
 def answering(places: Mapping[str, Parts]) -> Iterator[None]:
-    """Each of these sockets answers with its parts."""
+    """Serve each of these sockets with its parts."""
     process = subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdout
     assert process.stdin

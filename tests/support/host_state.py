@@ -1,4 +1,4 @@
-"""Runs on a lab host as root: prints what an apply makes of a host, as JSON, by what it is of.
+"""Runs on a lab host as root: prints the state that an apply sets, as JSON by path or subject.
 
 Two hosts of the same name and address that were made in two ways must print the same.
 """
@@ -18,16 +18,16 @@ TREES = [
     *("/etc", "/usr/local/lib/slipway", "/usr/share/keyrings", "/usr/share/slipway", "/var/lib/dpkg/status"),
     *("/home/admin/.ssh", "/root/.ssh"),
 ]
-# Of these the folder itself and the links in it.
+# Of these, only the folder itself and the links in it.
 FOLDERS = ["/var/www", "/var/www/codementee", "/var/www/letsencrypt", "/var/lib/mongodb"]
-# What is in them is made up.
+# Their content is random.
 SECRETS = "/etc/codementee/credentials/"
 UNITS = [
     *("systemd-journald.service", "mongod.service", "codementee-backend.socket", "codementee-backend.service"),
     *("nginx.service", "fail2ban.service", "ssh.service", "ufw.service"),
     *("certbot.timer", "apt-daily.timer", "apt-daily-upgrade.timer", "slipway-undo.timer", "slipway-integrity.timer"),
 ]
-# Made anew by each apply that has to get a certificate; or by programs of the system for themselves.
+# Rewritten by each apply that gets a certificate, or by programs of the system for themselves.
 ALWAYS_OTHER = re.compile(
     r"/etc/letsencrypt/(archive|accounts|renewal|csr|keys)/|/etc/nginx/tls/placeholder/|-$|/etc/\.pwd\.lock$|/etc/mtab$"
 )
@@ -36,7 +36,7 @@ ALWAYS_OTHER = re.compile(
 def run(*command: str) -> str:
     try:
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    except FileNotFoundError:  # of a host that is no server yet
+    except FileNotFoundError:  # a host that is not provisioned yet
         return ""
 
 
@@ -69,13 +69,13 @@ def rules() -> list[str]:
 
 
 def fingerprint() -> dict[str, str]:
-    """What an apply makes of a host, by what it is of."""
+    """The state that an apply sets, by path or subject."""
     found = {}
     for path in [*(path for tree in TREES for path in below(tree)), *(path for f in FOLDERS for path in in_folder(f))]:
         if ALWAYS_OTHER.search(path) or path == "/var/lib/dpkg/status":
             continue
         kind, mode, owner, group, target, *_ = looks(path)
-        # certbot counts the certificates that it has got.
+        # certbot numbers its certificates.
         target = re.sub(r"(/archive/.*/[a-z]+)\d+([.]pem)$", r"\1\2", target)
         content = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16] if kind == stat.S_IFREG else target
         content = "" if path.startswith(SECRETS) else content

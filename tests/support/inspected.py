@@ -11,8 +11,8 @@ from support.lab_host import LabHost
 # stand-ins for the Internet are.
 CONNECTION = ("ssh_key", "ssh_known_hosts_file")
 STAND_INS = ("mongodb_apt_url", "mongodb_key_url", "mongodb_key_fingerprint", "mongodb_version", "tls_acme_server")
-# Prints what is on a host: each file with its size and its times, by which a change shows, but those that a login, the
-# clock and programs at work write; the kernel's rules, without their counters; and what runs.
+# Prints the state of a host: each file with its size and times, which reveal a change, except those that a login, the
+# clock and running programs write; the kernel's firewall rules without counters; and the running units.
 STATE = """\
 find / -xdev \\( -path /proc -o -path /sys -o -path /run -o -path /dev -o -path /var/log -o -path /var/lib/mongodb \
   -o -path /var/lib/fail2ban -o -path /var/lib/systemd \\) -prune -o ! -type d -printf '%p %m %U:%G %s %T@ %C@\\n' |
@@ -23,7 +23,7 @@ systemctl list-units --all --plain --no-legend --type=service,socket,timer | awk
 
 
 def arguments(host: LabHost, user: str = "", names: tuple[str, ...] = (*CONNECTION, *STAND_INS)) -> list[str]:
-    """The end of a command line: HOST and --data. `user` is "" for whoever is let in."""
+    """The end of a command line: HOST and --data. `user` is "" for whoever may log in."""
     at = f"{user}@" if user else ""
     data = {name: value for name, value in host.data.items() if name in names}
     return [f"{at}{host.record.address}:{host.record.ssh_port}", *(f"--data={name}={data[name]}" for name in data)]

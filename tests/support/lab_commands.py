@@ -1,4 +1,4 @@
-"""`slipway lab` in a lab of the tests' own that has nothing in it, and what it leaves on the machine."""
+"""`slipway lab` in an empty lab of the tests' own, and what it leaves on the machine."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def output(argv: list[str]) -> str:
 
 
 def traces(lab: Instance) -> list[str]:
-    """All that this lab has on the machine, found without the lab's own code."""
+    """Everything of this lab on the machine, found without the lab's own code."""
     mark = f"{MARK}={lab.state}:".encode()
     found = []
     for process in Path("/proc").glob("[0-9]*"):
@@ -63,7 +63,7 @@ def traces(lab: Instance) -> list[str]:
 
 
 def knock(address: str) -> str:
-    """A command that succeeds where ssh's port at the address is open."""
+    """A command that succeeds if the address's SSH port is open."""
     return f"timeout 3 bash -c '</dev/tcp/{address}/22'"
 
 
@@ -75,7 +75,7 @@ def reachable(host: hosts.Host) -> bool:
 
 
 def addresses_of(lab: Instance, name: str) -> list[str]:
-    """What the lab's DNS answers to a question for the IPv4 addresses of a name (RFC 1035, section 4)."""
+    """The lab's DNS's answer to a query for a name's IPv4 addresses (RFC 1035, section 4)."""
     subnet: str = json.loads((lab.state / "network.json").read_text())["subnet"]
     labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
@@ -83,14 +83,14 @@ def addresses_of(lab: Instance, name: str) -> list[str]:
         question = struct.pack("!6H", 7, 0x100, 1, 0, 0, 0) + labels + struct.pack("!B2H", 0, 1, 1)
         client.sendto(question, (subnet.replace(".0/24", ".1"), network.SERVICES["dns"]))
         answer = client.recv(512)
-    # Names are written out here: the answer's own name, type, class and lifetime come before its length and address.
+    # Names are not compressed here: the record's name, type, class and TTL precede its length and address.
     begin = len(question) + len(labels) + 1 + 10
     return [socket.inet_ntoa(answer[begin : begin + 4])] if struct.unpack("!H", answer[6:8])[0] == 1 else []
 
 
 @contextmanager
 def own_lab() -> Iterator[Instance]:
-    """A lab with nothing in it, and nothing left of it at the end."""
+    """An empty lab, completely removed at the end."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLIPWAY_LAB", OWN_LAB)
         hosts.down(everything=True)

@@ -20,16 +20,16 @@ from support.checkout import PROJECT
 from support.waiting import wait_until
 
 PENDING = 2
-# Only there to end a hang, in seconds: an emulated machine takes its time.
+# Only ends a hang, in seconds: an emulated machine is slow.
 TIMEOUT = 3600.0
-# How long a login may take, in seconds: less than the host waits for one before it rolls back a change.
+# The longest login, in seconds: shorter than a host waits for one before it rolls a change back.
 LOGIN_SECONDS = 8
-# Two checkouts test at once in labs of their own.
+# Each checkout has its own lab, so that two can test at once.
 LAB = f"ci{hashlib.sha256(str(PROJECT).encode()).hexdigest()[:8]}"
 # The host that the others are copied from, and its snapshot.
 ORIGINAL, LABEL = "codementee", "provisioned"
 PYINFRA = str(Path(sys.executable).with_name("pyinfra"))
-# The release's frontend is built already: to build it takes longer than the rest of a release.
+# A prebuilt frontend: a build takes longer than the rest of a release.
 BUILT = ("--data", "frontend_build=[ -e build/index.html ]")
 
 
@@ -89,7 +89,7 @@ class LabHost:
         return [change["operation"] for change in self.plan(*arguments)]
 
     def ssh(self, script: str, check: bool = True) -> str:
-        """The output of a shell script on the host, run by root: what `slipway lab ssh` does, without its loading."""
+        """The output of a shell script that root runs on the host: `slipway lab ssh` without its start-up time."""
         done = run(self.record.ssh_argv(script), self.env)
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done.stdout.strip()
@@ -105,13 +105,13 @@ class LabHost:
         return pyinfra_data(self.record)
 
     def resolve(self, name: str) -> None:
-        """Make a name lead to the host: in the lab's DNS, by which certificates are validated, and on the host."""
+        """Let a name resolve to the host: in the lab's DNS, which validates certificates, and on the host."""
         address = self.record.address
         acme.add_name(network.of(self.lab), name, address)
         self.ssh(f"grep -q ' {name}$' /etc/hosts || echo '{address} {name}' >> /etc/hosts")
 
     def site(self, domain: str | None = None) -> Site:
-        """The site as a visitor sees it, or another one at the same address."""
+        """The site as a visitor sees it, or another site at the same address."""
         return hosts.site(self.record, domain, lab=self.lab)
 
     def is_healthy(self) -> bool:
@@ -125,10 +125,10 @@ class LabHost:
         wait_until(f"the site of {self.name} is healthy", self.is_healthy)
 
     def may_log_in(self, user: str = "admin", port: int = 22, *options: str) -> bool:
-        """Whether a user can log in by the lab's key now, from outside."""
+        """Whether a user can log in with the lab's key now, from outside."""
         host = self.record
         command = [
-            # A login that is under way as a firewall changes would hang until it changes back, and then succeed.
+            # A login in progress while a firewall changes would hang until the change is rolled back, and then succeed.
             *("timeout", str(LOGIN_SECONDS)),
             *("ssh", "-F", "none", *options, "-i", host.key_file, "-p", str(port), "-o", "BatchMode=yes"),
             *("-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "ConnectTimeout=3"),
@@ -140,7 +140,7 @@ class LabHost:
         return self.ssh("basename $(readlink /var/www/codementee/current)")
 
     def remove(self) -> None:
-        """Remove the host, and do not wait for it; the lab's end does."""
+        """Remove the host without waiting; the lab's removal waits."""
         command = [sys.executable, "-m", "slipway", "lab", "down", "--name", self.name]
         subprocess.Popen(command, cwd=PROJECT, env=self.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
@@ -169,12 +169,12 @@ class Running:
         raise AssertionError(f"{what} was never printed:\n{''.join(self.lines)}{self.process.stderr.read()}")
 
     def kill(self) -> None:
-        """End it at once, as a lost terminal or a crash does."""
+        """Kill it, as a lost terminal or a crash does."""
         self.process.kill()
         self.process.communicate()
 
     def end(self) -> tuple[int, str, str]:
-        """Its exit code, what it printed since it was last read, and its errors."""
+        """Its exit code, its output since the last read, and its errors."""
         output, errors = self.process.communicate(timeout=TIMEOUT)
         return self.process.returncode, output, errors
 

@@ -10,5 +10,5 @@ from slipway.settings import limits
 
 
 def limited(monkeypatch: pytest.MonkeyPatch, **seconds: int) -> None:
-    """Let some of the limits (slipway/settings/limits.py) be so many seconds."""
+    """Set some of the limits (slipway/settings/limits.py), in seconds."""
     monkeypatch.setattr(limits, "SHIPPED", replace(limits.SHIPPED, **seconds))

@@ -1,4 +1,4 @@
-"""A server of ssh on this machine that lets everybody in and runs their commands here, for the tests of the engine.
+"""An SSH server on this machine that accepts every login and runs commands here, for the tests of the engine.
 
 It is a process of its own: python local_sshd.py KEY_FILE MAX_SESSIONS PREFIX prints its port. PREFIX is what a login
 shell does before the command that it is given.
@@ -50,12 +50,12 @@ class Server(paramiko.ServerInterface):
             for thread in copying:
                 thread.start()
             code = process.wait()
-            # As sshd does, the end of what the command has left behind is waited for, unless the client has gone.
+            # As sshd does, wait for the command's remaining output, unless the client has disconnected.
             while any(thread.is_alive() for thread in copying) and not channel.closed:
                 copying[0].join(0.05)
             if not channel.closed:
                 channel.send_exit_status(code if code >= 0 else 128 - code)
-        # sshd, too, takes a moment.
+        # sshd is not immediate either.
         time.sleep(0.2)
         self.free.release()
 
@@ -85,7 +85,7 @@ def main(key_file: str, max_sessions: str, prefix: str) -> None:
         connection, _ = listening.accept()
         transport = paramiko.Transport(connection)
         transport.add_server_key(paramiko.RSAKey(filename=key_file))
-        # A client that does not go on after it has seen the key ends nothing here.
+        # A client that disconnects after it has seen the key must not end the server.
         with suppress(paramiko.SSHException, EOFError):
             transport.start_server(server=Server(int(max_sessions), prefix))
 

@@ -1,4 +1,4 @@
-"""What tests of a virtual machine share: power cuts, boots, the drifts of its kernel, and writers to its database."""
+"""Shared by tests of a virtual machine: power cuts, boots, drifts of its kernel, and writers to its database."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 from support.lab_host import PROJECT, LabHost
 
-# What changes in a kernel at run time, and the operation that mends it.
+# Changes of a kernel at run time, and the operation that corrects each.
 DRIFTS = {
     "swapoff /swapfile": "Enable the swap file",
     "sysctl -q vm.swappiness=60": "Load kernel parameters",
@@ -18,7 +18,7 @@ DRIFTS = {
     "auditctl -D > /dev/null": "Load the audit rules",
 }
 
-# Writes as the backend would, by its own driver and its own URL, and prints what MongoDB has acknowledged.
+# Writes with the backend's driver and URL, and prints what MongoDB has acknowledged.
 WRITER = """
 import itertools, os, pymongo
 numbers = pymongo.MongoClient(os.environ["MONGO_URL"]).get_default_database().numbers
@@ -33,7 +33,7 @@ print(*(row["n"] for row in pymongo.MongoClient(os.environ["MONGO_URL"]).get_def
 
 
 def cut_off(machine: LabHost) -> None:
-    """Pull the plug, and boot again."""
+    """Cut the power, and boot again."""
     assert machine.slipway("lab", "crash", "--name", machine.name).returncode == 0
     done = machine.slipway("lab", "up", "--name", machine.name)
     assert done.returncode == 0, done.stderr
@@ -45,19 +45,19 @@ def boot_id(machine: LabHost) -> str:
 
 def as_the_backend(program: str) -> str:
     """A command that runs a Python program with the backend's libraries and its URL of the database."""
-    # Exported by the shell itself: what is in a command line everybody can read.
+    # Exported by the shell itself: everybody can read command lines.
     url = "MONGO_URL=$(cat /etc/codementee/credentials/MONGO_URL); export MONGO_URL"
     return f"{url}; /var/www/codementee/current/backend/.venv/bin/python -c '{program}'"
 
 
 def cut_off_while_writing(machine: LabHost, writes: int = 200) -> set[int]:
-    """Pull the plug while MongoDB is written to, boot again, and give the writes that it had acknowledged."""
+    """Cut the power during writes to MongoDB, and boot again; returns the acknowledged writes."""
     command = [sys.executable, "-m", "slipway", "lab", "ssh", "--name", machine.name, "--", as_the_backend(WRITER)]
     writing = subprocess.Popen(
         command, cwd=PROJECT, env=machine.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert writing.stdout
-    for _ in range(writes):  # it has come into its stride
+    for _ in range(writes):  # past its start-up
         assert writing.stdout.readline(), writing.communicate()[1]
     cut_off(machine)
     return {*range(writes), *map(int, re.findall(r"(\d+)\n", writing.communicate(timeout=60)[0]))}

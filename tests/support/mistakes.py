@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def told(project: Path, *arguments: str) -> str:
-    """What `slipway` says of a mistake: its exit code is 1, and its last word no traceback."""
+    """The error of `slipway` on a mistake: the exit code must be 1, without a traceback."""
     command = [sys.executable, "-m", "slipway", *arguments]
     done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 1, done.stdout + done.stderr

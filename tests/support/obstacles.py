@@ -1,4 +1,4 @@
-"""What is in the way of an adoption, as tests name it."""
+"""What blocks an adoption, as tests name it."""
 
 from __future__ import annotations
 

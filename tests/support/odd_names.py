@@ -1,4 +1,4 @@
-"""Names of files that a shell, tar, HTTP or a text file could give a meaning, each of them a valid one."""
+"""Valid file names that are special to a shell, tar, HTTP or a text file."""
 
 import os
 

@@ -19,7 +19,7 @@ from support.lab_host import PROJECT, LabHost, Running, run
 
 @dataclass(frozen=True)
 class Version:
-    """A release of Slipway. `renamed` has settings that were called otherwise then, by their names of today."""
+    """A release of Slipway. `renamed` has its names of settings, by their current names."""
 
     name: str
     commit: str
@@ -48,8 +48,8 @@ class OldVersion:
         self.env = {**inherited, "PYTHONPATH": str(tree)}
 
     def write_inventory(self, host: LabHost, settings: dict[str, Any]) -> None:
-        """Make a lab host the clone's server; `settings` are the user's, beside those that the lab needs."""
-        # The version has no setting for it, and takes the system's Python anyway.
+        """Make a lab host the clone's server; `settings` are the user's, in addition to those that the lab needs."""
+        # The version has no setting for it, and always uses the system's Python.
         given = {name: value for name, value in host.data.items() if name != "python_version"} | settings
         data = {self.version.renamed.get(name, name): value for name, value in given.items()}
         (self.tree / "inventory.py").write_text(f"web = app = db = [({host.name!r}, {data!r})]\n")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 class PackageIndex:
-    """Wheels with nothing but their metadata."""
+    """Wheels with only their metadata."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -1,6 +1,6 @@
-"""ACME servers beside the lab's own: with another lifetime of certificates, or with profiles.
+"""ACME servers beside the lab's own: with another certificate lifetime, or with profiles.
 
-Debian's Pebble has no profiles. A newer one is built from its Go module, where a Go that can is at hand.
+Debian's Pebble has no profiles. A newer one is built from its Go module if a recent enough Go is installed.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from support.waiting import wait_until
 SOURCE = Path(__file__).with_name("pebble_source")
 # https://github.com/letsencrypt/pebble, go.mod
 MIN_GO = (1, 25)
-# Beside the lab's own ports (slipway/lab/network.py). Each server has one of its own: an account is one server's.
+# Beside the lab's own ports (slipway/lab/network.py). Each server has its own port, as accounts belong to one server.
 PORTS, MANAGEMENT_OFFSET = count(14050), 1000
 
 
 def with_profiles() -> Path | None:
-    """A Pebble that knows profiles; None where no Go can build it."""
+    """A Pebble with profiles; None if no Go can build it."""
     found = re.search(r"go(\d+)\.(\d+)", _output("go", "version") if shutil.which("go") else "")
     if not found or (int(found[1]), int(found[2])) < MIN_GO:
         return None
@@ -60,7 +60,7 @@ def _output(*command: str) -> str:
 def authority(
     lab: Instance, folder: Path, changes: Mapping[str, Any], program: Path | None = None, port: int = 0
 ) -> Iterator[str]:
-    """The URL of an ACME server with its own configuration, in the time of the block. It has the lab's DNS, and its
+    """The URL of an ACME server with its own configuration, running during the block. It uses the lab's DNS. Its
     directory is trusted by the lab's hosts; the root of its certificates is trusted by nobody."""
     net, port = network.of(lab), port or next(PORTS)
     config: dict[str, Any] = acme.pebble_config(lab.state / "acme", net)

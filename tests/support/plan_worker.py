@@ -47,7 +47,7 @@ def planned_by_pyinfra() -> list[str]:
     state.set_stage(StateStage.Connect)
     connect_all(state)
     for host in inventory:
-        # It changes nothing but the time that this takes.
+        # This only makes it faster.
         host.connector.client.get_transport().sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     state.set_stage(StateStage.Prepare)
     pending: dict[OperationMeta, str] = {}
@@ -73,7 +73,7 @@ def main(plan: Callable[[], list[str]]) -> None:
         try:
             found = plan()
         except (Exception, SystemExit) as error:
-            # sshd that restarts without a key that is known is refused, by each way in its own words.
+            # An sshd that restarted without a known host key is refused, with a different message in each way.
             is_refused = "host key" in str(error).lower()
             found = ["the host key is refused" if is_refused else f"no plan: {error}"]
         print(json.dumps(found), flush=True)

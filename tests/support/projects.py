@@ -1,4 +1,4 @@
-"""Small projects of strangers (tests/projects), each as a further site of a lab host."""
+"""Small foreign projects (tests/projects), each as a further site of a lab host."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from support.releases import EXAMPLE
 
 
 def copied(name: str, folder: Path, with_packages: bool = True) -> Path:
-    """A copy of a project, whose backends have the example's dependencies unless they list some: a server installs them
+    """A copy of a project. Backends without their own dependencies get the example's: a server installs them
     once."""
     shutil.copytree(PROJECT / "tests/projects" / name, folder / name)
     top = folder / name
@@ -21,14 +21,14 @@ def copied(name: str, folder: Path, with_packages: bool = True) -> Path:
         return top
     modules = [*top.rglob("main.py"), *top.rglob("server.py")]
     for place in [module.parent for module in modules]:
-        # Where a package is, its folder's parent lists what it needs.
+        # The dependencies of a package are listed in its folder's parent.
         listed = place.parent if (place / "__init__.py").exists() else place
         shutil.copy(EXAMPLE / "backend/requirements.txt", listed)
     return top
 
 
 def site(server: LabHost, name: str, backend: Path, frontend: Path | str = "", **settings: Any) -> dict[str, Any]:
-    """The settings of a site, whose host name leads to the server."""
+    """The settings of a site whose host name resolves to the server."""
     domain = f"{name}.{server.site().domain}"
     server.resolve(domain)
     parts = {"backend_source": str(backend), "backend_app": "main:app", "frontend_source": str(frontend)}

@@ -1,4 +1,4 @@
-"""What hosts have answered to `slipway inspect` (tests/unit/recorded), for tests without a host."""
+"""Recorded answers of hosts to `slipway inspect` (tests/unit/recorded), for tests without a host."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from slipway.inspection.collect import report_of
 from slipway.inspection.report import Report
 
 FOLDER = Path(__file__).resolve().parents[1] / "unit/recorded"
-# When the hosts were asked.
+# When they were recorded.
 WHEN = datetime(2026, 11, 29, 12, 30, tzinfo=UTC)
 AS_JSON = ("machine", "listeners", "sshd", "ufw")
 
@@ -32,6 +32,6 @@ def answers(host: str) -> dict[str, Any]:
 
 
 def report(host: str = "by_hand", without_root: str = "", **changes: Any) -> Report:
-    """What is made of them; `changes` are other answers."""
+    """The report made from them; `changes` replaces answers."""
     user = "eve" if without_root else "root"
     return report_of({**answers(host), **changes}, "byhand.test", user, without_root, WHEN)

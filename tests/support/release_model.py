@@ -1,4 +1,4 @@
-"""A host in memory that the steps of a release run on: its files, units and visitors. The program can be killed."""
+"""A host in memory for the steps of a release: its files, units and visitors. The program can be killed."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ LINK = "-> "
 
 
 class Killed(BaseException):
-    """The program was killed as it was about to change something."""
+    """The program was killed right before a change."""
 
 
 @dataclass
 class Model:
-    """Stands for System of slipway/releases/host.py. Time passes by sleeping alone, at least a second each time."""
+    """Replaces System of slipway/releases/host.py. Only sleeping advances the time, at least a second each time."""
 
     facts: Facts
-    # What is at a path: the content of a file, SOCKET, or LINK and a target. Folders are there for what is in them.
+    # By path: the content of a file, SOCKET, or LINK and a target. Folders exist implicitly.
     files: dict[str, str] = field(default_factory=dict)
     # The release that each running unit has loaded.
     active: dict[str, str] = field(default_factory=dict)
@@ -35,15 +35,15 @@ class Model:
     crashing: set[str] = field(default_factory=set)
     # What a unit answers other than WELL, by UNIT or RELEASE:UNIT.
     says: dict[str, Answer] = field(default_factory=dict)
-    # Why the pages of any release would be blank.
+    # Why the pages of every release would be blank.
     pages_wrong: str = ""
-    # Connections that nobody closes, by the path of their socket.
+    # Connections that stay open, by the path of their socket.
     connections: dict[str, int] = field(default_factory=dict)
     # Why a unit failed, where it was not its exit code.
     results: dict[str, str] = field(default_factory=dict)
     clock: int = 0
     slept: list[float] = field(default_factory=list)
-    # The program is killed as it begins with this one of its changes.
+    # The program is killed before this one of its changes.
     kill_at: int = 0
     changes: int = 0
     last_step: str = ""
@@ -53,7 +53,7 @@ class Model:
 
     @classmethod
     def serving(cls, settings: Settings, *releases: str) -> Model:
-        """One that has these releases, of which the first is live."""
+        """A host with these releases, of which the first is live."""
         model = cls(facts(settings, PARTS))
         root = model.facts.root
         for release in releases:
@@ -95,7 +95,7 @@ class Model:
         return {name: target for name in names if (target := self.readlink(f"{self.facts.root}/{name}"))}
 
     def served(self) -> dict[str, str]:
-        """The release that visitors get from each service that Nginx is led to, "" where none answers."""
+        """The release behind each service that Nginx proxies to, "" where none answers."""
         found = {}
         for service in self.facts.services:
             place = self.readlink(service.link) if service.link else service.listen
@@ -128,7 +128,7 @@ class Model:
             raise Killed
 
     def _real(self, path: str) -> str:
-        """A path without the links of the site's folder in it."""
+        """A path with the links of the site's folder resolved."""
         for name, target in self.links().items():
             path = path.replace(f"{self.facts.root}/{name}/", f"{self.facts.root}/{target}/")
         return path
@@ -178,7 +178,7 @@ class Model:
 
     def copy(self, path: str, new: str) -> None:
         self._change()
-        # It is not there at once.
+        # It is not complete at once.
         self.files[new] = "half"
         self._change()
         self.files[new] = self.files[path]

@@ -1,4 +1,4 @@
-"""A site's folder, and what stands for a host around it: the program with the steps of a release runs in it."""
+"""A site's folder and a simulated host around it, in which the program with the steps of a release runs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ for line in $(seq 80); do echo "line $line of $2"; done
 
 
 class Tree:
-    """The folder of a site, and what stands for a host around it."""
+    """The folder of a site, and a simulated host around it."""
 
     def __init__(self, folder: Path, settings: Settings) -> None:
         self.folder, self.settings, self.root = folder, settings, folder / "site"
@@ -72,7 +72,7 @@ class Tree:
         return file
 
     def here(self, text: str) -> str:
-        """A text about a host, about this folder."""
+        """A text with a host's paths replaced by this folder's."""
         for there, here in (
             (self.settings.site_root, self.root),
             ("/run/", f"{self.folder}/run/"),

@@ -1,4 +1,4 @@
-"""Releases of the example, good and broken ones, and visitors who notice what goes wrong."""
+"""Good and broken releases of the example, and visitors who notice failures."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from support.lab_host import PROJECT, LabHost
 
 EXAMPLE = PROJECT / "examples/codementee"
 ROOT = "/var/www/codementee"
-# Of a backend that has WebSockets, beside the example's requirements.
+# For a backend with WebSockets, in addition to the example's requirements.
 WEBSOCKETS = "websockets==17.4 --hash=sha256:cebad8f4796248b91fc2168515e507e5cb6b663a32befd09f3b1e7920acdcb1a\n"
-# How long a release that can't become healthy is waited for.
+# The timeout of a release that can't become healthy.
 IMPATIENT = ("--data", "backend_health_seconds=8")
-# Where it must have started to be wrong: on a busy machine that takes longer.
+# For one that must have started before it fails: on a busy machine that takes longer.
 PATIENT = ("--data", "backend_health_seconds=25")
 
 
 class Visits:
-    """Visitors at a site, from now until they are asked what they have noticed.
+    """Visitors of a site, from now until they are asked what they have noticed.
 
-    They are calm: as many as a benchmark's take a whole core each of the host and of this machine.
+    They are few: a benchmark's would take a whole core each of the host and of this machine.
     """
 
     def __init__(self, site: Any, backend: str = "/api/health", calm: float = 5) -> None:
@@ -52,7 +52,7 @@ class Visits:
 
 
 def is_settled(server: LabHost) -> bool:
-    """Whether one backend runs, the current release, and Nginx is led to it."""
+    """Whether exactly one backend runs, of the current release, and Nginx proxies to it."""
     found = server.ssh(
         "systemctl is-active codementee-backend.service codementee-backend-next.service codementee-backend-next.socket;"
         f" readlink /run/codementee-backend.sock; [ ! -e {ROOT}/next ] && echo gone;"
@@ -98,7 +98,7 @@ def websocket(site: Any, path: str) -> ssl.SSLSocket:
 
 
 def echoed(connection: ssl.SSLSocket, text: str) -> str:
-    """What comes back for a text frame; a client's are masked, RFC 6455 section 5.2."""
+    """The reply to a text frame; a client's frames are masked, RFC 6455 section 5.2."""
     payload = text.encode()
     connection.sendall(bytes([0x81, 0x80 | len(payload), 0, 0, 0, 0]) + payload)
     head = connection.recv(2)

@@ -1,4 +1,4 @@
-"""Small repositories, made of texts, and what `slipway init` reads of them."""
+"""Small repositories made from texts, and what `slipway init` reads from them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def make(top: Path, files: dict[str, str | bytes]) -> Path:
 
 
 def read(top: Path, files: dict[str, str | bytes], **answers: Any) -> Reading:
-    """What is read of a repository with these files, for a project at its top."""
+    """What is read from a repository with these files, for a project at its top."""
     return reading(make(top, files), top, answers)
 
 
@@ -32,5 +32,5 @@ def settings_of(top: Path, files: dict[str, str | bytes], **answers: Any) -> dic
 
 
 def notes_of(top: Path, files: dict[str, str | bytes], **answers: Any) -> str:
-    """The lines that tell of what will not work."""
+    """The lines about what will not work."""
     return "\n".join(notes(read(top, files, **answers)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-# Only there to end a hang: no test is about how fast a machine is.
+# Only ends a hang: no test is about the speed of a machine.
 LIMIT_SECONDS = 600.0
 
 

@@ -1,4 +1,4 @@
-"""A user who types what the README says, with a lab host in the place of the server.
+"""A user who types what the README says, with a lab host as the server.
 
 The user's shell sees a machine of its own, by a mount namespace: the server's name is in its /etc/hosts, its ~/.ssh has
 the user's key, and it trusts who the lab's certificates are from. Nothing of the real machine's changes.
@@ -21,7 +21,7 @@ from slipway.lab import hosts
 from support.checkout import PROJECT, copy_checkout
 from support.lab_host import LabHost
 
-# Where the namespace puts the user's files over the machine's.
+# The namespace mounts the user's files over the machine's.
 SHELL = """
 set -e
 cat {folder}/hosts > {folder}/hosts.now; mount --bind {folder}/hosts.now /etc/hosts
@@ -53,17 +53,17 @@ def commands_of_readme(heading: str) -> list[str]:
 
 
 class User:
-    """Somebody with a fresh clone of Slipway, a shell and an editor. `here` is where the shell is: in the clone."""
+    """A user with a fresh clone of Slipway, a shell and an editor. `here` is the shell's folder: the clone at first."""
 
     def __init__(self, folder: Path, server: LabHost, name: str) -> None:
-        """`name` is the server's, for the user."""
+        """`name` is the user's name for the server."""
         self.folder, self.clone, self.server, self.name = folder, folder / "slipway", server, name
         home = folder / "home"
         (home / ".ssh").mkdir(mode=0o700, parents=True)
         record = server.record
         for suffix in ("", ".pub"):
             shutil.copy(f"{record.key_file}{suffix}", home / f".ssh/id_ed25519{suffix}")
-        # A user who is asked whether a host's key is right says yes.
+        # The user accepts a new host's key.
         (home / ".ssh/config").write_text("StrictHostKeyChecking accept-new\n")
         names = Path("/etc/hosts").read_text()
         (folder / "hosts").write_text(f"{names}\n{record.address} {name}\n")
@@ -71,21 +71,21 @@ class User:
         (folder / "authorities.pem").write_text(Path(certifi.where()).read_text() + roots)
         copy_checkout(self.clone)
         self.here, self.certifi = self.clone, [certifi.where()]
-        # `make install` finds it done: to install anew takes half a minute.
+        # `make install` finds nothing to do: another installation takes half a minute.
         for name in ("requirements.lock", "pyproject.toml"):
             os.utime(self.clone / name, (0, 0))
         self.env = {
             **{key: value for key, value in os.environ.items() if not key.startswith("SLIPWAY")},
             "HOME": str(home),
             "EDITOR": str(folder / "editor"),
-            # The virtual environment is the tests' own, in which the project is installed from another folder.
+            # The virtual environment is the tests' own, with the project installed from another folder.
             "PYTHONPATH": str(self.clone),
             "SSL_CERT_FILE": str(folder / "authorities.pem"),
             "npm_config_cache": str(Path.home() / ".npm"),
         }
 
     def has_pipx(self) -> None:
-        """Give the user pipx, whose programs are in the path, and none of the tests' own packages."""
+        """Give the user pipx, with its programs in the path, and none of the tests' own packages."""
         tools = self.folder / "tools"
         subprocess.run([sys.executable, "-m", "venv", str(tools)], check=True)
         subprocess.run([str(tools / "bin/pip"), "install", "--quiet", "pipx"], check=True)
@@ -94,7 +94,7 @@ class User:
             "PIPX_HOME": str(self.folder / "pipx"),
             "PIPX_BIN_DIR": str(self.folder / "bin"),
             "PIPX_DEFAULT_PYTHON": str(Path(sys.executable).resolve()),
-            # As on a machine where pip is told nothing: its cache is the machine's.
+            # As on a machine with pip's defaults: its cache is the machine's.
             "PIP_CACHE_DIR": str(Path.home() / ".cache/pip"),
             "PATH": f"{self.folder}/bin:{tools}/bin:{os.environ['PATH']}",
         }
@@ -106,7 +106,7 @@ class User:
         self.certifi = [certifi.where(), *map(str, found)]
 
     def edits(self, edits: dict[str, list[tuple[str, str]]]) -> None:
-        """What the editor does to a file whose name ends so: replaces text, "" for the end of the file."""
+        """Let the editor replace text in files whose name ends so; "" is the end of the file."""
         (self.folder / "edits.json").write_text(json.dumps(edits))
         editor = self.folder / "editor"
         editor.write_text(EDITOR.format(edits=str(self.folder / "edits.json")))
@@ -116,12 +116,12 @@ class User:
         shell = SHELL.format(
             folder=shlex.quote(str(self.folder)), here=shlex.quote(str(self.here)), certifi=shlex.join(self.certifi)
         )
-        # A terminal: who is not at one is not asked.
+        # A terminal: without one there are no questions.
         on_terminal = f"exec script -qec {shlex.quote(command)} /dev/null"
         return ["unshare", "--mount", "bash", "-c", f"{shell}\n{on_terminal}"]
 
     def types(self, command: str, answer: str = "") -> tuple[int, str]:
-        """The exit code of a command and what it shows on the user's terminal."""
+        """The exit code of a command and its output on the user's terminal."""
         done = subprocess.run(
             self._argv(command), env=self.env, input=answer, capture_output=True, text=True, timeout=3600, check=False
         )
