@@ -5,7 +5,7 @@ A host is a name, or (name, {setting: value}) for settings of its own, pyinfra's
 
 The login is that of a finished server: the setting admin_user, by key, and sudo without a password (one that pyinfra
 hands over is in a command line for a moment, which every user of the server can read). Slipway logs in to a fresh
-server as root by itself; pyinfra alone is told so once: `pyinfra --data ssh_user=root --data _sudo=False ...`.
+server as root by itself; for pyinfra alone, say so once: `pyinfra --data ssh_user=root --data _sudo=False ...`.
 
 Every name here is a group of hosts; one that is not begins with _.
 """

@@ -1,4 +1,4 @@
-"""The version of Slipway that a project is kept with: a line of pip's in requirements-slipway.txt."""
+"""The version of Slipway that a project uses: a line of pip's in requirements-slipway.txt."""
 
 from __future__ import annotations
 

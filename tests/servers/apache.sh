@@ -1,3 +1,3 @@
-# Apache serves at port 80.
+# Apache serves on port 80.
 apt-get update -qq; apt-get install -y -qq --no-install-recommends apache2 > /dev/null
 systemctl enable -q --now apache2

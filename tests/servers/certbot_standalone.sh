@@ -1,4 +1,4 @@
-# Certificates of certbot's that stop Nginx to be renewed: one for the site, one for another one.
+# certbot stops Nginx to renew its certificates: one for the site, one for another name.
 apt-get update -qq; apt-get install -y -qq --no-install-recommends nginx certbot openssl > /dev/null
 for name in $DOMAIN other.example; do
   folder=/etc/letsencrypt/archive/$name; live=/etc/letsencrypt/live/$name; mkdir -p $folder $live /etc/letsencrypt/renewal

@@ -1,5 +1,5 @@
-# What providers' images and hardened ones do: names in /etc/hosts, an update that has apt's lock as the server is new,
-# no programs in /tmp, files of root's that nobody else reads, processes that nobody else sees.
+# Traits of providers' and hardened images: names in /etc/hosts, an update that holds apt's lock on a new server,
+# a noexec /tmp, umask 077 for root, processes hidden from other users.
 printf '127.0.1.1 %s %s\n' "$DOMAIN" "${DOMAIN%%.*}" >> /etc/hosts
 mkdir -p /etc/cloud/cloud.cfg.d; echo 'manage_etc_hosts: true' > /etc/cloud/cloud.cfg.d/99-hosts.cfg
 printf 'umask 077\nalias ls="ls --color"\n' | tee -a /etc/profile >> /root/.bashrc

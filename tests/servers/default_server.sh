@@ -1,5 +1,5 @@
-# Another site's vhost answers for whatever name comes in, at port 80 and with its own certificate at 443. Its pages are
-# in a home, its log in a folder of its own.
+# Another site is the default server, on port 80 and with its own certificate on 443. Its pages are
+# in a home directory, its log in its own folder.
 apt-get update -qq; apt-get install -y -qq --no-install-recommends nginx openssl curl > /dev/null
 rm /etc/nginx/sites-enabled/default
 mkdir -p /home/blog/public /var/log/blog; echo 'the blog' > /home/blog/public/index.html; chmod 755 /home/blog

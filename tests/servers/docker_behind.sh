@@ -1,4 +1,4 @@
-# A container's program at a port of this host alone, and a site of Nginx's that leads to it.
+# A container published on a loopback port, and an Nginx site that proxies to it.
 . "$(dirname "$0")/listening.sh"
 apt-get update -qq; apt-get install -y -qq --no-install-recommends iptables nginx curl > /dev/null
 rm -f /etc/nginx/sites-enabled/default

@@ -1,5 +1,5 @@
-# Docker has published a container's web server and its MongoDB to everybody: rules of NAT, and a program at each port
-# for who is on the host. What a daemon would leave, without one.
+# Docker has published a container's web server and MongoDB to everybody: NAT rules, and a proxy on each port for
+# local clients. As a daemon would leave them, without one.
 . "$(dirname "$0")/listening.sh"
 apt-get update -qq; apt-get install -y -qq --no-install-recommends iptables > /dev/null
 for port in 80 27017; do

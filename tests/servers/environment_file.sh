@@ -1,4 +1,4 @@
-# The site's backend from a clone in a home, with its variables in files and what visitors bring beside its code.
+# The site's backend in a clone in a home directory, with its variables in files and uploads beside its code.
 useradd --create-home --shell /bin/bash dev 2> /dev/null || :
 mkdir -p /home/dev/shop/uploads; echo x > /home/dev/shop/uploads/1.pdf
 echo 'STRIPE_KEY=sk_secret' > /etc/codementee.env; echo 'DB_NAME=shop' > /home/dev/shop/.env

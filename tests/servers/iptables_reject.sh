@@ -1,4 +1,4 @@
-# The rules of a provider's image, loaded at boot: whatever is not ssh is refused before UFW is asked.
+# The rules of a provider's image, loaded at boot: everything but SSH is rejected before UFW's rules.
 apt-get update -qq; apt-get install -y -qq --no-install-recommends iptables > /dev/null
 iptables -A INPUT -m state --state RELATED,ESTABLISHED -j ACCEPT
 iptables -A INPUT -p icmp -j ACCEPT

@@ -1,4 +1,4 @@
-# Jobs of cron's and of a timer's that Slipway's changes would make fail, or that do what it does.
+# Cron jobs and a timer that Slipway's changes would break, or that do the same as Slipway.
 mkdir -p /etc/cron.d
 echo '0 3 * * * root certbot renew --quiet --pre-hook "systemctl stop nginx"' > /etc/cron.d/renew
 echo '* * * * * root cd /var/www/codementee/backend && git pull -q' > /etc/cron.d/pull

@@ -1,4 +1,4 @@
-# Part of other recipes: `listening NAME PORT` starts a program of this name, as a unit, that answers at a port.
+# Sourced by other recipes: `listening NAME PORT` starts a unit with a program of this name that listens on a port.
 apt-get update -qq; apt-get install -y -qq --no-install-recommends python3 > /dev/null
 listening() {
   [ -e /usr/local/bin/$1 ] || cp -L /usr/bin/python3 /usr/local/bin/$1

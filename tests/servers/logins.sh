@@ -1,4 +1,4 @@
-# Some may log in, by key or by password, from another port; the administrator that Slipway makes is not among them.
+# sshd has a second port, password logins, and AllowUsers without the administrator that Slipway creates.
 useradd --create-home --shell /bin/bash deploy; echo 'deploy:correct horse battery' | chpasswd
 mkdir -p /etc/ssh/sshd_config.d
 cat > /etc/ssh/sshd_config.d/90-own.conf <<'END'

@@ -1,4 +1,4 @@
-# A MEAN server: pm2 has started node by a unit of its own, Nginx leads to it, MongoDB lets everybody in.
+# A MEAN server: pm2 runs node in its own unit, Nginx proxies to it, MongoDB has no access control.
 . "$(dirname "$0")/listening.sh"
 . "$(dirname "$0")/mongodb_manual.sh"
 apt-get install -y -qq --no-install-recommends nginx > /dev/null

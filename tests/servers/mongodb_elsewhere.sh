@@ -1,5 +1,5 @@
-# MongoDB's packages, with the data on a disk of their own, in a replica set of one member. The database has the name
-# that a template of the application gave it.
+# MongoDB's packages, with the data on a separate disk, as a replica set of one member. The database has the name
+# from the application's template.
 . "$(dirname "$0")/mongodb_manual.sh"
 mkdir -p /data/mongodb; chown mongodb:mongodb /data/mongodb
 cat > /etc/mongod.conf <<'END'

@@ -1,4 +1,4 @@
-# MongoDB's source list and key as its own manual writes them.
+# MongoDB's apt source and key as in its own manual.
 # https://www.mongodb.com/docs/v7.0/tutorial/install-mongodb-on-debian/
 apt-get update -qq; apt-get install -y -qq gnupg curl > /dev/null
 curl -fsSL "$MONGODB_KEY_URL" | gpg -o "/usr/share/keyrings/mongodb-server-$MONGODB_VERSION.gpg" --dearmor

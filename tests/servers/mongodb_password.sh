@@ -1,4 +1,4 @@
-# A MongoDB that wants a password, with the site's data.
+# A MongoDB with access control and the site's data.
 . "$(dirname "$0")/mongodb_manual.sh"
 systemctl enable -q --now mongod
 until mongosh --quiet --eval 'db.hello()' > /dev/null 2>&1; do sleep 0.5; done

@@ -1,4 +1,4 @@
-# A MongoDB that lets everybody in, with another site's program connected to it, and a nightly dump.
+# A MongoDB without access control, a connected program of another site, and a nightly dump.
 . "$(dirname "$0")/mongodb_manual.sh"
 systemctl enable -q --now mongod
 until mongosh --quiet --eval 'db.hello()' > /dev/null 2>&1; do sleep 0.5; done

@@ -1,4 +1,4 @@
-# A firewall of nftables, as its own examples have it.
+# An nftables firewall, as in its own examples.
 apt-get update -qq; apt-get install -y -qq --no-install-recommends nftables > /dev/null
 nft add table inet filter
 nft 'add chain inet filter input { type filter hook input priority 0 ; policy drop ; }'

@@ -1,4 +1,4 @@
-# The site's own vhost does more than Slipway's would, and the main file is changed, with vhosts in a folder of its own.
+# The site's own vhost does more than Slipway's would; nginx.conf is changed and includes vhosts from another folder.
 apt-get update -qq; apt-get install -y -qq --no-install-recommends nginx > /dev/null
 mkdir -p /etc/nginx/vhosts
 cat > /etc/nginx/sites-enabled/default <<END

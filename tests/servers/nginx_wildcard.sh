@@ -1,4 +1,4 @@
-# A server for the site's name and all below it, a file that nobody includes, and a drop-in of Nginx's unit.
+# A vhost for the site's name and its subdomains, a file that nothing includes, and a drop-in for Nginx's unit.
 apt-get update -qq; apt-get install -y -qq --no-install-recommends nginx > /dev/null
 rm /etc/nginx/sites-enabled/default
 sed -i 's,sites-enabled/\*,sites-enabled/*.conf,' /etc/nginx/nginx.conf

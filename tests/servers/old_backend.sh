@@ -1,4 +1,4 @@
-# The site's backend by a unit of somebody else's, with variables that the next one would lack.
+# The site's backend in a foreign unit, with variables that Slipway's would lack.
 mkdir -p /var/www/codementee/backend/uploads
 echo x > /var/www/codementee/backend/uploads/1.pdf
 printf 'DB_NAME="test_database"\nexport RAZORPAY_KEY=rzp_secret\n' > /var/www/codementee/backend/.env

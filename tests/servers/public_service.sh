@@ -1,4 +1,4 @@
-# A program of its own at a port that everybody reaches, and no firewall.
+# A foreign program on a public port, and no firewall.
 cat > /etc/systemd/system/shop.service <<'END'
 [Service]
 ExecStart=/usr/bin/python3 -c "import socket, time; listening = socket.create_server(('', 3000)); time.sleep(1e9)"

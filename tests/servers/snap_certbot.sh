@@ -1,4 +1,4 @@
-# certbot by snap, as its own instructions have it, with the site's certificate and another one by its plugin for Nginx.
+# certbot from snap, as in its own instructions, with the site's certificate and another one by its Nginx plugin.
 . "$(dirname "$0")/certbot_standalone.sh"
 sed -i '/_hook/d; s/= standalone/= nginx\ninstaller = nginx/' /etc/letsencrypt/renewal/*.conf
 apt-get remove -y -qq certbot > /dev/null

@@ -1,5 +1,5 @@
-# What a Trellis has left: sites below /srv/www with includes of their own, an Nginx configured by its template, a
-# default server that answers nobody, PHP and MariaDB behind sockets, ferm for a firewall.
+# A Trellis server: sites below /srv/www with their own includes, Nginx configured by its template, a
+# default server that closes connections, PHP and MariaDB on sockets, ferm as the firewall.
 apt-get update -qq; apt-get install -y -qq --no-install-recommends nginx curl > /dev/null
 rm /etc/nginx/sites-enabled/default
 mkdir -p /srv/www/blog.example/current/web /srv/www/blog.example/logs /etc/nginx/includes.d/blog.example /etc/nginx/h5bp

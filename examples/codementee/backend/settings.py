@@ -55,7 +55,7 @@ def with_credentials(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def load(environment: Mapping[str, str] = os.environ) -> Settings:
-    """The settings, or the end of the process with one line that says which variable to mend."""
+    """The settings, or the process exits with one line that names the variable to correct."""
     environment = with_credentials(environment)
     # An empty variable counts as absent.
     given = {name: environment[name.upper()] for name in Settings.model_fields if environment.get(name.upper())}
