@@ -1,4 +1,4 @@
-"""Measurements of Slipway against other ways to the same end, each on throwaway hosts of its own."""
+"""Measurements of Slipway against other tools for the same result, each on its own throwaway hosts."""
 
 from pathlib import Path
 

@@ -1,1 +1,1 @@
-"""How long it takes to find out that a host is what it should be: by Slipway, pyinfra alone, Ansible; near and far."""
+"""How long it takes to find that a host is in sync, by Slipway, plain pyinfra and Ansible, near and far."""

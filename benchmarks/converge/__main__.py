@@ -1,4 +1,4 @@
-"""python -m benchmarks.converge: hosts that are what they should be, asked near and far, in each way."""
+"""python -m benchmarks.converge: plans of hosts in sync, near and far, in each way."""
 
 from __future__ import annotations
 
@@ -27,33 +27,33 @@ from slipway.lab.instance import Instance
 from slipway.lab.steps import Progress, StepFailed, run
 
 ROUND_TRIPS = (0, 100)
-# All stand on the disk of the first.
+# All share the first one's disk, as overlays.
 NAMES = [f"c{number}" for number in range(1, 201)]
 LABEL = "provisioned"
-# pyinfra is asked about this part of the hosts: it takes minutes for all.
+# pyinfra plans only so many hosts: all of them would take minutes.
 PYINFRA_HOSTS = 8
-# How long a host needs to come to rest, and how long its rest is looked at.
+# How long a host needs to become idle, and how long its idle load is measured.
 CALM_SECONDS, REST_SECONDS = 20, 20
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--repeat", default=5, show_default=True, type=click.IntRange(min=1), help="Runs of each way.")
 @click.option("--hosts", "count", default=20, show_default=True, type=click.IntRange(1, len(NAMES)), help="For many.")
-@click.option("--quick", is_flag=True, help="One run each, 3 hosts: to see that it works.")
+@click.option("--quick", is_flag=True, help="One run each, 3 hosts: a smoke test.")
 @click.option("--keep", is_flag=True, help="Leave the hosts for the next run: slipway lab down removes them.")
-@click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write what was measured to it.")
+@click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write the results to it.")
 @click.option("--against", metavar="COMMIT", help="Compare only the plans of this version and that of a commit.")
 def main(repeat: int, count: int, quick: bool, keep: bool, file: Path | None, against: str | None) -> None:
     """Plan converged hosts by Slipway, pyinfra and Ansible, near and far, and print what it takes as ratios."""
     os.chdir(PROJECT)
     os.environ.setdefault("SLIPWAY_LAB", "slipwayconv")
-    # The hosts go when we are told to end, too.
+    # Remove the hosts on SIGTERM, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if quick:
         repeat, count = 1, min(count, 3)
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
-        # It takes in what the ways leave in temporary folders.
+        # It collects the temporary files that the ways leave.
         os.environ["TMPDIR"] = tempfile.tempdir = folder
         try:
             packages.need_root()
@@ -73,11 +73,11 @@ def main(repeat: int, count: int, quick: bool, keep: bool, file: Path | None, ag
 
 
 def measure(repeat: int, names: Sequence[str], keep: bool, progress: Progress, against: str | None) -> list[Run]:
-    """One host by all ways, and then, when the others run beside it, all of them. With `against`, the plans of two
+    """One host in all ways; then, with the other hosts running, all of them. With `against`, only the plans of two
     versions."""
     load, cores = os.getloadavg()[0], os.cpu_count() or 1
     if load > cores / 4:
-        progress.say(f"This machine is busy (load {load:.1f} on {cores} cores): expect less of the ratios")
+        progress.say(f"This machine is busy (load {load:.1f} on {cores} cores): the ratios are less reliable")
     if against:
         with converged(names[:1], keep, progress) as host, tempfile.TemporaryDirectory() as folder:
             compared = ways.versions(host, against, Path(folder))
@@ -95,7 +95,7 @@ def measure(repeat: int, names: Sequence[str], keep: bool, progress: Progress, a
 
 @contextmanager
 def converged(names: Sequence[str], keep: bool, progress: Progress) -> Iterator[hosts.Host]:
-    """A host with the whole stack, alone. It and its copies go, whatever happens, unless they are to be kept."""
+    """A host with the whole stack, alone. It and its copies are always removed, unless they are to be kept."""
     quiet = Progress(Console(quiet=True))
     first = names[0]
     try:
@@ -124,8 +124,8 @@ def converged(names: Sequence[str], keep: bool, progress: Progress) -> Iterator[
 
 @contextmanager
 def playbook_folder(host: hosts.Host, progress: Progress) -> Iterator[Path]:
-    """What the playbook reads, and a host on which it has nothing to do any more: Slipway has not, either."""
-    # As those do that it is measured against: root is shut out.
+    """The playbook's input, and a host on which neither the playbook nor Slipway has anything to change."""
+    # As the other ways do: root can't log in.
     with provision.ansible_folder(host, ansible_user="admin", ansible_become=True) as folder:
         with progress.step("Run the playbook a first time"):
             command = provision.ansible_command(folder)
@@ -141,12 +141,12 @@ def copied(names: Sequence[str], host: hosts.Host, progress: Progress) -> list[h
 
 
 def rounds(measuring: Sequence[tuple[Way, Sequence[hosts.Host]]], repeat: int, progress: Progress) -> list[Run]:
-    """Run the ways in turn at each distance, `repeat` times: what slows the machine down for a while slows all."""
+    """Alternate the ways at each distance, `repeat` times, so that a temporary slowdown of the machine affects all."""
     most = max((its_hosts for _, its_hosts in measuring), key=len)
-    with progress.step("Let them come to rest"):
+    with progress.step("Wait until the hosts are idle"):
         time.sleep(CALM_SECONDS)
         at_rest = ways.cpu_at_rest(most, REST_SECONDS) / len(most)
-    with progress.step("Plan once: what is asked first thing from here on is remembered"):
+    with progress.step("Plan once to fill the cache"):
         measured(ways.plan(), most, 0, 0)
     runs = []
     for round_trip in ROUND_TRIPS:

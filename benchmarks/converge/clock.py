@@ -1,6 +1,6 @@
-"""python clock.py FILE COMMAND...: run a command, and write to FILE what it took.
+"""python clock.py FILE COMMAND...: run a command, and write its time and memory to FILE.
 
-A process of its own, and small: the kernel counts to a command's memory what its parent held as it started it.
+A small process of its own: the kernel counts the parent's memory at the fork as the command's.
 """
 
 import json

@@ -1,7 +1,7 @@
-"""A distant link to ssh servers that are near: what passes takes its time, and TCP's slow start counts.
+"""Simulates a distant link to SSH servers nearby, with latency and TCP's slow start.
 
-It needs no netem, which is not in every kernel, and delays nothing but the ssh of a few hosts: this machine's own
-connections to them are led to a process of ours, which passes them on. It ends with whoever started it.
+It needs no netem, which is not in every kernel, and delays only the SSH of a few hosts: this machine's own
+connections to them are redirected to our process, which forwards them. It ends with its parent.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from pathlib import Path
 from slipway.lab.steps import StepFailed, run
 
 PROJECT = Path(__file__).resolve().parents[2]
-# RFC 6928: ten segments before the first acknowledgement, of what an Ethernet frame holds.
+# RFC 6928: ten Ethernet segments before the first acknowledgement.
 FIRST_WINDOW = 10 * 1448
-# Our own connections bear it, and are not led to us again.
+# Our own connections have this mark, so that they are not redirected again.
 MARK = 0x51AB
 SO_ORIGINAL_DST = 80  # linux/netfilter_ipv4.h
 
-# Connects to where a client wanted to go.
+# Connects to a client's original destination.
 Connect = Callable[[socket.socket], Awaitable[tuple[StreamReader, StreamWriter]]]
-# What is on the way: when it arrives, by the loop's clock, and the bytes, none at the end.
+# Data in flight: the arrival time by the loop's clock, and the bytes, empty at the end.
 Flight = Queue[tuple[float, bytes]]
 
 
 class Window:
-    """How much may be on the way in one direction: twice as much with each round trip (RFC 5681, slow start)."""
+    """The bytes that may be in flight in one direction: doubles with each round trip (RFC 5681, slow start)."""
 
     def __init__(self) -> None:
         self.size = FIRST_WINDOW
@@ -41,7 +41,7 @@ class Window:
         self._acknowledged = asyncio.Event()
 
     async def room(self) -> int:
-        """How many bytes may leave, as soon as any may."""
+        """The number of bytes that may be sent, as soon as any may."""
         while self._flying >= self.size:
             self._acknowledged.clear()
             await self._acknowledged.wait()
@@ -51,7 +51,7 @@ class Window:
         self._flying += count
 
     def acknowledge(self, count: int) -> None:
-        # One that is not made use of does not grow (RFC 7661).
+        # An unused window does not grow (RFC 7661).
         if 2 * self._flying >= self.size:
             self.size += count
         self._flying -= count
@@ -59,12 +59,12 @@ class Window:
 
 
 async def serve(round_trip: float, connect: Connect, reader: StreamReader, writer: StreamWriter) -> None:
-    """Pass a client's connection on. To the client it is open at once; what it says before TCP's handshake would have
-    come to an end waits for that."""
+    """Forward a client's connection. To the client it is open at once; what it sends before TCP's handshake would have
+    ended is held back until then."""
     there, back = Window(), Window()
     up, down = Flight(), Flight()
     trip = round_trip / 2
-    with closing(writer), suppress(asyncio.CancelledError):  # the link ends before the connection does
+    with closing(writer), suppress(asyncio.CancelledError):  # the link may end before the connection
         await asyncio.sleep(round_trip)
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -76,7 +76,7 @@ async def serve(round_trip: float, connect: Connect, reader: StreamReader, write
                     tasks.create_task(depart(far_reader, down, back, trip))
                     await asyncio.gather(upward, arrive(down, writer, back, trip))
         except* OSError:
-            pass  # one of the two has gone; so does the other
+            pass  # one side has closed; so close the other
 
 
 async def depart(reader: StreamReader, flight: Flight, window: Window, trip: float) -> None:
@@ -111,7 +111,7 @@ async def where_it_wanted_to(client: socket.socket) -> tuple[StreamReader, Strea
 
 
 def rules(table: str, addresses: Iterable[str], port: int, near_port: int) -> str:
-    """The nftables script that leads this machine's connections to `port` of the addresses to `near_port` here."""
+    """The nftables script that redirects this machine's connections to `port` of the addresses to `near_port` here."""
     return f"""
 {gone(table)}
 table ip {table} {{
@@ -142,9 +142,9 @@ async def _lead(table: str, round_trip: float, port: int, addresses: list[str]) 
 
 @contextmanager
 def distant(table: str, round_trip: float, port: int, addresses: Iterable[str]) -> Iterator[None]:
-    """For the time of the block `port` of the addresses is so many seconds away. Raises StepFailed."""
+    """During the block, `port` of the addresses is so many seconds away. Raises StepFailed."""
     command = [sys.executable, "-m", "benchmarks.converge.link", table, str(round_trip), str(port), *addresses]
-    # A session of its own: Ctrl-C is for us, and it ends after us.
+    # A session of its own, so that Ctrl-C does not end it before us.
     process = subprocess.Popen(
         command, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
     )
@@ -152,7 +152,7 @@ def distant(table: str, round_trip: float, port: int, addresses: Iterable[str]) 
     assert process.stdout
     try:
         if process.stdout.readline() != "ready\n":
-            raise StepFailed("Make the link", "it has not come up; what it said is above", argv=command)
+            raise StepFailed("Make the link", "it has not started; its output is above", argv=command)
         yield
     finally:
         process.stdin.close()

@@ -1,4 +1,4 @@
-"""What was measured, and what it comes to: medians, ratios, the aims, a table."""
+"""The measurements and their evaluation: medians, ratios, the aims, a table."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ PYINFRA, ANSIBLE = "pyinfra --dry", "ansible-playbook"
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a way on so many hosts that are what they should be, `round_trip` milliseconds away.
+    """One run of a way on so many hosts in sync, `round_trip` milliseconds away.
 
     `cpu` is processor time here in seconds, `memory_mb` that of the largest process here, `remote_cpu` the processor
-    time of one host, without what a host takes at rest.
+    time of one host, minus that of an idle host.
     """
 
     way: str
@@ -41,7 +41,7 @@ class Aim:
     base_hosts: int = 1
 
     def told(self, found: Sequence[Run], round_trip: int) -> str | None:
-        """What was found beside what is aimed at; None where that was not measured."""
+        """The result next to the aim; None if it was not measured."""
         it = run_of(found, self.way, self.hosts, round_trip)
         base = run_of(found, self.base, self.base_hosts, round_trip)
         if it is None or (self.base and base is None):
@@ -49,7 +49,7 @@ class Aim:
         if base is None:
             return _line(title(it), it.seconds, "s", self.most)
         if self.most < 1:
-            # How much faster says more than a small fraction does.
+            # A speed-up reads better than a small fraction.
             faster = f"x faster than {title(base)}"
             return _line(title(it), base.seconds / it.seconds, faster, 1 / self.most, at_least=True)
         return _line(title(it), it.seconds / base.seconds, f"x {title(base)}", self.most)
@@ -61,13 +61,13 @@ def _line(what: str, found: float, unit: str, aim: float, at_least: bool = False
 
 
 def aims(hosts: int) -> list[Aim]:
-    """What is aimed at, with `hosts` for many."""
+    """The aims; `hosts` is the number for many."""
     of_one = [Aim(PLAN, 1, 1.5, SSH), Aim(PLAN, 1, 1 / 20, PYINFRA), Aim(PLAN, 1, 1 / 40, ANSIBLE), Aim(APPLY, 1, 3)]
     return of_one + ([Aim(PLAN, hosts, 3, PLAN)] if hosts > 1 else [])
 
 
 def summaries(runs: Iterable[Run]) -> list[Run]:
-    """The medians of each way's runs on as many hosts and as far away, in the order in which they first ran."""
+    """The medians of each way's runs by hosts and distance, in the order in which they first ran."""
     alike: dict[tuple[str, int, int], list[Run]] = {}
     for run in runs:
         alike.setdefault((run.way, run.hosts, run.round_trip), []).append(run)
@@ -112,7 +112,7 @@ def table(found: Sequence[Run], round_trip: int) -> Table:
 
 
 def growth(found: Sequence[Run], way: str, round_trip: int) -> str | None:
-    """What a way takes on its most hosts as multiples of what it takes on one; None where one of them is missing."""
+    """A way's cost on its most hosts as multiples of that on one; None where one of them is missing."""
     most = max((run.hosts for run in found if run.way == way), default=1)
     one, many = (run_of(found, way, hosts, round_trip) for hosts in (1, most))
     if most == 1 or one is None or many is None:
@@ -128,7 +128,7 @@ def growth(found: Sequence[Run], way: str, round_trip: int) -> str | None:
 
 
 def remarks(found: Sequence[Run]) -> list[str]:
-    """The aims beside what was found at the largest distance, and how the ways grow."""
+    """The results at the largest distance next to the aims, and how the ways scale."""
     hosts = max((run.hosts for run in found if run.way == PLAN), default=1)
     far = max(run.round_trip for run in found)
     told = [aim.told(found, far) for aim in aims(hosts)]

@@ -1,4 +1,4 @@
-"""The ways to find out that hosts are what they should be, each as a user of it would, and what one takes."""
+"""The ways to find that hosts are in sync, each as its users would, and the cost of a run."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from slipway.lab.steps import StepFailed, run
 
 CLOCK = Path(__file__).with_name("clock.py")
 SLIPWAY = [sys.executable, "-m", "slipway"]
-# What the apply has to put right: no service reads it, so that the file is all there is to do.
+# The drift that the apply corrects: no service reads this file, so nothing restarts.
 DRIFT = "echo >> /etc/apt/apt.conf.d/00-slipway"
 
 
 @dataclass(frozen=True)
 class Way:
-    """A command, what is done before it, uncounted, and what it must have printed: that there was nothing to change,
-    or as much as there was."""
+    """A command, its uncounted preparation, and what it must print: that there was nothing to change,
+    or the expected number of changes."""
 
     name: str
     command: Sequence[str]
@@ -60,7 +60,7 @@ def plan() -> Way:
 
 
 def first_plan() -> Way:
-    """A plan that remembers nothing of one before, as in CI."""
+    """A plan without a cache of an earlier one, as in CI."""
     folder = tempfile.mkdtemp
     return Way(results.FIRST_PLAN, plan().command, lambda: {"XDG_CACHE_HOME": folder()}, proof=plan().proof)
 
@@ -73,8 +73,8 @@ def apply(host: Host) -> Way:
 
 
 def plan_of_version(host: Host, commit: str, folder: Path) -> Way:
-    """The plan of another version, whose files are extracted to `folder`. It may find changes: what it wants of a host
-    need not be what this version wants."""
+    """The plan of another version, whose files are extracted to `folder`. It may find changes: its desired state
+    may differ from this version's."""
     archive = f"git archive {shlex.quote(commit)} | tar -x -C {shlex.quote(str(folder))}"
     run(f"Extract {commit}", ["bash", "-o", "pipefail", "-c", archive], cwd=PROJECT)
     (folder / "inventory.py").write_text(f"web = app = db = [({host.name!r}, {record.pyinfra_data(host)!r})]\n")
@@ -84,13 +84,13 @@ def plan_of_version(host: Host, commit: str, folder: Path) -> Way:
 
 
 def pyinfra() -> Way:
-    """Its exit code and its preview say nothing: restarts that would follow a change count as changes."""
+    """Its exit code and preview are not checked: restarts that would follow a change count as changes."""
     pyinfra = str(Path(sys.executable).with_name("pyinfra"))
     return Way(results.PYINFRA, [pyinfra, "lab/inventory.py", "deploy.py", "--dry"])
 
 
 def ansible(folder: Path) -> Way:
-    """Ansible has no plan for what it has not done yet: a run that changes nothing."""
+    """Ansible can't plan steps that depend on others, so this is a run that changes nothing."""
 
     def environment() -> dict[str, str]:
         # Each run makes its own connection, as the others do.
@@ -101,7 +101,7 @@ def ansible(folder: Path) -> Way:
 
 
 def measured(way: Way, hosts: Sequence[Host], round_trip: int, at_rest: float) -> Run:
-    """Run a way on `hosts`; `at_rest` is the processor time that they take in a second all the same. Raises
+    """Run a way on `hosts`; `at_rest` is their processor time per second when idle. Raises
     StepFailed."""
     way.before()
     names = ",".join(host.name for host in hosts)
@@ -129,7 +129,7 @@ def _cpu_seconds(host: Host) -> float:
 
 
 def cpu_at_rest(hosts: Sequence[Host], seconds: float) -> float:
-    """The processor time that the hosts take in a second while nobody asks anything of them."""
+    """The hosts' processor time per second when idle."""
     before, began = remote_cpu(hosts), time.monotonic()
     time.sleep(seconds)
     return (remote_cpu(hosts) - before) / (time.monotonic() - began)

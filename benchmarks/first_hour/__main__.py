@@ -1,4 +1,4 @@
-"""python -m benchmarks.first_hour: from the clone of a project to its answer on a throwaway host."""
+"""python -m benchmarks.first_hour: from the clone of a project to its first response on a throwaway host."""
 
 from __future__ import annotations
 
@@ -24,22 +24,24 @@ from slipway.lab import hosts, packages
 from slipway.lab.steps import Progress, StepFailed
 
 PROJECTS = PROJECT / "tests/projects"
-# What an API whose list of packages is the example's answers.
+# The packages of a project that lists none.
 PACKAGES = PROJECT / "examples/codementee/backend/requirements.txt"
 NAME = "first"
-# What nobody but the user knows.
+# What only the user knows.
 ANSWERS = {"site_domain": "shop.example.org"}
 T = TypeVar("T")
 COMMIT = ("git", "-c", "user.name=x", "-c", "user.email=x@example.org", "commit", "-qm", "all")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--project", "names", multiple=True, default=("parts",), show_default=True, help="Of tests/projects.")
+@click.option(
+    "--project", "names", multiple=True, default=("parts",), show_default=True, help="A project of tests/projects."
+)
 @click.option("--url", default="/health", show_default=True, help="The path that answers 200.")
-@click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write what was measured to it.")
+@click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write the results to it.")
 def main(names: tuple[str, ...], url: str, file: Path | None) -> None:
-    """Clone a tiny project, start it by `slipway init` at a terminal, and take it to a throwaway host. Ends with an
-    error where something was asked that nobody could answer, or an aim was missed."""
+    """Clone a tiny project, set it up by `slipway init` at a terminal, and deploy it to a throwaway host. Ends with an
+    error if a question had no answer or an aim was missed."""
     os.chdir(PROJECT)
     os.environ.setdefault("SLIPWAY_LAB", "slipwayhour")
     try:
@@ -56,7 +58,7 @@ def main(names: tuple[str, ...], url: str, file: Path | None) -> None:
 
 
 class _User:
-    """Who types in a clone: each step is timed, and the questions are counted."""
+    """A user who types in a clone: each step is timed, and the questions are counted."""
 
     def __init__(self, clone: Path, progress: Progress) -> None:
         self.clone, self.progress = clone, progress
@@ -65,7 +67,7 @@ class _User:
         self.env = {**os.environ, "PYTHONPATH": str(PROJECT), "SLIPWAY_LAB_HOSTS": NAME, "TERM": "dumb"}
 
     def slipway(self, *arguments: str) -> str:
-        """What `slipway ARGUMENTS` prints. Raises Stuck."""
+        """The output of `slipway ARGUMENTS`. Raises Stuck."""
         command = [sys.executable, "-m", "slipway", *arguments]
         said, asked = self._timed("slipway", arguments, lambda: typed(command, self.clone, self.env, ANSWERS))
         self.questions += len(asked)
@@ -84,7 +86,7 @@ class _User:
 
 
 def measured(name: str, url: str, progress: Progress) -> FirstHour:
-    """The first hour of one project. Its host is removed, whatever happens. Raises Stuck, StepFailed."""
+    """The first hour of one project. Its host is always removed. Raises Stuck, StepFailed."""
     with tempfile.TemporaryDirectory(prefix="slipway-first-hour-") as folder:
         origin, user = Path(folder) / "origin", _User(Path(folder) / name, progress)
         _commit(name, origin)

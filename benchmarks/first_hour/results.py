@@ -1,4 +1,4 @@
-"""What a first hour took: its steps, the questions, and what is aimed at."""
+"""The result of a first hour: its steps, the questions, and the aims."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rich.box import MARKDOWN
 from rich.table import Table
 
-# From a clone to an answer of the own project in the lab.
+# From a clone to a response of the project in the lab.
 MAX_MINUTES, MAX_QUESTIONS = 5.0, 6
 
 

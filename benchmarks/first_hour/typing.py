@@ -1,4 +1,4 @@
-"""Somebody at a terminal, who answers a program's questions by Enter where that is an answer."""
+"""A user at a terminal, who answers a program's questions by Enter where there is a default."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from pathlib import Path
 
 # As click asks: "Folder of the backend (backend_source) [backend]: ".
 QUESTION = re.compile(r"\((\w+)\)( \[[^\]\n]*\])?: $")
-# Only there to end a hang, in seconds.
+# Only ends a hang, in seconds.
 TIMEOUT = 1800
 
 
 class Stuck(Exception):
-    """The program asks something that there is no answer to, or ended with an error; `str()` is what it printed."""
+    """The program asked a question without an answer, or failed; `str()` is its output."""
 
 
 def typed(
     command: Sequence[str], folder: Path, env: Mapping[str, str], answers: Mapping[str, str]
 ) -> tuple[str, list[str]]:
-    """What a command prints on a terminal, and the settings that it asked for. `answers` are those to questions that
+    """The output of a command on a terminal, and the settings that it asked for. `answers` are for questions that
     Enter does not answer. Raises Stuck."""
     ours, its = os.openpty()
     program = subprocess.Popen(command, cwd=folder, env=env, stdin=its, stdout=its, stderr=its, start_new_session=True)
@@ -54,5 +54,5 @@ def _read(terminal: int) -> str:
     try:
         return os.read(terminal, 65536).decode(errors="replace").replace("\r\n", "\n")
     except OSError:
-        # Linux: nobody has the other end any more.
+        # Linux: the other end is closed.
         return ""

@@ -1,1 +1,1 @@
-"""How long a bare host takes to become the site: by a shell script, by Slipway, by pyinfra alone, by Ansible."""
+"""How long it takes to provision a bare host by a shell script, Slipway, plain pyinfra and Ansible."""

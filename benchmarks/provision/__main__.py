@@ -42,12 +42,12 @@ def chosen(_context: click.Context, _parameter: click.Parameter, value: str | No
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--repeat", default=1, show_default=True, type=click.IntRange(min=1), help="Fresh hosts for each way.")
 @click.option("--only", callback=chosen, metavar="WAY,WAY", help=f"Some of {','.join(WAYS)}.")
-@click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write what was measured to it.")
+@click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write the results to it.")
 def main(repeat: int, only: list[str], file: Path | None) -> None:
     """Provision fresh hosts in each way, verify them, and print the ways' times as ratios."""
     os.chdir(PROJECT)
     os.environ.setdefault("SLIPWAY_LAB", "slipwaybench")
-    # The hosts go when we are told to end, too.
+    # Remove the hosts on SIGTERM, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         runs = measure(only, repeat)
@@ -64,12 +64,12 @@ def main(repeat: int, only: list[str], file: Path | None) -> None:
 
 
 def measure(names: list[str], repeat: int) -> list[Run]:
-    """Run the ways one after the other, and all of that `repeat` times: what slows the machine down for a while slows
+    """Alternate the ways, `repeat` times, so that a temporary slowdown of the machine affects
     all of them."""
     progress = Progress()
     load, cores = os.getloadavg()[0], os.cpu_count() or 1
     if load > cores / 4:
-        progress.say(f"This machine is busy (load {load:.1f} on {cores} cores): expect less of the ratios")
+        progress.say(f"This machine is busy (load {load:.1f} on {cores} cores): the ratios are less reliable")
     packages.install(progress, {"gpg": "gnupg"})
     if "ansible" in names:
         with progress.step("Install Ansible"):
@@ -86,7 +86,7 @@ def measure(names: list[str], repeat: int) -> list[Run]:
 
 @contextmanager
 def fresh_host(name: str, progress: Progress) -> Iterator[hosts.Host]:
-    """A host that is new and, unless the lab has others, alone; removed whatever happens."""
+    """A new host, alone unless the lab has others; always removed."""
     quiet = Progress(Console(quiet=True))
     if any(host.name == name for host in hosts.status()):
         hosts.down([name], progress=quiet)
@@ -100,8 +100,8 @@ def fresh_host(name: str, progress: Progress) -> Iterator[hosts.Host]:
 
 
 def measured(name: str, host: hosts.Host, progress: Progress) -> Run:
-    """Raises StepFailed with the way's name where it fails, or leaves a host that is not what it should be."""
-    # What the last host left to be written would slow this one down.
+    """Raises StepFailed with the way's name if it fails or its host does not pass verify."""
+    # Pending writes of the last host would slow this one down.
     os.sync()
     with progress.step(f"Provision it by {name}"):
         began = time.monotonic()
@@ -111,13 +111,13 @@ def measured(name: str, host: hosts.Host, progress: Progress) -> Run:
     with progress.step("Verify it"):
         run(f"Verify the host that {name} provisioned", [*slipway, "verify", "lab"])
     with progress.step("Plan it"):
-        # 2 says that there are changes.
+        # 2 means pending changes.
         plan = run("Plan", ["sh", "-c", '"$@" || [ $? = 2 ]', "plan", *slipway, "plan", "lab", "--json", "-"])
     return Run(name, seconds, dpkg_seconds(host), json.loads(plan)["totals"]["changes"], parts(output))
 
 
 def dpkg_seconds(host: hosts.Host) -> int:
-    """What dpkg took on the host, from apt's log, which counts in whole seconds."""
+    """The time of dpkg on the host, from apt's log, which has whole seconds."""
     log = run("Read apt's log", host.ssh_argv("grep -h -E '^(Start|End)-Date:' /var/log/apt/history.log"))
     times = [datetime.fromisoformat("T".join(line.split()[1:])) for line in log.splitlines()]
     return sum((end - start).seconds for start, end in zip(times[::2], times[1::2], strict=True))

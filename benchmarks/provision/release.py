@@ -1,6 +1,6 @@
 """Build a lab host's first release, as Slipway builds it: python -m benchmarks.provision.release HOST FILE
 
-A process of its own: Slipway builds the frontend once a process, and every way is to build it anew. Its id is printed.
+Prints its id. A process of its own: Slipway builds the frontend once per process, and each way must build it anew.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What was measured, and what it comes to: medians, ratios, a table."""
+"""The measurements and their evaluation: medians, ratios, a table."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from statistics import median
 
 from rich.table import Table
 
-# way, and what its time is set against: at most so many times that.
+# A way, the way that it is compared with, and the largest ratio.
 AIMS = [("slipway", "script", 1.3), ("slipway", "ansible", 0.5)]
 
 
 @dataclass(frozen=True)
 class Run:
-    """One fresh host, provisioned in one way, and looked at afterwards.
+    """One fresh host, provisioned in one way and checked afterwards.
 
-    `dpkg_seconds` is what unpacking and configuring packages took, `plan_changes` what `slipway plan` would still do.
+    `dpkg_seconds` is the time to unpack and configure packages, `plan_changes` what `slipway plan` would still change.
     """
 
     way: str
@@ -28,7 +28,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Summary:
-    """Medians of a way's runs; the most changes that a plan saw after any of them."""
+    """Medians of a way's runs; the most changes that a plan found after any of them."""
 
     way: str
     runs: int
@@ -57,7 +57,7 @@ def summaries(runs: Iterable[Run]) -> list[Summary]:
 
 
 def ratio(found: Sequence[Summary], way: str, base: str) -> float | None:
-    """The time of a way as a multiple of another's; None where one of them was not measured."""
+    """The time of a way as a multiple of another's; None if one of them was not measured."""
     seconds = {summary.way: summary.seconds for summary in found}
     return seconds[way] / seconds[base] if way in seconds and base in seconds else None
 
@@ -74,13 +74,13 @@ def table(found: Sequence[Summary]) -> Table:
             *("" if multiple is None else f"{multiple:.2f}" for multiple in multiples),
             f"{summary.dpkg_seconds:.0f}",
             str(summary.plan_changes),
-            "yes",  # a run that is not ends the benchmark
+            "yes",  # one that is not ends the benchmark
         )
     return shown
 
 
 def remarks(found: Sequence[Summary]) -> list[str]:
-    """The aims beside what was found, and the parts of a time that are known."""
+    """The results next to the aims, and the known parts of a time."""
     lines = []
     for way, base, most in AIMS:
         multiple = ratio(found, way, base)

@@ -1,6 +1,6 @@
-"""What the site is made of, for the ways that are not Slipway: its settings, its packages, its files.
+"""The site's settings, packages and files, for the ways other than Slipway.
 
-Files are rendered from Slipway's own templates. What tasks/ writes in place is repeated here; where the two come to
+Files are rendered from Slipway's own templates. What tasks/ writes without a template is repeated here; if the two
 differ, the plan after a run shows it.
 """
 
@@ -47,10 +47,10 @@ from slipway.tasks import (
     updates,
 )
 
-# Every lab host is one of these, lab/image.py.
+# The system of lab hosts, lab/image.py.
 SYSTEM = SYSTEMS["debian-12"]
 MACHINE = {"os": SYSTEM.os, "codename": SYSTEM.codename, "arch": "amd64"}
-# What Slipway's list has and this system's sshd does not: it came with OpenSSH 9.9.
+# In Slipway's list, but not in this system's sshd: new in OpenSSH 9.9.
 # https://www.openssh.com/txt/release-9.9
 LATER_ALGORITHMS = {"mlkem768x25519-sha256"}
 UNCONFIGURED = "/etc/systemd/system/nginx.service.d/unconfigured.conf"
@@ -90,8 +90,8 @@ def open_ports(settings: Settings) -> list[str]:
 
 
 def files(settings: Settings) -> list[File]:
-    """The files of a host in every role. A lab host has the kernel of this machine: swap, kernel parameters,
-    transparent huge pages and the audit of accounts are left alone, as Slipway leaves them."""
+    """The files of a host in every role. A lab host shares this machine's kernel: swap, kernel parameters,
+    transparent huge pages and auditing are left alone, as by Slipway."""
     return [*_base(settings), *_access(settings), *_mongodb(settings), *_backend(settings), *_web(settings)]
 
 
@@ -114,7 +114,7 @@ def _base(settings: Settings) -> list[File]:
 
 
 def _access(settings: Settings) -> list[File]:
-    """Who logs in and how; and what undoes a change that locks out, for Slipway's next one."""
+    """The files for logins, and for the rollback of Slipway's next change that locks out."""
     user = settings.admin_user
     keys = "".join(f"{key}\n" for key in settings.admin_keys)
     undo = guard.template_values(settings)
@@ -158,7 +158,7 @@ def _mongodb(settings: Settings) -> list[File]:
 
 
 def set_users(settings: Settings) -> dict[str, str]:
-    """A shell script that gives MongoDB its users, and its standard input, by the names of the files they travel in."""
+    """A shell script that creates MongoDB's users, and its standard input, by file name."""
     documents = base64.encodebytes(tar(mongodb_users.documents(settings))).decode()
     return {"set-users": mongodb_users.set_users(settings), "set-users.input": documents}
 
@@ -213,7 +213,7 @@ def archive(contents: Sequence[File], targets: Mapping[str, str]) -> bytes:
             data = file.content.encode()
             member = tarfile.TarInfo(file.path.lstrip("/"))
             member.size, member.mode, member.uname, member.gname = len(data), file.mode, file.owner, file.group
-            # Of now: what runs with older files than it has is restarted by Slipway.
+            # Now: Slipway restarts services that are older than their files.
             member.mtime = int(time.time())
             tar.addfile(member, io.BytesIO(data))
         for path, target in targets.items():

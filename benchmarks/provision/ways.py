@@ -1,7 +1,4 @@
-"""The ways to provision a lab host, each as a user of it would. They raise StepFailed where they do not come to an end.
-
-What a way prints is given back.
-"""
+"""The ways to provision a lab host, each as its users would. They return their output and raise StepFailed."""
 
 from __future__ import annotations
 
@@ -32,9 +29,9 @@ from slipway.tasks.release import healthy
 from slipway.tasks.tls import certbot_command
 
 HERE = Path(__file__).resolve().parent
-# Here: the frontend is built, and the release sent after the rest, while apt is at work there.
+# Here: build the frontend while apt runs on the host, and send the release last.
 SEND = '{ cat "$1"; "$2" -m benchmarks.provision.release "$3" "$4" && cat "$4"; } | { shift 4; "$@"; }'
-# There: `head` takes no byte more than it is told to, and leaves the release for the script.
+# There: `head` reads exactly so many bytes, and leaves the release to the script.
 RECEIVE = "umask 077; f=$(mktemp -d); trap 'rm -rf $f' EXIT; head -c {size} | tar -x -C $f; sh $f/provision.sh $f"
 
 
@@ -48,7 +45,7 @@ def slipway(host: Host) -> str:
 
 
 def pyinfra(host: Host) -> str:
-    # The inventory has the login of a finished server, and pyinfra tries no other.
+    # The inventory has the login of a provisioned server, and pyinfra tries no other.
     as_root = ["--data", "ssh_user=root", "--data", "_sudo=False"]
     command = [str(Path(sys.executable).with_name("pyinfra")), "-y", *as_root, "lab/inventory.py", "deploy.py"]
     return run("pyinfra", command, cwd=PROJECT)
@@ -65,7 +62,7 @@ def script(host: Host) -> str:
 
 
 def script_parcel(settings: Settings) -> bytes:
-    """A tar of provision.sh and what it reads."""
+    """A tar of provision.sh and its input."""
     contents = [*state.files(settings), mongodb_key(settings)]
     parts = {
         "provision.sh": (HERE / "provision.sh").read_bytes(),
@@ -83,7 +80,7 @@ def script_parcel(settings: Settings) -> bytes:
 
 
 def script_settings(settings: Settings) -> str:
-    """What provision.sh has to know of the site, as shell variables and functions. Nothing secret."""
+    """The site's settings for provision.sh, as shell variables and functions, without secrets."""
     variables = {
         "packages": " ".join(state.packages(settings)),
         "ports": " ".join(state.open_ports(settings)),
@@ -110,8 +107,8 @@ def script_settings(settings: Settings) -> str:
 
 
 def mongodb_key(settings: Settings) -> state.File:
-    """The key that signs MongoDB's packages, fetched and checked here, so that apt need not bring the host a program
-    that could."""
+    """The key that signs MongoDB's packages, fetched and checked here, so that the host needs no program
+    for it."""
     answer = requests.get(settings.mongodb_key_url, timeout=30)
     answer.raise_for_status()
     with tempfile.TemporaryDirectory() as home:
@@ -135,7 +132,7 @@ def ansible(host: Host) -> str:
 
 @contextmanager
 def ansible_folder(host: Host, **connection: object) -> Iterator[Path]:
-    """A folder with all that the playbook needs to know: an inventory, and the files beside it. `connection` wins over
+    """A folder with the playbook's input: an inventory, and the files beside it. `connection` overrides
     the login of a fresh host."""
     settings = state.settings_of(host)
     with tempfile.TemporaryDirectory() as name:
@@ -159,9 +156,9 @@ def ansible_command(folder: Path) -> list[str]:
 def ansible_environment(folder: Path) -> dict[str, str]:
     return {
         "ANSIBLE_CONFIG": str(HERE / "ansible/ansible.cfg"),
-        # Its connections persist: one to the host that had the address before must not be found.
+        # Its connections persist: one to an earlier host with the same address must not be reused.
         "ANSIBLE_SSH_CONTROL_PATH_DIR": f"{folder}/ssh",
-        # It refuses to start in any other than UTF-8.
+        # It only starts in a UTF-8 locale.
         "LC_ALL": "C.UTF-8",
     }
 
@@ -180,7 +177,7 @@ def ansible_connection(host: Host) -> dict[str, object]:
 
 
 def ansible_variables(host: Host, settings: Settings, folder: Path) -> dict[str, object]:
-    """What the playbook has to know of the site. Nothing secret."""
+    """The site's settings for the playbook, without secrets."""
     release = folder / "release.tar.gz"
     socket = "" if settings.backend_is_tcp else settings.backend_listen
     address = settings.backend_listen if settings.backend_is_tcp else "localhost"
@@ -218,7 +215,7 @@ def ansible_variables(host: Host, settings: Settings, folder: Path) -> dict[str,
 
 
 def ansible_venv() -> Path:
-    """Where Ansible is: a virtual environment of its own, kept under a hash of what is locked in it."""
+    """Ansible's own virtual environment, cached under a hash of its lock file."""
     locked = HERE / "ansible/requirements.txt"
     return cache_dir() / f"benchmarks/ansible-{hashlib.sha256(locked.read_bytes()).hexdigest()[:12]}"
 

@@ -1,1 +1,1 @@
-"""How a site is served: through releases, and how fast, against other web servers on the same host."""
+"""How a site is served: during releases, and how fast compared with other web servers on the same host."""

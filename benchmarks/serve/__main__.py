@@ -38,21 +38,21 @@ def chosen(_context: click.Context, _parameter: click.Parameter, value: str | No
 @click.option("--repeat", default=3, show_default=True, type=click.IntRange(min=1), help="Runs of each way.")
 @click.option("--seconds", default=10.0, show_default=True, type=click.FloatRange(min=1), help="Of each run.")
 @click.option("--only", callback=chosen, metavar="PART,PART", help=f"Some of {','.join(PARTS)}.")
-@click.option("--quick", is_flag=True, help="Short runs and small numbers: to see that it works.")
+@click.option("--quick", is_flag=True, help="Short runs and small numbers: a smoke test.")
 @click.option("--keep", is_flag=True, help="Leave the host for the next run: slipway lab down removes it.")
-@click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write what was measured to it.")
+@click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write the results to it.")
 def main(repeat: int, seconds: float, only: list[str], quick: bool, keep: bool, file: Path | None) -> None:
-    """Load a host of Slipway's and other web servers on it, and release it under load; print rates as ratios."""
+    """Load a provisioned host and other web servers on it, and release it under load; print rates as ratios."""
     os.chdir(PROJECT)
     os.environ.setdefault("SLIPWAY_LAB", "slipwayserve")
-    # The host goes when we are told to end, too.
+    # Remove the host on SIGTERM, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if quick:
         repeat, seconds = 1, 3
     busy, cores = os.getloadavg()[0], os.cpu_count() or 1
     progress = Progress()
     if busy > cores / 4:
-        progress.say(f"This machine is busy (load {busy:.1f} on {cores} cores): expect less of the ratios")
+        progress.say(f"This machine is busy (load {busy:.1f} on {cores} cores): the ratios are less reliable")
     try:
         packages.need_root()
         packages.install(progress, load.PACKAGES)
@@ -72,7 +72,7 @@ def main(repeat: int, seconds: float, only: list[str], quick: bool, keep: bool, 
 
 @contextmanager
 def provisioned(folder: Path, keep: bool, progress: Progress) -> Iterator[hosts.Host]:
-    """A host with the whole stack and the other web servers beside it; it goes, whatever happens, unless it is kept."""
+    """A host with the whole stack and the other web servers; it is always removed, unless it is to be kept."""
     quiet = Progress(Console(quiet=True))
     try:
         with progress.step("Boot a host"):
@@ -81,7 +81,7 @@ def provisioned(folder: Path, keep: bool, progress: Progress) -> Iterator[hosts.
         site.make(folder)
         host = hosts.find(NAME)
         with progress.step("Provision it"):
-            # All logins come from one address here. The other servers' ports are open as well.
+            # All logins come from one address here. The other servers' ports are open, too.
             settings = ["nginx_login_rate_per_minute=0", f"firewall_allow={json.dumps(others.OPEN_PORTS)}"]
             options = [option for setting in settings for option in ("--data", setting)]
             site.slipway("apply", "lab", "--yes", *options)
@@ -97,7 +97,7 @@ def provisioned(folder: Path, keep: bool, progress: Progress) -> Iterator[hosts.
 def measure(
     host: hosts.Host, folder: Path, parts: list[str], repeat: int, seconds: float, quick: bool, progress: Progress
 ) -> Findings:
-    """The ways take turns: what slows the machine down for a while slows all."""
+    """The ways alternate, so that a temporary slowdown of the machine affects all."""
     found = Findings()
     token = site.token(host)
     if "script" in parts:
@@ -111,7 +111,7 @@ def measure(
                 found.script += rates.script(host, others.SERVERS, seconds, http2=False)
                 found.script_http2 += rates.script(host, others.SERVERS, seconds, http2=True)
         if "api" in parts:
-            with progress.step(f"The API by its socket and through Nginx, {turn}"):
+            with progress.step(f"The API on its socket and through Nginx, {turn}"):
                 found.proxied += rates.proxied(host, token, seconds)
         if "users" in parts:
             with progress.step(f"Users, {turn}"):
@@ -120,7 +120,7 @@ def measure(
                     found.users += rates.users(host, token, 3 * seconds, share, logins=True)
     others.stop(host)
     if "held" in parts:
-        with progress.step("Connections that are held"):
+        with progress.step("Held connections"):
             found.held.append(rates.held(host, 500 if quick else 10_000))
     if "visits" in parts:
         counts = (2, 1, 5_000) if quick else (20, 5, 200_000)

@@ -1,4 +1,4 @@
-"""Load by h2load, of Debian's nghttp2-client, and what came of it."""
+"""Load by h2load, of Debian's nghttp2-client, and its results."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from slipway.lab.steps import StepFailed, run
 
 PACKAGES = {"h2load": "nghttp2-client"}
 WARM_UP_SECONDS = 2
-# h2load 1.52, Debian 12's, now and then stops all its clients as its time is over, and does not end. It is asked again.
+# Debian 12's h2load 1.52 sometimes stops all its clients at its end and hangs. It is run again.
 PATIENCE_SECONDS, TRIES = 15, 3
-# What timeout(1) says of a command that it has ended.
+# The exit code of timeout(1) for a command that it has ended.
 TIMED_OUT = 124
-# Runs a command that is given as its arguments, and gives back what it printed.
+# Runs a command and returns its output.
 Runner = Callable[[str, Sequence[str]], str]
 
 
@@ -46,8 +46,8 @@ def command(
     body: Path | None = None,
     http2: bool = False,
 ) -> list[str]:
-    """An h2load command: as fast as it goes; or `rate` requests a second by all clients together, one after the other
-    and evenly: each opens its connection as its turn comes, and keeps it to the end of its requests."""
+    """An h2load command: as fast as possible, or `rate` requests a second by all clients together, one after the other
+    and evenly: each opens its connection when its turn comes, and keeps it until its last request."""
     options = ["-c", str(clients)]
     if rate:
         options += ["-n", str(max(clients, round(rate * seconds))), f"--rps={rate / clients:.6g}"]
@@ -64,7 +64,7 @@ def command(
 
 
 def loaded(way: str, argv: Sequence[str], runner: Runner = here) -> Load:
-    """Raises StepFailed where nothing was answered."""
+    """Raises StepFailed if no request was answered."""
     if "-D" not in argv:
         return parsed(way, argv, runner(f"Load {way}", argv))
     seconds = float(argv[argv.index("-D") + 1]) + WARM_UP_SECONDS + PATIENCE_SECONDS
@@ -86,7 +86,7 @@ def timed(way: str, argv: Sequence[str]) -> Load:
 
 
 def parsed(way: str, argv: Sequence[str], output: str) -> Load:
-    """What h2load says at its end."""
+    """h2load's summary."""
     rate = re.search(r"^finished in .*?, ([\d.]+) req/s", output, re.MULTILINE)
     counts = {name: int(count) for count, name in re.findall(r"(\d+) (\w+)", _line(output, "requests:"))}
     if not rate or not counts.get("succeeded"):
@@ -99,7 +99,7 @@ def _line(output: str, start: str) -> str:
 
 
 def durations(log: str) -> list[float]:
-    """Milliseconds of the requests that were answered, of h2load's log: start, status and microseconds in a line."""
+    """Milliseconds of the answered requests, from h2load's log: start, status and microseconds in a line."""
     fields = (line.split("\t") for line in log.splitlines())
     return sorted(int(duration) / 1000 for _, status, duration, *_ in fields if status.startswith("2"))
 

@@ -18,13 +18,13 @@ from slipway.site import Site
 
 FOLDER = "/srv/bench"
 BUILD = f"{ROOT}/current/frontend/build"
-# Of the described server, tests/e2e/by_hand.
+# The owner's server, tests/e2e/by_hand.
 BY_HAND = PROJECT / "tests/e2e/by_hand/provision.sh"
 
 
 @dataclass(frozen=True)
 class Server:
-    """A web server's name in the results, its port, and how it compresses what a client takes as "br, gzip"."""
+    """A web server's name in the results, its port, and its encoding for a client that accepts "br, gzip"."""
 
     way: str
     port: int
@@ -52,7 +52,7 @@ def caddyfile(domain: str) -> str:
 
 
 def nginx_conf(domain: str) -> str:
-    """A second Nginx: one server with no more than it needs, and the described one, whose lines are its owner's."""
+    """A second Nginx: one minimal server, and one with the lines of the owner's."""
     tls = f"ssl_certificate {FOLDER}/fullchain.pem; ssl_certificate_key {FOLDER}/privkey.pem;"
     return f"""
 user www-data; worker_processes auto; pid /run/bench-nginx.pid; error_log /var/log/nginx/bench.log;
@@ -75,12 +75,12 @@ http {{
 
 
 def described_gzip() -> str:
-    """What the described server says of compression, to the letter."""
+    """The owner's server's lines about compression, unchanged."""
     line = next(line for line in BY_HAND.read_text().splitlines() if "gzip_types" in line)
     return line[line.index("gzip on;") :]
 
 
-# Debian starts Caddy as it is installed, on a port that is taken.
+# Debian starts Caddy at its installation, on a port in use.
 INSTALL = """
 systemctl mask --quiet caddy.service
 export DEBIAN_FRONTEND=noninteractive
@@ -97,7 +97,7 @@ systemd-run --quiet --unit=bench-nginx nginx -c {FOLDER}/nginx.conf -g 'daemon o
 
 
 def start(host: Host) -> None:
-    """Install and start them all; each must serve the script as it should. Raises StepFailed."""
+    """Install and start them all; each must serve the script correctly. Raises StepFailed."""
     run("Install Caddy", host.ssh_argv(INSTALL))
     files = {"Caddyfile": caddyfile(host.domain), "nginx.conf": nginx_conf(host.domain)}
     for name, content in files.items():
@@ -107,7 +107,7 @@ def start(host: Host) -> None:
 
 
 def check(host: Host, server: Server, content: bytes) -> int:
-    """The number of bytes in which the server sends the script, once it has proven to be the same as everybody's."""
+    """The number of bytes in which the server sends the script, which must be the same as all others'."""
     site = Site(host.domain, host.address, str(hosts.trusted_roots()), server.port - 443)
     with site.get(SCRIPT, headers={"Accept-Encoding": "br, gzip"}, stream=True) as answer:
         coding = answer.headers.get("Content-Encoding", "")

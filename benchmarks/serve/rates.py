@@ -17,16 +17,16 @@ from slipway.lab.steps import run
 
 COMPRESSION = "accept-encoding: br, gzip"
 CLIENTS = 64
-# Enough that those who wait for an answer are seldom those whose turn it is.
+# Enough clients that the next one is seldom still waiting for an answer.
 API_CLIENTS, LOGIN_CLIENTS = 200, 10
 SOCKET = "/run/codementee-backend.sock"
-# 10,000 users whose logins last an hour (TOKEN_MINUTES of the example's backend) log in so often in a second.
+# The rate of 10,000 users whose logins last an hour (TOKEN_MINUTES of the example's backend).
 LOGINS_A_SECOND = 10_000 / 3600
 API_A_SECOND = 1000
 # Between two requests on a held connection. Nginx keeps one for 65 seconds.
 HELD_SECONDS = 20
 HELD_PATHS = ("/", "/robots.txt")
-# Proportional set size: what workers share counts once.
+# Proportional set size: memory that workers share counts once.
 MEMORY = """
 for worker in $(pgrep -f 'nginx: worker process$'); do cat /proc/$worker/smaps_rollup; done |
   awk '/^Pss:/ { kib += $2 } END { print kib }'
@@ -64,13 +64,13 @@ def authorization(token: str) -> str:
 
 
 def held(host: Host, connections: int) -> Held:
-    """Connections that are all open at once, each of which asks now and then."""
+    """Connections that are all open at once, each with an occasional request."""
     before = memory(host)
     urls = [f"https://{host.domain}{path}" for path in HELD_PATHS]
     argv = load.command(
         *urls,
         clients=connections,
-        # The last is opened as the first asks for the second time.
+        # The last one is opened when the first sends its second request.
         seconds=3 * HELD_SECONDS,
         rate=connections / HELD_SECONDS,
         address=f"{host.address}:443",
@@ -94,7 +94,7 @@ def memory(host: Host) -> float:
 
 
 def users(host: Host, token: str, seconds: float, share: float, logins: bool) -> list[Load]:
-    """A share of the described load: the API, and beside it logins."""
+    """A share of the described load: the API and logins at the same time."""
     api_rate, login_rate = API_A_SECOND * share, LOGINS_A_SECOND * share
     where = f"{host.address}:443"
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor() as pool:

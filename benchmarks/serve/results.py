@@ -1,4 +1,4 @@
-"""What was measured, and what it comes to: medians, ratios, the aims, tables."""
+"""The measurements and their evaluation: medians, ratios, the aims, tables."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ API, API_WITH_LOGINS, LOGINS = "API", "API, with logins", "logins"
 
 @dataclass(frozen=True)
 class Load:
-    """What answered to so many clients at once. Rates are a second, times in milliseconds; those are 0 where the single
-    requests were not looked at. `offered` is the rate that was asked for, 0 for as many as go."""
+    """A run with so many clients at once. Rates are per second, times in milliseconds; those are 0 where single
+    requests were not timed. `offered` is the requested rate, 0 for as many as possible."""
 
     way: str
     clients: int
@@ -34,7 +34,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Visits:
-    """What visitors have noticed of so many changes. The gap, in milliseconds, is between two right answers to the same
+    """What visitors noticed of so many changes. The gap, in milliseconds, is between two right answers to the same
     request, whoever got them."""
 
     releases: int
@@ -64,7 +64,7 @@ class Held:
 
 @dataclass
 class Findings:
-    """All of a run; what was not measured is empty."""
+    """All results of a run; empty where nothing was measured."""
 
     visits: list[Visits] = field(default_factory=list)
     script: list[Load] = field(default_factory=list)
@@ -113,7 +113,7 @@ def _line(what: str, found: float | None, unit: str, aim: float, at_least: bool 
 
 
 def remarks(found: Findings) -> list[str]:
-    """The aims beside what was found."""
+    """The results next to the aims."""
     told: list[str | None] = []
     for visits in found.visits:
         told += [

@@ -1,4 +1,4 @@
-"""The site that is served: the example's, with a script of 140 KB, and something new in each release."""
+"""The served site: the example's, with a script of 140 KB and a change in each release."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def make(folder: Path) -> None:
 
 
 def script() -> str:
-    """As a bundler would write it: names that do not compress well, and much around them that does."""
+    """As a bundler would write it: names that compress badly, and much around them that compresses well."""
     made_up = random.Random(1)  # noqa: S311
     return ";".join(f"var {''.join(made_up.choices(string.ascii_letters, k=6))}={number}" for number in range(9000))
 
 
 def change(folder: Path, number: int) -> None:
-    """Both parts are others than before: the page's script has another name."""
+    """Change both parts: the page's script gets another name."""
     for name, line in (
         ("backend/server.py", f"# Release {number}."),
         ("frontend/src/main.jsx", f"window.n = {number};"),
@@ -49,7 +49,7 @@ def change(folder: Path, number: int) -> None:
 
 
 def slipway(*arguments: str, folder: Path | None = None) -> None:
-    """A Slipway command. Its own work is niced: a developer's machine has other processors than a server."""
+    """A Slipway command, niced: a developer's machine does not share its processors with the server."""
     run(f"slipway {arguments[0]}", ["nice", "-n", "19", *SLIPWAY, *arguments, *_path(folder)], cwd=PROJECT)
 
 

@@ -1,4 +1,4 @@
-"""Visitors of the site, while it is released, goes back, gets certificates and has its web server reloaded."""
+"""Visitors of the site during releases, rollbacks, renewals of the certificate and reloads of Nginx."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ ACCESS_LOG = "/var/log/nginx/access.log"
 
 @contextmanager
 def visitors(host: Host) -> Iterator[subprocess.Popen[str]]:
-    """lab.visitors: by GET and POST, on kept connections and on new ones. They are before others at a processor: a
-    wait for one that is theirs would be taken for the host's."""
+    """lab.visitors: by GET and POST, on kept and new connections. They have priority: their own wait for a
+    processor would be counted as the host's."""
     where = [host.address, str(443 + host.port_offset), host.domain, str(hosts.trusted_roots()), FOR_EVER]
     command = ["nice", "-n", "-10", sys.executable, "-m", "slipway.lab.visitors", *where]
     process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True)
@@ -46,8 +46,8 @@ def noticed(process: subprocess.Popen[str]) -> dict[str, dict[str, Any]]:
 
 
 def visit(host: Host, folder: Path, releases: int, others: int, least: int, progress: Progress) -> Visits:
-    """Release so many times, go back and renew the certificate `others` times in between, and reload Nginx after each
-    release, and then until visitors have asked `least` times."""
+    """Release so many times, roll back and renew the certificate `others` times in between, and reload Nginx after each
+    release, and then until visitors have made `least` requests."""
     done = {"rollbacks": 0, "renewals": 0, "reloads": 0}
     before = requests(host)
 
@@ -81,12 +81,12 @@ def renew(host: Host) -> None:
 
 
 def requests(host: Host) -> int:
-    """How many Nginx has answered."""
+    """The number of requests that Nginx has answered."""
     return int(run("Count the requests", host.ssh_argv(f"wc -l < {ACCESS_LOG}")))
 
 
 def summary(found: dict[str, dict[str, Any]], **done: int) -> Visits:
-    """Raises StepFailed where a habit has asked for nothing."""
+    """Raises StepFailed if a habit made no request."""
     if not found or not all(its["requests"] for its in found.values()):
         raise StepFailed("Visit the site", f"found no requests of some visitors: {found}")
     gaps: dict[str, float] = {}
