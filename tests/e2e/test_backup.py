@@ -115,7 +115,7 @@ def test_a_wrong_password_and_a_repository_out_of_reach_are_reported(server: Lab
     server.ssh("printf wrong > /etc/codementee/credentials/BACKUP_PASSWORD")
     done = server.slipway("backup", "list", "lab", *ON)
     assert done.returncode == 1
-    assert "BACKUP_PASSWORD is not the one that the repository was made with" in done.stderr
+    assert "BACKUP_PASSWORD is not the one that the repository was created with" in done.stderr
     server.apply(*ON)
     server.ssh(f"mv {PLACE} {PLACE}.away; touch {PLACE}")
     try:
@@ -129,7 +129,7 @@ def test_a_wrong_password_and_a_repository_out_of_reach_are_reported(server: Lab
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("moment", ["Restoring backup", "Applying what"])
+@pytest.mark.parametrize("moment", ["Restoring backup", "Applying the oplog"])
 def test_a_restore_that_is_killed_leaves_the_data_as_they_were(server: LabHost, moment: str) -> None:
     server.ssh(f"{PROGRAM} slice")
     before = hashes(server)

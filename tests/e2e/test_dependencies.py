@@ -145,5 +145,5 @@ def test_what_cant_be_installed_is_reported_before_anything_is_touched(server: L
     first = next(number for number, line in enumerate(lines) if line.startswith("starlette=="))
     end = next(number for number in range(first + 1, len(lines)) if not lines[number].startswith(" "))
     (without / "requirements.txt").write_text("\n".join(lines[:first] + lines[end:]))
-    assert "found no starlette, which its packages need" in problems_of(server, *options(without))
+    assert "found no starlette, which its packages depend on" in problems_of(server, *options(without))
     assert server.ssh(f"ls {ROOT}/releases {ROOT}/venvs") == before

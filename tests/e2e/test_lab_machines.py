@@ -85,7 +85,7 @@ def test_a_host_goes_back_to_its_snapshot(both: list[hosts.Host], name: str) -> 
     assert cli("stop", "--name", name).returncode == 0
     assert cli("snapshot", "clean", "--name", name).returncode == 0
     again = cli("snapshot", "clean", "--name", name)
-    assert "there is one with this label already" in again.stderr
+    assert "this label exists already" in again.stderr
     assert cli("up", "--name", name).returncode == 0
     host = hosts.find(name)
     assert host.snapshots == ("clean",)

@@ -51,7 +51,7 @@ def test_an_api_without_a_frontend_keeps_its_files_and_a_strict_application_acce
     (api / "uploads/a.txt").write_text("a developer's")
     (api / "main.py").write_text((api / "main.py").read_text().replace('VERSION = "1"', 'VERSION = "2"'))
     released = server.release("--site", "notes", *settings)
-    assert "uploads: what the source has there is left out" in released.stdout
+    assert "uploads: not shipped, as " in released.stdout
     assert api_site.get("/").json()["version"] == "2"
     for _ in range(2):
         file = api_site.get("/files/a.txt")
@@ -138,7 +138,7 @@ def test_a_frontend_is_built_and_its_pages_run_unchanged(server: LabHost, tmp_pa
     # A page that the policy would block, and files in another folder than Nginx serves: neither is released.
     for changes, told in (
         ({"nginx_csp": "default-src 'none'"}, "index.html would be blank: nginx_csp blocks /assets/"),
-        ({"frontend_assets": "/static/"}, "the pages name files in /assets/"),
+        ({"frontend_assets": "/static/"}, "the pages load files from /assets/"),
         ({"frontend_node": ">=99"}, "frontend_node: found Node.js"),
     ):
         wrong = sites({**settings, **changes})
@@ -150,7 +150,7 @@ def test_a_frontend_is_built_and_its_pages_run_unchanged(server: LabHost, tmp_pa
         page.read_text().replace("<title>", '<link rel="stylesheet" href="https://fonts.example/f.css"><title>')
     )
     said = server.release("--site", "shop", "--only", "frontend", *sites(settings)).stdout
-    assert "nginx_csp blocks what the pages name: https://fonts.example (style-src)" in said
+    assert "nginx_csp blocks what the pages load: https://fonts.example (style-src)" in said
     server.apply()
 
 
