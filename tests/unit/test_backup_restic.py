@@ -84,5 +84,5 @@ def test_sftp_uses_its_own_key_and_the_host_keys_that_are_set(repository, tmp_pa
     )
     (_, option) = Repository(facts, "far").options
     assert option.startswith(f"sftp.command=ssh -i {tmp_path}/BACKUP_SSH_KEY -o IdentitiesOnly=yes")
-    assert "UserKnownHostsFile=/etc/known" in option
+    assert "-o UserKnownHostsFile=/etc/known -o StrictHostKeyChecking=yes " in option
     assert option.endswith(" backup@backup.example -s sftp")

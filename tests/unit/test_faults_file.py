@@ -30,6 +30,9 @@ def test_a_fault_fits_the_product_and_names_tests_that_are_there(fault):
 def test_there_are_enough_faults_and_each_has_a_name_of_its_own():
     assert len(FAULTS) >= 25
     assert [name for name, count in Counter(fault.name for fault in FAULTS).items() if count > 1] == []
+    told = (PROJECT / "docs/tests.md").read_text()
+    assert f"plants each of the {len(FAULTS)} faults of " in told
+    assert f"containers for {sum(fault.host for fault in FAULTS)} of them" in told
 
 
 def test_a_fault_that_does_not_fit_any_more_is_told_with_its_file():
