@@ -134,6 +134,10 @@ def answers(host: LabHost) -> bool:
         return False
 
 
+# Of the certificate that visitors get.
+SERVED = "openssl s_client -connect 127.0.0.1:443 -servername byhand.test < /dev/null 2> /dev/null | openssl x509"
+
+
 def stop_apply_at(host: LabHost, operation: str, visitor: Visitor) -> None:
     """Interrupt an apply after an operation; the site must answer, also after a restart of its services, which
     the visitor does not see."""
@@ -177,8 +181,10 @@ def test_a_server_built_by_hand_is_adopted_with_its_data_certificate_and_site(sa
     visitor = Visitor(host)
     visitor.start()
     time.sleep(2)
+    own = host.ssh(f"{SERVED} -noout -fingerprint")
     for operation in STOPS:
         stop_apply_at(host, operation, visitor)
+        assert host.ssh(f"{SERVED} -noout -fingerprint") == own, "until there is another one, browsers know this one"
     host.apply(*AS_IT_IS)
     time.sleep(2)
     visitor.stop()

@@ -202,16 +202,13 @@ def failing(junit: Path, kinds: tuple[str, ...]) -> list[str]:
     return [str(case.get("name")) for case in cases if any(case.find(kind) is not None for kind in kinds)]
 
 
-def check_green(faults: list[Fault], copy: Copy) -> str:
-    """Without a fault the tests must pass, or they would catch anything; returns those that do not."""
-    together = [fault.caught_by for fault in faults if "-k" not in shlex.split(fault.caught_by)]
-    runs = {shlex.join(dict.fromkeys(word for words in together for word in shlex.split(words)))}
-    runs |= {fault.caught_by for fault in faults} - {*together}
-    for words in sorted(filter(None, runs)):
-        code, output = copy.pytest(*shlex.split(words), seconds=10 * UNIT_SECONDS)
-        if code != 0:
-            return f"without a fault these tests already fail: {words}\n{output[-3000:]}"
-    return ""
+def check_green(faults: list[Fault], copy: Copy, workers: int = 1) -> str:
+    """Without a fault the tests must pass, or they would catch anything; returns what does not. All tests of their
+    files in one run: that is less work than a start for each selection."""
+    files = [*dict.fromkeys(path for fault in faults for path in paths(fault.caught_by))]
+    side_by_side = ["-n", str(workers)] if workers > 1 else []
+    code, output = copy.pytest(*side_by_side, *files, seconds=10 * UNIT_SECONDS) if files else (0, "")
+    return "" if code == 0 else f"without a fault these tests already fail: {shlex.join(files)}\n{output[-3000:]}"
 
 
 def run(faults: list[Fault], copies: list[Copy], tell: Callable[[Result], None]) -> None:
@@ -281,7 +278,7 @@ def main() -> int:
         for number in range(max(1, options.j)):
             copies.append(Copy(folder / f"copy{number}"))
             copies[-1].make()
-        if red := check_green([fault for fault in faults if not fault.host], copies[0]):
+        if red := check_green([fault for fault in faults if not fault.host], copies[0], options.j):
             print(red, file=sys.stderr)
             return 1
         run(faults, copies, tell)

@@ -105,6 +105,10 @@ def data(**changes):
         ({Earlier: {"x": ""}, NginxInForce: nginx(BLOG), NginxFuture: (Tree(""), "unknown directive")}, "Nginx"),
         ({Earlier: {"x": ""}, Sshd: {"port": ["22"], "allowusers": ["root"]}}, "sshd: AllowUsers"),
         # Of any server, at any time.
+        (
+            {"after slipway.conf": "/etc/systemd/system/nginx.service.d/zz.conf:ProtectSystem=no"},
+            "/etc/systemd/system/nginx.service.d/zz.conf: ProtectSystem=no",
+        ),
         ({InputRules: ["-A INPUT -j REJECT"]}, "iptables -A INPUT -j REJECT"),
     ],
 )

@@ -326,3 +326,64 @@ def test_addresses_without_a_mail_server_are_one_error_that_names_the_setting(se
     about_mail = [line for line in caught.value.problems if "a mail server" in line]
     assert len(about_mail) == 1
     assert "alarm_smtp: found" in about_mail[0]
+
+
+def test_the_heartbeat_beats_only_where_nothing_is_wrong_and_all_was_told(host, hook, tmp_path, monkeypatch):
+    beats: list[str] = []
+    monkeypatch.setattr(messages, "ask", lambda url, body=None: beats.append(url))
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    (tmp_path / "ALARM_HEARTBEAT_URL").write_text("https://beats.example/secret-token")
+    seen: dict[str, Problem] = {}
+    monkeypatch.setattr(program, "CHECKS", (lambda *_: iter(seen.items()),))
+    here = facts(mail_to=[], credentials=str(tmp_path), heartbeat=True)
+    program.look(here, host)
+    assert beats == ["https://beats.example/secret-token"]
+    # Also while it is not told yet: it may be the last look.
+    seen["a"] = problem()
+    program.look(here, host)
+    assert len(beats) == 1
+    seen.clear()
+    unsent = here._replace(mail_to=["ops@shop.example"], smtp="127.0.0.1:1")
+    messages.queue(unsent, "shop.example: x", ["x"], host.time)
+    assert len(program.look(unsent, host)) == 1
+    assert len(beats) == 1
+
+
+@pytest.mark.parametrize(
+    ("security", "steps"),
+    [("none", ["login", "send"]), ("starttls", ["starttls", "login", "send"]), ("tls", ["tls", "login", "send"])],
+)
+def test_a_mail_servers_password_is_sent_as_the_connection_is_set(tmp_path, monkeypatch, security, steps):
+    import smtplib
+
+    done: list[str] = []
+
+    class Server:
+        def __init__(self, *_: object, **options: Any) -> None:
+            done.extend(["tls"] if "context" in options else [])
+
+        def __enter__(self) -> Server:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def starttls(self, context: Any) -> None:
+            assert context.verify_mode.name == "CERT_REQUIRED"
+            done.append("starttls")
+
+        def login(self, user: str, password: str) -> None:
+            assert (user, password) == ("shop", "of-the-relay")
+            done.append("login")
+
+        def send_message(self, letter: Any) -> None:
+            assert letter["To"] == "ops@shop.example"
+            done.append("send")
+
+    monkeypatch.setattr(smtplib, "SMTP", Server)
+    monkeypatch.setattr(smtplib, "SMTP_SSL", Server)
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    (tmp_path / "ALARM_SMTP_PASSWORD").write_text("of-the-relay\n")
+    here = facts(credentials=str(tmp_path), smtp_security=security, smtp_user="shop")
+    messages.mail(here, {"time": 0, "subject": "x", "lines": ["x"]})
+    assert done == steps

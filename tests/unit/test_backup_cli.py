@@ -10,7 +10,9 @@ from click.testing import CliRunner
 from slipway.cli import on_host
 from slipway.cli.backup import kit_of
 from slipway.cli.restore import restore
+from slipway.engine.outcome import Outcome
 from slipway.settings.check import SettingsError, check
+from support.fake_session import FakeSession
 
 
 @pytest.fixture
@@ -26,6 +28,33 @@ def test_the_kit_has_all_that_opens_the_backups(settings):
     kit = kit_of(settings)
     assert "BACKUP_PASSWORD=of-the-repositories\nAWS_SECRET_ACCESS_KEY=of-the-bucket\n" in kit
     assert "far: s3:https://s3.example/shop" in kit
+
+
+def test_the_kit_is_a_new_file_for_its_owner_alone(run, settings, monkeypatch, tmp_path):
+    monkeypatch.setattr(FakeSession, "settings", {"one": settings})
+    file = tmp_path / "kit.txt"
+    code, output, _ = run(Outcome([], [], 0, 0.0), "backup", "kit", "lab", str(file))
+    assert (code, file.stat().st_mode & 0o777) == (0, 0o600)
+    assert file.read_text() == kit_of(settings)
+    assert "of-the-repositories" not in output
+    file.write_text("mine")
+    code, _, errors = run(Outcome([], [], 0, 0.0), "backup", "kit", "lab", str(file))
+    assert (code, file.read_text()) == (1, "mine")
+    assert "File exists; name a new file" in errors
+
+
+def test_nothing_is_restored_without_a_yes(run, monkeypatch):
+    asked: list[list[str]] = []
+    monkeypatch.setattr("slipway.cli.restore.run_there", lambda session, console, words: asked.append(words))
+    monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
+    at = ("--at", "2026-11-29T15:00:01Z")
+    code, _, errors = run(Outcome([], [], 0, 0.0), "restore", "lab", *at)
+    assert (code, asked) == (1, [["restore", *at, "--dry-run"]])
+    assert "confirm with --yes" in errors
+    code, _, _ = run(Outcome([], [], 0, 0.0), "restore", "lab", *at, "--dry-run", "--yes")
+    assert (code, len(asked)) == (0, 2)
+    code, _, _ = run(Outcome([], [], 0, 0.0), "restore", "lab", *at, "--yes")
+    assert (code, asked[3:]) == (0, [["restore", *at]])
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from slipway.backups.restic import Repository, pump
 RESTIC = """#!/bin/sh
 # A snapshot is there when the input has come to its end, as with restic itself.
 case "$*" in
+  *gone.archive*) echo 'the connection is lost' >&2; exit 1;;
   *--stdin*) cat > {0}/partial; [ ! -e {0}/full ] || {{ echo 'no space left on device' >&2; exit 1; }}
     mv {0}/partial {0}/snapshot; echo "$*" > {0}/words; env > {0}/environment;;
   *) echo "Fatal: wrong password or no key found" >&2; exit 1;;
@@ -62,14 +63,18 @@ def test_a_stream_that_is_given_up_leaves_no_snapshot(repository, tmp_path):
 
 
 def test_a_repository_that_fails_keeps_no_other_one_from_its_stream(repository, tmp_path):
-    (tmp_path / "full").touch()
-    one, other = (repository.storing("mongodb.archive", {"full": ""}) for _ in range(2))
-    one.process.kill()
+    one, other = (repository.storing(name, {"full": ""}) for name in ("gone.archive", "mongodb.archive"))
+    one.process.wait()
     pump(io.BytesIO(b"x" * 3_000_000), [one, other])
-    with pytest.raises(Failed, match="repository far"):
+    other.end()
+    assert (tmp_path / "snapshot").stat().st_size == 3_000_000
+    with pytest.raises(Failed, match="repository far: the connection is lost"):
         one.end()
+    (tmp_path / "full").touch()
+    full = repository.storing("mongodb.archive", {"full": ""})
+    pump(io.BytesIO(b"x" * 3_000_000), [full])
     with pytest.raises(Failed, match="the disk of the repository is full"):
-        other.end()
+        full.end()
 
 
 def test_an_error_says_what_to_do(repository):
@@ -84,5 +89,5 @@ def test_sftp_uses_its_own_key_and_the_host_keys_that_are_set(repository, tmp_pa
     )
     (_, option) = Repository(facts, "far").options
     assert option.startswith(f"sftp.command=ssh -i {tmp_path}/BACKUP_SSH_KEY -o IdentitiesOnly=yes")
-    assert "UserKnownHostsFile=/etc/known" in option
+    assert "-o UserKnownHostsFile=/etc/known -o StrictHostKeyChecking=yes " in option
     assert option.endswith(" backup@backup.example -s sftp")

@@ -146,7 +146,7 @@ DIRECTORY = json.dumps({"newOrder": "https://x/order", "meta": {"profiles": {"cl
 def test_a_profile_that_nobody_could_ask_for_is_refused_by_a_plan(settings_with, release, profile, said):
     with described(settings_with(tls_profile=profile), ("web",), release=release) as (_, host):
         host.answers["download-file"] = DIRECTORY
-        problems = tls.profile_problems(settings_with(tls_profile=profile))
+        problems = tls.problems(settings_with(tls_profile=profile))
     if said is None:
         assert problems == []
     else:

@@ -11,6 +11,7 @@ from pyinfra.api.exceptions import PyinfraError
 from slipway.engine import run
 from slipway.ops.files import write_script
 from slipway.tasks import mongodb
+from slipway.tasks.backend import settled
 from slipway.tasks.backend_units import described_by
 from support.described import commands_of, deploy, described, run_deploy
 
@@ -175,7 +176,9 @@ def test_all_units_run_and_start_at_boot(server):
     assert {one.subject for one in server.all("service")} == expected
 
 
-def test_the_release_program_is_there_before_the_script_that_it_replaces_goes_and_before_it_is_asked_to_settle(server):
+def test_the_release_program_is_there_before_the_script_that_it_replaces_goes_and_before_it_is_asked_to_settle(
+    server, settings_with
+):
     order = [one.subject for one in server.operations]
     installed = ["/usr/lib/slipway/slipway/releases/host.py", "/usr/lib/slipway/release"]
     installed += ["/usr/lib/slipway/release-codementee.json", "/usr/lib/slipway/release-codementee"]
@@ -183,6 +186,7 @@ def test_the_release_program_is_there_before_the_script_that_it_replaces_goes_an
     assert server.about(installed[-1]).kind == "absent"
     (settle,) = [one for one in server.all("ensure") if "settle" in one.arguments["command"]]
     assert settle.arguments["command"] == "/usr/lib/slipway/release codementee settle"
+    assert settle.arguments["check"] == settled(settings_with())
     assert server.operations.index(server.about(installed[-1])) < server.operations.index(settle)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support.faults import Copy, Fault, chosen, load, paths, try_out
+from support.faults import Copy, Fault, check_green, chosen, load, paths, try_out
 
 PROJECT = Path(__file__).resolve().parents[2]
 FAULTS = load()
@@ -30,6 +30,9 @@ def test_a_fault_fits_the_product_and_names_tests_that_are_there(fault):
 def test_there_are_enough_faults_and_each_has_a_name_of_its_own():
     assert len(FAULTS) >= 25
     assert [name for name, count in Counter(fault.name for fault in FAULTS).items() if count > 1] == []
+    told = (PROJECT / "docs/tests.md").read_text()
+    assert f"plants each of the {len(FAULTS)} faults of " in told
+    assert f"containers for {sum(fault.host for fault in FAULTS)} of them" in told
 
 
 def test_a_fault_that_does_not_fit_any_more_is_reported_with_its_file():
@@ -75,3 +78,16 @@ def test_only_a_test_that_fails_has_caught_a_fault(tmp_path, test, in_setup, red
     result = try_out(fault, Copy(folder))
     assert (result.test, result.reason.partition("\n")[0]) == (red, reason)
     assert (folder / "product").read_text() == "right", "the copy is as it was"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"), [("right", ""), ("wrong", "without a fault these tests already fail: tests/")]
+)
+def test_tests_that_fail_without_a_fault_are_told_before_one_is_planted(tmp_path, text, told):
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "product").write_text(text)
+    (tmp_path / "tests/test_product.py").write_text(TESTS["sees"])
+    fault = Fault("Wrong", "product", "right", "wrong", "tests/test_product.py -k it", "All.")
+    said = check_green([fault], Copy(tmp_path))
+    assert said.startswith(told)
+    assert bool(said) is bool(told)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 
 from slipway.facts import mongodb_set
 from slipway.facts.mongodb_set import begin, look, state_of
+from slipway.tasks import mongodb_set as task
 from slipway.tasks.mongodb_set import set_problems
-from support.described import FakeHost
+from support.described import FakeHost, deploy
 
 PRIMARY = {"setName": "rs0", "isWritablePrimary": True}
 NEW = {"isreplicaset": True, "isWritablePrimary": False}
@@ -103,3 +106,62 @@ def test_without_room_for_an_oplog_a_standalone_stays_one_and_says_so(settings_w
     assert set_problems(settings_with(mongodb_replica_set=""), 500) == []
     host.answers = {"mongod.keyfile": ""}
     assert set_problems(settings_with(), 500) == []
+
+
+def ensured(operation, folder, **names: str) -> None:
+    """Do what an operation of `ensure` does, with files of a folder, and find out that it is done then."""
+    check, command = (operation.arguments[part] for part in ("check", "command"))
+    for name, place in names.items():
+        check, command = check.replace(name, place), command.replace(name, place)
+    env = {"PATH": f"{folder}/bin:/usr/bin:/bin"}
+    for script, codes in ((check, (0, 1)), (command, (0,)), (check, (0,))):
+        words = ["sh", "-c", f"umask 022; {script}"]
+        done = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode in codes, done.stderr
+
+
+def program(folder, name: str, text: str) -> None:
+    (folder / "bin").mkdir(exist_ok=True)
+    (folder / "bin" / name).write_text(f"#!/bin/sh\n{text}\n")
+    (folder / "bin" / name).chmod(0o755)
+
+
+def named(server, name: str):
+    (found,) = [one for one in server.operations if one.name == name]
+    return found
+
+
+def test_the_key_is_for_mongodb_alone_to_read_and_stays_what_it_is(settings_with, tmp_path, monkeypatch):
+    file = tmp_path / "keyfile"
+    monkeypatch.setattr(task, "KEYFILE", str(file))
+    # There is no such user here.
+    program(tmp_path, "chown", "true")
+    program(tmp_path, "stat", f'echo "mongodb:mongodb:$(/usr/bin/stat -c %a {file})"')
+    key = named(deploy(settings_with()), "Create the replica set's key")
+    ensured(key, tmp_path)
+    assert file.stat().st_mode & 0o777 == 0o400
+    # MongoDB takes 6 to 1024 characters of base64. https://www.mongodb.com/docs/manual/core/security-internal-authentication/
+    assert len(text := file.read_text()) == 684
+    file.chmod(0o440)
+    ensured(key, tmp_path)
+    assert (file.stat().st_mode & 0o777, file.read_text()) == (0o400, text)
+
+
+def test_the_members_name_leads_to_where_mongod_listens_and_to_nothing_else(settings_with, tmp_path):
+    hosts = tmp_path / "hosts"
+    hosts.write_text("127.0.0.1 localhost\n10.0.0.5 mongodb-1.internal\n192.0.2.1 also-mongodb-1.internal\n")
+    program(tmp_path, "getent", f"sed -n 's/^\\([^ ]*\\) '$2'$/\\1 STREAM/p' {hosts} | head -n 1")
+    member = named(deploy(settings_with()), "Name the replica set's member")
+    ensured(member, tmp_path, **{"/etc/hosts": str(hosts)})
+    assert hosts.read_text().splitlines() == [
+        *("127.0.0.1 localhost", "192.0.2.1 also-mongodb-1.internal", "127.0.0.1 mongodb-1.internal")
+    ]
+
+
+def test_mongodb_is_back_from_a_restart_when_its_set_takes_writes(settings_with):
+    (restart,) = [one for one in deploy(settings_with()).all("restart") if one.subject == "mongod.service"]
+    assert " begin 127.0.0.1 27017 " in restart.arguments["ready"].check
+    (alone,) = [
+        one for one in deploy(settings_with(mongodb_replica_set="")).all("restart") if one.subject == "mongod.service"
+    ]
+    assert alone.arguments["ready"] is None

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 
+from slipway.cli import by_ssh
 from slipway.cli.logs import log_script
 from slipway.cli.on_server import mongosh_script, run_script
+from slipway.engine.errors import RunFailed
+from slipway.ui.console import Console
 
 UNIT = """\
 [Unit]
@@ -77,8 +83,69 @@ def test_a_log_is_the_journal_s_or_a_file_of_the_program_s_own(settings, service
     assert log_script(settings, service, follows, since, 9) == script
 
 
-def test_mongodb_s_shell_reads_the_password_itself(settings):
-    script = mongosh_script(settings, "print(1)")
-    assert script.startswith("exec mongosh --quiet --nodb --eval ")
-    assert "/etc/shop/credentials/MONGODB_ADMIN_PASSWORD" in script
-    assert script.endswith("print(1)'")
+def test_mongodb_s_shell_reads_the_password_itself(settings, tmp_path):
+    file = tmp_path / "MONGODB_ADMIN_PASSWORD"
+    file.write_text("recognisable")
+    (tmp_path / "mongosh").write_text('#!/bin/sh\nprintf "%s\\n" "$@"; env\n')
+    (tmp_path / "mongosh").chmod(0o755)
+    script = mongosh_script(settings, "print(1)").replace("/etc/shop/credentials", str(tmp_path))
+    shown = subprocess.run(["sh", "-c", f"PATH={tmp_path}:$PATH; {script}"], capture_output=True, text=True, check=True)
+    assert f"require('fs').readFileSync(\"{file}\", 'utf8')); print(1)\n" in shown.stdout
+    assert "recognisable" not in shown.stdout
+
+
+class Session(SimpleNamespace):
+    """One whose hosts are reached by programs of this machine."""
+
+    def __init__(self, **failures: str) -> None:
+        super().__init__(connections=SimpleNamespace(failures=failures))
+
+
+@pytest.fixture
+def two(monkeypatch):
+    hosts = [SimpleNamespace(name="one"), SimpleNamespace(name="two")]
+    monkeypatch.setattr(by_ssh, "reached", lambda session, console: hosts)
+    monkeypatch.setattr(by_ssh, "argv", lambda host, script, terminal=False: ["sh", "-c", script])
+    return hosts
+
+
+def test_a_command_for_one_host_runs_on_none_of_two(two, monkeypatch):
+    ran: list[list[str]] = []
+    monkeypatch.setattr(os, "execvp", lambda program, words: ran.append(words))
+    scripts = {"one": "first", "two": "second"}
+    with pytest.raises(RunFailed, match="found 2 hosts, expected one: one, two; add --limit one"):
+        by_ssh.hand_over(Session(), Console(), scripts)
+    assert ran == []
+    two.pop(0)
+    by_ssh.hand_over(Session(), Console(), scripts)
+    assert ran == [["sh", "-c", "second"]]
+
+
+def test_lines_of_several_hosts_have_their_names_and_who_failed_is_told(two, capsys):
+    scripts = {"one": "echo 'a [bold] line'", "two": "printf 'b\\033[2J\\n'; exit 3"}
+    with pytest.raises(RunFailed) as failed:
+        by_ssh.follow(Session(three="[three] Could not connect"), Console(), scripts)
+    assert sorted(capsys.readouterr().out.splitlines()) == ["one: a [bold] line", "two: b\\x1b[2J"]
+    assert str(failed.value) == "[three] Could not connect\n[two] ended with 3"
+
+
+def test_a_script_goes_by_openssh_with_what_the_inventory_says_and_by_sudo_where_the_login_is_not_roots(tmp_path):
+    data = {"ssh_user": "deploy", "ssh_port": 2222, "ssh_known_hosts_file": str(tmp_path / "known")}
+
+    def words(sudo: bool) -> list[str]:
+        its = {**data, "_sudo": sudo}
+        return by_ssh.argv(SimpleNamespace(name="shop.invalid", data=Data(its)), "echo 'a b'; id")
+
+    *reach, last = words(sudo=True)
+    assert reach == [
+        *("ssh", "-T", "-l", "deploy", "-p", "2222", "-o", f"UserKnownHostsFile={tmp_path}/known", "shop.invalid")
+    ]
+    assert shlex.split(last) == ["sudo", "-H", "sh", "-c", "echo 'a b'; id"]
+    assert shlex.split(words(sudo=False)[-1]) == ["sh", "-c", "echo 'a b'; id"]
+
+
+class Data(dict):
+    """A host's data, as pyinfra has them."""
+
+    def dict(self):
+        return {**self}

@@ -47,7 +47,8 @@ def step(tree: Tree, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def start(tree: Tree, *words: str) -> subprocess.Popen[str]:
-    command = tree.command(*words, parts=tuple(PARTS))
+    # Under nohup it would ignore the signal that these tests send.
+    command = ["env", "--default-signal=HUP", *tree.command(*words, parts=tuple(PARTS))]
     return subprocess.Popen(command, env=tree.environment(), stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 
+from slipway.engine.outcome import Outcome
 from slipway.tasks.adoption import ASIDE
-from slipway.tasks.unadopt import script
+from slipway.tasks.unadopt import BEGIN, script
+from support.fake_session import FakeSession
 
 
 def test_the_script_is_one_that_a_shell_takes(settings_with):
@@ -24,3 +26,32 @@ def test_configurations_are_checked_before_anything_moves(settings_with):
     text = script(settings_with())
     first_move = text.index("back etc/mongod.conf")
     assert all(text.index(check) < first_move for check in ("nginx -t -q", "sshd -t", "--outputConfig"))
+
+
+def test_what_is_put_back_is_a_copy_and_what_it_replaces_is_kept(tmp_path):
+    place, kept, ours = (tmp_path / name for name in ("place", "kept", "ours"))
+    before = kept / str(place)[1:]
+    for folder, text in ((place, "by Slipway"), (before, "by hand")):
+        (folder / "sites").mkdir(parents=True)
+        (folder / "sites/shop").write_text(text)
+    (place / "sites/more").touch()
+    (before / "sites/shop").chmod(0o600)
+    text = f"{BEGIN.replace(ASIDE, str(kept))}\nours={ours}; back {str(place)[1:]}"
+    subprocess.run(["sh", "-c", text], check=True)
+    assert [file.name for file in (place / "sites").iterdir()] == ["shop"]
+    assert ((place / "sites/shop").read_text(), (place / "sites/shop").stat().st_mode & 0o777) == ("by hand", 0o600)
+    assert (before / "sites/shop").read_text() == "by hand"
+    there = ours / str(place)[1:] / "sites"
+    assert {file.name: file.read_text() for file in there.iterdir()} == {"shop": "by Slipway", "more": ""}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kept", "ours", "place"]
+
+
+def test_nothing_is_put_back_without_a_yes(run, settings_with, monkeypatch):
+    monkeypatch.setattr(FakeSession, "settings", {"one": settings_with(), "two": settings_with()})
+    monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
+    code, _, errors = run(Outcome([], [], 0, 0.0), "unadopt", "lab")
+    assert (code, run.session.last.said) == (1, [])
+    assert "confirm with --yes" in errors
+    code, _, _ = run(Outcome([], [], 0, 0.0), "unadopt", "lab", "--yes")
+    assert code == 0
+    assert len(run.session.last.said) == 2
