@@ -30,13 +30,14 @@ DRIFT = "echo >> /etc/apt/apt.conf.d/00-slipway"
 @dataclass(frozen=True)
 class Way:
     """A command, what is done before it, uncounted, and what it must have printed: that there was nothing to change,
-    or as much as there was."""
+    or as much as there was. One that `remembers` what it asks is run once before it is measured."""
 
     name: str
     command: Sequence[str]
     environment: Callable[[], dict[str, str]] = dict
     before: Callable[[], object] = lambda: None
     proof: str = ""
+    remembers: bool = False
 
 
 def one_host(host: Host, ansible_folder: Path | None) -> list[Way]:
@@ -56,7 +57,7 @@ def ssh(host: Host) -> Way:
 
 
 def plan() -> Way:
-    return Way(results.PLAN, [*SLIPWAY, "plan", "lab"], proof="nothing to change")
+    return Way(results.PLAN, [*SLIPWAY, "plan", "lab"], proof="nothing to change", remembers=True)
 
 
 def first_plan() -> Way:
@@ -80,7 +81,8 @@ def plan_of_version(host: Host, commit: str, folder: Path) -> Way:
     (folder / "inventory.py").write_text(f"web = app = db = [({host.name!r}, {record.pyinfra_data(host)!r})]\n")
     command = [*SLIPWAY, "plan"]
     script = f"cd {shlex.quote(str(folder))}; {shlex.join(command)}; code=$?; [ $code = 2 ] || exit $code"
-    return Way(f"{results.PLAN} of {commit[:7]}", ["sh", "-c", script], lambda: {"PYTHONPATH": str(folder)})
+    name = f"{results.PLAN_OF}{commit[:7]}"
+    return Way(name, ["sh", "-c", script], lambda: {"PYTHONPATH": str(folder)}, remembers=True)
 
 
 def pyinfra() -> Way:
