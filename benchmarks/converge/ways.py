@@ -78,7 +78,11 @@ def plan_of_version(host: Host, commit: str, folder: Path) -> Way:
     need not be what this version wants."""
     archive = f"git archive {shlex.quote(commit)} | tar -x -C {shlex.quote(str(folder))}"
     run(f"Extract {commit}", ["bash", "-o", "pipefail", "-c", archive], cwd=PROJECT)
-    (folder / "inventory.py").write_text(f"web = app = db = [({host.name!r}, {record.pyinfra_data(host)!r})]\n")
+    # A setting that the version does not have yet, it does not need.
+    known = (folder / "docs/settings.md").read_text()
+    data = record.pyinfra_data(host).items()
+    data = {name: value for name, value in data if name.startswith(("ssh_", "_")) or f"`{name}`" in known}
+    (folder / "inventory.py").write_text(f"web = app = db = [({host.name!r}, {data!r})]\n")
     command = [*SLIPWAY, "plan"]
     script = f"cd {shlex.quote(str(folder))}; {shlex.join(command)}; code=$?; [ $code = 2 ] || exit $code"
     name = f"{results.PLAN_OF}{commit[:7]}"
