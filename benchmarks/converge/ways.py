@@ -115,7 +115,9 @@ def measured(way: Way, hosts: Sequence[Host], round_trip: int, at_rest: float) -
         file = Path(folder) / "took.json"
         command = [sys.executable, "-I", str(CLOCK), str(file), *way.command]
         before = remote_cpu(hosts)
-        output = run(way.name, command, cwd=PROJECT, env={"SLIPWAY_LAB_HOSTS": names, **way.environment()})
+        # Python may write its bytecode, as a user's does.
+        env = {"SLIPWAY_LAB_HOSTS": names, "PYTHONDONTWRITEBYTECODE": "", **way.environment()}
+        output = run(way.name, command, cwd=PROJECT, env=env)
         took = json.loads(file.read_text())
     if way.proof not in output:
         raise StepFailed(way.name, f"found no {way.proof.strip()!r} in what it printed", output=output)
