@@ -10,8 +10,6 @@ import io
 import json
 import ssl
 import tarfile
-import tomllib
-import urllib.request
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -58,6 +56,8 @@ def _digest(packages: Iterable[Package]) -> str:
 
 def build_requirements(package: Package) -> list[str]:
     """What a source distribution says that its build needs. Raises DependenciesError."""
+    import tomllib  # no plan needs it
+
     file = _source(package)
     data = _fetched(file.url, package)
     if hashlib.sha256(data).hexdigest() != file.sha256:
@@ -93,6 +93,8 @@ def _source(package: Package) -> File:
 
 def _fetched(url: str, package: Package) -> bytes:
     """Raises DependenciesError."""
+    import urllib.request  # no plan needs it
+
     request = urllib.request.Request(url, headers=AS_JSON if url.startswith(INDEX) else {})  # noqa: S310  of a lock
     try:
         with urllib.request.urlopen(request, timeout=SECONDS, context=_trust()) as answer:  # noqa: S310
