@@ -80,8 +80,11 @@ def plan_of_version(host: Host, commit: str, folder: Path) -> Way:
     run(f"Extract {commit}", ["bash", "-o", "pipefail", "-c", archive], cwd=PROJECT)
     # A setting that the version does not have yet, it does not need.
     known = (folder / "docs/settings.md").read_text()
-    data = record.pyinfra_data(host).items()
-    data = {name: value for name, value in data if name.startswith(("ssh_", "_")) or f"`{name}`" in known}
+    data = {
+        name: value
+        for name, value in record.pyinfra_data(host).items()
+        if name.startswith(("ssh_", "_")) or f"`{name}`" in known
+    }
     (folder / "inventory.py").write_text(f"web = app = db = [({host.name!r}, {data!r})]\n")
     command = [*SLIPWAY, "plan"]
     script = f"cd {shlex.quote(str(folder))}; {shlex.join(command)}; code=$?; [ $code = 2 ] || exit $code"
