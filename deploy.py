@@ -1,4 +1,5 @@
-"""The components of a server, top to bottom: each name is a module of tasks/ (docs/components.md).
+"""What a server is made of, top to bottom: each name is a component, a module of tasks/ here or of Slipway's own
+(docs/components.md in its repository). Remove a line to leave one out.
 
 slipway apply                       or, with plain pyinfra:
 pyinfra inventory.py deploy.py

@@ -14,8 +14,9 @@ FILE = "requirements-slipway.txt"
 
 
 def running() -> str:
-    """The requirement that installs the Slipway that is running: of a git repository the commit, by PEP 610's record of
-    where a package was installed from, or of a checkout's origin; else the version.
+    """The requirement that installs the Slipway that is running: of a git repository the commit, and of a downloaded
+    archive its URL, by PEP 610's record of where a package was installed from; of a checkout its origin; else the
+    version.
 
     PyPI's package of the same name is another project: a version can only be had from where this one is from.
     """
@@ -23,6 +24,9 @@ def running() -> str:
     origin = json.loads(distribution.read_text("direct_url.json") or "{}")
     if commit := origin.get("vcs_info", {}).get("commit_id"):
         return f"{NAME} @ git+{origin['url']}@{commit}"
+    if "archive_info" in origin and urlsplit(origin["url"]).scheme == "https":
+        digest = origin["archive_info"].get("hashes", {}).get("sha256", "")
+        return f"{NAME} @ {origin['url']}{f'#sha256={digest}' if digest else ''}"
     if "dir_info" in origin:
         checkout = unquote(urlsplit(origin["url"]).path)
         url, commit = _git(checkout, "remote", "get-url", "origin"), _git(checkout, "rev-parse", "HEAD")

@@ -146,8 +146,10 @@ def rounds(measuring: Sequence[tuple[Way, Sequence[hosts.Host]]], repeat: int, p
     with progress.step("Wait until the hosts are idle"):
         time.sleep(CALM_SECONDS)
         at_rest = ways.cpu_at_rest(most, REST_SECONDS) / len(most)
-    with progress.step("Plan once to fill the cache"):
-        measured(ways.plan(), most, 0, 0)
+    for way, its_hosts in measuring:
+        if way.remembers:
+            with progress.step(f"{way.name}, once: to fill the cache"):
+                measured(way, its_hosts, 0, 0)
     runs = []
     for round_trip in ROUND_TRIPS:
         with at_distance(most, round_trip):

@@ -11,6 +11,8 @@ from rich.table import Table
 
 SSH, PLAN, FIRST_PLAN, APPLY = "ssh host true", "slipway plan", "slipway plan, the first", "slipway apply, 1 change"
 PYINFRA, ANSIBLE = "pyinfra --dry", "ansible-playbook"
+# Of another version; its commit follows.
+PLAN_OF = f"{PLAN} of "
 
 
 @dataclass(frozen=True)
@@ -133,4 +135,8 @@ def remarks(found: Sequence[Run]) -> list[str]:
     far = max(run.round_trip for run in found)
     told = [aim.told(found, far) for aim in aims(hosts)]
     told += [growth(found, way, far) for way in (PLAN, PYINFRA)]
+    others = dict.fromkeys(run.way for run in found if run.way.startswith(PLAN_OF))
+    for round_trip in dict.fromkeys(run.round_trip for run in found):
+        its = (Aim(PLAN, 1, 1, other).told(found, round_trip) for other in others)
+        told += [f"{round_trip} ms: {line}" for line in its if line]
     return [line for line in told if line]

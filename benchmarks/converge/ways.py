@@ -29,14 +29,15 @@ DRIFT = "echo >> /etc/apt/apt.conf.d/00-slipway"
 
 @dataclass(frozen=True)
 class Way:
-    """A command, its uncounted preparation, and what it must print: that there was nothing to change,
-    or the expected number of changes."""
+    """A command, its uncounted preparation, and what it must print: that there was nothing to change, or the expected
+    number of changes. One that `remembers` its queries is run once before it is measured."""
 
     name: str
     command: Sequence[str]
     environment: Callable[[], dict[str, str]] = dict
     before: Callable[[], object] = lambda: None
     proof: str = ""
+    remembers: bool = False
 
 
 def one_host(host: Host, ansible_folder: Path | None) -> list[Way]:
@@ -56,7 +57,7 @@ def ssh(host: Host) -> Way:
 
 
 def plan() -> Way:
-    return Way(results.PLAN, [*SLIPWAY, "plan", "lab"], proof="nothing to change")
+    return Way(results.PLAN, [*SLIPWAY, "plan", "lab"], proof="nothing to change", remembers=True)
 
 
 def first_plan() -> Way:
@@ -77,10 +78,18 @@ def plan_of_version(host: Host, commit: str, folder: Path) -> Way:
     may differ from this version's."""
     archive = f"git archive {shlex.quote(commit)} | tar -x -C {shlex.quote(str(folder))}"
     run(f"Extract {commit}", ["bash", "-o", "pipefail", "-c", archive], cwd=PROJECT)
-    (folder / "inventory.py").write_text(f"web = app = db = [({host.name!r}, {record.pyinfra_data(host)!r})]\n")
+    # A setting that the version does not have yet, it does not need.
+    known = (folder / "docs/settings.md").read_text()
+    data = {
+        name: value
+        for name, value in record.pyinfra_data(host).items()
+        if name.startswith(("ssh_", "_")) or f"`{name}`" in known
+    }
+    (folder / "inventory.py").write_text(f"web = app = db = [({host.name!r}, {data!r})]\n")
     command = [*SLIPWAY, "plan"]
     script = f"cd {shlex.quote(str(folder))}; {shlex.join(command)}; code=$?; [ $code = 2 ] || exit $code"
-    return Way(f"{results.PLAN} of {commit[:7]}", ["sh", "-c", script], lambda: {"PYTHONPATH": str(folder)})
+    name = f"{results.PLAN_OF}{commit[:7]}"
+    return Way(name, ["sh", "-c", script], lambda: {"PYTHONPATH": str(folder)}, remembers=True)
 
 
 def pyinfra() -> Way:
@@ -109,7 +118,9 @@ def measured(way: Way, hosts: Sequence[Host], round_trip: int, at_rest: float) -
         file = Path(folder) / "took.json"
         command = [sys.executable, "-I", str(CLOCK), str(file), *way.command]
         before = remote_cpu(hosts)
-        output = run(way.name, command, cwd=PROJECT, env={"SLIPWAY_LAB_HOSTS": names, **way.environment()})
+        # Python may write its bytecode, as a user's does.
+        env = {"SLIPWAY_LAB_HOSTS": names, "PYTHONDONTWRITEBYTECODE": "", **way.environment()}
+        output = run(way.name, command, cwd=PROJECT, env=env)
         took = json.loads(file.read_text())
     if way.proof not in output:
         raise StepFailed(way.name, f"found no {way.proof.strip()!r} in what it printed", output=output)

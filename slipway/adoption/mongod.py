@@ -7,8 +7,6 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import yaml
-
 from slipway.adoption import Obstacle, own_services, setting
 from slipway.secrets.store import MONGODB_ADMIN, MONGODB_BACKEND
 from slipway.settings.model import Settings
@@ -46,6 +44,8 @@ def flat(options: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 
 def parsed(text: str) -> dict[str, Any] | None:
     """The options in the text of a mongod.conf, None if it is not YAML (before MongoDB 2.6: `dbpath = /data`)."""
+    import yaml  # only a plan of an adoption needs it
+
     try:
         found = yaml.safe_load(text) or {}
     except yaml.YAMLError:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from slipway.cli.on_host import ask_host
+from slipway.cli.backup_program import ask_host
 from slipway.cli.options import examples, on_hosts, pass_console
 from slipway.cli.running import end_with_failures
 from slipway.engine.errors import RunFailed

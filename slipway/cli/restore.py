@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from slipway.cli.on_host import run_there
+from slipway.cli.backup_program import run_there
 from slipway.cli.options import examples, on_hosts, pass_console, with_something
 from slipway.cli.running import confirmed, connected
 from slipway.engine.session import Session

@@ -51,7 +51,8 @@ def upgrade_project(
     for name, diff in versions.overridden(folder, before, after):
         click.echo(f"{name} is your own; Slipway's has changed since {old}: carry over what you need")
         click.echo(textwrap.indent(diff, "    "))
-    console.say(f"{len(found)} differences between the plans." if found else "The plans are the same.")
+    count = f"{len(found)} difference{'s' * (len(found) > 1)}"
+    console.say(f"{count} between the plans." if found else "The plans are the same.")
     if yes or confirmed():
         pin.pin(folder, wanted)
         console.say(f"Pinned {pin.FILE} to {wanted}; `slipway plan` and `slipway apply` come next.")

@@ -11,6 +11,8 @@ import click
 
 from slipway.cli.options import examples, on_hosts, pass_console
 from slipway.cli.running import warn
+from slipway.engine.deployed import deployed
+from slipway.engine.errors import failing
 from slipway.engine.session import Session
 from slipway.project import PACKAGE, folder
 from slipway.ui.console import Console
@@ -26,7 +28,10 @@ def verify(
 ) -> None:
     """Check the servers from outside and on the hosts. Changes nothing."""
     session = Session(environment, "deploy.py", limit, data)
-    warn(session, console)  # what is wrong is told in our words, not in pytest's
+    # What is wrong is told in our words, not in pytest's.
+    warn(session, console)
+    with failing(session.connections.log):
+        deployed()
     tests = PACKAGE / "server_tests"
     # -P: modules of the user's folder do not shadow ours. No cache: the package may be read-only.
     command = [sys.executable, "-P", "-m", "pytest", str(tests), "-c", str(tests / "pytest.ini")]

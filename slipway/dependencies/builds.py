@@ -10,8 +10,6 @@ import io
 import json
 import ssl
 import tarfile
-import tomllib
-import urllib.request
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -60,6 +58,8 @@ def _digest(packages: Iterable[Package]) -> str:
 
 def build_requirements(package: Package) -> list[str]:
     """The build requirements of a source distribution. Raises DependenciesError."""
+    import tomllib  # no plan needs it
+
     file = _source(package)
     data = _fetched(file.url, package)
     if hashlib.sha256(data).hexdigest() != file.sha256:
@@ -95,6 +95,8 @@ def _source(package: Package) -> File:
 
 def _fetched(url: str, package: Package) -> bytes:
     """The content of a URL. Raises DependenciesError."""
+    import urllib.request  # no plan needs it
+
     request = urllib.request.Request(url, headers=AS_JSON if url.startswith(INDEX) else {})  # noqa: S310  of a lock
     try:
         with urllib.request.urlopen(request, timeout=SECONDS, context=_trust()) as answer:  # noqa: S310

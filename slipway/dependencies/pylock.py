@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -18,6 +17,8 @@ OTHER_SOURCES = {"vcs": "version control", "directory": "a local folder", "archi
 
 def load(text: str, name: str) -> dict[str, Any]:
     """A parsed TOML file. Raises DependenciesError."""
+    import tomllib  # few plans need it
+
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

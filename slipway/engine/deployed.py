@@ -13,7 +13,8 @@ from pathlib import Path
 from pyinfra.api.exceptions import PyinfraError
 
 from slipway.engine.components import Component, registry
-from slipway.project import folder
+from slipway.engine.traces import in_one_line
+from slipway.project import folder, own_components
 
 DEPLOY = "deploy.py"
 NO_COMPONENTS = (
@@ -30,6 +31,9 @@ def load(names: Sequence[str]) -> list[Component]:
     found: list[Component] = []
     for name in names:
         if name in FIXED or not _is_there(name):
+            if name in own_components():
+                expected = f"a function {name} with the decorator @component()"
+                raise PyinfraError(f"tasks/{name}.py: found no component, expected {expected}")
             raise PyinfraError(f"{DEPLOY}: found {name!r}, expected the name of a component{_instead_of(name)}")
         one = registry[name]
         if missing := [need for need in one.needs if need not in {before.name for before in found}]:
@@ -62,7 +66,11 @@ def named_in(file: Path) -> tuple[str, ...]:
             f"{file.name}: there is no such file in {file.parent}; restore it (git checkout {file.name})"
         )
     text = file.read_text()
-    calls = [node for node in ast.walk(ast.parse(text, file.name)) if isinstance(node, ast.Call) and _is_server(node)]
+    try:
+        tree = ast.parse(text, file.name)
+    except SyntaxError as error:
+        raise PyinfraError(in_one_line(error)) from None
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and _is_server(node)]
     names = [argument for call in calls for argument in call.args]
     found: dict[str, None] = {}
     for argument in names:
@@ -86,9 +94,14 @@ def modules() -> Iterator[str]:
 
 
 def _is_there(name: str) -> bool:
-    """Whether it is a component; its module is loaded then."""
-    if name in modules():
-        import_module(f"{TASKS}.{name}")
+    """Whether it is a component; its module is loaded then. Raises PyinfraError where the module can't be."""
+    if name not in registry and name in modules():
+        try:
+            import_module(f"{TASKS}.{name}")
+        except PyinfraError:
+            raise
+        except Exception as error:
+            raise PyinfraError(f"component {name!r} can't be loaded: {in_one_line(error)}") from error
     return name in registry
 
 

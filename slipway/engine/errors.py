@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,7 +12,7 @@ from pyinfra.api.exceptions import PyinfraError
 
 from slipway.engine import pyinfra_compat
 from slipway.engine.outcome import Outcome
-from slipway.project import shown
+from slipway.engine.traces import in_one_line
 
 NOPASSWD = "let the user sudo without a password: USER ALL=(ALL) NOPASSWD: ALL in /etc/sudoers.d/USER"
 RATE_LIMITED = 'wait until the time that it names; meanwhile set tls_acme_server = "letsencrypt-staging"'
@@ -129,10 +128,6 @@ def in_words() -> Iterator[None]:
         yield
     except (SyntaxError, pyinfra_compat.UnexpectedExternalError) as error:
         cause = error.exception if isinstance(error, pyinfra_compat.UnexpectedExternalError) else error
-        if isinstance(cause, SyntaxError):
-            file, line, text, what = cause.filename, cause.lineno, (cause.text or "").strip(), cause.msg
-        else:
-            frames = traceback.extract_tb(cause.__traceback__)
-            frame = [f for f in frames if "site-packages" not in f.filename][-1]
-            file, line, text, what = frame.filename, frame.lineno, str(frame.line), f"{type(cause).__name__}: {cause}"
-        raise RunFailed(f"{shown(file)}, line {line}: {what}: {text}") from error
+        operation = getattr(error, "operation", "")
+        at = f"{operation}: " if operation else ""
+        raise RunFailed(f"{at}{in_one_line(cause)}") from error

@@ -93,7 +93,8 @@ class Executor:
             self._lock()
             done = []
             try:
-                for connector, answer in hosts.by_root(script):
+                # An answer is what a script prints; why it failed is among its errors.
+                for connector, answer in hosts.by_root(lambda host: f"exec 2>&1\n{script(host)}"):
                     if answer.code:
                         hosts.fail(connector.host, f"[{connector.host.name}] {answer.output.strip()}")
                     else:

@@ -215,7 +215,9 @@ def evaluate(state: State, host: Host, op_hash: str) -> None:
         except PyinfraError:
             raise
         except Exception as error:
-            raise UnexpectedExternalError(error, str(state.current_deploy_filename)) from error
+            unexpected: Any = UnexpectedExternalError(error, str(state.current_deploy_filename))
+            unexpected.operation = ", ".join(sorted(state.op_meta[op_hash].names))
+            raise unexpected from error
 
 
 @contextmanager

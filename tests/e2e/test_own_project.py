@@ -20,6 +20,8 @@ pytestmark = pytest.mark.thorough
 MOTD = '''\
 """A greeting at logins."""
 
+from pyinfra.operations import server
+
 from slipway.engine.components import Drift, component
 from slipway.ops.files import put
 
@@ -29,6 +31,7 @@ FILE = "/etc/motd"
 @component(packages=["hello"], drifts={"no greeting": Drift(f"rm {FILE}", "Write the greeting")})
 def motd(settings):
     put(name="Write the greeting", path=FILE, content=f"This is {settings.site_domain}.\\n")
+    server.group(name="Create the greeters' group", group="greeters")
 '''
 # A line of both versions' template; the user and the next version each add something after it.
 ANCHOR = "server {\n"
@@ -95,12 +98,14 @@ def test_a_template_and_a_component_of_the_project_s_own_are_applied_and_nothing
     (project.folder / "tasks/motd.py").write_text(MOTD)
     project.edit("deploy.py", '    "base",\n', '    "base",\n    "motd",\n')
     assert project.operations(code=PENDING) == {
-        *("Install packages", "Write the greeting", "Configure Nginx", "Reload Nginx")
+        *("Install packages", "Write the greeting", "Create the greeters' group"),
+        *("Configure Nginx", "Reload Nginx"),
     }
     project.runs("slipway", "apply", "lab", "--yes")
     assert project.operations(code=0) == set()
     host = project.server
     assert host.ssh("cat /etc/motd; hello").splitlines() == [f"This is {host.data['site_domain']}.", "Hello, world!"]
+    assert host.ssh("getent group greeters").startswith("greeters:")
     assert OWN.strip() in host.ssh("cat /etc/nginx/sites-enabled/codementee")
     assert host.site().get("/api/health").status_code == 200
 
@@ -108,17 +113,22 @@ def test_a_template_and_a_component_of_the_project_s_own_are_applied_and_nothing
     assert project.operations(code=PENDING) == {"Write the greeting"}
 
 
-def test_the_next_version_is_compared_by_its_plans_before_it_is_pinned(project: Project) -> None:
+def test_the_next_version_is_compared_by_its_plans_before_it_is_pinned(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     project.runs("slipway", "apply", "lab", "--yes")
     template = project.repository / "templates/nginx/site"
     template.write_text(template.read_text().replace(ANCHOR, ANCHOR + NEXT, 1))
     hook = project.repository / "templates/tls/reload-nginx"
     hook.write_text(hook.read_text() + NEXT.strip() + "\n")
     wanted = project.requirement(commit(project.repository, "The next version"))
+    # Both versions are installed there, from packages that uv has.
+    monkeypatch.setitem(project.env, "UV_CACHE_DIR", uv.run(["cache", "dir"], tmp_path).strip())
+    monkeypatch.setitem(project.env, "XDG_CACHE_HOME", str(tmp_path))
     shown = project.runs("slipway", "upgrade-project", "lab", "--to", wanted, "--yes")
     assert "Install the renewal hook: would change, too" in shown
     assert "templates/nginx/site is your own; Slipway's has changed" in shown
-    assert "1 differences between the plans." in shown
+    assert "1 difference between the plans." in shown
     pinned = (project.folder / "requirements-slipway.txt").read_text()
     assert wanted in pinned
     assert project.version not in pinned

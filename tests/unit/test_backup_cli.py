@@ -7,7 +7,7 @@ import subprocess
 import pytest
 from click.testing import CliRunner
 
-from slipway.cli import on_host
+from slipway.cli import backup_program
 from slipway.cli.backup import kit_of
 from slipway.cli.restore import restore
 from slipway.engine.outcome import Outcome
@@ -80,12 +80,14 @@ def test_without_their_password_there_are_no_backups(monkeypatch, tmp_path):
 
 
 def test_what_the_program_says_is_read_as_it_comes_and_ends_with_its_exit_code(tmp_path, monkeypatch):
-    monkeypatch.setattr(on_host, "SAID", str(tmp_path / "asked"))
+    monkeypatch.setattr(backup_program, "SAID", str(tmp_path / "asked"))
     (tmp_path / "asked").write_text("one\ntwo\n")
 
     def look(begin):
-        shown = subprocess.run(["sh", "-c", on_host.look_script(begin)], capture_output=True, text=True, check=True)
-        text, _, end = shown.stdout.rpartition(f"\n{on_host.END}")
+        shown = subprocess.run(
+            ["sh", "-c", backup_program.look_script(begin)], capture_output=True, text=True, check=True
+        )
+        text, _, end = shown.stdout.rpartition(f"\n{backup_program.END}")
         return text, end.strip()
 
     # Its unit is not there.

@@ -159,6 +159,24 @@ def test_what_belongs_to_a_component_goes_with_it(settings_with, deploy_file):
     assert "[nginx-limit-req]\nenabled = false" in jails
 
 
+@pytest.mark.parametrize("left_out", deployed.named_in(PROJECT / "deploy.py"))
+def test_each_can_be_left_out_with_those_that_need_it(settings_with, deploy_file, monkeypatch, left_out):
+    monkeypatch.setenv("SLIPWAY_SECRET_MONGO_URL", "mongodb://db.example.org/codementee")
+    settings = settings_with(valkey=True, backend_secrets=["JWT_SECRET", "ADMIN_PASSWORD", "MONGO_URL"])
+    names = deployed.named()
+    deployed.load(names)
+    gone = {left_out}
+    for name in names:
+        if {*components.registry[name].needs} & gone:
+            gone.add(name)
+    found = []
+    for kept in (names, [name for name in names if name not in gone]):
+        with described(settings) as (server, _):
+            run_deploy(deploy_file(naming(*kept)))
+        found.append([one.name for one in server.operations])
+    assert 0 < len(found[1]) < len(found[0])
+
+
 def test_what_follows_a_component_that_is_left_out_follows_its_own(settings_with, deploy_file):
     with described(settings_with()) as (server, _):
         run_deploy(deploy_file(naming("guard", "admin", "firewall", "kernel")))

@@ -19,6 +19,7 @@ from benchmarks.converge.results import (
     ANSIBLE,
     APPLY,
     PLAN,
+    PLAN_OF,
     PYINFRA,
     SSH,
     Run,
@@ -162,3 +163,12 @@ def test_only_the_ssh_of_the_named_hosts_is_led_and_not_our_own() -> None:
     assert "meta mark != 20907 ip daddr { 10.213.1.10, 10.213.1.11 } tcp dport 22 redirect to :4567" in text
     # What a run that was killed has left goes first.
     assert text.lstrip().startswith(gone("slipway_link_x"))
+
+
+def test_the_plans_of_two_versions_are_compared_near_and_far() -> None:
+    old = f"{PLAN_OF}6dcf845"
+    near = [ran(PLAN, 1, round_trip=0), ran(old, 2, round_trip=0)]
+    assert remarks([*near, ran(PLAN, 3), ran(old, 2)]) == [
+        "0 ms: slipway plan: 0.50 x slipway plan of 6dcf845 (aim: ≤ 1, met)",
+        "100 ms: slipway plan: 1.50 x slipway plan of 6dcf845 (aim: ≤ 1, missed)",
+    ]

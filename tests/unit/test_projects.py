@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from slipway import pin
 from slipway import project as projects
 from slipway.project import PACKAGE, NoProject
 from slipway.starter.versions import Difference, Version, differences, overridden
@@ -86,6 +89,31 @@ def test_a_project_pinned_to_another_version_is_warned_of(project):
     command = [sys.executable, "-m", "slipway", "plan"]
     done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
     assert "requirements-slipway.txt has slipway==0.0.9, and this is slipway" in done.stderr
+
+
+SHA256 = "5f" * 32
+
+
+@pytest.mark.parametrize(
+    ("origin", "requirement"),
+    [
+        (
+            {"url": "https://example.org/slipway", "vcs_info": {"vcs": "git", "commit_id": "6dcf845"}},
+            "slipway @ git+https://example.org/slipway@6dcf845",
+        ),
+        (
+            {"url": "https://example.org/slipway.whl", "archive_info": {"hashes": {"sha256": SHA256}}},
+            f"slipway @ https://example.org/slipway.whl#sha256={SHA256}",
+        ),
+        ({"url": "file:///home/user/slipway.whl", "archive_info": {}}, "slipway==9"),
+        ({}, "slipway==9"),
+    ],
+    ids=["a commit", "a wheel by its URL", "a wheel of this machine", "an index of packages"],
+)
+def test_a_project_is_pinned_to_where_its_slipway_is_from(monkeypatch, origin, requirement):
+    distribution = SimpleNamespace(version="9", read_text=lambda name: json.dumps(origin))
+    monkeypatch.setattr(pin.metadata, "distribution", lambda name: distribution)
+    assert pin.running() == requirement
 
 
 def plan(**operations: str) -> dict[str, object]:

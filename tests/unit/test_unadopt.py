@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
+import pytest
+
+from slipway.engine.errors import RunFailed
+from slipway.engine.executor import Executor
 from slipway.engine.outcome import Outcome
+from slipway.engine.remote_shell import Answer
 from slipway.tasks.adoption import ASIDE
 from slipway.tasks.unadopt import BEGIN, script
 from support.fake_session import FakeSession
@@ -55,3 +63,25 @@ def test_nothing_is_put_back_without_a_yes(run, settings_with, monkeypatch):
     code, _, _ = run(Outcome([], [], 0, 0.0), "unadopt", "lab", "--yes")
     assert code == 0
     assert len(run.session.last.said) == 2
+
+
+def test_why_it_failed_is_told_with_the_host(settings_with, tmp_path, monkeypatch):
+    text = script(settings_with()).replace(ASIDE, str(tmp_path / "by-hand"))
+    connector, failures = SimpleNamespace(host=SimpleNamespace(name="box")), {}
+
+    def by_root(script: Callable[[Any], str]) -> list[tuple[Any, Answer]]:
+        done = subprocess.run(["sh", "-c", script(connector.host)], stdout=subprocess.PIPE, text=True, check=False)
+        return [(connector, Answer(done.returncode, done.stdout))]
+
+    hosts = SimpleNamespace(
+        by_root=by_root,
+        deploy="",
+        log=None,
+        failures=failures,
+        fail=lambda host, text: failures.update({host.name: text}),
+    )
+    executor = Executor(SimpleNamespace(connections=hosts, state=None, run=None))
+    monkeypatch.setattr(executor, "_lock", lambda: None)
+    monkeypatch.setattr(executor, "_unlock", lambda done, seconds: None)
+    with pytest.raises(RunFailed, match=r"^\[box\] nothing was adopted here: found no "):
+        executor.carry_out("unadopt", lambda host: text)
