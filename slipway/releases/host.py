@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import stat
 import subprocess
@@ -18,8 +19,8 @@ from typing import Any, NamedTuple
 # HTTP statuses: a limit of requests that is reached (RFC 6585), a service that is not ready yet.
 TOO_MANY, UNAVAILABLE = 429, 503
 MAX_ANSWER_BYTES = 2**20
-# Of a unit that failed: journal entries that are read, and lines that are shown.
-LOG_ENTRIES, LOG_LINES = 80, 20
+# Of a unit that failed: journal entries that are read.
+LOG_ENTRIES = 80
 UNITS = "/etc/systemd/system"
 # The target of the link "next" where it is for no release, but for a restart.
 COVERS = "current"
@@ -194,7 +195,7 @@ class System:
         try:
             with open(path, encoding="utf-8", errors="surrogateescape") as file:
                 return file.read()
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             return ""
 
     def write(self, path: str, text: str) -> None:
@@ -263,8 +264,16 @@ class System:
         return self.run("systemctl", "is-active", "--quiet", unit)[0]
 
     def log(self, unit: str) -> str:
-        _, lines = self.run("journalctl", "-u", unit, "-n", str(LOG_ENTRIES), "--no-pager", "-o", "cat")
-        return "\n".join(lines.splitlines()[-LOG_LINES:])
+        return self.run("journalctl", "-u", unit, "-n", str(LOG_ENTRIES), "--no-pager", "-o", "cat")[1]
+
+    def end_group_of(self, process: int) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(os.getpgid(process), signal.SIGTERM)
+
+    def workers(self, main: str) -> set[str]:
+        """The processes that Python's multiprocessing has started from a main process, all by their ids."""
+        children = self.read(f"/proc/{main}/task/{main}/children").split()
+        return {child for child in children if "spawn_main" in self.read(f"/proc/{child}/cmdline")}
 
     def answer(self, service: Service, listen: str, seconds: int) -> Answer:
         """What a service that listens there answers when it is asked for its health."""

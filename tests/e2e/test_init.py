@@ -41,13 +41,13 @@ class Project:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    def start(self, name: str) -> Site:
-        """As a user does it: init, lock where that is wanted, apply."""
+    def start(self, name: str, *options: str) -> Site:
+        """As a user does it: init with these options, lock where that is wanted, apply."""
         self.domain = f"{name}.{self.server.site().domain}"
         self.server.resolve(self.domain)
         for command in (("git", "init", "-q"), ("git", "add", "-A"), COMMIT):
             subprocess.run(command, cwd=self.top, check=True)
-        said = self.slipway("init", "--yes", "--set", f"site_domain={name}.example.org")
+        said = self.slipway("init", "--yes", "--set", f"site_domain={name}.example.org", *options)
         if "slipway lock " in said:
             self.slipway("lock", "lab")
         self.slipway("apply", "lab", "--yes")
@@ -104,6 +104,29 @@ def test_a_project_is_deployed_by_what_init_writes(
 ) -> None:
     project = Project(server, copied(name, tmp_path))
     notes_stay(project, project.start(name.replace(" ", "-")), notes, health)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_application_that_does_not_start_is_given_up_soon_and_its_first_apply_resumed(
+    server: LabHost, tmp_path: Path, workers: int
+) -> None:
+    """uvicorn starts its workers again for as long as nobody ends it; alone it ends itself."""
+    top = copied("parts", tmp_path)
+    with (top / "app/config.py").open("a") as file:
+        file.write('TOKEN = os.environ["PAYMENT" + "_KEY"]\n')
+    project = Project(server, top)
+    with pytest.raises(AssertionError) as caught:
+        project.start(f"late-{workers}", "--set", f"backend_workers={workers}", "--set", "backend_health_seconds=300")
+    said = str(caught.value)
+    assert f"late-{workers}-backend.service: is crash-looping: KeyError: 'PAYMENT_KEY'" in said
+    assert "set PAYMENT_KEY in backend_environment" in said
+    assert "is not ready after" not in said
+    settings = project.folder / "group_data/all.py"
+    settings.write_text(settings.read_text() + "backend_environment['PAYMENT_KEY'] = 'x'\n")
+    project.slipway("apply", "lab", "--yes")
+    project.slipway("plan", "lab")
+    assert server.site(project.domain).get("/health").json() == {"version": "1", "key": "set"}
 
 
 @pytest.mark.thorough
