@@ -53,7 +53,8 @@ def _needed(settings: Settings) -> list[str]:
 def _of_others(settings: Settings) -> set[str]:
     """Secrets of components that put them there themselves: MongoDB's, and what values can be made of."""
     made = (one.value(settings) for one in PLACEHOLDERS.values() if not one.missing(settings))
-    return {*OWN, *settings.host_secrets}.union(*map(environment.names_in, made))
+    logins = (name for index in settings.indexes for name, _ in index.login)
+    return {*OWN, *settings.host_secrets, *logins}.union(*map(environment.names_in, made))
 
 
 def given(settings: Settings) -> dict[str, str]:
@@ -157,7 +158,7 @@ def remove_unused(settings: Settings) -> Commands:
 
 @operation()
 def host_secrets(settings: Settings, names: Sequence[str]) -> Commands:
-    """Make sure that given secrets of the host's own are there, for root alone: of backups and alarms."""
+    """Make sure that given secrets of the host's own are there, for root alone: of backups, alarms and indexes."""
     wanted = {f"{settings.credentials_folder}/{name}": settings.secrets[name] for name in names}
     found = host.get_fact(FileStates, paths=tuple(wanted)) if wanted else {}
     for path, value in wanted.items():

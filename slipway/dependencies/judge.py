@@ -70,7 +70,7 @@ def examined(locked: Locked, host: Host) -> tuple[Locked, list[str]]:
     if not unknown or any(True for _ in problems(locked, replace(host, free_mb=None))):
         return locked, []
     lines = tuple(f"{package.name}{_extras(package)}=={package.version}" for package in unknown)
-    wanted = Inputs(locked.source, lines, built=locked.built)
+    wanted = Inputs(locked.source, lines, built=locked.built, indexes=locked.indexes)
     minor = minor_of(host.python)
     try:
         text = lockfile.compiled(wanted, minor, no_deps=locked.is_complete)
@@ -78,7 +78,7 @@ def examined(locked: Locked, host: Host) -> tuple[Locked, list[str]]:
         if not uv.is_unsatisfiable(str(error)):
             return replace(locked, notes=(*locked.notes, f"{locked.source} was not checked: PyPI is out of reach")), []
         return locked, [*explain.reasons(wanted, minor)] or [f"{locked.source}: {explain.said(str(error))}"]
-    found = {package.name: package for package in pylock.packages(pylock.load(text, locked.source), locked.source)}
+    found = {package.name: package for package in _packages(text, locked)}
     wrong = []
     if missing := sorted(found.keys() - {package.name for package in locked.packages}):
         wrong.append(
@@ -94,6 +94,10 @@ def examined(locked: Locked, host: Host) -> tuple[Locked, list[str]]:
             )
     packages = tuple(_known(package, found.get(package.name)) for package in locked.packages)
     return replace(locked, packages=packages), wrong
+
+
+def _packages(text: str, locked: Locked) -> tuple[Package, ...]:
+    return pylock.packages(pylock.load(text, locked.source), locked.source, locked.indexes)
 
 
 def _known(package: Package, found: Package | None) -> Package:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from slipway.dependencies.indexes import Index
+
 
 def without_password(text: str) -> str:
     """A text whose URLs tell neither user nor password."""
@@ -76,6 +78,8 @@ class Locked:
     # Names of the packages that the server builds from their source, and what their builds need.
     built: frozenset[str] = frozenset()
     build_packages: tuple[Package, ...] = ()
+    # Where packages are looked for before PyPI.
+    indexes: tuple[Index, ...] = ()
 
     # As requirements files with hashes, the same for the same packages, however they are listed.
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import threading
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from html import escape
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 
@@ -33,3 +39,26 @@ class PackageIndex:
         """The SHA-256 of a package's wheel."""
         (wheel,) = (self.folder / name).glob(f"{name}-{version}-*.whl")
         return hashlib.sha256(wheel.read_bytes()).hexdigest()
+
+    @contextmanager
+    def behind_login(self, user: str, password: str, address: str = "127.0.0.1") -> Iterator[str]:
+        """Its URL at an address of this machine, for whoever gives this login."""
+        wanted = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+        class Handler(SimpleHTTPRequestHandler):
+            def do_GET(self) -> None:
+                if self.headers.get("Authorization") == wanted:
+                    return super().do_GET()
+                self.send_response(401)
+                self.send_header("WWW-Authenticate", 'Basic realm="packages"')
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return None
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        with ThreadingHTTPServer((address, 0), partial(Handler, directory=str(self.folder))) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            yield f"http://{address}:{server.server_port}"
+            server.shutdown()

@@ -156,7 +156,7 @@ def test_a_package_of_uv_that_is_not_pypis_is_refused(copied, source):
     [
         ('type = "git"\nurl = "https://example.org/a.git"', "from version control"),
         ('type = "directory"\nurl = "../a"', "from a local folder"),
-        ('type = "legacy"\nurl = "https://pypi.example.org/simple"', "from the package index https://pypi.example.org"),
+        ('type = "legacy"\nurl = "https://pypi.example.org/simple"', "the package index https://pypi.example.org"),
         ('type = "legacy"\nurl = "https://pypi.org/simple"', ""),
     ],
 )
@@ -237,7 +237,7 @@ def test_a_lock_in_the_standard_format_is_used(tmp_path):
         ('vcs = {type = "git", url = "https://example.org/a", commit-id = "0"}', "from version control"),
         ('directory = {path = "a"}', "from a local folder"),
         ('archive = {url = "https://example.org/a.zip", hashes = {}}', "from an archive"),
-        ('index = "https://pypi.example.org/simple"', "from the package index https://pypi.example.org/simple"),
+        ('index = "https://pypi.example.org/simple"', "the package index https://pypi.example.org/simple"),
         ('version = "1"', "without the SHA-256 of its files"),
     ],
 )
