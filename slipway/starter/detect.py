@@ -20,6 +20,8 @@ from slipway.settings import frontend_tool
 from slipway.settings.model import Settings
 from slipway.starter.environment import Environment, environment, kept_name, valkey_variable
 from slipway.starter.reading.files import Repository
+from slipway.starter.reading.needs import libraries
+from slipway.starter.reading.packages import other_indexes
 from slipway.starter.reading.project import Project, read
 
 # The Python of Debian 12, which runs what names no other.
@@ -127,6 +129,25 @@ def backend_requirements(of: Reading) -> Found | None:
     if not backend or not listed or listed.folder == backend.source:
         return None
     return Found("backend_requirements", posixpath.relpath(listed.file or ".", backend.source or "."), listed.form)
+
+
+def extra_packages(of: Reading) -> Found | None:
+    backend = of.project.backend
+    found = libraries(backend.dependencies) if backend and backend.dependencies else {}
+    return (
+        Found("extra_packages", [*found], "", {debian: f"{name} needs it" for debian, name in found.items()})
+        if found
+        else None
+    )
+
+
+def python_indexes(of: Reading) -> Found | None:
+    backend = of.project.backend
+    if not backend or not backend.dependencies:
+        return None
+    there = other_indexes(of.repository, backend.dependencies.folder)
+    details = {name: str(place) for name, (_, place) in there.items()}
+    return Found("python_indexes", {name: url for name, (url, _) in there.items()}, "", details) if there else None
 
 
 def python_version(of: Reading) -> Found | None:
@@ -330,6 +351,8 @@ TABLE: dict[str, Callable[[Reading], Found | None]] = {
     "backend_source": backend_source,
     "backend_app": backend_app,
     "backend_requirements": backend_requirements,
+    "python_indexes": python_indexes,
+    "extra_packages": extra_packages,
     "python_version": python_version,
     "backend_workers": backend_workers,
     "backend_paths": backend_paths,

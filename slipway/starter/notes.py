@@ -9,13 +9,15 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from slipway.dependencies.indexes import login_names
 from slipway.secrets.committed import env_files
 from slipway.secrets.store import MONGO_URL
 from slipway.settings.imported import is_secret
-from slipway.starter.detect import Reading, api_prefix, holds_code, is_inside, python_version, stripped
+from slipway.starter.detect import Reading, api_prefix, holds_code, is_inside, python_indexes, python_version, stripped
 from slipway.starter.environment import valkey_variable
 from slipway.starter.reading.files import dotenv
 from slipway.starter.reading.folders import Written
+from slipway.starter.reading.needs import missing
 from slipway.starter.reading.project import Backend
 from slipway.starter.reading.python import Module, dotted_of
 
@@ -83,6 +85,14 @@ def _about_app(of: Reading, backend: Backend) -> Iterator[str]:
         yield f"{backend.app.file}: no list of Python packages; write requirements.txt, or set backend_requirements"
     elif not _WITH_UVICORN & backend.dependencies.names:
         yield f"{backend.dependencies.file}: uvicorn is missing, which runs the backend; add it"
+    listed = backend.dependencies
+    if listed:
+        for place, name, package in missing(of.repository, backend.source, backend.modules, listed):
+            yield f"{place}: {name} needs {package}, which {listed.file} does not list; add it"
+    if private := python_indexes(of):
+        for name, url in private.value.items():
+            logins = " and ".join(login_names(name))
+            yield f"{private.details[name]}: {url}: give the login to it, if it needs one, as the secrets {logins}"
     for server, place in backend.servers.items():
         if server == "Redis":
             if not valkey_variable(backend):
