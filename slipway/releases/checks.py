@@ -180,8 +180,8 @@ FIXES = (
     ),
     (
         r"No module named|Could not import module|Could not load",
-        "add the package to the dependencies (slipway lock); if it is the application's own, correct backend_source or"
-        " backend_app",
+        "add the package to the dependencies (slipway lock), and run slipway release; if it is the application's own,"
+        " correct backend_source or backend_app",
     ),
     (
         r"Read-only file system|Permission denied: '[^/]",
@@ -192,7 +192,7 @@ FIXES = (
         'the application does not reach its database: give it "{mongo_url}" in backend_environment',
     ),
 )
-VARIABLES = "set {} in backend_environment, or in backend_secrets if it is a secret, and run slipway apply"
+VARIABLES = "set {} in backend_environment, or in backend_secrets if it is a secret, and run this again"
 
 
 def fix(error: str, lines: list[str]) -> str:

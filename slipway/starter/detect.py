@@ -223,6 +223,18 @@ def nginx_login_path(of: Reading) -> Found | None:
     return Found("nginx_login_path", f"{prefix}{path}", f"{login.place}: POST {login.path}")
 
 
+def nginx_docs_paths(of: Reading) -> Found | None:
+    """Where FastAPI's pages are elsewhere than usual: they load scripts that the site's own pages may not."""
+    backend = of.project.backend
+    prefix = stripped(of) if of.project.frontend else ""
+    begin = prefix + (backend.routes.root_path.rstrip("/") if backend else "")
+    docs = {f"{begin}{one.path}": one.place for one in backend.routes.docs} if backend else {}
+    usual = Settings.model_fields["nginx_docs_paths"].get_default(call_default_factory=True)
+    if not {*docs} - {*usual}:
+        return None
+    return Found("nginx_docs_paths", [*docs], "", {path: str(place) for path, place in docs.items()})
+
+
 def shared_paths(of: Reading) -> Found | None:
     """What the backend writes to, and what it serves and is not in the repository."""
     if not (backend := of.project.backend):
@@ -358,6 +370,7 @@ TABLE: dict[str, Callable[[Reading], Found | None]] = {
     "backend_paths": backend_paths,
     "backend_health_path": backend_health_path,
     "nginx_login_path": nginx_login_path,
+    "nginx_docs_paths": nginx_docs_paths,
     "shared_paths": shared_paths,
     "shared_files": shared_files,
     "mongodb_database": mongodb_database,
