@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -271,7 +272,10 @@ class System:
             os.killpg(os.getpgid(process), signal.SIGTERM)
 
     def workers(self, main: str) -> set[str]:
-        """The processes that Python's multiprocessing has started from a main process, all by their ids."""
+        """The workers of a main process that is a uvicorn with several, all by their ids."""
+        if not re.search(r"\0--workers\0(?!1\0)\d", self.read(f"/proc/{main}/cmdline")):
+            return set()
+        # Python's multiprocessing starts each as a program of its own.
         children = self.read(f"/proc/{main}/task/{main}/children").split()
         return {child for child in children if "spawn_main" in self.read(f"/proc/{child}/cmdline")}
 

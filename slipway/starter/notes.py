@@ -67,7 +67,11 @@ def _about_app(of: Reading, backend: Backend) -> Iterator[str]:
     if not backend.is_certain:
         others = [one for one in backend.others if one.file != backend.app.file and not one.is_wrapper]
         names = ", ".join(f"{one.target} ({one.place})" for one in others[:MAX_NOTES])
-        yield f"{backend.app.file}: other applications: {names}; backend_source and backend_app name the one to run"
+        several = " (docs/sites.md, Several programs, runs all of them)" if others else ""
+        yield (
+            f"{backend.app.file}: other applications: {names}; backend_source and backend_app name the one to"
+            f" run{several}"
+        )
     for module in backend.modules:
         for line in runs_at_import(module):
             yield (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 from pathlib import Path
 from typing import Any
@@ -129,12 +130,12 @@ def test_a_package_without_a_wheel_is_built_by_nobody_where_a_setting_allows_it(
 
 
 @pytest.mark.thorough
-def test_a_package_of_a_private_index_is_installed_and_nobody_reads_the_login_to_it(
+def test_a_large_package_of_a_private_index_is_installed_and_nobody_reads_the_login_to_it(
     server: LabHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, secret = copied("plain-requirements", tmp_path), "s3cret-of-the-index"
     private = PackageIndex(tmp_path / "index")
-    private.add("ourown", "1.5")
+    private.add("ourown", "1.5", data=random.Random(1).randbytes(300 * 2**20))
     with private.behind_login("deploy", secret, network.of(server.lab).gateway) as url:
         with (source / "requirements.txt").open("a") as file:
             file.write(f"--extra-index-url {url.replace('://', '://old:one@')}\nourown\n")
@@ -150,6 +151,9 @@ def test_a_package_of_a_private_index_is_installed_and_nobody_reads_the_login_to
         assert done.returncode == 0, done.stderr
         released = server.release(*options(source, python_indexes=indexes))
     assert packages(server)["ourown"] == "1.5"
+    installed = server.ssh(f"find -L {ROOT}/current/backend/.venv -name data.bin -size 300M; ls {ROOT}/venvs/.uv 2>&1")
+    assert "/ourown/data.bin" in installed
+    assert "No such file" in installed, "what was downloaded is still there"
     assert secret not in done.stdout + released.stdout + (source / "pylock.slipway.toml").read_text()
     found = server.ssh(f"grep -rls {secret} /etc /usr/lib/slipway /var/log /var/www /run/log; true")
     assert found == "/etc/codementee/credentials/UV_INDEX_COMPANY_PASSWORD"

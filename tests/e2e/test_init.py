@@ -107,6 +107,53 @@ def test_a_project_is_deployed_by_what_init_writes(
 
 
 @pytest.mark.thorough
+def test_a_factory_below_src_with_nested_settings_is_deployed_with_its_own_pages(
+    server: LabHost, tmp_path: Path
+) -> None:
+    project = Project(server, copied("src-factory", tmp_path, with_packages=False))
+    site = project.start("nested")
+    docs = site.get("/v1/docs")
+    assert docs.status_code == 200
+    assert "https://cdn.jsdelivr.net" in docs.headers["Content-Security-Policy"]
+    notes_stay(project, site, "/v1/notes", "/healthz")
+
+
+BOTH = """
+backend_source = "services"
+backend_requirements = "auth/requirements.txt"
+backend_paths = ["/api/auth/"]
+backend_environment["PYTHONPATH"] = "auth"
+services = [
+    {
+        "name": "catalog",
+        "app": "app.main:app",
+        "path": "/api/catalog/",
+        "health_path": "/api/catalog/health",
+        "environment": {"PYTHONPATH": "catalog"},
+    }
+]
+"""
+
+
+@pytest.mark.thorough
+def test_two_backends_of_a_repository_are_a_site_as_the_documentation_says(server: LabHost, tmp_path: Path) -> None:
+    project = Project(server, copied("two-backends", tmp_path, with_packages=False))
+    for name in ("auth", "catalog"):
+        (project.top / f"services/{name}/requirements.txt").write_text("fastapi\nuvicorn\npymongo\n")
+    site = project.start("two")
+    assert site.get("/api/auth/health").json() == {"service": "auth"}
+    assert site.get("/api/catalog/health").status_code == 404
+    settings = project.folder / "group_data/all.py"
+    settings.write_text(settings.read_text() + BOTH)
+    project.slipway("lock", "lab")
+    project.slipway("release", "lab", "--yes")
+    project.slipway("apply", "lab", "--yes")
+    for name in ("auth", "catalog"):
+        assert site.get(f"/api/{name}/health").json() == {"service": name}
+    project.slipway("plan", "lab")
+
+
+@pytest.mark.thorough
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_application_that_does_not_start_is_given_up_soon_and_its_first_apply_resumed(
     server: LabHost, tmp_path: Path, workers: int
@@ -114,7 +161,8 @@ def test_an_application_that_does_not_start_is_given_up_soon_and_its_first_apply
     """uvicorn starts its workers again for as long as nobody ends it; alone it ends itself."""
     top = copied("parts", tmp_path)
     with (top / "app/config.py").open("a") as file:
-        file.write('TOKEN = os.environ["PAYMENT" + "_KEY"]\n')
+        # Put together, as nobody can tell by reading.
+        file.write('TOKEN = os.environ["_".join(("PAYMENT", "KEY"))]\n')
     project = Project(server, top)
     with pytest.raises(AssertionError) as caught:
         project.start(f"late-{workers}", "--set", f"backend_workers={workers}", "--set", "backend_health_seconds=300")

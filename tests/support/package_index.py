@@ -15,12 +15,20 @@ from pathlib import Path
 
 
 class PackageIndex:
-    """Wheels with nothing but their metadata."""
+    """Wheels with nothing but their metadata, and some bytes where they are to be large."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def add(self, name: str, version: str, requires: str = "", python: str = "", tag: str = "py3-none-any") -> None:
+    def add(
+        self,
+        name: str,
+        version: str,
+        requires: str = "",
+        python: str = "",
+        tag: str = "py3-none-any",
+        data: bytes = b"",
+    ) -> None:
         info, place = f"{name}-{version}.dist-info", self.folder / name
         lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
         lines += [f"Requires-Dist: {requires}"] if requires else []
@@ -31,6 +39,8 @@ class PackageIndex:
             archive.writestr(f"{info}/METADATA", "\n".join(lines) + "\n")
             archive.writestr(f"{info}/WHEEL", f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {tag}\n")
             archive.writestr(f"{info}/RECORD", "")
+            if data:
+                archive.writestr(f"{name}/data.bin", data)
         link = f"{wheel.name}#sha256={self.digest(name, version)}"
         with (place / "index.html").open("a") as page:
             page.write(f'<a href="{link}" data-requires-python="{escape(python)}">{wheel.name}</a>\n')

@@ -206,6 +206,30 @@ def test_who_waits_for_a_service_that_is_crash_looping_is_ended_with_all_that_it
     assert waiting.stderr.splitlines()[-1] == f"{BACKEND}: is crash-looping"
 
 
+PARENT = """
+import multiprocessing, time
+if __name__ == "__main__":
+    child = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+    child.start()
+    print(child.pid, flush=True)
+    child.join()
+"""
+
+
+@pytest.mark.parametrize(("count", "is_worker"), [("2", True), ("12", True), ("1", False)])
+def test_the_workers_of_uvicorn_are_known_by_how_python_starts_them(tmp_path, count, is_worker):
+    (tmp_path / "parent.py").write_text(PARENT)
+    command = [sys.executable, str(tmp_path / "parent.py"), "--fd", "3", "--workers", count, "--proxy-headers"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        child = parent.stdout.readline().strip()
+        try:
+            assert release_host.System().workers(str(parent.pid)) == ({child} if is_worker else set())
+        finally:
+            os.kill(int(child), signal.SIGKILL)
+            parent.wait(10)
+    assert release_host.System().workers(str(parent.pid)) == set()
+
+
 def test_who_watches_a_service_ends_with_the_one_who_waits(tree):
     watching = start(tree, "watch", "backend", "999999999")
     assert watching.wait(10) == 0

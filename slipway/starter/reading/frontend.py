@@ -220,7 +220,8 @@ def _next(repository: Repository, found: Frontend) -> None:
         where = file or f"{found.folder}/next.config.mjs".lstrip("/")
         found.problems.append(
             f'{where}: the build needs a server of Node\'s, and Slipway serves files: set output: "export", if no page'
-            " is made at request time"
+            " is made at request time; else its standalone build can be a service (docs/sites.md, Several programs), if"
+            " git has it below backend_source"
         )
     if folder := _text_of(text, "distDir"):
         _outside(found, file, folder)
