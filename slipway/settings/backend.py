@@ -78,8 +78,8 @@ class Backend(Section):
         ],
         Words("dictionary of a name to an index's URL"),
     ] = Field({})
-    """Package indexes that are asked before PyPI, such as `{"company": "https://pypi.example.org/simple"}`. The
-    login to one are the [secrets](secrets.md) `UV_INDEX_COMPANY_USERNAME` and `UV_INDEX_COMPANY_PASSWORD`."""
+    """Package indexes that are asked before PyPI, such as `{"company": "https://pypi.example.org/simple"}`.
+    Credentials are the [secrets](secrets.md) `UV_INDEX_COMPANY_USERNAME` and `UV_INDEX_COMPANY_PASSWORD`."""
 
     python_version: Annotated[str, matching(r"(3\.([89]|1[0-9]))?", 'a version of Python as "3.12"')] = ""
     """The Python that runs the backend; `""` for the system's. If it is another one, the server gets it from

@@ -135,7 +135,7 @@ def test_a_large_package_of_a_private_index_is_installed_and_nobody_reads_the_lo
 ) -> None:
     source, secret = copied("plain-requirements", tmp_path), "s3cret-of-the-index"
     private = PackageIndex(tmp_path / "index")
-    private.add("ourown", "1.5", data=random.Random(1).randbytes(300 * 2**20))
+    private.add("ourown", "1.5", data=random.Random(1).randbytes(2**20) * 300)
     with private.behind_login("deploy", secret, network.of(server.lab).gateway) as url:
         with (source / "requirements.txt").open("a") as file:
             file.write(f"--extra-index-url {url.replace('://', '://old:one@')}\nourown\n")
