@@ -7,7 +7,7 @@ import hashlib
 import threading
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from html import escape
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -58,12 +58,14 @@ class PackageIndex:
         class Handler(SimpleHTTPRequestHandler):
             def do_GET(self) -> None:
                 if self.headers.get("Authorization") == wanted:
-                    return super().do_GET()
+                    # Who has read enough of a wheel hangs up.
+                    with suppress(BrokenPipeError, ConnectionResetError):
+                        super().do_GET()
+                    return
                 self.send_response(401)
                 self.send_header("WWW-Authenticate", 'Basic realm="packages"')
                 self.send_header("Content-Length", "0")
                 self.end_headers()
-                return None
 
             def log_message(self, *_: object) -> None:
                 pass
