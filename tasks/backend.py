@@ -152,9 +152,10 @@ def backend(settings: Settings) -> None:
     )
     for one in settings.web_services:
         # Another instance serves visitors during the restart.
-        before, after = (f"{PROGRAM} {settings.site_name} {verb} {one.name}" for verb in ("cover", "uncover"))
+        verbs = ("cover", "uncover", "watch")
+        before, after, watch = (f"{PROGRAM} {settings.site_name} {verb} {one.name}" for verb in verbs)
         seconds = settings.health_setting(one, "seconds")
-        ready = Ready(healthy(settings, one), one.health_seconds, seconds, before, after, is_calm=True)
+        ready = Ready(healthy(settings, one), one.health_seconds, seconds, before, after, is_calm=True, watch=watch)
         keep_running(settings, one, ready, (sockets[one.name], secrets, programs[one.name]))
     for one in settings.services:
         if one.is_worker:

@@ -53,7 +53,8 @@ def _needed(settings: Settings) -> list[str]:
 def _of_others(settings: Settings) -> set[str]:
     """Secrets that other components install: MongoDB's, and those that values can be composed of."""
     made = (one.value(settings) for one in PLACEHOLDERS.values() if not one.missing(settings))
-    return {*OWN, *settings.host_secrets}.union(*map(environment.names_in, made))
+    logins = (name for index in settings.indexes for name, _ in index.login)
+    return {*OWN, *settings.host_secrets, *logins}.union(*map(environment.names_in, made))
 
 
 def given(settings: Settings) -> dict[str, str]:
@@ -157,7 +158,7 @@ def remove_unused(settings: Settings) -> Commands:
 
 @operation()
 def host_secrets(settings: Settings, names: Sequence[str]) -> Commands:
-    """Make sure that the secrets of host-wide components (backups, alarms) exist, readable only by root."""
+    """Make sure that the secrets of host-wide components (backups, alarms, package indexes) exist, for root alone."""
     wanted = {f"{settings.credentials_folder}/{name}": settings.secrets[name] for name in names}
     found = host.get_fact(FileStates, paths=tuple(wanted)) if wanted else {}
     for path, value in wanted.items():

@@ -16,6 +16,7 @@ from pyinfra import host
 from pyinfra.api.exceptions import PyinfraError
 
 from slipway.dependencies import judge, resolve, uv
+from slipway.dependencies.indexes import Index, in_environment
 from slipway.dependencies.judge import Host
 from slipway.dependencies.model import DependenciesError, Locked
 from slipway.dependencies.target import MIN_GLIBC, minor_of
@@ -23,10 +24,12 @@ from slipway.engine import notes
 from slipway.facts.base import Output
 from slipway.facts.machine import Machine
 from slipway.ops.commands import ensure
+from slipway.ops.files import directory
 from slipway.releases import sources
 from slipway.settings.limits import Limits
 from slipway.settings.model import Settings
 from slipway.systems import system_of
+from slipway.tasks.credentials import host_secrets
 
 UV = "/usr/lib/slipway/uv"
 SYSTEM_PYTHON = "/usr/bin/python3"
@@ -171,12 +174,13 @@ def problems(settings: Settings) -> list[str]:
 
 def _locked(settings: Settings, version: str) -> Locked:
     backend = sources.of(settings).backend
-    return _locked_once(backend, settings.backend_requirements, version, tuple(settings.backend_build_packages))
+    built, indexes = tuple(settings.backend_build_packages), tuple(settings.indexes)
+    return _locked_once(backend, settings.backend_requirements, version, built, indexes)
 
 
 @cache
-def _locked_once(folder: Path, named: str, python: str, built: tuple[str, ...]) -> Locked:
-    return resolve.locked(folder, named, python, built)
+def _locked_once(folder: Path, named: str, python: str, built: tuple[str, ...], indexes: tuple[Index, ...]) -> Locked:
+    return resolve.locked(folder, named, python, built, indexes=indexes)
 
 
 def _problems(settings: Settings, wanted: Environment) -> list[str]:
@@ -213,7 +217,7 @@ def script(settings: Settings, wanted: Environment, folder: str) -> list[str]:
     venvs, python = f"{settings.site_root}/venvs", wanted.python
     files = " ".join(f"{folder}/{name}" for name in wanted.files)
     # uv's cache is on the environments' file system, so that it hard-links files instead of copying them.
-    uv_run = f"env UV_CACHE_DIR={venvs}/.uv UV_PYTHON_DOWNLOADS=never UV_SYSTEM_CERTS=1 {UV} --quiet"
+    uv_run = f"{_asking(settings)}env UV_CACHE_DIR={venvs}/.uv UV_PYTHON_DOWNLOADS=never UV_SYSTEM_CERTS=1 {UV} --quiet"
     into = "pip install --python $venv/bin/python"
     # With dependencies, uv reports what an incomplete, hand-written list lacks. Built packages come later.
     is_all = wanted.locked.is_complete or wanted.locked.built
@@ -235,6 +239,26 @@ def script(settings: Settings, wanted: Environment, folder: str) -> list[str]:
         f"rm -rf {venvs}/.uv; sync -f $venv; mv $venv/.begun $venv/.complete 2> /dev/null"
         ' || { echo "$venv was removed during the installation; run it again" >&2; exit 1; }; fi; exec 9>&-',
     ]
+
+
+def _asking(settings: Settings) -> str:
+    """What comes before a command of uv, so that it asks the site's indexes: in its environment, which root alone can
+    read, and in no command line."""
+    if not settings.indexes:
+        return ""
+    folder = settings.credentials_folder
+    logins = (f'{name}="$(cat {folder}/{name})" ' for index in settings.indexes for name, _ in index.login)
+    return f"{''.join(logins)}UV_INDEX={shlex.quote(in_environment(settings.indexes))} "
+
+
+def put_logins(settings: Settings) -> None:
+    """The logins to the site's indexes, for `script`."""
+    names = [name for index in settings.indexes for name, _ in index.login]
+    if names:
+        folder = Path(settings.credentials_folder)
+        directory(name="Create the configuration's directory", path=str(folder.parent))
+        directory(name="Create the secrets' directory", path=str(folder), mode="700")
+        host_secrets(name="Install the logins to the package indexes", settings=settings, names=names)
 
 
 def build(settings: Settings, wanted: Environment, folder: str, install: str) -> list[str]:

@@ -51,6 +51,7 @@ def begin(settings: Settings) -> None:
         if not settings.is_further_site:
             python_environment.put_uv(settings.limits)
         python_environment.put_python(settings)
+        python_environment.put_logins(settings)
     begin_first(name="Start building the first release", settings=settings, parts=parts_here(settings))
 
 
@@ -105,6 +106,7 @@ def next_release(settings: Settings) -> None:
     if "app" in host.groups:
         python_environment.put_uv(settings.limits)
         python_environment.put_python(settings)
+        python_environment.put_logins(settings)
         # New code may need changed settings, such as the name of its module. Only apply changes existing secrets: the
         # live backend and the database use them.
         sync_credentials(name="Install new secrets", settings=settings, only_new=True)

@@ -114,13 +114,14 @@ def locked(wanted: dict[str, list[Settings]], pythons: dict[str, str], upgrade: 
                     " python_version"
                 )
             try:
-                inputs = resolve.inputs(folder, site.backend_requirements, site.backend_build_packages)
+                built, indexes = site.backend_build_packages, site.indexes
+                inputs = resolve.inputs(folder, site.backend_requirements, built, indexes)
                 if inputs is None:
                     said.append(f"{site.backend_source} is locked by a file of its own; nothing to do")
                 else:
                     text = explain.lock(folder, inputs, python, upgrade)
                     said.append(_written(folder / lockfile.NAME, site.backend_source, text, python))
-                its = resolve.locked(folder, site.backend_requirements, python, site.backend_build_packages, False)
+                its = resolve.locked(folder, site.backend_requirements, python, built, False, indexes)
                 if its.built:
                     text = builds.lock(folder, its, python, upgrade)
                     said.append(_written(folder / builds.NAME, site.backend_source, text, python))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import click
 from pyinfra.api.exceptions import PyinfraError
@@ -68,5 +69,5 @@ def described(session: Session) -> str:
     if found.ref:
         return f"{parts} of {found.ref} ({found.commit})"
     changes = ", with changes that are not in git" if found.commit.endswith("-dirty") else ""
-    folder = found.backend.parent if found.frontend else found.backend
+    folder = os.path.commonpath(found.folders)
     return f"{parts} of {folder} ({found.commit or 'not in git'}{changes})"

@@ -23,6 +23,7 @@ from slipway import project
 from slipway.secrets import env_file
 from slipway.secrets.store import decrypt, encrypt, known_names, unknown_names, value_problems
 from slipway.settings import alarms
+from slipway.settings.backend import index_secrets
 from slipway.settings.backup import secret_names
 from slipway.settings.check import FILE, check_section
 from slipway.settings.secrets import Secrets
@@ -116,6 +117,7 @@ def store_of(environment: str) -> Store:
             [
                 *secret_names(data.get("backup_repositories"), data.get("backup_secrets", [])),
                 *alarms.secret_names(data.get),
+                *index_secrets(data.get("python_indexes")),
             ],
         ),
         settings.generated_secrets,

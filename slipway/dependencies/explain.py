@@ -10,7 +10,7 @@ from pathlib import Path
 
 from packaging.specifiers import SpecifierSet
 
-from slipway.dependencies import lockfile, pylock, uv
+from slipway.dependencies import indexes, lockfile, pylock, uv
 from slipway.dependencies.lockfile import Inputs
 from slipway.dependencies.model import DependenciesError
 from slipway.dependencies.target import MINORS, fits, minor_of, tags
@@ -45,6 +45,8 @@ def _reason(alone: Inputs, python: str) -> str:
 def _reason_of(failure: str, alone: Inputs, python: str) -> str:
     # uv wraps its lines.
     text, source, package = " ".join(failure.split()), alone.source, alone.requirements[0].partition(" ;")[0]
+    if refused := re.search(r"index URL \((\S+?)\) could not be queried due to .*?\((40[13]) ", text):
+        return refused_login(source, refused[1], refused[2], alone)
     if wanted := _python_of(text):
         return wrong_python(f"{source}: {wanted[0]}", wanted[1], python) or f"{source}: {package}: {said(text)}"
     if match := re.search(r"Because (\S+) has no (?:usable wheels|wheels with a matching .*? tag)", text):
@@ -62,6 +64,13 @@ def _reason_of(failure: str, alone: Inputs, python: str) -> str:
     return f"{source}: {package}: {said(text)}"
 
 
+def refused_login(source: str, url: str, status: str, wanted: Inputs) -> str:
+    """That an index wants another login, and where that comes from."""
+    name = next((one.name for one in wanted.indexes if indexes.bare(one.url) == indexes.bare(url)), "")
+    names = f" as the secrets {' and '.join(indexes.login_names(name))}" if name else ""
+    return f"{source}: the package index {indexes.bare(url)} answers {status}: give the login to it{names}"
+
+
 def _python_of(text: str) -> tuple[str, str] | None:
     """The package and its Python specifier in uv's message."""
     match = re.search(r"(\S+) depends on Python([<>=!~]\S*?),? (?:and|we)", text)
@@ -75,7 +84,8 @@ def _no_wheel_here(alone: Inputs, package: str, python: str) -> str:
     except uv.UvFailed as error:
         who, specifier = _python_of(" ".join(str(error).split())) or (package, "")
         return wrong_python(f"{alone.source}: {who}", specifier, python) or no_wheel(alone.source, package, python, ())
-    files = [file for found in pylock.packages(pylock.load(text, alone.source), alone.source) for file in found.files]
+    there = pylock.packages(pylock.load(text, alone.source), alone.source, alone.indexes)
+    files = [file for found in there for file in found.files]
     return no_wheel(alone.source, package, python, (one for one in MINORS if any(fits(f, tags(one)) for f in files)))
 
 

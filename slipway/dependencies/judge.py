@@ -69,7 +69,7 @@ def examined(locked: Locked, host: Host) -> tuple[Locked, list[str]]:
     if not unknown or any(True for _ in problems(locked, replace(host, free_mb=None))):
         return locked, []
     lines = tuple(f"{package.name}{_extras(package)}=={package.version}" for package in unknown)
-    wanted = Inputs(locked.source, lines, built=locked.built)
+    wanted = Inputs(locked.source, lines, built=locked.built, indexes=locked.indexes)
     minor = minor_of(host.python)
     try:
         text = lockfile.compiled(wanted, minor, no_deps=locked.is_complete)
@@ -77,7 +77,7 @@ def examined(locked: Locked, host: Host) -> tuple[Locked, list[str]]:
         if not uv.is_unsatisfiable(str(error)):
             return replace(locked, notes=(*locked.notes, f"{locked.source} was not checked: PyPI can't be reached")), []
         return locked, [*explain.reasons(wanted, minor)] or [f"{locked.source}: {explain.said(str(error))}"]
-    found = {package.name: package for package in pylock.packages(pylock.load(text, locked.source), locked.source)}
+    found = {package.name: package for package in _packages(text, locked)}
     wrong = []
     if missing := sorted(found.keys() - {package.name for package in locked.packages}):
         wrong.append(f"{locked.source}: found no {', '.join(missing)}, which its packages depend on: lock it again")
@@ -91,6 +91,10 @@ def examined(locked: Locked, host: Host) -> tuple[Locked, list[str]]:
             )
     packages = tuple(_known(package, found.get(package.name)) for package in locked.packages)
     return replace(locked, packages=packages), wrong
+
+
+def _packages(text: str, locked: Locked) -> tuple[Package, ...]:
+    return pylock.packages(pylock.load(text, locked.source), locked.source, locked.indexes)
 
 
 def _known(package: Package, found: Package | None) -> Package:

@@ -16,7 +16,8 @@ from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-from slipway.dependencies import pylock, uv
+from slipway.dependencies import indexes, pylock, uv
+from slipway.dependencies.indexes import Index
 from slipway.dependencies.model import DependenciesError, Locked
 from slipway.dependencies.requirements import Entry, Requirements, text_of
 from slipway.dependencies.target import UV_PLATFORM
@@ -39,25 +40,32 @@ class Inputs:
     prereleases: bool = False
     requires_python: str = ""
     built: frozenset[str] = frozenset()
+    # Where packages are looked for before PyPI.
+    indexes: tuple[Index, ...] = ()
 
     @property
     def digest(self) -> str:
         """Changes with anything that may affect the lock, but not with comments, order or encoding."""
-        content = [sorted(self.requirements), sorted(self.constraints), self.prereleases, sorted(self.built)]
+        content: list[Any] = [
+            *(sorted(self.requirements), sorted(self.constraints), self.prereleases, sorted(self.built)),
+            # Without indexes the digest stays what it was in locks made earlier.
+            *([[indexes.bare(one.url) for one in self.indexes]] if self.indexes else []),
+        ]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def of_list(name: str, found: Requirements, built: Collection[str]) -> Inputs:
+def of_list(name: str, found: Requirements, built: Collection[str], others: tuple[Index, ...] = ()) -> Inputs:
     return Inputs(
         name,
         tuple(entry.text for entry in found.entries),
         tuple(entry.text for entry in found.constraints),
         found.prereleases,
         built=frozenset(built),
+        indexes=others,
     )
 
 
-def of_project(text: str, name: str, built: Collection[str]) -> Inputs:
+def of_project(text: str, name: str, built: Collection[str], others: tuple[Index, ...] = ()) -> Inputs:
     """The dependencies in a pyproject.toml. Raises DependenciesError."""
     data = pylock.load(text, name)
     problems, requirements = [], []
@@ -81,6 +89,7 @@ def of_project(text: str, name: str, built: Collection[str]) -> Inputs:
         tuple(requirements),
         requires_python=data["project"].get("requires-python", ""),
         built=frozenset(built),
+        indexes=others,
     )
 
 
@@ -96,7 +105,7 @@ def load(folder: Path, inputs: Inputs) -> Locked:
     if its.get("inputs") != inputs.digest:
         raise DependenciesError([f"{NAME} is older than {inputs.source}: run `{COMMAND}`, and commit it"])
     python = ((inputs.source, inputs.requires_python),) if inputs.requires_python else ()
-    return Locked(NAME, pylock.packages(data, NAME), python, for_python=its.get("python", ""))
+    return Locked(NAME, pylock.packages(data, NAME, inputs.indexes), python, for_python=its.get("python", ""))
 
 
 def make(before: Path, inputs: Inputs, python: str, upgrade: bool = False) -> str:
@@ -126,13 +135,15 @@ def compiled(inputs: Inputs, python: str, before: str = "", no_deps: bool = Fals
         (work / "requirements.in").write_text("".join(f"{line}\n" for line in inputs.requirements))
         (work / "constraints.in").write_text("".join(f"{line}\n" for line in inputs.constraints))
         words = ["pip", "compile", *options, "--no-header", "--no-annotate", "--quiet", "--format", "pylock.toml"]
-        uv.run([*words, "--constraints", "constraints.in", "--output-file", NAME, "requirements.in"], work)
+        uv.run(
+            [*words, "--constraints", "constraints.in", "--output-file", NAME, "requirements.in"], work, inputs.indexes
+        )
         return (work / NAME).read_text()
 
 
 def versions(text: str) -> dict[str, str]:
     """The versions in a lock by package; `{}` if it is not a lock."""
     try:
-        return {package.name: package.version for package in pylock.packages(pylock.load(text, NAME), NAME)}
-    except DependenciesError:
+        return {one["name"]: one["version"] for one in pylock.load(text, NAME).get("packages", [])}
+    except (DependenciesError, KeyError):
         return {}

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from slipway.dependencies.indexes import Index
+
 
 def without_password(text: str) -> str:
     """A text with user and password in URLs masked."""
@@ -76,6 +78,8 @@ class Locked:
     # The packages that the server builds from source, and their build dependencies.
     built: frozenset[str] = frozenset()
     build_packages: tuple[Package, ...] = ()
+    # Where packages are looked for before PyPI.
+    indexes: tuple[Index, ...] = ()
 
     # As requirements files with hashes, normalized.
 

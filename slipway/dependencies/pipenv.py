@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from packaging.utils import canonicalize_name
 
-from slipway.dependencies import pylock
+from slipway.dependencies import indexes, pylock
+from slipway.dependencies.indexes import Index
 from slipway.dependencies.model import DependenciesError, File, Locked, Package
-from slipway.dependencies.requirements import FROM_PYPI, OFFICIAL_INDEX, text_of
+from slipway.dependencies.requirements import FROM_PYPI, text_of
 
 # Descriptions of sources other than an index, by key.
 OTHER_SOURCES = {
@@ -22,7 +23,7 @@ OTHER_SOURCES = {
 }
 
 
-def locked(file: Path, name: str) -> Locked:
+def locked(file: Path, name: str, others: Sequence[Index] = ()) -> Locked:
     """The packages of the section "default". Raises DependenciesError."""
     try:
         lock = json.loads(text_of(file))
@@ -34,9 +35,9 @@ def locked(file: Path, name: str) -> Locked:
     if pipfile.is_file() and _content_hash(pylock.load(text_of(pipfile), "Pipfile")) != meta["hash"]["sha256"]:
         problems.append(f"{name} is older than Pipfile: run `pipenv lock`, and commit it")
     problems += [
-        f"{name}: found the package index {source['url']}, {FROM_PYPI}"
+        f"{name}: {indexes.unknown(source['url'])}"
         for source in meta.get("sources", [])
-        if not OFFICIAL_INDEX.fullmatch(source["url"])
+        if not indexes.is_known(source["url"], others)
     ]
     packages = []
     for package, entry in default.items():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +19,17 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from slipway.dependencies import pylock
+from slipway.dependencies import indexes, pylock
+from slipway.dependencies.indexes import Index
 from slipway.dependencies.model import DependenciesError, File, Locked, Package
-from slipway.dependencies.requirements import FROM_PYPI, OFFICIAL_INDEX, text_of
+from slipway.dependencies.requirements import FROM_PYPI, text_of
 from slipway.dependencies.target import environment
 
 OTHER_SOURCES = {"git": "version control", "directory": "a local folder", "file": "a local file", "url": "a file's URL"}
 Entry = Mapping[str, Any]
 
 
-def locked(file: Path, name: str, python: str) -> Locked:
+def locked(file: Path, name: str, python: str, others: Sequence[Index] = ()) -> Locked:
     """The packages of the group "main" for a version of Python such as "3.11.2". Raises DependenciesError."""
     lock = pylock.load(text_of(file), name)
     own = file.with_name("pyproject.toml")
@@ -46,7 +47,7 @@ def locked(file: Path, name: str, python: str) -> Locked:
     else:
         chosen = [*_reached(project, entries, python, name)]
     files = metadata.get("files", {})
-    if problems := [*_problems(chosen, files, name)]:
+    if problems := [*_problems(chosen, files, name, others)]:
         raise DependenciesError(problems)
     wanted = _specifier(metadata.get("python-versions", "*"))
     packages = tuple(_package(one, files) for one in chosen)
@@ -72,14 +73,14 @@ def _files(entry: Entry, files: Mapping[str, Any]) -> Iterator[File]:
             yield File(digest, file["file"])
 
 
-def _problems(chosen: Iterable[Entry], files: Mapping[str, Any], name: str) -> Iterator[str]:
+def _problems(chosen: Iterable[Entry], files: Mapping[str, Any], name: str, others: Sequence[Index]) -> Iterator[str]:
     for entry in chosen:
         source = entry.get("source", {})
         if source.get("type") in OTHER_SOURCES:
             kind = OTHER_SOURCES[source["type"]]
             yield f"{name}: found {entry['name']} from {kind}, {FROM_PYPI}: name a release of it"
-        elif source and not OFFICIAL_INDEX.fullmatch(source.get("url", "")):
-            yield f"{name}: found {entry['name']} from the package index {source.get('url')}, {FROM_PYPI}"
+        elif source and not indexes.is_known(source.get("url", ""), others):
+            yield f"{name}: {indexes.unknown(source.get('url', ''), entry['name'])}"
         elif not [*_files(entry, files)]:
             yield f"{name}: found {entry['name']} without hashes, expected them: run `poetry lock`"
 

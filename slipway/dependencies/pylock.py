@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from packaging.utils import canonicalize_name
 
+from slipway.dependencies import indexes
+from slipway.dependencies.indexes import Index
 from slipway.dependencies.model import DependenciesError, File, Package
-from slipway.dependencies.requirements import FROM_PYPI, OFFICIAL_INDEX
+from slipway.dependencies.requirements import FROM_PYPI
 
 # Descriptions of sources other than an index, by key.
 OTHER_SOURCES = {"vcs": "version control", "directory": "a local folder", "archive": "an archive"}
@@ -25,8 +27,9 @@ def load(text: str, name: str) -> dict[str, Any]:
         raise DependenciesError([f"{name}: found invalid TOML ({error}); restore or recreate the file"]) from error
 
 
-def packages(data: Mapping[str, Any], name: str) -> tuple[Package, ...]:
-    """The packages of a lock; `name` is the file's name for errors. Raises DependenciesError."""
+def packages(data: Mapping[str, Any], name: str, others: Sequence[Index] = ()) -> tuple[Package, ...]:
+    """The packages of a lock; `name` is the file's name for errors, `others` are indexes that it may name beside PyPI.
+    Raises DependenciesError."""
     problems, found = [], []
     for entry in data.get("packages", []):
         package = f"{entry.get('name')}=={entry.get('version', '?')}"
@@ -34,8 +37,8 @@ def packages(data: Mapping[str, Any], name: str) -> tuple[Package, ...]:
             problems.append(f"{name}: found {entry.get('name')} from {kinds[0]}, {FROM_PYPI}: name a release of it")
             continue
         index = entry.get("index", "")
-        if index and not OFFICIAL_INDEX.fullmatch(index):
-            problems.append(f"{name}: found {package} from the package index {index}, {FROM_PYPI}")
+        if index and not indexes.is_known(index, others):
+            problems.append(f"{name}: {indexes.unknown(index, package)}")
             continue
         files = [*map(_file, [*entry.get("wheels", []), *([entry["sdist"]] if "sdist" in entry else [])])]
         if not files or not all(file.sha256 for file in files):

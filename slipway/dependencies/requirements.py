@@ -9,13 +9,15 @@ import codecs
 import os
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from slipway.dependencies import indexes
+from slipway.dependencies.indexes import Index
 from slipway.dependencies.model import DependenciesError, File, Package
 
 # Byte order marks, as Windows' tools and PowerShell's `>` write.
@@ -26,7 +28,6 @@ MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-OFFICIAL_INDEX = re.compile(r"https://pypi\.org/simple/?|https://pypi\.python\.org/simple/?")
 FROM_PYPI = "expected a package of PyPI"
 # Advice for a line printed by `pip list` or `conda list --export`.
 FREEZE = ": make the list by `pip list --format=freeze`"
@@ -96,9 +97,10 @@ class Requirements:
         return bool(self.entries) and all(entry.version and entry.hashes for entry in self.entries)
 
 
-def read(path: Path, folder: Path) -> Requirements:
-    """The requirements in a file; errors name it relative to `folder`. Raises DependenciesError."""
-    reader = _Reader(folder)
+def read(path: Path, folder: Path, others: Sequence[Index] = ()) -> Requirements:
+    """The requirements in a file; errors name it relative to `folder`. `others` are indexes that it may name beside
+    PyPI. Raises DependenciesError."""
+    reader = _Reader(folder, others)
     reader.read(path, reader.found.entries)
     if reader.problems:
         raise DependenciesError(reader.problems)
@@ -125,8 +127,8 @@ def decoded(data: bytes) -> str:
 
 
 class _Reader:
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.found = folder, Requirements()
+    def __init__(self, folder: Path, others: Sequence[Index]) -> None:
+        self.folder, self.found, self.others = folder, Requirements(), others
         self.problems: list[str] = []
         self._reading: set[Path] = set()
 
@@ -160,9 +162,8 @@ class _Reader:
         elif name == "--editable":
             self._refuse(where, "an editable installation", value, _local_advice(value))
         elif name in ("--index-url", "--extra-index-url"):
-            if not OFFICIAL_INDEX.fullmatch(value):
-                advice = "expected PyPI: Slipway supports no other index; remove the line"
-                self.problems.append(f"{where}: found the package index {value}, {advice}")
+            if not indexes.is_known(value, self.others):
+                self.problems.append(f"{where}: {indexes.unknown(value)}")
         elif name == "--find-links" or name == "--no-index":
             self.problems.append(f"{where}: found {name}, expected only PyPI; remove the line")
         elif name == "--no-binary":

@@ -14,6 +14,9 @@ from pathlib import Path
 
 from uv import find_uv_bin
 
+from slipway.dependencies import indexes
+from slipway.dependencies.indexes import Index
+
 VERSION = "0.13.9"
 # The wheel for Linux on x86_64, and the program in it. https://pypi.org/project/uv/#files
 WHEEL_URL = (
@@ -42,10 +45,11 @@ def has_python(minor: str) -> bool:
     return not minor or "linux-x86_64-gnu" in run(words, Path("/"))
 
 
-def run(arguments: Sequence[str], folder: Path) -> str:
-    """The output of uv in a folder. Raises UvFailed."""
+def run(arguments: Sequence[str], folder: Path, others: Sequence[Index] = ()) -> str:
+    """The output of uv in a folder; packages are looked for in `others` before PyPI. Raises UvFailed."""
     # uv resolves for the server's Python; locally it needs no other interpreter than this one.
     env = {**os.environ, "UV_PYTHON": sys.executable, "UV_PYTHON_DOWNLOADS": "never", "UV_NO_CONFIG": "1"}
+    env |= indexes.variables(others)
     command = [find_uv_bin(), *OPTIONS, *arguments]
     done = subprocess.run(
         command, cwd=folder, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False

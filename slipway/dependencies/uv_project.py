@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from slipway.dependencies import pylock, uv
+from slipway.dependencies.indexes import Index
 from slipway.dependencies.model import DependenciesError, Locked
 from slipway.dependencies.requirements import text_of
 from slipway.dependencies.target import may_apply
@@ -24,7 +25,7 @@ EXPORT = ("export", "--frozen", "--offline", "--no-dev", "--no-emit-project", "-
 SKIPPED = {"node_modules", "venv", "env", "site-packages", "__pycache__"}
 
 
-def locked(file: Path, folder: Path, name: str) -> Locked:
+def locked(file: Path, folder: Path, name: str, others: Sequence[Index] = ()) -> Locked:
     """The dependencies of the project in a folder, by its lock, or by that of its workspace above it. Raises
     DependenciesError."""
     own = folder / "pyproject.toml"
@@ -46,7 +47,7 @@ def locked(file: Path, folder: Path, name: str) -> Locked:
             raise DependenciesError([f"{name}: uv could not export it: {error}"]) from error
     wanted = [(name, lock.get("requires-python", "")), ("pyproject.toml", _requires_python(project))]
     python = tuple((who, specifier) for who, specifier in wanted if specifier)
-    return Locked(name, pylock.packages(pylock.load(exported, name), name), python)
+    return Locked(name, pylock.packages(pylock.load(exported, name), name, others), python)
 
 
 def _copy_projects(top: Path, copy: Path) -> None:

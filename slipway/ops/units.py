@@ -20,6 +20,8 @@ from slipway.settings import limits
 
 # A process's age is known in whole seconds.
 STALE_SECONDS = 2
+# The exit code of a shell that SIGTERM has ended.
+TERMINATED = 143
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class Ready:
 
     After a start it is retried for up to `seconds`; `setting` is the one to raise. `before` and `after` are commands
     around each restart; if `before` fails, there is no restart. `is_calm` retries less often after the first tries,
-    as the service may limit the rate of requests.
+    as the service may limit the rate of requests. `watch` is a command that gets the id of the waiting process: it ends
+    that one's process group as soon as waiting is useless, and says why.
     """
 
     check: str
@@ -37,6 +40,7 @@ class Ready:
     before: str = ""
     after: str = ""
     is_calm: bool = False
+    watch: str = ""
 
 
 class Around(NamedTuple):
@@ -196,15 +200,20 @@ def _reload(unit: str) -> str:
     )
 
 
-def until(ready: Ready, seconds: int) -> str:
-    """A command that succeeds as soon as `ready.check` does, and fails after `seconds`.
+def until(ready: Ready, seconds: int, watch: str = "") -> str:
+    """A command that succeeds as soon as `ready.check` does, and fails after `seconds`, or with TERMINATED if `watch`
+    ends it.
 
     A time limit, not a number of tries: one try at a service that accepts and never answers takes seconds.
     """
     loop = f"until {ready.check}; do sleep 0.5; done"
     if ready.is_calm:
         loop = f"n=0; until {ready.check}; do n=$((n + 1)); sleep $((n > 5)).5; done"
-    return f"timeout {seconds} sh -c {shlex.quote(loop)}"
+    if not watch:
+        return f"timeout {seconds} sh -c {shlex.quote(loop)}"
+    # Only who watches has something to say, not the shells about what is terminated.
+    loop = f"trap 'exit {TERMINATED}' TERM; {watch} $$ > /dev/null 2>&3 & {loop}; kill $! || true"
+    return f"timeout {seconds} sh -c {shlex.quote(loop)} 3>&2 2> /dev/null"
 
 
 def and_wait(action: str, unit: str, ready: Ready | None) -> str:
@@ -215,4 +224,5 @@ def and_wait(action: str, unit: str, ready: Ready | None) -> str:
     if ready is None:
         return f"{action} || {failure}"
     late = f"echo '{unit} is not ready after {ready.seconds} s; on a slow host raise {ready.setting}' >&2"
-    return f"{action} || {failure}; {until(ready, ready.seconds)} || {{ {late}; {failure}; }}"
+    told = f"[ $? != {TERMINATED} ] || exit 1; " if ready.watch else ""
+    return f"{action} || {failure}; {until(ready, ready.seconds, ready.watch)} || {{ {told}{late}; {failure}; }}"

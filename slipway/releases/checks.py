@@ -5,9 +5,10 @@ Installed on the host next to the program. Standard library only, Python 3.11 or
 
 from __future__ import annotations
 
+import itertools
 import re
 
-from slipway.releases.host import TOO_MANY, UNAVAILABLE, Answer, Failed, Service, Site, is_right
+from slipway.releases.host import TOO_MANY, UNAVAILABLE, Answer, Failed, Service, Site, System, is_right
 
 # Healthy answers required in a row: each worker of a service becomes healthy at its own time.
 RIGHT_ANSWERS = 5
@@ -15,7 +16,36 @@ RIGHT_ANSWERS = 5
 QUICK_REQUESTS, CALM_SECONDS = 5, 1.0
 # Characters of an unhealthy answer that are shown.
 MAX_SHOWN = 200
+# Of a unit that failed, the lines of its journal that are shown.
+LOG_LINES = 20
+# After so many ends a service is crash-looping: a release has another one that serves; in an apply its database may
+# need a moment.
+RESTARTS_OF_RELEASE, RESTARTS_OF_APPLY = 1, 3
+# uvicorn starts its workers again without end, one before 0.30 never.
+MAX_WORKERS_ENDED, LOOKS_WITHOUT_WORKERS = 4, 3
 NGINX = "nginx.service"
+
+
+class Ends:
+    """How often what a unit runs has ended since the unit was started: its main process, or uvicorn's workers, of which
+    systemd knows nothing."""
+
+    def __init__(self, system: System, unit: str, restarts: int) -> None:
+        self.system, self.unit, self.restarts = system, unit, restarts
+        self.main, self.workers, self.looks = "", set[str](), 0
+
+    def are_too_many(self) -> bool:
+        """Whether it is useless to wait any longer; to be asked again and again."""
+        state = self.system.properties(self.unit, "NRestarts", "MainPID")
+        if int(state.get("NRestarts", "0")) >= self.restarts:
+            return True
+        if state.get("MainPID", "0") != self.main:
+            self.main, self.workers, self.looks = state.get("MainPID", "0"), set(), 0
+        now = self.system.workers(self.main)
+        self.workers |= now
+        ended = len(self.workers - now)
+        self.looks = self.looks + 1 if ended and not now else 0
+        return ended >= MAX_WORKERS_ENDED or self.looks >= LOOKS_WITHOUT_WORKERS
 
 
 class Checks(Site):
@@ -33,15 +63,17 @@ class Checks(Site):
         unit = self.next_units(service)[0] if is_next else self.unit(service.name)
         listen = service.next_socket if is_next else service.listen
         end, right, asked = self.system.now() + service.health_seconds, 0, 0
+        ends = Ends(self.system, unit, RESTARTS_OF_RELEASE)
         while right < RIGHT_ANSWERS:
-            answer = self.system.answer(service, listen, self.facts.probe_seconds)
+            # Short at first: a service that has ended lets everybody wait at its socket.
+            answer = self.system.answer(service, listen, min(2**asked, self.facts.probe_seconds))
             asked += 1
             pause = self.facts.poll_seconds if asked < QUICK_REQUESTS else CALM_SECONDS
             if is_right(answer, service) or (right and answer.status == TOO_MANY):
                 right += 1
             else:
                 right = 0
-                if self.system.properties(unit, "NRestarts").get("NRestarts") != "0":
+                if ends.are_too_many():
                     raise Failed("exited unexpectedly", unit)
                 left = end - self.system.now()
                 if left <= 0:
@@ -49,6 +81,18 @@ class Checks(Site):
                 if answer.status in (TOO_MANY, UNAVAILABLE):
                     pause = max(pause, min(answer.retry_after, left))
             self.system.sleep(pause)
+
+    def watch(self, name: str, waiting: str) -> bool:
+        """While a process waits for a service to become healthy: end its process group once that is useless, and say
+        why."""
+        ends = Ends(self.system, self.unit(name), RESTARTS_OF_APPLY)
+        while not ends.are_too_many():
+            self.system.sleep(CALM_SECONDS)
+            if not self.system.exists(f"/proc/{waiting}"):
+                return True
+        self.explain(Failed("is crash-looping", self.unit(name)))
+        self.system.end_group_of(int(waiting))
+        return False
 
     # --- Pages
 
@@ -93,7 +137,10 @@ class Checks(Site):
 
     def explain(self, failure: Failed) -> None:
         if failure.unit:
-            self.system.tell(f"{self.system.log(failure.unit)}\n{failure.unit}: {failure}")
+            lines = self.system.log(failure.unit).splitlines()
+            error = last_error(lines)
+            text = "\n".join([*lines[-LOG_LINES:], f"{failure.unit}: {failure}{f': {error}' if error else ''}"])
+            self.system.tell("\n".join(filter(None, [text, fix(error, lines)])))
         else:
             self.system.tell(str(failure))
 
@@ -109,3 +156,59 @@ def unhealthy(answer: Answer, service: Service) -> str:
     if answer.status and not service.health_status:
         return why
     return f"{why}; on a slow host raise {service.seconds_setting}"
+
+
+def last_error(lines: list[str]) -> str:
+    """The exception that the last traceback in a log ends with, or what uvicorn says instead of one; "" for none."""
+    found, is_inside = "", False
+    for line in lines:
+        if "Traceback (most recent call last):" in line:
+            is_inside = True
+        elif line.startswith("ERROR:    Error loading ASGI app"):
+            found = line.removeprefix("ERROR:").strip()
+        # Its calls are indented.
+        elif is_inside and re.match(r"[A-Za-z_][\w.]*(: |$)", line):
+            found, is_inside = line[:MAX_SHOWN], False
+    return found
+
+
+# What an exception says, and what to do.
+FIXES = (
+    (
+        r"cannot open shared object file|(?i:failed to find lib|no library called|could not find .*\blib)",
+        "a system library is missing: name its Debian package in extra_packages, and run slipway apply",
+    ),
+    (
+        r"No module named|Could not import module|Could not load",
+        "add the package to the dependencies (slipway lock), and run slipway release; if it is the application's own,"
+        " correct backend_source or backend_app",
+    ),
+    (
+        r"Read-only file system|Permission denied: '[^/]",
+        "name the folder that the application writes to in shared_paths, and run slipway apply",
+    ),
+    (
+        r"ServerSelectionTimeoutError|OperationFailure.*[Aa]uthentication|command \w+ requires authentication",
+        'the application does not reach its database: give it "{mongo_url}" in backend_environment',
+    ),
+)
+VARIABLES = "set {} in backend_environment, or in backend_secrets if it is a secret, and run this again"
+
+
+def fix(error: str, lines: list[str]) -> str:
+    """What to do about an exception at the start of an application; "" where that is not known."""
+    if missing := _missing_variables(error, lines):
+        return VARIABLES.format(", ".join(missing))
+    return next((advice for pattern, advice in FIXES if re.search(pattern, error)), "")
+
+
+def _missing_variables(error: str, lines: list[str]) -> list[str]:
+    """The environment variables that an exception is about: one of os.environ, or fields of pydantic's settings."""
+    if named := re.fullmatch(r"KeyError: ['\"]([A-Z][A-Z0-9_]+)['\"]", error):
+        return [named[1]]
+    if not re.search(r"ValidationError: \d+ validation errors? for \w*(Settings|Config|Env)", error):
+        return []
+    # What is wrong with a field is on the line below it, indented. A prefix of the variables is not told.
+    pairs = itertools.pairwise(lines)
+    fields = [field for field, wrong in pairs if re.match(r"\s+[Ff]ield required", wrong)]
+    return [f"the variable of {field}" for field in dict.fromkeys(fields)]

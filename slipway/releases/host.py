@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import socket
 import stat
 import subprocess
@@ -18,8 +20,8 @@ from typing import Any, NamedTuple
 # HTTP statuses: rate limit exceeded (RFC 6585), service not ready yet.
 TOO_MANY, UNAVAILABLE = 429, 503
 MAX_ANSWER_BYTES = 2**20
-# Of a failed unit: journal entries to read, and lines to show.
-LOG_ENTRIES, LOG_LINES = 80, 20
+# Journal entries of a failed unit to read.
+LOG_ENTRIES = 80
 UNITS = "/etc/systemd/system"
 # The target of the link "next" during a restart instead of a release.
 COVERS = "current"
@@ -194,7 +196,7 @@ class System:
         try:
             with open(path, encoding="utf-8", errors="surrogateescape") as file:
                 return file.read()
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             return ""
 
     def write(self, path: str, text: str) -> None:
@@ -263,8 +265,19 @@ class System:
         return self.run("systemctl", "is-active", "--quiet", unit)[0]
 
     def log(self, unit: str) -> str:
-        _, lines = self.run("journalctl", "-u", unit, "-n", str(LOG_ENTRIES), "--no-pager", "-o", "cat")
-        return "\n".join(lines.splitlines()[-LOG_LINES:])
+        return self.run("journalctl", "-u", unit, "-n", str(LOG_ENTRIES), "--no-pager", "-o", "cat")[1]
+
+    def end_group_of(self, process: int) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(os.getpgid(process), signal.SIGTERM)
+
+    def workers(self, main: str) -> set[str]:
+        """The workers of a main process that is a uvicorn with several, all by their ids."""
+        if not re.search(r"\0--workers\0(?!1\0)\d", self.read(f"/proc/{main}/cmdline")):
+            return set()
+        # Python's multiprocessing starts each as a program of its own.
+        children = self.read(f"/proc/{main}/task/{main}/children").split()
+        return {child for child in children if "spawn_main" in self.read(f"/proc/{child}/cmdline")}
 
     def answer(self, service: Service, listen: str, seconds: int) -> Answer:
         """A service's answer to its health check."""

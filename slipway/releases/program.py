@@ -14,6 +14,7 @@
     settle                              finish or undo an interrupted release or restart
     discard ID keep|discard             stop the next release, and remove its files or keep them
     prune                               remove old releases
+    watch SERVICE PID                   while PID waits for SERVICE: end its process group if SERVICE is crash-looping
 
 Slipway installs this file, and next to it release-SITE.json with the configuration of a site. Visitors are served
 whenever a step is interrupted: `settle` finishes it, and is run by `slipway apply` and by the next release. `Steps`
@@ -334,7 +335,10 @@ STEPS: dict[str, Callable[..., bool]] = {
     "settle": Steps.settle,
     "discard": Steps.discard,
     "prune": Steps.prune,
+    "watch": Steps.watch,
 }
+# These change nothing that another step might be at.
+WITHOUT_LOCK = {"watch"}
 
 
 def main(site: str = "--help", step: str = "", *words: str) -> int:
@@ -349,7 +353,8 @@ def main(site: str = "--help", step: str = "", *words: str) -> int:
     system = System()
     try:
         facts = load(site, os.path.dirname(os.path.realpath(__file__)))
-        lock(facts)
+        if step not in WITHOUT_LOCK:
+            lock(facts)
         return 0 if STEPS[step](Steps(facts, system), *words) else 1
     except Failed as failure:
         system.tell(str(failure))

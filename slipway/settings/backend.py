@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from slipway.dependencies import files
+from slipway.dependencies import files, indexes
 from slipway.project import path
 from slipway.settings.routes import RoutePath, overlaps, route
 from slipway.settings.types import (
@@ -37,6 +37,11 @@ def is_listen_address(value: str) -> bool:
     return is_tcp or bool(re.fullmatch(r"(/[\w.@-]+)+", value))
 
 
+def index_secrets(given: object) -> list[str]:
+    """The names of the secrets with the logins to python_indexes; none of them is required."""
+    return [one for name in given for one in indexes.login_names(str(name))] if isinstance(given, dict) else []
+
+
 def _is_below(path: str, folder: str) -> bool:
     return f"{path}/".startswith(f"{folder}/")
 
@@ -65,6 +70,16 @@ class Backend(Section):
     """Packages that are built from their source on the server, in a sandbox, as they have no wheel for it. All others
     are installed from wheels alone. What a build needs of Debian, name in `extra_packages`: `["gcc", "python3-dev"]`,
     for example."""
+
+    python_indexes: Annotated[
+        dict[
+            Annotated[str, matching(r"[a-z][a-z0-9-]{0,30}", 'a short name as "company"')],
+            HttpUrl,
+        ],
+        Words("dictionary of a name to an index's URL"),
+    ] = Field({})
+    """Package indexes that are asked before PyPI, such as `{"company": "https://pypi.example.org/simple"}`.
+    Credentials are the [secrets](secrets.md) `UV_INDEX_COMPANY_USERNAME` and `UV_INDEX_COMPANY_PASSWORD`."""
 
     python_version: Annotated[str, matching(r"(3\.([89]|1[0-9]))?", 'a version of Python as "3.12"')] = ""
     """The Python that runs the backend; `""` for the system's. If it is another one, the server gets it from

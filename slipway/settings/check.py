@@ -14,10 +14,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pyinfra.api.arguments import all_global_arguments
 from pyinfra.connectors.ssh import ConnectorData
 
+from slipway.dependencies.model import without_password
 from slipway.project import SETTINGS, own_components
 from slipway.secrets.store import known_names, read_secrets
 from slipway.settings import alarms, environment, renamed
 from slipway.settings.arguments import OPTIONS, Arguments
+from slipway.settings.backend import index_secrets
 from slipway.settings.backup import secret_names
 from slipway.settings.model import Settings
 from slipway.settings.services import Service
@@ -247,7 +249,9 @@ def _secrets_problems(given: Mapping[str, Any], where: Where) -> list[str]:
     try:
         more = secret_names(given.get("backup_repositories"), given.get("backup_secrets", []))
         more += alarms.secret_names(lambda name: effective(given, name))
-        read_secrets(file, known_names(backend_secrets, more), generated, identity)
+        of_indexes = index_secrets(given.get("python_indexes"))
+        names = known_names(backend_secrets, [*more, *of_indexes])
+        read_secrets(file, names, [*generated, *of_indexes], identity)
     except ValueError as error:
         return [f"{where('secrets_file')}: secrets_file = {file!r}: {line}" for line in str(error).split("\n")]
     return []
@@ -293,4 +297,5 @@ def _unknown(name: str, at: str) -> str:
 
 
 def _line(where: Where, label: str, found: str, expected: str, name: str | None = None) -> str:
-    return f"{where(name or label)}: {label}: found {found}, expected {expected}"
+    # A URL may have somebody's password.
+    return f"{where(name or label)}: {label}: found {without_password(found)}, expected {expected}"

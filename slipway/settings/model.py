@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ConfigDict, PrivateAttr, ValidationInfo, field_validator
 
+from slipway.dependencies.indexes import Index, login_names
 from slipway.project import path
 from slipway.secrets.store import known_names, read_as_before, read_secrets
 from slipway.settings import alarms, limits
@@ -16,7 +17,7 @@ from slipway.settings.access import Access
 from slipway.settings.adoption import Adoption
 from slipway.settings.alarms import Alarms
 from slipway.settings.arguments import Arguments
-from slipway.settings.backend import Backend
+from slipway.settings.backend import Backend, index_secrets
 from slipway.settings.backup import Backup, secret_names
 from slipway.settings.environment import PLACEHOLDERS
 from slipway.settings.fail2ban import Fail2ban
@@ -281,8 +282,18 @@ class Settings(
         """The secrets that are given, by name, as `check` has found them to be in order."""
         # Backups and alarms are the host's.
         more = [] if self.is_further_site else self.host_secrets
-        names = known_names(self.backend_secrets, more)
-        return read_secrets(self.secrets_file, names, self.generated_secrets, self.secrets_identity)
+        of_indexes = index_secrets(self.python_indexes)
+        names = known_names(self.backend_secrets, [*more, *of_indexes])
+        return read_secrets(self.secrets_file, names, [*self.generated_secrets, *of_indexes], self.secrets_identity)
+
+    @property
+    def indexes(self) -> list[Index]:
+        """The package indexes beside PyPI, with the logins that are given."""
+        known = self.secrets if self.python_indexes else {}
+        return [
+            Index(name, url, tuple((one, known[one]) for one in login_names(name) if one in known))
+            for name, url in self.python_indexes.items()
+        ]
 
     @property
     def host_secrets(self) -> list[str]:

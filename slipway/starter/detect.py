@@ -20,6 +20,8 @@ from slipway.settings import frontend_tool
 from slipway.settings.model import Settings
 from slipway.starter.environment import Environment, environment, kept_name, valkey_variable
 from slipway.starter.reading.files import Repository
+from slipway.starter.reading.needs import libraries
+from slipway.starter.reading.packages import other_indexes
 from slipway.starter.reading.project import Project, read
 
 # The Python of Debian 12, the default.
@@ -129,6 +131,25 @@ def backend_requirements(of: Reading) -> Found | None:
     return Found("backend_requirements", posixpath.relpath(listed.file or ".", backend.source or "."), listed.form)
 
 
+def extra_packages(of: Reading) -> Found | None:
+    backend = of.project.backend
+    found = libraries(backend.dependencies) if backend and backend.dependencies else {}
+    return (
+        Found("extra_packages", [*found], "", {debian: f"{name} needs it" for debian, name in found.items()})
+        if found
+        else None
+    )
+
+
+def python_indexes(of: Reading) -> Found | None:
+    backend = of.project.backend
+    if not backend or not backend.dependencies:
+        return None
+    there = other_indexes(of.repository, backend.dependencies.folder)
+    details = {name: str(place) for name, (_, place) in there.items()}
+    return Found("python_indexes", {name: url for name, (url, _) in there.items()}, "", details) if there else None
+
+
 def python_version(of: Reading) -> Found | None:
     backend = of.project.backend
     for wanted in backend.pythons if backend else ():
@@ -199,6 +220,18 @@ def nginx_login_path(of: Reading) -> Found | None:
     # A visitor's path includes the stripped prefix.
     prefix = stripped(of) if of.project.frontend else ""
     return Found("nginx_login_path", f"{prefix}{path}", f"{login.place}: POST {login.path}")
+
+
+def nginx_docs_paths(of: Reading) -> Found | None:
+    """Where FastAPI's pages are elsewhere than usual: they load scripts that the site's own pages may not."""
+    backend = of.project.backend
+    prefix = stripped(of) if of.project.frontend else ""
+    begin = prefix + (backend.routes.root_path.rstrip("/") if backend else "")
+    docs = {f"{begin}{one.path}": one.place for one in backend.routes.docs} if backend else {}
+    usual = Settings.model_fields["nginx_docs_paths"].get_default(call_default_factory=True)
+    if not {*docs} - {*usual}:
+        return None
+    return Found("nginx_docs_paths", [*docs], "", {path: str(place) for path, place in docs.items()})
 
 
 def shared_paths(of: Reading) -> Found | None:
@@ -329,11 +362,14 @@ TABLE: dict[str, Callable[[Reading], Found | None]] = {
     "backend_source": backend_source,
     "backend_app": backend_app,
     "backend_requirements": backend_requirements,
+    "python_indexes": python_indexes,
+    "extra_packages": extra_packages,
     "python_version": python_version,
     "backend_workers": backend_workers,
     "backend_paths": backend_paths,
     "backend_health_path": backend_health_path,
     "nginx_login_path": nginx_login_path,
+    "nginx_docs_paths": nginx_docs_paths,
     "shared_paths": shared_paths,
     "shared_files": shared_files,
     "mongodb_database": mongodb_database,

@@ -9,13 +9,15 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from slipway.dependencies.indexes import login_names
 from slipway.secrets.committed import env_files
 from slipway.secrets.store import MONGO_URL
 from slipway.settings.imported import is_secret
-from slipway.starter.detect import Reading, api_prefix, holds_code, is_inside, python_version, stripped
+from slipway.starter.detect import Reading, api_prefix, holds_code, is_inside, python_indexes, python_version, stripped
 from slipway.starter.environment import valkey_variable
 from slipway.starter.reading.files import dotenv
 from slipway.starter.reading.folders import Written
+from slipway.starter.reading.needs import missing
 from slipway.starter.reading.project import Backend
 from slipway.starter.reading.python import Module, dotted_of
 
@@ -65,7 +67,11 @@ def _about_app(of: Reading, backend: Backend) -> Iterator[str]:
     if not backend.is_certain:
         others = [one for one in backend.others if one.file != backend.app.file and not one.is_wrapper]
         names = ", ".join(f"{one.target} ({one.place})" for one in others[:MAX_NOTES])
-        yield f"{backend.app.file}: other applications: {names}; backend_source and backend_app name the one to run"
+        several = " (docs/sites.md, Several programs, runs all of them)" if others else ""
+        yield (
+            f"{backend.app.file}: other applications: {names}; backend_source and backend_app name the one to"
+            f" run{several}"
+        )
     for module in backend.modules:
         for line in runs_at_import(module):
             yield (
@@ -83,6 +89,14 @@ def _about_app(of: Reading, backend: Backend) -> Iterator[str]:
         yield f"{backend.app.file}: no list of Python packages; write requirements.txt, or set backend_requirements"
     elif not _WITH_UVICORN & backend.dependencies.names:
         yield f"{backend.dependencies.file}: uvicorn is missing, which runs the backend; add it"
+    listed = backend.dependencies
+    if listed:
+        for place, name, package in missing(of.repository, backend.source, backend.modules, listed):
+            yield f"{place}: {name} needs {package}, which {listed.file} does not list; add it"
+    if private := python_indexes(of):
+        for name, url in private.value.items():
+            logins = " and ".join(login_names(name))
+            yield f"{private.details[name]}: {url}: give the login to it, if it needs one, as the secrets {logins}"
     for server, place in backend.servers.items():
         if server == "Redis":
             if not valkey_variable(backend):

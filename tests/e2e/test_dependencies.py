@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import random
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from slipway.lab import network
 from support.lab_host import PROJECT, LabHost
+from support.package_index import PackageIndex
 from support.releases import IMPATIENT, ROOT
 
 PROJECTS = PROJECT / "tests/projects"
@@ -121,6 +125,44 @@ def test_a_package_without_a_wheel_is_built_by_nobody_where_a_setting_allows_it(
     done = server.slipway("release", "lab", "--yes", *options(source, **allowed))
     assert done.returncode == 1
     assert "Hash mismatch for `python-multipart==0.0.5`" in done.stderr
+
+
+@pytest.mark.thorough
+def test_a_large_package_of_a_private_index_is_installed_and_nobody_reads_the_login_to_it(
+    server: LabHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, secret = copied("plain-requirements", tmp_path), "s3cret-of-the-index"
+    private = PackageIndex(tmp_path / "index")
+    private.add("ourown", "1.5", data=random.Random(1).randbytes(2**20) * 300)
+    with private.behind_login("deploy", secret, network.of(server.lab).gateway) as url:
+        with (source / "requirements.txt").open("a") as file:
+            file.write(f"--extra-index-url {url.replace('://', '://old:one@')}\nourown\n")
+        lock = ("lock", "lab", "--data", f"backend_source={source}", "--data")
+        done = server.slipway(*lock, "python_mirror=https://example.org")
+        assert done.returncode == 1
+        assert f'set python_indexes = {{"private": "{url}"}}' in done.stderr
+        indexes = json.dumps({"company": url})
+        assert "answers 401" in server.slipway(*lock, f"python_indexes={indexes}").stderr
+        for name, value in {"USERNAME": "deploy", "PASSWORD": secret}.items():
+            monkeypatch.setitem(server.env, f"SLIPWAY_SECRET_UV_INDEX_COMPANY_{name}", value)
+        done = server.slipway(*lock, f"python_indexes={indexes}")
+        assert done.returncode == 0, done.stderr
+        released = server.release(*options(source, python_indexes=indexes))
+    assert packages(server)["ourown"] == "1.5"
+    installed = server.ssh(
+        f"find -L {ROOT}/current/backend/.venv -name data.bin -size 300M; ls {ROOT}/venvs/.uv 2>&1; true"
+    )
+    assert "/ourown/data.bin" in installed
+    assert "No such file" in installed, "what was downloaded is still there"
+    assert secret not in done.stdout + released.stdout + (source / "pylock.slipway.toml").read_text()
+    found = server.ssh(f"grep -rls {secret} /etc /usr/lib/slipway /var/log /var/www /run/log; true")
+    assert found == "/etc/codementee/credentials/UV_INDEX_COMPANY_PASSWORD"
+    assert server.ssh(f"journalctl --no-pager | grep -c {secret}; stat -c %a {found}").split() == ["0", "600"]
+    # Who names no index has no login to it.
+    for name in ("USERNAME", "PASSWORD"):
+        monkeypatch.delitem(server.env, f"SLIPWAY_SECRET_UV_INDEX_COMPANY_{name}")
+    server.apply()
+    assert server.ssh(f"[ -e {found} ] || echo gone") == "gone"
 
 
 def problems_of(server: LabHost, *arguments: str) -> Any:

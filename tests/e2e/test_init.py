@@ -41,13 +41,13 @@ class Project:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    def start(self, name: str) -> Site:
-        """As a user does: init, lock if required, apply."""
+    def start(self, name: str, *options: str) -> Site:
+        """As a user does: init with these options, lock if required, apply."""
         self.domain = f"{name}.{self.server.site().domain}"
         self.server.resolve(self.domain)
         for command in (("git", "init", "-q"), ("git", "add", "-A"), COMMIT):
             subprocess.run(command, cwd=self.top, check=True)
-        said = self.slipway("init", "--yes", "--set", f"site_domain={name}.example.org")
+        said = self.slipway("init", "--yes", "--set", f"site_domain={name}.example.org", *options)
         if "slipway lock " in said:
             self.slipway("lock", "lab")
         self.slipway("apply", "lab", "--yes")
@@ -104,6 +104,77 @@ def test_a_project_is_deployed_by_what_init_writes(
 ) -> None:
     project = Project(server, copied(name, tmp_path))
     notes_stay(project, project.start(name.replace(" ", "-")), notes, health)
+
+
+@pytest.mark.thorough
+def test_a_factory_below_src_with_nested_settings_is_deployed_with_its_own_pages(
+    server: LabHost, tmp_path: Path
+) -> None:
+    project = Project(server, copied("src-factory", tmp_path, with_packages=False))
+    site = project.start("nested")
+    docs = site.get("/v1/docs")
+    assert docs.status_code == 200
+    assert "https://cdn.jsdelivr.net" in docs.headers["Content-Security-Policy"]
+    notes_stay(project, site, "/v1/notes", "/healthz")
+
+
+BOTH = """
+backend_source = "services"
+backend_requirements = "auth/requirements.txt"
+backend_paths = ["/api/auth/"]
+backend_environment["PYTHONPATH"] = "auth"
+services = [
+    {
+        "name": "catalog",
+        "app": "app.main:app",
+        "path": "/api/catalog/",
+        "health_path": "/api/catalog/health",
+        "environment": {"PYTHONPATH": "catalog"},
+    }
+]
+"""
+
+
+@pytest.mark.thorough
+def test_two_backends_of_a_repository_are_a_site_as_the_documentation_says(server: LabHost, tmp_path: Path) -> None:
+    project = Project(server, copied("two-backends", tmp_path, with_packages=False))
+    for name in ("auth", "catalog"):
+        (project.top / f"services/{name}/requirements.txt").write_text("fastapi\nuvicorn\npymongo\n")
+    site = project.start("two")
+    assert site.get("/api/auth/health").json() == {"service": "auth"}
+    assert site.get("/api/catalog/health").status_code == 404
+    settings = project.folder / "group_data/all.py"
+    settings.write_text(settings.read_text() + BOTH)
+    project.slipway("lock", "lab")
+    project.slipway("release", "lab", "--yes")
+    project.slipway("apply", "lab", "--yes")
+    for name in ("auth", "catalog"):
+        assert site.get(f"/api/{name}/health").json() == {"service": name}
+    project.slipway("plan", "lab")
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_application_that_does_not_start_is_given_up_soon_and_its_first_apply_resumed(
+    server: LabHost, tmp_path: Path, workers: int
+) -> None:
+    """uvicorn starts its workers again for as long as nobody ends it; alone it ends itself."""
+    top = copied("parts", tmp_path)
+    with (top / "app/config.py").open("a") as file:
+        # Put together, as nobody can tell by reading.
+        file.write('TOKEN = os.environ["_".join(("PAYMENT", "KEY"))]\n')
+    project = Project(server, top)
+    with pytest.raises(AssertionError) as caught:
+        project.start(f"late-{workers}", "--set", f"backend_workers={workers}", "--set", "backend_health_seconds=300")
+    said = str(caught.value)
+    assert f"late-{workers}-backend.service: is crash-looping: KeyError: 'PAYMENT_KEY'" in said
+    assert "set PAYMENT_KEY in backend_environment" in said
+    assert "is not ready after" not in said
+    settings = project.folder / "group_data/all.py"
+    settings.write_text(settings.read_text() + "backend_environment['PAYMENT_KEY'] = 'x'\n")
+    project.slipway("apply", "lab", "--yes")
+    project.slipway("plan", "lab")
+    assert server.site(project.domain).get("/health").json() == {"version": "1", "key": "set"}
 
 
 @pytest.mark.thorough

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import threading
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from html import escape
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 
 class PackageIndex:
-    """Wheels with only their metadata."""
+    """Wheels with only their metadata, and padding where they are to be large."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def add(self, name: str, version: str, requires: str = "", python: str = "", tag: str = "py3-none-any") -> None:
+    def add(
+        self,
+        name: str,
+        version: str,
+        requires: str = "",
+        python: str = "",
+        tag: str = "py3-none-any",
+        data: bytes = b"",
+    ) -> None:
         info, place = f"{name}-{version}.dist-info", self.folder / name
         lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
         lines += [f"Requires-Dist: {requires}"] if requires else []
@@ -25,6 +39,8 @@ class PackageIndex:
             archive.writestr(f"{info}/METADATA", "\n".join(lines) + "\n")
             archive.writestr(f"{info}/WHEEL", f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {tag}\n")
             archive.writestr(f"{info}/RECORD", "")
+            if data:
+                archive.writestr(f"{name}/data.bin", data)
         link = f"{wheel.name}#sha256={self.digest(name, version)}"
         with (place / "index.html").open("a") as page:
             page.write(f'<a href="{link}" data-requires-python="{escape(python)}">{wheel.name}</a>\n')
@@ -33,3 +49,28 @@ class PackageIndex:
         """The SHA-256 of a package's wheel."""
         (wheel,) = (self.folder / name).glob(f"{name}-{version}-*.whl")
         return hashlib.sha256(wheel.read_bytes()).hexdigest()
+
+    @contextmanager
+    def behind_login(self, user: str, password: str, address: str = "127.0.0.1") -> Iterator[str]:
+        """Its URL at an address of this machine, for whoever gives this login."""
+        wanted = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+        class Handler(SimpleHTTPRequestHandler):
+            def do_GET(self) -> None:
+                if self.headers.get("Authorization") == wanted:
+                    # Who has read enough of a wheel hangs up.
+                    with suppress(BrokenPipeError, ConnectionResetError):
+                        super().do_GET()
+                    return
+                self.send_response(401)
+                self.send_header("WWW-Authenticate", 'Basic realm="packages"')
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        with ThreadingHTTPServer((address, 0), partial(Handler, directory=str(self.folder))) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            yield f"http://{address}:{server.server_port}"
+            server.shutdown()

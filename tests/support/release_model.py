@@ -41,6 +41,11 @@ class Model:
     connections: dict[str, int] = field(default_factory=dict)
     # Why a unit failed, where it was not its exit code.
     results: dict[str, str] = field(default_factory=dict)
+    # The workers that uvicorn has at each look, the last of them from then on; and the last lines of any unit's log.
+    spawned: list[set[str]] = field(default_factory=list)
+    said: str = "its last words"
+    # Processes whose groups were ended.
+    ended: list[int] = field(default_factory=list)
     clock: int = 0
     slept: list[float] = field(default_factory=list)
     # The program is killed before this one of its changes.
@@ -227,6 +232,7 @@ class Model:
             "SubState": "running" if unit in self.active else "dead",
             "NRestarts": "3" if unit in self.crashing else "0",
             "Result": self.results.get(unit, "exit-code"),
+            "MainPID": "7" if unit in self.active else "0",
         }
         return {name: found[name] for name in names}
 
@@ -234,7 +240,15 @@ class Model:
         return unit in self.active
 
     def log(self, unit: str) -> str:
-        return f"the last words of {unit}"
+        return f"{self.said}\nthe last words of {unit}"
+
+    def workers(self, main: str) -> set[str]:
+        if main == "0" or not self.spawned:
+            return set()
+        return self.spawned.pop(0) if len(self.spawned) > 1 else self.spawned[0]
+
+    def end_group_of(self, process: int) -> None:
+        self.ended.append(process)
 
     def answer(self, service: Service, listen: str, seconds: int) -> Answer:
         unit = self._unit_at(listen)

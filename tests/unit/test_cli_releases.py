@@ -84,6 +84,17 @@ def test_what_is_released_where_is_said_before_it_is_confirmed(run, released, mo
     assert "confirm with --yes" in errors
 
 
+@pytest.mark.parametrize(
+    ("backend", "folder"), [(".", "/our/site"), ("api/src", "/our/site"), ("web", "/our/site/web")]
+)
+def test_the_folder_that_is_released_is_the_one_that_holds_all_of_it(run, released, backend, folder):
+    site = Path("/our/site")
+    released(Sources(site / backend, site / "web", "", ""))
+    code, output, _ = run(PLANNED, "release", "lab", "--yes")
+    assert code == 0
+    assert f"backend and frontend of {folder} (not in git)" in output
+
+
 def test_a_quiet_release_that_is_confirmed_says_nothing(run, released):
     assert run(PLANNED, "release", "lab", "--yes", "--quiet") == (0, "", "")
 

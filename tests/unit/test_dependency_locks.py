@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from slipway.dependencies import resolve
+from slipway.dependencies.indexes import Index
 from slipway.dependencies.model import DependenciesError
 
 PROJECTS = Path(__file__).resolve().parents[1] / "projects"
@@ -150,12 +151,41 @@ def test_a_package_of_uv_that_is_not_pypis_is_refused(copied, source):
     assert SOURCES[source] in problem
 
 
+OWN_INDEX = Index("example", "https://pypi.example.org/simple/")
+
+
+@pytest.mark.parametrize("login", ["", "me:s3cret@"])
+@pytest.mark.parametrize("name", ["uv-lock", "poetry-lock", "pipfile-lock"])
+def test_a_package_of_an_index_that_a_setting_names_is_taken(copied, name, login):
+    folder, url = copied(name), f"https://{login}pypi.example.org/simple"
+    if name == "uv-lock":
+        file = folder / "uv.lock"
+        before, found, after = file.read_text().partition('name = "h11"\n')
+        file.write_text(before + found + after.replace("https://pypi.org/simple", url, 1))
+    elif name == "poetry-lock":
+        file = folder / "poetry.lock"
+        text = file.read_text()
+        end = text.index("[[package]]", text.index('name = "h11"'))
+        file.write_text(f'{text[:end]}[package.source]\ntype = "legacy"\nurl = "{url}"\n\n{text[end:]}')
+    else:
+        file = folder / "Pipfile.lock"
+        (folder / "Pipfile").unlink()
+        file.write_text(file.read_text().replace("https://pypi.org/simple", url))
+    (problem,) = problems(folder)
+    assert "found h11" in problem or name == "pipfile-lock"
+    assert 'set python_indexes = {"example": "https://pypi.example.org/simple"}' in problem
+    assert "s3cret" not in problem
+    found = resolve.locked(folder, "", "3.12.1", indexes=[OWN_INDEX])
+    assert {package.name for package in found.packages} - {"exceptiongroup"} == NAMES
+    assert resolve.inputs(folder, "", indexes=[OWN_INDEX]) is None
+
+
 @pytest.mark.parametrize(
     ("source", "said"),
     [
         ('type = "git"\nurl = "https://example.org/a.git"', "from version control"),
         ('type = "directory"\nurl = "../a"', "from a local folder"),
-        ('type = "legacy"\nurl = "https://pypi.example.org/simple"', "from the package index https://pypi.example.org"),
+        ('type = "legacy"\nurl = "https://pypi.example.org/simple"', "the package index https://pypi.example.org"),
         ('type = "legacy"\nurl = "https://pypi.org/simple"', ""),
     ],
 )
@@ -236,7 +266,7 @@ def test_a_lock_in_the_standard_format_is_used(tmp_path):
         ('vcs = {type = "git", url = "https://example.org/a", commit-id = "0"}', "from version control"),
         ('directory = {path = "a"}', "from a local folder"),
         ('archive = {url = "https://example.org/a.zip", hashes = {}}', "from an archive"),
-        ('index = "https://pypi.example.org/simple"', "from the package index https://pypi.example.org/simple"),
+        ('index = "https://pypi.example.org/simple"', "the package index https://pypi.example.org/simple"),
         ('version = "1"', "without the SHA-256 of its files"),
     ],
 )

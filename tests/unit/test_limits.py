@@ -175,6 +175,16 @@ def test_of_a_service_that_is_not_ready_a_sentence_comes_before_its_log(tmp_path
     ]
 
 
+@pytest.mark.parametrize(("check", "code"), [("false", 1), ("true", 0), ("sleep 30", 1)])
+def test_who_watches_a_service_ends_the_wait_for_it_and_has_said_why(tmp_path, check, code):
+    watch = "echo it loops >&2; sleep 0.3; read -r stat < /proc/$1/stat; set -- $stat; kill -TERM -$5"
+    ready = Ready(check, 20, watch="watch")
+    done = run(and_wait("true", "my.service", ready), tmp_path, {"journalctl": "echo its last words", "watch": watch})
+    assert done.returncode == code
+    if code:
+        assert done.stderr == "it loops\n"
+
+
 def test_of_a_service_that_keeps_its_old_processes_a_sentence_is_reported(tmp_path, monkeypatch):
     limited(monkeypatch, reload=1)
     monkeypatch.setattr(units, "host", SimpleNamespace(data={}))

@@ -63,6 +63,29 @@ def test_an_environment_is_named_by_what_is_in_it_alike_here_and_on_the_host(set
     assert replace(wanted, locked=Locked("uv.lock", (replace(package, version="1"),))).key != wanted.key
 
 
+def test_a_login_to_an_index_is_in_the_environment_of_uv_and_in_no_command(settings_with, tmp_path, monkeypatch):
+    monkeypatch.setenv("SLIPWAY_SECRET_UV_INDEX_OUR_OWN_PASSWORD", "s3cret 'p")
+    settings = settings_with(python_indexes={"our-own": "https://pypi.example.org/simple"})
+    (index,) = settings.indexes
+    assert index.login == (("UV_INDEX_OUR_OWN_PASSWORD", "s3cret 'p"),)
+    steps = script(settings, Environment(Locked("uv.lock", ())), "folder")
+    assert not any("s3cret" in step for step in steps)
+    (install,) = [step for step in steps if "pip install" in step]
+    (tmp_path / "UV_INDEX_OUR_OWN_PASSWORD").write_text("s3cret 'p")
+    uv_here = tmp_path / "uv"
+    uv_here.write_text("#!/bin/sh\necho $UV_INDEX\necho $UV_INDEX_OUR_OWN_PASSWORD\n")
+    uv_here.chmod(0o755)
+    told = install.replace(settings.credentials_folder, str(tmp_path)).replace(UV, str(uv_here)).rpartition("; ")[2]
+    told = f"venv=here; {told}; echo after ${{UV_INDEX-}}"
+    done = subprocess.run(["sh", "-euc", told], capture_output=True, text=True, check=True)
+    assert done.stdout == "our-own=https://pypi.example.org/simple\ns3cret 'p\nafter\n"
+
+
+def test_without_an_index_nothing_of_the_installation_is_another(settings_with):
+    steps = script(settings_with(), Environment(Locked("uv.lock", ())), "folder")
+    assert not any("UV_INDEX" in step for step in steps)
+
+
 def test_the_uv_of_the_server_is_the_one_that_is_locked_here():
     locked = re.search(
         r"^uv==(\S+) \\\n((?: +--hash=\S+(?: \\)?\n)+)", (PROJECT / "requirements.lock").read_text(), re.M

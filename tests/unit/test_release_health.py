@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from slipway.releases.checks import QUICK_REQUESTS, RIGHT_ANSWERS
+from slipway.releases.checks import LOG_LINES, QUICK_REQUESTS, RIGHT_ANSWERS, fix, last_error
 from slipway.releases.host import Answer
 from support.release_model import WELL, Model
 
@@ -98,3 +98,116 @@ def test_a_wrong_path_and_a_redirect_are_reported_as_what_they_are(says):
     model = says(*[Answer(307, "", location="https://a.example/")] * 90)
     assert not model.step("begin", "2", "discard")
     assert "/api/health answered: 307, a redirect to https://a.example/;" in model.error()
+
+
+# --- What ends over and over
+
+
+NOBODY = Answer(0, "")
+
+
+@pytest.mark.parametrize(
+    "spawned",
+    [
+        # uvicorn starts them again and again.
+        [{str(2 * n), str(2 * n + 1)} for n in range(90)],
+        # Before 0.30 never.
+        [set(), {"1", "2"}, {"2"}, set()],
+    ],
+)
+def test_a_release_whose_workers_end_is_given_up_long_before_its_time(says, spawned):
+    model = says(*[NOBODY] * 90)
+    model.spawned = spawned
+    assert not model.step("begin", "2", "discard")
+    assert model.clock < 10
+    assert f"{NEXT}: exited unexpectedly" in model.error()
+
+
+def test_a_worker_that_is_there_in_the_end_is_waited_for(says):
+    model = says(*[NOBODY] * 20)
+    model.spawned = [set(), {"1", "2"}, {"3", "4"}]
+    assert model.step("begin", "2", "discard")
+
+
+@pytest.mark.parametrize("is_crashing", [True, False])
+def test_who_waits_for_a_service_that_ends_over_and_over_is_ended(model_of, is_crashing):
+    model = model_of()
+    model.files["/proc/42"] = ""
+    model.sleep = lambda seconds: model.files.pop("/proc/42", None) and None  # the wait itself is over then
+    model.said = "Traceback (most recent call last):\n  File 'x'\nKeyError: 'MONGO_URI'"
+    if is_crashing:
+        model.crashing.add("codementee-backend.service")
+    assert model.step("watch", "backend", "42") is not is_crashing
+    assert model.ended == ([42] if is_crashing else [])
+    told = "codementee-backend.service: is crash-looping: KeyError: 'MONGO_URI'\nset MONGO_URI in backend_environment"
+    assert (told in model.error()) is is_crashing
+
+
+MISSING = """\
+Traceback (most recent call last):
+  File "/x/app/config.py", line 9, in <module>
+    settings = Settings()
+pydantic_core._pydantic_core.ValidationError: 2 validation errors for Settings
+mongodb_uri
+  Field required [type=missing, input_value={'a': 'secret'}, input_type=dict]
+    For further information visit https://errors.pydantic.dev/2.14/v/missing
+jwt_secret
+  Field required [type=missing, input_value={'a': 'secret'}, input_type=dict]
+"""
+CHAINED = """\
+Traceback (most recent call last):
+  File "x"
+KeyError: 'A'
+
+During handling of the above exception, another exception occurred:
+
+Traceback (most recent call last):
+  File "x"
+    import magic
+ImportError: failed to find libmagic.  Check your installation
+x.service: Control process exited, code=exited, status=1/FAILURE
+"""
+ERRORS = {
+    "an own module": (
+        'ERROR:    Error loading ASGI app. Could not import module "main".\n',
+        'Error loading ASGI app. Could not import module "main".',
+        "backend_app",
+    ),
+    "a package": (
+        "Traceback (most recent call last):\n  File\nModuleNotFoundError: No module named 'jose'\n",
+        "ModuleNotFoundError: No module named 'jose'",
+        "slipway lock",
+    ),
+    "variables of settings": (
+        MISSING,
+        "pydantic_core._pydantic_core.ValidationError: 2 validation errors for Settings",
+        "set the variable of mongodb_uri, the variable of jwt_secret in backend_environment",
+    ),
+    "a library": (CHAINED, "ImportError: failed to find libmagic.  Check your installation", "extra_packages"),
+    "a folder": (
+        "ERROR:    Traceback (most recent call last):\n  File\nOSError: [Errno 30] Read-only file system: 'up'\n",
+        "OSError: [Errno 30] Read-only file system: 'up'",
+        "shared_paths",
+    ),
+    "an exception of nobody's": ("Traceback (most recent call last):\n  x\nvalue.Odd\n", "value.Odd", ""),
+    "none": ("INFO:     Started\nKeyError: 'NOT_OURS'\n", "", ""),
+}
+
+
+@pytest.mark.parametrize("what", ERRORS)
+def test_the_exception_that_a_log_ends_with_is_told_with_its_fix(what):
+    log, error, advice = ERRORS[what]
+    lines = log.splitlines()
+    assert last_error(lines) == error
+    found = fix(error, lines)
+    assert advice in found
+    assert bool(advice) == bool(found)
+
+
+def test_of_a_long_log_the_last_lines_are_shown_with_the_exception_before_them(model_of):
+    model = model_of()
+    model.broken.add(NEXT)
+    model.said = "first\nTraceback (most recent call last):\n  x\nKeyError: 'SOME'\n" + "later\n" * LOG_LINES
+    assert not model.step("begin", "2", "discard")
+    assert "first" not in model.error()
+    assert f"{NEXT}: failed to start: KeyError: 'SOME'\nset SOME in backend_environment" in model.error()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -187,6 +188,53 @@ def test_one_that_is_interrupted_by_hand_ends_without_a_traceback(tree):
     running.wait(10)
     slow.unlink()
     assert (running.returncode, running.communicate()[1]) == (-signal.SIGINT, "")
+
+
+def test_who_waits_for_a_service_that_is_crash_looping_is_ended_with_all_that_it_has_started(tree):
+    systemctl = tree.folder / "bin/systemctl"
+    systemctl.write_text("#!/bin/sh\necho MainPID=0; echo NRestarts=3\n")
+    watch = " ".join(map(shlex.quote, tree.command("watch", "backend", parts=tuple(PARTS))))
+    began = time.monotonic()
+    # Another step may be at work meanwhile.
+    with (tree.folder / "run/codementee.release.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        waiting = subprocess.run(
+            ["timeout", "30", "sh", "-c", f"{watch} $$ & sleep 30; echo on"],
+            env=tree.environment(), capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    assert time.monotonic() - began < 15
+    assert (waiting.returncode, waiting.stdout) == (-signal.SIGTERM, "")
+    assert waiting.stderr.splitlines()[-1] == f"{BACKEND}: is crash-looping"
+
+
+PARENT = """
+import multiprocessing, time
+if __name__ == "__main__":
+    child = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+    child.start()
+    print(child.pid, flush=True)
+    child.join()
+"""
+
+
+@pytest.mark.parametrize(("count", "is_worker"), [("2", True), ("12", True), ("1", False)])
+def test_the_workers_of_uvicorn_are_known_by_how_python_starts_them(tmp_path, count, is_worker):
+    (tmp_path / "parent.py").write_text(PARENT)
+    command = [sys.executable, str(tmp_path / "parent.py"), "--fd", "3", "--workers", count, "--proxy-headers"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        child = parent.stdout.readline().strip()
+        try:
+            assert release_host.System().workers(str(parent.pid)) == ({child} if is_worker else set())
+        finally:
+            os.kill(int(child), signal.SIGKILL)
+            parent.wait(10)
+    assert release_host.System().workers(str(parent.pid)) == set()
+
+
+def test_who_watches_a_service_ends_with_the_one_who_waits(tree):
+    watching = start(tree, "watch", "backend", "999999999")
+    assert watching.wait(10) == 0
+    assert watching.communicate()[1] == ""
 
 
 # --- Facts -----------------------------------------------------------------------------------------------------------

@@ -71,6 +71,7 @@ THEN: dict[str, Any] = {
     "backend_tasks_max": 512,
     "backend_requirements": "",
     "backend_build_packages": [],
+    "python_indexes": {},
     "python_version": "",
     "python_mirror": "https://github.com/astral-sh/python-build-standalone/releases/download",
     "services": [],

@@ -204,3 +204,70 @@ def test_an_application_in_a_module_named_setup_is_found_and_setuptools_own_is_n
         "setup.py": f"from setuptools import setup\n{APP}",
     }
     assert target(tmp_path, files) == (".", "app.main:app")
+
+
+INDEXES = {
+    "requirements.txt": "-i https://me:pw@pypi.example.org/simple/\nfastapi\nuvicorn\n",
+    "pyproject.toml": '[project]\ndependencies = []\n[[tool.uv.index]]\nname = "Our_Own"\n'
+    'url = "https://pypi.example.org/simple"\n[[tool.poetry.source]]\nname = "PyPI"\npriority = "primary"\n',
+    "Pipfile": '[[source]]\nurl = "https://${USER}:${TOKEN}@packages.example.com/simple"\nname = "1"\n'
+    '[[source]]\nurl = "https://pypi.org/simple"\nname = "pypi"\n',
+}
+
+
+@pytest.mark.parametrize(
+    ("file", "found"),
+    [
+        ("requirements.txt", {"example": "https://pypi.example.org/simple"}),
+        ("pyproject.toml", {"our-own": "https://pypi.example.org/simple"}),
+        ("Pipfile", {"example": "https://packages.example.com/simple"}),
+    ],
+)
+def test_an_index_beside_pypi_becomes_a_setting_without_its_login(tmp_path, file, found):
+    files = {"main.py": APP, file: INDEXES[file]}
+    assert settings_of(tmp_path, files)["python_indexes"] == found
+    (name,) = found
+    names = f"UV_INDEX_{name.upper().replace('-', '_')}"
+    (line,) = [one for one in notes_of(tmp_path, files).splitlines() if "UV_INDEX" in one]
+    assert line.endswith(f"give the login to it, if it needs one, as the secrets {names}_USERNAME and {names}_PASSWORD")
+    assert line.startswith(f"{file}:")
+    assert "@" not in line
+
+
+def test_pypi_alone_is_no_setting(tmp_path):
+    files = {"main.py": APP, "requirements.txt": "--index-url https://pypi.org/simple\nfastapi\nuvicorn\n"}
+    assert "python_indexes" not in settings_of(tmp_path, files)
+
+
+@pytest.mark.parametrize(
+    ("code", "listed", "told"),
+    [
+        (
+            "from motor.motor_asyncio import AsyncIOMotorClient",
+            "fastapi\nuvicorn",
+            "main.py:3: motor needs motor, which",
+        ),
+        ("from motor.motor_asyncio import AsyncIOMotorClient", "fastapi\nuvicorn\nbeanie", ""),
+        ("from jose import jwt", "fastapi\nuvicorn\n-r lists/all.txt", ""),
+        ("import bson.json_util", "fastapi\nuvicorn\nmotor", ""),
+        ("from jose import jwt", "fastapi\nuvicorn\nPython_Jose[cryptography]>=3", ""),
+        ("from jose import jwt", "fastapi\nuvicorn\njose", "jose needs python-jose, which"),
+        ("from pydantic import EmailStr\nx: EmailStr", "fastapi\nuvicorn", "EmailStr needs email-validator, which"),
+        ("from pydantic import EmailStr\nx: EmailStr", "fastapi[all]\nuvicorn", ""),
+        ("from fastapi import UploadFile\nx: UploadFile", "fastapi\nuvicorn", "UploadFile needs python-multipart"),
+        ("from fastapi import UploadFile", "fastapi\nuvicorn", ""),
+        ("from decouple import config", "fastapi\nuvicorn", ""),
+    ],
+)
+def test_a_package_that_the_code_imports_and_no_list_has_is_told(tmp_path, code, listed, told):
+    files = {"main.py": f"{APP}{code}\n", "requirements.txt": f"{listed}\n", "decouple.py": "config = str\n"}
+    files["lists/all.txt"] = "-r ../requirements.txt\npython-jose\n"
+    found = [line for line in notes_of(tmp_path, files).splitlines() if " needs " in line]
+    assert len(found) == bool(told)
+    assert told in "".join(found)
+
+
+def test_libraries_of_debian_that_packages_need_become_a_setting(tmp_path):
+    files = {"main.py": APP, "requirements.txt": "fastapi\nuvicorn\npython-magic==0.4.27\npdf2image\n"}
+    assert settings_of(tmp_path, files)["extra_packages"] == ["poppler-utils", "file"]
+    assert "extra_packages" not in settings_of(tmp_path, {**files, "requirements.txt": "fastapi\nuvicorn\n"})

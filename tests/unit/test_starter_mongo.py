@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support.repositories import APP, notes_of, read
+from support.repositories import APP, PINNED, notes_of, read, settings_of
 
 PARTS = {
     "host": "{mongo_host}",
@@ -210,3 +210,35 @@ def test_a_name_may_be_a_property_of_settings(tmp_path):
 def test_what_cannot_reach_the_database_is_reported(tmp_path, code, said):
     files = {"main.py": f"import db\n{APP}", "db.py": f"import os, pymongo\n{code}\n"}
     assert f"db.py:{len(code.splitlines()) + 1}: {said}" in notes_of(tmp_path, files)
+
+
+NESTED = """
+from pydantic import BaseModel, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from pymongo import AsyncMongoClient
+class Mongo(BaseModel):
+    host: str = "localhost"
+    port: int = 27017
+    user: str
+    password: SecretStr
+    database: str = "store"
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="SHOP_", env_nested_delimiter="__")
+    mongo: Mongo
+def create_app(settings: Settings | None = None):
+    m = (settings or Settings()).mongo
+    AsyncMongoClient(f"mongodb://{m.user}:{m.password.get_secret_value()}@{m.host}:{m.port}")
+"""
+
+
+def test_the_parts_of_a_nested_model_are_known_by_the_names_of_their_variables(tmp_path):
+    found = settings_of(tmp_path, {"main.py": f"{APP}{NESTED}", "requirements.txt": PINNED})
+    assert found["backend_environment"] == {
+        "SHOP_MONGO__HOST": "{mongo_host}",
+        "SHOP_MONGO__PORT": "{mongo_port}",
+        "SHOP_MONGO__USER": "{mongo_user}",
+        "SHOP_MONGO__PASSWORD": "{mongo_password}",
+        "SHOP_MONGO__DATABASE": "{mongo_database}",
+    }
+    assert found["mongodb_database"] == "store"
+    assert "backend_secrets" not in found

@@ -274,3 +274,24 @@ def test_what_works_in_one_process_gets_one(tmp_path, code, workers):
 def test_socket_io_is_passed_on(tmp_path):
     code = "import socketio\nsio = socketio.AsyncServer()\napp = socketio.ASGIApp(sio, app)\n"
     assert "/socket.io/" in paths(tmp_path, code)
+
+
+FACTORY = "from fastapi import FastAPI\ndef create_app():\n    app = FastAPI({})\n    return app\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("docs_url='/v1/docs', redoc_url=None", ["/v1/docs"]),
+        ("docs_url='/v1/docs', root_path='/api/', redoc_url='/v1/redoc'", ["/api/v1/docs", "/api/v1/redoc"]),
+        ("docs_url='/docs'", None),
+        ("docs_url=None", None),
+        ("docs_url='/api/docs', redoc_url='/r'", ["/api/docs", "/r"]),
+    ],
+)
+def test_where_fastapis_pages_are_is_found_if_it_is_not_the_usual_place(tmp_path, options, expected):
+    for number, code in enumerate(
+        (f"from fastapi import FastAPI\napp = FastAPI({options})\n", FACTORY.format(options))
+    ):
+        found = settings_of(tmp_path / str(number), {"main.py": code})
+        assert found.get("nginx_docs_paths") == expected

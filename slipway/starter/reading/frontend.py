@@ -222,7 +222,8 @@ def _next(repository: Repository, found: Frontend) -> None:
         where = file or f"{found.folder}/next.config.mjs".lstrip("/")
         found.problems.append(
             f'{where}: the build needs a Node.js server, but Slipway serves static files: set output: "export", if no'
-            " page is rendered at request time"
+            " page is rendered at request time; else its standalone build can be a service (docs/sites.md, Several"
+            " programs), if it is committed below backend_source"
         )
     if folder := _text_of(text, "distDir"):
         _outside(found, file, folder)

@@ -60,7 +60,7 @@ _ENDINGS = (
     ("password", r"(ROOT_|ADMIN_|APP_|USER_)?(PASSWORD|PASS(WD)?|PWD)"),
     ("database", r"(DB_?)?NAME|DB|DATABASE(_?NAME)?|INITDB_DATABASE|DBNAME"),
 )
-_STARTS = re.compile(r"^(?:(?:\w*_)?(MONGO(?:DB)?|ATLAS|COSMOS)|(?:APP_|BACKEND_)?(DB|DATABASE))_?(?:INITDB_)?(.*)$")
+_STARTS = re.compile(r"^(?:(?:\w*_)?(MONGO(?:DB)?|ATLAS|COSMOS)|(?:APP_|BACKEND_)?(DB|DATABASE))_*(?:INITDB_)?(.*)$")
 # The role of a URL's beginning, by what the code appends to it.
 _BEGUN = {"/": "begun_url", "": "begun_url_slash", "?": "begun_url_database"}
 # Names of other servers.

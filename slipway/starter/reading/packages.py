@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from slipway.dependencies import indexes
 from slipway.dependencies.files import LISTS, LOCKS, PROJECT, UNLOCKED
 from slipway.starter.reading.files import Place, Repository, folder_of, line_of, parents
+
+_INCLUDE = re.compile(r"^\s*(?:-r|--requirement)[= ]?\s*[\"']?([^\s\"'#]+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -81,9 +85,14 @@ def toml(repository: Repository, file: str) -> dict[str, Any]:
         return {}
 
 
-def _names(repository: Repository, file: str) -> Iterator[str]:
+def _names(repository: Repository, file: str, above: tuple[str, ...] = ()) -> Iterator[str]:
+    """`above` are the files that include this one."""
     text = repository.read(file) or ""
     name = file.rpartition("/")[2]
+    for included in _INCLUDE.findall(text) if name.endswith((".txt", ".in")) else ():
+        other = posixpath.normpath(posixpath.join(folder_of(file), included.replace("\\", "/")))
+        if other not in (file, *above) and not other.startswith(("/", "../")):
+            yield from _names(repository, other, (file, *above))
     if name.endswith((".txt", ".in")):
         found = re.findall(r"^\s*([A-Za-z][\w.-]*(?:\[[\w,\s-]*\])?)\s*(?:[=<>!~;@]|$|#)", text, re.MULTILINE)
     elif name in ("uv.lock", "poetry.lock", "pylock.toml"):
@@ -98,6 +107,51 @@ def _names(repository: Repository, file: str) -> Iterator[str]:
         yield normal
         if extras:
             yield from (f"{normal}[{extra.strip()}]" for extra in extras.rstrip("]").split(","))
+
+
+# --- Package indexes ------------------------------------------------------------------------------------------------
+
+_INDEX_OPTION = re.compile(r"^\s*(?:-i|--index-url|--extra-index-url)[= ]\s*[\"']?(https?://[^\s\"']+)", re.MULTILINE)
+# The tables of uv, Poetry and pipenv, as keys, and the files that they are in.
+_INDEX_TABLES = (
+    ("pyproject.toml", ("tool", "uv", "index")),
+    ("uv.toml", ("index",)),
+    ("pyproject.toml", ("tool", "poetry", "source")),
+    ("Pipfile", ("source",)),
+)
+
+
+def other_indexes(repository: Repository, folder: str) -> dict[str, tuple[str, Place]]:
+    """The package indexes beside PyPI that the lists in a folder name: URL without a login, and place, by a name."""
+    found: dict[str, tuple[str, Place]] = {}
+    prefix = f"{folder}/" if folder else ""
+    there = [*_indexes_of_tables(repository, prefix), *_indexes_of_lists(repository, prefix)]
+    for name, url, place in there:
+        if re.fullmatch(r"https?://.+", url) and not indexes.OFFICIAL.fullmatch(indexes.bare(url)):
+            slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:30]
+            its = slug if re.match(r"[a-z]", slug) else indexes.name_of(url)
+            if indexes.bare(url) not in {one for one, _ in found.values()}:
+                found.setdefault(its, (indexes.bare(url), place))
+    return found
+
+
+def _indexes_of_tables(repository: Repository, prefix: str) -> Iterator[tuple[str, str, Place]]:
+    for file, keys in _INDEX_TABLES:
+        table: Any = toml(repository, f"{prefix}{file}") if repository.has(f"{prefix}{file}") else {}
+        for key in keys:
+            table = table.get(key, {}) if isinstance(table, dict) else {}
+        text = repository.read(f"{prefix}{file}") or ""
+        for one in table if isinstance(table, list) else ():
+            url = str(one.get("url", "")) if isinstance(one, dict) else ""
+            yield str(one.get("name", "")), url, Place(f"{prefix}{file}", line_of(text, max(text.find(url), 0)))
+
+
+def _indexes_of_lists(repository: Repository, prefix: str) -> Iterator[tuple[str, str, Place]]:
+    for file in repository.below(prefix.rstrip("/")):
+        if re.fullmatch(rf"{re.escape(prefix)}(requirements/)?[\w.-]*\.(txt|in)", file):
+            text = repository.read(file) or ""
+            for match in _INDEX_OPTION.finditer(text):
+                yield "", match[1], Place(file, line_of(text, match.start(1)))
 
 
 # --- Python -----------------------------------------------------------------------------------------------------------

@@ -53,6 +53,8 @@ class Routes:
     # What could not be followed.
     unknown: list[Place] = field(default_factory=list)
     root_path: str = ""
+    # Where FastAPI's own pages are, as far as the application says.
+    docs: list[Route] = field(default_factory=list)
 
     @property
     def websockets(self) -> list[Route]:
@@ -128,6 +130,7 @@ class _Reader:
                     self.result.root_path = (
                         self._text(argument(node.value, "root_path"), scope) or self.result.root_path
                     )
+                    self._docs(node.value, scope)
                 if scope.function:
                     # In a factory it is the only one.
                     key = self.application
@@ -136,6 +139,11 @@ class _Reader:
                 self.prefixes[key] = self._text(argument(node.value, "prefix"), scope) or ""
             if _asks_who(argument(node.value, "dependencies")):
                 self.guarded.add(key)
+
+    def _docs(self, made: ast.Call, scope: Scope) -> None:
+        for option in ("docs_url", "redoc_url"):
+            if path := self._text(argument(made, option), scope):
+                self.result.docs.append(Route(path, option, scope.module.place(made)))
 
     def _text(self, node: ast.expr | None, scope: Scope) -> str | None:
         return text_of(self.values.of(node, scope)) if node is not None else None

@@ -1,0 +1,84 @@
+"""What an application needs beside what it lists: packages of Python that its code imports, and libraries of Debian."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from slipway.starter.reading.files import Place, Repository
+from slipway.starter.reading.packages import Dependencies
+from slipway.starter.reading.python import Module
+
+_MONGO = ("pymongo", "motor", "beanie", "odmantic", "mongoengine", "umongo", "fastapi-contrib")
+_ALL = ("fastapi[all]", "fastapi[standard]")
+# Modules that applications of this kind import, and the packages of which one brings each: the one to name first.
+# A package that is in no list may come with another one, so that these are only those where that is known.
+PROVIDERS = {
+    "pymongo": _MONGO,
+    "bson": _MONGO,
+    "motor": ("motor", "beanie", "odmantic", "umongo", "fastapi-contrib"),
+    "beanie": ("beanie", "fastapi-users-db-beanie", "fastapi-users[beanie]"),
+    "odmantic": ("odmantic",),
+    "mongoengine": ("mongoengine",),
+    "jose": ("python-jose",),
+    "decouple": ("python-decouple",),
+    "slowapi": ("slowapi",),
+    "socketio": ("python-socketio", "fastapi-socketio"),
+    "pydantic_settings": ("pydantic-settings", *_ALL),
+}
+# The same for what FastAPI and pydantic import themselves as soon as one of these names is used.
+IMPLIED = {
+    "OAuth2PasswordRequestForm": ("python-multipart", *_ALL),
+    "UploadFile": ("python-multipart", *_ALL),
+    "Form": ("python-multipart", *_ALL),
+    "EmailStr": ("email-validator", "pydantic[email]", "fastapi-users", *_ALL),
+}
+# What packages need of Debian, by names that Debian 12 and 13 have alike.
+LIBRARIES = {
+    "python-magic": "file",
+    "weasyprint": "weasyprint",
+    "pytesseract": "tesseract-ocr",
+    "pdf2image": "poppler-utils",
+    "pydub": "ffmpeg",
+    "ffmpeg-python": "ffmpeg",
+    "pyzbar": "zbar-tools",
+    "cairosvg": "libcairo2",
+    "cairocffi": "libcairo2",
+    "graphviz": "graphviz",
+    "opencv-python": "libgl1",
+    "pyodbc": "unixodbc",
+}
+
+
+def missing(
+    repository: Repository, root: str, modules: list[Module], listed: Dependencies
+) -> Iterator[tuple[Place, str, str]]:
+    """Where the code needs a package that no list has: the place, the name there, and the package."""
+    prefix, told = f"{root}/" if root else "", set[str]()
+    for module in modules:
+        for place, head, name in _imports(module):
+            is_own = repository.has(f"{prefix}{head}.py") or repository.is_folder(f"{prefix}{head}")
+            providers = () if is_own else PROVIDERS.get(head, ())
+            if head in ("fastapi", "pydantic") and name in IMPLIED and _is_used(name, module):
+                providers = IMPLIED[name]
+            if providers and not listed.names.intersection(providers) and providers[0] not in told:
+                told.add(providers[0])
+                yield place, name if name in IMPLIED else head, providers[0]
+
+
+def libraries(listed: Dependencies) -> dict[str, str]:
+    """Debian packages that the listed ones need, each with the name of one that does."""
+    return {LIBRARIES[name]: name for name in sorted(listed.names & LIBRARIES.keys())}
+
+
+def _imports(module: Module) -> Iterator[tuple[Place, str, str]]:
+    """Where a module imports something: the first part of where from, and the name, "" for a module as a whole."""
+    for node in module.import_statements:
+        if isinstance(node, ast.Import):
+            yield from ((module.place(node), one.name.partition(".")[0], "") for one in node.names)
+        elif not node.level and node.module:
+            yield from ((module.place(node), node.module.partition(".")[0], one.name) for one in node.names)
+
+
+def _is_used(name: str, module: Module) -> bool:
+    return any(isinstance(node, ast.Name) and node.id == name for node in ast.walk(module.tree))
