@@ -59,8 +59,11 @@ for folder in FOLDERS:
     visit(folder)
 print(json.dumps({"seen": seen, "looked": len(looked)}))
 """
-# Reads the secrets on the host, for those that are generated there.
-VALUES = "import json, pathlib, sys; print(json.dumps([f.read_text() for f in pathlib.Path(sys.argv[1]).iterdir()]))"
+# Reads the secrets on the host, for those that are generated there. The user's name of an index may be any word.
+VALUES = (
+    "import json, pathlib, sys; files = pathlib.Path(sys.argv[1]).iterdir();"
+    ' print(json.dumps([f.read_text() for f in files if not f.match("UV_INDEX_*_USERNAME")]))'
+)
 
 
 def program(values: str) -> str:
