@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from support.faults import Copy, Fault, check_green, chosen, load, paths, try_ou
 
 PROJECT = Path(__file__).resolve().parents[2]
 FAULTS = load()
+# The cases of test_operations.py.
+GOLDEN = PROJECT / "tests/unit/operations"
 PRODUCT = ("slipway/", "tasks/", "templates/", "lab/", "deploy.py", "release.py", "rollback.py")
 
 
@@ -25,6 +28,11 @@ def test_a_fault_fits_the_product_and_names_tests_that_are_there(fault):
         assert path.startswith(folder)
         assert (PROJECT / path).exists(), path
     assert fault.why.endswith(".")
+    # A test that was renamed would leave the selection empty.
+    _, is_selected, word = fault.caught_by.partition(" -k ")
+    names = re.findall(r"def (test_\w+)", "".join((PROJECT / path).read_text() for path in paths(fault.caught_by)))
+    cases = [path.name for path in GOLDEN.iterdir()] if "test_operations.py" in fault.caught_by else []
+    assert not is_selected or any(word in name for name in (*names, *cases))
 
 
 def test_there_are_enough_faults_and_each_has_a_name_of_its_own():
