@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from slipway.dependencies import explain, find, judge, lockfile, resolve, uv
-from slipway.dependencies.indexes import Index, bare, login_names
 from slipway.dependencies.judge import Host
 from slipway.dependencies.model import DependenciesError, File, Locked, Package
 from support.package_index import PackageIndex
@@ -204,80 +202,6 @@ def test_a_package_without_a_wheel_that_another_one_needs_is_reported_with_the_s
     (problem,) = error.value.problems
     assert "old==1.0 has no wheels" in problem
     assert problem.endswith("To let the server build it, name it in backend_build_packages.")
-
-
-# --- Package indexes beside PyPI --------------------------------------------------------------------------------------
-
-PASSWORD = "s3cret/@:p"
-
-
-@pytest.fixture
-def company(tmp_path, index) -> Iterator[str]:
-    """An index behind a login, beside the one that anybody may ask."""
-    index.add("server", "1.0", requires="own>=1")
-    private = PackageIndex(tmp_path / "private")
-    private.add("own", "1.5")
-    with private.behind_login("deploy", PASSWORD) as url:
-        yield url
-
-
-def company_index(url: str, password: str = PASSWORD) -> Index:
-    user, secret = login_names("company")
-    return Index("company", url, ((user, "deploy"), (secret, password)))
-
-
-def test_a_package_of_an_index_with_a_login_is_locked_and_the_login_is_nowhere(tmp_path, company):
-    host = company.partition("://")[2]
-    folder = project(tmp_path, requirements__txt=f"--extra-index-url http://me:old@{host}/\nserver\n")
-    its = company_index(company)
-    wanted = resolve.inputs(folder, "", indexes=[its])
-    text = explain.lock(folder, wanted, "3.11")
-    (folder / lockfile.NAME).write_text(text)
-    found = resolve.locked(folder, "", "3.11.2", indexes=[its])
-    assert [*map(str, found.packages)] == ["own==1.5", "server==1.0"]
-    assert found.indexes == (its,)
-    assert lockfile.versions(text) == {"own": "1.5", "server": "1.0"}
-    for secret in ("deploy", "s3cret", "old"):
-        assert secret not in text
-        assert secret not in repr(found)
-    # One that is left out, or that another one takes the place of, is another list.
-    for others in ((), (company_index("http://elsewhere.example"),)):
-        with pytest.raises(DependenciesError):
-            resolve.locked(folder, "", "3.11.2", indexes=others)
-
-
-@pytest.mark.parametrize("password", ["", "wrong"])
-def test_an_index_that_refuses_a_login_is_told_with_the_secrets_for_it(tmp_path, company, password):
-    its = company_index(company, password) if password else Index("company", company)
-    folder = project(tmp_path, requirements__txt="own\n")
-    with pytest.raises(DependenciesError) as error:
-        explain.lock(folder, resolve.inputs(folder, "", indexes=[its]), "3.11")
-    (problem,) = error.value.problems
-    assert problem == (
-        f"requirements.txt: the package index {company} answers 401: give the login to it as the secrets"
-        " UV_INDEX_COMPANY_USERNAME and UV_INDEX_COMPANY_PASSWORD"
-    )
-
-
-@pytest.mark.parametrize(
-    ("url", "name"),
-    [
-        ("https://me:pw@pypi.example.org/simple", "example"),
-        ("https://${USER}:${TOKEN}@gitlab.com/api/v4/projects/7/packages/pypi/simple", "gitlab"),
-        ("http://10.0.0.7:8080/simple", "private"),
-        ("http://packages/", "packages"),
-    ],
-)
-def test_an_index_that_no_setting_names_is_told_with_the_setting(tmp_path, url, name):
-    folder = project(tmp_path, requirements__txt=f"-i {url}\nserver\n")
-    with pytest.raises(DependenciesError) as error:
-        resolve.inputs(folder, "")
-    (problem,) = error.value.problems
-    assert f'set python_indexes = {{"{name}": "{bare(url)}"}}' in problem
-    assert f"UV_INDEX_{name.upper()}_PASSWORD" in problem
-    assert "@" not in problem
-    its = Index(name, bare(url))
-    assert resolve.inputs(folder, "", indexes=[its]).indexes == (its,)
 
 
 # --- Whether a server can have them -----------------------------------------------------------------------------------

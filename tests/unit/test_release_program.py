@@ -224,6 +224,8 @@ def test_the_workers_of_uvicorn_are_known_by_how_python_starts_them(tmp_path, co
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
         child = parent.stdout.readline().strip()
         try:
+            # The child may not run its own program yet.
+            wait_until("it has run", lambda: "spawn_main" in Path(f"/proc/{child}/cmdline").read_text())
             assert release_host.System().workers(str(parent.pid)) == ({child} if is_worker else set())
         finally:
             os.kill(int(child), signal.SIGKILL)
