@@ -52,7 +52,7 @@ LATER = {
 def test_a_file_that_comes_after_slipways_is_told_with_its_line(found, path):
     ((name, said),) = found({path: f"# why\n{LATER[path]}\n"})
     assert name == f"/{path}: {LATER[path]}"
-    assert said == "this line, which overrules what Slipway sets"
+    assert said == "this line, which overrides Slipway's"
 
 
 def test_a_file_that_comes_before_slipways_or_says_something_else_is_not(found):
