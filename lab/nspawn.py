@@ -86,7 +86,8 @@ class Nspawn:
         if not is_mounted(root):
             layers = Layers(folder)
             lower = ":".join(map(str, [*(layer / "upper" for layer in layers.below()), base]))
-            options = f"lowerdir={lower},upperdir={layers.current / 'upper'},workdir={layers.current / 'work'}"
+            # Folders of a lower layer can be renamed, as on a disk.
+            options = f"redirect_dir=on,lowerdir={lower},upperdir={layers.current / 'upper'},workdir={layers.current / 'work'}"
             run("Mount the host's disk", ["mount", "-t", "overlay", "slipway-lab", "-o", options, str(root)])
         return root
 
