@@ -17,8 +17,7 @@ from support.package_index import PackageIndex
 from support.releases import IMPATIENT, ROOT
 
 PROJECTS = PROJECT / "tests/projects"
-# None is removed: a directory of the original's disk can't be renamed in a copy's overlay.
-ONLY = ("--only", "backend", "--data", "backend_app=main:app", "--data", "keep_releases=50", *IMPATIENT)
+ONLY = ("--only", "backend", "--data", "backend_app=main:app", *IMPATIENT)
 
 
 def copied(name: str, folder: Path) -> Path:
