@@ -87,7 +87,8 @@ class Nspawn:
             layers = Layers(folder)
             lower = ":".join(map(str, [*(layer / "upper" for layer in layers.below()), base]))
             # Folders of a lower layer can be renamed, as on a disk.
-            options = f"redirect_dir=on,lowerdir={lower},upperdir={layers.current / 'upper'},workdir={layers.current / 'work'}"
+            writable = f"upperdir={layers.current / 'upper'},workdir={layers.current / 'work'}"
+            options = f"redirect_dir=on,lowerdir={lower},{writable}"
             run("Mount the host's disk", ["mount", "-t", "overlay", "slipway-lab", "-o", options, str(root)])
         return root
 

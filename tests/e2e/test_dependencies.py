@@ -16,6 +16,8 @@ from support.lab_host import PROJECT, LabHost
 from support.package_index import PackageIndex
 from support.releases import IMPATIENT, ROOT
 
+pytestmark = pytest.mark.thorough
+
 PROJECTS = PROJECT / "tests/projects"
 ONLY = ("--only", "backend", "--data", "backend_app=main:app", *IMPATIENT)
 
@@ -72,7 +74,6 @@ def test_a_list_without_hashes_is_locked_once_and_again_after_a_change(server: L
     assert server.ssh(f"readlink {ROOT}/current/backend/.venv") == environment
 
 
-@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("name", "is_locked"),
     [
@@ -98,7 +99,6 @@ def test_a_project_is_released_as_it_is(server: LabHost, tmp_path: Path, name: s
     assert files == ""
 
 
-@pytest.mark.thorough
 def test_a_package_without_a_wheel_is_built_by_nobody_where_a_setting_allows_it(
     server: LabHost, tmp_path: Path
 ) -> None:
@@ -127,7 +127,6 @@ def test_a_package_without_a_wheel_is_built_by_nobody_where_a_setting_allows_it(
     assert "Hash mismatch for `python-multipart==0.0.5`" in done.stderr
 
 
-@pytest.mark.thorough
 def test_a_large_package_of_a_private_index_is_installed_and_nobody_reads_the_login_to_it(
     server: LabHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,7 +173,6 @@ def problems_of(server: LabHost, *arguments: str) -> Any:
     return done.stderr
 
 
-@pytest.mark.thorough
 def test_what_cant_be_installed_is_reported_before_anything_is_touched(server: LabHost, tmp_path: Path) -> None:
     before = server.ssh(f"ls {ROOT}/releases {ROOT}/venvs")
     newer = copied("uv-lock", tmp_path)
