@@ -93,6 +93,16 @@ def decode(data: bytes) -> dict[str, Any]:
     return document
 
 
+def state_of(hello: dict[str, Any]) -> str:
+    """What a server is to its replica set, by its answer to `hello`: alone (a standalone), new (started as a member of
+    a set that is not initiated), waiting (no primary) or primary."""
+    if hello.get("isreplicaset"):
+        return "new"
+    if "setName" not in hello:
+        return "alone"
+    return "primary" if hello.get("isWritablePrimary") else "waiting"
+
+
 def encoded(data: bytes) -> str:
     return binascii.b2a_base64(data, newline=False).decode()
 
