@@ -21,7 +21,34 @@ sys.modules.setdefault("invoke", None)  # type: ignore[arg-type]
 # typeguard, which pyinfra uses, imports unittest.mock, and with it asyncio.
 _no_mock: Any = ModuleType("unittest.mock")
 _no_mock.Mock, _no_mock.patch = type("Mock", (), {}), None
-_has_mock = sys.modules.setdefault(_no_mock.__name__, _no_mock) is not _no_mock
+
+
+class _Later:
+    """A class of a module that is slow to import, which is imported when the class is first called."""
+
+    def __init__(self, module: str, name: str) -> None:
+        self._module, self._name = module, name
+
+    def __call__(self, *given: Any, **named: Any) -> Any:
+        named = {name: value.found() if isinstance(value, _Later) else value for name, value in named.items()}
+        return self.found()(*given, **named)
+
+    def found(self) -> Any:
+        return getattr(import_module(self._module), self._name)
+
+
+# What pyinfra imports for its own templates and for its check of versions: a host is connected meanwhile.
+_stand_ins = {"unittest.mock": _no_mock}
+for _name, _classes in {
+    "jinja2": ("Environment", "FileSystemLoader", "StrictUndefined", "Template"),
+    "packaging.markers": ("Marker",),
+    "packaging.requirements": ("Requirement",),
+    "packaging.specifiers": ("SpecifierSet",),
+    "packaging.version": ("Version",),
+}.items():
+    _stand_ins[_name] = ModuleType(_name)
+    vars(_stand_ins[_name]).update({one: _Later(_name, one) for one in _classes})
+_stand_ins = {name: module for name, module in _stand_ins.items() if sys.modules.setdefault(name, module) is module}
 # gevent, pydantic and pyinfra look for plug-ins in every installed package, gevent at each patch: once is enough.
 metadata.entry_points = metadata.entry_points().select
 
@@ -42,8 +69,8 @@ from pyinfra_cli.util import exec_file
 
 from slipway.engine.batching import Batches
 
-if not _has_mock:
-    del sys.modules[_no_mock.__name__]
+for _name in _stand_ins:
+    del sys.modules[_name]
 
 __all__ = [
     "UnexpectedExternalError",

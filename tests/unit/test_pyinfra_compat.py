@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -204,3 +206,31 @@ def test_operations_have_the_order_that_pyinfra_gives_them():
     for file in (None, "nowhere.py"):
         ours, theirs = both(file)
         assert ours == theirs
+
+
+def test_what_pyinfra_needs_later_is_loaded_when_it_is_used():
+    code = """
+import sys
+from slipway.engine import pyinfra_compat
+assert not {"jinja2", "packaging.requirements"} & sys.modules.keys(), "loaded before it is used"
+from io import StringIO
+from pyinfra.api import Config
+from pyinfra.api.exceptions import PyinfraError
+from pyinfra.api.util import get_template
+from jinja2 import UndefinedError
+assert get_template(StringIO("{{ port }}!")).render(port=80) == "80!"
+try:
+    get_template(StringIO("{{ missing }}")).render()
+except UndefinedError:
+    print("undefined")
+Config().REQUIRE_PYINFRA_VERSION = "~=3.10"
+try:
+    Config().REQUIRE_PYINFRA_VERSION = "~=2.0"
+except PyinfraError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    undefined, refused = done.stdout.splitlines()
+    assert undefined == "undefined"
+    assert refused.startswith("pyinfra version requirement not met (requires ~=2.0")
