@@ -12,6 +12,7 @@ from textwrap import shorten
 from typing import Any
 
 import gevent
+from gevent.event import Event
 from gevent.lock import RLock
 from paramiko import AuthenticationException, Channel, SSHException, Transport
 from pyinfra.api import StringCommand
@@ -65,6 +66,8 @@ class Connector(SSHConnector):
         self.to_remember: dict[Question, None] = {}
         # While something is being changed, a connection that breaks is an end.
         self.may_reconnect = True
+        # Set when the first connection is being made, or can't be.
+        self.under_way = Event()
         self._shell: Shell | None = None
         # Its sudo is told `requiretty`.
         self._sudo_needs_terminal = False
@@ -89,7 +92,11 @@ class Connector(SSHConnector):
         tell_when_broken(self.host)
 
     def _connect(self) -> None:
-        way = openssh.way(self.host.name, self.data)
+        try:
+            way = openssh.way(self.host.name, self.data)
+        except ConnectError:
+            self.under_way.set()
+            raise
         try:
             try:
                 self._open(way)
@@ -106,6 +113,7 @@ class Connector(SSHConnector):
 
     def _open(self, way: openssh.Way) -> None:
         client = Client(way, self.data, self.limits)
+        self.under_way.set()
         self.client = client  # type: ignore[assignment]  # pyinfra's own is another of paramiko's
         try:
             client.open()
