@@ -10,7 +10,11 @@ def main() -> None:
 
     gc.freeze()
     gc.enable()
-    main.main()
+    try:
+        main.main()
+    finally:
+        # Python collects once more at its exit, whatever has been loaded since.
+        gc.freeze()
 
 
 if __name__ == "__main__":

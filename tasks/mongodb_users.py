@@ -99,20 +99,26 @@ def differences(
     return lines
 
 
-@operation()
-def users(settings: Settings, stays_open: bool = False) -> Commands:
-    """Make sure that both users exist with their passwords and roles, and that authentication is required, unless the
-    server `stays_open` for now: then a user of the same name in the site's database is the running backend's."""
-    wanted = users_of(settings)[: 2 if stays_open else None]
+def found_users(settings: Settings, wanted: list[User]) -> dict[str, str]:
+    """facts.MongodbUsers of the `wanted` users."""
     folders = {MONGODB_ADMIN: settings.admin_credentials_folder, MONGODB_BACKEND: settings.credentials_folder}
     files = tuple((user.key, f"{folders[user.secret]}/{user.secret}") for user in wanted)
-    found = host.get_fact(
+    found: dict[str, str] = host.get_fact(
         MongodbUsers,
         address=settings.mongodb_local,
         port=settings.mongodb_port,
         users=files,
         seconds=settings.limits.mongodb_answer,
     )
+    return found
+
+
+@operation()
+def users(settings: Settings, stays_open: bool = False) -> Commands:
+    """Make sure that both users exist with their passwords and roles, and that authentication is required, unless the
+    server `stays_open` for now: then a user of the same name in the site's database is the running backend's."""
+    wanted = users_of(settings)[: 2 if stays_open else None]
+    found = found_users(settings, wanted)
     lines = differences(found, settings, wanted, stays_open)
     if not lines:
         return

@@ -36,7 +36,14 @@ from slipway.tasks.backend_units import describe_for_releases, describe_program,
 from slipway.tasks.credentials import sync_credentials
 from slipway.tasks.frontend_build import BUILD_PACKAGES, build_there, check_build_tools
 from slipway.tasks.policies import runs_scripts
-from slipway.tasks.release_steps import PACKAGES, PROGRAM, command, put_facts, put_programs
+from slipway.tasks.release_steps import (
+    PACKAGES,
+    PROGRAM,
+    command,
+    put_facts,
+    put_programs,
+    scripts_are_recorded,
+)
 
 PARTS = {"backend": "app", "frontend": "web"}
 
@@ -215,7 +222,8 @@ def step(settings: Settings, words: Callable[[], list[str]]) -> Commands:
 def allow_scripts(settings: Settings) -> Commands:
     """Allow the inline scripts of existing pages, shipped by an earlier version or present before the adoption."""
     # An earlier version's program lacks this step: the query fails until this version is installed.
-    allowed = f"{PROGRAM} {settings.site_name} scripts_allowed > /dev/null 2>&1; echo $?"
+    allowed = f"{{ {scripts_are_recorded(settings)} || {PROGRAM} {settings.site_name} scripts_allowed; }}"
+    allowed += " > /dev/null 2>&1; echo $?"
     if host.get_fact(Output, command=allowed).strip() == "1":
         notes.note(f"{settings.site_root}/csp.conf: hashes of the scripts in the pages")
         yield command(settings, "allow_scripts")

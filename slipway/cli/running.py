@@ -30,8 +30,8 @@ def warn(session: Session, console: Console) -> None:
 @contextmanager
 def connected(session: Session, console: Console) -> Iterator[None]:
     """Connect the hosts of a session for the time of the block."""
-    warn(session, console)
     session.connections.begin()
+    warn(session, console)
     with ExitStack() as stack:
         with console.doing(f"Connecting to {names_of(session)}"):
             stack.enter_context(session)

@@ -25,6 +25,8 @@ WHEEL_URL = (
 )
 WHEEL_SHA256 = "d7f459fe4fd247d830351c75686d3996ace3c6f3f728eb0e85a30b7ada0cef19"
 MEMBER = f"uv-{VERSION}.data/scripts/uv"
+# Of the program, in bytes.
+SIZE = 38_409_000
 # For every call: the system's certificates, such as a company's own CA, and plain output.
 OPTIONS = ("--system-certs", "--no-progress", "--color", "never")
 

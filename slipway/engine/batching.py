@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 from gevent.event import AsyncResult
 
-from slipway.engine.remote_shell import Answer, Question
+from slipway.engine.remote_shell import Answer, Question, Tell
 
-Ask = Callable[[Sequence[Question]], list[Answer]]
+Ask = Callable[[Sequence[Question], Tell], list[Answer]]
 
 
 @dataclass
@@ -26,7 +26,7 @@ class _Wanted:
 
 
 class Batches:
-    """The queries to one host; `ask` answers a list of them in order, or raises."""
+    """The queries to one host; `ask` answers a list of them in order, or raises, and tells each answer as it comes."""
 
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
@@ -69,7 +69,7 @@ class Batches:
     def get(self, question: Question) -> Answer:
         """The answer, from the next batch if necessary. Raises what `ask` raised."""
         if self._knowing_nothing:
-            return self._ask([question])[0]
+            return self._ask([question], lambda *_: None)[0]
         on_the_way = self._on_the_way.get(question)
         if on_the_way:
             on_the_way.get()
@@ -85,24 +85,30 @@ class Batches:
 
     def fetch(self, questions: Iterable[Question]) -> None:
         """Send likely queries at once; those who need an answer wait for it. Raises what `ask` raised."""
-        new = [question for question in questions if question not in self._known]
+        new = dict.fromkeys(question for question in questions if question not in self._known)
         if not new:
             return
-        coming: AsyncResult[bool] = AsyncResult()
-        on_the_way = self._on_the_way
-        on_the_way |= dict.fromkeys(new, coming)
+        known, on_the_way = self._known, self._on_the_way
+        coming: dict[Question, AsyncResult[bool]] = {question: AsyncResult() for question in new}
+        on_the_way |= coming
+
+        def arrived(question: Question, answer: Answer) -> None:
+            # Who waits for it need not wait for the others.
+            known[question] = answer
+            coming[question].set(True)
+
         try:
-            self._fetch(new)
+            self._fetch(new, arrived)
         finally:
             # If that failed, those who need an answer ask again and get the error.
-            for question in new:
+            for question, result in coming.items():
                 on_the_way.pop(question, None)
-            coming.set(True)
+                result.set(True)
 
-    def _fetch(self, questions: Iterable[Question]) -> dict[Question, Answer]:
+    def _fetch(self, questions: Iterable[Question], tell: Tell = lambda *_: None) -> dict[Question, Answer]:
         known, asked = self._known, dict.fromkeys(questions)
         new = [question for question in asked if question not in known]
-        answers = dict(zip(new, self._ask(new), strict=True)) if new else {}
+        answers = dict(zip(new, self._ask(new, tell), strict=True)) if new else {}
         answers |= {question: known[question] for question in asked if question in known}
         known |= answers
         return answers

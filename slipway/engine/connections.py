@@ -32,10 +32,12 @@ from slipway.settings import inventory
 from slipway.settings.check import FILE, SettingsError, parse_items
 from slipway.settings.inventory import ROLES
 from slipway.settings.model import Settings
-from slipway.settings.of_host import CHECKED, settings_of
+from slipway.settings.of_host import CHECKED, committed_warnings, settings_of
 
 # The command line shows progress; pyinfra's own line would be written over it.
 os.environ["PYINFRA_PROGRESS"] = "off"
+# How long ssh's own programs may take to tell the way to a host, until we do something else meanwhile.
+BEGIN_SECONDS = 0.2
 T = TypeVar("T")
 
 
@@ -53,7 +55,7 @@ class Connections:
         # What is left out of what was asked for, and why: host, text.
         self.skipped: list[tuple[str, str]] = []
         # Settings with old names, a line each.
-        self.warnings: list[str] = []
+        self._warnings: list[str] = []
         # What happened to hosts that were left out from then on, by name.
         self.failures: dict[str, str] = {}
         self._connecting: dict[Host, gevent.Greenlet] = {}
@@ -121,10 +123,16 @@ class Connections:
             except SettingsError as error:
                 problems += error.problems
         # Hosts share files of settings.
-        self.warnings = [*dict.fromkeys(warnings), *pin.warnings(self.project)]
+        self._warnings = [*dict.fromkeys(warnings), *pin.warnings(self.project)]
         if problems:
             raise SettingsError(problems)
         return settings
+
+    @property
+    def warnings(self) -> list[str]:
+        """What should be changed in the settings, a line each. It asks git: a connection may begin meanwhile."""
+        committed = (line for its in self.settings.values() for line in committed_warnings(its))
+        return list(dict.fromkeys([*self._warnings, *committed]))
 
     def _limited(self) -> list[Host] | None:
         if not self.limit:
@@ -152,7 +160,9 @@ class Connections:
         if not self._connecting:
             self.state.set_stage(StateStage.Connect)
             self._connecting = {host: gevent.spawn(self._connect, host) for host in self.hosts()}
-            gevent.idle()
+            # The handshakes wait for the network, and what we do next takes our time.
+            under_way = [host.connector.under_way for host in self.hosts() if isinstance(host.connector, Connector)]
+            gevent.wait(under_way, timeout=BEGIN_SECONDS)
 
     def __enter__(self) -> Connections:
         with failing(self.log):

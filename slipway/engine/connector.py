@@ -12,6 +12,7 @@ from textwrap import shorten
 from typing import Any
 
 import gevent
+from gevent.event import Event
 from gevent.lock import RLock
 from paramiko import AuthenticationException, Channel, SSHException, Transport
 from pyinfra.api import StringCommand
@@ -22,7 +23,7 @@ from pyinfra.connectors.util import CommandOutput, OutputLine, make_unix_command
 
 from slipway.engine import environment, openssh, pyinfra_compat
 from slipway.engine.batching import Batches
-from slipway.engine.remote_shell import MAX_SHOWN, Answer, NoAnswer, Question, Shell, SudoRefused
+from slipway.engine.remote_shell import MAX_SHOWN, Answer, NoAnswer, Question, Shell, SudoRefused, Tell
 from slipway.engine.ssh import broken_by_name, keep_alive, open_session, send_at_once, tell_when_broken
 from slipway.engine.ssh_client import Client, HungUp
 from slipway.engine.uploads import upload_script, with_input
@@ -65,6 +66,8 @@ class Connector(SSHConnector):
         self.to_remember: dict[Question, None] = {}
         # While something is being changed, a connection that breaks is an end.
         self.may_reconnect = True
+        # Set when the first connection is being made, or can't be.
+        self.under_way = Event()
         self._shell: Shell | None = None
         # Its sudo is told `requiretty`.
         self._sudo_needs_terminal = False
@@ -89,7 +92,11 @@ class Connector(SSHConnector):
         tell_when_broken(self.host)
 
     def _connect(self) -> None:
-        way = openssh.way(self.host.name, self.data)
+        try:
+            way = openssh.way(self.host.name, self.data)
+        except ConnectError:
+            self.under_way.set()
+            raise
         try:
             try:
                 self._open(way)
@@ -106,6 +113,7 @@ class Connector(SSHConnector):
 
     def _open(self, way: openssh.Way) -> None:
         client = Client(way, self.data, self.limits)
+        self.under_way.set()
         self.client = client  # type: ignore[assignment]  # pyinfra's own is another of paramiko's
         try:
             client.open()
@@ -160,28 +168,28 @@ class Connector(SSHConnector):
         """Run a script by the shell that lasts, as root. Raises HostFailed."""
         return self._ask([Question(script, by_sudo=bool(self.host.data.get("_sudo")))])[0]
 
-    def _ask(self, questions: Sequence[Question]) -> list[Answer]:
+    def _ask(self, questions: Sequence[Question], tell: Tell = lambda *_: None) -> list[Answer]:
         """Answers by the shell. Nothing is changed by them: where the connection has broken it is made anew, once."""
         try:
             try:
-                return self._ask_shell(questions)
+                return self._ask_shell(questions, tell)
             except (SSHException, OSError):
                 if not self.may_reconnect:
                     raise
                 pyinfra_compat.forget_all(self.state)
                 self.connect()
-                return self._ask_shell(questions)
+                return self._ask_shell(questions, tell)
         except (SSHException, OSError, NoAnswer, PyinfraError) as error:
             raise HostFailed(f"[{self.host.name}] {error}") from error
 
-    def _ask_shell(self, questions: Sequence[Question]) -> list[Answer]:
+    def _ask_shell(self, questions: Sequence[Question], tell: Tell = lambda *_: None) -> list[Answer]:
         if not self.is_open:
             if self._shell and not self.may_reconnect:
                 raise SSHException("the connection broke")
             self._shell = self._new_shell()
         assert self._shell
         try:
-            return self._shell.ask(questions)
+            return self._shell.ask(questions, tell)
         except SudoRefused:
             # What it says itself was nobody's answer.
             self._shell = self._new_shell()
@@ -190,7 +198,7 @@ class Connector(SSHConnector):
                 self._sudo_needs_terminal = True
                 self._shell.close()
                 self._shell = self._new_shell()
-                return self._shell.ask(questions)
+                return self._shell.ask(questions, tell)
             raise SudoRefused(said) from None
 
     def _new_shell(self) -> Shell:

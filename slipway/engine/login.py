@@ -52,12 +52,13 @@ def candidates(host: Host, settings: Settings) -> list[Login]:
     """The logins to try, in order: as the inventory says, or ssh's own configuration; then what a host has that is not
     so far yet. Raises ConnectError."""
     data = host.data
-    unsaid = {"ssh_user": data.get("ssh_user"), "ssh_port": data.get("ssh_port")}
-    way = openssh.way(host.name, {**host.connector.data, **unsaid})
-    # ssh's defaults are the user's name here, and port 22: they say nothing about the host.
-    named = data.get("ssh_port") or (way.port if way.port != SSH_PORT else None)
-    ports = [named or settings.sshd_port, settings.sshd_port, SSH_PORT]
-    user = data.get("ssh_user") or (way.user if way.user != getpass.getuser() else None)
+    port, user = data.get("ssh_port"), data.get("ssh_user")
+    if not (port and user):
+        way = openssh.way(host.name, {**host.connector.data, "ssh_user": user, "ssh_port": port})
+        # ssh's defaults are the user's name here, and port 22: they say nothing about the host.
+        port = port or (way.port if way.port != SSH_PORT else None)
+        user = user or (way.user if way.user != getpass.getuser() else None)
+    ports = [port or settings.sshd_port, settings.sshd_port, SSH_PORT]
     users = [user or settings.admin_user, settings.admin_user, "root"]
     return [Login(user, port) for port in dict.fromkeys(ports) for user in dict.fromkeys(users)]
 

@@ -81,7 +81,7 @@ class OneHost(Connections):
         self.limit = ()
         self.run = Run(collects_notes=True)
         self.project = Path()
-        self.skipped, self.warnings, self.failures, self.settings = [], [], {}, {}
+        self.skipped, self._warnings, self.failures, self.settings = [], [], {}, {}
         self._connecting, self._recalling = {}, []
         self.log = CollectedLog()
         gevent.get_hub().exception_stream = None

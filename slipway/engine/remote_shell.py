@@ -94,6 +94,10 @@ class Answer:
         return lines[:-1] if lines[-1] == "" else lines
 
 
+# Takes each answer as it comes.
+Tell = Callable[[Question, Answer], None]
+
+
 class NoAnswer(Exception):
     """A host that did not answer a question as it should; the text says which and how."""
 
@@ -208,13 +212,20 @@ class Shell:
         self._has_begun = False
         self.is_open = True
 
-    def ask(self, questions: Sequence[Question]) -> list[Answer]:
-        """The answers to `questions`, in their order. Raises NoAnswer, SSHException; the shell is closed then."""
+    def ask(self, questions: Sequence[Question], tell: Tell = lambda *_: None) -> list[Answer]:
+        """The answers to `questions`, in their order. Raises NoAnswer, SSHException; the shell is closed then, and some
+        answers may have been told."""
         asked = merged(questions)
         once = [*dict.fromkeys(asked)]
+
+        def tell_all(question: Question, answer: Answer) -> None:
+            for one, its in zip(questions, asked, strict=True):
+                if its == question:
+                    tell(one, answer)
+
         with self._turn:
             try:
-                answers = dict(zip(once, self._ask(once), strict=True))
+                answers = dict(zip(once, self._ask(once, tell_all), strict=True))
             except (OSError, EOFError) as error:
                 self.close()
                 raise SSHException("the connection broke") from error
@@ -223,7 +234,7 @@ class Shell:
                 raise
         return [answers[question] for question in asked]
 
-    def _ask(self, questions: Sequence[Question]) -> list[Answer]:
+    def _ask(self, questions: Sequence[Question], tell: Tell) -> list[Answer]:
         gevent.sleep(0)  # lets the request for the shell go first
         numbered = list(enumerate(questions))
         share = numbered[1::2] if len(numbered) >= MIN_TO_SHARE else []
@@ -235,9 +246,9 @@ class Shell:
         self._to_send = ""
         frames = Frames(self._nonce)
         begun = [] if self._has_begun else self._begin(frames)
-        reading = [gevent.spawn(self._read, self._channel.recv, rest, frames, begun)]
+        reading = [gevent.spawn(self._read, self._channel.recv, rest, frames, begun, tell)]
         if share:
-            reading.append(gevent.spawn(self._read, self._channel.recv_stderr, share, Frames(self._nonce), []))
+            reading.append(gevent.spawn(self._read, self._channel.recv_stderr, share, Frames(self._nonce), [], tell))
         gevent.joinall(reading, raise_error=True)
         answers: dict[int, Answer] = {}
         for greenlet in reading:
@@ -275,6 +286,7 @@ class Shell:
         questions: Sequence[tuple[int, Question]],
         frames: Frames,
         found: list[tuple[str, Answer]],
+        tell: Tell,
     ) -> dict[int, Answer]:
         """Read the answers to numbered questions; `found` are frames that have come already."""
         answers = {}
@@ -291,7 +303,7 @@ class Shell:
                         raise SudoRefused
                 elif what != "begin":
                     answers[int(what)] = answer
-                    del waiting[int(what)]
+                    tell(waiting.pop(int(what)), answer)
             if not waiting and not ends:
                 return answers
             about = next((str(waiting[n]) for n in order if n in waiting), "the end of sudo")

@@ -29,8 +29,10 @@ class Machine(Fact[dict[str, str]]):
             " read -r container 2>/dev/null < /run/systemd/container"
             " || container=$(systemd-detect-virt --container 2>/dev/null); echo container=$container;"
             " read -r init < /proc/1/comm; echo init=$init;"
-            " echo kernel=$(uname -r); echo python=$(/usr/bin/python3 -V 2>/dev/null | cut -d' ' -f2);"
-            " echo glibc=$(getconf GNU_LIBC_VERSION 2>/dev/null | cut -d' ' -f2);"
+            # The shell's own means: each further process takes a millisecond.
+            " read -r kernel < /proc/sys/kernel/osrelease; echo kernel=$kernel;"
+            " python=$(/usr/bin/python3 -V 2>/dev/null); echo python=${python#* };"
+            " glibc=$(getconf GNU_LIBC_VERSION 2>/dev/null); echo glibc=${glibc#* };"
             " read -r _ kilobytes _ < /proc/meminfo; echo memory_mb=$((kilobytes / 1024));"
             " if grep -qw avx /proc/cpuinfo; then echo avx=yes; else echo avx=no; fi;"
             " echo clock=$(date +%s);"

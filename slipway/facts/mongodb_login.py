@@ -2,8 +2,9 @@
 
 Sent to the host and run there by its Python, as root: `python3 -ISc TEXT ADDRESS PORT SECONDS USER=FILE...`; USER is a
 user of the database admin, or USER@DATABASE. It prints
-`server=` away, open (no authentication) or closed, and for each user `USER=` the SHA-256 of the password in FILE,
-"refused", or "" if there is no FILE that only root can read, and `USER.roles=` the user's roles.
+`server=` away, open (no authentication) or closed, `state=` away or the server's in its replica set (state_of), and for
+each user `USER=` the SHA-256 of the password in FILE, "refused", or "" if there is no FILE that only root can read, and
+`USER.roles=` the user's roles.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import stat
 import sys
 
-from slipway.facts.mongodb_protocol import UNAUTHORIZED, Connection
+from slipway.facts.mongodb_protocol import UNAUTHORIZED, Connection, state_of
 
 
 def password_in(file: str) -> str:
@@ -30,11 +31,12 @@ def password_in(file: str) -> str:
 
 def main(address: str, port: str, seconds: str, *users: str) -> None:
     try:
-        answer = Connection(address, int(port), int(seconds)).run({"getCmdLineOpts": 1})
-        print("server=closed" if answer.get("code") == UNAUTHORIZED else "server=open")
+        connection = Connection(address, int(port), int(seconds))
+        answer, state = connection.run({"getCmdLineOpts": 1}), state_of(connection.run({"hello": 1}))
+        print("server=closed" if answer.get("code") == UNAUTHORIZED else "server=open", f"state={state}", sep="\n")
         is_away = False
     except OSError:
-        print("server=away")
+        print("server=away", "state=away", sep="\n")
         is_away = True
     for user, file in (argument.split("=", 1) for argument in users):
         password = password_in(file)

@@ -3,8 +3,8 @@
 Sent to the host and run there by its Python, as root: `python3 -ISc TEXT STEP ADDRESS PORT SECONDS SET MEMBER OPLOG_MB
 USER FILE`. FILE has the password of USER, MongoDB's administrator. STEP is one of:
 
-look    prints `state=` away, alone (a standalone), new (started as a member of a set that is not initiated),
-        waiting (no primary) or primary; `oplog=` the oplog's size in MiB, if it can be read. Always exits with 0.
+look    prints `state=` away, or as mongodb_protocol.state_of has it; `oplog=` the oplog's size in MiB, if it can be
+        read. Always exits with 0.
 begin   initiates the set SET with MEMBER (host:port) if there is none, waits up to SECONDS until it accepts writes,
         and sets the oplog's size to OPLOG_MB, 0 for MongoDB's default. On failure exits with 1 and a line on stderr.
 
@@ -17,23 +17,10 @@ from __future__ import annotations
 import sys
 import time
 
-from slipway.facts.mongodb_protocol import UNAUTHORIZED, Connection
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
+from slipway.facts.mongodb_protocol import UNAUTHORIZED, Connection, state_of
 
 ALREADY_INITIALIZED = 23
 MIB = 2**20
-
-
-def state_of(hello: dict[str, Any]) -> str:
-    """The state of a server, by its answer to `hello`."""
-    if hello.get("isreplicaset"):
-        return "new"
-    if "setName" not in hello:
-        return "alone"
-    return "primary" if hello.get("isWritablePrimary") else "waiting"
 
 
 def log_in(connection: Connection, user: str, file: str) -> bool:

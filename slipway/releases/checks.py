@@ -114,11 +114,29 @@ class Checks(Site):
 
     def allow_scripts(self) -> bool:
         """Allow the inline scripts of all releases, also of those to roll back to, before the activation."""
-        if not self.scripts_allowed():
-            self.system.write(self.script_file(), self.script_sources())
-            if self.system.is_active(NGINX) and not self.system.systemctl("reload", NGINX):
-                raise Failed("failed to reload", NGINX)
+        if self.record_scripts() and self.system.is_active(NGINX) and not self.system.systemctl("reload", NGINX):
+            raise Failed("failed to reload", NGINX)
         return True
+
+    def record_scripts(self) -> bool:
+        """Write the inline scripts of all releases to the file that Nginx reads, if it has others. Returns whether it
+        had.
+
+        What was written, below the policy that it is for, is kept beside that file with the time of the reading: while
+        no page is newer, a plan compares the two and reads no page (tasks/release.py).
+        """
+        had_others = False
+
+        def read() -> str:
+            nonlocal had_others
+            sources = self.script_sources()
+            had_others = self.system.read(self.script_file()) != sources
+            if had_others:
+                self.system.write(self.script_file(), sources)
+            return f"{self.facts.csp}\n{sources}"
+
+        self.system.write(f"{self.facts.root}/csp.checked", read)
+        return had_others
 
     def scripts_allowed(self) -> bool:
         return self.system.read(self.script_file()) == self.script_sources()

@@ -14,6 +14,7 @@ import socket
 import stat
 import subprocess
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -199,11 +200,13 @@ class System:
         except (FileNotFoundError, ProcessLookupError):
             return ""
 
-    def write(self, path: str, text: str) -> None:
-        """Write a file atomically, and sync it."""
+    def write(self, path: str, text: str | Callable[[], str]) -> None:
+        """Write a file atomically, and sync it. If `text` reads it elsewhere, the file's time is that of the begin."""
         with open(f"{path}.new", "w", encoding="utf-8", errors="surrogateescape") as file:
-            file.write(text)
+            began = os.fstat(file.fileno()).st_mtime_ns
+            file.write(text if isinstance(text, str) else text())
             file.flush()
+            os.utime(file.fileno(), ns=(began, began))
             os.fsync(file.fileno())
         os.replace(f"{path}.new", path)
 

@@ -209,6 +209,8 @@ class Steps(Checks):
                 # Remove the marker first: a partly removed environment must never be used.
                 self.system.unlink(f"{venvs}/{name}/.complete")
                 self.system.remove(f"{venvs}/{name}")
+        # Nginx may allow the scripts of a removed release until it reloads.
+        self.record_scripts()
         return True
 
     # --- Services

@@ -23,13 +23,11 @@ LOGGED = "slipway_logged"
 def settings_of(
     host: Host, inventory: str = "the inventory", warn: Callable[[str], None] = lambda text: None
 ) -> Settings:
-    """The settings of `host`, from its merged data; `inventory` names its file, `warn` is as of `check`. Raises
-    SettingsError."""
+    """The settings of `host`, from its merged data; `inventory` names its file, `warn` is as of `check`. What
+    `committed_warnings` finds is not among them. Raises SettingsError."""
     settings = check(host.data.dict(), _origin(host, inventory), warn)
     if problems := apart_problems(settings, host.groups):
         raise SettingsError(f"{inventory} ({host.name}): {problem}" for problem in problems)
-    for line in committed_warnings(settings):
-        warn(line)
     return settings
 
 
@@ -91,7 +89,11 @@ def checked_settings(host: Host) -> Settings:
     """
     if checked := getattr(host.state, CHECKED, {}).get(host.name):
         return checked
+    warn = _log_once(host.state)
     try:
-        return settings_of(host, warn=_log_once(host.state))
+        settings = settings_of(host, warn=warn)
     except SettingsError as error:
         raise PyinfraError(f"{host.name}: {error}") from None
+    for line in committed_warnings(settings):
+        warn(line)
+    return settings

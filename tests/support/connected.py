@@ -99,9 +99,9 @@ class Counted:
         self.live: list[str] = []
         ask, run = host.connector._ask_shell, host.connector._run
 
-        def counted_ask(questions: list[Question]) -> Any:
+        def counted_ask(questions: list[Question], *tell: Any) -> Any:
             self.batches.append([question.command for question in questions])
-            return ask(questions)
+            return ask(questions, *tell)
 
         def counted_run(command: StringCommand, arguments: dict[str, Any]) -> Any:
             self.live.append(command.get_raw_value())

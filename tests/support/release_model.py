@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field
 
@@ -163,7 +164,8 @@ class Model:
             return "".join(rows) + f"0: 00000002 0 0 0001 01 8 {self.facts.services[0].listen}\n0: 2 0 0 0001 03 9\n"
         return self.files.get(path, "")
 
-    def write(self, path: str, text: str) -> None:
+    def write(self, path: str, text: str | Callable[[], str]) -> None:
+        text = text if isinstance(text, str) else text()
         self._change()
         self.files[path] = text
 

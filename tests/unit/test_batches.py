@@ -11,7 +11,7 @@ import pytest
 from gevent.event import Event
 
 from slipway.engine.batching import Batches
-from slipway.engine.remote_shell import Answer, Question
+from slipway.engine.remote_shell import Answer, Question, Tell
 
 A, B, C, D = (Question(command, by_sudo=False) for command in "abcd")
 PATIENCE_SECONDS = 5
@@ -23,17 +23,22 @@ class Host:
     def __init__(self) -> None:
         self.asked: list[list[str]] = []
         self.fails: Exception | None = None
+        # So many answers come before the others.
+        self.early = 0
         # A batch waits for it.
         self.goes_on = Event()
         self.goes_on.set()
 
-    def __call__(self, questions: Sequence[Question]) -> list[Answer]:
+    def __call__(self, questions: Sequence[Question], tell: Tell) -> list[Answer]:
         self.asked.append([question.command for question in questions])
         number = len(self.asked)
+        found = {question: Answer(0, f"{question.command}{number}") for question in questions}
+        for question in questions[: self.early]:
+            tell(question, found[question])
         self.goes_on.wait()
         if self.fails:
             raise self.fails
-        return [Answer(0, f"{question.command}{number}") for question in questions]
+        return list(found.values())
 
 
 @pytest.fixture
@@ -232,3 +237,37 @@ def test_a_query_in_flight_during_a_change_is_repeated(batches, host):
     fetching.get(timeout=PATIENCE_SECONDS)
     assert waiting.get(timeout=PATIENCE_SECONDS).output == "a2"
     assert batches.get(A).output == "a2"
+
+
+def test_an_answer_that_has_come_waits_for_no_other_one(batches, host):
+    host.goes_on.clear()
+    host.early = 1
+    fetching = gevent.spawn(batches.fetch, [A, B])
+    gevent.sleep(0)
+    assert gevent.spawn(batches.get, A).get(timeout=PATIENCE_SECONDS).output == "a1"
+    last = gevent.spawn(batches.get, B)
+    gevent.sleep(0)
+    assert not last.ready()
+    host.goes_on.set()
+    fetching.get(timeout=PATIENCE_SECONDS)
+    assert last.get(timeout=PATIENCE_SECONDS).output == "b1"
+    assert host.asked == [["a", "b"]]
+
+
+def test_an_answer_that_came_before_a_failure_is_kept_and_one_before_a_change_is_not(batches, host):
+    host.goes_on.clear()
+    host.early, host.fails = 1, OSError("no answer")
+    fetching = gevent.spawn(batches.fetch, [A, B])
+    gevent.sleep(0)
+    host.goes_on.set()
+    with pytest.raises(OSError, match="no answer"):
+        fetching.get(timeout=PATIENCE_SECONDS)
+    host.fails = None
+    assert [batches.get(one).output for one in (A, B)] == ["a1", "b2"]
+    host.goes_on.clear()
+    fetching = gevent.spawn(batches.fetch, [C, D])
+    gevent.sleep(0)
+    batches.forget()
+    host.goes_on.set()
+    fetching.get(timeout=PATIENCE_SECONDS)
+    assert batches.get(C).output == "c4"

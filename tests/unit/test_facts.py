@@ -212,6 +212,9 @@ def test_of_this_machine_the_same_is_found_as_its_programs_tell():
     memory_kb = Path("/proc/meminfo").read_text().split()[1]
     assert found["memory_mb"] == str(int(memory_kb) // 1024)
     assert found["init"] == Path("/proc/1/comm").read_text().strip()
+    assert found["kernel"] == os.uname().release
+    assert f"Python {found['python']}" in shown("/usr/bin/python3 -V || echo 'Python '")
+    assert f"glibc {found['glibc']}" in shown("getconf GNU_LIBC_VERSION || echo 'glibc '")
     for folder in Machine.DISK_FOLDERS:
         there = folder if Path(folder).is_dir() else str(Path(folder).parent)
         mount, free = found[f"disk:{folder}"].split()

@@ -254,9 +254,9 @@ def few_questions(monkeypatch) -> list[int]:
     batches: list[int] = []
     ask_shell = Connector._ask_shell
 
-    def counted(self, batch):
+    def counted(self, batch, *tell):
         batches.append(len(batch))
-        return ask_shell(self, batch)
+        return ask_shell(self, batch, *tell)
 
     monkeypatch.setattr(Connector, "_ask_shell", counted)
     return batches

@@ -7,7 +7,8 @@ import subprocess
 import pytest
 
 from slipway.facts import mongodb_set
-from slipway.facts.mongodb_set import begin, look, state_of
+from slipway.facts.mongodb_protocol import state_of
+from slipway.facts.mongodb_set import begin, look
 from slipway.tasks import mongodb_set as task
 from slipway.tasks.mongodb_set import set_problems
 from support.described import FakeHost, deploy

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -11,9 +13,9 @@ import gevent
 import pytest
 from pyinfra import host as current_host
 from pyinfra import inventory as all_hosts
-from pyinfra.api import Config, Inventory, State, operation
+from pyinfra.api import Config, Inventory, State, arguments, facts, operation
 from pyinfra.api.deploy import deploy
-from pyinfra.api.exceptions import PyinfraError
+from pyinfra.api.exceptions import ArgumentTypeError, PyinfraError
 from pyinfra.api.operation import OperationMeta
 from pyinfra.api.util import get_operation_order_from_stack
 
@@ -144,6 +146,39 @@ def test_data_of_a_host_come_from_the_strongest_source_as_pyinfra_has_it():
     assert seen == {"of_deploy": "deploy", "of_all": "all", "missing": None}
 
 
+@pytest.mark.parametrize("of_deploy", [None, {"_env": {"B": "deploy"}, "_sudo": False, "_timeout": 9}])
+@pytest.mark.parametrize("given", [{}, {"_env": {"A": "1"}, "_timeout": 5, "path": "/etc"}, {"_sudo": True}])
+def test_arguments_are_those_that_pyinfra_finds(given, of_deploy):
+    pyinfra_compat.prepare()
+    everywhere = {"_sudo": True, "_retries": 2, "_shell_executable": "bash", "port": 80}
+    inventory = Inventory(([("box", {"_retries": 3})], everywhere), override_data={"_timeout": 7})
+    state = State(inventory, Config(SUDO_USER="app", ENV={"C": "config"}), check_for_changes=False)
+    host = inventory.get_host("box")
+    host.data._shell_executable = "dash"
+    host.current_deploy_kwargs = of_deploy
+    theirs, ours = {**given}, {**given}
+    with pyinfra_compat.using(state, host):
+        wanted = arguments.pop_global_arguments(state, host, theirs)
+        found = pyinfra_compat.pop_global_arguments(state, host, ours)
+    assert (found, ours) == (wanted, theirs)
+    assert list(found[0]) == list(wanted[0])
+    assert facts.pop_global_arguments is pyinfra_compat.pop_global_arguments
+
+
+def test_an_argument_of_a_wrong_type_is_refused_as_by_pyinfra():
+    pyinfra_compat.prepare()
+    inventory = Inventory((["box"], {"_retries": "two"}))
+    state = State(inventory, Config(), check_for_changes=False)
+    host = inventory.get_host("box")
+    for given in ({"_sudo": "yes"}, {"_retries": "three"}):
+        said = []
+        for one in (arguments.pop_global_arguments, pyinfra_compat.pop_global_arguments):
+            with pytest.raises(ArgumentTypeError) as error:
+                one(state, host, {**given})
+            said.append(str(error.value))
+        assert said[0] == said[1] != ""
+
+
 DEPLOY = """
 def call(function, *arguments):
     return function(*arguments)
@@ -171,3 +206,31 @@ def test_operations_have_the_order_that_pyinfra_gives_them():
     for file in (None, "nowhere.py"):
         ours, theirs = both(file)
         assert ours == theirs
+
+
+def test_what_pyinfra_needs_later_is_loaded_when_it_is_used():
+    code = """
+import sys
+from slipway.engine import pyinfra_compat
+assert not {"jinja2", "packaging.requirements"} & sys.modules.keys(), "loaded before it is used"
+from io import StringIO
+from pyinfra.api import Config
+from pyinfra.api.exceptions import PyinfraError
+from pyinfra.api.util import get_template
+from jinja2 import UndefinedError
+assert get_template(StringIO("{{ port }}!")).render(port=80) == "80!"
+try:
+    get_template(StringIO("{{ missing }}")).render()
+except UndefinedError:
+    print("undefined")
+Config().REQUIRE_PYINFRA_VERSION = "~=3.10"
+try:
+    Config().REQUIRE_PYINFRA_VERSION = "~=2.0"
+except PyinfraError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    undefined, refused = done.stdout.splitlines()
+    assert undefined == "undefined"
+    assert refused.startswith("pyinfra version requirement not met (requires ~=2.0")

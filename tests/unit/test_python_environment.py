@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import platform
 import re
 import shutil
 import subprocess
@@ -94,6 +95,14 @@ def test_the_uv_of_the_server_is_the_one_that_is_locked_here():
     assert locked[1] == uv.VERSION
     assert f"--hash=sha256:{uv.WHEEL_SHA256}" in locked[2].split()
     assert f"uv=={uv.VERSION}" in (PROJECT / "pyproject.toml").read_text()
+
+
+@pytest.mark.skipif(
+    (sys.platform, *platform.libc_ver()[:1], platform.machine()) != ("linux", "glibc", "x86_64"),
+    reason="this machine has another wheel of uv",
+)
+def test_the_uv_of_the_server_has_the_size_of_the_one_here():
+    assert Path(find_uv_bin()).stat().st_size == uv.SIZE
 
 
 @pytest.fixture

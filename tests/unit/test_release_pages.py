@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from slipway.settings.model import Settings
+from slipway.tasks.release_steps import FOLDER, scripts_are_recorded
 from support.release_model import Model
 from support.release_tree import Tree
 
@@ -75,3 +77,58 @@ def test_the_program_reads_pages_as_they_are_on_the_host(tree):
     done = tree.step("pages", "2", "discard")
     assert (done.returncode, tree.there()) == (1, ["1"])
     assert "index.html would be blank: it loads /gone.js, which the build lacks" in done.stderr
+
+
+@pytest.fixture
+def recorded(tree) -> Callable[[], bool]:
+    """Whether a plan is spared the reading of two releases' pages: one has an inline script, both have a backend."""
+    tree.add("1", "2", environment="e")
+    tree.lead(current="1")
+    (tree.root / "releases/2/frontend/build/index.html").write_text("<script>one()</script>")
+
+    def is_recorded() -> bool:
+        return tree.sh(scripts_are_recorded(tree.settings).replace(FOLDER, f"{tree.folder}/lib")).returncode == 0
+
+    assert not is_recorded()
+    assert tree.step("pages", "2", "discard").returncode == 0
+    assert is_recorded()
+    return is_recorded
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "echo >> csp.conf",
+        "rm csp.conf",
+        "touch -d 2020-01-01 releases/2/frontend/build/index.html",
+        "rm releases/2/frontend/build/index.html",
+        "echo '<script>two()</script>' > releases/1/frontend/build/two.html",
+        "ln -s /etc/hostname releases/1/frontend/build/two.html",
+        "rm -r releases/1",
+        "rm csp.checked",
+    ],
+)
+def test_pages_are_read_again_after_a_change_of_them_or_of_what_is_allowed(tree, recorded, change):
+    time.sleep(0.02)  # the kernel's clock for files has ticks
+    assert tree.sh(f"cd {tree.settings.site_root} && {change}").returncode == 0
+    assert not recorded()
+    assert tree.step("pages", "2", "discard").returncode == 0
+    assert recorded() or "ln -s" in change
+
+
+def test_pages_are_read_again_under_another_policy(tree, recorded, settings_with):
+    tree.settings = settings_with(nginx_csp="script-src 'none'")
+    assert not recorded()
+
+
+def test_what_a_backend_writes_does_not_matter_and_a_removed_release_is_not_pending(tree, recorded):
+    time.sleep(0.02)
+    (tree.root / "releases/2/backend/page.html").write_text("<script>three()</script>")
+    assert recorded()
+    tree.lead(previous="1")
+    (tree.root / "releases/2").rename(tree.root / "releases/0")
+    tree.settings = tree.settings.model_copy(update={"keep_releases": 1})
+    assert tree.step("prune").returncode == 0
+    assert tree.there() == ["1"]
+    assert recorded()
+    assert tree.step("scripts_allowed").returncode == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
+import gevent
 import paramiko
 import pytest
 
@@ -62,6 +63,21 @@ def test_answers_come_in_the_order_of_the_questions_with_their_exit_codes(connec
     for count in (1, 2, MANY):
         questions = [Question(f"echo {n}; exit {n}", by_sudo=n % 3 == 0) for n in range(count)]
         assert asked.ask(questions) == [Answer(n, f"{n}\n") for n in range(count)]
+
+
+@pytest.mark.parametrize("by_sudo", [False, True])
+def test_each_answer_is_told_as_it_comes_to_each_who_asked(connect, by_sudo):
+    told_of: list[tuple[Question, Answer]] = []
+    script = "for word do echo $word; done"
+    early = [Question(script, by_sudo, word) for word in ("one", "two")]
+    late = [Question(f"sleep 2; echo {n}", by_sudo) for n in range(2)]
+    asking = gevent.spawn(Shell(connect()).ask, [*early, *late], lambda *both: told_of.append(both))
+    with gevent.Timeout(10):
+        while not told_of:
+            gevent.sleep(0.01)
+    assert told_of == [(question, Answer(0, "one\ntwo\n")) for question in early]
+    assert asking.get(timeout=10) == [answer for _, answer in told_of]
+    assert [question for question, _ in told_of] == [*early, *late]
 
 
 # Each is asked between two others, which must not notice it.
