@@ -9,6 +9,8 @@ def main() -> None:
     from slipway.cli import main
 
     gc.freeze()
+    # More are imported while hosts are connected; Python's own threshold of 700 objects is for programs that stay.
+    gc.set_threshold(50_000)
     gc.enable()
     try:
         main.main()

@@ -15,11 +15,9 @@ from pathlib import Path
 from pyinfra import host
 from pyinfra.api.exceptions import PyinfraError
 
-from slipway.dependencies import judge, resolve, uv
+from slipway.dependencies import uv
 from slipway.dependencies.indexes import Index, in_environment
-from slipway.dependencies.judge import Host
-from slipway.dependencies.model import DependenciesError, Locked
-from slipway.dependencies.target import MIN_GLIBC, minor_of
+from slipway.dependencies.model import MIN_GLIBC, DependenciesError, Host, Locked, minor_of
 from slipway.engine import notes
 from slipway.facts.base import Output
 from slipway.facts.machine import Machine
@@ -180,6 +178,8 @@ def _locked(settings: Settings, version: str) -> Locked:
 
 @cache
 def _locked_once(folder: Path, named: str, python: str, built: tuple[str, ...], indexes: tuple[Index, ...]) -> Locked:
+    from slipway.dependencies import resolve  # a plan of a server with a release needs none of it
+
     return resolve.locked(folder, named, python, built, indexes=indexes)
 
 
@@ -200,6 +200,8 @@ def _problems(settings: Settings, wanted: Environment) -> list[str]:
 @cache
 def _judged(locked: Locked, wanted: Host, is_examined: bool) -> tuple[list[str], tuple[str, ...]]:
     """Problems, and notes. Locks that have only hashes are examined by querying PyPI."""
+    from slipway.dependencies import judge  # nor of this
+
     if is_examined:
         locked, found = judge.examined(locked, wanted)
         if found:

@@ -88,7 +88,7 @@ def _machine(host: Host) -> tuple[type[Machine], dict[str, Any]]:
 
 def system_python(machine: dict[str, str]) -> str:
     """The minor version of a host's own Python. Raises RunFailed."""
-    from slipway.dependencies.target import minor_of
+    from slipway.dependencies.model import minor_of
     from slipway.systems import system_of
 
     system = system_of(machine)

@@ -12,8 +12,8 @@ from packaging.specifiers import SpecifierSet
 
 from slipway.dependencies import indexes, lockfile, pylock, uv
 from slipway.dependencies.lockfile import Inputs
-from slipway.dependencies.model import DependenciesError
-from slipway.dependencies.target import MINORS, fits, minor_of, tags
+from slipway.dependencies.model import DependenciesError, minor_of
+from slipway.dependencies.target import MINORS, fits, tags
 
 
 def lock(folder: Path, wanted: Inputs, python: str, upgrade: bool = False, name: str = lockfile.NAME) -> str:

@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from packaging.tags import Tag
 
 from slipway.dependencies import explain, lockfile, pylock, uv
 from slipway.dependencies.lockfile import COMMAND, Inputs
-from slipway.dependencies.model import Locked, Package
-from slipway.dependencies.target import MIN_GLIBC, MINORS, applies, fits, minor_of, tags
+from slipway.dependencies.model import Host, Locked, Package, minor_of
+from slipway.dependencies.target import MINORS, applies, fits, tags
 
 # The server of the services that answer requests.
 SERVER = "uvicorn"
 # The size of an environment with bytecode relative to its wheels: 3 to 4 for FastAPI, NumPy or boto3.
 UNPACKED = 4
-
-
-@dataclass(frozen=True)
-class Host:
-    """A server: its Python's version, the minor version of its glibc, and the MiB that are free for an environment."""
-
-    python: str
-    glibc: int = MIN_GLIBC
-    free_mb: int | None = None
 
 
 def problems(locked: Locked, host: Host) -> Iterator[str]:

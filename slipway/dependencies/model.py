@@ -8,6 +8,14 @@ from dataclasses import dataclass
 
 from slipway.dependencies.indexes import Index
 
+# The minor version of the oldest glibc that packages still build for, which all supported systems satisfy.
+MIN_GLIBC = 28
+
+
+def minor_of(python: str) -> str:
+    """ "3.11" for "3.11.2"."""
+    return ".".join(python.split(".")[:2])
+
 
 def without_password(text: str) -> str:
     """A text with user and password in URLs masked."""
@@ -21,6 +29,15 @@ class DependenciesError(Exception):
         # A lock may contain a private index's URL with a password.
         self.problems = list(dict.fromkeys(map(without_password, problems)))
         super().__init__("\n".join(self.problems))
+
+
+@dataclass(frozen=True)
+class Host:
+    """A server: its Python's version, the minor version of its glibc, and the MiB that are free for an environment."""
+
+    python: str
+    glibc: int = MIN_GLIBC
+    free_mb: int | None = None
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,10 @@ from packaging.markers import Marker
 from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
-from slipway.dependencies.model import File
+from slipway.dependencies.model import MIN_GLIBC, File, minor_of
 
-# uv's target: the oldest glibc that packages still build for, which all supported systems satisfy.
+# uv's target: with MIN_GLIBC.
 UV_PLATFORM = "x86_64-manylinux_2_28"
-MIN_GLIBC = 28
 # Versions of Python that a server may have, oldest first.
 MINORS = tuple(f"3.{minor}" for minor in range(9, 16))
 # Legacy tags. https://peps.python.org/pep-0600/#legacy-manylinux-tags
@@ -37,11 +36,6 @@ def environment(python: str) -> dict[str, str]:
         "platform_version": "",
         "extra": "",
     }
-
-
-def minor_of(python: str) -> str:
-    """ "3.11" for "3.11.2"."""
-    return ".".join(python.split(".")[:2])
 
 
 @cache

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from slipway.dependencies import explain, find, judge, lockfile, resolve, uv
-from slipway.dependencies.judge import Host
-from slipway.dependencies.model import DependenciesError, File, Locked, Package
+from slipway.dependencies.model import DependenciesError, File, Host, Locked, Package
 from support.package_index import PackageIndex
 
 PROJECTS = Path(__file__).resolve().parents[1] / "projects"
