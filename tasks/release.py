@@ -36,14 +36,7 @@ from slipway.tasks.backend_units import describe_for_releases, describe_program,
 from slipway.tasks.credentials import sync_credentials
 from slipway.tasks.frontend_build import BUILD_PACKAGES, build_there, check_build_tools
 from slipway.tasks.policies import runs_scripts
-from slipway.tasks.release_steps import (
-    PACKAGES,
-    PROGRAM,
-    command,
-    put_facts,
-    put_programs,
-    scripts_are_recorded,
-)
+from slipway.tasks.release_steps import PACKAGES, PROGRAM, command, put_facts, put_programs, scripts_are_recorded
 
 PARTS = {"backend": "app", "frontend": "web"}
 
