@@ -152,6 +152,19 @@ def test_a_host_is_known_by_its_name_and_port(known, tmp_path, hashed):
     assert kinds(known(text, name="other.invalid", hashed=hashed)) == []
 
 
+@pytest.mark.parametrize("name", ["box.invalid", "BOX.invalid", "[box.invalid]:2222", "10.0.0.1", "other.invalid"])
+def test_a_plain_file_is_read_as_ssh_keygen_reads_it(tmp_path, name):
+    file = tmp_path / "known_hosts"
+    lines = ["# box.invalid", "", "box.invalid", "other.invalid ssh-ed25519"]
+    names = ("Box.invalid,10.0.0.1", "\t[box.invalid]:2222", "box.invalid.example", "10.0.0.11,box")
+    own = public(key(tmp_path / "key"))
+    file.write_text("\n".join([*lines, *(f"{one} {own} comment" for one in names)]))
+    said = subprocess.run(["ssh-keygen", "-F", name, "-f", file], capture_output=True, text=True, check=False).stdout
+    expected = [line.split() for line in said.splitlines() if not line.startswith("#")]
+    assert [line.split() for line in openssh.lines_about(name, str(file))] == expected
+    assert bool(expected) is (name != "other.invalid")
+
+
 def test_patterns_and_marks_of_known_hosts_count(known, tmp_path):
     one, other = public(key(tmp_path / "one")), public(key(tmp_path / "other"))
     assert kinds(known(f"*.invalid,!bad.invalid {one}\n")) == ["ssh-ed25519"]
