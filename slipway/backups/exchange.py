@@ -11,6 +11,7 @@ import ctypes
 import errno
 import os
 import shutil
+import stat
 
 from slipway.backups.host import Failed, write
 
@@ -21,14 +22,19 @@ OUT, IN = "out", "in"
 
 
 def exchange(folder: str, other: str) -> None:
-    """Exchange the content of two folders. Raises Failed, after a rollback.
+    """Exchange the content of two folders, which get the mode and owner of the first. Raises Failed, after a rollback.
 
     https://man7.org/linux/man-pages/man2/rename.2.html
     """
-    libc = ctypes.CDLL(None, use_errno=True)
-    if not libc.renameat2(AT_FDCWD, folder.encode(), AT_FDCWD, other.encode(), RENAME_EXCHANGE):
+    try:
+        status = os.stat(folder)
+        os.chown(other, status.st_uid, status.st_gid)
+        os.chmod(other, stat.S_IMODE(status.st_mode))
+    except OSError as error:
+        raise Failed(f"{folder} and {other} can't be exchanged: {error.strerror}") from None
+    number = _at_once(folder, other)
+    if not number:
         return
-    number = ctypes.get_errno()
     if number not in UNABLE:
         raise Failed(f"{folder} and {other} can't be exchanged: {os.strerror(number)}")
     try:
@@ -36,6 +42,14 @@ def exchange(folder: str, other: str) -> None:
     except OSError as error:
         settle(folder)
         raise Failed(f"{folder} and {other} can't be exchanged: {error}") from None
+
+
+def _at_once(folder: str, other: str) -> int:
+    """Exchange two folders atomically; returns the error's number, 0 for none."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not libc.renameat2(AT_FDCWD, folder.encode(), AT_FDCWD, other.encode(), RENAME_EXCHANGE):
+        return 0
+    return ctypes.get_errno()
 
 
 def _by_entries(folder: str, other: str) -> None:

@@ -71,8 +71,8 @@ class Connector(SSHConnector):
         self._shell: Shell | None = None
         # Its sudo is told `requiretty`.
         self._sudo_needs_terminal = False
-        # One command beside the shell, no more: the server has its limit (MaxSessions, tasks/ssh.py).
-        self._turn = RLock()
+        # One shell, and one command beside it, no more: the server has its limit (MaxSessions, tasks/ssh.py).
+        self._opening, self._turn = RLock(), RLock()
 
     @property
     def limits(self) -> Limits:
@@ -183,10 +183,12 @@ class Connector(SSHConnector):
             raise HostFailed(f"[{self.host.name}] {error}") from error
 
     def _ask_shell(self, questions: Sequence[Question], tell: Tell = lambda *_: None) -> list[Answer]:
-        if not self.is_open:
-            if self._shell and not self.may_reconnect:
-                raise SSHException("the connection broke")
-            self._shell = self._new_shell()
+        # Who asks while another opens it gets the same one.
+        with self._opening:
+            if not self.is_open:
+                if self._shell and not self.may_reconnect:
+                    raise SSHException("the connection broke")
+                self._shell = self._new_shell()
         assert self._shell
         try:
             return self._shell.ask(questions, tell)

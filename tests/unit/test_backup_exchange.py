@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 
 import pytest
 
@@ -30,12 +31,17 @@ def two(tmp_path):
     return tmp_path / "data", tmp_path / "data.restore"
 
 
-@pytest.mark.parametrize("way", [exchange, _by_entries])
-def test_each_has_the_others_content(two, way):
+@pytest.mark.parametrize("is_atomic", [True, False])
+def test_each_has_the_others_content_and_the_mode_of_the_data(two, is_atomic, monkeypatch):
     data, restored = two
+    data.chmod(0o750)
+    restored.chmod(0o700)
     old, new = read(data), read(restored)
-    way(str(data), str(restored))
+    if not is_atomic:
+        monkeypatch.setattr(module, "_at_once", lambda folder, other: errno.EXDEV)
+    exchange(str(data), str(restored))
     assert (read(data), read(restored)) == (new, old)
+    assert [stat.S_IMODE(folder.stat().st_mode) for folder in (data, restored)] == [0o750, 0o750]
     assert not settle(str(data))
     assert sorted(path.name for path in data.parent.iterdir()) == ["data", "data.restore"]
 

@@ -182,6 +182,14 @@ def test_a_server_that_allows_two_sessions_is_enough_whatever_runs_live(hosts, t
     assert sorted(seen) == [(str(n), str(n)) for n in range(5)]
 
 
+def test_who_asks_while_the_shell_is_being_opened_gets_the_same_one(hosts):
+    host, *_ = hosts("box", max_sessions=2)
+    asking = [gevent.spawn(host.connector.by_root, f"echo {n}") for n in range(3)]
+    gevent.joinall(asking, raise_error=True)
+    assert [one.value.output.strip() for one in asking] == ["0", "1", "2"]
+    assert host.run_shell_command("echo one more", _timeout=20)[1].stdout_lines == ["one more"]
+
+
 def test_a_command_that_never_ends_is_an_error_that_names_it(host, monkeypatch):
     limited(monkeypatch, command=1)
     with pytest.raises(HostFailed, match=r"\[box\] no end within 1 s: sleep 60"):
