@@ -182,11 +182,14 @@ def test_a_server_that_allows_two_sessions_is_enough_whatever_runs_live(hosts, t
     assert sorted(seen) == [(str(n), str(n)) for n in range(5)]
 
 
-def test_who_asks_while_the_shell_is_being_opened_gets_the_same_one(hosts):
+def test_who_asks_while_the_shell_is_being_opened_gets_the_same_one(hosts, monkeypatch):
     host, *_ = hosts("box", max_sessions=2)
+    opened, new_shell = [], host.connector._new_shell
+    monkeypatch.setattr(host.connector, "_new_shell", lambda: opened.append(new_shell()) or opened[-1])
     asking = [gevent.spawn(host.connector.by_root, f"echo {n}") for n in range(3)]
     gevent.joinall(asking, raise_error=True)
     assert [one.value.output.strip() for one in asking] == ["0", "1", "2"]
+    assert len(opened) == 1
     assert host.run_shell_command("echo one more", _timeout=20)[1].stdout_lines == ["one more"]
 
 
