@@ -16,6 +16,8 @@ PATH = next(filter(None, map(shutil.which, ("chromium", "chromium-headless-shell
 # https://chromedevtools.github.io/devtools-protocol/: Chrome reads messages from one and writes to the other.
 READS, WRITES = 3, 4
 SECONDS = 60
+# Chrome ends what it loads when an interface comes or goes, as those of other tests' hosts do.
+NETWORK_CHANGED = "net::ERR_NETWORK_CHANGED"
 # Keys by name, with their key code and text.
 KEYS = {"Enter": (13, "\r"), "Tab": (9, "")}
 
@@ -58,11 +60,21 @@ class Page:
         self._load("Page.reload")
 
     def _load(self, method: str, **parameters: Any) -> None:
+        last = time.monotonic() + SECONDS
+        while self._is_interrupted(method, **parameters):
+            assert time.monotonic() < last, f"{NETWORK_CHANGED} for {SECONDS} s"
+            time.sleep(0.5)
+
+    def _is_interrupted(self, method: str, **parameters: Any) -> bool:
+        """Load once; whether a request has failed because this machine's network interfaces changed meanwhile."""
         self.events.clear()
         answer = self._do(method, **parameters)
+        if answer.get("errorText") == NETWORK_CHANGED:
+            return True
         assert "errorText" not in answer, answer["errorText"]
         while "Page.loadEventFired" not in [event["method"] for event in self.events]:
             self._receive()
+        return any(event["params"].get("errorText") == NETWORK_CHANGED for event in self.events)
 
     def run(self, script: str) -> Any:
         """The value of a JavaScript expression; a promise is awaited."""
