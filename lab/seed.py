@@ -34,7 +34,7 @@ install -d -m 700 -o admin -g admin /home/admin/.ssh
 install -m 600 -o admin -g admin /home/lab/.ssh/authorized_keys /home/admin/.ssh/
 """
 HOST_KEY_TYPES = ("ed25519", "ecdsa", "rsa")
-# A host that is to be a server makes a longer one. Debian's 3072 bits take a second of processor time.
+# `slipway apply` generates a 4096-bit key. Debian's default of 3072 bits takes a second of processor time.
 RSA_BITS = 2048
 
 

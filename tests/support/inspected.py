@@ -23,7 +23,7 @@ systemctl list-units --all --plain --no-legend --type=service,socket,timer | awk
 
 
 def arguments(host: LabHost, user: str = "", names: tuple[str, ...] = (*CONNECTION, *STAND_INS)) -> list[str]:
-    """The end of a command line: HOST and --data. `user` is "" for whoever may log in."""
+    """The arguments HOST and --data; `user` is "" for the default login."""
     at = f"{user}@" if user else ""
     data = {name: value for name, value in host.data.items() if name in names}
     return [f"{at}{host.record.address}:{host.record.ssh_port}", *(f"--data={name}={data[name]}" for name in data)]

@@ -52,7 +52,7 @@ class PackageIndex:
 
     @contextmanager
     def behind_login(self, user: str, password: str, address: str = "127.0.0.1") -> Iterator[str]:
-        """Its URL at an address of this machine, for whoever gives this login."""
+        """Serve it over HTTP with basic authentication; yields the URL."""
         wanted = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
         class Handler(SimpleHTTPRequestHandler):

@@ -100,7 +100,7 @@ def test_a_wrong_path_and_a_redirect_are_reported_as_what_they_are(says):
     assert "/api/health answered: 307, a redirect to https://a.example/;" in model.error()
 
 
-# --- What ends over and over
+# --- Crash loops
 
 
 NOBODY = Answer(0, "")
