@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
+
+from support.typed import slipway
 
 
 def told(project: Path, *arguments: str) -> str:
     """The error of `slipway` on a mistake: the exit code must be 1, without a traceback."""
-    command = [sys.executable, "-m", "slipway", *arguments]
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False, timeout=60)
+    done = slipway(*arguments, cwd=project)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     return done.stderr

@@ -14,20 +14,14 @@ import pytest
 from slipway.cli import main
 from slipway.engine.errors import RunFailed
 from slipway.engine.outcome import Outcome
+from support import typed
 from support.fake_session import CHANGES, DOWN
 
 PROJECT = Path(__file__).resolve().parents[2]
 
 
 def slipway(*arguments, **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "slipway", *arguments],
-        cwd=PROJECT,
-        env={**os.environ, "NO_COLOR": "", **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return typed.slipway(*arguments, cwd=PROJECT, env={**os.environ, "NO_COLOR": "", **environment})
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ from slipway.releases import sources
 from slipway.releases.listing import ReleaseThere
 from slipway.releases.sources import Sources
 from support.fake_session import CHANGES, DOWN, FakeSession
+from support.typed import slipway
 
 PLANNED = Outcome(CHANGES, [], 9, 1.0)
 
@@ -224,8 +223,7 @@ REFUSED = {
 @pytest.mark.parametrize("what", REFUSED)
 def test_what_cant_be_meant_is_reported_with_the_setting_before_a_host_is_asked(project, what):
     arguments, said = REFUSED[what]
-    command = [sys.executable, "-m", "slipway", *arguments]
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False, timeout=60)
+    done = slipway(*arguments, cwd=project)
     assert done.returncode == 1
     assert done.stderr.startswith("slipway: 1 setting is wrong; no host was touched.\n")
     assert said in done.stderr

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
 from slipway.cli.lock import locked, system_python
 from slipway.engine.errors import RunFailed
+from support.typed import slipway
 
 
 @pytest.fixture
@@ -82,8 +80,7 @@ def test_a_server_that_is_not_there_yet_is_taken_for_debian_12(project, index):
     index.add("server", "1.0")
     backend = project / "examples/codementee/backend"
     (backend / "requirements.txt").write_text("server\n")
-    command = [sys.executable, "-m", "slipway", "lock"]
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    done = slipway("lock", cwd=project)
     assert done.returncode == 0, done.stderr
     assert "Could not resolve hostname" in done.stderr
     assert "locked for Python 3.11, which Debian 12 has" in done.stderr

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from support.checkout import PROJECT
+from support.typed import slipway
 
 PAGE = (PROJECT / "docs/components.md").read_text()
 DEPLOY = 'from slipway.deploy import server\n\nserver(\n    "base",\n    "motd",\n)\n'
@@ -90,7 +91,7 @@ def test_what_it_asks_of_a_host_is_reported_before_anything_changes(own):
 def test_a_setting_of_no_components_name_is_unknown_still(own):
     with (own / "group_data/all.py").open("a") as file:
         file.write('motd_text = "hello"\nmotto_text = "?"\nnginx_text = "?"\n')
-    said = run(own, "-m", "slipway", "plan").stderr
+    said = slipway("plan", cwd=own).stderr
     assert "motto_text: there is no such setting" in said
     assert "nginx_text: there is no such setting" in said
     assert "motd_text" not in said
@@ -99,18 +100,18 @@ def test_a_setting_of_no_components_name_is_unknown_still(own):
 def test_a_setting_of_a_component_that_is_not_there_is_unknown(project):
     with (project / "group_data/all.py").open("a") as file:
         file.write('motd_text = "hello"\n')
-    assert "motd_text: there is no such setting" in run(project, "-m", "slipway", "plan").stderr
+    assert "motd_text: there is no such setting" in slipway("plan", cwd=project).stderr
 
 
 def test_only_takes_its_name_and_those_of_the_projects_deploy_file_alone(own):
-    said = run(own, "-m", "slipway", "plan", "--only", "nginx").stderr
+    said = slipway("plan", "--only", "nginx", cwd=own).stderr
     assert "found no component nginx; there are: adoption, base, motd, packages" in said
 
 
 def test_verify_runs_its_tests_where_a_server_has_it(own, monkeypatch):
     (own / "tests/server/test_nginx.py").write_text("def test_it_is_not_there(server):\n    pass\n")
     monkeypatch.setenv("PYTEST_ADDOPTS", "--collect-only")
-    done = run(own, "-m", "slipway", "verify")
+    done = slipway("verify", cwd=own)
     assert "test_motd.py::test_it_greets[server.invalid]" in done.stdout, done.stdout + done.stderr
     assert "test_base.py" in done.stdout
     assert "test_nginx" not in done.stdout
@@ -152,6 +153,6 @@ def test_a_component_that_cannot_be_loaded_is_told_with_its_line(own, text, told
 
 def test_verify_tells_a_mistake_in_a_component_without_a_traceback(own):
     (own / "tasks/motd.py").write_text("import no_such_module\n")
-    done = run(own, "-m", "slipway", "verify")
+    done = slipway("verify", cwd=own)
     assert "component 'motd' can't be loaded: tasks/motd.py, line 1" in done.stderr
     assert "Traceback" not in done.stderr + done.stdout

@@ -14,6 +14,7 @@ from slipway import pin
 from slipway import project as projects
 from slipway.project import PACKAGE, NoProject
 from slipway.starter.versions import Difference, Version, differences, overridden
+from support.typed import slipway
 
 
 def test_a_project_is_the_nearest_above(project, monkeypatch):
@@ -28,9 +29,7 @@ def test_without_one_the_error_says_how_to_start_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(NoProject, match=r"found no project in .*slipway init"):
         projects.folder()
-    done = subprocess.run(
-        [sys.executable, "-m", "slipway", "plan"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    done = slipway("plan", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"slipway: found no project in {tmp_path}")
 
@@ -65,29 +64,27 @@ def test_own_templates_come_before_slipways(project):
 
 
 def test_a_template_is_copied_once(project):
-    command = [sys.executable, "-m", "slipway", "override", "templates/updates/restart"]
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    command = "override", "templates/updates/restart"
+    done = slipway(*command, cwd=project)
     assert done.returncode == 0, done.stderr
     copy = project / "templates/updates/restart"
     assert copy.read_bytes() == (PACKAGE / "templates/updates/restart").read_bytes()
     copy.write_text("mine")
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    done = slipway(*command, cwd=project)
     assert (done.returncode, copy.read_text()) == (1, "mine")
     assert "has its own already" in done.stderr
 
 
 def test_a_folder_on_the_command_line_is_where_the_user_stands(project):
     (project / "group_data/here").mkdir()
-    command = [sys.executable, "-m", "slipway", "plan", "--data", "backend_source=here"]
-    done = subprocess.run(command, cwd=project / "group_data", capture_output=True, text=True, check=False)
+    done = slipway("plan", "--data", "backend_source=here", cwd=project / "group_data")
     assert "has none of uv.lock, " in done.stderr, "it is a folder, and has no list of dependencies"
     assert f"{project}/group_data/here" in done.stderr
 
 
 def test_a_project_pinned_to_another_version_is_warned_of(project):
     (project / "requirements-slipway.txt").write_text("slipway==0.0.9\n")
-    command = [sys.executable, "-m", "slipway", "plan"]
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    done = slipway("plan", cwd=project)
     assert "requirements-slipway.txt has slipway==0.0.9, and this is slipway" in done.stderr
 
 

@@ -15,6 +15,7 @@ from slipway.cli.main import main
 from slipway.pin import FILE, pin, pinned, running
 from slipway.starter.questions import problems_of, site_name_of
 from support.repositories import APP, make
+from support.typed import slipway
 
 DOMAIN = ("--set", "site_domain=shop.example.org")
 
@@ -49,8 +50,7 @@ def test_a_project_is_written_and_can_be_planned(folder):
     assert 'backend_app = "app.main:app"' in (folder / "group_data/all.py").read_text()
     assert pinned(folder) == running()
     assert (folder / ".github/workflows/slipway.yml").is_file()
-    plan = [sys.executable, "-m", "slipway", "plan", "--data", "secrets_file=", "--data", 'admin_keys=["x"]']
-    said = subprocess.run(plan, cwd=folder / "api", capture_output=True, text=True, check=False).stderr
+    said = slipway("plan", "--data", "secrets_file=", "--data", 'admin_keys=["x"]', cwd=folder / "api").stderr
     assert "1 setting is wrong" in said, "all but the key that was made wrong is in order"
 
 
@@ -163,8 +163,7 @@ def test_files_of_the_application_are_not_taken_for_the_projects(folder, name):
     assert not (folder / "inventory.py").exists()
     assert "Next, in deploy:" in done.stdout
     assert "working-directory: deploy" in (folder / ".github/workflows/slipway.yml").read_text()
-    plan = [sys.executable, "-m", "slipway", "plan", "--data", "secrets_file=", "--data", 'admin_keys=["x"]']
-    said = subprocess.run(plan, cwd=folder / "deploy", capture_output=True, text=True, check=False).stderr
+    said = slipway("plan", "--data", "secrets_file=", "--data", 'admin_keys=["x"]', cwd=folder / "deploy").stderr
     assert "1 setting is wrong" in said
 
 

@@ -1,0 +1,89 @@
+"""`slipway` as it is typed, in a fork of a process that has imported it: the imports are most of a short command."""
+
+from __future__ import annotations
+
+import functools
+import gc
+import json
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+
+# Only ends a hang, in seconds.
+LIMIT = 60
+LOADED = (
+    "slipway.engine.pyinfra_compat",  # patches first
+    *("slipway.engine.session", "slipway.lab.hosts", "slipway.releases.sources", "slipway.ops.templates"),
+    *("slipway.starter.questions", "pytest"),
+)
+
+
+def slipway(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run `slipway ARGUMENTS` in a folder to its end; its output is text, its input is empty."""
+    server = _server()
+    assert server.stdin
+    assert server.stdout
+    with tempfile.TemporaryDirectory() as folder:
+        output, errors = Path(folder, "output"), Path(folder, "errors")
+        asked = {"arguments": arguments, "cwd": str(cwd), "env": dict(env or os.environ)}
+        server.stdin.write(json.dumps({**asked, "output": str(output), "errors": str(errors)}) + "\n")
+        server.stdin.flush()
+        code = int(server.stdout.readline())
+        return subprocess.CompletedProcess(("slipway", *arguments), code, output.read_text(), errors.read_text())
+
+
+@functools.cache
+def _server() -> subprocess.Popen[str]:
+    """This process's own, which ends with it: its input ends then."""
+    return subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def _load() -> None:
+    """Import what takes long and depends neither on a project nor on a terminal, as the tasks and the verbs do."""
+    for module in LOADED:
+        import_module(module)
+
+
+def _become(asked: dict[str, str]) -> None:
+    """Make this process the one that was asked for."""
+    for number, name, flags in (
+        (0, os.devnull, os.O_RDONLY),
+        (1, asked["output"], os.O_WRONLY | os.O_CREAT),
+        (2, asked["errors"], os.O_WRONLY | os.O_CREAT),
+    ):
+        file = os.open(name, flags, 0o600)
+        os.dup2(file, number)
+        os.close(file)
+    os.chdir(asked["cwd"])
+    os.environ.clear()
+    os.environ.update(asked["env"])
+    # As `python -m` has it.
+    sys.path[0] = asked["cwd"]
+    sys.argv = ["slipway", *asked["arguments"]]
+    signal.alarm(LIMIT)
+    runpy.run_module("slipway", run_name="__main__", alter_sys=True)
+
+
+def _serve() -> None:
+    from gevent import monkey
+
+    _load()
+    # A fork that collected what it has from here would copy all of it.
+    gc.freeze()
+    # gevent's own would start a loop in this process, which a fork can't use.
+    fork, wait = monkey.get_original("os", "fork"), monkey.get_original("os", "waitpid")
+    for line in sys.stdin:
+        if not (process := fork()):
+            _become(json.loads(line))
+            return
+        print(os.waitstatus_to_exitcode(wait(process, 0)[1]), flush=True)
+
+
+if __name__ == "__main__":
+    _serve()
