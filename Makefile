@@ -69,7 +69,7 @@ demo: .venv/.installed  ## Provision a throwaway host, verify it, and say where 
 
 .PHONY: check
 check: lint  ## Check style and types, and run the tests that need no host
-	@$(PYTEST) tests/unit -n 4
+	@$(PYTEST) tests/unit -m "not thorough" -n 4
 
 .PHONY: test
 test: check  ## The same, and the everyday tests on throwaway hosts
@@ -80,6 +80,7 @@ test: check  ## The same, and the everyday tests on throwaway hosts
 .PHONY: test-thorough
 test-thorough: check  ## Everything: every fault drawn in full, on virtual machines too, and faults of our own
 	@$(BIN)/python -m slipway.lab.packages
+	@$(PYTEST) tests/unit -m thorough
 	@ulimit -Sn 1024; $(PYTEST) tests/e2e --verbose -n $(WORKERS)
 	@$(MAKE) --no-print-directory test-faults
 

@@ -24,7 +24,7 @@ os.environ["SLIPWAY_LAB"] = LAB
 # provisioned host, as the others wait for it.
 ORDER = (
     *("readme", "readme_pyinfra", "upgrade", "kernel", "adoption", "agreement", "connection", "sites", "secrets"),
-    *("projects", "broken_release", "lockout", "drifts", "init", "release", "backup", "web_hardening", "sessions"),
+    *("projects", "broken_release", "lockout", "drifts", "init", "release", "backup", "web_hardening"),
     *("interrupted", "dependencies", "lab", "first_apply"),
 )
 

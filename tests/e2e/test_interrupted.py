@@ -115,6 +115,7 @@ def test_an_apply_waits_while_another_process_installs_packages(server: LabHost)
     assert server.plan() == []
 
 
+@pytest.mark.thorough
 def test_a_key_with_another_fingerprint_is_not_trusted(server: LabHost) -> None:
     server.ssh("rm /usr/share/keyrings/mongodb-server.asc")
     done = server.slipway("apply", "lab", "--yes", "--data", f"mongodb_key_fingerprint={'0' * 40}")
@@ -125,6 +126,7 @@ def test_a_key_with_another_fingerprint_is_not_trusted(server: LabHost) -> None:
     assert server.plan() == []
 
 
+@pytest.mark.thorough
 def test_a_configuration_that_nginx_refuses_never_replaces_the_live_one(server: LabHost) -> None:
     server.ssh("echo 'nonsense on;' > /etc/nginx/conf.d/broken.conf")
     before = server.ssh("sha256sum /etc/nginx/nginx.conf")

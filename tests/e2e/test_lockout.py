@@ -50,6 +50,7 @@ def test_the_host_rolls_it_back_without_slipway(server: LabHost, mistake: str) -
     assert server.plan(*SOON) == []
 
 
+@pytest.mark.thorough
 def test_sshd_settings_that_sshd_refuses_never_reach_it(server: LabHost) -> None:
     before = server.ssh("sha256sum /etc/ssh/sshd_config.d/00-slipway.conf")
     done = server.slipway("apply", "lab", "--yes", *SOON, "--data", 'sshd_settings={"Nonsense": "on"}')

@@ -76,7 +76,6 @@ def test_an_api_without_a_frontend_keeps_its_files_and_a_strict_application_acce
     verified = server.slipway("verify", "lab", *settings)
     assert verified.returncode == 0, verified.stdout
     visits.nothing()
-    server.apply()
 
 
 @pytest.mark.thorough

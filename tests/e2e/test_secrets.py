@@ -147,6 +147,7 @@ def starts(server: LabHost) -> int:
     return int(server.ssh("journalctl -u codementee-backend -o cat | grep -c '^Started codementee-backend.service'"))
 
 
+@pytest.mark.thorough
 def test_an_application_alone_reads_its_environment_by_its_own_names(server, visits):
     given(server)
     server.apply(*with_environment())

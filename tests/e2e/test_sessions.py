@@ -93,6 +93,7 @@ def hostile(server: LabHost) -> tuple[LabHost, list[str]]:
     return server, before
 
 
+@pytest.mark.thorough
 def test_a_hostile_session_does_not_affect_plans_or_applies(hostile):
     server, before = hostile
     record = server.record
@@ -273,6 +274,7 @@ def by_alias(server: LabHost, tmp_path: Path) -> Iterator[Callable[..., subproce
     forward.wait()
 
 
+@pytest.mark.thorough
 def test_a_port_and_a_jump_host_of_ssh_s_configuration_are_used(server, by_alias):
     for alias in ("direct", "inner", "forwarded"):
         done = by_alias(alias, "plan", "lab", "--json", "-")
