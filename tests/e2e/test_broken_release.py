@@ -58,7 +58,7 @@ def test_a_broken_release_never_reaches_a_visitor(server: LabHost, visits: Visit
     assert f"releases/{now} is still live" in done.stderr
     assert server.current_release() == now
     assert is_settled(server)
-    visits.nothing(20)
+    visits.nothing(10)
     assert server.ssh(f"ls {ROOT}/releases").split()[-1] == now
     # The configuration of the release program stays as this release wrote it; an apply reverts the other settings.
     if settings:
@@ -79,7 +79,7 @@ def test_a_release_that_finds_the_disk_full_is_reported_and_nothing_is_left_of_i
         server.ssh(f"umount {ROOT}/venvs")
     assert done.returncode == 1
     assert "No space left on device" in done.stderr
-    visits.nothing(20)
+    visits.nothing(10)
     assert server.current_release() == now
     assert is_settled(server)
     server.release(*source)

@@ -101,7 +101,7 @@ def test_four_services_a_worker_and_a_timer_run_behind_one_gateway(server, code)
     assert done.returncode == 1
     assert "no booking today" in done.stderr
     assert server.current_release() == now
-    visits.nothing(20)
+    visits.nothing(10)
     verified = server.slipway("verify", "lab", *settings)
     assert verified.returncode == 0, verified.stdout
 
@@ -127,7 +127,7 @@ def test_a_worker_that_exits_at_once_rolls_the_release_back(server, code):
     assert done.returncode == 1
     assert "nobody to write to" in done.stderr
     assert "codementee-mailer.service: exited unexpectedly" in done.stderr
-    visits.nothing(20)
+    visits.nothing(10)
     assert server.current_release() == now
     assert is_settled(server)
     # Its unit came back with the release.
@@ -140,7 +140,7 @@ def test_a_worker_that_exits_at_once_rolls_the_release_back(server, code):
     )
     assert done.returncode == 1
     assert "codementee-report.service: exited unexpectedly" in done.stderr
-    visits.nothing(20)
+    visits.nothing(10)
     assert server.current_release() == now
     assert is_settled(server)
     assert server.ssh("systemctl show --property=SubState --value codementee-mailer") == "running"

@@ -31,7 +31,7 @@ class Visits:
     They are few: a benchmark's would take a whole core each of the host and of this machine.
     """
 
-    def __init__(self, site: Any, backend: str = "/api/health", calm: float = 5) -> None:
+    def __init__(self, site: Any, backend: str = "/api/health", calm: float = 10) -> None:
         where = [site.address, str(443 + site.port_offset), site.domain, site.authorities, "3600"]
         where += ["--backend", backend, "--calm", str(calm)]
         self.process = subprocess.Popen(
@@ -43,7 +43,7 @@ class Visits:
         output, _ = self.process.communicate(timeout=600)
         return json.loads(output)
 
-    def nothing(self, at_least: int = 100) -> None:
+    def nothing(self, at_least: int = 50) -> None:
         """They have noticed nothing: each request was answered as it should be."""
         noticed = self.noticed()
         for habit, its in noticed.items():

@@ -32,6 +32,12 @@ PUBLIC_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIH0cWoRVeYh0DsKwGWEekVb8yWCM2e
 PROJECT = Path(__file__).resolve().parents[2]
 # RFC 2606: never resolves, so that any connection would fail.
 INVENTORY = 'web = app = db = ["server.invalid"]\n'
+# The longest modules start first, so that no worker is left with one at the end.
+FIRST = ("remote_shell", "components", "wheel", "dependencies", "connector", "openssh", "own_component", "sources")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.stem.removeprefix("test_") not in FIRST)
 
 
 @pytest.fixture(autouse=True)
