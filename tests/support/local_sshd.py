@@ -84,7 +84,7 @@ def main(key_file: str, max_sessions: str, prefix: str) -> None:
     while True:
         connection, _ = listening.accept()
         transport = paramiko.Transport(connection)
-        transport.add_server_key(paramiko.RSAKey(filename=key_file))
+        transport.add_server_key(paramiko.ECDSAKey(filename=key_file))
         # A client that disconnects after it has seen the key must not end the server.
         with suppress(paramiko.SSHException, EOFError):
             transport.start_server(server=Server(int(max_sessions), prefix))

@@ -111,7 +111,7 @@ class Sshd:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.key = paramiko.RSAKey.generate(2048)
+        self.key = paramiko.ECDSAKey.generate()
         self.key.write_private_key_file(str(folder / "key"))
         for name, program in (("sudo", SUDO), ("no-sudo", NO_SUDO)):
             (folder / name).mkdir()
@@ -132,7 +132,7 @@ class Sshd:
         environment.PATH = f"{self.folder / sudo}:{PATH}"
         port = self.running[wanted][1]
         known_hosts = self.folder / f"known_hosts-{port}"
-        known_hosts.write_text(f"[127.0.0.1]:{port} ssh-rsa {self.key.get_base64()}\n")
+        known_hosts.write_text(f"[127.0.0.1]:{port} {self.key.get_name()} {self.key.get_base64()}\n")
         return {
             "ssh_hostname": "127.0.0.1",
             "ssh_port": port,

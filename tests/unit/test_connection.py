@@ -36,7 +36,7 @@ class Breaking(paramiko.ServerInterface):
 @pytest.fixture
 def breaking_server(tmp_path: Path) -> Iterator[dict[str, object]]:
     """Such a server; its connection as an inventory gives it."""
-    key = paramiko.RSAKey.generate(2048)
+    key = paramiko.ECDSAKey.generate()
     key.write_private_key_file(str(tmp_path / "key"))
     listening = socket.create_server(("127.0.0.1", 0))
     port = listening.getsockname()[1]
@@ -52,7 +52,7 @@ def breaking_server(tmp_path: Path) -> Iterator[dict[str, object]]:
             transport.start_server(server=Breaking(transport))
 
     threading.Thread(target=serve, daemon=True).start()
-    (tmp_path / "known_hosts").write_text(f"[127.0.0.1]:{port} ssh-rsa {key.get_base64()}\n")
+    (tmp_path / "known_hosts").write_text(f"[127.0.0.1]:{port} {key.get_name()} {key.get_base64()}\n")
     yield {
         "ssh_hostname": "127.0.0.1",
         "ssh_port": port,

@@ -211,7 +211,7 @@ def test_a_command_leads_to_the_host_where_ssh_has_one(config, connector, sshd, 
         f"IdentityFile {server['ssh_key']}",
         f"UserKnownHostsFile {tmp_path}/known_hosts",
     )
-    (tmp_path / "known_hosts").write_text(f"relayed ssh-rsa {sshd.key.get_base64()}\n")
+    (tmp_path / "known_hosts").write_text(f"relayed {sshd.key.get_name()} {sshd.key.get_base64()}\n")
     asked = connector("box", data)
     asked.connect()
     assert asked.by_root("echo fine").output == "fine\n"
@@ -242,7 +242,7 @@ def test_an_unknown_host_is_reported_with_the_file_its_name_there_and_the_comman
     lines = ["Host box", "HostName 127.0.0.1", f"Port {port}", f"UserKnownHostsFile {tmp_path}/known_hosts"]
     said = refusal(connector("box", config(*lines, f"IdentityFile {server['ssh_key']}")))
     assert f"No host key for [127.0.0.1]:{port} in {tmp_path}/known_hosts" in said
-    assert f"the server shows ssh-rsa {sshd.key.fingerprint}" in said
+    assert f"the server shows {sshd.key.get_name()} {sshd.key.fingerprint}" in said
     assert f"type `ssh -F {tmp_path}/config box true` once" in said
 
 
@@ -251,7 +251,7 @@ def test_a_host_whose_key_is_another_is_reported_with_both_and_the_command_that_
 ):
     server = sshd.start()
     name = f"[127.0.0.1]:{server['ssh_port']}"
-    other = public(key(tmp_path / "other", "rsa"))
+    other = public(key(tmp_path / "other", "ecdsa"))
     (tmp_path / "known_hosts").write_text(f"{name} {other}\n")
     data = {**UNSAID, **server, "ssh_known_hosts_file": f"{tmp_path}/known_hosts"}
     said = refusal(connector("box", data))
@@ -262,7 +262,7 @@ def test_a_host_whose_key_is_another_is_reported_with_both_and_the_command_that_
 
 def test_a_revoked_key_is_refused_wherever_it_is_known(config, connector, sshd, tmp_path):
     server = sshd.start()
-    its = f"ssh-rsa {sshd.key.get_base64()}"
+    its = f"{sshd.key.get_name()} {sshd.key.get_base64()}"
     (tmp_path / "known_hosts").write_text(f"* {its}\n@revoked * {its}\n")
     said = refusal(connector("box", {**UNSAID, **server, "ssh_known_hosts_file": f"{tmp_path}/known_hosts"}))
     assert "is revoked in" in said
