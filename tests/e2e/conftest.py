@@ -25,7 +25,7 @@ os.environ["SLIPWAY_LAB"] = LAB
 ORDER = (
     *("readme", "readme_pyinfra", "upgrade", "kernel", "adoption", "agreement", "connection", "sites", "secrets"),
     *("projects", "broken_release", "lockout", "drifts", "init", "release", "backup", "web_hardening"),
-    *("interrupted", "dependencies", "lab", "first_apply"),
+    *("lab", "interrupted", "dependencies", "first_apply"),
 )
 
 # Modules that leave a server unchanged share one: even seconds add up.
