@@ -325,7 +325,8 @@ def _ship(settings: Settings, parts: Collection[str], changing: Collection[str])
     wanted = python_environment.of(settings) if "backend" in changing else None
     more = {f"backend/{name}": text.encode() for name, text in wanted.files.items()} if wanted else {}
     release = artifact.build(settings, changing, run.of(host.state).builds, hashes_there(settings), more, kept)
-    notes.note(f"release {release.id}: {len(release.archive) // 1024} KiB, {len(release.kept)} files unchanged")
+    size = release.archive.stat().st_size // 1024
+    notes.note(f"release {release.id}: {size} KiB, {len(release.kept)} files unchanged")
     for line in artifact.left_out(settings, changing):
         notes.note(line)
     script = unpack_script(settings, release, parts, [part for part in parts if part not in changing], wanted)

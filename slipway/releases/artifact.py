@@ -61,7 +61,7 @@ class Release:
     that the host's current release has too."""
 
     id: str
-    archive: bytes
+    archive: Path
     kept: tuple[str, ...] = ()
 
 
@@ -126,18 +126,19 @@ def build(
     _check_size(files, settings.release_max_mb)
     # Programs are always shipped: the existing file may not be executable.
     programs = {name for name, path in files if name.startswith("backend/") and os.access(path, os.X_OK)}
-    kept, new = [], []
-    for name, data in chain(_compressed(files), (more or {}).items()):
-        if there and name not in programs and there.get(name) == hashlib.sha256(data).hexdigest():
-            kept.append(name)
-        else:
-            new.append((name, data))
-    new.append((RECORD, record(settings).encode()))
-    if kept:
-        # Null-separated for `xargs -0`: a name may contain anything else.
-        new.append((KEPT, os.fsencode("\0".join(kept))))
-    archive = _archive(new, programs)
-    return Release(release_id(settings), archive, tuple(kept))
+    kept = []
+    place = Path(sources.temporary_folder(), "release.tar.gz")
+    with tarfile.open(place, mode="w:gz", compresslevel=6) as archive:
+        for name, content in chain(_compressed(files), (more or {}).items()):
+            if there and name not in programs and there.get(name) == _digest(content):
+                kept.append(name)
+            else:
+                _add(archive, name, content, is_program=name in programs)
+        _add(archive, RECORD, record(settings).encode())
+        if kept:
+            # Null-separated for `xargs -0`: a name may contain anything else.
+            _add(archive, KEPT, os.fsencode("\0".join(kept)))
+    return Release(release_id(settings), place, tuple(kept))
 
 
 def left_out(settings: Settings, parts: Collection[str]) -> list[str]:
@@ -189,7 +190,7 @@ def record(settings: Settings) -> str:
     return json.dumps({**described, **source}) + "\n"
 
 
-def _compressed(files: list[tuple[str, Path]]) -> Iterator[tuple[str, bytes]]:
+def _compressed(files: list[tuple[str, Path]]) -> Iterator[tuple[str, Path | bytes]]:
     """Name and content of files, followed by compressed copies of those worth it."""
     gaining = {name for name, path in files if _gains(name, path)}
     for name, path in files:
@@ -197,9 +198,9 @@ def _compressed(files: list[tuple[str, Path]]) -> Iterator[tuple[str, bytes]]:
         # Skip files that the build has compressed itself.
         if f"{dot}{suffix}" in (".gz", ".br") and stem in gaining:
             continue
-        data = path.read_bytes()
-        yield name, data
+        yield name, path
         if name in gaining:
+            data = path.read_bytes()
             yield f"{name}.gz", gzip.compress(data, GZIP_LEVEL, mtime=0)
             yield f"{name}.br", brotli.compress(data, quality=BROTLI_QUALITY)
 
@@ -301,13 +302,22 @@ def _is_for_visitors(name: str) -> bool:
     return name == shipped.WELL_KNOWN or not name.startswith(".")
 
 
-def _archive(files: list[tuple[str, bytes]], programs: Collection[str]) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=6) as archive:
-        for name, data in files:
-            member = tarfile.TarInfo(name)
-            # Nginx derives the ETag from mtime and size: two releases must not share it.
-            member.size, member.mtime = len(data), int(datetime.now(UTC).timestamp())
-            member.mode = 0o755 if name in programs else 0o644
-            archive.addfile(member, io.BytesIO(data))
-    return buffer.getvalue()
+def _opened(content: Path | bytes) -> io.BufferedReader | io.BytesIO:
+    return content.open("rb") if isinstance(content, Path) else io.BytesIO(content)
+
+
+def _digest(content: Path | bytes) -> str:
+    with _opened(content) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _add(archive: tarfile.TarFile, name: str, content: Path | bytes, is_program: bool = False) -> None:
+    """Add a file. A large one is never in memory."""
+    with _opened(content) as file:
+        member = tarfile.TarInfo(name)
+        member.size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        # Nginx derives the ETag from mtime and size: two releases must not share it.
+        member.mtime = int(datetime.now(UTC).timestamp())
+        member.mode = 0o755 if is_program else 0o644
+        archive.addfile(member, file)

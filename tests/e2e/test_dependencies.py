@@ -162,7 +162,7 @@ def test_a_large_package_of_a_private_index_is_installed_and_nobody_reads_the_lo
     # Who names no index has no login to it.
     for name in ("USERNAME", "PASSWORD"):
         monkeypatch.delitem(server.env, f"SLIPWAY_SECRET_UV_INDEX_COMPANY_{name}")
-    server.apply()
+    server.apply(*options(source))
     assert server.ssh(f"[ -e {found} ] || echo gone") == "gone"
 
 

@@ -224,7 +224,7 @@ class Runner:
         if isinstance(command, StringCommand) and command.bits[:2] == ("sh", "-euc"):
             shown = {"script": self._short(*shlex.split(command.bits[2]))}
         if isinstance(command, StringCommand) and "_stdin" in command.connector_arguments:
-            shown["stdin"] = self._stdin(base64.b64decode(str(command.connector_arguments["_stdin"])), secrets)
+            shown["stdin"] = self._stdin(base64.b64decode("".join(command.connector_arguments["_stdin"])), secrets)
         return shown["command"] if [*shown] == ["command"] else shown
 
     def _stdin(self, data: bytes, secrets: Mapping[str, str]) -> Any:

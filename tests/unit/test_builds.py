@@ -6,7 +6,6 @@ import subprocess
 import sys
 import tarfile
 import time
-from io import BytesIO
 
 import gevent
 import pytest
@@ -26,7 +25,7 @@ def test_a_release_has_the_backend_without_what_is_hidden_and_big_files_compress
         frontend_build="mkdir -p build && echo page > build/index.html && head -c 5000 /dev/zero > build/app.js",
     )
     release = artifact.build(settings, ("backend", "frontend"), {})
-    with tarfile.open(fileobj=BytesIO(release.archive)) as archive:
+    with tarfile.open(release.archive) as archive:
         names = archive.getnames()
     assert sorted(names) == [
         ".release.json",
