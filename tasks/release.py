@@ -265,6 +265,8 @@ def begin_first(settings: Settings, parts: tuple[str, ...]) -> Commands:
     yield f"umask 022; mkdir -p {settings.site_root}/releases {settings.site_root}/venvs"
     if "frontend" in parts and settings.frontend_build_on == "local":
         artifact.begin(settings, run.of(host.state).builds)
+    if "backend" in parts and settings.backend_build:
+        artifact.begin_backend(settings, run.of(host.state).builds)
     if "backend" in parts:
         wanted, venvs = python_environment.of(settings), f"{settings.site_root}/venvs"
         # A build may need packages that are installed later.
@@ -314,8 +316,7 @@ def relink(settings: Settings) -> Commands:
 
 def _ship(settings: Settings, parts: Collection[str], changing: Collection[str]) -> Commands:
     """`changing` are the parts that are built; the others come from the current release."""
-    if "frontend" in changing:
-        check_build_tools(settings)
+    check_build_tools(settings, changing)
     kept = shared.there(settings) if "backend" in changing else []
     for path in kept:
         if (sources.of(settings).backend / path).exists():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import click
 
 from slipway.cli.options import examples
 from slipway.engine.errors import RunFailed
-from slipway.starter.detect import Found, Reading, reading
+from slipway.starter.detect import reading
+from slipway.starter.found import Found, Reading
 from slipway.starter.notes import next_steps, notes
 from slipway.starter.of_server import Server
 from slipway.starter.place import conflicts, free_name, is_project
@@ -173,7 +175,7 @@ def _with_answers(found: Reading, known: dict[str, Any], answers: dict[str, Any]
         if again.project.backend and again.project.backend.app.target == answers["backend_app"]:
             known.pop("backend_source", None)
             return again
-    return Reading(found.project, found.folder, {**answers})
+    return replace(found, answers={**answers}, refused={})
 
 
 def _depends(question: Question, missing: list[str]) -> bool:

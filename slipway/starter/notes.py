@@ -12,9 +12,12 @@ from pathlib import Path
 from slipway.dependencies.indexes import login_names
 from slipway.secrets.committed import env_files
 from slipway.secrets.store import MONGO_URL
+from slipway.settings import frontend_tool
 from slipway.settings.imported import is_secret
-from slipway.starter.detect import Reading, api_prefix, holds_code, is_inside, python_indexes, python_version, stripped
+from slipway.starter.detect import holds_code, is_inside, python_indexes, python_version
+from slipway.starter.detect_frontend import api_prefix, pages_server, stripped
 from slipway.starter.environment import valkey_variable
+from slipway.starter.found import Reading
 from slipway.starter.reading.files import dotenv
 from slipway.starter.reading.folders import Written
 from slipway.starter.reading.needs import missing
@@ -213,14 +216,19 @@ def _about_frontend(of: Reading) -> Iterator[str]:
     if not frontend:
         return
     yield from frontend.problems
+    server = pages_server(of)
+    wanted = frontend_tool.node_versions(str(of.repository.top / frontend.folder))
+    if newer := server.needs_newer(wanted) if server else "":
+        yield f"{frontend.place}: {frontend.tool} needs Node.js {newer} on the server; Debian 12 has 18, 13 has 20"
     if frontend.manager not in ("", "npm") and not shutil.which(frontend.manager):
         fix = f"npm install --global {frontend.manager}"
         yield f"{frontend.lock}: {frontend.manager} is not installed on this machine, which builds; {fix}"
     domain, prefix = str(of.answers.get("site_domain", "DOMAIN")), api_prefix(of)
+    setting = "backend_build" if server else "frontend_build"
     for one in of.project.api.variables:
         if one.is_local:
             found = f"is {one.value!r} ({one.value_place})" if one.value else "has no value for production"
-            yield f"{one.place}: {one.name} {found}; frontend_build sets it to {one.public(domain, prefix)}"
+            yield f"{one.place}: {one.name} {found}; {setting} sets it to {one.public(domain, prefix)}"
     for address, place in of.project.api.fixed[:MAX_NOTES]:
         path = re.sub(r"^\w+://[^/]*", "", address) or "/"
         yield f"{place}: {address!r} is the visitor's own machine; request {path!r}"

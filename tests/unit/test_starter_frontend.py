@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from slipway.settings import frontend_tool
-from support.repositories import APP, notes_of, read
+from support.repositories import APP, notes_of, read, settings_of
 
 TOOLS: dict[str, dict[str, Any]] = {
     "vite": {"devDependencies": {"vite": "6"}},
@@ -45,7 +45,7 @@ def rows(top, files: dict[str, str], **answers: Any) -> dict[str, Any]:
         ({"package.json": package()}, "."),
         ({"packages/ui/package.json": package(), "packages/api/x.py": ""}, "packages/ui"),
         ({"apps/web/package.json": package(), "package.json": '{"scripts": {"build": "turbo build"}}'}, "apps/web"),
-        ({"apps/docs/package.json": package("next"), "apps/web/package.json": package("next")}, "apps/web"),
+        ({"apps/docs/package.json": package("vue"), "apps/web/package.json": package("vue")}, "apps/web"),
         ({"my app/package.json": package()}, "my app"),
         ({"web/package.json": f"\ufeff{package()}"}, "web"),
         # Whatever builds it.
@@ -151,7 +151,6 @@ def test_a_build_is_told_where_the_api_is(tmp_path, files, value):
     ("tool", "read_by", "name"),
     [
         ("react-scripts", "process.env.REACT_APP_BACKEND_URL", "REACT_APP_BACKEND_URL"),
-        ("next", "process.env.NEXT_PUBLIC_API_URL", "NEXT_PUBLIC_API_URL"),
         ("vue", "process.env.VUE_APP_API", "VUE_APP_API"),
         ("svelte", "import { PUBLIC_API_URL } from '$env/static/public'", "PUBLIC_API_URL"),
     ],
@@ -206,7 +205,8 @@ def test_a_build_of_vites_goes_where_it_is_served_from(tmp_path, config, options
 @pytest.mark.parametrize(
     ("files", "said"),
     [
-        ({"package.json": package("next"), "next.config.js": "output: 'standalone'"}, "next.config.js: the build needs a Node.js server"),
+        ({"web/package.json": package("next", dependencies={"next": "^16.0.1"})}, "next needs Node.js >=20.9 on the server"),
+        ({"web/package.json": package("next"), "web/.nvmrc": "22"}, "next needs Node.js 22 on the server"),
         ({"package.json": package("svelte"), "svelte.config.js": ""}, "use @sveltejs/adapter-static"),
         ({"package.json": OWN_BUILD, "vite.config.js": "base: '/shop/'"}, "base is '/shop/'"),
         ({"package.json": OWN_BUILD, "vite.config.js": "outDir: '../static'"}, "the build is written to '../static'"),
@@ -237,3 +237,90 @@ def test_what_is_derived_is_not_written(tmp_path):
     files = {"main.py": APP, "web/package.json": package(), "web/package-lock.json": "{}"}
     names = [one.setting for one in read(tmp_path, files).all_found]
     assert not {"frontend_build", "frontend_output", "frontend_assets"} & {*names}
+
+
+NEXT = {"web/package.json": package("next"), "web/package-lock.json": "{}", "api/main.py": APP}
+STANDALONE = (
+    "cp -R .next/standalone $OUTPUT/web && cp -R .next/static $OUTPUT/web/.next/static"
+    " && if [ -d public ]; then cp -R public $OUTPUT/web/; fi"
+)
+
+
+def test_a_server_that_makes_the_pages_becomes_a_service(tmp_path):
+    found = settings_of(tmp_path, NEXT)
+    assert found["frontend_source"] == ""
+    assert found["backend_build"] == (
+        "cd ../web && npm ci --no-audit --no-fund"
+        f" && NEXT_PRIVATE_OUTPUT_TRACE_ROOT=$PWD NEXT_PRIVATE_STANDALONE=1 npm run build && {STANDALONE}"
+    )
+    assert found["services"] == [
+        {
+            **{"name": "web", "command": "node web/server.js", "listen": 3000, "path": "/", "health_path": ""},
+            "environment": {"HOSTNAME": "127.0.0.1"},
+        }
+    ]
+    assert found["extra_packages"] == ["nodejs"]
+    assert not {"frontend_build", "frontend_output", "frontend_assets"} & found.keys()
+
+
+@pytest.mark.parametrize(
+    ("files", "build", "command"),
+    [
+        (
+            {"web/next.config.mjs": "export default { output: 'standalone' }"},
+            "=$PWD npm run build",
+            "node web/server.js",
+        ),
+        # In a workspace, whose lock is above, Next.js keeps the folders.
+        (
+            {"web/package-lock.json": None, "package-lock.json": "{}"},
+            '="$(cd .. && pwd)" NEXT_PRIVATE_STANDALONE=1 npm run build',
+            "node web/web/server.js",
+        ),
+        (
+            {"web/package.json": '{"scripts": {"build": "nuxt build"}, "dependencies": {"nuxt": "^3"}}'},
+            "npm run build && cp -R .output $OUTPUT/web",
+            "node web/server/index.mjs",
+        ),
+    ],
+)
+def test_where_its_program_is(tmp_path, files, build, command):
+    every = {name: text for name, text in {**NEXT, **files}.items() if text is not None}
+    found = settings_of(tmp_path, every)
+    assert build.replace("\\", "") in found["backend_build"]
+    assert found["services"][0]["command"] == command
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"web/next.config.js": "module.exports = { output: 'export' }"},
+        {"web/package.json": '{"scripts": {"build": "nuxt generate"}, "dependencies": {"nuxt": "^3"}}'},
+        {
+            "web/package.json": '{"scripts": {"build": "nuxt build"}, "dependencies": {"nuxt": "^3"}}',
+            "web/nuxt.config.ts": "export default defineNuxtConfig({ ssr: false })",
+        },
+    ],
+)
+def test_pages_that_are_files_need_no_server(tmp_path, files):
+    found = settings_of(tmp_path, {**NEXT, **files})
+    assert found["frontend_source"] == "web"
+    assert not {"backend_build", "services", "extra_packages"} & found.keys()
+
+
+def test_a_server_that_makes_pages_reads_where_the_api_is_too(tmp_path):
+    page = "const url = process.env.API_URL ?? 'http://localhost:8000'; const own = process.env.NEXT_PUBLIC_API_URL;"
+    found = settings_of(tmp_path, {**NEXT, "web/app/page.tsx": page}, site_domain="shop.example.org")
+    its = "API_URL=https://shop.example.org NEXT_PUBLIC_API_URL=https://shop.example.org npm run build"
+    assert its in found["backend_build"]
+    environment = found["services"][0]["environment"]
+    assert environment["API_URL"] == environment["NEXT_PUBLIC_API_URL"] == "https://{site_domain}"
+
+
+def test_a_prefix_that_a_rewrite_of_next_strips_leads_to_the_backend(tmp_path):
+    config = """
+    module.exports = { async rewrites() { return [
+        { source: '/api/:path*', destination: `${process.env.BACKEND}/:path*` },
+    ] } }"""
+    files = {"web/next.config.js": config, "api/main.py": f"{APP}@app.get('/users')\ndef f(): ...\n"}
+    assert settings_of(tmp_path, {**NEXT, **files})["backend_paths"][0] == "/api/ -> /"

@@ -35,6 +35,10 @@ _NOT_THE_API = re.compile(
     r"|TIMEOUT|GOOGLE|MAPS?_|FACEBOOK|STRIPE|KEYCLOAK|AUTH0|SUPABASE|FIREBASE|SENTRY|CDN|MOCK|GITHUB|S3|BUCKET|CLOUDINARY|LOGO|IMAGE"
 )
 LOCAL = re.compile(r"(?:https?|wss?)://(?:localhost|127\.0\.0\.1|0\.0\.0\.0)(?::\d+)?[^\s'\"`<>)]*")
+# A rewrite of Next.js that strips a prefix: "/api/:path*" to "http://localhost:8000/:path*".
+_REWRITTEN = re.compile(
+    r"source\s*:\s*['\"`](/\w[\w/-]*)/:\w+\*['\"`]\s*,\s*destination\s*:\s*[^\n]*?(?:\}|:\d+|['\"`])/:\w+\*"
+)
 # Lines with a development address that browsers do not request.
 _NOT_ASKED = re.compile(r"console\.|\bproxy\b|target\s*:|placeholder|example|data-testid|schema\.org|w3\.org")
 
@@ -122,7 +126,9 @@ def _api_variables(
     above = {name: _values(repository, "", name) for name in EXAMPLES}
     for name, (place, fallback) in read.items():
         bare = name.removeprefix(frontend.prefix).upper()
-        if (frontend.prefix and not name.startswith(frontend.prefix)) or _NOT_THE_API.search(bare):
+        # A program that makes pages reads others, too.
+        is_read = name.startswith(frontend.prefix) or frontend.server is not None
+        if not is_read or _NOT_THE_API.search(bare):
             continue
         value, where = fallback, place if fallback else None
         for file in FOR_PRODUCTION:
@@ -165,6 +171,10 @@ def _stripped(repository: Repository, frontend: Frontend) -> Iterator[tuple[str,
             text = uncommented(repository.read(file) or "")
             for match in re.finditer(r"(?:rewrite|pathRewrite)\b[^\n]*?\^?\\?(/\w[\w/-]*)", text):
                 yield match[1].replace("\\", "").rstrip("/"), Place(file, line_of(text, match.start()))
+        elif name.startswith("next.config"):
+            text = uncommented(repository.read(file) or "")
+            for match in _REWRITTEN.finditer(text):
+                yield match[1], Place(file, line_of(text, match.start()))
         elif name.endswith(".conf"):
             text = repository.read(file) or ""
             for match in re.finditer(

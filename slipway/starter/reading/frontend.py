@@ -10,7 +10,9 @@ from typing import Any
 
 from slipway.settings import frontend_tool
 from slipway.settings.frontend_tool import BUILDS, LOCKS, NO_BUILD, WITHOUT_A_LOCK, YARN_BERRY
+from slipway.starter.reading import pages_server
 from slipway.starter.reading.files import Place, Repository, folder_of, line_of, parents
+from slipway.starter.reading.pages_server import PagesServer
 
 _GOOD_FOLDERS = ("frontend", "web", "client", "ui", "webapp", "front", "app", "site", "front-end", "dashboard", "www")
 _CONFIGS = ("js", "ts", "mjs", "mts", "cjs", "cts")
@@ -47,7 +49,7 @@ TOOLS = (
 @dataclass
 class Frontend:
     """`output` is relative to `folder`, "" if unknown; `assets` is "" if hashed files have no separate folder.
-    `problems` say why it can't be served as static files, with the fix."""
+    `problems` say why it can't be served, with the fix. `server` makes the pages, if they are no static files."""
 
     folder: str
     place: Place
@@ -59,6 +61,7 @@ class Frontend:
     assets: str
     prefix: str
     problems: list[str] = field(default_factory=list)
+    server: PagesServer | None = None
 
 
 def frontends(repository: Repository) -> list[Frontend]:
@@ -218,13 +221,9 @@ def _vite(repository: Repository, found: Frontend) -> None:
 
 def _next(repository: Repository, found: Frontend) -> None:
     text, file = _config(repository, found.folder, "next.config")
-    if _text_of(text, "output") != "export":
-        where = file or f"{found.folder}/next.config.mjs".lstrip("/")
-        found.problems.append(
-            f'{where}: the build needs a Node.js server, but Slipway serves static files: set output: "export", if no'
-            " page is rendered at request time; else its standalone build can be a service (docs/sites.md, Several"
-            " programs), if it is committed below backend_source"
-        )
+    if (output := _text_of(text, "output")) != "export":
+        version = _version(repository, found, "next")
+        found.server = pages_server.of_next(version, found.folder, found.lock, output == "standalone")
     if folder := _text_of(text, "distDir"):
         _outside(found, file, folder)
     if base := _text_of(text, "basePath"):
@@ -263,6 +262,20 @@ def _angular(repository: Repository, found: Frontend) -> None:
         return
 
 
+def _nuxt(repository: Repository, found: Frontend) -> None:
+    text, _ = _config(repository, found.folder, "nuxt.config")
+    script = str(_json(repository, found.place.file)["scripts"]["build"])
+    if not re.search(r"ssr\s*:\s*false", text) and "generate" not in script:
+        found.server = pages_server.of_nuxt(_version(repository, found, "nuxt"))
+
+
+def _version(repository: Repository, found: Frontend, package: str) -> str:
+    """The version of a package that the frontend lists, "" if it does not."""
+    listed = _json(repository, found.place.file)
+    tables = [listed.get(name) for name in ("dependencies", "devDependencies")]
+    return next((str(table[package]) for table in tables if isinstance(table, dict) and package in table), "")
+
+
 def _static(name: str, problem: str, is_fine: str) -> Any:
     def look(repository: Repository, found: Frontend) -> None:
         text, file = _config(repository, found.folder, name)
@@ -278,12 +291,7 @@ _CONFIGURED: dict[str, Any] = {
     "sveltekit": _sveltekit,
     "vue-cli": _vue_cli,
     "angular": _angular,
-    "nuxt": _static(
-        "nuxt.config",
-        "the build needs a Node.js server, but Slipway serves static files: set ssr: false, and use `nuxt generate` as"
-        " the script build",
-        r"ssr\s*:\s*false",
-    ),
+    "nuxt": _nuxt,
     "react-router": _static(
         "react-router.config",
         "the build needs a Node.js server, but Slipway serves static files: set ssr: false",

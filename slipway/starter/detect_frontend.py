@@ -1,0 +1,100 @@
+"""Derives the settings of a frontend: static files, or a program that makes the pages, as a service."""
+
+from __future__ import annotations
+
+import posixpath
+import shlex
+
+from slipway.settings import frontend_tool
+from slipway.starter.found import Found, Reading
+from slipway.starter.reading.frontend import Frontend
+from slipway.starter.reading.pages_server import PagesServer
+
+
+def stripped(of: Reading) -> str:
+    """The prefix that a proxy in the repository strips for the backend, which has no routes below it; "" for none."""
+    backend = of.project.backend
+    firsts = {path.strip("/").partition("/")[0] for path, _ in backend.paths} if backend else set()
+    return next((path for path, _ in of.project.api.stripped if path.strip("/") not in firsts), "")
+
+
+def api_prefix(of: Reading) -> str:
+    """The prefix of the API's paths for visitors, if the frontend does not set it itself."""
+    prefix = stripped(of)
+    return "" if prefix == "/api" and of.project.api.asks_below_api else prefix
+
+
+def pages_server(of: Reading) -> PagesServer | None:
+    """The program that makes the frontend's pages. It needs a backend, whose release it is a part of."""
+    frontend = of.project.frontend
+    return frontend.server if frontend and of.project.backend else None
+
+
+def backend_build(of: Reading) -> Found | None:
+    """The build of the program that makes the pages."""
+    backend, frontend, server = of.project.backend, of.project.frontend, pages_server(of)
+    if not backend or not frontend or not server:
+        return None
+    folder = shlex.quote(posixpath.relpath(frontend.folder or ".", backend.source or "."))
+    command = _with_variables(of, frontend, server.variables)
+    steps = [*([f"cd {folder}"] if folder != "." else []), command, server.copy]
+    return Found("backend_build", " && ".join(steps), f"{frontend.place}: {frontend.tool}, as the service web runs it")
+
+
+def services(of: Reading) -> Found | None:
+    frontend, server = of.project.frontend, pages_server(of)
+    if not frontend or not server:
+        return None
+    local = [one for one in of.project.api.variables if one.is_local]
+    environment = {**server.environment, **{one.name: one.public("{site_domain}", api_prefix(of)) for one in local}}
+    web = {"name": "web", "command": server.command, "listen": 3000, "path": "/", "health_path": ""}
+    return Found(
+        "services",
+        [{**web, **({"environment": environment} if environment else {})}],
+        f"{frontend.place}: {frontend.tool} makes the pages at request time",
+    )
+
+
+def frontend_source(of: Reading) -> Found | None:
+    if (frontend := of.project.frontend) and pages_server(of):
+        return Found("frontend_source", "", f"{frontend.place}: the service web makes the pages")
+    if frontend := of.project.frontend:
+        how = f"a build by {frontend.tool}" if frontend.manager else "pages without a build"
+        return Found("frontend_source", of.relative(frontend.folder), f"{frontend.place}: {how}")
+    return Found("frontend_source", "", "no package.json with a build script") if of.project.backend else None
+
+
+def frontend_build(of: Reading) -> Found | None:
+    """Only if it would not be found by default, or needs the API's address."""
+    if not (frontend := of.project.frontend) or pages_server(of):
+        return None
+    command = _with_variables(of, frontend)
+    if command == frontend_tool.build_command(str(of.repository.top / frontend.folder), "local"):
+        return None
+    said = [f"{one.name}: {one.place}" for one in of.project.api.variables if one.is_local]
+    return Found("frontend_build", command, "; ".join([frontend.lock or f"{frontend.place.file}: no lock", *said]))
+
+
+def _with_variables(of: Reading, frontend: Frontend, first: str = "") -> str:
+    """The command of the build with variables: `first`, and those of the API's address."""
+    domain = str(of.answers.get("site_domain", "DOMAIN"))
+    install, _, build = frontend.build.rpartition(" && ")
+    local = [one for one in of.project.api.variables if one.is_local]
+    given = [f"{one.name}={shlex.quote(one.public(domain, api_prefix(of)))}" for one in local]
+    words = " ".join([*([first] if first else []), *given, build])
+    return " && ".join(part for part in (install, words) if part)
+
+
+def frontend_output(of: Reading) -> Found | None:
+    frontend = of.project.frontend if not pages_server(of) else None
+    if not frontend or frontend.output in ("", frontend_tool.output(str(of.repository.top / frontend.folder))):
+        return None
+    return Found("frontend_output", frontend.output, f"{frontend.tool} writes to it")
+
+
+def frontend_assets(of: Reading) -> Found | None:
+    frontend = of.project.frontend if not pages_server(of) else None
+    source = str(of.repository.top / frontend.folder) if frontend else ""
+    if not frontend or frontend.assets in ("", frontend_tool.assets(source, frontend.output)):
+        return None
+    return Found("frontend_assets", frontend.assets, f"{frontend.tool}'s files with a hash in their names")
