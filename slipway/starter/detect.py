@@ -21,7 +21,7 @@ from slipway.starter.detect_frontend import (
     frontend_output,
     frontend_source,
     pages_server,
-    services,
+    pages_service,
     stripped,
 )
 from slipway.starter.environment import kept_name, valkey_variable
@@ -213,6 +213,15 @@ def shared_files(of: Reading) -> Found | None:
     return Found("shared_files", [*names], "", names) if names else None
 
 
+def services(of: Reading) -> Found | None:
+    """What runs beside the backend."""
+    beside = of.project.backend.workers if of.project.backend else []
+    found = [({"name": one.name, "command": one.command}, str(one.place)) for one in beside]
+    found += [pages] if (pages := pages_service(of)) else []
+    listed = [one for one, _ in found]
+    return Found("services", listed, "; ".join(where for _, where in found)) if found else None
+
+
 # --- Its environment --------------------------------------------------------------------------------------------------
 
 
@@ -249,11 +258,14 @@ def mongodb_database(of: Reading) -> Found | None:
 
 def valkey(of: Reading) -> Found | None:
     backend = of.project.backend
-    if not backend or not (name := valkey_variable(backend)):
+    if not backend:
         return None
-    return Found(
-        "valkey", True, f"{backend.servers['Redis']}: uses Redis, whose protocol Valkey speaks; {name} has its URL"
-    )
+    how = "uses Redis, whose protocol Valkey speaks"
+    if name := valkey_variable(backend):
+        return Found("valkey", True, f"{backend.servers['Redis']}: {how}; {name} has its URL")
+    for name, place in backend.celery.items():
+        return Found("valkey", True, f"{place}: Celery {how}; {name} has its URL")
+    return None
 
 
 TABLE: dict[str, Callable[[Reading], Found | None]] = {

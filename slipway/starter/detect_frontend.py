@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import shlex
+from typing import Any
 
 from slipway.settings import frontend_tool
 from slipway.starter.found import Found, Reading
@@ -41,18 +42,16 @@ def backend_build(of: Reading) -> Found | None:
     return Found("backend_build", " && ".join(steps), f"{frontend.place}: {frontend.tool}, as the service web runs it")
 
 
-def services(of: Reading) -> Found | None:
+def pages_service(of: Reading) -> tuple[dict[str, Any], str] | None:
+    """The service that makes the pages, and where it was found."""
     frontend, server = of.project.frontend, pages_server(of)
     if not frontend or not server:
         return None
     local = [one for one in of.project.api.variables if one.is_local]
     environment = {**server.environment, **{one.name: one.public("{site_domain}", api_prefix(of)) for one in local}}
     web = {"name": "web", "command": server.command, "listen": 3000, "path": "/", "health_path": ""}
-    return Found(
-        "services",
-        [{**web, **({"environment": environment} if environment else {})}],
-        f"{frontend.place}: {frontend.tool} makes the pages at request time",
-    )
+    where = f"{frontend.place}: {frontend.tool} makes the pages at request time"
+    return {**web, **({"environment": environment} if environment else {})}, where
 
 
 def frontend_source(of: Reading) -> Found | None:

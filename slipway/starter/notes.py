@@ -59,7 +59,9 @@ def next_steps(of: Reading, server: str) -> list[tuple[str, str]]:
     if files:
         steps.append((f"slipway secrets import {files[0]}", "or from the application's .env; --all imports all of it"))
     if backend and backend.dependencies and not backend.dependencies.is_locked:
-        steps.append(("slipway lock", f"{backend.dependencies.file} with versions and hashes: commit the file"))
+        listed = backend.dependencies
+        command = listed.own_lock or "slipway lock"
+        steps.append((command, f"{listed.file} with versions and hashes: commit the file"))
     steps.append(("slipway plan", f"what would change on {server}; changes nothing"))
     return [*steps, ("slipway lab up", "or try it on a throwaway host of this machine first: slipway apply lab")]
 
@@ -100,10 +102,15 @@ def _about_app(of: Reading, backend: Backend) -> Iterator[str]:
         for name, url in private.value.items():
             logins = " and ".join(login_names(name))
             yield f"{private.details[name]}: {url}: give the login to it, if it needs one, as the secrets {logins}"
+    for module in backend.modules if valkey_variable(backend) else ():
+        if module.imports.get("RedisDsn", ("", ""))[1] == "RedisDsn":
+            yield f"{module.file}: RedisDsn accepts no unix socket, which Valkey's URL names; use the type str"
     for server, place in backend.servers.items():
         if server == "Redis":
             if not valkey_variable(backend):
                 yield f"{place}: connects to Redis by host name, Valkey has a Unix socket; read a URL from REDIS_URL"
+            continue
+        if server == "Celery's broker" and backend.celery:
             continue
         yield f"{place}: uses {server}, which Slipway does not install; set its variables to a reachable one"
 
@@ -158,7 +165,9 @@ def _about_variables(of: Reading, backend: Backend) -> Iterator[str]:
 
 def _beside(backend: Backend) -> list[str]:
     """The local files that may have the application's values."""
-    return [f"{folder}/.env".lstrip("/") for folder in (backend.source, "")]
+    listed = [backend.dependencies.folder] if backend.dependencies else []
+    folders = dict.fromkeys((backend.source, *listed, ""))
+    return [f"{folder}/{name}".lstrip("/") for folder in folders for name in (".env", ".env.production", ".env.local")]
 
 
 def _about_files(of: Reading, backend: Backend) -> Iterator[str]:
@@ -229,9 +238,17 @@ def _about_frontend(of: Reading) -> Iterator[str]:
         if one.is_local:
             found = f"is {one.value!r} ({one.value_place})" if one.value else "has no value for production"
             yield f"{one.place}: {one.name} {found}; {setting} sets it to {one.public(domain, prefix)}"
+    for one in of.project.api.variables:
+        if (host := one.other_host) and host != domain and not one.is_local:
+            yield (
+                f"{one.place}: {one.name} is {one.value!r} ({one.value_place}), which is not this site; if it is,"
+                f" {setting} sets it: {one.name}={one.public(domain, prefix)}"
+            )
     for address, place in of.project.api.fixed[:MAX_NOTES]:
         path = re.sub(r"^\w+://[^/]*", "", address) or "/"
-        yield f"{place}: {address!r} is the visitor's own machine; request {path!r}"
+        begin = stripped(of)
+        own = path if f"{path}/".startswith(f"{begin}/") else f"{begin}{path}"
+        yield f"{place}: {address!r} is the visitor's own machine; request {own!r}"
     if (more := len(of.project.api.fixed) - MAX_NOTES) > 0:
         yield f"{frontend.folder or '.'}: {more} more addresses of the visitor's own machine"
 

@@ -271,3 +271,74 @@ def test_libraries_of_debian_that_packages_need_become_a_setting(tmp_path):
     files = {"main.py": APP, "requirements.txt": "fastapi\nuvicorn\npython-magic==0.4.27\npdf2image\n"}
     assert settings_of(tmp_path, files)["extra_packages"] == ["poppler-utils", "file"]
     assert "extra_packages" not in settings_of(tmp_path, {**files, "requirements.txt": "fastapi\nuvicorn\n"})
+
+
+def test_an_application_that_a_factory_mounts_is_a_part_of_it(tmp_path):
+    files = {
+        "pyproject.toml": '[project]\nname = "inv"\ndependencies = ["fastapi", "uvicorn", "pymongo"]\n',
+        "src/inv/__init__.py": "",
+        "src/inv/web/__init__.py": "",
+        "src/inv/web/api.py": "from fastapi import FastAPI\napi = FastAPI()\n@api.get('/things')\ndef things(): ...\n",
+        "src/inv/web/server.py": "from fastapi import FastAPI\nfrom .api import api\ndef build():\n    app = FastAPI()\n    app.mount('/api', api)\n    return app\n",
+    }
+    found = settings_of(tmp_path, files)
+    assert (found["backend_source"], found["backend_app"]) == ("src", "inv.web.server:build()")
+    assert found["backend_requirements"] == "../pyproject.toml"
+
+
+WORKERS = {
+    "app/__init__.py": "",
+    "app/main.py": f"from app.tasks import queue\n{APP}",
+    "app/tasks.py": "import os\nfrom celery import Celery\nqueue = Celery('shop', broker=os.environ['QUEUE_URL'])\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "commands"),
+    [
+        ("Procfile", "web: uvicorn app.main:app\nworker: celery -A app.tasks worker --loglevel=info -Q mail,bills\n", ["celery -A app.tasks worker --loglevel=info -Q mail,bills"]),
+        ("docker-compose.yml", "  worker:\n    command: [\"celery\", \"-A\", \"app.tasks.queue\", \"worker\", \"-l\", \"info\"]\n", ["celery -A app.tasks.queue worker -l info"]),
+        ("compose.yaml", "  beat:\n    command: celery --app=app.tasks beat --schedule=/data/beat\n", ["celery --app=app.tasks beat --schedule=/tmp/celerybeat-schedule --pidfile="]),
+        ("docker-compose.yml", "    command: sh -c 'celery -A app.tasks worker -B'\n", ["celery -A app.tasks worker -B --schedule=/tmp/celerybeat-schedule"]),
+        ("Procfile", "a: arq app.tasks.WorkerSettings\r\nb: dramatiq app.tasks\r\n", ["arq app.tasks.WorkerSettings", "dramatiq app.tasks"]),
+        # The same twice; for development; of something else.
+        ("docker-compose.yml", "    command: arq app.tasks.Settings\n    command: arq app.tasks.Settings\n", ["arq app.tasks.Settings"]),
+        ("docker-compose.dev.yml", "    command: arq app.tasks.Settings\n", []),
+        ("README.md", "    arq app.tasks.Settings\n", []),
+        ("Procfile", "worker: celery -A other.tasks worker\n", []),
+    ],
+)  # fmt: skip
+def test_a_worker_of_a_queue_becomes_a_service(tmp_path, file, text, commands):
+    found = settings_of(tmp_path, {**WORKERS, file: text})
+    assert [one["command"] for one in found.get("services", [])] == commands
+    assert [one["name"] for one in found.get("services", [])] == ["worker", "worker-2"][
+        : len(commands)
+    ] or "beat" in text
+
+
+def test_what_only_a_worker_reads_is_found(tmp_path):
+    files = {
+        **WORKERS,
+        "Procfile": "w: arq app.jobs.Settings\n",
+        "app/jobs.py": "import os\nHOOK = os.environ['HOOK_URL']\n",
+    }
+    assert "HOOK_URL" in notes_of(tmp_path, files)
+    del files["Procfile"]
+    assert "HOOK_URL" not in notes_of(tmp_path / "without", files)
+
+
+@pytest.mark.parametrize(
+    ("broker", "value"),
+    [
+        ("Celery('x', broker=os.environ['QUEUE'])", "{valkey_celery_url}"),
+        ("Celery('x')\nqueue.conf.broker_url = os.getenv('QUEUE', 'redis://redis:6379/0')", "{valkey_celery_url}"),
+        ("Celery('x')\nqueue.conf.update(result_backend=os.environ['QUEUE'])", "{valkey_celery_url}"),
+        ("Celery('x', broker=os.getenv('QUEUE', 'amqp://guest@mq'))", None),
+    ],
+)
+def test_the_broker_of_celery_is_valkey(tmp_path, broker, value):
+    found = settings_of(
+        tmp_path, {**WORKERS, "app/tasks.py": f"import os\nfrom celery import Celery\nqueue = {broker}\n"}
+    )
+    assert found.get("backend_environment", {}).get("QUEUE") == value
+    assert ("valkey" in found) is (value is not None)

@@ -63,6 +63,11 @@ class ApiVariable:
         )
 
     @property
+    def other_host(self) -> str:
+        """The host name of a complete address, "" for none."""
+        return urlsplit(self.value).hostname or "" if re.match(r"(https?|wss?)://", self.value) else ""
+
+    @property
     def path(self) -> str:
         """The path in its address, such as "/api"; "" for none."""
         known = self.value or self.example

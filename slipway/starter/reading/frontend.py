@@ -242,7 +242,13 @@ def _sveltekit(repository: Repository, found: Frontend) -> None:
 
 def _vue_cli(repository: Repository, found: Frontend) -> None:
     text, file = _config(repository, found.folder, "vue.config")
-    _outside(found, file, _text_of(text, "outputDir"))
+    output = _text_of(text, "outputDir")
+    script = str(_json(repository, found.place.file)["scripts"]["build"])
+    if output.startswith(("../", "/")) and re.search(r"\bvue-cli-service build[^&|;]*$", script):
+        # A command-line option overrides the file.
+        found.build += f"{' --' if found.manager == 'npm' else ''} --dest dist"
+    else:
+        _outside(found, file, output)
     if folder := _text_of(text, "assetsDir"):
         found.assets = f"/{folder.strip('/')}/"
 

@@ -13,6 +13,8 @@ from slipway.dependencies import indexes
 from slipway.dependencies.files import LISTS, LOCKS, PROJECT, UNLOCKED
 from slipway.starter.reading.files import Place, Repository, folder_of, line_of, parents
 
+# The form of a pyproject.toml with Poetry's own table.
+POETRYS = "pyproject.toml, Poetry's"
 _INCLUDE = re.compile(r"^\s*(?:-r|--requirement)[= ]?\s*[\"']?([^\s\"'#]+)", re.MULTILINE)
 
 
@@ -29,6 +31,12 @@ class Dependencies:
     def is_locked(self) -> bool:
         """Whether every package is pinned with hashes; otherwise `slipway lock` is needed."""
         return self.form.endswith(", with hashes") or self.file.rpartition("/")[2] in LOCKS
+
+    @property
+    def own_lock(self) -> str:
+        """The command of another tool that locks it, "" if `slipway lock` does."""
+        name = self.file.rpartition("/")[2]
+        return "poetry lock" if self.form == POETRYS else UNLOCKED.get(name, "")
 
 
 def dependencies(repository: Repository, app_file: str, root: str) -> Dependencies | None:
@@ -67,6 +75,8 @@ def _has_list(repository: Repository, file: str) -> bool:
 
 def _form(repository: Repository, file: str) -> str:
     name = file.rpartition("/")[2]
+    if name == PROJECT and "dependencies" not in toml(repository, file).get("project", {}):
+        return POETRYS
     if not name.endswith((".txt", ".in")):
         return name
     text = repository.read(file) or ""

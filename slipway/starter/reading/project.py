@@ -16,6 +16,7 @@ from slipway.starter.reading.python import Code, Module, called, dotted_of
 from slipway.starter.reading.routes import Route, Routes, described, routes
 from slipway.starter.reading.values import Values
 from slipway.starter.reading.variables import Variables, variables
+from slipway.starter.reading.workers import Worker, celery_variables, workers
 
 # Client modules of servers other than MongoDB, by the server's name.
 SERVERS = {
@@ -52,6 +53,10 @@ class Backend:
     # Why it needs a single process, with the place.
     alone: tuple[str, Place] | None = None
     is_example: bool = False
+    # Programs that run beside the application.
+    workers: list[Worker] = field(default_factory=list)
+    # The variables with the URL of Celery's broker, with the place.
+    celery: dict[str, Place] = field(default_factory=dict)
 
     @property
     def is_certain(self) -> bool:
@@ -95,6 +100,11 @@ def read(repository: Repository, chosen: str = "") -> Project:
 def _backend(repository: Repository, app: App, others: list[App]) -> Backend:
     code = Code(repository, app.root)
     values, modules = Values(code), code.reachable(app.module)
+    beside = workers(repository, code)
+    # A worker may read more than the application does.
+    known = {module.file for module in modules}
+    of_workers = [module for worker in beside for module in code.reachable(_module_of(code, worker.module))]
+    modules += [*{one.file: one for one in of_workers if one.file not in known}.values()]
     inner = next((one for one in others if not one.is_wrapper and one.file == app.file), app) if app.is_wrapper else app
     answered = routes(values, modules, (inner.file, inner.name))
     mounted = {module.file for module in modules} - {app.file}
@@ -117,11 +127,17 @@ def _backend(repository: Repository, app: App, others: list[App]) -> Backend:
         served(values, answered, app.root),
         is_example=is_poor(app),
     )
-    found.servers = _servers(modules)
+    found.servers, found.workers = _servers(modules), beside
+    found.celery = celery_variables(values, modules)
     found.alone = _alone(values, modules, answered, found.servers)
     if sockets := _socket_io(values, modules):
         answered.found.append(sockets)
     return found
+
+
+def _module_of(code: Code, dotted: str) -> str:
+    """The module of "app.tasks.celery", which may be a name in it."""
+    return dotted if code.file_of(dotted) else dotted.rpartition(".")[0]
 
 
 def _servers(modules: list[Module]) -> dict[str, Place]:
