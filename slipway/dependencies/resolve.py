@@ -60,7 +60,7 @@ def _load(choice: find.Choice, folder: Path, python: str, built: frozenset[str],
     path, name = choice.path, choice.name
     match path.name:
         case "uv.lock":
-            return uv_project.locked(path, folder, name, others)
+            return uv_project.locked(path, folder, name, others, choice.project)
         case "poetry.lock":
             return poetry.locked(path, name, python, others)
         case "Pipfile.lock":

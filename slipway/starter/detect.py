@@ -30,6 +30,7 @@ from slipway.starter.reading.files import Repository
 from slipway.starter.reading.needs import libraries
 from slipway.starter.reading.packages import other_indexes
 from slipway.starter.reading.project import read
+from slipway.starter.reading.roots import is_within
 
 # The Python of Debian 12, the default.
 SYSTEM_PYTHON = (3, 11)
@@ -120,7 +121,7 @@ def backend_workers(of: Reading) -> Found | None:
 def backend_paths(of: Reading) -> Found | None:
     """With a frontend: the backend's paths, by their first part."""
     backend, frontend = of.project.backend, of.project.frontend
-    if not backend or not frontend or not backend.paths:
+    if not backend or not frontend or not backend.paths or backend.serves_frontend:
         return None
     taken = frontend.assets.strip("/").partition("/")[0]
     by_first: dict[str, list[str]] = {}
@@ -184,11 +185,20 @@ def shared_paths(of: Reading) -> Found | None:
         elif one.path and is_inside(one.path) and not holds_code(of, one.path):
             found.setdefault(one.path, f"{one.place} writes to it")
     for its in backend.served:
-        is_there = of.repository.is_folder(posixpath.normpath(posixpath.join(backend.source, its.path)))
+        place = posixpath.normpath(posixpath.join(backend.source, its.path))
+        is_there = is_of_frontend(of, its.path) or of.repository.is_folder(place)
         if is_inside(its.path) and not is_there:
             found.setdefault(its.path, f"{its.place} serves it, and it is not in the repository")
     names = [path for path in found if not any(path.startswith(f"{other}/") for other in found)]
     return Found("shared_paths", names, "", {path: found[path] for path in names}) if names else None
+
+
+def is_of_frontend(of: Reading, path: str) -> bool:
+    """Whether a path of the backend is in the frontend's build, which it serves."""
+    backend, frontend = of.project.backend, of.project.frontend
+    if not backend or not frontend or not backend.serves_frontend:
+        return False
+    return is_within(posixpath.normpath(posixpath.join(backend.source, path)), frontend.target)
 
 
 def is_inside(path: str) -> bool:
@@ -226,12 +236,15 @@ def services(of: Reading) -> Found | None:
 
 
 def backend_environment(of: Reading) -> Found | None:
-    its = of.environment
-    if not its.values and not its.optional and not its.missing:
+    its, backend = of.environment, of.project.backend
+    path = backend.python_path if backend else ""
+    if not its.values and not its.optional and not its.missing and not path:
         return None
     values = {name: value for name, (value, _) in its.values.items()}
-    more = [f'"{one.name}": "...",  # {one.place}: required, value unknown' for one in its.missing]
     details = {name: where for name, (_, where) in its.values.items()}
+    if path:
+        values["PYTHONPATH"], details["PYTHONPATH"] = path, "imported from there"
+    more = [f'"{one.name}": "...",  # {one.place}: required, value unknown' for one in its.missing]
     return Found("backend_environment", values, "", details, (*more, *its.optional))
 
 

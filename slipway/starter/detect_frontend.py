@@ -31,15 +31,29 @@ def pages_server(of: Reading) -> PagesServer | None:
     return frontend.server if frontend and of.project.backend else None
 
 
+def has_static_files(of: Reading) -> bool:
+    """Whether Nginx serves the frontend, rather than a program."""
+    backend = of.project.backend
+    return bool(of.project.frontend) and not pages_server(of) and not (backend and backend.serves_frontend)
+
+
 def backend_build(of: Reading) -> Found | None:
-    """The build of the program that makes the pages."""
+    """The build of the program that makes the pages, or of the pages that the backend serves itself."""
     backend, frontend, server = of.project.backend, of.project.frontend, pages_server(of)
-    if not backend or not frontend or not server:
+    if not backend or not frontend or has_static_files(of):
         return None
     folder = shlex.quote(posixpath.relpath(frontend.folder or ".", backend.source or "."))
-    command = _with_variables(of, frontend, server.variables)
-    steps = [*([f"cd {folder}"] if folder != "." else []), command, server.copy]
-    return Found("backend_build", " && ".join(steps), f"{frontend.place}: {frontend.tool}, as the service web runs it")
+    if server:
+        command, copy = _with_variables(of, frontend, frontend.build, server.variables), server.copy
+        where = f"{frontend.place}: {frontend.tool}, as the service web runs it"
+    else:
+        command = _with_variables(of, frontend, frontend.own_build)
+        place = shlex.quote(posixpath.relpath(frontend.target, backend.source or "."))
+        built = shlex.quote(posixpath.relpath(frontend.target, frontend.folder or "."))
+        copy = f"mkdir -p $OUTPUT/{place} && cp -R {built}/. $OUTPUT/{place}/"
+        where = f"{frontend.place}: {frontend.tool}, whose pages the backend serves"
+    steps = [*([f"cd {folder}"] if folder != "." else []), command, copy]
+    return Found("backend_build", " && ".join(steps), where)
 
 
 def pages_service(of: Reading) -> tuple[dict[str, Any], str] | None:
@@ -55,8 +69,9 @@ def pages_service(of: Reading) -> tuple[dict[str, Any], str] | None:
 
 
 def frontend_source(of: Reading) -> Found | None:
-    if (frontend := of.project.frontend) and pages_server(of):
-        return Found("frontend_source", "", f"{frontend.place}: the service web makes the pages")
+    if (frontend := of.project.frontend) and not has_static_files(of):
+        who = "the service web makes the pages" if pages_server(of) else "the backend serves the pages itself"
+        return Found("frontend_source", "", f"{frontend.place}: {who}")
     if frontend := of.project.frontend:
         how = f"a build by {frontend.tool}" if frontend.manager else "pages without a build"
         return Found("frontend_source", of.relative(frontend.folder), f"{frontend.place}: {how}")
@@ -65,19 +80,19 @@ def frontend_source(of: Reading) -> Found | None:
 
 def frontend_build(of: Reading) -> Found | None:
     """Only if it would not be found by default, or needs the API's address."""
-    if not (frontend := of.project.frontend) or pages_server(of):
+    if not (frontend := of.project.frontend) or not has_static_files(of):
         return None
-    command = _with_variables(of, frontend)
+    command = _with_variables(of, frontend, frontend.build)
     if command == frontend_tool.build_command(str(of.repository.top / frontend.folder), "local"):
         return None
     said = [f"{one.name}: {one.place}" for one in of.project.api.variables if one.is_local]
     return Found("frontend_build", command, "; ".join([frontend.lock or f"{frontend.place.file}: no lock", *said]))
 
 
-def _with_variables(of: Reading, frontend: Frontend, first: str = "") -> str:
-    """The command of the build with variables: `first`, and those of the API's address."""
+def _with_variables(of: Reading, frontend: Frontend, command: str, first: str = "") -> str:
+    """The command of a build with variables: `first`, and those of the API's address."""
     domain = str(of.answers.get("site_domain", "DOMAIN"))
-    install, _, build = frontend.build.rpartition(" && ")
+    install, _, build = command.rpartition(" && ")
     local = [one for one in of.project.api.variables if one.is_local]
     given = [f"{one.name}={shlex.quote(one.public(domain, api_prefix(of)))}" for one in local]
     words = " ".join([*([first] if first else []), *given, build])
@@ -85,14 +100,14 @@ def _with_variables(of: Reading, frontend: Frontend, first: str = "") -> str:
 
 
 def frontend_output(of: Reading) -> Found | None:
-    frontend = of.project.frontend if not pages_server(of) else None
+    frontend = of.project.frontend if has_static_files(of) else None
     if not frontend or frontend.output in ("", frontend_tool.output(str(of.repository.top / frontend.folder))):
         return None
     return Found("frontend_output", frontend.output, f"{frontend.tool} writes to it")
 
 
 def frontend_assets(of: Reading) -> Found | None:
-    frontend = of.project.frontend if not pages_server(of) else None
+    frontend = of.project.frontend if has_static_files(of) else None
     source = str(of.repository.top / frontend.folder) if frontend else ""
     if not frontend or frontend.assets in ("", frontend_tool.assets(source, frontend.output)):
         return None

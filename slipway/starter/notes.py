@@ -14,8 +14,8 @@ from slipway.secrets.committed import env_files
 from slipway.secrets.store import MONGO_URL
 from slipway.settings import frontend_tool
 from slipway.settings.imported import is_secret
-from slipway.starter.detect import holds_code, is_inside, python_indexes, python_version
-from slipway.starter.detect_frontend import api_prefix, pages_server, stripped
+from slipway.starter.detect import holds_code, is_inside, is_of_frontend, python_indexes, python_version
+from slipway.starter.detect_frontend import api_prefix, has_static_files, pages_server, stripped
 from slipway.starter.environment import valkey_variable
 from slipway.starter.found import Reading
 from slipway.starter.reading.files import dotenv
@@ -96,7 +96,7 @@ def _about_app(of: Reading, backend: Backend) -> Iterator[str]:
         yield f"{backend.dependencies.file}: uvicorn is missing, which runs the backend; add it"
     listed = backend.dependencies
     if listed:
-        for place, name, package in missing(of.repository, backend.source, backend.modules, listed):
+        for place, name, package in missing(of.repository, backend.roots, backend.modules, listed):
             yield f"{place}: {name} needs {package}, which {listed.file} does not list; add it"
     if private := python_indexes(of):
         for name, url in private.value.items():
@@ -174,7 +174,7 @@ def _about_files(of: Reading, backend: Backend) -> Iterator[str]:
     found = [line for one in backend.written if (line := _about_written(of, backend, one))]
     yield from found[:MAX_NOTES]
     for its in backend.served:
-        if its.path != "." and not is_inside(its.path):
+        if its.path != "." and not is_inside(its.path) and not is_of_frontend(of, its.path):
             yield f"{its.place}: serves {its.path}, outside of backend_source; leave it to Nginx and frontend_source"
 
 
@@ -198,7 +198,7 @@ def _about_written(of: Reading, backend: Backend, one: Written) -> str:
 
 def _about_routes(of: Reading, backend: Backend) -> Iterator[str]:
     frontend = of.project.frontend
-    if not frontend:
+    if not frontend or backend.serves_frontend:
         return
     for place in backend.routes.unknown[:MAX_NOTES]:
         yield f"{place}: found a router that could not be followed; add its paths to backend_paths if they are missing"
@@ -224,7 +224,9 @@ def _about_frontend(of: Reading) -> Iterator[str]:
     frontend = of.project.frontend
     if not frontend:
         return
-    yield from frontend.problems
+    is_static = has_static_files(of)
+    # The backend serves the build where it is.
+    yield from (text for text in frontend.problems if is_static or "the build is written to" not in text)
     server = pages_server(of)
     wanted = frontend_tool.node_versions(str(of.repository.top / frontend.folder))
     if newer := server.needs_newer(wanted) if server else "":
@@ -233,7 +235,7 @@ def _about_frontend(of: Reading) -> Iterator[str]:
         fix = f"npm install --global {frontend.manager}"
         yield f"{frontend.lock}: {frontend.manager} is not installed on this machine, which builds; {fix}"
     domain, prefix = str(of.answers.get("site_domain", "DOMAIN")), api_prefix(of)
-    setting = "backend_build" if server else "frontend_build"
+    setting = "frontend_build" if is_static else "backend_build"
     for one in of.project.api.variables:
         if one.is_local:
             found = f"is {one.value!r} ({one.value_place})" if one.value else "has no value for production"

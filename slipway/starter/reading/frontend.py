@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import posixpath
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -62,6 +63,10 @@ class Frontend:
     prefix: str
     problems: list[str] = field(default_factory=list)
     server: PagesServer | None = None
+    # The folder in the repository that the build is configured to write, "" if unknown.
+    target: str = ""
+    # The command that writes it there.
+    own_build: str = ""
 
 
 def frontends(repository: Repository) -> list[Frontend]:
@@ -134,7 +139,12 @@ def _frontend(repository: Repository, file: str, package: dict[str, Any]) -> Fro
         found.problems.append(f"{file}: found no lock file: run `npm install`, and commit package-lock.json")
     if not tool.marks and not frontend_tool.output(str(repository.top / folder)):
         found.problems.append(f"{file}: the build's output is unknown; set frontend_output and frontend_assets")
+    own_build = found.build
     _CONFIGURED.get(tool.name, lambda *_: None)(repository, found)
+    output = found.output or frontend_tool.output(str(repository.top / folder))
+    if not found.target and output:
+        found.target = posixpath.normpath(posixpath.join(folder, output))
+    found.own_build = own_build
     if (
         tool.name == "create-react-app"
         and (home := str(package.get("homepage", "")))
@@ -199,6 +209,8 @@ def _vite(repository: Repository, found: Frontend) -> None:
     text, file = _config(repository, found.folder, "vite.config")
     output, base = _text_of(text, "outDir"), _text_of(text, "base")
     is_unknown, is_outside = "outDir" in text and not output, output.startswith(("../", "/"))
+    if output.startswith("../"):
+        found.target = posixpath.normpath(posixpath.join(found.folder, output))
     is_below = base not in ("", "/", "./")
     script = str(_json(repository, found.place.file)["scripts"]["build"])
     if re.search(r"\bvite build[^&|;]*$", script):
@@ -244,6 +256,8 @@ def _vue_cli(repository: Repository, found: Frontend) -> None:
     text, file = _config(repository, found.folder, "vue.config")
     output = _text_of(text, "outputDir")
     script = str(_json(repository, found.place.file)["scripts"]["build"])
+    if output.startswith("../"):
+        found.target = posixpath.normpath(posixpath.join(found.folder, output))
     if output.startswith(("../", "/")) and re.search(r"\bvue-cli-service build[^&|;]*$", script):
         # A command-line option overrides the file.
         found.build += f"{' --' if found.manager == 'npm' else ''} --dest dist"

@@ -51,13 +51,13 @@ LIBRARIES = {
 
 
 def missing(
-    repository: Repository, root: str, modules: list[Module], listed: Dependencies
+    repository: Repository, roots: list[str], modules: list[Module], listed: Dependencies
 ) -> Iterator[tuple[Place, str, str]]:
     """Where the code needs a package that no list has: the place, the name there, and the package."""
-    prefix, told = f"{root}/" if root else "", set[str]()
+    prefixes, told = [f"{root}/" if root else "" for root in roots], set[str]()
     for module in modules:
         for place, head, name in _imports(module):
-            is_own = repository.has(f"{prefix}{head}.py") or repository.is_folder(f"{prefix}{head}")
+            is_own = any(repository.has(f"{one}{head}.py") or repository.is_folder(f"{one}{head}") for one in prefixes)
             providers = () if is_own else PROVIDERS.get(head, ())
             if head in ("fastapi", "pydantic") and name in IMPLIED and _is_used(name, module):
                 providers = IMPLIED[name]
