@@ -62,6 +62,9 @@ def init(directory: Path | None, given: tuple[str, ...], yes: bool, source: str 
         for folder in made:
             folder.rmdir()
         raise
+    except BrokenPipeError:
+        # Who read the output has ended.
+        raise
     except OSError as error:
         raise RunFailed(
             f"{error.filename or project}: {error.strerror}; choose another folder: slipway init DIR"

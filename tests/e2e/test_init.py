@@ -102,6 +102,7 @@ def test_an_application_that_composes_its_database_url_from_parts(server: LabHos
         ("host alone", "/notes", "/healthz"),
         ("appended-url", "/notes", "/status"),
         ("own-folders", "/notes", "/health"),
+        ("served-by-api", "/api/notes", "/api/health"),
     ],
 )
 def test_a_project_is_deployed_by_what_init_writes(

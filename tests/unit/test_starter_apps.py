@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from slipway.starter.notes import next_steps
 from support.repositories import APP, PINNED, make, notes_of, read, settings_of
 
 FACTORY = "from fastapi import FastAPI\ndef create_app():\n    app = FastAPI()\n    return app\n"
@@ -342,3 +343,46 @@ def test_the_broker_of_celery_is_valkey(tmp_path, broker, value):
     )
     assert found.get("backend_environment", {}).get("QUEUE") == value
     assert ("valkey" in found) is (value is not None)
+
+
+WORKSPACE = {
+    "pyproject.toml": '[project]\nname = "root"\nversion = "0"\n[tool.uv.workspace]\nmembers = ["packages/*", "services/*"]\n',
+    "packages/common/pyproject.toml": '[project]\nname = "common"\ndependencies = ["pymongo"]\n',
+    "packages/common/src/common/__init__.py": "",
+    "packages/common/src/common/db.py": "import os\nfrom pymongo import MongoClient\ndb = MongoClient(os.environ['MONGODB_URI']).orders\n",
+    "packages/other/pyproject.toml": '[project]\nname = "other"\n',
+    "packages/other/src/other/__init__.py": "import os\nos.environ['NOT_READ']\n",
+    "services/api/pyproject.toml": '[project]\nname = "api"\ndependencies = ["fastapi", "uvicorn", "common"]\n',
+    "services/api/src/api/__init__.py": "",
+    "services/api/src/api/main.py": f"from common.db import db\n{APP}",
+}
+
+
+def test_packages_of_the_repository_are_imported_from_where_they_are(tmp_path):
+    lock = '[[package]]\nname = "api"\nsource = { editable = "services/api" }\n[[package]]\nname = "pymongo"\n'
+    found = settings_of(tmp_path, {**WORKSPACE, "uv.lock": lock})
+    assert (found["backend_source"], found["backend_app"]) == (".", "api.main:app")
+    assert found["backend_environment"] == {
+        "MONGODB_URI": "{mongo_url}",
+        "PYTHONPATH": "services/api/src:packages/common/src",
+    }
+    assert found["backend_requirements"] == "services/api/pyproject.toml"
+    assert found["mongodb_database"] == "orders"
+    assert "pymongo" not in notes_of(tmp_path, {}), "the lock of the workspace lists it"
+    steps = [command for command, _ in next_steps(read(tmp_path, {}), "host")]
+    assert "slipway lock" not in steps
+
+
+@pytest.mark.parametrize(
+    ("files", "command"),
+    [
+        ({"requirements.txt": "fastapi\nuvicorn\n"}, "slipway lock"),
+        ({"Pipfile": "[packages]\nfastapi = '*'\nuvicorn = '*'\n"}, "pipenv lock"),
+        ({"pyproject.toml": "[tool.poetry.dependencies]\nfastapi = '*'\nuvicorn = '*'\n"}, "poetry lock"),
+        ({"pyproject.toml": "[project]\ndependencies = ['fastapi', 'uvicorn']\n"}, "slipway lock"),
+        ({"poetry.lock": "", "pyproject.toml": "[tool.poetry.dependencies]\n"}, None),
+    ],
+)
+def test_what_locks_the_packages_is_a_step(tmp_path, files, command):
+    steps = [name for name, _ in next_steps(read(tmp_path, {"main.py": APP, **files}), "host")]
+    assert [name for name in steps if name.endswith(" lock")] == ([command] if command else [])

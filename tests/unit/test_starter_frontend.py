@@ -324,3 +324,103 @@ def test_a_prefix_that_a_rewrite_of_next_strips_leads_to_the_backend(tmp_path):
     ] } }"""
     files = {"web/next.config.js": config, "api/main.py": f"{APP}@app.get('/users')\ndef f(): ...\n"}
     assert settings_of(tmp_path, {**NEXT, **files})["backend_paths"][0] == "/api/ -> /"
+
+
+SERVING = """import os
+from pathlib import Path
+from fastapi import FastAPI
+from fastapi.responses import FileResponse
+from fastapi.staticfiles import StaticFiles
+DIST = Path(__file__).parent.parent / "client" / "dist"
+app = FastAPI()
+app.mount("/assets", StaticFiles(directory=DIST / "assets"))
+@app.get("/{path:path}")
+def page(path: str):
+    return FileResponse(DIST / "index.html")
+"""
+SERVED = {
+    "server/main.py": SERVING,
+    "server/requirements.txt": "fastapi\nuvicorn\n",
+    "client/package.json": package(),
+    "client/package-lock.json": "{}",
+}
+
+
+def test_a_frontend_that_the_backend_serves_is_built_where_that_looks_for_it(tmp_path):
+    found = settings_of(tmp_path, SERVED)
+    assert (found["backend_source"], found["backend_app"], found["frontend_source"]) == (".", "main:app", "")
+    assert found["backend_requirements"] == "server/requirements.txt"
+    assert found["backend_environment"]["PYTHONPATH"] == "server"
+    assert found["backend_build"] == (
+        "cd client && npm ci --no-audit --no-fund && npm run build"
+        " && mkdir -p $OUTPUT/client/dist && cp -R dist/. $OUTPUT/client/dist/"
+    )
+    assert not {"backend_paths", "frontend_build", "frontend_output", "shared_paths"} & found.keys()
+    assert "serves" not in notes_of(tmp_path, SERVED)
+    assert "matches any path" not in notes_of(tmp_path, SERVED)
+
+
+def test_a_build_that_is_written_into_the_backend_stays_there(tmp_path):
+    files = {
+        **SERVED,
+        "server/main.py": SERVING.replace('.parent.parent / "client" / "dist"', '.parent / "static"'),
+        "client/vite.config.ts": "export default { build: { outDir: '../server/static' } }",
+    }
+    found = settings_of(tmp_path, files)
+    assert found["backend_source"] == "server"
+    assert "PYTHONPATH" not in found.get("backend_environment", {})
+    assert found["backend_build"] == (
+        "cd ../client && npm ci --no-audit --no-fund && npm run build"
+        " && mkdir -p $OUTPUT/static && cp -R ../server/static/. $OUTPUT/static/"
+    )
+    assert "shared_paths" not in found
+    assert "the build is written to" not in notes_of(tmp_path, files)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        # It serves something else.
+        SERVING.replace('"client" / "dist"', '"media"'),
+        # It needs the folder that it is started in.
+        f"from fastapi.templating import Jinja2Templates\npages = Jinja2Templates('pages')\n{SERVING}",
+    ],
+)
+def test_any_other_frontend_is_served_by_nginx(tmp_path, code):
+    found = settings_of(tmp_path, {**SERVED, "server/main.py": code})
+    assert (found["backend_source"], found["frontend_source"]) == ("server", "client")
+    assert "backend_build" not in found
+
+
+def test_an_api_elsewhere_is_reported_as_it_may_be_this_one(tmp_path):
+    files = {
+        "main.py": APP,
+        "web/package.json": package(),
+        "web/src/a.js": "fetch(import.meta.env.VITE_API_URL)",
+        "web/.env": "VITE_API_URL=https://preview.example.dev/api\n",
+    }
+    said = notes_of(tmp_path, files, site_domain="shop.example.org")
+    assert "VITE_API_URL is 'https://preview.example.dev/api' (web/.env:1), which is not this site" in said
+    assert "VITE_API_URL=https://shop.example.org/api" in said
+    files["web/.env"] = "VITE_API_URL=https://shop.example.org/api\n"
+    assert "VITE_API_URL" not in notes_of(tmp_path / "same", files, site_domain="shop.example.org")
+
+
+def test_an_address_in_the_code_is_named_as_visitors_reach_it(tmp_path):
+    files = {
+        "main.py": APP,
+        "web/package.json": package("angular"),
+        "web/proxy.conf.json": '{"/api": {"target": "http://localhost:8000", "pathRewrite": {"^/api": ""}}}',
+        "web/src/environment.ts": "export const url = 'http://localhost:8000/graphql';",
+    }
+    assert "request '/api/graphql'" in notes_of(tmp_path, files)
+
+
+def test_vues_output_beside_the_frontend_is_changed_by_an_option(tmp_path):
+    files = {
+        "main.py": APP,
+        "web/package.json": package("vue", scripts={"build": "vue-cli-service build"}),
+        "web/package-lock.json": "{}",
+        "web/vue.config.js": "module.exports = { outputDir: '../static' }",
+    }
+    assert settings_of(tmp_path, files)["frontend_build"].endswith("npm run build -- --dest dist")
