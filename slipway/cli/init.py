@@ -14,7 +14,7 @@ from slipway.cli.options import examples
 from slipway.engine.errors import RunFailed
 from slipway.starter.detect import reading
 from slipway.starter.found import Found, Reading
-from slipway.starter.notes import next_steps, notes
+from slipway.starter.notes import next_steps, no_application, notes
 from slipway.starter.of_server import Server
 from slipway.starter.place import conflicts, free_name, is_project
 from slipway.starter.questions import QUESTIONS, SERVER, Question, parsed, problems_of
@@ -166,7 +166,7 @@ def _ask(found: Reading, known: dict[str, Any], answers: dict[str, Any], asks: b
     if missing:
         lines = "\n".join(f"  --set {name}=..." for name in missing)
         count = "1 answer is" if len(missing) == 1 else f"{len(missing)} answers are"
-        where = f"found no FastAPI application in {found.repository.top}; " if "backend_source" in missing else ""
+        where = f"{no_application(found)}; " if "backend_source" in missing else ""
         raise RunFailed(f"{where}{count} missing, and nothing was written; give:\n{lines}")
 
 

@@ -22,7 +22,7 @@ from slipway.starter.reading.files import dotenv
 from slipway.starter.reading.folders import Written
 from slipway.starter.reading.needs import missing
 from slipway.starter.reading.project import Backend
-from slipway.starter.reading.python import Module, dotted_of
+from slipway.starter.reading.python import Module, dotted_of, is_main, tree_of
 
 # Of the same kind of note.
 MAX_NOTES = 5
@@ -44,6 +44,19 @@ def notes(of: Reading) -> list[str]:
         found += [line for kind in kinds for line in kind]
     found += [*_about_frontend(of), *_about_repository(of), *_about_access(of)]
     return list(dict.fromkeys(found))
+
+
+def no_application(of: Reading) -> str:
+    """That no application was found, and the files that can't be read and may have one."""
+    repository = of.repository
+    broken = [
+        f"{file}:{tree[1]}"
+        for file in repository.files
+        if file.endswith(".py") and "FastAPI" in (repository.read(file) or "")
+        if (tree := tree_of(repository, file)) and tree[1]
+    ]
+    said = f" (invalid syntax: {', '.join(broken[:MAX_NOTES])})" if broken else ""
+    return f"found no FastAPI application in {repository.top}{said}"
 
 
 def next_steps(of: Reading, server: str) -> list[tuple[str, str]]:
@@ -78,10 +91,10 @@ def _about_app(of: Reading, backend: Backend) -> Iterator[str]:
             f" run{several}"
         )
     for module in backend.modules:
-        for line in runs_at_import(module):
+        for line, what in runs_at_import(module):
             yield (
-                f"{module.file}:{line}: starts a server when it is imported, so that the import never returns; move it"
-                ' below `if __name__ == "__main__":`'
+                f"{module.file}:{line}: {what} when it is imported, so that the import never returns; move it below"
+                ' `if __name__ == "__main__":`'
             )
     unread = [module for module in backend.modules if module.unread]
     version = python_version(of)
@@ -115,16 +128,32 @@ def _about_app(of: Reading, backend: Backend) -> Iterator[str]:
         yield f"{place}: uses {server}, which Slipway does not install; set its variables to a reachable one"
 
 
-def runs_at_import(module: Module) -> Iterator[int]:
-    """The lines where a module starts a server or an event loop on import."""
+_ENDLESS = ("uvicorn.run", "hypercorn.run", "asyncio.run")
+
+
+def runs_at_import(module: Module) -> Iterator[tuple[int, str]]:
+    """The lines where an import of a module does not return, with the reason."""
     for statement in module.tree.body:
         if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             continue
-        if isinstance(statement, ast.If) and "__name__" in ast.dump(statement.test):
+        if isinstance(statement, ast.If) and is_main(statement):
             continue
+        if isinstance(statement, ast.While) and _is_endless(statement):
+            yield statement.lineno, "loops"
         for node in ast.walk(statement):
-            if isinstance(node, ast.Call) and dotted_of(node.func) in ("uvicorn.run", "hypercorn.run", "asyncio.run"):
-                yield node.lineno
+            if not isinstance(node, ast.Call):
+                continue
+            function = module.functions.get(dotted_of(node.func))
+            inner = [one for one in ast.walk(function) if isinstance(one, ast.Call)] if function else []
+            if any(dotted_of(one.func) in _ENDLESS for one in (node, *inner)):
+                yield node.lineno, "starts a server"
+            elif dotted_of(node.func) == "input":
+                yield node.lineno, "asks for input"
+
+
+def _is_endless(loop: ast.While) -> bool:
+    is_true = isinstance(loop.test, ast.Constant) and bool(loop.test.value)
+    return is_true and not any(isinstance(node, ast.Break | ast.Raise) for node in ast.walk(loop))
 
 
 def _about_mongo(backend: Backend) -> Iterator[str]:

@@ -198,6 +198,29 @@ def test_a_server_that_an_import_starts_is_reported_and_one_of_a_script_is_not(t
     assert "starts a server" not in notes_of(tmp_path / "b", {"main.py": APP + guarded})
 
 
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("def serve():\n    import uvicorn\n    uvicorn.run('main:app')\nserve()\n", "main.py:6: starts a server"),
+        ("import time\nwhile True:\n    time.sleep(1)\n", "main.py:4: loops"),
+        ("name = input('name? ')\n", "main.py:3: asks for input"),
+        ("while True:\n    break\n", ""),
+        ("def ask():\n    return input()\n", ""),
+    ],
+)
+def test_an_import_that_does_not_return_is_reported(tmp_path, code, said):
+    told = notes_of(tmp_path, {"main.py": APP + code})
+    assert (said in told) if said else ("so that the import never returns" not in told)
+
+
+def test_nothing_of_the_application_runs(tmp_path):
+    """Its modules connect, write and wait when they are imported."""
+    code = "import socket, time\nopen('written', 'w')\nsocket.create_connection(('192.0.2.1', 80))\ntime.sleep(999)\n"
+    files = {"main.py": f"import config\n{APP}", "config.py": code, "setup.py": code, "conftest.py": code}
+    assert settings_of(tmp_path, files)["backend_app"] == "main:app"
+    assert not (tmp_path / "written").exists()
+
+
 def test_an_application_in_a_module_named_setup_is_found_and_setuptools_own_is_none(tmp_path):
     files = {
         "app/main.py": "from app.core.setup import make\napp = make(1)\n",
