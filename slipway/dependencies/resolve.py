@@ -40,7 +40,7 @@ def locked(
     found = replace(found, packages=packages, built=names & {package.name for package in packages})
     if not with_builds or not found.built:
         return found
-    needed = builds.load(folder, (package for package in packages if package.name in found.built))
+    needed = builds.load(folder, (package for package in packages if package.name in found.built), others)
     return replace(found, build_packages=needed)
 
 
