@@ -1,7 +1,8 @@
 """Finds the file that lists a project's dependencies.
 
-Locks first, as they are the most precise: uv.lock, poetry.lock, Pipfile.lock, pylock.toml. Then lists: requirements
-files, and pyproject.toml. Between two locks, or a lock and a list that it does not satisfy, a setting must choose.
+Locks first, as they are the most precise: uv.lock, poetry.lock, pdm.lock, Pipfile.lock, pylock.toml. Then lists:
+requirements files, and pyproject.toml. Between two locks, or a lock and a list that it does not satisfy, a setting must
+choose.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
-from slipway.dependencies import builds, find, lockfile, pipenv, poetry, pylock, uv_project
+from slipway.dependencies import builds, find, lockfile, pdm, pipenv, poetry, pylock, uv_project
 from slipway.dependencies.files import LOCKS, PROJECT
 from slipway.dependencies.indexes import Index
 from slipway.dependencies.lockfile import Inputs
@@ -63,6 +63,8 @@ def _load(choice: find.Choice, folder: Path, python: str, built: frozenset[str],
             return uv_project.locked(path, folder, name, others, choice.project)
         case "poetry.lock":
             return poetry.locked(path, name, python, others)
+        case "pdm.lock":
+            return pdm.locked(path, name)
         case "Pipfile.lock":
             return pipenv.locked(path, name, others)
         case "pyproject.toml":

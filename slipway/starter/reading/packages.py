@@ -119,7 +119,7 @@ def _names(repository: Repository, file: str, above: tuple[str, ...] = ()) -> It
             yield from _names(repository, other, (file, *above))
     if name.endswith((".txt", ".in")):
         found = re.findall(r"^\s*([A-Za-z][\w.-]*(?:\[[\w,\s-]*\])?)\s*(?:[=<>!~;@]|$|#)", text, re.MULTILINE)
-    elif name in ("uv.lock", "poetry.lock", "pylock.toml"):
+    elif name in ("uv.lock", "poetry.lock", "pdm.lock", "pylock.toml"):
         found = re.findall(r"^name = \"([\w.-]+)\"", text, re.MULTILINE)
     elif name == "Pipfile.lock":
         found = re.findall(r"^\s{8}\"([\w.-]+)\": \{", text, re.MULTILINE)
