@@ -6,7 +6,7 @@ import ast
 import posixpath
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from slipway.dependencies.indexes import login_names
@@ -18,8 +18,10 @@ from slipway.starter.detect import holds_code, is_inside, is_of_frontend, python
 from slipway.starter.detect_frontend import api_prefix, has_static_files, pages_server, stripped
 from slipway.starter.environment import valkey_variable
 from slipway.starter.found import Reading
-from slipway.starter.reading.files import dotenv
+from slipway.starter.reading.files import Place, dotenv
 from slipway.starter.reading.folders import Written
+from slipway.starter.reading.frontend import is_no_site
+from slipway.starter.reading.mongo import LIBRARIES
 from slipway.starter.reading.needs import missing
 from slipway.starter.reading.project import Backend
 from slipway.starter.reading.python import Module, dotted_of, is_main, tree_of
@@ -167,11 +169,24 @@ def _about_mongo(backend: Backend) -> Iterator[str]:
     # If a variable has the whole URL, a composed one is only a fallback.
     for name, place in mongo.fixed_hosts[:MAX_NOTES] if "url" not in mongo.roles.values() else ():
         yield f"{place}: MongoDB's host is {name!r} in the code; read a variable, set to {{mongo_host}}"
+    is_found = mongo.roles or mongo.is_local_url or mongo.with_srv or mongo.fixed_hosts
+    if mongo.is_used and not is_found and (place := _import_of(backend, LIBRARIES)):
+        yield f'{place}: found no variable with MongoDB\'s address; read os.environ["{MONGO_URL}"]'
     for name, place in mongo.appended[:MAX_NOTES]:
         yield f"{place}: appends to {name}, which already has a database and options; use it as it is"
     for name, place in mongo.others[:MAX_NOTES]:
         main = mongo.database[0] if mongo.database else ""
         yield f"{place}: a second database, {name!r}; the backend's user may use only mongodb_database ({main!r})"
+
+
+def _import_of(backend: Backend, packages: Collection[str]) -> Place | None:
+    """Where the backend first imports one of some packages."""
+    for module in backend.modules:
+        for node in module.import_statements:
+            names = [one.name for one in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+            if {name.partition(".")[0] for name in names} & {*packages}:
+                return module.place(node)
+    return None
 
 
 def _about_variables(of: Reading, backend: Backend) -> Iterator[str]:
@@ -253,6 +268,11 @@ def _about_frontend(of: Reading) -> Iterator[str]:
     frontend = of.project.frontend
     if not frontend:
         return
+    for other in [one for one in of.project.other_frontends if not is_no_site(one.folder)][:MAX_NOTES]:
+        yield (
+            f"{other.place}: another frontend; frontend_source names the one to serve, and a further one is another"
+            " site (docs/releases.md, Several sites on a host)"
+        )
     is_static = has_static_files(of)
     # The backend serves the build where it is.
     yield from (text for text in frontend.problems if is_static or "the build is written to" not in text)

@@ -271,3 +271,14 @@ def test_vues_output_beside_the_frontend_is_changed_by_an_option(tmp_path):
         "web/vue.config.js": "module.exports = { outputDir: '../static' }",
     }
     assert settings_of(tmp_path, files)["frontend_build"].endswith("npm run build -- --dest dist")
+
+
+def test_a_second_frontend_is_reported(tmp_path):
+    files = {
+        "main.py": APP,
+        **{f"{folder}/package.json": package() for folder in ("Admin-App", "Customer-App", "docs-site")},
+    }
+    assert settings_of(tmp_path, files)["frontend_source"] == "Customer-App"
+    said = notes_of(tmp_path, files)
+    assert "Admin-App/package.json:1: another frontend; frontend_source names the one to serve" in said
+    assert "docs-site" not in said

@@ -164,3 +164,15 @@ def test_any_other_frontend_is_served_by_nginx(tmp_path, code):
     found = settings_of(tmp_path, {**SERVED, "server/main.py": code})
     assert (found["backend_source"], found["frontend_source"]) == ("server", "client")
     assert "backend_build" not in found
+
+
+def test_nuxt_is_told_where_the_api_is_while_it_runs(tmp_path):
+    config = """export default defineNuxtConfig({ runtimeConfig: {
+        internalUrl: process.env.INTERNAL ?? 'http://127.0.0.1:8000',
+        public: { apiBase: "http://localhost:8000/api/", title: 'shop' },
+    } })"""
+    files = {"web/package.json": package("nuxt", "^3"), "web/nuxt.config.ts": config, "main.py": APP}
+    assert settings_of(tmp_path, files)["services"][0]["environment"] == {
+        "NUXT_INTERNAL_URL": "https://{site_domain}",
+        "NUXT_PUBLIC_API_BASE": "https://{site_domain}/api",
+    }

@@ -16,6 +16,9 @@ from slipway.starter.reading.files import Place, Repository, folder_of, line_of,
 from slipway.starter.reading.pages_server import PagesServer
 
 _GOOD_FOLDERS = ("frontend", "web", "client", "ui", "webapp", "front", "app", "site", "front-end", "dashboard", "www")
+# Folders that have no site, and those that have a lesser one.
+_NO_SITE = re.compile(r"(examples?|docs?|storybook|e2e|emails?)([-_. ].*)?$")
+_LESSER = re.compile(r"(website|mobile|admin|landing)([-_. ].*)?$")
 _CONFIGS = ("js", "ts", "mjs", "mts", "cjs", "cts")
 
 
@@ -117,13 +120,16 @@ def _tool(package: dict[str, Any]) -> Tool | None:
     return next((tool for tool in TOOLS if names & {*tool.marks}), None)
 
 
+def is_no_site(folder: str) -> bool:
+    """Whether a folder has documentation, examples or the like, by its name."""
+    return any(_NO_SITE.match(part.lower()) for part in folder.split("/"))
+
+
 def _rank(repository: Repository, file: str, package: dict[str, Any]) -> tuple[object, ...]:
     folders = [part.lower() for part in folder_of(file).split("/")]
     tool = _tool(package)
     is_library = "main" in package and "private" not in package
-    poor = any(
-        re.match(r"(examples?|docs?|website|storybook|e2e|mobile|admin|landing|emails?)$", one) for one in folders
-    )
+    poor = is_no_site(folder_of(file)) or any(map(_LESSER.match, folders))
     good = next((n for n, name in enumerate(_GOOD_FOLDERS) if name in folders), len(_GOOD_FOLDERS))
     return tool is None, poor, is_library, good, len(folders), file
 
@@ -286,7 +292,8 @@ def _nuxt(repository: Repository, found: Frontend) -> None:
     text, _ = _config(repository, found.folder, "nuxt.config")
     script = str(_json(repository, found.place.file)["scripts"]["build"])
     if not re.search(r"ssr\s*:\s*false", text) and "generate" not in script:
-        found.server = pages_server.of_nuxt(_version(repository, found, "nuxt"))
+        version = _version(repository, found, "nuxt")
+        found.server = pages_server.of_nuxt(version, pages_server.nuxt_variables(text))
 
 
 def _version(repository: Repository, found: Frontend, package: str) -> str:

@@ -9,15 +9,16 @@ from slipway.starter.reading.files import Place, Repository
 from slipway.starter.reading.packages import Dependencies
 from slipway.starter.reading.python import Module
 
-_MONGO = ("pymongo", "motor", "beanie", "odmantic", "mongoengine", "umongo", "fastapi-contrib")
+_WITH_BEANIE = ("beanie", "fastapi-users-db-beanie", "fastapi-users[beanie]")
+_MONGO = ("pymongo", "motor", "odmantic", "mongoengine", "umongo", "fastapi-contrib", *_WITH_BEANIE)
 _ALL = ("fastapi[all]", "fastapi[standard]")
 # Modules that applications of this kind import, and the packages of which one brings each: the one to name first.
 # A package that is in no list may come with another one, so that these are only those where that is known.
 PROVIDERS = {
     "pymongo": _MONGO,
     "bson": _MONGO,
-    "motor": ("motor", "beanie", "odmantic", "umongo", "fastapi-contrib"),
-    "beanie": ("beanie", "fastapi-users-db-beanie", "fastapi-users[beanie]"),
+    "motor": ("motor", "odmantic", "umongo", "fastapi-contrib", *_WITH_BEANIE),
+    "beanie": _WITH_BEANIE,
     "odmantic": ("odmantic",),
     "mongoengine": ("mongoengine",),
     "jose": ("python-jose",),

@@ -18,6 +18,10 @@ DEBIAN = {12: (18, 20, 4), 13: (20, 19, 2)}
 NEEDED = {("next", 15): ">=18.18", ("next", 16): ">=20.9", ("nuxt", 4): ">=20.19"}
 
 
+# An option whose value is an address of the developer's machine.
+_LOCAL_OPTION = re.compile(r"(\w+)\s*:[^\n,]*?['\"`]https?://(?:localhost|127\.0\.0\.1)(?::\d+)?([^'\"`]*)")
+
+
 @dataclass(frozen=True)
 class PagesServer:
     """`variables` come before the build's command; `copy` copies the program from the build to $OUTPUT; `command` runs
@@ -55,11 +59,26 @@ def of_next(version: str, folder: str, lock: str, is_standalone: bool) -> PagesS
     return PagesServer(variables, copy, f"node {place}/server.js", environment, _needed("next", version))
 
 
-def of_nuxt(version: str) -> PagesServer:
+def of_nuxt(version: str, environment: Mapping[str, str]) -> PagesServer:
     """https://nuxt.com/docs/getting-started/deployment"""
-    return PagesServer(
-        "", f"cp -R .output $OUTPUT/{FOLDER}", f"node {FOLDER}/server/index.mjs", {}, _needed("nuxt", version)
-    )
+    copy, command = f"cp -R .output $OUTPUT/{FOLDER}", f"node {FOLDER}/server/index.mjs"
+    return PagesServer("", copy, command, environment, _needed("nuxt", version))
+
+
+def nuxt_variables(config: str) -> dict[str, str]:
+    """The variables for addresses of the developer's machine in the runtimeConfig of nuxt.config.
+
+    https://nuxt.com/docs/guide/going-further/runtime-config#environment-variables
+    """
+    _, found, rest = config.partition("runtimeConfig")
+    variables = {}
+    if found:
+        before, _, public = rest.partition("public")
+        for prefix, text in (("NUXT_", before), ("NUXT_PUBLIC_", public)):
+            for name, path in _LOCAL_OPTION.findall(text):
+                words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).upper()
+                variables[f"{prefix}{words}"] = f"https://{{site_domain}}{path.rstrip('/')}"
+    return variables
 
 
 def _needed(package: str, version: str) -> str:
