@@ -170,8 +170,8 @@ def _about_mongo(backend: Backend) -> Iterator[str]:
     for name, place in mongo.fixed_hosts[:MAX_NOTES] if "url" not in mongo.roles.values() else ():
         yield f"{place}: MongoDB's host is {name!r} in the code; read a variable, set to {{mongo_host}}"
     is_found = mongo.roles or mongo.is_local_url or mongo.with_srv or mongo.fixed_hosts
-    if mongo.is_used and not is_found and (place := _import_of(backend, LIBRARIES)):
-        yield f'{place}: found no variable with MongoDB\'s address; read os.environ["{MONGO_URL}"]'
+    if mongo.is_used and not is_found and (first := _import_of(backend, LIBRARIES)):
+        yield f'{first}: found no variable with MongoDB\'s address; read os.environ["{MONGO_URL}"]'
     for name, place in mongo.appended[:MAX_NOTES]:
         yield f"{place}: appends to {name}, which already has a database and options; use it as it is"
     for name, place in mongo.others[:MAX_NOTES]:

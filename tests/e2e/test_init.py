@@ -12,6 +12,7 @@ import pytest
 from slipway.site import Site
 from support.lab_host import TIMEOUT, LabHost, Running, run
 from support.projects import copied
+from support.waiting import wait_until
 
 COMMIT = ("git", "-c", "user.name=x", "-c", "user.email=x@example.org", "commit", "-qm", "all")
 
@@ -156,6 +157,19 @@ def test_two_backends_of_a_repository_are_a_site_as_the_documentation_says(serve
     project.slipway("apply", "lab", "--yes")
     for name in ("auth", "catalog"):
         assert site.get(f"/api/{name}/health").json() == {"service": name}
+    project.slipway("plan", "lab")
+
+
+@pytest.mark.thorough
+def test_workers_of_a_queue_run_beside_the_api(server: LabHost, tmp_path: Path) -> None:
+    project = Project(server, copied("queue", tmp_path, with_packages=False))
+    site = project.start("queue")
+    assert site.post("/sum/2/3").json() == {"sum": 5, "version": "1"}
+    wait_until("Celery's beat has sent two tasks", lambda: site.get("/ticks").json() >= 2)
+    project.change("2")
+    project.slipway("release", "lab", "--yes")
+    # The worker has the release's code, too.
+    wait_until("the worker has changed", lambda: site.post("/sum/2/3").json() == {"sum": 5, "version": "2"})
     project.slipway("plan", "lab")
 
 
