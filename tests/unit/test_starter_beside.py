@@ -24,6 +24,7 @@ WORKERS = {
         ("Procfile", "a: arq app.tasks.WorkerSettings\r\nb: dramatiq app.tasks\r\n", ["arq app.tasks.WorkerSettings", "dramatiq app.tasks"]),
         # The same twice; for development; of something else.
         ("docker-compose.yml", "    command: arq app.tasks.Settings\n    command: arq app.tasks.Settings\n", ["arq app.tasks.Settings"]),
+        ("deploy/latest/docker-compose.yml", "    command: arq app.tasks.Settings\n", ["arq app.tasks.Settings"]),
         ("docker-compose.dev.yml", "    command: arq app.tasks.Settings\n", []),
         ("README.md", "    arq app.tasks.Settings\n", []),
         ("Procfile", "worker: celery -A other.tasks worker\n", []),
@@ -91,3 +92,13 @@ def test_packages_of_the_repository_are_imported_from_where_they_are(tmp_path):
     assert "pymongo" not in notes_of(tmp_path, {}), "the lock of the workspace lists it"
     steps = [command for command, _ in next_steps(read(tmp_path, {}), "host")]
     assert "slipway lock" not in steps
+
+
+def test_of_the_same_worker_for_several_environments_that_for_production_is_taken(tmp_path):
+    files = {
+        **WORKERS,
+        "docker-compose.yml": "    command: celery -A app.tasks worker -l debug\n",
+        "docker-compose.prod.yml": "    command: celery -A app.tasks worker -l warning\n    command: celery -A app.tasks worker -Q mail\n",
+    }
+    commands = [one["command"] for one in settings_of(tmp_path, files)["services"]]
+    assert commands == ["celery -A app.tasks worker -l warning", "celery -A app.tasks worker -Q mail"]

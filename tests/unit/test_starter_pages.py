@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 
 import pytest
 
@@ -176,3 +177,11 @@ def test_nuxt_is_told_where_the_api_is_while_it_runs(tmp_path):
         "NUXT_INTERNAL_URL": "https://{site_domain}",
         "NUXT_PUBLIC_API_BASE": "https://{site_domain}/api",
     }
+
+
+def test_folders_with_spaces_and_quotes_are_one_word_each_of_the_build(tmp_path):
+    files = {name.replace("client/", "client's (new)/"): text for name, text in SERVED.items()}
+    files["server/main.py"] = SERVING.replace('"client"', '"client\'s (new)"')
+    words = shlex.split(settings_of(tmp_path, files)["backend_build"])
+    assert words[:2] == ["cd", "client's (new)"]
+    assert words[-1] == "$OUTPUT/client's (new)/dist/"

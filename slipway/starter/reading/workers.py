@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
 
@@ -16,7 +16,7 @@ from slipway.starter.reading.values import Values
 
 # Files with start commands for production; not those that people read or type from.
 _FILES = tuple(pattern for weight, patterns in KINDS if weight >= 60 for pattern in patterns)
-_NOT_RUN = re.compile(r"(^|/)(Makefile|justfile|Taskfile\.\w+|pyproject\.toml)$|dev|test|local", re.IGNORECASE)
+_NOT_RUN = re.compile(r"Makefile$|justfile$|Taskfile|pyproject|(^|[._-])(dev|test|local)", re.IGNORECASE)
 # Options and their values, up to the end of the command.
 _OPTIONS = r"((?:[ \t]+-{1,2}[\w-]+(?:[ =][\w.,]+)?)*)"
 _COMMANDS = (
@@ -43,15 +43,18 @@ class Worker:
 
 def workers(repository: Repository, code: Code) -> list[Worker]:
     """The workers of the application that `code` has, each once."""
-    found: dict[str, Worker] = {}
-    for file in repository.files:
-        if any(fnmatch(file.rpartition("/")[2], one) for one in _FILES) and not _NOT_RUN.search(file):
+    found: dict[tuple[str, ...], Worker] = {}
+    for file in sorted(repository.files, key=lambda file: "prod" not in file.rpartition("/")[2]):
+        base = file.rpartition("/")[2]
+        if any(fnmatch(base, one) for one in _FILES) and not _NOT_RUN.search(base):
             # A command may be a list of quoted words.
             text = re.sub(r"[\"'],[ \t]*[\"']", " ", repository.read(file) or "")
             for one in _in_text(file, text):
                 if code.file_of(one.module.split(".")[0]):
-                    found.setdefault(one.command, one)
-    return _named(found)
+                    # The same for another environment has other options, but the same queues.
+                    queues = re.findall(r"(?:-Q|--queues)[ =](\S+)", one.command)
+                    found.setdefault((one.name, one.command.split()[0], one.module, *queues), one)
+    return _named(found.values())
 
 
 def _in_text(file: str, text: str) -> Iterator[Worker]:
@@ -69,11 +72,11 @@ def _in_text(file: str, text: str) -> Iterator[Worker]:
             yield Worker(name, " ".join(words), match[1].partition(":")[0], Place(file, line_of(text, match.start())))
 
 
-def _named(found: dict[str, Worker]) -> list[Worker]:
+def _named(found: Iterable[Worker]) -> list[Worker]:
     """Each by a name of its own: worker, worker-2."""
     counts: dict[str, int] = {}
     named = []
-    for one in found.values():
+    for one in found:
         counts[one.name] = counts.get(one.name, 0) + 1
         name = one.name if counts[one.name] == 1 else f"{one.name}-{counts[one.name]}"
         named.append(Worker(name, one.command, one.module, one.place))
