@@ -207,7 +207,7 @@ def test_a_build_of_vites_goes_where_it_is_served_from(tmp_path, config, options
     [
         ({"web/package.json": package("next", dependencies={"next": "^16.0.1"})}, "next needs Node.js >=20.9 on the server"),
         ({"web/package.json": package("next"), "web/.nvmrc": "22"}, "next needs Node.js 22 on the server"),
-        ({"package.json": package("svelte"), "svelte.config.js": ""}, "use @sveltejs/adapter-static"),
+        ({"package.json": package("svelte"), "svelte.config.js": ""}, "@sveltejs/adapter-static with fallback"),
         ({"package.json": OWN_BUILD, "vite.config.js": "base: '/shop/'"}, "base is '/shop/'"),
         ({"package.json": OWN_BUILD, "vite.config.js": "outDir: '../static'"}, "the build is written to '../static'"),
         ({"package.json": package("react-scripts", homepage="https://me.example.org/shop")}, '"homepage"'),

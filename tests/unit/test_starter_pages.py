@@ -53,6 +53,30 @@ def test_a_server_that_makes_the_pages_becomes_a_service(tmp_path):
             "node web/web/server.js",
         ),
         (
+            {
+                "web/package.json": package("@sveltejs/kit"),
+                "web/svelte.config.js": "import a from '@sveltejs/adapter-node'",
+            },
+            "npm run build && mkdir $OUTPUT/web && cp -R build package.json package-lock.json $OUTPUT/web/"
+            " && cd $OUTPUT/web && npm ci --omit=dev",
+            "node web/build",
+        ),
+        (
+            {
+                "web/package.json": json.dumps(
+                    {
+                        "scripts": {"build": "react-router build"},
+                        "dependencies": {"@react-router/serve": "7"},
+                        "devDependencies": {"@react-router/dev": "7"},
+                    }
+                ),
+                "web/package-lock.json": None,
+                "web/pnpm-lock.yaml": "",
+            },
+            "cp -R build package.json pnpm-lock.yaml $OUTPUT/web/ && cd $OUTPUT/web && pnpm install --prod",
+            "web/node_modules/.bin/react-router-serve web/build/server/index.js",
+        ),
+        (
             {"web/package.json": '{"scripts": {"build": "nuxt build"}, "dependencies": {"nuxt": "^3"}}'},
             "npm run build && cp -R .output $OUTPUT/web",
             "node web/server/index.mjs",

@@ -250,12 +250,31 @@ def _next(repository: Repository, found: Frontend) -> None:
 
 def _sveltekit(repository: Repository, found: Frontend) -> None:
     text, file = _config(repository, found.folder, "svelte.config")
-    if "adapter-static" not in text:
+    if "adapter-node" in text and not _text_of(text, "out"):
+        command = f"node {pages_server.FOLDER}/build"
+        found.server = pages_server.of_packages(found.folder, found.lock, found.manager, command)
+    if "adapter-static" not in text and not found.server:
         found.problems.append(
-            f"{file}: the build needs a Node.js server, but Slipway serves static files: use @sveltejs/adapter-static"
-            ' with fallback: "index.html"'
+            f'{file}: needs an adapter for this server: @sveltejs/adapter-static with fallback: "index.html", or'
+            " @sveltejs/adapter-node, if pages are rendered at request time"
         )
     _outside(found, file, _text_of(text, "pages"))
+
+
+def _react_router(repository: Repository, found: Frontend) -> None:
+    text, file = _config(repository, found.folder, "react-router.config")
+    if re.search(r"ssr\s*:\s*false", text):
+        return
+    for package, program in (("@react-router/serve", "react-router-serve"), ("@remix-run/serve", "remix-serve")):
+        if _version(repository, found, package):
+            place = pages_server.FOLDER
+            command = f"{place}/node_modules/.bin/{program} {place}/build/server/index.js"
+            found.server = pages_server.of_packages(found.folder, found.lock, found.manager, command)
+    if not found.server:
+        found.problems.append(
+            f"{file or 'react-router.config'}: the build needs a Node.js server: set ssr: false, or list"
+            " @react-router/serve and commit package-lock.json, and init writes a service for it"
+        )
 
 
 def _vue_cli(repository: Repository, found: Frontend) -> None:
@@ -303,15 +322,6 @@ def _version(repository: Repository, found: Frontend, package: str) -> str:
     return next((str(table[package]) for table in tables if isinstance(table, dict) and package in table), "")
 
 
-def _static(name: str, problem: str, is_fine: str) -> Any:
-    def look(repository: Repository, found: Frontend) -> None:
-        text, file = _config(repository, found.folder, name)
-        if not re.search(is_fine, text):
-            found.problems.append(f"{file or name}: {problem}")
-
-    return look
-
-
 _CONFIGURED: dict[str, Any] = {
     "vite": _vite,
     "next": _next,
@@ -319,11 +329,7 @@ _CONFIGURED: dict[str, Any] = {
     "vue-cli": _vue_cli,
     "angular": _angular,
     "nuxt": _nuxt,
-    "react-router": _static(
-        "react-router.config",
-        "the build needs a Node.js server, but Slipway serves static files: set ssr: false",
-        r"ssr\s*:\s*false",
-    ),
+    "react-router": _react_router,
 }
 
 

@@ -18,6 +18,13 @@ DEBIAN = {12: (18, 20, 4), 13: (20, 19, 2)}
 NEEDED = {("next", 15): ">=18.18", ("next", 16): ">=20.9", ("nuxt", 4): ">=20.19"}
 
 
+# What installs the packages that a program needs when it runs.
+PRODUCTION = {
+    "npm": "npm ci --omit=dev --no-audit --no-fund",
+    "pnpm": "pnpm install --prod --frozen-lockfile",
+    "yarn": "yarn install --production --frozen-lockfile",
+    "bun": "bun install --production --frozen-lockfile",
+}
 # An option whose value is an address of the developer's machine.
 _LOCAL_OPTION = re.compile(r"(\w+)\s*:[^\n,]*?['\"`]https?://(?:localhost|127\.0\.0\.1)(?::\d+)?([^'\"`]*)")
 
@@ -63,6 +70,22 @@ def of_nuxt(version: str, environment: Mapping[str, str]) -> PagesServer:
     """https://nuxt.com/docs/getting-started/deployment"""
     copy, command = f"cp -R .output $OUTPUT/{FOLDER}", f"node {FOLDER}/server/index.mjs"
     return PagesServer("", copy, command, environment, _needed("nuxt", version))
+
+
+def of_packages(folder: str, lock: str, manager: str, command: str) -> PagesServer | None:
+    """A program in build/ that needs the packages of package.json; None if there is no lock for them alone. `command`
+    runs it in the folder of the program.
+
+    https://svelte.dev/docs/kit/adapter-node, https://reactrouter.com/start/framework/deploying
+    """
+    if manager not in PRODUCTION or PurePosixPath(lock).parent != PurePosixPath(folder):
+        return None
+    copy = (
+        f"mkdir $OUTPUT/{FOLDER} && cp -R build package.json {PurePosixPath(lock).name} $OUTPUT/{FOLDER}/"
+        f" && cd $OUTPUT/{FOLDER} && {PRODUCTION[manager]}"
+    )
+    # What SvelteKit takes for the origin of forms.
+    return PagesServer("", copy, command, {"ORIGIN": "https://{site_domain}"})
 
 
 def nuxt_variables(config: str) -> dict[str, str]:
