@@ -50,10 +50,7 @@ IDS = (
     "for id in *; do case $id in *.new | *[!A-Za-z0-9._-]*) ;;"
     " *) [ ! -e $id/backend ] && [ ! -e $id/frontend ] || echo $id ;; esac; done"
 )
-OUT_OF_MEMORY = (
-    'it ran out of memory: allow more, as in frontend_build = "NODE_OPTIONS=--max-old-space-size=4096 npm run build"'
-    " (in MiB), or build on the other machine (frontend_build_on)"
-)
+MORE_MEMORY = "NODE_OPTIONS=--max-old-space-size=4096 npm run build"
 # In an archive: the names of the files to take from the current release.
 KEPT = ".kept"
 
@@ -305,7 +302,10 @@ def _why(setting: str, reason: str, done: CompletedProcess[str]) -> str:
     """Why a build failed, with the end of its output."""
     end = "\n".join(f"  | {line}" for line in done.stdout.splitlines()[-20:])
     said = f"{setting} failed ({reason}): {done.args}\n{end}"
-    return said + (f"\n{OUT_OF_MEMORY}" if is_out_of_memory(done.returncode, done.stdout) else "")
+    if not is_out_of_memory(done.returncode, done.stdout):
+        return said
+    elsewhere = ", or build on the other machine (frontend_build_on)" if setting == "frontend_build" else ""
+    return f'{said}\nit ran out of memory: allow more, as in {setting} = "{MORE_MEMORY}" (in MiB){elsewhere}'
 
 
 def _built(settings: Settings, source: Path, held: int) -> Path:
