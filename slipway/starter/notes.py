@@ -73,8 +73,8 @@ def next_steps(of: Reading, server: str) -> list[tuple[str, str]]:
         steps.append(("slipway secrets edit", f"{how}, encrypted: commit the file"))
     if files:
         steps.append((f"slipway secrets import {files[0]}", "or from the application's .env; --all imports all of it"))
-    if backend and backend.dependencies and not backend.dependencies.is_locked:
-        listed = backend.dependencies
+    listed = backend.dependencies if backend else None
+    if listed and listed.can_be_locked and not listed.is_locked:
         command = listed.own_lock or "slipway lock"
         steps.append((command, f"{listed.file} with versions and hashes: commit the file"))
     steps.append(("slipway plan", f"what would change on {server}; changes nothing"))
@@ -107,10 +107,15 @@ def _about_app(of: Reading, backend: Backend) -> Iterator[str]:
         )
     if backend.dependencies is None:
         yield f"{backend.app.file}: no list of Python packages; write requirements.txt, or set backend_requirements"
+    elif not backend.dependencies.can_be_locked:
+        yield (
+            f"{backend.dependencies.file}: not a list that pip reads; write requirements.txt, as `pip list"
+            " --format=freeze` prints it"
+        )
     elif not _WITH_UVICORN & backend.dependencies.names:
         yield f"{backend.dependencies.file}: uvicorn is missing, which runs the backend; add it"
     listed = backend.dependencies
-    if listed:
+    if listed and listed.can_be_locked:
         for place, name, package in missing(of.repository, backend.roots, backend.modules, listed):
             yield f"{place}: {name} needs {package}, which {listed.file} does not list; add it"
     if private := python_indexes(of):
@@ -224,6 +229,8 @@ def _about_files(of: Reading, backend: Backend) -> Iterator[str]:
 
 def _about_written(of: Reading, backend: Backend, one: Written) -> str:
     path = one.path or one.file
+    if "\\" in path:
+        return f"{one.place}: writes to {path}, a path of Windows; write it with /, and add its folder to shared_paths"
     if not path:
         return f"{one.place}: writes to the backend's folder, which is read-only; write to a folder in shared_paths"
     if path.startswith("/") and not one.env:
@@ -268,7 +275,11 @@ def _about_frontend(of: Reading) -> Iterator[str]:
     frontend = of.project.frontend
     if not frontend:
         return
-    for other in [one for one in of.project.other_frontends if not is_no_site(one.folder)][:MAX_NOTES]:
+    sites = [one for one in of.project.other_frontends if not is_no_site(one.folder)]
+    # Beside a site that a tool builds, a package that a script builds is a library.
+    own_script = "a script of its own"
+    kinds = [one for one in sites if one.tool != own_script or frontend.tool == own_script]
+    for other in kinds[:MAX_NOTES]:
         yield (
             f"{other.place}: another frontend; frontend_source names the one to serve, and a further one is another"
             " site (docs/releases.md, Several sites on a host)"

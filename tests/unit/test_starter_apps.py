@@ -323,3 +323,28 @@ def test_an_application_that_a_factory_mounts_is_a_part_of_it(tmp_path):
 def test_what_locks_the_packages_is_a_step(tmp_path, files, command):
     steps = [name for name, _ in next_steps(read(tmp_path, {"main.py": APP, **files}), "host")]
     assert [name for name in steps if name.endswith(" lock")] == ([command] if command else [])
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"api/application.py": "from fastapi import FastAPI\nclass Api(FastAPI):\n    def __init__(self):\n        super().__init__()\n"}, (".", "api.application:Api()")),
+        ({"api/application.py": "from fastapi import FastAPI\nclass Api(FastAPI): ...\n", "main.py": "from api.application import Api\napp = Api()\n"}, (".", "main:app")),
+        ({"api/application.py": "from fastapi import FastAPI\nclass Api(FastAPI):\n    def __init__(self, settings):\n        super().__init__()\n"}, None),
+    ],
+)  # fmt: skip
+def test_a_class_of_fastapis_can_be_a_factory(tmp_path, files, expected):
+    assert target(tmp_path, {"api/__init__.py": "", **files}) == expected
+
+
+def test_a_list_that_no_lock_can_be_made_from_is_reported(tmp_path):
+    files = {"main.py": APP, "environment.yml": "dependencies:\n  - fastapi\n  - uvicorn\n"}
+    said = notes_of(tmp_path, files)
+    assert "environment.yml: not a list that pip reads; write requirements.txt" in said
+    assert "is missing" not in said
+    assert not [name for name, _ in next_steps(read(tmp_path, {}), "host") if name.endswith(" lock")]
+
+
+def test_a_path_of_windows_is_reported(tmp_path):
+    said = notes_of(tmp_path, {"main.py": f"{APP}import os\nos.makedirs('static\\\\uploads')\n"})
+    assert "main.py:4: writes to static\\uploads, a path of Windows; write it with /" in said

@@ -282,3 +282,5 @@ def test_a_second_frontend_is_reported(tmp_path):
     said = notes_of(tmp_path, files)
     assert "Admin-App/package.json:1: another frontend; frontend_source names the one to serve" in said
     assert "docs-site" not in said
+    files["ui/package.json"] = package("none")
+    assert "ui/package.json" not in notes_of(tmp_path, files), "a library of the site's"

@@ -123,6 +123,8 @@ def _defined_in(repository: Repository, file: str, makers: dict[str, set[str]]) 
             case ast.ClassDef(name=name, bases=bases) if own & {dotted_of(base).rpartition(".")[2] for base in bases}:
                 own.add(name)
                 makers.setdefault(file, set()).add(name)
+                if _is_made_of_nothing(statement):
+                    yield App(file, name, True, Place(file, statement.lineno))
             case ast.FunctionDef() if _makes_one(statement):
                 makers.setdefault(file, set()).add(statement.name)
                 if _needs_nothing(statement):
@@ -171,6 +173,16 @@ def _needs_nothing(function: Function) -> bool:
     given = function.args
     optional = len(given.defaults) >= len(given.posonlyargs) + len(given.args)
     return optional and all(default is not None for default in given.kw_defaults)
+
+
+def _is_made_of_nothing(definition: ast.ClassDef) -> bool:
+    """Whether a class can be called without arguments."""
+    made = [one for one in definition.body if isinstance(one, ast.FunctionDef) and one.name == "__init__"]
+    if not made:
+        return True
+    given = made[0].args
+    required = len(given.posonlyargs) + len(given.args) - len(given.defaults)
+    return required <= 1 and all(default is not None for default in given.kw_defaults)
 
 
 def _matches(start: Start, app: App) -> bool:

@@ -155,6 +155,8 @@ class _Reader:
             targets = node.targets
         elif isinstance(node, ast.AnnAssign):
             targets = [node.target]
+        elif isinstance(node, ast.withitem) and node.optional_vars:
+            targets, value = [node.optional_vars], node.context_expr
         is_annotated = isinstance(node, ast.AnnAssign) and _names_client(annotation)
         is_made = isinstance(value, ast.expr) and _makes_client(value)
         if isinstance(node, ast.arg) and "client" in node.arg.lower() and _names_client(node.annotation):

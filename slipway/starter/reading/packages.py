@@ -36,6 +36,11 @@ class Dependencies:
         return is_listed or self.file.rpartition("/")[2] in LOCKS
 
     @property
+    def can_be_locked(self) -> bool:
+        """Whether it is a list that any lock is made from, unlike those of conda and setuptools."""
+        return UNLOCKED.get(self.file.rpartition("/")[2]) != ""
+
+    @property
     def own_lock(self) -> str:
         """The command of another tool that locks it, "" if `slipway lock` does."""
         name = self.file.rpartition("/")[2]
