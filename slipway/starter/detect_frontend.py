@@ -63,9 +63,13 @@ def pages_service(of: Reading) -> tuple[dict[str, Any], str] | None:
         return None
     local = [one for one in of.project.api.variables if one.is_local]
     environment = {**server.environment, **{one.name: one.public("{site_domain}", api_prefix(of)) for one in local}}
-    web = {"name": "web", "command": server.command, "listen": 3000, "path": "/", "health_path": ""}
-    where = f"{frontend.place}: {frontend.tool} makes the pages at request time"
-    return {**web, **({"environment": environment} if environment else {})}, where
+    web: dict[str, Any] = {"name": "web", "command": server.command, "listen": 3000, "path": "/", "health_path": ""}
+    if environment:
+        web["environment"] = environment
+    if not of.project.api.of_server:
+        # Those of the backend, the database's password among them.
+        web["secrets"] = []
+    return web, f"{frontend.place}: {frontend.tool} makes the pages at request time"
 
 
 def frontend_source(of: Reading) -> Found | None:

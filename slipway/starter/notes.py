@@ -28,6 +28,7 @@ from slipway.starter.reading.python import Module, dotted_of, is_main, tree_of
 
 # Of the same kind of note.
 MAX_NOTES = 5
+MAX_NAMES = 8
 # Packages that include uvicorn.
 _WITH_UVICORN = {"uvicorn", "uvicorn[standard]", "fastapi[standard]", "fastapi[all]", "fastapi-cli"}
 
@@ -296,6 +297,12 @@ def _about_frontend(of: Reading) -> Iterator[str]:
         yield f"{frontend.lock}: {frontend.manager} is not installed on this machine, which builds; {fix}"
     domain, prefix = str(of.answers.get("site_domain", "DOMAIN")), api_prefix(of)
     setting = "frontend_build" if is_static else "backend_build"
+    if of_server := of.project.api.of_server:
+        names = ", ".join([*of_server][:MAX_NAMES]) + (", ..." if of_server.keys() - [*of_server][:MAX_NAMES] else "")
+        yield (
+            f"{next(iter(of_server.values()))}: the server of the pages reads {names}: set what it needs in its"
+            " environment (services), secrets in backend_secrets"
+        )
     for one in of.project.api.variables:
         if one.is_local:
             found = f"is {one.value!r} ({one.value_place})" if one.value else "has no value for production"

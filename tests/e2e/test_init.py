@@ -186,6 +186,9 @@ def test_a_frontend_whose_pages_a_server_makes_is_released_with_the_api(server: 
     found = server.ssh("cd /var/www/next/current/backend; readlink web/node_modules/send; ls -A web")
     assert found.startswith(".pnpm/send/node_modules/send")
     assert ".env" not in found.split()
+    environment = server.ssh("tr '\\0' '\\n' < /proc/$(systemctl show -P MainPID next-web)/environ")
+    assert "API_URL=https://next." in environment
+    assert "MONGO" not in environment, "the server of the pages has the database's password"
     listening = server.ssh("ss -Hltn | awk '{print $4}'").split()
     assert [one for one in listening if one.endswith(":3000")] == ["127.0.0.1:3000"]
     # Both change in one release, and nobody gets an error meanwhile.

@@ -32,6 +32,7 @@ def test_a_server_that_makes_the_pages_becomes_a_service(tmp_path):
         {
             **{"name": "web", "command": "node web/server.js", "listen": 3000, "path": "/", "health_path": ""},
             "environment": {"HOSTNAME": "127.0.0.1"},
+            "secrets": [],
         }
     ]
     assert found["extra_packages"] == ["nodejs"]
@@ -209,3 +210,17 @@ def test_folders_with_spaces_and_quotes_are_one_word_each_of_the_build(tmp_path)
     words = shlex.split(settings_of(tmp_path, files)["backend_build"])
     assert words[:2] == ["cd", "client's (new)"]
     assert words[-1] == "$OUTPUT/client's (new)/dist/"
+
+
+def test_what_else_a_server_of_pages_reads_is_reported(tmp_path):
+    code = "export const a = { secret: process.env.AUTH_SECRET, id: process.env['GITHUB_ID'], dev: process.env.NODE_ENV, own: process.env.NEXT_PUBLIC_NAME, port: process.env.PORT ?? '3000', days: process.env.DAYS ?? '7' }"
+    said = notes_of(tmp_path, {**NEXT, "web/src/auth.ts": code})
+    assert "secrets" not in settings_of(tmp_path, {})["services"][0]
+    assert "web/src/auth.ts:1: the server of the pages reads AUTH_SECRET, GITHUB_ID: set what it needs" in said
+    files = {**NEXT, "web/src/auth.ts": code, "web/next.config.js": "module.exports = { output: 'export' }"}
+    assert "reads AUTH_SECRET" not in notes_of(tmp_path / "static", files)
+
+
+def test_another_folder_of_next_is_taken(tmp_path):
+    found = settings_of(tmp_path, {**NEXT, "web/next.config.js": "module.exports = { distDir: './out/' }"})
+    assert "cp -R out/standalone $OUTPUT/web && cp -R out/static $OUTPUT/web/out/static" in found["backend_build"]

@@ -43,6 +43,10 @@ _REWRITTEN = re.compile(
 _NOT_ASKED = re.compile(r"console\.|\bproxy\b|target\s*:|placeholder|example|data-testid|schema\.org|w3\.org")
 
 
+# Variables that tools and hosting providers set.
+_OF_TOOLS = re.compile(r"(NODE_ENV|PORT|HOST|HOSTNAME|CI|ANALYZE|NEXT_RUNTIME|VERCEL\w*|NETLIFY\w*|CF_\w*|DEBUG)$")
+
+
 @dataclass(frozen=True)
 class ApiVariable:
     """A variable with the API's address. `value` is what a build reads now, "" for nothing; `example` is a development
@@ -89,6 +93,8 @@ class Api:
     asks_below_api: bool = False
     # Prefixes that a development server, or a container's Nginx, strips for the backend.
     stripped: list[tuple[str, Place]] = field(default_factory=list)
+    # Other variables that the program reads that makes the pages.
+    of_server: dict[str, Place] = field(default_factory=dict)
     # The frontend's own routes.
     pages: dict[str, Place] = field(default_factory=dict)
 
@@ -110,6 +116,13 @@ def api(repository: Repository, frontend: Frontend) -> Api:
         for match in re.finditer(r"\bpath\s*[=:]\s*\{?\s*['\"]/?([\w-]+)(?:/[^'\"]*)?['\"]", text):
             found.pages.setdefault(match[1], Place(file, line_of(text, match.start())))
     found.variables = [*_api_variables(repository, frontend, read)]
+    known = {one.name for one in found.variables}
+    if frontend.server:
+        found.of_server = {
+            name: place
+            for name, (place, fallback) in read.items()
+            if not fallback and name not in known and not name.startswith(frontend.prefix) and not _OF_TOOLS.match(name)
+        }
     found.stripped = [*_stripped(repository, frontend)]
     return found
 

@@ -241,7 +241,8 @@ def _next(repository: Repository, found: Frontend) -> None:
     text, file = _config(repository, found.folder, "next.config")
     if (output := _text_of(text, "output")) != "export":
         version = _version(repository, found, "next")
-        found.server = pages_server.of_next(version, found.folder, found.lock, output == "standalone")
+        dist = _text_of(text, "distDir").removeprefix("./").rstrip("/") or ".next"
+        found.server = pages_server.of_next(version, found.folder, found.lock, output == "standalone", dist)
     if folder := _text_of(text, "distDir"):
         _outside(found, file, folder)
     if base := _text_of(text, "basePath"):

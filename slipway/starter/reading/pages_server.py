@@ -45,8 +45,9 @@ class PagesServer:
         return next((one for one in (self.node, wanted) if one and not node.satisfies(DEBIAN[12], one)), "")
 
 
-def of_next(version: str, folder: str, lock: str, is_standalone: bool) -> PagesServer:
-    """Next.js' standalone output. `version` is that in package.json; `folder` and `lock` are paths in the repository.
+def of_next(version: str, folder: str, lock: str, is_standalone: bool, dist: str) -> PagesServer:
+    """Next.js' standalone output. `version` is that in package.json; `folder` and `lock` are paths in the repository;
+    `dist` is the folder that the build writes.
 
     https://nextjs.org/docs/app/api-reference/config/next-config-js/output
     """
@@ -59,7 +60,7 @@ def of_next(version: str, folder: str, lock: str, is_standalone: bool) -> PagesS
     variables = f"NEXT_PRIVATE_OUTPUT_TRACE_ROOT={root}"
     variables += "" if is_standalone else " NEXT_PRIVATE_STANDALONE=1"
     copy = (
-        f"cp -R .next/standalone $OUTPUT/{FOLDER} && cp -R .next/static $OUTPUT/{place}/.next/static"
+        f"cp -R {dist}/standalone $OUTPUT/{FOLDER} && cp -R {dist}/static $OUTPUT/{place}/{dist}/static"
         f" && if [ -d public ]; then cp -R public $OUTPUT/{place}/; fi"
     )
     environment = {"HOSTNAME": "127.0.0.1"}
