@@ -268,3 +268,20 @@ def test_variables_of_a_file_are_known_by_their_names(tmp_path):
     code = "from dotenv import dotenv_values\nfrom pymongo import MongoClient\nenv = dotenv_values('.env.local')\n@app.on_event('startup')\ndef up():\n    app.db = MongoClient(env['ATLAS_URI'])[env['DB_NAME']]\n"
     found = settings_of(tmp_path, {"main.py": f"{APP}{code}"})
     assert found["backend_environment"] == {"ATLAS_URI": "{mongo_url}", "DB_NAME": "{mongo_database}"}
+
+
+@pytest.mark.parametrize(
+    ("key", "call", "name"),
+    [
+        ("f'{PREFIX}_{name}'", "env('MONGO_URI')", "SHOP_MONGO_URI"),
+        ("PREFIX + '_' + name", "env('MONGO_URI')", "SHOP_MONGO_URI"),
+        ("f'SHOP_{name.upper()}_V2'", "env('mongo_uri')", "SHOP_MONGO_URI_V2"),
+        ("name.upper()", "env('mongo_uri')", "MONGO_URI"),
+        # Of two unknown parts nothing is known.
+        ("f'{stage}_{name}'", "env('MONGO_URI')", ""),
+    ],
+)
+def test_a_function_that_puts_the_name_of_a_variable_together_is_followed(tmp_path, key, call, name):
+    code = f"import os\nfrom pymongo import MongoClient\nPREFIX = 'SHOP'\ndef env(name, default=None, stage=''):\n    return os.getenv({key}, default)\nclient = MongoClient({call})\n"
+    found = values(tmp_path, code)
+    assert found == ({name: "{mongo_url}"} if name else {})
