@@ -24,7 +24,7 @@ from slipway.starter.reading.frontend import is_no_site
 from slipway.starter.reading.mongo import LIBRARIES
 from slipway.starter.reading.needs import missing
 from slipway.starter.reading.project import Backend
-from slipway.starter.reading.python import Module, dotted_of, is_main, tree_of
+from slipway.starter.reading.python import Module, dotted_of, tree_of
 
 # Of the same kind of note.
 MAX_NOTES = 5
@@ -144,7 +144,7 @@ def runs_at_import(module: Module) -> Iterator[tuple[int, str]]:
     for statement in module.tree.body:
         if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             continue
-        if isinstance(statement, ast.If) and is_main(statement):
+        if isinstance(statement, ast.If) and "__name__" in ast.dump(statement.test):
             continue
         if isinstance(statement, ast.While) and _is_endless(statement):
             yield statement.lineno, "loops"
