@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Collection
 
 from pyinfra import host
 from pyinfra.api.exceptions import PyinfraError
@@ -43,13 +44,14 @@ def build_there(settings: Settings) -> list[str]:
     ]
 
 
-def check_build_tools(settings: Settings) -> None:
-    """Raises PyinfraError, before anything changes, if the frontend can't be built."""
-    if settings.frontend_build_on == "server":
+def check_build_tools(settings: Settings, parts: Collection[str]) -> None:
+    """Raises PyinfraError, before anything changes, if one of the parts can't be built."""
+    problems = build_tools.backend_problems(settings) if "backend" in parts else []
+    if "frontend" in parts and settings.frontend_build_on == "server":
         # A fresh server gets it with the packages.
         found = host.get_fact(Output, command="node --version")
-        problems = [*build_tools.wrong_node(settings, found, host.name)]
-    else:
-        problems = build_tools.problems_here(settings)
+        problems += build_tools.wrong_node(settings, found, host.name)
+    elif "frontend" in parts:
+        problems += build_tools.problems_here(settings)
     if problems:
         raise PyinfraError("\n".join([*problems, "nothing was changed"]))

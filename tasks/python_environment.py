@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pyinfra import host
 from pyinfra.api.exceptions import PyinfraError
 
 from slipway.dependencies import uv
-from slipway.dependencies.indexes import Index, in_environment
+from slipway.dependencies.indexes import Index, in_environment, login_names
 from slipway.dependencies.model import MIN_GLIBC, DependenciesError, Host, Locked, minor_of
 from slipway.engine import notes
 from slipway.facts.base import Output
@@ -233,7 +235,7 @@ def script(settings: Settings, wanted: Environment, folder: str) -> list[str]:
         # The resolved path: after an upgrade of the system /usr/bin/python3 is another version.
         f" {uv_run} venv --python $(readlink -f {python}) $venv; touch $venv/.begun;"
         f" {uv_run} {into} {options} -r {folder}/{REQUIREMENTS}",
-        *(build(settings, wanted, folder, f"{uv_run} {into}") if wanted.locked.built else []),
+        *(build(settings, wanted, folder, uv_run) if wanted.locked.built else []),
         # Not by the environment's Python: it would run packages' startup code (.pth files) as root.
         f"{python} -I -m compileall -qq -j 0 $venv/lib || true",
         # Sync before it is marked complete: a power cut must not leave an incomplete one. Without .begun the folder was
@@ -263,32 +265,68 @@ def put_logins(settings: Settings) -> None:
         host_secrets(name="Install the logins to the package indexes", settings=settings, names=names)
 
 
-def build(settings: Settings, wanted: Environment, folder: str, install: str) -> list[str]:
-    """Steps of a shell script that build packages from source, in a sandbox, and install their wheels. Sources and
-    build dependencies are verified by hash."""
-    cache, wheels = f"slipway-build-{settings.site_name}-python", f"{settings.site_root}/venvs/.wheels"
-    names = " ".join(f"--no-binary {name}" for name in sorted(wanted.locked.built))
-    # stdout is the archive, so all other output goes to stderr. Built wheels are in uv's cache.
+def build(settings: Settings, wanted: Environment, folder: str, uv_run: str) -> list[str]:
+    """Steps of a shell script that build packages from source, in a sandbox, and install their wheels into $venv.
+
+    Root fetches sources and what builds need, with the logins to indexes, and checks their hashes. The sandbox, where
+    packages' code runs, gets no login.
+    """
+    cache, work = f"slipway-build-{settings.site_name}-python", f"{settings.site_root}/venvs/.wheels"
+    # stdout is the archive, so all other output goes to stderr.
     inside = (
-        "cd $CACHE_DIRECTORY; rm -rf work; mkdir work work/wheels; cd work; tar -x; export UV_CACHE_DIR=$PWD/uv;"
-        f" {UV} --quiet pip install --python {wanted.python} --target $PWD/out --no-deps --require-hashes"
-        f" --preview-features build-dependency-hashes --require-build-hashes --build-constraints {BUILD}"
-        f" --only-binary :all: {names} -r {BUILT} >&2;"
-        " find uv/sdists-* -name '*.whl' -type f -exec cp {} wheels ';'; tar -c -C wheels .;"
-        " cd /; rm -rf $CACHE_DIRECTORY/work"
+        "cd $CACHE_DIRECTORY; rm -rf work; mkdir work work/wheels; cd work; tar -x;"
+        ' export UV_CACHE_DIR="$PWD/uv" PATH="$PWD/env/bin:$PATH";'
+        f" for source in sources/*; do {UV} --quiet build --wheel --offline --no-config --no-build-isolation"
+        ' --python "$PWD/env/bin/python" --out-dir wheels "$source" >&2; done;'
+        " tar -c -C wheels --exclude .gitignore .; cd /; rm -rf $CACHE_DIRECTORY/work"
     )
     properties = " ".join(f"-p {item}" for item in SANDBOX)
     hint = (
         f"the build of {', '.join(sorted(wanted.locked.built))} failed; if it lacks a compiler or a library, name their"
         " Debian packages in extra_packages and run slipway apply"
     )
+    of_builds = f"--require-hashes --only-binary :all: --no-deps -r {folder}/{BUILD}"
     return [
-        f"rm -rf {wheels}; mkdir {wheels}",
-        f"tar -c -C {folder} {BUILT} {BUILD} > {wheels}/in.tar",
+        f"rm -rf {work}; mkdir -m 700 {work}; mkdir {work}/in {work}/in/sources {work}/wheels",
+        f"{uv_run} venv --relocatable --python $(readlink -f {wanted.python}) {work}/in/env",
+        f"{uv_run} pip install --python {work}/in/env/bin/python {of_builds}",
+        *_fetch_sources(settings, wanted, work),
+        f"tar -c -C {work}/in . > {work}/in.tar",
         f"systemd-run --quiet --pipe --wait --collect {properties} -p CacheDirectory={cache}"
-        f" -E HOME=/var/cache/{cache} -E UV_PYTHON_DOWNLOADS=never -E UV_SYSTEM_CERTS=1"
-        f" /bin/sh -euc {shlex.quote(inside)} < {wheels}/in.tar > {wheels}/out.tar"
-        f" || {{ rm -rf {wheels}; echo {shlex.quote(hint)} >&2; exit 1; }}",
-        f"tar -x -C {wheels} --no-same-owner -f {wheels}/out.tar",
-        f"{install} --no-deps --no-index {wheels}/*.whl; rm -rf {wheels}",
+        f" -E HOME=/var/cache/{cache} -E UV_PYTHON_DOWNLOADS=never"
+        f" /bin/sh -euc {shlex.quote(inside)} < {work}/in.tar > {work}/out.tar"
+        f" || {{ rm -rf {work}; echo {shlex.quote(hint)} >&2; exit 1; }}",
+        f"tar -x -C {work}/wheels --no-same-owner -f {work}/out.tar",
+        f"{uv_run} pip install --python $venv/bin/python --no-deps --no-index {work}/wheels/*.whl; rm -rf {work}",
     ]
+
+
+def _fetch_sources(settings: Settings, wanted: Environment, work: str) -> Iterator[str]:
+    """Steps that fetch the sources, checked by their hashes."""
+    from slipway.dependencies import builds  # no plan needs it
+
+    netrc = f"{work}/netrc"
+    yield f"umask 077; : > {netrc}; umask 022"
+    for index in settings.indexes:
+        if index.login:
+            # As curl reads quotes in a netrc file. A command line would show it.
+            given = {name for name, _ in index.login}
+            user, password = (
+                f'"$(sed \'s/[\\\\"]/\\\\&/g\' {settings.credentials_folder}/{name})"' if name in given else '""'
+                for name in login_names(index.name)
+            )
+            host_name = urlsplit(index.url).hostname
+            yield f'printf \'machine {host_name} login "%s" password "%s"\\n\' {user} {password} >> {netrc}'
+    limits = settings.limits
+    curl = (
+        f"curl --fail --silent --show-error --location --proto =https,http --connect-timeout {limits.connect} --retry 3"
+        f" --speed-limit 1000 --speed-time {limits.download} --netrc-file {netrc}"
+    )
+    for package, file in builds.sources(wanted.locked):
+        place, said = shlex.quote(f"{work}/in/sources/{file.name}"), f"the source of {package} has another hash"
+        yield f"{curl} --output {place} {shlex.quote(file.url)}"
+        yield (
+            f"echo {file.sha256}'  '{place} | sha256sum --check --quiet --strict"
+            f" || {{ rm -rf {work}; echo {shlex.quote(f'{said} than its lock: lock it again')} >&2; exit 1; }}"
+        )
+    yield f"rm {netrc}"

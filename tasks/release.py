@@ -265,6 +265,8 @@ def begin_first(settings: Settings, parts: tuple[str, ...]) -> Commands:
     yield f"umask 022; mkdir -p {settings.site_root}/releases {settings.site_root}/venvs"
     if "frontend" in parts and settings.frontend_build_on == "local":
         artifact.begin(settings, run.of(host.state).builds)
+    if "backend" in parts and settings.backend_build:
+        artifact.begin_backend(settings, run.of(host.state).builds)
     if "backend" in parts:
         wanted, venvs = python_environment.of(settings), f"{settings.site_root}/venvs"
         # A build may need packages that are installed later.
@@ -314,8 +316,7 @@ def relink(settings: Settings) -> Commands:
 
 def _ship(settings: Settings, parts: Collection[str], changing: Collection[str]) -> Commands:
     """`changing` are the parts that are built; the others come from the current release."""
-    if "frontend" in changing:
-        check_build_tools(settings)
+    check_build_tools(settings, changing)
     kept = shared.there(settings) if "backend" in changing else []
     for path in kept:
         if (sources.of(settings).backend / path).exists():
@@ -325,7 +326,8 @@ def _ship(settings: Settings, parts: Collection[str], changing: Collection[str])
     wanted = python_environment.of(settings) if "backend" in changing else None
     more = {f"backend/{name}": text.encode() for name, text in wanted.files.items()} if wanted else {}
     release = artifact.build(settings, changing, run.of(host.state).builds, hashes_there(settings), more, kept)
-    notes.note(f"release {release.id}: {len(release.archive) // 1024} KiB, {len(release.kept)} files unchanged")
+    size = release.archive.stat().st_size // 1024
+    notes.note(f"release {release.id}: {size} KiB, {len(release.kept)} files unchanged")
     for line in artifact.left_out(settings, changing):
         notes.note(line)
     script = unpack_script(settings, release, parts, [part for part in parts if part not in changing], wanted)

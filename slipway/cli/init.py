@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import click
 
 from slipway.cli.options import examples
 from slipway.engine.errors import RunFailed
-from slipway.starter.detect import Found, Reading, reading
-from slipway.starter.notes import next_steps, notes
+from slipway.starter.detect import reading
+from slipway.starter.found import Found, Reading
+from slipway.starter.notes import next_steps, no_application, notes
 from slipway.starter.of_server import Server
 from slipway.starter.place import conflicts, free_name, is_project
 from slipway.starter.questions import QUESTIONS, SERVER, Question, parsed, problems_of
@@ -59,6 +61,9 @@ def init(directory: Path | None, given: tuple[str, ...], yes: bool, source: str 
     except (RunFailed, click.exceptions.Abort, KeyboardInterrupt):
         for folder in made:
             folder.rmdir()
+        raise
+    except BrokenPipeError:
+        # Who read the output has ended.
         raise
     except OSError as error:
         raise RunFailed(
@@ -161,7 +166,7 @@ def _ask(found: Reading, known: dict[str, Any], answers: dict[str, Any], asks: b
     if missing:
         lines = "\n".join(f"  --set {name}=..." for name in missing)
         count = "1 answer is" if len(missing) == 1 else f"{len(missing)} answers are"
-        where = f"found no FastAPI application in {found.repository.top}; " if "backend_source" in missing else ""
+        where = f"{no_application(found)}; " if "backend_source" in missing else ""
         raise RunFailed(f"{where}{count} missing, and nothing was written; give:\n{lines}")
 
 
@@ -173,7 +178,7 @@ def _with_answers(found: Reading, known: dict[str, Any], answers: dict[str, Any]
         if again.project.backend and again.project.backend.app.target == answers["backend_app"]:
             known.pop("backend_source", None)
             return again
-    return Reading(found.project, found.folder, {**answers})
+    return replace(found, answers={**answers}, refused={})
 
 
 def _depends(question: Question, missing: list[str]) -> bool:

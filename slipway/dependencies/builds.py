@@ -5,16 +5,21 @@ They are read from the source distribution (PEP 518), without running its code.
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import html
 import io
 import json
+import re
 import ssl
 import tarfile
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from urllib.parse import unquote, urljoin, urlsplit
 
-from slipway.dependencies import explain, pylock
+from slipway.dependencies import explain, indexes, pylock
+from slipway.dependencies.indexes import Index
 from slipway.dependencies.lockfile import COMMAND, Inputs
 from slipway.dependencies.model import DependenciesError, File, Locked, Package
 from slipway.dependencies.requirements import text_of
@@ -28,8 +33,9 @@ AS_JSON = {"Accept": "application/vnd.pypi.simple.v1+json"}
 MAX_BYTES, SECONDS = 500 * 2**20, 60
 
 
-def load(folder: Path, packages: Iterable[Package]) -> tuple[Package, ...]:
-    """The locked build dependencies. Raises DependenciesError if there is no lock, or one for other packages."""
+def load(folder: Path, packages: Iterable[Package], others: Sequence[Index] = ()) -> tuple[Package, ...]:
+    """The locked build dependencies; `others` are indexes beside PyPI. Raises DependenciesError if there is no lock, or
+    one for other packages."""
     file, wanted = folder / NAME, _digest(packages)
     if not file.is_file():
         raise DependenciesError(
@@ -38,15 +44,15 @@ def load(folder: Path, packages: Iterable[Package]) -> tuple[Package, ...]:
     data = pylock.load(text_of(file), NAME)
     if data.get("tool", {}).get("slipway", {}).get("inputs") != wanted:
         raise DependenciesError([f"{NAME} is for other packages than those to build: run `{COMMAND}`, and commit it"])
-    return pylock.packages(data, NAME)
+    return pylock.packages(data, NAME, others)
 
 
 def lock(folder: Path, locked: Locked, python: str, upgrade: bool = False) -> str:
     """The text of a lock of the build dependencies. Raises DependenciesError."""
     packages = [package for package in locked.packages if package.name in locked.built]
-    needed = sorted({line for package in packages for line in build_requirements(package)})
+    needed = sorted({line for package in packages for line in build_requirements(package, locked.indexes)})
     names = ", ".join(sorted(str(package) for package in packages))
-    inputs = Inputs(f"the sources of {names}", tuple(needed))
+    inputs = Inputs(f"the sources of {names}", tuple(needed), indexes=locked.indexes)
     text = explain.lock(folder, inputs, python, upgrade, name=NAME)
     return text.replace(f'inputs = "{inputs.digest}"', f'inputs = "{_digest(packages)}"')
 
@@ -56,12 +62,18 @@ def _digest(packages: Iterable[Package]) -> str:
     return hashlib.sha256(json.dumps(names).encode()).hexdigest()
 
 
-def build_requirements(package: Package) -> list[str]:
+def sources(locked: Locked) -> list[tuple[Package, File]]:
+    """The source distributions of the packages to build, with their URLs. Raises DependenciesError."""
+    built = sorted((one for one in locked.packages if one.name in locked.built), key=str)
+    return [(package, _source(package, locked.indexes)) for package in built]
+
+
+def build_requirements(package: Package, others: Sequence[Index] = ()) -> list[str]:
     """The build requirements of a source distribution. Raises DependenciesError."""
     import tomllib  # no plan needs it
 
-    file = _source(package)
-    data = _fetched(file.url, package)
+    file = _source(package, others)
+    data = _fetched(file.url, package, others)
     if hashlib.sha256(data).hexdigest() != file.sha256:
         raise DependenciesError([f"{package}: {file.url} has another hash than the lock: lock it again"])
     try:
@@ -72,17 +84,22 @@ def build_requirements(package: Package) -> list[str]:
     return [*system.get("requires", DEFAULT)]
 
 
-def _source(package: Package) -> File:
-    """The source distribution among a package's files, looked up on PyPI if only hashes are known."""
+def _source(package: Package, others: Sequence[Index]) -> File:
+    """The source distribution among a package's files, looked up on the indexes if only hashes are known."""
     known = [file for file in package.files if file.url and not file.is_wheel]
-    if not known:
-        page = json.loads(_fetched(f"{INDEX}/{package.name}/", package))
-        hashes = {file.sha256 for file in package.files}
-        known = [
-            File(its["hashes"].get("sha256", ""), its["filename"], its.get("size", 0), its["url"])
-            for its in page["files"]
-            if its["hashes"].get("sha256") in hashes and not its["filename"].endswith(".whl")
-        ]
+    hashes = {file.sha256 for file in package.files}
+    for url in () if known else (*(one.url for one in others), INDEX):
+        page = f"{url.rstrip('/')}/{package.name}/"
+        try:
+            listed = _listed(_fetched(page, package, others).decode(errors="replace"), page)
+        except DependenciesError:
+            # An index need not have it; that of the last one counts.
+            if url == INDEX:
+                raise
+            continue
+        known = [one for one in listed if one.sha256 in hashes and not one.is_wheel]
+        if known:
+            break
     if not known:
         raise DependenciesError(
             [
@@ -93,11 +110,32 @@ def _source(package: Package) -> File:
     return known[0]
 
 
-def _fetched(url: str, package: Package) -> bytes:
+def _listed(text: str, page: str) -> list[File]:
+    """The files that the page of a package lists, as JSON or, as most indexes other than PyPI have it, as HTML."""
+    try:
+        files = json.loads(text)["files"]
+    except (ValueError, KeyError, TypeError):
+        links = re.findall(r'href="([^"#]+)#sha256=([0-9a-f]{64})"', text)
+        urls = [(urljoin(page, html.unescape(link)), digest) for link, digest in links]
+        return [File(digest, unquote(urlsplit(url).path.rpartition("/")[2]), 0, url) for url, digest in urls]
+    return [
+        File(its["hashes"].get("sha256", ""), its["filename"], its.get("size", 0), urljoin(page, its["url"]))
+        for its in files
+    ]
+
+
+def _fetched(url: str, package: Package, others: Sequence[Index] = ()) -> bytes:
     """The content of a URL. Raises DependenciesError."""
     import urllib.request  # no plan needs it
 
-    request = urllib.request.Request(url, headers=AS_JSON if url.startswith(INDEX) else {})  # noqa: S310  of a lock
+    request = urllib.request.Request(url, headers=AS_JSON if url.endswith("/") else {})  # noqa: S310  of a lock
+    if index := indexes.of_url(url, others):
+        login = dict(index.login)
+        user, password = (login.get(name, "") for name in indexes.login_names(index.name))
+        if user or password:
+            word = base64.b64encode(f"{user}:{password}".encode()).decode()
+            # Not for the host that a redirect leads to.
+            request.add_unredirected_header("Authorization", f"Basic {word}")
     try:
         with urllib.request.urlopen(request, timeout=SECONDS, context=_trust()) as answer:  # noqa: S310
             data: bytes = answer.read(MAX_BYTES)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 SETTING = "backend_requirements"
-LOCKS = ("uv.lock", "poetry.lock", "Pipfile.lock", "pylock.toml")
+LOCKS = ("uv.lock", "poetry.lock", "pdm.lock", "Pipfile.lock", "pylock.toml")
 # The first existing one is used; a file for production usually includes base.txt.
 LISTS = (
     "requirements.txt",

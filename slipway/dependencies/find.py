@@ -1,11 +1,13 @@
 """Finds the file that lists a project's dependencies.
 
-Locks first, as they are the most precise: uv.lock, poetry.lock, Pipfile.lock, pylock.toml. Then lists: requirements
-files, and pyproject.toml. Between two locks, or a lock and a list that it does not satisfy, a setting must choose.
+Locks first, as they are the most precise: uv.lock, poetry.lock, pdm.lock, Pipfile.lock, pylock.toml. Then lists:
+requirements files, and pyproject.toml. Between two locks, or a lock and a list that it does not satisfy, a setting must
+choose.
 """
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,11 +22,13 @@ from slipway.dependencies.target import may_apply
 
 @dataclass(frozen=True)
 class Choice:
-    """`name` is the file, relative to the folder. `beside` is a list that exists too."""
+    """`name` is the file, relative to the folder. `beside` is a list that exists too. `project` is the pyproject.toml
+    of a member of a workspace, whose lock is above it."""
 
     name: str
     path: Path
     beside: str = ""
+    project: Path | None = None
 
 
 def choose(folder: Path, named: str) -> Choice:
@@ -32,7 +36,7 @@ def choose(folder: Path, named: str) -> Choice:
     if named:
         if not (folder / named).is_file():
             raise DependenciesError([f"{SETTING} = {named!r}: found no such file in {folder}"])
-        return Choice(named, folder / named)
+        return _of_workspace(folder, folder / named) or Choice(named, folder / named)
     locks = [name for name in LOCKS if (folder / name).is_file()]
     lists = [name for name in LISTS if (folder / name).is_file()]
     if len(locks) > 1:
@@ -51,7 +55,7 @@ def choose(folder: Path, named: str) -> Choice:
 def _of_project(folder: Path) -> Choice:
     project = pylock.load(text_of(folder / PROJECT), PROJECT)
     if "dependencies" in project.get("project", {}):
-        return Choice(PROJECT, folder / PROJECT)
+        return _of_workspace(folder, folder / PROJECT) or Choice(PROJECT, folder / PROJECT)
     if "dependencies" in project.get("tool", {}).get("poetry", {}):
         raise DependenciesError([f"{PROJECT}: found Poetry's dependencies and no poetry.lock: run `poetry lock`"])
     if "dependencies" in project.get("project", {}).get("dynamic", []):
@@ -59,6 +63,20 @@ def _of_project(folder: Path) -> Choice:
             [f"{PROJECT}: found dynamic dependencies, expected a list: name its file in {SETTING}, or run `uv lock`"]
         )
     raise DependenciesError([_nothing_found(folder)])
+
+
+def _of_workspace(folder: Path, project: Path) -> Choice | None:
+    """The lock of uv's workspace that a project is a member of. https://docs.astral.sh/uv/concepts/projects/workspaces/"""
+    name = pylock.load(text_of(project), project.name).get("project", {}).get("name") if project.name == PROJECT else ""
+    for place in project.resolve().parents if name else ():
+        lock = place / "uv.lock"
+        if lock.is_file():
+            inner = project.resolve().parent.relative_to(place).as_posix()
+            sources = [one.get("source", {}) for one in pylock.load(text_of(lock), lock.name).get("package", [])]
+            is_member = any(inner in (one.get("editable"), one.get("virtual"), one.get("directory")) for one in sources)
+            # The nearest lock is the one that uv would use.
+            return Choice(os.path.relpath(lock, folder), lock, project=project) if is_member else None
+    return None
 
 
 def _nothing_found(folder: Path) -> str:

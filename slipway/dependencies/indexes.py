@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 OFFICIAL = re.compile(r"https://pypi\.org/simple/?|https://pypi\.python\.org/simple/?")
 # uv's, each with the name of the index in it.
@@ -35,6 +36,12 @@ def bare(url: str) -> str:
 
 def is_known(url: str, indexes: Iterable[Index]) -> bool:
     return bool(OFFICIAL.fullmatch(bare(url))) or bare(url) in {bare(one.url) for one in indexes}
+
+
+def of_url(url: str, indexes: Iterable[Index]) -> Index | None:
+    """The index that a file or page is of, by its host."""
+    host = urlsplit(url)[:2]
+    return next((one for one in indexes if urlsplit(bare(one.url))[:2] == host), None)
 
 
 def unknown(url: str, package: str = "") -> str:

@@ -146,7 +146,7 @@ class _Reader:
             if words[0].startswith("-"):
                 self._option(path, words, where, into)
             else:
-                self._requirement(line, where, into)
+                self._requirement(path, line, where, into)
         self._reading.discard(resolved)
 
     def _option(self, path: Path, words: list[str], where: str, into: list[Entry]) -> None:
@@ -159,6 +159,8 @@ class _Reader:
             self._include(path, value, where, self.found.constraints if name == "--constraint" else into)
         elif name == "--pre":
             self.found.prereleases = True
+        elif name == "--editable" and (folder := self._own_project(path, value)):
+            self._project(folder, value, where, into)
         elif name == "--editable":
             self._refuse(where, "an editable installation", value, _local_advice(value))
         elif name in ("--index-url", "--extra-index-url"):
@@ -182,7 +184,37 @@ class _Reader:
         else:
             self.problems.append(f"{where}: found no file {name}, expected one in {path.parent}")
 
-    def _requirement(self, line: str, where: str, into: list[Entry]) -> None:
+    def _own_project(self, path: Path, value: str) -> Path | None:
+        """The folder of the project itself, which a release runs: `-e .`; None for another one."""
+        inner, own = value.partition("[")[0].strip("\"'"), self.folder.resolve()
+        # pip takes it relative to where it runs.
+        found = [place.resolve() for place in (self.folder / inner, path.parent / inner)]
+        return next((place for place in found if place.is_dir() and own.is_relative_to(place)), None)
+
+    def _project(self, folder: Path, value: str, where: str, into: list[Entry]) -> None:
+        """Add the dependencies of the project in a folder, in place of the project."""
+        import tomllib  # few plans need it
+
+        file = folder / "pyproject.toml"
+        try:
+            project = tomllib.loads(text_of(file)).get("project", {}) if file.is_file() else {}
+        except tomllib.TOMLDecodeError as error:
+            self.problems.append(f"{where}: {file.name}: found invalid TOML ({error})")
+            return
+        if "dependencies" not in project:
+            self.found.notes.append(
+                f"{where}: {value} is ignored, as a release runs the folder itself; what only setup.py lists is not"
+                " installed"
+            )
+        extras = re.split(r"[\s,]+", value.partition("[")[2].partition("]")[0])
+        optional = project.get("optional-dependencies", {})
+        for dependency in [
+            *project.get("dependencies", []),
+            *(one for name in extras for one in optional.get(name, [])),
+        ]:
+            self._requirement(file, dependency, where, into)
+
+    def _requirement(self, path: Path, line: str, where: str, into: list[Entry]) -> None:
         # Options follow spaces; a marker may contain dashes.
         text, *options = re.split(r"\s+(?=--[a-z])", line)
         hashes = []
@@ -191,6 +223,9 @@ class _Reader:
                 hashes.append(digest[1])
             elif not option.startswith("--hash"):
                 self.problems.append(f"{where}: found the option {option}, which Slipway does not know; remove it")
+        if _is_local(text) and (folder := self._own_project(path, text)):
+            self._project(folder, text, where, into)
+            return
         if _is_local(text):
             self._refuse(where, "a local path", text, _local_advice(text))
             return

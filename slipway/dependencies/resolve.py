@@ -9,7 +9,7 @@ from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
-from slipway.dependencies import builds, find, lockfile, pipenv, poetry, pylock, uv_project
+from slipway.dependencies import builds, find, lockfile, pdm, pipenv, poetry, pylock, uv_project
 from slipway.dependencies.files import LOCKS, PROJECT
 from slipway.dependencies.indexes import Index
 from slipway.dependencies.lockfile import Inputs
@@ -40,7 +40,7 @@ def locked(
     found = replace(found, packages=packages, built=names & {package.name for package in packages})
     if not with_builds or not found.built:
         return found
-    needed = builds.load(folder, (package for package in packages if package.name in found.built))
+    needed = builds.load(folder, (package for package in packages if package.name in found.built), others)
     return replace(found, build_packages=needed)
 
 
@@ -60,9 +60,11 @@ def _load(choice: find.Choice, folder: Path, python: str, built: frozenset[str],
     path, name = choice.path, choice.name
     match path.name:
         case "uv.lock":
-            return uv_project.locked(path, folder, name, others)
+            return uv_project.locked(path, folder, name, others, choice.project)
         case "poetry.lock":
             return poetry.locked(path, name, python, others)
+        case "pdm.lock":
+            return pdm.locked(path, name)
         case "Pipfile.lock":
             return pipenv.locked(path, name, others)
         case "pyproject.toml":

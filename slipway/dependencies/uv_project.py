@@ -19,16 +19,18 @@ from slipway.dependencies.model import DependenciesError, Locked
 from slipway.dependencies.requirements import text_of
 from slipway.dependencies.target import may_apply
 
-EXPORT = ("export", "--frozen", "--offline", "--no-dev", "--no-emit-project", "--no-header", "--no-annotate")
+EXPORT = ("export", "--frozen", "--offline", "--no-dev", "--no-emit-workspace", "--no-header", "--no-annotate")
 
 # Large folders without workspace members.
 SKIPPED = {"node_modules", "venv", "env", "site-packages", "__pycache__"}
 
 
-def locked(file: Path, folder: Path, name: str, others: Sequence[Index] = ()) -> Locked:
-    """The dependencies of the project in a folder, by its lock, or by that of its workspace above it. Raises
-    DependenciesError."""
-    own = folder / "pyproject.toml"
+def locked(
+    file: Path, folder: Path, name: str, others: Sequence[Index] = (), own_project: Path | None = None
+) -> Locked:
+    """The dependencies of the project in a folder, or of `own_project`, a member's pyproject.toml, by its lock, or by
+    that of its workspace above it. Raises DependenciesError."""
+    own = own_project or folder / "pyproject.toml"
     if not own.is_file():
         own = file.with_name("pyproject.toml")
     if not own.is_file():

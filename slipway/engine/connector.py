@@ -26,7 +26,7 @@ from slipway.engine.batching import Batches
 from slipway.engine.remote_shell import MAX_SHOWN, Answer, NoAnswer, Question, Shell, SudoRefused, Tell
 from slipway.engine.ssh import broken_by_name, keep_alive, open_session, send_at_once, tell_when_broken
 from slipway.engine.ssh_client import Client, HungUp
-from slipway.engine.uploads import upload_script, with_input
+from slipway.engine.uploads import LINE_BYTES, Encoded, upload_script, with_input
 from slipway.settings import limits
 from slipway.settings.limits import Limits
 
@@ -66,6 +66,8 @@ class Connector(SSHConnector):
         self.to_remember: dict[Question, None] = {}
         # While something is being changed, a connection that breaks is an end.
         self.may_reconnect = True
+        # Of the upload that is under way: the bytes sent, and all; (0, 0) for none.
+        self.uploaded = (0, 0)
         # Set when the first connection is being made, or can't be.
         self.under_way = Event()
         self._shell: Shell | None = None
@@ -231,18 +233,31 @@ class Connector(SSHConnector):
                 if arguments.get("_get_pty"):
                     channel.get_pty()
                 channel.exec_command(environment.marked(text, mark))
-                feeding = gevent.spawn(_feed, channel, arguments.get("_stdin"))
+                feeding = gevent.spawn(self._feed, channel, arguments.get("_stdin"))
                 errors = gevent.spawn(_read, channel.recv_stderr, mark)
                 output = _read(channel.recv, mark)
                 code = channel.recv_exit_status()
                 gevent.joinall([feeding])
             finally:
+                self.uploaded = (0, 0)
                 channel.close()
         if code < 0:  # paramiko's word for none
             raise SSHException("the connection broke")
         lines = [OutputLine("stdout", line) for line in output]
         lines += [OutputLine("stderr", line) for line in errors.get()]
         return code in (arguments.get("_success_exit_codes") or [0]), CommandOutput(lines)
+
+    def _feed(self, channel: Channel, text: str | Iterable[str] | None) -> None:
+        """Give a command its standard input, lines as pyinfra gives them. It need not read all, or any."""
+        whole = text.bytes if isinstance(text, Encoded) else 0
+        try:
+            for number, part in enumerate([text] if isinstance(text, str) else text or []):
+                self.uploaded = (min(number * LINE_BYTES, whole), whole)
+                channel.sendall((part if part.endswith("\n") else f"{part}\n").encode())
+            self.uploaded = (0, 0)
+            channel.shutdown_write()
+        except (OSError, EOFError):  # the command's end says why
+            return
 
     def put_file(
         self,
@@ -287,16 +302,6 @@ def _wrapped(command: StringCommand, arguments: dict[str, Any]) -> StringCommand
     if any(arguments.get(name) for name in ("_sudo", "_su_user", "_doas", "_dzdo")):
         command = StringCommand(environment.inside(), command)
     return make_unix_command(command, **{name: value for name, value in arguments.items() if name not in CONTROL})
-
-
-def _feed(channel: Channel, text: str | Iterable[str] | None) -> None:
-    """Give a command its standard input, lines as pyinfra gives them. It need not read all, or any."""
-    try:
-        for part in [text] if isinstance(text, str) else text or []:
-            channel.sendall((part if part.endswith("\n") else f"{part}\n").encode())
-        channel.shutdown_write()
-    except (OSError, EOFError):  # the command's end says why
-        return
 
 
 def _read(receive: Any, mark: str) -> list[str]:

@@ -30,6 +30,10 @@ from slipway.settings import limits
 
 # How long the end of an interrupted apply may take.
 INTERRUPTED_SECONDS = 2
+# Between two reports of a running operation.
+BEAT_SECONDS = 1
+# Smaller uploads are done at once.
+MIN_TOLD_BYTES = 2**20
 # MongoDB alone allocates files of 100 MB at its start.
 FULL_MB = 200
 VERBS = {"deploy.py": "apply", "release.py": "release", "rollback.py": "rollback"}
@@ -172,11 +176,14 @@ class Executor:
         tell(host.name, name, "running", 0)
         self._at_work[host.name] = name
         error: Exception | None = None
+        beating = gevent.spawn(_beat, host, name, tell, began)
         with pyinfra_compat.using(self.state, host):
             try:
                 succeeded = run_host_op(self.state, host, op_hash)
             except (PyinfraError, SSHException, OSError, TimeoutError) as caught:
                 succeeded, error = False, caught
+            finally:
+                beating.kill()
         del self._at_work[host.name]
         seconds = time.monotonic() - began
         if not succeeded:
@@ -232,3 +239,12 @@ class Executor:
                 self.connections.log.lines.append(
                     f"[{host.name}] No space left on device, or almost: {free} on {target}"
                 )
+
+
+def _beat(host: Host, name: str, tell: Progress, began: float) -> None:
+    """Report a running operation, and its upload."""
+    while True:
+        gevent.sleep(BEAT_SECONDS)
+        sent, whole = getattr(host.connector, "uploaded", (0, 0))
+        how_far = f" ({sent // 2**20} of {-(-whole // 2**20)} MiB sent)" if whole >= MIN_TOLD_BYTES else ""
+        tell(host.name, f"{name}{how_far}", "running", time.monotonic() - began)

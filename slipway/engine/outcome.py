@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from slipway.engine.components import OTHER
 from slipway.engine.notes import Note
 
-# Called as an operation starts and as it ends: host, operation, "running" | "changed" | "ok" | "failed", seconds.
+# Called as an operation starts, each second while it runs, and as it ends: host, operation, "running" | "changed" |
+# "ok" | "failed", seconds. A running one may be followed by how far its upload is, in brackets.
 Progress = Callable[[str, str, str, float], None]
 
 

@@ -32,7 +32,7 @@ class Run:
     # Operations whose change requires no restart, by host name and operation hash.
     without_restart: set[tuple[str, str | None]] = field(default_factory=set)
     # Builds of frontends by folder and command, shared by all hosts.
-    builds: dict[tuple[Path, str], Future[Path]] = field(default_factory=dict)
+    builds: dict[tuple[str, Path, str], Future[Path]] = field(default_factory=dict)
 
     def wants(self, component: str) -> bool:
         return not self.components or component in self.components

@@ -14,14 +14,15 @@ import subprocess
 import tarfile
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from itertools import chain
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import brotli
 from pyinfra.api.exceptions import PyinfraError
@@ -41,16 +42,15 @@ BROTLI_QUALITY, GZIP_LEVEL = 11, 9
 RECORD = ".release.json"
 # In a release: the built frontend, and its source, if it is built on the server.
 BUILD, SOURCE = "frontend/build", "frontend/source"
+# The variable of backend_build with the folder that it writes to.
+OUTPUT = "OUTPUT"
 # A shell command that prints the ids of the releases in its folder, without interrupted uploads and other entries such
 # as "lost+found".
 IDS = (
     "for id in *; do case $id in *.new | *[!A-Za-z0-9._-]*) ;;"
     " *) [ ! -e $id/backend ] && [ ! -e $id/frontend ] || echo $id ;; esac; done"
 )
-OUT_OF_MEMORY = (
-    'it ran out of memory: allow more, as in frontend_build = "NODE_OPTIONS=--max-old-space-size=4096 npm run build"'
-    " (in MiB), or build on the other machine (frontend_build_on)"
-)
+MORE_MEMORY = "NODE_OPTIONS=--max-old-space-size=4096 npm run build"
 # In an archive: the names of the files to take from the current release.
 KEPT = ".kept"
 
@@ -61,7 +61,7 @@ class Release:
     that the host's current release has too."""
 
     id: str
-    archive: bytes
+    archive: Path
     kept: tuple[str, ...] = ()
 
 
@@ -81,8 +81,8 @@ def _time() -> str:
     return datetime.now(UTC).strftime("%Y%m%d%H%M%S")
 
 
-# The builds of a run by folder and command; each results in a temporary folder with a copy of its output.
-Builds = dict[tuple[Path, str], Future[Path]]
+# The builds of a run by setting, folder and command; each results in a temporary folder with its output.
+Builds = dict[tuple[str, Path, str], Future[Path]]
 
 
 def frontend_of(settings: Settings) -> Path:
@@ -95,17 +95,27 @@ def frontend_of(settings: Settings) -> Path:
 def begin(settings: Settings, builds: Builds) -> Future[Path]:
     """Start the build of the frontend, unless `builds`, those of this run, has it. The result is a temporary folder
     with a copy of its output, or PyinfraError."""
-    key = (frontend_of(settings), settings.frontend_build)
+    key = ("frontend_build", frontend_of(settings), settings.frontend_build)
+    return _once(key, partial(_build_frontend, settings), builds)
+
+
+def begin_backend(settings: Settings, builds: Builds) -> Future[Path]:
+    """The same for `backend_build`."""
+    key = ("backend_build", sources.of(settings).backend, settings.backend_build)
+    return _once(key, partial(_build_backend, settings), builds)
+
+
+def _once(key: tuple[str, Path, str], work: Callable[[], Path], builds: Builds) -> Future[Path]:
     if key not in builds:
         builds[key] = Future()
         # A daemon thread, so that a failed or interrupted run does not wait for it.
-        threading.Thread(target=_fulfil, args=(builds[key], settings), daemon=True).start()
+        threading.Thread(target=_fulfil, args=(builds[key], work), daemon=True).start()
     return builds[key]
 
 
-def _fulfil(build: Future[Path], settings: Settings) -> None:
+def _fulfil(build: Future[Path], work: Callable[[], Path]) -> None:
     try:
-        build.set_result(_build_frontend(settings))
+        build.set_result(work())
     except Exception as error:
         build.set_exception(error)
 
@@ -122,22 +132,32 @@ def build(
     hexadecimal digits by name. `builds` are those of this run, `shared` are paths of the backend that the host keeps.
     Raises PyinfraError if a build fails."""
     left_out = tuple(f"backend/{path}/" for path in shared)
-    files = [one for one in _to_ship(settings, parts, builds) if not f"{one[0]}/".startswith(left_out)]
+    shipped_files = dict(_to_ship(settings, parts, builds))
+    links = {}
+    if "backend" in parts and settings.backend_build:
+        output = begin_backend(settings, builds).result()
+        shipped_files |= dict(_files_of("backend", output))
+        links = dict(_links_of("backend", output))
+    files = [one for one in shipped_files.items() if not f"{one[0]}/".startswith(left_out)]
     _check_size(files, settings.release_max_mb)
     # Programs are always shipped: the existing file may not be executable.
     programs = {name for name, path in files if name.startswith("backend/") and os.access(path, os.X_OK)}
-    kept, new = [], []
-    for name, data in chain(_compressed(files), (more or {}).items()):
-        if there and name not in programs and there.get(name) == hashlib.sha256(data).hexdigest():
-            kept.append(name)
-        else:
-            new.append((name, data))
-    new.append((RECORD, record(settings).encode()))
-    if kept:
-        # Null-separated for `xargs -0`: a name may contain anything else.
-        new.append((KEPT, os.fsencode("\0".join(kept))))
-    archive = _archive(new, programs)
-    return Release(release_id(settings), archive, tuple(kept))
+    kept = []
+    place = Path(sources.temporary_folder(), "release.tar.gz")
+    with tarfile.open(place, mode="w:gz", compresslevel=6) as archive:
+        for name, content in chain(_compressed(files), (more or {}).items()):
+            if there and name not in programs and there.get(name) == _digest(content):
+                kept.append(name)
+            else:
+                _add(archive, name, content, is_program=name in programs)
+        _add(archive, RECORD, record(settings).encode())
+        if kept:
+            # Null-separated for `xargs -0`: a name may contain anything else.
+            _add(archive, KEPT, os.fsencode("\0".join(kept)))
+        # Last: nothing is unpacked through a link.
+        for name, target in links.items():
+            _add_link(archive, name, target)
+    return Release(release_id(settings), place, tuple(kept))
 
 
 def left_out(settings: Settings, parts: Collection[str]) -> list[str]:
@@ -189,7 +209,7 @@ def record(settings: Settings) -> str:
     return json.dumps({**described, **source}) + "\n"
 
 
-def _compressed(files: list[tuple[str, Path]]) -> Iterator[tuple[str, bytes]]:
+def _compressed(files: list[tuple[str, Path]]) -> Iterator[tuple[str, Path | bytes]]:
     """Name and content of files, followed by compressed copies of those worth it."""
     gaining = {name for name, path in files if _gains(name, path)}
     for name, path in files:
@@ -197,9 +217,9 @@ def _compressed(files: list[tuple[str, Path]]) -> Iterator[tuple[str, bytes]]:
         # Skip files that the build has compressed itself.
         if f"{dot}{suffix}" in (".gz", ".br") and stem in gaining:
             continue
-        data = path.read_bytes()
-        yield name, data
+        yield name, path
         if name in gaining:
+            data = path.read_bytes()
             yield f"{name}.gz", gzip.compress(data, GZIP_LEVEL, mtime=0)
             yield f"{name}.br", brotli.compress(data, quality=BROTLI_QUALITY)
 
@@ -251,11 +271,22 @@ def _copied(output: Path, most_mb: int) -> Path:
     return folder / BUILD
 
 
-def _built(settings: Settings, source: Path, held: int) -> Path:
-    done = subprocess.run(  # noqa: S602  the setting is a shell command, as npm scripts are
-        settings.frontend_build,
+def _build_backend(settings: Settings) -> Path:
+    source, output = sources.of(settings).backend, Path(sources.temporary_folder())
+    with _alone_in(source) as held:
+        done = _run(settings.backend_build, source, held, {**os.environ, OUTPUT: str(output)})
+    if done.returncode != 0 or not any(output.iterdir()):
+        reason = f"exit code {done.returncode}" if done.returncode else f"it wrote nothing to ${OUTPUT}"
+        raise PyinfraError(_why("backend_build", reason, done))
+    return output
+
+
+def _run(command: str, folder: Path, held: int, env: Mapping[str, str] | None = None) -> CompletedProcess[str]:
+    return subprocess.run(  # noqa: S602  the setting is a shell command, as npm scripts are
+        command,
         shell=True,
-        cwd=source,
+        cwd=folder,
+        env=env,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -265,12 +296,24 @@ def _built(settings: Settings, source: Path, held: int) -> Path:
         # An interrupted run leaves its build running: the next run waits for its end.
         pass_fds=[held],
     )
+
+
+def _why(setting: str, reason: str, done: CompletedProcess[str]) -> str:
+    """Why a build failed, with the end of its output."""
+    end = "\n".join(f"  | {line}" for line in done.stdout.splitlines()[-20:])
+    said = f"{setting} failed ({reason}): {done.args}\n{end}"
+    if not is_out_of_memory(done.returncode, done.stdout):
+        return said
+    elsewhere = ", or build on the other machine (frontend_build_on)" if setting == "frontend_build" else ""
+    return f'{said}\nit ran out of memory: allow more, as in {setting} = "{MORE_MEMORY}" (in MiB){elsewhere}'
+
+
+def _built(settings: Settings, source: Path, held: int) -> Path:
+    done = _run(settings.frontend_build, source, held)
     output = source / settings.frontend_output
     if done.returncode != 0 or not (output / "index.html").is_file():
         reason = f"exit code {done.returncode}" if done.returncode else f"it created no {output}/index.html"
-        end = "\n".join(f"  | {line}" for line in done.stdout.splitlines()[-20:])
-        said = f"frontend_build failed ({reason}): {settings.frontend_build}\n{end}"
-        raise PyinfraError(said + (f"\n{OUT_OF_MEMORY}" if is_out_of_memory(done.returncode, done.stdout) else ""))
+        raise PyinfraError(_why("frontend_build", reason, done))
     known = settings.nginx_csp, settings.frontend_assets, settings.site_domain, settings.locations
     if problems := pages.problems(str(output), *known):
         lines = "\n".join(f"  - {problem}" for problem in problems)
@@ -297,17 +340,56 @@ def _files(prefix: str, folder: Path) -> Iterator[tuple[str, Path]]:
                 yield f"{prefix}/{path.relative_to(folder).as_posix()}", path
 
 
+def _files_of(prefix: str, folder: Path) -> Iterator[tuple[str, Path]]:
+    """Name and path of each file, in order; not of links, and not of a developer's secrets."""
+    for here, folders, names in os.walk(folder):
+        folders.sort()
+        for path in (Path(here, name) for name in sorted(names)):
+            if path.is_file() and not path.is_symlink() and not shipped.is_secret(path.name, is_of_build=True):
+                yield f"{prefix}/{path.relative_to(folder).as_posix()}", path
+
+
+def _links_of(prefix: str, folder: Path) -> Iterator[tuple[str, str]]:
+    """Name and target of each link. Raises PyinfraError if one leads out of the folder."""
+    for here, folders, names in os.walk(folder):
+        for path in (Path(here, name) for name in sorted([*folders, *names])):
+            if not path.is_symlink():
+                continue
+            target, name = path.readlink(), path.relative_to(folder).as_posix()
+            if target.is_absolute() or not Path(os.path.normpath(path.parent / target)).is_relative_to(folder):
+                raise PyinfraError(
+                    f"backend_build: found the link {name} to {target}, expected links inside ${OUTPUT}: copy what it"
+                    " leads to (cp -L)"
+                )
+            yield f"{prefix}/{name}", str(target)
+
+
 def _is_for_visitors(name: str) -> bool:
     return name == shipped.WELL_KNOWN or not name.startswith(".")
 
 
-def _archive(files: list[tuple[str, bytes]], programs: Collection[str]) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=6) as archive:
-        for name, data in files:
-            member = tarfile.TarInfo(name)
-            # Nginx derives the ETag from mtime and size: two releases must not share it.
-            member.size, member.mtime = len(data), int(datetime.now(UTC).timestamp())
-            member.mode = 0o755 if name in programs else 0o644
-            archive.addfile(member, io.BytesIO(data))
-    return buffer.getvalue()
+def _opened(content: Path | bytes) -> io.BufferedReader | io.BytesIO:
+    return content.open("rb") if isinstance(content, Path) else io.BytesIO(content)
+
+
+def _digest(content: Path | bytes) -> str:
+    with _opened(content) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _add(archive: tarfile.TarFile, name: str, content: Path | bytes, is_program: bool = False) -> None:
+    """Add a file. A large one is never in memory."""
+    with _opened(content) as file:
+        member = tarfile.TarInfo(name)
+        member.size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        # Nginx derives the ETag from mtime and size: two releases must not share it.
+        member.mtime = int(datetime.now(UTC).timestamp())
+        member.mode = 0o755 if is_program else 0o644
+        archive.addfile(member, file)
+
+
+def _add_link(archive: tarfile.TarFile, name: str, target: str) -> None:
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname, member.mtime = tarfile.SYMTYPE, target, int(datetime.now(UTC).timestamp())
+    archive.addfile(member)

@@ -20,14 +20,22 @@ HOW = {
 
 def problems_here(settings: Settings) -> list[str]:
     """Why the frontend can't be built on this machine."""
-    return [*_missing(settings.frontend_build), *wrong_node(settings, _node_here(), "this machine")]
+    return [
+        *_missing("frontend_build", settings.frontend_build),
+        *wrong_node(settings, _node_here(), "this machine"),
+    ]
 
 
-def _missing(command: str) -> Iterator[str]:
+def backend_problems(settings: Settings) -> list[str]:
+    """Why what belongs to the backend can't be built on this machine."""
+    return [*_missing("backend_build", settings.backend_build)]
+
+
+def _missing(setting: str, command: str) -> Iterator[str]:
     """The package managers that a command needs and that are not installed."""
     begun = {words[0] for part in re.split(r"&&|;|\|\|", command) if (words := part.split())}
     for name in [name for name in HOW if name in begun and not shutil.which(name)]:
-        yield f"frontend_build: found no {name} on this machine, which {command!r} needs; {HOW[name]}"
+        yield f"{setting}: found no {name} on this machine, which {command!r} needs; {HOW[name]}"
 
 
 def _node_here() -> str:

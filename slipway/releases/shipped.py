@@ -139,8 +139,13 @@ class _Walk:
         return any(one.startswith(f"{name}/") for one in self.tracked)
 
     def _is_secret(self, name: str) -> bool:
-        is_of_build = self.is_frontend and name in OF_BUILDS
-        return not is_of_build and any(fnmatch.fnmatchcase(name, pattern) for pattern in SECRETS)
+        return is_secret(name, self.is_frontend)
+
+
+def is_secret(name: str, is_of_build: bool) -> bool:
+    """Whether a file has a developer's secrets, by its name."""
+    is_public = is_of_build and name in OF_BUILDS
+    return not is_public and any(fnmatch.fnmatchcase(name, pattern) for pattern in SECRETS)
 
 
 def _is_environment(folder: Path) -> bool:

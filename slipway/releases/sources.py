@@ -34,23 +34,25 @@ class Sources:
 def of(settings: Settings) -> Sources:
     """Raises PyinfraError if there is no such commit, or it lacks one of the folders."""
     arguments = settings.arguments
-    return _of(settings.backend_source, settings.frontend_source, arguments.release_path, arguments.release_ref)
+    # A build for the backend may read any file of the repository.
+    is_all = bool(settings.backend_build)
+    return _of(settings.backend_source, settings.frontend_source, arguments.release_path, arguments.release_ref, is_all)
 
 
 # Once per run: all hosts get the same.
 @cache
-def _of(backend_source: str, frontend_source: str, path: str, ref: str) -> Sources:
+def _of(backend_source: str, frontend_source: str, path: str, ref: str, is_all: bool) -> Sources:
     wanted = [backend_source, *([frontend_source] if frontend_source else [])]
     folders = [project.path(source).resolve() for source in wanted]
     if not path and not ref:
         _check_submodules(folders)
-        return _placed(folders, _commit_of(folders), "")
+        return _placed(folders, _commit_of(folders, is_all), "")
     base = _base(folders)
     if path:
         root = Path(path).resolve()
         places = [root / folder.relative_to(base) for folder in folders]
         found = _checked(_placed(places, "", ""), f"release_path = {path!r}")
-        return replace(found, commit=_commit_of(places))
+        return replace(found, commit=_commit_of(places, is_all))
     top = _git(base, "rev-parse", "--show-toplevel")
     if top is None:
         raise PyinfraError(f"release_ref = {ref!r}: found no git repository at {base}, expected one with this ref")
@@ -155,11 +157,12 @@ def temporary_folder() -> str:
     return folder
 
 
-def _commit_of(folders: list[Path]) -> str:
+def _commit_of(folders: list[Path], is_all: bool) -> str:
+    """`is_all`: of the whole repository, rather than of the folders."""
     commit = _git(folders[0], "rev-parse", "--short", "HEAD")
     if commit is None:
         return ""
-    is_dirty = any(_git(folder, "status", "--porcelain", "--", ".") for folder in folders)
+    is_dirty = any(_git(folder, "status", "--porcelain", "--", ":/" if is_all else ".") for folder in folders)
     return f"{commit}-dirty" if is_dirty else commit
 
 

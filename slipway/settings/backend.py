@@ -63,6 +63,11 @@ class Backend(Section):
     """The file that lists the dependencies, relative to `backend_source`, such as `"requirements/production.txt"` or
     `"../uv.lock"`; `""` to find it."""
 
+    backend_build: Annotated[str, matching(r".*", "a shell command")] = ""
+    """A command that runs on your machine in `backend_source` before each release; what it writes to the folder
+    `$OUTPUT` becomes a part of the backend's folder: `"go build -o $OUTPUT/search ../search"`
+    ([sites.md](sites.md#a-server-for-the-pages))."""
+
     backend_build_packages: Annotated[
         list[Annotated[str, matching(r"[A-Za-z0-9]([\w.-]*[A-Za-z0-9])?", 'a package\'s name as "cffi"')]],
         Words("list of package names"),

@@ -69,4 +69,14 @@ def _missing(settings: Settings) -> str:
     return "" if settings.valkey or VALKEY_URL in settings.backend_secrets else "valkey is False"
 
 
+def _celery_url(settings: Settings) -> Value:
+    """As Celery reads it, for its broker and its results."""
+    return ("redis+socket://:", Secret(VALKEY_PASSWORD, in_url=True), f"@{socket_of(settings)}?virtual_host=0")
+
+
+def _missing_here(settings: Settings) -> str:
+    return "" if settings.valkey else "valkey is False"
+
+
+PLACEHOLDERS["valkey_celery_url"] = Placeholder(_celery_url, _missing_here)
 PLACEHOLDERS["valkey_url"] = Placeholder(_url, _missing, variable=VALKEY_URL)

@@ -8,78 +8,32 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from slipway.secrets.store import MONGODB_ADMIN, MONGODB_BACKEND
-from slipway.settings import frontend_tool
 from slipway.settings.model import Settings
-from slipway.starter.environment import Environment, environment, kept_name, valkey_variable
+from slipway.starter.detect_frontend import (
+    backend_build,
+    frontend_assets,
+    frontend_build,
+    frontend_output,
+    frontend_source,
+    pages_server,
+    pages_service,
+    stripped,
+)
+from slipway.starter.environment import kept_name, valkey_variable
+from slipway.starter.found import Found, Reading
 from slipway.starter.reading.files import Repository
 from slipway.starter.reading.needs import libraries
 from slipway.starter.reading.packages import other_indexes
-from slipway.starter.reading.project import Project, read
+from slipway.starter.reading.project import read
+from slipway.starter.reading.roots import is_within
 
 # The Python of Debian 12, the default.
 SYSTEM_PYTHON = (3, 11)
-
-
-@dataclass(frozen=True)
-class Found:
-    """A setting's value, and where it was found. `details` has that for each item or key; `more` are optional lines to
-    suggest."""
-
-    setting: str
-    value: Any
-    where: str
-    details: Mapping[str, str] = field(default_factory=dict)
-    more: tuple[str, ...] = ()
-
-
-@dataclass
-class Reading:
-    """What was read from a repository. `folder` is where the settings will be written."""
-
-    project: Project
-    folder: Path
-    # The user's answers, by setting.
-    answers: Mapping[str, Any] = field(default_factory=dict)
-    # Found values that are invalid for the setting, with the reason.
-    refused: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def repository(self) -> Repository:
-        return self.project.repository
-
-    def relative(self, path: str) -> str:
-        """A path of the repository as a setting's value."""
-        return Path(os.path.relpath(self.repository.top / path, self.folder)).as_posix()
-
-    @cached_property
-    def environment(self) -> Environment:
-        return environment(self.project.backend) if self.project.backend else Environment()
-
-    @property
-    def all_found(self) -> list[Found]:
-        """All settings found, in the order of TABLE."""
-        return [one for function in TABLE.values() if (one := function(self))]
-
-    @property
-    def settings(self) -> list[Found]:
-        """The settings to write: those that are not answered already."""
-        known = {*self.answers, *self.refused}
-        return [one for one in self.all_found if one.setting not in known and one.setting in Settings.model_fields]
-
-    def refuse(self, problems: list[str]) -> None:
-        """Discard the found values that `problems` are about."""
-        for one in self.settings:
-            about = (f"{one.setting}:", f"{one.setting}[")
-            if said := [problem for problem in problems if problem.startswith(about)]:
-                self.refused[one.setting] = said[0]
 
 
 def reading(top: Path, folder: Path, answers: Mapping[str, Any]) -> Reading:
@@ -88,7 +42,7 @@ def reading(top: Path, folder: Path, answers: Mapping[str, Any]) -> Reading:
     if chosen and answers.get("backend_source"):
         source = os.path.relpath(folder / str(answers["backend_source"]), top)
         chosen = f"{'' if source == '.' else source}/{chosen}" if source != "." else chosen
-    return Reading(read(Repository(top), chosen), folder, answers)
+    return Reading(read(Repository(top), chosen), folder, answers, TABLE)
 
 
 # --- Access -----------------------------------------------------------------------------------------------------------
@@ -134,11 +88,10 @@ def backend_requirements(of: Reading) -> Found | None:
 def extra_packages(of: Reading) -> Found | None:
     backend = of.project.backend
     found = libraries(backend.dependencies) if backend and backend.dependencies else {}
-    return (
-        Found("extra_packages", [*found], "", {debian: f"{name} needs it" for debian, name in found.items()})
-        if found
-        else None
-    )
+    if server := pages_server(of):
+        found["nodejs"] = server.command
+    details = {debian: f"{name} needs it" for debian, name in found.items()}
+    return Found("extra_packages", [*found], "", details) if found else None
 
 
 def python_indexes(of: Reading) -> Found | None:
@@ -168,7 +121,7 @@ def backend_workers(of: Reading) -> Found | None:
 def backend_paths(of: Reading) -> Found | None:
     """With a frontend: the backend's paths, by their first part."""
     backend, frontend = of.project.backend, of.project.frontend
-    if not backend or not frontend or not backend.paths:
+    if not backend or not frontend or not backend.paths or backend.serves_frontend:
         return None
     taken = frontend.assets.strip("/").partition("/")[0]
     by_first: dict[str, list[str]] = {}
@@ -183,19 +136,6 @@ def backend_paths(of: Reading) -> Found | None:
     details = {f"/{first}/": _some(by_first[first]) for first in order}
     docs = '"/docs", "/redoc", "/openapi.json",  # FastAPI\'s own pages, made public'
     return Found("backend_paths", [*details], "", details, (docs,)) if details else None
-
-
-def stripped(of: Reading) -> str:
-    """The prefix that a proxy in the repository strips for the backend, which has no routes below it; "" for none."""
-    backend = of.project.backend
-    firsts = {path.strip("/").partition("/")[0] for path, _ in backend.paths} if backend else set()
-    return next((path for path, _ in of.project.api.stripped if path.strip("/") not in firsts), "")
-
-
-def api_prefix(of: Reading) -> str:
-    """The prefix of the API's paths for visitors, if the frontend does not set it itself."""
-    prefix = stripped(of)
-    return "" if prefix == "/api" and of.project.api.asks_below_api else prefix
 
 
 def _some(wheres: list[str]) -> str:
@@ -245,11 +185,20 @@ def shared_paths(of: Reading) -> Found | None:
         elif one.path and is_inside(one.path) and not holds_code(of, one.path):
             found.setdefault(one.path, f"{one.place} writes to it")
     for its in backend.served:
-        is_there = of.repository.is_folder(posixpath.normpath(posixpath.join(backend.source, its.path)))
+        place = posixpath.normpath(posixpath.join(backend.source, its.path))
+        is_there = is_of_frontend(of, its.path) or of.repository.is_folder(place)
         if is_inside(its.path) and not is_there:
             found.setdefault(its.path, f"{its.place} serves it, and it is not in the repository")
     names = [path for path in found if not any(path.startswith(f"{other}/") for other in found)]
     return Found("shared_paths", names, "", {path: found[path] for path in names}) if names else None
+
+
+def is_of_frontend(of: Reading, path: str) -> bool:
+    """Whether a path of the backend is in the frontend's build, which it serves."""
+    backend, frontend = of.project.backend, of.project.frontend
+    if not backend or not frontend or not backend.serves_frontend:
+        return False
+    return is_within(posixpath.normpath(posixpath.join(backend.source, path)), frontend.target)
 
 
 def is_inside(path: str) -> bool:
@@ -274,16 +223,28 @@ def shared_files(of: Reading) -> Found | None:
     return Found("shared_files", [*names], "", names) if names else None
 
 
+def services(of: Reading) -> Found | None:
+    """What runs beside the backend."""
+    beside = of.project.backend.workers if of.project.backend else []
+    found = [({"name": one.name, "command": one.command}, str(one.place)) for one in beside]
+    found += [pages] if (pages := pages_service(of)) else []
+    listed = [one for one, _ in found]
+    return Found("services", listed, "; ".join(where for _, where in found)) if found else None
+
+
 # --- Its environment --------------------------------------------------------------------------------------------------
 
 
 def backend_environment(of: Reading) -> Found | None:
-    its = of.environment
-    if not its.values and not its.optional and not its.missing:
+    its, backend = of.environment, of.project.backend
+    path = backend.python_path if backend else ""
+    if not its.values and not its.optional and not its.missing and not path:
         return None
     values = {name: value for name, (value, _) in its.values.items()}
-    more = [f'"{one.name}": "...",  # {one.place}: required, value unknown' for one in its.missing]
     details = {name: where for name, (_, where) in its.values.items()}
+    if path:
+        values["PYTHONPATH"], details["PYTHONPATH"] = path, "imported from there"
+    more = [f'"{one.name}": "...",  # {one.place}: required, value unknown' for one in its.missing]
     return Found("backend_environment", values, "", details, (*more, *its.optional))
 
 
@@ -310,51 +271,14 @@ def mongodb_database(of: Reading) -> Found | None:
 
 def valkey(of: Reading) -> Found | None:
     backend = of.project.backend
-    if not backend or not (name := valkey_variable(backend)):
+    if not backend:
         return None
-    return Found(
-        "valkey", True, f"{backend.servers['Redis']}: uses Redis, whose protocol Valkey speaks; {name} has its URL"
-    )
-
-
-# --- The frontend -----------------------------------------------------------------------------------------------------
-
-
-def frontend_source(of: Reading) -> Found | None:
-    if frontend := of.project.frontend:
-        how = f"a build by {frontend.tool}" if frontend.manager else "pages without a build"
-        return Found("frontend_source", of.relative(frontend.folder), f"{frontend.place}: {how}")
-    return Found("frontend_source", "", "no package.json with a build script") if of.project.backend else None
-
-
-def frontend_build(of: Reading) -> Found | None:
-    """Only if it would not be found by default, or needs the API's address."""
-    if not (frontend := of.project.frontend):
-        return None
-    domain = str(of.answers.get("site_domain", "DOMAIN"))
-    read = [one for one in of.project.api.variables if one.is_local]
-    install, _, build = frontend.build.rpartition(" && ")
-    given = [f"{one.name}={shlex.quote(one.public(domain, api_prefix(of)))}" for one in read]
-    command = " && ".join(part for part in (install, " ".join([*given, build])) if part)
-    if command == frontend_tool.build_command(str(of.repository.top / frontend.folder), "local"):
-        return None
-    said = [f"{one.name}: {one.place}" for one in read]
-    return Found("frontend_build", command, "; ".join([frontend.lock or f"{frontend.place.file}: no lock", *said]))
-
-
-def frontend_output(of: Reading) -> Found | None:
-    frontend = of.project.frontend
-    if not frontend or frontend.output in ("", frontend_tool.output(str(of.repository.top / frontend.folder))):
-        return None
-    return Found("frontend_output", frontend.output, f"{frontend.tool} writes to it")
-
-
-def frontend_assets(of: Reading) -> Found | None:
-    frontend = of.project.frontend
-    source = str(of.repository.top / frontend.folder) if frontend else ""
-    if not frontend or frontend.assets in ("", frontend_tool.assets(source, frontend.output)):
-        return None
-    return Found("frontend_assets", frontend.assets, f"{frontend.tool}'s files with a hash in their names")
+    how = "uses Redis, whose protocol Valkey speaks"
+    if name := valkey_variable(backend):
+        return Found("valkey", True, f"{backend.servers['Redis']}: {how}; {name} has its URL")
+    for name, place in backend.celery.items():
+        return Found("valkey", True, f"{place}: Celery {how}; {name} has its URL")
+    return None
 
 
 TABLE: dict[str, Callable[[Reading], Found | None]] = {
@@ -362,6 +286,7 @@ TABLE: dict[str, Callable[[Reading], Found | None]] = {
     "backend_source": backend_source,
     "backend_app": backend_app,
     "backend_requirements": backend_requirements,
+    "backend_build": backend_build,
     "python_indexes": python_indexes,
     "extra_packages": extra_packages,
     "python_version": python_version,
@@ -377,6 +302,7 @@ TABLE: dict[str, Callable[[Reading], Found | None]] = {
     "backend_secrets": backend_secrets,
     "generated_secrets": generated_secrets,
     "valkey": valkey,
+    "services": services,
     "frontend_source": frontend_source,
     "frontend_build": frontend_build,
     "frontend_output": frontend_output,

@@ -33,6 +33,7 @@ _SITE = re.compile(
     r"((FRONT_?END|CLIENT|SITE|APP|WEB|WEBSITE|PUBLIC|BASE|BACK_?END|API|DOMAIN|SERVER)_?)+(UR[LI]|ORIGIN|HOST)(_URL)?|URL_NAME"
 )
 _ORIGINS = re.compile(r"\w*(CORS|ALLOWED|ALLOW)_?\w*(ORIGINS?|HOSTS_CORS)|CORS|ORIGINS?|\w*_ORIGINS|CORS_\w*URLS?")
+_HOSTS = re.compile(r"\w*(ALLOWED|TRUSTED)_?HOSTS?")
 _STAGE = re.compile(r"((APP|FASTAPI|API|SERVER|PYTHON|K_SERVICE)_?)?(ENV|ENVIRONMENT|STAGE|MODE)")
 _FOR_DEVELOPMENT = re.compile(r"dev\w*|local\w*|debug|test\w*", re.IGNORECASE)
 _LOCAL = re.compile(r"localhost|127\.0\.0\.1|0\.0\.0\.0")
@@ -89,6 +90,8 @@ def _sort(variable: Variable, backend: Backend, found: Environment) -> None:
         # The service gets this one by default.
         if (name, role) != (MONGO_URL, "url"):
             found.values[name] = (ROLES[role], place)
+    elif name in backend.celery:
+        found.values[name] = ("{valkey_celery_url}", place)
     elif valkey_variable(backend) == name:
         found.values[name] = ("{valkey_url}", place)
     elif variable.is_own and not variable.is_required:
@@ -155,6 +158,8 @@ def _of_the_site(variable: Variable) -> str | None:
         if known and not _LOCAL.search(known):
             return None
         return json.dumps([SITE_URL]) if variable.is_list or known.startswith("[") else SITE_URL
+    if _HOSTS.fullmatch(name) and (variable.is_required or _LOCAL.search(known)):
+        return '["{site_domain}"]' if variable.is_list or known.startswith("[") else "{site_domain}"
     if re.fullmatch(r"\w*CORS\w*(METHODS|HEADERS)", name) and variable.is_required and variable.is_list:
         return '["*"]'
     if _SITE.fullmatch(name) and (not known or _LOCAL.search(known)) and not re.search(r"REDIS|MONGO|DATABASE", name):

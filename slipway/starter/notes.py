@@ -6,23 +6,29 @@ import ast
 import posixpath
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from slipway.dependencies.indexes import login_names
 from slipway.secrets.committed import env_files
 from slipway.secrets.store import MONGO_URL
+from slipway.settings import frontend_tool
 from slipway.settings.imported import is_secret
-from slipway.starter.detect import Reading, api_prefix, holds_code, is_inside, python_indexes, python_version, stripped
+from slipway.starter.detect import holds_code, is_inside, is_of_frontend, python_indexes, python_version
+from slipway.starter.detect_frontend import api_prefix, has_static_files, pages_server, stripped
 from slipway.starter.environment import valkey_variable
-from slipway.starter.reading.files import dotenv
+from slipway.starter.found import Reading
+from slipway.starter.reading.files import Place, dotenv
 from slipway.starter.reading.folders import Written
+from slipway.starter.reading.frontend import is_no_site
+from slipway.starter.reading.mongo import LIBRARIES
 from slipway.starter.reading.needs import missing
 from slipway.starter.reading.project import Backend
-from slipway.starter.reading.python import Module, dotted_of
+from slipway.starter.reading.python import Module, dotted_of, tree_of
 
 # Of the same kind of note.
 MAX_NOTES = 5
+MAX_NAMES = 8
 # Packages that include uvicorn.
 _WITH_UVICORN = {"uvicorn", "uvicorn[standard]", "fastapi[standard]", "fastapi[all]", "fastapi-cli"}
 
@@ -43,6 +49,19 @@ def notes(of: Reading) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def no_application(of: Reading) -> str:
+    """That no application was found, and the files that can't be read and may have one."""
+    repository = of.repository
+    broken = [
+        f"{file}:{tree[1]}"
+        for file in repository.files
+        if file.endswith(".py") and "FastAPI" in (repository.read(file) or "")
+        if (tree := tree_of(repository, file)) and tree[1]
+    ]
+    said = f" (invalid syntax: {', '.join(broken[:MAX_NOTES])})" if broken else ""
+    return f"found no FastAPI application in {repository.top}{said}"
+
+
 def next_steps(of: Reading, server: str) -> list[tuple[str, str]]:
     """What to type next, and what it does."""
     backend = of.project.backend
@@ -55,8 +74,10 @@ def next_steps(of: Reading, server: str) -> list[tuple[str, str]]:
         steps.append(("slipway secrets edit", f"{how}, encrypted: commit the file"))
     if files:
         steps.append((f"slipway secrets import {files[0]}", "or from the application's .env; --all imports all of it"))
-    if backend and backend.dependencies and not backend.dependencies.is_locked:
-        steps.append(("slipway lock", f"{backend.dependencies.file} with versions and hashes: commit the file"))
+    listed = backend.dependencies if backend else None
+    if listed and listed.can_be_locked and not listed.is_locked:
+        command = listed.own_lock or "slipway lock"
+        steps.append((command, f"{listed.file} with versions and hashes: commit the file"))
     steps.append(("slipway plan", f"what would change on {server}; changes nothing"))
     return [*steps, ("slipway lab up", "or try it on a throwaway host of this machine first: slipway apply lab")]
 
@@ -73,10 +94,10 @@ def _about_app(of: Reading, backend: Backend) -> Iterator[str]:
             f" run{several}"
         )
     for module in backend.modules:
-        for line in runs_at_import(module):
+        for line, what in runs_at_import(module):
             yield (
-                f"{module.file}:{line}: starts a server when it is imported, so that the import never returns; move it"
-                ' below `if __name__ == "__main__":`'
+                f"{module.file}:{line}: {what} when it is imported, so that the import never returns; move it below"
+                ' `if __name__ == "__main__":`'
             )
     unread = [module for module in backend.modules if module.unread]
     version = python_version(of)
@@ -87,34 +108,60 @@ def _about_app(of: Reading, backend: Backend) -> Iterator[str]:
         )
     if backend.dependencies is None:
         yield f"{backend.app.file}: no list of Python packages; write requirements.txt, or set backend_requirements"
+    elif not backend.dependencies.can_be_locked:
+        yield (
+            f"{backend.dependencies.file}: not a list that pip reads; write requirements.txt, as `pip list"
+            " --format=freeze` prints it"
+        )
     elif not _WITH_UVICORN & backend.dependencies.names:
         yield f"{backend.dependencies.file}: uvicorn is missing, which runs the backend; add it"
     listed = backend.dependencies
-    if listed:
-        for place, name, package in missing(of.repository, backend.source, backend.modules, listed):
+    if listed and listed.can_be_locked:
+        for place, name, package in missing(of.repository, backend.roots, backend.modules, listed):
             yield f"{place}: {name} needs {package}, which {listed.file} does not list; add it"
     if private := python_indexes(of):
         for name, url in private.value.items():
             logins = " and ".join(login_names(name))
             yield f"{private.details[name]}: {url}: give the login to it, if it needs one, as the secrets {logins}"
+    for module in backend.modules if valkey_variable(backend) else ():
+        if module.imports.get("RedisDsn", ("", ""))[1] == "RedisDsn":
+            yield f"{module.file}: RedisDsn accepts no unix socket, which Valkey's URL names; use the type str"
     for server, place in backend.servers.items():
         if server == "Redis":
             if not valkey_variable(backend):
                 yield f"{place}: connects to Redis by host name, Valkey has a Unix socket; read a URL from REDIS_URL"
             continue
+        if server == "Celery's broker" and backend.celery:
+            continue
         yield f"{place}: uses {server}, which Slipway does not install; set its variables to a reachable one"
 
 
-def runs_at_import(module: Module) -> Iterator[int]:
-    """The lines where a module starts a server or an event loop on import."""
+_ENDLESS = ("uvicorn.run", "hypercorn.run", "asyncio.run")
+
+
+def runs_at_import(module: Module) -> Iterator[tuple[int, str]]:
+    """The lines where an import of a module does not return, with the reason."""
     for statement in module.tree.body:
         if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             continue
         if isinstance(statement, ast.If) and "__name__" in ast.dump(statement.test):
             continue
+        if isinstance(statement, ast.While) and _is_endless(statement):
+            yield statement.lineno, "loops"
         for node in ast.walk(statement):
-            if isinstance(node, ast.Call) and dotted_of(node.func) in ("uvicorn.run", "hypercorn.run", "asyncio.run"):
-                yield node.lineno
+            if not isinstance(node, ast.Call):
+                continue
+            function = module.functions.get(dotted_of(node.func))
+            inner = [one for one in ast.walk(function) if isinstance(one, ast.Call)] if function else []
+            if any(dotted_of(one.func) in _ENDLESS for one in (node, *inner)):
+                yield node.lineno, "starts a server"
+            elif dotted_of(node.func) == "input":
+                yield node.lineno, "asks for input"
+
+
+def _is_endless(loop: ast.While) -> bool:
+    is_true = isinstance(loop.test, ast.Constant) and bool(loop.test.value)
+    return is_true and not any(isinstance(node, ast.Break | ast.Raise) for node in ast.walk(loop))
 
 
 def _about_mongo(backend: Backend) -> Iterator[str]:
@@ -128,11 +175,24 @@ def _about_mongo(backend: Backend) -> Iterator[str]:
     # If a variable has the whole URL, a composed one is only a fallback.
     for name, place in mongo.fixed_hosts[:MAX_NOTES] if "url" not in mongo.roles.values() else ():
         yield f"{place}: MongoDB's host is {name!r} in the code; read a variable, set to {{mongo_host}}"
+    is_found = mongo.roles or mongo.is_local_url or mongo.with_srv or mongo.fixed_hosts
+    if mongo.is_used and not is_found and (first := _import_of(backend, LIBRARIES)):
+        yield f'{first}: found no variable with MongoDB\'s address; read os.environ["{MONGO_URL}"]'
     for name, place in mongo.appended[:MAX_NOTES]:
         yield f"{place}: appends to {name}, which already has a database and options; use it as it is"
     for name, place in mongo.others[:MAX_NOTES]:
         main = mongo.database[0] if mongo.database else ""
         yield f"{place}: a second database, {name!r}; the backend's user may use only mongodb_database ({main!r})"
+
+
+def _import_of(backend: Backend, packages: Collection[str]) -> Place | None:
+    """Where the backend first imports one of some packages."""
+    for module in backend.modules:
+        for node in module.import_statements:
+            names = [one.name for one in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+            if {name.partition(".")[0] for name in names} & {*packages}:
+                return module.place(node)
+    return None
 
 
 def _about_variables(of: Reading, backend: Backend) -> Iterator[str]:
@@ -155,19 +215,23 @@ def _about_variables(of: Reading, backend: Backend) -> Iterator[str]:
 
 def _beside(backend: Backend) -> list[str]:
     """The local files that may have the application's values."""
-    return [f"{folder}/.env".lstrip("/") for folder in (backend.source, "")]
+    listed = [backend.dependencies.folder] if backend.dependencies else []
+    folders = dict.fromkeys((backend.source, *listed, ""))
+    return [f"{folder}/{name}".lstrip("/") for folder in folders for name in (".env", ".env.production", ".env.local")]
 
 
 def _about_files(of: Reading, backend: Backend) -> Iterator[str]:
     found = [line for one in backend.written if (line := _about_written(of, backend, one))]
     yield from found[:MAX_NOTES]
     for its in backend.served:
-        if its.path != "." and not is_inside(its.path):
+        if its.path != "." and not is_inside(its.path) and not is_of_frontend(of, its.path):
             yield f"{its.place}: serves {its.path}, outside of backend_source; leave it to Nginx and frontend_source"
 
 
 def _about_written(of: Reading, backend: Backend, one: Written) -> str:
     path = one.path or one.file
+    if "\\" in path:
+        return f"{one.place}: writes to {path}, a path of Windows; write it with /, and add its folder to shared_paths"
     if not path:
         return f"{one.place}: writes to the backend's folder, which is read-only; write to a folder in shared_paths"
     if path.startswith("/") and not one.env:
@@ -186,7 +250,7 @@ def _about_written(of: Reading, backend: Backend, one: Written) -> str:
 
 def _about_routes(of: Reading, backend: Backend) -> Iterator[str]:
     frontend = of.project.frontend
-    if not frontend:
+    if not frontend or backend.serves_frontend:
         return
     for place in backend.routes.unknown[:MAX_NOTES]:
         yield f"{place}: found a router that could not be followed; add its paths to backend_paths if they are missing"
@@ -212,18 +276,48 @@ def _about_frontend(of: Reading) -> Iterator[str]:
     frontend = of.project.frontend
     if not frontend:
         return
-    yield from frontend.problems
+    sites = [one for one in of.project.other_frontends if not is_no_site(one.folder)]
+    # Beside a site that a tool builds, a package that a script builds is a library.
+    own_script = "a script of its own"
+    kinds = [one for one in sites if one.tool != own_script or frontend.tool == own_script]
+    for other in kinds[:MAX_NOTES]:
+        yield (
+            f"{other.place}: another frontend; frontend_source names the one to serve, and a further one is another"
+            " site (docs/releases.md, Several sites on a host)"
+        )
+    is_static = has_static_files(of)
+    # The backend serves the build where it is.
+    yield from (text for text in frontend.problems if is_static or "the build is written to" not in text)
+    server = pages_server(of)
+    wanted = frontend_tool.node_versions(str(of.repository.top / frontend.folder))
+    if newer := server.needs_newer(wanted) if server else "":
+        yield f"{frontend.place}: {frontend.tool} needs Node.js {newer} on the server; Debian 12 has 18, 13 has 20"
     if frontend.manager not in ("", "npm") and not shutil.which(frontend.manager):
         fix = f"npm install --global {frontend.manager}"
         yield f"{frontend.lock}: {frontend.manager} is not installed on this machine, which builds; {fix}"
     domain, prefix = str(of.answers.get("site_domain", "DOMAIN")), api_prefix(of)
+    setting = "frontend_build" if is_static else "backend_build"
+    if of_server := of.project.api.of_server:
+        names = ", ".join([*of_server][:MAX_NAMES]) + (", ..." if of_server.keys() - [*of_server][:MAX_NAMES] else "")
+        yield (
+            f"{next(iter(of_server.values()))}: the server of the pages reads {names}: set what it needs in its"
+            " environment (services), secrets in backend_secrets"
+        )
     for one in of.project.api.variables:
         if one.is_local:
             found = f"is {one.value!r} ({one.value_place})" if one.value else "has no value for production"
-            yield f"{one.place}: {one.name} {found}; frontend_build sets it to {one.public(domain, prefix)}"
+            yield f"{one.place}: {one.name} {found}; {setting} sets it to {one.public(domain, prefix)}"
+    for one in of.project.api.variables:
+        if (host := one.other_host) and host != domain and not one.is_local:
+            yield (
+                f"{one.place}: {one.name} is {one.value!r} ({one.value_place}), which is not this site; if it is,"
+                f" {setting} sets it: {one.name}={one.public(domain, prefix)}"
+            )
     for address, place in of.project.api.fixed[:MAX_NOTES]:
         path = re.sub(r"^\w+://[^/]*", "", address) or "/"
-        yield f"{place}: {address!r} is the visitor's own machine; request {path!r}"
+        begin = stripped(of)
+        own = path if f"{path}/".startswith(f"{begin}/") else f"{begin}{path}"
+        yield f"{place}: {address!r} is the visitor's own machine; request {own!r}"
     if (more := len(of.project.api.fixed) - MAX_NOTES) > 0:
         yield f"{frontend.folder or '.'}: {more} more addresses of the visitor's own machine"
 

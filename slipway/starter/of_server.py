@@ -9,7 +9,7 @@ from pathlib import Path
 
 from slipway.engine.errors import RunFailed
 from slipway.inspection.report import Report
-from slipway.starter.detect import Found
+from slipway.starter.found import Found
 from slipway.starter.questions import SERVER, problems_of
 
 

@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from slipway import pin
 from slipway.settings.doc import literal
-from slipway.starter.detect import Found
+from slipway.starter.found import Found
 
 FILES = {
     "inventory.py.j2": "inventory.py",
@@ -50,6 +50,9 @@ def with_comments(one: Found, with_more: bool = True) -> str:
         f"# {line}" for line in textwrap.wrap(one.where, WIDTH - 2, break_long_words=False, break_on_hyphens=False)
     ]
     more = one.more if with_more else ()
+    if isinstance(one.value, list) and any(isinstance(item, Mapping) for item in one.value):
+        lines = [f"    {{\n{''.join(map(_entry, item.items()))}    }}," for item in one.value]
+        return "\n".join([*where, f"{one.setting} = [", *lines, "]"])
     if not one.details and not more:
         return "\n".join([*where, f"{one.setting} = {quoted(one.value)}"])
     is_dictionary = isinstance(one.value, Mapping)
@@ -61,6 +64,15 @@ def with_comments(one: Found, with_more: bool = True) -> str:
     lines += [f"    # {line}" for line in more]
     begin, end = "{}" if is_dictionary else "[]"
     return "\n".join([*where, f"{one.setting} = {begin}", *lines, end])
+
+
+def _entry(entry: tuple[str, Any]) -> str:
+    """A key and its value, in a dictionary in a list."""
+    name, value = entry
+    text = quoted(value)
+    if isinstance(value, Mapping):
+        text = f"{{{', '.join(f'{literal(key)}: {quoted(its)}' for key, its in value.items())}}}"
+    return f"        {literal(name)}: {text},\n"
 
 
 def sections(found: Sequence[Found]) -> list[tuple[str, list[Found]]]:

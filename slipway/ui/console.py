@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 MAX_DIFF_LINES = 24
 # Narrower terminals have no room for indented text.
 MIN_WIDTH = 16
+# A running operation's time is shown from this on; without a terminal a line is printed each SLOW_SECONDS.
+MIN_TOLD_SECONDS, SLOW_SECONDS = 5, 30
 STYLES = {"added": "green", "removed": "red", "place": "cyan", "same": "dim"}
 MARKS = {"changed": "[yellow]✓[/]", "ok": "[green]=[/]", "failed": "[red]✗[/]"}
 
@@ -153,6 +155,8 @@ class Applying:
         from rich.table import Column
 
         self._console = console
+        # When a slow operation was last reported, in seconds since its start, by host.
+        self._told_at: dict[str, float] = {}
         self._totals = Counter(host for host, _ in session.planner.operations())
         self._bar = Progress(
             SpinnerColumn(),
@@ -177,8 +181,11 @@ class Applying:
     def tell(self, host: str, operation: str, result: str, seconds: float) -> None:
         """The `Progress` callback of an apply."""
         if result == "running":
-            self._bar.update(self._tasks[host], description=escape(f"{host}: {operation}"))
+            took = f", {lasted(seconds)}" if seconds >= MIN_TOLD_SECONDS else ""
+            self._bar.update(self._tasks[host], description=escape(f"{host}: {operation}{took}"))
+            self._tell_slow(host, operation, seconds)
             return
+        self._told_at.pop(host, None)
         self._bar.update(self._tasks[host], advance=1, description=escape(host))
         if result == "failed":
             self._bar.remove_task(self._tasks[host])
@@ -186,7 +193,17 @@ class Applying:
             took = f" [dim]{seconds:.1f} s[/]" if seconds >= 0.5 else ""
             self._console.say(f"{escape(host)}: {escape(operation)}{took}", f"{MARKS[result]} ")
 
+    def _tell_slow(self, host: str, operation: str, seconds: float) -> None:
+        """Without a terminal, a line now and then: a log shows that a slow operation goes on."""
+        if seconds - self._told_at.get(host, 0) >= SLOW_SECONDS and self._bar.disable and self._console.level >= 0:
+            self._told_at[host] = seconds
+            self._console.say(f"{escape(host)}: {escape(operation)}: running for {lasted(seconds)}", "… ")
+
 
 def took(outcome: Outcome) -> str:
-    minutes, seconds = divmod(outcome.seconds, 60)
-    return f"{minutes:.0f} min {seconds:.0f} s" if minutes else f"{seconds:.1f} s"
+    return lasted(outcome.seconds) if outcome.seconds >= 60 else f"{outcome.seconds:.1f} s"
+
+
+def lasted(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from slipway.site import Site
-from support.lab_host import TIMEOUT, LabHost, run
+from support.lab_host import TIMEOUT, LabHost, Running, run
 from support.projects import copied
+from support.waiting import wait_until
 
 COMMIT = ("git", "-c", "user.name=x", "-c", "user.email=x@example.org", "commit", "-qm", "all")
 
@@ -34,6 +35,11 @@ class Project:
         folder = self.top if arguments[0] == "init" else self.folder
         named = ("--data", f"site_domain={self.domain}") if "lab" in arguments else ()
         return run([sys.executable, "-m", "slipway", *arguments, *named], self.server.env, TIMEOUT, folder)
+
+    def running(self, *arguments: str) -> Running:
+        """Start `slipway ARGUMENTS` in the project and go on."""
+        named = ("--data", f"site_domain={self.domain}")
+        return Running([sys.executable, "-m", "slipway", *arguments, *named], self.server.env, self.folder)
 
     def slipway(self, *arguments: str) -> str:
         """What `slipway ARGUMENTS` prints in the project; it must succeed."""
@@ -97,6 +103,7 @@ def test_an_application_that_composes_its_database_url_from_parts(server: LabHos
         ("host alone", "/notes", "/healthz"),
         ("appended-url", "/notes", "/status"),
         ("own-folders", "/notes", "/health"),
+        ("served-by-api", "/api/notes", "/api/health"),
     ],
 )
 def test_a_project_is_deployed_by_what_init_writes(
@@ -151,6 +158,56 @@ def test_two_backends_of_a_repository_are_a_site_as_the_documentation_says(serve
     for name in ("auth", "catalog"):
         assert site.get(f"/api/{name}/health").json() == {"service": name}
     project.slipway("plan", "lab")
+
+
+@pytest.mark.thorough
+def test_workers_of_a_queue_run_beside_the_api(server: LabHost, tmp_path: Path) -> None:
+    project = Project(server, copied("queue", tmp_path, with_packages=False))
+    site = project.start("queue")
+    assert site.post("/sum/2/3").json() == {"sum": 5, "version": "1"}
+    wait_until("Celery's beat has sent two tasks", lambda: site.get("/ticks").json() >= 2)
+    project.change("2")
+    project.slipway("release", "lab", "--yes")
+    # The worker has the release's code, too.
+    wait_until("the worker has changed", lambda: site.post("/sum/2/3").json() == {"sum": 5, "version": "2"})
+    project.slipway("plan", "lab")
+
+
+@pytest.mark.thorough
+def test_a_frontend_whose_pages_a_server_makes_is_released_with_the_api(server: LabHost, tmp_path: Path) -> None:
+    project = Project(server, copied("next-like", tmp_path))
+    site = project.start("next")
+    page = site.get("/anywhere")
+    assert "<title>page 1</title>" in page.text
+    # The API's address at build time, and while it runs.
+    assert '<a href="https://next.example.org">https://next.' in page.text
+    assert site.get("/_next/static/chunks/main.js").text == "1"
+    assert site.get("/robots.txt").text == "User-agent: *\n"
+    found = server.ssh("cd /var/www/next/current/backend; readlink web/node_modules/send; ls -A web")
+    assert found.startswith(".pnpm/send/node_modules/send")
+    assert ".env" not in found.split()
+    environment = server.ssh("tr '\\0' '\\n' < /proc/$(systemctl show -P MainPID next-web)/environ")
+    assert "API_URL=https://next." in environment
+    assert "MONGO" not in environment, "the server of the pages has the database's password"
+    listening = server.ssh("ss -Hltn | awk '{print $4}'").split()
+    assert [one for one in listening if one.endswith(":3000")] == ["127.0.0.1:3000"]
+    # Both change in one release, and nobody gets an error meanwhile.
+    (project.top / "web/app/page.html").write_text("<title>page 2</title>")
+    titles: list[str] = []
+    notes_stay(project, site, "/api/notes", "/api/health")
+    release = project.running("release", "lab", "--yes")
+    while release.process.poll() is None:
+        answer = site.get("/")
+        titles.append(answer.text.partition("<title>")[2].partition("<")[0])
+    assert release.end()[0] == 0
+    assert titles[0] == "page 1"
+    assert site.get("/").text == "<title>page 2</title>"
+    assert {*titles} <= {"page 1", "page 2"}
+    (project.top / "web/stand-in/server.js").write_text("throw new Error('no pages today')\n")
+    failed = project.tried("release", "lab", "--yes")
+    assert failed.returncode == 1
+    assert "no pages today" in failed.stderr
+    assert site.get("/").text == "<title>page 2</title>"
 
 
 @pytest.mark.thorough

@@ -67,7 +67,7 @@ SENT = (mongodb_data, mongodb_set)
 # 2026-01-01T00:00:00Z
 NOW = 1767225600
 ENVIRONMENT = python_environment.Environment(Locked("uv.lock", (Package("fastapi", "0.115.0", (File("0" * 64),)),)))
-RELEASE = artifact.Release("20260101000000-abc1234", b"an archive", ("frontend/build/kept.js",))
+RELEASE_ID, ARCHIVE = "20260101000000-abc1234", "an archive"
 
 
 class Loader(yaml.SafeLoader):
@@ -181,9 +181,12 @@ class Runner:
         monkeypatch.setattr(jinja2.Template, "render", rendered)
         monkeypatch.setattr(import_module("slipway.tasks.tls"), "time", SimpleNamespace(time=lambda: NOW))
         # What a release is made of is built elsewhere.
-        monkeypatch.setattr(artifact, "release_id", lambda settings: RELEASE.id)
+        monkeypatch.setattr(artifact, "release_id", lambda settings: RELEASE_ID)
         monkeypatch.setattr(artifact, "begin", lambda settings, builds: None)
-        monkeypatch.setattr(artifact, "build", lambda settings, parts, builds, there, more, shared: RELEASE)
+        archive = folder / "release.tar.gz"
+        archive.write_text(ARCHIVE)
+        release = artifact.Release(RELEASE_ID, archive, ("frontend/build/kept.js",))
+        monkeypatch.setattr(artifact, "build", lambda settings, parts, builds, there, more, shared: release)
         monkeypatch.setattr(python_environment, "of", lambda settings: ENVIRONMENT)
         monkeypatch.setattr(build_tools, "problems_here", lambda settings: [])
         monkeypatch.setattr(sources, "of", lambda settings: SimpleNamespace(backend=folder, frontend=folder, ref=""))
@@ -224,7 +227,7 @@ class Runner:
         if isinstance(command, StringCommand) and command.bits[:2] == ("sh", "-euc"):
             shown = {"script": self._short(*shlex.split(command.bits[2]))}
         if isinstance(command, StringCommand) and "_stdin" in command.connector_arguments:
-            shown["stdin"] = self._stdin(base64.b64decode(str(command.connector_arguments["_stdin"])), secrets)
+            shown["stdin"] = self._stdin(base64.b64decode("".join(command.connector_arguments["_stdin"])), secrets)
         return shown["command"] if [*shown] == ["command"] else shown
 
     def _stdin(self, data: bytes, secrets: Mapping[str, str]) -> Any:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
+import tarfile
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -28,6 +30,7 @@ class PackageIndex:
         python: str = "",
         tag: str = "py3-none-any",
         data: bytes = b"",
+        module: str = "",
     ) -> None:
         info, place = f"{name}-{version}.dist-info", self.folder / name
         lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
@@ -39,11 +42,31 @@ class PackageIndex:
             archive.writestr(f"{info}/METADATA", "\n".join(lines) + "\n")
             archive.writestr(f"{info}/WHEEL", f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {tag}\n")
             archive.writestr(f"{info}/RECORD", "")
+            if module:
+                archive.writestr(f"{name}.py", module)
             if data:
                 archive.writestr(f"{name}/data.bin", data)
-        link = f"{wheel.name}#sha256={self.digest(name, version)}"
-        with (place / "index.html").open("a") as page:
-            page.write(f'<a href="{link}" data-requires-python="{escape(python)}">{wheel.name}</a>\n')
+        self._list(wheel, python)
+
+    def add_source(self, name: str, version: str, files: dict[str, str]) -> None:
+        """A source distribution of these files."""
+        place = self.folder / name
+        place.mkdir(parents=True, exist_ok=True)
+        source = place / f"{name}-{version}.tar.gz"
+        with tarfile.open(source, "w:gz") as archive:
+            for path, text in {
+                "PKG-INFO": f"Metadata-Version: 2.2\nName: {name}\nVersion: {version}\n",
+                **files,
+            }.items():
+                member = tarfile.TarInfo(f"{name}-{version}/{path}")
+                member.size = len(text)
+                archive.addfile(member, io.BytesIO(text.encode()))
+        self._list(source)
+
+    def _list(self, file: Path, python: str = "") -> None:
+        link = f"{file.name}#sha256={hashlib.sha256(file.read_bytes()).hexdigest()}"
+        with (file.parent / "index.html").open("a") as page:
+            page.write(f'<a href="{link}" data-requires-python="{escape(python)}">{file.name}</a>\n')
 
     def digest(self, name: str, version: str) -> str:
         """The SHA-256 of a package's wheel."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from slipway.starter.detect import Reading, reading
+from slipway.starter.detect import reading
+from slipway.starter.found import Reading
 from slipway.starter.notes import notes
 
 APP = "from fastapi import FastAPI\napp = FastAPI()\n"

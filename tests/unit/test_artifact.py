@@ -9,7 +9,6 @@ import os
 import tarfile
 import tracemalloc
 from collections.abc import Callable
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +54,7 @@ def build(settings_of_release: Callable[..., Settings], monkeypatch: pytest.Monk
 
 def contents(release: Release) -> dict[str, bytes]:
     """The files of an archive by name, each once."""
-    with tarfile.open(fileobj=BytesIO(release.archive)) as archive:
+    with tarfile.open(release.archive) as archive:
         members = archive.getmembers()
         found = {member.name: archive.extractfile(member).read() for member in members}  # type: ignore[union-attr]
     assert len(found) == len(members)
@@ -192,6 +191,19 @@ def test_a_release_of_2_gb_is_refused_with_its_largest_file_before_any_is_read(b
         " (the largest file is frontend/build/static/intro.mp4, 2048 MiB), or raise it"
     )
     assert peak < 2**24
+
+
+def test_a_large_file_is_never_in_memory(build, output):
+    with (output / "intro.mp4").open("wb") as file:
+        file.truncate(64 * 2**20)
+    tracemalloc.start()
+    try:
+        release = build()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 16 * 2**20
+    assert len(contents(release)["frontend/build/intro.mp4"]) == 64 * 2**20
 
 
 def test_a_release_may_be_as_large_as_is_allowed_and_no_larger(build, output):

@@ -6,10 +6,10 @@ import subprocess
 import sys
 import tarfile
 import time
-from io import BytesIO
 
 import gevent
 import pytest
+from pyinfra.api.exceptions import PyinfraError
 
 from slipway.releases import artifact
 
@@ -26,7 +26,7 @@ def test_a_release_has_the_backend_without_what_is_hidden_and_big_files_compress
         frontend_build="mkdir -p build && echo page > build/index.html && head -c 5000 /dev/zero > build/app.js",
     )
     release = artifact.build(settings, ("backend", "frontend"), {})
-    with tarfile.open(fileobj=BytesIO(release.archive)) as archive:
+    with tarfile.open(release.archive) as archive:
         names = archive.getnames()
     assert sorted(names) == [
         ".release.json",
@@ -95,3 +95,62 @@ def test_a_build_that_fails_is_reported_with_the_end_of_its_output(settings_with
     settings = settings_with(frontend_source=str(tmp_path), frontend_build="echo no such module; exit 3")
     with pytest.raises(Exception, match=r"frontend_build failed \(exit code 3\)[\s\S]*no such module"):
         artifact.build(settings, ("frontend",), {})
+
+
+@pytest.fixture
+def with_program(settings_with, tmp_path):
+    """Settings with a `backend_build`."""
+    (tmp_path / "backend").mkdir()
+    (tmp_path / "backend/requirements.txt").write_text("fastapi\n")
+    (tmp_path / "backend/main.py").write_text("source")
+    (tmp_path / "program").mkdir()
+    return lambda build: settings_with(backend_source=str(tmp_path / "backend"), backend_build=build)
+
+
+def test_what_backend_build_writes_is_released_with_the_backend(with_program, tmp_path):
+    (tmp_path / "program/run").write_text("#!/bin/sh\n")
+    (tmp_path / "program/run").chmod(0o755)
+    build = (
+        "mkdir -p $OUTPUT/web/node_modules/.pnpm/a && touch $OUTPUT/web/node_modules/.pnpm/a/index.js"
+        " && ln -s .pnpm/a $OUTPUT/web/node_modules/a && ln -s gone $OUTPUT/web/dangling"
+        " && cp ../program/run $OUTPUT/run && echo TOKEN=x > $OUTPUT/web/.env && echo built > $OUTPUT/main.py"
+    )
+    builds: artifact.Builds = {}
+    releases = [artifact.build(with_program(build), ("backend",), builds) for _ in range(2)]
+    with tarfile.open(releases[0].archive) as archive:
+        members = {member.name: member for member in archive}
+        text = archive.extractfile("backend/main.py").read()
+    assert text == b"built\n"
+    assert members["backend/run"].mode == 0o755
+    assert members["backend/web/node_modules/.pnpm/a/index.js"].isfile()
+    links = {name: member.linkname for name, member in members.items() if member.issym()}
+    assert links == {"backend/web/node_modules/a": ".pnpm/a", "backend/web/dangling": "gone"}
+    assert {*[*members][-2:]} == {*links}, "a file could be unpacked through a link"
+    assert "backend/web/.env" not in members, "the developer's secrets"
+    assert len(builds) == 1
+    assert sorted(path.name for path in (tmp_path / "backend").iterdir()) == ["main.py", "requirements.txt"]
+
+
+@pytest.mark.parametrize(
+    ("build", "said"),
+    [
+        ("echo no such module; exit 3", r"backend_build failed \(exit code 3\)[\s\S]*no such module"),
+        ("true", r"backend_build failed \(it wrote nothing to \$OUTPUT\)"),
+        ("ln -s /etc/passwd $OUTPUT/file", "found the link file to /etc/passwd, expected links inside"),
+        ("mkdir $OUTPUT/a && ln -s ../../b $OUTPUT/a/b", r"found the link a/b to \.\./\.\./b"),
+        ("kill -9 $$", r"it ran out of memory: allow more, as in backend_build = .* \(in MiB\)$"),
+    ],
+)
+def test_a_backend_build_that_can_not_be_released_is_reported(with_program, build, said):
+    with pytest.raises(PyinfraError, match=said):
+        artifact.build(with_program(build), ("backend",), {})
+
+
+def test_a_release_of_the_frontend_alone_needs_no_backend_build(with_program, tmp_path):
+    settings = with_program("exit 1")
+    (tmp_path / "page").mkdir()
+    (tmp_path / "page/index.html").write_text("page")
+    alone = settings.model_copy(
+        update={"frontend_source": str(tmp_path / "page"), "frontend_build": "true", "frontend_output": "."}
+    )
+    assert artifact.build(alone, ("frontend",), {}).id

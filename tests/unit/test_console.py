@@ -136,3 +136,28 @@ def test_on_a_terminal_the_line_of_a_host_says_what_it_is_at():
         applying.tell("one", "Configure Nginx", "running", 0)
         applying._bar.refresh()
         assert "0/5 one: Configure Nginx" in shown()
+
+
+def test_on_a_terminal_a_slow_operation_shows_how_long_it_runs():
+    console, shown = look(width=80, force_terminal=True, color_system=None)
+    with Applying(console, SESSION) as applying:
+        applying.tell("one", "Start Nginx", "running", 4)
+        applying._bar.refresh()
+        assert "one: Start Nginx," not in shown()
+        applying.tell("one", "Start Nginx", "running", 65)
+        applying._bar.refresh()
+        assert "one: Start Nginx, 1 min 5 s" in shown()
+    assert "…" not in shown()
+
+
+@pytest.mark.parametrize(("level", "times"), [(-1, []), (0, ["30 s", "1 min 1 s"])])
+def test_without_a_terminal_a_slow_operation_is_reported_now_and_then(level, times):
+    console, shown = look(level=level, width=80)
+    with Applying(console, SESSION) as applying:
+        for seconds in (1, 29, 30, 31, 59, 61):
+            applying.tell("one", "Build and upload (3 of 9 MiB sent)", "running", seconds)
+        applying.tell("one", "Build and upload", "ok", 62)
+        # The next operation has a time of its own.
+        applying.tell("one", "Start Nginx", "running", 2)
+    lines = [f"… one: Build and upload (3 of 9 MiB sent): running for {time}" for time in times]
+    assert shown().splitlines() == lines

@@ -82,7 +82,7 @@ def test_a_list_beside_a_lock_must_be_fulfilled_by_it(tmp_path, listed, said):
         ({"pyproject__toml": "[tool.poetry.dependencies]\na = '*'\n"}, "run `poetry lock`"),
         ({"pyproject__toml": "[project]\nname = 'a'\ndynamic = ['dependencies']\n"}, "found dynamic dependencies"),
         ({"pyproject__toml": "[project\n"}, "pyproject.toml: found invalid TOML"),
-        ({"requirements__txt": "-e .\n"}, "requirements.txt line 1: found an editable installation"),
+        ({"requirements__txt": "-e ./lib\n"}, "requirements.txt line 1: found an editable installation"),
     ],
 )
 def test_a_project_without_a_list_that_can_be_locked_is_told_what_to_do(tmp_path, files, said):

@@ -63,7 +63,7 @@ def test_a_list_that_cant_be_locked_leaves_the_lock_as_it_was(site, index, tmp_p
     locked({"a": [site("server\n")]}, {"a": "3.11"}, False)
     before = (tmp_path / "backend/pylock.slipway.toml").read_bytes()
     with pytest.raises(RunFailed, match=r"backend can't be locked:\n  - requirements.txt line 1: found an editable"):
-        locked({"a": [site("-e .\n")]}, {"a": "3.11"}, False)
+        locked({"a": [site("-e ./lib\n")]}, {"a": "3.11"}, False)
     with pytest.raises(RunFailed, match=r"requirements.txt: other"):
         locked({"a": [site("other\n")]}, {"a": "3.11"}, False)
     assert (tmp_path / "backend/pylock.slipway.toml").read_bytes() == before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import platform
 import re
 import shutil
@@ -12,10 +13,11 @@ import sys
 import tarfile
 import threading
 import zipfile
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.parse import quote, unquote
 
 import pytest
 from pyinfra.api.exceptions import PyinfraError
@@ -26,6 +28,7 @@ from slipway.dependencies.model import File, Locked, Package
 from slipway.facts.base import Output
 from slipway.facts.machine import Machine
 from slipway.settings.limits import SHIPPED
+from slipway.settings.model import Settings
 from slipway.tasks import python_environment
 from slipway.tasks.python_environment import (
     PYTHONS,
@@ -35,6 +38,7 @@ from slipway.tasks.python_environment import (
     Environment,
     fetch_python,
     fetch_uv,
+    python_marker,
     script,
 )
 
@@ -142,32 +146,6 @@ def test_a_wheel_with_another_hash_and_a_program_that_does_not_run_replace_nothi
     assert {path.name: path.read_text() for path in (tmp_path / "lib").iterdir()} == {"uv": "before"}
 
 
-def test_what_is_built_is_built_by_nobody_in_a_sandbox_of_sources_that_are_checked(settings_with):
-    package = Package("cffi", "1.15.0", (File("0" * 64, "cffi-1.15.0.tar.gz"),))
-    locked = Locked(
-        "uv.lock", (package,), built=frozenset({"cffi"}), build_packages=(Package("six", "1", (File("1"),)),)
-    )
-    wanted = Environment(locked)
-    assert wanted.files == {
-        REQUIREMENTS: "",
-        ".built.lock": f"cffi==1.15.0 \\\n    --hash=sha256:{'0' * 64}\n",
-        ".build.lock": "six==1 \\\n    --hash=sha256:1\n",
-    }
-    steps = script(settings_with(), wanted, "folder")
-    (building,) = [step for step in steps if "--no-binary" in step]
-    assert building.startswith("systemd-run ")
-    assert "-p DynamicUser=yes -p ProtectHome=yes" in building
-    assert "--require-hashes" in building
-    assert "--require-build-hashes --build-constraints .build.lock --only-binary :all: --no-binary cffi" in building
-    # Root installs wheels alone.
-    assert [
-        step for step in steps if "pip install" in step and "--only-binary" not in step and "--no-index" not in step
-    ] == []
-    without = Environment(Locked("uv.lock", (package,)))
-    assert wanted.key != without.key
-    assert not [step for step in script(settings_with(), without, "folder") if "systemd-run" in step]
-
-
 def test_the_script_is_one_that_a_shell_takes(settings_with):
     for built in (frozenset[str](), frozenset({"cffi"})):
         steps = script(settings_with(), Environment(Locked("uv.lock", (), built=built)), "$new/backend")
@@ -175,18 +153,34 @@ def test_the_script_is_one_that_a_shell_takes(settings_with):
         assert (done.returncode, done.stderr) == (0, "")
 
 
+CONFIGURATION = b"# system configuration generated and used by the sysconfig module\nbuild_time_vars = {}\n"
+
+
+@dataclass
+class Mirror:
+    """`requested` are the paths that were asked for."""
+
+    url: str
+    archive: bytes
+    requested: list[str]
+
+
 @pytest.fixture
 def mirror():
-    """A server that answers every request with an unknown Python archive."""
-    data = io.BytesIO()
+    """A server that answers every request with a stand-in for a build of Python: a program that tells its version."""
+    data, requested = io.BytesIO(), []
     with tarfile.open(fileobj=data, mode="w:gz") as archive:
-        program = b"#!/bin/sh\n"
-        member = tarfile.TarInfo("python/bin/python3.12")
-        member.size, member.mode = len(program), 0o755
-        archive.addfile(member, io.BytesIO(program))
+        program = b"#!/bin/sh\necho Python 3.12.9\n"
+        # uv corrects the paths in it.
+        configuration = "lib/python3.12/_sysconfigdata__linux_x86_64-linux-gnu.py"
+        for path, content in {"bin/python3.12": program, configuration: CONFIGURATION}.items():
+            member = tarfile.TarInfo(f"python/{path}")
+            member.size, member.mode = len(content), 0o755
+            archive.addfile(member, io.BytesIO(content))
 
     class Answers(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            requested.append(self.path)
             self.send_response(200)
             self.send_header("Content-Length", str(len(data.getvalue())))
             self.end_headers()
@@ -198,14 +192,39 @@ def mirror():
     with HTTPServer(("127.0.0.1", 0), Answers) as server:
         serving = threading.Thread(target=server.serve_forever)
         serving.start()
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield Mirror(f"http://127.0.0.1:{server.server_port}", data.getvalue(), requested)
         server.shutdown()
         serving.join()
 
 
+OF_3_12 = f"{PYTHONS}/cpython-3.12-linux-x86_64-gnu/bin/python3.12"
+
+
+def test_a_python_is_fetched_from_the_mirror_and_checked_by_the_hash_that_uv_knows(mirror, tmp_path):
+    """The hash is that of the stand-in: uv's list of builds is replaced by one that has it alone."""
+    name = "20250101/cpython-3.12.9+20250101-x86_64-unknown-linux-gnu-install_only_stripped.tar.gz"
+    build = {
+        **{"name": "cpython", "os": "linux", "libc": "gnu", "major": 3, "minor": 12, "patch": 9, "prerelease": ""},
+        **{"arch": {"family": "x86_64", "variant": None}, "variant": None, "build": "20250101"},
+        "url": f"{Settings.model_fields['python_mirror'].default}/{quote(name)}",
+        "sha256": hashlib.sha256(mirror.archive).hexdigest(),
+    }
+    known = tmp_path / "builds.json"
+    known.write_text(json.dumps({"cpython-3.12.9-linux-x86_64-gnu": build}))
+    folder = tmp_path / "python"
+    folder.mkdir()
+    command = fetch_python(OF_3_12, "3.12", mirror.url).replace(UV, find_uv_bin()).replace(PYTHONS, str(folder))
+    env = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "UV_PYTHON_DOWNLOADS_JSON_URL": str(known)}
+    done = subprocess.run(["sh", "-c", command], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [unquote(path) for path in mirror.requested] == [f"/{name}"]
+    program = OF_3_12.replace(PYTHONS, str(folder))
+    assert subprocess.run([program], capture_output=True, text=True, check=True).stdout == "Python 3.12.9\n"
+    assert Path(python_marker("3.12").replace(PYTHONS, str(folder))).exists()
+
+
 def test_a_python_that_is_not_the_one_that_uv_knows_is_not_installed(mirror, tmp_path):
-    path = f"{PYTHONS}/cpython-3.12-linux-x86_64-gnu/bin/python3.12"
-    command = fetch_python(path, "3.12", mirror).replace(UV, find_uv_bin()).replace(PYTHONS, str(tmp_path))
+    command = fetch_python(OF_3_12, "3.12", mirror.url).replace(UV, find_uv_bin()).replace(PYTHONS, str(tmp_path))
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert "Hash mismatch for `cpython-3.12" in done.stderr

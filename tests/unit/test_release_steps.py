@@ -111,7 +111,7 @@ def unpack(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
             (source / "build/static" / path).write_bytes(data)
         made = artifact.build(settings, ["frontend"], {}, release.hashes_there(settings))
         script = release.unpack_script(settings, made, ["frontend"], [])
-        done = tree.sh(f"set -eu; {script}", given=str(with_input("", made.archive).connector_arguments["_stdin"]))
+        done = tree.sh(f"set -eu; {script}", given="".join(with_input("", made.archive).connector_arguments["_stdin"]))
         assert done.returncode == 0, done.stderr
         assert tree.step("switch", name).returncode == 0
         return tree.root / "releases" / name / "frontend/build/static"

@@ -85,7 +85,7 @@ def test_options_that_change_nothing_here_are_fine(listed):
 
 
 BAD = {
-    "-e .": "line 1: found an editable installation, .;",
+    "-e ./lib": "line 1: found an editable installation, ./lib;",
     "-e git+https://github.com/a/b.git#egg=b": "found an editable installation, git+https://github.com/a/b.git#egg=b",
     "git+https://me:s3cret@example.org/a.git": "found a source in version control, git+https://***@example.org/a.git",
     "a @ git+ssh://git@example.org/a.git": "found a source in version control, a @ git+ssh://***@example.org/a.git",
@@ -119,7 +119,7 @@ def test_what_pypi_does_not_have_is_reported_with_its_place_and_without_a_passwo
 
 def test_all_that_is_wrong_is_reported_at_once_each_with_its_file(listed):
     with pytest.raises(DependenciesError) as error:
-        listed(requirements="-r deep/list.txt\n-e .\n", deep__list="idna\ngit+https://example.org/a\n")
+        listed(requirements="-r deep/list.txt\n-e ./lib\n", deep__list="idna\ngit+https://example.org/a\n")
     places = [problem.partition(":")[0] for problem in error.value.problems]
     assert places == ["deep/list.txt line 2", "requirements.txt line 2"]
 
@@ -140,3 +140,27 @@ def test_a_list_that_is_for_people_to_read_is_told_how_to_make_one(tmp_path, lin
     (tmp_path / "requirements.txt").write_text(line)
     with pytest.raises(DependenciesError, match=r"make the list by `pip list --format=freeze`"):
         read(tmp_path / "requirements.txt", tmp_path)
+
+
+@pytest.mark.parametrize("line", ["-e .", "--editable=.", ".", "-e .[web]", "-e .."])
+def test_the_project_itself_stands_for_its_dependencies(tmp_path, line):
+    folder = tmp_path / "api" if ".." in line else tmp_path
+    folder.mkdir(exist_ok=True)
+    (tmp_path / "pyproject.toml").write_text(
+        '[project]\nname = "a"\ndependencies = ["fastapi>=0.110"]\n[project.optional-dependencies]\nweb = ["jinja2"]\n'
+    )
+    (folder / "requirements.txt").write_text(f"{line}\nuvicorn\n")
+    found = read(folder / "requirements.txt", folder)
+    extra = ["jinja2"] if "web" in line else []
+    assert [entry.text for entry in found.entries] == ["fastapi>=0.110", *extra, "uvicorn"]
+    assert found.notes == []
+
+
+def test_a_project_that_lists_its_dependencies_in_code_is_ignored_with_a_note(tmp_path):
+    (tmp_path / "setup.py").write_text("setup()")
+    (tmp_path / "requirements").mkdir()
+    file = tmp_path / "requirements/base.txt"
+    file.write_text("-e .\nfastapi\n")
+    found = read(file, tmp_path)
+    assert [entry.text for entry in found.entries] == ["fastapi"]
+    assert "requirements/base.txt line 1: . is ignored, as a release runs the folder itself" in found.notes[0]

@@ -88,6 +88,11 @@ def test_what_differs_from_the_commit_in_either_folder_is_noted_and_what_is_besi
     assert of().commit == f"{git(repository, 'rev-parse', '--short', 'HEAD')}-dirty"
 
 
+def test_a_build_for_the_backend_may_read_what_is_beside_it(repository, of):
+    (repository / "notes.txt").write_text("of the build")
+    assert of(backend_build="cat ../../notes.txt > $OUTPUT/notes.txt").commit.endswith("-dirty")
+
+
 def test_folders_outside_of_git_have_no_commit(repository, of, tmp_path):
     (repository / ".git").rename(tmp_path / "gone")
     assert of().commit == ""
@@ -119,7 +124,7 @@ def test_the_files_of_a_commit_are_gone_when_the_run_has_ended(repository, tmp_p
     program = f"""
 from slipway.engine import pyinfra_compat
 from slipway.releases import sources
-print(sources._of(*{folders}, '', 'v1').backend)
+print(sources._of(*{folders}, '', 'v1', False).backend)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("/site/backend\n")

@@ -150,6 +150,9 @@ def test_a_missing_application_is_reported(tmp_path):
     done = init(tmp_path, "--yes", *DOMAIN)
     assert f"found no FastAPI application in {tmp_path}" in done.stderr
     assert "--set backend_source=..." in done.stderr
+    (tmp_path / "main.py").write_text("from fastapi import FastAPI\napp = FastAPI(\n")
+    done = init(tmp_path, "--yes", *DOMAIN)
+    assert f"found no FastAPI application in {tmp_path} (invalid syntax: main.py:2)" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["templates/page.html", "tasks/mail.py", "deploy.py"])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from slipway.starter.notes import next_steps
 from support.repositories import APP, PINNED, make, notes_of, read, settings_of
 
 FACTORY = "from fastapi import FastAPI\ndef create_app():\n    app = FastAPI()\n    return app\n"
@@ -197,6 +198,29 @@ def test_a_server_that_an_import_starts_is_reported_and_one_of_a_script_is_not(t
     assert "starts a server" not in notes_of(tmp_path / "b", {"main.py": APP + guarded})
 
 
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("def serve():\n    import uvicorn\n    uvicorn.run('main:app')\nserve()\n", "main.py:6: starts a server"),
+        ("import time\nwhile True:\n    time.sleep(1)\n", "main.py:4: loops"),
+        ("name = input('name? ')\n", "main.py:3: asks for input"),
+        ("while True:\n    break\n", ""),
+        ("def ask():\n    return input()\n", ""),
+    ],
+)
+def test_an_import_that_does_not_return_is_reported(tmp_path, code, said):
+    told = notes_of(tmp_path, {"main.py": APP + code})
+    assert (said in told) if said else ("so that the import never returns" not in told)
+
+
+def test_nothing_of_the_application_runs(tmp_path):
+    """Its modules connect, write and wait when they are imported."""
+    code = "import socket, time\nopen('written', 'w')\nsocket.create_connection(('192.0.2.1', 80))\ntime.sleep(999)\n"
+    files = {"main.py": f"import config\n{APP}", "config.py": code, "setup.py": code, "conftest.py": code}
+    assert settings_of(tmp_path, files)["backend_app"] == "main:app"
+    assert not (tmp_path / "written").exists()
+
+
 def test_an_application_in_a_module_named_setup_is_found_and_setuptools_own_is_none(tmp_path):
     files = {
         "app/main.py": "from app.core.setup import make\napp = make(1)\n",
@@ -271,3 +295,56 @@ def test_libraries_of_debian_that_packages_need_become_a_setting(tmp_path):
     files = {"main.py": APP, "requirements.txt": "fastapi\nuvicorn\npython-magic==0.4.27\npdf2image\n"}
     assert settings_of(tmp_path, files)["extra_packages"] == ["poppler-utils", "file"]
     assert "extra_packages" not in settings_of(tmp_path, {**files, "requirements.txt": "fastapi\nuvicorn\n"})
+
+
+def test_an_application_that_a_factory_mounts_is_a_part_of_it(tmp_path):
+    files = {
+        "pyproject.toml": '[project]\nname = "inv"\ndependencies = ["fastapi", "uvicorn", "pymongo"]\n',
+        "src/inv/__init__.py": "",
+        "src/inv/web/__init__.py": "",
+        "src/inv/web/api.py": "from fastapi import FastAPI\napi = FastAPI()\n@api.get('/things')\ndef things(): ...\n",
+        "src/inv/web/server.py": "from fastapi import FastAPI\nfrom .api import api\ndef build():\n    app = FastAPI()\n    app.mount('/api', api)\n    return app\n",
+    }
+    found = settings_of(tmp_path, files)
+    assert (found["backend_source"], found["backend_app"]) == ("src", "inv.web.server:build()")
+    assert found["backend_requirements"] == "../pyproject.toml"
+
+
+@pytest.mark.parametrize(
+    ("files", "command"),
+    [
+        ({"requirements.txt": "fastapi\nuvicorn\n"}, "slipway lock"),
+        ({"Pipfile": "[packages]\nfastapi = '*'\nuvicorn = '*'\n"}, "pipenv lock"),
+        ({"pyproject.toml": "[tool.poetry.dependencies]\nfastapi = '*'\nuvicorn = '*'\n"}, "poetry lock"),
+        ({"pyproject.toml": "[project]\ndependencies = ['fastapi', 'uvicorn']\n"}, "slipway lock"),
+        ({"poetry.lock": "", "pyproject.toml": "[tool.poetry.dependencies]\n"}, None),
+    ],
+)
+def test_what_locks_the_packages_is_a_step(tmp_path, files, command):
+    steps = [name for name, _ in next_steps(read(tmp_path, {"main.py": APP, **files}), "host")]
+    assert [name for name in steps if name.endswith(" lock")] == ([command] if command else [])
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"api/application.py": "from fastapi import FastAPI\nclass Api(FastAPI):\n    def __init__(self):\n        super().__init__()\n"}, (".", "api.application:Api()")),
+        ({"api/application.py": "from fastapi import FastAPI\nclass Api(FastAPI): ...\n", "main.py": "from api.application import Api\napp = Api()\n"}, (".", "main:app")),
+        ({"api/application.py": "from fastapi import FastAPI\nclass Api(FastAPI):\n    def __init__(self, settings):\n        super().__init__()\n"}, None),
+    ],
+)  # fmt: skip
+def test_a_class_of_fastapis_can_be_a_factory(tmp_path, files, expected):
+    assert target(tmp_path, {"api/__init__.py": "", **files}) == expected
+
+
+def test_a_list_that_no_lock_can_be_made_from_is_reported(tmp_path):
+    files = {"main.py": APP, "environment.yml": "dependencies:\n  - fastapi\n  - uvicorn\n"}
+    said = notes_of(tmp_path, files)
+    assert "environment.yml: not a list that pip reads; write requirements.txt" in said
+    assert "is missing" not in said
+    assert not [name for name, _ in next_steps(read(tmp_path, {}), "host") if name.endswith(" lock")]
+
+
+def test_a_path_of_windows_is_reported(tmp_path):
+    said = notes_of(tmp_path, {"main.py": f"{APP}import os\nos.makedirs('static\\\\uploads')\n"})
+    assert "main.py:4: writes to static\\uploads, a path of Windows; write it with /" in said

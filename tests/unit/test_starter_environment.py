@@ -242,3 +242,46 @@ def test_defaults_stand_beside_as_comments(tmp_path):
     found = read(tmp_path, {"main.py": f"import os\n{APP}os.getenv('LOG_LEVEL', 'info')\n"}).all_found
     (environment,) = (one for one in found if one.setting == "backend_environment")
     assert environment.more == ('"LOG_LEVEL": "info",  # main.py:4',)
+
+
+@pytest.mark.parametrize(
+    ("code", "value"),
+    [
+        ("import os\nHOSTS = os.environ['ALLOWED_HOSTS'].split(',')\n", "{site_domain}"),
+        ("from pydantic_settings import BaseSettings\nclass Settings(BaseSettings):\n    TRUSTED_HOSTS: list[str]\n", '["{site_domain}"]'),
+        ("import os\nHOSTS = os.getenv('ALLOWED_HOSTS', 'localhost,127.0.0.1')\n", "{site_domain}"),
+        ("import os\nHOSTS = os.getenv('ALLOWED_HOSTS', '*')\n", None),
+    ],
+)  # fmt: skip
+def test_the_hosts_that_an_application_answers_are_the_sites(tmp_path, code, value):
+    found = settings_of(tmp_path, {"main.py": f"{APP}{code}"}).get("backend_environment", {})
+    assert found.get("ALLOWED_HOSTS", found.get("TRUSTED_HOSTS")) == value
+
+
+def test_a_url_that_only_redis_over_tcp_may_have_is_reported(tmp_path):
+    code = "from pydantic import RedisDsn\nfrom pydantic_settings import BaseSettings\nimport redis\nclass Settings(BaseSettings):\n    REDIS_URL: RedisDsn\n"
+    assert "main.py: RedisDsn accepts no unix socket" in notes_of(tmp_path, {"main.py": f"{APP}{code}"})
+    assert "RedisDsn" not in notes_of(tmp_path / "str", {"main.py": f"{APP}{code.replace('RedisDsn', 'str')}"})
+
+
+def test_variables_of_a_file_are_known_by_their_names(tmp_path):
+    code = "from dotenv import dotenv_values\nfrom pymongo import MongoClient\nenv = dotenv_values('.env.local')\n@app.on_event('startup')\ndef up():\n    app.db = MongoClient(env['ATLAS_URI'])[env['DB_NAME']]\n"
+    found = settings_of(tmp_path, {"main.py": f"{APP}{code}"})
+    assert found["backend_environment"] == {"ATLAS_URI": "{mongo_url}", "DB_NAME": "{mongo_database}"}
+
+
+@pytest.mark.parametrize(
+    ("key", "call", "name"),
+    [
+        ("f'{PREFIX}_{name}'", "env('MONGO_URI')", "SHOP_MONGO_URI"),
+        ("PREFIX + '_' + name", "env('MONGO_URI')", "SHOP_MONGO_URI"),
+        ("f'SHOP_{name.upper()}_V2'", "env('mongo_uri')", "SHOP_MONGO_URI_V2"),
+        ("name.upper()", "env('mongo_uri')", "MONGO_URI"),
+        # Of two unknown parts nothing is known.
+        ("f'{stage}_{name}'", "env('MONGO_URI')", ""),
+    ],
+)
+def test_a_function_that_puts_the_name_of_a_variable_together_is_followed(tmp_path, key, call, name):
+    code = f"import os\nfrom pymongo import MongoClient\nPREFIX = 'SHOP'\ndef env(name, default=None, stage=''):\n    return os.getenv({key}, default)\nclient = MongoClient({call})\n"
+    found = values(tmp_path, code)
+    assert found == ({name: "{mongo_url}"} if name else {})

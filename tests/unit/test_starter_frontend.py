@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from slipway.settings import frontend_tool
-from support.repositories import APP, notes_of, read
+from support.repositories import APP, notes_of, read, settings_of
 
 TOOLS: dict[str, dict[str, Any]] = {
     "vite": {"devDependencies": {"vite": "6"}},
@@ -45,7 +45,7 @@ def rows(top, files: dict[str, str], **answers: Any) -> dict[str, Any]:
         ({"package.json": package()}, "."),
         ({"packages/ui/package.json": package(), "packages/api/x.py": ""}, "packages/ui"),
         ({"apps/web/package.json": package(), "package.json": '{"scripts": {"build": "turbo build"}}'}, "apps/web"),
-        ({"apps/docs/package.json": package("next"), "apps/web/package.json": package("next")}, "apps/web"),
+        ({"apps/docs/package.json": package("vue"), "apps/web/package.json": package("vue")}, "apps/web"),
         ({"my app/package.json": package()}, "my app"),
         ({"web/package.json": f"\ufeff{package()}"}, "web"),
         # Whatever builds it.
@@ -151,7 +151,6 @@ def test_a_build_is_told_where_the_api_is(tmp_path, files, value):
     ("tool", "read_by", "name"),
     [
         ("react-scripts", "process.env.REACT_APP_BACKEND_URL", "REACT_APP_BACKEND_URL"),
-        ("next", "process.env.NEXT_PUBLIC_API_URL", "NEXT_PUBLIC_API_URL"),
         ("vue", "process.env.VUE_APP_API", "VUE_APP_API"),
         ("svelte", "import { PUBLIC_API_URL } from '$env/static/public'", "PUBLIC_API_URL"),
     ],
@@ -206,8 +205,9 @@ def test_a_build_of_vites_goes_where_it_is_served_from(tmp_path, config, options
 @pytest.mark.parametrize(
     ("files", "said"),
     [
-        ({"package.json": package("next"), "next.config.js": "output: 'standalone'"}, "next.config.js: the build needs a Node.js server"),
-        ({"package.json": package("svelte"), "svelte.config.js": ""}, "use @sveltejs/adapter-static"),
+        ({"web/package.json": package("next", dependencies={"next": "^16.0.1"})}, "next needs Node.js >=20.9 on the server"),
+        ({"web/package.json": package("next"), "web/.nvmrc": "22"}, "next needs Node.js 22 on the server"),
+        ({"package.json": package("svelte"), "svelte.config.js": ""}, "@sveltejs/adapter-static with fallback"),
         ({"package.json": OWN_BUILD, "vite.config.js": "base: '/shop/'"}, "base is '/shop/'"),
         ({"package.json": OWN_BUILD, "vite.config.js": "outDir: '../static'"}, "the build is written to '../static'"),
         ({"package.json": package("react-scripts", homepage="https://me.example.org/shop")}, '"homepage"'),
@@ -237,3 +237,50 @@ def test_what_is_derived_is_not_written(tmp_path):
     files = {"main.py": APP, "web/package.json": package(), "web/package-lock.json": "{}"}
     names = [one.setting for one in read(tmp_path, files).all_found]
     assert not {"frontend_build", "frontend_output", "frontend_assets"} & {*names}
+
+
+def test_an_api_elsewhere_is_reported_as_it_may_be_this_one(tmp_path):
+    files = {
+        "main.py": APP,
+        "web/package.json": package(),
+        "web/src/a.js": "fetch(import.meta.env.VITE_API_URL)",
+        "web/.env": "VITE_API_URL=https://preview.example.dev/api\n",
+    }
+    said = notes_of(tmp_path, files, site_domain="shop.example.org")
+    assert "VITE_API_URL is 'https://preview.example.dev/api' (web/.env:1), which is not this site" in said
+    assert "VITE_API_URL=https://shop.example.org/api" in said
+    files["web/.env"] = "VITE_API_URL=https://shop.example.org/api\n"
+    assert "VITE_API_URL" not in notes_of(tmp_path / "same", files, site_domain="shop.example.org")
+
+
+def test_an_address_in_the_code_is_named_as_visitors_reach_it(tmp_path):
+    files = {
+        "main.py": APP,
+        "web/package.json": package("angular"),
+        "web/proxy.conf.json": '{"/api": {"target": "http://localhost:8000", "pathRewrite": {"^/api": ""}}}',
+        "web/src/environment.ts": "export const url = 'http://localhost:8000/graphql';",
+    }
+    assert "request '/api/graphql'" in notes_of(tmp_path, files)
+
+
+def test_vues_output_beside_the_frontend_is_changed_by_an_option(tmp_path):
+    files = {
+        "main.py": APP,
+        "web/package.json": package("vue", scripts={"build": "vue-cli-service build"}),
+        "web/package-lock.json": "{}",
+        "web/vue.config.js": "module.exports = { outputDir: '../static' }",
+    }
+    assert settings_of(tmp_path, files)["frontend_build"].endswith("npm run build -- --dest dist")
+
+
+def test_a_second_frontend_is_reported(tmp_path):
+    files = {
+        "main.py": APP,
+        **{f"{folder}/package.json": package() for folder in ("Admin-App", "Customer-App", "docs-site")},
+    }
+    assert settings_of(tmp_path, files)["frontend_source"] == "Customer-App"
+    said = notes_of(tmp_path, files)
+    assert "Admin-App/package.json:1: another frontend; frontend_source names the one to serve" in said
+    assert "docs-site" not in said
+    files["ui/package.json"] = package("none")
+    assert "ui/package.json" not in notes_of(tmp_path, files), "a library of the site's"

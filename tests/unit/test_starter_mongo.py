@@ -242,3 +242,18 @@ def test_the_parts_of_a_nested_model_are_known_by_the_names_of_their_variables(t
     }
     assert found["mongodb_database"] == "store"
     assert "backend_secrets" not in found
+
+
+def test_an_address_of_mongodb_that_is_in_no_variable_is_reported(tmp_path):
+    code = "import yaml\nfrom mongoengine import connect\nCFG = yaml.safe_load(open('c.yaml'))\nconnect(db=CFG['db'], host=CFG['host'])\n"
+    said = notes_of(tmp_path, {"main.py": f"{APP}{code}"})
+    assert 'main.py:4: found no variable with MongoDB\'s address; read os.environ["MONGO_URL"]' in said
+    own = "import os\nfrom pymongo import MongoClient\nc = MongoClient(os.environ['MONGO_URL'])\n"
+    assert "found no variable" not in notes_of(tmp_path / "own", {"main.py": f"{APP}{own}"})
+
+
+def test_a_client_of_a_with_statement_is_one(tmp_path):
+    code = "import os\nfrom pymongo import AsyncMongoClient\nasync def lifespan(app):\n    async with AsyncMongoClient(os.environ['DB_URI']) as c:\n        app.state.db = c['inventory']\n        yield\n"
+    found = settings_of(tmp_path, {"main.py": f"{APP}{code}"})
+    assert found["mongodb_database"] == "inventory"
+    assert found["backend_environment"] == {"DB_URI": "{mongo_url}"}

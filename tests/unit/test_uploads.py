@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 import os
 import stat
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import gevent
 from pyinfra.api.host import Host
+
+from slipway.engine.uploads import with_input
 
 
 def upload(host: Host, path: Path, content: bytes, **arguments: Any) -> bool:
@@ -67,6 +70,35 @@ def test_an_upload_goes_through_a_name_that_nobody_can_guess_and_nobody_else_can
     assert new, "this test would not notice anything"
     assert len(new) == len({name.removeprefix("file.") for name in new})
     assert all(name.startswith("file.") and len(name) == len("file.") + 6 for name in new)
+
+
+def test_a_large_upload_tells_how_far_it_is_and_is_never_in_memory(host, tmp_path):
+    content = tmp_path / "content"
+    with content.open("wb") as file:
+        file.truncate(64 * 2**20)
+    seen: set[tuple[int, int]] = set()
+
+    def look() -> None:
+        while True:
+            seen.add(host.connector.uploaded)
+            gevent.sleep(0.001)
+
+    looking = gevent.spawn(look)
+    command = with_input(f"base64 -d | wc -c > {tmp_path}/size", content)
+    tracemalloc.start()
+    try:
+        assert host.run_shell_command(command, **command.connector_arguments)[0]
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        looking.kill()
+    assert (tmp_path / "size").read_text().strip() == str(64 * 2**20)
+    assert peak < 16 * 2**20
+    sent = sorted(sent for sent, whole in seen if whole == 64 * 2**20)
+    assert len(sent) > 10
+    assert sent[0] < 8 * 2**20
+    assert sent[-1] > 56 * 2**20
+    assert host.connector.uploaded == (0, 0)
 
 
 def _watch(folder: Path, seen: dict[str, int]) -> None:

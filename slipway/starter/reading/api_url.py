@@ -35,8 +35,16 @@ _NOT_THE_API = re.compile(
     r"|TIMEOUT|GOOGLE|MAPS?_|FACEBOOK|STRIPE|KEYCLOAK|AUTH0|SUPABASE|FIREBASE|SENTRY|CDN|MOCK|GITHUB|S3|BUCKET|CLOUDINARY|LOGO|IMAGE"
 )
 LOCAL = re.compile(r"(?:https?|wss?)://(?:localhost|127\.0\.0\.1|0\.0\.0\.0)(?::\d+)?[^\s'\"`<>)]*")
+# A rewrite of Next.js that strips a prefix: "/api/:path*" to "http://localhost:8000/:path*".
+_REWRITTEN = re.compile(
+    r"source\s*:\s*['\"`](/\w[\w/-]*)/:\w+\*['\"`]\s*,\s*destination\s*:\s*[^\n]*?(?:\}|:\d+|['\"`])/:\w+\*"
+)
 # Lines with a development address that browsers do not request.
 _NOT_ASKED = re.compile(r"console\.|\bproxy\b|target\s*:|placeholder|example|data-testid|schema\.org|w3\.org")
+
+
+# Variables that tools and hosting providers set.
+_OF_TOOLS = re.compile(r"(NODE_ENV|PORT|HOST|HOSTNAME|CI|ANALYZE|NEXT_RUNTIME|VERCEL\w*|NETLIFY\w*|CF_\w*|DEBUG)$")
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,11 @@ class ApiVariable:
         return bool(LOCAL.match(self.value)) or (
             not self.value and (self.example[:1] in ("", "/") or bool(LOCAL.match(self.example)))
         )
+
+    @property
+    def other_host(self) -> str:
+        """The host name of a complete address, "" for none."""
+        return urlsplit(self.value).hostname or "" if re.match(r"(https?|wss?)://", self.value) else ""
 
     @property
     def path(self) -> str:
@@ -80,6 +93,8 @@ class Api:
     asks_below_api: bool = False
     # Prefixes that a development server, or a container's Nginx, strips for the backend.
     stripped: list[tuple[str, Place]] = field(default_factory=list)
+    # Other variables that the program reads that makes the pages.
+    of_server: dict[str, Place] = field(default_factory=dict)
     # The frontend's own routes.
     pages: dict[str, Place] = field(default_factory=dict)
 
@@ -101,6 +116,13 @@ def api(repository: Repository, frontend: Frontend) -> Api:
         for match in re.finditer(r"\bpath\s*[=:]\s*\{?\s*['\"]/?([\w-]+)(?:/[^'\"]*)?['\"]", text):
             found.pages.setdefault(match[1], Place(file, line_of(text, match.start())))
     found.variables = [*_api_variables(repository, frontend, read)]
+    known = {one.name for one in found.variables}
+    if frontend.server:
+        found.of_server = {
+            name: place
+            for name, (place, fallback) in read.items()
+            if not fallback and name not in known and not name.startswith(frontend.prefix) and not _OF_TOOLS.match(name)
+        }
     found.stripped = [*_stripped(repository, frontend)]
     return found
 
@@ -122,7 +144,9 @@ def _api_variables(
     above = {name: _values(repository, "", name) for name in EXAMPLES}
     for name, (place, fallback) in read.items():
         bare = name.removeprefix(frontend.prefix).upper()
-        if (frontend.prefix and not name.startswith(frontend.prefix)) or _NOT_THE_API.search(bare):
+        # A program that makes pages reads others, too.
+        is_read = name.startswith(frontend.prefix) or frontend.server is not None
+        if not is_read or _NOT_THE_API.search(bare):
             continue
         value, where = fallback, place if fallback else None
         for file in FOR_PRODUCTION:
@@ -165,6 +189,10 @@ def _stripped(repository: Repository, frontend: Frontend) -> Iterator[tuple[str,
             text = uncommented(repository.read(file) or "")
             for match in re.finditer(r"(?:rewrite|pathRewrite)\b[^\n]*?\^?\\?(/\w[\w/-]*)", text):
                 yield match[1].replace("\\", "").rstrip("/"), Place(file, line_of(text, match.start()))
+        elif name.startswith("next.config"):
+            text = uncommented(repository.read(file) or "")
+            for match in _REWRITTEN.finditer(text):
+                yield match[1], Place(file, line_of(text, match.start()))
         elif name.endswith(".conf"):
             text = repository.read(file) or ""
             for match in re.finditer(

@@ -9,7 +9,17 @@ from dataclasses import dataclass, replace
 
 from slipway.starter.reading.files import Place, Repository, folder_of, parents
 from slipway.starter.reading.packages import lists_packages
-from slipway.starter.reading.python import BEYOND, Code, Function, assignments, blocks, called, dotted_of, tree_of
+from slipway.starter.reading.python import (
+    BEYOND,
+    Code,
+    Function,
+    argument,
+    assignments,
+    blocks,
+    called,
+    dotted_of,
+    tree_of,
+)
 from slipway.starter.reading.starts import Start, in_code, nearness, starts
 
 _GOOD_STEMS = ("main", "app", "server", "api", "asgi", "application", "wsgi", "run", "index")
@@ -69,7 +79,25 @@ def applications(repository: Repository) -> list[App]:
     matched = [_with_start(app, said, found) for app in found]
     matched += _imported_elsewhere(repository, found, said)
     rooted = [replace(app, root=_root(repository, app)) for app in matched]
-    return sorted(rooted, key=lambda app: _rank(app))
+    parts = {app.file for app in rooted if _is_mounted(repository, app, rooted)}
+    return sorted(rooted, key=lambda app: (app.file in parts, *_rank(app)))
+
+
+def _is_mounted(repository: Repository, app: App, among: list[App]) -> bool:
+    """Whether another application mounts this one, which is a part of that then."""
+    others = [one for one in among if one.file != app.file and not is_poor(one)]
+    for other in others if not app.start else ():
+        if ".mount(" not in (repository.read(other.file) or ""):
+            continue
+        code = Code(repository, other.root)
+        module = code.module(other.module)
+        for node in ast.walk(module.tree) if module else ():
+            if called(node) == "mount" and isinstance(node, ast.Call):
+                mounted = argument(node, "app", 1)
+                found = code.defined(module, mounted.id) if module and isinstance(mounted, ast.Name) else None
+                if found and (found[0].file, found[1]) == (app.file, app.name):
+                    return True
+    return False
 
 
 def _is_test(file: str) -> bool:
@@ -95,6 +123,8 @@ def _defined_in(repository: Repository, file: str, makers: dict[str, set[str]]) 
             case ast.ClassDef(name=name, bases=bases) if own & {dotted_of(base).rpartition(".")[2] for base in bases}:
                 own.add(name)
                 makers.setdefault(file, set()).add(name)
+                if _is_made_of_nothing(statement):
+                    yield App(file, name, True, Place(file, statement.lineno))
             case ast.FunctionDef() if _makes_one(statement):
                 makers.setdefault(file, set()).add(statement.name)
                 if _needs_nothing(statement):
@@ -143,6 +173,16 @@ def _needs_nothing(function: Function) -> bool:
     given = function.args
     optional = len(given.defaults) >= len(given.posonlyargs) + len(given.args)
     return optional and all(default is not None for default in given.kw_defaults)
+
+
+def _is_made_of_nothing(definition: ast.ClassDef) -> bool:
+    """Whether a class can be called without arguments."""
+    made = [one for one in definition.body if isinstance(one, ast.FunctionDef) and one.name == "__init__"]
+    if not made:
+        return True
+    given = made[0].args
+    required = len(given.posonlyargs) + len(given.args) - len(given.defaults)
+    return required <= 1 and all(default is not None for default in given.kw_defaults)
 
 
 def _matches(start: Start, app: App) -> bool:
@@ -204,9 +244,12 @@ def _root(repository: Repository, app: App) -> str:
         broken = sum(BEYOND in one.imported for one in reached)
         closeness = -abs(len(folder) - len(folder_of(app.file)))
         is_package = repository.has(f"{folder}/__init__.py".lstrip("/"))
+        # A package below src/, which is imported from there. https://packaging.python.org/en/latest/discussions/src-layout-vs-flat-layout/
+        first = app.file.removeprefix(f"{folder}/").partition("/")[0]
+        is_src = folder.rpartition("/")[2] == "src" and repository.has(f"{folder}/{first}/__init__.py")
         found = len(reached) - len(_packages(code, start)) - broken
         # A named folder counts unless imports contradict it; else a package is imported from above it.
-        rank = (found, folder == named, not is_package, lists_packages(repository, folder), closeness)
+        rank = (found, folder == named, not is_package, is_src, lists_packages(repository, folder), closeness)
         if best is None or rank > best[0]:
             best = (rank, folder)
     return best[1] if best else folder_of(app.file)

@@ -123,3 +123,19 @@ def served(values: Values, routes: Routes, source: str) -> list[Served]:
             if text:
                 found.append(Served(posixpath.normpath(text), route.path, route.place))
     return found
+
+
+def is_served(values: Values, modules: list[Module], routes: Routes, root: str, target: str) -> bool:
+    """Whether the application, imported from `root`, serves the folder `target` of the repository, and needs no other
+    by a path relative to where it is started."""
+    paths = [posixpath.normpath(posixpath.join(root, one.path)) for one in served(values, routes, root)]
+    for node, scope in values.nodes(modules):
+        if called(node) == "FileResponse" and isinstance(node, ast.Call):
+            text = beginning_of(values.of(given, scope)) if (given := argument(node, "path", 0)) else ""
+            if text.startswith(TOP):
+                paths.append(posixpath.normpath(text).removeprefix(f"{TOP}/"))
+        elif called(node) in ("StaticFiles", "Jinja2Templates", "FileSystemLoader") and isinstance(node, ast.Call):
+            text = beginning_of(values.of(given, scope)) if (given := argument(node, "directory", 0)) else ""
+            if text and not text.startswith(("/", "..")) and not target.startswith(f"{root}/"):
+                return False
+    return any(f"{path}/".startswith(f"{target}/") for path in paths)

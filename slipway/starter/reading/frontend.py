@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import posixpath
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,9 +11,14 @@ from typing import Any
 
 from slipway.settings import frontend_tool
 from slipway.settings.frontend_tool import BUILDS, LOCKS, NO_BUILD, WITHOUT_A_LOCK, YARN_BERRY
+from slipway.starter.reading import pages_server
 from slipway.starter.reading.files import Place, Repository, folder_of, line_of, parents
+from slipway.starter.reading.pages_server import PagesServer
 
 _GOOD_FOLDERS = ("frontend", "web", "client", "ui", "webapp", "front", "app", "site", "front-end", "dashboard", "www")
+# Folders that have no site, and those that have a lesser one.
+_NO_SITE = re.compile(r"(examples?|docs?|storybook|e2e|emails?)([-_. ].*)?$")
+_LESSER = re.compile(r"(website|mobile|admin|landing)([-_. ].*)?$")
 _CONFIGS = ("js", "ts", "mjs", "mts", "cjs", "cts")
 
 
@@ -47,7 +53,7 @@ TOOLS = (
 @dataclass
 class Frontend:
     """`output` is relative to `folder`, "" if unknown; `assets` is "" if hashed files have no separate folder.
-    `problems` say why it can't be served as static files, with the fix."""
+    `problems` say why it can't be served, with the fix. `server` makes the pages, if they are no static files."""
 
     folder: str
     place: Place
@@ -59,6 +65,11 @@ class Frontend:
     assets: str
     prefix: str
     problems: list[str] = field(default_factory=list)
+    server: PagesServer | None = None
+    # The folder in the repository that the build is configured to write, "" if unknown.
+    target: str = ""
+    # The command that writes it there.
+    own_build: str = ""
 
 
 def frontends(repository: Repository) -> list[Frontend]:
@@ -109,13 +120,16 @@ def _tool(package: dict[str, Any]) -> Tool | None:
     return next((tool for tool in TOOLS if names & {*tool.marks}), None)
 
 
+def is_no_site(folder: str) -> bool:
+    """Whether a folder has documentation, examples or the like, by its name."""
+    return any(_NO_SITE.match(part.lower()) for part in folder.split("/"))
+
+
 def _rank(repository: Repository, file: str, package: dict[str, Any]) -> tuple[object, ...]:
     folders = [part.lower() for part in folder_of(file).split("/")]
     tool = _tool(package)
     is_library = "main" in package and "private" not in package
-    poor = any(
-        re.match(r"(examples?|docs?|website|storybook|e2e|mobile|admin|landing|emails?)$", one) for one in folders
-    )
+    poor = is_no_site(folder_of(file)) or any(map(_LESSER.match, folders))
     good = next((n for n, name in enumerate(_GOOD_FOLDERS) if name in folders), len(_GOOD_FOLDERS))
     return tool is None, poor, is_library, good, len(folders), file
 
@@ -131,7 +145,12 @@ def _frontend(repository: Repository, file: str, package: dict[str, Any]) -> Fro
         found.problems.append(f"{file}: found no lock file: run `npm install`, and commit package-lock.json")
     if not tool.marks and not frontend_tool.output(str(repository.top / folder)):
         found.problems.append(f"{file}: the build's output is unknown; set frontend_output and frontend_assets")
+    own_build = found.build
     _CONFIGURED.get(tool.name, lambda *_: None)(repository, found)
+    output = found.output or frontend_tool.output(str(repository.top / folder))
+    if not found.target and output:
+        found.target = posixpath.normpath(posixpath.join(folder, output))
+    found.own_build = own_build
     if (
         tool.name == "create-react-app"
         and (home := str(package.get("homepage", "")))
@@ -196,6 +215,8 @@ def _vite(repository: Repository, found: Frontend) -> None:
     text, file = _config(repository, found.folder, "vite.config")
     output, base = _text_of(text, "outDir"), _text_of(text, "base")
     is_unknown, is_outside = "outDir" in text and not output, output.startswith(("../", "/"))
+    if output.startswith("../"):
+        found.target = posixpath.normpath(posixpath.join(found.folder, output))
     is_below = base not in ("", "/", "./")
     script = str(_json(repository, found.place.file)["scripts"]["build"])
     if re.search(r"\bvite build[^&|;]*$", script):
@@ -218,13 +239,10 @@ def _vite(repository: Repository, found: Frontend) -> None:
 
 def _next(repository: Repository, found: Frontend) -> None:
     text, file = _config(repository, found.folder, "next.config")
-    if _text_of(text, "output") != "export":
-        where = file or f"{found.folder}/next.config.mjs".lstrip("/")
-        found.problems.append(
-            f'{where}: the build needs a Node.js server, but Slipway serves static files: set output: "export", if no'
-            " page is rendered at request time; else its standalone build can be a service (docs/sites.md, Several"
-            " programs), if it is committed below backend_source"
-        )
+    if (output := _text_of(text, "output")) != "export":
+        version = _version(repository, found, "next")
+        dist = _text_of(text, "distDir").removeprefix("./").rstrip("/") or ".next"
+        found.server = pages_server.of_next(version, found.folder, found.lock, output == "standalone", dist)
     if folder := _text_of(text, "distDir"):
         _outside(found, file, folder)
     if base := _text_of(text, "basePath"):
@@ -233,17 +251,44 @@ def _next(repository: Repository, found: Frontend) -> None:
 
 def _sveltekit(repository: Repository, found: Frontend) -> None:
     text, file = _config(repository, found.folder, "svelte.config")
-    if "adapter-static" not in text:
+    if "adapter-node" in text and not _text_of(text, "out"):
+        command = f"node {pages_server.FOLDER}/build"
+        found.server = pages_server.of_packages(found.folder, found.lock, found.manager, command)
+    if "adapter-static" not in text and not found.server:
         found.problems.append(
-            f"{file}: the build needs a Node.js server, but Slipway serves static files: use @sveltejs/adapter-static"
-            ' with fallback: "index.html"'
+            f'{file}: needs an adapter for this server: @sveltejs/adapter-static with fallback: "index.html", or'
+            " @sveltejs/adapter-node, if pages are rendered at request time"
         )
     _outside(found, file, _text_of(text, "pages"))
 
 
+def _react_router(repository: Repository, found: Frontend) -> None:
+    text, file = _config(repository, found.folder, "react-router.config")
+    if re.search(r"ssr\s*:\s*false", text):
+        return
+    for package, program in (("@react-router/serve", "react-router-serve"), ("@remix-run/serve", "remix-serve")):
+        if _version(repository, found, package):
+            place = pages_server.FOLDER
+            command = f"{place}/node_modules/.bin/{program} {place}/build/server/index.js"
+            found.server = pages_server.of_packages(found.folder, found.lock, found.manager, command)
+    if not found.server:
+        found.problems.append(
+            f"{file or 'react-router.config'}: the build needs a Node.js server: set ssr: false, or list"
+            " @react-router/serve and commit package-lock.json, and init writes a service for it"
+        )
+
+
 def _vue_cli(repository: Repository, found: Frontend) -> None:
     text, file = _config(repository, found.folder, "vue.config")
-    _outside(found, file, _text_of(text, "outputDir"))
+    output = _text_of(text, "outputDir")
+    script = str(_json(repository, found.place.file)["scripts"]["build"])
+    if output.startswith("../"):
+        found.target = posixpath.normpath(posixpath.join(found.folder, output))
+    if output.startswith(("../", "/")) and re.search(r"\bvue-cli-service build[^&|;]*$", script):
+        # A command-line option overrides the file.
+        found.build += f"{' --' if found.manager == 'npm' else ''} --dest dist"
+    else:
+        _outside(found, file, output)
     if folder := _text_of(text, "assetsDir"):
         found.assets = f"/{folder.strip('/')}/"
 
@@ -263,13 +308,19 @@ def _angular(repository: Repository, found: Frontend) -> None:
         return
 
 
-def _static(name: str, problem: str, is_fine: str) -> Any:
-    def look(repository: Repository, found: Frontend) -> None:
-        text, file = _config(repository, found.folder, name)
-        if not re.search(is_fine, text):
-            found.problems.append(f"{file or name}: {problem}")
+def _nuxt(repository: Repository, found: Frontend) -> None:
+    text, _ = _config(repository, found.folder, "nuxt.config")
+    script = str(_json(repository, found.place.file)["scripts"]["build"])
+    if not re.search(r"ssr\s*:\s*false", text) and "generate" not in script:
+        version = _version(repository, found, "nuxt")
+        found.server = pages_server.of_nuxt(version, pages_server.nuxt_variables(text))
 
-    return look
+
+def _version(repository: Repository, found: Frontend, package: str) -> str:
+    """The version of a package that the frontend lists, "" if it does not."""
+    listed = _json(repository, found.place.file)
+    tables = [listed.get(name) for name in ("dependencies", "devDependencies")]
+    return next((str(table[package]) for table in tables if isinstance(table, dict) and package in table), "")
 
 
 _CONFIGURED: dict[str, Any] = {
@@ -278,17 +329,8 @@ _CONFIGURED: dict[str, Any] = {
     "sveltekit": _sveltekit,
     "vue-cli": _vue_cli,
     "angular": _angular,
-    "nuxt": _static(
-        "nuxt.config",
-        "the build needs a Node.js server, but Slipway serves static files: set ssr: false, and use `nuxt generate` as"
-        " the script build",
-        r"ssr\s*:\s*false",
-    ),
-    "react-router": _static(
-        "react-router.config",
-        "the build needs a Node.js server, but Slipway serves static files: set ssr: false",
-        r"ssr\s*:\s*false",
-    ),
+    "nuxt": _nuxt,
+    "react-router": _react_router,
 }
 
 

@@ -127,6 +127,9 @@ class _Reader:
         for variable in self.variables.found:
             if variable.name not in self.result.roles and (role := self._by_name(variable, is_sql)):
                 self.result.roles[variable.name] = role
+        for name, place in self.variables.from_files:
+            if role := self._by_name(Variable(name, None, True, place), is_sql):
+                self.result.roles.setdefault(name, role)
         if not any(role == "user" or "url" in role for role in self.result.roles.values()):
             self.result.roles |= self.without_user
         self._names_of_variables()
@@ -152,6 +155,8 @@ class _Reader:
             targets = node.targets
         elif isinstance(node, ast.AnnAssign):
             targets = [node.target]
+        elif isinstance(node, ast.withitem) and node.optional_vars:
+            targets, value = [node.optional_vars], node.context_expr
         is_annotated = isinstance(node, ast.AnnAssign) and _names_client(annotation)
         is_made = isinstance(value, ast.expr) and _makes_client(value)
         if isinstance(node, ast.arg) and "client" in node.arg.lower() and _names_client(node.annotation):
@@ -337,7 +342,9 @@ class _Reader:
             return "url"
         match = _STARTS.match(name)
         is_mongos = "MONGO" in name or "ATLAS" in name
-        if not match or not self.result.is_used or _OTHERS.search(name) or (is_sql and not is_mongos):
+        # A module that is imported by its name may use it.
+        is_used = self.result.is_used or "MONGO" in name
+        if not match or not is_used or _OTHERS.search(name) or (is_sql and not is_mongos):
             return ""
         if "postgres" in known or "mysql" in known or "sqlite" in known or "redis" in known:
             return ""

@@ -9,15 +9,16 @@ from slipway.starter.reading.files import Place, Repository
 from slipway.starter.reading.packages import Dependencies
 from slipway.starter.reading.python import Module
 
-_MONGO = ("pymongo", "motor", "beanie", "odmantic", "mongoengine", "umongo", "fastapi-contrib")
+_WITH_BEANIE = ("beanie", "fastapi-users-db-beanie", "fastapi-users[beanie]")
+_MONGO = ("pymongo", "motor", "odmantic", "mongoengine", "umongo", "fastapi-contrib", *_WITH_BEANIE)
 _ALL = ("fastapi[all]", "fastapi[standard]")
 # Modules that applications of this kind import, and the packages of which one brings each: the one to name first.
 # A package that is in no list may come with another one, so that these are only those where that is known.
 PROVIDERS = {
     "pymongo": _MONGO,
     "bson": _MONGO,
-    "motor": ("motor", "beanie", "odmantic", "umongo", "fastapi-contrib"),
-    "beanie": ("beanie", "fastapi-users-db-beanie", "fastapi-users[beanie]"),
+    "motor": ("motor", "odmantic", "umongo", "fastapi-contrib", *_WITH_BEANIE),
+    "beanie": _WITH_BEANIE,
     "odmantic": ("odmantic",),
     "mongoengine": ("mongoengine",),
     "jose": ("python-jose",),
@@ -51,13 +52,13 @@ LIBRARIES = {
 
 
 def missing(
-    repository: Repository, root: str, modules: list[Module], listed: Dependencies
+    repository: Repository, roots: list[str], modules: list[Module], listed: Dependencies
 ) -> Iterator[tuple[Place, str, str]]:
     """Where the code needs a package that no list has: the place, the name there, and the package."""
-    prefix, told = f"{root}/" if root else "", set[str]()
+    prefixes, told = [f"{root}/" if root else "" for root in roots], set[str]()
     for module in modules:
         for place, head, name in _imports(module):
-            is_own = repository.has(f"{prefix}{head}.py") or repository.is_folder(f"{prefix}{head}")
+            is_own = any(repository.has(f"{one}{head}.py") or repository.is_folder(f"{one}{head}") for one in prefixes)
             providers = () if is_own else PROVIDERS.get(head, ())
             if head in ("fastapi", "pydantic") and name in IMPLIED and _is_used(name, module):
                 providers = IMPLIED[name]

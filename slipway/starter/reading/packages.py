@@ -6,13 +6,17 @@ import posixpath
 import re
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from slipway.dependencies import indexes
 from slipway.dependencies.files import LISTS, LOCKS, PROJECT, UNLOCKED
 from slipway.starter.reading.files import Place, Repository, folder_of, line_of, parents
 
+# The form of a pyproject.toml in a workspace of uv.
+UV_LOCK, WITH_WORKSPACE = "uv.lock", "locked by its workspace"
+# The form of a pyproject.toml with Poetry's own table.
+POETRYS = "pyproject.toml, Poetry's"
 _INCLUDE = re.compile(r"^\s*(?:-r|--requirement)[= ]?\s*[\"']?([^\s\"'#]+)", re.MULTILINE)
 
 
@@ -28,7 +32,19 @@ class Dependencies:
     @property
     def is_locked(self) -> bool:
         """Whether every package is pinned with hashes; otherwise `slipway lock` is needed."""
-        return self.form.endswith(", with hashes") or self.file.rpartition("/")[2] in LOCKS
+        is_listed = self.form.endswith(", with hashes") or WITH_WORKSPACE in self.form
+        return is_listed or self.file.rpartition("/")[2] in LOCKS
+
+    @property
+    def can_be_locked(self) -> bool:
+        """Whether it is a list that any lock is made from, unlike those of conda and setuptools."""
+        return UNLOCKED.get(self.file.rpartition("/")[2]) != ""
+
+    @property
+    def own_lock(self) -> str:
+        """The command of another tool that locks it, "" if `slipway lock` does."""
+        name = self.file.rpartition("/")[2]
+        return "poetry lock" if self.form == POETRYS else UNLOCKED.get(name, "")
 
 
 def dependencies(repository: Repository, app_file: str, root: str) -> Dependencies | None:
@@ -38,9 +54,20 @@ def dependencies(repository: Repository, app_file: str, root: str) -> Dependenci
     between = [folder for folder in parents(folder_of(app_file)) if folder not in above]
     for folder in [*above, *between]:
         if found := _in(repository, folder):
-            return found
+            return _of_workspace(repository, found)
     others = repository.named("requirements.txt", *LOCKS, "pyproject.toml")
     return _in(repository, folder_of(others[0])) if others else None
+
+
+def _of_workspace(repository: Repository, found: Dependencies) -> Dependencies:
+    """The same with the packages of the lock of a workspace of uv, if the project is a member of one."""
+    name = toml(repository, found.file).get("project", {}).get("name") if found.file.endswith(PROJECT) else None
+    for folder in parents(folder_of(found.folder)) if name and found.folder else ():
+        lock = f"{folder}/{UV_LOCK}".lstrip("/")
+        if repository.has(lock) and re.search(rf'^name = "{re.escape(str(name))}"$', repository.read(lock) or "", re.M):
+            names = found.names | {*_names(repository, lock)}
+            return replace(found, form=f"{PROJECT}, {WITH_WORKSPACE} ({lock})", names=names)
+    return found
 
 
 def lists_packages(repository: Repository, folder: str) -> bool:
@@ -67,6 +94,8 @@ def _has_list(repository: Repository, file: str) -> bool:
 
 def _form(repository: Repository, file: str) -> str:
     name = file.rpartition("/")[2]
+    if name == PROJECT and "dependencies" not in toml(repository, file).get("project", {}):
+        return POETRYS
     if not name.endswith((".txt", ".in")):
         return name
     text = repository.read(file) or ""
@@ -95,7 +124,7 @@ def _names(repository: Repository, file: str, above: tuple[str, ...] = ()) -> It
             yield from _names(repository, other, (file, *above))
     if name.endswith((".txt", ".in")):
         found = re.findall(r"^\s*([A-Za-z][\w.-]*(?:\[[\w,\s-]*\])?)\s*(?:[=<>!~;@]|$|#)", text, re.MULTILINE)
-    elif name in ("uv.lock", "poetry.lock", "pylock.toml"):
+    elif name in ("uv.lock", "poetry.lock", "pdm.lock", "pylock.toml"):
         found = re.findall(r"^name = \"([\w.-]+)\"", text, re.MULTILINE)
     elif name == "Pipfile.lock":
         found = re.findall(r"^\s{8}\"([\w.-]+)\": \{", text, re.MULTILINE)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import ast
+import posixpath
 from dataclasses import dataclass, field
 
 from slipway.starter.reading.api_url import Api, api
 from slipway.starter.reading.apps import App, applications, is_poor
 from slipway.starter.reading.files import Place, Repository
-from slipway.starter.reading.folders import Served, Written, served, written
+from slipway.starter.reading.folders import Served, Written, is_served, served, written
 from slipway.starter.reading.frontend import Frontend, frontends
 from slipway.starter.reading.mongo import Mongo, mongo
 from slipway.starter.reading.packages import Dependencies, Wanted, dependencies, pythons
 from slipway.starter.reading.python import Code, Module, called, dotted_of
+from slipway.starter.reading.roots import code_of, common, is_within
 from slipway.starter.reading.routes import Route, Routes, described, routes
 from slipway.starter.reading.values import Values
 from slipway.starter.reading.variables import Variables, variables
+from slipway.starter.reading.workers import Worker, celery_variables, workers
 
 # Client modules of servers other than MongoDB, by the server's name.
 SERVERS = {
@@ -32,7 +35,8 @@ _SCHEDULERS = {"AsyncIOScheduler", "BackgroundScheduler", "repeat_every"}
 
 @dataclass
 class Backend:
-    """`source` is the folder that the application is imported from and started in, relative to the repository."""
+    """`source` is the folder that the application is started in, and `roots` are those that it is imported from,
+    relative to the repository; usually the same."""
 
     app: App
     others: list[App]
@@ -52,6 +56,19 @@ class Backend:
     # Why it needs a single process, with the place.
     alone: tuple[str, Place] | None = None
     is_example: bool = False
+    # Programs that run beside the application.
+    workers: list[Worker] = field(default_factory=list)
+    # The variables with the URL of Celery's broker, with the place.
+    celery: dict[str, Place] = field(default_factory=dict)
+    roots: list[str] = field(default_factory=list)
+    # Whether it serves the build of the frontend itself.
+    serves_frontend: bool = False
+
+    @property
+    def python_path(self) -> str:
+        """PYTHONPATH for a start in `source`, "" if that is where it is imported from."""
+        is_usual = self.roots == [self.source]
+        return "" if is_usual else ":".join(posixpath.relpath(root or ".", self.source or ".") for root in self.roots)
 
     @property
     def is_certain(self) -> bool:
@@ -81,31 +98,42 @@ class Project:
 def read(repository: Repository, chosen: str = "") -> Project:
     """Read a repository. `chosen` is the target of the application to use, "" for the most likely one."""
     found = Project(repository)
-    candidates = applications(repository)
+    candidates, sites = applications(repository), frontends(repository)
     if candidates:
         app = next((one for one in candidates if chosen in (one.target, f"{one.root}/{one.target}")), candidates[0])
-        found.backend = _backend(repository, app, [one for one in candidates if one != app])
-    sites = frontends(repository)
+        target = sites[0].target if sites and not sites[0].server else ""
+        found.backend = _backend(repository, app, [one for one in candidates if one != app], target)
     if sites:
         found.frontend, found.other_frontends = sites[0], sites[1:]
         found.api = api(repository, sites[0])
     return found
 
 
-def _backend(repository: Repository, app: App, others: list[App]) -> Backend:
-    code = Code(repository, app.root)
+def _backend(repository: Repository, app: App, others: list[App], target: str) -> Backend:
+    """`target` is the folder in the repository that the frontend's build is written to, "" for none."""
+    code = code_of(repository, app)
     values, modules = Values(code), code.reachable(app.module)
+    beside = workers(repository, code)
+    # A worker may read more than the application does.
+    known = {module.file for module in modules}
+    of_workers = [module for worker in beside for module in code.reachable(_module_of(code, worker.module))]
+    modules += [*{one.file: one for one in of_workers if one.file not in known}.values()]
     inner = next((one for one in others if not one.is_wrapper and one.file == app.file), app) if app.is_wrapper else app
     answered = routes(values, modules, (inner.file, inner.name))
     mounted = {module.file for module in modules} - {app.file}
     listed = dependencies(repository, app.file, app.root)
     folders = [app.root, *([listed.folder] if listed else [])]
     read_variables = variables(values, modules, repository, folders)
+    roots = [app.root, *code.others]
+    source = common(roots)
+    serves = bool(target) and is_served(values, modules, answered, app.root, target)
+    if serves and not is_within(target, source):
+        source = common([source, target])
     found = Backend(
         app,
         # A mounted application is a part of this one.
         [one for one in others if one.file not in mounted or one.start],
-        app.root,
+        source,
         listed,
         pythons(repository, folders),
         modules,
@@ -113,15 +141,23 @@ def _backend(repository: Repository, app: App, others: list[App]) -> Backend:
         described(repository, app.root),
         read_variables,
         mongo(values, modules, read_variables),
-        written(values, modules, app.root),
-        served(values, answered, app.root),
+        written(values, modules, source),
+        served(values, answered, source),
         is_example=is_poor(app),
+        roots=roots,
+        serves_frontend=serves,
     )
-    found.servers = _servers(modules)
+    found.servers, found.workers = _servers(modules), beside
+    found.celery = celery_variables(values, modules)
     found.alone = _alone(values, modules, answered, found.servers)
     if sockets := _socket_io(values, modules):
         answered.found.append(sockets)
     return found
+
+
+def _module_of(code: Code, dotted: str) -> str:
+    """The module of "app.tasks.celery", which may be a name in it."""
+    return dotted if code.file_of(dotted) else dotted.rpartition(".")[0]
 
 
 def _servers(modules: list[Module]) -> dict[str, Place]:

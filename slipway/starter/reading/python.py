@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -185,18 +185,20 @@ def tree_of(repository: Repository, file: str) -> Tree | None:
 
 
 class Code:
-    """The modules below `root`, a folder of the repository that Python imports from; "" is the top."""
+    """The modules below `root`, a folder of the repository that Python imports from; "" is the top. `others` are
+    further such folders."""
 
-    def __init__(self, repository: Repository, root: str) -> None:
-        self.repository, self.root = repository, root
+    def __init__(self, repository: Repository, root: str, others: Sequence[str] = ()) -> None:
+        self.repository, self.root, self.others = repository, root, others
         self._modules: dict[str, Module | None] = {}
 
     def file_of(self, dotted: str) -> str:
         """The file of a module or a package, "" if there is none."""
-        base = "/".join([*([self.root] if self.root else []), *dotted.split(".")])
-        for file in (f"{base}.py", f"{base}/__init__.py"):
-            if self.repository.has(file) or (self.repository.top / file).is_file():
-                return file
+        for root in (self.root, *self.others):
+            base = "/".join([*([root] if root else []), *dotted.split(".")])
+            for file in (f"{base}.py", f"{base}/__init__.py"):
+                if self.repository.has(file) or (self.repository.top / file).is_file():
+                    return file
         return ""
 
     def name_of(self, file: str) -> str:

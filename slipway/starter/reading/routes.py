@@ -141,8 +141,9 @@ class _Reader:
                 self.guarded.add(key)
 
     def _docs(self, made: ast.Call, scope: Scope) -> None:
-        for option in ("docs_url", "redoc_url"):
-            if path := self._text(argument(made, option), scope):
+        for option, usual in (("docs_url", "/docs"), ("redoc_url", "/redoc")):
+            given = argument(made, option)
+            if path := self._text(given, scope) if given is not None else usual:
                 self.result.docs.append(Route(path, option, scope.module.place(made)))
 
     def _text(self, node: ast.expr | None, scope: Scope) -> str | None:

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import NamedTuple
 
 from slipway.starter.reading.classes import Classes
 from slipway.starter.reading.python import Code, Function, Module, argument, called, dotted_of, is_main
@@ -42,14 +43,28 @@ _SAME_METHODS = {
 ENV_TYPES = {"str", "int", "bool", "float", "list", "json", "url", "path", "db", "db_url", "secret", "dict", "enum"}
 
 
+class Reader(NamedTuple):
+    """A function that reads a variable: the positions of the arguments with its name and default, and what it makes of
+    the name."""
+
+    position: int
+    fallback: int | None
+    before: str = ""
+    after: str = ""
+    is_upper: bool = False
+
+    def name_of(self, given: str) -> str:
+        return f"{self.before}{given.upper() if self.is_upper else given}{self.after}"
+
+
 class Values:
     """Resolves expressions of the modules of `code`."""
 
     def __init__(self, code: Code) -> None:
         self.code = code
         self.classes = Classes(self)
-        # Functions that read the variable named by an argument: the positions of the name and of the default.
-        self.readers: dict[str, tuple[int, int | None]] = {}
+        # Functions that read the variable named by an argument.
+        self.readers: dict[str, Reader] = {}
         self._nodes: dict[str, list[tuple[ast.AST, Scope]]] = {}
 
     def nodes(self, modules: list[Module]) -> list[tuple[ast.AST, Scope]]:
@@ -261,8 +276,9 @@ class Values:
         if dotted and (default := self._reader(owner or method, method if owner else "", scope)):
             return self._read(node, scope, depth, 0, default, is_required=True)
         if method in self.readers and method in (*scope.module.functions, *scope.module.imports):
-            position, fallback = self.readers[method]
-            return self._read(node, scope, depth, position, fallback, is_required=False)
+            reader = self.readers[method]
+            found = self._read(node, scope, depth, reader.position, reader.fallback, is_required=False)
+            return replace(found, name=reader.name_of(found.name)) if found else None
         return None
 
     def _read(
@@ -322,7 +338,7 @@ class Values:
 
 _OF_INTEREST = (
     *(ast.Assign, ast.AnnAssign, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Return),
-    *(ast.Call, ast.Subscript, ast.Attribute, ast.JoinedStr, ast.BinOp, ast.arg, ast.keyword),
+    *(ast.Call, ast.Subscript, ast.Attribute, ast.JoinedStr, ast.BinOp, ast.arg, ast.keyword, ast.withitem),
 )
 
 

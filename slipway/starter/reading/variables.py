@@ -12,7 +12,7 @@ from slipway.starter.reading.classes import Owner
 from slipway.starter.reading.files import Place, Repository, dotenv, folder_of, line_of, parents
 from slipway.starter.reading.python import Module, called, dotted_of
 from slipway.starter.reading.value import Env, Scope
-from slipway.starter.reading.values import Values
+from slipway.starter.reading.values import Reader, Values
 
 # Example files, best first; a developer's own .env comes last.
 EXAMPLES = (
@@ -167,9 +167,21 @@ def find_readers(values: Values, modules: list[Module]) -> None:
             continue
         key = node.slice if isinstance(node, ast.Subscript) else (node.args[0] if node.args else None)
         parameters = [one.arg for one in (*function.args.posonlyargs, *function.args.args)]
-        if isinstance(key, ast.Name) and key.id in parameters:
-            fallback = next((n for n, one in enumerate(parameters) if "default" in one or "fallback" in one), None)
-            values.readers[function.name] = (parameters.index(key.id), fallback)
+        if key is not None and (reader := _reader(values, key, parameters, scope)):
+            values.readers[function.name] = reader
+
+
+def _reader(values: Values, key: ast.expr, parameters: list[str], scope: Scope) -> Reader | None:
+    """How a function reads the variable `key`, if one of its parameters is the name, as it is or in f"SHOP_{name}"."""
+    names = [node.id for node in ast.walk(key) if isinstance(node, ast.Name) and node.id in parameters]
+    value = (None,) if isinstance(key, ast.Name) else values.of(key, scope)
+    parts = [part for part in value if isinstance(part, str)]
+    if len(names) != 1 or len(parts) != len(value) - 1 or None not in value:
+        return None
+    at = value.index(None)
+    fallback = next((n for n, one in enumerate(parameters) if "default" in one or "fallback" in one), None)
+    is_upper = any(isinstance(node, ast.Attribute) and node.attr == "upper" for node in ast.walk(key))
+    return Reader(parameters.index(names[0]), fallback, "".join(parts[:at]), "".join(parts[at:]), is_upper)
 
 
 def _merged(envs: Iterable[Env]) -> list[Variable]:

@@ -1,0 +1,104 @@
+"""What is beside an application: workers of queues, and packages of the same repository."""
+
+from __future__ import annotations
+
+import pytest
+
+from slipway.starter.notes import next_steps
+from support.repositories import APP, notes_of, read, settings_of
+
+WORKERS = {
+    "app/__init__.py": "",
+    "app/main.py": f"from app.tasks import queue\n{APP}",
+    "app/tasks.py": "import os\nfrom celery import Celery\nqueue = Celery('shop', broker=os.environ['QUEUE_URL'])\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "commands"),
+    [
+        ("Procfile", "web: uvicorn app.main:app\nworker: celery -A app.tasks worker --loglevel=info -Q mail,bills\n", ["celery -A app.tasks worker --loglevel=info -Q mail,bills"]),
+        ("docker-compose.yml", "  worker:\n    command: [\"celery\", \"-A\", \"app.tasks.queue\", \"worker\", \"-l\", \"info\"]\n", ["celery -A app.tasks.queue worker -l info"]),
+        ("compose.yaml", "  beat:\n    command: celery --app=app.tasks beat --schedule=/data/beat\n", ["celery --app=app.tasks beat --schedule=/tmp/celerybeat-schedule --pidfile="]),
+        ("docker-compose.yml", "    command: sh -c 'celery -A app.tasks worker -B'\n", ["celery -A app.tasks worker -B --schedule=/tmp/celerybeat-schedule"]),
+        ("Procfile", "a: arq app.tasks.WorkerSettings\r\nb: dramatiq app.tasks\r\n", ["arq app.tasks.WorkerSettings", "dramatiq app.tasks"]),
+        # The same twice; for development; of something else.
+        ("docker-compose.yml", "    command: arq app.tasks.Settings\n    command: arq app.tasks.Settings\n", ["arq app.tasks.Settings"]),
+        ("deploy/latest/docker-compose.yml", "    command: arq app.tasks.Settings\n", ["arq app.tasks.Settings"]),
+        ("docker-compose.dev.yml", "    command: arq app.tasks.Settings\n", []),
+        ("README.md", "    arq app.tasks.Settings\n", []),
+        ("Procfile", "worker: celery -A other.tasks worker\n", []),
+    ],
+)  # fmt: skip
+def test_a_worker_of_a_queue_becomes_a_service(tmp_path, file, text, commands):
+    found = settings_of(tmp_path, {**WORKERS, file: text})
+    assert [one["command"] for one in found.get("services", [])] == commands
+    assert [one["name"] for one in found.get("services", [])] == ["worker", "worker-2"][
+        : len(commands)
+    ] or "beat" in text
+
+
+def test_what_only_a_worker_reads_is_found(tmp_path):
+    files = {
+        **WORKERS,
+        "Procfile": "w: arq app.jobs.Settings\n",
+        "app/jobs.py": "import os\nHOOK = os.environ['HOOK_URL']\n",
+    }
+    assert "HOOK_URL" in notes_of(tmp_path, files)
+    del files["Procfile"]
+    assert "HOOK_URL" not in notes_of(tmp_path / "without", files)
+
+
+@pytest.mark.parametrize(
+    ("broker", "value"),
+    [
+        ("Celery('x', broker=os.environ['QUEUE'])", "{valkey_celery_url}"),
+        ("Celery('x')\nqueue.conf.broker_url = os.getenv('QUEUE', 'redis://redis:6379/0')", "{valkey_celery_url}"),
+        ("Celery('x')\nqueue.conf.update(result_backend=os.environ['QUEUE'])", "{valkey_celery_url}"),
+        ("Celery('x', broker=os.getenv('QUEUE', 'amqp://guest@mq'))", None),
+    ],
+)
+def test_the_broker_of_celery_is_valkey(tmp_path, broker, value):
+    found = settings_of(
+        tmp_path, {**WORKERS, "app/tasks.py": f"import os\nfrom celery import Celery\nqueue = {broker}\n"}
+    )
+    assert found.get("backend_environment", {}).get("QUEUE") == value
+    assert ("valkey" in found) is (value is not None)
+
+
+WORKSPACE = {
+    "pyproject.toml": '[project]\nname = "root"\nversion = "0"\n[tool.uv.workspace]\nmembers = ["packages/*", "services/*"]\n',
+    "packages/common/pyproject.toml": '[project]\nname = "common"\ndependencies = ["pymongo"]\n',
+    "packages/common/src/common/__init__.py": "",
+    "packages/common/src/common/db.py": "import os\nfrom pymongo import MongoClient\ndb = MongoClient(os.environ['MONGODB_URI']).orders\n",
+    "packages/other/pyproject.toml": '[project]\nname = "other"\n',
+    "packages/other/src/other/__init__.py": "import os\nos.environ['NOT_READ']\n",
+    "services/api/pyproject.toml": '[project]\nname = "api"\ndependencies = ["fastapi", "uvicorn", "common"]\n',
+    "services/api/src/api/__init__.py": "",
+    "services/api/src/api/main.py": f"from common.db import db\n{APP}",
+}
+
+
+def test_packages_of_the_repository_are_imported_from_where_they_are(tmp_path):
+    lock = '[[package]]\nname = "api"\nsource = { editable = "services/api" }\n[[package]]\nname = "pymongo"\n'
+    found = settings_of(tmp_path, {**WORKSPACE, "uv.lock": lock})
+    assert (found["backend_source"], found["backend_app"]) == (".", "api.main:app")
+    assert found["backend_environment"] == {
+        "MONGODB_URI": "{mongo_url}",
+        "PYTHONPATH": "services/api/src:packages/common/src",
+    }
+    assert found["backend_requirements"] == "services/api/pyproject.toml"
+    assert found["mongodb_database"] == "orders"
+    assert "pymongo" not in notes_of(tmp_path, {}), "the lock of the workspace lists it"
+    steps = [command for command, _ in next_steps(read(tmp_path, {}), "host")]
+    assert "slipway lock" not in steps
+
+
+def test_of_the_same_worker_for_several_environments_that_for_production_is_taken(tmp_path):
+    files = {
+        **WORKERS,
+        "docker-compose.yml": "    command: celery -A app.tasks worker -l debug\n",
+        "docker-compose.prod.yml": "    command: celery -A app.tasks worker -l warning\n    command: celery -A app.tasks worker -Q mail\n",
+    }
+    commands = [one["command"] for one in settings_of(tmp_path, files)["services"]]
+    assert commands == ["celery -A app.tasks worker -l warning", "celery -A app.tasks worker -Q mail"]

@@ -1,0 +1,226 @@
+"""Frontends whose pages a program makes, or whose files the backend serves itself."""
+
+from __future__ import annotations
+
+import json
+import shlex
+
+import pytest
+
+from support.repositories import APP, notes_of, settings_of
+
+
+def package(name: str, version: str = "1") -> str:
+    return json.dumps({"scripts": {"build": "x build"}, "dependencies": {name: version}})
+
+
+NEXT = {"web/package.json": package("next", "15"), "web/package-lock.json": "{}", "api/main.py": APP}
+STANDALONE = (
+    "cp -R .next/standalone $OUTPUT/web && cp -R .next/static $OUTPUT/web/.next/static"
+    " && if [ -d public ]; then cp -R public $OUTPUT/web/; fi"
+)
+
+
+def test_a_server_that_makes_the_pages_becomes_a_service(tmp_path):
+    found = settings_of(tmp_path, NEXT)
+    assert found["frontend_source"] == ""
+    assert found["backend_build"] == (
+        "cd ../web && npm ci --no-audit --no-fund"
+        f" && NEXT_PRIVATE_OUTPUT_TRACE_ROOT=$PWD NEXT_PRIVATE_STANDALONE=1 npm run build && {STANDALONE}"
+    )
+    assert found["services"] == [
+        {
+            **{"name": "web", "command": "node web/server.js", "listen": 3000, "path": "/", "health_path": ""},
+            "environment": {"HOSTNAME": "127.0.0.1"},
+            "secrets": [],
+        }
+    ]
+    assert found["extra_packages"] == ["nodejs"]
+    assert not {"frontend_build", "frontend_output", "frontend_assets"} & found.keys()
+
+
+@pytest.mark.parametrize(
+    ("files", "build", "command"),
+    [
+        (
+            {"web/next.config.mjs": "export default { output: 'standalone' }"},
+            "=$PWD npm run build",
+            "node web/server.js",
+        ),
+        # In a workspace, whose lock is above, Next.js keeps the folders.
+        (
+            {"web/package-lock.json": None, "package-lock.json": "{}"},
+            '="$(cd .. && pwd)" NEXT_PRIVATE_STANDALONE=1 npm run build',
+            "node web/web/server.js",
+        ),
+        (
+            {
+                "web/package.json": package("@sveltejs/kit"),
+                "web/svelte.config.js": "import a from '@sveltejs/adapter-node'",
+            },
+            "npm run build && mkdir $OUTPUT/web && cp -R build package.json package-lock.json $OUTPUT/web/"
+            " && cd $OUTPUT/web && npm ci --omit=dev",
+            "node web/build",
+        ),
+        (
+            {
+                "web/package.json": json.dumps(
+                    {
+                        "scripts": {"build": "react-router build"},
+                        "dependencies": {"@react-router/serve": "7"},
+                        "devDependencies": {"@react-router/dev": "7"},
+                    }
+                ),
+                "web/package-lock.json": None,
+                "web/pnpm-lock.yaml": "",
+            },
+            "cp -R build package.json pnpm-lock.yaml $OUTPUT/web/ && cd $OUTPUT/web && pnpm install --prod",
+            "web/node_modules/.bin/react-router-serve web/build/server/index.js",
+        ),
+        (
+            {"web/package.json": '{"scripts": {"build": "nuxt build"}, "dependencies": {"nuxt": "^3"}}'},
+            "npm run build && cp -R .output $OUTPUT/web",
+            "node web/server/index.mjs",
+        ),
+    ],
+)
+def test_where_its_program_is(tmp_path, files, build, command):
+    every = {name: text for name, text in {**NEXT, **files}.items() if text is not None}
+    found = settings_of(tmp_path, every)
+    assert build.replace("\\", "") in found["backend_build"]
+    assert found["services"][0]["command"] == command
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"web/next.config.js": "module.exports = { output: 'export' }"},
+        {"web/package.json": '{"scripts": {"build": "nuxt generate"}, "dependencies": {"nuxt": "^3"}}'},
+        {
+            "web/package.json": '{"scripts": {"build": "nuxt build"}, "dependencies": {"nuxt": "^3"}}',
+            "web/nuxt.config.ts": "export default defineNuxtConfig({ ssr: false })",
+        },
+    ],
+)
+def test_pages_that_are_files_need_no_server(tmp_path, files):
+    found = settings_of(tmp_path, {**NEXT, **files})
+    assert found["frontend_source"] == "web"
+    assert not {"backend_build", "services", "extra_packages"} & found.keys()
+
+
+def test_a_server_that_makes_pages_reads_where_the_api_is_too(tmp_path):
+    page = "const url = process.env.API_URL ?? 'http://localhost:8000'; const own = process.env.NEXT_PUBLIC_API_URL;"
+    found = settings_of(tmp_path, {**NEXT, "web/app/page.tsx": page}, site_domain="shop.example.org")
+    its = "API_URL=https://shop.example.org NEXT_PUBLIC_API_URL=https://shop.example.org npm run build"
+    assert its in found["backend_build"]
+    environment = found["services"][0]["environment"]
+    assert environment["API_URL"] == environment["NEXT_PUBLIC_API_URL"] == "https://{site_domain}"
+
+
+def test_a_prefix_that_a_rewrite_of_next_strips_leads_to_the_backend(tmp_path):
+    config = """
+    module.exports = { async rewrites() { return [
+        { source: '/api/:path*', destination: `${process.env.BACKEND}/:path*` },
+    ] } }"""
+    files = {"web/next.config.js": config, "api/main.py": f"{APP}@app.get('/users')\ndef f(): ...\n"}
+    assert settings_of(tmp_path, {**NEXT, **files})["backend_paths"][0] == "/api/ -> /"
+
+
+SERVING = """import os
+from pathlib import Path
+from fastapi import FastAPI
+from fastapi.responses import FileResponse
+from fastapi.staticfiles import StaticFiles
+DIST = Path(__file__).parent.parent / "client" / "dist"
+app = FastAPI()
+app.mount("/assets", StaticFiles(directory=DIST / "assets"))
+@app.get("/{path:path}")
+def page(path: str):
+    return FileResponse(DIST / "index.html")
+"""
+SERVED = {
+    "server/main.py": SERVING,
+    "server/requirements.txt": "fastapi\nuvicorn\n",
+    "client/package.json": package("vite"),
+    "client/package-lock.json": "{}",
+}
+
+
+def test_a_frontend_that_the_backend_serves_is_built_where_that_looks_for_it(tmp_path):
+    found = settings_of(tmp_path, SERVED)
+    assert (found["backend_source"], found["backend_app"], found["frontend_source"]) == (".", "main:app", "")
+    assert found["backend_requirements"] == "server/requirements.txt"
+    assert found["backend_environment"]["PYTHONPATH"] == "server"
+    assert found["backend_build"] == (
+        "cd client && npm ci --no-audit --no-fund && npm run build"
+        " && mkdir -p $OUTPUT/client/dist && cp -R dist/. $OUTPUT/client/dist/"
+    )
+    assert not {"backend_paths", "frontend_build", "frontend_output", "shared_paths"} & found.keys()
+    assert "serves" not in notes_of(tmp_path, SERVED)
+    assert "matches any path" not in notes_of(tmp_path, SERVED)
+
+
+def test_a_build_that_is_written_into_the_backend_stays_there(tmp_path):
+    files = {
+        **SERVED,
+        "server/main.py": SERVING.replace('.parent.parent / "client" / "dist"', '.parent / "static"'),
+        "client/vite.config.ts": "export default { build: { outDir: '../server/static' } }",
+    }
+    found = settings_of(tmp_path, files)
+    assert found["backend_source"] == "server"
+    assert "PYTHONPATH" not in found.get("backend_environment", {})
+    assert found["backend_build"] == (
+        "cd ../client && npm ci --no-audit --no-fund && npm run build"
+        " && mkdir -p $OUTPUT/static && cp -R ../server/static/. $OUTPUT/static/"
+    )
+    assert "shared_paths" not in found
+    assert "the build is written to" not in notes_of(tmp_path, files)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        # It serves something else.
+        SERVING.replace('"client" / "dist"', '"media"'),
+        # It needs the folder that it is started in.
+        f"from fastapi.templating import Jinja2Templates\npages = Jinja2Templates('pages')\n{SERVING}",
+    ],
+)
+def test_any_other_frontend_is_served_by_nginx(tmp_path, code):
+    found = settings_of(tmp_path, {**SERVED, "server/main.py": code})
+    assert (found["backend_source"], found["frontend_source"]) == ("server", "client")
+    assert "backend_build" not in found
+
+
+def test_nuxt_is_told_where_the_api_is_while_it_runs(tmp_path):
+    config = """export default defineNuxtConfig({ runtimeConfig: {
+        internalUrl: process.env.INTERNAL ?? 'http://127.0.0.1:8000',
+        public: { apiBase: "http://localhost:8000/api/", title: 'shop' },
+    } })"""
+    files = {"web/package.json": package("nuxt", "^3"), "web/nuxt.config.ts": config, "main.py": APP}
+    assert settings_of(tmp_path, files)["services"][0]["environment"] == {
+        "NUXT_INTERNAL_URL": "https://{site_domain}",
+        "NUXT_PUBLIC_API_BASE": "https://{site_domain}/api",
+    }
+
+
+def test_folders_with_spaces_and_quotes_are_one_word_each_of_the_build(tmp_path):
+    files = {name.replace("client/", "client's (new)/"): text for name, text in SERVED.items()}
+    files["server/main.py"] = SERVING.replace('"client"', '"client\'s (new)"')
+    words = shlex.split(settings_of(tmp_path, files)["backend_build"])
+    assert words[:2] == ["cd", "client's (new)"]
+    assert words[-1] == "$OUTPUT/client's (new)/dist/"
+
+
+def test_what_else_a_server_of_pages_reads_is_reported(tmp_path):
+    code = "export const a = { secret: process.env.AUTH_SECRET, id: process.env['GITHUB_ID'], dev: process.env.NODE_ENV, own: process.env.NEXT_PUBLIC_NAME, port: process.env.PORT ?? '3000', days: process.env.DAYS ?? '7' }"
+    said = notes_of(tmp_path, {**NEXT, "web/src/auth.ts": code})
+    assert "secrets" not in settings_of(tmp_path, {})["services"][0]
+    assert "web/src/auth.ts:1: the server of the pages reads AUTH_SECRET, GITHUB_ID: set what it needs" in said
+    files = {**NEXT, "web/src/auth.ts": code, "web/next.config.js": "module.exports = { output: 'export' }"}
+    assert "reads AUTH_SECRET" not in notes_of(tmp_path / "static", files)
+
+
+def test_another_folder_of_next_is_taken(tmp_path):
+    found = settings_of(tmp_path, {**NEXT, "web/next.config.js": "module.exports = { distDir: './out/' }"})
+    assert "cp -R out/standalone $OUTPUT/web && cp -R out/static $OUTPUT/web/out/static" in found["backend_build"]
