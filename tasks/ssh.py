@@ -50,7 +50,8 @@ PENALTIES = "PerSourcePenalties"
 REVIVE = """\
 mkdir -p /run/sshd
 if systemctl is-active --quiet ssh.socket; then
-  systemctl daemon-reload; systemctl restart ssh.socket; systemctl try-restart ssh.service
+  # The socket can't start while the service that it has started runs, and sessions outlive both.
+  systemctl daemon-reload; systemctl stop ssh.service; systemctl restart ssh.socket
 else
   systemctl restart ssh.service
 fi"""
