@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_network
 from typing import cast
 
@@ -19,6 +20,7 @@ from slipway.settings.model import Settings
 from slipway.tasks.guard import guarded
 
 PACKAGES = ["ufw"]
+COMMENT = re.compile(r" comment '.*'$")
 DENY_INCOMING = "Default: deny (incoming), allow (outgoing)"
 # Load the rules if ufw.conf enables UFW, else flush them. Retried: rules may fail right after the kernel has loaded a
 # module that they use.
@@ -43,7 +45,8 @@ class Ufw(Fact[dict[str, object]]):
         return {
             "active": "Status: active" in output,
             "defaults": next((line for line in output if line.startswith("Default:")), ""),
-            "rules": [line.removeprefix("ufw ") for line in output if line.startswith("ufw ")],
+            # A comment is no part of a rule: with another one it is the same rule.
+            "rules": [COMMENT.sub("", line.removeprefix("ufw ")) for line in output if line.startswith("ufw ")],
         }
 
 
@@ -63,7 +66,8 @@ class UfwInForce(Fact[list[str]]):
         )
 
     def process(self, output: list[str]) -> list[str]:
-        lines = (line.partition(" [")[0] for line in output)  # without the kernel's counters
+        # Without the kernel's counters and the rules' comments.
+        lines = (re.sub(r" comment=[0-9a-f]*$", "", line.partition(" [")[0]) for line in output)
         return sorted(line for line in lines if not line.startswith("-A INPUT "))
 
 
@@ -169,7 +173,13 @@ def close_rules(settings: Settings) -> Commands:
     if unwanted:
         moved = host.get_fact(SshPort, _sudo=False) != str(settings.sshd_port)
         login = Login(settings.admin_user, settings.sshd_port if moved else connected_port(host))
-        yield from _changed(settings, [f"ufw --force delete {rule}" for rule in unwanted], login)
+        yield from _changed(settings, [_deletion(rule) for rule in unwanted], login)
+
+
+def _deletion(rule: str) -> str:
+    """The command that deletes a rule. ufw(8): a rule for forwarded traffic is deleted by `ufw route delete`."""
+    is_routed, rule = rule.startswith("route "), rule.removeprefix("route ")
+    return f"ufw --force {'route ' if is_routed else ''}delete {rule}"
 
 
 def _changed(settings: Settings, commands: list[str], login: Login) -> Commands:
