@@ -71,10 +71,12 @@ def _firewall(found: dict[str, str], settings: Settings) -> Iterator[Obstacle]:
     yield from network.packages(found)
     yield from network.others(found)
     lines = host.get_fact(UfwInForce)
-    ours = {*map(int, host.get_fact(Sshd).get("port", [])), settings.mongodb_port}
+    ssh_ports = host.get_fact(Sshd).get("port", [])
+    ours = {*map(int, ssh_ports), settings.mongodb_port}
     ours |= {80, 443} if "web" in host.groups else set()
     yield from network.closed(network.listeners(found), network.open_ports(lines), settings, ours)
-    yield from network.refused(lines)
+    yield from network.closed(network.datagrams(found), network.open_ports(lines, "udp"), settings, ours)
+    yield from network.lost_rules(lines, settings, ssh_ports)
 
 
 def _mongodb(found: dict[str, str], data: dict[str, Any], settings: Settings) -> Iterator[Obstacle]:
@@ -136,6 +138,11 @@ def _nginx(found: dict[str, str], settings: Settings) -> Iterator[Obstacle]:
                 found_now = f"it serving the site on port {port} ({at}): it would keep running beside Slipway's backend"
                 need = f"it renamed to {settings.backend_unit}.service, which Slipway replaces"
                 yield Obstacle(program, found_now, need)
+    replaced = {one.port: one.unit for one in network.listeners(found) if one.unit in own_services(settings)}
+    for server, port in others_nginx.others_at_ports(there, settings, replaced):
+        found_now = f"it proxying to port {port} of {replaced[port]}, which Slipway replaces"
+        need = "its names in site_aliases, or its program in a unit of another name"
+        yield Obstacle(str(server), found_now, need)
     if there.error or there.is_ours(others_nginx.MAIN):
         return
     files = nginx.configuration(settings, others_nginx.taken_defaults(there, settings))

@@ -46,7 +46,7 @@ def preflight(settings: Settings, components: Sequence[Component]) -> None:
     system = system_of(machine)
     if system and not system.proven:
         note(f"{system.title} is not tested by Slipway")
-    if by_hand := found_by_hand(settings):
+    if earlier(settings) and (by_hand := found_by_hand(settings)):
         note(f"found an existing server; its data and its site are adopted: {', '.join(by_hand)}")
     failed = host.get_fact(Output, command="systemctl list-units --state=failed --plain --no-legend | cut -d' ' -f1")
     if failed.strip():

@@ -9,6 +9,9 @@ from slipway.adoption import Obstacle, setting
 from slipway.adoption.names import NO_LOGIN
 from slipway.settings.model import Settings
 
+# Of one connection: a shell, and a command beside it (engine/connector.py).
+SESSIONS = 2
+
 
 def obstacles(earlier: Mapping[str, str], sshd: Mapping[str, Sequence[str]], settings: Settings) -> Iterator[Obstacle]:
     """`sshd` is facts.Sshd, empty if sshd rejects its configuration."""
@@ -38,6 +41,10 @@ def obstacles(earlier: Mapping[str, str], sshd: Mapping[str, Sequence[str]], set
     if files and not {".ssh/authorized_keys", "%h/.ssh/authorized_keys"} & {*files}:
         need = "one that includes .ssh/authorized_keys"
         yield Obstacle("sshd: AuthorizedKeysFile", " ".join(files), need, may_go=False)
+    for sessions in sshd.get("maxsessions", []):
+        if int(sessions) < SESSIONS:
+            found = f"{sessions}: Slipway runs a command beside its shell"
+            yield Obstacle("sshd: MaxSessions", found, f"at least {SESSIONS}", may_go=False)
     if sshd.get("forcecommand", ["none"]) != ["none"]:
         yield Obstacle("sshd: ForceCommand", " ".join(sshd["forcecommand"]), "none outside of a Match", may_go=False)
     if sshd.get("passwordauthentication") == ["yes"]:
@@ -47,6 +54,10 @@ def obstacles(earlier: Mapping[str, str], sshd: Mapping[str, Sequence[str]], set
                 found = "a password and no key: Slipway's sshd accepts only keys"
                 yield Obstacle(f"user {name}", found, f"its key in ~{name}/.ssh/authorized_keys")
     yield from _login(earlier, user)
+    for line in earlier.get("sudoers", "").splitlines():
+        # The last rule that matches counts, sudoers(5).
+        found = f"a later rule than /etc/sudoers.d/{user}, by which sudo asks for a password"
+        yield Obstacle(line, found, "NOPASSWD in it, or an earlier name for its file", may_go=False)
     own = {" ".join(key.split()[:2]) for key in settings.admin_keys}
     for line in earlier.get("keys", "").splitlines():
         words = line.split()
@@ -63,6 +74,9 @@ def _login(earlier: Mapping[str, str], user: str) -> Iterator[Obstacle]:
         kind, *words = line.split(" ", 3)
         if kind == "expired":
             yield Obstacle(f"user {user}", "an account that has expired", f"chage -E -1 {user}", may_go=False)
+        elif kind == "password":
+            found = "a password that must be changed at the next login, which needs a terminal"
+            yield Obstacle(f"user {user}", found, f"chage -d $(date +%F) -M -1 {user}", may_go=False)
         elif kind == "shell":
             yield Obstacle(
                 f"user {user}", f"the shell {words[0]}, which does not exist", f"usermod -s /bin/bash {user}", False

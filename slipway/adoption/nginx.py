@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
@@ -100,19 +100,30 @@ def taken_defaults(found: Found, settings: Settings) -> set[str]:
 
 def proxied_ports(found: Found, settings: Settings) -> dict[int, str]:
     """The local ports that the site's servers proxy to now, with the positions of the directives."""
+    domains = domains_of(settings)
+    return _local_ports(found, [server for server in found.others if server.is_for(domains)])
+
+
+def others_at_ports(found: Found, settings: Settings, ports: Collection[int]) -> list[tuple[Server, int]]:
+    """The kept servers that proxy to one of these local ports, and the port."""
+    return [
+        (server, port)
+        for server in remaining(found, settings)
+        for port in sorted({*_local_ports(found, [server])} & {*ports})
+    ]
+
+
+def _local_ports(found: Found, servers: Sequence[Server]) -> dict[int, str]:
     upstreams = {one.arguments[0]: one for one in found.tree.http if one.name == "upstream" and one.arguments}
     ports: dict[int, str] = {}
-    for server in found.others:
-        if not server.is_for(domains_of(settings)):
-            continue
-        for one in all_of(server.directives):
-            if one.name == "proxy_pass":
-                target = one.arguments[0].partition("://")[2].partition("/")[0]
-                members = all_of(upstreams[target].block or ()) if target in upstreams else ()
-                addresses = [member.arguments[0] for member in members if member.name == "server"] or [target]
-                for address in addresses:
-                    if local := re.fullmatch(r"(?:127\.[\d.]+|localhost|\[::1\]):(\d+)", address):
-                        ports.setdefault(int(local[1]), one.at)
+    for one in (one for server in servers for one in all_of(server.directives)):
+        if one.name == "proxy_pass":
+            target = one.arguments[0].partition("://")[2].partition("/")[0]
+            members = all_of(upstreams[target].block or ()) if target in upstreams else ()
+            addresses = [member.arguments[0] for member in members if member.name == "server"] or [target]
+            for address in addresses:
+                if local := re.fullmatch(r"(?:127\.[\d.]+|localhost|\[::1\]):(\d+)", address):
+                    ports.setdefault(int(local[1]), one.at)
     return ports
 
 

@@ -34,8 +34,10 @@ class Earlier(Fact[dict[str, str]]):
     stopped             web servers that are enabled and not running
     connected           "PROGRAM UNIT" of MongoDB's clients
     credentials         files with MongoDB passwords that Slipway has written
+    datagrams           "ADDRESS:PORT PROGRAM UNIT" of UDP sockets; without a program they are the kernel's
     environment ROOT    names of variables in the site's .env and in its unit's EnvironmentFile= files
     file PATH           the text of a file: apt's sources, mongod.conf, certbot's options and renewals, drop-ins
+    flushes             nftables.service, if it is enabled: its file flushes all rules at boot
     folder ROOT         content of the site's folder: "entry NAME", "NAME -> TARGET" of a link
     immutable, links    paths that Slipway changes and that are immutable (chattr(1)), or links
     hooks               "FILE:LINE" of certbot's hooks that name Nginx
@@ -43,15 +45,18 @@ class Earlier(Fact[dict[str, str]]):
     keys                the administrator's authorized_keys
     legacy, redirects   iptables rules: of iptables-legacy for input, and those that redirect ports 80 and 443
     lineages            "lineage FOLDER" and the certificate in it
-    login               what may prevent the administrator's login by key: "home OWNER MODE PATH", "shell", "expired"
+    login               what may prevent the administrator's login by key: "home OWNER MODE PATH", "shell", "expired",
+                        "password"
     listeners           "ADDRESS:PORT PROGRAM UNIT"
     mongod, nginx       "NAME=VALUE" of the process, the program and the unit
     packages            installed firewalls other than UFW
     passwords           lines of getent(1) of users with a password and no key
     rotated             logrotate(8) files about logs of packages that Slipway installs
     size ROOT           of the site's parts, in MiB
+    sudoers             "FILE:LINE" of later rules than the administrator's for sudo that ask for a password
     swapfile            its size in bytes
     taken               paths of Slipway's folders and links that are occupied by something else
+    timezone            the server's, if it has cron jobs that no package has brought
     unit NAME           the text of a unit that Slipway did not write
     used                certbot's folders that programs other than Nginx refer to
     written ROOT        some files that the backend seems to write next to its code
@@ -96,6 +101,8 @@ sockets() {{
   done
 }}
 s listeners; ss -Hltnp | awk '{{print $4, $6}}' | sockets
+s datagrams; ss -Hlunp | awk '{{print $4, $6}}' | sockets
+s flushes; ! systemctl is-enabled --quiet nftables || echo nftables.service
 s connected; ss -Htnp state established "dport = :{mongodb_port}" | awk '{{print "-", $5}}' | sockets | cut -d' ' -f2-
 s chains; nft list chains | awk '$1 == "table" {{t = $2 " " $3}} $1 == "chain" {{c = $2}} /hook input/ {{print t, c}}' |
 while read -r family table chain; do
@@ -126,6 +133,10 @@ grep -IHE '{touched}' /etc/crontab /etc/cron.d/* /var/spool/cron/crontabs/* /etc
   grep -vE '^[^:]*:[[:space:]]*#|^/etc/cron.d/certbot:'
 for unit in /etc/systemd/system/*.service; do
   [ -L $unit ] || grep -q '{OURS}' $unit || grep -IHE '^Exec.*({touched})' $unit
+done
+s timezone; for file in /etc/cron.d/* /var/spool/cron/crontabs/*; do
+  [ -f "$file" ] && ! dpkg -S "$file" > /dev/null || continue
+  readlink -f /etc/localtime | sed 's,^/usr/share/zoneinfo/,,'; break
 done
 s rotated; grep -lE '/var/log/(nginx|letsencrypt|ufw|fail2ban|unattended-upgrades|aide)' /etc/logrotate.d/*
 for root in {_quoted(roots)}; do
@@ -171,10 +182,16 @@ done
 s swapfile; stat -c %s /swapfile
 home=$(getent passwd {user} | cut -d: -f6); shell=$(getent passwd {user} | cut -d: -f7)
 s keys; cat "$home/.ssh/authorized_keys"
+s sudoers; groups=$(id -Gn {user} | tr ' ' '|')
+for file in /etc/sudoers.d/*; do
+  case ${{file##*/}} in *.* | *~) continue ;; esac
+  [ ! "${{file##*/}}" \\> {user} ] || grep -HE "^[[:space:]]*({user}|ALL|%($groups))[[:space:]]" "$file"
+done | grep -v NOPASSWD
 s login
 [ -z "$home" ] || stat -c 'home %U %a %n' "$home" "$home/.ssh"
 [ -z "$shell" ] || [ -x "$shell" ] || echo "shell $shell"
-awk -F: -v day=$(($(date +%s) / 86400)) '$1 == "{user}" && $8 != "" && $8 <= day {{print "expired"}}' /etc/shadow
+awk -F: -v day=$(($(date +%s) / 86400)) '$1 == "{user}" && $8 != "" && $8 <= day {{print "expired"}}
+  $1 == "{user}" && ($3 == "0" || ($3 != "" && $5 != "" && $3 + $5 < day)) {{print "password"}}' /etc/shadow
 true"""
 
     def process(self, output: list[str]) -> dict[str, str]:

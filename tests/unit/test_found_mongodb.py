@@ -92,6 +92,8 @@ def test_options_of_a_server_that_does_not_answer_are_read_from_its_file(setting
         ({"unit": "mongodb.service"}, "mongod"),
         ({"unit": ""}, "mongod"),
         ({"command": "/usr/bin/mongod --dbpath /data --quiet"}, "mongod.service: --dbpath"),
+        ({"command": "/usr/bin/mongod --config /etc/mongodb/mongod.conf"}, "mongod.service: --config"),
+        ({"command": "/usr/bin/mongod --config=/srv/mongod.conf"}, "mongod.service: --config"),
     ],
 )
 def test_a_mongod_that_the_packages_unit_would_not_run_so_is_named(settings_with, running, name):

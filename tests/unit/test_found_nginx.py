@@ -12,6 +12,7 @@ from slipway.adoption.nginx import (
     needs_of,
     observed,
     obstacles,
+    others_at_ports,
     proxied_ports,
     retired_files,
     taken_defaults,
@@ -155,6 +156,17 @@ def test_the_ports_that_serve_the_site_now_are_known_by_what_nginx_leads_to(sett
         blog=server("location / { proxy_pass http://127.0.0.1:9; }"),
     )
     assert proxied_ports(there, settings_with()) == {8001: f"{SITES}/site:1", 3000: f"{SITES}/site:1"}
+
+
+def test_another_site_that_proxies_to_the_replaced_backend_is_known(settings_with):
+    there = found(
+        app=server("location / { proxy_pass http://127.0.0.1:8001; }", names="_"),
+        site=server("location / { proxy_pass http://127.0.0.1:8001; }", names="codementee.io"),
+        blog=server("location / { proxy_pass http://127.0.0.1:9; }"),
+    )
+    assert [(one.file, port) for one, port in others_at_ports(there, settings_with(), [8001, 3000])] == [
+        (f"{SITES}/app", 8001)
+    ]
 
 
 def test_how_other_sites_answer_is_asked_by_their_names(settings_with):

@@ -296,6 +296,17 @@ def test_users_who_could_no_longer_log_in_are_named(settings_with):
     ]
 
 
+def test_a_later_rule_of_sudos_that_asks_for_a_password_is_named(settings_with):
+    line = "/etc/sudoers.d/zz-own:%sudo ALL=(ALL:ALL) ALL"
+    assert told(access.obstacles({"sudoers": line}, SSHD, settings_with())) == [line]
+
+
+def test_an_sshd_with_too_few_sessions_is_named(settings_with):
+    sshd = {**SSHD, "maxsessions": ["1"]}
+    assert told(access.obstacles({}, sshd, settings_with())) == ["sshd: MaxSessions"]
+    assert told(access.obstacles({}, {**sshd, "maxsessions": ["2"]}, settings_with())) == []
+
+
 @pytest.mark.parametrize(
     ("line", "name"),
     [
@@ -305,10 +316,26 @@ def test_users_who_could_no_longer_log_in_are_named(settings_with):
         ("home admin 775 /home/admin", "/home/admin"),
         ("shell /usr/bin/zsh", "user admin"),
         ("expired", "user admin"),
+        ("password", "user admin"),
     ],
 )
 def test_what_keeps_the_administrator_from_a_login_is_named(settings_with, line, name):
     assert told(access.obstacles({"login": line}, SSHD, settings_with())) == ([name] if name else [])
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "is_named"),
+    [
+        ("America/New_York", "UTC", True),
+        ("Etc/UTC", "UTC", False),
+        ("Etc/UTC", "Europe/Berlin", True),
+        ("Europe/Berlin", "Europe/Berlin", False),
+        ("", "UTC", False),
+    ],
+)
+def test_a_time_zone_by_which_cron_jobs_run_is_named(settings_with, found, wanted, is_named):
+    obstacles = told(jobs.obstacles({"timezone": found}, settings_with(timezone=wanted), is_open=False))
+    assert obstacles == (["time zone"] if is_named else [])
 
 
 # --- The network -----------------------------------------------------------------------------------------------------
@@ -364,6 +391,22 @@ def test_what_the_firewall_would_close_is_named(settings_with):
     assert network.open_ports([*UFW, "### tuple ### allow any any 0.0.0.0/0 any 10.0.0.1 in"]) is None
 
 
+def test_a_vpns_port_that_the_firewall_would_close_is_named(settings_with):
+    text = "0.0.0.0:51820  \n0.0.0.0:53 named bind9.service\n0.0.0.0:45123 named bind9.service\n0.0.0.0:68 dhclient x"
+    sockets = network.datagrams({"datagrams": text})
+    closed = lambda rules, **changes: told(  # noqa: E731
+        network.closed(sockets, network.open_ports(rules, "udp"), settings_with(**changes), {53})
+    )
+    assert closed([]) == ["port 51820/udp", "port 53/udp"]
+    assert closed([], firewall_allow=["51820/udp", "53/udp"]) == []
+    assert closed(UFW) == []
+    assert closed([*UFW, "### tuple ### allow udp 51820 0.0.0.0/0 any 0.0.0.0/0 in"]) == ["port 51820/udp"]
+
+
+def test_an_nftables_service_that_would_flush_ufws_rules_at_boot_is_named():
+    assert told(network.others({"flushes": "nftables.service"})) == ["nftables.service"]
+
+
 def test_another_firewalls_packages_and_rules_out_of_sight_are_named():
     assert told(network.packages({"packages": "netfilter-persistent\n"})) == ["package netfilter-persistent"]
     rules = {"legacy": "-A INPUT -j DROP", "redirects": "-A PREROUTING -p tcp --dport 80 -j REDIRECT --to-ports 3000"}
@@ -389,9 +432,38 @@ def test_a_kernel_parameter_that_slipway_would_change_is_named(line, is_named):
     assert found == (["/etc/sysctl.d/99-own.conf: net.ipv4.conf.all.rp_filter"] if is_named else [])
 
 
-def test_a_rule_that_denies_an_address_is_named():
-    lines = [
-        "### tuple ### deny any any 0.0.0.0/0 any 192.0.2.66 in",
-        "### tuple ### deny tcp 23 0.0.0.0/0 any 0.0.0.0/0 in",
-    ]
-    assert told(network.refused(lines)) == ["ufw deny from 192.0.2.66"]
+OPEN = "### tuple ### allow tcp 22 0.0.0.0/0 any 0.0.0.0/0 in"
+
+
+@pytest.mark.parametrize(
+    ("rule", "name"),
+    [
+        ("deny any any 0.0.0.0/0 any 192.0.2.66 in", "ufw deny from 192.0.2.66"),
+        ("deny_log any any 0.0.0.0/0 any 192.0.2.66 in", "ufw deny from 192.0.2.66"),
+        ("deny tcp 23 0.0.0.0/0 any 0.0.0.0/0 in", None),
+        ("deny tcp 25 0.0.0.0/0 any 0.0.0.0/0 out", "ufw deny out to any port 25 proto tcp"),
+        ("allow any 53 0.0.0.0/0 any 0.0.0.0/0 out", None),
+        ("allow tcp 5432 0.0.0.0/0 any 10.0.0.5 in comment=6462", "ufw allow from 10.0.0.5 to any port 5432 proto tcp"),
+        ("allow any 9000 0.0.0.0/0 any 0.0.0.0/0 in_wg0", "ufw allow in on wg0 to any port 9000"),
+        ("allow any 9000 0.0.0.0/0 any 0.0.0.0/0 in_lo", None),
+        ("allow tcp 80,443 0.0.0.0/0 any 0.0.0.0/0 Nginx%20Full - in", None),
+        ("limit tcp 22 0.0.0.0/0 any 10.0.0.0/8 in", None),
+        ("route:allow any any 0.0.0.0/0 any 0.0.0.0/0 in_wg0!out_eth0", "ufw route allow in on wg0 out on eth0"),
+    ],
+)
+def test_a_rule_of_ufws_that_would_be_lost_is_named(settings_with, rule, name):
+    lines = ["ENABLED=yes", OPEN, f"### tuple ### {rule}"]
+    assert told(network.lost_rules(lines, settings_with(), ["22"])) == ([name] if name else [])
+    assert told(network.lost_rules(lines[1:], settings_with(), ["22"])) == []
+
+
+def test_ssh_that_is_open_to_some_addresses_stays_closed_to_others(settings_with):
+    lines = ["ENABLED=yes", "### tuple ### allow tcp 22 0.0.0.0/0 any 10.0.0.0/8 in"]
+    (one,) = network.lost_rules(lines, settings_with(), ["22"])
+    assert one.need == 'firewall_ssh_from = ["10.0.0.0/8"]'
+    assert told(network.lost_rules(lines, settings_with(firewall_ssh_from=["10.0.0.0/8"]), ["22"])) == []
+
+
+def test_a_firewall_that_denies_outgoing_traffic_is_named(settings_with):
+    lines = ["ENABLED=yes", 'DEFAULT_OUTPUT_POLICY="DROP"', OPEN]
+    assert told(network.lost_rules(lines, settings_with(), ["22"])) == ["ufw default deny outgoing"]
