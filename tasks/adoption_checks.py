@@ -54,6 +54,8 @@ def _obstacles(settings: Settings, machine: dict[str, str], components: Collecti
         yield from kernel.obstacles(found, parameters(render("kernel/sysctl.conf")))
     if "firewall" in components:
         yield from _firewall(found, settings)
+    if "fail2ban" in components:
+        yield from network.bans(found, settings)
     data = mongodb_data(settings, found) if "mongodb" in components else {}
     if "mongodb" in components:
         yield from _mongodb(found, data, settings)

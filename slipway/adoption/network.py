@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_network
 
 from slipway.adoption import Obstacle, own_services, setting
 from slipway.settings.model import Settings
@@ -80,6 +81,24 @@ def obstacles(lines: Sequence[str], chains: Sequence[str]) -> Iterator[Obstacle]
         found = "an nftables chain besides UFW's, which may refuse what UFW allows"
         need = "only UFW: systemctl disable --now nftables; nft delete table (its family and name)"
         yield Obstacle(f"nft {chain}", found, need)
+
+
+def bans(earlier: Mapping[str, str], settings: Settings) -> Iterator[Obstacle]:
+    """Addresses that fail2ban does not ban now, and would."""
+    found = [ip_network(word, strict=False) for word in earlier.get("ignored", "").split() if _is_address(word)]
+    known = [ip_network(one) for one in settings.fail2ban_ignore]
+    missing = [str(one) for one in dict.fromkeys(found) if not one.is_loopback and one not in known]
+    if missing:
+        need = setting("fail2ban_ignore", [*settings.fail2ban_ignore, *missing])
+        yield Obstacle("fail2ban: ignoreip", f"{', '.join(missing)}, which would be banned like others", need)
+
+
+def _is_address(word: str) -> bool:
+    try:
+        ip_network(word, strict=False)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_narrow(rule: str) -> bool:

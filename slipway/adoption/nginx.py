@@ -204,6 +204,10 @@ def _names(found: Found, settings: Settings) -> Iterator[Obstacle]:
                     yield Obstacle(str(server), found_now, f"default_server at {listen.at}, or a server_name")
     for server in found.others:
         if server.is_for(domains):
+            for socket, listen in server.sockets.items():
+                if socket.rpartition(":")[2] not in ("80", "443"):
+                    found_now = "the site on another port, where Slipway does not serve it"
+                    yield Obstacle(f"{listen.at}: {listen}", found_now, "none but 80 and 443")
             for name in server.names:
                 if name.startswith("."):
                     need = f"{name[1:]}, and the used subdomains in site_aliases"
@@ -245,6 +249,8 @@ def lost_files(found: Found, future: Tree, settings: Settings) -> Iterator[Obsta
     domains = domains_of(settings)
     of_site = {server.file for server in found.tree.servers if server.is_for(domains)}
     used = {one.file for server in remaining(found, settings) for one in all_of(server.directives)}
+    # Outside of server blocks a file applies to all of them: a list of denied addresses, say.
+    used |= {one.file for one in (*found.tree.top, *found.tree.http) if one.name not in ("http", "server")}
     for file in found.tree.files:
         if file in future.files or file in gone or file in of_site or found.is_stock(file):
             continue

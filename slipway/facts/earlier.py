@@ -39,6 +39,7 @@ class Earlier(Fact[dict[str, str]]):
     file PATH           the text of a file: apt's sources, mongod.conf, certbot's options and renewals, drop-ins
     flushes             nftables.service, if it is enabled: its file flushes all rules at boot
     folder ROOT         content of the site's folder: "entry NAME", "NAME -> TARGET" of a link
+    ignored             addresses that fail2ban never bans
     immutable, links    paths that Slipway changes and that are immutable (chattr(1)), or links
     hooks               "FILE:LINE" of certbot's hooks that name Nginx
     jobs                "FILE:LINE" of jobs that use what Slipway changes
@@ -112,6 +113,8 @@ done
 s legacy; iptables-legacy-save -t filter | grep '^-A INPUT '; ip6tables-legacy-save -t filter | grep '^-A INPUT '
 s redirects; for save in iptables-save ip6tables-save; do $save -t nat; done |
   grep -E '^-A (PREROUTING|DOCKER) .*--dports? ([0-9:]+,)*(80|443)[, ].*-j (REDIRECT|DNAT)'
+s ignored; grep -hsE '^[[:space:]]*ignoreip[[:space:]]*=' /etc/fail2ban/jail.local /etc/fail2ban/jail.d/* |
+  cut -d= -f2 | tr , ' '
 s accounts; getent passwd {_quoted(users)}
 s groups; getent group {_quoted(groups)}
 f /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources
@@ -131,6 +134,9 @@ s hooks; for hook in /etc/letsencrypt/renewal-hooks/*/*; do grep -q '{OURS}' $ho
 s jobs
 grep -IHE '{touched}' /etc/crontab /etc/cron.d/* /var/spool/cron/crontabs/* /etc/cron.*ly/* /etc/rc.local |
   grep -vE '^[^:]*:[[:space:]]*#|^/etc/cron.d/certbot:'
+for file in /etc/network/interfaces /etc/network/interfaces.d/* /etc/network/if-*.d/* /etc/networkd-dispatcher/*/*; do
+  [ ! -f "$file" ] || dpkg -S "$file" > /dev/null || grep -IHE '^[^#]*(iptables|nft )' "$file"
+done
 for unit in /etc/systemd/system/*.service; do
   [ -L $unit ] || grep -q '{OURS}' $unit || grep -IHE '^Exec.*({touched})' $unit
 done

@@ -196,6 +196,7 @@ def test_how_other_sites_answer_is_asked_by_their_names(settings_with):
         ({"default": server()}, ["default: server blog.example"]),
         ({"both": server(names="codementee.io") + server()}, ["both: server blog.example"]),
         ({"shop": server(names="codementee.io old.example")}, ["shop: server codementee.io, old.example"]),
+        ({"shop": server("listen 80; listen 8443 ssl;", names="codementee.io")}, ["shop:1: listen 8443 ssl"]),
     ],
 )
 def test_a_server_that_would_not_answer_as_it_does_is_named(settings_with, sites, names):
@@ -274,6 +275,15 @@ def test_a_file_that_only_the_main_file_includes_is_named(settings_with):
     (lost,) = lost_files(there, found(main=OURS).tree, settings_with())
     assert lost.name == "/etc/nginx/vhosts/blog"
     assert [*lost_files(there, there.tree, settings_with())] == []
+
+
+def test_a_file_for_all_servers_that_only_the_main_file_includes_is_named(settings_with):
+    main = STOCK.replace("http {", "http { include blocked.conf;")
+    files = {MAIN: main, "/etc/nginx/blocked.conf": "deny 192.0.2.66;", f"{SITES}/blog": server()}
+    there = Found(Tree("".join(f"# configuration file {path}:\n{text}\n" for path, text in files.items())))
+    assert [one.name for one in lost_files(there, found(blog=server()).tree, settings_with())] == [
+        "/etc/nginx/blocked.conf"
+    ]
 
 
 def test_a_file_that_would_come_into_force_is_named(settings_with):

@@ -117,6 +117,7 @@ def test_a_certificate_for_the_site_alone_is_renewed_no_more(settings_with):
     [
         (lineage("all", "codementee.io", "blog.example"), "certificate all"),
         (lineage("blog", "blog.example", renewal=STANDALONE), "certificate blog"),
+        (lineage("codementee", "blog.example", renewal="authenticator = webroot"), "certificate codementee"),
         (lineage("blog", "blog.example", renewal="post_hook = service nginx restart"), "certificate blog"),
         (lineage("blog", "blog.example") | {"plugins": "python3-certbot-nginx"}, None),
         (lineage("blog", "blog.example", renewal="authenticator = webroot"), None),
