@@ -19,6 +19,7 @@ from slipway.facts.machine import Listeners, Machine, is_container
 from slipway.ops.packages import source_problems
 from slipway.settings.model import Settings
 from slipway.systems import SYSTEMS, system_of
+from slipway.tasks import installable
 from slipway.tasks.adoption import found_by_hand
 from slipway.tasks.adoption_checks import adoption_problems
 from slipway.tasks.adoption_facts import earlier
@@ -76,6 +77,10 @@ def blockers(settings: Settings, components: Sequence[Component]) -> list[str]:
         # Without a network all sources fail.
         sources = host.get_fact(AptSources, seconds=settings.limits.reach)
         problems += source_problems(replace(sources, failing={}) if unreached else sources)
+        names = {
+            name for one in here for given in (one.early_packages, one.packages) for name in one.listed(given, settings)
+        }
+        problems += installable.problems(host.get_fact(Output, command=installable.question([*names])))
     ports = {port: program for one in here for port, program in one.mapped(one.ports, settings).items()}
     listeners = host.get_fact(Listeners)
     problems += port_problems(listeners, ports)
