@@ -162,3 +162,4 @@ def _nginx(found: dict[str, str], settings: Settings) -> Iterator[Obstacle]:
     elif tree.files:
         yield from others_nginx.lost_files(there, tree, settings)
         yield from others_nginx.gained_files(there, tree, settings)
+        yield from others_nginx.taken_variables(tree)

@@ -30,6 +30,10 @@ MAX_OBSERVED = 40
 LOGS = "/var/log/nginx/"
 LOG_DIRECTIVES = ("access_log", "error_log")
 WRITTEN = re.compile(r"(proxy|fastcgi|uwsgi|scgi)_(cache|temp)_path|client_body_temp_path|(access|error)_log")
+DEFINES = ("map", "geo", "split_clients")
+# Nginx's documentation has this one, and so has everybody: its values differ only in whether connections are kept alive.
+# https://nginx.org/en/docs/http/websocket.html
+HARMLESS_VARIABLES = {"$connection_upgrade"}
 JIT = re.compile(r"\w*lua\w*|perl\w*|js_\w+")
 
 
@@ -270,6 +274,22 @@ def gained_files(found: Found, future: Tree, settings: Settings) -> Iterator[Obs
         ):
             found_now = "server blocks that are not included now, and would be: Slipway includes every file there"
             yield Obstacle(file, found_now, f"it in {AVAILABLE}")
+
+
+def taken_variables(future: Tree) -> Iterator[Obstacle]:
+    """Variables that a kept file defines and Slipway's configuration too: Nginx takes the last definition for all
+    servers, without an error."""
+    defined = {file: _definitions(future.directives(file)) for file in future.files}
+    ours = {name for file in defined if OURS in future.files[file] for name in defined[file]}
+    for file, found in defined.items():
+        for name in sorted({*found} & ours - HARMLESS_VARIABLES) if OURS not in future.files[file] else ():
+            found_now = "a variable that Slipway's configuration defines too: Nginx takes one of the two for all sites"
+            yield Obstacle(f"{found[name].at}: {found[name].name} {name}", found_now, "another name", may_go=False)
+
+
+def _definitions(directives: Sequence[Directive]) -> dict[str, Directive]:
+    """The directives that define variables, by the variable."""
+    return {one.arguments[-1]: one for one in all_of(directives) if one.name in DEFINES and one.arguments}
 
 
 def kept_servers(found: Found, settings: Settings) -> Sequence[str]:

@@ -10,7 +10,10 @@ from slipway.facts.base import Fact
 
 SECTION = re.compile(r"=== (\S.*)")
 # Paths that Slipway changes.
-FIXED = "/etc/nginx /etc/nginx/nginx.conf /etc/mongod.conf /etc/ssh /etc/ssh/sshd_config /etc/systemd/system /etc/ufw"
+FIXED = (
+    "/etc/nginx /etc/nginx/nginx.conf /etc/mongod.conf /etc/ssh /etc/ssh/sshd_config /etc/systemd/system /etc/ufw"
+    " /etc/hosts /etc/passwd /etc/shadow /etc/group /etc/gshadow /etc/sudoers.d /etc/apt /etc/apt/sources.list.d"
+)
 CLIENTS = (
     "/snap/bin/certbot /usr/local/bin/certbot /opt/certbot /root/.acme.sh/*.* /home/*/.acme.sh/*.*"
     " /var/lib/dehydrated/certs/*"

@@ -16,6 +16,7 @@ from slipway.adoption.nginx import (
     proxied_ports,
     retired_files,
     taken_defaults,
+    taken_variables,
 )
 from slipway.adoption.nginx_config import Tree, megabytes, parse, seconds, socket_of
 from slipway.facts.nginx import NginxFuture, NginxInForce
@@ -291,6 +292,13 @@ def test_a_file_that_would_come_into_force_is_named(settings_with):
     after = found(main=OURS, blog=server(), away=away, codementee=OURS).tree
     assert [one.name for one in gained_files(there, after, settings_with())] == [f"{SITES}/away"]
     assert [*gained_files(there, there.tree, settings_with())] == []
+
+
+def test_a_variable_that_slipways_configuration_defines_too_is_named():
+    own = f"{OURS}events {{}} http {{ map $https $hsts {{ on x; }} map $a $connection_upgrade {{ b c; }} }}"
+    blog = "map $scheme $hsts { https y; }\nmap $b $own { c d; }\nmap $http_upgrade $connection_upgrade { a b; }"
+    assert [one.name for one in taken_variables(found(main=own, blog=blog).tree)] == [f"{SITES}/blog:1: map $hsts"]
+    assert [*taken_variables(found(main=own).tree)] == []
 
 
 @pytest.mark.parametrize("name", [".codementee.io", "CodeMentee.io"])
