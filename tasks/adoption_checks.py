@@ -107,6 +107,10 @@ def _foreign_holders(found: dict[str, str]) -> Iterator[Obstacle]:
             )
 
 
+def _named(port: int | str) -> str:
+    return f"port {port}" if isinstance(port, int) else f"the socket {port}"
+
+
 def _nginx(found: dict[str, str], settings: Settings) -> Iterator[Obstacle]:
     process = dict(line.split("=", 1) for line in found.get("nginx", "").splitlines() if "=" in line)
     yield from names.dropins(found, "nginx.service")
@@ -133,16 +137,19 @@ def _nginx(found: dict[str, str], settings: Settings) -> Iterator[Obstacle]:
     if there is None:
         return
     yield from others_nginx.obstacles(there, settings)
+    own = own_services(settings)
+    holders: dict[int | str, str] = {one.port: one.unit or one.program for one in network.listeners(found)}
+    for path, holder in network.local_sockets(found).items():
+        holders[path] = holder
     for port, at in others_nginx.proxied_ports(there, settings).items():
-        for one in network.listeners(found):
-            if one.port == port and one.unit not in own_services(settings):
-                program = one.unit or one.program
-                found_now = f"it serving the site on port {port} ({at}): it would keep running beside Slipway's backend"
-                need = f"it renamed to {settings.backend_unit}.service, which Slipway replaces"
-                yield Obstacle(program, found_now, need)
-    replaced = {one.port: one.unit for one in network.listeners(found) if one.unit in own_services(settings)}
+        # systemd holds the socket of a service that it starts: the program is not known by it.
+        if port in holders and holders[port] not in own and holders[port] != "systemd":
+            found_now = f"it serving the site on {_named(port)} ({at}): it would keep running beside Slipway's backend"
+            need = f"it renamed to {settings.backend_unit}.service, which Slipway replaces"
+            yield Obstacle(holders[port], found_now, need)
+    replaced = {port: holder for port, holder in holders.items() if holder in own}
     for server, port in others_nginx.others_at_ports(there, settings, replaced):
-        found_now = f"it proxying to port {port} of {replaced[port]}, which Slipway replaces"
+        found_now = f"it proxying to {_named(port)} of {replaced[port]}, which Slipway replaces"
         need = "its names in site_aliases, or its program in a unit of another name"
         yield Obstacle(str(server), found_now, need)
     if there.error or there.is_ours(others_nginx.MAIN):

@@ -111,6 +111,12 @@ def listeners(earlier: Mapping[str, str]) -> list[Listener]:
     return _sockets(earlier.get("listeners", ""), "tcp")
 
 
+def local_sockets(earlier: Mapping[str, str]) -> dict[str, str]:
+    """The unit, or else the program, of each listening socket of the file system, by its path."""
+    lines = [[*line.split(" "), "", ""][:3] for line in earlier.get("local", "").splitlines()]
+    return {path: unit or program for path, program, unit in lines}
+
+
 def datagrams(earlier: Mapping[str, str]) -> list[Listener]:
     """The UDP sockets in facts.Earlier that others may send to. One without a program is the kernel's: a WireGuard."""
     return [one for one in _sockets(earlier.get("datagrams", ""), "udp") if one.port < EPHEMERAL or not one.program]

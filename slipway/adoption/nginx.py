@@ -31,7 +31,7 @@ LOGS = "/var/log/nginx/"
 LOG_DIRECTIVES = ("access_log", "error_log")
 WRITTEN = re.compile(r"(proxy|fastcgi|uwsgi|scgi)_(cache|temp)_path|client_body_temp_path|(access|error)_log")
 DEFINES = ("map", "geo", "split_clients")
-# Nginx's documentation has this one, and so has everybody: its values differ only in whether connections are kept alive.
+# Everybody has it from Nginx's documentation: its values differ only in whether connections are kept alive.
 # https://nginx.org/en/docs/http/websocket.html
 HARMLESS_VARIABLES = {"$connection_upgrade"}
 JIT = re.compile(r"\w*lua\w*|perl\w*|js_\w+")
@@ -102,32 +102,37 @@ def taken_defaults(found: Found, settings: Settings) -> set[str]:
     }
 
 
-def proxied_ports(found: Found, settings: Settings) -> dict[int, str]:
-    """The local ports that the site's servers proxy to now, with the positions of the directives."""
+def proxied_ports(found: Found, settings: Settings) -> dict[int | str, str]:
+    """The local ports, and the sockets' paths, that the site's servers proxy to now, with the positions of the
+    directives."""
     domains = domains_of(settings)
     return _local_ports(found, [server for server in found.others if server.is_for(domains)])
 
 
-def others_at_ports(found: Found, settings: Settings, ports: Collection[int]) -> list[tuple[Server, int]]:
-    """The kept servers that proxy to one of these local ports, and the port."""
+def others_at_ports(found: Found, settings: Settings, ports: Collection[int | str]) -> list[tuple[Server, int | str]]:
+    """The kept servers that proxy to one of these local ports or sockets, and which."""
     return [
         (server, port)
         for server in remaining(found, settings)
-        for port in sorted({*_local_ports(found, [server])} & {*ports})
+        for port in _local_ports(found, [server])
+        if port in ports
     ]
 
 
-def _local_ports(found: Found, servers: Sequence[Server]) -> dict[int, str]:
+def _local_ports(found: Found, servers: Sequence[Server]) -> dict[int | str, str]:
     upstreams = {one.arguments[0]: one for one in found.tree.http if one.name == "upstream" and one.arguments}
-    ports: dict[int, str] = {}
+    ports: dict[int | str, str] = {}
     for one in (one for server in servers for one in all_of(server.directives)):
         if one.name == "proxy_pass":
-            target = one.arguments[0].partition("://")[2].partition("/")[0]
-            members = all_of(upstreams[target].block or ()) if target in upstreams else ()
-            addresses = [member.arguments[0] for member in members if member.name == "server"] or [target]
-            for address in addresses:
+            target = one.arguments[0].partition("://")[2]
+            # A socket's path ends at a colon, where the URI begins.
+            name = target if target.startswith("unix:") else target.partition("/")[0]
+            members = all_of(upstreams[name].block or ()) if name in upstreams else ()
+            for address in [member.arguments[0] for member in members if member.name == "server"] or [name]:
                 if local := re.fullmatch(r"(?:127\.[\d.]+|localhost|\[::1\]):(\d+)", address):
                     ports.setdefault(int(local[1]), one.at)
+                elif address.startswith("unix:/"):
+                    ports.setdefault(address.removeprefix("unix:").partition(":")[0], one.at)
     return ports
 
 

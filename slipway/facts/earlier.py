@@ -51,7 +51,7 @@ class Earlier(Fact[dict[str, str]]):
     lineages            "lineage FOLDER" and the certificate in it
     login               what may prevent the administrator's login by key: "home OWNER MODE PATH", "shell", "expired",
                         "password"
-    listeners           "ADDRESS:PORT PROGRAM UNIT"
+    listeners, local    "ADDRESS:PORT PROGRAM UNIT", "SOCKET PROGRAM UNIT"
     mongod, nginx       "NAME=VALUE" of the process, the program and the unit
     packages            installed firewalls other than UFW
     passwords           lines of getent(1) of users with a password and no key
@@ -105,6 +105,7 @@ sockets() {{
   done
 }}
 s listeners; ss -Hltnp | awk '{{print $4, $6}}' | sockets
+s local; ss -Hlxp | awk '$5 ~ "^/" {{print $5, $NF}}' | sockets
 s datagrams; ss -Hlunp | awk '{{print $4, $6}}' | sockets
 s flushes; ! systemctl is-enabled --quiet nftables || echo nftables.service
 s connected; ss -Htnp state established "dport = :{mongodb_port}" | awk '{{print "-", $5}}' | sockets | cut -d' ' -f2-

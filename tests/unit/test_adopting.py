@@ -100,6 +100,13 @@ def data(**changes):
         ({Earlier: {"listeners": "127.0.0.1:8001 python3 api.service"}, NginxInForce: nginx(PROXY)}, "api.service"),
         (
             {
+                Earlier: {"local": "/run/api.sock gunicorn api.service"},
+                NginxInForce: nginx(PROXY.replace("localhost:8001", "unix:/run/api.sock")),
+            },
+            "api.service",
+        ),
+        (
+            {
                 Earlier: {"listeners": "127.0.0.1:8001 python3 codementee-backend.service"},
                 NginxInForce: nginx(
                     "server { listen 80 default_server; location / { proxy_pass http://127.0.0.1:8001; } }"

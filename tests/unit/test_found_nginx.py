@@ -156,7 +156,10 @@ def test_the_ports_that_serve_the_site_now_are_known_by_what_nginx_leads_to(sett
         site=f"upstream app {{ server 127.0.0.1:3000 weight=2; server unix:/run/x; }} {site}",
         blog=server("location / { proxy_pass http://127.0.0.1:9; }"),
     )
-    assert proxied_ports(there, settings_with()) == {8001: f"{SITES}/site:1", 3000: f"{SITES}/site:1"}
+    at = f"{SITES}/site:1"
+    assert proxied_ports(there, settings_with()) == {8001: at, 3000: at, "/run/x": at}
+    socket = found(site=server("location / { proxy_pass http://unix:/run/app.sock:/api/; }", names="codementee.io"))
+    assert [*proxied_ports(socket, settings_with())] == ["/run/app.sock"]
 
 
 def test_another_site_that_proxies_to_the_replaced_backend_is_known(settings_with):
