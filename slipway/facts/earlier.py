@@ -137,11 +137,11 @@ for unit in mongod nginx; do f /etc/systemd/system/$unit.service.d/*.conf; done
 s hooks; for hook in /etc/letsencrypt/renewal-hooks/*/*; do grep -q '{OURS}' $hook || grep -HE nginx $hook; done
 s jobs
 grep -IHE '{touched}' /etc/crontab /etc/cron.d/* /var/spool/cron/crontabs/* /etc/cron.*ly/* /etc/rc.local |
-  grep -vE '^[^:]*:[[:space:]]*#|^/etc/cron.d/certbot:'
+  grep -vE '^[^:]*:[[:space:]]*#|^/etc/cron.d/certbot:.*! -d /run/systemd/system'
 for file in /etc/network/interfaces /etc/network/interfaces.d/* /etc/network/if-*.d/* /etc/networkd-dispatcher/*/*; do
   [ ! -f "$file" ] || dpkg -S "$file" > /dev/null || grep -IHE '^[^#]*(iptables|nft )' "$file"
 done
-for unit in /etc/systemd/system/*.service; do
+for unit in /etc/systemd/system/*.service /etc/systemd/system/certbot.service.d/*.conf; do
   [ -L $unit ] || grep -q '{OURS}' $unit || grep -IHE '^Exec.*({touched})' $unit
 done
 s timezone; for file in /etc/cron.d/* /var/spool/cron/crontabs/*; do

@@ -28,7 +28,10 @@ REFUSED = {
         "user deploy: found",
     ],
     "public_service": ['port 3000: found python3 listening publicly, which the firewall would block, need "3000/tcp"'],
-    "jobs": ["/etc/cron.d/renew: ", "/etc/cron.d/pull: ", "/etc/systemd/system/firewall.service: "],
+    "jobs": [
+        *("/etc/cron.d/renew: ", "/etc/cron.d/pull: ", "/etc/systemd/system/firewall.service: "),
+        "/etc/systemd/system/certbot.service.d/override.conf: ExecStart=/usr/bin/certbot -q renew",
+    ],
     "old_backend": [
         *("codementee-backend.service: DB_NAME: found", "codementee-backend.service: RAZORPAY_KEY: found"),
         *("codementee-backend.service: SENDGRID_API_KEY: found", "codementee-backend.service: ExecStart: found"),
