@@ -146,7 +146,7 @@ for unit in /etc/systemd/system/*.service /etc/systemd/system/certbot.service.d/
 done
 s timezone; for file in /etc/cron.d/* /var/spool/cron/crontabs/*; do
   [ -f "$file" ] && ! dpkg -S "$file" > /dev/null || continue
-  readlink -f /etc/localtime | sed 's,^/usr/share/zoneinfo/,,'; break
+  readlink -f /etc/localtime | sed -n 's,^/usr/share/zoneinfo/,,p'; break
 done
 s rotated; grep -lE '/var/log/(nginx|letsencrypt|ufw|fail2ban|unattended-upgrades|aide)' /etc/logrotate.d/*
 for root in {_quoted(roots)}; do
