@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 
@@ -21,6 +22,10 @@ def obstacles(earlier: Mapping[str, str], sshd: Mapping[str, Sequence[str]], set
     for port in sshd.get("port", []):
         if int(port) != settings.sshd_port:
             yield Obstacle(f"sshd: port {port}", "sshd listening on it", setting("sshd_port", int(port)))
+    listens = earlier.get("socket", "")
+    if listens and not re.search(rf":{settings.sshd_port}\b", listens):
+        need = "sshd without it: systemctl disable --now ssh.socket; systemctl enable --now ssh.service"
+        yield Obstacle("ssh.socket", f"{' '.join(listens.split())}, whatever sshd_port says", need, may_go=False)
     user = settings.admin_user
     theirs = {name.lower() for name in settings.sshd_settings}
     for keyword, need in (("allowusers", "AllowUsers"), ("allowgroups", "AllowGroups")):

@@ -20,6 +20,7 @@ IGNORED = {
 # Linux's first port for sockets without one of their own, ip(7): a resolver's, of which nobody asks anything.
 EPHEMERAL = 32768
 ANYBODY = ("0.0.0.0/0", "::/0", "any")
+BEFORE_RULES = "it in /etc/ufw/before.rules, which is kept"
 LOOPBACK = re.compile(r"127\.|\[?::1\]?$|\[::ffff:127\.")
 
 
@@ -138,9 +139,7 @@ def open_ports(lines: Sequence[str], protocol: str = "tcp") -> set[int] | None:
         return None
     found: set[int] = set()
     for rule in ufw_rules(lines):
-        if rule.is_routed or rule.action not in ("allow", "limit") or not rule.direction.startswith("in"):
-            continue
-        if rule.protocol not in ("any", protocol):
+        if not (rule.opens and rule.direction.startswith("in") and rule.protocol in ("any", protocol)):
             continue
         if rule.port == "any":
             return None
@@ -186,6 +185,10 @@ class Rule:
     is_routed: bool
 
     @property
+    def opens(self) -> bool:
+        return self.action in ("allow", "limit") and not self.is_routed
+
+    @property
     def is_narrow(self) -> bool:
         """Whether it is limited to some addresses or to an interface."""
         return {self.source, self.target} - {*ANYBODY} != set() or "_" in self.direction
@@ -225,31 +228,35 @@ def lost_rules(lines: Sequence[str], settings: Settings, ssh_ports: Collection[s
         found = "a default that refuses outgoing traffic, which Slipway's does not"
         yield Obstacle("ufw default deny outgoing", found, "ufw default allow outgoing")
     is_ssh_open = any(
-        rule.direction == "in" and rule.action in ("allow", "limit") and not rule.is_narrow and not rule.is_routed
+        rule.opens and rule.direction == "in" and not rule.is_narrow
         for rule in ruled
         if {*rule.port.split(",")} & {*ssh_ports, "any"}
     )
+    to_ssh: list[Rule] = []
+    to_others: dict[tuple[str, str, str], list[Rule]] = {}
     for rule in ruled:
-        refuses = rule.action in ("deny", "reject")
         if rule.is_routed:
             found = "a rule for forwarded traffic, for which Slipway has no setting"
-            yield Obstacle(str(rule), found, "it in /etc/ufw/before.rules, which is kept")
+            yield Obstacle(str(rule), found, BEFORE_RULES)
         elif rule.direction.startswith("out"):
-            if refuses:
+            if not rule.opens:
                 found = "a rule that denies outgoing traffic, for which Slipway has no setting"
-                yield Obstacle(str(rule), found, "it in /etc/ufw/before.rules, which is kept")
-        elif refuses and rule.is_narrow:
+                yield Obstacle(str(rule), found, BEFORE_RULES)
+        elif rule.is_narrow and not rule.opens:
             found = "a rule that denies an address, for which Slipway has no setting"
-            yield Obstacle(
-                str(rule), found, "it in the provider's firewall, or in /etc/ufw/before.rules, which is kept"
-            )
-        elif not refuses and rule.is_narrow and rule.direction != "in_lo":
+            yield Obstacle(str(rule), found, f"it in the provider's firewall, or {BEFORE_RULES}")
+        elif rule.is_narrow and rule.direction != "in_lo":
             if rule.source not in ANYBODY and rule.port in ssh_ports:
-                if not is_ssh_open and rule.source not in settings.firewall_ssh_from:
-                    found = "a rule that opens ssh to some addresses, which would be open to all"
-                    networks = [*settings.firewall_ssh_from, rule.source]
-                    yield Obstacle(str(rule), found, setting("firewall_ssh_from", networks))
+                to_ssh.append(rule)
             else:
-                found = "a rule for some addresses or an interface, which firewall_allow does not have"
-                need = "the port in firewall_allow, open to all, or the rule in /etc/ufw/before.rules, which is kept"
-                yield Obstacle(str(rule), found, need)
+                to_others.setdefault((rule.port, rule.protocol, rule.direction), []).append(rule)
+    missing = [rule.source for rule in to_ssh if rule.source not in settings.firewall_ssh_from]
+    if missing and not is_ssh_open:
+        found = f"it open to {', '.join(missing)}, and would be open to all"
+        yield Obstacle("ufw: ssh", found, setting("firewall_ssh_from", [*settings.firewall_ssh_from, *missing]))
+    for rules in to_others.values():
+        found = "a rule for some addresses or an interface, which firewall_allow does not have"
+        if len(rules) > 1:
+            sources = ", ".join(rule.source for rule in rules)
+            found = f"{len(rules)} rules, for {sources}, which firewall_allow does not have"
+        yield Obstacle(str(rules[0]), found, f"the port in firewall_allow, open to all, or {BEFORE_RULES}")

@@ -57,6 +57,7 @@ class Earlier(Fact[dict[str, str]]):
     passwords           lines of getent(1) of users with a password and no key
     rotated             logrotate(8) files about logs of packages that Slipway installs
     size ROOT           of the site's parts, in MiB
+    socket              where ssh.socket listens, if sshd's configuration does not say so
     sudoers             "FILE:LINE" of later rules than the administrator's for sudo that ask for a password
     swapfile            its size in bytes
     taken               paths of Slipway's folders and links that are occupied by something else
@@ -192,10 +193,12 @@ done
 s swapfile; stat -c %s /swapfile
 home=$(getent passwd {user} | cut -d: -f6); shell=$(getent passwd {user} | cut -d: -f7)
 s keys; cat "$home/.ssh/authorized_keys"
+s socket; [ -e /usr/lib/systemd/system-generators/sshd-socket-generator ] || ! systemctl is-active --quiet ssh.socket ||
+  systemctl show --property=Listen --value ssh.socket
 s sudoers; groups=$(id -Gn {user} | tr ' ' '|')
 for file in /etc/sudoers.d/*; do
   case ${{file##*/}} in *.* | *~) continue ;; esac
-  [ ! "${{file##*/}}" \\> {user} ] || grep -HE "^[[:space:]]*({user}|ALL|%($groups))[[:space:]]" "$file"
+  [ ! "${{file##*/}}" \\> {user} ] || grep -HE "^\\s*({user}|ALL|%($groups))\\s.*[):=[:space:]]ALL\\s*$" "$file"
 done | grep -v NOPASSWD
 s login
 [ -z "$home" ] || stat -c 'home %U %a %n' "$home" "$home/.ssh"

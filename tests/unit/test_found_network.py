@@ -109,10 +109,21 @@ def test_a_rule_of_ufws_that_would_be_lost_is_named(settings_with, rule, name):
 
 
 def test_ssh_that_is_open_to_some_addresses_stays_closed_to_others(settings_with):
-    lines = ["ENABLED=yes", "### tuple ### allow tcp 22 0.0.0.0/0 any 10.0.0.0/8 in"]
+    rules = [f"### tuple ### allow tcp 22 0.0.0.0/0 any {source} in" for source in ("10.0.0.0/8", "192.0.2.7")]
+    lines = ["ENABLED=yes", *rules]
     (one,) = network.lost_rules(lines, settings_with(), ["22"])
-    assert one.need == 'firewall_ssh_from = ["10.0.0.0/8"]'
-    assert told(network.lost_rules(lines, settings_with(firewall_ssh_from=["10.0.0.0/8"]), ["22"])) == []
+    assert one.need == 'firewall_ssh_from = ["10.0.0.0/8", "192.0.2.7"]'
+    assert told(network.lost_rules(lines, settings_with(firewall_ssh_from=["10.0.0.0/8", "192.0.2.7"]), ["22"])) == []
+
+
+def test_rules_of_one_port_for_many_addresses_are_one_line(settings_with):
+    sources = [f"192.0.2.{number}" for number in range(20)]
+    rules = [f"### tuple ### allow tcp 443 0.0.0.0/0 any {source} in" for source in sources]
+    (one,) = network.lost_rules(["ENABLED=yes", OPEN, *rules], settings_with(), ["22"])
+    assert (one.name, one.found.startswith("20 rules, for 192.0.2.0, 192.0.2.1, ")) == (
+        "ufw allow from 192.0.2.0 to any port 443 proto tcp",
+        True,
+    )
 
 
 def test_a_firewall_that_denies_outgoing_traffic_is_named(settings_with):

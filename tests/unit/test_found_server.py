@@ -296,6 +296,13 @@ def test_users_who_could_no_longer_log_in_are_named(settings_with):
     ]
 
 
+def test_a_socket_that_listens_on_another_port_than_sshd_is_to_is_named(settings_with):
+    earlier = {"socket": "[::]:22 (Stream)"}
+    assert told(access.obstacles(earlier, SSHD, settings_with())) == []
+    moved = {**SSHD, "port": ["2222"]}
+    assert told(access.obstacles(earlier, moved, settings_with(sshd_port=2222))) == ["ssh.socket"]
+
+
 def test_a_later_rule_of_sudos_that_asks_for_a_password_is_named(settings_with):
     line = "/etc/sudoers.d/zz-own:%sudo ALL=(ALL:ALL) ALL"
     assert told(access.obstacles({"sudoers": line}, SSHD, settings_with())) == [line]
