@@ -58,6 +58,10 @@ def others(earlier: Mapping[str, str]) -> Iterator[Obstacle]:
     if earlier.get("flushes"):
         found = "it enabled: at boot it loads /etc/nftables.conf, which removes or precedes UFW's rules"
         yield Obstacle("nftables.service", found, "systemctl disable nftables")
+    for rule in earlier.get("forwarded", "").splitlines():
+        found = "traffic that the server forwards, which UFW's default denies"
+        need = 'DEFAULT_FORWARD_POLICY="ACCEPT" in /etc/default/ufw (apt-get install ufw), which is kept'
+        yield Obstacle(rule, found, need)
     for rule in earlier.get("redirects", "").splitlines():
         found = "a rule that redirects port 80 or 443 to a program other than Nginx"
         yield Obstacle(f"iptables -t nat {rule}", found, "a server block of Nginx instead: iptables -t nat -D", False)

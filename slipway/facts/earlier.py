@@ -44,6 +44,7 @@ class Earlier(Fact[dict[str, str]]):
     folder ROOT         content of the site's folder: "entry NAME", "NAME -> TARGET" of a link
     ignored             addresses that fail2ban never bans
     immutable, links    paths that Slipway changes and that are immutable (chattr(1)), or links
+    forwarded           rules by which the server forwards traffic, if UFW is off and its default would deny it
     hooks               "FILE:LINE" of certbot's hooks that name Nginx
     jobs                "FILE:LINE" of jobs that use what Slipway changes
     keys                the administrator's authorized_keys
@@ -118,6 +119,13 @@ done
 s legacy; iptables-legacy-save -t filter | grep '^-A INPUT '; ip6tables-legacy-save -t filter | grep '^-A INPUT '
 s redirects; for save in iptables-save ip6tables-save; do $save -t nat; done |
   grep -E '^-A (PREROUTING|DOCKER) .*--dports? ([0-9:]+,)*(80|443)[, ].*-j (REDIRECT|DNAT)'
+s forwarded
+if [ "$(cat /proc/sys/net/ipv4/ip_forward)" = 1 ] && ! grep -qs '^ENABLED=yes' /etc/ufw/ufw.conf &&
+  ! grep -qs '^DEFAULT_FORWARD_POLICY="ACCEPT"' /etc/default/ufw &&
+  ! iptables-save -t filter | grep -q '^-A FORWARD .*-j ACCEPT'; then
+  iptables-save -t nat | grep -E '^-A .*-j (MASQUERADE|SNAT)' | sed 's/^/iptables -t nat /'
+  nft list tables | grep -xE 'table inet (incus|lxd)' | sed 's/^table/nft/'
+fi
 s ignored; grep -hsE '^[[:space:]]*ignoreip[[:space:]]*=' /etc/fail2ban/jail.local /etc/fail2ban/jail.d/* |
   cut -d= -f2 | tr , ' '
 s accounts; getent passwd {_quoted(users)}

@@ -70,6 +70,11 @@ def test_a_vpns_port_that_the_firewall_would_close_is_named(settings_with):
     assert closed([*UFW, "### tuple ### allow udp 51820 0.0.0.0/0 any 0.0.0.0/0 in"]) == ["port 51820/udp"]
 
 
+def test_traffic_that_ufws_default_would_no_longer_forward_is_named():
+    rules = ["iptables -t nat -A POSTROUTING -s 10.8.0.0/24 -o eth0 -j MASQUERADE", "nft inet incus"]
+    assert told(network.others({"forwarded": "\n".join(rules)})) == rules
+
+
 def test_an_nftables_service_that_would_flush_ufws_rules_at_boot_is_named():
     assert told(network.others({"flushes": "nftables.service"})) == ["nftables.service"]
 
