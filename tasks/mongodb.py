@@ -250,7 +250,7 @@ def unit_values(settings: Settings, memory_mb: int) -> dict[str, Any]:
     return {
         "settings": settings,
         "memory_max_mb": memory_max_mb(settings, memory_mb),
-        "writable": [str(prefix)] if prefix else [],
+        "writable": [f"-{prefix}"] if prefix else [],
     }
 
 

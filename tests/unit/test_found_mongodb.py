@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from slipway.adoption import mongod
+from slipway.ops.templates import render
+from slipway.tasks.mongodb import unit_values
 from support.obstacles import SERVICE, told
 
 STARTED = "command=/usr/bin/mongod --config /etc/mongod.conf"
@@ -145,3 +147,9 @@ def test_a_server_that_an_apply_has_closed_before_it_was_cut_off_is_adopted_furt
     assert told(mongod.obstacles(running, closed, settings_with())) == ["MongoDB's users"]
     written = {**running, "credentials": "/etc/codementee/credentials/MONGODB_ADMIN_PASSWORD"}
     assert told(mongod.obstacles(written, closed, settings_with())) == []
+
+
+def test_mongod_may_write_its_socket_where_it_was(settings_with):
+    settings = settings_with(mongodb_settings={"net.unixDomainSocket.pathPrefix": "/srv/run"})
+    unit = render("mongodb/mongod.service.conf", **unit_values(settings, 2048))
+    assert "ReadWritePaths=/var/lib/mongodb -/var/log/mongodb -/srv/run\n" in unit
