@@ -77,10 +77,7 @@ def blockers(settings: Settings, components: Sequence[Component]) -> list[str]:
         # Without a network all sources fail.
         sources = host.get_fact(AptSources, seconds=settings.limits.reach)
         problems += source_problems(replace(sources, failing={}) if unreached else sources)
-        names = {
-            name for one in here for given in (one.early_packages, one.packages) for name in one.listed(given, settings)
-        }
-        problems += installable.problems(host.get_fact(Output, command=installable.question([*names])))
+        problems += package_problems(settings, here)
     ports = {port: program for one in here for port, program in one.mapped(one.ports, settings).items()}
     listeners = host.get_fact(Listeners)
     problems += port_problems(listeners, ports)
@@ -88,6 +85,14 @@ def blockers(settings: Settings, components: Sequence[Component]) -> list[str]:
     problems += in_the_way(overruled(settings), settings.adopt_without)
     problems += adoption_problems(settings, machine, {one.name for one in here})
     return problems
+
+
+def package_problems(settings: Settings, here: Sequence[Component]) -> list[str]:
+    """What keeps apt from the packages of these components, or programs from running."""
+    names = {one.name: [*one.listed(one.early_packages, settings), *one.listed(one.packages, settings)] for one in here}
+    asked = installable.question([*{*chain.from_iterable(names.values())}])
+    systems = [names[one.name] for one in here if not one.listed(one.sources, settings)]
+    return installable.problems(host.get_fact(Output, command=asked), {*chain.from_iterable(systems)})
 
 
 def note_weak_health(settings: Settings) -> None:
