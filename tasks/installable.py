@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 FOLDERS = ("/etc", "/usr", "/var/lib", "/var/www")
 # A package that apt would install: nginx (1.22.1-9 Debian:12.5/stable [amd64])
 NEW = re.compile(r"(?P<name>\S+) (\[\S+\] )?\((?P<version>\S+) (?P<origin>[^:\]]+)")
+UNREADABLE = "The list of sources could not be read"
 # The origins of its own packages, security updates and backports among them.
 SYSTEMS = ("Debian", "Ubuntu")
 
@@ -46,7 +47,8 @@ def problems(answer: str, of_system: Collection[str]) -> list[str]:
 
 
 def _problems(lines: Sequence[str], of_system: Collection[str]) -> Iterator[str]:
-    has_unmet = any(line.startswith("unmet ") for line in lines)
+    # Sources that apt can't read are reported as such (ops.packages.source_problems).
+    is_explained = any(line.startswith("unmet ") or UNREADABLE in line for line in lines)
     for line in lines:
         kind, _, rest = line.partition(" ")
         if kind == "mount":
@@ -64,7 +66,7 @@ def _problems(lines: Sequence[str], of_system: Collection[str]) -> Iterator[str]
         elif kind == "unmet":
             yield f"apt: found an unmet dependency, {rest.strip()}, need none (apt-get --fix-broken install)"
         # What dpkg was at is finished by the installation.
-        elif kind == "error" and not has_unmet and "dpkg was interrupted" not in rest:
+        elif kind == "error" and not is_explained and "dpkg was interrupted" not in rest:
             yield f"apt: found {rest!r} in a simulated installation, need none (apt-get install -s NAME)"
 
 

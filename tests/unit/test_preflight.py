@@ -153,6 +153,7 @@ def test_the_repository_itself_says_what_it_has(settings_with, answer, said):
         ("would nginx [1.22.1-9] (1.26.2-1~bookworm nginx:stable [amd64])", "package nginx: found version 1.26.2-1~bo"),
         ("would libshop (1 shop.example:stable [amd64])", None),
         ("error Unable to correct problems, you have held broken packages.", "apt: found 'Unable to correct problems"),
+        ("error Conflicting values set for option Signed-By\nerror The list of sources could not be read.", None),
         ("error dpkg was interrupted, you must manually run 'dpkg --configure -a'", None),
     ],
 )
