@@ -6,6 +6,8 @@ import re
 import shlex
 from collections.abc import Collection, Iterator, Sequence
 
+from slipway.facts.earlier import FIREWALLS
+
 # Packages and the site are written here. From all but the first one programs run: scripts of packages, and libraries of
 # the backend's packages.
 FOLDERS = ("/etc", "/usr", "/var/lib", "/var/www")
@@ -18,7 +20,8 @@ SYSTEMS = ("Debian", "Ubuntu")
 
 def question(packages: Sequence[str]) -> str:
     """A shell command that prints "mount FOLDER PLACE OPTIONS"; "held NAME" and "refused NAME" of packages that are not
-    installed; and of a simulated installation "would NAME (VERSION ORIGIN:...)", "unmet DEPENDENCY", "error TEXT"."""
+    installed; and of a simulated installation "would NAME (VERSION ORIGIN:...)", "remove NAME", "unmet DEPENDENCY" and
+    "error TEXT"."""
     names = " ".join(map(shlex.quote, sorted(packages)))
     return f"""\
 for folder in {" ".join(FOLDERS)}; do
@@ -37,7 +40,7 @@ policy=$(apt-cache policy {names} | awk '
 printf '%s\\n' "$policy" | grep '^refused '
 known=$(printf '%s\\n' "$policy" | sed -n 's/^known //p')
 apt-get install -q -s --no-install-recommends -o Debug::NoLocking=1 $known 2>&1 |
-  sed -nE 's/^Inst /would /p; s/^ (.* : .*)/unmet \\1/p; s/^E: /error /p'"""
+  sed -nE 's/^Inst /would /p; s/^Remv ([^ ]*).*/remove \\1/p; s/^ (.* : .*)/unmet \\1/p; s/^E: /error /p'"""
 
 
 def problems(answer: str, of_system: Collection[str]) -> list[str]:
@@ -63,6 +66,10 @@ def _problems(lines: Sequence[str], of_system: Collection[str]) -> Iterator[str]
                 found = f"version {new['version']} of {new['origin']} to be installed"
                 need = "the system's own (a pin in /etc/apt/preferences.d, or without that repository)"
                 yield f"package {new['name']}: found {found}, need {need}"
+        # Those of other firewalls are asked about by name (adoption.network).
+        elif kind == "remove" and rest not in FIREWALLS.split():
+            found = "it in conflict with what Slipway installs: apt would remove it"
+            yield f"package {rest}: found {found}, need none (apt-get remove {rest})"
         elif kind == "unmet":
             yield f"apt: found an unmet dependency, {rest.strip()}, need none (apt-get --fix-broken install)"
         # What dpkg was at is finished by the installation.

@@ -151,6 +151,8 @@ def test_the_repository_itself_says_what_it_has(settings_with, answer, said):
         ("unmet shop : Depends: libshop but it is not installed", "apt: found an unmet dependency, shop : Depends"),
         ("would nginx (1.22.1-9 Debian:12.5/stable, Debian-Security:12/stable-security [amd64])", None),
         ("would nginx [1.22.1-9] (1.26.2-1~bookworm nginx:stable [amd64])", "package nginx: found version 1.26.2-1~bo"),
+        ("remove postfix", "package postfix: found it in conflict with what Slipway installs"),
+        ("remove netfilter-persistent", None),
         ("would libshop (1 shop.example:stable [amd64])", None),
         ("error Unable to correct problems, you have held broken packages.", "apt: found 'Unable to correct problems"),
         ("error Conflicting values set for option Signed-By\nerror The list of sources could not be read.", None),
@@ -176,7 +178,8 @@ def test_apt_and_the_mounts_are_asked_by_a_shell_script(tmp_path):
     said = subprocess.run(["sh", "-c", script], env=env, capture_output=True, text=True, check=False).stdout
     lines = [line for line in said.splitlines() if not line.startswith("mount ")]
     assert lines[:3] == ["held nginx", "refused certbot", "unmet shop : Depends: libshop but it is not installed"]
-    assert lines[3:] == ["would nginx (1.22.1-9 Debian:12.5/stable [amd64])", "error Unmet dependencies."]
+    assert lines[3] == "would nginx (1.22.1-9 Debian:12.5/stable [amd64])"
+    assert lines[4:] == ["remove postfix", "error Unmet dependencies."]
     assert {line.split()[1] for line in said.splitlines() if line.startswith("mount ")} == {*installable.FOLDERS}
 
 
@@ -201,6 +204,7 @@ Reading package lists...
 The following packages have unmet dependencies:
  shop : Depends: libshop but it is not installed
 Inst nginx (1.22.1-9 Debian:12.5/stable [amd64])
+Remv postfix [3.7.11-0+deb12u1]
 Conf nginx (1.22.1-9 Debian:12.5/stable [amd64])
 E: Unmet dependencies.
 """
