@@ -97,6 +97,10 @@ REFUSED_WITH_PACKAGES = {
         "/snap/bin/certbot: found a second certbot",
         "certificate other.example: nginx: found authenticator = nginx, whose plugin",
     ],
+    "apt_pins": [
+        *("mount /var/www: found the option noexec", "package nginx: found it on hold and not installed"),
+        "package fail2ban: found a pin by which apt never installs it",
+    ],
     "ufw_rules": [
         *("ufw default deny outgoing: found", "ufw route allow in on wg0 out on eth0: found"),
         *("ufw allow from 10.0.0.5 to any port 5432 proto tcp: found", "ufw deny from 192.0.2.66: found"),
