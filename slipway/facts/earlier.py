@@ -126,8 +126,9 @@ if [ "$(cat /proc/sys/net/ipv4/ip_forward)" = 1 ] && ! grep -qs '^ENABLED=yes' /
   iptables-save -t nat | grep -E '^-A .*-j (MASQUERADE|SNAT)' | sed 's/^/iptables -t nat /'
   nft list tables | grep -xE 'table inet (incus|lxd)' | sed 's/^table/nft/'
 fi
-s ignored; grep -hsE '^[[:space:]]*ignoreip[[:space:]]*=' /etc/fail2ban/jail.local /etc/fail2ban/jail.d/* |
-  cut -d= -f2 | tr , ' '
+s ignored; for file in /etc/fail2ban/jail.local /etc/fail2ban/jail.d/*; do
+  grep -qs '{OURS}' "$file" || grep -hsE '^[[:space:]]*ignoreip[[:space:]]*=' "$file" | cut -d= -f2 | tr , ' '
+done
 s accounts; getent passwd {_quoted(users)}
 s groups; getent group {_quoted(groups)}
 f /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources
