@@ -153,7 +153,7 @@ def stop_apply_at(host: LabHost, operation: str, visitor: Visitor) -> None:
     wait_until(f"the site answers after {operation!r}", lambda: answers(host), seconds=30)
     units = "mongod codementee-backend codementee-backend-by-hand"
     with visitor.away:
-        host.ssh("nginx -t -q && systemctl reload nginx")
+        host.ssh("nginx -t -q && systemctl restart nginx")
         host.ssh(f"for unit in {units}; do systemctl try-restart $unit 2> /dev/null || :; done")
         wait_until(f"the site answers after {operation!r} and a restart", lambda: answers(host), seconds=60)
 
