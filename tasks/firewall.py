@@ -15,11 +15,12 @@ from slipway.engine.login import Login
 from slipway.engine.ssh import connected_port
 from slipway.facts.base import Fact
 from slipway.facts.ssh import Sshd, SshPort
-from slipway.ops.commands import Commands
+from slipway.ops.commands import Commands, ensure
 from slipway.settings.model import Settings
 from slipway.tasks.guard import guarded
 
 PACKAGES = ["ufw"]
+UNIT = "ufw.service"
 COMMENT = re.compile(r" comment '.*'$")
 DENY_INCOMING = "Default: deny (incoming), allow (outgoing)"
 # Load the rules if ufw.conf enables UFW, else flush them. Retried: rules may fail right after the kernel has loaded a
@@ -83,12 +84,21 @@ DRIFTS = {
     "the firewall disabled": Drift("ufw disable", "Allow only ssh, the web and firewall_allow"),
     "the firewall's default changed": Drift("ufw default allow incoming", "Allow only ssh, the web and firewall_allow"),
     "a rule of the firewall gone": Drift("ufw delete allow 443/tcp"),
+    "no firewall after a reboot": Drift(f"systemctl disable {UNIT}", "Enable the firewall at boot"),
+    "the firewall masked": Drift(f"systemctl mask {UNIT}"),
 }
 
 
 @component(needs=("guard", "admin"), packages=PACKAGES, drifts=DRIFTS)
 def firewall(settings: Settings) -> None:
     open_rules(name="Allow only ssh, the web and firewall_allow", settings=settings)
+    ensure(
+        name="Enable the firewall at boot",
+        # The link that `systemctl is-enabled` checks, by the unit's WantedBy=, and no mask.
+        check=f"[ -e /etc/systemd/system/multi-user.target.wants/{UNIT} ] && [ ! -L /etc/systemd/system/{UNIT} ]",
+        command=f"systemctl unmask {UNIT} && systemctl enable {UNIT}",
+        note=f"{UNIT}: enabled",
+    )
 
 
 @component_step(after="ssh")
