@@ -20,6 +20,7 @@ IGNORED = {
 # Linux's first port for sockets without one of their own, ip(7): a resolver's, of which nobody asks anything.
 EPHEMERAL = 32768
 ANYBODY = ("0.0.0.0/0", "::/0", "any")
+ALLOWS_ALL = 'DEFAULT_INPUT_POLICY="ACCEPT"'
 BEFORE_RULES = "it in /etc/ufw/before.rules, which is kept"
 LOOPBACK = re.compile(r"127\.|\[?::1\]?$|\[::ffff:127\.")
 
@@ -139,7 +140,7 @@ def _sockets(text: str, protocol: str) -> list[Listener]:
 def open_ports(lines: Sequence[str], protocol: str = "tcp") -> set[int] | None:
     """The ports of a protocol that UFW opens now, by the lines of its files; None if it is disabled, or opens all of
     them to some address."""
-    if "ENABLED=yes" not in lines:
+    if "ENABLED=yes" not in lines or ALLOWS_ALL in lines:
         return None
     found: set[int] = set()
     for rule in ufw_rules(lines):
@@ -231,7 +232,7 @@ def lost_rules(lines: Sequence[str], settings: Settings, ssh_ports: Collection[s
     if 'DEFAULT_OUTPUT_POLICY="DROP"' in lines or 'DEFAULT_OUTPUT_POLICY="REJECT"' in lines:
         found = "a default that refuses outgoing traffic, which Slipway's does not"
         yield Obstacle("ufw default deny outgoing", found, "ufw default allow outgoing")
-    is_ssh_open = any(
+    is_ssh_open = ALLOWS_ALL in lines or any(
         rule.opens and rule.direction == "in" and not rule.is_narrow
         for rule in ruled
         if {*rule.port.split(",")} & {*ssh_ports, "any"}

@@ -55,6 +55,7 @@ def test_what_the_firewall_would_close_is_named(settings_with):
     assert network.open_ports(UFW) == {22, 25, 80, 81, 82}
     assert closed(network.open_ports(UFW)) == ["port 25", "port 9000"]
     assert network.open_ports(UFW[1:]) is None
+    assert network.open_ports([*UFW, 'DEFAULT_INPUT_POLICY="ACCEPT"']) is None
     assert network.open_ports([*UFW, "### tuple ### allow any any 0.0.0.0/0 any 10.0.0.1 in"]) is None
 
 
