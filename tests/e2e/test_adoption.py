@@ -275,7 +275,6 @@ def test_an_apply_that_stops_at_any_operation_keeps_the_site_up(say, by_hand):
         stop_apply_at(by_hand, operation, visitor)
         if visitor.failures[known:]:
             failed[operation] = visitor.failures[known:]
-        print(operation, visitor.asked, visitor.failures[known:], flush=True)
     visitor.stop()
     say(f"requests in {len(operations)} stopped applies: {visitor.asked}, failed: {failed}")
     # As in the tests above: the owner's backend waits two seconds for a MongoDB that restarts as a replica set.
