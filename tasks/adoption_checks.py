@@ -54,6 +54,8 @@ def _obstacles(settings: Settings, machine: dict[str, str], components: Collecti
         yield from kernel.obstacles(found, parameters(render("kernel/sysctl.conf")))
     if "firewall" in components:
         yield from _firewall(found, settings)
+    if "fail2ban" in components:
+        yield from network.bans(found, settings)
     data = mongodb_data(settings, found) if "mongodb" in components else {}
     if "mongodb" in components:
         yield from _mongodb(found, data, settings)
@@ -71,10 +73,12 @@ def _firewall(found: dict[str, str], settings: Settings) -> Iterator[Obstacle]:
     yield from network.packages(found)
     yield from network.others(found)
     lines = host.get_fact(UfwInForce)
-    ours = {*map(int, host.get_fact(Sshd).get("port", [])), settings.mongodb_port}
+    ssh_ports = host.get_fact(Sshd).get("port", [])
+    ours = {*map(int, ssh_ports), settings.mongodb_port}
     ours |= {80, 443} if "web" in host.groups else set()
     yield from network.closed(network.listeners(found), network.open_ports(lines), settings, ours)
-    yield from network.refused(lines)
+    yield from network.closed(network.datagrams(found), network.open_ports(lines, "udp"), settings, ours)
+    yield from network.lost_rules(lines, settings, ssh_ports)
 
 
 def _mongodb(found: dict[str, str], data: dict[str, Any], settings: Settings) -> Iterator[Obstacle]:
@@ -103,6 +107,10 @@ def _foreign_holders(found: dict[str, str]) -> Iterator[Obstacle]:
             )
 
 
+def _named(port: int | str) -> str:
+    return f"port {port}" if isinstance(port, int) else f"the socket {port}"
+
+
 def _nginx(found: dict[str, str], settings: Settings) -> Iterator[Obstacle]:
     process = dict(line.split("=", 1) for line in found.get("nginx", "").splitlines() if "=" in line)
     yield from names.dropins(found, "nginx.service")
@@ -129,13 +137,21 @@ def _nginx(found: dict[str, str], settings: Settings) -> Iterator[Obstacle]:
     if there is None:
         return
     yield from others_nginx.obstacles(there, settings)
+    own = own_services(settings)
+    holders: dict[int | str, str] = {one.port: one.unit or one.program for one in network.listeners(found)}
+    for path, holder in network.local_sockets(found).items():
+        holders[path] = holder
     for port, at in others_nginx.proxied_ports(there, settings).items():
-        for one in network.listeners(found):
-            if one.port == port and one.unit not in own_services(settings):
-                program = one.unit or one.program
-                found_now = f"it serving the site on port {port} ({at}): it would keep running beside Slipway's backend"
-                need = f"it renamed to {settings.backend_unit}.service, which Slipway replaces"
-                yield Obstacle(program, found_now, need)
+        # systemd holds the socket of a service that it starts: the program is not known by it.
+        if port in holders and holders[port] not in own and holders[port] != "systemd":
+            found_now = f"it serving the site on {_named(port)} ({at}): it would keep running beside Slipway's backend"
+            need = f"it renamed to {settings.backend_unit}.service, which Slipway replaces"
+            yield Obstacle(holders[port], found_now, need)
+    replaced = {port: holder for port, holder in holders.items() if holder in own}
+    for server, port in others_nginx.others_at_ports(there, settings, replaced):
+        found_now = f"it proxying to {_named(port)} of {replaced[port]}, which Slipway replaces"
+        need = "its names in site_aliases, or its program in a unit of another name"
+        yield Obstacle(str(server), found_now, need)
     if there.error or there.is_ours(others_nginx.MAIN):
         return
     files = nginx.configuration(settings, others_nginx.taken_defaults(there, settings))
@@ -153,3 +169,4 @@ def _nginx(found: dict[str, str], settings: Settings) -> Iterator[Obstacle]:
     elif tree.files:
         yield from others_nginx.lost_files(there, tree, settings)
         yield from others_nginx.gained_files(there, tree, settings)
+        yield from others_nginx.taken_variables(tree)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_network
 from typing import cast
 
@@ -14,11 +15,13 @@ from slipway.engine.login import Login
 from slipway.engine.ssh import connected_port
 from slipway.facts.base import Fact
 from slipway.facts.ssh import Sshd, SshPort
-from slipway.ops.commands import Commands
+from slipway.ops.commands import Commands, ensure
 from slipway.settings.model import Settings
 from slipway.tasks.guard import guarded
 
 PACKAGES = ["ufw"]
+UNIT = "ufw.service"
+COMMENT = re.compile(r" comment '.*'$")
 DENY_INCOMING = "Default: deny (incoming), allow (outgoing)"
 # Load the rules if ufw.conf enables UFW, else flush them. Retried: rules may fail right after the kernel has loaded a
 # module that they use.
@@ -43,7 +46,8 @@ class Ufw(Fact[dict[str, object]]):
         return {
             "active": "Status: active" in output,
             "defaults": next((line for line in output if line.startswith("Default:")), ""),
-            "rules": [line.removeprefix("ufw ") for line in output if line.startswith("ufw ")],
+            # A comment is no part of a rule: with another one it is the same rule.
+            "rules": [COMMENT.sub("", line.removeprefix("ufw ")) for line in output if line.startswith("ufw ")],
         }
 
 
@@ -63,7 +67,8 @@ class UfwInForce(Fact[list[str]]):
         )
 
     def process(self, output: list[str]) -> list[str]:
-        lines = (line.partition(" [")[0] for line in output)  # without the kernel's counters
+        # Without the kernel's counters and the rules' comments.
+        lines = (re.sub(r" comment=[0-9a-f]*$", "", line.partition(" [")[0]) for line in output)
         return sorted(line for line in lines if not line.startswith("-A INPUT "))
 
 
@@ -79,12 +84,21 @@ DRIFTS = {
     "the firewall disabled": Drift("ufw disable", "Allow only ssh, the web and firewall_allow"),
     "the firewall's default changed": Drift("ufw default allow incoming", "Allow only ssh, the web and firewall_allow"),
     "a rule of the firewall gone": Drift("ufw delete allow 443/tcp"),
+    "no firewall after a reboot": Drift(f"systemctl disable {UNIT}", "Enable the firewall at boot"),
+    "the firewall masked": Drift(f"systemctl mask {UNIT}"),
 }
 
 
 @component(needs=("guard", "admin"), packages=PACKAGES, drifts=DRIFTS)
 def firewall(settings: Settings) -> None:
     open_rules(name="Allow only ssh, the web and firewall_allow", settings=settings)
+    ensure(
+        name="Enable the firewall at boot",
+        # The link that `systemctl is-enabled` checks, by the unit's WantedBy=, and no mask.
+        check=f"[ -e /etc/systemd/system/multi-user.target.wants/{UNIT} ] && [ ! -L /etc/systemd/system/{UNIT} ]",
+        command=f"systemctl unmask {UNIT} && systemctl enable {UNIT}",
+        note=f"{UNIT}: enabled",
+    )
 
 
 @component_step(after="ssh")
@@ -169,7 +183,13 @@ def close_rules(settings: Settings) -> Commands:
     if unwanted:
         moved = host.get_fact(SshPort, _sudo=False) != str(settings.sshd_port)
         login = Login(settings.admin_user, settings.sshd_port if moved else connected_port(host))
-        yield from _changed(settings, [f"ufw --force delete {rule}" for rule in unwanted], login)
+        yield from _changed(settings, [_deletion(rule) for rule in unwanted], login)
+
+
+def _deletion(rule: str) -> str:
+    """The command that deletes a rule. ufw(8): a rule for forwarded traffic is deleted by `ufw route delete`."""
+    is_routed, rule = rule.startswith("route "), rule.removeprefix("route ")
+    return f"ufw --force {'route ' if is_routed else ''}delete {rule}"
 
 
 def _changed(settings: Settings, commands: list[str], login: Login) -> Commands:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from base64 import b64encode
 from typing import Any
 
 from pyinfra import host
@@ -14,12 +15,14 @@ from slipway.engine.components import Drift, component, component_step
 from slipway.engine.uploads import with_input
 from slipway.facts import mongodb_data as mongodb_data_program
 from slipway.facts.base import Output
+from slipway.facts.files import FileState
 from slipway.facts.machine import Machine
 from slipway.facts.mongodb import program
 from slipway.facts.nginx import NginxInForce
-from slipway.ops.backup import KEPT, or_roll_back
-from slipway.ops.commands import Commands, ensure
-from slipway.ops.files import directory, put_template, tell_text, write_script
+from slipway.ops.backup import KEPT, backup, or_roll_back
+from slipway.ops.commands import Commands, checked, ensure
+from slipway.ops.files import directory, is_in_place, put_template, tell_difference, tell_text, write_script
+from slipway.ops.templates import render
 from slipway.ops.units import and_observe, and_wait, restart, restarts, service
 from slipway.settings import limits
 from slipway.settings.model import Settings
@@ -33,6 +36,8 @@ from slipway.tasks.packages import package_gone
 SOURCES = "/etc/apt/sources.list.d/mongodb.sources"
 KEYRING = "/usr/share/keyrings/mongodb-server.asc"
 CONFIG = "/etc/mongod.conf"
+# Parses and checks the whole file without starting mongod.
+CHECK = "mongod --config {} --outputConfig >/dev/null"
 LIMITS = "/etc/systemd/system/mongod.service.d/slipway.conf"
 UNIT = "mongod.service"
 # The metapackage mongodb-org would add mongos, the router of a sharded cluster.
@@ -198,33 +203,33 @@ def _configure(settings: Settings, adopts: bool, adopts_users: bool = False) -> 
     if settings.mongodb_replica_set:
         put_key()
         name_member(settings)
-    config = put_template(
-        CONFIG,
-        "mongodb/mongod.conf",
-        config_values(settings, memory_mb),
-        name="Configure MongoDB",
-        # Parses and checks the whole file without starting mongod.
-        check="mongod --config {} --outputConfig >/dev/null",
-        group="mongodb",
-        mode="640",
-        rollback_unit=UNIT,
-    )
-    limits = put_template(
-        LIMITS,
-        "mongodb/mongod.service.conf",
-        {"settings": settings, "memory_max_mb": memory_max_mb(settings, memory_mb)},
-        name="Sandbox MongoDB",
-        rollback_unit=UNIT,
-    )
     if adopts:
         there = host.get_fact(NginxInForce) if "web" in host.groups else None
         restart_with_its_data(
-            name="Restart MongoDB",
+            name="Configure and restart MongoDB",
             settings=settings,
+            config=render("mongodb/mongod.conf", **config_values(settings, memory_mb)),
+            limits=render("mongodb/mongod.service.conf", **unit_values(settings, memory_mb)),
             answers=observed(there, settings) if there else "",
-            _if=restarts(config, limits),
         )
     else:
+        config = put_template(
+            CONFIG,
+            "mongodb/mongod.conf",
+            config_values(settings, memory_mb),
+            name="Configure MongoDB",
+            check=CHECK,
+            group="mongodb",
+            mode="640",
+            rollback_unit=UNIT,
+        )
+        limits = put_template(
+            LIMITS,
+            "mongodb/mongod.service.conf",
+            unit_values(settings, memory_mb),
+            name="Sandbox MongoDB",
+            rollback_unit=UNIT,
+        )
         # This restart converts a standalone to a set; rolled back if the set does not accept writes.
         restart(name="Restart MongoDB", unit=UNIT, ready=begins(settings), _if=restarts(config, limits))
     service(name="Start MongoDB", unit=UNIT, files=[CONFIG, LIMITS])
@@ -239,16 +244,44 @@ def config_values(settings: Settings, memory_mb: int) -> dict[str, Any]:
     return {"settings": settings, "cache_gb": cache_gb(settings, memory_mb), "keyfile": KEYFILE}
 
 
+def unit_values(settings: Settings, memory_mb: int) -> dict[str, Any]:
+    """The template values of mongod.service's drop-in. mongod writes its socket to net.unixDomainSocket.pathPrefix."""
+    prefix = settings.mongodb_settings.get("net.unixDomainSocket.pathPrefix")
+    return {
+        "settings": settings,
+        "memory_max_mb": memory_max_mb(settings, memory_mb),
+        "writable": [f"-{prefix}"] if prefix else [],
+    }
+
+
 @operation()
-def restart_with_its_data(settings: Settings, answers: str) -> Commands:
-    """Restart a server without authentication, after a check that it will have the same data: a private mongod starts
-    with the new configuration's folder first, and must have every collection with the same documents. Otherwise, or if
-    another site's `answers` (adoption.nginx.observed) have changed, the previous configuration is restored."""
+def restart_with_its_data(settings: Settings, config: str, limits: str, answers: str) -> Commands:
+    """Give a server without authentication its new configuration (mongod.conf and the unit's drop-in) and restart it,
+    after a check that it will have the same data: a private mongod starts with the new configuration's folder first,
+    and must have every collection with the same documents. Otherwise, or if another site's `answers`
+    (adoption.nginx.observed) have changed, the previous configuration is restored.
+
+    All of it is one operation: with the new files a restart by anybody else would leave a replica set that nobody has
+    initiated, and one that answers nobody.
+    """
+    install = []
+    for path, content, mode, group in ((CONFIG, config, "640", "mongodb"), (LIMITS, limits, "644", "root")):
+        state, data = host.get_fact(FileState, path=path), content.encode()
+        if not is_in_place(state, data, mode, "root", group):
+            tell_difference(path, state, data, mode, "root", group)
+            write = write_script(path, mode, "root", group, None)
+            install.append(f"printf %s {b64encode(data).decode()} | sh -euc {shlex.quote(write)} || exit 1")
+    if not install:
+        return
     ask, seconds = program(mongodb_data_program), settings.limits.mongosh
     alone_now = f"runuser -u mongodb -- {alone(settings)}"
+    new_lines = "\n".join(install)
     attempt = f"""\
 umask 077; private=$(mktemp -d /run/slipway-mongodb.XXXXXX) && chown mongodb:mongodb $private || exit 1
 trap 'rm -rf $private' EXIT
+printf %s {b64encode(config.encode()).decode()} | base64 -d > $private/new || exit 1
+{checked(CHECK.replace("{}", "$private/new"), **{"$private/new": CONFIG})}
+{backup([CONFIG, LIMITS], UNIT)} || exit 1
 # Nobody writes from here on: the server ends locked.
 {ask} 127.0.0.1 {settings.mongodb_port} {seconds} lock > $private/before && systemctl stop mongod || exit 1
 {alone_now} --bind_ip $private/mongod.sock --fork --logpath $private/log > $private/said 2>&1 || {{
@@ -256,6 +289,7 @@ trap 'rm -rf $private' EXIT
 {ask} $private/mongod.sock 0 {seconds} hash > $private/after
 {alone_now} --shutdown > /dev/null
 diff $private/before $private/after >&2 || {{ echo "MongoDB would not have the same data (<: it had)" >&2; exit 1; }}
+{new_lines}
 systemctl daemon-reload; systemctl reset-failed mongod 2> /dev/null
 {and_wait("systemctl restart mongod", "mongod.service", begins(settings))}"""
     yield f"{or_roll_back(and_observe(attempt, answers), 'mongod.service')} && rm -rf {KEPT}/mongod.service"

@@ -113,13 +113,6 @@ def nginx(settings: Settings) -> None:
     for site in settings.all_sites:
         placeholder_certificate(site)
     there = host.get_fact(NginxInForce)
-    limits = put_template(
-        SANDBOX,
-        "nginx/nginx.service.conf",
-        unit_values(settings, needs_of(there, settings) if there else None),
-        name="Sandbox Nginx",
-        rollback_unit=UNIT,
-    )
     files = configuration(settings, taken_defaults(there, settings) if there else (), has_brotli())
     config = config_tree(
         name="Configure Nginx",
@@ -131,6 +124,14 @@ def nginx(settings: Settings) -> None:
         check="cd {} && cp -a nginx.conf nginx.conf.real"
         " && sed -i 's#include /etc/nginx/sites-#include sites-#' nginx.conf"
         " && nginx -t -q -c {}/nginx.conf && mv -fT nginx.conf.real nginx.conf",
+        rollback_unit=UNIT,
+    )
+    # After the configuration: a site that goes with it may write where the sandbox does not let Nginx.
+    limits = put_template(
+        SANDBOX,
+        "nginx/nginx.service.conf",
+        unit_values(settings, needs_of(there, settings) if there else None),
+        name="Sandbox Nginx",
         rollback_unit=UNIT,
     )
     has_new_limits = restarts(limits)

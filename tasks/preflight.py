@@ -19,6 +19,7 @@ from slipway.facts.machine import Listeners, Machine, is_container
 from slipway.ops.packages import source_problems
 from slipway.settings.model import Settings
 from slipway.systems import SYSTEMS, system_of
+from slipway.tasks import installable
 from slipway.tasks.adoption import found_by_hand
 from slipway.tasks.adoption_checks import adoption_problems
 from slipway.tasks.adoption_facts import earlier
@@ -46,7 +47,7 @@ def preflight(settings: Settings, components: Sequence[Component]) -> None:
     system = system_of(machine)
     if system and not system.proven:
         note(f"{system.title} is not tested by Slipway")
-    if by_hand := found_by_hand(settings):
+    if earlier(settings) and (by_hand := found_by_hand(settings)):
         note(f"found an existing server; its data and its site are adopted: {', '.join(by_hand)}")
     failed = host.get_fact(Output, command="systemctl list-units --state=failed --plain --no-legend | cut -d' ' -f1")
     if failed.strip():
@@ -76,6 +77,7 @@ def blockers(settings: Settings, components: Sequence[Component]) -> list[str]:
         # Without a network all sources fail.
         sources = host.get_fact(AptSources, seconds=settings.limits.reach)
         problems += source_problems(replace(sources, failing={}) if unreached else sources)
+        problems += package_problems(settings, here)
     ports = {port: program for one in here for port, program in one.mapped(one.ports, settings).items()}
     listeners = host.get_fact(Listeners)
     problems += port_problems(listeners, ports)
@@ -83,6 +85,14 @@ def blockers(settings: Settings, components: Sequence[Component]) -> list[str]:
     problems += in_the_way(overruled(settings), settings.adopt_without)
     problems += adoption_problems(settings, machine, {one.name for one in here})
     return problems
+
+
+def package_problems(settings: Settings, here: Sequence[Component]) -> list[str]:
+    """What keeps apt from the packages of these components, or programs from running."""
+    names = {one.name: [*one.listed(one.early_packages, settings), *one.listed(one.packages, settings)] for one in here}
+    asked = installable.question([*{*chain.from_iterable(names.values())}])
+    systems = [names[one.name] for one in here if not one.listed(one.sources, settings)]
+    return installable.problems(host.get_fact(Output, command=asked), {*chain.from_iterable(systems)})
 
 
 def note_weak_health(settings: Settings) -> None:

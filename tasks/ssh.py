@@ -50,7 +50,8 @@ PENALTIES = "PerSourcePenalties"
 REVIVE = """\
 mkdir -p /run/sshd
 if systemctl is-active --quiet ssh.socket; then
-  systemctl daemon-reload; systemctl restart ssh.socket; systemctl try-restart ssh.service
+  # The socket can't start while the service that it has started runs, and sessions outlive both.
+  systemctl daemon-reload; systemctl stop ssh.service; systemctl restart ssh.socket
 else
   systemctl restart ssh.service
 fi"""
@@ -62,6 +63,7 @@ DRIFTS = {
     ),
     "small primes": Drift("echo '20120821044046 2 6 100 2047 2 DA57B18976E9C55CEAC3BFFF' >> /etc/ssh/moduli"),
     "sshd's file edited": Drift(f"echo '# edited' >> {DROP_IN}"),
+    "no ssh after a reboot": Drift("systemctl disable ssh.service", "Start sshd at boot"),
     "the host key gone": Drift(f"mv {ED25519} /etc/ssh/aside"),
 }
 
@@ -81,6 +83,14 @@ def ssh(settings: Settings) -> None:
         note=f"/etc/ssh/moduli: those of at least {MIN_MODULUS + 1} bits",
     )
     sshd(name="Harden sshd", settings=settings, host_keys=[ED25519, rsa])
+    ensure(
+        name="Start sshd at boot",
+        # The links that `systemctl is-enabled` checks, by the units' WantedBy=, and no mask.
+        check="cd /etc/systemd/system && [ ! -L ssh.service ]"
+        " && { [ -e multi-user.target.wants/ssh.service ] || [ -e sockets.target.wants/ssh.socket ]; }",
+        command="systemctl unmask ssh.service && systemctl enable ssh.service",
+        note="ssh.service: enabled",
+    )
 
 
 def _host_keys() -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from slipway.adoption import Obstacle, setting
 from slipway.adoption.names import NO_LOGIN
 from slipway.settings.model import Settings
+
+# Of one connection: a shell, and a command beside it (engine/connector.py).
+SESSIONS = 2
 
 
 def obstacles(earlier: Mapping[str, str], sshd: Mapping[str, Sequence[str]], settings: Settings) -> Iterator[Obstacle]:
@@ -18,6 +22,10 @@ def obstacles(earlier: Mapping[str, str], sshd: Mapping[str, Sequence[str]], set
     for port in sshd.get("port", []):
         if int(port) != settings.sshd_port:
             yield Obstacle(f"sshd: port {port}", "sshd listening on it", setting("sshd_port", int(port)))
+    listens = earlier.get("socket", "")
+    if listens and not re.search(rf":{settings.sshd_port}\b", listens):
+        need = "sshd without it: systemctl disable --now ssh.socket; systemctl enable --now ssh.service"
+        yield Obstacle("ssh.socket", f"{' '.join(listens.split())}, whatever sshd_port says", need, may_go=False)
     user = settings.admin_user
     theirs = {name.lower() for name in settings.sshd_settings}
     for keyword, need in (("allowusers", "AllowUsers"), ("allowgroups", "AllowGroups")):
@@ -38,6 +46,10 @@ def obstacles(earlier: Mapping[str, str], sshd: Mapping[str, Sequence[str]], set
     if files and not {".ssh/authorized_keys", "%h/.ssh/authorized_keys"} & {*files}:
         need = "one that includes .ssh/authorized_keys"
         yield Obstacle("sshd: AuthorizedKeysFile", " ".join(files), need, may_go=False)
+    for sessions in sshd.get("maxsessions", []):
+        if int(sessions) < SESSIONS:
+            found = f"{sessions}: Slipway runs a command beside its shell"
+            yield Obstacle("sshd: MaxSessions", found, f"at least {SESSIONS}", may_go=False)
     if sshd.get("forcecommand", ["none"]) != ["none"]:
         yield Obstacle("sshd: ForceCommand", " ".join(sshd["forcecommand"]), "none outside of a Match", may_go=False)
     if sshd.get("passwordauthentication") == ["yes"]:
@@ -47,6 +59,10 @@ def obstacles(earlier: Mapping[str, str], sshd: Mapping[str, Sequence[str]], set
                 found = "a password and no key: Slipway's sshd accepts only keys"
                 yield Obstacle(f"user {name}", found, f"its key in ~{name}/.ssh/authorized_keys")
     yield from _login(earlier, user)
+    for line in earlier.get("sudoers", "").splitlines():
+        # The last rule that matches counts, sudoers(5).
+        found = f"a later rule than /etc/sudoers.d/{user}, by which sudo asks for a password"
+        yield Obstacle(line, found, "NOPASSWD in it, or an earlier name for its file", may_go=False)
     own = {" ".join(key.split()[:2]) for key in settings.admin_keys}
     for line in earlier.get("keys", "").splitlines():
         words = line.split()
@@ -63,6 +79,9 @@ def _login(earlier: Mapping[str, str], user: str) -> Iterator[Obstacle]:
         kind, *words = line.split(" ", 3)
         if kind == "expired":
             yield Obstacle(f"user {user}", "an account that has expired", f"chage -E -1 {user}", may_go=False)
+        elif kind == "password":
+            found = "a password that must be changed at the next login, which needs a terminal"
+            yield Obstacle(f"user {user}", found, f"chage -d $(date +%F) -M -1 {user}", may_go=False)
         elif kind == "shell":
             yield Obstacle(
                 f"user {user}", f"the shell {words[0]}, which does not exist", f"usermod -s /bin/bash {user}", False

@@ -115,6 +115,9 @@ def obstacles(earlier: Mapping[str, str], settings: Settings) -> Iterator[Obstac
             yield Obstacle(
                 str(one), found, f"that program to use {LETSENCRYPT}/live/{settings.site_name} after the adoption"
             )
+        elif one.name in own and others:
+            found = f"a certificate of this name for {', '.join(others)}, which Slipway's would replace"
+            yield Obstacle(str(one), found, "another site_name, or that certificate by another name", may_go=False)
         elif others and one.stops_nginx:
             command = f"certbot certonly --cert-name {one.name} --webroot -w FOLDER " + " ".join(
                 f"-d {name}" for name in sorted(one.names)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from textwrap import shorten
 
-from slipway.adoption import Obstacle, own_services
+from slipway.adoption import Obstacle, own_services, setting
 from slipway.settings.model import Settings
 
 MONGODB_TOOL = re.compile(r"\bmongo(dump|export|restore|import|sh)?\b(?!d\.)")
@@ -19,6 +19,9 @@ MAX_SHOWN = 70
 # Files of packages that Slipway installs.
 PACKAGED = {"nginx", "certbot", "ufw", "fail2ban", "unattended-upgrades", "aide"}
 
+# Names of the same zone.
+UTC = {*("UTC", "UCT", "Universal", "Zulu"), *("Etc/UTC", "Etc/UCT", "Etc/Universal", "Etc/Zulu")}
+
 
 def obstacles(earlier: Mapping[str, str], settings: Settings, is_open: bool) -> Iterator[Obstacle]:
     """`is_open`: MongoDB has no authentication now, and will."""
@@ -29,6 +32,10 @@ def obstacles(earlier: Mapping[str, str], settings: Settings, is_open: bool) -> 
         if file.rpartition("/")[2] not in own and (need := _need(command, roots, is_open)):
             name = shorten(command, MAX_SHOWN, placeholder=" ...")
             yield Obstacle(f"{file}: {name}", "this job", need)
+    zone = earlier.get("timezone", "").strip()
+    if zone and {zone, settings.timezone} - UTC and zone != settings.timezone:
+        found = f"{zone}, by which cron jobs run"
+        yield Obstacle("time zone", found, setting("timezone", zone))
     for file in earlier.get("rotated", "").split():
         if file.rpartition("/")[2] not in PACKAGED:
             found = "the logs of a package with its own file: logrotate(8) rejects duplicates"

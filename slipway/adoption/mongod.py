@@ -171,6 +171,10 @@ def _addresses(found: Mapping[str, Any], settings: Settings, file: str) -> Itera
 def command_obstacles(command: str) -> Iterator[Obstacle]:
     """Options on the unit's command line (ExecStart), which would be lost with it."""
     words = shlex.split(command)[1:]
+    given = re.search(r"(?:--config|-f)[= ](\S+)", command)
+    if given and given[1] != CONFIG:
+        found = f"{given[1]}, which Slipway would not change"
+        yield Obstacle("mongod.service: --config", found, f"{CONFIG}: move the file, and name it in the unit", False)
     known = {"--config", "-f", "--quiet", "--fork", "--pidfilepath", "--logpath", "--logappend", "--syslog", "run"}
     for word in words:
         option = word.partition("=")[0]

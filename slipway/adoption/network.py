@@ -5,15 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_network
 
-from slipway.adoption import Obstacle, own_services
+from slipway.adoption import Obstacle, own_services, setting
 from slipway.settings.model import Settings
 
 # Chains that do not conflict with UFW: its own, bans, and containers.
 BENIGN = re.compile(r"ufw6?-|f2b-|fail2ban-|DOCKER|KUBE-|LIBVIRT_|ts-|sshguard")
 # Programs of ordinary images that need no open port.
-IGNORED = {"sshd", "systemd-resolve", "rpcbind", "avahi-daemon", "dhclient", "systemd-network", "systemd", "init"}
+IGNORED = {
+    *("sshd", "systemd-resolve", "rpcbind", "avahi-daemon", "dhclient", "dhcpcd", "systemd-network", "systemd", "init"),
+    *("ntpd", "chronyd", "systemd-timesyn", "NetworkManager"),
+}
+# Linux's first port for sockets without one of their own, ip(7): a resolver's, of which nobody asks anything.
+EPHEMERAL = 32768
 ANYBODY = ("0.0.0.0/0", "::/0", "any")
+ALLOWS_ALL = 'DEFAULT_INPUT_POLICY="ACCEPT"'
+BEFORE_RULES = "it in /etc/ufw/before.rules, which is kept"
 LOOPBACK = re.compile(r"127\.|\[?::1\]?$|\[::ffff:127\.")
 
 
@@ -25,6 +33,7 @@ class Listener:
     port: int
     program: str
     unit: str = ""
+    protocol: str = "tcp"
 
     @property
     def is_public(self) -> bool:
@@ -47,6 +56,13 @@ def others(earlier: Mapping[str, str]) -> Iterator[Obstacle]:
     if rules := earlier.get("legacy", "").splitlines():
         found = f"{len(rules)} rules that apply besides those of iptables, {rules[0]!r} the first"
         yield Obstacle("iptables-legacy", found, "only UFW: iptables-legacy -F INPUT, and nothing that loads them")
+    if earlier.get("flushes"):
+        found = "it enabled: at boot it loads /etc/nftables.conf, which removes or precedes UFW's rules"
+        yield Obstacle("nftables.service", found, "systemctl disable nftables")
+    for rule in earlier.get("forwarded", "").splitlines():
+        found = "traffic that the server forwards, which UFW's default denies"
+        need = 'DEFAULT_FORWARD_POLICY="ACCEPT" in /etc/default/ufw (apt-get install ufw), which is kept'
+        yield Obstacle(rule, found, need)
     for rule in earlier.get("redirects", "").splitlines():
         found = "a rule that redirects port 80 or 443 to a program other than Nginx"
         yield Obstacle(f"iptables -t nat {rule}", found, "a server block of Nginx instead: iptables -t nat -D", False)
@@ -73,34 +89,66 @@ def obstacles(lines: Sequence[str], chains: Sequence[str]) -> Iterator[Obstacle]
         yield Obstacle(f"nft {chain}", found, need)
 
 
+def bans(earlier: Mapping[str, str], settings: Settings) -> Iterator[Obstacle]:
+    """Addresses that fail2ban does not ban now, and would."""
+    found = [ip_network(word, strict=False) for word in earlier.get("ignored", "").split() if _is_address(word)]
+    known = [ip_network(one) for one in settings.fail2ban_ignore]
+    missing = [str(one) for one in dict.fromkeys(found) if not one.is_loopback and one not in known]
+    if missing:
+        need = setting("fail2ban_ignore", [*settings.fail2ban_ignore, *missing])
+        yield Obstacle("fail2ban: ignoreip", f"{', '.join(missing)}, which would be banned like others", need)
+
+
+def _is_address(word: str) -> bool:
+    try:
+        ip_network(word, strict=False)
+    except ValueError:
+        return False
+    return True
+
+
 def _is_narrow(rule: str) -> bool:
     """Whether a rule is limited to some address, interface or port."""
     return bool(re.search(r" (-s|-i|--dports?|--ctstate|--state) ", rule))
 
 
 def listeners(earlier: Mapping[str, str]) -> list[Listener]:
-    """The listeners in facts.Earlier."""
+    """The TCP listeners in facts.Earlier."""
+    return _sockets(earlier.get("listeners", ""), "tcp")
+
+
+def local_sockets(earlier: Mapping[str, str]) -> dict[str, str]:
+    """The unit, or else the program, of each listening socket of the file system, by its path."""
+    lines = [[*line.split(" "), "", ""][:3] for line in earlier.get("local", "").splitlines()]
+    return {path: unit or program for path, program, unit in lines}
+
+
+def datagrams(earlier: Mapping[str, str]) -> list[Listener]:
+    """The UDP sockets in facts.Earlier that others may send to. One without a program is the kernel's: a WireGuard."""
+    return [one for one in _sockets(earlier.get("datagrams", ""), "udp") if one.port < EPHEMERAL or not one.program]
+
+
+def _sockets(text: str, protocol: str) -> list[Listener]:
     found = []
-    for line in earlier.get("listeners", "").splitlines():
+    for line in text.splitlines():
         where, program, unit = [*line.split(" "), "", ""][:3]
         address, _, port = where.rpartition(":")
-        found.append(Listener(address, int(port), program, unit))
+        found.append(Listener(address, int(port), program, unit, protocol))
     return found
 
 
-def open_ports(lines: Sequence[str]) -> set[int] | None:
-    """The TCP ports that UFW opens now, by the lines of its files; None if it is disabled, or opens all of them to some
-    address."""
-    if "ENABLED=yes" not in lines:
+def open_ports(lines: Sequence[str], protocol: str = "tcp") -> set[int] | None:
+    """The ports of a protocol that UFW opens now, by the lines of its files; None if it is disabled, or opens all of
+    them to some address."""
+    if "ENABLED=yes" not in lines or ALLOWS_ALL in lines:
         return None
     found: set[int] = set()
-    for line in lines:
-        words = line.split()
-        if not line.startswith("### tuple ### ") or words[3] not in ("allow", "limit") or words[4] == "udp":
+    for rule in ufw_rules(lines):
+        if not (rule.opens and rule.direction.startswith("in") and rule.protocol in ("any", protocol)):
             continue
-        if words[5] == "any":
+        if rule.port == "any":
             return None
-        for part in words[5].split(","):
+        for part in rule.port.split(","):
             first, _, last = part.partition(":")
             found |= {*range(int(first), int(last or first) + 1)}
     return found
@@ -111,25 +159,109 @@ def closed(
 ) -> Iterator[Obstacle]:
     """Programs that are reachable now and whose ports the firewall would close. `is_open` is from `open_ports`, `ours`
     are Slipway's own ports."""
-    allowed = {int(one.partition("/")[0]) for one in settings.firewall_allow if one.endswith("/tcp")}
     own_units = own_services(settings)
     for one in sockets:
         is_reached = one.is_public and (is_open is None or one.port in is_open)
-        is_known = one.port in {*allowed, *ours} or one.program in IGNORED or one.unit in own_units
-        if one.is_public and one.program == "docker-proxy" and not is_known:
+        is_own = one.program in IGNORED or one.unit in own_units or (one.protocol == "tcp" and one.port in ours)
+        if is_own or f"{one.port}/{one.protocol}" in settings.firewall_allow:
+            continue
+        name = f"port {one.port}" if one.protocol == "tcp" else f"port {one.port}/{one.protocol}"
+        if one.is_public and one.program == "docker-proxy":
             # Docker's rules precede those for incoming traffic.
             found = "a container's port, which Docker opens to everybody, past the firewall"
-            need = f'"{one.port}/tcp" in firewall_allow, or publish it as 127.0.0.1:{one.port}'
-            yield Obstacle(f"port {one.port}", found, need)
-        elif is_reached and not is_known:
-            found = f"{one.program or 'a program'} listening publicly, which the firewall would block"
-            yield Obstacle(f"port {one.port}", found, f'"{one.port}/tcp" in firewall_allow')
+            need = f'"{one.port}/{one.protocol}" in firewall_allow, or publish it as 127.0.0.1:{one.port}'
+            yield Obstacle(name, found, need)
+        elif is_reached:
+            by = one.program or ("a program" if one.protocol == "tcp" else "the kernel (a VPN?)")
+            found = f"{by} listening publicly, which the firewall would block"
+            yield Obstacle(name, found, f'"{one.port}/{one.protocol}" in firewall_allow')
 
 
-def refused(lines: Sequence[str]) -> Iterator[Obstacle]:
-    """UFW's rules that deny an address, and would be removed with all others."""
+@dataclass(frozen=True)
+class Rule:
+    """A rule of UFW's, from the line of its files that describes it ("### tuple ###")."""
+
+    action: str
+    protocol: str
+    port: str
+    target: str
+    source: str
+    direction: str
+    is_routed: bool
+
+    @property
+    def opens(self) -> bool:
+        return self.action in ("allow", "limit") and not self.is_routed
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether it is limited to some addresses or to an interface."""
+        return {self.source, self.target} - {*ANYBODY} != set() or "_" in self.direction
+
+    def __str__(self) -> str:
+        way, _, interface = self.direction.replace("!out_", " out on ").partition("_")
+        words = ["ufw", *(["route"] if self.is_routed else []), self.action]
+        words += [way] if way != "in" or interface else []
+        words += ["on", interface] if interface else []
+        source, target = ("any" if one in ANYBODY else one for one in (self.source, self.target))
+        words += ["from", source] if source != "any" else []
+        words += ["to", target] if target != "any" or self.port != "any" else []
+        words += ["port", self.port] if self.port != "any" else []
+        words += ["proto", self.protocol] if self.protocol != "any" else []
+        return " ".join(words)
+
+
+def ufw_rules(lines: Sequence[str]) -> list[Rule]:
+    """The rules in the lines of UFW's files."""
+    found = []
     for line in lines:
-        words = line.split()
-        if line.startswith("### tuple ### ") and words[3] in ("deny", "reject") and words[8] not in ANYBODY:
+        if line.startswith("### tuple ### "):
+            words = [word for word in line.split()[3:] if not word.startswith("comment=")]
+            routed, _, action = words[0].rpartition(":")
+            # With a profile's name there are two fields more before the last one.
+            protocol, port, target, _, source = words[1:6]
+            found.append(Rule(action.partition("_")[0], protocol, port, target, source, words[-1], bool(routed)))
+    return found
+
+
+def lost_rules(lines: Sequence[str], settings: Settings, ssh_ports: Collection[str]) -> Iterator[Obstacle]:
+    """UFW's rules that would be removed with all others, and whose effect no setting has."""
+    if "ENABLED=yes" not in lines:
+        return
+    ruled = ufw_rules(lines)
+    if 'DEFAULT_OUTPUT_POLICY="DROP"' in lines or 'DEFAULT_OUTPUT_POLICY="REJECT"' in lines:
+        found = "a default that refuses outgoing traffic, which Slipway's does not"
+        yield Obstacle("ufw default deny outgoing", found, "ufw default allow outgoing")
+    is_ssh_open = ALLOWS_ALL in lines or any(
+        rule.opens and rule.direction == "in" and not rule.is_narrow
+        for rule in ruled
+        if {*rule.port.split(",")} & {*ssh_ports, "any"}
+    )
+    to_ssh: list[Rule] = []
+    to_others: dict[tuple[str, str, str], list[Rule]] = {}
+    for rule in ruled:
+        if rule.is_routed:
+            found = "a rule for forwarded traffic, for which Slipway has no setting"
+            yield Obstacle(str(rule), found, BEFORE_RULES)
+        elif rule.direction.startswith("out"):
+            if not rule.opens:
+                found = "a rule that denies outgoing traffic, for which Slipway has no setting"
+                yield Obstacle(str(rule), found, BEFORE_RULES)
+        elif rule.is_narrow and not rule.opens:
             found = "a rule that denies an address, for which Slipway has no setting"
-            yield Obstacle(f"ufw {words[3]} from {words[8]}", found, "it in the provider's firewall")
+            yield Obstacle(str(rule), found, f"it in the provider's firewall, or {BEFORE_RULES}")
+        elif rule.is_narrow and rule.direction != "in_lo":
+            if rule.source not in ANYBODY and rule.port in ssh_ports:
+                to_ssh.append(rule)
+            else:
+                to_others.setdefault((rule.port, rule.protocol, rule.direction), []).append(rule)
+    missing = [rule.source for rule in to_ssh if rule.source not in settings.firewall_ssh_from]
+    if missing and not is_ssh_open:
+        found = f"it open to {', '.join(missing)}, and would be open to all"
+        yield Obstacle("ufw: ssh", found, setting("firewall_ssh_from", [*settings.firewall_ssh_from, *missing]))
+    for rules in to_others.values():
+        found = "a rule for some addresses or an interface, which firewall_allow does not have"
+        if len(rules) > 1:
+            sources = ", ".join(rule.source for rule in rules)
+            found = f"{len(rules)} rules, for {sources}, which firewall_allow does not have"
+        yield Obstacle(str(rules[0]), found, f"the port in firewall_allow, open to all, or {BEFORE_RULES}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
@@ -30,6 +30,10 @@ MAX_OBSERVED = 40
 LOGS = "/var/log/nginx/"
 LOG_DIRECTIVES = ("access_log", "error_log")
 WRITTEN = re.compile(r"(proxy|fastcgi|uwsgi|scgi)_(cache|temp)_path|client_body_temp_path|(access|error)_log")
+DEFINES = ("map", "geo", "split_clients")
+# Everybody has it from Nginx's documentation: its values differ only in whether connections are kept alive.
+# https://nginx.org/en/docs/http/websocket.html
+HARMLESS_VARIABLES = {"$connection_upgrade"}
 JIT = re.compile(r"\w*lua\w*|perl\w*|js_\w+")
 
 
@@ -98,21 +102,37 @@ def taken_defaults(found: Found, settings: Settings) -> set[str]:
     }
 
 
-def proxied_ports(found: Found, settings: Settings) -> dict[int, str]:
-    """The local ports that the site's servers proxy to now, with the positions of the directives."""
+def proxied_ports(found: Found, settings: Settings) -> dict[int | str, str]:
+    """The local ports, and the sockets' paths, that the site's servers proxy to now, with the positions of the
+    directives."""
+    domains = domains_of(settings)
+    return _local_ports(found, [server for server in found.others if server.is_for(domains)])
+
+
+def others_at_ports(found: Found, settings: Settings, ports: Collection[int | str]) -> list[tuple[Server, int | str]]:
+    """The kept servers that proxy to one of these local ports or sockets, and which."""
+    return [
+        (server, port)
+        for server in remaining(found, settings)
+        for port in _local_ports(found, [server])
+        if port in ports
+    ]
+
+
+def _local_ports(found: Found, servers: Sequence[Server]) -> dict[int | str, str]:
     upstreams = {one.arguments[0]: one for one in found.tree.http if one.name == "upstream" and one.arguments}
-    ports: dict[int, str] = {}
-    for server in found.others:
-        if not server.is_for(domains_of(settings)):
-            continue
-        for one in all_of(server.directives):
-            if one.name == "proxy_pass":
-                target = one.arguments[0].partition("://")[2].partition("/")[0]
-                members = all_of(upstreams[target].block or ()) if target in upstreams else ()
-                addresses = [member.arguments[0] for member in members if member.name == "server"] or [target]
-                for address in addresses:
-                    if local := re.fullmatch(r"(?:127\.[\d.]+|localhost|\[::1\]):(\d+)", address):
-                        ports.setdefault(int(local[1]), one.at)
+    ports: dict[int | str, str] = {}
+    for one in (one for server in servers for one in all_of(server.directives)):
+        if one.name == "proxy_pass":
+            target = one.arguments[0].partition("://")[2]
+            # A socket's path ends at a colon, where the URI begins.
+            name = target if target.startswith("unix:") else target.partition("/")[0]
+            members = all_of(upstreams[name].block or ()) if name in upstreams else ()
+            for address in [member.arguments[0] for member in members if member.name == "server"] or [name]:
+                if local := re.fullmatch(r"(?:127\.[\d.]+|localhost|\[::1\]):(\d+)", address):
+                    ports.setdefault(int(local[1]), one.at)
+                elif address.startswith("unix:/"):
+                    ports.setdefault(address.removeprefix("unix:").partition(":")[0], one.at)
     return ports
 
 
@@ -193,6 +213,10 @@ def _names(found: Found, settings: Settings) -> Iterator[Obstacle]:
                     yield Obstacle(str(server), found_now, f"default_server at {listen.at}, or a server_name")
     for server in found.others:
         if server.is_for(domains):
+            for socket, listen in server.sockets.items():
+                if socket.rpartition(":")[2] not in ("80", "443"):
+                    found_now = "the site on another port, where Slipway does not serve it"
+                    yield Obstacle(f"{listen.at}: {listen}", found_now, "none but 80 and 443")
             for name in server.names:
                 if name.startswith("."):
                     need = f"{name[1:]}, and the used subdomains in site_aliases"
@@ -234,6 +258,8 @@ def lost_files(found: Found, future: Tree, settings: Settings) -> Iterator[Obsta
     domains = domains_of(settings)
     of_site = {server.file for server in found.tree.servers if server.is_for(domains)}
     used = {one.file for server in remaining(found, settings) for one in all_of(server.directives)}
+    # Outside of server blocks a file applies to all of them: a list of denied addresses, say.
+    used |= {one.file for one in (*found.tree.top, *found.tree.http) if one.name not in ("http", "server")}
     for file in found.tree.files:
         if file in future.files or file in gone or file in of_site or found.is_stock(file):
             continue
@@ -253,6 +279,22 @@ def gained_files(found: Found, future: Tree, settings: Settings) -> Iterator[Obs
         ):
             found_now = "server blocks that are not included now, and would be: Slipway includes every file there"
             yield Obstacle(file, found_now, f"it in {AVAILABLE}")
+
+
+def taken_variables(future: Tree) -> Iterator[Obstacle]:
+    """Variables that a kept file defines and Slipway's configuration too: Nginx takes the last definition for all
+    servers, without an error."""
+    defined = {file: _definitions(future.directives(file)) for file in future.files}
+    ours = {name for file in defined if OURS in future.files[file] for name in defined[file]}
+    for file, found in defined.items():
+        for name in sorted({*found} & ours - HARMLESS_VARIABLES) if OURS not in future.files[file] else ():
+            found_now = "a variable that Slipway's configuration defines too: Nginx takes one of the two for all sites"
+            yield Obstacle(f"{found[name].at}: {found[name].name} {name}", found_now, "another name", may_go=False)
+
+
+def _definitions(directives: Sequence[Directive]) -> dict[str, Directive]:
+    """The directives that define variables, by the variable."""
+    return {one.arguments[-1]: one for one in all_of(directives) if one.name in DEFINES and one.arguments}
 
 
 def kept_servers(found: Found, settings: Settings) -> Sequence[str]:

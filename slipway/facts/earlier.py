@@ -10,7 +10,10 @@ from slipway.facts.base import Fact
 
 SECTION = re.compile(r"=== (\S.*)")
 # Paths that Slipway changes.
-FIXED = "/etc/nginx /etc/nginx/nginx.conf /etc/mongod.conf /etc/ssh /etc/ssh/sshd_config /etc/systemd/system /etc/ufw"
+FIXED = (
+    "/etc/nginx /etc/nginx/nginx.conf /etc/mongod.conf /etc/ssh /etc/ssh/sshd_config /etc/systemd/system /etc/ufw"
+    " /etc/hosts /etc/passwd /etc/shadow /etc/group /etc/gshadow /etc/sudoers.d /etc/apt /etc/apt/sources.list.d"
+)
 CLIENTS = (
     "/snap/bin/certbot /usr/local/bin/certbot /opt/certbot /root/.acme.sh/*.* /home/*/.acme.sh/*.*"
     " /var/lib/dehydrated/certs/*"
@@ -34,24 +37,32 @@ class Earlier(Fact[dict[str, str]]):
     stopped             web servers that are enabled and not running
     connected           "PROGRAM UNIT" of MongoDB's clients
     credentials         files with MongoDB passwords that Slipway has written
+    datagrams           "ADDRESS:PORT PROGRAM UNIT" of UDP sockets; without a program they are the kernel's
     environment ROOT    names of variables in the site's .env and in its unit's EnvironmentFile= files
     file PATH           the text of a file: apt's sources, mongod.conf, certbot's options and renewals, drop-ins
+    flushes             nftables.service, if it is enabled: its file flushes all rules at boot
     folder ROOT         content of the site's folder: "entry NAME", "NAME -> TARGET" of a link
+    ignored             addresses that fail2ban never bans
     immutable, links    paths that Slipway changes and that are immutable (chattr(1)), or links
+    forwarded           rules by which the server forwards traffic, if UFW is off and its default would deny it
     hooks               "FILE:LINE" of certbot's hooks that name Nginx
     jobs                "FILE:LINE" of jobs that use what Slipway changes
     keys                the administrator's authorized_keys
     legacy, redirects   iptables rules: of iptables-legacy for input, and those that redirect ports 80 and 443
     lineages            "lineage FOLDER" and the certificate in it
-    login               what may prevent the administrator's login by key: "home OWNER MODE PATH", "shell", "expired"
-    listeners           "ADDRESS:PORT PROGRAM UNIT"
+    login               what may prevent the administrator's login by key: "home OWNER MODE PATH", "shell", "expired",
+                        "password"
+    listeners, local    "ADDRESS:PORT PROGRAM UNIT", "SOCKET PROGRAM UNIT"
     mongod, nginx       "NAME=VALUE" of the process, the program and the unit
     packages            installed firewalls other than UFW
     passwords           lines of getent(1) of users with a password and no key
     rotated             logrotate(8) files about logs of packages that Slipway installs
     size ROOT           of the site's parts, in MiB
+    socket              where ssh.socket listens, if sshd's configuration does not say so
+    sudoers             "FILE:LINE" of later rules than the administrator's for sudo that ask for a password
     swapfile            its size in bytes
     taken               paths of Slipway's folders and links that are occupied by something else
+    timezone            the server's, if it has cron jobs that no package has brought
     unit NAME           the text of a unit that Slipway did not write
     used                certbot's folders that programs other than Nginx refer to
     written ROOT        some files that the backend seems to write next to its code
@@ -96,6 +107,9 @@ sockets() {{
   done
 }}
 s listeners; ss -Hltnp | awk '{{print $4, $6}}' | sockets
+s local; ss -Hlxp | awk '$5 ~ "^/" {{print $5, $NF}}' | sockets
+s datagrams; ss -Hlunp | awk '{{print $4, $6}}' | sockets
+s flushes; ! systemctl is-enabled --quiet nftables || echo nftables.service
 s connected; ss -Htnp state established "dport = :{mongodb_port}" | awk '{{print "-", $5}}' | sockets | cut -d' ' -f2-
 s chains; nft list chains | awk '$1 == "table" {{t = $2 " " $3}} $1 == "chain" {{c = $2}} /hook input/ {{print t, c}}' |
 while read -r family table chain; do
@@ -105,6 +119,16 @@ done
 s legacy; iptables-legacy-save -t filter | grep '^-A INPUT '; ip6tables-legacy-save -t filter | grep '^-A INPUT '
 s redirects; for save in iptables-save ip6tables-save; do $save -t nat; done |
   grep -E '^-A (PREROUTING|DOCKER) .*--dports? ([0-9:]+,)*(80|443)[, ].*-j (REDIRECT|DNAT)'
+s forwarded
+if [ "$(cat /proc/sys/net/ipv4/ip_forward)" = 1 ] && ! grep -qs '^ENABLED=yes' /etc/ufw/ufw.conf &&
+  ! grep -qs '^DEFAULT_FORWARD_POLICY="ACCEPT"' /etc/default/ufw &&
+  ! iptables-save -t filter | grep -q '^-A FORWARD .*-j ACCEPT'; then
+  iptables-save -t nat | grep -E '^-A .*-j (MASQUERADE|SNAT)' | sed 's/^/iptables -t nat /'
+  nft list tables | grep -xE 'table inet (incus|lxd)' | sed 's/^table/nft/'
+fi
+s ignored; for file in /etc/fail2ban/jail.local /etc/fail2ban/jail.d/*; do
+  grep -qs '{OURS}' "$file" || grep -hsE '^[[:space:]]*ignoreip[[:space:]]*=' "$file" | cut -d= -f2 | tr , ' '
+done
 s accounts; getent passwd {_quoted(users)}
 s groups; getent group {_quoted(groups)}
 f /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources
@@ -123,9 +147,16 @@ for unit in mongod nginx; do f /etc/systemd/system/$unit.service.d/*.conf; done
 s hooks; for hook in /etc/letsencrypt/renewal-hooks/*/*; do grep -q '{OURS}' $hook || grep -HE nginx $hook; done
 s jobs
 grep -IHE '{touched}' /etc/crontab /etc/cron.d/* /var/spool/cron/crontabs/* /etc/cron.*ly/* /etc/rc.local |
-  grep -vE '^[^:]*:[[:space:]]*#|^/etc/cron.d/certbot:'
-for unit in /etc/systemd/system/*.service; do
+  grep -vE '^[^:]*:[[:space:]]*#|^/etc/cron.d/certbot:.*! -d /run/systemd/system'
+for file in /etc/network/interfaces /etc/network/interfaces.d/* /etc/network/if-*.d/* /etc/networkd-dispatcher/*/*; do
+  [ ! -f "$file" ] || dpkg -S "$file" > /dev/null || grep -IHE '^[^#]*(iptables|nft )' "$file"
+done
+for unit in /etc/systemd/system/*.service /etc/systemd/system/certbot.service.d/*.conf; do
   [ -L $unit ] || grep -q '{OURS}' $unit || grep -IHE '^Exec.*({touched})' $unit
+done
+s timezone; for file in /etc/cron.d/* /var/spool/cron/crontabs/*; do
+  [ -f "$file" ] && ! dpkg -S "$file" > /dev/null || continue
+  readlink -f /etc/localtime | sed -n 's,^/usr/share/zoneinfo/,,p'; break
 done
 s rotated; grep -lE '/var/log/(nginx|letsencrypt|ufw|fail2ban|unattended-upgrades|aide)' /etc/logrotate.d/*
 for root in {_quoted(roots)}; do
@@ -171,10 +202,18 @@ done
 s swapfile; stat -c %s /swapfile
 home=$(getent passwd {user} | cut -d: -f6); shell=$(getent passwd {user} | cut -d: -f7)
 s keys; cat "$home/.ssh/authorized_keys"
+s socket; [ -e /usr/lib/systemd/system-generators/sshd-socket-generator ] || ! systemctl is-active --quiet ssh.socket ||
+  systemctl show --property=Listen --value ssh.socket
+s sudoers; groups=$(id -Gn {user} | tr ' ' '|')
+for file in /etc/sudoers.d/*; do
+  case ${{file##*/}} in *.* | *~) continue ;; esac
+  [ ! "${{file##*/}}" \\> {user} ] || grep -HE "^\\s*({user}|ALL|%($groups))\\s.*[):=[:space:]]ALL\\s*$" "$file"
+done | grep -v NOPASSWD
 s login
 [ -z "$home" ] || stat -c 'home %U %a %n' "$home" "$home/.ssh"
 [ -z "$shell" ] || [ -x "$shell" ] || echo "shell $shell"
-awk -F: -v day=$(($(date +%s) / 86400)) '$1 == "{user}" && $8 != "" && $8 <= day {{print "expired"}}' /etc/shadow
+awk -F: -v day=$(($(date +%s) / 86400)) '$1 == "{user}" && $8 != "" && $8 <= day {{print "expired"}}
+  $1 == "{user}" && ($3 == "0" || ($3 != "" && $5 != "" && $3 + $5 < day)) {{print "password"}}' /etc/shadow
 true"""
 
     def process(self, output: list[str]) -> dict[str, str]:

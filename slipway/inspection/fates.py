@@ -121,7 +121,7 @@ def _database(server: DatabaseServer, known: Known) -> Fate | None:
         held = refused(known.plan, f"port {server.port}:") if server.port else None
         return held or Fate(verdict="keep", reason="not Slipway's")
     signs = ["mongodb_version:", "processor:", f"port {known.settings.mongodb_port}:", f"{server.config or CONFIG}:"]
-    if held := refused(known.plan, *signs, "mongod:", "MongoDB's user", "replica set ", "database "):
+    if held := refused(known.plan, *signs, "mongod:", "mongod.service:", "MongoDB's user", "replica set ", "database "):
         return held
     if server.by_slipway:
         return OWN
@@ -213,7 +213,10 @@ def _firewall(found: Report, known: Known) -> None:
 
 
 def _rule(rule: Rule, lines: list[str], known: Known) -> Fate:
-    if f"- {rule.text}" not in lines:
+    text = firewall.COMMENT.sub("", rule.text)
+    if held := refused(known.plan, f"ufw {text}:"):
+        return held
+    if f"- {text}" not in lines:
         return KEEP
     wanted = firewall.rules(known.settings, [str(known.settings.sshd_port)], is_web=True)
     port = next((word for word in re.split(r"[ /]", rule.text) if word.isdigit()), "")

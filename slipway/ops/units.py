@@ -162,7 +162,12 @@ def _restart_command(
         action = f"( {end}; {around.before}; {action} )"
     if rehearse:
         action = f"{{ {_reload(unit)}; }} && {action}"
-    reset = f"systemctl daemon-reload; systemctl reset-failed {unit} 2>/dev/null; "
+    # A mask is removed here already: what enables the unit comes after this reaction.
+    unmask = (
+        f"case $(systemctl is-enabled {unit} 2>/dev/null) in masked*)"
+        f" systemctl unmask {unit}; systemctl --runtime unmask {unit} ;; esac; "
+    )
+    reset = f"{unmask}systemctl daemon-reload; systemctl reset-failed {unit} 2>/dev/null; "
     command = (
         or_roll_back(and_observe(reset + and_wait(f"{{ {action}; }}", unit, ready), observed), unit, reload or rehearse)
         + f" && rm -rf {KEPT}/{unit}"

@@ -25,6 +25,13 @@ def variables(folder: str) -> dict[bytes, bytes]:
     return found
 
 
+def resolved(program: str) -> str:
+    """A program's path without links to folders: "current" leads to another release after a switch, and uvicorn starts
+    a lost worker by the path that it was started by itself. The last link stays, as a virtual environment is one."""
+    folder, name = os.path.split(program)
+    return os.path.join(os.path.realpath(folder), name) if folder else program
+
+
 def main(command: list[str]) -> None:
     """Never returns. Errors contain no values."""
     if not command:
@@ -32,7 +39,8 @@ def main(command: list[str]) -> None:
     try:
         folder = os.environ.get(FOLDER)
         environment = {**os.environb, **(variables(folder) if folder else {})}
-        os.execvpe(command[0], command, environment)  # noqa: S606  the command is the unit's
+        program = resolved(command[0])
+        os.execvpe(program, [program, *command[1:]], environment)  # noqa: S606  the command is the unit's
     except (OSError, ValueError) as error:
         sys.exit(f"with-credentials: {command[0]}: {error}")
 

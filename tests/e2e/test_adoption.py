@@ -153,7 +153,7 @@ def stop_apply_at(host: LabHost, operation: str, visitor: Visitor) -> None:
     wait_until(f"the site answers after {operation!r}", lambda: answers(host), seconds=30)
     units = "mongod codementee-backend codementee-backend-by-hand"
     with visitor.away:
-        host.ssh("nginx -t -q && systemctl reload nginx")
+        host.ssh("nginx -t -q && systemctl restart nginx")
         host.ssh(f"for unit in {units}; do systemctl try-restart $unit 2> /dev/null || :; done")
         wait_until(f"the site answers after {operation!r} and a restart", lambda: answers(host), seconds=60)
 
@@ -249,17 +249,37 @@ def test_no_visitor_notices_an_adoption(say, by_hand):
     assert visitor.failed["/api/companies"] <= MAX_FAILED, visitor.failures
 
 
+def in_order_of_an_apply(host: LabHost) -> list[str]:
+    """The names of the operations in the order in which an apply comes to them; a plan sorts them by component."""
+    snapshots.restore(LABEL, host.name)
+    wait_until("the server built by hand answers", lambda: answers(host))
+    operations = host.operations(*AS_IT_IS)
+    lines = host.apply(*AS_IT_IS).stdout.splitlines()
+    told = [line.partition(f"{host.name}: ")[2] for line in lines if line.startswith("✓")]
+    # A reaction that is not due prints nothing.
+    place = {name: next((at for at, line in enumerate(told) if line.startswith(name)), 0) for name in operations}
+    return sorted(operations, key=lambda name: place[name])
+
+
 @pytest.mark.thorough
 def test_an_apply_that_stops_at_any_operation_keeps_the_site_up(say, by_hand):
+    operations = in_order_of_an_apply(by_hand)
+    assert set(STOPS) < {*operations}
     snapshots.restore(LABEL, by_hand.name)
     wait_until("the server built by hand answers", lambda: answers(by_hand))
-    operations = by_hand.operations(*AS_IT_IS)
-    assert set(STOPS) < {*operations}
     visitor = Visitor(by_hand)
     visitor.start()
+    failed: dict[str, list[str]] = {}
     for operation in operations:
+        known = len(visitor.failures)
         stop_apply_at(by_hand, operation, visitor)
+        if visitor.failures[known:]:
+            failed[operation] = visitor.failures[known:]
     visitor.stop()
-    say(f"requests in {len(operations)} stopped applies: {visitor.asked}, failed: {visitor.failed}")
-    assert set(visitor.failed.values()) == {0}
+    say(f"requests in {len(operations)} stopped applies: {visitor.asked}, failed: {failed}")
+    # As in the tests above: the owner's backend waits two seconds for a MongoDB that restarts as a replica set.
+    restart = failed.pop("Configure and restart MongoDB", [])
+    assert visitor.failed["/"] == 0
+    assert len(restart) <= MAX_FAILED
+    assert failed == {}
     assert by_hand.plan(*AS_IT_IS) == []

@@ -168,8 +168,11 @@ def test_slipway_and_pyinfra_apply_to_the_same_state(drifting: Drifting, number:
     for apply in (by_slipway, by_pyinfra):
         drifting.restore()
         drifting.break_by(drifts)
+        assert drifting.server.slipway("verify", "lab").returncode != 0
         apply(drifting.server)
         made.append(drifting.state())
+        verified = drifting.server.slipway("verify", "lab")
+        assert verified.returncode == 0, verified.stdout
     by_one, by_other = made
     assert differences(by_one, by_other) == {}, drifts
     assert differences(by_one, before) == {}, drifts

@@ -129,6 +129,7 @@ def test_what_an_apply_would_not_keep_of_it_is_refused(refused: dict[str, Any]) 
         f"{site}: server old.example.org",
         *(f"{unit}: {name}" for name in ("DATABASE_URL", "DB_NAME", "JWT_SECRET", "RAZORPAY_KEY")),
         *("port 9000", "user eve", "nft inet own in", "iptables -A INPUT -p tcp -m tcp --dport 9999 -j ACCEPT"),
+        "ufw allow from 203.0.113.0/24 to any port 9000 proto tcp",
     }
     assert fates(refused, "sites", "names") == {
         "blog.example.org": "keep",

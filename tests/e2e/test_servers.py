@@ -28,7 +28,10 @@ REFUSED = {
         "user deploy: found",
     ],
     "public_service": ['port 3000: found python3 listening publicly, which the firewall would block, need "3000/tcp"'],
-    "jobs": ["/etc/cron.d/renew: ", "/etc/cron.d/pull: ", "/etc/systemd/system/firewall.service: "],
+    "jobs": [
+        *("/etc/cron.d/renew: ", "/etc/cron.d/pull: ", "/etc/systemd/system/firewall.service: "),
+        "/etc/systemd/system/certbot.service.d/override.conf: ExecStart=/usr/bin/certbot -q renew",
+    ],
     "old_backend": [
         *("codementee-backend.service: DB_NAME: found", "codementee-backend.service: RAZORPAY_KEY: found"),
         *("codementee-backend.service: SENDGRID_API_KEY: found", "codementee-backend.service: ExecStart: found"),
@@ -93,6 +96,23 @@ REFUSED_WITH_PACKAGES = {
     "snap_certbot": [
         "/snap/bin/certbot: found a second certbot",
         "certificate other.example: nginx: found authenticator = nginx, whose plugin",
+    ],
+    "apt_pins": [
+        *("mount /var/www: found the option noexec", "package nginx: found it on hold and not installed"),
+        "package fail2ban: found a pin by which apt never installs it",
+    ],
+    "ufw_rules": [
+        *("ufw default deny outgoing: found", "ufw route allow in on wg0 out on eth0: found"),
+        *("ufw allow from 10.0.0.5 to any port 5432 proto tcp: found", "ufw deny from 192.0.2.66: found"),
+    ],
+    "boot": [
+        *("nftables.service: found it enabled", "/etc/sudoers.d/zz-own:%sudo ALL=(ALL:ALL) ALL: found"),
+        *("user admin: found a password that must be changed", "sshd: MaxSessions: found 1"),
+    ],
+    "catch_all": [
+        "/etc/nginx/sites-enabled/app: server without a name: found it proxying to port 8001 of codementee-backend",
+        *("mongod.service: --config: found /etc/mongodb/mongod.conf", "time zone: found America/New_York"),
+        'port 1194/udp: found python3 listening publicly, which the firewall would block, need "1194/udp"',
     ],
     "mongodb_shared": ["blog.service: found it connected to MongoDB", "/etc/cron.d/backup: "],
 }
@@ -227,6 +247,24 @@ def test_a_mongodb_with_another_data_folder_keeps_its_data_and_replica_set(bare:
     assert_adopted(bare, *(part for item in settings.items() for part in ("--data", "=".join(item))))
     assert bare.ssh(mongosh(f"{COUNT.format('test_database')}; print(rs.status().myState)")).split() == ["2", "1"]
     assert bare.ssh("ls -A /var/lib/mongodb") == ""
+
+
+@pytest.mark.thorough
+def test_a_mongodb_with_options_of_its_own_keeps_its_data_and_its_socket(bare: LabHost) -> None:
+    make(bare, "mongodb_options")
+    options = {"storage.directoryPerDB": True, "operationProfiling.mode": "slowOp"}
+    options |= {"net.unixDomainSocket.pathPrefix": "/srv/run"}
+    assert_adopted(bare, "--data", "mongodb_port=27018", "--data", f"mongodb_settings={json.dumps(options)}")
+    assert bare.ssh(mongosh(COUNT.format("codementee"), port=27018)) == "2"
+    assert bare.ssh("ls /srv/run") == "mongodb-27018.sock"
+
+
+@pytest.mark.thorough
+def test_masked_units_run_and_rules_with_comments_stay(bare: LabHost) -> None:
+    make(bare, "ufw_comments", "ssh_socket")
+    assert_adopted(bare)
+    assert bare.ssh("systemctl is-active fail2ban certbot.timer ssh.socket").split() == ["active"] * 3
+    assert bare.ssh("ufw show added | grep -c \"comment 'mine'\"") == "3"
 
 
 @pytest.mark.thorough

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from slipway.tasks.firewall import COMMENT, rules
+
 
 def test_the_firewall_denies_what_is_not_allowed(server):
     status = server.host.check_output("ufw status verbose")
@@ -11,8 +13,7 @@ def test_the_firewall_denies_what_is_not_allowed(server):
 
 def test_the_firewall_opens_only_configured_ports(server):
     added = server.host.check_output("ufw show added")
-    rules = {line.removeprefix("ufw ") for line in added.splitlines() if line.startswith("ufw ")}
+    found = {COMMENT.sub("", line.removeprefix("ufw ")) for line in added.splitlines() if line.startswith("ufw ")}
     sshd = server.host.check_output("sshd -T").splitlines()
-    ssh = {f"allow {line.split()[1]}/tcp" for line in sshd if line.startswith("port ")}
-    web = {"allow 80/tcp", "allow 443/tcp"} if "web" in server.groups else set()
-    assert rules == ssh | web | {f"allow {port}" for port in server.settings.firewall_allow}
+    ports = [line.split()[1] for line in sshd if line.startswith("port ")]
+    assert found == {*rules(server.settings, ports, "web" in server.groups)}

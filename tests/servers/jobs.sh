@@ -7,3 +7,7 @@ cat > /etc/systemd/system/firewall.service <<'END'
 Type=oneshot
 ExecStart=/usr/sbin/iptables-restore /etc/iptables.rules
 END
+# certbot's own service, changed by its owner.
+mkdir -p /etc/systemd/system/certbot.service.d
+printf '[Service]\nExecStart=\nExecStart=/usr/bin/certbot -q renew --pre-hook "systemctl stop nginx"\n' \
+  > /etc/systemd/system/certbot.service.d/override.conf

@@ -187,10 +187,10 @@ def bring_up(name: str, *arguments: str) -> LabHost:
     return host
 
 
-def mongosh(script: str) -> str:
+def mongosh(script: str, port: int = 27017) -> str:
     """A command for the host that runs a script as MongoDB's administrator, whose password is in no command line."""
-    login = """\
-fs = require("fs"); db = connect("mongodb://127.0.0.1/admin");
+    login = f"""\
+fs = require("fs"); db = connect("mongodb://127.0.0.1:{port}/admin");
 db.auth("admin", fs.readFileSync("/etc/codementee/credentials/MONGODB_ADMIN_PASSWORD", "utf8"));
 """
     encoded = base64.b64encode(f"{login}{script}".encode()).decode()

@@ -99,6 +99,22 @@ def data(**changes):
         ({"/proc/sys/net/ipv6": "off"}, "IPv6"),
         ({Earlier: {"listeners": "127.0.0.1:8001 python3 api.service"}, NginxInForce: nginx(PROXY)}, "api.service"),
         (
+            {
+                Earlier: {"local": "/run/api.sock gunicorn api.service"},
+                NginxInForce: nginx(PROXY.replace("localhost:8001", "unix:/run/api.sock")),
+            },
+            "api.service",
+        ),
+        (
+            {
+                Earlier: {"listeners": "127.0.0.1:8001 python3 codementee-backend.service"},
+                NginxInForce: nginx(
+                    "server { listen 80 default_server; location / { proxy_pass http://127.0.0.1:8001; } }"
+                ),
+            },
+            "/etc/nginx/conf.d/0.conf: server without a name",
+        ),
+        (
             {Earlier: {"x": ""}, NginxInForce: nginx("server { listen 1.2.3.4:80; server_name a.example; }")},
             "/etc/nginx/conf.d/0.conf:1: listen 1.2.3.4:80",
         ),
@@ -189,6 +205,8 @@ def test_the_old_site_serves_until_the_new_one_does(settings_with):
         "Configure the backend",
         "Start the backend",
         "Configure Nginx",
+        # What the old site needs is not in the sandbox.
+        "Sandbox Nginx",
         "Stop the previous backend",
         "Move the previous site aside",
         "Get a certificate for codementee.io",
@@ -208,7 +226,9 @@ def test_a_database_without_authentication_stays_open_until_the_sites_have_moved
     server = adopted(settings_with(), {Earlier: {"mongod": MONGOD}, MongodbData: data()})
     users = [one.arguments["stays_open"] for one in server.all("users")]
     assert users == [True, False]
-    steps = order(server, "Create MongoDB's users", "Start the backend", "Configure Nginx", "Configure MongoDB")
+    steps = order(
+        server, "Create MongoDB's users", "Start the backend", "Configure Nginx", "Configure and restart MongoDB"
+    )
     assert steps == sorted(steps)
     assert len(server.all("restart_with_its_data")) == 1
     fresh = adopted(settings_with(), {})
@@ -221,7 +241,7 @@ def test_a_database_alone_on_its_host_is_closed_after_all_sites(settings_with):
     with described(settings_with(), ("db",)) as (server, host):
         host.answers = SSHD | {Earlier: {"mongod": MONGOD}, MongodbData: data()}
         run_deploy()
-    steps = order(server, "Create MongoDB's users", "Configure MongoDB", "Configure fail2ban")
+    steps = order(server, "Create MongoDB's users", "Configure and restart MongoDB", "Configure fail2ban")
     assert steps == sorted(steps)
 
 

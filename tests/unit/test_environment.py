@@ -298,6 +298,18 @@ def test_the_launcher_becomes_the_command_and_keeps_what_it_was_given(tmp_path):
     assert launch(sys.executable, "-c", "raise SystemExit(3)", folder=tmp_path).returncode == 3
 
 
+def test_a_program_knows_itself_by_the_release_that_it_was_started_from(tmp_path):
+    """A worker that it starts after a switch has its own release's packages."""
+    for folder in ("releases/1", "venvs/a/bin"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "current").symlink_to("releases/1")
+    (tmp_path / "releases/1/.venv").symlink_to("../../venvs/a")
+    (tmp_path / "venvs/a/bin/python").symlink_to(sys.executable)
+    command = [f"{tmp_path}/current/.venv/bin/python", "-ISc", "import sys; print(sys.executable)"]
+    done = launch(*command)
+    assert done.stdout.decode().strip() == f"{tmp_path}/venvs/a/bin/python"
+
+
 def test_the_launcher_needs_no_credentials(tmp_path):
     assert launch("/usr/bin/env", A="1").stdout.split() == [b"A=1", b"LC_ALL=C.UTF-8"]
 

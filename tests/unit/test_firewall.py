@@ -6,7 +6,7 @@ import pytest
 
 from slipway.facts.ssh import Sshd, SshPort
 from slipway.tasks import firewall
-from slipway.tasks.firewall import Ufw, rules
+from slipway.tasks.firewall import Ufw, UfwInForce, rules
 from support.described import commands_of, deploy
 
 ALL = ("web", "app", "db")
@@ -60,6 +60,19 @@ def test_other_open_ports_are_closed(commands):
     assert commands("close_rules", ["allow 2222/tcp", *WEB, "allow 9999/tcp"], ssh="2222")[0] == (
         "ufw --force delete allow 9999/tcp"
     )
+
+
+def test_a_forwarding_rule_is_deleted_as_ufw_wants_it(commands):
+    found = ["allow 2222/tcp", *WEB, "route allow in on eth0 out on docker0"]
+    assert commands("close_rules", found, ssh="2222")[0] == ("ufw --force route delete allow in on eth0 out on docker0")
+
+
+def test_a_rule_with_a_comment_is_the_same_rule(commands):
+    shown = ["Status: active", "ufw allow 2222/tcp comment 'it''s mine'", *(f"ufw {rule}" for rule in WEB)]
+    found = Ufw().process(shown)["rules"]
+    assert found == ["allow 2222/tcp", *WEB]
+    tuples = ["### tuple ### allow tcp 80 0.0.0.0/0 any 0.0.0.0/0 in comment=776562", ":INPUT DROP [0:0]"]
+    assert UfwInForce().process(tuples) == ["### tuple ### allow tcp 80 0.0.0.0/0 any 0.0.0.0/0 in", ":INPUT DROP"]
 
 
 def test_a_correct_firewall_is_not_changed(commands):

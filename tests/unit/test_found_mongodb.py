@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from slipway.adoption import mongod
+from slipway.ops.templates import render
+from slipway.tasks.mongodb import unit_values
 from support.obstacles import SERVICE, told
 
 STARTED = "command=/usr/bin/mongod --config /etc/mongod.conf"
@@ -92,6 +94,8 @@ def test_options_of_a_server_that_does_not_answer_are_read_from_its_file(setting
         ({"unit": "mongodb.service"}, "mongod"),
         ({"unit": ""}, "mongod"),
         ({"command": "/usr/bin/mongod --dbpath /data --quiet"}, "mongod.service: --dbpath"),
+        ({"command": "/usr/bin/mongod --config /etc/mongodb/mongod.conf"}, "mongod.service: --config"),
+        ({"command": "/usr/bin/mongod --config=/srv/mongod.conf"}, "mongod.service: --config"),
     ],
 )
 def test_a_mongod_that_the_packages_unit_would_not_run_so_is_named(settings_with, running, name):
@@ -143,3 +147,9 @@ def test_a_server_that_an_apply_has_closed_before_it_was_cut_off_is_adopted_furt
     assert told(mongod.obstacles(running, closed, settings_with())) == ["MongoDB's users"]
     written = {**running, "credentials": "/etc/codementee/credentials/MONGODB_ADMIN_PASSWORD"}
     assert told(mongod.obstacles(written, closed, settings_with())) == []
+
+
+def test_mongod_may_write_its_socket_where_it_was(settings_with):
+    settings = settings_with(mongodb_settings={"net.unixDomainSocket.pathPrefix": "/srv/run"})
+    unit = render("mongodb/mongod.service.conf", **unit_values(settings, 2048))
+    assert "ReadWritePaths=/var/lib/mongodb -/var/log/mongodb -/srv/run\n" in unit

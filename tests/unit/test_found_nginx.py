@@ -12,9 +12,11 @@ from slipway.adoption.nginx import (
     needs_of,
     observed,
     obstacles,
+    others_at_ports,
     proxied_ports,
     retired_files,
     taken_defaults,
+    taken_variables,
 )
 from slipway.adoption.nginx_config import Tree, megabytes, parse, seconds, socket_of
 from slipway.facts.nginx import NginxFuture, NginxInForce
@@ -154,7 +156,21 @@ def test_the_ports_that_serve_the_site_now_are_known_by_what_nginx_leads_to(sett
         site=f"upstream app {{ server 127.0.0.1:3000 weight=2; server unix:/run/x; }} {site}",
         blog=server("location / { proxy_pass http://127.0.0.1:9; }"),
     )
-    assert proxied_ports(there, settings_with()) == {8001: f"{SITES}/site:1", 3000: f"{SITES}/site:1"}
+    at = f"{SITES}/site:1"
+    assert proxied_ports(there, settings_with()) == {8001: at, 3000: at, "/run/x": at}
+    socket = found(site=server("location / { proxy_pass http://unix:/run/app.sock:/api/; }", names="codementee.io"))
+    assert [*proxied_ports(socket, settings_with())] == ["/run/app.sock"]
+
+
+def test_another_site_that_proxies_to_the_replaced_backend_is_known(settings_with):
+    there = found(
+        app=server("location / { proxy_pass http://127.0.0.1:8001; }", names="_"),
+        site=server("location / { proxy_pass http://127.0.0.1:8001; }", names="codementee.io"),
+        blog=server("location / { proxy_pass http://127.0.0.1:9; }"),
+    )
+    assert [(one.file, port) for one, port in others_at_ports(there, settings_with(), [8001, 3000])] == [
+        (f"{SITES}/app", 8001)
+    ]
 
 
 def test_how_other_sites_answer_is_asked_by_their_names(settings_with):
@@ -184,6 +200,7 @@ def test_how_other_sites_answer_is_asked_by_their_names(settings_with):
         ({"default": server()}, ["default: server blog.example"]),
         ({"both": server(names="codementee.io") + server()}, ["both: server blog.example"]),
         ({"shop": server(names="codementee.io old.example")}, ["shop: server codementee.io, old.example"]),
+        ({"shop": server("listen 80; listen 8443 ssl;", names="codementee.io")}, ["shop:1: listen 8443 ssl"]),
     ],
 )
 def test_a_server_that_would_not_answer_as_it_does_is_named(settings_with, sites, names):
@@ -264,11 +281,27 @@ def test_a_file_that_only_the_main_file_includes_is_named(settings_with):
     assert [*lost_files(there, there.tree, settings_with())] == []
 
 
+def test_a_file_for_all_servers_that_only_the_main_file_includes_is_named(settings_with):
+    main = STOCK.replace("http {", "http { include blocked.conf;")
+    files = {MAIN: main, "/etc/nginx/blocked.conf": "deny 192.0.2.66;", f"{SITES}/blog": server()}
+    there = Found(Tree("".join(f"# configuration file {path}:\n{text}\n" for path, text in files.items())))
+    assert [one.name for one in lost_files(there, found(blog=server()).tree, settings_with())] == [
+        "/etc/nginx/blocked.conf"
+    ]
+
+
 def test_a_file_that_would_come_into_force_is_named(settings_with):
     there, away = found(blog=server()), "server { server_name away.example; }"
     after = found(main=OURS, blog=server(), away=away, codementee=OURS).tree
     assert [one.name for one in gained_files(there, after, settings_with())] == [f"{SITES}/away"]
     assert [*gained_files(there, there.tree, settings_with())] == []
+
+
+def test_a_variable_that_slipways_configuration_defines_too_is_named():
+    own = f"{OURS}events {{}} http {{ map $https $hsts {{ on x; }} map $a $connection_upgrade {{ b c; }} }}"
+    blog = "map $scheme $hsts { https y; }\nmap $b $own { c d; }\nmap $http_upgrade $connection_upgrade { a b; }"
+    assert [one.name for one in taken_variables(found(main=own, blog=blog).tree)] == [f"{SITES}/blog:1: map $hsts"]
+    assert [*taken_variables(found(main=own).tree)] == []
 
 
 @pytest.mark.parametrize("name", [".codementee.io", "CodeMentee.io"])

@@ -21,7 +21,6 @@ from slipway.adoption import (
     jobs,
     kernel,
     names,
-    network,
 )
 from slipway.facts.earlier import Earlier
 from slipway.ops.templates import render
@@ -118,6 +117,7 @@ def test_a_certificate_for_the_site_alone_is_renewed_no_more(settings_with):
     [
         (lineage("all", "codementee.io", "blog.example"), "certificate all"),
         (lineage("blog", "blog.example", renewal=STANDALONE), "certificate blog"),
+        (lineage("codementee", "blog.example", renewal="authenticator = webroot"), "certificate codementee"),
         (lineage("blog", "blog.example", renewal="post_hook = service nginx restart"), "certificate blog"),
         (lineage("blog", "blog.example") | {"plugins": "python3-certbot-nginx"}, None),
         (lineage("blog", "blog.example", renewal="authenticator = webroot"), None),
@@ -296,6 +296,24 @@ def test_users_who_could_no_longer_log_in_are_named(settings_with):
     ]
 
 
+def test_a_socket_that_listens_on_another_port_than_sshd_is_to_is_named(settings_with):
+    earlier = {"socket": "[::]:22 (Stream)"}
+    assert told(access.obstacles(earlier, SSHD, settings_with())) == []
+    moved = {**SSHD, "port": ["2222"]}
+    assert told(access.obstacles(earlier, moved, settings_with(sshd_port=2222))) == ["ssh.socket"]
+
+
+def test_a_later_rule_of_sudos_that_asks_for_a_password_is_named(settings_with):
+    line = "/etc/sudoers.d/zz-own:%sudo ALL=(ALL:ALL) ALL"
+    assert told(access.obstacles({"sudoers": line}, SSHD, settings_with())) == [line]
+
+
+def test_an_sshd_with_too_few_sessions_is_named(settings_with):
+    sshd = {**SSHD, "maxsessions": ["1"]}
+    assert told(access.obstacles({}, sshd, settings_with())) == ["sshd: MaxSessions"]
+    assert told(access.obstacles({}, {**sshd, "maxsessions": ["2"]}, settings_with())) == []
+
+
 @pytest.mark.parametrize(
     ("line", "name"),
     [
@@ -305,72 +323,26 @@ def test_users_who_could_no_longer_log_in_are_named(settings_with):
         ("home admin 775 /home/admin", "/home/admin"),
         ("shell /usr/bin/zsh", "user admin"),
         ("expired", "user admin"),
+        ("password", "user admin"),
     ],
 )
 def test_what_keeps_the_administrator_from_a_login_is_named(settings_with, line, name):
     assert told(access.obstacles({"login": line}, SSHD, settings_with())) == ([name] if name else [])
 
 
-# --- The network -----------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
-    ("rules", "chains", "name"),
+    ("found", "wanted", "is_named"),
     [
-        (["-A INPUT -j ufw-before-input", "-A INPUT -p tcp -j f2b-sshd", "-A FORWARD -j DROP"], [], None),
-        (
-            ["-A INPUT -j REJECT --reject-with icmp-host-prohibited"],
-            [],
-            "iptables -A INPUT -j REJECT --reject-with icmp-host-prohibited",
-        ),
-        (["-A INPUT -i lo -j ACCEPT"], [], None),
-        (["-A INPUT -j LOCALINPUT"], [], "iptables -A INPUT -j LOCALINPUT"),
-        (["-A INPUT -j ts-input", "-A INPUT -j LOG"], [], None),
-        (
-            ["-A INPUT -p tcp -m tcp --dport 3306 -j ACCEPT"],
-            [],
-            "iptables -A INPUT -p tcp -m tcp --dport 3306 -j ACCEPT",
-        ),
-        ([], ["inet filter input"], "nft inet filter input"),
+        ("America/New_York", "UTC", True),
+        ("Etc/UTC", "UTC", False),
+        ("Etc/UTC", "Europe/Berlin", True),
+        ("Europe/Berlin", "Europe/Berlin", False),
+        ("", "UTC", False),
     ],
 )
-def test_a_firewall_beside_ufw_is_named(rules, chains, name):
-    assert told(network.obstacles(rules, chains)) == ([name] if name else [])
-
-
-LISTENERS = """0.0.0.0:22 sshd ssh.service
-[::]:25 master postfix.service
-127.0.0.1:6379 redis-server redis.service
-0.0.0.0:8001 uvicorn codementee-backend.service
-*:3000 node blog.service
-0.0.0.0:9000 docker-proxy docker.service
-127.0.0.53%lo:53 systemd-resolve """
-UFW = [
-    "ENABLED=yes",
-    "### tuple ### allow tcp 22 0.0.0.0/0 any 0.0.0.0/0 in",
-    "### tuple ### allow tcp 25,80:82 ::/0 any ::/0 in",
-]
-
-
-def test_what_the_firewall_would_close_is_named(settings_with):
-    sockets = network.listeners({"listeners": LISTENERS})
-    ours = {22, 80, 443, 27017}
-    closed = lambda is_open, **changes: told(network.closed(sockets, is_open, settings_with(**changes), ours))  # noqa: E731
-    assert closed(None) == ["port 25", "port 3000", "port 9000"]
-    assert closed(None, firewall_allow=["25/tcp", "3000/tcp", "9000/tcp"]) == []
-    assert network.open_ports(UFW) == {22, 25, 80, 81, 82}
-    assert closed(network.open_ports(UFW)) == ["port 25", "port 9000"]
-    assert network.open_ports(UFW[1:]) is None
-    assert network.open_ports([*UFW, "### tuple ### allow any any 0.0.0.0/0 any 10.0.0.1 in"]) is None
-
-
-def test_another_firewalls_packages_and_rules_out_of_sight_are_named():
-    assert told(network.packages({"packages": "netfilter-persistent\n"})) == ["package netfilter-persistent"]
-    rules = {"legacy": "-A INPUT -j DROP", "redirects": "-A PREROUTING -p tcp --dport 80 -j REDIRECT --to-ports 3000"}
-    assert told(network.others(rules)) == [
-        "iptables-legacy",
-        "iptables -t nat -A PREROUTING -p tcp --dport 80 -j REDIRECT --to-ports 3000",
-    ]
+def test_a_time_zone_by_which_cron_jobs_run_is_named(settings_with, found, wanted, is_named):
+    obstacles = told(jobs.obstacles({"timezone": found}, settings_with(timezone=wanted), is_open=False))
+    assert obstacles == (["time zone"] if is_named else [])
 
 
 @pytest.mark.parametrize(
@@ -387,11 +359,3 @@ def test_a_kernel_parameter_that_slipway_would_change_is_named(line, is_named):
     wanted = parameters(render("kernel/sysctl.conf"))
     found = told(kernel.obstacles({"file /etc/sysctl.d/99-own.conf": line}, wanted))
     assert found == (["/etc/sysctl.d/99-own.conf: net.ipv4.conf.all.rp_filter"] if is_named else [])
-
-
-def test_a_rule_that_denies_an_address_is_named():
-    lines = [
-        "### tuple ### deny any any 0.0.0.0/0 any 192.0.2.66 in",
-        "### tuple ### deny tcp 23 0.0.0.0/0 any 0.0.0.0/0 in",
-    ]
-    assert told(network.refused(lines)) == ["ufw deny from 192.0.2.66"]

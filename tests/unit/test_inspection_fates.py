@@ -264,12 +264,16 @@ def test_what_an_apply_would_not_keep_is_refused_in_the_plans_words():
         "/etc/nginx/sites-enabled/codementee: server old.example.org: found it in a file that Slipway replaces",
         "/etc/mongod.conf: storage.dbPath: found '/data', need mongodb_data",
         "user eve: found a password and no key",
+        "ufw allow from 203.0.113.0/24 to any port 9000 proto tcp: found a rule for some addresses",
     ]
-    report = told(recorded.report(), Plan(refusals=lines))
+    report = recorded.report()
+    report.firewall.rules[-1].text += " comment 'the office'"
+    told(report, Plan(refusals=lines))
     refused = {site.file for site in report.sites if verdict(site) == "refuse"}
     assert refused == {SITE}
     assert verdict(report.databases[0]) == "refuse"
     assert [user.name for user in report.users if verdict(user) == "refuse"] == ["eve"]
+    assert [verdict(rule) for rule in report.firewall.rules] == [*["keep"] * 4, "refuse"]
 
 
 def test_a_database_elsewhere_on_the_disk_is_told_to_stay_there_unused():

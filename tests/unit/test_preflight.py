@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 
 import pytest
 from pyinfra.api.exceptions import PyinfraError
 
 from slipway.facts.machine import Listeners, Machine
-from slipway.tasks import backend, mongodb_packages, preflight
+from slipway.tasks import backend, installable, mongodb_packages, preflight
 from support.described import described, run_deploy
 
 GOOD = {
@@ -136,6 +137,77 @@ def test_the_repository_itself_says_what_it_has(settings_with, answer, said):
         host.answers["apt-helper"] = answer
         problems = mongodb_packages.problems(settings_with())
     assert [said in problem for problem in problems] == ([] if said is None else [True]), problems
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("mount /etc / rw,relatime", None),
+        ("mount /usr /usr ro,nosuid", "mount /usr: found it read-only"),
+        ("mount /var/lib /var rw,noexec", "mount /var: found the option noexec"),
+        ("mount /etc /etc rw,noexec", None),
+        ("held nginx", "package nginx: found it on hold and not installed, need it (apt-mark unhold nginx)"),
+        ("refused certbot", "package certbot: found a pin by which apt never installs it"),
+        ("unmet shop : Depends: libshop but it is not installed", "apt: found an unmet dependency, shop : Depends"),
+        ("would nginx (1.22.1-9 Debian:12.5/stable, Debian-Security:12/stable-security [amd64])", None),
+        ("would nginx [1.22.1-9] (1.26.2-1~bookworm nginx:stable [amd64])", "package nginx: found version 1.26.2-1~bo"),
+        ("remove postfix", "package postfix: found it in conflict with what Slipway installs"),
+        ("remove netfilter-persistent", None),
+        ("would libshop (1 shop.example:stable [amd64])", None),
+        ("error Unable to correct problems, you have held broken packages.", "apt: found 'Unable to correct problems"),
+        ("error Conflicting values set for option Signed-By\nerror The list of sources could not be read.", None),
+        ("error dpkg was interrupted, you must manually run 'dpkg --configure -a'", None),
+    ],
+)
+def test_what_keeps_a_package_or_the_site_from_a_new_host_is_reported(line, said):
+    found = installable.problems(f"{line}\n{line}", {"nginx", "certbot"})
+    assert [one.startswith(said or "") for one in found] == ([True] if said else []), found
+
+
+def test_apt_and_the_mounts_are_asked_by_a_shell_script(tmp_path):
+    """Of packages that apt knows and of one that a pin refuses, whatever else this machine has."""
+    script = installable.question(["nginx", "certbot"]).replace("ls /var/lib/apt/lists/*_Packages*", "true")
+    assert subprocess.run(["sh", "-n"], input=script, text=True, check=False).returncode == 0
+    (tmp_path / "apt-cache").write_text(f"#!/bin/sh\ncat <<'END'\n{POLICY}END\n")
+    simulated = f"#!/bin/sh\n[ \"$*\" = '{SIMULATED} nginx' ] || exit\ncat >&2 <<'END'\n{UNMET}END\nexit 100\n"
+    (tmp_path / "apt-get").write_text(simulated)
+    (tmp_path / "dpkg-query").write_text("#!/bin/sh\necho hold installed certbot; echo hold not-installed nginx\n")
+    for program in tmp_path.iterdir():
+        program.chmod(0o755)
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    said = subprocess.run(["sh", "-c", script], env=env, capture_output=True, text=True, check=False).stdout
+    lines = [line for line in said.splitlines() if not line.startswith("mount ")]
+    assert lines[:3] == ["held nginx", "refused certbot", "unmet shop : Depends: libshop but it is not installed"]
+    assert lines[3] == "would nginx (1.22.1-9 Debian:12.5/stable [amd64])"
+    assert lines[4:] == ["remove postfix", "error Unmet dependencies."]
+    assert {line.split()[1] for line in said.splitlines() if line.startswith("mount ")} == {*installable.FOLDERS}
+
+
+# As `apt-cache policy` and `apt-get install -s` print it.
+POLICY = """\
+certbot:
+  Installed: (none)
+  Candidate: (none)
+  Version table:
+     2.1.0-4 -1
+         -1 http://deb.debian.org/debian bookworm/main amd64 Packages
+nginx:
+  Installed: (none)
+  Candidate: 1.22.1-9
+  Version table:
+     1.22.1-9 500
+        500 http://deb.debian.org/debian bookworm/main amd64 Packages
+"""
+SIMULATED = "install -q -s --no-install-recommends -o Debug::NoLocking=1"
+UNMET = """\
+Reading package lists...
+The following packages have unmet dependencies:
+ shop : Depends: libshop but it is not installed
+Inst nginx (1.22.1-9 Debian:12.5/stable [amd64])
+Remv postfix [3.7.11-0+deb12u1]
+Conf nginx (1.22.1-9 Debian:12.5/stable [amd64])
+E: Unmet dependencies.
+"""
 
 
 WEB, DB = {80: "nginx", 443: "nginx"}, {27017: "mongod"}

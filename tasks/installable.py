@@ -1,0 +1,85 @@
+"""What keeps a new host from its packages and its site: holds, pins, unmet dependencies, mount options."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Collection, Iterator, Sequence
+
+from slipway.facts.earlier import FIREWALLS
+
+# Packages and the site are written here. From all but the first one programs run: scripts of packages, and libraries of
+# the backend's packages.
+FOLDERS = ("/etc", "/usr", "/var/lib", "/var/www")
+# A package that apt would install: nginx (1.22.1-9 Debian:12.5/stable [amd64])
+NEW = re.compile(r"(?P<name>\S+) (\[\S+\] )?\((?P<version>\S+) (?P<origin>[^:\]]+)")
+UNREADABLE = "The list of sources could not be read"
+# The origins of its own packages, security updates and backports among them.
+SYSTEMS = ("Debian", "Ubuntu")
+
+
+def question(packages: Sequence[str]) -> str:
+    """A shell command that prints "mount FOLDER PLACE OPTIONS"; "held NAME" and "refused NAME" of packages that are not
+    installed; and of a simulated installation "would NAME (VERSION ORIGIN:...)", "remove NAME", "unmet DEPENDENCY" and
+    "error TEXT"."""
+    names = " ".join(map(shlex.quote, sorted(packages)))
+    return f"""\
+for folder in {" ".join(FOLDERS)}; do
+  at=$folder; while [ ! -d "$at" ]; do at=${{at%/*}}; at=${{at:-/}}; done
+  findmnt -nro TARGET,OPTIONS -T "$at" | sed "s,^,mount $folder ,"
+done
+dpkg-query -W -f '${{db:Status-Want}} ${{db:Status-Status}} ${{Package}}\\n' {names} |
+  sed -nE 's/^hold (not-installed|config-files) /held /p'
+# Without its lists apt knows of no package.
+ls /var/lib/apt/lists/*_Packages* > /dev/null || exit 0
+export LC_ALL=C
+policy=$(apt-cache policy {names} | awk '
+  /^[^ ]/ {{name = substr($1, 1, length($1) - 1); none = 0}}
+  / Candidate: / {{none = /\\(none\\)/; if (!none) print "known " name}}
+  none && / -[0-9]+$/ {{print "refused " name; none = 0}}')
+printf '%s\\n' "$policy" | grep '^refused '
+known=$(printf '%s\\n' "$policy" | sed -n 's/^known //p')
+apt-get install -q -s --no-install-recommends -o Debug::NoLocking=1 $known 2>&1 |
+  sed -nE 's/^Inst /would /p; s/^Remv ([^ ]*).*/remove \\1/p; s/^ (.* : .*)/unmet \\1/p; s/^E: /error /p'"""
+
+
+def problems(answer: str, of_system: Collection[str]) -> list[str]:
+    """The problems in the output of `question`, a line each. `of_system` are the packages that are to be the system's
+    own."""
+    return list(dict.fromkeys(_problems(answer.splitlines(), of_system)))
+
+
+def _problems(lines: Sequence[str], of_system: Collection[str]) -> Iterator[str]:
+    # Sources that apt can't read are reported as such (ops.packages.source_problems).
+    is_explained = any(line.startswith("unmet ") or UNREADABLE in line for line in lines)
+    for line in lines:
+        kind, _, rest = line.partition(" ")
+        if kind == "mount":
+            yield from _mount_problems(*[*rest.split(" "), "", ""][:3])
+        elif kind == "held":
+            yield f"package {rest}: found it on hold and not installed, need it (apt-mark unhold {rest})"
+        elif kind == "refused":
+            need = f"a pin that allows it (apt-cache policy {rest}; the files in /etc/apt/preferences.d)"
+            yield f"package {rest}: found a pin by which apt never installs it, need {need}"
+        elif kind == "would" and (new := NEW.match(rest)) and new["name"] in of_system:
+            if not new["origin"].startswith(SYSTEMS):
+                found = f"version {new['version']} of {new['origin']} to be installed"
+                need = "the system's own (a pin in /etc/apt/preferences.d, or without that repository)"
+                yield f"package {new['name']}: found {found}, need {need}"
+        # Those of other firewalls are asked about by name (adoption.network).
+        elif kind == "remove" and rest not in FIREWALLS.split():
+            found = "it in conflict with what Slipway installs: apt would remove it"
+            yield f"package {rest}: found {found}, need none (apt-get remove {rest})"
+        elif kind == "unmet":
+            yield f"apt: found an unmet dependency, {rest.strip()}, need none (apt-get --fix-broken install)"
+        # What dpkg was at is finished by the installation.
+        elif kind == "error" and not is_explained and "dpkg was interrupted" not in rest:
+            yield f"apt: found {rest!r} in a simulated installation, need none (apt-get install -s NAME)"
+
+
+def _mount_problems(folder: str, place: str, options: str) -> Iterator[str]:
+    if "ro" in options.split(","):
+        yield f"mount {place}: found it read-only, need {folder} writable (mount -o remount,rw {place})"
+    if "noexec" in options.split(",") and folder != FOLDERS[0]:
+        need = f"programs to run from {folder} (mount -o remount,exec {place}, and in /etc/fstab)"
+        yield f"mount {place}: found the option noexec, need {need}"

@@ -1,0 +1,144 @@
+"""Firewalls of an existing server, and what the firewall would close."""
+
+from __future__ import annotations
+
+import pytest
+
+from slipway.adoption import network
+from support.obstacles import told
+
+
+@pytest.mark.parametrize(
+    ("rules", "chains", "name"),
+    [
+        (["-A INPUT -j ufw-before-input", "-A INPUT -p tcp -j f2b-sshd", "-A FORWARD -j DROP"], [], None),
+        (
+            ["-A INPUT -j REJECT --reject-with icmp-host-prohibited"],
+            [],
+            "iptables -A INPUT -j REJECT --reject-with icmp-host-prohibited",
+        ),
+        (["-A INPUT -i lo -j ACCEPT"], [], None),
+        (["-A INPUT -j LOCALINPUT"], [], "iptables -A INPUT -j LOCALINPUT"),
+        (["-A INPUT -j ts-input", "-A INPUT -j LOG"], [], None),
+        (
+            ["-A INPUT -p tcp -m tcp --dport 3306 -j ACCEPT"],
+            [],
+            "iptables -A INPUT -p tcp -m tcp --dport 3306 -j ACCEPT",
+        ),
+        ([], ["inet filter input"], "nft inet filter input"),
+    ],
+)
+def test_a_firewall_beside_ufw_is_named(rules, chains, name):
+    assert told(network.obstacles(rules, chains)) == ([name] if name else [])
+
+
+LISTENERS = """0.0.0.0:22 sshd ssh.service
+[::]:25 master postfix.service
+127.0.0.1:6379 redis-server redis.service
+0.0.0.0:8001 uvicorn codementee-backend.service
+*:3000 node blog.service
+0.0.0.0:9000 docker-proxy docker.service
+127.0.0.53%lo:53 systemd-resolve """
+UFW = [
+    "ENABLED=yes",
+    "### tuple ### allow tcp 22 0.0.0.0/0 any 0.0.0.0/0 in",
+    "### tuple ### allow tcp 25,80:82 ::/0 any ::/0 in",
+]
+
+
+def test_what_the_firewall_would_close_is_named(settings_with):
+    sockets = network.listeners({"listeners": LISTENERS})
+    ours = {22, 80, 443, 27017}
+    closed = lambda is_open, **changes: told(network.closed(sockets, is_open, settings_with(**changes), ours))  # noqa: E731
+    assert closed(None) == ["port 25", "port 3000", "port 9000"]
+    assert closed(None, firewall_allow=["25/tcp", "3000/tcp", "9000/tcp"]) == []
+    assert network.open_ports(UFW) == {22, 25, 80, 81, 82}
+    assert closed(network.open_ports(UFW)) == ["port 25", "port 9000"]
+    assert network.open_ports(UFW[1:]) is None
+    assert network.open_ports([*UFW, 'DEFAULT_INPUT_POLICY="ACCEPT"']) is None
+    assert network.open_ports([*UFW, "### tuple ### allow any any 0.0.0.0/0 any 10.0.0.1 in"]) is None
+
+
+def test_a_vpns_port_that_the_firewall_would_close_is_named(settings_with):
+    text = "0.0.0.0:51820  \n0.0.0.0:53 named bind9.service\n0.0.0.0:45123 named bind9.service\n0.0.0.0:68 dhclient x"
+    sockets = network.datagrams({"datagrams": text})
+    closed = lambda rules, **changes: told(  # noqa: E731
+        network.closed(sockets, network.open_ports(rules, "udp"), settings_with(**changes), {53})
+    )
+    assert closed([]) == ["port 51820/udp", "port 53/udp"]
+    assert closed([], firewall_allow=["51820/udp", "53/udp"]) == []
+    assert closed(UFW) == []
+    assert closed([*UFW, "### tuple ### allow udp 51820 0.0.0.0/0 any 0.0.0.0/0 in"]) == ["port 51820/udp"]
+
+
+def test_traffic_that_ufws_default_would_no_longer_forward_is_named():
+    rules = ["iptables -t nat -A POSTROUTING -s 10.8.0.0/24 -o eth0 -j MASQUERADE", "nft inet incus"]
+    assert told(network.others({"forwarded": "\n".join(rules)})) == rules
+
+
+def test_an_nftables_service_that_would_flush_ufws_rules_at_boot_is_named():
+    assert told(network.others({"flushes": "nftables.service"})) == ["nftables.service"]
+
+
+def test_another_firewalls_packages_and_rules_out_of_sight_are_named():
+    assert told(network.packages({"packages": "netfilter-persistent\n"})) == ["package netfilter-persistent"]
+    rules = {"legacy": "-A INPUT -j DROP", "redirects": "-A PREROUTING -p tcp --dport 80 -j REDIRECT --to-ports 3000"}
+    assert told(network.others(rules)) == [
+        "iptables-legacy",
+        "iptables -t nat -A PREROUTING -p tcp --dport 80 -j REDIRECT --to-ports 3000",
+    ]
+
+
+OPEN = "### tuple ### allow tcp 22 0.0.0.0/0 any 0.0.0.0/0 in"
+
+
+@pytest.mark.parametrize(
+    ("rule", "name"),
+    [
+        ("deny any any 0.0.0.0/0 any 192.0.2.66 in", "ufw deny from 192.0.2.66"),
+        ("deny_log any any 0.0.0.0/0 any 192.0.2.66 in", "ufw deny from 192.0.2.66"),
+        ("deny tcp 23 0.0.0.0/0 any 0.0.0.0/0 in", None),
+        ("deny tcp 25 0.0.0.0/0 any 0.0.0.0/0 out", "ufw deny out to any port 25 proto tcp"),
+        ("allow any 53 0.0.0.0/0 any 0.0.0.0/0 out", None),
+        ("allow tcp 5432 0.0.0.0/0 any 10.0.0.5 in comment=6462", "ufw allow from 10.0.0.5 to any port 5432 proto tcp"),
+        ("allow any 9000 0.0.0.0/0 any 0.0.0.0/0 in_wg0", "ufw allow in on wg0 to any port 9000"),
+        ("allow any 9000 0.0.0.0/0 any 0.0.0.0/0 in_lo", None),
+        ("allow tcp 80,443 0.0.0.0/0 any 0.0.0.0/0 Nginx%20Full - in", None),
+        ("limit tcp 22 0.0.0.0/0 any 10.0.0.0/8 in", None),
+        ("route:allow any any 0.0.0.0/0 any 0.0.0.0/0 in_wg0!out_eth0", "ufw route allow in on wg0 out on eth0"),
+    ],
+)
+def test_a_rule_of_ufws_that_would_be_lost_is_named(settings_with, rule, name):
+    lines = ["ENABLED=yes", OPEN, f"### tuple ### {rule}"]
+    assert told(network.lost_rules(lines, settings_with(), ["22"])) == ([name] if name else [])
+    assert told(network.lost_rules(lines[1:], settings_with(), ["22"])) == []
+
+
+def test_ssh_that_is_open_to_some_addresses_stays_closed_to_others(settings_with):
+    rules = [f"### tuple ### allow tcp 22 0.0.0.0/0 any {source} in" for source in ("10.0.0.0/8", "192.0.2.7")]
+    lines = ["ENABLED=yes", *rules]
+    (one,) = network.lost_rules(lines, settings_with(), ["22"])
+    assert one.need == 'firewall_ssh_from = ["10.0.0.0/8", "192.0.2.7"]'
+    assert told(network.lost_rules(lines, settings_with(firewall_ssh_from=["10.0.0.0/8", "192.0.2.7"]), ["22"])) == []
+
+
+def test_rules_of_one_port_for_many_addresses_are_one_line(settings_with):
+    sources = [f"192.0.2.{number}" for number in range(20)]
+    rules = [f"### tuple ### allow tcp 443 0.0.0.0/0 any {source} in" for source in sources]
+    (one,) = network.lost_rules(["ENABLED=yes", OPEN, *rules], settings_with(), ["22"])
+    assert (one.name, one.found.startswith("20 rules, for 192.0.2.0, 192.0.2.1, ")) == (
+        "ufw allow from 192.0.2.0 to any port 443 proto tcp",
+        True,
+    )
+
+
+def test_a_firewall_that_denies_outgoing_traffic_is_named(settings_with):
+    lines = ["ENABLED=yes", 'DEFAULT_OUTPUT_POLICY="DROP"', OPEN]
+    assert told(network.lost_rules(lines, settings_with(), ["22"])) == ["ufw default deny outgoing"]
+
+
+def test_an_address_that_fail2ban_spares_now_is_named_with_the_setting(settings_with):
+    earlier = {"ignored": "127.0.0.1/8\n::1\n203.0.113.7\n\nhome.example.org\n198.51.100.0/24\n"}
+    (one,) = network.bans(earlier, settings_with(fail2ban_ignore=["198.51.100.0/24"]))
+    assert one.need == 'fail2ban_ignore = ["198.51.100.0/24", "203.0.113.7/32"]'
+    assert told(network.bans({"ignored": "127.0.0.1/8"}, settings_with())) == []
