@@ -24,6 +24,7 @@ PAGES = [
     "releases",
     "backups",
     "alarms",
+    "report",
     "runbooks",
     "secrets",
     "security",

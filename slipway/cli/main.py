@@ -36,6 +36,7 @@ VERBS = {
     "plan": ("slipway.cli.plan", "plan"),
     "release": ("slipway.cli.release", "release"),
     "releases": ("slipway.cli.releases", "releases"),
+    "report": ("slipway.cli.report", "report"),
     "restore": ("slipway.cli.restore", "restore"),
     "rollback": ("slipway.cli.rollback", "rollback"),
     "run": ("slipway.cli.on_server", "run"),
