@@ -46,6 +46,7 @@ VERBS = {
     "shell": ("slipway.cli.on_server", "shell"),
     "status": ("slipway.cli.status", "status_command"),
     "unadopt": ("slipway.cli.unadopt", "unadopt"),
+    "upgrade": ("slipway.cli.upgrade", "upgrade"),
     "upgrade-project": ("slipway.cli.upgrade_project", "upgrade_project"),
     "verify": ("slipway.cli.verify", "verify"),
 }

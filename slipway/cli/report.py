@@ -86,7 +86,7 @@ def _earlier(file: Path) -> Review:
 def _asked(settings: Settings, groups: list[str]) -> dict[str, Any]:
     """The arguments of facts.Review for a host of these groups."""
     is_db = "db" in groups
-    password = f"{settings.credentials_folder}/{MONGODB_ADMIN}"
+    password = f"{settings.admin_credentials_folder}/{MONGODB_ADMIN}"
     where = (settings.mongodb_local, settings.mongodb_port, settings.limits.mongodb_answer)
     sites = [site.site_root for site in settings.all_sites] if {"web", "app"} & {*groups} else []
     return {
