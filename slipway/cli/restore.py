@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from slipway.cli.backup_program import run_there
-from slipway.cli.options import examples, on_hosts, pass_console, with_something
+from slipway.cli.options import at_some_time, examples, on_hosts, pass_console, words_of
 from slipway.cli.running import confirmed, connected
 from slipway.engine.session import Session
 from slipway.ui.console import Console
@@ -19,10 +19,7 @@ from slipway.ui.console import Console
     )
 )
 @on_hosts
-@click.option("--at", "time", metavar="TIME", callback=with_something, help="The second, in UTC; default: the newest.")
-@click.option("--id", "id_", metavar="ID", callback=with_something, help="The end of this full backup instead.")
-@click.option("--only", metavar="DB[.COLLECTION]", callback=with_something, help="One database, or one collection.")
-@click.option("--from", "repository", metavar="NAME", callback=with_something, help="Only from this repository.")
+@at_some_time
 @click.option("--files", is_flag=True, help="Also the folders of uploads, as of the full backup.")
 @click.option("--secrets", is_flag=True, help="Also the secrets that the old server had generated, for a new one.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be restored.")
@@ -33,23 +30,17 @@ def restore(
     environment: str,
     limit: tuple[str, ...],
     data: tuple[str, ...],
-    time: str,
-    id_: str,
-    only: str,
-    repository: str,
     files: bool,
     secrets: bool,
     dry_run: bool,
     yes: bool,
+    **given: str,
 ) -> None:
     """Restore the databases as they were at a second. They are restored beside the present ones and compared; the site
     answers 503 while they take their place. What fails leaves the data as they are."""
-    if time and id_:
-        raise click.UsageError("found --at and --id, expected one of them")
-    if only and (files or secrets):
+    words = ["restore", *words_of(given)]
+    if given["only"] and (files or secrets):
         raise click.UsageError("found --only with --files or --secrets, expected --only alone")
-    given = {"--at": time, "--id": id_, "--only": only, "--from": repository}
-    words = ["restore", *(word for name, value in given.items() if value for word in (name, value))]
     words += [name for name, value in (("--files", files), ("--secrets", secrets)) if value]
     session = Session(environment, "", limit or ("db",), data)
     with connected(session, console):
