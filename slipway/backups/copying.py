@@ -1,17 +1,23 @@
-"""A copy of a backup's databases for a developer's machine, without users, and changed by the site's own command first.
+"""Backups that go elsewhere: a copy for a developer's machine, and the repositories of another host.
 
-Personal data leave the server only where that is asked for.
+The copy has no users and is changed by the site's own command first: personal data leave the server only where that is
+asked for.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from slipway.backups import mongo
-from slipway.backups.host import Facts, Failed, alone, run, tell
+from slipway.backups.host import RUN, Facts, Failed, alone, private_folder, run, secret, tell, text_of, write
 from slipway.backups.restoring import Found, rebuilt
+
+# Where `slipway restore --to` puts what it knows of the other host's repositories, with their secrets.
+SOURCE = f"{RUN}/source.json"
 
 
 def archive_of(data: str) -> str:
@@ -57,3 +63,24 @@ def _forget_users(scratch: mongo.Scratch) -> None:
     """Names and passwords of MongoDB's users stay on the server."""
     for collection in ("system.users", "system.roles"):
         scratch.ask({"delete": collection, "deletes": [{"q": {}, "limit": 0}]})
+
+
+@contextmanager
+def of_another_host(facts: Facts) -> Iterator[Facts]:
+    """The configuration with the repositories of another host, from SOURCE, which is removed first."""
+    try:
+        with open(SOURCE, encoding="utf-8") as file:
+            its = json.load(file)
+        os.remove(SOURCE)
+    except FileNotFoundError:
+        raise Failed("found no repositories of another host; run `slipway restore --to` again") from None
+    with private_folder() as folder:
+        admin = {mongo.ADMIN_PASSWORD: text_of(secret(facts, mongo.ADMIN_PASSWORD))}
+        for name, text in {**its["secrets"], **admin, "known_hosts": its["known_hosts"]}.items():
+            write(f"{folder}/{name}", text)
+        yield facts._replace(
+            repositories=its["repositories"],
+            variables=its["variables"],
+            credentials=folder,
+            known_hosts=f"{folder}/known_hosts",
+        )

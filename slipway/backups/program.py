@@ -3,6 +3,7 @@
 
 usage: backup now | slice | list | check | prune | drill | fresh now|slice|drill | tell backup|drill
        backup restore [--at TIME | --id ID] [--only DB[.COLLECTION]] [--from NAME] [--files] [--secrets] [--dry-run]
+                      [--of-another-host]   (with the repositories of copying.SOURCE)
 
        backup pull [--at TIME | --id ID] [--only DB[.COLLECTION]] [--from NAME] [--raw]
        backup anyway (as now, also with another server's backups in a repository)
@@ -19,6 +20,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 
 from slipway.backups import copying, restoring, steps
@@ -73,9 +75,14 @@ def restore(facts: Facts, words: list[str], step: str = "restore") -> None:
     parser.add_argument("--id", default="")
     parser.add_argument("--only", default="")
     parser.add_argument("--from", dest="repository", default="")
-    for flag in ("--files", "--secrets", "--dry-run", "--raw"):
+    for flag in ("--files", "--secrets", "--dry-run", "--raw", "--of-another-host"):
         parser.add_argument(flag, action="store_true")
     given = parser.parse_args(words)
+    with copying.of_another_host(facts) if given.of_another_host else nullcontext(facts) as its:
+        carry_out(its, given, step)
+
+
+def carry_out(facts: Facts, given: argparse.Namespace, step: str) -> None:
     found = restoring.find(facts, seconds_of(given.at) if given.at else None, given.id, given.repository)
     full, until = found.chosen.full, found.chosen.until
     documents = sum(max(one[0], 0) for one in found.manifest["collections"].values())

@@ -244,9 +244,7 @@ def mongodb(given: dict[str, Any]) -> None:
     done = subprocess.run(["apt-get", "-q", "download", f"{SERVER}={old}"], cwd=KEPT, capture_output=True, check=False)
     way_back = next(Path(KEPT).glob("*.deb"), None)
     if done.returncode or way_back is None:
-        raise Failed(
-            f"the package of MongoDB {old} can't be downloaded, so there would be no way back; nothing was changed"
-        )
+        raise Failed(f"MongoDB {old}: its package can't be downloaded, so there is no way back; nothing was changed")
     run(*APT, "--download-only", "install", f"{SERVER}={new}")
     with no_restarts():
         tell("Stopping MongoDB")

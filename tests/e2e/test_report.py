@@ -36,9 +36,6 @@ def test_the_report_has_routes_scans_indexes_and_the_end_of_support(server: LabH
         server.site().get(f"/api/orders/{number}?token=in-the-query")
         server.site().get("/api/health")
     server.ssh("sleep 2")
-    before = server.ssh(
-        "find / -xdev -newermt '-1 second' -type f -not -path '/proc/*' -not -path '/var/log/*' | wc -l"
-    )
     first = tmp_path / "first.json"
     first.write_text(json.dumps(reported(server)))
     (host,) = reported(server, "--against", str(first))["hosts"]
