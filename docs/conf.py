@@ -29,6 +29,7 @@ PAGES = [
     "secrets",
     "security",
     "certificates",
+    "upgrades",
     "upgrade-debian",
     "lab",
     "tests",

@@ -235,12 +235,13 @@ def mongodb(facts: Facts, host: Host, memory: Memory) -> Found:
     """The time that the oplog reaches back, and the rate of slow operations; asked every 5 minutes."""
     if not facts.mongodb:
         return
+    address, port, user = facts.mongodb
     now = host.now()
     if now - memory.get("mongodb_time", 0) >= ASK_SECONDS:
         memory.update(mongodb_time=now, slow=_slow_operations(host, now))
         # One that does not answer is reported by its unit and the sites.
         with suppress(OSError):
-            memory["oplog"] = host.oplog(*facts.mongodb, secret(facts, "MONGODB_ADMIN_PASSWORD"))
+            memory["oplog"] = host.oplog(address, port, user, secret(facts, "MONGODB_ADMIN_PASSWORD"))
     first, last, used = memory.get("oplog", (0, 0, 0))
     # One that is not full yet has everything since its beginning.
     if used >= FULL_OPLOG and last - first < DAY:
