@@ -14,50 +14,9 @@ import pytest
 from slipway.alarms import checks, messages, program
 from slipway.alarms import host as alarms_host
 from slipway.alarms.checks import Problem
-from slipway.alarms.host import Facts, Host, Site
+from slipway.alarms.host import Host
 from slipway.settings.check import SettingsError
-
-SITE = Site("shop.example", "/api/health", "/etc/nginx/tls/shop", "/var/www/shop/maintenance")
-
-
-class MadeUp(Host):
-    """A fake host with given answers."""
-
-    def __init__(self) -> None:
-        self.time, self.state = 1_800_000_000.0, ""
-        self.files: dict[str, str] = {}
-        self.times: dict[str, float] = {}
-        self.commands: dict[str, tuple[int, str]] = {}
-        self.answers: dict[str, int] = {}
-        self.used = {"/": (1, 50.0, 10.0), "/var": (1, 50.0, 10.0)}
-
-    def now(self) -> float:
-        return self.time
-
-    def read(self, path: str) -> str:
-        return super().read(path) if path.startswith(self.state) else self.files.get(path, "")
-
-    def read_from(self, path: str, begin: int, inode: int, limit: int = 0) -> tuple[str, int, int]:
-        text = self.files.get(path, "")
-        return text[max(begin, 0) :], len(text), 1
-
-    def mtime(self, path: str) -> float:
-        return self.times.get(path, 0)
-
-    def run(self, *command: str, seconds: float = 20) -> tuple[int, str]:
-        line = " ".join(command)
-        return next((answer for begin, answer in self.commands.items() if line.startswith(begin)), (0, ""))
-
-    def usage(self, path: str) -> tuple[int, float, float]:
-        if path not in self.used:
-            raise FileNotFoundError(path)
-        return self.used[path]
-
-    def get(self, domain: str, path: str, seconds: float = 10) -> int:
-        status = self.answers.get(path, 200)
-        if not status:
-            raise ConnectionRefusedError(111, "Connection refused")
-        return status
+from support.made_up import SITE, MadeUp, facts, found
 
 
 @pytest.fixture
@@ -76,34 +35,6 @@ def host(tmp_path, monkeypatch) -> MadeUp:
 
 def _text(path: str) -> str:
     return Host().read(path)
-
-
-def facts(**more: Any) -> Facts:
-    given: dict[str, Any] = {
-        "host": "shop.example",
-        "credentials": "/nowhere",
-        "mail_to": ["ops@shop.example"],
-        "mail_from": "slipway@shop.example",
-        "smtp": "127.0.0.1:25",
-        "smtp_security": "none",
-        "smtp_user": "",
-        "webhooks": {},
-        "heartbeat": False,
-        "sites": [SITE],
-        "units": ["nginx.service"],
-        "health": {},
-        "disk_percent": 90,
-        "errors_percent": 5,
-        "memory_percent": 20,
-        "logins": True,
-        "mongodb": [],
-        "slow_per_minute": 30,
-    }
-    return Facts(**{**given, **more})
-
-
-def found(check: Any, host: Host, memory: dict[str, Any] | None = None, **more: Any) -> dict[str, str]:
-    return {key: problem.text for key, problem in check(facts(**more), host, {} if memory is None else memory)}
 
 
 def test_any_failed_unit_is_reported(host):
@@ -389,51 +320,3 @@ def test_a_mail_servers_password_is_sent_as_the_connection_is_set(tmp_path, monk
     here = facts(credentials=str(tmp_path), smtp_security=security, smtp_user="shop")
     messages.mail(here, {"time": 0, "subject": "x", "lines": ["x"]})
     assert done == steps
-
-
-@pytest.fixture
-def mongodb(host, tmp_path, monkeypatch):
-    """A host with MongoDB, whose oplog a test sets: its first and last time and its used part."""
-    (tmp_path / "MONGODB_ADMIN_PASSWORD").write_text("recognisable")
-    asked: list[tuple[Any, ...]] = []
-
-    def oplog(*login: Any) -> tuple[float, float, float]:
-        asked.append(login)
-        if not host.files.get("oplog"):
-            raise ConnectionRefusedError
-        first, last, used = map(float, host.files["oplog"].split())
-        return first, last, used
-
-    monkeypatch.setattr(host, "oplog", oplog, raising=False)
-    return {"mongodb": ["127.0.0.1", 27017, "admin"], "credentials": str(tmp_path)}, asked
-
-
-def test_a_full_oplog_that_reaches_back_less_than_a_day_rings(host, mongodb):
-    given, asked = mongodb
-    memory: dict[str, Any] = {}
-    host.files["oplog"] = f"{host.time - 3 * 3600} {host.time} 0.99"
-    assert found(checks.mongodb, host, memory, **given) == {"oplog": "MongoDB's oplog reaches back only 3.0 hours"}
-    assert asked == [("127.0.0.1", 27017, "admin", "recognisable")]
-    # It stays what it is until it is asked again, 5 minutes later.
-    host.files["oplog"] = f"{host.time - 90000} {host.time} 0.99"
-    host.time += 299
-    assert "oplog" in found(checks.mongodb, host, memory, **given)
-    host.time += 1
-    assert found(checks.mongodb, host, memory, **given) == {}
-    assert len(asked) == 2
-
-
-@pytest.mark.parametrize("oplog", ["{} {} 0.5", ""])
-def test_a_young_oplog_and_a_mongodb_that_is_away_do_not_ring(host, mongodb, oplog):
-    host.files["oplog"] = oplog.format(host.time - 60, host.time)
-    assert found(checks.mongodb, host, **mongodb[0]) == {}
-    assert found(checks.mongodb, host) == {}
-
-
-@pytest.mark.parametrize(("number", "rings"), [(150, False), (151, True)])
-def test_slow_operations_above_the_rate_ring_but_for_those_of_mongodb_and_of_backups(host, mongodb, number, rings):
-    slow = '{"id":51803,"attr":{"ns":"shop.orders","appName":"backend"}}\n' * number
-    own = '{"attr":{"ns":"local.oplog.rs"}}\n{"attr":{"ns":"shop.orders","appName":"mongodump"}}\n' * 100
-    host.commands["journalctl --unit=mongod"] = (0, slow + own)
-    expected = {"slow": f"MongoDB logged {number} slow operations in 5 minutes"} if rings else {}
-    assert found(checks.mongodb, host, **mongodb[0]) == expected
