@@ -33,12 +33,12 @@ BACKUP = Job("slipway-asked", "/run/slipway-backup/asked", "another backup or re
 def start_script(command: str, job: Job = BACKUP) -> str:
     """A script that starts a command in a unit of its own; fails where another one runs."""
     said = job.said
-    inner = shlex.quote(f"{command} > {said} 2>&1; echo $? > {said}.code")
     return (
         f"! systemctl is-active -q {job.unit} || {{ echo {shlex.quote(job.busy)}; exit 1; }}\n"
-        f"install -d -m 711 {said.rpartition('/')[0]}; rm -f {said}.code; : > {said}; chmod 600 {said}\n"
-        # By itself systemd would take the whole command for the description.
-        f"systemd-run --quiet --collect --unit={job.unit} --description='Started by slipway' sh -c {inner}"
+        f"install -d -m 711 {said.rpartition('/')[0]}; rm -f {said}.code; umask 077; : > {said}\n"
+        # From a file: systemd would expand a ${NAME} in a unit's command.
+        f"cat > {said}.sh <<'END_OF_COMMAND'\n{command} > {said} 2>&1; echo $? > {said}.code\nEND_OF_COMMAND\n"
+        f"systemd-run --quiet --collect --unit={job.unit} --description='Started by slipway' sh {said}.sh"
     )
 
 

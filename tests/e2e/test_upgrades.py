@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from support.backups import ON, hashes, state, switch_on
-from support.lab_host import LabHost
+from support.backups import CHANGES, ON, hashes, state, switch_on
+from support.lab_host import LabHost, mongosh
 from support.newer_packages import MONGOD_VERSION, offer, offer_mongodb, withdraw
 
 pytestmark = pytest.mark.thorough
 
 STARTED = "journalctl --since @{} -o cat | grep -cE '^Started {}' || :"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def with_data(server: LabHost) -> None:
+    server.ssh(mongosh(CHANGES))
 
 
 def now(server: LabHost) -> str:
