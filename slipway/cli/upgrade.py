@@ -71,7 +71,7 @@ def upgrade(
     session = Session(environment, "deploy.py", limit, data)
     with connected(session, console):
         with console.doing(f"Asking {names_of(session)}"):
-            given = givens(session)
+            given = givens(session, with_mongodb=raise_features or "mongodb" in parts)
             found = look(session, given)
         if raise_features:
             _raise_features(session, console, found, given, yes)
@@ -102,17 +102,17 @@ def parts_of(only: tuple[str, ...]) -> list[str]:
     return parts
 
 
-def givens(session: Session) -> dict[str, dict[str, Any]]:
-    """What the program on each host is given, by the host's name."""
+def givens(session: Session, with_mongodb: bool) -> dict[str, dict[str, Any]]:
+    """What the program on each host is given, by the host's name. MongoDB is asked only where it is to change."""
     with failing(session.connections.log), in_words():
         components = deployed()
     return {
-        host.name: given_of(session.connections.settings[host.name], host, components)
+        host.name: given_of(session.connections.settings[host.name], host, components, with_mongodb)
         for host in session.connections.active_hosts()
     }
 
 
-def given_of(settings: Settings, host: Host, components: list[Component]) -> dict[str, Any]:
+def given_of(settings: Settings, host: Host, components: list[Component], with_mongodb: bool = True) -> dict[str, Any]:
     here = [one for one in components if one.is_on(host.groups, settings)]
     ready = {unit: test for one in here for unit, test in one.mapped(one.health, settings).items()}
     given: dict[str, Any] = {"seconds": settings.limits.ready, "ready": ready, "around": {}}
@@ -121,7 +121,7 @@ def given_of(settings: Settings, host: Host, components: list[Component]) -> dic
     if "db" in host.groups:
         password = f"{settings.admin_credentials_folder}/{MONGODB_ADMIN}"
         where = [settings.mongodb_local, settings.mongodb_port, settings.limits.mongodb_answer]
-        given["mongodb"] = [*where, settings.mongodb_admin_user, password]
+        given["mongodb"] = [*where, settings.mongodb_admin_user, password] if with_mongodb else None
         if is_ready := begins(settings):
             ready[MONGOD] = is_ready.check
     return given

@@ -13,13 +13,14 @@ login: address, port, seconds, user, and the file with the password. Standard li
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from slipway.facts.mongodb_protocol import Connection
@@ -27,7 +28,7 @@ from slipway.facts.mongodb_protocol import Connection
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from typing import Any
+    from typing import IO, Any
 
 SERVER, MONGODB = "mongodb-org-server", re.compile(r"mongodb-(org|mongosh|database-tools)")
 NODE = re.compile(r"nodejs|npm|libnode\d+|node-.+")
@@ -40,8 +41,19 @@ NOT_RESTARTED = re.compile(
 ORDER = ("mongod.", "valkey", "redis")
 DRILL = "/var/lib/slipway/backup/drill.json"
 KEPT, POLICY, DENIES = "/var/lib/slipway/upgrade", "/usr/sbin/policy-rc.d", "/run/slipway-upgrade/policy-rc.d"
-APT = ("apt-get", "-y", "-q", "-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold")
+APT = (
+    "apt-get",
+    "-y",
+    "-q",
+    "--no-remove",
+    "-o",
+    "Dpkg::Options::=--force-confdef",
+    "-o",
+    "Dpkg::Options::=--force-confold",
+)
 MONGOD, READY_SECONDS = "mongod.service", 60
+BACKUP_LOCK, BACKUP_SECONDS = "/run/slipway-backup/slice.lock", 3600
+BACKUP_RUNS = "systemctl show --property=ActiveState slipway-backup slipway-drill | grep -q =activating"
 
 
 class Failed(Exception):
@@ -182,6 +194,30 @@ def no_restarts() -> Iterator[None]:
             Path(POLICY).unlink(missing_ok=True)
 
 
+@contextmanager
+def without_backups() -> Iterator[None]:
+    """No backup reads MongoDB meanwhile: a restart would fail it, and ring. One that runs ends first; a slice that
+    finds the lock (slipway/backups/host.py) leaves its work to the next one. Raises Failed."""
+    if not Path(BACKUP_LOCK).parent.exists():
+        yield
+        return
+    end = time.monotonic() + BACKUP_SECONDS
+    with open(BACKUP_LOCK, "a+", encoding="utf-8") as lock:  # noqa: PTH123
+        while succeeds(BACKUP_RUNS) or not locked(lock):
+            if time.monotonic() > end:
+                raise Failed(f"a backup or drill still runs after {BACKUP_SECONDS} s; try again later")
+            time.sleep(1)
+        yield
+
+
+def locked(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
 def packages(given: dict[str, Any]) -> None:
     names = [one.partition("=")[0] for one in given["names"]]
     run("dpkg", "--configure", "-a")
@@ -194,17 +230,23 @@ def packages(given: dict[str, Any]) -> None:
     # A named package counts as wanted by itself from then on.
     if again := [name for name in names if name in automatic or name not in installed]:
         run("apt-mark", "auto", *again)
-    failures = []
-    for unit in outdated():
-        try:
-            restart(unit, given)
-            tell(f"{unit}: restarted")
-        except Failed as failure:
-            failures.append(str(failure))
+    units = outdated()
+    with without_backups() if MONGOD in units else nullcontext():
+        failures = [*filter(None, (tried(unit, given) for unit in units))]
     if failures:
         raise Failed("\n".join(failures))
     if Path("/run/reboot-required").exists():
         tell("Reboot required: the new kernel is not active (reboot_time does it at night; or `sudo reboot`)")
+
+
+def tried(unit: str, given: dict[str, Any]) -> str:
+    """Restart a unit; why it failed, "" if it did not."""
+    try:
+        restart(unit, given)
+    except Failed as failure:
+        return str(failure)
+    tell(f"{unit}: restarted")
+    return ""
 
 
 def restart(unit: str, given: dict[str, Any]) -> None:
@@ -246,7 +288,7 @@ def mongodb(given: dict[str, Any]) -> None:
     if done.returncode or way_back is None:
         raise Failed(f"MongoDB {old}: its package can't be downloaded, so there is no way back; nothing was changed")
     run(*APT, "--download-only", "install", f"{SERVER}={new}")
-    with no_restarts():
+    with no_restarts(), without_backups():
         tell("Stopping MongoDB")
         stop_cleanly(given)
         try:
@@ -260,11 +302,20 @@ def mongodb(given: dict[str, Any]) -> None:
                 raise Failed("the feature compatibility version has changed")
         except (Failed, OSError) as failure:
             tell(f"MongoDB {new} does not accept writes; going back to {old}")
-            run("systemctl", "stop", MONGOD)
-            run("dpkg", "--force-confold", "--install", str(way_back))
-            start(given)
-            raise Failed(f"MongoDB {new} did not come up, {old} runs again: {failure}") from None
+            go_back(given, str(way_back), failure)
     tell(f"MongoDB {new} accepts writes; feature compatibility version {features}")
+
+
+def go_back(given: dict[str, Any], package: str, why: Exception) -> None:
+    """Install and start what was there before. Always raises Failed."""
+    run("systemctl", "stop", MONGOD)
+    run("dpkg", "--force-confold", "--install", package)
+    failed = f"MongoDB {given['new']} did not come up"
+    try:
+        start(given)
+    except Failed as second:
+        raise Failed(f"{failed}, and {given['old']} does not either: {second}; before that: {why}") from None
+    raise Failed(f"{failed}, {given['old']} runs again: {why}")
 
 
 def stop_cleanly(given: dict[str, Any]) -> None:

@@ -150,6 +150,7 @@ def host(tmp_path, monkeypatch):
         )
         file.chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    monkeypatch.setattr(on_host, "BACKUP_LOCK", str(tmp_path / "slice.lock"))
     monkeypatch.setattr(on_host, "KEPT", str(tmp_path / "kept"))
     monkeypatch.setattr(on_host, "POLICY", str(tmp_path / "policy-rc.d"))
     monkeypatch.setattr(on_host, "DENIES", str(tmp_path / "run/policy-rc.d"))
@@ -175,11 +176,11 @@ GIVEN = {"old": "7.0.5", "new": "7.0.28", "mongodb": [], "seconds": 1}
 TO_THE_STOP = [
     "dpkg --configure -a",
     "apt-get -q download mongodb-org-server=7.0.5",
-    "apt-get -y -q --download-only install mongodb-org-server=7.0.28",
+    "apt-get -y -q --no-remove --download-only install mongodb-org-server=7.0.28",
     "systemctl stop mongod.service",
 ]
 INSTALLED = [
-    "apt-get -y -q --allow-downgrades install mongodb-org-server=7.0.28",
+    "apt-get -y -q --no-remove --allow-downgrades install mongodb-org-server=7.0.28",
     "systemctl start mongod.service",
 ]
 
@@ -253,3 +254,25 @@ def test_a_process_uses_the_files_that_it_has_mapped():
     files = on_host.mapped(str(os.getpid()))
     assert any(Path(file).name.startswith("libc.") for file in files)
     assert on_host.mapped("0") == set()
+
+
+def test_mongodb_does_not_stop_under_a_backup(host, monkeypatch):
+    folder, _, lines = host
+    monkeypatch.setattr(on_host, "BACKUP_SECONDS", 0)
+    with (folder / "slice.lock").open("w") as slice_that_runs:
+        assert on_host.locked(slice_that_runs)
+        with pytest.raises(Failed, match="still runs after 0 s"):
+            on_host.mongodb(GIVEN)
+    assert "systemctl stop mongod.service" not in lines()
+    on_host.mongodb(GIVEN)
+    with (folder / "slice.lock").open("w") as next_slice:
+        assert on_host.locked(next_slice)
+
+
+def test_where_neither_version_comes_up_both_are_told(host, monkeypatch):
+    def start(given):
+        raise Failed("aborted")
+
+    monkeypatch.setattr(on_host, "start", start)
+    with pytest.raises(Failed, match=r"MongoDB 7\.0\.28 did not come up, and 7\.0\.5 does not either: aborted"):
+        on_host.mongodb(GIVEN)

@@ -38,7 +38,7 @@ def jobs(monkeypatch):
 
     monkeypatch.setattr(upgrade, "run_job", run_job)
     monkeypatch.setattr(upgrade, "look", lambda session, given: its.found)
-    monkeypatch.setattr(upgrade, "givens", lambda session: {"one": {}, "two": {}})
+    monkeypatch.setattr(upgrade, "givens", lambda session, with_mongodb: {"one": {}, "two": {}})
     monkeypatch.setattr(upgrade, "asked", lambda step, given: step)
     monkeypatch.setattr(upgrade, "start_script", lambda command, job: command)
     monkeypatch.setattr(upgrade, "backup_script", lambda words: f"backup {words[0]}")
