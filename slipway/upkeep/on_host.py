@@ -17,6 +17,7 @@ import fcntl
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -225,11 +226,13 @@ def packages(given: dict[str, Any]) -> None:
     installed = {*run("dpkg-query", "-W", "-f", "${Package}\n").split()}
     if names:
         tell(f"Upgrading {len(names)} packages")
-        with no_restarts():
-            run(*APT, "install", *given["names"])
-    # A named package counts as wanted by itself from then on.
-    if again := [name for name in names if name in automatic or name not in installed]:
-        run("apt-mark", "auto", *again)
+        try:
+            with no_restarts():
+                run(*APT, "install", *given["names"])
+        finally:
+            # A named package counts as wanted by itself from then on.
+            again = [name for name in names if name in automatic or name not in installed]
+            succeeds(f"apt-mark auto {' '.join(again)}")
     units = outdated()
     with without_backups() if MONGOD in units else nullcontext():
         failures = [*filter(None, (tried(unit, given) for unit in units))]
@@ -259,7 +262,8 @@ def restart(unit: str, given: dict[str, Any]) -> None:
     wait_until_ready(unit, given)
 
 
-def wait_until_ready(unit: str, given: dict[str, Any], seconds: int = READY_SECONDS) -> None:
+def wait_until_ready(unit: str, given: dict[str, Any]) -> None:
+    seconds = given["seconds"] if unit == MONGOD else READY_SECONDS
     test = given.get("ready", {}).get(unit, "true")
     end = time.monotonic() + seconds
     while not (succeeds(f"systemctl is-active -q {unit}") and succeeds(test)):
@@ -333,7 +337,7 @@ def start(given: dict[str, Any]) -> None:
     run("systemctl", "reset-failed", MONGOD)
     if not succeeds(f"systemctl start {MONGOD}"):
         raise Failed(f"{MONGOD} failed to start: {last_lines(MONGOD)}")
-    wait_until_ready(MONGOD, given, given["seconds"])
+    wait_until_ready(MONGOD, given)
 
 
 def features(given: dict[str, Any]) -> None:
@@ -365,8 +369,14 @@ def feature_version(connection: Connection) -> str:
     return str(answer["featureCompatibilityVersion"]["version"])
 
 
+def end(number: int, _frame: object) -> None:
+    """So that what is put back at the end of a block is put back."""
+    raise Failed(f"ended by {signal.Signals(number).name}; run it again")
+
+
 def main(step: str, text: str) -> int:
     given = json.loads(text)
+    signal.signal(signal.SIGTERM, end)
     try:
         if step == "look":
             print(json.dumps(look(given)))

@@ -261,7 +261,7 @@ def remarks(host: HostReview, now: datetime) -> Iterator[str]:
         yield from _of_support(its, now.date())
     security = [one.package for one in host.updates if one.is_security]
     if security:
-        yield f"{counted(len(security), 'security update')} pending: {', '.join(security[:5])}"
+        yield f"{counted(len(security), 'security update')} pending (slipway upgrade): {', '.join(security[:5])}"
     if host.reboot_required:
         yield "reboot required: an update is not active"
     if host.mongodb_error:

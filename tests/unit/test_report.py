@@ -230,7 +230,7 @@ def test_what_deserves_a_look_is_named_the_most_urgent_first():
     assert found.remarks == [
         "Debian GNU/Linux 12 (bookworm): no regular security support since 2026-07-11; LTS for 579 more days, until"
         " 2028-06-30",
-        "1 security update pending: openssl",
+        "1 security update pending (slipway upgrade): openssl",
         "reboot required: an update is not active",
         "/: 90 % used",
         "shop.example GET /api/slow: 2 of 100 answers were server errors",
