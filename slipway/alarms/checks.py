@@ -256,7 +256,7 @@ def mongodb(facts: Facts, host: Host, memory: Memory) -> Found:
 def _slow_operations(host: Host, now: float) -> int:
     since = f"--since=@{int(now - ASK_SECONDS)}"
     # "Slow query". https://www.mongodb.com/docs/manual/reference/log-messages/#logging-slow-operations
-    words = ("--unit=mongod", "--output=cat", "--quiet", "--lines=10000", since, '--grep="id":51803')
+    words = ("--unit=mongod", "--output=cat", "--quiet", "--lines=3000", since, '--grep="id":51803')
     _, text = host.run("journalctl", *words)
     return sum(not OWN_OPERATIONS.search(line) for line in text.splitlines())
 

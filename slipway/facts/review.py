@@ -11,6 +11,9 @@ from slipway.facts.mongodb import program
 
 FOLDERS = ("/var/log", "/var/cache", "/var/lib/mongodb.before-restore", "/var/lib/slipway")
 
+# Of one part, in seconds: a host that says nothing for longer counts as gone.
+MAX_SECONDS = 100
+
 
 class Review(Fact[dict[str, list[str]]]):
     """Lines by part: system (key=value), updates (as apt lists them), disks (mount, MiB used, MiB in all), folders
@@ -27,9 +30,11 @@ class Review(Fact[dict[str, list[str]]]):
         """`mongodb` are its address, port, seconds for an answer, administrator, and the file with the password; None
         where there is none."""
         text = Path(requests_log.__file__).read_text()
-        summary = f"python3 -ISc {shlex.quote(text)} {shlex.quote(log)} {days}"
-        journal = f"journalctl --unit=mongod --output=cat --quiet --since=-{days}d --grep='\"id\":51803'"
-        usage = f"{{ {journal}; :; }} | {program(mongodb_usage, *mongodb)}" if mongodb else ":"
+        summary = f"timeout {MAX_SECONDS} python3 -ISc {shlex.quote(text)} {shlex.quote(log)} {days}"
+        log_of_mongodb = f"journalctl --unit=mongod --output=cat --quiet --since=-{days}d --grep='\"id\":51803'"
+        usage = (
+            f"{{ timeout {MAX_SECONDS} {log_of_mongodb}; :; }} | {program(mongodb_usage, *mongodb)}" if mongodb else ":"
+        )
         places = " ".join(map(shlex.quote, dict.fromkeys([*folders, *FOLDERS])))
         # By nobody, who can't write apt's cache.
         return f"""\
@@ -39,7 +44,7 @@ echo '== system'; . /etc/os-release; echo "title=$PRETTY_NAME"; echo "id=$ID-$VE
 echo lists=$(stat -c %Y /var/lib/apt/lists/*Release | sort -n | tail -n 1)
 echo '== updates'; runuser -u nobody -- apt list '?upgradable' | grep /
 echo '== disks'; df -Pm / /var {places} | awk 'NR > 1 {{print $6, $3, $2}}' | sort -u
-echo '== folders'; du -smx {places}
+echo '== folders'; timeout {MAX_SECONDS} du -smx {places}
 echo '== requests'; [ ! -e {log} ] || {summary}
 echo '== mongodb'; {usage}"""
 

@@ -64,7 +64,7 @@ class Alarms(Section):
     """For what part of five minutes programs may have waited for memory
     ([PSI](https://docs.kernel.org/accounting/psi.html))."""
 
-    alarm_slow_per_minute: Annotated[int, Field(ge=1, le=100_000), Unit("operations")] = 30
+    alarm_slow_per_minute: Annotated[int, Field(ge=1, le=400), Unit("operations")] = 30
     """How many slow operations MongoDB may log in a minute, on average of five minutes: of 100 ms and above, or as
     `operationProfiling.slowOpThresholdMs` of `mongodb_settings` says."""
 
