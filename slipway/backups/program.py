@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Backups of a host, and restores. Run by systemd timers and by `slipway backup` and `slipway restore`.
 
-usage: backup now | slice | list | check | prune | drill | fresh now|slice|drill | tell backup|drill
+usage: backup now | slice | list | sizes | check | prune | drill | fresh now|slice|drill | tell backup|drill
        backup restore [--at TIME | --id ID] [--only DB[.COLLECTION]] [--from NAME] [--files] [--secrets] [--dry-run]
                       [--of-another-host]   (with the repositories of copying.SOURCE)
 
@@ -35,6 +35,7 @@ STEPS: dict[str, Callable[[Facts], None]] = {
     "anyway": partial(steps.now, anyway=True),
     "slice": steps.take_slices,
     "list": steps.listed,
+    "sizes": steps.sizes,
     "check": steps.check,
     "prune": steps.prune,
     "drill": restoring.drill,

@@ -16,6 +16,7 @@ from slipway.engine.session import Session
 from slipway.facts import review as facts
 from slipway.secrets.store import MONGODB_ADMIN
 from slipway.settings.model import Settings
+from slipway.tasks.backup import PROGRAM
 from slipway.tasks.nginx import REQUESTS_LOG
 from slipway.ui.console import Console
 
@@ -93,4 +94,5 @@ def _asked(settings: Settings, groups: list[str]) -> dict[str, Any]:
         "log": REQUESTS_LOG,
         "folders": (*sites, *([settings.mongodb_data] if is_db else [])),
         "mongodb": (*where, settings.mongodb_admin_user, password) if is_db else None,
+        "backup": PROGRAM if is_db and settings.backup_repositories else "",
     }

@@ -17,7 +17,7 @@ MAX_SECONDS = 100
 
 class Review(Fact[dict[str, list[str]]]):
     """Lines by part: system (key=value), updates (as apt lists them), disks (mount, MiB used, MiB in all), folders
-    (MiB, path), requests and mongodb (JSON of the programs). Only reads, and gives everything else on the host
+    (MiB, path), requests, mongodb and backups (JSON of the programs). Only reads, and gives everything else on the host
     priority."""
 
     @staticmethod
@@ -25,10 +25,15 @@ class Review(Fact[dict[str, list[str]]]):
         return {}
 
     def command(
-        self, days: int, log: str, folders: tuple[str, ...], mongodb: tuple[str, int, int, str, str] | None
+        self,
+        days: int,
+        log: str,
+        folders: tuple[str, ...],
+        mongodb: tuple[str, int, int, str, str] | None,
+        backup: str = "",
     ) -> str:
         """`mongodb` are its address, port, seconds for an answer, administrator, and the file with the password; None
-        where there is none."""
+        where there is none. `backup` is the program of backups, "" where there are none."""
         text = Path(requests_log.__file__).read_text()
         summary = f"timeout {MAX_SECONDS} python3 -ISc {shlex.quote(text)} {shlex.quote(log)} {days}"
         log_of_mongodb = f"journalctl --unit=mongod --output=cat --quiet --since=-{days}d --grep='\"id\":51803'"
@@ -46,7 +51,8 @@ echo '== updates'; runuser -u nobody -- apt list '?upgradable' | grep /
 echo '== disks'; df -Pm / /var {places} | awk 'NR > 1 {{print $6, $3, $2}}' | sort -u
 echo '== folders'; timeout {MAX_SECONDS} du -smx {places}
 echo '== requests'; [ ! -e {log} ] || {summary}
-echo '== mongodb'; {usage}"""
+echo '== mongodb'; {usage}
+echo '== backups'; {f"timeout {MAX_SECONDS} {backup} sizes" if backup else ":"}"""
 
     def process(self, output: list[str]) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}

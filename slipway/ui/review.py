@@ -49,8 +49,11 @@ def tables(host: HostReview) -> Iterator[Table]:
     folders = sorted(host.folders, key=lambda one: -one.mb)
     yield Table("folders", ["path", "MiB"], [[one.path, str(one.mb)] for one in folders], numbers=1)
     changed = sorted((one for one in host.growth if one.after != one.before), key=lambda one: one.before - one.after)
-    growth = [[one.what, str(one.before), str(one.after), f"{one.after - one.before:+d}"] for one in changed]
-    yield Table("growth", ["of", "MiB before", "MiB now", "MiB"], growth, numbers=3)
+    growth = [
+        [one.what, f"{one.since:%Y-%m-%d}", str(one.before), str(one.after), f"{one.after - one.before:+d}"]
+        for one in changed
+    ]
+    yield Table("growth", ["of", "since", "MiB then", "MiB now", "MiB"], growth, numbers=3)
     if host.requests:
         routes = [
             [

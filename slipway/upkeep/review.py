@@ -12,7 +12,7 @@ from pydantic import Field
 
 from slipway.facts.base import key_values
 from slipway.inspection import support
-from slipway.upkeep.indexes import Collection, Described, MissingIndex, Query, missing_indexes
+from slipway.upkeep.indexes import MIB, Collection, Described, MissingIndex, Query, missing_indexes
 
 DAY = 86400
 # From which the support that is left, a disk or a route deserves a remark.
@@ -100,9 +100,10 @@ class Mongodb(Described):
 
 
 class Growth(Described):
-    """What has grown since an earlier report."""
+    """What has grown since the oldest full backup that is kept, or since an earlier report."""
 
     what: str
+    since: datetime
     before: int
     after: int
     """MiB."""
@@ -151,9 +152,8 @@ def review_of(
 ) -> Review:
     """The report of what facts.Review has found on each host."""
     now = datetime.now(UTC).replace(microsecond=0)
-    before = {host.name: host for host in earlier.hosts} if earlier else {}
     hosts = [
-        host_of(name, its, found[name], now, before.get(name))
+        host_of(name, its, found[name], now, earlier)
         if name in found
         else HostReview(name=name, roles=its, failure=failures.get(name, "not asked"))
         for name, its in roles.items()
@@ -169,7 +169,7 @@ def review_of(
 
 
 def host_of(
-    name: str, roles: list[str], found: Mapping[str, Sequence[str]], now: datetime, before: HostReview | None = None
+    name: str, roles: list[str], found: Mapping[str, Sequence[str]], now: datetime, earlier: Review | None = None
 ) -> HostReview:
     system, today = key_values(found.get("system", [])), now.date()
     end, long_end = support.ends(*system.get("id", "-").split("-", 1))
@@ -192,8 +192,7 @@ def host_of(
         mongodb=mongodb,
         mongodb_error=error,
     )
-    if before:
-        host.growth = [*_growth(before, host)]
+    host.growth = [*_in_backups(found.get("backups", [])), *(_growth(earlier, host) if earlier else ())]
     host.remarks = [*remarks(host, now)]
     return host
 
@@ -245,14 +244,25 @@ def _mongodb(lines: Sequence[str]) -> tuple[Mongodb | None, str]:
     return Mongodb(**{**its, **own, "missing": missing_indexes(slow, collections)}), ""
 
 
-def _growth(before: HostReview, host: HostReview) -> Iterator[Growth]:
-    sizes = {one.mount: one.used_mb for one in before.disks} | {one.path: one.mb for one in before.folders}
-    now = {one.mount: one.used_mb for one in host.disks} | {one.path: one.mb for one in host.folders}
-    yield from (Growth(what=name, before=sizes[name], after=mb) for name, mb in now.items() if name in sizes)
-    if before.mongodb and host.mongodb:
-        data = {one.full_name: one.data_mb for one in before.mongodb.collections}
-        for one in host.mongodb.collections:
-            yield Growth(what=one.full_name, before=data.get(one.full_name, 0), after=one.data_mb)
+def _in_backups(lines: Sequence[str]) -> Iterator[Growth]:
+    """As the program of backups prints the oldest and the newest full backup."""
+    if lines:
+        (then, before), (_, after) = json.loads(lines[-1])
+        since = datetime.fromtimestamp(then, UTC)
+        yield Growth(what="all documents", since=since, before=round(before / MIB), after=round(after / MIB))
+
+
+def _growth(earlier: Review, host: HostReview) -> Iterator[Growth]:
+    before = {one.name: _sizes(one) for one in earlier.hosts}.get(host.name, {})
+    for what, mb in _sizes(host).items():
+        if what in before:
+            yield Growth(what=what, since=earlier.when, before=before[what], after=mb)
+
+
+def _sizes(host: HostReview) -> dict[str, int]:
+    """Of disks, folders and collections, in MiB."""
+    sizes = {one.mount: one.used_mb for one in host.disks} | {one.path: one.mb for one in host.folders}
+    return sizes | ({one.full_name: one.data_mb for one in host.mongodb.collections} if host.mongodb else {})
 
 
 def remarks(host: HostReview, now: datetime) -> Iterator[str]:

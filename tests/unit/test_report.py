@@ -203,7 +203,9 @@ tzdata/stable-updates 2026c-0 all [upgradable from: 2026b-0]
 == requests
 {requests}
 == mongodb
-{mongodb}"""
+{mongodb}
+== backups
+[[1785000000, 104857600], [1795900000, 314572800]]"""
 REQUESTS = {
     "since": NOW - 86400,
     "until": NOW,
@@ -258,10 +260,16 @@ def test_the_report_is_shown_on_a_terminal_and_as_a_page_and_compared_with_an_ea
     read = Review.model_validate_json(first.model_dump_json())
     its = review_of("production", roles, {"web1": answer()}, {"web2": "[web2] <no route>"}, 92, read)
     growth = {one.what: (one.before, one.after) for one in its.hosts[0].growth}
-    assert growth == {"/": (600, 900), "/var/lib/mongodb": (336, 336), "shop.orders": (2, 2)}
+    assert growth == {
+        "all documents": (100, 300),
+        "/": (600, 900),
+        "/var/lib/mongodb": (336, 336),
+        "shop.orders": (2, 2),
+    }
+    assert f"{its.hosts[0].growth[0].since:%F}" == "2026-07-25"
     show(its, Console())
     said = capsys.readouterr().out
-    for text in ("+300", "GET /api/slow", "createIndex", "could not be asked", "2027-08-31", "3.0.18-1"):
+    for text in ("+300", "+200", "GET /api/slow", "createIndex", "could not be asked", "2027-08-31", "3.0.18-1"):
         assert text in said
     page = as_html(its)
     assert '<td class="number">+300</td>' in page
