@@ -81,11 +81,18 @@ def list_command(
     epilog=examples(
         "slipway backup pull",
         "slipway backup pull --at 2026-11-29T15:00:01Z --only shop.orders",
-        "slipway backup pull --raw shop.gz     # with all personal data",
+        "slipway backup pull --raw --output shop.gz     # with all personal data",
     )
 )
 @on_hosts
-@click.argument("file", required=False, type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    "file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="A new file; default: the site's name with .gz.",
+)
 @at_some_time
 @click.option("--raw", is_flag=True, help="Without backup_anonymise: with all personal data.")
 @pass_console
@@ -98,8 +105,8 @@ def pull(
     raw: bool,
     **given: str,
 ) -> None:
-    """Copy the databases from a backup to a FILE here, for development: rebuilt on the server beside the data, without
-    MongoDB's users, anonymised there (backup_anonymise), and only then copied. FILE defaults to the site's name."""
+    """Copy the databases from a backup to a file here, for development: rebuilt on the server beside the data, without
+    MongoDB's users, anonymised there (backup_anonymise), and only then copied."""
     session = _session(environment, limit, data)
     names = [host.name for host in session.connections.hosts()]
     if len(names) > 1:

@@ -205,11 +205,11 @@ def test_a_copy_for_developers_is_anonymised_before_it_leaves_the_server(server:
     hook = f"mongosh --quiet $MONGO_URL --eval '{change}' > /dev/null"
     with_hook = (*ON, "--data", f"backup_anonymise={hook}")
     copy = tmp_path / "copy.gz"
-    done = server.slipway("backup", "pull", "lab", str(copy), *ON)
+    done = server.slipway("backup", "pull", "lab", "--output", str(copy), *ON)
     assert (done.returncode, copy.exists()) == (1, False)
     assert "backup_anonymise is empty" in done.stderr
     server.apply(*with_hook)
-    done = server.slipway("backup", "pull", "lab", str(copy), *with_hook)
+    done = server.slipway("backup", "pull", "lab", "--output", str(copy), *with_hook)
     assert done.returncode == 0, done.stdout + done.stderr
     content = gzip.decompress(copy.read_bytes())
     assert b"nobody@example.org" in content
