@@ -12,10 +12,11 @@ import click
 from slipway.backups.copying import archive_of
 from slipway.cli.backup_program import ask_host, run_there
 from slipway.cli.by_ssh import copy_file
-from slipway.cli.options import at_some_time, examples, on_hosts, pass_console, words_of
+from slipway.cli.options import at_some_time, examples, hosts_options, on_hosts, pass_console, words_of
 from slipway.cli.running import connected, end_with_failures
 from slipway.engine.errors import RunFailed
 from slipway.engine.session import Session
+from slipway.project import INVENTORIES
 from slipway.settings.backup import secret_names
 from slipway.settings.model import Settings
 from slipway.ui.console import Console, escape
@@ -157,10 +158,15 @@ def kit_of(settings: Settings) -> str:
 
 
 @backup_group.command(epilog=examples("slipway backup kit kit.txt", "slipway backup kit lab -"))
-@on_hosts
-@click.argument("file")
-def kit(environment: str, limit: tuple[str, ...], data: tuple[str, ...], file: str) -> None:
+@hosts_options
+# By itself click would take a single argument for ENV.
+@click.argument("words", nargs=-1, required=True, metavar="[ENV] FILE")
+def kit(limit: tuple[str, ...], data: tuple[str, ...], words: tuple[str, ...]) -> None:
     """Write the recovery kit, with its secrets, to a FILE that only you can read; - prints it."""
+    *given, file = words
+    environment = given[0] if given else "production"
+    if len(given) > 1 or environment not in INVENTORIES:
+        raise click.UsageError(f"found {' '.join(words)}, expected a file, or {' or '.join(INVENTORIES)} and a file")
     session = _session(environment, limit, data)
     texts = [kit_of(one) for one in session.connections.settings.values() if one.backup_repositories]
     if not texts:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from support.backups import CHANGES, ON, hashes, state, switch_on
@@ -58,6 +60,16 @@ def test_packages_are_upgraded_and_each_service_that_uses_them_restarts_once(ser
     server.wait_until_healthy()
     assert "up to date" in upgraded(server)
     assert server.plan() == []
+
+
+def test_a_package_that_does_harm_goes_back_as_the_runbook_says(server: LabHost) -> None:
+    told = server.ssh("zgrep -h -A5 '^Start-Date' /var/log/apt/history.log* | tail -40")
+    found = re.search(r"nginx:amd64 \((\S+), 1\.22\.1-9\+deb12u99\)", told)
+    assert found, told
+    server.ssh(f"apt-get install -y -q --allow-downgrades nginx={found[1]} && apt-mark hold nginx")
+    assert "up to date" in upgraded(server, "--only", "os")
+    assert server.ssh("dpkg-query -W -f '${Version}' nginx") == found[1]
+    server.ssh("apt-mark unhold nginx")
 
 
 def test_a_service_that_still_runs_with_replaced_files_is_restarted_by_the_next_upgrade(server: LabHost) -> None:

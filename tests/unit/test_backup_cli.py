@@ -46,6 +46,10 @@ def test_the_kit_is_a_new_file_for_its_owner_alone(run, settings, monkeypatch, t
     assert (code, file.stat().st_mode & 0o777) == (0, 0o600)
     assert file.read_text() == kit_of(settings)
     assert "of-the-repositories" not in output
+    code, _, _ = run(Outcome([], [], 0, 0.0), "backup", "kit", str(tmp_path / "other.txt"))
+    assert (code, run.session.last.arguments[0]) == (0, "production")
+    code, _, errors = run(Outcome([], [], 0, 0.0), "backup", "kit", "staging", str(tmp_path / "third.txt"))
+    assert (code, "expected a file, or" in errors) == (1, True)
     file.write_text("mine")
     code, _, errors = run(Outcome([], [], 0, 0.0), "backup", "kit", "lab", str(file))
     assert (code, file.read_text()) == (1, "mine")
