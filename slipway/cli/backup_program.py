@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from slipway.cli.running import connected, end_with_failures
-from slipway.engine.errors import RunFailed
+from slipway.engine.connector import HostFailed
 from slipway.engine.session import Session
 from slipway.tasks.backup import PROGRAM
 from slipway.ui.console import Console, escape, plain
@@ -78,6 +78,17 @@ def run_job(
             session.connections.fail(connector.host, f"[{name}] {answer.output.strip()}")
         else:
             said[name] = ""
+    try:
+        _follow(session, console, said, job, shows)
+    except KeyboardInterrupt:
+        names = ", ".join(said)
+        raise KeyboardInterrupt(f"  [{names}] goes on with it; {job.said} there tells how it ends") from None
+    end_with_failures(session.connections.failures)
+    return said
+
+
+def _follow(session: Session, console: Console, said: dict[str, str], job: Job, shows: bool) -> None:
+    """Add to `said` what the hosts in it say, until the job has ended on all of them."""
     running, reached = {*said}, dict.fromkeys(said, 0)
     while running:
         time.sleep(POLL_SECONDS)
@@ -85,7 +96,13 @@ def run_job(
             name = connector.host.name
             if name not in running:
                 continue
-            text, _, end = connector.by_root(look_script(reached[name], job)).output.rpartition(f"\n{END}")
+            try:
+                shown = connector.by_root(look_script(reached[name], job)).output
+            except HostFailed as error:
+                running.discard(name)
+                session.connections.fail(connector.host, f"{error}; it goes on there: {job.said} tells how it ends")
+                continue
+            text, _, end = shown.rpartition(f"\n{END}")
             size, _, code = end.strip().partition(" ")
             said[name], reached[name] = said[name] + text, int(size)
             if shows and console.level >= 0:
@@ -96,16 +113,9 @@ def run_job(
                 if code != "0":
                     lines = said[name].strip().splitlines() or [f"the program ended: {code}"]
                     session.connections.fail(connector.host, f"[{name}] {lines[-1]}")
-    end_with_failures(session.connections.failures)
-    return said
 
 
 def ask_host(console: Console, session: Session, words: list[str], shows: bool = True) -> dict[str, str]:
-    """The same, connected for it. Interrupted, the host goes on."""
+    """The same, connected for it."""
     with connected(session, console):
-        try:
-            return run_there(session, console, words, shows)
-        except KeyboardInterrupt:
-            raise RunFailed(
-                f"the host goes on with it; `journalctl -u {BACKUP.unit}` and {BACKUP.said} there tell"
-            ) from None
+        return run_there(session, console, words, shows)

@@ -108,6 +108,9 @@ class Executor:
             self._lock()
             try:
                 yield done
+            except KeyboardInterrupt:
+                self._is_interrupted = True
+                raise
             finally:
                 self._unlock(done, time.monotonic() - began)
 

@@ -18,9 +18,11 @@ from slipway.backups.host import Facts, Failed
 from slipway.cli import backup_program
 from slipway.cli.backup import kit_of
 from slipway.cli.restore import restore, source_for
+from slipway.engine.connector import HostFailed
 from slipway.engine.errors import RunFailed
 from slipway.engine.outcome import Outcome
 from slipway.settings.check import SettingsError, check
+from slipway.ui.console import Console
 from support.fake_session import FakeSession
 
 
@@ -227,3 +229,46 @@ def test_no_copy_is_left_without_a_hook_or_where_it_fails(scratch, tmp_path):
     assert list(tmp_path.glob("mongodb.pull*")) == []
     copying.pull(facts, None, "", is_raw=True)
     assert (tmp_path / "mongodb.pull.gz").exists()
+
+
+class Answering:
+    """A host whose answers a test gives; the last one comes again."""
+
+    def __init__(self, *answers):
+        self.host, self.answers = SimpleNamespace(name="one"), [*answers]
+
+    def by_root(self, script):
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, BaseException):
+            raise answer
+        return SimpleNamespace(code=0, output=answer)
+
+
+@pytest.fixture
+def follow(monkeypatch):
+    """Runs a job on a host with these answers; returns what it said."""
+    monkeypatch.setattr(backup_program, "POLL_SECONDS", 0)
+
+    def run(*answers):
+        one, failures = Answering("", *answers), {}
+        connections = SimpleNamespace(
+            connectors=lambda: [one], failures=failures, fail=lambda host, text: failures.update({host.name: text})
+        )
+        session, console = SimpleNamespace(connections=connections), Console()
+        return backup_program.run_job(session, console, {"one": "start", "elsewhere": "start"})
+
+    return run
+
+
+def test_a_job_is_followed_to_its_end(follow, capsys):
+    assert follow("a\nb\nslipway-asked-end:4 ", "c\n\nslipway-asked-end:6 0") == {"one": "a\nbc\n"}
+    assert capsys.readouterr().out.split() == ["one:", "a", "one:", "b", "one:", "c"]
+    with pytest.raises(RunFailed, match=r"\[one\] why"):
+        follow("what\nwhy\nslipway-asked-end:4 1")
+
+
+def test_a_job_goes_on_where_the_connection_breaks_or_its_user_leaves(follow):
+    with pytest.raises(RunFailed, match="gone; it goes on there: /run/slipway-backup/asked tells"):
+        follow(HostFailed("[one] gone"))
+    with pytest.raises(KeyboardInterrupt, match=r"\[one\] goes on with it"):
+        follow(KeyboardInterrupt())
