@@ -14,11 +14,13 @@ from slipway.alarms import program as alarms_program
 from slipway.alarms.host import Facts, Site
 from slipway.engine import notes, run
 from slipway.engine.components import Component, Drift, component, component_step, registry
+from slipway.facts import mongodb_protocol
 from slipway.facts.base import Output
 from slipway.ops.commands import Commands
 from slipway.ops.files import put, put_all
 from slipway.ops.templates import render
 from slipway.ops.units import know, service
+from slipway.secrets.store import MONGODB_ADMIN
 from slipway.settings import alarms as alarm_settings
 from slipway.settings.model import Settings
 from slipway.tasks.credentials import host_secrets
@@ -31,7 +33,7 @@ SERVICE, TIMER = f"{UNITS}/slipway-alarms.service", f"{UNITS}/slipway-alarms.tim
 # For all services of the host, and for this one, which must not start itself: the drop-in sorted last wins.
 # https://www.freedesktop.org/software/systemd/man/252/systemd.unit.html#Description
 ON_FAILURE, NOT_OF_ITSELF = f"{UNITS}/service.d/slipway-alarms.conf", f"{SERVICE}.d/zz-not-of-itself.conf"
-MODULES = (alarms_host, checks, messages)
+MODULES = (alarms_host, checks, messages, mongodb_protocol)
 
 
 def is_wanted(settings: Settings) -> bool:
@@ -105,7 +107,15 @@ def facts(settings: Settings) -> Facts:
         errors_percent=settings.alarm_errors_percent,
         memory_percent=settings.alarm_memory_percent,
         logins=settings.alarm_logins,
+        mongodb=[settings.mongodb_local, settings.mongodb_port, settings.mongodb_admin_user]
+        if _has_oplog(settings)
+        else [],
+        slow_per_minute=settings.alarm_slow_per_minute,
     )
+
+
+def _has_oplog(settings: Settings) -> bool:
+    return "db" in host.groups and bool(settings.mongodb_replica_set)
 
 
 def _components() -> list[Component]:
@@ -130,7 +140,7 @@ def _site(settings: Settings) -> Site:
 def unit_files(settings: Settings) -> dict[str, str]:
     values = {
         "program": PROGRAM,
-        "secrets": _secrets(settings),
+        "secrets": [*_secrets(settings), *([MONGODB_ADMIN] if _has_oplog(settings) else [])],
         "folder": settings.credentials_folder,
     }
     return {

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from pyinfra import host
 from pyinfra.api import operation
 
-from slipway.backups import chain, exchange, mongo, oplog, restic, restoring, steps
+from slipway.backups import chain, copying, exchange, mongo, oplog, restic, restoring, steps
 from slipway.backups import host as backup_host
 from slipway.backups import program as backup_program
 from slipway.backups.host import CACHE, STATE, Facts
@@ -34,7 +34,9 @@ PROGRAM, FACTS = f"{FOLDER}/backup", f"{FOLDER}/backup.json"
 KNOWN_HOSTS = "/etc/slipway-backup.known_hosts"
 UNITS = "/etc/systemd/system"
 SETTLE, NEEDS_SETTLED = "slipway-settle.service", "mongod.service.d/slipway-backup.conf"
-MODULES = (chain, exchange, oplog, backup_host, restic, mongo, steps, restoring, mongodb_protocol, mongodb_set)
+MODULES = (
+    *(chain, exchange, oplog, backup_host, restic, mongo, steps, restoring, copying, mongodb_protocol, mongodb_set),
+)
 
 
 class Job(NamedTuple):
@@ -167,6 +169,7 @@ def facts(settings: Settings) -> Facts:
         days=settings.backup_keep_seconds_days,
         prunes=settings.backup_prune,
         check=settings.backup_check,
+        anonymise=settings.backup_anonymise,
         seconds=settings.limits.ready,
     )
 

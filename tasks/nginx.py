@@ -33,6 +33,8 @@ ACME_WEBROOT = "/var/www/letsencrypt"
 ERROR_PAGES = "/usr/share/slipway/errors"
 # Exists for nginx_reload_drain_seconds before a reload: keep-alive connections close after a response.
 CLOSING = "/run/nginx-closing"
+# What `slipway report` reads; logrotate(8) rotates it with the others.
+REQUESTS_LOG = "/var/log/nginx/requests.log"
 UNIT = "nginx.service"
 SANDBOX = "/etc/systemd/system/nginx.service.d/slipway.conf"
 VERSION = "nginx -v 2>&1 | sed -n 's/^nginx version: nginx.//p'"
@@ -120,8 +122,8 @@ def nginx(settings: Settings) -> None:
         files=files,
         links=links(settings),
         removed=[*(retired_files(there, settings) if there else ()), *_no_longer_configured(settings)],
-        # Check the copy's sites rather than the live ones.
-        check="cd {} && cp -a nginx.conf nginx.conf.real"
+        # Check the copy's sites rather than the live ones. Nginx creates its logs even then: nobody else may read them.
+        check="umask 027 && cd {} && cp -a nginx.conf nginx.conf.real"
         " && sed -i 's#include /etc/nginx/sites-#include sites-#' nginx.conf"
         " && nginx -t -q -c {}/nginx.conf && mv -fT nginx.conf.real nginx.conf",
         rollback_unit=UNIT,
@@ -207,6 +209,7 @@ def configuration(settings: Settings, taken: Collection[str] = (), brotli: bool 
         "special_policies": SPECIAL,
         "with_scripts": with_scripts,
         "closing": CLOSING,
+        "requests_log": REQUESTS_LOG,
         "defaults": {
             port: [listen for socket, listen in DEFAULTS.items() if socket.endswith(f":{port}") and socket not in taken]
             for port in ("80", "443")

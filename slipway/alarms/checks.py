@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from slipway.alarms.host import Facts, Host
+from slipway.alarms.host import Facts, Host, secret
 
 DAY, HOUR, MINUTE = 86400, 3600, 60
 ERROR_SECONDS, MIN_ANSWERS = 5 * MINUTE, 20
@@ -18,6 +19,9 @@ RESTART_SECONDS, MANY_RESTARTS = 10 * MINUTE, 3
 # An alarm about a single event is resolved by itself after this.
 EVENT_SECONDS = 30 * MINUTE
 UPDATE_DAYS, REBOOT_DAYS = 3, 3
+ASK_SECONDS, FULL_OPLOG = 5 * MINUTE, 0.8
+# MongoDB's and those of backups.
+OWN_OPERATIONS = re.compile(r'"ns":"(local|admin|config)\.|"appName":"mongo(dump|restore)"')
 ACCESS_LOG = "/var/log/nginx/access.log"
 OWN = "slipway-alarms.service"
 FOLDERS = ("/", "/var", "/var/lib/mongodb", "/var/www", "/srv", "/boot")
@@ -227,6 +231,36 @@ def updates(facts: Facts, host: Host, memory: Memory) -> Found:
         )
 
 
+def mongodb(facts: Facts, host: Host, memory: Memory) -> Found:
+    """The time that the oplog reaches back, and the rate of slow operations; asked every 5 minutes."""
+    if not facts.mongodb:
+        return
+    address, port, user = facts.mongodb
+    now = host.now()
+    if now - memory.get("mongodb_time", 0) >= ASK_SECONDS:
+        memory.update(mongodb_time=now, slow=_slow_operations(host, now))
+        # One that does not answer is reported by its unit and the sites.
+        with suppress(OSError):
+            memory["oplog"] = host.oplog(address, port, user, secret(facts, "MONGODB_ADMIN_PASSWORD"))
+    first, last, used = memory.get("oplog", (0, 0, 0))
+    # One that is not full yet has everything since its beginning.
+    if used >= FULL_OPLOG and last - first < DAY:
+        text = f"MongoDB's oplog reaches back only {(last - first) / HOUR:.1f} hours"
+        meaning = "a repository of backups that is away for longer gets a gap"
+        yield "oplog", Problem(text, meaning, "raise mongodb_oplog_mb; slipway apply", at_once=True)
+    if memory["slow"] > facts.slow_per_minute * ASK_SECONDS / MINUTE:
+        text = f"MongoDB logged {memory['slow']} slow operations in {ASK_SECONDS // MINUTE} minutes"
+        yield "slow", Problem(text, "the site is slow", "slipway report (missing indexes)", at_once=True)
+
+
+def _slow_operations(host: Host, now: float) -> int:
+    since = f"--since=@{int(now - ASK_SECONDS)}"
+    # "Slow query". https://www.mongodb.com/docs/manual/reference/log-messages/#logging-slow-operations
+    words = ("--unit=mongod", "--output=cat", "--quiet", "--lines=3000", since, '--grep="id":51803')
+    _, text = host.run("journalctl", *words)
+    return sum(not OWN_OPERATIONS.search(line) for line in text.splitlines())
+
+
 def clock(facts: Facts, host: Host, memory: Memory) -> Found:
     """Time synchronization; a container has its host's clock."""
     if host.run("systemd-detect-virt", "--container", "--quiet")[0] == 0:
@@ -264,5 +298,5 @@ def logins(facts: Facts, host: Host, memory: Memory) -> Found:
 
 
 CHECKS: tuple[Callable[[Facts, Host, Memory], Found], ...] = (
-    *(units, health, sites, errors, certificates, disks, memory_pressure, updates, clock, logins),
+    *(units, health, sites, errors, certificates, disks, memory_pressure, updates, mongodb, clock, logins),
 )

@@ -45,6 +45,9 @@ class Facts(NamedTuple):
     errors_percent: int
     memory_percent: int
     logins: bool
+    # Address, port and administrator of MongoDB on this host; empty for none.
+    mongodb: list[Any]
+    slow_per_minute: int
 
 
 class Host:
@@ -115,6 +118,25 @@ class Host:
             raise OSError(f"no answer: {type(error).__name__}") from None
         finally:
             connection.close()
+
+    def oplog(self, address: str, port: int, user: str, password: str) -> tuple[float, float, float]:
+        """The times of the first and the last entry of MongoDB's oplog, and the used part of its size. Raises
+        OSError."""
+        from slipway.facts.mongodb_protocol import Connection
+
+        connection = Connection(address, port, 20)
+        try:
+            if not connection.logs_in(user, password):
+                raise OSError("MongoDB rejects the password")
+            ends = []
+            for order in (1, -1):
+                command = {"find": "oplog.rs", "sort": {"$natural": order}, "limit": 1, "projection": {"ts": 1}}
+                # A timestamp has its seconds in the upper half.
+                ends.append(connection.run(command, "local")["cursor"]["firstBatch"][0]["ts"] >> 32)
+            its = connection.run({"collStats": "oplog.rs"}, "local")
+            return ends[0], ends[1], its["size"] / its["maxSize"]
+        except (KeyError, IndexError) as error:
+            raise OSError(f"MongoDB has no oplog: {error}") from None
 
 
 def _connected(seconds: float) -> Any:

@@ -50,6 +50,7 @@ class Facts(NamedTuple):
     days: int
     prunes: bool
     check: str
+    anonymise: str
     seconds: int
 
 

@@ -1,9 +1,11 @@
 #!/usr/bin/python3
 """Backups of a host, and restores. Run by systemd timers and by `slipway backup` and `slipway restore`.
 
-usage: backup now | slice | list | check | prune | drill | fresh now|slice|drill | tell backup|drill
+usage: backup now | slice | list | sizes | check | prune | drill | fresh now|slice|drill | tell backup|drill
        backup restore [--at TIME | --id ID] [--only DB[.COLLECTION]] [--from NAME] [--files] [--secrets] [--dry-run]
+                      [--of-another-host]   (with the repositories of copying.SOURCE)
 
+       backup pull [--at TIME | --id ID] [--only DB[.COLLECTION]] [--from NAME] [--raw]
        backup anyway (as now, also with another server's backups in a repository)
        backup settle (before MongoDB starts: roll back an interrupted restore)
 
@@ -18,9 +20,10 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 
-from slipway.backups import restoring, steps
+from slipway.backups import copying, restoring, steps
 from slipway.backups.chain import at, seconds_of
 from slipway.backups.exchange import settle
 from slipway.backups.host import Busy, Facts, Failed, be_nice, end_on_signals, load, read_drill, read_state, tell
@@ -32,6 +35,7 @@ STEPS: dict[str, Callable[[Facts], None]] = {
     "anyway": partial(steps.now, anyway=True),
     "slice": steps.take_slices,
     "list": steps.listed,
+    "sizes": steps.sizes,
     "check": steps.check,
     "prune": steps.prune,
     "drill": restoring.drill,
@@ -65,15 +69,21 @@ def told(what: str) -> str:
     return f"full {at(state['full']['time'])}; every second up to {slices or 'none yet'}{failures}"
 
 
-def restore(facts: Facts, words: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="backup restore")
+def restore(facts: Facts, words: list[str], step: str = "restore") -> None:
+    """Restore, or write a copy (`pull`)."""
+    parser = argparse.ArgumentParser(prog=f"backup {step}")
     parser.add_argument("--at", default="")
     parser.add_argument("--id", default="")
     parser.add_argument("--only", default="")
     parser.add_argument("--from", dest="repository", default="")
-    for flag in ("--files", "--secrets", "--dry-run"):
+    for flag in ("--files", "--secrets", "--dry-run", "--raw", "--of-another-host"):
         parser.add_argument(flag, action="store_true")
     given = parser.parse_args(words)
+    with copying.of_another_host(facts) if given.of_another_host else nullcontext(facts) as its:
+        carry_out(its, given, step)
+
+
+def carry_out(facts: Facts, given: argparse.Namespace, step: str) -> None:
     found = restoring.find(facts, seconds_of(given.at) if given.at else None, given.id, given.repository)
     full, until = found.chosen.full, found.chosen.until
     documents = sum(max(one[0], 0) for one in found.manifest["collections"].values())
@@ -81,12 +91,14 @@ def restore(facts: Facts, words: list[str]) -> None:
         f"{given.only or 'All databases'} as of {at(until[0])}: backup {full.id} from {found.repository.name},"
         f" {documents} documents, and {len(found.chosen.slices)} slices of the oplog"
     )
-    if not given.dry_run:
+    if step == "pull":
+        copying.pull(facts, found, given.only, given.raw)
+    elif not given.dry_run:
         restoring.restore(facts, found, given.only, given.files, given.secrets)
 
 
 def main(step: str = "--help", *words: str) -> int:
-    if step not in (*STEPS, "restore", "fresh", "settle", "tell"):
+    if step not in (*STEPS, "restore", "pull", "fresh", "settle", "tell"):
         print(__doc__)
         return 0 if step == "--help" else 2
     if step == "settle":
@@ -105,7 +117,7 @@ def main(step: str = "--help", *words: str) -> int:
     be_nice()
     try:
         facts = load(os.path.dirname(os.path.realpath(__file__)))
-        restore(facts, [*words]) if step == "restore" else STEPS[step](facts)
+        restore(facts, [*words], step) if step in ("restore", "pull") else STEPS[step](facts)
     except Busy as busy:
         # The next slice covers this one.
         print(busy, file=sys.stderr, flush=True)

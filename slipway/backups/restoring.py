@@ -287,6 +287,8 @@ def drill(facts: Facts) -> None:
         report |= {"result": "failed", "why": str(failure)}
     report["seconds"] = round(time.time() - began, 1)
     report = signed(facts, report)
+    # Only systemd's units create it, and a drill may be the first step here.
+    os.makedirs(STATE, mode=0o700, exist_ok=True)
     write(f"{STATE}/drill.json", json.dumps(report, indent=2))
     if report["result"] == "passed":
         Repository(facts, repository).store("drill.json", {DRILL: ""}, json.dumps(report).encode())

@@ -14,6 +14,7 @@ import json
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -288,6 +289,18 @@ def listed(facts: Facts) -> None:
             "gaps": [{"begin": at(one.begin[0]), "end": at(one.end[0])} for one in chain.gaps(found)],
         }
     tell(json.dumps(answer, indent=2))
+
+
+def sizes(facts: Facts) -> None:
+    """Print the oldest and the newest full backup of a repository that answers, as JSON: each with its time and the
+    bytes of its documents."""
+    for repository in repositories(facts):
+        with suppress(Failed):
+            if fulls := chain.catalog(repository.snapshots()).fulls:
+                ends = [fulls[0], fulls[-1]]
+                manifests = [json.loads(repository.read(one.manifest, MANIFEST_FILE)) for one in ends]
+                tell(json.dumps([[one.end[0], its["bytes"]] for one, its in zip(ends, manifests, strict=True)]))
+                return
 
 
 def signed(facts: Facts, report: dict[str, Any]) -> dict[str, Any]:

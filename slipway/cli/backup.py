@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from pathlib import Path
 
 import click
 
-from slipway.cli.backup_program import ask_host
-from slipway.cli.options import examples, on_hosts, pass_console
-from slipway.cli.running import end_with_failures
+from slipway.backups.copying import archive_of
+from slipway.cli.backup_program import ask_host, run_there
+from slipway.cli.by_ssh import copy_file
+from slipway.cli.options import at_some_time, examples, hosts_options, on_hosts, pass_console, words_of
+from slipway.cli.running import connected, end_with_failures
 from slipway.engine.errors import RunFailed
 from slipway.engine.session import Session
+from slipway.project import INVENTORIES
 from slipway.settings.backup import secret_names
 from slipway.settings.model import Settings
-from slipway.ui.console import Console
+from slipway.ui.console import Console, escape
 
 # Backups are made where the database is.
 ROLE = ("db",)
@@ -74,6 +78,55 @@ def list_command(
                 console.say(f"{one['begin']} to {one['end']}", "    gap    ")
 
 
+@backup_group.command(
+    epilog=examples(
+        "slipway backup pull",
+        "slipway backup pull --at 2026-11-29T15:00:01Z --only shop.orders",
+        "slipway backup pull --raw --output shop.gz     # with all personal data",
+    )
+)
+@on_hosts
+@click.option(
+    "-o",
+    "--output",
+    "file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="A new file; default: the site's name with .gz.",
+)
+@at_some_time
+@click.option("--raw", is_flag=True, help="Without backup_anonymise: with all personal data.")
+@pass_console
+def pull(
+    console: Console,
+    environment: str,
+    limit: tuple[str, ...],
+    data: tuple[str, ...],
+    file: Path | None,
+    raw: bool,
+    **given: str,
+) -> None:
+    """Copy the databases from a backup to a file here, for development: rebuilt on the server beside the data, without
+    MongoDB's users, anonymised there (backup_anonymise), and only then copied."""
+    session = _session(environment, limit, data)
+    names = [host.name for host in session.connections.hosts()]
+    if len(names) > 1:
+        raise RunFailed(f"found {len(names)} hosts, expected one: {', '.join(names)}; add --limit {names[0]}")
+    settings = session.connections.settings[names[0]]
+    target = file or Path(f"{settings.site_name}.gz")
+    if target.exists():
+        raise RunFailed(f"{target}: it exists; name a new file")
+    with connected(session, console):
+        run_there(session, console, ["pull", *words_of(given), *(["--raw"] if raw else [])])
+        try:
+            copy_file(session.connections.hosts()[0], archive_of(settings.mongodb_data), target)
+        finally:
+            session.connections.by_root(f"rm -f {shlex.quote(archive_of(settings.mongodb_data))}")
+    if console.level >= 0:
+        console.say(f"{escape(str(target))}: into your own MongoDB by")
+        console.say(f"mongorestore --gzip --archive={escape(str(target))} --drop --nsExclude 'admin.*'", "  ")
+
+
 KIT = """\
 Recovery kit of {site} ({domain}), by Slipway.
 Keep it where neither the server nor your computer is: printed, or in a password manager. It opens the backups.
@@ -105,10 +158,15 @@ def kit_of(settings: Settings) -> str:
 
 
 @backup_group.command(epilog=examples("slipway backup kit kit.txt", "slipway backup kit lab -"))
-@on_hosts
-@click.argument("file")
-def kit(environment: str, limit: tuple[str, ...], data: tuple[str, ...], file: str) -> None:
+@hosts_options
+# By itself click would take a single argument for ENV.
+@click.argument("words", nargs=-1, required=True, metavar="[ENV] FILE")
+def kit(limit: tuple[str, ...], data: tuple[str, ...], words: tuple[str, ...]) -> None:
     """Write the recovery kit, with its secrets, to a FILE that only you can read; - prints it."""
+    *given, file = words
+    environment = given[0] if given else "production"
+    if len(given) > 1 or environment not in INVENTORIES:
+        raise click.UsageError(f"found {' '.join(words)}, expected a file, or {' or '.join(INVENTORIES)} and a file")
     session = _session(environment, limit, data)
     texts = [kit_of(one) for one in session.connections.settings.values() if one.backup_repositories]
     if not texts:

@@ -1,54 +1,94 @@
-"""The program of backups on a host (slipway/backups/program.py), run there to its end whatever becomes of the
-connection, and what it says as it says it."""
+"""A program on a host that runs to its end whatever becomes of the connection, and what it says as it says it: that of
+backups (slipway/backups/program.py), and upgrades."""
 
 from __future__ import annotations
 
 import shlex
 import time
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from slipway.cli.running import connected, end_with_failures
-from slipway.engine.errors import RunFailed
+from slipway.engine.connector import HostFailed
 from slipway.engine.session import Session
 from slipway.tasks.backup import PROGRAM
 from slipway.ui.console import Console, escape, plain
 
-# Where it writes what it says and its exit code, and the unit that it runs in.
-SAID, UNIT = "/run/slipway-backup/asked", "slipway-asked"
 POLL_SECONDS = 1.0
 OFF = "backups are off on this host: set backup_repositories, and run `slipway apply` (docs/backups.md)"
 END = "slipway-asked-end:"
 
 
-def start_script(words: list[str]) -> str:
-    """A script that starts the program in a unit of its own; fails where another one runs."""
-    command = " ".join(map(shlex.quote, [PROGRAM, *words]))
-    inner = shlex.quote(f"{command} > {SAID} 2>&1; echo $? > {SAID}.code")
+class Job(NamedTuple):
+    """The unit that it runs in, the file with what it says (beside it the exit code), and who is in the way."""
+
+    unit: str
+    said: str
+    busy: str
+
+
+BACKUP = Job("slipway-asked", "/run/slipway-backup/asked", "another backup or restore is running on this host")
+
+
+def start_script(command: str, job: Job = BACKUP) -> str:
+    """A script that starts a command in a unit of its own; fails where another one runs."""
+    said = job.said
     return (
-        f"[ -x {PROGRAM} ] || {{ echo {shlex.quote(OFF)}; exit 1; }}\n"
-        f"! systemctl is-active -q {UNIT} || {{ echo 'another backup or restore is running on this host'; exit 1; }}\n"
-        f"install -d -m 711 {SAID.rpartition('/')[0]}; rm -f {SAID}.code; : > {SAID}; chmod 600 {SAID}\n"
-        f"systemd-run --quiet --collect --unit={UNIT} sh -c {inner}"
+        f"! systemctl is-active -q {job.unit} || {{ echo {shlex.quote(job.busy)}; exit 1; }}\n"
+        f"install -d -m 711 {said.rpartition('/')[0]}; rm -f {said}.code; umask 077; : > {said}\n"
+        # From a file: systemd would expand a ${NAME} in a unit's command.
+        f"cat > {said}.sh <<'END_OF_COMMAND'\n{command} > {said} 2>&1; echo $? > {said}.code\nEND_OF_COMMAND\n"
+        f"systemd-run --quiet --collect --unit={job.unit} --description='Started by slipway' sh {said}.sh"
     )
 
 
-def look_script(begin: int) -> str:
+def backup_script(words: list[str]) -> str:
+    """The same for the program of backups."""
+    is_there = f"[ -x {PROGRAM} ] || {{ echo {shlex.quote(OFF)}; exit 1; }}\n"
+    return is_there + start_script(shlex.join([PROGRAM, *words]))
+
+
+def look_script(begin: int, job: Job = BACKUP) -> str:
     """A script that prints what was said from a byte on, and last a line with the byte that it came to, and with the
     exit code once there is one."""
     return (
-        f"systemctl is-active -q {UNIT} && there=yes || there=no; code=$(cat {SAID}.code 2> /dev/null)\n"
-        f"size=$(stat -c %s {SAID}); tail -c +{begin + 1} {SAID} | head -c $((size - {begin}))\n"
+        f"systemctl is-active -q {job.unit} && there=yes || there=no; code=$(cat {job.said}.code 2> /dev/null)\n"
+        f"size=$(stat -c %s {job.said}); tail -c +{begin + 1} {job.said} | head -c $((size - {begin}))\n"
         f"""[ -n "$code" ] || [ $there = yes ] || code=gone; printf '\\n{END}%s %s' $size $code"""
     )
 
 
 def run_there(session: Session, console: Console, words: list[str], shows: bool = True) -> dict[str, str]:
-    """What the program said, by host, within a session that is connected. Raises RunFailed."""
+    """What the program of backups said, by host, within a session that is connected. Raises RunFailed."""
+    names = [connector.host.name for connector in session.connections.connectors()]
+    return run_job(session, console, dict.fromkeys(names, backup_script(words)), shows=shows)
+
+
+def run_job(
+    session: Session, console: Console, scripts: Mapping[str, str], job: Job = BACKUP, shows: bool = True
+) -> dict[str, str]:
+    """What a job said, by host: `scripts` start it. Raises RunFailed."""
     said: dict[str, str] = {}
-    for connector, answer in session.connections.by_root(start_script(words)):
+    for connector in session.connections.connectors():
+        name = connector.host.name
+        if name not in scripts:
+            continue
+        answer = connector.by_root(scripts[name])
         if answer.code:
-            session.connections.fail(connector.host, f"[{connector.host.name}] {answer.output.strip()}")
+            session.connections.fail(connector.host, f"[{name}] {answer.output.strip()}")
         else:
-            said[connector.host.name] = ""
+            said[name] = ""
+    try:
+        _follow(session, console, said, job, shows)
+    except KeyboardInterrupt:
+        names = ", ".join(said)
+        raise KeyboardInterrupt(f"  [{names}] goes on with it; {job.said} there tells how it ends") from None
+    end_with_failures(session.connections.failures)
+    return said
+
+
+def _follow(session: Session, console: Console, said: dict[str, str], job: Job, shows: bool) -> None:
+    """Add to `said` what the hosts in it say, until the job has ended on all of them."""
     running, reached = {*said}, dict.fromkeys(said, 0)
     while running:
         time.sleep(POLL_SECONDS)
@@ -56,7 +96,13 @@ def run_there(session: Session, console: Console, words: list[str], shows: bool 
             name = connector.host.name
             if name not in running:
                 continue
-            text, _, end = connector.by_root(look_script(reached[name])).output.rpartition(f"\n{END}")
+            try:
+                shown = connector.by_root(look_script(reached[name], job)).output
+            except HostFailed as error:
+                running.discard(name)
+                session.connections.fail(connector.host, f"{error}; it goes on there: {job.said} tells how it ends")
+                continue
+            text, _, end = shown.rpartition(f"\n{END}")
             size, _, code = end.strip().partition(" ")
             said[name], reached[name] = said[name] + text, int(size)
             if shows and console.level >= 0:
@@ -67,14 +113,9 @@ def run_there(session: Session, console: Console, words: list[str], shows: bool 
                 if code != "0":
                     lines = said[name].strip().splitlines() or [f"the program ended: {code}"]
                     session.connections.fail(connector.host, f"[{name}] {lines[-1]}")
-    end_with_failures(session.connections.failures)
-    return said
 
 
 def ask_host(console: Console, session: Session, words: list[str], shows: bool = True) -> dict[str, str]:
-    """The same, connected for it. Interrupted, the host goes on."""
+    """The same, connected for it."""
     with connected(session, console):
-        try:
-            return run_there(session, console, words, shows)
-        except KeyboardInterrupt:
-            raise RunFailed(f"the host goes on with it; `journalctl -u {UNIT}` and {SAID} there tell") from None
+        return run_there(session, console, words, shows)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 from typing import IO
 
 from pyinfra.api.host import Host
@@ -84,6 +85,23 @@ def follow(session: Session, console: Console, scripts: Mapping[str, str]) -> No
     ended = {name: process.wait() for name, process in running.items()}
     failed = {name: f"[{name}] ended with {code}" for name, code in ended.items() if code}
     end_with_failures({**session.connections.failures, **failed})
+
+
+def copy_file(host: Host, source: str, target: Path) -> None:
+    """Copy a host's file to a new one here, complete or not at all, for its owner alone. Raises RunFailed."""
+    part = target.with_name(f"{target.name}.part")
+    part.unlink(missing_ok=True)
+    try:
+        number = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(number, "wb") as writing:
+            done = subprocess.run(argv(host, f"cat {shlex.quote(source)}"), stdout=writing, check=False)
+        if done.returncode:
+            raise RunFailed(f"[{host.name}] copying {source} ended with {done.returncode}; try again")
+        part.rename(target)
+    except OSError as error:
+        raise RunFailed(f"{target}: {error.strerror}; name another file") from None
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _show(console: Console, output: IO[str], prefix: str) -> None:

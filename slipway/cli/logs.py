@@ -12,10 +12,13 @@ from slipway.cli.options import examples, of_site, on_hosts, pass_console
 from slipway.engine.errors import RunFailed
 from slipway.engine.session import Session
 from slipway.settings.model import Settings
+from slipway.tasks.nginx import REQUESTS_LOG
 from slipway.ui.console import Console
 
 # What writes files of its own beside the journal.
-FILES = {"nginx": "/var/log/nginx/access.log /var/log/nginx/error.log", "mongod": "/var/log/mongodb/mongod.log"}
+FILES = {"nginx": "/var/log/nginx/access.log /var/log/nginx/error.log"}
+# With the requests' ids.
+SEARCHED = {"nginx": f"/var/log/nginx/error.log {REQUESTS_LOG}"}
 ROLES = {"nginx": "web", "mongod": "db"}
 
 
@@ -25,6 +28,7 @@ ROLES = {"nginx": "web", "mongod": "db"}
         "slipway logs --service worker --follow",
         "slipway logs --service nginx",
         "slipway logs --since -1h",
+        "slipway logs --service nginx --grep 4f0c9d2e    # then --service backend: the same request",
     )
 )
 @on_hosts
@@ -34,6 +38,7 @@ ROLES = {"nginx": "web", "mongod": "db"}
     "--since", default="", metavar="TIME", help='From when on, as journalctl takes it: -1h, "2026-11-29 15:00".'
 )
 @click.option("-n", "--lines", default=100, show_default=True, help="How many lines, without --since.")
+@click.option("--grep", "pattern", default="", metavar="REGEX", help="Only lines that match, such as a request's id.")
 @of_site
 @pass_console
 def logs(
@@ -45,6 +50,7 @@ def logs(
     follows: bool,
     since: str,
     lines: int,
+    pattern: str,
     site: str,
 ) -> None:
     """Print the log of a service, of several hosts with their names."""
@@ -53,17 +59,24 @@ def logs(
     session = Session(environment, "", limit or (ROLES.get(service, "app"),), [*data, f"release_site={site}"])
 
     def script(host: Host) -> str:
-        return log_script(session.connections.settings[host.name].released, service, follows, since, lines)
+        return log_script(session.connections.settings[host.name].released, service, follows, since, lines, pattern)
 
     follow(session, console, {host.name: script(host) for host in session.connections.hosts()})
 
 
-def log_script(settings: Settings, service: str, follows: bool, since: str, lines: int) -> str:
-    """A command that prints a log."""
+def log_script(settings: Settings, service: str, follows: bool, since: str, lines: int, pattern: str = "") -> str:
+    """A command that prints a log, or its last `lines` that match a Perl-compatible regular expression."""
     if service in FILES:
-        return f"exec tail -q -n {lines}{' -F' if follows else ''} {FILES[service]}"
+        if not pattern:
+            return f"exec tail -q -n {lines}{' -F' if follows else ''} {FILES[service]}"
+        search, files = f"grep -hP --line-buffered -e {shlex.quote(pattern)}", SEARCHED[service]
+        if follows:
+            return f"tail -q -n +1 -F {files} | {search}"
+        return f"{search} {files} | tail -n {lines}"
     own = {one.name: settings.unit(one) for one in settings.all_services}
     words = ["journalctl", "--no-pager", "--quiet", "--output=short-iso", f"--unit={own.get(service, service)}"]
     words += [f"--since={since}"] if since else [f"--lines={lines}"]
+    words += [f"--grep={pattern}", "--case-sensitive=yes"] if pattern else []
     words += ["--follow"] if follows else []
-    return f"exec {shlex.join(words)}"
+    # As grep(1), it ends with 1 where nothing matches.
+    return f"{shlex.join(words)} || [ $? = 1 ]" if pattern else f"exec {shlex.join(words)}"

@@ -36,6 +36,7 @@ VERBS = {
     "plan": ("slipway.cli.plan", "plan"),
     "release": ("slipway.cli.release", "release"),
     "releases": ("slipway.cli.releases", "releases"),
+    "report": ("slipway.cli.report", "report"),
     "restore": ("slipway.cli.restore", "restore"),
     "rollback": ("slipway.cli.rollback", "rollback"),
     "run": ("slipway.cli.on_server", "run"),
@@ -45,6 +46,7 @@ VERBS = {
     "shell": ("slipway.cli.on_server", "shell"),
     "status": ("slipway.cli.status", "status_command"),
     "unadopt": ("slipway.cli.unadopt", "unadopt"),
+    "upgrade": ("slipway.cli.upgrade", "upgrade"),
     "upgrade-project": ("slipway.cli.upgrade_project", "upgrade_project"),
     "verify": ("slipway.cli.verify", "verify"),
 }

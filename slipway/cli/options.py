@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
@@ -132,3 +132,23 @@ of_site = click.option(
     callback=with_something,
     help="The site, by its site_name; default: the host's first.",
 )
+
+
+def at_some_time(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of verbs that read backups: of which time, what, and from which repository."""
+    for names, metavar, text in (
+        (["--from", "repository"], "NAME", "Only from this repository."),
+        (["--only"], "DB[.COLLECTION]", "One database, or one collection."),
+        (["--id", "id_"], "ID", "The end of this full backup instead."),
+        (["--at", "time"], "TIME", "The second, in UTC; default: the newest."),
+    ):
+        command = click.option(*names, metavar=metavar, callback=with_something, help=text)(command)
+    return command
+
+
+def words_of(given: Mapping[str, str]) -> list[str]:
+    """Those options as the program of backups takes them."""
+    if given["time"] and given["id_"]:
+        raise click.UsageError("found --at and --id, expected one of them")
+    names = {"--at": "time", "--id": "id_", "--only": "only", "--from": "repository"}
+    return [word for option, name in names.items() if given[name] for word in (option, given[name])]

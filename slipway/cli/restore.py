@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-import click
+import json
+import subprocess
 
+import click
+from pyinfra.api.host import Host
+
+from slipway.backups.copying import SOURCE
 from slipway.cli.backup_program import run_there
-from slipway.cli.options import examples, on_hosts, pass_console, with_something
+from slipway.cli.by_ssh import argv
+from slipway.cli.options import at_some_time, examples, on_hosts, pass_console, with_something, words_of
 from slipway.cli.running import confirmed, connected
+from slipway.engine.errors import RunFailed
 from slipway.engine.session import Session
+from slipway.settings.backup import BACKUP_SSH_KEY, secret_names
 from slipway.ui.console import Console
 
 
@@ -16,15 +24,19 @@ from slipway.ui.console import Console
         "slipway restore --at 2026-11-29T15:00:01Z",
         "slipway restore --only shop.orders --at '2026-11-29 15:00:01'",
         "slipway restore --files --secrets     (on a new server)",
+        "slipway restore --to staging.example.org",
     )
 )
 @on_hosts
-@click.option("--at", "time", metavar="TIME", callback=with_something, help="The second, in UTC; default: the newest.")
-@click.option("--id", "id_", metavar="ID", callback=with_something, help="The end of this full backup instead.")
-@click.option("--only", metavar="DB[.COLLECTION]", callback=with_something, help="One database, or one collection.")
-@click.option("--from", "repository", metavar="NAME", callback=with_something, help="Only from this repository.")
+@at_some_time
 @click.option("--files", is_flag=True, help="Also the folders of uploads, as of the full backup.")
 @click.option("--secrets", is_flag=True, help="Also the secrets that the old server had generated, for a new one.")
+@click.option(
+    "--to",
+    metavar="HOST",
+    callback=with_something,
+    help="A backup of the database's host to this host of the inventory.",
+)
 @click.option("--dry-run", is_flag=True, help="Only say what would be restored.")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @pass_console
@@ -33,26 +45,66 @@ def restore(
     environment: str,
     limit: tuple[str, ...],
     data: tuple[str, ...],
-    time: str,
-    id_: str,
-    only: str,
-    repository: str,
     files: bool,
     secrets: bool,
+    to: str,
     dry_run: bool,
     yes: bool,
+    **given: str,
 ) -> None:
     """Restore the databases as they were at a second. They are restored beside the present ones and compared; the site
     answers 503 while they take their place. What fails leaves the data as they are."""
-    if time and id_:
-        raise click.UsageError("found --at and --id, expected one of them")
-    if only and (files or secrets):
+    words = ["restore", *words_of(given)]
+    if given["only"] and (files or secrets):
         raise click.UsageError("found --only with --files or --secrets, expected --only alone")
-    given = {"--at": time, "--id": id_, "--only": only, "--from": repository}
-    words = ["restore", *(word for name, value in given.items() if value for word in (name, value))]
     words += [name for name, value in (("--files", files), ("--secrets", secrets)) if value]
-    session = Session(environment, "", limit or ("db",), data)
+    session = Session(environment, "", (to,) if to else limit or ("db",), data)
+    source = source_for(session, to, limit, given["repository"]) if to else ""
     with connected(session, console):
-        run_there(session, console, [*words, "--dry-run"])
-        if not dry_run and (yes or confirmed()):
-            run_there(session, console, words)
+        for more in (["--dry-run"], []):
+            if not more and (dry_run or not (yes or confirmed())):
+                return
+            if source:
+                hand_over_source(session.connections.hosts()[0], source)
+            run_there(session, console, [*words, *(["--of-another-host"] if source else []), *more])
+
+
+def source_for(session: Session, to: str, limit: tuple[str, ...], repository: str) -> str:
+    """What host `to` needs to read the backups of another one: their repositories and secrets, as JSON. Raises
+    RunFailed."""
+    hosts = {host.name: host for host in session.connections.inventory}
+    settings = session.connections.settings
+    named = {name for name, host in hosts.items() if {name, *host.groups} & {*(limit or ("db",))}}
+    sources = [name for name in sorted(named - {to}) if settings[name].backup_repositories]
+    if len(sources) != 1:
+        raise RunFailed(
+            f"--to {to}: found {', '.join(sources) or 'no other host'} with backups, need one; add --limit HOST"
+        )
+    its = settings[sources[0]]
+    places = {
+        name: place
+        for name, place in its.backup_repositories.items()
+        if not place.startswith("/") and repository in ("", name)
+    }
+    if not places:
+        raise RunFailed(
+            f"--to {to}: the repositories of {sources[0]} are folders of its own disk; need one that {to} can reach"
+        )
+    names = secret_names(its.backup_repositories, its.backup_secrets)
+    return json.dumps(
+        {
+            "repositories": places,
+            "secrets": {name: its.secrets[name] for name in names},
+            "variables": [name for name in its.backup_secrets if name != BACKUP_SSH_KEY],
+            "known_hosts": "".join(f"{line}\n" for line in its.backup_known_hosts),
+        }
+    )
+
+
+def hand_over_source(host: Host, source: str) -> None:
+    """By standard input: a command line is for everybody to see. Raises RunFailed."""
+    folder = SOURCE.rpartition("/")[0]
+    script = f"install -d -m 711 {folder} && umask 077 && cat > {SOURCE}"
+    done = subprocess.run(argv(host, script), input=source, text=True, capture_output=True, check=False)
+    if done.returncode:
+        raise RunFailed(f"[{host.name}] {done.stderr.strip()}")

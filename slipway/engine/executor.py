@@ -4,8 +4,8 @@ operations up to the next change."""
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import partial
 from importlib.metadata import version
 
@@ -91,22 +91,32 @@ class Executor:
 
     def carry_out(self, verb: str, script: Callable[[Host], str]) -> None:
         """Run a script on each host as root, under the lock, and record it in the host's log. Raises RunFailed."""
-        began, self.verb = time.monotonic(), verb
         hosts = self.connections
-        with failing(hosts.log):
-            self._lock()
-            done = []
-            try:
-                # An answer is what a script prints; why it failed is among its errors.
-                for connector, answer in hosts.by_root(lambda host: f"exec 2>&1\n{script(host)}"):
-                    if answer.code:
-                        hosts.fail(connector.host, f"[{connector.host.name}] {answer.output.strip()}")
-                    else:
-                        done.append(Change(connector.host.name, verb))
-            finally:
-                self._unlock(done, time.monotonic() - began)
+        with self.locked(verb) as done:
+            # An answer is what a script prints; why it failed is among its errors.
+            for connector, answer in hosts.by_root(lambda host: f"exec 2>&1\n{script(host)}"):
+                if answer.code:
+                    hosts.fail(connector.host, f"[{connector.host.name}] {answer.output.strip()}")
+                else:
+                    done.append(Change(connector.host.name, verb))
         if hosts.failures:
             raise RunFailed("\n".join(hosts.failures.values()))
+
+    @contextmanager
+    def locked(self, verb: str) -> Iterator[list[Change]]:
+        """Hold the lock of each host, and record what became of it, and of the changes that the block adds. Raises
+        RunFailed."""
+        began, self.verb = time.monotonic(), verb
+        done: list[Change] = []
+        with failing(self.connections.log):
+            self._lock()
+            try:
+                yield done
+            except KeyboardInterrupt:
+                self._is_interrupted = True
+                raise
+            finally:
+                self._unlock(done, time.monotonic() - began)
 
     def record_nothing(self, seconds: float) -> None:
         """Record in the hosts' logs that an apply found nothing to change."""

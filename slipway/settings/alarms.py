@@ -64,6 +64,10 @@ class Alarms(Section):
     """For what part of five minutes programs may have waited for memory
     ([PSI](https://docs.kernel.org/accounting/psi.html))."""
 
+    alarm_slow_per_minute: Annotated[int, Field(ge=1, le=400), Unit("operations")] = 30
+    """How many slow operations MongoDB may log in a minute, on average of five minutes: of 100 ms and above, or as
+    `operationProfiling.slowOpThresholdMs` of `mongodb_settings` says."""
+
     alarm_logins: bool = False
     """Tell of a login by ssh from an address that none came from before."""
 

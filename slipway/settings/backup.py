@@ -71,6 +71,10 @@ class Backup(Section):
     """A shell command that judges the restored data in the weekly drill. `MONGO_URL` leads to them, without a
     password."""
 
+    backup_anonymise: Annotated[str, matching(r"[^\x00]*", 'a shell command, or "" for none')] = ""
+    """A shell command that takes personal data out of a copy for developers (`slipway backup pull`), before the copy
+    leaves the server. `MONGO_URL` leads to the copy, without a password."""
+
     @field_validator("backup_repositories")
     @classmethod
     def _places(cls, value: dict[str, str]) -> dict[str, str]:

@@ -58,9 +58,8 @@ class MongoDB(Section):
     per_site = frozenset({"mongodb_database", "mongodb_backend_user"})
 
     mongodb_version: Annotated[str, matching(r"\d\.\d", 'a series as "7.0"')] = "7.0"
-    """The series to install, which the packages are pinned to: its newest patch. A later patch comes by `apt upgrade`.
-    A server in service is raised one series at a time, and never goes back: first set the feature compatibility version
-    of the series that runs (https://www.mongodb.com/docs/manual/release-notes/8.0-upgrade-standalone/)."""
+    """The series to install, which the packages are pinned to: its newest patch. A server in service gets a later patch
+    or another series by `slipway upgrade` ([upgrades.md](upgrades.md)): one series at a time, never back."""
 
     mongodb_apt_url: HttpUrl = "https://repo.mongodb.org/apt"
     """The apt repository; `/debian` or `/ubuntu` is appended."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from support.lab_host import LabHost
+from support.lab_host import LabHost, mongosh
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.thorough
@@ -144,3 +144,15 @@ def test_switched_off_it_is_gone(server: LabHost) -> None:
     server.apply()
     assert server.plan() == []
     assert server.ssh("ls /etc/systemd/system/service.d 2> /dev/null || :") == ""
+
+
+SLOW = """
+const site = db.getSiblingDB("codementee");
+site.setProfilingLevel(0, { slowms: 0 });
+for (let n = 0; n < 200; n++) site.users.findOne({ nobody: n });
+site.setProfilingLevel(0, { slowms: 100 });
+"""
+
+
+def test_many_slow_operations_of_mongodb_ring(server: LabHost) -> None:
+    rings(server, mongosh(SLOW), "slow operations in 5 minutes")

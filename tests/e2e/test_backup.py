@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import re
 import time
 
 import pytest
@@ -195,3 +197,24 @@ def test_disabling_backups_removes_the_timers_and_keeps_the_repository(server: L
     server.env["SLIPWAY_SECRET_BACKUP_PASSWORD"] = PASSWORD
     server.apply(*ON)
     assert server.plan(*ON) == []
+
+
+@pytest.mark.thorough
+def test_a_copy_for_developers_is_anonymised_before_it_leaves_the_server(server: LabHost, tmp_path) -> None:
+    change = 'db.getSiblingDB("codementee").users.updateMany({}, { $set: { email: "nobody@example.org" } })'
+    hook = f"mongosh --quiet $MONGO_URL --eval '{change}' > /dev/null"
+    with_hook = (*ON, "--data", f"backup_anonymise={hook}")
+    copy = tmp_path / "copy.gz"
+    done = server.slipway("backup", "pull", "lab", "--output", str(copy), *ON)
+    assert (done.returncode, copy.exists()) == (1, False)
+    assert "backup_anonymise is empty" in done.stderr
+    server.apply(*with_hook)
+    done = server.slipway("backup", "pull", "lab", "--output", str(copy), *with_hook)
+    assert done.returncode == 0, done.stdout + done.stderr
+    content = gzip.decompress(copy.read_bytes())
+    assert b"nobody@example.org" in content
+    # Neither the admin of the example nor MongoDB's users.
+    assert not re.search(rb"admin@|SCRAM-SHA-256|backend@", content)
+    assert copy.stat().st_mode & 0o777 == 0o600
+    assert server.ssh("ls /var/lib | grep pull || echo none") == "none"
+    server.apply(*ON)

@@ -37,6 +37,11 @@ def test_it_runs_and_starts_at_boot_with_a_valid_configuration(server):
     assert server.host.run("nginx -t").rc == 0
 
 
+def test_visitors_requests_are_not_for_everybody_to_read(server):
+    modes = server.host.run("stat -c %a /var/log/nginx/access.log /var/log/nginx/requests.log").stdout.split()
+    assert [mode[-1] for mode in modes] == ["0", "0"]
+
+
 def test_the_home_page_is_served_over_tls_and_always_revalidated(page):
     assert page.status_code == 200
     assert page.headers["Content-Type"].startswith("text/html")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -41,7 +42,7 @@ class FakeSession:
         )
         self.planner = SimpleNamespace(operations=list)
         self.executor = SimpleNamespace(
-            carry_out=self.carry_out, record_nothing=lambda seconds: self.said.append("noted")
+            carry_out=self.carry_out, locked=self.locked, record_nothing=lambda seconds: self.said.append("noted")
         )
 
     def __enter__(self):
@@ -63,3 +64,9 @@ class FakeSession:
 
     def carry_out(self, verb, script):
         self.said += [f"{host.name}: {verb}: {script(host)}" for host in self.connections.hosts()]
+
+    @contextmanager
+    def locked(self, verb):
+        self.said.append(f"{verb}: locked")
+        yield []
+        self.said.append(f"{verb}: unlocked")

@@ -14,50 +14,9 @@ import pytest
 from slipway.alarms import checks, messages, program
 from slipway.alarms import host as alarms_host
 from slipway.alarms.checks import Problem
-from slipway.alarms.host import Facts, Host, Site
+from slipway.alarms.host import Host
 from slipway.settings.check import SettingsError
-
-SITE = Site("shop.example", "/api/health", "/etc/nginx/tls/shop", "/var/www/shop/maintenance")
-
-
-class MadeUp(Host):
-    """A fake host with given answers."""
-
-    def __init__(self) -> None:
-        self.time, self.state = 1_800_000_000.0, ""
-        self.files: dict[str, str] = {}
-        self.times: dict[str, float] = {}
-        self.commands: dict[str, tuple[int, str]] = {}
-        self.answers: dict[str, int] = {}
-        self.used = {"/": (1, 50.0, 10.0), "/var": (1, 50.0, 10.0)}
-
-    def now(self) -> float:
-        return self.time
-
-    def read(self, path: str) -> str:
-        return super().read(path) if path.startswith(self.state) else self.files.get(path, "")
-
-    def read_from(self, path: str, begin: int, inode: int, limit: int = 0) -> tuple[str, int, int]:
-        text = self.files.get(path, "")
-        return text[max(begin, 0) :], len(text), 1
-
-    def mtime(self, path: str) -> float:
-        return self.times.get(path, 0)
-
-    def run(self, *command: str, seconds: float = 20) -> tuple[int, str]:
-        line = " ".join(command)
-        return next((answer for begin, answer in self.commands.items() if line.startswith(begin)), (0, ""))
-
-    def usage(self, path: str) -> tuple[int, float, float]:
-        if path not in self.used:
-            raise FileNotFoundError(path)
-        return self.used[path]
-
-    def get(self, domain: str, path: str, seconds: float = 10) -> int:
-        status = self.answers.get(path, 200)
-        if not status:
-            raise ConnectionRefusedError(111, "Connection refused")
-        return status
+from support.made_up import SITE, MadeUp, facts, found
 
 
 @pytest.fixture
@@ -76,32 +35,6 @@ def host(tmp_path, monkeypatch) -> MadeUp:
 
 def _text(path: str) -> str:
     return Host().read(path)
-
-
-def facts(**more: Any) -> Facts:
-    given: dict[str, Any] = {
-        "host": "shop.example",
-        "credentials": "/nowhere",
-        "mail_to": ["ops@shop.example"],
-        "mail_from": "slipway@shop.example",
-        "smtp": "127.0.0.1:25",
-        "smtp_security": "none",
-        "smtp_user": "",
-        "webhooks": {},
-        "heartbeat": False,
-        "sites": [SITE],
-        "units": ["nginx.service"],
-        "health": {},
-        "disk_percent": 90,
-        "errors_percent": 5,
-        "memory_percent": 20,
-        "logins": True,
-    }
-    return Facts(**{**given, **more})
-
-
-def found(check: Any, host: Host, memory: dict[str, Any] | None = None, **more: Any) -> dict[str, str]:
-    return {key: problem.text for key, problem in check(facts(**more), host, {} if memory is None else memory)}
 
 
 def test_any_failed_unit_is_reported(host):

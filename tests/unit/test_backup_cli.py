@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
 
+from slipway.backups import copying
+from slipway.backups import host as backup_host
+from slipway.backups.host import Facts, Failed
 from slipway.cli import backup_program
 from slipway.cli.backup import kit_of
-from slipway.cli.restore import restore
+from slipway.cli.restore import restore, source_for
+from slipway.engine.connector import HostFailed
+from slipway.engine.errors import RunFailed
 from slipway.engine.outcome import Outcome
 from slipway.settings.check import SettingsError, check
+from slipway.ui.console import Console
 from support.fake_session import FakeSession
 
 
@@ -37,6 +48,10 @@ def test_the_kit_is_a_new_file_for_its_owner_alone(run, settings, monkeypatch, t
     assert (code, file.stat().st_mode & 0o777) == (0, 0o600)
     assert file.read_text() == kit_of(settings)
     assert "of-the-repositories" not in output
+    code, _, _ = run(Outcome([], [], 0, 0.0), "backup", "kit", str(tmp_path / "other.txt"))
+    assert (code, run.session.last.arguments[0]) == (0, "production")
+    code, _, errors = run(Outcome([], [], 0, 0.0), "backup", "kit", "staging", str(tmp_path / "third.txt"))
+    assert (code, "expected a file, or" in errors) == (1, True)
     file.write_text("mine")
     code, _, errors = run(Outcome([], [], 0, 0.0), "backup", "kit", "lab", str(file))
     assert (code, file.read_text()) == (1, "mine")
@@ -79,13 +94,13 @@ def test_without_their_password_there_are_no_backups(monkeypatch, tmp_path):
         check({**given, "backup_repositories": {"far": "sftp:a@b.example:shop"}})
 
 
-def test_what_the_program_says_is_read_as_it_comes_and_ends_with_its_exit_code(tmp_path, monkeypatch):
-    monkeypatch.setattr(backup_program, "SAID", str(tmp_path / "asked"))
+def test_what_the_program_says_is_read_as_it_comes_and_ends_with_its_exit_code(tmp_path):
+    job = backup_program.BACKUP._replace(said=str(tmp_path / "asked"))
     (tmp_path / "asked").write_text("one\ntwo\n")
 
     def look(begin):
         shown = subprocess.run(
-            ["sh", "-c", backup_program.look_script(begin)], capture_output=True, text=True, check=True
+            ["sh", "-c", backup_program.look_script(begin, job)], capture_output=True, text=True, check=True
         )
         text, _, end = shown.stdout.rpartition(f"\n{backup_program.END}")
         return text, end.strip()
@@ -103,3 +118,157 @@ def test_what_the_program_says_is_read_as_it_comes_and_ends_with_its_exit_code(t
 def test_options_that_contradict_each_other_are_refused_before_a_host_is_asked(words):
     done = CliRunner().invoke(restore, words)
     assert done.exit_code == 2
+
+
+def hosts_of(**repositories: dict[str, str]) -> SimpleNamespace:
+    """A session of hosts that are all in the role db, by the repositories of each."""
+    its = {
+        name: SimpleNamespace(
+            backup_repositories=places,
+            backup_secrets=["BACKUP_SSH_KEY", "AWS_SECRET_ACCESS_KEY"],
+            backup_known_hosts=["far.example ssh-ed25519 AAAA"],
+            secrets={"BACKUP_PASSWORD": "p", "BACKUP_SSH_KEY": "k", "AWS_SECRET_ACCESS_KEY": "s", "OTHER": "o"},
+        )
+        for name, places in repositories.items()
+    }
+    inventory = [SimpleNamespace(name=name, groups=["db"]) for name in repositories]
+    return SimpleNamespace(connections=SimpleNamespace(inventory=inventory, settings=its))
+
+
+def test_another_host_gets_the_repositories_that_it_can_reach_and_their_secrets():
+    session = hosts_of(shop={"near": "/srv/backup", "far": "sftp:a@far.example:shop"}, staging={"near": "/srv/backup"})
+    assert json.loads(source_for(session, "staging", (), "")) == {
+        "repositories": {"far": "sftp:a@far.example:shop"},
+        "secrets": {"BACKUP_PASSWORD": "p", "BACKUP_SSH_KEY": "k", "AWS_SECRET_ACCESS_KEY": "s"},
+        "variables": ["AWS_SECRET_ACCESS_KEY"],
+        "known_hosts": "far.example ssh-ed25519 AAAA\n",
+    }
+
+
+@pytest.mark.parametrize(
+    ("hosts", "limit", "repository", "said"),
+    [
+        ({"staging": {"far": "rest:https://a"}}, (), "", "found no other host with backups, need one"),
+        (
+            {"a": {"x": "rest:https://a"}, "b": {"x": "rest:https://b"}, "staging": {}},
+            (),
+            "",
+            "found a, b with backups",
+        ),
+        ({"a": {"near": "/srv/backup"}, "staging": {}}, (), "", "are folders of its own disk"),
+        ({"a": {"near": "/srv/backup", "far": "rest:https://a"}, "staging": {}}, (), "near", "of its own disk"),
+    ],
+)
+def test_a_restore_to_another_host_needs_one_source_that_it_can_reach(hosts, limit, repository, said):
+    with pytest.raises(RunFailed, match=said):
+        source_for(hosts_of(**hosts), "staging", limit, repository)
+
+
+def test_one_of_two_sources_is_chosen_by_limit():
+    hosts = {"a": {"x": "rest:https://a"}, "b": {"x": "rest:https://b"}, "staging": {}}
+    assert "https://b" in source_for(hosts_of(**hosts), "staging", ("b",), "")
+
+
+def test_the_program_takes_the_repositories_of_another_host_from_a_file_that_is_gone_then(tmp_path, monkeypatch):
+    source = tmp_path / "source.json"
+    monkeypatch.setattr(copying, "SOURCE", str(source))
+    monkeypatch.setattr(backup_host, "RUN", str(tmp_path / "run"))
+    (tmp_path / "MONGODB_ADMIN_PASSWORD").write_text("of-this-host")
+    its = {"repositories": {"far": "rest:https://a"}, "variables": ["X"], "known_hosts": "k", "secrets": {"X": "x"}}
+    source.write_text(json.dumps(its))
+    facts = Facts(**{name: None for name in Facts._fields})._replace(credentials=str(tmp_path), data="/var/lib/mongodb")
+    with copying.of_another_host(facts) as given:
+        assert not source.exists()
+        assert (given.repositories, given.variables, given.data) == (
+            {"far": "rest:https://a"},
+            ["X"],
+            "/var/lib/mongodb",
+        )
+        names = {file.name: file.read_text() for file in Path(given.credentials).iterdir()}
+        assert names == {"X": "x", "MONGODB_ADMIN_PASSWORD": "of-this-host", "known_hosts": "k"}
+    assert not Path(given.credentials).exists()
+    with pytest.raises(Failed, match="run `slipway restore --to` again"), copying.of_another_host(facts):
+        pass
+
+
+@pytest.fixture
+def scratch(monkeypatch, tmp_path):
+    """The rebuilt data: what it is asked for, and mongodump, which writes down its words."""
+    asked: list[object] = []
+
+    @contextmanager
+    def rebuilt(facts, found, folder):
+        yield SimpleNamespace(uri="mongodb://scratch", ask=asked.append)
+
+    monkeypatch.setattr(copying, "rebuilt", rebuilt)
+    monkeypatch.setattr(backup_host, "RUN", str(tmp_path / "run"))
+    program = tmp_path / "mongodump"
+    program.write_text('#!/bin/sh\nfor word; do case $word in --archive=*) echo "$@" > ${word#*=} ;; esac; done\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    none = Facts(**{name: None for name in Facts._fields})
+    return none._replace(data=str(tmp_path / "mongodb"), anonymise=""), asked
+
+
+def test_a_copy_is_anonymised_and_has_no_users(scratch, tmp_path):
+    facts, asked = scratch
+    hook = f'echo "$MONGO_URL" > {tmp_path}/hook'
+    copying.pull(facts._replace(anonymise=hook), None, "shop.orders", is_raw=False)
+    assert (tmp_path / "hook").read_text() == "mongodb://scratch\n"
+    assert [next(iter(command.values())) for command in asked] == ["system.users", "system.roles"]
+    assert "--db shop --collection orders" in (tmp_path / "mongodb.pull.gz").read_text()
+
+
+def test_no_copy_is_left_without_a_hook_or_where_it_fails(scratch, tmp_path):
+    facts, asked = scratch
+    with pytest.raises(Failed, match="backup_anonymise is empty"):
+        copying.pull(facts, None, "", is_raw=False)
+    assert asked == []
+    with pytest.raises(Failed, match="sh ended with 3"):
+        copying.pull(facts._replace(anonymise="exit 3"), None, "", is_raw=False)
+    assert list(tmp_path.glob("mongodb.pull*")) == []
+    copying.pull(facts, None, "", is_raw=True)
+    assert (tmp_path / "mongodb.pull.gz").exists()
+
+
+class Answering:
+    """A host whose answers a test gives; the last one comes again."""
+
+    def __init__(self, *answers):
+        self.host, self.answers = SimpleNamespace(name="one"), [*answers]
+
+    def by_root(self, script):
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, BaseException):
+            raise answer
+        return SimpleNamespace(code=0, output=answer)
+
+
+@pytest.fixture
+def follow(monkeypatch):
+    """Runs a job on a host with these answers; returns what it said."""
+    monkeypatch.setattr(backup_program, "POLL_SECONDS", 0)
+
+    def run(*answers):
+        one, failures = Answering("", *answers), {}
+        connections = SimpleNamespace(
+            connectors=lambda: [one], failures=failures, fail=lambda host, text: failures.update({host.name: text})
+        )
+        session, console = SimpleNamespace(connections=connections), Console()
+        return backup_program.run_job(session, console, {"one": "start", "elsewhere": "start"})
+
+    return run
+
+
+def test_a_job_is_followed_to_its_end(follow, capsys):
+    assert follow("a\nb\nslipway-asked-end:4 ", "c\n\nslipway-asked-end:6 0") == {"one": "a\nbc\n"}
+    assert capsys.readouterr().out.split() == ["one:", "a", "one:", "b", "one:", "c"]
+    with pytest.raises(RunFailed, match=r"\[one\] why"):
+        follow("what\nwhy\nslipway-asked-end:4 1")
+
+
+def test_a_job_goes_on_where_the_connection_breaks_or_its_user_leaves(follow):
+    with pytest.raises(RunFailed, match="gone; it goes on there: /run/slipway-backup/asked tells"):
+        follow(HostFailed("[one] gone"))
+    with pytest.raises(KeyboardInterrupt, match=r"\[one\] goes on with it"):
+        follow(KeyboardInterrupt())

@@ -326,3 +326,30 @@ def test_a_drill_fails_where_the_data_of_its_moment_are_not_what_is_restored(fac
     report = json.loads((tmp_path / "state/drill.json").read_text())
     assert (report["result"], len(report["signature"])) == ("failed", 64)
     assert not Path(f"{facts.data}.drill").exists()
+
+
+def test_a_drill_may_be_the_first_step_on_a_host(facts, restored, monkeypatch, tmp_path):
+    (tmp_path / "state").rmdir()
+    live(monkeypatch, Server(data=DATA, ends=(200, 1)))
+    restoring.drill(facts)
+    assert json.loads((tmp_path / "state/drill.json").read_text())["result"] == "passed"
+
+
+def test_the_sizes_of_the_oldest_and_the_newest_backup_are_those_of_a_repository_that_answers(
+    facts, kept, monkeypatch, capsys
+):
+    class Away(Kept):
+        def snapshots(self):
+            raise Failed("no route to host")
+
+    fulls = [Full(name, (time, 1), (time, 1), (time, 1), "7.0.5", "", "", name) for name, time in (("a", 1), ("b", 2))]
+    monkeypatch.setattr(steps, "repositories", lambda facts: [Away(), kept])
+    monkeypatch.setattr(chain, "catalog", lambda listed: Catalog(fulls, [], []))
+    monkeypatch.setattr(
+        kept, "read", lambda manifest, name: json.dumps({"bytes": {"a": 5, "b": 9}[manifest]}), raising=False
+    )
+    steps.sizes(facts)
+    assert json.loads(capsys.readouterr().out) == [[1, 5], [2, 9]]
+    fulls.clear()
+    steps.sizes(facts)
+    assert capsys.readouterr().out == ""

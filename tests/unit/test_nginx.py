@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from slipway.tasks.nginx import BACKEND, HEADERS, configuration
+from slipway.tasks.nginx import BACKEND, HEADERS, REQUESTS_LOG, configuration
 
 SERVICES = [
     {"name": "auth", "app": "auth:app", "path": "/api/auth/", "health_path": "/api/auth/health"},
@@ -112,3 +112,17 @@ def test_files_with_a_hash_in_their_name_are_kept_for_a_year_and_the_page_is_ask
         if name == "location /" and "try_files $uri $uri.html $uri/index.html /index.html;" in own
     ]
     assert ['add_header Cache-Control "no-cache";' in own for own in pages] == [True]
+
+
+def test_the_id_of_a_request_is_nginxs_own_for_the_backend_and_in_a_log_without_queries(files, site):
+    (_, backend), *_ = blocks(files[BACKEND])
+    assert [line for line in backend if "X-Request-ID" in line] == ["proxy_set_header X-Request-ID $request_id;"]
+    served = [own for name, own in site if name == "server" and "listen 443 ssl http2;" in own]
+    assert served
+    for own in served:
+        # Who reads the common format still finds the site in it.
+        assert "access_log /var/log/nginx/access.log;" in own
+        assert any(line.startswith(f"access_log {REQUESTS_LOG} slipway ") for line in own)
+    log = files["nginx.conf"].partition("log_format slipway")[2].partition(";")[0]
+    assert '"id":"$request_id"' in log
+    assert not {"$request_uri", "$request", "$args", "$query_string"} & {*re.findall(r"\$\w+", log)}

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from slipway.cli import by_ssh
+from slipway.cli import by_ssh, logs
 from slipway.cli.logs import log_script
 from slipway.cli.on_server import mongosh_script, run_script
 from slipway.engine.errors import RunFailed
@@ -81,6 +81,19 @@ def test_without_a_release_a_command_says_what_comes_first(settings):
 )
 def test_a_log_is_the_journal_s_or_a_file_of_the_program_s_own(settings, service, follows, since, script):
     assert log_script(settings, service, follows, since, 9) == script
+
+
+def test_a_request_is_found_by_its_id_in_nginxs_log_and_in_the_journal(settings, tmp_path, monkeypatch):
+    for name in ("error.log", "requests.log"):
+        (tmp_path / name).write_text(f"{name} a\n{name} b'1 c\n{name} B'1\n{name} b'1 d\n")
+    monkeypatch.setitem(logs.SEARCHED, "nginx", f"{tmp_path}/error.log {tmp_path}/requests.log")
+    script = log_script(settings, "nginx", False, "", 3, "b'[0-9]")
+    shown = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout
+    assert shown.splitlines() == ["error.log b'1 d", "requests.log b'1 c", "requests.log b'1 d"]
+    words = "journalctl --no-pager --quiet --output=short-iso --unit=shop-backend --lines=3"
+    assert log_script(settings, "backend", False, "", 3, "b1") == (
+        f"{words} --grep=b1 --case-sensitive=yes || [ $? = 1 ]"
+    )
 
 
 def test_mongodb_s_shell_reads_the_password_itself(settings, tmp_path):

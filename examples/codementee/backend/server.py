@@ -21,6 +21,7 @@ from pymongo.errors import PyMongoError
 
 import passwords
 from database import Database, log
+from request_ids import RequestIds, log_them
 from settings import load
 
 DATABASE_WAIT_SECONDS = 5
@@ -42,6 +43,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 # No documentation pages: they load their scripts from elsewhere, which the site's Content-Security-Policy forbids.
 app = FastAPI(title="CodeMentee", lifespan=lifespan, openapi_url=None)
+app.add_middleware(RequestIds)
+log_them()
 
 if settings.cors_origins:
     app.add_middleware(

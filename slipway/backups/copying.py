@@ -1,0 +1,86 @@
+"""Backups that go elsewhere: a copy for a developer's machine, and the repositories of another host.
+
+The copy has no users and is changed by the site's own command first: personal data leave the server only where that is
+asked for.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from slipway.backups import mongo
+from slipway.backups.host import RUN, Facts, Failed, alone, private_folder, run, secret, tell, text_of, write
+from slipway.backups.restoring import Found, rebuilt
+
+# Where `slipway restore --to` puts what it knows of the other host's repositories, with their secrets.
+SOURCE = f"{RUN}/source.json"
+
+
+def archive_of(data: str) -> str:
+    """Where the copy is, by MongoDB's folder; readable only by root."""
+    return f"{data}.pull.gz"
+
+
+def pull(facts: Facts, found: Found, only: str, is_raw: bool) -> None:
+    """Write the copy. Raises Failed."""
+    if not is_raw and not facts.anonymise:
+        raise Failed(
+            "backup_anonymise is empty: set a command that anonymises, or pull the data as they are with --raw"
+        )
+    archive, folder = archive_of(facts.data), f"{facts.data}.pull"
+    with alone("restore"):
+        remove(facts.data)
+        try:
+            with rebuilt(facts, found, folder) as scratch:
+                _forget_users(scratch)
+                if not is_raw:
+                    tell("Anonymising")
+                    run(["sh", "-euc", facts.anonymise], {"MONGO_URL": scratch.uri})
+                database, _, collection = only.partition(".")
+                words = [
+                    *(["--db", database] if database else []),
+                    *(["--collection", collection] if collection else []),
+                ]
+                run(["mongodump", "--quiet", "--uri", scratch.uri, "--gzip", f"--archive={archive}.new", *words])
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        os.replace(f"{archive}.new", archive)
+    tell(f"{os.path.getsize(archive)} bytes")
+
+
+def remove(data: str) -> None:
+    """Remove the copy, and what an interrupted run has left."""
+    for file in (archive_of(data), f"{archive_of(data)}.new"):
+        with suppress(FileNotFoundError):
+            os.remove(file)
+
+
+def _forget_users(scratch: mongo.Scratch) -> None:
+    """Names and passwords of MongoDB's users stay on the server."""
+    for collection in ("system.users", "system.roles"):
+        scratch.ask({"delete": collection, "deletes": [{"q": {}, "limit": 0}]})
+
+
+@contextmanager
+def of_another_host(facts: Facts) -> Iterator[Facts]:
+    """The configuration with the repositories of another host, from SOURCE, which is removed first."""
+    try:
+        with open(SOURCE, encoding="utf-8") as file:
+            its = json.load(file)
+        os.remove(SOURCE)
+    except FileNotFoundError:
+        raise Failed("found no repositories of another host; run `slipway restore --to` again") from None
+    with private_folder() as folder:
+        admin = {mongo.ADMIN_PASSWORD: text_of(secret(facts, mongo.ADMIN_PASSWORD))}
+        for name, text in {**its["secrets"], **admin, "known_hosts": its["known_hosts"]}.items():
+            write(f"{folder}/{name}", text)
+        yield facts._replace(
+            repositories=its["repositories"],
+            variables=its["variables"],
+            credentials=folder,
+            known_hosts=f"{folder}/known_hosts",
+        )

@@ -1,0 +1,228 @@
+"""`slipway upgrade`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import click
+from pyinfra.api.host import Host
+
+from slipway.cli.backup_program import Job, backup_script, run_job, start_script
+from slipway.cli.options import examples, on_hosts, pass_console
+from slipway.cli.running import carry_out, confirmed, connected, end_with_failures, names_of, plan_report
+from slipway.engine.components import Component
+from slipway.engine.deployed import deployed
+from slipway.engine.errors import RunFailed, failing, in_words
+from slipway.engine.outcome import Change
+from slipway.engine.session import Session
+from slipway.facts.mongodb import program
+from slipway.secrets.store import MONGODB_ADMIN
+from slipway.settings.model import Settings
+from slipway.tasks.mongodb_set import begins
+from slipway.tasks.nginx import UNIT as NGINX
+from slipway.tasks.nginx import connections_wait
+from slipway.ui.console import Console, escape, plain
+from slipway.upkeep import on_host as host_program
+from slipway.upkeep.upgrade import PARTS, Mongodb, Packages, lines_of, mongodb_of, packages_of
+
+JOB = Job("slipway-upgrade", "/run/slipway-upgrade/said", "another upgrade is running on this host")
+MONGOD = "mongod.service"
+
+
+@dataclass
+class Planned:
+    """What is to be done to a host."""
+
+    packages: list[Packages] = field(default_factory=list)
+    mongodb: Mongodb | None = None
+
+
+@click.command(
+    epilog=examples(
+        "slipway upgrade                       # shows what would change, and asks",
+        "slipway upgrade --only os,mongodb",
+        "slipway upgrade --only mongodb --yes",
+        "slipway upgrade --raise-features      # after a new series of MongoDB has proven itself",
+    )
+)
+@on_hosts
+@click.option("--only", multiple=True, metavar="PART,...", help=f"Of {', '.join(PARTS)}; repeatable.")
+@click.option("--raise-features", is_flag=True, help="Raise MongoDB's feature compatibility version to its series.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@pass_console
+def upgrade(
+    console: Console,
+    environment: str,
+    limit: tuple[str, ...],
+    data: tuple[str, ...],
+    only: tuple[str, ...],
+    raise_features: bool,
+    yes: bool,
+) -> None:
+    """Upgrade the system's packages (os), MongoDB, Node.js (node), and what Slipway has installed (slipway: an apply by
+    this version). Shows first what changes from what to what, and what restarts. Each service restarts once, and none
+    that need not."""
+    if raise_features and only:
+        raise click.UsageError("found --raise-features with --only, expected it alone")
+    parts = parts_of(only)
+    session = Session(environment, "deploy.py", limit, data)
+    with connected(session, console):
+        with console.doing(f"Asking {names_of(session)}"):
+            given = givens(session, with_mongodb=raise_features or "mongodb" in parts)
+            found = look(session, given)
+        if raise_features:
+            _raise_features(session, console, found, given, yes)
+            return
+        plans = planned(session, found, parts)
+        outcome = session.plan() if "slipway" in parts else None
+        show(console, session, plans)
+        if outcome and outcome.changes and console.level >= 0:
+            console.say("[bold]slipway[/]: an apply by this version")
+            console.plan(plan_report(session, outcome), session)
+        end_with_failures(outcome.failures if outcome else session.connections.failures)
+        if not outcome or not outcome.changes:
+            outcome = None
+        if not outcome and not any([*scripts(its, given[name])] for name, its in plans.items()):
+            return
+        if not (yes or confirmed()):
+            return
+        carry_out_upgrades(session, console, plans, given)
+        if outcome:
+            carry_out(session, console)
+
+
+def parts_of(only: tuple[str, ...]) -> list[str]:
+    """Raises UsageError for an unknown part."""
+    parts = [name for names in only for name in names.split(",") if name] or [*PARTS]
+    if unknown := [name for name in parts if name not in PARTS]:
+        raise click.UsageError(f"--only: found {', '.join(unknown)}, expected {', '.join(PARTS)}")
+    return parts
+
+
+def givens(session: Session, with_mongodb: bool) -> dict[str, dict[str, Any]]:
+    """What the program on each host is given, by the host's name. MongoDB is asked only where it is to change."""
+    with failing(session.connections.log), in_words():
+        components = deployed()
+    return {
+        host.name: given_of(session.connections.settings[host.name], host, components, with_mongodb)
+        for host in session.connections.active_hosts()
+    }
+
+
+def given_of(settings: Settings, host: Host, components: list[Component], with_mongodb: bool = True) -> dict[str, Any]:
+    here = [one for one in components if one.is_on(host.groups, settings)]
+    ready = {unit: test for one in here for unit, test in one.mapped(one.health, settings).items()}
+    given: dict[str, Any] = {"seconds": settings.limits.ready, "ready": ready, "around": {}}
+    if "web" in host.groups:
+        given["around"][NGINX] = connections_wait(settings)
+    if "db" in host.groups:
+        password = f"{settings.admin_credentials_folder}/{MONGODB_ADMIN}"
+        where = [settings.mongodb_local, settings.mongodb_port, settings.limits.mongodb_answer]
+        given["mongodb"] = [*where, settings.mongodb_admin_user, password] if with_mongodb else None
+        if is_ready := begins(settings):
+            ready[MONGOD] = is_ready.check
+    return given
+
+
+def asked(step: str, given: Mapping[str, Any]) -> str:
+    """The command of a step of the program on a host."""
+    return program(host_program, step, json.dumps(given))
+
+
+def look(session: Session, given: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What each host says, by its name. Raises RunFailed."""
+    found = {}
+    for connector, answer in session.connections.by_root(lambda host: asked("look", given[host.name])):
+        if answer.code:
+            session.connections.fail(connector.host, f"[{connector.host.name}] {answer.output.strip()}")
+        else:
+            found[connector.host.name] = json.loads(answer.output)
+    end_with_failures(session.connections.failures)
+    return found
+
+
+def planned(session: Session, found: Mapping[str, dict[str, Any]], parts: list[str]) -> dict[str, Planned]:
+    """The plan of each host, by its name. Raises RunFailed with all that prevents it."""
+    plans, problems = {}, []
+    for name, its in found.items():
+        settings = session.connections.settings[name]
+        kinds = [kind for kind in ("os", "mongodb", "node") if kind in parts]
+        plan = Planned([packages_of(its, kind) for kind in kinds])
+        if "mongodb" in parts and its["server"]:
+            plan.mongodb = mongodb_of(its["server"], settings.mongodb_version, bool(settings.backup_repositories))
+            problems += [f"[{name}] {problem}" for problem in plan.mongodb.problems]
+        plans[name] = plan
+    if problems:
+        raise RunFailed("\n".join([*problems, "nothing was changed"]))
+    return plans
+
+
+def show(console: Console, session: Session, plans: Mapping[str, Planned]) -> None:
+    if console.level < 0:
+        return
+    roles = session.connections.roles()
+    for name, plan in plans.items():
+        console.host(name, roles[name])
+        lines = lines_of(plan.packages, plan.mongodb)
+        for line in lines or ["up to date"]:
+            console.say(escape(plain(line)), "  ")
+
+
+def scripts(plan: Planned, given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What is done to a host, step by step: in words, and the script that starts it as a job."""
+    if plan.mongodb and plan.mongodb.new:
+        its = {**given, "old": plan.mongodb.old, "new": plan.mongodb.new}
+        yield f"MongoDB {plan.mongodb.new}", start_script(asked("mongodb", its), JOB)
+    names = [name for one in plan.packages for name in one.names]
+    if names or any(one.restarts for one in plan.packages):
+        what = f"{len(names)} packages" if names else "restarts"
+        yield what, start_script(asked("packages", {**given, "names": names}), JOB)
+
+
+def carry_out_upgrades(
+    session: Session, console: Console, plans: Mapping[str, Planned], given: Mapping[str, dict[str, Any]]
+) -> None:
+    """One host after the other, MongoDB first. Raises RunFailed at the first failure."""
+    for name, plan in plans.items():
+        steps = [*scripts(plan, given[name])]
+        if not steps:
+            continue
+        with session.executor.locked("upgrade") as done:
+            if plan.mongodb and plan.mongodb.new and plan.mongodb.has_backups:
+                console.say("a full backup", f"  {escape(name)}: ")
+                run_job(session, console, {name: backup_script(["now"])})
+            for what, script in steps:
+                console.say(escape(what), f"  {escape(name)}: ")
+                run_job(session, console, {name: script}, JOB)
+                done.append(Change(name, f"upgrade: {what}"))
+
+
+def _raise_features(
+    session: Session,
+    console: Console,
+    found: Mapping[str, dict[str, Any]],
+    given: Mapping[str, dict[str, Any]],
+    yes: bool,
+) -> None:
+    """Once the features of a series are used, its data can't go back to the one before."""
+    plans = {
+        name: mongodb_of(its["server"], ".".join(its["server"]["installed"].split(".")[:2]), False)
+        for name, its in found.items()
+        if its["server"]
+    }
+    wanted = {name: plan.features_wait for name, plan in plans.items() if plan.features_wait}
+    if not wanted:
+        console.say("nothing to raise: MongoDB's features are those of its series")
+        return
+    for name, series in wanted.items():
+        present = found[name]["server"]["feature_version"]
+        console.say(f"features {present} -> {series}; afterwards there is no way back to {present}", f"{name}: ")
+    if yes or confirmed():
+        for name, series in wanted.items():
+            with session.executor.locked("upgrade") as done:
+                script = start_script(asked("features", {**given[name], "series": series}), JOB)
+                run_job(session, console, {name: script}, JOB)
+                done.append(Change(name, f"upgrade: features of MongoDB {series}"))

@@ -1,0 +1,125 @@
+"""`slipway upgrade`: packages and MongoDB, each service restarted once, and back where MongoDB does not come up."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from support.backups import CHANGES, ON, hashes, state, switch_on
+from support.lab_host import LabHost, mongosh
+from support.newer_packages import MONGOD_VERSION, offer, offer_mongodb, withdraw
+
+pytestmark = pytest.mark.thorough
+
+STARTED = "journalctl --since @{} -o cat | grep -cE '^Started {}' || :"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def with_data(server: LabHost) -> None:
+    server.ssh(mongosh(CHANGES))
+
+
+def now(server: LabHost) -> str:
+    return server.ssh("sleep 1; date +%s")
+
+
+def starts(server: LabHost, since: str, what: str) -> int:
+    return int(server.ssh(STARTED.format(since, what)))
+
+
+def upgraded(server: LabHost, *arguments: str) -> str:
+    done = server.slipway("upgrade", "lab", *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def installed(server: LabHost) -> str:
+    return server.ssh("dpkg-query -W -f '${Version}' mongodb-org-server")
+
+
+def test_packages_are_upgraded_and_each_service_that_uses_them_restarts_once(server: LabHost) -> None:
+    offer(server, "nginx", "1.22.1-9+deb12u99")
+    offer(server, "libssl3", "3.0.99-1")
+    by_hand = server.ssh("apt-mark showmanual")
+    done = server.slipway("upgrade", "lab")
+    assert done.returncode == 1
+    assert "nothing was changed" in done.stderr
+    assert "restarts nginx.service (libssl3, nginx)" in done.stdout
+    assert "1.22.1-9+deb12u99" not in server.ssh("dpkg -l nginx | tail -n 1")
+    since = now(server)
+    upgraded(server, "--only", "os", "--yes")
+    assert "1.22.1-9+deb12u99" in server.ssh("dpkg -l nginx | tail -n 1")
+    for what in ("A high performance web server", "nginx.service", "codementee-backend.service", "mongod.service"):
+        assert starts(server, since, what) <= 1, what
+    for unit in ("nginx", "codementee-backend", "mongod", "ssh"):
+        assert starts(server, since, f"{unit}.service") == 1, unit
+    assert starts(server, since, "cron.service") == 0
+    assert server.ssh("apt-mark showmanual") == by_hand
+    assert server.ssh("ls /usr/sbin/policy-rc.d 2> /dev/null || echo none") == "none"
+    server.wait_until_healthy()
+    assert "up to date" in upgraded(server)
+    assert server.plan() == []
+
+
+def test_a_package_that_does_harm_goes_back_as_the_runbook_says(server: LabHost) -> None:
+    told = server.ssh("zgrep -h -A5 '^Start-Date' /var/log/apt/history.log* | tail -40")
+    found = re.search(r"nginx:amd64 \((\S+), 1\.22\.1-9\+deb12u99\)", told)
+    assert found, told
+    server.ssh(f"apt-get install -y -q --allow-downgrades nginx={found[1]} && apt-mark hold nginx")
+    assert "up to date" in upgraded(server, "--only", "os")
+    assert server.ssh("dpkg-query -W -f '${Version}' nginx") == found[1]
+    server.ssh("apt-mark unhold nginx")
+
+
+def test_a_service_that_still_runs_with_replaced_files_is_restarted_by_the_next_upgrade(server: LabHost) -> None:
+    library = "/usr/lib/x86_64-linux-gnu/libssl.so.3"
+    server.ssh(f"cp -a {library} {library}.new && mv {library}.new {library}")
+    since = now(server)
+    assert "restarts nginx.service (replaced before)" in upgraded(server, "--only", "os", "--yes")
+    assert starts(server, since, "nginx.service") == 1
+    withdraw(server)
+
+
+def test_a_mongodb_that_does_not_come_up_is_replaced_by_the_one_before(server: LabHost) -> None:
+    before, data = installed(server), hashes(server)
+    broken = "printf '#!/bin/sh\\necho db version v6.0.99; exit 1\\n' > usr/bin/mongod"
+    offer(server, "mongodb-org-server", "6.0.99", broken)
+    done = server.slipway("upgrade", "lab", "--only", "mongodb", "--yes")
+    assert done.returncode == 1
+    assert f"MongoDB 6.0.99 did not come up, {before} runs again: mongod.service failed to start" in done.stderr
+    assert (installed(server), hashes(server)) == (before, data)
+    server.wait_until_healthy()
+    assert server.plan() == []
+    withdraw(server)
+
+
+def test_mongodb_is_upgraded_to_a_later_patch_after_a_backup_and_with_one_restart(server: LabHost, tmp_path) -> None:
+    switch_on(server)
+    before, data, backup = installed(server), hashes(server), state(server)["full"]["id"]
+    offer_mongodb(server, tmp_path)
+    since = now(server)
+    said = upgraded(server, "--only", "mongodb", "--yes", *ON)
+    assert f"mongodb: {before} -> {MONGOD_VERSION}" in said
+    assert "feature compatibility version 6.0" in said
+    assert starts(server, since, "mongod.service") == 1
+    assert (installed(server), hashes(server)) == (MONGOD_VERSION, data)
+    assert state(server)["full"]["id"] > backup
+    assert server.ssh("mongod --version | head -n 1") == f"db version v{MONGOD_VERSION}"
+    server.wait_until_healthy()
+    assert server.plan(*ON) == []
+
+
+def test_a_new_series_is_refused_until_all_is_proven(server: LabHost) -> None:
+    before = installed(server)
+    for series, said in (
+        ("8.0", "need '7.0': one series at a time"),
+        ("5.0", "which can't go back"),
+        ("7.0", "found no drill, need one that passed: slipway backup drill"),
+    ):
+        done = server.slipway(
+            "upgrade", "lab", "--only", "mongodb", "--yes", *ON, "--data", f"mongodb_version={series}"
+        )
+        assert (done.returncode, said in done.stderr) == (1, True), done.stderr
+    assert installed(server) == before
+    assert "nothing to raise" in upgraded(server, "--raise-features", *ON)

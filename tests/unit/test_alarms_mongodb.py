@@ -1,0 +1,63 @@
+"""The alarms' checks of MongoDB, on a fake host."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from slipway.alarms import checks
+from support.made_up import MadeUp, found
+
+
+@pytest.fixture
+def host() -> MadeUp:
+    return MadeUp()
+
+
+@pytest.fixture
+def mongodb(host, tmp_path, monkeypatch):
+    """A host with MongoDB, whose oplog a test sets: its first and last time and its used part."""
+    (tmp_path / "MONGODB_ADMIN_PASSWORD").write_text("recognisable")
+    asked: list[tuple[Any, ...]] = []
+
+    def oplog(*login: Any) -> tuple[float, float, float]:
+        asked.append(login)
+        if not host.files.get("oplog"):
+            raise ConnectionRefusedError
+        first, last, used = map(float, host.files["oplog"].split())
+        return first, last, used
+
+    monkeypatch.setattr(host, "oplog", oplog, raising=False)
+    return {"mongodb": ["127.0.0.1", 27017, "admin"], "credentials": str(tmp_path)}, asked
+
+
+def test_a_full_oplog_that_reaches_back_less_than_a_day_rings(host, mongodb):
+    given, asked = mongodb
+    memory: dict[str, Any] = {}
+    host.files["oplog"] = f"{host.time - 3 * 3600} {host.time} 0.99"
+    assert found(checks.mongodb, host, memory, **given) == {"oplog": "MongoDB's oplog reaches back only 3.0 hours"}
+    assert asked == [("127.0.0.1", 27017, "admin", "recognisable")]
+    # It stays what it is until it is asked again, 5 minutes later.
+    host.files["oplog"] = f"{host.time - 90000} {host.time} 0.99"
+    host.time += 299
+    assert "oplog" in found(checks.mongodb, host, memory, **given)
+    host.time += 1
+    assert found(checks.mongodb, host, memory, **given) == {}
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize("oplog", ["{} {} 0.5", ""])
+def test_a_young_oplog_and_a_mongodb_that_is_away_do_not_ring(host, mongodb, oplog):
+    host.files["oplog"] = oplog.format(host.time - 60, host.time)
+    assert found(checks.mongodb, host, **mongodb[0]) == {}
+    assert found(checks.mongodb, host) == {}
+
+
+@pytest.mark.parametrize(("number", "rings"), [(150, False), (151, True)])
+def test_slow_operations_above_the_rate_ring_but_for_those_of_mongodb_and_of_backups(host, mongodb, number, rings):
+    slow = '{"id":51803,"attr":{"ns":"shop.orders","appName":"backend"}}\n' * number
+    own = '{"attr":{"ns":"local.oplog.rs"}}\n{"attr":{"ns":"shop.orders","appName":"mongodump"}}\n' * 100
+    host.commands["journalctl --unit=mongod"] = (0, slow + own)
+    expected = {"slow": f"MongoDB logged {number} slow operations in 5 minutes"} if rings else {}
+    assert found(checks.mongodb, host, **mongodb[0]) == expected

@@ -1,0 +1,120 @@
+"""`slipway upgrade` without a host: what it shows, when it asks, and in which order it goes."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from slipway.cli import upgrade
+from slipway.engine.errors import RunFailed
+from slipway.engine.outcome import Outcome
+from support.fake_session import CHANGES, FakeSession
+
+NOTHING = Outcome([], [], 9, 1.0)
+SERVER = {"installed": "7.0.5", "available": ["7.0.28", "7.0.5"], "feature_version": "7.0", "drill": None}
+
+
+def found(*updates: list[str], server: dict[str, Any] | None = None) -> dict[str, Any]:
+    packages = {"os": [*updates], "mongodb": [], "node": []}
+    its = {"packages": packages, "outdated": [], "reboot": False, "server": server}
+    return {**its, "restarts": {kind: {} for kind in packages}}
+
+
+@pytest.fixture
+def jobs(monkeypatch):
+    """What the hosts are asked for, in order. A test sets what they say, and may let a job fail."""
+    settings = SimpleNamespace(mongodb_version="7.0", backup_repositories={"near": "/srv/backup"})
+    monkeypatch.setattr(FakeSession, "settings", {"one": settings, "two": settings})
+    ran: list[str] = []
+    its = SimpleNamespace(found={}, ran=ran, fails="")
+
+    def run_job(session, console, scripts, job=None, shows=True):
+        for name, script in scripts.items():
+            ran.append(f"{name}: {script}")
+            if script == its.fails:
+                raise RunFailed(f"[{name}] it failed")
+
+    monkeypatch.setattr(upgrade, "run_job", run_job)
+    monkeypatch.setattr(upgrade, "look", lambda session, given: its.found)
+    monkeypatch.setattr(upgrade, "givens", lambda session, with_mongodb: {"one": {}, "two": {}})
+    monkeypatch.setattr(upgrade, "asked", lambda step, given: step)
+    monkeypatch.setattr(upgrade, "start_script", lambda command, job: command)
+    monkeypatch.setattr(upgrade, "backup_script", lambda words: f"backup {words[0]}")
+    monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
+    return its
+
+
+def test_nothing_begins_without_a_yes(run, jobs):
+    jobs.found = {"one": found(["libssl3", "1", "2"]), "two": found(server=SERVER)}
+    code, output, errors = run(NOTHING, "upgrade", "lab")
+    assert (code, jobs.ran) == (1, [])
+    assert "os: libssl3 1 -> 2" in output
+    assert "mongodb: 7.0.5 -> 7.0.28" in output
+    assert "confirm with --yes" in errors
+
+
+def test_one_host_follows_the_other_and_a_backup_comes_before_mongodb(run, jobs):
+    jobs.found = {"one": found(["libssl3", "1", "2"]), "two": found(["libc6", "1", "2"], server=SERVER)}
+    code, _, _ = run(NOTHING, "upgrade", "lab", "--yes")
+    assert code == 0
+    assert jobs.ran == ["one: packages", "two: backup now", "two: mongodb", "two: packages"]
+    assert run.session.last.said == ["upgrade: locked", "upgrade: unlocked"] * 2
+
+
+@pytest.mark.parametrize(
+    ("fails", "ran"),
+    [
+        ("backup now", ["two: backup now"]),
+        ("mongodb", ["two: backup now", "two: mongodb"]),
+    ],
+)
+def test_the_first_failure_ends_it(run, jobs, fails, ran):
+    jobs.found, jobs.fails = {"two": found(["libc6", "1", "2"], server=SERVER)}, fails
+    code, _, errors = run(NOTHING, "upgrade", "lab", "--yes")
+    assert (code, jobs.ran) == (1, ran)
+    assert "[two] it failed" in errors
+
+
+def test_what_prevents_one_host_prevents_all_before_any_change(run, jobs):
+    only_new = {**SERVER, "available": ["7.0.28"]}
+    jobs.found = {"one": found(["libssl3", "1", "2"]), "two": found(server=only_new)}
+    code, _, errors = run(NOTHING, "upgrade", "lab", "--yes")
+    assert (code, jobs.ran) == (1, [])
+    assert "[two] the repository no longer has MongoDB 7.0.5" in errors
+    # Who does not want MongoDB is not kept from the rest.
+    code, _, _ = run(NOTHING, "upgrade", "lab", "--only", "os", "--yes")
+    assert (code, jobs.ran) == (0, ["one: packages"])
+
+
+def test_slipways_own_part_is_an_apply_after_the_packages(run, jobs):
+    jobs.found = {"one": found(["libssl3", "1", "2"])}
+    changed = Outcome(CHANGES, [], 9, 1.0)
+    code, output, _ = run(changed, "upgrade", "lab", "--yes")
+    assert code == 0
+    assert "Configure Nginx" in output
+    assert run.session.last.said == ["upgrade: locked", "upgrade: unlocked", "applied"]
+    code, output, _ = run(changed, "upgrade", "lab", "--only", "os", "--yes")
+    assert "Configure Nginx" not in output
+    assert run.session.last.said == ["upgrade: locked", "upgrade: unlocked"]
+
+
+def test_where_all_is_up_to_date_nobody_is_asked(run, jobs):
+    jobs.found = {"one": found(), "two": found(server={**SERVER, "installed": "7.0.28"})}
+    code, output, _ = run(NOTHING, "upgrade", "lab")
+    assert (code, jobs.ran) == (0, [])
+    assert output.count("up to date") == 2
+
+
+def test_features_are_raised_by_a_command_of_their_own(run, jobs):
+    waits = {**SERVER, "installed": "8.0.17", "feature_version": "7.0"}
+    jobs.found = {"one": found(), "two": found(server=waits)}
+    code, output, _ = run(NOTHING, "upgrade", "lab", "--raise-features")
+    assert (code, jobs.ran) == (1, [])
+    assert "features 7.0 -> 8.0; afterwards there is no way back to 7.0" in output
+    code, _, _ = run(NOTHING, "upgrade", "lab", "--raise-features", "--yes")
+    assert (code, jobs.ran) == (0, ["two: features"])
+    code, _, errors = run(NOTHING, "upgrade", "lab", "--raise-features", "--only", "os")
+    assert code == 1
+    assert "expected it alone" in errors
