@@ -124,6 +124,8 @@ def visitors_headers(host_name: str) -> dict[str, str]:
         "X-Forwarded-For": here,
         "X-Forwarded-Proto": "https",
         "X-Forwarded-Host": host_name,
+        # As Nginx's $request_id: 32 hexadecimal digits.
+        "X-Request-ID": os.urandom(16).hex(),
     }
 
 
