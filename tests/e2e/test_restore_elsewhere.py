@@ -15,16 +15,27 @@ from support.waiting import wait_until
 pytestmark = pytest.mark.thorough
 
 
+# The lab's hosts do not reach each other, so each has the repository at the same address: a copy of the other one's.
+PLACE = "sftp:admin@127.0.0.1:shop"
+
+
 def reach(server: LabHost, other: LabHost) -> tuple[str, ...]:
-    """The settings by which a host backs up to a folder of the other one's administrator, by SFTP."""
-    address = other.record.address
-    known = subprocess.run(["ssh-keyscan", "-t", "ed25519", address], capture_output=True, text=True, check=True).stdout
+    """The settings by which a host backs up there."""
+    keys = [host.ssh("cut -d' ' -f1,2 /etc/ssh/ssh_host_ed25519_key.pub") for host in (server, other)]
+    known = [f"127.0.0.1 {key}" for key in dict.fromkeys(keys)]
     server.env["SLIPWAY_SECRET_BACKUP_SSH_KEY"] = Path(server.record.key_file).read_text()
     return (
-        *("--data", f"backup_repositories={json.dumps({'far': f'sftp:admin@{address}:shop'})}"),
+        *("--data", f"backup_repositories={json.dumps({'far': PLACE})}"),
         *("--data", 'backup_secrets=["BACKUP_SSH_KEY"]'),
-        *("--data", f"backup_known_hosts={json.dumps(known.splitlines())}"),
+        *("--data", f"backup_known_hosts={json.dumps(known)}"),
     )
+
+
+def copy_repository(server: LabHost, other: LabHost) -> None:
+    """As if both reached the same one."""
+    packed = server.ssh("tar -C /home/admin -cz shop | base64 -w 0")
+    unpack = other.record.ssh_argv("base64 -d | tar -C /home/admin -xz && chown -R admin: /home/admin/shop")
+    subprocess.run(unpack, input=packed, text=True, check=True, capture_output=True)
 
 
 def test_another_hosts_data_are_restored_to_the_second(server: LabHost, fresh_server: LabHost) -> None:
@@ -39,6 +50,7 @@ def test_another_hosts_data_are_restored_to_the_second(server: LabHost, fresh_se
     server.ssh(f"{PROGRAM} slice")
     lost = hashes(server)
     other.apply(*ON)
+    copy_repository(server, other)
     alone, server.env = server.env, {**server.env, "SLIPWAY_LAB_HOSTS": f"{server.name},{other.name}"}
     done = server.slipway("restore", "lab", "--to", other.name, "--limit", server.name, "--at", second, "--yes", *there)
     server.env = alone
