@@ -44,7 +44,9 @@ _NOT_ASKED = re.compile(r"console\.|\bproxy\b|target\s*:|placeholder|example|dat
 
 
 # Variables that tools and hosting providers set.
-_OF_TOOLS = re.compile(r"(NODE_ENV|PORT|HOST|HOSTNAME|CI|ANALYZE|NEXT_RUNTIME|VERCEL\w*|NETLIFY\w*|CF_\w*|DEBUG)$")
+_OF_TOOLS = re.compile(
+    r"(NODE_ENV|PORT|HOST|HOSTNAME|CI|ANALYZE|NEXT_RUNTIME|NEXT_PRIVATE_\w*|VERCEL\w*|NETLIFY\w*|CF_\w*|DEBUG)$"
+)
 
 
 @dataclass(frozen=True)
