@@ -128,11 +128,11 @@ def untouched() -> Iterator[LabHost]:
     exports = "".join(f"export {name}={settings[key]}\n" for name, key in names.items())
     exports += "export DEBIAN_FRONTEND=noninteractive"
     packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as archive:
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
         for recipe in RECIPES.glob("*.sh"):
             archive.add(recipe, recipe.name)
     data = base64.b64encode(packed.getvalue()).decode()
-    host.ssh(f"mkdir /root/servers; cd /root/servers; echo {data} | base64 -d | tar -x; echo '{exports}' > settings")
+    host.ssh(f"mkdir /root/servers; cd /root/servers; echo {data} | base64 -d | tar -xz; echo '{exports}' > settings")
     host.ssh("apt-get update -q; apt-get install -y -q --no-install-recommends python3")  # for the next
     state = (PROJECT / "tests/support/host_state.py").read_text()
     host.ssh(f"cat > /root/host_state.py <<'END_OF_FILE'\n{state}\nEND_OF_FILE")
