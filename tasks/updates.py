@@ -18,7 +18,7 @@ DRIFTS = {
         "systemctl disable --now apt-daily-upgrade.timer", "Enable the timer that installs updates"
     ),
     "updates are not downloaded": Drift("systemctl mask --now apt-daily.timer"),
-    "no restart after updates": Drift(f"chmod 644 {RESTART}"),
+    "no restart after updates": Drift(f"rm {RESTART}"),
 }
 
 
