@@ -23,10 +23,13 @@ def transport(host: Host) -> Transport | None:
 
 
 def peer_address(host: Host) -> str | None:
-    """The address that we reach `host` by, None where it is not by ssh."""
+    """The address that we reach `host` by, None where it is not by ssh. Raises SSHException if the connection broke."""
     connection = transport(host)
-    # Through a jump host nobody here knows.
-    address = connection.getpeername() if connection else None
+    try:
+        # Through a jump host nobody here knows.
+        address = connection.getpeername() if connection else None
+    except OSError as error:  # paramiko has closed its socket
+        raise SSHException("the connection broke") from error
     return address[0] if isinstance(address, tuple) else None
 
 

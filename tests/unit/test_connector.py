@@ -21,6 +21,7 @@ from pyinfra.api.operation import OperationMeta
 
 from slipway.engine import connector
 from slipway.engine.connector import HostFailed
+from slipway.engine.ssh import peer_address
 from support.connected import Counted, Shown, change, evaluate, execute, look
 from support.limited import limited
 
@@ -232,3 +233,10 @@ def test_a_password_of_sudo_reaches_no_command_line(host):
     for arguments in ({"_sudo": True, "_sudo_password": "s3cr3t"}, {"_su_user": "root", "_su_password": "s3cr3t"}):
         with pytest.raises(PyinfraError, match="a password is required"):
             host.run_shell_command("true", **arguments)
+
+
+def test_an_address_that_is_asked_for_after_the_connection_broke_is_reported_as_that(host):
+    assert peer_address(host) == "127.0.0.1"
+    host.connector.client.get_transport().sock.close()
+    with pytest.raises(SSHException, match="the connection broke"):
+        peer_address(host)
