@@ -70,6 +70,7 @@ def test_a_package_that_does_harm_goes_back_as_the_runbook_says(server: LabHost)
     assert "up to date" in upgraded(server, "--only", "os")
     assert server.ssh("dpkg-query -W -f '${Version}' nginx") == found[1]
     server.ssh("apt-mark unhold nginx")
+    withdraw(server)
 
 
 def test_a_service_that_still_runs_with_replaced_files_is_restarted_by_the_next_upgrade(server: LabHost) -> None:
@@ -78,7 +79,6 @@ def test_a_service_that_still_runs_with_replaced_files_is_restarted_by_the_next_
     since = now(server)
     assert "restarts nginx.service (replaced before)" in upgraded(server, "--only", "os", "--yes")
     assert starts(server, since, "nginx.service") == 1
-    withdraw(server)
 
 
 def test_a_mongodb_that_does_not_come_up_is_replaced_by_the_one_before(server: LabHost) -> None:
