@@ -236,9 +236,11 @@ def mongodb(facts: Facts, host: Host, memory: Memory) -> Found:
     if not facts.mongodb:
         return
     address, port, user = facts.mongodb
-    now = host.now()
-    if now - memory.get("mongodb_time", 0) >= ASK_SECONDS:
-        memory.update(mongodb_time=now, slow=_slow_operations(host, now))
+    now, last = host.now(), memory.get("mongodb_time", 0)
+    if now - last >= ASK_SECONDS:
+        # This comes somewhat later than after 5 minutes: all since the last time counts.
+        since = last if now - last < 2 * ASK_SECONDS else now - ASK_SECONDS
+        memory.update(mongodb_time=now, slow=_slow_operations(host, since), slow_minutes=(now - since) / MINUTE)
         # One that does not answer is reported by its unit and the sites.
         with suppress(OSError):
             memory["oplog"] = host.oplog(address, port, user, secret(facts, "MONGODB_ADMIN_PASSWORD"))
@@ -248,15 +250,15 @@ def mongodb(facts: Facts, host: Host, memory: Memory) -> Found:
         text = f"MongoDB's oplog reaches back only {(last - first) / HOUR:.1f} hours"
         meaning = "a repository of backups that is away for longer gets a gap"
         yield "oplog", Problem(text, meaning, "raise mongodb_oplog_mb; slipway apply", at_once=True)
-    if memory["slow"] > facts.slow_per_minute * ASK_SECONDS / MINUTE:
-        text = f"MongoDB logged {memory['slow']} slow operations in {ASK_SECONDS // MINUTE} minutes"
+    minutes = memory["slow_minutes"]
+    if memory["slow"] > facts.slow_per_minute * minutes:
+        text = f"MongoDB logged {memory['slow']} slow operations in {minutes:.0f} minutes"
         yield "slow", Problem(text, "the site is slow", "slipway report (missing indexes)", at_once=True)
 
 
-def _slow_operations(host: Host, now: float) -> int:
-    since = f"--since=@{int(now - ASK_SECONDS)}"
+def _slow_operations(host: Host, since: float) -> int:
     # "Slow query". https://www.mongodb.com/docs/manual/reference/log-messages/#logging-slow-operations
-    words = ("--unit=mongod", "--output=cat", "--quiet", "--lines=3000", since, '--grep="id":51803')
+    words = ("--unit=mongod", "--output=cat", "--quiet", "--lines=3000", f"--since=@{int(since)}", '--grep="id":51803')
     _, text = host.run("journalctl", *words)
     return sum(not OWN_OPERATIONS.search(line) for line in text.splitlines())
 

@@ -139,13 +139,6 @@ def test_releases_and_restarts_ring_for_nobody(server: LabHost) -> None:
     assert taken(server)[before:] == []
 
 
-def test_switched_off_it_is_gone(server: LabHost) -> None:
-    assert "Stop alarms where nobody is told any more" in server.operations()
-    server.apply()
-    assert server.plan() == []
-    assert server.ssh("ls /etc/systemd/system/service.d 2> /dev/null || :") == ""
-
-
 SLOW = """
 const site = db.getSiblingDB("codementee");
 site.setProfilingLevel(0, { slowms: 0 });
@@ -156,3 +149,10 @@ site.setProfilingLevel(0, { slowms: 100 });
 
 def test_many_slow_operations_of_mongodb_ring(server: LabHost) -> None:
     rings(server, mongosh(SLOW), "slow operations in 5 minutes")
+
+
+def test_switched_off_it_is_gone(server: LabHost) -> None:
+    assert "Stop alarms where nobody is told any more" in server.operations()
+    server.apply()
+    assert server.plan() == []
+    assert server.ssh("ls /etc/systemd/system/service.d 2> /dev/null || :") == ""

@@ -61,3 +61,18 @@ def test_slow_operations_above_the_rate_ring_but_for_those_of_mongodb_and_of_bac
     host.commands["journalctl --unit=mongod"] = (0, slow + own)
     expected = {"slow": f"MongoDB logged {number} slow operations in 5 minutes"} if rings else {}
     assert found(checks.mongodb, host, **mongodb[0]) == expected
+
+
+def test_slow_operations_between_two_looks_count_once_whenever_the_second_comes(host, mongodb):
+    given, memory = mongodb[0], dict[str, Any]()
+    found(checks.mongodb, host, memory, **given)
+    first = host.time
+    host.time += 329
+    # A journal that has them just after the first look, and counts from the time that it is asked for.
+    slow = '{"id":51803,"attr":{"ns":"shop.orders","appName":"backend"}}\n' * 200
+    words = f"journalctl --unit=mongod --output=cat --quiet --lines=3000 --since=@{int(first)} "
+    host.commands[words] = (0, slow)
+    assert found(checks.mongodb, host, memory, **given) == {"slow": "MongoDB logged 200 slow operations in 5 minutes"}
+    # After a long absence only the last 5 minutes are looked at.
+    host.time += 3600
+    assert found(checks.mongodb, host, memory, **given) == {}
