@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from slipway.inspection.report import Fate, Port, Report, Site
 from slipway.settings.doc import literal
 from slipway.ui.console import Console, escape, plain
+from slipway.ui.pages import page
 from slipway.ui.status import span
 
 STYLES = {"keep": "green", "adopt": "cyan", "replace": "yellow", "remove": "red", "refuse": "bold red"}
@@ -282,12 +280,5 @@ def shown(text: str) -> str:
 
 def as_html(report: Report) -> str:
     """A page that needs nothing but itself."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).resolve().parent),
-        undefined=StrictUndefined,
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     shown = [section for section in sections(report, is_full=True) if section.rows]
-    return environment.get_template("inspection.html").render(report=report, sections=shown, meanings=MEANINGS)
+    return page("inspection.html", report=report, sections=shown, meanings=MEANINGS)

@@ -9,14 +9,13 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import BaseModel, ConfigDict, Field
 
 from slipway.engine.notes import Diff
 from slipway.ui.diffs import diff_file, diff_lines
+from slipway.ui.pages import page
 
 if TYPE_CHECKING:
     from slipway.engine.outcome import Outcome
@@ -154,15 +153,8 @@ def as_json(report: PlanReport) -> str:
 
 def as_html(report: PlanReport) -> str:
     """The report as a self-contained HTML page."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).resolve().parent),
-        undefined=StrictUndefined,
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("plan_report.html").render(
-        report=report, diff_lines=diff_lines, diff_file=diff_file, most_lines_open=MAX_LINES_OPEN
+    return page(
+        "plan_report.html", report=report, diff_lines=diff_lines, diff_file=diff_file, most_lines_open=MAX_LINES_OPEN
     )
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from slipway.ui.console import Console, escape, plain
+from slipway.ui.pages import page
 from slipway.upkeep.review import DAY, HostReview, Mongodb, Review
 
 # Rows on a terminal; --verbose and the page show all.
@@ -154,11 +152,4 @@ def _line(row: Sequence[str], widths: Sequence[int], numbers: int) -> str:
 
 def as_html(review: Review) -> str:
     """The report as a self-contained HTML page."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).resolve().parent),
-        undefined=StrictUndefined,
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("review.html").render(review=review, tables=tables)
+    return page("review.html", review=review, tables=tables)
