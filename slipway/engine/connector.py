@@ -172,17 +172,25 @@ class Connector(SSHConnector):
 
     def _ask(self, questions: Sequence[Question], tell: Tell = lambda *_: None) -> list[Answer]:
         """Answers by the shell. Nothing is changed by them: where the connection has broken it is made anew, once."""
+        asked = self.client
         try:
             try:
                 return self._ask_shell(questions, tell)
             except (SSHException, OSError):
                 if not self.may_reconnect:
                     raise
-                pyinfra_compat.forget_all(self.state)
-                self.connect()
+                self._reconnect(asked)
                 return self._ask_shell(questions, tell)
         except (SSHException, OSError, NoAnswer, PyinfraError) as error:
             raise HostFailed(f"[{self.host.name}] {error}") from error
+
+    def _reconnect(self, broken: Any) -> None:
+        """Make the connection anew, unless who asked beside this one by the `broken` one has done it already."""
+        # No session is opened before the login has ended: sshd would never answer that.
+        with self._opening:
+            if self.client is broken:
+                pyinfra_compat.forget_all(self.state)
+                self.connect()
 
     def _ask_shell(self, questions: Sequence[Question], tell: Tell = lambda *_: None) -> list[Answer]:
         # Who asks while another opens it gets the same one.
@@ -228,7 +236,9 @@ class Connector(SSHConnector):
             seconds, which = self.limits.command, shorten(command.get_masked_value(), MAX_SHOWN)
             late = HostFailed(f"[{self.host.name}] no end within {seconds} s: {which}; {limits.HINT}")
         with self._turn, gevent.Timeout(seconds, late), broken_by_name():
-            channel = open_session(self._transport(), self.limits.session)
+            with self._opening:
+                transport = self._transport()
+            channel = open_session(transport, self.limits.session)
             try:
                 if arguments.get("_get_pty"):
                     channel.get_pty()

@@ -11,6 +11,7 @@ import gevent
 
 from slipway.engine import pyinfra_compat  # isort: skip  patches first
 
+from paramiko import SSHException
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.host import Host
 from pyinfra.api.state import StateStage
@@ -66,7 +67,13 @@ class Planner:
         """Run the deploy file for a host, then evaluate its operations concurrently, each up to its first command."""
         with ExitStack() as stack:
             with _asking(host), pyinfra_compat.using(self.state, host):
-                pyinfra_compat.exec_file(str(self.connections.project / self.connections.deploy))
+                try:
+                    pyinfra_compat.exec_file(str(self.connections.project / self.connections.deploy))
+                except pyinfra_compat.UnexpectedExternalError as error:
+                    # The deploy file may ask the connection itself, which is no mistake of its own.
+                    if isinstance(error.exception, SSHException):
+                        raise HostFailed(f"[{host.name}] {error.exception}") from error
+                    raise
             if self.connections.deploy == DEPLOY and not self.run.deployed:
                 raise PyinfraError(NO_COMPONENTS)
             # No batch is sent before the last of them has begun.

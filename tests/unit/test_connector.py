@@ -19,9 +19,9 @@ from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.host import Host
 from pyinfra.api.operation import OperationMeta
 
-from slipway.engine import connector
+from slipway.engine import connector, remote_shell
 from slipway.engine.connector import HostFailed
-from slipway.engine.ssh import peer_address
+from slipway.engine.ssh import open_session, peer_address
 from support.connected import Counted, Shown, change, evaluate, execute, look
 from support.limited import limited
 
@@ -81,6 +81,34 @@ def test_facts_are_asked_again_after_a_reconnect(host, tmp_path):
     host.connector.client.close()
     assert host.get_fact(Shown, command="echo back") == "back"
     assert host.get_fact(Shown, command=count) == "2"
+
+
+def test_who_asks_while_the_connection_is_made_anew_waits_for_the_login(host, monkeypatch):
+    """sshd never answers a session that is opened before it."""
+    logins, connected = [], []
+    open_connection = host.connector._open
+
+    def counted(way: Any) -> None:
+        logins.append(way)
+        open_connection(way)
+
+    def seen(transport: Any, *arguments: Any) -> Any:
+        connected.append(transport.is_authenticated())
+        return open_session(transport, *arguments)
+
+    monkeypatch.setattr(host.connector, "_open", counted)
+    for module in (connector, remote_shell):
+        monkeypatch.setattr(module, "open_session", seen)
+    host.connector.client.close()
+    asking = [gevent.spawn(host.connector.by_root, f"echo {n}") for n in range(3)]
+    gevent.wait([gevent.spawn_later(0.01, lambda: None)])
+    asking.append(gevent.spawn(host.connector.by_root, "echo 3"))
+    live = gevent.spawn(host.run_shell_command, "echo live", _timeout=20)
+    gevent.joinall([*asking, live], raise_error=True)
+    assert [one.value.output.strip() for one in asking] == ["0", "1", "2", "3"]
+    assert live.value[1].stdout_lines == ["live"]
+    assert len(logins) == 1
+    assert connected == [True, True]
 
 
 def test_a_connection_that_breaks_while_something_is_changed_is_an_end(host):
