@@ -16,6 +16,7 @@ from slipway.lab import acme, hosts, network
 from slipway.lab.instance import Instance
 from slipway.lab.record import Host, pyinfra_data, recorded_hosts
 from slipway.site import Site
+from support import typed
 from support.checkout import PROJECT
 from support.waiting import wait_until
 
@@ -51,7 +52,7 @@ class LabHost:
 
     def slipway(self, *arguments: str, timeout: float = TIMEOUT) -> subprocess.CompletedProcess[str]:
         """Run `slipway ARGUMENTS`, whatever its exit code."""
-        return run([sys.executable, "-m", "slipway", *arguments], self.env, timeout)
+        return typed.slipway(*arguments, cwd=PROJECT, env=self.env, limit=timeout)
 
     def start(self, *arguments: str) -> Running:
         """Start `slipway ARGUMENTS` and go on."""

@@ -11,9 +11,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 # Only ends a hang, in seconds.
 LIMIT = 60
@@ -24,18 +26,25 @@ LOADED = (
 )
 
 
-def slipway(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Run `slipway ARGUMENTS` in a folder to its end; its output is text, its input is empty."""
-    server = _server()
-    assert server.stdin
-    assert server.stdout
-    with tempfile.TemporaryDirectory() as folder:
+def slipway(
+    *arguments: str, cwd: Path, env: Mapping[str, str] | None = None, limit: float = LIMIT
+) -> subprocess.CompletedProcess[str]:
+    """Run `slipway ARGUMENTS` in a folder to its end, for `limit` seconds at most; its output is text, its input is
+    empty."""
+    with tempfile.TemporaryDirectory() as folder, _its_turn:
         output, errors = Path(folder, "output"), Path(folder, "errors")
-        asked = {"arguments": arguments, "cwd": str(cwd), "env": dict(env or os.environ)}
+        asked = {"arguments": arguments, "cwd": str(cwd), "env": dict(env or os.environ), "limit": limit}
+        server = _server()
+        assert server.stdin
+        assert server.stdout
         server.stdin.write(json.dumps({**asked, "output": str(output), "errors": str(errors)}) + "\n")
         server.stdin.flush()
         code = int(server.stdout.readline())
         return subprocess.CompletedProcess(("slipway", *arguments), code, output.read_text(), errors.read_text())
+
+
+# The server runs one command at a time.
+_its_turn = threading.Lock()
 
 
 @functools.cache
@@ -50,7 +59,7 @@ def _load() -> None:
         import_module(module)
 
 
-def _become(asked: dict[str, str]) -> None:
+def _become(asked: dict[str, Any]) -> None:
     """Make this process the one that was asked for."""
     for number, name, flags in (
         (0, os.devnull, os.O_RDONLY),
@@ -66,7 +75,7 @@ def _become(asked: dict[str, str]) -> None:
     # As `python -m` has it.
     sys.path[0] = asked["cwd"]
     sys.argv = ["slipway", *asked["arguments"]]
-    signal.alarm(LIMIT)
+    signal.setitimer(signal.ITIMER_REAL, asked["limit"])
     runpy.run_module("slipway", run_name="__main__", alter_sys=True)
 
 
