@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from slipway.site import Site
-from support.lab_host import TIMEOUT, LabHost, Running, run
+from support import typed
+from support.lab_host import TIMEOUT, LabHost, Running
 from support.projects import copied
 from support.waiting import wait_until
 
@@ -34,7 +35,7 @@ class Project:
         """Run `slipway ARGUMENTS` in the project, whatever its exit code."""
         folder = self.top if arguments[0] == "init" else self.folder
         named = ("--data", f"site_domain={self.domain}") if "lab" in arguments else ()
-        return run([sys.executable, "-m", "slipway", *arguments, *named], self.server.env, TIMEOUT, folder)
+        return typed.slipway(*arguments, *named, cwd=folder, env=self.server.env, limit=TIMEOUT)
 
     def running(self, *arguments: str) -> Running:
         """Start `slipway ARGUMENTS` in the project and go on."""

@@ -27,7 +27,6 @@ def test_an_api_without_a_frontend_keeps_its_files_and_a_strict_application_acce
     shop = site(server, "strict", strict, backend_workers=1, backend_environment={"DOMAIN": domain})
     settings = sites(notes, shop)
     server.apply(*settings)
-    assert server.plan(*settings) == []
 
     api_site = server.site(notes["site_domain"])
     assert api_site.get("/").json() == {"version": "1", "home": "/var/cache/notes-backend"}
@@ -53,13 +52,12 @@ def test_an_api_without_a_frontend_keeps_its_files_and_a_strict_application_acce
     released = server.release("--site", "notes", *settings)
     assert "uploads: not shipped, as " in released.stdout
     assert api_site.get("/").json()["version"] == "2"
-    for _ in range(2):
-        file = api_site.get("/files/a.txt")
-        assert file.text == "a visitor's"
-        assert file.headers["Content-Security-Policy"].startswith("default-src 'none';")
-        assert api_site.get("/notes").json() == ["first"]
-        done = server.slipway("rollback", "lab", "--yes", "--site", "notes", *settings)
-        assert done.returncode == 0, done.stdout + done.stderr
+    done = server.slipway("rollback", "lab", "--yes", "--site", "notes", *settings)
+    assert done.returncode == 0, done.stdout + done.stderr
+    file = api_site.get("/files/a.txt")
+    assert file.text == "a visitor's"
+    assert file.headers["Content-Security-Policy"].startswith("default-src 'none';")
+    assert api_site.get("/notes").json() == ["first"]
     writable = "find /var/www/notes -name venvs -prune -o -not -type l -writable -print"
     assert server.ssh(f"runuser -u notes-backend -- {writable} | sort").splitlines() == [
         *("/var/www/notes/shared-files", "/var/www/notes/shared-files/notes.db", "/var/www/notes/shared/uploads"),

@@ -52,7 +52,7 @@ class LabHost:
 
     def slipway(self, *arguments: str, timeout: float = TIMEOUT) -> subprocess.CompletedProcess[str]:
         """Run `slipway ARGUMENTS`, whatever its exit code."""
-        return typed.slipway(*arguments, cwd=PROJECT, env=self.env, limit=timeout)
+        return typed.slipway(*arguments, cwd=PROJECT, env=self.env, limit=timeout, here=True)
 
     def start(self, *arguments: str) -> Running:
         """Start `slipway ARGUMENTS` and go on."""

@@ -24,17 +24,20 @@ LOADED = (
     *("slipway.engine.session", "slipway.lab.hosts", "slipway.releases.sources", "slipway.ops.templates"),
     *("slipway.starter.questions", "pytest"),
 )
+HERE = "here"
+OF_PLANS = ("slipway.cli.plan", "slipway.ui.plan_report", "rich.console", "rich.markup")
+PROJECT = Path(__file__).resolve().parents[2]
 
 
 def slipway(
-    *arguments: str, cwd: Path, env: Mapping[str, str] | None = None, limit: float = LIMIT
+    *arguments: str, cwd: Path, env: Mapping[str, str] | None = None, limit: float = LIMIT, here: bool = False
 ) -> subprocess.CompletedProcess[str]:
     """Run `slipway ARGUMENTS` in a folder to its end, for `limit` seconds at most; its output is text, its input is
-    empty."""
+    empty. `here`: the folder is this checkout, whose components are imported beforehand, too."""
     with tempfile.TemporaryDirectory() as folder, _its_turn:
         output, errors = Path(folder, "output"), Path(folder, "errors")
         asked = {"arguments": arguments, "cwd": str(cwd), "env": dict(env or os.environ), "limit": limit}
-        server = _server()
+        server = _server(here)
         assert server.stdin
         assert server.stdout
         server.stdin.write(json.dumps({**asked, "output": str(output), "errors": str(errors)}) + "\n")
@@ -48,15 +51,20 @@ _its_turn = threading.Lock()
 
 
 @functools.cache
-def _server() -> subprocess.Popen[str]:
+def _server(here: bool) -> subprocess.Popen[str]:
     """This process's own, which ends with it: its input ends then."""
-    return subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, __file__, *([HERE] if here else [])]
+    return subprocess.Popen(command, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-def _load() -> None:
-    """Import what takes long and depends neither on a project nor on a terminal, as the tasks and the verbs do."""
+def _load(here: bool) -> None:
+    """Import what takes long, and depends neither on a terminal nor, unless it is this one, on a project."""
     for module in LOADED:
         import_module(module)
+    if here:
+        preload = import_module("slipway.engine.preload")
+        for module in (*(f"slipway.tasks.{name}" for name in preload.known_components()), *OF_PLANS):
+            import_module(module)
 
 
 def _become(asked: dict[str, Any]) -> None:
@@ -82,7 +90,7 @@ def _become(asked: dict[str, Any]) -> None:
 def _serve() -> None:
     from gevent import monkey
 
-    _load()
+    _load(HERE in sys.argv)
     # A fork that collected what it has from here would copy all of it.
     gc.freeze()
     # gevent's own would start a loop in this process, which a fork can't use.
