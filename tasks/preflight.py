@@ -99,9 +99,8 @@ def note_weak_health(settings: Settings) -> None:
     """Note the services without a health path: of these only an answer is checked."""
     for site in settings.all_sites:
         for service in site.web_services:
-            if service.health_is_any:
-                setting = site.health_setting(service, "path")
-                note(f'{site.site_name}: {setting} is "": any answer below 500 of / counts as healthy')
+            if weak := site.weak_health(service):
+                note(f"{site.site_name}: {weak}")
 
 
 def system_problems(machine: dict[str, str]) -> list[str]:

@@ -204,10 +204,8 @@ def step(settings: Settings, words: Callable[[], list[str]]) -> Commands:
     """One of the steps in slipway/releases/program.py."""
     if words()[0] == "begin":
         for service in settings.web_services:
-            if service.health_is_any:
-                notes.hint(
-                    f'{settings.health_setting(service, "path")} is "": any answer below 500 of / counts as healthy'
-                )
+            if weak := settings.weak_health(service):
+                notes.hint(weak)
     yield command(settings, *words())
 
 

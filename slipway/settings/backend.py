@@ -16,6 +16,7 @@ from slipway.settings.types import (
     EnvName,
     EnvText,
     HealthPath,
+    HealthStatus,
     HttpUrl,
     LocalFolder,
     MemoryLimit,
@@ -117,8 +118,8 @@ class Backend(Section):
     """A path that answers when the backend and its database are well. `""`: any answer below 500 of `/` will do, which
     only shows that the backend runs. It is asked as a visitor would: with the site's host name, as by https."""
 
-    backend_health_status: Annotated[int, Field(ge=200, le=599)] = 200
-    """The HTTP status of a healthy answer."""
+    backend_health_status: HealthStatus = 200
+    """The HTTP status of a healthy answer; 0 for any below 500."""
 
     backend_health_body: PlainLine = ""
     """Text that a healthy answer contains; `""` for any."""

@@ -245,9 +245,22 @@ class Settings(
         return not self.listen(service).startswith("/")
 
     def health_setting(self, service: Service, what: str) -> str:
-        """The setting of a service's health: its "path", or the "seconds" that it may take until it is healthy."""
+        """The setting of a service's health: "path", "status", or "seconds", which it may take until it is healthy."""
         is_backend = service.name == "backend"
         return f"backend_health_{what}" if is_backend else f"health_{what} of the service {service.name}"
+
+    def weak_health(self, service: Service) -> str:
+        """What is weak about a service's health check, "" for nothing."""
+        if not service.health_is_any:
+            return ""
+        setting = self.health_setting(service, "status" if service.health_path else "path")
+        found = service.health_status if service.health_path else '""'
+        return f"{setting} is {found}: any answer below 500 of {service.asked_path} counts as healthy"
+
+    def own_address(self, name: str) -> str:
+        """A regular expression of the URLs that a service on a port finds itself at, "" for another one."""
+        ports = [str(port) for service in self.services if service.name == name for port in service.ports]
+        return rf"https?://(?:localhost|127\.0\.0\.1):(?:{'|'.join(ports)})" if ports else ""
 
     def host_name(self, service: Service) -> str:
         """The host name that visitors ask a service by."""

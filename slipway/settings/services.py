@@ -19,6 +19,7 @@ from slipway.settings.types import (
     EnvName,
     EnvText,
     HealthPath,
+    HealthStatus,
     MemoryLimit,
     PlainLine,
     Seconds,
@@ -91,7 +92,7 @@ class Service(BaseModel):
     health_path: Annotated[HealthPath | None, Words('a URL path that begins with "/", or ""')] = None
     """As `backend_health_path`."""
 
-    health_status: Annotated[int, Field(ge=200, le=599)] = 200
+    health_status: HealthStatus = 200
     """As `backend_health_status`."""
 
     health_body: PlainLine = ""
@@ -126,7 +127,7 @@ class Service(BaseModel):
     @property
     def health_is_any(self) -> bool:
         """Whether any answer below 500 counts as a healthy one."""
-        return not self.health_path
+        return not self.health_path or not self.health_status
 
     @property
     def asked_path(self) -> str:

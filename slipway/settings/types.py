@@ -112,6 +112,12 @@ def is_ipv4(value: str) -> bool:
     return True
 
 
+def _status(value: int) -> int:
+    if value and not 200 <= value <= 599:
+        raise ValueError("an HTTP status from 200 to 599, or 0 for any below 500")
+    return value
+
+
 def _folder(value: str) -> str:
     if not path(value).is_dir():
         raise ValueError("a folder on this machine, relative to the project")
@@ -152,6 +158,7 @@ AppTarget = Annotated[
 ]
 UrlPath = Annotated[str, matching(r"/[\w./-]*", 'a URL path that begins with "/"')]
 HealthPath = Annotated[str, matching(r"(/[\w./-]*)?", 'a URL path that begins with "/", or ""')]
+HealthStatus = Annotated[int, AfterValidator(_status), Words("an HTTP status from 200 to 599, or 0")]
 HttpUrl = Annotated[str, matching(r"https?://[\w.-]+(:\d+)?(/[\w./-]*)?", "an http(s) URL")]
 UserName = Annotated[str, matching(r"[A-Za-z][\w-]{0,62}", "letters, digits, _ and -, a letter first")]
 LocalFolder = Annotated[

@@ -62,8 +62,13 @@ def pages_service(of: Reading) -> tuple[dict[str, Any], str] | None:
     if not frontend or not server:
         return None
     local = [one for one in of.project.api.variables if one.is_local]
-    environment = {**server.environment, **{one.name: one.public("{site_domain}", api_prefix(of)) for one in local}}
-    web: dict[str, Any] = {"name": "web", "command": server.command, "listen": 3000, "path": "/", "health_path": ""}
+    environment = {
+        "NODE_ENV": "production",
+        **server.environment,
+        **{one.name: one.public("{site_domain}", api_prefix(of)) for one in local},
+    }
+    web: dict[str, Any] = {"name": "web", "command": server.command, "listen": 3000, "path": "/"}
+    web |= {"health_path": server.health_path, "health_status": 0}
     if environment:
         web["environment"] = environment
     if not of.project.api.of_server:

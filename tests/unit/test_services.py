@@ -124,3 +124,25 @@ def test_a_release_is_of_a_site_that_there_is(defaults, settings_with):
     assert "found 'blok', expected '' or one of codementee, blog" in problems(
         defaults, sites=[BLOG], release_site="blok"
     )
+
+
+@pytest.mark.parametrize(
+    ("health", "weak"),
+    [
+        ({"health_path": "/x"}, ""),
+        ({"health_path": ""}, 'health_path of the service web is "": any answer below 500 of / counts as healthy'),
+        (
+            {"health_path": "/x", "health_status": 0},
+            "health_status of the service web is 0: any answer below 500 of /x counts as healthy",
+        ),
+    ],
+)
+def test_a_weak_health_check_is_told_by_its_setting(settings_with, health, weak):
+    settings = settings_with(services=[WEB | health])
+    (web,) = settings.services
+    assert settings.weak_health(web) == weak
+
+
+def test_no_answer_has_a_status_of_less_than_200(defaults):
+    told = problems(defaults, services=[WEB | {"health_status": 100}])
+    assert "an HTTP status from 200 to 599, or 0 for any below 500" in told

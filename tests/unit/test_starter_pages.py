@@ -30,8 +30,10 @@ def test_a_server_that_makes_the_pages_becomes_a_service(tmp_path):
     )
     assert found["services"] == [
         {
-            **{"name": "web", "command": "node web/server.js", "listen": 3000, "path": "/", "health_path": ""},
-            "environment": {"HOSTNAME": "127.0.0.1"},
+            **{"name": "web", "command": "node web/server.js", "listen": 3000, "path": "/"},
+            # Without a request to the API, which the first release cannot answer yet.
+            **{"health_path": "/favicon.ico", "health_status": 0},
+            "environment": {"NODE_ENV": "production", "HOSTNAME": "127.0.0.1"},
             "secrets": [],
         }
     ]
@@ -75,7 +77,7 @@ def test_a_server_that_makes_the_pages_becomes_a_service(tmp_path):
                 "web/pnpm-lock.yaml": "",
             },
             "cp -R build package.json pnpm-lock.yaml $OUTPUT/web/ && cd $OUTPUT/web && pnpm install --prod",
-            "web/node_modules/.bin/react-router-serve web/build/server/index.js",
+            "env --chdir=web node_modules/.bin/react-router-serve build/server/index.js",
         ),
         (
             {"web/package.json": '{"scripts": {"build": "nuxt build"}, "dependencies": {"nuxt": "^3"}}'},
@@ -199,6 +201,7 @@ def test_nuxt_is_told_where_the_api_is_while_it_runs(tmp_path):
     } })"""
     files = {"web/package.json": package("nuxt", "^3"), "web/nuxt.config.ts": config, "main.py": APP}
     assert settings_of(tmp_path, files)["services"][0]["environment"] == {
+        "NODE_ENV": "production",
         "NUXT_INTERNAL_URL": "https://{site_domain}",
         "NUXT_PUBLIC_API_BASE": "https://{site_domain}/api",
     }
@@ -224,3 +227,25 @@ def test_what_else_a_server_of_pages_reads_is_reported(tmp_path):
 def test_another_folder_of_next_is_taken(tmp_path):
     found = settings_of(tmp_path, {**NEXT, "web/next.config.js": "module.exports = { distDir: './out/' }"})
     assert "cp -R out/standalone $OUTPUT/web && cp -R out/static $OUTPUT/web/out/static" in found["backend_build"]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import { env } from '$env/dynamic/private'\nconst api = env.API_URL ?? 'http://localhost:8000'",
+        "import { env as own } from '$env/dynamic/private'\nconst api = own.API_URL || 'http://localhost:8000'",
+        "import { API_URL } from '$env/static/private'",
+    ],
+)
+def test_a_variable_of_sveltekit_s_server_is_set_for_its_build_and_the_service(tmp_path, code):
+    files = {
+        "web/package.json": package("@sveltejs/kit"),
+        "web/package-lock.json": "{}",
+        "web/svelte.config.js": "import a from '@sveltejs/adapter-node'",
+        "web/src/routes/+page.server.js": code,
+        "api/main.py": APP,
+    }
+    found = settings_of(tmp_path, files, site_domain="shop.example.org")
+    assert " API_URL=https://shop.example.org npm run build" in found["backend_build"]
+    assert found["services"][0]["environment"]["API_URL"] == "https://{site_domain}"
+    assert found["services"][0]["health_path"] == "/_app/version.json"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from urllib.parse import urlsplit
 
 from slipway.starter.reading.files import Place, Repository, dotenv, line_of
@@ -25,7 +26,9 @@ EXAMPLES = (
 _READ = re.compile(
     r"(?:import\.meta\.env|process\.env|runtimeConfig\.public|\$env/static/public)(?:\.|\[['\"])([A-Za-z_]\w*)"
 )
-_IMPORTED = re.compile(r"import\s*\{([^}]*)\}\s*from\s*['\"]\$env/(?:static|dynamic)/public['\"]")
+# SvelteKit's. https://svelte.dev/docs/kit/$env-dynamic-private
+_IMPORTED = re.compile(r"import\s*\{([^}]*)\}\s*from\s*['\"]\$env/static/(?:public|private)['\"]")
+_DYNAMIC = re.compile(r"import\s*\{\s*env(?:\s+as\s+(\w+))?\s*\}\s*from\s*['\"]\$env/dynamic/(?:public|private)['\"]")
 _FALLBACK = re.compile(r"['\"]?\]?\s*(?:\|\||\?\?|\?[^:\n]{0,80}:)\s*\(?\s*['\"`]([^'\"`\n]*)['\"`]")
 _NAMED_SO = re.compile(
     r"(^|_)(API|BACKEND|SERVER|WS|WEBSOCKET|SOCKET|FASTAPI|BASE)(_|$).*|(^|_)(API|BACKEND|SERVER|BASE)?_?(UR[LI]|ENDPOINT|ORIGIN)$"
@@ -39,6 +42,8 @@ LOCAL = re.compile(r"(?:https?|wss?)://(?:localhost|127\.0\.0\.1|0\.0\.0\.0)(?::
 _REWRITTEN = re.compile(
     r"source\s*:\s*['\"`](/\w[\w/-]*)/:\w+\*['\"`]\s*,\s*destination\s*:\s*[^\n]*?(?:\}|:\d+|['\"`])/:\w+\*"
 )
+# What comes before an address that a variable overrides.
+_OVERRIDDEN = re.compile(r"(?:import\.meta\.env|process\.env|\benv\.)[^\n]*(?:\|\||\?)")
 # Lines with a development address that browsers do not request.
 _NOT_ASKED = re.compile(r"console\.|\bproxy\b|target\s*:|placeholder|example|data-testid|schema\.org|w3\.org")
 
@@ -130,7 +135,8 @@ def api(repository: Repository, frontend: Frontend) -> Api:
 
 
 def _variables(file: str, text: str) -> Iterator[tuple[str, Place, str]]:
-    for match in _READ.finditer(text):
+    of_env = [re.compile(rf"\b{one[1] or 'env'}\.([A-Z_][A-Z0-9_]*)\b") for one in _DYNAMIC.finditer(text)]
+    for match in chain(_READ.finditer(text), *(one.finditer(text) for one in of_env)):
         fallback = _FALLBACK.match(text, match.end())
         yield match[1], Place(file, line_of(text, match.start())), fallback[1] if fallback else ""
     for match in _IMPORTED.finditer(text):
@@ -175,9 +181,7 @@ def _fixed(file: str, text: str) -> Iterator[tuple[str, Place]]:
         begin = text.rfind("\n", 0, match.start()) + 1
         before = text[begin : match.start()]
         around = text[max(begin, match.start() - 160) : match.start()]
-        if _NOT_ASKED.search(before) or re.search(
-            r"(import\.meta|process)\.env[^\n]*(\|\||\?\?|\?)", text[max(0, match.start() - 200) : match.start()]
-        ):
+        if _NOT_ASKED.search(before) or _OVERRIDDEN.search(text[max(0, match.start() - 200) : match.start()]):
             continue
         if re.search(r"['\"`]\s*$", around) or file.endswith(".html"):
             yield match[0], Place(file, line_of(text, match.start()))

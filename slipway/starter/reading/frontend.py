@@ -253,7 +253,9 @@ def _sveltekit(repository: Repository, found: Frontend) -> None:
     text, file = _config(repository, found.folder, "svelte.config")
     if "adapter-node" in text and not _text_of(text, "out"):
         command = f"node {pages_server.FOLDER}/build"
-        found.server = pages_server.of_packages(found.folder, found.lock, found.manager, command)
+        found.server = pages_server.of_packages(
+            found.folder, found.lock, found.manager, command, pages_server.OF_SVELTEKIT
+        )
     if "adapter-static" not in text and not found.server:
         found.problems.append(
             f'{file}: needs an adapter for this server: @sveltejs/adapter-static with fallback: "index.html", or'
@@ -268,8 +270,8 @@ def _react_router(repository: Repository, found: Frontend) -> None:
         return
     for package, program in (("@react-router/serve", "react-router-serve"), ("@remix-run/serve", "remix-serve")):
         if _version(repository, found, package):
-            place = pages_server.FOLDER
-            command = f"{place}/node_modules/.bin/{program} {place}/build/server/index.js"
+            # It looks for the pages' files in the folder that it runs in.
+            command = f"env --chdir={pages_server.FOLDER} node_modules/.bin/{program} build/server/index.js"
             found.server = pages_server.of_packages(found.folder, found.lock, found.manager, command)
     if not found.server:
         found.problems.append(

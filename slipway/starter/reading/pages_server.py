@@ -18,6 +18,8 @@ DEBIAN = {12: (18, 20, 4), 13: (20, 19, 2)}
 NEEDED = {("next", 15): ">=18.18", ("next", 16): ">=20.9", ("nuxt", 4): ">=20.19"}
 
 
+# SvelteKit's version of the build, with its default appDir. https://svelte.dev/docs/kit/configuration#version
+OF_SVELTEKIT = "/_app/version.json"
 # What installs the packages that a program needs when it runs.
 PRODUCTION = {
     "npm": "npm ci --omit=dev --no-audit --no-fund",
@@ -32,13 +34,16 @@ _LOCAL_OPTION = re.compile(r"(\w+)\s*:[^\n,]*?['\"`]https?://(?:localhost|127\.0
 @dataclass(frozen=True)
 class PagesServer:
     """`variables` come before the build's command; `copy` copies the program from the build to $OUTPUT; `command` runs
-    it in the backend's folder. `node` are the versions of Node.js that it needs, "" for any."""
+    it in the backend's folder. `node` are the versions of Node.js that it needs, "" for any. `health_path` is answered
+    without a request to the API: a page asks the API that visitors have, which has no new routes before the switch, and
+    is not there at all before the first one."""
 
     variables: str
     copy: str
     command: str
     environment: Mapping[str, str] = field(default_factory=dict)
     node: str = ""
+    health_path: str = "/favicon.ico"
 
     def needs_newer(self, wanted: str) -> str:
         """The versions of Node.js that Debian 12 lacks; `wanted` are the repository's. "" for none."""
@@ -73,7 +78,9 @@ def of_nuxt(version: str, environment: Mapping[str, str]) -> PagesServer:
     return PagesServer("", copy, command, environment, _needed("nuxt", version))
 
 
-def of_packages(folder: str, lock: str, manager: str, command: str) -> PagesServer | None:
+def of_packages(
+    folder: str, lock: str, manager: str, command: str, health_path: str = PagesServer.health_path
+) -> PagesServer | None:
     """A program in build/ that needs the packages of package.json; None if there is no lock for them alone. `command`
     runs it in the folder of the program.
 
@@ -86,7 +93,7 @@ def of_packages(folder: str, lock: str, manager: str, command: str) -> PagesServ
         f" && cd $OUTPUT/{FOLDER} && {PRODUCTION[manager]}"
     )
     # What SvelteKit takes for the origin of forms.
-    return PagesServer("", copy, command, {"ORIGIN": "https://{site_domain}"})
+    return PagesServer("", copy, command, {"ORIGIN": "https://{site_domain}"}, health_path=health_path)
 
 
 def nuxt_variables(config: str) -> dict[str, str]:
