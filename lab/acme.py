@@ -1,7 +1,7 @@
 """The lab's certificate authority: Pebble, Let's Encrypt's own test server, and a DNS server for the lab's hosts.
 
 Both listen only on the lab's address. Every host trusts the small CA that signs Pebble's directory. The root of the
-certificates that Pebble issues is another one, new at each start of Pebble.
+certificates that Pebble issues is another one, new at each start of Pebble: a host trusts that of the time it was made.
 """
 
 from __future__ import annotations

@@ -224,6 +224,7 @@ def _seed(lab: Instance, backend: Backend, host: Host) -> Seed:
         public_key=Path(f"{host.key_file}.pub").read_text(),
         host_keys=keys,
         authority=acme.ca_file(lab).read_text(),
+        sites_authority=acme.root_bundle(lab, network.of(lab)).read_text(),
         is_copy=bool(host.copy_of),
     )
 

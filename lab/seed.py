@@ -21,11 +21,16 @@ from slipway.lab.record import LAB_USER, LAB_USER_ID
 from slipway.lab.steps import run
 
 LAB_AUTHORITY = AUTHORITIES / "slipway-lab.crt"
+# Of the sites' certificates, so that programs on a host reach its sites as visitors do.
+SITES_AUTHORITY = AUTHORITIES / "slipway-lab-sites.crt"
 # The effect of update-ca-certificates, which takes half a minute in emulation.
 TRUST_LAB = f"""\
-cat {LAB_AUTHORITY} >> /etc/ssl/certs/ca-certificates.crt
-ln -sfn {LAB_AUTHORITY} /etc/ssl/certs/slipway-lab.pem
-ln -sfn slipway-lab.pem /etc/ssl/certs/$(openssl x509 -hash -noout -in {LAB_AUTHORITY}).0
+for file in {LAB_AUTHORITY} {SITES_AUTHORITY}; do
+    name=$(basename $file .crt)
+    cat $file >> /etc/ssl/certs/ca-certificates.crt
+    ln -sfn $file /etc/ssl/certs/$name.pem
+    ln -sfn $name.pem /etc/ssl/certs/$(openssl x509 -hash -noout -in $file).0
+done
 """
 MAKE_ADMIN = """\
 useradd --create-home --shell /bin/bash admin
@@ -62,7 +67,9 @@ class Seed:
     resolver: str
     public_key: str
     host_keys: dict[str, str]
+    # The CA of the lab's ACME server, and the one that it issues certificates with.
     authority: str
+    sites_authority: str
     # A copy: users and trusted CAs exist already.
     is_copy: bool = False
 
@@ -93,6 +100,7 @@ class Seed:
             File(f"/home/{LAB_USER}/.ssh/authorized_keys", self.public_key, 0o600, LAB_USER_ID),
             *([File("/root/.ssh/authorized_keys", self.public_key, 0o600)] if self.user == "root" else []),
             File(str(LAB_AUTHORITY), self.authority),
+            File(str(SITES_AUTHORITY), self.sites_authority),
             File(FURNISH, TRUST_LAB + (MAKE_ADMIN if self.user == "admin" else ""), 0o755),
         ]
 
@@ -125,7 +133,7 @@ class Seed:
             "users": [{"name": LAB_USER, **access, **with_sudo}, first],
             # The lab creates the host keys, so that they are known before the first boot.
             "ssh_deletekeys": False,
-            "ca_certs": {"trusted": [self.authority, *added_authorities().values()]},
+            "ca_certs": {"trusted": [self.authority, self.sites_authority, *added_authorities().values()]},
             "write_files": [
                 {
                     "path": file.path,

@@ -31,6 +31,7 @@ def seed() -> Seed:
         public_key="ssh-ed25519 AAAA slipway-lab\n",
         host_keys={"ssh_host_ed25519_key": "PRIVATE\n", "ssh_host_ed25519_key.pub": "ssh-ed25519 BBBB\n"},
         authority="-----BEGIN CERTIFICATE-----\n",
+        sites_authority="-----BEGIN CERTIFICATE-----\n",
     )
 
 

@@ -137,6 +137,7 @@ def test_the_seed_of_a_copy_leaves_its_users_and_its_trust_alone() -> None:
         public_key="ssh-ed25519 AAAA slipway-lab\n",
         host_keys={"ssh_host_ed25519_key": "PRIVATE\n"},
         authority="-----BEGIN CERTIFICATE-----\n",
+        sites_authority="-----BEGIN CERTIFICATE-----\n",
         is_copy=True,
     )
     with tarfile.open(fileobj=io.BytesIO(seed.archive())) as archive:
