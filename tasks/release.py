@@ -26,7 +26,7 @@ from slipway.engine.uploads import with_input
 from slipway.facts.base import Output
 from slipway.ops.commands import Commands, ensure
 from slipway.ops.files import directory, link
-from slipway.releases import artifact, sources
+from slipway.releases import artifact, builds, sources
 from slipway.releases import host as release_host
 from slipway.settings.model import Settings
 from slipway.settings.services import Service
@@ -262,9 +262,9 @@ def begin_first(settings: Settings, parts: tuple[str, ...]) -> Commands:
     # A plan stops at the first command, so only an apply builds.
     yield f"umask 022; mkdir -p {settings.site_root}/releases {settings.site_root}/venvs"
     if "frontend" in parts and settings.frontend_build_on == "local":
-        artifact.begin(settings, run.of(host.state).builds)
+        builds.begin(settings, run.of(host.state).builds)
     if "backend" in parts and settings.backend_build:
-        artifact.begin_backend(settings, run.of(host.state).builds)
+        builds.begin_backend(settings, run.of(host.state).builds)
     if "backend" in parts:
         wanted, venvs = python_environment.of(settings), f"{settings.site_root}/venvs"
         # A build may need packages that are installed later.

@@ -6,6 +6,7 @@ import atexit
 import os
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 from pyinfra.api.exceptions import PyinfraError
 
 from slipway import project
+from slipway.releases.shipped import OF_PEOPLE, OF_SLIPWAY
 from slipway.settings.model import Settings
 
 
@@ -162,8 +164,19 @@ def _commit_of(folders: list[Path], is_all: bool) -> str:
     commit = _git(folders[0], "rev-parse", "--short", "HEAD")
     if commit is None:
         return ""
-    is_dirty = any(_git(folder, "status", "--porcelain", "--", ":/" if is_all else ".") for folder in folders)
+    what = ":/" if is_all else "."
+    is_dirty = any(_git(folder, "status", "--porcelain", "--", what, *_never_released(folder)) for folder in folders)
     return f"{commit}-dirty" if is_dirty else commit
+
+
+def _never_released(folder: Path) -> Iterator[str]:
+    """Pathspecs that leave out what no release has: the project's own files, those of developers' tools and of code
+    hosting. https://git-scm.com/docs/gitglossary#Documentation/gitglossary.txt-pathspec"""
+    yield from (f":(exclude,top,glob)**/{name}/**" for name in sorted(OF_PEOPLE))
+    top = Path(_git(folder, "rev-parse", "--show-toplevel") or folder)
+    for place in (project.path(name).resolve() for name in OF_SLIPWAY):
+        if place.is_relative_to(top):
+            yield f":(exclude,top,literal){place.relative_to(top)}"
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

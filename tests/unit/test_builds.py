@@ -11,7 +11,7 @@ import gevent
 import pytest
 from pyinfra.api.exceptions import PyinfraError
 
-from slipway.releases import artifact
+from slipway.releases import artifact, builds
 
 
 def test_a_release_has_the_backend_without_what_is_hidden_and_big_files_compressed(settings_with, tmp_path):
@@ -45,9 +45,9 @@ def test_hosts_side_by_side_share_one_build_that_was_begun_before(settings_with,
         frontend_source=str(tmp_path),
         frontend_build="echo built >> log && sleep 0.3 && mkdir build && echo page > build/index.html",
     )
-    builds: artifact.Builds = {}
-    artifact.begin(settings, builds)
-    hosts = [gevent.spawn(artifact.build, settings, ("frontend",), builds) for _ in range(3)]
+    begun: builds.Builds = {}
+    builds.begin(settings, begun)
+    hosts = [gevent.spawn(artifact.build, settings, ("frontend",), begun) for _ in range(3)]
     releases = {host.get() for host in hosts}
     assert (tmp_path / "log").read_text() == "built\n"
     assert len({release.id for release in releases}) == 1
@@ -60,7 +60,7 @@ def test_a_run_that_builds_in_the_same_folder_waits_and_does_not_change_what_the
     both = [
         settings_with(frontend_source=str(tmp_path), frontend_build=slow.format(name)) for name in ("first", "second")
     ]
-    building = [artifact.begin(settings, {}) for settings in both]
+    building = [builds.begin(settings, {}) for settings in both]
     for name, folder in zip(("first", "second"), building, strict=True):
         files = {path.name: path.read_text() for path in folder.result(timeout=10).iterdir()}
         assert files == {"index.html": f"{name}\n", f"{name}.txt": f"{name}\n"}
@@ -70,12 +70,12 @@ ENDS_EARLY = """
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from slipway.releases import artifact
+from slipway.releases import builds
 
 source = Path(sys.argv[1])
 settings = SimpleNamespace(frontend_build="touch begun; sleep 1; touch ended", frontend_output="build")
-with artifact._alone_in(source) as held:
-    artifact._built(settings, source, held)
+with builds._alone_in(source) as held:
+    builds._built(settings, source, held)
 """
 
 
@@ -88,7 +88,7 @@ def test_a_build_that_a_killed_run_has_left_behind_ends_before_the_next_begins(s
     running.wait()
     next_one = "[ -e ended ] && mkdir build && echo page > build/index.html"
     settings = settings_with(frontend_source=str(tmp_path), frontend_build=next_one)
-    assert (artifact.begin(settings, {}).result(timeout=10) / "index.html").read_text() == "page\n"
+    assert (builds.begin(settings, {}).result(timeout=10) / "index.html").read_text() == "page\n"
 
 
 def test_a_build_that_fails_is_reported_with_the_end_of_its_output(settings_with, tmp_path):
@@ -115,8 +115,8 @@ def test_what_backend_build_writes_is_released_with_the_backend(with_program, tm
         " && ln -s .pnpm/a $OUTPUT/web/node_modules/a && ln -s gone $OUTPUT/web/dangling"
         " && cp ../program/run $OUTPUT/run && echo TOKEN=x > $OUTPUT/web/.env && echo built > $OUTPUT/main.py"
     )
-    builds: artifact.Builds = {}
-    releases = [artifact.build(with_program(build), ("backend",), builds) for _ in range(2)]
+    begun: builds.Builds = {}
+    releases = [artifact.build(with_program(build), ("backend",), begun) for _ in range(2)]
     with tarfile.open(releases[0].archive) as archive:
         members = {member.name: member for member in archive}
         text = archive.extractfile("backend/main.py").read()
@@ -127,7 +127,7 @@ def test_what_backend_build_writes_is_released_with_the_backend(with_program, tm
     assert links == {"backend/web/node_modules/a": ".pnpm/a", "backend/web/dangling": "gone"}
     assert {*[*members][-2:]} == {*links}, "a file could be unpacked through a link"
     assert "backend/web/.env" not in members, "the developer's secrets"
-    assert len(builds) == 1
+    assert len(begun) == 1
     assert sorted(path.name for path in (tmp_path / "backend").iterdir()) == ["main.py", "requirements.txt"]
 
 

@@ -93,6 +93,24 @@ def test_a_build_for_the_backend_may_read_what_is_beside_it(repository, of):
     assert of(backend_build="cat ../../notes.txt > $OUTPUT/notes.txt").commit.endswith("-dirty")
 
 
+def test_what_no_release_has_makes_none_differ_from_its_commit(repository, of, monkeypatch):
+    monkeypatch.chdir(repository)
+    for name in (
+        "inventory.py",
+        "group_data/all.py",
+        "deploy.py",
+        ".github/workflows/ci.yml",
+        "site/backend/.venv/x.py",
+    ):
+        (repository / name).parent.mkdir(parents=True, exist_ok=True)
+        (repository / name).touch()
+    build = {"backend_build": "make -C ../.. web"}
+    assert not of(**build).commit.endswith("-dirty")
+    sources._of.cache_clear()
+    (repository / "Makefile").touch()
+    assert of(**build).commit.endswith("-dirty")
+
+
 def test_folders_outside_of_git_have_no_commit(repository, of, tmp_path):
     (repository / ".git").rename(tmp_path / "gone")
     assert of().commit == ""
