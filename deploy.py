@@ -1,5 +1,5 @@
 """What a server is made of, top to bottom: each name is a component, a module of tasks/ here or of Slipway's own
-(docs/components.md in its repository). Remove a line to leave one out.
+(slipway help components). Remove a line to leave one out.
 
 slipway apply                       or, with plain pyinfra:
 pyinfra inventory.py deploy.py

@@ -29,7 +29,7 @@ from slipway.settings.model import Settings
 # The reason for a change if only the parser of secrets_file has changed.
 READ_OTHERWISE = (
     "; nobody changed it: secrets_file is read as python-dotenv reads it now. To keep the old value, put it in single"
-    " quotes (docs/secrets.md)"
+    " quotes (slipway help secrets)"
 )
 
 

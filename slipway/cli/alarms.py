@@ -10,7 +10,7 @@ from slipway.engine.session import Session
 from slipway.tasks.alarms import PROGRAM
 from slipway.ui.console import Console, escape, plain
 
-OFF = "alarms are off on this host: set alarm_mail_to or alarm_webhooks, and run `slipway apply` (docs/alarms.md)"
+OFF = "alarms are off on this host: set alarm_mail_to or alarm_webhooks, and run `slipway apply` (slipway help alarms)"
 
 
 @click.group("alarms")

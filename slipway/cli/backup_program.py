@@ -15,7 +15,7 @@ from slipway.tasks.backup import PROGRAM
 from slipway.ui.console import Console, escape, plain
 
 POLL_SECONDS = 1.0
-OFF = "backups are off on this host: set backup_repositories, and run `slipway apply` (docs/backups.md)"
+OFF = "backups are off on this host: set backup_repositories, and run `slipway apply` (slipway help backups)"
 END = "slipway-asked-end:"
 
 

@@ -25,6 +25,7 @@ VERBS = {
     "apply": ("slipway.cli.apply", "apply"),
     "backup": ("slipway.cli.backup", "backup_group"),
     "completion": ("slipway.cli.completion", "completion"),
+    "help": ("slipway.cli.help", "help_command"),
     "init": ("slipway.cli.init", "init"),
     "inspect": ("slipway.cli.inspect", "inspect"),
     "lab": ("slipway.lab.cli", "lab"),

@@ -88,7 +88,7 @@ def _about_app(of: Reading, backend: Backend) -> Iterator[str]:
     if not backend.is_certain:
         others = [one for one in backend.others if one.file != backend.app.file and not one.is_wrapper]
         names = ", ".join(f"{one.target} ({one.place})" for one in others[:MAX_NOTES])
-        several = " (docs/sites.md, Several programs, runs all of them)" if others else ""
+        several = " (slipway help sites, Several programs, runs all of them)" if others else ""
         yield (
             f"{backend.app.file}: other applications: {names}; backend_source and backend_app name the one to"
             f" run{several}"
@@ -283,7 +283,7 @@ def _about_frontend(of: Reading) -> Iterator[str]:
     for other in kinds[:MAX_NOTES]:
         yield (
             f"{other.place}: another frontend; frontend_source names the one to serve, and a further one is another"
-            " site (docs/releases.md, Several sites on a host)"
+            " site (slipway help releases, Several sites on a host)"
         )
     is_static = has_static_files(of)
     # The backend serves the build where it is.

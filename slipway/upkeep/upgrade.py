@@ -104,7 +104,7 @@ def _series_problems(running: str, wanted: str, features: str, new: str) -> list
 
 def _drill_problems(drill: Mapping[str, str] | None, has_backups: bool, now: datetime) -> list[str]:
     if not has_backups:
-        return ["a new series needs backups that are proven to restore: set backup_repositories (docs/backups.md)"]
+        return ["a new series needs backups that are proven to restore: set backup_repositories (slipway help backups)"]
     if drill is None:
         return ["found no drill, need one that passed: slipway backup drill"]
     age = now - datetime.strptime(drill["time"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
