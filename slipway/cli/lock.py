@@ -22,6 +22,8 @@ from slipway.ui.console import Console, escape
 
 # What a server is that nobody has reached.
 DEFAULT_SYSTEM = "debian-12"
+# A lock opens no account: a project without a key of the administrator's yet has one, too.
+ANY_KEY = 'admin_keys=["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA unused"]'
 
 
 @click.command(
@@ -40,7 +42,7 @@ def lock(
     console: Console, environment: str, limit: tuple[str, ...], data: tuple[str, ...], site: str, upgrade: bool
 ) -> None:
     """Lock the backend's dependencies, with hashes, for the server's Python. Commit the file that it writes."""
-    session = Session(environment, "", limit, [*data, *([f"release_site={site}"] if site else [])])
+    session = Session(environment, "", limit, [ANY_KEY, *data, *([f"release_site={site}"] if site else [])])
     wanted = {host.name: sites_of(session, host) for host in session.connections.hosts() if "app" in host.groups}
     if not any(wanted.values()):
         raise RunFailed(f"found no host with the role app among {names_of(session)}; nothing to lock")
@@ -127,7 +129,9 @@ def locked(wanted: dict[str, list[Settings]], pythons: dict[str, str], upgrade: 
                     said.append(_written(folder / builds.NAME, site.backend_source, text, python))
             except DependenciesError as error:
                 lines = "".join(f"\n  - {problem}" for problem in error.problems)
-                raise RunFailed(f"{site.backend_source} can't be locked:{lines}") from error
+                raise RunFailed(
+                    f"backend_source = {site.backend_source!r}: its dependencies can't be locked:{lines}"
+                ) from error
     return [*dict.fromkeys(said)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -49,14 +50,14 @@ def import_command(file: Path, names: tuple[str, ...], everything: bool, environ
     for name in env_file.commented(text):
         warn(f"{file}: {name}: its value ends before ' #'; if that is part of it, quote the value")
     if was_committed(file):
-        remove = f"; git rm --cached {file}" if is_tracked(file) else ""
+        remove = f"; git rm --cached {shlex.quote(str(file))}" if is_tracked(file) else ""
         warn(f"{file} is in git, and with it its secrets: replace them where they are from{remove}")
     if names:
         found = Imported(secrets={name: value for name, value in found.secrets.items() if name in names})
     if names or everything:
         carry_out(found, environment, replaces=bool(names))
     else:
-        click.echo(f"Nothing was written. To import them: slipway secrets import {file} --all")
+        click.echo(f"Nothing was written. To import them: slipway secrets import {shlex.quote(str(file))} --all")
 
 
 def read(file: Path) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import posixpath
+import shlex
 from collections.abc import Callable
 
 from pyinfra import logger
@@ -36,10 +38,16 @@ def committed_warnings(settings: Settings) -> list[str]:
     found = {site.backend_source: env_files(project.path(site.backend_source)) for site in settings.all_sites}
     return [
         f"backend_source = {source!r}: found {', '.join(files)} in git, where everybody has its secrets: replace them"
-        f" where they are from, git rm --cached {' '.join(files)}, slipway secrets import; no release has this file"
+        f" where they are from, git rm --cached {_paths(source, files)}, slipway secrets import; no release has"
+        " this file"
         for source, files in found.items()
         if files
     ]
+
+
+def _paths(source: str, files: list[str]) -> str:
+    """The files of a folder as a shell's arguments, from where the project is."""
+    return shlex.join(posixpath.join(source, file) for file in files)
 
 
 def apart_problems(settings: Settings, groups: list[str]) -> list[str]:

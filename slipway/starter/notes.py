@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import posixpath
 import re
+import shlex
 import shutil
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -73,7 +74,12 @@ def next_steps(of: Reading, server: str) -> list[tuple[str, str]]:
         how = f"values for {', '.join(secrets[:3])}{', ...' if secrets[3:] else ''}" if secrets else "values of secrets"
         steps.append(("slipway secrets edit", f"{how}, encrypted: commit the file"))
     if files:
-        steps.append((f"slipway secrets import {files[0]}", "or from the application's .env; --all imports all of it"))
+        steps.append(
+            (
+                f"slipway secrets import {shlex.quote(files[0])}",
+                "or from the application's .env; --all imports all of it",
+            )
+        )
     listed = backend.dependencies if backend else None
     if listed and listed.can_be_locked and not listed.is_locked:
         command = listed.own_lock or "slipway lock"
@@ -333,7 +339,8 @@ def _about_repository(of: Reading) -> Iterator[str]:
     for file in env_files(repository.top):
         values = dotenv(repository.read(file) or "")
         if names := [name for name, (value, _) in values.items() if is_secret(name, value)]:
-            yield f"{file}: in git, with {', '.join(names[:MAX_NOTES])}; run git rm --cached {file}, and change them"
+            listed = ", ".join(names[:MAX_NOTES])
+            yield f"{file}: in git, with {listed}; run git rm --cached {shlex.quote(file)}, and change them"
     for folder in repository.cut[:MAX_NOTES]:
         if not folder or "/" not in folder:
             yield f"{folder or '.'}: too many files, not all were read"

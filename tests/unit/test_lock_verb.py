@@ -62,7 +62,9 @@ def test_a_list_that_cant_be_locked_leaves_the_lock_as_it_was(site, index, tmp_p
     index.add("server", "1.0")
     locked({"a": [site("server\n")]}, {"a": "3.11"}, False)
     before = (tmp_path / "backend/pylock.slipway.toml").read_bytes()
-    with pytest.raises(RunFailed, match=r"backend can't be locked:\n  - requirements.txt line 1: found an editable"):
+    with pytest.raises(
+        RunFailed, match=r"backend': its dependencies can't be locked:\n  - requirements.txt line 1: found an editable"
+    ):
         locked({"a": [site("-e ./lib\n")]}, {"a": "3.11"}, False)
     with pytest.raises(RunFailed, match=r"requirements.txt: other"):
         locked({"a": [site("other\n")]}, {"a": "3.11"}, False)
@@ -80,6 +82,9 @@ def test_a_server_that_is_not_there_yet_is_taken_for_debian_12(project, index):
     index.add("server", "1.0")
     backend = project / "examples/codementee/backend"
     (backend / "requirements.txt").write_text("server\n")
+    # A lock opens no account.
+    settings = project / "group_data/all.py"
+    settings.write_text(f'{settings.read_text()}\nadmin_keys = ["~/.ssh/not-there.pub"]\n')
     done = slipway("lock", cwd=project)
     assert done.returncode == 0, done.stderr
     assert "Could not resolve hostname" in done.stderr

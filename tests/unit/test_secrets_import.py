@@ -215,7 +215,7 @@ def test_env_files_of_a_source_that_git_tracks_are_found_and_examples_are_none(t
     settings = SimpleNamespace(all_sites=[SimpleNamespace(backend_source=str(source))])
     (line,) = committed_warnings(settings)
     assert f"backend_source = {str(source)!r}: found .env, app/.env.production in git" in line
-    assert "git rm --cached .env app/.env.production" in line
+    assert f"git rm --cached {source}/.env {source}/app/.env.production," in line
     committed.env_files.cache_clear()
 
 
