@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from slipway.dependencies import uv
+from slipway.lab import network
 from slipway.site import Site
 from support import typed
 from support.lab_host import TIMEOUT, LabHost, Running
+from support.package_index import PackageIndex
 from support.projects import copied
 from support.waiting import wait_until
 
@@ -184,6 +190,7 @@ def test_a_frontend_whose_pages_a_server_makes_is_released_with_the_api(server: 
     assert '<a href="https://next.example.org">https://next.' in page.text
     assert site.get("/_next/static/chunks/main.js").text == "1"
     assert site.get("/robots.txt").text == "User-agent: *\n"
+    assert site.get("/old").headers["Location"] == f"https://{site.domain}/new"
     found = server.ssh("cd /var/www/next/current/backend; readlink web/node_modules/send; ls -A web")
     assert found.startswith(".pnpm/send/node_modules/send")
     assert ".env" not in found.split()
@@ -209,6 +216,61 @@ def test_a_frontend_whose_pages_a_server_makes_is_released_with_the_api(server: 
     assert failed.returncode == 1
     assert "no pages today" in failed.stderr
     assert site.get("/").text == "<title>page 2</title>"
+    server.ssh("systemctl stop 'next-web*'")
+
+
+@contextmanager
+def private_index(project: Project, patch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Serve the package of the project's own from an index with a login, which its list names with an old one."""
+    index = PackageIndex(project.top.parent / "index")
+    index.add("greeting", "1.0", module="GREETING = 'hello'\n")
+    with index.behind_login("deploy", "s3cret", network.of(project.server.lab).gateway) as url:
+        with (project.top / "api/requirements.txt").open("a") as file:
+            file.write(f"--extra-index-url {url.replace('://', '://old:one@')}\n")
+        for name, value in {"USERNAME": "deploy", "PASSWORD": "s3cret"}.items():
+            patch.setitem(project.server.env, f"SLIPWAY_SECRET_UV_INDEX_PRIVATE_{name}", value)
+        yield
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("name", "page", "health"),
+    [
+        # uv's workspace with a library of the repository, and SvelteKit.
+        ("workspace", "src/routes/+page.svelte", {"version": "1", "year": "2026"}),
+        # React Router.
+        ("pdm-lock", "app/routes/home.jsx", {"version": "1"}),
+        # Nuxt.
+        ("private-index", "pages/index.vue", {"version": "1", "greeting": "hello"}),
+    ],
+)
+def test_the_server_of_a_real_framework_makes_pages_from_what_the_api_answers(
+    server: LabHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, page: str, health: dict[str, str]
+) -> None:
+    project = Project(server, copied(name, tmp_path, with_packages=False))
+    web = project.top / "web"
+    lock = ("npm", "install", "--ignore-scripts", "--no-audit", "--no-fund")
+    subprocess.run(lock, cwd=web, check=True, capture_output=True)
+    if name == "workspace":
+        uv.run(["lock"], project.top)
+    with private_index(project, monkeypatch) if name == "private-index" else nullcontext():
+        site = project.start(name)
+    assert site.get("/api/health").json() == health
+    first = site.get("/").text
+    assert "<h1>page 1</h1>" in first
+    script = re.search(r"""["'(]\.?(/[\w./-]+\.js)["')]""", first)
+    assert script
+    assert "immutable" in site.get(script[1]).headers["Cache-Control"]
+    (web / page).write_text((web / page).read_text().replace("page 1", "page 2"))
+    notes_stay(project, site, "/api/notes", "/api/health")
+    again = site.get("/").text
+    assert "<h1>page 1</h1>" in again
+    assert "<li>first</li><li>second</li>" in re.sub("<!--.*?-->", "", again)
+    project.slipway("rollback", "lab", "--yes")
+    assert "<h1>page 2</h1>" in site.get("/").text
+    project.slipway("plan", "lab")
+    # The next project's server listens on the same port.
+    server.ssh(f"systemctl stop '{name}-web*'")
 
 
 @pytest.mark.thorough

@@ -1,0 +1,27 @@
+"""An API, whose packages PDM locks, beside pages by React Router's server."""
+
+import os
+from typing import Any
+
+from fastapi import FastAPI
+from pymongo import MongoClient
+
+VERSION = "1"
+app = FastAPI()
+notes: Any = MongoClient(os.getenv("MONGO_DETAILS", "mongodb://localhost:27017"))["shop"]["notes"]
+
+
+@app.get("/api/health")
+def health() -> dict[str, str]:
+    notes.find_one()
+    return {"version": VERSION}
+
+
+@app.get("/api/notes")
+def listed() -> list[str]:
+    return [note["text"] for note in notes.find().sort("_id")]
+
+
+@app.post("/api/notes/{text}")
+def add(text: str) -> None:
+    notes.insert_one({"text": text})
