@@ -10,4 +10,9 @@ server as root by itself; for pyinfra alone, say so once: `pyinfra --data ssh_us
 Every name here is a group of hosts; one that is not begins with _.
 """
 
+from slipway.settings import of_host as _of_host
+
+# With plain pyinfra, too, invalid settings are reported before it connects.
+_of_host.check_before_connecting()
+
 web = app = db = [("codementee.io", {"ssh_user": "admin", "_sudo": True})]

@@ -6,6 +6,9 @@
 import os
 
 from slipway.lab import record as _record
+from slipway.settings import of_host as _of_host
+
+_of_host.check_before_connecting()
 
 _wanted = [name for name in os.environ.get("SLIPWAY_LAB_HOSTS", "").split(",") if name]
 _up = [host for host in _record.running() if not _wanted or host.name in _wanted]

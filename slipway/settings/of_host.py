@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import posixpath
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pyinfra import logger
 from pyinfra.api import Host, State
 from pyinfra.api.exceptions import PyinfraError
+from pyinfra.api.state import StateStage
+from pyinfra.context import ctx_state
 
 from slipway import project
 from slipway.secrets.committed import env_files
 from slipway.secrets.store import MONGO_URL, MONGODB_BACKEND, how_to_give
 from slipway.settings.check import COMMAND_LINE, FILE, SettingsError, check
+from slipway.settings.inventory import ROLES
 from slipway.settings.model import Settings
 
-# An attribute of pyinfra's state: the settings that `slipway` has checked before it connected, by the host's name.
+# An attribute of pyinfra's state: the settings that were checked before the connection, by the host's name.
 CHECKED = "slipway_settings"
 # Another: the warnings that plain pyinfra has logged.
 LOGGED = "slipway_logged"
@@ -93,15 +96,47 @@ def _log_once(state: State) -> Callable[[str], None]:
 def checked_settings(host: Host) -> Settings:
     """The settings for a deploy file. Raises PyinfraError with all that are wrong.
 
-    `slipway` has checked them before it connected; plain pyinfra gets here after it did, and before any change.
+    They have been checked before the connection, unless plain pyinfra has an inventory without
+    `check_before_connecting`; nothing has changed until here.
     """
     if checked := getattr(host.state, CHECKED, {}).get(host.name):
         return checked
-    warn = _log_once(host.state)
-    try:
-        settings = settings_of(host, warn=warn)
-    except SettingsError as error:
-        raise PyinfraError(f"{host.name}: {error}") from None
-    for line in committed_warnings(settings):
-        warn(line)
-    return settings
+    return _checked([host])[host.name]
+
+
+def check_before_connecting() -> None:
+    """Called by an inventory: let plain pyinfra check the settings of all hosts of the run before it connects to any.
+
+    Its commands have no hook between the inventory, whose data are read later, and the connections; the stage that they
+    tell the run's state is the last thing before these. `slipway` has checked the settings by then.
+    """
+    if not ctx_state.isset():
+        return
+    state = ctx_state.get()
+    set_stage = state.set_stage
+
+    def check_and_set_stage(stage: StateStage) -> None:
+        if stage is StateStage.Connect and not hasattr(state, CHECKED):
+            hosts = [host for host in state.inventory if state.is_host_in_limit(host) and {*host.groups} & {*ROLES}]
+            setattr(state, CHECKED, _checked(hosts))
+        set_stage(stage)
+
+    state.set_stage = check_and_set_stage
+
+
+def _checked(hosts: Sequence[Host]) -> dict[str, Settings]:
+    """The settings of hosts by name. Raises PyinfraError with all that are wrong."""
+    found: dict[str, Settings] = {}
+    problems: list[str] = []
+    for host in hosts:
+        warn = _log_once(host.state)
+        try:
+            found[host.name] = settings_of(host, warn=warn)
+        except SettingsError as error:
+            problems += error.problems
+            continue
+        for line in committed_warnings(found[host.name]):
+            warn(line)
+    if problems:
+        raise PyinfraError(str(SettingsError(problems)))
+    return found

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 from slipway.engine import pyinfra_compat  # isort: skip  patches first
 
@@ -258,6 +263,33 @@ def test_plain_pyinfra_logs_it_once_for_all_hosts(project, monkeypatch):
         state.init(hosts, config)
     assert [of_host.checked_settings(host).reboot_time for host in hosts] == ["03:00", "03:00"]
     assert logged.lines == [OLD_NAME]
+
+
+def by_pyinfra(project: Path, *arguments: str) -> str:
+    """The errors of plain pyinfra."""
+    env = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    command = [str(Path(sys.executable).with_name("pyinfra")), "-y", "inventory.py", *arguments]
+    done = subprocess.run(command, cwd=project, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    return done.stderr
+
+
+def test_plain_pyinfra_reports_invalid_settings_of_all_hosts_before_it_connects(project):
+    text = (PROJECT / "inventory.py").read_text()
+    hosts = '[("server.invalid", {"swap_mb": "a"}), ("other.invalid", {"swap_mb": "b"})]'
+    (project / "inventory.py").write_text(re.sub(r"app = db = .*", f"app = db = {hosts}", text))
+    said = by_pyinfra(project, "deploy.py")
+    assert "2 settings are wrong; no host was touched." in said
+    assert "swap_mb: found 'a'" in said
+    assert "swap_mb: found 'b'" in said
+    assert "Could not resolve" not in said
+    # Hosts that the run leaves out are not its concern.
+    said = by_pyinfra(project, "--limit", "other.invalid", "deploy.py")
+    assert "1 setting is wrong" in said
+    assert "swap_mb: found 'b'" in said
+    # With the settings in order it goes on to connect.
+    (project / "inventory.py").write_text(re.sub(r"app = db = .*", 'app = db = ["server.invalid"]', text))
+    assert "Could not resolve" in by_pyinfra(project, "deploy.py")
 
 
 def test_an_argument_of_one_run_among_the_settings_is_reported_with_its_file_and_the_option(project):
