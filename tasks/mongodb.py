@@ -29,7 +29,7 @@ from slipway.settings.model import Settings
 from slipway.tasks import mongodb_packages
 from slipway.tasks.adoption_facts import earlier, mongodb_data
 from slipway.tasks.mongodb_packages import packaged_for
-from slipway.tasks.mongodb_set import KEYFILE, begins, name_member, put_key, replica_set, set_problems
+from slipway.tasks.mongodb_set import KEYFILE, begins, clients_wait, name_member, put_key, replica_set, set_problems
 from slipway.tasks.mongodb_users import alone, mongodb_users
 from slipway.tasks.packages import package_gone
 
@@ -276,9 +276,10 @@ def restart_with_its_data(settings: Settings, config: str, limits: str, answers:
     ask, seconds = program(mongodb_data_program), settings.limits.mongosh
     alone_now = f"runuser -u mongodb -- {alone(settings)}"
     new_lines = "\n".join(install)
+    waiting = clients_wait(settings)
     attempt = f"""\
 umask 077; private=$(mktemp -d /run/slipway-mongodb.XXXXXX) && chown mongodb:mongodb $private || exit 1
-trap 'rm -rf $private' EXIT
+trap {shlex.quote(f"{waiting.after}; rm -rf $private")} EXIT; trap 'exit 1' HUP INT TERM PIPE
 printf %s {b64encode(config.encode()).decode()} | base64 -d > $private/new || exit 1
 {checked(CHECK.replace("{}", "$private/new"), **{"$private/new": CONFIG})}
 {backup([CONFIG, LIMITS], UNIT)} || exit 1
@@ -291,7 +292,9 @@ printf %s {b64encode(config.encode()).decode()} | base64 -d > $private/new || ex
 diff $private/before $private/after >&2 || {{ echo "MongoDB would not have the same data (<: it had)" >&2; exit 1; }}
 {new_lines}
 systemctl daemon-reload; systemctl reset-failed mongod 2> /dev/null
-{and_wait("systemctl restart mongod", "mongod.service", begins(settings))}"""
+{waiting.before}
+{and_wait("systemctl restart mongod", "mongod.service", begins(settings))}
+{waiting.after}"""
     yield f"{or_roll_back(and_observe(attempt, answers), 'mongod.service')} && rm -rf {KEPT}/mongod.service"
 
 

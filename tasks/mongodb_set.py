@@ -19,8 +19,9 @@ from slipway.engine import notes
 from slipway.facts import mongodb_set as program_of_set
 from slipway.facts.base import Output, key_values
 from slipway.facts.mongodb import program
+from slipway.facts.mongodb_protocol import PRIVILEGED_PORTS
 from slipway.ops.commands import Commands, ensure
-from slipway.ops.units import Ready
+from slipway.ops.units import Around, Ready
 from slipway.secrets.store import MONGODB_ADMIN
 from slipway.settings.model import Settings
 from slipway.settings.mongodb import MIN_OPLOG_MB
@@ -64,7 +65,21 @@ def begins(settings: Settings) -> Ready | None:
     """The readiness check after a restart: the set accepts writes. Initiates the set if there is none."""
     if not settings.mongodb_replica_set:
         return None
-    return Ready(_asked(settings, "begin"), settings.limits.ready)
+    waiting = clients_wait(settings)
+    return Ready(_asked(settings, "begin"), settings.limits.ready, before=waiting.before, after=waiting.after)
+
+
+def clients_wait(settings: Settings) -> Around:
+    """Around a restart, until the set accepts writes: clients are refused as long as by a server that is down, and try
+    again. Until a set has a primary member, it answers each of their requests with an error.
+
+    Root's ports are spared, from which the set is initiated. Where the rule can't be set, clients get those errors.
+    """
+    rule = (
+        f"iptables -w 5 {{}} INPUT -p tcp --syn --dport {settings.mongodb_port} ! --sport 1:{PRIVILEGED_PORTS}"
+        " -j REJECT --reject-with tcp-reset 2> /dev/null || :"
+    )
+    return Around(rule.format("-I"), rule.format("-D"))
 
 
 @operation()

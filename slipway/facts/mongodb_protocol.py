@@ -20,6 +20,8 @@ if TYPE_CHECKING:  # its import would take a third of a program's run time
 
 OP_MSG = 2013
 UNAUTHORIZED = 13
+# The ports up to this one are root's.
+PRIVILEGED_PORTS = 1023
 
 
 class Typed(bytes):
@@ -108,13 +110,26 @@ def encoded(data: bytes) -> str:
     return binascii.b2a_base64(data, newline=False).decode()
 
 
+def bind_as_root(socket: _socket.socket) -> None:
+    """Bind to a port below 1024 that is free."""
+    for port in range(PRIVILEGED_PORTS, PRIVILEGED_PORTS // 2, -1):
+        try:
+            socket.bind(("", port))
+            return
+        except OSError:
+            continue
+    raise OSError("no port below 1024 is free")
+
+
 class Connection:
-    def __init__(self, address: str, port: int, seconds: int) -> None:
-        """`address` is an IP address, or the path of a Unix socket."""
+    def __init__(self, address: str, port: int, seconds: int, from_root: bool = False) -> None:
+        """`address` is an IP address, or the path of a Unix socket. `from_root`: from a port that only root may use."""
         is_path = address.startswith("/")
         family = _socket.AF_UNIX if is_path else _socket.AF_INET6 if ":" in address else _socket.AF_INET
         self.socket = _socket.socket(family, _socket.SOCK_STREAM)
         self.socket.settimeout(seconds)
+        if from_root and not is_path:
+            bind_as_root(self.socket)
         self.socket.connect(address if is_path else (address, port))
 
     def run(self, command: dict[str, Any], database: str = "admin") -> dict[str, Any]:

@@ -7,6 +7,7 @@ look    prints `state=` away, or as mongodb_protocol.state_of has it; `oplog=` t
         read. Always exits with 0.
 begin   initiates the set SET with MEMBER (host:port) if there is none, waits up to SECONDS until it accepts writes,
         and sets the oplog's size to OPLOG_MB, 0 for MongoDB's default. On failure exits with 1 and a line on stderr.
+        Connects from a port below 1024, as other clients may have to wait until then (tasks/mongodb_set.py).
 
 https://www.mongodb.com/docs/manual/reference/command/replSetInitiate/
 https://www.mongodb.com/docs/manual/reference/command/replSetResizeOplog/
@@ -51,7 +52,7 @@ def look(address: str, port: str, seconds: str, user: str, file: str) -> None:
 def begin(address: str, port: str, seconds: str, name: str, member: str, oplog: str, user: str, file: str) -> str:
     """Why the set does not accept writes, "" if it does."""
     end = time.monotonic() + int(seconds)
-    connection = Connection(address, int(port), int(seconds))
+    connection = Connection(address, int(port), int(seconds), from_root=True)
     state = state_of(connection.run({"hello": 1}))
     if state == "alone":
         return "MongoDB runs as a standalone, without replication.replSetName"

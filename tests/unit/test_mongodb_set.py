@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import subprocess
 
 import pytest
 
 from slipway.facts import mongodb_set
-from slipway.facts.mongodb_protocol import state_of
+from slipway.facts.mongodb_protocol import PRIVILEGED_PORTS, Connection, state_of
 from slipway.facts.mongodb_set import begin, look
 from slipway.tasks import mongodb_set as task
 from slipway.tasks.mongodb_set import set_problems
@@ -25,7 +27,8 @@ class Server:
         self.hello, self.may, self.refuses, self.oplog_mb = hello, may, refuses, oplog_mb
         self.is_in, self.asked = False, []
 
-    def __call__(self, address, port, seconds):
+    def __call__(self, address, port, seconds, from_root=False):
+        self.is_from_root = from_root
         return self
 
     def logs_in(self, user, password):
@@ -72,6 +75,7 @@ def test_a_set_begins_by_its_administrator_and_not_twice(monkeypatch, password):
     monkeypatch.setattr(mongodb_set, "Connection", server)
     assert begin(*FIRST, "0", "admin", password) == ""
     assert server.hello == PRIMARY
+    assert server.is_from_root, "other clients may have to wait"
     assert begin(*FIRST, "0", "admin", password) == ""
     # Once refused, as nobody had logged in, and once more.
     assert server.asked.count("replSetInitiate") == 2
@@ -107,6 +111,27 @@ def test_without_room_for_an_oplog_a_standalone_stays_one_and_says_so(settings_w
     assert set_problems(settings_with(mongodb_replica_set=""), 500) == []
     host.answers = {"mongod.keyfile": ""}
     assert set_problems(settings_with(), 500) == []
+
+
+def test_clients_are_refused_from_a_restart_until_the_set_accepts_writes(settings_with):
+    (restart,) = [one for one in deploy(settings_with()).all("restart") if one.name == "Restart MongoDB"]
+    ready = restart.arguments["ready"]
+    refuses = "INPUT -p tcp --syn --dport 27017 ! --sport 1:1023 -j REJECT"
+    assert f"-I {refuses}" in ready.before
+    assert f"-D {refuses}" in ready.after
+    # A server without a set answers as soon as it listens.
+    (restart,) = [
+        one for one in deploy(settings_with(mongodb_replica_set="")).all("restart") if one.name == "Restart MongoDB"
+    ]
+    assert restart.arguments["ready"] is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the ports below 1024 are root's")
+def test_roots_connection_comes_from_a_port_that_the_rule_spares():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        connections = [Connection("127.0.0.1", port, 5, from_root=True) for _ in range(2)]
+        assert all(server.accept()[1][1] <= PRIVILEGED_PORTS for _ in connections)
 
 
 def ensured(operation, folder, **names: str) -> None:
