@@ -14,6 +14,7 @@ from slipway.cli.by_ssh import argv
 from slipway.cli.options import at_some_time, examples, on_hosts, pass_console, with_something, words_of
 from slipway.cli.running import confirmed, connected
 from slipway.engine.errors import RunFailed
+from slipway.engine.outcome import Change
 from slipway.engine.session import Session
 from slipway.settings.backup import BACKUP_SSH_KEY, secret_names
 from slipway.ui.console import Console
@@ -64,9 +65,19 @@ def restore(
         for more in (["--dry-run"], []):
             if not more and (dry_run or not (yes or confirmed())):
                 return
-            if source:
-                hand_over_source(session.connections.hosts()[0], source)
-            run_there(session, console, [*words, *(["--of-another-host"] if source else []), *more])
+            if more:
+                _run(session, console, words + more, source)
+            else:
+                # An apply restarts MongoDB and releases restart services, and neither may happen meanwhile.
+                with session.executor.locked("restore") as done:
+                    _run(session, console, words, source)
+                    done += [Change(host.name, "restore") for host in session.connections.active_hosts()]
+
+
+def _run(session: Session, console: Console, words: list[str], source: str) -> None:
+    if source:
+        hand_over_source(session.connections.hosts()[0], source)
+    run_there(session, console, [*words, *(["--of-another-host"] if source else [])])
 
 
 def source_for(session: Session, to: str, limit: tuple[str, ...], repository: str) -> str:

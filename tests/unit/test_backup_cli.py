@@ -60,7 +60,12 @@ def test_the_kit_is_a_new_file_for_its_owner_alone(run, settings, monkeypatch, t
 
 def test_nothing_is_restored_without_a_yes(run, monkeypatch):
     asked: list[list[str]] = []
-    monkeypatch.setattr("slipway.cli.restore.run_there", lambda session, console, words: asked.append(words))
+
+    def run_there(session, console, words):
+        asked.append(words)
+        session.said.append("dry run" if "--dry-run" in words else "restored")
+
+    monkeypatch.setattr("slipway.cli.restore.run_there", run_there)
     monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
     at = ("--at", "2026-11-29T15:00:01Z")
     code, _, errors = run(Outcome([], [], 0, 0.0), "restore", "lab", *at)
@@ -70,6 +75,8 @@ def test_nothing_is_restored_without_a_yes(run, monkeypatch):
     assert (code, len(asked)) == (0, 2)
     code, _, _ = run(Outcome([], [], 0, 0.0), "restore", "lab", *at, "--yes")
     assert (code, asked[3:]) == (0, [["restore", *at]])
+    # No apply runs meanwhile.
+    assert run.session.last.said == ["dry run", "restore: locked", "restored", "restore: unlocked"]
 
 
 @pytest.mark.parametrize(
