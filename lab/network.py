@@ -36,6 +36,10 @@ FIRST_LOOPBACK_PORT = 20000
 UNPRIVILEGED_OFFSET = 8000
 
 
+# So many labs of a user have numbers that no other user's labs begin at.
+LABS_OF_USER = 16
+
+
 @dataclass(frozen=True)
 class Network:
     """A lab's addresses and ports; `number` identifies it among the labs of this machine."""
@@ -80,13 +84,20 @@ class Network:
         return 0 if self.is_bridged else UNPRIVILEGED_OFFSET
 
 
-def free_subnet(taken: Iterable[str]) -> ipaddress.IPv4Network:
-    """The first /24 of the pool that overlaps none of the networks in `taken`."""
+def free_subnet(taken: Iterable[str], first: int = 0) -> ipaddress.IPv4Network:
+    """The first /24 of the pool, from number `first` on, that overlaps none of the networks in `taken`."""
     used = [ipaddress.ip_network(network, strict=False) for network in taken]
-    for subnet in POOL.subnets(new_prefix=24):
+    subnets = [*POOL.subnets(new_prefix=24)]
+    for subnet in [*subnets[first:], *subnets[:first]]:
         if not any(subnet.overlaps(network) for network in used if network.version == 4):
             return ipaddress.IPv4Network(subnet)
     raise StepFailed("Find a free network", f"every /24 of {POOL} is in use on this machine")
+
+
+def first_number(user: int) -> int:
+    """Where the search for a lab's network begins for a user, by the user's id: what the labs of others use on loopback
+    can't be seen while they are down."""
+    return user * LABS_OF_USER % 256
 
 
 def rules(table: str, bridge: str, subnet: str) -> str:
@@ -151,7 +162,9 @@ def _remember(lab: Instance) -> dict[str, Any]:
         if not remembered.exists():
             others = [json.loads(other.read_text())["subnet"] for other in lab.state.parent.glob("*/network.json")]
             is_bridged = os.geteuid() == 0
-            subnet = free_subnet([*others, *(_routes() if is_bridged else _in_use_on_loopback())])
+            first = first_number(os.geteuid())
+            taken = [*others, *(_routes() if is_bridged else _in_use_on_loopback(first))]
+            subnet = free_subnet(taken, first)
             found = {name: path.read_text().strip() for name, (path, _) in KERNEL.items()}
             write(remembered, json.dumps({"subnet": str(subnet), "is_bridged": is_bridged, **found}))
     return dict(json.loads(remembered.read_text()))
@@ -162,10 +175,10 @@ def _routes() -> list[str]:
     return [route["dst"] for route in routes if route["dst"] != "default" and ":" not in route["dst"]]
 
 
-def _in_use_on_loopback() -> list[str]:
-    """The networks whose loopback ports another user's lab uses."""
+def _in_use_on_loopback(first: int) -> list[str]:
+    """The networks whose loopback ports another user's lab uses, from number `first` up to one that nobody does."""
     found = []
-    for number in range(256):
+    for number in [*range(first, 256), *range(first)]:
         network = Network(number, is_bridged=False)
         with suppress(OSError):
             for service in SERVICES:

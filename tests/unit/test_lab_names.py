@@ -33,6 +33,29 @@ def test_the_network_is_the_first_free_one() -> None:
     assert network.free_subnet(["10.213.0.0/24", "192.0.2.0/24"]) == ipaddress.ip_network("10.213.1.0/24")
 
 
+def test_labs_of_two_users_differ_though_one_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = {user: network.first_number(user) for user in (0, 1000, 1001)}
+    assert len({*first.values()}) == 3
+    assert network.free_subnet([], first[1000]) == ipaddress.ip_network(f"10.213.{first[1000]}.0/24")
+    assert network.free_subnet([f"10.213.{number}.0/24" for number in range(128, 256)], 128) == network.free_subnet([])
+    # What others use is looked for from there on.
+    tried: list[int] = []
+
+    class Free:
+        def __enter__(self) -> None: ...
+        def __exit__(self, *exception: object) -> None: ...
+
+    def create(address: tuple[str, int]) -> Free:
+        tried.append(address[1])
+        if len(tried) == 1:
+            raise OSError
+        return Free()
+
+    monkeypatch.setattr(network.socket, "create_server", create)
+    assert network._in_use_on_loopback(255) == ["10.213.255.0/24"]
+    assert tried[1] == network.Network(0, is_bridged=False).port("acme")
+
+
 def test_a_wider_route_or_a_single_address_takes_a_network_too() -> None:
     assert network.free_subnet(["10.213.0.0/23"]) == ipaddress.ip_network("10.213.2.0/24")
     assert network.free_subnet(["10.213.0.77"]) == ipaddress.ip_network("10.213.1.0/24")
