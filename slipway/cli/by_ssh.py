@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from pyinfra.api.host import Host
 
@@ -20,6 +22,9 @@ from slipway.engine.session import Session
 from slipway.ui.console import Console, escape, plain
 
 _PRINTING = threading.Lock()
+# prctl(2) is Linux's.
+_PRCTL: Any = getattr(ctypes.CDLL(None), "prctl", None)
+PR_SET_PDEATHSIG = 1
 
 
 def reached(session: Session, console: Console) -> list[Host]:
@@ -58,16 +63,7 @@ def hand_over(session: Session, console: Console, scripts: Mapping[str, str]) ->
 def follow(session: Session, console: Console, scripts: Mapping[str, str]) -> None:
     """Print what the scripts of all hosts print, as they do; of several hosts with their names. Raises RunFailed."""
     hosts = reached(session, console)
-    running = {
-        host.name: subprocess.Popen(
-            argv(host, scripts[host.name]),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            text=True,
-            errors="replace",
-        )
-        for host in hosts
-    }
+    running = {host.name: _started(argv(host, scripts[host.name])) for host in hosts}
     threads = []
     for name, process in running.items():
         prefix = f"{name}: " if len(hosts) > 1 else ""
@@ -85,6 +81,23 @@ def follow(session: Session, console: Console, scripts: Mapping[str, str]) -> No
     ended = {name: process.wait() for name, process in running.items()}
     failed = {name: f"[{name}] ended with {code}" for name, code in ended.items() if code}
     end_with_failures({**session.connections.failures, **failed})
+
+
+def _started(command: list[str]) -> subprocess.Popen[str]:
+    """A command whose output is read, and which ends with this process, even by SIGKILL."""
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        # No thread runs yet.
+        preexec_fn=_end_with_parent if _PRCTL else None,
+    )
+
+
+def _end_with_parent() -> None:
+    _PRCTL(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def copy_file(host: Host, source: str, target: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -14,6 +16,7 @@ from slipway.cli.logs import log_script
 from slipway.cli.on_server import mongosh_script, run_script
 from slipway.engine.errors import RunFailed
 from slipway.ui.console import Console
+from support.waiting import wait_until
 
 UNIT = """\
 [Unit]
@@ -140,6 +143,16 @@ def test_lines_of_several_hosts_have_their_names_and_who_failed_is_told(two, cap
         by_ssh.follow(Session(three="[three] Could not connect"), Console(), scripts)
     assert sorted(capsys.readouterr().out.splitlines()) == ["one: a [bold] line", "two: b\\x1b[2J"]
     assert str(failed.value) == "[three] Could not connect\n[two] ended with 3"
+
+
+def test_what_follows_a_log_ends_with_the_command_even_if_that_is_killed():
+    program = "from slipway.cli import by_ssh; import time; print(by_ssh._started(['sleep', '600']).pid, flush=True)"
+    command = [sys.executable, "-c", f"{program}; time.sleep(600)"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as killed:
+        assert killed.stdout
+        process = Path(f"/proc/{killed.stdout.readline().strip()}")
+        killed.kill()
+    wait_until("ssh has ended", lambda: not process.exists() or "State:\tZ" in (process / "status").read_text())
 
 
 def test_a_script_goes_by_openssh_with_what_the_inventory_says_and_by_sudo_where_the_login_is_not_roots(tmp_path):
