@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
@@ -32,17 +33,23 @@ def verify(
     warn(session, console)
     with failing(session.connections.log):
         deployed()
-    tests = PACKAGE / "server_tests"
-    # -P: modules of the user's folder do not shadow ours. No cache: the package may be read-only.
-    command = [sys.executable, "-P", "-m", "pytest", str(tests), "-c", str(tests / "pytest.ini")]
-    command += [str(own) for own in _own_tests(session) if own.is_dir() and not own.samefile(tests)]
-    command += ["-p", "no:cacheprovider", f"--environment={environment}"]
+    # -P: modules of the user's folder do not shadow ours.
+    command = [sys.executable, "-P", "-m", "pytest", *arguments(session, limit, data, audit)]
     command += {-1: ["-qq"], 0: ["-q"], 1: []}[console.level]
-    command += [f"--limit={name}" for name in limit] + [f"--data={item}" for item in data]
-    command += [] if audit else ["-m", "not audit"]
     if html:
         command += [f"--html={html.resolve()}", "--self-contained-html"]
     sys.exit(subprocess.run(command, env={**os.environ, "PY_COLORS": ""}, check=False).returncode)
+
+
+def arguments(session: Session, limit: Iterable[str] = (), data: Iterable[str] = (), audit: bool = False) -> list[str]:
+    """pytest's arguments for the tests of a session's servers; `limit` and `data` are those of the session."""
+    tests = PACKAGE / "server_tests"
+    folders = [str(own) for own in _own_tests(session) if own.is_dir() and not own.samefile(tests)]
+    # No cache: the package may be read-only.
+    found = [str(tests), "-c", str(tests / "pytest.ini"), *folders, "-p", "no:cacheprovider"]
+    found += [f"--environment={session.connections.environment}"]
+    found += [f"--limit={name}" for name in limit] + [f"--data={item}" for item in data]
+    return found if audit else [*found, "-m", "not audit"]
 
 
 def _own_tests(session: Session) -> list[Path]:

@@ -1,4 +1,5 @@
-"""Plans the lab's host over and over: `python plan_worker.py pyinfra`, as pyinfra alone does, or `... slipway`.
+"""Plans the lab's host over and over: `python plan_worker.py pyinfra`, as pyinfra alone does, or `... slipway`; by
+`... apply` each plan is also carried out.
 
 Each line on standard input asks for a plan; each line of output is one: the names of the pending operations in their
 order, as a JSON list; or why there is no plan, as the only one. pyinfra counts the reactions that would follow from a
@@ -23,6 +24,15 @@ def planned_by_slipway() -> list[str]:
 
     with Session("lab", DEPLOY) as session:
         return [change.operation for change in session.plan().changes]
+
+
+def applied() -> list[str]:
+    from slipway.engine.session import Session
+
+    with Session("lab", DEPLOY) as session:
+        pending = [change.operation for change in session.plan().changes]
+        session.apply(lambda *_: None)
+    return pending
 
 
 def planned_by_pyinfra() -> list[str]:
@@ -80,4 +90,4 @@ def main(plan: Callable[[], list[str]]) -> None:
 
 
 if __name__ == "__main__":
-    main({"pyinfra": planned_by_pyinfra, "slipway": planned_by_slipway}[sys.argv[1]])
+    main({"pyinfra": planned_by_pyinfra, "slipway": planned_by_slipway, "apply": applied}[sys.argv[1]])
