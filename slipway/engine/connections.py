@@ -186,9 +186,10 @@ class Connections:
     def _connect(self, host: Host) -> None:
         """Connect a host by a login that it has, and ask it at once what was asked by the last plan."""
         settings = self.settings[host.name]
-        is_known = bool(query_cache.recall(self._cached_as(host), by_sudo=True))
+        asked = query_cache.recall(self._cached_as(host), by_sudo=True)
+        was_root = bool(asked) and not any(question.by_sudo for question in asked)
         try:
-            if said := login.connect(host, settings, is_known):
+            if said := login.connect(host, settings, bool(asked), was_root):
                 self.skipped.append((host.name, said))
         except ConnectError as error:
             self.fail(host, f"[{host.name}] {error}")

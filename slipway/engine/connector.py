@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import shlex
 from collections.abc import Iterable, Sequence
 from textwrap import shorten
 from typing import Any
@@ -130,6 +131,14 @@ class Connector(SSHConnector):
             self._ask_shell([Question("true", by_sudo=bool(self.host.data.get("_sudo")))])
         except (SSHException, OSError) as error:
             raise ConnectError(str(error)) from None
+
+    def has_user(self, name: str) -> bool:
+        """Whether the host knows a user. Raises NoAnswer, ConnectError."""
+        try:
+            (answer,) = self._ask_shell([Question(f"getent passwd {shlex.quote(name)}", by_sudo=False)])
+        except (SSHException, OSError) as error:
+            raise ConnectError(str(error)) from None
+        return answer.code == 0
 
     def disconnect(self) -> None:
         super().disconnect()

@@ -63,17 +63,20 @@ def candidates(host: Host, settings: Settings) -> list[Login]:
     return [Login(user, port) for port in dict.fromkeys(ports) for user in dict.fromkeys(users)]
 
 
-def connect(host: Host, settings: Settings, is_known: bool) -> str:
+def connect(host: Host, settings: Settings, is_known: bool, was_root: bool = False) -> str:
     """Connect `host` by the first login that works. Where that is not the first one, a line says which and why.
 
-    `is_known` says that the first one has worked before: it is not tried out. Raises ConnectError with what is wrong
-    with each.
+    `is_known` says that the first one has worked before: it is not tried out. `was_root` says that only root could log
+    in the last time: root is tried first, as each failed login counts for the fail2ban of an earlier owner. Raises
+    ConnectError with what is wrong with each.
     """
     if not isinstance(host.connector, SSHConnector):
         host.connect(show_errors=False, raise_exceptions=True)
         return ""
     to_try = candidates(host, settings)
     wanted, tried = to_try[0], set[Login]()
+    if was_root:
+        to_try.sort(key=lambda one: one.needs_sudo)
     refused: set[int] = set()
     failures: list[str] = []
     said, by_sudo = "", host.data.get("_sudo", True)
@@ -89,6 +92,14 @@ def connect(host: Host, settings: Settings, is_known: bool) -> str:
             host.data._sudo = bool(login.needs_sudo and (by_sudo or said))
             if not (is_known and login == wanted):
                 host.connector.prove_login()  # type: ignore[attr-defined]
+            if was_root and wanted not in tried:
+                was_root = False
+                if host.connector.has_user(wanted.user):  # type: ignore[attr-defined]
+                    # An apply has created it since.
+                    host.disconnect()
+                    tried.discard(login)
+                    to_try[:0] = [wanted, login]
+                    continue
             if login == wanted:
                 return ""
             why = f"root says: {said}" if said else f"{wanted.user} (port {wanted.port}) can't log in yet"

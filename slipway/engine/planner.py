@@ -56,6 +56,8 @@ class Planner:
                     if host in self.state.failed_hosts:
                         hosts.fail(host, f"[{host.name}] could not be compared")
             if is_blocked or not hosts.active_hosts():
+                # The next plan logs in as this one did.
+                hosts.remember_questions()
                 # One that is of no host alone is told once.
                 raise PyinfraError("\n".join(dict.fromkeys(hosts.failures.values())))
             changes = list(self._expected(found))
