@@ -13,7 +13,7 @@ from slipway.engine import notes
 from slipway.engine.components import Drift, component, component_step
 from slipway.engine.login import Login
 from slipway.engine.ssh import connected_port
-from slipway.facts.base import Fact
+from slipway.facts.base import Fact, Output
 from slipway.facts.ssh import Sshd, SshPort
 from slipway.ops.commands import Commands, ensure
 from slipway.settings.model import Settings
@@ -61,7 +61,7 @@ class UfwInForce(Fact[list[str]]):
     def command(self) -> str:
         files = "/etc/ufw/ufw.conf /etc/default/ufw /etc/ufw/user.rules /etc/ufw/user6.rules"
         return (
-            f"grep -shE '^(### tuple ###|ENABLED=|DEFAULT_(INPUT|OUTPUT)_POLICY=)' {files};"
+            f"grep -shE '^(### tuple ###|ENABLED=|IPV6=|DEFAULT_(INPUT|OUTPUT)_POLICY=)' {files};"
             " { iptables-save -t filter; ip6tables-save -t filter; } 2>/dev/null"
             " | grep -E '^(:(INPUT|OUTPUT|ufw6?-user-(input|output|forward)) |-A (INPUT|ufw6?-user-input) )' || true"
         )
@@ -85,6 +85,9 @@ DRIFTS = {
     "the firewall's default changed": Drift("ufw default allow incoming", "Allow only ssh, the web and firewall_allow"),
     "a rule of the firewall gone": Drift("ufw delete allow 443/tcp"),
     "no firewall after a reboot": Drift(f"systemctl disable {UNIT}", "Enable the firewall at boot"),
+    "the firewall without IPv6": Drift(
+        "sed -i s/^IPV6=.*/IPV6=no/ /etc/default/ufw && ufw reload", "Allow only ssh, the web and firewall_allow"
+    ),
     "the firewall masked": Drift(f"systemctl mask {UNIT}"),
 }
 
@@ -125,7 +128,7 @@ def _wanted(settings: Settings, ssh_ports: list[str]) -> list[str]:
 
 def expected_rules(rules: list[str]) -> list[str]:
     """The expected UfwInForce: UFW is enabled with its defaults and exactly these rules."""
-    lines = ["ENABLED=yes", 'DEFAULT_INPUT_POLICY="DROP"', 'DEFAULT_OUTPUT_POLICY="ACCEPT"']
+    lines = ["ENABLED=yes", "IPV6=yes", 'DEFAULT_INPUT_POLICY="DROP"', 'DEFAULT_OUTPUT_POLICY="ACCEPT"']
     for version, all_addresses, chain in ((4, "0.0.0.0/0", "ufw-user"), (6, "::/0", "ufw6-user")):
         lines += [":INPUT DROP", ":OUTPUT ACCEPT", *(f":{chain}-{way} -" for way in ("input", "output", "forward"))]
         for _, *words in map(str.split, rules):
@@ -158,8 +161,15 @@ def open_rules(settings: Settings) -> Commands:
     # Without sudo, which drops SSH_CONNECTION from the environment.
     ports = [str(settings.sshd_port), host.get_fact(SshPort, _sudo=False), *host.get_fact(Sshd).get("port", [])]
     state, found, commands = _ufw(settings), _found(settings), []
+    lines = host.get_fact(UfwInForce)
+    if is_off := "IPV6=no" in lines and bool(host.get_fact(Output, command="ls -d /proc/sys/net/ipv6")):
+        # Without its rules UFW drops all of IPv6.
+        notes.note("IPv6: off -> on")
+        commands.append("sed -i 's/^IPV6=.*/IPV6=yes/' /etc/default/ufw")
+        # The chains that its rules go to.
+        commands += ["ufw reload"] if state.get("active") else []
     for rule in _wanted(settings, [port for port in dict.fromkeys(ports) if port]):
-        if rule not in found:
+        if rule not in found or is_off or _is_of_one_version(rule, lines):
             notes.note(f"+ {rule}")
             commands.append(f"ufw {rule}")
     if not str(state.get("defaults")).startswith(DENY_INCOMING):
@@ -171,6 +181,12 @@ def open_rules(settings: Settings) -> Commands:
     if commands:
         login = Login(settings.admin_user, connected_port(host))
         yield from _changed(settings, commands, login)
+
+
+def _is_of_one_version(rule: str, lines: list[str]) -> bool:
+    """Whether a rule is in UFW's files for IPv4 and should be for IPv6 too: `ufw show added` does not say so."""
+    tuples = [line in lines for line in expected_rules([rule]) if line.startswith("### tuple ###")]
+    return any(tuples) and not all(tuples)
 
 
 @operation()

@@ -46,6 +46,7 @@ def test_ssh_audits_policy_for_the_system_is_met(server, figure):
     command = [sys.executable, "-m", "ssh_audit.ssh_audit", "--json", "--policy", policies[-1]]
     command += ["--port", str(port_of(server)), server.address]
     audit = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert audit.stdout, f"ssh-audit got no answer from sshd: {audit.stderr}"
     errors = [error for error in json.loads(audit.stdout)["errors"] if not is_excepted(error)]
     figure(f"ssh-audit, {policies[-1]}", errors or "passed", "passed", not errors)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from slipway.facts.ssh import Sshd, SshPort
@@ -30,10 +32,13 @@ def commands(settings_with, monkeypatch):
     """The commands that open or close ports, given the host's rules and its sshd's ports."""
     monkeypatch.setattr(firewall, "_changed", lambda settings, commands, login: [*commands, f"login by {login.port}"])
 
-    def commands(kind: str, found: list[str], ssh: str = "22", active: bool = True) -> list[str]:
+    def commands(
+        kind: str, found: list[str], ssh: str = "22", active: bool = True, lines: Sequence[str] = ()
+    ) -> list[str]:
         (operation,) = deploy(settings_with(sshd_port=2222)).all(kind)
         ufw = {"active": active, "defaults": firewall.DENY_INCOMING if active else "", "rules": found}
-        return commands_of(operation, ALL, {Ufw: ufw, SshPort: ssh, Sshd: {"port": [ssh]}})
+        there = {Ufw: ufw, UfwInForce: [*lines], SshPort: ssh, Sshd: {"port": [ssh]}, "ls -d /proc/sys/net": "yes"}
+        return commands_of(operation, ALL, there)
 
     return commands
 
@@ -73,6 +78,24 @@ def test_a_rule_with_a_comment_is_the_same_rule(commands):
     assert found == ["allow 2222/tcp", *WEB]
     tuples = ["### tuple ### allow tcp 80 0.0.0.0/0 any 0.0.0.0/0 in comment=776562", ":INPUT DROP [0:0]"]
     assert UfwInForce().process(tuples) == ["### tuple ### allow tcp 80 0.0.0.0/0 any 0.0.0.0/0 in", ":INPUT DROP"]
+
+
+def test_a_firewall_without_ipv6_gets_it_with_all_rules(commands):
+    assert commands("open_rules", ["allow 2222/tcp", *WEB], ssh="2222", lines=["IPV6=no"]) == [
+        "sed -i 's/^IPV6=.*/IPV6=yes/' /etc/default/ufw",
+        "ufw reload",
+        *("ufw allow 2222/tcp", "ufw allow 80/tcp", "ufw allow 443/tcp"),
+        "login by 22",
+    ]
+
+
+def test_a_rule_that_ufw_has_for_one_version_alone_is_added(commands):
+    lines = ["### tuple ### allow tcp 80 0.0.0.0/0 any 0.0.0.0/0 in", "### tuple ### allow tcp 443 ::/0 any ::/0 in"]
+    both = ["### tuple ### allow tcp 2222 0.0.0.0/0 any 0.0.0.0/0 in", "### tuple ### allow tcp 2222 ::/0 any ::/0 in"]
+    assert commands("open_rules", ["allow 2222/tcp", *WEB], ssh="2222", lines=[*lines, *both]) == [
+        *("ufw allow 80/tcp", "ufw allow 443/tcp"),
+        "login by 22",
+    ]
 
 
 def test_a_correct_firewall_is_not_changed(commands):

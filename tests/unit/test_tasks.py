@@ -22,6 +22,7 @@ from slipway.tasks.tls import certbot_command, reason_to_issue
 # Of a host with a rule for all, one for a network and one for an address, as its own programs print them.
 IN_FORCE = """\
 ENABLED=yes
+IPV6=yes
 DEFAULT_INPUT_POLICY="DROP"
 DEFAULT_OUTPUT_POLICY="ACCEPT"
 ### tuple ### allow tcp 22 0.0.0.0/0 any 203.0.113.0/24 in
