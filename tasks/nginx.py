@@ -92,6 +92,7 @@ def drifts(settings: Settings) -> dict[str, Drift]:
         "no placeholder": Drift(f"rm -r {TLS_FOLDER}/placeholder"),
         "no certificate served": Drift(f"rm {settings.tls_folder}"),
         "a snippet of Nginx's gone": Drift(f"rm /etc/nginx/{HEADERS}"),
+        "requests that everybody can read": Drift(f"chmod 644 {REQUESTS_LOG}"),
         "another site of the same name": Drift(
             f"printf 'server {{ server_name {settings.site_domain}; }}' > /etc/nginx/conf.d/other.conf"
         ),
@@ -127,6 +128,12 @@ def nginx(settings: Settings) -> None:
         " && sed -i 's#include /etc/nginx/sites-#include sites-#' nginx.conf"
         " && nginx -t -q -c {}/nginx.conf && mv -fT nginx.conf.real nginx.conf",
         rollback_unit=UNIT,
+    )
+    ensure(
+        name="Hide the requests of visitors from other users",
+        # Nginx's check creates a log as root, with the umask of whoever runs it.
+        check=f"! find {REQUESTS_LOG} -maxdepth 0 -perm /o=r | grep -q .",
+        command=f"chmod o-rwx {REQUESTS_LOG}",
     )
     # After the configuration: a site that goes with it may write where the sandbox does not let Nginx.
     limits = put_template(

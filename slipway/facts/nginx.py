@@ -51,8 +51,8 @@ class NginxFuture(Fact[tuple[Tree, str]]):
     """The configuration as it would be with some files and links added and others removed, and why it would be
     invalid, "" if it is valid or can't be tested.
 
-    `nginx -T` runs in a mount namespace with a copy of /etc/nginx in memory: its output has the real paths, and no file
-    of the host is written.
+    `nginx -T` runs in a mount namespace with a copy of /etc/nginx in memory, and none of the logs, which it would
+    create: its output has the real paths, and no file of the host is written.
     """
 
     @staticmethod
@@ -76,6 +76,7 @@ for site in sites-available/*; do
   [ -z "$folder" ] || [ -e $folder/fullchain.pem ] || sed -i \\
     's,^ *ssl_certificate /etc/nginx/tls/.*,ssl_reject_handshake on;,; /^ *ssl_certificate_key .etc.nginx.tls/d' $site
 done
+folders=$(find /var/log/nginx -type d); mount -t tmpfs none /var/log/nginx && mkdir -p $folders
 mount --bind /mnt /etc/nginx && /usr/sbin/nginx -T -q 2>&1"""
         return f"unshare --mount sh -c {shlex.quote(inner)} 2> /dev/null || true"
 
