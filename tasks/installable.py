@@ -8,9 +8,13 @@ from collections.abc import Collection, Iterator, Sequence
 
 from slipway.facts.earlier import FIREWALLS
 
-# Packages and the site are written here. From all but the first one programs run: scripts of packages, and libraries of
-# the backend's packages.
-FOLDERS = ("/etc", "/usr", "/var/lib", "/var/www")
+# Packages and Slipway write here.
+FOLDERS = (
+    *("/etc", "/etc/letsencrypt", "/etc/nginx", "/etc/ssh", "/etc/systemd/system", "/usr", "/usr/local"),
+    *("/var/lib", "/var/backups", "/var/cache", "/var/log", "/var/www"),
+)
+# From these programs run: scripts of packages, and libraries of the backend's packages.
+PROGRAMS = ("/usr", "/var/lib", "/var/www")
 # A package that apt would install: nginx (1.22.1-9 Debian:12.5/stable [amd64])
 NEW = re.compile(r"(?P<name>\S+) (\[\S+\] )?\((?P<version>\S+) (?P<origin>[^:\]]+)")
 UNREADABLE = "The list of sources could not be read"
@@ -51,11 +55,18 @@ def problems(answer: str, of_system: Collection[str]) -> list[str]:
 
 def _problems(lines: Sequence[str], of_system: Collection[str]) -> Iterator[str]:
     # Sources that apt can't read are reported as such (ops.packages.source_problems).
+    read_only: set[str] = set()
     is_explained = any(line.startswith("unmet ") or UNREADABLE in line for line in lines)
     for line in lines:
         kind, _, rest = line.partition(" ")
         if kind == "mount":
-            yield from _mount_problems(*[*rest.split(" "), "", ""][:3])
+            folder, place, options = [*rest.split(" "), "", ""][:3]
+            if "ro" in options.split(",") and place not in read_only:
+                read_only.add(place)
+                yield f"mount {place}: found it read-only, need {folder} writable (mount -o remount,rw {place})"
+            if "noexec" in options.split(",") and folder in PROGRAMS:
+                need = f"programs to run from {folder} (mount -o remount,exec {place}, and in /etc/fstab)"
+                yield f"mount {place}: found the option noexec, need {need}"
         elif kind == "held":
             yield f"package {rest}: found it on hold and not installed, need it (apt-mark unhold {rest})"
         elif kind == "refused":
@@ -75,11 +86,3 @@ def _problems(lines: Sequence[str], of_system: Collection[str]) -> Iterator[str]
         # What dpkg was at is finished by the installation.
         elif kind == "error" and not is_explained and "dpkg was interrupted" not in rest:
             yield f"apt: found {rest!r} in a simulated installation, need none (apt-get install -s NAME)"
-
-
-def _mount_problems(folder: str, place: str, options: str) -> Iterator[str]:
-    if "ro" in options.split(","):
-        yield f"mount {place}: found it read-only, need {folder} writable (mount -o remount,rw {place})"
-    if "noexec" in options.split(",") and folder != FOLDERS[0]:
-        need = f"programs to run from {folder} (mount -o remount,exec {place}, and in /etc/fstab)"
-        yield f"mount {place}: found the option noexec, need {need}"

@@ -33,6 +33,9 @@ MIN_MEMORY_MB = 900
 # /usr, /var/lib, /var/cache, /var/www: `du -sm` of a lab host's changes), with some margin.
 MIN_DISK_MB_NEW = {"/": 300, "/usr": 700, "/var/lib": 800, "/var/cache": 500, "/var/www": 400}
 MIN_DISK_MB = 300
+# Free inodes, in the same way (`find -xdev | wc -l`: 1,000, 15,000, 600, 300, 2,000 more than before).
+MIN_INODES_NEW = {"/": 2000, "/usr": 25_000, "/var/lib": 2000, "/var/cache": 1000, "/var/www": 5000}
+MIN_INODES = 2500
 # A socket that systemd passes on has several holders, and ss may print any of them first.
 ALSO_OURS = {"systemd": ("uvicorn", "python3", "python"), "sshd": ("systemd",)}
 # ACME servers and TLS clients reject a larger offset.
@@ -143,19 +146,31 @@ def disk_problems(machine: dict[str, str], is_new: bool, swap_mb: int, copied_mb
     """File systems that are too full. Folders on the same one add up; a new host's swap file is on /."""
     free: dict[str, int] = {}
     needed: dict[str, int] = {}
+    inodes: dict[str, int] = {}
+    needed_inodes: dict[str, int] = {}
     for folder, least in MIN_DISK_MB_NEW.items():
-        mount, megabytes = machine[f"disk:{folder}"].split()
+        mount, megabytes, *free_inodes = machine[f"disk:{folder}"].split()
         free[mount] = int(megabytes)
         needed[mount] = needed.get(mount, 0) + least
+        needed_inodes[mount] = needed_inodes.get(mount, 0) + MIN_INODES_NEW[folder]
+        if free_inodes:
+            inodes[mount] = int(free_inodes[0])
     if is_new and not is_container(machine):
         needed["/"] += swap_mb
     needed[machine["disk:/var/www"].split()[0]] += copied_mb if is_new else 0
     least_now = {mount: needed[mount] if is_new else MIN_DISK_MB for mount in free}
     return [
-        f"free disk space on {mount}: found {free[mount]} MiB, need {least_now[mount]} MiB"
-        " (free some, or choose a larger server)"
-        for mount in sorted(free)
-        if free[mount] < least_now[mount]
+        *(
+            f"free disk space on {mount}: found {free[mount]} MiB, need {least_now[mount]} MiB"
+            " (free some, or choose a larger server)"
+            for mount in sorted(free)
+            if free[mount] < least_now[mount]
+        ),
+        *(
+            f"free inodes on {mount}: found {number}, need {least} (remove files: du --inodes -xd1 {mount} | sort -n)"
+            for mount, number in sorted(inodes.items())
+            if number < (least := needed_inodes[mount] if is_new else MIN_INODES)
+        ),
     ]
 
 

@@ -11,7 +11,8 @@ class Machine(Fact[dict[str, str]]):
     uid, os (ID of os-release), release (VERSION_ID), codename, arch (dpkg's name), container ("none" or its type),
     kernel (its version, "6.1.0-37-amd64"), python (the version of python3, "" without it), glibc ("2.36"), memory_mb,
     avx (yes/no), clock (seconds since the epoch), addresses (space separated, global ones),
-    and for each of `DISK_FOLDERS` disk:FOLDER: its (future) mount point and the MiB free there ("/var 900").
+    and for each of `DISK_FOLDERS` disk:FOLDER: its (future) mount point and the MiB and inodes free there
+    ("/var 900 65000"), without the inodes of file systems that make them as needed.
     """
 
     DISK_FOLDERS = ("/", "/usr", "/var/lib", "/var/cache", "/var/www")
@@ -40,11 +41,13 @@ class Machine(Fact[dict[str, str]]):
             ' | awk \'{split($4, a, "/"); printf "%s ", a[1]}\');'
             f" set --; for folder in {' '.join(self.DISK_FOLDERS)}; do"
             ' [ -d $folder ] || folder=${folder%/*}; set -- "$@" $folder; done;'
-            ' df -m --output=target,avail "$@"'
+            ' df -m --output=target,avail,iavail,itotal "$@"'
         )
 
     def process(self, output: list[str]) -> dict[str, str]:
-        disks = [" ".join(line.split()) for line in output[-len(self.DISK_FOLDERS) :]]
+        lines = (line.split() for line in output[-len(self.DISK_FOLDERS) :])
+        # Btrfs says 0 of 0, vfat "-".
+        disks = [" ".join(words[: 3 if words[-1].strip("0-") else 2]) for words in lines]
         return key_values(output) | {f"disk:{name}": disk for name, disk in zip(self.DISK_FOLDERS, disks, strict=True)}
 
 

@@ -217,6 +217,6 @@ def test_of_this_machine_the_same_is_found_as_its_programs_tell():
     assert f"glibc {found['glibc']}" in shown("getconf GNU_LIBC_VERSION || echo 'glibc '")
     for folder in Machine.DISK_FOLDERS:
         there = folder if Path(folder).is_dir() else str(Path(folder).parent)
-        mount, free = found[f"disk:{folder}"].split()
+        mount, free, *_ = found[f"disk:{folder}"].split()
         assert mount == shown(f"df --output=target {there}")[-1]
         assert abs(int(free) - int(shown(f"df -m --output=avail {there}")[-1])) < 500

@@ -64,6 +64,16 @@ def test_what_folders_need_adds_up_on_the_file_system_they_share_with_the_swap_f
     assert preflight.disk_problems(full, is_new=False, swap_mb=1024) == []
 
 
+def test_a_file_system_without_inodes_for_the_packages_or_a_release_is_reported():
+    free = {f"disk:{folder}": "/ 20000 900000" for folder in Machine.DISK_FOLDERS} | {"disk:/var/www": "/srv 9000 4000"}
+    (problem,) = preflight.disk_problems(free, is_new=True, swap_mb=0)
+    assert problem.startswith("free inodes on /srv: found 4000, need 5000 (")
+    assert preflight.disk_problems(free, is_new=False, swap_mb=0) == []
+    btrfs = Machine().process([*["/ 20000 0 0"] * 4, "/boot 300 - -"])
+    assert [btrfs[f"disk:{folder}"] for folder in ("/", "/var/www")] == ["/ 20000", "/boot 300"]
+    assert Machine().process(["/ 20000 65000 70000"] * 5)["disk:/"] == "/ 20000 65000"
+
+
 @pytest.mark.parametrize(
     ("system", "series", "said"),
     [
