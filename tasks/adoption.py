@@ -116,9 +116,14 @@ def keep_site(settings: Settings) -> Commands:
     found = by_hand(settings)
     if not found or host.get_fact(Output, command=f"ls -d {root}/releases/*-by-hand"):
         return
+    stays = "".join(f"{line}\n" for line in take_along(settings, f"{root}/backend") if "backend" in found)
+    if not imported(settings):
+        notes.note(f"only {root}/{found[0]} is there: the first release is built from your files")
+        if stays:
+            yield f"set -eu; umask 022\n{stays}"
+        return
     for part in found:
         notes.note(f"{root}/{part}: copied as a release")
-    stays = "".join(f"{line}\n" for line in take_along(settings, f"{root}/backend") if "backend" in found)
     yield f"""set -eu; cd {root}; umask 022; mkdir -p releases venvs; rm -rf releases/*.new
 {stays}release=$(date --utc +%Y%m%d-%H%M%S)-by-hand; new=releases/$release.new; mkdir $new
 for part in {" ".join(found)}; do cp -a $part $new/$part; done
@@ -135,9 +140,18 @@ sync -f $new; mv -T $new releases/$release
 
 def by_hand(settings: Settings) -> list[str]:
     """The site's parts that are real folders where Slipway has links."""
-    parts = [part for part in settings.parts if {"backend": "app", "frontend": "web"}[part] in host.groups]
-    script = f"cd {settings.site_root} && for part in {' '.join(parts)}; do"
+    script = f"cd {settings.site_root} && for part in {' '.join(_parts_here(settings))}; do"
     return host.get_fact(Output, command=f"{script} [ ! -d $part ] || [ -L $part ] || echo $part; done").split()
+
+
+def imported(settings: Settings) -> list[str]:
+    """The parts that become the first release: without one of them, elsewhere on the server, it would not run."""
+    found = by_hand(settings)
+    return found if found == _parts_here(settings) else []
+
+
+def _parts_here(settings: Settings) -> list[str]:
+    return [part for part in settings.parts if {"backend": "app", "frontend": "web"}[part] in host.groups]
 
 
 @component_step(after="nginx")

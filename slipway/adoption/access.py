@@ -22,6 +22,11 @@ def obstacles(earlier: Mapping[str, str], sshd: Mapping[str, Sequence[str]], set
     for port in sshd.get("port", []):
         if int(port) != settings.sshd_port:
             yield Obstacle(f"sshd: port {port}", "sshd listening on it", setting("sshd_port", int(port)))
+    for address in sshd.get("listenaddress", []):
+        port = address.rpartition(":")[2]
+        if port.isdigit() and port not in ("22", str(settings.sshd_port), *sshd.get("port", [])):
+            found = "sshd listening there, whatever sshd_port says"
+            yield Obstacle(f"sshd: ListenAddress {address}", found, "it without a port", may_go=False)
     listens = earlier.get("socket", "")
     if listens and not re.search(rf":{settings.sshd_port}\b", listens):
         need = "sshd without it: systemctl disable --now ssh.socket; systemctl enable --now ssh.service"
@@ -52,6 +57,10 @@ def obstacles(earlier: Mapping[str, str], sshd: Mapping[str, Sequence[str]], set
             yield Obstacle("sshd: MaxSessions", found, f"at least {SESSIONS}", may_go=False)
     if sshd.get("forcecommand", ["none"]) != ["none"]:
         yield Obstacle("sshd: ForceCommand", " ".join(sshd["forcecommand"]), "none outside of a Match", may_go=False)
+    for line in earlier.get("matched", "").splitlines():
+        file, _, said = line.partition(":")
+        found = "it within a Match, by which sshd lets in whom Slipway's does not"
+        yield Obstacle(f"{file}: {said}", found, "no such line")
     if sshd.get("passwordauthentication") == ["yes"]:
         for line in earlier.get("passwords", "").splitlines():
             name, *_, shell = line.split(":")

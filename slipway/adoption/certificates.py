@@ -106,11 +106,16 @@ def obstacles(earlier: Mapping[str, str], settings: Settings) -> Iterator[Obstac
     plugins = {*earlier.get("plugins", "").split()}
     for one in lineages(earlier):
         others = sorted(one.names - domains)
-        if one.names & domains and others:
+        way = one.renewal.get("authenticator", "webroot")
+        # By DNS, as for "*.example.org": renewed as before, whoever serves the site.
+        is_by_dns = way.startswith("dns-")
+        if one.names & domains and others and not is_by_dns:
             command = f"certbot certonly --cert-name {others[0]} " + " ".join(f"-d {name}" for name in others)
             found = f"{', '.join(others)} in it besides the site's names"
             yield Obstacle(str(one), found, f"a separate certificate for them ({command})")
-        elif one.names & domains and one.name not in own and one.folder in earlier.get("used", "").split():
+        elif (
+            one.names & domains and not others and one.name not in own and one.folder in earlier.get("used", "").split()
+        ):
             found = "a program other than Nginx that uses it; it will not be renewed"
             yield Obstacle(
                 str(one), found, f"that program to use {LETSENCRYPT}/live/{settings.site_name} after the adoption"
@@ -125,9 +130,8 @@ def obstacles(earlier: Mapping[str, str], settings: Settings) -> Iterator[Obstac
             yield Obstacle(
                 str(one), f"{one.stops_nginx}, which stops Nginx at each renewal", f"another authenticator ({command})"
             )
-        way = one.renewal.get("authenticator", "webroot")
         plugin = f"python3-certbot-{way}"
-        if others and not one.names & domains and way not in BUILT_IN and plugin not in plugins:
+        if others and (is_by_dns or not one.names & domains) and way not in BUILT_IN and plugin not in plugins:
             found = f"authenticator = {way}, whose plugin Debian's certbot lacks: the renewal would fail"
             yield Obstacle(f"{one}: {way}", found, f"apt-get install {plugin}")
     for name, value in options(earlier.get(f"file {LETSENCRYPT}/cli.ini", "")).items():

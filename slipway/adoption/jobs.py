@@ -34,7 +34,7 @@ def obstacles(earlier: Mapping[str, str], settings: Settings, is_open: bool) -> 
             yield Obstacle(f"{file}: {name}", "this job", need)
     zone = earlier.get("timezone", "").strip()
     if zone and {zone, settings.timezone} - UTC and zone != settings.timezone:
-        found = f"{zone}, by which cron jobs run"
+        found = f"{zone}, by which cron jobs and timers run"
         yield Obstacle("time zone", found, setting("timezone", zone))
     for file in earlier.get("rotated", "").split():
         if file.rpartition("/")[2] not in PACKAGED:

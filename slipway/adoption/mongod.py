@@ -55,7 +55,7 @@ def parsed(text: str) -> dict[str, Any] | None:
 
 def process(earlier: Mapping[str, str]) -> dict[str, str]:
     """mongod in facts.Earlier: exe, unit, user and command of the process, version of the installed program,
-    FragmentPath of mongod.service."""
+    FragmentPath of mongod.service, data (the folder behind dbPath in /etc/mongod.conf)."""
     return dict(line.split("=", 1) for line in earlier.get("mongod", "").splitlines() if "=" in line)
 
 
@@ -85,7 +85,7 @@ def obstacles(earlier: Mapping[str, str], data: Mapping[str, Any], settings: Set
     yield from version_obstacles(data.get("version") or running.get("version", ""), settings)
     state = data.get("state", "away")
     if state == "open":
-        options = flat(data["options"])
+        options = _behind(flat(data["options"]), running, settings)
         yield from options_obstacles(options, settings, str(options.get("config", CONFIG)))
         yield from data_obstacles(data, earlier.get("credentials", "").split(), settings)
         yield from _clients(earlier, settings)
@@ -94,7 +94,7 @@ def obstacles(earlier: Mapping[str, str], data: Mapping[str, Any], settings: Set
     if in_file is None:
         yield Obstacle(CONFIG, "a file that is not YAML", "the options as YAML, as MongoDB has them since 2.6", False)
     else:
-        yield from options_obstacles(in_file, settings)
+        yield from options_obstacles(_behind(in_file, running, settings), settings)
     # An interrupted apply may have enabled authentication, with a password of Slipway's.
     has_password = (
         MONGODB_ADMIN in settings.secrets or _password_file(settings) in earlier.get("credentials", "").split()
@@ -102,8 +102,17 @@ def obstacles(earlier: Mapping[str, str], data: Mapping[str, Any], settings: Set
     if state == "closed" and not has_password:
         found = "a MongoDB that requires a password, to list its users and databases too"
         yield Obstacle("MongoDB's users", found, f"{MONGODB_ADMIN} in secrets_file, of {settings.mongodb_admin_user}")
+    elif "requireTLS" in ((in_file or {}).get("net.tls.mode"), (in_file or {}).get("net.ssl.mode")):
+        found = "a MongoDB that answers only by TLS, also about its data"
+        yield Obstacle("mongod", found, f"net.tls.mode: preferTLS in {CONFIG}, and systemctl restart mongod", False)
     elif state not in ("closed", "away"):
         yield Obstacle("mongod", f"the error {state!r}", "a server that answers", may_go=False)
+
+
+def _behind(options: dict[str, Any], running: Mapping[str, str], settings: Settings) -> dict[str, Any]:
+    """The options, with mongodb_data for a dbPath that is a link to it."""
+    is_link = "storage.dbPath" in options and running.get("data") == settings.mongodb_data
+    return options | {"storage.dbPath": settings.mongodb_data} if is_link else options
 
 
 def _clients(earlier: Mapping[str, str], settings: Settings) -> Iterator[Obstacle]:

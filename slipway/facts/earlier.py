@@ -13,6 +13,7 @@ SECTION = re.compile(r"=== (\S.*)")
 FIXED = (
     "/etc/nginx /etc/nginx/nginx.conf /etc/mongod.conf /etc/ssh /etc/ssh/sshd_config /etc/systemd/system /etc/ufw"
     " /etc/hosts /etc/passwd /etc/shadow /etc/group /etc/gshadow /etc/sudoers.d /etc/apt /etc/apt/sources.list.d"
+    " /etc/default/ufw"
 )
 CLIENTS = (
     "/snap/bin/certbot /usr/local/bin/certbot /opt/certbot /root/.acme.sh/*.* /home/*/.acme.sh/*.*"
@@ -53,6 +54,7 @@ class Earlier(Fact[dict[str, str]]):
     login               what may prevent the administrator's login by key: "home OWNER MODE PATH", "shell", "expired",
                         "password"
     listeners, local    "ADDRESS:PORT PROGRAM UNIT", "SOCKET PROGRAM UNIT"
+    matched             "FILE:LINE" of what sshd allows within a Match, and Slipway's sshd does not
     mongod, nginx       "NAME=VALUE" of the process, the program and the unit
     packages            installed firewalls other than UFW
     passwords           lines of getent(1) of users with a password and no key
@@ -62,7 +64,7 @@ class Earlier(Fact[dict[str, str]]):
     sudoers             "FILE:LINE" of later rules than the administrator's for sudo that ask for a password
     swapfile            its size in bytes
     taken               paths of Slipway's folders and links that are occupied by something else
-    timezone            the server's, if it has cron jobs that no package has brought
+    timezone            the server's, if it has cron jobs or timers that no package has brought
     unit NAME           the text of a unit that Slipway did not write
     used                certbot's folders that programs other than Nginx refer to
     written ROOT        some files that the backend seems to write next to its code
@@ -82,6 +84,7 @@ class Earlier(Fact[dict[str, str]]):
     ) -> str:
         """`users` starts with the administrator, `units` are names with a suffix, `roots` the folders of the sites."""
         user = shlex.quote(users[0])
+        variables = " ".join(f"{shlex.quote(root)}/*/.env*" for root in roots)
         touched = "|".join([TOUCHED, *(one.replace(".", "[.]") for one in (*units, *roots))])
         return f"""\
 exec 2> /dev/null
@@ -133,7 +136,10 @@ s accounts; getent passwd {_quoted(users)}
 s groups; getent group {_quoted(groups)}
 f /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources
 grep -qs '{OURS}' /etc/mongod.conf || f /etc/mongod.conf
-s mongod; process mongod; ! [ -x /usr/bin/mongod ] || /usr/bin/mongod --version | sed -n 's/^db version v/version=/p'
+s mongod; process mongod
+data=$(awk '$1 == "dbPath:" {{print $2}}' /etc/mongod.conf | tr -d \\'\\" | head -n 1)
+[ -z "$data" ] || echo "data=$(readlink -m "$data")"
+! [ -x /usr/bin/mongod ] || /usr/bin/mongod --version | sed -n 's/^db version v/version=/p'
 s nginx; process nginx; dpkg-query -W -f '${{Package}}=${{db:Status-Status}}\n' nginx nginx-common
 f /etc/letsencrypt/cli.ini /etc/letsencrypt/renewal/*.conf
 s lineages; for folder in /etc/letsencrypt/live/*/; do echo "lineage $folder"; cat "$folder/cert.pem"; done
@@ -154,8 +160,9 @@ done
 for unit in /etc/systemd/system/*.service /etc/systemd/system/certbot.service.d/*.conf; do
   [ -L $unit ] || grep -q '{OURS}' $unit || grep -IHE '^Exec.*({touched})' $unit
 done
-s timezone; for file in /etc/cron.d/* /var/spool/cron/crontabs/*; do
-  [ -f "$file" ] && ! dpkg -S "$file" > /dev/null || continue
+s timezone; for file in /etc/cron.d/* /var/spool/cron/crontabs/* \
+  $(grep -lE '^OnCalendar=.*[^C]$' /etc/systemd/system/*.timer); do
+  [ -f "$file" ] && [ ! -L "$file" ] && ! grep -q '{OURS}' "$file" && ! dpkg -S "$file" > /dev/null || continue
   readlink -f /etc/localtime | sed -n 's,^/usr/share/zoneinfo/,,p'; break
 done
 s rotated; grep -lE '/var/log/(nginx|letsencrypt|ufw|fail2ban|unattended-upgrades|aide)' /etc/logrotate.d/*
@@ -185,7 +192,7 @@ done
 s passwords; awk -F: '$2 ~ /^[$]/ {{print $1}}' /etc/shadow | while read -r user; do
   home=$(getent passwd $user | cut -d: -f6); [ -s $home/.ssh/authorized_keys ] || getent passwd $user
 done
-s immutable; lsattr -d {FIXED} | grep '^....i' | cut -d' ' -f2
+s immutable; lsattr -d {FIXED} {variables} | grep '^....i' | cut -d' ' -f2
 s links; for path in {FIXED}; do [ ! -L $path ] || echo $path; done
 s packages; dpkg-query -W -f '${{db:Status-Status}} ${{Package}}\\n' {FIREWALLS} | sed -n 's/^installed //p'
 f /etc/sysctl.conf
@@ -204,6 +211,9 @@ home=$(getent passwd {user} | cut -d: -f6); shell=$(getent passwd {user} | cut -
 s keys; cat "$home/.ssh/authorized_keys"
 s socket; [ -e /usr/lib/systemd/system-generators/sshd-socket-generator ] || ! systemctl is-active --quiet ssh.socket ||
   systemctl show --property=Listen --value ssh.socket
+s matched; awk 'FNR == 1 {{m = 0}} tolower($1) == "match" {{m = 1}} {{line = tolower($1 " " $2)}}
+  m && line ~ /^(permitrootlogin [^n]|permitemptypasswords y|[a-z]*(password|interactive|response)authentication y)/ {{
+    print FILENAME ":" $1 " " $2}}' /etc/ssh/sshd_config /etc/ssh/sshd_config.d/*.conf
 s sudoers; groups=$(id -Gn {user} | tr ' ' '|')
 for file in /etc/sudoers.d/*; do
   case ${{file##*/}} in *.* | *~) continue ;; esac

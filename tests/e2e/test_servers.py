@@ -46,6 +46,12 @@ REFUSED = {
             "/etc/letsencrypt/cli.ini: authenticator",
         ),
     ],
+    "odd_places": [
+        *("mount /etc/letsencrypt: found it read-only, need /etc/letsencrypt writable", "free inodes on /var/cache: "),
+        "time zone: found Asia/Kathmandu, by which cron jobs and timers run, need timezone = ",
+        "sshd: ListenAddress 0.0.0.0:2022: found sshd listening there",
+        "/etc/ssh/sshd_config.d/80-own.conf: PermitRootLogin yes: found it within a Match",
+    ],
 }
 REFUSED_WITH_PACKAGES = {
     "environment_file": [
@@ -257,6 +263,28 @@ def test_a_mongodb_with_options_of_its_own_keeps_its_data_and_its_socket(bare: L
     assert_adopted(bare, "--data", "mongodb_port=27018", "--data", f"mongodb_settings={json.dumps(options)}")
     assert bare.ssh(mongosh(COUNT.format("codementee"), port=27018)) == "2"
     assert bare.ssh("ls /srv/run") == "mongodb-27018.sock"
+
+
+@pytest.mark.thorough
+def test_a_system_of_another_taste_is_planned_again_and_again_and_provisioned(bare: LabHost) -> None:
+    make(bare, "odd_system")
+    for _ in range(3):  # a login that fails counts for fail2ban
+        assert bare.plan() != []
+    assert bare.ssh("ls /var/log/nginx").split() == ["access.log", "error.log"]
+    assert_adopted(bare)
+    assert bare.ssh("grep ^IPV6= /etc/default/ufw; ufw show added | grep -c limit || :").split() == ["IPV6=yes", "0"]
+
+
+@pytest.mark.thorough
+def test_half_a_site_a_linked_data_folder_and_certificates_by_dns_are_adopted(bare: LabHost) -> None:
+    make(bare, "odd_names")
+    asked = f"{BLOG.format('blog.example', 80, 'http')} | sha256sum; ss -Hltn sport = :15432 | wc -l"
+    before = bare.ssh(asked)
+    assert_adopted(bare, "--data", "mongodb_data=/data/db")
+    assert bare.ssh(mongosh(COUNT.format("codementee"))) == "2"
+    assert bare.ssh(asked) == before
+    lineages = {"codementee.conf", f"{bare.record.domain}-0001.conf.by-hand", "other.example.conf"}
+    assert {*bare.ssh("ls /etc/letsencrypt/renewal").split()} == lineages
 
 
 @pytest.mark.thorough

@@ -4,7 +4,7 @@ for name in $DOMAIN other.example; do
   folder=/etc/letsencrypt/archive/$name; live=/etc/letsencrypt/live/$name; mkdir -p $folder $live /etc/letsencrypt/renewal
   openssl req -x509 -newkey rsa:2048 -nodes -days 60 -subj "/CN=$name" -addext "subjectAltName=DNS:$name" \
     -keyout $folder/privkey1.pem -out $folder/cert1.pem 2> /dev/null
-  cp $folder/cert1.pem $folder/chain1.pem; cp $folder/cert1.pem $folder/fullchain1.pem
+  cp $folder/cert1.pem $folder/chain1.pem; cat $folder/cert1.pem $folder/chain1.pem > $folder/fullchain1.pem
   for part in cert chain fullchain privkey; do ln -sf ../../archive/$name/${part}1.pem $live/$part.pem; done
   cat > /etc/letsencrypt/renewal/$name.conf <<END
 version = 2.1.0

@@ -49,6 +49,12 @@ def test_the_site_is_copied_before_it_is_replaced(site):
     assert (root / "current/frontend/build/index.html").read_text() == "page\n"
 
 
+def test_half_a_site_is_no_release(site, settings_with):
+    root, _ = site
+    (keep,) = deploy(settings_with()).all("keep_site")
+    assert commands_of(keep, answers={f"cd {root} && for part": "frontend\n"}) == []
+
+
 def test_the_previous_site_is_kept_and_the_usual_paths_link_to_the_release(site):
     root, perform = site
     perform("keep_site")

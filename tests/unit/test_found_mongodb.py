@@ -50,6 +50,12 @@ def test_an_option_of_mongod_that_slipway_would_not_set_is_named_with_the_settin
     assert need in one.need
 
 
+def test_a_data_folder_that_is_a_link_may_be_named_by_either_path(settings_with):
+    linked = {"mongod": f"{RUNNING['mongod']}\ndata=/data/db"}
+    assert mongodb(settings_with(mongodb_data="/data/db"), earlier=linked) == []
+    assert told(mongodb(settings_with(mongodb_data="/data/db"))) == ["/etc/mongod.conf: storage.dbPath"]
+
+
 def test_a_key_of_a_replica_set_is_told_where_there_is_to_be_none(settings_with):
     options = {"security": {"keyFile": "/k"}}
     (one,) = mongodb(settings_with(mongodb_replica_set=""), options)

@@ -116,6 +116,12 @@ def test_a_certificate_for_the_site_alone_is_renewed_no_more(settings_with):
     ("found", "name"),
     [
         (lineage("all", "codementee.io", "blog.example"), "certificate all"),
+        (lineage("all", "codementee.io", "*.codementee.io", renewal="authenticator = dns-x"), "certificate all: dns-x"),
+        (
+            lineage("all", "codementee.io", "*.codementee.io", renewal="authenticator = dns-x")
+            | {"plugins": "python3-certbot-dns-x", "used": "/etc/letsencrypt/live/all"},
+            None,
+        ),
         (lineage("blog", "blog.example", renewal=STANDALONE), "certificate blog"),
         (lineage("codementee", "blog.example", renewal="authenticator = webroot"), "certificate codementee"),
         (lineage("blog", "blog.example", renewal="post_hook = service nginx restart"), "certificate blog"),
@@ -301,6 +307,19 @@ def test_a_socket_that_listens_on_another_port_than_sshd_is_to_is_named(settings
     assert told(access.obstacles(earlier, SSHD, settings_with())) == []
     moved = {**SSHD, "port": ["2222"]}
     assert told(access.obstacles(earlier, moved, settings_with(sshd_port=2222))) == ["ssh.socket"]
+
+
+def test_an_address_that_sshd_listens_on_with_a_port_of_its_own_is_named(settings_with):
+    sshd = {**SSHD, "listenaddress": ["0.0.0.0:22", "[2001:db8::1]:2022"]}
+    assert told(access.obstacles({}, sshd, settings_with())) == ["sshd: ListenAddress [2001:db8::1]:2022"]
+    moved = {**SSHD, "port": ["2022"], "listenaddress": ["0.0.0.0:2022"]}
+    assert told(access.obstacles({}, moved, settings_with(sshd_port=2022))) == []
+
+
+def test_an_exception_of_sshds_for_some_logins_is_named(settings_with):
+    line = "/etc/ssh/sshd_config.d/own.conf:PermitRootLogin yes"
+    (one,) = access.obstacles({"matched": line}, SSHD, settings_with())
+    assert one.name == "/etc/ssh/sshd_config.d/own.conf: PermitRootLogin yes"
 
 
 def test_a_later_rule_of_sudos_that_asks_for_a_password_is_named(settings_with):
