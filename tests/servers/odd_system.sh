@@ -1,5 +1,12 @@
-# What Slipway leaves alone or corrects: root's shell, the locale, etckeeper, Nginx's user elsewhere, no updates, a
-# firewall without IPv6 that limits ssh, a strict fail2ban, drop-ins of units.
+# What Slipway leaves alone or corrects: root's shell, the locale, etckeeper, sources as deb822, Nginx's user elsewhere,
+# no updates, a firewall without IPv6 that limits ssh, a strict fail2ban, drop-ins of units.
+. /etc/os-release
+{
+  echo "Types: deb"; echo "URIs: $(sed -n 's/^deb \(\[.*\] \)*\([^ ]*\) .*/\2/p' /etc/apt/sources.list | head -n 1)"
+  echo "Suites: $VERSION_CODENAME $VERSION_CODENAME-updates"; echo "Components: main"
+  echo "Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg"
+} > /etc/apt/sources.list.d/debian.sources
+rm /etc/apt/sources.list
 usermod --home /home/site --shell /bin/bash www-data
 apt-get update -qq; apt-get install -y -qq --no-install-recommends fish etckeeper git ufw fail2ban nginx \
   python3-systemd locales unattended-upgrades > /dev/null
