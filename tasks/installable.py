@@ -17,6 +17,7 @@ FOLDERS = (
 PROGRAMS = ("/usr", "/var/lib", "/var/www")
 # A package that apt would install: nginx (1.22.1-9 Debian:12.5/stable [amd64])
 NEW = re.compile(r"(?P<name>\S+) (\[\S+\] )?\((?P<version>\S+) (?P<origin>[^:\]]+)")
+STATE_OF_APT = "/var/lib/apt/lists /var/lib/dpkg/status /etc/apt"
 UNREADABLE = "The list of sources could not be read"
 # The origins of its own packages, security updates and backports among them.
 SYSTEMS = ("Debian", "Ubuntu")
@@ -37,13 +38,17 @@ dpkg-query -W -f '${{db:Status-Want}} ${{db:Status-Status}} ${{Package}}\\n' {na
 # Without its lists apt knows of no package.
 ls /var/lib/apt/lists/*_Packages* > /dev/null || exit 0
 export LC_ALL=C
-policy=$(apt-cache policy {names} | awk '
+# Where apt's cache of its lists is older than these, apt would write it.
+cache=; [ -n "$(find /var/cache/apt/pkgcache.bin)" ] &&
+  [ -z "$(find {STATE_OF_APT} -newer /var/cache/apt/pkgcache.bin -print -quit)" ] ||
+  cache='-o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache='
+policy=$(apt-cache $cache policy {names} | awk '
   /^[^ ]/ {{name = substr($1, 1, length($1) - 1); none = 0}}
   / Candidate: / {{none = /\\(none\\)/; if (!none) print "known " name}}
   none && / -[0-9]+$/ {{print "refused " name; none = 0}}')
 printf '%s\\n' "$policy" | grep '^refused '
 known=$(printf '%s\\n' "$policy" | sed -n 's/^known //p')
-apt-get install -q -s --no-install-recommends -o Debug::NoLocking=1 $known 2>&1 |
+apt-get $cache install -q -s --no-install-recommends -o Debug::NoLocking=1 $known 2>&1 |
   sed -nE 's/^Inst /would /p; s/^Remv ([^ ]*).*/remove \\1/p; s/^ (.* : .*)/unmet \\1/p; s/^E: /error /p'"""
 
 

@@ -91,8 +91,7 @@ def test_an_apply_that_fails_shows_the_operation_its_output_and_the_hosts_state(
     server.ssh("rm /etc/nginx/conf.d/broken.conf")
     assert done.returncode == 1
     assert f"✗ {server.name}: Configure Nginx" in done.stdout
-    assert f"slipway: {server.name} failed at: Configure Nginx\n  command: sh -euc" in done.stderr
-    assert "  | " in done.stderr
+    assert f"slipway: {server.name} failed at: Configure Nginx\n  | " in done.stderr
     assert 'unknown directive "nonsense"' in done.stderr
     state = re.search(r"(\d+) of (\d+) operations completed \(0 changed something\).* (\d+) were not", done.stderr)
     assert state, done.stderr
