@@ -10,13 +10,14 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Collection
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-from slipway.dependencies import indexes, pylock, uv
+from slipway.dependencies import incompatible, indexes, pylock, uv
 from slipway.dependencies.indexes import Index
 from slipway.dependencies.model import DependenciesError, Locked
 from slipway.dependencies.requirements import Entry, Requirements, text_of
@@ -111,10 +112,19 @@ def load(folder: Path, inputs: Inputs) -> Locked:
 def make(before: Path, inputs: Inputs, python: str, upgrade: bool = False) -> str:
     """The text of a lock for a minor version of Python, keeping the versions of the previous lock if possible. Raises
     UvFailed if there is no solution."""
-    resolved = compiled(inputs, python, before=text_of(before) if before.is_file() and not upgrade else "")
+    earlier = text_of(before) if before.is_file() and not upgrade else ""
+    resolved = compiled(inputs, python, before=earlier)
+    if not incompatible.is_within(versions(resolved)):
+        limited = replace(inputs, constraints=(*inputs.constraints, *incompatible.limits(versions(resolved))))
+        # A list that names the version itself gets it.
+        with suppress(uv.UvFailed):
+            resolved = compiled(limited, python, before=earlier)
+    head = HEAD.format(source=inputs.source, python=python)
+    if incompatible.is_within(found := versions(resolved)):
+        head += "".join(f"# {limit}: {reason}.\n" for limit, reason in incompatible.limits(found).items())
     its = {"source": inputs.source, "inputs": inputs.digest, "python": python}
     table = "".join(f"{key} = {json.dumps(value)}\n" for key, value in its.items())
-    return f"{HEAD.format(source=inputs.source, python=python)}{resolved.rstrip()}\n\n[tool.slipway]\n{table}"
+    return f"{head}{resolved.rstrip()}\n\n[tool.slipway]\n{table}"
 
 
 def compiled(inputs: Inputs, python: str, before: str = "", no_deps: bool = False, universal: bool = False) -> str:

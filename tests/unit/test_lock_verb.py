@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from slipway.cli.lock import locked, system_python
+from slipway.dependencies import lockfile
 from slipway.engine.errors import RunFailed
 from support.typed import slipway
 
@@ -36,6 +37,21 @@ def test_what_is_written_and_changed_is_reported(site, index, tmp_path):
         said == f"{lock}: 2 packages for Python 3.11; loop 1.0 removed, more new -> 1.0, server 1.0 -> 1.1; commit it"
     )
     assert sorted(path.name for path in source.iterdir()) == ["pylock.slipway.toml", "requirements.txt"]
+
+
+def test_a_package_that_fails_with_the_newest_version_of_another_one_gets_an_older_one(site, index, tmp_path):
+    index.add("motor", "3.5.1", requires="pymongo<5,>=4.5")
+    for version in ("4.8.0", "4.9.0"):
+        index.add("pymongo", version)
+    locked({"a": [site("motor==3.5.1\n")]}, {"a": "3.11"}, False)
+    text = (tmp_path / "backend/pylock.slipway.toml").read_text()
+    assert lockfile.versions(text) == {"motor": "3.5.1", "pymongo": "4.8.0"}
+    assert "# pymongo<4.9: motor 3.5.1 does not run with newer ones.\n" in text
+    (said,) = locked({"a": [site("motor==3.5.1\n")]}, {"a": "3.11"}, False)
+    assert said.endswith(" is up to date")
+    # A list that names the version gets it, and so does a newer motor.
+    locked({"a": [site("motor==3.5.1\npymongo==4.9.0\n")]}, {"a": "3.11"}, False)
+    assert lockfile.versions((tmp_path / "backend/pylock.slipway.toml").read_text())["pymongo"] == "4.9.0"
 
 
 def test_the_python_of_the_setting_wins_over_the_servers(site, index, tmp_path):
