@@ -81,10 +81,10 @@ def test_websockets_of_an_api_without_a_frontend_outlast_a_switch(server: LabHos
     api = copied("root-api", tmp_path)
     with (api / "requirements.txt").open("a") as file:
         file.write(WEBSOCKETS)
-    notes = site(server, "notes", api, backend_health_path="", **KEEPS)
-    server.apply(*sites(notes))
-    connection = websocket(server.site(notes["site_domain"]), "/ws")
-    release = server.start("release", "lab", "--yes", "--site", "notes", *sites(notes))
+    chat = site(server, "chat", api, backend_health_path="", **KEEPS)
+    server.apply(*sites(chat))
+    connection = websocket(server.site(chat["site_domain"]), "/ws")
+    release = server.start("release", "lab", "--yes", "--site", "chat", *sites(chat))
     release.wait_for_operation("Activate the release")
     assert echoed(connection, "after the switch") == "after the switch"
     connection.close()
