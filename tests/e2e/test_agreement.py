@@ -56,7 +56,7 @@ class Drifting:
         self.server = server
         program = (PROJECT / "tests/support/host_state.py").read_text()
         server.ssh(f"cat > /root/host_state.py <<'END_OF_FILE'\n{program}\nEND_OF_FILE")
-        self._know(server.ssh("cat /etc/ssh/ssh_host_*_key.pub").splitlines())
+        self.keys = server.ssh("cat /etc/ssh/ssh_host_*_key.pub").splitlines()
         hosts.stop(server.name)
         snapshots.take(READY, server.name)
         self.restore()
@@ -69,6 +69,8 @@ class Drifting:
             write(file, known_hosts_with(file.read_text(), record.address, record.ssh_port, keys))
 
     def restore(self) -> None:
+        # Those of the snapshot: an apply may have made new ones.
+        self._know(self.keys)
         snapshots.restore(READY, self.server.name)
         self.server.wait_until_healthy()
         units = "systemctl is-active fail2ban nginx mongod codementee-backend"
