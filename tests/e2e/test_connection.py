@@ -24,7 +24,7 @@ SEED = 7
 PLANS, APPLIES = 35, 15
 # What an apply has to do: files, services, a check of a whole configuration, a proven login, a reload.
 DRIFT = """
-chmod 600 /etc/issue; rm /etc/default/locale; systemctl disable --now certbot.timer
+chmod 600 /etc/issue; rm $(readlink -f /etc/default/locale); systemctl disable --now certbot.timer
 sed -i 's/keepalive_timeout .*/keepalive_timeout 5s;/' /etc/nginx/nginx.conf; echo '# x' >> /etc/sudoers.d/admin
 """
 DRIFTED = [
@@ -319,7 +319,7 @@ def restored(program: str) -> str:
 
 @pytest.mark.thorough
 def test_a_command_that_never_ends_is_reported_with_its_name(between, server):
-    server.ssh(f"rm /etc/default/locale; {hanging('chown')}")
+    server.ssh(f"rm $(readlink -f /etc/default/locale); {hanging('chown')}")
     done = between.slipway("apply", "lab", "--yes", command=5)
     server.ssh(restored("chown"))
     assert done.returncode == 1

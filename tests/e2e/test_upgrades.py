@@ -39,17 +39,18 @@ def installed(server: LabHost) -> str:
 
 
 def test_packages_are_upgraded_and_each_service_that_uses_them_restarts_once(server: LabHost) -> None:
-    offer(server, "nginx", "1.22.1-9+deb12u99")
-    offer(server, "libssl3", "3.0.99-1")
+    ssl, newer = server.ssh("dpkg-query -W -f '${Package}' 'libssl3*'"), "99-1"
+    offer(server, "nginx", newer)
+    offer(server, ssl, newer)
     by_hand = server.ssh("apt-mark showmanual")
     done = server.slipway("upgrade", "lab")
     assert done.returncode == 1
     assert "nothing was changed" in done.stderr
-    assert "restarts nginx.service (libssl3, nginx)" in done.stdout
-    assert "1.22.1-9+deb12u99" not in server.ssh("dpkg -l nginx | tail -n 1")
+    assert f"restarts nginx.service ({ssl}, nginx)" in done.stdout
+    assert newer not in server.ssh("dpkg -l nginx | tail -n 1")
     since = now(server)
     upgraded(server, "--only", "os", "--yes")
-    assert "1.22.1-9+deb12u99" in server.ssh("dpkg -l nginx | tail -n 1")
+    assert newer in server.ssh("dpkg -l nginx | tail -n 1")
     for what in ("A high performance web server", "nginx.service", "codementee-backend.service", "mongod.service"):
         assert starts(server, since, what) <= 1, what
     for unit in ("nginx", "codementee-backend", "mongod", "ssh"):
