@@ -278,8 +278,9 @@ def test_a_system_of_another_taste_is_planned_again_and_again_and_provisioned(ba
 @pytest.mark.thorough
 def test_half_a_site_a_linked_data_folder_and_certificates_by_dns_are_adopted(bare: LabHost) -> None:
     make(bare, "odd_names")
-    asked = f"{BLOG.format('blog.example', 80, 'http')} | sha256sum; ss -Hltn sport = :15432 | wc -l"
+    asked = f"{BLOG.format('blog.example', 80, 'http')}; ss -Hltn sport = :15432 | wc -l"
     before = bare.ssh(asked)
+    assert before.split() == ["the", "blog", "1"]
     assert_adopted(bare, "--data", "mongodb_data=/data/db")
     assert bare.ssh(mongosh(COUNT.format("codementee"))) == "2"
     assert bare.ssh(asked) == before

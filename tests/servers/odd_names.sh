@@ -14,7 +14,7 @@ for part in cert chain fullchain privkey; do
 done
 sed -i "s,/$DOMAIN,/$DOMAIN-0001,g" renewal/$DOMAIN-0001.conf
 mkdir -p /var/www/codementee/frontend; echo 'open_basedir=/' > /var/www/codementee/frontend/.user.ini
-rm /etc/nginx/sites-enabled/default; echo x > /etc/nginx/dhparam.pem
+rm /etc/nginx/sites-enabled/default; echo 'the blog' > /var/www/html/index.html; echo x > /etc/nginx/dhparam.pem
 cat > /etc/nginx/conf.d/own.conf <<'N'
 limit_req_zone $binary_remote_addr zone=login:10m rate=10r/s;
 upstream backend { server 127.0.0.1:9000; }
