@@ -184,9 +184,9 @@ def open_rules(settings: Settings) -> Commands:
 
 
 def _is_of_one_version(rule: str, lines: list[str]) -> bool:
-    """Whether a rule is in UFW's files for IPv4 and should be for IPv6 too: `ufw show added` does not say so."""
+    """Whether UFW has a rule for IPv4 or IPv6 that should be for both: `ufw show added` does not say so."""
     tuples = [line in lines for line in expected_rules([rule]) if line.startswith("### tuple ###")]
-    return any(tuples) and not all(tuples)
+    return "IPV6=yes" in lines and any(tuples) and not all(tuples)
 
 
 @operation()

@@ -24,7 +24,7 @@ def obstacles(earlier: Mapping[str, str], sshd: Mapping[str, Sequence[str]], set
             yield Obstacle(f"sshd: port {port}", "sshd listening on it", setting("sshd_port", int(port)))
     for address in sshd.get("listenaddress", []):
         port = address.rpartition(":")[2]
-        if port.isdigit() and port not in ("22", str(settings.sshd_port), *sshd.get("port", [])):
+        if port.isdigit() and port not in (str(settings.sshd_port), *sshd.get("port", [])):
             found = "sshd listening there, whatever sshd_port says"
             yield Obstacle(f"sshd: ListenAddress {address}", found, "it without a port", may_go=False)
     listens = earlier.get("socket", "")

@@ -92,10 +92,12 @@ def test_a_firewall_without_ipv6_gets_it_with_all_rules(commands):
 def test_a_rule_that_ufw_has_for_one_version_alone_is_added(commands):
     lines = ["### tuple ### allow tcp 80 0.0.0.0/0 any 0.0.0.0/0 in", "### tuple ### allow tcp 443 ::/0 any ::/0 in"]
     both = ["### tuple ### allow tcp 2222 0.0.0.0/0 any 0.0.0.0/0 in", "### tuple ### allow tcp 2222 ::/0 any ::/0 in"]
-    assert commands("open_rules", ["allow 2222/tcp", *WEB], ssh="2222", lines=[*lines, *both]) == [
+    assert commands("open_rules", ["allow 2222/tcp", *WEB], ssh="2222", lines=["IPV6=yes", *lines, *both]) == [
         *("ufw allow 80/tcp", "ufw allow 443/tcp"),
         "login by 22",
     ]
+    # Which it can't have where IPv6 is off in the kernel.
+    assert commands("open_rules", ["allow 2222/tcp", *WEB], ssh="2222", lines=[*lines, *both]) == []
 
 
 def test_a_correct_firewall_is_not_changed(commands):
