@@ -92,9 +92,9 @@ def test_secrets_that_change_arrive_byte_for_byte_and_are_seen_nowhere(server):
 
 def test_the_search_would_find_a_leak(server):
     values = base64.b64encode(json.dumps([MARK]).encode()).decode()
-    server.ssh(
-        f"echo {MARK} > /var/leaked; logger {MARK}-{'x'}; systemd-run --quiet --unit=leak sh -c 'sleep 60; : {MARK}'"
-    )
+    # Debian 13's sessions have login.defs' umask.
+    server.ssh(f"umask 022; echo {MARK} > /var/leaked; logger {MARK}-{'x'}")
+    server.ssh(f"systemd-run --quiet --unit=leak sh -c 'sleep 60; : {MARK}'")
     seen = json.loads(server.ssh(program(f"echo {values} | base64 -d")))["seen"]
     server.ssh("systemctl stop leak; rm /var/leaked; journalctl -q --rotate; journalctl -q --vacuum-time=1s; sleep 1")
     assert "/var/leaked" in seen
