@@ -59,7 +59,7 @@ def _mongodb(text: str) -> Iterator[DatabaseServer]:
         version=version,
         running="running" in found,
         config=found.get("config", ""),
-        data_folder=str(given.get("--dbpath") or at(its, "storage.dbPath") or "/data/db"),
+        data_folder=str(given.get("--dbpath") or found.get("behind") or at(its, "storage.dbPath") or "/data/db"),
         data_mb=int(data) if data.isdigit() else None,
         bind=str(given.get("--bind_ip") or at(its, "net.bindIp") or (ALL if at(its, "net.bindIpAll") else "127.0.0.1")),
         port=int(port) if port.isdigit() else 27017,

@@ -121,6 +121,7 @@ def _database(server: DatabaseServer, known: Known) -> Fate | None:
         held = refused(known.plan, f"port {server.port}:") if server.port else None
         return held or Fate(verdict="keep", reason="not Slipway's")
     signs = ["mongodb_version:", "processor:", f"port {known.settings.mongodb_port}:", f"{server.config or CONFIG}:"]
+    signs.append(f"{known.settings.mongodb_data}:")
     if held := refused(known.plan, *signs, "mongod:", "mongod.service:", "MongoDB's user", "replica set ", "database "):
         return held
     if server.by_slipway:

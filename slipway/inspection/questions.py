@@ -268,6 +268,7 @@ value() {
   tr '{},' '\n\n\n' < "$config" | sed -n -E "s/^[[:space:]]*$1:[[:space:]]*[\"']?([^\"'[:space:]#]+).*/\1/p" | head -n 1
 }
 folder=$(value dbPath); port=$(value port); at=$(value bindIp)
+[ ! -L "$folder" ] || { folder=$(readlink -f "$folder"); echo "behind=$folder"; }
 case $at in '' | 0.0.0.0 | :: | *[!0-9.]*) at=127.0.0.1;; esac
 size=$(timeout 20 du -sm "${folder:-/data/db}") || [ $(id -u) = 0 ] && echo "data=${size%%[!0-9]*}"
 [ -z "$pid" ] || python3 -ISc "$program" $at ${port:-27017}

@@ -167,6 +167,10 @@ replication:
             "running=7\nargument=mongod\nargument=--dbpath\nargument=/data\nargument=--port=27019\nversion=7.0.14\nauthorization=off\n",
             ("/data", 27019, "rs0", False, ""),
         ),
+        (
+            "running=7\nversion=7.0.14\nauthorization=off\nbehind=/data/db\n",
+            ("/data/db", 27018, "rs0", False, ""),
+        ),
         ("installed=7.0.14\nconfig=/etc/mongod.conf\n", ("/srv/mongo", 27018, "rs0", True, "mongod does not run")),
         (
             "running=7\ngroup=0::/docker-0123456789ab.scope\nversion=7.0.14\n",
