@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 
-from support.lab_host import LabHost
+from slipway.lab import hosts
+from support import typed
+from support.lab_host import PROJECT, LabHost
 
 OTHER_SETTINGS = {
     "site_aliases": '["www.codementee.test"]',
@@ -43,6 +48,36 @@ def test_the_site_stays_up_when_the_acme_server_refuses(server: LabHost, owned_d
     assert done.returncode == 1
     assert server.site().get("/").status_code == 200
     assert server.plan() == []
+
+
+INVENTORY = """
+from slipway.lab import record as _record
+
+web = app = db = [(host.name, _record.pyinfra_data(host)) for host in _record.running() if host.name == {name!r}]
+"""
+
+
+@pytest.mark.thorough
+def test_a_certificate_of_an_unknown_authority_is_reported_once_and_trusted_by_a_setting(
+    server: LabHost, tmp_path: Path
+) -> None:
+    """As with a private authority, or Let's Encrypt's staging: the lab's own is known in the lab alone."""
+    (tmp_path / "inventory.py").write_text(INVENTORY.format(name=server.name))
+    shutil.copy(PROJECT / "deploy.py", tmp_path)
+    (tmp_path / "group_data").mkdir()
+
+    def verified(*options: str) -> tuple[int, str]:
+        done = typed.slipway("verify", "production", *options, cwd=tmp_path, env=server.env, limit=600)
+        return done.returncode, done.stdout
+
+    code, said = verified()
+    assert code == 1
+    assert "1 failed" in said
+    assert "self-signed certificate in certificate chain; set tls_authorities to a file with the root" in said
+    assert "Traceback" not in said
+    shutil.copy(hosts.trusted_roots(server.lab), tmp_path / "roots.pem")
+    code, said = verified("--data", "tls_authorities=roots.pem")
+    assert code == 0, said
 
 
 @pytest.mark.thorough

@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ import testinfra.host
 from slipway.engine.session import Session  # isort: skip  patches first
 
 from pyinfra.api.exceptions import ConnectError, PyinfraError
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from slipway.engine.components import Component
 from slipway.engine.deployed import deployed, fixed, modules
@@ -53,7 +54,7 @@ class Server:
     def host(self) -> Any:
         """The host in testinfra, over ssh with host key checking."""
         # One connection for all tests, with a socket of this run only, as a host may have been recreated.
-        options = {"controlpath": f"{_sockets()}/{self.name}", "controlpersist": 15}
+        options = {"controlpath": f"{_folder()}/{self.name}", "controlpersist": 15}
         backend = OverSsh(self.way, self.sudo, **options)
         host = testinfra.host.Host(backend)
         backend.set_host(host)
@@ -66,12 +67,23 @@ class Server:
             from slipway.lab import hosts
 
             return hosts.site(hosts.find(self.name), self.settings.site_domain, self.address)
-        return Site(self.settings.site_domain, self.address, seconds=self.settings.limits.visit)
+        roots = _roots(self.settings.tls_authorities)
+        return Site(self.settings.site_domain, self.address, roots, seconds=self.settings.limits.visit)
 
 
 @cache
-def _sockets() -> str:
-    """A folder for ssh's sockets; their paths must be short."""
+def _roots(own: str) -> str | None:
+    """A file with the authorities that are trusted in general, and those of a file of the project's; None without."""
+    if not own:
+        return None
+    file = Path(tempfile.mkdtemp(dir=_folder()), "authorities.pem")
+    file.write_text(f"{Path(DEFAULT_CA_BUNDLE_PATH).read_text()}\n{path(own).read_text()}")
+    return str(file)
+
+
+@cache
+def _folder() -> str:
+    """A folder of this run, also for ssh's sockets; their paths must be short."""
     folder = tempfile.mkdtemp(prefix="slipway-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
@@ -151,6 +163,35 @@ def servers(config: pytest.Config) -> list[Server]:
             sudo = bool(login.needs_sudo and host.data.get("_sudo", True))
             _servers.append(Server(host.name, settings, tuple(host.groups), environment, its_way, sudo))
     return _servers
+
+
+# What OpenSSL says, and what to do about it.
+UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
+HINTS = {
+    "expired": "`slipway apply` gets another one",
+    "not yet valid": "compare the clocks of this machine and the server: timedatectl",
+    "mismatch": "`slipway apply` gets one with all names of the site; does another server answer?",
+    "": "set tls_authorities to a file with the root certificates of its authority",
+}
+_untrusted: set[str] = set()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Tell once of a certificate that is not trusted, whatever number of tests can't look at the site then."""
+    try:
+        return (yield)
+    except OSError as error:
+        if UNTRUSTED not in str(error):
+            raise
+        server = getattr(item, "funcargs", {}).get("server")
+        site = f"{server.settings.site_domain} at {server.address}" if server else "the site"
+        if site in _untrusted:
+            pytest.skip(f"the certificate of {site} is not trusted, as another test reports")
+        _untrusted.add(site)
+        reason = str(error).partition(UNTRUSTED)[2].lstrip("] ").partition(" (_ssl")[0]
+        hint = next(hint for sign, hint in HINTS.items() if sign in reason)
+        pytest.fail(f"the certificate of {site} is not trusted: {reason}; {hint}", pytrace=False)
 
 
 @pytest.fixture

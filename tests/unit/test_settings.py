@@ -76,6 +76,7 @@ WRONG = {
     "nginx_max_body_mb": (1.5, "a valid integer"),
     "tls_acme_server": ("http://acme.example", "an https URL"),
     "tls_email": ("nobody", "an e-mail address"),
+    "tls_authorities": ("README.md", "a file with certificates of authorities (PEM), relative to the project"),
     "tls_profile": ("short lived", 'the name of a profile, or ""'),
     "mongodb_apt_suite": ("trixie", '"", or one of bookworm, jammy, noble'),
     "reboot_time": ("4 o'clock", 'a time of day as "04:00"'),

@@ -97,6 +97,7 @@ THEN: dict[str, Any] = {
     "nginx_login_path": "/api/auth/login",
     "nginx_login_rate_per_minute": 20,
     "tls_acme_server": "letsencrypt",
+    "tls_authorities": "",
     "tls_email": "",
     "keep_releases": 5,
     "pre_activate": "",
