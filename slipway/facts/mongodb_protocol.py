@@ -36,13 +36,15 @@ class Typed(bytes):
 
 
 def encode(document: dict[str, Any]) -> bytes:
-    """BSON of a dictionary of integers, strings, bytes, lists, dictionaries and Typed values."""
+    """BSON of a dictionary of numbers, strings, bytes, lists, dictionaries and Typed values."""
     body = b""
     for name, value in document.items():
         if isinstance(value, bool):
             kind, data = 8, struct.pack("<?", value)
         elif isinstance(value, int):
             kind, data = 16, struct.pack("<i", value)
+        elif isinstance(value, float):
+            kind, data = 1, struct.pack("<d", value)
         elif isinstance(value, Typed):
             kind, data = value.kind, bytes(value)
         elif isinstance(value, bytes):

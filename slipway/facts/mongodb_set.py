@@ -5,11 +5,13 @@ USER FILE`. FILE has the password of USER, MongoDB's administrator. STEP is one 
 
 look    prints `state=` away, or as mongodb_protocol.state_of has it; `oplog=` the oplog's size in MiB, if it can be
         read. Always exits with 0.
-begin   initiates the set SET with MEMBER (host:port) if there is none, waits up to SECONDS until it accepts writes,
-        and sets the oplog's size to OPLOG_MB, 0 for MongoDB's default. On failure exits with 1 and a line on stderr.
+begin   initiates the set SET with MEMBER (host:port) if there is none, or gives the only member of the one that is
+        there this name and port; waits up to SECONDS until it accepts writes, and sets the oplog's size to OPLOG_MB, 0
+        for MongoDB's default. On failure exits with 1 and a line on stderr.
         Connects from a port below 1024, as other clients may have to wait until then (tasks/mongodb_set.py).
 
 https://www.mongodb.com/docs/manual/reference/command/replSetInitiate/
+https://www.mongodb.com/docs/manual/reference/command/replSetReconfig/
 https://www.mongodb.com/docs/manual/reference/command/replSetResizeOplog/
 """
 
@@ -18,9 +20,15 @@ from __future__ import annotations
 import sys
 import time
 
-from slipway.facts.mongodb_protocol import UNAUTHORIZED, Connection, state_of
+from slipway.facts.mongodb_protocol import UNAUTHORIZED, Connection, Typed, state_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 ALREADY_INITIALIZED = 23
+# BSON's type.
+OBJECT_ID = 7
 MIB = 2**20
 
 
@@ -49,6 +57,26 @@ def look(address: str, port: str, seconds: str, user: str, file: str) -> None:
         print("state=away")
 
 
+def move(connection: Connection, member: str, user: str, file: str) -> dict[str, Any]:
+    """MongoDB's answer to the configuration of a set of one with its member's new name or port. By force, as the set
+    has no primary while its only member is called otherwise; of several, others may have one."""
+    log_in(connection, user, file)
+    config = connection.run({"replSetGetConfig": 1}).get("config", {})
+    members = config.get("members", [])
+    names = [one["host"] for one in members]
+    # As it starts, MongoDB has not read its configuration yet.
+    if not names or member in names:
+        return {"ok": 1}
+    if len(names) > 1:
+        return {"ok": 0, "errmsg": f"it is there, with {', '.join(names)}"}
+    config.pop("term", None)
+    config["version"] += 1
+    config["members"] = [{**members[0], "host": member}]
+    if its_id := config.get("settings", {}).get("replicaSetId"):
+        config["settings"]["replicaSetId"] = Typed(OBJECT_ID, its_id)
+    return connection.run({"replSetReconfig": config, "force": True})
+
+
 def begin(address: str, port: str, seconds: str, name: str, member: str, oplog: str, user: str, file: str) -> str:
     """Why the set does not accept writes, "" if it does."""
     end = time.monotonic() + int(seconds)
@@ -63,7 +91,9 @@ def begin(address: str, port: str, seconds: str, name: str, member: str, oplog: 
         answer = connection.run(command)
         if answer.get("code") == UNAUTHORIZED and log_in(connection, user, file):
             answer = connection.run(command)
-        if not answer["ok"] and answer.get("code") != ALREADY_INITIALIZED:
+        if answer.get("code") == ALREADY_INITIALIZED:
+            answer = move(connection, member, user, file)
+        if not answer["ok"]:
             return f"the replica set {name} can't be initiated with {member}: {answer.get('errmsg')}"
     while (hello := connection.run({"hello": 1})) and not hello.get("isWritablePrimary"):
         if time.monotonic() > end:

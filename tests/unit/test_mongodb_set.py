@@ -23,7 +23,8 @@ FIRST = ("127.0.0.1", "27017", "1", "rs0", "mongodb-1.internal:27017")
 class Server:
     """A fake MongoDB whose administrator may initiate the set."""
 
-    def __init__(self, hello, may=True, refuses="", oplog_mb=990):
+    def __init__(self, hello, may=True, refuses="", oplog_mb=990, members=()):
+        self.config = {"_id": "rs0", "version": 3, "term": 2, "members": [{"_id": 0, "host": one} for one in members]}
         self.hello, self.may, self.refuses, self.oplog_mb = hello, may, refuses, oplog_mb
         self.is_in, self.asked = False, []
 
@@ -42,7 +43,14 @@ class Server:
             return self.hello
         if not self.is_in:
             return {"ok": 0, "code": 13, "errmsg": "requires authentication"}
+        if name == "replSetGetConfig":
+            return {"ok": 1, "config": self.config}
+        if name == "replSetReconfig":
+            assert command["force"]
+            self.config, self.hello = command["replSetReconfig"], PRIMARY
         if name == "replSetInitiate":
+            if self.config["members"]:
+                return {"ok": 0, "code": 23, "errmsg": "already initialized"}
             if self.refuses:
                 return {"ok": 0, "code": 93, "errmsg": self.refuses}
             self.hello = PRIMARY
@@ -79,6 +87,22 @@ def test_a_set_begins_by_its_administrator_and_not_twice(monkeypatch, password):
     assert begin(*FIRST, "0", "admin", password) == ""
     # Once refused, as nobody had logged in, and once more.
     assert server.asked.count("replSetInitiate") == 2
+
+
+def test_the_only_member_of_a_set_gets_another_port_and_one_of_several_does_not(monkeypatch, password):
+    server = Server(NEW, members=["mongodb-1.internal:27018"])
+    monkeypatch.setattr(mongodb_set, "Connection", server)
+    assert begin(*FIRST, "0", "admin", password) == ""
+    assert server.config == {"_id": "rs0", "version": 4, "members": [{"_id": 0, "host": FIRST[-1]}]}
+    several = Server(NEW, members=["a:27017", "b:27017", "c:27017"])
+    monkeypatch.setattr(mongodb_set, "Connection", several)
+    assert "it is there, with a:27017, b:27017, c:27017" in begin(*FIRST, "0", "admin", password)
+    assert "replSetReconfig" not in several.asked
+    # Its configuration is not read yet.
+    starting = Server(NEW, members=[FIRST[-1]])
+    monkeypatch.setattr(mongodb_set, "Connection", starting)
+    assert "no primary member after 1 s" in begin(*FIRST, "0", "admin", password)
+    assert "replSetReconfig" not in starting.asked
 
 
 def test_a_set_that_cannot_begin_says_why(monkeypatch, password):
