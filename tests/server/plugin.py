@@ -177,21 +177,36 @@ _untrusted: set[str] = set()
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Tell once of a certificate that is not trusted, whatever number of tests can't look at the site then."""
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
     try:
         return (yield)
     except OSError as error:
-        if UNTRUSTED not in str(error):
+        if UNTRUSTED not in (said := str(error)):
             raise
-        server = getattr(item, "funcargs", {}).get("server")
-        site = f"{server.settings.site_domain} at {server.address}" if server else "the site"
-        if site in _untrusted:
-            pytest.skip(f"the certificate of {site} is not trusted, as another test reports")
-        _untrusted.add(site)
-        reason = str(error).partition(UNTRUSTED)[2].lstrip("] ").partition(" (_ssl")[0]
-        hint = next(hint for sign, hint in HINTS.items() if sign in reason)
-        pytest.fail(f"the certificate of {site} is not trusted: {reason}; {hint}", pytrace=False)
+    _tell_once(item, said)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    try:
+        return (yield)
+    except OSError as error:
+        if UNTRUSTED not in (said := str(error)):
+            raise
+    _tell_once(item, said)
+
+
+def _tell_once(item: pytest.Item, said: str) -> None:
+    """Fail for a certificate that is not trusted, once, whatever number of tests can't look at the site then."""
+    given: dict[str, Any] = item.callspec.params if hasattr(item, "callspec") else {}
+    server = given.get("server")
+    site = f"{server.settings.site_domain} at {server.address}" if server else "the site"
+    if site in _untrusted:
+        pytest.skip(f"the certificate of {site} is not trusted, as another test reports")
+    _untrusted.add(site)
+    reason = said.partition(UNTRUSTED)[2].lstrip("] ").partition(" (_ssl")[0]
+    hint = next(hint for sign, hint in HINTS.items() if sign in reason)
+    pytest.fail(f"the certificate of {site} is not trusted: {reason}; {hint}", pytrace=False)
 
 
 @pytest.fixture
