@@ -96,6 +96,7 @@ def test_who_asks_while_the_connection_is_made_anew_waits_for_the_login(host, mo
         connected.append(transport.is_authenticated())
         return open_session(transport, *arguments)
 
+    assert host.connector.by_root("echo here").output.strip() == "here"
     monkeypatch.setattr(host.connector, "_open", counted)
     for module in (connector, remote_shell):
         monkeypatch.setattr(module, "open_session", seen)
