@@ -321,18 +321,11 @@ def test_a_repository_whose_top_is_the_backend_ships_nothing_of_its_developers(s
     assert files == "a visitor's"
 
 
-@pytest.mark.thorough
+OTHER_LISTS = ("pyproject-alone", "hashed-extras", "uv-lock", "poetry-lock", "pipfile-lock", "utf16 nested")
+
+
 @pytest.mark.parametrize(
-    "name",
-    [
-        "plain-requirements",
-        "pyproject-alone",
-        "hashed-extras",
-        "uv-lock",
-        "poetry-lock",
-        "pipfile-lock",
-        "utf16 nested",
-    ],
+    "name", ["plain-requirements", *(pytest.param(name, marks=pytest.mark.thorough) for name in OTHER_LISTS)]
 )
 def test_a_list_of_packages_in_any_form_is_found(server: LabHost, tmp_path: Path, name: str) -> None:
     project = Project(server, copied(name, tmp_path, with_packages=False))

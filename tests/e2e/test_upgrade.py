@@ -22,10 +22,13 @@ from support.old_version import OldVersion, Version
 from support.releases import EXAMPLE, Visits, is_settled
 
 RELEASED = Version("0.1.0", "6dcf84577eea8c41a8d23b5c6fb79220f3f7c4ab")
-pytestmark = pytest.mark.skipif(
-    os.environ.get("SLIPWAY_LAB_OS", hosts.DEFAULT_SYSTEM) != hosts.DEFAULT_SYSTEM,
-    reason="the released version has no setting for Debian 12's MongoDB on another system",
-)
+pytestmark = [
+    pytest.mark.thorough,
+    pytest.mark.skipif(
+        os.environ.get("SLIPWAY_LAB_OS", hosts.DEFAULT_SYSTEM) != hosts.DEFAULT_SYSTEM,
+        reason="the released version has no setting for Debian 12's MongoDB on another system",
+    ),
+]
 
 # Everything that the first plan lists, with the reason. An unnecessary restart does not belong here.
 NEW = {
@@ -134,7 +137,6 @@ def test_the_first_apply_loses_no_request_and_no_document(upgrade: Upgrade, say)
     assert upgrade.documents_after == upgrade.documents_before
 
 
-@pytest.mark.thorough
 def test_a_release_that_the_old_version_did_not_finish_is_finished(upgrade: Upgrade, visits: Visits) -> None:
     """By a user who has not upgraded yet."""
     release = upgrade.old.start("release", "--yes")
@@ -147,7 +149,6 @@ def test_a_release_that_the_old_version_did_not_finish_is_finished(upgrade: Upgr
     visits.nothing()
 
 
-@pytest.mark.thorough
 def test_a_release_and_a_rollback_to_one_of_the_old_version_work(upgrade: Upgrade, visits: Visits) -> None:
     server = upgrade.server
     first = server.current_release()
