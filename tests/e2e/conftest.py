@@ -23,7 +23,7 @@ os.environ["SLIPWAY_LAB"] = LAB
 # The longest modules start first, so that no worker is left with one at the end; before them, those that need no
 # provisioned host, as the others wait for it.
 ORDER = (
-    *("readme", "readme_pyinfra", "upgrade", "kernel", "adoption", "agreement", "connection", "sites", "secrets"),
+    *("readme", "readme_pyinfra", "kernel", "upgrade", "adoption", "agreement", "connection", "sites", "secrets"),
     *("projects", "broken_release", "lockout", "drifts", "init", "release", "backup", "web_hardening"),
     *("lab", "interrupted", "dependencies", "first_apply"),
 )

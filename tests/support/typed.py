@@ -46,6 +46,11 @@ def slipway(
         return subprocess.CompletedProcess(("slipway", *arguments), code, output.read_text(), errors.read_text())
 
 
+def process() -> int:
+    """The id of the process whose forks run commands in this checkout."""
+    return _server(True).pid
+
+
 # The server runs one command at a time.
 _its_turn = threading.Lock()
 
