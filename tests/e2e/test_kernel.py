@@ -10,6 +10,7 @@ import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -51,13 +52,18 @@ BY_MEMORY = {
 }
 
 
+def prefer(niceness: int) -> None:
+    """Give what starts from here on the priority of a niceness, where a capability allows it."""
+    for process in (os.getpid(), typed.process()):
+        with suppress(PermissionError):
+            os.setpriority(os.PRIO_PROCESS, process, niceness)
+
+
 @pytest.fixture(scope="module")
 def machine(original: dict[str, str]) -> Iterator[LabHost]:
     """The same as a virtual machine, shared: its first test makes it converge."""
-    # This module takes longest, for its emulated processor, which has what starts it for its priority.
-    starters = (os.getpid(), typed.process())
-    for process in starters:
-        os.setpriority(os.PRIO_PROCESS, process, FIRST)
+    # This module takes longest, for its emulated processor, which gets its priority from what starts it.
+    prefer(FIRST)
     # Installed natively: apt takes a minute in software emulation.
     snapshots.copy(LABEL, hosts.find(ORIGINAL), [NAME], backend="qemu", extra_packages=PACKAGES)
     hosts.up([NAME])
@@ -65,8 +71,7 @@ def machine(original: dict[str, str]) -> Iterator[LabHost]:
     host.wait_until_healthy()
     yield host
     host.remove()
-    for process in starters:
-        os.setpriority(os.PRIO_PROCESS, process, 0)
+    prefer(0)
 
 
 @pytest.fixture(scope="module")
