@@ -95,7 +95,7 @@ def test_an_apply_that_fails_shows_the_operation_its_output_and_the_hosts_state(
     assert 'unknown directive "nonsense"' in done.stderr
     state = re.search(r"(\d+) of (\d+) operations completed \(0 changed something\).* (\d+) were not", done.stderr)
     assert state, done.stderr
-    every, before, after = map(int, state.groups())
+    before, every, after = map(int, state.groups())
     assert every == before + 1 + after
     assert before > 0
     assert after > 0
