@@ -131,7 +131,7 @@ def nginx(settings: Settings) -> None:
     )
     ensure(
         name="Hide the requests of visitors from other users",
-        # Nginx's check creates a log as root, with the umask of whoever runs it.
+        # `nginx -t` creates missing log files as root, with the umask of its caller.
         check=f"! find {REQUESTS_LOG} -maxdepth 0 -perm /o=r | grep -q .",
         command=f"chmod o-rwx {REQUESTS_LOG}",
     )

@@ -107,7 +107,7 @@ def obstacles(earlier: Mapping[str, str], settings: Settings) -> Iterator[Obstac
     for one in lineages(earlier):
         others = sorted(one.names - domains)
         way = one.renewal.get("authenticator", "webroot")
-        # By DNS, as for "*.example.org": renewed as before, whoever serves the site.
+        # A DNS challenge, as wildcards need: its renewal does not depend on the web server.
         is_by_dns = way.startswith("dns-")
         if one.names & domains and others and not is_by_dns:
             command = f"certbot certonly --cert-name {others[0]} " + " ".join(f"-d {name}" for name in others)

@@ -177,16 +177,6 @@ _untrusted: set[str] = set()
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
-    try:
-        return (yield)
-    except OSError as error:
-        if UNTRUSTED not in (said := str(error)):
-            raise
-    _tell_once(item, said)
-
-
-@pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     try:
         return (yield)
@@ -194,6 +184,10 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
         if UNTRUSTED not in (said := str(error)):
             raise
     _tell_once(item, said)
+
+
+# A fixture may look at the site, too.
+pytest_runtest_setup = pytest_runtest_call
 
 
 def _tell_once(item: pytest.Item, said: str) -> None:
