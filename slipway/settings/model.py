@@ -25,7 +25,9 @@ from slipway.settings.firewall import Firewall
 from slipway.settings.frontend import Frontend
 from slipway.settings.limits import Limits
 from slipway.settings.mongodb import MongoDB
+from slipway.settings.network import Network
 from slipway.settings.nginx import Nginx
+from slipway.settings.peers import Peer
 from slipway.settings.releases import Releases
 from slipway.settings.routes import Place, place_of, places, route
 from slipway.settings.secrets import Secrets
@@ -62,6 +64,7 @@ class Settings(
     MongoDB,
     Fail2ban,
     Firewall,
+    Network,
     System,
     Access,
     Adoption,
@@ -73,6 +76,7 @@ class Settings(
     # Of a further site: the name of the host's first one.
     _first_site: str = PrivateAttr(default="")
     _arguments: Arguments = PrivateAttr(default_factory=Arguments.model_construct)
+    _peers: tuple[Peer, ...] = PrivateAttr(default=())
 
     @field_validator("backend_secrets")
     @classmethod
@@ -104,6 +108,15 @@ class Settings(
     def arguments(self) -> Arguments:
         """What the run was asked to release or to go back to."""
         return self._arguments
+
+    @property
+    def peers(self) -> tuple[Peer, ...]:
+        """The servers of the inventory, this one among them."""
+        return self._peers
+
+    def peers_with(self, role: str) -> list[Peer]:
+        """Those of them that have a role, in the inventory's order."""
+        return [peer for peer in self._peers if role in peer.roles]
 
     @cached_property
     def limits(self) -> Limits:
@@ -150,7 +163,7 @@ class Settings(
         others = []
         for site in self.sites:
             other = Settings(**of_another_site(own, site))
-            other._first_site, other._arguments = self.site_name, self._arguments
+            other._first_site, other._arguments, other._peers = self.site_name, self._arguments, self._peers
             others.append(other)
         return [self, *others]
 

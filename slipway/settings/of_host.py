@@ -18,6 +18,7 @@ from slipway.secrets.store import MONGO_URL, MONGODB_BACKEND, how_to_give
 from slipway.settings.check import COMMAND_LINE, FILE, SettingsError, check
 from slipway.settings.inventory import ROLES
 from slipway.settings.model import Settings
+from slipway.settings.peers import peers_of
 
 # An attribute of pyinfra's state: the settings that were checked before the connection, by the host's name.
 CHECKED = "slipway_settings"
@@ -31,6 +32,7 @@ def settings_of(
     """The settings of `host`, from its merged data; `inventory` names its file, `warn` is as of `check`. What
     `committed_warnings` finds is not among them. Raises SettingsError."""
     settings = check(host.data.dict(), _origin(host, inventory), warn)
+    settings._peers = peers_of(host)
     if problems := apart_problems(settings, host.groups):
         raise SettingsError(f"{inventory} ({host.name}): {problem}" for problem in problems)
     return settings

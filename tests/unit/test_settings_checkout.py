@@ -29,6 +29,7 @@ THEN: dict[str, Any] = {
     "extra_packages": [],
     "firewall_allow": [],
     "firewall_ssh_from": [],
+    "private_address": "",
     "fail2ban_ignore": [],
     "fail2ban_failures": 10,
     "fail2ban_minutes": 10,

@@ -1,0 +1,37 @@
+"""The other servers of the inventory, as one of them needs to know them: who may connect to it, and where they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pyinfra.api import Host
+
+from slipway.settings.inventory import ROLES
+from slipway.settings.types import is_ipv4
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A host of the inventory with a role, the host itself among them, whether or not the run is limited to others."""
+
+    # In the inventory.
+    name: str
+    roles: tuple[str, ...]
+    # IPv4, "" where neither the settings nor the inventory name one.
+    address: str
+    # Its settings as the inventory and group_data give them, unchecked, without defaults; no secret is among them.
+    given: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+def peers_of(host: Host) -> tuple[Peer, ...]:
+    """The peers of a host in the order of the inventory, itself among them."""
+    return tuple(_peer(one) for one in host.inventory if {*one.groups} & {*ROLES})
+
+
+def _peer(host: Host) -> Peer:
+    given = host.data.dict()
+    places = (given.get("private_address"), given.get("ssh_hostname"), host.name)
+    address = next((str(place) for place in places if place and is_ipv4(str(place))), "")
+    return Peer(host.name, tuple(role for role in ROLES if role in host.groups), address, given)

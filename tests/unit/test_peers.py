@@ -1,0 +1,33 @@
+"""Which other servers a server of the inventory knows."""
+
+from __future__ import annotations
+
+from pyinfra.api import Inventory
+
+from slipway.settings.peers import peers_of
+
+
+def test_a_server_knows_those_of_the_inventory_with_their_roles_and_addresses():
+    named = ("one.invalid", {"private_address": "10.0.0.1", "ssh_hostname": "192.0.2.1"})
+    connected, addressed, unknown = (
+        ("two.invalid", {"ssh_hostname": "192.0.2.2"}),
+        ("192.0.2.3", {}),
+        ("four.invalid", {}),
+    )
+    inventory = Inventory(
+        ([named, connected, addressed, unknown], {}),
+        web=([named], {}),
+        app=([connected, addressed], {"mongodb_port": 27018}),
+        db=([named, unknown], {}),
+        backups=(["five.invalid"], {}),
+    )
+
+    peers = peers_of(inventory.get_host("two.invalid"))
+
+    assert [(peer.name, peer.roles, peer.address) for peer in peers] == [
+        ("one.invalid", ("web", "db"), "10.0.0.1"),
+        ("two.invalid", ("app",), "192.0.2.2"),
+        ("192.0.2.3", ("app",), "192.0.2.3"),
+        ("four.invalid", ("db",), ""),
+    ]
+    assert [peer.given.get("mongodb_port") for peer in peers] == [None, 27018, 27018, None]
