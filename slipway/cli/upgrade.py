@@ -21,7 +21,7 @@ from slipway.engine.session import Session
 from slipway.facts.mongodb import program
 from slipway.secrets.store import MONGODB_ADMIN
 from slipway.settings.model import Settings
-from slipway.tasks.mongodb_set import begins
+from slipway.tasks.mongodb_set import begins, clients_wait
 from slipway.tasks.nginx import UNIT as NGINX
 from slipway.tasks.nginx import connections_wait
 from slipway.ui.console import Console, escape, plain
@@ -124,6 +124,7 @@ def given_of(settings: Settings, host: Host, components: list[Component], with_m
         given["mongodb"] = [*where, settings.mongodb_admin_user, password] if with_mongodb else None
         if is_ready := begins(settings):
             ready[MONGOD] = is_ready.check
+            given["around"][MONGOD] = clients_wait(settings)
     return given
 
 

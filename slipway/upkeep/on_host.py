@@ -7,8 +7,8 @@ packages  upgrades `names`, each as NAME=VERSION, and restarts once what runs wi
 mongodb   replaces MongoDB `old` by `new`: clean shutdown, packages, start. If that does not accept writes, `old` again.
 features  sets the feature compatibility version to `series`.
 
-`ready` are shell tests by unit, `around` pairs of commands by unit, before and after its restart. `mongodb` is the
-login: address, port, seconds, user, and the file with the password. Standard library only, Python 3.10 or later.
+`ready` are shell tests by unit, `around` pairs of commands by unit, before its restart and when it is ready. `mongodb`
+is the login: address, port, seconds, user, and the file with the password. Standard library only, Python 3.10 or later.
 """
 
 from __future__ import annotations
@@ -253,13 +253,20 @@ def tried(unit: str, given: dict[str, Any]) -> str:
 
 
 def restart(unit: str, given: dict[str, Any]) -> None:
+    with clients_waiting(unit, given):
+        run("systemctl", "restart", unit)
+        wait_until_ready(unit, given)
+
+
+@contextmanager
+def clients_waiting(unit: str, given: dict[str, Any]) -> Iterator[None]:
+    """What is around a unit's restart, until it is ready."""
     before, after = given.get("around", {}).get(unit, ("", ""))
     try:
         succeeds(before)
-        run("systemctl", "restart", unit)
+        yield
     finally:
         succeeds(after)
-    wait_until_ready(unit, given)
 
 
 def wait_until_ready(unit: str, given: dict[str, Any]) -> None:
@@ -292,7 +299,7 @@ def mongodb(given: dict[str, Any]) -> None:
     if done.returncode or way_back is None:
         raise Failed(f"MongoDB {old}: its package can't be downloaded, so there is no way back; nothing was changed")
     run(*APT, "--download-only", "install", f"{SERVER}={new}")
-    with no_restarts(), without_backups():
+    with no_restarts(), without_backups(), clients_waiting(MONGOD, given):
         tell("Stopping MongoDB")
         stop_cleanly(given)
         try:
@@ -356,7 +363,8 @@ def connect(login: list[Any]) -> Connection:
     """MongoDB as its administrator. Raises Failed."""
     address, port, seconds, user, file = login
     try:
-        connection = Connection(address, int(port), int(seconds))
+        # Others wait while it restarts.
+        connection = Connection(address, int(port), int(seconds), from_root=True)
         if connection.logs_in(user, Path(file).read_text()):
             return connection
     except OSError as error:

@@ -273,17 +273,22 @@ def test_a_server_built_by_hand_is_adopted_with_its_data_certificate_and_site(sa
     assert host.ssh("ls /etc/systemd/system | grep by-hand || echo none") == "none"
 
 
+@pytest.fixture
+def adopted(by_hand: LabHost) -> LabHost:
+    """The owner's server, adopted: by the first test, or now."""
+    by_hand.apply(*AS_IT_IS)
+    return by_hand
+
+
 @pytest.mark.thorough
-def test_an_adopted_server_passes_verify():
-    """On the host of the previous test."""
-    done = LabHost("byhand").slipway("verify", "lab", *AS_IT_IS)
+def test_an_adopted_server_passes_verify(adopted):
+    done = adopted.slipway("verify", "lab", *AS_IT_IS)
     assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.thorough
-def test_an_adoption_can_be_undone_and_repeated():
-    """On the host of the previous tests."""
-    host = LabHost("byhand")
+def test_an_adoption_can_be_undone_and_repeated(adopted):
+    host = adopted
     before = documents(host, "cat /etc/codementee/credentials/MONGO_URL")
     done = host.slipway("unadopt", "lab", "--yes", *AS_IT_IS)
     assert done.returncode == 0, done.stdout + done.stderr

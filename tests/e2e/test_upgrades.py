@@ -9,6 +9,7 @@ import pytest
 from support.backups import CHANGES, ON, hashes, state, switch_on
 from support.lab_host import LabHost, mongosh
 from support.newer_packages import MONGOD_VERSION, offer, offer_mongodb, withdraw
+from support.releases import Visits
 
 pytestmark = pytest.mark.thorough
 
@@ -48,8 +49,9 @@ def test_packages_are_upgraded_and_each_service_that_uses_them_restarts_once(ser
     assert "nothing was changed" in done.stderr
     assert f"restarts nginx.service ({ssl}, nginx)" in done.stdout
     assert newer not in server.ssh("dpkg -l nginx | tail -n 1")
-    since = now(server)
+    since, visits = now(server), Visits(server.site())
     upgraded(server, "--only", "os", "--yes")
+    visits.nothing()
     assert newer in server.ssh("dpkg -l nginx | tail -n 1")
     for what in ("A high performance web server", "nginx.service", "codementee-backend.service", "mongod.service"):
         assert starts(server, since, what) <= 1, what
@@ -99,8 +101,10 @@ def test_mongodb_is_upgraded_to_a_later_patch_after_a_backup_and_with_one_restar
     switch_on(server)
     before, data, backup = installed(server), hashes(server), state(server)["full"]["id"]
     offer_mongodb(server, tmp_path)
-    since = now(server)
+    since, visits = now(server), Visits(server.site())
     said = upgraded(server, "--only", "mongodb", "--yes", *ON)
+    # Its requests wait while MongoDB is away.
+    visits.nothing()
     assert f"mongodb: {before} -> {MONGOD_VERSION}" in said
     assert "feature compatibility version 6.0" in said
     assert starts(server, since, "mongod.service") == 1

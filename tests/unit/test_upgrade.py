@@ -194,6 +194,24 @@ def test_mongodb_stops_once_after_all_is_downloaded_and_starts_once(host, capsys
     )
 
 
+def test_clients_wait_from_before_mongodb_stops_until_it_is_ready_again(host):
+    folder, _, _ = host
+    said = folder / "said"
+    around = [f"echo begins >> {said}", f"echo ends >> {said}"]
+    given = {"around": {on_host.MONGOD: around}, "ready": {on_host.MONGOD: f"echo asked >> {said}"}}
+    marks = ("begins", "systemctl stop", "systemctl start", "systemctl restart", "asked", "ends")
+
+    def noted() -> list[str]:
+        lines = said.read_text().splitlines()
+        said.write_text("")
+        return [mark for line in lines for mark in marks if line.startswith(mark)]
+
+    on_host.mongodb({**GIVEN, **given})
+    assert noted() == ["begins", "systemctl stop", "systemctl start", "asked", "ends"]
+    on_host.restart(on_host.MONGOD, {"seconds": 1, **given})
+    assert noted() == ["begins", "systemctl restart", "asked", "ends"]
+
+
 @pytest.mark.parametrize("fails", ["systemctl start", "another version"])
 def test_a_mongodb_that_does_not_come_up_gives_way_to_the_one_before(host, fails):
     folder, versions, lines = host
