@@ -67,12 +67,13 @@ def _mongodb(text: str) -> Iterator[DatabaseServer]:
         authorization=known if known is not None else configured if its else None,
         package=found.get("package", ""),
         databases=[Database(name=name, mb=round(int(size) / MIB, 2)) for name, size in listed if name not in OWN],
-        unseen=_unseen(found, known),
+        unseen=_unseen(found, known, str(at(its, "net.tls.mode") or at(its, "net.ssl.mode") or "")),
         by_slipway="slipway" in found,
     )
 
 
-def _unseen(found: Mapping[str, str], authorization: bool | None) -> str:
+def _unseen(found: Mapping[str, str], authorization: bool | None, tls: str) -> str:
+    """Why the databases are not known, "" where they are; `tls` is mongod's mode of TLS."""
     if re.search("docker|libpod", found.get("group", "")):
         return "it runs in a container"
     if "unreadable" in found:
@@ -81,9 +82,11 @@ def _unseen(found: Mapping[str, str], authorization: bool | None) -> str:
         return "MongoDB requires a login"
     if "running" not in found:
         return "mongod does not run"
-    return (
-        "" if authorization is not None else f"MongoDB did not answer ({found.get('away', 'the host has no Python')})"
-    )
+    if authorization is not None:
+        return ""
+    if tls.startswith("require"):
+        return f"MongoDB answers connections with TLS only (net.tls.mode: {tls})"
+    return f"MongoDB did not answer ({found.get('away', 'the host has no Python')})"
 
 
 def _arguments(words: list[str]) -> dict[str, str]:

@@ -242,7 +242,7 @@ try:
     for one in found.get("databases", []):
         print("database=%s %d" % (one["name"], int(one.get("sizeOnDisk") or 0)))
 except (OSError, KeyError, ValueError) as error:
-    print("away=" + type(error).__name__)
+    print("away=" + " ".join(str(getattr(error, "strerror", "") or error).split()))
 """
 
 

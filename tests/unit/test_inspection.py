@@ -183,6 +183,18 @@ def test_a_mongod_is_reported_by_its_configuration_and_its_command_line(head, ex
     assert (one.data_folder, one.port, one.replica_set, one.authorization, one.unseen) == expected
 
 
+@pytest.mark.parametrize(
+    ("configuration", "unseen"),
+    [
+        ("net: {tls: {mode: requireTLS}}", "MongoDB answers connections with TLS only (net.tls.mode: requireTLS)"),
+        ("net: {port: 27018}", "MongoDB did not answer (Connection refused)"),
+    ],
+)
+def test_why_a_mongod_did_not_answer_is_reported(configuration, unseen):
+    (one,) = databases.servers(f"running=7\nversion=7.0.14\naway=Connection refused\n== text\n{configuration}", "")
+    assert one.unseen == unseen
+
+
 def test_without_mongod_none_is_reported():
     assert databases.servers("config=/etc/mongod.conf\n", "") == []
 
@@ -385,4 +397,4 @@ def test_mongodb_is_asked_by_a_program_that_needs_no_module_of_ours():
     done = subprocess.run(
         [sys.executable, "-ISc", _mongodb_program(), "127.0.0.1", "1"], capture_output=True, text=True
     )
-    assert (done.stdout, done.stderr) == ("away=ConnectionRefusedError\n", "")
+    assert (done.stdout, done.stderr) == ("away=Connection refused\n", "")
