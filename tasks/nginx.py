@@ -24,6 +24,7 @@ from slipway.releases.pages import with_scripts
 from slipway.settings.model import TLS_FOLDER, Settings
 from slipway.settings.routes import REST
 from slipway.systems import system_of
+from slipway.tasks import nginx_logs
 from slipway.tasks.policies import SPECIAL, policies, runs_scripts, variable_of
 
 PACKAGES = ["nginx", "openssl", "curl"]
@@ -54,9 +55,10 @@ def has_brotli() -> bool:
 
 def problems(settings: Settings) -> list[str]:
     """What prevents Nginx on this host."""
-    if host.get_fact(Output, command="[ -e /proc/sys/net/ipv6 ] || echo off").strip() != "off":
-        return []
-    return ["IPv6: found it off in the kernel (ipv6.disable=1), need it on: Nginx listens on [::] too"]
+    found = nginx_logs.problems(settings)
+    if host.get_fact(Output, command="[ -e /proc/sys/net/ipv6 ] || echo off").strip() == "off":
+        found.append("IPv6: found it off in the kernel (ipv6.disable=1), need it on: Nginx listens on [::] too")
+    return found
 
 
 def start_configured_only(settings: Settings) -> None:
@@ -96,6 +98,7 @@ def drifts(settings: Settings) -> dict[str, Drift]:
         "another site of the same name": Drift(
             f"printf 'server {{ server_name {settings.site_domain}; }}' > /etc/nginx/conf.d/other.conf"
         ),
+        **nginx_logs.DRIFTS,
     }
 
 
@@ -169,6 +172,7 @@ def nginx(settings: Settings) -> None:
         unit_files=[SANDBOX],
         around=waiting,
     )
+    nginx_logs.limit_logs(settings)
 
 
 def connections_wait(settings: Settings) -> Around:

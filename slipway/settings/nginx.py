@@ -46,6 +46,10 @@ class Nginx(Section):
     nginx_worker_connections: Annotated[int, Field(ge=64, le=500_000), Unit("connections")] = 16384
     """Maximum number of a worker's connections. A visitor behind a proxied request takes two."""
 
+    nginx_logs_max_mb: Annotated[Mebibytes, Field(ge=10, le=2**20)] = 1000
+    """Maximum size of `/var/log/nginx`, looked at every five minutes: above it, logs are rotated at once and the oldest
+    removed. As long as it suffices, they are rotated daily and kept for 14 days."""
+
     nginx_hsts_seconds: Annotated[Seconds, Field(ge=0, le=10 * YEAR)] = 15_768_000
     """How long a browser that has visited the site uses https only (Strict-Transport-Security); 0 disables it, and
     revokes it in browsers that still visit. Other browsers cannot be told: half a year is the minimum that auditors ask

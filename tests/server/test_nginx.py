@@ -120,3 +120,8 @@ def test_a_body_over_the_limit_is_refused(server):
             lines = ("POST /api/auth/login HTTP/1.1", f"Host: {server.settings.site_domain}", f"Content-Length: {size}")
             connection.sendall("\r\n".join([*lines, "", ""]).encode())
             assert connection.recv(64).startswith(b"HTTP/1.1 413 ")
+
+
+def test_the_size_of_the_logs_has_a_limit(server):
+    timer = "slipway-nginx-logs.timer"
+    assert server.host.check_output(f"systemctl is-enabled {timer}; systemctl is-active {timer}") == "enabled\nactive"

@@ -172,7 +172,8 @@ def test_a_service_is_judged_by_every_file_that_it_runs_with(server, settings_wi
 def test_all_units_run_and_start_at_boot(server):
     expected = {"mongod.service", BACKEND, "codementee-backend.socket", "nginx.service", "fail2ban.service"}
     expected |= {"auditd.service", "certbot.timer", "apt-daily.timer", "apt-daily-upgrade.timer"}
-    expected |= {"slipway-integrity.timer", "slipway-thp.service", "systemd-timesyncd.service"}
+    expected |= {"slipway-integrity.timer", "slipway-nginx-logs.timer", "slipway-thp.service"}
+    expected |= {"systemd-timesyncd.service"}
     assert {one.subject for one in server.all("service")} == expected
 
 

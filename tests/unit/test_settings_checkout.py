@@ -89,6 +89,7 @@ THEN: dict[str, Any] = {
     "nginx_backend_timeout": 60,
     "nginx_reload_drain_seconds": 3,
     "nginx_worker_connections": 16384,
+    "nginx_logs_max_mb": 1000,
     "nginx_hsts_seconds": 15768000,
     "nginx_hsts_subdomains": False,
     "nginx_hsts_preload": False,
