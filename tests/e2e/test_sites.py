@@ -61,7 +61,7 @@ def set_to(code: Path, services: list[dict[str, object]]) -> tuple[str, ...]:
 
 
 @pytest.mark.thorough
-def test_four_services_a_worker_and_a_timer_run_behind_one_gateway(server, code):
+def test_four_services_a_worker_and_a_timer_run_behind_one_gateway(server, code, owned_domain):
     partners = f"partners.{server.site().domain}"
     server.resolve(partners)
     services = [
