@@ -109,6 +109,12 @@ def _check_copy(context: click.Context, names: tuple[str, ...]) -> None:
 
 
 @lab.command()
+def connect() -> None:
+    """Let the hosts reach each other, as servers of one inventory do. By default they are isolated."""
+    hosts.connect()
+
+
+@lab.command()
 @ONE_HOST
 def stop(name: str | None) -> None:
     """Shut a host down; `up` boots it again."""

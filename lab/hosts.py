@@ -16,7 +16,7 @@ from slipway.lab import acme, convert, image, mirror, network, packages
 from slipway.lab.backend import Backend
 from slipway.lab.instance import Instance, cache_dir, python, wait_until, write
 from slipway.lab.layers import Layers
-from slipway.lab.nspawn import mounts_below, unmount_below
+from slipway.lab.nspawn import Nspawn, mounts_below, unmount_below
 from slipway.lab.qemu import check_disk
 from slipway.lab.record import DEFAULT_DISK_GB, Host, recorded_hosts
 from slipway.lab.seed import Seed, host_keys, known_hosts_with
@@ -267,6 +267,14 @@ def find(name: str | None = None) -> Host:
             f"there is no such host; existing: {', '.join(hosts) or 'none'} (slipway lab up)",
         )
     return hosts[name]
+
+
+def connect() -> None:
+    """Let the lab's containers reach each other. Raises StepFailed where there is a virtual machine."""
+    lab = Instance()
+    if others := [host.name for host in recorded_hosts(lab) if host.backend != "nspawn"]:
+        raise StepFailed("Connect the hosts", f"found {', '.join(others)}, expected containers alone")
+    Nspawn(lab).connect(host.name for host in recorded_hosts(lab))
 
 
 def crash(name: str | None) -> Host:

@@ -2,7 +2,7 @@
 
 All NAT rules are in one nftables table of ours, so that one command removes them; where another firewall drops what
 it does not know, two rules there let the bridge pass and bear our name. Hosts are isolated ports of the
-bridge: they reach the gateway and the world, not each other.
+bridge: they reach the gateway and the world, not each other, unless `lab connect` has connected them.
 """
 
 from __future__ import annotations

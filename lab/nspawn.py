@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,12 +19,13 @@ from slipway.systems import System
 # Lock files that a killed nspawn leaves behind.
 NSPAWN_RUN = Path("/run/systemd/nspawn")
 # On a reboot nspawn exits with code 133. Every start creates a new port on the bridge; an isolated port reaches the
-# gateway, not the other hosts.
+# gateway, not the other hosts, unless the lab's are connected.
 SUPERVISOR = """
-port=$1; for cgroup in $2; do echo $$ > "$cgroup/cgroup.procs"; done; shift 2
+port=$1; connected=$2; for cgroup in $3; do echo $$ > "$cgroup/cgroup.procs"; done; shift 3
 while :; do
     "$@" & nspawn=$!
-    until bridge link set dev "$port" isolated on 2>/dev/null; do
+    [ -e "$connected" ] && isolated=off || isolated=on
+    until bridge link set dev "$port" isolated $isolated 2>/dev/null; do
         kill -0 $nspawn 2>/dev/null || break
         sleep 0.02
     done
@@ -100,8 +102,19 @@ class Nspawn:
         cgroups = cgroups_of(machine)
         for cgroup in cgroups:
             cgroup.mkdir()
-        arguments = [port_name(machine), " ".join(map(str, cgroups)), *boot]
+        arguments = [port_name(machine), str(self._connected), " ".join(map(str, cgroups)), *boot]
         self.lab.start(role, ["sh", "-uc", SUPERVISOR, "slipway-lab-host", *arguments])
+
+    @property
+    def _connected(self) -> Path:
+        """Exists while the hosts of the lab reach each other."""
+        return self.lab.state / "connected"
+
+    def connect(self, names: Iterable[str]) -> None:
+        """Let the hosts reach each other, and those that boot later."""
+        self._connected.touch()
+        for port in (port_name(machine_name(self.lab, name)) for name in names if self.is_running(name)):
+            run("Connect the hosts", ["bridge", "link", "set", "dev", port, "isolated", "off"])
 
     def is_running(self, name: str) -> bool:
         """Whether its nspawn is running."""
