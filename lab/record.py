@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import runpy
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -12,6 +13,7 @@ from slipway import project
 from slipway.lab import network
 from slipway.lab.instance import Instance
 from slipway.secrets.store import MONGODB_ADMIN, MONGODB_BACKEND
+from slipway.settings.inventory import ROLES
 from slipway.systems import SYSTEMS, lent_by
 
 # The lab's own account on each host, like a provider's rescue console.
@@ -77,6 +79,20 @@ def running() -> list[Host]:
     lab = Instance()
     roles = set(lab.processes().values())
     return [host for host in recorded_hosts(lab) if f"host/{host.name}" in roles]
+
+
+def roles(text: str, there: Sequence[str]) -> dict[str, list[str]]:
+    """The hosts by role of "lb=a web=b,c", {} for "". Raises SystemExit."""
+    pairs = [pair.partition("=") for pair in text.split()]
+    found = {role: names.split(",") for role, _, names in pairs}
+    wrong = [role for role in found if role not in ROLES]
+    wrong += [name for names in found.values() for name in names if name not in there]
+    if wrong:
+        raise SystemExit(
+            f"SLIPWAY_LAB_ROLES: found {', '.join(wrong)}, expected ROLE=HOST,... of the roles {', '.join(ROLES)} and"
+            f" hosts that are up: {', '.join(there)}"
+        )
+    return found
 
 
 def pyinfra_data(host: Host) -> dict[str, Any]:

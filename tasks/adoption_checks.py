@@ -75,7 +75,7 @@ def _firewall(found: dict[str, str], settings: Settings) -> Iterator[Obstacle]:
     lines = host.get_fact(UfwInForce)
     ssh_ports = host.get_fact(Sshd).get("port", [])
     ours = {*map(int, ssh_ports), settings.mongodb_port}
-    ours |= {80, 443} if "web" in host.groups else set()
+    ours |= {*settings.web_ports} if {"lb", "web"} & {*host.groups} else set()
     yield from network.closed(network.listeners(found), network.open_ports(lines), settings, ours)
     yield from network.closed(network.datagrams(found), network.open_ports(lines, "udp"), settings, ours)
     yield from network.lost_rules(lines, settings, ssh_ports)

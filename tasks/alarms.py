@@ -78,6 +78,7 @@ def alarms(settings: Settings) -> None:
 def facts(settings: Settings) -> Facts:
     """The program's configuration: what this host's components declare, and the sites that it serves."""
     here = [one for one in _components() if one.is_on(host.groups, settings)]
+    is_public = bool({"lb", "web"} & {*host.groups}) and not settings.is_behind
     services = {
         f"{site.unit(one)}.service": site
         for site in settings.all_sites
@@ -94,14 +95,14 @@ def facts(settings: Settings) -> Facts:
         smtp_user=settings.alarm_smtp_user,
         webhooks=dict(settings.alarm_webhooks),
         heartbeat=settings.alarm_heartbeat,
-        sites=[_site(one) for one in settings.all_sites] if "web" in host.groups else [],
+        sites=[_site(one) for one in settings.all_sites] if is_public else [],
         units=[*dict.fromkeys(unit for one in here for unit in one.listed(one.units, settings))],
         # A request through Nginx tests more of a backend than one at its socket.
         health={
             unit: test
             for one in here
             for unit, test in one.mapped(one.health, settings).items()
-            if unit not in services or "web" not in host.groups
+            if unit not in services or not is_public
         },
         disk_percent=settings.alarm_disk_percent,
         errors_percent=settings.alarm_errors_percent,

@@ -12,6 +12,7 @@ from slipway.ops.commands import ensure
 from slipway.ops.files import link, put
 from slipway.ops.units import restart, service
 from slipway.settings.model import Settings
+from slipway.tasks.authority import server_certificate
 
 # Since this Debian the locale is in systemd's locale.conf; each boot makes /etc/default/locale a link to it
 # (/usr/lib/tmpfiles.d/debian.conf).
@@ -38,6 +39,7 @@ def base(settings: Settings) -> None:
     """Common to all hosts, whatever their roles."""
     _time(settings)
     _locale(settings)
+    server_certificate(settings)
     journal = put(
         name="Limit the journal's size",
         path="/etc/systemd/journald.conf.d/slipway.conf",

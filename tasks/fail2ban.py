@@ -37,7 +37,9 @@ def health(settings: Settings) -> dict[str, str]:
 @component(packages=PACKAGES, units=(UNIT,), health=health, drifts=DRIFTS)
 def fail2ban(settings: Settings) -> None:
     """After Nginx, as it reads Nginx's log."""
-    reads_nginx = "web" in host.groups and "nginx" in run.of(host.state).deployed
+    # Behind a load balancer all connections are from there.
+    is_public = bool({"lb", "web"} & {*host.groups}) and not settings.is_behind
+    reads_nginx = is_public and "nginx" in run.of(host.state).deployed
     changed = config_tree(
         name="Configure fail2ban",
         root="/etc/fail2ban",

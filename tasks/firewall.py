@@ -118,12 +118,19 @@ def rules(settings: Settings, ssh_ports: list[str], is_web: bool) -> list[str]:
         for port in ssh_ports
         for rule in ([f"allow from {net} to any port {port} proto tcp" for net in sources] or [f"allow {port}/tcp"])
     ]
-    web = ["allow 80/tcp", "allow 443/tcp"] if is_web else []
-    return list(dict.fromkeys([*ssh, *web, *(f"allow {port}" for port in settings.firewall_allow)]))
+    web = [f"allow {port}/tcp" for port in settings.web_ports] if is_web and not settings.is_behind else []
+    allowed = [f"allow {port}" for port in settings.firewall_allow]
+    return list(dict.fromkeys([*ssh, *web, *allowed, *of_peers(settings)]))
+
+
+def of_peers(settings: Settings) -> list[str]:
+    """The rules for the inventory's other servers: each port is open to exactly those that need it."""
+    balancers = settings.peers_with("lb") if settings.is_behind else []
+    return [f"allow from {peer.address} to any port {settings.lb_port} proto tcp" for peer in balancers]
 
 
 def _wanted(settings: Settings, ssh_ports: list[str]) -> list[str]:
-    return rules(settings, ssh_ports, "web" in host.groups)
+    return rules(settings, ssh_ports, bool({"lb", "web"} & {*host.groups}))
 
 
 def expected_rules(rules: list[str]) -> list[str]:

@@ -24,7 +24,7 @@ from slipway.releases.pages import with_scripts
 from slipway.settings.model import TLS_FOLDER, Settings
 from slipway.settings.routes import REST
 from slipway.systems import system_of
-from slipway.tasks import nginx_logs
+from slipway.tasks import balancing, nginx_logs
 from slipway.tasks.policies import SPECIAL, policies, runs_scripts, variable_of
 
 PACKAGES = ["nginx", "openssl", "curl"]
@@ -55,10 +55,13 @@ def has_brotli() -> bool:
 
 def problems(settings: Settings) -> list[str]:
     """What prevents Nginx on this host."""
-    found = nginx_logs.problems(settings)
-    if host.get_fact(Output, command="[ -e /proc/sys/net/ipv6 ] || echo off").strip() == "off":
-        found.append("IPv6: found it off in the kernel (ipv6.disable=1), need it on: Nginx listens on [::] too")
-    return found
+    return [*balancing.address_problems(settings), *nginx_logs.problems(settings), *_without_ipv6()]
+
+
+def _without_ipv6() -> list[str]:
+    if host.get_fact(Output, command="[ -e /proc/sys/net/ipv6 ] || echo off").strip() != "off":
+        return []
+    return ["IPv6: found it off in the kernel (ipv6.disable=1), need it on: Nginx listens on [::] too"]
 
 
 def start_configured_only(settings: Settings) -> None:
@@ -103,23 +106,25 @@ def drifts(settings: Settings) -> dict[str, Drift]:
 
 
 @component(
-    roles=("web",),
+    roles=("lb", "web"),
     packages=packages,
     before_packages=start_configured_only,
-    ports={80: "nginx", 443: "nginx"},
+    ports=lambda settings: dict.fromkeys(settings.web_ports, "nginx"),
     units=(UNIT,),
     versions={"Nginx": VERSION},
     preflight=problems,
     drifts=drifts,
 )
 def nginx(settings: Settings) -> None:
-    directory(name="Create the ACME webroot", path=ACME_WEBROOT)
+    if not settings.is_behind:
+        directory(name="Create the ACME webroot", path=ACME_WEBROOT)
     for page in ("unavailable.html", "unavailable.json"):
         put(name=f"Write the error page {page}", path=f"{ERROR_PAGES}/{page}", content=render(f"nginx/{page}"))
-    for site in settings.all_sites:
+    for site in [] if settings.is_behind else settings.all_sites:
         placeholder_certificate(site)
     there = host.get_fact(NginxInForce)
-    files = configuration(settings, taken_defaults(there, settings) if there else (), has_brotli())
+    drained = balancing.drained(settings)
+    files = configuration(settings, taken_defaults(there, settings) if there else (), has_brotli(), drained)
     config = config_tree(
         name="Configure Nginx",
         root="/etc/nginx",
@@ -167,7 +172,7 @@ def nginx(settings: Settings) -> None:
     service(
         name="Start Nginx",
         unit=UNIT,
-        files=[f"/etc/nginx/{name}" for name in files],
+        files=[*(f"/etc/nginx/{name}" for name in files), *balancing.certificates(settings)],
         reloads=True,
         unit_files=[SANDBOX],
         around=waiting,
@@ -179,13 +184,18 @@ def connections_wait(settings: Settings) -> Around:
     """Around a restart: keep-alive connections close after a response, and new ones wait instead of being refused. The
     kernel drops their first packet, which clients send again after a second (RFC 6298)."""
     tenths = settings.nginx_reload_drain_seconds * 10
-    is_connected = "grep -qsE ':01BB [0-9A-F]+:[0-9A-F]+ 01 ' /proc/net/tcp /proc/net/tcp6"
+    is_connected = f"grep -qsE ':{hexadecimal(settings)} [0-9A-F]+:[0-9A-F]+ 01 ' /proc/net/tcp /proc/net/tcp6"
     rules = (
-        "for tables in iptables ip6tables; do for port in 80 443; do"
+        f"for tables in iptables ip6tables; do for port in {' '.join(map(str, settings.web_ports))}; do"
         " $tables -w 5 {} INPUT -p tcp --syn --dport $port -j DROP 2> /dev/null; done; done"
     )
     drained = f"for tenth in $(seq {tenths}); do {is_connected} || break; sleep 0.1; done"
     return Around(f"touch {CLOSING}; {drained}; {rules.format('-I')}", f"{rules.format('-D')}; rm -f {CLOSING}")
+
+
+def hexadecimal(settings: Settings) -> str:
+    """The port of TLS as proc(5) shows it."""
+    return f"{settings.web_ports[-1]:04X}"
 
 
 def _no_longer_configured(settings: Settings) -> list[str]:
@@ -200,11 +210,14 @@ def _no_longer_configured(settings: Settings) -> list[str]:
 
 def unit_values(settings: Settings, needs: Needs | None = None) -> dict[str, Any]:
     """The template values of nginx.service.conf; `needs` are those of other sites."""
-    return {"settings": settings, "closing": CLOSING, "needs": needs or Needs()}
+    return {"settings": settings, "closing": CLOSING, "needs": needs or Needs(), "hexadecimal": hexadecimal(settings)}
 
 
-def configuration(settings: Settings, taken: Collection[str] = (), brotli: bool = True) -> dict[str, str]:
-    """Nginx's files below /etc/nginx, by name. `taken` are keys of DEFAULTS with another default server."""
+def configuration(
+    settings: Settings, taken: Collection[str] = (), brotli: bool = True, drained: Collection[str] = ()
+) -> dict[str, str]:
+    """Nginx's files below /etc/nginx, by name. `taken` are keys of DEFAULTS with another default server, `drained` the
+    names of servers that get no requests."""
     values = {
         "settings": settings,
         "tls_folder": TLS_FOLDER,
@@ -225,14 +238,17 @@ def configuration(settings: Settings, taken: Collection[str] = (), brotli: bool 
             port: [listen for socket, listen in DEFAULTS.items() if socket.endswith(f":{port}") and socket not in taken]
             for port in ("80", "443")
         },
+        **balancing.values(settings, drained),
     }
+    site_template = "nginx/balanced-site" if settings.is_balancer else "nginx/site"
     return {
         "nginx.conf": render("nginx/nginx.conf", **values),
         HEADERS: render("nginx/headers", **values),
         BACKEND: render("nginx/backend", **values),
         "sites-available/default": render("nginx/default", **values),
+        **{name: render(template, **values) for name, template in balancing.files(settings).items()},
         **{
-            f"sites-available/{site.site_name}": render("nginx/site", **{**values, **of_site(site)})
+            f"sites-available/{site.site_name}": render(site_template, **{**values, **of_site(site)})
             for site in settings.all_sites
         },
     }

@@ -30,13 +30,14 @@ from slipway.releases import artifact, builds, sources
 from slipway.releases import host as release_host
 from slipway.settings.model import Settings
 from slipway.settings.services import Service
-from slipway.tasks import python_environment, shared
+from slipway.tasks import python_environment, rolling, shared
 from slipway.tasks.adoption import by_hand
 from slipway.tasks.backend_units import describe_for_releases, describe_program, describe_socket, unit_values_here
 from slipway.tasks.credentials import sync_credentials
-from slipway.tasks.frontend_build import BUILD_PACKAGES, build_there, check_build_tools
+from slipway.tasks.frontend_build import BUILD_PACKAGES, check_build_tools
 from slipway.tasks.policies import runs_scripts
 from slipway.tasks.release_steps import PACKAGES, PROGRAM, command, put_facts, put_programs, scripts_are_recorded
+from slipway.tasks.unpacking import unpack_script
 
 PARTS = {"backend": "app", "frontend": "web"}
 
@@ -101,6 +102,7 @@ def next_release(settings: Settings) -> None:
     """Ship the next release and activate it."""
     if not parts_here(settings):
         return
+    rolling.check_all_here(settings)
     put_programs("app" in host.groups)
     put_facts(settings, parts_here(settings))
     if "app" in host.groups:
@@ -116,10 +118,12 @@ def next_release(settings: Settings) -> None:
         step(
             name="Check the pages", settings=settings, words=lambda: ["pages", artifact.release_id(settings), "discard"]
         )
-    if settings.pre_activate and "app" in host.groups:
+    if rolling.is_rolling(settings):
+        rolling.hold(name="Check that all servers can activate it", settings=settings)
+    if settings.pre_activate and "app" in host.groups and rolling.is_first(settings):
         hook(name="Run pre_activate", settings=settings, when="before", then="discard")
-    change_to(settings, lambda: artifact.release_id(settings), then="discard")
-    if settings.post_activate and "app" in host.groups:
+    activate(settings, lambda: artifact.release_id(settings), then="discard")
+    if settings.post_activate and "app" in host.groups and rolling.is_first(settings):
         hook(name="Run post_activate", settings=settings, when="after", then="keep")
     step(name="Remove old releases", settings=settings, words=lambda: ["prune"])
 
@@ -129,10 +133,20 @@ def roll_back(settings: Settings) -> None:
     """Activate a release that is still on the host."""
     if not parts_here(settings):
         return
+    rolling.check_all_here(settings)
     put_programs("app" in host.groups)
     put_facts(settings, parts_here(settings))
     check_id(name="Find the release to roll back to", settings=settings)
-    change_to(settings, lambda: wanted_id(settings), then="keep")
+    activate(settings, lambda: wanted_id(settings), then="keep")
+
+
+def activate(settings: Settings, release_id: Callable[[], str], then: str) -> None:
+    """Activate a release, behind a load balancer on one server after another. `then` is as of `change_to`."""
+    if not rolling.is_rolling(settings):
+        change_to(settings, release_id, then)
+        return
+    # Visitors may have pages of it from another server, whose files this one must have.
+    rolling.one_by_one(settings, lambda: change_to(settings, release_id, then="keep"), release_id)
 
 
 def change_to(settings: Settings, release_id: Callable[[], str], then: str) -> None:
@@ -347,52 +361,3 @@ def hashes_there(settings: Settings) -> dict[str, str]:
         if separator and not digest.startswith("\\"):
             found[name] = digest
     return found
-
-
-def unpack_script(
-    settings: Settings,
-    release: artifact.Release,
-    parts: Collection[str],
-    whole: Collection[str],
-    wanted: python_environment.Environment | None = None,
-) -> str:
-    """A shell script that unpacks the archive on its standard input as a release, complete with its Python environment,
-    `wanted` if the backend changes.
-
-    The parts in `whole`, and unchanged files, are hard links to the current release: a release never changes.
-    """
-    root = settings.site_root
-    steps = [
-        # Remove what an interrupted upload has left.
-        f"umask 022; rm -rf {root}/releases/*.new; new={root}/releases/{release.id}.new; mkdir $new",
-        f"trap {shlex.quote(given_up(root, release.id))} EXIT",
-        "base64 -d | tar -xz -C $new --no-same-owner",
-        *(f"cp -al {root}/current/{part} $new/{part}" for part in whole),
-        f"kept=$new/{artifact.KEPT}; if [ -e $kept ]; then cd {root}/current/.;"
-        " xargs -0 cp -l --parents -t $new < $kept; rm $kept; fi",
-    ]
-    if "backend" in parts:
-        steps += shared.link_steps(settings, "$new/backend")
-    if wanted:
-        steps += [
-            *python_environment.script(settings, wanted, "$new/backend"),
-            "ln -s $venv $new/backend/.venv",
-            f"{wanted.python} -I -m compileall -q $new/backend -x '[.]venv'",
-        ]
-    if "frontend" in parts and "frontend" not in whole and settings.frontend_build_on == "server":
-        steps += build_there(settings)
-    if "frontend" in parts and settings.frontend_assets:
-        # Open pages request the hashed files of their own release.
-        assets = settings.frontend_assets.rstrip("/")
-        steps.append(
-            f"mkdir -p $new/frontend/assets{assets}; for old in {root}/releases/*/frontend/build{assets}/; do"
-            f" if [ -d $old ]; then cp -al --no-clobber $old/. $new/frontend/assets{assets}; fi; done"
-        )
-    # Sync before the rename: a release with its final name must be complete after a power cut.
-    return "; ".join([*steps, "sync -f $new", f"mv -T $new {root}/releases/{release.id}"])
-
-
-def given_up(root: str, release_id: str) -> str:
-    """The exit trap of a script that fails before the release is complete."""
-    live = f'echo "release {release_id} was not activated; $(readlink {root}/current) is still live"'
-    return f"[ $? = 0 ] || {{ rm -rf $new; [ ! -e {root}/current ] || {live}; }} >&2"

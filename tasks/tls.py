@@ -136,9 +136,23 @@ def domains_by_setting(settings: Settings) -> Iterator[tuple[str, str]]:
         yield from ((f"{at}services", service.host) for service in site.services if service.host)
 
 
+def _renewal(settings: Settings) -> str:
+    return f"/etc/letsencrypt/renewal/{settings.site_name}.conf"
+
+
 @component_step(before="tls")
 def hooks(settings: Settings) -> None:
     """certbot's deploy hooks, for the certificates of all sites."""
+    if settings.is_behind:
+        ensure(
+            name="Disable the renewal of certificates that the load balancer has now",
+            check=f"! ls {' '.join(_renewal(site) for site in settings.all_sites)} 2> /dev/null | grep -q .",
+            command="; ".join(
+                f"[ ! -e {_renewal(site)} ] || mv -fT {_renewal(site)} {_renewal(site)}.before-lb"
+                for site in settings.all_sites
+            ),
+        )
+        return
     put(
         name="Install the renewal hook",
         path=HOOK,
@@ -155,8 +169,9 @@ def hooks(settings: Settings) -> None:
 
 
 @component(
-    roles=("web",),
+    roles=("lb", "web"),
     per_site=True,
+    wanted=lambda settings: not settings.is_behind,
     needs=("nginx",),
     packages=PACKAGES,
     units=(TIMER,),

@@ -134,6 +134,11 @@ of_site = click.option(
 )
 
 
+partial = click.option(
+    "--partial", is_flag=True, help="Leave out application servers of a load balancer that are down."
+)
+
+
 def at_some_time(command: Callable[..., None]) -> Callable[..., None]:
     """The options of verbs that read backups: of which time, what, and from which repository."""
     for names, metavar, text in (

@@ -8,7 +8,7 @@ import os
 import click
 from pyinfra.api.exceptions import PyinfraError
 
-from slipway.cli.options import examples, of_site, on_hosts, pass_console, with_something
+from slipway.cli.options import examples, of_site, on_hosts, partial, pass_console, with_something
 from slipway.cli.running import carry_out, confirmed, names_of, planned
 from slipway.engine.errors import RunFailed
 from slipway.engine.session import Session
@@ -33,6 +33,7 @@ from slipway.ui.console import Console, escape
 @click.option(
     "--only", callback=with_something, metavar="PART,...", help="backend or frontend: release only this part."
 )
+@partial
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @pass_console
 def release(
@@ -44,11 +45,13 @@ def release(
     ref: str,
     path: str,
     only: str,
+    partial: bool,
     yes: bool,
 ) -> None:
     """Build the next release, start it beside the live one, check its health, and activate it without downtime."""
     parts = json.dumps(only.split(",")) if only else ""
     given = {"release_site": site, "release_ref": ref, "release_path": path, "release_parts": parts}
+    given["release_partial"] = "true" if partial else ""
     items = [f"{name}={value}" for name, value in given.items() if value]
     session = Session(environment, "release.py", limit, [*data, *items])
     with planned(session, console):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from slipway.cli.options import examples, hosts_options, of_site, pass_console
+from slipway.cli.options import examples, hosts_options, of_site, partial, pass_console
 from slipway.cli.running import carry_out, confirmed, plan_report, planned
 from slipway.engine.session import Session
 from slipway.project import INVENTORIES
@@ -19,16 +19,24 @@ from slipway.ui.console import Console
 @hosts_options
 @of_site
 @click.argument("words", metavar="[ENV] [ID]", nargs=-1)
+@partial
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @pass_console
 def rollback(
-    console: Console, words: tuple[str, ...], limit: tuple[str, ...], data: tuple[str, ...], site: str, yes: bool
+    console: Console,
+    words: tuple[str, ...],
+    limit: tuple[str, ...],
+    data: tuple[str, ...],
+    site: str,
+    partial: bool,
+    yes: bool,
 ) -> None:
     """Activate the previous release, or the release ID, without downtime."""
     environment, rest = (words[0], words[1:]) if words and words[0] in INVENTORIES else ("production", words)
     if len(rest) > 1 or "" in rest:
         raise click.UsageError(f"found {' '.join(rest) or 'nothing'}, expected the id of one release")
     items = [*data, f"release_site={site}", *(f"release_id={name}" for name in rest)]
+    items += ["release_partial=true"] if partial else []
     session = Session(environment, "rollback.py", limit, items)
     with planned(session, console) as outcome:
         if console.level >= 0 or not yes:

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import pyrage
 
 from slipway import project
 from slipway.secrets import env_file
-from slipway.secrets.store import decrypt, encrypt, known_names, unknown_names, value_problems
+from slipway.secrets.store import AUTHORITY, decrypt, encrypt, known_names, unknown_names, value_problems
 from slipway.settings import alarms
 from slipway.settings.backend import index_secrets
 from slipway.settings.backup import secret_names
@@ -208,6 +209,11 @@ def rotate(environment: str, names: tuple[str, ...]) -> None:
     text = store.read()
     values = parsed(store)
     for name in names:
+        if name in AUTHORITY:
+            raise SecretsFailed(
+                f"{name}: it is no random value; for another authority remove {' and '.join(AUTHORITY)} (slipway"
+                " secrets edit) and type `slipway secrets ca`"
+            )
         if name not in values:
             kept = f"; the server generated it: remove {name} in the server's folder credentials, then apply"
             raise SecretsFailed(f"found no {name} in {store.path.name}{kept if name in store.generated else ''}")
@@ -215,6 +221,26 @@ def rotate(environment: str, names: tuple[str, ...]) -> None:
     store.write(text)
     said = f"new values: {', '.join(names)}; deploy them: slipway apply" if names else "the values are unchanged"
     click.echo(f"encrypted to {len(store.recipients)} recipients; {said}", err=True)
+
+
+@secrets_group.command()
+@on_environment
+def ca(environment: str) -> None:
+    """Create the certificate authority by which several servers know each other, unless there is one."""
+    from slipway.secrets.authority import create  # it takes long to import
+
+    store = store_of(environment)
+    text = store.read() if store.path.exists() else ""
+    there = [name for name in AUTHORITY if name in (parsed(store) if text else {})]
+    if there and len(there) < len(AUTHORITY):
+        raise SecretsFailed(f"found {there[0]} alone, expected both or none: remove it (slipway secrets edit)")
+    if there:
+        click.echo(f"{' and '.join(AUTHORITY)} are there already; nothing was changed", err=True)
+        return
+    for name, value in create(datetime.now(UTC)).items():
+        text = env_file.with_value(text, name, value)
+    store.write(text)
+    click.echo(f"wrote {' and '.join(AUTHORITY)} to {project.shown(str(store.path))}; commit it", err=True)
 
 
 def parsed(store: Store) -> dict[str, str]:

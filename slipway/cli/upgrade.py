@@ -116,7 +116,7 @@ def given_of(settings: Settings, host: Host, components: list[Component], with_m
     here = [one for one in components if one.is_on(host.groups, settings)]
     ready = {unit: test for one in here for unit, test in one.mapped(one.health, settings).items()}
     given: dict[str, Any] = {"seconds": settings.limits.ready, "ready": ready, "around": {}}
-    if "web" in host.groups:
+    if {"lb", "web"} & {*host.groups}:
         given["around"][NGINX] = connections_wait(settings)
     if "db" in host.groups:
         password = f"{settings.admin_credentials_folder}/{MONGODB_ADMIN}"

@@ -30,7 +30,7 @@ from slipway.engine.run import Run
 from slipway.project import INVENTORIES
 from slipway.settings import inventory
 from slipway.settings.check import FILE, SettingsError, parse_items
-from slipway.settings.inventory import ROLES
+from slipway.settings.inventory import REQUIRED, ROLES
 from slipway.settings.model import Settings
 from slipway.settings.of_host import CHECKED, committed_warnings, settings_of
 
@@ -108,7 +108,7 @@ class Connections:
     def _check_roles(self) -> None:
         """Raises RunFailed where there is no host, or one has nothing to do."""
         if not len(self.inventory):
-            raise RunFailed(f"{self.inventory_file}: found no host, expected lists of hosts: {', '.join(ROLES)}")
+            raise RunFailed(f"{self.inventory_file}: found no host, expected lists of hosts: {', '.join(REQUIRED)}")
         idle = [host.name for host in self.inventory if not set(host.groups) & set(ROLES)]
         if idle:
             raise RunFailed(f"{self.inventory_file}: found {', '.join(idle)} in none of the roles {', '.join(ROLES)}")

@@ -23,7 +23,7 @@ from slipway.engine.connector import Connector, HostFailed
 from slipway.engine.errors import CollectedLog, RunFailed, failing, hints_for
 from slipway.engine.remote_shell import NoAnswer, NoShell
 from slipway.engine.run import Run
-from slipway.settings.inventory import ROLES
+from slipway.settings.inventory import REQUIRED
 
 # Who may be there where neither HOST nor ssh's configuration names a user: on a fresh server, and on a finished one.
 USERS = ("root", "admin")
@@ -96,7 +96,7 @@ class OneHost(Connections):
         own = {"ssh_strict_host_key_checking": "yes", **data}
         own |= {"ssh_user": target.user} if target.user else {}
         own |= {"ssh_port": target.port} if target.port else {}
-        roles: Any = {role: ([target.name], {}) for role in ROLES}
+        roles: Any = {role: ([target.name], {}) for role in REQUIRED}
         self.inventory = Inventory(([(target.name, own)], {}), **roles)
         pyinfra_compat.ctx_inventory.set(self.inventory)
         self.host: Host = next(iter(self.inventory))

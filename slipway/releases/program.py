@@ -13,6 +13,7 @@
     uncover SERVICE                     after the restart: point Nginx back to SERVICE
     settle                              finish or undo an interrupted release or restart
     discard ID keep|discard             stop the next release, and remove its files or keep them
+    remember [ID]                       make release ID the previous one, or none
     prune                               remove old releases
     watch SERVICE PID                   while PID waits for SERVICE: end its process group if SERVICE is crash-looping
 
@@ -193,6 +194,13 @@ class Steps(Checks):
         self.system.tell(f"release {release} was not activated" + (f"; {live} is still live" if live else ""))
         return True
 
+    def remember(self, release: str = "") -> bool:
+        if release:
+            self.lead(self.previous, f"releases/{release}")
+        else:
+            self.system.unlink(self.previous)
+        return True
+
     def prune(self) -> bool:
         """Remove the oldest releases, never the current or the previous one, and unused environments."""
         releases, venvs = f"{self.facts.root}/releases", f"{self.facts.root}/venvs"
@@ -336,6 +344,7 @@ STEPS: dict[str, Callable[..., bool]] = {
     "uncover": Steps.uncover,
     "settle": Steps.settle,
     "discard": Steps.discard,
+    "remember": Steps.remember,
     "prune": Steps.prune,
     "watch": Steps.watch,
 }

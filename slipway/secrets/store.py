@@ -22,6 +22,8 @@ from slipway.secrets import env_file
 MONGODB_ADMIN, MONGODB_BACKEND = "MONGODB_ADMIN_PASSWORD", "MONGODB_BACKEND_PASSWORD"
 # A component with a secret of its own adds it here.
 OWN = [MONGODB_ADMIN, MONGODB_BACKEND]
+# The key and the certificate of the servers' own certificate authority (authority.py), which several servers need.
+AUTHORITY = ("SERVERS_CA_KEY", "SERVERS_CA_CERTIFICATE")
 # What the backend reaches its database by; Slipway makes it of MONGODB_BACKEND.
 MONGO_URL = "MONGO_URL"
 # A secret of this name in the environment wins over the file's.
@@ -53,7 +55,7 @@ def read_secrets(file: str, names: Iterable[str], generated: Iterable[str], iden
     problems = [
         _unknown(f"{name} in the environment", name.removeprefix(PREFIX), names)
         for name in sorted(os.environ)
-        if name.startswith(PREFIX) and name.removeprefix(PREFIX) not in names
+        if name.startswith(PREFIX) and name.removeprefix(PREFIX) not in (*names, *AUTHORITY)
     ]
     if absent := [name for name in names if name not in values]:
         try:
@@ -71,6 +73,13 @@ def read_secrets(file: str, names: Iterable[str], generated: Iterable[str], iden
     if problems:
         raise ValueError("\n".join(problems))
     return {name: values[name] for name in names if values.get(name)}
+
+
+def read_authority(file: str, identity: str) -> dict[str, str]:
+    """The secrets of AUTHORITY that are given, by name. Raises ValueError where the file can't be read."""
+    found = {name: os.environ[PREFIX + name] for name in AUTHORITY if PREFIX + name in os.environ}
+    known = _from_file(file, [], identity) if len(found) < len(AUTHORITY) else {}
+    return {name: known[name] for name in AUTHORITY if known.get(name)} | {n: its for n, its in found.items() if its}
 
 
 def read_as_before(file: str, identity: str) -> dict[str, str]:
@@ -135,7 +144,7 @@ def others_can_read(path: Path) -> bool:
 
 
 def unknown_names(found: Iterable[str], names: list[str]) -> list[str]:
-    return [_unknown(name, name, names) for name in found if name not in names]
+    return [_unknown(name, name, names) for name in found if name not in (*names, *AUTHORITY)]
 
 
 def _unknown(label: str, name: str, names: list[str]) -> str:

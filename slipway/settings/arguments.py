@@ -18,6 +18,7 @@ OPTIONS = {
     "release_path": "slipway release --path DIR",
     "release_parts": "slipway release --only PART,...",
     "release_id": "slipway rollback ID",
+    "release_partial": "--partial",
 }
 
 
@@ -46,6 +47,9 @@ class Arguments(BaseModel):
 
     release_id: Annotated[str, matching(r"([0-9][\w.-]*)?", "a release's id, as `slipway releases` shows it")] = ""
     """The release that a rollback activates; `""` for the previous one."""
+
+    release_partial: bool = False
+    """Whether some of the application servers behind a load balancer may be left out: those that are down."""
 
     @field_validator("release_ref", "release_id", mode="before")
     @classmethod

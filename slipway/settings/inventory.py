@@ -13,7 +13,9 @@ from ipaddress import ip_address
 from types import ModuleType
 from typing import Any
 
-ROLES = ("web", "app", "db")
+# Those that each inventory has, and all.
+REQUIRED = ("web", "app", "db")
+ROLES = ("lb", *REQUIRED)
 NO_GROUP = "a name that is not a group of hosts begins with _"
 # What pyinfra's other connectors take is theirs to check: "@local", "@docker/image".
 HOST_NAME = re.compile(r"@\S+|[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
@@ -24,7 +26,7 @@ def problems(names: Mapping[str, Any]) -> list[str]:
     public = {name: value for name, value in names.items() if not name.startswith("_")}
     found = [line for name, value in public.items() for line in _problems_of(name, value)]
     # A misspelt role would make a plan that is always clean.
-    missing = [role for role in ROLES if role not in public]
+    missing = [role for role in REQUIRED if role not in public]
     for name in public:
         near = difflib.get_close_matches(name, missing, n=1, cutoff=0.6)
         if near and isinstance(public[name], list | tuple):

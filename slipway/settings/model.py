@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ConfigDict, PrivateAttr, ValidationInfo, field_validator
 
 from slipway.dependencies.indexes import Index, login_names
 from slipway.project import path
-from slipway.secrets.store import known_names, read_as_before, read_secrets
+from slipway.secrets.store import AUTHORITY, known_names, read_as_before, read_authority, read_secrets
 from slipway.settings import alarms, limits
 from slipway.settings.access import Access
 from slipway.settings.adoption import Adoption
@@ -19,6 +19,7 @@ from slipway.settings.alarms import Alarms
 from slipway.settings.arguments import Arguments
 from slipway.settings.backend import Backend, index_secrets
 from slipway.settings.backup import Backup, secret_names
+from slipway.settings.balancing import Balancing, missing_authority
 from slipway.settings.environment import PLACEHOLDERS
 from slipway.settings.fail2ban import Fail2ban
 from slipway.settings.firewall import Firewall
@@ -37,6 +38,9 @@ from slipway.settings.sites import of_another_site
 from slipway.settings.system import System
 from slipway.settings.tls import ACME_DIRECTORIES, Tls
 from slipway.settings.valkey import Valkey
+
+if TYPE_CHECKING:
+    from slipway.secrets.authority import Authority
 
 # Where Nginx finds certificates, a folder for each site.
 TLS_FOLDER = "/etc/nginx/tls"
@@ -64,6 +68,7 @@ class Settings(
     MongoDB,
     Fail2ban,
     Firewall,
+    Balancing,
     Network,
     System,
     Access,
@@ -77,6 +82,8 @@ class Settings(
     _first_site: str = PrivateAttr(default="")
     _arguments: Arguments = PrivateAttr(default_factory=Arguments.model_construct)
     _peers: tuple[Peer, ...] = PrivateAttr(default=())
+    # This host among them.
+    _name: str = PrivateAttr(default="")
 
     @field_validator("backend_secrets")
     @classmethod
@@ -117,6 +124,55 @@ class Settings(
     def peers_with(self, role: str) -> list[Peer]:
         """Those of them that have a role, in the inventory's order."""
         return [peer for peer in self._peers if role in peer.roles]
+
+    def know(self, peers: tuple[Peer, ...], name: str) -> None:
+        """Take note of the servers of the inventory, and of this one's name there."""
+        for site in self.all_sites:
+            site._peers, site._name = peers, name
+
+    @property
+    def peer(self) -> Peer | None:
+        """This server among them; None where nobody knows."""
+        return next((peer for peer in self._peers if peer.name == self._name), None)
+
+    @property
+    def is_balancer(self) -> bool:
+        """Whether this is the load balancer."""
+        return bool(self.peer and "lb" in self.peer.roles)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether this is an application server behind a load balancer."""
+        return bool(self.peers_with("lb") and self.peer and "web" in self.peer.roles)
+
+    @property
+    def web_ports(self) -> list[int]:
+        """The TCP ports of this host's Nginx."""
+        return [self.lb_port] if self.is_behind else [80, 443]
+
+    @property
+    def has_authority(self) -> bool:
+        """Whether the servers know each other by certificates of their own authority."""
+        return bool(self.peers_with("lb"))
+
+    @cached_property
+    def authority(self) -> Authority:
+        """That authority. Raises ValueError where there is none, or it is damaged."""
+        from slipway.secrets.authority import Authority  # few need it, and it takes long to import
+
+        found = read_authority(self.secrets_file, self.secrets_identity)
+        if len(found) < len(AUTHORITY):
+            raise ValueError(missing_authority(self.secrets_file))
+        return Authority.load(found)
+
+    @property
+    def authority_problem(self) -> str:
+        """What is wrong with it, "" for nothing."""
+        try:
+            _ = self.authority
+        except ValueError as error:
+            return str(error)
+        return ""
 
     @cached_property
     def limits(self) -> Limits:
@@ -163,7 +219,8 @@ class Settings(
         others = []
         for site in self.sites:
             other = Settings(**of_another_site(own, site))
-            other._first_site, other._arguments, other._peers = self.site_name, self._arguments, self._peers
+            other._first_site, other._arguments = self.site_name, self._arguments
+            other._peers, other._name = self._peers, self._name
             others.append(other)
         return [self, *others]
 

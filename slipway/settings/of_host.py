@@ -15,6 +15,7 @@ from pyinfra.context import ctx_state
 from slipway import project
 from slipway.secrets.committed import env_files
 from slipway.secrets.store import MONGO_URL, MONGODB_BACKEND, how_to_give
+from slipway.settings import balancing
 from slipway.settings.check import COMMAND_LINE, FILE, SettingsError, check
 from slipway.settings.inventory import ROLES
 from slipway.settings.model import Settings
@@ -32,8 +33,8 @@ def settings_of(
     """The settings of `host`, from its merged data; `inventory` names its file, `warn` is as of `check`. What
     `committed_warnings` finds is not among them. Raises SettingsError."""
     settings = check(host.data.dict(), _origin(host, inventory), warn)
-    settings._peers = peers_of(host)
-    if problems := apart_problems(settings, host.groups):
+    settings.know(peers_of(host), host.name)
+    if problems := [*apart_problems(settings, host.groups), *balancing.problems(settings)]:
         raise SettingsError(f"{inventory} ({host.name}): {problem}" for problem in problems)
     return settings
 

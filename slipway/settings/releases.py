@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from slipway.settings.types import ALL, Mebibytes, PlainLine, Seconds, Section, Unit
+from slipway.settings.types import ALL, Mebibytes, PlainLine, Seconds, Section, Unit, matching
 
 
 class Releases(Section):
@@ -32,6 +32,9 @@ class Releases(Section):
     release_worker_seconds: Annotated[Seconds, Field(ge=0, le=600)] = 2
     """How long the workers of `services` must run after a release has started them. If one exits earlier, the previous
     release is activated again."""
+
+    release_batch: Annotated[str, matching(r"[1-9]\d?|([1-9]\d?|100)%", 'a number as "2", or a share as "25%"')] = "1"
+    """How many application servers behind a load balancer activate a release at once, after the first one has."""
 
     release_max_mb: Annotated[Mebibytes, Field(ge=1, le=4096)] = 500
     """Maximum size of a release, the sum of its files before compression."""

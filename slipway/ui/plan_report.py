@@ -60,7 +60,7 @@ class PlannedHost(Described):
 
     name: str
     roles: list[str]
-    """web, app, db."""
+    """lb, web, app, db."""
     status: Status
     failure: str | None
     """The error, if the host could not be compared; then its changes are unknown."""

@@ -16,4 +16,4 @@ def test_the_firewall_opens_only_configured_ports(server):
     found = {COMMENT.sub("", line.removeprefix("ufw ")) for line in added.splitlines() if line.startswith("ufw ")}
     sshd = server.host.check_output("sshd -T").splitlines()
     ports = [line.split()[1] for line in sshd if line.startswith("port ")]
-    assert found == {*rules(server.settings, ports, "web" in server.groups)}
+    assert found == {*rules(server.settings, ports, bool({"lb", "web"} & {*server.groups}))}

@@ -147,7 +147,7 @@ def test_what_pyinfra_takes_for_an_inventory_is_no_mistake(text):
 
 def test_a_host_without_a_role_is_no_clean_plan(project):
     (project / "inventory.py").write_text(f'{ROLES}more = ["other.invalid"]\n')
-    assert "found other.invalid in none of the roles web, app, db" in told(project, "plan")
+    assert "found other.invalid in none of the roles lb, web, app, db" in told(project, "plan")
     (project / "inventory.py").write_text("web = app = db = []\n")
     assert "found no host" in told(project, "plan")
 

@@ -1,0 +1,90 @@
+"""Nginx on both sides of a load balancer: what it adds to the configuration (tasks/nginx.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from pyinfra import host
+
+from slipway.engine.notes import note
+from slipway.facts.base import Output
+from slipway.facts.machine import Machine
+from slipway.settings.balancing import SERVER_NAME
+from slipway.settings.model import Settings
+from slipway.tasks import authority
+
+# On the load balancer: the names of the servers that get no requests, a line each (slipway drain).
+DRAINED = "/etc/nginx/slipway-drained"
+# On the load balancer: the servers, how requests are passed to them, and the headers of its own answers.
+UPSTREAM, PASS, OWN_HEADERS = (f"snippets/slipway-{name}.conf" for name in ("upstream", "pass", "own-headers"))
+# On an application server: who may connect.
+BEHIND = "snippets/slipway-behind.conf"
+# The headers of templates/nginx/headers, which an application server has sent already.
+HEADERS = {
+    "Strict-Transport-Security": "$hsts",
+    "Content-Security-Policy": "$content_security_policy",
+    "X-Frame-Options": "DENY",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "strict-origin-when-cross-origin",
+    "Permissions-Policy": '"camera=(), geolocation=(), microphone=(), usb=()"',
+    "Cross-Origin-Opener-Policy": "same-origin-allow-popups",
+    "Cross-Origin-Resource-Policy": "$cross_origin_resource_policy",
+}
+
+
+def drained(settings: Settings) -> list[str]:
+    """The application servers that `slipway drain` has taken out of rotation."""
+    if not settings.is_balancer:
+        return []
+    known = [peer.name for peer in settings.peers_with("web")]
+    there = host.get_fact(Output, command=f"cat {DRAINED}").split()
+    for name in (name for name in known if name in there):
+        note(f"{name} is drained: it gets no requests until `slipway undrain {name}`")
+    return [name for name in known if name in there]
+
+
+def address_problems(settings: Settings) -> list[str]:
+    """Whether an application server has the address that its Nginx listens on."""
+    here = settings.peer
+    machine: dict[str, str] = host.get_fact(Machine) if here and settings.is_behind else {}
+    own = machine.get("addresses", "").split()
+    if not here or not machine or here.address in own:
+        return []
+    return [
+        f"private_address: found {here.address}, which is none of this host's, need one by which the load balancer"
+        f" reaches it: {' or '.join(own)}"
+    ]
+
+
+def certificates(settings: Settings) -> list[str]:
+    """The files that Nginx reads at a reload."""
+    return [authority.AUTHORITY, authority.OWN] if settings.is_balancer or settings.is_behind else []
+
+
+def files(settings: Settings) -> dict[str, str]:
+    """The templates of further files below /etc/nginx, by the file."""
+    if settings.is_balancer:
+        return {UPSTREAM: "nginx/upstream", PASS: "nginx/pass", OWN_HEADERS: "nginx/own-headers"}
+    return {BEHIND: "nginx/behind"} if settings.is_behind else {}
+
+
+def values(settings: Settings, out: Collection[str]) -> dict[str, Any]:
+    """The values of those templates, and of the others; `out` are the servers that get no requests."""
+    here = settings.peer
+    return {
+        "is_balancer": settings.is_balancer,
+        "is_behind": settings.is_behind,
+        "behind": BEHIND,
+        "upstream": UPSTREAM,
+        "pass_on": PASS,
+        "own_headers": OWN_HEADERS,
+        "all_headers": HEADERS,
+        "request_id": "$http_x_request_id" if settings.is_behind else "$request_id",
+        "listen": f"{here.address}:{settings.lb_port}" if here and settings.is_behind else "",
+        "authority": authority.AUTHORITY,
+        "own_certificate": authority.OWN,
+        "server_name": SERVER_NAME,
+        "balancers": [peer.address for peer in settings.peers_with("lb")],
+        "servers": [(peer, peer.name in out) for peer in settings.peers_with("web")],
+    }

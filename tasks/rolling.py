@@ -1,0 +1,113 @@
+"""A release that goes from application server to application server behind a load balancer: one first, the canary, then
+batches of release_batch. Where one fails, no further one gets it, and those that have it go back.
+
+pyinfra runs an operation on all hosts before the next one, so each batch has operations of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from pyinfra import host
+from pyinfra.api import Host, operation
+from pyinfra.api.exceptions import PyinfraError
+
+from slipway.engine import notes
+from slipway.engine.components import in_order
+from slipway.facts.base import Output
+from slipway.ops.commands import Commands
+from slipway.settings.model import Settings
+from slipway.tasks.release_steps import command
+
+
+def is_rolling(settings: Settings) -> bool:
+    return settings.is_behind and len(settings.peers_with("web")) > 1
+
+
+def is_first(settings: Settings) -> bool:
+    """Whether this host does what is done once."""
+    return not is_rolling(settings) or host.name == _servers(settings)[0].name
+
+
+def check_all_here(settings: Settings) -> None:
+    """Raises PyinfraError if the run is without some of the servers: a page of one release would load files of its own
+    from another one."""
+    if not is_rolling(settings) or settings.arguments.release_partial:
+        return
+    there = {one.name for one in _servers(settings)}
+    if absent := [peer.name for peer in settings.peers_with("web") if peer.name not in there]:
+        raise PyinfraError(
+            f"found a run without {', '.join(absent)}, expected all application servers, or visitors get pages of one"
+            " release and files of another; nothing was changed. Without --limit all are asked; of one that is down:"
+            f" slipway drain {absent[0]}, and --partial (with plain pyinfra: --data release_partial=True)"
+        )
+
+
+def batches(names: Sequence[str], release_batch: str) -> list[list[str]]:
+    """The servers in the order of their turns: one, then as many at once as `release_batch` says, "2" or "25%"."""
+    share = release_batch.removesuffix("%")
+    size = int(share) if share == release_batch else len(names) * int(share) // 100
+    size = max(size, 1)
+    return [[*names[:1]], *([*names[at : at + size]] for at in range(1, len(names), size))]
+
+
+def one_by_one(settings: Settings, change: Callable[[], None], wanted: Callable[[], str]) -> None:
+    """Carry out `change`, which activates the release `wanted`, on the servers in turn, and go back if it fails."""
+    names = [one.name for one in _servers(settings)]
+    before, previous = _leads_to(settings, "current"), _leads_to(settings, "previous")
+    in_order(
+        [
+            partial(_in_turn, settings, batch, change, number)
+            for number, batch in enumerate(batches(names, settings.release_batch))
+        ]
+    )
+    go_back(name="Go back to the release before", settings=settings, wanted=wanted, before=before, previous=previous)
+    hold(name="Check that all servers have the release", settings=settings)
+
+
+def _in_turn(settings: Settings, batch: Sequence[str], change: Callable[[], None], number: int) -> None:
+    if host.name in batch:
+        if number:
+            hold(name="Check the servers before this one", settings=settings)
+        change()
+
+
+@operation()
+def hold(settings: Settings) -> Commands:
+    """Stop here if another server has failed."""
+    if failed := _failed():
+        live = f"$(readlink {settings.site_root}/current) is live here"
+        yield f'echo "{", ".join(failed)} failed; {live}" >&2; exit 1'
+
+
+@operation()
+def go_back(settings: Settings, wanted: Callable[[], str], before: str, previous: str) -> Commands:
+    """Activate the release `before` again if another server has failed, and remember the `previous` one."""
+    failed = _failed()
+    if not failed or not before or before == wanted():
+        return
+    notes.note(f"current -> releases/{before} (was releases/{wanted()}): {', '.join(failed)} failed")
+    if "app" in host.groups:
+        yield command(settings, "begin", before, "keep")
+    yield command(settings, "switch", before)
+    if "app" in host.groups:
+        yield command(settings, "take_over")
+    yield command(settings, "remember", previous)
+
+
+def _failed() -> list[str]:
+    """The servers of the run that have failed in it, by name."""
+    return sorted(one.name for one in host.state.failed_hosts & host.state.activated_hosts)
+
+
+def _servers(settings: Settings) -> list[Host]:
+    """The application servers of the run that could be connected, in the inventory's order."""
+    names = {peer.name for peer in settings.peers_with("web")}
+    return [one for one in host.inventory if one.name in names and one in host.state.activated_hosts]
+
+
+def _leads_to(settings: Settings, link: str) -> str:
+    """The id of the release that a link leads to, "" for none."""
+    found = host.get_fact(Output, command=f"readlink {settings.site_root}/{link}")
+    return found.strip().removeprefix("releases/")
