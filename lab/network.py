@@ -100,15 +100,28 @@ def first_number(user: int) -> int:
     return user * LABS_OF_USER % 256
 
 
-def rules(table: str, bridge: str, subnet: str) -> str:
+def connected(lab: Instance) -> Path:
+    """A file that exists while the lab's hosts reach each other."""
+    return lab.state / "connected"
+
+
+def connect(lab: Instance) -> None:
+    """Let the lab's hosts reach each other, as far as the bridge's rules are concerned."""
+    connected(lab).touch()
+    run("Set the NAT rules", ["nft", "-f", "-"], input=rules(lab.table, lab.bridge, str(of(lab).subnet), False))
+
+
+def rules(table: str, bridge: str, subnet: str, is_apart: bool = True) -> str:
     """The nftables script for the bridge's NAT."""
+    # Also of what the bridge itself passes on, where the kernel shows it to these (bridge-nf-call-iptables).
+    verdict = "drop" if is_apart else "accept"
     return f"""
 table ip {table}
 delete table ip {table}
 table ip {table} {{
   chain out {{ type nat hook postrouting priority srcnat; ip saddr {subnet} oifname != "{bridge}" masquerade; }}
   # Isolated ports do not reach each other on the bridge; this machine must not route between them either.
-  chain apart {{ type filter hook forward priority filter; iifname "{bridge}" oifname "{bridge}" drop; }}
+  chain apart {{ type filter hook forward priority filter; iifname "{bridge}" oifname "{bridge}" {verdict}; }}
 }}
 """
 
@@ -217,7 +230,8 @@ def _bridge_up(lab: Instance, network: Network) -> None:
     for path, least in KERNEL.values():
         if int(path.read_text()) < least:
             path.write_text(str(least))
-    run("Set the NAT rules", ["nft", "-f", "-"], input=rules(lab.table, lab.bridge, str(subnet)))
+    is_apart = not connected(lab).exists()
+    run("Set the NAT rules", ["nft", "-f", "-"], input=rules(lab.table, lab.bridge, str(subnet), is_apart))
     run("Pass the firewall", ["nft", "-f", "-"], input=passages(_ruleset(), lab.table, lab.bridge))
 
 

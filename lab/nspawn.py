@@ -102,17 +102,12 @@ class Nspawn:
         cgroups = cgroups_of(machine)
         for cgroup in cgroups:
             cgroup.mkdir()
-        arguments = [port_name(machine), str(self._connected), " ".join(map(str, cgroups)), *boot]
+        arguments = [port_name(machine), str(network.connected(self.lab)), " ".join(map(str, cgroups)), *boot]
         self.lab.start(role, ["sh", "-uc", SUPERVISOR, "slipway-lab-host", *arguments])
-
-    @property
-    def _connected(self) -> Path:
-        """Exists while the hosts of the lab reach each other."""
-        return self.lab.state / "connected"
 
     def connect(self, names: Iterable[str]) -> None:
         """Let the hosts reach each other, and those that boot later."""
-        self._connected.touch()
+        network.connect(self.lab)
         for port in (port_name(machine_name(self.lab, name)) for name in names if self.is_running(name)):
             run("Connect the hosts", ["bridge", "link", "set", "dev", port, "isolated", "off"])
 

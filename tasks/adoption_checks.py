@@ -30,7 +30,7 @@ from slipway.ops.templates import render
 from slipway.settings.model import Settings
 from slipway.tasks import nginx
 from slipway.tasks.adoption_facts import earlier, mongodb_data
-from slipway.tasks.firewall import InputRules, UfwInForce
+from slipway.tasks.firewall import InputRules, UfwInForce, rules_of_peers
 from slipway.tasks.kernel import parameters
 
 
@@ -78,7 +78,7 @@ def _firewall(found: dict[str, str], settings: Settings) -> Iterator[Obstacle]:
     ours |= {*settings.web_ports} if {"lb", "web"} & {*host.groups} else set()
     yield from network.closed(network.listeners(found), network.open_ports(lines), settings, ours)
     yield from network.closed(network.datagrams(found), network.open_ports(lines, "udp"), settings, ours)
-    yield from network.lost_rules(lines, settings, ssh_ports)
+    yield from network.lost_rules(lines, settings, ssh_ports, rules_of_peers(settings))
 
 
 def _mongodb(found: dict[str, str], data: dict[str, Any], settings: Settings) -> Iterator[Obstacle]:

@@ -23,6 +23,7 @@ from slipway.ops.units import know, service
 from slipway.secrets.store import MONGODB_ADMIN
 from slipway.settings import alarms as alarm_settings
 from slipway.settings.model import Settings
+from slipway.tasks import authority
 from slipway.tasks.credentials import host_secrets
 from slipway.tasks.release_steps import FOLDER, place_of, text_of
 
@@ -112,6 +113,7 @@ def facts(settings: Settings) -> Facts:
         if _has_oplog(settings)
         else [],
         slow_per_minute=settings.alarm_slow_per_minute,
+        server_certificate=authority.OWN if settings.has_authority else "",
     )
 
 

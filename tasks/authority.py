@@ -35,7 +35,7 @@ def names(settings: Settings) -> list[str]:
     """What the certificate is for: the server's name and address in the inventory, and its roles' names."""
     from slipway.secrets.authority import DNS_NAME
 
-    here = settings.peer
+    here = settings.here
     assert here
     own = [here.name] if DNS_NAME.fullmatch(here.name) and here.name != here.address else []
     return [*own, *([here.address] if here.address else []), *([SERVER_NAME] if settings.is_behind else [])]

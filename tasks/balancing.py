@@ -46,7 +46,7 @@ def drained(settings: Settings) -> list[str]:
 
 def address_problems(settings: Settings) -> list[str]:
     """Whether an application server has the address that its Nginx listens on."""
-    here = settings.peer
+    here = settings.here
     machine: dict[str, str] = host.get_fact(Machine) if here and settings.is_behind else {}
     own = machine.get("addresses", "").split()
     if not here or not machine or here.address in own:
@@ -71,7 +71,7 @@ def files(settings: Settings) -> dict[str, str]:
 
 def values(settings: Settings, out: Collection[str]) -> dict[str, Any]:
     """The values of those templates, and of the others; `out` are the servers that get no requests."""
-    here = settings.peer
+    here = settings.here
     return {
         "is_balancer": settings.is_balancer,
         "is_behind": settings.is_behind,

@@ -120,11 +120,11 @@ def rules(settings: Settings, ssh_ports: list[str], is_web: bool) -> list[str]:
     ]
     web = [f"allow {port}/tcp" for port in settings.web_ports] if is_web and not settings.is_behind else []
     allowed = [f"allow {port}" for port in settings.firewall_allow]
-    return list(dict.fromkeys([*ssh, *web, *allowed, *of_peers(settings)]))
+    return list(dict.fromkeys([*ssh, *web, *allowed, *rules_of_peers(settings)]))
 
 
-def of_peers(settings: Settings) -> list[str]:
-    """The rules for the inventory's other servers: each port is open to exactly those that need it."""
+def rules_of_peers(settings: Settings) -> list[str]:
+    """Those for the other servers of the inventory: a port that one of them needs is open to its address alone."""
     balancers = settings.peers_with("lb") if settings.is_behind else []
     return [f"allow from {peer.address} to any port {settings.lb_port} proto tcp" for peer in balancers]
 

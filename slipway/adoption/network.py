@@ -224,11 +224,13 @@ def ufw_rules(lines: Sequence[str]) -> list[Rule]:
     return found
 
 
-def lost_rules(lines: Sequence[str], settings: Settings, ssh_ports: Collection[str]) -> Iterator[Obstacle]:
-    """UFW's rules that would be removed with all others, and whose effect no setting has."""
+def lost_rules(
+    lines: Sequence[str], settings: Settings, ssh_ports: Collection[str], ours: Collection[str] = ()
+) -> Iterator[Obstacle]:
+    """UFW's rules that would be removed with all others, and whose effect no setting has; `ours` stay."""
     if "ENABLED=yes" not in lines:
         return
-    ruled = ufw_rules(lines)
+    ruled = [rule for rule in ufw_rules(lines) if str(rule).removeprefix("ufw ") not in ours]
     if 'DEFAULT_OUTPUT_POLICY="DROP"' in lines or 'DEFAULT_OUTPUT_POLICY="REJECT"' in lines:
         found = "a default that refuses outgoing traffic, which Slipway's does not"
         yield Obstacle("ufw default deny outgoing", found, "ufw default allow outgoing")

@@ -139,10 +139,16 @@ def errors(facts: Facts, host: Host, memory: Memory) -> Found:
 
 def certificates(facts: Facts, host: Host, memory: Memory) -> Found:
     """A certificate is renewed when a third of its lifetime is left: at a quarter, renewals have failed."""
-    for site in facts.sites:
-        code, text = host.run(
-            "openssl", "x509", "-noout", "-startdate", "-enddate", "-in", f"{site.certificate}/fullchain.pem"
-        )
+    advice = (
+        "it was not renewed; browsers reject the site once it has expired",
+        "slipway apply; certbot renew --dry-run",
+    )
+    known = [(site.domain, f"{site.certificate}/fullchain.pem", *advice) for site in facts.sites]
+    if facts.server_certificate:
+        why = "the other servers refuse this one once it has expired"
+        known.append(("this server", facts.server_certificate, why, "slipway apply"))
+    for name, file, why, what_to_do in known:
+        code, text = host.run("openssl", "x509", "-noout", "-startdate", "-enddate", "-in", file)
         dates = re.findall(r"not(?:Before|After)=(.*)", text)
         if code or len(dates) != 2:
             continue
@@ -151,11 +157,11 @@ def certificates(facts: Facts, host: Host, memory: Memory) -> Found:
         if left < (end - begin) / 4:
             said = f"expires in {left / DAY:.0f} days" if left > DAY else f"expires in {max(left, 0) / HOUR:.0f} hours"
             yield (
-                f"certificate {site.domain}",
+                f"certificate {name}",
                 Problem(
-                    f"the certificate of {site.domain} {said if left > 0 else 'has expired'}",
-                    "it was not renewed; browsers reject the site once it has expired",
-                    "slipway apply; certbot renew --dry-run",
+                    f"the certificate of {name} {said if left > 0 else 'has expired'}",
+                    why,
+                    what_to_do,
                     at_once=True,
                 ),
             )

@@ -16,7 +16,7 @@ from slipway.ui.console import Console, escape, plain
 @pass_console
 def releases(console: Console, environment: str, limit: tuple[str, ...], data: tuple[str, ...], site: str) -> None:
     """List the releases on the hosts, newest first; `slipway rollback` can activate each."""
-    from slipway.releases.listing import releases_of, rows
+    from slipway.releases.listing import difference, releases_of, rows
 
     session = Session(environment, "", limit, [*data, f"release_site={site}"])
     with connected(session, console), console.doing(f"Asking {names_of(session)}"):
@@ -26,4 +26,9 @@ def releases(console: Console, environment: str, limit: tuple[str, ...], data: t
             console.host(name, roles)
             for mark, line in rows(found[name]):
                 console.say(escape(plain(line)), f"  {mark:<8} ")
+    behind = {
+        name: found[name] for name, its in session.connections.settings.items() if its.is_behind and name in found
+    }
+    if said := difference(behind):
+        console.say(escape(said), "  ")
     end_with_failures(session.connections.failures)

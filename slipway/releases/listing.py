@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel
@@ -66,6 +66,17 @@ def _record(text: str) -> dict[str, str]:
     if not isinstance(found, dict):
         return {}
     return {k: v for k, v in found.items() if k in ReleaseThere.model_fields and isinstance(v, str)}
+
+
+def difference(servers: Mapping[str, list[ReleaseThere]]) -> str:
+    """How the releases that are live on the application servers of one site differ, "" if they do not."""
+    live = {
+        name: next((one.id for one in releases if one.place == "current"), "none") for name, releases in servers.items()
+    }
+    if len({*live.values()}) < 2:
+        return ""
+    said = ", ".join(f"{name} has {release}" for name, release in live.items())
+    return f"the servers differ: {said}; `slipway release` or `slipway rollback ID` gives all the same one"
 
 
 def rows(releases: list[ReleaseThere]) -> Iterator[tuple[str, str]]:

@@ -43,7 +43,7 @@ class Balancing(Section):
 def problems(settings: Settings) -> Iterator[str]:
     """What keeps this host from its place in an inventory with a load balancer, a line each."""
     balancers, servers = settings.peers_with("lb"), settings.peers_with("web")
-    here = settings.peer
+    here = settings.here
     if not balancers or not here:
         return
     if settings.is_balancer:
@@ -68,7 +68,7 @@ def problems(settings: Settings) -> Iterator[str]:
 
 
 def _of_balancer(settings: Settings) -> Iterator[str]:
-    here, (first, *_) = settings.peer, settings.peers_with("lb")
+    here, (first, *_) = settings.here, settings.peers_with("lb")
     assert here
     if others := [role for role in here.roles if role != "lb"]:
         yield (

@@ -82,8 +82,6 @@ class Settings(
     _first_site: str = PrivateAttr(default="")
     _arguments: Arguments = PrivateAttr(default_factory=Arguments.model_construct)
     _peers: tuple[Peer, ...] = PrivateAttr(default=())
-    # This host among them.
-    _name: str = PrivateAttr(default="")
 
     @field_validator("backend_secrets")
     @classmethod
@@ -125,25 +123,20 @@ class Settings(
         """Those of them that have a role, in the inventory's order."""
         return [peer for peer in self._peers if role in peer.roles]
 
-    def know(self, peers: tuple[Peer, ...], name: str) -> None:
-        """Take note of the servers of the inventory, and of this one's name there."""
-        for site in self.all_sites:
-            site._peers, site._name = peers, name
-
     @property
-    def peer(self) -> Peer | None:
-        """This server among them; None where nobody knows."""
-        return next((peer for peer in self._peers if peer.name == self._name), None)
+    def here(self) -> Peer | None:
+        """This one of them; None where no inventory is known."""
+        return next((peer for peer in self._peers if peer.is_here), None)
 
     @property
     def is_balancer(self) -> bool:
         """Whether this is the load balancer."""
-        return bool(self.peer and "lb" in self.peer.roles)
+        return bool(self.here and "lb" in self.here.roles)
 
     @property
     def is_behind(self) -> bool:
         """Whether this is an application server behind a load balancer."""
-        return bool(self.peers_with("lb") and self.peer and "web" in self.peer.roles)
+        return bool(self.peers_with("lb") and self.here and "web" in self.here.roles)
 
     @property
     def web_ports(self) -> list[int]:
@@ -219,8 +212,7 @@ class Settings(
         others = []
         for site in self.sites:
             other = Settings(**of_another_site(own, site))
-            other._first_site, other._arguments = self.site_name, self._arguments
-            other._peers, other._name = self._peers, self._name
+            other._first_site, other._arguments, other._peers = self.site_name, self._arguments, self._peers
             others.append(other)
         return [self, *others]
 

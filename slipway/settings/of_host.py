@@ -33,7 +33,9 @@ def settings_of(
     """The settings of `host`, from its merged data; `inventory` names its file, `warn` is as of `check`. What
     `committed_warnings` finds is not among them. Raises SettingsError."""
     settings = check(host.data.dict(), _origin(host, inventory), warn)
-    settings.know(peers_of(host), host.name)
+    settings._peers = peers_of(host)
+    # Those of a further site know none of them yet.
+    settings.__dict__.pop("all_sites", None)
     if problems := [*apart_problems(settings, host.groups), *balancing.problems(settings)]:
         raise SettingsError(f"{inventory} ({host.name}): {problem}" for problem in problems)
     return settings

@@ -23,15 +23,17 @@ class Peer:
     address: str
     # Its settings as the inventory and group_data give them, unchecked, without defaults; no secret is among them.
     given: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    # Whether it is the host that knows them.
+    is_here: bool = False
 
 
 def peers_of(host: Host) -> tuple[Peer, ...]:
     """The peers of a host in the order of the inventory, itself among them."""
-    return tuple(_peer(one) for one in host.inventory if {*one.groups} & {*ROLES})
+    return tuple(_peer(one, one is host) for one in host.inventory if {*one.groups} & {*ROLES})
 
 
-def _peer(host: Host) -> Peer:
+def _peer(host: Host, is_here: bool) -> Peer:
     given = host.data.dict()
     places = (given.get("private_address"), given.get("ssh_hostname"), host.name)
     address = next((str(place) for place in places if place and is_ipv4(str(place))), "")
-    return Peer(host.name, tuple(role for role in ROLES if role in host.groups), address, given)
+    return Peer(host.name, tuple(role for role in ROLES if role in host.groups), address, given, is_here)

@@ -85,6 +85,8 @@ class HostStatus(BaseModel):
     # A line of a component, by its title.
     reports: dict[str, str] = {}
     certificate: Certificate | None = None
+    # Visitors reach an application server by the load balancer, which has the certificate.
+    is_behind: bool = False
     disks: list[Disk] = []
     release: Release | None = None
     # Of the first site, those two; and of the host's further ones.
@@ -127,8 +129,9 @@ def status(session: Session) -> StatusReport:
         }
 
     found, now = session.connections.ask(question), datetime.now(UTC).replace(microsecond=0)
+    known = session.connections.settings
     hosts = [
-        status_of(name, its, found[name], now)
+        status_of(name, its, found[name], now).model_copy(update={"is_behind": known[name].is_behind})
         if name in found
         else HostStatus(name=name, roles=its, failure=session.connections.failures.get(name, "not asked"))
         for name, its in roles.items()
@@ -219,7 +222,7 @@ def rows(host: HostStatus, now: datetime) -> Iterator[tuple[str, str]]:
         yield "service", f"{service.unit} [{colour}]{service.active}[/] ({service.sub}){unhealthy}"
     for title, text in host.reports.items():
         yield title, shown(text) or "[red]unknown[/]"
-    if "web" in host.roles:
+    if {*host.roles} & {"lb", "web"} and not host.is_behind:
         yield "certificate", _of_certificate(host.certificate)
         for site in host.further_sites:
             yield "", f"{shown(site.name)}: {_of_certificate(site.certificate)}"

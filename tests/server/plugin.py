@@ -60,15 +60,28 @@ class Server:
         backend.set_host(host)
         return host
 
+    @property
+    def front(self) -> str:
+        """The name of the host that visitors reach, the load balancer if there is one."""
+        balancers = self.settings.peers_with("lb") if self.settings.is_behind else []
+        return balancers[0].name if balancers else self.name
+
+    @property
+    def front_address(self) -> str:
+        if self.front == self.name:
+            return self.address
+        given = self.settings.peers_with("lb")[0].given
+        return str(given.get("ssh_hostname") or self.front)
+
     @cached_property
     def site(self) -> Site:
         """The site, as visitors reach it."""
         if self.environment == "lab":
             from slipway.lab import hosts
 
-            return hosts.site(hosts.find(self.name), self.settings.site_domain, self.address)
+            return hosts.site(hosts.find(self.front), self.settings.site_domain, self.front_address)
         roots = _roots(self.settings.tls_authorities)
-        return Site(self.settings.site_domain, self.address, roots, seconds=self.settings.limits.visit)
+        return Site(self.settings.site_domain, self.front_address, roots, seconds=self.settings.limits.visit)
 
 
 @cache
@@ -194,7 +207,7 @@ def _tell_once(item: pytest.Item, said: str) -> None:
     """Fail for a certificate that is not trusted, once, whatever number of tests can't look at the site then."""
     given: dict[str, Any] = item.callspec.params if hasattr(item, "callspec") else {}
     server = given.get("server")
-    site = f"{server.settings.site_domain} at {server.address}" if server else "the site"
+    site = f"{server.settings.site_domain} at {server.front_address}" if server else "the site"
     if site in _untrusted:
         pytest.skip(f"the certificate of {site} is not trusted, as another test reports")
     _untrusted.add(site)

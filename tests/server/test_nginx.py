@@ -107,14 +107,14 @@ def test_an_unknown_host_name_gets_no_site(server):
             pass
     if "listen 80 default_server" not in default:
         pytest.skip("another site is the default server")
-    with socket.create_connection((server.address, 80), timeout=10) as connection:
+    with socket.create_connection((server.front_address, 80), timeout=10) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: unknown.example\r\n\r\n")
         assert connection.recv(1) == b""
 
 
 def test_a_body_over_the_limit_is_refused(server):
     size = server.settings.nginx_max_body_mb * 2**20 + 1
-    with socket.create_connection((server.address, 443), timeout=10) as plain:
+    with socket.create_connection((server.front_address, 443), timeout=10) as plain:
         context = ssl.create_default_context(cafile=server.site.authorities)
         with context.wrap_socket(plain, server_hostname=server.settings.site_domain) as connection:
             lines = ("POST /api/auth/login HTTP/1.1", f"Host: {server.settings.site_domain}", f"Content-Length: {size}")

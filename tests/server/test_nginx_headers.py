@@ -106,7 +106,7 @@ def raw(server, request: str) -> str:
     """The response headers of a raw request, in lower case."""
     context = ssl.create_default_context(cafile=server.site.authorities)
     port = 443 + server.site.port_offset
-    plain = socket.create_connection((server.address, port), timeout=10)
+    plain = socket.create_connection((server.front_address, port), timeout=10)
     with context.wrap_socket(plain, server_hostname=server.settings.site_domain) as connection:
         connection.sendall(request.encode())
         received = b""

@@ -5,8 +5,9 @@ A case is a file `<module>.<operation>/<case>.yaml` of two YAML documents. The f
     args: the operation's arguments
     settings: settings that differ from the defaults, for an operation that takes `settings`
     secrets: given secrets by name
-    host: {groups: [web, app, db], port: 22, data: {}}, its roles, the port that it is connected by, and its settings
-      where pyinfra is asked for them
+    peers: the servers of the inventory, each as the fields of settings.peers.Peer
+    host: {groups: [web, app, db], port: 22, data: {}, failed: []}, its roles, the port that it is connected by, its
+      settings where pyinfra is asked for them, and the names of other hosts that have failed
     facts: a list of a fact with its arguments and its answer. A fact that the list lacks fails the case, and so does
       an answer that nobody asked for. Of an argument `command`, a shell command, a distinctive part is enough.
 
@@ -34,7 +35,7 @@ from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
 import pytest
@@ -56,6 +57,7 @@ from slipway.facts.mongodb import alone
 from slipway.ops.units import Ready
 from slipway.releases import artifact, build_tools, sources
 from slipway.settings.model import Settings
+from slipway.settings.peers import Peer
 from slipway.tasks import python_environment
 
 SEPARATOR = "\n---\n"
@@ -68,6 +70,13 @@ SENT = (mongodb_data, mongodb_set)
 NOW = 1767225600
 ENVIRONMENT = python_environment.Environment(Locked("uv.lock", (Package("fastapi", "0.115.0", (File("0" * 64),)),)))
 RELEASE_ID, ARCHIVE = "20260101000000-abc1234", "an archive"
+
+
+# Each certificate that it issues has a key of its own.
+AUTHORITY = SimpleNamespace(
+    issue=lambda name, names, **_: f"a certificate of {name} for {', '.join(names)}\n",
+    reason_to_issue=lambda found, **_: "" if found else "there is none",
+)
 
 
 class Loader(yaml.SafeLoader):
@@ -90,6 +99,12 @@ def _call(loader: yaml.SafeLoader, node: yaml.Node) -> Callable[[], Any]:
 Loader.add_constructor("!call", _call)
 
 
+class Failed(NamedTuple):
+    """Another host, which has failed."""
+
+    name: str
+
+
 class FakeHost:
     """A host that answers facts from a case."""
 
@@ -100,7 +115,8 @@ class FakeHost:
         self.groups = on.get("groups", ["web", "app", "db"])
         self.connector = SimpleNamespace(client=SimpleNamespace(_ssh_config={"port": on.get("port", 22)}))
         self.data = on.get("data", {})
-        self.state = SimpleNamespace(is_executing=False)
+        failed = {Failed(name) for name in on.get("failed", [])}
+        self.state = SimpleNamespace(is_executing=False, failed_hosts=failed, activated_hosts=failed)
         self._facts = facts
         self._asked: list[int] = []
 
@@ -199,6 +215,8 @@ class Runner:
             self._monkeypatch.setenv(f"SLIPWAY_SECRET_{name}", value)
         if "settings" in operation.__annotations__:
             settings = arguments["settings"] = self._settings_with(**given.get("settings", {}))
+            settings._peers = tuple(Peer(**{**one, "roles": tuple(one["roles"])}) for one in given.get("peers", []))
+            settings.__dict__["authority"] = AUTHORITY
             secrets |= {f"<{name}>": value for name, value in settings.secrets.items()}
         if "parts" in arguments:
             arguments["parts"] = tuple(arguments["parts"])
