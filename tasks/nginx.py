@@ -116,7 +116,10 @@ def drifts(settings: Settings) -> dict[str, Drift]:
     drifts=drifts,
 )
 def nginx(settings: Settings) -> None:
-    if not settings.is_behind:
+    if settings.is_behind:
+        # Without which Nginx does not start (nginx/unconfigured.conf).
+        directory(name="Create Nginx's folder of certificates", path=TLS_FOLDER)
+    else:
         directory(name="Create the ACME webroot", path=ACME_WEBROOT)
     for page in ("unavailable.html", "unavailable.json"):
         put(name=f"Write the error page {page}", path=f"{ERROR_PAGES}/{page}", content=render(f"nginx/{page}"))

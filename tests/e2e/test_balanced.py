@@ -1,0 +1,180 @@
+"""A site on two application servers behind a load balancer, under visitors."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from support.balanced import FIRST, PORT, SECOND, Balanced
+from support.lab_host import BUILT, LabHost
+from support.releases import IMPATIENT, Visits, is_settled
+from support.waiting import wait_until
+
+pytestmark = pytest.mark.thorough
+
+NEXT = "codementee-backend-next.service"
+# What a server asks for as it dies, so that it does not come back by itself.
+DEAD = "systemctl kill --signal KILL nginx; systemctl stop nginx codementee-backend.socket codementee-backend.service"
+ALIVE = "systemctl start codementee-backend.socket codementee-backend.service nginx"
+
+
+@pytest.fixture(scope="module")
+def balanced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Balanced]:
+    found = Balanced(tmp_path_factory.mktemp("project"))
+    found.must("apply", "lab", "--yes", *BUILT)
+    yield found
+    for host in found.hosts:
+        host.remove()
+
+
+@pytest.fixture
+def visits(balanced: Balanced) -> Iterator[Visits]:
+    visits = Visits(balanced.site())
+    time.sleep(1)
+    yield visits
+    visits.process.kill()
+
+
+def failed(visits: Visits, method: str = "") -> dict[str, dict[str, int]]:
+    """The failures that visitors have noticed, of requests of a method."""
+    noticed = visits.noticed()
+    assert all(its["requests"] >= 50 for its in noticed.values()), "too few to notice anything"
+    return {habit: its["failed"] for habit, its in noticed.items() if its["failed"] and habit.startswith(method)}
+
+
+def logged(host: LabHost) -> dict[str, str]:
+    """The address of the visitor of each request in a host's log, by the request's id."""
+    lines = host.ssh("cat /var/log/nginx/requests.log").splitlines()
+    return {entry["id"]: entry["address"] for entry in map(json.loads, lines)}
+
+
+def connects(host: LabHost, address: str, port: int) -> bool:
+    return bool(host.ssh(f"timeout 2 bash -c ': > /dev/tcp/{address}/{port}' 2> /dev/null && echo yes", check=False))
+
+
+def test_it_is_what_it_should_be_and_a_second_apply_changes_nothing(balanced: Balanced) -> None:
+    assert "nothing to change" in balanced.must("apply", "lab", "--yes", *BUILT)
+    verified = balanced.slipway("verify", "lab", *BUILT)
+    assert verified.returncode == 0, verified.stdout[-3000:]
+
+
+def test_both_servers_answer_and_know_the_visitor_and_the_id_of_the_request(balanced: Balanced) -> None:
+    site = balanced.site()
+    assert {site.get("/api/health").status_code for _ in range(10)} == {200}
+    time.sleep(2)  # the log is buffered
+    here, there = logged(balanced.balancer), [logged(server) for server in balanced.servers]
+    visitor = f"{balanced.balancer.record.address.rpartition(chr(46))[0]}.1"
+    for its in there:
+        assert {*its} & {*here}, "none of its requests came through the load balancer"
+        assert all(here[identifier] == address == visitor for identifier, address in its.items() if identifier in here)
+
+
+def test_each_port_is_open_to_exactly_the_servers_that_need_it(balanced: Balanced) -> None:
+    found = {
+        (source.name, target.name, port)
+        for source in balanced.hosts
+        for target in balanced.hosts
+        for port in (22, 80, 443, PORT)
+        if source is not target and connects(source, target.record.address, port)
+    }
+    ssh = {(one.name, other.name, 22) for one in balanced.hosts for other in balanced.hosts if one is not other}
+    web = {(server.name, balanced.balancer.name, port) for server in balanced.servers for port in (80, 443)}
+    behind = {(balanced.balancer.name, server.name, PORT) for server in balanced.servers}
+    assert found == ssh | web | behind
+
+
+def test_only_the_load_balancer_is_answered(balanced: Balanced) -> None:
+    """Not whoever has its address without its certificate, or with that of another server."""
+    url, host = f"https://{balanced.first.record.address}:{PORT}/", f"Host: {balanced.balancer.record.domain}"
+    ask = f"curl -s -o /dev/null -w '%{{http_code}}' -k -H '{host}'"
+    assert balanced.balancer.ssh(f"{ask} {url}") == "400"
+    own = "--cert /etc/slipway/tls/server.pem"
+    assert balanced.balancer.ssh(f"{ask} {own} {url}") == "200"
+    other = balanced.second.ssh("cat /etc/slipway/tls/server.pem")
+    balanced.balancer.ssh(f"cat > /run/other.pem <<'END'\n{other}\nEND")
+    assert balanced.balancer.ssh(f"{ask} --cert /run/other.pem {url}") == "403"
+
+
+def test_a_server_without_its_backend_costs_no_visitor_a_page(balanced: Balanced, visits: Visits) -> None:
+    balanced.second.ssh("systemctl stop codementee-backend.socket codementee-backend.service")
+    time.sleep(6)
+    balanced.second.ssh(ALIVE)
+    time.sleep(6)
+    assert failed(visits, "GET") == {}
+
+
+def test_a_dead_server_costs_no_visitor_a_page_and_comes_back(balanced: Balanced, visits: Visits) -> None:
+    balanced.second.ssh(DEAD)
+    time.sleep(10)
+    balanced.second.ssh(ALIVE)
+    wait_until("the server is back in rotation", lambda: balanced.answered(balanced.second) > 0)
+    assert failed(visits, "GET") == {}
+
+
+def test_a_drained_server_gets_no_requests_until_it_is_put_back(balanced: Balanced, visits: Visits) -> None:
+    balanced.must("drain", "lab", SECOND)
+    time.sleep(1)
+    assert balanced.answered(balanced.second) == 0
+    plan = balanced.must("plan", "lab", *BUILT)
+    assert "nothing to change" in plan
+    assert f"{SECOND} is drained" in plan
+    last = balanced.slipway("drain", "lab", FIRST)
+    assert last.returncode == 1
+    assert "last server in rotation" in last.stderr
+    balanced.must("undrain", "lab", SECOND)
+    wait_until("the server is back in rotation", lambda: balanced.answered(balanced.second) > 0)
+    assert failed(visits) == {}
+
+
+def test_a_release_goes_from_server_to_server_without_a_failed_request(balanced: Balanced, visits: Visits) -> None:
+    (before,) = {*balanced.releases()}
+    balanced.must("release", "lab", "--yes", *BUILT, "--data", "pre_activate=true")
+    (after,) = {*balanced.releases()}
+    assert after != before
+    # Once, on the first.
+    count = "journalctl -u codementee-backend-before --no-pager -o cat | grep -c ^Finished || :"
+    assert [server.ssh(count) for server in balanced.servers] == ["1", "0"]
+    assert "the servers differ" not in balanced.must("releases", "lab")
+    balanced.must("rollback", "lab", "--yes")
+    assert {*balanced.releases()} == {before}
+    assert all(map(is_settled, balanced.servers))
+    assert failed(visits) == {}
+
+
+def test_a_release_that_fails_on_the_second_server_goes_back_on_the_first(balanced: Balanced, visits: Visits) -> None:
+    (before,) = {*balanced.releases()}
+    previous = [server.ssh("readlink /var/www/codementee/previous") for server in balanced.servers]
+    folder = f"/run/systemd/system/{NEXT}.d"
+    balanced.second.ssh(f"mkdir -p {folder}; printf '[Service]\\nExecStartPre=false\\n' > {folder}/sick.conf")
+    try:
+        done = balanced.slipway("release", "lab", "--yes", *BUILT, *IMPATIENT)
+    finally:
+        balanced.second.ssh(f"rm -r {folder}; systemctl daemon-reload")
+    assert done.returncode == 1
+    assert f"{SECOND} failed at: Start the release and check its health" in done.stderr
+    assert f"{SECOND} failed; releases/{before} is live here" in done.stderr
+    assert balanced.releases() == [before, before]
+    assert [server.ssh("readlink /var/www/codementee/previous") for server in balanced.servers] == previous
+    assert all(map(is_settled, balanced.servers))
+    assert failed(visits) == {}
+
+
+def test_a_release_to_some_of_the_servers_is_refused(balanced: Balanced) -> None:
+    done = balanced.slipway("release", "lab", "--yes", "--limit", FIRST, *BUILT)
+    assert done.returncode == 1
+    assert f"found a run without {SECOND}" in done.stderr
+
+
+def test_files_of_the_next_release_are_there_before_it_is_live(balanced: Balanced) -> None:
+    """On a server whose turn has not come: visitors may have a page from another one."""
+    root, name = "/var/www/codementee", "only-there-0a1b2c3d.js"
+    for server in balanced.servers:
+        assets = server.ssh(f"cd {root} && realpath next-assets")
+        folder = f"{assets}/frontend/build/static"
+        server.ssh(f"[ $(readlink {root}/current) != $(readlink {root}/next-assets) ]; mkdir -p {folder}")
+        server.ssh(f"echo 1 > {folder}/{name}")
+    site = balanced.site()
+    assert {site.get(f"/static/{name}").status_code for _ in range(8)} == {200}
