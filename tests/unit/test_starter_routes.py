@@ -203,6 +203,14 @@ def test_a_proxy_that_leaves_the_prefix_changes_nothing(tmp_path):
         ("import logging\nlogging.FileHandler('logs/app.log')", ["logs"]),
         ("from logging.handlers import RotatingFileHandler\nRotatingFileHandler(filename='logs/app.log')", ["logs"]),
         ("from loguru import logger\nlogger.add('logs/app.log')", ["logs"]),
+        (
+            "@dataclass\nclass C:\n    d: str = field(default_factory=lambda: os.getenv('DIR', './uploads'))\nc = C()\nos.makedirs(c.d)",
+            ["uploads"],
+        ),
+        (
+            "class C(BaseSettings):\n    d: Path = Field(default_factory=lambda: Path('uploads'))\nc = C()\nc.d.mkdir()",
+            ["uploads"],
+        ),
         ("os.makedirs('a/b')\nos.makedirs('a')", ["a"]),
         ("from fastapi.staticfiles import StaticFiles\napp.mount('/m', StaticFiles(directory='media'))", ["media"]),
         # Nothing stays of these.

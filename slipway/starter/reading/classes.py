@@ -229,6 +229,7 @@ class Classes:
         if call is default and call is not None:
             default = argument(call, "default", 0)
             factory = argument(call, "default_factory")
+            default = factory.body if isinstance(factory, ast.Lambda) else default
         else:
             factory = None
         is_given = factory is not None or (

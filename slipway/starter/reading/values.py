@@ -194,8 +194,9 @@ class Values:
             return (f"{TOP}/{self.code.root}".rstrip("/"),)
         if name in _SAME and first is not None:
             return self.of(first, scope, depth)
-        if name == "Field":
-            return self.of(argument(node, "default", 0), scope, depth)
+        if name in ("Field", "field"):
+            made = argument(node, "default_factory")
+            return self.of(made.body if isinstance(made, ast.Lambda) else argument(node, "default", 0), scope, depth)
         return self._returned(function, scope, depth)
 
     def _returned(self, function: ast.expr, scope: Scope, depth: int) -> Value:
