@@ -50,7 +50,7 @@ def check_build_tools(settings: Settings, parts: Collection[str]) -> None:
     if "frontend" in parts and settings.frontend_build_on == "server":
         # A fresh server gets it with the packages.
         found = host.get_fact(Output, command="node --version")
-        problems += build_tools.wrong_node(settings, found, host.name)
+        problems += build_tools.problems_there(settings, found, host.name)
     elif "frontend" in parts:
         problems += build_tools.problems_here(settings)
     if problems:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 
+from slipway.settings import frontend_tool as tool
 from slipway.settings import node_versions as node
 from slipway.settings.model import Settings
 
@@ -24,6 +25,20 @@ def problems_here(settings: Settings) -> list[str]:
         *_missing("frontend_build", settings.frontend_build),
         *wrong_node(settings, _node_here(), "this machine"),
     ]
+
+
+def problems_there(settings: Settings, found: str, where: str) -> list[str]:
+    """Why the frontend can't be built on a server, whose `node --version` prints `found`."""
+    source = settings.frontend_source
+    lock = tool.lock_above(source)
+    problems = [*wrong_node(settings, found, where)]
+    if lock and settings.frontend_build == tool.build_command(source, "server"):
+        problems.append(
+            f"frontend_build_on: found the frontend's lock in {lock}, expected it in {source}, of which alone the"
+            ' server gets files: build it on your machine (frontend_build_on = "local"), or set frontend_build to a'
+            " command that needs no lock"
+        )
+    return problems
 
 
 def backend_problems(settings: Settings) -> list[str]:

@@ -123,12 +123,21 @@ def _package_manager(folder: Path, package: dict[str, Any]) -> tuple[str, str]:
     name, _, version = str(package.get("packageManager") or "").partition("@")
     if name in BUILDS:
         return name, f"@{version.partition('+')[0]}" if version else ""
-    # In a workspace the lock is further up.
-    for place in _up(folder):
-        for file, program in LOCKS.items():
-            if (place / file).is_file():
-                return program, ""
-    return "", ""
+    lock = _lock(folder)
+    return (LOCKS[lock.name], "") if lock else ("", "")
+
+
+def _lock(folder: Path) -> Path | None:
+    """The nearest lock: in a workspace it is further up."""
+    places = (place / file for place in _up(folder) for file in LOCKS)
+    return next((place for place in places if place.is_file()), None)
+
+
+def lock_above(source: str) -> str:
+    """The lock of the workspace that a frontend is a member of, "" if it has its own or none."""
+    folder = project.path(source)
+    lock = _lock(folder)
+    return str(lock) if lock and lock.parent.resolve() != folder.resolve() else ""
 
 
 def _up(folder: Path) -> Iterator[Path]:

@@ -59,6 +59,21 @@ def test_the_lock_of_a_workspace_is_further_up(tmp_path, monkeypatch):
     assert tool.build_command(source, "local").startswith("pnpm ")
 
 
+def test_a_member_of_a_workspace_is_not_built_where_its_lock_is_not(tmp_path, monkeypatch, settings_with):
+    source = frontend(tmp_path, {"devDependencies": {"vite": "6"}})
+    (tmp_path / "pnpm-lock.yaml").touch()
+    for name in ("inventory.py", "deploy.py", "requirements.txt"):
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    there = {"backend_source": str(tmp_path), "frontend_source": source, "frontend_build_on": "server"}
+    (problem,) = build_tools.problems_there(settings_with(**there), "v18.20.4\n", "shop")
+    assert problem.startswith(f"frontend_build_on: found the frontend's lock in {tmp_path}/pnpm-lock.yaml, expected")
+    settings = settings_with(**there, frontend_build="npm install && npm run build")
+    assert build_tools.problems_there(settings, "v18.20.4\n", "shop") == []
+    (Path(source) / "package-lock.json").touch()
+    assert build_tools.problems_there(settings_with(**there), "v18.20.4\n", "shop") == []
+
+
 def test_a_server_gets_other_programs_than_npm_by_npm(tmp_path):
     source = frontend(tmp_path, {"packageManager": "pnpm@9.1.0"})
     assert tool.build_command(source, "server") == (
