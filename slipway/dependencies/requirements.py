@@ -195,16 +195,24 @@ class _Reader:
         """Add the dependencies of the project in a folder, in place of the project."""
         import tomllib  # few plans need it
 
+        from slipway.dependencies import setuptools_project  # nor this
+
         file = folder / "pyproject.toml"
         try:
             project = tomllib.loads(text_of(file)).get("project", {}) if file.is_file() else {}
         except tomllib.TOMLDecodeError as error:
             self.problems.append(f"{where}: {file.name}: found invalid TOML ({error})")
             return
+        for name, read in (
+            ("setup.cfg", setuptools_project.of_configuration),
+            ("setup.py", setuptools_project.of_program),
+        ):
+            if "dependencies" not in project and (folder / name).is_file():
+                file, project = folder / name, read(text_of(folder / name))
         if "dependencies" not in project:
             self.found.notes.append(
-                f"{where}: {value} is ignored, as a release runs the folder itself; what only setup.py lists is not"
-                " installed"
+                f"{where}: {value} is ignored, as a release runs the folder itself; what only running setup.py would"
+                " tell is not installed"
             )
         extras = re.split(r"[\s,]+", value.partition("[")[2].partition("]")[0])
         optional = project.get("optional-dependencies", {})

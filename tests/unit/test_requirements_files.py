@@ -156,8 +156,30 @@ def test_the_project_itself_stands_for_its_dependencies(tmp_path, line):
     assert found.notes == []
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        (
+            "setup.py",
+            'import setuptools\nsetuptools.setup(install_requires=["fastapi"], extras_require={"web": ["jinja2"]})',
+        ),
+        ("setup.py", 'NEEDED = ("fastapi",)\nsetup(install_requires=NEEDED, extras_require={"web": ["jinja2"]})'),
+        (
+            "setup.cfg",
+            "[options]\ninstall_requires =\n  fastapi\n  # a comment\n[options.extras_require]\nweb =\n  jinja2\n",
+        ),
+    ],
+)
+def test_what_setuptools_lists_is_read_without_running_it(tmp_path, name, text):
+    (tmp_path / name).write_text(f"raise SystemExit\n{text}" if name == "setup.py" else text)
+    (tmp_path / "requirements.txt").write_text("-e .[web]\nuvicorn\n")
+    found = read(tmp_path / "requirements.txt", tmp_path)
+    assert [entry.text for entry in found.entries] == ["fastapi", "jinja2", "uvicorn"]
+    assert found.notes == []
+
+
 def test_a_project_that_lists_its_dependencies_in_code_is_ignored_with_a_note(tmp_path):
-    (tmp_path / "setup.py").write_text("setup()")
+    (tmp_path / "setup.py").write_text("setup(install_requires=open('list.txt').readlines())")
     (tmp_path / "requirements").mkdir()
     file = tmp_path / "requirements/base.txt"
     file.write_text("-e .\nfastapi\n")
