@@ -124,6 +124,7 @@ def locked(wanted: dict[str, list[Settings]], pythons: dict[str, str], upgrade: 
                     text = explain.lock(folder, inputs, python, upgrade)
                     said.append(_written(folder / lockfile.NAME, site.backend_source, text, python))
                 its = resolve.locked(folder, site.backend_requirements, python, built, False, indexes)
+                said += its.notes
                 if its.built:
                     text = builds.lock(folder, its, python, upgrade)
                     said.append(_written(folder / builds.NAME, site.backend_source, text, python))

@@ -54,6 +54,14 @@ def test_a_package_that_fails_with_the_newest_version_of_another_one_gets_an_old
     assert lockfile.versions((tmp_path / "backend/pylock.slipway.toml").read_text())["pymongo"] == "4.9.0"
 
 
+def test_what_is_not_locked_is_told(site, index, tmp_path):
+    index.add("server", "1.0")
+    one = site("-e .\nserver\n")
+    (tmp_path / "backend/setup.py").write_text("setup(install_requires=open('list').readlines())")
+    _, said = locked({"a": [one]}, {"a": "3.11"}, False)
+    assert said.startswith("requirements.txt line 1: . is ignored, ")
+
+
 def test_the_python_of_the_setting_wins_over_the_servers(site, index, tmp_path):
     index.add("server", "1.0")
     locked({"a": [site("server\n", python_version="3.12")]}, {}, False)
