@@ -109,6 +109,8 @@ def measured(name: str, url: str, progress: Progress) -> FirstHour:
 def _commit(name: str, origin: Path) -> None:
     """The project as a repository of its own."""
     shutil.copytree(PROJECTS / name, origin)
+    if not any(origin.rglob("*.py")):
+        shutil.copy(PROJECTS / "main.py", origin)
     if not any(origin.glob("*.txt")) and not any(origin.glob("*.toml")):
         shutil.copy(PACKAGES, origin)
     for command in (("git", "init", "--quiet"), ("git", "add", "-A"), COMMIT):

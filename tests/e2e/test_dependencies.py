@@ -5,25 +5,20 @@ from __future__ import annotations
 import base64
 import json
 import random
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from slipway.lab import network
-from support.lab_host import PROJECT, LabHost
+from support.lab_host import LabHost
 from support.package_index import PackageIndex
+from support.projects import copied
 from support.releases import IMPATIENT, ROOT
 
 pytestmark = pytest.mark.thorough
 
-PROJECTS = PROJECT / "tests/projects"
 ONLY = ("--only", "backend", "--data", "backend_app=main:app", *IMPATIENT)
-
-
-def copied(name: str, folder: Path) -> Path:
-    return Path(shutil.copytree(PROJECTS / name, folder / name))
 
 
 def options(source: Path, **settings: str) -> tuple[str, ...]:

@@ -112,7 +112,7 @@ def test_a_frontend_is_built_and_its_pages_run_unchanged(server: LabHost, tmp_pa
     assert allowed(first) == {script_of(first)}
     (script,) = re.findall(r'src="(/assets/[^"]+)"', first.text)
     assert "immutable" in visitor.get(script).headers["Cache-Control"]
-    assert visitor.get("/backend/health").json() == {"status": "ok"}
+    assert visitor.get("/backend/health").json() == {"version": "1"}
     assert visitor.get("/backend").status_code == 404
     docs = visitor.get("/backend/docs")
     assert "/backend/openapi.json" in docs.text

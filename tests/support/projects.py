@@ -11,13 +11,17 @@ from support.checkout import PROJECT
 from support.lab_host import LabHost
 from support.releases import EXAMPLE
 
+PROJECTS = PROJECT / "tests/projects"
+LISTS = ("requirements.txt", "pyproject.toml", "Pipfile")
 
-def copied(name: str, folder: Path, with_packages: bool = True) -> Path:
-    """A copy of a project. Backends without their own dependencies get the example's: a server installs them
-    once."""
-    shutil.copytree(PROJECT / "tests/projects" / name, folder / name)
-    top = folder / name
-    if not with_packages:
+
+def copied(name: str, folder: Path) -> Path:
+    """A copy of a project. Backends without a list of packages get the example's: a server installs them once. A list
+    alone gets an application."""
+    top = Path(shutil.copytree(PROJECTS / name, folder / name))
+    if not any(top.rglob("*.py")):
+        shutil.copy(PROJECTS / "main.py", top)
+    if any([*top.rglob(name)] for name in LISTS):
         return top
     modules = [*top.rglob("main.py"), *top.rglob("server.py")]
     for place in [module.parent for module in modules]:

@@ -14,10 +14,10 @@ from slipway.dependencies.indexes import Index
 from slipway.dependencies.model import DependenciesError
 
 PROJECTS = Path(__file__).resolve().parents[1] / "projects"
-# What FastAPI 0.115.0 and uvicorn 0.30.6 need, of tests/projects.
+# What FastAPI 0.115.0, uvicorn 0.30.6 and pymongo 4.15.3 need, of tests/projects.
 NAMES = {
     *("annotated-types", "anyio", "click", "fastapi", "h11", "idna", "pydantic", "pydantic-core", "starlette"),
-    *("typing-extensions", "typing-inspection", "uvicorn"),
+    *("typing-extensions", "typing-inspection", "uvicorn", "pymongo", "dnspython"),
 }
 
 

@@ -271,7 +271,7 @@ def test_a_project_that_needs_another_python_is_refused_even_where_its_packages_
     source = Path(shutil.copytree(PROJECT / "tests/projects/uv-lock", tmp_path / "backend"))
     settings = settings_with(backend_source=str(source))
     found, said = on_host(settings)
-    assert said == ["dependencies: 13 packages of uv.lock"]
+    assert said == ["dependencies: 16 packages of uv.lock"]
     for file in ("pyproject.toml", "uv.lock"):
         text = (source / file).read_text()
         (source / file).write_text(text.replace('requires-python = ">=3.10"', 'requires-python = ">=3.12"'))

@@ -4,9 +4,14 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from shop.tasks import add, ticks
+from shop.tasks import VERSION, add, collection
 
 app = FastAPI()
+
+
+@app.get("/health")
+def health() -> dict[str, str]:
+    return {"version": VERSION}
 
 
 @app.post("/sum/{a}/{b}")
@@ -17,4 +22,14 @@ def start(a: int, b: int) -> dict[str, Any]:
 
 @app.get("/ticks")
 def count() -> int:
-    return int(ticks().count_documents({}))
+    return int(collection("ticks").count_documents({}))
+
+
+@app.get("/notes")
+def listed() -> list[str]:
+    return [note["text"] for note in collection("notes").find().sort("_id")]
+
+
+@app.post("/notes/{text}")
+def write(text: str) -> None:
+    collection("notes").insert_one({"text": text})

@@ -10,8 +10,8 @@ queue = Celery("shop", broker=URL, backend=URL)
 queue.conf.beat_schedule = {"tick": {"task": "shop.tasks.tick", "schedule": 1.0}}
 
 
-def ticks() -> Any:
-    return MongoClient(os.environ["MONGO_URI"]).get_default_database()["ticks"]
+def collection(name: str) -> Any:
+    return MongoClient(os.environ["MONGO_URI"]).get_default_database()[name]
 
 
 @queue.task
@@ -21,4 +21,4 @@ def add(a: int, b: int) -> dict[str, Any]:
 
 @queue.task
 def tick() -> None:
-    ticks().insert_one({})
+    collection("ticks").insert_one({})

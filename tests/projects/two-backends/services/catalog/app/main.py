@@ -6,10 +6,10 @@ from fastapi import FastAPI
 from pymongo import MongoClient
 
 app = FastAPI()
-seen = MongoClient(os.environ["MONGODB_URL"]).get_default_database()["seen"]
+notes = MongoClient(os.environ["MONGODB_URL"]).get_default_database()["notes"]
 
 
 @app.get("/api/catalog/health")
 def health() -> dict[str, str]:
-    seen.find_one()
+    notes.find_one()
     return {"service": "catalog"}
