@@ -130,7 +130,8 @@ def backend_paths(of: Reading) -> Found | None:
         if first and "{" not in first and first != taken and re.fullmatch(r"[\w.~@+-]+", first):
             by_first.setdefault(first, []).append(where)
     if (prefix := stripped(of)) and prefix.strip("/") not in by_first:
-        where = next(str(place) for path, place in of.project.api.stripped if path == prefix)
+        of_proxies = (str(place) for path, place in of.project.api.stripped if path == prefix)
+        where = next(of_proxies, f"{backend.app.file}, root_path of FastAPI before 0.109")
         return Found("backend_paths", [f"{prefix}/ -> /"], f"{where}: {prefix} is stripped")
     order = sorted(by_first, key=lambda first: (first != "api", first))
     details = {f"/{first}/": _some(by_first[first]) for first in order}
@@ -147,7 +148,7 @@ def backend_health_path(of: Reading) -> Found | None:
     if not (backend := of.project.backend):
         return None
     if health := backend.routes.health():
-        path = backend.routes.root_path.rstrip("/") + health.path
+        path = backend.root_path + health.path
         return Found("backend_health_path", path, f"{health.place}: GET {health.path}")
     return Found("backend_health_path", "", "found no health path: any answer counts as healthy")
 
@@ -156,7 +157,7 @@ def nginx_login_path(of: Reading) -> Found | None:
     backend = of.project.backend
     if not backend or not (login := backend.routes.login()) or "{" in login.path:
         return None
-    path = backend.routes.root_path.rstrip("/") + login.path
+    path = backend.root_path + login.path
     # A visitor's path includes the stripped prefix.
     prefix = stripped(of) if of.project.frontend else ""
     return Found("nginx_login_path", f"{prefix}{path}", f"{login.place}: POST {login.path}")
@@ -166,7 +167,7 @@ def nginx_docs_paths(of: Reading) -> Found | None:
     """Where FastAPI's pages are elsewhere than usual: they load scripts that the site's own pages may not."""
     backend = of.project.backend
     prefix = stripped(of) if of.project.frontend else ""
-    begin = prefix + (backend.routes.root_path.rstrip("/") if backend else "")
+    begin = prefix + (backend.root_path if backend else "")
     docs = {f"{begin}{one.path}": one.place for one in backend.routes.docs} if backend else {}
     usual = Settings.model_fields["nginx_docs_paths"].get_default(call_default_factory=True)
     if not {*docs} - {*usual}:

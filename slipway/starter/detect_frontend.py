@@ -13,8 +13,10 @@ from slipway.starter.reading.pages_server import PagesServer
 
 
 def stripped(of: Reading) -> str:
-    """The prefix that a proxy in the repository strips for the backend, which has no routes below it; "" for none."""
+    """The prefix that a proxy strips for the backend, which has no routes below it; "" for none."""
     backend = of.project.backend
+    if backend and backend.has_stripped_root:
+        return backend.routes.root_path.rstrip("/")
     firsts = {path.strip("/").partition("/")[0] for path, _ in backend.paths} if backend else set()
     return next((path for path, _ in of.project.api.stripped if path.strip("/") not in firsts), "")
 

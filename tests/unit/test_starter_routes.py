@@ -99,6 +99,27 @@ def test_a_root_path_is_in_front(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("name", "text", "is_stripped"),
+    [
+        ("requirements.txt", "fastapi==0.95.2\nuvicorn\n", True),
+        ("requirements.txt", "uvicorn\nfastapi[all]==0.109.0\n", False),
+        ("requirements.txt", "fastapi>=0.95.2\n", False),
+        ("pyproject.toml", '[project]\ndependencies = [\n  "fastapi==0.108.0",\n]\n', True),
+        ("pyproject.toml", '[tool.poetry.dependencies]\nfastapi = "^0.95"\n', True),
+        ("poetry.lock", '[[package]]\nname = "fastapi"\nversion = "0.103.1"\n', True),
+        ("Pipfile.lock", '{"default": {"fastapi": {"hashes": ["x"], "version": "==0.95.2"}}}', True),
+    ],
+)
+def test_a_root_path_of_an_old_fastapi_is_stripped(tmp_path, name, text, is_stripped):
+    code = "@app.get('/health')\ndef health(): ...\n@app.post('/login')\ndef login(): ...\n"
+    files = {"main.py": f"from fastapi import FastAPI\napp = FastAPI(root_path='/api')\n{code}", name: text, **WEB}
+    rows = {one.setting: one.value for one in read(tmp_path, files).all_found}
+    assert rows["backend_paths"] == (["/api/ -> /"] if is_stripped else ["/api/"])
+    assert rows["backend_health_path"] == ("/health" if is_stripped else "/api/health")
+    assert rows["nginx_login_path"] == "/api/login"
+
+
+@pytest.mark.parametrize(
     ("routes", "expected"),
     [
         ({"/health": ""}, "/health"),

@@ -138,6 +138,17 @@ def _names(repository: Repository, file: str, above: tuple[str, ...] = ()) -> It
             yield from (f"{normal}[{extra.strip()}]" for extra in extras.rstrip("]").split(","))
 
 
+def version_of(repository: Repository, listed: Dependencies | None, name: str) -> tuple[int, ...]:
+    """The version of a package in the list or lock, () if none is named."""
+    text = repository.read(listed.file) or "" if listed else ""
+    found = (
+        re.search(rf"^\s*\"?{name}(?:\[[^\]]*\])?(?:\s*=\s*[\"'])?\s*(?:==|\^)\s*(\d+(?:\.\d+)+)", text, re.MULTILINE)
+        or re.search(rf'^name = "{name}"\nversion = "(\d+(?:\.\d+)+)"', text, re.MULTILINE)
+        or re.search(rf'"{name}": \{{[^}}]*"version": "==(\d+(?:\.\d+)+)"', text)
+    )
+    return tuple(map(int, found[1].split("."))) if found else ()
+
+
 # --- Package indexes ------------------------------------------------------------------------------------------------
 
 _INDEX_OPTION = re.compile(r"^\s*(?:-i|--index-url|--extra-index-url)[= ]\s*[\"']?(https?://[^\s\"']+)", re.MULTILINE)

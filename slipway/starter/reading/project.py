@@ -12,7 +12,7 @@ from slipway.starter.reading.files import Place, Repository
 from slipway.starter.reading.folders import Served, Written, is_served, served, written
 from slipway.starter.reading.frontend import Frontend, frontends
 from slipway.starter.reading.mongo import Mongo, mongo
-from slipway.starter.reading.packages import Dependencies, Wanted, dependencies, pythons
+from slipway.starter.reading.packages import Dependencies, Wanted, dependencies, pythons, version_of
 from slipway.starter.reading.python import Code, Module, called, dotted_of
 from slipway.starter.reading.roots import code_of, common, is_within
 from slipway.starter.reading.routes import Route, Routes, described, routes
@@ -30,6 +30,8 @@ SERVERS = {
     "MinIO or S3": {"minio"},
     "Elasticsearch": {"elasticsearch", "opensearchpy"},
 }
+# The first FastAPI whose Starlette (0.35) routes paths with root_path in front.
+BELOW_ROOT = (0, 109)
 _SCHEDULERS = {"AsyncIOScheduler", "BackgroundScheduler", "repeat_every"}
 
 
@@ -63,6 +65,13 @@ class Backend:
     roots: list[str] = field(default_factory=list)
     # Whether it serves the build of the frontend itself.
     serves_frontend: bool = False
+    # Whether its FastAPI answers below root_path only if a proxy strips that.
+    has_stripped_root: bool = False
+
+    @property
+    def root_path(self) -> str:
+        """What is in front of its routes."""
+        return "" if self.has_stripped_root else self.routes.root_path.rstrip("/")
 
     @property
     def python_path(self) -> str:
@@ -80,7 +89,7 @@ class Backend:
     @property
     def paths(self) -> list[tuple[str, str]]:
         """Every path that it answers, with the place in the code."""
-        root = self.routes.root_path.rstrip("/")
+        root = self.root_path
         found = [(f"{root}{route.path}", str(route.place)) for route in self.routes.found]
         described_paths, file = self.described
         return found + [(f"{root}{path}", file) for path in described_paths]
@@ -148,6 +157,8 @@ def _backend(repository: Repository, app: App, others: list[App], target: str) -
         serves_frontend=serves,
     )
     found.servers, found.workers = _servers(modules), beside
+    version = version_of(repository, listed, "fastapi")
+    found.has_stripped_root = bool(answered.root_path.strip("/")) and () < version < BELOW_ROOT
     found.celery = celery_variables(values, modules)
     found.alone = _alone(values, modules, answered, found.servers)
     if sockets := _socket_io(values, modules):
