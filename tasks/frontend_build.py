@@ -9,7 +9,7 @@ from pyinfra import host
 from pyinfra.api.exceptions import PyinfraError
 
 from slipway.facts.base import Output
-from slipway.releases import artifact, build_tools, shipped
+from slipway.releases import artifact, build_tools, builds, shipped
 from slipway.settings.model import Settings
 from slipway.tasks.python_environment import SANDBOX
 
@@ -29,14 +29,19 @@ def build_there(settings: Settings) -> list[str]:
     )
     sandbox = " ".join(f"-p {item}" for item in SANDBOX)
     cache = f"slipway-build-{settings.site_name}"
+    more = builds.more_memory("frontend_build", settings.frontend_build)
     names = " -o ".join(f"-name '*{suffix}'" for suffix in sorted(artifact.COMPRESSED))
     gaining = f"-type f -size +{artifact.MIN_COMPRESSED_BYTES - 1}c \\( {names} \\)"
     return [
         f"tar -c -C $new/{artifact.SOURCE} . > $new/source.tar",
-        f"systemd-run --quiet --pipe --wait --collect {sandbox} -p CacheDirectory={cache} -E HOME=/var/cache/{cache}"
-        f" /bin/sh -euc {shlex.quote(script)} < $new/source.tar > $new/build.tar",
+        # OOMPolicy: without memory only the program that needs it is killed, and the exit code tells so.
+        f"{{ systemd-run --quiet --pipe --wait --collect {sandbox} -p OOMPolicy=continue -p CacheDirectory={cache}"
+        f" -E HOME=/var/cache/{cache} /bin/sh -euc {shlex.quote(script)} < $new/source.tar 2>&1 > $new/build.tar"
+        " || echo $? > $new/code; } | tee $new/build.log >&2",
+        f"if [ -e $new/code ]; then grep -q {shlex.quote(builds.HEAP_IS_FULL)} $new/build.log"
+        f" || [ $(cat $new/code) = {builds.KILLED} ] && echo {shlex.quote(more)} >&2; exit 1; fi",
         "mkdir -p $new/frontend/build; tar -x -C $new/frontend/build --no-same-owner -f $new/build.tar",
-        "rm $new/source.tar $new/build.tar; find $new/frontend/build -name '.?*'"
+        "rm $new/source.tar $new/build.tar $new/build.log; find $new/frontend/build -name '.?*'"
         f" ! -name {shipped.WELL_KNOWN} -prune -exec rm -rf {{}} +",
         # Overwrites files that the build has compressed itself.
         f"find $new/frontend/build {gaining} -exec brotli --force --keep --quality={artifact.BROTLI_QUALITY} {{}} +"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import shutil
+import signal
 import subprocess
 import threading
 import time
@@ -24,7 +26,8 @@ from slipway.settings.model import Settings
 BUILD = "frontend/build"
 # The variable of backend_build with the folder that it writes to.
 OUTPUT = "OUTPUT"
-MORE_MEMORY = "NODE_OPTIONS=--max-old-space-size=6144 npm run build"
+# What Node.js says, and the exit code of a program that the kernel has killed.
+HEAP_IS_FULL, KILLED = "heap out of memory", 137
 
 # The builds of a run by setting, folder and command; each results in a temporary folder with its output.
 Builds = dict[tuple[str, Path, str], Future[Path]]
@@ -153,13 +156,19 @@ def _why(setting: str, reason: str, done: CompletedProcess[str]) -> str:
     said = f"{setting} failed ({reason}): {done.args}\n{end}"
     if not is_out_of_memory(done.returncode, done.stdout):
         return said
+    return f"{said}\n{more_memory(setting, done.args)}"
+
+
+def more_memory(setting: str, command: str) -> str:
+    """What allows a build more memory."""
+    more = json.dumps(f"export NODE_OPTIONS=--max-old-space-size=6144; {command}")
     elsewhere = ", or build on the other machine (frontend_build_on)" if setting == "frontend_build" else ""
-    return f'{said}\nit ran out of memory: allow more, as in {setting} = "{MORE_MEMORY}" (in MiB){elsewhere}'
+    return f"it ran out of memory: allow more, as in {setting} = {more} (in MiB){elsewhere}"
 
 
 def is_out_of_memory(code: int, said: str) -> bool:
     """Whether a build ran out of memory: Node.js reports it, or the kernel killed the build."""
-    return "heap out of memory" in said or code in (-9, 137)
+    return HEAP_IS_FULL in said or code in (-signal.SIGKILL, KILLED)
 
 
 def check_size(files: list[tuple[str, Path]], most_mb: int) -> None:

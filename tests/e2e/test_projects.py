@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 import time
 from pathlib import Path
@@ -148,6 +149,39 @@ def test_a_frontend_is_built_and_its_pages_run_unchanged(server: LabHost, tmp_pa
     )
     said = server.release("--site", "shop", "--only", "frontend", *sites(settings)).stdout
     assert "nginx_csp blocks what the pages load: https://fonts.example (style-src)" in said
+    server.apply()
+
+
+# About 120 MiB of JavaScript's heap.
+NEEDED = "const needed = Array.from({ length: 3e6 }, (_, number) => ({ number }));\n"
+
+
+@pytest.mark.thorough
+def test_a_build_without_the_memory_that_it_needs_is_told_what_allows_it(server: LabHost, tmp_path: Path) -> None:
+    shop = copied("vite-like", tmp_path)
+    front = shop / "front end"
+    # As on a machine with little memory, where nothing else is set.
+    package = (front / "package.json").read_text()
+    limited = package.replace("node build", "NODE_OPTIONS=${NODE_OPTIONS:---max-old-space-size=64} node build")
+    (front / "package.json").write_text(limited)
+    paths = {"backend_paths": ["/backend/ -> /"], "backend_health_path": "/health"}
+    settings = site(server, "shop", shop / "back end", front, frontend_build_on="server", **paths)
+    server.apply(*sites(settings))
+    visitor = server.site(settings["site_domain"])
+    first = visitor.get("/").text
+    for file, old, new in (("build.mjs", "const script", f"{NEEDED}const script"), ("index.html", "page 1", "page 2")):
+        (front / file).write_text((front / file).read_text().replace(old, new))
+    for place in ("local", "server"):
+        options = sites({**settings, "frontend_build_on": place})
+        done = server.slipway("release", "lab", "--yes", "--site", "shop", "--only", "frontend", *options)
+        assert done.returncode == 1
+        assert "it ran out of memory: allow more, as in frontend_build = " in done.stderr, place
+        assert "Traceback" not in done.stderr
+        assert visitor.get("/").text == first
+    (advice,) = re.findall(r'frontend_build = (".*") \(in MiB\), or build on the other machine', done.stderr)
+    told = sites({**settings, "frontend_build": json.loads(advice)})
+    server.release("--site", "shop", "--only", "frontend", *told)
+    assert "page 2" in visitor.get("/").text
     server.apply()
 
 

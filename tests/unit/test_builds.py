@@ -12,6 +12,7 @@ import pytest
 from pyinfra.api.exceptions import PyinfraError
 
 from slipway.releases import artifact, builds
+from slipway.tasks import frontend_build
 
 
 def test_a_release_has_the_backend_without_what_is_hidden_and_big_files_compressed(settings_with, tmp_path):
@@ -154,3 +155,31 @@ def test_a_release_of_the_frontend_alone_needs_no_backend_build(with_program, tm
         update={"frontend_source": str(tmp_path / "page"), "frontend_build": "true", "frontend_output": "."}
     )
     assert artifact.build(alone, ("frontend",), {}).id
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "is_told"),
+    [
+        ("FATAL ERROR: Reached heap limit Allocation failed - JavaScript heap out of memory", 134, True),
+        ("Killed", 137, True),
+        ("no such module", 1, False),
+    ],
+)
+def test_a_build_on_the_server_without_memory_is_told_what_allows_more(
+    settings_with, tmp_path, monkeypatch, said, code, is_told
+):
+    program = tmp_path / "systemd-run"
+    program.write_text(f"#!/bin/sh\ncat > /dev/null; echo {said!r} >&2; exit {code}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    (tmp_path / artifact.SOURCE).mkdir(parents=True)
+    steps = frontend_build.build_there(settings_with(frontend_build_on="server", frontend_build="npm run 'it'"))
+    done = subprocess.run(
+        ["sh", "-euc", f"new={tmp_path}; {'; '.join(steps)}"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    told = (
+        'it ran out of memory: allow more, as in frontend_build = "export NODE_OPTIONS=--max-old-space-size=6144;'
+        " npm run 'it'\" (in MiB), or build on the other machine (frontend_build_on)"
+    )
+    assert done.stderr.splitlines() == [said, told] if is_told else [said]
