@@ -279,9 +279,12 @@ def test_an_apply_whose_connection_is_cut_is_reported_and_the_next_one_converges
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.75])
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.9])
 def test_a_host_that_stalls_is_reported_after_a_timeout(between, server, proxy, share):
-    between.slipway("plan", "lab")
+    # The first plan after a failed one has no cache, and more to ask.
+    for _ in range(2):
+        proxy.start()
+        between.slipway("plan", "lab")
     proxy.start(*[("hang", int(proxy.carried[0] * share))] * 20)
     began = time.monotonic()
     done = between.slipway("plan", "lab", "--data", "timeout_scale=0.05")
