@@ -97,7 +97,7 @@ def expected(numbers: Sequence[int]) -> tuple[int, int, str]:
 def fill(host: Host, gigabytes: float) -> int:
     """Fill another collection with documents of so many GiB in all; their size in bytes."""
     program = CONNECT + FILL.replace("COUNT", str(int(gigabytes * 2**20)))
-    return int(run("Fill the database", host.ssh_argv(f"{PYTHON} -c {_quoted(program)}")))
+    return round(float(run("Fill the database", host.ssh_argv(f"{PYTHON} -c {_quoted(program)}"))))
 
 
 def on(host: Host, script: str) -> str:
