@@ -100,6 +100,10 @@ bench-converge: .venv/.installed  ## Compare a plan of converged hosts, near and
 bench-first-hour: .venv/.installed  ## Measure the way from the clone of a project to its answer in the lab
 	@$(BIN)/python -m benchmarks.first_hour
 
+.PHONY: bench-backup
+bench-backup: .venv/.installed  ## Let a server die under writes, restore it to random seconds, and compare with mongodump
+	@$(BIN)/python -m benchmarks.backup --repeat $(or $(REPEAT),20)
+
 .PHONY: bench-serve
 bench-serve: .venv/.installed  ## Load a host by h2load and visitors, through releases, and other web servers beside it
 	@$(BIN)/python -m benchmarks.serve --repeat $(or $(REPEAT),3)
