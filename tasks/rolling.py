@@ -1,7 +1,8 @@
 """A release that goes from application server to application server behind a load balancer: one first, the canary, then
 batches of release_batch. Where one fails, no further one gets it, and those that have it go back.
 
-pyinfra runs an operation on all hosts before the next one, so each batch has operations of its own.
+pyinfra runs an operation on all hosts before the next one, so each batch has operations of its own. It knows an order
+among those of different hosts only by operations that they share: `hold`, before each batch.
 """
 
 from __future__ import annotations
@@ -54,29 +55,25 @@ def batches(names: Sequence[str], release_batch: str) -> list[list[str]]:
 
 def one_by_one(settings: Settings, change: Callable[[], None], wanted: Callable[[], str]) -> None:
     """Carry out `change`, which activates the release `wanted`, on the servers in turn, and go back if it fails."""
-    names = [one.name for one in _servers(settings)]
+    turns = batches([one.name for one in _servers(settings)], settings.release_batch)
     before, previous = _leads_to(settings, "current"), _leads_to(settings, "previous")
-    in_order(
-        [
-            partial(_in_turn, settings, batch, change, number)
-            for number, batch in enumerate(batches(names, settings.release_batch))
-        ]
-    )
+    in_order([partial(_in_turn, settings, turns[number:], change) for number in range(len(turns))])
     go_back(name="Go back to the release before", settings=settings, wanted=wanted, before=before, previous=previous)
     hold(name="Check that all servers have the release", settings=settings)
 
 
-def _in_turn(settings: Settings, batch: Sequence[str], change: Callable[[], None], number: int) -> None:
-    if host.name in batch:
-        if number:
-            hold(name="Check the servers before this one", settings=settings)
+def _in_turn(settings: Settings, turns: Sequence[Sequence[str]], change: Callable[[], None]) -> None:
+    """The first of the turns that are left."""
+    is_waiting = any(host.name in batch for batch in turns)
+    hold(name=f"Let {', '.join(turns[0])} activate it", settings=settings, is_waiting=is_waiting)
+    if host.name in turns[0]:
         change()
 
 
 @operation()
-def hold(settings: Settings) -> Commands:
-    """Stop here if another server has failed."""
-    if failed := _failed():
+def hold(settings: Settings, is_waiting: bool = True) -> Commands:
+    """Wait for the other servers, and stop here if one has failed, unless this one has the release already."""
+    if is_waiting and (failed := _failed()):
         live = f"$(readlink {settings.site_root}/current) is live here"
         yield f'echo "{", ".join(failed)} failed; {live}" >&2; exit 1'
 
