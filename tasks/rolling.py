@@ -75,7 +75,8 @@ def hold(settings: Settings, is_waiting: bool = True) -> Commands:
     """Wait for the other servers, and stop here if one has failed, unless this one has the release already."""
     if is_waiting and (failed := _failed()):
         live = f"$(readlink {settings.site_root}/current) is live here"
-        yield f'echo "{", ".join(failed)} failed; {live}" >&2; exit 1'
+        # Of two lines: a script of Slipway's is nobody's to type.
+        yield f'echo "{", ".join(failed)} failed; {live}" >&2\nexit 1'
 
 
 @operation()

@@ -9,7 +9,7 @@ import click
 from pyinfra.api.exceptions import PyinfraError
 
 from slipway.cli.options import examples, of_site, on_hosts, partial, pass_console, with_something
-from slipway.cli.running import carry_out, confirmed, names_of, planned
+from slipway.cli.running import carry_out, confirmed, planned
 from slipway.engine.errors import RunFailed
 from slipway.engine.session import Session
 from slipway.releases import sources
@@ -56,14 +56,20 @@ def release(
     session = Session(environment, "release.py", limit, [*data, *items])
     with planned(session, console):
         if console.level >= 0 or not yes:
-            console.say(f"Releasing to {names_of(session)}: {escape(described(session))}.")
+            console.say(f"Releasing to {servers_of(session)}: {escape(described(session))}.")
         if yes or confirmed():
             carry_out(session, console)
 
 
+def servers_of(session: Session) -> str:
+    """The hosts that have releases."""
+    return ", ".join(name for name, roles in session.connections.roles().items() if roles != ["lb"])
+
+
 def described(session: Session) -> str:
     """What a release is made of, in words. Raises RunFailed where there is no such thing."""
-    settings = session.connections.settings[session.connections.hosts()[0].name].released
+    name = next(name for name, roles in session.connections.roles().items() if roles != ["lb"])
+    settings = session.connections.settings[name].released
     try:
         found = sources.of(settings)
     except PyinfraError as error:

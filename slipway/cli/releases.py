@@ -22,7 +22,7 @@ def releases(console: Console, environment: str, limit: tuple[str, ...], data: t
     with connected(session, console), console.doing(f"Asking {names_of(session)}"):
         found = releases_of(session.connections)
     for name, roles in session.connections.roles().items():
-        if name in found:
+        if name in found and roles != ["lb"]:
             console.host(name, roles)
             for mark, line in rows(found[name]):
                 console.say(escape(plain(line)), f"  {mark:<8} ")
