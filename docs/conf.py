@@ -22,6 +22,7 @@ PAGES = [
     "components",
     "sites",
     "releases",
+    "scale",
     "backups",
     "alarms",
     "report",

@@ -76,6 +76,26 @@ def settings_with(defaults: dict[str, Any]) -> Callable[..., Settings]:
 
 
 @pytest.fixture
+def balanced_with(settings_with: Callable[..., Settings]) -> Callable[..., Settings]:
+    """Those of a server of an inventory with a load balancer, by its name there: lb, one or two."""
+    from slipway.settings.peers import Peer
+
+    places = (
+        ("lb", ("lb",), "10.0.0.1"),
+        ("one", ("web", "app", "db"), "10.0.0.2"),
+        ("two", ("web", "app"), "10.0.0.3"),
+    )
+
+    def make(here: str, **changes: Any) -> Settings:
+        settings = settings_with(**changes)
+        settings._peers = tuple(Peer(*place, is_here=place[0] == here) for place in places)
+        settings.__dict__.pop("all_sites", None)
+        return settings
+
+    return make
+
+
+@pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A project like the checkout, with its own inventory and secrets."""
     shutil.copytree(PROJECT / "group_data", tmp_path / "group_data")

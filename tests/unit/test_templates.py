@@ -258,7 +258,7 @@ def test_the_answer_for_programs_is_json():
 
 
 @pytest.fixture
-def rendered(settings_with, monkeypatch) -> dict[str, str]:
+def rendered(settings_with, balanced_with, monkeypatch) -> dict[str, str]:
     """All files of a server with every component, by path; and "templates", the names of what renders them."""
     names: list[str] = []
     get_template = templates._templates.get_template
@@ -277,6 +277,8 @@ def rendered(settings_with, monkeypatch) -> dict[str, str]:
         # Some render what they compare.
         if one.kind in ("sync_credentials", "users", "sshd"):
             commands_of(one)
+    for here in ("lb", "one"):
+        configuration(balanced_with(here, **more))
     found = {"templates": "\n".join(sorted({*names}))}
     for one in server.operations:
         if "content" in one.arguments:

@@ -1,0 +1,252 @@
+"""Several servers behind a load balancer: what is refused, Nginx on both sides, and who may connect."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from datetime import UTC, datetime
+
+import pytest
+
+from slipway.adoption.network import lost_rules
+from slipway.cli.drain import script
+from slipway.engine.components import registry
+from slipway.secrets.authority import create
+from slipway.settings import balancing
+from slipway.settings.peers import Peer
+from slipway.tasks import tls  # noqa: F401  registers
+from slipway.tasks.balancing import BEHIND, OWN_HEADERS, PASS, UPSTREAM
+from slipway.tasks.firewall import expected_rules, rules
+from slipway.tasks.nginx import configuration, connections_wait, unit_values
+
+SITE = "sites-available/codementee"
+
+
+@pytest.fixture(autouse=True)
+def _authority(monkeypatch):
+    given = create(datetime.now(UTC)) | {"MONGODB_BACKEND_PASSWORD": "p@ss"}
+    for name, value in given.items():
+        monkeypatch.setenv(f"SLIPWAY_SECRET_{name}", value)
+
+
+# --- What is refused
+
+
+def test_an_inventory_with_a_load_balancer_is_in_order(balanced_with):
+    assert [[*balancing.problems(balanced_with(name))] for name in ("lb", "one", "two")] == [[], [], []]
+
+
+def test_without_a_load_balancer_nothing_is_asked(settings_with, monkeypatch):
+    monkeypatch.delenv("SLIPWAY_SECRET_SERVERS_CA_KEY")
+    settings = settings_with(shared_paths=["uploads"])
+    settings._peers = (Peer("one", ("web", "app"), "", is_here=True), Peer("two", ("web",), ""))
+    assert [*balancing.problems(settings)] == []
+
+
+LB, ONE, TWO = (
+    Peer("lb", ("lb",), "10.0.0.1"),
+    Peer("one", ("web", "app"), "10.0.0.2"),
+    Peer("two", ("web", "app"), "10.0.0.3"),
+)
+
+
+def here(peer: Peer, *roles: str, **changes: object) -> Peer:
+    its = {"roles": roles or peer.roles, "address": peer.address, "given": peer.given, **changes}
+    return Peer(peer.name, **its, is_here=True)
+
+
+@pytest.mark.parametrize(
+    ("peers", "said"),
+    [
+        ((here(LB, "lb", "db"), ONE), "found it in lb and in db, expected a load balancer in no other role"),
+        (
+            (here(LB, "lb", "web", "app"), ONE),
+            "found it in lb and in web, app, expected a load balancer in no other role",
+        ),
+        ((LB, here(TWO, "lb"), ONE), "found it in lb beside lb, expected one load balancer"),
+        ((here(LB),), "found it in lb and no host in web, expected the application servers"),
+        ((LB, here(ONE, "app"), TWO), "found it in app and not in web, expected it in both"),
+        ((LB, here(ONE, "web"), TWO), "found it in web and not in app, expected it in both"),
+        ((LB, here(ONE, address=""), TWO), "private_address: found '' and no address of the connection"),
+        ((here(LB, address=""), ONE), "private_address: found '' and no address of the connection"),
+        (
+            (Peer("lb", ("lb",), "10.0.0.1", {"site_domain": "b.example"}), here(ONE)),
+            "expected that of the load balancer",
+        ),
+    ],
+)
+def test_a_server_in_a_wrong_place_is_refused_with_what_to_do(settings_with, peers, said):
+    settings = settings_with()
+    settings._peers = peers
+    (problem,) = balancing.problems(settings)
+    assert said in problem
+
+
+def test_the_missing_authority_is_told_once_with_the_command_that_makes_it(balanced_with, monkeypatch):
+    monkeypatch.delenv("SLIPWAY_SECRET_SERVERS_CA_KEY")
+    (problem,) = balancing.problems(balanced_with("lb"))
+    assert "type `slipway secrets ca`" in problem
+    assert [*balancing.problems(balanced_with("one"))] == []
+
+
+def test_what_would_differ_between_the_servers_is_refused_for_the_first_of_several(balanced_with, tmp_path):
+    unshared = {"shared_paths": ["uploads"], "shared_files": ["data.json"]}
+    # Of the two that are generated, one is MongoDB's, which is on one server.
+    secrets = {
+        "backend_secrets": ["KEY"],
+        "generated_secrets": ["KEY", "MONGODB_ADMIN_PASSWORD"],
+        "secrets_file": "none",
+    }
+    paths, files, secret = balancing.problems(balanced_with("one", **unshared, **secrets))
+    assert "shared_paths: found ['uploads'] with several application servers" in paths
+    assert "shared_files: found ['data.json']" in files
+    assert "generated_secrets: found KEY with several application servers" in secret
+    assert "SLIPWAY_SECRET_KEY" in secret
+    assert [*balancing.problems(balanced_with("two", **unshared, **secrets))] == []
+    mounted = {**unshared, "shared_storage": "mounted"}
+    assert len([*balancing.problems(balanced_with("one", **mounted, **secrets))]) == 1
+
+
+# --- Nginx
+
+
+def test_the_load_balancer_passes_on_encrypted_to_each_server_that_it_can_verify(balanced_with):
+    files = configuration(balanced_with("lb"))
+    servers = re.findall(r"^    server (.*)$", files[UPSTREAM], re.MULTILINE)
+    assert servers == [
+        f"10.0.0.{number}:8443 max_fails=3 fail_timeout=5s; # {name}" for number, name in ((2, "one"), (3, "two"))
+    ]
+    assert "proxy_pass https://slipway-servers;" in files[SITE]
+    assert "http://" not in re.sub("#.*", "", files[SITE])
+    passed = files[PASS].splitlines()
+    assert {"proxy_ssl_verify on;", "proxy_ssl_name web.slipway.internal;"} <= {*passed}
+    # Nothing that may have had an effect is sent twice, and an error that the backend answers is no reason.
+    assert [line for line in passed if line.startswith("proxy_next_upstream")] == ["proxy_next_upstream error timeout;"]
+    assert f"include {UPSTREAM};" in files["nginx.conf"]
+
+
+def test_a_drained_server_is_down_and_the_others_are_not(balanced_with):
+    upstream = configuration(balanced_with("lb"), drained=["two"])[UPSTREAM]
+    assert "10.0.0.2:8443 max_fails=3 fail_timeout=5s; # one" in upstream
+    assert "10.0.0.3:8443 max_fails=3 fail_timeout=5s down; # two" in upstream
+
+
+@pytest.mark.parametrize("is_sticky", [False, True])
+def test_a_visitor_stays_at_a_server_only_where_that_is_set(balanced_with, is_sticky):
+    upstream = configuration(balanced_with("lb", lb_sticky=is_sticky))[UPSTREAM]
+    assert ("hash $remote_addr consistent;" in upstream) is is_sticky
+
+
+def test_only_answers_of_its_own_get_the_load_balancers_headers(balanced_with):
+    files = configuration(balanced_with("lb"))
+    assert files[SITE].count(f"include {OWN_HEADERS};") == 1
+    maps = dict(
+        re.findall(r'map \$upstream_status (\$own_\w+) {\n        "" (.*);\n        default "";', files["nginx.conf"])
+    )
+    assert [line.split()[2] for line in files[OWN_HEADERS].splitlines() if line.startswith("add_header")] == [*maps]
+    plain = dict(
+        line.split(maxsplit=2)[1:] for line in files["snippets/slipway-headers.conf"].splitlines() if line[:3] == "add"
+    )
+    assert {*maps.values()} == {value.removesuffix(" always;") for value in plain.values()}
+
+
+def test_an_application_server_listens_for_the_load_balancer_alone(balanced_with):
+    files = configuration(balanced_with("one", site_aliases=["www.codementee.io"]))
+    listens = {
+        line.strip() for text in files.values() for line in text.splitlines() if line.strip().startswith("listen ")
+    }
+    assert listens == {"listen 10.0.0.2:8443 ssl default_server;", "listen 10.0.0.2:8443 ssl;"}
+    assert {"ssl_verify_client on;", "if ($is_of_balancer = no) {"} <= {
+        line.strip() for line in files[BEHIND].splitlines()
+    }
+    assert re.findall(r"set_real_ip_from (.*);", files[BEHIND]) == ["10.0.0.1"]
+    servers = files[SITE].count("server {") + files["sites-available/default"].count("server {")
+    assert sum(text.count(f"include {BEHIND};") for text in files.values()) == servers == 2
+
+
+def test_an_application_server_has_the_visitors_request_id_and_limits_no_logins(balanced_with):
+    files = configuration(balanced_with("one"))
+    assert "proxy_set_header X-Request-ID $http_x_request_id;" in files["snippets/slipway-backend.conf"]
+    assert '"id":"$http_x_request_id"' in files["nginx.conf"]
+    assert "limit_req" not in files[SITE]
+    assert "limit_req zone=codementee-login" in configuration(balanced_with("lb"))[SITE]
+
+
+def test_a_reload_waits_for_connections_at_the_port_that_the_host_has(balanced_with):
+    assert unit_values(balanced_with("one"))["hexadecimal"] == "20FB"
+    assert unit_values(balanced_with("lb"))["hexadecimal"] == "01BB"
+    assert "for port in 8443; do" in connections_wait(balanced_with("one")).before
+
+
+def test_the_certificate_is_the_load_balancers(balanced_with):
+    assert registry["tls"].is_on(["lb"], balanced_with("lb"))
+    assert not registry["tls"].is_on(["web"], balanced_with("one"))
+
+
+# --- The firewall
+
+
+def test_the_port_of_an_application_server_is_open_to_the_load_balancer_alone(balanced_with):
+    one = rules(balanced_with("one"), ["22"], is_web=True)
+    assert one == ["allow 22/tcp", "allow from 10.0.0.1 to any port 8443 proto tcp"]
+    assert "-A ufw-user-input -s 10.0.0.1/32 -p tcp -m tcp --dport 8443 -j ACCEPT" in expected_rules(one)
+    assert not [line for line in expected_rules(one) if "8443" in line and "ufw6" in line]
+    assert rules(balanced_with("lb"), ["22"], is_web=True) == ["allow 22/tcp", "allow 80/tcp", "allow 443/tcp"]
+
+
+def test_the_rule_for_the_load_balancer_is_none_that_would_be_lost(balanced_with):
+    settings = balanced_with("one")
+    found = rules(settings, ["22"], is_web=True)
+    assert [*lost_rules(expected_rules(found), settings, ["22"], found)] == []
+    assert [one.name for one in lost_rules(expected_rules(found), settings, ["22"])] == [f"ufw {found[1]}"]
+
+
+# --- slipway drain
+
+
+@pytest.fixture
+def balancer(tmp_path, balanced_with):
+    """Runs the script of `slipway drain` or `undrain` in a folder with a load balancer's configuration."""
+    for name in ("nginx", "systemctl"):
+        (tmp_path / name).write_text(f"#!/bin/sh\necho {name} $* >> {tmp_path}/called\n")
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "snippets").mkdir()
+    (tmp_path / UPSTREAM).write_text(configuration(balanced_with("lb"))[UPSTREAM])
+
+    def run(name: str, out: bool) -> subprocess.CompletedProcess[str]:
+        (tmp_path / "called").write_text("")
+        text = f"PATH={tmp_path}:$PATH\n{script(name, out)}".replace("/etc/nginx", str(tmp_path))
+        return subprocess.run(["sh"], input=text, capture_output=True, text=True, check=False)
+
+    return run
+
+
+def test_a_drained_server_is_as_an_apply_would_render_it_and_comes_back_so(balancer, balanced_with, tmp_path):
+    for out, drained in ((True, ["two"]), (False, [])):
+        assert balancer("two", out).returncode == 0
+        assert (tmp_path / UPSTREAM).read_text() == configuration(balanced_with("lb"), drained=drained)[UPSTREAM]
+        assert (tmp_path / "slipway-drained").read_text().split() == drained
+        assert (tmp_path / "called").read_text() == "nginx -t -q\nsystemctl reload nginx\n"
+        # Again: nothing to do.
+        assert balancer("two", out).returncode == 0
+        assert (tmp_path / "called").read_text() == ""
+
+
+def test_the_last_server_is_not_drained(balancer, tmp_path):
+    assert balancer("two", True).returncode == 0
+    before = (tmp_path / UPSTREAM).read_text()
+    done = balancer("one", True)
+    assert (done.returncode, done.stdout) == (
+        1,
+        "one is the last server in rotation, expected another one: slipway undrain NAME\n",
+    )
+    assert (tmp_path / UPSTREAM).read_text() == before
+    assert (tmp_path / "slipway-drained").read_text() == "two\n"
+    assert not [path for path in [*tmp_path.iterdir(), *(tmp_path / "snippets").iterdir()] if path.suffix == ".new"]
+
+
+def test_a_server_that_is_not_there_yet_is_out_from_its_first_moment(balancer, tmp_path):
+    before = (tmp_path / UPSTREAM).read_text()
+    assert balancer("three", True).returncode == 0
+    assert (tmp_path / "slipway-drained").read_text() == "three\n"
+    assert (tmp_path / UPSTREAM).read_text() == before

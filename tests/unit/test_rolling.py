@@ -1,0 +1,127 @@
+"""A release that goes from server to server."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import SimpleNamespace
+
+from slipway.engine import pyinfra_compat  # isort: skip  patches first
+
+import pyinfra
+import pytest
+from pyinfra.api import Config, Inventory, State
+from pyinfra.api.exceptions import PyinfraError
+from pyinfra.api.state import StateStage
+from pyinfra.api.util import get_operation_order_from_stack
+
+from slipway.releases.listing import ReleaseThere, difference
+from slipway.tasks import rolling
+from slipway.tasks.rolling import batches
+
+NAMES = ["one", "two", "three", "four", "five"]
+
+
+@pytest.mark.parametrize(
+    ("names", "release_batch", "sizes"),
+    [
+        (NAMES, "1", [1, 1, 1, 1, 1]),
+        (NAMES, "2", [1, 2, 2]),
+        (NAMES, "3", [1, 3, 1]),
+        (NAMES, "40%", [1, 2, 2]),
+        (NAMES, "100%", [1, 4]),
+        # A share of less than one server is one.
+        (NAMES, "1%", [1, 1, 1, 1, 1]),
+        (NAMES[:2], "50%", [1, 1]),
+        (NAMES[:1], "5", [1]),
+    ],
+)
+def test_one_server_comes_first_and_then_as_many_as_set(names, release_batch, sizes):
+    found = batches(names, release_batch)
+    assert [len(batch) for batch in found] == sizes
+    assert [name for batch in found for name in batch] == names
+
+
+@pytest.mark.parametrize(
+    ("value", "is_valid"), [("1", True), ("25%", True), ("100%", True), ("0", False), ("x", False)]
+)
+def test_a_batch_is_a_number_or_a_share(settings_with, value, is_valid):
+    if is_valid:
+        assert settings_with(release_batch=value).release_batch == value
+    else:
+        with pytest.raises(Exception, match="a number as"):
+            settings_with(release_batch=value)
+
+
+DEPLOY = """
+from pyinfra import host
+from pyinfra.operations import server
+from slipway.tasks import rolling
+
+def change():
+    server.shell(name=f"Start it on {host.name}", commands="true")
+    server.shell(name=f"Activate it on {host.name}", commands="true")
+
+rolling.one_by_one(SETTINGS, change, lambda: "new")
+server.shell(name="End", commands="true")
+"""
+
+
+@pytest.mark.parametrize("order", [get_operation_order_from_stack, pyinfra_compat.order_of_operation])
+def test_no_server_begins_before_those_of_the_turn_before_have_ended(monkeypatch, tmp_path, order):
+    """In the order that pyinfra and Slipway run the operations of several hosts in."""
+    monkeypatch.setattr(pyinfra, "is_cli", True)
+    monkeypatch.setattr(import_module("pyinfra.api.operation"), "get_operation_order_from_stack", order)
+    state = State(Inventory((NAMES, {})), Config(), check_for_changes=False)
+    state.set_stage(StateStage.Prepare)
+    file = tmp_path / "release.py"
+    file.write_text(DEPLOY)
+    state.current_deploy_filename = str(file)
+    monkeypatch.setattr(rolling, "_servers", lambda settings: [*state.inventory])
+    monkeypatch.setattr(rolling, "_leads_to", lambda settings, link: "")
+    monkeypatch.setattr("builtins.SETTINGS", SimpleNamespace(release_batch="2", site_root="/srv"), raising=False)
+    pyinfra_compat.ctx_state.set(state)
+    try:
+        for host in state.inventory:
+            state.activate_host(host)
+            with pyinfra_compat.using(state, host):
+                pyinfra_compat.exec_file(str(file))
+        found = [name for one in state.get_op_order() for name in state.op_meta[one].names]
+    finally:
+        pyinfra_compat.ctx_state.reset()
+    place = {name: found.index(name) for name in found}
+    for earlier, later in (("one", "two"), ("one", "three"), ("two", "four"), ("three", "four"), ("three", "five")):
+        assert place[f"Activate it on {earlier}"] < place[f"Start it on {later}"]
+    assert place["Activate it on five"] < place["Go back to the release before"] < place["End"]
+
+
+@pytest.fixture
+def asked(balanced_with, monkeypatch):
+    """Whether a release by some of the servers may begin; raises if not."""
+
+    def asked(*names: str, **arguments: object) -> None:
+        monkeypatch.setattr(rolling, "_servers", lambda settings: [SimpleNamespace(name=name) for name in names])
+        rolling.check_all_here(balanced_with("one", **arguments))
+
+    return asked
+
+
+def test_a_release_without_a_server_is_refused_unless_that_is_wanted(asked):
+    asked("one", "two")
+    with pytest.raises(PyinfraError, match="found a run without two, expected all application servers"):
+        asked("one")
+    asked("one", release_partial=True)
+
+
+def test_a_single_server_takes_no_turns(settings_with):
+    assert not rolling.is_rolling(settings_with())
+    rolling.check_all_here(settings_with())
+
+
+def test_servers_with_different_releases_are_told_apart():
+    def there(current: str) -> list[ReleaseThere]:
+        return [ReleaseThere(id="c"), ReleaseThere(id=current, place="current"), ReleaseThere(id="a", place="previous")]
+
+    assert difference({"one": there("b"), "two": there("b")}) == ""
+    assert difference({}) == ""
+    said = difference({"one": there("b"), "two": [ReleaseThere(id="c", place="current")], "three": []})
+    assert said.startswith("the servers differ: one has b, two has c, three has none; ")
