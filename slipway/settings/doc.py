@@ -31,7 +31,7 @@ order, the first found counts:
 
 1. `--data name=value` on the command line, for one run (text as it is, other types as JSON: `--data swap_mb=512`);
 2. the host's own, in `inventory.py`: `("codementee.io", {"swap_mb": 512})`;
-3. its role's, in `group_data/web.py`, `app.py` or `db.py`;
+3. its role's, in `group_data/lb.py`, `web.py`, `app.py` or `db.py`;
 4. `group_data/all.py`;
 5. the default, which may be derived from another setting.
 
