@@ -35,6 +35,31 @@ def test_the_url_is_known_by_what_connects_to_it(tmp_path):
     assert found(tmp_path, code)["backend_environment"] == {"WHERE": "{mongo_url}"}
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "if os.getenv('TESTING', ''):\n    url = 'mongodb://localhost'\nelse:\n    url = os.environ['WHERE']\npymongo.MongoClient(url)",
+        "pymongo.MongoClient('mongodb://localhost' if __debug__ else os.environ['WHERE'])",
+        "def connect():\n    url = 'mongodb://localhost'\n    if __debug__:\n        url = os.environ['WHERE']\n    return pymongo.MongoClient(url)",
+        "if not (url := os.getenv('WHERE')):\n    raise SystemExit\npymongo.MongoClient(url)",
+        "pymongo.MongoClient(**{'host': os.environ['WHERE']})",
+    ],
+)
+def test_the_url_is_known_wherever_the_code_gets_it_from(tmp_path, code):
+    rows = found(tmp_path, code)
+    assert rows["backend_environment"] == {"WHERE": "{mongo_url}"}
+    assert "is in the code" not in notes_of(tmp_path, {})
+
+
+def test_the_parts_are_known_in_a_dictionary_of_options(tmp_path):
+    code = "O = {'host': os.environ['A'], 'port': 27017, 'username': os.environ['B'], 'password': os.environ['C']}\npymongo.MongoClient(**O)"
+    assert found(tmp_path, code)["backend_environment"] == {
+        "A": "{mongo_host}",
+        "B": "{mongo_user}",
+        "C": "{mongo_password}",
+    }
+
+
 def test_the_url_is_known_by_its_default_or_example(tmp_path):
     assert found(tmp_path / "a", "os.getenv('STORE', 'mongodb://localhost')")["backend_environment"] == {
         "STORE": "{mongo_url}"

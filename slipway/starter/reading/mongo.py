@@ -115,7 +115,7 @@ class _Reader:
         self.result.is_used = bool(imported & LIBRARIES)
         is_sql = bool(imported & _SQL)
         listed = self.values.nodes(self.modules)
-        calls = [(node, scope) for node, scope in listed if isinstance(node, ast.Call)]
+        calls = [(self.values.expanded(node, scope), scope) for node, scope in listed if isinstance(node, ast.Call)]
         for node, scope in listed:
             self._assigned(node, scope)
         for node, scope in listed:

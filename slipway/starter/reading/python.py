@@ -149,6 +149,10 @@ def assignments(statement: ast.stmt) -> Iterator[tuple[str, ast.expr]]:
                             yield one.id, its
         case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
             yield name, value
+        case ast.If(test=test):
+            for inner in ast.walk(test):
+                if isinstance(inner, ast.NamedExpr):
+                    yield inner.target.id, inner.value
 
 
 def blocks(statement: ast.stmt) -> Iterator[list[ast.stmt]]:

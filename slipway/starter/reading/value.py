@@ -64,6 +64,12 @@ def beginning_of(value: Value) -> str:
     return found
 
 
+def best_of(values: list[Value]) -> Value:
+    """Of the values that a name may have, the one that a variable sets; else the first known one."""
+    known = [value for value in values if None not in value]
+    return next((value for value in known if envs_in(value)), [*known, *values, UNKNOWN][0])
+
+
 def envs_in(value: Value) -> list[Env]:
     return [part for part in value if isinstance(part, Env)]
 

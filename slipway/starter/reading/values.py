@@ -22,6 +22,7 @@ from slipway.starter.reading.value import (
     Scope,
     Value,
     beginning_of,
+    best_of,
     is_none,
     joined,
     local,
@@ -126,7 +127,7 @@ class Values:
         match values[0]:
             case (Env() as env,) if env.default is None and len(values) > 1:
                 return (replace(env, default=text_of(values[1]), is_required=False),)
-        return next((value for value in values if None not in value), values[0])
+        return best_of(values)
 
     def _filled(self, texts: list[str], items: list[ast.expr], scope: Scope, depth: int) -> Value:
         values: list[Value] = [(texts[0],)]
@@ -135,16 +136,14 @@ class Values:
         return joined(*values)
 
     def _named(self, name: str, scope: Scope, depth: int) -> Value:
-        for expression in local(scope, name):
-            value = self.of(expression, scope, depth)
-            if value != UNKNOWN:
-                return value
+        here = best_of([self.of(one, scope, depth) for one in local(scope, name)])
+        if here != UNKNOWN:
+            return here
         found = self.code.defined(scope.module, name)
         if not found:
             return UNKNOWN
         module, its_name = found
-        values = [self.of(one, Scope(module), depth) for one in module.assigned.get(its_name, ())]
-        return next((value for value in values if None not in value), values[0] if values else UNKNOWN)
+        return best_of([self.of(one, Scope(module), depth) for one in module.assigned.get(its_name, ())])
 
     def _attribute(self, node: ast.Attribute, scope: Scope, depth: int) -> Value:
         if owner := self.classes.of(node.value, scope, depth):
@@ -326,6 +325,20 @@ class Values:
             if called(made) in ("Config", "AutoConfig") and not method:
                 return 2 if module.imports.get("Config", ("",))[0].startswith("starlette") else 1
         return 0
+
+    def expanded(self, call: ast.Call, scope: Scope) -> ast.Call:
+        """The call with the arguments that `**options` gives it, if that is a dictionary in the code."""
+        keywords = []
+        for keyword in call.keywords:
+            its = keyword.value if keyword.arg is None else None
+            made = [its] if isinstance(its, ast.Dict) else self.assigned(its, scope) if its else []
+            for one in made:
+                if isinstance(one, ast.Dict):
+                    names = [key.value if isinstance(key, ast.Constant) else None for key in one.keys]
+                    keywords += [ast.keyword(str(n), v) for n, v in zip(names, one.values, strict=True) if n]
+        return (
+            ast.copy_location(ast.Call(call.func, call.args, [*call.keywords, *keywords]), call) if keywords else call
+        )
 
     def assigned(self, node: ast.expr, scope: Scope) -> list[ast.expr]:
         """The values assigned to a name, wherever it is defined."""
