@@ -50,6 +50,9 @@ def rows(top, files: dict[str, str], **answers: Any) -> dict[str, Any]:
         ({"web/package.json": f"\ufeff{package()}"}, "web"),
         # Whatever builds it.
         ({"web/package.json": package("none")}, "web"),
+        ({"Front End/package.json": package("none")}, "Front End"),
+        ({"shop-frontend/package.json": package("none")}, "shop-frontend"),
+        ({"web_app/index.html": "<html>"}, "web_app"),
         ({"web/package.json": package("none"), "shop/package.json": package()}, "shop"),
         # Pages that need no build.
         ({"frontend/index.html": "<html>"}, "frontend"),

@@ -15,7 +15,7 @@ from slipway.starter.reading import pages_server
 from slipway.starter.reading.files import Place, Repository, folder_of, line_of, parents
 from slipway.starter.reading.pages_server import PagesServer
 
-_GOOD_FOLDERS = ("frontend", "web", "client", "ui", "webapp", "front", "app", "site", "front-end", "dashboard", "www")
+_GOOD_FOLDERS = ("frontend", "web", "client", "ui", "webapp", "front", "app", "site", "dashboard", "www")
 # Folders that have no site, and those that have a lesser one.
 _NO_SITE = re.compile(r"(examples?|docs?|storybook|e2e|emails?)([-_. ].*)?$")
 _LESSER = re.compile(r"(website|mobile|admin|landing)([-_. ].*)?$")
@@ -90,7 +90,13 @@ def frontends(repository: Repository) -> list[Frontend]:
 
 def _is_site(file: str) -> bool:
     """Whether a package is a site by the name of its folder, whatever its tool."""
-    return folder_of(file).rpartition("/")[2].lower() in _GOOD_FOLDERS
+    return _plain(folder_of(file).rpartition("/")[2]) in _GOOD_FOLDERS
+
+
+def _plain(name: str) -> str:
+    """A folder's name in its usual spelling: "Front End" is "frontend", and so is "shop-frontend"."""
+    words = re.split(r"[-_. ]+", name.lower())
+    return "frontend" if "frontend" in words else "".join(words)
 
 
 def _pages(repository: Repository) -> Iterator[Frontend]:
@@ -130,7 +136,8 @@ def _rank(repository: Repository, file: str, package: dict[str, Any]) -> tuple[o
     tool = _tool(package)
     is_library = "main" in package and "private" not in package
     poor = is_no_site(folder_of(file)) or any(map(_LESSER.match, folders))
-    good = next((n for n, name in enumerate(_GOOD_FOLDERS) if name in folders), len(_GOOD_FOLDERS))
+    plain = {*map(_plain, folders)}
+    good = next((n for n, name in enumerate(_GOOD_FOLDERS) if name in plain), len(_GOOD_FOLDERS))
     return tool is None, poor, is_library, good, len(folders), file
 
 
