@@ -16,6 +16,7 @@ from slipway.engine.ssh import connected_port
 from slipway.facts.base import Fact, Output
 from slipway.facts.ssh import Sshd, SshPort
 from slipway.ops.commands import Commands, ensure
+from slipway.settings import members
 from slipway.settings.model import Settings
 from slipway.tasks.guard import guarded
 
@@ -126,7 +127,9 @@ def rules(settings: Settings, ssh_ports: list[str], is_web: bool) -> list[str]:
 def rules_of_peers(settings: Settings) -> list[str]:
     """Those for the other servers of the inventory: a port that one of them needs is open to its address alone."""
     balancers = settings.peers_with("lb") if settings.is_behind else []
-    return [f"allow from {peer.address} to any port {settings.lb_port} proto tcp" for peer in balancers]
+    allowed = [(peer.address, settings.lb_port) for peer in balancers]
+    allowed += [(peer.address, settings.mongodb_port) for peer in members.clients(settings) if peer.address]
+    return [f"allow from {address} to any port {port} proto tcp" for address, port in allowed]
 
 
 def _wanted(settings: Settings, ssh_ports: list[str]) -> list[str]:

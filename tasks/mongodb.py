@@ -24,13 +24,13 @@ from slipway.ops.commands import Commands, checked, ensure
 from slipway.ops.files import directory, is_in_place, put_template, tell_difference, tell_text, write_script
 from slipway.ops.templates import render
 from slipway.ops.units import and_observe, and_wait, restart, restarts, service
-from slipway.settings import limits
+from slipway.settings import limits, members
 from slipway.settings.model import Settings
-from slipway.tasks import mongodb_packages
+from slipway.tasks import mongodb_members, mongodb_packages
 from slipway.tasks.adoption_facts import earlier, mongodb_data
 from slipway.tasks.mongodb_packages import packaged_for
 from slipway.tasks.mongodb_set import KEYFILE, begins, clients_wait, name_member, put_key, replica_set, set_problems
-from slipway.tasks.mongodb_users import alone, mongodb_users
+from slipway.tasks.mongodb_users import alone, mongodb_users, passwords_of_member
 from slipway.tasks.packages import package_gone
 
 SOURCES = "/etc/apt/sources.list.d/mongodb.sources"
@@ -83,7 +83,7 @@ def problems(settings: Settings) -> list[str]:
     found = mongodb_packages.problems(settings)
     if settings.mongodb_data.startswith("/var/lib/"):
         found += set_problems(settings, int(host.get_fact(Machine)["disk:/var/lib"].split()[1]))
-    return found
+    return found + mongodb_members.problems(settings)
 
 
 def drifts(settings: Settings) -> dict[str, Drift]:
@@ -200,9 +200,15 @@ def _configure(settings: Settings, adopts: bool, adopts_users: bool = False) -> 
     directory(
         name="Create the data directory", path=settings.mongodb_data, owner="mongodb", group="mongodb", mode="750"
     )
+    several = members.is_several(settings)
+    its = mongodb_members.place(settings)
     if settings.mongodb_replica_set:
-        put_key()
+        if its.is_founder or its.is_member:
+            put_key()
+        mongodb_members.take_key(its)
         name_member(settings)
+    if several:
+        mongodb_members.put_names(settings)
     if adopts:
         there = host.get_fact(NginxInForce) if "web" in host.groups else None
         restart_with_its_data(
@@ -230,13 +236,21 @@ def _configure(settings: Settings, adopts: bool, adopts_users: bool = False) -> 
             name="Sandbox MongoDB",
             rollback_unit=UNIT,
         )
-        # This restart converts a standalone to a set; rolled back if the set does not accept writes.
-        restart(name="Restart MongoDB", unit=UNIT, ready=begins(settings), _if=restarts(config, limits))
-    service(name="Start MongoDB", unit=UNIT, files=[CONFIG, LIMITS])
-    if settings.mongodb_replica_set:
+        if its.is_founder:
+            # This restart converts a standalone to a set; rolled back if the set does not accept writes.
+            restart(name="Restart MongoDB", unit=UNIT, ready=begins(settings), _if=restarts(config, limits))
+        else:
+            mongodb_members.restart_in_turn(settings, UNIT, [CONFIG, LIMITS], [config, limits])
+    # Several members restart in turn, which made up for a restart that was missed.
+    service(name="Start MongoDB", unit=UNIT, files=[CONFIG, LIMITS] if its.is_founder else [])
+    if settings.mongodb_replica_set and its.is_founder:
         replica_set(name="Begin MongoDB's replica set", settings=settings)
-    if not adopts_users:
+    if not adopts_users and (its.is_founder or its.is_member):
         mongodb_users(settings)
+    if several:
+        mongodb_members.grow(name="Add the replica set's members", settings=settings, is_founder=its.is_founder)
+        if not its.is_founder:
+            passwords_of_member(settings)
 
 
 def config_values(settings: Settings, memory_mb: int) -> dict[str, Any]:
@@ -251,6 +265,7 @@ def unit_values(settings: Settings, memory_mb: int) -> dict[str, Any]:
         "settings": settings,
         "memory_max_mb": memory_max_mb(settings, memory_mb),
         "writable": [f"-{prefix}"] if prefix else [],
+        "member_names": mongodb_members.NAMES if members.is_several(settings) else "",
     }
 
 

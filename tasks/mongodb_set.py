@@ -1,12 +1,12 @@
 """MongoDB's replica set, with this server as its only member: for transactions, change streams, and the oplog that
-backups read.
+backups read. Several members are in tasks/mongodb_members.py.
 
 Drivers connect to the host names in the set's configuration. So a member's name must resolve to it on every client, and
 must not change. An address may change, and so may the site's domain, which also depends on a DNS that may be
 unavailable at boot. The name is therefore below .internal, which no DNS serves (https://www.icann.org/en/
 board-activities-and-meetings/materials/approved-resolutions-special-meeting-of-the-icann-board-29-07-2024-en): a host
 without an entry in /etc/hosts gets an error, never another server. On this host it resolves to the address that mongod
-listens on, on other hosts with a backend to the database host's. Further members would be mongodb-2.internal and
+listens on, on other hosts with a backend to the database host's. Further members are mongodb-2.internal and
 mongodb-3.internal, without a change to the first.
 """
 
@@ -23,11 +23,11 @@ from slipway.facts.mongodb_protocol import PRIVILEGED_PORTS
 from slipway.ops.commands import Commands, ensure
 from slipway.ops.units import Around, Ready
 from slipway.secrets.store import MONGODB_ADMIN
+from slipway.settings.members import is_several, names
 from slipway.settings.model import Settings
 from slipway.settings.mongodb import MIN_OPLOG_MB
+from slipway.tasks.mongodb_members import KEYFILE, name_members
 from slipway.tasks.mongodb_users import found_users, users_of
-
-KEYFILE = "/etc/mongod.keyfile"
 
 
 def member(settings: Settings) -> str:
@@ -48,8 +48,11 @@ def put_key() -> None:
 
 
 def name_member(settings: Settings) -> None:
-    """Before mongod starts, as it must resolve its own name."""
-    name, address = settings.mongodb_member, settings.mongodb_local
+    """Before mongod starts, as it must resolve its own name; and where a backend does, those of all members."""
+    if is_several(settings):
+        name_members(settings)
+        return
+    ((name, address),) = names(settings)
     others = f"grep -v '[[:space:]]{name}$' /etc/hosts"
     ensure(
         name="Name the replica set's member",

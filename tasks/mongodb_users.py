@@ -19,11 +19,13 @@ from pyinfra.api import operation
 
 from slipway.engine import notes
 from slipway.engine.uploads import with_input
+from slipway.facts.files import FileStates
 from slipway.facts.mongodb import MongodbUsers
 from slipway.ops.commands import Commands
-from slipway.ops.files import tar
+from slipway.ops.files import directory, is_in_place, tar, write_script
 from slipway.ops.templates import render
 from slipway.secrets.store import MONGODB_ADMIN, MONGODB_BACKEND
+from slipway.settings.members import is_several
 from slipway.settings.model import Settings
 from slipway.tasks.credentials import READ_OTHERWISE
 
@@ -119,6 +121,9 @@ def users(settings: Settings, stays_open: bool = False) -> Commands:
     server `stays_open` for now: then a user of the same name in the site's database is the running backend's."""
     wanted = users_of(settings)[: 2 if stays_open else None]
     found = found_users(settings, wanted)
+    # Those of a replica set are its primary's to write.
+    if is_several(settings) and found.get("state") in ("secondary", "waiting"):
+        return
     lines = differences(found, settings, wanted, stays_open)
     if not lines:
         return
@@ -127,6 +132,29 @@ def users(settings: Settings, stays_open: bool = False) -> Commands:
         # The configuration file is in place: the running process has not read it.
         yield "systemctl restart mongod"
     yield with_input(set_users(settings), tar(documents(settings, wanted)))
+
+
+def passwords_of_member(settings: Settings) -> None:
+    """The passwords on a host whose users come from another one: given ones, as each host has the same."""
+    for site in settings.all_sites:
+        for folder in dict.fromkeys([site.admin_credentials_folder, site.credentials_folder]):
+            directory(name="Create the secrets' folder", path=folder, mode="700")
+        passwords(name="Install MongoDB's passwords", settings=site)
+
+
+@operation()
+def passwords(settings: Settings) -> Commands:
+    """Make sure that the passwords of MongoDB's users are on a member that is not the primary: there `users` does."""
+    if found_users(settings, users_of(settings)).get("state") == "primary":
+        return
+    folders = {MONGODB_ADMIN: settings.admin_credentials_folder, MONGODB_BACKEND: settings.credentials_folder}
+    wanted = {f"{folder}/{name}": settings.secrets[name].encode() for name, folder in folders.items()}
+    states, commands = host.get_fact(FileStates, paths=tuple(wanted)), []
+    for path, value in wanted.items():
+        if not is_in_place(states.get(path, {}), value, "600", "root", "root"):
+            notes.note(f"{path}: {'contents or mode change' if states.get(path) else 'new'} (secret, not shown)")
+            commands.append(with_input(write_script(path, "600", "root", "root", check=None), value))
+    yield from commands
 
 
 def set_users(settings: Settings) -> str:
@@ -152,6 +180,7 @@ def _values(settings: Settings) -> dict[str, object]:
         "port": settings.mongodb_port,
         "seconds": settings.limits.mongosh,
         "mongod": alone(settings),
+        "several": is_several(settings),
     }
 
 

@@ -170,7 +170,7 @@ def _addresses(found: Mapping[str, Any], settings: Settings, file: str) -> Itera
     addresses = {"127.0.0.1" if one in LOOPBACK else one for one in re.split(r"[,;\s]+", shown) if one}
     if found.get("net.bindIpAll") or "*" in addresses:
         addresses, shown = {"0.0.0.0"}, "all addresses"  # noqa: S104
-    if addresses == {settings.mongodb_bind}:
+    if addresses == {*settings.mongodb_listens}:
         return
     outside = sorted(addresses - {"127.0.0.1"})
     need = setting("mongodb_bind", outside[0] if outside else "127.0.0.1")

@@ -66,6 +66,19 @@ class Batches:
             self._busy -= 1
             self._send_if_all_wait()
 
+    @contextmanager
+    def elsewhere(self) -> Iterator[None]:
+        """Within a block of `asking`: its asker waits for something else, and the batch need not wait for it."""
+        if not self._busy:
+            yield
+            return
+        self._busy -= 1
+        self._send_if_all_wait()
+        try:
+            yield
+        finally:
+            self._busy += 1
+
     def get(self, question: Question) -> Answer:
         """The answer, from the next batch if necessary. Raises what `ask` raised."""
         if self._knowing_nothing:

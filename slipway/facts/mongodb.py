@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from slipway.facts import mongodb_data, mongodb_login, mongodb_protocol
+from slipway.facts import mongodb_data, mongodb_login, mongodb_members, mongodb_protocol
 from slipway.facts.base import Fact, key_values
 from slipway.settings.limits import SHIPPED
 
@@ -57,3 +57,18 @@ class MongodbData(Fact[dict[str, Any]]):
     def process(self, output: list[str]) -> dict[str, Any]:
         found: dict[str, Any] = ast.literal_eval(output[0]) if output else {}
         return found
+
+
+class MongodbMember(Fact[dict[str, str]]):
+    """What mongodb_members.py finds by `look`: the state of a member, and its replica set; `{}` if the host has no
+    Python."""
+
+    @staticmethod
+    def default() -> dict[str, str]:
+        return {}
+
+    def command(self, address: str, port: int, keyfile: str, seconds: int = SHIPPED.mongodb_answer) -> str:
+        return f"{program(mongodb_members, 'look', address, port, seconds, keyfile)} 2>/dev/null || true"
+
+    def process(self, output: list[str]) -> dict[str, str]:
+        return key_values(output)

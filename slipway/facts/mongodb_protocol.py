@@ -100,12 +100,14 @@ def decode(data: bytes) -> dict[str, Any]:
 
 def state_of(hello: dict[str, Any]) -> str:
     """What a server is to its replica set, by its answer to `hello`: alone (a standalone), new (started as a member of
-    a set that is not initiated), waiting (no primary) or primary."""
+    a set that is not initiated), primary, secondary (of a primary), or waiting (no primary, or not yet the data)."""
     if hello.get("isreplicaset"):
         return "new"
     if "setName" not in hello:
         return "alone"
-    return "primary" if hello.get("isWritablePrimary") else "waiting"
+    if hello.get("isWritablePrimary"):
+        return "primary"
+    return "secondary" if hello.get("secondary") and hello.get("primary") else "waiting"
 
 
 def encoded(data: bytes) -> str:
@@ -140,7 +142,9 @@ class Connection:
 
     def answer(self, command: dict[str, Any], database: str = "admin") -> bytes:
         """The answer to a command as BSON."""
-        message = struct.pack("<iB", 0, 0) + encode({**command, "$db": database})
+        # A secondary answers, too. https://www.mongodb.com/docs/manual/core/read-preference/
+        reads = {"$readPreference": {"mode": "primaryPreferred"}}
+        message = struct.pack("<iB", 0, 0) + encode({**command, **reads, "$db": database})
         self.socket.sendall(struct.pack("<iiii", len(message) + 16, 1, 0, OP_MSG) + message)
         (length,) = struct.unpack("<i", self.receive(4))
         return self.receive(length - 4)[17:]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from slipway.secrets.store import MONGO_URL, MONGODB_BACKEND
+from slipway.settings import members
 from slipway.settings.services import Service
 
 if TYPE_CHECKING:
@@ -50,9 +51,21 @@ def _mongo_url(settings: Settings) -> Value:
     """
     if MONGO_URL in settings.backend_secrets:
         return (Secret(MONGO_URL),)
-    where = f"{settings.mongodb_local}:{settings.mongodb_port}/{settings.mongodb_database}"
+    where, options = f"{settings.mongodb_local}:{settings.mongodb_port}", "authSource=admin&journal=true"
+    if members.is_several(settings):
+        # Of several, any may be the primary, and a write is safe on a majority of them.
+        where = ",".join(one.at for one in members.members_of(settings))
+        options += f"&replicaSet={settings.mongodb_replica_set}&retryWrites=true&w=majority"
     user = f"mongodb://{settings.mongodb_backend_user}:"
-    return (user, Secret(MONGODB_BACKEND, in_url=True), f"@{where}?authSource=admin&journal=true")
+    return (user, Secret(MONGODB_BACKEND, in_url=True), f"@{where}/{settings.mongodb_database}?{options}")
+
+
+def _mongo_place(settings: Settings) -> tuple[str, int]:
+    """Where a driver begins: it asks one member for the others."""
+    if members.is_several(settings):
+        first = members.members_of(settings)[0]
+        return first.name, first.port
+    return settings.mongodb_local, settings.mongodb_port
 
 
 def _elsewhere(settings: Settings) -> str:
@@ -64,8 +77,8 @@ def _elsewhere(settings: Settings) -> str:
 # A component that has something to name adds it here.
 PLACEHOLDERS = {
     "mongo_url": Placeholder(_mongo_url, variable=MONGO_URL),
-    "mongo_host": Placeholder(lambda settings: (settings.mongodb_local,), _elsewhere),
-    "mongo_port": Placeholder(lambda settings: (str(settings.mongodb_port),), _elsewhere),
+    "mongo_host": Placeholder(lambda settings: (_mongo_place(settings)[0],), _elsewhere),
+    "mongo_port": Placeholder(lambda settings: (str(_mongo_place(settings)[1]),), _elsewhere),
     "mongo_database": Placeholder(lambda settings: (settings.mongodb_database,), _elsewhere),
     "mongo_user": Placeholder(lambda settings: (settings.mongodb_backend_user,), _elsewhere),
     "mongo_password": Placeholder(lambda settings: (Secret(MONGODB_BACKEND),), _elsewhere),

@@ -52,6 +52,8 @@ class Limits:
     mongosh: int = 300
     # One answer of MongoDB to a login: 0.1 s, most of it for the password's 15,000 hashes.
     mongodb_answer: int = 30
+    # A new member's copy of all data: 10 s for a few MB, 20 min for 100 GB. Short of `command`: the next apply goes on.
+    initial_sync: int = 3000
     # The key of MongoDB's repository, 2 kB: 1 s. Each of four tries; waited out where the site says nothing.
     download: int = 60
 

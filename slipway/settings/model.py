@@ -12,7 +12,7 @@ from pydantic import ConfigDict, PrivateAttr, ValidationInfo, field_validator
 from slipway.dependencies.indexes import Index, login_names
 from slipway.project import path
 from slipway.secrets.store import AUTHORITY, known_names, read_as_before, read_authority, read_secrets
-from slipway.settings import alarms, limits
+from slipway.settings import alarms, limits, members
 from slipway.settings.access import Access
 from slipway.settings.adoption import Adoption
 from slipway.settings.alarms import Alarms
@@ -350,7 +350,12 @@ class Settings(
     @property
     def mongodb_local(self) -> str:
         """The address that MongoDB is reached at."""
-        return "127.0.0.1" if self.mongodb_bind == "0.0.0.0" else self.mongodb_bind  # noqa: S104
+        return members.local_address(self)
+
+    @property
+    def mongodb_listens(self) -> list[str]:
+        """The addresses that mongod listens on."""
+        return members.listens(self)
 
     @cached_property
     def secrets(self) -> dict[str, str]:

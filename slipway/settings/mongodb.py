@@ -85,13 +85,14 @@ class MongoDB(Section):
     """The folder of MongoDB's data. Slipway moves no data: another folder is an empty database."""
 
     mongodb_replica_set: Annotated[str, matching(r"[\w.-]{0,64}", 'a name, or "" for none')] = "rs0"
-    """The name of the replica set that this server is the one member of: transactions, change streams and backups to
-    the second require one. A server without one becomes one by `apply`, with its data and one restart. `""` for none
-    ([the way back](backups.md#the-replica-set))."""
+    """The name of the replica set that the db hosts are the members of, mostly one: transactions, change streams and
+    backups to the second require one. A server without one becomes one by `apply`, with its data and one restart. `""`
+    for none ([the way back](backups.md#the-replica-set))."""
 
     mongodb_member: Domain = "mongodb-1.internal"
     """The name of the member in its replica set, by which drivers find it. `/etc/hosts` leads to MongoDB by it, on
-    this host and on those with a backend. A set that has begun keeps its members' names."""
+    the db hosts and on those with a backend. Of several db hosts each has its own, in the inventory
+    ([scale.md](scale.md)). A set that has begun keeps its members' names."""
 
     mongodb_oplog_mb: Annotated[Mebibytes, Field(ge=0, le=2**20)] = 0
     """Limit of the oplog, which keeps the last writes, at least 990. 0 leaves it as MongoDB made it: 5 % of the free
@@ -105,7 +106,8 @@ class MongoDB(Section):
     https://www.mongodb.com/docs/manual/reference/configuration-options/"""
 
     mongodb_bind: Annotated[str, Check(is_ipv4, "an IPv4 address")] = "127.0.0.1"
-    """The address that mongod listens on: loopback unless the backend is on another host."""
+    """The address that mongod listens on. Without one, where other hosts need it, `private_address` is added by
+    itself: with several db hosts, or a backend on another host."""
 
     mongodb_port: Port = 27017
     """The port that mongod listens on."""

@@ -14,8 +14,7 @@ from pyinfra.context import ctx_state
 
 from slipway import project
 from slipway.secrets.committed import env_files
-from slipway.secrets.store import MONGO_URL, MONGODB_BACKEND, how_to_give
-from slipway.settings import balancing
+from slipway.settings import balancing, members
 from slipway.settings.check import COMMAND_LINE, FILE, SettingsError, check
 from slipway.settings.inventory import ROLES
 from slipway.settings.model import Settings
@@ -36,8 +35,12 @@ def settings_of(
     settings._peers = peers_of(host)
     # Those of a further site know none of them yet.
     settings.__dict__.pop("all_sites", None)
-    if problems := [*apart_problems(settings, host.groups), *balancing.problems(settings)]:
-        raise SettingsError(f"{inventory} ({host.name}): {problem}" for problem in problems)
+    own = [*members.apart_problems(settings, host.groups), *balancing.problems(settings)]
+    problems = [f"{inventory} ({host.name}): {problem}" for problem in own]
+    # The same lines for each host.
+    problems += [f"{inventory}: {problem}" for problem in members.set_problems(settings)]
+    if problems:
+        raise SettingsError(problems)
     return settings
 
 
@@ -56,24 +59,6 @@ def committed_warnings(settings: Settings) -> list[str]:
 def _paths(source: str, files: list[str]) -> str:
     """The files of a folder as a shell's arguments, from where the project is."""
     return shlex.join(posixpath.join(source, file) for file in files)
-
-
-def apart_problems(settings: Settings, groups: list[str]) -> list[str]:
-    """What keeps a backend from a database on another host, and the other way round."""
-    if ("app" in groups) == ("db" in groups) or MONGO_URL in settings.backend_secrets:
-        return []
-    problems = []
-    if MONGODB_BACKEND not in settings.secrets:
-        problems.append(
-            f"found app and db on different hosts and no value for {MONGODB_BACKEND}, expected one, as neither host"
-            f" can tell the other: {how_to_give(MONGODB_BACKEND, settings.secrets_file)}"
-        )
-    if settings.mongodb_bind.startswith("127.") or ("app" in groups and settings.mongodb_bind == "0.0.0.0"):  # noqa: S104
-        problems.append(
-            f"mongodb_bind: found {settings.mongodb_bind!r} with app and db on different hosts, expected the database's"
-            " address that the backend reaches it by"
-        )
-    return problems
 
 
 def _origin(host: Host, inventory: str) -> dict[str, str]:

@@ -51,7 +51,7 @@ from slipway.dependencies.model import File, Locked, Package
 from slipway.engine import run
 from slipway.engine.login import Login
 from slipway.engine.run import Run
-from slipway.facts import mongodb_data, mongodb_set
+from slipway.facts import mongodb_data, mongodb_members, mongodb_set
 from slipway.facts.apt import Sources
 from slipway.facts.mongodb import alone
 from slipway.ops.units import Ready
@@ -65,7 +65,7 @@ SEPARATOR = "\n---\n"
 MAX_RENDERED_LINES = 20
 # A command that is longer, and all in one line, is folded.
 MAX_LINE = 100
-SENT = (mongodb_data, mongodb_set)
+SENT = (mongodb_data, mongodb_members, mongodb_set)
 # 2026-01-01T00:00:00Z
 NOW = 1767225600
 ENVIRONMENT = python_environment.Environment(Locked("uv.lock", (Package("fastapi", "0.115.0", (File("0" * 64),)),)))
@@ -116,7 +116,12 @@ class FakeHost:
         self.connector = SimpleNamespace(client=SimpleNamespace(_ssh_config={"port": on.get("port", 22)}))
         self.data = on.get("data", {})
         failed = {Failed(name) for name in on.get("failed", [])}
-        self.state = SimpleNamespace(is_executing=False, failed_hosts=failed, activated_hosts=failed)
+        self.state = SimpleNamespace(
+            is_executing=False, failed_hosts=failed, activated_hosts=failed, is_host_in_limit=lambda other: True
+        )
+        # Another host of the run has the same answers.
+        other = {"connected": True, "connector": None, "get_fact": self.get_fact}
+        self.inventory = SimpleNamespace(get_host=lambda name: SimpleNamespace(name=name, **other))
         self._facts = facts
         self._asked: list[int] = []
 

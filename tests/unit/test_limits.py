@@ -35,7 +35,7 @@ def reload_of_nginx(settings) -> str:
 
 
 def unit_of_mongod(settings) -> str:
-    return render("mongodb/mongod.service.conf", settings=settings, memory_max_mb=1024, writable=[])
+    return render("mongodb/mongod.service.conf", settings=settings, memory_max_mb=1024, writable=[], member_names="")
 
 
 def unit_of_the_backend(settings) -> str:

@@ -15,7 +15,7 @@ from slipway.cli.secrets import Store, secrets_group
 from slipway.secrets import env_file
 from slipway.secrets.store import IDENTITY_VARIABLE, decrypt, encrypt, read_secrets
 from slipway.settings.check import SettingsError, check
-from slipway.settings.of_host import apart_problems
+from slipway.settings.members import apart_problems
 from slipway.tasks.credentials import differences as of_credentials
 from slipway.tasks.credentials import given
 from slipway.tasks.mongodb_users import admin_of, backend_of, differences, users_of

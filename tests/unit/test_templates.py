@@ -354,7 +354,8 @@ def test_sysctl_reads_the_kernel_parameters():
 
 @pytest.mark.parametrize("unit", ["mongodb/mongod.service.conf", "nginx/nginx.service.conf", "nginx/unconfigured.conf"])
 def test_systemd_accepts_what_is_added_to_the_packages_units(settings_with, tmp_path, unit):
-    values = {**nginx_unit_values(settings_with()), "tls_folder": TLS_FOLDER, "memory_max_mb": 1228, "writable": []}
+    values = {**nginx_unit_values(settings_with()), "tls_folder": TLS_FOLDER, "memory_max_mb": 1228}
+    values |= {"writable": [], "member_names": "/etc/mongod.members"}
     added = render(unit, **values)
     (tmp_path / "added.service").write_text(f"[Service]\nExecStart=/bin/true\n{added}")
     assert [line for line in verify_units(tmp_path).splitlines() if "added.service" in line] == []

@@ -1,0 +1,205 @@
+"""The members of a replica set by the inventory: what is wrong with them, and which of them begins it."""
+
+from __future__ import annotations
+
+import pytest
+
+from slipway.settings import members
+from slipway.settings.environment import PLACEHOLDERS, text_of
+from slipway.settings.members import Member, apart_problems, set_problems
+from slipway.settings.peers import Peer
+from slipway.tasks.firewall import rules_of_peers
+from slipway.tasks.mongodb_members import place_of
+
+SECRETS = {"MONGODB_ADMIN_PASSWORD": "s3cr3t-root-0123456789", "MONGODB_BACKEND_PASSWORD": "s3cr3t-backend-0123"}
+
+
+def peer(name: str, *roles: str, here: bool = False, **given: object) -> Peer:
+    """A server whose address ends as its name does, "" for one of no number."""
+    number = name[1:]
+    return Peer(name, roles, f"10.0.0.{number}" if number.isdigit() else "", given, here)
+
+
+def db(number: int, here: bool = False, **given: object) -> Peer:
+    return peer(f"d{number}", "db", here=here, **{"mongodb_member": f"mongodb-{number}.internal", **given})
+
+
+@pytest.fixture
+def of(settings_with, monkeypatch):
+    """Settings of the server that is here, with the others."""
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(f"SLIPWAY_SECRET_{name}", value)
+
+    def make(*peers: Peer, **changes: object):
+        settings = settings_with(**changes)
+        settings._peers = peers
+        return settings
+
+    return make
+
+
+def test_three_db_hosts_with_names_of_their_own_are_a_replica_set(of):
+    settings = of(db(1, here=True), db(2), db(3), peer("a4", "app"), peer("a5", "web"))
+    assert apart_problems(settings, ["db"]) == set_problems(settings) == []
+    assert settings.mongodb_listens == ["127.0.0.1", "10.0.0.1"]
+    assert members.names(settings) == [
+        ("mongodb-1.internal", "127.0.0.1"),
+        ("mongodb-2.internal", "10.0.0.2"),
+        ("mongodb-3.internal", "10.0.0.3"),
+    ]
+    assert rules_of_peers(settings) == [
+        f"allow from 10.0.0.{number} to any port 27017 proto tcp" for number in (2, 3, 4)
+    ]
+
+
+def test_a_backend_gets_all_members_and_the_databases_of_one_server_stay_what_they_are(of):
+    settings = of(db(1), db(2), db(3, mongodb_port=27018), peer("a4", "app", here=True))
+    assert apart_problems(settings, ["app"]) == set_problems(settings) == []
+    url = text_of(PLACEHOLDERS["mongo_url"].value(settings), {"MONGODB_BACKEND_PASSWORD": "pw"})
+    assert url == (
+        "mongodb://backend:%70%77@mongodb-1.internal:27017,mongodb-2.internal:27017,mongodb-3.internal:27018/codementee"
+        "?authSource=admin&journal=true&replicaSet=rs0&retryWrites=true&w=majority"
+    )
+    assert [address for _, address in members.names(settings)] == ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
+    assert rules_of_peers(settings) == []
+
+    alone = of(peer("d1", "web", "app", "db", here=True))
+    assert alone.mongodb_listens == ["127.0.0.1"]
+    url = text_of(PLACEHOLDERS["mongo_url"].value(alone), {"MONGODB_BACKEND_PASSWORD": "pw"})
+    assert url == "mongodb://backend:%70%77@127.0.0.1:27017/codementee?authSource=admin&journal=true"
+
+
+def test_a_database_apart_is_reached_by_its_private_address_without_a_word(of):
+    app = of(peer("d1", "db"), peer("a4", "app", here=True))
+    database = of(peer("d1", "db", here=True), peer("a4", "app"))
+    assert apart_problems(app, ["app"]) == set_problems(app) == apart_problems(database, ["db"]) == []
+    assert (app.mongodb_local, database.mongodb_local) == ("10.0.0.1", "127.0.0.1")
+    assert database.mongodb_listens == ["127.0.0.1", "10.0.0.1"]
+    assert members.names(app) == [("mongodb-1.internal", "10.0.0.1")]
+    assert rules_of_peers(database) == ["allow from 10.0.0.4 to any port 27017 proto tcp"]
+
+
+@pytest.mark.parametrize(
+    ("peers", "said"),
+    [
+        (
+            [db(1, here=True), db(2, mongodb_member="mongodb-1.internal"), db(3)],
+            "mongodb_member: found 'mongodb-1.internal' for d1, d2, expected a name of its own for each member:"
+            ' ("d2", {"mongodb_member": "mongodb-2.internal"})',
+        ),
+        ([db(1, here=True), db(2)], "db: found 2 hosts, expected an odd number of members"),
+        ([db(1, here=True), *map(db, range(2, 10))], "db: found 9 hosts, expected at most 7"),
+        (
+            [db(1, here=True), db(2, mongodb_replica_set=""), db(3)],
+            'mongodb_replica_set: found "" on d2 with 3 db hosts',
+        ),
+        (
+            [db(1, here=True), db(2, mongodb_replica_set="orders"), db(3)],
+            "mongodb_replica_set: found 'rs0' on d1, 'orders' on d2, 'rs0' on d3, expected one name",
+        ),
+        (
+            [db(1, here=True), db(2), peer("dx", "db", mongodb_member="mongodb-3.internal")],
+            "private_address: found none for dx, expected the address that the database's other hosts know it by:",
+        ),
+    ],
+)
+def test_what_is_no_replica_set_is_told(of, peers, said):
+    (problem,) = set_problems(of(*peers))
+    assert problem.startswith(said)
+
+
+def test_all_that_is_wrong_is_told_at_once(of, monkeypatch):
+    for name in SECRETS:
+        monkeypatch.delenv(f"SLIPWAY_SECRET_{name}")
+    settings = of(db(1, here=True), peer("dx", "db"), mongodb_bind="127.0.0.1")
+    assert [problem.partition(":")[0] for problem in set_problems(settings)] == [
+        *("mongodb_member", "db", "private_address"),
+    ]
+    admin, backend, bind = apart_problems(settings, ["db"])
+    assert admin.startswith("found several db hosts and no value for MONGODB_ADMIN_PASSWORD, expected one")
+    assert "no value for MONGODB_BACKEND_PASSWORD" in backend
+    assert bind.startswith("mongodb_bind: found '127.0.0.1' with several db hosts")
+
+
+# --- Who begins -------------------------------------------------------------------------------------------------------
+
+MEMBERS = ["mongodb-1.internal:27017", "mongodb-2.internal:27017", "mongodb-3.internal:27017"]
+NEW = {"state": "new", "set": "", "collections": "0"}
+AWAY = {"state": "away"}
+
+
+def in_set(*names: str, its_id: str = "a1", state: str = "secondary") -> dict[str, str]:
+    found = {"state": state, "set": "rs0", "id": its_id, "collections": "3"}
+    return {**found, **{f"member {name}": "1" for name in names}}
+
+
+def placed(here: int, *looks: dict[str, str] | None):
+    """The place of one of three hosts."""
+    three = [
+        Member(f"d{n}", f"mongodb-{n}.internal", 27017, f"10.0.0.{n}", "127.0.0.1", n == here) for n in range(1, 4)
+    ]
+    return place_of(three, {f"d{n}": look for n, look in enumerate(looks, start=1) if look is not None})
+
+
+def test_of_fresh_hosts_the_first_begins_the_set_and_the_others_join_it():
+    first, *others = (placed(here, {}, AWAY, NEW) for here in (1, 2, 3))
+    assert first.is_founder
+    assert [(one.is_founder, one.key_of, one.problems) for one in others] == [(False, "d1", ())] * 2
+
+
+def test_the_host_with_the_set_keeps_it_wherever_it_is_in_the_inventory():
+    looks = {}, in_set(MEMBERS[1], state="primary"), NEW
+    assert placed(2, *looks).is_founder
+    assert [(placed(here, *looks).is_founder, placed(here, *looks).key_of) for here in (1, 3)] == [(False, "d2")] * 2
+
+
+def test_a_database_without_a_replica_set_begins_it_with_its_data():
+    looks = AWAY, {"state": "alone"}, AWAY
+    assert placed(2, *looks).is_founder
+    assert placed(1, *looks).key_of == "d2"
+
+
+def test_nobody_begins_a_set_while_a_host_is_not_asked():
+    for look in (NEW, AWAY):
+        (problem,) = placed(1, look, look, None).problems
+        assert "found no member of it, and d3 not in this run" in problem
+    # That there is one, a single host can tell.
+    assert placed(2, in_set(MEMBERS[0], state="primary"), NEW, None).problems == ()
+
+
+def test_a_host_with_data_of_its_own_is_no_member():
+    founder = in_set(MEMBERS[0], state="primary")
+    own_set = in_set("mongodb-1.internal:27017", its_id="b2", state="primary")
+    for look, said in (
+        (own_set, "those of another replica set, rs0 with mongodb-1.internal:27017"),
+        ({"state": "alone"}, "those of a MongoDB without a replica set"),
+        ({**NEW, "collections": "5"}, "5 collections"),
+    ):
+        (problem,) = placed(2, founder, look, NEW).problems
+        assert f"MongoDB's data: found {said}" in problem
+    # Two of them have none of a set.
+    assert placed(2, {"state": "alone"}, {"state": "alone"}, AWAY).problems
+    assert not placed(1, {"state": "alone"}, {"state": "alone"}, AWAY).problems
+
+
+def test_members_know_that_they_are_also_one_that_was_taken_out_or_has_another_key():
+    all_there = in_set(*MEMBERS, state="primary"), in_set(*MEMBERS), in_set(*MEMBERS)
+    for here in (1, 2, 3):
+        assert placed(here, *all_there).is_member
+        assert placed(here, *all_there).problems == ()
+    taken_out = {**in_set(*MEMBERS), "state": "new"}
+    assert placed(3, in_set(*MEMBERS[:2], state="primary"), in_set(*MEMBERS[:2]), taken_out).problems == ()
+    rejected = {"state": "secondary", "set": "rs0", **{f"member {name}": "1" for name in MEMBERS}}
+    assert placed(3, *all_there[:2], rejected).key_of == "d1"
+    assert placed(3, *all_there[:2], rejected).problems == ()
+
+
+def test_a_member_of_another_name_an_arbiter_and_a_stranger_are_told():
+    other = {**in_set("db.internal:27017", state="primary"), "me": "db.internal:27017"}
+    (problem,) = placed(1, other, NEW, NEW).problems
+    assert problem.startswith("mongodb_member: found mongodb-1.internal:27017, which the replica set rs0 calls db.inte")
+    with_arbiter = {**in_set(MEMBERS[0], state="primary"), "arbiter mongodb-9.internal:27017": "1"}
+    (problem,) = placed(1, with_arbiter, NEW, NEW).problems
+    assert "found the arbiter mongodb-9.internal:27017" in problem
+    four = [*MEMBERS, "mongodb-9.internal:27017"]
+    assert placed(1, in_set(*four, state="primary"), in_set(*four), in_set(*four)).strangers == (four[3],)
