@@ -23,6 +23,7 @@ from slipway.ops.templates import render
 from slipway.ops.units import know, service
 from slipway.secrets.store import MONGODB_ADMIN
 from slipway.settings.backup import secret_names
+from slipway.settings.members import backs_up
 from slipway.settings.model import Settings
 from slipway.tasks.credentials import host_secrets
 from slipway.tasks.mongodb_set import member
@@ -69,6 +70,11 @@ def timers(settings: Settings) -> list[str]:
     return [f"{job.unit}.timer" for job in jobs(settings)]
 
 
+def is_wanted(settings: Settings) -> bool:
+    """Whether this host makes backups: one of a replica set's does, of whatever is written to any."""
+    return bool(settings.backup_repositories) and backs_up(settings)
+
+
 def problems(settings: Settings) -> list[str]:
     """What prevents backups on this host."""
     if not settings.mongodb_replica_set:
@@ -96,7 +102,7 @@ def drifts(settings: Settings) -> dict[str, Drift]:
 @component(
     roles=("db",),
     needs=("mongodb",),
-    wanted=lambda settings: bool(settings.backup_repositories),
+    wanted=is_wanted,
     packages=PACKAGES,
     units=timers,
     health=health,
@@ -219,8 +225,9 @@ def switch_off(settings: Settings) -> None:
 
 @operation()
 def stop_unwanted(settings: Settings) -> Commands:
-    """Stop the timers if no repository is configured any more. Repositories and their secrets are kept."""
-    if settings.backup_repositories:
+    """Stop the timers if no repository is configured any more, or if another member of the replica set makes the
+    backups. Repositories and their secrets are kept."""
+    if is_wanted(settings):
         return
     units = [f"{unit}.{kind}" for unit in _all_units() for kind in ("timer", "service")]
     files = [*units, SETTLE, NEEDS_SETTLED]

@@ -119,6 +119,7 @@ def _compare(recorded: dict[str, list[Any]], found: dict[str, list[Any]]) -> Non
 def restore(facts: Facts, found: Found, only: str, with_files: bool, with_secrets: bool) -> None:
     """Restore the databases. Raises Failed, with the site's data unchanged."""
     with alone("restore"):
+        _check_members(mongo.live(facts).ask({"hello": 1}), only)
         folder = f"{facts.data}.restore"
         if not only and os.path.ismount(facts.data):
             raise Failed(
@@ -148,6 +149,18 @@ def restore(facts: Facts, found: Found, only: str, with_files: bool, with_secret
     tell(f"Restored: the data of {at(found.chosen.until[0])}. The previous data are in {facts.data}.before-restore")
     # A new full backup for the restored data.
     subprocess.run(["systemctl", "start", "--no-block", "slipway-backup.service"], check=False)
+
+
+def _check_members(hello: dict[str, Any], only: str) -> None:
+    """Of several members this one may be a secondary, and the others keep their data. Raises Failed."""
+    others = [name for name in (*hello.get("hosts", []), *hello.get("passives", [])) if name != hello.get("me")]
+    if others and not only:
+        raise Failed(
+            f"the replica set has further members, {', '.join(others)}, whose data would stay: take them out one by one"
+            " (slipway db remove), restore, and let them join anew (docs/scale.md)"
+        )
+    if others and not hello.get("isWritablePrimary"):
+        raise Failed(f"the primary is {hello.get('primary')}: let it hand over to this host (slipway db stepdown)")
 
 
 @contextmanager

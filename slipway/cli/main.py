@@ -25,6 +25,7 @@ VERBS = {
     "apply": ("slipway.cli.apply", "apply"),
     "backup": ("slipway.cli.backup", "backup_group"),
     "completion": ("slipway.cli.completion", "completion"),
+    "db": ("slipway.cli.db", "db_group"),
     "drain": ("slipway.cli.drain", "drain"),
     "help": ("slipway.cli.help", "help_command"),
     "init": ("slipway.cli.init", "init"),

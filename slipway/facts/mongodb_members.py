@@ -12,7 +12,8 @@ ready            succeeds if the member does its work: as primary, or as seconda
 leave            before a restart: waits until the other members are well, hands over if this is the primary, and fails
                  where the rest would have no majority.
 grow SYNC MEMBER...  on the primary: makes each MEMBER (HOST:PORT) a voting member, one step at a time: without a vote
-                 until it has all data, for which it may take SYNC seconds. On another member does nothing.
+                 until it has all data, for which it may take SYNC seconds. Prints what was done, a line each. On
+                 another member does nothing.
 remove MEMBER    on the primary: leaves MEMBER out, unless the rest would have no majority. As above.
 stepdown         on the primary: hands over to another member. As above.
 resize MB        gives the oplog this size, in MiB.
@@ -149,6 +150,7 @@ class Member:
         until(is_taken, self.seconds)
         if not answer["ok"]:
             raise Refused(f"{step}: {answer.get('errmsg')}")
+        print(f"{step}: done")
 
 
 def look(member: Member) -> None:
@@ -179,7 +181,11 @@ def look(member: Member) -> None:
 
 
 def check_ready(member: Member) -> None:
-    if member.state not in ("new", "primary", "secondary"):
+    if member.state in ("new", "primary", "secondary"):
+        return
+    # One that was emptied gets its data from the others, which may take long.
+    member.log_in()
+    if "initialSyncStatus" not in asked(member.connection, {"replSetGetStatus": 1, "initialSync": 1}):
         raise Refused(f"MongoDB is {member.state} in its replica set")
 
 
@@ -207,6 +213,7 @@ def step_down(member: Member) -> None:
     asked(member.connection, command)
     if not until(lambda: member.now() == "secondary", member.seconds):
         raise Refused(f"no other member has become primary after {member.seconds} s")
+    print(f"primary: {member.hello.get('me')} -> {member.hello.get('primary')}")
 
 
 def grow(member: Member, sync_seconds: str, *wanted: str) -> None:
@@ -217,6 +224,7 @@ def grow(member: Member, sync_seconds: str, *wanted: str) -> None:
     for name in wanted:
         members = member.config()["members"]
         if name in {one["host"] for one in members}:
+            print(f"{name}: is a member")
             continue
         check_joiner(member, name, its_id)
         number = max(one["_id"] for one in members) + 1
@@ -270,6 +278,7 @@ def remove(member: Member, name: str) -> None:
     members = member.config()["members"]
     rest = [one for one in members if one["host"] != name]
     if len(rest) == len(members):
+        print(f"{name}: is no member")
         return
     if name == member.hello.get("me"):
         raise Refused(f"{name} is the primary: hand over first (slipway db stepdown)")

@@ -66,6 +66,11 @@ def local_address(settings: Settings) -> str:
     return settings.mongodb_bind
 
 
+def backs_up(settings: Settings) -> bool:
+    """Whether backups are this host's: of several members the first one of the inventory makes them."""
+    return not is_several(settings) or members_of(settings)[0].is_here
+
+
 def clients(settings: Settings) -> list[Peer]:
     """The other hosts that connect to MongoDB on this one: further members, and those with a backend."""
     roles = {"db"} if MONGO_URL in settings.backend_secrets else {"db", "app"}
@@ -108,14 +113,13 @@ def apart_problems(settings: Settings, groups: list[str]) -> list[str]:
     is_apart = ("app" in groups) != ("db" in groups) and MONGO_URL not in settings.backend_secrets
     if not several and not is_apart:
         return []
-    needed = [MONGODB_ADMIN, MONGODB_BACKEND] if several else [MONGODB_BACKEND]
     why = "several db hosts" if several else "app and db on different hosts"
-    problems = [
-        f"found {why} and no value for {name}, expected one, as {'no' if several else 'neither'} host can tell the"
-        f" other: {how_to_give(name, settings.secrets_file)}"
-        for name in needed
-        if name not in settings.secrets
-    ]
+    problems = []
+    if not several and MONGODB_BACKEND not in settings.secrets:
+        problems.append(
+            f"found {why} and no value for {MONGODB_BACKEND}, expected one, as neither host can tell the other:"
+            f" {how_to_give(MONGODB_BACKEND, settings.secrets_file)}"
+        )
     is_wide = "app" in groups and "db" not in groups and settings.mongodb_bind == EVERYWHERE
     by_itself = settings.here and "mongodb_bind" not in settings.model_fields_set
     if is_wide or (_is_loopback(settings.mongodb_bind) and not by_itself):
@@ -146,6 +150,13 @@ def set_problems(settings: Settings) -> list[str]:
 
 
 def _problems_of_several(settings: Settings, its: list[Member]) -> Iterator[str]:
+    for name in (MONGODB_ADMIN, MONGODB_BACKEND):
+        if any(name not in site.secrets for site in settings.all_sites):
+            yield (
+                f"found {len(its)} db hosts and no value for {name}, expected one, as no host can tell the others:"
+                f" {how_to_give(name, settings.secrets_file)}. A server that has generated it keeps it in"
+                f" {settings.credentials_folder}"
+            )
     of_hosts = [(peer.name, _given(peer, "mongodb_replica_set")) for peer in settings.peers_with("db")]
     if without := [host for host, name in of_hosts if not name]:
         yield (

@@ -11,6 +11,7 @@ import yaml
 
 from slipway.facts.mongodb import MongodbUsers
 from slipway.server_tests.exposure import exposure_of, limits_of
+from slipway.settings.members import is_several, names
 from slipway.settings.mongodb import MIN_OPLOG_MB
 from slipway.tasks.kernel import huge_pages
 from slipway.tasks.mongodb_users import differences, users_of
@@ -20,7 +21,8 @@ IN_FORCE: dict[str, dict[str, Any]] = {}
 ASKED = """{
     options: db.adminCommand({getCmdLineOpts: 1}).parsed,
     cache: Number(db.serverStatus().wiredTiger.cache["maximum bytes configured"]),
-    hello: (({setName, isWritablePrimary, hosts}) => ({setName, isWritablePrimary, hosts}))(db.hello()),
+    hello: (({setName, isWritablePrimary, secondary, primary, hosts}) =>
+        ({setName, isWritablePrimary, secondary, primary, hosts}))(db.hello()),
     oplog: Number(db.getSiblingDB("local").oplog.rs.stats().maxSize || 0)
 }"""
 
@@ -92,11 +94,12 @@ def test_it_runs_and_starts_at_boot(server):
 def test_it_listens_only_on_the_configured_address(server):
     port = server.settings.mongodb_port
     listening = server.host.check_output(f"ss -Hltn sport = :{port}").splitlines()
-    assert [line.split()[3] for line in listening] == [f"{server.settings.mongodb_bind}:{port}"]
+    assert {line.split()[3] for line in listening} == {f"{one}:{port}" for one in server.settings.mongodb_listens}
 
 
 def test_it_is_not_reachable_from_outside(server):
     if server.settings.mongodb_bind.startswith("127."):
+        # Other servers of the inventory may come in, this machine may not.
         assert not server.site.accepts(server.settings.mongodb_port)
 
 
@@ -104,7 +107,7 @@ def test_it_runs_with_its_configuration_file(server):
     written = yaml.safe_load(server.host.file("/etc/mongod.conf").content_string)
     options = in_force(server)["options"]
     assert options["security"]["authorization"] == "enabled"
-    assert options["net"]["bindIp"] == written["net"]["bindIp"] == server.settings.mongodb_bind
+    assert options["net"]["bindIp"] == written["net"]["bindIp"] == ",".join(server.settings.mongodb_listens)
     assert options["net"]["tls"]["mode"] == written["net"]["tls"]["mode"] == "disabled"
     cache = written["storage"]["wiredTiger"]["engineConfig"]["cacheSizeGB"]
     assert options["storage"]["wiredTiger"]["engineConfig"]["cacheSizeGB"] == cache
@@ -116,12 +119,15 @@ def test_it_is_a_replica_set_that_accepts_writes(server):
         assert "setName" not in found["hello"]
         return
     assert found["hello"]["setName"] == settings.mongodb_replica_set
-    assert found["hello"]["isWritablePrimary"]
+    hello = found["hello"]
+    assert hello["isWritablePrimary"] or (is_several(settings) and hello["secondary"] and hello["primary"])
     assert found["oplog"] // 2**20 >= (settings.mongodb_oplog_mb or MIN_OPLOG_MB)
-    # Drivers on this host resolve it by its name.
-    (member,) = found["hello"]["hosts"]
-    reached = server.host.check_output(f"getent ahostsv4 {shlex.quote(member.rpartition(':')[0])}").split()[0]
-    assert reached == settings.mongodb_local
+    # Drivers on this host resolve all by their names.
+    assert len(hello["hosts"]) == len(names(settings))
+    for member in hello["hosts"]:
+        name = member.rpartition(":")[0]
+        reached = server.host.check_output(f"getent ahostsv4 {shlex.quote(name)}").split()[0]
+        assert reached == dict(names(settings))[name]
     key = server.host.file("/etc/mongod.keyfile")
     assert (key.user, key.group, key.mode) == ("mongodb", "mongodb", 0o400)
 
