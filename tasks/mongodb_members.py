@@ -17,7 +17,6 @@ from typing import Any, cast
 
 from pyinfra import host
 from pyinfra.api import Host, operation
-from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS, pop_global_arguments
 from pyinfra.api.exceptions import PyinfraError
 
 from slipway.engine import across, notes
@@ -188,27 +187,17 @@ def join_key(source: str) -> Commands:
     """Make sure that the set's key is that of another host: read when it is needed, and in no log."""
     other = host.inventory.get_host(source)
     own, key = host.get_fact(FileState, path=KEYFILE), {"sha256": ""}
-    if other in across.of_run(host, [source]) and not host.state.is_executing:
+    if not host.state.is_executing:
         key = across.facts(host, [source], lambda _: (FileState, {"path": KEYFILE})).get(source, key)
     text = b""
-    if host.state.is_executing:
-        text = _read_key(other)
+    if host.state.is_executing and not (text := across.output(other, f"cat {KEYFILE} || true").encode()):
+        raise PyinfraError(f"{KEYFILE}: found no key of the replica set on {source}")
     expected = {"kind": "regular file", "owner": "mongodb", "group": "mongodb", "mode": "400"}
     digest = sha256(text).hexdigest() if text else key.get("sha256")
     if own == {**expected, "sha256": digest}:
         return
     notes.note(f"{KEYFILE}: {'changes to' if own else 'new,'} the key of {source} (secret, not shown)")
     yield with_input(write_script(KEYFILE, "400", "mongodb", "mongodb", None), text)
-
-
-def _read_key(other: Host) -> bytes:
-    """Raises PyinfraError."""
-    arguments, _ = pop_global_arguments(host.state, other, {})
-    ways: dict[str, Any] = {key: arguments[key] for key in CONNECTOR_ARGUMENT_KEYS if key in arguments}  # type: ignore[literal-required]
-    found, output = other.run_shell_command(f"cat {KEYFILE}", print_output=False, print_input=False, **ways)
-    if not found or not output.stdout.strip():
-        raise PyinfraError(f"{KEYFILE}: found no key of the replica set on {other.name}")
-    return str(output.stdout).encode()
 
 
 def name_members(settings: Settings) -> None:

@@ -119,7 +119,8 @@ def _compare(recorded: dict[str, list[Any]], found: dict[str, list[Any]]) -> Non
 def restore(facts: Facts, found: Found, only: str, with_files: bool, with_secrets: bool) -> None:
     """Restore the databases. Raises Failed, with the site's data unchanged."""
     with alone("restore"):
-        _check_members(mongo.live(facts).ask({"hello": 1}), only)
+        if facts.replica_set:
+            _check_members(mongo.live(facts).ask({"hello": 1}), only)
         folder = f"{facts.data}.restore"
         if not only and os.path.ismount(facts.data):
             raise Failed(

@@ -32,6 +32,7 @@ import re
 import shlex
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
@@ -113,14 +114,16 @@ class FakeHost:
 
     def __init__(self, facts: list[dict[str, Any]], on: Mapping[str, Any]) -> None:
         self.groups = on.get("groups", ["web", "app", "db"])
-        self.connector = SimpleNamespace(client=SimpleNamespace(_ssh_config={"port": on.get("port", 22)}))
+        batches = SimpleNamespace(elsewhere=nullcontext, asking=nullcontext)
+        client = SimpleNamespace(_ssh_config={"port": on.get("port", 22)})
+        self.connector = SimpleNamespace(client=client, batches=batches)
         self.data = on.get("data", {})
         failed = {Failed(name) for name in on.get("failed", [])}
         self.state = SimpleNamespace(
             is_executing=False, failed_hosts=failed, activated_hosts=failed, is_host_in_limit=lambda other: True
         )
         # Another host of the run has the same answers.
-        other = {"connected": True, "connector": None, "get_fact": self.get_fact}
+        other = {"connected": True, "connector": self.connector, "get_fact": self.get_fact}
         self.inventory = SimpleNamespace(get_host=lambda name: SimpleNamespace(name=name, **other))
         self._facts = facts
         self._asked: list[int] = []

@@ -316,6 +316,18 @@ def test_one_collection_whose_copy_differs_is_thrown_away_and_the_present_one_st
     assert right.asked == [move]
 
 
+def test_data_of_a_replica_set_with_further_members_are_not_exchanged(facts, restored, monkeypatch):
+    several = live(monkeypatch, Server())
+    hello = {"me": "a:1", "hosts": ["a:1", "b:1"], "passives": ["c:1"], "primary": "b:1"}
+    monkeypatch.setattr(several, "ask", lambda command, database="admin": hello)
+    facts = facts._replace(replica_set="rs0")
+    with pytest.raises(Failed, match=r"has further members, b:1, c:1, whose data would stay: take them out"):
+        restoring.restore(facts, restored, "", False, False)
+    # Into the running one, where it takes writes.
+    with pytest.raises(Failed, match="the primary is b:1: let it hand over to this host"):
+        restoring.restore(facts, restored, "shop", False, False)
+
+
 def test_a_drill_fails_where_the_data_of_its_moment_are_not_what_is_restored(facts, restored, monkeypatch, tmp_path):
     live(monkeypatch, Server(data=DATA, ends=(200, 1)))
     restoring.drill(facts)
