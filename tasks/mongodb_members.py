@@ -226,7 +226,7 @@ def put_names(settings: Settings) -> None:
 
 def restart_in_turn(settings: Settings, unit: str, files: Sequence[str], causes: Sequence[Any]) -> None:
     """Restart the members one at a time: first those that are no primary, then the primary, which hands over before."""
-    ready = Ready(_asked(settings, "ready"), settings.limits.ready, before=_asked(settings, "leave"), after=":")
+    ready = in_turn(settings)
     changed = restarts(*causes)
 
     def is_due() -> bool:
@@ -256,6 +256,11 @@ def restart_in_turn(settings: Settings, unit: str, files: Sequence[str], causes:
         _if=[is_due, lambda: not first.did_change(), others_are_well],
         _serial=True,
     )
+
+
+def in_turn(settings: Settings) -> Ready:
+    """A restart only while the others are well, and a member that is one of them again."""
+    return Ready(_asked(settings, "ready"), settings.limits.ready, before=_asked(settings, "leave"), after=":")
 
 
 def _has_failed(other: Host) -> bool:

@@ -20,7 +20,10 @@ from slipway.engine.outcome import Change
 from slipway.engine.session import Session
 from slipway.facts.mongodb import program
 from slipway.secrets.store import MONGODB_ADMIN
+from slipway.settings.members import is_several
 from slipway.settings.model import Settings
+from slipway.tasks.backup import is_wanted as makes_backups
+from slipway.tasks.mongodb_members import in_turn
 from slipway.tasks.mongodb_set import begins, clients_wait
 from slipway.tasks.nginx import UNIT as NGINX
 from slipway.tasks.nginx import connections_wait
@@ -122,8 +125,10 @@ def given_of(settings: Settings, host: Host, components: list[Component], with_m
         password = f"{settings.admin_credentials_folder}/{MONGODB_ADMIN}"
         where = [settings.mongodb_local, settings.mongodb_port, settings.limits.mongodb_answer]
         given["mongodb"] = [*where, settings.mongodb_admin_user, password] if with_mongodb else None
-        if is_ready := begins(settings):
+        if is_ready := in_turn(settings) if is_several(settings) else begins(settings):
             ready[MONGOD] = is_ready.check
+        if settings.mongodb_replica_set and not is_several(settings):
+            # Of several members, drivers find another one; and these members must find each other.
             given["around"][MONGOD] = clients_wait(settings)
     return given
 
@@ -153,7 +158,7 @@ def planned(session: Session, found: Mapping[str, dict[str, Any]], parts: list[s
         kinds = [kind for kind in ("os", "mongodb", "node") if kind in parts]
         plan = Planned([packages_of(its, kind) for kind in kinds])
         if "mongodb" in parts and its["server"]:
-            plan.mongodb = mongodb_of(its["server"], settings.mongodb_version, bool(settings.backup_repositories))
+            plan.mongodb = mongodb_of(its["server"], settings.mongodb_version, makes_backups(settings))
             problems += [f"[{name}] {problem}" for problem in plan.mongodb.problems]
         plans[name] = plan
     if problems:
@@ -191,13 +196,17 @@ def carry_out_upgrades(
         steps = [*scripts(plan, given[name])]
         if not steps:
             continue
+        settings = session.connections.settings[name]
+        # Any of them may restart MongoDB.
+        is_member = "db" in session.connections.roles()[name] and is_several(settings)
+        leaves = f"{in_turn(settings).before} 2>&1 || exit 1\n" if is_member else ""
         with session.executor.locked("upgrade") as done:
             if plan.mongodb and plan.mongodb.new and plan.mongodb.has_backups:
                 console.say("a full backup", f"  {escape(name)}: ")
                 run_job(session, console, {name: backup_script(["now"])})
             for what, script in steps:
                 console.say(escape(what), f"  {escape(name)}: ")
-                run_job(session, console, {name: script}, JOB)
+                run_job(session, console, {name: f"{leaves}{script}"}, JOB)
                 done.append(Change(name, f"upgrade: {what}"))
 
 

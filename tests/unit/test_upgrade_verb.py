@@ -25,7 +25,9 @@ def found(*updates: list[str], server: dict[str, Any] | None = None) -> dict[str
 @pytest.fixture
 def jobs(monkeypatch):
     """What the hosts are asked for, in order. A test sets what they say, and may let a job fail."""
-    settings = SimpleNamespace(mongodb_version="7.0", backup_repositories={"near": "/srv/backup"})
+    settings = SimpleNamespace(
+        mongodb_version="7.0", backup_repositories={"near": "/srv/backup"}, peers_with=lambda role: []
+    )
     monkeypatch.setattr(FakeSession, "settings", {"one": settings, "two": settings})
     ran: list[str] = []
     its = SimpleNamespace(found={}, ran=ran, fails="")
