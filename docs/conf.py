@@ -21,6 +21,7 @@ PAGES = [
     "connection",
     "components",
     "sites",
+    "scale",
     "releases",
     "scale",
     "backups",

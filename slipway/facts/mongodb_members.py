@@ -190,14 +190,14 @@ def check_ready(member: Member) -> None:
 
 
 def leave(member: Member) -> None:
-    # A member of no set, or the only one, is missed by none of the set.
+    # A member of no set is missed by nobody; for the only one with a vote nobody could stand in.
     if member.state in ("alone", "new"):
         return
     member.log_in()
     own = member.hello.get("me", "")
     members = member.config()["members"]
     others = {one["host"] for one in members} - {own}
-    if not others:
+    if not any(one["votes"] for one in members if one["host"] != own):
         return
     until(lambda: others <= member.healthy(), member.seconds)
     healthy = member.healthy() - {own}
