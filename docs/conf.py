@@ -23,7 +23,6 @@ PAGES = [
     "sites",
     "scale",
     "releases",
-    "scale",
     "backups",
     "alarms",
     "report",

@@ -137,6 +137,8 @@ def roll_back(settings: Settings) -> None:
     put_programs("app" in host.groups)
     put_facts(settings, parts_here(settings))
     check_id(name="Find the release to roll back to", settings=settings)
+    if rolling.is_rolling(settings):
+        rolling.check_same(wanted_id(settings))
     activate(settings, lambda: wanted_id(settings), then="keep")
 
 

@@ -7,6 +7,7 @@ among those of different hosts only by operations that they share: `hold`, befor
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -14,7 +15,7 @@ from pyinfra import host
 from pyinfra.api import Host, operation
 from pyinfra.api.exceptions import PyinfraError
 
-from slipway.engine import notes
+from slipway.engine import notes, run
 from slipway.engine.components import in_order
 from slipway.facts.base import Output
 from slipway.ops.commands import Commands
@@ -43,6 +44,25 @@ def check_all_here(settings: Settings) -> None:
             " release and files of another; nothing was changed. Without --limit all are asked; of one that is down:"
             f" slipway drain {absent[0]}, and --partial (with plain pyinfra: --data release_partial=True)"
         )
+
+
+def check_same(release_id: str) -> None:
+    """Let a rollback end before anything changes if the release is not the same on all servers."""
+    known = run.of(host.state).rollbacks
+    known[host.name] = release_id
+    agree(
+        name="Check that all servers go back to the same release",
+        wanted=lambda: [f"{name} {its}" for name, its in known.items()],
+    )
+
+
+@operation()
+def agree(wanted: Callable[[], list[str]]) -> Commands:
+    """Stop if the servers do not want the same: `wanted` gives "NAME ID" of each."""
+    found = wanted()
+    if len({one.partition(" ")[2] for one in found}) > 1:
+        said = f"the releases before differ: {', '.join(found)}; name one that all have: slipway rollback ID"
+        yield f"echo {shlex.quote(said)} >&2\nexit 1"
 
 
 def batches(names: Sequence[str], release_batch: str) -> list[list[str]]:

@@ -1,18 +1,16 @@
-"""A load balancer and two application servers, one of them with the database, as throwaway hosts of a project."""
+"""A load balancer and two application servers, one of them with the database, as throwaway hosts."""
 
 from __future__ import annotations
 
 import secrets
-import shutil
 import subprocess
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 
 from slipway.secrets.authority import create
 from slipway.site import Site
 from support import typed
-from support.lab_host import PROJECT, LabHost, Running, bring_up
+from support.lab_host import PROJECT, PYINFRA, TIMEOUT, LabHost, bring_up, run
 
 BALANCER, FIRST, SECOND = "balancer", "one", "two"
 ROLES = f"lb={BALANCER} web={FIRST},{SECOND} app={FIRST},{SECOND} db={FIRST}"
@@ -21,23 +19,14 @@ PORT = 8443
 
 
 class Balanced:
-    """The hosts, and what a user does with them in the folder of their project."""
+    """The hosts, and what a user does with them."""
 
-    def __init__(self, project: Path) -> None:
-        self.project = project
+    def __init__(self) -> None:
         self.balancer, self.first, self.second = (bring_up(name) for name in (BALANCER, FIRST, SECOND))
         given = {name: secrets.token_hex(32) for name in SECRETS} | create(datetime.now(UTC))
         self.env = {**self.first.env, **{f"SLIPWAY_SECRET_{name}": value for name, value in given.items()}}
         self.env |= {"SLIPWAY_LAB_ROLES": ROLES, "SLIPWAY_LAB_HOSTS": ",".join((BALANCER, FIRST, SECOND))}
         self.must("lab", "connect")
-        shutil.copytree(PROJECT / "group_data", project / "group_data")
-        for name in ("deploy.py", "release.py", "rollback.py", "inventory.py", "examples"):
-            (project / name).symlink_to(PROJECT / name)
-        with (project / "group_data/all.py").open("a") as file:
-            file.write(f'\nmongodb_bind = "{self.first.record.address}"\n')
-        # All addresses: the first user is created by the loopback one.
-        self.of_database = project / "group_data/db.py"
-        self.of_database.write_text('mongodb_bind = "0.0.0.0"\nfirewall_allow = ["27017/tcp"]\n')
 
     @property
     def servers(self) -> list[LabHost]:
@@ -48,7 +37,7 @@ class Balanced:
         return [self.balancer, *self.servers]
 
     def slipway(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return typed.slipway(*arguments, cwd=self.project, env=self.env, limit=3600)
+        return typed.slipway(*arguments, cwd=PROJECT, env=self.env, limit=TIMEOUT, here=True)
 
     def must(self, *arguments: str) -> str:
         """The output of a command that must succeed."""
@@ -56,10 +45,11 @@ class Balanced:
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr
         return done.stdout
 
-    def start(self, *arguments: str) -> Running:
-        import sys
-
-        return Running([sys.executable, "-m", "slipway", *arguments], self.env, cwd=self.project)
+    def pyinfra(self, *arguments: str) -> str:
+        """The output of plain `pyinfra -y lab/inventory.py ARGUMENTS`, which must succeed."""
+        done = run([PYINFRA, "-y", "lab/inventory.py", *arguments], self.env)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        return done.stdout + done.stderr
 
     def site(self) -> Site:
         return self.balancer.site()
