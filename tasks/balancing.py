@@ -86,5 +86,7 @@ def values(settings: Settings, out: Collection[str]) -> dict[str, Any]:
         "own_certificate": authority.OWN,
         "server_name": SERVER_NAME,
         "balancers": [peer.address for peer in settings.peers_with("lb")],
-        "servers": [(peer, peer.name in out) for peer in settings.peers_with("web")],
+        "servers": [
+            (peer, peer.given.get("lb_port", settings.lb_port), peer.name in out) for peer in settings.peers_with("web")
+        ],
     }

@@ -131,6 +131,14 @@ def test_a_drained_server_is_down_and_the_others_are_not(balanced_with):
     assert "10.0.0.3:8443 max_fails=3 fail_timeout=5s down; # two" in upstream
 
 
+def test_a_server_is_reached_by_the_port_that_it_has(settings_with):
+    settings = settings_with()
+    one = Peer("one", ("web", "app"), "10.0.0.2", {"lb_port": 9443})
+    settings._peers = (here(LB), one, TWO)
+    upstream = configuration(settings)[UPSTREAM]
+    assert re.findall(r"^    server (\S+) ", upstream, re.MULTILINE) == ["10.0.0.2:9443", "10.0.0.3:8443"]
+
+
 @pytest.mark.parametrize("is_sticky", [False, True])
 def test_a_visitor_stays_at_a_server_only_where_that_is_set(balanced_with, is_sticky):
     upstream = configuration(balanced_with("lb", lb_sticky=is_sticky))[UPSTREAM]

@@ -351,3 +351,13 @@ def test_a_service_that_is_new_with_the_release_is_not_led_to_before_it_has_a_so
     model.files[auth.listen] = SOCKET
     assert model.step("settle")
     assert model.readlink(auth.link) == auth.listen
+
+
+@pytest.mark.parametrize(("words", "target"), [(["1"], "releases/1"), ([""], None)])
+def test_the_release_that_a_rollback_activates_can_be_named(model_of, words, target):
+    model = model_of()
+    release(model)
+    assert model.step("take_over")
+    assert model.step("remember", *words)
+    assert model.links().get("previous") == target
+    assert_at_rest(model, "2")
