@@ -173,7 +173,8 @@ def _problems_of_several(settings: Settings, its: list[Member]) -> Iterator[str]
             free = next(f"mongodb-{n}.internal" for n in range(2, 99) if f"mongodb-{n}.internal" not in taken)
             yield (
                 f"mongodb_member: found {name!r} for {', '.join(same)}, expected a name of its own for each member:"
-                f' ("{same[1]}", {{"mongodb_member": "{free}"}})'
+                f' ("{same[1]}", {{"mongodb_member": "{free}"}}); or for a server with data of its own another'
+                " site_domain"
             )
     if len(its) % 2 == 0:
         yield (

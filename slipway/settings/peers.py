@@ -1,4 +1,8 @@
-"""The other servers of the inventory, as one of them needs to know them: who may connect to it, and where they are."""
+"""The other servers of the inventory, as one of them needs to know them: who may connect to it, and where they are.
+
+A host with all of WHOLE and a site_domain of its own is none of them: it is a server of another site, or another
+environment's, which only stands in the same inventory.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,8 @@ from pyinfra.api import Host
 
 from slipway.settings.inventory import ROLES
 from slipway.settings.types import is_ipv4
+
+WHOLE = frozenset({"web", "app", "db"})
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,13 @@ class Peer:
 
 def peers_of(host: Host) -> tuple[Peer, ...]:
     """The peers of a host in the order of the inventory, itself among them."""
-    return tuple(_peer(one, one is host) for one in host.inventory if {*one.groups} & {*ROLES})
+    there = [one for one in host.inventory if {*one.groups} & {*ROLES}]
+    return tuple(_peer(one, one is host) for one in there if one is host or not _are_apart(one, host))
+
+
+def _are_apart(one: Host, other: Host) -> bool:
+    domains = {host.data.dict().get("site_domain") for host in (one, other)}
+    return len(domains) == 2 and any({*host.groups} >= WHOLE for host in (one, other))
 
 
 def _peer(host: Host, is_here: bool) -> Peer:

@@ -106,6 +106,15 @@ class Failed(NamedTuple):
     name: str
 
 
+class Reached:
+    """Another host of the run."""
+
+    connected = True
+
+    def __init__(self, name: str, like: FakeHost) -> None:
+        self.name, self.connector, self.get_fact = name, like.connector, like.get_fact
+
+
 class FakeHost:
     """A host that answers facts from a case."""
 
@@ -123,8 +132,7 @@ class FakeHost:
             is_executing=False, failed_hosts=failed, activated_hosts=failed, is_host_in_limit=lambda other: True
         )
         # Another host of the run has the same answers.
-        other = {"connected": True, "connector": self.connector, "get_fact": self.get_fact}
-        self.inventory = SimpleNamespace(get_host=lambda name: SimpleNamespace(name=name, **other))
+        self.inventory = SimpleNamespace(get_host=lambda name: Reached(name, self))
         self._facts = facts
         self._asked: list[int] = []
 

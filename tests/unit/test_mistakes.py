@@ -64,6 +64,8 @@ def test_a_file_that_is_missing_is_named(project, name):
 
 HOST = '("server.invalid", {"ssh_user": "admin"})'
 ROLES = f"web = app = db = [{HOST}]\n"
+# Each a server of its own.
+TWO = 'web = app = db = ["server.invalid", ("other.invalid", {"site_domain": "other.example.org"})]\n'
 # What an inventory may have wrong, and what is said of it.
 WRONG_INVENTORIES = {
     "a host that is no list": (
@@ -228,7 +230,7 @@ OLD_NAME = "group_data/all.py: reboot_window is deprecated; rename it to reboot_
 def test_an_old_name_of_a_setting_is_warned_of_once_before_a_host_is_asked(project):
     with (project / "group_data/all.py").open("a") as file:
         file.write('reboot_window = "03:00"\n')
-    (project / "inventory.py").write_text('web = app = db = ["server.invalid", "other.invalid"]\n')
+    (project / "inventory.py").write_text(TWO)
     said = told(project, "plan")
     assert said.startswith(f"slipway: warning: {OLD_NAME}\n")
     assert said.count("deprecated") == 1
@@ -250,7 +252,7 @@ class Logged(logging.Handler):
 def test_plain_pyinfra_logs_it_once_for_all_hosts(project, monkeypatch):
     with (project / "group_data/all.py").open("a") as file:
         file.write('reboot_window = "03:00"\n')
-    (project / "inventory.py").write_text('web = app = db = ["server.invalid", "other.invalid"]\n')
+    (project / "inventory.py").write_text(TWO)
     monkeypatch.chdir(project)
     logged = Logged()
     monkeypatch.setattr(logging.getLogger("pyinfra"), "handlers", [logged])

@@ -31,3 +31,20 @@ def test_a_server_knows_those_of_the_inventory_with_their_roles_and_addresses():
         ("four.invalid", ("db",), ""),
     ]
     assert [peer.given.get("mongodb_port") for peer in peers] == [None, 27018, 27018, None]
+
+
+def test_a_whole_server_with_a_domain_of_its_own_stands_in_the_inventory_alone():
+    own = [("one.invalid", {"site_domain": "one.example"}), ("two.invalid", {"site_domain": "two.example"})]
+    part = ("three.invalid", {"site_domain": "two.example"})
+    inventory = Inventory(([*own, part], {}), web=([*own], {}), app=([*own, part], {}), db=([*own], {}))
+
+    known = {
+        name: [peer.name for peer in peers_of(inventory.get_host(name))]
+        for name in ("one.invalid", "two.invalid", "three.invalid")
+    }
+
+    assert known == {
+        "one.invalid": ["one.invalid"],
+        "two.invalid": ["two.invalid", "three.invalid"],
+        "three.invalid": ["two.invalid", "three.invalid"],
+    }
