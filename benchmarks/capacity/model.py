@@ -1,0 +1,119 @@
+"""A site on several servers as a network of queues, and what so many users take.
+
+Each request passes the load balancer, an application server and MongoDB's primary, and takes processor time at each.
+The least number of servers follows from the utilization law, U = X * D / c, of X requests a second, D seconds of
+processor time for each and c processors (Lazowska et al., Quantitative System Performance, 1984, chapter 3); the times
+of requests from a simulation with exponential service and arrivals, which is pessimistic for a steady site and
+optimistic for one whose visitors come in bursts.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import simpy
+
+# A server that is busier than this has no reserve for a burst, or for another one that has failed.
+TARGET = 0.7
+# The described load: 10,000 users make 1,000 requests a second.
+REQUESTS_PER_USER = 0.1
+BALANCER, SERVER, DATABASE, NETWORK = "load balancer", "application servers", "MongoDB's primary", "network"
+
+
+@dataclass(frozen=True)
+class Demands:
+    """Seconds of processor time that a request takes at each kind of server, and bytes on the load balancer's
+    network."""
+
+    balancer: float
+    server: float
+    database: float
+    bytes: float
+
+    def processors(self) -> dict[str, float]:
+        return {BALANCER: self.balancer, SERVER: self.server, DATABASE: self.database}
+
+
+@dataclass(frozen=True)
+class Size:
+    """Processors of each server, and the load balancer's network in bits a second."""
+
+    cores: float = 4
+    network: float = 1e9
+
+
+@dataclass(frozen=True)
+class Needed:
+    """What so many users take: servers by kind at TARGET utilization, and shares of one server by kind. MongoDB's
+    primary and the network can't be several: above 1 they are what has to change first."""
+
+    users: int
+    requests: float
+    servers: dict[str, int]
+    utilization: dict[str, float]
+
+    @property
+    def first(self) -> str:
+        """What saturates first with a server of each kind; application servers can be more."""
+        return max(self.utilization, key=lambda kind: self.utilization[kind])
+
+
+def needed(users: int, demands: Demands, size: Size) -> Needed:
+    rate = users * REQUESTS_PER_USER
+    shares = {kind: rate * seconds / size.cores for kind, seconds in demands.processors().items()}
+    shares[NETWORK] = rate * demands.bytes * 8 / size.network
+    return Needed(users, rate, {kind: max(1, math.ceil(share / TARGET)) for kind, share in shares.items()}, shares)
+
+
+def capacity(demands: Demands, servers: int, share: float, others: float) -> float:
+    """Requests a second of so many application servers, each with a `share` of a processor, where the other kinds have
+    `others` processors each."""
+    return min(servers * share / demands.server, others / demands.balancer, others / demands.database)
+
+
+def times(
+    rate: float, demands: Demands, servers: int, share: float, others: float, seconds: float = 120, seed: int = 1
+) -> list[float]:
+    """The simulated seconds of each request, sorted. A share of a processor below 1 is a slower one."""
+    env, chance, found = simpy.Environment(), random.Random(seed), list[float]()  # noqa: S311
+    balancer, database = (_station(env, others) for _ in range(2))
+    each = [_station(env, share) for _ in range(servers)]
+
+    def visit(station: tuple[simpy.Resource, float], demand: float) -> Generator[Any, Any, None]:
+        resource, speed = station
+        with resource.request() as turn:
+            yield turn
+            yield env.timeout(chance.expovariate(speed / demand) if demand else 0)
+
+    def request(server: tuple[simpy.Resource, float]) -> Generator[Any, Any, None]:
+        began = env.now
+        yield from visit(balancer, demands.balancer)
+        yield from visit(server, demands.server)
+        yield from visit(database, demands.database)
+        found.append(env.now - began)
+
+    def arrivals() -> Generator[Any, Any, None]:
+        number = 0
+        while True:
+            yield env.timeout(chance.expovariate(rate))
+            # As Nginx does it: one after the other.
+            env.process(request(each[number % servers]))
+            number += 1
+
+    env.process(arrivals())
+    env.run(until=seconds)
+    return sorted(found)
+
+
+def _station(env: simpy.Environment, processors: float) -> tuple[simpy.Resource, float]:
+    """Whole processors beside each other, or a single one that is slower; with the speed of each."""
+    count = max(1, math.floor(processors))
+    return simpy.Resource(env, capacity=count), min(1.0, processors)
+
+
+def percentile(ordered: Sequence[float], percent: float) -> float:
+    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))] if ordered else 0
