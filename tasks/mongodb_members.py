@@ -166,11 +166,12 @@ def members_in(own: Mapping[str, str]) -> dict[str, str]:
 def problems(settings: Settings) -> list[str]:
     """What keeps this host from being a member, and from being reached."""
     addresses = host.get_fact(Machine)["addresses"].split()
+    named = dict(zip(settings.mongodb_listens, ("mongodb_bind", "private_address"), strict=False))
     return [
-        f"private_address: found {address}, which this host does not have, need one that MongoDB can listen on:"
+        f"{name}: found {address}, which this host does not have, need one that MongoDB can listen on:"
         f" {', '.join(addresses)}"
-        for address in settings.mongodb_listens[1:]
-        if address not in addresses
+        for address, name in named.items()
+        if not address.startswith("127.") and address not in ("0.0.0.0", *addresses)  # noqa: S104
     ] + [*place(settings).problems]
 
 

@@ -94,11 +94,11 @@ def test_an_ipv6_network_counts_as_one_client(server):
 # What passes the program's own check and does not start: the setting, the operation that installs it,
 # the unit, what the error says, and a file that must be as before.
 DOES_NOT_START = {
-    "an address that is not the host's": (
-        "mongodb_bind=203.0.113.9",
+    "a storage engine that MongoDB lacks": (
+        'mongodb_settings={"storage.engine": "inMemory"}',
         "Configure MongoDB",
         "mongod.service",
-        "Cannot assign requested address",
+        "inMemory",
         "/etc/mongod.conf",
     ),
     "a backend whose environment is wrong": (

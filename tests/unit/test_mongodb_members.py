@@ -1,11 +1,14 @@
-"""The steps that change a replica set's members, with a fake MongoDB."""
+"""The steps that change a replica set's members, with a fake MongoDB, and what keeps a host from being one."""
 
 from __future__ import annotations
+
+from types import SimpleNamespace
 
 import pytest
 
 from slipway.facts import mongodb_members
 from slipway.facts.mongodb_members import Refused, main
+from slipway.tasks import mongodb_members as tasks
 
 NAMES = ["a.internal:27017", "b.internal:27017", "c.internal:27017"]
 PRIMARY, SECONDARY, DOWN = 1, 2, 8
@@ -224,3 +227,14 @@ def test_a_member_is_ready_as_primary_secondary_or_in_no_set():
     # It gets its data.
     member.connection = type("Asked", (), {"run": lambda self, command, database: {"ok": 1, "initialSyncStatus": {}}})()
     mongodb_members.check_ready(member)
+
+
+def test_an_address_that_the_host_does_not_have_is_refused_before_anything_changes(settings_with, monkeypatch):
+    monkeypatch.setattr(tasks, "host", SimpleNamespace(get_fact=lambda fact: {"addresses": "192.0.2.1 10.0.0.1"}))
+    monkeypatch.setattr(tasks, "place", lambda settings: tasks.Place())
+    assert tasks.problems(settings_with(mongodb_bind="203.0.113.9")) == [
+        "mongodb_bind: found 203.0.113.9, which this host does not have, need one that MongoDB can listen on: 192.0.2.1,"
+        " 10.0.0.1"
+    ]
+    for address in ("127.0.0.1", "0.0.0.0", "10.0.0.1"):
+        assert tasks.problems(settings_with(mongodb_bind=address)) == []
