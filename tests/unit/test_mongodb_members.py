@@ -233,8 +233,8 @@ def test_an_address_that_the_host_does_not_have_is_refused_before_anything_chang
     monkeypatch.setattr(tasks, "host", SimpleNamespace(get_fact=lambda fact: {"addresses": "192.0.2.1 10.0.0.1"}))
     monkeypatch.setattr(tasks, "place", lambda settings: tasks.Place())
     assert tasks.problems(settings_with(mongodb_bind="203.0.113.9")) == [
-        "mongodb_bind: found 203.0.113.9, which this host does not have, need one that MongoDB can listen on: 192.0.2.1,"
-        " 10.0.0.1"
+        "mongodb_bind: found 203.0.113.9, which this host does not have, need one that MongoDB can listen on:"
+        " 192.0.2.1, 10.0.0.1"
     ]
     for address in ("127.0.0.1", "0.0.0.0", "10.0.0.1"):
         assert tasks.problems(settings_with(mongodb_bind=address)) == []
