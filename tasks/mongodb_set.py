@@ -101,7 +101,10 @@ def replica_set(settings: Settings) -> Commands:
         notes.note(f"oplog: {size} MiB -> {wanted} MiB")
     else:
         notes.note(f"replica set {settings.mongodb_replica_set}: initiated with {member(settings)}")
-    yield _asked(settings, "begin")
+    begin = _asked(settings, "begin")
+    # A member that did not find itself by its name as it started, as /etc/hosts led elsewhere, looks again only when it
+    # starts. One that is no member yet loses nothing.
+    yield f"systemctl restart mongod.service && {begin}" if state == "new" else begin
 
 
 def _asked(settings: Settings, step: str) -> str:

@@ -100,3 +100,12 @@ def test_the_oplog_is_resized_without_a_restart(server: LabHost) -> None:
     assert server.plan("--data", "mongodb_oplog_mb=1200") == []
     assert server.ssh(mongosh('print(Number(db.getSiblingDB("local").oplog.rs.stats().maxSize) / 1048576)')) == "1200"
     assert server.ssh("systemctl show --property=InvocationID --value mongod") == before
+
+
+def test_a_member_that_did_not_find_itself_at_its_start_is_a_member_again_after_an_apply(server: LabHost) -> None:
+    elsewhere = "sed 's/.* mongodb-1.internal$/203.0.113.9 mongodb-1.internal/' /etc/hosts > /tmp/hosts"
+    server.ssh(f"{elsewhere} && cat /tmp/hosts > /etc/hosts && systemctl restart mongod")
+    assert not server.is_healthy()
+    server.apply()
+    server.wait_until_healthy()
+    assert server.plan() == []
