@@ -15,7 +15,7 @@ import pytest
 from slipway.dependencies import uv
 from slipway.lab import network
 from slipway.site import Site
-from support import typed
+from support import python_builds, typed
 from support.lab_host import TIMEOUT, LabHost, Running
 from support.package_index import PackageIndex
 from support.projects import copied
@@ -32,21 +32,27 @@ class Project:
     top: Path
     # The lab has a name for each.
     domain: str = ""
+    # Further settings that the lab has its own of.
+    settings: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
         return self.top / "deploy" if (self.top / "deploy/group_data").is_dir() else self.top
 
+    @property
+    def data(self) -> list[str]:
+        """The options with the project's settings for the lab."""
+        return [word for one in (f"site_domain={self.domain}", *self.settings) for word in ("--data", one)]
+
     def tried(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `slipway ARGUMENTS` in the project, whatever its exit code."""
         folder = self.top if arguments[0] == "init" else self.folder
-        named = ("--data", f"site_domain={self.domain}") if "lab" in arguments else ()
+        named = self.data if "lab" in arguments else []
         return typed.slipway(*arguments, *named, cwd=folder, env=self.server.env, limit=TIMEOUT)
 
     def running(self, *arguments: str) -> Running:
         """Start `slipway ARGUMENTS` in the project and go on."""
-        named = ("--data", f"site_domain={self.domain}")
-        return Running([sys.executable, "-m", "slipway", *arguments, *named], self.server.env, self.folder)
+        return Running([sys.executable, "-m", "slipway", *arguments, *self.data], self.server.env, self.folder)
 
     def slipway(self, *arguments: str) -> str:
         """What `slipway ARGUMENTS` prints in the project; it must succeed."""
@@ -340,3 +346,21 @@ def test_a_list_of_packages_in_any_form_is_found(server: LabHost, tmp_path: Path
     site = project.start(name.replace(" ", "-"))
     assert {"fastapi", "uvicorn"} <= site.get("/api/packages").json().keys()
     use_and_release(project, site, "/api/notes", "/api/health")
+
+
+@pytest.mark.thorough
+def test_a_backend_is_run_by_the_python_that_its_project_names(server: LabHost, tmp_path: Path) -> None:
+    """By a stand-in for uv's build of it: this machine's own Python, whose hash the host's uv is told. A lab that does
+    not reach uv's builds ignores python_version."""
+    if not (own := python_builds.here("3.12")):
+        pytest.skip("this machine has no Python 3.12")
+    project = Project(server, copied("plain-requirements", tmp_path), settings=("python_version=3.12",))
+    (project.top / ".python-version").write_text("3.12\n")
+    with python_builds.mirror(own, tmp_path / "mirror", network.of(server.lab).gateway) as url:
+        server.ssh(f"mkdir /etc/uv; echo 'python-downloads-json-url = \"{url}/builds.json\"' > /etc/uv/uv.toml")
+        site = project.start("newer", "--set", f"python_mirror={url}")
+        program = server.ssh("readlink /proc/$(systemctl show -P MainPID newer-backend)/exe")
+        assert re.fullmatch(r"/usr/lib/slipway/python/cpython-3\.12\.\d+-linux-x86_64-gnu/bin/python3\.12", program)
+        use_and_release(project, site, "/api/notes", "/api/health")
+        project.slipway("plan", "lab")
+    server.ssh("rm -r /etc/uv")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import platform
 import re
 import shutil
@@ -17,7 +16,7 @@ from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 import pytest
 from pyinfra.api.exceptions import PyinfraError
@@ -28,7 +27,6 @@ from slipway.dependencies.model import File, Locked, Package
 from slipway.facts.base import Output
 from slipway.facts.machine import Machine
 from slipway.settings.limits import SHIPPED
-from slipway.settings.model import Settings
 from slipway.tasks import python_environment
 from slipway.tasks.python_environment import (
     PYTHONS,
@@ -41,6 +39,7 @@ from slipway.tasks.python_environment import (
     python_marker,
     script,
 )
+from support import python_builds
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -202,22 +201,15 @@ OF_3_12 = f"{PYTHONS}/cpython-3.12-linux-x86_64-gnu/bin/python3.12"
 
 def test_a_python_is_fetched_from_the_mirror_and_checked_by_the_hash_that_uv_knows(mirror, tmp_path):
     """The hash is that of the stand-in: uv's list of builds is replaced by one that has it alone."""
-    name = "20250101/cpython-3.12.9+20250101-x86_64-unknown-linux-gnu-install_only_stripped.tar.gz"
-    build = {
-        **{"name": "cpython", "os": "linux", "libc": "gnu", "major": 3, "minor": 12, "patch": 9, "prerelease": ""},
-        **{"arch": {"family": "x86_64", "variant": None}, "variant": None, "build": "20250101"},
-        "url": f"{Settings.model_fields['python_mirror'].default}/{quote(name)}",
-        "sha256": hashlib.sha256(mirror.archive).hexdigest(),
-    }
     known = tmp_path / "builds.json"
-    known.write_text(json.dumps({"cpython-3.12.9-linux-x86_64-gnu": build}))
+    known.write_text(python_builds.listed("3.12.9", mirror.archive))
     folder = tmp_path / "python"
     folder.mkdir()
     command = fetch_python(OF_3_12, "3.12", mirror.url).replace(UV, find_uv_bin()).replace(PYTHONS, str(folder))
     env = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "UV_PYTHON_DOWNLOADS_JSON_URL": str(known)}
     done = subprocess.run(["sh", "-c", command], env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert [unquote(path) for path in mirror.requested] == [f"/{name}"]
+    assert [unquote(path) for path in mirror.requested] == [f"/{python_builds.place('3.12.9')}"]
     program = OF_3_12.replace(PYTHONS, str(folder))
     assert subprocess.run([program], capture_output=True, text=True, check=True).stdout == "Python 3.12.9\n"
     assert Path(python_marker("3.12").replace(PYTHONS, str(folder))).exists()
