@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -16,6 +15,7 @@ from slipway.facts.mongodb import program
 from support import typed
 from support.checkout import PROJECT
 from support.lab_host import PENDING, PYINFRA, TIMEOUT, LabHost, run
+from support.waiting import wait_until
 
 INVENTORY = '''
 """The first host has the site, and as many as HOSTS says the database."""
@@ -41,13 +41,14 @@ web = app = db[:1]
 '''
 PYTHON = "/var/www/codementee/current/backend/.venv/bin/python"
 PASSWORDS = ("MONGODB_ADMIN_PASSWORD", "MONGODB_BACKEND_PASSWORD")
-# With the backend's driver and user: writes that a majority has acknowledged, and how long each waited for.
+# With the backend's driver and user, until it is told to stop: writes that a majority has acknowledged, and the longest
+# wait for one.
 WRITER = """
 import json, pathlib, sys, time, pymongo
 url = pathlib.Path("/etc/codementee/credentials/MONGO_URL").read_text()
-written = pymongo.MongoClient(url, serverSelectionTimeoutMS=20000, w="majority").codementee[sys.argv[2]]
-acknowledged, errors, longest, last, end, n = [], 0, 0.0, time.time(), time.time() + float(sys.argv[1]), 0
-while time.time() < end:
+written = pymongo.MongoClient(url, serverSelectionTimeoutMS=20000, w="majority").codementee[sys.argv[1]]
+acknowledged, errors, longest, last, n = [], 0, 0.0, time.time(), 0
+while not pathlib.Path("/root/stop").exists():
     n += 1
     try:
         written.insert_one({"_id": n})
@@ -63,21 +64,13 @@ print(json.dumps({"acknowledged": len(acknowledged), "lost": lost, "errors": err
 """
 
 
-def connect(hosts: list[LabHost]) -> None:
-    """Let containers of a lab reach each other, which are isolated ports of its bridge."""
-    lab = hosts[0].lab
-    names = "|".join(re.escape(host.name[:7]) for host in hosts)
-    for link in json.loads(subprocess.check_output(["ip", "-j", "link"])):
-        if link.get("master") == lab.bridge and re.match(rf"vb-({names})", link["ifname"]):
-            subprocess.run(["bridge", "link", "set", "dev", link["ifname"], "isolated", "off"], check=True)
-    subprocess.run(["nft", "flush", "chain", "ip", lab.table, "apart"], check=True)
-
-
 class DatabaseServers:
     """The hosts, the first of which has a site already, and its project."""
 
     def __init__(self, folder: Path, hosts: list[LabHost]) -> None:
         self.folder, self.hosts, self.first = folder, hosts, hosts[0]
+        done = self.first.slipway("lab", "connect")
+        assert done.returncode == 0, done.stderr
         for name in ("deploy.py", "release.py", "rollback.py", "examples"):
             (folder / name).symlink_to(PROJECT / name)
         shutil.copytree(PROJECT / "group_data", folder / "group_data")
@@ -137,12 +130,13 @@ class DatabaseServers:
             one["health"] and one["votes"] and one["state"] in ("PRIMARY", "SECONDARY") for one in members
         )
 
-    def start_writing(self, seconds: int, collection: str) -> None:
+    def start_writing(self, collection: str) -> None:
         text = base64.b64encode(WRITER.encode()).decode()
-        command = f"nohup {PYTHON} /root/writer.py {seconds} {collection} > /root/{collection} 2>&1 &"
-        self.first.ssh(f"echo {text} | base64 -d > /root/writer.py; {command}")
+        command = f"nohup {PYTHON} /root/writer.py {collection} > /root/{collection} 2>&1 &"
+        self.first.ssh(f"rm -f /root/stop; echo {text} | base64 -d > /root/writer.py; {command}")
 
-    def written(self, collection: str) -> dict[str, Any]:
-        """What came of it, once it is over."""
-        found = self.first.ssh(f"cat /root/{collection}")
-        return dict(json.loads(found)) if found else {}
+    def stop_writing(self, collection: str) -> dict[str, Any]:
+        """What came of it."""
+        self.first.ssh("touch /root/stop")
+        wait_until("the writer has stopped", lambda: self.first.ssh(f"cat /root/{collection}"))
+        return dict(json.loads(self.first.ssh(f"cat /root/{collection}")))
