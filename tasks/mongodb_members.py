@@ -10,7 +10,7 @@ the key, their names and a running mongod before the primary adds them; and one 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, cast
@@ -35,6 +35,8 @@ from slipway.settings.model import Settings
 KEYFILE = "/etc/mongod.keyfile"
 # "ADDRESS NAME" of each member, for the start of mongod.
 NAMES = "/etc/mongod.members"
+# An attribute of pyinfra's state: the place of each host of the run, by its name.
+PLACES = "slipway_places"
 IN_SET = ("primary", "secondary", "waiting")
 
 
@@ -49,8 +51,6 @@ class Place:
     # Of a host that joins: the one in the inventory that has the set's key, or will have it.
     key_of: str = ""
     problems: tuple[str, ...] = ()
-    # Members of the set that no host of the inventory is, as the primary says.
-    strangers: tuple[str, ...] = ()
 
 
 def look_of(settings: Settings, member: Member) -> tuple[type[MongodbMember], dict[str, Any]]:
@@ -69,10 +69,16 @@ def look(settings: Settings) -> dict[str, str]:
 def place(settings: Settings) -> Place:
     """This host's place, from the answers of all db hosts of the run; the only one of an inventory begins its set."""
     if not is_several(settings):
-        return Place(is_founder=True)
-    its = {one.host: one for one in members_of(settings)}
-    looks = across.facts(host, its, lambda one: look_of(settings, its[one.name]))
-    return place_of(list(its.values()), looks)
+        # Where it was one of several, they are left out of the inventory too early.
+        was_one = bool(host.get_fact(FileState, path=NAMES))
+        left = _problems_of_strangers(members_in(look(settings)), members_of(settings)) if was_one else []
+        return Place(is_founder=True, problems=tuple(left))
+    places: dict[str, Place] = vars(host.state).setdefault(PLACES, {})
+    if host.name not in places:
+        its = {one.host: one for one in members_of(settings)}
+        looks = across.facts(host, its, lambda one: look_of(settings, its[one.name]))
+        places[host.name] = place_of(list(its.values()), looks)
+    return places[host.name]
 
 
 def place_of(members: Sequence[Member], looks: Mapping[str, Mapping[str, str]]) -> Place:
@@ -104,9 +110,9 @@ def place_of(members: Sequence[Member], looks: Mapping[str, Mapping[str, str]]) 
         # It has been given another key than it runs with.
         others = [name for name in sets[the_set] if name != here.host]
         key_of = others[0] if others and not own.get("id") else ""
-        known = {one.at for one in members}
-        strangers = [name for name in found if name not in known] if own.get("state") == "primary" else []
-        return Place(is_only, not is_only, key_of, tuple(problems), tuple(strangers))
+        if own.get("state") == "primary" and here.at in found:
+            problems += _problems_of_strangers(found, members)
+        return Place(is_only, not is_only, key_of, tuple(problems))
     belongs = _set_of(own, looks) == the_set
     return Place(key_of=sets[the_set][0], problems=() if belongs else tuple(_problems_of_joiner(own)))
 
@@ -141,6 +147,17 @@ def _problems_of_joiner(own: Mapping[str, str]) -> list[str]:
     return [
         f"MongoDB's data: found {found}, need none, as a new member gets the data of the others: copy what is needed,"
         " stop mongod and empty its data folder, or take the host out of db"
+    ]
+
+
+def _problems_of_strangers(found: Iterable[str], members: Sequence[Member]) -> list[str]:
+    """Members that no host of the inventory is: the firewalls would shut them out, and their votes would count."""
+    known = {one.at for one in members}
+    return [
+        f"MongoDB's replica set: found the member {name}, which is no db host of the inventory, need it taken out"
+        f" before: slipway db remove {name.rpartition(':')[0]}"
+        for name in found
+        if name not in known
     ]
 
 

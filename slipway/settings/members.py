@@ -115,7 +115,8 @@ def apart_problems(settings: Settings, groups: list[str]) -> list[str]:
         return []
     why = "several db hosts" if several else "app and db on different hosts"
     problems = []
-    if not several and MONGODB_BACKEND not in settings.secrets:
+    # Of several db hosts it is the set's problem, told once.
+    if not is_several(settings) and MONGODB_BACKEND not in settings.secrets:
         problems.append(
             f"found {why} and no value for {MONGODB_BACKEND}, expected one, as neither host can tell the other:"
             f" {how_to_give(MONGODB_BACKEND, settings.secrets_file)}"

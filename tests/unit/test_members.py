@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from slipway.facts.files import FileState
+from slipway.facts.mongodb import MongodbMember
 from slipway.settings import members
 from slipway.settings.environment import PLACEHOLDERS, text_of
 from slipway.settings.members import Member, apart_problems, set_problems
 from slipway.settings.peers import Peer
 from slipway.tasks.firewall import rules_of_peers
-from slipway.tasks.mongodb_members import place_of
+from slipway.tasks.mongodb_members import place, place_of
+from support.described import FakeHost
 
 SECRETS = {"MONGODB_ADMIN_PASSWORD": "s3cr3t-root-0123456789", "MONGODB_BACKEND_PASSWORD": "s3cr3t-backend-0123"}
 
@@ -201,4 +204,18 @@ def test_a_member_of_another_name_an_arbiter_and_a_stranger_are_told():
     (problem,) = placed(1, with_arbiter, NEW, NEW).problems
     assert "found the arbiter mongodb-9.internal:27017" in problem
     four = [*MEMBERS, "mongodb-9.internal:27017"]
-    assert placed(1, in_set(*four, state="primary"), in_set(*four), in_set(*four)).strangers == (four[3],)
+    (problem,) = placed(1, in_set(*four, state="primary"), in_set(*four), in_set(*four)).problems
+    assert "found the member mongodb-9.internal:27017, which is no db host of the inventory" in problem
+    assert problem.endswith("slipway db remove mongodb-9.internal")
+
+
+def test_the_last_db_host_of_several_waits_until_the_others_are_out_of_the_set(of, monkeypatch):
+    host = FakeHost(("db",))
+    monkeypatch.setattr("slipway.tasks.mongodb_members.host", host)
+    settings = of(db(1, here=True))
+    assert place(settings).problems == ()
+    host.answers = {FileState: {"kind": "regular file"}, MongodbMember: in_set(*MEMBERS[:2])}
+    (problem,) = place(settings).problems
+    assert problem.endswith("slipway db remove mongodb-2.internal")
+    host.answers[MongodbMember] = in_set(MEMBERS[0], state="primary")
+    assert place(settings).problems == ()
