@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from slipway.backups.copying import archive_of
-from slipway.cli.backup_program import ask_host, run_there
+from slipway.cli.backup_program import ROLE, ask_host, makers, run_there
 from slipway.cli.by_ssh import copy_file
 from slipway.cli.options import at_some_time, examples, hosts_options, on_hosts, pass_console, words_of
 from slipway.cli.running import connected, end_with_failures
@@ -21,9 +21,6 @@ from slipway.settings.backup import secret_names
 from slipway.settings.model import Settings
 from slipway.ui.console import Console, escape
 
-# Backups are made where the database is.
-ROLE = ("db",)
-
 
 @click.group("backup")
 def backup_group() -> None:
@@ -31,7 +28,10 @@ def backup_group() -> None:
 
 
 def _session(environment: str, limit: tuple[str, ...], data: tuple[str, ...]) -> Session:
-    return Session(environment, "", limit or ROLE, data)
+    session = Session(environment, "", limit or ROLE, data)
+    making = makers(session)
+    is_all = limit or len(making) == len(session.connections.hosts())
+    return session if is_all else Session(environment, "", making, data)
 
 
 def _verb(step: str, text: str, name: str = "") -> None:

@@ -11,10 +11,13 @@ from typing import NamedTuple
 from slipway.cli.running import connected, end_with_failures
 from slipway.engine.connector import HostFailed
 from slipway.engine.session import Session
+from slipway.settings.members import backs_up
 from slipway.tasks.backup import PROGRAM
 from slipway.ui.console import Console, escape, plain
 
 POLL_SECONDS = 1.0
+# Backups are made where the database is.
+ROLE = ("db",)
 OFF = "backups are off on this host: set backup_repositories, and run `slipway apply` (slipway help backups)"
 END = "slipway-asked-end:"
 
@@ -28,6 +31,12 @@ class Job(NamedTuple):
 
 
 BACKUP = Job("slipway-asked", "/run/slipway-backup/asked", "another backup or restore is running on this host")
+
+
+def makers(session: Session) -> list[str]:
+    """The hosts of a session that make backups: of a replica set's members one does."""
+    others = {name for name, settings in session.connections.settings.items() if not backs_up(settings)}
+    return [host.name for host in session.connections.hosts() if host.name not in others]
 
 
 def start_script(command: str, job: Job = BACKUP) -> str:

@@ -9,7 +9,7 @@ import click
 from pyinfra.api.host import Host
 
 from slipway.backups.copying import SOURCE
-from slipway.cli.backup_program import run_there
+from slipway.cli.backup_program import ROLE, makers, run_there
 from slipway.cli.by_ssh import argv
 from slipway.cli.options import at_some_time, examples, on_hosts, pass_console, with_something, words_of
 from slipway.cli.running import confirmed, connected
@@ -17,6 +17,7 @@ from slipway.engine.errors import RunFailed
 from slipway.engine.outcome import Change
 from slipway.engine.session import Session
 from slipway.settings.backup import BACKUP_SSH_KEY, secret_names
+from slipway.settings.members import backs_up
 from slipway.ui.console import Console
 
 
@@ -59,7 +60,9 @@ def restore(
     if given["only"] and (files or secrets):
         raise click.UsageError("found --only with --files or --secrets, expected --only alone")
     words += [name for name, value in (("--files", files), ("--secrets", secrets)) if value]
-    session = Session(environment, "", (to,) if to else limit or ("db",), data)
+    session = Session(environment, "", (to,) if to else limit or ROLE, data)
+    if not to and not limit and len(making := makers(session)) < len(session.connections.hosts()):
+        session = Session(environment, "", making, data)
     source = source_for(session, to, limit, given["repository"]) if to else ""
     with connected(session, console):
         for more in (["--dry-run"], []):
@@ -85,8 +88,8 @@ def source_for(session: Session, to: str, limit: tuple[str, ...], repository: st
     RunFailed."""
     hosts = {host.name: host for host in session.connections.inventory}
     settings = session.connections.settings
-    named = {name for name, host in hosts.items() if {name, *host.groups} & {*(limit or ("db",))}}
-    sources = [name for name in sorted(named - {to}) if settings[name].backup_repositories]
+    named = {name for name, host in hosts.items() if {name, *host.groups} & {*(limit or ROLE)}}
+    sources = [name for name in sorted(named - {to}) if settings[name].backup_repositories and backs_up(settings[name])]
     if len(sources) != 1:
         raise RunFailed(
             f"--to {to}: found {', '.join(sources) or 'no other host'} with backups, need one; add --limit HOST"

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,11 +18,13 @@ from slipway.backups import host as backup_host
 from slipway.backups.host import Facts, Failed
 from slipway.cli import backup_program
 from slipway.cli.backup import kit_of
+from slipway.cli.backup_program import makers
 from slipway.cli.restore import restore, source_for
 from slipway.engine.connector import HostFailed
 from slipway.engine.errors import RunFailed
 from slipway.engine.outcome import Outcome
 from slipway.settings.check import SettingsError, check
+from slipway.settings.peers import Peer
 from slipway.ui.console import Console
 from support.fake_session import FakeSession
 
@@ -132,6 +135,7 @@ def hosts_of(**repositories: dict[str, str]) -> SimpleNamespace:
     its = {
         name: SimpleNamespace(
             backup_repositories=places,
+            peers_with=lambda role: [],
             backup_secrets=["BACKUP_SSH_KEY", "AWS_SECRET_ACCESS_KEY"],
             backup_known_hosts=["far.example ssh-ed25519 AAAA"],
             secrets={"BACKUP_PASSWORD": "p", "BACKUP_SSH_KEY": "k", "AWS_SECRET_ACCESS_KEY": "s", "OTHER": "o"},
@@ -169,6 +173,20 @@ def test_another_host_gets_the_repositories_that_it_can_reach_and_their_secrets(
 def test_a_restore_to_another_host_needs_one_source_that_it_can_reach(hosts, limit, repository, said):
     with pytest.raises(RunFailed, match=said):
         source_for(hosts_of(**hosts), "staging", limit, repository)
+
+
+def test_of_a_replica_sets_members_the_first_makes_backups(settings_with):
+    three = [Peer(name, ("db",), "") for name in ("a", "b", "c")]
+    settings = {}
+    for here in three:
+        settings[here.name] = settings_with()
+        settings[here.name]._peers = tuple(replace(one, is_here=one is here) for one in three)
+    hosts = [SimpleNamespace(name=name) for name in settings]
+    session = SimpleNamespace(connections=SimpleNamespace(settings=settings, hosts=lambda: hosts))
+    assert makers(session) == ["a"]
+    # A server by itself.
+    settings["c"]._peers = ()
+    assert makers(session) == ["a", "c"]
 
 
 def test_one_of_two_sources_is_chosen_by_limit():
