@@ -271,3 +271,25 @@ def test_an_answer_that_came_before_a_failure_is_kept_and_one_before_a_change_is
     host.goes_on.set()
     fetching.get(timeout=PATIENCE_SECONDS)
     assert batches.get(C).output == "c4"
+
+
+def test_two_hosts_may_ask_each_other_while_each_waits_for_its_own_batch():
+    """A host's plan asks the other ones, whose plans ask it: each is one of those that its own batch waits for."""
+    one, other = Host(), Host()
+    batches = Batches(one), Batches(other)
+
+    def plan(own: Batches, others: Batches) -> list[str]:
+        with own.asking():
+            with own.elsewhere(), others.asking():
+                found = others.get(A)
+            return [str(found.output)[0], str(own.get(B).output)[0]]
+
+    running = [gevent.spawn(plan, *pair) for pair in (batches, batches[::-1])]
+    assert len(gevent.joinall(running, timeout=PATIENCE_SECONDS)) == 2, "each waits for the other"
+    assert [greenlet.get() for greenlet in running] == [["a", "b"], ["a", "b"]]
+
+
+def test_who_is_in_no_batch_may_wait_for_another_host(host, batches):
+    with batches.elsewhere():
+        assert batches.get(A).output == "a1"
+    assert batches.get(B).output == "b2"
