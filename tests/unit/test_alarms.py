@@ -104,6 +104,9 @@ def test_a_certificate_is_reported_when_its_renewals_fail(host, lifetime, left, 
     text = f"notBefore={date(left - lifetime)}\nnotAfter={date(left)}\n"
     host.commands["openssl"] = (0, text)
     assert bool(found(checks.certificates, host)) is rings
+    assert bool(found(checks.certificates, host, sites=[])) is False
+    of_server = found(checks.certificates, host, sites=[], server_certificate="/etc/slipway/tls/server.pem")
+    assert [*of_server] == ["certificate this server"] * rings
 
 
 def test_a_full_disk_is_reported_once_for_all_of_its_folders(host):

@@ -5,11 +5,16 @@ from __future__ import annotations
 import subprocess
 from datetime import UTC, datetime, timedelta
 
+import pyrage
 import pytest
+from click.testing import CliRunner, Result
 from cryptography.x509 import load_pem_x509_certificate
 
+from slipway.cli import secrets
+from slipway.cli.secrets import Store
+from slipway.secrets import env_file
 from slipway.secrets.authority import Authority, create
-from slipway.secrets.store import AUTHORITY, read_secrets
+from slipway.secrets.store import AUTHORITY, IDENTITY_VARIABLE, read_secrets
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 ITS = {"name": "app1.invalid", "names": ["app1.invalid", "10.0.0.2", "web.slipway.internal"], "is_balancer": False}
@@ -90,3 +95,26 @@ def test_the_authority_is_no_unknown_secret_and_none_that_is_missing(tmp_path):
     file.touch(mode=0o600)
     file.write_text("".join(f"{name}={value}\n" for name, value in create(NOW).items()))
     assert read_secrets(str(file), ["JWT_SECRET"], ["JWT_SECRET"], "") == {}
+
+
+def test_slipway_makes_it_once_and_it_is_no_value_to_rotate(tmp_path, monkeypatch):
+    identity = pyrage.x25519.Identity.generate()
+    monkeypatch.setenv(IDENTITY_VARIABLE, str(identity))
+    store = Store(tmp_path / "production.age", "none", [str(identity.to_public())], ["ADMIN_PASSWORD"], [])
+    store.write("ADMIN_PASSWORD=recognisable\n")
+    monkeypatch.setattr(secrets, "store_of", lambda environment: store)
+
+    def run(*arguments: str) -> Result:
+        return CliRunner().invoke(secrets.secrets_group, [*arguments])
+
+    first, second = run("ca"), run("ca")
+    assert (first.exit_code, second.exit_code) == (0, 0), first.output + second.output
+    assert "are there already; nothing was changed" in second.output
+    found = env_file.parse(store.read())
+    assert found.pop("ADMIN_PASSWORD") == "recognisable"
+    assert Authority.load(found).pem.startswith("-----BEGIN CERTIFICATE-----")
+    assert not [value for value in found.values() if value in first.output]
+    assert store.problems(store.read()) == []
+    done = run("rotate", "production", AUTHORITY[0])
+    assert (done.exit_code, "type `slipway secrets ca`" in done.output) == (1, True)
+    assert found.items() <= env_file.parse(store.read()).items()

@@ -17,6 +17,7 @@ from slipway.lab.image import DEBIAN_12, recipe_hash
 from slipway.lab.instance import MAX_INTERFACE, Instance, folder_lock, write
 from slipway.lab.network import Network
 from slipway.lab.packages import missing
+from slipway.lab.record import roles
 from slipway.lab.seed import known_hosts_with
 from slipway.lab.steps import StepFailed
 from slipway.systems import SYSTEMS
@@ -26,6 +27,19 @@ from slipway.systems import SYSTEMS
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Instance:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     return Instance("demo")
+
+
+def test_hosts_have_the_roles_that_they_are_given_and_no_others() -> None:
+    assert roles("", ["a"]) == {}
+    assert roles("lb=a web=b,c", ["a", "b", "c"]) == {"lb": ["a"], "web": ["b", "c"]}
+    with pytest.raises(SystemExit, match="found front, d, expected ROLE=HOST"):
+        roles("front=a web=d", ["a", "b"])
+
+
+def test_connected_hosts_reach_each_other_and_others_do_not() -> None:
+    link = 'iifname "br" oifname "br"'
+    assert f"{link} drop;" in network.rules("table", "br", "10.213.0.0/24")
+    assert f"{link} accept;" in network.rules("table", "br", "10.213.0.0/24", is_apart=False)
 
 
 def test_the_network_is_the_first_free_one() -> None:

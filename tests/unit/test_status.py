@@ -78,6 +78,13 @@ def test_a_bare_host_has_no_certificate_no_release_and_was_never_applied():
     ]
 
 
+def test_of_an_application_server_the_certificate_is_the_load_balancers():
+    behind = status_of("one", ["web", "app"], FOUND, NOW).model_copy(update={"is_behind": True})
+    assert "certificate" not in dict(rows(behind, NOW))
+    assert "certificate" in dict(shown(FOUND, ["lb"]))
+    assert "release" not in dict(shown(FOUND, ["lb"]))
+
+
 def test_a_placeholder_is_no_certificate():
     assert ("certificate", "placeholder, no certificate issued yet") in shown({**FOUND, "placeholder": "yes"})
 
