@@ -104,7 +104,7 @@ def test_only_the_load_balancer_is_answered(balanced: Balanced) -> None:
 
 def test_a_server_without_its_backend_costs_no_visitor_a_page(balanced: Balanced, visits: Visits) -> None:
     balanced.second.ssh("systemctl stop codementee-backend.socket codementee-backend.service")
-    time.sleep(10)
+    time.sleep(20)
     found = failed(visits, "GET")
     balanced.second.ssh(ALIVE)
     assert found == {}

@@ -172,6 +172,14 @@ def test_an_application_server_listens_for_the_load_balancer_alone(balanced_with
     assert sum(text.count(f"include {BEHIND};") for text in files.values()) == servers == 2
 
 
+def test_what_a_backend_drops_is_asked_of_it_again_before_another_server_is(balanced_with):
+    files = configuration(balanced_with("one"))
+    socket = "unix:/run/codementee-backend.sock max_fails=0"
+    assert re.findall(r"^    server (unix:.*);$", files[SITE], re.MULTILINE) == [socket, f"{socket} backup"]
+    assert "proxy_next_upstream error;" in files["snippets/slipway-backend.conf"].splitlines()
+    assert 'if ($upstream_connect_time ~ "-$") {' in files[SITE]
+
+
 def test_an_application_server_has_the_visitors_request_id_and_limits_no_logins(balanced_with):
     files = configuration(balanced_with("one"))
     assert "proxy_set_header X-Request-ID $http_x_request_id;" in files["snippets/slipway-backend.conf"]
