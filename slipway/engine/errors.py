@@ -35,6 +35,8 @@ HINTS = {
     "too many failed authorizations": RATE_LIMITED,
     "Could not get lock": "another program is at work on packages: `ps -fp PID` shows it. Wait until it has ended, or"
     " raise apt_lock_timeout",
+    "-backend.service: is crash-looping": "if its code is at fault, fix it, and type `slipway release`, then `slipway"
+    " apply`, which changes no release",
     "00-slipway.conf": "the line comes from sshd_settings",
     "cannot lock /etc/": "another program changes users, or one that was killed has left its lock: ls -l /etc/*.lock on"
     " the server, and remove an old one",

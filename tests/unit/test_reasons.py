@@ -54,6 +54,11 @@ ROOT = 'root logs in by port 22, but the login ran no command; it printed: Pleas
         ("admin logs in by port 22, but the login ran no command; it printed: 1 quit", ["answers instead"], ["sftp"]),
         ("  Type:   connection", ["port 80"], []),
         ("retrieving: too many certificates (5) already issued", ["letsencrypt-staging"], []),
+        (
+            "shop-backend.service: is crash-looping: NameError: name 'x'",
+            ["`slipway release`, then `slipway apply`"],
+            [],
+        ),
         ("Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 7 (apt)", ["ps -fp PID"], []),
     ],
 )
