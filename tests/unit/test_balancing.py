@@ -172,12 +172,11 @@ def test_an_application_server_listens_for_the_load_balancer_alone(balanced_with
     assert sum(text.count(f"include {BEHIND};") for text in files.values()) == servers == 2
 
 
-def test_what_a_backend_drops_is_asked_of_it_again_before_another_server_is(balanced_with):
-    files = configuration(balanced_with("one"))
-    socket = "unix:/run/codementee-backend.sock max_fails=0"
-    assert re.findall(r"^    server (unix:.*);$", files[SITE], re.MULTILINE) == [socket, f"{socket} backup"]
-    assert "proxy_next_upstream error;" in files["snippets/slipway-backend.conf"].splitlines()
-    assert 'if ($upstream_connect_time ~ "-$") {' in files[SITE]
+def test_a_server_whose_backend_accepts_no_connection_closes_that_of_the_load_balancer(balanced_with):
+    """Also where a connection that was kept has ended before."""
+    own = configuration(balanced_with("one"))[SITE]
+    assert 'if ($upstream_connect_time ~ "-$") {\n            return 444;' in own
+    assert "444" not in configuration(balanced_with("lb"))[SITE]
 
 
 def test_an_application_server_has_the_visitors_request_id_and_limits_no_logins(balanced_with):
