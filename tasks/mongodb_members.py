@@ -70,8 +70,9 @@ def place(settings: Settings) -> Place:
     """This host's place, from the answers of all db hosts of the run; the only one of an inventory begins its set."""
     if not is_several(settings):
         # Where it was one of several, they are left out of the inventory too early.
-        was_one = bool(host.get_fact(FileState, path=NAMES))
-        left = _problems_of_strangers(members_in(look(settings)), members_of(settings)) if was_one else []
+        here = members_of(settings)
+        was_one = bool(here and host.get_fact(FileState, path=NAMES))
+        left = _problems_of_strangers(members_in(look(settings)), here) if was_one else []
         return Place(is_founder=True, problems=tuple(left))
     places: dict[str, Place] = vars(host.state).setdefault(PLACES, {})
     if host.name not in places:

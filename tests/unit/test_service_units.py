@@ -118,7 +118,7 @@ def test_a_release_that_was_cut_off_is_seen(settings_with, tmp_path, monkeypatch
 
 def units(settings) -> dict[str, str]:
     values = unit_values(settings, 819, database_is_here=True)
-    added = {**nginx_unit_values(settings), "memory_max_mb": 1228, "writable": []}
+    added = {**nginx_unit_values(settings), "memory_max_mb": 1228, "writable": [], "member_names": ""}
     run = "[Service]\nExecStart=/bin/true\n"
     mongod = "User=mongodb\n" + render("mongodb/mongod.service.conf", **added).replace("[Service]\n", "")
     return {
