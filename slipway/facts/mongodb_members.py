@@ -45,7 +45,8 @@ PRIMARY, SECONDARY = 1, 2
 BUSY = (109, 308)
 # How long the other members have to catch up before the primary hands over.
 CATCH_UP_SECONDS = 10
-STEP_DOWN_SECONDS = 60
+# How long it does not become primary again; MongoDB's own 60 would keep three members from three steps in a minute.
+STEP_DOWN_SECONDS = 20
 
 
 class Refused(Exception):
