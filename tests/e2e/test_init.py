@@ -335,12 +335,21 @@ def test_a_repository_whose_top_is_the_backend_ships_nothing_of_its_developers(s
     assert files == "a visitor's"
 
 
-OTHER_LISTS = ("pyproject-alone", "hashed-extras", "uv-lock", "poetry-lock", "pipfile-lock", "utf16 nested")
+def test_a_list_without_hashes_is_locked_and_deployed(server: LabHost, tmp_path: Path) -> None:
+    site = Project(server, copied("plain-requirements", tmp_path)).start("list")
+    assert {"fastapi", "uvicorn"} <= site.get("/api/packages").json().keys()
+    assert site.post("/api/notes/first").status_code == 200
+    assert "first" in site.get("/api/notes").json()
 
 
-@pytest.mark.parametrize(
-    "name", ["plain-requirements", *(pytest.param(name, marks=pytest.mark.thorough) for name in OTHER_LISTS)]
+LISTS = (
+    *("plain-requirements", "pyproject-alone", "hashed-extras"),
+    *("uv-lock", "poetry-lock", "pipfile-lock", "utf16 nested"),
 )
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("name", LISTS)
 def test_a_list_of_packages_in_any_form_is_found(server: LabHost, tmp_path: Path, name: str) -> None:
     project = Project(server, copied(name, tmp_path))
     site = project.start(name.replace(" ", "-"))
