@@ -1,4 +1,4 @@
-"""The hosts, by role. One server holds every role; several servers are the same tasks on more hosts.
+"""The hosts, by role. One server holds every role; several servers are the same tasks on more hosts (docs/scale.md).
 
 A host is a name, or (name, {setting: value}) for settings of its own, pyinfra's connection data among them:
     ("codementee.io", {"ssh_user": "admin", "_sudo": True, "ssh_port": 2222})
