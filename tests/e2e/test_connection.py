@@ -134,7 +134,7 @@ from slipway.lab import hosts as _hosts, record as _record
 _host = next(host for host in _hosts.status() if host.name == {name!r})
 _data = _record.pyinfra_data(_host)
 _by_proxy = {{**_data, "ssh_hostname": "127.0.0.1", "ssh_port": {port}, "ssh_known_hosts_file": {known_hosts!r}}}
-_down = {{**_data, "ssh_hostname": "127.0.0.1", "ssh_port": {closed}}}
+_down = {{**_data, "site_domain": "other.example.org", "ssh_hostname": "127.0.0.1", "ssh_port": {closed}}}
 web = app = db = [{hosts}]
 """
 ALONE = "({name!r}, _by_proxy)"
