@@ -104,6 +104,10 @@ bench-first-hour: .venv/.installed  ## Measure the way from the clone of a proje
 bench-backup: .venv/.installed  ## Let a server die under writes, restore it to random seconds, and compare with mongodump
 	@$(BIN)/python -m benchmarks.backup --repeat $(or $(REPEAT),20)
 
+.PHONY: bench-capacity
+bench-capacity: .venv/.installed  ## Say how many servers so many users take, and compare the model with the lab
+	@$(BIN)/python -m benchmarks.capacity
+
 .PHONY: bench-serve
 bench-serve: .venv/.installed  ## Load a host by h2load and visitors, through releases, and other web servers beside it
 	@$(BIN)/python -m benchmarks.serve --repeat $(or $(REPEAT),3)

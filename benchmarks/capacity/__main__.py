@@ -20,7 +20,7 @@ from rich.table import Table
 from benchmarks import PROJECT
 from benchmarks.capacity import hosts as servers
 from benchmarks.capacity.hosts import BALANCER, DATABASE
-from benchmarks.capacity.model import Demands, Needed, Size, capacity, needed, percentile, times
+from benchmarks.capacity.model import TARGET, Demands, Needed, Size, capacity, limits, needed, percentile, times
 from benchmarks.converge.ways import remote_cpu
 from benchmarks.serve import load
 from benchmarks.serve.site import COMPANIES
@@ -70,12 +70,14 @@ def main(seconds: float, cores: float, gigabits: float, keep: bool, file: Path |
             compared = [*compare(demands, seconds, progress)]
     except StepFailed as error:
         raise click.ClickException(str(error)) from None
-    wanted = [needed(users, demands, Size(cores, gigabits * 1e9)) for users in USERS]
+    size = Size(cores, gigabits * 1e9)
+    wanted, most = [needed(users, demands, size) for users in USERS], limits(demands, size)
     console = Console(highlight=False, width=120)
-    for table in tables(demands, compared, wanted):
+    for table in tables(demands, compared, wanted, most):
         console.print(table)
     if file:
-        found = {"demands": asdict(demands), "compared": [*map(asdict, compared)], "users": [*map(asdict, wanted)]}
+        found = {"demands": asdict(demands), "limits": most, "users": [*map(asdict, wanted)]}
+        found["compared"] = [*map(asdict, compared)]
         file.write_text(json.dumps(found, indent=2) + "\n")
 
 
@@ -134,10 +136,11 @@ def _bytes() -> int:
     return sum(map(int, run("Read the counters", hosts.find(BALANCER).ssh_argv(script)).split()))
 
 
-def tables(demands: Demands, compared: list[Compared], wanted: list[Needed]) -> Iterator[Table]:
-    took = Table("an API request takes", "ms of a processor", box=MARKDOWN)
-    for kind, value in demands.processors().items():
-        took.add_row(kind, f"{value * 1000:.2f}")
+def tables(demands: Demands, compared: list[Compared], wanted: list[Needed], most: dict[str, int]) -> Iterator[Table]:
+    took = Table("kind", "ms of a processor for a request", f"users at {TARGET:.0%} of one", box=MARKDOWN)
+    milliseconds = {kind: f"{value * 1000:.2f}" for kind, value in demands.processors().items()}
+    for kind, users in most.items():
+        took.add_row(kind, milliseconds.get(kind, ""), f"{users:,}")
     yield took
     beside = Table("application servers", "req/s, model", "measured", "p99 ms, model", "measured", box=MARKDOWN)
     for one in compared:
@@ -145,11 +148,10 @@ def tables(demands: Demands, compared: list[Compared], wanted: list[Needed]) -> 
         beside.add_row(str(one.servers), *rates, f"{one.model_p99:.0f}", f"{one.measured_p99:.0f}")
     yield beside
     kinds = [*wanted[0].servers]
-    users = Table("users", "req/s", *kinds, "saturates first", box=MARKDOWN)
+    servers = Table("users", "req/s", *kinds, box=MARKDOWN)
     for need in wanted:
-        shown = [f"{need.servers[kind]} ({need.utilization[kind]:.0%} of one)" for kind in kinds]
-        users.add_row(f"{need.users:,}", f"{need.requests:,.0f}", *shown, need.first)
-    yield users
+        servers.add_row(f"{need.users:,}", f"{need.requests:,.0f}", *(str(need.servers[kind]) for kind in kinds))
+    yield servers
 
 
 if __name__ == "__main__":

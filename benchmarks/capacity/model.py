@@ -48,25 +48,31 @@ class Size:
 
 @dataclass(frozen=True)
 class Needed:
-    """What so many users take: servers by kind at TARGET utilization, and shares of one server by kind. MongoDB's
-    primary and the network can't be several: above 1 they are what has to change first."""
+    """What so many users take: servers by kind at TARGET utilization, and how busy a single one would be."""
 
     users: int
     requests: float
     servers: dict[str, int]
     utilization: dict[str, float]
 
-    @property
-    def first(self) -> str:
-        """What saturates first with a server of each kind; application servers can be more."""
-        return max(self.utilization, key=lambda kind: self.utilization[kind])
+
+def shares(users: float, demands: Demands, size: Size) -> dict[str, float]:
+    """How busy one server of each kind would be; 1 is fully."""
+    rate = users * REQUESTS_PER_USER
+    found = {kind: rate * seconds / size.cores for kind, seconds in demands.processors().items()}
+    return {**found, NETWORK: rate * demands.bytes * 8 / size.network}
 
 
 def needed(users: int, demands: Demands, size: Size) -> Needed:
-    rate = users * REQUESTS_PER_USER
-    shares = {kind: rate * seconds / size.cores for kind, seconds in demands.processors().items()}
-    shares[NETWORK] = rate * demands.bytes * 8 / size.network
-    return Needed(users, rate, {kind: max(1, math.ceil(share / TARGET)) for kind, share in shares.items()}, shares)
+    busy = shares(users, demands, size)
+    servers = {kind: max(1, math.ceil(share / TARGET)) for kind, share in busy.items()}
+    return Needed(users, users * REQUESTS_PER_USER, servers, busy)
+
+
+def limits(demands: Demands, size: Size) -> dict[str, int]:
+    """The users at which one of a kind has TARGET utilization, the fewest first: what has to change first."""
+    found = {kind: round(TARGET / share) for kind, share in shares(1, demands, size).items()}
+    return dict(sorted(found.items(), key=lambda one: one[1]))
 
 
 def capacity(demands: Demands, servers: int, share: float, others: float) -> float:

@@ -12,6 +12,7 @@ from benchmarks.capacity.model import (
     Demands,
     Size,
     capacity,
+    limits,
     needed,
     percentile,
     times,
@@ -26,8 +27,12 @@ def test_what_so_many_users_take_follows_from_the_utilization():
     # 10 s of processor time a second, of 4 that are to be busy at 70 % at most.
     assert found.servers == {BALANCER: 1, SERVER: 4, DATABASE: 1, NETWORK: 1}
     assert found.utilization == pytest.approx({BALANCER: 0.25, SERVER: 2.5, DATABASE: 0.625, NETWORK: 0.4})
-    assert found.first == SERVER
-    assert needed(1_000_000, DEMANDS, Size()).servers[DATABASE] > 1
+
+
+def test_what_has_to_change_first_comes_first():
+    found = limits(DEMANDS, Size(cores=4, network=1e9))
+    assert found == {SERVER: 14_000, DATABASE: 56_000, NETWORK: 87_500, BALANCER: 140_000}
+    assert [*found] == [SERVER, DATABASE, NETWORK, BALANCER]
 
 
 def test_more_servers_serve_more_until_another_kind_is_busy():
