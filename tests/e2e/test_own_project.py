@@ -33,8 +33,9 @@ def motd(settings):
     put(name="Write the greeting", path=FILE, content=f"This is {settings.site_domain}.\\n")
     server.group(name="Create the greeters' group", group="greeters")
 '''
-# A line of both versions' template; the user and the next version each add something after it.
-ANCHOR = "server {\n"
+# Where the server of the site's own name begins, in both versions' template; the user and the next version each add
+# something after it.
+ANCHOR = "server {\n{{ https(settings.site_domain) }}\n"
 OWN, NEXT = "    # Of the project's own.\n", "    # Of the next version.\n"
 GIT = ("git", "-c", "user.name=user", "-c", "user.email=user@localhost", "-c", "commit.gpgsign=false")
 
