@@ -135,6 +135,7 @@ _host = next(host for host in _hosts.status() if host.name == {name!r})
 _data = _record.pyinfra_data(_host)
 _by_proxy = {{**_data, "ssh_hostname": "127.0.0.1", "ssh_port": {port}, "ssh_known_hosts_file": {known_hosts!r}}}
 _down = {{**_data, "site_domain": "other.example.org", "ssh_hostname": "127.0.0.1", "ssh_port": {closed}}}
+_other = {{**_by_proxy, "site_domain": "other.example.org"}}
 web = app = db = [{hosts}]
 """
 ALONE = "({name!r}, _by_proxy)"
@@ -281,13 +282,14 @@ def test_an_apply_whose_connection_is_cut_is_reported_and_the_next_one_converges
 @pytest.mark.thorough
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.9])
 def test_a_host_that_stalls_is_reported_after_a_timeout(between, server, proxy, share):
+    words = ("plan", "lab", "--data", "timeout_scale=0.05")
     # The first plan after a failed one has no cache, and more to ask.
     for _ in range(2):
         proxy.start()
-        between.slipway("plan", "lab")
+        between.slipway(*words)
     proxy.start(*[("hang", int(proxy.carried[0] * share))] * 20)
     began = time.monotonic()
-    done = between.slipway("plan", "lab", "--data", "timeout_scale=0.05")
+    done = between.slipway(*words)
     assert time.monotonic() - began < 120
     assert done.returncode == 1
     assert server.name in done.stderr
@@ -368,7 +370,7 @@ def test_where_one_of_the_hosts_is_cut_off_in_the_middle_of_a_plan_the_others_ar
     server.ssh(DRIFT)
     between.slipway("plan", "lab")
     proxy.start(*[("cut", int(proxy.carried[0] * 0.5))] * 20)
-    planned = between.slipway("plan", "lab", hosts=BOTH.replace("{other}", "_by_proxy"))
+    planned = between.slipway("plan", "lab", hosts=BOTH.replace("{other}", "_other"))
     assert planned.returncode == 1
     assert "[other] " in planned.stderr
     assert operations_in(planned.stdout) == DRIFTED
