@@ -50,9 +50,8 @@ class Compared:
 @click.option("--seconds", default=20.0, show_default=True, type=click.FloatRange(min=1), help="Of each run.")
 @click.option("--cores", default=4.0, show_default=True, help="Processors of each server that the users are for.")
 @click.option("--gigabits", default=1.0, show_default=True, help="The load balancer's network.")
-@click.option("--keep", is_flag=True, help="Leave the hosts: slipway lab down --all removes them.")
 @click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write the results to it.")
-def main(seconds: float, cores: float, gigabits: float, keep: bool, file: Path | None) -> None:
+def main(seconds: float, cores: float, gigabits: float, file: Path | None) -> None:
     """Measure what an API request takes on each kind of server; say how many servers 10,000, 50,000 and 1,000,000 users
     take; and compare the model with 1, 2 and 3 application servers."""
     os.chdir(PROJECT)
@@ -63,7 +62,7 @@ def main(seconds: float, cores: float, gigabits: float, keep: bool, file: Path |
     try:
         packages.need_root()
         packages.install(progress, load.PACKAGES)
-        with servers.balanced(3, keep, progress):
+        with servers.balanced(3, progress):
             for name in servers.servers(3):
                 servers.give(name, SHARE)
             demands = measured(seconds, progress)

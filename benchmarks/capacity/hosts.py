@@ -32,7 +32,7 @@ def servers(count: int) -> list[str]:
 
 
 @contextmanager
-def balanced(count: int, keep: bool, progress: Progress) -> Iterator[None]:
+def balanced(count: int, progress: Progress) -> Iterator[None]:
     """A load balancer, so many application servers, and a database server, provisioned. They are always removed, unless
     they are to be kept."""
     names = [BALANCER, *servers(count), DATABASE]
@@ -49,10 +49,9 @@ def balanced(count: int, keep: bool, progress: Progress) -> Iterator[None]:
             run("slipway apply", [*SLIPWAY, "apply", "lab", "--yes"], cwd=PROJECT)
         yield
     finally:
-        if not keep:
-            there = [host.name for host in hosts.status() if host.name in names]
-            hosts.down(sorted(there), progress=QUIET)
-            _forget(names)
+        there = [host.name for host in hosts.status() if host.name in names]
+        hosts.down(sorted(there), progress=QUIET)
+        _forget(names)
 
 
 def give(name: str, share: float) -> None:
