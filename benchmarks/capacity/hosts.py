@@ -33,8 +33,8 @@ def servers(count: int) -> list[str]:
 
 @contextmanager
 def balanced(count: int, progress: Progress) -> Iterator[None]:
-    """A load balancer, so many application servers, and a database server, provisioned. They are always removed, unless
-    they are to be kept."""
+    """A load balancer, so many application servers, and a database server, provisioned. They are always removed, with
+    what `give` has made."""
     names = [BALANCER, *servers(count), DATABASE]
     try:
         with progress.step(f"Boot {len(names)} hosts"):
