@@ -21,6 +21,7 @@ from rich.console import Console
 from benchmarks import PROJECT
 from benchmarks.backup.results import Findings, Loss, Second, Size, lines, tables
 from benchmarks.backup.writing import Writer, expected, fill, found, on
+from benchmarks.options import some_of
 from benchmarks.serve import load
 from benchmarks.serve.site import COMPANIES, SLIPWAY, token
 from slipway.lab import hosts, packages, snapshots
@@ -42,17 +43,10 @@ RATE, CLIENTS, P99_SECONDS = 40, 8, 15
 QUIET = Progress(Console(quiet=True))
 
 
-def chosen(_context: click.Context, _parameter: click.Parameter, value: str | None) -> list[str]:
-    names = value.split(",") if value else PARTS
-    if unknown := [name for name in names if name not in PARTS]:
-        raise click.BadParameter(f"found {', '.join(unknown)}, expected some of {','.join(PARTS)}")
-    return names
-
-
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--repeat", default=20, show_default=True, type=click.IntRange(min=1), help="Deaths, and restores.")
 @click.option("--gigabytes", default=1.0, show_default=True, help="Documents for the comparison with MongoDB's tools.")
-@click.option("--only", callback=chosen, metavar="PART,PART", help=f"Some of {','.join(PARTS)}.")
+@click.option("--only", callback=some_of(PARTS), metavar="PART,PART", help=f"Some of {','.join(PARTS)}.")
 @click.option("--seed", default=1, show_default=True, help="Of the random moments.")
 @click.option("--keep", is_flag=True, help="Leave the hosts: slipway lab down --all removes them.")
 @click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write the results to it.")

@@ -19,6 +19,7 @@ import click
 from rich.console import Console
 
 from benchmarks import PROJECT
+from benchmarks.options import some_of
 from benchmarks.provision import ways
 from benchmarks.provision.results import Run, remarks, summaries, table
 from slipway.lab import hosts, packages
@@ -32,16 +33,9 @@ WAYS: dict[str, Callable[[hosts.Host], str]] = {
 }
 
 
-def chosen(_context: click.Context, _parameter: click.Parameter, value: str | None) -> list[str]:
-    names = value.split(",") if value else list(WAYS)
-    if unknown := [name for name in names if name not in WAYS]:
-        raise click.BadParameter(f"found {', '.join(unknown)}, expected some of {','.join(WAYS)}")
-    return names
-
-
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--repeat", default=1, show_default=True, type=click.IntRange(min=1), help="Fresh hosts for each way.")
-@click.option("--only", callback=chosen, metavar="WAY,WAY", help=f"Some of {','.join(WAYS)}.")
+@click.option("--only", callback=some_of(WAYS), metavar="WAY,WAY", help=f"Some of {','.join(WAYS)}.")
 @click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write the results to it.")
 def main(repeat: int, only: list[str], file: Path | None) -> None:
     """Provision fresh hosts in each way, verify them, and print the ways' times as ratios."""

@@ -16,6 +16,7 @@ import click
 from rich.console import Console
 
 from benchmarks import PROJECT
+from benchmarks.options import some_of
 from benchmarks.serve import load, others, rates, site, visits
 from benchmarks.serve.results import Findings, remarks, tables
 from slipway.lab import hosts, packages
@@ -27,17 +28,10 @@ PARTS = ["script", "api", "held", "users", "visits"]
 SHARES = (0.1, 0.5, 1)
 
 
-def chosen(_context: click.Context, _parameter: click.Parameter, value: str | None) -> list[str]:
-    names = value.split(",") if value else PARTS
-    if unknown := [name for name in names if name not in PARTS]:
-        raise click.BadParameter(f"found {', '.join(unknown)}, expected some of {','.join(PARTS)}")
-    return names
-
-
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--repeat", default=3, show_default=True, type=click.IntRange(min=1), help="Runs of each way.")
 @click.option("--seconds", default=10.0, show_default=True, type=click.FloatRange(min=1), help="Of each run.")
-@click.option("--only", callback=chosen, metavar="PART,PART", help=f"Some of {','.join(PARTS)}.")
+@click.option("--only", callback=some_of(PARTS), metavar="PART,PART", help=f"Some of {','.join(PARTS)}.")
 @click.option("--quick", is_flag=True, help="Short runs and small numbers: a smoke test.")
 @click.option("--keep", is_flag=True, help="Leave the host for the next run: slipway lab down removes it.")
 @click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write the results to it.")

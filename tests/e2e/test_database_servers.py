@@ -101,6 +101,13 @@ def test_members_restart_in_turn_and_writes_go_on(several: DatabaseServers, say:
         assert host.ssh(starts) == "1"
 
 
+def hand_over_from(several: DatabaseServers, host: LabHost) -> None:
+    """Let another member be the primary."""
+    while several.primary() == host:
+        several.must("db", "stepdown", "--yes")
+        wait_until("all members are well", several.are_well)
+
+
 def test_plain_pyinfra_restarts_them_in_turn_too(several: DatabaseServers) -> None:
     grown(several)
     several.start_writing("plain")
@@ -113,9 +120,7 @@ def test_plain_pyinfra_restarts_them_in_turn_too(several: DatabaseServers) -> No
 
 def test_a_primary_that_dies_loses_no_acknowledged_write(several: DatabaseServers, say: Callable[[str], None]) -> None:
     grown(several)
-    while several.primary() == several.first:  # the writer's host stays
-        several.must("db", "stepdown", "--yes")
-        wait_until("all members are well", several.are_well)
+    hand_over_from(several, several.first)  # the writer's host stays
     primary = several.primary()
     assert primary
     several.start_writing("killed")
@@ -139,9 +144,7 @@ def test_a_primary_that_dies_loses_no_acknowledged_write(several: DatabaseServer
 def test_a_member_goes_and_comes_back(several: DatabaseServers) -> None:
     grown(several)
     third = several.hosts[2]
-    while several.primary() == third:
-        several.must("db", "stepdown", "--yes")
-        wait_until("all members are well", several.are_well)
+    hand_over_from(several, third)
     several.must("db", "remove", third.name, "--yes")
     assert [*several.members()] == [host.name for host in several.hosts[:2]]
     assert "without a vote: done" in several.must("db", "add", third.name, "--yes")
@@ -154,9 +157,7 @@ def test_a_dead_members_place_is_taken_by_an_empty_server(several: DatabaseServe
     """Of the same name, and without anything of it."""
     grown(several)
     third = several.hosts[2]
-    while several.primary() == third:
-        several.must("db", "stepdown", "--yes")
-        wait_until("all members are well", several.are_well)
+    hand_over_from(several, third)
     third.ssh("systemctl stop mongod; rm -rf /var/lib/mongodb/* /etc/mongod.keyfile")
     several.must("db", "replace", third.name, "--yes")
     wait_until("all members are well", several.are_well)
@@ -167,9 +168,7 @@ def test_a_dead_members_place_is_taken_by_an_empty_server(several: DatabaseServe
 def test_a_host_with_data_of_its_own_is_refused_before_any_change(several: DatabaseServers) -> None:
     grown(several)
     third = several.hosts[2]
-    while several.primary() == third:
-        several.must("db", "stepdown", "--yes")
-        wait_until("all members are well", several.are_well)
+    hand_over_from(several, third)
     several.must("db", "remove", third.name, "--yes")
     own = "runuser -u mongodb -- mongod --dbpath /var/lib/mongodb"
     third.ssh(
