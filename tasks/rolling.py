@@ -95,7 +95,7 @@ def hold(settings: Settings, is_waiting: bool = True) -> Commands:
     """Wait for the other servers, and stop here if one has failed, unless this one has the release already."""
     if is_waiting and (failed := _failed()):
         live = f"$(readlink {settings.site_root}/current) is live here"
-        # Of two lines: a script of Slipway's is nobody's to type.
+        # Two lines: the report would show a one-line command as one to run by hand.
         yield f'echo "{", ".join(failed)} failed; {live}" >&2\nexit 1'
 
 

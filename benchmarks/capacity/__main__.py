@@ -20,7 +20,7 @@ from rich.table import Table
 from benchmarks import PROJECT
 from benchmarks.capacity import hosts as servers
 from benchmarks.capacity.hosts import BALANCER, DATABASE
-from benchmarks.capacity.model import TARGET, Demands, Needed, Size, capacity, limits, needed, percentile, times
+from benchmarks.capacity.model import TARGET, Demands, Needed, Size, capacity, limits, needed, times
 from benchmarks.converge.ways import remote_cpu
 from benchmarks.serve import load
 from benchmarks.serve.site import COMPANIES
@@ -108,7 +108,7 @@ def compare(demands: Demands, seconds: float, progress: Progress) -> Iterator[Co
             expected = capacity(demands, count, SHARE, OTHERS)
             rate = LOADED * expected
             part = load.timed(f"{count} servers, a part", asked(seconds, 4 * count, rate))
-        model = percentile(times(rate, demands, count, SHARE, OTHERS), 99) * 1000
+        model = load.percentile(times(rate, demands, count, SHARE, OTHERS), 99) * 1000
         yield Compared(count, expected, full.rate, model, part.p99)
 
 

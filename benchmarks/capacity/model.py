@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,7 +119,3 @@ def _station(env: simpy.Environment, processors: float) -> tuple[simpy.Resource,
     """Whole processors beside each other, or a single one that is slower; with the speed of each."""
     count = max(1, math.floor(processors))
     return simpy.Resource(env, capacity=count), min(1.0, processors)
-
-
-def percentile(ordered: Sequence[float], percent: float) -> float:
-    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))] if ordered else 0

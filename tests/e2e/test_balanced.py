@@ -91,7 +91,7 @@ def test_each_port_is_open_to_exactly_the_servers_that_need_it(balanced: Balance
 
 
 def test_only_the_load_balancer_is_answered(balanced: Balanced) -> None:
-    """Not whoever has its address without its certificate, or with that of another server."""
+    """Not a client at its address without its certificate, or with another server's."""
     url, host = f"https://{balanced.first.record.address}:{PORT}/", f"Host: {balanced.balancer.record.domain}"
     ask = f"curl -s -o /dev/null -w '%{{http_code}}' -k -H '{host}'"
     assert balanced.balancer.ssh(f"{ask} {url}") == "400"

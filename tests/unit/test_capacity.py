@@ -14,9 +14,9 @@ from benchmarks.capacity.model import (
     capacity,
     limits,
     needed,
-    percentile,
     times,
 )
+from benchmarks.serve.load import percentile
 
 DEMANDS = Demands(balancer=0.0002, server=0.002, database=0.0005, bytes=10_000)
 
