@@ -20,9 +20,11 @@ from support.lab_host import LAB, LABEL, ORIGINAL, LabHost, bring_up
 from support.releases import Visits
 
 os.environ["SLIPWAY_LAB"] = LAB
-# The longest modules start first, so that no worker is left with one at the end; before them, those that need no
-# provisioned host, as the others wait for it.
+# The longest modules start first, so that no worker is left with one at the end: first those whose thorough tests take
+# longest, which have no everyday test or one.
 ORDER = (
+    *("machine", "lab_machines", "servers", "upgrade_debian", "balanced", "database_servers", "replica_set"),
+    *("upgrades", "restore_elsewhere", "certificate_lifetimes", "sessions", "causes"),
     *("readme", "readme_pyinfra", "kernel", "upgrade", "adoption", "agreement", "connection", "sites", "secrets"),
     *("projects", "broken_release", "lockout", "drifts", "init", "release", "backup", "web_hardening"),
     *("lab", "interrupted", "dependencies", "first_apply"),
