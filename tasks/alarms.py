@@ -113,7 +113,7 @@ def facts(settings: Settings) -> Facts:
         if _has_oplog(settings)
         else [],
         slow_per_minute=settings.alarm_slow_per_minute,
-        server_certificate=authority.OWN if settings.has_authority else "",
+        server_certificates=authority.files(settings),
     )
 
 

@@ -21,6 +21,7 @@ from slipway.ops.commands import Commands, ensure
 from slipway.ops.units import Ready, know, restart, restarts, service
 from slipway.secrets.store import MONGO_URL, how_to_give
 from slipway.settings import environment
+from slipway.settings.balancing import AUTHORITY_FILE
 from slipway.settings.model import Settings
 from slipway.settings.services import Service
 from slipway.tasks import python_environment, shared
@@ -203,6 +204,9 @@ def keep_running(settings: Settings, one: Service, ready: Ready | None, causes: 
     restart(name=f"Restart {called(one)}", unit=unit, ready=ready, _if=restarts(*causes))
     secrets = [f"{settings.credentials_folder}/{file}" for file in environment.credentials_of(settings, one).values()]
     files = [*secrets, described_by(settings, one), f"{settings.site_root}/current"]
+    if environment.talks_by_tls(settings):
+        # Drivers read it as they start.
+        files.append(AUTHORITY_FILE)
     service(name=f"Start {called(one)}", unit=unit, ready=ready, files=files)
 
 

@@ -10,7 +10,7 @@ from pyinfra import host
 from slipway.engine.notes import note
 from slipway.facts.base import Output
 from slipway.facts.machine import Machine
-from slipway.settings.balancing import SERVER_NAME
+from slipway.settings.balancing import AUTHORITY_FILE, SERVER_NAME
 from slipway.settings.model import Settings
 from slipway.tasks import authority
 
@@ -59,7 +59,7 @@ def address_problems(settings: Settings) -> list[str]:
 
 def certificates(settings: Settings) -> list[str]:
     """The files that Nginx reads at a reload."""
-    return [authority.AUTHORITY, authority.OWN] if settings.is_balancer or settings.is_behind else []
+    return [AUTHORITY_FILE, authority.OWN] if settings.is_balancer or settings.is_behind else []
 
 
 def files(settings: Settings) -> dict[str, str]:
@@ -82,7 +82,7 @@ def values(settings: Settings, out: Collection[str]) -> dict[str, Any]:
         "all_headers": HEADERS,
         "request_id": "$http_x_request_id" if settings.is_behind else "$request_id",
         "listen": f"{here.address}:{settings.lb_port}" if here and settings.is_behind else "",
-        "authority": authority.AUTHORITY,
+        "authority": AUTHORITY_FILE,
         "own_certificate": authority.OWN,
         "server_name": SERVER_NAME,
         "balancers": [peer.address for peer in settings.peers_with("lb")],

@@ -26,7 +26,7 @@ from slipway.ops.templates import render
 from slipway.ops.units import and_observe, and_wait, restart, restarts, service
 from slipway.settings import limits, members
 from slipway.settings.model import Settings
-from slipway.tasks import mongodb_members, mongodb_packages
+from slipway.tasks import mongodb_members, mongodb_packages, mongodb_tls
 from slipway.tasks.adoption_facts import earlier, mongodb_data
 from slipway.tasks.mongodb_packages import packaged_for
 from slipway.tasks.mongodb_set import KEYFILE, begins, clients_wait, name_member, put_key, replica_set, set_problems
@@ -202,6 +202,7 @@ def _configure(settings: Settings, adopts: bool, adopts_users: bool = False) -> 
     )
     several = members.is_several(settings)
     its = mongodb_members.place(settings)
+    issued = mongodb_tls.certificate(settings)
     if settings.mongodb_replica_set:
         if its.is_founder or its.is_member:
             put_key()
@@ -243,6 +244,7 @@ def _configure(settings: Settings, adopts: bool, adopts_users: bool = False) -> 
             mongodb_members.restart_in_turn(settings, UNIT, [CONFIG, LIMITS], [config, limits])
     # Several members restart in turn, which made up for a restart that was missed.
     service(name="Start MongoDB", unit=UNIT, files=[CONFIG, LIMITS] if its.is_founder else [])
+    mongodb_tls.read_anew(settings, UNIT, issued)
     if settings.mongodb_replica_set and its.is_founder:
         replica_set(name="Begin MongoDB's replica set", settings=settings)
     if not adopts_users and (its.is_founder or its.is_member):
@@ -255,7 +257,12 @@ def _configure(settings: Settings, adopts: bool, adopts_users: bool = False) -> 
 
 def config_values(settings: Settings, memory_mb: int) -> dict[str, Any]:
     """The template values of mongod.conf."""
-    return {"settings": settings, "cache_gb": cache_gb(settings, memory_mb), "keyfile": KEYFILE}
+    return {
+        "settings": settings,
+        "cache_gb": cache_gb(settings, memory_mb),
+        "keyfile": KEYFILE,
+        **mongodb_tls.values(settings),
+    }
 
 
 def unit_values(settings: Settings, memory_mb: int) -> dict[str, Any]:

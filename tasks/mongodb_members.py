@@ -11,7 +11,7 @@ the key, their names and a running mongod before the primary adds them; and one 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any, cast
 
@@ -78,7 +78,9 @@ def place(settings: Settings) -> Place:
     if host.name not in places:
         its = {one.host: one for one in members_of(settings)}
         looks = across.facts(host, its, lambda one: look_of(settings, its[one.name]))
-        places[host.name] = place_of(list(its.values()), looks)
+        found = place_of(list(its.values()), looks)
+        in_set = {name: one for name, one in looks.items() if found.is_member and one.get("state") in IN_SET}
+        places[host.name] = replace(found, problems=(*found.problems, *_problems_of_tls(settings.mongodb_tls, in_set)))
     return places[host.name]
 
 
@@ -159,6 +161,20 @@ def _problems_of_strangers(found: Iterable[str], members: Sequence[Member]) -> l
         f" before: slipway db remove {name.rpartition(':')[0]}"
         for name in found
         if name not in known
+    ]
+
+
+def _problems_of_tls(wanted: str, looks: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """What keeps a set's members, by host, from restarting one after the other: those that talk by TLS alone could not
+    talk to those that do so in plain."""
+    hinders = {"on": ("disabled",), "off": ("preferTLS", "requireTLS")}.get(wanted, ())
+    found = [name for name, one in looks.items() if one.get("tls") in hinders]
+    if len(looks) < 2 or not found:
+        return []
+    how = "in plain alone" if wanted == "on" else "by TLS"
+    return [
+        f'mongodb_tls: found "{wanted}" and members of the replica set that talk {how} ({", ".join(found)}), need'
+        ' "allow" in an apply before: the first one to restart could not talk to the others'
     ]
 
 
@@ -279,7 +295,7 @@ def restart_in_turn(settings: Settings, unit: str, files: Sequence[str], causes:
 
 def in_turn(settings: Settings) -> Ready:
     """A restart only while the others are well, and a member that is one of them again."""
-    return Ready(_asked(settings, "ready"), settings.limits.ready, before=_asked(settings, "leave"), after=":")
+    return Ready(asked(settings, "ready"), settings.limits.ready, before=asked(settings, "leave"), after=":")
 
 
 def _has_failed(other: Host) -> bool:
@@ -297,7 +313,7 @@ def grow(settings: Settings, is_founder: bool = False) -> Commands:
     state = own.get("state")
     if (size := settings.mongodb_oplog_mb) and state in ("primary", "secondary") and own.get("oplog") != str(size):
         notes.note(f"oplog: {own.get('oplog')} MiB -> {size} MiB")
-        yield _asked(settings, "resize", size)
+        yield asked(settings, "resize", size)
     # Before the first start, the one that begins the set is going to be its primary.
     if state != "primary" and not (is_founder and state != "secondary" and not host.state.is_executing):
         return
@@ -308,9 +324,9 @@ def grow(settings: Settings, is_founder: bool = False) -> Commands:
     for name in lacking:
         how = "has no vote yet" if name in found else "added without a vote"
         notes.note(f"replica set {settings.mongodb_replica_set}: {name}: {how}; gets one when it has all data")
-    yield _asked(settings, "grow", settings.limits.initial_sync, *lacking)
+    yield asked(settings, "grow", settings.limits.initial_sync, *lacking)
 
 
-def _asked(settings: Settings, step: str, *arguments: object) -> str:
+def asked(settings: Settings, step: str, *arguments: object) -> str:
     where = (settings.mongodb_local, settings.mongodb_port, settings.limits.ready, KEYFILE)
     return program(program_of_members, step, *where, *arguments)

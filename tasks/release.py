@@ -30,7 +30,7 @@ from slipway.releases import artifact, builds, sources
 from slipway.releases import host as release_host
 from slipway.settings.model import Settings
 from slipway.settings.services import Service
-from slipway.tasks import python_environment, rolling, shared
+from slipway.tasks import python_environment, release_copy, rolling, shared
 from slipway.tasks.adoption import by_hand
 from slipway.tasks.backend_units import describe_for_releases, describe_program, describe_socket, unit_values_here
 from slipway.tasks.credentials import sync_credentials
@@ -272,7 +272,7 @@ def begin_first(settings: Settings, parts: tuple[str, ...]) -> Commands:
 
     It only saves time: `ship_first` reports a local failure, and repeats what has failed on the host.
     """
-    if shipped(settings) or not parts:
+    if shipped(settings) or not parts or release_copy.of_others(settings)[0]:
         return
     notes.note("the host has no release: its build starts in parallel with the packages")
     # A plan stops at the first command, so only an apply builds.
@@ -295,14 +295,20 @@ def begin_first(settings: Settings, parts: tuple[str, ...]) -> Commands:
 
 @operation()
 def ship_first(settings: Settings, parts: tuple[str, ...]) -> Commands:
-    """Build and ship a release if the host has none; apply does not change the release of a host that has one."""
+    """Build and ship a release if the host has none, or copy another server's behind the load balancer; apply does not
+    change the release of a host that has one."""
     if shipped(settings) or not parts:
         return
-    notes.note("the host has no release: the first one is built and uploaded")
-    yield from _ship(settings, parts, parts)
+    source, release_id = release_copy.of_others(settings)
+    if source:
+        yield from release_copy.copy(settings, parts, source, release_id)
+    else:
+        release_id = artifact.release_id(settings)
+        notes.note("the host has no release: the first one is built and uploaded")
+        yield from _ship(settings, parts, parts)
     if "frontend" in parts:
-        yield command(settings, "pages", artifact.release_id(settings), "discard")
-    yield command(settings, "switch", artifact.release_id(settings))
+        yield command(settings, "pages", release_id, "discard")
+    yield command(settings, "switch", release_id)
 
 
 @operation()

@@ -17,11 +17,13 @@ def unpack_script(
     parts: Collection[str],
     whole: Collection[str],
     wanted: python_environment.Environment | None = None,
+    is_built: bool = False,
 ) -> str:
     """A shell script that unpacks the archive on its standard input as a release, complete with its Python environment,
     `wanted` if the backend changes.
 
     The parts in `whole`, and unchanged files, are hard links to the current release: a release never changes.
+    `is_built`: the pages, too, where they are built on the server.
     """
     root = settings.site_root
     steps = [
@@ -41,7 +43,7 @@ def unpack_script(
             "ln -s $venv $new/backend/.venv",
             f"{wanted.python} -I -m compileall -q $new/backend -x '[.]venv'",
         ]
-    if "frontend" in parts and "frontend" not in whole and settings.frontend_build_on == "server":
+    if "frontend" in parts and "frontend" not in whole and settings.frontend_build_on == "server" and not is_built:
         steps += build_there(settings)
     if "frontend" in parts and settings.frontend_assets:
         # Open pages request the hashed files of their own release.

@@ -144,9 +144,8 @@ def certificates(facts: Facts, host: Host, memory: Memory) -> Found:
         "slipway apply; certbot renew --dry-run",
     )
     known = [(site.domain, f"{site.certificate}/fullchain.pem", *advice) for site in facts.sites]
-    if facts.server_certificate:
-        why = "the other servers refuse this one once it has expired"
-        known.append(("this server", facts.server_certificate, why, "slipway apply"))
+    why = "the other servers refuse it once it has expired"
+    known += [(whose, file, why, "slipway apply") for whose, file in facts.server_certificates.items()]
     for name, file, why, what_to_do in known:
         code, text = host.run("openssl", "x509", "-noout", "-startdate", "-enddate", "-in", file)
         dates = re.findall(r"not(?:Before|After)=(.*)", text)

@@ -48,8 +48,8 @@ class Facts(NamedTuple):
     # Address, port and administrator of MongoDB on this host; empty for none.
     mongodb: list[Any]
     slow_per_minute: int
-    # The file of the certificate by which other servers know this one, "" for none.
-    server_certificate: str = ""
+    # The files of the certificates by which other servers know this one, by whose they are.
+    server_certificates: dict[str, str] = {}  # noqa: RUF012 (a tuple never changes it)
 
 
 class Host:

@@ -6,8 +6,8 @@ other. On failure it exits with 1 and a line on stderr. STEP is one of:
 
 look             prints `state=` away, or as mongodb_protocol.state_of has it; `set=`, `id=` and `primary=` of its
                  replica set, `me=` its own name in it, `oplog=` the oplog's size in MiB, `collections=` their number
-                 without MongoDB's own, and for each member a line `member HOST:PORT=VOTES`, or `arbiter
-                 HOST:PORT=VOTES`. Always exits with 0.
+                 without MongoDB's own, `tls=` its net.tls.mode, and for each member a line `member HOST:PORT=VOTES`, or
+                 `arbiter HOST:PORT=VOTES`. Always exits with 0.
 ready            succeeds if the member does its work: as primary, or as secondary of one; or if it is in no set yet.
 leave            before a restart: waits until the other members are well, hands over if this is the primary, and fails
                  where the rest would have no majority.
@@ -17,6 +17,7 @@ grow SYNC MEMBER...  on the primary: makes each MEMBER (HOST:PORT) a voting memb
 remove MEMBER    on the primary: leaves MEMBER out, unless the rest would have no majority. As above.
 stepdown         on the primary: hands over to another member. As above.
 resize MB        gives the oplog this size, in MiB.
+rotate           reads the files of its certificate anew.
 status           prints each member as JSON: what MongoDB calls it, and what it says of it.
 
 A configuration is never forced: MongoDB accepts one only from the primary of a majority.
@@ -167,6 +168,7 @@ def look(member: Member) -> None:
             lines["collections"] = str(collections(member.connection))
             listed = member.connection.run({"collStats": "oplog.rs"}, "local")
             lines["oplog"] = str(int(listed.get("maxSize", 0)) // MIB)
+            lines["tls"] = asked(member.connection, {"getParameter": 1, "tlsMode": 1})["tlsMode"]
         except Refused:
             pass
     votes = {"hosts": 1, "passives": 1, "arbiters": 1}
@@ -330,6 +332,9 @@ def main(step: str, address: str, port: str, seconds: str, keyfile: str, *argume
         elif step == "resize":
             member.log_in()
             asked(member.connection, {"replSetResizeOplog": 1, "size": float(arguments[0])})
+        elif step == "rotate":
+            member.log_in()
+            asked(member.connection, {"rotateCertificates": 1})
         elif step == "stepdown":
             if member.state == "primary":
                 step_down(member)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 # Of nobody's certificate but an application server's, by which the load balancer knows it; ".internal" is reserved for
 # private use (ICANN, 2024).
 SERVER_NAME = "web.slipway.internal"
+# On each server: the certificate of the servers' own authority.
+AUTHORITY_FILE = "/etc/slipway/tls/authority.pem"
 
 
 class Balancing(Section):
@@ -104,6 +106,6 @@ def _of_several(site: Settings) -> Iterator[str]:
 
 def missing_authority(file: str) -> str:
     return (
-        f"found a load balancer and no {AUTHORITY[0]} and {AUTHORITY[1]}, the servers' own certificate authority,"
+        f"found several servers and no {AUTHORITY[0]} and {AUTHORITY[1]}, the servers' own certificate authority,"
         f" expected both in {file or 'secrets_file'}: type `slipway secrets ca`"
     )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from slipway.secrets.store import MONGO_URL, MONGODB_BACKEND
 from slipway.settings import members
+from slipway.settings.balancing import AUTHORITY_FILE
 from slipway.settings.services import Service
 
 if TYPE_CHECKING:
@@ -56,8 +57,17 @@ def _mongo_url(settings: Settings) -> Value:
         # Of several, any may be the primary, and a write is safe on a majority of them.
         where = ",".join(one.at for one in members.members_of(settings))
         options += f"&replicaSet={settings.mongodb_replica_set}&retryWrites=true&w=majority"
+    if talks_by_tls(settings):
+        options += f"&tls=true&tlsCAFile={AUTHORITY_FILE}"
     user = f"mongodb://{settings.mongodb_backend_user}:"
     return (user, Secret(MONGODB_BACKEND, in_url=True), f"@{where}/{settings.mongodb_database}?{options}")
+
+
+def talks_by_tls(settings: Settings) -> bool:
+    """Whether the site's MONGO_URL says so: that of a host without the only database."""
+    here, is_ours = settings.here, MONGO_URL not in settings.backend_secrets
+    by_network = members.is_several(settings) or bool(here and "db" not in here.roles)
+    return is_ours and by_network and settings.mongodb_tls == "on" and members.is_on_several_hosts(settings)
 
 
 def _mongo_place(settings: Settings) -> tuple[str, int]:

@@ -66,6 +66,24 @@ def local_address(settings: Settings) -> str:
     return settings.mongodb_bind
 
 
+def is_on_several_hosts(settings: Settings) -> bool:
+    """Whether members, or members and backends, reach each other by the network."""
+    its = members_of(settings)
+    apps = [] if MONGO_URL in settings.backend_secrets else settings.peers_with("app")
+    return bool(its) and (len(its) > 1 or any(peer.name != its[0].host for peer in apps))
+
+
+def has_certificates(settings: Settings) -> bool:
+    """Whether mongod shows a certificate of the servers' own authority."""
+    return settings.mongodb_tls != "off" and is_on_several_hosts(settings)
+
+
+def certificate_names(settings: Settings) -> list[str]:
+    """What mongod's certificate on this host is for: how members and backends reach it."""
+    (here,) = [one for one in members_of(settings) if one.is_here]
+    return [name for name in (here.name, here.address) if name]
+
+
 def backs_up(settings: Settings) -> bool:
     """Whether backups are this host's: of several members the first one of the inventory makes them."""
     return not is_several(settings) or members_of(settings)[0].is_here
@@ -137,9 +155,11 @@ def set_problems(settings: Settings) -> list[str]:
     if not its:
         return []
     problems = [*_problems_of_several(settings, its)] if len(its) > 1 else []
-    apps = [] if MONGO_URL in settings.backend_secrets else settings.peers_with("app")
-    is_alone = len(its) == 1 and all(peer.name == its[0].host for peer in apps)
-    if not is_alone and _is_loopback(settings.mongodb_bind):
+    # With a load balancer, it says so.
+    if has_certificates(settings) and not settings.peers_with("lb") and (problem := settings.authority_problem):
+        problems.append(f'{problem}; or set mongodb_tls = "off" where nobody else reads the servers\' network')
+    if is_on_several_hosts(settings) and _is_loopback(settings.mongodb_bind):
+        apps = [] if MONGO_URL in settings.backend_secrets else settings.peers_with("app")
         unknown = {one.host: None for one in its if not one.address}
         unknown |= {peer.name: None for peer in apps if not peer.address}
         problems += [

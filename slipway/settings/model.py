@@ -146,7 +146,7 @@ class Settings(
     @property
     def has_authority(self) -> bool:
         """Whether the servers know each other by certificates of their own authority."""
-        return bool(self.peers_with("lb"))
+        return bool(self.peers_with("lb")) or members.has_certificates(self)
 
     @cached_property
     def authority(self) -> Authority:

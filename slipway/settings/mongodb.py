@@ -1,6 +1,6 @@
 """Settings of MongoDB."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -26,7 +26,15 @@ from slipway.systems import SYSTEMS
 # Options of mongod.conf that other settings decide, or that Slipway relies on.
 MONGODB_OWN = {
     *("storage.dbPath", "storage.wiredTiger.engineConfig.cacheSizeGB", "net.port", "net.bindIp", "net.bindIpAll"),
-    *("net.tls.mode", "net.ssl.mode", "security.authorization", "security.keyFile", "replication.replSetName"),
+    *(
+        "net.tls.mode",
+        "net.tls.certificateKeyFile",
+        "net.tls.CAFile",
+        "net.ssl.mode",
+        "security.authorization",
+        "security.keyFile",
+        "replication.replSetName",
+    ),
     *("systemLog.destination", "systemLog.path", "processManagement.fork"),
 }
 # Where programs come and go, or that a sandbox hides: no folder for data.
@@ -108,6 +116,11 @@ class MongoDB(Section):
     mongodb_bind: Annotated[str, Check(is_ipv4, "an IPv4 address")] = "127.0.0.1"
     """The address that mongod listens on. Without one, where other hosts need it, `private_address` is added by
     itself: with several db hosts, or a backend on another host."""
+
+    mongodb_tls: Literal["on", "allow", "off"] = "on"
+    """What MongoDB's members and backends on several hosts say to each other: `"on"` for encrypted, by
+    [the servers' own certificates](scale.md#the-servers-own-certificates); `"off"` for in plain; `"allow"` takes both,
+    for the apply between the two of a set that has several members already. On one host nothing is encrypted."""
 
     mongodb_port: Port = 27017
     """The port that mongod listens on."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from support.balanced import FIRST, PORT, SECOND, Balanced
-from support.lab_host import BUILT, LabHost
+from support.lab_host import BUILT, LabHost, bring_up
 from support.releases import IMPATIENT, Visits, is_settled
 from support.waiting import wait_until
 
@@ -165,6 +165,28 @@ def test_a_release_that_fails_on_the_second_server_goes_back_on_the_first(balanc
     assert balanced.releases() == [before, before]
     assert [server.ssh("readlink /var/www/codementee/previous") for server in balanced.servers] == previous
     assert all(map(is_settled, balanced.servers))
+    assert failed(visits) == {}
+
+
+def test_a_server_that_is_added_gets_the_live_release_and_one_that_goes_is_missed_by_nobody(
+    balanced: Balanced, visits: Visits
+) -> None:
+    balanced.must("release", "lab", "--yes", *BUILT)
+    (live,) = {*balanced.releases()}
+    third, before = bring_up("three"), balanced.servers
+    try:
+        balanced.take([*before, third])
+        assert f"it gets {live}, which is live on {FIRST}" in balanced.slipway("plan", "lab", *BUILT).stdout
+        balanced.must("apply", "lab", "--yes", *BUILT)
+        assert {*balanced.releases()} == {live}
+        assert balanced.answered(third) > 0
+        assert "nothing to change" in balanced.must("plan", "lab", *BUILT)
+        balanced.must("drain", "lab", third.name)
+        balanced.take(before)
+        balanced.must("apply", "lab", "--yes", *BUILT)
+    finally:
+        balanced.take(before)
+        third.remove()
     assert failed(visits) == {}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 
@@ -84,6 +85,43 @@ def test_mongodb_is_open_to_the_other_members_alone(several: DatabaseServers) ->
     for source, target in ((first, second), (second, first), (second, third), (third, first)):
         assert connects(source, target), f"{source.name} -> {target.name}"
     assert not any(host.site().accepts(27017) for host in several.hosts)
+
+
+def test_what_members_and_backends_say_is_encrypted(several: DatabaseServers) -> None:
+    grown(several)
+    for host in several.hosts:
+        # https://www.mongodb.com/docs/v7.0/reference/command/serverStatus/#transportsecurity
+        counted = json.loads(host.ssh(mongosh("print(JSON.stringify(db.serverStatus().transportSecurity))")))
+        assert int(counted["1.3"]) > 0, host.name
+    several.must("verify")
+    # Another certificate is read without a restart.
+    second = several.hosts[1]
+    process = "systemctl show --property=MainPID mongod"
+    before = second.ssh(process)
+    second.ssh("rm /etc/slipway/tls/mongodb.pem")
+    assert several.plan() == [f"{second.name}: Issue MongoDB's certificate"]
+    several.must("apply", "--yes")
+    shown = f"openssl s_client -connect {second.record.address}:27017 < /dev/null 2> /dev/null"
+    own, served = (
+        second.ssh(f"{source} | openssl x509 -noout -serial") for source in ("cat /etc/slipway/tls/mongodb.pem", shown)
+    )
+    assert own == served
+    assert second.ssh(process) == before
+    assert several.plan() == []
+
+
+def test_tls_is_left_and_taken_up_again_by_way_of_both(several: DatabaseServers) -> None:
+    grown(several)
+    off, both = (("--data", f"mongodb_tls={mode}") for mode in ("off", "allow"))
+    refused = several.slipway("plan", *off)
+    assert refused.returncode == 1
+    assert 'found "off" and members of the replica set that talk by TLS' in refused.stderr
+    several.start_writing("both")
+    for arguments in (both, ()):
+        several.must("apply", "--yes", *arguments)
+        assert several.plan(*arguments) == []
+    wrote = several.stop_writing("both")
+    assert (wrote["lost"], wrote["errors"]) == (0, 0)
 
 
 def test_members_restart_in_turn_and_writes_go_on(several: DatabaseServers, say: Callable[[str], None]) -> None:

@@ -11,8 +11,11 @@ import yaml
 
 from slipway.facts.mongodb import MongodbUsers
 from slipway.server_tests.exposure import exposure_of, limits_of
-from slipway.settings.members import is_several, names
+from slipway.settings.balancing import AUTHORITY_FILE
+from slipway.settings.members import certificate_names, has_certificates, is_several, names
 from slipway.settings.mongodb import MIN_OPLOG_MB
+from slipway.settings.types import is_ipv4
+from slipway.tasks.authority import MONGODB
 from slipway.tasks.kernel import huge_pages
 from slipway.tasks.mongodb_users import differences, users_of
 
@@ -21,6 +24,7 @@ IN_FORCE: dict[str, dict[str, Any]] = {}
 ASKED = """{
     options: db.adminCommand({getCmdLineOpts: 1}).parsed,
     cache: Number(db.serverStatus().wiredTiger.cache["maximum bytes configured"]),
+    tls: db.adminCommand({getParameter: 1, tlsMode: 1}).tlsMode,
     hello: (({setName, isWritablePrimary, secondary, primary, hosts}) =>
         ({setName, isWritablePrimary, secondary, primary, hosts}))(db.hello()),
     oplog: Number(db.getSiblingDB("local").oplog.rs.stats().maxSize || 0)
@@ -105,12 +109,28 @@ def test_it_is_not_reachable_from_outside(server):
 
 def test_it_runs_with_its_configuration_file(server):
     written = yaml.safe_load(server.host.file("/etc/mongod.conf").content_string)
-    options = in_force(server)["options"]
+    settings, found = server.settings, in_force(server)
+    options = found["options"]
     assert options["security"]["authorization"] == "enabled"
-    assert options["net"]["bindIp"] == written["net"]["bindIp"] == ",".join(server.settings.mongodb_listens)
-    assert options["net"]["tls"]["mode"] == written["net"]["tls"]["mode"] == "disabled"
+    assert options["net"]["bindIp"] == written["net"]["bindIp"] == ",".join(settings.mongodb_listens)
+    wanted = (
+        {"on": "preferTLS", "allow": "allowTLS"}[settings.mongodb_tls] if has_certificates(settings) else "disabled"
+    )
+    assert found["tls"] == options["net"]["tls"]["mode"] == written["net"]["tls"]["mode"] == wanted
     cache = written["storage"]["wiredTiger"]["engineConfig"]["cacheSizeGB"]
     assert options["storage"]["wiredTiger"]["engineConfig"]["cacheSizeGB"] == cache
+
+
+def test_other_hosts_can_verify_its_certificate(server):
+    settings = server.settings
+    for name in certificate_names(settings) if has_certificates(settings) else []:
+        asks = f"openssl s_client -connect {settings.mongodb_local}:{settings.mongodb_port} -CAfile {AUTHORITY_FILE}"
+        # An address is looked for among the addresses of the certificate alone.
+        option = "-verify_ip" if is_ipv4(name) else "-verify_hostname"
+        server.host.check_output(f"{asks} -verify_return_error {option} {shlex.quote(name)} < /dev/null")
+    if has_certificates(settings):
+        file = server.host.file(MONGODB)
+        assert (file.user, file.group, file.mode) == ("mongodb", "mongodb", 0o600)
 
 
 def test_it_is_a_replica_set_that_accepts_writes(server):

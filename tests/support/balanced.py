@@ -13,7 +13,6 @@ from support import typed
 from support.lab_host import PROJECT, PYINFRA, TIMEOUT, LabHost, bring_up, run
 
 BALANCER, FIRST, SECOND = "balancer", "one", "two"
-ROLES = f"lb={BALANCER} web={FIRST},{SECOND} app={FIRST},{SECOND} db={FIRST}"
 SECRETS = ("JWT_SECRET", "ADMIN_PASSWORD", "MONGODB_ADMIN_PASSWORD", "MONGODB_BACKEND_PASSWORD")
 PORT = 8443
 
@@ -25,12 +24,18 @@ class Balanced:
         self.balancer, self.first, self.second = (bring_up(name) for name in (BALANCER, FIRST, SECOND))
         given = {name: secrets.token_hex(32) for name in SECRETS} | create(datetime.now(UTC))
         self.env = {**self.first.env, **{f"SLIPWAY_SECRET_{name}": value for name, value in given.items()}}
-        self.env |= {"SLIPWAY_LAB_ROLES": ROLES, "SLIPWAY_LAB_HOSTS": ",".join((BALANCER, FIRST, SECOND))}
-        self.must("lab", "connect")
+        self.servers: list[LabHost] = []
+        self.take([self.first, self.second])
 
-    @property
-    def servers(self) -> list[LabHost]:
-        return [self.first, self.second]
+    def take(self, servers: list[LabHost]) -> None:
+        """Have these application servers in the inventory."""
+        self.servers = servers
+        names = ",".join(server.name for server in servers)
+        self.env |= {
+            "SLIPWAY_LAB_ROLES": f"lb={BALANCER} web={names} app={names} db={FIRST}",
+            "SLIPWAY_LAB_HOSTS": ",".join(host.name for host in self.hosts),
+        }
+        self.must("lab", "connect")
 
     @property
     def hosts(self) -> list[LabHost]:

@@ -7,11 +7,13 @@ import json
 import os
 import shutil
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from slipway.facts import mongodb_members
 from slipway.facts.mongodb import program
+from slipway.secrets.authority import create
 from support import typed
 from support.checkout import PROJECT
 from support.lab_host import PENDING, PYINFRA, TIMEOUT, LabHost, run
@@ -75,7 +77,8 @@ class DatabaseServers:
             (folder / name).symlink_to(PROJECT / name)
         shutil.copytree(PROJECT / "group_data", folder / "group_data")
         (folder / "inventory.py").write_text(INVENTORY)
-        self.secrets = {
+        self.secrets = {f"SLIPWAY_SECRET_{name}": value for name, value in create(datetime.now(UTC)).items()}
+        self.secrets |= {
             f"SLIPWAY_SECRET_{name}": self.first.ssh(f"cat /etc/codementee/credentials/{name}") for name in PASSWORDS
         }
 

@@ -49,7 +49,7 @@ from slipway import ops, tasks
 from slipway.adoption.nginx import Found
 from slipway.adoption.nginx_config import Tree
 from slipway.dependencies.model import File, Locked, Package
-from slipway.engine import run
+from slipway.engine import across, run
 from slipway.engine.login import Login
 from slipway.engine.run import Run
 from slipway.facts import mongodb_data, mongodb_members, mongodb_set
@@ -160,6 +160,10 @@ def _matches(wanted: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
     return wanted.keys() == asked.keys() and all(map(is_same, wanted))
 
 
+def _encoded(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
 def operations() -> dict[str, Callable[..., Any]]:
     """All operations of the code base, by `<module>.<operation>`, without pyinfra's wrapper."""
     found = {}
@@ -221,6 +225,9 @@ class Runner:
         monkeypatch.setattr(artifact, "build", lambda settings, parts, builds, there, more, shared: release)
         monkeypatch.setattr(python_environment, "of", lambda settings: ENVIRONMENT)
         monkeypatch.setattr(build_tools, "problems_here", lambda settings: [])
+        # What another host prints is shown by how it is asked.
+        said = "what [{}] {} prints"
+        monkeypatch.setattr(across, "output", lambda other, command: _encoded(said.format(other.name, command)))
         monkeypatch.setattr(sources, "of", lambda settings: SimpleNamespace(backend=folder, frontend=folder, ref=""))
 
     def run(self, operation: Callable[..., Any], given: dict[str, Any]) -> dict[str, Any]:

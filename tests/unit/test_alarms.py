@@ -105,7 +105,7 @@ def test_a_certificate_is_reported_when_its_renewals_fail(host, lifetime, left, 
     host.commands["openssl"] = (0, text)
     assert bool(found(checks.certificates, host)) is rings
     assert bool(found(checks.certificates, host, sites=[])) is False
-    of_server = found(checks.certificates, host, sites=[], server_certificate="/etc/slipway/tls/server.pem")
+    of_server = found(checks.certificates, host, sites=[], server_certificates={"this server": "server.pem"})
     assert [*of_server] == ["certificate this server"] * rings
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from slipway.facts.files import FileState
 from slipway.facts.mongodb import MongodbMember
+from slipway.secrets.authority import create
 from slipway.settings import members
 from slipway.settings.environment import PLACEHOLDERS, text_of
 from slipway.settings.members import Member, apart_problems, set_problems
@@ -15,6 +18,7 @@ from slipway.tasks.mongodb_members import place, place_of
 from support.described import FakeHost
 
 SECRETS = {"MONGODB_ADMIN_PASSWORD": "s3cr3t-root-0123456789", "MONGODB_BACKEND_PASSWORD": "s3cr3t-backend-0123"}
+CA = create(datetime(2026, 1, 1, tzinfo=UTC))
 
 
 def peer(name: str, *roles: str, here: bool = False, **given: object) -> Peer:
@@ -30,7 +34,7 @@ def db(number: int, here: bool = False, **given: object) -> Peer:
 @pytest.fixture
 def of(settings_with, monkeypatch):
     """Settings of the server that is here, with the others."""
-    for name, value in SECRETS.items():
+    for name, value in (SECRETS | CA).items():
         monkeypatch.setenv(f"SLIPWAY_SECRET_{name}", value)
 
     def make(*peers: Peer, **changes: object):
@@ -62,6 +66,7 @@ def test_a_backend_gets_all_members_and_the_databases_of_one_server_stay_what_th
     assert url == (
         "mongodb://backend:%70%77@mongodb-1.internal:27017,mongodb-2.internal:27017,mongodb-3.internal:27018/codementee"
         "?authSource=admin&journal=true&replicaSet=rs0&retryWrites=true&w=majority"
+        "&tls=true&tlsCAFile=/etc/slipway/tls/authority.pem"
     )
     assert [address for _, address in members.names(settings)] == ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
     assert rules_of_peers(settings) == []
@@ -80,6 +85,32 @@ def test_a_database_apart_is_reached_by_its_private_address_without_a_word(of):
     assert database.mongodb_listens == ["127.0.0.1", "10.0.0.1"]
     assert members.names(app) == [("mongodb-1.internal", "10.0.0.1")]
     assert rules_of_peers(database) == ["allow from 10.0.0.4 to any port 27017 proto tcp"]
+
+
+@pytest.mark.parametrize(("mode", "has", "talks"), [("on", True, True), ("allow", True, False), ("off", False, False)])
+def test_mongodb_has_a_certificate_where_others_reach_it_by_the_network(of, mode, has, talks):
+    app = of(peer("d1", "db"), peer("a4", "app", here=True), mongodb_tls=mode)
+    database = of(peer("d1", "db", here=True), peer("a4", "app"), mongodb_tls=mode)
+    assert app.has_authority is database.has_authority is members.has_certificates(database) is has
+    assert ("tls=true" in text_of(PLACEHOLDERS["mongo_url"].value(app), SECRETS)) is talks
+    assert members.certificate_names(database) == ["mongodb-1.internal", "10.0.0.1"]
+    beside = of(peer("d1", "app", "db", here=True), peer("a4", "app"), mongodb_tls=mode)
+    assert members.has_certificates(beside) is has
+    assert "tls=true" not in text_of(PLACEHOLDERS["mongo_url"].value(beside), SECRETS)
+    alone = of(peer("d1", "web", "app", "db", here=True), mongodb_tls=mode)
+    elsewhere = of(peer("d1", "web", "app", "db", here=True), peer("w2", "web"), mongodb_tls=mode)
+    assert not any(members.has_certificates(one) for one in (alone, elsewhere, of(mongodb_tls=mode)))
+
+
+def test_several_hosts_without_an_authority_are_told_what_makes_one_and_what_does_without(of, monkeypatch):
+    monkeypatch.delenv("SLIPWAY_SECRET_SERVERS_CA_KEY")
+    peers = db(1, here=True), db(2), db(3)
+    (problem,) = set_problems(of(*peers))
+    assert problem.startswith("found several servers and no SERVERS_CA_KEY")
+    assert "type `slipway secrets ca`; or set mongodb_tls" in problem
+    assert set_problems(of(*peers, mongodb_tls="off")) == []
+    # The load balancer's problem, told once.
+    assert set_problems(of(*peers, peer("l9", "lb"))) == []
 
 
 @pytest.mark.parametrize(
@@ -141,6 +172,30 @@ def placed(here: int, *looks: dict[str, str] | None):
         Member(f"d{n}", f"mongodb-{n}.internal", 27017, f"10.0.0.{n}", "127.0.0.1", n == here) for n in range(1, 4)
     ]
     return place_of(three, {f"d{n}": look for n, look in enumerate(looks, start=1) if look is not None})
+
+
+@pytest.mark.parametrize(
+    ("wanted", "modes", "hinders"),
+    [
+        ("on", ["disabled", "disabled", "disabled"], "d1, d2, d3"),
+        ("on", ["allowTLS", "preferTLS", "allowTLS"], ""),
+        ("on", ["disabled"], ""),
+        ("allow", ["disabled", "preferTLS", "allowTLS"], ""),
+        ("off", ["allowTLS", "preferTLS", "disabled"], "d2"),
+        ("off", ["allowTLS", "allowTLS", "disabled"], ""),
+    ],
+)
+def test_members_that_could_not_talk_to_each_other_are_not_restarted_in_turn(of, monkeypatch, wanted, modes, hinders):
+    settings = of(db(1, here=True), db(2), db(3), mongodb_tls=wanted)
+    looks = {f"d{n}": {**in_set(*MEMBERS), "tls": mode} for n, mode in enumerate(modes, start=1)}
+    looks |= {f"d{n}": NEW for n in range(len(looks) + 1, 4)}
+    if len(modes) == 1:
+        looks["d1"] = {**in_set(MEMBERS[0], state="primary"), "tls": modes[0]}
+    monkeypatch.setattr("slipway.tasks.mongodb_members.host", FakeHost(("db",)))
+    monkeypatch.setattr("slipway.engine.across.facts", lambda host, hosts, asked: looks)
+    problems = place(settings).problems
+    assert [problem for problem in problems if hinders not in problem or 'need "allow"' not in problem] == []
+    assert bool(problems) is bool(hinders)
 
 
 def test_of_fresh_hosts_the_first_begins_the_set_and_the_others_join_it():

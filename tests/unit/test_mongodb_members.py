@@ -77,6 +77,10 @@ class Connection:
             }
             members = [{"name": one, "state": state, "health": int(state != DOWN)} for one, state in states.items()]
             return {"ok": 1, "members": members}
+        if name == "getParameter":
+            return {"ok": 1, "tlsMode": "preferTLS"}
+        if name == "rotateCertificates":
+            its.steps.append("rotate")
         if name == "replSetStepDown":
             its.primary = next(one for one in its.names if one not in {*its.down, its.primary})
             its.steps.append("step down")
@@ -201,11 +205,22 @@ def test_a_member_that_is_down_is_missed_by_nobody_and_tells_so(step):
 
 def test_it_looks_at_the_set_and_its_data(step):
     found = step(Set(*NAMES, voteless=(NAMES[2],)), "look")
-    assert {"state=primary", "set=rs0", f"me={NAMES[0]}", f"member {NAMES[1]}=1", f"member {NAMES[2]}=0"} <= {
-        *found.splitlines()
-    }
+    assert {
+        "state=primary",
+        "set=rs0",
+        "tls=preferTLS",
+        f"me={NAMES[0]}",
+        f"member {NAMES[1]}=1",
+        f"member {NAMES[2]}=0",
+    } <= {*found.splitlines()}
     assert f"id={b'0123456789ab'.hex()}" in found
     assert step(Set(NAMES[0]), "look", here=NAMES[1]).startswith("state=new\nset=\n")
+
+
+def test_it_reads_its_certificate_anew(step):
+    its = Set(*NAMES)
+    step(its, "rotate", here=NAMES[1])
+    assert its.steps == ["rotate"]
 
 
 def test_a_member_is_ready_as_primary_secondary_or_in_no_set():

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from slipway.engine.deployed import deployed
 from slipway.lab.instance import cache_dir, folder_lock
@@ -134,25 +133,6 @@ def test_nginx_accepts_its_configuration(nginx, settings_with, tmp_path, changes
 def test_nginx_would_refuse_a_broken_one(nginx, settings_with, tmp_path):
     done = judge_nginx(nginx, settings_with(frontend_assets="/a;b/"), tmp_path)
     assert done.returncode != 0
-
-
-def test_mongod_is_on_loopback_without_tls_and_without_what_7_0_removed(settings_with):
-    text = render("mongodb/mongod.conf", settings=settings_with(), cache_gb=0.5, keyfile="/etc/mongod.keyfile")
-    config = yaml.safe_load(text)
-    assert config["net"] == {"port": 27017, "bindIp": "127.0.0.1", "tls": {"mode": "disabled"}}
-    assert config["storage"]["wiredTiger"]["engineConfig"]["cacheSizeGB"] == 0.5
-    # https://www.mongodb.com/docs/manual/release-notes/7.0-compatibility/ and 6.1's: removed options stop mongod.
-    assert "journal" not in config["storage"]
-    # Without systemLog it writes to standard output, which is the journal.
-    assert set(config) == {"storage", "net", "security", "replication", "processManagement"}
-    assert config["security"] == {"authorization": "enabled", "keyFile": "/etc/mongod.keyfile"}
-    assert config["replication"] == {"replSetName": "rs0"}
-
-
-def test_mongod_without_a_replica_set_has_nothing_of_one(settings_with):
-    config = yaml.safe_load(render("mongodb/mongod.conf", settings=settings_with(mongodb_replica_set=""), cache_gb=0.5))
-    assert set(config) == {"storage", "net", "security", "processManagement"}
-    assert config["security"] == {"authorization": "enabled"}
 
 
 def verify_units(folder: Path) -> str:

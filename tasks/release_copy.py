@@ -1,0 +1,47 @@
+"""The first release of a further application server behind a load balancer: the live one of another server, copied, so
+that all serve the same."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Collection
+from pathlib import Path
+
+from pyinfra import host
+from pyinfra.api.exceptions import PyinfraError
+
+from slipway.engine import across, notes
+from slipway.engine.uploads import with_input
+from slipway.facts.base import Output
+from slipway.ops.commands import Commands
+from slipway.releases import artifact
+from slipway.settings.model import Settings
+from slipway.tasks import python_environment, rolling
+from slipway.tasks.unpacking import unpack_script
+
+
+def of_others(settings: Settings) -> tuple[str, str]:
+    """The name of a server with a live release, and its id; two times "" if there is none."""
+    if not rolling.is_rolling(settings):
+        return "", ""
+    names = [peer.name for peer in settings.peers_with("web") if not peer.is_here]
+    links = across.facts(host, names, lambda _: (Output, {"command": f"readlink {settings.site_root}/current"}))
+    found = {name: link.strip().removeprefix("releases/") for name, link in links.items()}
+    # One of this run is being built on each of them.
+    there = ((name, its) for name, its in found.items() if its not in ("", artifact.release_id(settings)))
+    return next(there, ("", ""))
+
+
+def copy(settings: Settings, parts: Collection[str], source: str, release_id: str) -> Commands:
+    """Unpack the release of another server as this one's. Its Python packages are installed by its own locked list."""
+    notes.note(f"the host has no release: it gets {release_id}, which is live on {source}")
+    wanted = python_environment.of(settings) if "backend" in parts else None
+    # A plan stops at the first command, so only an apply reads it.
+    yield f"umask 022; mkdir -p {settings.site_root}/releases {settings.site_root}/venvs"
+    left_out = "--exclude=./backend/.venv --exclude=__pycache__"
+    pack = f"tar -C {settings.site_root}/releases/{release_id} -cz {left_out} . | base64 -w 0"
+    packed = base64.b64decode(across.output(host.inventory.get_host(source), pack))
+    if not packed:
+        raise PyinfraError(f"{host.name}: found nothing of the release {release_id} on {source}; run it again")
+    release = artifact.Release(release_id, Path())
+    yield with_input(unpack_script(settings, release, parts, (), wanted, is_built=True), packed)

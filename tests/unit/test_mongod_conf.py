@@ -1,0 +1,40 @@
+"""MongoDB's configuration file."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from slipway.ops.templates import render
+
+
+def test_mongod_is_on_loopback_without_tls_and_without_what_7_0_removed(settings_with):
+    text = render(
+        "mongodb/mongod.conf", settings=settings_with(), cache_gb=0.5, keyfile="/etc/mongod.keyfile", certificate=""
+    )
+    config = yaml.safe_load(text)
+    assert config["net"] == {"port": 27017, "bindIp": "127.0.0.1", "tls": {"mode": "disabled"}}
+    assert config["storage"]["wiredTiger"]["engineConfig"]["cacheSizeGB"] == 0.5
+    # https://www.mongodb.com/docs/manual/release-notes/7.0-compatibility/ and 6.1's: removed options stop mongod.
+    assert "journal" not in config["storage"]
+    # Without systemLog it writes to standard output, which is the journal.
+    assert set(config) == {"storage", "net", "security", "replication", "processManagement"}
+    assert config["security"] == {"authorization": "enabled", "keyFile": "/etc/mongod.keyfile"}
+    assert config["replication"] == {"replSetName": "rs0"}
+
+
+@pytest.mark.parametrize(("wanted", "mode"), [("on", "preferTLS"), ("allow", "allowTLS")])
+def test_mongod_talks_to_other_hosts_by_tls(settings_with, wanted, mode):
+    files = {"certificate": "/own.pem", "authority": "/authority.pem"}
+    settings = settings_with(mongodb_tls=wanted)
+    config = yaml.safe_load(render("mongodb/mongod.conf", settings=settings, cache_gb=0.5, keyfile="/key", **files))
+    tls = {"certificateKeyFile": "/own.pem", "CAFile": "/authority.pem", "allowConnectionsWithoutCertificates": True}
+    assert config["net"]["tls"] == {"mode": mode, **tls}
+
+
+def test_mongod_without_a_replica_set_has_nothing_of_one(settings_with):
+    config = yaml.safe_load(
+        render("mongodb/mongod.conf", settings=settings_with(mongodb_replica_set=""), cache_gb=0.5, certificate="")
+    )
+    assert set(config) == {"storage", "net", "security", "processManagement"}
+    assert config["security"] == {"authorization": "enabled"}
