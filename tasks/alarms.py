@@ -79,7 +79,7 @@ def alarms(settings: Settings) -> None:
 def facts(settings: Settings) -> Facts:
     """The program's configuration: what this host's components declare, and the sites that it serves."""
     here = [one for one in _components() if one.is_on(host.groups, settings)]
-    is_public = bool({"lb", "web"} & {*host.groups}) and not settings.is_behind
+    is_public = bool({"lb", "web"} & {*host.groups}) and settings.is_public
     services = {
         f"{site.unit(one)}.service": site
         for site in settings.all_sites

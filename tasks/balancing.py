@@ -37,11 +37,18 @@ def drained(settings: Settings) -> list[str]:
     """The application servers that `slipway drain` has taken out of rotation."""
     if not settings.is_balancer:
         return []
+    for name in direct(settings):
+        note(f"{name}: visitors reach it without the load balancer, too, until lb_direct is removed")
     known = [peer.name for peer in settings.peers_with("web")]
     there = host.get_fact(Output, command=f"cat {DRAINED}").split()
     for name in (name for name in known if name in there):
         note(f"{name} is drained: it gets no requests until `slipway undrain {name}`")
     return [name for name in known if name in there]
+
+
+def direct(settings: Settings) -> list[str]:
+    """The application servers that visitors reach without the load balancer, too."""
+    return [peer.name for peer in settings.peers_with("web") if peer.given.get("lb_direct")]
 
 
 def address_problems(settings: Settings) -> list[str]:
@@ -80,7 +87,10 @@ def values(settings: Settings, out: Collection[str]) -> dict[str, Any]:
         "pass_on": PASS,
         "own_headers": OWN_HEADERS,
         "all_headers": HEADERS,
-        "request_id": "$http_x_request_id" if settings.is_behind else "$request_id",
+        # In a site's second file, for visitors that do not come through the load balancer.
+        "is_beside": False,
+        "is_direct": settings.is_behind and settings.lb_direct,
+        "request_id": "$known_request_id" if settings.is_behind else "$request_id",
         "listen": f"{here.address}:{settings.lb_port}" if here and settings.is_behind else "",
         "authority": AUTHORITY_FILE,
         "own_certificate": authority.OWN,

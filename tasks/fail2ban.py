@@ -38,7 +38,7 @@ def health(settings: Settings) -> dict[str, str]:
 def fail2ban(settings: Settings) -> None:
     """After Nginx, as it reads Nginx's log."""
     # Behind a load balancer all connections are from there.
-    is_public = bool({"lb", "web"} & {*host.groups}) and not settings.is_behind
+    is_public = bool({"lb", "web"} & {*host.groups}) and settings.is_public
     reads_nginx = is_public and "nginx" in run.of(host.state).deployed
     changed = config_tree(
         name="Configure fail2ban",

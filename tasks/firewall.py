@@ -119,7 +119,7 @@ def rules(settings: Settings, ssh_ports: list[str], is_web: bool) -> list[str]:
         for port in ssh_ports
         for rule in ([f"allow from {net} to any port {port} proto tcp" for net in sources] or [f"allow {port}/tcp"])
     ]
-    web = ["allow 80/tcp", "allow 443/tcp"] if is_web and not settings.is_behind else []
+    web = ["allow 80/tcp", "allow 443/tcp"] if is_web and settings.is_public else []
     allowed = [f"allow {port}" for port in settings.firewall_allow]
     return list(dict.fromkeys([*ssh, *web, *allowed, *rules_of_peers(settings)]))
 

@@ -39,6 +39,8 @@ REQUESTS_LOG = "/var/log/nginx/requests.log"
 UNIT = "nginx.service"
 SANDBOX = "/etc/systemd/system/nginx.service.d/slipway.conf"
 VERSION = "nginx -v 2>&1 | sed -n 's/^nginx version: nginx.//p'"
+# After a site's name: its file for visitors that do not come through the load balancer.
+DIRECT = "-direct"
 # Included by several locations.
 HEADERS, BACKEND = "snippets/slipway-headers.conf", "snippets/slipway-backend.conf"
 
@@ -116,14 +118,14 @@ def drifts(settings: Settings) -> dict[str, Drift]:
     drifts=drifts,
 )
 def nginx(settings: Settings) -> None:
-    if settings.is_behind:
+    if not settings.is_public:
         # Without which Nginx does not start (nginx/unconfigured.conf).
         directory(name="Create Nginx's folder of certificates", path=TLS_FOLDER)
     else:
         directory(name="Create the ACME webroot", path=ACME_WEBROOT)
     for page in ("unavailable.html", "unavailable.json"):
         put(name=f"Write the error page {page}", path=f"{ERROR_PAGES}/{page}", content=render(f"nginx/{page}"))
-    for site in [] if settings.is_behind else settings.all_sites:
+    for site in settings.all_sites if settings.is_public else []:
         placeholder_certificate(site)
     there = host.get_fact(NginxInForce)
     drained = balancing.drained(settings)
@@ -197,17 +199,20 @@ def connections_wait(settings: Settings) -> Around:
 
 
 def hexadecimal(settings: Settings) -> str:
-    """The port of TLS as proc(5) shows it."""
-    return f"{settings.web_ports[-1]:04X}"
+    """The ports of TLS as proc(5) shows them, as an extended regular expression."""
+    found = [f"{port:04X}" for port in settings.web_ports if port != 80]
+    return found[0] if len(found) == 1 else f"({'|'.join(found)})"
 
 
 def _no_longer_configured(settings: Settings) -> list[str]:
     """The links of sites that were removed from `sites`; their folders, database and certificate are kept."""
-    wanted = {"default", *(site.site_name for site in settings.all_sites)}
+    wanted = {*links(settings)}
     command = f"cd /etc/nginx/sites-enabled && grep -l -s '^# .*, {OURS}: changes made here' *"
     return [
-        f"/etc/nginx/sites-enabled/{name}"
-        for name in sorted({*host.get_fact(Output, command=command).split()} - wanted)
+        f"/etc/nginx/{name}"
+        for name in sorted(
+            {f"sites-enabled/{name}" for name in host.get_fact(Output, command=command).split()} - wanted
+        )
     ]
 
 
@@ -254,6 +259,13 @@ def configuration(
             f"sites-available/{site.site_name}": render(site_template, **{**values, **of_site(site)})
             for site in settings.all_sites
         },
+        **{
+            f"sites-available/{site.site_name}{DIRECT}": render(
+                site_template, **{**values, **of_site(site), "is_behind": False, "is_beside": True}
+            )
+            for site in settings.all_sites
+            if settings.is_behind and settings.lb_direct
+        },
     }
 
 
@@ -284,6 +296,8 @@ def is_answered(settings: Settings, location: str) -> bool:
 def links(settings: Settings) -> dict[str, str]:
     """The links that enable the sites, by name."""
     names = ["default", *(site.site_name for site in settings.all_sites)]
+    if settings.is_behind and settings.lb_direct:
+        names += [f"{site.site_name}{DIRECT}" for site in settings.all_sites]
     return {f"sites-enabled/{name}": f"../sites-available/{name}" for name in names}
 
 

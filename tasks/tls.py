@@ -26,6 +26,7 @@ from slipway.ops.templates import render
 from slipway.ops.units import restart, service
 from slipway.settings.model import Settings
 from slipway.systems import system_of
+from slipway.tasks import balancing
 from slipway.tasks.adoption_facts import earlier
 from slipway.tasks.nginx import ACME_WEBROOT
 from slipway.tasks.tls_issue import addresses_command, issue
@@ -81,7 +82,9 @@ def drifts(settings: Settings) -> dict[str, Drift]:
 
 
 def domain_problems(settings: Settings) -> list[str]:
-    """Names that do not resolve to this host with all their addresses: the issuance would fail."""
+    """Names that do not resolve to this host with all their addresses: the issuance would fail. With lb_direct they may
+    lead to the load balancer or to that server, which passes the challenges on."""
+    passed_on = bool(balancing.direct(settings))
     own = set(host.get_fact(Machine).get("addresses", "").split())
     here = " or ".join(sorted(own))
     problems = []
@@ -91,7 +94,7 @@ def domain_problems(settings: Settings) -> list[str]:
         elsewhere = sorted(found - own - {peer_address(host)})
         if not found:
             problems.append(f"{setting}: found no address for {domain}, need {here} (set it in the DNS)")
-        elif elsewhere:
+        elif elsewhere and not passed_on:
             problems.append(
                 f"{setting}: found {domain} at {', '.join(elsewhere)}, need this host's {here}"
                 " (change the DNS, or the setting)"
@@ -143,7 +146,7 @@ def _renewal(settings: Settings) -> str:
 @component_step(before="tls")
 def hooks(settings: Settings) -> None:
     """certbot's deploy hooks, for the certificates of all sites."""
-    if settings.is_behind:
+    if not settings.is_public:
         ensure(
             name="Disable the renewal of certificates that the load balancer has now",
             check=f"! ls {' '.join(_renewal(site) for site in settings.all_sites)} 2> /dev/null | grep -q .",
@@ -171,7 +174,7 @@ def hooks(settings: Settings) -> None:
 @component(
     roles=("lb", "web"),
     per_site=True,
-    wanted=lambda settings: not settings.is_behind,
+    wanted=lambda settings: settings.is_public,
     needs=("nginx",),
     packages=PACKAGES,
     units=(TIMER,),

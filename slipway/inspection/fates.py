@@ -130,7 +130,9 @@ def _database(server: DatabaseServer, known: Known) -> Fate | None:
         return None
     if of_paths(known, server.config) == KEEP:
         return KEEP
-    own = databases.options(render("mongodb/mongod.conf", settings=known.settings, cache_gb=0.25, keyfile=""))
+    own = databases.options(
+        render("mongodb/mongod.conf", settings=known.settings, cache_gb=0.25, keyfile="", certificate="")
+    )
     folder = databases.at(own, "storage.dbPath")
     said = [f"{server.config} is replaced ({known.copied(server.config)})"]
     said += ["a password will be required"] if server.authorization is False else []

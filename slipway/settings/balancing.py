@@ -36,6 +36,10 @@ class Balancing(Section):
     lb_failure_seconds: Annotated[Seconds, Field(ge=1, le=60)] = 5
     """How long a server gets no requests after three have failed to reach it within this time."""
 
+    lb_direct: bool = False
+    """For one application server, in the inventory: visitors reach it without the load balancer, too, as long as the
+    site's DNS still leads to it ([scale.md](scale.md#from-one-server-to-several))."""
+
     shared_storage: Literal["own", "mounted"] = "own"
     """Where `shared_paths` and `shared_files` are if there are several application servers: `"own"`, on the disk of
     each, which is refused, as a visitor's upload would be on one of them; or `"mounted"`, in a file system that you
@@ -46,6 +50,12 @@ def problems(settings: Settings) -> Iterator[str]:
     """What keeps this host from its place in an inventory with a load balancer, a line each."""
     balancers, servers = settings.peers_with("lb"), settings.peers_with("web")
     here = settings.here
+    if settings.lb_direct and (not here or not balancers or "web" not in here.roles):
+        there = "no lb host" if not balancers else "a host that is not in web"
+        yield (
+            f"lb_direct: found True and {there}, expected it for an application server behind a load balancer, in the"
+            ' inventory: ("app1.example.org", {"lb_direct": True})'
+        )
     if not balancers or not here:
         return
     if settings.is_balancer:

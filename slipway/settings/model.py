@@ -139,9 +139,14 @@ class Settings(
         return bool(self.peers_with("lb") and self.here and "web" in self.here.roles)
 
     @property
+    def is_public(self) -> bool:
+        """Whether visitors reach this host's Nginx, if it has one, without a load balancer before it."""
+        return not self.is_behind or self.lb_direct
+
+    @property
     def web_ports(self) -> list[int]:
         """The TCP ports of this host's Nginx."""
-        return [self.lb_port] if self.is_behind else [80, 443]
+        return [*([80, 443] if self.is_public else []), *([self.lb_port] if self.is_behind else [])]
 
     @property
     def has_authority(self) -> bool:

@@ -131,7 +131,7 @@ def status(session: Session) -> StatusReport:
     found, now = session.connections.ask(question), datetime.now(UTC).replace(microsecond=0)
     known = session.connections.settings
     hosts = [
-        status_of(name, its, found[name], now).model_copy(update={"is_behind": known[name].is_behind})
+        status_of(name, its, found[name], now).model_copy(update={"is_behind": not known[name].is_public})
         if name in found
         else HostStatus(name=name, roles=its, failure=session.connections.failures.get(name, "not asked"))
         for name, its in roles.items()

@@ -15,7 +15,7 @@ OFTEN = {21, 25, 53, 111, 3000, 3306, 5432, 6379, 8000, 8001, 8080, 8443, 27017}
 
 def expected(server) -> set[int]:
     """The public ports, and that of ssh."""
-    web = {80, 443} if {"lb", "web"} & {*server.groups} and not server.settings.is_behind else set()
+    web = {80, 443} if {"lb", "web"} & {*server.groups} and server.settings.is_public else set()
     allowed = {
         int(port) for port, _, kind in (rule.partition("/") for rule in server.settings.firewall_allow) if kind == "tcp"
     }

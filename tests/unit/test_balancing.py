@@ -17,7 +17,7 @@ from slipway.settings.peers import Peer
 from slipway.tasks import tls  # noqa: F401  registers
 from slipway.tasks.balancing import BEHIND, OWN_HEADERS, PASS, UPSTREAM
 from slipway.tasks.firewall import expected_rules, rules
-from slipway.tasks.nginx import configuration, connections_wait, unit_values
+from slipway.tasks.nginx import configuration, connections_wait, links, unit_values
 
 SITE = "sites-available/codementee"
 
@@ -181,8 +181,8 @@ def test_a_server_whose_backend_accepts_no_connection_closes_that_of_the_load_ba
 
 def test_an_application_server_has_the_visitors_request_id_and_limits_no_logins(balanced_with):
     files = configuration(balanced_with("one"))
-    assert "proxy_set_header X-Request-ID $http_x_request_id;" in files["snippets/slipway-backend.conf"]
-    assert '"id":"$http_x_request_id"' in files["nginx.conf"]
+    assert "proxy_set_header X-Request-ID $known_request_id;" in files["snippets/slipway-backend.conf"]
+    assert '"id":"$known_request_id"' in files["nginx.conf"]
     assert "limit_req" not in files[SITE]
     assert "limit_req zone=codementee-login" in configuration(balanced_with("lb"))[SITE]
 
@@ -191,6 +191,39 @@ def test_a_reload_waits_for_connections_at_the_port_that_the_host_has(balanced_w
     assert unit_values(balanced_with("one"))["hexadecimal"] == "20FB"
     assert unit_values(balanced_with("lb"))["hexadecimal"] == "01BB"
     assert "for port in 8443; do" in connections_wait(balanced_with("one")).before
+
+
+def test_a_server_that_visitors_still_reach_has_both_sides(balanced_with):
+    settings = balanced_with("one", lb_direct=True)
+    files = configuration(settings)
+    behind, direct = files[SITE], files[f"{SITE}-direct"]
+    assert "listen 10.0.0.2:8443 ssl;" in behind
+    assert "listen 443" not in behind
+    assert "listen 443 ssl http2;" in direct
+    assert "10.0.0.2:8443" not in direct
+    # What both use is said once.
+    assert "upstream codementee-backend" in behind
+    assert "upstream" not in direct
+    assert "limit_req_zone" in direct
+    # The challenges of the load balancer's certificate come here.
+    assert "proxy_pass http://10.0.0.1;" in direct
+    assert "listen 10.0.0.2:8443 ssl default_server;" in files["sites-available/default"]
+    assert "ssl_reject_handshake on;" in files["sites-available/default"]
+    # Only the load balancer gives a request its id.
+    assert "yes $http_x_request_id;" in files["nginx.conf"]
+    assert links(settings)["sites-enabled/codementee-direct"] == "../sites-available/codementee-direct"
+    assert registry["tls"].is_on(["web"], settings)
+    assert {"allow 80/tcp", "allow 443/tcp"} <= {*rules(settings, ["22"], is_web=True)}
+    assert unit_values(settings)["hexadecimal"] == "(01BB|20FB)"
+    assert f"{SITE}-direct" not in configuration(balanced_with("one"))
+
+
+def test_only_an_application_server_behind_a_load_balancer_is_reached_without_it(balanced_with, settings_with):
+    assert [*balancing.problems(balanced_with("one", lb_direct=True))] == []
+    (problem,) = balancing.problems(balanced_with("lb", lb_direct=True))
+    assert problem.startswith("lb_direct: found True and a host that is not in web")
+    (problem,) = balancing.problems(settings_with(lb_direct=True))
+    assert problem.startswith("lb_direct: found True and no lb host")
 
 
 def test_the_certificate_is_the_load_balancers(balanced_with):

@@ -150,7 +150,7 @@ def test_the_backend_reads_and_writes_its_own_database_and_no_other(settings_wit
 def test_the_databases_files_are_where_they_were(settings_with):
     """Existing servers have them there: another path would be an empty database."""
     assert "\n  dbPath: /var/lib/mongodb\n" in render(
-        "mongodb/mongod.conf", settings=settings_with(), cache_gb=0.5, keyfile=""
+        "mongodb/mongod.conf", settings=settings_with(), cache_gb=0.5, keyfile="", certificate=""
     )
 
 

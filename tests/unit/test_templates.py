@@ -71,12 +71,16 @@ def judge_nginx(root: Path, settings: Settings, tmp_path: Path) -> subprocess.Co
     subprocess.run(command, capture_output=True, check=True)
     for site in settings.all_sites[1:]:
         shutil.copytree(tls, etc / "tls" / site.site_name)
+    shutil.copy(tls / "fullchain.pem", etc / "tls/authority.pem")
+    (etc / "tls/server.pem").write_text((tls / "fullchain.pem").read_text() + (tls / "privkey.pem").read_text())
     for name, text in configuration(settings).items():
         for absolute, here in (
             ("/etc/nginx/tls", etc / "tls"),
             ("/etc/nginx/sites-enabled", etc / "sites-enabled"),
             ("/var/log/nginx", tmp_path),
             ("/run/", f"{tmp_path}/"),
+            ("/etc/slipway/tls", etc / "tls"),
+            ("10.0.0.2:8443", "127.0.0.1:8443"),
         ):
             text = text.replace(f" {absolute}", f" {here}")
         # Where the package's own folders for temporary files are not, as it is not installed.
@@ -126,6 +130,14 @@ SERVICES = [
 )
 def test_nginx_accepts_its_configuration(nginx, settings_with, tmp_path, changes):
     done = judge_nginx(nginx, settings_with(**changes), tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "[warn]" not in done.stderr
+
+
+@pytest.mark.parametrize(("here", "changes"), [("lb", {}), ("one", {}), ("one", {"lb_direct": True})])
+def test_nginx_accepts_it_on_both_sides_of_a_load_balancer(nginx, balanced_with, tmp_path, monkeypatch, here, changes):
+    sites = [{"site_name": "blog", "site_domain": "blog.example.org"}]
+    done = judge_nginx(nginx, balanced_with(here, services=SERVICES, sites=sites, **changes), tmp_path)
     assert done.returncode == 0, done.stderr
     assert "[warn]" not in done.stderr
 
