@@ -3,8 +3,10 @@
 SHELL := /bin/bash
 PYTHON ?= python3.11
 BIN := .venv/bin
-# The ten slowest tests, and a file at a time to one of the workers: its tests share a host.
-PYTEST = $(BIN)/pytest --durations=10 --dist loadfile --no-loadscope-reorder $(PYTEST_OPTIONS)
+# With the ten slowest tests.
+PYTEST = $(BIN)/pytest --durations=10 $(PYTEST_OPTIONS)
+# A file at a time to one of the workers: its tests share a host.
+ON_HOSTS = --dist loadfile --no-loadscope-reorder
 # Tests mostly wait for hosts: more workers than cores.
 WORKERS ?= 4
 # Debian ships venv apart from Python.
@@ -68,20 +70,24 @@ demo: .venv/.installed  ## Provision a throwaway host, verify it, and say where 
 	@$(BIN)/slipway lab site
 
 .PHONY: check
-check: lint  ## Check style and types, and run the tests that need no host
-	@$(PYTEST) tests/unit -m "not thorough" -n 4
+check: .venv/.installed  ## Check style and types, and run the tests that need no host
+	@$(MAKE) --no-print-directory --jobs 2 lint unit
+
+.PHONY: unit
+unit: .venv/.installed
+	@$(PYTEST) tests/unit -m "not thorough" -n 3 --dist worksteal
 
 .PHONY: test
 test: check  ## The same, and the everyday tests on throwaway hosts
 	@$(BIN)/python -m slipway.lab.packages
 	@# 1,024 open files are a fresh Debian's limit, whatever this machine's is.
-	@ulimit -Sn 1024; $(PYTEST) tests/e2e -m "not thorough" -n $(WORKERS)
+	@ulimit -Sn 1024; $(PYTEST) tests/e2e -m "not thorough" -n $(WORKERS) $(ON_HOSTS)
 
 .PHONY: test-thorough
 test-thorough: check  ## Everything: every fault drawn in full, on virtual machines too, and faults of our own
 	@$(BIN)/python -m slipway.lab.packages
 	@$(PYTEST) tests/unit -m thorough
-	@ulimit -Sn 1024; $(PYTEST) tests/e2e --verbose -n $(WORKERS)
+	@ulimit -Sn 1024; $(PYTEST) tests/e2e --verbose -n $(WORKERS) $(ON_HOSTS)
 	@$(MAKE) --no-print-directory test-faults
 
 .PHONY: test-faults
