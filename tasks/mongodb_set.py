@@ -21,7 +21,7 @@ from slipway.facts.base import Output, key_values
 from slipway.facts.mongodb import program
 from slipway.facts.mongodb_protocol import PRIVILEGED_PORTS
 from slipway.ops.commands import Commands, ensure
-from slipway.ops.units import Around, Ready
+from slipway.ops.units import Around, Ready, undone_by_timer
 from slipway.secrets.store import MONGODB_ADMIN
 from slipway.settings.members import is_several, names
 from slipway.settings.model import Settings
@@ -82,7 +82,8 @@ def clients_wait(settings: Settings) -> Around:
         f"iptables -w 5 {{}} INPUT -p tcp --syn --dport {settings.mongodb_port} ! --sport 1:{PRIVILEGED_PORTS}"
         " -j REJECT --reject-with tcp-reset 2> /dev/null || :"
     )
-    return Around(rule.format("-I"), rule.format("-D"))
+    # Longer than a restart may take.
+    return undone_by_timer(Around(rule.format("-I"), rule.format("-D")), "clients-wait", 3 * settings.limits.ready)
 
 
 @operation()

@@ -19,7 +19,7 @@ from slipway.facts.nginx import NginxInForce
 from slipway.ops.commands import Commands, ensure
 from slipway.ops.files import config_tree, directory, put, put_template
 from slipway.ops.templates import render
-from slipway.ops.units import Around, restart, restarts, service
+from slipway.ops.units import Around, restart, restarts, service, undone_by_timer
 from slipway.releases.pages import with_scripts
 from slipway.settings.model import TLS_FOLDER, Settings
 from slipway.settings.routes import REST
@@ -195,7 +195,9 @@ def connections_wait(settings: Settings) -> Around:
         " $tables -w 5 {} INPUT -p tcp --syn --dport $port -j DROP 2> /dev/null; done; done"
     )
     drained = f"for tenth in $(seq {tenths}); do {is_connected} || break; sleep 0.1; done"
-    return Around(f"touch {CLOSING}; {drained}; {rules.format('-I')}", f"{rules.format('-D')}; rm -f {CLOSING}")
+    waiting = Around(f"touch {CLOSING}; {drained}; {rules.format('-I')}", f"{rules.format('-D')}; rm -f {CLOSING}")
+    seconds = settings.nginx_reload_drain_seconds + settings.limits.reload
+    return undone_by_timer(waiting, "connections-wait", seconds)
 
 
 def hexadecimal(settings: Settings) -> str:

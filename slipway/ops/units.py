@@ -50,6 +50,18 @@ class Around(NamedTuple):
     after: str
 
 
+def undone_by_timer(around: Around, name: str, seconds: int) -> Around:
+    """The same, and `after` by a timer of systemd's, too, `seconds` later: the shell may be killed before it. What an
+    earlier one has left is undone first."""
+    unit = f"slipway-undo-{name}"
+    stop = f"systemctl stop {unit}.timer 2> /dev/null || :"
+    begin = (
+        f"systemd-run --quiet --collect --unit={unit} --on-active={seconds} --timer-property=AccuracySec=1s"
+        f" sh -c {shlex.quote(around.after)} 2> /dev/null || :"
+    )
+    return Around(f"{around.after}; {stop}; {begin}; {around.before}", f"{around.after}; {stop}")
+
+
 @operation()
 def service(
     unit: str,
