@@ -78,7 +78,7 @@ def files(settings: Settings) -> dict[str, str]:
 
 def values(settings: Settings, out: Collection[str]) -> dict[str, Any]:
     """The values of those templates, and of the others; `out` are the servers that get no requests."""
-    here = settings.here
+    here, balancers, is_direct = settings.here, settings.peers_with("lb"), settings.is_behind and settings.lb_direct
     return {
         "is_balancer": settings.is_balancer,
         "is_behind": settings.is_behind,
@@ -89,13 +89,17 @@ def values(settings: Settings, out: Collection[str]) -> dict[str, Any]:
         "all_headers": HEADERS,
         # In a site's second file, for visitors that do not come through the load balancer.
         "is_beside": False,
-        "is_direct": settings.is_behind and settings.lb_direct,
+        "is_direct": is_direct,
+        # Those that a challenge for a certificate may be meant for besides this host.
+        "challenges": [peer.address for peer in balancers if not peer.is_here]
+        if is_direct or here in balancers
+        else [],
         "request_id": "$known_request_id" if settings.is_behind else "$request_id",
         "listen": f"{here.address}:{settings.lb_port}" if here and settings.is_behind else "",
         "authority": AUTHORITY_FILE,
         "own_certificate": authority.OWN,
         "server_name": SERVER_NAME,
-        "balancers": [peer.address for peer in settings.peers_with("lb")],
+        "balancers": [peer.address for peer in balancers],
         "servers": [
             (peer, peer.given.get("lb_port", settings.lb_port), peer.name in out) for peer in settings.peers_with("web")
         ],

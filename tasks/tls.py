@@ -82,9 +82,9 @@ def drifts(settings: Settings) -> dict[str, Drift]:
 
 
 def domain_problems(settings: Settings) -> list[str]:
-    """Names that do not resolve to this host with all their addresses: the issuance would fail. With lb_direct they may
-    lead to the load balancer or to that server, which passes the challenges on."""
-    passed_on = bool(balancing.direct(settings))
+    """Names that do not resolve to this host with all their addresses: the issuance would fail, unless another server
+    of the inventory may get the challenge and passes it on: another load balancer, or one with lb_direct."""
+    passed_on = bool(balancing.direct(settings)) or len(settings.peers_with("lb")) > 1
     own = set(host.get_fact(Machine).get("addresses", "").split())
     here = " or ".join(sorted(own))
     problems = []

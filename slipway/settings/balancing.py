@@ -87,11 +87,6 @@ def _of_balancer(settings: Settings) -> Iterator[str]:
             f"found it in lb and in {', '.join(others)}, expected a load balancer in no other role: everybody reaches"
             " it, and its Nginx has the public ports; remove it from lb, or from the others"
         )
-    if here != first:
-        yield (
-            f"found it in lb beside {first.name}, expected one load balancer: certificates are validated and renewed on"
-            " one; remove it from lb"
-        )
     if not settings.peers_with("web"):
         yield "found it in lb and no host in web, expected the application servers: web = app = [...]"
     if here == first and (problem := settings.authority_problem):

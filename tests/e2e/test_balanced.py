@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from support.balanced import FIRST, PORT, SECOND, Balanced
 from support.lab_host import BUILT, LabHost, bring_up
-from support.releases import IMPATIENT, Visits, is_settled
+from support.releases import COUNTING, IMPATIENT, WEBSOCKETS, Visits, backend, echoed, is_settled, websocket
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.thorough
@@ -190,10 +191,74 @@ def test_a_server_that_is_added_gets_the_live_release_and_one_that_goes_is_misse
     assert failed(visits) == {}
 
 
+@pytest.mark.parametrize(
+    "step",
+    [
+        *("Build and upload the release", f"Let {FIRST} activate it", "Activate the release"),
+        *("Restart the backend with the release", f"Let {SECOND} activate it", "Remove old releases"),
+    ],
+)
+def test_a_release_whose_controller_is_killed_is_made_good_by_the_next(
+    balanced: Balanced, visits: Visits, step: str
+) -> None:
+    release = balanced.start("release", "lab", "--yes", "--verbose", *BUILT)
+    release.wait_for_operation(step)
+    release.kill()
+    balanced.must("release", "lab", "--yes", *BUILT)
+    (live,) = {*balanced.releases()}
+    assert all(map(is_settled, balanced.servers))
+    assert live in balanced.must("releases", "lab")
+    assert failed(visits) == {}
+
+
+def test_streams_and_websockets_come_through_and_outlast_the_switch_of_their_server(
+    balanced: Balanced, tmp_path: Path
+) -> None:
+    balanced.must("release", "lab", "--yes", *BUILT, *backend(tmp_path, lambda text: text + COUNTING, WEBSOCKETS))
+    site = balanced.site()
+    began = time.monotonic()
+    lines = site.get("/api/count", stream=True).iter_lines()
+    assert next(lines) == b"0"
+    assert time.monotonic() - began < 3, "it came only when all of it was there"
+    connection = websocket(site, "/api/echo")
+    assert echoed(connection, "before") == "before"
+    release = balanced.start("release", "lab", "--yes", *BUILT)
+    release.wait_for_operation("Activate the release")
+    assert echoed(connection, "meanwhile") == "meanwhile"
+    assert list(lines)[-1] == b"59"
+    connection.close()
+    assert release.end()[0] == 0
+    assert all(map(is_settled, balanced.servers))
+
+
 def test_a_release_to_some_of_the_servers_is_refused(balanced: Balanced) -> None:
     done = balanced.slipway("release", "lab", "--yes", "--limit", FIRST, *BUILT)
     assert done.returncode == 1
     assert f"found a run without {SECOND}" in done.stderr
+
+
+def test_a_second_load_balancer_serves_the_same_site_when_the_first_is_gone(balanced: Balanced) -> None:
+    servers, other = balanced.servers, bring_up("standby")
+    domain = balanced.balancer.record.domain
+    try:
+        other.ssh(f"echo '{balanced.balancer.record.address} {domain}' >> /etc/hosts")
+        balanced.take(servers, other)
+        balanced.must("apply", "lab", "--yes", *BUILT)
+        assert "nothing to change" in balanced.must("plan", "lab", *BUILT)
+        # The name leads to the first one: it has passed the challenge on.
+        site = other.site(domain)
+        assert site.get("/").status_code == site.get("/api/health").status_code == 200
+        balanced.must("drain", "lab", SECOND)
+        for balancer in balanced.balancers:
+            assert SECOND in balancer.ssh("cat /etc/nginx/slipway-drained")
+        balanced.must("undrain", "lab", SECOND)
+        balanced.balancer.ssh("systemctl stop nginx")
+        assert {site.get("/api/health").status_code for _ in range(10)} == {200}
+    finally:
+        balanced.balancer.ssh("systemctl start nginx")
+        balanced.take(servers)
+        balanced.must("apply", "lab", "--yes", *BUILT)
+        other.remove()
 
 
 def test_files_of_the_next_release_are_there_before_it_is_live(balanced: Balanced) -> None:

@@ -14,7 +14,7 @@ import pytest
 from slipway.lab.visitors import Habit, Site, all_visit, habits
 from support.lab_host import BUILT, LabHost
 from support.odd_names import ODD_NAMES
-from support.releases import ROOT, WEBSOCKETS, Visits, backend, echoed, frontend, is_settled, websocket
+from support.releases import COUNTING, ROOT, WEBSOCKETS, Visits, backend, echoed, frontend, is_settled, websocket
 
 
 def test_releases_rollbacks_and_reloads_fail_no_request(server: LabHost, visits: Visits) -> None:
@@ -197,30 +197,6 @@ def test_maintenance_starts_and_ends_at_once_for_all_visitors(server: LabHost) -
     assert server.slipway("maintenance", "off", "lab").returncode == 0
     assert site.get("/").status_code == 200
     assert site.get("/api/health").status_code == 200
-
-
-# Sends a count to a visitor, as a stream and over a WebSocket.
-COUNTING = """
-
-from fastapi import WebSocket
-from fastapi.responses import StreamingResponse
-
-
-@app.get("/api/count")
-async def count() -> StreamingResponse:
-    async def lines() -> AsyncIterator[str]:
-        for number in range(60):
-            yield f"{number}\\n"
-            await asyncio.sleep(0.2)
-    return StreamingResponse(lines(), media_type="text/plain")
-
-
-@app.websocket("/api/echo")
-async def echo(socket: WebSocket) -> None:
-    await socket.accept()
-    while True:
-        await socket.send_text(await socket.receive_text())
-"""
 
 
 @pytest.mark.thorough

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import secrets
 import subprocess
+import sys
 import time
 from datetime import UTC, datetime
 
 from slipway.secrets.authority import create
 from slipway.site import Site
 from support import typed
-from support.lab_host import PROJECT, PYINFRA, TIMEOUT, LabHost, bring_up, run
+from support.lab_host import PROJECT, PYINFRA, TIMEOUT, LabHost, Running, bring_up, run
 
 BALANCER, FIRST, SECOND = "balancer", "one", "two"
 SECRETS = ("JWT_SECRET", "ADMIN_PASSWORD", "MONGODB_ADMIN_PASSWORD", "MONGODB_BACKEND_PASSWORD")
@@ -25,21 +26,22 @@ class Balanced:
         given = {name: secrets.token_hex(32) for name in SECRETS} | create(datetime.now(UTC))
         self.env = {**self.first.env, **{f"SLIPWAY_SECRET_{name}": value for name, value in given.items()}}
         self.servers: list[LabHost] = []
+        self.balancers = [self.balancer]
         self.take([self.first, self.second])
 
-    def take(self, servers: list[LabHost]) -> None:
-        """Have these application servers in the inventory."""
-        self.servers = servers
-        names = ",".join(server.name for server in servers)
+    def take(self, servers: list[LabHost], *further_balancers: LabHost) -> None:
+        """Have these application servers in the inventory, and more load balancers."""
+        self.servers, self.balancers = servers, [self.balancer, *further_balancers]
+        names, balancers = (",".join(host.name for host in hosts) for hosts in (servers, self.balancers))
         self.env |= {
-            "SLIPWAY_LAB_ROLES": f"lb={BALANCER} web={names} app={names} db={FIRST}",
+            "SLIPWAY_LAB_ROLES": f"lb={balancers} web={names} app={names} db={FIRST}",
             "SLIPWAY_LAB_HOSTS": ",".join(host.name for host in self.hosts),
         }
         self.must("lab", "connect")
 
     @property
     def hosts(self) -> list[LabHost]:
-        return [self.balancer, *self.servers]
+        return [*self.balancers, *self.servers]
 
     def slipway(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return typed.slipway(*arguments, cwd=PROJECT, env=self.env, limit=TIMEOUT, here=True)
@@ -49,6 +51,10 @@ class Balanced:
         done = self.slipway(*arguments)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr
         return done.stdout
+
+    def start(self, *arguments: str) -> Running:
+        """Start `slipway ARGUMENTS` and go on."""
+        return Running([sys.executable, "-m", "slipway", *arguments], self.env)
 
     def pyinfra(self, *arguments: str) -> str:
         """The output of plain `pyinfra -y lab/inventory.py ARGUMENTS`, which must succeed."""

@@ -19,6 +19,28 @@ EXAMPLE = PROJECT / "examples/codementee"
 ROOT = "/var/www/codementee"
 # For a backend with WebSockets, in addition to the example's requirements.
 WEBSOCKETS = "websockets==17.4 --hash=sha256:cebad8f4796248b91fc2168515e507e5cb6b663a32befd09f3b1e7920acdcb1a\n"
+# Sends a count to a visitor, as a stream and over a WebSocket.
+COUNTING = """
+
+from fastapi import WebSocket
+from fastapi.responses import StreamingResponse
+
+
+@app.get("/api/count")
+async def count() -> StreamingResponse:
+    async def lines() -> AsyncIterator[str]:
+        for number in range(60):
+            yield f"{number}\\n"
+            await asyncio.sleep(0.2)
+    return StreamingResponse(lines(), media_type="text/plain")
+
+
+@app.websocket("/api/echo")
+async def echo(socket: WebSocket) -> None:
+    await socket.accept()
+    while True:
+        await socket.send_text(await socket.receive_text())
+"""
 # The timeout of a release that can't become healthy.
 IMPATIENT = ("--data", "backend_health_seconds=8")
 # For one that must have started before it fails: on a busy machine that takes longer.

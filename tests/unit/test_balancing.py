@@ -63,7 +63,6 @@ def here(peer: Peer, *roles: str, **changes: object) -> Peer:
             (here(LB, "lb", "web", "app"), ONE),
             "found it in lb and in web, app, expected a load balancer in no other role",
         ),
-        ((LB, here(TWO, "lb"), ONE), "found it in lb beside lb, expected one load balancer"),
         ((here(LB),), "found it in lb and no host in web, expected the application servers"),
         ((LB, here(ONE, "app"), TWO), "found it in app and not in web, expected it in both"),
         ((LB, here(ONE, "web"), TWO), "found it in web and not in app, expected it in both"),
@@ -203,10 +202,11 @@ def test_a_server_that_visitors_still_reach_has_both_sides(balanced_with):
     assert "10.0.0.2:8443" not in direct
     # What both use is said once.
     assert "upstream codementee-backend" in behind
-    assert "upstream" not in direct
+    assert "upstream codementee" not in direct
     assert "limit_req_zone" in direct
     # The challenges of the load balancer's certificate come here.
-    assert "proxy_pass http://10.0.0.1;" in direct
+    assert "try_files $uri @elsewhere;" in direct
+    assert "upstream slipway-challenges {\n        server 10.0.0.1:80;\n    }" in files["nginx.conf"]
     assert "listen 10.0.0.2:8443 ssl default_server;" in files["sites-available/default"]
     assert "ssl_reject_handshake on;" in files["sites-available/default"]
     # Only the load balancer gives a request its id.
@@ -216,6 +216,21 @@ def test_a_server_that_visitors_still_reach_has_both_sides(balanced_with):
     assert {"allow 80/tcp", "allow 443/tcp"} <= {*rules(settings, ["22"], is_web=True)}
     assert unit_values(settings)["hexadecimal"] == "(01BB|20FB)"
     assert f"{SITE}-direct" not in configuration(balanced_with("one"))
+
+
+def test_a_second_load_balancer_passes_on_to_the_same_servers_and_each_gets_a_certificate(settings_with):
+    settings = settings_with()
+    settings._peers = (LB, here(Peer("lb2", ("lb",), "10.0.0.9")), ONE, TWO)
+    assert [*balancing.problems(settings)] == []
+    files = configuration(settings)
+    assert "server 10.0.0.2:8443" in files[UPSTREAM]
+    assert "upstream slipway-challenges {\n        server 10.0.0.1:80;\n    }" in files["nginx.conf"]
+    assert "try_files $uri @elsewhere;" in files[SITE]
+    settings._peers = (LB, Peer("lb2", ("lb",), "10.0.0.9"), here(ONE), TWO)
+    assert "set_real_ip_from 10.0.0.9;" in configuration(settings)[BEHIND]
+    assert "allow from 10.0.0.9 to any port 8443 proto tcp" in rules(settings, ["22"], is_web=True)
+    settings._peers = (here(LB), ONE)
+    assert "slipway-challenges" not in "".join(configuration(settings).values())
 
 
 def test_only_an_application_server_behind_a_load_balancer_is_reached_without_it(balanced_with, settings_with):
