@@ -35,7 +35,7 @@ _names = _os.environ["HOSTS"].split(",")
 def _host(_number, _name):
     _data = _record.pyinfra_data(_up[_name])
     _own = {"private_address": _up[_name].address, "mongodb_member": f"mongodb-{_number}.internal"}
-    return _name, {**_data, **_own, "site_domain": "codementee.test"}
+    return _name, {**_data, **_own, "site_domain": "codementee.test", "tls_authorities": "authorities.pem"}
 
 
 db = [_host(_number, _name) for _number, _name in enumerate(_names, start=1)]
@@ -77,6 +77,7 @@ class DatabaseServers:
             (folder / name).symlink_to(PROJECT / name)
         shutil.copytree(PROJECT / "group_data", folder / "group_data")
         (folder / "inventory.py").write_text(INVENTORY)
+        shutil.copy(self.first.site().authorities or "", folder / "authorities.pem")
         self.secrets = {f"SLIPWAY_SECRET_{name}": value for name, value in create(datetime.now(UTC)).items()}
         self.secrets |= {
             f"SLIPWAY_SECRET_{name}": self.first.ssh(f"cat /etc/codementee/credentials/{name}") for name in PASSWORDS

@@ -24,7 +24,7 @@ _stage = _os.environ["STAGE"]
 
 def _host(_name, **_own):
     _data = {**_record.pyinfra_data(_up[_name]), "private_address": _up[_name].address}
-    return _name, {**_data, "site_domain": _os.environ["DOMAIN"], **_own}
+    return _name, {**_data, "site_domain": _os.environ["DOMAIN"], "tls_authorities": "authorities.pem", **_own}
 
 
 _first, _second, _third, _lb = _os.environ["HOSTS"].split(",")
