@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from support.backups import CHANGES, LOSSES, ON, PASSWORD, PROGRAM, hashes, now, state
-from support.lab_host import LabHost, mongosh
+from support.lab_host import LabHost, bring_up, mongosh
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.thorough
@@ -38,8 +39,15 @@ def copy_repository(server: LabHost, other: LabHost) -> None:
     subprocess.run(unpack, input=packed, text=True, check=True, capture_output=True)
 
 
-def test_another_hosts_data_are_restored_to_the_second(server: LabHost, fresh_server: LabHost) -> None:
-    other = fresh_server
+@pytest.fixture
+def other() -> Iterator[LabHost]:
+    """A server with a domain of its own: two of one domain would be members of one replica set."""
+    host = bring_up("elsewhere")
+    yield host
+    host.remove()
+
+
+def test_another_hosts_data_are_restored_to_the_second(server: LabHost, other: LabHost) -> None:
     server.env["SLIPWAY_SECRET_BACKUP_PASSWORD"] = other.env["SLIPWAY_SECRET_BACKUP_PASSWORD"] = PASSWORD
     there = reach(server, other)
     server.ssh(mongosh(CHANGES))
