@@ -109,9 +109,10 @@ def _check_copy(context: click.Context, names: tuple[str, ...]) -> None:
 
 
 @lab.command()
-def connect() -> None:
-    """Let the hosts reach each other, as servers of one inventory do. By default they are isolated."""
-    hosts.connect()
+@click.option("--name", "names", multiple=True, help="Name of a host; repeatable.  [default: all]")
+def connect(names: tuple[str, ...]) -> None:
+    """Let hosts reach each other, as servers of one inventory do. By default they are isolated."""
+    hosts.connect(names)
 
 
 @lab.command()

@@ -269,12 +269,16 @@ def find(name: str | None = None) -> Host:
     return hosts[name]
 
 
-def connect() -> None:
-    """Let the lab's containers reach each other. Raises StepFailed where there is a virtual machine."""
+def connect(names: Sequence[str] = ()) -> None:
+    """Let these containers reach each other, all of the lab's by default. Raises StepFailed for a virtual machine."""
     lab = Instance()
-    if others := [host.name for host in recorded_hosts(lab) if host.backend != "nspawn"]:
-        raise StepFailed("Connect the hosts", f"found {', '.join(others)}, expected containers alone")
-    Nspawn(lab).connect(host.name for host in recorded_hosts(lab))
+    hosts = [find(name) for name in names] or recorded_hosts(lab)
+    if others := [host.name for host in hosts if host.backend != "nspawn"]:
+        which = ", ".join(others)
+        raise StepFailed(
+            "Connect the hosts", f"found {which}, expected containers alone: slipway lab connect --name NAME"
+        )
+    Nspawn(lab).connect(host.name for host in hosts)
 
 
 def crash(name: str | None) -> Host:

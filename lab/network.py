@@ -101,12 +101,12 @@ def first_number(user: int) -> int:
 
 
 def connected(lab: Instance) -> Path:
-    """A file that exists while the lab's hosts reach each other."""
+    """A file that exists once some of the lab's hosts reach each other."""
     return lab.state / "connected"
 
 
 def connect(lab: Instance) -> None:
-    """Let the lab's hosts reach each other, as far as the bridge's rules are concerned."""
+    """Let hosts reach each other, as far as the bridge's rules are concerned."""
     connected(lab).touch()
     run("Set the NAT rules", ["nft", "-f", "-"], input=rules(lab.table, lab.bridge, str(of(lab).subnet), False))
 

@@ -19,7 +19,7 @@ from slipway.systems import System
 # Lock files that a killed nspawn leaves behind.
 NSPAWN_RUN = Path("/run/systemd/nspawn")
 # On a reboot nspawn exits with code 133. Every start creates a new port on the bridge; an isolated port reaches the
-# gateway, not the other hosts, unless the lab's are connected.
+# gateway, not the other hosts, unless they are connected.
 SUPERVISOR = """
 port=$1; connected=$2; for cgroup in $3; do echo $$ > "$cgroup/cgroup.procs"; done; shift 3
 while :; do
@@ -102,14 +102,21 @@ class Nspawn:
         cgroups = cgroups_of(machine)
         for cgroup in cgroups:
             cgroup.mkdir()
-        arguments = [port_name(machine), str(network.connected(self.lab)), " ".join(map(str, cgroups)), *boot]
+        arguments = [port_name(machine), str(self._connected(name)), " ".join(map(str, cgroups)), *boot]
         self.lab.start(role, ["sh", "-uc", SUPERVISOR, "slipway-lab-host", *arguments])
 
     def connect(self, names: Iterable[str]) -> None:
-        """Let the hosts reach each other, and those that boot later."""
+        """Let hosts reach each other, after a boot too."""
         network.connect(self.lab)
-        for port in (port_name(machine_name(self.lab, name)) for name in names if self.is_running(name)):
-            run("Connect the hosts", ["bridge", "link", "set", "dev", port, "isolated", "off"])
+        for name in names:
+            self._connected(name).touch()
+            if self.is_running(name):
+                port = port_name(machine_name(self.lab, name))
+                run("Connect the hosts", ["bridge", "link", "set", "dev", port, "isolated", "off"])
+
+    def _connected(self, name: str) -> Path:
+        """A file that exists if a host reaches others that have one."""
+        return self.lab.hosts_dir / name / "connected"
 
     def is_running(self, name: str) -> bool:
         """Whether its nspawn is running."""

@@ -192,7 +192,8 @@ def test_a_server_is_refused_by_the_name_of_what_is_on_it(bare: LabHost, recipe:
 @pytest.mark.thorough
 def test_another_series_of_mongodb_is_refused(bare: LabHost) -> None:
     make(bare, "mongodb_password")
-    told = ["mongod: found version 6.0", "MongoDB's users: "]
+    # The lab's repository has one series.
+    told = ["mongod: found version 6.0", "MongoDB's users: ", "mongodb_version: found '7.0'"]
     assert_refused(bare, told, "--data", "mongodb_version=7.0")
 
 

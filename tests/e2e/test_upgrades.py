@@ -51,7 +51,7 @@ def test_packages_are_upgraded_and_each_service_that_uses_them_restarts_once(ser
     assert newer not in server.ssh("dpkg -l nginx | tail -n 1")
     since, visits = now(server), Visits(server.site())
     upgraded(server, "--only", "os", "--yes")
-    visits.nothing()
+    visits.the_api_waits(20)
     assert newer in server.ssh("dpkg -l nginx | tail -n 1")
     for what in ("A high performance web server", "nginx.service", "codementee-backend.service", "mongod.service"):
         assert starts(server, since, what) <= 1, what
@@ -67,7 +67,7 @@ def test_packages_are_upgraded_and_each_service_that_uses_them_restarts_once(ser
 
 def test_a_package_that_does_harm_goes_back_as_the_runbook_says(server: LabHost) -> None:
     told = server.ssh("zgrep -h -A5 '^Start-Date' /var/log/apt/history.log* | tail -40")
-    found = re.search(r"nginx:amd64 \((\S+), 1\.22\.1-9\+deb12u99\)", told)
+    found = re.search(r"nginx:amd64 \((\S+), 99-1\)", told)
     assert found, told
     server.ssh(f"apt-get install -y -q --allow-downgrades nginx={found[1]} && apt-mark hold nginx")
     assert "up to date" in upgraded(server, "--only", "os")
@@ -103,8 +103,7 @@ def test_mongodb_is_upgraded_to_a_later_patch_after_a_backup_and_with_one_restar
     offer_mongodb(server, tmp_path)
     since, visits = now(server), Visits(server.site())
     said = upgraded(server, "--only", "mongodb", "--yes", *ON)
-    # Its requests wait while MongoDB is away.
-    visits.nothing()
+    visits.the_api_waits(20)
     assert f"mongodb: {before} -> {MONGOD_VERSION}" in said
     assert "feature compatibility version 6.0" in said
     assert starts(server, since, "mongod.service") == 1

@@ -37,7 +37,7 @@ class Balanced:
             "SLIPWAY_LAB_ROLES": f"lb={balancers} web={names} app={names} db={FIRST}",
             "SLIPWAY_LAB_HOSTS": ",".join(host.name for host in self.hosts),
         }
-        self.must("lab", "connect")
+        self.must("lab", "connect", *(word for host in self.hosts for word in ("--name", host.name)))
 
     @property
     def hosts(self) -> list[LabHost]:

@@ -71,7 +71,9 @@ class DatabaseServers:
 
     def __init__(self, folder: Path, hosts: list[LabHost]) -> None:
         self.folder, self.hosts, self.first = folder, hosts, hosts[0]
-        done = self.first.slipway("lab", "connect")
+        done = self.first.slipway(
+            "lab", "connect", *(word for host in self.connected for word in ("--name", host.name))
+        )
         assert done.returncode == 0, done.stderr
         for name in ("deploy.py", "release.py", "rollback.py", "examples"):
             (folder / name).symlink_to(PROJECT / name)
@@ -82,6 +84,11 @@ class DatabaseServers:
         self.secrets |= {
             f"SLIPWAY_SECRET_{name}": self.first.ssh(f"cat /etc/codementee/credentials/{name}") for name in PASSWORDS
         }
+
+    @property
+    def connected(self) -> list[LabHost]:
+        """The hosts that reach each other."""
+        return self.hosts
 
     def env(self, count: int) -> dict[str, str]:
         names = ",".join(host.name for host in self.hosts[:count])

@@ -48,6 +48,10 @@ class Growing(DatabaseServers):
             f"SLIPWAY_SECRET_{name}": self.first.ssh(f"cat /etc/codementee/credentials/{name}") for name in SECRETS
         }
 
+    @property
+    def connected(self) -> list[LabHost]:
+        return [*self.hosts, self.balancer]
+
     def env(self, count: int) -> dict[str, str]:
         names = ",".join(host.name for host in [*self.hosts, self.balancer])
         return {**super().env(count), "HOSTS": names, "STAGE": self.stage, "DOMAIN": self.domain}

@@ -72,6 +72,13 @@ class Visits:
             assert its["failed"] == {}, (habit, its)
             assert its["requests"] >= at_least, "too few to notice anything"
 
+    def the_api_waits(self, seconds: float) -> None:
+        """Pages are answered; requests that MongoDB had as it stopped get 503, and nobody waits longer than `seconds`."""
+        for habit, its in self.noticed().items():
+            allowed = {"status 503"} if "/api/" in habit else set()
+            assert {*its["failed"]} <= allowed, (habit, its)
+            assert its["longest_gap"] <= seconds, (habit, its)
+
 
 def is_settled(server: LabHost) -> bool:
     """Whether exactly one backend runs, of the current release, and Nginx proxies to it."""
