@@ -73,7 +73,7 @@ class Visits:
             assert its["requests"] >= at_least, "too few to notice anything"
 
     def the_api_waits(self, seconds: float) -> None:
-        """Pages are answered; requests that MongoDB had as it stopped get 503, and nobody waits longer than `seconds`."""
+        """Pages are answered; requests that MongoDB had as it stopped get 503, and none waits longer than `seconds`."""
         for habit, its in self.noticed().items():
             allowed = {"status 503"} if "/api/" in habit else set()
             assert {*its["failed"]} <= allowed, (habit, its)
