@@ -217,11 +217,23 @@ def _raise_features(
     given: Mapping[str, dict[str, Any]],
     yes: bool,
 ) -> None:
-    """Once the features of a series are used, its data can't go back to the one before."""
+    """Once the features of a series are used, its data can't go back to the one before. Those of a replica set are
+    raised on its primary, for all members. Raises RunFailed where one of them has another series."""
+    sets = {
+        name: ".".join(its["server"]["installed"].split(".")[:2])
+        for name, its in found.items()
+        if its["server"] and is_several(session.connections.settings[name])
+    }
+    if len({*sets.values()}) > 1:
+        there = ", ".join(f"{series} on {name}" for name, series in sets.items())
+        raise RunFailed(
+            f"MongoDB: found {there}, expected one series on all members: slipway upgrade --only mongodb; nothing was"
+            " changed"
+        )
     plans = {
         name: mongodb_of(its["server"], ".".join(its["server"]["installed"].split(".")[:2]), False)
         for name, its in found.items()
-        if its["server"]
+        if its["server"] and (name not in sets or its["server"]["is_primary"])
     }
     wanted = {name: plan.features_wait for name, plan in plans.items() if plan.features_wait}
     if not wanted:

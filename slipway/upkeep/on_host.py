@@ -52,7 +52,7 @@ APT = (
     "-o",
     "Dpkg::Options::=--force-confold",
 )
-MONGOD, READY_SECONDS = "mongod.service", 60
+MONGOD, READY_SECONDS, FEATURES = "mongod.service", 60, "featureCompatibilityVersion"
 BACKUP_LOCK, BACKUP_SECONDS = "/run/slipway-backup/slice.lock", 3600
 BACKUP_RUNS = "systemctl show --property=ActiveState slipway-backup slipway-drill | grep -q =activating"
 
@@ -117,6 +117,7 @@ def look_at_mongodb(login: list[Any]) -> dict[str, Any]:
         "installed": installed[1] if installed else "",
         "available": [*dict.fromkeys(line.split("|")[1].strip() for line in lines)],
         "feature_version": feature_version(connect(login)),
+        "is_primary": bool(connect(login).run({"hello": 1}).get("isWritablePrimary")),
         "drill": {"result": drill["result"], "time": drill["time"]} if drill else None,
     }
 
@@ -373,8 +374,7 @@ def connect(login: list[Any]) -> Connection:
 
 
 def feature_version(connection: Connection) -> str:
-    answer = connection.run({"getParameter": 1, "featureCompatibilityVersion": 1})
-    return str(answer["featureCompatibilityVersion"]["version"])
+    return str(connection.run({"getParameter": 1, FEATURES: 1})[FEATURES]["version"])
 
 
 def end(number: int, _frame: object) -> None:

@@ -13,7 +13,13 @@ from slipway.engine.outcome import Outcome
 from support.fake_session import CHANGES, FakeSession
 
 NOTHING = Outcome([], [], 9, 1.0)
-SERVER = {"installed": "7.0.5", "available": ["7.0.28", "7.0.5"], "feature_version": "7.0", "drill": None}
+SERVER = {
+    "installed": "7.0.5",
+    "available": ["7.0.28", "7.0.5"],
+    "feature_version": "7.0",
+    "drill": None,
+    "is_primary": True,
+}
 
 
 def found(*updates: list[str], server: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -107,6 +113,22 @@ def test_where_all_is_up_to_date_nobody_is_asked(run, jobs):
     code, output, _ = run(NOTHING, "upgrade", "lab")
     assert (code, jobs.ran) == (0, [])
     assert output.count("up to date") == 2
+
+
+def test_of_a_replica_set_the_primary_raises_the_features_and_only_if_all_have_the_series(run, jobs, monkeypatch):
+    settings = SimpleNamespace(mongodb_version="8.0", peers_with=lambda role: ["one", "two"])
+    monkeypatch.setattr(FakeSession, "settings", {"one": settings, "two": settings})
+    waits = {**SERVER, "installed": "8.0.17", "feature_version": "7.0"}
+    jobs.found = {
+        "one": found(server={**waits, "is_primary": False}),
+        "two": found(server={**waits, "is_primary": True}),
+    }
+    code, _, _ = run(NOTHING, "upgrade", "lab", "--raise-features", "--yes")
+    assert (code, jobs.ran) == (0, ["two: features"])
+    jobs.found["one"]["server"]["installed"] = "7.0.28"
+    code, _, errors = run(NOTHING, "upgrade", "lab", "--raise-features", "--yes")
+    assert (code, jobs.ran) == (1, ["two: features"])
+    assert "found 7.0 on one, 8.0 on two, expected one series on all members" in errors
 
 
 def test_features_are_raised_by_a_command_of_their_own(run, jobs):
