@@ -15,6 +15,7 @@ import pytest
 
 from slipway.lab import hosts, snapshots
 from slipway.lab.instance import Instance, folder_lock
+from slipway.site import Site
 from support.checkout import PROJECT
 from support.lab_host import LAB, LABEL, ORIGINAL, LabHost, bring_up
 from support.releases import Visits
@@ -179,6 +180,20 @@ def visits(server: LabHost) -> Iterator[Visits]:
     time.sleep(1)
     yield visits
     visits.process.kill()
+
+
+@pytest.fixture
+def visiting() -> Iterator[Callable[[Site], Visits]]:
+    """Starts visitors of a site in the middle of a test, however it ends."""
+    started: list[Visits] = []
+
+    def start(site: Site) -> Visits:
+        started.append(Visits(site))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.process.kill()
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from slipway.site import Site
 from support.growing import Growing
 from support.lab_host import LabHost, bring_up
 from support.releases import Visits
@@ -37,12 +38,14 @@ def failures(visits: Visits) -> dict[str, dict[str, int]]:
     return {habit: its["failed"] for habit, its in noticed.items() if its["failed"]}
 
 
-def test_one_server_becomes_several_under_visitors(growing: Growing, say: Callable[[str], None]) -> None:
+def test_one_server_becomes_several_under_visitors(
+    growing: Growing, visiting: Callable[[Site], Visits], say: Callable[[str], None]
+) -> None:
     first, second, balancer = growing.first, growing.hosts[1], growing.balancer
     assert growing.plan() == []
     live = first.current_release()
     growing.start_writing("meanwhile")
-    visits = Visits(first.site())
+    visits = visiting(first.site())
     time.sleep(2)
 
     # The new servers, while the DNS leads to the one that is there.
@@ -55,7 +58,7 @@ def test_one_server_becomes_several_under_visitors(growing: Growing, say: Callab
     assert (found := failures(visits)) == {}, found
 
     # The DNS leads to the load balancer, for more and more visitors.
-    earlier, later = Visits(first.site()), Visits(balancer.site(growing.domain))
+    earlier, later = visiting(first.site()), visiting(balancer.site(growing.domain))
     growing.lead(growing.domain, balancer)
     time.sleep(15)
     assert growing.plan() == []
@@ -74,10 +77,10 @@ def test_one_server_becomes_several_under_visitors(growing: Growing, say: Callab
     assert (wrote["lost"], wrote["errors"]) == (0, 0)
 
 
-def test_a_release_goes_to_all_of_them(growing: Growing) -> None:
+def test_a_release_goes_to_all_of_them(growing: Growing, visiting: Callable[[Site], Visits]) -> None:
     if growing.stage != "several":
         pytest.skip("the test before has not come so far")
-    visits = Visits(growing.balancer.site(growing.domain))
+    visits = visiting(growing.balancer.site(growing.domain))
     growing.must("release", "--yes")
     servers = [host.current_release() for host in growing.hosts[:2]]
     assert len({*servers}) == 1

@@ -9,7 +9,6 @@ import time
 import pytest
 
 from support.lab_host import LabHost, mongosh
-from support.waiting import wait_until
 
 pytestmark = pytest.mark.thorough
 
@@ -105,9 +104,9 @@ def test_the_oplog_is_resized_without_a_restart(server: LabHost) -> None:
 
 
 def test_a_member_that_did_not_find_itself_at_its_start_is_a_member_again_after_an_apply(server: LabHost) -> None:
-    elsewhere = "sed 's/.* mongodb-1.internal$/203.0.113.9 mongodb-1.internal/' /etc/hosts > /tmp/hosts"
+    elsewhere = "sed 's/.* mongodb-1.internal$/127.0.0.9 mongodb-1.internal/' /etc/hosts > /tmp/hosts"
     server.ssh(f"{elsewhere} && cat /tmp/hosts > /etc/hosts && systemctl restart mongod")
-    wait_until("the set is without a member", lambda: not server.is_healthy())
+    assert not is_set(server)
     server.apply()
     server.wait_until_healthy()
     assert server.plan() == []

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from slipway.site import Site
 from support.backups import CHANGES, ON, hashes, state, switch_on
 from support.lab_host import LabHost, mongosh
 from support.newer_packages import MONGOD_VERSION, offer, offer_mongodb, withdraw
@@ -39,7 +42,9 @@ def installed(server: LabHost) -> str:
     return server.ssh("dpkg-query -W -f '${Version}' mongodb-org-server")
 
 
-def test_packages_are_upgraded_and_each_service_that_uses_them_restarts_once(server: LabHost) -> None:
+def test_packages_are_upgraded_and_each_service_that_uses_them_restarts_once(
+    server: LabHost, visiting: Callable[[Site], Visits]
+) -> None:
     ssl, newer = server.ssh("dpkg-query -W -f '${Package}' 'libssl3*'"), "99-1"
     offer(server, "nginx", newer)
     offer(server, ssl, newer)
@@ -49,7 +54,7 @@ def test_packages_are_upgraded_and_each_service_that_uses_them_restarts_once(ser
     assert "nothing was changed" in done.stderr
     assert f"restarts nginx.service ({ssl}, nginx)" in done.stdout
     assert newer not in server.ssh("dpkg -l nginx | tail -n 1")
-    since, visits = now(server), Visits(server.site())
+    since, visits = now(server), visiting(server.site())
     upgraded(server, "--only", "os", "--yes")
     visits.the_api_waits(20)
     assert newer in server.ssh("dpkg -l nginx | tail -n 1")
@@ -97,11 +102,13 @@ def test_a_mongodb_that_does_not_come_up_is_replaced_by_the_one_before(server: L
     withdraw(server)
 
 
-def test_mongodb_is_upgraded_to_a_later_patch_after_a_backup_and_with_one_restart(server: LabHost, tmp_path) -> None:
+def test_mongodb_is_upgraded_to_a_later_patch_after_a_backup_and_with_one_restart(
+    server: LabHost, visiting: Callable[[Site], Visits], tmp_path: Path
+) -> None:
     switch_on(server)
     before, data, backup = installed(server), hashes(server), state(server)["full"]["id"]
     offer_mongodb(server, tmp_path)
-    since, visits = now(server), Visits(server.site())
+    since, visits = now(server), visiting(server.site())
     said = upgraded(server, "--only", "mongodb", "--yes", *ON)
     visits.the_api_waits(20)
     assert f"mongodb: {before} -> {MONGOD_VERSION}" in said
