@@ -97,7 +97,7 @@ def test_what_members_and_backends_say_is_encrypted(several: DatabaseServers) ->
     process = "systemctl show --property=MainPID mongod"
     before = second.ssh(process)
     second.ssh("rm /etc/slipway/tls/mongodb.pem")
-    assert several.plan() == [f"{second.name}: Issue MongoDB's certificate"]
+    assert f"{second.name}: Issue MongoDB's certificate" in several.plan()
     several.must("apply", "--yes")
     shown = f"openssl s_client -connect {second.record.address}:27017 < /dev/null 2> /dev/null"
     own, served = (
