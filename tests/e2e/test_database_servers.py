@@ -177,6 +177,42 @@ def test_a_primary_that_dies_loses_no_acknowledged_write(several: DatabaseServer
     assert several.plan() == []
 
 
+# Both ways of a member's port; a login is by another one.
+APART = "iptables -{0} INPUT -p tcp --dport 27017 ! -i lo -j DROP; iptables -{0} OUTPUT -p tcp --dport 27017 ! -o lo -j DROP"
+
+
+@pytest.mark.parametrize(
+    ("begin", "end"),
+    [
+        ("systemctl kill --signal STOP mongod", "systemctl kill --signal CONT mongod"),
+        (APART.format("I"), APART.format("D")),
+    ],
+    ids=["paused", "apart"],
+)
+def test_a_primary_that_others_do_not_hear_of_for_a_minute_loses_no_acknowledged_write(
+    several: DatabaseServers, say: Callable[[str], None], begin: str, end: str
+) -> None:
+    grown(several)
+    hand_over_from(several, several.first)  # the writer's host stays
+    primary, name = several.primary(), begin.split()[0]
+    assert primary
+    several.start_writing(name)
+    time.sleep(5)
+    primary.ssh(begin)
+    wait_until("there is another primary", lambda: several.primary() not in (None, primary))
+    time.sleep(50)
+    # No two of them at a time take writes that a majority has.
+    new = several.primary()
+    primary.ssh(end)
+    wait_until("all members are well", several.are_well)
+    assert several.primary() == new
+    wrote = several.stop_writing(name)
+    say(f"{begin}: {wrote['acknowledged']} writes, {wrote['lost']} lost, paused for {wrote['longest']:.1f} s")
+    assert wrote["lost"] == 0
+    assert wrote["longest"] <= 25
+    assert several.plan() == []
+
+
 def test_a_member_goes_and_comes_back(several: DatabaseServers) -> None:
     grown(several)
     third = several.hosts[2]
