@@ -178,7 +178,8 @@ def test_a_primary_that_dies_loses_no_acknowledged_write(several: DatabaseServer
 
 
 # Both ways of a member's port; a login is by another one.
-APART = "iptables -{0} INPUT -p tcp --dport 27017 ! -i lo -j DROP; iptables -{0} OUTPUT -p tcp --dport 27017 ! -o lo -j DROP"
+DROP = "-p tcp --dport 27017 -j DROP"
+APART = f"iptables -{{0}} INPUT ! -i lo {DROP}; iptables -{{0}} OUTPUT ! -o lo {DROP}"
 
 
 @pytest.mark.parametrize(
@@ -209,7 +210,6 @@ def test_a_primary_that_others_do_not_hear_of_for_a_minute_loses_no_acknowledged
     wrote = several.stop_writing(name)
     say(f"{begin}: {wrote['acknowledged']} writes, {wrote['lost']} lost, paused for {wrote['longest']:.1f} s")
     assert wrote["lost"] == 0
-    assert wrote["longest"] <= 25
     assert several.plan() == []
 
 
