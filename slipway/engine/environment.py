@@ -40,7 +40,7 @@ def clean(command: str) -> str:
 
 def _proxies() -> str:
     """Words of `sh` that are NAME=VALUE for each of the host's proxies; xargs takes their quotes off."""
-    return f'$(/usr/bin/grep -Ei "^(http|https|ftp|all|no)_proxy=" {SYSTEM} 2> /dev/null | /usr/bin/xargs)'
+    return f'$(/usr/bin/grep -Ei "^(http|https|ftp|all|no)_proxy=" {SYSTEM} 2> /dev/null | /usr/bin/xargs /bin/echo)'
 
 
 def inside() -> str:

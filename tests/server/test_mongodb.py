@@ -31,6 +31,11 @@ ASKED = """{
 }"""
 
 
+def in_its_own_home(command: str) -> str:
+    """A program that would write to its user's home: a history, or keys."""
+    return f"home=$(mktemp -d); HOME=$home {command}; code=$?; rm -rf $home; exit $code"
+
+
 def in_force(server) -> dict[str, Any]:
     """mongosh's answer to ASKED as the administrator, whose password is in no command line."""
     if server.name not in IN_FORCE:
@@ -40,7 +45,7 @@ def in_force(server) -> dict[str, Any]:
 db = connect("mongodb://{settings.mongodb_local}:{settings.mongodb_port}/admin");
 db.auth("{settings.mongodb_admin_user}", require("fs").readFileSync("{file}", "utf8"));
 print(JSON.stringify({ASKED}))"""
-        shown = server.host.check_output(f"mongosh --quiet --nodb --eval {shlex.quote(script)}")
+        shown = server.host.check_output(in_its_own_home(f"mongosh --quiet --nodb --eval {shlex.quote(script)}"))
         IN_FORCE[server.name] = json.loads(shown.splitlines()[-1])
     return IN_FORCE[server.name]
 
@@ -52,7 +57,8 @@ def anybody(server, *expressions: str) -> list[str]:
         f"try {{ print(JSON.stringify({one})) }} catch (error) {{ print(JSON.stringify(error.message)) }}"
         for one in expressions
     )
-    return server.host.check_output(f"mongosh --quiet '{url}' --eval {shlex.quote('; '.join(tries))}").splitlines()
+    asked = f"mongosh --quiet '{url}' --eval {shlex.quote('; '.join(tries))}"
+    return server.host.check_output(in_its_own_home(asked)).splitlines()
 
 
 def test_nobody_gets_in_without_a_password(server, figure):
@@ -81,7 +87,8 @@ def test_it_has_the_configured_series_and_is_pinned_to_it(server):
 
 
 def test_its_packages_come_from_a_repository_with_the_right_key(server):
-    shown = server.host.check_output("gpg --batch --show-keys --with-colons /usr/share/keyrings/mongodb-server.asc")
+    show = "gpg --batch --show-keys --with-colons /usr/share/keyrings/mongodb-server.asc"
+    shown = server.host.check_output(in_its_own_home(show))
     lines = shown.splitlines()
     keys = [after for line, after in pairwise(lines) if line.startswith("pub:")]
     assert keys == [f"fpr:::::::::{server.settings.mongodb_key_fingerprint}:"]
