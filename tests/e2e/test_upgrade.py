@@ -54,6 +54,9 @@ NEW = {
     "Install uv 0.13.9": "which installs the packages of a release",
     "Configure Nginx": "the policy of a page allows the scripts that were read in it",
     "Reload Nginx": "with it",
+    "Install the program that limits the size of Nginx's logs": "what visitors can make grow is bounded",
+    "Limit the size of Nginx's logs": "by a service and its timer,",
+    "Start the timer that limits the size of Nginx's logs": "which looks at it from now on",
     "Install the hook that sets the renewal time": "certbot renews by the lifetime of a certificate",
     "Set when the certificate is renewed": "the one that is there, too",
 }
