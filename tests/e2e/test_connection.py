@@ -280,7 +280,8 @@ def test_an_apply_whose_connection_is_cut_is_reported_and_the_next_one_converges
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.9])
+# A plan may have less to ask than the one before it.
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.8])
 def test_a_host_that_stalls_is_reported_after_a_timeout(between, server, proxy, share):
     words = ("plan", "lab", "--data", "timeout_scale=0.05")
     # The first plan after a failed one has no cache, and more to ask.
@@ -368,6 +369,7 @@ def test_where_one_of_the_hosts_is_down_the_others_finish(between, server):
 @pytest.mark.thorough
 def test_where_one_of_the_hosts_is_cut_off_in_the_middle_of_a_plan_the_others_are_planned(between, server, proxy):
     server.ssh(DRIFT)
+    server.resolve("other.example.org")
     between.slipway("plan", "lab")
     proxy.start(*[("cut", int(proxy.carried[0] * 0.5))] * 20)
     planned = between.slipway("plan", "lab", hosts=BOTH.replace("{other}", "_other"))
