@@ -125,5 +125,5 @@ def test_a_release_that_is_cut_off_keeps_the_site_up_and_the_next_run_recovers(
         server.release(*BUILT)
     assert is_settled(server)
     assert server.plan() == []
-    visits.nothing()
+    visits.nothing(10)
     assert server.ssh(f"ls {ROOT}/releases | grep -c new", check=False) == "0"
