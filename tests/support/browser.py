@@ -21,9 +21,6 @@ NETWORK_CHANGED = "net::ERR_NETWORK_CHANGED"
 # Keys by name, with their key code and text.
 KEYS = {"Enter": (13, "\r"), "Tab": (9, "")}
 
-# Of Chromium, in its log entries.
-NETWORK_CHANGED = "ERR_NETWORK_CHANGED"
-
 
 class Answer(NamedTuple):
     """A server's response to a request; the names of `headers` are in lower case."""
@@ -107,8 +104,8 @@ class Page:
             self._do("Input.dispatchKeyEvent", type=kind, **told)
 
     def errors(self) -> list[str]:
-        """Messages on the console, exceptions, and the browser's own log entries since the page was opened, without those
-        of requests that `gave_up`."""
+        """Messages on the console, exceptions, and the browser's own log entries since the page was opened, without
+        those of requests that it `gave_up`."""
         return [text for text in self._said() if NETWORK_CHANGED not in text]
 
     def gave_up(self) -> bool:
