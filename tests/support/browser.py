@@ -74,7 +74,7 @@ class Page:
         assert "errorText" not in answer, answer["errorText"]
         while "Page.loadEventFired" not in [event["method"] for event in self.events]:
             self._receive()
-        return any(event["params"].get("errorText") == NETWORK_CHANGED for event in self.events)
+        return self.gave_up()
 
     def run(self, script: str) -> Any:
         """The value of a JavaScript expression; a promise is awaited."""
@@ -109,9 +109,8 @@ class Page:
         return [text for text in self._said() if NETWORK_CHANGED not in text]
 
     def gave_up(self) -> bool:
-        """Whether the browser has ended requests as an address of this machine changed: another test's host has
-        booted."""
-        return any(NETWORK_CHANGED in text for text in self._said())
+        """Whether a request has ended since the page was opened because this machine's network interfaces changed."""
+        return any(event["params"].get("errorText") == NETWORK_CHANGED for event in self.events)
 
     def _said(self) -> list[str]:
         said = ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded")
