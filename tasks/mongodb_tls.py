@@ -41,7 +41,8 @@ def values(settings: Settings) -> dict[str, str]:
 
 
 def read_anew(settings: Settings, unit: str, issued: Any) -> None:
-    """Let mongod read a certificate that has changed since it started: no restart, and its connections stay."""
+    """Let mongod read a certificate that has changed since it started. In a replica set without a restart, and its
+    connections stay."""
     if issued is None:
         return
 
@@ -57,7 +58,10 @@ def read_anew(settings: Settings, unit: str, issued: Any) -> None:
 @operation()
 def rotate(settings: Settings, unit: str) -> Commands:
     """https://www.mongodb.com/docs/v7.0/reference/command/rotateCertificates/"""
-    notes.note(f"{unit}: reads {MONGODB} and {AUTHORITY_FILE}, without a restart")
-    # Without a replica set there is no key to log in by.
-    how = mongodb_members.asked(settings, "rotate") if settings.mongodb_replica_set else f"systemctl restart {unit}"
-    yield f"{how} && touch {READ}"
+    if settings.mongodb_replica_set:
+        notes.note(f"{unit}: reads {MONGODB} and {AUTHORITY_FILE}, without a restart")
+        yield f"{mongodb_members.asked(settings, 'rotate')} && touch {READ}"
+    else:
+        # There is no key to log in by.
+        notes.note(f"{unit}: restarts with {MONGODB} and {AUTHORITY_FILE}")
+        yield f"systemctl restart {unit}"

@@ -26,15 +26,8 @@ from slipway.systems import SYSTEMS
 # Options of mongod.conf that other settings decide, or that Slipway relies on.
 MONGODB_OWN = {
     *("storage.dbPath", "storage.wiredTiger.engineConfig.cacheSizeGB", "net.port", "net.bindIp", "net.bindIpAll"),
-    *(
-        "net.tls.mode",
-        "net.tls.certificateKeyFile",
-        "net.tls.CAFile",
-        "net.ssl.mode",
-        "security.authorization",
-        "security.keyFile",
-        "replication.replSetName",
-    ),
+    *("net.tls.mode", "net.tls.certificateKeyFile", "net.tls.CAFile", "net.ssl.mode"),
+    *("security.authorization", "security.keyFile", "replication.replSetName"),
     *("systemLog.destination", "systemLog.path", "processManagement.fork"),
 }
 # Where programs come and go, or that a sandbox hides: no folder for data.

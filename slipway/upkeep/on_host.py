@@ -116,8 +116,8 @@ def look_at_mongodb(login: list[Any]) -> dict[str, Any]:
     return {
         "installed": installed[1] if installed else "",
         "available": [*dict.fromkeys(line.split("|")[1].strip() for line in lines)],
-        "feature_version": feature_version(connect(login)),
-        "is_primary": bool(connect(login).run({"hello": 1}).get("isWritablePrimary")),
+        "feature_version": feature_version(connection := connect(login)),
+        "is_primary": bool(connection.run({"hello": 1}).get("isWritablePrimary")),
         "drill": {"result": drill["result"], "time": drill["time"]} if drill else None,
     }
 

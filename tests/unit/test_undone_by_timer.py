@@ -1,4 +1,4 @@
-"""What is set for the time of a restart ends with it, whoever is killed."""
+"""A firewall rule for the time of a restart is removed after it, and by a timer if its shell is killed."""
 
 from __future__ import annotations
 
