@@ -5,8 +5,8 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 # With the ten slowest tests.
 PYTEST = $(BIN)/pytest --durations=10 $(PYTEST_OPTIONS)
-# A file at a time to one of the workers: its tests share a host.
-ON_HOSTS = --dist loadfile --no-loadscope-reorder
+# In the order of tests/e2e/conftest.py, whose scheduling it is.
+ON_HOSTS = --no-loadscope-reorder
 # Tests mostly wait for hosts: more workers than cores.
 WORKERS ?= 4
 # Debian ships venv apart from Python.
@@ -88,7 +88,7 @@ test-thorough: check  ## Everything: every fault drawn in full, on virtual machi
 	@$(BIN)/python -m slipway.lab.packages
 	@$(PYTEST) tests/unit -m thorough
 	@ulimit -Sn 1024; $(PYTEST) tests/e2e --verbose -n $(WORKERS) $(ON_HOSTS)
-	@$(MAKE) --no-print-directory test-faults
+	@$(MAKE) --no-print-directory test-faults FAULTS="-j 2"
 
 .PHONY: test-faults
 test-faults: .venv/.installed  ## Plant faults in a copy of the product; a test must catch each (FAULTS="--no-host -j 2")

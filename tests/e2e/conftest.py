@@ -10,8 +10,11 @@ import re
 import signal
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from slipway.lab import hosts, snapshots
 from slipway.lab.instance import Instance, folder_lock
@@ -24,16 +27,23 @@ os.environ["SLIPWAY_LAB"] = LAB
 # The longest modules start first, so that no worker is left with one at the end: first those whose thorough tests take
 # longest, which have no everyday test or one.
 ORDER = (
-    *("machine", "lab_machines", "servers", "upgrade_debian", "balanced", "database_servers", "replica_set"),
-    *("upgrades", "restore_elsewhere", "certificate_lifetimes", "sessions", "causes"),
-    *("readme", "readme_pyinfra", "kernel", "upgrade", "adoption", "agreement", "connection", "sites", "secrets"),
-    *("projects", "broken_release", "lockout", "drifts", "init", "release", "backup", "web_hardening"),
-    *("lab", "interrupted", "dependencies", "first_apply"),
+    *("agreement", "machine", "servers", "balanced", "database_servers", "upgrade_debian", "replica_set", "upgrades"),
+    *("restore_elsewhere", "sessions", "kernel", "readme", "readme_pyinfra"),
+    # A worker gets its next module early, so the one behind the emulated machine is short.
+    *("lock", "adoption", "connection", "upgrade", "secrets", "projects", "broken_release", "lockout", "init"),
+    *("release", "backup", "web_hardening", "lab", "interrupted", "dependencies", "first_apply"),
 )
 
 # Modules that leave a server unchanged share one: even seconds add up.
 SHARING = {
     *("first_apply", "inspect", "plan_report", "browser", "availability", "lock", "system_hardening", "on_server"),
+}
+
+# Modules that one worker runs, one after the other: of the first only one has the domain at a time (`owned_domain`),
+# and two emulated machines at once are slower than one after the other.
+IN_TURN = {
+    "domain": {"agreement", "certificate_lifetimes", "causes", "sites", "drifts", "growth", "certificates"},
+    "machine": {"machine", "lab_machines", "kernel"},
 }
 
 # The folder of this user's labs.
@@ -55,6 +65,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if os.geteuid() != 0:
         for item in items:
             item.add_marker(pytest.mark.skip("throwaway hosts need root"))
+
+
+class Scheduling(LoadFileScheduling):
+    """One worker runs all tests of a file, or of the files that take turns."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = str(super()._split_scope(nodeid))
+        name = Path(file).stem.removeprefix("test_")
+        return next((turn for turn, names in IN_TURN.items() if name in names), file)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
+    return Scheduling(config, log)
 
 
 def alone() -> int:

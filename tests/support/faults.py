@@ -212,11 +212,10 @@ def check_green(faults: list[Fault], copy: Copy, workers: int = 1) -> str:
 
 
 def run(faults: list[Fault], copies: list[Copy], tell: Callable[[Result], None]) -> None:
-    """Try all faults; those without a host run in parallel, one per copy."""
+    """Try all faults in parallel, one per copy: first those that need no host."""
     waiting: SimpleQueue[Fault] = SimpleQueue()
-    for fault in faults:
-        if not fault.host:
-            waiting.put(fault)
+    for fault in sorted(faults, key=lambda fault: fault.host):
+        waiting.put(fault)
 
     def work(copy: Copy) -> None:
         with suppress(Empty):
@@ -228,9 +227,6 @@ def run(faults: list[Fault], copies: list[Copy], tell: Callable[[Result], None])
         thread.start()
     for thread in threads:
         thread.join()
-    for fault in faults:
-        if fault.host:
-            tell(try_out(fault, copies[0]))
 
 
 # --- The command -----------------------------------------------------------------------------------------------------
@@ -254,7 +250,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help="only faults with this in their name")
     parser.add_argument("--list", action="store_true", help="show the faults, and run nothing")
     parser.add_argument("--no-host", action="store_true", help="only faults that tests without a host catch")
-    parser.add_argument("-j", type=int, default=1, metavar="N", help="so many side by side, of those without a host")
+    parser.add_argument("-j", type=int, default=1, metavar="N", help="so many side by side")
     options = parser.parse_args()
     faults = chosen(load(), options.names, options.no_host)
     if options.list or not faults:
@@ -288,8 +284,8 @@ def main() -> int:
     finally:
         for copy in copies:
             copy.end()
-        if any(fault.host for fault in faults):
-            copies[0].take_lab_down()
+            if any(fault.host for fault in faults):
+                copy.take_lab_down()
         shutil.rmtree(folder, ignore_errors=True)
     missed = [result for result in results if not result.test]
     print(
