@@ -75,7 +75,7 @@ check: .venv/.installed  ## Check style and types, and run the tests that need n
 
 .PHONY: unit
 unit: .venv/.installed
-	@$(PYTEST) tests/unit -m "not thorough" -n 3 --dist worksteal
+	@$(PYTEST) tests/unit -m "not thorough" -n 4 --dist worksteal
 
 .PHONY: test
 test: check  ## The same, and the everyday tests on throwaway hosts
