@@ -7,9 +7,12 @@ from slipway.ops.files import put_all
 from slipway.ops.templates import render
 from slipway.ops.units import know, service
 from slipway.settings.model import Settings
+from slipway.settings.system import System
 
 PACKAGES = ["unattended-upgrades"]
 RESTART = "/usr/local/lib/slipway/restart-updated"
+# Between the reboots of two servers: one boots within minutes, and a member of MongoDB's set has caught up by then.
+APART_MINUTES, DAY_MINUTES = 15, 24 * 60
 
 
 DRIFTS = {
@@ -30,10 +33,23 @@ def updates(settings: Settings) -> None:
     service(name="Enable the timer that installs updates", unit="apt-daily-upgrade.timer")
 
 
+def reboot_time(settings: Settings) -> str:
+    """When this server reboots, "HH:MM", "" for never. Of servers with one reboot_time each follows the one before it
+    in the inventory: rebooting at once they would take the site down, and MongoDB's majority."""
+    if not settings.reboot_time:
+        return ""
+    default = System.model_fields["reboot_time"].default
+    names = [peer.name for peer in settings.peers if peer.given.get("reboot_time", default) == settings.reboot_time]
+    before = names.index(settings.here.name) if settings.here and settings.here.name in names else 0
+    hours, minutes = map(int, settings.reboot_time.split(":"))
+    at = (60 * hours + minutes + before * APART_MINUTES) % DAY_MINUTES
+    return f"{at // 60:02}:{at % 60:02}"
+
+
 def files(settings: Settings) -> dict[str, str]:
     return {
         "/etc/apt/apt.conf.d/20auto-upgrades": render("updates/20auto-upgrades"),
-        "/etc/apt/apt.conf.d/52slipway": render("updates/52slipway", settings=settings),
+        "/etc/apt/apt.conf.d/52slipway": render("updates/52slipway", reboot_time=reboot_time(settings)),
         # needrestart would do this too, but depends on binutils.
         "/etc/systemd/system/apt-daily-upgrade.service.d/slipway.conf": render("updates/restart.conf", script=RESTART),
         RESTART: render("updates/restart"),

@@ -13,6 +13,7 @@ from typing import Any
 from pyinfra.api import Host
 
 from slipway.settings.inventory import ROLES
+from slipway.settings.renamed import renamed
 from slipway.settings.types import is_ipv4
 
 WHOLE = frozenset({"web", "app", "db"})
@@ -27,7 +28,8 @@ class Peer:
     roles: tuple[str, ...]
     # IPv4, "" where neither the settings nor the inventory name one.
     address: str
-    # Its settings as the inventory and group_data give them, unchecked, without defaults; no secret is among them.
+    # Its settings as the inventory and group_data give them, by their present names, unchecked, without defaults; no
+    # secret is among them.
     given: Mapping[str, Any] = field(default_factory=dict, repr=False)
     # Whether it is the host that knows them.
     is_here: bool = False
@@ -45,7 +47,7 @@ def _are_apart(one: Host, other: Host) -> bool:
 
 
 def _peer(host: Host, is_here: bool) -> Peer:
-    given = host.data.dict()
+    given = renamed(host.data.dict(), str).data
     places = (given.get("private_address"), given.get("ssh_hostname"), host.name)
     address = next((str(place) for place in places if place and is_ipv4(str(place))), "")
     return Peer(host.name, tuple(role for role in ROLES if role in host.groups), address, given, is_here)

@@ -42,7 +42,8 @@ class System(Section):
         str, matching(r"(([01]\d|2[0-3]):[0-5]\d)?", 'a time of day as "04:00", or "" for never')
     ] = "04:00"
     """When the server reboots if a security update requires it (a new kernel), in its own time zone: the next 04:00.
-    `""` for never: reboot manually. A user who is logged in at that time postpones it."""
+    `""` for never: reboot manually. A user who is logged in at that time postpones it. Of several servers with one time
+    each reboots a quarter of an hour after the one before it in the inventory."""
 
     extra_packages: list[Annotated[str, matching(r"[a-z0-9][a-z0-9.+-]+", "a Debian package's name")]] = Field([])
     """Further Debian packages to install."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from slipway.tasks import updates
+
 
 def test_security_updates_are_installed_automatically(server):
     assert server.host.package("unattended-upgrades").is_installed
@@ -21,7 +23,7 @@ def test_only_security_updates_are_installed_automatically(server):
 
 def test_a_required_reboot_has_its_time(server):
     shown = server.host.check_output("apt-config dump Unattended-Upgrade::Automatic-Reboot").splitlines()
-    at = server.settings.reboot_time
+    at = updates.reboot_time(server.settings)
     assert f'Unattended-Upgrade::Automatic-Reboot "{"true" if at else "false"}";' in shown
     if at:
         time = server.host.check_output("apt-config dump Unattended-Upgrade::Automatic-Reboot-Time")
