@@ -78,7 +78,7 @@ def files(settings: Settings) -> dict[str, str]:
 
 def values(settings: Settings, out: Collection[str]) -> dict[str, Any]:
     """The values of those templates, and of the others; `out` are the servers that get no requests."""
-    here, balancers, is_direct = settings.here, settings.peers_with("lb"), settings.is_behind and settings.lb_direct
+    here, balancers = settings.here, settings.peers_with("lb")
     return {
         "is_balancer": settings.is_balancer,
         "is_behind": settings.is_behind,
@@ -89,10 +89,10 @@ def values(settings: Settings, out: Collection[str]) -> dict[str, Any]:
         "all_headers": HEADERS,
         # In a site's second file, for visitors that do not come through the load balancer.
         "is_beside": False,
-        "is_direct": is_direct,
+        "is_direct": settings.is_direct,
         # Those that a challenge for a certificate may be meant for besides this host.
         "challenges": [peer.address for peer in balancers if not peer.is_here]
-        if is_direct or here in balancers
+        if settings.is_direct or here in balancers
         else [],
         "request_id": "$known_request_id" if settings.is_behind else "$request_id",
         "listen": f"{here.address}:{settings.lb_port}" if here and settings.is_behind else "",

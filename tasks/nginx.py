@@ -266,7 +266,7 @@ def configuration(
                 site_template, **{**values, **of_site(site), "is_behind": False, "is_beside": True}
             )
             for site in settings.all_sites
-            if settings.is_behind and settings.lb_direct
+            if settings.is_direct
         },
     }
 
@@ -298,7 +298,7 @@ def is_answered(settings: Settings, location: str) -> bool:
 def links(settings: Settings) -> dict[str, str]:
     """The links that enable the sites, by name."""
     names = ["default", *(site.site_name for site in settings.all_sites)]
-    if settings.is_behind and settings.lb_direct:
+    if settings.is_direct:
         names += [f"{site.site_name}{DIRECT}" for site in settings.all_sites]
     return {f"sites-enabled/{name}": f"../sites-available/{name}" for name in names}
 

@@ -139,9 +139,14 @@ class Settings(
         return bool(self.peers_with("lb") and self.here and "web" in self.here.roles)
 
     @property
+    def is_direct(self) -> bool:
+        """Whether it is one of these, and still serves visitors that come without the load balancer."""
+        return self.is_behind and self.lb_direct
+
+    @property
     def is_public(self) -> bool:
         """Whether visitors reach this host's Nginx, if it has one, without a load balancer before it."""
-        return not self.is_behind or self.lb_direct
+        return not self.is_behind or self.is_direct
 
     @property
     def web_ports(self) -> list[int]:
