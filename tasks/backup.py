@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 from pyinfra import host
 from pyinfra.api import operation
 
-from slipway.backups import chain, copying, exchange, mongo, oplog, restic, restoring, steps
+from slipway.backups import chain, copying, exchange, members, mongo, oplog, restic, restoring, steps
 from slipway.backups import host as backup_host
 from slipway.backups import program as backup_program
 from slipway.backups.host import CACHE, STATE, Facts
 from slipway.engine import notes
 from slipway.engine.components import Drift, component, component_step
-from slipway.facts import mongodb_protocol, mongodb_set
+from slipway.facts import mongodb_members, mongodb_protocol, mongodb_set
 from slipway.facts.base import Output
 from slipway.ops.commands import Commands
 from slipway.ops.files import put, put_all
@@ -23,7 +23,8 @@ from slipway.ops.templates import render
 from slipway.ops.units import know, service
 from slipway.secrets.store import MONGODB_ADMIN
 from slipway.settings.backup import secret_names
-from slipway.settings.members import backs_up
+from slipway.settings.balancing import AUTHORITY_FILE
+from slipway.settings.members import backs_up, has_certificates
 from slipway.settings.model import Settings
 from slipway.tasks.credentials import host_secrets
 from slipway.tasks.mongodb_set import member
@@ -36,7 +37,8 @@ KNOWN_HOSTS = "/etc/slipway-backup.known_hosts"
 UNITS = "/etc/systemd/system"
 SETTLE, NEEDS_SETTLED = "slipway-settle.service", "mongod.service.d/slipway-backup.conf"
 MODULES = (
-    *(chain, exchange, oplog, backup_host, restic, mongo, steps, restoring, copying, mongodb_protocol, mongodb_set),
+    *(chain, exchange, oplog, backup_host, restic, mongo, members, steps, restoring, copying),
+    *(mongodb_members, mongodb_protocol, mongodb_set),
 )
 
 
@@ -177,6 +179,7 @@ def facts(settings: Settings) -> Facts:
         check=settings.backup_check,
         anonymise=settings.backup_anonymise,
         seconds=settings.limits.ready,
+        authority=AUTHORITY_FILE if has_certificates(settings) else "",
     )
 
 

@@ -52,6 +52,8 @@ class Facts(NamedTuple):
     check: str
     anonymise: str
     seconds: int
+    # The certificate of the authority by which members of a replica set know each other, "" for a set without TLS.
+    authority: str = ""
 
 
 class Failed(Exception):

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
+from urllib.parse import quote
 
 from slipway.backups.chain import Moment
 from slipway.backups.host import Facts, Failed, last_lines, private_folder, secret, text_of
@@ -25,6 +26,8 @@ SYSTEMS_OWN = ("admin", "config", "local")
 # #mongodb-parameter-param.minSnapshotHistoryWindowInSeconds
 TOO_OLD = (239, 246)
 START_SECONDS = 60
+# A member's name and port.
+Address = tuple[str, int]
 
 
 class Server:
@@ -92,12 +95,13 @@ class Server:
         if moment:
             at = Typed(TIMESTAMP, timestamp(moment))
             concern = {"readConcern": {"level": "snapshot", "atClusterTime": at}}
-        return {f"{database}.{name}": self._hashed(database, name, concern) for database, name in self.collections()}
+        return {f"{database}.{name}": self.hashed(database, name, concern) for database, name in self.collections()}
 
-    def _hashed(self, database: str, name: str, concern: dict[str, Any]) -> list[Any]:
+    def hashed(self, database: str, name: str, concern: dict[str, Any] | None = None) -> list[Any]:
+        """The same for one collection."""
         count, digest = 0, hashlib.sha256()
         try:
-            for document in self.find(database, name, sort={"_id": 1}, batchSize=1000, **concern):
+            for document in self.find(database, name, sort={"_id": 1}, batchSize=1000, **(concern or {})):
                 count += 1
                 digest.update(document)
         except Refused as refusal:
@@ -113,26 +117,34 @@ class Refused(Failed):
         self.code = code
 
 
-def live(facts: Facts) -> Server:
-    """The site's MongoDB, as its administrator. Raises Failed."""
+def live(facts: Facts, member: Address | None = None) -> Server:
+    """The site's MongoDB, as its administrator: the one on this host, or another member of its replica set. Raises
+    Failed."""
+    address, port = member or (facts.address, facts.port)
     try:
-        connection = Connection(facts.address, facts.port, 300)
+        connection = Connection(address, port, 300, authority=facts.authority if member else "")
         is_in = connection.logs_in(facts.admin, text_of(secret(facts, ADMIN_PASSWORD)))
     except OSError as error:
-        raise Failed(f"MongoDB does not answer at {facts.address}:{facts.port}: {error}") from None
+        raise Failed(f"MongoDB does not answer at {address}:{port}: {error}") from None
     if not is_in:
         raise Failed(f"MongoDB rejects the password of {facts.admin}")
     return Server(connection)
 
 
+def uri(facts: Facts, member: Address | None = None) -> str:
+    """The same for MongoDB's tools, without the password."""
+    address, port = member or (facts.address, facts.port)
+    tls = f"&tls=true&tlsCAFile={quote(facts.authority, safe='')}" if member and facts.authority else ""
+    return f"mongodb://{facts.admin}@{address}:{port}/?authSource=admin&directConnection=true{tls}"
+
+
 @contextmanager
-def login_file(facts: Facts) -> Iterator[str]:
-    """A configuration file for MongoDB's tools with the address and password of the site's MongoDB."""
+def login_file(facts: Facts, place: str = "") -> Iterator[str]:
+    """A configuration file for MongoDB's tools with a URI, by default that of this host's MongoDB, and the password."""
     password = text_of(secret(facts, ADMIN_PASSWORD)).replace("\\", "\\\\").replace('"', '\\"')
-    uri = f"mongodb://{facts.admin}@{facts.address}:{facts.port}/?authSource=admin&directConnection=true"
     with private_folder() as folder:
         with open(f"{folder}/login", "w", encoding="utf-8") as file:
-            file.write(f'uri: "{uri}"\npassword: "{password}"\n')
+            file.write(f'uri: "{place or uri(facts)}"\npassword: "{password}"\n')
         yield f"{folder}/login"
 
 

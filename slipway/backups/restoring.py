@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
-from slipway.backups import chain, mongo, oplog
+from slipway.backups import chain, members, mongo, oplog
 from slipway.backups.chain import DRILL, Chosen, Moment, at
 from slipway.backups.exchange import exchange
 from slipway.backups.host import RUN, STATE, Facts, Failed, alone, change_state, run, tell, write
@@ -28,6 +28,7 @@ from slipway.facts.mongodb_set import begin
 
 # The size of a restored folder relative to the dump: it also has indexes and the journal.
 ROOM = 1.5
+MIB, SPARE_MIB = 2**20, 300
 
 
 class Found:
@@ -61,10 +62,7 @@ def rebuilt(facts: Facts, found: Found, folder: str) -> Iterator[mongo.Scratch]:
             f"backup {full.id} is of MongoDB {full.version}, this host has {version}: restore it with the same series"
             f" (mongodb_version), then upgrade"
         )
-    parent = os.path.dirname(folder)
-    free, need = shutil.disk_usage(parent).free, int(found.manifest["bytes"] * ROOM) + 300 * 2**20
-    if free < need:
-        raise Failed(f"{parent}: found {free // 2**20} MiB free, need {need // 2**20} MiB to restore next to the data")
+    _check_room(os.path.dirname(folder), found.manifest["bytes"] * ROOM)
     os.makedirs(RUN, mode=0o711, exist_ok=True)
     os.chmod(RUN, 0o711)  # noqa: S103  mongod finds its socket below it
     place = tempfile.mkdtemp(dir=RUN)
@@ -86,6 +84,13 @@ def rebuilt(facts: Facts, found: Found, folder: str) -> Iterator[mongo.Scratch]:
         with suppress(AttributeError):
             scratch.stop()
         shutil.rmtree(place, ignore_errors=True)
+
+
+def _check_room(folder: str, size: float) -> None:
+    """Raises Failed where there is no room for so many bytes."""
+    free, need = shutil.disk_usage(folder).free // MIB, int(size) // MIB + SPARE_MIB
+    if free < need:
+        raise Failed(f"{folder}: found {free} MiB free, need {need} MiB to restore next to the data")
 
 
 def _parts(found: Found, place: str, ends: list[Moment]) -> list[str]:
@@ -119,10 +124,10 @@ def _compare(recorded: dict[str, list[Any]], found: dict[str, list[Any]]) -> Non
 def restore(facts: Facts, found: Found, only: str, with_files: bool, with_secrets: bool) -> None:
     """Restore the databases. Raises Failed, with the site's data unchanged."""
     with alone("restore"):
-        if facts.replica_set:
-            _check_members(mongo.live(facts).ask({"hello": 1}), only)
+        members.settle(facts)
+        several = bool(facts.replica_set) and members.is_one_of_several(mongo.live(facts))
         folder = f"{facts.data}.restore"
-        if not only and os.path.ismount(facts.data):
+        if not only and not several and os.path.ismount(facts.data):
             raise Failed(
                 f"{facts.data} is a mount point, which can't be exchanged: move mongodb_data to a folder below it"
             )
@@ -131,37 +136,37 @@ def restore(facts: Facts, found: Found, only: str, with_files: bool, with_secret
                 if only:
                     _put_back(facts, scratch, only)
                     return
-                scratch.take_users(mongo.live(facts))
-                restored = scratch.fingerprint()
-            with _in_maintenance(facts):
-                with suppress(Failed):
-                    # So that the replaced data can be restored too.
-                    take_slices(facts, waits=True)
-                with alone("slice", SLICE_PATIENCE):
-                    if with_files:
-                        _files(found, facts)
-                    if with_secrets:
-                        _secrets(found, facts)
+                if several:
+                    _put_back_all(facts, found, scratch, with_files, with_secrets)
+                else:
+                    scratch.take_users(mongo.live(facts))
+                    restored = scratch.fingerprint()
+            if not several:
+                with _replacing(facts, found, with_files, with_secrets):
                     _exchange_data(facts, folder, restored)
-                    change_state(awaits=True, reached={}, long={})
         finally:
             shutil.rmtree(folder, ignore_errors=True)
     change_state(restored={"time": int(time.time()), "until": at(found.chosen.until[0])})
-    tell(f"Restored: the data of {at(found.chosen.until[0])}. The previous data are in {facts.data}.before-restore")
+    kept = "are in the backups" if several else f"are in {facts.data}.before-restore"
+    tell(f"Restored: the data of {at(found.chosen.until[0])}. The previous data {kept}")
     # A new full backup for the restored data.
     subprocess.run(["systemctl", "start", "--no-block", "slipway-backup.service"], check=False)
 
 
-def _check_members(hello: dict[str, Any], only: str) -> None:
-    """Of several members this one may be a secondary, and the others keep their data. Raises Failed."""
-    others = [name for name in (*hello.get("hosts", []), *hello.get("passives", [])) if name != hello.get("me")]
-    if others and not only:
-        raise Failed(
-            f"the replica set has further members, {', '.join(others)}, whose data would stay: take them out one by one"
-            " (slipway db remove), restore, and let them join anew (docs/scale.md)"
-        )
-    if others and not hello.get("isWritablePrimary"):
-        raise Failed(f"the primary is {hello.get('primary')}: let it hand over to this host (slipway db stepdown)")
+@contextmanager
+def _replacing(facts: Facts, found: Found, with_files: bool, with_secrets: bool) -> Iterator[None]:
+    """The site in maintenance, with a slice of what is replaced, and the files restored before the databases are."""
+    with _in_maintenance(facts):
+        with suppress(Failed):
+            # So that the replaced data can be restored too.
+            take_slices(facts, waits=True)
+        with alone("slice", SLICE_PATIENCE):
+            if with_files:
+                _files(found, facts)
+            if with_secrets:
+                _secrets(found, facts)
+            yield
+            change_state(awaits=True, reached={}, long={})
 
 
 @contextmanager
@@ -221,36 +226,28 @@ def _start(facts: Facts) -> None:
 
 
 def _put_back(facts: Facts, scratch: mongo.Scratch, only: str) -> None:
-    """Copy one database or collection into the running MongoDB: under another name first, renamed when complete.
-    Newer collections are kept."""
-    server, mine = mongo.live(facts), scratch.fingerprint()
-    wanted = [name for name in mine if name == only or name.startswith(f"{only}.")]
+    """Let one database or collection take its place in the running MongoDB. Newer collections are kept."""
+    there = members.present(scratch)
+    wanted = [name for name in there if name == only or name.startswith(f"{only}.")]
     if not wanted:
-        raise Failed(f"found no {only} in the backup; available: {', '.join(mine)}")
-    for name in wanted:
-        database, _, collection = name.partition(".")
-        beside = f"{collection}.slipway_restored"
-        server.ask({"drop": beside}, database) if (database, beside) in server.collections() else None
-        with mongo.login_file(facts) as login:
-            words = ["mongodump", "--quiet", "--uri", scratch.uri, "--archive", "--db", database]
-            dump = subprocess.Popen([*words, "--collection", collection], stdout=subprocess.PIPE)
-            into = ["--nsFrom", name, "--nsTo", f"{database}.{beside}", "--stopOnError"]
-            done = subprocess.run(
-                ["mongorestore", "--quiet", "--config", login, "--archive", *into],
-                stdin=dump.stdout,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            if dump.wait() or done.returncode:
-                raise Failed(f"copying {name} failed: {done.stderr.strip()[-300:]}")
-        copied = server.fingerprint().get(f"{database}.{beside}")
-        if copied != mine[name]:
-            server.ask({"drop": beside}, database)
-            raise Failed(f"{name}: the copy differs from the restored data; nothing was changed")
-        move = {"renameCollection": f"{database}.{beside}", "to": name, "dropTarget": True}
-        server.ask(move)
-        tell(f"{name}: {mine[name][0]} documents restored")
+        raise Failed(f"found no {only} in the backup; available: {', '.join(there)}")
+    members.copy_beside(facts, scratch, wanted)
+    members.replace_each(facts, wanted)
+    tell(f"{', '.join(wanted)}: restored")
+
+
+def _put_back_all(facts: Facts, found: Found, scratch: mongo.Scratch, with_files: bool, with_secrets: bool) -> None:
+    """Let all databases take their place in a replica set of several members. Newer collections go."""
+    members.check_kinds(scratch)
+    _check_room(facts.data, found.manifest["bytes"])
+    wanted = members.present(scratch)
+    members.copy_beside(facts, scratch, wanted)
+    with _replacing(facts, found, with_files, with_secrets):
+        members.replace_all(facts, wanted)
+        server = members.primary(facts).server
+        members.replace_views(server, scratch)
+        # The next backup reads this member.
+        members.catch_up(mongo.live(facts), server)
 
 
 def _files(found: Found, facts: Facts) -> None:

@@ -18,7 +18,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from slipway.backups import chain, mongo, oplog
+from slipway.backups import chain, members, mongo, oplog
 from slipway.backups.chain import FILES, FULL, MANIFEST, SLICE, Moment, at, moment_of, tag_of
 from slipway.backups.host import Busy, Facts, Failed, alone, change_state, last_lines, read_state, secret, tell, text_of
 from slipway.backups.restic import Repository, Writing, pump
@@ -59,6 +59,7 @@ def now(facts: Facts, anyway: bool = False) -> None:
     with alone("backup"):
         if not anyway and is_new():
             each(facts, _refuse_others)
+        members.hand_over(facts)
         _full(facts)
     take_slices(facts, waits=True)
     if facts.prunes:
@@ -180,6 +181,9 @@ def _dump(
 
 def take_slices(facts: Facts, waits: bool = False) -> None:
     """Store what was written since the last slice, for each repository."""
+    if read_state().get("exchanging"):
+        with suppress(Busy), alone("restore"):
+            members.settle(facts)
     with alone("slice", SLICE_PATIENCE if waits else 0):
         each(facts, partial(_slice, server=mongo.live(facts)))
 

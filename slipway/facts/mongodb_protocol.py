@@ -126,8 +126,9 @@ def bind_as_root(socket: _socket.socket) -> None:
 
 
 class Connection:
-    def __init__(self, address: str, port: int, seconds: int, from_root: bool = False) -> None:
-        """`address` is an IP address, or the path of a Unix socket. `from_root`: from a port that only root may use."""
+    def __init__(self, address: str, port: int, seconds: int, from_root: bool = False, authority: str = "") -> None:
+        """`address` is an IP address, a name with an IPv4 address, or the path of a Unix socket. `from_root`: from a
+        port that only root may use. `authority`: by TLS, with a certificate for `address` of this file's authority."""
         is_path = address.startswith("/")
         family = _socket.AF_UNIX if is_path else _socket.AF_INET6 if ":" in address else _socket.AF_INET
         self.socket = _socket.socket(family, _socket.SOCK_STREAM)
@@ -135,6 +136,12 @@ class Connection:
         if from_root and not is_path:
             bind_as_root(self.socket)
         self.socket.connect(address if is_path else (address, port))
+        if authority:
+            import ssl  # takes long, and few need it
+
+            context = ssl.create_default_context(cafile=authority)
+            plain: Any = self.socket
+            self.socket = context.wrap_socket(plain, server_hostname=address)
 
     def run(self, command: dict[str, Any], database: str = "admin") -> dict[str, Any]:
         """The answer to a command to a database."""

@@ -27,8 +27,8 @@ os.environ["SLIPWAY_LAB"] = LAB
 # The longest modules start first, so that no worker is left with one at the end: first those whose thorough tests take
 # longest, which have no everyday test or one.
 ORDER = (
-    *("agreement", "machine", "servers", "balanced", "database_servers", "upgrade_debian", "replica_set", "upgrades"),
-    *("restore_elsewhere", "sessions", "kernel", "readme", "readme_pyinfra"),
+    *("agreement", "machine", "servers", "balanced", "database_servers", "database_backups", "replica_set", "upgrades"),
+    *("upgrade_debian", "restore_elsewhere", "sessions", "kernel", "readme", "readme_pyinfra"),
     # A worker gets its next module early, so the one behind the emulated machine is short.
     *("lock", "adoption", "connection", "upgrade", "secrets", "projects", "broken_release", "lockout", "init"),
     *("release", "backup", "web_hardening", "lab", "interrupted", "dependencies", "first_apply"),

@@ -34,6 +34,7 @@ const site = db.getSiblingDB("codementee");
 site.orders.deleteMany({}); site.users.drop(); db.getSiblingDB("other").dropDatabase();
 """
 HASHES = """
+db.getMongo().setReadPref("secondaryPreferred");
 const found = {};
 for (const name of ["codementee", "other"]) found[name] = db.getSiblingDB(name).runCommand({ dbHash: 1 }).collections;
 found.indexes = db.getSiblingDB("codementee").orders.getIndexes().map((one) => one.name);

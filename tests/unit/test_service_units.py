@@ -154,8 +154,8 @@ def test_the_databases_files_are_where_they_were(settings_with):
     )
 
 
-def test_only_security_updates_are_installed_automatically(settings_with, tmp_path):
-    (tmp_path / "52slipway").write_text(render("updates/52slipway", settings=settings_with()))
+def test_only_security_updates_are_installed_automatically(tmp_path):
+    (tmp_path / "52slipway").write_text(render("updates/52slipway", reboot_time="04:00"))
     command = ["apt-config", "-c", tmp_path / "52slipway", "dump", "Unattended-Upgrade::Origins-Pattern"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     origins = [line.split('"')[1] for line in shown.splitlines() if "Origins-Pattern::" in line]

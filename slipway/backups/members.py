@@ -1,0 +1,226 @@
+"""A replica set of several members: what a backup and a restore do differently there.
+
+A backup reads a secondary. A restore can't exchange the data folder, as the other members would keep theirs: each
+collection is copied beside the present one, through the primary to all members, and takes its place when all copies are
+complete. An exchange of collections that is interrupted is taken back; `exchanging` in the state says how far it came.
+
+https://www.mongodb.com/docs/manual/reference/command/renameCollection/
+"""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from slipway.backups import mongo
+from slipway.backups.host import Facts, Failed, change_state, read_state, tell
+from slipway.backups.mongo import Scratch, Server
+from slipway.backups.oplog import ARRAY, DOCUMENT, elements
+from slipway.facts.mongodb_members import CATCH_UP_SECONDS, STEP_DOWN_SECONDS
+from slipway.facts.mongodb_protocol import Typed
+
+# A copy beside the present collection, and a present one that was moved aside, by the ends of their names.
+RESTORED, REPLACED = ".slipway_restored", ".slipway_replaced"
+# How long a set may take to have a primary, and a member to catch up with it.
+PATIENCE_SECONDS = 60
+
+
+class Place(NamedTuple):
+    """A member of the set, and how MongoDB's tools reach it."""
+
+    server: Server
+    uri: str
+
+
+def is_one_of_several(server: Server) -> bool:
+    hello = server.ask({"hello": 1})
+    return len([*hello.get("hosts", []), *hello.get("passives", [])]) > 1
+
+
+def primary(facts: Facts) -> Place:
+    """The member that accepts writes: this one, or another, by TLS where the members have certificates. Raises
+    Failed."""
+    here = mongo.live(facts)
+    hello = here.ask({"hello": 1})
+    if "setName" not in hello or hello.get("isWritablePrimary"):
+        return Place(here, mongo.uri(facts))
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not hello.get("primary"):
+        if time.monotonic() > end:
+            raise Failed("the replica set has no primary: see `slipway db status`")
+        time.sleep(0.5)
+        hello = here.ask({"hello": 1})
+    name, _, port = hello["primary"].rpartition(":")
+    return Place(mongo.live(facts, (name, int(port))), mongo.uri(facts, (name, int(port))))
+
+
+def hand_over(facts: Facts) -> None:
+    """Let another member become primary, so that a backup does not compete with the site's writes. Where none can,
+    stay."""
+    server = mongo.live(facts)
+    if not server.ask({"hello": 1}).get("isWritablePrimary") or not is_one_of_several(server):
+        return
+    try:
+        server.ask({"replSetStepDown": STEP_DOWN_SECONDS, "secondaryCatchUpPeriodSecs": CATCH_UP_SECONDS})
+    except Failed as failure:
+        tell(f"The backup reads the primary: {failure}")
+        return
+    _until(lambda: bool(server.ask({"hello": 1}).get("primary")))
+    tell("Handed over to another member: the backup reads a secondary")
+
+
+def catch_up(server: Server, to: Server) -> None:
+    """Wait until a member has what another one has now. Raises Failed."""
+    newest = to.newest()
+    if not _until(lambda: server.newest() >= newest):
+        raise Failed(f"this member is more than {PATIENCE_SECONDS} s behind the primary: see `slipway db status`")
+
+
+def _until(what: Callable[[], bool]) -> bool:
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not what():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.2)
+    return True
+
+
+# --- A restore -------------------------------------------------------------------------------------------------------
+
+
+def present(server: Server) -> list[str]:
+    """The collections as namespaces: "shop.orders"."""
+    return [f"{database}.{name}" for database, name in server.collections()]
+
+
+def copy_beside(facts: Facts, scratch: Scratch, wanted: Iterable[str]) -> None:
+    """Copy collections of the rebuilt data into the set under other names, and compare them. Raises Failed, with no
+    copy left."""
+    place = primary(facts)
+    try:
+        for name in wanted:
+            _copy(facts, place, scratch, name)
+            database, _, collection = name.partition(".")
+            original = scratch.hashed(database, collection)
+            if place.server.hashed(database, f"{collection}{RESTORED}") != original:
+                raise Failed(f"{name}: the copy differs from the restored data; nothing was changed")
+            tell(f"{name}: {original[0]} documents copied")
+    except BaseException:
+        _drop(place.server, lambda name: name.endswith(RESTORED))
+        raise
+
+
+def _copy(facts: Facts, place: Place, scratch: Scratch, name: str) -> None:
+    database, _, collection = name.partition(".")
+    _drop(place.server, lambda there: there == f"{name}{RESTORED}")
+    with mongo.login_file(facts, place.uri) as login:
+        words = ["mongodump", "--quiet", "--uri", scratch.uri, "--archive", "--db", database]
+        dump = subprocess.Popen([*words, "--collection", collection], stdout=subprocess.PIPE)
+        into = ["--nsFrom", name, "--nsTo", f"{name}{RESTORED}", "--stopOnError"]
+        done = subprocess.run(
+            ["mongorestore", "--quiet", "--config", login, "--archive", *into],
+            stdin=dump.stdout,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if dump.wait() or done.returncode:
+            raise Failed(f"copying {name} failed: {done.stderr.strip()[-300:]}")
+
+
+def replace_each(facts: Facts, wanted: Iterable[str]) -> None:
+    """Let copies take the place of collections while the site goes on: each at once, but not all of them together."""
+    server = primary(facts).server
+    for name in wanted:
+        _move(server, f"{name}{RESTORED}", name)
+
+
+def replace_all(facts: Facts, wanted: Iterable[str]) -> None:
+    """Let copies take the place of all collections, in maintenance. Raises Failed, with all as it was."""
+    server = primary(facts).server
+    there = [name for name in present(server) if not name.endswith((RESTORED, REPLACED))]
+    change_state(exchanging={"is_done": False, "new": [name for name in wanted if name not in there]})
+    try:
+        for name in there:
+            _move(server, name, f"{name}{REPLACED}")
+        for name in wanted:
+            _move(server, f"{name}{RESTORED}", name)
+        change_state(exchanging={"is_done": True, "new": []})
+    finally:
+        settle(facts)
+
+
+def settle(facts: Facts) -> None:
+    """Take back an exchange of collections that did not come to its end, and remove what one has left."""
+    exchanging = read_state().get("exchanging")
+    if not exchanging:
+        return
+    server = primary(facts).server
+    if not exchanging["is_done"]:
+        _drop(server, lambda name: name in exchanging["new"])
+        for name in [one for one in present(server) if one.endswith(REPLACED)]:
+            _move(server, name, name.removesuffix(REPLACED))
+        tell("The exchange of collections was taken back: the data are as before")
+    _drop(server, lambda name: name.endswith((RESTORED, REPLACED)))
+    change_state(exchanging=None)
+
+
+def _move(server: Server, name: str, to: str) -> None:
+    """Rename a collection, on a majority of the members."""
+    majority = {"writeConcern": {"w": "majority", "wtimeout": PATIENCE_SECONDS * 1000}}
+    server.ask({"renameCollection": name, "to": to, "dropTarget": True, **majority})
+
+
+def _drop(server: Server, is_meant: Callable[[str], bool]) -> None:
+    for database, collection in server.collections():
+        if is_meant(f"{database}.{collection}"):
+            server.ask({"drop": collection}, database)
+
+
+# --- Views -----------------------------------------------------------------------------------------------------------
+
+
+def check_kinds(scratch: Server) -> None:
+    """Raises Failed where there is a collection that MongoDB can't rename."""
+    databases = _databases(scratch)
+    if series := [f"{database}.{name}" for database in databases for name in _listed(scratch, database, "timeseries")]:
+        raise Failed(
+            f"{', '.join(series)}: time series, which MongoDB does not rename: they can be restored to a set of one"
+            " member alone (docs/scale.md)"
+        )
+
+
+def replace_views(server: Server, scratch: Server) -> None:
+    """Views hold no data: they are made anew, as they were."""
+    for database in {*_databases(server), *_databases(scratch)}:
+        wanted = _listed(scratch, database, "view")
+        for name, options in _listed(server, database, "view").items():
+            if wanted.get(name) == options:
+                del wanted[name]
+            else:
+                server.ask({"drop": name}, database)
+        for name, options in wanted.items():
+            given = {one.name: Typed(one.kind, one.value) for one in elements(options)}
+            server.ask({"create": name, **given}, database)
+
+
+def _databases(server: Server) -> list[str]:
+    listed = server.ask({"listDatabases": 1, "nameOnly": True})["databases"]
+    return [its["name"] for its in listed if its["name"] not in mongo.SYSTEMS_OWN]
+
+
+def _listed(server: Server, database: str, kind: str) -> dict[str, bytes]:
+    """The options, as BSON, of the collections of a kind: "view", "timeseries"."""
+    command: dict[str, Any] = {"listCollections": 1, "filter": {"type": kind}, "cursor": {"batchSize": 10**6}}
+    answer = _part(server.connection.answer(command, database), "cursor")
+    found = {}
+    for one in elements(_part(answer, "firstBatch")):
+        fields = {its.name: its for its in elements(one.value)}
+        found[fields["name"].value[4:-1].decode()] = fields["options"].value
+    return found
+
+
+def _part(document: bytes, name: str) -> bytes:
+    return next(one.value for one in elements(document) if one.name == name and one.kind in (DOCUMENT, ARRAY))
