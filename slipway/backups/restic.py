@@ -18,6 +18,10 @@ from slipway.backups.host import CACHE, Busy, Facts, Failed, last_lines, run, se
 PART = 2**20
 
 
+# What restic 0.14 to 0.18 say of files that are not what they were.
+DAMAGE = ("ciphertext verification failed", "does not match", "doesn't match", "unexpected EOF", "wrong data returned")
+
+
 class Repository:
     def __init__(self, facts: Facts, name: str) -> None:
         self.facts, self.name, self.place = facts, name, facts.repositories[name]
@@ -55,7 +59,7 @@ class Repository:
         try:
             return run(["restic", *self.options, *words], self.environment)
         except Failed as failure:
-            raise Failed(f"repository {self.name}: {_explained(str(failure))}") from None
+            raise Failed(f"repository {self.name}: {explained(str(failure))}") from None
 
     def snapshots(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = json.loads(self.run("snapshots", "--json", "--no-lock", "--tag", MARK)) or []
@@ -95,7 +99,7 @@ class Repository:
             check=False,
         )
         if done.returncode:
-            raise Failed(f"repository {self.name}: {_explained(last_lines(done.stderr.decode(errors='replace')))}")
+            raise Failed(f"repository {self.name}: {explained(last_lines(done.stderr.decode(errors='replace')))}")
         return done.stdout
 
     def reading(self, snapshot: str, name: str, errors: IO[bytes]) -> subprocess.Popen[bytes]:
@@ -116,13 +120,15 @@ def _kind(text: str) -> type[Failed]:
     return Busy if "already locked" in text else Failed
 
 
-def _explained(text: str) -> str:
+def explained(text: str) -> str:
+    """What restic says, with what to do."""
     hints = {
         "wrong password": "BACKUP_PASSWORD is not the one that the repository was created with",
         "no space left": "the disk of the repository is full",
         "already locked": "another restic uses it; the lock of a killed one expires after 30 minutes",
+        **dict.fromkeys(DAMAGE, "the repository is damaged (docs/runbooks.md)"),
     }
-    return "; ".join([text, *(hint for sign, hint in hints.items() if sign in text)])
+    return "; ".join([text, *dict.fromkeys(hint for sign, hint in hints.items() if sign in text)])
 
 
 class Writing:
@@ -172,7 +178,7 @@ class Writing:
                 self.failure = errors or f"restic ended with {self.process.returncode}"
         if self.failure:
             self.abandon()
-            raise _kind(self.failure)(f"repository {self.repository.name}: {_explained(self.failure)}")
+            raise _kind(self.failure)(f"repository {self.repository.name}: {explained(self.failure)}")
 
     def _errors(self) -> str:
         assert self.process.stderr

@@ -21,8 +21,8 @@ from typing import Any
 from slipway.backups import chain, members, mongo, oplog
 from slipway.backups.chain import DRILL, Chosen, Moment, at
 from slipway.backups.exchange import exchange
-from slipway.backups.host import RUN, STATE, Facts, Failed, alone, change_state, run, tell, write
-from slipway.backups.restic import Repository
+from slipway.backups.host import RUN, STATE, Facts, Failed, alone, change_state, last_lines, run, tell, write
+from slipway.backups.restic import Repository, explained
 from slipway.backups.steps import ARCHIVE, MANIFEST_FILE, OPLOG_FILE, SLICE_PATIENCE, repositories, signed, take_slices
 from slipway.facts.mongodb_set import begin
 
@@ -70,8 +70,7 @@ def rebuilt(facts: Facts, found: Found, folder: str) -> Iterator[mongo.Scratch]:
     try:
         scratch.start()
         tell(f"Restoring backup {full.id} from {found.repository.name}")
-        with open(f"{place}/errors", "wb") as errors:
-            scratch.load(found.repository.reading(full.dump, ARCHIVE, errors))
+        _load(scratch, found, f"{place}/errors")
         witness = full.witness if full.end <= full.witness <= found.chosen.until else None
         tell(f"Applying the oplog up to {at(found.chosen.until[0])}")
         parts = _parts(found, place, [*([witness] if witness else []), found.chosen.until])
@@ -84,6 +83,17 @@ def rebuilt(facts: Facts, found: Found, folder: str) -> Iterator[mongo.Scratch]:
         with suppress(AttributeError):
             scratch.stop()
         shutil.rmtree(place, ignore_errors=True)
+
+
+def _load(scratch: mongo.Scratch, found: Found, said: str) -> None:
+    """Restore the full backup; `said` is a file for restic's errors."""
+    with open(said, "w+b") as errors:
+        try:
+            scratch.load(found.repository.reading(found.chosen.full.dump, ARCHIVE, errors))
+        except Failed as failure:
+            errors.seek(0)
+            why = explained(last_lines(errors.read().decode(errors="replace")))
+            raise Failed(f"repository {found.repository.name}: {failure}\n{why}".strip()) from None
 
 
 def _check_room(folder: str, size: float) -> None:

@@ -16,6 +16,9 @@ from support.waiting import wait_until
 KEPT = "/var/lib/mongodb.before-restore"
 
 
+FILL = 'db.getSiblingDB("codementee").fill.insertOne({ n, t });'
+
+
 @pytest.fixture(scope="module", autouse=True)
 def backed_up(server: LabHost) -> None:
     switch_on(server)
@@ -128,6 +131,72 @@ def test_a_wrong_password_and_a_repository_out_of_reach_are_reported(server: Lab
     # Writes made meanwhile are in the next slice.
     server.ssh(f"{PROGRAM} slice")
     assert lists(server)["gaps"] == gaps
+
+
+@pytest.mark.thorough
+def test_a_repository_whose_disk_is_full_keeps_no_other_from_its_backup(server: LabHost) -> None:
+    # On a disk of its own.
+    server.ssh("mkdir -p /srv/small; mount -t tmpfs -o size=40m tmpfs /srv/small")
+    both = ("--data", f'backup_repositories={{"near": "{PLACE}", "small": "/srv/small/backup"}}')
+    try:
+        server.apply(*both)
+        assert server.slipway("backup", "now", "lab", *both).returncode == 0
+        server.ssh("head -c 30M /dev/urandom > /srv/small/uploads; dd if=/dev/zero of=/srv/small/rest bs=1M || :")
+        server.ssh(mongosh('db.getSiblingDB("codementee").fill.insertOne({ text: "x".repeat(5e6) })'))
+        before = len(lists(server)["backups"])
+        done = server.slipway("backup", "now", "lab", *both)
+        assert done.returncode == 1
+        assert "repository small: " in done.stderr
+        assert "the disk of the repository is full" in done.stderr
+        assert len(lists(server)["backups"]) == before + 1
+        assert "failed: repository small" in server.slipway("status", "lab", *both).stdout
+        server.ssh("rm /srv/small/rest /srv/small/uploads")
+        done = server.slipway("backup", "now", "lab", *both)
+        assert done.returncode == 0, done.stderr
+        assert "failed" not in server.ssh(f"{PROGRAM} tell backup")
+    finally:
+        server.apply(*ON)
+        server.ssh("umount /srv/small")
+    assert server.plan(*ON) == []
+
+
+@pytest.mark.thorough
+def test_a_damaged_repository_is_named_and_takes_the_place_of_nothing(server: LabHost) -> None:
+    server.ssh(f"{PROGRAM} slice")
+    before = hashes(server)
+    # One byte of each pack of data.
+    spoil = "printf x | dd of=$file bs=1 seek=40 conv=notrunc status=none"
+    server.ssh(f"cp -a {PLACE} {PLACE}.well; for file in {PLACE}/data/*/*; do chmod u+w $file; {spoil}; done")
+    server.ssh("rm -rf /var/cache/slipway-backup/*")
+    try:
+        for words in (("restore", "--yes"), ("backup", "check")):
+            done = server.slipway(*words, "lab", *ON)
+            assert done.returncode == 1
+            assert "repository near: " in done.stderr
+            assert "the repository is damaged (docs/runbooks.md)" in done.stderr
+        assert hashes(server) == before
+        assert server.is_healthy()
+        # As the runbook says.
+        server.ssh(f"mv {PLACE} {PLACE}.damaged")
+        slipway(server, "backup", "now")
+        assert "Restored" in slipway(server, "restore", "--yes")
+        assert hashes(server) == before
+    finally:
+        server.ssh(f"rm -rf {PLACE} {PLACE}.damaged; mv {PLACE}.well {PLACE}; rm -rf /var/cache/slipway-backup/*")
+    slipway(server, "backup", "now")
+
+
+@pytest.mark.thorough
+def test_a_dump_of_a_mongodb_that_dies_never_counts(server: LabHost) -> None:
+    server.ssh(mongosh(f'const t = "x".repeat(1e6); for (let n = 0; n < 60; n++) {FILL}'))
+    before = lists(server)["backups"]
+    kill = "until pgrep -x mongodump > /dev/null; do sleep 0.05; done; sleep 0.5; pkill -KILL -x mongod"
+    said = server.ssh(f"{PROGRAM} now 2>&1 & {kill}; wait")
+    assert "mongodump ended with" in said
+    server.wait_until_healthy()
+    assert lists(server)["backups"] == before
+    slipway(server, "backup", "now")
+    assert len(lists(server)["backups"]) == len(before) + 1
 
 
 @pytest.mark.thorough

@@ -213,6 +213,34 @@ def test_a_primary_that_others_do_not_hear_of_for_a_minute_loses_no_acknowledged
     assert several.plan() == []
 
 
+def test_a_primary_whose_disk_is_full_loses_no_acknowledged_write(
+    several: DatabaseServers, say: Callable[[str], None]
+) -> None:
+    grown(several)
+    hand_over_from(several, several.first)  # the writer's host stays
+    primary = several.primary()
+    assert primary
+    # On a small disk it gets all data anew.
+    small = "mount -t tmpfs -o size=700m,uid=$(id -u mongodb),gid=$(id -g mongodb),mode=750 tmpfs /var/lib/mongodb"
+    primary.ssh(f"systemctl stop mongod; {small}; systemctl start mongod")
+    wait_until("all members are well", several.are_well)
+    while several.primary() != primary:
+        several.must("db", "stepdown", "--yes")
+        wait_until("all members are well", several.are_well)
+    several.start_writing("full")
+    time.sleep(5)
+    primary.ssh("dd if=/dev/zero of=/var/lib/mongodb/fill bs=1M 2> /dev/null || :")
+    wait_until("there is another primary", lambda: several.primary() not in (None, primary))
+    time.sleep(5)
+    wrote = several.stop_writing("full")
+    say(f"disk full: {wrote['acknowledged']} writes, {wrote['lost']} lost, paused for {wrote['longest']:.1f} s")
+    assert wrote["lost"] == 0
+    assert wrote["acknowledged"] > 1000
+    primary.ssh("systemctl stop mongod; umount /var/lib/mongodb; systemctl reset-failed mongod; systemctl start mongod")
+    wait_until("all members are well", several.are_well)
+    assert several.plan() == []
+
+
 def test_a_member_goes_and_comes_back(several: DatabaseServers) -> None:
     grown(several)
     third = several.hosts[2]
