@@ -19,6 +19,7 @@ from slipway.engine.errors import RunFailed, failing, in_words
 from slipway.engine.outcome import Change
 from slipway.engine.session import Session
 from slipway.facts.mongodb import program
+from slipway.ops.packages import UNATTENDED
 from slipway.secrets.store import MONGODB_ADMIN
 from slipway.settings.members import is_several
 from slipway.settings.model import Settings
@@ -135,7 +136,7 @@ def given_of(settings: Settings, host: Host, components: list[Component], with_m
 
 def asked(step: str, given: Mapping[str, Any]) -> str:
     """The command of a step of the program on a host."""
-    return program(host_program, step, json.dumps(given))
+    return f"{UNATTENDED} {program(host_program, step, json.dumps(given))}"
 
 
 def look(session: Session, given: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -19,8 +19,13 @@ from slipway.settings import limits
 # Lists are refreshed only before an installation: a refresh on every run would be a change on every run.
 # Error-Mode=any, as apt-get update otherwise reports success without a network.
 APT_UPDATE = "apt-get update -q -o APT::Update::Error-Mode=any"
+# Nobody is there to answer debconf, apt-listbugs and apt-listchanges; and needrestart, where a server has it, would
+# restart services after each installation.
+UNATTENDED = (
+    "DEBIAN_FRONTEND=noninteractive APT_LISTBUGS_FRONTEND=none APT_LISTCHANGES_FRONTEND=none NEEDRESTART_SUSPEND=1"
+)
 APT_INSTALL = (
-    "DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends"
+    f"{UNATTENDED} apt-get install -y -q --no-install-recommends"
     " -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold"
 )
 APT_LISTS = "/var/lib/apt/lists"
@@ -106,7 +111,7 @@ rm -rf {PARTS}; {is_there} || touch {REFRESHED}"""
 # After an interrupted apt command, apt refuses everything until dpkg is reconfigured. Packages that were being unpacked
 # must be reinstalled.
 FINISH = (
-    f"dpkg --configure -a; broken=$({BROKEN_PACKAGES} | cut -d= -f2);"
+    f"{UNATTENDED} dpkg --force-confdef --force-confold --configure -a; broken=$({BROKEN_PACKAGES} | cut -d= -f2);"
     f' [ -z "$broken" ] || {APT_INSTALL} --reinstall $broken'
 )
 
