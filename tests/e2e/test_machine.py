@@ -52,7 +52,10 @@ def test_an_apply_resumes_after_repeated_power_cuts(machine, say):
     for operation, then in POWER_CUTS:
         apply = machine.start("apply", "lab", "--yes", "--verbose")
         apply.wait_for_operation(operation)
-        machine.ssh(f"timeout 600 sh -c 'until {then} > /dev/null; do sleep 0.2; done'")
+        reached = machine.ssh(
+            f"timeout 600 sh -c 'until {then} > /dev/null; do sleep 0.2; done' && echo yes", check=False
+        )
+        assert reached == "yes", f"{operation}, then {then}: not within 600 s; {apply.lines[-20:]} {apply.end()}"
         before = boot_id(machine)
         cut_off(machine)
         assert apply.end()[0] == 1, "it was over before the cut: the test has nothing to observe"
