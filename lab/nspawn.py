@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import subprocess
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -127,7 +128,10 @@ class Nspawn:
         self.lab.stop(f"host/{name}")
         machine = machine_name(self.lab, name)
         port = Path("/sys/class/net") / port_name(machine)
-        # The kernel removes the port shortly after the last process of the host's network namespace.
+        # The kernel would remove the port with the host's network namespace, which connections to other hosts that end
+        # now may keep for minutes.
+        if port.exists():
+            subprocess.run(["ip", "link", "delete", port.name], check=False, capture_output=True)
         wait_until("Take the host off the bridge", lambda: not port.exists(), 60)
         wait_until("Take away the host's control groups", lambda: all(map(_removed, cgroups_of(machine))), 60)
         remove(NSPAWN_RUN / "propagate" / machine)

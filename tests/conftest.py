@@ -25,6 +25,20 @@ def pytest_configure(config: pytest.Config) -> None:
     in which nothing is going to happen for a deadlock."""
     if hasattr(config, "workerinput"):
         gevent.spawn(gevent.sleep, 10**6)
+    elif config.option.verbose > 0:
+        config.pluginmanager.register(FailuresAtOnce(config))
+
+
+class FailuresAtOnce:
+    """Shows each failure as it happens, which a long run tells hours later."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            terminal = self.config.pluginmanager.get_plugin("terminalreporter")
+            terminal.write_line(f"\n{report.longreprtext}")
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

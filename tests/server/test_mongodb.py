@@ -154,7 +154,8 @@ def test_it_is_a_replica_set_that_accepts_writes(server):
     for member in hello["hosts"]:
         name = member.rpartition(":")[0]
         reached = server.host.check_output(f"getent ahostsv4 {shlex.quote(name)}").split()[0]
-        assert reached == dict(names(settings))[name]
+        # A set that was there keeps the name that it has.
+        assert reached == dict(names(settings)).get(name, settings.mongodb_local)
     key = server.host.file("/etc/mongod.keyfile")
     assert (key.user, key.group, key.mode) == ("mongodb", "mongodb", 0o400)
 
