@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import signal
 import subprocess
 import tempfile
@@ -98,7 +99,9 @@ def run(command: Sequence[str], environment: Mapping[str, str] | None = None, **
 
 
 def last_lines(text: str, number: int = 5) -> str:
-    return "\n".join(text.strip().splitlines()[-number:])
+    """The last lines, without a stack trace of a program in Go: functions, and below each its place."""
+    said = re.sub(r"^\S.*\n\s+\S+\.(go|s):\d+\n?", "", text.strip(), flags=re.MULTILINE)
+    return "\n".join(said.splitlines()[-number:])
 
 
 @contextmanager

@@ -62,10 +62,19 @@ def hand_over(facts: Facts) -> None:
     server = mongo.live(facts)
     if not server.ask({"hello": 1}).get("isWritablePrimary") or not is_one_of_several(server):
         return
-    try:
-        server.ask({"replSetStepDown": STEP_DOWN_SECONDS, "secondaryCatchUpPeriodSecs": CATCH_UP_SECONDS})
-    except Failed as failure:
-        tell(f"The backup reads the primary: {failure}")
+    refusals: list[str] = []
+
+    def is_done() -> bool:
+        try:
+            server.ask({"replSetStepDown": STEP_DOWN_SECONDS, "secondaryCatchUpPeriodSecs": CATCH_UP_SECONDS})
+        except Failed as refusal:
+            # Who was primary a moment ago is not electable yet.
+            refusals.append(str(refusal))
+            return False
+        return True
+
+    if not _until(is_done):
+        tell(f"The backup reads the primary: {refusals[-1]}")
         return
     _until(lambda: bool(server.ask({"hello": 1}).get("primary")))
     tell("Handed over to another member: the backup reads a secondary")

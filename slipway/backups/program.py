@@ -123,7 +123,8 @@ def main(step: str = "--help", *words: str) -> int:
         print(busy, file=sys.stderr, flush=True)
         return 0 if step == "slice" else 1
     except (Failed, ValueError) as failure:
-        print(failure, file=sys.stderr, flush=True)
+        # One line: who asked from elsewhere is shown the last one.
+        print("; ".join(str(failure).splitlines()), file=sys.stderr, flush=True)
         return 1
     return 0
 

@@ -87,7 +87,7 @@ def test_one_collection_is_restored_and_the_others_stay(server: LabHost) -> None
     assert "two" in after
     done = server.slipway("restore", "lab", *ON, "--only", "codementee.never", "--yes")
     assert done.returncode == 1
-    assert "found nothing of codementee.never" in done.stderr
+    assert "found no codementee.never in the backup" in done.stderr
 
 
 @pytest.mark.thorough

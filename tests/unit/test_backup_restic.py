@@ -7,8 +7,8 @@ import os
 
 import pytest
 
-from slipway.backups.host import Facts, Failed
-from slipway.backups.restic import Repository, pump
+from slipway.backups.host import Facts, Failed, last_lines
+from slipway.backups.restic import Repository, explained, pump
 
 RESTIC = """#!/bin/sh
 # A snapshot is there when the input has come to its end, as with restic itself.
@@ -91,3 +91,17 @@ def test_sftp_uses_its_own_key_and_the_host_keys_that_are_set(repository, tmp_pa
     assert option.startswith(f"sftp.command=ssh -i {tmp_path}/BACKUP_SSH_KEY -o IdentitiesOnly=yes")
     assert "-o UserKnownHostsFile=/etc/known -o StrictHostKeyChecking=yes " in option
     assert option.endswith(" backup@backup.example -s sftp")
+
+
+def test_a_stack_trace_hides_no_reason():
+    said = """\
+write /srv/backup/locks/ab12: no space left on device
+github.com/restic/restic/internal/backend/local.(*Local).Save
+\tgithub.com/restic/restic/internal/backend/local/local.go:147
+runtime.goexit
+\truntime/asm_amd64.s:1594
+unable to create lock in backend
+"""
+    wanted = "write /srv/backup/locks/ab12: no space left on device\nunable to create lock in backend"
+    assert last_lines(said) == wanted
+    assert explained(last_lines(said)) == f"{wanted}; the disk of the repository is full"
