@@ -108,12 +108,13 @@ def _port(port: Port, then: Port, known: Known) -> Fate:
         return Fate(verdict="replace", reason=f"the backend listens on {known.settings.backend_listen}")
     if port.past_ufw:
         return Fate(verdict="keep", reason="UFW's rules do not apply: the container's rules precede them")
-    if then.reach == port.reach:
+    if (then.reach, then.reach_by) == (port.reach, port.reach_by):
         return KEEP
     if then.reach == "closed":
         name = f"{port.port}/{port.protocol}"
         return Fate(verdict="remove", reason=f"the firewall will block it: firewall_allow lacks {name}")
-    return Fate(verdict="keep", reason=f"from outside it will be {then.reach}")
+    will_be = ", ".join(f"{one} by IPv{version}" for version, one in then.reach_by.items()) or then.reach
+    return Fate(verdict="keep", reason=f"from outside it will be {will_be}")
 
 
 def _database(server: DatabaseServer, known: Known) -> Fate | None:

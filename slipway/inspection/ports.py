@@ -65,8 +65,10 @@ def judge(found: Sequence[Port], rules: str, addresses: Sequence[str]) -> None:
         if not public:
             port.reach = "local"
         elif is_known:
-            judged = [_judge(port, version, tables[version], native, addresses) for version in port.versions]
-            port.reach, port.past_ufw = _widest([one for one, _ in judged]), any(past for _, past in judged)
+            judged = {version: _judge(port, version, tables[version], native, addresses) for version in port.versions}
+            by = {version: one for version, (one, _) in judged.items()}
+            port.reach, port.past_ufw = _widest([*by.values()]), any(past for _, past in judged.values())
+            port.reach_by = by if len({*by.values()}) > 1 else {}
 
 
 def _judge(

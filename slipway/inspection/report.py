@@ -64,6 +64,8 @@ class Port(Thing):
     """"" if it is not visible."""
     unit: str = ""
     reach: Reach = "unknown"
+    reach_by: dict[int, Reach] = {}
+    """By version of IP, where they differ; `reach` is the widest then."""
     past_ufw: bool = False
     """Published by a container, whose rules precede UFW's."""
 

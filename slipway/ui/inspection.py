@@ -120,13 +120,19 @@ REACHES = {
 def _ports(report: Report) -> Iterator[Row]:
     for port in report.ports:
         # Without root's rights nothing is known of the firewall.
-        reach = "" if report.without_root and port.reach == "unknown" else REACHES[port.reach]
-        versions = "IPv4 and IPv6" if port.versions == [4, 6] else "".join(f"IPv{one}" for one in port.versions)
         where = "" if port.reach == "local" else _listed([one for one in port.addresses if one not in ALL_ADDRESSES])
-        text = _joined(_program(port), f"{versions} {where}".strip(), reach)
+        versions = " and ".join(f"IPv{one}" for one in port.versions)
+        text = _joined(_program(port), f"{versions} {where}".strip(), _reach(port, bool(report.without_root)))
         exposed = port.reach == "open" and _is_sensitive(port, report)
         warning = "a database that everybody reaches" if exposed else ""
         yield Row(f"{port.port}/{port.protocol}", text, port.fate, warning)
+
+
+def _reach(port: Port, without_root: bool) -> str:
+    if port.reach_by:
+        return ", ".join(f"IPv{version} {REACHES[one]}" for version, one in port.reach_by.items())
+    # Without root's rights nothing is known of the firewall.
+    return "" if without_root and port.reach == "unknown" else REACHES[port.reach]
 
 
 def _program(port: Port) -> str:

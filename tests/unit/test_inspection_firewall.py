@@ -6,8 +6,9 @@ import pytest
 
 from slipway.inspection import ports, reach
 from slipway.inspection.reach import Packet, follow, iptables
-from slipway.inspection.report import Port
+from slipway.inspection.report import Port, Report
 from slipway.tasks.firewall import expected_rules
+from slipway.ui import inspection
 from support import recorded
 
 OWN = ("10.213.3.10",)
@@ -36,7 +37,11 @@ def test_a_port_behind_ufw(number, expected):
 
 def test_a_rule_for_one_version_of_ip_is_for_that_alone():
     assert judged(UFW, 9999, versions=(6,)) == "closed", "the owner's rule is one of iptables"
-    assert judged(UFW, 9999, versions=(4, 6)) == "open"
+    one = port(9999, versions=(4, 6))
+    ports.judge([one], UFW, OWN)
+    assert (one.reach, one.reach_by) == ("open", {4: "open", 6: "closed"})
+    (row,) = inspection._ports(Report.model_construct(ports=[one], databases=[], without_root=False))
+    assert row.text == "x; IPv4 and IPv6; IPv4 open to all, IPv6 closed by the firewall"
 
 
 def test_a_loopback_port_is_not_reachable_and_without_rules_reach_is_unknown():
