@@ -284,8 +284,8 @@ def test_an_apply_whose_connection_is_cut_is_reported_and_the_next_one_converges
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.8])
 def test_a_host_that_stalls_is_reported_after_a_timeout(between, server, proxy, share):
     words = ("plan", "lab", "--data", "timeout_scale=0.05")
-    # The first plan after a failed one has no cache, and more to ask.
-    for _ in range(2):
+    # The first plans after a failed one have no cache, and more to ask.
+    for _ in range(3):
         proxy.start()
         between.slipway(*words)
     proxy.start(*[("hang", int(proxy.carried[0] * share))] * 20)

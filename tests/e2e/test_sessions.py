@@ -128,7 +128,7 @@ def test_apply_and_verify_work_with_any_shell_of_the_administrator(hostile, shel
 @pytest.mark.parametrize("way", ["slipway", "pyinfra"])
 def test_a_bare_server_with_umask_077_gets_the_modes_of_any_other(server, way):
     """Compares everything that an apply creates."""
-    bare = bring_up("umask")
+    bare = bring_up(f"umask{way}")
     try:
         # pyinfra would read printed text as answers.
         bare.ssh(SESSION if way == "slipway" else f"{UMASK}; cp /root/.bashrc /etc/skel/.bashrc")
