@@ -12,6 +12,7 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from slipway.backups import mongo
@@ -117,7 +118,8 @@ def copy_beside(facts: Facts, scratch: Scratch, wanted: Iterable[str]) -> None:
                 raise Failed(f"{name}: the copy differs from the restored data; nothing was changed")
             tell(f"{name}: {original[0]} documents copied")
     except BaseException:
-        _drop(place.server, lambda name: name.endswith(RESTORED))
+        with suppress(Failed, OSError):
+            _drop(place.server, lambda name: name.endswith(RESTORED))
         raise
 
 

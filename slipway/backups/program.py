@@ -122,7 +122,7 @@ def main(step: str = "--help", *words: str) -> int:
         # The next slice covers this one.
         print(busy, file=sys.stderr, flush=True)
         return 0 if step == "slice" else 1
-    except (Failed, ValueError) as failure:
+    except (Failed, ValueError, OSError) as failure:
         # One line: who asked from elsewhere is shown the last one.
         print("; ".join(str(failure).splitlines()), file=sys.stderr, flush=True)
         return 1
