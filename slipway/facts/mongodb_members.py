@@ -210,8 +210,25 @@ def leave(member: Member) -> None:
         step_down(member)
 
 
+def thaw(member: Member) -> None:
+    """Let the other members become primary, those too that have just handed over: MongoDB hands over to any of them,
+    and if that one may not yet, nobody is primary until an election after 10 s."""
+    for one in member.config()["members"]:
+        address, _, port = one["host"].rpartition(":")
+        if one["host"] == member.hello.get("me"):
+            continue
+        try:
+            connection = Connection(address, int(port), CATCH_UP_SECONDS)
+            if log_in(connection, member.keyfile):
+                connection.run({"replSetFreeze": 0})
+        except OSError:
+            # One that is down is no candidate.
+            continue
+
+
 def step_down(member: Member) -> None:
     member.log_in()
+    thaw(member)
     command = {"replSetStepDown": STEP_DOWN_SECONDS, "secondaryCatchUpPeriodSecs": CATCH_UP_SECONDS}
     asked(member.connection, command)
     if not until(lambda: member.now() == "secondary", member.seconds):

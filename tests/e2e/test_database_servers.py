@@ -144,6 +144,20 @@ def hand_over_from(several: DatabaseServers, host: LabHost) -> None:
         wait_until("all members are well", several.are_well)
 
 
+def test_a_primary_hands_over_again_and_again(several: DatabaseServers, say: Callable[[str], None]) -> None:
+    grown(several)
+    several.start_writing("handed")
+    for _ in range(10):
+        before = several.primary()
+        several.must("db", "stepdown", "--yes")
+        assert several.primary() not in (None, before)
+    wrote = several.stop_writing("handed")
+    say(f"10 hand-overs: {wrote['acknowledged']} writes, longest pause {wrote['longest']:.1f} s")
+    assert (wrote["lost"], wrote["errors"]) == (0, 0)
+    # An election without a hand-over begins after 10 s.
+    assert wrote["longest"] <= 9
+
+
 def test_plain_pyinfra_restarts_them_in_turn_too(several: DatabaseServers) -> None:
     grown(several)
     several.start_writing("plain")

@@ -31,6 +31,8 @@ class Set:
         self.collections: dict[str, int] = {}
         self.foreign: dict[str, dict] = {}
         self.rejects: set[str] = set()
+        # Who may become primary, whatever it did a moment ago.
+        self.thawed: set[str] = set()
 
     @staticmethod
     def member(number: int, name: str, votes: bool = True) -> dict:
@@ -81,7 +83,11 @@ class Connection:
             return {"ok": 1, "tlsMode": "preferTLS"}
         if name == "rotateCertificates":
             its.steps.append("rotate")
+        if name == "replSetFreeze":
+            assert (self.name != its.primary, command[name]) == (True, 0)
+            its.thawed.add(self.name)
         if name == "replSetStepDown":
+            assert its.thawed == {*its.names} - {its.primary} - its.down
             its.primary = next(one for one in its.names if one not in {*its.down, its.primary})
             its.steps.append("step down")
         if name == "replSetReconfig":
