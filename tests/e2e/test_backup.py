@@ -245,6 +245,8 @@ def test_a_lost_server_is_restored_on_a_fresh_host(server: LabHost, fresh_server
     fresh_server.ssh("base64 -d /srv/backup.tar.64 | tar -x -C /srv; rm /srv/backup.tar.64")
     began = time.monotonic()
     fresh_server.apply(*ON)
+    is_active = "systemctl is-active slipway-backup"
+    wait_until("the first backup has failed", lambda: fresh_server.ssh(is_active, check=False) == "failed")
     # Its own empty databases must not become the newest backup.
     done = fresh_server.slipway("backup", "now", "lab", *ON)
     assert "found another server's backups" in done.stderr

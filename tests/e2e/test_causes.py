@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from collections.abc import Iterator
@@ -100,7 +101,9 @@ def test_why_a_challenge_has_failed_is_reported_with_what_to_do(server, owned_do
     # A new account has no validation that the ACME server could reuse.
     gone = "rm -rf /etc/letsencrypt/live /etc/letsencrypt/renewal /etc/letsencrypt/archive /etc/letsencrypt/accounts"
     server.ssh(f"{gone}; iptables -I INPUT -p tcp --dport 80 -j REJECT")
-    done = server.slipway("apply", "lab", "--yes")
+    # A plan would refuse it.
+    rule = "iptables -A INPUT -p tcp -m tcp --dport 80 -j REJECT --reject-with icmp-port-unreachable"
+    done = server.slipway("apply", "lab", "--yes", "--data", f"adopt_without={json.dumps([rule])}")
     server.ssh("iptables -D INPUT 1")
     assert done.returncode == 1
     assert "Type:   connection" in done.stderr
