@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Collection, Iterator, Sequence
 
+from slipway.facts.apt import WITHOUT_CACHE
 from slipway.facts.earlier import FIREWALLS
 
 # Packages and Slipway write here.
@@ -41,7 +42,7 @@ export LC_ALL=C
 # Where apt's cache of its lists is older than these, apt would write it.
 cache=; [ -n "$(find /var/cache/apt/pkgcache.bin)" ] &&
   [ -z "$(find {STATE_OF_APT} -newer /var/cache/apt/pkgcache.bin -print -quit)" ] ||
-  cache='-o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache='
+  cache='{WITHOUT_CACHE}'
 policy=$(apt-cache $cache policy {names} | awk '
   /^[^ ]/ {{name = substr($1, 1, length($1) - 1); none = 0}}
   / Candidate: / {{none = /\\(none\\)/; if (!none) print "known " name}}

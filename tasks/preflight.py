@@ -13,7 +13,7 @@ from pyinfra.api.exceptions import PyinfraError
 from slipway.adoption import in_the_way
 from slipway.engine.components import Component
 from slipway.engine.notes import note
-from slipway.facts.apt import SYSTEMS_OWN, AptSources
+from slipway.facts.apt import LIST_TARGETS, SYSTEMS_OWN, AptSources
 from slipway.facts.base import Output
 from slipway.facts.machine import Listeners, Machine, is_container
 from slipway.ops.packages import source_problems
@@ -189,7 +189,7 @@ def network_problems(settings: Settings, repositories: Sequence[str]) -> list[st
     script = (
         "apt-config dump | grep -q 'Acquire::https*::Proxy \"[^\"]' ||"
         # Works without the package lists, which a new host lacks.
-        " for uri in $(apt-get indextargets --no-release-info --format '$(SOURCESENTRY) $(SITE)/'"
+        f" for uri in $({LIST_TARGETS} --format '$(SOURCESENTRY) $(SITE)/'"
         f" | grep -E '^({'|'.join(SYSTEMS_OWN)}):' | grep -o 'https*://[^/]*/' | sort -u) {' '.join(repositories)}; do"
         " site=${uri#*://}; site=${site%%/*}; port=80; case $uri in https:*) port=443;; esac;"
         " case $site in *:*) port=${site##*:}; site=${site%:*};; esac;"

@@ -303,9 +303,12 @@ def kept_servers(found: Found, settings: Settings) -> Sequence[str]:
 
 def observed(found: Found, settings: Settings) -> str:
     """A shell command that prints the status of each kept server, one per line: "blog.example:443=200"; "" if there are
-    none. One that does not answer, or answers 5xx, is left out."""
-    urls = []
+    none. One that does not answer, or answers 5xx, is left out, and so is one that the owner has given up
+    (adopt_without) with the file that it is in."""
+    urls, gone = [], {*retired_files(found, settings), *replaced_files(settings)}
     for server in remaining(found, settings):
+        if server.file in gone:
+            continue
         names = [name for name in server.names if re.fullmatch(r"[A-Za-z0-9.-]+", name)]
         for socket in server.sockets:
             host, _, port = socket.rpartition(":")

@@ -41,6 +41,11 @@ class Sources:
     others: dict[str, str] = field(default_factory=dict)
 
 
+# As root, apt would write its cache otherwise.
+WITHOUT_CACHE = "-o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache="
+LIST_TARGETS = f"apt-get {WITHOUT_CACHE} indextargets --no-release-info"
+
+
 class AptSources(Fact[Sources]):
     """Whether apt can install from its sources; `seconds` is the connection timeout."""
 
@@ -53,7 +58,7 @@ class AptSources(Fact[Sources]):
 export LC_ALL=C; work=$(mktemp -d) && chmod 755 $work && mkdir $work/lists && cat > $work/apt.conf <<'END'
 {CONFIGURATION}END
 for way in http https; do echo "Acquire::$way::Timeout \\"{seconds}\\";" >> $work/apt.conf; done
-list=$(apt-get indextargets --no-release-info --format '$(SOURCESENTRY) $(SITE) $(RELEASE)' 2> $work/errors) ||
+list=$({LIST_TARGETS} --format '$(SOURCESENTRY) $(SITE) $(RELEASE)' 2> $work/errors) ||
   sed 's/^/unreadable /' $work/errors
 sed -n 's#.*regarding source \\([^ ]*[^ /]\\)/* \\([^ :]*\\):.*#\\1 \\2#p' $work/errors | while read -r uri release; do
   grep -lsF $uri /etc/apt/sources.list {PARTS}/* | xargs -r grep -lwF $release | sed 's/^/conflict /'

@@ -11,7 +11,7 @@ from pyinfra.api import operation
 from pyinfra.api.exceptions import PyinfraError
 
 from slipway.engine import notes
-from slipway.facts.apt import CONFLICT, AptSources, Sources
+from slipway.facts.apt import CONFLICT, LIST_TARGETS, AptSources, Sources
 from slipway.facts.packages import BROKEN_PACKAGES, Packages
 from slipway.ops.commands import Commands
 from slipway.settings import limits
@@ -59,7 +59,7 @@ refresh() {{
 }}
 failing() {{
   wrong=$(printf '%s\\n' "$said" | grep -E '^(E:|Err:|W:.*(GPG error|Failed to fetch))')
-  apt-get indextargets --no-release-info --format '$(SOURCESENTRY) $(SITE) $(RELEASE)' 2> /dev/null | sort -u |
+  {LIST_TARGETS} --format '$(SOURCESENTRY) $(SITE) $(RELEASE)' 2> /dev/null | sort -u |
     while read -r entry site release; do
       case $wrong in *"$site $release "* | *"$site/dists/$release/"*) echo "${{entry%:*}}" ;; esac
     done | sort -u

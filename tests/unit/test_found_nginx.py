@@ -182,6 +182,9 @@ def test_how_other_sites_answer_is_asked_by_their_names(settings_with):
     script = observed(there, settings_with())
     assert "for site in blog.example:443 blog.example:80; do" in script
     assert observed(found(), settings_with()) == ""
+    # In the file of the site itself: given up with it, as adopt_without says.
+    old = found(codementee=server("listen 80;", names="old.example"))
+    assert observed(old, settings_with()) == ""
 
 
 # --- What is in the way ----------------------------------------------------------------------------------------------
