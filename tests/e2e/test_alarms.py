@@ -33,14 +33,17 @@ ON = [
     *("--data", "alarm_smtp_security=none", "--data", 'alarm_webhooks={"team": "json"}'),
     *("--data", "alarm_heartbeat=true"),
 ]
+SECRETS = {
+    "SLIPWAY_SECRET_ALARM_URL_TEAM": f"http://127.0.0.1:9099/{TOKEN}",
+    "SLIPWAY_SECRET_ALARM_HEARTBEAT_URL": "http://127.0.0.1:9099/beat",
+}
 # For a dead unit; checks are 30 s apart.
 SECONDS = 120
 
 
 @pytest.fixture(scope="module", autouse=True)
 def ringing(server: LabHost) -> None:
-    server.env["SLIPWAY_SECRET_ALARM_URL_TEAM"] = f"http://127.0.0.1:9099/{TOKEN}"
-    server.env["SLIPWAY_SECRET_ALARM_HEARTBEAT_URL"] = "http://127.0.0.1:9099/beat"
+    server.env |= SECRETS
     # A real mail server, which delivers on the host.
     server.ssh(
         "export DEBIAN_FRONTEND=noninteractive; echo 'postfix postfix/main_mailer_type string Local only'"
@@ -152,6 +155,8 @@ def test_many_slow_operations_of_mongodb_ring(server: LabHost) -> None:
 
 
 def test_switched_off_it_is_gone(server: LabHost) -> None:
+    for name in SECRETS:
+        del server.env[name]
     assert "Stop alarms where nobody is told any more" in server.operations()
     server.apply()
     assert server.plan() == []
