@@ -106,9 +106,9 @@ def test_why_a_challenge_has_failed_is_reported_with_what_to_do(server, owned_do
     done = server.slipway("apply", "lab", "--yes", "--data", f"adopt_without={json.dumps([rule])}")
     server.ssh("iptables -D INPUT 1")
     assert done.returncode == 1
-    assert "Type:   connection" in done.stderr
-    assert f"Domain: {owned_domain}" in done.stderr
-    assert "the ACME server can't reach port 80" in done.stderr
+    assert f"{owned_domain}: connection: " in done.stderr
+    assert "open port 80 to the Internet, in the provider's firewall too" in done.stderr
+    assert "from this machine: no connection" in done.stderr
     server.apply()
 
 

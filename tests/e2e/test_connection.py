@@ -280,8 +280,8 @@ def test_an_apply_whose_connection_is_cut_is_reported_and_the_next_one_converges
 
 
 @pytest.mark.thorough
-# A plan may have less to ask than the one before it.
-@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.8])
+# A plan may have less to ask than the one before it, and asks nothing more that it needs at its end.
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5])
 def test_a_host_that_stalls_is_reported_after_a_timeout(between, server, proxy, share):
     words = ("plan", "lab", "--data", "timeout_scale=0.05")
     # The first plans after a failed one have no cache, and more to ask.

@@ -37,7 +37,8 @@ HASHES = """
 db.getMongo().setReadPref("secondaryPreferred");
 const found = {};
 for (const name of ["codementee", "other"]) found[name] = db.getSiblingDB(name).runCommand({ dbHash: 1 }).collections;
-found.indexes = db.getSiblingDB("codementee").orders.getIndexes().map((one) => one.name);
+const site = db.getSiblingDB("codementee"), has = site.getCollectionNames().includes("orders");
+found.indexes = has ? site.orders.getIndexes().map((one) => one.name) : [];
 print(JSON.stringify(found));
 """
 
