@@ -25,13 +25,13 @@ from support.releases import Visits
 
 os.environ["SLIPWAY_LAB"] = LAB
 # The longest modules start first, so that no worker is left with one at the end: first those whose thorough tests take
-# longest, which have no everyday test or one.
+# longest, which have no everyday test or one. Two wait for the original, and light ones leave it the processors; and as
+# a worker gets its next module early, the one behind the emulated machine is short.
 ORDER = (
     *("agreement", "machine", "servers", "balanced", "database_servers", "database_backups", "replica_set", "upgrades"),
-    *("upgrade_debian", "restore_elsewhere", "sessions", "kernel", "readme", "readme_pyinfra"),
-    # A worker gets its next module early, so the one behind the emulated machine is short.
-    *("lock", "adoption", "connection", "upgrade", "secrets", "projects", "broken_release", "lockout", "init"),
-    *("release", "backup", "web_hardening", "lab", "interrupted", "dependencies", "first_apply"),
+    *("upgrade_debian", "restore_elsewhere", "sessions", "kernel", "lab", "preflight", "lock", "readme", "adoption"),
+    *("readme_pyinfra", "connection", "upgrade", "secrets", "projects", "broken_release", "lockout", "init"),
+    *("release", "backup", "web_hardening", "interrupted", "dependencies", "first_apply"),
 )
 
 # Modules that leave a server unchanged share one: even seconds add up.
