@@ -10,7 +10,6 @@ https://www.mongodb.com/docs/manual/reference/command/renameCollection/
 from __future__ import annotations
 
 import subprocess
-import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -19,7 +18,7 @@ from slipway.backups import mongo
 from slipway.backups.host import Facts, Failed, change_state, read_state, tell
 from slipway.backups.mongo import Scratch, Server
 from slipway.backups.oplog import ARRAY, DOCUMENT, elements
-from slipway.facts.mongodb_members import CATCH_UP_SECONDS, STEP_DOWN_SECONDS
+from slipway.facts.mongodb_members import CATCH_UP_SECONDS, STEP_DOWN_SECONDS, until
 from slipway.facts.mongodb_protocol import Typed
 
 # A copy beside the present collection, and a present one that was moved aside, by the ends of their names.
@@ -35,8 +34,8 @@ class Place(NamedTuple):
     uri: str
 
 
-def is_one_of_several(server: Server) -> bool:
-    hello = server.ask({"hello": 1})
+def is_one_of_several(hello: dict[str, Any]) -> bool:
+    """`hello` is a server's answer to it."""
     return len([*hello.get("hosts", []), *hello.get("passives", [])]) > 1
 
 
@@ -47,21 +46,23 @@ def primary(facts: Facts) -> Place:
     hello = here.ask({"hello": 1})
     if "setName" not in hello or hello.get("isWritablePrimary"):
         return Place(here, mongo.uri(facts))
-    end = time.monotonic() + PATIENCE_SECONDS
-    while not hello.get("primary"):
-        if time.monotonic() > end:
-            raise Failed("the replica set has no primary: see `slipway db status`")
-        time.sleep(0.5)
-        hello = here.ask({"hello": 1})
-    name, _, port = hello["primary"].rpartition(":")
+    if not until(lambda: bool(_primary_of(here)), PATIENCE_SECONDS):
+        raise Failed("the replica set has no primary: see `slipway db status`")
+    name, _, port = _primary_of(here).rpartition(":")
     return Place(mongo.live(facts, (name, int(port))), mongo.uri(facts, (name, int(port))))
+
+
+def _primary_of(server: Server) -> str:
+    """The primary's name and port as a member knows them, "" for none."""
+    return str(server.ask({"hello": 1}).get("primary", ""))
 
 
 def hand_over(facts: Facts) -> None:
     """Let another member become primary, so that a backup does not compete with the site's writes. Where none can,
     stay."""
     server = mongo.live(facts)
-    if not server.ask({"hello": 1}).get("isWritablePrimary") or not is_one_of_several(server):
+    hello = server.ask({"hello": 1})
+    if not hello.get("isWritablePrimary") or not is_one_of_several(hello):
         return
     refusals: list[str] = []
 
@@ -74,34 +75,29 @@ def hand_over(facts: Facts) -> None:
             return False
         return True
 
-    if not _until(is_done):
+    if not until(is_done, PATIENCE_SECONDS):
         tell(f"The backup reads the primary: {refusals[-1]}")
         return
-    _until(lambda: bool(server.ask({"hello": 1}).get("primary")))
+    until(lambda: bool(_primary_of(server)), PATIENCE_SECONDS)
     tell("Handed over to another member: the backup reads a secondary")
 
 
 def catch_up(server: Server, to: Server) -> None:
     """Wait until a member has what another one has now. Raises Failed."""
     newest = to.newest()
-    if not _until(lambda: server.newest() >= newest):
+    if not until(lambda: server.newest() >= newest, PATIENCE_SECONDS):
         raise Failed(f"this member is more than {PATIENCE_SECONDS} s behind the primary: see `slipway db status`")
-
-
-def _until(what: Callable[[], bool]) -> bool:
-    end = time.monotonic() + PATIENCE_SECONDS
-    while not what():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.2)
-    return True
 
 
 # --- A restore -------------------------------------------------------------------------------------------------------
 
 
 def present(server: Server) -> list[str]:
-    """The collections as namespaces: "shop.orders"."""
+    """The collections as namespaces, "shop.orders", without those that a restore adds for a while."""
+    return [name for name in _all(server) if not name.endswith((RESTORED, REPLACED))]
+
+
+def _all(server: Server) -> list[str]:
     return [f"{database}.{name}" for database, name in server.collections()]
 
 
@@ -151,7 +147,7 @@ def replace_each(facts: Facts, wanted: Iterable[str]) -> None:
 def replace_all(facts: Facts, wanted: Iterable[str]) -> None:
     """Let copies take the place of all collections, in maintenance. Raises Failed, with all as it was."""
     server = primary(facts).server
-    there = [name for name in present(server) if not name.endswith((RESTORED, REPLACED))]
+    there = present(server)
     change_state(exchanging={"is_done": False, "new": [name for name in wanted if name not in there]})
     try:
         for name in there:
@@ -171,7 +167,7 @@ def settle(facts: Facts) -> None:
     server = primary(facts).server
     if not exchanging["is_done"]:
         _drop(server, lambda name: name in exchanging["new"])
-        for name in [one for one in present(server) if one.endswith(REPLACED)]:
+        for name in [one for one in _all(server) if one.endswith(REPLACED)]:
             _move(server, name, name.removesuffix(REPLACED))
         tell("The exchange of collections was taken back: the data are as before")
     _drop(server, lambda name: name.endswith((RESTORED, REPLACED)))

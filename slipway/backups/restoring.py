@@ -135,7 +135,7 @@ def restore(facts: Facts, found: Found, only: str, with_files: bool, with_secret
     """Restore the databases. Raises Failed, with the site's data unchanged."""
     with alone("restore"):
         members.settle(facts)
-        several = bool(facts.replica_set) and members.is_one_of_several(mongo.live(facts))
+        several = bool(facts.replica_set) and members.is_one_of_several(mongo.live(facts).ask({"hello": 1}))
         folder = f"{facts.data}.restore"
         if not only and not several and os.path.ismount(facts.data):
             raise Failed(

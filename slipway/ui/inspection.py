@@ -119,7 +119,6 @@ REACHES = {
 
 def _ports(report: Report) -> Iterator[Row]:
     for port in report.ports:
-        # Without root's rights nothing is known of the firewall.
         where = "" if port.reach == "local" else _listed([one for one in port.addresses if one not in ALL_ADDRESSES])
         versions = " and ".join(f"IPv{one}" for one in port.versions)
         text = _joined(_program(port), f"{versions} {where}".strip(), _reach(port, bool(report.without_root)))
