@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from pyinfra import host
 from pyinfra.api import operation
 
-from slipway.backups import chain, copying, exchange, members, mongo, oplog, restic, restoring, steps
+from slipway.backups import chain, copying, exchange, members, mongo, oplog, replacing, restic, restoring, steps
 from slipway.backups import host as backup_host
 from slipway.backups import program as backup_program
 from slipway.backups.host import CACHE, STATE, Facts
@@ -35,9 +35,13 @@ PACKAGES = ["restic", "python3", "util-linux"]
 PROGRAM, FACTS = f"{FOLDER}/backup", f"{FOLDER}/backup.json"
 KNOWN_HOSTS = "/etc/slipway-backup.known_hosts"
 UNITS = "/etc/systemd/system"
-SETTLE, NEEDS_SETTLED = "slipway-settle.service", "mongod.service.d/slipway-backup.conf"
+SETTLE, REOPEN, NEEDS_SETTLED = (
+    "slipway-settle.service",
+    "slipway-reopen.service",
+    "mongod.service.d/slipway-backup.conf",
+)
 MODULES = (
-    *(chain, exchange, oplog, backup_host, restic, mongo, members, steps, restoring, copying),
+    *(chain, exchange, oplog, backup_host, restic, mongo, members, steps, replacing, restoring, copying),
     *(mongodb_members, mongodb_protocol, mongodb_set),
 )
 
@@ -206,7 +210,10 @@ def unit_files(settings: Settings) -> dict[str, str]:
         files[f"{UNITS}/{job.unit}.service"] = render("backup/slipway-backup.service", **values)
         files[f"{UNITS}/{job.unit}.timer"] = render("backup/slipway-backup.timer", **values)
     # Before MongoDB starts, and outside its sandbox: there the data folder is a mount point and can't be replaced.
-    files[f"{UNITS}/{SETTLE}"] = render(f"backup/{SETTLE}", program=PROGRAM, data=settings.mongodb_data)
+    data, paths = settings.mongodb_data, facts(settings).paths
+    traces = [f"{data}/{replacing.MARK}", *(f"{path}.exchange" for path in (data, *paths))]
+    files[f"{UNITS}/{SETTLE}"] = render(f"backup/{SETTLE}", program=PROGRAM, data=data, traces=traces)
+    files[f"{UNITS}/{REOPEN}"] = render(f"backup/{REOPEN}", program=PROGRAM)
     files[f"{UNITS}/{NEEDS_SETTLED}"] = f"[Unit]\nRequires={SETTLE}\nAfter={SETTLE}\n"
     return files
 
@@ -233,7 +240,7 @@ def stop_unwanted(settings: Settings) -> Commands:
     if is_wanted(settings):
         return
     units = [f"{unit}.{kind}" for unit in _all_units() for kind in ("timer", "service")]
-    files = [*units, SETTLE, NEEDS_SETTLED]
+    files = [*units, SETTLE, REOPEN, NEEDS_SETTLED]
     there = host.get_fact(Output, command=f"cd {UNITS} && ls {' '.join(files)}").split()
     if not there:
         return

@@ -8,6 +8,7 @@ usage: backup now | slice | list | sizes | check | prune | drill | fresh now|sli
        backup pull [--at TIME | --id ID] [--only DB[.COLLECTION]] [--from NAME] [--raw]
        backup anyway (as now, also with another server's backups in a repository)
        backup settle (before MongoDB starts: roll back an interrupted restore)
+       backup reopen (roll back an interrupted restore, and open the sites)
 
 TIME is in UTC, as 2026-11-29T15:00:01Z: the data at the end of this second; the default is the newest data.
 Standard library only, Python 3.11 or later.
@@ -23,7 +24,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 
-from slipway.backups import copying, restoring, steps
+from slipway.backups import copying, replacing, restoring, steps
 from slipway.backups.chain import at, seconds_of
 from slipway.backups.exchange import settle
 from slipway.backups.host import Busy, Facts, Failed, be_nice, end_on_signals, load, read_drill, read_state, tell
@@ -39,6 +40,7 @@ STEPS: dict[str, Callable[[Facts], None]] = {
     "check": steps.check,
     "prune": steps.prune,
     "drill": restoring.drill,
+    "reopen": restoring.reopen,
 }
 
 
@@ -106,6 +108,8 @@ def main(step: str = "--help", *words: str) -> int:
         for folder in (facts.data, *facts.paths):
             if settle(folder):
                 tell(f"{folder}: an interrupted restore was rolled back")
+        if replacing.undo(facts):
+            tell(f"{facts.data}: a restore that was killed was rolled back")
         return 0
     if step == "tell":
         print(told(words[0]))
@@ -119,9 +123,9 @@ def main(step: str = "--help", *words: str) -> int:
         facts = load(os.path.dirname(os.path.realpath(__file__)))
         restore(facts, [*words], step) if step in ("restore", "pull") else STEPS[step](facts)
     except Busy as busy:
-        # The next slice covers this one.
+        # The next slice covers this one, or the site is opened by the restore that runs.
         print(busy, file=sys.stderr, flush=True)
-        return 0 if step == "slice" else 1
+        return 0 if step in ("slice", "reopen") else 1
     except (Failed, ValueError, OSError) as failure:
         # One line: who asked from elsewhere is shown the last one.
         print("; ".join(str(failure).splitlines()), file=sys.stderr, flush=True)

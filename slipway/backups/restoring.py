@@ -10,7 +10,6 @@ import json
 import os
 import random
 import shutil
-import signal
 import subprocess
 import tempfile
 import time
@@ -18,24 +17,18 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
-from slipway.backups import chain, members, mongo, oplog
-from slipway.backups.chain import DRILL, Chosen, Moment, at
+from slipway.backups import chain, members, mongo, oplog, replacing
+from slipway.backups.chain import DRILL, Moment, at
 from slipway.backups.exchange import exchange
 from slipway.backups.host import RUN, STATE, Facts, Failed, alone, change_state, last_lines, run, tell, write
+from slipway.backups.replacing import Found
 from slipway.backups.restic import Repository, explained
-from slipway.backups.steps import ARCHIVE, MANIFEST_FILE, OPLOG_FILE, SLICE_PATIENCE, repositories, signed, take_slices
+from slipway.backups.steps import ARCHIVE, MANIFEST_FILE, OPLOG_FILE, repositories, signed, take_slices
 from slipway.facts.mongodb_set import begin
 
 # The size of a restored folder relative to the dump: it also has indexes and the journal.
 ROOM = 1.5
 MIB, SPARE_MIB = 2**20, 300
-
-
-class Found:
-    """The input of a restore, and its repository."""
-
-    def __init__(self, repository: Repository, chosen: Chosen, manifest: dict[str, Any]) -> None:
-        self.repository, self.chosen, self.manifest = repository, chosen, manifest
 
 
 def find(facts: Facts, second: int | None, id_: str, name: str = "") -> Found:
@@ -134,7 +127,7 @@ def _compare(recorded: dict[str, list[Any]], found: dict[str, list[Any]]) -> Non
 def restore(facts: Facts, found: Found, only: str, with_files: bool, with_secrets: bool) -> None:
     """Restore the databases. Raises Failed, with the site's data unchanged."""
     with alone("restore"):
-        members.settle(facts)
+        replacing.finish(facts)
         several = bool(facts.replica_set) and members.is_one_of_several(mongo.live(facts).ask({"hello": 1}))
         folder = f"{facts.data}.restore"
         if not only and not several and os.path.ismount(facts.data):
@@ -152,53 +145,25 @@ def restore(facts: Facts, found: Found, only: str, with_files: bool, with_secret
                     scratch.take_users(mongo.live(facts))
                     restored = scratch.fingerprint()
             if not several:
-                with _replacing(facts, found, with_files, with_secrets):
+                with replacing.in_place(facts, found, with_files, with_secrets, restarts=True):
                     _exchange_data(facts, folder, restored)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+            replacing.back_up_anew()
     change_state(restored={"time": int(time.time()), "until": at(found.chosen.until[0])})
-    kept = "are in the backups" if several else f"are in {facts.data}.before-restore"
+    kept = "are in the backups" if several else f"are in {facts.data}.{replacing.BEFORE}"
     tell(f"Restored: the data of {at(found.chosen.until[0])}. The previous data {kept}")
-    # A new full backup for the restored data.
-    subprocess.run(["systemctl", "start", "--no-block", "slipway-backup.service"], check=False)
 
 
-@contextmanager
-def _replacing(facts: Facts, found: Found, with_files: bool, with_secrets: bool) -> Iterator[None]:
-    """The site in maintenance, with a slice of what is replaced, and the files restored before the databases are."""
-    with _in_maintenance(facts):
-        with suppress(Failed):
-            # So that the replaced data can be restored too.
-            take_slices(facts, waits=True)
-        with alone("slice", SLICE_PATIENCE):
-            if with_files:
-                _files(found, facts)
-            if with_secrets:
-                _secrets(found, facts)
-            yield
-            change_state(awaits=True, reached={}, long={})
-
-
-@contextmanager
-def _in_maintenance(facts: Facts) -> Iterator[None]:
-    """Put the sites in maintenance (503), and ignore signals."""
-    flags = [flag for flag in facts.flags if os.path.isdir(os.path.dirname(flag)) and not os.path.exists(flag)]
-    old = {one: signal.signal(one, signal.SIG_IGN) for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
-    for flag in flags:
-        with open(flag, "w", encoding="utf-8"):
-            pass
-    try:
-        yield
-    finally:
-        for flag in flags:
-            with suppress(FileNotFoundError):
-                os.remove(flag)
-        for one, handler in old.items():
-            signal.signal(one, handler)
+def reopen(facts: Facts) -> None:
+    """Undo what a killed restore has left, and open the sites. Raises Busy, Failed."""
+    with alone("restore"):
+        replacing.finish(facts)
 
 
 def _exchange_data(facts: Facts, folder: str, restored: dict[str, list[Any]]) -> None:
     run(["systemctl", "stop", "mongod.service"])
+    replacing.mark(folder)
     try:
         run(["sync", "-f", folder])
         exchange(facts.data, folder)
@@ -212,17 +177,8 @@ def _exchange_data(facts: Facts, folder: str, restored: dict[str, list[Any]]) ->
             raise
     finally:
         subprocess.run(["systemctl", "start", "mongod.service"], check=False)
-    kept = f"{facts.data}.before-restore"
-    shutil.rmtree(kept, ignore_errors=True)
-    os.rename(folder, kept)
-    # Restart clients: their drivers know the previous replica set.
-    units = [unit for unit in facts.units if _is_active(unit)]
-    if units:
-        run(["systemctl", "restart", *units])
-
-
-def _is_active(unit: str) -> bool:
-    return not subprocess.run(["systemctl", "is-active", "-q", unit], check=False).returncode
+    replacing.accept(facts.data)
+    replacing.keep(facts.data, folder)
 
 
 def _start(facts: Facts) -> None:
@@ -252,44 +208,12 @@ def _put_back_all(facts: Facts, found: Found, scratch: mongo.Scratch, with_files
     _check_room(facts.data, found.manifest["bytes"])
     wanted = members.present(scratch)
     members.copy_beside(facts, scratch, wanted)
-    with _replacing(facts, found, with_files, with_secrets):
+    with replacing.in_place(facts, found, with_files, with_secrets, restarts=False):
         members.replace_all(facts, wanted)
         server = members.primary(facts).server
         members.replace_views(server, scratch)
         # The next backup reads this member.
         members.catch_up(mongo.live(facts), server)
-
-
-def _files(found: Found, facts: Facts) -> None:
-    """Restore the folders of uploads from the full backup, each by an exchange."""
-    snapshot = found.chosen.full.files
-    if not snapshot:
-        return
-    for path in found.manifest["paths"]:
-        if path.startswith("/etc/") or not os.path.exists(path):
-            continue
-        with tempfile.TemporaryDirectory(dir=os.path.dirname(path), prefix=".slipway-restore-") as beside:
-            found.repository.run("restore", "--no-lock", snapshot, "--target", beside, "--include", path)
-            new = f"{beside}{path}"
-            if not os.path.exists(new):
-                continue
-            run(["chown", "-R", f"--reference={path}", new])
-            if os.path.isdir(new):
-                exchange(path, new)
-            else:
-                os.replace(new, path)
-        tell(f"{path}: restored as of {at(found.chosen.full.end[0])}")
-
-
-def _secrets(found: Found, facts: Facts) -> None:
-    """Restore generated secrets, on a new server."""
-    with tempfile.TemporaryDirectory(dir=RUN) as beside:
-        for file in facts.secrets:
-            found.repository.run("restore", "--no-lock", found.chosen.full.files, "--target", beside, "--include", file)
-            if os.path.exists(f"{beside}{file}"):
-                with open(f"{beside}{file}", encoding="utf-8", newline="") as opened:
-                    write(file, opened.read())
-                tell(f"{file}: restored")
 
 
 # --- The drill -------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from slipway.backups import host, members, mongo, steps
+from slipway.backups import host, members, mongo, restoring
 from slipway.backups.host import Facts, Failed, read_state
 from slipway.backups.oplog import ARRAY
 from slipway.facts.mongodb_protocol import Typed, encode
@@ -86,20 +86,19 @@ def test_an_exchange_that_fails_anywhere_leaves_the_data_as_they_were(facts, mon
     assert not read_state()["exchanging"]
 
 
-def test_a_killed_exchange_is_taken_back_by_the_next_slice(facts, monkeypatch, tmp_path):
+def test_a_killed_exchange_is_taken_back(facts, monkeypatch):
     moved = Set(
         **{"shop__orders": "orders", "shop__orders.slipway_replaced": "new orders", "shop__users": "users"},
         **{"shop__carts.slipway_replaced": "new carts"},
     )
     found = live(monkeypatch, moved)
     host.change_state(exchanging={"is_done": False, "new": ["shop.users"]})
-    monkeypatch.setattr(steps, "repositories", lambda facts: [])
-    steps.take_slices(facts)
+    restoring.reopen(facts)
     assert found.data == {"shop.orders": "new orders", "shop.carts": "new carts"}
     # One that was done is completed.
     found.data |= {"shop.carts.slipway_replaced": "old"}
     host.change_state(exchanging={"is_done": True, "new": []})
-    steps.take_slices(facts)
+    restoring.reopen(facts)
     assert found.data == {"shop.orders": "new orders", "shop.carts": "new carts"}
 
 

@@ -1,0 +1,200 @@
+"""What a restore replaces: the sites are in maintenance meanwhile, and what a killed restore has left is undone.
+
+The data of MongoDB take their place first, then the uploads, then the secrets: each at once, and none before MongoDB's
+data have been compared. `undo` runs before MongoDB starts, `finish` after it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from slipway.backups import members
+from slipway.backups.chain import Chosen, at
+from slipway.backups.exchange import exchange
+from slipway.backups.host import RUN, Busy, Facts, Failed, alone, change_state, read_state, run, tell, write
+from slipway.backups.restic import Repository
+from slipway.backups.steps import SLICE_PATIENCE, take_slices
+
+# In restored data of MongoDB until they have been accepted.
+MARK = ".slipway-restored"
+BEFORE, BESIDE = "before-restore", ".slipway-restore-"
+
+
+class Found:
+    """The input of a restore, and its repository."""
+
+    def __init__(self, repository: Repository, chosen: Chosen, manifest: dict[str, Any]) -> None:
+        self.repository, self.chosen, self.manifest = repository, chosen, manifest
+
+
+@contextmanager
+def in_place(facts: Facts, found: Found, with_files: bool, with_secrets: bool, restarts: bool) -> Iterator[None]:
+    """The sites in maintenance, with a slice of what is replaced. Uploads and secrets are fetched before, and take
+    their place after the databases. `restarts`: whether MongoDB does. Raises Failed."""
+    with _uploads_beside(facts, found, with_files) as uploads:
+        secrets = _secrets(facts, found) if with_secrets else {}
+        with _in_maintenance(facts):
+            with suppress(Failed):
+                # So that the replaced data can be restored too.
+                take_slices(facts, waits=True)
+            with alone("slice", SLICE_PATIENCE):
+                yield
+                change_state(awaits=True, reached={}, long={})
+                for path, new in uploads.items():
+                    _take_place(path, new)
+                    tell(f"{path}: restored as of {at(found.chosen.full.end[0])}")
+                for file, text in secrets.items():
+                    write(file, text)
+                    tell(f"{file}: restored")
+                if restarts or secrets:
+                    _restart_clients(facts)
+
+
+@contextmanager
+def _in_maintenance(facts: Facts) -> Iterator[None]:
+    """Put the sites in maintenance (503), and ignore signals."""
+    flags = [flag for flag in facts.flags if os.path.isdir(os.path.dirname(flag)) and not os.path.exists(flag)]
+    old = {one: signal.signal(one, signal.SIG_IGN) for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    # Before: a restore that is killed must not leave them so.
+    change_state(closed=flags)
+    for flag in flags:
+        with open(flag, "w", encoding="utf-8"):
+            pass
+    try:
+        yield
+    finally:
+        _open(flags)
+        for one, handler in old.items():
+            signal.signal(one, handler)
+
+
+def _open(flags: list[str]) -> None:
+    for flag in flags:
+        with suppress(FileNotFoundError):
+            os.remove(flag)
+    change_state(closed=[])
+
+
+def back_up_anew() -> None:
+    """Start a full backup of restored data: slices wait for it."""
+    if read_state().get("awaits"):
+        subprocess.run(["systemctl", "start", "--no-block", "slipway-backup.service"], check=False)
+
+
+def _restart_clients(facts: Facts) -> None:
+    """Their drivers know the previous replica set, and they have read the previous secrets."""
+    units = [unit for unit in facts.units if _is_active(unit)]
+    if units:
+        run(["systemctl", "restart", *units])
+
+
+def _is_active(unit: str) -> bool:
+    return not subprocess.run(["systemctl", "is-active", "-q", unit], check=False).returncode
+
+
+# --- A restore that was killed ---------------------------------------------------------------------------------------
+
+
+def mark(folder: str) -> None:
+    """Mark restored data, which are about to take their place."""
+    with open(f"{folder}/{MARK}", "w", encoding="utf-8"):
+        pass
+
+
+def accept(data: str) -> None:
+    """Keep restored data, which are in their place and have been compared there."""
+    os.remove(f"{data}/{MARK}")
+
+
+def undo(facts: Facts) -> bool:
+    """Exchange MongoDB's data again that a killed restore has not accepted; MongoDB is stopped. Returns whether there
+    were some."""
+    with suppress(Busy), alone("restore"):
+        if os.path.exists(f"{facts.data}/{MARK}"):
+            exchange(facts.data, f"{facts.data}.restore")
+            return True
+    return False
+
+
+def finish(facts: Facts) -> None:
+    """Undo what a killed restore has left, and open the sites. The caller is the only restore. Raises Failed."""
+    closed = read_state().get("closed")
+    if os.path.exists(f"{facts.data}/{MARK}"):
+        run(["systemctl", "stop", "mongod.service"])
+        exchange(facts.data, f"{facts.data}.restore")
+        tell("The exchange of MongoDB's data was taken back: they are as before")
+    if closed:
+        run(["systemctl", "start", "mongod.service"])
+    members.settle(facts)
+    for folder in {os.path.dirname(path) for path in facts.paths}:
+        for name in os.listdir(folder) if os.path.isdir(folder) else []:
+            if name.startswith(BESIDE):
+                shutil.rmtree(f"{folder}/{name}")
+    if closed:
+        _restart_clients(facts)
+        _open(closed)
+        back_up_anew()
+        tell("A restore was killed; the sites are open again")
+
+
+# --- Uploads and secrets ---------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _uploads_beside(facts: Facts, found: Found, wanted: bool) -> Iterator[dict[str, str]]:
+    """By the path of each upload folder or file, what the full backup has of it, restored beside it."""
+    beside: list[str] = []
+    uploads = {}
+    try:
+        for path in found.manifest["paths"] if wanted and found.chosen.full.files else []:
+            if path.startswith("/etc/") or not os.path.exists(path):
+                continue
+            folder = tempfile.mkdtemp(dir=os.path.dirname(path), prefix=BESIDE)
+            beside.append(folder)
+            _fetch(found, path, folder)
+            if os.path.exists(new := f"{folder}{path}"):
+                run(["chown", "-R", f"--reference={path}", new])
+                uploads[path] = new
+        yield uploads
+    finally:
+        for folder in beside:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _fetch(found: Found, path: str, folder: str) -> None:
+    found.repository.run("restore", "--no-lock", found.chosen.full.files, "--target", folder, "--include", path)
+
+
+def _take_place(path: str, new: str) -> None:
+    """Exchange an upload folder or file with a restored one, and keep what was there."""
+    if os.path.isdir(new):
+        exchange(path, new)
+        keep(path, new)
+    else:
+        shutil.copy2(path, f"{path}.{BEFORE}")
+        os.replace(new, path)
+
+
+def keep(path: str, replaced: str) -> None:
+    """Keep what was at a path until the next restore."""
+    shutil.rmtree(f"{path}.{BEFORE}", ignore_errors=True)
+    os.rename(replaced, f"{path}.{BEFORE}")
+
+
+def _secrets(facts: Facts, found: Found) -> dict[str, str]:
+    """The generated secrets of the backup, for a new server: by file."""
+    texts = {}
+    with tempfile.TemporaryDirectory(dir=RUN) as folder:
+        for file in facts.secrets:
+            _fetch(found, file, folder)
+            if os.path.exists(f"{folder}{file}"):
+                with open(f"{folder}{file}", encoding="utf-8", newline="") as opened:
+                    texts[file] = opened.read()
+    return texts

@@ -1,0 +1,128 @@
+"""A host with backups, without a MongoDB: programs that write down what they are told, a server and a repository."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from slipway.backups import host, mongo, replacing, restoring
+from slipway.backups.host import Facts
+from slipway.backups.oplog import TIMESTAMP, entry, timestamp
+from slipway.backups.restic import Repository
+from slipway.facts.mongodb_protocol import Typed, encode
+
+DATA = {"shop.orders": [2, "of two orders"]}
+# Writes down what it is told, and whether visitors are served meanwhile; all units run.
+SYSTEMCTL = '[ -e {0}/maintenance ] && state=closed || state=open; echo "$state: $*" >> {0}/said'
+PROGRAMS = {
+    "systemctl": SYSTEMCTL,
+    "mongod": "echo db version v7.0.5",
+    "mongodump": "true",
+    "mongorestore": "cat > /dev/null",
+}
+
+
+def written(second: int, operation: str = "i", namespace: str = "shop.orders", **what: str) -> bytes:
+    """An entry of the oplog, the first one of its second."""
+    at = Typed(TIMESTAMP, timestamp((second, 1)))
+    return encode({"op": operation, "ns": namespace, "ts": at, "o": what or {"_id": 1}})
+
+
+class Server:
+    """The site's MongoDB. `ends` is the moment of its last entry, where the oplog is read only up to an earlier one."""
+
+    def __init__(self, *entries: bytes, data=DATA, ends=None):
+        self.entries, self.data, self.asked = entries, data, []
+        self.ends = ends or (entry(entries[-1]).moment if entries else (0, 0))
+
+    def newest(self):
+        return self.ends
+
+    def oplog(self, begin, end):
+        return (one for one in self.entries if begin <= entry(one).moment <= end)
+
+    def ask(self, command, database="admin"):
+        self.asked.append(command)
+        return {"version": "7.0.5"}
+
+    def fingerprint(self, moment=None):
+        return self.data
+
+    def hashed(self, database, name):
+        return self.data.get(f"{database}.{name}", [0, ""])
+
+    def collections(self):
+        return []
+
+
+class Kept(Repository):
+    """A repository that keeps the tags of what it gets."""
+
+    def __init__(self, *listed):
+        self.name, self.listed, self.stored, self.given_up, self.ran = "near", [*listed], [], 0, []
+
+    def is_there(self):
+        return True
+
+    def snapshots(self):
+        return self.listed
+
+    def run(self, *words):
+        self.ran.append(words)
+        return ""
+
+    def store_paths(self, tags, paths):
+        self.stored.append(dict(tags))
+
+    def storing(self, name, tags):
+        outer = self
+
+        class Stream:
+            def __enter__(self):
+                return self
+
+            def __exit__(self, kind, *_):
+                outer.given_up += bool(kind)
+
+            def write(self, data):
+                pass
+
+            def end(self):
+                outer.stored.append(dict(tags))
+
+        return Stream()
+
+    def reading(self, snapshot, name, errors):
+        return None
+
+
+def backed_up_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Facts:
+    """A host below one folder, with data that say "old"."""
+    for module in (host, restoring, replacing):
+        monkeypatch.setattr(module, "RUN", str(tmp_path / "run"))
+    for its in (host, restoring):
+        monkeypatch.setattr(its, "STATE", str(tmp_path / "state"))
+    # systemd makes it for the units.
+    (tmp_path / "state").mkdir()
+    (tmp_path / "bin").mkdir()
+    for name, text in PROGRAMS.items():
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{text.format(tmp_path)}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin", prepend=":")
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    for name in ("BACKUP_PASSWORD", "MONGODB_ADMIN_PASSWORD"):
+        (tmp_path / name).write_text("recognisable")
+    (tmp_path / "said").touch()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/what").write_text("old")
+    values = dict.fromkeys(Facts._fields, "")
+    given = {"repositories": {"near": "/srv"}, "credentials": str(tmp_path), "data": str(tmp_path / "data")}
+    lists = {"paths": [], "secrets": [], "units": ["shop.service"], "flags": [f"{tmp_path}/maintenance"]}
+    policy = dict.fromkeys(("daily", "weekly", "monthly", "days"), 7)
+    return Facts(**{**values, **given, **lists, **policy, "prunes": True})
+
+
+def live(monkeypatch, server: Server) -> Server:
+    monkeypatch.setattr(mongo, "live", lambda facts: server)
+    return server

@@ -1,0 +1,244 @@
+"""A restore takes the place of nothing until it is proven, and one that is killed is undone: by programs and a
+repository of the test's own, without a MongoDB."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from slipway.backups import host, mongo, replacing, restoring, steps
+from slipway.backups.chain import Chosen, Full
+from slipway.backups.host import Facts, Failed, read_state
+from support.backed_up import DATA, Kept, Server, backed_up_host, live
+
+KILLED = 9
+
+
+@pytest.fixture
+def facts(tmp_path, monkeypatch) -> Facts:
+    return backed_up_host(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def kept(monkeypatch) -> Kept:
+    kept = Kept()
+    monkeypatch.setattr(steps, "repositories", lambda facts: [kept])
+    monkeypatch.setattr(steps, "_dump", lambda facts, targets, tags, failures: (targets, 5))
+    return kept
+
+
+@pytest.fixture
+def restored(facts, kept, monkeypatch):
+    """What is found in the repository; restoring makes a folder that says "new", and data that `shows` has."""
+
+    class Scratch:
+        shows = DATA
+        uri = "mongodb://scratch"
+
+        def __init__(self, facts, folder, place):
+            self.folder = Path(folder)
+
+        def start(self):
+            self.folder.mkdir()
+            (self.folder / "what").write_text("new")
+
+        def load(self, source):
+            pass
+
+        def replay(self, file):
+            pass
+
+        def fingerprint(self):
+            return self.shows
+
+        def hashed(self, database, name):
+            return self.shows[f"{database}.{name}"]
+
+        def collections(self):
+            return [tuple(name.split(".")) for name in self.shows]
+
+        def take_users(self, server):
+            pass
+
+        def stop(self):
+            pass
+
+    monkeypatch.setattr(mongo, "Scratch", Scratch)
+    monkeypatch.setattr(restoring, "take_slices", lambda facts, waits: None)
+    monkeypatch.setattr(replacing, "take_slices", lambda facts, waits: None)
+    monkeypatch.setattr(restoring, "Repository", lambda facts, name: kept)
+    full = Full("A", (90, 1), (100, 1), (101, 1), "7.0.5", "d", "f", "m")
+    found = restoring.Found(kept, Chosen(full, [], (200, 1)), {"bytes": 10, "collections": DATA, "paths": []})
+    monkeypatch.setattr(restoring, "find", lambda *_: found)
+    found.scratch = Scratch
+    return found
+
+
+def what(facts: Facts, suffix: str = "") -> str:
+    file = Path(f"{facts.data}{suffix}/what")
+    return file.read_text() if file.exists() else "nothing"
+
+
+def test_what_is_restored_takes_the_place_while_the_site_is_closed_and_the_data_of_before_stay(
+    facts, restored, monkeypatch, tmp_path
+):
+    live(monkeypatch, Server())
+    restoring.restore(facts, restored, "", False, False)
+    assert (what(facts), what(facts, ".before-restore"), what(facts, ".restore")) == ("new", "old", "nothing")
+    said = (tmp_path / "said").read_text().splitlines()
+    assert said[:2] == ["closed: stop mongod.service", "closed: start mongod.service"]
+    assert "closed: restart shop.service" in said
+    assert not (tmp_path / "maintenance").exists()
+    assert read_state()["awaits"]
+
+
+def test_a_site_that_was_closed_before_a_restore_is_closed_after_it(facts, restored, monkeypatch, tmp_path):
+    live(monkeypatch, Server())
+    (tmp_path / "maintenance").touch()
+    restoring.restore(facts, restored, "", False, False)
+    assert (tmp_path / "maintenance").exists()
+
+
+def test_what_differs_from_its_backup_takes_the_place_of_nothing(facts, restored, monkeypatch, tmp_path):
+    live(monkeypatch, Server())
+    restored.scratch.shows = {"shop.orders": [1, "of one order"]}
+    with pytest.raises(
+        Failed, match=r"the restored data differ from the backup's record:\nshop\.orders: 2 -> 1 documents"
+    ):
+        restoring.restore(facts, restored, "", False, False)
+    assert (what(facts), what(facts, ".restore")) == ("old", "nothing")
+    assert (tmp_path / "said").read_text() == "", "MongoDB runs on"
+
+
+def test_what_differs_once_it_is_in_place_goes_again(facts, restored, monkeypatch, tmp_path):
+    live(monkeypatch, Server(data={}))
+    with pytest.raises(Failed, match="the restored data differ after the exchange"):
+        restoring.restore(facts, restored, "", False, False)
+    assert (what(facts), what(facts, ".restore")) == ("old", "nothing")
+    assert (tmp_path / "said").read_text().splitlines()[-1] == "closed: start mongod.service"
+    assert not (tmp_path / "maintenance").exists()
+    assert "awaits" not in read_state()
+
+
+def test_one_collection_whose_copy_differs_is_thrown_away_and_the_present_one_stays(facts, restored, monkeypatch):
+    live(monkeypatch, Server(data={"shop.orders.slipway_restored": [1, "of one order"]}))
+    with pytest.raises(Failed, match=r"shop\.orders: the copy differs from the restored data; nothing was changed"):
+        restoring.restore(facts, restored, "shop.orders", False, False)
+    right = live(monkeypatch, Server(data={"shop.orders.slipway_restored": DATA["shop.orders"]}))
+    restoring.restore(facts, restored, "shop", False, False)
+    (move,) = [one for one in right.asked if "renameCollection" in one]
+    assert (move["renameCollection"], move["to"]) == ("shop.orders.slipway_restored", "shop.orders")
+    assert move["dropTarget"], "at once"
+
+
+def test_a_drill_fails_where_the_data_of_its_moment_are_not_what_is_restored(facts, restored, monkeypatch, tmp_path):
+    live(monkeypatch, Server(data=DATA, ends=(200, 1)))
+    restoring.drill(facts)
+    assert json.loads((tmp_path / "state/drill.json").read_text())["result"] == "passed"
+    live(monkeypatch, Server(data={"shop.orders": [3, "of three orders"]}, ends=(200, 1)))
+    with pytest.raises(Failed, match="the drill failed: the restored data differ from the backup's record"):
+        restoring.drill(facts)
+    report = json.loads((tmp_path / "state/drill.json").read_text())
+    assert (report["result"], len(report["signature"])) == ("failed", 64)
+    assert not Path(f"{facts.data}.drill").exists()
+
+
+def test_a_drill_may_be_the_first_step_on_a_host(facts, restored, monkeypatch, tmp_path):
+    (tmp_path / "state").rmdir()
+    live(monkeypatch, Server(data=DATA, ends=(200, 1)))
+    restoring.drill(facts)
+    assert json.loads((tmp_path / "state/drill.json").read_text())["result"] == "passed"
+
+
+# --- A restore that is killed ----------------------------------------------------------------------------------------
+
+
+def killed(facts: Facts, restored, with_files: bool = False) -> None:
+    """Restore in a process that ends as by SIGKILL where a test has put `die`."""
+    child = os.fork()
+    if not child:
+        with suppress(BaseException):
+            restoring.restore(facts, restored, "", with_files, False)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == KILLED, "the restore ended by itself"
+
+
+def die(*_: object) -> None:
+    os._exit(KILLED)
+
+
+@pytest.fixture
+def uploads(facts, restored, kept, monkeypatch, tmp_path):
+    """A folder of uploads, and its backup."""
+    folder = tmp_path / "files"
+    folder.mkdir()
+    (folder / "1.pdf").write_text("today's")
+    restored.manifest["paths"] = [str(folder)]
+
+    def run(*words):
+        place = Path(f"{words[words.index('--target') + 1]}{folder}")
+        place.mkdir(parents=True)
+        (place / "1.pdf").write_text("the backup's")
+
+    monkeypatch.setattr(kept, "run", run)
+    return folder
+
+
+def test_a_restore_that_is_killed_before_its_data_are_accepted_is_undone_and_the_site_opened(
+    facts, restored, monkeypatch, tmp_path
+):
+    live(monkeypatch, Server())
+    monkeypatch.setattr(restoring, "_start", die)
+    killed(facts, restored)
+    assert (what(facts), (tmp_path / "maintenance").exists()) == ("new", True)
+    (tmp_path / "said").write_text("")
+    monkeypatch.setattr(steps, "repositories", lambda facts: [])
+    steps.take_slices(facts)
+    assert (tmp_path / "said").read_text() == "closed: start --no-block slipway-reopen.service\n"
+    restoring.reopen(facts)
+    assert (what(facts), (tmp_path / "maintenance").exists()) == ("old", False)
+    said = (tmp_path / "said").read_text().splitlines()
+    assert said[1:3] == ["closed: stop mongod.service", "closed: start mongod.service"]
+    assert said[-1] == "closed: restart shop.service"
+    steps.take_slices(facts)
+    assert (tmp_path / "said").read_text().splitlines() == said
+
+
+def test_it_is_undone_before_mongodb_starts_unless_the_restore_still_runs(facts, restored, monkeypatch):
+    live(monkeypatch, Server())
+    monkeypatch.setattr(restoring, "_start", die)
+    killed(facts, restored)
+    with host.alone("restore"):
+        assert not replacing.undo(facts)
+    assert what(facts) == "new"
+    assert replacing.undo(facts)
+    assert what(facts) == "old"
+    assert not replacing.undo(facts)
+
+
+def test_a_restore_that_is_killed_once_its_data_are_accepted_keeps_them(
+    facts, restored, uploads, monkeypatch, tmp_path
+):
+    live(monkeypatch, Server())
+    monkeypatch.setattr(replacing, "_take_place", die)
+    killed(facts, restored, with_files=True)
+    restoring.reopen(facts._replace(paths=[str(uploads)]))
+    assert (what(facts), what(facts, ".before-restore")) == ("new", "old")
+    assert (uploads / "1.pdf").read_text() == "today's"
+    assert sorted(one.name for one in tmp_path.glob(".slipway-restore-*")) == []
+    assert "start --no-block slipway-backup.service" in (tmp_path / "said").read_text()
+
+
+def test_uploads_take_their_place_after_the_data_and_those_of_before_stay(facts, restored, uploads, monkeypatch):
+    live(monkeypatch, Server(data={}))
+    with pytest.raises(Failed, match="differ after the exchange"):
+        restoring.restore(facts, restored, "", True, False)
+    assert (uploads / "1.pdf").read_text() == "today's"
+    live(monkeypatch, Server())
+    restoring.restore(facts, restored, "", True, False)
+    assert (uploads / "1.pdf").read_text() == "the backup's"
+    assert Path(f"{uploads}.before-restore/1.pdf").read_text() == "today's"
