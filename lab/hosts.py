@@ -19,7 +19,7 @@ from slipway.lab.layers import Layers
 from slipway.lab.nspawn import Nspawn, mounts_below, unmount_below
 from slipway.lab.qemu import check_disk
 from slipway.lab.record import DEFAULT_DISK_GB, Host, recorded_hosts
-from slipway.lab.seed import Seed, host_keys, known_hosts_with
+from slipway.lab.seed import Seed, host_keys, know
 from slipway.lab.steps import Progress, StepFailed, remove, run
 from slipway.project import PACKAGE
 from slipway.systems import SYSTEMS
@@ -208,12 +208,9 @@ def free_number(lab: Instance) -> int:
 def _seed(lab: Instance, backend: Backend, host: Host) -> Seed:
     """The files that make a system this host, with its ssh host keys."""
     keys = host_keys()
-    known_hosts = Path(host.known_hosts_file)
-    before = known_hosts.read_text() if known_hosts.exists() else ""
     public = [text for name, text in keys.items() if name.endswith(".pub")]
     for address in (host.address, str(network.of(lab).subnet6[host.number])):
-        before = known_hosts_with(before, address, host.ssh_port, public)
-    write(known_hosts, before)
+        know(Path(host.known_hosts_file), address, host.ssh_port, public)
     return Seed(
         name=host.name,
         user=host.user,

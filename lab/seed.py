@@ -16,7 +16,9 @@ from pathlib import Path
 
 import yaml
 
+from slipway.engine import known_hosts
 from slipway.lab.image import AUTHORITIES, FURNISH, added_authorities
+from slipway.lab.instance import write
 from slipway.lab.record import LAB_USER, LAB_USER_ID
 from slipway.lab.steps import run
 
@@ -165,6 +167,13 @@ def known_hosts_with(text: str, address: str, port: int, public_keys: Iterable[s
     kept = [line for line in text.splitlines() if line.split()[0] != name]
     added = [f"{name} {' '.join(key.split()[:2])}" for key in public_keys]
     return "".join(f"{line}\n" for line in [*kept, *added])
+
+
+def know(file: Path, address: str, port: int, public_keys: Iterable[str]) -> None:
+    """Let a known_hosts file have only these keys for a host. Applies to other hosts change it meanwhile."""
+    with known_hosts.alone(file):
+        before = file.read_text() if file.exists() else ""
+        write(file, known_hosts_with(before, address, port, public_keys))
 
 
 def resolver() -> str:

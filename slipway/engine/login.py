@@ -10,13 +10,11 @@ import getpass
 import logging
 import secrets
 import shlex
-import subprocess
 import time
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from paramiko import PKey, SSHClient
 from paramiko.pkey import PublicBlob
@@ -24,7 +22,7 @@ from pyinfra.api.exceptions import ConnectError
 from pyinfra.api.host import Host
 from pyinfra.connectors.ssh import SSHConnector
 
-from slipway.engine import environment, openssh
+from slipway.engine import environment, known_hosts, openssh
 from slipway.engine.openssh import SSH_PORT
 from slipway.engine.remote_shell import NoAnswer, NoShell
 from slipway.engine.ssh_client import Client
@@ -193,11 +191,4 @@ def remember_keys(host: Host, port: int, public_keys: list[str]) -> None:
             client._host_keys.add(name, key.key_type, PKey.from_type_string(key.key_type, key.key_blob))
     if not file:
         return
-    wanted = {f"{key.key_type} {b64encode(key.key_blob).decode()}" for key in keys}
-    shown = subprocess.run(["ssh-keygen", "-F", name, "-f", file], capture_output=True, text=True, check=False).stdout
-    found = {" ".join(line.split()[1:3]) for line in shown.splitlines() if line and not line.startswith("#")}
-    if wanted and found != wanted:
-        if found:
-            subprocess.run(["ssh-keygen", "-q", "-R", name, "-f", file], capture_output=True, check=True)
-        with Path(file).open("a") as known_hosts:
-            known_hosts.writelines(f"{name} {key}\n" for key in sorted(wanted))
+    known_hosts.remember(file, name, {f"{key.key_type} {b64encode(key.key_blob).decode()}" for key in keys})

@@ -17,8 +17,7 @@ from pathlib import Path
 import pytest
 
 from slipway.lab import hosts, snapshots
-from slipway.lab.instance import write
-from slipway.lab.seed import known_hosts_with
+from slipway.lab.seed import know
 from slipway.tasks.packages import DPKG_STATUS
 from support.drifts import COMPARED, DRIFTS
 from support.lab_host import PROJECT, LabHost
@@ -65,9 +64,7 @@ class Drifting:
     def _know(self, keys: list[str]) -> None:
         """Trust all of these host keys: where a drift removes one, another is offered."""
         record = self.server.record
-        file = Path(record.known_hosts_file)
-        with self.server.lab.locked():
-            write(file, known_hosts_with(file.read_text(), record.address, record.ssh_port, keys))
+        know(Path(record.known_hosts_file), record.address, record.ssh_port, keys)
 
     def restore(self) -> None:
         # Those of the snapshot: an apply may have made new ones.
