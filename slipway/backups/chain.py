@@ -17,6 +17,8 @@ Moment = tuple[int, int]
 LAST = 2**32 - 1
 # Tags of snapshots, so that nothing below needs to read their content.
 MARK, FULL, FILES, MANIFEST, SLICE, DRILL = "slipway", "full", "files", "manifest", "slice", "drill"
+# The id of a full backup: when it began, in UTC.
+ID_FORM = "%Y%m%dT%H%M%SZ"
 DAY = 86400
 # A younger slice is kept even if a longer one covers it.
 RECENT_SECONDS = 7200
@@ -49,11 +51,12 @@ class Full(NamedTuple):
 
 
 class Catalog(NamedTuple):
-    """The content of a repository, oldest first; `broken` are snapshots of full backups without a manifest."""
+    """The content of a repository, oldest first; `broken` are snapshots of full backups without a manifest, each after
+    the backup's id."""
 
     fulls: list[Full]
     slices: list[Slice]
-    broken: list[str]
+    broken: list[tuple[str, str]]
 
 
 class Gap(Exception):
@@ -121,7 +124,7 @@ def catalog(snapshots: Iterable[dict[str, Any]]) -> Catalog:
     slices = [
         Slice(snapshot, moment_of(tags["begin"]), moment_of(tags["end"])) for snapshot, tags in ours if SLICE in tags
     ]
-    broken = [snapshot for id_, its in parts.items() if id_ not in complete for snapshot in its.values()]
+    broken = [(id_, snapshot) for id_, its in parts.items() if id_ not in complete for snapshot in its.values()]
     return Catalog(sorted(fulls, key=lambda one: one.end), sorted(slices, key=lambda one: one.end), broken)
 
 
@@ -156,8 +159,9 @@ class Chosen(NamedTuple):
     until: Moment
 
 
-def choose(found: Catalog, second: int | None = None, id_: str = "") -> Chosen:
-    """Choose the input to restore to the end of a second, to the newest moment (None), or to the end of backup `id_`.
+def choose(found: Catalog, second: int | None = None, id_: str = "", until: Moment | None = None) -> Chosen:
+    """Choose the input to restore to the end of a second, to the newest moment (None), or to the end of backup `id_`,
+    or to the moment `until` by that backup.
 
     Raises Gap, or ValueError with the available times.
     """
@@ -167,13 +171,14 @@ def choose(found: Catalog, second: int | None = None, id_: str = "") -> Chosen:
         full = next((one for one in found.fulls if one.id == id_), None)
         if full is None:
             raise ValueError(f"found no backup {id_}; there are: {', '.join(one.id for one in found.fulls)}")
-        return Chosen(full, cover(found.slices, full.begin, full.end), full.end)
+        end = until or full.end
+        return Chosen(full, cover(found.slices, full.begin, end), end)
     if second is None:
         full = found.fulls[-1]
-        until = reach(found.slices, full.begin)
-        if until < full.end:
-            raise Gap(until, full.end)
-        return Chosen(full, cover(found.slices, full.begin, until), until)
+        newest = reach(found.slices, full.begin)
+        if newest < full.end:
+            raise Gap(newest, full.end)
+        return Chosen(full, cover(found.slices, full.begin, newest), newest)
     earlier = [one for one in found.fulls if one.since <= second]
     if not earlier:
         raise ValueError(f"the oldest second that can be restored is {at(found.fulls[0].since)}")
@@ -187,8 +192,9 @@ def choose(found: Catalog, second: int | None = None, id_: str = "") -> Chosen:
 def gaps(found: Catalog) -> list[Gap]:
     """The times after the first full backup that can't be restored."""
     missing: list[Gap] = []
+    newest = max([(0, 0), *(one.end for one in found.slices)])
     for full, following in zip(found.fulls, [*found.fulls[1:], None], strict=True):
-        last = following.end if following else full.end
+        last = following.end if following else max(newest, full.end)
         reached = reach(found.slices, full.begin)
         if reached < last:
             missing.append(Gap(reached, last))
@@ -196,7 +202,7 @@ def gaps(found: Catalog) -> list[Gap]:
 
 
 def to_forget(found: Catalog, now: int, daily: int, weekly: int, monthly: int, days: int) -> list[str]:
-    """The snapshots to delete by the retention policy.
+    """The snapshots to delete by the retention policy, and those of full backups that never became complete.
 
     Of the last `days`, every second is kept: all full backups, the one before them, and the slices since then. Of the
     time before, the newest full backup of each of the last days, weeks and months that have one. Slices that a longer
@@ -213,7 +219,10 @@ def to_forget(found: Catalog, now: int, daily: int, weekly: int, monthly: int, d
     oldest = window[0].begin if window else (0, 0)
     unneeded = [one for one in found.slices if one.end < oldest or _is_held(one, found.slices, now - RECENT_SECONDS)]
     forgotten = [snapshot for full in gone for snapshot in (full.dump, full.files, full.manifest) if snapshot]
-    return [*forgotten, *(one.snapshot for one in unneeded)]
+    # One of today may be in the making.
+    yesterday = time.strftime(ID_FORM, time.gmtime(now - DAY))
+    broken = [snapshot for id_, snapshot in found.broken if id_ < yesterday]
+    return [*forgotten, *(one.snapshot for one in unneeded), *broken]
 
 
 def _is_held(one: Slice, slices: Sequence[Slice], before: int) -> bool:

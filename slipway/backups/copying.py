@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from slipway.backups import mongo
-from slipway.backups.host import RUN, Facts, Failed, alone, private_folder, run, secret, tell, text_of, write
+from slipway.backups.host import RUN, Facts, Failed, alone, private_folder, run, tell, write
 from slipway.backups.restoring import Found, rebuilt
 
 # Where `slipway restore --to` puts what it knows of the other host's repositories, with their secrets.
@@ -67,7 +67,8 @@ def _forget_users(scratch: mongo.Scratch) -> None:
 
 @contextmanager
 def of_another_host(facts: Facts) -> Iterator[Facts]:
-    """The configuration with the repositories of another host, from SOURCE, which is removed first."""
+    """The configuration to read another host's repositories with, from SOURCE, which is removed first. Whatever is
+    written is written with the host's own."""
     try:
         with open(SOURCE, encoding="utf-8") as file:
             its = json.load(file)
@@ -75,8 +76,7 @@ def of_another_host(facts: Facts) -> Iterator[Facts]:
     except FileNotFoundError:
         raise Failed("found no repositories of another host; run `slipway restore --to` again") from None
     with private_folder() as folder:
-        admin = {mongo.ADMIN_PASSWORD: text_of(secret(facts, mongo.ADMIN_PASSWORD))}
-        for name, text in {**its["secrets"], **admin, "known_hosts": its["known_hosts"]}.items():
+        for name, text in {**its["secrets"], "known_hosts": its["known_hosts"]}.items():
             write(f"{folder}/{name}", text)
         yield facts._replace(
             repositories=its["repositories"],

@@ -85,7 +85,7 @@ def hand_over(facts: Facts) -> None:
 def catch_up(server: Server, to: Server) -> None:
     """Wait until a member has what another one has now. Raises Failed."""
     newest = to.newest()
-    if not until(lambda: server.newest() >= newest, PATIENCE_SECONDS):
+    if not until(lambda: server.applied() >= newest, PATIENCE_SECONDS):
         raise Failed(f"this member is more than {PATIENCE_SECONDS} s behind the primary: see `slipway db status`")
 
 

@@ -69,6 +69,12 @@ class Server:
             return next(moment_of(one.value) for one in elements(document) if one.name == "ts")
         raise Failed("MongoDB has no oplog")
 
+    def applied(self) -> Moment:
+        """The moment of the last entry that reads see: since MongoDB 8.0 a secondary writes entries to its oplog before
+        it applies them. https://www.mongodb.com/docs/manual/release-notes/8.0/"""
+        reached = self.ask({"replSetGetStatus": 1})["optimes"]["appliedOpTime"]["ts"]
+        return min((reached >> 32, reached & 0xFFFFFFFF), self.newest())
+
     def oplog(self, begin: Moment, end: Moment) -> Iterator[bytes]:
         """The entries between two moments, both inclusive."""
         between = {"$gte": Typed(TIMESTAMP, timestamp(begin)), "$lte": Typed(TIMESTAMP, timestamp(end))}
@@ -117,15 +123,20 @@ class Refused(Failed):
         self.code = code
 
 
-def live(facts: Facts, member: Address | None = None) -> Server:
-    """The site's MongoDB, as its administrator: the one on this host, or another member of its replica set. Raises
-    Failed."""
+def live(facts: Facts, member: Address | None = None, patience: int = 0) -> Server:
+    """The site's MongoDB, as its administrator: the one on this host, or another member of its replica set. It may be
+    away for `patience` seconds. Raises Failed."""
     address, port = member or (facts.address, facts.port)
-    try:
-        connection = Connection(address, port, 300, authority=facts.authority if member else "")
-        is_in = connection.logs_in(facts.admin, text_of(secret(facts, ADMIN_PASSWORD)))
-    except OSError as error:
-        raise Failed(f"MongoDB does not answer at {address}:{port}: {error}") from None
+    end = time.monotonic() + patience
+    while True:
+        try:
+            connection = Connection(address, port, 300, authority=facts.authority if member else "")
+            is_in = connection.logs_in(facts.admin, text_of(secret(facts, ADMIN_PASSWORD)))
+            break
+        except OSError as error:
+            if time.monotonic() >= end:
+                raise Failed(f"MongoDB does not answer at {address}:{port}: {error}") from None
+            time.sleep(1)
     if not is_in:
         raise Failed(f"MongoDB rejects the password of {facts.admin}")
     return Server(connection)

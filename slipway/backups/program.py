@@ -81,12 +81,13 @@ def restore(facts: Facts, words: list[str], step: str = "restore") -> None:
     for flag in ("--files", "--secrets", "--dry-run", "--raw", "--of-another-host"):
         parser.add_argument(flag, action="store_true")
     given = parser.parse_args(words)
-    with copying.of_another_host(facts) if given.of_another_host else nullcontext(facts) as its:
-        carry_out(its, given, step)
+    with copying.of_another_host(facts) if given.of_another_host else nullcontext(facts) as source:
+        carry_out(facts, source, given, step)
 
 
-def carry_out(facts: Facts, given: argparse.Namespace, step: str) -> None:
-    found = restoring.find(facts, seconds_of(given.at) if given.at else None, given.id, given.repository)
+def carry_out(facts: Facts, source: Facts, given: argparse.Namespace, step: str) -> None:
+    """`source`: the configuration of the repositories to read."""
+    found = restoring.find(source, seconds_of(given.at) if given.at else None, given.id, given.repository)
     full, until = found.chosen.full, found.chosen.until
     documents = sum(max(one[0], 0) for one in found.manifest["collections"].values())
     tell(

@@ -11,12 +11,13 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from slipway.backups import members
-from slipway.backups.chain import Chosen, at
+from slipway.backups import members, mongo
+from slipway.backups.chain import Chosen, at, moment_of
 from slipway.backups.exchange import exchange
 from slipway.backups.host import RUN, Busy, Facts, Failed, alone, change_state, read_state, run, tell, write
 from slipway.backups.restic import Repository
@@ -35,26 +36,39 @@ class Found:
 
 
 @contextmanager
-def in_place(facts: Facts, found: Found, with_files: bool, with_secrets: bool, restarts: bool) -> Iterator[None]:
+def in_place(facts: Facts, found: Found, with_files: bool, with_secrets: bool, drops: bool) -> Iterator[None]:
     """The sites in maintenance, with a slice of what is replaced. Uploads and secrets are fetched before, and take
-    their place after the databases. `restarts`: whether MongoDB does. Raises Failed."""
+    their place after the databases. `drops`: collections are exchanged, and those of before dropped, instead of the
+    data folder. Raises Failed."""
     with _uploads_beside(facts, found, with_files) as uploads:
         secrets = _secrets(facts, found) if with_secrets else {}
         with _in_maintenance(facts):
-            with suppress(Failed):
-                # So that the replaced data can be restored too.
-                take_slices(facts, waits=True)
+            _save(facts, drops)
             with alone("slice", SLICE_PATIENCE):
                 yield
-                change_state(awaits=True, reached={}, long={})
+                until = at(found.chosen.until[0])
+                change_state(awaits=True, reached={}, long={}, restored={"time": int(time.time()), "until": until})
                 for path, new in uploads.items():
                     _take_place(path, new)
                     tell(f"{path}: restored as of {at(found.chosen.full.end[0])}")
                 for file, text in secrets.items():
                     write(file, text)
                     tell(f"{file}: restored")
-                if restarts or secrets:
+                if secrets or not drops:
                     _restart_clients(facts)
+
+
+def _save(facts: Facts, must: bool) -> None:
+    """Take a slice of what is replaced, so that it can be restored too. Raises Failed if it must be in a repository
+    and is in none."""
+    newest = mongo.live(facts).newest()
+    with suppress(Failed):
+        take_slices(facts, waits=True)
+    if must and not any(moment_of(tag) >= newest for tag in read_state().get("reached", {}).values()):
+        raise Failed(
+            "the present data are in no backup up to now, and a replica set does not keep what a restore replaces:"
+            " make one (slipway backup now), then restore"
+        )
 
 
 @contextmanager
@@ -102,6 +116,11 @@ def _is_active(unit: str) -> bool:
 # --- A restore that was killed ---------------------------------------------------------------------------------------
 
 
+def is_marked(folder: str) -> bool:
+    """Whether a folder has restored data that are not accepted."""
+    return os.path.exists(f"{folder}/{MARK}")
+
+
 def mark(folder: str) -> None:
     """Mark restored data, which are about to take their place."""
     with open(f"{folder}/{MARK}", "w", encoding="utf-8"):
@@ -117,18 +136,25 @@ def undo(facts: Facts) -> bool:
     """Exchange MongoDB's data again that a killed restore has not accepted; MongoDB is stopped. Returns whether there
     were some."""
     with suppress(Busy), alone("restore"):
-        if os.path.exists(f"{facts.data}/{MARK}"):
-            exchange(facts.data, f"{facts.data}.restore")
+        if is_marked(facts.data):
+            _exchange_again(facts.data)
             return True
     return False
+
+
+def _exchange_again(data: str) -> None:
+    if os.path.isdir(f"{data}.restore"):
+        exchange(data, f"{data}.restore")
+    else:
+        accept(data)
 
 
 def finish(facts: Facts) -> None:
     """Undo what a killed restore has left, and open the sites. The caller is the only restore. Raises Failed."""
     closed = read_state().get("closed")
-    if os.path.exists(f"{facts.data}/{MARK}"):
+    if is_marked(facts.data):
         run(["systemctl", "stop", "mongod.service"])
-        exchange(facts.data, f"{facts.data}.restore")
+        _exchange_again(facts.data)
         tell("The exchange of MongoDB's data was taken back: they are as before")
     if closed:
         run(["systemctl", "start", "mongod.service"])

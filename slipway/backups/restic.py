@@ -8,17 +8,27 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Any
+from urllib.parse import quote
 
 from slipway.backups.chain import MARK
 from slipway.backups.host import CACHE, Busy, Facts, Failed, last_lines, run, secret, text_of
 
 # The block size for reading a dump from a pipe.
 PART = 2**20
+# restic's exit code for a backup without some of its files. https://restic.readthedocs.io/en/stable/040_backup.html
+INCOMPLETE = 3
+# A shorter value is a word like others, as a region.
+SECRET_LENGTH = 8
+# How long a command waits for its turn.
+TURN_SECONDS = 600
 
-
-# What restic 0.14 to 0.18 say of files that are not what they were.
+# What restic 0.14 to 0.18 say of a repository that is not there, of a file that has gone before it was read, and of
+# files that are not what they were.
+ABSENT = ("no such file", "not exist", "doesn't exist", "NoSuchKey", "NoSuchBucket", "404", "Not Found")
+GONE = "no such file or directory"
 DAMAGE = ("ciphertext verification failed", "does not match", "doesn't match", "unexpected EOF", "wrong data returned")
 
 
@@ -35,7 +45,7 @@ class Repository:
         user, password = (variables.pop(f"RESTIC_REST_{name}", "") for name in ("USERNAME", "PASSWORD"))
         if place.startswith("rest:") and user:
             scheme, _, rest = place.partition("://")
-            place = f"{scheme}://{user}:{password}@{rest}"
+            place = f"{scheme}://{quote(user, safe='')}:{quote(password, safe='')}@{rest}"
         return {
             **variables,
             "RESTIC_REPOSITORY": place,
@@ -59,7 +69,26 @@ class Repository:
         try:
             return run(["restic", *self.options, *words], self.environment)
         except Failed as failure:
-            raise Failed(f"repository {self.name}: {explained(str(failure))}") from None
+            raise _kind(str(failure))(f"repository {self.name}: {self.explained(str(failure))}") from None
+
+    def run_alone(self, *words: str) -> str:
+        """The same for a command that no other restic may run beside, while slices come and go. Raises Failed."""
+        end = time.monotonic() + TURN_SECONDS
+        while True:
+            try:
+                return self.run(*words)
+            except Busy as busy:
+                if time.monotonic() >= end:
+                    raise Failed(str(busy)) from None
+                time.sleep(2)
+
+    def explained(self, text: str) -> str:
+        """What restic says, with what to do, and without the secrets of its environment."""
+        for name in (*self.facts.variables, "BACKUP_PASSWORD"):
+            value = text_of(secret(self.facts, name))
+            if len(value) >= SECRET_LENGTH and not name.endswith("_USERNAME"):
+                text = text.replace(value, f"({name})").replace(quote(value, safe=""), f"({name})")
+        return explained(text)
 
     def snapshots(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = json.loads(self.run("snapshots", "--json", "--no-lock", "--tag", MARK)) or []
@@ -69,15 +98,21 @@ class Repository:
         try:
             self.run("cat", "config", "--no-lock")
         except Failed as failure:
-            if any(sign in str(failure) for sign in ("unable to open config file", "Is there a repository")):
+            if "unable to open config file" in str(failure) and any(sign in str(failure) for sign in ABSENT):
                 return False
             raise
         return True
 
-    def prepare(self) -> None:
-        """Create the repository if there is none."""
-        if not self.is_there():
-            self.run("init")
+    def prepare(self, is_new: bool) -> None:
+        """Create the repository if there is none; one that has been there is not created again. Raises Failed."""
+        if self.is_there():
+            return
+        if not is_new:
+            raise Failed(
+                f"repository {self.name}: found none at {self.place}, where it was: is its disk mounted? For a new one"
+                " give it another name in backup_repositories"
+            )
+        self.run("init")
 
     def store(self, name: str, tags: Mapping[str, str], data: bytes) -> None:
         """Store one file as a snapshot. Raises Failed."""
@@ -89,7 +124,15 @@ class Repository:
         return Writing(self, ["backup", "--quiet", "--host", MARK, *_tags(tags), "--stdin", "--stdin-filename", name])
 
     def store_paths(self, tags: Mapping[str, str], paths: Sequence[str]) -> None:
-        self.run("backup", "--quiet", "--host", MARK, *_tags(tags), "--", *paths)
+        """Store folders and files. Those that go meanwhile are no failure: restic stores the others. Raises Failed."""
+        words = ["restic", *self.options, "backup", "--quiet", "--host", MARK, *_tags(tags), "--", *paths]
+        environment = {**os.environ, **self.environment}
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+        errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+        have_gone = bool(errors) and all(GONE in line for line in errors)
+        if done.returncode and not (done.returncode == INCOMPLETE and have_gone):
+            said = self.explained(last_lines(done.stderr))
+            raise _kind(done.stderr)(f"repository {self.name}: restic ended with {done.returncode}: {said}")
 
     def read(self, snapshot: str, name: str) -> bytes:
         done = subprocess.run(
@@ -99,7 +142,7 @@ class Repository:
             check=False,
         )
         if done.returncode:
-            raise Failed(f"repository {self.name}: {explained(last_lines(done.stderr.decode(errors='replace')))}")
+            raise Failed(f"repository {self.name}: {self.explained(last_lines(done.stderr.decode(errors='replace')))}")
         return done.stdout
 
     def reading(self, snapshot: str, name: str, errors: IO[bytes]) -> subprocess.Popen[bytes]:
@@ -178,7 +221,7 @@ class Writing:
                 self.failure = errors or f"restic ended with {self.process.returncode}"
         if self.failure:
             self.abandon()
-            raise _kind(self.failure)(f"repository {self.repository.name}: {explained(self.failure)}")
+            raise _kind(self.failure)(f"repository {self.repository.name}: {self.repository.explained(self.failure)}")
 
     def _errors(self) -> str:
         assert self.process.stderr

@@ -20,9 +20,9 @@ from typing import Any
 from slipway.backups import chain, members, mongo, oplog, replacing
 from slipway.backups.chain import DRILL, Moment, at
 from slipway.backups.exchange import exchange
-from slipway.backups.host import RUN, STATE, Facts, Failed, alone, change_state, last_lines, run, tell, write
+from slipway.backups.host import RUN, STATE, Facts, Failed, alone, last_lines, read_state, run, tell, write
 from slipway.backups.replacing import Found
-from slipway.backups.restic import Repository, explained
+from slipway.backups.restic import Repository
 from slipway.backups.steps import ARCHIVE, MANIFEST_FILE, OPLOG_FILE, repositories, signed, take_slices
 from slipway.facts.mongodb_set import begin
 
@@ -31,14 +31,14 @@ ROOM = 1.5
 MIB, SPARE_MIB = 2**20, 300
 
 
-def find(facts: Facts, second: int | None, id_: str, name: str = "") -> Found:
-    """The first repository that can restore it. Raises Failed with the reason of each."""
+def find(facts: Facts, second: int | None, id_: str, name: str = "", until: Moment | None = None) -> Found:
+    """The first repository that can restore it; backup `id_` up to a moment. Raises Failed with the reason of each."""
     said = []
     for repository in repositories(facts):
         if name and repository.name != name:
             continue
         try:
-            chosen = chain.choose(chain.catalog(repository.snapshots()), second, id_)
+            chosen = chain.choose(chain.catalog(repository.snapshots()), second, id_, until)
             manifest = json.loads(repository.read(chosen.full.manifest, MANIFEST_FILE))
             return Found(repository, chosen, manifest)
         except (Failed, ValueError, chain.Gap) as error:
@@ -85,7 +85,7 @@ def _load(scratch: mongo.Scratch, found: Found, said: str) -> None:
             scratch.load(found.repository.reading(found.chosen.full.dump, ARCHIVE, errors))
         except Failed as failure:
             errors.seek(0)
-            why = explained(last_lines(errors.read().decode(errors="replace")))
+            why = found.repository.explained(last_lines(errors.read().decode(errors="replace")))
             raise Failed(f"repository {found.repository.name}: {failure}\n{why}".strip()) from None
 
 
@@ -145,12 +145,13 @@ def restore(facts: Facts, found: Found, only: str, with_files: bool, with_secret
                     scratch.take_users(mongo.live(facts))
                     restored = scratch.fingerprint()
             if not several:
-                with replacing.in_place(facts, found, with_files, with_secrets, restarts=True):
+                with replacing.in_place(facts, found, with_files, with_secrets, drops=False):
                     _exchange_data(facts, folder, restored)
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            # Until the data in their place are accepted, this folder has those of before.
+            if not replacing.is_marked(facts.data):
+                shutil.rmtree(folder, ignore_errors=True)
             replacing.back_up_anew()
-    change_state(restored={"time": int(time.time()), "until": at(found.chosen.until[0])})
     kept = "are in the backups" if several else f"are in {facts.data}.{replacing.BEFORE}"
     tell(f"Restored: the data of {at(found.chosen.until[0])}. The previous data {kept}")
 
@@ -171,7 +172,8 @@ def _exchange_data(facts: Facts, folder: str, restored: dict[str, list[Any]]) ->
             _start(facts)
             if lines := mongo.difference(restored, mongo.live(facts).fingerprint()):
                 raise Failed("\n".join(["the restored data differ after the exchange:", *lines]))
-        except Failed:
+        except BaseException:
+            # Also a connection that breaks.
             subprocess.run(["systemctl", "stop", "mongod.service"], check=False)
             exchange(facts.data, folder)
             raise
@@ -208,7 +210,7 @@ def _put_back_all(facts: Facts, found: Found, scratch: mongo.Scratch, with_files
     _check_room(facts.data, found.manifest["bytes"])
     wanted = members.present(scratch)
     members.copy_beside(facts, scratch, wanted)
-    with replacing.in_place(facts, found, with_files, with_secrets, restarts=False):
+    with replacing.in_place(facts, found, with_files, with_secrets, drops=True):
         members.replace_all(facts, wanted)
         server = members.primary(facts).server
         members.replace_views(server, scratch)
@@ -243,12 +245,16 @@ def drill(facts: Facts) -> None:
 
 
 def _drill(facts: Facts, repository: str) -> dict[str, Any]:
+    if read_state().get("awaits"):
+        # Data were restored: the backups of before end there.
+        run(["systemctl", "start", "slipway-backup.service"])
+    # A full backup that is made meanwhile would be newer than what is compared.
+    full = find(facts, None, "", repository).chosen.full.id
     server = mongo.live(facts)
     moment = server.newest()
     recorded = server.fingerprint(moment)
-    take_slices(facts, waits=True)
-    found = find(facts, None, "", repository)
-    found = Found(found.repository, found.chosen._replace(until=moment), found.manifest)
+    take_slices(facts, waits=True, only=repository)
+    found = find(facts, None, full, repository, moment)
     folder = f"{facts.data}.drill"
     try:
         with rebuilt(facts, found, folder) as scratch:

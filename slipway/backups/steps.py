@@ -15,11 +15,10 @@ import subprocess
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 from slipway.backups import chain, members, mongo, oplog
-from slipway.backups.chain import FILES, FULL, MANIFEST, SLICE, Moment, at, moment_of, tag_of
+from slipway.backups.chain import FILES, FULL, ID_FORM, MANIFEST, SLICE, Moment, at, moment_of, tag_of
 from slipway.backups.host import Busy, Facts, Failed, alone, change_state, last_lines, read_state, secret, tell, text_of
 from slipway.backups.restic import Repository, Writing, pump
 
@@ -29,6 +28,8 @@ LONG_SECONDS = 3600
 MIB = 2**20
 # The timeout for another slice to finish, in seconds.
 SLICE_PATIENCE = 120
+# MongoDB may restart.
+RESTART_SECONDS = 45
 # A check and a prune never run at once.
 TIDYING, TIDYING_PATIENCE = "check or prune", 3600
 
@@ -61,7 +62,8 @@ def now(facts: Facts, anyway: bool = False) -> None:
             each(facts, _refuse_others)
         members.hand_over(facts)
         _full(facts)
-    take_slices(facts, waits=True)
+    with suppress(Busy):  # Its slice holds what this one would.
+        take_slices(facts, waits=True)
     if facts.prunes:
         prune(facts)
 
@@ -75,8 +77,8 @@ def _refuse_others(repository: Repository) -> None:
     if repository.is_there() and (fulls := chain.catalog(repository.snapshots()).fulls):
         raise Failed(
             f"repository {repository.name}: found another server's backups, the newest of"
-            f" {at(fulls[-1].end[0])}; restore them (slipway restore --files --secrets), or continue without (slipway"
-            " backup now --anyway)"
+            f" {at(fulls[-1].end[0])}; restore them (slipway restore --files --secrets), or, if this host has the data"
+            " as a member of the replica set or goes on without them: slipway backup now --anyway"
         )
 
 
@@ -84,15 +86,15 @@ def _full(facts: Facts) -> None:
     failures, targets = [], []
     for repository in repositories(facts):
         try:
-            repository.prepare()
+            repository.prepare(is_new=repository.name not in read_state().get("sliced", {}))
             targets.append(repository)
         except Failed as failure:
             failures.append(str(failure))
     if not targets:
         raise Failed("\n".join(failures))
     server = mongo.live(facts)
-    id_ = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    began, begin = time.monotonic(), server.newest()
+    id_ = time.strftime(ID_FORM, time.gmtime())
+    began, begin = time.monotonic(), server.applied()
     written, size = _dump(facts, targets, {FULL: "", "id": id_}, failures)
     end = server.newest()
     renamed = [
@@ -179,13 +181,14 @@ def _dump(
     return written, size
 
 
-def take_slices(facts: Facts, waits: bool = False) -> None:
-    """Store what was written since the last slice, for each repository."""
+def take_slices(facts: Facts, waits: bool = False, only: str = "") -> None:
+    """Store what was written since the last slice, for each repository, or for one."""
     if read_state().get("exchanging") or read_state().get("closed"):
         # Left by a restore that was killed, unless one runs. Slices may not change the site's files.
         subprocess.run(["systemctl", "start", "--no-block", "slipway-reopen.service"], check=False)
     with alone("slice", SLICE_PATIENCE if waits else 0):
-        each(facts, partial(_slice, server=mongo.live(facts)))
+        server = mongo.live(facts, patience=RESTART_SECONDS)
+        each(facts, lambda repository: None if only not in ("", repository.name) else _slice(repository, server))
 
 
 def _slice(repository: Repository, server: mongo.Server) -> None:
@@ -253,8 +256,12 @@ def prune(facts: Facts) -> None:
             repository.run("unlock")
             # The length of a command line is limited.
             for first in range(0, len(gone), 500):
-                repository.run("forget", "--quiet", *gone[first : first + 500])
-            repository.run("prune", "--quiet", "--max-unused", "10%")
+                repository.run_alone("forget", "--quiet", *gone[first : first + 500])
+            change_state(pruning=int(time.time()))
+            try:
+                repository.run_alone("prune", "--quiet", "--max-unused", "10%")
+            finally:
+                change_state(pruning=None)
         tell(f"{repository.name}: {len(gone)} snapshots forgotten")
 
     with alone(TIDYING, TIDYING_PATIENCE):
@@ -273,6 +280,8 @@ def check(facts: Facts) -> None:
         missing = chain.gaps(found)
         for gap in missing:
             tell(f"{repository.name}: {gap}")
+        if found.fulls and any(gap.end > found.fulls[-1].begin for gap in missing):
+            raise Failed(f"repository {repository.name}: {missing[-1]}, since the last full backup: slipway backup now")
         newest = at(chain.reach(found.slices, found.fulls[-1].begin)[0]) if found.fulls else "none"
         tell(f"{repository.name}: no errors; newest second {newest}, gaps: {len(missing)}")
 

@@ -20,8 +20,9 @@ class Limits:
     connect: int = 10
     # The rest of a handshake, and the login: 0.3 s here, and sshd answers late on a host that is starting.
     handshake: int = 30
-    # One question of a plan: the slowest lists apt's sources and connects to each, in 1 s; 30 s where none answers.
-    answer: int = 120
+    # One question of a plan, a hang beyond it: the slowest tries apt's sources with a new one among them, which fetches
+    # and unpacks their lists, in 5 s; 30 s where none answers.
+    answer: int = 300
     # One command of an operation, a hang beyond it: a whole provisioning takes a minute, most of it one installation of
     # packages. 10 min, and a mirror may be slow.
     command: int = 3600

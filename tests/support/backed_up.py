@@ -39,6 +39,9 @@ class Server:
     def newest(self):
         return self.ends
 
+    def applied(self):
+        return self.ends
+
     def oplog(self, begin, end):
         return (one for one in self.entries if begin <= entry(one).moment <= end)
 
@@ -124,5 +127,5 @@ def backed_up_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Facts:
 
 
 def live(monkeypatch, server: Server) -> Server:
-    monkeypatch.setattr(mongo, "live", lambda facts: server)
+    monkeypatch.setattr(mongo, "live", lambda facts, patience=0: server)
     return server

@@ -94,6 +94,9 @@ def test_seconds_of_a_gap_are_refused_and_those_around_it_are_not():
         choose(found, 230)
     assert choose(found, 400).full.id == "full350"
     assert [(gap.begin[0], gap.end[0]) for gap in gaps(found)] == [(200, 350)]
+    # Since the last full backup, too.
+    (gap,) = gaps(Catalog([full(100)], slices, []))
+    assert (gap.begin[0], gap.end[0]) == (200, 440)
     assert gaps(Catalog([full(100), full(350)], row(80, 140, 200, 260, 320, 380), [])) == []
 
 
@@ -132,7 +135,7 @@ def test_a_backup_without_its_manifest_does_not_count():
     found = catalog(listed)
     assert found.fulls == [Full("A", (90, 1), (100, 2), (101, 1), "7.0.5", "d1", "f1", "m1")]
     assert found.slices == [Slice("s1", (90, 1), (150, 4))]
-    assert found.broken == ["d2"]
+    assert found.broken == [("B", "d2")]
 
 
 def test_the_policy_keeps_every_second_of_the_last_days_and_one_backup_of_each_day_week_and_month_before():

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner
 
-from slipway.backups import copying
+from slipway.backups import copying, program
 from slipway.backups import host as backup_host
 from slipway.backups.host import Facts, Failed
 from slipway.cli import backup_program
@@ -198,7 +198,6 @@ def test_the_program_takes_the_repositories_of_another_host_from_a_file_that_is_
     source = tmp_path / "source.json"
     monkeypatch.setattr(copying, "SOURCE", str(source))
     monkeypatch.setattr(backup_host, "RUN", str(tmp_path / "run"))
-    (tmp_path / "MONGODB_ADMIN_PASSWORD").write_text("of-this-host")
     its = {"repositories": {"far": "rest:https://a"}, "variables": ["X"], "known_hosts": "k", "secrets": {"X": "x"}}
     source.write_text(json.dumps(its))
     facts = Facts(**{name: None for name in Facts._fields})._replace(credentials=str(tmp_path), data="/var/lib/mongodb")
@@ -210,8 +209,15 @@ def test_the_program_takes_the_repositories_of_another_host_from_a_file_that_is_
             "/var/lib/mongodb",
         )
         names = {file.name: file.read_text() for file in Path(given.credentials).iterdir()}
-        assert names == {"X": "x", "MONGODB_ADMIN_PASSWORD": "of-this-host", "known_hosts": "k"}
+        assert names == {"X": "x", "known_hosts": "k"}
     assert not Path(given.credentials).exists()
+    # They are read: what the restore writes, as a slice of what it replaces, is for the host's own.
+    source.write_text(json.dumps(its))
+    asked = []
+    monkeypatch.setattr(program, "carry_out", lambda *words: asked.append(words[:2]))
+    program.restore(facts, ["--of-another-host"])
+    ((own, read),) = asked
+    assert (own, read.repositories) == (facts, its["repositories"])
     with pytest.raises(Failed, match="run `slipway restore --to` again"), copying.of_another_host(facts):
         pass
 

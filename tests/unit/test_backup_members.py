@@ -57,7 +57,7 @@ def facts(tmp_path, monkeypatch) -> Facts:
 
 
 def live(monkeypatch, found: Set) -> Set:
-    monkeypatch.setattr(mongo, "live", lambda facts, member=None: found)
+    monkeypatch.setattr(mongo, "live", lambda facts, member=None, patience=0: found)
     return found
 
 

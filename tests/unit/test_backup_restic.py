@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+from types import SimpleNamespace
 
 import pytest
 
+from slipway.backups import restic
 from slipway.backups.host import Facts, Failed, last_lines
 from slipway.backups.restic import Repository, explained, pump
 
@@ -14,6 +16,9 @@ RESTIC = """#!/bin/sh
 # A snapshot is there when the input has come to its end, as with restic itself.
 case "$*" in
   *gone.archive*) echo 'the connection is lost' >&2; exit 1;;
+  *forget*) [ -e {0}/free ] || {{ touch {0}/free; echo 'repository is already locked' >&2; exit 1; }};;
+  *"cat config"*) cat {0}/said >&2; exit 1;;
+  *"-- /srv/files"*) cat {0}/said >&2; exit 3;;
   *--stdin*) cat > {0}/partial; [ ! -e {0}/full ] || {{ echo 'no space left on device' >&2; exit 1; }}
     mv {0}/partial {0}/snapshot; echo "$*" > {0}/words; env > {0}/environment;;
   *) echo "Fatal: wrong password or no key found" >&2; exit 1;;
@@ -91,6 +96,54 @@ def test_sftp_uses_its_own_key_and_the_host_keys_that_are_set(repository, tmp_pa
     assert option.startswith(f"sftp.command=ssh -i {tmp_path}/BACKUP_SSH_KEY -o IdentitiesOnly=yes")
     assert "-o UserKnownHostsFile=/etc/known -o StrictHostKeyChecking=yes " in option
     assert option.endswith(" backup@backup.example -s sftp")
+
+
+def test_a_password_for_a_url_may_have_any_character_and_is_in_no_error(repository, tmp_path):
+    (tmp_path / "RESTIC_REST_PASSWORD").write_text("abc/DEF+ghi=%")
+    assert repository.environment["RESTIC_REPOSITORY"].endswith(":abc%2FDEF%2Bghi%3D%25@backup.example/shop")
+    (tmp_path / "said").write_text('parse "https://u:abc%2FDEF%2Bghi%3D%25@backup.example/shop": abc/DEF+ghi=%')
+    with pytest.raises(Failed) as failure:
+        repository.is_there()
+    assert "DEF" not in str(failure.value)
+    assert "(RESTIC_REST_PASSWORD)@backup.example" in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    ("said", "is_there"),
+    [
+        ("unable to open config file: stat /srv/config: no such file or directory", False),
+        ("unable to open config file: <config/> does not exist", False),
+        ("unable to open config file: Head https://backup.example: dial tcp: connection refused", None),
+        ("unable to open config file: dial tcp: lookup backup.example: no such host", None),
+    ],
+)
+def test_a_repository_that_does_not_answer_is_not_one_that_is_not_there(repository, tmp_path, said, is_there):
+    (tmp_path / "said").write_text(f"Fatal: {said}\nIs there a repository at the following location?")
+    if is_there is None:
+        with pytest.raises(Failed, match=r"connection refused|no such host"):
+            repository.is_there()
+        return
+    assert repository.is_there() is is_there
+    with pytest.raises(Failed, match=r"found none at .*, where it was: is its disk mounted"):
+        repository.prepare(is_new=False)
+
+
+def test_a_file_that_goes_during_a_backup_is_no_failure_and_one_that_can_not_be_read_is(repository, tmp_path):
+    warning = "Warning: at least one source file could not be read\n"
+    (tmp_path / "said").write_text(f"error: lstat /srv/files/1: no such file or directory\n{warning}")
+    repository.store_paths({"files": ""}, ["/srv/files"])
+    (tmp_path / "said").write_text(f"error: open /srv/files/2: input/output error\n{warning}")
+    with pytest.raises(Failed, match="restic ended with 3: error: open /srv/files/2: input/output error"):
+        repository.store_paths({"files": ""}, ["/srv/files"])
+
+
+def test_what_needs_a_repository_alone_waits_for_a_slice(repository, tmp_path, monkeypatch):
+    monkeypatch.setattr(restic, "time", SimpleNamespace(monotonic=lambda: 0, sleep=lambda seconds: None))
+    repository.run_alone("forget", "a")
+    (tmp_path / "free").unlink()
+    monkeypatch.setattr(restic, "TURN_SECONDS", 0)
+    with pytest.raises(Failed, match="already locked"):
+        repository.run_alone("forget", "a")
 
 
 def test_a_stack_trace_hides_no_reason():

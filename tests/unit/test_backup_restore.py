@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from contextlib import suppress
 from pathlib import Path
 
@@ -68,8 +69,8 @@ def restored(facts, kept, monkeypatch):
             pass
 
     monkeypatch.setattr(mongo, "Scratch", Scratch)
-    monkeypatch.setattr(restoring, "take_slices", lambda facts, waits: None)
-    monkeypatch.setattr(replacing, "take_slices", lambda facts, waits: None)
+    monkeypatch.setattr(restoring, "take_slices", lambda facts, waits, only="": None)
+    monkeypatch.setattr(replacing, "take_slices", lambda facts, waits, only="": None)
     monkeypatch.setattr(restoring, "Repository", lambda facts, name: kept)
     full = Full("A", (90, 1), (100, 1), (101, 1), "7.0.5", "d", "f", "m")
     found = restoring.Found(kept, Chosen(full, [], (200, 1)), {"bytes": 10, "collections": DATA, "paths": []})
@@ -122,6 +123,43 @@ def test_what_differs_once_it_is_in_place_goes_again(facts, restored, monkeypatc
     assert (tmp_path / "said").read_text().splitlines()[-1] == "closed: start mongod.service"
     assert not (tmp_path / "maintenance").exists()
     assert "awaits" not in read_state()
+
+
+def test_a_connection_that_breaks_after_the_exchange_brings_the_data_of_before_back(facts, restored, monkeypatch):
+    server = live(monkeypatch, Server())
+
+    def breaks(moment=None):
+        raise ConnectionResetError("by peer")
+
+    monkeypatch.setattr(server, "fingerprint", breaks)
+    with pytest.raises(ConnectionResetError):
+        restoring.restore(facts, restored, "", False, False)
+    assert what(facts) == "old"
+    assert not replacing.is_marked(facts.data)
+    assert read_state()["closed"] == []
+
+
+def test_data_of_before_that_have_gone_keep_mongodb_from_no_start(facts, restored, monkeypatch):
+    live(monkeypatch, Server())
+    monkeypatch.setattr(restoring, "_start", die)
+    killed(facts, restored)
+    shutil.rmtree(f"{facts.data}.restore")
+    assert replacing.undo(facts)
+    assert (what(facts), replacing.is_marked(facts.data)) == ("new", False)
+
+
+def test_what_a_restore_drops_is_in_a_backup_up_to_its_last_write(facts, restored, monkeypatch, tmp_path):
+    """A replica set of several members keeps no folder of before."""
+    live(monkeypatch, Server(ends=(200, 1)))
+    host.change_state(reached={"near": "199:7"})
+    exchanging = replacing.in_place(facts, restored, False, False, drops=True)
+    with pytest.raises(Failed, match="the present data are in no backup up to now"), exchanging:
+        pytest.fail("the collections would be exchanged")
+    assert not (tmp_path / "maintenance").exists()
+    monkeypatch.setattr(replacing, "take_slices", lambda facts, waits: host.change_state(reached={"near": "200:1"}))
+    with replacing.in_place(facts, restored, False, False, drops=True):
+        pass
+    assert {"time", "until"} == {*read_state()["restored"]}
 
 
 def test_one_collection_whose_copy_differs_is_thrown_away_and_the_present_one_stays(facts, restored, monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 
 from slipway.backups import chain, host, program, steps
 from slipway.backups.chain import Catalog, Full
-from slipway.backups.host import Facts, Failed, read_state
+from slipway.backups.host import Busy, Facts, Failed, read_state
 from support.backed_up import Kept, Server, backed_up_host, live, written
 
 
@@ -100,6 +100,32 @@ def test_a_backup_that_is_late_or_failed_somewhere_is_not_fresh(monkeypatch, sta
     monkeypatch.setattr(program, "time", SimpleNamespace(time=lambda: 1_000_000.0))
     monkeypatch.setattr(program, "read_state", lambda: state)
     assert program.is_fresh("now") is is_fresh
+
+
+def test_what_a_full_backup_that_failed_has_left_is_forgotten_a_day_later():
+    found = Catalog([], [], [("20261127T030000Z", "of the day before yesterday"), ("20261129T030000Z", "of today")])
+    now = chain.seconds_of("2026-11-29T12:00:00Z")
+    assert chain.to_forget(found, now, 7, 4, 12, 7) == ["of the day before yesterday"]
+
+
+def test_a_check_fails_where_a_second_since_the_last_backup_is_lost(facts, kept, monkeypatch, capsys):
+    full = Full("A", (90, 1), (95, 1), (95, 1), "7.0.5", "d", "f", "m")
+    slices = [chain.Slice("a", (80, 1), (100, 1)), chain.Slice("b", (150, 1), (200, 1))]
+    monkeypatch.setattr(chain, "catalog", lambda snapshots: Catalog([full], slices[:1], []))
+    steps.check(facts)
+    monkeypatch.setattr(chain, "catalog", lambda snapshots: Catalog([full], slices, []))
+    with pytest.raises(Failed, match=r"no slice holds what was written between .*, since the last full backup"):
+        steps.check(facts)
+
+
+def test_a_slice_that_takes_long_is_no_failure_of_a_full_backup(facts, kept, monkeypatch):
+    def busy(facts, waits):
+        raise Busy("another slice is running")
+
+    live(monkeypatch, Server(written(100)))
+    monkeypatch.setattr(steps, "take_slices", busy)
+    steps.now(facts)
+    assert read_state()["full"]["failures"] == []
 
 
 def test_the_sizes_of_the_oldest_and_the_newest_backup_are_those_of_a_repository_that_answers(
