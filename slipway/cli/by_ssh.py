@@ -43,6 +43,8 @@ def argv(host: Host, script: str, terminal: bool = False) -> list[str]:
     words = ["ssh", "-t" if terminal else "-T", *openssh.way(host.name, host.data.dict()).words]
     if not script:
         return words
+    # Those of ~/.ssh/config are for the user's own sessions.
+    words[1:1] = ["-o", "RemoteCommand=none", "-o", "ClearAllForwardings=yes"]
     by_root = f"{'sudo -H ' if host.data.get('_sudo') else ''}sh -c {shlex.quote(script)}"
     return [*words, by_root]
 

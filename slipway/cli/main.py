@@ -112,3 +112,11 @@ def main() -> None:
     except (NoProject, SettingsError, RunFailed, StepFailed) as error:
         click.echo(f"slipway: {error}", err=True)
         sys.exit(ERROR)
+    except OSError as error:
+        # A file of the user's, or their disk; without a name it is the folder that they are in.
+        is_gone = isinstance(error, FileNotFoundError) and not error.filename
+        if not (error.filename or is_gone):
+            raise
+        said = "the current folder does not exist any more" if is_gone else f"{error.filename}: {error.strerror}"
+        click.echo(f"slipway: {said}", err=True)
+        sys.exit(ERROR)

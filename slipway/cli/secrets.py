@@ -8,6 +8,7 @@ import runpy
 import secrets
 import shlex
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -105,7 +106,10 @@ def in_file() -> dict[str, Any]:
 def store_of(environment: str) -> Store:
     """The store of an environment, or of a further site by its name."""
     data = in_file()
-    for site in data.get("sites", []):
+    sites = data.get("sites", [])
+    if not isinstance(sites, list) or not all(isinstance(site, dict) for site in sites):
+        raise SecretsFailed(f"{FILE}: sites: found {sites!r}, expected a list of dictionaries")
+    for site in sites:
         if site.get("site_name") == environment:
             data |= site
     settings = check_section(Secrets, data)
@@ -180,7 +184,7 @@ def edit(environment: str) -> None:
     store.write(before, store.draft)  # fails before anybody types if it can't be encrypted
     try:
         after = edited(before)
-    except (OSError, subprocess.CalledProcessError, UnicodeDecodeError) as error:
+    except (OSError, ValueError, subprocess.CalledProcessError) as error:
         if source != store.draft:
             store.draft.unlink()
         raise SecretsFailed(f"the editor failed ({type(error).__name__}); the secrets are unchanged") from None
@@ -261,15 +265,22 @@ def edited(text: str) -> str:
         return file.read_text()
 
 
+def _end(number: int, _frame: object) -> None:
+    raise SystemExit(128 + number)
+
+
 @contextmanager
 def private_folder() -> Iterator[Path]:
-    """A private folder, in memory if possible; wiped at the end."""
+    """A private folder, in memory if possible; wiped at the end, also where the terminal is closed."""
     memory = Path("/dev/shm")  # noqa: S108  the folder in it is ours alone
     place = str(memory) if os.access(memory, os.W_OK) else None
     folder = Path(tempfile.mkdtemp(prefix="slipway-", dir=place))
+    before = {one: signal.signal(one, _end) for one in (signal.SIGTERM, signal.SIGHUP)}
     try:
         yield folder
     finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
         for file in folder.rglob("*"):
             if file.is_file() and not file.is_symlink():
                 with file.open("r+b") as opened:

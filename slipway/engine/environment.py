@@ -39,8 +39,11 @@ def clean(command: str) -> str:
 
 
 def _proxies() -> str:
-    """Words of `sh` that are NAME=VALUE for each of the host's proxies; xargs takes their quotes off."""
-    return f'$(/usr/bin/grep -Ei "^(http|https|ftp|all|no)_proxy=" {SYSTEM} 2> /dev/null | /usr/bin/xargs /bin/echo)'
+    """Words of `sh` that are NAME=VALUE for each of the host's proxies, without quotes, blanks and comments: each line
+    is one word, whatever is in it."""
+    tidy = "s|[[:space:]]#.*||; s|[^][A-Za-z0-9=:/.,@%_+~*-]||g"
+    lines = f'/usr/bin/grep -Ei "^(http|https|ftp|all|no)_proxy=" {SYSTEM} 2> /dev/null'
+    return f'$({lines} | /usr/bin/sed -E "{tidy}")'
 
 
 def inside() -> str:

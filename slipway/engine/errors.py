@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from paramiko import SSHException
 from pyinfra.api.exceptions import PyinfraError
 
+from slipway import project
 from slipway.engine import pyinfra_compat
 from slipway.engine.outcome import Outcome
 from slipway.engine.traces import in_one_line
@@ -132,4 +133,21 @@ def in_words() -> Iterator[None]:
         cause = error.exception if isinstance(error, pyinfra_compat.UnexpectedExternalError) else error
         operation = getattr(error, "operation", "")
         at = f"{operation}: " if operation else ""
-        raise RunFailed(f"{at}{in_one_line(cause)}") from error
+        raise RunFailed("\n".join(_not_in_utf8()) or f"{at}{in_one_line(cause)}") from error
+    except UnicodeDecodeError as error:
+        raise RunFailed("\n".join(_not_in_utf8()) or str(error)) from error
+
+
+def _not_in_utf8() -> list[str]:
+    """The files of settings that are no text in UTF-8."""
+    folder, found = project.folder(), []
+    for file in (folder / "inventory.py", *sorted((folder / "group_data").glob("*.py"))):
+        data, name = file.read_bytes() if file.is_file() else b"", project.shown(str(file))
+        try:
+            data.decode()
+        except UnicodeDecodeError as error:
+            line = data[: error.start].count(b"\n") + 1
+            found.append(f"{name}, line {line}: found the byte {data[error.start]:#04x}, expected text in UTF-8")
+        if b"\0" in data:
+            found.append(f"{name}: found a NUL, expected text in UTF-8")
+    return found

@@ -17,6 +17,7 @@ TURN_SECONDS = 0.02
 def remember(path: str, name: str, keys: set[str]) -> None:
     """Let the file have exactly these keys, as "ssh-ed25519 AAAA...", for a host's name. Raises OSError."""
     file = Path(path).resolve()
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with alone():
         shown = subprocess.run(["ssh-keygen", "-F", name, "-f", file], capture_output=True, text=True, check=False)
         found = {" ".join(line.split()[1:3]) for line in shown.stdout.splitlines() if line and line[0] != "#"}

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from paramiko import PKey, SSHClient
 from paramiko.pkey import PublicBlob
+from pyinfra import logger
 from pyinfra.api.exceptions import ConnectError
 from pyinfra.api.host import Host
 from pyinfra.connectors.ssh import SSHConnector
@@ -183,7 +184,7 @@ def remember_keys(host: Host, port: int, public_keys: list[str]) -> None:
     keys = [PublicBlob.from_string(line) for line in public_keys]
     if isinstance(client, Client):
         way = openssh.way(host.name, {**host.connector.data, "ssh_port": port})
-        name, file = way.known_as, way.known_hosts[0] if way.known_hosts else None
+        name, file = way.known_as, way.own_known_hosts or None
     else:  # pyinfra's own, which reads the file once
         address = client.parse_config(host.connector.data["ssh_hostname"] or host.name)[0]
         name, file = address if port == SSH_PORT else f"[{address}]:{port}", client._host_keys_filename
@@ -191,4 +192,7 @@ def remember_keys(host: Host, port: int, public_keys: list[str]) -> None:
             client._host_keys.add(name, key.key_type, PKey.from_type_string(key.key_type, key.key_blob))
     if not file:
         return
-    known_hosts.remember(file, name, {f"{key.key_type} {b64encode(key.key_blob).decode()}" for key in keys})
+    try:
+        known_hosts.remember(file, name, {f"{key.key_type} {b64encode(key.key_blob).decode()}" for key in keys})
+    except OSError as error:
+        logger.warning("%s can't be written (%s): the host's keys are not remembered", file, error.strerror)

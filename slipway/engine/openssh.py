@@ -25,6 +25,7 @@ from pyinfra.api.exceptions import ConnectError
 
 SSH_PORT = 22
 # What an inventory calls its settings of ssh_config(5).
+NO_FILE = ("none", "/dev/null")
 OPTIONS = {"ssh_config_file": "-F", "ssh_user": "-l", "ssh_port": "-p"}
 
 
@@ -37,9 +38,10 @@ class Way:
     hostname: str
     port: int
     user: str
-    # What the host is called in known_hosts, and the files.
+    # What the host is called in known_hosts, the files, and the user's own, to which a new key is added, "" for none.
     known_as: str
     known_hosts: tuple[str, ...]
+    own_known_hosts: str
     identity_files: tuple[str, ...]
     certificate_files: tuple[str, ...]
     # Offer those alone, of all that an agent has.
@@ -57,6 +59,7 @@ class Way:
 def way(name: str, data: Mapping[str, Any]) -> Way:
     """How OpenSSH reaches a host; `data` are pyinfra's connection data, which win. Raises ConnectError."""
     target = str(data.get("ssh_hostname") or name)
+    data = {**data, "ssh_config_file": _config_file(data)}
     words = [word for key, option in OPTIONS.items() if data.get(key) for word in (option, str(data[key]))]
     found = _configuration((*words, target))
 
@@ -67,10 +70,10 @@ def way(name: str, data: Mapping[str, Any]) -> Way:
     alias = one("hostkeyalias")
     known_as = alias or (hostname if port == SSH_PORT else f"[{hostname}]:{port}")
     tokens = _tokens(target, hostname, port, user, alias)
-    files = shlex.split(f"{one('userknownhostsfile')} {one('globalknownhostsfile')}")
+    own, everybodys = shlex.split(one("userknownhostsfile")), shlex.split(one("globalknownhostsfile"))
     if data.get("ssh_known_hosts_file"):
-        files = [str(data["ssh_known_hosts_file"])]
-        words += ["-o", f"UserKnownHostsFile={files[0]}"]
+        own, everybodys = [str(data["ssh_known_hosts_file"])], []
+        words += ["-o", f"UserKnownHostsFile={own[0]}"]
     identities = found.get("identityfile", [])
     if data.get("ssh_key"):
         identities = [str(data["ssh_key"])]
@@ -81,13 +84,18 @@ def way(name: str, data: Mapping[str, Any]) -> Way:
         port=port,
         user=user,
         known_as=known_as,
-        known_hosts=tuple(_path(file, tokens) for file in files if file not in ("none", "/dev/null")),
+        known_hosts=tuple(_path(file, tokens) for file in (*own, *everybodys) if file not in NO_FILE),
+        own_known_hosts=next((_path(file, tokens) for file in own[:1] if file not in NO_FILE), ""),
         identity_files=tuple(_path(file, tokens) for file in identities if file != "none"),
         certificate_files=tuple(_path(file, tokens) for file in found.get("certificatefile", []) if file != "none"),
         identities_only=one("identitiesonly") == "yes" or bool(data.get("ssh_key")),
         agent=_agent(one("identityagent"), tokens),
         proxy=_proxy(one("proxycommand", "none"), one("proxyjump", "none"), tokens, data),
     )
+
+
+def _config_file(data: Mapping[str, Any]) -> str:
+    return str(Path(data["ssh_config_file"]).expanduser()) if data.get("ssh_config_file") else ""
 
 
 def _configuration(words: tuple[str, ...]) -> dict[str, list[str]]:
@@ -156,7 +164,7 @@ def _proxy(command: str, jump: str, tokens: Mapping[str, str], data: Mapping[str
         "BatchMode=yes",
         "-W",
         f"[{tokens['h']}]:{tokens['p']}",
-        f"ssh://{last.removeprefix('ssh://')}",
+        f"ssh://{_with_tokens(last.removeprefix('ssh://'), tokens)}",
     )
 
 

@@ -25,6 +25,7 @@ from paramiko import (
     Transport,
 )
 from paramiko.agent import AgentRequestHandler
+from pyinfra import logger
 from pyinfra.api.exceptions import ConnectError
 from pyinfra.connectors.sshuserclient.client import get_missing_host_key_policy
 
@@ -102,8 +103,12 @@ class Client(SSHClient):
         setting = self._data.get("ssh_strict_host_key_checking")
         if setting == "yes" or key in self._known.revoked:
             raise ConnectError(self._unknown(key))
-        self._host_keys_filename = self.way.known_hosts[0] if self.way.known_hosts else None
-        get_missing_host_key_policy(setting).missing_host_key(self, self.way.known_as, key)
+        self._host_keys_filename = self.way.own_known_hosts or None
+        try:
+            get_missing_host_key_policy(setting).missing_host_key(self, self.way.known_as, key)
+        except OSError as error:
+            # As with ssh, which goes on.
+            logger.warning("%s can't be written (%s): the host key is not remembered", error.filename, error.strerror)
 
     def _unknown(self, key: PKey) -> str:
         name, files, shown = self.way.known_as, self._files(), _shown(key)

@@ -208,8 +208,9 @@ def recipient(line: str) -> pyrage.x25519.Recipient:
 
 def _identities(setting: str) -> tuple[list[pyrage.x25519.Identity], str]:
     """The identities, and where they are from. The environment variable holds a key itself or the name of a file."""
-    given = os.environ.get(IDENTITY_VARIABLE, "")
-    if given.startswith("AGE-SECRET-KEY-"):
+    given = os.environ.get(IDENTITY_VARIABLE, "").strip()
+    # Also with the lines around it that `secrets keygen` writes: it is in no message.
+    if "AGE-SECRET-KEY-" in given.upper() or "\n" in given:
         return _parse_identities(given, IDENTITY_VARIABLE), IDENTITY_VARIABLE
     path = Path(given).expanduser() if given else project.path(setting)
     origin = f"{path}" + (f" ({IDENTITY_VARIABLE})" if given else "")
@@ -222,13 +223,15 @@ def _identities(setting: str) -> tuple[list[pyrage.x25519.Identity], str]:
         raise ValueError(f"found an age identity that others can read, expected mode 0600 (run: chmod 600 {path})")
     try:
         text = path.read_text()
-    except (OSError, UnicodeDecodeError):
+    except OSError as error:
+        raise ValueError(f"found an age identity at {origin} that can't be read ({error.strerror})") from None
+    except UnicodeDecodeError:
         text = ""
     return _parse_identities(text, origin), origin
 
 
 def _parse_identities(text: str, origin: str) -> list[pyrage.x25519.Identity]:
-    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("#")]
     try:
         found = [pyrage.x25519.Identity.from_str(line) for line in lines]
     except pyrage.IdentityError:

@@ -12,11 +12,12 @@ from slipway.secrets.store import value_problems
 from slipway.settings.environment import as_text
 from slipway.settings.types import ENV_NAME, ENV_TEXT
 
-# Words of a name that is a secret's, and words beside them that say it is not.
+# Words of a name that is a secret's, ends of such words, and words beside them that say it is not.
 _SECRET_WORDS = {
     *("SECRET", "SECRETS", "PASSWORD", "PASSWD", "PASSPHRASE", "PASS", "PWD", "TOKEN", "KEY", "APIKEY", "CREDENTIAL"),
-    *("CREDENTIALS", "PRIVATE", "SALT", "PEPPER", "DSN", "WEBHOOK", "SIGNATURE"),
+    *("CREDENTIALS", "PRIVATE", "SALT", "PEPPER", "DSN", "WEBHOOK", "SIGNATURE", "KEYS"),
 }
+_SECRET_ENDS = ("SECRET", "PASSWORD", "PASSWD", "PASS", "PWD", "TOKEN", "APIKEY", "SECRETKEY", "PW", "AUTH")
 _PLAIN_WORDS = {
     *("PUBLIC", "PUBLISHABLE", "ALGORITHM", "ALG", "EXPIRE", "EXPIRES", "EXPIRY", "EXPIRATION", "TTL", "LIFETIME"),
     *("MINUTES", "SECONDS", "HOURS", "DAYS", "LENGTH", "TYPE", "HEADER", "ISSUER", "AUDIENCE", "PREFIX", "ENABLED"),
@@ -25,8 +26,9 @@ _PLAIN_WORDS = {
 # How providers begin theirs: Stripe, OpenAI, GitHub, Slack, AWS, Google, SendGrid, Resend, Razorpay.
 _SECRET_VALUE = re.compile(
     r"(sk|rk|whsec|ghp|gho|github_pat|xox[a-z]|re|rzp_live|rzp_test)[_-]\w|AKIA[A-Z0-9]{12}|AIza\w{20}|SG\.\w"
-    r"|-----BEGIN [A-Z ]*PRIVATE KEY"
 )
+# Within a value: a key in a file of a service account, a connection string as Azure's.
+_SECRET_PART = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY|\b(?:AccountKey|SharedAccessKey|Password|Pwd)=[^;\s]")
 _URL_WITH_PASSWORD = re.compile(r"[a-z][a-z0-9+.-]*://[^/@\s]*:[^/@\s]+@", re.IGNORECASE)
 # A text of one word without meaning is so mixed: bits per character.
 _MIN_ENTROPY, _MIN_RANDOM_LENGTH = 3.5, 20
@@ -81,14 +83,20 @@ def imported(values: Mapping[str, str], chosen: Collection[str] = ()) -> Importe
 def is_secret(name: str, value: str) -> bool:
     """Whether a variable looks like a secret."""
     words = {*re.split(r"[^A-Z0-9]+", re.sub(r"([a-z])([A-Z])", r"\1_\2", name).upper())}
-    if _URL_WITH_PASSWORD.search(value) or _SECRET_VALUE.match(value):
+    if _URL_WITH_PASSWORD.search(value) or _SECRET_VALUE.match(value) or _SECRET_PART.search(value):
         return True
     if re.match(r"https?://", value):
         return any(map(_looks_random, re.split(r"[/?&=]", value)))
-    is_named_so = bool(words & _SECRET_WORDS) and not words & _PLAIN_WORDS
+    is_named_so = (bool(words & _SECRET_WORDS) and not words & _PLAIN_WORDS) or _ends_as_secret(name)
     if re.fullmatch(r"-?[0-9.]{1,3}|true|false|yes|no|on|off", value, re.IGNORECASE):
         return False
     return is_named_so or _looks_random(value)
+
+
+def _ends_as_secret(name: str) -> bool:
+    """By its last word: COOKIE_SECRET, PGPASSWORD; not SECRET_NAME, and not PUBLIC_TOKEN."""
+    *others, last = re.split(r"[^A-Z0-9]+", re.sub(r"([a-z])([A-Z])", r"\1_\2", name).upper())
+    return last.endswith(_SECRET_ENDS) and not {*others} & {"PUBLIC", "PUBLISHABLE"}
 
 
 def _looks_random(value: str) -> bool:

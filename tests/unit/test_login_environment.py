@@ -55,7 +55,7 @@ def test_a_command_comes_through_any_shell_as_it_is(login, tmp_path, shell, size
 @pytest.mark.parametrize("shell", SHELLS)
 def test_only_what_is_ours_or_the_host_s_way_to_the_network_is_in_the_environment(login, tmp_path, monkeypatch, shell):
     (tmp_path / "system").write_text(
-        'LANG=de_DE\nhttp_proxy="http://proxy.invalid:3128"\nNO_PROXY=a.invalid,b.invalid\n'
+        'LANG=de_DE\nhttp_proxy="http://proxy.invalid:3128" # of the company\nNO_PROXY="a.invalid, b.invalid"\n'
     )
     monkeypatch.setattr(environment, "SYSTEM", str(tmp_path / "system"))
     wanted = {

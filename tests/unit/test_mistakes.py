@@ -56,6 +56,14 @@ def test_a_syntax_error_in_a_file_that_the_inventory_imports_is_reported_with_th
     assert "names.py, line 1: invalid syntax: ours = = 1" in told(project, "plan")
 
 
+def test_a_file_in_another_encoding_is_named_with_its_line(project):
+    file = project / "group_data/all.py"
+    file.write_bytes(b"# one\n# caf\xe9\n" + file.read_bytes())
+    assert "group_data/all.py, line 2: found the byte 0xe9, expected text in UTF-8" in told(project, "plan")
+    file.write_bytes(b"swap_mb = 1\0\n")
+    assert "group_data/all.py: found a NUL, expected text in UTF-8" in told(project, "plan")
+
+
 @pytest.mark.parametrize("name", ["inventory.py", "group_data/all.py"])
 def test_a_file_that_is_missing_is_named(project, name):
     (project / name).unlink()

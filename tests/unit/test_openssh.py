@@ -86,6 +86,7 @@ def test_an_alias_has_all_that_its_block_says(config, tmp_path):
     home = pwd.getpwuid(os.getuid()).pw_dir
     assert (way.hostname, way.port, way.user, way.known_as) == ("box.invalid", 2222, "deploy", "the-box")
     assert way.known_hosts[:2] == (f"{tmp_path}/one", f"{tmp_path}/two")
+    assert way.own_known_hosts == f"{tmp_path}/one"
     assert way.identity_files == (f"{home}/of-box-as-deploy",)
     assert way.certificate_files == (f"{tmp_path}/cert.pub",)
     assert way.identities_only
@@ -103,11 +104,12 @@ def test_what_the_inventory_says_wins(config, tmp_path):
 
 def test_another_port_is_part_of_the_name_in_known_hosts(config):
     assert openssh.way("box.invalid", config("Port 2222")).known_as == "[box.invalid]:2222"
-    assert openssh.way("box.invalid", config("")).known_as == "box.invalid"
+    way = openssh.way("box.invalid", config("UserKnownHostsFile /dev/null", "GlobalKnownHostsFile /etc/all"))
+    assert (way.known_as, way.known_hosts, way.own_known_hosts) == ("box.invalid", ("/etc/all",), "")
 
 
 def test_jump_hosts_are_ssh_s_own_to_reach(config, tmp_path):
-    way = openssh.way("box", config("Host box", "  ProxyJump one:2200,me@two:2201", "  Port 2222"))
+    way = openssh.way("box", config("Host box", "  ProxyJump one:2200,%r@two:2201", "  Port 2222", "  User me"))
     file = f"-F {tmp_path}/config -J one:2200 -o BatchMode=yes"
     assert shlex.join(way.proxy) == f"ssh {file} -W '[box]:2222' ssh://me@two:2201"
     assert openssh.way("other", config("Host box", "  ProxyJump one")).proxy == ()

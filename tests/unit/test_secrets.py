@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import signal
 import subprocess
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def test_an_encrypted_file_is_read_with_the_identity(encrypted, identity):
 
 
 def test_the_identity_may_be_in_the_environment_as_a_key_or_a_file(encrypted, identity, key, monkeypatch):
-    for place in (str(key), str(identity)):
+    for place in (str(key), f" # public key: age1\n  {key}\n", str(identity)):
         monkeypatch.setenv(IDENTITY_VARIABLE, place)
         assert decrypt(encrypted, "none") == "ADMIN_PASSWORD=recognisable\n"
 
@@ -323,9 +324,16 @@ def test_where_the_editor_fails_nothing_is_lost(store, tmp_path, monkeypatch):
     assert done.exit_code == 1
     assert "the secrets are unchanged" in done.output
     assert store.path.read_bytes() == before
-    monkeypatch.setenv("VISUAL", "/no/such/editor")
-    assert "the editor failed" in run("edit").output
+    for editor_ in ("/no/such/editor", '"code'):
+        monkeypatch.setenv("VISUAL", editor_)
+        assert "the editor failed" in run("edit").output
     assert not store.draft.exists()
+
+
+def test_where_the_terminal_is_closed_nothing_stays_in_plain(store, tmp_path, monkeypatch):
+    editor(tmp_path, monkeypatch, f"echo $1 > {tmp_path}/place; kill -HUP $PPID; sleep 30")
+    assert run("edit").exit_code == 128 + signal.SIGHUP
+    assert not Path((tmp_path / "place").read_text().strip()).parent.exists()
 
 
 def test_an_edit_that_is_wrong_is_kept_and_gone_on_with(store, tmp_path, monkeypatch):
