@@ -109,8 +109,8 @@ class Repository:
             return
         if not is_new:
             raise Failed(
-                f"repository {self.name}: found none at {self.place}, where it was: is its disk mounted? For a new one"
-                " give it another name in backup_repositories"
+                f"repository {self.name}: found none at {self.place}, where it was: is its disk mounted? A new one:"
+                " slipway backup now --anyway"
             )
         self.run("init")
 

@@ -55,13 +55,13 @@ def now(facts: Facts, anyway: bool = False) -> None:
     """Make a full backup to all repositories, then apply the retention policy.
 
     A new server does not write to a repository with the previous server's backups: its own would be the newest ones,
-    which a restore would use. `anyway` overrides that.
+    which a restore would use. Nor is a repository created where one has been. `anyway` overrides both.
     """
     with alone("backup"):
         if not anyway and is_new():
             each(facts, _refuse_others)
         members.hand_over(facts)
-        _full(facts)
+        _full(facts, anyway)
     with suppress(Busy):  # Its slice holds what this one would.
         take_slices(facts, waits=True)
     if facts.prunes:
@@ -82,11 +82,12 @@ def _refuse_others(repository: Repository) -> None:
         )
 
 
-def _full(facts: Facts) -> None:
+def _full(facts: Facts, anyway: bool) -> None:
     failures, targets = [], []
     for repository in repositories(facts):
         try:
-            repository.prepare(is_new=repository.name not in read_state().get("sliced", {}))
+            was = read_state().get("places", {}).get(repository.name)
+            repository.prepare(is_new=anyway or was != repository.place)
             targets.append(repository)
         except Failed as failure:
             failures.append(str(failure))
@@ -213,6 +214,7 @@ def _slice(repository: Repository, server: mongo.Server) -> None:
     state = read_state()
     changes: dict[str, Any] = {"reached": {**state.get("reached", {}), name: tag_of(end)}}
     changes["sliced"] = {**state.get("sliced", {}), name: int(time.time())}
+    changes["places"] = {**state.get("places", {}), name: repository.place}
     changes["long"] = {**state.get("long", {}), name: begun}
     change_state(**changes)
     if is_long:

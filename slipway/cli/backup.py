@@ -44,7 +44,7 @@ def _verb(step: str, text: str, name: str = "") -> None:
 
 @backup_group.command(epilog=examples("slipway backup now", "slipway backup now --limit db"))
 @on_hosts
-@click.option("--anyway", is_flag=True, help="Also where the repositories have backups of a server before this one.")
+@click.option("--anyway", is_flag=True, help="Also to repositories with another server's backups, and new ones.")
 @pass_console
 def now(console: Console, environment: str, limit: tuple[str, ...], data: tuple[str, ...], anyway: bool) -> None:
     """Make a full backup in all repositories now."""

@@ -178,7 +178,8 @@ def test_a_damaged_repository_is_named_and_takes_the_place_of_nothing(server: La
         assert server.is_healthy()
         # As the runbook says.
         server.ssh(f"mv {PLACE} {PLACE}.damaged")
-        slipway(server, "backup", "now")
+        assert "is its disk mounted" in server.slipway("backup", "now", "lab", *ON).stderr
+        slipway(server, "backup", "now", "--anyway")
         assert "Restored" in slipway(server, "restore", "--yes")
         assert hashes(server) == before
     finally:

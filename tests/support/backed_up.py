@@ -63,6 +63,7 @@ class Kept(Repository):
     """A repository that keeps the tags of what it gets."""
 
     def __init__(self, *listed):
+        self.place = "/srv"
         self.name, self.listed, self.stored, self.given_up, self.ran = "near", [*listed], [], 0, []
 
     def is_there(self):

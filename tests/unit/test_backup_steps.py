@@ -45,6 +45,7 @@ def test_a_slice_begins_where_the_one_before_ended(facts, kept, monkeypatch):
         steps.take_slices(facts)
     assert kept.stored == [{"slice": "", "begin": "100:1", "end": "110:1"}]
     assert read_state()["reached"] == {"near": "110:1"}
+    assert read_state()["places"] == {"near": "/srv"}
 
 
 def test_what_the_oplog_has_lost_is_told_with_its_times_and_a_full_backup_begins(facts, kept, monkeypatch, tmp_path):
@@ -100,6 +101,18 @@ def test_a_backup_that_is_late_or_failed_somewhere_is_not_fresh(monkeypatch, sta
     monkeypatch.setattr(program, "time", SimpleNamespace(time=lambda: 1_000_000.0))
     monkeypatch.setattr(program, "read_state", lambda: state)
     assert program.is_fresh("now") is is_fresh
+
+
+def test_a_repository_is_made_where_none_has_been(facts, kept, monkeypatch):
+    live(monkeypatch, Server(written(100)))
+    monkeypatch.setattr(kept, "is_there", lambda: False)
+    host.change_state(places={"near": "/srv"}, full={"id": "A"})
+    with pytest.raises(Failed, match="found none at /srv, where it was"):
+        steps.now(facts)
+    steps.now(facts, anyway=True)
+    host.change_state(places={"near": "/mnt/before"})
+    steps.now(facts)
+    assert [words for words in kept.ran if words[0] == "init"] == [("init",), ("init",)]
 
 
 def test_what_a_full_backup_that_failed_has_left_is_forgotten_a_day_later():
