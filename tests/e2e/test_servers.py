@@ -326,6 +326,15 @@ def test_a_renewal_that_stops_nginx_ends_with_the_adoption(bare: LabHost) -> Non
 
 
 @pytest.mark.thorough
+def test_what_an_adoption_keeps_does_not_fail_a_verify(bare: LabHost) -> None:
+    make(bare, "port_8001")
+    asked = BLOG.format("blog.example", 80, "http")
+    before = bare.ssh(asked)
+    assert_adopted(bare)
+    assert bare.ssh(asked) == before
+
+
+@pytest.mark.thorough
 def test_what_adopt_without_names_is_removed(bare: LabHost) -> None:
     make(bare, "public_service")
     assert_adopted(bare, "--data", 'adopt_without=["port 3000"]')
