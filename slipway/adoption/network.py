@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_network
 
@@ -22,6 +22,7 @@ EPHEMERAL = 32768
 ANYBODY = ("0.0.0.0/0", "::/0", "any")
 ALLOWS_ALL = 'DEFAULT_INPUT_POLICY="ACCEPT"'
 BEFORE_RULES = "it in /etc/ufw/before.rules, which is kept"
+BEFORE_RULE = re.compile(r"-[AI] ufw6?-before-input (?=.*-p tcp ).*--dports? ([0-9,:]+) (?=.*-j ACCEPT\b)")
 LOOPBACK = re.compile(r"127\.|\[?::1\]?$|\[::ffff:127\.")
 
 
@@ -148,10 +149,20 @@ def open_ports(lines: Sequence[str], protocol: str = "tcp") -> set[int] | None:
             continue
         if rule.port == "any":
             return None
-        for part in rule.port.split(","):
-            first, _, last = part.partition(":")
-            found |= {*range(int(first), int(last or first) + 1)}
+        found |= _ports(rule.port)
     return found
+
+
+def _ports(text: str) -> set[int]:
+    """The ports of a rule: "80,8000:8010"."""
+    ranges = [part.partition(":") for part in text.split(",")]
+    return {port for first, _, last in ranges for port in range(int(first), int(last or first) + 1)}
+
+
+def kept_ports(lines: Iterable[str]) -> set[int]:
+    """The TCP ports that rules in /etc/ufw/before.rules open, possibly to some addresses alone."""
+    found = (BEFORE_RULE.match(line) for line in lines)
+    return {port for rule in found if rule for port in _ports(rule[1])}
 
 
 def closed(

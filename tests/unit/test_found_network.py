@@ -59,6 +59,18 @@ def test_what_the_firewall_would_close_is_named(settings_with):
     assert network.open_ports([*UFW, "### tuple ### allow any any 0.0.0.0/0 any 10.0.0.1 in"]) is None
 
 
+def test_ports_that_rules_of_the_owners_before_ufws_open_are_known():
+    rules = [
+        "# -A ufw-before-input -p tcp --dport 1 -j ACCEPT",
+        "-A ufw-before-input -p udp --sport 67 --dport 68 -j ACCEPT",
+        "-A ufw-before-input -p tcp --dport 8443 -j ACCEPT",
+        "-A ufw-before-input -s 10.0.0.5 -p tcp -m multiport --dports 80,9000:9001 -j ACCEPT",
+        "-A ufw6-before-input -m tcp -p tcp --dport 7 -m conntrack --ctstate NEW -j ACCEPT",
+        "-A ufw-before-input -p tcp --dport 25 -j DROP",
+    ]
+    assert network.kept_ports(rules) == {8443, 80, 9000, 9001, 7}
+
+
 def test_a_vpns_port_that_the_firewall_would_close_is_named(settings_with):
     text = "0.0.0.0:51820  \n0.0.0.0:53 named bind9.service\n0.0.0.0:45123 named bind9.service\n0.0.0.0:68 dhclient x"
     sockets = network.datagrams({"datagrams": text})
