@@ -327,7 +327,7 @@ def test_a_renewal_that_stops_nginx_ends_with_the_adoption(bare: LabHost) -> Non
 
 @pytest.mark.thorough
 def test_what_an_adoption_keeps_does_not_fail_a_verify(bare: LabHost) -> None:
-    make(bare, "port_8001", "before_rules", "nginx_log_modes")
+    make(bare, "port_8001", "before_rules", "nginx_log_modes", "failed_package_unit")
     asked = BLOG.format("blog.example", 80, "http")
     before = bare.ssh(asked)
     assert_adopted(bare)
