@@ -11,7 +11,9 @@ from slipway.adoption import Obstacle, own_services, setting
 from slipway.settings.model import Settings
 
 # Chains that do not conflict with UFW: its own, bans, and containers.
-BENIGN = re.compile(r"ufw6?-|f2b-|fail2ban-|DOCKER|KUBE-|LIBVIRT_|ts-|sshguard")
+BENIGN = re.compile(r"ufw6?-|f2b-|fail2ban-|DOCKER|KUBE-|LIBVIRT_|ts-|sshguard|CROWDSEC")
+# Sets of banned addresses (ipset(8)), of fail2ban, sshguard and CrowdSec.
+BANNED = re.compile(r" --match-set (f2b-|fail2ban-|sshguard|crowdsec)")
 # Programs of ordinary images that need no open port.
 IGNORED = {
     *("sshd", "systemd-resolve", "rpcbind", "avahi-daemon", "dhclient", "dhcpcd", "systemd-network", "systemd", "init"),
@@ -42,9 +44,9 @@ class Listener:
 
 
 def input_rules(lines: Sequence[str]) -> list[str]:
-    """The rules for incoming traffic, from iptables-save's output, except those of BENIGN chains."""
+    """The rules for incoming traffic, from iptables-save's output, except those of BENIGN chains and of bans."""
     rules = [line for line in lines if line.startswith("-A INPUT ")]
-    return [rule for rule in rules if not BENIGN.match(rule.partition(" -j ")[2])]
+    return [rule for rule in rules if not (BENIGN.match(rule.partition(" -j ")[2]) or BANNED.search(rule))]
 
 
 def packages(earlier: Mapping[str, str]) -> Iterator[Obstacle]:

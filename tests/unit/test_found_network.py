@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 
 from slipway.adoption import network
-from support.obstacles import told
+from slipway.facts.earlier import Earlier
+from support.obstacles import SERVICE, told
 
 
 @pytest.mark.parametrize(
@@ -18,6 +21,13 @@ from support.obstacles import told
             "iptables -A INPUT -j REJECT --reject-with icmp-host-prohibited",
         ),
         (["-A INPUT -i lo -j ACCEPT"], [], None),
+        (["-A INPUT -p tcp -m multiport --dports 22 -m set --match-set f2b-sshd src -j REJECT"], [], None),
+        (["-A INPUT -m set --match-set crowdsec-blacklists src -j DROP", "-A INPUT -j CROWDSEC_CHAIN"], [], None),
+        (
+            ["-A INPUT -m set --match-set office src -j DROP"],
+            [],
+            "iptables -A INPUT -m set --match-set office src -j DROP",
+        ),
         (["-A INPUT -j LOCALINPUT"], [], "iptables -A INPUT -j LOCALINPUT"),
         (["-A INPUT -j ts-input", "-A INPUT -j LOG"], [], None),
         (
@@ -30,6 +40,28 @@ from support.obstacles import told
 )
 def test_a_firewall_beside_ufw_is_named(rules, chains, name):
     assert told(network.obstacles(rules, chains)) == ([name] if name else [])
+
+
+def test_tables_of_bans_are_no_firewalls(tmp_path):
+    """Chains of nft(8) that drop what comes in; those of bans are told by their tables' names."""
+    tables = {
+        "inet filter": "input",
+        "ip sshguard": "blacklist",
+        "ip crowdsec": "crowdsec-chain",
+        "ip f2b-table": "f2b",
+    }
+    listed = "".join(
+        f"table {table} {{\n chain {chain} {{\n type filter hook input priority 0; policy drop;\n }}\n}}\n"
+        for table, chain in tables.items()
+    )
+    nft = tmp_path / "nft"
+    nft.write_text(f"#!/bin/sh\ncat <<'END'\n{listed}END\n")
+    nft.chmod(0o755)
+    command = Earlier().command(("admin",), ("admin",), (SERVICE,), ("/var/www/x",), 27017)
+    section = command[command.index("s chains;") : command.index("s legacy;")].removeprefix("s chains;")
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    done = subprocess.run(["sh", "-c", section], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout == "inet filter input\n"
 
 
 LISTENERS = """0.0.0.0:22 sshd ssh.service
