@@ -282,6 +282,13 @@ def test_addresses_without_a_mail_server_are_one_error_that_names_the_setting(se
     assert "alarm_smtp: found" in about_mail[0]
 
 
+def test_a_webhook_of_the_name_of_the_mail_is_refused(settings_with):
+    with pytest.raises(SettingsError) as caught:
+        settings_with(alarm_webhooks={"mail": "slack"})
+    (problem,) = [line for line in caught.value.problems if "alarm_webhooks" in line]
+    assert 'not "mail"' in problem
+
+
 def test_the_heartbeat_beats_only_where_nothing_is_wrong_and_all_was_told(host, hook, tmp_path, monkeypatch):
     beats: list[str] = []
     monkeypatch.setattr(messages, "ask", lambda url, body=None: beats.append(url))
