@@ -20,7 +20,7 @@ from slipway.facts.nginx import NginxInForce
 from slipway.ops.commands import Commands, ensure
 from slipway.releases.artifact import COMPRESSED, MIN_COMPRESSED_BYTES
 from slipway.settings.model import TLS_FOLDER, Settings
-from slipway.tasks.adoption_facts import ADOPTED
+from slipway.tasks.adoption_facts import ADOPTED, earlier
 from slipway.tasks.backend_by_hand import stop_serving
 from slipway.tasks.shared import take_along
 
@@ -180,8 +180,32 @@ def finish(settings: Settings) -> None:
 def _leave_site(site: Settings) -> None:
     if "app" in host.groups:
         stop_serving(name="Stop the previous backend", settings=site)
+        if earlier(site):
+            files = readable_variables(site)
+            ensure(
+                name="Hide the previous backend's variables from other users",
+                check=f"! {files} | grep -q .",
+                # They may be secrets that Slipway's backend uses too.
+                command=f"{files} | xargs -d '\\n' chmod o-rwx",
+                note="the previous backend's variables: no longer readable by other users",
+            )
     if "app" in host.groups or "web" in host.groups:
         move_aside(name="Move the previous site aside", settings=site)
+
+
+def readable_variables(settings: Settings) -> str:
+    """A command that prints the files with the previous backend's variables that others may read, by its unit or by the
+    backup of it."""
+    unit = f"systemd/system/{settings.backend_unit}.service"
+    return f"""{{
+  echo {settings.site_root}/.env
+  for unit in {ASIDE}/etc/{unit} /etc/{unit} /lib/{unit}; do
+    [ ! -f $unit ] || grep -q '{OURS}' $unit ||
+      sed -nE 's/^EnvironmentFile=-?//p; s,^WorkingDirectory=[-!]?(/.*),\\1/.env,p' $unit
+  done
+}} | tr -d '"' | grep -vx /etc/environment | while read -r file; do
+  find -L $file -maxdepth 0 -type f -perm /o=r 2> /dev/null
+done | sort -u"""
 
 
 @operation()

@@ -13,6 +13,14 @@ from slipway.ops.templates import render
 from slipway.ops.units import service
 from slipway.settings.model import Settings
 
+# The line of /dev/shm in fstab(5), up to its options; with the option noexec; a command that adds it.
+SHM = r"^[^#[:space:]]+[[:space:]]+/dev/shm[[:space:]]+[^[:space:]]+[[:space:]]+"
+SHM_NOEXEC = SHM + r"[^[:space:]]*noexec"
+SHM_IN_FSTAB = (
+    f"if grep -qE '{SHM}' /etc/fstab; then"
+    rf" sed -Ei '\|{SHM_NOEXEC}|!s|({SHM}[^[:space:]]+)|\1,nosuid,nodev,noexec|' /etc/fstab;"
+    " else echo 'tmpfs /dev/shm tmpfs nosuid,nodev,noexec 0 0' >> /etc/fstab; fi"
+)
 # A container's kernel is its host's: tests/e2e/test_kernel.py tests the other drifts on a virtual machine.
 DRIFTS = {
     "a module no longer blacklisted": Drift("rm /etc/modprobe.d/slipway.conf", "Blacklist unused kernel modules"),
@@ -32,10 +40,9 @@ def kernel(settings: Settings) -> None:
         return
     ensure(
         name="Mount /dev/shm without exec",
-        check="findmnt --noheadings --output OPTIONS /dev/shm | grep -q noexec && grep -q ' /dev/shm ' /etc/fstab",
+        check=f"findmnt --noheadings --output OPTIONS /dev/shm | grep -q noexec && grep -qE '{SHM_NOEXEC}' /etc/fstab",
         # World-writable, so malware is often started from there.
-        command="grep -q ' /dev/shm ' /etc/fstab || echo 'tmpfs /dev/shm tmpfs nosuid,nodev,noexec 0 0' >> /etc/fstab;"
-        " sync /etc/fstab; systemctl daemon-reload; mount -o remount /dev/shm",
+        command=f"{SHM_IN_FSTAB}; sync /etc/fstab; systemctl daemon-reload; mount -o remount /dev/shm",
         note="shared memory: noexec",
     )
     _swap(settings.swap_mb)

@@ -36,6 +36,8 @@ ERROR_PAGES = "/usr/share/slipway/errors"
 CLOSING = "/run/nginx-closing"
 # What `slipway report` reads; logrotate(8) rotates it with the others.
 REQUESTS_LOG = "/var/log/nginx/requests.log"
+# Logs of visitors that others may read, as a command that prints them.
+READABLE_LOGS = f"find {nginx_logs.FOLDER} -maxdepth 1 \\( -name access.log -o -name requests.log \\) -perm /o=r"
 UNIT = "nginx.service"
 SANDBOX = "/etc/systemd/system/nginx.service.d/slipway.conf"
 VERSION = "nginx -v 2>&1 | sed -n 's/^nginx version: nginx.//p'"
@@ -99,7 +101,7 @@ def drifts(settings: Settings) -> dict[str, Drift]:
         "no placeholder": Drift(f"rm -r {TLS_FOLDER}/placeholder"),
         "no certificate served": Drift(f"rm {settings.tls_folder}"),
         "a snippet of Nginx's gone": Drift(f"rm /etc/nginx/{HEADERS}"),
-        "requests that everybody can read": Drift(f"chmod 644 {REQUESTS_LOG}"),
+        "requests that everybody can read": Drift(f"chmod 644 {nginx_logs.FOLDER}/*.log"),
         "another site of the same name": Drift(
             f"printf 'server {{ server_name {settings.site_domain}; }}' > /etc/nginx/conf.d/other.conf"
         ),
@@ -145,8 +147,8 @@ def nginx(settings: Settings) -> None:
     ensure(
         name="Hide the requests of visitors from other users",
         # `nginx -t` creates missing log files as root, with the umask of its caller.
-        check=f"! find {REQUESTS_LOG} -maxdepth 0 -perm /o=r | grep -q .",
-        command=f"chmod o-rwx {REQUESTS_LOG}",
+        check=f"! {READABLE_LOGS} | grep -q .",
+        command=f"{READABLE_LOGS} -exec chmod o-rwx {{}} +",
     )
     # After the configuration: a site that goes with it may write where the sandbox does not let Nginx.
     limits = put_template(

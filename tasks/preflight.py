@@ -185,9 +185,9 @@ def clock_problems(machine: dict[str, str], now: float) -> list[str]:
 
 def network_problems(settings: Settings, repositories: Sequence[str]) -> list[str]:
     """Repositories that the host can't connect to: the system's own, and those that components add. Not checked if apt
-    uses a proxy."""
+    uses a proxy, of its own or of /etc/environment."""
     script = (
-        "apt-config dump | grep -q 'Acquire::https*::Proxy \"[^\"]' ||"
+        "env | grep -qE '^https?_proxy=.' || apt-config dump | grep -q 'Acquire::https*::Proxy \"[^\"]' ||"
         # Works without the package lists, which a new host lacks.
         f" for uri in $({LIST_TARGETS} --format '$(SOURCESENTRY) $(SITE)/'"
         f" | grep -E '^({'|'.join(SYSTEMS_OWN)}):' | grep -o 'https*://[^/]*/' | sort -u) {' '.join(repositories)}; do"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_network
 
@@ -11,7 +11,9 @@ from slipway.adoption import Obstacle, own_services, setting
 from slipway.settings.model import Settings
 
 # Chains that do not conflict with UFW: its own, bans, and containers.
-BENIGN = re.compile(r"ufw6?-|f2b-|fail2ban-|DOCKER|KUBE-|LIBVIRT_|ts-|sshguard")
+BENIGN = re.compile(r"ufw6?-|f2b-|fail2ban-|DOCKER|KUBE-|LIBVIRT_|ts-|sshguard|CROWDSEC")
+# Sets of banned addresses (ipset(8)), of fail2ban, sshguard and CrowdSec.
+BANNED = re.compile(r" --match-set (f2b-|fail2ban-|sshguard|crowdsec)")
 # Programs of ordinary images that need no open port.
 IGNORED = {
     *("sshd", "systemd-resolve", "rpcbind", "avahi-daemon", "dhclient", "dhcpcd", "systemd-network", "systemd", "init"),
@@ -22,6 +24,7 @@ EPHEMERAL = 32768
 ANYBODY = ("0.0.0.0/0", "::/0", "any")
 ALLOWS_ALL = 'DEFAULT_INPUT_POLICY="ACCEPT"'
 BEFORE_RULES = "it in /etc/ufw/before.rules, which is kept"
+BEFORE_RULE = re.compile(r"-[AI] ufw6?-before-input (?=.*-p tcp ).*--dports? ([0-9,:]+) (?=.*-j ACCEPT\b)")
 LOOPBACK = re.compile(r"127\.|\[?::1\]?$|\[::ffff:127\.")
 
 
@@ -41,9 +44,9 @@ class Listener:
 
 
 def input_rules(lines: Sequence[str]) -> list[str]:
-    """The rules for incoming traffic, from iptables-save's output, except those of BENIGN chains."""
+    """The rules for incoming traffic, from iptables-save's output, except those of BENIGN chains and of bans."""
     rules = [line for line in lines if line.startswith("-A INPUT ")]
-    return [rule for rule in rules if not BENIGN.match(rule.partition(" -j ")[2])]
+    return [rule for rule in rules if not (BENIGN.match(rule.partition(" -j ")[2]) or BANNED.search(rule))]
 
 
 def packages(earlier: Mapping[str, str]) -> Iterator[Obstacle]:
@@ -148,10 +151,20 @@ def open_ports(lines: Sequence[str], protocol: str = "tcp") -> set[int] | None:
             continue
         if rule.port == "any":
             return None
-        for part in rule.port.split(","):
-            first, _, last = part.partition(":")
-            found |= {*range(int(first), int(last or first) + 1)}
+        found |= _ports(rule.port)
     return found
+
+
+def _ports(text: str) -> set[int]:
+    """The ports of a rule: "80,8000:8010"."""
+    ranges = [part.partition(":") for part in text.split(",")]
+    return {port for first, _, last in ranges for port in range(int(first), int(last or first) + 1)}
+
+
+def kept_ports(lines: Iterable[str]) -> set[int]:
+    """The TCP ports that rules in /etc/ufw/before.rules open, possibly to some addresses alone."""
+    found = (BEFORE_RULE.match(line) for line in lines)
+    return {port for rule in found if rule for port in _ports(rule[1])}
 
 
 def closed(

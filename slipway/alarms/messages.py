@@ -20,6 +20,14 @@ LOOKS = 2
 QUEUE_SECONDS, QUEUE_FILES = 3 * 86400, 500
 SECONDS = 10.0
 QUEUE = f"{STATE}/queue"
+# Discord refuses a text of more than 2000 characters.
+MAX_TEXT = 1900
+# Statuses of a webhook that say that it will never take this message; others are about its URL, or about now.
+REFUSED = (400, 413, 415, 422)
+
+
+class Refused(OSError):
+    """A recipient will never take this message, and may take the others."""
 
 
 def changes(state: dict[str, Any], seen: Mapping[str, Problem], now: float) -> tuple[list[str], list[str]]:
@@ -69,6 +77,7 @@ def waiting() -> list[str]:
 def send(facts: Facts, host: Host) -> list[str]:
     """Send queued messages; failed ones are retried in the next run. Returns the failures, a line per channel."""
     failures: dict[str, str] = {}
+    refused = []
     names = waiting()
     for name in names[:-QUEUE_FILES]:
         os.unlink(f"{QUEUE}/{name}")
@@ -86,9 +95,12 @@ def send(facts: Facts, host: Host) -> list[str]:
             try:
                 post(facts, message)
                 os.unlink(f"{QUEUE}/{name}")
+            except Refused as error:
+                os.unlink(f"{QUEUE}/{name}")
+                refused.append(f"{channel}: refused, will not be retried: {error}")
             except (OSError, ValueError) as error:
                 failures[channel] = f"{channel}: not sent, will be retried: {_without_urls(error)}"
-    return [*failures.values()]
+    return [*failures.values(), *refused]
 
 
 def _without_urls(error: Exception) -> str:
@@ -103,15 +115,16 @@ def post(facts: Facts, message: dict[str, Any]) -> None:
         mail(facts, message)
         return
     text = "\n".join([message["subject"], *message["lines"]])
-    body: dict[str, Any] = {"text": text}
+    body: dict[str, Any] = {"text": text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 3]}..."}
     if facts.webhooks[message["channel"]] == "json":
         body = {"host": facts.host, "time": at(message["time"]), **{key: message[key] for key in ("subject", "lines")}}
     ask(secret(facts, f"ALARM_URL_{message['channel'].upper()}"), json.dumps(body).encode())
 
 
 def ask(url: str, body: bytes | None = None) -> None:
-    """Request a URL, by POST if there is a body. Raises OSError."""
+    """Request a URL, by POST if there is a body. Raises OSError, Refused among them."""
     import http.client
+    import urllib.error
     import urllib.request
 
     if not url.startswith(("https://", "http://")):
@@ -121,6 +134,8 @@ def ask(url: str, body: bytes | None = None) -> None:
     try:
         with urllib.request.urlopen(request, timeout=SECONDS) as answer:  # noqa: S310
             answer.read(1024)
+    except urllib.error.HTTPError as error:
+        raise (Refused if error.code in REFUSED else OSError)(f"HTTP status {error.code}") from None
     except http.client.HTTPException as error:
         raise OSError(type(error).__name__) from None
 

@@ -31,6 +31,8 @@ from slipway.backups.host import Busy, Facts, Failed, be_nice, end_on_signals, l
 
 # Older ones are overdue: a daily backup, a slice per minute, a weekly drill.
 FULL_SECONDS, SLICE_SECONDS, DRILL_SECONDS = 26 * 3600, 300, 8 * 86400
+# After a restore, slices wait for the full backup that it starts.
+AWAITED_SECONDS = 6 * 3600
 STEPS: dict[str, Callable[[Facts], None]] = {
     "now": steps.now,
     "anyway": partial(steps.now, anyway=True),
@@ -44,19 +46,28 @@ STEPS: dict[str, Callable[[Facts], None]] = {
 }
 
 
-def is_fresh(step: str) -> bool:
+def is_fresh(step: str, facts: Facts) -> bool:
     """Whether a scheduled step has succeeded recently, or has not run yet."""
     state, now = read_state(), time.time()
     if step == "now":
         full = state.get("full")
         return not full or (now - full["time"] < FULL_SECONDS and not full["failures"])
     if step == "slice":
-        return all(now - then < SLICE_SECONDS for then in state.get("sliced", {}).values())
+        # The last slices are from just before the restore, and the next ones come after the full backup.
+        seconds = AWAITED_SECONDS if state.get("awaits") else SLICE_SECONDS
+        full = state.get("full", {"time": 0, "failures": []})
+        covered = 0 if full["failures"] else full["time"]
+        return all(now - max(then, covered) < seconds for then in slices(facts).values())
     last = read_drill()
     return not last or (last["result"] == "passed" and now - seconds_of(last["time"]) < DRILL_SECONDS)
 
 
-def told(what: str) -> str:
+def slices(facts: Facts) -> dict[str, int]:
+    """The time of the last slice in each repository that is configured; the state knows former ones, too."""
+    return {name: then for name, then in read_state().get("sliced", {}).items() if name in facts.repositories}
+
+
+def told(what: str, facts: Facts) -> str:
     """A line for `slipway status`."""
     state, drill = read_state(), read_drill()
     if what == "drill":
@@ -66,9 +77,9 @@ def told(what: str) -> str:
         return f"drill {drill['result']} {drill['time']}: {' '.join(why.split())}"
     if "full" not in state:
         return "none yet"
-    slices = ", ".join(f"{name} {at(then)}" for name, then in state.get("sliced", {}).items())
+    reached = ", ".join(f"{name} {at(then)}" for name, then in slices(facts).items())
     failures = f"; failed: {' '.join(' '.join(state['full']['failures']).split())}" if state["full"]["failures"] else ""
-    return f"full {at(state['full']['time'])}; every second up to {slices or 'none yet'}{failures}"
+    return f"full {at(state['full']['time'])}; every second up to {reached or 'none yet'}{failures}"
 
 
 def restore(facts: Facts, words: list[str], step: str = "restore") -> None:
@@ -104,24 +115,25 @@ def main(step: str = "--help", *words: str) -> int:
     if step not in (*STEPS, "restore", "pull", "fresh", "settle", "tell"):
         print(__doc__)
         return 0 if step == "--help" else 2
+    folder = os.path.dirname(os.path.realpath(__file__))
     if step == "settle":
-        facts = load(os.path.dirname(os.path.realpath(__file__)))
-        for folder in (facts.data, *facts.paths):
-            if settle(folder):
-                tell(f"{folder}: an interrupted restore was rolled back")
+        facts = load(folder)
+        for path in (facts.data, *facts.paths):
+            if settle(path):
+                tell(f"{path}: an interrupted restore was rolled back")
         if replacing.undo(facts):
             tell(f"{facts.data}: a restore that was killed was rolled back")
         return 0
     if step == "tell":
-        print(told(words[0]))
+        print(told(words[0], load(folder)))
         return 0
     if step == "fresh":
-        return 0 if is_fresh(words[0]) else 1
+        return 0 if is_fresh(words[0], load(folder)) else 1
     os.umask(0o077)
     end_on_signals()
     be_nice()
     try:
-        facts = load(os.path.dirname(os.path.realpath(__file__)))
+        facts = load(folder)
         restore(facts, [*words], step) if step in ("restore", "pull") else STEPS[step](facts)
     except Busy as busy:
         # The next slice covers this one, or the site is opened by the restore that runs.

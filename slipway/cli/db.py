@@ -99,10 +99,11 @@ def remove(console: Console, host: str, environment: str, data: tuple[str, ...],
 def replace(
     context: click.Context, console: Console, host: str, environment: str, data: tuple[str, ...], yes: bool
 ) -> None:
-    """Take a dead member out, and apply: the new server of this name in the inventory becomes the member. Nothing of
-    the old one is needed."""
+    """Take a dead member out, and apply to all hosts, which get its new address: the new server of this name in the
+    inventory becomes the member. Nothing of the old one is needed."""
     _remove(console, host, environment, data, yes)
-    context.invoke(apply, environment=environment, limit=("db",), data=data, only=(), yes=yes)
+    # All hosts: backends know the members by /etc/hosts, a load balancer a server that has a backend, too.
+    context.invoke(apply, environment=environment, limit=(), data=data, only=(), yes=yes)
 
 
 def _remove(console: Console, host: str, environment: str, data: tuple[str, ...], yes: bool) -> None:

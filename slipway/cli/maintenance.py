@@ -22,11 +22,19 @@ def maintenance(
     console: Console, state: str, environment: str, limit: tuple[str, ...], data: tuple[str, ...], site: str
 ) -> None:
     """Serve a 503 maintenance page, or the site again. Takes effect immediately."""
-    session = Session(environment, "", limit or ("web",), [*data, f"release_site={site}"])
+    items = [*data, f"release_site={site}"]
+    session = Session(environment, "", limit or ("web",), items)
+    if not limit and any(one.peers_with("lb") for one in session.connections.settings.values()):
+        # For the load balancer's alarms.
+        session = Session(environment, "", ("web", "lb"), items)
 
     def switch(host: Host) -> str:
-        flag = f"{session.connections.settings[host.name].released.site_root}/maintenance"
-        return f"{'touch' if state == 'on' else 'rm -f'} {shlex.quote(flag)}"
+        settings = session.connections.settings[host.name].released
+        root, flag = shlex.quote(settings.site_root), shlex.quote(f"{settings.site_root}/maintenance")
+        if state == "off":
+            return f"rm -f {flag}"
+        # A load balancer has no folder of the site.
+        return f"mkdir -p {root} && touch {flag}" if settings.is_balancer else f"touch {flag}"
 
     with connected(session, console):
         session.executor.carry_out(f"maintenance {state}", switch)

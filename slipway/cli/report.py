@@ -65,7 +65,10 @@ def report(
 
     with connected(session, console), console.doing(f"Asking {names_of(session)}"):
         found = session.connections.ask(question)
-    review = review_of(environment, session.connections.roles(), found, session.connections.failures, days, earlier)
+    roles, failures = session.connections.roles(), session.connections.failures
+    settings = next(iter(session.connections.settings.values()))
+    members = [peer.name for peer in settings.peers_with("db")]
+    review = review_of(environment, roles, found, failures, days, earlier, members)
     if json_file:
         json_file.write(review.model_dump_json(indent=2) + "\n")
     if html_file:

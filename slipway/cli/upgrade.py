@@ -23,7 +23,6 @@ from slipway.ops.packages import UNATTENDED
 from slipway.secrets.store import MONGODB_ADMIN
 from slipway.settings.members import is_several
 from slipway.settings.model import Settings
-from slipway.tasks.backup import is_wanted as makes_backups
 from slipway.tasks.mongodb_members import in_turn
 from slipway.tasks.mongodb_set import begins, clients_wait
 from slipway.tasks.nginx import UNIT as NGINX
@@ -159,12 +158,21 @@ def planned(session: Session, found: Mapping[str, dict[str, Any]], parts: list[s
         kinds = [kind for kind in ("os", "mongodb", "node") if kind in parts]
         plan = Planned([packages_of(its, kind) for kind in kinds])
         if "mongodb" in parts and its["server"]:
-            plan.mongodb = mongodb_of(its["server"], settings.mongodb_version, makes_backups(settings))
+            maker = backups_by(settings, name)
+            backed_up = found.get(maker, {}).get("server") if settings.backup_repositories else None
+            there = {**its["server"], "drill": backed_up["drill"] if backed_up else None}
+            other = maker if maker != name and settings.backup_repositories else ""
+            plan.mongodb = mongodb_of(there, settings.mongodb_version, bool(backed_up), backups_by=other)
             problems += [f"[{name}] {problem}" for problem in plan.mongodb.problems]
         plans[name] = plan
     if problems:
         raise RunFailed("\n".join([*problems, "nothing was changed"]))
     return plans
+
+
+def backups_by(settings: Settings, name: str) -> str:
+    """The host that makes a host's backups: of a replica set's members the first one of the inventory."""
+    return settings.peers_with("db")[0].name if is_several(settings) else name
 
 
 def show(console: Console, session: Session, plans: Mapping[str, Planned]) -> None:
@@ -193,6 +201,7 @@ def carry_out_upgrades(
     session: Session, console: Console, plans: Mapping[str, Planned], given: Mapping[str, dict[str, Any]]
 ) -> None:
     """One host after the other, MongoDB first. Raises RunFailed at the first failure."""
+    backed_up = set()
     for name, plan in plans.items():
         steps = [*scripts(plan, given[name])]
         if not steps:
@@ -203,8 +212,11 @@ def carry_out_upgrades(
         leaves = f"{in_turn(settings).before} 2>&1 || exit 1\n" if is_member else ""
         with session.executor.locked("upgrade") as done:
             if plan.mongodb and plan.mongodb.new and plan.mongodb.has_backups:
-                console.say("a full backup", f"  {escape(name)}: ")
-                run_job(session, console, {name: backup_script(["now"])})
+                maker = plan.mongodb.backups_by or name
+                if maker not in backed_up:
+                    console.say("a full backup", f"  {escape(maker)}: ")
+                    run_job(session, console, {maker: backup_script(["now"])})
+                    backed_up.add(maker)
             for what, script in steps:
                 console.say(escape(what), f"  {escape(name)}: ")
                 run_job(session, console, {name: f"{leaves}{script}"}, JOB)
@@ -225,6 +237,12 @@ def _raise_features(
         for name, its in found.items()
         if its["server"] and is_several(session.connections.settings[name])
     }
+    members = {peer.name for name in sets for peer in session.connections.settings[name].peers_with("db")}
+    if missing := sorted(members - {*sets}):
+        raise RunFailed(
+            f"MongoDB: found {', '.join(missing)} not in this run, expected all members of the replica set, as each"
+            " must have the series: omit --limit; nothing was changed"
+        )
     if len({*sets.values()}) > 1:
         there = ", ".join(f"{series} on {name}" for name, series in sets.items())
         raise RunFailed(

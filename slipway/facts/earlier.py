@@ -116,7 +116,9 @@ s flushes; ! systemctl is-enabled --quiet nftables || echo nftables.service
 s connected; ss -Htnp state established "dport = :{mongodb_port}" | awk '{{print "-", $5}}' | sockets | cut -d' ' -f2-
 s chains; nft list chains | awk '$1 == "table" {{t = $2 " " $3}} $1 == "chain" {{c = $2}} /hook input/ {{print t, c}}' |
 while read -r family table chain; do
-  case "$family $table $chain" in "ip filter INPUT" | "ip6 filter INPUT" | *f2b*) continue ;; esac
+  case "$family $table $chain" in
+    "ip filter INPUT" | "ip6 filter INPUT" | *f2b* | *sshguard* | *crowdsec*) continue ;;
+  esac
   ! nft list chain $family $table $chain | grep -qE 'drop|reject' || echo "$family $table $chain"
 done
 s legacy; iptables-legacy-save -t filter | grep '^-A INPUT '; ip6tables-legacy-save -t filter | grep '^-A INPUT '

@@ -11,7 +11,10 @@ from slipway.settings.types import Derived, PlainLine, Section, Unit, Words, mat
 ALARM_SMTP_PASSWORD, ALARM_HEARTBEAT_URL = "ALARM_SMTP_PASSWORD", "ALARM_HEARTBEAT_URL"
 
 Address = Annotated[str, matching(r"[^\s@<>,;\"]+@[A-Za-z0-9.-]+", 'an e-mail address as "ops@example.org"')]
-Name = Annotated[str, matching(r"[a-z][a-z0-9_]{0,31}", "lower-case letters, digits and _, a letter first")]
+# "mail" is the channel of alarm_mail_to.
+Name = Annotated[
+    str, matching(r"(?!mail$)[a-z][a-z0-9_]{0,31}", 'lower-case letters, digits and _, a letter first, not "mail"')
+]
 Percent = Annotated[int, Field(ge=1, le=100), Unit("percent")]
 
 

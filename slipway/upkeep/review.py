@@ -20,6 +20,8 @@ SOON_DAYS, FULL_PERCENT, SLOW_MS, ERROR_PERCENT = 180, 80, 1000, 1.0
 MIN_REQUESTS = 20
 # An index is called unused after this time without a use.
 UNUSED_DAYS = 30
+# The uses of indexes, by collection and name: how many, and since when they are counted on all hosts.
+Uses = dict[tuple[str, str], tuple[int, datetime]]
 # The ends of MongoDB's series. https://www.mongodb.com/legal/support-policy/lifecycles
 MONGODB_ENDS = {
     "4.4": date(2024, 2, 29),
@@ -149,8 +151,9 @@ def review_of(
     failures: Mapping[str, str],
     days: int,
     earlier: Review | None = None,
+    members: Sequence[str] = (),
 ) -> Review:
-    """The report of what facts.Review has found on each host."""
+    """The report of what facts.Review has found on each host. `members` are those of a replica set, asked or not."""
     now = datetime.now(UTC).replace(microsecond=0)
     hosts = [
         host_of(name, its, found[name], now, earlier)
@@ -158,6 +161,11 @@ def review_of(
         else HostReview(name=name, roles=its, failure=failures.get(name, "not asked"))
         for name, its in roles.items()
     ]
+    there = [host for host in hosts if host.name in members and host.mongodb]
+    for host in there if len(members) > 1 else []:
+        # Each member counts its own queries: the first one's remarks are about all of them.
+        is_first = host.name == members[0] and len(there) == len(members)
+        host.remarks = [*remarks(host, now, uses_of(there) if is_first else {})]
     return Review(
         slipway_version=version("slipway"),
         environment=environment,
@@ -265,8 +273,19 @@ def _sizes(host: HostReview) -> dict[str, int]:
     return sizes | ({one.full_name: one.data_mb for one in host.mongodb.collections} if host.mongodb else {})
 
 
-def remarks(host: HostReview, now: datetime) -> Iterator[str]:
-    """What deserves a look, the most urgent first."""
+def uses_of(hosts: Sequence[HostReview]) -> Uses:
+    """The uses of each index on these hosts together."""
+    found: Uses = {}
+    for host in hosts:
+        for collection in host.mongodb.collections if host.mongodb else []:
+            for index in collection.indexes:
+                uses, since = found.get((collection.full_name, index.name), (0, index.since))
+                found[collection.full_name, index.name] = (uses + index.uses, max(since, index.since))
+    return found
+
+
+def remarks(host: HostReview, now: datetime, uses: Uses | None = None) -> Iterator[str]:
+    """What deserves a look, the most urgent first. `uses` are those of its indexes on all members of a replica set."""
     for its in host.support:
         yield from _of_support(its, now.date())
     security = [one.package for one in host.updates if one.is_security]
@@ -287,7 +306,7 @@ def remarks(host: HostReview, now: datetime) -> Iterator[str]:
         if route.requests >= MIN_REQUESTS and route.p99 >= SLOW_MS:
             yield f"{name}: p99 {route.p99} ms of {route.requests} requests"
     if host.mongodb:
-        yield from _of_mongodb(host.mongodb, now)
+        yield from _of_mongodb(host.mongodb, now, uses_of([host]) if uses is None else uses)
 
 
 def _of_support(its: Support, today: date) -> Iterator[str]:
@@ -301,15 +320,16 @@ def _of_support(its: Support, today: date) -> Iterator[str]:
         yield f"{its.name}: {its.days_left} days of security support left, until {its.end}"
 
 
-def _of_mongodb(its: Mongodb, now: datetime) -> Iterator[str]:
+def _of_mongodb(its: Mongodb, now: datetime, together: Uses) -> Iterator[str]:
     for one in its.missing:
         seconds = one.total / 1000
         scans = f"{counted(one.count, 'slow scan')} of {one.database}.{one.collection}"
         yield f"{scans}, {seconds:.1f} s in all: {one.command}"
     for collection in its.collections:
         for index in collection.indexes:
-            days = (now - index.since).days
-            if not index.uses and not index.purpose and days >= UNUSED_DAYS:
+            uses, since = together.get((collection.full_name, index.name), (1, now))
+            days = (now - since).days
+            if not uses and not index.purpose and days >= UNUSED_DAYS:
                 yield f"{collection.full_name}: index {index.name} ({index.mb} MiB) not used for {days} days"
 
 

@@ -36,6 +36,8 @@ class Mongodb:
     new: str = ""
     is_series: bool = False
     has_backups: bool = False
+    # The member of a replica set that makes its backups; "" for the host itself.
+    backups_by: str = ""
     problems: list[str] = field(default_factory=list)
     # After the upgrade to a series, its features wait for a command of their own.
     features_wait: str = ""
@@ -60,10 +62,13 @@ def packages_of(found: Mapping[str, Any], kind: str) -> Packages:
     return Packages(kind, updates, restarts, kind == "os" and found["reboot"])
 
 
-def mongodb_of(found: Mapping[str, Any], wanted: str, has_backups: bool, now: datetime | None = None) -> Mongodb:
-    """`wanted` is the series that is set (mongodb_version)."""
+def mongodb_of(
+    found: Mapping[str, Any], wanted: str, has_backups: bool, now: datetime | None = None, backups_by: str = ""
+) -> Mongodb:
+    """`wanted` is the series that is set (mongodb_version); without backups `backups_by` is a host that is not in the
+    run, or "" where there are none."""
     old, available = found["installed"], found["available"]
-    plan = Mongodb(old, has_backups=has_backups)
+    plan = Mongodb(old, has_backups=has_backups, backups_by=backups_by)
     running, features = series_of(old), found["feature_version"]
     if wanted == running:
         plan.features_wait = running if features != running else ""
@@ -74,7 +79,7 @@ def mongodb_of(found: Mapping[str, Any], wanted: str, has_backups: bool, now: da
         plan.is_series = True
         plan.new = max((one for one in available if series_of(one) == wanted), key=number_of, default="")
         plan.problems = _series_problems(running, wanted, features, plan.new)
-        plan.problems += _drill_problems(found["drill"], has_backups, now or datetime.now(UTC))
+        plan.problems += _drill_problems(found["drill"], plan, now or datetime.now(UTC))
     if plan.new and old not in available:
         plan.problems.append(f"the repository no longer has MongoDB {old}: there would be no way back")
     return plan
@@ -102,8 +107,12 @@ def _series_problems(running: str, wanted: str, features: str, new: str) -> list
     return problems
 
 
-def _drill_problems(drill: Mapping[str, str] | None, has_backups: bool, now: datetime) -> list[str]:
-    if not has_backups:
+def _drill_problems(drill: Mapping[str, str] | None, plan: Mongodb, now: datetime) -> list[str]:
+    if not plan.has_backups and plan.backups_by:
+        return [
+            f"a new series needs a backup first: {plan.backups_by} makes them and is not in this run: add it to --limit"
+        ]
+    if not plan.has_backups:
         return ["a new series needs backups that are proven to restore: set backup_repositories (slipway help backups)"]
     if drill is None:
         return ["found no drill, need one that passed: slipway backup drill"]
@@ -125,11 +134,7 @@ def lines_of(packages: Sequence[Packages], mongodb: Mongodb | None) -> list[str]
             lines.append("  a new kernel: active after a reboot, which is not made")
     if mongodb and mongodb.new:
         lines.append(f"mongodb: {mongodb.old} -> {mongodb.new}{' (a new series)' if mongodb.is_series else ''}")
-        lines.append(
-            "  a full backup first"
-            if mongodb.has_backups
-            else "  without a backup: backup_repositories is empty; make a dump or a snapshot first"
-        )
+        lines.append(f"  {_backup_of(mongodb)}")
         lines.append("  restarts mongod.service once: the site's writes wait for some seconds")
         lines.append(f"  if {mongodb.new} does not come up, {mongodb.old} is installed again")
         if mongodb.is_series:
@@ -142,6 +147,14 @@ def lines_of(packages: Sequence[Packages], mongodb: Mongodb | None) -> list[str]
             " --raise-features"
         )
     return lines
+
+
+def _backup_of(mongodb: Mongodb) -> str:
+    if mongodb.has_backups:
+        return f"a full backup first{f' on {mongodb.backups_by}' if mongodb.backups_by else ''}"
+    if mongodb.backups_by:
+        return f"without a backup: {mongodb.backups_by} makes them and is not in this run (slipway backup now)"
+    return "without a backup: backup_repositories is empty; make a dump or a snapshot first"
 
 
 def meaning_of(unit: str) -> str:

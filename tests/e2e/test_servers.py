@@ -328,6 +328,16 @@ def test_a_renewal_that_stops_nginx_ends_with_the_adoption(bare: LabHost) -> Non
 
 
 @pytest.mark.thorough
+def test_what_an_adoption_keeps_does_not_fail_a_verify(bare: LabHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(bare, "port_8001", "before_rules", "nginx_log_modes", "failed_package_unit", "env_file_readable", "bans")
+    asked = f"{BLOG.format('blog.example', 80, 'http')}; cat /etc/codementee.env; nft list table ip sshguard"
+    before = bare.ssh(asked)
+    monkeypatch.setitem(bare.env, "SLIPWAY_SECRET_STRIPE_KEY", "sk_live_51H8x0wnersS3cret")
+    assert_adopted(bare, "--data", 'backend_secrets=["JWT_SECRET", "ADMIN_PASSWORD", "STRIPE_KEY"]')
+    assert bare.ssh(asked) == before
+
+
+@pytest.mark.thorough
 def test_what_adopt_without_names_is_removed(bare: LabHost) -> None:
     make(bare, "public_service")
     assert_adopted(bare, "--data", 'adopt_without=["port 3000"]')

@@ -60,7 +60,14 @@ def test_a_socket_is_held_by_systemd_and_open_only_to_nginx(server):
         assert socket.is_socket
         assert (socket.user, socket.group, socket.mode) == ("root", "www-data", 0o660)
     if not settings.backend_is_tcp:
-        assert "8001" not in server.host.check_output("ss -Hltn")
+        # Where the previous backend listened, and another site's program may.
+        assert f"/{settings.backend_unit}" not in control_groups_at(server, 8001)
+
+
+def control_groups_at(server, port: int) -> str:
+    """The control groups of the processes that listen on a TCP port; their last part is the unit."""
+    pids = f"ss -Hltnp src :{port} | grep -o 'pid=[0-9]*' | cut -d= -f2"
+    return server.host.check_output(f"for pid in $({pids}); do cat /proc/$pid/cgroup; done")
 
 
 def test_its_secrets_are_readable_only_by_root(server):

@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from slipway.adoption.network import kept_ports
+
 # A forwarded port (of a container) has no listener on the host.
 OFTEN = {21, 25, 53, 111, 3000, 3306, 5432, 6379, 8000, 8001, 8080, 8443, 27017}
 
@@ -22,10 +24,12 @@ def expected(server) -> set[int]:
     return {server.settings.sshd_port, *web, *allowed}
 
 
-def may_go(server) -> set[int]:
-    """The ports in adopt_without: those of containers stay open."""
+def may_be_open(server) -> set[int]:
+    """The ports in adopt_without, as those of containers stay open, and those of rules that an adoption keeps."""
     words = (name.split() for name in server.settings.adopt_without)
-    return {int(word[1]) for word in words if len(word) == 2 and word[0] == "port" and word[1].isdigit()}
+    named = {int(word[1]) for word in words if len(word) == 2 and word[0] == "port" and word[1].isdigit()}
+    kept = server.host.run("cat /etc/ufw/before.rules /etc/ufw/before6.rules").stdout.splitlines()
+    return named | kept_ports(kept)
 
 
 def answering(server, address: str) -> set[int]:
@@ -52,7 +56,7 @@ def check(server, figure, what: str, address: str) -> None:
         found |= {server.settings.sshd_port}
     allowed = {int(rule.partition("/")[0]) for rule in server.settings.firewall_allow}
     found |= wanted & allowed  # open, possibly without a listener
-    found -= {port for port in may_go(server) if port not in wanted}
+    found -= {port for port in may_be_open(server) if port not in wanted}
     shown = ", ".join(map(str, sorted(found)))
     figure(f"ports answering from outside, {what}", shown, ", ".join(map(str, sorted(wanted))), found == wanted)
 

@@ -11,6 +11,7 @@ from slipway.adoption.nginx import Found
 from slipway.adoption.nginx_config import Tree
 from slipway.facts.nginx import NginxInForce
 from slipway.settings.model import Settings
+from slipway.tasks.adoption import readable_variables
 from support.described import commands_of, deploy
 
 
@@ -85,6 +86,21 @@ def test_its_secrets_are_not_for_the_backends_user_to_read(site):
     perform("keep_site")
     assert (root / "current/backend/.env").stat().st_mode & 0o777 == 0o600
     assert (root / "current/backend/server.py").stat().st_mode & 0o022 == 0
+
+
+def test_files_with_the_previous_backends_variables_are_closed_to_others(tmp_path, settings_with):
+    unit, root = tmp_path / "etc/systemd/system/codementee-backend.service", tmp_path / "site"
+    for name in (".env", "api/.env", "one.env", "two.env", "closed.env"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+        (root / name).chmod(0o644 if name != "closed.env" else 0o640)
+    unit.parent.mkdir(parents=True)
+    files = f'EnvironmentFile="{root}/one.env"\nEnvironmentFile=-{root}/t*.env\nEnvironmentFile={root}/closed.env'
+    unit.write_text(f"[Service]\nWorkingDirectory={root}/api\n{files}\n")
+    script = readable_variables(settings_with()).replace("/var/www/codementee", str(root))
+    script = script.replace(" /etc/systemd", f" {tmp_path}/etc/systemd")
+    found = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout
+    assert found.split() == [f"{root}/{name}" for name in (".env", "api/.env", "one.env", "two.env")]
 
 
 def test_the_backup_is_made_once_and_is_readable_only_by_root(settings_with):

@@ -234,6 +234,24 @@ def test_a_message_is_retried_and_no_error_shows_the_secret(host, hook, tmp_path
     assert body["text"].startswith("shop.example: nginx.service is not running\n")
 
 
+@pytest.mark.parametrize(("status", "is_kept"), [(400, False), (413, False), (404, True), (429, True), (503, True)])
+def test_a_message_that_a_webhook_refuses_does_not_hold_up_the_others(
+    host, hook, tmp_path, monkeypatch, status, is_kept
+):
+    (tmp_path / "ALARM_URL_TEAM").write_text(hook.url)
+    here = facts(mail_to=[], webhooks={"team": "slack"}, credentials=str(tmp_path))
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    for number in (1, 2):
+        messages.queue(here, f"{number}", ["x" * 3000], host.time + number)
+    hook.status = status
+    assert len(messages.send(here, host)) == (1 if is_kept else 2)
+    hook.status = 200
+    messages.send(here, host)
+    assert [body["text"][0] for body in hook.bodies] == (["1", "2"] if is_kept else [])
+    assert all(len(body["text"]) < 2000 for body in hook.bodies)
+    assert messages.waiting() == []
+
+
 def test_a_check_that_fails_is_reported_and_hides_no_other(host, monkeypatch):
     def broken(*_: object) -> Iterator[tuple[str, Problem]]:
         raise KeyError("x")
@@ -262,6 +280,13 @@ def test_addresses_without_a_mail_server_are_one_error_that_names_the_setting(se
     about_mail = [line for line in caught.value.problems if "a mail server" in line]
     assert len(about_mail) == 1
     assert "alarm_smtp: found" in about_mail[0]
+
+
+def test_a_webhook_of_the_name_of_the_mail_is_refused(settings_with):
+    with pytest.raises(SettingsError) as caught:
+        settings_with(alarm_webhooks={"mail": "slack"})
+    (problem,) = [line for line in caught.value.problems if "alarm_webhooks" in line]
+    assert 'not "mail"' in problem
 
 
 def test_the_heartbeat_beats_only_where_nothing_is_wrong_and_all_was_told(host, hook, tmp_path, monkeypatch):

@@ -97,10 +97,34 @@ def test_a_server_that_may_only_add_forgets_nothing(facts, kept, monkeypatch):
         ({"full": {"time": 1_000_000, "failures": ["far: the disk is full"]}}, False),
     ],
 )
-def test_a_backup_that_is_late_or_failed_somewhere_is_not_fresh(monkeypatch, state, is_fresh):
+def test_a_backup_that_is_late_or_failed_somewhere_is_not_fresh(facts, monkeypatch, state, is_fresh):
     monkeypatch.setattr(program, "time", SimpleNamespace(time=lambda: 1_000_000.0))
     monkeypatch.setattr(program, "read_state", lambda: state)
-    assert program.is_fresh("now") is is_fresh
+    assert program.is_fresh("now", facts) is is_fresh
+
+
+@pytest.mark.parametrize(
+    ("state", "is_fresh"),
+    [
+        ({"sliced": {"near": 1_000_000 - 60}}, True),
+        ({"sliced": {"near": 1_000_000 - 600}}, False),
+        # One that was renamed or removed.
+        ({"sliced": {"near": 1_000_000 - 60, "old": 1}}, True),
+        # After a restore they wait for the next full backup, for some hours.
+        ({"sliced": {"near": 1_000_000 - 600}, "awaits": True}, True),
+        ({"sliced": {"near": 1_000_000 - 7 * 3600}, "awaits": True}, False),
+        ({"sliced": {"near": 1_000_000 - 600}, "full": {"time": 1_000_000 - 60, "failures": []}}, True),
+        ({"sliced": {"near": 1_000_000 - 600}, "full": {"time": 1_000_000 - 60, "failures": ["near: full"]}}, False),
+    ],
+)
+def test_slices_of_the_configured_repositories_are_fresh_unless_one_is_late(facts, monkeypatch, state, is_fresh):
+    monkeypatch.setattr(program, "time", SimpleNamespace(time=lambda: 1_000_000.0))
+    monkeypatch.setattr(program, "read_state", lambda: state)
+    its = facts._replace(repositories={"near": "/srv/backup"})
+    assert program.is_fresh("slice", its) is is_fresh
+    full = {**state, "full": {"time": 1, "failures": []}}  # for the line of `slipway status`
+    monkeypatch.setattr(program, "read_state", lambda: full)
+    assert "old" not in program.told("backup", its)
 
 
 def test_a_repository_is_made_where_none_has_been(facts, kept, monkeypatch):

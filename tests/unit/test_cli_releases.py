@@ -174,6 +174,14 @@ def test_maintenance_is_of_each_hosts_own_site(run, state, command):
     assert run.session.last.arguments[2] == ("one",)
 
 
+@pytest.mark.parametrize(("state", "command"), [("on", "mkdir -p /var/www/codementee && touch"), ("off", "rm -f")])
+def test_a_load_balancers_alarms_know_of_the_maintenance(run, monkeypatch, balanced_with, state, command):
+    monkeypatch.setattr(FakeSession, "settings", {"one": balanced_with("one"), "two": balanced_with("lb")})
+    run(Outcome([], [], 0, 0.0), "maintenance", state, "lab")
+    assert run.session.last.arguments[2] == ("web", "lb")
+    assert run.session.last.said[1] == f"two: maintenance {state}: {command} /var/www/codementee/maintenance"
+
+
 WRONG = [
     ["release", "nowhere"],
     ["release", "--nonsense"],

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 
 from slipway.adoption import network
-from support.obstacles import told
+from slipway.facts.earlier import Earlier
+from support.obstacles import SERVICE, told
 
 
 @pytest.mark.parametrize(
@@ -18,6 +21,13 @@ from support.obstacles import told
             "iptables -A INPUT -j REJECT --reject-with icmp-host-prohibited",
         ),
         (["-A INPUT -i lo -j ACCEPT"], [], None),
+        (["-A INPUT -p tcp -m multiport --dports 22 -m set --match-set f2b-sshd src -j REJECT"], [], None),
+        (["-A INPUT -m set --match-set crowdsec-blacklists src -j DROP", "-A INPUT -j CROWDSEC_CHAIN"], [], None),
+        (
+            ["-A INPUT -m set --match-set office src -j DROP"],
+            [],
+            "iptables -A INPUT -m set --match-set office src -j DROP",
+        ),
         (["-A INPUT -j LOCALINPUT"], [], "iptables -A INPUT -j LOCALINPUT"),
         (["-A INPUT -j ts-input", "-A INPUT -j LOG"], [], None),
         (
@@ -30,6 +40,28 @@ from support.obstacles import told
 )
 def test_a_firewall_beside_ufw_is_named(rules, chains, name):
     assert told(network.obstacles(rules, chains)) == ([name] if name else [])
+
+
+def test_tables_of_bans_are_no_firewalls(tmp_path):
+    """Chains of nft(8) that drop what comes in; those of bans are told by their tables' names."""
+    tables = {
+        "inet filter": "input",
+        "ip sshguard": "blacklist",
+        "ip crowdsec": "crowdsec-chain",
+        "ip f2b-table": "f2b",
+    }
+    listed = "".join(
+        f"table {table} {{\n chain {chain} {{\n type filter hook input priority 0; policy drop;\n }}\n}}\n"
+        for table, chain in tables.items()
+    )
+    nft = tmp_path / "nft"
+    nft.write_text(f"#!/bin/sh\ncat <<'END'\n{listed}END\n")
+    nft.chmod(0o755)
+    command = Earlier().command(("admin",), ("admin",), (SERVICE,), ("/var/www/x",), 27017)
+    section = command[command.index("s chains;") : command.index("s legacy;")].removeprefix("s chains;")
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    done = subprocess.run(["sh", "-c", section], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout == "inet filter input\n"
 
 
 LISTENERS = """0.0.0.0:22 sshd ssh.service
@@ -57,6 +89,18 @@ def test_what_the_firewall_would_close_is_named(settings_with):
     assert network.open_ports(UFW[1:]) is None
     assert network.open_ports([*UFW, 'DEFAULT_INPUT_POLICY="ACCEPT"']) is None
     assert network.open_ports([*UFW, "### tuple ### allow any any 0.0.0.0/0 any 10.0.0.1 in"]) is None
+
+
+def test_ports_that_rules_of_the_owners_before_ufws_open_are_known():
+    rules = [
+        "# -A ufw-before-input -p tcp --dport 1 -j ACCEPT",
+        "-A ufw-before-input -p udp --sport 67 --dport 68 -j ACCEPT",
+        "-A ufw-before-input -p tcp --dport 8443 -j ACCEPT",
+        "-A ufw-before-input -s 10.0.0.5 -p tcp -m multiport --dports 80,9000:9001 -j ACCEPT",
+        "-A ufw6-before-input -m tcp -p tcp --dport 7 -m conntrack --ctstate NEW -j ACCEPT",
+        "-A ufw-before-input -p tcp --dport 25 -j DROP",
+    ]
+    assert network.kept_ports(rules) == {8443, 80, 9000, 9001, 7}
 
 
 def test_a_vpns_port_that_the_firewall_would_close_is_named(settings_with):

@@ -6,6 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from slipway.cli import db
+from slipway.engine.outcome import Outcome
 from slipway.facts import mongodb_members
 from slipway.facts.mongodb_members import Refused, main
 from slipway.tasks import mongodb_members as tasks
@@ -259,3 +261,12 @@ def test_an_address_that_the_host_does_not_have_is_refused_before_anything_chang
     ]
     for address in ("127.0.0.1", "0.0.0.0", "10.0.0.1"):
         assert tasks.problems(settings_with(mongodb_bind=address)) == []
+
+
+def test_a_replaced_members_new_address_reaches_all_hosts(run, monkeypatch):
+    """Those with a backend have it in /etc/hosts."""
+    done: list[object] = []
+    monkeypatch.setattr(db, "_remove", lambda console, host, *rest: done.append(host))
+    monkeypatch.setattr(db, "apply", lambda **given: done.append((given["environment"], given["limit"])))
+    run(Outcome([], [], 0, 0.0), "db", "replace", "db3", "lab", "--yes")
+    assert done == ["db3", ("lab", ())]

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from slipway.ops.templates import render
+from slipway.tasks.nginx import READABLE_LOGS
+from slipway.tasks.nginx_logs import FOLDER
 
 MIB = 2**20
 # It rotates as logrotate does, with the compressed file a tenth.
@@ -43,6 +45,15 @@ def run(tmp_path):
         return left, said.read_text() if said.exists() else ""
 
     return run
+
+
+def test_each_log_of_visitors_that_others_may_read_is_found(tmp_path):
+    for name, mode in {"access.log": 0o644, "requests.log": 0o640, "error.log": 0o644, "access.log.1": 0o644}.items():
+        (tmp_path / name).touch(mode)
+        (tmp_path / name).chmod(mode)
+    script = READABLE_LOGS.replace(FOLDER, str(tmp_path))
+    found = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout
+    assert found.split() == [str(tmp_path / "access.log")]
 
 
 def test_logs_below_the_limit_are_left_to_the_daily_rotation(run):

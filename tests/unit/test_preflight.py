@@ -225,6 +225,23 @@ E: Unmet dependencies.
 WEB, DB = {80: "nginx", 443: "nginx"}, {27017: "mongod"}
 
 
+def test_a_host_with_a_proxy_is_not_asked_for_connections_of_its_own(settings_with, tmp_path, monkeypatch):
+    for program in ("apt-get", "apt-config"):
+        (tmp_path / program).write_text("#!/bin/sh\n")
+        (tmp_path / program).chmod(0o755)
+    settings, env = settings_with(), {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+
+    def get_fact(fact, command):
+        return subprocess.run(["sh", "-c", command], env=env, capture_output=True, text=True, check=False).stdout
+
+    with described(settings) as (_, host):
+        monkeypatch.setattr(host, "get_fact", get_fact, raising=False)
+        (problem,) = preflight.network_problems(settings, ["http://127.0.0.1:9/"])
+        assert problem.startswith("network: found no connection to 127.0.0.1:9 ")
+        env["https_proxy"] = "http://10.0.0.1:3128"
+        assert preflight.network_problems(settings, ["http://127.0.0.1:9/"]) == []
+
+
 def test_a_port_held_by_another_program_is_reported():
     listeners = {80: "apache2", 443: "nginx", 27017: "mongod", 22: "sshd"}
     problems = preflight.port_problems(listeners, WEB | DB)

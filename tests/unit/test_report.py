@@ -247,6 +247,26 @@ def test_what_deserves_a_look_is_named_the_most_urgent_first():
     assert [route.path for route in found.requests.routes] == ["/api/slow", "/api/fast", "(not found)"]
 
 
+def test_an_index_of_a_replica_set_is_unused_if_no_member_uses_it():
+    def unused(uses: list[int], members: list[str]) -> list[list[str]]:
+        found = {}
+        for name, number in zip(("db1", "db2", "db3"), uses, strict=False):
+            found[name] = answer()
+            its = json.loads(found[name]["mongodb"][-1])
+            its["collections"][0]["indexes"][0]["uses"] = number
+            found[name]["mongodb"] = [json.dumps(its)]
+        review = review_of("production", {name: ["db"] for name in found}, found, {}, 92, None, members)
+        return [[one for one in host.remarks if "not used" in one] for host in review.hosts]
+
+    three = ["db1", "db2", "db3"]
+    (once,) = unused([0], ["db1"])
+    assert len(once) == 1
+    assert unused([0, 0, 0], three) == [once, [], []]
+    assert unused([0, 5, 0], three) == [[], [], []]
+    # One that was not asked may use it.
+    assert unused([0, 0], three) == [[], []]
+
+
 def test_a_quiet_host_has_no_remark_but_for_mongodb_that_cannot_be_asked():
     text = '== system\ntitle=Debian 13\nid=debian-13\n== disks\n/ 1 100\n== mongodb\n{"error": "OSError: refused"}'
     found = host_of("db1", ["db"], Question().process(text.splitlines()), datetime.fromtimestamp(NOW, UTC))

@@ -15,9 +15,29 @@ import pytest
 from slipway.ops.backup import backup, or_roll_back
 from slipway.ops.files import write_script
 from slipway.ops.units import is_crash_looping
-from slipway.tasks import backend_units, firewall, logins, mongodb, nginx, ssh
+from slipway.tasks import backend_units, firewall, kernel, logins, mongodb, nginx, ssh
 from slipway.tasks.mongodb import cache_gb
 from slipway.tasks.tls import certbot_command, reason_to_issue
+
+SHM = "tmpfs /dev/shm tmpfs nosuid,nodev,noexec 0 0\n"
+
+
+@pytest.mark.parametrize(
+    ("there", "expected"),
+    [
+        ("", SHM),
+        ("#tmpfs /dev/shm tmpfs defaults 0 0\n", f"#tmpfs /dev/shm tmpfs defaults 0 0\n{SHM}"),
+        ("tmpfs\t/dev/shm tmpfs size=5m 0 0\n", "tmpfs\t/dev/shm tmpfs size=5m,nosuid,nodev,noexec 0 0\n"),
+        (SHM, SHM),
+    ],
+)
+def test_a_line_of_shared_memory_gets_noexec_once(tmp_path, there, expected):
+    fstab = tmp_path / "fstab"
+    fstab.write_text(there)
+    for script in (kernel.SHM_IN_FSTAB, f"grep -qE '{kernel.SHM_NOEXEC}' /etc/fstab"):
+        subprocess.run(["sh", "-c", script.replace("/etc/fstab", str(fstab))], check=True)
+    assert fstab.read_text() == expected
+
 
 # Of a host with a rule for all, one for a network and one for an address, as its own programs print them.
 IN_FORCE = """\

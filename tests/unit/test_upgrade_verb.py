@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -116,8 +117,7 @@ def test_where_all_is_up_to_date_nobody_is_asked(run, jobs):
 
 
 def test_of_a_replica_set_the_primary_raises_the_features_and_only_if_all_have_the_series(run, jobs, monkeypatch):
-    settings = SimpleNamespace(mongodb_version="8.0", peers_with=lambda role: ["one", "two"])
-    monkeypatch.setattr(FakeSession, "settings", {"one": settings, "two": settings})
+    set_of_two(monkeypatch)
     waits = {**SERVER, "installed": "8.0.17", "feature_version": "7.0"}
     jobs.found = {
         "one": found(server={**waits, "is_primary": False}),
@@ -129,6 +129,38 @@ def test_of_a_replica_set_the_primary_raises_the_features_and_only_if_all_have_t
     code, _, errors = run(NOTHING, "upgrade", "lab", "--raise-features", "--yes")
     assert (code, jobs.ran) == (1, ["two: features"])
     assert "found 7.0 on one, 8.0 on two, expected one series on all members" in errors
+    del jobs.found["one"]
+    code, _, errors = run(NOTHING, "upgrade", "lab", "--raise-features", "--limit", "two", "--yes")
+    assert (code, jobs.ran) == (1, ["two: features"])
+    assert "found one not in this run, expected all members of the replica set" in errors
+
+
+def set_of_two(monkeypatch, **changes: Any) -> None:
+    """Two members of a replica set; the first one makes the backups."""
+    members = [SimpleNamespace(name=name) for name in ("one", "two")]
+    settings = SimpleNamespace(mongodb_version="8.0", peers_with=lambda role: members, **changes)
+    monkeypatch.setattr(FakeSession, "settings", {"one": settings, "two": settings})
+
+
+def test_a_replica_set_gets_a_new_series_after_a_backup_by_the_member_that_makes_them(run, jobs, monkeypatch):
+    set_of_two(monkeypatch, backup_repositories={"near": "/srv/backup"})
+    monkeypatch.setattr(upgrade, "in_turn", lambda settings: SimpleNamespace(before="leave"))
+    passed = {"result": "passed", "time": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
+    of_series = {**SERVER, "available": ["8.0.17", "7.0.5"]}
+    jobs.found = {"one": found(server={**of_series, "drill": passed}), "two": found(server=of_series)}
+    code, output, errors = run(NOTHING, "upgrade", "lab", "--yes")
+    assert (code, errors) == (0, "")
+    assert [line.split("\n")[0] for line in jobs.ran] == [
+        "one: backup now",
+        "one: mongodb",
+        "two: leave 2>&1 || exit 1",
+    ]
+    assert "a full backup first on one" in output
+    assert "backup_repositories is empty" not in output
+    del jobs.found["one"]
+    code, _, errors = run(NOTHING, "upgrade", "lab", "--limit", "two", "--yes")
+    assert code == 1
+    assert "[two] a new series needs a backup first: one makes them and is not in this run" in errors
 
 
 def test_features_are_raised_by_a_command_of_their_own(run, jobs):
