@@ -31,7 +31,7 @@ from slipway.backups.host import Busy, Facts, Failed, be_nice, end_on_signals, l
 
 # Older ones are overdue: a daily backup, a slice per minute, a weekly drill.
 FULL_SECONDS, SLICE_SECONDS, DRILL_SECONDS = 26 * 3600, 300, 8 * 86400
-# After a restore, slices wait for the full backup that it starts.
+# After a restore, slices wait for the full backup that it starts; a prune keeps them waiting, too.
 AWAITED_SECONDS = 6 * 3600
 STEPS: dict[str, Callable[[Facts], None]] = {
     "now": steps.now,
@@ -53,8 +53,9 @@ def is_fresh(step: str, facts: Facts) -> bool:
         full = state.get("full")
         return not full or (now - full["time"] < FULL_SECONDS and not full["failures"])
     if step == "slice":
-        # The last slices are from just before the restore, and the next ones come after the full backup.
-        seconds = AWAITED_SECONDS if state.get("awaits") else SLICE_SECONDS
+        # After a restore the next slices come after the full backup, and while a repository is pruned it takes none.
+        waits = state.get("awaits") or now - (state.get("pruning") or 0) < AWAITED_SECONDS
+        seconds = AWAITED_SECONDS if waits else SLICE_SECONDS
         full = state.get("full", {"time": 0, "failures": []})
         covered = 0 if full["failures"] else full["time"]
         return all(now - max(then, covered) < seconds for then in slices(facts).values())

@@ -113,6 +113,8 @@ def test_a_backup_that_is_late_or_failed_somewhere_is_not_fresh(facts, monkeypat
         # After a restore they wait for the next full backup, for some hours.
         ({"sliced": {"near": 1_000_000 - 600}, "awaits": True}, True),
         ({"sliced": {"near": 1_000_000 - 7 * 3600}, "awaits": True}, False),
+        ({"sliced": {"near": 1_000_000 - 600}, "pruning": 1_000_000 - 700}, True),
+        ({"sliced": {"near": 1_000_000 - 600}, "pruning": None}, False),
         ({"sliced": {"near": 1_000_000 - 600}, "full": {"time": 1_000_000 - 60, "failures": []}}, True),
         ({"sliced": {"near": 1_000_000 - 600}, "full": {"time": 1_000_000 - 60, "failures": ["near: full"]}}, False),
     ],
