@@ -220,14 +220,14 @@ def test_a_restore_that_is_killed_leaves_the_data_as_they_were(server: LabHost, 
 def test_a_restore_that_is_killed_as_mongodb_starts_with_its_data_is_undone_and_the_site_opened(
     server: LabHost,
 ) -> None:
+    then = lists(server)["backups"][-1]["since"]
     server.ssh(mongosh('db.getSiblingDB("codementee").orders.insertOne({_id: "after the backup"})'))
     server.ssh(f"{PROGRAM} slice")
-    before, data = hashes(server), "/var/lib/mongodb"
-    then = server.ssh("date -u -d '-5 seconds' +%FT%TZ")
-    flag, mark = "/var/www/codementee/maintenance", f"{data}/.slipway-restored"
+    before = hashes(server)
+    flag, mark = "/var/www/codementee/maintenance", "/var/lib/mongodb/.slipway-restored"
     server.ssh(
-        f"{PROGRAM} restore --at {then} > /run/said 2>&1 & until [ -e {mark} ] && [ -e {flag} ]; do sleep 0.01; done;"
-        " kill -KILL $!"
+        f"{PROGRAM} restore --at {then} > /run/said 2>&1 &"
+        f" timeout 120 sh -c 'until [ -e {mark} ] && [ -e {flag} ]; do sleep 0.01; done'; kill -KILL $!"
     )
     wait_until("the site is open", lambda: server.ssh(f"ls {flag} {mark} 2> /dev/null | wc -l") == "0")
     server.wait_until_healthy()
