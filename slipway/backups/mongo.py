@@ -62,9 +62,10 @@ class Server:
                 return
             command = {"getMore": Typed(LONG, parts["id"].value), "collection": collection}
 
-    def newest(self) -> Moment:
-        """The moment of the oplog's last entry."""
-        newest = self.find("local", "oplog.rs", sort={"$natural": -1}, limit=1, projection={"ts": 1})
+    def newest(self, until: Moment = (2**32 - 1, 0)) -> Moment:
+        """The moment of the oplog's last entry, up to a moment."""
+        before = {"ts": {"$lte": Typed(TIMESTAMP, timestamp(until))}}
+        newest = self.find("local", "oplog.rs", filter=before, sort={"$natural": -1}, limit=1, projection={"ts": 1})
         for document in newest:
             return next(moment_of(one.value) for one in elements(document) if one.name == "ts")
         raise Failed("MongoDB has no oplog")
@@ -73,7 +74,7 @@ class Server:
         """The moment of the last entry that reads see: since MongoDB 8.0 a secondary writes entries to its oplog before
         it applies them. https://www.mongodb.com/docs/manual/release-notes/8.0/"""
         reached = self.ask({"replSetGetStatus": 1})["optimes"]["appliedOpTime"]["ts"]
-        return min((reached >> 32, reached & 0xFFFFFFFF), self.newest())
+        return self.newest((reached >> 32, reached & 0xFFFFFFFF))
 
     def oplog(self, begin: Moment, end: Moment) -> Iterator[bytes]:
         """The entries between two moments, both inclusive."""
