@@ -22,9 +22,8 @@ from slipway.releases.artifact import COMPRESSED, MIN_COMPRESSED_BYTES
 from slipway.settings.model import TLS_FOLDER, Settings
 from slipway.tasks.adoption_facts import ADOPTED, earlier
 from slipway.tasks.backend_by_hand import stop_serving
+from slipway.tasks.owners import ASIDE, record, record_files
 from slipway.tasks.shared import take_along
-
-ASIDE = "/var/backups/slipway/by-hand"
 
 
 def replaced(settings: Settings) -> list[str]:
@@ -181,12 +180,10 @@ def _leave_site(site: Settings) -> None:
     if "app" in host.groups:
         stop_serving(name="Stop the previous backend", settings=site)
         if earlier(site):
-            files = readable_variables(site)
             ensure(
                 name="Hide the previous backend's variables from other users",
-                check=f"! {files} | grep -q .",
-                # They may be secrets that Slipway's backend uses too.
-                command=f"{files} | xargs -d '\\n' chmod o-rwx",
+                check=f"! {readable_variables(site)} | grep -q .",
+                command=hide_variables(site),
                 note="the previous backend's variables: no longer readable by other users",
             )
     if "app" in host.groups or "web" in host.groups:
@@ -208,6 +205,12 @@ def readable_variables(settings: Settings) -> str:
 done | sort -u"""
 
 
+def hide_variables(settings: Settings) -> str:
+    """A command that closes them to others: they may be secrets that Slipway's backend uses too."""
+    files = readable_variables(settings)
+    return f"{{ {record_files(f'{settings.site_root}/variables', files)}; }} && {files} | xargs -d '\\n' chmod o-rwx"
+
+
 @operation()
 def move_aside(settings: Settings) -> Commands:
     """Make the previous paths links to the current release, and move the old folders aside."""
@@ -217,7 +220,8 @@ def move_aside(settings: Settings) -> Commands:
     for part in found:
         notes.note(f"{root}/{part}: moved to {root}/{part}.by-hand, now a link to current/{part}")
     # These files may hold secrets that Slipway's backend uses too.
-    close = "find $kept -name '.env*' -type f -exec chmod 600 {} +"
+    files = "$kept -name '.env*' -type f"
+    close = f"{record(f'{root}/$part', files)}\n  find {files} -exec chmod 600 {{}} +"
     # Atomic, by renameat2(2), for which no shell command exists; overlay file systems may refuse it.
     exchange = "perl -e 'exit(syscall(316, -100, $ARGV[0], -100, $ARGV[1], 2) != 0)'"
     yield f"""set -eu; cd {root}

@@ -16,6 +16,7 @@ from slipway.facts.files import FileStates
 from slipway.ops.commands import Commands
 from slipway.releases import artifact
 from slipway.settings.model import Settings
+from slipway.tasks.owners import record
 
 # Nginx's workers.
 WEB = "www-data"
@@ -144,10 +145,12 @@ def link_steps(settings: Settings, backend: str) -> list[str]:
 
 
 def take_along(settings: Settings, backend: str) -> Iterator[str]:
-    """Lines of a shell script for an adoption: move shared content out of the folder `backend` and leave a link,
-    through which the still running application keeps writing."""
+    """Lines of a shell script for an adoption: record the owners of shared content, as they will change, move it out of
+    the folder `backend` and leave a link, through which the still running application keeps writing."""
     for path, place in _pairs(settings):
         here = f"{backend}/{path}"
+        # It is in `place` already where an adoption was interrupted, or was undone.
+        yield f"for from in {here} {place}; do [ ! -e $from ] || [ -L $from ] || {record(place, '$from')}; done"
         yield (
             f"if [ -e {here} ] && [ ! -L {here} ] && [ ! -e {place} ]; then mkdir -p $(dirname {place});"
             f" mv -T {here} {place}; ln -s {place} {here}; fi"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import shlex
 
 from slipway.settings.model import Settings
-from slipway.tasks.adoption import ASIDE
+from slipway.tasks import owners
 from slipway.tasks.adoption_facts import ADOPTED, COMPLETE
 from slipway.tasks.backend_by_hand import PROCESSES
+from slipway.tasks.owners import ASIDE
 
 SYSTEMD = "/etc/systemd/system"
 # Restored as whole folders and files; units, mongod.conf and renewals have their own steps.
@@ -104,14 +105,34 @@ fi
 cd {root} 2> /dev/null && for part in backend frontend; do
   if [ -d $part.by-hand ] && [ ! -L $part.by-hand ] && [ -L $part ]; then rm $part; mv -T $part.by-hand $part; fi
 done
+{owners.restore(root, "$kept")}
+if [ -e $kept{SYSTEMD}/{unit} ]; then back {SYSTEMD[1:]}/{unit}; systemctl daemon-reload; fi
+{_own_new_files(site)}
 if [ -e $kept{SYSTEMD}/{unit} ]; then
-  back {SYSTEMD[1:]}/{unit}; systemctl daemon-reload; systemctl enable --quiet --now {unit}
+  systemctl enable --quiet --now {unit}
   # Its port is that of the server that leads to it; a start is a matter of seconds.
   for try in $(seq 100); do
     pids=$(processes {unit} | tr '\\n' '|')
     ! ss -Hltnxp | grep -qE "pid=(${{pids%|}})," || break; sleep 0.2
   done
 fi"""
+
+
+def _own_new_files(site: Settings) -> str:
+    """Give the shared files of Slipway's backend to the previous one's user or, without a unit, as what is there is."""
+    ours = site.backend_unit
+    whole = {path: f"{site.site_root}/shared-files" for path in site.shared_files}
+    pairs = [(whole.get(path, place), place) for path, place in site.shared_places.items()]
+    return "\n".join(
+        [
+            f"user=$(systemctl show --property=User --value {ours}.service)",
+            *(
+                f"! id {ours} > /dev/null 2>&1 || [ ! -e {place} ] ||"
+                f' find {folder} -user {ours} -exec chown -h "${{user:-$(stat -c %u {place})}}" {{}} +'
+                for folder, place in pairs
+            ),
+        ]
+    )
 
 
 def _site(site: Settings) -> str:

@@ -14,7 +14,7 @@ from slipway.ops.templates import render
 from slipway.settings.model import Settings
 from slipway.systems import system_of
 from slipway.tasks import firewall, mongodb, ssh
-from slipway.tasks.adoption import ASIDE
+from slipway.tasks.owners import ASIDE
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,17 @@ LABEL = "by-hand"
 AS_IT_IS = (
     *("--data", "backend_secrets=[]", "--data", "backend_secrets_delivery=environment", "--data", "secrets_file="),
     *("--data", 'generated_secrets=["MONGODB_ADMIN_PASSWORD", "MONGODB_BACKEND_PASSWORD"]'),
+    *("--data", 'backend_environment={"GREETING": "hello"}', "--data", 'shared_paths=["uploads"]'),
 )
+
+# The backend runs as a user who is not root, reads a file of root's, and writes uploads.
+AS_A_USER = """
+set -e; cd /var/www/codementee/backend; useradd --system shop
+echo GREETING=hello > .env; chmod 644 .env
+mkdir uploads; echo before > uploads/before; chown -R shop: uploads
+sed -i 's/^User=root/User=shop/' /etc/systemd/system/codementee-backend.service
+systemctl daemon-reload; systemctl restart codementee-backend
+"""
 
 # The server already has a mongod.
 MONGOD = """
@@ -158,6 +168,7 @@ def by_hand() -> LabHost:
         host.ssh(f"cat > /root/{name} <<'END_OF_FILE'\n{text}\nEND_OF_FILE")
     host.ssh("bash /root/provision.sh")
     host.ssh("until [ $(journalctl -u codementee-backend | grep -c 'startup complete') = 2 ]; do sleep 0.2; done")
+    host.ssh(AS_A_USER)
     hosts.stop(host.name)
     snapshots.take(LABEL, host.name)
     hosts.up([host.name])
@@ -290,12 +301,21 @@ def test_an_adopted_server_passes_verify(adopted):
 def test_an_adoption_can_be_undone_and_repeated(adopted):
     host = adopted
     before = documents(host, "cat /etc/codementee/credentials/MONGO_URL")
+    backend = "/var/www/codementee/backend"
+    host.ssh(f"runuser -u codementee-backend -- sh -c 'umask 027; echo since > {backend}/uploads/since'")
     done = host.slipway("unadopt", "lab", "--yes", *AS_IT_IS)
     assert done.returncode == 0, done.stdout + done.stderr
     wait_until("the site answers as before", lambda: answers(host), seconds=30)
     assert host.ssh("grep -l 'by Slipway' /etc/nginx/nginx.conf /etc/mongod.conf || echo none") == "none"
     assert "/usr/local/bin/uvicorn" in host.ssh("systemctl show -p ExecStart codementee-backend")
-    assert host.ssh("cmp /root/app.py /var/www/codementee/backend/server.py && echo same") == "same"
+    uses = "cat .env uploads/before uploads/since; touch uploads/after uploads/since"
+    assert host.ssh(f"cd {backend}; runuser -u shop -- sh -ec '{uses}'").split() == [
+        "GREETING=hello",
+        "before",
+        "since",
+    ]
+    assert host.ssh(f"cd {backend}; stat -c '%a %U' .env uploads/").split() == ["644", "root", "755", "shop"]
+    assert host.ssh(f"cmp /root/app.py {backend}/server.py && echo same") == "same"
     assert documents(host, "echo mongodb://127.0.0.1:27017") == before
     host.ssh("systemctl restart nginx mongod codementee-backend")
     wait_until("the site answers after a restart", lambda: answers(host), seconds=60)

@@ -10,6 +10,7 @@ from pathlib import Path
 from slipway.ops.backup import KEPT
 from slipway.releases import program as release_program
 from slipway.settings.model import Settings
+from slipway.tasks.owners import ASIDE
 from slipway.tasks.release_steps import FOLDER, MODULES, PROGRAM, as_json, facts, facts_file, place_of, text_of
 
 Done = subprocess.CompletedProcess[str]
@@ -77,6 +78,7 @@ class Tree:
             (self.settings.site_root, self.root),
             ("/run/", f"{self.folder}/run/"),
             (KEPT, self.folder / "kept"),
+            (ASIDE, self.folder / "aside"),
         ):
             text = text.replace(there, str(here))
         return text

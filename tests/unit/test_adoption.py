@@ -11,7 +11,8 @@ from slipway.adoption.nginx import Found
 from slipway.adoption.nginx_config import Tree
 from slipway.facts.nginx import NginxInForce
 from slipway.settings.model import Settings
-from slipway.tasks.adoption import readable_variables
+from slipway.tasks import owners, shared
+from slipway.tasks.adoption import hide_variables, readable_variables
 from support.described import commands_of, deploy
 
 
@@ -29,11 +30,12 @@ def site(tmp_path, settings_with, monkeypatch):
     (root / "frontend/build/index.html").write_text("page\n")
     (root / "uploads").mkdir()
     (root / "uploads/a.pdf").write_text("of a visitor\n")
-    operations = deploy(settings_with())
+    operations = deploy(settings_with(shared_paths=["media"]))
 
     def perform(kind: str) -> None:
         (one,) = operations.all(kind)
         (command,) = commands_of(one, answers={f"cd {root} && for part": "backend\nfrontend\n"})
+        command = command.replace(owners.ASIDE, str(tmp_path / "kept"))
         done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
 
@@ -101,6 +103,49 @@ def test_files_with_the_previous_backends_variables_are_closed_to_others(tmp_pat
     script = script.replace(" /etc/systemd", f" {tmp_path}/etc/systemd")
     found = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout
     assert found.split() == [f"{root}/{name}" for name in (".env", "api/.env", "one.env", "two.env")]
+    command = hide_variables(settings_with()).replace("/var/www/codementee", str(root))
+    command = command.replace(" /etc/systemd", f" {tmp_path}/etc/systemd").replace(owners.ASIDE, str(tmp_path / "kept"))
+    for shell, mode in ((command, 0o640), (owners.restore(str(root), str(tmp_path / "kept")), 0o644)):
+        subprocess.run(["sh", "-c", shell], check=True)
+        assert {(root / name).stat().st_mode & 0o777 for name in (".env", "api/.env", "two.env")} == {mode}
+
+
+def test_modes_and_owners_that_an_adoption_changes_are_restored(site, tmp_path, settings_with):
+    root, perform = site
+    media = root / "backend/media"
+    (media / "a b").mkdir(parents=True)
+    (media / "a b/c.pdf").touch()
+    (media / "link").symlink_to(tmp_path)
+    for path, mode in ((media, 0o777), (media / "a b", 0o775), (media / "a b/c.pdf", 0o644), (media / "link", None)):
+        os.chown(path, 1234, 1235, follow_symlinks=False)
+        if mode:
+            path.chmod(mode)
+    before = {path: path.lstat() for path in (root / "backend/.env", tmp_path)}
+    perform("keep_site")
+    place = root / "shared/media"
+    before |= {path: path.lstat() for path in (place, *place.rglob("*"))}
+    for one in shared.places(settings_with(shared_paths=["media"])):
+        command = shared.owned(one).replace("codementee-backend", "nobody").replace(":nobody", ":nogroup")
+        subprocess.run(["sh", "-c", command], check=True)
+    perform("move_aside")
+    assert ((root / "backend.by-hand/.env").stat().st_mode & 0o777, place.stat().st_mode & 0o777) == (0o600, 0o750)
+    assert place.stat().st_uid != 1234
+    (root / "backend").unlink()
+    (root / "backend.by-hand").rename(root / "backend")
+    # What the application could have done since.
+    (place / "a b").rename(root / "moved")
+    (place / "a b").symlink_to(root / "moved")
+    was = (root / "moved/c.pdf").stat()
+    subprocess.run(["sh", "-c", owners.restore(str(root), str(tmp_path / "kept"))], check=True)
+    assert (root / "moved/c.pdf").stat() == was, "no link is followed"
+    (place / "a b").unlink()
+    (root / "moved").rename(place / "a b")
+    subprocess.run(["sh", "-c", owners.restore(str(root), str(tmp_path / "kept"))], check=True)
+    assert {path: ids(path.lstat()) for path in before} == {path: ids(one) for path, one in before.items()}
+
+
+def ids(found: os.stat_result) -> tuple[int, int, int]:
+    return found.st_mode, found.st_uid, found.st_gid
 
 
 def test_the_backup_is_made_once_and_is_readable_only_by_root(settings_with):

@@ -13,7 +13,7 @@ from slipway.engine.errors import RunFailed
 from slipway.engine.executor import Executor
 from slipway.engine.outcome import Outcome
 from slipway.engine.remote_shell import Answer
-from slipway.tasks.adoption import ASIDE
+from slipway.tasks.owners import ASIDE
 from slipway.tasks.unadopt import BEGIN, script
 from support.fake_session import FakeSession
 
