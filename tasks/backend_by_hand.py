@@ -113,7 +113,13 @@ def stop_serving(settings: Settings) -> Commands:
     _, kept = units(settings)
     if is_by_hand(settings):
         notes.note(f"{kept}: removed")
-        yield (
-            f"systemctl --quiet disable --now {kept} 2> /dev/null; rm -f {FOLDER}/{kept}; systemctl daemon-reload;"
-            f" systemctl stop {scope(settings)} 2> /dev/null; systemctl reset-failed {kept} 2> /dev/null || true"
-        )
+        yield stop_command(settings)
+
+
+def stop_command(settings: Settings) -> str:
+    """A command that stops the previous backend under its temporary names. The unit goes first: the scope starts it."""
+    _, kept = units(settings)
+    return (
+        f"systemctl --quiet disable --now {kept} 2> /dev/null; rm -f {FOLDER}/{kept}; systemctl daemon-reload;"
+        f" systemctl stop {scope(settings)} 2> /dev/null; systemctl reset-failed {kept} 2> /dev/null || true"
+    )

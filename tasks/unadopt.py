@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
-
+from slipway.adoption import OURS
 from slipway.settings.model import Settings
-from slipway.tasks import owners
-from slipway.tasks.adoption_facts import ADOPTED, COMPLETE
+from slipway.tasks import backend_by_hand, owners
+from slipway.tasks.adoption_facts import ADOPTED
 from slipway.tasks.backend_by_hand import PROCESSES
 from slipway.tasks.owners import ASIDE
 
@@ -48,6 +47,19 @@ if [ -f $kept/etc/mongod.conf ]; then
   for try in $(seq 300); do ! ss -Hltn sport = :${{port:-27017}} | grep -q . || break; sleep 0.1; done
 fi"""
 
+# Whatever was there before: a unit that stays enabled would fail without its release, or send alarms. Its name or mark
+# tells that it is Slipway's. Transparent huge pages are a kernel parameter, and stay.
+UNITS = f"""\
+set --
+for unit in $(cd {SYSTEMD} && {{ ls -d slipway-*.* || :; grep -lE '^# .*({OURS}|Slipway: )' *.* || :; }} 2> /dev/null |
+  grep -E '[.](service|socket|timer|path)$' | grep -vx slipway-thp.service | sort -u); do
+  set -- "$@" $unit
+  [ ! -e {SYSTEMD}/${{unit%.*}}.timer ] || set -- "$@" ${{unit%.*}}.timer
+done
+[ $# = 0 ] || systemctl disable --quiet --now "$@"
+for unit do aside {SYSTEMD[1:]}/$unit; done
+systemctl daemon-reload"""
+
 NGINX = f"""\
 if [ -d $kept/etc/nginx ]; then
   aside {SYSTEMD[1:]}/nginx.service.d/slipway.conf; aside {SYSTEMD[1:]}/nginx.service.d/unconfigured.conf
@@ -66,8 +78,7 @@ for tree in {" ".join(TREES)}; do [ ! -e $kept/$tree ] || back $tree; done
 systemctl daemon-reload; [ ! -d $kept/etc/ssh ] || systemctl reload ssh
 if [ -d $kept/etc/ufw ] && grep -qs '^ENABLED=yes' /etc/ufw/ufw.conf; then ufw reload > /dev/null
 elif command -v ufw > /dev/null; then ufw --force disable > /dev/null; fi
-systemctl disable --quiet --now {COMPLETE.rpartition("/")[2]} 2> /dev/null || :
-aside {COMPLETE[1:]}; aside {ADOPTED[1:]}
+aside {ADOPTED[1:]}
 mv -T $kept $ours/by-hand
 echo "Slipway's files are in $ours, and the site's releases in by-slipway in its folder" """
 
@@ -81,6 +92,8 @@ def script(settings: Settings) -> str:
             PROCESSES,
             CHECK,
             MONGODB,
+            UNITS,
+            *(_by_hand(site) for site in sites),
             *(_backend(site) for site in sites),
             NGINX,
             *(_site(site) for site in sites),
@@ -90,25 +103,25 @@ def script(settings: Settings) -> str:
     )
 
 
+def _by_hand(site: Settings) -> str:
+    """Stop the previous backend that an interrupted adoption keeps running: it has the port of its unit."""
+    dropin = f"/run/systemd/system/{site.backend_unit}.service.d/by-hand.conf"
+    return f"set +e; rm -f {dropin}; {backend_by_hand.stop_command(site)}; set -e"
+
+
 def _backend(site: Settings) -> str:
-    """Stop the site's units, restore the previous folders, and start the previous unit."""
-    unit = f"{site.backend_unit}.service"
-    ours = " ".join(shlex.quote(f"{site.unit(one)}{end}") for one in site.all_services for end in ("", "-next"))
-    root = site.site_root
+    """Restore the previous folders and unit, and start the unit."""
+    unit, root = f"{site.backend_unit}.service", site.site_root
     return f"""\
-if [ -e $kept{SYSTEMD}/{unit} ]; then
-  for name in {ours}; do for kind in service socket timer; do
-    [ ! -e {SYSTEMD}/$name.$kind ] || {{
-      systemctl disable --quiet --now $name.$kind; aside {SYSTEMD[1:]}/$name.$kind; }}
-  done; done
-fi
 cd {root} 2> /dev/null && for part in backend frontend; do
   if [ -d $part.by-hand ] && [ ! -L $part.by-hand ] && [ -L $part ]; then rm $part; mv -T $part.by-hand $part; fi
 done
 {owners.restore(root, "$kept")}
-if [ -e $kept{SYSTEMD}/{unit} ]; then back {SYSTEMD[1:]}/{unit}; systemctl daemon-reload; fi
+[ ! -e $kept{SYSTEMD}/{unit} ] || back {SYSTEMD[1:]}/{unit}
+systemctl daemon-reload
 {_own_new_files(site)}
-if [ -e $kept{SYSTEMD}/{unit} ]; then
+# A unit in another folder is in force again.
+if systemctl cat {unit} > /dev/null 2>&1; then
   systemctl enable --quiet --now {unit}
   # Its port is that of the server that leads to it; a start is a matter of seconds.
   for try in $(seq 100); do

@@ -192,14 +192,13 @@ def answers(host: LabHost) -> bool:
 SERVED = "openssl s_client -connect 127.0.0.1:443 -servername byhand.test < /dev/null 2> /dev/null | openssl x509"
 
 
-def stop_apply_at(host: LabHost, operation: str, visitors: Visitors) -> None:
+def stop_apply_at(host: LabHost, operation: str) -> None:
     """Interrupt an apply after an operation."""
     apply = host.start("apply", "lab", "--yes", "--verbose", *AS_IT_IS)
     apply.wait_for_operation(operation)
     apply.process.send_signal(signal.SIGINT)
     code, _, errors = apply.end()
     assert code in (0, 130), errors
-    goes_on_after(host, operation, visitors)
 
 
 def goes_on_after(host: LabHost, operation: str, visitors: Visitors) -> None:
@@ -264,7 +263,8 @@ def test_a_server_built_by_hand_is_adopted_with_its_data_certificate_and_site(sa
     time.sleep(2)
     own = host.ssh(f"{SERVED} -noout -fingerprint")
     for operation in STOPS:
-        stop_apply_at(host, operation, visitors)
+        stop_apply_at(host, operation)
+        goes_on_after(host, operation, visitors)
         assert host.ssh(f"{SERVED} -noout -fingerprint") == own, "until there is another one, browsers know this one"
     host.apply(*AS_IT_IS)
     time.sleep(2)
@@ -319,6 +319,17 @@ def test_an_adoption_can_be_undone_and_repeated(adopted):
     assert documents(host, "echo mongodb://127.0.0.1:27017") == before
     host.ssh("systemctl restart nginx mongod codementee-backend")
     wait_until("the site answers after a restart", lambda: answers(host), seconds=60)
+    own_units = (
+        "systemctl list-units --all --plain --no-legend 'slipway-*' '*-by-hand*' | grep -v slipway-thp || echo none"
+    )
+    assert host.ssh(own_units) == "none"
+    stop_apply_at(host, STOPS[0])
+    assert "by-hand.scope" in host.ssh("systemctl list-units --plain '*-by-hand.scope'")
+    done = host.slipway("unadopt", "lab", "--yes", *AS_IT_IS)
+    assert done.returncode == 0, done.stdout + done.stderr
+    wait_until("the site answers as before", lambda: answers(host), seconds=30)
+    assert host.ssh(own_units) == "none"
+    assert host.ssh("systemctl is-active codementee-backend") == "active"
     host.apply(*AS_IT_IS)
     assert host.plan(*AS_IT_IS) == []
     assert answers(host)

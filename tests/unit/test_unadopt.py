@@ -14,7 +14,7 @@ from slipway.engine.executor import Executor
 from slipway.engine.outcome import Outcome
 from slipway.engine.remote_shell import Answer
 from slipway.tasks.owners import ASIDE
-from slipway.tasks.unadopt import BEGIN, script
+from slipway.tasks.unadopt import BEGIN, SYSTEMD, UNITS, script
 from support.fake_session import FakeSession
 
 
@@ -52,6 +52,37 @@ def test_what_is_put_back_is_a_copy_and_what_it_replaces_is_kept(tmp_path):
     there = ours / str(place)[1:] / "sites"
     assert {file.name: file.read_text() for file in there.iterdir()} == {"shop": "by Slipway", "more": ""}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["kept", "ours", "place"]
+
+
+def test_slipways_own_units_stop_whatever_was_there_before(tmp_path):
+    place, ours, kept = (tmp_path / name for name in ("units", "ours", "kept"))
+    texts = {
+        "shop-backend.service": "# Slipway: a unit of a site\n# The backend, by Slipway.",
+        "shop-backend.socket": "# The listening socket, by Slipway.",
+        "slipway-alarms.service": "# Sends alarms, by Slipway.",
+        "slipway-alarms.timer": "[Timer]",
+        "shop-valkey.service": "# Slipway: the Valkey of a site",
+    }
+    stays = {"slipway-thp.service": "# Huge pages, by Slipway.", "theirs.service": "[Service]", "theirs.timer": ""}
+    (place / "multi-user.target.wants").mkdir(parents=True)
+    kept.mkdir()
+    for name, text in (texts | stays).items():
+        (place / name).write_text(text)
+    told = f'systemctl() {{ echo "$*" >> {tmp_path}/told; }}'
+    text = f"{BEGIN.replace(ASIDE, str(kept))}\nours={ours}; {told}\n{UNITS}"
+    subprocess.run(["sh", "-c", text.replace(SYSTEMD[1:], str(place)[1:]), "sh", "an argument"], check=True)
+    assert sorted(path.name for path in place.iterdir() if path.is_file()) == sorted(stays)
+    assert sorted(path.name for path in ours.rglob("*.*") if path.is_file()) == sorted(texts)
+    stop, reload = (tmp_path / "told").read_text().splitlines()
+    assert sorted({*stop.split()[3:]}) == sorted(texts)
+    assert (stop.split()[:3], reload) == (["disable", "--quiet", "--now"], "daemon-reload")
+
+
+def test_what_an_interrupted_adoption_keeps_running_ends_before_the_old_unit_starts(settings_with):
+    text = script(settings_with())
+    kept = text.index("disable --now codementee-backend-by-hand.service")
+    scope = text.index("systemctl stop codementee-backend-by-hand.scope")
+    assert kept < scope < text.index("systemctl enable --quiet --now codementee-backend.service")
 
 
 def test_nothing_is_put_back_without_a_yes(run, settings_with, monkeypatch):
