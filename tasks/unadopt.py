@@ -69,8 +69,21 @@ if [ -d $kept/etc/nginx ]; then
   systemctl daemon-reload; systemctl restart nginx
 fi"""
 
-CERTIFICATES = """\
-for file in /etc/letsencrypt/renewal/*.conf.by-hand; do [ ! -e $file ] || mv -fT $file ${file%.by-hand}; done"""
+LETSENCRYPT = "/etc/letsencrypt"
+# Their renewals ended with the adoption. certbot renews only those that are due. The whole script has 300 s (Limits).
+RENEW = f"""\
+expired=; failed=
+for file in {LETSENCRYPT}/renewal/*.conf.by-hand; do
+  [ ! -e "$file" ] || {{ mv -fT "$file" "${{file%.by-hand}}"; set -- "$@" "$(basename "$file" .conf.by-hand)"; }}
+done
+for name do
+  said=$(timeout 60 certbot renew --non-interactive --no-random-sleep-on-renew --cert-name "$name" 2>&1) ||
+    failed="${{failed}}certificate $name: certbot could not renew it; all else is restored. Run \\`certbot renew \
+--cert-name $name\\`, or let Nginx use another one of {LETSENCRYPT}/live:
+$(printf %s "$said" | tail -n 20)
+"
+  openssl x509 -noout -checkend 0 -in "{LETSENCRYPT}/live/$name/cert.pem" > /dev/null || expired=yes
+done"""
 
 # The firewall comes last, so that the session that runs this stays connected.
 REST = f"""\
@@ -80,7 +93,8 @@ if [ -d $kept/etc/ufw ] && grep -qs '^ENABLED=yes' /etc/ufw/ufw.conf; then ufw r
 elif command -v ufw > /dev/null; then ufw --force disable > /dev/null; fi
 aside {ADOPTED[1:]}
 mv -T $kept $ours/by-hand
-echo "Slipway's files are in $ours, and the site's releases in by-slipway in its folder" """
+echo "Slipway's files are in $ours, and the site's releases in by-slipway in its folder"
+[ -z "$failed" ] || {{ printf %s "$failed" >&2; exit 1; }}"""
 
 
 def script(settings: Settings) -> str:
@@ -96,8 +110,10 @@ def script(settings: Settings) -> str:
             *(_by_hand(site) for site in sites),
             *(_backend(site) for site in sites),
             NGINX,
+            "set --",
+            *(_same_renewal(site) for site in sites),
+            RENEW,
             *(_site(site) for site in sites),
-            CERTIFICATES,
             REST,
         ]
     )
@@ -148,9 +164,18 @@ def _own_new_files(site: Settings) -> str:
     )
 
 
+def _same_renewal(site: Settings) -> str:
+    """Restore the renewal of a certificate that had the name of Slipway's."""
+    renewal, name = f"{LETSENCRYPT}/renewal/{site.site_name}.conf", site.site_name
+    live = f"{LETSENCRYPT}/live/{name}"
+    return f"""\
+if [ -e $kept{renewal} ] && [ -e {live} ]; then back {renewal[1:]}; set -- "$@" {name}; fi"""
+
+
 def _site(site: Settings) -> str:
-    """Once Nginx no longer serves them: move Slipway's releases aside, and disable its certificate's renewal."""
-    renewal = f"/etc/letsencrypt/renewal/{site.site_name}.conf"
+    """Once Nginx no longer serves them: move Slipway's releases aside and, if the previous certificates are valid,
+    disable the renewal of its own."""
+    renewal = f"{LETSENCRYPT}/renewal/{site.site_name}.conf"
     return f"""\
 if [ ! -L {site.site_root}/backend ] && [ ! -L {site.site_root}/frontend ]; then
   mkdir -p {site.site_root}/by-slipway; cd {site.site_root}
@@ -158,6 +183,6 @@ if [ ! -L {site.site_root}/backend ] && [ ! -L {site.site_root}/frontend ]; then
     [ ! -e $part ] && [ ! -L $part ] || {{ rm -rf by-slipway/$part; mv -T $part by-slipway/$part; }}
   done
 fi
-if [ -e $kept/etc/nginx ] && [ ! -e $kept{renewal} ] && [ -e {renewal} ]; then
+if [ -z "$expired" ] && [ -e $kept/etc/nginx ] && [ ! -e $kept{renewal} ] && [ -e {renewal} ]; then
   mv -fT {renewal} {renewal}.by-slipway
 fi"""

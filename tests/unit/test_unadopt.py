@@ -14,7 +14,7 @@ from slipway.engine.executor import Executor
 from slipway.engine.outcome import Outcome
 from slipway.engine.remote_shell import Answer
 from slipway.tasks.owners import ASIDE
-from slipway.tasks.unadopt import BEGIN, SYSTEMD, UNITS, script
+from slipway.tasks.unadopt import BEGIN, LETSENCRYPT, RENEW, SYSTEMD, UNITS, _same_renewal, _site, script
 from support.fake_session import FakeSession
 
 
@@ -83,6 +83,57 @@ def test_what_an_interrupted_adoption_keeps_running_ends_before_the_old_unit_sta
     kept = text.index("disable --now codementee-backend-by-hand.service")
     scope = text.index("systemctl stop codementee-backend-by-hand.scope")
     assert kept < scope < text.index("systemctl enable --quiet --now codementee-backend.service")
+
+
+# certbot that renews the lineages in renewable/, and openssl that finds those of valid/ valid.
+PROGRAMS = """\
+timeout() { shift; "$@"; }
+certbot() {
+  for name do :; done; echo $name >> told
+  [ -e renewable/$name ] && touch valid/$name || { echo "no answer for $name" >&2; return 1; }
+}
+openssl() { for file do :; done; [ -e valid/$(basename $(dirname $file)) ]; }
+"""
+
+
+@pytest.mark.parametrize("may_renew", [True, False])
+def test_certificates_that_ended_since_the_adoption_are_renewed(settings_with, tmp_path, may_renew):
+    settings, kept, place = settings_with(), tmp_path / "kept", tmp_path / "letsencrypt"
+    for name in ("renewable", "valid", "letsencrypt/renewal", "kept/etc/nginx"):
+        (tmp_path / name).mkdir(parents=True)
+    (place / "renewal/old.conf.by-hand").write_text("by hand")
+    (place / "renewal/codementee.conf").write_text("by Slipway")
+    if may_renew:
+        (tmp_path / "renewable/old").touch()
+    text = "\n".join([BEGIN, PROGRAMS, RENEW, _site(settings), 'printf %s "$failed"'])
+    done = subprocess.run(
+        ["sh", "-c", text.replace(ASIDE, str(kept)).replace(LETSENCRYPT, str(place))],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    )
+    ours = "codementee.conf" + ".by-slipway" * may_renew
+    assert {file.name for file in (place / "renewal").iterdir()} == {"old.conf", ours}
+    assert (tmp_path / "told").read_text() == "old\n"
+    assert (done.stdout == "") == may_renew
+    assert may_renew or done.stdout.startswith("certificate old: certbot could not renew it")
+    assert may_renew or done.stdout.endswith("no answer for old\n")
+
+
+def test_the_renewal_of_a_certificate_with_slipways_name_is_restored(settings_with, tmp_path):
+    place, kept = tmp_path / "letsencrypt", tmp_path / "kept"
+    for folder, text in ((place / "renewal", "by Slipway"), (kept / str(place / "renewal")[1:], "by hand")):
+        folder.mkdir(parents=True)
+        (folder / "codementee.conf").write_text(text)
+    (place / "live/codementee").mkdir(parents=True)
+    text = f'{BEGIN}\nours={tmp_path}/ours; {_same_renewal(settings_with())}; echo "$@"'
+    text = text.replace(ASIDE, str(kept)).replace(LETSENCRYPT[1:], str(place)[1:])
+    done = subprocess.run(["sh", "-c", text], capture_output=True, text=True, check=True)
+    assert done.stdout == "codementee\n"
+    assert (place / "renewal/codementee.conf").read_text() == "by hand"
+    (saved,) = (tmp_path / "ours").rglob("codementee.conf")
+    assert saved.read_text() == "by Slipway"
 
 
 def test_nothing_is_put_back_without_a_yes(run, settings_with, monkeypatch):
