@@ -59,6 +59,7 @@ def adopt(settings: Settings) -> None:
 
 def _adopt_site(site: Settings) -> None:
     if "web" in host.groups:
+        note_placeholder(site)
         keep_certificate(name="Keep the existing certificate", settings=site)
     if "app" in host.groups or "web" in host.groups:
         keep_site(name="Import the existing site as a release", settings=site)
@@ -79,28 +80,48 @@ def keep_aside(settings: Settings) -> Commands:
     )
 
 
+def certificates_by_hand(settings: Settings) -> list[tuple[str, str]]:
+    """The files of the site's certificates and keys that Nginx serves; none on Slipway's server."""
+    there = host.get_fact(NginxInForce)
+    servers = [] if there is None else [one for one in there.others if one.is_for([settings.site_domain])]
+    return [*dict.fromkeys(pair for one in servers for pair in there.tree.certificates(one))] if there else []
+
+
+def valid_certificate(settings: Settings) -> list[str]:
+    """Files of the certificate and the key that visitors get, if they are valid for the site and nothing of Slipway's
+    is served yet."""
+    words = " ".join(shlex.quote(file) for pair in certificates_by_hand(settings) for file in pair)
+    if not words:
+        return []
+    script = f"""\
+[ -e {settings.tls_folder} ] || printf '%s\\n' {words} | while read -r certificate && read -r key; do
+  [ -f "$key" ] && openssl x509 -noout -checkend 0 -in "$certificate" > /dev/null &&
+    openssl x509 -noout -checkhost {settings.site_domain} -in "$certificate" | grep -q 'does match' &&
+    printf '%s\\n' "$certificate" "$key" && break
+done"""
+    return host.get_fact(Output, command=script).splitlines()
+
+
+def note_placeholder(settings: Settings) -> None:
+    """Note that visitors will get a self-signed certificate, where the site has one that can't be kept."""
+    files = ", ".join(certificate for certificate, _ in certificates_by_hand(settings))
+    served = settings.tls_folder
+    if files and not valid_certificate(settings) and not host.get_fact(Output, command=f"ls -d {served}"):
+        notes.note(
+            f"{settings.site_domain}: found no valid certificate in {files}; until certbot gets one, visitors get a"
+            " self-signed certificate"
+        )
+
+
 @operation()
 def keep_certificate(settings: Settings) -> Commands:
     """Keep serving the site's existing certificate until certbot has obtained one."""
     served, name = settings.tls_folder, f"{settings.site_name}-by-hand"
     kept = f"{TLS_FOLDER}/{name}"
-    there = host.get_fact(NginxInForce)
-    servers = [] if there is None else [one for one in there.others if one.is_for([settings.site_domain])]
-    pairs = [" ".join([*one.values("ssl_certificate")[:1], *one.values("ssl_certificate_key")[:1]]) for one in servers]
-    if not any(pairs):
+    if not (found := valid_certificate(settings)):
         return
-    words = " ".join(shlex.quote(pair) for pair in pairs if pair)
-    script = f"""\
-[ -e {served} ] || printf '%s\\n' {words} | while read -r certificate key; do
-  [ -f "$key" ] && openssl x509 -noout -checkend 0 -in "$certificate" > /dev/null &&
-    openssl x509 -noout -checkhost {settings.site_domain} -in "$certificate" | grep -q 'does match' &&
-    echo "$certificate $key" && break
-done"""
-    found = host.get_fact(Output, command=script).split()
-    if len(found) != 2:
-        return
-    certificate, key = found
-    notes.note(f"{served} -> {certificate}")
+    certificate, key = map(shlex.quote, found)
+    notes.note(f"{served} -> {found[0]}")
     yield (
         f"umask 077; mkdir -p -m 755 {TLS_FOLDER}; mkdir -p {kept}; cp -L {certificate} {kept}/fullchain.pem"
         f" && cp -L {key} {kept}/privkey.pem && sync -f {kept}"

@@ -167,6 +167,22 @@ class Tree:
         """The servers in Nginx's order: the first one of a socket is its default."""
         return [Server(one.file, one.line, one.block or ()) for one in self.http if one.name == "server"]
 
+    def certificates(self, server: Server) -> list[tuple[str, str]]:
+        """The files of a server's certificates and keys: its own or, if it speaks TLS, those of the http block.
+        https://nginx.org/en/docs/http/ngx_http_ssl_module.html#ssl_certificate"""
+        is_tls = any(name.endswith(":443") or "ssl" in one.arguments for name, one in server.sockets.items())
+        for block in (server.directives, self.http if is_tls else []):
+            pair = ("ssl_certificate", "ssl_certificate_key")
+            files, keys = ([_absolute(one.arguments[0]) for one in block if one.name == name] for name in pair)
+            if files:
+                return [*zip(files, keys, strict=False)]
+        return []
+
+
+def _absolute(path: str) -> str:
+    """A file that Nginx looks for in the main file's folder unless its path is absolute."""
+    return str(PurePosixPath(MAIN).parent / path)
+
 
 def all_of(directives: Sequence[Directive]) -> Iterator[Directive]:
     """Directives, and those of all their blocks."""

@@ -9,6 +9,7 @@ from pyinfra.api.exceptions import PyinfraError
 from slipway import deploy
 from slipway.adoption.nginx import Found
 from slipway.adoption.nginx_config import Tree
+from slipway.engine import run
 from slipway.facts.earlier import Earlier
 from slipway.facts.files import FileState
 from slipway.facts.mongodb import MongodbData
@@ -184,6 +185,31 @@ def test_without_other_sites_nginx_is_configured_as_usual(settings_with):
     limits = server.about("/etc/systemd/system/nginx.service.d/slipway.conf").arguments["content"]
     assert "ProtectHome=yes\nPrivateTmp=yes\n" in limits
     assert "MemoryDenyWriteExecute=yes" in limits
+
+
+@pytest.mark.parametrize(
+    ("shop", "files"),
+    [
+        (SHOP, None),
+        ("server { listen 443 ssl; server_name codementee.io; }", "/etc/nginx/ssl/all.crt"),
+        (
+            "server { server_name codementee.io; ssl_certificate /a.crt; ssl_certificate_key a.key;"
+            " ssl_certificate b.crt; ssl_certificate_key b.key; }",
+            "/a.crt, /etc/nginx/b.crt",
+        ),
+    ],
+)
+def test_a_certificate_that_can_not_be_kept_is_noted_with_its_file(settings_with, shop, files):
+    http = nginx("ssl_certificate ssl/all.crt; ssl_certificate_key ssl/all.key;", shop)
+    with described(settings_with()) as (_, host):
+        for answer, is_noted in (("", files is not None), ("/a.crt\n/a.key", False)):
+            host.answers = SSHD | {NginxInForce: http, "-checkhost codementee.io": answer}
+            run.of(host.state).notes.clear()
+            run_deploy()
+            noted = [
+                one.text for one in run.of(host.state).notes.get((host.name, None), []) if "self-signed" in one.text
+            ]
+            assert [f"found no valid certificate in {files};" in text for text in noted] == [True] * is_noted
 
 
 # --- Order -----------------------------------------------------------------------------------------------------------
