@@ -8,14 +8,15 @@ from __future__ import annotations
 import json
 import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from ipaddress import ip_address, ip_network
 
 from pyinfra import host
 from pyinfra.api import FunctionCommand, operation
 
 from slipway.adoption.certificates import superseded
-from slipway.engine import notes
 from slipway.engine.components import Drift, component, component_step
+from slipway.engine.notes import note
 from slipway.engine.ssh import peer_address
 from slipway.facts.base import Output
 from slipway.facts.certificates import Certificate, is_overdue, renew_before
@@ -38,6 +39,8 @@ HOOK = "/etc/letsencrypt/renewal-hooks/deploy/reload-nginx"
 SET_TIME = "/etc/letsencrypt/renewal-hooks/deploy/set-renewal-time"
 # The first certbot that supports profiles.
 FIRST_WITH_PROFILES = (4, 0)
+# RFC 1918, the addresses of a provider's NAT (RFC 6598), and RFC 4193.
+PRIVATE = [*map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"))]
 # Writes a key and a certificate that expired yesterday, with certbot's own library.
 EXPIRED = """
 import datetime, sys
@@ -86,20 +89,36 @@ def domain_problems(settings: Settings) -> list[str]:
     of the inventory may get the challenge and passes it on: another load balancer, or one with lb_direct."""
     passed_on = bool(balancing.direct(settings)) or len(settings.peers_with("lb")) > 1
     own = set(host.get_fact(Machine).get("addresses", "").split())
+    # Behind a provider's NAT the public address is not on the host: it is the one of this connection.
+    own |= {peer} if (peer := peer_address(host)) else set()
     here = " or ".join(sorted(own))
     problems = []
     for setting, domain in domains_by_setting(settings):
         found = set(host.get_fact(Output, command=addresses_command(domain)).split())
-        # Behind a provider's NAT the public address is not on the host: it is the one of this connection.
-        elsewhere = sorted(found - own - {peer_address(host)})
+        elsewhere = sorted(found - own)
         if not found:
             problems.append(f"{setting}: found no address for {domain}, need {here} (set it in the DNS)")
+        elif elsewhere and not passed_on and may_be_nat(elsewhere, own):
+            public = ", ".join(elsewhere)
+            note(f"{setting}: found {domain} at {public}; this host has {here}, so {public} must be its NAT's address")
         elif elsewhere and not passed_on:
             problems.append(
                 f"{setting}: found {domain} at {', '.join(elsewhere)}, need this host's {here}"
                 " (change the DNS, or the setting)"
             )
     return problems
+
+
+def may_be_nat(found: Iterable[str], own: Iterable[str]) -> bool:
+    """Whether these may be public addresses of a host that knows only private ones: behind a provider's NAT, and
+    reached through a jump host or a VPN. An issuance shows whether they are."""
+    private = {ip_address(one).version for one in own if is_private(one)}
+    public = {ip_address(one).version for one in own if not is_private(one)}
+    return all(ip_address(one).version in private - public and not is_private(one) for one in found)
+
+
+def is_private(address: str) -> bool:
+    return any(ip_address(address) in network for network in PRIVATE)
 
 
 def problems(settings: Settings) -> list[str]:
@@ -224,7 +243,7 @@ def stop_renewals(names: Sequence[str]) -> Commands:
     renewals stop Nginx. Their files are kept."""
     files = [f"/etc/letsencrypt/renewal/{name}.conf" for name in names]
     if files:
-        notes.note("\n".join(f"{file} -> {file}.by-hand" for file in files))
+        note("\n".join(f"{file} -> {file}.by-hand" for file in files))
         yield "; ".join(f"mv -fT {shlex.quote(file)} {shlex.quote(file)}.by-hand" for file in files)
 
 
@@ -260,7 +279,7 @@ def certificate(settings: Settings) -> Commands:
     reason = reason_to_issue(found, settings, time.time())
     if reason is None:
         return
-    notes.note(f"certificate: {reason}")
+    note(f"certificate: {reason}")
     if not found.get("end") or not found.get("server"):
         # With the rest of a broken lineage certbot would fail, or name the new one {name}-0001.
         yield f"rm -rf {live} /etc/letsencrypt/archive/{name} /etc/letsencrypt/renewal/{name}.conf"
@@ -287,7 +306,7 @@ def renewal_time(settings: Settings) -> Commands:
         return
     hours = renew_before(int(found["start"]), int(found["end"]))
     if found.get("renew_before_expiry") != f"{hours} hours":
-        notes.note(f"renew_before_expiry: {found.get('renew_before_expiry', 'the default')} -> {hours} hours")
+        note(f"renew_before_expiry: {found.get('renew_before_expiry', 'the default')} -> {hours} hours")
         yield _set_renewal_time(live)
 
 

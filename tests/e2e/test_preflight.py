@@ -19,7 +19,7 @@ IN_THE_WAY = """
 sed 's/^MemTotal:.*/MemTotal: 524288 kB/' /proc/meminfo > /root/meminfo; mount --bind /root/meminfo /proc/meminfo
 sed 's/^VERSION_ID=.*/VERSION_ID="11"/' /etc/os-release > /root/release; mount --bind /root/release /etc/os-release
 mount -t tmpfs -o size=100m tmpfs /var/cache
-cp /etc/hosts /root/hosts; sed -i 's/^10[0-9.]*/203.0.113.7/' /etc/hosts
+cp /etc/hosts /root/hosts; sed -i 's/^10[0-9.]*/10.99.99.7/' /etc/hosts
 ip route save > /root/routes; ip route del default
 systemd-run --quiet --unit=stranger python3 -c 'import socket; socket.create_server(("", 80)).accept()'
 until ss -Hltn sport = :80 | grep -q .; do sleep 0.1; done
@@ -43,7 +43,7 @@ def test_all_problems_of_a_host_are_reported_at_once_and_nothing_is_changed(bare
         "free disk space on /var/cache: found ",
         "network: found no connection to ",
         "port 80: found 'python3' listening, need it for nginx",
-        "site_domain: found bare.test at 203.0.113.7, need this host's",
+        "site_domain: found bare.test at 10.99.99.7, need this host's",
     ):
         assert f"  - {problem}" in done.stderr
     assert "Traceback" not in done.stderr

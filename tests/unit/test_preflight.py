@@ -8,8 +8,9 @@ import time
 import pytest
 from pyinfra.api.exceptions import PyinfraError
 
+from slipway.engine import run
 from slipway.facts.machine import Listeners, Machine
-from slipway.tasks import backend, installable, mongodb_packages, preflight
+from slipway.tasks import backend, installable, mongodb_packages, preflight, tls
 from support.described import described, run_deploy
 
 GOOD = {
@@ -270,3 +271,28 @@ def test_a_host_is_asked_about_the_ports_of_its_roles_and_no_others(settings_wit
     assert "port 80: found 'apache2' listening, need it for nginx" in said
     assert "port 27017: found 'redis' listening, need it for mongod" in said
     assert "site_domain: found codementee.io at 203.0.113.1, need this host's 198.51.100.7" in said
+
+
+@pytest.mark.parametrize(
+    ("own", "peer", "at", "is_refused"),
+    [
+        # Behind NAT and reached through a jump host, and by a VPN.
+        ("172.31.5.6", None, "3.120.1.2", False),
+        ("100.64.0.9 fd00::9", "100.64.0.9", "3.120.1.2", False),
+        ("172.31.5.6 2a05:d014::6", None, "3.120.1.2 2a05:d014::6", False),
+        ("172.31.5.6", "3.120.1.2", "3.120.1.2", False),
+        ("172.31.5.6", "3.120.1.2", "3.120.1.3", True),
+        ("172.31.5.6", None, "172.31.5.7", True),
+        ("172.31.5.6", None, "3.120.1.2 2a05:d014::6", True),
+        ("172.31.5.6 198.51.100.7", None, "3.120.1.2", True),
+    ],
+)
+def test_a_name_may_lead_to_a_public_address_that_a_host_behind_nat_does_not_know(
+    settings_with, monkeypatch, own, peer, at, is_refused
+):
+    monkeypatch.setattr(tls, "peer_address", lambda host: peer)
+    with described(settings_with(), ("web",), addresses=own) as (_, host):
+        host.answers["getent ahosts"] = at.replace(" ", "\n")
+        problems = tls.domain_problems(settings_with())
+        notes = [one.text for one in run.of(host.state).notes.get((host.name, None), [])]
+    assert (len(problems), len(notes)) == (is_refused, not is_refused and at != peer)
