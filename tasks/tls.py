@@ -14,6 +14,7 @@ from ipaddress import ip_address, ip_network
 from pyinfra import host
 from pyinfra.api import FunctionCommand, operation
 
+from slipway.adoption import setting
 from slipway.adoption.certificates import superseded
 from slipway.engine.components import Drift, component, component_step
 from slipway.engine.notes import note
@@ -26,6 +27,7 @@ from slipway.ops.files import link, put
 from slipway.ops.templates import render
 from slipway.ops.units import restart, service
 from slipway.settings.model import Settings
+from slipway.settings.tls import ACME_DIRECTORIES
 from slipway.systems import system_of
 from slipway.tasks import balancing
 from slipway.tasks.adoption_facts import earlier
@@ -93,17 +95,17 @@ def domain_problems(settings: Settings) -> list[str]:
     own |= {peer} if (peer := peer_address(host)) else set()
     here = " or ".join(sorted(own))
     problems = []
-    for setting, domain in domains_by_setting(settings):
+    for name, domain in domains_by_setting(settings):
         found = set(host.get_fact(Output, command=addresses_command(domain)).split())
         elsewhere = sorted(found - own)
         if not found:
-            problems.append(f"{setting}: found no address for {domain}, need {here} (set it in the DNS)")
+            problems.append(f"{name}: found no address for {domain}, need {here} (set it in the DNS)")
         elif elsewhere and not passed_on and may_be_nat(elsewhere, own):
             public = ", ".join(elsewhere)
-            note(f"{setting}: found {domain} at {public}; this host has {here}, so {public} must be its NAT's address")
+            note(f"{name}: found {domain} at {public}; this host has {here}, so {public} must be its NAT's address")
         elif elsewhere and not passed_on:
             problems.append(
-                f"{setting}: found {domain} at {', '.join(elsewhere)}, need this host's {here}"
+                f"{name}: found {domain} at {', '.join(elsewhere)}, need this host's {here}"
                 " (change the DNS, or the setting)"
             )
     return problems
@@ -122,7 +124,29 @@ def is_private(address: str) -> bool:
 
 
 def problems(settings: Settings) -> list[str]:
-    return [*domain_problems(settings), *profile_problems(settings)]
+    return [*domain_problems(settings), *profile_problems(settings), *staging_problems(settings)]
+
+
+def staging_problems(settings: Settings) -> list[str]:
+    """Certificates that certbot would not replace with one for tests, and their server."""
+    problems = []
+    for site in settings.all_sites if is_staging(settings.acme_directory) else []:
+        name = site.site_name
+        found = host.get_fact(Certificate, path=f"/etc/letsencrypt/live/{name}/fullchain.pem", lineage=name)
+        server = found.get("server", "")
+        if found.get("end") and server and not is_staging(server):
+            known = next((its for its, url in ACME_DIRECTORIES.items() if url == server), server)
+            problems.append(
+                f"tls_acme_server: found {settings.tls_acme_server!r} and a certificate {name} of {server} on the host,"
+                f" which certbot does not replace with a test certificate, need {setting('tls_acme_server', known)}"
+                " (test on another host, or before the first certificate)"
+            )
+    return problems
+
+
+def is_staging(server: str) -> bool:
+    """Whether certbot takes an ACME server for one for tests."""
+    return "staging" in server
 
 
 def profile_problems(settings: Settings) -> list[str]:
@@ -293,7 +317,9 @@ def certificate(settings: Settings) -> Commands:
     command = (
         f"umask 022; {' '.join(certbot_command(settings))} && {_set_renewal_time(live)} && sync -f /etc/letsencrypt"
     )
-    yield FunctionCommand(issue, (command, settings.domains), {})
+    # An adopted one is served from there, too; the placeholder has no names.
+    served = host.get_fact(Certificate, path=f"{settings.tls_folder}/fullchain.pem")
+    yield FunctionCommand(issue, (command, settings.domains, not served.get("names")), {})
 
 
 @operation()

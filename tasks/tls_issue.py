@@ -18,9 +18,11 @@ HINTS = {
     "connection": "open port 80 to the Internet, in the provider's firewall too; over IPv6 too with an AAAA record",
     "unauthorized": "another server has answered: point the A and AAAA records to this host, without a proxy",
     "caa": 'add the authority to the CAA record of the name or of its parent (0 issue "letsencrypt.org"), or remove it',
-    "rateLimited": 'wait until then; test with tls_acme_server = "letsencrypt-staging"',
+    "rateLimited": "wait until then",
     "tls": "the redirect to https goes to another server: point the A and AAAA records to this host",
 }
+# certbot replaces no certificate with one for tests.
+TEST = '; test with tls_acme_server = "letsencrypt-staging"'
 REPORTED = re.compile(r"^\s*(Domain|Type|Detail):\s*(.*)")
 LIMITED = re.compile(r"too many |rate.?limit", re.IGNORECASE)
 # certbot's lines that do not name the cause.
@@ -35,8 +37,9 @@ def addresses_command(domain: str) -> str:
     return f"getent ahosts {domain} | {theirs} || getent -s hosts:dns ahosts {domain} | {theirs}"
 
 
-def issue(state: State, host: Host, command: str, domains: Sequence[str]) -> bool:
-    """Run certbot's `command` on the host, for a certificate of `domains`; if it fails, log why."""
+def issue(state: State, host: Host, command: str, domains: Sequence[str], is_first: bool) -> bool:
+    """Run certbot's `command` on the host, for a certificate of `domains`, the first one or another; if it fails, log
+    why."""
     sudo = bool(host.data.get("_sudo"))
     done, output = host.run_shell_command(StringCommand(command), _sudo=sudo)
     if done:
@@ -46,7 +49,7 @@ def issue(state: State, host: Host, command: str, domains: Sequence[str]) -> boo
         looked, found = host.run_shell_command(StringCommand(addresses_command(domain)), _sudo=sudo)
         addresses[domain] = [*dict.fromkeys(found.stdout_lines)] if looked else []
     ports = {address: port_80(address) for its in addresses.values() for address in its}
-    logger.error(host.print_prefix + "\n".join(explain(output.output_lines, addresses, ports)))
+    logger.error(host.print_prefix + "\n".join(explain(output.output_lines, addresses, ports, is_first)))
     return False
 
 
@@ -59,23 +62,26 @@ def port_80(address: str) -> str:
         return f"no connection ({error.strerror or error})"
 
 
-def explain(said: Sequence[str], addresses: Mapping[str, Sequence[str]], ports: Mapping[str, str]) -> Iterator[str]:
+def explain(
+    said: Sequence[str], addresses: Mapping[str, Sequence[str]], ports: Mapping[str, str], is_first: bool = True
+) -> Iterator[str]:
     """The lines of an error. `said` is certbot's output, `addresses` those of each domain by the host's resolver, and
     `ports` their port_80()."""
+    hints = {**HINTS, "rateLimited": HINTS["rateLimited"] + TEST * is_first}
     problems = [*reported(said)]
     if problems:
         yield "the ACME server refused the certificate:"
     for domain, kind, detail in problems:
         yield f"  {domain}: {kind}: {detail}"
-        if kind in HINTS:
-            yield f"    {HINTS[kind]}"
+        if kind in hints:
+            yield f"    {hints[kind]}"
     if not problems:
         yield "certbot got no certificate:"
         for line in dict.fromkeys(line.strip() for line in said):
             if line and not USUAL.match(line):
                 yield f"  {line}"
         if any(LIMITED.search(line) for line in said):
-            yield f"    {HINTS['rateLimited']}"
+            yield f"    {hints['rateLimited']}"
     yield "checks:"
     for domain, its in addresses.items():
         for kind, found in (

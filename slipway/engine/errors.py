@@ -16,7 +16,7 @@ from slipway.engine.outcome import Outcome
 from slipway.engine.traces import in_one_line
 
 NOPASSWD = "let the user sudo without a password: USER ALL=(ALL) NOPASSWD: ALL in /etc/sudoers.d/USER"
-RATE_LIMITED = 'wait until the time that it names; meanwhile set tls_acme_server = "letsencrypt-staging"'
+RATE_LIMITED = "wait until the time that it names"
 # What a user can do about an error of ssh's, by a part of its text.
 HINTS = {
     "Authentication error": "set ssh_user and ssh_key for the host in the inventory; `ssh USER@HOST` must work by"

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from slipway.facts.certificates import is_overdue, renew_before
+from slipway.facts.certificates import Certificate, is_overdue, renew_before
 from slipway.ops.templates import render
 from slipway.tasks import tls
 from slipway.tasks.tls_issue import explain
@@ -129,6 +129,30 @@ def test_a_rate_limit_is_reported_with_its_end_and_the_way_to_try_out():
     assert "retry after 2026-01-02" in lines[2]
     assert "letsencrypt-staging" in lines[3]
     assert lines[4:7] == ["checks:", "  A of codementee.io: none", "  AAAA of codementee.io: none"]
+    # certbot would refuse that.
+    assert not [line for line in explain(said, {}, {}, is_first=False) if "staging" in line]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found", "is_refused"),
+    [
+        ("letsencrypt-staging", "https://acme-v02.api.letsencrypt.org/directory", True),
+        ("letsencrypt-staging", "https://acme-staging-v02.api.letsencrypt.org/directory", False),
+        ("letsencrypt-staging", "", False),
+        ("letsencrypt", "https://acme-staging-v02.api.letsencrypt.org/directory", False),
+    ],
+)
+def test_a_certificate_that_certbot_does_not_replace_with_a_test_one_is_refused(
+    settings_with, wanted, found, is_refused
+):
+    settings = settings_with(tls_acme_server=wanted)
+    with described(settings, ("web",)) as (_, host):
+        host.answers[Certificate] = {"end": str(NOW), "server": found}
+        problems = tls.problems(settings)
+    assert [problem.startswith("tls_acme_server: found 'letsencrypt-staging'") for problem in problems] == [
+        True
+    ] * is_refused
+    assert all('need tls_acme_server = "letsencrypt" (' in problem for problem in problems)
 
 
 DIRECTORY = json.dumps({"newOrder": "https://x/order", "meta": {"profiles": {"classic": "90 days", "shortlived": "6"}}})

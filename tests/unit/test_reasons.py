@@ -53,7 +53,11 @@ ROOT = 'root logs in by port 22, but the login ran no command; it printed: Pleas
         ),
         ("admin logs in by port 22, but the login ran no command; it printed: 1 quit", ["answers instead"], ["sftp"]),
         ("  Type:   connection", ["port 80"], []),
-        ("retrieving: too many certificates (5) already issued", ["letsencrypt-staging"], []),
+        (
+            "retrieving: too many certificates (5) already issued",
+            ["wait until the time that it names"],
+            ["letsencrypt-staging"],
+        ),
         (
             "shop-backend.service: is crash-looping: NameError: name 'x'",
             ["`slipway release`, then `slipway apply`"],
