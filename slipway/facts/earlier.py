@@ -9,11 +9,13 @@ from slipway.adoption import OURS
 from slipway.facts.base import Fact
 
 SECTION = re.compile(r"=== (\S.*)")
+# Nginx's folders in which Slipway writes and removes files.
+NGINX_FOLDERS = "/etc/nginx/sites-available /etc/nginx/sites-enabled /etc/nginx/conf.d /etc/nginx/snippets"
 # Paths that Slipway changes.
 FIXED = (
-    "/etc/nginx /etc/nginx/nginx.conf /etc/mongod.conf /etc/ssh /etc/ssh/sshd_config /etc/systemd/system /etc/ufw"
-    " /etc/hosts /etc/passwd /etc/shadow /etc/group /etc/gshadow /etc/sudoers.d /etc/apt /etc/apt/sources.list.d"
-    " /etc/default/ufw"
+    f"/etc/nginx {NGINX_FOLDERS} /etc/nginx/nginx.conf /etc/mongod.conf /etc/ssh /etc/ssh/sshd_config"
+    " /etc/systemd/system /etc/ufw /etc/hosts /etc/passwd /etc/shadow /etc/group /etc/gshadow /etc/sudoers.d /etc/apt"
+    " /etc/apt/sources.list.d /etc/default/ufw"
 )
 CLIENTS = (
     "/snap/bin/certbot /usr/local/bin/certbot /opt/certbot /root/.acme.sh/*.* /home/*/.acme.sh/*.*"
@@ -194,6 +196,7 @@ s passwords; awk -F: '$2 ~ /^[$]/ {{print $1}}' /etc/shadow | while read -r user
 done
 s immutable; lsattr -d {FIXED} {variables} | grep '^....i' | cut -d' ' -f2
 s links; for path in {FIXED}; do [ ! -L $path ] || echo $path; done
+find {NGINX_FOLDERS} -mindepth 1 -type l -xtype d
 s packages; dpkg-query -W -f '${{db:Status-Status}} ${{Package}}\\n' {FIREWALLS} | sed -n 's/^installed //p'
 f /etc/sysctl.conf
 for file in /etc/sysctl.d/*.conf; do

@@ -52,7 +52,8 @@ class NginxFuture(Fact[tuple[Tree, str]]):
     invalid, "" if it is valid or can't be tested.
 
     `nginx -T` runs in a mount namespace with a copy of /etc/nginx in memory, and none of the logs, which it would
-    create: its output has the real paths, and no file of the host is written.
+    create: its output has the real paths, and no file of the host is written. A folder that is a link may lead out of
+    the copy: nothing is tested then.
     """
 
     @staticmethod
@@ -61,13 +62,19 @@ class NginxFuture(Fact[tuple[Tree, str]]):
 
     def command(self, files: Mapping[str, str], links: Mapping[str, str], removed: tuple[str, ...]) -> str:
         """`files` and `links` by their names below /etc/nginx, `removed` are absolute paths."""
-        steps = [f"rm -f {shlex.quote(file.removeprefix('/etc/nginx/'))}" for file in removed]
+        gone = [shlex.quote(file.removeprefix("/etc/nginx/")) for file in removed]
+        changed = " ".join([*gone, *files, *links])
+        steps = [f"rm -f {name}" for name in gone]
         for name, text in files.items():
             steps.append(f"mkdir -p $(dirname {name}); rm -f {name}; printf %s {shlex.quote(text)} > {name}")
         steps += [f"mkdir -p $(dirname {name}); ln -sfn {target} {name}" for name, target in links.items()]
         lines = "\n".join(steps)
         inner = f"""\
-mount -t tmpfs none /mnt && cp -a /etc/nginx/. /mnt && cd /mnt || exit 0
+# The folder itself is below the mount from then on, and stays the working directory.
+cd /etc/nginx && mount -t tmpfs none /etc/nginx && cp -a . /etc/nginx && cd /etc/nginx || exit 0
+for name in {changed}; do
+  folder=$(dirname "$name"); [ "$(realpath -m "$folder")" = "$(realpath -ms "$folder")" ] || exit 0
+done
 {lines}
 # Not installed yet: a module and certificates.
 ls modules-enabled/*brotli* > /dev/null 2>&1 || sed -i '/brotli_static/d' nginx.conf
@@ -77,7 +84,7 @@ for site in sites-available/*; do
     's,^ *ssl_certificate /etc/nginx/tls/.*,ssl_reject_handshake on;,; /^ *ssl_certificate_key .etc.nginx.tls/d' $site
 done
 folders=$(find /var/log/nginx -type d); mount -t tmpfs none /var/log/nginx && mkdir -p $folders
-mount --bind /mnt /etc/nginx && /usr/sbin/nginx -T -q 2>&1"""
+/usr/sbin/nginx -T -q 2>&1"""
         return f"unshare --mount sh -c {shlex.quote(inner)} 2> /dev/null || true"
 
     def process(self, output: list[str]) -> tuple[Tree, str]:

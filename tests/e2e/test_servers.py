@@ -191,6 +191,14 @@ def test_a_server_is_refused_by_the_name_of_what_is_on_it(bare: LabHost, recipe:
 
 
 @pytest.mark.thorough
+def test_neither_a_plan_nor_an_apply_writes_behind_a_link_in_nginxs_folder(bare: LabHost) -> None:
+    make(bare, "nginx_linked_folders")
+    before = bare.ssh("sha256sum /srv/config/vhosts/*")
+    assert_refused(bare, ["/etc/nginx/sites-available: found a link"])
+    assert bare.ssh("sha256sum /srv/config/vhosts/*") == before
+
+
+@pytest.mark.thorough
 def test_another_series_of_mongodb_is_refused(bare: LabHost) -> None:
     make(bare, "mongodb_password")
     # The lab's repository has one series.
@@ -239,6 +247,14 @@ def test_other_sites_stay(bare: LabHost) -> None:
     assert bare.ssh(f"{asked}; {nat}") == before
     bare.ssh("systemctl restart nginx")
     assert bare.ssh(f"{asked}; {nat}") == before
+
+
+@pytest.mark.thorough
+def test_a_site_with_its_files_on_a_volume_stays(bare: LabHost) -> None:
+    make(bare, "mnt_volume")
+    assert_adopted(bare)
+    bare.ssh("systemctl restart nginx")
+    assert bare.ssh(BLOG.format("blog.example", 443, "https")) == "blog"
 
 
 @pytest.mark.thorough
