@@ -29,7 +29,7 @@ from slipway.facts.ssh import Sshd
 from slipway.ops.templates import render
 from slipway.settings.model import Settings
 from slipway.tasks import nginx
-from slipway.tasks.adoption_facts import earlier, mongodb_data
+from slipway.tasks.adoption_facts import earlier, mongodb_content
 from slipway.tasks.firewall import InputRules, UfwInForce, rules_of_peers
 from slipway.tasks.kernel import parameters
 
@@ -56,7 +56,7 @@ def _obstacles(settings: Settings, machine: dict[str, str], components: Collecti
         yield from _firewall(found, settings)
     if "fail2ban" in components:
         yield from network.bans(found, settings)
-    data = mongodb_data(settings, found) if "mongodb" in components else {}
+    data = mongodb_content(settings, found) if "mongodb" in components else {}
     if "mongodb" in components:
         yield from _mongodb(found, data, settings)
     yield from jobs.obstacles(found, settings, data.get("state") == "open")

@@ -84,6 +84,10 @@ def obstacles(earlier: Mapping[str, str], data: Mapping[str, Any], settings: Set
         yield from command_obstacles(command)
     yield from version_obstacles(data.get("version") or running.get("version", ""), settings)
     state = data.get("state", "away")
+    # In Slipway's own configuration it is what an interrupted apply has made of it.
+    is_theirs = state == "open" or text is not None
+    if is_theirs:
+        yield from members_obstacles(data)
     if state == "open":
         options = _behind(flat(data["options"]), running, settings)
         yield from options_obstacles(options, settings, str(options.get("config", CONFIG)))
@@ -95,13 +99,15 @@ def obstacles(earlier: Mapping[str, str], data: Mapping[str, Any], settings: Set
         yield Obstacle(CONFIG, "a file that is not YAML", "the options as YAML, as MongoDB has them since 2.6", False)
     else:
         yield from options_obstacles(_behind(in_file, running, settings), settings)
-    # An interrupted apply may have enabled authentication, with a password of Slipway's.
-    has_password = (
-        MONGODB_ADMIN in settings.secrets or _password_file(settings) in earlier.get("credentials", "").split()
-    )
-    if state == "closed" and not has_password:
+    if state == "closed" and not has_password(earlier, settings):
         found = "a MongoDB that requires a password, to list its users and databases too"
         yield Obstacle("MongoDB's users", found, f"{MONGODB_ADMIN} in secrets_file, of {settings.mongodb_admin_user}")
+    elif state == "closed" and is_theirs and data.get("login") != "accepted":
+        found = f"{data.get('login')!r} for the login of {settings.mongodb_admin_user} by {MONGODB_ADMIN}"
+        need = "the password of mongodb_admin_user, a user with the role root who logs in by SCRAM-SHA-256"
+        yield Obstacle("MongoDB's users", found, need)
+    elif state == "closed" and is_theirs:
+        yield from data_obstacles(data, earlier.get("credentials", "").split(), settings)
     elif "requireTLS" in ((in_file or {}).get("net.tls.mode"), (in_file or {}).get("net.ssl.mode")):
         found = "a MongoDB that answers only by TLS, also about its data"
         yield Obstacle("mongod", found, f"net.tls.mode: preferTLS in {CONFIG}, and systemctl restart mongod", False)
@@ -193,8 +199,8 @@ def command_obstacles(command: str) -> Iterator[Obstacle]:
 
 
 def data_obstacles(data: Mapping[str, Any], written: Sequence[str], settings: Settings) -> Iterator[Obstacle]:
-    """Databases, members and users (facts.MongodbData) that Slipway would not use. `written` are the password files of
-    users that an interrupted apply has created."""
+    """Databases and users (facts.MongodbData) that Slipway would not use. `written` are the password files of those
+    that an interrupted apply has created."""
     documents: dict[str, int] = data.get("documents", {})
     filled = {name for name, number in documents.items() if number}
     sites = {site.mongodb_database: site for site in settings.all_sites}
@@ -207,23 +213,35 @@ def data_obstacles(data: Mapping[str, Any], written: Sequence[str], settings: Se
                     f"{documents[other]} documents in it and none in {database}",
                     setting("mongodb_database", other),
                 )
-    members = data.get("members", [])
-    if len(members) > 1:
-        found = f"the members {', '.join(members)}"
-        yield Obstacle(f"replica set {data.get('set')}", found, "one member: Slipway supports no others", may_go=False)
-    taken = {*data.get("users", [])}
-    users = [("mongodb_admin_user", settings.mongodb_admin_user, _password_file(settings))]
+    taken, is_closed = {*data.get("users", [])}, data["state"] == "closed"
+    # Of a closed one the administrator has just logged in.
+    users = [] if is_closed else [("mongodb_admin_user", settings.mongodb_admin_user, "admin", password_file(settings))]
     for site in settings.all_sites:
         file = f"{site.credentials_folder}/{MONGODB_BACKEND}"
-        users.append(("mongodb_backend_user", site.mongodb_backend_user, file))
-    for name, user, file in users:
-        if user in taken and file not in written:
+        users.append(("mongodb_backend_user", site.mongodb_backend_user, site.mongodb_database, file))
+    for name, user, database, file in users:
+        # Without access control nobody logs in as the user in the site's own database.
+        is_taken = user in taken or (is_closed and f"{user}@{database}" in taken)
+        if is_taken and file not in written:
             found = f"an existing user {user}, whose password would change"
             yield Obstacle(f"MongoDB's user {user}", found, f"another name in {name}")
 
 
-def _password_file(settings: Settings) -> str:
+def members_obstacles(data: Mapping[str, Any]) -> Iterator[Obstacle]:
+    members = data.get("members", [])
+    if len(members) > 1:
+        found = f"the members {', '.join(members)}"
+        yield Obstacle(f"replica set {data.get('set')}", found, "one member: Slipway supports no others", may_go=False)
+
+
+def password_file(settings: Settings) -> str:
     return f"{settings.credentials_folder}/{MONGODB_ADMIN}"
+
+
+def has_password(earlier: Mapping[str, str], settings: Settings) -> bool:
+    """Whether the administrator's password is given, or is on the host: an interrupted apply may have enabled
+    authentication, with one of Slipway's."""
+    return MONGODB_ADMIN in settings.secrets or password_file(settings) in earlier.get("credentials", "").split()
 
 
 def version_obstacles(version: str, settings: Settings) -> Iterator[Obstacle]:

@@ -77,6 +77,11 @@ REFUSED_WITH_PACKAGES = {
         "database test_database: found 2 documents in it and none in codementee, need mongodb_database",
     ],
     "mongodb_password": ["MongoDB's users: found a MongoDB that requires a password"],
+    "mongodb_closed_members": [
+        "replica set rs0: found the members 127.0.0.1:27017, 127.0.0.1:27018",
+        "MongoDB's users: found a MongoDB that requires a password",
+        "/etc/mongod.conf: replication.replSetName: found",
+    ],
     "docker_compose": [
         *("port 80: found 'docker-proxy' listening", "port 27017: found 'docker-proxy' listening"),
         "iptables -t nat -A DOCKER ! -i br-5f3c1a2b4d5e -p tcp -m tcp --dport 80 -j DNAT",
@@ -331,6 +336,23 @@ def test_a_mongodb_with_access_control_is_adopted_with_its_administrators_passwo
     monkeypatch.setitem(bare.env, "SLIPWAY_SECRET_MONGODB_ADMIN_PASSWORD", "a7f3-kept-0c6a5d9e")
     assert_adopted(bare)
     assert bare.ssh(mongosh(COUNT.format("codementee"))) == "2"
+
+
+@pytest.mark.thorough
+def test_a_mongodb_with_access_control_is_looked_into_by_its_administrators_password(
+    bare: LabHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(bare, "mongodb_closed_other_database")
+    for password, told in (
+        ("another one", "MongoDB's users: found 'refused' for the login of admin by MONGODB_ADMIN_PASSWORD"),
+        ("a7f3-kept-0c6a5d9e", "database shop_prod: found 2 documents in it and none in codementee"),
+    ):
+        monkeypatch.setitem(bare.env, "SLIPWAY_SECRET_MONGODB_ADMIN_PASSWORD", password)
+        assert_refused(bare, [told])
+        said = bare.slipway("plan", "lab", "-vv")
+        assert password not in said.stdout + said.stderr
+    assert_adopted(bare, "--data", "mongodb_database=shop_prod")
+    assert bare.ssh(mongosh(COUNT.format("shop_prod"))) == "2"
 
 
 @pytest.mark.thorough
