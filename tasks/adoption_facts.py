@@ -58,6 +58,5 @@ def mongodb_content(settings: Settings, found: dict[str, str]) -> dict[str, Any]
 
 
 def _place(settings: Settings, found: dict[str, str]) -> dict[str, Any]:
-    file = mongod.parsed(found.get(f"file {mongod.CONFIG}", "")) or {}
-    port = mongod.port_of(mongod.process(found).get("command", ""), file)
-    return {"address": "127.0.0.1", "port": port, "seconds": settings.limits.mongodb_answer}
+    address, port = mongod.place(found, settings)
+    return {"address": address, "port": port, "seconds": settings.limits.mongodb_answer}

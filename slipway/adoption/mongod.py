@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from slipway.adoption import Obstacle, own_services, setting
+from slipway.adoption.network import listeners
 from slipway.secrets.store import MONGODB_ADMIN, MONGODB_BACKEND
 from slipway.settings.model import Settings
 from slipway.settings.mongodb import MONGODB_OWN
@@ -31,6 +32,8 @@ SAME = {
     "replication.enableMajorityReadConcern": (True,),
 }
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+# Addresses, as mongod.conf and ss(8) have them, by which it answers at 127.0.0.1.
+LOCAL = {"localhost", "127.0.0.1", "0.0.0.0", "*"}  # noqa: S104
 
 
 def flat(options: Mapping[str, Any], above: str = "") -> dict[str, Any]:
@@ -59,10 +62,19 @@ def process(earlier: Mapping[str, str]) -> dict[str, str]:
     return dict(line.split("=", 1) for line in earlier.get("mongod", "").splitlines() if "=" in line)
 
 
-def port_of(command: str, options: Mapping[str, Any]) -> int:
-    """The port that a mongod listens on, by its command line and its configuration file."""
-    given = re.search(r"--port[= ](\d+)", command)
-    return int(given[1] if given else options.get("net.port", 27017))
+def place(earlier: Mapping[str, str], settings: Settings) -> tuple[str, int]:
+    """The address and the port at which a running mongod answers: by its sockets, or else by its options."""
+    running = process(earlier)
+    text = earlier.get(f"file {CONFIG}")
+    ours: dict[str, Any] = {"net.port": settings.mongodb_port, "net.bindIp": settings.mongodb_local}
+    options = ours if text is None else parsed(text) or {}
+    given = re.search(r"--port[= ](\d+)", running.get("command", ""))
+    port = int(given[1] if given else options.get("net.port", 27017))
+    mine = [one for one in listeners(earlier) if (one.program, one.unit) == ("mongod", running.get("unit", ""))]
+    mine = [one for one in mine if one.port == port] or mine
+    addresses = [one.address for one in mine] or re.split(r"[,;\s]+", str(options.get("net.bindIp", "127.0.0.1")))
+    address = "127.0.0.1" if LOCAL & {*addresses} else addresses[0].strip("[]")
+    return address, mine[0].port if mine else port
 
 
 def obstacles(earlier: Mapping[str, str], data: Mapping[str, Any], settings: Settings) -> Iterator[Obstacle]:
@@ -113,6 +125,10 @@ def obstacles(earlier: Mapping[str, str], data: Mapping[str, Any], settings: Set
         yield Obstacle("mongod", found, f"net.tls.mode: preferTLS in {CONFIG}, and systemctl restart mongod", False)
     elif state not in ("closed", "away"):
         yield Obstacle("mongod", f"the error {state!r}", "a server that answers", may_go=False)
+    elif state == "away" and data:
+        address, port = place(earlier, settings)
+        need = "one that answers, or none: systemctl status mongod"
+        yield Obstacle("mongod", f"it running, and no answer at {address}, port {port}", need, may_go=False)
 
 
 def _behind(options: dict[str, Any], running: Mapping[str, str], settings: Settings) -> dict[str, Any]:

@@ -94,9 +94,11 @@ s() {{ printf '\\n=== %s\\n' "$1"; }}
 f() {{ for file do [ ! -f "$file" ] || {{ s "file $file"; cat "$file"; }}; done; }}
 unit_of() {{ sed -nE 's,.*/([^/]*([.]service|-by-hand[.]scope)).*,\\1,p' /proc/$1/cgroup | head -n 1; }}
 process() {{
-  for pid in $(pgrep -x "$1"); do
-    # Skip processes of containers.
-    [ $(readlink /proc/$pid/ns/pid) = $(readlink /proc/1/ns/pid) ] || continue
+  # By the first process of its unit, or else by the oldest one. A minimal image has no pgrep.
+  for pid in $(systemctl show --property=MainPID --value "$1.service") \
+    $(grep -lxs "$1" /proc/[0-9]*/comm | cut -d/ -f3 | sort -n); do
+    # Skip processes of containers, and a wrapper of the program.
+    [ "$(cat /proc/$pid/comm)" = "$1" ] && [ $(readlink /proc/$pid/ns/pid) = $(readlink /proc/1/ns/pid) ] || continue
     echo "exe=$(readlink /proc/$pid/exe | sed 's/ (deleted)$//')"; echo "unit=$(unit_of $pid)"
     echo "user=$(stat -c %U /proc/$pid)"; echo "command=$(tr '\\0' ' ' < /proc/$pid/cmdline)"; break
   done

@@ -80,8 +80,12 @@ REFUSED_WITH_PACKAGES = {
     "mongodb_closed_members": [
         "replica set rs0: found the members 127.0.0.1:27017, 127.0.0.1:27018",
         "MongoDB's users: found a MongoDB that requires a password",
-        "/etc/mongod.conf: replication.replSetName: found",
     ],
+    "mongodb_private_address": [
+        "/etc/mongod.conf: net.bindIp: found",
+        "database test_database: found 2 documents in it and none in codementee",
+    ],
+    "mongodb_without_pgrep": ["database test_database: found 2 documents in it and none in codementee"],
     "docker_compose": [
         *("port 80: found 'docker-proxy' listening", "port 27017: found 'docker-proxy' listening"),
         "iptables -t nat -A DOCKER ! -i br-5f3c1a2b4d5e -p tcp -m tcp --dport 80 -j DNAT",

@@ -123,6 +123,39 @@ def test_a_mongod_that_the_packages_unit_would_not_run_so_is_named(settings_with
     assert told(mongodb(settings_with(), earlier=earlier)) == [name]
 
 
+@pytest.mark.parametrize(
+    ("sockets", "text", "where"),
+    [
+        (["127.0.0.1:27017", "10.0.0.5:27017"], "", ("127.0.0.1", 27017)),
+        (["*:27017"], "", ("127.0.0.1", 27017)),
+        (["10.0.0.5:27017"], "net:\n  bindIp: 10.0.0.5\n", ("10.0.0.5", 27017)),
+        (["[::1]:27017"], "", ("::1", 27017)),
+        (["10.0.0.5:27018", "10.0.0.5:27019"], "net:\n  port: 27019\n", ("10.0.0.5", 27019)),
+        (["127.0.0.1:27018"], "", ("127.0.0.1", 27018)),
+        # Without ss(8).
+        ([], "net:\n  bindIp: 10.0.0.5,10.0.0.6\n  port: 27018\n", ("10.0.0.5", 27018)),
+        ([], "net:\n  bindIpAll: true\n", ("127.0.0.1", 27017)),
+        # Slipway's own file.
+        ([], None, ("10.0.0.9", 27020)),
+    ],
+)
+def test_a_running_mongod_is_asked_where_it_answers(settings_with, sockets, text, where):
+    earlier = {**RUNNING, "listeners": "10.0.0.7:27017 mongod other.service"}
+    earlier["listeners"] += "".join(f"\n{one} mongod mongod.service" for one in sockets)
+    if text is not None:
+        earlier["file /etc/mongod.conf"] = text
+    settings = settings_with(mongodb_bind="10.0.0.9", mongodb_port=27020)
+    assert mongod.place(earlier, settings) == where
+
+
+def test_a_mongod_that_runs_and_does_not_answer_is_named(settings_with):
+    (one,) = mongodb(settings_with(), state="away")
+    assert str(one).startswith(
+        "mongod: found it running, and no answer at 127.0.0.1, port 27017, need one that answers"
+    )
+    assert not one.may_go
+
+
 def test_data_of_another_series_are_not_touched(settings_with):
     (one,) = mongodb(settings_with(), version="6.0.9")
     assert one.need.startswith('mongodb_version = "6.0"')
