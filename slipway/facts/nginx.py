@@ -17,6 +17,15 @@ dpkg-query -W -f '${Conffiles}\\n' nginx nginx-common 2> /dev/null | while read 
   case $file in /etc/nginx/*) [ "$(md5sum < "$file")" != "$sum  -" ] || echo "stock=$file" ;; esac
 done"""
 
+# Which of the configuration's paths, and of the first links in its folders, lead to places that a sandbox hides.
+BEHIND = """\
+printf '%s' "$dump" | grep -oE '/[^][:space:];{}"$'"'"']+' | sort -u | while read -r path; do
+  [ -e "$path" ] && { echo "${path%/}"; [ ! -d "$path" ] || find "${path%/}/" -maxdepth 1 -type l | head -n 100; }
+done | while read -r path; do
+  real=$(readlink -f "$path")
+  case $real in "$path") ;; /home/* | /root/* | /run/user/* | /tmp/* | /var/tmp/*) echo "link=$path=$real" ;; esac
+done"""
+
 
 class NginxInForce(Fact[Found | None]):
     """Nginx's configuration if some of it is not Slipway's, otherwise None."""
@@ -30,8 +39,11 @@ class NginxInForce(Fact[Found | None]):
 cd /etc/nginx 2> /dev/null && [ -x /usr/sbin/nginx ] || exit 0
 [ -n "$(grep -L '{OURS}' nginx.conf sites-enabled/* conf.d/*.conf 2> /dev/null)" ] || exit 0
 {STOCK}
-for link in sites-enabled/*; do [ ! -L $link ] || echo "link=/etc/nginx/$link=$(readlink -f $link)"; done
-/usr/sbin/nginx -T -q 2>&1 || true"""
+for link in sites-enabled/* conf.d/*; do [ ! -L $link ] || echo "link=/etc/nginx/$link=$(readlink -f $link)"; done
+dump=$(/usr/sbin/nginx -T -q 2>&1)
+{BEHIND}
+printf '%s\\n' "$dump"
+"""
 
     def process(self, output: list[str]) -> Found | None:
         if not output:

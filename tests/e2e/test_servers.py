@@ -267,6 +267,16 @@ def test_a_site_with_its_files_on_a_volume_stays(bare: LabHost) -> None:
 
 
 @pytest.mark.thorough
+def test_a_site_whose_files_are_in_a_home_behind_a_link_stays(bare: LabHost) -> None:
+    make(bare, "docroot_linked_home")
+    asked = "curl -s -m 5 --resolve blog.example:80:127.0.0.1 http://blog.example/media/1.txt"
+    assert bare.ssh(asked) == "picture"
+    assert_adopted(bare)
+    bare.ssh("systemctl restart nginx")
+    assert bare.ssh(asked) == "picture"
+
+
+@pytest.mark.thorough
 def test_a_hardened_cloud_image_is_provisioned(bare: LabHost) -> None:
     make(bare, "cloud_image")
     assert_adopted(bare)
