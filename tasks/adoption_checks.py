@@ -122,6 +122,9 @@ def _nginx(found: dict[str, str], settings: Settings) -> Iterator[Obstacle]:
         yield Obstacle("Nginx", found_now, need, may_go=False)
     else:
         yield from _foreign_holders(found)
+    if process.get("unpackaged"):
+        need = "the system's own package: move it and its unit away, apt-get install nginx"
+        yield Obstacle(process["unpackaged"], "a program of no package, which apt would replace", need, may_go=False)
     if process.get("nginx") == "installed" and process.get("nginx-common") != "installed":
         need = "the system's own, which Slipway's modules are built for (apt-get remove nginx)"
         yield Obstacle("package nginx", "a package of another repository", need, may_go=False)

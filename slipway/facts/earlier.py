@@ -145,6 +145,7 @@ data=$(awk '$1 == "dbPath:" {{print $2}}' /etc/mongod.conf | tr -d \\'\\" | head
 [ -z "$data" ] || echo "data=$(readlink -m "$data")"
 ! [ -x /usr/bin/mongod ] || /usr/bin/mongod --version | sed -n 's/^db version v/version=/p'
 s nginx; process nginx; dpkg-query -W -f '${{Package}}=${{db:Status-Status}}\n' nginx nginx-common
+[ ! -e /usr/sbin/nginx ] || dpkg -S /usr/sbin/nginx > /dev/null || echo unpackaged=/usr/sbin/nginx
 f /etc/letsencrypt/cli.ini /etc/letsencrypt/renewal/*.conf
 s lineages; for folder in /etc/letsencrypt/live/*/; do echo "lineage $folder"; cat "$folder/cert.pem"; done
 s used; grep -rIohE --exclude-dir=letsencrypt --exclude-dir=nginx '/etc/letsencrypt/live/[^/ "]+' /etc | sort -u

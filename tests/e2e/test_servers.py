@@ -103,6 +103,7 @@ REFUSED_WITH_PACKAGES = {
         *("pm2-ubuntu.service: found it connected to MongoDB", "pm2-ubuntu.service: found it serving the site"),
         "/etc/nginx/sites-enabled/default:4: proxy_pass: found",
     ],
+    "nginx_compiled": ["/usr/sbin/nginx: found a program of no package"],
     "nginx_by_hand": ["Nginx: found it run by prompt.service"],
     "nginx_wildcard": [
         "/etc/nginx/sites-enabled/app.conf: server .servers.test: found the name .servers.test, which includes",
