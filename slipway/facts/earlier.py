@@ -189,7 +189,8 @@ for root in {_quoted(roots)}; do
     $given ${{folder:+"${{folder#!}}/.env"}} | sort -u
 done
 for unit in {_quoted(units)}; do
-  s "unit $unit"; for file in /etc/systemd/system/$unit /lib/systemd/system/$unit; do
+  s "unit $unit"
+  for file in /etc/systemd/system/$unit /lib/systemd/system/$unit $(systemctl show -p FragmentPath --value $unit); do
     if [ -e $file ] && ! grep -q '{OURS}' $file; then echo "path=$file"; cat $file; break; fi
   done
   f /etc/systemd/system/$unit.d/*.conf

@@ -55,6 +55,7 @@ REFUSED = {
     ],
 }
 REFUSED_WITH_PACKAGES = {
+    "unit_in_lib": ["unit codementee-backend.service: found it in /lib/systemd/system"],
     "environment_file": [
         *("codementee-backend.service: DB_NAME: found", "codementee-backend.service: STRIPE_KEY: found"),
         "/home/dev/shop/uploads/1.pdf: found a file that the backend seems to write, in a folder",

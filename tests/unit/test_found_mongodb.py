@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
+import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
 from pyinfra.api.util import get_kwargs_str
@@ -11,6 +14,7 @@ from pyinfra.api.util import get_kwargs_str
 from slipway.adoption import mongod
 from slipway.engine.uploads import Encoded
 from slipway.facts import mongodb_data
+from slipway.facts.earlier import Earlier
 from slipway.facts.mongodb import MongodbData
 from slipway.ops.templates import render
 from slipway.tasks.adoption_facts import mongodb_content
@@ -146,6 +150,20 @@ def test_a_running_mongod_is_asked_where_it_answers(settings_with, sockets, text
         earlier["file /etc/mongod.conf"] = text
     settings = settings_with(mongodb_bind="10.0.0.9", mongodb_port=27020)
     assert mongod.place(earlier, settings) == where
+
+
+def test_a_program_is_found_without_pgrep(tmp_path):
+    (tmp_path / "slipway-found").symlink_to(shutil.which("sleep"))
+    command = Earlier().command(("admin",), ("admin",), (SERVICE,), ("/var/www/x",), 27017)
+    # Who is not root on the host itself can't read the namespaces of its first process.
+    functions = command[: command.index("sockets()")].replace("/proc/1/", "/proc/self/")
+    with subprocess.Popen([tmp_path / "slipway-found", "60"]) as program:
+        try:
+            script = f"{functions}\npgrep() {{ :; }}; systemctl() {{ echo 0; }}; process slipway-found"
+            shown = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False).stdout
+        finally:
+            program.kill()
+    assert f"exe={Path(shutil.which('sleep')).resolve()}\n" in shown
 
 
 def test_a_mongod_that_runs_and_does_not_answer_is_named(settings_with):

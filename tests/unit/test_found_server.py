@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -47,20 +45,6 @@ def test_the_question_is_a_shell_script_whose_answer_is_read_by_sections():
     assert subprocess.run(["sh", "-n"], input=command, text=True, check=False).returncode == 0
     lines = ["", "=== mongod", "exe=/usr/bin/mongod", "", "=== file /etc/mongod.conf", "net:", "  port: 1"]
     assert fact.process(lines) == {"mongod": "exe=/usr/bin/mongod", "file /etc/mongod.conf": "net:\n  port: 1"}
-
-
-def test_a_program_is_found_without_pgrep(tmp_path):
-    (tmp_path / "slipway-found").symlink_to(shutil.which("sleep"))
-    command = Earlier().command(("admin",), ("admin",), (SERVICE,), ("/var/www/x",), 27017)
-    # Who is not root on the host itself can't read the namespaces of its first process.
-    functions = command[: command.index("sockets()")].replace("/proc/1/", "/proc/self/")
-    with subprocess.Popen([tmp_path / "slipway-found", "60"]) as program:
-        try:
-            script = f"{functions}\npgrep() {{ :; }}; systemctl() {{ echo 0; }}; process slipway-found"
-            shown = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False).stdout
-        finally:
-            program.kill()
-    assert f"exe={Path(shutil.which('sleep')).resolve()}\n" in shown
 
 
 # --- apt -------------------------------------------------------------------------------------------------------------
@@ -260,6 +244,12 @@ def test_what_the_previous_backend_is_given_and_the_next_one_would_lack_is_named
     assert "rzp" not in "".join(lines)
     given = settings_with(backend_environment={"DB_NAME": "x", "RAZORPAY_KEY": "y"})
     assert [*backend.obstacles(found, given)] == []
+
+
+def test_a_unit_of_the_previous_backend_in_another_folder_is_named(settings_with):
+    text = UNIT.replace("/etc", "/lib").format(settings_with().backend_app)
+    first, *_ = backend.obstacles({f"unit {SERVICE}": text}, settings_with())
+    assert (first.name, first.found, first.may_go) == (f"unit {SERVICE}", "it in /lib/systemd/system", False)
 
 
 def test_what_the_previous_backend_writes_beside_its_code_is_named(settings_with):
