@@ -295,6 +295,14 @@ def test_a_mongodb_with_another_data_folder_keeps_its_data_and_replica_set(bare:
 
 
 @pytest.mark.thorough
+def test_a_mongodb_at_a_private_address_alone_keeps_its_data(bare: LabHost) -> None:
+    make(bare, "mongodb_private_address")
+    address = bare.record.address
+    assert_adopted(bare, "--data", f"mongodb_bind={address}", "--data", "mongodb_database=test_database")
+    assert bare.ssh(mongosh(COUNT.format("test_database"), address=address)) == "2"
+
+
+@pytest.mark.thorough
 def test_a_mongodb_with_options_of_its_own_keeps_its_data_and_its_socket(bare: LabHost) -> None:
     make(bare, "mongodb_options")
     options = {"storage.directoryPerDB": True, "operationProfiling.mode": "slowOp"}
