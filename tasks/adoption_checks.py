@@ -29,7 +29,7 @@ from slipway.facts.ssh import Sshd
 from slipway.ops.templates import render
 from slipway.settings.model import Settings
 from slipway.tasks import nginx
-from slipway.tasks.adoption_facts import earlier, mongodb_data
+from slipway.tasks.adoption_facts import earlier, mongodb_content
 from slipway.tasks.firewall import InputRules, UfwInForce, rules_of_peers
 from slipway.tasks.kernel import parameters
 
@@ -56,7 +56,7 @@ def _obstacles(settings: Settings, machine: dict[str, str], components: Collecti
         yield from _firewall(found, settings)
     if "fail2ban" in components:
         yield from network.bans(found, settings)
-    data = mongodb_data(settings, found) if "mongodb" in components else {}
+    data = mongodb_content(settings, found) if "mongodb" in components else {}
     if "mongodb" in components:
         yield from _mongodb(found, data, settings)
     yield from jobs.obstacles(found, settings, data.get("state") == "open")
@@ -122,6 +122,9 @@ def _nginx(found: dict[str, str], settings: Settings) -> Iterator[Obstacle]:
         yield Obstacle("Nginx", found_now, need, may_go=False)
     else:
         yield from _foreign_holders(found)
+    if process.get("unpackaged"):
+        need = "the system's own package: move it and its unit away, apt-get install nginx"
+        yield Obstacle(process["unpackaged"], "a program of no package, which apt would replace", need, may_go=False)
     if process.get("nginx") == "installed" and process.get("nginx-common") != "installed":
         need = "the system's own, which Slipway's modules are built for (apt-get remove nginx)"
         yield Obstacle("package nginx", "a package of another repository", need, may_go=False)

@@ -7,9 +7,11 @@ from typing import Any
 from pyinfra import host
 
 from slipway.adoption import backend, mongod
+from slipway.engine.uploads import Encoded
 from slipway.facts.earlier import Earlier
 from slipway.facts.files import FileState
 from slipway.facts.mongodb import MongodbData
+from slipway.secrets.store import MONGODB_ADMIN
 from slipway.settings.model import Settings
 
 # The last file of a first apply: with the component auditing, and without it.
@@ -33,13 +35,28 @@ def earlier(settings: Settings) -> dict[str, str]:
 
 
 def mongodb_data(settings: Settings, found: dict[str, str]) -> dict[str, Any]:
-    """facts.MongodbData of a running MongoDB that Slipway did not set up, `{}` if there is none."""
-    process = mongod.process(found)
-    if not process.get("exe"):
+    """facts.MongodbData of a running MongoDB that Slipway did not set up, `{}` if there is none. One that requires a
+    password tells little: mongodb_content."""
+    if not mongod.process(found).get("exe"):
         return {}
-    file = mongod.parsed(found.get(f"file {mongod.CONFIG}", "")) or {}
-    port = mongod.port_of(process.get("command", ""), file)
-    data: dict[str, Any] = host.get_fact(
-        MongodbData, address="127.0.0.1", port=port, seconds=settings.limits.mongodb_answer
-    )
+    data: dict[str, Any] = host.get_fact(MongodbData, **_place(settings, found))
     return data
+
+
+def mongodb_content(settings: Settings, found: dict[str, str]) -> dict[str, Any]:
+    """The same after the login of its administrator, by the password that is given or that an interrupted apply has
+    written."""
+    data = mongodb_data(settings, found)
+    is_theirs = f"file {mongod.CONFIG}" in found
+    if data.get("state") != "closed" or not is_theirs or not mongod.has_password(found, settings):
+        return data
+    # Standard input is in no command line, log or cache.
+    given = Encoded(settings.secrets.get(MONGODB_ADMIN, "").encode())
+    login = {"user": settings.mongodb_admin_user, "file": mongod.password_file(settings)}
+    content: dict[str, Any] = host.get_fact(MongodbData, **_place(settings, found), **login, _stdin=given)
+    return content
+
+
+def _place(settings: Settings, found: dict[str, str]) -> dict[str, Any]:
+    address, port = mongod.place(found, settings)
+    return {"address": address, "port": port, "seconds": settings.limits.mongodb_answer}

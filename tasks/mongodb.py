@@ -306,7 +306,8 @@ printf %s {b64encode(config.encode()).decode()} | base64 -d > $private/new || ex
 {checked(CHECK.replace("{}", "$private/new"), **{"$private/new": CONFIG})}
 {backup([CONFIG, LIMITS], UNIT)} || exit 1
 # Nobody writes from here on: the server ends locked.
-{ask} 127.0.0.1 {settings.mongodb_port} {seconds} lock > $private/before && systemctl stop mongod || exit 1
+{ask} {settings.mongodb_local} {settings.mongodb_port} {seconds} lock > $private/before || exit 1
+systemctl stop mongod || exit 1
 {alone_now} --bind_ip $private/mongod.sock --fork --logpath $private/log > $private/said 2>&1 || {{
   cat $private/said >&2; exit 1; }}
 {ask} $private/mongod.sock 0 {seconds} hash > $private/after

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
 
 from slipway.adoption import Obstacle, setting
 from slipway.settings.environment import environment_of
 from slipway.settings.model import Settings
 
+UNITS = "/etc/systemd/system"
 APP = re.compile(r"(?<![\w./-])([A-Za-z_][\w.]*:[A-Za-z_]\w*)(?=\s|$|\(\))")
 ASSIGNED = re.compile(r"(?:\"([A-Za-z_]\w*)=[^\"]*\"|'([A-Za-z_]\w*)=[^']*'|([A-Za-z_]\w*)=\S*)")
 # Variables of every process, of the interpreter and of the application server.
@@ -32,6 +34,10 @@ def unit_names(site: Settings) -> list[str]:
 def obstacles(earlier: Mapping[str, str], site: Settings) -> Iterator[Obstacle]:
     unit = f"{site.backend_unit}.service"
     text = earlier.get(f"unit {unit}", "")
+    file = text.partition("\n")[0].removeprefix("path=")
+    if file and not file.startswith(f"{UNITS}/"):
+        need = f"it in {UNITS}, which Slipway backs up: mv {file} {UNITS}/ && systemctl daemon-reload"
+        yield Obstacle(f"unit {unit}", f"it in {PurePosixPath(file).parent}", need, may_go=False)
     dropins = [name for name in earlier if name.startswith(f"file /etc/systemd/system/{unit}.d/")]
     for name in dropins:
         file = name.removeprefix("file ")

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from slipway.adoption import Obstacle, own_services, setting
+from slipway.adoption.network import listeners
 from slipway.secrets.store import MONGODB_ADMIN, MONGODB_BACKEND
 from slipway.settings.model import Settings
 from slipway.settings.mongodb import MONGODB_OWN
@@ -31,6 +32,8 @@ SAME = {
     "replication.enableMajorityReadConcern": (True,),
 }
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+# Addresses, as mongod.conf and ss(8) have them, by which it answers at 127.0.0.1.
+LOCAL = {"localhost", "127.0.0.1", "0.0.0.0", "*"}  # noqa: S104
 
 
 def flat(options: Mapping[str, Any], above: str = "") -> dict[str, Any]:
@@ -59,10 +62,19 @@ def process(earlier: Mapping[str, str]) -> dict[str, str]:
     return dict(line.split("=", 1) for line in earlier.get("mongod", "").splitlines() if "=" in line)
 
 
-def port_of(command: str, options: Mapping[str, Any]) -> int:
-    """The port that a mongod listens on, by its command line and its configuration file."""
-    given = re.search(r"--port[= ](\d+)", command)
-    return int(given[1] if given else options.get("net.port", 27017))
+def place(earlier: Mapping[str, str], settings: Settings) -> tuple[str, int]:
+    """The address and the port at which a running mongod answers: by its sockets, or else by its options."""
+    running = process(earlier)
+    text = earlier.get(f"file {CONFIG}")
+    ours: dict[str, Any] = {"net.port": settings.mongodb_port, "net.bindIp": settings.mongodb_local}
+    options = ours if text is None else parsed(text) or {}
+    given = re.search(r"--port[= ](\d+)", running.get("command", ""))
+    port = int(given[1] if given else options.get("net.port", 27017))
+    mine = [one for one in listeners(earlier) if (one.program, one.unit) == ("mongod", running.get("unit", ""))]
+    mine = [one for one in mine if one.port == port] or mine
+    addresses = [one.address for one in mine] or re.split(r"[,;\s]+", str(options.get("net.bindIp", "127.0.0.1")))
+    address = "127.0.0.1" if LOCAL & {*addresses} else addresses[0].strip("[]")
+    return address, mine[0].port if mine else port
 
 
 def obstacles(earlier: Mapping[str, str], data: Mapping[str, Any], settings: Settings) -> Iterator[Obstacle]:
@@ -84,6 +96,10 @@ def obstacles(earlier: Mapping[str, str], data: Mapping[str, Any], settings: Set
         yield from command_obstacles(command)
     yield from version_obstacles(data.get("version") or running.get("version", ""), settings)
     state = data.get("state", "away")
+    # In Slipway's own configuration it is what an interrupted apply has made of it.
+    is_theirs = state == "open" or text is not None
+    if is_theirs:
+        yield from members_obstacles(data)
     if state == "open":
         options = _behind(flat(data["options"]), running, settings)
         yield from options_obstacles(options, settings, str(options.get("config", CONFIG)))
@@ -95,18 +111,24 @@ def obstacles(earlier: Mapping[str, str], data: Mapping[str, Any], settings: Set
         yield Obstacle(CONFIG, "a file that is not YAML", "the options as YAML, as MongoDB has them since 2.6", False)
     else:
         yield from options_obstacles(_behind(in_file, running, settings), settings)
-    # An interrupted apply may have enabled authentication, with a password of Slipway's.
-    has_password = (
-        MONGODB_ADMIN in settings.secrets or _password_file(settings) in earlier.get("credentials", "").split()
-    )
-    if state == "closed" and not has_password:
+    if state == "closed" and not has_password(earlier, settings):
         found = "a MongoDB that requires a password, to list its users and databases too"
         yield Obstacle("MongoDB's users", found, f"{MONGODB_ADMIN} in secrets_file, of {settings.mongodb_admin_user}")
+    elif state == "closed" and is_theirs and data.get("login") != "accepted":
+        found = f"{data.get('login')!r} for the login of {settings.mongodb_admin_user} by {MONGODB_ADMIN}"
+        need = "the password of mongodb_admin_user, a user with the role root who logs in by SCRAM-SHA-256"
+        yield Obstacle("MongoDB's users", found, need)
+    elif state == "closed" and is_theirs:
+        yield from data_obstacles(data, earlier.get("credentials", "").split(), settings)
     elif "requireTLS" in ((in_file or {}).get("net.tls.mode"), (in_file or {}).get("net.ssl.mode")):
         found = "a MongoDB that answers only by TLS, also about its data"
         yield Obstacle("mongod", found, f"net.tls.mode: preferTLS in {CONFIG}, and systemctl restart mongod", False)
     elif state not in ("closed", "away"):
         yield Obstacle("mongod", f"the error {state!r}", "a server that answers", may_go=False)
+    elif state == "away" and data:
+        address, port = place(earlier, settings)
+        need = "one that answers, or none: systemctl status mongod"
+        yield Obstacle("mongod", f"it running, and no answer at {address}, port {port}", need, may_go=False)
 
 
 def _behind(options: dict[str, Any], running: Mapping[str, str], settings: Settings) -> dict[str, Any]:
@@ -193,8 +215,8 @@ def command_obstacles(command: str) -> Iterator[Obstacle]:
 
 
 def data_obstacles(data: Mapping[str, Any], written: Sequence[str], settings: Settings) -> Iterator[Obstacle]:
-    """Databases, members and users (facts.MongodbData) that Slipway would not use. `written` are the password files of
-    users that an interrupted apply has created."""
+    """Databases and users (facts.MongodbData) that Slipway would not use. `written` are the password files of those
+    that an interrupted apply has created."""
     documents: dict[str, int] = data.get("documents", {})
     filled = {name for name, number in documents.items() if number}
     sites = {site.mongodb_database: site for site in settings.all_sites}
@@ -207,23 +229,35 @@ def data_obstacles(data: Mapping[str, Any], written: Sequence[str], settings: Se
                     f"{documents[other]} documents in it and none in {database}",
                     setting("mongodb_database", other),
                 )
-    members = data.get("members", [])
-    if len(members) > 1:
-        found = f"the members {', '.join(members)}"
-        yield Obstacle(f"replica set {data.get('set')}", found, "one member: Slipway supports no others", may_go=False)
-    taken = {*data.get("users", [])}
-    users = [("mongodb_admin_user", settings.mongodb_admin_user, _password_file(settings))]
+    taken, is_closed = {*data.get("users", [])}, data["state"] == "closed"
+    # Of a closed one the administrator has just logged in.
+    users = [] if is_closed else [("mongodb_admin_user", settings.mongodb_admin_user, "admin", password_file(settings))]
     for site in settings.all_sites:
         file = f"{site.credentials_folder}/{MONGODB_BACKEND}"
-        users.append(("mongodb_backend_user", site.mongodb_backend_user, file))
-    for name, user, file in users:
-        if user in taken and file not in written:
+        users.append(("mongodb_backend_user", site.mongodb_backend_user, site.mongodb_database, file))
+    for name, user, database, file in users:
+        # Without access control nobody logs in as the user in the site's own database.
+        is_taken = user in taken or (is_closed and f"{user}@{database}" in taken)
+        if is_taken and file not in written:
             found = f"an existing user {user}, whose password would change"
             yield Obstacle(f"MongoDB's user {user}", found, f"another name in {name}")
 
 
-def _password_file(settings: Settings) -> str:
+def members_obstacles(data: Mapping[str, Any]) -> Iterator[Obstacle]:
+    members = data.get("members", [])
+    if len(members) > 1:
+        found = f"the members {', '.join(members)}"
+        yield Obstacle(f"replica set {data.get('set')}", found, "one member: Slipway supports no others", may_go=False)
+
+
+def password_file(settings: Settings) -> str:
     return f"{settings.credentials_folder}/{MONGODB_ADMIN}"
+
+
+def has_password(earlier: Mapping[str, str], settings: Settings) -> bool:
+    """Whether the administrator's password is given, or is on the host: an interrupted apply may have enabled
+    authentication, with one of Slipway's."""
+    return MONGODB_ADMIN in settings.secrets or password_file(settings) in earlier.get("credentials", "").split()
 
 
 def version_obstacles(version: str, settings: Settings) -> Iterator[Obstacle]:

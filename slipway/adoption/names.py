@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from slipway.adoption import Obstacle, setting
+from slipway.adoption.nginx_config import MAIN
 from slipway.settings.model import Settings
 
 NO_LOGIN = {"/usr/sbin/nologin", "/sbin/nologin", "/bin/false", "/usr/bin/false"}
@@ -30,7 +31,8 @@ def obstacles(earlier: Mapping[str, str], settings: Settings, is_container: bool
     for path in earlier.get("immutable", "").split():
         yield Obstacle(path, "it immutable", f"chattr -i {path}", may_go=False)
     for path in earlier.get("links", "").split():
-        if path in ("/etc/nginx", "/etc/ssh"):
+        # A file is replaced, and what its link leads to stays. Into a folder Slipway would write.
+        if path == "/etc/ssh" or (path.startswith("/etc/nginx") and path != MAIN):
             yield Obstacle(path, "a link", "a folder, or a mount point (mount --bind)", may_go=False)
     for path in earlier.get("taken", "").split():
         yield Obstacle(

@@ -30,6 +30,7 @@ MAX_OBSERVED = 40
 LOGS = "/var/log/nginx/"
 LOG_DIRECTIVES = ("access_log", "error_log")
 WRITTEN = re.compile(r"(proxy|fastcgi|uwsgi|scgi)_(cache|temp)_path|client_body_temp_path|(access|error)_log")
+STORED = re.compile(r"dav_methods|(proxy|fastcgi|uwsgi|scgi)_store")
 DEFINES = ("map", "geo", "split_clients")
 # Everybody has it from Nginx's documentation: its values differ only in whether connections are kept alive.
 # https://nginx.org/en/docs/http/websocket.html
@@ -40,7 +41,7 @@ JIT = re.compile(r"\w*lua\w*|perl\w*|js_\w+")
 @dataclass(frozen=True)
 class Found:
     """facts.NginxInForce: the present configuration, why it is invalid ("" if it is valid), which of its files are the
-    package's, unmodified, and the targets of its links."""
+    package's, unmodified, and the targets of its links: of its files, and of its paths that lead to a home or /tmp."""
 
     tree: Tree
     error: str = ""
@@ -145,8 +146,11 @@ def needs_of(found: Found, settings: Settings) -> Needs:
         for one in all_of(found.tree.directives(file))
     ]
     words = [word.rpartition("unix:")[2] for one in directives for word in one.arguments]
+    paths = {word.partition("$")[0].rstrip("/") for word in words} | {*found.tree.files} - gone
+    words += [real for path, real in found.links.items() if {path, str(PurePosixPath(path).parent)} & paths]
+    stored = {folder for file, folder in _stored(found.tree.top) if file not in gone and not found.is_ours(file)}
     return Needs(
-        write=tuple(sorted({folder for one in directives for folder in _written(one)})),
+        write=tuple(sorted({folder for one in directives for folder in _written(one)} | stored)),
         home=any(word.startswith(("/home/", "/root/", "/run/user/")) for word in words),
         tmp=any(word.startswith(("/tmp/", "/var/tmp/")) for word in words),  # noqa: S108
         jit=any(JIT.fullmatch(one.name) or (one.name == "load_module" and JIT.search(str(one))) for one in directives),
@@ -156,10 +160,25 @@ def needs_of(found: Found, settings: Settings) -> Needs:
 def _written(one: Directive) -> Iterator[str]:
     """The folder that a directive makes Nginx write to, if Slipway's sandbox denies it."""
     path = one.arguments[0].partition("$")[0] if one.arguments else ""
-    if not WRITTEN.fullmatch(one.name) or not path.startswith("/"):
-        return
-    folder = str(PurePosixPath(path).parent) if one.name in LOG_DIRECTIVES and not path.endswith("/") else path
-    if not f"{folder}/".startswith((LOGS, "/var/lib/nginx/", "/run/", "/dev/")):
+    if WRITTEN.fullmatch(one.name) and path.startswith("/"):
+        is_file = one.name in LOG_DIRECTIVES and not path.endswith("/")
+        yield from _denied(str(PurePosixPath(path).parent) if is_file else path)
+
+
+def _stored(directives: Sequence[Directive], root: str = "") -> Iterator[tuple[str, str]]:
+    """The folders in which Nginx stores what visitors upload or what it fetches: those of its pages, if a directive
+    names no other. With the files that say so."""
+    root = next((one.arguments[0] for one in directives if one.name in ("root", "alias") and one.arguments), root)
+    for one in directives:
+        if STORED.fullmatch(one.name) and one.arguments[:1] != ("off",):
+            path = next((word for word in one.arguments if word.startswith("/")), root).partition("$")[0]
+            yield from ((one.file, folder) for folder in _denied(path))
+        yield from _stored(one.block or (), root)
+
+
+def _denied(folder: str) -> Iterator[str]:
+    """A folder, if Slipway's sandbox lets Nginx not write there."""
+    if folder.startswith("/") and not f"{folder}/".startswith((LOGS, "/var/lib/nginx/", "/run/", "/dev/")):
         yield folder.rstrip("/")
 
 

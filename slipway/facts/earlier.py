@@ -9,11 +9,13 @@ from slipway.adoption import OURS
 from slipway.facts.base import Fact
 
 SECTION = re.compile(r"=== (\S.*)")
+# Nginx's folders in which Slipway writes and removes files.
+NGINX_FOLDERS = "/etc/nginx/sites-available /etc/nginx/sites-enabled /etc/nginx/conf.d /etc/nginx/snippets"
 # Paths that Slipway changes.
 FIXED = (
-    "/etc/nginx /etc/nginx/nginx.conf /etc/mongod.conf /etc/ssh /etc/ssh/sshd_config /etc/systemd/system /etc/ufw"
-    " /etc/hosts /etc/passwd /etc/shadow /etc/group /etc/gshadow /etc/sudoers.d /etc/apt /etc/apt/sources.list.d"
-    " /etc/default/ufw"
+    f"/etc/nginx {NGINX_FOLDERS} /etc/nginx/nginx.conf /etc/mongod.conf /etc/ssh /etc/ssh/sshd_config"
+    " /etc/systemd/system /etc/ufw /etc/hosts /etc/passwd /etc/shadow /etc/group /etc/gshadow /etc/sudoers.d /etc/apt"
+    " /etc/apt/sources.list.d /etc/default/ufw"
 )
 CLIENTS = (
     "/snap/bin/certbot /usr/local/bin/certbot /opt/certbot /root/.acme.sh/*.* /home/*/.acme.sh/*.*"
@@ -92,9 +94,11 @@ s() {{ printf '\\n=== %s\\n' "$1"; }}
 f() {{ for file do [ ! -f "$file" ] || {{ s "file $file"; cat "$file"; }}; done; }}
 unit_of() {{ sed -nE 's,.*/([^/]*([.]service|-by-hand[.]scope)).*,\\1,p' /proc/$1/cgroup | head -n 1; }}
 process() {{
-  for pid in $(pgrep -x "$1"); do
-    # Skip processes of containers.
-    [ $(readlink /proc/$pid/ns/pid) = $(readlink /proc/1/ns/pid) ] || continue
+  # By the first process of its unit, or else by the oldest one. A minimal image has no pgrep.
+  for pid in $(systemctl show --property=MainPID --value "$1.service") \
+    $(grep -lxs "$1" /proc/[0-9]*/comm | cut -d/ -f3 | sort -n); do
+    # Skip processes of containers, and a wrapper of the program.
+    [ "$(cat /proc/$pid/comm)" = "$1" ] && [ $(readlink /proc/$pid/ns/pid) = $(readlink /proc/1/ns/pid) ] || continue
     echo "exe=$(readlink /proc/$pid/exe | sed 's/ (deleted)$//')"; echo "unit=$(unit_of $pid)"
     echo "user=$(stat -c %U /proc/$pid)"; echo "command=$(tr '\\0' ' ' < /proc/$pid/cmdline)"; break
   done
@@ -143,6 +147,7 @@ data=$(awk '$1 == "dbPath:" {{print $2}}' /etc/mongod.conf | tr -d \\'\\" | head
 [ -z "$data" ] || echo "data=$(readlink -m "$data")"
 ! [ -x /usr/bin/mongod ] || /usr/bin/mongod --version | sed -n 's/^db version v/version=/p'
 s nginx; process nginx; dpkg-query -W -f '${{Package}}=${{db:Status-Status}}\n' nginx nginx-common
+[ ! -e /usr/sbin/nginx ] || dpkg -S /usr/sbin/nginx > /dev/null || echo unpackaged=/usr/sbin/nginx
 f /etc/letsencrypt/cli.ini /etc/letsencrypt/renewal/*.conf
 s lineages; for folder in /etc/letsencrypt/live/*/; do echo "lineage $folder"; cat "$folder/cert.pem"; done
 s used; grep -rIohE --exclude-dir=letsencrypt --exclude-dir=nginx '/etc/letsencrypt/live/[^/ "]+' /etc | sort -u
@@ -186,7 +191,8 @@ for root in {_quoted(roots)}; do
     $given ${{folder:+"${{folder#!}}/.env"}} | sort -u
 done
 for unit in {_quoted(units)}; do
-  s "unit $unit"; for file in /etc/systemd/system/$unit /lib/systemd/system/$unit; do
+  s "unit $unit"
+  for file in /etc/systemd/system/$unit /lib/systemd/system/$unit $(systemctl show -p FragmentPath --value $unit); do
     if [ -e $file ] && ! grep -q '{OURS}' $file; then echo "path=$file"; cat $file; break; fi
   done
   f /etc/systemd/system/$unit.d/*.conf
@@ -196,6 +202,7 @@ s passwords; awk -F: '$2 ~ /^[$]/ {{print $1}}' /etc/shadow | while read -r user
 done
 s immutable; lsattr -d {FIXED} {variables} | grep '^....i' | cut -d' ' -f2
 s links; for path in {FIXED}; do [ ! -L $path ] || echo $path; done
+find {NGINX_FOLDERS} -mindepth 1 -type l -xtype d
 s packages; dpkg-query -W -f '${{db:Status-Status}} ${{Package}}\\n' {FIREWALLS} | sed -n 's/^installed //p'
 f /etc/sysctl.conf
 for file in /etc/sysctl.d/*.conf; do

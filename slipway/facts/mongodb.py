@@ -45,14 +45,18 @@ class MongodbUsers(Fact[dict[str, str]]):
 
 
 class MongodbData(Fact[dict[str, Any]]):
-    """What mongodb_data.py finds in the server at a port of the host; `{}` if the host has no Python."""
+    """What mongodb_data.py finds in the server at a port of the host, after a login as `user` if it requires one; `{}`
+    if the host has no Python. Its password is that in `file`, or on standard input: `_stdin=Encoded(PASSWORD)`."""
 
     @staticmethod
     def default() -> dict[str, Any]:
         return {}
 
-    def command(self, address: str, port: int, seconds: int = SHIPPED.mongodb_answer) -> str:
-        return f"{program(mongodb_data, address, port, seconds, 'look')} 2>/dev/null || true"
+    def command(
+        self, address: str, port: int, seconds: int = SHIPPED.mongodb_answer, user: str = "", file: str = ""
+    ) -> str:
+        login = [user, file] if user else []
+        return f"{program(mongodb_data, address, port, seconds, 'look', *login)} 2>/dev/null || true"
 
     def process(self, output: list[str]) -> dict[str, Any]:
         found: dict[str, Any] = ast.literal_eval(output[0]) if output else {}

@@ -17,6 +17,15 @@ dpkg-query -W -f '${Conffiles}\\n' nginx nginx-common 2> /dev/null | while read 
   case $file in /etc/nginx/*) [ "$(md5sum < "$file")" != "$sum  -" ] || echo "stock=$file" ;; esac
 done"""
 
+# Which of the configuration's paths, and of the first links in its folders, lead to places that a sandbox hides.
+BEHIND = """\
+printf '%s' "$dump" | grep -oE '/[^][:space:];{}"$'"'"']+' | sort -u | while read -r path; do
+  [ -e "$path" ] && { echo "${path%/}"; [ ! -d "$path" ] || find "${path%/}/" -maxdepth 1 -type l | head -n 100; }
+done | while read -r path; do
+  real=$(readlink -f "$path")
+  case $real in "$path") ;; /home/* | /root/* | /run/user/* | /tmp/* | /var/tmp/*) echo "link=$path=$real" ;; esac
+done"""
+
 
 class NginxInForce(Fact[Found | None]):
     """Nginx's configuration if some of it is not Slipway's, otherwise None."""
@@ -30,8 +39,11 @@ class NginxInForce(Fact[Found | None]):
 cd /etc/nginx 2> /dev/null && [ -x /usr/sbin/nginx ] || exit 0
 [ -n "$(grep -L '{OURS}' nginx.conf sites-enabled/* conf.d/*.conf 2> /dev/null)" ] || exit 0
 {STOCK}
-for link in sites-enabled/*; do [ ! -L $link ] || echo "link=/etc/nginx/$link=$(readlink -f $link)"; done
-/usr/sbin/nginx -T -q 2>&1 || true"""
+for link in sites-enabled/* conf.d/*; do [ ! -L $link ] || echo "link=/etc/nginx/$link=$(readlink -f $link)"; done
+dump=$(/usr/sbin/nginx -T -q 2>&1)
+{BEHIND}
+printf '%s\\n' "$dump"
+"""
 
     def process(self, output: list[str]) -> Found | None:
         if not output:
@@ -52,7 +64,8 @@ class NginxFuture(Fact[tuple[Tree, str]]):
     invalid, "" if it is valid or can't be tested.
 
     `nginx -T` runs in a mount namespace with a copy of /etc/nginx in memory, and none of the logs, which it would
-    create: its output has the real paths, and no file of the host is written.
+    create: its output has the real paths, and no file of the host is written. A folder that is a link may lead out of
+    the copy: nothing is tested then.
     """
 
     @staticmethod
@@ -61,13 +74,19 @@ class NginxFuture(Fact[tuple[Tree, str]]):
 
     def command(self, files: Mapping[str, str], links: Mapping[str, str], removed: tuple[str, ...]) -> str:
         """`files` and `links` by their names below /etc/nginx, `removed` are absolute paths."""
-        steps = [f"rm -f {shlex.quote(file.removeprefix('/etc/nginx/'))}" for file in removed]
+        gone = [shlex.quote(file.removeprefix("/etc/nginx/")) for file in removed]
+        changed = " ".join([*gone, *files, *links])
+        steps = [f"rm -f {name}" for name in gone]
         for name, text in files.items():
             steps.append(f"mkdir -p $(dirname {name}); rm -f {name}; printf %s {shlex.quote(text)} > {name}")
         steps += [f"mkdir -p $(dirname {name}); ln -sfn {target} {name}" for name, target in links.items()]
         lines = "\n".join(steps)
         inner = f"""\
-mount -t tmpfs none /mnt && cp -a /etc/nginx/. /mnt && cd /mnt || exit 0
+# The folder itself is below the mount from then on, and stays the working directory.
+cd /etc/nginx && mount -t tmpfs none /etc/nginx && cp -a . /etc/nginx && cd /etc/nginx || exit 0
+for name in {changed}; do
+  folder=$(dirname "$name"); [ "$(realpath -m "$folder")" = "$(realpath -ms "$folder")" ] || exit 0
+done
 {lines}
 # Not installed yet: a module and certificates.
 ls modules-enabled/*brotli* > /dev/null 2>&1 || sed -i '/brotli_static/d' nginx.conf
@@ -77,7 +96,7 @@ for site in sites-available/*; do
     's,^ *ssl_certificate /etc/nginx/tls/.*,ssl_reject_handshake on;,; /^ *ssl_certificate_key .etc.nginx.tls/d' $site
 done
 folders=$(find /var/log/nginx -type d); mount -t tmpfs none /var/log/nginx && mkdir -p $folders
-mount --bind /mnt /etc/nginx && /usr/sbin/nginx -T -q 2>&1"""
+/usr/sbin/nginx -T -q 2>&1"""
         return f"unshare --mount sh -c {shlex.quote(inner)} 2> /dev/null || true"
 
     def process(self, output: list[str]) -> tuple[Tree, str]:

@@ -251,7 +251,7 @@ def _mongodb_program() -> str:
 
 
 MONGODB = r"""
-pid=$(pgrep -o -x mongod); config=/etc/mongod.conf
+pid=$(grep -lxs mongod /proc/[0-9]*/comm | cut -d/ -f3 | sort -n | head -n 1); config=/etc/mongod.conf
 if [ -n "$pid" ]; then
   echo "running=$pid"; echo "group=$(tail -n 1 /proc/$pid/cgroup)"
   given=$(tr '\0' '\n' < /proc/$pid/cmdline | sed -n -e '/^\(--config\|-f\)$/{n;p}' -e 's/^--config=//p' | head -n 1)

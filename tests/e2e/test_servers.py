@@ -55,6 +55,7 @@ REFUSED = {
     ],
 }
 REFUSED_WITH_PACKAGES = {
+    "unit_in_lib": ["unit codementee-backend.service: found it in /lib/systemd/system"],
     "environment_file": [
         *("codementee-backend.service: DB_NAME: found", "codementee-backend.service: STRIPE_KEY: found"),
         "/home/dev/shop/uploads/1.pdf: found a file that the backend seems to write, in a folder",
@@ -77,6 +78,15 @@ REFUSED_WITH_PACKAGES = {
         "database test_database: found 2 documents in it and none in codementee, need mongodb_database",
     ],
     "mongodb_password": ["MongoDB's users: found a MongoDB that requires a password"],
+    "mongodb_closed_members": [
+        "replica set rs0: found the members 127.0.0.1:27017, 127.0.0.1:27018",
+        "MongoDB's users: found a MongoDB that requires a password",
+    ],
+    "mongodb_private_address": [
+        "/etc/mongod.conf: net.bindIp: found",
+        "database test_database: found 2 documents in it and none in codementee",
+    ],
+    "mongodb_without_pgrep": ["database test_database: found 2 documents in it and none in codementee"],
     "docker_compose": [
         *("port 80: found 'docker-proxy' listening", "port 27017: found 'docker-proxy' listening"),
         "iptables -t nat -A DOCKER ! -i br-5f3c1a2b4d5e -p tcp -m tcp --dport 80 -j DNAT",
@@ -94,6 +104,7 @@ REFUSED_WITH_PACKAGES = {
         *("pm2-ubuntu.service: found it connected to MongoDB", "pm2-ubuntu.service: found it serving the site"),
         "/etc/nginx/sites-enabled/default:4: proxy_pass: found",
     ],
+    "nginx_compiled": ["/usr/sbin/nginx: found a program of no package"],
     "nginx_by_hand": ["Nginx: found it run by prompt.service"],
     "nginx_wildcard": [
         "/etc/nginx/sites-enabled/app.conf: server .servers.test: found the name .servers.test, which includes",
@@ -191,6 +202,14 @@ def test_a_server_is_refused_by_the_name_of_what_is_on_it(bare: LabHost, recipe:
 
 
 @pytest.mark.thorough
+def test_neither_a_plan_nor_an_apply_writes_behind_a_link_in_nginxs_folder(bare: LabHost) -> None:
+    make(bare, "nginx_linked_folders")
+    before = bare.ssh("sha256sum /srv/config/vhosts/*")
+    assert_refused(bare, ["/etc/nginx/sites-available: found a link"])
+    assert bare.ssh("sha256sum /srv/config/vhosts/*") == before
+
+
+@pytest.mark.thorough
 def test_another_series_of_mongodb_is_refused(bare: LabHost) -> None:
     make(bare, "mongodb_password")
     # The lab's repository has one series.
@@ -242,6 +261,24 @@ def test_other_sites_stay(bare: LabHost) -> None:
 
 
 @pytest.mark.thorough
+def test_a_site_with_its_files_on_a_volume_stays(bare: LabHost) -> None:
+    make(bare, "mnt_volume")
+    assert_adopted(bare)
+    bare.ssh("systemctl restart nginx")
+    assert bare.ssh(BLOG.format("blog.example", 443, "https")) == "blog"
+
+
+@pytest.mark.thorough
+def test_a_site_whose_files_are_in_a_home_behind_a_link_stays(bare: LabHost) -> None:
+    make(bare, "docroot_linked_home")
+    asked = "curl -s -m 5 --resolve blog.example:80:127.0.0.1 http://blog.example/media/1.txt"
+    assert bare.ssh(asked) == "picture"
+    assert_adopted(bare)
+    bare.ssh("systemctl restart nginx")
+    assert bare.ssh(asked) == "picture"
+
+
+@pytest.mark.thorough
 def test_a_hardened_cloud_image_is_provisioned(bare: LabHost) -> None:
     make(bare, "cloud_image")
     assert_adopted(bare)
@@ -255,6 +292,14 @@ def test_a_mongodb_with_another_data_folder_keeps_its_data_and_replica_set(bare:
     assert_adopted(bare, *(part for item in settings.items() for part in ("--data", "=".join(item))))
     assert bare.ssh(mongosh(f"{COUNT.format('test_database')}; print(rs.status().myState)")).split() == ["2", "1"]
     assert bare.ssh("ls -A /var/lib/mongodb") == ""
+
+
+@pytest.mark.thorough
+def test_a_mongodb_at_a_private_address_alone_keeps_its_data(bare: LabHost) -> None:
+    make(bare, "mongodb_private_address")
+    address = bare.record.address
+    assert_adopted(bare, "--data", f"mongodb_bind={address}", "--data", "mongodb_database=test_database")
+    assert bare.ssh(mongosh(COUNT.format("test_database"), address=address)) == "2"
 
 
 @pytest.mark.thorough
@@ -317,6 +362,23 @@ def test_a_mongodb_with_access_control_is_adopted_with_its_administrators_passwo
     monkeypatch.setitem(bare.env, "SLIPWAY_SECRET_MONGODB_ADMIN_PASSWORD", "a7f3-kept-0c6a5d9e")
     assert_adopted(bare)
     assert bare.ssh(mongosh(COUNT.format("codementee"))) == "2"
+
+
+@pytest.mark.thorough
+def test_a_mongodb_with_access_control_is_looked_into_by_its_administrators_password(
+    bare: LabHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(bare, "mongodb_closed_other_database")
+    for password, told in (
+        ("another one", "MongoDB's users: found 'refused' for the login of admin by MONGODB_ADMIN_PASSWORD"),
+        ("a7f3-kept-0c6a5d9e", "database shop_prod: found 2 documents in it and none in codementee"),
+    ):
+        monkeypatch.setitem(bare.env, "SLIPWAY_SECRET_MONGODB_ADMIN_PASSWORD", password)
+        assert_refused(bare, [told])
+        said = bare.slipway("plan", "lab", "-vv")
+        assert password not in said.stdout + said.stderr
+    assert_adopted(bare, "--data", "mongodb_database=shop_prod")
+    assert bare.ssh(mongosh(COUNT.format("shop_prod"))) == "2"
 
 
 @pytest.mark.thorough

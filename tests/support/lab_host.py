@@ -188,10 +188,10 @@ def bring_up(name: str, *arguments: str) -> LabHost:
     return host
 
 
-def mongosh(script: str, port: int = 27017) -> str:
+def mongosh(script: str, port: int = 27017, address: str = "127.0.0.1") -> str:
     """A command for the host that runs a script as MongoDB's administrator, whose password is in no command line."""
     login = f"""\
-fs = require("fs"); db = connect("mongodb://127.0.0.1:{port}/admin");
+fs = require("fs"); db = connect("mongodb://{address}:{port}/admin");
 db.auth("admin", fs.readFileSync("/etc/codementee/credentials/MONGODB_ADMIN_PASSWORD", "utf8"));
 """
     encoded = base64.b64encode(f"{login}{script}".encode()).decode()

@@ -85,6 +85,7 @@ def data(**changes):
         ({Earlier: {"mongod": MONGOD}, MongodbData: {}}, "python3"),
         ({Earlier: {"nginx": "exe=/opt/nginx/nginx"}}, "Nginx"),
         ({Earlier: {"nginx": "nginx=installed"}}, "package nginx"),
+        ({Earlier: {"nginx": "unpackaged=/usr/sbin/nginx"}}, "/usr/sbin/nginx"),
         ({Earlier: {"nginx": "exe=/usr/sbin/nginx\nunit="}}, "Nginx"),
         ({Earlier: {"nginx": "exe=/usr/sbin/nginx\nunit=nginx.service\ncommand=nginx -c /srv/n.conf"}}, "Nginx"),
         ({Earlier: {"listeners": "0.0.0.0:80 nginx "}}, "port 80"),

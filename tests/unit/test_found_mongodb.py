@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import shutil
+import subprocess
+from pathlib import Path
+
 import pytest
+from pyinfra.api.util import get_kwargs_str
 
 from slipway.adoption import mongod
+from slipway.engine.uploads import Encoded
+from slipway.facts import mongodb_data
+from slipway.facts.earlier import Earlier
+from slipway.facts.mongodb import MongodbData
 from slipway.ops.templates import render
+from slipway.tasks.adoption_facts import mongodb_content
 from slipway.tasks.mongodb import unit_values
+from support.described import described
 from support.obstacles import SERVICE, told
 
 STARTED = "command=/usr/bin/mongod --config /etc/mongod.conf"
@@ -114,6 +127,53 @@ def test_a_mongod_that_the_packages_unit_would_not_run_so_is_named(settings_with
     assert told(mongodb(settings_with(), earlier=earlier)) == [name]
 
 
+@pytest.mark.parametrize(
+    ("sockets", "text", "where"),
+    [
+        (["127.0.0.1:27017", "10.0.0.5:27017"], "", ("127.0.0.1", 27017)),
+        (["*:27017"], "", ("127.0.0.1", 27017)),
+        (["10.0.0.5:27017"], "net:\n  bindIp: 10.0.0.5\n", ("10.0.0.5", 27017)),
+        (["[::1]:27017"], "", ("::1", 27017)),
+        (["10.0.0.5:27018", "10.0.0.5:27019"], "net:\n  port: 27019\n", ("10.0.0.5", 27019)),
+        (["127.0.0.1:27018"], "", ("127.0.0.1", 27018)),
+        # Without ss(8).
+        ([], "net:\n  bindIp: 10.0.0.5,10.0.0.6\n  port: 27018\n", ("10.0.0.5", 27018)),
+        ([], "net:\n  bindIpAll: true\n", ("127.0.0.1", 27017)),
+        # Slipway's own file.
+        ([], None, ("10.0.0.9", 27020)),
+    ],
+)
+def test_a_running_mongod_is_asked_where_it_answers(settings_with, sockets, text, where):
+    earlier = {**RUNNING, "listeners": "10.0.0.7:27017 mongod other.service"}
+    earlier["listeners"] += "".join(f"\n{one} mongod mongod.service" for one in sockets)
+    if text is not None:
+        earlier["file /etc/mongod.conf"] = text
+    settings = settings_with(mongodb_bind="10.0.0.9", mongodb_port=27020)
+    assert mongod.place(earlier, settings) == where
+
+
+def test_a_program_is_found_without_pgrep(tmp_path):
+    (tmp_path / "slipway-found").symlink_to(shutil.which("sleep"))
+    command = Earlier().command(("admin",), ("admin",), (SERVICE,), ("/var/www/x",), 27017)
+    # Who is not root on the host itself can't read the namespaces of its first process.
+    functions = command[: command.index("sockets()")].replace("/proc/1/", "/proc/self/")
+    with subprocess.Popen([tmp_path / "slipway-found", "60"]) as program:
+        try:
+            script = f"{functions}\npgrep() {{ :; }}; systemctl() {{ echo 0; }}; process slipway-found"
+            shown = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False).stdout
+        finally:
+            program.kill()
+    assert f"exe={Path(shutil.which('sleep')).resolve()}\n" in shown
+
+
+def test_a_mongod_that_runs_and_does_not_answer_is_named(settings_with):
+    (one,) = mongodb(settings_with(), state="away")
+    assert str(one).startswith(
+        "mongod: found it running, and no answer at 127.0.0.1, port 27017, need one that answers"
+    )
+    assert not one.may_go
+
+
 def test_data_of_another_series_are_not_touched(settings_with):
     (one,) = mongodb(settings_with(), version="6.0.9")
     assert one.need.startswith('mongodb_version = "6.0"')
@@ -141,15 +201,109 @@ def test_members_users_and_clients_that_slipway_does_not_know_are_named(settings
     assert told(mongodb(settings_with(), earlier=clients)) == ["blog.service", "php"]
 
 
-def test_a_server_that_requires_a_password_is_adopted_with_its_administrators(settings_with, monkeypatch):
-    assert told(mongodb(settings_with(), state="closed")) == ["MongoDB's users"]
+CLOSED = {**RUNNING, "file /etc/mongod.conf": "security:\n  authorization: enabled\n"}
+
+
+@pytest.fixture
+def with_password(settings_with, monkeypatch):
     monkeypatch.setenv("SLIPWAY_SECRET_MONGODB_ADMIN_PASSWORD", "correct horse battery")
-    assert told(mongodb(settings_with(), state="closed")) == []
+    return settings_with()
+
+
+def closed(settings, login="accepted", **data):
+    return told(mongodb(settings, earlier=CLOSED, state="closed", login=login, **data))
+
+
+def test_a_server_that_requires_a_password_is_adopted_with_its_administrators(settings_with, monkeypatch):
+    assert closed(settings_with(), login="") == ["MongoDB's users"]
+    monkeypatch.setenv("SLIPWAY_SECRET_MONGODB_ADMIN_PASSWORD", "correct horse battery")
+    assert closed(settings_with(), users=["admin"], members=["a:27017"]) == []
+
+
+def test_a_password_that_mongodb_rejects_is_named_without_it(with_password):
+    (one,) = mongodb(with_password, earlier=CLOSED, state="closed", login="refused")
+    assert str(one).startswith(
+        "MongoDB's users: found 'refused' for the login of admin by MONGODB_ADMIN_PASSWORD, need"
+    )
+    assert "correct horse" not in str(one)
+
+
+def test_what_is_behind_a_password_is_named_as_without_one(with_password, settings_with):
+    assert closed(with_password, documents={"shop_prod": 2}) == ["database shop_prod"]
+    assert closed(with_password, users=["admin", "backend"]) == ["MongoDB's user backend"]
+    assert closed(with_password, users=["backend@codementee", "backend@blog"]) == ["MongoDB's user backend"]
+    # hello tells its members without a login.
+    assert closed(with_password, login="", members=["a:1", "b:1"], set="rs0") == ["replica set rs0", "MongoDB's users"]
+
+
+class Server:
+    """A fake MongoDB with access control, and a member that only its configuration names."""
+
+    def __init__(self, *where):
+        self.is_in = False
+
+    def logs_in(self, user, password):
+        self.is_in = (user, password) == ("admin", "right")
+        return self.is_in
+
+    def run(self, command, database="admin"):
+        name = next(iter(command))
+        if name == "hello":
+            return {"ok": 1, "setName": "rs0", "hosts": ["a:1"], "passives": ["b:1"]}
+        if not self.is_in:
+            return {"ok": 0, "code": 13, "errmsg": "requires authentication"}
+        databases = [{"name": "admin"}, {"name": "shop"}, {"name": "local"}]
+        users = [{"user": "admin", "db": "admin"}, {"user": "backend", "db": "shop"}]
+        config = {"members": [{"host": "a:1"}, {"host": "b:1"}, {"host": "hidden:1"}]}
+        answers = {"parsed": {}, "version": "7.0.1", "databases": databases, "objects": 2, "users": users}
+        return {"ok": 1, "config": config, **answers}
+
+
+@pytest.mark.parametrize(("given", "written"), [("right", ""), ("", "right"), ("new", "right")])
+def test_the_data_behind_a_password_are_looked_at_by_the_one_that_mongodb_accepts(
+    monkeypatch, tmp_path, given, written
+):
+    file = tmp_path / "password"
+    file.write_text(written)
+    file.chmod(0o600)
+    monkeypatch.setattr(mongodb_data, "Connection", Server)
+    monkeypatch.setattr("sys.stdin", io.StringIO("".join(Encoded(given.encode()))))
+    found = mongodb_data.look(("127.0.0.1", 1, 1), "admin", str(file))
+    assert (found["state"], found["login"], found["documents"]) == ("closed", "accepted", {"shop": 2})
+    assert found["members"] == ["a:1", "b:1", "hidden:1"]
+    assert found["users"] == ["admin", "backend@shop"]
+
+
+@pytest.mark.parametrize(("given", "login"), [("wrong", "refused"), ("", "")])
+def test_of_data_behind_a_password_only_the_members_are_known_without_it(monkeypatch, given, login):
+    monkeypatch.setattr(mongodb_data, "Connection", Server)
+    monkeypatch.setattr("sys.stdin", io.StringIO("".join(Encoded(given.encode()))))
+    found = mongodb_data.look(("127.0.0.1", 1, 1), "admin", "/nowhere")
+    assert found == {"state": "closed", "set": "rs0", "members": ["a:1", "b:1"], "login": login}
+
+
+def test_the_password_is_on_standard_input_and_in_no_text_about_the_question(with_password):
+    with described(with_password) as (_, host):
+        asked = []
+
+        def get_fact(fact, **arguments):
+            asked.append(arguments)
+            return {"state": "closed"}
+
+        host.get_fact = get_fact
+        mongodb_content(with_password, CLOSED)
+    first, second = asked
+    assert "_stdin" not in first
+    assert "".join(second["_stdin"]).strip() == base64.b64encode(b"correct horse battery").decode()
+    assert second["user"] == "admin"
+    about = get_kwargs_str(second) + MongodbData().command(**{k: v for k, v in second.items() if k != "_stdin"})
+    assert "correct horse" not in about
+    assert base64.b64encode(b"correct horse").decode()[:12] not in about
 
 
 def test_a_server_that_an_apply_has_closed_before_it_was_cut_off_is_adopted_further(settings_with):
     running = {"mongod": "exe=/usr/bin/mongod\nunit=mongod.service\nuser=mongodb\ncommand=/usr/bin/mongod"}
-    closed = {"state": "closed", "version": "7.0.1"}
+    closed = {"state": "closed", "version": "7.0.1", "members": ["mongodb.internal:1", "mongodb-2.internal:1"]}
     assert told(mongod.obstacles(running, closed, settings_with())) == ["MongoDB's users"]
     written = {**running, "credentials": "/etc/codementee/credentials/MONGODB_ADMIN_PASSWORD"}
     assert told(mongod.obstacles(written, closed, settings_with())) == []

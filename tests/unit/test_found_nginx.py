@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from slipway.adoption.nginx import (
@@ -19,7 +21,6 @@ from slipway.adoption.nginx import (
     taken_variables,
 )
 from slipway.adoption.nginx_config import Tree, megabytes, parse, seconds, socket_of
-from slipway.facts.nginx import NginxFuture, NginxInForce
 
 SITES = "/etc/nginx/sites-enabled"
 STOCK = "user www-data;\nevents {}\nhttp {\n include conf.d/*.conf;\n include /etc/nginx/sites-enabled/*;\n}\n"
@@ -101,22 +102,6 @@ def test_sizes_and_times_are_those_of_the_settings():
     assert [seconds(time) for time in ("90", "90s", "1m", "1h 30m", "500ms")] == [90, 90, 60, 5400, 0]
 
 
-def test_what_nginx_says_is_told_apart_from_its_configuration():
-    lines = [
-        "stock=/etc/nginx/sites-available/default",
-        "link=/etc/nginx/sites-enabled/x=/etc/nginx/sites-available/default",
-    ]
-    there = NginxInForce().process([*lines, "nginx: [warn] x", f"# configuration file {MAIN}:", STOCK])
-    assert there.is_stock("/etc/nginx/sites-enabled/x")
-    assert (there.error, [*there.tree.files]) == ("", [MAIN])
-    broken = NginxInForce().process(["nginx: [emerg] unknown directive in /etc/nginx/nginx.conf:3"])
-    assert broken.error == "unknown directive in /etc/nginx/nginx.conf:3"
-    logged = NginxFuture().process(["2026/11/29 13:16:01 [emerg] 4436#4436: unknown directive", "nginx: test failed"])
-    assert logged[1] == "unknown directive"
-    assert NginxInForce().process([]) is None
-    assert NginxFuture().process(["unshare: unshare failed: Operation not permitted"])[1] == ""
-
-
 # --- What stays and what goes ----------------------------------------------------------------------------------------
 
 
@@ -144,6 +129,33 @@ def test_what_other_sites_need_is_left_to_them(settings_with):
     assert needs_of(found(lua=server("content_by_lua_block { x }")), settings_with()).jit
     own = found(shop=server("root /home/shop;", names="codementee.io"), ours=OURS + server("root /home/x;"))
     assert not needs_of(own, settings_with()).home
+
+
+def test_what_nginx_stores_for_visitors_is_written_where_its_pages_are(settings_with):
+    blog = server(
+        "root /srv/blog; location /up/ { dav_methods PUT; } location /in/ { alias /srv/in/; dav_methods PUT DELETE; }",
+        "location /fetched/ { proxy_store /srv/fetched$uri; } location /not/ { root /srv/not; proxy_store off; }",
+    )
+    site = server("root /srv/site; dav_methods PUT;", names="codementee.io")
+    assert needs_of(found(blog=blog, site=site), settings_with()).write == ("/srv/blog", "/srv/fetched", "/srv/in")
+
+
+@pytest.mark.parametrize(
+    ("links", "home", "tmp"),
+    [
+        ({"/srv/media": "/home/deploy/media"}, True, False),
+        ({"/srv/media/in": "/tmp/in"}, False, True),
+        ({"/srv/sites/blog.example": "/root/blog"}, True, False),
+        ({f"{SITES}/blog": "/home/deploy/blog.conf"}, True, False),
+        ({"/srv/site": "/home/deploy/site", f"{SITES}/site": "/home/deploy/site.conf"}, False, False),
+        ({"/srv/media/in/deep": "/home/deploy/x"}, False, False),
+    ],
+)
+def test_a_path_that_leads_to_a_home_is_not_hidden(settings_with, links, home, tmp):
+    blog = server("root /srv/sites/$host; location /media/ { alias /srv/media/; }")
+    there = found(blog=blog, site=server("root /srv/site;", names="codementee.io"))
+    needs = needs_of(replace(there, links=links), settings_with())
+    assert (needs.home, needs.tmp) == (home, tmp)
 
 
 def test_the_ports_that_serve_the_site_now_are_known_by_what_nginx_leads_to(settings_with):

@@ -200,7 +200,9 @@ OWN = {"accounts": f"{ADMIN}\n{USER}", "groups": "admin:x:1000:\ncodementee-back
         ({"accounts": "mongodb:x:101:65534::/:/bin/false"}, "group mongodb"),
         ({"immutable": "/etc/nginx/nginx.conf"}, "/etc/nginx/nginx.conf"),
         ({"links": "/etc/nginx"}, "/etc/nginx"),
-        ({"links": "/etc/mongod.conf"}, None),
+        ({"links": "/etc/nginx/sites-available"}, "/etc/nginx/sites-available"),
+        ({"links": "/etc/nginx/conf.d/team"}, "/etc/nginx/conf.d/team"),
+        ({"links": "/etc/nginx/nginx.conf\n/etc/mongod.conf"}, None),
         ({"taken": "/etc/nginx/tls/codementee"}, "/etc/nginx/tls/codementee"),
         ({"swapfile": "4294967296"}, "/swapfile"),
         ({"swapfile": "1073741824"}, None),
@@ -242,6 +244,12 @@ def test_what_the_previous_backend_is_given_and_the_next_one_would_lack_is_named
     assert "rzp" not in "".join(lines)
     given = settings_with(backend_environment={"DB_NAME": "x", "RAZORPAY_KEY": "y"})
     assert [*backend.obstacles(found, given)] == []
+
+
+def test_a_unit_of_the_previous_backend_in_another_folder_is_named(settings_with):
+    text = UNIT.replace("/etc", "/lib").format(settings_with().backend_app)
+    first, *_ = backend.obstacles({f"unit {SERVICE}": text}, settings_with())
+    assert (first.name, first.found, first.may_go) == (f"unit {SERVICE}", "it in /lib/systemd/system", False)
 
 
 def test_what_the_previous_backend_writes_beside_its_code_is_named(settings_with):
