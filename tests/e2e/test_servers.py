@@ -121,6 +121,10 @@ REFUSED_WITH_PACKAGES = {
         *("mongod.service: --config: found /etc/mongodb/mongod.conf", "time zone: found America/New_York"),
         'port 1194/udp: found python3 listening publicly, which the firewall would block, need "1194/udp"',
     ],
+    "apt_later_files": [
+        *("apt: APT::Periodic::Unattended-Upgrade: found '0'", "apt: DPkg::Lock::Timeout: found '60'"),
+        "apt: Unattended-Upgrade::Origins-Pattern: found 'origin=Debian,codename=${distro_codename}-updates'",
+    ],
     "mongodb_shared": ["blog.service: found it connected to MongoDB", "/etc/cron.d/backup: "],
 }
 
