@@ -13,8 +13,12 @@ SECTION = re.compile(r"=== (\S.*)")
 FIXED = (
     "/etc/nginx /etc/nginx/nginx.conf /etc/mongod.conf /etc/ssh /etc/ssh/sshd_config /etc/systemd/system /etc/ufw"
     " /etc/hosts /etc/passwd /etc/shadow /etc/group /etc/gshadow /etc/sudoers.d /etc/apt /etc/apt/sources.list.d"
-    " /etc/default/ufw"
+    " /etc/default/ufw /etc/login.defs /etc/fstab /etc/timezone /etc/issue /etc/issue.net /etc/apt/apt.conf.d"
+    " /etc/sysctl.d /etc/modprobe.d /etc/security/limits.d /etc/profile.d /etc/fail2ban/jail.d /etc/letsencrypt/renewal"
+    " /etc/nginx/sites-available /etc/nginx/sites-enabled /etc/ufw/*.rules /etc/ssh/moduli"
 )
+# Server blocks, of which only those of the sites are changed (adoption.nginx).
+VHOSTS = "/etc/nginx/sites-available/* /etc/nginx/sites-enabled/* /etc/nginx/conf.d/*"
 CLIENTS = (
     "/snap/bin/certbot /usr/local/bin/certbot /opt/certbot /root/.acme.sh/*.* /home/*/.acme.sh/*.*"
     " /var/lib/dehydrated/certs/*"
@@ -192,7 +196,9 @@ done
 s passwords; awk -F: '$2 ~ /^[$]/ {{print $1}}' /etc/shadow | while read -r user; do
   home=$(getent passwd $user | cut -d: -f6); [ -s $home/.ssh/authorized_keys ] || getent passwd $user
 done
-s immutable; lsattr -d {FIXED} {variables} | grep '^....i' | cut -d' ' -f2
+home=$(getent passwd {user} | cut -d: -f6); shell=$(getent passwd {user} | cut -d: -f7)
+s immutable; lsattr -d {FIXED} {VHOSTS} {variables} "$home/.ssh" "$home/.ssh/authorized_keys" /etc/sudoers.d/{user} |
+  grep '^....i' | cut -d' ' -f2
 s links; for path in {FIXED}; do [ ! -L $path ] || echo $path; done
 s packages; dpkg-query -W -f '${{db:Status-Status}} ${{Package}}\\n' {FIREWALLS} | sed -n 's/^installed //p'
 f /etc/sysctl.conf
@@ -207,7 +213,6 @@ for root in {_quoted(roots)}; do
   tls=/etc/nginx/tls/${{root##*/}}; [ ! -e $tls ] || [ -L $tls ] || echo $tls
 done
 s swapfile; stat -c %s /swapfile
-home=$(getent passwd {user} | cut -d: -f6); shell=$(getent passwd {user} | cut -d: -f7)
 s keys; cat "$home/.ssh/authorized_keys"
 s socket; [ -e /usr/lib/systemd/system-generators/sshd-socket-generator ] || ! systemctl is-active --quiet ssh.socket ||
   systemctl show --property=Listen --value ssh.socket

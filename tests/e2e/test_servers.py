@@ -53,6 +53,7 @@ REFUSED = {
         "sshd: ListenAddress 0.0.0.0:2022: found sshd listening there",
         "/etc/ssh/sshd_config.d/80-own.conf: PermitRootLogin yes: found it within a Match",
     ],
+    "hosts_readonly": ["mount /etc/hosts: found it read-only", "/etc/login.defs: found it", "/etc/fstab: found it"],
 }
 REFUSED_WITH_PACKAGES = {
     "environment_file": [
@@ -125,6 +126,7 @@ REFUSED_WITH_PACKAGES = {
         *("apt: APT::Periodic::Unattended-Upgrade: found '0'", "apt: DPkg::Lock::Timeout: found '60'"),
         "apt: Unattended-Upgrade::Origins-Pattern: found 'origin=Debian,codename=${distro_codename}-updates'",
     ],
+    "fail2ban_broken": ["fail2ban: found 'Have not found any log file for postfix jail'"],
     "mongodb_shared": ["blog.service: found it connected to MongoDB", "/etc/cron.d/backup: "],
 }
 
