@@ -67,11 +67,16 @@ def obstacles(earlier: Mapping[str, str], sshd: Mapping[str, Sequence[str]], set
             if shell not in NO_LOGIN and name not in ("root", user):
                 found = "a password and no key: Slipway's sshd accepts only keys"
                 yield Obstacle(f"user {name}", found, f"its key in ~{name}/.ssh/authorized_keys")
-    yield from _login(earlier, user)
+    yield from _login(earlier, user, sshd)
     for line in earlier.get("sudoers", "").splitlines():
+        if line == "/etc/sudoers":
+            found = "no includedir, so that sudo does not read what is in /etc/sudoers.d"
+            yield Obstacle(line, found, "@includedir /etc/sudoers.d as its last line (visudo)", may_go=False)
+            continue
         # The last rule that matches counts, sudoers(5).
         found = f"a later rule than /etc/sudoers.d/{user}, by which sudo asks for a password"
-        yield Obstacle(line, found, "NOPASSWD in it, or an earlier name for its file", may_go=False)
+        need = "NOPASSWD in it, or it in a file with an earlier name, or above the includedir"
+        yield Obstacle(line, found, need, may_go=False)
     own = {" ".join(key.split()[:2]) for key in settings.admin_keys}
     for line in earlier.get("keys", "").splitlines():
         words = line.split()
@@ -82,11 +87,17 @@ def obstacles(earlier: Mapping[str, str], sshd: Mapping[str, Sequence[str]], set
             yield Obstacle(f"user {user}: key {name}", found, "its line in admin_keys")
 
 
-def _login(earlier: Mapping[str, str], user: str) -> Iterator[Obstacle]:
+def _login(earlier: Mapping[str, str], user: str, sshd: Mapping[str, Sequence[str]]) -> Iterator[Obstacle]:
     """What prevents an existing administrator's login by key, sshd(8), StrictModes."""
     for line in earlier.get("login", "").splitlines():
         kind, *words = line.split(" ", 3)
-        if kind == "expired":
+        if kind == "nologin":
+            yield Obstacle("/etc/nologin", "it, by which only root may log in", "no such file", may_go=False)
+        elif kind == "locked":
+            if sshd.get("usepam") == ["no"]:
+                found = "a locked password: without PAM sshd refuses its keys too"
+                yield Obstacle(f"user {user}", found, f"UsePAM yes, or usermod -p '*' {user}", may_go=False)
+        elif kind == "expired":
             yield Obstacle(f"user {user}", "an account that has expired", f"chage -E -1 {user}", may_go=False)
         elif kind == "password":
             found = "a password that must be changed at the next login, which needs a terminal"

@@ -31,6 +31,9 @@ FOLDERS = "/var/www /var/www/letsencrypt /etc/nginx/tls /var/lib/slipway /usr/li
 # Jobs that use a program or path that Slipway changes.
 TOUCHED = r"certbot|acme[.]sh|dehydrated|letsencrypt|mongo(d|sh|dump|export|restore)?\b|nginx|\bufw\b|iptables|nft\b"
 
+# In sudo's file, the line by which it reads its folder.
+INCLUDES = "^[#@]includedir[[:space:]]*[/]etc[/]sudoers[.]d"
+
 
 class Earlier(Fact[dict[str, str]]):
     """What was set up on the server before Slipway, a text for each section.
@@ -56,7 +59,7 @@ class Earlier(Fact[dict[str, str]]):
     legacy, redirects   iptables rules: of iptables-legacy for input, and those that redirect ports 80 and 443
     lineages            "lineage FOLDER" and the certificate in it
     login               what may prevent the administrator's login by key: "home OWNER MODE PATH", "shell", "expired",
-                        "password"
+                        "password", "locked" (its password), "nologin" (the file)
     listeners, local    "ADDRESS:PORT PROGRAM UNIT", "SOCKET PROGRAM UNIT"
     matched             "FILE:LINE" of what sshd allows within a Match, and Slipway's sshd does not
     mongod, nginx       "NAME=VALUE" of the process, the program and the unit
@@ -65,7 +68,8 @@ class Earlier(Fact[dict[str, str]]):
     rotated             logrotate(8) files about logs of packages that Slipway installs
     size ROOT           of the site's parts, in MiB
     socket              where ssh.socket listens, if sshd's configuration does not say so
-    sudoers             "FILE:LINE" of later rules than the administrator's for sudo that ask for a password
+    sudoers             "FILE:LINE" of later rules than the administrator's for sudo that ask for a password, and
+                        "/etc/sudoers" if it does not include the folder
     swapfile            its size in bytes
     taken               paths of Slipway's folders and links that are occupied by something else
     timezone            the server's, if it has cron jobs or timers that no package has brought
@@ -219,15 +223,21 @@ s socket; [ -e /usr/lib/systemd/system-generators/sshd-socket-generator ] || ! s
 s matched; awk 'FNR == 1 {{m = 0}} tolower($1) == "match" {{m = 1}} {{line = tolower($1 " " $2)}}
   m && line ~ /^(permitrootlogin [^n]|permitemptypasswords y|[a-z]*(password|interactive|response)authentication y)/ {{
     print FILENAME ":" $1 " " $2}}' /etc/ssh/sshd_config /etc/ssh/sshd_config.d/*.conf
-s sudoers; groups=$(id -Gn {user} | tr ' ' '|')
-for file in /etc/sudoers.d/*; do
-  case ${{file##*/}} in *.* | *~) continue ;; esac
-  [ ! "${{file##*/}}" \\> {user} ] || grep -HE "^\\s*({user}|ALL|%($groups))\\s.*[):=[:space:]]ALL\\s*$" "$file"
-done | grep -v NOPASSWD
-s login
+s sudoers; groups=$(id -Gn {user} | tr ' ' '|'); rule="^\\s*({user}|ALL|%($groups))\\s.*[):=[:space:]]ALL\\s*$"
+{{
+  for file in /etc/sudoers.d/*; do
+    case ${{file##*/}} in *.* | *~) continue ;; esac
+    [ ! "${{file##*/}}" \\> {user} ] || grep -HE "$rule" "$file"
+  done
+  # Rules below its includedir come after all of those files.
+  sed '0,/{INCLUDES}/d' /etc/sudoers | grep -HE --label=/etc/sudoers "$rule"
+}} | grep -v NOPASSWD
+[ ! -f /etc/sudoers ] || grep -q '{INCLUDES}' /etc/sudoers || echo /etc/sudoers
+s login; [ ! -e /etc/nologin ] || echo nologin
 [ -z "$home" ] || stat -c 'home %U %a %n' "$home" "$home/.ssh"
 [ -z "$shell" ] || [ -x "$shell" ] || echo "shell $shell"
 awk -F: -v day=$(($(date +%s) / 86400)) '$1 == "{user}" && $8 != "" && $8 <= day {{print "expired"}}
+  $1 == "{user}" && $2 ~ /^!/ {{print "locked"}}
   $1 == "{user}" && ($3 == "0" || ($3 != "" && $5 != "" && $3 + $5 < day)) {{print "password"}}' /etc/shadow
 true"""
 

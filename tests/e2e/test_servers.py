@@ -127,6 +127,7 @@ REFUSED_WITH_PACKAGES = {
         "apt: Unattended-Upgrade::Origins-Pattern: found 'origin=Debian,codename=${distro_codename}-updates'",
     ],
     "fail2ban_broken": ["fail2ban: found 'Have not found any log file for postfix jail'"],
+    "sudoers_tail": ["/etc/sudoers:admin ALL=(ALL:ALL) ALL: found a later rule"],
     "mongodb_shared": ["blog.service: found it connected to MongoDB", "/etc/cron.d/backup: "],
 }
 

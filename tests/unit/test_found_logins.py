@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 
 from slipway.adoption import access
+from slipway.facts.earlier import Earlier
 from support.obstacles import told
 
 SSHD = {"port": ["22"], "passwordauthentication": ["yes"], "authorizedkeysfile": [".ssh/authorized_keys .ssh/keys2"]}
@@ -67,6 +70,31 @@ def test_a_later_rule_of_sudos_that_asks_for_a_password_is_named(settings_with):
     assert told(access.obstacles({"sudoers": line}, SSHD, settings_with())) == [line]
 
 
+def test_a_sudoers_file_that_does_not_include_slipways_is_named(settings_with):
+    assert told(access.obstacles({"sudoers": "/etc/sudoers"}, SSHD, settings_with())) == ["/etc/sudoers"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("root ALL=(ALL:ALL) ALL\nadmin ALL=(ALL) ALL\n@includedir /etc/sudoers.d\n", []),
+        ("#includedir /etc/sudoers.d\nadmin ALL=(ALL:ALL) ALL\n", ["/etc/sudoers:admin ALL=(ALL:ALL) ALL"]),
+        ("@includedir /etc/sudoers.d\n# admin ALL=(ALL) ALL\nadmin ALL=(ALL) NOPASSWD: ALL\nb ALL=(ALL) ALL\n", []),
+        ("root ALL=(ALL:ALL) ALL\n# @includedir /etc/sudoers.d\n", ["/etc/sudoers"]),
+        ("", ["/etc/sudoers"]),
+        (None, []),
+    ],
+)
+def test_the_rules_below_an_includedir_are_found(tmp_path, text, told):
+    if text is not None:
+        (tmp_path / "sudoers").write_text(text)
+    (tmp_path / "sudoers.d").mkdir()
+    command = Earlier().command(("admin",), ("admin",), (), (), 27017)
+    script = command[command.index("s sudoers;") : command.index("s login")].replace("/etc/", f"{tmp_path}/")
+    done = subprocess.run(["sh", "-c", f"s() {{ :; }}; {script}"], capture_output=True, text=True, check=False)
+    assert done.stdout.replace(f"{tmp_path}", "/etc").splitlines() == told
+
+
 def test_an_sshd_with_too_few_sessions_is_named(settings_with):
     sshd = {**SSHD, "maxsessions": ["1"]}
     assert told(access.obstacles({}, sshd, settings_with())) == ["sshd: MaxSessions"]
@@ -83,7 +111,14 @@ def test_an_sshd_with_too_few_sessions_is_named(settings_with):
         ("shell /usr/bin/zsh", "user admin"),
         ("expired", "user admin"),
         ("password", "user admin"),
+        ("nologin", "/etc/nologin"),
+        ("locked", None),
     ],
 )
 def test_what_keeps_the_administrator_from_a_login_is_named(settings_with, line, name):
     assert told(access.obstacles({"login": line}, SSHD, settings_with())) == ([name] if name else [])
+
+
+def test_an_administrator_whom_sshd_takes_for_locked_without_pam_is_named(settings_with):
+    assert told(access.obstacles({"login": "locked"}, SSHD | {"usepam": ["no"]}, settings_with())) == ["user admin"]
+    assert told(access.obstacles({"login": "locked"}, SSHD | {"usepam": ["yes"]}, settings_with())) == []
