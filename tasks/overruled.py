@@ -27,6 +27,10 @@ BESIDE = (
     ("slipway.conf", "^[^#]*[[:space:]]core[[:space:]]", "/etc/security/limits.d/*.conf"),
     ("slipway.local", "^[[:space:]]*bantime[[:space:]]*=", "/etc/fail2ban/jail.d/*.local"),
 )
+# sshd's own options that precede its files, sshd(8), in what Debian's unit reads and in the unit itself. `sshd -T` does
+# not tell of them.
+OF_SSHD = "^[^#]*(SSHD_OPTS|ExecStart)=(.*[^A-Za-z0-9])?-[A-Za-z0-9]*[bcfghop]"
+SSHD_FILES = "/etc/default/ssh /etc/systemd/system/ssh.service /etc/systemd/system/ssh.service.d/*.conf"
 # A test of the shell itself compares bytes, as systemd, apt and PAM do; a process for each file takes far longer.
 AFTER = """\
 after() {
@@ -58,6 +62,9 @@ rm -r $folder"""
 def overruled(settings: Settings) -> Iterator[Obstacle]:
     """Lines that override Slipway's files. Files are read in the order of their names."""
     lines = [f"after {ours} '{pattern}' {files}" for ours, pattern, files in BESIDE]
+    deployed = run.of(host.state).deployed
+    if "ssh" in deployed:
+        lines.append(f"after '' '{OF_SSHD}' {SSHD_FILES}")
     dropins = "/etc/systemd/system/{}.d/*.conf"
     for unit in ("nginx.service", "mongod.service"):
         lines.append(f"after slipway.conf '^({OF_UNITS})=' {dropins.format(unit)}")

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 
 from slipway.adoption import Obstacle, setting
 from slipway.adoption.names import NO_LOGIN
+from slipway.adoption.network import listeners
 from slipway.settings.model import Settings
 
 # Of one connection: a shell, and a command beside it (engine/connector.py).
@@ -27,6 +28,11 @@ def obstacles(earlier: Mapping[str, str], sshd: Mapping[str, Sequence[str]], set
         if port.isdigit() and port not in (str(settings.sshd_port), *sshd.get("port", [])):
             found = "sshd listening there, whatever sshd_port says"
             yield Obstacle(f"sshd: ListenAddress {address}", found, "it without a port", may_go=False)
+    told = {*sshd.get("port", []), *(address.rpartition(":")[2] for address in sshd.get("listenaddress", []))}
+    listening = {one.port for one in listeners(earlier) if one.program == "sshd" and one.is_public}
+    for number in sorted(listening - {settings.sshd_port, *(int(port) for port in told if port.isdigit())}):
+        found = "sshd listening on it by other means than its configuration, which the firewall would block"
+        yield Obstacle(f"sshd: port {number}", found, setting("sshd_port", number))
     listens = earlier.get("socket", "")
     if listens and not re.search(rf":{settings.sshd_port}\b", listens):
         need = "sshd without it: systemctl disable --now ssh.socket; systemctl enable --now ssh.service"

@@ -128,6 +128,9 @@ REFUSED_WITH_PACKAGES = {
     ],
     "fail2ban_broken": ["fail2ban: found 'Have not found any log file for postfix jail'"],
     "sudoers_tail": ["/etc/sudoers:admin ALL=(ALL:ALL) ALL: found a later rule"],
+    "sshd_opts": [
+        *('/etc/default/ssh: SSHD_OPTS="-p 22 -p 2222 -o PasswordAuthentication=yes": found', "sshd: port 2222: found"),
+    ],
     "mongodb_shared": ["blog.service: found it connected to MongoDB", "/etc/cron.d/backup: "],
 }
 

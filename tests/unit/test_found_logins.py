@@ -59,6 +59,14 @@ def test_an_address_that_sshd_listens_on_with_a_port_of_its_own_is_named(setting
     assert told(access.obstacles({}, moved, settings_with(sshd_port=2022))) == []
 
 
+def test_a_port_that_sshd_listens_on_by_its_command_line_is_named(settings_with):
+    lines = ["0.0.0.0:22 sshd ssh.service", "[::]:2222 sshd ssh.service", "127.0.0.1:6010 sshd ssh.service"]
+    earlier = {"listeners": "\n".join([*lines, "0.0.0.0:8000 node shop.service"])}
+    assert told(access.obstacles(earlier, SSHD, settings_with())) == ["sshd: port 2222"]
+    own = {**SSHD, "listenaddress": ["0.0.0.0:2222"]}
+    assert told(access.obstacles(earlier, own, settings_with())) == ["sshd: ListenAddress 0.0.0.0:2222"]
+
+
 def test_an_exception_of_sshds_for_some_logins_is_named(settings_with):
     line = "/etc/ssh/sshd_config.d/own.conf:PermitRootLogin yes"
     (one,) = access.obstacles({"matched": line}, SSHD, settings_with())

@@ -99,6 +99,29 @@ def test_what_apt_reads_after_slipways_files_is_told_by_the_option(found, file, 
     assert found_now == f"{said} by a file that apt reads after Slipway's"
 
 
+SSHD = f"{UNITS}/ssh.service.d/own.conf"
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "is_named"),
+    [
+        ("etc/default/ssh", "SSHD_OPTS=-p2222", True),
+        ("etc/default/ssh", "export SSHD_OPTS='-4 -o PasswordAuthentication=yes'", True),
+        ("etc/default/ssh", "SSHD_OPTS=", False),
+        ("etc/default/ssh", 'SSHD_OPTS="-u0 -4"', False),
+        ("etc/default/ssh", 'SSHD_OPTS="-D"', False),
+        ("etc/default/ssh", '#SSHD_OPTS="-p 2222"', False),
+        (SSHD, "ExecStart=/usr/sbin/sshd -D -f /etc/ssh/other", True),
+        (SSHD, 'Environment="SSHD_OPTS=-o PermitRootLogin=yes"', True),
+        (SSHD, "ExecStart=/usr/sbin/sshd -D $SSHD_OPTS", False),
+    ],
+)
+def test_an_option_of_sshds_that_precedes_its_files_is_told(found, file, line, is_named):
+    names = [name for name, _ in found({file: f"{line}\n"}, "ssh")]
+    assert names == ([f"/{file}: {line}"] if is_named else [])
+    assert found({}) == [], "without ssh in deploy.py it is the owner's"
+
+
 def test_updates_that_deploy_py_leaves_out_are_the_owners(found):
     files = {"etc/apt/apt.conf.d/99off": 'APT::Periodic::Enable "0";\n'}
     assert found(files) == []
