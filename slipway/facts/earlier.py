@@ -34,6 +34,10 @@ TOUCHED = r"certbot|acme[.]sh|dehydrated|letsencrypt|mongo(d|sh|dump|export|rest
 # In sudo's file, the line by which it reads its folder.
 INCLUDES = "^[#@]includedir[[:space:]]*[/]etc[/]sudoers[.]d"
 
+# Where cron(8) and its like name commands.
+CRONTABS = "/etc/crontab /etc/anacrontab /etc/cron.d/* /var/spool/cron/crontabs/* /etc/cron.*ly/* /etc/rc.local"
+MAX_SCRIPTS, MAX_SCRIPT_BYTES, MAX_SCRIPT_LINES = 50, 65536, 50
+
 
 class Earlier(Fact[dict[str, str]]):
     """What was set up on the server before Slipway, a text for each section.
@@ -66,6 +70,7 @@ class Earlier(Fact[dict[str, str]]):
     packages            installed firewalls other than UFW
     passwords           lines of getent(1) of users with a password and no key
     rotated             logrotate(8) files about logs of packages that Slipway installs
+    scripts             "FILE:LINE" of scripts that jobs name by an absolute path: what in them is as in `jobs`
     size ROOT           of the site's parts, in MiB
     socket              where ssh.socket listens, if sshd's configuration does not say so
     sudoers             "FILE:LINE" of later rules than the administrator's for sudo that ask for a password, and
@@ -160,7 +165,7 @@ done
 for unit in mongod nginx; do f /etc/systemd/system/$unit.service.d/*.conf; done
 s hooks; for hook in /etc/letsencrypt/renewal-hooks/*/*; do grep -q '{OURS}' $hook || grep -HE nginx $hook; done
 s jobs
-grep -IHE '{touched}' /etc/crontab /etc/cron.d/* /var/spool/cron/crontabs/* /etc/cron.*ly/* /etc/rc.local |
+grep -IHE '{touched}' {CRONTABS} |
   grep -vE '^[^:]*:[[:space:]]*#|^/etc/cron.d/certbot:.*! -d /run/systemd/system'
 for file in /etc/network/interfaces /etc/network/interfaces.d/* /etc/network/if-*.d/* /etc/networkd-dispatcher/*/*; do
   [ ! -f "$file" ] || dpkg -S "$file" > /dev/null || grep -IHE '^[^#]*(iptables|nft )' "$file"
@@ -168,6 +173,21 @@ done
 for unit in /etc/systemd/system/*.service /etc/systemd/system/certbot.service.d/*.conf; do
   [ -L $unit ] || grep -q '{OURS}' $unit || grep -IHE '^Exec.*({touched})' $unit
 done
+s scripts
+{{
+  grep -IhvE '^[[:space:]]*#' {CRONTABS}
+  for unit in /etc/systemd/system/*.service; do
+    case " {" ".join(units)} mongod.service nginx.service " in *" ${{unit##*/}} "*) continue ;; esac
+    [ -L $unit ] || grep -q '{OURS}' $unit || grep -Ih '^Exec' $unit
+  done
+}} | grep -oE '/[A-Za-z0-9_./@+-]+' | sort -u | while read -r file; do
+  # Those of packages are no job of the owner's; what a job writes or reads is no script.
+  case $file in /usr/local/*) ;; /usr/* | /bin/* | /sbin/* | /lib/* | /etc/init.d/* | /dev/*) continue ;; esac
+  [ -f "$file" ] && ! grep -q '{OURS}' "$file" || continue
+  [ ! -x "$file" ] && [ "${{file%.sh}}" = "$file" ] && [ "$(head -c 2 "$file")" != '#!' ] || echo "$file"
+done | head -n {MAX_SCRIPTS} | while read -r file; do
+  head -c {MAX_SCRIPT_BYTES} "$file" | grep -IHE -m {MAX_SCRIPT_LINES} --label="$file" '{touched}|mongodb([+]srv)?://'
+done | grep -vE '^[^:]*:[[:space:]]*#'
 s timezone; for file in /etc/cron.d/* /var/spool/cron/crontabs/* \
   $(grep -lE '^OnCalendar=.*[^C]$' /etc/systemd/system/*.timer); do
   [ -f "$file" ] && [ ! -L "$file" ] && ! grep -q '{OURS}' "$file" && ! dpkg -S "$file" > /dev/null || continue

@@ -131,6 +131,7 @@ REFUSED_WITH_PACKAGES = {
     "sshd_opts": [
         *('/etc/default/ssh: SSHD_OPTS="-p 22 -p 2222 -o PasswordAuthentication=yes": found', "sshd: port 2222: found"),
     ],
+    "cron_script": ["/root/bin/nightly: mongodump --quiet", "/root/bin/at-boot: iptables -P INPUT DROP: found"],
     "mongodb_shared": ["blog.service: found it connected to MongoDB", "/etc/cron.d/backup: "],
 }
 

@@ -170,6 +170,62 @@ def test_a_job_that_would_fail_or_fight_with_slipways_is_named(settings_with, li
     assert bool(told(jobs.obstacles({"jobs": line}, settings_with(), is_open))) == is_named
 
 
+def test_another_acme_client_may_be_needed_by_other_sites(settings_with):
+    line = '/var/spool/cron/crontabs/root:8 0 * * * "/root/.acme.sh"/acme.sh --cron --home "/root/.acme.sh"'
+    (one,) = jobs.obstacles({"jobs": line}, settings_with(), is_open=False)
+    assert "for other names keep it" in one.need
+    assert one.may_go
+
+
+@pytest.mark.parametrize(
+    ("lines", "names"),
+    [
+        (["/root/n:mongodump --out /srv/b"], ["/root/n: mongodump --out /srv/b"]),
+        (["/root/n:URI=mongodb://u:p@127.0.0.1/x", "/root/n:mongodump --uri $URI"], []),
+        (["/root/n:URI=mongodb://127.0.0.1/x", "/root/n:mongodump --uri $URI"], ["/root/n: mongodump --uri $URI"]),
+        (["/root/fw:iptables -F", "/root/fw:  iptables -P INPUT DROP"], ["/root/fw: iptables -F"]),
+        (["/root/pull:cd /var/www/codementee && git pull"], ["/root/pull: cd /var/www/codementee && git pull"]),
+        (["/var/www/codementee/venv/bin/celery:#!/var/www/codementee/venv/bin/python"], []),
+        (["/root/web:systemctl reload nginx"], []),
+    ],
+)
+def test_what_a_script_of_a_job_does_is_named_once(settings_with, lines, names):
+    assert told(jobs.obstacles({"scripts": "\n".join(lines)}, settings_with(), is_open=True)) == names
+
+
+def test_the_scripts_of_jobs_are_found_by_the_paths_in_crontabs_and_units(tmp_path):
+    for folder in ("etc/cron.d", "etc/systemd/system", "root", "var"):
+        (tmp_path / folder).mkdir(parents=True)
+    scripts = {
+        "nightly": "#!/bin/sh\n# mongodump\nmongodump --out /srv\n",
+        "rotate.sh": "certbot renew\n",
+        "harmless": "#!/bin/sh\nls\n",
+        "unit": "#!/bin/sh\niptables -F\n",
+        "log": "mongodump done\n",
+        "ours": "#!/bin/sh\n# by Slipway\nnginx\n",
+        "site": "#!/bin/sh\nnginx\n",
+        "unnamed": "#!/bin/sh\nnginx\n",
+    }
+    for name, text in scripts.items():
+        (tmp_path / "root" / name).write_text(text)
+    at = tmp_path / "root"
+    cron = f"1 1 * * * root {at}/nightly >> {at}/log; bash {at}/rotate.sh\n#{at}/unnamed\n"
+    cron += f"@reboot root {at}/harmless;{at}/ours\n"
+    (tmp_path / "etc/cron.d/own").write_text(cron)
+    for unit, name in (("own.service", "unit"), (SERVICE, "site")):
+        (tmp_path / "etc/systemd/system" / unit).write_text(f"[Service]\nExecStart=-{at}/{name} --all\n")
+    command = Earlier().command(("admin",), ("admin",), (SERVICE,), ("/var/www/x",), 27017)
+    script = command[command.index("s scripts") : command.index("s timezone")]
+    for folder in ("/etc/", "/var/spool"):
+        script = script.replace(f" {folder}", f" {tmp_path}{folder}")
+    done = subprocess.run(["sh", "-c", f"s() {{ :; }}; {script}"], capture_output=True, text=True, check=False)
+    assert done.stdout.replace(str(tmp_path), "").splitlines() == [
+        "/root/nightly:mongodump --out /srv",
+        "/root/rotate.sh:certbot renew",
+        "/root/unit:iptables -F",
+    ]
+
+
 def test_a_file_of_logrotates_that_would_be_a_duplicate_is_named(settings_with):
     files = {"rotated": "/etc/logrotate.d/nginx\n/etc/logrotate.d/mysite"}
     assert told(jobs.obstacles(files, settings_with(), is_open=False)) == ["/etc/logrotate.d/mysite"]
