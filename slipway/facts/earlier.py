@@ -51,7 +51,8 @@ class Earlier(Fact[dict[str, str]]):
     credentials         files with MongoDB passwords that Slipway has written
     datagrams           "ADDRESS:PORT PROGRAM UNIT" of UDP sockets; without a program they are the kernel's
     environment ROOT    names of variables in the site's .env and in its unit's EnvironmentFile= files
-    file PATH           the text of a file: apt's sources, mongod.conf, certbot's options and renewals, drop-ins
+    file PATH           the text of a file: apt's sources, mongod.conf, certbot's options and renewals, drop-ins, kernel
+                        parameters
     flushes             nftables.service, if it is enabled: its file flushes all rules at boot
     folder ROOT         content of the site's folder: "entry NAME", "NAME -> TARGET" of a link
     ignored             addresses that fail2ban never bans
@@ -226,6 +227,7 @@ s immutable; lsattr -d {FIXED} {VHOSTS} {variables} "$home/.ssh" "$home/.ssh/aut
 s links; for path in {FIXED}; do [ ! -L $path ] || echo $path; done
 s packages; dpkg-query -W -f '${{db:Status-Status}} ${{Package}}\\n' {FIREWALLS} | sed -n 's/^installed //p'
 f /etc/sysctl.conf
+! grep -q '^IPT_SYSCTL=/etc/ufw/sysctl.conf' /etc/default/ufw || f /etc/ufw/sysctl.conf
 for file in /etc/sysctl.d/*.conf; do
   [ -L $file ] || grep -q '{OURS}' $file || dpkg -S $file > /dev/null || f $file
 done

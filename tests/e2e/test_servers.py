@@ -142,7 +142,7 @@ def untouched() -> Iterator[LabHost]:
     host = bring_up("servers")
     settings = host.data
     names = {"DOMAIN": "site_domain", "MONGODB_APT_URL": "mongodb_apt_url", "MONGODB_KEY_URL": "mongodb_key_url"}
-    names |= {"MONGODB_VERSION": "mongodb_version"}
+    names |= {"MONGODB_VERSION": "mongodb_version", "ACME_URL": "tls_acme_server"}
     exports = "".join(f"export {name}={settings[key]}\n" for name, key in names.items())
     exports += "export DEBIAN_FRONTEND=noninteractive"
     packed = io.BytesIO()
@@ -308,6 +308,16 @@ def test_masked_units_run_and_rules_with_comments_stay(bare: LabHost) -> None:
     assert_adopted(bare)
     assert bare.ssh("systemctl is-active fail2ban certbot.timer ssh.socket").split() == ["active"] * 3
     assert bare.ssh("ufw show added | grep -c \"comment 'mine'\"") == "3"
+
+
+@pytest.mark.thorough
+def test_what_an_owner_has_switched_off_or_has_two_of_is_no_obstacle(bare: LabHost) -> None:
+    """Services behind timers, groups of new users, PAM, a ban's time in a jail's section, and two ACME accounts."""
+    make(bare, "apt_daily_masked", "login_defs", "certbot_two_accounts", "use_pam_no", "fail2ban_sshd_section")
+    assert_adopted(bare)
+    assert bare.ssh("systemctl is-active apt-daily.timer apt-daily-upgrade.timer").split() == ["active"] * 2
+    assert bare.ssh("systemctl is-enabled apt-daily.service apt-daily-upgrade.service || :").split() == ["static"] * 2
+    assert bare.ssh("id -gn codementee-backend; ls /etc/letsencrypt/renewal") == "codementee-backend\ncodementee.conf"
 
 
 @pytest.mark.thorough

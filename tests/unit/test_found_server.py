@@ -350,3 +350,30 @@ def test_a_kernel_parameter_that_slipway_would_change_is_named(line, is_named):
     wanted = parameters(render("kernel/sysctl.conf"))
     found = told(kernel.obstacles({"file /etc/sysctl.d/99-own.conf": line}, wanted))
     assert found == (["/etc/sysctl.d/99-own.conf: net.ipv4.conf.all.rp_filter"] if is_named else [])
+
+
+# As its package has it.
+UFWS = """\
+#net/ipv4/ip_forward=1
+net/ipv4/conf/all/accept_redirects=0
+net/ipv4/icmp_echo_ignore_broadcasts=1
+net/ipv4/icmp_echo_ignore_all=0
+net/ipv4/conf/all/log_martians=0
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "others", "name"),
+    [
+        (UFWS, "", None),
+        (UFWS.replace("#net/ipv4/ip", "net/ipv4/ip"), "", "net.ipv4.ip_forward"),
+        (UFWS.replace("#net/ipv4/ip", "net/ipv4/ip"), "net.ipv4.ip_forward = 1", None),
+        (UFWS.replace("ignore_all=0", "ignore_all=1"), "", "net.ipv4.icmp_echo_ignore_all"),
+        ("net/ipv4/conf/all/rp_filter=2", "", "net.ipv4.conf.all.rp_filter"),
+        ("net/ipv4/conf/all/rp_filter=1", "", None),
+    ],
+)
+def test_a_kernel_parameter_that_ufw_would_no_longer_load_is_named(text, others, name):
+    files = {"file /etc/ufw/sysctl.conf": text, "file /etc/sysctl.d/99-own.conf": others}
+    found = told(kernel.obstacles(files, parameters(render("kernel/sysctl.conf"))))
+    assert found == ([f"/etc/ufw/sysctl.conf: {name}"] if name else [])
