@@ -37,8 +37,9 @@ def admin(settings: Settings) -> None:
     ensure(
         name=f"Create the administrator {user}",
         check=f"getent passwd {user}",
-        # No password, so none to guess; sudo needs none.
-        command=f"useradd --create-home --user-group --shell /bin/bash {user}",
+        # No password, so none to guess; sudo needs none. The default, "!", is a locked account for sshd without PAM,
+        # sshd(8).
+        command=f"useradd --create-home --user-group --password '*' --shell /bin/bash {user}",
         note=f"user {user}: new",
     )
     access(name=f"Authorize {user}'s keys and sudo", settings=settings)

@@ -140,6 +140,10 @@ def _nginx(found: dict[str, str], settings: Settings) -> Iterator[Obstacle]:
     if there is None:
         return
     yield from others_nginx.obstacles(there, settings)
+    changed = {*others_nginx.retired_files(there, settings), *others_nginx.replaced_files(settings)}
+    for path in found.get("immutable", "").split():
+        if path in changed - {others_nginx.MAIN}:
+            yield names.is_immutable(path)
     own = own_services(settings)
     holders: dict[int | str, str] = {one.port: one.unit or one.program for one in network.listeners(found)}
     for path, holder in network.local_sockets(found).items():

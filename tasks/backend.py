@@ -173,7 +173,9 @@ def create_user(whose: str, name: str) -> None:
     ensure(
         name=f"Create {whose}'s user",
         check=f"getent passwd {name}",
-        command=f"useradd --system --home-dir /nonexistent --no-create-home --shell /usr/sbin/nologin {name}",
+        # Otherwise login.defs says whether there is a group.
+        command="useradd --system --user-group --home-dir /nonexistent --no-create-home --shell /usr/sbin/nologin"
+        f" {name}",
         note=f"user {name}: new",
     )
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+
 from pyinfra import host
 from pyinfra.api import operation
 
 from slipway.engine import run
 from slipway.engine.components import Drift, component
+from slipway.facts.base import Output
 from slipway.ops.commands import Commands
 from slipway.ops.files import config_tree
 from slipway.ops.templates import render
 from slipway.ops.units import Ready, restart, service
 from slipway.settings.model import Settings
+from slipway.tasks.adoption_facts import earlier
 from slipway.tasks.guard import spare_from_bans
 
 # python3-systemd reads the journal, the only log of Debian 12's sshd. Bans are in an nftables table of their own: a
@@ -34,7 +39,27 @@ def health(settings: Settings) -> dict[str, str]:
     return {UNIT: bans(settings.limits.probe)}
 
 
-@component(packages=PACKAGES, units=(UNIT,), health=health, drifts=DRIFTS)
+def problems(settings: Settings) -> list[str]:
+    """Existing jails with which fail2ban would not start, such as one whose log does not exist."""
+    answer = host.get_fact(Output, command=tested(settings)) if earlier(settings) else ""
+    failed = re.search(r"ERROR +Failed.*?: (.*)", answer)
+    # The logs of Nginx may be still to come.
+    if not failed or "for nginx" in failed[1]:
+        return []
+    need = "a configuration that `fail2ban-server -t` accepts (correct the jail, or set enabled = false)"
+    return [f"fail2ban: found {failed[1]!r}, need {need}"]
+
+
+def tested(settings: Settings) -> str:
+    """A command that prints what fail2ban says of a copy of its configuration with Slipway's jails."""
+    return (
+        "command -v fail2ban-server > /dev/null && folder=$(mktemp -d) && cp -rL /etc/fail2ban/. $folder &&"
+        f" printf %s {shlex.quote(jails(settings, is_web=False))} > $folder/{JAILS} &&"
+        " fail2ban-server -t -c $folder 2>&1; rm -r $folder"
+    )
+
+
+@component(packages=PACKAGES, units=(UNIT,), preflight=problems, health=health, drifts=DRIFTS)
 def fail2ban(settings: Settings) -> None:
     """After Nginx, as it reads Nginx's log."""
     # Behind a load balancer all connections are from there.

@@ -14,6 +14,9 @@ FOLDERS = (
     *("/etc", "/etc/letsencrypt", "/etc/nginx", "/etc/ssh", "/etc/systemd/system", "/usr", "/usr/local"),
     *("/var/lib", "/var/backups", "/var/cache", "/var/log", "/var/www"),
 )
+# Files that Slipway replaces, and /etc/hosts, which it also writes in place: in containers they may be mount points.
+REPLACED = ("/etc/localtime", "/etc/timezone")
+FILES = ("/etc/hosts", *REPLACED)
 # From these programs run: scripts of packages, and libraries of the backend's packages.
 PROGRAMS = ("/usr", "/var/lib", "/var/www")
 # A package that apt would install: nginx (1.22.1-9 Debian:12.5/stable [amd64])
@@ -25,13 +28,13 @@ SYSTEMS = ("Debian", "Ubuntu")
 
 
 def question(packages: Sequence[str]) -> str:
-    """A shell command that prints "mount FOLDER PLACE OPTIONS"; "held NAME" and "refused NAME" of packages that are not
-    installed; and of a simulated installation "would NAME (VERSION ORIGIN:...)", "remove NAME", "unmet DEPENDENCY" and
-    "error TEXT"."""
+    """A shell command that prints "mount PATH PLACE OPTIONS" of FOLDERS and FILES; "held NAME" and "refused NAME" of
+    packages that are not installed; and of a simulated installation "would NAME (VERSION ORIGIN:...)", "remove NAME",
+    "unmet DEPENDENCY" and "error TEXT"."""
     names = " ".join(map(shlex.quote, sorted(packages)))
     return f"""\
-for folder in {" ".join(FOLDERS)}; do
-  at=$folder; while [ ! -d "$at" ]; do at=${{at%/*}}; at=${{at:-/}}; done
+for folder in {" ".join([*FOLDERS, *FILES])}; do
+  at=$folder; while [ ! -e "$at" ]; do at=${{at%/*}}; at=${{at:-/}}; done
   findmnt -nro TARGET,OPTIONS -T "$at" | sed "s,^,mount $folder ,"
 done
 dpkg-query -W -f '${{db:Status-Want}} ${{db:Status-Status}} ${{Package}}\\n' {names} |
@@ -67,7 +70,12 @@ def _problems(lines: Sequence[str], of_system: Collection[str]) -> Iterator[str]
         kind, _, rest = line.partition(" ")
         if kind == "mount":
             folder, place, options = [*rest.split(" "), "", ""][:3]
-            if "ro" in options.split(",") and place not in read_only:
+            if folder in FILES and place != folder:
+                continue
+            if folder in REPLACED:
+                need = f"it in the file system of its folder (umount {place}, and no such mount of the container's)"
+                yield f"mount {place}: found a file that is mounted by itself, need {need}"
+            elif "ro" in options.split(",") and place not in read_only:
                 read_only.add(place)
                 yield f"mount {place}: found it read-only, need {folder} writable (mount -o remount,rw {place})"
             if "noexec" in options.split(",") and folder in PROGRAMS:

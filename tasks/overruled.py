@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Mapping
 
 from pyinfra import host
 
 from slipway.adoption import Obstacle
+from slipway.engine import run
 from slipway.facts.base import Output
 from slipway.settings.model import Settings
+from slipway.tasks import packages, updates
 from slipway.tasks.adoption_facts import earlier
 
 # The sandbox and limit options of Slipway's units. systemd.exec(5), systemd.resource-control(5)
@@ -21,11 +24,13 @@ OF_UNITS = (
 # Slipway's file, an extended regular expression of its options, and the files in the same folder.
 BESIDE = (
     ("slipway.conf", "^[[:space:]]*(SystemMaxUse|Storage)=", "/etc/systemd/journald.conf.d/*.conf"),
-    ("20auto-upgrades", '^[^/#]*APT::Periodic::[A-Za-z-]+[^"]*"0', "/etc/apt/apt.conf.d/*"),
-    ("52slipway", "^[^/#]*Unattended-Upgrade::Automatic-Reboot", "/etc/apt/apt.conf.d/*"),
     ("slipway.conf", "^[^#]*[[:space:]]core[[:space:]]", "/etc/security/limits.d/*.conf"),
     ("slipway.local", "^[[:space:]]*bantime[[:space:]]*=", "/etc/fail2ban/jail.d/*.local"),
 )
+# sshd's own options that precede its files, sshd(8), in what Debian's unit reads and in the unit itself. `sshd -T` does
+# not tell of them.
+OF_SSHD = "^[^#]*(SSHD_OPTS|ExecStart)=(.*[^A-Za-z0-9])?-[A-Za-z0-9]*[bcfghop]"
+SSHD_FILES = "/etc/default/ssh /etc/systemd/system/ssh.service /etc/systemd/system/ssh.service.d/*.conf"
 # A test of the shell itself compares bytes, as systemd, apt and PAM do; a process for each file takes far longer.
 AFTER = """\
 after() {
@@ -37,11 +42,29 @@ after() {
   [ $# = 0 ] || grep -HEs -e "$pattern" -- "$@"
 }
 """
+# The lists of unattended-upgrades that say what it installs, as apt-config(8) names their entries.
+ORIGINS = ("unattended-upgrade::origins-pattern::", "unattended-upgrade::allowed-origins::")
+# Prints apt's options: "ours NAME "VALUE";" by Slipway's files alone, and "all ..." by them among the host's. Only apt
+# knows its syntax of blocks, and that apt.conf is read last.
+OF_APT = """\
+folder=$(mktemp -d) && cd $folder && mkdir ours all || exit
+{write}
+ln -sf /etc/apt/apt.conf.d/* all; ln -sf $folder/ours/* all
+for part in ours all; do
+  main=/etc/apt/apt.conf; [ $part = all ] || main=/dev/null
+  echo "Dir::Etc::Parts \\"$folder/$part\\"; Dir::Etc::Main \\"$main\\";" > $part.conf
+  APT_CONFIG=$folder/$part.conf apt-config dump |
+    sed -nE "s/^(apt::periodic|unattended-upgrade|dpkg::lock)::/$part &/Ip"
+done
+rm -r $folder"""
 
 
 def overruled(settings: Settings) -> Iterator[Obstacle]:
     """Lines that override Slipway's files. Files are read in the order of their names."""
     lines = [f"after {ours} '{pattern}' {files}" for ours, pattern, files in BESIDE]
+    deployed = run.of(host.state).deployed
+    if "ssh" in deployed:
+        lines.append(f"after '' '{OF_SSHD}' {SSHD_FILES}")
     dropins = "/etc/systemd/system/{}.d/*.conf"
     for unit in ("nginx.service", "mongod.service"):
         lines.append(f"after slipway.conf '^({OF_UNITS})=' {dropins.format(unit)}")
@@ -54,3 +77,32 @@ def overruled(settings: Settings) -> Iterator[Obstacle]:
         file, _, text = line.partition(":")
         said = re.sub(r"\s+", " ", text.strip())
         yield Obstacle(f"{file}: {said}", "this line, which overrides Slipway's", "no such line")
+    yield from _of_apt(apt_files(settings))
+
+
+def apt_files(settings: Settings) -> dict[str, str]:
+    """The texts of Slipway's files in apt.conf.d, by their names."""
+    files = packages.files(settings)
+    files |= updates.files(settings) if "updates" in run.of(host.state).deployed else {}
+    folder = "/etc/apt/apt.conf.d/"
+    return {path.removeprefix(folder): text for path, text in files.items() if path.startswith(folder)}
+
+
+def _of_apt(files: Mapping[str, str]) -> Iterator[Obstacle]:
+    write = "\n".join(f"printf %s {shlex.quote(text)} > ours/{name}" for name, text in files.items())
+    values: dict[str, dict[str, list[str]]] = {"ours": {}, "all": {}}
+    names: dict[str, str] = {}
+    for line in host.get_fact(Output, command=OF_APT.format(write=write)).splitlines():
+        if found := re.fullmatch(r'(ours|all) (\S+) "(.*)";', line):
+            names.setdefault(found[2].lower(), found[2])
+            values[found[1]].setdefault(found[2].lower(), []).append(found[3])
+    ours, now = values["ours"], values["all"]
+    # With a mistake in one of the host's files apt prints none, and says so where packages are asked for.
+    for name in [*ours, *(name for name in ORIGINS if name not in ours)] if now else []:
+        if now.get(name, []) != ours.get(name, []):
+            option = names[name].rstrip(":")
+            said = ", ".join(value for value in now.get(name, []) if value not in ours.get(name, [])) or "nothing"
+            wanted = ", ".join(ours.get(name, [])) or "nothing"
+            found_now = f"{said!r} by a file that apt reads after Slipway's"
+            need = f"{wanted!r} (grep -rn {option.rpartition('::')[2]} /etc/apt/apt.conf*)"
+            yield Obstacle(f"apt: {option}", found_now, need)

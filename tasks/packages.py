@@ -58,12 +58,7 @@ DRIFTS = {
 def packages(settings: Settings, components: Sequence[Component]) -> None:
     """Install the packages of the components that are on the host."""
     here = [one for one in components if one.is_on(host.groups, settings)]
-    put(
-        name="Set apt's lock timeout",
-        path=APT_SETTINGS,
-        # Otherwise apt fails at once while unattended-upgrades runs, as it does on a fresh server.
-        content=f'DPkg::Lock::Timeout "{settings.apt_lock_timeout}";\n',
-    )
+    put(name="Set apt's lock timeout", path=APT_SETTINGS, content=files(settings)[APT_SETTINGS])
     first = {one.name: one.listed(one.early_packages, settings) for one in here}
     if any(first.values()):
         untrusted = [*chain.from_iterable(one.listed(one.sources, settings) for one in here)]
@@ -71,6 +66,11 @@ def packages(settings: Settings, components: Sequence[Component]) -> None:
     in_order([partial(_call, one.begin, one, settings) for one in components])
     in_order([partial(_call, one.before_packages, one, settings) for one in components])
     install(name="Install packages", packages={one.name: one.listed(one.packages, settings) for one in here})
+
+
+def files(settings: Settings) -> dict[str, str]:
+    # Otherwise apt fails at once while unattended-upgrades runs, as it does on a fresh server.
+    return {APT_SETTINGS: f'DPkg::Lock::Timeout "{settings.apt_lock_timeout}";\n'}
 
 
 def _call(task: Task | None, one: Component, settings: Settings) -> None:

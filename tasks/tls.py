@@ -314,9 +314,8 @@ def certificate(settings: Settings) -> Commands:
         yield f"sed -i '/^preferred_profile *=/d' /etc/letsencrypt/renewal/{name}.conf"
     # certbot runs its hooks only at a renewal, not for a first certificate. It does not sync its files, and Nginx would
     # not start with empty ones after a power cut.
-    command = (
-        f"umask 022; {' '.join(certbot_command(settings))} && {_set_renewal_time(live)} && sync -f /etc/letsencrypt"
-    )
+    certbot = f"{' '.join(certbot_command(settings))} {account(settings)}"
+    command = f"umask 022; {certbot} && {_set_renewal_time(live)} && sync -f /etc/letsencrypt"
     # An adopted one is served from there, too; the placeholder has no names.
     served = host.get_fact(Certificate, path=f"{settings.tls_folder}/fullchain.pem")
     yield FunctionCommand(issue, (command, settings.domains, not served.get("names")), {})
@@ -351,3 +350,14 @@ def certbot_command(settings: Settings) -> list[str]:
         *(("--preferred-profile", settings.tls_profile) if settings.tls_profile else ()),
         *(argument for domain in settings.domains for argument in ("-d", domain)),
     ]
+
+
+def account(settings: Settings) -> str:
+    """A shell expression for certbot's option --account if there are several at the ACME server, among which it would
+    let the user choose: the one of the site's certificate, or else the newest."""
+    folder = f"/etc/letsencrypt/accounts/{settings.acme_directory.partition('://')[2]}"
+    return (
+        f"$(cd {folder} 2> /dev/null && [ $(ls | wc -l) -gt 1 ] &&"
+        f" {{ sed -n 's/^account = //p' {_renewal(settings)} 2> /dev/null; ls -t; }} |"
+        ' while read -r id; do if [ -s "$id/regr.json" ]; then echo "--account $id"; break; fi; done)'
+    )

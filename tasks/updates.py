@@ -21,6 +21,9 @@ DRIFTS = {
         "systemctl disable --now apt-daily-upgrade.timer", "Enable the timer that installs updates"
     ),
     "updates are not downloaded": Drift("systemctl mask --now apt-daily.timer"),
+    "nothing behind the timer": Drift(
+        "systemctl mask apt-daily-upgrade.service", "Enable the timer that installs updates"
+    ),
     "no restart after updates": Drift(f"rm {RESTART}"),
 }
 

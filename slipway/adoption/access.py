@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 
 from slipway.adoption import Obstacle, setting
 from slipway.adoption.names import NO_LOGIN
+from slipway.adoption.network import listeners
 from slipway.settings.model import Settings
 
 # Of one connection: a shell, and a command beside it (engine/connector.py).
@@ -27,6 +28,11 @@ def obstacles(earlier: Mapping[str, str], sshd: Mapping[str, Sequence[str]], set
         if port.isdigit() and port not in (str(settings.sshd_port), *sshd.get("port", [])):
             found = "sshd listening there, whatever sshd_port says"
             yield Obstacle(f"sshd: ListenAddress {address}", found, "it without a port", may_go=False)
+    told = {*sshd.get("port", []), *(address.rpartition(":")[2] for address in sshd.get("listenaddress", []))}
+    listening = {one.port for one in listeners(earlier) if one.program == "sshd" and one.is_public}
+    for number in sorted(listening - {settings.sshd_port, *(int(port) for port in told if port.isdigit())}):
+        found = "sshd listening on it by other means than its configuration, which the firewall would block"
+        yield Obstacle(f"sshd: port {number}", found, setting("sshd_port", number))
     listens = earlier.get("socket", "")
     if listens and not re.search(rf":{settings.sshd_port}\b", listens):
         need = "sshd without it: systemctl disable --now ssh.socket; systemctl enable --now ssh.service"
@@ -67,11 +73,16 @@ def obstacles(earlier: Mapping[str, str], sshd: Mapping[str, Sequence[str]], set
             if shell not in NO_LOGIN and name not in ("root", user):
                 found = "a password and no key: Slipway's sshd accepts only keys"
                 yield Obstacle(f"user {name}", found, f"its key in ~{name}/.ssh/authorized_keys")
-    yield from _login(earlier, user)
+    yield from _login(earlier, user, sshd)
     for line in earlier.get("sudoers", "").splitlines():
+        if line == "/etc/sudoers":
+            found = "no includedir, so that sudo does not read what is in /etc/sudoers.d"
+            yield Obstacle(line, found, "@includedir /etc/sudoers.d as its last line (visudo)", may_go=False)
+            continue
         # The last rule that matches counts, sudoers(5).
         found = f"a later rule than /etc/sudoers.d/{user}, by which sudo asks for a password"
-        yield Obstacle(line, found, "NOPASSWD in it, or an earlier name for its file", may_go=False)
+        need = "NOPASSWD in it, or it in a file with an earlier name, or above the includedir"
+        yield Obstacle(line, found, need, may_go=False)
     own = {" ".join(key.split()[:2]) for key in settings.admin_keys}
     for line in earlier.get("keys", "").splitlines():
         words = line.split()
@@ -82,11 +93,17 @@ def obstacles(earlier: Mapping[str, str], sshd: Mapping[str, Sequence[str]], set
             yield Obstacle(f"user {user}: key {name}", found, "its line in admin_keys")
 
 
-def _login(earlier: Mapping[str, str], user: str) -> Iterator[Obstacle]:
+def _login(earlier: Mapping[str, str], user: str, sshd: Mapping[str, Sequence[str]]) -> Iterator[Obstacle]:
     """What prevents an existing administrator's login by key, sshd(8), StrictModes."""
     for line in earlier.get("login", "").splitlines():
         kind, *words = line.split(" ", 3)
-        if kind == "expired":
+        if kind == "nologin":
+            yield Obstacle("/etc/nologin", "it, by which only root may log in", "no such file", may_go=False)
+        elif kind == "locked":
+            if sshd.get("usepam") == ["no"]:
+                found = "a locked password: without PAM sshd refuses its keys too"
+                yield Obstacle(f"user {user}", found, f"UsePAM yes, or usermod -p '*' {user}", may_go=False)
+        elif kind == "expired":
             yield Obstacle(f"user {user}", "an account that has expired", f"chage -E -1 {user}", may_go=False)
         elif kind == "password":
             found = "a password that must be changed at the next login, which needs a terminal"

@@ -13,7 +13,7 @@ MONGODB_TOOL = re.compile(r"\bmongo(dump|export|restore|import|sh)?\b(?!d\.)")
 HAS_PASSWORD = re.compile(r"mongodb(\+srv)?://[^/\s]+@|(\s|^)(-u|--username)[ =]?\S")
 STOPS_NGINX = re.compile(r"\b(stop|start|restart)\s+nginx\b|nginx\s+(stop|start|restart)|-s\s+(stop|quit)")
 FIREWALL = re.compile(r"\b(ufw|ip6?tables(-restore)?|nft)\b")
-RENEWS = re.compile(r"\b(certbot|dehydrated)\b|acme\.sh")
+CERTBOT, OTHER_CLIENT = re.compile(r"\bcertbot\b"), re.compile(r"\bdehydrated\b|acme\.sh")
 # Characters of a job's line.
 MAX_SHOWN = 70
 # Files of packages that Slipway installs.
@@ -32,6 +32,7 @@ def obstacles(earlier: Mapping[str, str], settings: Settings, is_open: bool) -> 
         if file.rpartition("/")[2] not in own and (need := _need(command, roots, is_open)):
             name = shorten(command, MAX_SHOWN, placeholder=" ...")
             yield Obstacle(f"{file}: {name}", "this job", need)
+    yield from _in_scripts(earlier.get("scripts", ""), roots, is_open)
     zone = earlier.get("timezone", "").strip()
     if zone and {zone, settings.timezone} - UTC and zone != settings.timezone:
         found = f"{zone}, by which cron jobs and timers run"
@@ -42,9 +43,31 @@ def obstacles(earlier: Mapping[str, str], settings: Settings, is_open: bool) -> 
             yield Obstacle(file, found, "no such file")
 
 
+def _in_scripts(text: str, roots: list[str], is_open: bool) -> Iterator[Obstacle]:
+    """What is in the scripts of jobs, once for each of its needs."""
+    scripts: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        file, _, command = line.partition(":")
+        scripts.setdefault(file, []).append(command.strip())
+    for file, commands in scripts.items():
+        # The password may be in a line of its own.
+        is_refused = is_open and not any(HAS_PASSWORD.search(command) for command in commands)
+        # A script that is in the site's folder names that.
+        elsewhere = [root for root in roots if not file.startswith(f"{root}/")]
+        needs: dict[str, str] = {}
+        for command in commands:
+            needs.setdefault(_need(command, elsewhere, is_refused), command)
+        for need, command in needs.items():
+            if need:
+                name = shorten(command, MAX_SHOWN, placeholder=" ...")
+                yield Obstacle(f"{file}: {name}", "this in a script that a job runs", need)
+
+
 def _need(command: str, roots: list[str], is_open: bool) -> str:
-    if RENEWS.search(command):
-        return "none: certbot.timer renews each certificate"
+    if CERTBOT.search(command):
+        return "none: certbot.timer renews each certificate of certbot's"
+    if OTHER_CLIENT.search(command):
+        return "none if it renews the sites' certificates only, which certbot will; for other names keep it"
     if MONGODB_TOOL.search(command) and is_open and not HAS_PASSWORD.search(command):
         return "one with a MongoDB user and password, which will be required"
     if STOPS_NGINX.search(command):

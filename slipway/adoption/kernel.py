@@ -1,4 +1,4 @@
-"""Existing kernel parameters that Slipway's file would override."""
+"""Existing kernel parameters that Slipway's file would override, and those that UFW would no longer load."""
 
 from __future__ import annotations
 
@@ -6,17 +6,41 @@ from collections.abc import Iterator, Mapping
 
 from slipway.adoption import Obstacle
 
+UFWS = "/etc/ufw/sysctl.conf"
+# The parameters in UFW's file as its package has it: Slipway's are stricter, or the kernel's defaults are the same.
+OF_UFWS_PACKAGE = {
+    **{f"net.ipv{version}.conf.{of}.accept_redirects": "0" for version in (4, 6) for of in ("all", "default")},
+    **{f"net.ipv4.conf.{of}.log_martians": "0" for of in ("all", "default")},
+    "net.ipv4.icmp_echo_ignore_broadcasts": "1",
+    "net.ipv4.icmp_ignore_bogus_error_responses": "1",
+    "net.ipv4.icmp_echo_ignore_all": "0",
+}
+
 
 def obstacles(earlier: Mapping[str, str], wanted: Mapping[str, str]) -> Iterator[Obstacle]:
     """`wanted` are Slipway's parameters by name."""
+    others: dict[str, str] = {}
     for name, text in earlier.items():
         if not name.startswith("file /etc/sysctl."):
             continue
-        for line in text.splitlines():
-            left, _, right = line.partition("=")
-            parameter, value = left.strip().lstrip("-").replace("/", "."), " ".join(right.split())
-            if wanted.get(parameter, value) != value and not line.lstrip().startswith(("#", ";")):
+        for parameter, value in _parameters(text):
+            others[parameter] = value
+            if wanted.get(parameter, value) != value:
                 found = f"{value}, which Slipway would set to {wanted[parameter]}"
                 yield Obstacle(
                     f"{name.removeprefix('file ')}: {parameter}", found, f"{wanted[parameter]}, or no such line"
                 )
+    for parameter, value in _parameters(earlier.get(f"file {UFWS}", "")):
+        if value not in (OF_UFWS_PACKAGE.get(parameter), wanted.get(parameter), others.get(parameter)):
+            found = f"{value} in a file that UFW would no longer load"
+            need = f"no such line, or {parameter} = {value} in /etc/sysctl.d"
+            if parameter in wanted:
+                found, need = f"{value}, which Slipway would set to {wanted[parameter]}", "no such line"
+            yield Obstacle(f"{UFWS}: {parameter}", found, need)
+
+
+def _parameters(text: str) -> Iterator[tuple[str, str]]:
+    for line in text.splitlines():
+        left, is_set, right = line.partition("=")
+        if is_set and not line.lstrip().startswith(("#", ";")):
+            yield left.strip().lstrip("-").replace("/", "."), " ".join(right.split())

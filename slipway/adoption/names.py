@@ -16,6 +16,8 @@ LAYOUT = {"current", "previous", "next", "releases", "venvs"}
 CHANGES_A_UNIT = re.compile(
     r"^\s*(Exec\w+|Type|User|Group|PIDFile|Root\w+|\w*Paths|Condition\w+|Environment\w*|Conflicts)\s*=.*$", re.MULTILINE
 )
+# A server block, which may be another site's.
+VHOST = re.compile(r"/etc/nginx/(sites-available|sites-enabled|conf\.d)/.")
 # System users have lower ids, useradd(8).
 MIN_USER_ID = 1000
 
@@ -29,7 +31,8 @@ def obstacles(earlier: Mapping[str, str], settings: Settings, is_container: bool
         yield from _folder(site, earlier)
         yield from _units(site, earlier)
     for path in earlier.get("immutable", "").split():
-        yield Obstacle(path, "it immutable", f"chattr -i {path}", may_go=False)
+        if not VHOST.match(path):
+            yield is_immutable(path)
     for path in earlier.get("links", "").split():
         # A file is replaced, and what its link leads to stays. Into a folder Slipway would write.
         if path == "/etc/ssh" or (path.startswith("/etc/nginx") and path != MAIN):
@@ -43,6 +46,10 @@ def obstacles(earlier: Mapping[str, str], settings: Settings, is_container: bool
     size = int(earlier.get("swapfile") or 0)
     if size and size != settings.swap_mb * 2**20 and not is_container:
         yield Obstacle("/swapfile", f"{size // 2**20} MiB", setting("swap_mb", size // 2**20))
+
+
+def is_immutable(path: str) -> Obstacle:
+    return Obstacle(path, "it immutable", f"chattr -i {path}", may_go=False)
 
 
 def dropins(earlier: Mapping[str, str], unit: str) -> Iterator[Obstacle]:

@@ -13,10 +13,14 @@ SECTION = re.compile(r"=== (\S.*)")
 NGINX_FOLDERS = "/etc/nginx/sites-available /etc/nginx/sites-enabled /etc/nginx/conf.d /etc/nginx/snippets"
 # Paths that Slipway changes.
 FIXED = (
-    f"/etc/nginx {NGINX_FOLDERS} /etc/nginx/nginx.conf /etc/mongod.conf /etc/ssh /etc/ssh/sshd_config"
+    f"/etc/nginx {NGINX_FOLDERS} /etc/nginx/nginx.conf /etc/mongod.conf /etc/ssh /etc/ssh/sshd_config /etc/ssh/moduli"
     " /etc/systemd/system /etc/ufw /etc/hosts /etc/passwd /etc/shadow /etc/group /etc/gshadow /etc/sudoers.d /etc/apt"
-    " /etc/apt/sources.list.d /etc/default/ufw"
+    " /etc/apt/sources.list.d /etc/default/ufw /etc/login.defs /etc/fstab /etc/timezone /etc/issue /etc/issue.net"
+    " /etc/apt/apt.conf.d /etc/sysctl.d /etc/modprobe.d /etc/security/limits.d /etc/profile.d /etc/fail2ban/jail.d"
+    " /etc/letsencrypt/renewal /etc/ufw/*.rules"
 )
+# Server blocks, of which only those of the sites are changed (adoption.nginx).
+VHOSTS = "/etc/nginx/sites-available/* /etc/nginx/sites-enabled/* /etc/nginx/conf.d/*"
 CLIENTS = (
     "/snap/bin/certbot /usr/local/bin/certbot /opt/certbot /root/.acme.sh/*.* /home/*/.acme.sh/*.*"
     " /var/lib/dehydrated/certs/*"
@@ -28,6 +32,13 @@ WEB_SERVERS = "apache2 lighttpd caddy haproxy traefik varnish"
 FOLDERS = "/var/www /var/www/letsencrypt /etc/nginx/tls /var/lib/slipway /usr/lib/slipway /usr/share/slipway"
 # Jobs that use a program or path that Slipway changes.
 TOUCHED = r"certbot|acme[.]sh|dehydrated|letsencrypt|mongo(d|sh|dump|export|restore)?\b|nginx|\bufw\b|iptables|nft\b"
+
+# In sudo's file, the line by which it reads its folder.
+INCLUDES = "^[#@]includedir[[:space:]]*[/]etc[/]sudoers[.]d"
+
+# Where cron(8) and its like name commands.
+CRONTABS = "/etc/crontab /etc/anacrontab /etc/cron.d/* /var/spool/cron/crontabs/* /etc/cron.*ly/* /etc/rc.local"
+MAX_SCRIPTS, MAX_SCRIPT_BYTES, MAX_SCRIPT_LINES = 50, 65536, 50
 
 
 class Earlier(Fact[dict[str, str]]):
@@ -42,7 +53,8 @@ class Earlier(Fact[dict[str, str]]):
     credentials         files with MongoDB passwords that Slipway has written
     datagrams           "ADDRESS:PORT PROGRAM UNIT" of UDP sockets; without a program they are the kernel's
     environment ROOT    names of variables in the site's .env and in its unit's EnvironmentFile= files
-    file PATH           the text of a file: apt's sources, mongod.conf, certbot's options and renewals, drop-ins
+    file PATH           the text of a file: apt's sources, mongod.conf, certbot's options and renewals, drop-ins, kernel
+                        parameters
     flushes             nftables.service, if it is enabled: its file flushes all rules at boot
     folder ROOT         content of the site's folder: "entry NAME", "NAME -> TARGET" of a link
     ignored             addresses that fail2ban never bans
@@ -54,16 +66,18 @@ class Earlier(Fact[dict[str, str]]):
     legacy, redirects   iptables rules: of iptables-legacy for input, and those that redirect ports 80 and 443
     lineages            "lineage FOLDER" and the certificate in it
     login               what may prevent the administrator's login by key: "home OWNER MODE PATH", "shell", "expired",
-                        "password"
+                        "password", "locked" (its password), "nologin" (the file)
     listeners, local    "ADDRESS:PORT PROGRAM UNIT", "SOCKET PROGRAM UNIT"
     matched             "FILE:LINE" of what sshd allows within a Match, and Slipway's sshd does not
     mongod, nginx       "NAME=VALUE" of the process, the program and the unit
     packages            installed firewalls other than UFW
     passwords           lines of getent(1) of users with a password and no key
     rotated             logrotate(8) files about logs of packages that Slipway installs
+    scripts             "FILE:LINE" of scripts that jobs name by an absolute path: what in them is as in `jobs`
     size ROOT           of the site's parts, in MiB
     socket              where ssh.socket listens, if sshd's configuration does not say so
-    sudoers             "FILE:LINE" of later rules than the administrator's for sudo that ask for a password
+    sudoers             "FILE:LINE" of later rules than the administrator's for sudo that ask for a password, and
+                        "/etc/sudoers" if it does not include the folder
     swapfile            its size in bytes
     taken               paths of Slipway's folders and links that are occupied by something else
     timezone            the server's, if it has cron jobs or timers that no package has brought
@@ -159,7 +173,7 @@ done
 for unit in mongod nginx; do f /etc/systemd/system/$unit.service.d/*.conf; done
 s hooks; for hook in /etc/letsencrypt/renewal-hooks/*/*; do grep -q '{OURS}' $hook || grep -HE nginx $hook; done
 s jobs
-grep -IHE '{touched}' /etc/crontab /etc/cron.d/* /var/spool/cron/crontabs/* /etc/cron.*ly/* /etc/rc.local |
+grep -IHE '{touched}' {CRONTABS} |
   grep -vE '^[^:]*:[[:space:]]*#|^/etc/cron.d/certbot:.*! -d /run/systemd/system'
 for file in /etc/network/interfaces /etc/network/interfaces.d/* /etc/network/if-*.d/* /etc/networkd-dispatcher/*/*; do
   [ ! -f "$file" ] || dpkg -S "$file" > /dev/null || grep -IHE '^[^#]*(iptables|nft )' "$file"
@@ -167,6 +181,21 @@ done
 for unit in /etc/systemd/system/*.service /etc/systemd/system/certbot.service.d/*.conf; do
   [ -L $unit ] || grep -q '{OURS}' $unit || grep -IHE '^Exec.*({touched})' $unit
 done
+s scripts
+{{
+  grep -IhvE '^[[:space:]]*#' {CRONTABS}
+  for unit in /etc/systemd/system/*.service; do
+    case " {" ".join(units)} mongod.service nginx.service " in *" ${{unit##*/}} "*) continue ;; esac
+    [ -L $unit ] || grep -q '{OURS}' $unit || grep -Ih '^Exec' $unit
+  done
+}} | grep -oE '/[A-Za-z0-9_./@+-]+' | sort -u | while read -r file; do
+  # Those of packages are no job of the owner's; what a job writes or reads is no script.
+  case $file in /usr/local/*) ;; /usr/* | /bin/* | /sbin/* | /lib/* | /etc/init.d/* | /dev/*) continue ;; esac
+  [ -f "$file" ] && ! grep -q '{OURS}' "$file" || continue
+  [ ! -x "$file" ] && [ "${{file%.sh}}" = "$file" ] && [ "$(head -c 2 "$file")" != '#!' ] || echo "$file"
+done | head -n {MAX_SCRIPTS} | while read -r file; do
+  head -c {MAX_SCRIPT_BYTES} "$file" | grep -IHE -m {MAX_SCRIPT_LINES} --label="$file" '{touched}|mongodb([+]srv)?://'
+done | grep -vE '^[^:]*:[[:space:]]*#'
 s timezone; for file in /etc/cron.d/* /var/spool/cron/crontabs/* \
   $(grep -lE '^OnCalendar=.*[^C]$' /etc/systemd/system/*.timer); do
   [ -f "$file" ] && [ ! -L "$file" ] && ! grep -q '{OURS}' "$file" && ! dpkg -S "$file" > /dev/null || continue
@@ -200,11 +229,14 @@ done
 s passwords; awk -F: '$2 ~ /^[$]/ {{print $1}}' /etc/shadow | while read -r user; do
   home=$(getent passwd $user | cut -d: -f6); [ -s $home/.ssh/authorized_keys ] || getent passwd $user
 done
-s immutable; lsattr -d {FIXED} {variables} | grep '^....i' | cut -d' ' -f2
+home=$(getent passwd {user} | cut -d: -f6); shell=$(getent passwd {user} | cut -d: -f7)
+s immutable; lsattr -d {FIXED} {VHOSTS} {variables} "$home/.ssh" "$home/.ssh/authorized_keys" /etc/sudoers.d/{user} |
+  grep '^....i' | cut -d' ' -f2
 s links; for path in {FIXED}; do [ ! -L $path ] || echo $path; done
 find {NGINX_FOLDERS} -mindepth 1 -type l -xtype d
 s packages; dpkg-query -W -f '${{db:Status-Status}} ${{Package}}\\n' {FIREWALLS} | sed -n 's/^installed //p'
 f /etc/sysctl.conf
+! grep -q '^IPT_SYSCTL=/etc/ufw/sysctl.conf' /etc/default/ufw || f /etc/ufw/sysctl.conf
 for file in /etc/sysctl.d/*.conf; do
   [ -L $file ] || grep -q '{OURS}' $file || dpkg -S $file > /dev/null || f $file
 done
@@ -216,22 +248,27 @@ for root in {_quoted(roots)}; do
   tls=/etc/nginx/tls/${{root##*/}}; [ ! -e $tls ] || [ -L $tls ] || echo $tls
 done
 s swapfile; stat -c %s /swapfile
-home=$(getent passwd {user} | cut -d: -f6); shell=$(getent passwd {user} | cut -d: -f7)
 s keys; cat "$home/.ssh/authorized_keys"
 s socket; [ -e /usr/lib/systemd/system-generators/sshd-socket-generator ] || ! systemctl is-active --quiet ssh.socket ||
   systemctl show --property=Listen --value ssh.socket
 s matched; awk 'FNR == 1 {{m = 0}} tolower($1) == "match" {{m = 1}} {{line = tolower($1 " " $2)}}
   m && line ~ /^(permitrootlogin [^n]|permitemptypasswords y|[a-z]*(password|interactive|response)authentication y)/ {{
     print FILENAME ":" $1 " " $2}}' /etc/ssh/sshd_config /etc/ssh/sshd_config.d/*.conf
-s sudoers; groups=$(id -Gn {user} | tr ' ' '|')
-for file in /etc/sudoers.d/*; do
-  case ${{file##*/}} in *.* | *~) continue ;; esac
-  [ ! "${{file##*/}}" \\> {user} ] || grep -HE "^\\s*({user}|ALL|%($groups))\\s.*[):=[:space:]]ALL\\s*$" "$file"
-done | grep -v NOPASSWD
-s login
+s sudoers; groups=$(id -Gn {user} | tr ' ' '|'); rule="^\\s*({user}|ALL|%($groups))\\s.*[):=[:space:]]ALL\\s*$"
+{{
+  for file in /etc/sudoers.d/*; do
+    case ${{file##*/}} in *.* | *~) continue ;; esac
+    [ ! "${{file##*/}}" \\> {user} ] || grep -HE "$rule" "$file"
+  done
+  # Rules below its includedir come after all of those files.
+  sed '0,/{INCLUDES}/d' /etc/sudoers | grep -HE --label=/etc/sudoers "$rule"
+}} | grep -v NOPASSWD
+[ ! -f /etc/sudoers ] || grep -q '{INCLUDES}' /etc/sudoers || echo /etc/sudoers
+s login; [ ! -e /etc/nologin ] || echo nologin
 [ -z "$home" ] || stat -c 'home %U %a %n' "$home" "$home/.ssh"
 [ -z "$shell" ] || [ -x "$shell" ] || echo "shell $shell"
 awk -F: -v day=$(($(date +%s) / 86400)) '$1 == "{user}" && $8 != "" && $8 <= day {{print "expired"}}
+  $1 == "{user}" && $2 ~ /^!/ {{print "locked"}}
   $1 == "{user}" && ($3 == "0" || ($3 != "" && $5 != "" && $3 + $5 < day)) {{print "password"}}' /etc/shadow
 true"""
 

@@ -22,6 +22,8 @@ from slipway.settings import limits
 STALE_SECONDS = 2
 # The exit code of a shell that SIGTERM has ended.
 TERMINATED = 143
+# By --runtime only a mask in /run is removed, and without it only one in /etc; both make systemd reload its units.
+UNMASK = {"masked": "systemctl unmask {}", "masked-runtime": "systemctl --runtime unmask {}"}
 
 
 @dataclass(frozen=True)
@@ -76,15 +78,19 @@ def service(
     A restart after a change is a reaction of its own (`restart`); this makes up for one that an interrupted run missed.
     `reloads`: a reload suffices to read changed `files`; `unit_files` are those that need a restart (its sandbox). A
     running unit that is not `ready` is restarted; if it is not ready after a start, its last log lines are shown.
-    `around` are commands around each restart.
+    `around` are commands around each restart. Of a timer, its service is unmasked too.
     """
+    if unit.endswith(".timer"):
+        # Otherwise the timer does not start, or starts nothing.
+        started = f"{unit.removesuffix('.timer')}.service"
+        if unmask := UNMASK.get(host.get_fact(Unit, unit=started).get("UnitFileState", "")):
+            notes.note(f"{started}: masked -> unmasked")
+            yield unmask.format(started)
     state = host.get_fact(Unit, unit=unit)
     if state.get("UnitFileState") not in ("enabled", "static", "alias", "indirect", "generated"):
         notes.note(f"{unit}: {state.get('UnitFileState') or 'unknown'} -> enabled")
-        # By --runtime only a mask in /run is removed, and without it only one in /etc.
-        masks = {"masked": f"systemctl unmask {unit} && ", "masked-runtime": f"systemctl --runtime unmask {unit} && "}
-        # Both make systemd reload its units.
-        yield f"{masks.get(state.get('UnitFileState', ''), '')}systemctl enable {unit}"
+        unmask = UNMASK.get(state.get("UnitFileState", ""), "").format(unit)
+        yield f"{unmask} && systemctl enable {unit}" if unmask else f"systemctl enable {unit}"
     is_looping = is_crash_looping(state)
     if state.get("ActiveState") not in ("active", "activating", "reloading") or is_looping:
         found = "crash-looping" if is_looping else state.get("ActiveState") or "not there"

@@ -19,7 +19,7 @@ DONE = {
     ),
     "updates switched off by a later file": (
         "echo 'APT::Periodic::Unattended-Upgrade \"0\";' > /etc/apt/apt.conf.d/99-off",
-        "/etc/apt/apt.conf.d/99-off: APT::Periodic::Unattended-Upgrade",
+        "apt: APT::Periodic::Unattended-Upgrade: found",
     ),
     "core dumps allowed by a later file": (
         "echo '* hard core unlimited' > /etc/security/limits.d/zz.conf",
@@ -50,7 +50,7 @@ def test_what_overrules_slipways_files_is_refused_by_its_name(fresh_server: LabH
     planned = fresh_server.slipway("plan", "lab")
     assert planned.returncode == 1
     assert [what for what, (_, line) in DONE.items() if line not in planned.stderr] == []
-    files = " ".join(line.partition(": ")[0] for _, line in DONE.values())
+    files = " ".join(script.rpartition("> ")[2] for script, _ in DONE.values())
     fresh_server.ssh(f"rm {files}; systemctl daemon-reload; systemctl restart nginx codementee-backend fail2ban")
     assert fresh_server.plan() == []
 

@@ -53,6 +53,7 @@ REFUSED = {
         "sshd: ListenAddress 0.0.0.0:2022: found sshd listening there",
         "/etc/ssh/sshd_config.d/80-own.conf: PermitRootLogin yes: found it within a Match",
     ],
+    "hosts_readonly": ["mount /etc/hosts: found it read-only", "/etc/login.defs: found it", "/etc/fstab: found it"],
 }
 REFUSED_WITH_PACKAGES = {
     "unit_in_lib": ["unit codementee-backend.service: found it in /lib/systemd/system"],
@@ -132,6 +133,16 @@ REFUSED_WITH_PACKAGES = {
         *("mongod.service: --config: found /etc/mongodb/mongod.conf", "time zone: found America/New_York"),
         'port 1194/udp: found python3 listening publicly, which the firewall would block, need "1194/udp"',
     ],
+    "apt_later_files": [
+        *("apt: APT::Periodic::Unattended-Upgrade: found '0'", "apt: DPkg::Lock::Timeout: found '60'"),
+        "apt: Unattended-Upgrade::Origins-Pattern: found 'origin=Debian,codename=${distro_codename}-updates'",
+    ],
+    "fail2ban_broken": ["fail2ban: found 'Have not found any log file for postfix jail'"],
+    "sudoers_tail": ["/etc/sudoers:admin ALL=(ALL:ALL) ALL: found a later rule"],
+    "sshd_opts": [
+        *('/etc/default/ssh: SSHD_OPTS="-p 22 -p 2222 -o PasswordAuthentication=yes": found', "sshd: port 2222: found"),
+    ],
+    "cron_script": ["/root/bin/nightly: mongodump --quiet", "/root/bin/at-boot: iptables -P INPUT DROP: found"],
     "mongodb_shared": ["blog.service: found it connected to MongoDB", "/etc/cron.d/backup: "],
 }
 
@@ -142,7 +153,7 @@ def untouched() -> Iterator[LabHost]:
     host = bring_up("servers")
     settings = host.data
     names = {"DOMAIN": "site_domain", "MONGODB_APT_URL": "mongodb_apt_url", "MONGODB_KEY_URL": "mongodb_key_url"}
-    names |= {"MONGODB_VERSION": "mongodb_version"}
+    names |= {"MONGODB_VERSION": "mongodb_version", "ACME_URL": "tls_acme_server"}
     exports = "".join(f"export {name}={settings[key]}\n" for name, key in names.items())
     exports += "export DEBIAN_FRONTEND=noninteractive"
     packed = io.BytesIO()
@@ -344,6 +355,16 @@ def test_masked_units_run_and_rules_with_comments_stay(bare: LabHost) -> None:
     assert_adopted(bare)
     assert bare.ssh("systemctl is-active fail2ban certbot.timer ssh.socket").split() == ["active"] * 3
     assert bare.ssh("ufw show added | grep -c \"comment 'mine'\"") == "3"
+
+
+@pytest.mark.thorough
+def test_what_an_owner_has_switched_off_or_has_two_of_is_no_obstacle(bare: LabHost) -> None:
+    """Services behind timers, groups of new users, PAM, a ban's time in a jail's section, and two ACME accounts."""
+    make(bare, "apt_daily_masked", "login_defs", "certbot_two_accounts", "use_pam_no", "fail2ban_sshd_section")
+    assert_adopted(bare)
+    assert bare.ssh("systemctl is-active apt-daily.timer apt-daily-upgrade.timer").split() == ["active"] * 2
+    assert bare.ssh("systemctl is-enabled apt-daily.service apt-daily-upgrade.service || :").split() == ["static"] * 2
+    assert bare.ssh("id -gn codementee-backend; ls /etc/letsencrypt/renewal") == "codementee-backend\ncodementee.conf"
 
 
 @pytest.mark.thorough

@@ -122,6 +122,14 @@ def data(**changes):
         ),
         ({Earlier: {"x": ""}, NginxInForce: nginx(BLOG), NginxFuture: (Tree(""), "unknown directive")}, "Nginx"),
         ({Earlier: {"x": ""}, Sshd: {"port": ["22"], "allowusers": ["root"]}}, "sshd: AllowUsers"),
+        (
+            {
+                Earlier: {"immutable": "/etc/nginx/conf.d/0.conf /etc/nginx/conf.d/1.conf"},
+                NginxInForce: nginx(BLOG, SHOP),
+            },
+            "/etc/nginx/conf.d/1.conf",
+        ),
+        ({Earlier: {"x": ""}, "fail2ban-server -t": "2026 fail2ban [9]: ERROR   Failed during x: No log"}, "fail2ban"),
         # Of any server, at any time.
         (
             {"after slipway.conf": "/etc/systemd/system/nginx.service.d/zz.conf:ProtectSystem=no"},

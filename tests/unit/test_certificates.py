@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -177,3 +178,28 @@ def test_a_profile_that_nobody_could_ask_for_is_refused_by_a_plan(settings_with,
         assert [said in problem and problem.startswith(f"tls_profile: found '{profile}'") for problem in problems] == [
             True
         ]
+
+
+@pytest.mark.parametrize(
+    ("accounts", "renewal", "option"),
+    [
+        ([], "", ""),
+        (["one"], "account = one", ""),
+        (["one", "two"], "", "--account two"),
+        (["one", "two"], "account = one", "--account one"),
+        (["one", "two"], "account = at-another-server", "--account two"),
+    ],
+)
+def test_of_several_accounts_at_the_server_the_sites_is_used_or_the_newest(
+    settings_with, tmp_path, accounts, renewal, option
+):
+    folder = tmp_path / "accounts/acme-v02.api.letsencrypt.org/directory"
+    for number, name in enumerate(accounts):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "regr.json").write_text("{}")
+        os.utime(folder / name, (NOW + number, NOW + number))
+    (tmp_path / "renewal").mkdir()
+    (tmp_path / "renewal/codementee.conf").write_text(f"[renewalparams]\n{renewal}\n")
+    script = f"echo {tls.account(settings_with())}".replace("/etc/letsencrypt", str(tmp_path))
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
+    assert (done.stdout.strip(), done.stderr) == (option, "")

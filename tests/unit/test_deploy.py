@@ -271,3 +271,10 @@ def test_a_key_is_trusted_only_where_it_is_the_one_that_is_set_and_no_other_is_w
     gpg = "cat <<'END'\n" + shown.format(settings.mongodb_key_fingerprint) + "\nEND"
     done = sh(mongodb._fetch_key(settings), curl="exit 0", gpg=gpg)
     assert (done.returncode == 0, (tmp_path / "keyring.asc").exists()) == (is_trusted, is_trusted)
+
+
+def test_each_user_has_a_group_of_its_name_whatever_login_defs_says(settings_with):
+    server = deploy(settings_with(valkey=True))
+    commands = [one.arguments["command"] for one in server.all("ensure") if "useradd" in one.arguments["command"]]
+    assert len(commands) >= 2
+    assert [command for command in commands if " --user-group " not in command] == []

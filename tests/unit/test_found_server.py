@@ -13,7 +13,6 @@ from cryptography.x509.oid import NameOID
 
 from slipway.adoption import (
     Obstacle,
-    access,
     apt,
     backend,
     certificates,
@@ -171,6 +170,62 @@ def test_a_job_that_would_fail_or_fight_with_slipways_is_named(settings_with, li
     assert bool(told(jobs.obstacles({"jobs": line}, settings_with(), is_open))) == is_named
 
 
+def test_another_acme_client_may_be_needed_by_other_sites(settings_with):
+    line = '/var/spool/cron/crontabs/root:8 0 * * * "/root/.acme.sh"/acme.sh --cron --home "/root/.acme.sh"'
+    (one,) = jobs.obstacles({"jobs": line}, settings_with(), is_open=False)
+    assert "for other names keep it" in one.need
+    assert one.may_go
+
+
+@pytest.mark.parametrize(
+    ("lines", "names"),
+    [
+        (["/root/n:mongodump --out /srv/b"], ["/root/n: mongodump --out /srv/b"]),
+        (["/root/n:URI=mongodb://u:p@127.0.0.1/x", "/root/n:mongodump --uri $URI"], []),
+        (["/root/n:URI=mongodb://127.0.0.1/x", "/root/n:mongodump --uri $URI"], ["/root/n: mongodump --uri $URI"]),
+        (["/root/fw:iptables -F", "/root/fw:  iptables -P INPUT DROP"], ["/root/fw: iptables -F"]),
+        (["/root/pull:cd /var/www/codementee && git pull"], ["/root/pull: cd /var/www/codementee && git pull"]),
+        (["/var/www/codementee/venv/bin/celery:#!/var/www/codementee/venv/bin/python"], []),
+        (["/root/web:systemctl reload nginx"], []),
+    ],
+)
+def test_what_a_script_of_a_job_does_is_named_once(settings_with, lines, names):
+    assert told(jobs.obstacles({"scripts": "\n".join(lines)}, settings_with(), is_open=True)) == names
+
+
+def test_the_scripts_of_jobs_are_found_by_the_paths_in_crontabs_and_units(tmp_path):
+    for folder in ("etc/cron.d", "etc/systemd/system", "root", "var"):
+        (tmp_path / folder).mkdir(parents=True)
+    scripts = {
+        "nightly": "#!/bin/sh\n# mongodump\nmongodump --out /srv\n",
+        "rotate.sh": "certbot renew\n",
+        "harmless": "#!/bin/sh\nls\n",
+        "unit": "#!/bin/sh\niptables -F\n",
+        "log": "mongodump done\n",
+        "ours": "#!/bin/sh\n# by Slipway\nnginx\n",
+        "site": "#!/bin/sh\nnginx\n",
+        "unnamed": "#!/bin/sh\nnginx\n",
+    }
+    for name, text in scripts.items():
+        (tmp_path / "root" / name).write_text(text)
+    at = tmp_path / "root"
+    cron = f"1 1 * * * root {at}/nightly >> {at}/log; bash {at}/rotate.sh\n#{at}/unnamed\n"
+    cron += f"@reboot root {at}/harmless;{at}/ours\n"
+    (tmp_path / "etc/cron.d/own").write_text(cron)
+    for unit, name in (("own.service", "unit"), (SERVICE, "site")):
+        (tmp_path / "etc/systemd/system" / unit).write_text(f"[Service]\nExecStart=-{at}/{name} --all\n")
+    command = Earlier().command(("admin",), ("admin",), (SERVICE,), ("/var/www/x",), 27017)
+    script = command[command.index("s scripts") : command.index("s timezone")]
+    for folder in ("/etc/", "/var/spool"):
+        script = script.replace(f" {folder}", f" {tmp_path}{folder}")
+    done = subprocess.run(["sh", "-c", f"s() {{ :; }}; {script}"], capture_output=True, text=True, check=False)
+    assert done.stdout.replace(str(tmp_path), "").splitlines() == [
+        "/root/nightly:mongodump --out /srv",
+        "/root/rotate.sh:certbot renew",
+        "/root/unit:iptables -F",
+    ]
+
+
 def test_a_file_of_logrotates_that_would_be_a_duplicate_is_named(settings_with):
     files = {"rotated": "/etc/logrotate.d/nginx\n/etc/logrotate.d/mysite"}
     assert told(jobs.obstacles(files, settings_with(), is_open=False)) == ["/etc/logrotate.d/mysite"]
@@ -199,6 +254,7 @@ OWN = {"accounts": f"{ADMIN}\n{USER}", "groups": "admin:x:1000:\ncodementee-back
         ({"accounts": USER.replace("990:990", "990:33"), "groups": GROUP}, "user codementee-backend"),
         ({"accounts": "mongodb:x:101:65534::/:/bin/false"}, "group mongodb"),
         ({"immutable": "/etc/nginx/nginx.conf"}, "/etc/nginx/nginx.conf"),
+        ({"immutable": "/etc/nginx/conf.d/own.conf"}, None),
         ({"links": "/etc/nginx"}, "/etc/nginx"),
         ({"links": "/etc/nginx/sites-available"}, "/etc/nginx/sites-available"),
         ({"links": "/etc/nginx/conf.d/team"}, "/etc/nginx/conf.d/team"),
@@ -273,90 +329,6 @@ def test_another_application_and_a_drop_in_are_named(settings_with):
     assert told(backend.obstacles(dropin, settings_with())) == [f"/etc/systemd/system/{SERVICE}.d/override.conf"]
 
 
-# --- Logins ----------------------------------------------------------------------------------------------------------
-
-SSHD = {"port": ["22"], "passwordauthentication": ["yes"], "authorizedkeysfile": [".ssh/authorized_keys .ssh/keys2"]}
-
-
-@pytest.mark.parametrize(
-    ("sshd", "name"),
-    [
-        ({}, "sshd"),
-        (SSHD, None),
-        (SSHD | {"port": ["22", "2222"]}, "sshd: port 2222"),
-        (SSHD | {"allowusers": ["deploy", "root"]}, "sshd: AllowUsers"),
-        (SSHD | {"allowusers": ["adm*@10.0.0.0/8"]}, None),
-        (SSHD | {"denyusers": ["admin"]}, "sshd: DenyUsers"),
-        (SSHD | {"authenticationmethods": ["publickey,keyboard-interactive"]}, "sshd: AuthenticationMethods"),
-        (SSHD | {"authenticationmethods": ["any"]}, None),
-        (SSHD | {"authorizedkeysfile": ["/etc/ssh/keys/%u"]}, "sshd: AuthorizedKeysFile"),
-        (SSHD | {"forcecommand": ["/bin/menu"]}, "sshd: ForceCommand"),
-    ],
-)
-def test_sshd_options_that_prevent_logins_are_named(settings_with, sshd, name):
-    assert told(access.obstacles({}, sshd, settings_with())) == ([name] if name else [])
-
-
-def test_users_who_could_no_longer_log_in_are_named(settings_with):
-    settings = settings_with()
-    passwords = (
-        "deploy:x:1001:1001::/home/deploy:/bin/bash\nsystem:x:100:1::/:/usr/sbin/nologin\nroot:x:0:0::/root:/bin/bash"
-    )
-    assert told(access.obstacles({"passwords": passwords}, SSHD, settings)) == ["user deploy"]
-    assert told(access.obstacles({"passwords": passwords}, SSHD | {"passwordauthentication": ["no"]}, settings)) == []
-    own, other = settings.admin_keys[0], 'command="x" ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA colleague'
-    assert told(access.obstacles({"keys": f"{own}\n# note\n{other}\n"}, SSHD, settings)) == [
-        "user admin: key colleague"
-    ]
-
-
-def test_a_socket_that_listens_on_another_port_than_sshd_is_to_is_named(settings_with):
-    earlier = {"socket": "[::]:22 (Stream)"}
-    assert told(access.obstacles(earlier, SSHD, settings_with())) == []
-    moved = {**SSHD, "port": ["2222"]}
-    assert told(access.obstacles(earlier, moved, settings_with(sshd_port=2222))) == ["ssh.socket"]
-
-
-def test_an_address_that_sshd_listens_on_with_a_port_of_its_own_is_named(settings_with):
-    sshd = {**SSHD, "listenaddress": ["0.0.0.0:22", "[2001:db8::1]:2022"]}
-    assert told(access.obstacles({}, sshd, settings_with())) == ["sshd: ListenAddress [2001:db8::1]:2022"]
-    moved = {**SSHD, "port": ["2022"], "listenaddress": ["0.0.0.0:2022"]}
-    assert told(access.obstacles({}, moved, settings_with(sshd_port=2022))) == []
-
-
-def test_an_exception_of_sshds_for_some_logins_is_named(settings_with):
-    line = "/etc/ssh/sshd_config.d/own.conf:PermitRootLogin yes"
-    (one,) = access.obstacles({"matched": line}, SSHD, settings_with())
-    assert one.name == "/etc/ssh/sshd_config.d/own.conf: PermitRootLogin yes"
-
-
-def test_a_later_rule_of_sudos_that_asks_for_a_password_is_named(settings_with):
-    line = "/etc/sudoers.d/zz-own:%sudo ALL=(ALL:ALL) ALL"
-    assert told(access.obstacles({"sudoers": line}, SSHD, settings_with())) == [line]
-
-
-def test_an_sshd_with_too_few_sessions_is_named(settings_with):
-    sshd = {**SSHD, "maxsessions": ["1"]}
-    assert told(access.obstacles({}, sshd, settings_with())) == ["sshd: MaxSessions"]
-    assert told(access.obstacles({}, {**sshd, "maxsessions": ["2"]}, settings_with())) == []
-
-
-@pytest.mark.parametrize(
-    ("line", "name"),
-    [
-        ("home admin 755 /home/admin", None),
-        ("home root 700 /home/admin/.ssh", None),
-        ("home deploy 755 /srv/admin", "/srv/admin"),
-        ("home admin 775 /home/admin", "/home/admin"),
-        ("shell /usr/bin/zsh", "user admin"),
-        ("expired", "user admin"),
-        ("password", "user admin"),
-    ],
-)
-def test_what_keeps_the_administrator_from_a_login_is_named(settings_with, line, name):
-    assert told(access.obstacles({"login": line}, SSHD, settings_with())) == ([name] if name else [])
-
-
 @pytest.mark.parametrize(
     ("found", "wanted", "is_named"),
     [
@@ -386,3 +358,30 @@ def test_a_kernel_parameter_that_slipway_would_change_is_named(line, is_named):
     wanted = parameters(render("kernel/sysctl.conf"))
     found = told(kernel.obstacles({"file /etc/sysctl.d/99-own.conf": line}, wanted))
     assert found == (["/etc/sysctl.d/99-own.conf: net.ipv4.conf.all.rp_filter"] if is_named else [])
+
+
+# As its package has it.
+UFWS = """\
+#net/ipv4/ip_forward=1
+net/ipv4/conf/all/accept_redirects=0
+net/ipv4/icmp_echo_ignore_broadcasts=1
+net/ipv4/icmp_echo_ignore_all=0
+net/ipv4/conf/all/log_martians=0
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "others", "name"),
+    [
+        (UFWS, "", None),
+        (UFWS.replace("#net/ipv4/ip", "net/ipv4/ip"), "", "net.ipv4.ip_forward"),
+        (UFWS.replace("#net/ipv4/ip", "net/ipv4/ip"), "net.ipv4.ip_forward = 1", None),
+        (UFWS.replace("ignore_all=0", "ignore_all=1"), "", "net.ipv4.icmp_echo_ignore_all"),
+        ("net/ipv4/conf/all/rp_filter=2", "", "net.ipv4.conf.all.rp_filter"),
+        ("net/ipv4/conf/all/rp_filter=1", "", None),
+    ],
+)
+def test_a_kernel_parameter_that_ufw_would_no_longer_load_is_named(text, others, name):
+    files = {"file /etc/ufw/sysctl.conf": text, "file /etc/sysctl.d/99-own.conf": others}
+    found = told(kernel.obstacles(files, parameters(render("kernel/sysctl.conf"))))
+    assert found == ([f"/etc/ufw/sysctl.conf: {name}"] if name else [])

@@ -157,6 +157,11 @@ def test_the_repository_itself_says_what_it_has(settings_with, answer, said):
         ("mount /usr /usr ro,nosuid", "mount /usr: found it read-only"),
         ("mount /var/lib /var rw,noexec", "mount /var: found the option noexec"),
         ("mount /etc /etc rw,noexec", None),
+        ("mount /etc/hosts / rw,relatime", None),
+        ("mount /etc/hosts /etc/hosts rw,relatime", None),
+        ("mount /etc/hosts /etc/hosts ro,relatime", "mount /etc/hosts: found it read-only, need /etc/hosts writable"),
+        ("mount /etc/localtime /usr/share/zoneinfo/UTC ro", None),
+        ("mount /etc/timezone /etc/timezone rw", "mount /etc/timezone: found a file that is mounted by itself"),
         ("held nginx", "package nginx: found it on hold and not installed, need it (apt-mark unhold nginx)"),
         ("refused certbot", "package certbot: found a pin by which apt never installs it"),
         ("unmet shop : Depends: libshop but it is not installed", "apt: found an unmet dependency, shop : Depends"),
@@ -193,7 +198,10 @@ def test_apt_and_the_mounts_are_asked_by_a_shell_script(tmp_path):
     assert lines[:3] == ["held nginx", "refused certbot", "unmet shop : Depends: libshop but it is not installed"]
     assert lines[3] == "would nginx (1.22.1-9 Debian:12.5/stable [amd64])"
     assert lines[4:] == ["remove postfix", "error Unmet dependencies."]
-    assert {line.split()[1] for line in said.splitlines() if line.startswith("mount ")} == {*installable.FOLDERS}
+    assert {line.split()[1] for line in said.splitlines() if line.startswith("mount ")} == {
+        *installable.FOLDERS,
+        *installable.FILES,
+    }
 
 
 # As `apt-cache policy` and `apt-get install -s` print it.

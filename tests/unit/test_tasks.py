@@ -15,7 +15,7 @@ import pytest
 from slipway.ops.backup import backup, or_roll_back
 from slipway.ops.files import write_script
 from slipway.ops.units import is_crash_looping
-from slipway.tasks import backend_units, firewall, kernel, logins, mongodb, nginx, ssh
+from slipway.tasks import backend_units, fail2ban, firewall, kernel, logins, mongodb, nginx, ssh
 from slipway.tasks.mongodb import cache_gb
 from slipway.tasks.tls import certbot_command, reason_to_issue
 
@@ -108,6 +108,21 @@ def test_a_login_is_limited_only_where_every_line_is_as_it_should_be(tmp_path, c
     (tmp_path / "login.defs").write_text(f"# UMASK 022\n{lines}OTHER x\n".replace(*change))
     check = logins.has_login_defs().replace(logins.LOGIN_DEFS_FILE, str(tmp_path / "login.defs"))
     assert (subprocess.run(["sh", "-c", check], check=False).returncode == 0) == is_right
+
+
+def test_fail2bans_jails_are_tested_with_slipways_among_them(settings_with, tmp_path):
+    """Debian 12's own jail for sshd has a log that does not exist, and Slipway's reads the journal."""
+    (tmp_path / "fail2ban/jail.d").mkdir(parents=True)
+    (tmp_path / "fail2ban/jail.local").write_text("[postfix]\n")
+    fake = 'cat $3/jail.local; grep -c "backend = systemd" $3/jail.d/slipway.local; rm $3/jail.local'
+    fake += "; echo '1 ERROR   Failed during configuration: no log'"
+    (tmp_path / "fail2ban-server").write_text(f"#!/bin/sh\n{fake}\n")
+    (tmp_path / "fail2ban-server").chmod(0o755)
+    script = fail2ban.tested(settings_with()).replace("/etc/fail2ban", f"{tmp_path}/fail2ban")
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    done = subprocess.run(["sh", "-c", script], env=env, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == ["[postfix]", "1", "1 ERROR   Failed during configuration: no log"]
+    assert (tmp_path / "fail2ban/jail.local").exists()
 
 
 def test_mongodbs_cache_is_a_quarter_of_the_memory_and_never_below_its_minimum(settings_with):

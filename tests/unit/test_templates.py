@@ -336,6 +336,15 @@ def test_networks_with_ssh_access_are_never_banned(settings_with):
     assert read["nginx-limit-req"]["enabled"] == "false"
 
 
+def test_a_ban_lasts_as_long_as_is_set_whatever_a_section_in_jail_local_says(settings_with):
+    read = ConfigParser(interpolation=None)
+    read.read_string("[DEFAULT]\nbantime = 1d\n[sshd]\nbantime = 1w\nbantime.increment = false\nfindtime = 1d\n")
+    read.read_string(fail2ban.jails(settings_with(), is_web=True))
+    for jail in ("sshd", "nginx-limit-req"):
+        times = [read[jail][name] for name in ("findtime", "bantime", "bantime.increment", "bantime.maxtime")]
+        assert times == ["10m", f"{settings_with().fail2ban_minutes}m", "true", "1d"]
+
+
 def test_sysctl_reads_the_kernel_parameters():
     lines = [line for line in render("kernel/sysctl.conf").splitlines() if line and not line.startswith("#")]
     names = [line.split(" = ")[0] for line in lines]

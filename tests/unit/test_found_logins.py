@@ -1,0 +1,132 @@
+"""Logins of an existing server that would be closed, and what keeps its administrator from one."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from slipway.adoption import access
+from slipway.facts.earlier import Earlier
+from support.obstacles import told
+
+SSHD = {"port": ["22"], "passwordauthentication": ["yes"], "authorizedkeysfile": [".ssh/authorized_keys .ssh/keys2"]}
+
+
+@pytest.mark.parametrize(
+    ("sshd", "name"),
+    [
+        ({}, "sshd"),
+        (SSHD, None),
+        (SSHD | {"port": ["22", "2222"]}, "sshd: port 2222"),
+        (SSHD | {"allowusers": ["deploy", "root"]}, "sshd: AllowUsers"),
+        (SSHD | {"allowusers": ["adm*@10.0.0.0/8"]}, None),
+        (SSHD | {"denyusers": ["admin"]}, "sshd: DenyUsers"),
+        (SSHD | {"authenticationmethods": ["publickey,keyboard-interactive"]}, "sshd: AuthenticationMethods"),
+        (SSHD | {"authenticationmethods": ["any"]}, None),
+        (SSHD | {"authorizedkeysfile": ["/etc/ssh/keys/%u"]}, "sshd: AuthorizedKeysFile"),
+        (SSHD | {"forcecommand": ["/bin/menu"]}, "sshd: ForceCommand"),
+    ],
+)
+def test_sshd_options_that_prevent_logins_are_named(settings_with, sshd, name):
+    assert told(access.obstacles({}, sshd, settings_with())) == ([name] if name else [])
+
+
+def test_users_who_could_no_longer_log_in_are_named(settings_with):
+    settings = settings_with()
+    passwords = (
+        "deploy:x:1001:1001::/home/deploy:/bin/bash\nsystem:x:100:1::/:/usr/sbin/nologin\nroot:x:0:0::/root:/bin/bash"
+    )
+    assert told(access.obstacles({"passwords": passwords}, SSHD, settings)) == ["user deploy"]
+    assert told(access.obstacles({"passwords": passwords}, SSHD | {"passwordauthentication": ["no"]}, settings)) == []
+    own, other = settings.admin_keys[0], 'command="x" ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA colleague'
+    assert told(access.obstacles({"keys": f"{own}\n# note\n{other}\n"}, SSHD, settings)) == [
+        "user admin: key colleague"
+    ]
+
+
+def test_a_socket_that_listens_on_another_port_than_sshd_is_to_is_named(settings_with):
+    earlier = {"socket": "[::]:22 (Stream)"}
+    assert told(access.obstacles(earlier, SSHD, settings_with())) == []
+    moved = {**SSHD, "port": ["2222"]}
+    assert told(access.obstacles(earlier, moved, settings_with(sshd_port=2222))) == ["ssh.socket"]
+
+
+def test_an_address_that_sshd_listens_on_with_a_port_of_its_own_is_named(settings_with):
+    sshd = {**SSHD, "listenaddress": ["0.0.0.0:22", "[2001:db8::1]:2022"]}
+    assert told(access.obstacles({}, sshd, settings_with())) == ["sshd: ListenAddress [2001:db8::1]:2022"]
+    moved = {**SSHD, "port": ["2022"], "listenaddress": ["0.0.0.0:2022"]}
+    assert told(access.obstacles({}, moved, settings_with(sshd_port=2022))) == []
+
+
+def test_a_port_that_sshd_listens_on_by_its_command_line_is_named(settings_with):
+    lines = ["0.0.0.0:22 sshd ssh.service", "[::]:2222 sshd ssh.service", "127.0.0.1:6010 sshd ssh.service"]
+    earlier = {"listeners": "\n".join([*lines, "0.0.0.0:8000 node shop.service"])}
+    assert told(access.obstacles(earlier, SSHD, settings_with())) == ["sshd: port 2222"]
+    own = {**SSHD, "listenaddress": ["0.0.0.0:2222"]}
+    assert told(access.obstacles(earlier, own, settings_with())) == ["sshd: ListenAddress 0.0.0.0:2222"]
+
+
+def test_an_exception_of_sshds_for_some_logins_is_named(settings_with):
+    line = "/etc/ssh/sshd_config.d/own.conf:PermitRootLogin yes"
+    (one,) = access.obstacles({"matched": line}, SSHD, settings_with())
+    assert one.name == "/etc/ssh/sshd_config.d/own.conf: PermitRootLogin yes"
+
+
+def test_a_later_rule_of_sudos_that_asks_for_a_password_is_named(settings_with):
+    line = "/etc/sudoers.d/zz-own:%sudo ALL=(ALL:ALL) ALL"
+    assert told(access.obstacles({"sudoers": line}, SSHD, settings_with())) == [line]
+
+
+def test_a_sudoers_file_that_does_not_include_slipways_is_named(settings_with):
+    assert told(access.obstacles({"sudoers": "/etc/sudoers"}, SSHD, settings_with())) == ["/etc/sudoers"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("root ALL=(ALL:ALL) ALL\nadmin ALL=(ALL) ALL\n@includedir /etc/sudoers.d\n", []),
+        ("#includedir /etc/sudoers.d\nadmin ALL=(ALL:ALL) ALL\n", ["/etc/sudoers:admin ALL=(ALL:ALL) ALL"]),
+        ("@includedir /etc/sudoers.d\n# admin ALL=(ALL) ALL\nadmin ALL=(ALL) NOPASSWD: ALL\nb ALL=(ALL) ALL\n", []),
+        ("root ALL=(ALL:ALL) ALL\n# @includedir /etc/sudoers.d\n", ["/etc/sudoers"]),
+        ("", ["/etc/sudoers"]),
+        (None, []),
+    ],
+)
+def test_the_rules_below_an_includedir_are_found(tmp_path, text, told):
+    if text is not None:
+        (tmp_path / "sudoers").write_text(text)
+    (tmp_path / "sudoers.d").mkdir()
+    command = Earlier().command(("admin",), ("admin",), (), (), 27017)
+    script = command[command.index("s sudoers;") : command.index("s login")].replace("/etc/", f"{tmp_path}/")
+    done = subprocess.run(["sh", "-c", f"s() {{ :; }}; {script}"], capture_output=True, text=True, check=False)
+    assert done.stdout.replace(f"{tmp_path}", "/etc").splitlines() == told
+
+
+def test_an_sshd_with_too_few_sessions_is_named(settings_with):
+    sshd = {**SSHD, "maxsessions": ["1"]}
+    assert told(access.obstacles({}, sshd, settings_with())) == ["sshd: MaxSessions"]
+    assert told(access.obstacles({}, {**sshd, "maxsessions": ["2"]}, settings_with())) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("home admin 755 /home/admin", None),
+        ("home root 700 /home/admin/.ssh", None),
+        ("home deploy 755 /srv/admin", "/srv/admin"),
+        ("home admin 775 /home/admin", "/home/admin"),
+        ("shell /usr/bin/zsh", "user admin"),
+        ("expired", "user admin"),
+        ("password", "user admin"),
+        ("nologin", "/etc/nologin"),
+        ("locked", None),
+    ],
+)
+def test_what_keeps_the_administrator_from_a_login_is_named(settings_with, line, name):
+    assert told(access.obstacles({"login": line}, SSHD, settings_with())) == ([name] if name else [])
+
+
+def test_an_administrator_whom_sshd_takes_for_locked_without_pam_is_named(settings_with):
+    assert told(access.obstacles({"login": "locked"}, SSHD | {"usepam": ["no"]}, settings_with())) == ["user admin"]
+    assert told(access.obstacles({"login": "locked"}, SSHD | {"usepam": ["yes"]}, settings_with())) == []
