@@ -228,7 +228,8 @@ def test_a_restore_that_is_killed_as_mongodb_starts_with_its_data_is_undone_and_
     flag, mark = "/var/www/codementee/maintenance", "/var/lib/mongodb/.slipway-restored"
     server.ssh(
         f"{PROGRAM} restore --at {then} > /run/said 2>&1 &"
-        f" timeout 120 sh -c 'until [ -e {mark} ] && [ -e {flag} ]; do sleep 0.01; done'; kill -KILL $! || cat /run/said"
+        f" timeout 120 sh -c 'until [ -e {mark} ] && [ -e {flag} ]; do sleep 0.01; done';"
+        " kill -KILL $! || cat /run/said"
     )
     wait_until("the site is open", lambda: server.ssh(f"ls {flag} {mark} 2> /dev/null | wc -l") == "0")
     server.wait_until_healthy()
