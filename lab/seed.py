@@ -171,7 +171,7 @@ def known_hosts_with(text: str, address: str, port: int, public_keys: Iterable[s
 
 def know(file: Path, address: str, port: int, public_keys: Iterable[str]) -> None:
     """Let a known_hosts file have only these keys for a host. Applies to other hosts change it meanwhile."""
-    with known_hosts.alone(file):
+    with known_hosts.alone():
         before = file.read_text() if file.exists() else ""
         write(file, known_hosts_with(before, address, port, public_keys))
 

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 TURN_SECONDS = 0.02
@@ -17,7 +17,7 @@ TURN_SECONDS = 0.02
 def remember(path: str, name: str, keys: set[str]) -> None:
     """Let the file have exactly these keys, as "ssh-ed25519 AAAA...", for a host's name. Raises OSError."""
     file = Path(path).resolve()
-    with alone(file):
+    with alone():
         shown = subprocess.run(["ssh-keygen", "-F", name, "-f", file], capture_output=True, text=True, check=False)
         found = {" ".join(line.split()[1:3]) for line in shown.stdout.splitlines() if line and line[0] != "#"}
         if not keys or found == keys:
@@ -41,23 +41,24 @@ def remember(path: str, name: str, keys: set[str]) -> None:
 
 
 @contextmanager
-def alone(file: Path) -> Iterator[None]:
-    """Hold the lock of those who change a known_hosts file: its folder's, as the file itself is replaced."""
-    folder = os.open(file.parent, os.O_RDONLY)
-    try:
-        # No lock on a network file system.
+def alone() -> Iterator[None]:
+    """Hold the lock of those who change a known_hosts file, which they replace: one for all of this user's."""
+    with ExitStack() as stack:
+        # Without it where there is no place for it, or no lock on its file system.
         with suppress(OSError):
-            while not _locked(folder):
+            cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+            file = cache / "slipway/known_hosts.lock"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context(file.open("a"))
+            while not _locked(lock.fileno()):
                 # Blocking in the kernel would stop the other hosts of this run, too.
                 time.sleep(TURN_SECONDS)
         yield
-    finally:
-        os.close(folder)
 
 
-def _locked(folder: int) -> bool:
+def _locked(lock: int) -> bool:
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
