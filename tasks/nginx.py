@@ -20,7 +20,7 @@ from slipway.ops.commands import Commands, ensure
 from slipway.ops.files import config_tree, directory, put, put_template
 from slipway.ops.templates import render
 from slipway.ops.units import Around, restart, restarts, service, undone_by_timer
-from slipway.releases.pages import with_scripts
+from slipway.releases.pages import SOURCE_LISTS, with_scripts
 from slipway.settings.model import TLS_FOLDER, Settings
 from slipway.settings.routes import REST
 from slipway.systems import system_of
@@ -242,6 +242,8 @@ def configuration(
         "policies": policies,
         "special_policies": SPECIAL,
         "with_scripts": with_scripts,
+        "source_lists": SOURCE_LISTS,
+        "lists_of_scripts": lambda name: "".join(f"$scripts_{number}_of_{name}" for number in range(SOURCE_LISTS)),
         "closing": CLOSING,
         "requests_log": REQUESTS_LOG,
         "defaults": {

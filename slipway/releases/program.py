@@ -89,7 +89,12 @@ class Steps(Checks):
             self.explain(Failed("\n".join(problems)))
             self.discard(release, then)
             return False
-        return self.allow_scripts()
+        try:
+            return self.allow_scripts()
+        except Failed as failure:
+            self.explain(failure)
+            self.discard(release, then)
+            return False
 
     def switch(self, release: str) -> bool:
         before, target = self.system.readlink(self.current), f"releases/{release}"
@@ -202,15 +207,13 @@ class Steps(Checks):
         return True
 
     def prune(self) -> bool:
-        """Remove the oldest releases, never the current or the previous one, and unused environments."""
+        """Remove obsolete releases and unused environments."""
         releases, venvs = f"{self.facts.root}/releases", f"{self.facts.root}/venvs"
         for name in self.system.names(releases):
             if name.endswith(".new"):
                 self.system.remove(f"{releases}/{name}")
-        needed = {self.system.readlink(self.current), self.system.readlink(self.previous)}
-        for release in self.complete_releases()[: -self.facts.keep_releases]:
-            if f"releases/{release}" not in needed:
-                self.remove_release(release)
+        for release in self.obsolete_releases():
+            self.remove_release(release)
         used = {self.system.readlink(f"{releases}/{name}/backend/.venv") for name in self.system.names(releases)}
         for name in self.system.names(venvs):
             if not any(target.endswith(f"/venvs/{name}") for target in used):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from slipway.releases.pages import MAX_SOURCES, SOURCE_LISTS
 from slipway.tasks.nginx import BACKEND, HEADERS, REQUESTS_LOG, configuration
 
 SERVICES = [
@@ -112,6 +113,21 @@ def test_files_with_a_hash_in_their_name_are_kept_for_a_year_and_the_page_is_ask
         if name == "location /" and "try_files $uri $uri.html $uri/index.html /index.html;" in own
     ]
     assert ['add_header Cache-Control "no-cache";' in own for own in pages] == [True]
+
+
+def test_a_page_gets_all_lists_of_its_scripts_and_its_header_fits_into_each_buffer(files, balanced_with):
+    own = dict(blocks(files["nginx.conf"]))
+    policy = own["map $scripts_0_of_codementee $policy_of_pages_codementee"][-1]
+    for number in range(SOURCE_LISTS):
+        assert own[f'map "{number or ""}$uri" $scripts_{number}_of_codementee'] == [
+            "include /var/www/codementee/csp*.conf;"
+        ]
+        assert f"$scripts_{number}_of_codementee" in policy
+    # 53 characters and a space for each hash.
+    passed = configuration(balanced_with("lb"))["snippets/slipway-pass.conf"]
+    assert MAX_SOURCES * SOURCE_LISTS * 54 < 32 * 1024 - 4096
+    assert "proxy_buffer_size 32k;" in passed
+    assert "proxy_buffer_size 16k;" in files[BACKEND]
 
 
 def test_the_id_of_a_request_is_nginxs_own_for_the_backend_and_in_a_log_without_queries(files, site):
