@@ -41,6 +41,12 @@ SANDBOX = "/etc/systemd/system/nginx.service.d/slipway.conf"
 VERSION = "nginx -v 2>&1 | sed -n 's/^nginx version: nginx.//p'"
 # After a site's name: its file for visitors that do not come through the load balancer.
 DIRECT = "-direct"
+# The files that pages load, by the ends of their names. A single-page application may have /users/jane.doe.
+FILE_TYPES = (
+    *("js", "mjs", "css", "map", "json", "wasm", "txt", "xml", "pdf", "webmanifest"),
+    *("avif", "gif", "ico", "jpe?g", "png", "svg", "webp", "eot", "otf", "ttf", "woff2?"),
+    *("mp3", "mp4", "ogg", "wav", "webm"),
+)
 # Included by several locations.
 HEADERS, BACKEND = "snippets/slipway-headers.conf", "snippets/slipway-backend.conf"
 
@@ -279,6 +285,7 @@ def of_site(settings: Settings) -> dict[str, Any]:
     return {
         "settings": settings,
         "pages": pages(settings),
+        "file_types": FILE_TYPES,
         # Special only beside a frontend; otherwise a location like any other.
         "rest": rest if settings.has_frontend else None,
     }

@@ -130,6 +130,30 @@ def test_a_page_gets_all_lists_of_its_scripts_and_its_header_fits_into_each_buff
     assert "proxy_buffer_size 16k;" in files[BACKEND]
 
 
+@pytest.mark.parametrize(
+    ("changes", "last"), [({}, "=404"), ({"backend_paths": ["/"]}, "@rest"), ({"frontend_assets": ""}, "=404")]
+)
+def test_a_file_that_only_another_release_has_is_found_and_never_the_page_instead(settings_with, changes, last):
+    site = configuration(settings_with(**changes))["sites-available/codementee"]
+    (name,) = [name for name, _ in blocks(site) if name.startswith("location ~* [.]")]
+    # Nested: a path of the backend's is not asked for there.
+    outer = site.index("try_files $uri $uri.html $uri/index.html")
+    assert outer < site.index(name) < site.index("\n    }\n", outer)
+    assert dict(blocks(site))[name] == [
+        "root /var/www/codementee;",
+        f"try_files /frontend/build$uri /previous/frontend/build$uri {last};",
+    ]
+    pattern = re.compile(name.removeprefix("location ~* "), re.IGNORECASE)
+    assert all(map(pattern.search, ("/app.3f.js", "/css/app.CSS", "/img/a.jpg", "/a.js.map", "/f.woff2")))
+    assert not any(map(pattern.search, ("/about", "/about.html", "/users/jane.doe", "/v1.2", "/js")))
+
+
+def test_a_server_behind_a_load_balancer_has_the_files_of_the_next_release_too(balanced_with):
+    site = configuration(balanced_with("one"))["sites-available/codementee"]
+    files = "/frontend/build$uri /previous/frontend/build$uri /next-assets/frontend/build$uri =404"
+    assert f"try_files {files};" in site
+
+
 def test_the_id_of_a_request_is_nginxs_own_for_the_backend_and_in_a_log_without_queries(files, site):
     (_, backend), *_ = blocks(files[BACKEND])
     assert [line for line in backend if "X-Request-ID" in line] == ["proxy_set_header X-Request-ID $request_id;"]
