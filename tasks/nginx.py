@@ -34,6 +34,8 @@ ACME_WEBROOT = "/var/www/letsencrypt"
 ERROR_PAGES = "/usr/share/slipway/errors"
 # Exists for nginx_reload_drain_seconds before a reload: keep-alive connections close after a response.
 CLOSING = "/run/nginx-closing"
+# How long connections may stay open after a reload, at least.
+SHUTDOWN_SECONDS = 60
 # What `slipway report` reads; logrotate(8) rotates it with the others.
 REQUESTS_LOG = "/var/log/nginx/requests.log"
 UNIT = "nginx.service"
@@ -251,6 +253,7 @@ def configuration(
         "source_lists": SOURCE_LISTS,
         "lists_of_scripts": lambda name: "".join(f"$scripts_{number}_of_{name}" for number in range(SOURCE_LISTS)),
         "closing": CLOSING,
+        "shutdown_seconds": max(SHUTDOWN_SECONDS, *(site.release_drain_seconds for site in settings.all_sites)),
         "requests_log": REQUESTS_LOG,
         "defaults": {
             port: [listen for socket, listen in DEFAULTS.items() if socket.endswith(f":{port}") and socket not in taken]

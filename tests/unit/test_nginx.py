@@ -154,6 +154,14 @@ def test_a_server_behind_a_load_balancer_has_the_files_of_the_next_release_too(b
     assert f"try_files {files};" in site
 
 
+@pytest.mark.parametrize(("drain", "expected"), [((30, 30), 60), ((300, 30), 300), ((30, 900), 900)])
+def test_a_reload_lets_connections_end_for_as_long_as_a_release_does(settings_with, drain, expected):
+    site, further = drain
+    blog = {"site_name": "blog", "site_domain": "blog.example.org", "release_drain_seconds": further}
+    files = configuration(settings_with(release_drain_seconds=site, sites=[blog]))
+    assert f"worker_shutdown_timeout {expected}s;" in files["nginx.conf"]
+
+
 def test_the_id_of_a_request_is_nginxs_own_for_the_backend_and_in_a_log_without_queries(files, site):
     (_, backend), *_ = blocks(files[BACKEND])
     assert [line for line in backend if "X-Request-ID" in line] == ["proxy_set_header X-Request-ID $request_id;"]
