@@ -45,6 +45,11 @@ HOOKS = {"before": "pre_activate", "after": "post_activate"}
 class Steps(Checks):
     """The steps of a release of one site. Each returns whether it succeeded, or raises OSError or Failed."""
 
+    @property
+    def earlier(self) -> str:
+        """The link to what was the previous release before the last switch."""
+        return f"{self.facts.root}/earlier"
+
     # --- Steps
 
     def begin(self, release: str, then: str) -> bool:
@@ -100,6 +105,10 @@ class Steps(Checks):
         before, target = self.system.readlink(self.current), f"releases/{release}"
         if not self.system.exists(f"{self.facts.root}/{target}"):
             raise Failed(f"{self.facts.root}/{target} does not exist; nothing was changed")
+        previous = self.system.readlink(self.previous)
+        # After an interrupted switch it has been changed already.
+        if before not in ("", target, previous):
+            self.lead_or_remove(self.earlier, previous)
         if before not in ("", target):
             self.lead(self.previous, before)
         self.lead(self.current, target)
@@ -200,10 +209,7 @@ class Steps(Checks):
         return True
 
     def remember(self, release: str = "") -> bool:
-        if release:
-            self.lead(self.previous, f"releases/{release}")
-        else:
-            self.system.unlink(self.previous)
+        self.lead_or_remove(self.previous, f"releases/{release}" if release else "")
         return True
 
     def prune(self) -> bool:
@@ -255,10 +261,12 @@ class Steps(Checks):
 
     def roll_back(self) -> bool:
         """Activate the previous release, with its unit files. Returns whether its services have started."""
-        before, target = self.system.readlink(self.current), self.system.readlink(self.previous)
+        target = self.system.readlink(self.previous)
         self.system.tell(f"rolling back to {target}")
         self.lead(self.current, target)
-        self.lead(self.previous, before)
+        # Not the release that has failed: a rollback would activate it.
+        earlier = self.system.readlink(self.earlier)
+        self.lead_or_remove(self.previous, earlier if self.system.exists(f"{self.facts.root}/{earlier}") else "")
         for name in self.all_names():
             self.restore(f"{self.facts.backups}/{self.unit(name)}")
         self.system.systemctl("daemon-reload")
@@ -273,6 +281,12 @@ class Steps(Checks):
             # Visitors do not depend on workers.
             self.explain(failure)
         return True
+
+    def lead_or_remove(self, link: str, target: str) -> None:
+        if target:
+            self.lead(link, target)
+        else:
+            self.system.unlink(link)
 
     def lead_to_next(self) -> None:
         """Point Nginx to the next release, for services where it runs."""
