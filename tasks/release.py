@@ -136,6 +136,9 @@ def roll_back(settings: Settings) -> None:
     rolling.check_all_here(settings)
     put_programs("app" in host.groups)
     put_facts(settings, parts_here(settings))
+    if "app" in host.groups:
+        # The services may be others than those of the last apply or release.
+        describe_for_releases(settings, unit_values_here(settings))
     check_id(name="Find the release to roll back to", settings=settings)
     if rolling.is_rolling(settings):
         rolling.check_same(wanted_id(settings))

@@ -20,7 +20,7 @@ from pathlib import Path
 import brotli
 
 from slipway.engine import lock
-from slipway.releases import shipped, sources
+from slipway.releases import checks, shipped, sources
 from slipway.releases.builds import (
     BUILD,
     Builds,
@@ -41,8 +41,8 @@ MIN_COMPRESSED_BYTES = 1024
 
 # The maximum levels, as each file is compressed only once.
 BROTLI_QUALITY, GZIP_LEVEL = 11, 9
-# Metadata of the release, for `slipway releases`.
-RECORD = ".release.json"
+# Metadata of the release, for `slipway releases`, and for the release program in a rollback.
+RECORD = checks.RECORD
 # In a release: the source of a frontend that is built on the server.
 SOURCE = "frontend/source"
 # A shell command that prints the ids of the releases in its folder, without interrupted uploads and other entries such
@@ -145,11 +145,12 @@ def _to_ship(settings: Settings, parts: Collection[str], builds: Builds) -> Iter
 
 
 def record(settings: Settings) -> str:
-    """The release's metadata: author, time and source, as JSON."""
+    """The release's metadata as JSON: author, time and source, and the services that it has."""
     found = sources.of(settings)
     described = {"id": release_id(settings), "when": lock.now(), "who": lock.who()}
     source = {"commit": found.commit, "ref": found.ref, "path": settings.arguments.release_path}
-    return json.dumps({**described, **source}) + "\n"
+    services = [service.name for service in settings.all_services]
+    return json.dumps({**described, **source, "services": services}) + "\n"
 
 
 def _compressed(files: list[tuple[str, Path]]) -> Iterator[tuple[str, Path | bytes]]:

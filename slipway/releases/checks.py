@@ -6,6 +6,7 @@ Installed on the host next to the program. Standard library only, Python 3.11 or
 from __future__ import annotations
 
 import itertools
+import json
 import re
 from collections.abc import Callable
 
@@ -25,6 +26,8 @@ RESTARTS_OF_RELEASE, RESTARTS_OF_APPLY = 1, 3
 # uvicorn starts its workers again without end, one before 0.30 never.
 MAX_WORKERS_ENDED, LOOKS_WITHOUT_WORKERS = 4, 3
 NGINX = "nginx.service"
+# In a release's folder.
+RECORD = ".release.json"
 
 
 class Ends:
@@ -171,6 +174,34 @@ class Checks(Site):
             if re.fullmatch(r"[A-Za-z0-9._-]+", name) and not name.endswith(".new")
             if any(self.system.exists(f"{releases}/{name}/{part}") for part in ("backend", "frontend"))
         ]
+
+    def has(self, link: str, name: str) -> bool:
+        """Whether the release that a link leads to has a service, which a later one may have added. Of releases that
+        earlier versions made this is not known: they count as having all."""
+        try:
+            record = json.loads(self.system.read(f"{self.facts.root}/{self.system.readlink(link)}/{RECORD}"))
+        except ValueError:
+            return True
+        services = record.get("services") if isinstance(record, dict) else None
+        return not isinstance(services, list) or name in services
+
+    def services_of(self, link: str) -> list[Service]:
+        return [service for service in self.facts.services if self.has(link, service.name)]
+
+    def next_run(self) -> bool:
+        return all(map(self.next_runs, self.services_of(self.next)))
+
+    def next_serves(self) -> bool:
+        """Whether Nginx may be using the next units."""
+        return self.next_is_live() or any(map(self.covers, self.facts.services))
+
+    def next_is_live(self) -> bool:
+        """Whether a release was interrupted after it was activated: the next units serve it."""
+        return self.next_run() and self.system.readlink(self.next) == self.system.readlink(self.current)
+
+    def is_rollback(self) -> bool:
+        """Whether the current release is older than the one before it: their names sort by time."""
+        return self.system.readlink(self.current) < self.system.readlink(self.previous)
 
     def obsolete_releases(self) -> list[str]:
         """The oldest releases, never the current or the previous one."""

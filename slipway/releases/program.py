@@ -59,9 +59,9 @@ class Steps(Checks):
         self.lead(self.next, f"releases/{release}")
         try:
             # Start all before waiting for any.
-            for service in self.facts.services:
+            for service in self.services_of(self.next):
                 self.start_next(service)
-            for service in self.facts.services:
+            for service in self.services_of(self.next):
                 self.wait_until_healthy(service, is_next=True)
         except Failed as failure:
             self.explain(failure)
@@ -125,7 +125,8 @@ class Steps(Checks):
         try:
             self.system.systemctl("daemon-reload")
             self.restart_services()
-            self.restart_workers()
+            # Older code may lack what a worker needs. It must not keep the site from going back.
+            self.restart_workers(must_run=not self.is_rollback())
         except Failed as failure:
             self.explain(failure)
             # If the previous release fails to start too, the next units keep serving.
@@ -186,7 +187,7 @@ class Steps(Checks):
             # The switch may have been interrupted: visitors must not wait for services that may fail to start.
             self.lead_to_next()
             return self.take_over()
-        own_run = all(self.system.is_active(self.unit(service.name)) for service in self.facts.services)
+        own_run = all(self.system.is_active(self.unit(service.name)) for service in self.services_of(self.current))
         if self.next_run() and not own_run:
             try:
                 self.restart_services()
@@ -240,24 +241,35 @@ class Steps(Checks):
 
     def restart_services(self) -> None:
         """Restart the services, which have no connections: Nginx uses the next release."""
-        for service in self.facts.services:
+        for service in self.services_of(self.current):
             self.restart(self.unit(service.name))
             self.wait_until_healthy(service, is_next=False)
 
-    def restart_workers(self) -> None:
-        workers = [self.unit(name) for name in self.facts.workers]
-        for unit in workers:
-            self.restart(unit)
+    def restart_workers(self, must_run: bool) -> None:
+        """Restart the workers that the release has, and stop others. If they need not run, only tell of those that
+        fail."""
+        workers = [self.unit(name) for name in self.facts.workers if self.has(self.current, name)]
+        if newer := [self.unit(name) for name in self.facts.workers if self.unit(name) not in workers]:
+            self.system.systemctl("stop", *newer)
+            self.system.tell(f"stopped, as {self.system.readlink(self.current)} lacks it: {', '.join(newer)}")
+        failures = {unit: "failed to start" for unit in workers if not self.has_restarted(unit)}
         if workers:
             self.system.sleep(self.facts.worker_seconds)
         for unit in workers:
             if self.system.properties(unit, "SubState", "NRestarts") != {"SubState": "running", "NRestarts": "0"}:
-                raise Failed("exited unexpectedly", unit)
+                failures.setdefault(unit, "exited unexpectedly")
+        for unit, why in failures.items():
+            if must_run:
+                raise Failed(why, unit)
+            self.explain(Failed(why, unit))
 
     def restart(self, unit: str) -> None:
-        self.system.systemctl("reset-failed", unit)
-        if not self.system.systemctl("restart", unit):
+        if not self.has_restarted(unit):
             raise Failed("failed to start", unit)
+
+    def has_restarted(self, unit: str) -> bool:
+        self.system.systemctl("reset-failed", unit)
+        return self.system.systemctl("restart", unit)
 
     def roll_back(self) -> bool:
         """Activate the previous release, with its unit files. Returns whether its services have started."""
@@ -275,18 +287,9 @@ class Steps(Checks):
         except Failed as failure:
             self.explain(failure)
             return False
-        try:
-            self.restart_workers()
-        except Failed as failure:
-            # Visitors do not depend on workers.
-            self.explain(failure)
+        # Visitors do not depend on workers.
+        self.restart_workers(must_run=False)
         return True
-
-    def lead_or_remove(self, link: str, target: str) -> None:
-        if target:
-            self.lead(link, target)
-        else:
-            self.system.unlink(link)
 
     def lead_to_next(self) -> None:
         """Point Nginx to the next release, for services where it runs."""

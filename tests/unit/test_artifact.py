@@ -224,3 +224,4 @@ def test_a_release_says_who_made_it_when_and_of_what(build, settings_of_release,
     time, _, commit = found["id"].partition("-")
     assert (len(time), time.isdigit(), commit) == (14, True, "0c890ac-dirty")
     assert found["when"].endswith("Z")
+    assert found["services"] == ["backend"]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 
 import pytest
 
 from slipway.releases.checks import RIGHT_ANSWERS
 from slipway.releases.host import NO_ANSWER, Answer
 from slipway.releases.program import HOOKS
-from support.release_model import LINK, SOCKET, Killed, Model
+from support.release_model import SOCKET, Model
 
 SERVICES = [
     {"name": "auth", "app": "auth:app", "path": "/api/auth/", "health_path": "/well", "health_seconds": 2},
@@ -197,25 +196,6 @@ def test_a_service_that_fails_to_start_with_it_is_rolled_back(model_of, kind, ho
     assert "rolling back to releases/1" in model.errors
     assert_at_rest(model, "1")
     assert model.links() == {"current": "releases/1"}
-
-
-@pytest.mark.parametrize("is_interrupted", [True, False])
-@pytest.mark.parametrize(("is_there", "target"), [(True, "releases/0"), (False, None)])
-def test_after_an_automatic_rollback_the_previous_release_is_that_of_before(model_of, is_interrupted, is_there, target):
-    model = model_of()
-    model.files[f"{model.facts.root}/previous"] = f"{LINK}releases/0"
-    if is_there:
-        model.files[f"{model.facts.root}/releases/0/backend/server.py"] = "0"
-    assert model.step("begin", "2", "discard")
-    with suppress(Killed):
-        # Between the two links, the previous and the current release.
-        model.step("switch", "2", kill_at=5 if is_interrupted else 0)
-    assert model.links()["current"] == ("releases/1" if is_interrupted else "releases/2")
-    assert model.step("switch", "2")
-    assert model.links()["previous"] == "releases/1"
-    BROKEN_IN_PLACE["does not start"](model)
-    assert not model.step("take_over")
-    assert (model.links()["current"], model.links().get("previous")) == ("releases/1", target)
 
 
 @pytest.mark.parametrize("how", ["broken", "crashing"])
