@@ -26,6 +26,7 @@ from slipway.releases.builds import (
     Builds,
     begin,
     begin_backend,
+    check_pointers,
     check_size,
     files_of,
     frontend_of,
@@ -101,6 +102,7 @@ def build(
         links = dict(links_of("backend", output))
     files = [one for one in shipped_files.items() if not f"{one[0]}/".startswith(left_out)]
     check_size(files, settings.release_max_mb)
+    check_pointers(files)
     # Programs are always shipped: the existing file may not be executable.
     programs = {name for name, path in files if name.startswith("backend/") and os.access(path, os.X_OK)}
     kept = []
