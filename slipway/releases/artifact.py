@@ -128,8 +128,8 @@ def left_out(settings: Settings, parts: Collection[str]) -> list[str]:
     found = [("backend", sources.of(settings).backend, False)] if "backend" in parts else []
     if "frontend" in parts and settings.frontend_build_on == "server":
         found.append(("frontend", frontend_of(settings), True))
-    is_of_git = bool(sources.of(settings).ref)
-    taken = [(part, shipped.of(folder, is_frontend, is_of_git)) for part, folder, is_frontend in found]
+    exported = sources.of(settings).exported
+    taken = [(part, shipped.of(folder, is_frontend, exported)) for part, folder, is_frontend in found]
     return [text for part, one in taken if (text := one.told(part))]
 
 
@@ -137,10 +137,10 @@ def _to_ship(settings: Settings, parts: Collection[str], builds: Builds) -> Iter
     """The files of parts: the name in the release, and the local path."""
     found = sources.of(settings)
     if "backend" in parts:
-        yield from _taken("backend", shipped.of(found.backend, False, bool(found.ref)))
+        yield from _taken("backend", shipped.of(found.backend, False, found.exported))
     if "frontend" in parts and settings.frontend_build_on == "server":
         output = f"{SOURCE}/{settings.frontend_output}/"
-        source = _taken(SOURCE, shipped.of(frontend_of(settings), True, bool(found.ref)))
+        source = _taken(SOURCE, shipped.of(frontend_of(settings), True, found.exported))
         yield from ((name, path) for name, path in source if not name.startswith(output))
     elif "frontend" in parts:
         yield from pages_of(BUILD, begin(settings, builds).result())
