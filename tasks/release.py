@@ -118,10 +118,13 @@ def next_release(settings: Settings) -> None:
         step(
             name="Check the pages", settings=settings, words=lambda: ["pages", artifact.release_id(settings), "discard"]
         )
-    if rolling.is_rolling(settings):
+    if rolling.is_shared(settings):
         rolling.hold(name="Check that all servers can activate it", settings=settings)
     if settings.pre_activate and "app" in host.groups and rolling.is_first(settings):
         hook(name="Run pre_activate", settings=settings, when="before", then="discard")
+    if rolling.is_shared(settings) and not rolling.is_rolling(settings):
+        # Behind a load balancer each turn begins with it.
+        rolling.hold(name="Let all servers activate it", settings=settings)
     activate(settings, lambda: artifact.release_id(settings), then="discard")
     if settings.post_activate and "app" in host.groups and rolling.is_first(settings):
         hook(name="Run post_activate", settings=settings, when="after", then="keep")

@@ -26,9 +26,14 @@ def is_rolling(settings: Settings) -> bool:
     return settings.is_behind and len(settings.peers_with("web")) > 1
 
 
+def is_shared(settings: Settings) -> bool:
+    """Whether other hosts have the backend, too, behind a load balancer or each by itself."""
+    return len(settings.peers_with("app")) > 1
+
+
 def is_first(settings: Settings) -> bool:
-    """Whether this host does what is done once."""
-    return not is_rolling(settings) or host.name == _servers(settings)[0].name
+    """Whether this host does what is done once for all backends."""
+    return not is_shared(settings) or host.name == _servers(settings, "app")[0].name
 
 
 def check_all_here(settings: Settings) -> None:
@@ -123,9 +128,9 @@ def _failed() -> list[str]:
     return sorted(one.name for one in host.state.failed_hosts & host.state.activated_hosts)
 
 
-def _servers(settings: Settings) -> list[Host]:
+def _servers(settings: Settings, role: str = "web") -> list[Host]:
     """The application servers of the run that could be connected, in the inventory's order."""
-    names = {peer.name for peer in settings.peers_with("web")}
+    names = {peer.name for peer in settings.peers_with(role)}
     return [one for one in host.inventory if one.name in names and one in host.state.activated_hosts]
 
 

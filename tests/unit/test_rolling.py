@@ -15,6 +15,7 @@ from pyinfra.api.state import StateStage
 from pyinfra.api.util import get_operation_order_from_stack
 
 from slipway.releases.listing import ReleaseThere, difference
+from slipway.settings.peers import Peer
 from slipway.tasks import rolling
 from slipway.tasks.rolling import batches
 
@@ -155,3 +156,15 @@ def test_the_links_of_all_servers_are_read(balanced_with, monkeypatch):
     monkeypatch.setattr(rolling, "_servers", lambda settings: [SimpleNamespace(name=name) for name in printed])
     monkeypatch.setattr(rolling.across, "facts", lambda host, names, question: {name: printed[name] for name in names})
     assert rolling.release_before(balanced_with("one")) == "b"
+
+
+def test_of_several_backends_without_a_load_balancer_the_first_alone_runs_the_hooks(settings_with, monkeypatch):
+    def on(name: str, *names: str) -> bool:
+        settings = settings_with()
+        settings._peers = tuple(Peer(one, ("web", "app"), "10.0.0.1", is_here=one == name) for one in names)
+        monkeypatch.setattr(rolling, "_servers", lambda settings, role: [SimpleNamespace(name=one) for one in names])
+        monkeypatch.setattr(rolling, "host", SimpleNamespace(name=name))
+        assert not rolling.is_rolling(settings)
+        return rolling.is_first(settings)
+
+    assert [on("one", "one", "two"), on("two", "one", "two"), on("two", "two")] == [True, False, True]
