@@ -42,7 +42,7 @@ from slipway.tasks.backend_units import (
 from slipway.tasks.credentials import remove_unused, sync_credentials
 from slipway.tasks.mongodb_set import name_member
 from slipway.tasks.release import healthy, shipped
-from slipway.tasks.release_steps import PROGRAM
+from slipway.tasks.release_steps import PROGRAM, step_seconds
 
 PACKAGES = [*python_environment.PACKAGES]
 
@@ -150,6 +150,7 @@ def backend(settings: Settings) -> None:
         check=settled(settings),
         command=f"{PROGRAM} {settings.site_name} settle",
         note="an interrupted release is still active",
+        seconds=step_seconds(settings),
     )
     for one in settings.web_services:
         # Another instance serves visitors during the restart.

@@ -16,6 +16,12 @@ from slipway.settings.services import Service
 from slipway.tasks.release_steps import LAUNCHER, SERVE_PORT
 
 FOLDER = "/etc/systemd/system"
+# Imports an application and exits, whether or not that fails, without waiting for the threads that it has started.
+IMPORTING = (
+    "import os, sys; sys.excepthook = lambda *error: (sys.__excepthook__(*error), os._exit(1));"
+    " from uvicorn.importer import import_from_string; import_from_string('{}');"
+    " sys.stdout.flush(); sys.stderr.flush(); os._exit(0)"
+)
 
 
 def called(service: Service) -> str:
@@ -100,6 +106,7 @@ def of_service(settings: Settings, service: Service, values: Mapping[str, Any]) 
         "command": quoted_for_systemd(service.command),
         "port": service.ports[0] if service.ports else 0,
         "serve_port": SERVE_PORT,
+        "importing": quoted_for_systemd(IMPORTING.format(service.app.removesuffix("()"))),
     }
 
 

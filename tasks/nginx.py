@@ -20,7 +20,7 @@ from slipway.ops.commands import Commands, ensure
 from slipway.ops.files import config_tree, directory, put, put_template
 from slipway.ops.templates import render
 from slipway.ops.units import Around, restart, restarts, service, undone_by_timer
-from slipway.releases.pages import with_scripts
+from slipway.releases.pages import SOURCE_LISTS, with_scripts
 from slipway.settings.model import TLS_FOLDER, Settings
 from slipway.settings.routes import REST
 from slipway.systems import system_of
@@ -34,6 +34,8 @@ ACME_WEBROOT = "/var/www/letsencrypt"
 ERROR_PAGES = "/usr/share/slipway/errors"
 # Exists for nginx_reload_drain_seconds before a reload: keep-alive connections close after a response.
 CLOSING = "/run/nginx-closing"
+# How long connections may stay open after a reload, at least.
+SHUTDOWN_SECONDS = 60
 # What `slipway report` reads; logrotate(8) rotates it with the others.
 REQUESTS_LOG = "/var/log/nginx/requests.log"
 # Logs of visitors that others may read, as a command that prints them.
@@ -43,6 +45,12 @@ SANDBOX = "/etc/systemd/system/nginx.service.d/slipway.conf"
 VERSION = "nginx -v 2>&1 | sed -n 's/^nginx version: nginx.//p'"
 # After a site's name: its file for visitors that do not come through the load balancer.
 DIRECT = "-direct"
+# The files that pages load, by the ends of their names. A single-page application may have /users/jane.doe.
+FILE_TYPES = (
+    *("js", "mjs", "css", "map", "json", "wasm", "txt", "xml", "pdf", "webmanifest"),
+    *("avif", "gif", "ico", "jpe?g", "png", "svg", "webp", "eot", "otf", "ttf", "woff2?"),
+    *("mp3", "mp4", "ogg", "wav", "webm"),
+)
 # Included by several locations.
 HEADERS, BACKEND = "snippets/slipway-headers.conf", "snippets/slipway-backend.conf"
 
@@ -244,7 +252,10 @@ def configuration(
         "policies": policies,
         "special_policies": SPECIAL,
         "with_scripts": with_scripts,
+        "source_lists": SOURCE_LISTS,
+        "lists_of_scripts": lambda name: "".join(f"$scripts_{number}_of_{name}" for number in range(SOURCE_LISTS)),
         "closing": CLOSING,
+        "shutdown_seconds": max(SHUTDOWN_SECONDS, *(site.release_drain_seconds for site in settings.all_sites)),
         "requests_log": REQUESTS_LOG,
         "defaults": {
             port: [listen for socket, listen in DEFAULTS.items() if socket.endswith(f":{port}") and socket not in taken]
@@ -279,6 +290,7 @@ def of_site(settings: Settings) -> dict[str, Any]:
     return {
         "settings": settings,
         "pages": pages(settings),
+        "file_types": FILE_TYPES,
         # Special only beside a frontend; otherwise a location like any other.
         "rest": rest if settings.has_frontend else None,
     }

@@ -118,10 +118,13 @@ def next_release(settings: Settings) -> None:
         step(
             name="Check the pages", settings=settings, words=lambda: ["pages", artifact.release_id(settings), "discard"]
         )
-    if rolling.is_rolling(settings):
+    if rolling.is_shared(settings):
         rolling.hold(name="Check that all servers can activate it", settings=settings)
     if settings.pre_activate and "app" in host.groups and rolling.is_first(settings):
         hook(name="Run pre_activate", settings=settings, when="before", then="discard")
+    if rolling.is_shared(settings) and not rolling.is_rolling(settings):
+        # Behind a load balancer each turn begins with it.
+        rolling.hold(name="Let all servers activate it", settings=settings)
     activate(settings, lambda: artifact.release_id(settings), then="discard")
     if settings.post_activate and "app" in host.groups and rolling.is_first(settings):
         hook(name="Run post_activate", settings=settings, when="after", then="keep")
@@ -136,19 +139,35 @@ def roll_back(settings: Settings) -> None:
     rolling.check_all_here(settings)
     put_programs("app" in host.groups)
     put_facts(settings, parts_here(settings))
-    check_id(name="Find the release to roll back to", settings=settings)
+    if "app" in host.groups:
+        # The services may be others than those of the last apply or release.
+        describe_for_releases(settings, unit_values_here(settings))
+    # Once: the links change meanwhile.
+    wanted = wanted_id(settings)
+    check_id(name="Find the release to roll back to", settings=settings, wanted=wanted)
     if rolling.is_rolling(settings):
-        rolling.check_same(wanted_id(settings))
-    activate(settings, lambda: wanted_id(settings), then="keep")
+        release_copy.copy_missing(
+            name="Copy the release from another server",
+            settings=settings,
+            parts=parts_here(settings),
+            release_id=wanted,
+        )
+        # Visitors may have pages of it from another server.
+        link(
+            name="Link the files of the release", path=f"{settings.site_root}/next-assets", target=f"releases/{wanted}"
+        )
+    activate(settings, lambda: wanted, then="keep", is_live=wanted == current(settings))
 
 
-def activate(settings: Settings, release_id: Callable[[], str], then: str) -> None:
-    """Activate a release, behind a load balancer on one server after another. `then` is as of `change_to`."""
+def activate(settings: Settings, release_id: Callable[[], str], then: str, is_live: bool = False) -> None:
+    """Activate a release, behind a load balancer on one server after another. `then` is as of `change_to`; where it
+    `is_live` already, as after an interrupted run, there is nothing to do."""
     if not rolling.is_rolling(settings):
         change_to(settings, release_id, then)
         return
     # Visitors may have pages of it from another server, whose files this one must have.
-    rolling.one_by_one(settings, lambda: change_to(settings, release_id, then="keep"), release_id)
+    change = partial(change_to, settings, release_id, then="keep")
+    rolling.one_by_one(settings, (lambda: None) if is_live else change, release_id)
 
 
 def change_to(settings: Settings, release_id: Callable[[], str], then: str) -> None:
@@ -247,16 +266,23 @@ def wanted_id(settings: Settings) -> str:
     """The release to roll back to, "" if there is none."""
     if settings.arguments.release_id:
         return settings.arguments.release_id
+    if rolling.is_rolling(settings):
+        return rolling.release_before(settings)
     command = f"cd {settings.site_root}/previous && here=$(pwd -P) && echo ${{here##*/}}"
     return host.get_fact(Output, command=command).strip()
 
 
 @operation()
-def check_id(settings: Settings) -> Commands:
-    """Raises PyinfraError if there is no such release to roll back to."""
-    releases, now, wanted = shipped(settings), current(settings), wanted_id(settings)
+def check_id(settings: Settings, wanted: str) -> Commands:
+    """Raises PyinfraError if there is no such release to roll back to. Behind a load balancer another server may have
+    it, and this one may have activated it already."""
+    releases, now = shipped(settings), current(settings)
+    if rolling.is_rolling(settings) and wanted == now != "":
+        return
     others = [one for one in releases if one != now]
-    if wanted not in others:
+    if wanted not in others and not (
+        wanted and rolling.is_rolling(settings) and release_copy.server_with(settings, wanted)
+    ):
         found = f"found {wanted!r}" if wanted else "found no previous release"
         raise PyinfraError(
             f"{host.name}: release_id: {found}, expected one of: {', '.join(others) or 'none is there'}; nothing was"
@@ -301,6 +327,7 @@ def ship_first(settings: Settings, parts: tuple[str, ...]) -> Commands:
         return
     source, release_id = release_copy.of_others(settings)
     if source:
+        notes.note(f"the host has no release: it gets {release_id}, which is live on {source}")
         yield from release_copy.copy(settings, parts, source, release_id)
     else:
         release_id = artifact.release_id(settings)

@@ -1,13 +1,15 @@
-"""The first release of a further application server behind a load balancer: the live one of another server, copied, so
-that all serve the same."""
+"""A release of another application server behind a load balancer, copied, so that all serve the same: the live one, for
+a server that has none, or one to roll back to."""
 
 from __future__ import annotations
 
 import base64
+import shlex
 from collections.abc import Collection
 from pathlib import Path
 
 from pyinfra import host
+from pyinfra.api import operation
 from pyinfra.api.exceptions import PyinfraError
 
 from slipway.engine import across, notes
@@ -17,6 +19,7 @@ from slipway.ops.commands import Commands
 from slipway.releases import artifact
 from slipway.settings.model import Settings
 from slipway.tasks import python_environment, rolling
+from slipway.tasks.release_steps import command
 from slipway.tasks.unpacking import unpack_script
 
 
@@ -32,9 +35,18 @@ def of_others(settings: Settings) -> tuple[str, str]:
     return next(there, ("", ""))
 
 
+def server_with(settings: Settings, release_id: str) -> str:
+    """The name of another server that has a release, "" if there is none."""
+    if not rolling.is_rolling(settings) or not release_id:
+        return ""
+    names = [peer.name for peer in settings.peers_with("web") if not peer.is_here]
+    command = f"ls -d {settings.site_root}/releases/{shlex.quote(release_id)}"
+    found = across.facts(host, names, lambda _: (Output, {"command": command}))
+    return next((name for name, there in found.items() if there.strip()), "")
+
+
 def copy(settings: Settings, parts: Collection[str], source: str, release_id: str) -> Commands:
     """Unpack the release of another server as this one's. Its Python packages are installed by its own locked list."""
-    notes.note(f"the host has no release: it gets {release_id}, which is live on {source}")
     wanted = python_environment.of(settings) if "backend" in parts else None
     # A plan stops at the first command, so only an apply reads it.
     yield f"umask 022; mkdir -p {settings.site_root}/releases {settings.site_root}/venvs"
@@ -45,3 +57,16 @@ def copy(settings: Settings, parts: Collection[str], source: str, release_id: st
         raise PyinfraError(f"{host.name}: found nothing of the release {release_id} on {source}; run it again")
     release = artifact.Release(release_id, Path())
     yield with_input(unpack_script(settings, release, parts, (), wanted, is_built=True), packed)
+
+
+@operation()
+def copy_missing(settings: Settings, parts: Collection[str], release_id: str) -> Commands:
+    """Copy a release that this server does not have: it was added after it."""
+    place = f"{settings.site_root}/releases/{shlex.quote(release_id)}"
+    if host.get_fact(Output, command=f"cd {place} && pwd").strip():
+        return
+    source = server_with(settings, release_id)
+    notes.note(f"the host does not have {release_id}: it is copied from {source}")
+    yield from copy(settings, parts, source, release_id)
+    if "frontend" in parts:
+        yield command(settings, "pages", release_id, "discard")

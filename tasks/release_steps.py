@@ -136,7 +136,18 @@ def _described(settings: Settings, service: Service) -> release_host.Service:
 
 def command(settings: Settings, *words: str) -> StringCommand:
     """The command that runs a step of the release program."""
-    return StringCommand(PROGRAM, settings.site_name, *map(shlex.quote, words))
+    return StringCommand(PROGRAM, settings.site_name, *map(shlex.quote, words), _timeout=step_seconds(settings))
+
+
+def step_seconds(settings: Settings) -> int:
+    """The time limit of a step, which only bounds a hang: that of any command, and what the site's settings let a step
+    wait for. A hook, and a restart of each service with its health check, or two, if it is rolled back."""
+    restart = limits.BACKEND_STOP_SECONDS + limits.BACKEND_START_SECONDS + 2 * settings.release_drain_seconds
+    restarts = sum(restart + service.health_seconds for service in settings.web_services)
+    workers = settings.release_worker_seconds + sum(
+        limits.BACKEND_STOP_SECONDS for service in settings.services if service.is_worker
+    )
+    return settings.limits.command + settings.release_hook_seconds + 2 * (restarts + workers)
 
 
 def scripts_are_recorded(settings: Settings) -> str:

@@ -7,15 +7,14 @@ among those of different hosts only by operations that they share: `hold`, befor
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from pyinfra import host
 from pyinfra.api import Host, operation
 from pyinfra.api.exceptions import PyinfraError
 
-from slipway.engine import notes, run
+from slipway.engine import across, notes
 from slipway.engine.components import in_order
 from slipway.facts.base import Output
 from slipway.ops.commands import Commands
@@ -27,9 +26,14 @@ def is_rolling(settings: Settings) -> bool:
     return settings.is_behind and len(settings.peers_with("web")) > 1
 
 
+def is_shared(settings: Settings) -> bool:
+    """Whether other hosts have the backend, too, behind a load balancer or each by itself."""
+    return len(settings.peers_with("app")) > 1
+
+
 def is_first(settings: Settings) -> bool:
-    """Whether this host does what is done once."""
-    return not is_rolling(settings) or host.name == _servers(settings)[0].name
+    """Whether this host does what is done once for all backends."""
+    return not is_shared(settings) or host.name == _servers(settings, "app")[0].name
 
 
 def check_all_here(settings: Settings) -> None:
@@ -46,23 +50,28 @@ def check_all_here(settings: Settings) -> None:
         )
 
 
-def check_same(release_id: str) -> None:
-    """Let a rollback end before anything changes if the release is not the same on all servers."""
-    known = run.of(host.state).rollbacks
-    known[host.name] = release_id
-    agree(
-        name="Check that all servers go back to the same release",
-        wanted=lambda: [f"{name} {its}" for name, its in known.items()],
-    )
+def release_before(settings: Settings) -> str:
+    """The release that all servers go back to. Raises PyinfraError if that is not clear."""
+    command = f"cd {settings.site_root} && for link in current previous; do readlink $link || echo; done"
+    names = [one.name for one in _servers(settings)]
+    found = across.facts(host, names, lambda _: (Output, {"command": command}))
+    links = {name: [link.removeprefix("releases/") for link in text.split("\n")] for name, text in found.items()}
+    return before_of({name: (its[0], its[1] if its[1:] else "") for name, its in links.items()})
 
 
-@operation()
-def agree(wanted: Callable[[], list[str]]) -> Commands:
-    """Stop if the servers do not want the same: `wanted` gives "NAME ID" of each."""
-    found = wanted()
-    if len({one.partition(" ")[2] for one in found}) > 1:
-        said = f"the releases before differ: {', '.join(found)}; name one that all have: slipway rollback ID"
-        yield f"echo {shlex.quote(said)} >&2\nexit 1"
+def before_of(links: Mapping[str, tuple[str, str]]) -> str:
+    """The release before, by the current and previous one of each server; "" if there is none.
+
+    After an interrupted release, some servers have it as the current one, the others as the previous one. A server that
+    was added later has none before.
+    """
+    current, previous = ({pair[place] for pair in links.values()} - {""} for place in (0, 1))
+    if len(current) > 1 and current & previous:
+        return min(current & previous)
+    if len(previous) > 1:
+        said = ", ".join(f"{name} {its}" for name, (_, its) in links.items())
+        raise PyinfraError(f"the releases before differ: {said}; nothing was changed. Name one: slipway rollback ID")
+    return next(iter(previous), "")
 
 
 def batches(names: Sequence[str], release_batch: str) -> list[list[str]]:
@@ -119,9 +128,9 @@ def _failed() -> list[str]:
     return sorted(one.name for one in host.state.failed_hosts & host.state.activated_hosts)
 
 
-def _servers(settings: Settings) -> list[Host]:
+def _servers(settings: Settings, role: str = "web") -> list[Host]:
     """The application servers of the run that could be connected, in the inventory's order."""
-    names = {peer.name for peer in settings.peers_with("web")}
+    names = {peer.name for peer in settings.peers_with(role)}
     return [one for one in host.inventory if one.name in names and one in host.state.activated_hosts]
 
 

@@ -239,10 +239,10 @@ class Connector(SSHConnector):
         text, mark = _wrapped(command, arguments).get_raw_value(), secrets.token_hex(12)
         if arguments.get("_sudo") and self._sudo_needs_terminal:
             text = environment.with_terminal(text)
-        seconds = arguments.get("_timeout")
-        late: Exception = TimeoutError()
+        seconds, which = arguments.get("_timeout"), shorten(command.get_masked_value(), MAX_SHOWN)
+        late: Exception = TimeoutError(f"[{self.host.name}] no end within {seconds} s: {which}")
         if not seconds:
-            seconds, which = self.limits.command, shorten(command.get_masked_value(), MAX_SHOWN)
+            seconds = self.limits.command
             late = HostFailed(f"[{self.host.name}] no end within {seconds} s: {which}; {limits.HINT}")
         with self._turn, gevent.Timeout(seconds, late), broken_by_name():
             with self._opening:

@@ -31,8 +31,6 @@ class Run:
     component_of: dict[tuple[str, str], str] = field(default_factory=dict)
     # Operations whose change requires no restart, by host name and operation hash.
     without_restart: set[tuple[str, str | None]] = field(default_factory=set)
-    # The release that a rollback activates on each application server, by its name.
-    rollbacks: dict[str, str] = field(default_factory=dict)
     # Builds of frontends by folder and command, shared by all hosts.
     builds: dict[tuple[str, Path, str], Future[Path]] = field(default_factory=dict)
 

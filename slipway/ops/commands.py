@@ -21,13 +21,14 @@ def checked(check: str, **final: str) -> str:
 
 
 @operation()
-def ensure(check: str, command: str, note: str | None = None) -> Commands:
+def ensure(check: str, command: str, note: str | None = None, seconds: int = 0) -> Commands:
     """Run `command` if the read-only shell test `check` fails. For states that neither a file nor another operation
     covers.
 
-    The command runs with umask 022, whatever the login's umask is.
+    The command runs with umask 022, whatever the login's umask is. `seconds` is its own time limit, if any.
     """
     if host.get_fact(Output, command=f"if {{ {check}; }} >/dev/null; then echo yes; fi").strip() == "yes":
         return
     notes.note(note or f"failed check: {check}")
-    yield f"umask 022; {command}"
+    text = f"umask 022; {command}"
+    yield StringCommand(text, _timeout=seconds) if seconds else text

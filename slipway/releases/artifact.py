@@ -20,12 +20,13 @@ from pathlib import Path
 import brotli
 
 from slipway.engine import lock
-from slipway.releases import shipped, sources
+from slipway.releases import checks, shipped, sources
 from slipway.releases.builds import (
     BUILD,
     Builds,
     begin,
     begin_backend,
+    check_pointers,
     check_size,
     files_of,
     frontend_of,
@@ -41,8 +42,8 @@ MIN_COMPRESSED_BYTES = 1024
 
 # The maximum levels, as each file is compressed only once.
 BROTLI_QUALITY, GZIP_LEVEL = 11, 9
-# Metadata of the release, for `slipway releases`.
-RECORD = ".release.json"
+# Metadata of the release, for `slipway releases`, and for the release program in a rollback.
+RECORD = checks.RECORD
 # In a release: the source of a frontend that is built on the server.
 SOURCE = "frontend/source"
 # A shell command that prints the ids of the releases in its folder, without interrupted uploads and other entries such
@@ -101,6 +102,7 @@ def build(
         links = dict(links_of("backend", output))
     files = [one for one in shipped_files.items() if not f"{one[0]}/".startswith(left_out)]
     check_size(files, settings.release_max_mb)
+    check_pointers(files)
     # Programs are always shipped: the existing file may not be executable.
     programs = {name for name, path in files if name.startswith("backend/") and os.access(path, os.X_OK)}
     kept = []
@@ -126,8 +128,8 @@ def left_out(settings: Settings, parts: Collection[str]) -> list[str]:
     found = [("backend", sources.of(settings).backend, False)] if "backend" in parts else []
     if "frontend" in parts and settings.frontend_build_on == "server":
         found.append(("frontend", frontend_of(settings), True))
-    is_of_git = bool(sources.of(settings).ref)
-    taken = [(part, shipped.of(folder, is_frontend, is_of_git)) for part, folder, is_frontend in found]
+    exported = sources.of(settings).exported
+    taken = [(part, shipped.of(folder, is_frontend, exported)) for part, folder, is_frontend in found]
     return [text for part, one in taken if (text := one.told(part))]
 
 
@@ -135,21 +137,22 @@ def _to_ship(settings: Settings, parts: Collection[str], builds: Builds) -> Iter
     """The files of parts: the name in the release, and the local path."""
     found = sources.of(settings)
     if "backend" in parts:
-        yield from _taken("backend", shipped.of(found.backend, False, bool(found.ref)))
+        yield from _taken("backend", shipped.of(found.backend, False, found.exported))
     if "frontend" in parts and settings.frontend_build_on == "server":
         output = f"{SOURCE}/{settings.frontend_output}/"
-        source = _taken(SOURCE, shipped.of(frontend_of(settings), True, bool(found.ref)))
+        source = _taken(SOURCE, shipped.of(frontend_of(settings), True, found.exported))
         yield from ((name, path) for name, path in source if not name.startswith(output))
     elif "frontend" in parts:
         yield from pages_of(BUILD, begin(settings, builds).result())
 
 
 def record(settings: Settings) -> str:
-    """The release's metadata: author, time and source, as JSON."""
+    """The release's metadata as JSON: author, time and source, and the services that it has."""
     found = sources.of(settings)
     described = {"id": release_id(settings), "when": lock.now(), "who": lock.who()}
     source = {"commit": found.commit, "ref": found.ref, "path": settings.arguments.release_path}
-    return json.dumps({**described, **source}) + "\n"
+    services = [service.name for service in settings.all_services]
+    return json.dumps({**described, **source, "services": services}) + "\n"
 
 
 def _compressed(files: list[tuple[str, Path]]) -> Iterator[tuple[str, Path | bytes]]:

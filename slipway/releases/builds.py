@@ -24,6 +24,8 @@ from slipway.settings.model import Settings
 
 # In a release: the built frontend.
 BUILD = "frontend/build"
+# How a pointer of Git LFS begins, and its size; and how many are named.
+POINTER, MAX_POINTER_BYTES, MAX_NAMED = b"version https://git-lfs", 1024, 3
 # The variable of backend_build with the folder that it writes to.
 OUTPUT = "OUTPUT"
 # What Node.js says, and the exit code of a program that the kernel has killed.
@@ -182,6 +184,22 @@ def check_size(files: list[tuple[str, Path]], most_mb: int) -> None:
         f"release_max_mb: found a release of {_mb(size)} MiB, expected at most {most_mb}; remove what is not for"
         f" visitors (the largest file is {largest}, {_mb(sizes[largest])} MiB), or raise it"
     )
+
+
+def check_pointers(files: list[tuple[str, Path]]) -> None:
+    """Raises PyinfraError if there are pointers of Git LFS instead of files.
+    https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md"""
+    found = [name for name, path in files if path.stat().st_size < MAX_POINTER_BYTES and _is_pointer(path)]
+    if found:
+        more = f" and {len(found) - MAX_NAMED} more" if found[MAX_NAMED:] else ""
+        raise PyinfraError(
+            f"{', '.join(found[:MAX_NAMED])}{more}: found pointers of Git LFS, expected the files; run `git lfs pull`"
+        )
+
+
+def _is_pointer(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(POINTER)) == POINTER
 
 
 def _mb(size: int) -> int:

@@ -6,7 +6,9 @@ Installed on the host next to the program. Standard library only, Python 3.11 or
 from __future__ import annotations
 
 import itertools
+import json
 import re
+from collections.abc import Callable
 
 from slipway.releases.host import TOO_MANY, UNAVAILABLE, Answer, Failed, Service, Site, System, is_right
 
@@ -24,6 +26,8 @@ RESTARTS_OF_RELEASE, RESTARTS_OF_APPLY = 1, 3
 # uvicorn starts its workers again without end, one before 0.30 never.
 MAX_WORKERS_ENDED, LOOKS_WITHOUT_WORKERS = 4, 3
 NGINX = "nginx.service"
+# In a release's folder.
+RECORD = ".release.json"
 
 
 class Ends:
@@ -104,8 +108,17 @@ class Checks(Site):
         return f"{self.facts.root}/csp.conf"
 
     def script_sources(self) -> str:
-        builds = [self.build(release) for release in self.complete_releases() if self.facts.has_pages]
-        return self.system.script_sources(builds, self.facts)
+        """The lines that allow the inline scripts of all releases; if these are too many, of those that `prune` keeps.
+        Raises Failed if these are too many, too."""
+        releases = self.complete_releases() if self.facts.has_pages else []
+        try:
+            return self.system.script_sources([*map(self.build, releases)], self.facts)
+        except ValueError:
+            kept = [release for release in releases if release not in self.obsolete_releases()]
+        try:
+            return self.system.script_sources([*map(self.build, kept)], self.facts)
+        except ValueError as error:
+            raise Failed(str(error)) from None
 
     def hints(self, release: str) -> bool:
         for hint in self.system.page_hints(self.build(release), self.facts):
@@ -114,29 +127,38 @@ class Checks(Site):
 
     def allow_scripts(self) -> bool:
         """Allow the inline scripts of all releases, also of those to roll back to, before the activation."""
-        if self.record_scripts() and self.system.is_active(NGINX) and not self.system.systemctl("reload", NGINX):
-            raise Failed("failed to reload", NGINX)
+        before = self.system.read(self.script_file())
+
+        def reload() -> None:
+            if self.system.is_active(NGINX) and not self.system.systemctl("reload", NGINX):
+                # With what it can't read, Nginx would not start again after its next stop.
+                self.system.write(self.script_file(), before)
+                raise Failed("failed to reload", NGINX)
+
+        self.record_scripts(reload)
         return True
 
-    def record_scripts(self) -> bool:
-        """Write the inline scripts of all releases to the file that Nginx reads, if it has others. Returns whether it
-        had.
+    def record_scripts(self, reload: Callable[[], None] = lambda: None) -> None:
+        """Write the inline scripts of all releases to the file that Nginx reads, and reload it if it may have read
+        others.
 
-        What was written, below the policy that it is for, is kept beside that file with the time of the reading: while
-        no page is newer, a plan compares the two and reads no page (tasks/release.py).
+        What Nginx has read, below the policy that it is for, is kept beside that file with the time of the reading:
+        while no page is newer, a plan compares the two and reads no page (tasks/release_steps.py). After a failed or
+        interrupted reload it is not what is in the file.
         """
-        had_others = False
+        file, checked = self.script_file(), f"{self.facts.root}/csp.checked"
 
         def read() -> str:
-            nonlocal had_others
             sources = self.script_sources()
-            had_others = self.system.read(self.script_file()) != sources
-            if had_others:
-                self.system.write(self.script_file(), sources)
-            return f"{self.facts.csp}\n{sources}"
+            known = f"{self.facts.csp}\n{sources}"
+            if self.system.read(file) != sources:
+                self.system.write(file, sources)
+                reload()
+            elif self.system.read(checked) != known:
+                reload()
+            return known
 
-        self.system.write(f"{self.facts.root}/csp.checked", read)
-        return had_others
+        self.system.write(checked, read)
 
     def scripts_allowed(self) -> bool:
         return self.system.read(self.script_file()) == self.script_sources()
@@ -152,6 +174,40 @@ class Checks(Site):
             if re.fullmatch(r"[A-Za-z0-9._-]+", name) and not name.endswith(".new")
             if any(self.system.exists(f"{releases}/{name}/{part}") for part in ("backend", "frontend"))
         ]
+
+    def has(self, link: str, name: str) -> bool:
+        """Whether the release that a link leads to has a service, which a later one may have added. Of releases that
+        earlier versions made this is not known: they count as having all."""
+        try:
+            record = json.loads(self.system.read(f"{self.facts.root}/{self.system.readlink(link)}/{RECORD}"))
+        except ValueError:
+            return True
+        services = record.get("services") if isinstance(record, dict) else None
+        return not isinstance(services, list) or name in services
+
+    def services_of(self, link: str) -> list[Service]:
+        return [service for service in self.facts.services if self.has(link, service.name)]
+
+    def next_run(self) -> bool:
+        return all(map(self.next_runs, self.services_of(self.next)))
+
+    def next_serves(self) -> bool:
+        """Whether Nginx may be using the next units."""
+        return self.next_is_live() or any(map(self.covers, self.facts.services))
+
+    def next_is_live(self) -> bool:
+        """Whether a release was interrupted after it was activated: the next units serve it."""
+        return self.next_run() and self.system.readlink(self.next) == self.system.readlink(self.current)
+
+    def is_rollback(self) -> bool:
+        """Whether the current release is older than the one before it: their names sort by time."""
+        return self.system.readlink(self.current) < self.system.readlink(self.previous)
+
+    def obsolete_releases(self) -> list[str]:
+        """The oldest releases, never the current or the previous one."""
+        needed = {self.system.readlink(self.current), self.system.readlink(self.previous)}
+        oldest = self.complete_releases()[: -self.facts.keep_releases]
+        return [release for release in oldest if f"releases/{release}" not in needed]
 
     def explain(self, failure: Failed) -> None:
         if failure.unit:

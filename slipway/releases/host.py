@@ -345,23 +345,12 @@ class Site:
     def next_runs(self, service: Service) -> bool:
         return self.system.is_active(self.next_units(service)[0])
 
-    def next_run(self) -> bool:
-        return all(self.next_runs(service) for service in self.facts.services)
-
     def service(self, name: str) -> Service:
         return next(service for service in self.facts.services if service.name == name)
 
     def covers(self, service: Service) -> bool:
         """Whether the next units serve the live release while a service restarts."""
         return self.system.readlink(self.next) == COVERS and self.next_runs(service)
-
-    def next_serves(self) -> bool:
-        """Whether Nginx may be using the next units."""
-        return self.next_is_live() or any(map(self.covers, self.facts.services))
-
-    def next_is_live(self) -> bool:
-        """Whether a release was interrupted after it was activated: the next units serve it."""
-        return self.next_run() and self.system.readlink(self.next) == self.system.readlink(self.current)
 
     def reload_units(self) -> None:
         if not self.system.systemctl("daemon-reload"):
@@ -373,6 +362,12 @@ class Site:
             self.system.unlink(f"{link}.new")
             self.system.symlink(target, f"{link}.new")
             self.system.rename(f"{link}.new", link)
+
+    def lead_or_remove(self, link: str, target: str) -> None:
+        if target:
+            self.lead(link, target)
+        else:
+            self.system.unlink(link)
 
     def restore(self, backup: str) -> None:
         """Restore the files that a unit's new ones have replaced."""

@@ -44,6 +44,9 @@ LINKS = {
 FALLBACK = "default-src"
 WITHOUT_FALLBACK = {"form-action", "base-uri", "frame-ancestors"}
 FONT = re.compile(r"[.](woff2?|ttf|otf|eot)([?#]|$)", re.IGNORECASE)
+# Nginx reads parameters of less than 4096 bytes, and a source that is a hash takes 54: a page's sources are in several.
+# The header with all of them must fit into the load balancer's proxy_buffer_size (templates/nginx/pass).
+MAX_SOURCES, SOURCE_LISTS = 64, 8
 # Google's style sheets load fonts from another origin.
 IMPLIED = {("style-src", "https://fonts.googleapis.com"): ("font-src", "https://fonts.gstatic.com")}
 
@@ -222,7 +225,8 @@ def with_scripts(policy: str, hashes: str) -> str:
 
 def nginx_map(policy: str, folders: Iterable[str]) -> str:
     """Lines of an Nginx map from a page's URI to the CSP sources that allow its inline scripts and event handlers:
-    '"/index.html" "'sha256-...'";'. Empty if the policy needs none."""
+    '"/index.html" "'sha256-...'";'. Those that are too many for one parameter have further keys, "1/index.html" and so
+    on. Empty if the policy needs none. Raises ValueError if they are too many for a header."""
     if not Policy(policy).needs_hashes():
         return ""
     sources: dict[str, set[str]] = {}
@@ -230,12 +234,22 @@ def nginx_map(policy: str, folders: Iterable[str]) -> str:
         runs = {_hash(text) for text in [*page.scripts, *page.handlers]}
         runs |= {"'unsafe-hashes'"} if page.handlers else set()
         if runs:
-            sources.setdefault(f"/{page.path}", set()).update(runs)
+            # Nginx takes keys that differ in the case of ASCII letters for the same.
+            sources.setdefault(os.fsdecode(os.fsencode(f"/{page.path}").lower()), set()).update(runs)
     lines = []
     for uri, found in sorted(sources.items()):
+        lists = [sorted(found)[at : at + MAX_SOURCES] for at in range(0, len(found), MAX_SOURCES)]
+        if len(lists) > SOURCE_LISTS:
+            raise ValueError(
+                f"{uri[1:]}: found {len(found)} inline scripts and event handlers in the pages of the kept releases,"
+                f" expected at most {MAX_SOURCES * SOURCE_LISTS}, as each one's hash is in a header; let the build"
+                " write scripts to files, lower keep_releases, or add 'unsafe-inline' to script-src in nginx_csp"
+            )
         # The second form is Nginx's URI for a path with a trailing slash.
         for one in dict.fromkeys([uri, re.sub(r"/index[.]html$", "//index.html", uri)]):
-            lines.append(f'{_quoted(one)} "{" ".join(sorted(found))}";')
+            for number, some in enumerate(lists):
+                key, gap = (f"{number}{one}", " ") if number else (one, "")
+                lines.append(f'{_quoted(key)} "{gap}{" ".join(some)}";')
     return "".join(f"{line}\n" for line in lines)
 
 

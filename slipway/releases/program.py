@@ -45,6 +45,11 @@ HOOKS = {"before": "pre_activate", "after": "post_activate"}
 class Steps(Checks):
     """The steps of a release of one site. Each returns whether it succeeded, or raises OSError or Failed."""
 
+    @property
+    def earlier(self) -> str:
+        """The link to what was the previous release before the last switch."""
+        return f"{self.facts.root}/earlier"
+
     # --- Steps
 
     def begin(self, release: str, then: str) -> bool:
@@ -54,9 +59,9 @@ class Steps(Checks):
         self.lead(self.next, f"releases/{release}")
         try:
             # Start all before waiting for any.
-            for service in self.facts.services:
+            for service in self.services_of(self.next):
                 self.start_next(service)
-            for service in self.facts.services:
+            for service in self.services_of(self.next):
                 self.wait_until_healthy(service, is_next=True)
         except Failed as failure:
             self.explain(failure)
@@ -89,12 +94,21 @@ class Steps(Checks):
             self.explain(Failed("\n".join(problems)))
             self.discard(release, then)
             return False
-        return self.allow_scripts()
+        try:
+            return self.allow_scripts()
+        except Failed as failure:
+            self.explain(failure)
+            self.discard(release, then)
+            return False
 
     def switch(self, release: str) -> bool:
         before, target = self.system.readlink(self.current), f"releases/{release}"
         if not self.system.exists(f"{self.facts.root}/{target}"):
             raise Failed(f"{self.facts.root}/{target} does not exist; nothing was changed")
+        previous = self.system.readlink(self.previous)
+        # After an interrupted switch it has been changed already.
+        if before not in ("", target, previous):
+            self.lead_or_remove(self.earlier, previous)
         if before not in ("", target):
             self.lead(self.previous, before)
         self.lead(self.current, target)
@@ -111,7 +125,8 @@ class Steps(Checks):
         try:
             self.system.systemctl("daemon-reload")
             self.restart_services()
-            self.restart_workers()
+            # Older code may lack what a worker needs. It must not keep the site from going back.
+            self.restart_workers(must_run=not self.is_rollback())
         except Failed as failure:
             self.explain(failure)
             # If the previous release fails to start too, the next units keep serving.
@@ -172,7 +187,7 @@ class Steps(Checks):
             # The switch may have been interrupted: visitors must not wait for services that may fail to start.
             self.lead_to_next()
             return self.take_over()
-        own_run = all(self.system.is_active(self.unit(service.name)) for service in self.facts.services)
+        own_run = all(self.system.is_active(self.unit(service.name)) for service in self.services_of(self.current))
         if self.next_run() and not own_run:
             try:
                 self.restart_services()
@@ -195,22 +210,17 @@ class Steps(Checks):
         return True
 
     def remember(self, release: str = "") -> bool:
-        if release:
-            self.lead(self.previous, f"releases/{release}")
-        else:
-            self.system.unlink(self.previous)
+        self.lead_or_remove(self.previous, f"releases/{release}" if release else "")
         return True
 
     def prune(self) -> bool:
-        """Remove the oldest releases, never the current or the previous one, and unused environments."""
+        """Remove obsolete releases and unused environments."""
         releases, venvs = f"{self.facts.root}/releases", f"{self.facts.root}/venvs"
         for name in self.system.names(releases):
             if name.endswith(".new"):
                 self.system.remove(f"{releases}/{name}")
-        needed = {self.system.readlink(self.current), self.system.readlink(self.previous)}
-        for release in self.complete_releases()[: -self.facts.keep_releases]:
-            if f"releases/{release}" not in needed:
-                self.remove_release(release)
+        for release in self.obsolete_releases():
+            self.remove_release(release)
         used = {self.system.readlink(f"{releases}/{name}/backend/.venv") for name in self.system.names(releases)}
         for name in self.system.names(venvs):
             if not any(target.endswith(f"/venvs/{name}") for target in used):
@@ -231,31 +241,44 @@ class Steps(Checks):
 
     def restart_services(self) -> None:
         """Restart the services, which have no connections: Nginx uses the next release."""
-        for service in self.facts.services:
+        for service in self.services_of(self.current):
             self.restart(self.unit(service.name))
             self.wait_until_healthy(service, is_next=False)
 
-    def restart_workers(self) -> None:
-        workers = [self.unit(name) for name in self.facts.workers]
-        for unit in workers:
-            self.restart(unit)
+    def restart_workers(self, must_run: bool) -> None:
+        """Restart the workers that the release has, and stop others. If they need not run, only tell of those that
+        fail."""
+        workers = [self.unit(name) for name in self.facts.workers if self.has(self.current, name)]
+        if newer := [self.unit(name) for name in self.facts.workers if self.unit(name) not in workers]:
+            self.system.systemctl("stop", *newer)
+            self.system.tell(f"stopped, as {self.system.readlink(self.current)} lacks it: {', '.join(newer)}")
+        failures = {unit: "failed to start" for unit in workers if not self.has_restarted(unit)}
         if workers:
             self.system.sleep(self.facts.worker_seconds)
         for unit in workers:
             if self.system.properties(unit, "SubState", "NRestarts") != {"SubState": "running", "NRestarts": "0"}:
-                raise Failed("exited unexpectedly", unit)
+                failures.setdefault(unit, "exited unexpectedly")
+        for unit, why in failures.items():
+            if must_run:
+                raise Failed(why, unit)
+            self.explain(Failed(why, unit))
 
     def restart(self, unit: str) -> None:
-        self.system.systemctl("reset-failed", unit)
-        if not self.system.systemctl("restart", unit):
+        if not self.has_restarted(unit):
             raise Failed("failed to start", unit)
+
+    def has_restarted(self, unit: str) -> bool:
+        self.system.systemctl("reset-failed", unit)
+        return self.system.systemctl("restart", unit)
 
     def roll_back(self) -> bool:
         """Activate the previous release, with its unit files. Returns whether its services have started."""
-        before, target = self.system.readlink(self.current), self.system.readlink(self.previous)
+        target = self.system.readlink(self.previous)
         self.system.tell(f"rolling back to {target}")
         self.lead(self.current, target)
-        self.lead(self.previous, before)
+        # Not the release that has failed: a rollback would activate it.
+        earlier = self.system.readlink(self.earlier)
+        self.lead_or_remove(self.previous, earlier if self.system.exists(f"{self.facts.root}/{earlier}") else "")
         for name in self.all_names():
             self.restore(f"{self.facts.backups}/{self.unit(name)}")
         self.system.systemctl("daemon-reload")
@@ -264,11 +287,8 @@ class Steps(Checks):
         except Failed as failure:
             self.explain(failure)
             return False
-        try:
-            self.restart_workers()
-        except Failed as failure:
-            # Visitors do not depend on workers.
-            self.explain(failure)
+        # Visitors do not depend on workers.
+        self.restart_workers(must_run=False)
         return True
 
     def lead_to_next(self) -> None:

@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from slipway.project import INVENTORIES, SETTINGS
@@ -73,19 +74,21 @@ class Shipped:
         return f"{part}: not shipped ({count}): {some}{more}" if count else ""
 
 
-def of(folder: Path, is_frontend: bool, is_of_git: bool = False) -> Shipped:
-    """What a release ships of a source folder. `is_of_git`: an exported commit, whose files are all tracked."""
-    return _Walk(folder, is_frontend, is_of_git).walk()
+def of(folder: Path, is_frontend: bool, exported: Path | None = None) -> Shipped:
+    """What a release ships of a source folder. `exported`: the root of an exported commit, whose files are all
+    tracked."""
+    return _Walk(folder, is_frontend, exported).walk()
 
 
 class _Walk:
-    def __init__(self, folder: Path, is_frontend: bool, is_of_git: bool) -> None:
-        self.folder, self.takes_hidden, self.is_frontend = folder, is_frontend or is_of_git, is_frontend
-        top = _git(folder, "rev-parse", "--show-toplevel").strip()
-        self.top = Path(top).resolve() if top else folder.resolve()
+    def __init__(self, folder: Path, is_frontend: bool, exported: Path | None) -> None:
+        self.folder, self.takes_hidden, self.is_frontend = folder, is_frontend or bool(exported), is_frontend
+        top = "" if exported else _git(folder, "rev-parse", "--show-toplevel").strip()
+        self.top = (Path(top) if top else exported or folder).resolve()
         # "--directory": for a fully ignored folder only its name.
         listed = _git(folder, "ls-files", "-z", "-o", "-i", "--exclude-standard", "--directory") if top else ""
         self.ignored = {name.rstrip("/") for name in (listed + _named_in(folder)).split("\0") if name}
+        self.has_git = bool(top)
         self.tracked = {*_git(folder, "ls-files", "-z").split("\0")} if top else set[str]()
         self.own = {folder / name for name in OF_SLIPWAY} if _is_project(folder) else set[Path]()
         self.result = Shipped()
@@ -95,8 +98,17 @@ class _Walk:
             self.result.files[name] = path
         return self.result
 
-    def _below(self, here: Path, prefix: str, above: frozenset[Path]) -> Iterator[tuple[str, Path]]:
-        """`above` are the parent folders, to stop at links to them."""
+    @cached_property
+    def ignored_places(self) -> set[Path]:
+        """What git ignores in the whole repository, to which links may lead."""
+        options = ("ls-files", "-z", "-o", "-i", "--exclude-standard", "--directory")
+        listed = _git(self.top, *options) if self.has_git else ""
+        return {self.top / name for name in listed.split("\0") if name}
+
+    def _below(
+        self, here: Path, prefix: str, above: frozenset[Path], is_linked: bool = False
+    ) -> Iterator[tuple[str, Path]]:
+        """`above` are the parent folders, to stop at links to them. `is_linked`: a link leads here."""
         try:
             entries = sorted(os.scandir(here), key=lambda entry: entry.name)
         except OSError:
@@ -105,13 +117,14 @@ class _Walk:
             return
         for entry in sorted(entries, key=lambda entry: entry.is_dir()):
             name, path = f"{prefix}{entry.name}", here / entry.name
-            place = path.resolve() if entry.is_symlink() else path
-            if entry.is_symlink() and not self._is_inside(place):
+            is_behind_link = is_linked or entry.is_symlink()
+            place = path.resolve() if is_behind_link else path
+            if is_behind_link and not self._may_lead_to(place):
                 self.result.left_out.append(name)
             elif place.is_dir():
                 is_another = _is_environment(place) or _is_project(place) or place.resolve() in above
                 if self._is_taken(name, path) and not is_another:
-                    yield from self._below(path, f"{name}/", above | {place.resolve()})
+                    yield from self._below(path, f"{name}/", above | {place.resolve()}, is_behind_link)
                 else:
                     self.result.left_out.append(name)
             # Skip dangling links.
@@ -121,8 +134,9 @@ class _Walk:
                 else:
                     self.result.left_out.append(name)
 
-    def _is_inside(self, place: Path) -> bool:
-        return place.is_relative_to(self.top)
+    def _may_lead_to(self, place: Path) -> bool:
+        """Whether a link may lead there: into the repository, and to nothing that git ignores."""
+        return place.is_relative_to(self.top) and self.ignored_places.isdisjoint([place, *place.parents])
 
     def _is_taken(self, name: str, path: Path) -> bool:
         last = path.name

@@ -21,12 +21,14 @@ from slipway.settings.model import Settings
 @dataclass(frozen=True)
 class Sources:
     """`frontend` is None if the site has none. `commit` is the short hash, with "-dirty" if files differ from it; ""
-    outside of git. `ref` is the requested one, "" for the working tree."""
+    outside of git. `ref` is the requested one, "" for the working tree; `exported` is the folder with all files of its
+    commit."""
 
     backend: Path
     frontend: Path | None
     commit: str
     ref: str
+    exported: Path | None = None
 
     @property
     def folders(self) -> list[Path]:
@@ -62,7 +64,7 @@ def _of(backend_source: str, frontend_source: str, path: str, ref: str, is_all: 
     tree = Path(_check_out(Path(top), commit))
     places = [tree / folder.relative_to(top) for folder in folders]
     short = _git(Path(top), "rev-parse", "--short", commit) or commit
-    return _checked(_placed(places, short, ref), f"release_ref = {ref!r}")
+    return _checked(replace(_placed(places, short, ref), exported=tree), f"release_ref = {ref!r}")
 
 
 def _base(folders: list[Path]) -> Path:

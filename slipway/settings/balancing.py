@@ -48,7 +48,7 @@ class Balancing(Section):
 
 def problems(settings: Settings) -> Iterator[str]:
     """What keeps this host from its place in an inventory with a load balancer, a line each."""
-    balancers, servers = settings.peers_with("lb"), settings.peers_with("web")
+    balancers = settings.peers_with("lb")
     here = settings.here
     if settings.lb_direct and (not here or not balancers or "web" not in here.roles):
         there = "no lb host" if not balancers else "a host that is not in web"
@@ -56,6 +56,9 @@ def problems(settings: Settings) -> Iterator[str]:
             f"lb_direct: found True and {there}, expected it for an application server behind a load balancer, in the"
             ' inventory: ("app1.example.org", {"lb_direct": True})'
         )
+    if here and here in settings.peers_with("app")[:1] and settings.peers_with("app")[1:]:
+        for site in settings.all_sites:
+            yield from _of_several(site)
     if not balancers or not here:
         return
     if settings.is_balancer:
@@ -74,9 +77,6 @@ def problems(settings: Settings) -> Iterator[str]:
     wanted = balancers[0].given.get("site_domain", settings.site_domain)
     if "web" in here.roles and wanted != settings.site_domain:
         yield f"site_domain: found {settings.site_domain!r}, expected that of the load balancer, {wanted!r}"
-    if servers and here == servers[0] and len(servers) > 1:
-        for site in settings.all_sites:
-            yield from _of_several(site)
 
 
 def _of_balancer(settings: Settings) -> Iterator[str]:

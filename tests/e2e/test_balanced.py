@@ -237,6 +237,21 @@ def test_a_release_to_some_of_the_servers_is_refused(balanced: Balanced) -> None
     assert f"found a run without {SECOND}" in done.stderr
 
 
+def test_servers_that_differ_go_back_together_and_one_that_lacks_a_release_copies_it(
+    balanced: Balanced, visits: Visits
+) -> None:
+    (before,) = {*balanced.releases()}
+    balanced.must("release", "lab", "--yes", "--limit", balanced.balancer.name, "--limit", FIRST, "--partial", *BUILT)
+    newer, other = balanced.releases()
+    assert (newer != before, other) == (True, before)
+    balanced.must("rollback", "lab", "--yes")
+    assert balanced.releases() == [before, before]
+    balanced.must("rollback", "lab", newer, "--yes")
+    assert balanced.releases() == [newer, newer]
+    assert all(map(is_settled, balanced.servers))
+    assert failed(visits) == {}
+
+
 def test_a_second_load_balancer_serves_the_same_site_when_the_first_is_gone(balanced: Balanced) -> None:
     servers, other = balanced.servers, bring_up("standby")
     domain = balanced.balancer.record.domain

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 from urllib.parse import quote
@@ -92,6 +93,44 @@ def test_a_page_opened_some_releases_ago_still_finds_its_files(server: LabHost, 
     assert server.slipway("rollback", "lab", "--yes").returncode == 0
     assert site.get(f"/static/{now}").status_code == 200
     assert site.get("/static/never-there.js").status_code == 404
+    assert server.slipway("rollback", "lab", first, "--yes").returncode == 0
+
+
+@pytest.mark.thorough
+def test_pages_with_many_inline_scripts_and_files_outside_of_the_assets_follow_one_another(
+    server: LabHost, tmp_path: Path
+) -> None:
+    first, build = server.current_release(), tmp_path / "build"
+    settings = ("--only", "frontend", "--data", f"frontend_source={tmp_path}", "--data", "frontend_assets=/js/", *BUILT)
+
+    def page(name: str, scripts: int) -> None:
+        shutil.rmtree(build, ignore_errors=True)
+        (build / "js").mkdir(parents=True)
+        (build / f"js/{name}.js").write_text("1")
+        inline = "".join(f"<script>window.its = '{name} {number}'</script>" for number in range(scripts))
+        (build / "index.html").write_text(
+            f"<!doctype html><title>{name}</title>{inline}<script src=/js/{name}.js></script>"
+        )
+
+    for name in ("a", "b", "c"):
+        page(name, 40)
+        server.release(*settings)
+    site = server.site()
+    assert site.get("/").headers["Content-Security-Policy"].count("'sha256-") >= 120
+    server.ssh("nginx -t && systemctl restart nginx")
+    # The previous release's file; one of before is gone, as this site has its assets elsewhere.
+    answers = {path: site.get(path) for path in ("/js/c.js", "/js/b.js", "/js/a.js", "/js/never.js", "/some/page.1")}
+    assert [answer.status_code for answer in answers.values()] == [200, 200, 404, 404, 200]
+    assert "javascript" in answers["/js/b.js"].headers["Content-Type"]
+    assert all(answer.headers["X-Content-Type-Options"] == "nosniff" for answer in answers.values())
+
+    live = server.current_release()
+    page("d", 600)
+    done = server.slipway("release", "lab", "--yes", *settings)
+    assert done.returncode == 1
+    assert "inline scripts and event handlers in the pages of the kept releases, expected at most 512" in done.stderr
+    assert server.current_release() == live
+    assert server.ssh("nginx -t 2>&1 | grep -c successful") == "1"
     assert server.slipway("rollback", "lab", first, "--yes").returncode == 0
 
 

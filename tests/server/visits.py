@@ -48,6 +48,6 @@ def policy_at(server: Any, uri: str) -> str:
         return SPECIAL[special]
     if runs_scripts(settings):
         allowed = server.host.run(f"cat {settings.site_root}/csp.conf").stdout
-        if found := re.search(rf'^"{re.escape(uri)}" "(.+)";$', allowed, re.MULTILINE):
-            return with_scripts(settings.nginx_csp, found[1])
+        if found := re.findall(rf'^"[0-9]?{re.escape(uri.lower())}" "(.+)";$', allowed, re.MULTILINE):
+            return with_scripts(settings.nginx_csp, "".join(found))
     return str(settings.nginx_csp)

@@ -228,7 +228,7 @@ class Runner:
         # What another host prints is shown by how it is asked.
         said = "what [{}] {} prints"
         monkeypatch.setattr(across, "output", lambda other, command: _encoded(said.format(other.name, command)))
-        monkeypatch.setattr(sources, "of", lambda settings: SimpleNamespace(backend=folder, frontend=folder, ref=""))
+        monkeypatch.setattr(sources, "of", lambda settings: sources.Sources(folder, folder, "", ""))
 
     def run(self, operation: Callable[..., Any], given: dict[str, Any]) -> dict[str, Any]:
         """What `operation` says and yields. No secret may be in a note or a command line."""

@@ -215,6 +215,16 @@ def test_a_release_may_be_as_large_as_is_allowed_and_no_larger(build, output):
         build(release_max_mb=1)
 
 
+def test_pointers_of_git_lfs_are_refused_with_what_to_do(build, output):
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 12345\n"
+    (output / "a page.txt").write_text(f"not one: {pointer}")
+    assert "frontend/build/a page.txt" in contents(build())
+    for number in range(5):
+        (output / f"{number}.png").write_text(pointer)
+    with pytest.raises(PyinfraError, match=r"^frontend/build/0.png, .*/2.png and 2 more: .*; run `git lfs pull`$"):
+        build()
+
+
 def test_a_release_says_who_made_it_when_and_of_what(build, settings_of_release, tmp_path, monkeypatch):
     monkeypatch.setattr(artifact.lock, "who", lambda: "j\u00fcrgen@desk")
     monkeypatch.setattr(sources, "of", lambda settings: sources.Sources(tmp_path, tmp_path, "0c890ac-dirty", "v1"))
@@ -224,3 +234,4 @@ def test_a_release_says_who_made_it_when_and_of_what(build, settings_of_release,
     time, _, commit = found["id"].partition("-")
     assert (len(time), time.isdigit(), commit) == (14, True, "0c890ac-dirty")
     assert found["when"].endswith("Z")
+    assert found["services"] == ["backend"]

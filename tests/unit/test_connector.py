@@ -228,6 +228,8 @@ def test_a_command_that_never_ends_is_an_error_that_names_it(host, monkeypatch):
     with pytest.raises(HostFailed, match=r"\[box\] no end within 1 s: sleep 60"):
         host.run_shell_command("sleep 60")
     assert host.run_shell_command("sleep 0.1", _timeout=20)[0]
+    with pytest.raises(TimeoutError, match=r"\[box\] no end within 1 s: sleep 60"):
+        host.run_shell_command("sleep 60", _timeout=1)
     with pytest.raises(HostFailed) as caught:
         host.run_shell_command(StringCommand("sleep 60 #", HiddenValue("s3cr3t")))
     assert "s3cr3t" not in str(caught.value)

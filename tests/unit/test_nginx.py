@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from slipway.releases.pages import MAX_SOURCES, SOURCE_LISTS
 from slipway.tasks.nginx import BACKEND, HEADERS, REQUESTS_LOG, configuration
 
 SERVICES = [
@@ -112,6 +113,53 @@ def test_files_with_a_hash_in_their_name_are_kept_for_a_year_and_the_page_is_ask
         if name == "location /" and "try_files $uri $uri.html $uri/index.html /index.html;" in own
     ]
     assert ['add_header Cache-Control "no-cache";' in own for own in pages] == [True]
+
+
+def test_a_page_gets_all_lists_of_its_scripts_and_its_header_fits_into_each_buffer(files, balanced_with):
+    own = dict(blocks(files["nginx.conf"]))
+    policy = own["map $scripts_0_of_codementee $policy_of_pages_codementee"][-1]
+    for number in range(SOURCE_LISTS):
+        assert own[f'map "{number or ""}$uri" $scripts_{number}_of_codementee'] == [
+            "include /var/www/codementee/csp*.conf;"
+        ]
+        assert f"$scripts_{number}_of_codementee" in policy
+    # 53 characters and a space for each hash.
+    passed = configuration(balanced_with("lb"))["snippets/slipway-pass.conf"]
+    assert MAX_SOURCES * SOURCE_LISTS * 54 < 32 * 1024 - 4096
+    assert "proxy_buffer_size 32k;" in passed
+    assert "proxy_buffer_size 16k;" in files[BACKEND]
+
+
+@pytest.mark.parametrize(
+    ("changes", "last"), [({}, "=404"), ({"backend_paths": ["/"]}, "@rest"), ({"frontend_assets": ""}, "=404")]
+)
+def test_a_file_that_only_another_release_has_is_found_and_never_the_page_instead(settings_with, changes, last):
+    site = configuration(settings_with(**changes))["sites-available/codementee"]
+    (name,) = [name for name, _ in blocks(site) if name.startswith("location ~* [.]")]
+    # Nested: a path of the backend's is not asked for there.
+    outer = site.index("try_files $uri $uri.html $uri/index.html")
+    assert outer < site.index(name) < site.index("\n    }\n", outer)
+    assert dict(blocks(site))[name] == [
+        "root /var/www/codementee;",
+        f"try_files /frontend/build$uri /previous/frontend/build$uri {last};",
+    ]
+    pattern = re.compile(name.removeprefix("location ~* "), re.IGNORECASE)
+    assert all(map(pattern.search, ("/app.3f.js", "/css/app.CSS", "/img/a.jpg", "/a.js.map", "/f.woff2")))
+    assert not any(map(pattern.search, ("/about", "/about.html", "/users/jane.doe", "/v1.2", "/js")))
+
+
+def test_a_server_behind_a_load_balancer_has_the_files_of_the_next_release_too(balanced_with):
+    site = configuration(balanced_with("one"))["sites-available/codementee"]
+    files = "/frontend/build$uri /previous/frontend/build$uri /next-assets/frontend/build$uri =404"
+    assert f"try_files {files};" in site
+
+
+@pytest.mark.parametrize(("drain", "expected"), [((30, 30), 60), ((300, 30), 300), ((30, 900), 900)])
+def test_a_reload_lets_connections_end_for_as_long_as_a_release_does(settings_with, drain, expected):
+    site, further = drain
+    blog = {"site_name": "blog", "site_domain": "blog.example.org", "release_drain_seconds": further}
+    files = configuration(settings_with(release_drain_seconds=site, sites=[blog]))
+    assert f"worker_shutdown_timeout {expected}s;" in files["nginx.conf"]
 
 
 def test_the_id_of_a_request_is_nginxs_own_for_the_backend_and_in_a_log_without_queries(files, site):

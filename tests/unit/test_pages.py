@@ -137,6 +137,31 @@ def test_nginx_gets_the_hashes_of_each_page_in_all_releases_under_both_names_of_
     assert nginx_map("script-src 'unsafe-inline'", [str(tmp_path / "1")]) == ""
 
 
+def test_the_hashes_of_many_scripts_are_in_several_parameters_that_nginx_can_read(tmp_path):
+    folder = build(tmp_path, "".join(f"<script>{number}</script>" for number in range(150)))
+    found = dict(line.rstrip(";").split('" "') for line in nginx_map(SELF, [folder]).splitlines())
+    assert [*found][:3] == ['"/index.html', '"1/index.html', '"2/index.html']
+    # NGX_CONF_BUFFER of Nginx's src/core/ngx_conf_file.c.
+    assert max(map(len, found.values())) < 4000
+    together = "".join(value.rstrip('"') for key, value in found.items() if "//" not in key)
+    assert together == " ".join(sorted(sha256(str(number)) for number in range(150)))
+
+
+def test_more_scripts_than_a_header_can_allow_are_refused_with_what_to_do(tmp_path):
+    folder = build(tmp_path, "".join(f"<script>{number}</script>" for number in range(600)))
+    with pytest.raises(
+        ValueError, match=r"index.html: found 600 inline scripts .*, expected at most 512, .*keep_releases"
+    ):
+        nginx_map(SELF, [folder])
+
+
+def test_pages_that_differ_in_the_case_of_their_names_are_one_for_nginx(tmp_path):
+    for name in ("About", "about"):
+        (tmp_path / f"{name}.html").write_text(f"<script>{name}</script>")
+    both = " ".join(sorted([sha256("About"), sha256("about")]))
+    assert nginx_map(SELF, [str(tmp_path)]) == f'"/about.html" "{both}";\n'
+
+
 def test_a_build_as_it_should_be_has_no_problem(tmp_path):
     page = '<script>x</script><script type="module" src="/assets/a%20b.js"></script><link rel=stylesheet href=./a.css>'
     folder = build(tmp_path, page, "assets/a b.js")

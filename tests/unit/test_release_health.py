@@ -8,6 +8,7 @@ import pytest
 
 from slipway.releases.checks import LOG_LINES, QUICK_REQUESTS, RIGHT_ANSWERS, fix, last_error
 from slipway.releases.host import Answer
+from slipway.tasks.release_steps import command, step_seconds
 from support.release_model import WELL, Model
 
 NEXT = "codementee-backend-next.service"
@@ -211,3 +212,12 @@ def test_of_a_long_log_the_last_lines_are_shown_with_the_exception_before_them(m
     assert not model.step("begin", "2", "discard")
     assert "first" not in model.error()
     assert f"{NEXT}: failed to start: KeyError: 'SOME'\nset SOME in backend_environment" in model.error()
+
+
+def test_a_step_may_take_as_long_as_the_settings_let_it_wait(settings_with):
+    services = [{"name": "mailer", "command": "python -m mailer"}]
+    settings = settings_with(release_hook_seconds=86_400, release_drain_seconds=3600, backend_health_seconds=3000)
+    seconds = command(settings, "hook", "before", "2", "discard").connector_arguments["_timeout"]
+    assert seconds > settings.limits.command + 86_400 + 2 * (2 * 3600 + 3000)
+    waiting = settings_with(release_worker_seconds=600, services=services)
+    assert step_seconds(waiting) >= step_seconds(settings_with()) + 2 * (600 - settings_with().release_worker_seconds)

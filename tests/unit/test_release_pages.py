@@ -5,13 +5,14 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from slipway.settings.model import Settings
 from slipway.tasks.release_steps import FOLDER, scripts_are_recorded
-from support.release_model import Model
+from support.release_model import Killed, Model
 from support.release_tree import Tree
 
 NGINX = "nginx.service"
@@ -46,6 +47,53 @@ def test_nginx_is_reloaded_before_the_switch_and_only_where_scripts_are_new(mode
     assert model.step("scripts_allowed")
     assert model.step("pages", "2", "discard")
     assert reloads(model) == 1
+
+
+def test_what_nginx_cannot_read_discards_the_release_and_nginx_can_start_again(model):
+    assert model.step("allow_scripts")
+    file = f"{model.facts.root}/csp.conf"
+    before = model.read(file)
+    # The second time with the same scripts.
+    for is_broken in (True, True, False):
+        model.files[f"{model.facts.root}/releases/3/frontend/index.html"] = "3"
+        model.active[NGINX], model.broken = "", {NGINX} if is_broken else set()
+        assert model.step("pages", "3", "discard") is not is_broken
+        if is_broken:
+            assert f"{NGINX}: failed to reload" in model.error()
+            assert model.errors[-1] == "release 3 was not activated; releases/1 is still live"
+            assert (model.read(file), model.releases()) == (before, ["1", "2"])
+    assert reloads(model) == 4
+
+
+@pytest.mark.parametrize("kill_at", range(1, 5))
+def test_nginx_has_read_the_scripts_whenever_the_release_was_interrupted(model, kill_at):
+    with suppress(Killed):
+        model.step("pages", "2", "discard", kill_at=kill_at)
+    told = [*model.told]
+    assert model.step("pages", "2", "discard")
+    recorded = f"{model.facts.csp}\n{model.read(f'{model.facts.root}/csp.conf')}"
+    assert model.read(f"{model.facts.root}/csp.checked") == recorded
+    assert reloads(model) > told.count(f"reload {NGINX}") or kill_at > 3
+
+
+def test_scripts_that_are_too_many_in_all_releases_are_those_of_the_kept_ones(model):
+    model.facts = model.facts._replace(keep_releases=1)
+    model.files |= {f"{model.facts.root}/releases/{name}/frontend/index.html": name for name in ("0", "3")}
+    read = model.script_sources
+
+    def few(builds, facts):
+        if len(builds) > 2:
+            raise ValueError("too many")
+        return read(builds, facts)
+
+    model.script_sources = few
+    assert model.step("pages", "3", "discard")
+    allowed = model.read(f"{model.facts.root}/csp.conf")
+    assert [name for name in "0123" if f"releases/{name}/" in allowed] == ["1", "3"]
+    model.facts = model.facts._replace(keep_releases=3)
+    assert not model.step("pages", "3", "discard")
+    assert "too many" in model.errors
+    assert "3" not in model.releases()
 
 
 def test_a_host_whose_nginx_does_not_run_yet_is_not_reloaded(model):

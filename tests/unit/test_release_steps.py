@@ -166,7 +166,7 @@ def test_a_switch_remembers_the_release_before_and_again_changes_nothing(tree):
         assert tree.step("switch", "2").returncode == 0
         assert tree.links() == {"current": "releases/2", "previous": "releases/1"}
     assert tree.step("switch", "1").returncode == 0
-    assert tree.links() == {"current": "releases/1", "previous": "releases/2"}
+    assert tree.links() == {"current": "releases/1", "previous": "releases/2", "earlier": "releases/1"}
 
 
 def test_a_switch_to_what_is_not_there_changes_nothing(tree):

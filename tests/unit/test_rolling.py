@@ -15,6 +15,7 @@ from pyinfra.api.state import StateStage
 from pyinfra.api.util import get_operation_order_from_stack
 
 from slipway.releases.listing import ReleaseThere, difference
+from slipway.settings.peers import Peer
 from slipway.tasks import rolling
 from slipway.tasks.rolling import batches
 
@@ -125,3 +126,45 @@ def test_servers_with_different_releases_are_told_apart():
     assert difference({}) == ""
     said = difference({"one": there("b"), "two": [ReleaseThere(id="c", place="current")], "three": []})
     assert said.startswith("the servers differ: one has b, two has c, three has none; ")
+
+
+@pytest.mark.parametrize(
+    ("links", "release"),
+    [
+        ({"one": ("c", "b"), "two": ("c", "b")}, "b"),
+        # A release was interrupted after the first server, or after the second with a partial one before.
+        ({"one": ("c", "b"), "two": ("b", "a")}, "b"),
+        ({"one": ("b", "a"), "two": ("c", "b")}, "b"),
+        # A rollback was.
+        ({"one": ("b", "c"), "two": ("c", "b")}, "b"),
+        # The second was added later.
+        ({"one": ("c", "b"), "two": ("c", "")}, "b"),
+        ({"one": ("c", ""), "two": ("c", "")}, ""),
+    ],
+)
+def test_all_servers_go_back_to_the_same_release(links, release):
+    assert rolling.before_of(links) == release
+
+
+def test_servers_whose_releases_before_differ_go_back_to_one_that_is_named():
+    with pytest.raises(PyinfraError, match=r"the releases before differ: one a, two b; nothing was changed. Name one"):
+        rolling.before_of({"one": ("c", "a"), "two": ("c", "b")})
+
+
+def test_the_links_of_all_servers_are_read(balanced_with, monkeypatch):
+    printed = {"one": "releases/c\nreleases/b", "two": "releases/c"}
+    monkeypatch.setattr(rolling, "_servers", lambda settings: [SimpleNamespace(name=name) for name in printed])
+    monkeypatch.setattr(rolling.across, "facts", lambda host, names, question: {name: printed[name] for name in names})
+    assert rolling.release_before(balanced_with("one")) == "b"
+
+
+def test_of_several_backends_without_a_load_balancer_the_first_alone_runs_the_hooks(settings_with, monkeypatch):
+    def on(name: str, *names: str) -> bool:
+        settings = settings_with()
+        settings._peers = tuple(Peer(one, ("web", "app"), "10.0.0.1", is_here=one == name) for one in names)
+        monkeypatch.setattr(rolling, "_servers", lambda settings, role: [SimpleNamespace(name=one) for one in names])
+        monkeypatch.setattr(rolling, "host", SimpleNamespace(name=name))
+        assert not rolling.is_rolling(settings)
+        return rolling.is_first(settings)
+
+    assert [on("one", "one", "two"), on("two", "one", "two"), on("two", "two")] == [True, False, True]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
+import sys
 
 import pytest
 
@@ -11,7 +12,7 @@ from slipway.ops.files import is_in_place, needs_restart
 from slipway.ops.templates import render
 from slipway.ops.units import Ready, is_stale, restart
 from slipway.tasks.backend import settled
-from slipway.tasks.backend_units import of_service, unit_values
+from slipway.tasks.backend_units import IMPORTING, of_service, unit_values
 from slipway.tasks.mongodb_users import admin_of, backend_of
 from slipway.tasks.nginx import unit_values as nginx_unit_values
 from slipway.tasks.release import healthy
@@ -174,4 +175,21 @@ def test_a_factory_is_called_by_uvicorn(settings_with, app, run):
     values = of_service(settings, settings.backend, unit_values(settings, 819, database_is_here=True))
     unit = render("backend/backend.service", **{**values, "is_next": True})
     assert run in unit
+    assert "\nProcSubset" not in unit, "psutil reads /proc/meminfo"
     assert f"import_from_string('{app.removesuffix('()')}')" in unit
+
+
+@pytest.mark.parametrize(
+    ("last_line", "code", "said"), [("app = 1", 0, ""), ("import missing_module", 1, "missing_module")]
+)
+def test_the_import_before_a_release_ends_whatever_threads_the_application_has_started(tmp_path, last_line, code, said):
+    (tmp_path / "uvicorn").mkdir()
+    (tmp_path / "uvicorn/importer.py").write_text(
+        "import importlib\n\n\ndef import_from_string(name):\n    importlib.import_module(name.partition(':')[0])\n"
+    )
+    thread = "import threading, time\nthreading.Thread(target=time.sleep, args=(60,)).start()\nprint('starting')\n"
+    (tmp_path / "slow.py").write_text(f"{thread}{last_line}\n")
+    command = [sys.executable, "-c", IMPORTING.format("slow:app")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, said in done.stderr) == (code, True)
+    assert code or done.stdout == "starting\n"

@@ -103,4 +103,35 @@ def test_the_projects_own_files_stay_here(tmp_path):
 
 def test_of_what_git_has_checked_out_hidden_files_travel_too(tmp_path):
     put(tmp_path, ".streamlit/config.toml", ".env", ".github/x.yml", "main.py")
-    assert {*shipped.of(tmp_path, False, is_of_git=True).files} == {".streamlit/config.toml", "main.py"}
+    assert {*shipped.of(tmp_path, False, tmp_path).files} == {".streamlit/config.toml", "main.py"}
+
+
+def test_links_out_of_the_folder_are_followed_in_what_git_has_exported_too(tmp_path):
+    put(tmp_path, "top/backend/main.py", "top/shared/lib/a.py", "elsewhere/key")
+    (tmp_path / "top/backend/lib").symlink_to("../shared/lib")
+    (tmp_path / "top/backend/key").symlink_to(tmp_path / "elsewhere/key")
+    assert {*shipped.of(tmp_path / "top/backend", False, tmp_path / "top").files} == {"main.py", "lib/a.py"}
+
+
+def test_what_git_ignores_behind_a_link_stays_here(tmp_path):
+    git(tmp_path, "init", "-q")
+    put(
+        tmp_path,
+        "backend/main.py",
+        "shared/lib/a.py",
+        "shared/lib/deep/local.json",
+        "shared/big/model.bin",
+        "local.csv",
+    )
+    (tmp_path / ".gitignore").write_text("local.*\nbig/\n")
+    links = {
+        "lib": "../shared/lib",
+        "big": "../shared/big",
+        "model.bin": "../shared/big/model.bin",
+        "a.csv": "../local.csv",
+    }
+    for name, target in links.items():
+        (tmp_path / "backend" / name).symlink_to(target)
+    found = shipped.of(tmp_path / "backend", False)
+    assert {*found.files} == {"main.py", "lib/a.py"}
+    assert {"big", "model.bin", "a.csv"} <= {*found.left_out}

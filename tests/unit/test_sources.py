@@ -128,6 +128,7 @@ def test_a_tag_a_branch_or_a_commit_is_released_whatever_is_in_the_working_tree(
     before, now = git(repository, "rev-parse", "--short", "HEAD"), commit(repository, "2")
     (repository / "site/backend/server.py").write_text("edited")
     found = of(release_ref=ref)
+    assert found.exported == found.backend.parents[1]
     assert (version(found), found.commit, found.ref) == ("1", before, ref)
     assert (found.frontend / "index.html").is_file()
     sources._of.cache_clear()
