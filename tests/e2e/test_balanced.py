@@ -282,7 +282,7 @@ def test_files_of_the_next_release_are_there_before_it_is_live(balanced: Balance
     for server in balanced.servers:
         assets = server.ssh(f"cd {root} && realpath next-assets")
         folder = f"{assets}/frontend/build/static"
-        server.ssh(f"[ $(readlink {root}/current) != $(readlink {root}/next-assets) ]; mkdir -p {folder}")
+        server.ssh(f"[ $(readlink {root}/current) != $(readlink {root}/next-assets) ] && mkdir -p {folder}")
         server.ssh(f"echo 1 > {folder}/{name}")
     site = balanced.site()
     assert {site.get(f"/static/{name}").status_code for _ in range(8)} == {200}

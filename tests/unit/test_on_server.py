@@ -163,8 +163,10 @@ def test_a_script_goes_by_openssh_with_what_the_inventory_says_and_by_sudo_where
         return by_ssh.argv(SimpleNamespace(name="shop.invalid", data=Data(its)), "echo 'a b'; id")
 
     *reach, last = words(sudo=True)
+    # Those of ~/.ssh/config would come on top.
     assert reach == [
-        *("ssh", "-T", "-l", "deploy", "-p", "2222", "-o", f"UserKnownHostsFile={tmp_path}/known", "shop.invalid")
+        *("ssh", "-o", "RemoteCommand=none", "-o", "ClearAllForwardings=yes", "-T", "-l", "deploy", "-p", "2222"),
+        *("-o", f"UserKnownHostsFile={tmp_path}/known", "shop.invalid"),
     ]
     assert shlex.split(last) == ["sudo", "-H", "sh", "-c", "echo 'a b'; id"]
     assert shlex.split(words(sudo=False)[-1]) == ["sh", "-c", "echo 'a b'; id"]
