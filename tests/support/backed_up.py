@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from slipway.backups import host, mongo, replacing, restoring
+from slipway.backups import host, mongo, replacing, restoring, steps
 from slipway.backups.host import Facts
 from slipway.backups.oplog import TIMESTAMP, entry, timestamp
 from slipway.backups.restic import Repository
@@ -130,3 +130,11 @@ def backed_up_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Facts:
 def live(monkeypatch, server: Server) -> Server:
     monkeypatch.setattr(mongo, "live", lambda facts, patience=0: server)
     return server
+
+
+def kept_in(monkeypatch: pytest.MonkeyPatch) -> Kept:
+    """The host's only repository; a dump to it always succeeds."""
+    kept = Kept()
+    monkeypatch.setattr(steps, "repositories", lambda facts: [kept])
+    monkeypatch.setattr(steps, "_dump", lambda facts, targets, tags, failures: (targets, 5))
+    return kept

@@ -14,7 +14,7 @@ import pytest
 from slipway.backups import host, mongo, replacing, restoring, steps
 from slipway.backups.chain import Chosen, Full
 from slipway.backups.host import Facts, Failed, read_state
-from support.backed_up import DATA, Kept, Server, backed_up_host, live
+from support.backed_up import DATA, Kept, Server, backed_up_host, kept_in, live
 
 KILLED = 9
 
@@ -26,10 +26,7 @@ def facts(tmp_path, monkeypatch) -> Facts:
 
 @pytest.fixture
 def kept(monkeypatch) -> Kept:
-    kept = Kept()
-    monkeypatch.setattr(steps, "repositories", lambda facts: [kept])
-    monkeypatch.setattr(steps, "_dump", lambda facts, targets, tags, failures: (targets, 5))
-    return kept
+    return kept_in(monkeypatch)
 
 
 @pytest.fixture

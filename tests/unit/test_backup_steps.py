@@ -10,7 +10,7 @@ import pytest
 from slipway.backups import chain, host, program, steps
 from slipway.backups.chain import Catalog, Full
 from slipway.backups.host import Busy, Facts, Failed, read_state
-from support.backed_up import Kept, Server, backed_up_host, live, written
+from support.backed_up import Kept, Server, backed_up_host, kept_in, live, written
 
 
 @pytest.fixture
@@ -20,10 +20,7 @@ def facts(tmp_path, monkeypatch) -> Facts:
 
 @pytest.fixture
 def kept(monkeypatch) -> Kept:
-    kept = Kept()
-    monkeypatch.setattr(steps, "repositories", lambda facts: [kept])
-    monkeypatch.setattr(steps, "_dump", lambda facts, targets, tags, failures: (targets, 5))
-    return kept
+    return kept_in(monkeypatch)
 
 
 def test_a_backup_during_which_a_collection_was_renamed_does_not_count(facts, kept, monkeypatch):
