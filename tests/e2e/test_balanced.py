@@ -278,11 +278,11 @@ def test_a_second_load_balancer_serves_the_same_site_when_the_first_is_gone(bala
 
 def test_files_of_the_next_release_are_there_before_it_is_live(balanced: Balanced) -> None:
     """On a server whose turn has not come: visitors may have a page from another one."""
-    root, name = "/var/www/codementee", "only-there-0a1b2c3d.js"
+    root, name, later = "/var/www/codementee", "only-there-0a1b2c3d.js", "releases/later/frontend/build/static"
     for server in balanced.servers:
-        assets = server.ssh(f"cd {root} && realpath next-assets")
-        folder = f"{assets}/frontend/build/static"
-        server.ssh(f"[ $(readlink {root}/current) != $(readlink {root}/next-assets) ] && mkdir -p {folder}")
-        server.ssh(f"echo 1 > {folder}/{name}")
+        link = "ln -sfn releases/later next-assets"
+        server.ssh(f"cd {root} && mkdir -p {later} && echo 1 > {later}/{name} && {link}")
     site = balanced.site()
     assert {site.get(f"/static/{name}").status_code for _ in range(8)} == {200}
+    for server in balanced.servers:
+        server.ssh(f"cd {root} && ln -sfn $(readlink current) next-assets && rm -r releases/later")
