@@ -28,7 +28,7 @@ def remember(path: str, name: str, keys: set[str]) -> None:
             with file.open("a") as known_hosts:
                 known_hosts.write(lines)
             return
-        # At once: without its key the host would be a stranger to whoever reads the file meanwhile.
+        # Replace the file atomically: a connection meanwhile must find a key of the host.
         new = file.with_name(f".{file.name}.{os.getpid()}")
         try:
             shutil.copy2(file, new)
@@ -54,6 +54,8 @@ def alone() -> Iterator[None]:
             while not _locked(lock.fileno()):
                 # Blocking in the kernel would stop the other hosts of this run, too.
                 time.sleep(TURN_SECONDS)
+            # Unlock explicitly, as gevent delays the close.
+            stack.callback(fcntl.flock, lock, fcntl.LOCK_UN)
         yield
 
 
