@@ -103,7 +103,10 @@ def of_service(settings: Settings, service: Service, values: Mapping[str, Any]) 
         # The prefix of the service's command.
         "launcher": f"{LAUNCHER} " if as_variables else "",
         "memory_max_mb": service.memory_max_mb or values["memory_max_mb"],
-        "command": quoted_for_systemd(service.command),
+        # Where it is signalled alone, the main process is the program and not its shell.
+        "command": quoted_for_systemd(
+            f"exec {service.command.removeprefix('exec ')}" if service.ends_its_processes else service.command
+        ),
         "port": service.ports[0] if service.ports else 0,
         "serve_port": SERVE_PORT,
         "importing": quoted_for_systemd(IMPORTING.format(service.app.removesuffix("()"))),

@@ -145,7 +145,7 @@ def step_seconds(settings: Settings) -> int:
     restart = limits.BACKEND_STOP_SECONDS + limits.BACKEND_START_SECONDS + 2 * settings.release_drain_seconds
     restarts = sum(restart + service.health_seconds for service in settings.web_services)
     workers = settings.release_worker_seconds + sum(
-        limits.BACKEND_STOP_SECONDS for service in settings.services if service.is_worker
+        service.stop_seconds for service in settings.services if service.is_worker
     )
     return settings.limits.command + settings.release_hook_seconds + 2 * (restarts + workers)
 

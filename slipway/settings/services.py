@@ -4,6 +4,7 @@ Three kinds: one that answers requests (`app`, run by uvicorn), a worker (`comma
 runs by the clock (`command` with a `schedule`). All run the code of the current release, in its Python environment.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Self
 
@@ -28,6 +29,9 @@ from slipway.settings.types import (
     Words,
     matching,
 )
+
+# Programs that end their own processes: at a signal that these get as well, a task is lost.
+OWN_PROCESSES = re.compile(r"(exec )?(python[\d.]* -m )?(celery|rq) [^;&|<>()`]*")
 
 # What a release calls its own units of a site.
 TAKEN = {"backend", "next", "before", "after"}
@@ -101,6 +105,10 @@ class Service(BaseModel):
     health_seconds: Annotated[Seconds, Field(ge=1, le=3600)] = 60
     """As `backend_health_seconds`."""
 
+    stop_seconds: Annotated[Seconds, Field(ge=1, le=3600)] = 30
+    """Without `listen` and `schedule`: how long a restart, in each release, waits for the task that `command` is at. It
+    gets SIGTERM first (Celery and rq end their task then), and SIGKILL after this time."""
+
     @model_validator(mode="after")
     def _is_of_one_kind(self) -> Self:
         if bool(self.app) == bool(self.command):
@@ -118,6 +126,8 @@ class Service(BaseModel):
             raise ValueError("with schedule a command: what answers requests runs all the time")
         if not self.is_web and (self.path or self.host or self.health_path is not None):
             raise ValueError("with command no path, host or health_path, or listen: where it answers requests")
+        if not self.is_worker and self.stop_seconds != type(self).model_fields["stop_seconds"].default:
+            raise ValueError("stop_seconds with a command alone, without listen and schedule")
         if self.command and self.workers != 1:
             raise ValueError("with command no workers: it starts its own")
         if 0 < self.memory_max_mb < MIN_SERVICE_MB:
@@ -142,6 +152,11 @@ class Service(BaseModel):
     @property
     def is_worker(self) -> bool:
         return not self.is_web and not self.schedule
+
+    @property
+    def ends_its_processes(self) -> bool:
+        """Whether its main process alone is told to end."""
+        return self.is_worker and bool(OWN_PROCESSES.fullmatch(self.command))
 
     @property
     def ports(self) -> list[int]:

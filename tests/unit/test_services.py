@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from slipway.ops.templates import render
 from slipway.settings.check import SettingsError, check
 from slipway.settings.routes import place_of
-from slipway.tasks.backend_units import all_units
+from slipway.tasks.backend_units import all_units, of_service, unit_values
 
 AUTH = {"name": "auth", "app": "auth.main:app", "path": "/api/auth/", "health_path": "/api/auth/health"}
 MAILER = {"name": "mailer", "command": "python -m mailer"}
@@ -34,6 +35,7 @@ WRONG = {
     "a path that ends the line": ([{**AUTH, "path": "/api/auth/\n"}], 'a URL path: "/api/" for it'),
     "neither app nor command": ([{"name": "auth"}], "either app, which answers requests, or command"),
     "both": ([{**AUTH, **MAILER}], "either app, which answers requests, or command"),
+    "an end that nobody waits for": ([{**AUTH, "stop_seconds": 60}], "stop_seconds with a command alone"),
     "no place": ([{**AUTH, "path": ""}], "with app either path or host"),
     "two places": ([{**AUTH, "host": "auth.example.org"}], "with app either path or host"),
     "no health path": ([{**AUTH, "health_path": None}], "with app a health_path"),
@@ -146,3 +148,22 @@ def test_a_weak_health_check_is_told_by_its_setting(settings_with, health, weak)
 def test_no_answer_has_a_status_of_less_than_200(defaults):
     told = problems(defaults, services=[WEB | {"health_status": 100}])
     assert "an HTTP status from 200 to 599, or 0 for any below 500" in told
+
+
+@pytest.mark.parametrize(
+    ("command", "started"),
+    [
+        ("celery -A tasks worker", "exec celery -A tasks worker"),
+        ("exec python -m celery -A tasks worker", "exec python -m celery -A tasks worker"),
+        # All its processes get the signal.
+        ("cd jobs && celery -A tasks worker", ""),
+        ("python -m mailer", ""),
+    ],
+)
+def test_a_task_of_a_worker_that_ends_its_processes_itself_gets_no_signal(settings_with, command, started):
+    settings = settings_with(services=[{"name": "jobs", "command": command, "stop_seconds": 600}])
+    values = unit_values(settings, 819, database_is_here=True)
+    unit = render("backend/worker.service", **of_service(settings, settings.services[0], values))
+    assert f'-euc "{started or command}"\n' in unit
+    assert ("KillMode=mixed\n" in unit) == bool(started)
+    assert "TimeoutStopSec=600\n" in unit
