@@ -21,6 +21,7 @@ from slipway.ops.files import config_tree, directory, put, put_template
 from slipway.ops.templates import render
 from slipway.ops.units import Around, restart, restarts, service, undone_by_timer
 from slipway.releases.pages import SOURCE_LISTS, with_scripts
+from slipway.settings import hashed_names
 from slipway.settings.model import TLS_FOLDER, Settings
 from slipway.settings.routes import REST
 from slipway.systems import system_of
@@ -248,6 +249,7 @@ def configuration(
         "brotli": brotli,
         "hsts": hsts(settings),
         "variable_of": variable_of,
+        "hashed_names": hashed_names.PATTERNS,
         "runs_scripts": runs_scripts,
         "policies": policies,
         "special_policies": SPECIAL,

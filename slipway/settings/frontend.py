@@ -47,8 +47,8 @@ class Frontend(Section):
             lambda source, output: source and tool.assets(source, output),
         )
     )
-    """URL path of the files with a hash of their content in their names, `""` for none. Browsers cache them for a
-    year."""
+    """URL path of the files with a hash of their content in their names, `""` for none. Browsers cache these for a
+    year, and ask again for files there without a hash, such as a build's copies of its public folder."""
 
     frontend_node: Annotated[str, Check(is_known, 'versions of Node.js, as ">=20"')] = derived_by(
         "`.nvmrc`, `.node-version` or `engines` in package.json",

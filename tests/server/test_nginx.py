@@ -10,6 +10,7 @@ import pytest
 
 from slipway.releases.artifact import MIN_COMPRESSED_BYTES
 from slipway.server_tests.visits import is_single_page, needs_frontend
+from slipway.settings.hashed_names import has_hash
 
 FOR_EACH_SITE = True
 
@@ -21,7 +22,7 @@ def page(server):
 
 
 def asset(page, server) -> str:
-    """The path of a hashed script that the page loads."""
+    """The path of a script that the page loads, from the folder of files with a hash in their names."""
     settings = server.settings
     files = f"find {settings.site_root}/frontend/build{settings.frontend_assets} -name '*.js'"
     if not settings.frontend_assets or not server.host.run(files).stdout:
@@ -55,10 +56,12 @@ def test_plain_http_redirects_to_https(server):
     assert answer.headers["Location"] == f"https://{server.settings.site_domain}/login?next=1"
 
 
-def test_hashed_files_are_cached_for_a_year(server, page):
-    answer = server.site.get(asset(page, server))
+def test_files_with_a_hash_in_their_names_are_cached_for_a_year(server, page):
+    path = asset(page, server)
+    answer = server.site.get(path)
     assert answer.status_code == 200
-    assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+    expected = "public, max-age=31536000, immutable" if has_hash(path) else "no-cache"
+    assert answer.headers["Cache-Control"] == expected
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
