@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-TURN_SECONDS = 0.02
+from slipway.turns import turn
 
 
 def remember(path: str, name: str, keys: set[str]) -> None:
@@ -51,17 +49,5 @@ def alone() -> Iterator[None]:
             file = cache / "slipway/known_hosts.lock"
             file.parent.mkdir(parents=True, exist_ok=True)
             lock = stack.enter_context(file.open("a"))
-            while not _locked(lock.fileno()):
-                # Blocking in the kernel would stop the other hosts of this run, too.
-                time.sleep(TURN_SECONDS)
-            # Unlock explicitly, as gevent delays the close.
-            stack.callback(fcntl.flock, lock, fcntl.LOCK_UN)
+            stack.enter_context(turn(lock.fileno()))
         yield
-
-
-def _locked(lock: int) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

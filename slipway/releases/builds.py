@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -21,6 +19,7 @@ from pyinfra.api.exceptions import PyinfraError
 
 from slipway.releases import pages, shipped, sources
 from slipway.settings.model import Settings
+from slipway.turns import turn
 
 # In a release: the built frontend.
 BUILD = "frontend/build"
@@ -92,22 +91,10 @@ def _alone_in(folder: Path) -> Iterator[int]:
     that holds the lock."""
     opened = os.open(folder, os.O_RDONLY)
     try:
-        while not _lock(opened):
-            time.sleep(0.1)
-        yield opened
+        with turn(opened):
+            yield opened
     finally:
-        # Unlock explicitly, as gevent delays the close.
-        fcntl.flock(opened, fcntl.LOCK_UN)
         os.close(opened)
-
-
-def _lock(opened: int) -> bool:
-    # Non-blocking, so that other greenlets of this thread run.
-    try:
-        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _built(settings: Settings, source: Path, held: int) -> Path:
