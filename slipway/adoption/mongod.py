@@ -111,6 +111,8 @@ def obstacles(earlier: Mapping[str, str], data: Mapping[str, Any], settings: Set
         yield Obstacle(CONFIG, "a file that is not YAML", "the options as YAML, as MongoDB has them since 2.6", False)
     else:
         yield from options_obstacles(_behind(in_file, running, settings), settings)
+    if is_begun(data) and text is None:
+        return
     if state == "closed" and not has_password(earlier, settings):
         found = "a MongoDB that requires a password, to list its users and databases too"
         yield Obstacle("MongoDB's users", found, f"{MONGODB_ADMIN} in secrets_file, of {settings.mongodb_admin_user}")
@@ -252,6 +254,11 @@ def members_obstacles(data: Mapping[str, Any]) -> Iterator[Obstacle]:
 
 def password_file(settings: Settings) -> str:
     return f"{settings.credentials_folder}/{MONGODB_ADMIN}"
+
+
+def is_begun(data: Mapping[str, Any]) -> bool:
+    """Whether a MongoDB (facts.MongodbData) requires a password and has no user yet: an interrupted apply's."""
+    return data.get("state") == "closed" and not data.get("has_users", True)
 
 
 def has_password(earlier: Mapping[str, str], settings: Settings) -> bool:

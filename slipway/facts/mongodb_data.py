@@ -7,7 +7,8 @@ look    prints the server's state as a Python dictionary: `state` "away", "close
         or else the error; `set` and `members` of a replica set; and of an open one `options` (the effective ones),
         `version`, `documents` by database, `users` (those of other databases than admin as USER@DATABASE). Of a closed
         one the same if USER can log in, by the password on standard input (base64) or by that in FILE, which only root
-        can read; `login` says whether: "accepted", the error, or "" without a password.
+        can read; `login` says whether: "accepted", the error, or "" without a password; `has_users` whether there is a
+        user at all.
 hash    prints a line for each collection: its name, its number of documents and, up to MAX_HASHED_BYTES in all, its
         dbHash.
 lock    blocks writes, then does the same; the server is stopped next.
@@ -70,7 +71,10 @@ def look(where: tuple[str, int, int], user: str = "", file: str = "") -> dict[st
     found = {"state": "open", "set": hello.get("setName", ""), "members": names}
     if connection.run({"getCmdLineOpts": 1}).get("code") != UNAUTHORIZED:
         return found | content(connection)
-    found |= {"state": "closed", "login": ""}
+    # Who may create one where there is none yet is told first that this one has no name.
+    # https://www.mongodb.com/docs/manual/core/localhost-exception/
+    refused = connection.run({"createUser": "", "pwd": "unused", "roles": []})
+    found |= {"state": "closed", "login": "", "has_users": refused.get("code") == UNAUTHORIZED}
     if not user or not (tried := passwords(file)):
         return found
     if not (known := logged_in(where, user, tried)):

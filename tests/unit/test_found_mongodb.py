@@ -220,6 +220,14 @@ def test_a_server_that_requires_a_password_is_adopted_with_its_administrators(se
     assert closed(settings_with(), users=["admin"], members=["a:27017"]) == []
 
 
+def test_an_apply_that_was_interrupted_before_mongodb_had_users_goes_on(settings_with):
+    begun = {"state": "closed", "login": "", "has_users": False}
+    assert told(mongodb(settings_with(), earlier=RUNNING, **begun)) == []
+    assert told(mongodb(settings_with(), earlier=RUNNING, **begun | {"has_users": True})) == ["MongoDB's users"]
+    # Their own configuration: nothing tells what is in it.
+    assert told(mongodb(settings_with(), earlier=CLOSED, **begun)) == ["MongoDB's users"]
+
+
 def test_a_password_that_mongodb_rejects_is_named_without_it(with_password):
     (one,) = mongodb(with_password, earlier=CLOSED, state="closed", login="refused")
     assert str(one).startswith(
@@ -279,7 +287,8 @@ def test_of_data_behind_a_password_only_the_members_are_known_without_it(monkeyp
     monkeypatch.setattr(mongodb_data, "Connection", Server)
     monkeypatch.setattr("sys.stdin", io.StringIO("".join(Encoded(given.encode()))))
     found = mongodb_data.look(("127.0.0.1", 1, 1), "admin", "/nowhere")
-    assert found == {"state": "closed", "set": "rs0", "members": ["a:1", "b:1"], "login": login}
+    wanted = {"state": "closed", "set": "rs0", "members": ["a:1", "b:1"], "login": login, "has_users": True}
+    assert found == wanted
 
 
 def test_the_password_is_on_standard_input_and_in_no_text_about_the_question(with_password):
