@@ -30,8 +30,8 @@ class Qemu:
     """Implements `slipway.lab.backend.Backend`."""
 
     name = "qemu"
-    # In software emulation, on a busy machine; a cloud image's first boot is long.
-    boot_seconds: float = 300
+    # Only ends a hang: in software emulation, on a busy machine, sshd answered after 300 s.
+    boot_seconds: float = 900
     # Polling takes processor time from the emulation.
     boot_pause: float = 0.5
 

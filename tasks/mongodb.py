@@ -10,6 +10,7 @@ from pyinfra import host
 from pyinfra.api import operation
 
 from slipway.adoption.apt import same_repository, without
+from slipway.adoption.mongod import is_begun
 from slipway.adoption.nginx import observed
 from slipway.engine.components import Drift, component, component_step
 from slipway.engine.uploads import with_input
@@ -150,14 +151,14 @@ def repositories(settings: Settings) -> list[str]:
 def mongodb(settings: Settings) -> None:
     """The server and its users. An existing server without authentication stays open until the sites have moved
     (`close_mongodb`): their present backends have no password."""
-    state = mongodb_data(settings, earlier(settings)).get("state")
-    if state == "open":
+    data = mongodb_data(settings, earlier(settings))
+    if data.get("state") == "open":
         mongodb_users(settings, stays_open=True)
         return
     # The replica set is initiated by the administrator, here that of the existing server, whose password is provided.
-    if state == "closed":
+    if adopts_users := data.get("state") == "closed" and not is_begun(data):
         mongodb_users(settings)
-    _configure(settings, adopts=False, adopts_users=state == "closed")
+    _configure(settings, adopts=False, adopts_users=adopts_users)
 
 
 @component_step(after="nginx")
