@@ -8,14 +8,22 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from slipway.adoption import OURS, Obstacle, setting
-from slipway.adoption.nginx_config import MAIN, Directive, Server, Tree, all_of, default_of, megabytes
+from slipway.adoption.nginx_config import (
+    KEPT_IN_HTTP,
+    KEPT_IN_MAIN,
+    MAIN,
+    Directive,
+    Server,
+    Tree,
+    all_of,
+    default_of,
+    megabytes,
+)
 from slipway.adoption.nginx_site import site_obstacles
 from slipway.settings.model import Settings
 
 ROOT = "/etc/nginx"
 SITES, AVAILABLE = f"{ROOT}/sites-enabled", f"{ROOT}/sites-available"
-# Other files that Slipway's nginx.conf includes, in http and in the main context.
-KEPT_IN_HTTP, KEPT_IN_MAIN = f"{ROOT}/conf.d/NAME.conf", f"{ROOT}/modules-enabled/NAME.conf"
 # Slipway's server is the default on these sockets, unless another one is marked as default_server.
 DEFAULTS = {"*:80": "80", "[::]:80": "[::]:80", "*:443": "443", "[::]:443": "[::]:443"}
 # Directives of nginx.conf that Slipway's replaces, whatever their values.
@@ -191,8 +199,9 @@ def obstacles(found: Found, settings: Settings) -> Iterator[Obstacle]:
     yield from _listens(found, settings)
     yield from _names(found, settings)
     for server in found.others:
-        if server.is_for(domains_of(settings)):
-            yield from site_obstacles(server, settings)
+        for site in settings.all_sites:
+            if server.is_for(site.domains):
+                yield from site_obstacles(server, site)
     if not found.is_stock(MAIN) and not found.is_ours(MAIN):
         yield from _main_file(found, settings)
 
