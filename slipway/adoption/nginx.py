@@ -31,7 +31,7 @@ DEFAULTS = {"*:80": "80", "[::]:80": "[::]:80", "*:443": "443", "[::]:443": "[::
 # Directives of nginx.conf that Slipway's replaces, whatever their values: of the main context, and of http.
 POLICY = re.compile(r"user|worker_\w+|pid|events|http|include")
 HTTP_POLICY = re.compile(
-    rf"{TLS}|{CONNECTIONS}|server|include|client_body_(timeout|buffer_size)"
+    rf"{TLS}|{CONNECTIONS}|server|include|log_not_found|client_body_(timeout|buffer_size)"
     r"|(types|server_names|variables|map)_hash_\w+"
 )
 # The number of answers that are compared before and after a restart of Nginx.

@@ -30,7 +30,7 @@ SENT = {
 }
 USUAL = {
     *("x-forwarded-port", "x-forwarded-server", "x-forwarded-ssl", "x-forwarded-scheme", "x-forwarded-protocol"),
-    *("x-nginx-proxy", "x-scheme", "x-url-scheme", "remote-host"),
+    *("x-nginx-proxy", "x-scheme", "x-url-scheme", "remote-host", "x-real-port", "forwarded"),
 }
 # https://httpoxy.org; and a backend that does not compress.
 USUALLY_REMOVED = {"proxy", "accept-encoding"}

@@ -25,7 +25,8 @@ from slipway.settings.model import Settings
 COVERED = re.compile(
     rf"{TLS}|{CONNECTIONS}|listen|server_name|http2|include|root|index|try_files|access_log|error_log|log_not_found"
     r"|charset|client_body_\w+|etag|expires|default_type|error_page|internal|upstream|resolver\w*|recursive_error_pages"
-    r"|proxy_(pass|http_version|redirect|buffer\w*|cache_bypass|connect_timeout|send_timeout|busy_buffers_size)"
+    r"|proxy_(pass|http_version|redirect|buffer\w*|cache_bypass|connect_timeout|send_timeout|busy_buffers_size"
+    r"|ssl_server_name)"
     r"|open_file_cache\w*|chunked_transfer_encoding|allow|autoindex|absolute_redirect|port_in_redirect"
 )
 # Headers that Slipway sends, and those about caching.
@@ -120,6 +121,8 @@ def _location(one: Directive, server: Server, settings: Settings) -> Iterator[Ob
         directives = tuple(inner for inner in directives if inner.name != "alias")
     elif (is_pattern and PATTERN.match(path)) or (not is_pattern and _is_static(path, server, settings)):
         place = "static"
+        if path == "/favicon.ico":
+            directives = tuple(inner for inner in directives if str(inner) not in ("return 204", "return 404"))
     else:
         yield Obstacle(f"{one.at}: location {path}", "a path that Slipway does not serve", _where(one))
         return
