@@ -201,10 +201,10 @@ def obstacles(found: Found, settings: Settings) -> Iterator[Obstacle]:
     yield from _listens(found, settings)
     yield from _foreign_listens(found, settings)
     yield from _names(found, settings)
-    for server in found.others:
-        for site in settings.all_sites:
-            if server.is_for(site.domains):
-                yield from site_obstacles(server, site)
+    for site in settings.all_sites:
+        of_site = [server for server in found.others if server.is_for(site.domains)]
+        for server in of_site:
+            yield from site_obstacles(server, of_site, site)
     if not found.is_stock(MAIN) and not found.is_ours(MAIN):
         yield from _main_file(found, settings)
 

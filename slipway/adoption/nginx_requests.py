@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from slipway.adoption import setting
-from slipway.adoption.nginx_config import Directive, Server, all_of
+from slipway.adoption.nginx_config import Directive, Server
 from slipway.settings.model import Settings
 from slipway.settings.routes import place_of, route
 
@@ -64,10 +65,17 @@ def refuses(one: Directive) -> bool:
     return one.name == "return" and len(one.arguments) == 1 and one.arguments[0] in REFUSALS
 
 
-def only_leads_to_https(server: Server) -> bool:
-    """Whether a server is the one of port 80 that refuses what it does not redirect, as certbot writes it."""
-    is_tls = any(socket.endswith(":443") or "ssl" in one.arguments for socket, one in server.sockets.items())
-    return not is_tls and not any(one.name.endswith("_pass") for one in all_of(server.directives))
+def is_tls(server: Server) -> bool:
+    return any(socket.endswith(":443") or "ssl" in one.arguments for socket, one in server.sockets.items())
+
+
+def without_refusals(directives: Sequence[Directive]) -> tuple[Directive, ...]:
+    """Directives of a server of port 80 without the refusal of what it does not redirect, as certbot writes it."""
+    return tuple(
+        replace(one, block=without_refusals(one.block)) if one.name == "location" and one.block else one
+        for one in directives
+        if not refuses(one)
+    )
 
 
 def is_usual(condition: Directive, names: Collection[str]) -> bool:

@@ -10,13 +10,14 @@ from slipway.adoption.nginx_config import KEPT_IN_HTTP, Directive, Server, all_o
 from slipway.adoption.nginx_policy import CONNECTIONS, TLS, needs_larger_buffers, serves_compressed_only
 from slipway.adoption.nginx_requests import (
     is_sent,
+    is_tls,
     is_usual,
     leads_to_itself,
     missing_path,
-    only_leads_to_https,
     other_form,
     refuses,
     rewritten,
+    without_refusals,
 )
 from slipway.settings.doc import literal
 from slipway.settings.model import Settings
@@ -42,26 +43,31 @@ HIDDEN = re.compile(r"\^?\(?(\\?/|(\?:)?\^\|\\?/\))\(?\\\.")
 ACME = "/.well-known/"
 
 
-def site_obstacles(server: Server, settings: Settings) -> Iterator[Obstacle]:
-    yield from _within(server.directives, server, "", settings)
+def site_obstacles(server: Server, beside: Sequence[Server], settings: Settings) -> Iterator[Obstacle]:
+    """`beside` are all servers of the site."""
+    directives = server.directives
+    leads_on = any(leads_to_itself(one, settings.domains) for one in all_of(directives))
+    if not is_tls(server) and (leads_on or any(is_tls(one) for one in beside)):
+        passes = any(one.name.endswith("_pass") for one in all_of(directives))
+        directives = directives if passes else without_refusals(directives)
+    yield from _within(directives, server, "", settings)
 
 
 def _within(directives: Sequence[Directive], server: Server, place: str, settings: Settings) -> Iterator[Obstacle]:
     for one in directives:
         if one.name == "location":
             yield from _location(one, server, settings)
-        elif not _is_usual(one, server, place, settings):
+        elif not _is_usual(one, place, settings):
             yield from _directive(one, place, settings)
 
 
-def _is_usual(one: Directive, server: Server, place: str, settings: Settings) -> bool:
+def _is_usual(one: Directive, place: str, settings: Settings) -> bool:
     """Whether a directive that may lead requests elsewhere, or refuse them, does nothing that Slipway's site does not
     do, or need not do."""
     if one.name == "if":
         return is_usual(one, settings.domains)
     if one.name in ("return", "rewrite"):
-        is_closed = place == "hidden" or only_leads_to_https(server)
-        return leads_to_itself(one, settings.domains) or (is_closed and refuses(one))
+        return leads_to_itself(one, settings.domains) or (place == "hidden" and refuses(one))
     return one.name == "deny" and place == "hidden"
 
 
@@ -103,7 +109,7 @@ def _location(one: Directive, server: Server, settings: Settings) -> Iterator[Ob
     is_pattern = kind.startswith("~")
     directives = one.block or ()
     if path.startswith("@"):
-        place = "named"
+        place = "backend" if all(_is_answered(user, settings) for user in _users(path, server)) else "static"
     elif is_pattern and HIDDEN.match(path):
         place = "hidden"
     elif f"{path}/".startswith(ACME):
@@ -132,6 +138,15 @@ def _location(one: Directive, server: Server, settings: Settings) -> Iterator[Ob
 def _is_answered(path: str, settings: Settings) -> bool:
     """Whether a service of the site is served at a path."""
     return any(one.answers(path) or one.answers(f"{path.rstrip('/')}/") for one in settings.places)
+
+
+def _users(name: str, server: Server) -> Iterator[str]:
+    """The paths whose requests a named location gets."""
+    for one in server.directives:
+        if one.name == "location" and any(name in inner.arguments for inner in all_of(one.block or ())):
+            yield one.arguments[-1]
+        elif name in one.arguments and one.name in ("try_files", "error_page"):
+            yield "/"
 
 
 def _is_shared(path: str, settings: Settings) -> bool:

@@ -265,6 +265,11 @@ server {
     location = /.well-known/acme-challenge/ { return 404; }
     location / { return 404; }
 }
+server {
+    listen 443 ssl;
+    server_name codementee.io;
+    root /var/www/codementee;
+}
 """
 # Each with a file that it includes.
 USUAL_SITES = {

@@ -76,7 +76,14 @@ def test_a_redirect_to_the_name_with_www_is_named_with_the_setting(settings_with
     assert 'need "www.codementee.io" in site_aliases, or' in told
 
 
-def test_a_site_that_is_closed_on_port_80_alone_but_passes_requests_on_is_named(settings_with):
+def test_a_site_that_is_closed_on_port_80_and_has_no_https_is_named(settings_with):
+    closed = "server { server_name codementee.io; location / { return 403; } }"
+    assert [one.split(": ")[1] for one in said(settings_with(), closed)] == ["return"]
+    encrypted = "server { listen 443 ssl; server_name codementee.io; }"
+    assert said(settings_with(), f"{closed} {encrypted}") == []
+
+
+def test_a_site_on_port_80_that_passes_some_requests_on_and_refuses_others_is_named(settings_with):
     text = "server { server_name codementee.io; location / { return 404; } location /api/ { proxy_pass http://x; } }"
     assert [one.split(": ")[1] for one in said(settings_with(), text)] == ["return"]
 
@@ -140,6 +147,13 @@ def test_a_setting_of_paths_keeps_the_others_and_is_a_services_own(settings_with
     text = "server { server_name codementee.io; location %s { proxy_pass http://x/; } }"
     assert 'need backend_paths = ["/docs", "/api/ -> /"]' in said(settings, text % "/api/")[0]
     assert 'need path = "/chat/ -> /" in the service chat' in said(settings, text % "/chat/")[0]
+
+
+def test_what_is_no_file_leads_to_a_service_only_where_one_answers_it(settings_with):
+    lines = "location / { try_files $uri @app; } location @app { proxy_pass http://x; }"
+    assert of_server(settings_with(), lines) == ["proxy_pass"]
+    assert of_server(settings_with(), lines.replace("/ {", "/api/ {", 1)) == []
+    assert of_server(settings_with(frontend_source=""), lines) == []
 
 
 def test_a_services_own_host_and_a_shared_folder_are_served(settings_with):
