@@ -1,4 +1,4 @@
-"""Existing users, groups, folders, units and files with names that Slipway uses."""
+"""Existing users, groups, folders, units and files with names that Slipway uses, and the journal."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ CHANGES_A_UNIT = re.compile(
 VHOST = re.compile(r"/etc/nginx/(sites-available|sites-enabled|conf\.d)/.")
 # System users have lower ids, useradd(8).
 MIN_USER_ID = 1000
+# In MiB.
+JOURNAL_ROOM = 500
 
 
 def obstacles(earlier: Mapping[str, str], settings: Settings, is_container: bool) -> Iterator[Obstacle]:
@@ -46,6 +48,11 @@ def obstacles(earlier: Mapping[str, str], settings: Settings, is_container: bool
     size = int(earlier.get("swapfile") or 0)
     if size and size != settings.swap_mb * 2**20 and not is_container:
         yield Obstacle("/swapfile", f"{size // 2**20} MiB", setting("swap_mb", size // 2**20))
+    journal = int(earlier.get("journal") or 0)
+    if journal > settings.journal_max_mb:
+        # journald removes its oldest entries as soon as it has a smaller limit: with room for new ones.
+        need = setting("journal_max_mb", journal + JOURNAL_ROOM)
+        yield Obstacle("/var/log/journal", f"{journal} MiB, of which the oldest entries would be removed", need)
 
 
 def is_immutable(path: str) -> Obstacle:

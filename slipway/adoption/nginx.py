@@ -8,21 +8,31 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from slipway.adoption import OURS, Obstacle, setting
-from slipway.adoption.nginx_config import MAIN, Directive, Server, Tree, all_of, default_of, megabytes
+from slipway.adoption.nginx_config import (
+    KEPT_IN_HTTP,
+    KEPT_IN_MAIN,
+    MAIN,
+    Directive,
+    Server,
+    Tree,
+    all_of,
+    default_of,
+    megabytes,
+    socket_of,
+)
+from slipway.adoption.nginx_policy import CONNECTIONS, TLS, needs_larger_buffers, serves_compressed_only
 from slipway.adoption.nginx_site import site_obstacles
 from slipway.settings.model import Settings
 
 ROOT = "/etc/nginx"
 SITES, AVAILABLE = f"{ROOT}/sites-enabled", f"{ROOT}/sites-available"
-# Other files that Slipway's nginx.conf includes, in http and in the main context.
-KEPT_IN_HTTP, KEPT_IN_MAIN = f"{ROOT}/conf.d/NAME.conf", f"{ROOT}/modules-enabled/NAME.conf"
 # Slipway's server is the default on these sockets, unless another one is marked as default_server.
 DEFAULTS = {"*:80": "80", "[::]:80": "[::]:80", "*:443": "443", "[::]:443": "[::]:443"}
-# Directives of nginx.conf that Slipway's replaces, whatever their values.
-POLICY = re.compile(
-    r"user|worker_\w+|pid|events|http|include|sendfile\w*|tcp_nopush|tcp_nodelay|server_tokens|types_hash_\w+|default_type"
-    r"|keepalive_\w+|client_(header|body)_(timeout|buffer_size)|large_client_header_buffers|send_timeout|charset"
-    r"|reset_timedout_connection|ssl_\w+|gzip\w*|brotli\w*|multi_accept|use|types|server_names_hash_\w+|variables_hash_\w+"
+# Directives of nginx.conf that Slipway's replaces, whatever their values: of the main context, and of http.
+POLICY = re.compile(r"user|worker_\w+|pid|events|http|include")
+HTTP_POLICY = re.compile(
+    rf"{TLS}|{CONNECTIONS}|server|include|log_not_found|client_body_(timeout|buffer_size)"
+    r"|(types|server_names|variables|map)_hash_\w+"
 )
 # The number of answers that are compared before and after a restart of Nginx.
 MAX_OBSERVED = 40
@@ -189,10 +199,12 @@ def obstacles(found: Found, settings: Settings) -> Iterator[Obstacle]:
         yield Obstacle("Nginx", f"{found.error!r}", need, may_go=False)
         return
     yield from _listens(found, settings)
+    yield from _foreign_listens(found, settings)
     yield from _names(found, settings)
-    for server in found.others:
-        if server.is_for(domains_of(settings)):
-            yield from site_obstacles(server, settings)
+    for site in settings.all_sites:
+        of_site = [server for server in found.others if server.is_for(site.domains)]
+        for server in of_site:
+            yield from site_obstacles(server, of_site, site)
     if not found.is_stock(MAIN) and not found.is_ours(MAIN):
         yield from _main_file(found, settings)
 
@@ -214,6 +226,18 @@ def _listens(found: Found, settings: Settings) -> Iterator[Obstacle]:
                 yield Obstacle(at, "one socket for IPv4 and IPv6", need, may_go=False)
             if "proxy_protocol" in listen.arguments:
                 yield Obstacle(at, "the PROXY protocol on a port of the site", "a separate port", may_go=False)
+
+
+def _foreign_listens(found: Found, settings: Settings) -> Iterator[Obstacle]:
+    """Sockets of `stream` and `mail`: Nginx does not share them with http, and its test does not bind them."""
+    for block in found.tree.top:
+        for one in all_of(block.block or ()) if block.name in ("stream", "mail") else ():
+            if one.name != "listen" or "udp" in one.arguments:
+                continue
+            port = socket_of(one.arguments[0]).rpartition(":")[2]
+            if port.isdigit() and int(port) in settings.web_ports:
+                found_now = f"a port of Slipway's sites in {block.name}, where http can't listen too"
+                yield Obstacle(f"{one.at}: {one}", found_now, "another port", may_go=False)
 
 
 def _names(found: Found, settings: Settings) -> Iterator[Obstacle]:
@@ -250,21 +274,33 @@ def _main_file(found: Found, settings: Settings) -> Iterator[Obstacle]:
             need = "user www-data, and files of the sites that this user can read"
             yield Obstacle(f"{MAIN}: user", str(one), need)
         elif one.name == "http":
+            has_others = bool(remaining(found, settings))
             for inner in one.block or ():
-                yield from _http_directive(inner, settings)
+                yield from _http_directive(inner, settings, has_others)
         elif not POLICY.fullmatch(one.name) and not _is_usual_log(one):
             yield Obstacle(f"{one.at}: {one.name}", str(one), f"it in {KEPT_IN_MAIN}")
 
 
-def _http_directive(one: Directive, settings: Settings) -> Iterator[Obstacle]:
-    if one.name == "server" or POLICY.fullmatch(one.name) or _is_usual_log(one):
-        return
+def _http_directive(one: Directive, settings: Settings, has_others: bool) -> Iterator[Obstacle]:
+    need = f"it in {KEPT_IN_HTTP}"
     if one.name == "client_max_body_size":
-        if megabytes(one.arguments[0]) > settings.nginx_max_body_mb:
-            need = setting("nginx_max_body_mb", megabytes(one.arguments[0]))
-            yield Obstacle(f"{one.at}: {one.name}", str(one), need)
+        if megabytes(one.arguments[0]) <= settings.nginx_max_body_mb:
+            return
+        need = setting("nginx_max_body_mb", megabytes(one.arguments[0]))
+    elif one.name == "default_type":
+        # Slipway's has the package's value, and Nginx accepts no second one beside it.
+        if one.arguments == ("application/octet-stream",):
+            return
+        need = "it in the server blocks that need it"
+    elif one.name == "charset":
+        # That of Slipway's sites, whose server blocks say it.
+        if one.arguments[0].lower() == "utf-8" and not has_others:
+            return
+    elif _is_usual_log(one) or (
+        HTTP_POLICY.fullmatch(one.name) and not needs_larger_buffers(one) and not serves_compressed_only(one)
+    ):
         return
-    yield Obstacle(f"{one.at}: {one.name}", str(one), f"it in {KEPT_IN_HTTP}")
+    yield Obstacle(f"{one.at}: {one.name}", str(one), need)
 
 
 def _is_usual_log(one: Directive) -> bool:

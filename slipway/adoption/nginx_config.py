@@ -9,6 +9,8 @@ from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
 MAIN = "/etc/nginx/nginx.conf"
+# Other files that Slipway's nginx.conf includes, in http and in the main context.
+KEPT_IN_HTTP, KEPT_IN_MAIN = "/etc/nginx/conf.d/NAME.conf", "/etc/nginx/modules-enabled/NAME.conf"
 # `nginx -T` prints this line before each file.
 FILE = re.compile(r"# configuration file (.*):")
 # https://nginx.org/en/docs/dev/development_guide.html#config: words, quoted ones, and what ends a directive.
@@ -200,12 +202,16 @@ def default_of(servers: Sequence[Server], socket: str) -> Server | None:
     return here[0][0] if here else None
 
 
+def size_of(text: str) -> int:
+    """A size in bytes, from "8k"."""
+    found = re.fullmatch(r"(\d+)([kmg]?)", text.lower())
+    assert found, text
+    return int(found[1]) * {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}[found[2]]
+
+
 def megabytes(size: str) -> int:
     """A size in MiB, rounded up; Nginx's 0, no limit, is the setting's maximum."""
-    found = re.fullmatch(r"(\d+)([kmg]?)", size.lower())
-    assert found, size
-    number = int(found[1]) * {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}[found[2]]
-    return -(-number // 2**20) or 10240
+    return -(-size_of(size) // 2**20) or 10240
 
 
 def seconds(time: str) -> int:

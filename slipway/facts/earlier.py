@@ -62,6 +62,7 @@ class Earlier(Fact[dict[str, str]]):
     forwarded           rules by which the server forwards traffic, if UFW is off and its default would deny it
     hooks               "FILE:LINE" of certbot's hooks that name Nginx
     jobs                "FILE:LINE" of jobs that use what Slipway changes
+    journal             its size in MiB, unless Slipway has limited it
     keys                the administrator's authorized_keys
     legacy, redirects   iptables rules: of iptables-legacy for input, and those that redirect ports 80 and 443
     lineages            "lineage FOLDER" and the certificate in it
@@ -248,6 +249,8 @@ for root in {_quoted(roots)}; do
   tls=/etc/nginx/tls/${{root##*/}}; [ ! -e $tls ] || [ -L $tls ] || echo $tls
 done
 s swapfile; stat -c %s /swapfile
+s journal; [ -e /etc/systemd/journald.conf.d/slipway.conf ] ||
+  du -sm "/var/log/journal/$(cat /etc/machine-id)" | cut -f1
 s keys; cat "$home/.ssh/authorized_keys"
 s socket; [ -e /usr/lib/systemd/system-generators/sshd-socket-generator ] || ! systemctl is-active --quiet ssh.socket ||
   systemctl show --property=Listen --value ssh.socket

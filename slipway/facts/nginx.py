@@ -89,7 +89,7 @@ for name in {changed}; do
 done
 {lines}
 # Not installed yet: a module and certificates.
-ls modules-enabled/*brotli* > /dev/null 2>&1 || sed -i '/brotli_static/d' nginx.conf
+ls modules-enabled/*brotli* > /dev/null 2>&1 || sed -i '/brotli_static/d' sites-available/*
 for site in sites-available/*; do
   folder=$(sed -n 's,^ *ssl_certificate \\(/etc/nginx/tls/[^/]*\\)/.*,\\1,p' $site | head -n 1)
   [ -z "$folder" ] || [ -e $folder/fullchain.pem ] || sed -i \\

@@ -123,8 +123,14 @@ def test_another_default_site_stays_the_default(bare: LabHost) -> None:
     )
     before = bare.ssh(asked)
     assert before.splitlines() == ["the blog"] * 4
+    character_set = " -o /dev/null -w '%{content_type}'"
+    assert bare.ssh(BLOG.format("blog.example", 80, "http") + character_set) == "text/html"
     assert_adopted(bare)
     assert bare.ssh(asked) == before
+    # That of Slipway's own sites is not another site's.
+    assert bare.ssh(BLOG.format("blog.example", 80, "http") + character_set) == "text/html"
+    own = bare.ssh(BLOG.format(bare.data["site_domain"], 443, "https") + character_set)
+    assert own == "text/html; charset=utf-8"
     bare.ssh("systemctl reload nginx; systemctl restart nginx")
     assert bare.ssh(asked) == before
     assert bare.ssh("grep -c blog /var/log/blog/access.log || :") != ""

@@ -35,6 +35,7 @@ REFUSED = {
         "time zone: found Asia/Kathmandu, by which cron jobs and timers run, need timezone = ",
         "sshd: ListenAddress 0.0.0.0:2022: found sshd listening there",
         "/etc/ssh/sshd_config.d/80-own.conf: PermitRootLogin yes: found it within a Match",
+        "/var/log/journal: found 6",
     ],
     "hosts_readonly": ["mount /etc/hosts: found it read-only", "/etc/login.defs: found it", "/etc/fstab: found it"],
 }
@@ -52,8 +53,14 @@ REFUSED_WITH_PACKAGES = {
         "/etc/nginx/sites-enabled/default:5: proxy_pass: found",
         "/etc/nginx/sites-enabled/default:6: location /blog/: found a path that Slipway does not serve",
         "/etc/nginx/sites-enabled/default:7: location /admin/: found",
+        "/etc/nginx/sites-enabled/default:8: proxy_pass: found proxy_pass http://127.0.0.1:8001/, need backend_paths",
+        "/etc/nginx/sites-enabled/default:8: deny: found deny all, need a site without it",
+        "/etc/nginx/sites-enabled/default:8: proxy_set_header: found proxy_set_header X-Api-Key x",
+        "/etc/nginx/sites-enabled/default:9: if: found if ($http_x_origin_secret",
         "/etc/nginx/sites-enabled/default: server servers.test, shop.example: found the name shop.example too",
         *("/etc/nginx/nginx.conf:13: log_format: found", "/etc/nginx/vhosts/blog: found it included"),
+        "/etc/nginx/nginx.conf:15: charset: found charset koi8-r, need it in /etc/nginx/conf.d/NAME.conf",
+        "/etc/nginx/modules-enabled/99-stream.conf:1: listen 443: found a port of Slipway's sites in stream",
     ],
     "certbot_standalone": ["certificate other.example: found pre_hook = systemctl stop nginx"],
     "mongodb_elsewhere": [

@@ -278,6 +278,13 @@ def test_a_limit_that_a_setting_raises_is_no_obstacle(settings_with):
             STOCK.replace("http {", "http { access_log /var/log/nginx/access.log; access_log /srv/a.log;"),
             ["access_log"],
         ),
+        (STOCK.replace("http {", "http { large_client_header_buffers 8 32k;"), ["large_client_header_buffers"]),
+        (STOCK.replace("http {", "http { ssl_verify_client on; ssl_protocols TLSv1.3;"), ["ssl_verify_client"]),
+        (STOCK.replace("http {", "http { types { text/x y; } types_hash_max_size 4096;"), ["types"]),
+        (STOCK.replace("http {", "http { default_type text/html;"), ["default_type"]),
+        (STOCK.replace("http {", "http { default_type application/octet-stream; charset utf-8; gzip_static on;"), []),
+        (STOCK.replace("http {", "http { charset koi8-r; gzip_static always;"), ["charset", "gzip_static"]),
+        (STOCK.replace("http {", "http { large_client_header_buffers 2 1k; map_hash_bucket_size 128;"), []),
         (f"{STOCK} stream {{ server {{ listen 53; }} }}", ["stream"]),
         (f"load_module modules/x.so; {STOCK}", ["load_module"]),
         (f"worker_processes 4; pid /run/nginx.pid; {STOCK}", []),
@@ -285,6 +292,25 @@ def test_a_limit_that_a_setting_raises_is_no_obstacle(settings_with):
 )
 def test_what_nginxs_main_file_does_and_slipways_does_not_is_named(settings_with, main, names):
     assert [name.rpartition(": ")[2] for name in told(found(main=main, stock=()), settings_with())] == names
+
+
+def test_a_charset_of_all_servers_is_that_of_kept_ones_too(settings_with):
+    main = STOCK.replace("http {", "http { charset utf-8;")
+    assert told(found(main=main, stock=(), blog=server()), settings_with()) == [f"{MAIN}:3: charset"]
+
+
+@pytest.mark.parametrize(
+    ("listen", "is_named"),
+    [("443", True), ("[::]:80", True), ("127.0.0.1:443", True), ("443 udp", False), ("8443", False)],
+)
+@pytest.mark.parametrize("block", ["stream", "mail"])
+def test_a_socket_of_another_block_on_a_port_of_the_sites_is_named(settings_with, listen, is_named, block):
+    modules = "/etc/nginx/modules-enabled/99-own.conf"
+    dump = f"# configuration file {MAIN}:\ninclude modules-enabled/*.conf;\n{STOCK}\n"
+    dump += f"# configuration file {modules}:\n{block} {{ server {{ listen {listen}; ssl_preread on; }} }}\n"
+    there = [*obstacles(Found(Tree(dump), "", frozenset([MAIN])), settings_with())]
+    assert [one.name for one in there] == [f"{modules}:1: listen {listen}"] * is_named
+    assert not any(one.may_go for one in there)
 
 
 def test_a_file_that_only_the_main_file_includes_is_named(settings_with):

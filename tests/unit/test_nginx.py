@@ -80,6 +80,29 @@ def test_old_tls_and_session_tickets_are_off(files):
     assert {"ssl_protocols TLSv1.2 TLSv1.3;", "ssl_session_tickets off;", "server_tokens off;"} <= {*http}
 
 
+@pytest.mark.parametrize("line", ["charset utf-8;", "gzip_static on;", "brotli_static on;"])
+def test_what_is_for_the_sites_own_files_is_not_for_other_sites_of_the_same_nginx(files, site, line):
+    encrypted = [own for name, own in site if name == "server" and "listen 443 ssl http2;" in own]
+    assert len(encrypted) == 3
+    assert all(line in own for own in encrypted)
+    assert line not in files["nginx.conf"]
+
+
+def test_pages_of_a_load_balancer_have_their_character_set(balanced_with):
+    site = [*blocks(configuration(balanced_with("lb"))["sites-available/codementee"])]
+    encrypted = [own for name, own in site if name == "server" and "listen 443 ssl http2;" in own]
+    assert encrypted
+    assert all("charset utf-8;" in own for own in encrypted)
+
+
+def test_nginxs_own_redirects_behind_a_load_balancer_name_no_port(balanced_with, site):
+    behind = [own for name, own in blocks(configuration(balanced_with("one"))["sites-available/codementee"])]
+    assert [own for own in behind if "port_in_redirect off;" in own] == [
+        own for own in behind if "server_name codementee.io;" in own
+    ]
+    assert not any("port_in_redirect off;" in own for _, own in site)
+
+
 def test_plain_http_answers_the_acme_server_and_leads_all_else_to_https(site):
     plain = [own for name, own in site if name == "server" and "listen 80;" in own]
     redirects = [line for name, own in site if name == "location /" for line in own if line.startswith("return 301 ")]

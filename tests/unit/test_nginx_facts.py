@@ -42,9 +42,9 @@ def etc(tmp_path):
     printing.chmod(0o755)
     places = {"/etc/nginx": folder, "/var/log/nginx": log, "/usr/sbin/nginx": printing}
 
-    def future() -> dict[str, str]:
+    def future(text: str = "new") -> dict[str, str]:
         fact = NginxFuture()
-        names = {"sites-available/default": "new"}, {"sites-enabled/default": "../sites-available/default"}
+        names = {"sites-available/default": text}, {"sites-enabled/default": "../sites-available/default"}
         command = fact.command(*names, removed=("/etc/nginx/conf.d/old.conf",))
         for path, place in places.items():
             command = command.replace(path, str(place))
@@ -58,6 +58,17 @@ def test_how_a_configuration_would_be_is_tried_in_a_copy(etc):
     folder, future = etc
     assert future() == {"sites-available/default": "new", "sites-enabled/default": "new"}
     assert [path.name for path in folder.rglob("*") if path.is_file()] == ["old.conf"]
+
+
+def test_a_module_that_comes_with_the_apply_is_left_out_of_the_trial(etc):
+    folder, future = etc
+    assert future("a\n    brotli_static off;\nb") == {
+        "sites-available/default": "a\nb",
+        "sites-enabled/default": "a\nb",
+    }
+    (folder / "modules-enabled").mkdir()
+    (folder / "modules-enabled/50-brotli.conf").touch()
+    assert "brotli_static off;" in future("a\n    brotli_static off;\nb")["sites-available/default"]
 
 
 @pytest.mark.parametrize("name", ["sites-available", "conf.d"])

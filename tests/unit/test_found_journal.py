@@ -1,0 +1,36 @@
+"""The journal of an existing server, which a smaller limit would shorten."""
+
+from __future__ import annotations
+
+import subprocess
+
+from slipway.adoption import names
+from slipway.facts.earlier import Earlier
+from support.obstacles import SERVICE
+
+
+def test_a_journal_that_would_be_shortened_is_named_with_the_setting_that_keeps_it(settings_with):
+    journal = {"journal": "3072"}
+    (one,) = names.obstacles(journal, settings_with(), is_container=False)
+    assert (one.need, one.may_go) == ("journal_max_mb = 3572", True)
+    assert [*names.obstacles(journal, settings_with(journal_max_mb=3572), is_container=False)] == []
+    assert [*names.obstacles({"journal": "500"}, settings_with(), is_container=False)] == []
+
+
+def test_the_size_of_a_journal_is_asked_until_slipway_limits_it(tmp_path):
+    for folder in ("etc/systemd/journald.conf.d", "var/log/journal/abc", "var/log/journal/of-another-system"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "system.journal").write_bytes(b"x" * 3 * 2**20)
+    (tmp_path / "etc/machine-id").write_text("abc\n")
+    command = Earlier().command(("admin",), ("admin",), (SERVICE,), ("/var/www/x",), 27017)
+    script = command[command.index("s journal") : command.index("s keys")]
+    for folder in ("/etc/", "/var/log"):
+        script = script.replace(folder, f"{tmp_path}{folder}")
+
+    def asked() -> str:
+        done = subprocess.run(["sh", "-c", f"s() {{ :; }}; {script}"], capture_output=True, text=True, check=False)
+        return done.stdout.strip()
+
+    assert asked() in ("3", "4")
+    (tmp_path / "etc/systemd/journald.conf.d/slipway.conf").touch()
+    assert asked() == ""
