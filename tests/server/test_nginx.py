@@ -138,4 +138,4 @@ def test_behind_a_load_balancer_a_service_that_stops_answering_is_noticed_and_al
     assert unit.is_enabled
     assert server.host.check_output(f"ls {backend_health.UNANSWERED}") == ""
     exposure = exposure_of(server, backend_health.UNIT)
-    figure(f"systemd-analyze security, {backend_health.NAME}", exposure, "at most 1.5", exposure <= 1.5)
+    figure(f"systemd-analyze security, {backend_health.NAME}", exposure, "at most 1.3", exposure <= 1.3)
