@@ -13,11 +13,14 @@ from slipway.facts.machine import Machine
 from slipway.settings.balancing import AUTHORITY_FILE, SERVER_NAME
 from slipway.settings.model import Settings
 from slipway.tasks import authority
+from slipway.tasks.backend_health import UNANSWERED
 
 # On the load balancer: the names of the servers that get no requests, a line each (slipway drain).
 DRAINED = "/etc/nginx/slipway-drained"
 # On the load balancer: the servers, how requests are passed to them, and the headers of its own answers.
 UPSTREAM, PASS, OWN_HEADERS = (f"snippets/slipway-{name}.conf" for name in ("upstream", "pass", "own-headers"))
+# Of a request. Nginx follows ten redirects of one at most (NGX_HTTP_MAX_URI_CHANGES).
+MAX_REFUSALS = 4
 # On an application server: who may connect.
 BEHIND = "snippets/slipway-behind.conf"
 # The headers of templates/nginx/headers, which an application server has sent already.
@@ -103,4 +106,7 @@ def values(settings: Settings, out: Collection[str]) -> dict[str, Any]:
         "servers": [
             (peer, peer.given.get("lb_port", settings.lb_port), peer.name in out) for peer in settings.peers_with("web")
         ],
+        # How many servers may refuse a request, less the first: all but one, and few, as each takes time.
+        "refusals": min(max(len(settings.peers_with("web")) - 2, 0), MAX_REFUSALS - 1),
+        "unanswered": UNANSWERED,
     }

@@ -25,7 +25,7 @@ from slipway.settings import hashed_names
 from slipway.settings.model import TLS_FOLDER, Settings
 from slipway.settings.routes import REST
 from slipway.systems import system_of
-from slipway.tasks import balancing, nginx_logs
+from slipway.tasks import backend_health, balancing, nginx_logs
 from slipway.tasks.policies import SPECIAL, policies, runs_scripts, variable_of
 
 PACKAGES = ["nginx", "openssl", "curl"]
@@ -123,7 +123,7 @@ def drifts(settings: Settings) -> dict[str, Drift]:
     packages=packages,
     before_packages=start_configured_only,
     ports=lambda settings: dict.fromkeys(settings.web_ports, "nginx"),
-    units=(UNIT,),
+    units=lambda settings: [UNIT, *backend_health.units(settings)],
     versions={"Nginx": VERSION},
     preflight=problems,
     drifts=drifts,
@@ -194,6 +194,7 @@ def nginx(settings: Settings) -> None:
         around=waiting,
     )
     nginx_logs.limit_logs(settings)
+    backend_health.watch_services(settings)
 
 
 def connections_wait(settings: Settings) -> Around:

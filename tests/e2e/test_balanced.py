@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ NEXT = "codementee-backend-next.service"
 # What a server asks for as it dies, so that it does not come back by itself.
 DEAD = "systemctl kill --signal KILL nginx; systemctl stop nginx codementee-backend.socket codementee-backend.service"
 # Nginx last: a request waits for a backend that is starting, on a busy machine longer than these visitors do.
+HANG, GO_ON = (f"systemctl kill --signal {signal} codementee-backend.service" for signal in ("STOP", "CONT"))
 HEALTH = "curl -sf --unix-socket /run/codementee-backend.sock http://localhost/api/health"
 ALIVE = f"systemctl start codementee-backend.service; until {HEALTH}; do sleep 0.5; done; systemctl start nginx"
 
@@ -47,6 +49,19 @@ def failed(visits: Visits, method: str = "") -> dict[str, dict[str, int]]:
     noticed = visits.noticed()
     assert all(its["requests"] >= 50 for its in noticed.values()), "too few to notice anything"
     return {habit: its["failed"] for habit, its in noticed.items() if its["failed"] and habit.startswith(method)}
+
+
+def unanswered(server: LabHost) -> bool:
+    """Whether a server has noticed that its backend does not answer."""
+    return bool(server.ssh("ls /run/slipway-backend-health"))
+
+
+def passed(server: LabHost) -> int:
+    """How many requests a server passes to its backend in two seconds; it does not log those that it refuses."""
+    count = "grep -c ' /api/' /var/log/nginx/access.log || :"
+    before = int(server.ssh(count))
+    time.sleep(2)
+    return int(server.ssh(count)) - before
 
 
 def logged(host: LabHost) -> dict[str, str]:
@@ -118,6 +133,51 @@ def test_a_dead_server_costs_no_visitor_a_page_and_comes_back(balanced: Balanced
     balanced.second.ssh(ALIVE)
     wait_until("the server is back in rotation", lambda: balanced.answered(balanced.second) > 0)
     assert failed(visits, "GET") == {}
+
+
+def test_a_server_whose_backend_hangs_costs_no_visitor_a_request_once_that_is_noticed_and_comes_back(
+    balanced: Balanced, visits: Visits
+) -> None:
+    balanced.second.ssh(HANG)
+    try:
+        wait_until("its server has noticed", lambda: unanswered(balanced.second), 10)
+        # The visitors of before have requests that wait.
+        later = Visits(balanced.site())
+        time.sleep(20)
+        assert passed(balanced.second) == 0
+        assert failed(later) == {}
+    finally:
+        balanced.second.ssh(GO_ON)
+    wait_until("its backend gets requests again", lambda: passed(balanced.second) > 0, 20)
+    assert not unanswered(balanced.second)
+    said = balanced.second.ssh("journalctl --no-pager -o cat -u slipway-backend-health | grep ^codementee")
+    assert said.splitlines()[-2:] == [
+        "codementee-backend does not answer: Nginx refuses requests for it",
+        "codementee-backend answers again",
+    ]
+
+
+def test_if_all_backends_hang_they_get_requests_all_the_same_and_answer_when_they_can(balanced: Balanced) -> None:
+    site = balanced.site()
+    with ThreadPoolExecutor() as visitors:
+        for server in balanced.servers:
+            server.ssh(HANG)
+        try:
+            wait_until("both servers have noticed", lambda: all(map(unanswered, balanced.servers)), 30)
+            waiting = [visitors.submit(site.get, "/api/health") for _ in range(4)]
+            waiting.append(visitors.submit(site.post, "/api/companies"))
+            assert site.get("/").status_code == 200
+            time.sleep(2)
+            assert not any(request.done() for request in waiting)
+        finally:
+            for server in balanced.servers:
+                server.ssh(GO_ON)
+        assert [request.result().status_code for request in waiting] == [200] * 4 + [405]
+    wait_until("both are back in rotation", lambda: not any(map(unanswered, balanced.servers)), 20)
+    visits = Visits(site)
+    time.sleep(20)
+    assert all(passed(server) for server in balanced.servers)
+    assert failed(visits) == {}
 
 
 def test_a_drained_server_gets_no_requests_until_it_is_put_back(balanced: Balanced, visits: Visits) -> None:

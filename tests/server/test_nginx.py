@@ -9,8 +9,10 @@ import ssl
 import pytest
 
 from slipway.releases.artifact import MIN_COMPRESSED_BYTES
+from slipway.server_tests.exposure import exposure_of
 from slipway.server_tests.visits import is_single_page, needs_frontend
 from slipway.settings.hashed_names import has_hash
+from slipway.tasks import backend_health
 
 FOR_EACH_SITE = True
 
@@ -128,3 +130,15 @@ def test_a_body_over_the_limit_is_refused(server):
 def test_the_size_of_the_logs_has_a_limit(server):
     timer = "slipway-nginx-logs.timer"
     assert server.host.check_output(f"systemctl is-enabled {timer}; systemctl is-active {timer}") == "enabled\nactive"
+
+
+def test_behind_a_load_balancer_a_service_that_stops_answering_is_noticed_and_all_answer(server, figure):
+    unit = server.host.service(backend_health.UNIT)
+    if not server.settings.is_behind:
+        assert not unit.is_running
+        pytest.skip("this server is not behind a load balancer")
+    assert unit.is_running
+    assert unit.is_enabled
+    assert server.host.check_output(f"ls {backend_health.UNANSWERED}") == ""
+    exposure = exposure_of(server, backend_health.UNIT)
+    figure(f"systemd-analyze security, {backend_health.NAME}", exposure, "at most 1.3", exposure <= 1.3)

@@ -111,7 +111,7 @@ def test_what_would_differ_between_the_servers_is_refused_for_the_first_of_sever
 
 def test_the_load_balancer_passes_on_encrypted_to_each_server_that_it_can_verify(balanced_with):
     files = configuration(balanced_with("lb"))
-    servers = re.findall(r"^    server (.*)$", files[UPSTREAM], re.MULTILINE)
+    servers = re.findall(r"^    server (.*)$", files[UPSTREAM].partition("}")[0], re.MULTILINE)
     assert servers == [
         f"10.0.0.{number}:8443 max_fails=3 fail_timeout=5s; # {name}" for number, name in ((2, "one"), (3, "two"))
     ]
@@ -135,13 +135,53 @@ def test_a_server_is_reached_by_the_port_that_it_has(settings_with):
     one = Peer("one", ("web", "app"), "10.0.0.2", {"lb_port": 9443})
     settings._peers = (here(LB), one, TWO)
     upstream = configuration(settings)[UPSTREAM]
-    assert re.findall(r"^    server (\S+) ", upstream, re.MULTILINE) == ["10.0.0.2:9443", "10.0.0.3:8443"]
+    assert re.findall(r"^    server (\S+) ", upstream.partition("}")[0], re.MULTILINE) == [
+        "10.0.0.2:9443",
+        "10.0.0.3:8443",
+    ]
 
 
 @pytest.mark.parametrize("is_sticky", [False, True])
 def test_a_visitor_stays_at_a_server_only_where_that_is_set(balanced_with, is_sticky):
     upstream = configuration(balanced_with("lb", lb_sticky=is_sticky))[UPSTREAM]
     assert ("hash $remote_addr consistent;" in upstream) is is_sticky
+
+
+def test_a_request_that_a_server_refuses_goes_to_the_others_and_only_the_last_may_not_refuse_it(settings_with):
+    settings = settings_with()
+    settings._peers = (here(LB), ONE, TWO, Peer("three", ("web", "app"), "10.0.0.4"))
+    files = configuration(settings, drained=["three"])
+    groups = dict(re.findall(r"^upstream (\S+) {\n(.*?)^}", files[UPSTREAM], re.MULTILINE | re.DOTALL))
+    servers = {name: re.findall(r"# (\w+)$", text, re.MULTILINE) for name, text in groups.items()}
+    others = {"slipway-without-1": ["two", "three"], "slipway-without-2": ["one", "three"]}
+    assert servers == {"slipway-servers": ["one", "two", "three"], **others, "slipway-without-3": ["one", "two"]}
+    assert all("10.0.0.4:8443 max_fails=3 fail_timeout=5s down; # three" in groups[name] for name in others)
+    assert '"~(^| )10[.]0[.]0[.]3:8443$" slipway-without-2;' in files[UPSTREAM]
+    # Three servers: two may refuse it.
+    assert '"~^(.* : ){1}." "";' in files[UPSTREAM]
+    assert "proxy_set_header X-Slipway-Refusable $slipway_refusable;" in files[PASS]
+    assert "proxy_pass https://$slipway_others;" in files[SITE]
+
+
+@pytest.mark.parametrize(
+    ("sent", "is_repeatable"),
+    [
+        *(("GET 120", True), ("PUT 120", True), ("POST 0", True), ("POST 120 : 0", True), ("POST 120 : 0, 0", True)),
+        *(("POST 120", False), ("PATCH 120 : 0 : 40", False), ("POST 100 : 0, 10", False)),
+    ],
+)
+def test_what_may_have_had_an_effect_is_not_sent_again(balanced_with, sent, is_repeatable):
+    upstream = configuration(balanced_with("lb"))[UPSTREAM]
+    (pattern,) = re.findall(r'"~(.*)" no;', upstream.partition("$slipway_repeatable")[2])
+    assert (re.search(pattern, sent) is None) is is_repeatable
+
+
+def test_a_single_application_server_gets_what_it_has_refused(settings_with):
+    settings = settings_with()
+    settings._peers = (here(LB), ONE)
+    upstream = configuration(settings)[UPSTREAM]
+    assert upstream.count("server 10.0.0.2:8443") == 2
+    assert '"~^(.* : ){0}." "";' in upstream
 
 
 def test_only_answers_of_its_own_get_the_load_balancers_headers(balanced_with):
@@ -176,6 +216,21 @@ def test_a_server_whose_backend_accepts_no_connection_closes_that_of_the_load_ba
     own = configuration(balanced_with("one"))[SITE]
     assert 'if ($upstream_connect_time ~ "-$") {\n            return 444;' in own
     assert "444" not in configuration(balanced_with("lb"))[SITE]
+
+
+def test_a_server_refuses_only_what_the_load_balancer_can_pass_on_and_nothing_that_needs_no_service(balanced_with):
+    service = {"name": "pay", "app": "pay:app", "host": "pay.codementee.io", "health_path": "/well"}
+    settings = balanced_with("one", services=[service], lb_direct=True)
+    files = configuration(settings)
+    assert (
+        "$unanswered {\n        yes /run/slipway-backend-health;\n        default /nonexistent;" in files["nginx.conf"]
+    )
+    locations = re.split(r"\n    location ", files[SITE])
+    passing = {text.partition(" {")[0] for text in locations if "proxy_pass" in text}
+    assert {text.partition(" {")[0] for text in locations if "@refused" in text} == passing
+    assert files[SITE].count("if (-f $unanswered/codementee-pay)") == 1
+    assert "@refused" not in files[f"{SITE}-direct"]
+    assert 'proxy_set_header X-Slipway-Refusable "";' in files["snippets/slipway-backend.conf"]
 
 
 def test_an_application_server_has_the_visitors_request_id_and_limits_no_logins(balanced_with):

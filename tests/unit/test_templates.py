@@ -18,7 +18,7 @@ from slipway.ops import templates
 from slipway.ops.templates import render
 from slipway.settings.model import TLS_FOLDER, Settings
 from slipway.systems import SYSTEMS
-from slipway.tasks import auditing, fail2ban, logins, updates
+from slipway.tasks import auditing, backend_health, fail2ban, logins, updates
 from slipway.tasks.backend_units import all_units, of_service, release_units, unit_values
 from slipway.tasks.mongodb_packages import packaged_for
 from slipway.tasks.nginx import BROTLI_PACKAGES, configuration, links
@@ -271,6 +271,7 @@ def rendered(settings_with, balanced_with, monkeypatch) -> dict[str, str]:
             commands_of(one)
     for here in ("lb", "one"):
         configuration(balanced_with(here, **more))
+    behind = backend_health.files(balanced_with("one", services=SERVICES, **more))
     found = {"templates": "\n".join(sorted({*names}))}
     for one in server.operations:
         if "content" in one.arguments:
@@ -278,7 +279,7 @@ def rendered(settings_with, balanced_with, monkeypatch) -> dict[str, str]:
         elif "files" in one.arguments and isinstance(one.arguments["files"], dict):
             root = one.arguments.get("root", "")
             found |= {f"{root}/{name}" if root else name: text for name, text in one.arguments["files"].items()}
-    return found
+    return found | behind
 
 
 def test_every_template_is_of_a_component_that_renders_it(rendered):
