@@ -89,14 +89,15 @@ def _sort(variable: Variable, backend: Backend, found: Environment) -> None:
             return
         # The service gets this one by default.
         if (name, role) != (MONGO_URL, "url"):
-            found.values[name] = (ROLES[role], place)
+            value = "0" if role == "tls" and _is_number(variable) else ROLES[role]
+            found.values[name] = (value, place)
     elif name in backend.celery:
         found.values[name] = ("{valkey_celery_url}", place)
     elif valkey_variable(backend) == name:
         found.values[name] = ("{valkey_url}", place)
     elif variable.is_own and not variable.is_required:
         return
-    elif (value := _of_the_site(variable)) is not None:
+    elif (value := _fitting(_of_the_site(variable), variable)) is not None:
         found.values[name] = (value, place)
     elif variable.is_secret:
         _secret(variable, found)
@@ -108,7 +109,7 @@ def _sort(variable: Variable, backend: Backend, found: Environment) -> None:
         _with_default(variable, found)
     elif variable.is_own:
         return
-    elif usual := next((value for name_of, value in _USUAL.items() if re.fullmatch(name_of, name.upper())), ""):
+    elif usual := _fitting(_usual(name), variable):
         found.values[name] = (usual, f"{place}: a usual value, as none was found")
     elif variable.is_required or variable.example is not None:
         found.missing.append(variable)
@@ -125,6 +126,22 @@ def valkey_variable(backend: Backend) -> str:
         if re.fullmatch(r"\w*(REDIS|VALKEY)\w*_UR[LI]|REDIS_DSN", one.name.upper())
     ]
     return names[0] if names and "Redis" in backend.servers else ""
+
+
+def _usual(name: str) -> str | None:
+    return next((value for pattern, value in _USUAL.items() if re.fullmatch(pattern, name.upper())), None)
+
+
+def _is_number(variable: Variable) -> bool:
+    """Whether the code makes a number of it, or knows it as one."""
+    return variable.is_number or variable.known.isdigit()
+
+
+def _fitting(value: str | None, variable: Variable) -> str | None:
+    """A value as the code reads it: as a number if it makes one of it; None if it can't be one."""
+    if value == "false" and _is_number(variable):
+        return "0"
+    return None if value is not None and variable.is_number and not value.isdigit() else value
 
 
 def _is_value(example: str | None) -> bool:

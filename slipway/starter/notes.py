@@ -137,9 +137,22 @@ def _about_app(of: Reading, backend: Backend) -> Iterator[str]:
             if not valkey_variable(backend):
                 yield f"{place}: connects to Redis by host name, Valkey has a Unix socket; read a URL from REDIS_URL"
             continue
-        if server == "Celery's broker" and backend.celery:
+        if server == "Celery's broker":
+            if not backend.celery:
+                yield (
+                    f"{place}: found no variable with the URL of Celery's broker in Redis; to use the site's Valkey,"
+                    " set valkey = True, and the variable to {valkey_celery_url} in backend_environment"
+                )
             continue
         yield f"{place}: uses {server}, which Slipway does not install; set its variables to a reachable one"
+    for worker in backend.unread_workers[:MAX_NOTES]:
+        if not worker.is_broker:
+            yield f"{worker.place}: not understood: `{worker.command}`; add what it runs to services"
+        elif not backend.celery:
+            yield (
+                f"{worker.place}: an option names Celery's broker: `{worker.command}`; to use the site's Valkey, set"
+                " valkey = True, and CELERY_BROKER_URL, which Celery reads itself, to {valkey_celery_url}"
+            )
 
 
 _ENDLESS = ("uvicorn.run", "hypercorn.run", "asyncio.run")

@@ -161,6 +161,12 @@ def test_only_the_applications_own_keys_are_generated(tmp_path, name, is_generat
         ("os.getenv('APP_ENV', 'production')", {}),
         ("os.getenv('DEBUG', 'True')", {"DEBUG": "false"}),
         ("os.getenv('LOG_LEVEL', 'info')", {}),
+        # As a number, if the code makes one of it.
+        ("bool(int(os.environ.get('DEBUG'), 0))", {"DEBUG": "0"}),
+        ("os.getenv('DEBUG', '1') == '1'", {"DEBUG": "0"}),
+        ("from decouple import config\nconfig('APP_DEBUG', cast=int)", {"APP_DEBUG": "0"}),
+        ("int(os.environ['LOG_LEVEL'])", {}),
+        ("int(os.environ['MODE'])", {}),
         ("os.environ['VITE_BACKEND_APP_API_URL']", {"VITE_BACKEND_APP_API_URL": "https://{site_domain}"}),
         ("os.environ['PAYMENT_API_URL']", {}),
         ("os.environ['PORT']", {}),
@@ -176,6 +182,10 @@ def test_what_follows_from_the_site_is_set(tmp_path, code, expected):
 def test_a_list_of_pydantics_is_json(tmp_path):
     code = f"{SETTINGS}class S(BaseSettings):\n    cors_origins: list[str] = ['http://localhost:3000']\n"
     assert values(tmp_path, code) == {"CORS_ORIGINS": '["https://{site_domain}"]'}
+
+
+def test_a_number_of_pydantics_is_one(tmp_path):
+    assert values(tmp_path, f"{SETTINGS}class S(BaseSettings):\n    debug: int\n") == {"DEBUG": "0"}
 
 
 def test_a_stage_is_one_of_its_choices(tmp_path):

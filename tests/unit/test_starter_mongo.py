@@ -51,6 +51,19 @@ def test_the_url_is_known_wherever_the_code_gets_it_from(tmp_path, code):
     assert "is in the code" not in notes_of(tmp_path, {})
 
 
+@pytest.mark.parametrize(
+    "composed", ["'mongodb://{u}:{p}@{h}:{n}/'.format(u=U, p=P, h=H, n=N)", "f'mongodb://{U}:{P}@{H}:{N}/'"]
+)
+def test_the_parts_are_known_in_the_body_of_a_class(tmp_path, composed):
+    names = "".join(f"    {name} = os.environ.get('MD_{name}')\n" for name in "UPHN")
+    assert found(tmp_path, f"class Config:\n{names}    URL = {composed}")["backend_environment"] == {
+        "MD_U": "{mongo_user}",
+        "MD_P": "{mongo_password}",
+        "MD_H": "{mongo_host}",
+        "MD_N": "{mongo_port}",
+    }
+
+
 def test_the_parts_are_known_in_a_dictionary_of_options(tmp_path):
     code = "O = {'host': os.environ['A'], 'port': 27017, 'username': os.environ['B'], 'password': os.environ['C']}\npymongo.MongoClient(**O)"
     assert found(tmp_path, code)["backend_environment"] == {

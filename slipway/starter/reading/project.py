@@ -18,7 +18,7 @@ from slipway.starter.reading.roots import code_of, common, is_within
 from slipway.starter.reading.routes import Route, Routes, described, routes
 from slipway.starter.reading.values import Values
 from slipway.starter.reading.variables import Variables, variables
-from slipway.starter.reading.workers import Worker, celery_variables, workers
+from slipway.starter.reading.workers import Unread, Worker, celery_variables, workers
 
 # Client modules of servers other than MongoDB, by the server's name.
 SERVERS = {
@@ -60,6 +60,7 @@ class Backend:
     is_example: bool = False
     # Programs that run beside the application.
     workers: list[Worker] = field(default_factory=list)
+    unread_workers: list[Unread] = field(default_factory=list)
     # The variables with the URL of Celery's broker, with the place.
     celery: dict[str, Place] = field(default_factory=dict)
     roots: list[str] = field(default_factory=list)
@@ -122,7 +123,7 @@ def _backend(repository: Repository, app: App, others: list[App], target: str) -
     """`target` is the folder in the repository that the frontend's build is written to, "" for none."""
     code = code_of(repository, app)
     values, modules = Values(code), code.reachable(app.module)
-    beside = workers(repository, code)
+    beside, unread = workers(repository, code)
     # A worker may read more than the application does.
     known = {module.file for module in modules}
     of_workers = [module for worker in beside for module in code.reachable(_module_of(code, worker.module))]
@@ -156,10 +157,10 @@ def _backend(repository: Repository, app: App, others: list[App], target: str) -
         roots=roots,
         serves_frontend=serves,
     )
-    found.servers, found.workers = _servers(modules), beside
+    found.servers, found.workers, found.unread_workers = _servers(modules), beside, unread
     version = version_of(repository, listed, "fastapi")
     found.has_stripped_root = bool(answered.root_path.strip("/")) and () < version < BELOW_ROOT
-    found.celery = celery_variables(values, modules)
+    found.celery = celery_variables(values, modules, read_variables)
     found.alone = _alone(values, modules, answered, found.servers)
     if sockets := _socket_io(values, modules):
         answered.found.append(sockets)

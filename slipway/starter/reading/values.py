@@ -291,7 +291,8 @@ class Values:
         given, cast = argument(node, "default", default), argument(node, "cast")
         text = None if given is None else self.default_text(given, scope, depth)
         is_secret = cast is not None and dotted_of(cast).endswith("Secret")
-        return Env(name, text, is_required and given is None, scope.module.place(node), is_secret)
+        is_number = (cast is not None and dotted_of(cast) == "int") or dotted_of(node.func).endswith(".int")
+        return Env(name, text, is_required and given is None, scope.module.place(node), is_secret, is_number=is_number)
 
     def default_text(self, node: ast.expr, scope: Scope, depth: int) -> str:
         """A default as text: "" for None and for unknown."""

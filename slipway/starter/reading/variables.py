@@ -11,7 +11,7 @@ from slipway.settings.imported import is_secret
 from slipway.starter.reading.classes import Owner
 from slipway.starter.reading.files import Place, Repository, dotenv, folder_of, line_of, parents
 from slipway.starter.reading.python import Module, called, dotted_of
-from slipway.starter.reading.value import Env, Scope
+from slipway.starter.reading.value import Env, Scope, envs_in
 from slipway.starter.reading.values import Reader, Values
 
 # Example files, best first; a developer's own .env comes last.
@@ -50,6 +50,8 @@ class Variable:
     is_secret: bool = False
     is_list: bool = False
     choices: tuple[str, ...] = ()
+    # The code makes a number of it, so that no other text is valid.
+    is_number: bool = False
     example: str | None = None
     example_place: Place | None = None
 
@@ -92,6 +94,7 @@ def variables(values: Values, modules: list[Module], repository: Repository, fol
     find_readers(values, modules)
     envs: list[Env] = []
     from_files: list[tuple[str, Place]] = []
+    numbers: set[str] = set()
     inside: set[int] = set()
     settings: dict[tuple[str, str], Owner] = {}
     for node, scope in values.nodes(modules):
@@ -107,13 +110,16 @@ def variables(values: Values, modules: list[Module], repository: Repository, fol
                 from_files.append((name, scope.module.place(node)))
             elif env := values.env(node, scope):
                 envs.append(env)
+            elif called(node) == "int" and isinstance(node, ast.Call) and node.args:
+                numbers |= {one.name for one in envs_in(values.of(node.args[0], scope))}
     envs += [env for module in modules if module.unread for env in _in_text(module, repository.read(module.file) or "")]
     bases = {base.key for owner in settings.values() for base in [*values.classes.bases(owner)][1:]}
     made = {called(node) for node, _ in values.nodes(modules) if isinstance(node, ast.Call)}
     for owner in settings.values():
         if owner.key not in bases or owner.definition.name in made:
             envs += _fields(values, owner)
-    return Variables(_with_examples(_merged(envs), repository, folders), from_files)
+    merged = [replace(one, is_number=one.is_number or one.name in numbers) for one in _merged(envs)]
+    return Variables(_with_examples(merged, repository, folders), from_files)
 
 
 def _in_text(module: Module, text: str) -> Iterator[Env]:
@@ -190,7 +196,9 @@ def _merged(envs: Iterable[Env]) -> list[Variable]:
         # A boolean or a number is no secret, whatever its name.
         is_plain = bool(re.fullmatch(r"(?i)true|false|\d{1,6}", env.default or ""))
         secret = env.is_secret or (is_secret_name(env.name) and not is_plain)
-        new = Variable(env.name, env.default, env.is_required, env.place, secret, env.is_list, env.choices)
+        new = Variable(
+            env.name, env.default, env.is_required, env.place, secret, env.is_list, env.choices, env.is_number
+        )
         old = found.get(env.name)
         if old is None:
             found[env.name] = new
@@ -201,6 +209,7 @@ def _merged(envs: Iterable[Env]) -> list[Variable]:
             is_required=old.is_required or new.is_required,
             place=new.place if new.is_required and not old.is_required else old.place,
             is_secret=old.is_secret or new.is_secret,
+            is_number=old.is_number or new.is_number,
         )
     return [*found.values()]
 
