@@ -89,8 +89,7 @@ def _sort(variable: Variable, backend: Backend, found: Environment) -> None:
             return
         # The service gets this one by default.
         if (name, role) != (MONGO_URL, "url"):
-            value = "0" if role == "tls" and _is_number(variable) else ROLES[role]
-            found.values[name] = (value, place)
+            found.values[name] = ("0" if role == "tls" and _is_number(variable) else ROLES[role], place)
     elif name in backend.celery:
         found.values[name] = ("{valkey_celery_url}", place)
     elif valkey_variable(backend) == name:

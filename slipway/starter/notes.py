@@ -312,8 +312,8 @@ def _about_frontend(of: Reading) -> Iterator[str]:
     if newer := server.needs_newer(wanted) if server else "":
         yield f"{frontend.place}: {frontend.tool} needs Node.js {newer} on the server; Debian 12 has 18, 13 has 20"
     if frontend.manager not in ("", "npm") and not shutil.which(frontend.manager):
-        fix = f"npm install --global {frontend.manager}"
-        yield f"{frontend.lock}: {frontend.manager} is not installed on this machine, which builds; {fix}"
+        where, fix = frontend.lock or frontend.place.file, frontend.installation
+        yield f"{where}: {frontend.manager} is not installed on this machine, which builds; {fix}"
     domain, prefix = str(of.answers.get("site_domain", "DOMAIN")), api_prefix(of)
     setting = "frontend_build" if is_static else "backend_build"
     if of_server := of.project.api.of_server:

@@ -64,8 +64,8 @@ def _words(text: str, start: int, before: str) -> list[str]:
     rest = text[start:]
     if re.fullmatch(r"\s*-\s+[\"']?", before) and re.match(r"\S+[\"']?[ \t]*\n", rest):
         # A list with a line for each word.
-        end = re.search(rf"\n(?!{re.escape(before.partition('-')[0])}-\s)", rest)
-        items = re.findall(r"^\s*-\s+(.*?)\s*$", before + rest[: end.start() if end else None], re.MULTILINE)
+        after = re.search(rf"\n(?!{re.escape(before.partition('-')[0])}-\s)", rest)
+        items = re.findall(r"^\s*-\s+(.*?)\s*$", before + rest[: after.start() if after else None], re.MULTILINE)
         return [_filled(one.strip("\"'")) for one in items]
     lexer = shlex.shlex(_filled(_line(rest, before, text, start)), posix=True, punctuation_chars=";&|<>()")
     lexer.whitespace_split = True
