@@ -52,6 +52,31 @@ def test_the_url_is_known_wherever_the_code_gets_it_from(tmp_path, code):
 
 
 @pytest.mark.parametrize(
+    "code",
+    [
+        "def start(app, url):\n    return pymongo.MongoClient(url)\nstart(None, str(os.environ['WHERE']))",
+        "def start(url):\n    return pymongo.MongoClient(url)\nstart(url=os.environ['WHERE'])\nstart(os.environ['WHERE'])",
+        "class Db:\n    def __init__(self, url):\n        self.url = url\n    def open(self):\n        return pymongo.MongoClient(self.url)\ndb = Db(os.environ['WHERE'])",
+        "class Db:\n    def open(self, url):\n        return pymongo.MongoClient(url)\ndb = Db()\ndb.open(os.environ['WHERE'])",
+        "def start(url):\n    if not url:\n        start(url)\n    return pymongo.MongoClient(url)\nstart(os.environ['WHERE'])",
+    ],
+)
+def test_the_url_is_known_as_a_parameter(tmp_path, code):
+    assert found(tmp_path, code)["backend_environment"] == {"WHERE": "{mongo_url}"}
+
+
+def test_the_database_is_known_as_a_parameter_of_a_class(tmp_path):
+    code = (
+        "class Db:\n    def __init__(self, name):\n        self.name = name\n"
+        "        self.client = pymongo.MongoClient(os.environ['MONGO_URL'])\n        self.db = self.client[self.name]\n"
+        "NAME = 'images'\ndb = Db(NAME)"
+    )
+    assert found(tmp_path, code)["mongodb_database"] == "images"
+    # Which of the two is the main one is unknown.
+    assert "mongodb_database" not in found(tmp_path / "two", f"{code}\nother = Db('other')")
+
+
+@pytest.mark.parametrize(
     "composed", ["'mongodb://{u}:{p}@{h}:{n}/'.format(u=U, p=P, h=H, n=N)", "f'mongodb://{U}:{P}@{H}:{N}/'"]
 )
 def test_the_parts_are_known_in_the_body_of_a_class(tmp_path, composed):

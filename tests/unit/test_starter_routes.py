@@ -74,6 +74,15 @@ def test_paths_of_a_factory_are_read(tmp_path):
     assert [path for path, _ in found.project.backend.paths] == ["/api/b"]
 
 
+def test_paths_of_routers_that_a_factory_is_given_are_read(tmp_path):
+    code = (
+        f"{ROUTER}one = APIRouter(prefix='/a')\n@one.get('/health')\ndef health(): ...\n"
+        "def make(router, prefix):\n    made = FastAPI()\n    made.include_router(router, prefix=prefix)\n"
+        "    return made\nservice = make(router=one, prefix='/v1')\n"
+    )
+    assert paths(tmp_path, code) == {"/v1/a/health"}
+
+
 def test_a_router_in_the_place_of_its_module(tmp_path):
     more = {"users.py": f"{ROUTER}router = APIRouter(prefix='/u')\n@router.get('/b')\ndef b(): ...\n"}
     code = "import users\nROUTERS = [users]\nfor one in ROUTERS:\n    app.include_router(one.router)"

@@ -122,12 +122,13 @@ def read(repository: Repository, chosen: str = "") -> Project:
 def _backend(repository: Repository, app: App, others: list[App], target: str) -> Backend:
     """`target` is the folder in the repository that the frontend's build is written to, "" for none."""
     code = code_of(repository, app)
-    values, modules = Values(code), code.reachable(app.module)
+    modules = code.reachable(app.module)
     beside, unread = workers(repository, code)
     # A worker may read more than the application does.
     known = {module.file for module in modules}
     of_workers = [module for worker in beside for module in code.reachable(_module_of(code, worker.module))]
     modules += [*{one.file: one for one in of_workers if one.file not in known}.values()]
+    values = Values(code, modules)
     inner = next((one for one in others if not one.is_wrapper and one.file == app.file), app) if app.is_wrapper else app
     answered = routes(values, modules, (inner.file, inner.name))
     mounted = {module.file for module in modules} - {app.file}

@@ -228,6 +228,8 @@ class _Reader:
         """An argument, or each of its values if it is the variable of a loop over a list."""
         if not isinstance(node, ast.Name | ast.Attribute):
             return [(node, scope)] if node is not None else []
+        if isinstance(node, ast.Name) and (given := self.values.calls.arguments(node.id, scope)):
+            return given
         name = dotted_of(node).partition(".")[0]
         within: ast.AST = scope.function or scope.module.tree
         for loop in ast.walk(within):

@@ -8,10 +8,11 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from slipway.starter.reading.calls import Calls
 from slipway.starter.reading.classes import Classes
 from slipway.starter.reading.python import Code, Function, Module, argument, called, dotted_of, is_main
 from slipway.starter.reading.value import (
@@ -59,10 +60,11 @@ class Reader(NamedTuple):
 
 
 class Values:
-    """Resolves expressions of the modules of `code`."""
+    """Resolves expressions of the modules of `code`. Parameters have the values that the calls in `modules` give."""
 
-    def __init__(self, code: Code) -> None:
+    def __init__(self, code: Code, modules: Sequence[Module] = ()) -> None:
         self.code = code
+        self.calls = Calls(self, [*modules])
         self.classes = Classes(self)
         # Functions that read the variable named by an argument.
         self.readers: dict[str, Reader] = {}
@@ -139,6 +141,10 @@ class Values:
         here = best_of([self.of(one, scope, depth) for one in local(scope, name)])
         if here != UNKNOWN:
             return here
+        if given := self.calls.arguments(name, scope):
+            with self.calls.resolving(name, scope):
+                values = [self.of(one, there, depth + 1) for one, there in given]
+            return values[0] if len({*map(_without_places, values)}) == 1 else UNKNOWN
         found = self.code.defined(scope.module, name)
         if not found:
             return UNKNOWN
@@ -302,7 +308,9 @@ class Values:
         return "" if is_none(node) else text_of(self.of(node, scope, depth + 1)) or ""
 
     def _name(self, node: ast.expr | None, scope: Scope, depth: int) -> str:
-        name = text_of(self.of(node, scope, depth + 1)) if node is not None else None
+        # A function that is given a variable's name is found as a reader.
+        with self.calls.ignored():
+            name = text_of(self.of(node, scope, depth + 1)) if node is not None else None
         return name if name and re.fullmatch(r"[A-Za-z_]\w*", name) else ""
 
     def _is_environment(self, node: ast.expr, scope: Scope) -> bool:
@@ -349,6 +357,10 @@ class Values:
             return found
         defined = self.code.defined(scope.module, node.id)
         return defined[0].assigned.get(defined[1], []) if defined else []
+
+
+def _without_places(value: Value) -> tuple[str | None, ...]:
+    return tuple(f"${part.name}" if isinstance(part, Env) else part for part in value)
 
 
 _OF_INTEREST = (

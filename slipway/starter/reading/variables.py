@@ -180,7 +180,8 @@ def find_readers(values: Values, modules: list[Module]) -> None:
 def _reader(values: Values, key: ast.expr, parameters: list[str], scope: Scope) -> Reader | None:
     """How a function reads the variable `key`, if one of its parameters is the name, as it is or in f"SHOP_{name}"."""
     names = [node.id for node in ast.walk(key) if isinstance(node, ast.Name) and node.id in parameters]
-    value = (None,) if isinstance(key, ast.Name) else values.of(key, scope)
+    with values.calls.ignored():
+        value = (None,) if isinstance(key, ast.Name) else values.of(key, scope)
     parts = [part for part in value if isinstance(part, str)]
     if len(names) != 1 or len(parts) != len(value) - 1 or None not in value:
         return None
