@@ -80,9 +80,10 @@ def backend_requirements(of: Reading) -> Found | None:
     """Only if it would not be found by default, in backend_source."""
     backend = of.project.backend
     listed = backend.dependencies if backend else None
-    if not backend or not listed or listed.folder == backend.source:
+    if not backend or not listed or (listed.folder == backend.source and not listed.installed_at):
         return None
-    return Found("backend_requirements", posixpath.relpath(listed.file or ".", backend.source or "."), listed.form)
+    where = f"{listed.form}; {listed.installed_at} installs it" if listed.installed_at else listed.form
+    return Found("backend_requirements", posixpath.relpath(listed.file or ".", backend.source or "."), where)
 
 
 def extra_packages(of: Reading) -> Found | None:

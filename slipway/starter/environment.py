@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, field
 
 from slipway.secrets.store import MONGO_URL
+from slipway.starter.reading import compose
 from slipway.starter.reading.project import Backend
 from slipway.starter.reading.variables import Variable
 
@@ -102,10 +103,14 @@ def _sort(variable: Variable, backend: Backend, found: Environment) -> None:
         _secret(variable, found)
     elif (folder := _folder(variable, backend)) is not None:
         found.values[name] = (folder, place)
-    elif not variable.default and _is_value(variable.example):
+    elif (
+        not variable.default
+        and _is_value(variable.example)
+        and not _is_elsewhere(variable.example or "", variable, backend)
+    ):
         found.values[name] = (str(variable.example), f"{place}, as {variable.example_place} has it")
     elif variable.default is not None:
-        _with_default(variable, found)
+        _with_default(variable, backend, found)
     elif variable.is_own:
         return
     elif usual := _fitting(_usual(name), variable):
@@ -160,8 +165,19 @@ def _secret(variable: Variable, found: Environment) -> None:
         found.optional_secrets.append(f'"{name}",  # {place}')
 
 
-def _with_default(variable: Variable, found: Environment) -> None:
-    if _LOCAL.search(variable.default or "") and not re.fullmatch(r"\[.*\]", variable.default or ""):
+def _is_elsewhere(value: str, variable: Variable, backend: Backend) -> bool:
+    """Whether a value is the address of a container or of a single machine, rather than of a service."""
+    host = re.fullmatch(r"(?:[\w+]+://)?(?:[^@/\s]*@)?(\d{1,3}(?:\.\d{1,3}){3})(?::\d+)?(?:/.*)?", value)
+    if host or _LOCAL.search(value):
+        return True
+    # A name alone may be anything: a user, a bucket, a queue.
+    is_address = re.search(r"[:/]", value) or re.search(r"HOST|SERVER|ADDR|UR[LI]$|ENDPOINT", variable.name.upper())
+    return bool(is_address) and compose.is_at(value, backend.hosts)
+
+
+def _with_default(variable: Variable, backend: Backend, found: Environment) -> None:
+    default = variable.default or ""
+    if _is_elsewhere(default, variable, backend) and not re.fullmatch(r"\[.*\]", default):
         found.elsewhere.append(variable)
     elif len(found.optional) < MAX_NAMED:
         found.optional.append(f"{json.dumps(variable.name)}: {json.dumps(variable.default)},  # {variable.place}")

@@ -24,6 +24,7 @@ from slipway.starter.reading.folders import Written
 from slipway.starter.reading.frontend import is_no_site
 from slipway.starter.reading.mongo import LIBRARIES
 from slipway.starter.reading.needs import missing
+from slipway.starter.reading.packages import for_production
 from slipway.starter.reading.project import Backend
 from slipway.starter.reading.python import Module, dotted_of, tree_of
 
@@ -125,6 +126,8 @@ def _about_app(of: Reading, backend: Backend) -> Iterator[str]:
     if listed and listed.can_be_locked:
         for place, name, package in missing(of.repository, backend.roots, backend.modules, listed):
             yield f"{place}: {name} needs {package}, which {listed.file} does not list; add it"
+    if listed and (other := for_production(of.repository, listed)):
+        yield f"{listed.file}: {other} is beside it; backend_requirements names the list to install"
     if private := python_indexes(of):
         for name, url in private.value.items():
             logins = " and ".join(login_names(name))
@@ -351,7 +354,7 @@ def _about_repository(of: Reading) -> Iterator[str]:
     repository = of.repository
     for file in env_files(repository.top):
         values = dotenv(repository.read(file) or "")
-        if names := [name for name, (value, _) in values.items() if is_secret(name, value)]:
+        if names := [name for name, (value, _) in values.items() if value and is_secret(name, value)]:
             listed = ", ".join(names[:MAX_NOTES])
             yield f"{file}: in git, with {listed}; run git rm --cached {shlex.quote(file)}, and change them"
     for folder in repository.cut[:MAX_NOTES]:

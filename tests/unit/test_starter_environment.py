@@ -184,6 +184,52 @@ def test_a_list_of_pydantics_is_json(tmp_path):
     assert values(tmp_path, code) == {"CORS_ORIGINS": '["https://{site_domain}"]'}
 
 
+COMPOSE = """services:
+  mailhog: {image: x, container_name: outbox, networks: {inner: {ipv4_address: 172.20.0.5, aliases: [post]}}}
+  web: {image: x}
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "example", "is_copied"),
+    [
+        ("SMTP_HOST", "mailhog", False),
+        ("SMTP_HOST", "outbox", False),
+        ("SMTP_HOST", "post", False),
+        ("SMTP_HOST", "172.20.0.5", False),
+        ("SMTP_SERVER", "mailhog:1025", False),
+        ("PAYMENTS", "http://web:8000/pay", False),
+        ("PAYMENTS", "http://10.1.2.3/pay", False),
+        ("SMTP_HOST", "smtp.example.org", True),
+        ("PAYMENTS", "https://web.example.org/pay", True),
+        # Not an address, whatever services are called.
+        ("BUCKET", "web", True),
+        ("RELEASE", "1.2.3", True),
+    ],
+)
+@pytest.mark.parametrize("is_default", [True, False])
+def test_an_address_of_a_container_is_not_copied(tmp_path, name, example, is_copied, is_default):
+    code = f"os.getenv('{name}', '{example}')" if is_default else f"os.environ['{name}']"
+    files = {"main.py": f"import os\n{code}\n{APP}", "compose.yaml": COMPOSE, ".env.example": f"{name}={example}\n"}
+    found = settings_of(tmp_path, files).get("backend_environment", {})
+    assert found == ({name: example} if is_copied and not is_default else {})
+    notes = notes_of(tmp_path, files)
+    assert (f"{name} is '{example}' by default" in notes) is (is_default and not is_copied)
+    assert (f"variables with unknown values: {name}" in notes) is (not is_default and not is_copied)
+
+
+def test_a_compose_file_that_cannot_be_read_is_ignored(tmp_path):
+    for number, text in enumerate(
+        ("services: [", "services: {a: !x b, 1: {}}", "- 1", "services: {a: {networks: [x], build: .}}")
+    ):
+        files = {
+            "main.py": f"import os\nos.environ['SMTP_HOST']\n{APP}",
+            "compose.yaml": text,
+            ".env.example": "SMTP_HOST=m\n",
+        }
+        assert settings_of(tmp_path / str(number), files)["backend_environment"] == {"SMTP_HOST": "m"}
+
+
 def test_a_number_of_pydantics_is_one(tmp_path):
     assert values(tmp_path, f"{SETTINGS}class S(BaseSettings):\n    debug: int\n") == {"DEBUG": "0"}
 
