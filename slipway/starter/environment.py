@@ -113,7 +113,7 @@ def _sort(variable: Variable, backend: Backend, found: Environment) -> None:
         _with_default(variable, backend, found)
     elif variable.is_own:
         return
-    elif usual := _fitting(_usual(name), variable):
+    elif (usual := _fitting(_usual(name), variable)) is not None:
         found.values[name] = (usual, f"{place}: a usual value, as none was found")
     elif variable.is_required or variable.example is not None:
         found.missing.append(variable)
@@ -143,6 +143,8 @@ def _is_number(variable: Variable) -> bool:
 
 def _fitting(value: str | None, variable: Variable) -> str | None:
     """A value as the code reads it: as a number if it makes one of it; None if it can't be one."""
+    if value == "false" and variable.is_truth:
+        return ""
     if value == "false" and _is_number(variable):
         return "0"
     return None if value is not None and variable.is_number and not value.isdigit() else value

@@ -325,6 +325,10 @@ def _about_frontend(of: Reading) -> Iterator[str]:
             f"{next(iter(of_server.values()))}: the server of the pages reads {names}: set what it needs in its"
             " environment (services), secrets in backend_secrets"
         )
+    if unset := of.project.api.unset:
+        names = ", ".join([*unset][:MAX_NAMES]) + (", ..." if len(unset) > MAX_NAMES else "")
+        file = f"{frontend.folder}/.env.production".lstrip("/")
+        yield f"{next(iter(unset.values()))}: built without a value: {names}: set them in {setting} or {file}"
     for one in of.project.api.variables:
         if one.is_local:
             found = f"is {one.value!r} ({one.value_place})" if one.value else "has no value for production"

@@ -166,6 +166,9 @@ def test_only_the_applications_own_keys_are_generated(tmp_path, name, is_generat
         ("os.getenv('DEBUG', '1') == '1'", {"DEBUG": "0"}),
         ("from decouple import config\nconfig('APP_DEBUG', cast=int)", {"APP_DEBUG": "0"}),
         ("int(os.environ['LOG_LEVEL'])", {}),
+        # Any text is true.
+        ("bool(os.getenv('DEBUG'))", {"DEBUG": ""}),
+        ("bool(os.environ.get('DEBUG', 'true'))", {"DEBUG": ""}),
         ("int(os.environ['MODE'])", {}),
         ("os.environ['VITE_BACKEND_APP_API_URL']", {"VITE_BACKEND_APP_API_URL": "https://{site_domain}"}),
         ("os.environ['PAYMENT_API_URL']", {}),
@@ -230,6 +233,25 @@ def test_a_compose_file_that_cannot_be_read_is_ignored(tmp_path):
         assert settings_of(tmp_path / str(number), files)["backend_environment"] == {"SMTP_HOST": "m"}
 
 
+@pytest.mark.parametrize(
+    ("test", "is_required"),
+    [
+        ("if not A: raise ValueError", True),
+        ("if A is None or not B:\n    print('no')\n    sys.exit(1)", True),
+        ("if not all([A, B]): raise ValueError", True),
+        ("if not (A and B): raise ValueError", True),
+        ("if A: raise ValueError", False),
+        ("if not A and not B: raise ValueError", False),
+        ("if not A: print('no')", False),
+    ],
+)
+def test_a_variable_without_which_the_code_raises_is_required(tmp_path, test, is_required):
+    code = f"import os, sys\nA, B = os.getenv('SIZE'), os.getenv('PLACE')\n{test}\n"
+    notes = notes_of(tmp_path, {"main.py": f"{code}{APP}"})
+    assert ("variables with unknown values: SIZE" in notes) is is_required
+    assert ("variables without a default: SIZE" in notes) is not is_required
+
+
 def test_a_number_of_pydantics_is_one(tmp_path):
     assert values(tmp_path, f"{SETTINGS}class S(BaseSettings):\n    debug: int\n") == {"DEBUG": "0"}
 
@@ -259,7 +281,11 @@ def test_no_value_of_a_secret_is_copied(tmp_path):
 
 def test_a_file_of_secrets_in_git_is_reported(tmp_path):
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
-    files = {"api/main.py": APP, "api/.env": "SECRET_KEY=hunter2\nPORT=1\n", "web/.env": "VITE_API_URL=/api\n"}
+    files = {
+        "api/main.py": APP,
+        "api/.env": "SECRET_KEY=hunter2\nPORT=1\n",
+        "web/.env": "VITE_API_URL=/api\nJWT_SECRET=\n",
+    }
     assert "in git" not in notes_of(tmp_path, files)
     env_files.cache_clear()
     subprocess.run(["git", "-C", str(tmp_path), "add", "-A"], check=True)

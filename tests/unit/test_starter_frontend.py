@@ -165,6 +165,32 @@ def test_each_tool_has_variables_of_its_own(tmp_path, tool, read_by, name):
     assert f"{name}=https://x.example.org" in found["frontend_build"]
 
 
+@pytest.mark.parametrize(
+    ("code", "more", "is_reported"),
+    [
+        ("const a = import.meta.env.VITE_MAP_KEY;", {}, True),
+        ("const a = import.meta.env.VITE_MAP_KEY as string;", {}, True),
+        ("f(import.meta.env['VITE_MAP_KEY'])", {"web/.env.example": "VITE_MAP_KEY=x\n"}, True),
+        # An address elsewhere, which no file for production has.
+        ("fetch(import.meta.env.VITE_PAY_URL)", {"web/.env.example": "VITE_PAY_URL=https://pay.example.org\n"}, True),
+        # A file or the code has a value, or it may be missing.
+        ("const a = import.meta.env.VITE_MAP_KEY;", {"web/.env.production": "VITE_MAP_KEY=x\n"}, False),
+        ("const a = import.meta.env.VITE_MAP_KEY;", {"web/.env": "VITE_MAP_KEY=x\n"}, False),
+        ("const a = import.meta.env.VITE_MAP_KEY || 'none';", {}, False),
+        ("const a = import.meta.env.VITE_MAP_KEY ?? fallback;", {}, False),
+        ("const a = import.meta.env.VITE_DARK === 'true';", {}, False),
+        ("if (import.meta.env.VITE_DARK) { g(import.meta.env.VITE_DARK) }", {}, False),
+        ("const a = import.meta.env.VITE_API_URL;", {}, False),
+        ("const a = import.meta.env.MODE + process.env.NODE_ENV;", {}, False),
+    ],
+)
+def test_a_variable_that_a_build_gets_no_value_for_is_reported(tmp_path, code, more, is_reported):
+    notes = notes_of(tmp_path, {"main.py": APP, "web/package.json": package(), "web/src/a.ts": code, **more})
+    assert ("built without a value: VITE_" in notes) is is_reported
+    if is_reported:
+        assert "set them in frontend_build or web/.env.production" in notes
+
+
 def test_addresses_in_the_code_are_reported(tmp_path):
     files = {
         "main.py": APP,

@@ -155,6 +155,41 @@ def test_a_router_that_asks_who_it_is_has_no_health_path(tmp_path):
     assert {one.setting: one.value for one in rows}["backend_health_path"] == ""
 
 
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"Dockerfile": "HEALTHCHECK --interval=5s \\\n  CMD curl -f http://localhost:8000/ok || exit 1\n"}, "/ok"),
+        (
+            {"compose.yaml": "services: {a: {healthcheck: {test: [CMD, curl, 'http://127.0.0.1:${PORT}/ok/']}}}\n"},
+            "/ok",
+        ),
+        ({"compose.yaml": "services: {a: {healthcheck: {test: 'wget -q localhost/ok'}}}\n"}, ""),
+        # Of another program, and one that needs a login.
+        ({"Dockerfile": "HEALTHCHECK CMD curl http://localhost/other\n"}, ""),
+        ({"Dockerfile": "HEALTHCHECK CMD curl http://localhost/own\n"}, ""),
+        ({"Dockerfile": "CMD curl http://localhost/ok\n"}, ""),
+    ],
+)
+def test_the_health_path_is_what_a_container_is_checked_by(tmp_path, files, expected):
+    code = f"{APP}@app.get('/ok')\ndef f(): ...\n@app.get('/own')\ndef g(user=Depends(current_user)): ...\n"
+    assert settings_of(tmp_path, {"main.py": code, **files})["backend_health_path"] == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "more"),
+    [
+        ("", ('"/docs", "/redoc", "/openapi.json",  # FastAPI\'s own pages, made public',)),
+        ("docs_url='/pages', redoc_url=None", ('"/pages", "/openapi.json",  # FastAPI\'s own pages, made public',)),
+        ("docs_url='/api/docs', openapi_url='/api/openapi.json'", ('"/redoc",  # FastAPI\'s own pages, made public',)),
+        ("openapi_url=None", ()),
+    ],
+)
+def test_fastapis_own_pages_are_named_where_they_are(tmp_path, options, more):
+    code = f"from fastapi import FastAPI\napp = FastAPI({options})\n@app.get('/api/a')\ndef f(): ...\n"
+    rows = read(tmp_path, {"main.py": code, **WEB}).all_found
+    assert next(one for one in rows if one.setting == "backend_paths").more == more
+
+
 def test_the_login_is_found(tmp_path):
     code = "@app.post('/auth/refresh-token')\ndef r(): ...\n@app.post('/auth/token')\ndef t(form: OAuth2PasswordRequestForm): ...\n"
     assert settings_of(tmp_path, {"main.py": f"{APP}{code}"})["nginx_login_path"] == "/auth/token"

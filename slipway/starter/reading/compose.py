@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from slipway.starter.reading.files import Repository, folder_of
+from slipway.starter.reading.files import Place, Repository, folder_of, line_of
 
 PATTERNS = ("docker-compose*.y*ml", "compose*.y*ml")
 
@@ -55,6 +55,25 @@ def dockerfiles(repository: Repository) -> Iterator[str]:
             place = posixpath.normpath(posixpath.join(folder, name))
             if not place.startswith(("/", "../")) and "$" not in place:
                 yield place
+
+
+_CHECKED = re.compile(r"https?://(?:localhost|127\.0\.0\.1|0\.0\.0\.0|\[::1\])(?::[\w${}:-]+)?(/[\w./-]*)")
+
+
+def checked_paths(repository: Repository) -> Iterator[tuple[str, Place]]:
+    """The paths that the health checks of containers request."""
+    for file, _, its in _services(repository):
+        check = its.get("healthcheck")
+        test = check.get("test") if isinstance(check, dict) else None
+        for path in _CHECKED.findall(" ".join(map(str, test)) if isinstance(test, list) else str(test)):
+            text = repository.read(file) or ""
+            yield path, Place(file, line_of(text, max(text.find(path, max(text.find("healthcheck"), 0)), 0)))
+    for file in repository.files:
+        if "dockerfile" in file.rpartition("/")[2].lower():
+            text = repository.read(file) or ""
+            for check in re.finditer(r"^\s*HEALTHCHECK\b(?:[^\n]*\\\n)*[^\n]*", text, re.MULTILINE):
+                for match in _CHECKED.finditer(check[0]):
+                    yield match[1], Place(file, line_of(text, check.start() + match.start()))
 
 
 def is_at(value: str, names: set[str]) -> bool:

@@ -68,6 +68,8 @@ class Backend:
     roots: list[str] = field(default_factory=list)
     # The names and addresses of containers.
     hosts: set[str] = field(default_factory=set)
+    # The paths that their health checks request.
+    checked_paths: list[tuple[str, Place]] = field(default_factory=list)
     # Whether it serves the build of the frontend itself.
     serves_frontend: bool = False
     # Whether its FastAPI answers below root_path only if a proxy strips that.
@@ -166,6 +168,7 @@ def _backend(repository: Repository, app: App, others: list[App], target: str) -
         roots=roots,
         serves_frontend=serves,
         hosts=compose.hosts(repository),
+        checked_paths=[*compose.checked_paths(repository)],
     )
     found.servers, found.workers, found.unread_workers = _servers(modules), beside, unread
     version = version_of(repository, listed, "fastapi")

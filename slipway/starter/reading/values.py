@@ -365,7 +365,7 @@ def _without_places(value: Value) -> tuple[str | None, ...]:
 
 _OF_INTEREST = (
     *(ast.Assign, ast.AnnAssign, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Return),
-    *(ast.Call, ast.Subscript, ast.Attribute, ast.JoinedStr, ast.BinOp, ast.arg, ast.keyword, ast.withitem),
+    *(ast.Call, ast.Subscript, ast.Attribute, ast.JoinedStr, ast.BinOp, ast.arg, ast.keyword, ast.withitem, ast.If),
 )
 
 

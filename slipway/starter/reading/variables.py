@@ -52,6 +52,8 @@ class Variable:
     choices: tuple[str, ...] = ()
     # The code makes a number of it, so that no other text is valid.
     is_number: bool = False
+    # Any text but an empty one is true: the code calls bool() with it.
+    is_truth: bool = False
     example: str | None = None
     example_place: Place | None = None
 
@@ -95,6 +97,8 @@ def variables(values: Values, modules: list[Module], repository: Repository, fol
     envs: list[Env] = []
     from_files: list[tuple[str, Place]] = []
     numbers: set[str] = set()
+    truths: set[str] = set()
+    required: set[str] = set()
     inside: set[int] = set()
     settings: dict[tuple[str, str], Owner] = {}
     for node, scope in values.nodes(modules):
@@ -105,11 +109,19 @@ def variables(values: Values, modules: list[Module], repository: Repository, fol
                 # The values of its fields are defaults.
                 fields = [one for one in node.body if isinstance(one, ast.Assign | ast.AnnAssign)]
                 inside |= {id(inner) for statement in fields for inner in ast.walk(statement)}
+        elif isinstance(node, ast.If):
+            asked = [values.of(one, scope) for one in _refused(node)]
+            required |= {
+                one.name for value in asked if len(value) == 1 for one in envs_in(value) if one.default is None
+            }
         elif isinstance(node, ast.Call | ast.Subscript) and id(node) not in inside:
             if isinstance(node, ast.Subscript) and (name := _from_file(values, node, scope)):
                 from_files.append((name, scope.module.place(node)))
             elif env := values.env(node, scope):
                 envs.append(env)
+            elif called(node) == "bool" and isinstance(node, ast.Call) and node.args:
+                direct = values.env(node.args[0], scope)
+                truths |= {direct.name} if direct else set()
             elif called(node) == "int" and isinstance(node, ast.Call) and node.args:
                 numbers |= {one.name for one in envs_in(values.of(node.args[0], scope))}
     envs += [env for module in modules if module.unread for env in _in_text(module, repository.read(module.file) or "")]
@@ -118,8 +130,38 @@ def variables(values: Values, modules: list[Module], repository: Repository, fol
     for owner in settings.values():
         if owner.key not in bases or owner.definition.name in made:
             envs += _fields(values, owner)
-    merged = [replace(one, is_number=one.is_number or one.name in numbers) for one in _merged(envs)]
+    merged = [
+        replace(
+            one,
+            is_number=one.is_number or one.name in numbers,
+            is_truth=one.name in truths,
+            is_required=one.is_required or (one.name in required and one.default is None),
+        )
+        for one in _merged(envs)
+    ]
     return Variables(_with_examples(merged, repository, folders), from_files)
+
+
+def _refused(statement: ast.If) -> Iterator[ast.expr]:
+    """What the code does not go on without: `if not X: raise`, `if X is None: sys.exit()`."""
+    if not any(
+        isinstance(one, ast.Raise) or (isinstance(one, ast.Expr) and called(one.value) == "exit")
+        for one in statement.body
+    ):
+        return
+    tests = statement.test.values if isinstance(statement.test, ast.BoolOp) else [statement.test]
+    for test in tests if not isinstance(getattr(statement.test, "op", None), ast.And) else ():
+        match test:
+            case ast.UnaryOp(
+                op=ast.Not(), operand=ast.Call(func=ast.Name(id="all"), args=[ast.List() | ast.Tuple() as all_])
+            ):
+                yield from all_.elts
+            case ast.UnaryOp(op=ast.Not(), operand=ast.BoolOp(op=ast.And(), values=values)):
+                yield from values
+            case ast.UnaryOp(op=ast.Not(), operand=operand):
+                yield operand
+            case ast.Compare(left=left, ops=[ast.Is() | ast.Eq()], comparators=[ast.Constant(value=None | "")]):
+                yield left
 
 
 def _in_text(module: Module, text: str) -> Iterator[Env]:
