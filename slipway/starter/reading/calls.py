@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # A function with more calls is a helper, whose parameters have no single value.
 MAX_CALLS = 8
+# A name with more is that of many functions, or of methods of libraries.
+MAX_SAME_NAME = 200
 
 
 class Calls:
@@ -26,6 +28,8 @@ class Calls:
         # Parameters that are being resolved: functions may call each other.
         self._open: set[tuple[int, str]] = set()
         self._is_ignored = False
+        # The calls of each function.
+        self._found: dict[int, list[tuple[ast.Call, Scope]]] = {}
 
     @cached_property
     def _by_name(self) -> dict[str, list[tuple[ast.Call, Scope]]]:
@@ -43,8 +47,9 @@ class Calls:
         positional = [one.arg for one in (*function.args.posonlyargs, *function.args.args)]
         if name not in positional and name not in [one.arg for one in function.args.kwonlyargs]:
             return []
-        with self.resolving(name, scope):
-            calls = self._of(scope)
+        if id(function) not in self._found:
+            self._found[id(function)] = self._of(scope)
+        calls = self._found[id(function)]
         is_method = scope.owner is not None and function in scope.owner[1].body
         position = positional.index(name) - is_method if name in positional else None
         found = []
@@ -84,6 +89,8 @@ class Calls:
         """The calls of the function of `scope`."""
         function, owner = scope.function, scope.owner
         assert function is not None
+        if len(self._by_name.get(function.name, ())) > MAX_SAME_NAME:
+            return []
         if owner is None or function not in owner[1].body:
             calls = self._by_name.get(function.name, [])
             return [one for one in calls if (its := self.values.function(one[0].func, one[1])) and its[1] is function]

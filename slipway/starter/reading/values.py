@@ -143,13 +143,23 @@ class Values:
             return here
         if given := self.calls.arguments(name, scope):
             with self.calls.resolving(name, scope):
-                values = [self.of(one, there, depth + 1) for one, there in given]
-            return values[0] if len({*map(_without_places, values)}) == 1 else UNKNOWN
+                return self._agreed(given, depth)
         found = self.code.defined(scope.module, name)
         if not found:
             return UNKNOWN
         module, its_name = found
         return best_of([self.of(one, Scope(module), depth) for one in module.assigned.get(its_name, ())])
+
+    def _agreed(self, given: list[tuple[ast.expr, Scope]], depth: int) -> Value:
+        """The value of all of some expressions, unknown if they differ."""
+        found = UNKNOWN
+        for node, scope in given:
+            # Each may lead to several more: fewer steps than from a name to its value.
+            value = self.of(node, scope, depth + 2)
+            if value == UNKNOWN or (found != UNKNOWN and _without_places(value) != _without_places(found)):
+                return UNKNOWN
+            found = value
+        return found
 
     def _attribute(self, node: ast.Attribute, scope: Scope, depth: int) -> Value:
         if owner := self.classes.of(node.value, scope, depth):
