@@ -27,7 +27,7 @@ def problems_here(settings: Settings) -> list[str]:
     folder = project.path(settings.frontend_source)
     return [
         *_missing("frontend_build", settings.frontend_build, tool.manager_of(folder)),
-        *_wrong_yarn(settings, folder),
+        *_wrong_yarn("frontend_build", settings.frontend_build, folder),
         *wrong_node(settings, _node_here(), "this machine"),
     ]
 
@@ -48,7 +48,14 @@ def problems_there(settings: Settings, found: str, where: str) -> list[str]:
 
 def backend_problems(settings: Settings) -> list[str]:
     """Why what belongs to the backend can't be built on this machine."""
-    return [*_missing("backend_build", settings.backend_build)]
+    # init writes one that begins with the frontend's folder.
+    inner = re.match(r"cd ('[^']*'|\S+) && ", settings.backend_build)
+    folder = project.path(settings.backend_source) / (inner[1].strip("'\"") if inner else "")
+    command = settings.backend_build
+    return [
+        *_missing("backend_build", command, tool.manager_of(folder)),
+        *_wrong_yarn("backend_build", command, folder),
+    ]
 
 
 def _missing(setting: str, command: str, manager: tool.Manager | None = None) -> Iterator[str]:
@@ -65,17 +72,17 @@ def _begun(command: str) -> set[str]:
     return {word for words in parts for word in words[:1]}
 
 
-def _wrong_yarn(settings: Settings, folder: Path) -> Iterator[str]:
+def _wrong_yarn(setting: str, command: str, folder: Path) -> Iterator[str]:
     """Yarn 1 accepts the lock of a newer Yarn, installs other versions than it names, and overwrites it."""
     manager = tool.manager_of(folder)
-    if not manager.is_berry or "yarn" not in _begun(settings.frontend_build):
+    if not manager.is_berry or "yarn" not in _begun(command):
         return
     # In the folder, whose .yarnrc.yml or packageManager may name the version that runs.
     found = _printed("yarn", folder)
     if re.match(r"[01]\.", found):
         where = manager.lock or folder / "package.json"
         yield (
-            f"frontend_build: found Yarn {found.strip()} on this machine, expected {manager.version}, as"
+            f"{setting}: found Yarn {found.strip()} on this machine, expected {manager.version}, as"
             f" {where} says; `corepack enable` or `{manager.installation}` installs it"
         )
 

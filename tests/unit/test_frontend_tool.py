@@ -123,6 +123,9 @@ def test_a_lock_of_a_newer_yarn_is_not_given_to_yarn_1(tmp_path, settings_with, 
     for problem in problems:
         assert problem.startswith(f"frontend_build: found Yarn {version} on this machine, expected 3, as")
         assert "`npm install --global @yarnpkg/cli-dist@3` installs it" in problem
+    (tmp_path / "requirements.txt").touch()
+    built = settings_with(backend_source=str(tmp_path), backend_build="cd 'front end' && yarn install && yarn build")
+    assert bool(build_tools.backend_problems(built)) is is_refused
     # The version that runs there may be another one.
     assert (tmp_path / "asked").read_text().strip() == source
 

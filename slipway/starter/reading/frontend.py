@@ -71,7 +71,8 @@ class Frontend:
     target: str = ""
     # The command that writes it there.
     own_build: str = ""
-    # The command that installs the package manager, and why the build is not the usual one.
+    # The package manager as in pages_server.PRODUCTION, the command that installs it, and why the build is another one.
+    installer: str = ""
     installation: str = ""
     reasons: list[str] = field(default_factory=list)
 
@@ -155,6 +156,7 @@ def _frontend(repository: Repository, file: str, package: dict[str, Any]) -> Fro
     place = Place(file, line)
     found = Frontend(
         folder, place, tool.name, manager.name, lock, manager.build, tool.output, tool.assets, tool.prefix,
+        installer=manager.name if not manager.is_berry else frontend_tool.BERRY * (manager.version[:1] == "4"),
         installation=manager.installation,
     )  # fmt: skip
     if not lock:
@@ -294,7 +296,7 @@ def _sveltekit(repository: Repository, found: Frontend) -> None:
     if "adapter-node" in text and not _text_of(text, "out"):
         command = f"node {pages_server.FOLDER}/build"
         found.server = pages_server.of_packages(
-            found.folder, found.lock, found.manager, command, pages_server.OF_SVELTEKIT
+            found.folder, found.lock, found.installer, command, pages_server.OF_SVELTEKIT
         )
     if "adapter-static" not in text and not found.server:
         found.problems.append(
@@ -312,7 +314,7 @@ def _react_router(repository: Repository, found: Frontend) -> None:
         if _version(repository, found, package):
             # It looks for the pages' files in the folder that it runs in.
             command = f"env --chdir={pages_server.FOLDER} node_modules/.bin/{program} build/server/index.js"
-            found.server = pages_server.of_packages(found.folder, found.lock, found.manager, command)
+            found.server = pages_server.of_packages(found.folder, found.lock, found.installer, command)
     if not found.server:
         found.problems.append(
             f"{file or 'react-router.config'}: the build needs a Node.js server: set ssr: false, or list"
