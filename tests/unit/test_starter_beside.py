@@ -37,6 +37,11 @@ WORKERS = {
         ("Procfile", "w: saq app.tasks.settings\nx: huey_consumer app.tasks.queue -w 4\n", ["saq app.tasks.settings", "huey_consumer app.tasks.queue -w 4"]),
         ("Procfile", "w: dramatiq -p 2 app.tasks --watch .\nx: python -m arq app.tasks.Settings\n", ["dramatiq -p 2 app.tasks", "arq app.tasks.Settings"]),
         ("Dockerfile", 'CMD ["sh", "-c", "sleep 5 && celery -A app.tasks worker"]\n', ["celery -A app.tasks worker"]),
+        ("worker.service", "ExecStart=/srv/shop/.venv/bin/celery -A app.tasks worker -l info\n", ["celery -A app.tasks worker -l info"]),
+        ("supervisord.conf", "[program:w]\ncommand=celery -A app.tasks worker\nuser=x\n", ["celery -A app.tasks worker"]),
+        ("compose.yaml", "  w:\n    command: ['/opt/bin/celery', '-A', 'app.tasks', 'worker']\n", ["celery -A app.tasks worker"]),
+        ("Procfile", "w: celery --app=app.tasks worker\n", ["celery --app=app.tasks worker"]),
+        ("start.sh", "celery -A app.tasks worker -n 'a\nb'\n", ["celery -A app.tasks worker -n a"]),
         # The same twice; for development; of something else.
         ("docker-compose.yml", "    command: arq app.tasks.Settings\n    command: arq app.tasks.Settings\n", ["arq app.tasks.Settings"]),
         ("deploy/latest/docker-compose.yml", "    command: arq app.tasks.Settings\n", ["arq app.tasks.Settings"]),
@@ -60,6 +65,7 @@ def test_a_worker_of_a_queue_becomes_a_service(tmp_path, file, text, commands):
         ("compose.yaml", "  w:\n    command: celery multi start w1 -A app.tasks\n", "compose.yaml:2: not understood: `celery multi start w1 -A app.tasks`"),
         ("compose.yaml", "  w:\n    command: >\n      celery $MODE\n", "not understood: `celery $MODE`"),
         ("compose.yaml", "  w:\n    command: [\"celery\", \"worker\"]\n", "not understood: `celery worker`"),
+        ("supervisord.conf", "command = /opt/bin/rq worker\n", "not understood: `rq worker`"),
         # A monitor, another text, and one that is found.
         ("compose.yaml", "  w:\n    command: celery -A app.tasks flower\n", ""),
         ("start.sh", "echo starting celery workers\n", ""),

@@ -109,3 +109,19 @@ def test_files_that_cannot_be_read_are_left_out(tmp_path):
     os.mkfifo(tmp_path / "pipe.py")
     (tmp_path / "gone.py").symlink_to("nowhere")
     assert Repository(tmp_path).files == ["main.py"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "true; " * 9000 + "echo celery worker\n",
+        "exec " * 9000 + "celery\n",
+        "celery worker\n" * 9000,
+        "a/" * 30000 + "\n",
+    ],
+)
+def test_commands_are_found_in_bounded_time(tmp_path, line):
+    seconds, _ = timed(
+        make(tmp_path, {"main.py": APP, "start.sh": line, "compose.yaml": f"services:\n  a:\n    command: {line}"})
+    )
+    assert seconds < SECONDS

@@ -9,12 +9,15 @@ from dataclasses import dataclass
 
 from slipway.starter.reading.files import line_of
 
-# What comes before a command in a file that runs it, up to the program.
+# What comes before a command in a file that runs it, up to the program: a key, and what runs it.
 _BEGINS = re.compile(
-    r"\s*(?:-\s+)?(?:(?!(?:image|\w*name|build|context|profiles?):)[\w.-]+:\s*|(?:CMD|ENTRYPOINT)\s+|ExecStart=)?[\[\"'>|\s-]*"
-    r"(?:(?:sh|bash|/bin/sh|/bin/bash)[\"',\s]+-\w*c[\"',\s]+|exec\s+|(?:poetry|pipenv|uv|pdm)[\"',\s]+run[\"',\s]+"
-    r"|python3?[\"',\s]+-m[\"',\s]+|[^\n]*?(?:&&|;)\s*)*$"
+    r"\s*(?:-\s+)?(?:(?!(?:image|\w*name|build|context|profiles?):)[\w.-]+\s*[:=]|CMD\b|ENTRYPOINT\b)?[\[\"'>|\s-]*"
 )
+_RUNS = re.compile(
+    r"(?:(?:(?:/bin/)?(?:ba)?sh[\"',\s]+-\w*c|exec|(?:poetry|pipenv|uv|pdm)[\"',\s]+run|python3?[\"',\s]+-m)[\"',\s]+)*"
+)
+# Of a text, what a command may span before and after the program.
+_BEFORE, _AFTER = 600, 3000
 # A value that a compose file or a shell puts in, with a default.
 _DEFAULT = re.compile(r"\$\{\w+:?-([^}$]*)\}")
 _ENDS = {"&&", "||", ";", "|", "&", ">", ">>", "<", "2>"}
@@ -31,17 +34,25 @@ class Command:
 
 def commands(text: str, programs: str) -> Iterator[Command]:
     """The commands in a text that begin with one of `programs`, a pattern."""
-    for match in re.finditer(rf"(?<![\w./@:=-])({programs})(?=[\s\"',]|$)", text):
-        begin = text.rfind("\n", 0, match.start()) + 1
-        before = text[begin : match.start()]
-        if before.lstrip().startswith("#"):
+    for match in re.finditer(rf"(?<![\w./@:-])(?:[\w./-]{{0,200}}/)?({programs})(?=[\s\"',]|$)", text):
+        top = text.rfind("\n", 0, max(match.start() - _BEFORE, 0)) + 1
+        near, start = text[top : match.end() + _AFTER], match.start() - top
+        begin = near.rfind("\n", 0, start) + 1
+        before = near[begin:start]
+        if len(before) > _BEFORE or before.lstrip().startswith("#") or re.search(r"(^|[\s\"'])--?[\w-]+=$", before):
             continue
-        try:
-            words = _words(text, match.start(), before)
-        except ValueError:
-            continue
-        key = before if before.strip(" \t[\"'-") else _key_above(text, begin) + before
-        yield Command((match[1], *words[1:]), line_of(text, match.start()), bool(_BEGINS.match(key)))
+        words = _words(near, start, before)
+        key = before if before.strip(" \t[\"'-") else _key_above(near, begin) + before
+        yield Command((match[1], *words[1:]), line_of(text, match.start()), _is_run(key))
+
+
+def _is_run(before: str) -> bool:
+    """Whether nothing but what runs a command comes before it."""
+    first, *more = re.split(r"&&|\|\||;", before)
+    last = more[-1] if more else first
+    begun = None if more else _BEGINS.match(last)
+    rest = last[begun.end() :] if begun else last.lstrip()
+    return bool(_RUNS.fullmatch(rest))
 
 
 def _key_above(text: str, begin: int) -> str:
@@ -67,14 +78,16 @@ def _words(text: str, start: int, before: str) -> list[str]:
         after = re.search(rf"\n(?!{re.escape(before.partition('-')[0])}-\s)", rest)
         items = re.findall(r"^\s*-\s+(.*?)\s*$", before + rest[: after.start() if after else None], re.MULTILINE)
         return [_filled(one.strip("\"'")) for one in items]
-    lexer = shlex.shlex(_filled(_line(rest, before, text, start)), posix=True, punctuation_chars=";&|<>()")
+    line = _filled(_line(rest, before, text, start))
+    lexer = shlex.shlex(line, posix=True, punctuation_chars=";&|<>()")
     lexer.whitespace_split = True
-    words: list[str] = []
-    for word in lexer:
-        if word in _ENDS:
-            break
-        words.append(word)
-    return words
+    try:
+        words = [*lexer]
+    except ValueError:
+        # A quote that ends on another line.
+        words = [word.strip("\"'") for word in line.split()]
+    ends = next((n for n, word in enumerate(words) if word in _ENDS), len(words))
+    return words[:ends]
 
 
 def _line(rest: str, before: str, text: str, start: int) -> str:

@@ -41,7 +41,7 @@ _DROPPED = {"-D", "--detach", "--reload", "-r"}
 # Subcommands that run nothing to keep up: a monitor, a question, a command by hand.
 _OTHER_COMMANDS = {
     *("flower", "inspect", "status", "purge", "control", "call", "shell", "report", "info", "--help", "--version"),
-    *("--check", "empty", "requeue"),
+    *("--check", "empty", "requeue", "events", "amqp", "migrate", "graph", "list", "result", "upgrade", "logtool"),
 }  # fmt: skip
 # Celery's scheduler keeps its times in a file, and a release is read-only.
 _SCHEDULE = "--schedule=/tmp/celerybeat-schedule"
