@@ -42,6 +42,7 @@ WORKERS = {
         ("compose.yaml", "  w:\n    command: ['/opt/bin/celery', '-A', 'app.tasks', 'worker']\n", ["celery -A app.tasks worker"]),
         ("Procfile", "w: celery --app=app.tasks worker\n", ["celery --app=app.tasks worker"]),
         ("start.sh", "celery -A app.tasks worker -n 'a\nb'\n", ["celery -A app.tasks worker -n a"]),
+        ("compose.yaml", "services:\n  w: {command: celery -A app.tasks worker -c ${N:-2}}\n", ["celery -A app.tasks worker -c 2"]),
         # The same twice; for development; of something else.
         ("docker-compose.yml", "    command: arq app.tasks.Settings\n    command: arq app.tasks.Settings\n", ["arq app.tasks.Settings"]),
         ("deploy/latest/docker-compose.yml", "    command: arq app.tasks.Settings\n", ["arq app.tasks.Settings"]),

@@ -95,6 +95,9 @@ def _line(rest: str, before: str, text: str, start: int) -> str:
     quotes = [mark for mark in "\"'" if before.count(mark) % 2]
     if quotes:
         return rest.partition(quotes[0])[0].replace("\\\n", " ")
+    if before.count("{") > before.count("}"):
+        # A service of YAML in braces.
+        rest = _filled(rest).partition("}")[0]
     first, *more = rest.replace("\\\n", " ").split("\n")
     lines = [first]
     above = text[: start - len(before)].rstrip().rpartition("\n")[2]
