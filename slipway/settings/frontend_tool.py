@@ -30,9 +30,20 @@ BUILDS = {
     "pnpm": "pnpm install --frozen-lockfile && pnpm run build",
     "yarn": "yarn install --frozen-lockfile && yarn run build",
 }
-# Since version 2.
+# Since version 2, which npm has under another name: the package "yarn" is version 1, which ignores the lock of a newer
+# one, and overwrites it. https://yarnpkg.com/getting-started/install
+BERRY = "yarn since version 2"
+BERRY_PACKAGE = "@yarnpkg/cli-dist"
 YARN_BERRY = "yarn install --immutable && yarn run build"
-WITHOUT_A_LOCK = "npm install --no-audit --no-fund && npm run build"
+WITHOUT_A_LOCK = {
+    "npm": "npm install --no-audit --no-fund && npm run build",
+    "bun": "bun install && bun run build",
+    "pnpm": "pnpm install --no-frozen-lockfile && pnpm run build",
+    "yarn": "yarn install && yarn run build",
+    BERRY: "yarn install --no-immutable && yarn run build",
+}
+# The versions of locks, and the last Yarn that writes each: a newer one changes it, which --immutable refuses.
+_LOCKS_OF_BERRY = ((10, "4"), (9, "4.14"), (8, "4.13"), (6, "3"), (5, "3.1"), (0, "2"))
 # A page that needs no build.
 NO_BUILD = "true"
 
@@ -57,19 +68,62 @@ TOOLS = {
 USUAL_OUTPUTS, USUAL_ASSETS = ("build", "dist", "out"), ("static", "assets", "_next/static")
 
 
+class Manager(NamedTuple):
+    """The program that installs a frontend's packages. `version` is such as "9.1.0", "" if the files do not name one;
+    `lock` is that of this program, None for none."""
+
+    name: str
+    version: str = ""
+    lock: Path | None = None
+    is_berry: bool = False
+
+    @property
+    def build(self) -> str:
+        """The command that installs the packages and builds the frontend."""
+        if not self.lock:
+            return WITHOUT_A_LOCK[BERRY if self.is_berry else self.name]
+        return YARN_BERRY if self.is_berry else BUILDS[self.name]
+
+    @property
+    def package(self) -> str:
+        """The program as a package of npm, with its version."""
+        name = BERRY_PACKAGE if self.is_berry else self.name
+        return f"{name}@{self.version}" if self.version else name
+
+    @property
+    def installation(self) -> str:
+        """The command that installs the program."""
+        return f"npm install --global {self.package}"
+
+
+def manager_of(folder: Path, top: Path | None = None) -> Manager:
+    """The program that installs the packages of the frontend in a folder: the one that package.json names, else that
+    of the nearest lock, up to the folder `top` (the project's)."""
+    name, _, version = str(package_of(folder).get("packageManager") or "").partition("@")
+    version = version.partition("+")[0]
+    lock = _lock(folder, top, name if name in BUILDS else "")
+    if name not in BUILDS:
+        name, version = LOCKS[lock.name] if lock else "npm", ""
+    if name != "yarn":
+        return Manager(name, version, lock)
+    text = lock.read_text(errors="replace")[:2000] if lock else ""
+    if "__metadata:" not in text:
+        is_named = bool(re.match(r"[2-9]|\d\d", version))
+        return Manager(name, version, None if is_named else lock, is_named)
+    written = re.search(r"__metadata:\s+version: (\d+)", text)
+    its = next(last for first, last in _LOCKS_OF_BERRY if int(written[1] if written else 10) >= first)
+    return Manager(name, its if version[:2] in ("", "1.") else version, lock, is_berry=True)
+
+
 def build_command(source: str, build_on: str) -> str:
     """What builds a frontend, by the lock that is there; a server has npm alone, and fetches others by it."""
     folder = project.path(source)
     if not (folder / "package.json").is_file():
         return NO_BUILD
-    package = package_of(folder)
-    name, version = _package_manager(folder, package)
-    command = BUILDS[name] if name else WITHOUT_A_LOCK
-    if name == "yarn" and _is_berry(folder):
-        command = YARN_BERRY
-    if build_on == "server" and name not in ("", "npm"):
-        command = re.sub(rf"\b{name} (install|run)", rf"npx --yes {name}{version} \1", command)
-    return command
+    manager = manager_of(folder)
+    if build_on == "server" and manager.name != "npm":
+        return re.sub(rf"\b{manager.name} (install|run)", rf"npx --yes {manager.package} \1", manager.build)
+    return manager.build
 
 
 def output(source: str) -> str:
@@ -118,18 +172,9 @@ def package_of(folder: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _package_manager(folder: Path, package: dict[str, Any]) -> tuple[str, str]:
-    """The program that installs the packages, and its version as "@9.1.0"; "" where nothing tells."""
-    name, _, version = str(package.get("packageManager") or "").partition("@")
-    if name in BUILDS:
-        return name, f"@{version.partition('+')[0]}" if version else ""
-    lock = _lock(folder)
-    return (LOCKS[lock.name], "") if lock else ("", "")
-
-
-def _lock(folder: Path) -> Path | None:
-    """The nearest lock: in a workspace it is further up."""
-    places = (place / file for place in _up(folder) for file in LOCKS)
+def _lock(folder: Path, top: Path | None = None, manager: str = "") -> Path | None:
+    """The nearest lock, of `manager` if that is given: in a workspace it is further up."""
+    places = (place / file for place in _up(folder, top) for file in LOCKS if manager in ("", LOCKS[file]))
     return next((place for place in places if place.is_file()), None)
 
 
@@ -140,16 +185,11 @@ def lock_above(source: str) -> str:
     return str(lock) if lock and lock.parent.resolve() != folder.resolve() else ""
 
 
-def _up(folder: Path) -> Iterator[Path]:
-    """A folder, and those that it is in, up to the project's."""
-    top = project.path(".").resolve()
+def _up(folder: Path, top: Path | None = None) -> Iterator[Path]:
+    """A folder, and those that it is in, up to `top` (the project's)."""
+    top = (top or project.path(".")).resolve()
     yield folder
     yield from (place for place in folder.resolve().parents if place.is_relative_to(top))
-
-
-def _is_berry(folder: Path) -> bool:
-    locks = [place / "yarn.lock" for place in _up(folder) if (place / "yarn.lock").is_file()]
-    return bool(locks) and "__metadata:" in locks[0].read_text(errors="replace")[:2000]
 
 
 def _tool(folder: Path) -> Tool | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from slipway.secrets.store import MONGODB_ADMIN, MONGODB_BACKEND
+from slipway.settings.doc import literal
 from slipway.settings.model import Settings
 from slipway.starter.detect_frontend import (
     backend_build,
@@ -80,9 +81,10 @@ def backend_requirements(of: Reading) -> Found | None:
     """Only if it would not be found by default, in backend_source."""
     backend = of.project.backend
     listed = backend.dependencies if backend else None
-    if not backend or not listed or listed.folder == backend.source:
+    if not backend or not listed or (listed.folder == backend.source and not listed.installed_at):
         return None
-    return Found("backend_requirements", posixpath.relpath(listed.file or ".", backend.source or "."), listed.form)
+    where = f"{listed.form}; {listed.installed_at} installs it" if listed.installed_at else listed.form
+    return Found("backend_requirements", posixpath.relpath(listed.file or ".", backend.source or "."), where)
 
 
 def extra_packages(of: Reading) -> Found | None:
@@ -135,8 +137,14 @@ def backend_paths(of: Reading) -> Found | None:
         return Found("backend_paths", [f"{prefix}/ -> /"], f"{where}: {prefix} is stripped")
     order = sorted(by_first, key=lambda first: (first != "api", first))
     details = {f"/{first}/": _some(by_first[first]) for first in order}
-    docs = '"/docs", "/redoc", "/openapi.json",  # FastAPI\'s own pages, made public'
-    return Found("backend_paths", [*details], "", details, (docs,)) if details else None
+    own = [
+        backend.root_path + path
+        for path in (*(one.path for one in backend.routes.docs), backend.routes.openapi)
+        if path
+    ]
+    hidden = [path for path in dict.fromkeys(own) if path.strip("/").partition("/")[0] not in by_first]
+    docs = f"{', '.join(map(literal, hidden))},  # FastAPI's own pages, made public"
+    return Found("backend_paths", [*details], "", details, (docs,) if hidden else ()) if details else None
 
 
 def _some(wheres: list[str]) -> str:
@@ -150,6 +158,9 @@ def backend_health_path(of: Reading) -> Found | None:
     if health := backend.routes.health():
         path = backend.root_path + health.path
         return Found("backend_health_path", path, f"{health.place}: GET {health.path}")
+    for asked, place in backend.checked_paths:
+        if route := backend.routes.get(asked):
+            return Found("backend_health_path", backend.root_path + route.path, f"{place}: a health check requests it")
     return Found("backend_health_path", "", "found no health path: any answer counts as healthy")
 
 

@@ -97,7 +97,11 @@ def frontend_build(of: Reading) -> Found | None:
     if command == frontend_tool.build_command(str(of.repository.top / frontend.folder), "local"):
         return None
     said = [f"{one.name}: {one.place}" for one in of.project.api.variables if one.is_local]
-    return Found("frontend_build", command, "; ".join([frontend.lock or f"{frontend.place.file}: no lock", *said]))
+    return Found(
+        "frontend_build",
+        command,
+        "; ".join([frontend.lock or f"{frontend.place.file}: no lock", *frontend.reasons, *said]),
+    )
 
 
 def _with_variables(of: Reading, frontend: Frontend, command: str, first: str = "") -> str:

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, field
 
 from slipway.secrets.store import MONGO_URL
+from slipway.starter.reading import compose
 from slipway.starter.reading.project import Backend
 from slipway.starter.reading.variables import Variable
 
@@ -89,26 +90,30 @@ def _sort(variable: Variable, backend: Backend, found: Environment) -> None:
             return
         # The service gets this one by default.
         if (name, role) != (MONGO_URL, "url"):
-            found.values[name] = (ROLES[role], place)
+            found.values[name] = ("0" if role == "tls" and _is_number(variable) else ROLES[role], place)
     elif name in backend.celery:
         found.values[name] = ("{valkey_celery_url}", place)
     elif valkey_variable(backend) == name:
         found.values[name] = ("{valkey_url}", place)
     elif variable.is_own and not variable.is_required:
         return
-    elif (value := _of_the_site(variable)) is not None:
+    elif (value := _fitting(_of_the_site(variable), variable)) is not None:
         found.values[name] = (value, place)
     elif variable.is_secret:
         _secret(variable, found)
     elif (folder := _folder(variable, backend)) is not None:
         found.values[name] = (folder, place)
-    elif not variable.default and _is_value(variable.example):
+    elif (
+        not variable.default
+        and _is_value(variable.example)
+        and not _is_elsewhere(variable.example or "", variable, backend)
+    ):
         found.values[name] = (str(variable.example), f"{place}, as {variable.example_place} has it")
     elif variable.default is not None:
-        _with_default(variable, found)
+        _with_default(variable, backend, found)
     elif variable.is_own:
         return
-    elif usual := next((value for name_of, value in _USUAL.items() if re.fullmatch(name_of, name.upper())), ""):
+    elif (usual := _fitting(_usual(name), variable)) is not None:
         found.values[name] = (usual, f"{place}: a usual value, as none was found")
     elif variable.is_required or variable.example is not None:
         found.missing.append(variable)
@@ -125,6 +130,24 @@ def valkey_variable(backend: Backend) -> str:
         if re.fullmatch(r"\w*(REDIS|VALKEY)\w*_UR[LI]|REDIS_DSN", one.name.upper())
     ]
     return names[0] if names and "Redis" in backend.servers else ""
+
+
+def _usual(name: str) -> str | None:
+    return next((value for pattern, value in _USUAL.items() if re.fullmatch(pattern, name.upper())), None)
+
+
+def _is_number(variable: Variable) -> bool:
+    """Whether the code makes a number of it, or knows it as one."""
+    return variable.is_number or variable.known.isdigit()
+
+
+def _fitting(value: str | None, variable: Variable) -> str | None:
+    """A value as the code reads it: as a number if it makes one of it; None if it can't be one."""
+    if value == "false" and variable.is_truth:
+        return ""
+    if value == "false" and _is_number(variable):
+        return "0"
+    return None if value is not None and variable.is_number and not value.isdigit() else value
 
 
 def _is_value(example: str | None) -> bool:
@@ -144,8 +167,19 @@ def _secret(variable: Variable, found: Environment) -> None:
         found.optional_secrets.append(f'"{name}",  # {place}')
 
 
-def _with_default(variable: Variable, found: Environment) -> None:
-    if _LOCAL.search(variable.default or "") and not re.fullmatch(r"\[.*\]", variable.default or ""):
+def _is_elsewhere(value: str, variable: Variable, backend: Backend) -> bool:
+    """Whether a value is the address of a container or of a single machine, rather than of a service."""
+    host = re.fullmatch(r"(?:[\w+]+://)?(?:[^@/\s]*@)?(\d{1,3}(?:\.\d{1,3}){3})(?::\d+)?(?:/.*)?", value)
+    if host or _LOCAL.search(value):
+        return True
+    # A name alone may be anything: a user, a bucket, a queue.
+    is_address = re.search(r"[:/]", value) or re.search(r"HOST|SERVER|ADDR|UR[LI]$|ENDPOINT", variable.name.upper())
+    return bool(is_address) and compose.is_at(value, backend.hosts)
+
+
+def _with_default(variable: Variable, backend: Backend, found: Environment) -> None:
+    default = variable.default or ""
+    if _is_elsewhere(default, variable, backend) and not re.fullmatch(r"\[.*\]", default):
         found.elsewhere.append(variable)
     elif len(found.optional) < MAX_NAMED:
         found.optional.append(f"{json.dumps(variable.name)}: {json.dumps(variable.default)},  # {variable.place}")

@@ -24,6 +24,7 @@ from slipway.starter.reading.folders import Written
 from slipway.starter.reading.frontend import is_no_site
 from slipway.starter.reading.mongo import LIBRARIES
 from slipway.starter.reading.needs import missing
+from slipway.starter.reading.packages import for_production
 from slipway.starter.reading.project import Backend
 from slipway.starter.reading.python import Module, dotted_of, tree_of
 
@@ -125,6 +126,8 @@ def _about_app(of: Reading, backend: Backend) -> Iterator[str]:
     if listed and listed.can_be_locked:
         for place, name, package in missing(of.repository, backend.roots, backend.modules, listed):
             yield f"{place}: {name} needs {package}, which {listed.file} does not list; add it"
+    if listed and (other := for_production(of.repository, listed)):
+        yield f"{listed.file}: {other} is beside it; backend_requirements names the list to install"
     if private := python_indexes(of):
         for name, url in private.value.items():
             logins = " and ".join(login_names(name))
@@ -137,9 +140,22 @@ def _about_app(of: Reading, backend: Backend) -> Iterator[str]:
             if not valkey_variable(backend):
                 yield f"{place}: connects to Redis by host name, Valkey has a Unix socket; read a URL from REDIS_URL"
             continue
-        if server == "Celery's broker" and backend.celery:
+        if server == "Celery's broker":
+            if not backend.celery:
+                yield (
+                    f"{place}: found no variable with the URL of Celery's broker in Redis; to use the site's Valkey,"
+                    " set valkey = True, and the variable to {valkey_celery_url} in backend_environment"
+                )
             continue
         yield f"{place}: uses {server}, which Slipway does not install; set its variables to a reachable one"
+    for worker in backend.unread_workers[:MAX_NOTES]:
+        if not worker.is_broker:
+            yield f"{worker.place}: not understood: `{worker.command}`; add what it runs to services"
+        elif not backend.celery:
+            yield (
+                f"{worker.place}: an option names Celery's broker: `{worker.command}`; to use the site's Valkey, set"
+                " valkey = True, and CELERY_BROKER_URL, which Celery reads itself, to {valkey_celery_url}"
+            )
 
 
 _ENDLESS = ("uvicorn.run", "hypercorn.run", "asyncio.run")
@@ -299,8 +315,8 @@ def _about_frontend(of: Reading) -> Iterator[str]:
     if newer := server.needs_newer(wanted) if server else "":
         yield f"{frontend.place}: {frontend.tool} needs Node.js {newer} on the server; Debian 12 has 18, 13 has 20"
     if frontend.manager not in ("", "npm") and not shutil.which(frontend.manager):
-        fix = f"npm install --global {frontend.manager}"
-        yield f"{frontend.lock}: {frontend.manager} is not installed on this machine, which builds; {fix}"
+        where, fix = frontend.lock or frontend.place.file, frontend.installation
+        yield f"{where}: {frontend.manager} is not installed on this machine, which builds; {fix}"
     domain, prefix = str(of.answers.get("site_domain", "DOMAIN")), api_prefix(of)
     setting = "frontend_build" if is_static else "backend_build"
     if of_server := of.project.api.of_server:
@@ -309,6 +325,10 @@ def _about_frontend(of: Reading) -> Iterator[str]:
             f"{next(iter(of_server.values()))}: the server of the pages reads {names}: set what it needs in its"
             " environment (services), secrets in backend_secrets"
         )
+    if unset := of.project.api.unset:
+        names = ", ".join([*unset][:MAX_NAMES]) + (", ..." if len(unset) > MAX_NAMES else "")
+        file = f"{frontend.folder}/.env.production".lstrip("/")
+        yield f"{next(iter(unset.values()))}: built without a value: {names}: set them in {setting} or {file}"
     for one in of.project.api.variables:
         if one.is_local:
             found = f"is {one.value!r} ({one.value_place})" if one.value else "has no value for production"
@@ -338,7 +358,7 @@ def _about_repository(of: Reading) -> Iterator[str]:
     repository = of.repository
     for file in env_files(repository.top):
         values = dotenv(repository.read(file) or "")
-        if names := [name for name, (value, _) in values.items() if is_secret(name, value)]:
+        if names := [name for name, (value, _) in values.items() if value and is_secret(name, value)]:
             listed = ", ".join(names[:MAX_NOTES])
             yield f"{file}: in git, with {listed}; run git rm --cached {shlex.quote(file)}, and change them"
     for folder in repository.cut[:MAX_NOTES]:

@@ -36,10 +36,15 @@ def frontend(folder: Path, package: dict[str, object] | None = None, **files: st
         (["bun__lockb"], {}, "bun install --frozen-lockfile && bun run build"),
         # One that was left by accident.
         (["package-lock__json", "yarn__lock"], {}, "yarn install --frozen-lockfile && yarn run build"),
-        (["package-lock__json"], {"packageManager": "pnpm@9.1.0+sha512.abc"}, tool.BUILDS["pnpm"]),
+        (["pnpm-lock__yaml"], {"packageManager": "pnpm@9.1.0+sha512.abc"}, tool.BUILDS["pnpm"]),
+        # A lock of another program than the named one, which does not read it, and none.
+        (["package-lock__json"], {"packageManager": "pnpm@9"}, "pnpm install --no-frozen-lockfile && pnpm run build"),
+        ([], {"packageManager": "yarn@1.22.22"}, "yarn install && yarn run build"),
+        ([], {"packageManager": "yarn@4.5.0"}, "yarn install --no-immutable && yarn run build"),
+        ([], {"packageManager": "unknown@1"}, "npm install --no-audit --no-fund && npm run build"),
         ([], {}, "npm install --no-audit --no-fund && npm run build"),
     ],
-)
+)  # fmt: skip
 def test_packages_are_installed_by_the_program_whose_lock_is_there(tmp_path, files, package, command):
     source = frontend(tmp_path, package, **dict.fromkeys(files, ""))
     assert tool.build_command(source, "local") == command
@@ -75,10 +80,61 @@ def test_a_member_of_a_workspace_is_not_built_where_its_lock_is_not(tmp_path, mo
 
 
 def test_a_server_gets_other_programs_than_npm_by_npm(tmp_path):
-    source = frontend(tmp_path, {"packageManager": "pnpm@9.1.0"})
+    source = frontend(tmp_path, {"packageManager": "pnpm@9.1.0"}, **{"pnpm-lock__yaml": ""})
     assert tool.build_command(source, "server") == (
         "npx --yes pnpm@9.1.0 install --frozen-lockfile && npx --yes pnpm@9.1.0 run build"
     )
+
+
+@pytest.mark.parametrize(
+    ("named", "lock", "package"),
+    [
+        # The package "yarn" is version 1, which overwrites such a lock.
+        ({"packageManager": "yarn@4.5.0+sha512.abc"}, 8, "@yarnpkg/cli-dist@4.5.0"),
+        ({}, 12, "@yarnpkg/cli-dist@4"),
+        ({}, 9, "@yarnpkg/cli-dist@4.14"),
+        ({}, 8, "@yarnpkg/cli-dist@4.13"),
+        ({}, 6, "@yarnpkg/cli-dist@3"),
+        ({}, 4, "@yarnpkg/cli-dist@2"),
+        ({"packageManager": "yarn@1.22.22"}, 8, "@yarnpkg/cli-dist@4.13"),
+        ({"packageManager": "yarn@1.22.22"}, None, "yarn@1.22.22"),
+        ({}, None, "yarn"),
+    ],
+)
+def test_a_lock_of_yarns_is_read_by_the_version_that_wrote_it(tmp_path, named, lock, package):
+    text = f"# generated\n\n__metadata:\n  version: {lock}\n" if lock else "# yarn lockfile v1\n"
+    source = frontend(tmp_path, named, yarn__lock=text)
+    option = "--immutable" if lock else "--frozen-lockfile"
+    assert tool.build_command(source, "server") == (
+        f"npx --yes {package} install {option} && npx --yes {package} run build"
+    )
+    assert tool.manager_of(Path(source)).installation == f"npm install --global {package}"
+
+
+@pytest.mark.parametrize(("version", "is_refused"), [("1.22.22", True), ("4.5.0", False), ("", False)])
+def test_a_lock_of_a_newer_yarn_is_not_given_to_yarn_1(tmp_path, settings_with, monkeypatch, version, is_refused):
+    source = frontend(tmp_path, {}, yarn__lock="__metadata:\n  version: 6\n")
+    program = tmp_path / "yarn"
+    program.write_text(f"#!/bin/sh\npwd >{tmp_path}/asked\necho {version}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(build_tools.shutil, "which", lambda name: str(program) if name == "yarn" else None)
+    problems = build_tools.problems_here(settings_with(frontend_source=source, frontend_node=""))
+    assert bool(problems) is is_refused
+    for problem in problems:
+        assert problem.startswith(f"frontend_build: found Yarn {version} on this machine, expected 3, as")
+        assert "`npm install --global @yarnpkg/cli-dist@3` installs it" in problem
+    (tmp_path / "requirements.txt").touch()
+    built = settings_with(backend_source=str(tmp_path), backend_build="cd 'front end' && yarn install && yarn build")
+    assert bool(build_tools.backend_problems(built)) is is_refused
+    # The version that runs there may be another one.
+    assert (tmp_path / "asked").read_text().strip() == source
+
+
+def test_a_missing_yarn_is_installed_as_the_version_of_the_lock(tmp_path, settings_with, monkeypatch):
+    source = frontend(tmp_path, {}, yarn__lock="__metadata:\n  version: 8\n")
+    monkeypatch.setattr(build_tools.shutil, "which", lambda name: None)
+    (problem,) = build_tools.problems_here(settings_with(frontend_source=source, frontend_node=""))
+    assert "`npm install --global @yarnpkg/cli-dist@4.13` installs it" in problem
 
 
 VITE = {"devDependencies": {"vite": "^6.0.0"}}

@@ -153,6 +153,50 @@ def test_the_list_of_packages_is_found(tmp_path, files, expected):
     assert {one.setting: one.value for one in found.all_found}.get("backend_requirements") == expected
 
 
+@pytest.mark.parametrize(
+    ("dockerfile", "expected"),
+    [
+        ("RUN pip install --no-cache-dir -r requirements/live.txt\n", "requirements/live.txt"),
+        ("RUN pip install -r /srv/requirements/live.txt && rm -rf /x\n", "requirements/live.txt"),
+        ("COPY ./requirements/live.txt /srv/all.txt\nRUN pip install \\\n  --requirement /srv/all.txt\n", "requirements/live.txt"),
+        # The usual one, one for development, and one that does not exist.
+        ("RUN pip install -r requirements.txt -r requirements/live.txt\n", None),
+        ("RUN pip install -r requirements.txt\nRUN pip install -r requirements/live.txt\n", None),
+        ("RUN pip install -r requirements/dev.txt\n", None),
+        ("RUN pip install -r requirements/other.txt\n", None),
+    ],
+)  # fmt: skip
+def test_the_list_that_a_dockerfile_installs_is_found(tmp_path, dockerfile, expected):
+    lists = {name: PINNED for name in ("requirements.txt", "requirements/live.txt", "requirements/dev.txt")}
+    files = {"main.py": APP, **lists, "Dockerfile": f"FROM python:3.11\n{dockerfile}CMD uvicorn main:app\n"}
+    assert settings_of(tmp_path, files).get("backend_requirements") == expected
+
+
+def test_a_lock_counts_more_than_the_list_that_a_dockerfile_installs(tmp_path):
+    lock = '[[package]]\nname = "uvicorn"\n'
+    files = {"main.py": APP, "uv.lock": lock, "live.txt": PINNED, "Dockerfile": "RUN pip install -r live.txt\n"}
+    assert "backend_requirements" not in settings_of(tmp_path, files)
+
+
+def test_a_list_for_production_beside_the_usual_one_is_reported(tmp_path):
+    files = {"main.py": APP, "requirements.txt": PINNED, "requirements-prod.txt": PINNED}
+    said = "requirements.txt: requirements-prod.txt is beside it; backend_requirements names the list to install"
+    assert said in notes_of(tmp_path, files)
+    files["Dockerfile"] = "RUN pip install -r requirements-prod.txt\n"
+    assert "is beside it" not in notes_of(tmp_path / "named", files)
+
+
+def test_a_dockerfile_in_a_hidden_folder_is_read_if_a_compose_file_names_it(tmp_path):
+    files = {
+        **TWO,
+        "two/.docker-files/api/Dockerfile": "CMD uvicorn main:app\n",
+        "compose.yaml": "services:\n  api:\n    build:\n      context: two\n      dockerfile: .docker-files/api/Dockerfile\n",
+    }
+    assert settings_of(tmp_path, files)["backend_source"] == "two"
+    files["compose.yaml"] = "services: {api: {build: {context: ., dockerfile: /etc/Dockerfile}}, b: 1}\n"
+    assert settings_of(tmp_path, files)["backend_source"] == "one"
+
+
 def test_without_a_list_of_packages_or_uvicorn_it_is_reported(tmp_path):
     assert "main.py: no list of Python packages" in notes_of(tmp_path, {"main.py": APP})
     assert "requirements.txt: uvicorn is missing" in notes_of(tmp_path, {"requirements.txt": "fastapi\n"})

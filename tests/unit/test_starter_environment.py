@@ -161,6 +161,15 @@ def test_only_the_applications_own_keys_are_generated(tmp_path, name, is_generat
         ("os.getenv('APP_ENV', 'production')", {}),
         ("os.getenv('DEBUG', 'True')", {"DEBUG": "false"}),
         ("os.getenv('LOG_LEVEL', 'info')", {}),
+        # As a number, if the code makes one of it.
+        ("bool(int(os.environ.get('DEBUG'), 0))", {"DEBUG": "0"}),
+        ("os.getenv('DEBUG', '1') == '1'", {"DEBUG": "0"}),
+        ("from decouple import config\nconfig('APP_DEBUG', cast=int)", {"APP_DEBUG": "0"}),
+        ("int(os.environ['LOG_LEVEL'])", {}),
+        # Any text is true.
+        ("bool(os.getenv('DEBUG'))", {"DEBUG": ""}),
+        ("bool(os.environ.get('DEBUG', 'true'))", {"DEBUG": ""}),
+        ("int(os.environ['MODE'])", {}),
         ("os.environ['VITE_BACKEND_APP_API_URL']", {"VITE_BACKEND_APP_API_URL": "https://{site_domain}"}),
         ("os.environ['PAYMENT_API_URL']", {}),
         ("os.environ['PORT']", {}),
@@ -176,6 +185,75 @@ def test_what_follows_from_the_site_is_set(tmp_path, code, expected):
 def test_a_list_of_pydantics_is_json(tmp_path):
     code = f"{SETTINGS}class S(BaseSettings):\n    cors_origins: list[str] = ['http://localhost:3000']\n"
     assert values(tmp_path, code) == {"CORS_ORIGINS": '["https://{site_domain}"]'}
+
+
+COMPOSE = """services:
+  mailhog: {image: x, container_name: outbox, networks: {inner: {ipv4_address: 172.20.0.5, aliases: [post]}}}
+  web: {image: x}
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "example", "is_copied"),
+    [
+        ("SMTP_HOST", "mailhog", False),
+        ("SMTP_HOST", "outbox", False),
+        ("SMTP_HOST", "post", False),
+        ("SMTP_HOST", "172.20.0.5", False),
+        ("SMTP_SERVER", "mailhog:1025", False),
+        ("PAYMENTS", "http://web:8000/pay", False),
+        ("PAYMENTS", "http://10.1.2.3/pay", False),
+        ("SMTP_HOST", "smtp.example.org", True),
+        ("PAYMENTS", "https://web.example.org/pay", True),
+        # Not an address, whatever services are called.
+        ("BUCKET", "web", True),
+        ("RELEASE", "1.2.3", True),
+    ],
+)
+@pytest.mark.parametrize("is_default", [True, False])
+def test_an_address_of_a_container_is_not_copied(tmp_path, name, example, is_copied, is_default):
+    code = f"os.getenv('{name}', '{example}')" if is_default else f"os.environ['{name}']"
+    files = {"main.py": f"import os\n{code}\n{APP}", "compose.yaml": COMPOSE, ".env.example": f"{name}={example}\n"}
+    found = settings_of(tmp_path, files).get("backend_environment", {})
+    assert found == ({name: example} if is_copied and not is_default else {})
+    notes = notes_of(tmp_path, files)
+    assert (f"{name} is '{example}' by default" in notes) is (is_default and not is_copied)
+    assert (f"variables with unknown values: {name}" in notes) is (not is_default and not is_copied)
+
+
+def test_a_compose_file_that_cannot_be_read_is_ignored(tmp_path):
+    for number, text in enumerate(
+        ("services: [", "services: {a: !x b, 1: {}}", "- 1", "services: {a: {networks: [x], build: .}}")
+    ):
+        files = {
+            "main.py": f"import os\nos.environ['SMTP_HOST']\n{APP}",
+            "compose.yaml": text,
+            ".env.example": "SMTP_HOST=m\n",
+        }
+        assert settings_of(tmp_path / str(number), files)["backend_environment"] == {"SMTP_HOST": "m"}
+
+
+@pytest.mark.parametrize(
+    ("test", "is_required"),
+    [
+        ("if not A: raise ValueError", True),
+        ("if A is None or not B:\n    print('no')\n    sys.exit(1)", True),
+        ("if not all([A, B]): raise ValueError", True),
+        ("if not (A and B): raise ValueError", True),
+        ("if A: raise ValueError", False),
+        ("if not A and not B: raise ValueError", False),
+        ("if not A: print('no')", False),
+    ],
+)
+def test_a_variable_without_which_the_code_raises_is_required(tmp_path, test, is_required):
+    code = f"import os, sys\nA, B = os.getenv('SIZE'), os.getenv('PLACE')\n{test}\n"
+    notes = notes_of(tmp_path, {"main.py": f"{code}{APP}"})
+    assert ("variables with unknown values: SIZE" in notes) is is_required
+    assert ("variables without a default: SIZE" in notes) is not is_required
+
+
+def test_a_number_of_pydantics_is_one(tmp_path):
+    assert values(tmp_path, f"{SETTINGS}class S(BaseSettings):\n    debug: int\n") == {"DEBUG": "0"}
 
 
 def test_a_stage_is_one_of_its_choices(tmp_path):
@@ -203,7 +281,11 @@ def test_no_value_of_a_secret_is_copied(tmp_path):
 
 def test_a_file_of_secrets_in_git_is_reported(tmp_path):
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
-    files = {"api/main.py": APP, "api/.env": "SECRET_KEY=hunter2\nPORT=1\n", "web/.env": "VITE_API_URL=/api\n"}
+    files = {
+        "api/main.py": APP,
+        "api/.env": "SECRET_KEY=hunter2\nPORT=1\n",
+        "web/.env": "VITE_API_URL=/api\nJWT_SECRET=\n",
+    }
     assert "in git" not in notes_of(tmp_path, files)
     env_files.cache_clear()
     subprocess.run(["git", "-C", str(tmp_path), "add", "-A"], check=True)

@@ -13,6 +13,8 @@ from support.repositories import APP, notes_of, read, settings_of
 TOOLS: dict[str, dict[str, Any]] = {
     "vite": {"devDependencies": {"vite": "6"}},
     "react-scripts": {"dependencies": {"react-scripts": "5"}},
+    "@vue/cli-service": {},
+    "webpack": {},
     "next": {"dependencies": {"next": "15"}},
     "vue": {"devDependencies": {"@vue/cli-service": "5"}},
     "angular": {"dependencies": {"@angular/core": "19"}},
@@ -163,6 +165,32 @@ def test_each_tool_has_variables_of_its_own(tmp_path, tool, read_by, name):
     assert f"{name}=https://x.example.org" in found["frontend_build"]
 
 
+@pytest.mark.parametrize(
+    ("code", "more", "is_reported"),
+    [
+        ("const a = import.meta.env.VITE_MAP_KEY;", {}, True),
+        ("const a = import.meta.env.VITE_MAP_KEY as string;", {}, True),
+        ("f(import.meta.env['VITE_MAP_KEY'])", {"web/.env.example": "VITE_MAP_KEY=x\n"}, True),
+        # An address elsewhere, which no file for production has.
+        ("fetch(import.meta.env.VITE_PAY_URL)", {"web/.env.example": "VITE_PAY_URL=https://pay.example.org\n"}, True),
+        # A file or the code has a value, or it may be missing.
+        ("const a = import.meta.env.VITE_MAP_KEY;", {"web/.env.production": "VITE_MAP_KEY=x\n"}, False),
+        ("const a = import.meta.env.VITE_MAP_KEY;", {"web/.env": "VITE_MAP_KEY=x\n"}, False),
+        ("const a = import.meta.env.VITE_MAP_KEY || 'none';", {}, False),
+        ("const a = import.meta.env.VITE_MAP_KEY ?? fallback;", {}, False),
+        ("const a = import.meta.env.VITE_DARK === 'true';", {}, False),
+        ("if (import.meta.env.VITE_DARK) { g(import.meta.env.VITE_DARK) }", {}, False),
+        ("const a = import.meta.env.VITE_API_URL;", {}, False),
+        ("const a = import.meta.env.MODE + process.env.NODE_ENV;", {}, False),
+    ],
+)
+def test_a_variable_that_a_build_gets_no_value_for_is_reported(tmp_path, code, more, is_reported):
+    notes = notes_of(tmp_path, {"main.py": APP, "web/package.json": package(), "web/src/a.ts": code, **more})
+    assert ("built without a value: VITE_" in notes) is is_reported
+    if is_reported:
+        assert "set them in frontend_build or web/.env.production" in notes
+
+
 def test_addresses_in_the_code_are_reported(tmp_path):
     files = {
         "main.py": APP,
@@ -213,7 +241,6 @@ def test_a_build_of_vites_goes_where_it_is_served_from(tmp_path, config, options
         ({"package.json": package("svelte"), "svelte.config.js": ""}, "@sveltejs/adapter-static with fallback"),
         ({"package.json": OWN_BUILD, "vite.config.js": "base: '/shop/'"}, "base is '/shop/'"),
         ({"package.json": OWN_BUILD, "vite.config.js": "outDir: '../static'"}, "the build is written to '../static'"),
-        ({"package.json": package("react-scripts", homepage="https://me.example.org/shop")}, '"homepage"'),
         ({"package.json": package()}, "found no lock file"),
         ({"package.json": OWN_BUILD, "vite.config.js": "outDir: path.join(a, b)"}, "outDir could not be read"),
         ({"web/package.json": package("none")}, "the build's output is unknown"),
@@ -223,6 +250,59 @@ def test_a_build_of_vites_goes_where_it_is_served_from(tmp_path, config, options
 def test_what_cannot_be_served_is_reported(tmp_path, files, said, monkeypatch):
     monkeypatch.setattr("shutil.which", lambda name: None)
     assert said in notes_of(tmp_path, {"main.py": APP, **files})
+
+
+@pytest.mark.parametrize(
+    ("home", "is_below"),
+    [
+        *(("https://me.example.org/shop", True), ("/ads/", True), ("ads", True)),
+        *(("https://me.example.org", False), ("https://me.example.org/", False), ("/", False), (".", False), ("./", False)),
+    ],
+)  # fmt: skip
+def test_a_build_of_create_react_apps_goes_where_it_is_served_from(tmp_path, home, is_below):
+    files = {"package.json": package("react-scripts", homepage=home), "package-lock.json": "{}"}
+    build = rows(tmp_path, files)["frontend_build"]
+    assert build == f"npm ci --no-audit --no-fund && {'PUBLIC_URL=/ ' * is_below}npm run build"
+
+
+@pytest.mark.parametrize(
+    ("tool", "version", "more", "is_old"),
+    [
+        ("react-scripts", "^4.0.3", {}, True),
+        ("react-scripts", "5.0.1", {}, False),
+        ("react-scripts", "latest", {}, False),
+        ("@vue/cli-service", "~4.5.0", {}, True),
+        ("@vue/cli-service", "~5.0.0", {}, False),
+        ("webpack", "4.46.0", {}, True),
+        ("webpack", "^5.1.0", {}, False),
+        # An older Node.js, which has no such option, and a script that has it already.
+        ("webpack", "4", {"engines": {"node": "16.x"}}, False),
+        ("webpack", "4", {"engines": {"node": ">=14"}}, True),
+        ("webpack", "4", {"scripts": {"build": "NODE_OPTIONS=--openssl-legacy-provider webpack"}}, False),
+    ],
+)
+def test_a_build_by_webpack_4_gets_its_hashes(tmp_path, tool, version, more, is_old):
+    files = {"package.json": package(tool, dependencies={tool: version}, **more), "package-lock.json": "{}"}
+    found = [one for one in read(tmp_path, {"main.py": APP, **files}).all_found if one.setting == "frontend_build"]
+    changed = [one for one in found if "NODE_OPTIONS=--openssl-legacy-provider npm run build" in one.value]
+    assert bool(changed) is is_old
+    assert all("needs MD4 of OpenSSL" in one.where for one in changed)
+
+
+@pytest.mark.parametrize(
+    ("named", "build", "said"),
+    [
+        ("pnpm@9.1.0", "pnpm install --no-frozen-lockfile && pnpm run build", "run `pnpm install`, and commit pnpm-lock.yaml"),
+        ("yarn@4.5.0", "yarn install --no-immutable && yarn run build", "run `yarn install`, and commit yarn.lock"),
+    ],
+)  # fmt: skip
+def test_the_named_package_manager_is_taken_without_a_lock(tmp_path, monkeypatch, named, build, said):
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    files = {"package.json": package(packageManager=named)}
+    assert rows(tmp_path, files)["frontend_build"] == build
+    notes = notes_of(tmp_path, {"main.py": APP, **files})
+    assert said in notes
+    assert f"npm install --global {'@yarnpkg/cli-dist@4.5.0' if 'yarn' in named else named}" in notes
 
 
 def test_a_page_with_the_path_of_the_backend_is_reported(tmp_path):

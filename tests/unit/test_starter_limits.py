@@ -28,6 +28,13 @@ def fill(folder: Path, count: int) -> None:
         (folder / f"{number}.json").touch()
 
 
+def test_functions_that_call_each_other_often_are_followed_in_bounded_time(tmp_path):
+    steps = "".join(f"def step_{number}(url):\n" + f"    step_{number + 1}(url)\n" * 8 for number in range(20))
+    code = f"import pymongo\n{steps}def step_20(url):\n    pymongo.MongoClient(url)\nstep_0('a')\n"
+    seconds, _ = timed(make(tmp_path, {"main.py": f"{APP}{code}"}))
+    assert seconds < SECONDS
+
+
 def test_a_folder_of_data_does_not_hold_it_up(tmp_path, monkeypatch):
     monkeypatch.setattr("slipway.starter.reading.files.MAX_ENTRIES", 20)
     make(tmp_path, {"api/main.py": APP})
@@ -102,3 +109,19 @@ def test_files_that_cannot_be_read_are_left_out(tmp_path):
     os.mkfifo(tmp_path / "pipe.py")
     (tmp_path / "gone.py").symlink_to("nowhere")
     assert Repository(tmp_path).files == ["main.py"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "true; " * 9000 + "echo celery worker\n",
+        "exec " * 9000 + "celery\n",
+        "celery worker\n" * 9000,
+        "a/" * 30000 + "\n",
+    ],
+)
+def test_commands_are_found_in_bounded_time(tmp_path, line):
+    seconds, _ = timed(
+        make(tmp_path, {"main.py": APP, "start.sh": line, "compose.yaml": f"services:\n  a:\n    command: {line}"})
+    )
+    assert seconds < SECONDS

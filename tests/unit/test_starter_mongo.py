@@ -51,6 +51,44 @@ def test_the_url_is_known_wherever_the_code_gets_it_from(tmp_path, code):
     assert "is in the code" not in notes_of(tmp_path, {})
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def start(app, url):\n    return pymongo.MongoClient(url)\nstart(None, str(os.environ['WHERE']))",
+        "def start(url):\n    return pymongo.MongoClient(url)\nstart(url=os.environ['WHERE'])\nstart(os.environ['WHERE'])",
+        "class Db:\n    def __init__(self, url):\n        self.url = url\n    def open(self):\n        return pymongo.MongoClient(self.url)\ndb = Db(os.environ['WHERE'])",
+        "class Db:\n    def open(self, url):\n        return pymongo.MongoClient(url)\ndb = Db()\ndb.open(os.environ['WHERE'])",
+        "def start(url):\n    if not url:\n        start(url)\n    return pymongo.MongoClient(url)\nstart(os.environ['WHERE'])",
+    ],
+)
+def test_the_url_is_known_as_a_parameter(tmp_path, code):
+    assert found(tmp_path, code)["backend_environment"] == {"WHERE": "{mongo_url}"}
+
+
+def test_the_database_is_known_as_a_parameter_of_a_class(tmp_path):
+    code = (
+        "class Db:\n    def __init__(self, name):\n        self.name = name\n"
+        "        self.client = pymongo.MongoClient(os.environ['MONGO_URL'])\n        self.db = self.client[self.name]\n"
+        "NAME = 'images'\ndb = Db(NAME)"
+    )
+    assert found(tmp_path, code)["mongodb_database"] == "images"
+    # Which of the two is the main one is unknown.
+    assert "mongodb_database" not in found(tmp_path / "two", f"{code}\nother = Db('other')")
+
+
+@pytest.mark.parametrize(
+    "composed", ["'mongodb://{u}:{p}@{h}:{n}/'.format(u=U, p=P, h=H, n=N)", "f'mongodb://{U}:{P}@{H}:{N}/'"]
+)
+def test_the_parts_are_known_in_the_body_of_a_class(tmp_path, composed):
+    names = "".join(f"    {name} = os.environ.get('MD_{name}')\n" for name in "UPHN")
+    assert found(tmp_path, f"class Config:\n{names}    URL = {composed}")["backend_environment"] == {
+        "MD_U": "{mongo_user}",
+        "MD_P": "{mongo_password}",
+        "MD_H": "{mongo_host}",
+        "MD_N": "{mongo_port}",
+    }
+
+
 def test_the_parts_are_known_in_a_dictionary_of_options(tmp_path):
     code = "O = {'host': os.environ['A'], 'port': 27017, 'username': os.environ['B'], 'password': os.environ['C']}\npymongo.MongoClient(**O)"
     assert found(tmp_path, code)["backend_environment"] == {

@@ -249,3 +249,16 @@ def test_a_variable_of_sveltekit_s_server_is_set_for_its_build_and_the_service(t
     assert " API_URL=https://shop.example.org npm run build" in found["backend_build"]
     assert found["services"][0]["environment"]["API_URL"] == "https://{site_domain}"
     assert found["services"][0]["health_path"] == "/_app/version.json"
+
+
+@pytest.mark.parametrize(("version", "is_served"), [(10, True), (8, True), (6, False)])
+def test_the_packages_of_a_pages_server_are_installed_by_the_yarn_of_the_lock(tmp_path, version, is_served):
+    files = {
+        "web/package.json": package("@sveltejs/kit"),
+        "web/yarn.lock": f"__metadata:\n  version: {version}\n",
+        "web/svelte.config.js": "import a from '@sveltejs/adapter-node'",
+        "api/main.py": APP,
+    }
+    build = settings_of(tmp_path, files).get("backend_build", "")
+    assert build.endswith(" && YARN_NODE_LINKER=node-modules yarn workspaces focus --all --production") is is_served
+    assert ("yarn install --immutable" in build) is is_served

@@ -74,6 +74,15 @@ def test_paths_of_a_factory_are_read(tmp_path):
     assert [path for path, _ in found.project.backend.paths] == ["/api/b"]
 
 
+def test_paths_of_routers_that_a_factory_is_given_are_read(tmp_path):
+    code = (
+        f"{ROUTER}one = APIRouter(prefix='/a')\n@one.get('/health')\ndef health(): ...\n"
+        "def make(router, prefix):\n    made = FastAPI()\n    made.include_router(router, prefix=prefix)\n"
+        "    return made\nservice = make(router=one, prefix='/v1')\n"
+    )
+    assert paths(tmp_path, code) == {"/v1/a/health"}
+
+
 def test_a_router_in_the_place_of_its_module(tmp_path):
     more = {"users.py": f"{ROUTER}router = APIRouter(prefix='/u')\n@router.get('/b')\ndef b(): ...\n"}
     code = "import users\nROUTERS = [users]\nfor one in ROUTERS:\n    app.include_router(one.router)"
@@ -144,6 +153,41 @@ def test_a_router_that_asks_who_it_is_has_no_health_path(tmp_path):
     )
     rows = read(tmp_path, {"main.py": f"{APP}{code}"}).all_found
     assert {one.setting: one.value for one in rows}["backend_health_path"] == ""
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"Dockerfile": "HEALTHCHECK --interval=5s \\\n  CMD curl -f http://localhost:8000/ok || exit 1\n"}, "/ok"),
+        (
+            {"compose.yaml": "services: {a: {healthcheck: {test: [CMD, curl, 'http://127.0.0.1:${PORT}/ok/']}}}\n"},
+            "/ok",
+        ),
+        ({"compose.yaml": "services: {a: {healthcheck: {test: 'wget -q localhost/ok'}}}\n"}, ""),
+        # Of another program, and one that needs a login.
+        ({"Dockerfile": "HEALTHCHECK CMD curl http://localhost/other\n"}, ""),
+        ({"Dockerfile": "HEALTHCHECK CMD curl http://localhost/own\n"}, ""),
+        ({"Dockerfile": "CMD curl http://localhost/ok\n"}, ""),
+    ],
+)
+def test_the_health_path_is_what_a_container_is_checked_by(tmp_path, files, expected):
+    code = f"{APP}@app.get('/ok')\ndef f(): ...\n@app.get('/own')\ndef g(user=Depends(current_user)): ...\n"
+    assert settings_of(tmp_path, {"main.py": code, **files})["backend_health_path"] == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "more"),
+    [
+        ("", ('"/docs", "/redoc", "/openapi.json",  # FastAPI\'s own pages, made public',)),
+        ("docs_url='/pages', redoc_url=None", ('"/pages", "/openapi.json",  # FastAPI\'s own pages, made public',)),
+        ("docs_url='/api/docs', openapi_url='/api/openapi.json'", ('"/redoc",  # FastAPI\'s own pages, made public',)),
+        ("openapi_url=None", ()),
+    ],
+)
+def test_fastapis_own_pages_are_named_where_they_are(tmp_path, options, more):
+    code = f"from fastapi import FastAPI\napp = FastAPI({options})\n@app.get('/api/a')\ndef f(): ...\n"
+    rows = read(tmp_path, {"main.py": code, **WEB}).all_found
+    assert next(one for one in rows if one.setting == "backend_paths").more == more
 
 
 def test_the_login_is_found(tmp_path):

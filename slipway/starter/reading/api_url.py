@@ -48,6 +48,9 @@ _OVERRIDDEN = re.compile(r"(?:import\.meta\.env|process\.env|\benv\.)[^\n]*(?:\|
 _NOT_ASKED = re.compile(r"console\.|\bproxy\b|target\s*:|placeholder|example|data-testid|schema\.org|w3\.org")
 
 
+# What comes after a variable that may be missing: another value, or a comparison.
+_OPTIONAL = re.compile(r"['\"]?\]?\s*(?:\|\||\?\?|\?(?!\.)|[=!]==?|&&)")
+_ASKED = re.compile(r"(?:if\s*\(\s*|!\s*|typeof\s+|console\.\w+\([^\n)]*)$")
 # Variables that tools and hosting providers set.
 _OF_TOOLS = re.compile(
     r"(NODE_ENV|PORT|HOST|HOSTNAME|CI|ANALYZE|NEXT_RUNTIME|NEXT_PRIVATE_\w*|VERCEL\w*|NETLIFY\w*|CF_\w*|DEBUG)$"
@@ -102,6 +105,8 @@ class Api:
     stripped: list[tuple[str, Place]] = field(default_factory=list)
     # Other variables that the program reads that makes the pages.
     of_server: dict[str, Place] = field(default_factory=dict)
+    # Other variables that the build needs and that no file gives.
+    unset: dict[str, Place] = field(default_factory=dict)
     # The frontend's own routes.
     pages: dict[str, Place] = field(default_factory=dict)
 
@@ -109,6 +114,7 @@ class Api:
 def api(repository: Repository, frontend: Frontend) -> Api:
     found = Api()
     read: dict[str, tuple[Place, str]] = {}
+    optional: set[str] = set()
     for file in sources(repository, frontend.folder):
         text = repository.read(file) or ""
         if len(text) > 300_000:
@@ -118,12 +124,23 @@ def api(repository: Repository, frontend: Frontend) -> Api:
         for name, place, fallback in _variables(file, text):
             if name not in read or (fallback and not read[name][1]):
                 read[name] = (place, fallback)
+        optional |= _optional(text)
         found.fixed += _fixed(file, text)
         found.asks_below_api = found.asks_below_api or bool(re.search(r"['\"`}]/api(/|['\"`])", text))
         for match in re.finditer(r"\bpath\s*[=:]\s*\{?\s*['\"]/?([\w-]+)(?:/[^'\"]*)?['\"]", text):
             found.pages.setdefault(match[1], Place(file, line_of(text, match.start())))
     found.variables = [*_api_variables(repository, frontend, read)]
     known = {one.name for one in found.variables}
+    given = {name for file in FOR_PRODUCTION for name in _values(repository, frontend.folder, file)}
+    # What the build sets.
+    given |= {one.name for one in found.variables if one.is_local or one.value}
+    script = repository.read(frontend.place.file) or ""
+    found.unset = {
+        name: place
+        for name, (place, fallback) in read.items()
+        if frontend.prefix and name.startswith(frontend.prefix) and name not in {*given, *optional}
+        if not fallback and not _OF_TOOLS.match(name) and f"{name}=" not in script
+    }
     if frontend.server:
         found.of_server = {
             name: place
@@ -142,6 +159,15 @@ def _variables(file: str, text: str) -> Iterator[tuple[str, Place, str]]:
     for match in _IMPORTED.finditer(text):
         for name in re.findall(r"\w+", match[1]):
             yield name, Place(file, line_of(text, match.start())), ""
+
+
+def _optional(text: str) -> set[str]:
+    """The variables that a text reads as if they may be missing."""
+    return {
+        match[1]
+        for match in _READ.finditer(text)
+        if _OPTIONAL.match(text, match.end()) or _ASKED.search(text, max(0, match.start() - 80), match.start())
+    }
 
 
 def _api_variables(

@@ -254,6 +254,7 @@ class Classes:
             is_secret,
             is_list,
             choices,
+            is_number="int" in names and not {"bool", "str"} & names,
         )
 
     def _alias(self, call: ast.Call, scope: Scope) -> str:

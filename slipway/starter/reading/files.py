@@ -162,6 +162,13 @@ class Repository:
             if name not in SKIPPED and (not name.startswith(".") or name in HIDDEN_FOLDERS)
         ]
 
+    def add_folder_of(self, file: str) -> None:
+        """Read the folder of a file, which is hidden or skipped, but without those below it."""
+        if not self.has(file) and (self.top / file).is_file():
+            self._look_into(folder_of(file))
+            for name in ("_known", "_by_name"):
+                self.__dict__.pop(name, None)
+
     @cached_property
     def _known(self) -> set[str]:
         return set(self.files)

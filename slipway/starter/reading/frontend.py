@@ -8,11 +8,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
-from slipway.settings import frontend_tool
-from slipway.settings.frontend_tool import BUILDS, LOCKS, NO_BUILD, WITHOUT_A_LOCK, YARN_BERRY
+from slipway.settings import frontend_tool, node_versions
+from slipway.settings.frontend_tool import NO_BUILD
 from slipway.starter.reading import pages_server
-from slipway.starter.reading.files import Place, Repository, folder_of, line_of, parents
+from slipway.starter.reading.files import Place, Repository, folder_of, line_of
 from slipway.starter.reading.pages_server import PagesServer
 
 _GOOD_FOLDERS = ("frontend", "web", "client", "ui", "webapp", "front", "app", "site", "dashboard", "www")
@@ -70,6 +71,10 @@ class Frontend:
     target: str = ""
     # The command that writes it there.
     own_build: str = ""
+    # The package manager as in pages_server.PRODUCTION, the command that installs it, and why the build is another one.
+    installer: str = ""
+    installation: str = ""
+    reasons: list[str] = field(default_factory=list)
 
 
 def frontends(repository: Repository) -> list[Frontend]:
@@ -144,12 +149,22 @@ def _rank(repository: Repository, file: str, package: dict[str, Any]) -> tuple[o
 def _frontend(repository: Repository, file: str, package: dict[str, Any]) -> Frontend:
     folder = folder_of(file)
     tool = _tool(package) or Tool("a script of its own", (), "", "")
-    manager, lock, build = _manager(repository, folder, package)
+    manager = frontend_tool.manager_of(repository.top / folder, repository.top)
+    lock = posixpath.relpath(manager.lock, repository.top.resolve()) if manager.lock else ""
     text = repository.read(file) or ""
     line = line_of(text, max(text.find('"build"'), 0))
-    found = Frontend(folder, Place(file, line), tool.name, manager, lock, build, tool.output, tool.assets, tool.prefix)
+    place = Place(file, line)
+    found = Frontend(
+        folder, place, tool.name, manager.name, lock, manager.build, tool.output, tool.assets, tool.prefix,
+        installer=manager.name if not manager.is_berry else frontend_tool.BERRY * (manager.version[:1] == "4"),
+        installation=manager.installation,
+    )  # fmt: skip
     if not lock:
-        found.problems.append(f"{file}: found no lock file: run `npm install`, and commit package-lock.json")
+        written = next(name for name, its in reversed(frontend_tool.LOCKS.items()) if its == manager.name)
+        found.problems.append(f"{file}: found no lock file: run `{manager.name} install`, and commit {written}")
+    if reason := _needs_old_openssl(repository, found, package):
+        # https://nodejs.org/en/blog/release/v17.0.0
+        _with(found, "NODE_OPTIONS=--openssl-legacy-provider", reason)
     if not tool.marks and not frontend_tool.output(str(repository.top / folder)):
         found.problems.append(f"{file}: the build's output is unknown; set frontend_output and frontend_assets")
     own_build = found.build
@@ -158,12 +173,9 @@ def _frontend(repository: Repository, file: str, package: dict[str, Any]) -> Fro
     if not found.target and output:
         found.target = posixpath.normpath(posixpath.join(folder, output))
     found.own_build = own_build
-    if (
-        tool.name == "create-react-app"
-        and (home := str(package.get("homepage", "")))
-        and re.search(r"://[^/]+/[^/]", home)
-    ):
-        found.problems.append(f'{file}: "homepage" {home!r} has a path, but the site is at /: remove it')
+    home = str(package.get("homepage", "")) if tool.name == "create-react-app" else ""
+    if urlsplit(home).path.strip("./"):
+        _with(found, "PUBLIC_URL=/", f'{file}: "homepage" is {home!r}, but the site is at /')
     if tool.name in ("vite", "webpack", "parcel") and (
         match := re.search(r"--outDir[ =](\S+)|--dist-dir (\S+)", str(package["scripts"]["build"]))
     ):
@@ -171,16 +183,39 @@ def _frontend(repository: Repository, file: str, package: dict[str, Any]) -> Fro
     return found
 
 
-def _manager(repository: Repository, folder: str, package: dict[str, Any]) -> tuple[str, str, str]:
-    """Name, lock and command of the package manager, by the lock file in the folder or its workspace's root."""
-    wanted = str(package.get("packageManager", "")).partition("@")[0]
-    for place in parents(folder):
-        for lock, name in sorted(LOCKS.items(), key=lambda one: one[1] != wanted):
-            file = f"{place}/{lock}".lstrip("/")
-            if repository.has(file):
-                is_berry = name == "yarn" and "__metadata:" in (repository.read(file) or "")[:2000]
-                return name, file, YARN_BERRY if is_berry else BUILDS[name]
-    return "npm", "", WITHOUT_A_LOCK
+# The first major version of a tool that has webpack 5 (or Vite), by its package.
+_WEBPACK_5 = {
+    "react-scripts": 5,
+    "@vue/cli-service": 5,
+    "webpack": 5,
+    "next": 11,
+    "nuxt": 3,
+    "gatsby": 3,
+    "@angular/core": 12,
+}
+
+
+def _needs_old_openssl(repository: Repository, found: Frontend, package: dict[str, Any]) -> str:
+    """Why the build needs hashes that the OpenSSL of Node.js 17 and newer only has on demand; "" if it does not."""
+    if "openssl-legacy-provider" in str(package["scripts"]["build"]):
+        return ""
+    # An older Node.js does not know the option.
+    wanted = frontend_tool.node_versions(str(repository.top / found.folder))
+    if wanted and not any(node_versions.satisfies((major, 99, 0), wanted) for major in range(17, 40)):
+        return ""
+    marks = next((tool.marks for tool in TOOLS if tool.name == found.tool), ())
+    for name in marks:
+        version = re.search(r"\d+", _version(repository, found, name)) if name in _WEBPACK_5 else None
+        if version and int(version[0]) < _WEBPACK_5[name]:
+            return f"{found.place.file}: {name} {version[0]} has webpack 4, which needs MD4 of OpenSSL"
+    return ""
+
+
+def _with(found: Frontend, variable: str, reason: str) -> None:
+    """The build with a variable, and why."""
+    install, _, build = found.build.rpartition(" && ")
+    found.build = " && ".join(part for part in (install, f"{variable} {build}") if part)
+    found.reasons.append(reason)
 
 
 # --- Configuration files ----------------------------------------------------------------------------------------------
@@ -261,7 +296,7 @@ def _sveltekit(repository: Repository, found: Frontend) -> None:
     if "adapter-node" in text and not _text_of(text, "out"):
         command = f"node {pages_server.FOLDER}/build"
         found.server = pages_server.of_packages(
-            found.folder, found.lock, found.manager, command, pages_server.OF_SVELTEKIT
+            found.folder, found.lock, found.installer, command, pages_server.OF_SVELTEKIT
         )
     if "adapter-static" not in text and not found.server:
         found.problems.append(
@@ -279,7 +314,7 @@ def _react_router(repository: Repository, found: Frontend) -> None:
         if _version(repository, found, package):
             # It looks for the pages' files in the folder that it runs in.
             command = f"env --chdir={pages_server.FOLDER} node_modules/.bin/{program} build/server/index.js"
-            found.server = pages_server.of_packages(found.folder, found.lock, found.manager, command)
+            found.server = pages_server.of_packages(found.folder, found.lock, found.installer, command)
     if not found.server:
         found.problems.append(
             f"{file or 'react-router.config'}: the build needs a Node.js server: set ssr: false, or list"

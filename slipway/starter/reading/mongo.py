@@ -360,7 +360,8 @@ class _Reader:
         """The databases in the defaults or examples of variables."""
         for name, role in self.result.roles.items():
             variable = self.variables[name]
-            if variable is None:
+            # Celery's results have a database of their own.
+            if variable is None or _OTHERS.search(name.upper()):
                 continue
             for text, place in ((variable.default, variable.place), (variable.example, variable.example_place)):
                 if not text or not place:

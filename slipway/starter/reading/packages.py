@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -28,6 +28,8 @@ class Dependencies:
     file: str
     form: str
     names: frozenset[str] = field(default=frozenset())
+    # Where a Dockerfile or the like installs this list, if another one would be found by default.
+    installed_at: Place | None = None
 
     @property
     def is_locked(self) -> bool:
@@ -57,6 +59,52 @@ def dependencies(repository: Repository, app_file: str, root: str) -> Dependenci
             return _of_workspace(repository, found)
     others = repository.named("requirements.txt", *LOCKS, "pyproject.toml")
     return _in(repository, folder_of(others[0])) if others else None
+
+
+_INSTALLS = re.compile(r"\bpip3?\s+install\b[^\n&|;]*?(?:-r|--requirement)[= ]?\s*[\"']?([^\s\"'&|;,]+)")
+_COPIES = re.compile(r"^\s*(?:COPY|ADD)\s+(?:--\S+\s+)*(\S+)\s+(\S+)\s*$", re.MULTILINE)
+_FOR_WORK = re.compile(r"dev|test|local|docs?|lint|debug", re.IGNORECASE)
+
+
+def as_installed(
+    repository: Repository, listed: Dependencies | None, files: Iterable[str], root: str
+) -> Dependencies | None:
+    """The list that one of `files`, such as the Dockerfile that starts the application, installs, if it is another one
+    than `listed`."""
+    for file in files if listed and not listed.is_locked and listed.file.endswith((".txt", ".in")) else ():
+        text = re.sub(r"\\\n", " ", repository.read(file) or "")
+        named = list(_installed(repository, file, text, root))
+        if listed is not None and named and listed.file not in named:
+            place = Place(file, line_of(text, max(text.find("-r "), 0)))
+            names = frozenset(_names(repository, named[0]))
+            return Dependencies(folder_of(named[0]), named[0], _form(repository, named[0]), names, place)
+        if named:
+            break
+    return listed
+
+
+def _installed(repository: Repository, file: str, text: str, root: str) -> Iterator[str]:
+    """The lists in the repository that a file installs by pip."""
+    copied = {posixpath.basename(to.rstrip("/")): source for source, to in _COPIES.findall(text)}
+    for name in _INSTALLS.findall(text):
+        name = copied.get(posixpath.basename(name), name)
+        parts = name.replace("\\", "/").removeprefix("./").lstrip("/").split("/")
+        # The path in a container may begin with its folder.
+        inner = ["/".join(parts[count:]) for count in range(len(parts))]
+        places = [*parents(folder_of(file)), *parents(root)]
+        found = (posixpath.normpath(posixpath.join(folder, one)) for one in inner for folder in places)
+        there = next((one for one in found if repository.has(one)), "")
+        if there and not _FOR_WORK.search(posixpath.basename(there)):
+            yield there
+
+
+def for_production(repository: Repository, listed: Dependencies) -> str:
+    """A list for production beside the one that is found, "" for none."""
+    if listed.installed_at or posixpath.basename(listed.file) != "requirements.txt":
+        return ""
+    folder = folder_of(listed.file)
+    names = [f"requirements{between}{name}.txt" for between in "-_./" for name in ("production", "prod")]
+    return next((one for name in names if repository.has(one := f"{folder}/{name}".lstrip("/"))), "")
 
 
 def _of_workspace(repository: Repository, found: Dependencies) -> Dependencies:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from slipway.settings import frontend_tool
 from slipway.settings import node_versions as node
 
 # The folder of the program below the backend's.
@@ -26,6 +27,8 @@ PRODUCTION = {
     "pnpm": "pnpm install --prod --frozen-lockfile",
     "yarn": "yarn install --production --frozen-lockfile",
     "bun": "bun install --production --frozen-lockfile",
+    # Since version 4 without a plugin; Node.js finds no packages that Yarn keeps in archives.
+    frontend_tool.BERRY: "YARN_NODE_LINKER=node-modules yarn workspaces focus --all --production",
 }
 # An option whose value is an address of the developer's machine.
 _LOCAL_OPTION = re.compile(r"(\w+)\s*:[^\n,]*?['\"`]https?://(?:localhost|127\.0\.0\.1)(?::\d+)?([^'\"`]*)")

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import ast
 import posixpath
+import re
 from dataclasses import dataclass, field
 
+from slipway.starter.reading import compose
 from slipway.starter.reading.api_url import Api, api
 from slipway.starter.reading.apps import App, applications, is_poor
-from slipway.starter.reading.files import Place, Repository
+from slipway.starter.reading.files import Place, Repository, folder_of, parents
 from slipway.starter.reading.folders import Served, Written, is_served, served, written
 from slipway.starter.reading.frontend import Frontend, frontends
 from slipway.starter.reading.mongo import Mongo, mongo
-from slipway.starter.reading.packages import Dependencies, Wanted, dependencies, pythons, version_of
+from slipway.starter.reading.packages import Dependencies, Wanted, as_installed, dependencies, pythons, version_of
 from slipway.starter.reading.python import Code, Module, called, dotted_of
 from slipway.starter.reading.roots import code_of, common, is_within
 from slipway.starter.reading.routes import Route, Routes, described, routes
 from slipway.starter.reading.values import Values
 from slipway.starter.reading.variables import Variables, variables
-from slipway.starter.reading.workers import Worker, celery_variables, workers
+from slipway.starter.reading.workers import Unread, Worker, celery_variables, workers
 
 # Client modules of servers other than MongoDB, by the server's name.
 SERVERS = {
@@ -60,9 +62,14 @@ class Backend:
     is_example: bool = False
     # Programs that run beside the application.
     workers: list[Worker] = field(default_factory=list)
+    unread_workers: list[Unread] = field(default_factory=list)
     # The variables with the URL of Celery's broker, with the place.
     celery: dict[str, Place] = field(default_factory=dict)
     roots: list[str] = field(default_factory=list)
+    # The names and addresses of containers.
+    hosts: set[str] = field(default_factory=set)
+    # The paths that their health checks request.
+    checked_paths: list[tuple[str, Place]] = field(default_factory=list)
     # Whether it serves the build of the frontend itself.
     serves_frontend: bool = False
     # Whether its FastAPI answers below root_path only if a proxy strips that.
@@ -106,6 +113,8 @@ class Project:
 
 def read(repository: Repository, chosen: str = "") -> Project:
     """Read a repository. `chosen` is the target of the application to use, "" for the most likely one."""
+    for file in [*compose.dockerfiles(repository)]:
+        repository.add_folder_of(file)
     found = Project(repository)
     candidates, sites = applications(repository), frontends(repository)
     if candidates:
@@ -121,16 +130,19 @@ def read(repository: Repository, chosen: str = "") -> Project:
 def _backend(repository: Repository, app: App, others: list[App], target: str) -> Backend:
     """`target` is the folder in the repository that the frontend's build is written to, "" for none."""
     code = code_of(repository, app)
-    values, modules = Values(code), code.reachable(app.module)
-    beside = workers(repository, code)
+    modules = code.reachable(app.module)
+    beside, unread = workers(repository, code)
     # A worker may read more than the application does.
     known = {module.file for module in modules}
     of_workers = [module for worker in beside for module in code.reachable(_module_of(code, worker.module))]
     modules += [*{one.file: one for one in of_workers if one.file not in known}.values()]
+    values = Values(code, modules)
     inner = next((one for one in others if not one.is_wrapper and one.file == app.file), app) if app.is_wrapper else app
     answered = routes(values, modules, (inner.file, inner.name))
     mounted = {module.file for module in modules} - {app.file}
-    listed = dependencies(repository, app.file, app.root)
+    near = [file for file in repository.files if folder_of(file) in parents(app.root) and _installs(file)]
+    starts = [app.start.place.file] if app.start else []
+    listed = as_installed(repository, dependencies(repository, app.file, app.root), [*starts, *near], app.root)
     folders = [app.root, *([listed.folder] if listed else [])]
     read_variables = variables(values, modules, repository, folders)
     roots = [app.root, *code.others]
@@ -155,15 +167,23 @@ def _backend(repository: Repository, app: App, others: list[App], target: str) -
         is_example=is_poor(app),
         roots=roots,
         serves_frontend=serves,
+        hosts=compose.hosts(repository),
+        checked_paths=[*compose.checked_paths(repository)],
     )
-    found.servers, found.workers = _servers(modules), beside
+    found.servers, found.workers, found.unread_workers = _servers(modules), beside, unread
     version = version_of(repository, listed, "fastapi")
     found.has_stripped_root = bool(answered.root_path.strip("/")) and () < version < BELOW_ROOT
-    found.celery = celery_variables(values, modules)
+    found.celery = celery_variables(values, modules, read_variables)
     found.alone = _alone(values, modules, answered, found.servers)
     if sockets := _socket_io(values, modules):
         answered.found.append(sockets)
     return found
+
+
+def _installs(file: str) -> bool:
+    """Whether it is a file that tells how an application is installed, by its name."""
+    name = file.rpartition("/")[2].lower()
+    return "dockerfile" in name and not re.search(r"dev|test|local|front|web", name)
 
 
 def _module_of(code: Code, dotted: str) -> str:

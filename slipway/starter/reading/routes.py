@@ -55,10 +55,18 @@ class Routes:
     root_path: str = ""
     # Where FastAPI's own pages are, as far as the application says.
     docs: list[Route] = field(default_factory=list)
+    # The path of the description that they load, "" if there is none.
+    openapi: str = ""
 
     @property
     def websockets(self) -> list[Route]:
         return [route for route in self.found if route.kind == "websocket"]
+
+    def get(self, path: str) -> Route | None:
+        """The route of a path that needs no login."""
+        fitting = [one for one in self.found if one.kind in ("get", "api_route", "head") and one.is_open]
+        same = [one for one in fitting if one.path == path]
+        return next(iter([*same, *(one for one in fitting if one.path.rstrip("/") == path.rstrip("/"))]), None)
 
     def health(self) -> Route | None:
         """The health path."""
@@ -141,7 +149,9 @@ class _Reader:
                 self.guarded.add(key)
 
     def _docs(self, made: ast.Call, scope: Scope) -> None:
-        for option, usual in (("docs_url", "/docs"), ("redoc_url", "/redoc")):
+        given = argument(made, "openapi_url")
+        self.result.openapi = (self._text(given, scope) or "") if given is not None else "/openapi.json"
+        for option, usual in (("docs_url", "/docs"), ("redoc_url", "/redoc")) if self.result.openapi else ():
             given = argument(made, option)
             if path := self._text(given, scope) if given is not None else usual:
                 self.result.docs.append(Route(path, option, scope.module.place(made)))
@@ -228,6 +238,8 @@ class _Reader:
         """An argument, or each of its values if it is the variable of a loop over a list."""
         if not isinstance(node, ast.Name | ast.Attribute):
             return [(node, scope)] if node is not None else []
+        if isinstance(node, ast.Name) and (given := self.values.calls.arguments(node.id, scope)):
+            return given
         name = dotted_of(node).partition(".")[0]
         within: ast.AST = scope.function or scope.module.tree
         for loop in ast.walk(within):

@@ -27,6 +27,8 @@ class Env:
     is_list: bool = False
     # The values of a Literal or an Enum, () for any.
     choices: tuple[str, ...] = ()
+    # The code makes a number of it.
+    is_number: bool = False
 
 
 Part = str | Env | None
@@ -75,12 +77,14 @@ def envs_in(value: Value) -> list[Env]:
 
 
 def local(scope: Scope, name: str) -> list[ast.expr]:
-    """The values that a function assigns to a name, including parameter defaults."""
-    return _assigned_in(scope.function).get(name, []) if scope.function else []
+    """The values that a function, including its parameters' defaults, or the body of a class assigns to a name."""
+    if scope.function:
+        return _assigned_in(scope.function).get(name, [])
+    return _assigned_in(scope.owner[1]).get(name, []) if scope.owner else []
 
 
 @cache
-def _assigned_in(function: Function) -> dict[str, list[ast.expr]]:
+def _assigned_in(function: Function | ast.ClassDef) -> dict[str, list[ast.expr]]:
     found: dict[str, list[ast.expr]] = {}
 
     def look(statements: list[ast.stmt]) -> None:
@@ -93,6 +97,8 @@ def _assigned_in(function: Function) -> dict[str, list[ast.expr]]:
                 look(inner)
 
     look(function.body)
+    if isinstance(function, ast.ClassDef):
+        return found
     positional = [*function.args.posonlyargs, *function.args.args]
     defaults = function.args.defaults
     pairs = [*zip(positional[len(positional) - len(defaults) :], defaults, strict=True)]

@@ -8,10 +8,11 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from slipway.starter.reading.calls import Calls
 from slipway.starter.reading.classes import Classes
 from slipway.starter.reading.python import Code, Function, Module, argument, called, dotted_of, is_main
 from slipway.starter.reading.value import (
@@ -59,10 +60,11 @@ class Reader(NamedTuple):
 
 
 class Values:
-    """Resolves expressions of the modules of `code`."""
+    """Resolves expressions of the modules of `code`. Parameters have the values that the calls in `modules` give."""
 
-    def __init__(self, code: Code) -> None:
+    def __init__(self, code: Code, modules: Sequence[Module] = ()) -> None:
         self.code = code
+        self.calls = Calls(self, [*modules])
         self.classes = Classes(self)
         # Functions that read the variable named by an argument.
         self.readers: dict[str, Reader] = {}
@@ -139,11 +141,25 @@ class Values:
         here = best_of([self.of(one, scope, depth) for one in local(scope, name)])
         if here != UNKNOWN:
             return here
+        if given := self.calls.arguments(name, scope):
+            with self.calls.resolving(name, scope):
+                return self._agreed(given, depth)
         found = self.code.defined(scope.module, name)
         if not found:
             return UNKNOWN
         module, its_name = found
         return best_of([self.of(one, Scope(module), depth) for one in module.assigned.get(its_name, ())])
+
+    def _agreed(self, given: list[tuple[ast.expr, Scope]], depth: int) -> Value:
+        """The value of all of some expressions, unknown if they differ."""
+        found = UNKNOWN
+        for node, scope in given:
+            # Each may lead to several more: fewer steps than from a name to its value.
+            value = self.of(node, scope, depth + 2)
+            if value == UNKNOWN or (found != UNKNOWN and _without_places(value) != _without_places(found)):
+                return UNKNOWN
+            found = value
+        return found
 
     def _attribute(self, node: ast.Attribute, scope: Scope, depth: int) -> Value:
         if owner := self.classes.of(node.value, scope, depth):
@@ -291,7 +307,8 @@ class Values:
         given, cast = argument(node, "default", default), argument(node, "cast")
         text = None if given is None else self.default_text(given, scope, depth)
         is_secret = cast is not None and dotted_of(cast).endswith("Secret")
-        return Env(name, text, is_required and given is None, scope.module.place(node), is_secret)
+        is_number = (cast is not None and dotted_of(cast) == "int") or dotted_of(node.func).endswith(".int")
+        return Env(name, text, is_required and given is None, scope.module.place(node), is_secret, is_number=is_number)
 
     def default_text(self, node: ast.expr, scope: Scope, depth: int) -> str:
         """A default as text: "" for None and for unknown."""
@@ -301,7 +318,9 @@ class Values:
         return "" if is_none(node) else text_of(self.of(node, scope, depth + 1)) or ""
 
     def _name(self, node: ast.expr | None, scope: Scope, depth: int) -> str:
-        name = text_of(self.of(node, scope, depth + 1)) if node is not None else None
+        # A function that is given a variable's name is found as a reader.
+        with self.calls.ignored():
+            name = text_of(self.of(node, scope, depth + 1)) if node is not None else None
         return name if name and re.fullmatch(r"[A-Za-z_]\w*", name) else ""
 
     def _is_environment(self, node: ast.expr, scope: Scope) -> bool:
@@ -350,9 +369,13 @@ class Values:
         return defined[0].assigned.get(defined[1], []) if defined else []
 
 
+def _without_places(value: Value) -> tuple[str | None, ...]:
+    return tuple(f"${part.name}" if isinstance(part, Env) else part for part in value)
+
+
 _OF_INTEREST = (
     *(ast.Assign, ast.AnnAssign, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Return),
-    *(ast.Call, ast.Subscript, ast.Attribute, ast.JoinedStr, ast.BinOp, ast.arg, ast.keyword, ast.withitem),
+    *(ast.Call, ast.Subscript, ast.Attribute, ast.JoinedStr, ast.BinOp, ast.arg, ast.keyword, ast.withitem, ast.If),
 )
 
 

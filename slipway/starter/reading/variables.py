@@ -11,7 +11,7 @@ from slipway.settings.imported import is_secret
 from slipway.starter.reading.classes import Owner
 from slipway.starter.reading.files import Place, Repository, dotenv, folder_of, line_of, parents
 from slipway.starter.reading.python import Module, called, dotted_of
-from slipway.starter.reading.value import Env, Scope
+from slipway.starter.reading.value import Env, Scope, envs_in
 from slipway.starter.reading.values import Reader, Values
 
 # Example files, best first; a developer's own .env comes last.
@@ -50,6 +50,10 @@ class Variable:
     is_secret: bool = False
     is_list: bool = False
     choices: tuple[str, ...] = ()
+    # The code makes a number of it, so that no other text is valid.
+    is_number: bool = False
+    # Any text but an empty one is true: the code calls bool() with it.
+    is_truth: bool = False
     example: str | None = None
     example_place: Place | None = None
 
@@ -92,6 +96,9 @@ def variables(values: Values, modules: list[Module], repository: Repository, fol
     find_readers(values, modules)
     envs: list[Env] = []
     from_files: list[tuple[str, Place]] = []
+    numbers: set[str] = set()
+    truths: set[str] = set()
+    required: set[str] = set()
     inside: set[int] = set()
     settings: dict[tuple[str, str], Owner] = {}
     for node, scope in values.nodes(modules):
@@ -102,18 +109,59 @@ def variables(values: Values, modules: list[Module], repository: Repository, fol
                 # The values of its fields are defaults.
                 fields = [one for one in node.body if isinstance(one, ast.Assign | ast.AnnAssign)]
                 inside |= {id(inner) for statement in fields for inner in ast.walk(statement)}
+        elif isinstance(node, ast.If):
+            asked = [values.of(one, scope) for one in _refused(node)]
+            required |= {
+                one.name for value in asked if len(value) == 1 for one in envs_in(value) if one.default is None
+            }
         elif isinstance(node, ast.Call | ast.Subscript) and id(node) not in inside:
             if isinstance(node, ast.Subscript) and (name := _from_file(values, node, scope)):
                 from_files.append((name, scope.module.place(node)))
             elif env := values.env(node, scope):
                 envs.append(env)
+            elif called(node) == "bool" and isinstance(node, ast.Call) and node.args:
+                direct = values.env(node.args[0], scope)
+                truths |= {direct.name} if direct else set()
+            elif called(node) == "int" and isinstance(node, ast.Call) and node.args:
+                numbers |= {one.name for one in envs_in(values.of(node.args[0], scope))}
     envs += [env for module in modules if module.unread for env in _in_text(module, repository.read(module.file) or "")]
     bases = {base.key for owner in settings.values() for base in [*values.classes.bases(owner)][1:]}
     made = {called(node) for node, _ in values.nodes(modules) if isinstance(node, ast.Call)}
     for owner in settings.values():
         if owner.key not in bases or owner.definition.name in made:
             envs += _fields(values, owner)
-    return Variables(_with_examples(_merged(envs), repository, folders), from_files)
+    merged = [
+        replace(
+            one,
+            is_number=one.is_number or one.name in numbers,
+            is_truth=one.name in truths,
+            is_required=one.is_required or (one.name in required and one.default is None),
+        )
+        for one in _merged(envs)
+    ]
+    return Variables(_with_examples(merged, repository, folders), from_files)
+
+
+def _refused(statement: ast.If) -> Iterator[ast.expr]:
+    """What the code does not go on without: `if not X: raise`, `if X is None: sys.exit()`."""
+    if not any(
+        isinstance(one, ast.Raise) or (isinstance(one, ast.Expr) and called(one.value) == "exit")
+        for one in statement.body
+    ):
+        return
+    tests = statement.test.values if isinstance(statement.test, ast.BoolOp) else [statement.test]
+    for test in tests if not isinstance(getattr(statement.test, "op", None), ast.And) else ():
+        match test:
+            case ast.UnaryOp(
+                op=ast.Not(), operand=ast.Call(func=ast.Name(id="all"), args=[ast.List() | ast.Tuple() as all_])
+            ):
+                yield from all_.elts
+            case ast.UnaryOp(op=ast.Not(), operand=ast.BoolOp(op=ast.And(), values=values)):
+                yield from values
+            case ast.UnaryOp(op=ast.Not(), operand=operand):
+                yield operand
+            case ast.Compare(left=left, ops=[ast.Is() | ast.Eq()], comparators=[ast.Constant(value=None | "")]):
+                yield left
 
 
 def _in_text(module: Module, text: str) -> Iterator[Env]:
@@ -174,7 +222,8 @@ def find_readers(values: Values, modules: list[Module]) -> None:
 def _reader(values: Values, key: ast.expr, parameters: list[str], scope: Scope) -> Reader | None:
     """How a function reads the variable `key`, if one of its parameters is the name, as it is or in f"SHOP_{name}"."""
     names = [node.id for node in ast.walk(key) if isinstance(node, ast.Name) and node.id in parameters]
-    value = (None,) if isinstance(key, ast.Name) else values.of(key, scope)
+    with values.calls.ignored():
+        value = (None,) if isinstance(key, ast.Name) else values.of(key, scope)
     parts = [part for part in value if isinstance(part, str)]
     if len(names) != 1 or len(parts) != len(value) - 1 or None not in value:
         return None
@@ -190,7 +239,9 @@ def _merged(envs: Iterable[Env]) -> list[Variable]:
         # A boolean or a number is no secret, whatever its name.
         is_plain = bool(re.fullmatch(r"(?i)true|false|\d{1,6}", env.default or ""))
         secret = env.is_secret or (is_secret_name(env.name) and not is_plain)
-        new = Variable(env.name, env.default, env.is_required, env.place, secret, env.is_list, env.choices)
+        new = Variable(
+            env.name, env.default, env.is_required, env.place, secret, env.is_list, env.choices, env.is_number
+        )
         old = found.get(env.name)
         if old is None:
             found[env.name] = new
@@ -201,6 +252,7 @@ def _merged(envs: Iterable[Env]) -> list[Variable]:
             is_required=old.is_required or new.is_required,
             place=new.place if new.is_required and not old.is_required else old.place,
             is_secret=old.is_secret or new.is_secret,
+            is_number=old.is_number or new.is_number,
         )
     return [*found.values()]
 

@@ -4,30 +4,48 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Iterator
+import shlex
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatch
 
-from slipway.starter.reading.files import Place, Repository, line_of
-from slipway.starter.reading.python import Code, Module, called
+from slipway.starter.reading.commands import commands
+from slipway.starter.reading.files import Place, Repository
+from slipway.starter.reading.python import Code, Module, called, dotted_of
 from slipway.starter.reading.starts import KINDS
 from slipway.starter.reading.value import Env
 from slipway.starter.reading.values import Values
+from slipway.starter.reading.variables import Variables
 
 # Files with start commands for production; not those that people read or type from.
 _FILES = tuple(pattern for weight, patterns in KINDS if weight >= 60 for pattern in patterns)
 _NOT_RUN = re.compile(r"Makefile$|justfile$|Taskfile|pyproject|(^|[._-])(dev|test|local)", re.IGNORECASE)
-# Options and their values, up to the end of the command.
-_OPTIONS = r"((?:[ \t]+-{1,2}[\w-]+(?:[ =][\w.,]+)?)*)"
-_COMMANDS = (
-    ("worker", re.compile(rf"\bcelery\s+(?:-A|--app)[ =]?([\w.:]+)\s+worker\b{_OPTIONS}")),
-    ("beat", re.compile(rf"\bcelery\s+(?:-A|--app)[ =]?([\w.:]+)\s+beat\b{_OPTIONS}")),
-    ("worker", re.compile(r"\barq\s+([\w.]+\.\w+)()")),
-    ("worker", re.compile(r"\bdramatiq\s+([\w.]+)()")),
-    ("worker", re.compile(r"\btaskiq\s+worker\s+([\w.]+:\w+)()")),
-)
+# Programs of task queues.
+_PROGRAMS = r"celery|arq|dramatiq(?:-gevent)?|taskiq|rq|rqworker|saq|huey_consumer(?:\.py)?"
+# The subcommands that run permanently, and the name of the service.
+_SUBCOMMANDS = {"worker": "worker", "beat": "beat", "scheduler": "scheduler"}
+# Celery's options with a value, as far as they may come before the subcommand or the application.
+_WITH_VALUE = {
+    *("-A", "--app", "-b", "--broker", "--result-backend", "--loader", "--config", "--workdir", "-l", "--loglevel"),
+    *("-c", "--concurrency", "-Q", "--queues", "-n", "--hostname", "-P", "--pool", "-f", "--logfile", "--pidfile"),
+    *("-p", "--processes", "-t", "--threads", "-w", "--workers", "--path", "--log-level", "-k", "--worker-type"),
+    *("--tasks-pattern", "-tp", "--max-async-tasks", "--watch", "--log-file", "--pid-file", "--uid", "--gid"),
+    *("--custom-log-dict", "--worker-shutdown-timeout", "-s", "--schedule"),
+}  # fmt: skip
+# Options about files, users and servers of a container, or for development: systemd takes care of all of it.
+_DROPPED_WITH_VALUE = {
+    *("-b", "--broker", "--result-backend", "--workdir", "-f", "--logfile", "--pidfile", "--watch"),
+    *("--log-file", "--pid-file", "--uid", "--gid"),
+}  # fmt: skip
+_DROPPED = {"-D", "--detach", "--reload", "-r"}
+# Subcommands that run nothing to keep up: a monitor, a question, a command by hand.
+_OTHER_COMMANDS = {
+    *("flower", "inspect", "status", "purge", "control", "call", "shell", "report", "info", "--help", "--version"),
+    *("--check", "empty", "requeue", "events", "amqp", "migrate", "graph", "list", "result", "upgrade", "logtool"),
+}  # fmt: skip
 # Celery's scheduler keeps its times in a file, and a release is read-only.
 _SCHEDULE = "--schedule=/tmp/celerybeat-schedule"
+_BEAT_FILES = {"-s", "--schedule", "--pidfile"}
 _BROKER = {"broker", "backend", "broker_url", "result_backend"}
 
 
@@ -41,35 +59,101 @@ class Worker:
     place: Place
 
 
-def workers(repository: Repository, code: Code) -> list[Worker]:
-    """The workers of the application that `code` has, each once."""
+@dataclass(frozen=True)
+class Unread:
+    """A start of a queue's program that was not understood, or whose broker an option names."""
+
+    command: str
+    place: Place
+    is_broker: bool = False
+
+
+def workers(repository: Repository, code: Code) -> tuple[list[Worker], list[Unread]]:
+    """The workers of the application that `code` has, each once, and the commands that were not understood."""
     found: dict[tuple[str, ...], Worker] = {}
+    unread: dict[str, Unread] = {}
     for file in sorted(repository.files, key=lambda file: "prod" not in file.rpartition("/")[2]):
         base = file.rpartition("/")[2]
-        if any(fnmatch(base, one) for one in _FILES) and not _NOT_RUN.search(base):
-            # A command may be a list of quoted words.
-            text = re.sub(r"[\"'],[ \t]*[\"']", " ", repository.read(file) or "")
-            for one in _in_text(file, text):
-                if code.file_of(one.module.split(".")[0]):
-                    # The same for another environment has other options, but the same queues.
-                    queues = re.findall(r"(?:-Q|--queues)[ =](\S+)", one.command)
-                    found.setdefault((one.name, one.command.split()[0], one.module, *queues), one)
-    return _named(found.values())
+        if not any(fnmatch(base, one) for one in _FILES) or _NOT_RUN.search(base):
+            continue
+        for one in commands(repository.read(file) or "", _PROGRAMS):
+            place, text = Place(file, one.line), " ".join(one.words)
+            worker = _worker(one.words, place)
+            if worker is None:
+                if one.is_run and not _OTHER_COMMANDS & {*one.words}:
+                    unread.setdefault(text, Unread(text, place))
+            elif code.file_of(worker.module.split(".")[0]):
+                # The same for another environment has other options, but the same queues.
+                queues = re.findall(r"(?:-Q|--queues)[ =](\S+)", worker.command)
+                found.setdefault((worker.name, worker.command.split()[0], worker.module, *queues), worker)
+                if any(re.match(r"-b|--broker", word) for word in one.words) and one.words[0] == "celery":
+                    unread.setdefault("broker", Unread(text, place, is_broker=True))
+    return _named(found.values()), [*unread.values()]
 
 
-def _in_text(file: str, text: str) -> Iterator[Worker]:
-    for name, pattern in _COMMANDS:
-        for match in pattern.finditer(text):
-            words = re.split(r"\s+", match[0].strip())
-            if name == "beat":
-                words = [
-                    *(one for one in words if not one.startswith(("--schedule", "--pidfile"))),
-                    _SCHEDULE,
-                    "--pidfile=",
-                ]
-            elif words[0] == "celery" and {"-B", "--beat"} & {*words}:
-                words.append(_SCHEDULE)
-            yield Worker(name, " ".join(words), match[1].partition(":")[0], Place(file, line_of(text, match.start())))
+def _worker(words: tuple[str, ...], place: Place) -> Worker | None:
+    """The service for a command of a queue's program; None if it is not understood."""
+    program, options = words[0], [word for word in words[1:] if word]
+    positions = _positionals(options)
+    if program in ("celery", "taskiq"):
+        sub = next((n for n in positions if options[n] in _SUBCOMMANDS), None)
+        if sub is None:
+            return None
+        name = options.pop(sub)
+        if program == "taskiq":
+            target = next((options[n] for n in _positionals(options) if ":" in options[n]), "")
+            return _made(_SUBCOMMANDS[name], [program, name, *_kept(options)], target, place)
+        target, options = _application(options)
+        # Celery 5 accepts the application only before the subcommand, and its options only after it.
+        begin = [program, *target.split(" "), name]
+        kept = _kept(options, _BEAT_FILES if name == "beat" else ())
+        if name == "beat":
+            kept += [_SCHEDULE, "--pidfile="]
+        elif {"-B", "--beat"} & {*kept}:
+            kept += [_SCHEDULE]
+        return _made(_SUBCOMMANDS[name], [*begin, *kept], re.sub(r"^(-A|--app)[ =]?", "", target), place)
+    if program in ("rq", "rqworker") or not positions:
+        # It connects to an address that the command has, and imports whatever a job names.
+        return None
+    return _made("worker", [program, *_kept(options)], options[positions[0]], place)
+
+
+def _made(name: str, words: list[str], target: str, place: Place) -> Worker | None:
+    if not re.fullmatch(r"[\w.]+(:\w+)?", target):
+        return None
+    return Worker(name, shlex.join(words), target.partition(":")[0], place)
+
+
+def _positionals(options: list[str]) -> list[int]:
+    """The positions of the words that are neither options nor their values."""
+    return [
+        n for n, word in enumerate(options) if not word.startswith("-") and not (n and options[n - 1] in _WITH_VALUE)
+    ]
+
+
+def _application(options: list[str]) -> tuple[str, list[str]]:
+    """Celery's option with the application, and the other options."""
+    for n, word in enumerate(options):
+        if word in ("-A", "--app") and n + 1 < len(options):
+            return f"{word} {options[n + 1]}", options[:n] + options[n + 2 :]
+        if re.match(r"--app=|-A[\w.]", word):
+            return word, options[:n] + options[n + 1 :]
+    return "", options
+
+
+def _kept(options: list[str], more: Collection[str] = ()) -> list[str]:
+    """The options that a service needs; none with a variable, which systemd would not replace."""
+    kept: list[str] = []
+    dropped = _DROPPED_WITH_VALUE | {*more}
+    for n, word in enumerate(options):
+        before = options[n - 1] if n else ""
+        is_value = before in _WITH_VALUE | dropped
+        if word in _DROPPED or word.partition("=")[0] in dropped or (is_value and before in dropped):
+            continue
+        if "$" in word or (word in _WITH_VALUE and "$" in "".join(options[n + 1 : n + 2])):
+            continue
+        kept.append(word)
+    return kept
 
 
 def _named(found: Iterable[Worker]) -> list[Worker]:
@@ -83,18 +167,26 @@ def _named(found: Iterable[Worker]) -> list[Worker]:
     return named
 
 
-def celery_variables(values: Values, modules: list[Module]) -> dict[str, Place]:
+def celery_variables(values: Values, modules: list[Module], known: Variables) -> dict[str, Place]:
     """The variables that have the whole URL of Celery's broker or its results, in Redis."""
     found: dict[str, Place] = {}
+    names = _BROKER - {"broker", "backend"}
+    if any(called(node) == "Celery" for node, _ in values.nodes(modules)):
+        # As `config_from_object` reads them.
+        names |= {f"CELERY_{name.upper()}" for name in names} | {"BROKER_URL"}
     for node, scope in values.nodes(modules):
         given: list[ast.expr] = []
         if called(node) in ("Celery", "update") and isinstance(node, ast.Call):
             given = [one.value for one in node.keywords if one.arg in _BROKER]
         elif isinstance(node, ast.Assign):
-            names = {one.attr for one in node.targets if isinstance(one, ast.Attribute)}
-            given = [node.value] if names & (_BROKER - {"broker", "backend"}) else []
+            attributes = {dotted_of(one).rpartition(".")[2] for one in node.targets}
+            given = [node.value] if names & attributes else []
+        elif isinstance(node, ast.AnnAssign) and node.value and dotted_of(node.target) in names:
+            given = [node.value]
         for expression in given:
             match values.of(expression, scope):
-                case (Env() as env,) if re.match(r"redis|$", env.default or ""):
-                    found.setdefault(env.name, env.place)
+                case (Env() as env,):
+                    variable = known[env.name]
+                    if re.match(r"redis|$", env.default or (variable.known if variable else "")):
+                        found.setdefault(env.name, env.place)
     return found
