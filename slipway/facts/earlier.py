@@ -26,6 +26,15 @@ CLIENTS = (
     " /var/lib/dehydrated/certs/*"
 )
 FIREWALLS = "iptables-persistent netfilter-persistent firewalld shorewall ferm arno-iptables-firewall apf-firewall"
+# Paths of certbot's certificates, in lines other than comments and directives of Nginx's (Slipway replaces its files).
+LIVE = "/live/[A-Za-z0-9._-]+"
+NOT_USED = "^[^:]*:[[:space:]]*(#|//|(proxy_)?ssl_((trusted_|client_)?certificate(_key)?|dhparam)[[:space:]])"
+# Where programs and jobs of the owner's name them outside /etc, and files of these that are worth a look.
+OWNERS_FOLDERS = "/opt /srv /usr/local /home /root /etc/letsencrypt/renewal-hooks"
+GENERATED = "-name node_modules -o -name site-packages -o -name .git -o -name .cache -o -name .venv -o -name venv"
+TYPES = ("yml", "yaml", "conf", "cfg", "ini", "toml", "json", "env", "sh", "js", "py")
+NAMING = " -o ".join(["-path '/usr/local/*' -o -path '/etc/*'", *(f"-name '*.{kind}'" for kind in TYPES)])
+MAX_DEPTH, MAX_KILOBYTES, MAX_SEARCH_SECONDS = 5, 64, 20
 # Web servers that take Nginx's ports at boot, unless configured for others.
 WEB_SERVERS = "apache2 lighttpd caddy haproxy traefik varnish"
 # Folders of Slipway's own.
@@ -82,7 +91,8 @@ class Earlier(Fact[dict[str, str]]):
     taken               paths of Slipway's folders and links that are occupied by something else
     timezone            the server's, if it has cron jobs or timers that no package has brought
     unit NAME           the text of a unit that Slipway did not write
-    used                certbot's folders that programs other than Nginx refer to
+    used                "FILE:FOLDER" of certbot's folders that programs other than Nginx, their links, certbot's hooks,
+                        scripts or containers refer to
     written ROOT        some files that the backend seems to write next to its code
     """
 
@@ -164,7 +174,18 @@ s nginx; process nginx; dpkg-query -W -f '${{Package}}=${{db:Status-Status}}\n' 
 [ ! -e /usr/sbin/nginx ] || dpkg -S /usr/sbin/nginx > /dev/null || echo unpackaged=/usr/sbin/nginx
 f /etc/letsencrypt/cli.ini /etc/letsencrypt/renewal/*.conf
 s lineages; for folder in /etc/letsencrypt/live/*/; do echo "lineage $folder"; cat "$folder/cert.pem"; done
-s used; grep -rIohE --exclude-dir=letsencrypt --exclude-dir=nginx '/etc/letsencrypt/live/[^/ "]+' /etc | sort -u
+s used
+{{
+  {{
+    grep -rIHE --exclude-dir=letsencrypt --exclude-dir=nginx '{LIVE}' /etc
+    timeout {MAX_SEARCH_SECONDS} find {OWNERS_FOLDERS} -maxdepth {MAX_DEPTH} -xdev \\( {GENERATED} \\) -prune -o \
+      -type f \\( {NAMING} \\) -size -{MAX_KILOBYTES + 1}k -print0 | xargs -0r grep -IHE '{LIVE}'
+  }} | grep -vE '{NOT_USED}'
+  # grep does not follow links.
+  timeout {MAX_SEARCH_SECONDS} find /etc {OWNERS_FOLDERS} -maxdepth {MAX_DEPTH} -xdev \
+    \\( -path /etc/nginx -o {GENERATED} \\) -prune -o -type l -lname '*/letsencrypt/live/*' -printf '%p:%l\\n'
+  [ ! -S /var/run/docker.sock ] || docker ps -q | xargs -r docker inspect -f 'container {{{{.Name}}}}:{{{{json .}}}}'
+}} | sed -nE 's,^([^:]*):.*({LIVE}).*,\\1:/etc/letsencrypt\\2,p' | sort -u
 s clients; ls -d {CLIENTS}
 s plugins; dpkg-query -W -f '${{db:Status-Status}} ${{Package}}\\n' 'python3-certbot-*' | sed -n 's/^installed //p'
 s stopped; for unit in {WEB_SERVERS}; do

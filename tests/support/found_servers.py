@@ -56,6 +56,10 @@ REFUSED_WITH_PACKAGES = {
         *("/etc/nginx/nginx.conf:13: log_format: found", "/etc/nginx/vhosts/blog: found it included"),
     ],
     "certbot_standalone": ["certificate other.example: found pre_hook = systemctl stop nginx"],
+    "certbot_used": [
+        "certificate servers.test: found /etc/mail.pem, /opt/mail/compose.yml using it besides Nginx",
+        "certificate servers.test: renew_hook = /usr/local/bin/copy-to-mail: found a hook",
+    ],
     "mongodb_elsewhere": [
         "/etc/mongod.conf: storage.dbPath: found '/data/mongodb', need mongodb_data = \"/data/mongodb\"",
         "/etc/mongod.conf: replication.replSetName: found 'orders', need mongodb_replica_set = \"orders\"",
