@@ -22,6 +22,7 @@ from slipway.adoption import (
     own_services,
 )
 from slipway.adoption import nginx as others_nginx
+from slipway.engine import run
 from slipway.facts.base import Output
 from slipway.facts.machine import is_container
 from slipway.facts.nginx import NginxFuture, NginxInForce
@@ -37,6 +38,14 @@ from slipway.tasks.kernel import parameters
 def adoption_problems(settings: Settings, machine: dict[str, str], components: Collection[str]) -> list[str]:
     """What blocks an adoption by these components, a line each."""
     return in_the_way(_obstacles(settings, machine, components), settings.adopt_without)
+
+
+def unused_keys_of_root(settings: Settings) -> list[str]:
+    """Keys that root no longer logs in with, and nobody has lately."""
+    if "ssh" not in run.of(host.state).deployed:
+        return []
+    sshd: dict[str, list[str]] = host.get_fact(Sshd)
+    return access.roots_keys(earlier(settings), sshd, settings, "unused")
 
 
 def _obstacles(settings: Settings, machine: dict[str, str], components: Collection[str]) -> Iterator[Obstacle]:

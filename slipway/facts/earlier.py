@@ -35,6 +35,8 @@ GENERATED = "-name node_modules -o -name site-packages -o -name .git -o -name .c
 TYPES = ("yml", "yaml", "conf", "cfg", "ini", "toml", "json", "env", "sh", "js", "py")
 NAMING = " -o ".join(["-path '/usr/local/*' -o -path '/etc/*'", *(f"-name '*.{kind}'" for kind in TYPES)])
 MAX_DEPTH, MAX_KILOBYTES, MAX_SEARCH_SECONDS = 5, 64, 20
+# How long ago a login by a key shows that somebody needs it.
+USED_DAYS = 30
 # Web servers that take Nginx's ports at boot, unless configured for others.
 WEB_SERVERS = "apache2 lighttpd caddy haproxy traefik varnish"
 # Folders of Slipway's own.
@@ -81,6 +83,8 @@ class Earlier(Fact[dict[str, str]]):
     mongod, nginx       "NAME=VALUE" of the process, the program and the unit
     packages            installed firewalls other than UFW
     passwords           lines of getent(1) of users with a password and no key
+    roots               "used KEY", "unused KEY": root's authorized_keys, by whether somebody has lately logged in with
+                        it, other than with this run's
     rotated             logrotate(8) files about logs of packages that Slipway installs
     scripts             "FILE:LINE" of scripts that jobs name by an absolute path: what in them is as in `jobs`
     size ROOT           of the site's parts, in MiB
@@ -133,7 +137,12 @@ sockets() {{
     name=${{users#*'"'}}; pid=${{users#*pid=}}; pid=${{pid%%,*}}
     # Skip processes that have exited, and Slipway's own query (facts.mongodb.program).
     [ -z "$pid" ] || [ -d /proc/$pid ] || continue
-    case "$(tr '\\0' ' ' < /proc/$pid/cmdline)" in "python3 -ISc "*) continue ;; esac
+    case "$(tr '\\0' ' ' < /proc/$pid/cmdline)" in
+      "python3 -ISc "*) continue ;;
+      "sshd: "*"[listener]"*) ;;
+      # By its title the process of a login, which listens for a reverse tunnel (ssh -R).
+      "sshd: "* | "sshd-session: "*) name=sshd-session ;;
+    esac
     echo "$where ${{name%%'"'*}} $(unit_of $pid)"
   done
 }}
@@ -270,6 +279,23 @@ for root in {_quoted(roots)}; do
 done
 s swapfile; stat -c %s /swapfile
 s keys; cat "$home/.ssh/authorized_keys"
+s roots
+if [ -s /root/.ssh/authorized_keys ]; then
+  # sudo drops the variable, and keeps it in the process that it starts from.
+  pid=$$; while [ -z "$SSH_CONNECTION" ] && [ "${{pid:-0}}" -gt 1 ]; do
+    SSH_CONNECTION=$(tr '\\0' '\\n' < /proc/$pid/environ | sed -n 's/^SSH_CONNECTION=//p')
+    pid=$(sed -n 's/^PPid:[[:space:]]*//p' /proc/$pid/status)
+  done
+  set -- $SSH_CONNECTION
+  logins=$({{ timeout 10 journalctl --quiet --since=-{USED_DAYS}days -t sshd -t sshd-session -o cat
+    cat /var/log/auth.log /var/log/auth.log.1; }} | grep -aF 'Accepted publickey for ')
+  own=$(printf %s "$logins" | grep -F " from $1 port $2 ssh2: " | grep -o 'SHA256:.*' | head -n 1)
+  used=$(printf %s "$logins" | grep -F ' for root from ' | grep -o 'SHA256:.*' | grep -vxF "${{own:-none}}" | sort -u)
+  grep -vE '^[[:space:]]*(#|$)' /root/.ssh/authorized_keys | while read -r key; do
+    print=$(printf '%s\\n' "$key" | ssh-keygen -lf - | cut -d' ' -f2)
+    if printf '%s\\n' "$used" | grep -qxF "${{print:-none}}"; then echo "used $key"; else echo "unused $key"; fi
+  done
+fi
 s socket; [ -e /usr/lib/systemd/system-generators/sshd-socket-generator ] || ! systemctl is-active --quiet ssh.socket ||
   systemctl show --property=Listen --value ssh.socket
 s matched; awk 'FNR == 1 {{m = 0}} tolower($1) == "match" {{m = 1}} {{line = tolower($1 " " $2)}}

@@ -10,6 +10,8 @@ REFUSED = {
         "sshd: port 2222: found",
         "sshd: AllowUsers: found lab root deploy, without admin",
         "user deploy: found",
+        "user root: key backup: found logins with it in the last weeks",
+        "sshd: AllowTcpForwarding: found port 9022 held by a reverse tunnel",
     ],
     "public_service": ['port 3000: found python3 listening publicly, which the firewall would block, need "3000/tcp"'],
     "jobs": [
