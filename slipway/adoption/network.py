@@ -140,6 +140,15 @@ def _sockets(text: str, protocol: str) -> list[Listener]:
     return found
 
 
+def restarted(earlier: Mapping[str, str], ours: Collection[int]) -> Iterator[Obstacle]:
+    """Stopped containers that would take Slipway's ports at boot."""
+    for line in earlier.get("containers", "").splitlines():
+        name, *ports = line.split()
+        if held := sorted({int(port) for port in ports if port.isdigit()} & {*ours}):
+            found = f"it stopped, and Docker starts it again at boot, on port {', '.join(map(str, held))}"
+            yield Obstacle(f"container {name}", found, f"docker update --restart=no {name}")
+
+
 def open_ports(lines: Sequence[str], protocol: str = "tcp") -> set[int] | None:
     """The ports of a protocol that UFW opens now, by the lines of its files; None if it is disabled, or opens all of
     them to some address."""

@@ -38,7 +38,12 @@ MAX_DEPTH, MAX_KILOBYTES, MAX_SEARCH_SECONDS = 5, 64, 20
 # How long ago a login by a key shows that somebody needs it.
 USED_DAYS = 30
 # Web servers that take Nginx's ports at boot, unless configured for others.
-WEB_SERVERS = "apache2 lighttpd caddy haproxy traefik varnish"
+WEB_SERVERS = "apache2 lighttpd caddy haproxy traefik varnish openresty angie lshttpd lsws h2o hiawatha"
+# Of stopped containers that Docker starts again at boot, the name and the host's ports: "shop 80 443".
+RESTARTED = (
+    '{{if eq .HostConfig.RestartPolicy.Name "always"}}{{slice .Name 1}}'
+    "{{range .HostConfig.PortBindings}}{{range .}} {{.HostPort}}{{end}}{{end}}{{end}}"
+)
 # Folders of Slipway's own.
 FOLDERS = "/var/www /var/www/letsencrypt /etc/nginx/tls /var/lib/slipway /usr/lib/slipway /usr/share/slipway"
 # Jobs that use a program or path that Slipway changes.
@@ -59,6 +64,7 @@ class Earlier(Fact[dict[str, str]]):
     chains              nftables input chains that drop or reject
     clients             ACME clients other than Debian's certbot
     plugins             packages of certbot's plugins
+    containers          "NAME PORT ..." of stopped containers that Docker starts again at boot
     stopped             web servers that are enabled and not running
     connected           "PROGRAM UNIT" of MongoDB's clients
     credentials         files with MongoDB passwords that Slipway has written
@@ -200,6 +206,8 @@ s plugins; dpkg-query -W -f '${{db:Status-Status}} ${{Package}}\\n' 'python3-cer
 s stopped; for unit in {WEB_SERVERS}; do
   systemctl is-active --quiet $unit || ! systemctl is-enabled --quiet $unit || echo $unit.service
 done
+s containers; [ ! -S /var/run/docker.sock ] || docker ps -aq --filter status=exited --filter status=created |
+  xargs -r docker inspect -f {shlex.quote(RESTARTED)} | grep ' '
 for unit in mongod nginx; do f /etc/systemd/system/$unit.service.d/*.conf; done
 s hooks; for hook in /etc/letsencrypt/renewal-hooks/*/*; do grep -q '{OURS}' $hook || grep -HE nginx $hook; done
 s jobs

@@ -115,6 +115,13 @@ def test_a_vpns_port_that_the_firewall_would_close_is_named(settings_with):
     assert closed([*UFW, "### tuple ### allow udp 51820 0.0.0.0/0 any 0.0.0.0/0 in"]) == ["port 51820/udp"]
 
 
+def test_a_stopped_container_that_takes_a_port_at_boot_is_named():
+    text = "proxy 443 80 8080\nshop 3000\nmongo 27017"
+    found = [*network.restarted({"containers": text}, {22, 80, 443, 27017})]
+    assert told(found) == ["container proxy", "container mongo"]
+    assert "on port 80, 443" in found[0].found
+
+
 def test_traffic_that_ufws_default_would_no_longer_forward_is_named():
     rules = ["iptables -t nat -A POSTROUTING -s 10.8.0.0/24 -o eth0 -j MASQUERADE", "nft inet incus"]
     assert told(network.others({"forwarded": "\n".join(rules)})) == rules
