@@ -122,7 +122,13 @@ def system_problems(machine: dict[str, str]) -> list[str]:
             f"architecture: found {machine.get('arch')}, need {' or '.join(ARCHITECTURES)}"
             " (MongoDB has no Debian package for another)"
         )
-    if system_of(machine) is None:
+    system, python = system_of(machine), machine.get("python", "")
+    if system and python and not python.startswith(f"{system.python}."):
+        problems.append(
+            f"/usr/bin/python3: found Python {python}, need {system.python}, for which the packages of {system.title}"
+            f" are built (update-alternatives --remove-all python3; ln -sf python{system.python} /usr/bin/python3)"
+        )
+    if system is None:
         known = ", ".join(system.title for system in SYSTEMS.values())
         problems.append(
             f"operating system: found {machine.get('os')} {machine.get('release')}, need one of: {known}"
