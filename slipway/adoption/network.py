@@ -19,8 +19,26 @@ IGNORED = {
     *("sshd", "systemd-resolve", "rpcbind", "avahi-daemon", "dhclient", "dhcpcd", "systemd-network", "systemd", "init"),
     *("ntpd", "chronyd", "systemd-timesyn", "NetworkManager"),
 }
-# Linux's first port for sockets without one of their own, ip(7): a resolver's, of which nobody asks anything.
-EPHEMERAL = 32768
+# Linux's ports for sockets that ask for none, ip(7), and programs that have such ones for long, of which nobody asks
+# anything: resolvers, clients of logs and statistics, VPNs' and tunnels' ways out. A runtime's program says too little.
+EPHEMERAL = range(32768, 61000)
+CLIENTS = {
+    *("named", "unbound", "dnsmasq", "pdns_recursor", "kresd", "stubby", "dnscrypt-proxy", "squid", "haproxy", "nginx"),
+    *("rsyslogd", "syslog-ng", "fluent-bit", "vector", "telegraf", "collectd", "netdata", "snmpd", "promtail", "agent"),
+    *(
+        "rpc.statd",
+        "rpc.mountd",
+        "cloudflared",
+        "tailscaled",
+        "zerotier-one",
+        "netbird",
+        "dhcpcd",
+        "chronyd",
+        "mosh-server",
+    ),
+    *("node", "bun", "deno", "java", "php", "ruby", "perl", "dotnet", "gunicorn", "uvicorn", "celery"),
+}
+RUNTIME = re.compile(r"python|php|node|MainThread")
 ANYBODY = ("0.0.0.0/0", "::/0", "any")
 ALLOWS_ALL = 'DEFAULT_INPUT_POLICY="ACCEPT"'
 BEFORE_RULES = "it in /etc/ufw/before.rules, which is kept"
@@ -128,7 +146,14 @@ def local_sockets(earlier: Mapping[str, str]) -> dict[str, str]:
 
 def datagrams(earlier: Mapping[str, str]) -> list[Listener]:
     """The UDP sockets in facts.Earlier that others may send to. One without a program is the kernel's: a WireGuard."""
-    return [one for one in _sockets(earlier.get("datagrams", ""), "udp") if one.port < EPHEMERAL or not one.program]
+    later = {*_sockets(earlier.get("later datagrams", ""), "udp")}
+    found = _sockets(earlier.get("datagrams", ""), "udp")
+    return [one for one in found if one.port not in EPHEMERAL or not one.program or (one in later and _serves(one))]
+
+
+def _serves(one: Listener) -> bool:
+    """Whether a program with an ephemeral port has probably asked for it: a game, a VPN, a TURN server."""
+    return one.program not in CLIENTS and not RUNTIME.match(one.program)
 
 
 def _sockets(text: str, protocol: str) -> list[Listener]:

@@ -69,6 +69,7 @@ class Earlier(Fact[dict[str, str]]):
     connected           "PROGRAM UNIT" of MongoDB's clients
     credentials         files with MongoDB passwords that Slipway has written
     datagrams           "ADDRESS:PORT PROGRAM UNIT" of UDP sockets; without a program they are the kernel's
+    later datagrams     the same at the end of this command
     environment ROOT    names of variables in the site's .env and in its unit's EnvironmentFile= files
     file PATH           the text of a file: apt's sources, mongod.conf, certbot's options and renewals, drop-ins, kernel
                         parameters
@@ -325,6 +326,7 @@ s login; [ ! -e /etc/nologin ] || echo nologin
 awk -F: -v day=$(($(date +%s) / 86400)) '$1 == "{user}" && $8 != "" && $8 <= day {{print "expired"}}
   $1 == "{user}" && $2 ~ /^!/ {{print "locked"}}
   $1 == "{user}" && ($3 == "0" || ($3 != "" && $5 != "" && $3 + $5 < day)) {{print "password"}}' /etc/shadow
+s 'later datagrams'; ss -Hlunp | awk '{{print $4, $6}}' | sockets
 true"""
 
     def process(self, output: list[str]) -> dict[str, str]:

@@ -30,7 +30,8 @@ class System(Section):
     """System locale. C.UTF-8 is always available; any other is generated (package `locales`)."""
 
     swap_mb: Annotated[Mebibytes, Field(ge=0, le=65536)] = 1024
-    """Size of `/swapfile`; 0 for none, as ZFS requires. A little swap turns a memory peak into slowness instead of a killed database."""
+    """Size of `/swapfile`; 0 for none, as ZFS requires. A little swap turns a memory peak into slowness instead of a
+    killed database."""
 
     journal_max_mb: Annotated[Mebibytes, Field(ge=16, le=102400)] = 500
     """Maximum size of the journal on disk."""

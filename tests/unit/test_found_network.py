@@ -122,6 +122,19 @@ def test_a_stopped_container_that_takes_a_port_at_boot_is_named():
     assert "on port 80, 443" in found[0].found
 
 
+def test_a_server_is_told_from_a_client_among_the_ephemeral_ports(settings_with):
+    lines = ["0.0.0.0:34197 factorio factorio.service", "*:41194 openvpn openvpn@server.service"]
+    clients = [
+        "0.0.0.0:45123 named named.service",
+        "*:50000 rsyslogd rsyslog.service",
+        "*:50001 python3.11 app.service",
+    ]
+    sockets = {"datagrams": "\n".join([*lines, *clients, "*:40000 dig ", "*:62000 turnserver coturn.service"])}
+    sockets["later datagrams"] = "\n".join([*lines, *clients])
+    closed = network.closed(network.datagrams(sockets), None, settings_with(), set())
+    assert told(closed) == ["port 34197/udp", "port 41194/udp", "port 62000/udp"]
+
+
 def test_traffic_that_ufws_default_would_no_longer_forward_is_named():
     rules = ["iptables -t nat -A POSTROUTING -s 10.8.0.0/24 -o eth0 -j MASQUERADE", "nft inet incus"]
     assert told(network.others({"forwarded": "\n".join(rules)})) == rules
