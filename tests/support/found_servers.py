@@ -13,7 +13,10 @@ REFUSED = {
         "user root: key backup: found logins with it in the last weeks",
         "sshd: AllowTcpForwarding: found port 9022 held by a reverse tunnel",
     ],
-    "public_service": ['port 3000: found python3 listening publicly, which the firewall would block, need "3000/tcp"'],
+    "public_service": [
+        'port 3000: found python3 listening publicly, which the firewall would block, need "3000/tcp"',
+        'port 34197/udp: found factorio listening publicly, which the firewall would block, need "34197/udp"',
+    ],
     "jobs": [
         *("/etc/cron.d/renew: ", "/etc/cron.d/pull: ", "/etc/systemd/system/firewall.service: "),
         "/etc/systemd/system/certbot.service.d/override.conf: ExecStart=/usr/bin/certbot -q renew",
