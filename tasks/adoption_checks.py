@@ -88,6 +88,7 @@ def _firewall(found: dict[str, str], settings: Settings) -> Iterator[Obstacle]:
     yield from network.closed(network.listeners(found), network.open_ports(lines), settings, ours)
     yield from network.closed(network.datagrams(found), network.open_ports(lines, "udp"), settings, ours)
     yield from network.restarted(found, ours)
+    yield from network.protocols(found, lines)
     yield from network.lost_rules(lines, settings, ssh_ports, rules_of_peers(settings))
 
 

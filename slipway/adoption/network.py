@@ -43,6 +43,8 @@ ANYBODY = ("0.0.0.0/0", "::/0", "any")
 ALLOWS_ALL = 'DEFAULT_INPUT_POLICY="ACCEPT"'
 BEFORE_RULES = "it in /etc/ufw/before.rules, which is kept"
 BEFORE_RULE = re.compile(r"-[AI] ufw6?-before-input (?=.*-p tcp ).*--dports? ([0-9,:]+) (?=.*-j ACCEPT\b)")
+# IP protocols of tunnels and routers, protocols(5).
+PROTOCOLS = {4: "ipencap", 41: "ipv6", 47: "gre", 50: "esp", 51: "ah", 89: "ospf", 103: "pim", 112: "vrrp", 115: "l2tp"}
 LOOPBACK = re.compile(r"127\.|\[?::1\]?$|\[::ffff:127\.")
 
 
@@ -222,6 +224,28 @@ def closed(
             by = one.program or ("a program" if one.protocol == "tcp" else "the kernel (a VPN?)")
             found = f"{by} listening publicly, which the firewall would block"
             yield Obstacle(name, found, f'"{one.port}/{one.protocol}" in firewall_allow')
+
+
+def protocols(earlier: Mapping[str, str], lines: Sequence[str]) -> Iterator[Obstacle]:
+    """IP protocols that others reach now, and that no setting opens. `lines` are of UFW's files."""
+    words = [line.split() for line in earlier.get("protocols", "").splitlines()]
+    is_open = {name for first, name in words if first == "open"}
+    if "ENABLED=yes" in lines and ALLOWS_ALL not in lines:
+        # UFW closes the others now, too.
+        ruled = {rule.protocol for rule in ufw_rules(lines) if rule.opens}
+        words = [word for word in words if PROTOCOLS.get(_number(word[0])) in ruled]
+    programs: dict[int, list[str]] = {}
+    for first, program in words:
+        if (number := _number(first)) in PROTOCOLS and not {str(number), PROTOCOLS[number]} & is_open:
+            programs.setdefault(number, []).append(program)
+    for number, names in programs.items():
+        found = f"{', '.join(dict.fromkeys(names))} receiving IP protocol {number}, which the firewall would block"
+        need = "`-A ufw-before-input -p NUMBER -j ACCEPT` above COMMIT in /etc/ufw/before.rules (apt-get install ufw)"
+        yield Obstacle(f"protocol {PROTOCOLS[number]}", found, f"{need.replace('NUMBER', str(number))}, which is kept")
+
+
+def _number(word: str) -> int:
+    return int(word) if word.isdigit() else 0
 
 
 @dataclass(frozen=True)

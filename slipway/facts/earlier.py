@@ -88,6 +88,8 @@ class Earlier(Fact[dict[str, str]]):
     listeners, local    "ADDRESS:PORT PROGRAM UNIT", "SOCKET PROGRAM UNIT"
     matched             "FILE:LINE" of what sshd allows within a Match, and Slipway's sshd does not
     mongod, nginx       "NAME=VALUE" of the process, the program and the unit
+    protocols           "NUMBER PROGRAM" of IP protocols other than TCP and UDP that programs and tunnels receive, and
+                        "open NAME" of those that /etc/ufw/before.rules accept
     packages            installed firewalls other than UFW
     passwords           lines of getent(1) of users with a password and no key
     roots               "used KEY", "unused KEY": root's authorized_keys, by whether somebody has lately logged in with
@@ -156,6 +158,13 @@ sockets() {{
 s listeners; ss -Hltnp | awk '{{print $4, $6}}' | sockets
 s local; ss -Hlxp | awk '$5 ~ "^/" {{print $5, $NF}}' | sockets
 s datagrams; ss -Hlunp | awk '{{print $4, $6}}' | sockets
+s protocols; ss -Hlnwp | awk '{{print $4, $6}}' | sockets | sed -nE 's/^[^ ]*:([0-9]+) ([^ ]*) .*/\\1 \\2/p'
+for type in sit:41 gre:47 gretap:47 ipip:4; do
+  ip -o link show type ${{type%:*}} up | sed -nE "s/^[0-9]+: ([^:@]+).*/${{type#*:}} \\1/p"
+done
+! ip xfrm state | grep -q 'proto esp' || ip xfrm state | grep -q espinudp || echo 50 IPsec
+grep -hE '^-A ufw6?-before-input .*-j ACCEPT' /etc/ufw/before.rules /etc/ufw/before6.rules |
+  sed -nE 's/.* -p ([a-z0-9]+) .*/open \\1/p' | sort -u
 s flushes; ! systemctl is-enabled --quiet nftables || echo nftables.service
 s connected; ss -Htnp state established "dport = :{mongodb_port}" | awk '{{print "-", $5}}' | sockets | cut -d' ' -f2-
 s chains; nft list chains | awk '$1 == "table" {{t = $2 " " $3}} $1 == "chain" {{c = $2}} /hook input/ {{print t, c}}' |

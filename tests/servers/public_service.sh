@@ -10,7 +10,9 @@ systemctl daemon-reload; systemctl enable -q --now shop
 cp "$(readlink -f /usr/bin/python3)" /opt/factorio
 socket="import socket, time; one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); one.bind(('', PORT)); time.sleep(1e9)"
 systemd-run -q /opt/factorio -c "${socket/PORT/34197}"; systemd-run -q /usr/bin/python3 -c "${socket/PORT/40000}"
+# A router's protocol, as keepalived has one.
+systemd-run -q /usr/bin/python3 -c "import socket, time; one = socket.socket(socket.AF_INET, socket.SOCK_RAW, 112); time.sleep(1e9)"
 for try in $(seq 100); do
-  [ "$(ss -Hlntu | grep -cE ':(3000|34197|40000) ')" -lt 3 ] || exit 0; sleep 0.1
+  [ "$(ss -Hlntuw | grep -cE ':(3000|34197|40000|112) ')" -lt 4 ] || exit 0; sleep 0.1
 done
 exit 1
