@@ -61,6 +61,7 @@ def _obstacles(settings: Settings, machine: dict[str, str], components: Collecti
         yield from access.obstacles(found, sshd, settings)
     if "kernel" in components and not is_container(machine):
         yield from kernel.obstacles(found, parameters(render("kernel/sysctl.conf")))
+        yield from kernel.modules(found, settings)
     if "firewall" in components:
         yield from _firewall(found, settings)
     if "fail2ban" in components:

@@ -12,6 +12,7 @@ from slipway.ops.files import put, put_all, put_template
 from slipway.ops.templates import render
 from slipway.ops.units import service
 from slipway.settings.model import Settings
+from slipway.settings.system import DEVICE_MODULES, PROTOCOL_MODULES
 
 # The line of /dev/shm in fstab(5), up to its options; with the option noexec; a command that adds it.
 SHM = r"^[^#[:space:]]+[[:space:]]+/dev/shm[[:space:]]+[^[:space:]]+[[:space:]]+"
@@ -45,7 +46,7 @@ def kernel(settings: Settings) -> None:
     """Kernel settings. A container shares its host's kernel, so most are skipped there."""
     put_all(
         name="Blacklist unused kernel modules",
-        files={"/etc/modprobe.d/slipway.conf": render("kernel/modprobe.conf")},
+        files={"/etc/modprobe.d/slipway.conf": blocked_modules(settings)},
     )
     if is_container(host.get_fact(Machine)):
         for what in ("swap", "kernel parameters (sysctl)", "transparent huge pages"):
@@ -62,6 +63,15 @@ def kernel(settings: Settings) -> None:
     _sysctl()
     if "db" in host.groups:
         _set_huge_pages(huge_pages(settings.mongodb_version))
+
+
+def blocked_modules(settings: Settings) -> str:
+    """The text of the file that keeps modules from loading."""
+    protocols, devices = (
+        [name for name in names if name not in settings.loadable_modules]
+        for names in (PROTOCOL_MODULES, DEVICE_MODULES)
+    )
+    return render("kernel/modprobe.conf", protocols=protocols, devices=devices)
 
 
 def _swap(megabytes: int) -> None:

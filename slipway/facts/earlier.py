@@ -7,6 +7,7 @@ import shlex
 
 from slipway.adoption import OURS
 from slipway.facts.base import Fact
+from slipway.settings.system import PROTOCOL_MODULES
 
 SECTION = re.compile(r"=== (\S.*)")
 # Nginx's folders in which Slipway writes and removes files.
@@ -90,6 +91,7 @@ class Earlier(Fact[dict[str, str]]):
     mongod, nginx       "NAME=VALUE" of the process, the program and the unit
     protocols           "NUMBER PROGRAM" of IP protocols other than TCP and UDP that programs and tunnels receive, and
                         "open NAME" of those that /etc/ufw/before.rules accept
+    modules             kernel modules in use that Slipway would block
     packages            installed firewalls other than UFW
     passwords           lines of getent(1) of users with a password and no key
     roots               "used KEY", "unused KEY": root's authorized_keys, by whether somebody has lately logged in with
@@ -287,6 +289,11 @@ f /etc/sysctl.conf
 ! grep -q '^IPT_SYSCTL=/etc/ufw/sysctl.conf' /etc/default/ufw || f /etc/ufw/sysctl.conf
 for file in /etc/sysctl.d/*.conf; do
   [ -L $file ] || grep -q '{OURS}' $file || dpkg -S $file > /dev/null || f $file
+done
+s modules; awk '$1 ~ /^({"|".join(PROTOCOL_MODULES)})$/ && $3 > 0 {{print $1}}' /proc/modules
+for disk in $(lsblk -dnro NAME,TRAN | awk '$2 == "usb" {{print $1}}'); do
+  # A virtual drive of the machine's remote console is mounted by nobody.
+  ! lsblk -nro MOUNTPOINT /dev/$disk | grep -q . || printf 'usb-storage\\nuas\\n'
 done
 s credentials; ls -d /etc/*/credentials/MONGODB_*
 s taken; for folder in {FOLDERS}; do

@@ -17,7 +17,7 @@ from slipway.adoption import (
 )
 from slipway.facts.earlier import Earlier
 from slipway.ops.templates import render
-from slipway.tasks.kernel import parameters
+from slipway.tasks.kernel import blocked_modules, parameters
 from support.obstacles import SERVICE, told
 
 
@@ -302,3 +302,29 @@ def test_a_kernel_parameter_that_ufw_would_no_longer_load_is_named(text, others,
     files = {"file /etc/ufw/sysctl.conf": text, "file /etc/sysctl.d/99-own.conf": others}
     found = told(kernel.obstacles(files, parameters(render("kernel/sysctl.conf"))))
     assert found == ([f"/etc/ufw/sysctl.conf: {name}"] if name else [])
+
+
+def test_a_module_in_use_is_named_with_the_setting_that_leaves_it_loadable(settings_with):
+    earlier = {"modules": "sctp\nusb-storage\nuas\nusb-storage\nuas"}
+    (one,) = kernel.modules(earlier, settings_with(loadable_modules=["uas"]))
+    assert one.need == 'loadable_modules = ["uas", "sctp", "usb-storage"]'
+    settings = settings_with(loadable_modules=["uas", "sctp", "usb-storage"])
+    assert told(kernel.modules(earlier, settings)) == []
+    text = blocked_modules(settings).splitlines()
+    assert "install uas /bin/false" not in text
+    assert "install dccp /bin/false" in text
+
+
+def test_a_disk_on_usb_counts_only_where_it_is_mounted(tmp_path):
+    (tmp_path / "modules").write_text("sctp 400 2 - Live 0x0\ntipc 1 0 - Live 0x0\nusb_storage 8 1 uas, Live 0x0\n")
+    lsblk = 'case "$*" in *TRAN) echo "sda sata"; echo "sdb usb" ;; */dev/sdb) echo; echo $MOUNT ;; esac'
+    (tmp_path / "lsblk").write_text(f"#!/bin/sh\n{lsblk}\n")
+    (tmp_path / "lsblk").chmod(0o755)
+    command = Earlier().command(("admin",), ("admin",), (SERVICE,), ("/var/www/x",), 27017)
+    script = command[command.index("s modules;") : command.index("s credentials;")].replace("/proc", str(tmp_path))
+    for mount, found in (("/mnt/backup", ["sctp", "usb-storage", "uas"]), ("", ["sctp"])):
+        env = {"PATH": f"{tmp_path}:/usr/bin:/bin", "MOUNT": mount}
+        done = subprocess.run(
+            ["sh", "-c", f"s() {{ :; }}; {script}"], env=env, capture_output=True, text=True, check=False
+        )
+        assert done.stdout.split() == found
