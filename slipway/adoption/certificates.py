@@ -143,10 +143,12 @@ def obstacles(earlier: Mapping[str, str], settings: Settings) -> Iterator[Obstac
             yield Obstacle(
                 str(one), f"{one.stops_nginx}, which stops Nginx at each renewal", f"another authenticator ({command})"
             )
-        if one.names & domains and not others and one.name not in own:
+        if one.names & domains and not others:
             for hook in one.other_hooks:
-                need = f"{LETSENCRYPT}/renewal-hooks/deploy to run it for {superseding} after the adoption"
-                yield Obstacle(f"{one}: {hook}", "a hook of a certificate that will not be renewed", need)
+                # certbot drops the hooks of a certificate that it is asked for anew.
+                found = "a hook of a certificate that certbot will get anew without it, or not renew"
+                need = f"a script in {LETSENCRYPT}/renewal-hooks/deploy that does it for {superseding}"
+                yield Obstacle(f"{one}: {hook}", found, need)
         plugin = f"python3-certbot-{way}"
         if others and (is_by_dns or not one.names & domains) and way not in BUILT_IN and plugin not in plugins:
             found = f"authenticator = {way}, whose plugin Debian's certbot lacks: the renewal would fail"

@@ -64,7 +64,7 @@ REFUSED_WITH_PACKAGES = {
     "certbot_standalone": ["certificate other.example: found pre_hook = systemctl stop nginx"],
     "certbot_used": [
         "certificate servers.test: found /etc/mail.pem, /opt/mail/compose.yml using it besides Nginx",
-        "certificate servers.test: renew_hook = /usr/local/bin/copy-to-mail: found a hook",
+        "certificate servers.test: renew_hook = /usr/local/bin/copy-to-mail: found a hook of a certificate",
     ],
     "mongodb_elsewhere": [
         "/etc/mongod.conf: storage.dbPath: found '/data/mongodb', need mongodb_data = \"/data/mongodb\"",

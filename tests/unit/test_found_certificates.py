@@ -99,9 +99,11 @@ def test_a_renewal_that_would_fail_or_stop_nginx_is_named(settings_with, found, 
         ("post_hook = docker start proxy", False),
     ],
 )
-def test_a_hook_of_a_certificate_that_is_renewed_no_more_is_named(settings_with, hook, is_named):
-    found = lineage("w", "codementee.io", renewal=f"authenticator = webroot\n{hook}")
-    assert told(certificates.obstacles(found, settings_with())) == ([f"certificate w: {hook}"] if is_named else [])
+def test_a_hook_of_a_certificate_that_slipways_replaces_is_named(settings_with, hook, is_named):
+    for name in ("w", "codementee"):
+        found = lineage(name, "codementee.io", renewal=f"authenticator = webroot\n{hook}")
+        names = [f"certificate {name}: {hook}"] if is_named else []
+        assert told(certificates.obstacles(found, settings_with())) == names
     others = lineage("w", "blog.example", renewal=hook.replace("nginx", "x"))
     assert told(certificates.obstacles(others | {"plugins": "python3-certbot-nginx"}, settings_with())) == []
 
