@@ -22,6 +22,7 @@ from slipway.adoption import (
     own_services,
 )
 from slipway.adoption import nginx as others_nginx
+from slipway.engine import run
 from slipway.facts.base import Output
 from slipway.facts.machine import is_container
 from slipway.facts.nginx import NginxFuture, NginxInForce
@@ -39,6 +40,14 @@ def adoption_problems(settings: Settings, machine: dict[str, str], components: C
     return in_the_way(_obstacles(settings, machine, components), settings.adopt_without)
 
 
+def unused_keys_of_root(settings: Settings) -> list[str]:
+    """Keys that root no longer logs in with, and nobody has lately."""
+    if "ssh" not in run.of(host.state).deployed:
+        return []
+    sshd: dict[str, list[str]] = host.get_fact(Sshd)
+    return access.roots_keys(earlier(settings), sshd, settings, "unused")
+
+
 def _obstacles(settings: Settings, machine: dict[str, str], components: Collection[str]) -> Iterator[Obstacle]:
     found = earlier(settings)
     if "firewall" in components:
@@ -52,6 +61,7 @@ def _obstacles(settings: Settings, machine: dict[str, str], components: Collecti
         yield from access.obstacles(found, sshd, settings)
     if "kernel" in components and not is_container(machine):
         yield from kernel.obstacles(found, parameters(render("kernel/sysctl.conf")))
+        yield from kernel.modules(found, settings)
     if "firewall" in components:
         yield from _firewall(found, settings)
     if "fail2ban" in components:
@@ -78,6 +88,8 @@ def _firewall(found: dict[str, str], settings: Settings) -> Iterator[Obstacle]:
     ours |= {*settings.web_ports} if {"lb", "web"} & {*host.groups} else set()
     yield from network.closed(network.listeners(found), network.open_ports(lines), settings, ours)
     yield from network.closed(network.datagrams(found), network.open_ports(lines, "udp"), settings, ours)
+    yield from network.restarted(found, ours)
+    yield from network.protocols(found, lines)
     yield from network.lost_rules(lines, settings, ssh_ports, rules_of_peers(settings))
 
 

@@ -12,6 +12,7 @@ from slipway.ops.files import put, put_all, put_template
 from slipway.ops.templates import render
 from slipway.ops.units import service
 from slipway.settings.model import Settings
+from slipway.settings.system import DEVICE_MODULES, PROTOCOL_MODULES
 
 # The line of /dev/shm in fstab(5), up to its options; with the option noexec; a command that adds it.
 SHM = r"^[^#[:space:]]+[[:space:]]+/dev/shm[[:space:]]+[^[:space:]]+[[:space:]]+"
@@ -21,18 +22,31 @@ SHM_IN_FSTAB = (
     rf" sed -Ei '\|{SHM_NOEXEC}|!s|({SHM}[^[:space:]]+)|\1,nosuid,nodev,noexec|' /etc/fstab;"
     " else echo 'tmpfs /dev/shm tmpfs nosuid,nodev,noexec 0 0' >> /etc/fstab; fi"
 )
+# File systems, by stat(1), on which swapon(8) refuses a file.
+NO_SWAP_FILES = {"zfs", "overlayfs", "tmpfs", "ramfs"}
 # A container's kernel is its host's: tests/e2e/test_kernel.py tests the other drifts on a virtual machine.
 DRIFTS = {
     "a module no longer blacklisted": Drift("rm /etc/modprobe.d/slipway.conf", "Blacklist unused kernel modules"),
 }
 
 
-@component(drifts=DRIFTS)
+def swap_problems(settings: Settings) -> list[str]:
+    machine: dict[str, str] = host.get_fact(Machine)
+    found = machine.get("root", "")
+    if settings.swap_mb == 0 or is_container(machine) or found not in NO_SWAP_FILES:
+        return []
+    return [
+        f"swap_mb: found {settings.swap_mb} and the file system {found} at /, on which Linux accepts no swap file, need"
+        " swap_mb = 0 (a swap partition stays)"
+    ]
+
+
+@component(preflight=swap_problems, drifts=DRIFTS)
 def kernel(settings: Settings) -> None:
     """Kernel settings. A container shares its host's kernel, so most are skipped there."""
     put_all(
         name="Blacklist unused kernel modules",
-        files={"/etc/modprobe.d/slipway.conf": render("kernel/modprobe.conf")},
+        files={"/etc/modprobe.d/slipway.conf": blocked_modules(settings)},
     )
     if is_container(host.get_fact(Machine)):
         for what in ("swap", "kernel parameters (sysctl)", "transparent huge pages"):
@@ -49,6 +63,15 @@ def kernel(settings: Settings) -> None:
     _sysctl()
     if "db" in host.groups:
         _set_huge_pages(huge_pages(settings.mongodb_version))
+
+
+def blocked_modules(settings: Settings) -> str:
+    """The text of the file that keeps modules from loading."""
+    protocols, devices = (
+        [name for name in names if name not in settings.loadable_modules]
+        for names in (PROTOCOL_MODULES, DEVICE_MODULES)
+    )
+    return render("kernel/modprobe.conf", protocols=protocols, devices=devices)
 
 
 def _swap(megabytes: int) -> None:
@@ -68,6 +91,8 @@ def _swap(megabytes: int) -> None:
         # Renamed into place when complete: the check looks only at the size.
         command=(
             "new=/swapfile.new; umask 077; rm -f $new"
+            # Btrfs accepts one only without copy-on-write, which is set while it is empty, btrfs(5).
+            " && { [ $(stat -f -c %T /) != btrfs ] || { : > $new && chattr +C $new; }; }"
             f" && {{ fallocate -l {megabytes}M $new || dd if=/dev/zero of=$new bs=1M count={megabytes} status=none; }}"
             " && mkswap $new >/dev/null && sync $new && { ! grep -q '^/swapfile ' /proc/swaps || swapoff /swapfile; }"
             " && mv -fT $new /swapfile"

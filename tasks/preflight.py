@@ -21,7 +21,7 @@ from slipway.settings.model import Settings
 from slipway.systems import SYSTEMS, system_of
 from slipway.tasks import installable
 from slipway.tasks.adoption import found_by_hand
-from slipway.tasks.adoption_checks import adoption_problems
+from slipway.tasks.adoption_checks import adoption_problems, unused_keys_of_root
 from slipway.tasks.adoption_facts import earlier
 from slipway.tasks.overruled import overruled
 from slipway.tasks.packages import is_new
@@ -55,6 +55,8 @@ def preflight(settings: Settings, components: Sequence[Component]) -> None:
     failed = host.get_fact(Output, command="systemctl list-units --state=failed --plain --no-legend | cut -d' ' -f1")
     if failed.strip():
         note(f"units that have failed: {', '.join(failed.split())} (look further: systemctl status UNIT)")
+    if keys := unused_keys_of_root(settings):
+        note(f"root's ssh login ends; keys of root that are not in admin_keys: {', '.join(keys)}")
     if "app" in host.groups:
         note_weak_health(settings)
     if problems:
@@ -120,7 +122,13 @@ def system_problems(machine: dict[str, str]) -> list[str]:
             f"architecture: found {machine.get('arch')}, need {' or '.join(ARCHITECTURES)}"
             " (MongoDB has no Debian package for another)"
         )
-    if system_of(machine) is None:
+    system, python = system_of(machine), machine.get("python", "")
+    if system and python and not python.startswith(f"{system.python}."):
+        problems.append(
+            f"/usr/bin/python3: found Python {python}, need {system.python}, for which the packages of {system.title}"
+            f" are built (update-alternatives --remove-all python3; ln -sf python{system.python} /usr/bin/python3)"
+        )
+    if system is None:
         known = ", ".join(system.title for system in SYSTEMS.values())
         problems.append(
             f"operating system: found {machine.get('os')} {machine.get('release')}, need one of: {known}"

@@ -11,6 +11,11 @@ from slipway.adoption.names import NO_LOGIN
 from slipway.adoption.network import listeners
 from slipway.settings.model import Settings
 
+FORWARDING = "AllowTcpForwarding"
+# The name in facts.Earlier of a login's process, and the ports at which sshd forwards X11 (X11DisplayOffset).
+TUNNEL, X11 = "sshd-session", range(6010, 7010)
+# In the command that cloud-init forces on root's copy of the first user's keys.
+ONLY_A_MESSAGE = "Please login as the user"
 # Of one connection: a shell, and a command beside it (engine/connector.py).
 SESSIONS = 2
 
@@ -83,14 +88,48 @@ def obstacles(earlier: Mapping[str, str], sshd: Mapping[str, Sequence[str]], set
         found = f"a later rule than /etc/sudoers.d/{user}, by which sudo asks for a password"
         need = "NOPASSWD in it, or it in a file with an earlier name, or above the includedir"
         yield Obstacle(line, found, need, may_go=False)
+    for name in other_keys(earlier.get("keys", "").splitlines(), settings):
+        found = "this key, which would be removed"
+        yield Obstacle(f"user {user}: key {name}", found, "its line in admin_keys")
+    yield from _tunnels(earlier, settings)
+    for name in roots_keys(earlier, sshd, settings, "used"):
+        found = "logins with it in the last weeks, and Slipway's sshd refuses root"
+        yield Obstacle(
+            f"user root: key {name}", found, f"its line in admin_keys, for {user}, or in another user's keys"
+        )
+
+
+def other_keys(lines: Sequence[str], settings: Settings) -> list[str]:
+    """The comments, or else the ends, of the keys in an authorized_keys file that are not in admin_keys."""
     own = {" ".join(key.split()[:2]) for key in settings.admin_keys}
-    for line in earlier.get("keys", "").splitlines():
+    found = []
+    for line in lines:
         words = line.split()
         at = next((number for number, word in enumerate(words) if word.startswith(("ssh-", "ecdsa-", "sk-"))), None)
         if at is not None and not line.lstrip().startswith("#") and " ".join(words[at : at + 2]) not in own:
-            name = " ".join(words[at + 2 :]) or words[at + 1][-12:]
-            found = "this key, which would be removed"
-            yield Obstacle(f"user {user}: key {name}", found, "its line in admin_keys")
+            found.append(" ".join(words[at + 2 :]) or words[at + 1][-12:])
+    return found
+
+
+def roots_keys(
+    earlier: Mapping[str, str], sshd: Mapping[str, Sequence[str]], settings: Settings, state: str
+) -> list[str]:
+    """Root's keys in this state ("used", "unused") that are not in admin_keys, if root may log in now."""
+    if sshd.get("permitrootlogin") == ["no"]:
+        return []
+    lines = [line.partition(" ") for line in earlier.get("roots", "").splitlines()]
+    return other_keys([key for its, _, key in lines if its == state and ONLY_A_MESSAGE not in key], settings)
+
+
+def _tunnels(earlier: Mapping[str, str], settings: Settings) -> Iterator[Obstacle]:
+    """Ports that logins keep open with `ssh -R`, apart from those for X11."""
+    allowed = next((value for name, value in settings.sshd_settings.items() if name.lower() == FORWARDING.lower()), "")
+    held = {one.port for one in listeners(earlier) if one.program == TUNNEL and one.port not in X11}
+    if held and allowed not in ("yes", "all", "remote"):
+        numbers = ", ".join(map(str, sorted(held)))
+        found = f"port {numbers} held by a reverse tunnel (ssh -R), which Slipway's sshd refuses"
+        need = setting("sshd_settings", {**settings.sshd_settings, FORWARDING: "yes"})
+        yield Obstacle(f"sshd: {FORWARDING}", found, need)
 
 
 def _login(earlier: Mapping[str, str], user: str, sshd: Mapping[str, Sequence[str]]) -> Iterator[Obstacle]:

@@ -13,6 +13,12 @@ from slipway.settings.model import Settings
 
 LETSENCRYPT = "/etc/letsencrypt"
 STOPS_NGINX = re.compile(r"(stop|restart|kill)\W.*nginx|nginx\W.*(stop|restart|quit)|--standalone")
+# Parts of a hook that do no more than to free port 80 for a challenge, or to let Nginx read a certificate.
+ONLY_FOR_NGINX = re.compile(
+    r"(\S*/)?systemctl( --?\S+)* (\w+ nginx(\.service)?|(start|stop) [\w.@-]+)"
+    r"|(\S*/)?(service|invoke-rc\.d) (nginx \w+|\S+ (start|stop))"
+    r"|(\S*/)?nginx -(t|s \w+)|/etc/init\.d/nginx \w+|(\S*/)?docker (start|stop) .*|(\S*/)?ufw .*|true|:|"
+)
 # certbot's authenticators that need no plugin.
 BUILT_IN = {"webroot", "standalone", "manual"}
 # Options of certbot's cli.ini that do not affect Slipway.
@@ -53,6 +59,16 @@ class Lineage:
             if STOPS_NGINX.search(self.renewal.get(option, "")):
                 return f"{option} = {self.renewal[option]}"
         return "authenticator = standalone" if self.renewal.get("authenticator") == "standalone" else ""
+
+    @property
+    def other_hooks(self) -> list[str]:
+        """Its hooks after a renewal that do something for others than Nginx."""
+        hooks = {option: self.renewal.get(option, "") for option in ("post_hook", "renew_hook")}
+        return [
+            f"{option} = {command}"
+            for option, command in hooks.items()
+            if not all(ONLY_FOR_NGINX.fullmatch(part.strip()) for part in re.split(r"&&|\|\||;", command.strip("'\"")))
+        ]
 
     @property
     def folder(self) -> str:
@@ -104,6 +120,7 @@ def obstacles(earlier: Mapping[str, str], settings: Settings) -> Iterator[Obstac
     own = {site.site_name for site in settings.all_sites}
     domains = {domain for site in settings.all_sites for domain in site.domains}
     plugins = {*earlier.get("plugins", "").split()}
+    superseding = f"{LETSENCRYPT}/live/{settings.site_name}"
     for one in lineages(earlier):
         others = sorted(one.names - domains)
         way = one.renewal.get("authenticator", "webroot")
@@ -113,13 +130,9 @@ def obstacles(earlier: Mapping[str, str], settings: Settings) -> Iterator[Obstac
             command = f"certbot certonly --cert-name {others[0]} " + " ".join(f"-d {name}" for name in others)
             found = f"{', '.join(others)} in it besides the site's names"
             yield Obstacle(str(one), found, f"a separate certificate for them ({command})")
-        elif (
-            one.names & domains and not others and one.name not in own and one.folder in earlier.get("used", "").split()
-        ):
-            found = "a program other than Nginx that uses it; it will not be renewed"
-            yield Obstacle(
-                str(one), found, f"that program to use {LETSENCRYPT}/live/{settings.site_name} after the adoption"
-            )
+        elif one.names & domains and not others and one.name not in own and (users := _users(one, earlier)):
+            found = f"{', '.join(users)} using it besides Nginx; it will not be renewed"
+            yield Obstacle(str(one), found, f"them to use {superseding} after the adoption")
         elif one.name in own and others:
             found = f"a certificate of this name for {', '.join(others)}, which Slipway's would replace"
             yield Obstacle(str(one), found, "another site_name, or that certificate by another name", may_go=False)
@@ -130,6 +143,12 @@ def obstacles(earlier: Mapping[str, str], settings: Settings) -> Iterator[Obstac
             yield Obstacle(
                 str(one), f"{one.stops_nginx}, which stops Nginx at each renewal", f"another authenticator ({command})"
             )
+        if one.names & domains and not others:
+            for hook in one.other_hooks:
+                # certbot drops the hooks of a certificate that it is asked for anew.
+                found = "a hook of a certificate that certbot will get anew without it, or not renew"
+                need = f"a script in {LETSENCRYPT}/renewal-hooks/deploy that does it for {superseding}"
+                yield Obstacle(f"{one}: {hook}", found, need)
         plugin = f"python3-certbot-{way}"
         if others and (is_by_dns or not one.names & domains) and way not in BUILT_IN and plugin not in plugins:
             found = f"authenticator = {way}, whose plugin Debian's certbot lacks: the renewal would fail"
@@ -151,3 +170,9 @@ def obstacles(earlier: Mapping[str, str], settings: Settings) -> Iterator[Obstac
         elif name.removesuffix("_ecc") in domains:
             need = "only certbot's: remove this one (acme.sh --remove -d NAME)"
             yield Obstacle(client, f"another ACME client's certificate for {name.removesuffix('_ecc')}", need)
+
+
+def _users(one: Lineage, earlier: Mapping[str, str]) -> list[str]:
+    """The files and containers that refer to a certificate's folder."""
+    lines = (line.rpartition(":") for line in earlier.get("used", "").splitlines())
+    return [user for user, _, folder in lines if folder == one.folder]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from slipway.adoption import Obstacle
+from slipway.adoption import Obstacle, setting
+from slipway.settings.model import Settings
 
 UFWS = "/etc/ufw/sysctl.conf"
 # The parameters in UFW's file as its package has it: Slipway's are stricter, or the kernel's defaults are the same.
@@ -37,6 +38,15 @@ def obstacles(earlier: Mapping[str, str], wanted: Mapping[str, str]) -> Iterator
             if parameter in wanted:
                 found, need = f"{value}, which Slipway would set to {wanted[parameter]}", "no such line"
             yield Obstacle(f"{UFWS}: {parameter}", found, need)
+
+
+def modules(earlier: Mapping[str, str], settings: Settings) -> Iterator[Obstacle]:
+    """Modules in use that would not load at the next boot."""
+    used = dict.fromkeys(earlier.get("modules", "").split())
+    if missing := [name for name in used if name not in settings.loadable_modules]:
+        found = "them in use (a mounted disk on USB, or open sockets); Slipway keeps them from loading at the next boot"
+        need = setting("loadable_modules", [*settings.loadable_modules, *missing])
+        yield Obstacle(f"kernel modules {', '.join(missing)}", found, need)
 
 
 def _parameters(text: str) -> Iterator[tuple[str, str]]:

@@ -19,12 +19,32 @@ IGNORED = {
     *("sshd", "systemd-resolve", "rpcbind", "avahi-daemon", "dhclient", "dhcpcd", "systemd-network", "systemd", "init"),
     *("ntpd", "chronyd", "systemd-timesyn", "NetworkManager"),
 }
-# Linux's first port for sockets without one of their own, ip(7): a resolver's, of which nobody asks anything.
-EPHEMERAL = 32768
+# Linux's ports for sockets that ask for none, ip(7), and programs that have such ones for long, of which nobody asks
+# anything: resolvers, clients of logs and statistics, VPNs' and tunnels' ways out. A runtime's program says too little.
+EPHEMERAL = range(32768, 61000)
+CLIENTS = {
+    *("named", "unbound", "dnsmasq", "pdns_recursor", "kresd", "stubby", "dnscrypt-proxy", "squid", "haproxy", "nginx"),
+    *("rsyslogd", "syslog-ng", "fluent-bit", "vector", "telegraf", "collectd", "netdata", "snmpd", "promtail", "agent"),
+    *(
+        "rpc.statd",
+        "rpc.mountd",
+        "cloudflared",
+        "tailscaled",
+        "zerotier-one",
+        "netbird",
+        "dhcpcd",
+        "chronyd",
+        "mosh-server",
+    ),
+    *("node", "bun", "deno", "java", "php", "ruby", "perl", "dotnet", "gunicorn", "uvicorn", "celery"),
+}
+RUNTIME = re.compile(r"python|php|node|MainThread")
 ANYBODY = ("0.0.0.0/0", "::/0", "any")
 ALLOWS_ALL = 'DEFAULT_INPUT_POLICY="ACCEPT"'
 BEFORE_RULES = "it in /etc/ufw/before.rules, which is kept"
 BEFORE_RULE = re.compile(r"-[AI] ufw6?-before-input (?=.*-p tcp ).*--dports? ([0-9,:]+) (?=.*-j ACCEPT\b)")
+# IP protocols of tunnels and routers, protocols(5).
+PROTOCOLS = {4: "ipencap", 41: "ipv6", 47: "gre", 50: "esp", 51: "ah", 89: "ospf", 103: "pim", 112: "vrrp", 115: "l2tp"}
 LOOPBACK = re.compile(r"127\.|\[?::1\]?$|\[::ffff:127\.")
 
 
@@ -128,7 +148,14 @@ def local_sockets(earlier: Mapping[str, str]) -> dict[str, str]:
 
 def datagrams(earlier: Mapping[str, str]) -> list[Listener]:
     """The UDP sockets in facts.Earlier that others may send to. One without a program is the kernel's: a WireGuard."""
-    return [one for one in _sockets(earlier.get("datagrams", ""), "udp") if one.port < EPHEMERAL or not one.program]
+    later = {*_sockets(earlier.get("later datagrams", ""), "udp")}
+    found = _sockets(earlier.get("datagrams", ""), "udp")
+    return [one for one in found if one.port not in EPHEMERAL or not one.program or (one in later and _serves(one))]
+
+
+def _serves(one: Listener) -> bool:
+    """Whether a program with an ephemeral port has probably asked for it: a game, a VPN, a TURN server."""
+    return one.program not in CLIENTS and not RUNTIME.match(one.program)
 
 
 def _sockets(text: str, protocol: str) -> list[Listener]:
@@ -138,6 +165,15 @@ def _sockets(text: str, protocol: str) -> list[Listener]:
         address, _, port = where.rpartition(":")
         found.append(Listener(address, int(port), program, unit, protocol))
     return found
+
+
+def restarted(earlier: Mapping[str, str], ours: Collection[int]) -> Iterator[Obstacle]:
+    """Stopped containers that would take Slipway's ports at boot."""
+    for line in earlier.get("containers", "").splitlines():
+        name, *ports = line.split()
+        if held := sorted({int(port) for port in ports if port.isdigit()} & {*ours}):
+            found = f"it stopped, and Docker starts it again at boot, on port {', '.join(map(str, held))}"
+            yield Obstacle(f"container {name}", found, f"docker update --restart=no {name}")
 
 
 def open_ports(lines: Sequence[str], protocol: str = "tcp") -> set[int] | None:
@@ -188,6 +224,28 @@ def closed(
             by = one.program or ("a program" if one.protocol == "tcp" else "the kernel (a VPN?)")
             found = f"{by} listening publicly, which the firewall would block"
             yield Obstacle(name, found, f'"{one.port}/{one.protocol}" in firewall_allow')
+
+
+def protocols(earlier: Mapping[str, str], lines: Sequence[str]) -> Iterator[Obstacle]:
+    """IP protocols that others reach now, and that no setting opens. `lines` are of UFW's files."""
+    words = [line.split() for line in earlier.get("protocols", "").splitlines()]
+    is_open = {name for first, name in words if first == "open"}
+    if "ENABLED=yes" in lines and ALLOWS_ALL not in lines:
+        # UFW closes the others now, too.
+        ruled = {rule.protocol for rule in ufw_rules(lines) if rule.opens}
+        words = [word for word in words if PROTOCOLS.get(_number(word[0])) in ruled]
+    programs: dict[int, list[str]] = {}
+    for first, program in words:
+        if (number := _number(first)) in PROTOCOLS and not {str(number), PROTOCOLS[number]} & is_open:
+            programs.setdefault(number, []).append(program)
+    for number, names in programs.items():
+        found = f"{', '.join(dict.fromkeys(names))} receiving IP protocol {number}, which the firewall would block"
+        need = "`-A ufw-before-input -p NUMBER -j ACCEPT` above COMMIT in /etc/ufw/before.rules (apt-get install ufw)"
+        yield Obstacle(f"protocol {PROTOCOLS[number]}", found, f"{need.replace('NUMBER', str(number))}, which is kept")
+
+
+def _number(word: str) -> int:
+    return int(word) if word.isdigit() else 0
 
 
 @dataclass(frozen=True)

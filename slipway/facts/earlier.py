@@ -7,6 +7,7 @@ import shlex
 
 from slipway.adoption import OURS
 from slipway.facts.base import Fact
+from slipway.settings.system import PROTOCOL_MODULES
 
 SECTION = re.compile(r"=== (\S.*)")
 # Nginx's folders in which Slipway writes and removes files.
@@ -26,8 +27,24 @@ CLIENTS = (
     " /var/lib/dehydrated/certs/*"
 )
 FIREWALLS = "iptables-persistent netfilter-persistent firewalld shorewall ferm arno-iptables-firewall apf-firewall"
+# Paths of certbot's certificates, in lines other than comments and directives of Nginx's (Slipway replaces its files).
+LIVE = "/live/[A-Za-z0-9._-]+"
+NOT_USED = "^[^:]*:[[:space:]]*(#|//|(proxy_)?ssl_((trusted_|client_)?certificate(_key)?|dhparam)[[:space:]])"
+# Where programs and jobs of the owner's name them outside /etc, and files of these that are worth a look.
+OWNERS_FOLDERS = "/opt /srv /usr/local /home /root /etc/letsencrypt/renewal-hooks"
+GENERATED = "-name node_modules -o -name site-packages -o -name .git -o -name .cache -o -name .venv -o -name venv"
+TYPES = ("yml", "yaml", "conf", "cfg", "ini", "toml", "json", "env", "sh", "js", "py")
+NAMING = " -o ".join(["-path '/usr/local/*' -o -path '/etc/*'", *(f"-name '*.{kind}'" for kind in TYPES)])
+MAX_DEPTH, MAX_KILOBYTES, MAX_SEARCH_SECONDS = 5, 64, 20
+# How long ago a login by a key shows that somebody needs it.
+USED_DAYS = 30
 # Web servers that take Nginx's ports at boot, unless configured for others.
-WEB_SERVERS = "apache2 lighttpd caddy haproxy traefik varnish"
+WEB_SERVERS = "apache2 lighttpd caddy haproxy traefik varnish openresty angie lshttpd lsws h2o hiawatha"
+# Of stopped containers that Docker starts again at boot, the name and the host's ports: "shop 80 443".
+RESTARTED = (
+    '{{if eq .HostConfig.RestartPolicy.Name "always"}}{{slice .Name 1}}'
+    "{{range .HostConfig.PortBindings}}{{range .}} {{.HostPort}}{{end}}{{end}}{{end}}"
+)
 # Folders of Slipway's own.
 FOLDERS = "/var/www /var/www/letsencrypt /etc/nginx/tls /var/lib/slipway /usr/lib/slipway /usr/share/slipway"
 # Jobs that use a program or path that Slipway changes.
@@ -48,10 +65,12 @@ class Earlier(Fact[dict[str, str]]):
     chains              nftables input chains that drop or reject
     clients             ACME clients other than Debian's certbot
     plugins             packages of certbot's plugins
+    containers          "NAME PORT ..." of stopped containers that Docker starts again at boot
     stopped             web servers that are enabled and not running
     connected           "PROGRAM UNIT" of MongoDB's clients
     credentials         files with MongoDB passwords that Slipway has written
     datagrams           "ADDRESS:PORT PROGRAM UNIT" of UDP sockets; without a program they are the kernel's
+    later datagrams     the same at the end of this command
     environment ROOT    names of variables in the site's .env and in its unit's EnvironmentFile= files
     file PATH           the text of a file: apt's sources, mongod.conf, certbot's options and renewals, drop-ins, kernel
                         parameters
@@ -71,8 +90,13 @@ class Earlier(Fact[dict[str, str]]):
     listeners, local    "ADDRESS:PORT PROGRAM UNIT", "SOCKET PROGRAM UNIT"
     matched             "FILE:LINE" of what sshd allows within a Match, and Slipway's sshd does not
     mongod, nginx       "NAME=VALUE" of the process, the program and the unit
+    protocols           "NUMBER PROGRAM" of IP protocols other than TCP and UDP that programs and tunnels receive, and
+                        "open NAME" of those that /etc/ufw/before.rules accept
+    modules             kernel modules in use that Slipway would block
     packages            installed firewalls other than UFW
     passwords           lines of getent(1) of users with a password and no key
+    roots               "used KEY", "unused KEY": root's authorized_keys, by whether somebody has lately logged in with
+                        it, other than with this run's
     rotated             logrotate(8) files about logs of packages that Slipway installs
     scripts             "FILE:LINE" of scripts that jobs name by an absolute path: what in them is as in `jobs`
     size ROOT           of the site's parts, in MiB
@@ -83,7 +107,8 @@ class Earlier(Fact[dict[str, str]]):
     taken               paths of Slipway's folders and links that are occupied by something else
     timezone            the server's, if it has cron jobs or timers that no package has brought
     unit NAME           the text of a unit that Slipway did not write
-    used                certbot's folders that programs other than Nginx refer to
+    used                "FILE:FOLDER" of certbot's folders that programs other than Nginx, their links, certbot's hooks,
+                        scripts or containers refer to
     written ROOT        some files that the backend seems to write next to its code
     """
 
@@ -124,13 +149,25 @@ sockets() {{
     name=${{users#*'"'}}; pid=${{users#*pid=}}; pid=${{pid%%,*}}
     # Skip processes that have exited, and Slipway's own query (facts.mongodb.program).
     [ -z "$pid" ] || [ -d /proc/$pid ] || continue
-    case "$(tr '\\0' ' ' < /proc/$pid/cmdline)" in "python3 -ISc "*) continue ;; esac
+    case "$(tr '\\0' ' ' < /proc/$pid/cmdline)" in
+      "python3 -ISc "*) continue ;;
+      "sshd: "*"[listener]"*) ;;
+      # By its title the process of a login, which listens for a reverse tunnel (ssh -R).
+      "sshd: "* | "sshd-session: "*) name=sshd-session ;;
+    esac
     echo "$where ${{name%%'"'*}} $(unit_of $pid)"
   done
 }}
 s listeners; ss -Hltnp | awk '{{print $4, $6}}' | sockets
 s local; ss -Hlxp | awk '$5 ~ "^/" {{print $5, $NF}}' | sockets
 s datagrams; ss -Hlunp | awk '{{print $4, $6}}' | sockets
+s protocols; ss -Hlnwp | awk '{{print $4, $6}}' | sockets | sed -nE 's/^[^ ]*:([0-9]+) ([^ ]*) .*/\\1 \\2/p'
+for type in sit:41 gre:47 gretap:47 ipip:4; do
+  ip -o link show type ${{type%:*}} up | sed -nE "s/^[0-9]+: ([^:@]+).*/${{type#*:}} \\1/p"
+done
+! ip xfrm state | grep -q 'proto esp' || ip xfrm state | grep -q espinudp || echo 50 IPsec
+grep -hE '^-A ufw6?-before-input .*-j ACCEPT' /etc/ufw/before.rules /etc/ufw/before6.rules |
+  sed -nE 's/.* -p ([a-z0-9]+) .*/open \\1/p' | sort -u
 s flushes; ! systemctl is-enabled --quiet nftables || echo nftables.service
 s connected; ss -Htnp state established "dport = :{mongodb_port}" | awk '{{print "-", $5}}' | sockets | cut -d' ' -f2-
 s chains; nft list chains | awk '$1 == "table" {{t = $2 " " $3}} $1 == "chain" {{c = $2}} /hook input/ {{print t, c}}' |
@@ -165,12 +202,25 @@ s nginx; process nginx; dpkg-query -W -f '${{Package}}=${{db:Status-Status}}\n' 
 [ ! -e /usr/sbin/nginx ] || dpkg -S /usr/sbin/nginx > /dev/null || echo unpackaged=/usr/sbin/nginx
 f /etc/letsencrypt/cli.ini /etc/letsencrypt/renewal/*.conf
 s lineages; for folder in /etc/letsencrypt/live/*/; do echo "lineage $folder"; cat "$folder/cert.pem"; done
-s used; grep -rIohE --exclude-dir=letsencrypt --exclude-dir=nginx '/etc/letsencrypt/live/[^/ "]+' /etc | sort -u
+s used
+{{
+  {{
+    grep -rIHE --exclude-dir=letsencrypt --exclude-dir=nginx '{LIVE}' /etc
+    timeout {MAX_SEARCH_SECONDS} find {OWNERS_FOLDERS} -maxdepth {MAX_DEPTH} -xdev \\( {GENERATED} \\) -prune -o \
+      -type f \\( {NAMING} \\) -size -{MAX_KILOBYTES + 1}k -print0 | xargs -0r grep -IHE '{LIVE}'
+  }} | grep -vE '{NOT_USED}'
+  # grep does not follow links.
+  timeout {MAX_SEARCH_SECONDS} find /etc {OWNERS_FOLDERS} -maxdepth {MAX_DEPTH} -xdev \
+    \\( -path /etc/nginx -o {GENERATED} \\) -prune -o -type l -lname '*/letsencrypt/live/*' -printf '%p:%l\\n'
+  [ ! -S /var/run/docker.sock ] || docker ps -q | xargs -r docker inspect -f 'container {{{{.Name}}}}:{{{{json .}}}}'
+}} | sed -nE 's,^([^:]*):.*({LIVE}).*,\\1:/etc/letsencrypt\\2,p' | sort -u
 s clients; ls -d {CLIENTS}
 s plugins; dpkg-query -W -f '${{db:Status-Status}} ${{Package}}\\n' 'python3-certbot-*' | sed -n 's/^installed //p'
 s stopped; for unit in {WEB_SERVERS}; do
   systemctl is-active --quiet $unit || ! systemctl is-enabled --quiet $unit || echo $unit.service
 done
+s containers; [ ! -S /var/run/docker.sock ] || docker ps -aq --filter status=exited --filter status=created |
+  xargs -r docker inspect -f {shlex.quote(RESTARTED)} | grep ' '
 for unit in mongod nginx; do f /etc/systemd/system/$unit.service.d/*.conf; done
 s hooks; for hook in /etc/letsencrypt/renewal-hooks/*/*; do grep -q '{OURS}' $hook || grep -HE nginx $hook; done
 s jobs
@@ -241,6 +291,11 @@ f /etc/sysctl.conf
 for file in /etc/sysctl.d/*.conf; do
   [ -L $file ] || grep -q '{OURS}' $file || dpkg -S $file > /dev/null || f $file
 done
+s modules; awk '$1 ~ /^({"|".join(PROTOCOL_MODULES)})$/ && $3 > 0 {{print $1}}' /proc/modules
+for disk in $(lsblk -dnro NAME,TRAN | awk '$2 == "usb" {{print $1}}'); do
+  # A virtual drive of the machine's remote console is mounted by nobody.
+  ! lsblk -nro MOUNTPOINT /dev/$disk | grep -q . || printf 'usb-storage\\nuas\\n'
+done
 s credentials; ls -d /etc/*/credentials/MONGODB_*
 s taken; for folder in {FOLDERS}; do
   if [ -L $folder ] || {{ [ -e $folder ] && [ ! -d $folder ]; }}; then echo $folder; fi
@@ -252,6 +307,23 @@ s swapfile; stat -c %s /swapfile
 s journal; [ -e /etc/systemd/journald.conf.d/slipway.conf ] ||
   du -sm "/var/log/journal/$(cat /etc/machine-id)" | cut -f1
 s keys; cat "$home/.ssh/authorized_keys"
+s roots
+if [ -s /root/.ssh/authorized_keys ]; then
+  # sudo drops the variable, and keeps it in the process that it starts from.
+  pid=$$; while [ -z "$SSH_CONNECTION" ] && [ "${{pid:-0}}" -gt 1 ]; do
+    SSH_CONNECTION=$(tr '\\0' '\\n' < /proc/$pid/environ | sed -n 's/^SSH_CONNECTION=//p')
+    pid=$(sed -n 's/^PPid:[[:space:]]*//p' /proc/$pid/status)
+  done
+  set -- $SSH_CONNECTION
+  logins=$({{ timeout 10 journalctl --quiet --since=-{USED_DAYS}days -t sshd -t sshd-session -o cat
+    cat /var/log/auth.log /var/log/auth.log.1; }} | grep -aF 'Accepted publickey for ')
+  own=$(printf %s "$logins" | grep -F " from $1 port $2 ssh2: " | grep -o 'SHA256:.*' | head -n 1)
+  used=$(printf %s "$logins" | grep -F ' for root from ' | grep -o 'SHA256:.*' | grep -vxF "${{own:-none}}" | sort -u)
+  grep -vE '^[[:space:]]*(#|$)' /root/.ssh/authorized_keys | while read -r key; do
+    print=$(printf '%s\\n' "$key" | ssh-keygen -lf - | cut -d' ' -f2)
+    if printf '%s\\n' "$used" | grep -qxF "${{print:-none}}"; then echo "used $key"; else echo "unused $key"; fi
+  done
+fi
 s socket; [ -e /usr/lib/systemd/system-generators/sshd-socket-generator ] || ! systemctl is-active --quiet ssh.socket ||
   systemctl show --property=Listen --value ssh.socket
 s matched; awk 'FNR == 1 {{m = 0}} tolower($1) == "match" {{m = 1}} {{line = tolower($1 " " $2)}}
@@ -273,6 +345,7 @@ s login; [ ! -e /etc/nologin ] || echo nologin
 awk -F: -v day=$(($(date +%s) / 86400)) '$1 == "{user}" && $8 != "" && $8 <= day {{print "expired"}}
   $1 == "{user}" && $2 ~ /^!/ {{print "locked"}}
   $1 == "{user}" && ($3 == "0" || ($3 != "" && $5 != "" && $3 + $5 < day)) {{print "password"}}' /etc/shadow
+s 'later datagrams'; ss -Hlunp | awk '{{print $4, $6}}' | sockets
 true"""
 
     def process(self, output: list[str]) -> dict[str, str]:

@@ -10,7 +10,8 @@ class Machine(Fact[dict[str, str]]):
 
     uid, os (ID of os-release), release (VERSION_ID), codename, arch (dpkg's name), container ("none" or its type),
     kernel (its version, "6.1.0-37-amd64"), python (the version of python3, "" without it), glibc ("2.36"), memory_mb,
-    avx (yes/no), clock (seconds since the epoch), addresses (space separated, global ones),
+    root (the type of file system of /, "" if a swap file is on), avx (yes/no), clock (seconds since the epoch),
+    addresses (space separated, global ones),
     and for each of `DISK_FOLDERS` disk:FOLDER: its (future) mount point and the MiB and inodes free there
     ("/var 900 65000"), without the inodes of file systems that make them as needed.
     """
@@ -35,6 +36,7 @@ class Machine(Fact[dict[str, str]]):
             " python=$(/usr/bin/python3 -V 2>/dev/null); echo python=${python#* };"
             " glibc=$(getconf GNU_LIBC_VERSION 2>/dev/null); echo glibc=${glibc#* };"
             " read -r _ kilobytes _ < /proc/meminfo; echo memory_mb=$((kilobytes / 1024));"
+            " root=; grep -q '^/swapfile ' /proc/swaps 2>/dev/null || root=$(stat -f -c %T /); echo root=$root;"
             " if grep -qw avx /proc/cpuinfo; then echo avx=yes; else echo avx=no; fi;"
             " echo clock=$(date +%s);"
             " echo addresses=$(ip -o addr show scope global 2>/dev/null"

@@ -44,7 +44,8 @@ class Known:
 def tell(found: Report, known: Known) -> None:
     """Set the fate of each thing, and the blockers of an apply. Without a plan, only the refusals are known."""
     found.refusals = list(dict.fromkeys(known.plan.refusals))
-    signs = ("rights:", "init:", "architecture:", "operating system:", "memory:", "clock:", "processor:", "network:")
+    signs = ["rights:", "init:", "architecture:", "operating system:", "memory:", "clock:", "processor:", "network:"]
+    signs += ["/usr/bin/python3:", "swap_mb:"]
     found.system.fate = refused(known.plan, *signs) or KEEP
     for disk in found.disks:
         disk.fate = refused(known.plan, f"free disk space on {disk.mount}:") or KEEP

@@ -8,6 +8,11 @@ from pydantic import Field
 
 from slipway.settings.types import Check, Mebibytes, Seconds, Section, matching
 
+# Kernel modules that Slipway keeps from loading (templates/kernel/modprobe.conf).
+PROTOCOL_MODULES = ("dccp", "sctp", "rds", "tipc")
+DEVICE_MODULES = ("usb-storage", "uas", "firewire-ohci", "firewire-core", "firewire-sbp2")
+BLOCKED_MODULES = (*PROTOCOL_MODULES, *DEVICE_MODULES)
+
 
 def is_timezone(value: str) -> bool:
     if not re.fullmatch(r"[A-Z][\w+-]*(/[\w+-]+)*", value):
@@ -30,7 +35,14 @@ class System(Section):
     """System locale. C.UTF-8 is always available; any other is generated (package `locales`)."""
 
     swap_mb: Annotated[Mebibytes, Field(ge=0, le=65536)] = 1024
-    """Size of `/swapfile`; 0 for none. A little swap turns a memory peak into slowness instead of a killed database."""
+    """Size of `/swapfile`; 0 for none, as ZFS requires. A little swap turns a memory peak into slowness instead of a
+    killed database."""
+
+    loadable_modules: list[
+        Annotated[str, Check(BLOCKED_MODULES.__contains__, f"one of {', '.join(BLOCKED_MODULES)}")]
+    ] = Field([])
+    """Kernel modules that this server needs of those that Slipway blocks: `["usb-storage", "uas"]` for a disk on
+    USB."""
 
     journal_max_mb: Annotated[Mebibytes, Field(ge=16, le=102400)] = 500
     """Maximum size of the journal on disk."""

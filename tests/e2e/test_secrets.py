@@ -138,7 +138,7 @@ def expected(server: LabHost) -> dict[str, str]:
 
 def leaks(server: LabHost) -> list[str]:
     """Where the host's secrets, and values that contain one, can be found."""
-    found = json.loads(server.ssh(program(f"python3 -c {shlex.quote(VALUES)} {KEPT}")))
+    found = json.loads(server.ssh(program(f"python3 -c {shlex.quote(VALUES)} {KEPT}", KEPT)))
     assert found["looked"] > 100
     return found["seen"]
 

@@ -23,4 +23,6 @@ def test_the_swap_file_is_in_use_at_its_size(server, own_kernel):
 def test_no_blacklisted_module_can_be_loaded(server):
     lines = server.host.check_output("modprobe --showconfig 2>/dev/null | grep '^install '").splitlines()
     for name in ("dccp", "sctp", "rds", "tipc", "usb_storage", "firewire_core"):
+        if name.replace("_", "-") in server.settings.loadable_modules:
+            continue
         assert f"install {name} /bin/false" in lines

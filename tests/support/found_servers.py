@@ -10,8 +10,14 @@ REFUSED = {
         "sshd: port 2222: found",
         "sshd: AllowUsers: found lab root deploy, without admin",
         "user deploy: found",
+        "user root: key backup: found logins with it in the last weeks",
+        "sshd: AllowTcpForwarding: found port 9022 held by a reverse tunnel",
     ],
-    "public_service": ['port 3000: found python3 listening publicly, which the firewall would block, need "3000/tcp"'],
+    "public_service": [
+        'port 3000: found python3 listening publicly, which the firewall would block, need "3000/tcp"',
+        "protocol vrrp: found python3 receiving IP protocol 112, which the firewall would block",
+        'port 34197/udp: found factorio listening publicly, which the firewall would block, need "34197/udp"',
+    ],
     "jobs": [
         *("/etc/cron.d/renew: ", "/etc/cron.d/pull: ", "/etc/systemd/system/firewall.service: "),
         "/etc/systemd/system/certbot.service.d/override.conf: ExecStart=/usr/bin/certbot -q renew",
@@ -63,6 +69,10 @@ REFUSED_WITH_PACKAGES = {
         "/etc/nginx/modules-enabled/99-stream.conf:1: listen 443: found a port of Slipway's sites in stream",
     ],
     "certbot_standalone": ["certificate other.example: found pre_hook = systemctl stop nginx"],
+    "certbot_used": [
+        "certificate servers.test: found /etc/mail.pem, /opt/mail/compose.yml using it besides Nginx",
+        "certificate servers.test: renew_hook = /usr/local/bin/copy-to-mail: found a hook of a certificate",
+    ],
     "mongodb_elsewhere": [
         "/etc/mongod.conf: storage.dbPath: found '/data/mongodb', need mongodb_data = \"/data/mongodb\"",
         "/etc/mongod.conf: replication.replSetName: found 'orders', need mongodb_replica_set = \"orders\"",

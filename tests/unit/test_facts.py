@@ -215,6 +215,8 @@ def test_of_this_machine_the_same_is_found_as_its_programs_tell():
     assert found["kernel"] == os.uname().release
     assert f"Python {found['python']}" in shown("/usr/bin/python3 -V || echo 'Python '")
     assert f"glibc {found['glibc']}" in shown("getconf GNU_LIBC_VERSION || echo 'glibc '")
+    if "/swapfile " not in Path("/proc/swaps").read_text():
+        assert [found["root"]] == shown("stat -f -c %T /")
     for folder in Machine.DISK_FOLDERS:
         there = folder if Path(folder).is_dir() else str(Path(folder).parent)
         mount, free, *_ = found[f"disk:{folder}"].split()

@@ -67,6 +67,82 @@ def test_a_port_that_sshd_listens_on_by_its_command_line_is_named(settings_with)
     assert told(access.obstacles(earlier, own, settings_with())) == ["sshd: ListenAddress 0.0.0.0:2222"]
 
 
+def test_a_key_that_somebody_else_logs_in_as_root_with_is_named(settings_with):
+    settings = settings_with()
+    told_only = (
+        'command="echo \'Please login as the user \\"debian\\" rather than the user \\"root\\".\'" ssh-ed25519 AAAA1 me'
+    )
+    lines = [
+        f"used {settings.admin_keys[0]}",
+        'used command="borg serve" ssh-ed25519 AAAA2 backup',
+        f"used {told_only}",
+    ]
+    earlier = {"roots": "\n".join([*lines, "unused ssh-ed25519 AAAA3 colleague"])}
+    assert told(access.obstacles(earlier, SSHD, settings)) == ["user root: key backup"]
+    assert access.roots_keys(earlier, SSHD, settings, "unused") == ["colleague"]
+    refused = {**SSHD, "permitrootlogin": ["no"]}
+    assert told(access.obstacles(earlier, refused, settings)) == []
+    assert access.roots_keys(earlier, refused, settings, "unused") == []
+
+
+def test_logins_as_root_are_told_from_this_runs_by_their_keys(tmp_path):
+    keys, logins = [], []
+    for number, (name, user, address) in enumerate(
+        [("own", "root", "192.0.2.1"), ("ci", "root", "192.0.2.2"), ("deploy", "deploy", "192.0.2.2"), ("new", "", "")]
+    ):
+        file = tmp_path / name
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", file], check=True)
+        keys.append(f"{'restrict ' if number else ''}{file.with_suffix('.pub').read_text().strip()}")
+        shown = subprocess.run(["ssh-keygen", "-lf", file], capture_output=True, text=True, check=True).stdout.split()[
+            1
+        ]
+        if user:
+            logins.append(f"Accepted publickey for {user} from {address} port {5000 + number} ssh2: ED25519 {shown}\n")
+    (tmp_path / "authorized_keys").write_text("\n".join(["# keys", "", *keys]))
+    (tmp_path / "auth.log").write_text("".join(logins))
+    command = Earlier().command(("admin",), ("admin",), (), (), 27017)
+    script = command[command.index("s roots") : command.index("s socket;")]
+    script = (
+        script.replace("/root/.ssh", str(tmp_path)).replace("/var/log", str(tmp_path)).replace("journalctl", "true")
+    )
+    env = {"SSH_CONNECTION": "192.0.2.1 5000 192.0.2.9 22", "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(["sh", "-c", f"s() {{ :; }}; {script}"], env=env, capture_output=True, text=True, check=False)
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["unused", "used", "unused", "unused"]
+    assert [line.partition(" ")[2] for line in done.stdout.splitlines()] == keys
+
+
+def test_a_reverse_tunnel_is_named_with_the_setting_that_allows_it(settings_with):
+    lines = ["127.0.0.1:9000 sshd-session ", "[::]:9000 sshd-session ", "127.0.0.1:6010 sshd-session "]
+    earlier = {"listeners": "\n".join(lines)}
+    (one,) = access.obstacles(earlier, SSHD, settings_with(sshd_settings={"Banner": "none"}))
+    assert one.name == "sshd: AllowTcpForwarding"
+    assert one.need == "sshd_settings = {'Banner': 'none', 'AllowTcpForwarding': 'yes'}"
+    assert told(access.obstacles(earlier, SSHD, settings_with(sshd_settings={"AllowTcpForwarding": "remote"}))) == []
+    assert told(access.obstacles({"listeners": lines[2]}, SSHD, settings_with())) == []
+
+
+@pytest.mark.parametrize(
+    ("title", "program"),
+    [
+        ("sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups", "sshd"),
+        ("/usr/sbin/sshd -D", "sshd"),
+        ("sshd: deploy@notty", "sshd-session"),
+        ("sshd: deploy", "sshd-session"),
+        ("sshd-session: deploy@notty", "sshd-session"),
+    ],
+)
+def test_a_login_that_listens_is_told_from_sshd_by_its_title(title, program, tmp_path):
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7/cmdline").write_text(title)
+    command = Earlier().command(("admin",), ("admin",), (), (), 27017)
+    script = command[command.index("sockets() {") : command.index("s listeners;")].replace("/proc", str(tmp_path))
+    said = "echo '0.0.0.0:9000 users:((\"sshd\",pid=7,fd=8))' | sockets"
+    done = subprocess.run(
+        ["sh", "-c", f"unit_of() {{ :; }}; {script} {said}"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == f"0.0.0.0:9000 {program}"
+
+
 def test_an_exception_of_sshds_for_some_logins_is_named(settings_with):
     line = "/etc/ssh/sshd_config.d/own.conf:PermitRootLogin yes"
     (one,) = access.obstacles({"matched": line}, SSHD, settings_with())

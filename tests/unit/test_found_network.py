@@ -115,6 +115,62 @@ def test_a_vpns_port_that_the_firewall_would_close_is_named(settings_with):
     assert closed([*UFW, "### tuple ### allow udp 51820 0.0.0.0/0 any 0.0.0.0/0 in"]) == ["port 51820/udp"]
 
 
+def test_a_stopped_container_that_takes_a_port_at_boot_is_named():
+    text = "proxy 443 80 8080\nshop 3000\nmongo 27017"
+    found = [*network.restarted({"containers": text}, {22, 80, 443, 27017})]
+    assert told(found) == ["container proxy", "container mongo"]
+    assert "on port 80, 443" in found[0].found
+
+
+def test_a_server_is_told_from_a_client_among_the_ephemeral_ports(settings_with):
+    lines = ["0.0.0.0:34197 factorio factorio.service", "*:41194 openvpn openvpn@server.service"]
+    clients = [
+        "0.0.0.0:45123 named named.service",
+        "*:50000 rsyslogd rsyslog.service",
+        "*:50001 python3.11 app.service",
+    ]
+    sockets = {"datagrams": "\n".join([*lines, *clients, "*:40000 dig ", "*:62000 turnserver coturn.service"])}
+    sockets["later datagrams"] = "\n".join([*lines, *clients])
+    closed = network.closed(network.datagrams(sockets), None, settings_with(), set())
+    assert told(closed) == ["port 34197/udp", "port 41194/udp", "port 62000/udp"]
+
+
+VRRP = "112 keepalived\n112 keepalived\n58 systemd-network\n47 gre1"
+
+
+@pytest.mark.parametrize(
+    ("text", "lines", "names"),
+    [
+        (VRRP, [], ["protocol vrrp", "protocol gre"]),
+        (f"{VRRP}\nopen 112\nopen gre", [], []),
+        (VRRP, UFW, []),
+        (VRRP, [*UFW, 'DEFAULT_INPUT_POLICY="ACCEPT"'], ["protocol vrrp", "protocol gre"]),
+        (VRRP, [*UFW, "### tuple ### allow gre any 0.0.0.0/0 any 0.0.0.0/0 in"], ["protocol gre"]),
+        ("", [], []),
+    ],
+)
+def test_a_protocol_that_the_firewall_would_close_is_named(text, lines, names):
+    assert told(network.protocols({"protocols": text}, lines)) == names
+
+
+def test_protocols_are_found_by_sockets_tunnels_and_the_rules_before_ufws(tmp_path):
+    programs = {
+        "ss": "echo '0 0 0 0.0.0.0:112 0.0.0.0:* users:((\"keepalived\",pid=1,fd=3))'",
+        "ip": 'case "$*" in *"type sit up") echo "5: he6@NONE: <NOARP,UP>" ;; *xfrm*) echo "proto esp" ;; esac',
+    }
+    for name, text in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "before.rules").write_text("-A ufw-before-input -p icmp --icmp-type 3 -j ACCEPT\n# -p gre\n")
+    command = Earlier().command(("admin",), ("admin",), (SERVICE,), ("/var/www/x",), 27017)
+    script = command[command.index("unit_of() {") : command.index("process() {")]
+    script += command[command.index("sockets() {") : command.index("s listeners;")]
+    script += command[command.index("s protocols;") : command.index("s flushes;")].replace("/etc/ufw", str(tmp_path))
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    done = subprocess.run(["sh", "-c", f"s() {{ :; }}; {script}"], env=env, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == ["112 keepalived", "41 he6", "50 IPsec", "open icmp"]
+
+
 def test_traffic_that_ufws_default_would_no_longer_forward_is_named():
     rules = ["iptables -t nat -A POSTROUTING -s 10.8.0.0/24 -o eth0 -j MASQUERADE", "nft inet incus"]
     assert told(network.others({"forwarded": "\n".join(rules)})) == rules

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-from datetime import UTC, datetime, timedelta
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.x509.oid import NameOID
 
 from slipway.adoption import (
     Obstacle,
     apt,
     backend,
-    certificates,
     in_the_way,
     jobs,
     kernel,
@@ -23,7 +17,7 @@ from slipway.adoption import (
 )
 from slipway.facts.earlier import Earlier
 from slipway.ops.templates import render
-from slipway.tasks.kernel import parameters
+from slipway.tasks.kernel import blocked_modules, parameters
 from support.obstacles import SERVICE, told
 
 
@@ -69,83 +63,6 @@ def test_the_same_repository_is_known_in_each_form(file, text, is_same):
     changed = apt.without(path, text, URL)
     assert apt.same_repository({path: changed}, URL) == []
     assert is_same or changed.strip() == text
-
-
-# --- Certificates ----------------------------------------------------------------------------------------------------
-
-
-def pem(*domains: str) -> str:
-    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "x")])
-    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-    builder = (
-        builder.serial_number(1).not_valid_before(datetime.now(UTC)).not_valid_after(datetime.now(UTC) + timedelta(1))
-    )
-    alternative = x509.SubjectAlternativeName([x509.DNSName(domain) for domain in domains])
-    return builder.add_extension(alternative, critical=False).sign(key, SHA256()).public_bytes(encoding()).decode()
-
-
-def encoding():
-    from cryptography.hazmat.primitives.serialization import Encoding
-
-    return Encoding.PEM
-
-
-def lineage(name: str, *domains: str, renewal: str = "authenticator = nginx") -> dict[str, str]:
-    return {
-        "lineages": f"lineage /etc/letsencrypt/live/{name}/\n{pem(*domains)}",
-        f"file /etc/letsencrypt/renewal/{name}.conf": f"[renewalparams]\n{renewal}\n",
-    }
-
-
-STANDALONE = "authenticator = standalone\npre_hook = systemctl stop nginx"
-
-
-def test_a_certificate_for_the_site_alone_is_renewed_no_more(settings_with):
-    found = lineage("codementee.io", "codementee.io", renewal=STANDALONE)
-    assert told(certificates.obstacles(found, settings_with())) == []
-    assert certificates.superseded(found, settings_with()) == ["codementee.io"]
-    assert certificates.superseded(lineage("codementee", "codementee.io"), settings_with()) == []
-    assert certificates.superseded(lineage("w", "codementee.io", "blog.example"), settings_with()) == []
-    assert certificates.superseded(
-        lineage("w", "www.codementee.io"), settings_with(site_aliases=["www.codementee.io"])
-    ) == ["w"]
-
-
-@pytest.mark.parametrize(
-    ("found", "name"),
-    [
-        (lineage("all", "codementee.io", "blog.example"), "certificate all"),
-        (lineage("all", "codementee.io", "*.codementee.io", renewal="authenticator = dns-x"), "certificate all: dns-x"),
-        (
-            lineage("all", "codementee.io", "*.codementee.io", renewal="authenticator = dns-x")
-            | {"plugins": "python3-certbot-dns-x", "used": "/etc/letsencrypt/live/all"},
-            None,
-        ),
-        (lineage("blog", "blog.example", renewal=STANDALONE), "certificate blog"),
-        (lineage("codementee", "blog.example", renewal="authenticator = webroot"), "certificate codementee"),
-        (lineage("blog", "blog.example", renewal="post_hook = service nginx restart"), "certificate blog"),
-        (lineage("blog", "blog.example") | {"plugins": "python3-certbot-nginx"}, None),
-        (lineage("blog", "blog.example", renewal="authenticator = webroot"), None),
-        (lineage("blog", "blog.example", renewal="authenticator = dns-x"), "certificate blog: dns-x"),
-        (lineage("mail", "codementee.io") | {"used": "/etc/letsencrypt/live/mail"}, "certificate mail"),
-        (lineage("mail", "codementee.io") | {"used": "/etc/letsencrypt/live/mail2"}, None),
-        (
-            {"file /etc/letsencrypt/cli.ini": "authenticator = standalone\nmax-log-backups = 0"},
-            "/etc/letsencrypt/cli.ini: authenticator",
-        ),
-        (
-            {"hooks": "/etc/letsencrypt/renewal-hooks/pre/x:systemctl stop nginx"},
-            "/etc/letsencrypt/renewal-hooks/pre/x",
-        ),
-        ({"hooks": "/etc/letsencrypt/renewal-hooks/deploy/x:systemctl reload nginx"}, None),
-        ({"clients": "/snap/bin/certbot"}, "/snap/bin/certbot"),
-        ({"clients": "/opt/certbot"}, "/opt/certbot"),
-        ({"clients": "/root/.acme.sh/codementee.io_ecc"}, "/root/.acme.sh/codementee.io_ecc"),
-        ({"clients": "/root/.acme.sh/blog.example"}, None),
-    ],
-)
-def test_a_renewal_that_would_fail_or_stop_nginx_is_named(settings_with, found, name):
-    assert told(certificates.obstacles(found, settings_with())) == ([name] if name else [])
 
 
 # --- Jobs ------------------------------------------------------------------------------------------------------------
@@ -385,3 +302,29 @@ def test_a_kernel_parameter_that_ufw_would_no_longer_load_is_named(text, others,
     files = {"file /etc/ufw/sysctl.conf": text, "file /etc/sysctl.d/99-own.conf": others}
     found = told(kernel.obstacles(files, parameters(render("kernel/sysctl.conf"))))
     assert found == ([f"/etc/ufw/sysctl.conf: {name}"] if name else [])
+
+
+def test_a_module_in_use_is_named_with_the_setting_that_leaves_it_loadable(settings_with):
+    earlier = {"modules": "sctp\nusb-storage\nuas\nusb-storage\nuas"}
+    (one,) = kernel.modules(earlier, settings_with(loadable_modules=["uas"]))
+    assert one.need == 'loadable_modules = ["uas", "sctp", "usb-storage"]'
+    settings = settings_with(loadable_modules=["uas", "sctp", "usb-storage"])
+    assert told(kernel.modules(earlier, settings)) == []
+    text = blocked_modules(settings).splitlines()
+    assert "install uas /bin/false" not in text
+    assert "install dccp /bin/false" in text
+
+
+def test_a_disk_on_usb_counts_only_where_it_is_mounted(tmp_path):
+    (tmp_path / "modules").write_text("sctp 400 2 - Live 0x0\ntipc 1 0 - Live 0x0\nusb_storage 8 1 uas, Live 0x0\n")
+    lsblk = 'case "$*" in *TRAN) echo "sda sata"; echo "sdb usb" ;; */dev/sdb) echo; echo $MOUNT ;; esac'
+    (tmp_path / "lsblk").write_text(f"#!/bin/sh\n{lsblk}\n")
+    (tmp_path / "lsblk").chmod(0o755)
+    command = Earlier().command(("admin",), ("admin",), (SERVICE,), ("/var/www/x",), 27017)
+    script = command[command.index("s modules;") : command.index("s credentials;")].replace("/proc", str(tmp_path))
+    for mount, found in (("/mnt/backup", ["sctp", "usb-storage", "uas"]), ("", ["sctp"])):
+        env = {"PATH": f"{tmp_path}:/usr/bin:/bin", "MOUNT": mount}
+        done = subprocess.run(
+            ["sh", "-c", f"s() {{ :; }}; {script}"], env=env, capture_output=True, text=True, check=False
+        )
+        assert done.stdout.split() == found

@@ -10,7 +10,7 @@ from pyinfra.api.exceptions import PyinfraError
 
 from slipway.engine import run
 from slipway.facts.machine import Listeners, Machine
-from slipway.tasks import backend, installable, mongodb_packages, preflight, tls
+from slipway.tasks import backend, installable, kernel, mongodb_packages, preflight, tls
 from support.described import described, run_deploy
 
 GOOD = {
@@ -21,6 +21,7 @@ GOOD = {
     "arch": "amd64",
     "avx": "yes",
     "memory_mb": "2048",
+    "python": "3.11.2",
     **{f"disk:{folder}": "/ 20000" for folder in Machine.DISK_FOLDERS},
     "addresses": "198.51.100.7",
 }
@@ -32,6 +33,7 @@ BAD = {
     "avx": ("no", "processor: found no AVX"),
     "memory_mb": ("512", "memory: found 512 MiB, need 900 MiB"),
     "disk:/var/lib": ("/var 700", "free disk space on /var: found 700 MiB, need 800 MiB"),
+    "python": ("3.12.3", "/usr/bin/python3: found Python 3.12.3, need 3.11, for which the packages of Debian 12"),
     "clock": ("1000", "clock: found it"),
 }
 
@@ -55,6 +57,24 @@ def test_what_is_in_the_way_is_reported_with_what_was_found_and_what_is_needed(s
     value, said = BAD[what]
     problems = found_problems({**GOOD, "clock": str(int(time.time())), what: value}, settings_with())
     assert any(problem.startswith(said) for problem in problems), problems
+
+
+@pytest.mark.parametrize(
+    ("changes", "swap_mb", "is_refused"),
+    [
+        ({"root": "zfs"}, 1024, True),
+        ({"root": "overlayfs"}, 1024, True),
+        ({"root": "btrfs"}, 1024, False),
+        ({"root": ""}, 1024, False),
+        ({"root": "zfs"}, 0, False),
+        ({"root": "zfs", "container": "lxc"}, 1024, False),
+    ],
+)
+def test_a_file_system_without_swap_files_is_reported(settings_with, changes, swap_mb, is_refused):
+    settings = settings_with(swap_mb=swap_mb)
+    with described(settings, **changes):
+        problems = kernel.swap_problems(settings)
+    assert [problem.partition(":")[0] for problem in problems] == (["swap_mb"] if is_refused else [])
 
 
 def test_what_folders_need_adds_up_on_the_file_system_they_share_with_the_swap_file_of_a_new_host():

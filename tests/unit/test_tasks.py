@@ -18,6 +18,7 @@ from slipway.ops.units import is_crash_looping
 from slipway.tasks import backend_units, fail2ban, firewall, kernel, logins, mongodb, nginx, ssh
 from slipway.tasks.mongodb import cache_gb
 from slipway.tasks.tls import certbot_command, reason_to_issue
+from support.described import deploy
 
 SHM = "tmpfs /dev/shm tmpfs nosuid,nodev,noexec 0 0\n"
 
@@ -281,3 +282,24 @@ def test_a_look_at_a_signing_key_writes_nothing(tmp_path):
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
     assert re.fullmatch(r"([0-9A-F]{40}\n)+", done.stdout)
     assert [*tmp_path.iterdir()] == []
+
+
+def test_a_swap_file_on_btrfs_is_without_copy_on_write_before_it_has_content(tmp_path, settings_with):
+    (one,) = [
+        one for one in deploy(settings_with()).operations if one.arguments["name"].startswith("Create a swap file")
+    ]
+    programs = {
+        "stat": "echo ${TYPE}",
+        "chattr": f"[ ! -s {tmp_path}/swapfile.new ] && echo $1",
+        "fallocate": "echo allocated; truncate -s 1M $3",
+        "mkswap": ":",
+    }
+    for name, text in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    command = one.arguments["command"].replace("/swapfile", f"{tmp_path}/swapfile")
+    for system, said in (("btrfs", ["+C", "allocated"]), ("ext2/ext3", ["allocated"])):
+        env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "TYPE": system}
+        done = subprocess.run(["sh", "-c", command], env=env, capture_output=True, text=True, check=True)
+        assert done.stdout.split() == said
+        assert (tmp_path / "swapfile").stat().st_size == 2**20

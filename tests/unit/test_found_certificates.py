@@ -1,0 +1,145 @@
+"""Certificates of an existing server: renewals that would fail or stop Nginx, and who else uses those that end."""
+
+from __future__ import annotations
+
+import subprocess
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+
+from slipway.adoption import certificates
+from slipway.facts.earlier import Earlier
+from support.obstacles import SERVICE, told
+
+
+def pem(*domains: str) -> str:
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "x")])
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = (
+        builder.serial_number(1).not_valid_before(datetime.now(UTC)).not_valid_after(datetime.now(UTC) + timedelta(1))
+    )
+    alternative = x509.SubjectAlternativeName([x509.DNSName(domain) for domain in domains])
+    return builder.add_extension(alternative, critical=False).sign(key, SHA256()).public_bytes(Encoding.PEM).decode()
+
+
+def lineage(name: str, *domains: str, renewal: str = "authenticator = nginx") -> dict[str, str]:
+    return {
+        "lineages": f"lineage /etc/letsencrypt/live/{name}/\n{pem(*domains)}",
+        f"file /etc/letsencrypt/renewal/{name}.conf": f"[renewalparams]\n{renewal}\n",
+    }
+
+
+STANDALONE = "authenticator = standalone\npre_hook = systemctl stop nginx"
+
+
+def test_a_certificate_for_the_site_alone_is_renewed_no_more(settings_with):
+    found = lineage("codementee.io", "codementee.io", renewal=STANDALONE)
+    assert told(certificates.obstacles(found, settings_with())) == []
+    assert certificates.superseded(found, settings_with()) == ["codementee.io"]
+    assert certificates.superseded(lineage("codementee", "codementee.io"), settings_with()) == []
+    assert certificates.superseded(lineage("w", "codementee.io", "blog.example"), settings_with()) == []
+    assert certificates.superseded(
+        lineage("w", "www.codementee.io"), settings_with(site_aliases=["www.codementee.io"])
+    ) == ["w"]
+
+
+@pytest.mark.parametrize(
+    ("found", "name"),
+    [
+        (lineage("all", "codementee.io", "blog.example"), "certificate all"),
+        (lineage("all", "codementee.io", "*.codementee.io", renewal="authenticator = dns-x"), "certificate all: dns-x"),
+        (
+            lineage("all", "codementee.io", "*.codementee.io", renewal="authenticator = dns-x")
+            | {"plugins": "python3-certbot-dns-x", "used": "/srv/mail.yml:/etc/letsencrypt/live/all"},
+            None,
+        ),
+        (lineage("blog", "blog.example", renewal=STANDALONE), "certificate blog"),
+        (lineage("codementee", "blog.example", renewal="authenticator = webroot"), "certificate codementee"),
+        (lineage("blog", "blog.example", renewal="post_hook = service nginx restart"), "certificate blog"),
+        (lineage("blog", "blog.example") | {"plugins": "python3-certbot-nginx"}, None),
+        (lineage("blog", "blog.example", renewal="authenticator = webroot"), None),
+        (lineage("blog", "blog.example", renewal="authenticator = dns-x"), "certificate blog: dns-x"),
+        (lineage("mail", "codementee.io") | {"used": "/srv/mail.yml:/etc/letsencrypt/live/mail"}, "certificate mail"),
+        (lineage("mail", "codementee.io") | {"used": "/srv/mail.yml:/etc/letsencrypt/live/mail2"}, None),
+        (
+            {"file /etc/letsencrypt/cli.ini": "authenticator = standalone\nmax-log-backups = 0"},
+            "/etc/letsencrypt/cli.ini: authenticator",
+        ),
+        (
+            {"hooks": "/etc/letsencrypt/renewal-hooks/pre/x:systemctl stop nginx"},
+            "/etc/letsencrypt/renewal-hooks/pre/x",
+        ),
+        ({"hooks": "/etc/letsencrypt/renewal-hooks/deploy/x:systemctl reload nginx"}, None),
+        ({"clients": "/snap/bin/certbot"}, "/snap/bin/certbot"),
+        ({"clients": "/opt/certbot"}, "/opt/certbot"),
+        ({"clients": "/root/.acme.sh/codementee.io_ecc"}, "/root/.acme.sh/codementee.io_ecc"),
+        ({"clients": "/root/.acme.sh/blog.example"}, None),
+    ],
+)
+def test_a_renewal_that_would_fail_or_stop_nginx_is_named(settings_with, found, name):
+    assert told(certificates.obstacles(found, settings_with())) == ([name] if name else [])
+
+
+@pytest.mark.parametrize(
+    ("hook", "is_named"),
+    [
+        ("renew_hook = /usr/local/bin/copy-to-mail", True),
+        ("renew_hook = systemctl reload nginx && systemctl restart dovecot", True),
+        ("post_hook = cp -L /etc/letsencrypt/live/w/*.pem /srv/mail; nginx -s reload", True),
+        ("renew_hook = /bin/systemctl reload nginx.service", False),
+        ('renew_hook = "service nginx reload || true"', False),
+        ("renew_hook = nginx -t && nginx -s reload", False),
+        ("pre_hook = /usr/local/bin/open-port-80", False),
+        ("post_hook = systemctl start apache2", False),
+        ("post_hook = docker start proxy", False),
+    ],
+)
+def test_a_hook_of_a_certificate_that_slipways_replaces_is_named(settings_with, hook, is_named):
+    for name in ("w", "codementee"):
+        found = lineage(name, "codementee.io", renewal=f"authenticator = webroot\n{hook}")
+        names = [f"certificate {name}: {hook}"] if is_named else []
+        assert told(certificates.obstacles(found, settings_with())) == names
+    others = lineage("w", "blog.example", renewal=hook.replace("nginx", "x"))
+    assert told(certificates.obstacles(others | {"plugins": "python3-certbot-nginx"}, settings_with())) == []
+
+
+def test_what_uses_a_certificate_besides_nginx_is_found(tmp_path):
+    files = {
+        "etc/dovecot/ssl.conf": "ssl_cert = </etc/letsencrypt/live/shop.example/fullchain.pem\n",
+        "etc/nginx/conf.d/x": "ssl_certificate /etc/letsencrypt/live/shop.example/fullchain.pem;\n",
+        "etc/letsencrypt/renewal-hooks/deploy/copy": "cp -L /etc/letsencrypt/live/a.example/* /srv\n",
+        "etc/letsencrypt/renewal/shop.example.conf": "cert = /etc/letsencrypt/live/shop.example/cert.pem\n",
+        "opt/turn/compose.yml": "volumes:\n  - /etc/letsencrypt/live/shop.example:/certs:ro\n  # /live/b.example/\n",
+        "opt/notes.txt": "/etc/letsencrypt/live/shop.example\n",
+        "home/dev/shop/nginx.conf": " ssl_certificate_key /etc/letsencrypt/live/shop.example/privkey.pem;\n",
+        "home/dev/shop/node_modules/x/a.js": "'/etc/letsencrypt/live/shop.example/privkey.pem'\n",
+        "home/dev/chat/server.js": "read('/etc/letsencrypt/live/shop.example/privkey.pem')\n",
+        "usr/local/bin/to-mail": "#!/bin/sh\ncp /etc/letsencrypt/live/shop.example/privkey.pem /srv\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    for folder in ("srv", "root"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "etc/mail.pem").symlink_to("/etc/letsencrypt/live/shop.example/fullchain.pem")
+    command = Earlier().command(("admin",), ("admin",), (SERVICE,), ("/var/www/x",), 27017)
+    script = command[command.index("s used") : command.index("s clients")].replace("/var/run/docker.sock", "/none")
+    for folder in ("etc", "opt", "srv", "usr/local", "home", "root"):
+        script = script.replace(f" /{folder}", f" {tmp_path}/{folder}").replace(
+            f"'/{folder}/", f"'{tmp_path}/{folder}/"
+        )
+    done = subprocess.run(["sh", "-c", f"s() {{ :; }}; {script}"], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    assert sorted(done.stdout.replace(str(tmp_path), "").splitlines()) == [
+        "/etc/dovecot/ssl.conf:/etc/letsencrypt/live/shop.example",
+        "/etc/letsencrypt/renewal-hooks/deploy/copy:/etc/letsencrypt/live/a.example",
+        "/etc/mail.pem:/etc/letsencrypt/live/shop.example",
+        "/home/dev/chat/server.js:/etc/letsencrypt/live/shop.example",
+        "/opt/turn/compose.yml:/etc/letsencrypt/live/shop.example",
+        "/usr/local/bin/to-mail:/etc/letsencrypt/live/shop.example",
+    ]
