@@ -26,6 +26,7 @@ SERVER = {
 def found(*updates: list[str], server: dict[str, Any] | None = None) -> dict[str, Any]:
     packages = {"os": [*updates], "mongodb": [], "node": []}
     its = {"packages": packages, "outdated": [], "reboot": False, "server": server}
+    its |= {"interrupted": [], "left_out": []}
     return {**its, "restarts": {kind: {} for kind in packages}}
 
 
