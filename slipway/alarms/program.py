@@ -95,21 +95,23 @@ def tell() -> str:
 
 def test(facts: Facts, host: Host) -> int:
     text = "This is a test: nothing is wrong."
-    failed = False
+    # Last, as `slipway alarms test` takes the last line as the reason. Nobody retries a test.
+    failures = []
     for channel in [*(["mail"] if facts.mail_to else []), *facts.webhooks]:
         message = {"channel": channel, "time": host.now(), "subject": f"{facts.host}: test", "lines": [text]}
         try:
             refusals = messages.post(facts, message)
-            # Nobody retries a test.
-            for address, (code, answer) in refusals.items():
-                failed = True
-                print(f"{channel}: {address}: not sent: {code} {messages.one_line(answer)}")
+            failures += [
+                f"{channel}: {address}: not sent: {code} {messages.one_line(answer)}"
+                for address, (code, answer) in refusals.items()
+            ]
             if channel != "mail" or len(refusals) < len(facts.mail_to):
                 print(f"{channel}: sent")
         except (OSError, ValueError) as error:
-            failed = True
-            print(f"{channel}: not sent: {error}")
-    return int(failed)
+            failures.append(f"{channel}: not sent: {error}")
+    for failure in failures:
+        print(failure)
+    return int(bool(failures))
 
 
 def main(step: str = "--help") -> int:

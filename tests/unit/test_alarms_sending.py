@@ -169,8 +169,8 @@ def test_a_test_message_names_the_addresses_that_did_not_get_it(host, relay, cap
     relay.refuses = {"b@shop.example": (550, b"5.1.1 No such\r\nuser")}
     assert program.test(here, host) == 1
     assert capsys.readouterr().out.splitlines() == [
-        "mail: b@shop.example: not sent: 550 5.1.1 No such user",
         "mail: sent",
+        "mail: b@shop.example: not sent: 550 5.1.1 No such user",
     ]
     relay.refuses = {}
     assert program.test(here, host) == 0
