@@ -181,6 +181,7 @@ def test_services_may_start_for_two_minutes_after_a_boot(host, monkeypatch, tmp_
     monkeypatch.setattr(program, "look", lambda facts, host: looks.append(host.uptime()) or [])
     monkeypatch.setattr(program, "load", lambda folder: facts())
     monkeypatch.setattr(program, "Host", lambda: host)
+    monkeypatch.setattr(os, "umask", lambda mask: 0)
     for seconds in (20.0, 121.0):
         monkeypatch.setattr(host, "uptime", lambda seconds=seconds: seconds)
         assert program.main("look") == 0
