@@ -104,15 +104,15 @@ def test_an_upgrade_that_was_cut_off_is_finished_and_an_unreachable_mirror_is_no
     assert server.ssh("dpkg --audit") == ""
     assert server.ssh("dpkg-query -W -f '${db:Status-Abbrev}' cron").strip() == "ii"
     assert "interrupted" not in upgraded(server, "--only", "os")
-    server.ssh(f"rm {source}; mv /etc/apt/sources.list.d /root/; mkdir /etc/apt/sources.list.d")
     server.ssh(
-        "cp -a /etc/apt/sources.list /root/; echo 'deb http://127.0.0.1:9/debian gone main' > /etc/apt/sources.list"
+        f"rm {source}; cd /etc/apt; mkdir /root/apt; mv sources.list* /root/apt; mkdir sources.list.d;"
+        " echo 'deb http://127.0.0.1:9/debian gone main' > sources.list"
     )
     done = server.slipway("upgrade", "lab", "--only", "os")
+    server.ssh("cd /etc/apt; rm -r sources.list*; mv /root/apt/* .; rmdir /root/apt")
     assert done.returncode == 1
     assert "the source is in /etc/apt/sources.list" in done.stderr
     assert "up to date" not in done.stdout
-    server.ssh("rmdir /etc/apt/sources.list.d; mv /root/sources.list.d /etc/apt/; mv /root/sources.list /etc/apt/")
     assert "up to date" in upgraded(server, "--only", "os")
 
 
