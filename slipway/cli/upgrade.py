@@ -186,8 +186,9 @@ def show(console: Console, session: Session, plans: Mapping[str, Planned]) -> No
     roles = session.connections.roles()
     for name, plan in plans.items():
         console.host(name, roles[name])
-        lines = lines_of(plan.packages, plan.mongodb, plan.interrupted, plan.left_out)
-        for line in lines or ["up to date"]:
+        left_out = [f"left out, as apt can't refresh its lists: {file} (fix or remove it)" for file in plan.left_out]
+        lines = lines_of(plan.packages, plan.mongodb, plan.interrupted) or ["up to date"]
+        for line in [*left_out, *lines]:
             console.say(escape(plain(line)), "  ")
 
 

@@ -124,15 +124,10 @@ def _drill_problems(drill: Mapping[str, str] | None, plan: Mongodb, now: datetim
     return []
 
 
-def lines_of(
-    packages: Sequence[Packages],
-    mongodb: Mongodb | None,
-    interrupted: Sequence[str] = (),
-    left_out: Sequence[str] = (),
-) -> list[str]:
+def lines_of(packages: Sequence[Packages], mongodb: Mongodb | None, interrupted: Sequence[str] = ()) -> list[str]:
     """The plan of a host: from what to what, what restarts, and what that means. `interrupted` are packages whose
-    installation was cut off, `left_out` files of sources that apt can't use."""
-    lines = [f"left out, as apt can't refresh its lists: {file} (fix or remove it)" for file in left_out]
+    installation was cut off."""
+    lines = []
     if interrupted:
         lines += [
             f"interrupted: {', '.join(interrupted)}",

@@ -165,9 +165,6 @@ def test_lists_that_cannot_be_refreshed_are_no_up_to_date_and_a_foreign_source_i
     found = on_host.look({"apt": {**LOOKED["apt"], "refresh": f"echo {left_out}"}})
     assert found["left_out"] == [left_out]
     assert lines()[-1] == "apt-get -o Dir=x --simulate --with-new-pkgs upgrade"
-    assert lines_of([], None, left_out=[left_out]) == [
-        f"left out, as apt can't refresh its lists: {left_out} (fix or remove it)"
-    ]
 
 
 SIMULATED = """\

@@ -115,6 +115,10 @@ def test_where_all_is_up_to_date_nobody_is_asked(run, jobs):
     code, output, _ = run(NOTHING, "upgrade", "lab")
     assert (code, jobs.ran) == (0, [])
     assert output.count("up to date") == 2
+    jobs.found["one"]["left_out"] = ["/etc/apt/sources.list.d/other.list"]
+    _, output, _ = run(NOTHING, "upgrade", "lab")
+    assert "left out, as apt can't refresh its lists: /etc/apt/sources.list.d/other.list" in output
+    assert output.count("up to date") == 2
 
 
 def test_of_a_replica_set_the_primary_raises_the_features_and_only_if_all_have_the_series(run, jobs, monkeypatch):
