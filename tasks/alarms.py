@@ -8,7 +8,7 @@ import json
 from pyinfra import host
 from pyinfra.api import operation
 
-from slipway.alarms import checks, messages
+from slipway.alarms import checks, messages, storage
 from slipway.alarms import host as alarms_host
 from slipway.alarms import program as alarms_program
 from slipway.alarms.host import Facts, Site
@@ -23,6 +23,7 @@ from slipway.ops.units import know, service
 from slipway.secrets.store import MONGODB_ADMIN
 from slipway.settings import alarms as alarm_settings
 from slipway.settings.model import Settings
+from slipway.settings.of_host import data_folders
 from slipway.tasks import authority
 from slipway.tasks.credentials import host_secrets
 from slipway.tasks.release_steps import FOLDER, place_of, text_of
@@ -34,7 +35,7 @@ SERVICE, TIMER = f"{UNITS}/slipway-alarms.service", f"{UNITS}/slipway-alarms.tim
 # For all services of the host, and for this one, which must not start itself: the drop-in sorted last wins.
 # https://www.freedesktop.org/software/systemd/man/252/systemd.unit.html#Description
 ON_FAILURE, NOT_OF_ITSELF = f"{UNITS}/service.d/slipway-alarms.conf", f"{SERVICE}.d/zz-not-of-itself.conf"
-MODULES = (alarms_host, checks, messages, mongodb_protocol)
+MODULES = (alarms_host, checks, messages, storage, mongodb_protocol)
 
 
 def is_wanted(settings: Settings) -> bool:
@@ -114,6 +115,7 @@ def facts(settings: Settings) -> Facts:
         else [],
         slow_per_minute=settings.alarm_slow_per_minute,
         server_certificates=authority.files(settings),
+        folders=data_folders(settings, host.groups),
     )
 
 

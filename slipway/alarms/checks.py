@@ -6,6 +6,7 @@ Installed on the host next to the program. Standard library only, Python 3.11 or
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -22,9 +23,17 @@ UPDATE_DAYS, REBOOT_DAYS = 3, 3
 ASK_SECONDS, FULL_OPLOG = 5 * MINUTE, 0.8
 # MongoDB's and those of backups.
 OWN_OPERATIONS = re.compile(r'"ns":"(local|admin|config)\.|"appName":"mongo(dump|restore)"')
+CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----(.*?)-----END CERTIFICATE-----", re.DOTALL)
 ACCESS_LOG = "/var/log/nginx/access.log"
 OWN = "slipway-alarms.service"
-FOLDERS = ("/", "/var", "/var/lib/mongodb", "/var/www", "/srv", "/boot")
+FOLDERS = ("/", "/var", "/var/lib", "/var/www", "/srv", "/boot")
+# A renewal reloads Nginx within this.
+RELOAD_SECONDS = 10 * MINUTE
+# By HOOK, apt touches REFRESHED after a refresh of its lists in which not all sources failed.
+HOOK, REFRESHED = "/etc/apt/apt.conf.d/52slipway", "/var/lib/apt/periodic/slipway-refreshed"
+LISTS_DAYS = 3
+# While dpkg works, apt can't compute updates.
+UPDATES_RETRY, UPDATES_FAILING = 10 * MINUTE, HOUR
 
 
 class Problem(NamedTuple):
@@ -121,13 +130,14 @@ def errors(facts: Facts, host: Host, memory: Memory) -> Found:
     # Without the alarms' own requests, which `sites` reports.
     lines = [] if is_first else [line for line in text.splitlines() if not line.endswith('"slipway-alarms"')]
     statuses = re.findall(r'" (\d{3}) \d+ "', "\n".join(lines))
+    # A site in maintenance answers 503, also since the last look; the log does not say which site answered.
+    was_closed, memory["closed"] = memory.get("closed"), any(host.mtime(site.maintenance) for site in facts.sites)
+    if was_closed or memory["closed"]:
+        statuses = [status for status in statuses if status != "503"]
     now = host.now()
     counts = [one for one in memory.get("answers", []) if now - one[0] < ERROR_SECONDS]
     counts.append([now, len(statuses), sum(status[0] == "5" for status in statuses)])
     memory["answers"] = counts
-    if any(host.mtime(site.maintenance) for site in facts.sites):
-        memory["answers"] = []
-        return
     answers, failed = sum(one[1] for one in counts), sum(one[2] for one in counts)
     if answers >= MIN_ANSWERS and 100 * failed > facts.errors_percent * answers:
         text = f"{failed} of {answers} answers of the last 5 minutes were server errors"
@@ -138,7 +148,9 @@ def errors(facts: Facts, host: Host, memory: Memory) -> Found:
 
 
 def certificates(facts: Facts, host: Host, memory: Memory) -> Found:
-    """A certificate is renewed when a third of its lifetime is left: at a quarter, renewals have failed."""
+    """A certificate is renewed when a third of its lifetime is left: at a quarter, renewals have failed. And Nginx
+    serves it only after a reload."""
+    yield from _not_served(facts, host, memory)
     advice = (
         "it was not renewed; browsers reject the site once it has expired",
         "slipway apply; certbot renew --dry-run",
@@ -166,6 +178,26 @@ def certificates(facts: Facts, host: Host, memory: Memory) -> Found:
             )
 
 
+def _not_served(facts: Facts, host: Host, memory: Memory) -> Found:
+    stale, before = {}, memory.get("not_served", {})
+    for site in facts.sites:
+        # The server's own comes first.
+        first = CERTIFICATE.search(host.read(f"{site.certificate}/fullchain.pem"))
+        try:
+            if first and host.served(site.domain) != b64decode(first[1]):
+                stale[site.domain] = before.get(site.domain, host.now())
+        except TimeoutError:
+            break  # it takes as long for each, and `sites` reports it
+        except (OSError, ValueError):
+            continue
+    memory["not_served"] = stale
+    for domain, since in stale.items():
+        if host.now() - since >= RELOAD_SECONDS:
+            text = f"Nginx does not serve the certificate of {domain} that is on the disk"
+            meaning = "Nginx was not reloaded; browsers reject the site once the old certificate has expired"
+            yield f"served {domain}", Problem(text, meaning, "nginx -t; systemctl reload nginx", at_once=True)
+
+
 def _seconds(text: str) -> float:
     """Parse openssl's format: "Nov 29 15:00:00 2026 GMT"."""
     return datetime.strptime(text.strip(), "%b %d %H:%M:%S %Y %Z").replace(tzinfo=UTC).timestamp()
@@ -173,9 +205,13 @@ def _seconds(text: str) -> float:
 
 def disks(facts: Facts, host: Host, memory: Memory) -> Found:
     known = set()
-    for folder in FOLDERS:
+    for folder in (*FOLDERS, *facts.folders):
         try:
             device, space, inodes = host.usage(folder)
+        except TimeoutError:
+            text = f"the file system of {folder} does not answer"
+            yield f"disk {folder}", Problem(text, "what uses it hangs", f"findmnt --target {folder}")
+            continue
         except OSError:
             continue
         if device in known:
@@ -213,15 +249,27 @@ def memory_pressure(facts: Facts, host: Host, memory: Memory) -> Found:
 
 
 def updates(facts: Facts, host: Host, memory: Memory) -> Found:
-    """Pending security updates, checked once an hour, and a required reboot."""
+    """Pending security updates, checked once an hour, what keeps them from being known, and a required reboot."""
     now = host.now()
+    refreshed = max(memory.setdefault("lists_since", now), host.mtime(REFRESHED))
+    if host.mtime(HOOK) and now - refreshed > LISTS_DAYS * DAY:
+        text = f"apt's lists were not refreshed for {(now - refreshed) / DAY:.0f} days"
+        command = "apt-get update; systemctl status apt-daily.timer apt-daily"
+        yield "lists", Problem(text, "security updates are neither known nor installed", command, at_once=True)
     if now - memory.get("updates_time", 0) > HOUR:
         code, text = host.run("apt-get", "--simulate", "--quiet", "dist-upgrade", seconds=60)
-        if code == 0:
+        if code:
+            memory.setdefault("updates_failing", now)
+            memory["updates_time"] = now - HOUR + UPDATES_RETRY
+        else:
+            memory.pop("updates_failing", None)
             waiting = re.findall(r"^Inst (\S+) .*(?:-security|Debian-Security)", text, re.MULTILINE)
             first = memory.get("updates", {})
             memory["updates"] = {name: first.get(name, now) for name in waiting}
             memory["updates_time"] = now
+    if now - memory.get("updates_failing", now) > UPDATES_FAILING:
+        text = "apt has not been able to compute updates for an hour"
+        yield "apt", Problem(text, "security updates are not installed", "apt-get check; dpkg --audit", at_once=True)
     late = [name for name, then in memory.get("updates", {}).items() if now - then > UPDATE_DAYS * DAY]
     if late:
         text = f"{len(late)} security updates pending for more than {UPDATE_DAYS} days: {', '.join(late[:5])}"

@@ -8,10 +8,9 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import threading
 import time
 from typing import Any, NamedTuple
-
-STATE = "/var/lib/slipway/alarms"
 
 
 class Site(NamedTuple):
@@ -50,6 +49,8 @@ class Facts(NamedTuple):
     slow_per_minute: int
     # The files of the certificates by which other servers know this one, by whose they are.
     server_certificates: dict[str, str] = {}  # noqa: RUF012 (a tuple never changes it)
+    # Folders whose file systems are watched, beside those that every host has.
+    folders: list[str] = []  # noqa: RUF012
 
 
 class Host:
@@ -57,6 +58,9 @@ class Host:
 
     def now(self) -> float:
         return time.time()
+
+    def uptime(self) -> float:
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
 
     def read(self, path: str) -> str:
         """The text of a file, "" if there is none."""
@@ -96,30 +100,49 @@ class Host:
             return 127, ""
         return done.returncode, done.stdout
 
-    def usage(self, path: str) -> tuple[int, float, float]:
-        """The device of a file system, and the use of its space and inodes in percent, as df(1)."""
-        found = os.statvfs(path)
+    def usage(self, path: str, seconds: float = 5) -> tuple[int, float, float]:
+        """The device of a file system, and the use of its space and inodes in percent, as df(1). Raises OSError,
+        TimeoutError for a network file system whose server is away: a call to it does not return."""
+        answers: list[Any] = []
+
+        def ask() -> None:
+            try:
+                answers.append((os.stat(path).st_dev, os.statvfs(path)))
+            except OSError as error:
+                answers.append(error)
+
+        thread = threading.Thread(target=ask, daemon=True)
+        thread.start()
+        thread.join(seconds)
+        if not answers:
+            raise TimeoutError(f"{path} did not answer")
+        if isinstance(answers[0], OSError):
+            raise answers[0]
+        device, found = answers[0]
         blocks = found.f_blocks - found.f_bfree + found.f_bavail
         space = 100 * (found.f_blocks - found.f_bfree) / blocks if blocks else 0
         inodes = 100 * (found.f_files - found.f_ffree) / found.f_files if found.f_files else 0
-        return os.stat(path).st_dev, space, inodes
+        return device, space, inodes
 
     def get(self, domain: str, path: str, seconds: float = 10) -> int:
         """The status of a request to this host's Nginx. Raises OSError. The certificate is not verified here:
-        checks.certificates checks its end."""
+        checks.certificates checks its end, and that it is the one that is served."""
         import http.client
-        import ssl
 
-        context = ssl._create_unverified_context()  # noqa: S323
-        connection = http.client.HTTPSConnection("127.0.0.1", 443, timeout=seconds, context=context)
+        connection = http.client.HTTPSConnection("127.0.0.1", 443, timeout=seconds)
         try:
-            connection.sock = context.wrap_socket(_connected(seconds), server_hostname=domain)
+            connection.sock = _tls(domain, seconds)
             connection.request("GET", path, headers={"Host": domain, "User-Agent": "slipway-alarms"})
             return connection.getresponse().status
         except http.client.HTTPException as error:
             raise OSError(f"no answer: {type(error).__name__}") from None
         finally:
             connection.close()
+
+    def served(self, domain: str, seconds: float = 10) -> bytes:
+        """The certificate that this host's Nginx serves, in DER. Raises OSError."""
+        with _tls(domain, seconds) as connection:
+            return connection.getpeercert(binary_form=True) or b""
 
     def oplog(self, address: str, port: int, user: str, password: str) -> tuple[float, float, float]:
         """The times of the first and the last entry of MongoDB's oplog, and the used part of its size. Raises
@@ -141,10 +164,18 @@ class Host:
             raise OSError(f"MongoDB has no oplog: {error}") from None
 
 
-def _connected(seconds: float) -> Any:
+def _tls(domain: str, seconds: float) -> Any:
+    """A connection to this host's Nginx. Raises OSError."""
     import socket
+    import ssl
 
-    return socket.create_connection(("127.0.0.1", 443), timeout=seconds)
+    context = ssl._create_unverified_context()  # noqa: S323
+    connection = socket.create_connection(("127.0.0.1", 443), timeout=seconds)
+    try:
+        return context.wrap_socket(connection, server_hostname=domain)
+    except OSError:
+        connection.close()
+        raise
 
 
 def load(folder: str) -> Facts:
@@ -158,13 +189,3 @@ def secret(facts: Facts, name: str) -> str:
     folder = os.environ.get("CREDENTIALS_DIRECTORY") or facts.credentials
     with open(f"{folder}/{name}", encoding="utf-8") as file:
         return file.read().strip()
-
-
-def write(path: str, text: str) -> None:
-    """Write a file atomically, readable only by root."""
-    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-    with open(f"{path}.new", "w", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(f"{path}.new", path)

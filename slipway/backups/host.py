@@ -134,6 +134,12 @@ def private_folder() -> Iterator[str]:
         yield folder
 
 
+def place_of(folder: str) -> str:
+    """What a private mongod needs beside its data folder, in memory: its socket, and the oplog. One that was killed
+    leaves it, so the next one of the same purpose finds it by its name."""
+    return f"{RUN}/data-{folder.rpartition('.')[2]}"
+
+
 def read_state() -> dict[str, Any]:
     """The times of the last steps; {} before the first backup."""
     return _read("state")

@@ -19,7 +19,7 @@ from typing import Any
 from slipway.backups import members, mongo
 from slipway.backups.chain import Chosen, at, moment_of
 from slipway.backups.exchange import exchange
-from slipway.backups.host import RUN, Busy, Facts, Failed, alone, change_state, read_state, run, tell, write
+from slipway.backups.host import RUN, Busy, Facts, Failed, alone, change_state, place_of, read_state, run, tell, write
 from slipway.backups.restic import Repository
 from slipway.backups.steps import SLICE_PATIENCE, take_slices
 
@@ -159,6 +159,7 @@ def finish(facts: Facts) -> None:
     if closed:
         run(["systemctl", "start", "mongod.service"])
     members.settle(facts)
+    shutil.rmtree(place_of(f"{facts.data}.restore"), ignore_errors=True)
     for folder in {os.path.dirname(path) for path in facts.paths}:
         for name in os.listdir(folder) if os.path.isdir(folder) else []:
             if name.startswith(BESIDE):

@@ -11,7 +11,6 @@ import os
 import random
 import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -20,7 +19,7 @@ from typing import Any
 from slipway.backups import chain, members, mongo, oplog, replacing
 from slipway.backups.chain import DRILL, Moment, at
 from slipway.backups.exchange import exchange
-from slipway.backups.host import RUN, STATE, Facts, Failed, alone, last_lines, read_state, run, tell, write
+from slipway.backups.host import RUN, STATE, Facts, Failed, alone, last_lines, place_of, read_state, run, tell, write
 from slipway.backups.replacing import Found
 from slipway.backups.restic import Repository
 from slipway.backups.steps import ARCHIVE, MANIFEST_FILE, OPLOG_FILE, repositories, signed, take_slices
@@ -58,7 +57,9 @@ def rebuilt(facts: Facts, found: Found, folder: str) -> Iterator[mongo.Scratch]:
     _check_room(os.path.dirname(folder), found.manifest["bytes"] * ROOM)
     os.makedirs(RUN, mode=0o711, exist_ok=True)
     os.chmod(RUN, 0o711)  # noqa: S103  mongod finds its socket below it
-    place = tempfile.mkdtemp(dir=RUN)
+    place = place_of(folder)
+    shutil.rmtree(place, ignore_errors=True)
+    os.mkdir(place, mode=0o700)
     scratch = mongo.Scratch(facts, folder, place)
     try:
         scratch.start()

@@ -50,6 +50,9 @@ def run_script(settings: Settings, command: tuple[str, ...]) -> str:
     service."""
     unit = f"/etc/systemd/system/{settings.unit(settings.backend)}.service"
     path = f"PATH={settings.site_root}/current/backend/.venv/bin:/usr/local/bin:/usr/bin:/bin"
+    # systemd replaces ${NAME} in a unit's command, and a word $NAME; $$ is a $.
+    # https://www.freedesktop.org/software/systemd/man/252/systemd.service.html#Command%20lines
+    words = [word.replace("$", "$$") for word in command]
     launcher = f"{LAUNCHER} " if settings.backend_secrets_delivery == "environment" else ""
     return f"""\
 [ -e {unit} ] || {{ echo "there is no {unit}: \\`slipway apply\\` comes first" >&2; exit 1; }}
@@ -59,7 +62,7 @@ $(sed -n '/^\\[Service\\]/,/^\\[[^S]/p' {unit} |
   grep -E '^[A-Z][A-Za-z]+=' | grep -vE '^(Type|Exec\\w*|Restart\\w*|Timeout\\w*|Sockets|OOMScoreAdjust|Standard\\w*)=')
 END_OF_PROPERTIES
 [ -t 0 ] && how=--pty || how=--pipe
-exec systemd-run --quiet --collect --wait $how "$@" {launcher}{shlex.join(command)}"""
+exec systemd-run --quiet --collect --wait $how "$@" {launcher}{shlex.join(words)}"""
 
 
 @click.command(epilog=examples("slipway shell", "slipway shell --limit app1"))

@@ -19,7 +19,7 @@ from slipway.engine.errors import RunFailed, failing, in_words
 from slipway.engine.outcome import Change
 from slipway.engine.session import Session
 from slipway.facts.mongodb import program
-from slipway.ops.packages import UNATTENDED
+from slipway.ops.packages import FINISH, REFRESH_ALL, UNATTENDED, WITH_PARTS
 from slipway.secrets.store import MONGODB_ADMIN
 from slipway.settings.members import is_several
 from slipway.settings.model import Settings
@@ -41,6 +41,9 @@ class Planned:
 
     packages: list[Packages] = field(default_factory=list)
     mongodb: Mongodb | None = None
+    # Packages whose installation was cut off, and files of sources that apt can't use.
+    interrupted: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
 
 
 @click.command(
@@ -119,6 +122,7 @@ def given_of(settings: Settings, host: Host, components: list[Component], with_m
     here = [one for one in components if one.is_on(host.groups, settings)]
     ready = {unit: test for one in here for unit, test in one.mapped(one.health, settings).items()}
     given: dict[str, Any] = {"seconds": settings.limits.ready, "ready": ready, "around": {}}
+    given["apt"] = {"refresh": REFRESH_ALL, "without_left_out": WITH_PARTS.split(), "finish": FINISH}
     if {"lb", "web"} & {*host.groups}:
         given["around"][NGINX] = connections_wait(settings)
     if "db" in host.groups:
@@ -157,6 +161,7 @@ def planned(session: Session, found: Mapping[str, dict[str, Any]], parts: list[s
         settings = session.connections.settings[name]
         kinds = [kind for kind in ("os", "mongodb", "node") if kind in parts]
         plan = Planned([packages_of(its, kind) for kind in kinds])
+        plan.interrupted, plan.left_out = its["interrupted"], its["left_out"]
         if "mongodb" in parts and its["server"]:
             maker = backups_by(settings, name)
             backed_up = found.get(maker, {}).get("server") if settings.backup_repositories else None
@@ -181,8 +186,9 @@ def show(console: Console, session: Session, plans: Mapping[str, Planned]) -> No
     roles = session.connections.roles()
     for name, plan in plans.items():
         console.host(name, roles[name])
-        lines = lines_of(plan.packages, plan.mongodb)
-        for line in lines or ["up to date"]:
+        left_out = [f"left out, as apt can't refresh its lists: {file} (fix or remove it)" for file in plan.left_out]
+        lines = lines_of(plan.packages, plan.mongodb, plan.interrupted) or ["up to date"]
+        for line in [*left_out, *lines]:
             console.say(escape(plain(line)), "  ")
 
 
@@ -192,9 +198,10 @@ def scripts(plan: Planned, given: Mapping[str, Any]) -> Iterator[tuple[str, str]
         its = {**given, "old": plan.mongodb.old, "new": plan.mongodb.new}
         yield f"MongoDB {plan.mongodb.new}", start_script(asked("mongodb", its), JOB)
     names = [name for one in plan.packages for name in one.names]
-    if names or any(one.restarts for one in plan.packages):
-        what = f"{len(names)} packages" if names else "restarts"
-        yield what, start_script(asked("packages", {**given, "names": names}), JOB)
+    restarts = [*dict.fromkeys(unit for one in plan.packages for unit in one.restarts)]
+    if names or restarts or plan.interrupted:
+        what = f"{len(names)} packages" if names else "restarts" if restarts else "interrupted packages"
+        yield what, start_script(asked("packages", {**given, "names": names, "restarts": restarts}), JOB)
 
 
 def carry_out_upgrades(

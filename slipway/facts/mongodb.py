@@ -5,20 +5,24 @@ from __future__ import annotations
 import ast
 import re
 import shlex
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from slipway.facts import mongodb_data, mongodb_login, mongodb_members, mongodb_protocol
+from slipway.facts import mongodb_data, mongodb_login, mongodb_members
 from slipway.facts.base import Fact, key_values
 from slipway.settings.limits import SHIPPED
 
 
 def alone(module: ModuleType) -> str:
-    """The source of a module with mongodb_protocol inlined, as the host has neither."""
-    protocol, own = (Path(str(one.__file__)).read_text() for one in (mongodb_protocol, module))
-    imports = r"^from (__future__|slipway\.facts\.mongodb_protocol) import .*\n"
-    return protocol + re.sub(imports, "", own, flags=re.MULTILINE)
+    """The source of a module with those of Slipway's that it imports inlined, as the host has none of them."""
+    own = Path(str(module.__file__)).read_text()
+    others = [import_module(name) for name in re.findall(r"^from (slipway\.\S+) import ", own, re.MULTILINE)]
+    texts = [Path(str(other.__file__)).read_text() for other in others] + [own]
+    imports = r"^from slipway\.\S+ import .*\n"
+    first, *rest = (re.sub(imports, "", text, flags=re.MULTILINE) for text in texts)
+    return "".join([first, *(re.sub(r"^from __future__ import .*\n", "", text, flags=re.MULTILINE) for text in rest)])
 
 
 def program(module: ModuleType, *arguments: object) -> str:

@@ -33,10 +33,12 @@ class Condition(Fact[dict[str, str]]):
         log: str,
         others: tuple[tuple[str, str, str], ...] = (),
         reports: tuple[tuple[str, str], ...] = (),
+        folders: tuple[str, ...] = (),
     ) -> str:
         """`versions` and `reports` are titles with a command that prints a version or a line, `health` are units with a
         shell test. `served` is the folder of a certificate, `site_root` that of a site; `others` are the name and these
-        two folders of each further site, whose keys end in ":NAME"."""
+        two folders of each further site, whose keys end in ":NAME". `folders` are those of data, whose disks are told
+        beside the system's."""
         said = [f'its=$({command}); [ -z "$its" ] || echo "version:{title}=$its";' for title, command in versions]
         told = [f'echo "report:{title}=$({{ {command}; }} 2> /dev/null)";' for title, command in reports]
         well = [f"{{ {test}; }} > /dev/null 2>&1 && its=yes || its=no; echo health:{of}=$its;" for of, test in health]
@@ -49,7 +51,8 @@ class Condition(Fact[dict[str, str]]):
             f" {' '.join([*told, *well])}"
             f" {self._of_site('', served, site_root)}"
             f"{''.join(self._of_site(f':{name}', *places) for name, *places in others)}"
-            f' df -Pm {self.DISK_FOLDERS} 2>/dev/null | awk \'NR > 1 {{print "disk:" $6 "=" $4, $2}}\';'
+            f" timeout 10 df -Pm {self.DISK_FOLDERS} {shlex.join(folders)} 2>/dev/null |"
+            ' awk \'NR > 1 {print "disk:" $6 "=" $4, $2}\';'
             f" grep '\"verb\": *\"apply\"' {log} 2>/dev/null | tail -n 1 | sed 's/^/apply=/'"
         )
 

@@ -108,6 +108,19 @@ fi
 rm -rf {PARTS}; {is_there} || touch {REFRESHED}"""
 
 
+# The lists of all sources, at once; it prints the files that it leaves out. What follows takes WITH_PARTS if there are
+# some.
+REFRESH_ALL = f"""\
+umask 022
+{_FUNCTIONS}
+find {APT_LISTS} -name '*_Packages' -empty -delete; rm -f {LEFT_OUT} {REFRESHED}
+if ! refresh; then
+  others=$(failing); are_others $others || give_up >&2
+  all_but $others; refresh {WITH_PARTS} || give_up >&2
+  echo "$others" | tee {LEFT_OUT}
+fi
+touch {REFRESHED}"""
+
 # After an interrupted apt command, apt refuses everything until dpkg is reconfigured. Packages that were being unpacked
 # must be reinstalled.
 FINISH = (

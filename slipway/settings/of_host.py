@@ -44,6 +44,14 @@ def settings_of(
     return settings
 
 
+def data_folders(settings: Settings, groups: Sequence[str]) -> list[str]:
+    """The folders with the data of a host of these groups: each may be on a file system of its own."""
+    folders = [settings.mongodb_data] if "db" in groups else []
+    folders += [site.site_root for site in settings.all_sites]
+    folders += [place for place in settings.backup_repositories.values() if place.startswith("/")]
+    return list(dict.fromkeys([*folders, *settings.backup_paths]))
+
+
 def committed_warnings(settings: Settings) -> list[str]:
     """A line for each source of a backend whose secrets are in git."""
     found = {site.backend_source: env_files(project.path(site.backend_source)) for site in settings.all_sites}

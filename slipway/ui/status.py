@@ -18,6 +18,7 @@ from slipway.engine.session import Session
 from slipway.facts.certificates import is_overdue
 from slipway.facts.status import Condition
 from slipway.settings.model import Settings
+from slipway.settings.of_host import data_folders
 from slipway.ui.console import escape, plain
 
 DAY = 86400
@@ -126,6 +127,7 @@ def status(session: Session) -> StatusReport:
             "site_root": settings.site_root,
             "log": lock.LOG,
             "others": tuple((site.site_name, site.tls_folder, site.site_root) for site in settings.all_sites[1:]),
+            "folders": tuple(data_folders(settings, host.groups)),
         }
 
     found, now = session.connections.ask(question), datetime.now(UTC).replace(microsecond=0)

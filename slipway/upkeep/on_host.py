@@ -3,12 +3,15 @@
 Sent to the host and run there by its Python, as root: `python3 -ISc TEXT STEP GIVEN`, GIVEN is JSON. STEP is one of:
 
 look      refreshes apt's lists and prints JSON.
-packages  upgrades `names`, each as NAME=VERSION, and restarts once what runs with a file that was replaced.
+packages  upgrades `names`, each as NAME=VERSION, and restarts once those of `restarts` that run with a file that was
+          replaced. What was interrupted before is finished first.
 mongodb   replaces MongoDB `old` by `new`: clean shutdown, packages, start. If that does not accept writes, `old` again.
 features  sets the feature compatibility version to `series`.
 
-`ready` are shell tests by unit, `around` pairs of commands by unit, before its restart and when it is ready. `mongodb`
-is the login: address, port, seconds, user, and the file with the password. Standard library only, Python 3.10 or later.
+`apt` has the scripts `refresh` (prints the files of sources that it leaves out), with the options `without_left_out`
+for what follows, and `finish`. `ready` are shell tests by unit, `around` pairs of commands by unit, before its restart
+and when it is ready. `mongodb` is the login: address, port, seconds, user, and the file with the password. Standard
+library only, Python 3.10 or later.
 """
 
 from __future__ import annotations
@@ -25,21 +28,20 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from slipway.facts.mongodb_protocol import Connection
+from slipway.upkeep.running import Failed, affected, outdated, run, succeeds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from typing import IO, Any
 
 SERVER, MONGODB = "mongodb-org-server", re.compile(r"mongodb-(org|mongosh|database-tools)")
 NODE = re.compile(r"nodejs|npm|libnode\d+|node-.+")
 KERNEL = re.compile(r"linux-image-.+")
-# The session's own, or restarted only by a reboot.
-NOT_RESTARTED = re.compile(
-    r"(dbus|systemd-logind|console-getty|user@|getty@|serial-getty@|user-runtime-dir@|slipway-).*"
-)
-# First what others need.
-ORDER = ("mongod.", "valkey", "redis")
+# apt waits for another apt, which dpkg does not. It fails where something is to be finished.
+WAIT = "apt-get -q check"
+# Half installed, unpacked, half configured, with triggers, or to be reinstalled.
+INTERRUPTED = re.compile(r".[HUFWt]|..R")
 DRILL = "/var/lib/slipway/backup/drill.json"
 KEPT, POLICY, DENIES = "/var/lib/slipway/upgrade", "/usr/sbin/policy-rc.d", "/run/slipway-upgrade/policy-rc.d"
 APT = (
@@ -57,34 +59,25 @@ BACKUP_LOCK, BACKUP_SECONDS = "/run/slipway-backup/slice.lock", 3600
 BACKUP_RUNS = "systemctl show --property=ActiveState slipway-backup slipway-drill | grep -q =activating"
 
 
-class Failed(Exception):
-    """An error that the user sees."""
-
-
 def tell(text: str) -> None:
     print(text, flush=True)
-
-
-def run(*command: str) -> str:
-    """The output of a command. Raises Failed."""
-    environment = {**os.environ, "LC_ALL": "C.UTF-8"}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    if done.returncode:
-        last = "\n".join((done.stderr.strip() or done.stdout.strip()).splitlines()[-8:])
-        raise Failed(f"{' '.join(command[:2])} ended with {done.returncode}: {last}")
-    return done.stdout
-
-
-def succeeds(script: str) -> bool:
-    return subprocess.run(["sh", "-c", script], capture_output=True, check=False).returncode == 0
 
 
 # --- What there is to do ---------------------------------------------------------------------------------------------
 
 
 def look(given: dict[str, Any]) -> dict[str, Any]:
-    run("apt-get", "-q", "update")
-    updates = simulated(run("apt-get", "--simulate", "--with-new-pkgs", "upgrade"))
+    left_out = script(given["apt"]["refresh"]).split()
+    if broken := interrupted():
+        succeeds(WAIT)
+        broken = interrupted()
+    sources = given["apt"]["without_left_out"] if left_out else []
+    try:
+        updates = simulated(run("apt-get", *sources, "--simulate", "--with-new-pkgs", "upgrade"))
+    except Failed:
+        if not broken:
+            raise
+        updates = []
     groups: dict[str, list[list[str]]] = {"os": [], "mongodb": [], "node": []}
     for name, old, new in updates:
         kind = "mongodb" if MONGODB.match(name) else "node" if NODE.fullmatch(name) else "os"
@@ -92,6 +85,8 @@ def look(given: dict[str, Any]) -> dict[str, Any]:
     # The server itself is not one of many packages.
     groups["mongodb"] = [one for one in groups["mongodb"] if not one[0].startswith("mongodb-org")]
     return {
+        "interrupted": broken,
+        "left_out": left_out,
         "packages": groups,
         "restarts": {kind: affected([one[0] for one in its]) for kind, its in groups.items()},
         "outdated": outdated(),
@@ -104,6 +99,32 @@ def simulated(text: str) -> list[tuple[str, str, str]]:
     """Names, installed and available versions: "Inst openssl [3.0.1] (3.0.2 Debian:12/stable [amd64])"."""
     found = re.findall(r"^Inst (\S+) (?:\[(\S+)\] )?\((\S+) ", text, re.MULTILINE)
     return [(name, old, new) for name, old, new in found]
+
+
+def script(text: str) -> str:
+    """The output of a shell script. Raises Failed with what it said."""
+    done = subprocess.run(["sh", "-c", text], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Failed(f"apt can't refresh its lists: {'; '.join(done.stderr.splitlines())}; nothing was changed")
+    return done.stdout
+
+
+def interrupted() -> list[str]:
+    """The packages whose installation was cut off, by dpkg-query(1): apt changes no other one before they are
+    finished."""
+    lines = run("dpkg-query", "-W", "-f", "${db:Status-Abbrev}=${Package}\n").splitlines()
+    return sorted({name for state, _, name in (line.partition("=") for line in lines) if INTERRUPTED.match(state)})
+
+
+def finish(given: dict[str, Any]) -> None:
+    """Finish what was interrupted. Raises Failed."""
+    if names := interrupted():
+        tell(f"Finishing the installation of {', '.join(names)}")
+        succeeds(WAIT)
+        done = subprocess.run(["sh", "-c", given["apt"]["finish"]], capture_output=True, text=True, check=False)
+        if left := interrupted():
+            last = "\n".join((done.stdout + done.stderr).strip().splitlines()[-8:])
+            raise Failed(f"the installation of {', '.join(left)} can't be finished: {last}")
 
 
 def look_at_mongodb(login: list[Any]) -> dict[str, Any]:
@@ -120,58 +141,6 @@ def look_at_mongodb(login: list[Any]) -> dict[str, Any]:
         "is_primary": bool(connection.run({"hello": 1}).get("isWritablePrimary")),
         "drill": {"result": drill["result"], "time": drill["time"]} if drill else None,
     }
-
-
-def affected(names: Iterable[str]) -> dict[str, list[str]]:
-    """The running services that use files of these packages, and which packages."""
-    owners = {os.path.realpath(file): name for name in names for file in files_of(name)}
-    found: dict[str, list[str]] = {}
-    for unit, maps in running().items():
-        its = sorted({owners[file] for file in maps if file in owners})
-        if its:
-            found[unit] = its
-    return found
-
-
-def files_of(package: str) -> list[str]:
-    done = subprocess.run(["dpkg", "-L", package], capture_output=True, text=True, check=False)
-    return [line for line in done.stdout.splitlines() if "/bin/" in line or "/sbin/" in line or "/lib" in line]
-
-
-def running() -> dict[str, set[str]]:
-    """The files that each running service has mapped, its programs and libraries."""
-    listed = run("systemctl", "list-units", "--type=service", "--state=running", "--plain", "--no-legend")
-    found = {}
-    for unit in re.findall(r"^(\S+\.service) ", listed, re.MULTILINE):
-        if NOT_RESTARTED.match(unit):
-            continue
-        group = run("systemctl", "show", "--property=ControlGroup", "--value", unit).strip()
-        files: set[str] = set()
-        for process in processes(f"/sys/fs/cgroup{group}") or processes(f"/sys/fs/cgroup/systemd{group}"):
-            files |= mapped(process)
-        found[unit] = files
-    return found
-
-
-def processes(group: str) -> list[str]:
-    try:
-        return Path(f"{group}/cgroup.procs").read_text().split()
-    except OSError:
-        return []
-
-
-def mapped(process: str) -> set[str]:
-    try:
-        lines = Path(f"/proc/{process}/maps").read_text(errors="replace").splitlines()
-    except OSError:
-        return set()
-    return {parts[5] for line in lines if len(parts := line.split(maxsplit=5)) == 6 and parts[5].startswith("/usr/")}
-
-
-def outdated() -> list[str]:
-    """The services that run with a file that has been replaced, in the order in which they are restarted."""
-    names = [unit for unit, files in running().items() if any(file.endswith(" (deleted)") for file in files)]
-    return sorted(names, key=lambda unit: (not unit.startswith(ORDER), unit.startswith(("nginx", "ssh")), unit))
 
 
 # --- The steps -------------------------------------------------------------------------------------------------------
@@ -222,7 +191,7 @@ def locked(file: IO[str]) -> bool:
 
 def packages(given: dict[str, Any]) -> None:
     names = [one.partition("=")[0] for one in given["names"]]
-    run("dpkg", "--configure", "-a")
+    finish(given)
     automatic = {*run("apt-mark", "showauto").split()}
     installed = {*run("dpkg-query", "-W", "-f", "${Package}\n").split()}
     if names:
@@ -234,11 +203,14 @@ def packages(given: dict[str, Any]) -> None:
             # A named package counts as wanted by itself from then on.
             again = [name for name in names if name in automatic or name not in installed]
             succeeds(f"apt-mark auto {' '.join(again)}")
-    units = outdated()
+    confirmed = given.get("restarts", [])
+    units = [unit for unit in outdated() if unit in confirmed]
     with without_backups() if MONGOD in units else nullcontext():
         failures = [*filter(None, (tried(unit, given) for unit in units))]
     if failures:
         raise Failed("\n".join(failures))
+    if others := [unit for unit in outdated() if unit not in confirmed]:
+        tell(f"{', '.join(others)}: still running with replaced files; `slipway upgrade --only os` restarts them")
     if Path("/run/reboot-required").exists():
         tell("Reboot required: the new kernel is not active (reboot_time does it at night; or `sudo reboot`)")
 
@@ -289,7 +261,7 @@ def last_lines(unit: str) -> str:
 def mongodb(given: dict[str, Any]) -> None:
     old, new, login = given["old"], given["new"], given["mongodb"]
     features = feature_version(connect(login))
-    run("dpkg", "--configure", "-a")
+    finish(given)
     tell(f"Downloading MongoDB {new}")
     Path(KEPT).mkdir(mode=0o700, parents=True, exist_ok=True)
     for file in Path(KEPT).glob("*.deb"):

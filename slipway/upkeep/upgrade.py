@@ -124,9 +124,15 @@ def _drill_problems(drill: Mapping[str, str] | None, plan: Mongodb, now: datetim
     return []
 
 
-def lines_of(packages: Sequence[Packages], mongodb: Mongodb | None) -> list[str]:
-    """The plan of a host: from what to what, what restarts, and what that means."""
+def lines_of(packages: Sequence[Packages], mongodb: Mongodb | None, interrupted: Sequence[str] = ()) -> list[str]:
+    """The plan of a host: from what to what, what restarts, and what that means. `interrupted` are packages whose
+    installation was cut off."""
     lines = []
+    if interrupted:
+        lines += [
+            f"interrupted: {', '.join(interrupted)}",
+            "  their installation is finished first, which may restart their services; upgrade again after it",
+        ]
     for its in packages:
         lines += [f"{its.kind}: {name} {old or 'new'} -> {new}" for name, old, new in its.updates]
         lines += [f"  restarts {unit} ({', '.join(of)}){meaning_of(unit)}" for unit, of in its.restarts.items()]

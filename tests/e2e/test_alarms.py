@@ -119,6 +119,20 @@ def test_what_breaks_is_reported_once_and_again_when_it_is_well(server: LabHost,
         )
 
 
+def test_a_disk_that_cannot_be_written_silences_nothing(server: LabHost) -> None:
+    before = len(taken(server))
+    server.ssh("mount -t tmpfs -o ro,mode=700 none /var/lib/slipway/alarms")
+    rings(server, "systemd-run --quiet --unit=unwritten false || :", "unwritten.service failed")
+    text = "the alarms can't write their state: Read-only file system"
+    wait_until("that is told too", lambda: text in json.dumps(taken(server)[before:]), SECONDS * 3)
+    time.sleep(70)
+    assert sum(text in str(one["lines"]) for one in taken(server)[before:]) == 1
+    assert "unwritten.service failed" in server.ssh("journalctl -u slipway-alarms --no-pager")
+    server.ssh("umount /var/lib/slipway/alarms; systemctl reset-failed unwritten")
+    wait_until("it is resolved", lambda: "resolved" in str(taken(server)[-1:]), SECONDS * 3)
+    assert server.ssh("find /run/slipway-alarms -type f ! -name lock") == ""
+
+
 def test_messages_wait_while_the_webhook_is_away_and_the_heart_does_not_beat_meanwhile(server: LabHost) -> None:
     server.wait_until_healthy()
     server.ssh("touch /run/refuse; systemd-run --quiet --unit=later false || :")

@@ -26,6 +26,10 @@ def test_a_command_runs_once_with_the_live_release_s_environment_and_sandbox(ser
     done = server.slipway("run", "--env", "lab", "--", "python", "-c", PROGRAM)
     assert (done.returncode, done.stdout.split()) == (7, ["True", "True", "True", "OSError"]), done.stderr
     assert server.ssh("systemctl list-units --plain --no-legend 'run-*.service'") == ""
+    # As it is typed, for the shell in the sandbox.
+    script = 'its=1; echo "${its} $its $1"'
+    done = server.slipway("run", "--env", "lab", "--", "sh", "-c", script, "sh", "$HOME")
+    assert done.stdout.split() == ["1", "1", "$HOME"], done.stderr
     fed = subprocess.run(
         [sys.executable, "-m", "slipway", "run", "--env", "lab", "--", "wc", "-c"],
         cwd=PROJECT,

@@ -58,6 +58,7 @@ NEW = {
     "Limit the size of Nginx's logs": "by a service and its timer,",
     "Start the timer that limits the size of Nginx's logs": "which looks at it from now on",
     "Install the hook that sets the renewal time": "certbot renews by the lifetime of a certificate",
+    "Configure unattended security updates": "apt notes each refresh of its lists, and Ubuntu Pro's are among them",
     "Set when the certificate is renewed": "the one that is there, too",
 }
 DOCUMENTS = 1000

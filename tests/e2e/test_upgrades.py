@@ -92,6 +92,30 @@ def test_a_service_that_still_runs_with_replaced_files_is_restarted_by_the_next_
     assert starts(server, since, "nginx.service") == 1
 
 
+def test_an_upgrade_that_was_cut_off_is_finished_and_an_unreachable_mirror_is_no_up_to_date(server: LabHost) -> None:
+    # As a power cut during the unpacking leaves it.
+    status = "/var/lib/dpkg/status"
+    server.ssh(f"sed -i '/^Package: openssl$/,/^$/ s/^Status: .*/Status: install reinstreq half-installed/' {status}")
+    source = "/etc/apt/sources.list.d/other.list"
+    server.ssh(f"echo 'deb http://127.0.0.1:9/debian other main' > {source}")
+    said = upgraded(server, "--only", "os", "--yes")
+    assert f"left out, as apt can't refresh its lists: {source}" in said
+    assert "interrupted: openssl" in said
+    assert server.ssh("dpkg --audit") == ""
+    assert server.ssh("dpkg-query -W -f '${db:Status-Abbrev}' openssl").strip() == "ii"
+    assert "interrupted" not in upgraded(server, "--only", "os")
+    server.ssh(
+        f"rm {source}; cd /etc/apt; mkdir /root/apt; mv sources.list* /root/apt; mkdir sources.list.d;"
+        " echo 'deb http://127.0.0.1:9/debian gone main' > sources.list"
+    )
+    done = server.slipway("upgrade", "lab", "--only", "os")
+    server.ssh("cd /etc/apt; rm -r sources.list*; mv /root/apt/* .; rmdir /root/apt")
+    assert done.returncode == 1
+    assert "the source is in /etc/apt/sources.list" in done.stderr
+    assert "up to date" not in done.stdout
+    assert "up to date" in upgraded(server, "--only", "os")
+
+
 def test_a_mongodb_that_does_not_come_up_is_replaced_by_the_one_before(server: LabHost) -> None:
     before, data = installed(server), hashes(server)
     broken = "printf '#!/bin/sh\\necho db version v6.0.99; exit 1\\n' > usr/bin/mongod"

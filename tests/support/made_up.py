@@ -13,18 +13,19 @@ class MadeUp(Host):
     """A fake host with given answers."""
 
     def __init__(self) -> None:
-        self.time, self.state = 1_800_000_000.0, ""
+        self.time = 1_800_000_000.0
         self.files: dict[str, str] = {}
         self.times: dict[str, float] = {}
         self.commands: dict[str, tuple[int, str]] = {}
         self.answers: dict[str, int] = {}
+        self.served_certificate = b""
         self.used = {"/": (1, 50.0, 10.0), "/var": (1, 50.0, 10.0)}
 
     def now(self) -> float:
         return self.time
 
     def read(self, path: str) -> str:
-        return super().read(path) if path.startswith(self.state) else self.files.get(path, "")
+        return self.files.get(path, "")
 
     def read_from(self, path: str, begin: int, inode: int, limit: int = 0) -> tuple[str, int, int]:
         text = self.files.get(path, "")
@@ -37,7 +38,7 @@ class MadeUp(Host):
         line = " ".join(command)
         return next((answer for begin, answer in self.commands.items() if line.startswith(begin)), (0, ""))
 
-    def usage(self, path: str) -> tuple[int, float, float]:
+    def usage(self, path: str, seconds: float = 5) -> tuple[int, float, float]:
         if path not in self.used:
             raise FileNotFoundError(path)
         return self.used[path]
@@ -47,6 +48,9 @@ class MadeUp(Host):
         if not status:
             raise ConnectionRefusedError(111, "Connection refused")
         return status
+
+    def served(self, domain: str, seconds: float = 10) -> bytes:
+        return self.served_certificate
 
 
 def facts(**more: Any) -> Facts:

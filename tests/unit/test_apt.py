@@ -122,11 +122,10 @@ class Refreshed:
     def moved(self, text: str) -> str:
         return text.replace("/etc/apt", f"{self.root}/etc/apt")
 
-    def run(self, *said: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *said: str, script: str = packages._refresh("")) -> subprocess.CompletedProcess[str]:
         """`said` are the errors of each failing update."""
         for number, text in enumerate(said, start=1):
             (self.root / f"said-{number}").write_text(text + "\n")
-        script = packages._refresh("")
         for folder in ("/etc/apt", "/var/lib/apt", "/run/slipway"):
             script = script.replace(folder, f"{self.root}{folder}")
         env = {"PATH": f"{self.root}/bin:/usr/bin:/bin"}
@@ -155,6 +154,21 @@ def test_somebody_else_s_source_that_fails_is_left_out(refreshed):
     assert "Dir::Etc::sourceparts=" in refreshed.updates[1]
     left_out = (refreshed.root / "run/slipway-left-out-sources").read_text().split()
     assert left_out == [f"{refreshed.root}/etc/apt/sources.list.d/docker.list"]
+
+
+def test_a_refresh_for_an_upgrade_is_one_of_all_lists_at_any_time_and_prints_what_it_leaves_out(refreshed):
+    for number in (1, 2):
+        assert (refreshed.run(script=packages.REFRESH_ALL).stdout, len(refreshed.updates)) == ("", number)
+    (refreshed.root / "asked").unlink()
+    done = refreshed.run(GONE, script=packages.REFRESH_ALL)
+    assert done.stdout.split() == [f"{refreshed.root}/etc/apt/sources.list.d/docker.list"], done.stderr
+    (refreshed.root / "asked").unlink()
+    done = refreshed.run(
+        *[DEAD.replace("https://download.docker.com/linux", "http://deb.debian.org")] * 9, script=packages.REFRESH_ALL
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"the source is in {refreshed.root}/etc/apt/sources.list: fix or remove it" in done.stderr
+    assert not (refreshed.root / "var/lib/apt/lists/slipway-refreshed").exists()
 
 
 def test_the_system_s_own_source_that_fails_is_reported_once_with_its_file(refreshed):

@@ -243,6 +243,20 @@ def test_a_restore_that_is_killed_before_its_data_are_accepted_is_undone_and_the
     assert (tmp_path / "said").read_text().splitlines() == said
 
 
+def test_what_a_killed_restore_has_in_memory_is_removed(facts, restored, monkeypatch):
+    live(monkeypatch, Server())
+    monkeypatch.setattr(restored.scratch, "replay", die)
+    killed(facts, restored)
+    place = Path(host.place_of(f"{facts.data}.restore"))
+    assert (place / "oplog-0.bson").exists()
+    restoring.reopen(facts)
+    assert not place.exists()
+    # And one that is not reopened is no obstacle to the next.
+    for _ in range(2):
+        shutil.rmtree(f"{facts.data}.restore")
+        killed(facts, restored)
+
+
 def test_it_is_undone_before_mongodb_starts_unless_the_restore_still_runs(facts, restored, monkeypatch):
     live(monkeypatch, Server())
     monkeypatch.setattr(restoring, "_start", die)

@@ -50,7 +50,7 @@ def test_a_command_gets_the_lines_of_the_unit_that_make_its_environment_and_sand
     (tmp_path / "unit").write_text(UNIT)
     (tmp_path / "systemd-run").write_text('#!/bin/sh\nfor word; do echo "$word"; done\n')
     (tmp_path / "systemd-run").chmod(0o755)
-    script = run_script(settings, ("python", "-c", "print('it; $HOME')"))
+    script = run_script(settings, ("python", "-c", "print('it; $HOME')", "${HOME}"))
     script = script.replace("/etc/systemd/system/shop-backend.service", str(tmp_path / "unit"))
     command = ["dash", "-c", f"PATH={tmp_path}:$PATH; {script}"]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
@@ -64,7 +64,7 @@ def test_a_command_gets_the_lines_of_the_unit_that_make_its_environment_and_sand
         "--property=ReadWritePaths=-/var/www/shop/shared",
         "--property=SystemCallFilter=@system-service",
         "--property=SystemCallFilter=~@privileged @resources",
-        *("/usr/lib/slipway/with-credentials", "python", "-c", "print('it; $HOME')"),
+        *("/usr/lib/slipway/with-credentials", "python", "-c", "print('it; $$HOME')", "$${HOME}"),
     ]
 
 

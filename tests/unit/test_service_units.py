@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from slipway.alarms import checks
 from slipway.ops.files import is_in_place, needs_restart
 from slipway.ops.templates import render
 from slipway.ops.units import Ready, is_stale, restart
@@ -164,7 +165,23 @@ def test_only_security_updates_are_installed_automatically(tmp_path):
         "origin=Debian,codename=${distro_codename},label=Debian-Security",
         "origin=Debian,codename=${distro_codename}-security,label=Debian-Security",
         "origin=Ubuntu,archive=${distro_codename}-security,label=Ubuntu",
+        "origin=UbuntuESMApps,archive=${distro_codename}-apps-security",
+        "origin=UbuntuESM,archive=${distro_codename}-infra-security",
     ]
+
+
+def test_apt_notes_a_refresh_of_its_lists_where_the_alarms_look(tmp_path):
+    (tmp_path / "52slipway").write_text(render("updates/52slipway", reboot_time="04:00"))
+    command = ["apt-config", "-c", tmp_path / "52slipway", "dump", "APT::Update::Post-Invoke-Success"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert f'"touch {checks.REFRESHED} || true"' in shown
+
+
+@pytest.mark.parametrize("unit", ["alarms/slipway-alarms.service", "nginx/slipway-nginx-logs.service"])
+def test_what_a_program_says_is_logged_where_starts_and_ends_are_not(unit):
+    lines = render(unit, program="/p", secrets=[], folder="/f").splitlines()
+    # journald drops a level above LogLevelMax, and "info" is the default of what is printed.
+    assert {"LogLevelMax=notice", "SyslogLevel=notice"} <= {*lines}
 
 
 @pytest.mark.parametrize(

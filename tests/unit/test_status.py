@@ -11,6 +11,7 @@ from rich.text import Text
 
 from slipway.engine.deployed import deployed
 from slipway.facts.status import Condition
+from slipway.settings.of_host import data_folders
 from slipway.ui.status import HostStatus, asked, rows, span, status_of
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -104,6 +105,15 @@ def test_a_host_is_asked_about_the_units_of_its_roles(settings_with):
     assert "codementee-backend.socket" in of_app["units"]
     assert [unit for unit, _ in of_app["health"]] == ["codementee-backend.service", "fail2ban.service"]
     assert of_app["versions"] == ()
+
+
+def test_the_disks_of_the_data_are_told(settings_with, monkeypatch):
+    monkeypatch.setenv("SLIPWAY_SECRET_BACKUP_PASSWORD", "of-the-repositories")
+    settings = settings_with(mongodb_data="/data/db", backup_repositories={"near": "/backup", "far": "s3:x"})
+    folders = data_folders(settings, ["db"])
+    assert folders == ["/data/db", settings.site_root, "/backup"]
+    assert " /var/www /data/db " in Condition().command((), (), (), "", "", "", folders=tuple(folders))
+    assert "/data/db" not in data_folders(settings, ["app"])
 
 
 def test_the_question_is_one_shell_script_that_finds_the_last_apply_and_the_release(tmp_path):

@@ -9,10 +9,11 @@ from pathlib import Path
 import click
 import pytest
 
+from slipway.cli import upgrade
 from slipway.cli.upgrade import Planned, parts_of, scripts
 from slipway.facts.mongodb import alone
-from slipway.upkeep import on_host
-from slipway.upkeep.on_host import Failed
+from slipway.upkeep import on_host, running
+from slipway.upkeep.running import Failed
 from slipway.upkeep.upgrade import Packages, lines_of, mongodb_of, packages_of
 
 NOW = datetime(2026, 11, 29, 15, tzinfo=UTC)
@@ -102,6 +103,9 @@ def test_mongodb_is_upgraded_before_packages_and_what_is_up_to_date_takes_no_ste
     assert "libssl3=2" in [*scripts(plan, {})][1][1]
     outdated = Planned([Packages("os", [], {"nginx.service": ["replaced before"]})])
     assert [what for what, _ in scripts(outdated, {})] == ["restarts"]
+    cut_off = Planned([Packages("node", [], {})], interrupted=["nginx"])
+    assert [what for what, _ in scripts(cut_off, {})] == ["interrupted packages"]
+    assert lines_of(cut_off.packages, None, ["nginx"])[0] == "interrupted: nginx"
     assert [*scripts(Planned([Packages("os", [], {})], mongodb_of(server("7.0.28"), "7.0", True)), {})] == []
 
 
@@ -110,6 +114,57 @@ def test_only_known_parts_are_taken():
     assert parts_of(("os,node", "mongodb")) == ["os", "node", "mongodb"]
     with pytest.raises(click.UsageError, match="found kernel, expected os, mongodb, node, slipway"):
         parts_of(("os,kernel",))
+
+
+def test_only_services_that_were_shown_are_restarted(host, monkeypatch, capsys):
+    monkeypatch.setattr(on_host, "outdated", lambda: ["mongod.service", "nginx.service", "web.service"])
+    restarted: list[str] = []
+    monkeypatch.setattr(on_host, "restart", lambda unit, given: restarted.append(unit))
+    plan = Planned([Packages("node", [("nodejs", "1", "2")], {"web.service": ["nodejs"]})])
+    given = {}
+    monkeypatch.setattr(upgrade, "asked", lambda step, its: given.update(its) or step)
+    assert [what for what, _ in scripts(plan, {})] == ["1 packages"]
+    on_host.packages(given)
+    assert restarted == ["web.service"]
+    assert "mongod.service, nginx.service: still running with replaced files" in capsys.readouterr().out
+
+
+LOOKED = {"apt": {"refresh": "true", "without_left_out": ["-o", "Dir=x"], "finish": "true"}}
+
+
+def test_what_was_interrupted_is_something_to_do_and_is_finished_first(host, monkeypatch, capsys):
+    folder, _, lines = host
+    monkeypatch.setattr(on_host, "affected", lambda names: {})
+    monkeypatch.setattr(on_host, "outdated", list)
+    states = f"""#!/bin/sh
+case $3 in *Status*) ;; *) exit 0 ;; esac
+printf 'ii =libc6\nrc =old\nhi =held\n'; [ -e {folder}/finished ] || printf 'iHR=zlib1g\niU =nginx\n'
+"""
+    (folder / "bin/dpkg-query").write_text(states)
+    # apt can't tell anything while a package is to be reinstalled.
+    (folder / "fails").write_text("apt-get --simulate")
+    found = on_host.look(LOOKED)
+    assert found["interrupted"] == ["nginx", "zlib1g"]
+    assert found["packages"]["os"] == []
+    with pytest.raises(Failed, match=r"installation of nginx, zlib1g can't be finished: no space"):
+        on_host.packages({"names": [], "apt": {"finish": "echo no space"}})
+    on_host.packages({"names": [], "apt": {"finish": f"touch {folder}/finished"}})
+    assert on_host.look(LOOKED)["interrupted"] == []
+    # It waits for another apt first.
+    assert lines().count("apt-get -q check") == 3
+
+
+def test_lists_that_cannot_be_refreshed_are_no_up_to_date_and_a_foreign_source_is_left_out(host, monkeypatch):
+    monkeypatch.setattr(on_host, "affected", lambda names: {})
+    monkeypatch.setattr(on_host, "outdated", list)
+    _, _, lines = host
+    refresh = "echo 'E: Failed to fetch x' >&2; echo 'the source is in /etc/apt/sources.list: fix it' >&2; exit 1"
+    with pytest.raises(Failed, match=r"apt can't refresh its lists: E: Failed .*/etc/apt/sources.list: fix it"):
+        on_host.look({"apt": {**LOOKED["apt"], "refresh": refresh}})
+    left_out = "/etc/apt/sources.list.d/other.list"
+    found = on_host.look({"apt": {**LOOKED["apt"], "refresh": f"echo {left_out}"}})
+    assert found["left_out"] == [left_out]
+    assert lines()[-1] == "apt-get -o Dir=x --simulate --with-new-pkgs upgrade"
 
 
 SIMULATED = """\
@@ -131,7 +186,7 @@ def test_the_program_needs_nothing_but_pythons_own_modules():
     text = alone(on_host)
     assert "import slipway" not in text
     assert "from slipway" not in text
-    compile(text, "program", "exec")
+    exec(compile(text, "program", "exec"), {"__name__": "program"})
 
 
 @pytest.fixture
@@ -164,7 +219,7 @@ def host(tmp_path, monkeypatch):
     monkeypatch.setattr(on_host, "connect", lambda login: Connected())
 
     def lines():
-        its = [line for line in said.read_text().splitlines() if line.startswith(("systemctl st", "apt-get", "dpkg"))]
+        its = [line for line in said.read_text().splitlines() if line.startswith(("systemctl st", "apt-get", "dpkg "))]
         return [
             line.replace(" -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold", "") for line in its
         ]
@@ -174,7 +229,6 @@ def host(tmp_path, monkeypatch):
 
 GIVEN = {"old": "7.0.5", "new": "7.0.28", "mongodb": [], "seconds": 1}
 TO_THE_STOP = [
-    "dpkg --configure -a",
     "apt-get -q download mongodb-org-server=7.0.5",
     "apt-get -y -q --no-remove --download-only install mongodb-org-server=7.0.28",
     "systemctl stop mongod.service",
@@ -264,14 +318,14 @@ def test_packages_restart_nothing_themselves_but_somebody_elses_policy_stays(hos
 def test_what_runs_with_replaced_files_restarts_mongodb_first_and_ssh_last(monkeypatch):
     new, old = {"/usr/lib/libssl.so.3"}, {"/usr/lib/libssl.so.3 (deleted)"}
     units = {"ssh.service": old, "nginx.service": old, "shop-backend.service": old, "mongod.service": old}
-    monkeypatch.setattr(on_host, "running", lambda: {**units, "cron.service": new})
-    assert on_host.outdated() == ["mongod.service", "shop-backend.service", "nginx.service", "ssh.service"]
+    monkeypatch.setattr(running, "running", lambda: {**units, "cron.service": new})
+    assert running.outdated() == ["mongod.service", "shop-backend.service", "nginx.service", "ssh.service"]
 
 
 def test_a_process_uses_the_files_that_it_has_mapped():
-    files = on_host.mapped(str(os.getpid()))
+    files = running.mapped(str(os.getpid()))
     assert any(Path(file).name.startswith("libc.") for file in files)
-    assert on_host.mapped("0") == set()
+    assert running.mapped("0") == set()
 
 
 def test_mongodb_does_not_stop_under_a_backup(host, monkeypatch):

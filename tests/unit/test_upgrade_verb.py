@@ -26,6 +26,7 @@ SERVER = {
 def found(*updates: list[str], server: dict[str, Any] | None = None) -> dict[str, Any]:
     packages = {"os": [*updates], "mongodb": [], "node": []}
     its = {"packages": packages, "outdated": [], "reboot": False, "server": server}
+    its |= {"interrupted": [], "left_out": []}
     return {**its, "restarts": {kind: {} for kind in packages}}
 
 
@@ -113,6 +114,10 @@ def test_where_all_is_up_to_date_nobody_is_asked(run, jobs):
     jobs.found = {"one": found(), "two": found(server={**SERVER, "installed": "7.0.28"})}
     code, output, _ = run(NOTHING, "upgrade", "lab")
     assert (code, jobs.ran) == (0, [])
+    assert output.count("up to date") == 2
+    jobs.found["one"]["left_out"] = ["/etc/apt/sources.list.d/other.list"]
+    _, output, _ = run(NOTHING, "upgrade", "lab")
+    assert "left out, as apt can't refresh its lists: /etc/apt/sources.list.d/other.list" in output
     assert output.count("up to date") == 2
 
 
