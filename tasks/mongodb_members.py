@@ -27,14 +27,16 @@ from slipway.facts.machine import Machine
 from slipway.facts.mongodb import MongodbMember, program
 from slipway.facts.units import Unit
 from slipway.ops.commands import Commands, ensure
-from slipway.ops.files import put, write_script
-from slipway.ops.units import Ready, is_stale, restart, restarts
+from slipway.ops.files import put, put_template, write_script
+from slipway.ops.units import Ready, is_stale, know, restart, restarts, service
 from slipway.settings.members import Member, is_several, members_of, names
 from slipway.settings.model import Settings
 
 KEYFILE = "/etc/mongod.keyfile"
 # "ADDRESS NAME" of each member, for the start of mongod.
 NAMES = "/etc/mongod.members"
+# On a host with a backend and without mongod: puts those names back at boot, before the backends start.
+NAMES_UNIT = "slipway-names.service"
 # An attribute of pyinfra's state: the place of each host of the run, by its name.
 PLACES = "slipway_places"
 IN_SET = ("primary", "secondary", "waiting")
@@ -254,6 +256,19 @@ def put_names(settings: Settings) -> None:
     """For the start of mongod, where the provider's cloud-init writes /etc/hosts anew at each boot."""
     lines = "".join(f"{address} {name}\n" for name, address in names(settings))
     put(name="List the replica set's members", path=NAMES, content=lines)
+
+
+def names_at_boot(settings: Settings, units: Sequence[str]) -> None:
+    """The same on a host without mongod, before `units` start."""
+    put_names(settings)
+    put_template(
+        f"/etc/systemd/system/{NAMES_UNIT}",
+        "backend/names.service",
+        {"names": NAMES, "units": units},
+        name="Configure the replica set's names at boot",
+    )
+    know(name="Reload systemd for the replica set's names", unit=NAMES_UNIT)
+    service(name="Name the replica set's members at boot", unit=NAMES_UNIT)
 
 
 # --- Restarts ---------------------------------------------------------------------------------------------------------
