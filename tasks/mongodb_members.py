@@ -82,7 +82,10 @@ def place(settings: Settings) -> Place:
         looks = across.facts(host, its, lambda one: look_of(settings, its[one.name]))
         found = place_of(list(its.values()), looks)
         in_set = {name: one for name, one in looks.items() if found.is_member and one.get("state") in IN_SET}
-        places[host.name] = replace(found, problems=(*found.problems, *_problems_of_tls(settings.mongodb_tls, in_set)))
+        more = _problems_of_tls(settings.mongodb_tls, in_set)
+        if host.name == next((name for name in its if name in looks), ""):
+            more += _problems_of_number(list(its.values()), looks)
+        places[host.name] = replace(found, problems=(*found.problems, *more))
     return places[host.name]
 
 
@@ -120,6 +123,20 @@ def place_of(members: Sequence[Member], looks: Mapping[str, Mapping[str, str]]) 
         return Place(is_only, not is_only, key_of, tuple(problems))
     belongs = _set_of(own, looks) == the_set
     return Place(key_of=sets[the_set][0], problems=() if belongs else tuple(_problems_of_joiner(own)))
+
+
+def _problems_of_number(members: Sequence[Member], looks: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Whether the inventory makes an even number of members, told once. A set that has as many, as after one of three
+    was removed, is left as it is."""
+    if len(members) % 2:
+        return []
+    if any({one.at for one in members} <= members_in(look).keys() for look in looks.values()):
+        notes.note(f"MongoDB's replica set: {len(members)} members survive no more failures than one less; add another")
+        return []
+    return [
+        f"db: found {len(members)} hosts, expected an odd number of members: one more survives no more failures. An"
+        " arbiter is none of the ways out: it votes without data, and writes wait when a member with data is away"
+    ]
 
 
 def _place_of_new_set(members: Sequence[Member], looks: Mapping[str, Mapping[str, str]], here: Member) -> Place:
@@ -333,7 +350,17 @@ def grow(settings: Settings, is_founder: bool = False) -> Commands:
     if state != "primary" and not (is_founder and state != "secondary" and not host.state.is_executing):
         return
     found = {} if state != "primary" else members_in(own)
-    lacking = [one.at for one in members_of(settings) if found.get(one.at, "0") == "0" and not one.is_here]
+    due = [one for one in members_of(settings) if found.get(one.at, "0") == "0" and not one.is_here]
+    for one in due:
+        if said := own.get(f"aside {one.at}"):
+            notes.note(f"replica set {settings.mongodb_replica_set}: {one.at}: {said} by hand; gets no vote")
+    due = [one for one in due if f"aside {one.at}" not in own]
+    # Waiting for one that is dead would keep this host from all that comes after MongoDB.
+    reached = {other.name for other in across.of_run(host, [one.host for one in due])}
+    for one in due:
+        if one.host not in reached:
+            notes.note(f"replica set {settings.mongodb_replica_set}: {one.at}: left out, as this run does not reach it")
+    lacking = [one.at for one in due if one.host in reached]
     if not lacking:
         return
     for name in lacking:
