@@ -91,16 +91,15 @@ def problems(settings: Settings) -> list[str]:
 
 
 def uploads_elsewhere(settings: Settings) -> dict[str, str]:
-    """The folders of uploads that do not become this host's by an apply, as application servers have them. With each
-    the folder of its site, if it must be in a file system mounted below that; "" if it must only be there."""
-    is_server, several = "app" in host.groups, len(settings.peers_with("app")) > 1
+    """The folders of uploads on a host that is no application server, where no apply makes them. With each the folder
+    of its site, if what is mounted below that has them; "" if they must only be there."""
+    if "app" in host.groups:
+        return {}
     found: dict[str, str] = {}
     for site in settings.all_sites:
-        is_mounted = site.shared_storage == "mounted" and (several or not is_server)
-        if is_mounted or not is_server:
-            folders = [site.shared_places[path] for path in site.shared_paths]
-            folders += [f"{site.site_root}/shared-files"] if site.shared_files else []
-            found |= dict.fromkeys(folders, site.site_root if is_mounted else "")
+        folders = [site.shared_places[path] for path in site.shared_paths]
+        folders += [f"{site.site_root}/shared-files"] if site.shared_files else []
+        found |= dict.fromkeys(folders, site.site_root if site.shared_storage == "mounted" else "")
     return found
 
 
@@ -111,8 +110,8 @@ def _problems_of_uploads(settings: Settings) -> list[str]:
     script = "; ".join(f"{is_there(folder, root)} || echo {folder}" for folder, root in wanted.items())
     missing = host.get_fact(Output, command=script).split()
     return [
-        f"backups: found {'no file system mounted at' if root else 'no'} {folder} on this host, which makes them, need"
-        " it, or uploads are in no backup: mount what the application servers have there"
+        f"backups: found {'nothing mounted at' if root else 'no'} {folder} on this host, which makes them, need it, or"
+        " uploads are in no backup: mount what the application servers have there"
         + ("" if root else "; an empty folder there says that they need no backup")
         for folder, root in wanted.items()
         if folder in missing
@@ -121,14 +120,14 @@ def _problems_of_uploads(settings: Settings) -> list[str]:
 
 def is_there(folder: str, root: str) -> str:
     """A shell test of one of `uploads_elsewhere`."""
+    # This mounts what is mounted on demand.
+    is_folder = f"[ -d {folder}/. ]"
     if not root:
-        return f"[ -d {folder}/. ]"
-    # It may be a folder of what is mounted. The first test mounts what is mounted on demand.
-    above = [
-        folder,
-        *(str(one) for one in PurePosixPath(folder).parents if one.is_relative_to(root) and str(one) != root),
-    ]
-    return f"{{ [ -d {folder}/. ] && {{ {' || '.join(f'mountpoint -q {one}' for one in above)}; }}; }}"
+        return is_folder
+    above = [one for one in map(str, PurePosixPath(folder).parents) if one.startswith(f"{root}/")]
+    mounted = " || ".join(f"mountpoint -q {one}" for one in [folder, *above])
+    # A host with files there may be the one that has them for the others.
+    return f'{{ {is_folder} && {{ {mounted} || [ -n "$(ls -A {folder})" ]; }}; }}'
 
 
 def health(settings: Settings) -> dict[str, str]:

@@ -150,7 +150,7 @@ def _stored_paths(facts: Facts) -> tuple[list[str], list[str]]:
     put an empty folder in their place."""
     absent = {folder: root for folder, root in facts.uploads.items() if not _is_there(folder, root)}
     failures = [
-        f"{folder}: found {'no file system mounted' if root else 'no folder'} there, expected the uploads, which this"
+        f"{folder}: found {'nothing mounted' if root else 'no folder'} there, expected the uploads, which this"
         " backup is without: mount it again, then slipway backup now"
         for folder, root in absent.items()
     ]
@@ -158,13 +158,13 @@ def _stored_paths(facts: Facts) -> tuple[list[str], list[str]]:
 
 
 def _is_there(folder: str, root: str) -> bool:
-    """Whether a folder is there, and in a file system that is mounted below `root`, unless that is ""."""
-    if not os.path.isdir(f"{folder}/."):
-        return False
+    """Whether a folder is there, and has files or is in what is mounted below `root`, unless that is ""."""
+    if not os.path.isdir(f"{folder}/.") or not root:
+        return os.path.isdir(folder)
     place = folder
-    while root and place != root and not os.path.ismount(place):
+    while place != root and subprocess.run(["mountpoint", "-q", place], check=False).returncode:
         place = os.path.dirname(place)
-    return not root or place != root
+    return place != root or bool(os.listdir(folder))
 
 
 def _dump(

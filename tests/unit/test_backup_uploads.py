@@ -34,14 +34,14 @@ def settings_of(settings_with, monkeypatch):
     ("roles", "others", "storage", "wanted"),
     [
         (("web", "app", "db"), 0, "own", {}),
-        # It has no effect on a single server.
-        (("web", "app", "db"), 0, "mounted", {}),
-        (("web", "app", "db"), 1, "mounted", {UPLOADS: "/var/www/codementee"}),
+        (("web", "app", "db"), 1, "mounted", {}),
         (("db",), 1, "own", {UPLOADS: ""}),
         (("db",), 2, "mounted", {UPLOADS: "/var/www/codementee"}),
     ],
 )
-def test_the_host_that_backs_up_needs_the_uploads_of_others(settings_of, roles, others, storage, wanted):
+def test_a_host_that_backs_up_and_has_no_backend_needs_the_uploads_of_those_that_do(
+    settings_of, roles, others, storage, wanted
+):
     settings = settings_of(*roles, others=others, shared_storage=storage)
     with described(settings, roles):
         assert uploads_elsewhere(settings) == wanted
@@ -54,7 +54,7 @@ def test_uploads_that_no_backup_has_are_refused(settings_of, storage):
         assert problems(settings) == []
         host.answers[Output] = f"{UPLOADS}\n"
         (problem,) = problems(settings)
-    found = "no file system mounted at" if storage == "mounted" else "no"
+    found = "nothing mounted at" if storage == "mounted" else "no"
     assert problem.startswith(f"backups: found {found} {UPLOADS} on this host, which makes them, need it")
     assert ("an empty folder" in problem) is (storage == "own")
 
@@ -76,3 +76,6 @@ def test_a_mount_may_be_of_a_folder_above_and_not_of_the_sites_own(tmp_path):
     assert not found(str(tmp_path), str(tmp_path))
     assert found(str(tmp_path), str(uploads))
     assert found(str(tmp_path), str(uploads.parent))
+    # The host that has them for the others.
+    (uploads / "1.pdf").touch()
+    assert found(str(tmp_path))
