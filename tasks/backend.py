@@ -37,9 +37,12 @@ from slipway.tasks.backend_units import (
     describe_socket,
     describe_timer,
     described_by,
+    has_timer,
+    scheduled_on,
     unit_values_here,
 )
 from slipway.tasks.credentials import remove_unused, sync_credentials
+from slipway.tasks.mongodb_members import NAMES_UNIT, names_at_boot
 from slipway.tasks.mongodb_set import name_member
 from slipway.tasks.release import healthy, shipped
 from slipway.tasks.release_steps import PROGRAM, step_seconds
@@ -60,8 +63,10 @@ def _units(settings: Settings) -> Iterator[str]:
         unit = settings.unit(one)
         if one.is_web:
             yield from (f"{unit}.socket", f"{unit}.service")
-        else:
-            yield f"{unit}.timer" if one.schedule else f"{unit}.service"
+        elif one.is_worker:
+            yield f"{unit}.service"
+        elif has_timer(settings, one):
+            yield f"{unit}.timer"
 
 
 def health(settings: Settings) -> dict[str, str]:
@@ -136,8 +141,6 @@ def backend(settings: Settings) -> None:
         check=f"case $(getent passwd {unit}) in *:/usr/sbin/nologin) ;; *) false ;; esac",
         command=f"usermod --shell /usr/sbin/nologin {unit}",
     )
-    if "db" not in host.groups and settings.mongodb_replica_set and MONGO_URL not in settings.backend_secrets:
-        name_member(settings)
     shared.keep(name="Create the folders that stay", settings=settings)
     if not _takes_its_port(settings):
         keep_serving(name="Keep the previous backend running", settings=settings)
@@ -162,7 +165,7 @@ def backend(settings: Settings) -> None:
     for one in settings.services:
         if one.is_worker:
             keep_running(settings, one, None, (secrets, programs[one.name]))
-        elif one.schedule:
+        elif has_timer(settings, one):
             run_by_clock(settings, one, values)
     # Only after the services have started with it: a release must not use a configuration that failed.
     describe_for_releases(settings, values)
@@ -179,6 +182,12 @@ def create_user(whose: str, name: str) -> None:
         f" {name}",
         note=f"user {name}: new",
     )
+
+
+def _needs_names(settings: Settings) -> bool:
+    """Whether a backend reaches MongoDB on other hosts, by the names of its members."""
+    is_apart = "db" not in host.groups and bool(settings.mongodb_replica_set)
+    return is_apart and any(MONGO_URL not in site.backend_secrets for site in settings.all_sites)
 
 
 def _takes_its_port(settings: Settings) -> bool:
@@ -232,6 +241,16 @@ def settled(settings: Settings) -> str:
     return " && ".join(tests)
 
 
+@component_step(before="backend")
+def name_database(settings: Settings) -> None:
+    """Where MongoDB is on other hosts, the names of its members, now and at each boot."""
+    if not _needs_names(settings):
+        return
+    name_member(settings)
+    started = [unit for site in settings.all_sites for unit in all_units(site) if unit.endswith(".service")]
+    names_at_boot(settings, started)
+
+
 @component_step(after="backend")
 def retire_services(settings: Settings) -> None:
     """Remove services that are no longer configured, of all sites."""
@@ -241,12 +260,20 @@ def retire_services(settings: Settings) -> None:
 @operation()
 def retire(settings: Settings) -> Commands:
     wanted = {unit for site in settings.all_sites for unit in all_units(site)}
+    if _needs_names(settings):
+        wanted.add(NAMES_UNIT)
     # Each of Slipway's units for a site has this marker.
     command = f"cd {FOLDER} && grep -l -s '^# Slipway: a unit of a site$' *.service *.socket *.timer"
     gone = sorted({*host.get_fact(Output, command=command).split()} - wanted)
     if not gone:
         return
-    notes.note("\n".join(f"{unit}: removed" for unit in gone))
+    elsewhere = {
+        f"{site.unit(one)}.timer": f"; {where} runs it"
+        for site in settings.all_sites
+        for one in site.services
+        if (where := scheduled_on(site, one))
+    }
+    notes.note("\n".join(f"{unit}: removed{elsewhere.get(unit, '')}" for unit in gone))
     units = " ".join(map(shlex.quote, gone))
     yield (
         f"systemctl disable --quiet --now {units} 2> /dev/null; cd {FOLDER} && rm -f {units} && systemctl daemon-reload"

@@ -69,6 +69,19 @@ def describe_for_releases(settings: Settings, values: Mapping[str, Any]) -> None
     put_all(name="Configure the release's units", files=release_units(settings, values))
 
 
+def scheduled_on(settings: Settings, service: Service) -> str:
+    """The host that runs a schedule which others have, too: the first of the inventory, whatever the run is limited to.
+    "" if each runs it."""
+    apps = settings.peers_with("app")
+    return apps[0].name if service.schedule and service.schedule_on == "first" and len(apps) > 1 else ""
+
+
+def has_timer(settings: Settings, service: Service) -> bool:
+    """Whether this host runs the service by the clock."""
+    where = scheduled_on(settings, service)
+    return bool(service.schedule) and (not where or bool(settings.here and settings.here.name == where))
+
+
 def unit_values_here(settings: Settings) -> dict[str, Any]:
     memory_mb = memory_max_mb(settings, int(host.get_fact(Machine)["memory_mb"]))
     return unit_values(settings, memory_mb, database_is_here="db" in host.groups)
@@ -140,7 +153,7 @@ def all_units(settings: Settings) -> list[str]:
         if service.is_web:
             names += [f"{unit}{end}.{kind}" for end in ("", "-next") for kind in ("socket", "service")]
         else:
-            names += [f"{unit}.service", *([f"{unit}.timer"] if service.schedule else [])]
+            names += [f"{unit}.service", *([f"{unit}.timer"] if has_timer(settings, service) else [])]
     return names
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from pyinfra import host
@@ -85,7 +86,48 @@ def problems(settings: Settings) -> list[str]:
     """What prevents backups on this host."""
     if not settings.mongodb_replica_set:
         return ['mongodb_replica_set: found "", need a name: without an oplog nothing can be restored to the second']
-    return [] if settings.mongodb_tools else ["mongodb_tools: found False, need True: mongodump makes the backups"]
+    found = [] if settings.mongodb_tools else ["mongodb_tools: found False, need True: mongodump makes the backups"]
+    return found + _problems_of_uploads(settings)
+
+
+def uploads_elsewhere(settings: Settings) -> dict[str, str]:
+    """The folders of uploads on a host that is no application server, where no apply makes them. With each the folder
+    of its site, if what is mounted below that has them; "" if they must only be there."""
+    if "app" in host.groups:
+        return {}
+    found: dict[str, str] = {}
+    for site in settings.all_sites:
+        folders = [site.shared_places[path] for path in site.shared_paths]
+        folders += [f"{site.site_root}/shared-files"] if site.shared_files else []
+        found |= dict.fromkeys(folders, site.site_root if site.shared_storage == "mounted" else "")
+    return found
+
+
+def _problems_of_uploads(settings: Settings) -> list[str]:
+    wanted = uploads_elsewhere(settings)
+    if not wanted:
+        return []
+    script = "; ".join(f"{is_there(folder, root)} || echo {folder}" for folder, root in wanted.items())
+    missing = host.get_fact(Output, command=script).split()
+    return [
+        f"backups: found {'nothing mounted at' if root else 'no'} {folder} on this host, which makes them, need it, or"
+        " uploads are in no backup: mount what the application servers have there"
+        + ("" if root else "; an empty folder there says that they need no backup")
+        for folder, root in wanted.items()
+        if folder in missing
+    ]
+
+
+def is_there(folder: str, root: str) -> str:
+    """A shell test of one of `uploads_elsewhere`."""
+    # This mounts what is mounted on demand.
+    is_folder = f"[ -d {folder}/. ]"
+    if not root:
+        return is_folder
+    above = [one for one in map(str, PurePosixPath(folder).parents) if one.startswith(f"{root}/")]
+    mounted = " || ".join(f"mountpoint -q {one}" for one in [folder, *above])
+    # A host with files there may be the one that has them for the others.
+    return f'{{ {is_folder} && {{ {mounted} || [ -n "$(ls -A {folder})" ]; }}; }}'
 
 
 def health(settings: Settings) -> dict[str, str]:
@@ -184,6 +226,7 @@ def facts(settings: Settings) -> Facts:
         anonymise=settings.backup_anonymise,
         seconds=settings.limits.ready,
         authority=AUTHORITY_FILE if has_certificates(settings) else "",
+        uploads=uploads_elsewhere(settings),
     )
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from pyinfra import host
 
+from slipway.engine import across
 from slipway.engine.notes import note
 from slipway.facts.base import Output
 from slipway.facts.machine import Machine
+from slipway.ops.templates import render
 from slipway.settings.balancing import AUTHORITY_FILE, SERVER_NAME
 from slipway.settings.model import Settings
 from slipway.tasks import authority
@@ -21,6 +25,8 @@ DRAINED = "/etc/nginx/slipway-drained"
 UPSTREAM, PASS, OWN_HEADERS = (f"snippets/slipway-{name}.conf" for name in ("upstream", "pass", "own-headers"))
 # Of a request. Nginx follows ten redirects of one at most (NGX_HTTP_MAX_URI_CHANGES).
 MAX_REFUSALS = 4
+# A server in UPSTREAM.
+SERVER_LINE = re.compile(r"^ *server .*?( down)?; # (\S+)$", re.MULTILINE)
 # On an application server: who may connect.
 BEHIND = "snippets/slipway-behind.conf"
 # The headers of templates/nginx/headers, which an application server has sent already.
@@ -36,17 +42,66 @@ HEADERS = {
 }
 
 
-def drained(settings: Settings) -> list[str]:
-    """The application servers that `slipway drain` has taken out of rotation."""
+@dataclass(frozen=True)
+class Rotation:
+    """The application servers that get no requests, by name."""
+
+    # By `slipway drain`; with each the load balancers of the run that know it.
+    drained: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    # Those that have not been in rotation: they are taken in when a run has applied them.
+    new: tuple[str, ...] = ()
+    # Those of them that this run does not reach.
+    held: tuple[str, ...] = ()
+
+    @property
+    def out(self) -> list[str]:
+        return [*self.drained, *self.held]
+
+
+def rotation(settings: Settings) -> Rotation:
+    """Who is in rotation, from what all load balancers of the run remember: `slipway drain` may have reached some."""
     if not settings.is_balancer:
-        return []
+        return Rotation()
+    known, balancers = ([peer.name for peer in settings.peers_with(role)] for role in ("web", "lb"))
+    said: dict[str, str] = {host.name: host.get_fact(Output, command=f"cat {DRAINED}")}
+    if len(balancers) > 1:
+        said |= across.facts(host, balancers, lambda _: (Output, {"command": f"cat {DRAINED}"}))
+    drained = {name: tuple(one for one, text in said.items() if name in text.split()) for name in known}
+    drained = {name: where for name, where in drained.items() if where}
+    listed = SERVER_LINE.findall(host.get_fact(Output, command=f"cat /etc/nginx/{UPSTREAM}"))
+    serving = {name for down, name in listed if not down}
+    new = [name for name in known if name not in drained and name not in serving]
+    # A new load balancer takes in all: it may be applied without them.
+    held = [name for name in new if listed and not across.of_run(host, [name])]
+    return Rotation(drained, tuple(new), tuple(held))
+
+
+def tell(settings: Settings, its: Rotation) -> None:
+    """Note which servers get no requests from this load balancer, and why."""
+    if not settings.is_balancer:
+        return
     for name in direct(settings):
         note(f"{name}: visitors reach it without the load balancer, too, until lb_direct is removed")
-    known = [peer.name for peer in settings.peers_with("web")]
-    there = host.get_fact(Output, command=f"cat {DRAINED}").split()
-    for name in (name for name in known if name in there):
-        note(f"{name} is drained: it gets no requests until `slipway undrain {name}`")
-    return [name for name in known if name in there]
+    for name, where in its.drained.items():
+        by = "" if host.name in where else f" (by what {', '.join(where)} remembers)"
+        note(f"{name} is drained{by}: it gets no requests until `slipway undrain {name}`")
+    for name in its.held:
+        note(f"{name} is not in this run and was not in rotation: it gets no requests until an apply with it")
+    for site in settings.all_sites:
+        if host.get_fact(Output, command=f"ls {site.site_root}/maintenance").strip():
+            note(f"{site.site_domain} is in maintenance: visitors get 503 until `slipway maintenance off`")
+
+
+def at_last(settings: Settings, its: Rotation) -> dict[str, str]:
+    """What becomes of UPSTREAM where new servers have failed in this run: the next apply takes them in. Not where no
+    other one would be left."""
+    due = {*its.new} - {*its.held}
+    failed = sorted(one.name for one in host.state.failed_hosts if one.name in due) if due else []
+    out = [*its.out, *failed]
+    if not failed or not {peer.name for peer in settings.peers_with("web")} - {*out}:
+        return {}
+    note(f"{', '.join(failed)} failed in this run: no requests until an apply has succeeded")
+    return {UPSTREAM: render("nginx/upstream", settings=settings, **values(settings, out))}
 
 
 def direct(settings: Settings) -> list[str]:
@@ -65,6 +120,20 @@ def address_problems(settings: Settings) -> list[str]:
         f"private_address: found {here.address}, which is none of this host's, need one by which the load balancer"
         f" reaches it: {' or '.join(own)}"
     ]
+
+
+def rotation_problems(settings: Settings) -> list[str]:
+    """Whether an apply would leave a load balancer without a server."""
+    its = rotation(settings)
+    known = [peer.name for peer in settings.peers_with("web")]
+    if not its.out or {*known} - {*its.out}:
+        return []
+    drained = f"{', '.join(its.drained)} drained" if its.drained else ""
+    held = f"{', '.join(its.held)} not in this run" if its.held else ""
+    found = " and ".join(text for text in (drained, held) if text)
+    undrain = f"slipway undrain {next(iter(its.drained), '')}" if its.drained else ""
+    wanted = " or ".join(text for text in (undrain, "a run with them" if its.held else "") if text)
+    return [f"load balancer: found {found}, need an application server in rotation: {wanted}"]
 
 
 def certificates(settings: Settings) -> list[str]:

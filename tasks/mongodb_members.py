@@ -27,14 +27,16 @@ from slipway.facts.machine import Machine
 from slipway.facts.mongodb import MongodbMember, program
 from slipway.facts.units import Unit
 from slipway.ops.commands import Commands, ensure
-from slipway.ops.files import put, write_script
-from slipway.ops.units import Ready, is_stale, restart, restarts
+from slipway.ops.files import put, put_template, write_script
+from slipway.ops.units import Ready, is_stale, know, restart, restarts, service
 from slipway.settings.members import Member, is_several, members_of, names
 from slipway.settings.model import Settings
 
 KEYFILE = "/etc/mongod.keyfile"
 # "ADDRESS NAME" of each member, for the start of mongod.
 NAMES = "/etc/mongod.members"
+# On a host with a backend and without mongod: puts those names back at boot, before the backends start.
+NAMES_UNIT = "slipway-names.service"
 # An attribute of pyinfra's state: the place of each host of the run, by its name.
 PLACES = "slipway_places"
 IN_SET = ("primary", "secondary", "waiting")
@@ -80,7 +82,10 @@ def place(settings: Settings) -> Place:
         looks = across.facts(host, its, lambda one: look_of(settings, its[one.name]))
         found = place_of(list(its.values()), looks)
         in_set = {name: one for name, one in looks.items() if found.is_member and one.get("state") in IN_SET}
-        places[host.name] = replace(found, problems=(*found.problems, *_problems_of_tls(settings.mongodb_tls, in_set)))
+        more = _problems_of_tls(settings.mongodb_tls, in_set)
+        if host.name == next((name for name in its if name in looks), ""):
+            more += _problems_of_number(list(its.values()), looks)
+        places[host.name] = replace(found, problems=(*found.problems, *more))
     return places[host.name]
 
 
@@ -118,6 +123,20 @@ def place_of(members: Sequence[Member], looks: Mapping[str, Mapping[str, str]]) 
         return Place(is_only, not is_only, key_of, tuple(problems))
     belongs = _set_of(own, looks) == the_set
     return Place(key_of=sets[the_set][0], problems=() if belongs else tuple(_problems_of_joiner(own)))
+
+
+def _problems_of_number(members: Sequence[Member], looks: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Whether the inventory makes an even number of members, told once. A set that has as many, as after one of three
+    was removed, is left as it is."""
+    if len(members) % 2:
+        return []
+    if any({one.at for one in members} <= members_in(look).keys() for look in looks.values()):
+        notes.note(f"MongoDB's replica set: {len(members)} members survive no more failures than one less; add another")
+        return []
+    return [
+        f"db: found {len(members)} hosts, expected an odd number of members: one more survives no more failures. An"
+        " arbiter is none of the ways out: it votes without data, and writes wait when a member with data is away"
+    ]
 
 
 def _place_of_new_set(members: Sequence[Member], looks: Mapping[str, Mapping[str, str]], here: Member) -> Place:
@@ -256,6 +275,19 @@ def put_names(settings: Settings) -> None:
     put(name="List the replica set's members", path=NAMES, content=lines)
 
 
+def names_at_boot(settings: Settings, units: Sequence[str]) -> None:
+    """The same on a host without mongod, before `units` start."""
+    put_names(settings)
+    put_template(
+        f"/etc/systemd/system/{NAMES_UNIT}",
+        "backend/names.service",
+        {"names": NAMES, "units": units},
+        name="Configure the replica set's names at boot",
+    )
+    know(name="Reload systemd for the replica set's names", unit=NAMES_UNIT)
+    service(name="Name the replica set's members at boot", unit=NAMES_UNIT)
+
+
 # --- Restarts ---------------------------------------------------------------------------------------------------------
 
 
@@ -318,7 +350,17 @@ def grow(settings: Settings, is_founder: bool = False) -> Commands:
     if state != "primary" and not (is_founder and state != "secondary" and not host.state.is_executing):
         return
     found = {} if state != "primary" else members_in(own)
-    lacking = [one.at for one in members_of(settings) if found.get(one.at, "0") == "0" and not one.is_here]
+    due = [one for one in members_of(settings) if found.get(one.at, "0") == "0" and not one.is_here]
+    for one in due:
+        if said := own.get(f"aside {one.at}"):
+            notes.note(f"replica set {settings.mongodb_replica_set}: {one.at}: {said} by hand; gets no vote")
+    due = [one for one in due if f"aside {one.at}" not in own]
+    # Waiting for one that is dead would keep this host from all that comes after MongoDB.
+    reached = {other.name for other in across.of_run(host, [one.host for one in due])}
+    for one in due:
+        if one.host not in reached:
+            notes.note(f"replica set {settings.mongodb_replica_set}: {one.at}: left out, as this run does not reach it")
+    lacking = [one.at for one in due if one.host in reached]
     if not lacking:
         return
     for name in lacking:

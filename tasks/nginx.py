@@ -68,7 +68,8 @@ def has_brotli() -> bool:
 
 def problems(settings: Settings) -> list[str]:
     """What prevents Nginx on this host."""
-    return [*balancing.address_problems(settings), *nginx_logs.problems(settings), *_without_ipv6()]
+    own = [*balancing.address_problems(settings), *balancing.rotation_problems(settings)]
+    return [*own, *nginx_logs.problems(settings), *_without_ipv6()]
 
 
 def _without_ipv6() -> list[str]:
@@ -139,12 +140,14 @@ def nginx(settings: Settings) -> None:
     for site in settings.all_sites if settings.is_public else []:
         placeholder_certificate(site)
     there = host.get_fact(NginxInForce)
-    drained = balancing.drained(settings)
-    files = configuration(settings, taken_defaults(there, settings) if there else (), has_brotli(), drained)
+    rotation = balancing.rotation(settings)
+    balancing.tell(settings, rotation)
+    files = configuration(settings, taken_defaults(there, settings) if there else (), has_brotli(), rotation.out)
     config = config_tree(
         name="Configure Nginx",
         root="/etc/nginx",
         files=files,
+        at_last=lambda: balancing.at_last(settings, rotation),
         links=links(settings),
         removed=[*(retired_files(there, settings) if there else ()), *_no_longer_configured(settings)],
         # Check the copy's sites rather than the live ones. Nginx creates its logs even then: nobody else may read them.

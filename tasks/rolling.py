@@ -62,13 +62,17 @@ def release_before(settings: Settings) -> str:
 def before_of(links: Mapping[str, tuple[str, str]]) -> str:
     """The release before, by the current and previous one of each server; "" if there is none.
 
-    After an interrupted release, some servers have it as the current one, the others as the previous one. A server that
-    was added later has none before.
+    After an interrupted release, some servers have the release before as the current one, the others as the previous
+    one. After an interrupted rollback the bad release is in the same places, so only one that is older than all others
+    in place counts. A server that was added later has none before.
     """
     current, previous = ({pair[place] for pair in links.values()} - {""} for place in (0, 1))
-    if len(current) > 1 and current & previous:
-        return min(current & previous)
-    if len(previous) > 1:
+    if len(current) > 1:
+        on_all = [one for one in current if all(one in pair for pair in links.values())]
+        # An id begins with the time of its release.
+        if on_all and (oldest := min(current)) in on_all:
+            return oldest
+    if len(previous) > 1 or (len(current) > 1 and current & previous):
         said = ", ".join(f"{name} {its}" for name, (_, its) in links.items())
         raise PyinfraError(f"the releases before differ: {said}; nothing was changed. Name one: slipway rollback ID")
     return next(iter(previous), "")

@@ -21,6 +21,9 @@ RESTART_SECONDS, MANY_RESTARTS = 10 * MINUTE, 3
 EVENT_SECONDS = 30 * MINUTE
 UPDATE_DAYS, REBOOT_DAYS = 3, 3
 ASK_SECONDS, FULL_OPLOG = 5 * MINUTE, 0.8
+# Longer than a restart, or the reboot after an update, keeps a member away. STARTUP2: it copies the data.
+# https://www.mongodb.com/docs/manual/reference/replica-states/
+AWAY_SECONDS, WELL = 10 * MINUTE, ("PRIMARY", "SECONDARY", "ARBITER", "STARTUP2")
 # MongoDB's and those of backups.
 OWN_OPERATIONS = re.compile(r'"ns":"(local|admin|config)\.|"appName":"mongo(dump|restore)"')
 CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----(.*?)-----END CERTIFICATE-----", re.DOTALL)
@@ -285,7 +288,8 @@ def updates(facts: Facts, host: Host, memory: Memory) -> Found:
 
 
 def mongodb(facts: Facts, host: Host, memory: Memory) -> Found:
-    """The time that the oplog reaches back, and the rate of slow operations; asked every 5 minutes."""
+    """The time that the oplog reaches back, the states of the set's members, and the rate of slow operations; asked
+    every 5 minutes."""
     if not facts.mongodb:
         return
     address, port, user = facts.mongodb
@@ -296,7 +300,20 @@ def mongodb(facts: Facts, host: Host, memory: Memory) -> Found:
         memory.update(mongodb_time=now, slow=_slow_operations(host, since), slow_minutes=(now - since) / MINUTE)
         # One that does not answer is reported by its unit and the sites.
         with suppress(OSError):
-            memory["oplog"] = host.oplog(address, port, user, secret(facts, "MONGODB_ADMIN_PASSWORD"))
+            login = (address, port, user, secret(facts, "MONGODB_ADMIN_PASSWORD"))
+            memory["oplog"] = host.oplog(*login)
+            known = memory.get("members", {}) if now - last < 2 * ASK_SECONDS else {}
+            # Since when it is so, and when it was seen last.
+            memory["members"] = {
+                name: [known[name][0] if name in known else now, now, state]
+                for name, state in host.members(*login).items()
+                if state not in WELL
+            }
+    for name, (since, seen, state) in memory.get("members", {}).items():
+        if seen - since >= AWAY_SECONDS:
+            text = f"MongoDB's member {name} has been {state} for {AWAY_SECONDS // MINUTE} minutes"
+            meaning = "it has not all data, and may be missing at the next failure"
+            yield f"member {name}", Problem(text, meaning, "slipway db status", at_once=True)
     first, last, used = memory.get("oplog", (0, 0, 0))
     # One that is not full yet has everything since its beginning.
     if used >= FULL_OPLOG and last - first < DAY:

@@ -163,6 +163,18 @@ class Host:
         except (KeyError, IndexError) as error:
             raise OSError(f"MongoDB has no oplog: {error}") from None
 
+    def members(self, address: str, port: int, user: str, password: str) -> dict[str, str]:
+        """What MongoDB on this host calls each member of its replica set: PRIMARY, RECOVERING. Raises OSError."""
+        from slipway.facts.mongodb_protocol import Connection
+
+        connection = Connection(address, port, 20)
+        if not connection.logs_in(user, password):
+            raise OSError("MongoDB rejects the password")
+        found = connection.run({"replSetGetStatus": 1})
+        if "members" not in found:
+            raise OSError(f"MongoDB has no replica set: {found.get('errmsg')}")
+        return {one["name"]: one["stateStr"] for one in found["members"]}
+
 
 def _tls(domain: str, seconds: float) -> Any:
     """A connection to this host's Nginx. Raises OSError."""

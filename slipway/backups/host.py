@@ -55,6 +55,8 @@ class Facts(NamedTuple):
     seconds: int
     # The certificate of the authority by which members of a replica set know each other, "" for a set without TLS.
     authority: str = ""
+    # The folders of uploads that are mounted here; with each the folder that the mount must be below, "" for none.
+    uploads: dict[str, str] = {}  # noqa: RUF012 (a tuple never changes it)
 
 
 class Failed(Exception):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import os
 import subprocess
 import time
 from collections.abc import Callable
@@ -108,9 +109,11 @@ def _full(facts: Facts, anyway: bool) -> None:
             f"{', '.join(renamed)}: renamed during the backup, which is discarded as it may have it twice or never;"
             " run it again"
         )
+    paths, missing = _stored_paths(facts)
+    failures += missing
     for repository in written[:]:
         try:
-            repository.store_paths({FILES: "", "id": id_}, facts.paths)
+            repository.store_paths({FILES: "", "id": id_}, paths)
         except Failed as failure:
             failures.append(str(failure))
             written.remove(repository)
@@ -123,7 +126,7 @@ def _full(facts: Facts, anyway: bool) -> None:
         "witness": witness,
         "version": version,
         "bytes": size,
-        "paths": facts.paths,
+        "paths": paths,
         "collections": server.fingerprint(witness),
     }
     tags = {"id": id_, "begin": tag_of(begin), "end": tag_of(end), "witness": tag_of(witness), "version": version}
@@ -140,6 +143,28 @@ def _full(facts: Facts, anyway: bool) -> None:
     change_state(awaits=False, full={"id": id_, "time": int(time.time()), "failures": failures})
     if failures:
         raise Failed("\n".join(failures))
+
+
+def _stored_paths(facts: Facts) -> tuple[list[str], list[str]]:
+    """The folders and files of a backup, and what is wrong. Uploads that are not mounted are left out: a restore would
+    put an empty folder in their place."""
+    absent = {folder: root for folder, root in facts.uploads.items() if not _is_there(folder, root)}
+    failures = [
+        f"{folder}: found {'nothing mounted' if root else 'no folder'} there, expected the uploads, which this"
+        " backup is without: mount it again, then slipway backup now"
+        for folder, root in absent.items()
+    ]
+    return [path for path in facts.paths if not any(f"{path}/".startswith(f"{one}/") for one in absent)], failures
+
+
+def _is_there(folder: str, root: str) -> bool:
+    """Whether a folder is there, and has files or is in what is mounted below `root`, unless that is ""."""
+    if not os.path.isdir(f"{folder}/.") or not root:
+        return os.path.isdir(folder)
+    place = folder
+    while place != root and subprocess.run(["mountpoint", "-q", place], check=False).returncode:
+        place = os.path.dirname(place)
+    return place != root or bool(os.listdir(folder))
 
 
 def _dump(

@@ -25,7 +25,7 @@ def maintenance(
     items = [*data, f"release_site={site}"]
     session = Session(environment, "", limit or ("web",), items)
     if not limit and any(one.peers_with("lb") for one in session.connections.settings.values()):
-        # For the load balancer's alarms.
+        # It answers for a server that comes back meanwhile, and its alarms are silent.
         session = Session(environment, "", ("web", "lb"), items)
 
     def switch(host: Host) -> str:
@@ -33,8 +33,8 @@ def maintenance(
         root, flag = shlex.quote(settings.site_root), shlex.quote(f"{settings.site_root}/maintenance")
         if state == "off":
             return f"rm -f {flag}"
-        # A load balancer has no folder of the site.
-        return f"mkdir -p {root} && touch {flag}" if settings.is_balancer else f"touch {flag}"
+        # A load balancer has no folder of the site, which its Nginx must be able to enter.
+        return f"install -d -m 755 {root} && touch {flag}" if settings.is_balancer else f"touch {flag}"
 
     with connected(session, console):
         session.executor.carry_out(f"maintenance {state}", switch)

@@ -7,7 +7,7 @@ other. On failure it exits with 1 and a line on stderr. STEP is one of:
 look             prints `state=` away, or as mongodb_protocol.state_of has it; `set=`, `id=` and `primary=` of its
                  replica set, `me=` its own name in it, `oplog=` the oplog's size in MiB, `collections=` their number
                  without MongoDB's own, `tls=` its net.tls.mode, and for each member a line `member HOST:PORT=VOTES`, or
-                 `arbiter HOST:PORT=VOTES`. Always exits with 0.
+                 `arbiter HOST:PORT=VOTES`, and `aside HOST:PORT=` hidden or delayed. Always exits with 0.
 ready            succeeds if the member does its work: as primary, or as secondary of one; or if it is in no set yet.
 leave            before a restart: waits until the other members are well, hands over if this is the primary, and fails
                  where the rest would have no majority.
@@ -155,6 +155,11 @@ class Member:
         print(f"{step}: done")
 
 
+def aside(one: dict[str, Any]) -> str:
+    """How a member was set aside by hand, "" if it was not: one of a delay must not be primary."""
+    return "hidden" if one.get("hidden") else "delayed" if one.get("secondaryDelaySecs") else ""
+
+
 def look(member: Member) -> None:
     hello = member.hello
     lines = {"state": member.state, "set": hello.get("setName", ""), "primary": hello.get("primary", "")}
@@ -179,6 +184,7 @@ def look(member: Member) -> None:
     }
     for name, one in (found or named).items():
         lines[f"{'arbiter' if one.get('arbiterOnly') else 'member'} {name}"] = str(int(one["votes"]))
+    lines |= {f"aside {name}": why for name, one in found.items() if (why := aside(one))}
     for name, value in lines.items():
         print(f"{name}={value}")
 
@@ -250,15 +256,14 @@ def grow(member: Member, sync_seconds: str, *wanted: str) -> None:
         number = max(one["_id"] for one in members) + 1
         new = {"_id": number, "host": name, "priority": 0, "votes": 0}
         member.reconfigure([*members, new], f"add {name} without a vote")
-    waiting = {one["host"] for one in member.config()["members"] if one["host"] in wanted and not one["votes"]}
+    due = [one for one in member.config()["members"] if one["host"] in wanted and not one["votes"] and not aside(one)]
+    waiting = {one["host"] for one in due}
     if waiting and not until(lambda: waiting <= member.healthy(), int(sync_seconds)):
         late = ", ".join(sorted(waiting - member.healthy()))
         raise Refused(f"{late}: still without all data after {sync_seconds} s; run it again: it goes on")
-    for name in wanted:
+    for name in (name for name in wanted if name in waiting):
         members = member.config()["members"]
         changed = [{**one, "votes": 1, "priority": 1} if one["host"] == name else one for one in members]
-        if next(one for one in members if one["host"] == name)["votes"]:
-            continue
         member.check_majority(changed, member.healthy(), f"give {name} a vote")
         member.reconfigure(changed, f"give {name} a vote")
 

@@ -13,7 +13,7 @@ import re
 import shlex
 import tarfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -201,16 +201,17 @@ def config_tree(
     check: str,
     rollback_unit: str,
     removed: Sequence[str] = (),
+    at_last: Callable[[], Mapping[str, str]] = dict,
 ) -> Commands:
     """Change several files and links below `root` as one configuration that is checked as a whole first.
 
     `files` and `links` map a path relative to `root` to a content and to a target; `removed` are the absolute paths of
-    files or links to remove. `root` is copied, the copy is changed and checked by `check`, a command with {} for the
-    copy's path; only then are the changed files renamed into place. The old ones are restored if `rollback_unit` fails
-    to start.
+    files or links to remove; `at_last` returns contents that are known only when it is this operation's turn. `root` is
+    copied, the copy is changed and checked by `check`, a command with {} for the copy's path; only then are the changed
+    files renamed into place. The old ones are restored if `rollback_unit` fails to start.
     """
     changed = {}
-    for name, content in files.items():
+    for name, content in {**files, **at_last()}.items():
         state = host.get_fact(FileState, path=f"{root}/{name}")
         if not is_in_place(state, content.encode(), "644", "root", "root"):
             changed[name] = content

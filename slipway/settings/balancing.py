@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from slipway.secrets.store import AUTHORITY, OWN, how_to_give
+from slipway.settings.frontend_tool import NO_BUILD
 from slipway.settings.types import Port, Seconds, Section
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ def problems(settings: Settings) -> Iterator[str]:
     if here and here in settings.peers_with("app")[:1] and settings.peers_with("app")[1:]:
         for site in settings.all_sites:
             yield from _of_several(site)
+            if balancers:
+                yield from _of_the_frontend(site)
     if not balancers or not here:
         return
     if settings.is_balancer:
@@ -107,6 +110,15 @@ def _of_several(site: Settings) -> Iterator[str]:
                 f"generated_secrets: found {name} with several application servers, expected a value that is the same"
                 f" on all of them: {how_to_give(name, site.secrets_file)}"
             )
+
+
+def _of_the_frontend(site: Settings) -> Iterator[str]:
+    builds = site.has_frontend and site.frontend_build != NO_BUILD and site.frontend_build_on == "server"
+    if builds and len(site.peers_with("web")) > 1:
+        yield (
+            'frontend_build_on: found "server" with several application servers, expected "local": each would build'
+            " files of other names, and a page of one would ask another one for them"
+        )
 
 
 def missing_authority(file: str) -> str:

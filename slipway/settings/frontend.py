@@ -21,7 +21,7 @@ class Frontend(Section):
     frontend_build_on: Literal["local", "server"] = "local"
     """Where it is built: `"local"`, on your machine; or `"server"`, in a sandbox, by Debian's Node.js and npm, which
     Slipway installs. What of `frontend_source` is uploaded: [releases.md](releases.md#what-is-shipped). A member of a
-    workspace, whose lock is further up, needs `"local"`."""
+    workspace, whose lock is further up, needs `"local"`, and so do several servers behind a load balancer."""
 
     frontend_build: Command = derived_by(
         f'npm, yarn, pnpm or bun, by `packageManager` in package.json or the lock file: `"{tool.NPM}"`',

@@ -197,10 +197,5 @@ def _problems_of_several(settings: Settings, its: list[Member]) -> Iterator[str]
                 f' ("{same[1]}", {{"mongodb_member": "{free}"}}); or for a server with data of its own another'
                 " site_domain"
             )
-    if len(its) % 2 == 0:
-        yield (
-            f"db: found {len(its)} hosts, expected an odd number of members: one more survives no more failures. An"
-            " arbiter is none of the ways out: it votes without data, and writes wait when a member with data is away"
-        )
     if len(its) > MAX_VOTING:
         yield f"db: found {len(its)} hosts, expected at most {MAX_VOTING}: MongoDB has no more voting members"

@@ -6,7 +6,7 @@ runs by the clock (`command` with a `schedule`). All run the code of the current
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -68,7 +68,12 @@ class Service(BaseModel):
 
     schedule: Annotated[str, matching(r"[\w*.,:/~ +-]*", 'a time of systemd.time(7) as "*-*-* 03:00" or "hourly"')] = ""
     # Whether it is one, the host's systemd says before it is in force.
-    """When `command` runs; `""` for permanently."""
+    """When `command` runs; `""` for permanently. Of several application servers the first one of the inventory runs
+    it."""
+
+    schedule_on: Literal["first", "all"] = "first"
+    """Which application servers run a `schedule`: `"all"` for what each needs for itself, as tidying up its own
+    disk."""
 
     path: Annotated[str, Check(lambda value: not value or route(value), EXPECTED)] = ""
     """Its URL path, in the notation of `backend_paths`, which the backend no longer gets; `"/"` for all that no other

@@ -195,6 +195,30 @@ def test_a_drained_server_gets_no_requests_until_it_is_put_back(balanced: Balanc
     assert failed(visits) == {}
 
 
+def test_a_server_that_was_away_as_maintenance_began_comes_back_without_visitors(balanced: Balanced) -> None:
+    site, flag = balanced.site(), "/var/www/codementee/maintenance"
+    balanced.must("maintenance", "on", "lab")
+    balanced.second.ssh(f"rm {flag}")
+    answers = [site.get(path) for path in ("/", "/api/health") for _ in range(5)]
+    assert {answer.status_code for answer in answers} == {503}
+    assert answers[0].headers["Retry-After"] == "5"
+    assert "is in maintenance: visitors get 503" in balanced.must("plan", "lab", *BUILT)
+    balanced.must("maintenance", "off", "lab")
+    assert {site.get("/api/health").status_code for _ in range(10)} == {200}
+
+
+def test_a_boot_that_writes_the_hosts_file_anew_loses_no_name_of_the_database(balanced: Balanced) -> None:
+    second, since = balanced.second, "systemctl show -P ExecMainStartTimestamp slipway-names.service"
+    before = second.ssh(since)
+    assert before
+    second.ssh("sed -i '/mongodb-1[.]internal$/d' /etc/hosts; ! getent hosts mongodb-1.internal")
+    second.ssh("systemctl reboot", check=False)
+    wait_until("it has rebooted", lambda: second.ssh(since, check=False) not in ("", before))
+    wait_until("its backend is well", lambda: bool(second.ssh(f"{HEALTH} && echo yes", check=False)))
+    assert second.ssh("getent ahostsv4 mongodb-1.internal").startswith(balanced.first.record.address)
+    assert "nothing to change" in balanced.must("plan", "lab", *BUILT)
+
+
 def test_a_release_goes_from_server_to_server_without_a_failed_request(balanced: Balanced, visits: Visits) -> None:
     (before,) = {*balanced.releases()}
     balanced.must("release", "lab", "--yes", *BUILT, "--data", "pre_activate=true")
@@ -238,6 +262,11 @@ def test_a_server_that_is_added_gets_the_live_release_and_one_that_goes_is_misse
     try:
         balanced.take([*before, third])
         assert f"it gets {live}, which is live on {FIRST}" in balanced.slipway("plan", "lab", *BUILT).stdout
+        # A run that does not reach it.
+        balancer = ("--limit", balanced.balancer.name)
+        balanced.must("apply", "lab", "--yes", *balancer, *BUILT)
+        assert f" down; # {third.name}" in balanced.balancer.ssh("cat /etc/nginx/snippets/slipway-upstream.conf")
+        assert "nothing to change" in balanced.must("plan", "lab", *balancer, *BUILT)
         balanced.must("apply", "lab", "--yes", *BUILT)
         assert {*balanced.releases()} == {live}
         assert balanced.answered(third) > 0
@@ -326,6 +355,13 @@ def test_a_second_load_balancer_serves_the_same_site_when_the_first_is_gone(bala
         balanced.must("drain", "lab", SECOND)
         for balancer in balanced.balancers:
             assert SECOND in balancer.ssh("cat /etc/nginx/slipway-drained")
+        # One that was away meanwhile.
+        balanced.balancer.ssh(
+            "rm /etc/nginx/slipway-drained; sed -i 's/ down; /; /' /etc/nginx/snippets/slipway-upstream.conf"
+        )
+        balanced.must("apply", "lab", "--yes", "--limit", "lb", *BUILT)
+        assert f" down; # {SECOND}" in balanced.balancer.ssh("cat /etc/nginx/snippets/slipway-upstream.conf")
+        assert f"(by what {other.name} remembers)" in balanced.must("plan", "lab", *BUILT)
         balanced.must("undrain", "lab", SECOND)
         balanced.balancer.ssh("systemctl stop nginx")
         assert {site.get("/api/health").status_code for _ in range(10)} == {200}

@@ -5,17 +5,16 @@ from __future__ import annotations
 from slipway.server_tests.exposure import exposure_of, limits_of
 from slipway.server_tests.leaks import secrets_seen
 from slipway.settings import environment
-from slipway.tasks import shared
+from slipway.tasks import backend, shared
+from slipway.tasks.mongodb_members import NAMES_UNIT
 from slipway.tasks.release import healthy
+
+NAMES_FILE = f"/etc/systemd/system/{NAMES_UNIT}"
 
 
 def units(server) -> list[str]:
     """The units that start at boot."""
-    settings, found = server.settings, []
-    for service in settings.all_services:
-        kinds = ["socket", "service"] if service.is_web else ["timer"] if service.schedule else ["service"]
-        found += [f"{settings.unit(service)}.{kind}" for kind in kinds]
-    return found
+    return [*backend.units(server.settings), *([NAMES_UNIT] if server.host.file(NAMES_FILE).exists else [])]
 
 
 def test_all_services_run_and_start_at_boot(server):

@@ -78,6 +78,7 @@ class Kept(Repository):
 
     def store_paths(self, tags, paths):
         self.stored.append(dict(tags))
+        self.paths = [*paths]
 
     def storing(self, name, tags):
         outer = self
@@ -124,7 +125,7 @@ def backed_up_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Facts:
     given = {"repositories": {"near": "/srv"}, "credentials": str(tmp_path), "data": str(tmp_path / "data")}
     lists = {"paths": [], "secrets": [], "units": ["shop.service"], "flags": [f"{tmp_path}/maintenance"]}
     policy = dict.fromkeys(("daily", "weekly", "monthly", "days"), 7)
-    return Facts(**{**values, **given, **lists, **policy, "prunes": True})
+    return Facts(**{**values, **given, **lists, **policy, "prunes": True, "uploads": {}})
 
 
 def live(monkeypatch, server: Server) -> Server:

@@ -29,6 +29,7 @@ def mongodb(host, tmp_path, monkeypatch):
         return first, last, used
 
     monkeypatch.setattr(host, "oplog", oplog, raising=False)
+    monkeypatch.setattr(host, "members", lambda *login: {"a": "PRIMARY"}, raising=False)
     return {"mongodb": ["127.0.0.1", 27017, "admin"], "credentials": str(tmp_path)}, asked
 
 
@@ -52,6 +53,35 @@ def test_a_young_oplog_and_a_mongodb_that_is_away_do_not_ring(host, mongodb, opl
     host.files["oplog"] = oplog.format(host.time - 60, host.time)
     assert found(checks.mongodb, host, **mongodb[0]) == {}
     assert found(checks.mongodb, host) == {}
+
+
+def seen(host, given, monkeypatch, *states: str, minutes: int = 5) -> list[dict[str, str]]:
+    """What is told at each look at a member's state, with so many minutes between two of them."""
+    memory: dict[str, Any] = {}
+    told = []
+    host.files["oplog"] = f"{host.time - 60} {host.time} 0.5"
+    for state in states:
+        monkeypatch.setattr(host, "members", lambda *login, state=state: {"a": "PRIMARY", "b": state})
+        told.append(found(checks.mongodb, host, memory, **given))
+        host.time += minutes * 60
+    return told
+
+
+@pytest.mark.parametrize("state", ["(not reachable/healthy)", "RECOVERING", "ROLLBACK"])
+def test_a_member_that_stays_away_rings_and_is_over_when_it_is_back(host, mongodb, monkeypatch, state):
+    *before, rings, over = seen(host, mongodb[0], monkeypatch, state, state, state, "SECONDARY")
+    assert before == [{}, {}]
+    assert rings == {"member b": f"MongoDB's member b has been {state} for 10 minutes"}
+    assert over == {}
+
+
+def test_a_member_that_restarts_or_copies_its_data_does_not_ring(host, mongodb, monkeypatch):
+    away = "(not reachable/healthy)"
+    restarts = away, "SECONDARY", away, "STARTUP2", away, away, "SECONDARY"
+    assert not any(seen(host, mongodb[0], monkeypatch, *restarts))
+    assert not any(seen(host, mongodb[0], monkeypatch, *["STARTUP2"] * 20))
+    # Nothing is known of the hours between two looks.
+    assert not any(seen(host, mongodb[0], monkeypatch, away, away, minutes=120))
 
 
 @pytest.mark.parametrize(("number", "rings"), [(150, False), (151, True)])

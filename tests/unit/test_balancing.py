@@ -106,6 +106,16 @@ def test_what_would_differ_between_the_servers_is_refused_for_the_first_of_sever
     assert len([*balancing.problems(balanced_with("one", **mounted, **secrets))]) == 1
 
 
+def test_frontends_that_each_server_would_build_for_itself_are_refused_behind_a_load_balancer(
+    balanced_with, settings_with
+):
+    (problem,) = balancing.problems(balanced_with("one", frontend_build_on="server"))
+    assert problem.startswith('frontend_build_on: found "server" with several application servers, expected "local"')
+    alone = settings_with(frontend_build_on="server")
+    alone._peers = (LB, here(ONE))
+    assert [*balancing.problems(alone)] == []
+
+
 # --- Nginx
 
 

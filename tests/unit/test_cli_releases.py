@@ -174,7 +174,9 @@ def test_maintenance_is_of_each_hosts_own_site(run, state, command):
     assert run.session.last.arguments[2] == ("one",)
 
 
-@pytest.mark.parametrize(("state", "command"), [("on", "mkdir -p /var/www/codementee && touch"), ("off", "rm -f")])
+@pytest.mark.parametrize(
+    ("state", "command"), [("on", "install -d -m 755 /var/www/codementee && touch"), ("off", "rm -f")]
+)
 def test_a_load_balancers_alarms_know_of_the_maintenance(run, monkeypatch, balanced_with, state, command):
     monkeypatch.setattr(FakeSession, "settings", {"one": balanced_with("one"), "two": balanced_with("lb")})
     run(Outcome([], [], 0, 0.0), "maintenance", state, "lab")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,7 +15,7 @@ from slipway.settings.environment import PLACEHOLDERS, text_of
 from slipway.settings.members import Member, apart_problems, set_problems
 from slipway.settings.peers import Peer
 from slipway.tasks.firewall import rules_of_peers
-from slipway.tasks.mongodb_members import place, place_of
+from slipway.tasks.mongodb_members import grow, place, place_of
 from support.described import FakeHost
 
 SECRETS = {"MONGODB_ADMIN_PASSWORD": "s3cr3t-root-0123456789", "MONGODB_BACKEND_PASSWORD": "s3cr3t-backend-0123"}
@@ -121,7 +122,6 @@ def test_several_hosts_without_an_authority_are_told_what_makes_one_and_what_doe
             "mongodb_member: found 'mongodb-1.internal' for d1, d2, expected a name of its own for each member:"
             ' ("d2", {"mongodb_member": "mongodb-2.internal"})',
         ),
-        ([db(1, here=True), db(2)], "db: found 2 hosts, expected an odd number of members"),
         ([db(1, here=True), *map(db, range(2, 10))], "db: found 9 hosts, expected at most 7"),
         (
             [db(1, here=True), db(2, mongodb_replica_set=""), db(3)],
@@ -149,7 +149,7 @@ def test_all_that_is_wrong_is_told_at_once(of, monkeypatch):
     admin, backend, *others = set_problems(settings)
     assert admin.startswith("found 2 db hosts and no value for MONGODB_ADMIN_PASSWORD, expected one")
     assert "no value for MONGODB_BACKEND_PASSWORD" in backend
-    assert [problem.partition(":")[0] for problem in others] == ["mongodb_member", "db", "private_address"]
+    assert [problem.partition(":")[0] for problem in others] == ["mongodb_member", "private_address"]
     (bind,) = apart_problems(settings, ["db"])
     assert bind.startswith("mongodb_bind: found '127.0.0.1' with several db hosts")
 
@@ -262,6 +262,62 @@ def test_a_member_of_another_name_an_arbiter_and_a_stranger_are_told():
     (problem,) = placed(1, in_set(*four, state="primary"), in_set(*four), in_set(*four)).problems
     assert "found the member mongodb-9.internal:27017, which is no db host of the inventory" in problem
     assert problem.endswith("slipway db remove mongodb-9.internal")
+
+
+@pytest.mark.parametrize(
+    ("looks", "is_refused"),
+    [
+        # As after one of three was removed.
+        ((in_set(*MEMBERS[:2], state="primary"), in_set(*MEMBERS[:2])), False),
+        ((in_set(*MEMBERS[:2], state="primary"),), False),
+        # What the set has more is to be removed, and is told.
+        ((in_set(*MEMBERS, state="primary"), in_set(*MEMBERS)), False),
+        ((NEW, NEW), True),
+        ((in_set(MEMBERS[0], state="primary"), NEW), True),
+    ],
+)
+def test_an_even_number_of_members_is_refused_where_none_has_it(of, monkeypatch, looks, is_refused):
+    settings = of(db(1, here=True), db(2))
+    host = FakeHost(("db",))
+    host.name = "d1"
+    monkeypatch.setattr("slipway.tasks.mongodb_members.host", host)
+    monkeypatch.setattr(
+        "slipway.engine.across.facts", lambda host, hosts, asked: {f"d{n}": one for n, one in enumerate(looks, start=1)}
+    )
+    monkeypatch.setattr("slipway.engine.notes.note", lambda text: None)
+    said = [problem for problem in place(settings).problems if problem.startswith("db: found 2 hosts, expected an odd")]
+    assert bool(said) is is_refused
+
+
+def test_the_primary_waits_for_no_member_that_the_run_does_not_reach(of, monkeypatch):
+    settings = of(db(1, here=True), db(2), db(3))
+    own = {**in_set(MEMBERS[0], MEMBERS[2], state="primary"), f"member {MEMBERS[2]}": "0"}
+    host, noted = FakeHost(("db",)), []
+    host.answers = {MongodbMember: own}
+    monkeypatch.setattr("slipway.tasks.mongodb_members.host", host)
+    monkeypatch.setattr("slipway.engine.notes.note", noted.append)
+    reached = ["d3"]
+    monkeypatch.setattr(
+        "slipway.engine.across.of_run",
+        lambda host, names: [SimpleNamespace(name=name) for name in names if name in reached],
+    )
+    (command,) = grow._inner(settings)
+    assert command.endswith(f" {MEMBERS[2]}")
+    assert f"replica set rs0: {MEMBERS[1]}: left out, as this run does not reach it" in noted
+    reached.clear()
+    assert [*grow._inner(settings)] == []
+
+
+def test_a_member_that_was_hidden_by_hand_gets_no_vote(of, monkeypatch):
+    settings = of(db(1, here=True), db(2), db(3))
+    own = in_set(*MEMBERS, state="primary") | {f"member {MEMBERS[2]}": "0", f"aside {MEMBERS[2]}": "hidden"}
+    host, noted = FakeHost(("db",)), []
+    host.answers = {MongodbMember: own}
+    monkeypatch.setattr("slipway.tasks.mongodb_members.host", host)
+    monkeypatch.setattr("slipway.engine.notes.note", noted.append)
+    monkeypatch.setattr("slipway.engine.across.of_run", lambda host, names: [])
+    assert [*grow._inner(settings)] == []
+    assert noted == [f"replica set rs0: {MEMBERS[2]}: hidden by hand; gets no vote"]
 
 
 def test_the_last_db_host_of_several_waits_until_the_others_are_out_of_the_set(of, monkeypatch):

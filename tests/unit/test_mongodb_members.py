@@ -140,6 +140,15 @@ def test_what_an_interrupted_growth_has_left_is_finished(step):
     assert its.steps == [dict.fromkeys(NAMES, 1)]
 
 
+@pytest.mark.parametrize("kind", [{"hidden": True}, {"secondaryDelaySecs": 3600}])
+def test_a_member_that_was_set_aside_by_hand_stays_without_a_vote(step, kind):
+    its = Set(*NAMES, voteless=NAMES[1:])
+    its.config["members"][2] |= kind
+    assert f"aside {NAMES[2]}={'hidden' if 'hidden' in kind else 'delayed'}" in step(its, "look").splitlines()
+    step(its, "grow", "5", *NAMES[1:])
+    assert its.steps == [dict.fromkeys(NAMES[:2], 1) | {NAMES[2]: 0}]
+
+
 def test_only_the_primary_changes_its_set(step):
     its = Set(*NAMES[:2])
     assert step(its, "grow", "5", NAMES[2], here=NAMES[1]) == ""

@@ -146,6 +146,20 @@ def test_all_servers_go_back_to_the_same_release(links, release):
     assert rolling.before_of(links) == release
 
 
+@pytest.mark.parametrize(
+    "links",
+    [
+        # `slipway rollback a` was interrupted after the first server: c, which both have, is the bad one.
+        {"one": ("a", "c"), "two": ("c", "b")},
+        {"one": ("a", "c"), "two": ("c", "")},
+        {"one": ("c", "b"), "two": ("b", "a"), "three": ("c", "a")},
+    ],
+)
+def test_after_an_interrupted_rollback_no_server_goes_forward_to_the_bad_release(links):
+    with pytest.raises(PyinfraError, match=r"the releases before differ: one .*; nothing was changed. Name one"):
+        rolling.before_of(links)
+
+
 def test_servers_whose_releases_before_differ_go_back_to_one_that_is_named():
     with pytest.raises(PyinfraError, match=r"the releases before differ: one a, two b; nothing was changed. Name one"):
         rolling.before_of({"one": ("c", "a"), "two": ("c", "b")})

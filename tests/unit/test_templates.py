@@ -265,6 +265,7 @@ def rendered(settings_with, balanced_with, monkeypatch) -> dict[str, str]:
     monkeypatch.setenv("SLIPWAY_SECRET_ALARM_URL_TEAM", "https://hooks.example/token")
     more = {"backup_repositories": {"near": "/srv/backup"}, "alarm_webhooks": {"team": "slack"}}
     server = deploy(settings_with(services=SERVICES, **optional, **more))
+    server.operations[:0] = deploy(settings_with(**more), "app").operations
     for one in server.operations:
         # Some render what they compare.
         if one.kind in ("sync_credentials", "users", "sshd"):
