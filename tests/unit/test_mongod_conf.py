@@ -1,4 +1,4 @@
-"""MongoDB's configuration file."""
+"""MongoDB's configuration file, and the source of its packages."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import pytest
 import yaml
 
 from slipway.ops.templates import render
+from slipway.systems import SYSTEMS
+from slipway.tasks.mongodb_packages import packaged_for
+
+MACHINE = {"os": "debian", "codename": "bookworm", "arch": "amd64"}
 
 
 def test_mongod_is_on_loopback_without_tls_and_without_what_7_0_removed(settings_with):
@@ -38,3 +42,23 @@ def test_mongod_without_a_replica_set_has_nothing_of_one(settings_with):
     )
     assert set(config) == {"storage", "net", "security", "processManagement"}
     assert config["security"] == {"authorization": "enabled"}
+
+
+def test_mongodbs_repository_is_the_official_one_with_its_key(settings_with):
+    values = {"machine": MACHINE, "system": SYSTEMS["debian-12"], "keyring": "/k.asc"}
+    text = render("mongodb/mongodb.sources", settings=settings_with(), **values)
+    fields = dict(line.split(": ", 1) for line in text.splitlines() if not line.startswith("#"))
+    assert fields == {
+        "Types": "deb",
+        "URIs": "https://repo.mongodb.org/apt/debian",
+        "Suites": "bookworm/mongodb-org/7.0",
+        "Components": "main",
+        "Architectures": "amd64",
+        "Signed-By": "/k.asc",
+    }
+
+
+def test_on_debian_13_the_packages_are_those_of_the_release_that_is_set(settings_with):
+    settings, machine = settings_with(mongodb_apt_suite="bookworm"), MACHINE | {"release": "13", "codename": "trixie"}
+    values = {"machine": machine, "system": packaged_for(machine, settings), "keyring": "/k.asc"}
+    assert "Suites: bookworm/mongodb-org/7.0\n" in render("mongodb/mongodb.sources", settings=settings, **values)

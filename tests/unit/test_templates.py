@@ -17,10 +17,8 @@ from slipway.lab.instance import cache_dir, folder_lock
 from slipway.ops import templates
 from slipway.ops.templates import render
 from slipway.settings.model import TLS_FOLDER, Settings
-from slipway.systems import SYSTEMS
 from slipway.tasks import auditing, backend_health, fail2ban, logins, updates
 from slipway.tasks.backend_units import all_units, of_service, release_units, unit_values
-from slipway.tasks.mongodb_packages import packaged_for
 from slipway.tasks.nginx import BROTLI_PACKAGES, configuration, links
 from slipway.tasks.nginx import unit_values as nginx_unit_values
 from slipway.tasks.release import PARTS
@@ -31,7 +29,6 @@ from support.checkout import PROJECT
 from support.described import commands_of, deploy
 
 TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-MACHINE = {"os": "debian", "codename": "bookworm", "arch": "amd64"}
 
 
 @pytest.fixture(scope="session")
@@ -223,26 +220,6 @@ def test_no_secret_is_in_any_template(settings_with):
     rendered += [render("backend/backend.service", **of_service(settings, settings.backend, values))]
     rendered += [as_json(facts(settings, PARTS))]
     assert not [secret for secret in settings.secrets.values() for text in rendered if secret in text]
-
-
-def test_mongodbs_repository_is_the_official_one_with_its_key(settings_with):
-    values = {"machine": MACHINE, "system": SYSTEMS["debian-12"], "keyring": "/k.asc"}
-    text = render("mongodb/mongodb.sources", settings=settings_with(), **values)
-    fields = dict(line.split(": ", 1) for line in text.splitlines() if not line.startswith("#"))
-    assert fields == {
-        "Types": "deb",
-        "URIs": "https://repo.mongodb.org/apt/debian",
-        "Suites": "bookworm/mongodb-org/7.0",
-        "Components": "main",
-        "Architectures": "amd64",
-        "Signed-By": "/k.asc",
-    }
-
-
-def test_on_debian_13_the_packages_are_those_of_the_release_that_is_set(settings_with):
-    settings, machine = settings_with(mongodb_apt_suite="bookworm"), MACHINE | {"release": "13", "codename": "trixie"}
-    values = {"machine": machine, "system": packaged_for(machine, settings), "keyring": "/k.asc"}
-    assert "Suites: bookworm/mongodb-org/7.0\n" in render("mongodb/mongodb.sources", settings=settings, **values)
 
 
 def test_the_answer_for_programs_is_json():
