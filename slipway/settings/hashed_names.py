@@ -13,8 +13,9 @@ _FOLDERS = "/(?:_app/immutable|_next/static|[0-9a-f]{20,64})/"
 # webpack, Parcel, Turbopack: at least 8 hexadecimal digits. Digits alone are a date.
 _HEXADECIMAL = "[.-](?=[0-9]*[a-f])(?=[a-f]*[0-9])[0-9a-f]{8,64}[.][^/]+$"
 # Vite, Rollup, esbuild, Astro: 8 characters of base64url. Words are none ("SemiBold", "manifest"), nor words with a
-# number ("mobile01"), sizes ("1280x720"), dates, or parts of a name with dashes ("v12-bold").
-_NO_HASH = "(?:[A-Z]?[a-z]+(?:[A-Z][a-z]+)*[0-9]*|[0-9]+x?[0-9]*|[0-9a-z]+[_-][0-9a-z_-]+)"
+# number ("mobile01"), sizes ("1280x720"), dates, or parts of a name with dashes ("v12-bold"). About one hash in a
+# hundred looks like one of these.
+_NO_HASH = "(?:[A-Z]?[a-z]+[0-9]*|[A-Z]?[a-z]{2,}[A-Z][a-z]{2,}[0-9]*|[0-9]+x?[0-9]*|[0-9a-z]+[_-][0-9a-z_-]+)"
 _BASE64 = f"[.-](?!{_NO_HASH}[.])[0-9A-Za-z_-]{{8}}[.][^/]+$"
 
 PATTERNS = (_FOLDERS, _HEXADECIMAL, _BASE64)

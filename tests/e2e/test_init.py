@@ -14,6 +14,7 @@ import pytest
 
 from slipway.dependencies import uv
 from slipway.lab import network
+from slipway.settings.hashed_names import has_hash
 from slipway.site import Site
 from support import python_builds, typed
 from support.lab_host import TIMEOUT, LabHost, Running
@@ -280,7 +281,7 @@ def test_the_server_of_a_real_framework_makes_pages_from_what_the_api_answers(
     assert "<h1>page 1</h1>" in first
     script = re.search(r"""["'(]\.?(/[\w./-]+\.js)["')]""", first)
     assert script
-    assert "immutable" in site.get(script[1]).headers["Cache-Control"]
+    assert ("immutable" in site.get(script[1]).headers["Cache-Control"]) == has_hash(script[1])
     use_and_release(project, site, "/api/notes", "/api/health", "/")
     again = site.get("/").text
     assert "<li>first</li><li>second</li>" in re.sub("<!--.*?-->", "", again)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from slipway.settings.hashed_names import has_hash
 from support.lab_host import LabHost
 from support.projects import copied, site, sites
 from support.releases import WEBSOCKETS, Visits, echoed, websocket
@@ -112,7 +113,7 @@ def test_a_frontend_is_built_and_its_pages_run_unchanged(server: LabHost, tmp_pa
     first = visitor.get("/")
     assert allowed(first) == {script_of(first)}
     (script,) = re.findall(r'src="(/assets/[^"]+)"', first.text)
-    assert "immutable" in visitor.get(script).headers["Cache-Control"]
+    assert ("immutable" in visitor.get(script).headers["Cache-Control"]) == has_hash(script)
     assert visitor.get("/backend/health").json() == {"version": "1"}
     assert visitor.get("/backend").status_code == 404
     docs = visitor.get("/backend/docs")

@@ -85,7 +85,7 @@ def test_secrets_that_change_arrive_byte_for_byte_and_are_seen_nowhere(server):
     assert server.site().post("/api/auth/login", json=login).status_code == 200
 
     values = base64.b64encode(json.dumps([MARK]).encode()).decode()
-    found = json.loads(server.ssh(program(f"echo {values} | base64 -d")))
+    found = json.loads(server.ssh(program(f"echo {values} | base64 -d", KEPT)))
     assert found["seen"] == []
     assert found["looked"] > 100
 
@@ -95,7 +95,7 @@ def test_the_search_would_find_a_leak(server):
     # Debian 13's sessions have login.defs' umask.
     server.ssh(f"umask 022; echo {MARK} > /var/leaked; logger {MARK}-{'x'}")
     server.ssh(f"systemd-run --quiet --unit=leak sh -c 'sleep 60; : {MARK}'")
-    seen = json.loads(server.ssh(program(f"echo {values} | base64 -d")))["seen"]
+    seen = json.loads(server.ssh(program(f"echo {values} | base64 -d", KEPT)))["seen"]
     server.ssh("systemctl stop leak; rm /var/leaked; journalctl -q --rotate; journalctl -q --vacuum-time=1s; sleep 1")
     assert "/var/leaked" in seen
     assert "the journal" in seen
