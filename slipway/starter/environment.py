@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from slipway.secrets.store import MONGO_URL
 from slipway.starter.reading import compose
 from slipway.starter.reading.project import Backend
-from slipway.starter.reading.variables import Variable
+from slipway.starter.reading.variables import Variable, production_stage
 
 _LOGIN = "{mongo_user}:{secrets.MONGODB_BACKEND_PASSWORD:url}@{mongo_host}"
 # The values of variables by role (docs/secrets.md, "Values that name a secret").
@@ -35,8 +35,6 @@ _SITE = re.compile(
 )
 _ORIGINS = re.compile(r"\w*(CORS|ALLOWED|ALLOW)_?\w*(ORIGINS?|HOSTS_CORS)|CORS|ORIGINS?|\w*_ORIGINS|CORS_\w*URLS?")
 _HOSTS = re.compile(r"\w*(ALLOWED|TRUSTED)_?HOSTS?")
-_STAGE = re.compile(r"((APP|FASTAPI|API|SERVER|PYTHON|K_SERVICE)_?)?(ENV|ENVIRONMENT|STAGE|MODE)")
-_FOR_DEVELOPMENT = re.compile(r"dev\w*|local\w*|debug|test\w*", re.IGNORECASE)
 _LOCAL = re.compile(r"localhost|127\.0\.0\.1|0\.0\.0\.0")
 # Usual values, if the code has none.
 _USUAL = {
@@ -201,10 +199,8 @@ def _of_the_site(variable: Variable) -> str | None:
             return None
         path = re.sub(r"^\w+://[^/]*", "", known) if "://" in known else ""
         return "{site_domain}" if name.endswith("HOST") and "://" not in known else f"{SITE_URL}{path.rstrip('/')}"
-    if _STAGE.fullmatch(name):
-        production = next((one for one in variable.choices if one.lower().startswith("prod")), "")
-        if production or (not variable.choices and (variable.default is None or _FOR_DEVELOPMENT.fullmatch(known))):
-            return production or "production"
+    if stage := production_stage(replace(variable, name=name)):
+        return stage
     if name in ("DEBUG", "APP_DEBUG", "FASTAPI_DEBUG") and known.lower() in ("true", "1"):
         return "false"
     return None

@@ -204,7 +204,14 @@ def _about_mongo(backend: Backend) -> Iterator[str]:
         yield f"{place}: appends to {name}, which already has a database and options; use it as it is"
     for name, place in mongo.others[:MAX_NOTES]:
         main = mongo.database[0] if mongo.database else ""
-        yield f"{place}: a second database, {name!r}; the backend's user may use only mongodb_database ({main!r})"
+        the_main = f"mongodb_database ({main!r})" if main else "mongodb_database"
+        yield f"{place}: a second database, {name!r}; the backend's user may use only {the_main}"
+    is_named = mongo.databases or "database" in mongo.roles.values()
+    for place in mongo.unknown_databases[:1] if not is_named else ():
+        yield (
+            f"{place}: found no name of this database; the backend's user may use only mongodb_database: set it to that"
+            " name, or set the variable with the name to {mongo_database} in backend_environment"
+        )
 
 
 def _import_of(backend: Backend, packages: Collection[str]) -> Place | None:

@@ -24,6 +24,7 @@ from slipway.starter.reading.value import (
     Value,
     beginning_of,
     best_of,
+    envs_in,
     is_none,
     joined,
     local,
@@ -139,11 +140,15 @@ class Values:
 
     def _named(self, name: str, scope: Scope, depth: int) -> Value:
         here = best_of([self.of(one, scope, depth) for one in local(scope, name)])
-        if here != UNKNOWN:
+        if here != UNKNOWN and envs_in(here):
             return here
         if given := self.calls.arguments(name, scope):
             with self.calls.resolving(name, scope):
-                return self._agreed(given, depth)
+                passed = self._agreed(given, depth)
+            # What the calls give comes before a parameter's default.
+            return passed if here == UNKNOWN or (None not in passed and envs_in(passed)) else here
+        if here != UNKNOWN:
+            return here
         found = self.code.defined(scope.module, name)
         if not found:
             return UNKNOWN

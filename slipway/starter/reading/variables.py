@@ -37,6 +37,8 @@ _OWN_WORDS = {
     "FASTAPI", "BACKEND", "SITE", "USER", "RESET", "PASSWORD", "VERIFICATION", "VERIFY", "EMAIL", "SECURITY",
     "MIDDLEWARE", "SERVER", "LOGIN", "STATE", "ADMIN", "AUTHJWT",
 }  # fmt: skip
+_STAGE = re.compile(r"((APP|FASTAPI|API|SERVER|PYTHON|K_SERVICE)_?)?(ENV|ENVIRONMENT|STAGE|MODE)")
+_FOR_DEVELOPMENT = re.compile(r"dev\w*|local\w*|debug|test\w*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,15 @@ class Variable:
     def known(self) -> str:
         """The value in the code or an example; "" for none."""
         return self.default or self.example or ""
+
+
+def production_stage(variable: Variable) -> str:
+    """The name of production for a variable with the environment's name; "" for others."""
+    if not _STAGE.fullmatch(variable.name.upper()):
+        return ""
+    production = next((one for one in variable.choices if one.lower().startswith("prod")), "")
+    is_usual = variable.default is None or _FOR_DEVELOPMENT.fullmatch(variable.known)
+    return production or ("production" if not variable.choices and is_usual else "")
 
 
 def is_secret_name(name: str) -> bool:
