@@ -6,7 +6,7 @@ import ast
 import re
 
 from slipway.starter.reading.python import Function, Module, called, dotted_of
-from slipway.starter.reading.value import Scope
+from slipway.starter.reading.value import Scope, parameters
 from slipway.starter.reading.values import Values
 
 CLIENTS = {"MongoClient", "AsyncIOMotorClient", "AsyncMongoClient", "MotorClient", "AgnosticClient"}
@@ -141,18 +141,13 @@ class Clients:
     def _is_database(self, node: ast.expr, scope: Scope) -> bool:
         match node:
             case ast.Name(id=name):
-                parameters = _parameters(scope.function) if scope.function else {}
-                if name in parameters:
-                    return _names(parameters[name], _DATABASES, scope.module)
+                given = parameters(scope.function) if scope.function else {}
+                if name in given:
+                    return _names(given[name], _DATABASES, scope.module)
                 return self._is_named(name, scope, self._database_names)
             case ast.Attribute(value=value, attr=name):
                 return any((one, name) in self._database_attributes for one in self._objects(value, scope))
         return self._is_selected(node, scope)
-
-
-def _parameters(function: Function) -> dict[str, ast.expr | None]:
-    its = function.args
-    return {one.arg: one.annotation for one in (*its.posonlyargs, *its.args, *its.kwonlyargs)}
 
 
 def _is_property(function: Function) -> bool:

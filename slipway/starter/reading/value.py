@@ -83,6 +83,12 @@ def local(scope: Scope, name: str) -> list[ast.expr]:
     return _assigned_in(scope.owner[1]).get(name, []) if scope.owner else []
 
 
+def parameters(function: Function) -> dict[str, ast.expr | None]:
+    """A function's parameters, with their annotations."""
+    its = function.args
+    return {one.arg: one.annotation for one in (*its.posonlyargs, *its.args, *its.kwonlyargs)}
+
+
 @cache
 def _assigned_in(function: Function | ast.ClassDef) -> dict[str, list[ast.expr]]:
     found: dict[str, list[ast.expr]] = {}
