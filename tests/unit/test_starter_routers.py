@@ -20,6 +20,12 @@ from support.repositories import read
         ("class Orders:\n    def __init__(self):\n        self.its = APIRouter(prefix='/orders')\norders = Orders()\n"
          "def add(orders):\n    @orders.its.get('/x')\n    def x(): ...\nadd(orders)\napp.include_router(orders.its, prefix='/api')",
          {"/api/orders/x"}),
+        (
+            "class Orders:\n    def __init__(self):\n        self.its = APIRouter(prefix='/orders')\norders = Orders()\n"
+            "def add(orders):\n    to = orders.its\n    @to.get('/x')\n    def x(): ...\nadd(orders)\n"
+            "app.include_router(orders.its, prefix='/api')",
+            {"/api/orders/x"},
+        ),
         ("def add(to):\n    @to.get('/x')\n    def x(): ...\nfor one in (add,):\n    one(app)", {"/x"}),
     ],
 )  # fmt: skip

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from slipway.starter.reading.classes import Owner
 from slipway.starter.reading.files import Place, Repository
 from slipway.starter.reading.python import Function, Module, argument, called, dotted_of
-from slipway.starter.reading.value import Scope, parameters, text_of
+from slipway.starter.reading.value import Scope, local, parameters, text_of
 from slipway.starter.reading.values import Values
 
 METHODS = {"get", "post", "put", "delete", "patch", "head", "options", "trace", "api_route", "route"}
@@ -181,6 +181,9 @@ class _Reader:
 
     def _router(self, node: ast.expr, scope: Scope) -> Key | None:
         if isinstance(node, ast.Name):
+            for made in local(scope, node.id):
+                if isinstance(made, ast.Attribute) and (other := self._router(made, scope)):
+                    return other
             if (scope.module.file, node.id) in self.prefixes:
                 return scope.module.file, node.id
             found = self.values.code.defined(scope.module, node.id)
