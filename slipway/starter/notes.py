@@ -228,6 +228,11 @@ def _about_variables(of: Reading, backend: Backend) -> Iterator[str]:
     for name, place in backend.variables.from_files[:MAX_NOTES]:
         fix = '{**dotenv_values(".env"), **os.environ}'
         yield f"{place}: {name} is read only from a .env file, which the server does not have; read {fix}"
+    for where in backend.fixed_keys[:1]:
+        yield (
+            f"{where}: the key that signs tokens is in the code, so that whoever can read that can log in as anybody;"
+            ' read os.environ["JWT_SECRET"], and list it in backend_secrets and generated_secrets'
+        )
     if missing := of.environment.missing:
         names = ", ".join(one.name for one in missing)
         yield f"{missing[0].place}: variables with unknown values: {names}; set them in backend_environment"

@@ -86,6 +86,7 @@ def test_a_client_of_another_object_is_not_mongodbs(tmp_path, use):
         "    def all(self):\n        return self.client['shop']",
         "def start(app):\n    app.state.mongo = pymongo.MongoClient()\ndef its(request):\n"
         "    return request.app.state.mongo['shop']",
+        "def connect():\n    return pymongo.MongoClient()\ndef its():\n    made = connect()\n    return made['shop']",
         "from pymongo.database import Database as Db\ndef its(db: Db):\n    return db.client['shop']",
     ],
 )

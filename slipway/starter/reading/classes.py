@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # Attributes of a model that are not fields.
 _NO_FIELDS = {"model_config", "Config"}
+# pydantic's types of addresses with a scheme.
+_URLS = {"AnyUrl", "AnyHttpUrl", "HttpUrl", "AnyWebsocketUrl", "WebsocketUrl"}
 
 
 @dataclass(frozen=True)
@@ -255,6 +257,7 @@ class Classes:
             is_list,
             choices,
             is_number="int" in names and not {"bool", "str"} & names,
+            is_url=bool(_URLS & names) and "str" not in names,
         )
 
     def _alias(self, call: ast.Call, scope: Scope) -> str:

@@ -31,10 +31,13 @@ class Clients:
         listed = values.nodes(modules)
         for node, scope in listed:
             self._assigned(node, scope)
-        for node, scope in listed:
-            if isinstance(node, ast.Assign | ast.AnnAssign) and node.value and self._is_selected(node.value, scope):
-                targets: list[ast.expr] = node.targets if isinstance(node, ast.Assign) else [node.target]
-                self._record(targets, scope, self._database_names, self._database_attributes)
+        given = [(node, scope) for node, scope in listed if isinstance(node, ast.Assign | ast.AnnAssign)]
+        for node, scope in given:
+            if isinstance(node.value, ast.Call | ast.Await) and self.is_one(node.value, scope):
+                self._record(_targets(node), scope, self._names, self._attributes)
+        for node, scope in given:
+            if node.value and self._is_selected(node.value, scope):
+                self._record(_targets(node), scope, self._database_names, self._database_attributes)
 
     def _assigned(self, node: ast.AST, scope: Scope) -> None:
         """Record the names that a client is assigned to."""
@@ -112,15 +115,20 @@ class Clients:
                     return True
                 return any((one, name) in self._attributes for one in self._objects(value, scope))
             case ast.Call():
-                function = self.values.function(node.func, scope)
-                return self.makes(node, scope) or bool(
-                    function
-                    and "client" in function[1].name.lower()
-                    and _names(function[1].returns, CLIENTS, function[0])
-                )
+                return self.makes(node, scope) or self._is_returned(node, scope)
             case ast.Await(value=value):
                 return self.is_one(value, scope)
         return False
+
+    def _is_returned(self, call: ast.Call, scope: Scope) -> bool:
+        """Whether a function of the application returns a client."""
+        if not (found := self.values.function(call.func, scope)):
+            return False
+        module, function = found
+        if "client" in function.name.lower() and _names(function.returns, CLIENTS, module):
+            return True
+        returned = [one.value for one in ast.walk(function) if isinstance(one, ast.Return)]
+        return any(one is not None and _makes_client(one) for one in returned)
 
     def _is_named(self, name: str, scope: Scope, names: set[tuple[str, str]]) -> bool:
         if (scope.module.file, name) in names:
@@ -148,6 +156,10 @@ class Clients:
             case ast.Attribute(value=value, attr=name):
                 return any((one, name) in self._database_attributes for one in self._objects(value, scope))
         return self._is_selected(node, scope)
+
+
+def _targets(node: ast.Assign | ast.AnnAssign) -> list[ast.expr]:
+    return [*node.targets] if isinstance(node, ast.Assign) else [node.target]
 
 
 def _is_property(function: Function) -> bool:

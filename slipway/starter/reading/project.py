@@ -14,6 +14,7 @@ from slipway.starter.reading.files import Place, Repository, folder_of, parents
 from slipway.starter.reading.folders import Served, Written, is_served, served, written
 from slipway.starter.reading.frontend import Frontend, frontends
 from slipway.starter.reading.mongo import Mongo, mongo
+from slipway.starter.reading.needs import fixed_keys
 from slipway.starter.reading.packages import Dependencies, Wanted, as_installed, dependencies, pythons, version_of
 from slipway.starter.reading.python import Code, Module, called, dotted_of
 from slipway.starter.reading.roots import code_of, common, is_within
@@ -70,6 +71,8 @@ class Backend:
     hosts: set[str] = field(default_factory=set)
     # The paths that their health checks request.
     checked_paths: list[tuple[str, Place]] = field(default_factory=list)
+    # Where a key that signs tokens is in the code.
+    fixed_keys: list[Place] = field(default_factory=list)
     # Whether it serves the build of the frontend itself.
     serves_frontend: bool = False
     # Whether its FastAPI answers below root_path only if a proxy strips that.
@@ -168,6 +171,7 @@ def _backend(repository: Repository, app: App, others: list[App], target: str) -
         roots=roots,
         serves_frontend=serves,
         hosts=compose.hosts(repository),
+        fixed_keys=[*fixed_keys(values, modules)],
         checked_paths=[*compose.checked_paths(repository)],
     )
     found.servers, found.workers, found.unread_workers = _servers(modules), beside, unread

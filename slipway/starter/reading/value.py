@@ -29,6 +29,8 @@ class Env:
     choices: tuple[str, ...] = ()
     # The code makes a number of it.
     is_number: bool = False
+    # Its type accepts only URLs.
+    is_url: bool = False
 
 
 Part = str | Env | None

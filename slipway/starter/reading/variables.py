@@ -54,6 +54,8 @@ class Variable:
     choices: tuple[str, ...] = ()
     # The code makes a number of it, so that no other text is valid.
     is_number: bool = False
+    # Its type accepts only URLs.
+    is_url: bool = False
     # Any text but an empty one is true: the code calls bool() with it.
     is_truth: bool = False
     example: str | None = None
@@ -251,7 +253,15 @@ def _merged(envs: Iterable[Env]) -> list[Variable]:
         is_plain = bool(re.fullmatch(r"(?i)true|false|\d{1,6}", env.default or ""))
         secret = env.is_secret or (is_secret_name(env.name) and not is_plain)
         new = Variable(
-            env.name, env.default, env.is_required, env.place, secret, env.is_list, env.choices, env.is_number
+            env.name,
+            env.default,
+            env.is_required,
+            env.place,
+            secret,
+            env.is_list,
+            env.choices,
+            env.is_number,
+            env.is_url,
         )
         old = found.get(env.name)
         if old is None:
@@ -264,6 +274,7 @@ def _merged(envs: Iterable[Env]) -> list[Variable]:
             place=new.place if new.is_required and not old.is_required else old.place,
             is_secret=old.is_secret or new.is_secret,
             is_number=old.is_number or new.is_number,
+            is_url=old.is_url or new.is_url,
         )
     return [*found.values()]
 
