@@ -52,3 +52,17 @@ def test_a_signing_key_in_the_code_is_reported(tmp_path, code, is_said):
     said = notes_of(tmp_path, {"main.py": f"{APP}{code}\n"})
     assert ("the key that signs tokens is in the code" in said) is is_said
     assert "hunter2" not in said
+
+
+def test_a_number_with_a_fraction_is_no_secret(tmp_path):
+    code = "import os\nos.getenv('WEBHOOK_SECRET_SECONDS', '2.5')\n"
+    assert values(tmp_path, code) == {}
+    assert "secrets without a value" not in notes_of(tmp_path, {})
+
+
+def test_a_class_in_a_module_that_asks_whether_a_variable_is_set_is_no_settings_class(tmp_path):
+    code = (
+        "import os\nfrom dataclasses import dataclass\n@dataclass\nclass Config:\n    limit: int\n"
+        "if 'PATH' in os.environ:\n    Config(1)\n"
+    )
+    assert "LIMIT" not in notes_of(tmp_path, {"main.py": f"import config\n{APP}", "config.py": code})

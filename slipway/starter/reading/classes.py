@@ -148,7 +148,7 @@ class Classes:
     def _reads_all(self, module: Module) -> bool:
         """Whether a module uses the environment as a whole, as in `Settings(**os.environ)`."""
         text = self.values.code.repository.read(module.file) or ""
-        return bool(re.search(r"\bos\.environ\b(?!\s*[\[.])", text))
+        return bool(re.search(r"(?<!\bin )\bos\.environ\b(?!\s*[\[.])", text))
 
     def is_version_1(self, owner: Owner) -> bool:
         """Whether it uses pydantic 1's BaseSettings, where Optional implies the default None."""

@@ -250,7 +250,7 @@ def _merged(envs: Iterable[Env]) -> list[Variable]:
     found: dict[str, Variable] = {}
     for env in envs:
         # A boolean or a number is no secret, whatever its name.
-        is_plain = bool(re.fullmatch(r"(?i)true|false|\d{1,6}", env.default or ""))
+        is_plain = bool(re.fullmatch(r"(?i)true|false|\d{1,6}(\.\d+)?", env.default or ""))
         secret = env.is_secret or (is_secret_name(env.name) and not is_plain)
         new = Variable(
             env.name,
