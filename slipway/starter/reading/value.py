@@ -78,6 +78,10 @@ def envs_in(value: Value) -> list[Env]:
     return [part for part in value if isinstance(part, Env)]
 
 
+def without_places(value: Value) -> tuple[str | None, ...]:
+    return tuple(f"${part.name}" if isinstance(part, Env) else part for part in value)
+
+
 def local(scope: Scope, name: str) -> list[ast.expr]:
     """The values that a function, including its parameters' defaults, or the body of a class assigns to a name."""
     if scope.function:
