@@ -135,13 +135,24 @@ def _about_app(of: Reading, backend: Backend) -> Iterator[str]:
                 yield f"{place}: connects to Redis by host name, Valkey has a Unix socket; read a URL from REDIS_URL"
             continue
         if server == "Celery's broker":
-            if not backend.celery:
+            if not backend.celery and not backend.fixed_brokers:
                 yield (
                     f"{place}: found no variable with the URL of Celery's broker in Redis; to use the site's Valkey,"
                     " set valkey = True, and the variable to {valkey_celery_url} in backend_environment"
                 )
             continue
         yield f"{place}: uses {server}, which Slipway does not install; set its variables to a reachable one"
+    for address, place in backend.fixed_brokers[:MAX_NOTES]:
+        other = "" if address.startswith("redis") else " (RabbitMQ, which Slipway does not install)"
+        yield (
+            f'{place}: Celery\'s broker is in the code: {address!r}{other}; read os.environ["CELERY_BROKER_URL"]; to'
+            " use the site's Valkey, set valkey = True, and that variable to {valkey_celery_url} in backend_environment"
+        )
+    for one in backend.beside[:MAX_NOTES]:
+        if one.is_first:
+            yield f"{one.place}: runs before the backend: `{one.command}`; if a release needs it, set pre_activate"
+        else:
+            yield f"{one.place}: a container runs it beside the backend: `{one.command}`; add it to services"
     for worker in backend.unread_workers[:MAX_NOTES]:
         if not worker.is_broker:
             yield f"{worker.place}: not understood: `{worker.command}`; add what it runs to services"
