@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support.repositories import read
+from support.repositories import APP, read, settings_of
 
 
 @pytest.mark.parametrize(
@@ -47,3 +47,8 @@ def test_a_router_that_no_call_tells_is_unknown(tmp_path):
     backend = read(tmp_path, files).project.backend
     assert not backend.paths
     assert [str(one) for one in backend.routes.unknown] == ["routes.py:1"]
+
+
+def test_a_short_name_of_a_health_check_is_one(tmp_path):
+    files = {"main.py": f"{APP}@app.get('/ht')\ndef check(): ...\n"}
+    assert settings_of(tmp_path, files)["backend_health_path"] == "/ht"

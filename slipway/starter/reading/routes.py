@@ -25,11 +25,11 @@ ADDERS = {
 Key = tuple[str, str]
 MAX_ROUTES = 3000
 HEALTH = re.compile(
-    r"/(?:[\w.-]+/)*(?:_?health(?:[_-]?check)?z?|healthz|ping|livez?|liveness|readyz?|readiness|status|alive|heartbeat|up)/?",
+    r"/(?:[\w.-]+/)*(?:_?health(?:[_-]?check)?z?|healthz|ping|livez?|liveness|readyz?|readiness|status|alive|heartbeat|up|ht)/?",
     re.IGNORECASE,
 )
 # Best first.
-_HEALTH_WORDS = ("health", "ready", "readi", "live", "alive", "heartbeat", "status", "ping", "up")
+_HEALTH_WORDS = ("health", "ready", "readi", "live", "alive", "heartbeat", "status", "ping", "up", "ht")
 _LOGIN = re.compile(r"/(?:[\w.-]+/)*(?:log-?in|sign-?in|token|access-token|authenticate|jwt/login)/?", re.IGNORECASE)
 
 
