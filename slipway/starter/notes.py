@@ -123,7 +123,7 @@ def _about_app(of: Reading, backend: Backend) -> Iterator[str]:
     if listed and (other := for_production(of.repository, listed)):
         yield f"{listed.file}: {other} is beside it; backend_requirements names the list to install"
     if listed and "selenium" in listed.names:
-        yield f"{listed.file}: selenium needs a browser and its driver: add chromium and chromium-driver to extra_packages"
+        yield f"{listed.file}: selenium needs a browser: add chromium and chromium-driver to extra_packages"
     if private := python_indexes(of):
         for name, url in private.value.items():
             logins = " and ".join(login_names(name))

@@ -70,4 +70,4 @@ def test_a_class_in_a_module_that_asks_whether_a_variable_is_set_is_no_settings_
 
 def test_a_browser_that_selenium_needs_is_reported(tmp_path):
     files = {"main.py": APP, "requirements.txt": "fastapi\nuvicorn\nselenium\n"}
-    assert "requirements.txt: selenium needs a browser and its driver" in notes_of(tmp_path, files)
+    assert "requirements.txt: selenium needs a browser" in notes_of(tmp_path, files)
