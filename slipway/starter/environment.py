@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from slipway.secrets.store import MONGO_URL
 from slipway.starter.reading import compose
 from slipway.starter.reading.project import Backend
-from slipway.starter.reading.variables import Variable
+from slipway.starter.reading.variables import Variable, production_stage
 
 _LOGIN = "{mongo_user}:{secrets.MONGODB_BACKEND_PASSWORD:url}@{mongo_host}"
 # The values of variables by role (docs/secrets.md, "Values that name a secret").
@@ -35,8 +35,6 @@ _SITE = re.compile(
 )
 _ORIGINS = re.compile(r"\w*(CORS|ALLOWED|ALLOW)_?\w*(ORIGINS?|HOSTS_CORS)|CORS|ORIGINS?|\w*_ORIGINS|CORS_\w*URLS?")
 _HOSTS = re.compile(r"\w*(ALLOWED|TRUSTED)_?HOSTS?")
-_STAGE = re.compile(r"((APP|FASTAPI|API|SERVER|PYTHON|K_SERVICE)_?)?(ENV|ENVIRONMENT|STAGE|MODE)")
-_FOR_DEVELOPMENT = re.compile(r"dev\w*|local\w*|debug|test\w*", re.IGNORECASE)
 _LOCAL = re.compile(r"localhost|127\.0\.0\.1|0\.0\.0\.0")
 # Usual values, if the code has none.
 _USUAL = {
@@ -48,7 +46,11 @@ _USUAL = {
 }
 # Placeholders in example files.
 _BLANK = re.compile(
-    r"|<.*>|\{\{.*\}\}|x{3,}|\.{3}|change[ _-]?.*|replace[ _-]?.*|(my|your)[ _-].*|to-?do|none|null", re.IGNORECASE
+    # Not a tag of HTML, which ends another one.
+    r"|<.*>|(?!.*</).*<[a-z][\w .-]*>.*|\{\{.*\}\}|x{3,}|\.{3}|change[ _-]?.*|replace[ _-]?.*|(my|your)[ _-].*"
+    r"|.*[^a-z]your[ _-].*|(generate|fill|insert|enter|paste)[ _-]?(me|in|this|it|here|your|a|the)\b.*"
+    r"|(example|sample|placeholder|dummy)([ _-].*)?|to-?do|none|null",
+    re.IGNORECASE,
 )
 MAX_NAMED = 40
 
@@ -104,7 +106,8 @@ def _sort(variable: Variable, backend: Backend, found: Environment) -> None:
     elif (folder := _folder(variable, backend)) is not None:
         found.values[name] = (folder, place)
     elif (
-        not variable.default
+        # The code does without one that is empty by default.
+        (variable.default is None or (variable.is_required and not variable.default))
         and _is_value(variable.example)
         and not _is_elsewhere(variable.example or "", variable, backend)
     ):
@@ -182,7 +185,8 @@ def _with_default(variable: Variable, backend: Backend, found: Environment) -> N
     if _is_elsewhere(default, variable, backend) and not re.fullmatch(r"\[.*\]", default):
         found.elsewhere.append(variable)
     elif len(found.optional) < MAX_NAMED:
-        found.optional.append(f"{json.dumps(variable.name)}: {json.dumps(variable.default)},  # {variable.place}")
+        value = default or (variable.example if _is_value(variable.example) else "")
+        found.optional.append(f"{json.dumps(variable.name)}: {json.dumps(value)},  # {variable.place}")
 
 
 def _of_the_site(variable: Variable) -> str | None:
@@ -200,11 +204,10 @@ def _of_the_site(variable: Variable) -> str | None:
         if variable.default is not None and not _LOCAL.search(known):
             return None
         path = re.sub(r"^\w+://[^/]*", "", known) if "://" in known else ""
-        return "{site_domain}" if name.endswith("HOST") and "://" not in known else f"{SITE_URL}{path.rstrip('/')}"
-    if _STAGE.fullmatch(name):
-        production = next((one for one in variable.choices if one.lower().startswith("prod")), "")
-        if production or (not variable.choices and (variable.default is None or _FOR_DEVELOPMENT.fullmatch(known))):
-            return production or "production"
+        is_host = name.endswith("HOST") and "://" not in known and not variable.is_url
+        return "{site_domain}" if is_host else f"{SITE_URL}{path.rstrip('/')}"
+    if stage := production_stage(replace(variable, name=name)):
+        return stage
     if name in ("DEBUG", "APP_DEBUG", "FASTAPI_DEBUG") and known.lower() in ("true", "1"):
         return "false"
     return None

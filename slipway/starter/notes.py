@@ -4,33 +4,27 @@ from __future__ import annotations
 
 import ast
 import posixpath
-import re
 import shlex
-import shutil
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from slipway.dependencies.indexes import login_names
 from slipway.secrets.committed import env_files
 from slipway.secrets.store import MONGO_URL
-from slipway.settings import frontend_tool
 from slipway.settings.imported import is_secret
 from slipway.starter.detect import holds_code, is_inside, is_of_frontend, python_indexes, python_version
-from slipway.starter.detect_frontend import api_prefix, has_static_files, pages_server, stripped
+from slipway.starter.detect_frontend import stripped
 from slipway.starter.environment import valkey_variable
 from slipway.starter.found import Reading
+from slipway.starter.notes_frontend import MAX_NOTES, about_frontend, about_handlers
 from slipway.starter.reading.files import Place, dotenv
 from slipway.starter.reading.folders import Written
-from slipway.starter.reading.frontend import is_no_site
 from slipway.starter.reading.mongo import LIBRARIES
 from slipway.starter.reading.needs import missing
 from slipway.starter.reading.packages import for_production
 from slipway.starter.reading.project import Backend
 from slipway.starter.reading.python import Module, dotted_of, tree_of
 
-# Of the same kind of note.
-MAX_NOTES = 5
-MAX_NAMES = 8
 # Packages that include uvicorn.
 _WITH_UVICORN = {"uvicorn", "uvicorn[standard]", "fastapi[standard]", "fastapi[all]", "fastapi-cli"}
 
@@ -47,7 +41,7 @@ def notes(of: Reading) -> list[str]:
         ]
         kinds.append(_about_routes(of, backend))
         found += [line for kind in kinds for line in kind]
-    found += [*_about_frontend(of), *_about_repository(of), *_about_access(of)]
+    found += [*about_handlers(of), *about_frontend(of), *_about_repository(of), *_about_access(of)]
     return list(dict.fromkeys(found))
 
 
@@ -128,6 +122,8 @@ def _about_app(of: Reading, backend: Backend) -> Iterator[str]:
             yield f"{place}: {name} needs {package}, which {listed.file} does not list; add it"
     if listed and (other := for_production(of.repository, listed)):
         yield f"{listed.file}: {other} is beside it; backend_requirements names the list to install"
+    if listed and "selenium" in listed.names:
+        yield f"{listed.file}: selenium needs a browser: add chromium and chromium-driver to extra_packages"
     if private := python_indexes(of):
         for name, url in private.value.items():
             logins = " and ".join(login_names(name))
@@ -141,13 +137,24 @@ def _about_app(of: Reading, backend: Backend) -> Iterator[str]:
                 yield f"{place}: connects to Redis by host name, Valkey has a Unix socket; read a URL from REDIS_URL"
             continue
         if server == "Celery's broker":
-            if not backend.celery:
+            if not backend.celery and not backend.fixed_brokers:
                 yield (
                     f"{place}: found no variable with the URL of Celery's broker in Redis; to use the site's Valkey,"
                     " set valkey = True, and the variable to {valkey_celery_url} in backend_environment"
                 )
             continue
         yield f"{place}: uses {server}, which Slipway does not install; set its variables to a reachable one"
+    for address, place in backend.fixed_brokers[:MAX_NOTES]:
+        other = "" if address.startswith("redis") else " (RabbitMQ, which Slipway does not install)"
+        yield (
+            f'{place}: Celery\'s broker is in the code: {address!r}{other}; read os.environ["CELERY_BROKER_URL"]; to'
+            " use the site's Valkey, set valkey = True, and that variable to {valkey_celery_url} in backend_environment"
+        )
+    for one in backend.beside[:MAX_NOTES]:
+        if one.is_first:
+            yield f"{one.place}: runs before the backend: `{one.command}`; if a release needs it, set pre_activate"
+        else:
+            yield f"{one.place}: a container runs it beside the backend: `{one.command}`; add it to services"
     for worker in backend.unread_workers[:MAX_NOTES]:
         if not worker.is_broker:
             yield f"{worker.place}: not understood: `{worker.command}`; add what it runs to services"
@@ -204,7 +211,14 @@ def _about_mongo(backend: Backend) -> Iterator[str]:
         yield f"{place}: appends to {name}, which already has a database and options; use it as it is"
     for name, place in mongo.others[:MAX_NOTES]:
         main = mongo.database[0] if mongo.database else ""
-        yield f"{place}: a second database, {name!r}; the backend's user may use only mongodb_database ({main!r})"
+        the_main = f"mongodb_database ({main!r})" if main else "mongodb_database"
+        yield f"{place}: a second database, {name!r}; the backend's user may use only {the_main}"
+    is_named = mongo.databases or "database" in mongo.roles.values()
+    for place in mongo.unknown_databases[:1] if not is_named else ():
+        yield (
+            f"{place}: found no name of this database; the backend's user may use only mongodb_database: set it to that"
+            " name, or set the variable with the name to {mongo_database} in backend_environment"
+        )
 
 
 def _import_of(backend: Backend, packages: Collection[str]) -> Place | None:
@@ -221,6 +235,11 @@ def _about_variables(of: Reading, backend: Backend) -> Iterator[str]:
     for name, place in backend.variables.from_files[:MAX_NOTES]:
         fix = '{**dotenv_values(".env"), **os.environ}'
         yield f"{place}: {name} is read only from a .env file, which the server does not have; read {fix}"
+    for where in backend.fixed_keys[:1]:
+        yield (
+            f"{where}: the key that signs tokens is in the code, so that whoever can read that can log in as anybody;"
+            ' read os.environ["JWT_SECRET"], and list it in backend_secrets and generated_secrets'
+        )
     if missing := of.environment.missing:
         names = ", ".join(one.name for one in missing)
         yield f"{missing[0].place}: variables with unknown values: {names}; set them in backend_environment"
@@ -292,60 +311,6 @@ def _about_routes(of: Reading, backend: Backend) -> Iterator[str]:
     pages = [(name, place) for name, place in of.project.api.pages.items() if name in firsts and name != "api"]
     for name, place in pages if not stripped(of) else ():
         yield f"{place}: /{name} is both a page and a path of the backend ({firsts[name]}), which answers a reload"
-
-
-def _about_frontend(of: Reading) -> Iterator[str]:
-    frontend = of.project.frontend
-    if not frontend:
-        return
-    sites = [one for one in of.project.other_frontends if not is_no_site(one.folder)]
-    # Beside a site that a tool builds, a package that a script builds is a library.
-    own_script = "a script of its own"
-    kinds = [one for one in sites if one.tool != own_script or frontend.tool == own_script]
-    for other in kinds[:MAX_NOTES]:
-        yield (
-            f"{other.place}: another frontend; frontend_source names the one to serve, and a further one is another"
-            " site (slipway help releases, Several sites on a host)"
-        )
-    is_static = has_static_files(of)
-    # The backend serves the build where it is.
-    yield from (text for text in frontend.problems if is_static or "the build is written to" not in text)
-    server = pages_server(of)
-    wanted = frontend_tool.node_versions(str(of.repository.top / frontend.folder))
-    if newer := server.needs_newer(wanted) if server else "":
-        yield f"{frontend.place}: {frontend.tool} needs Node.js {newer} on the server; Debian 12 has 18, 13 has 20"
-    if frontend.manager not in ("", "npm") and not shutil.which(frontend.manager):
-        where, fix = frontend.lock or frontend.place.file, frontend.installation
-        yield f"{where}: {frontend.manager} is not installed on this machine, which builds; {fix}"
-    domain, prefix = str(of.answers.get("site_domain", "DOMAIN")), api_prefix(of)
-    setting = "frontend_build" if is_static else "backend_build"
-    if of_server := of.project.api.of_server:
-        names = ", ".join([*of_server][:MAX_NAMES]) + (", ..." if of_server.keys() - [*of_server][:MAX_NAMES] else "")
-        yield (
-            f"{next(iter(of_server.values()))}: the server of the pages reads {names}: set what it needs in its"
-            " environment (services), secrets in backend_secrets"
-        )
-    if unset := of.project.api.unset:
-        names = ", ".join([*unset][:MAX_NAMES]) + (", ..." if len(unset) > MAX_NAMES else "")
-        file = f"{frontend.folder}/.env.production".lstrip("/")
-        yield f"{next(iter(unset.values()))}: built without a value: {names}: set them in {setting} or {file}"
-    for one in of.project.api.variables:
-        if one.is_local:
-            found = f"is {one.value!r} ({one.value_place})" if one.value else "has no value for production"
-            yield f"{one.place}: {one.name} {found}; {setting} sets it to {one.public(domain, prefix)}"
-    for one in of.project.api.variables:
-        if (host := one.other_host) and host != domain and not one.is_local:
-            yield (
-                f"{one.place}: {one.name} is {one.value!r} ({one.value_place}), which is not this site; if it is,"
-                f" {setting} sets it: {one.name}={one.public(domain, prefix)}"
-            )
-    for address, place in of.project.api.fixed[:MAX_NOTES]:
-        path = re.sub(r"^\w+://[^/]*", "", address) or "/"
-        begin = stripped(of)
-        own = path if f"{path}/".startswith(f"{begin}/") else f"{begin}{path}"
-        yield f"{place}: {address!r} is the visitor's own machine; request {own!r}"
-    if (more := len(of.project.api.fixed) - MAX_NOTES) > 0:
-        yield f"{frontend.folder or '.'}: {more} more addresses of the visitor's own machine"
 
 
 def _about_access(of: Reading) -> Iterator[str]:

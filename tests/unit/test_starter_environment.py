@@ -256,6 +256,14 @@ def test_a_number_of_pydantics_is_one(tmp_path):
     assert values(tmp_path, f"{SETTINGS}class S(BaseSettings):\n    debug: int\n") == {"DEBUG": "0"}
 
 
+@pytest.mark.parametrize(
+    ("kind", "value"), [("AnyHttpUrl", "https://{site_domain}"), ("AnyUrl | None", "https://{site_domain}"), ("str", "{site_domain}")]
+)  # fmt: skip
+def test_a_host_is_a_url_if_its_type_is_one(tmp_path, kind, value):
+    code = f"{SETTINGS}from pydantic import AnyHttpUrl, AnyUrl\nclass S(BaseSettings):\n    SERVER_HOST: {kind}\n"
+    assert values(tmp_path, code) == {"SERVER_HOST": value}
+
+
 def test_a_stage_is_one_of_its_choices(tmp_path):
     code = f"{SETTINGS}from typing import Literal\nclass S(BaseSettings):\n    env: Literal['dev', 'prod'] = 'dev'\n"
     assert values(tmp_path, code) == {"ENV": "prod"}

@@ -35,6 +35,13 @@ def test_functions_that_call_each_other_often_are_followed_in_bounded_time(tmp_p
     assert seconds < SECONDS
 
 
+def test_a_name_that_its_own_value_has_is_followed_in_bounded_time(tmp_path):
+    steps = "    url = url.strip()\n    url = f'{url}/'\n" * 8
+    code = f"import pymongo\ndef start(url):\n{steps}    pymongo.MongoClient(f'mongodb://{{url}}')\n"
+    seconds, _ = timed(make(tmp_path, {"main.py": f"{APP}{code}"}))
+    assert seconds < SECONDS
+
+
 def test_a_folder_of_data_does_not_hold_it_up(tmp_path, monkeypatch):
     monkeypatch.setattr("slipway.starter.reading.files.MAX_ENTRIES", 20)
     make(tmp_path, {"api/main.py": APP})

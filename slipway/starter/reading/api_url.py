@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from urllib.parse import urlsplit
 
-from slipway.starter.reading.files import Place, Repository, dotenv, line_of
+from slipway.starter.reading import compose
+from slipway.starter.reading.files import Place, Repository, dotenv, folder_of, line_of
 from slipway.starter.reading.frontend import Frontend, sources, uncommented
+from slipway.starter.reading.handlers import handlers
 
 # Files that a production build reads, the last one wins; untracked ones may be missing elsewhere.
 FOR_PRODUCTION = (".env", ".env.local", ".env.production", ".env.production.local")
@@ -38,6 +40,17 @@ _NOT_THE_API = re.compile(
     r"|TIMEOUT|GOOGLE|MAPS?_|FACEBOOK|STRIPE|KEYCLOAK|AUTH0|SUPABASE|FIREBASE|SENTRY|CDN|MOCK|GITHUB|S3|BUCKET|CLOUDINARY|LOGO|IMAGE"
 )
 LOCAL = re.compile(r"(?:https?|wss?)://(?:localhost|127\.0\.0\.1|0\.0\.0\.0)(?::\d+)?[^\s'\"`<>)]*")
+_LOCAL_HOST = re.compile(r"(?:localhost|127\.0\.0\.1|0\.0\.0\.0)(?::\d+)?")
+# What comes before a host, and before an address that a text begins with.
+_AFTER_SCHEME = re.compile(r"(?:https?|wss?|['\"`}]):?//['\"`]?\s*(?:\+\s*|\$\{)\(?\s*(?:window\.)?$")
+_BEGINS = re.compile(r"`\$\{\(?\s*(?:window\.)?$")
+# What the address of the page itself replaces.
+_OR_LOCATION = re.compile(r"['\"]?\]?\s*(?:\|\||\?\?)\s*\(?\s*(?:(?:window|self|globalThis|document)\.)?location\b")
+# What a build reads beside the sources.
+_CONFIGURATIONS = re.compile(
+    r"(?:next|vite|nuxt|vue|astro|svelte|webpack|rspack|rsbuild|craco|gatsby)[.-]config\.(?:js|ts|mjs|mts|cjs|cts)"
+)
+_DESTINATION = re.compile(r"destination\s*:[^\n]*?process\.env(?:\.|\[['\"])(\w+)")
 # A rewrite of Next.js that strips a prefix: "/api/:path*" to "http://localhost:8000/:path*".
 _REWRITTEN = re.compile(
     r"source\s*:\s*['\"`](/\w[\w/-]*)/:\w+\*['\"`]\s*,\s*destination\s*:\s*[^\n]*?(?:\}|:\d+|['\"`])/:\w+\*"
@@ -60,7 +73,7 @@ _OF_TOOLS = re.compile(
 @dataclass(frozen=True)
 class ApiVariable:
     """A variable with the API's address. `value` is what a build reads now, "" for nothing; `example` is a development
-    address. `is_websocket`: it begins with ws."""
+    address. `is_websocket`: it begins with ws; `is_host`: it has no scheme; `is_container`: that of a container."""
 
     name: str
     place: Place
@@ -68,12 +81,18 @@ class ApiVariable:
     value_place: Place | None = None
     example: str = ""
     is_websocket: bool = False
+    is_host: bool = False
+    is_container: bool = False
 
     @property
     def is_local(self) -> bool:
-        """Whether the address is the visitor's own machine, or empty."""
-        return bool(LOCAL.match(self.value)) or (
-            not self.value and (self.example[:1] in ("", "/") or bool(LOCAL.match(self.example)))
+        """Whether the address is the visitor's own machine or a container, or empty."""
+        if self.is_host and _LOCAL_HOST.fullmatch(self.value or self.example):
+            return True
+        return (
+            self.is_container
+            or bool(LOCAL.match(self.value))
+            or (not self.value and (self.example[:1] in ("", "/") or bool(LOCAL.match(self.example))))
         )
 
     @property
@@ -91,6 +110,8 @@ class ApiVariable:
 
     def public(self, domain: str, prefix: str = "") -> str:
         """Its value for visitors; `prefix` is the API's path if the address has none."""
+        if self.is_host:
+            return domain
         return f"{'wss' if self.is_websocket else 'https'}://{domain}{self.path or prefix}"
 
 
@@ -107,20 +128,68 @@ class Api:
     of_server: dict[str, Place] = field(default_factory=dict)
     # Other variables that the build needs and that no file gives.
     unset: dict[str, Place] = field(default_factory=dict)
+    # The paths that the program that makes the pages answers itself.
+    handlers: dict[str, Place] = field(default_factory=dict)
     # The frontend's own routes.
     pages: dict[str, Place] = field(default_factory=dict)
+
+
+class _Uses:
+    """How the code uses variables."""
+
+    def __init__(self, texts: list[str]) -> None:
+        self.after_scheme: set[str] = set()
+        self.beginning: set[str] = set()
+        self.or_location: set[str] = set()
+        for text in texts:
+            for match in _READ.finditer(text):
+                before = text[max(0, match.start() - 60) : match.start()]
+                if _AFTER_SCHEME.search(before):
+                    self.after_scheme.add(match[1])
+                elif _BEGINS.search(before):
+                    self.beginning.add(match[1])
+                if _OR_LOCATION.match(text, match.end()):
+                    self.or_location.add(match[1])
+
+    def is_host(self, one: ApiVariable) -> bool:
+        """Whether a variable has a host alone: by what comes before it, or by its name."""
+        if "://" in f"{one.value} {one.example}":
+            return False
+        is_named = re.search(r"HOST(NAME)?$", one.name) and one.name not in self.beginning
+        return one.name in self.after_scheme or bool(is_named)
+
+
+def configurations(repository: Repository, folder: str) -> Iterator[str]:
+    """The files that configure a build."""
+    return (
+        file
+        for file in repository.below(folder)
+        if folder_of(file) == folder and _CONFIGURATIONS.fullmatch(file.rpartition("/")[2])
+    )
 
 
 def api(repository: Repository, frontend: Frontend) -> Api:
     found = Api()
     read: dict[str, tuple[Place, str]] = {}
     optional: set[str] = set()
+    needed: set[str] = set()
+    for file in configurations(repository, frontend.folder):
+        text = uncommented(repository.read(file) or "")
+        needed |= {*_DESTINATION.findall(text)}
+        for name, place, fallback in _variables(file, text):
+            is_public = bool(frontend.prefix) and name.startswith(frontend.prefix)
+            # Not of a proxy of the development server, and not of the build's own options.
+            if name in needed or (is_public and not _NOT_ASKED.search(text.split("\n")[place.line - 1])):
+                read.setdefault(name, (place, fallback))
+        optional |= _optional(text)
+    texts: list[str] = []
     for file in sources(repository, frontend.folder):
         text = repository.read(file) or ""
         if len(text) > 300_000:
             # A bundle.
             continue
         text = uncommented(text)
+        texts.append(text)
         for name, place, fallback in _variables(file, text):
             if name not in read or (fallback and not read[name][1]):
                 read[name] = (place, fallback)
@@ -129,7 +198,19 @@ def api(repository: Repository, frontend: Frontend) -> Api:
         found.asks_below_api = found.asks_below_api or bool(re.search(r"['\"`}]/api(/|['\"`])", text))
         for match in re.finditer(r"\bpath\s*[=:]\s*\{?\s*['\"]/?([\w-]+)(?:/[^'\"]*)?['\"]", text):
             found.pages.setdefault(match[1], Place(file, line_of(text, match.start())))
-    found.variables = [*_api_variables(repository, frontend, read)]
+    optional -= needed
+    uses = _Uses(texts)
+    hosts = compose.hosts(repository)
+    found.variables = [
+        replace(
+            one,
+            is_host=uses.is_host(one),
+            is_container=compose.is_at(one.value, hosts) and "." not in one.other_host,
+        )
+        for one in _api_variables(repository, frontend, read)
+        if one.value or one.name not in uses.or_location
+    ]
+    found.handlers = dict(handlers(repository, frontend))
     known = {one.name for one in found.variables}
     given = {name for file in FOR_PRODUCTION for name in _values(repository, frontend.folder, file)}
     # What the build sets.

@@ -54,6 +54,7 @@ class Calls:
         position = positional.index(name) - is_method if name in positional else None
         found = []
         for call, there in calls if len(calls) <= MAX_CALLS else ():
+            call = self._spread(call, there)
             given = argument(call, name, position)
             is_unclear = any(isinstance(one, ast.Starred) for one in call.args) or None in [
                 one.arg for one in call.keywords
@@ -65,6 +66,15 @@ class Calls:
             if given is not None and not is_same:
                 found.append((given, there))
         return found
+
+    def _spread(self, call: ast.Call, scope: Scope) -> ast.Call:
+        """The call with the items of a tuple in the code that it gives as `*items`."""
+        args: list[ast.expr] = []
+        for one in call.args:
+            made = self.values.assigned(one.value, scope) if isinstance(one, ast.Starred) else []
+            items = made[0] if len(made) == 1 else None
+            args += items.elts if isinstance(items, ast.Tuple | ast.List) else [one]
+        return ast.Call(call.func, args, call.keywords)
 
     @contextmanager
     def resolving(self, name: str, scope: Scope) -> Iterator[None]:

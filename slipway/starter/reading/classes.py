@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # Attributes of a model that are not fields.
 _NO_FIELDS = {"model_config", "Config"}
+# pydantic's types of addresses with a scheme.
+_URLS = {"AnyUrl", "AnyHttpUrl", "HttpUrl", "AnyWebsocketUrl", "WebsocketUrl"}
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,7 @@ class Classes:
     def _reads_all(self, module: Module) -> bool:
         """Whether a module uses the environment as a whole, as in `Settings(**os.environ)`."""
         text = self.values.code.repository.read(module.file) or ""
-        return bool(re.search(r"\bos\.environ\b(?!\s*[\[.])", text))
+        return bool(re.search(r"(?<!\bin )\bos\.environ\b(?!\s*[\[.])", text))
 
     def is_version_1(self, owner: Owner) -> bool:
         """Whether it uses pydantic 1's BaseSettings, where Optional implies the default None."""
@@ -255,6 +257,7 @@ class Classes:
             is_list,
             choices,
             is_number="int" in names and not {"bool", "str"} & names,
+            is_url=bool(_URLS & names) and "str" not in names,
         )
 
     def _alias(self, call: ast.Call, scope: Scope) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import posixpath
 import re
+import shlex
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from typing import Any
 
@@ -55,6 +57,41 @@ def dockerfiles(repository: Repository) -> Iterator[str]:
             place = posixpath.normpath(posixpath.join(folder, name))
             if not place.startswith(("/", "../")) and "$" not in place:
                 yield place
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service that is built in the repository. `context` and `dockerfile` are paths in it; `command` is "" if the
+    Dockerfile has it. `is_once`: it ends, or others wait for its end."""
+
+    file: str
+    name: str
+    context: str
+    dockerfile: str
+    command: str
+    is_once: bool
+
+
+def built(repository: Repository) -> Iterator[Service]:
+    listed = [*_services(repository)]
+    awaited = set[tuple[str, str]]()
+    for file, _, its in listed:
+        needed = its.get("depends_on")
+        for name, how in needed.items() if isinstance(needed, dict) else ():
+            if isinstance(how, dict) and how.get("condition") == "service_completed_successfully":
+                awaited.add((file, str(name)))
+    for file, name, its in listed:
+        build = its.get("build")
+        context = build.get("context", ".") if isinstance(build, dict) else build
+        if not isinstance(context, str) or "$" in context:
+            continue
+        folder = posixpath.normpath(posixpath.join(folder_of(file), context))
+        dockerfile = str(build.get("dockerfile", "Dockerfile")) if isinstance(build, dict) else "Dockerfile"
+        place = posixpath.normpath(posixpath.join(folder, dockerfile))
+        words = [its.get(key) for key in ("entrypoint", "command")]
+        parts = [shlex.join(map(str, one)) if isinstance(one, list) else str(one or "") for one in words]
+        is_once = (file, name) in awaited or its.get("restart") == "no"
+        yield Service(file, name, folder.removeprefix("."), place, " ".join(filter(None, parts)), is_once)
 
 
 _CHECKED = re.compile(r"https?://(?:localhost|127\.0\.0\.1|0\.0\.0\.0|\[::1\])(?::[\w${}:-]+)?(/[\w./-]*)")

@@ -384,7 +384,7 @@ _CONFIGURED: dict[str, Any] = {
 def sources(repository: Repository, folder: str) -> Iterator[str]:
     """The source files of the build."""
     skipped = re.compile(
-        r"(\.(test|spec|stories|config|d|bak)\.\w+$)|setupTests|(^|/)(public|static|mocks?|cypress|scripts|server)/"
+        r"(\.(test|spec|stories|config|d|bak)\.\w+$)|(^|/)webpack[\w.]*\.dev(elopment)?\.\w+$|setupTests|(^|/)(public|static|mocks?|cypress|scripts|server)/"
     )
     count = 0
     for file in repository.below(folder):

@@ -7,12 +7,12 @@ import re
 from dataclasses import dataclass, field
 
 from slipway.starter.reading.files import Place
-from slipway.starter.reading.python import Module, argument, called, dotted_of
+from slipway.starter.reading.mongo_clients import Clients
+from slipway.starter.reading.python import Module, argument, called
 from slipway.starter.reading.value import Env, Scope, Value, envs_in
 from slipway.starter.reading.values import Values
-from slipway.starter.reading.variables import Variable, Variables
+from slipway.starter.reading.variables import Variable, Variables, production_stage
 
-CLIENTS = {"MongoClient", "AsyncIOMotorClient", "AsyncMongoClient", "MotorClient", "AgnosticClient"}
 LIBRARIES = {
     "motor",
     "pymongo",
@@ -78,6 +78,10 @@ class Mongo:
     is_local_url: list[Place] = field(default_factory=list)
     roles: dict[str, str] = field(default_factory=dict)
     databases: list[tuple[str, Place]] = field(default_factory=list)
+    # The defaults or examples of variables that the code selects the database by, None if there is no such variable.
+    selected: list[tuple[str, Place]] | None = None
+    # Where the code selects a database that could not be followed.
+    unknown_databases: list[Place] = field(default_factory=list)
     # Hard-coded hosts in URLs that the code composes.
     fixed_hosts: list[tuple[str, Place]] = field(default_factory=list)
     # Variables with a complete URL to which the code appends a text.
@@ -87,7 +91,9 @@ class Mongo:
 
     @property
     def database(self) -> tuple[str, Place] | None:
-        """The database that the application uses most often."""
+        """The database that a variable selects, or that the application uses most often."""
+        if self.selected is not None:
+            return next(iter(self.selected), None)
         names = [name for name, _ in self.databases]
         best = max(dict.fromkeys(names), key=names.count, default="")
         return next(((name, place) for name, place in self.databases if name == best), None)
@@ -96,7 +102,8 @@ class Mongo:
     def others(self) -> list[tuple[str, Place]]:
         """Other databases, which the backend's user can't access."""
         main = self.database
-        found = {name: place for name, place in self.databases if main and name != main[0]}
+        is_known = main is not None or self.selected is not None
+        found = {name: place for name, place in self.databases if is_known and (not main or name != main[0])}
         return [*found.items()]
 
 
@@ -104,9 +111,9 @@ class _Reader:
     def __init__(self, values: Values, modules: list[Module], found: Variables) -> None:
         self.values, self.modules, self.variables = values, modules, found
         self.result = Mongo()
-        # Definitions of clients: (file, name).
-        self.clients: set[tuple[str, str]] = set()
-        self.attributes: set[str] = set()
+        self.clients = Clients(values, modules)
+        # The variables that the code selects a database by.
+        self.selecting: set[str] = set()
         # Roles of hosts if there is neither a URL nor a user.
         self.without_user: dict[str, str] = {}
 
@@ -117,11 +124,9 @@ class _Reader:
         listed = self.values.nodes(self.modules)
         calls = [(self.values.expanded(node, scope), scope) for node, scope in listed if isinstance(node, ast.Call)]
         for node, scope in listed:
-            self._assigned(node, scope)
-        for node, scope in listed:
             self._database(node, scope)
         for call, scope in calls:
-            if self._is_client(call, scope):
+            if self.clients.makes(call, scope):
                 self._client(call, scope)
         self._composed()
         for variable in self.variables.found:
@@ -134,60 +139,6 @@ class _Reader:
             self.result.roles |= self.without_user
         self._names_of_variables()
         return self.result
-
-    # --- Clients ------------------------------------------------------------------------------------------------------
-
-    def _is_client(self, node: ast.AST, scope: Scope) -> bool:
-        name = called(node)
-        if name in CLIENTS:
-            return True
-        if name not in ("connect", "register_connection") or not isinstance(node, ast.Call):
-            return False
-        source = scope.module.imports.get(dotted_of(node.func).partition(".")[0], ("",))[0]
-        return source.startswith("mongoengine") or "mongoengine" in scope.module.stars
-
-    def _assigned(self, node: ast.AST, scope: Scope) -> None:
-        """Record the names that a client is assigned to."""
-        targets: list[ast.expr] = []
-        value = getattr(node, "value", None)
-        annotation = getattr(node, "annotation", None)
-        if isinstance(node, ast.Assign):
-            targets = node.targets
-        elif isinstance(node, ast.AnnAssign):
-            targets = [node.target]
-        elif isinstance(node, ast.withitem) and node.optional_vars:
-            targets, value = [node.optional_vars], node.context_expr
-        is_annotated = isinstance(node, ast.AnnAssign) and _names_client(annotation)
-        is_made = isinstance(value, ast.expr) and _makes_client(value)
-        if isinstance(node, ast.arg) and "client" in node.arg.lower() and _names_client(node.annotation):
-            # Not `db: MongoClient`, a common annotation of databases.
-            self.clients.add((scope.module.file, node.arg))
-        if is_annotated or is_made:
-            for target in targets:
-                if isinstance(target, ast.Name):
-                    self.clients.add((scope.module.file, target.id))
-                elif isinstance(target, ast.Attribute):
-                    self.attributes.add(target.attr)
-            if scope.owner and not scope.function:
-                self.attributes |= {target.id for target in targets if isinstance(target, ast.Name)}
-
-    def _is_a_client(self, node: ast.expr, scope: Scope) -> bool:
-        match node:
-            case ast.Name(id=name):
-                if (scope.module.file, name) in self.clients:
-                    return True
-                found = self.values.code.defined(scope.module, name)
-                return found is not None and (found[0].file, found[1]) in self.clients
-            case ast.Attribute(attr=name):
-                return name in self.attributes
-            case ast.Call():
-                function = self.values.function(node.func, scope)
-                return self._is_client(node, scope) or bool(
-                    function and "client" in function[1].name.lower() and _names_client(function[1].returns)
-                )
-            case ast.Await(value=value):
-                return self._is_a_client(value, scope)
-        return False
 
     # --- What a client connects to ------------------------------------------------------------------------------------
 
@@ -293,14 +244,14 @@ class _Reader:
     def _database(self, node: ast.AST, scope: Scope) -> None:
         """`client["shop"]`, `client.shop`, `client.get_database("shop")`, odmantic's and beanie's."""
         match node:
-            case ast.Subscript(value=value, slice=index) if self._is_a_client(value, scope):
+            case ast.Subscript(value=value, slice=index) if self.clients.is_one(value, scope):
                 self._name(index, scope, scope.module.place(node))
             case ast.Call(
                 func=ast.Attribute(value=value, attr="get_database" | "get_default_database"), args=[name, *_]
             ):
-                if self._is_a_client(value, scope):
+                if self.clients.is_one(value, scope):
                     self._name(name, scope, scope.module.place(node))
-            case ast.Call(func=ast.Name(id="getattr"), args=[value, name, *_]) if self._is_a_client(value, scope):
+            case ast.Call(func=ast.Name(id="getattr"), args=[value, name, *_]) if self.clients.is_one(value, scope):
                 self._name(name, scope, scope.module.place(node))
             case ast.Call() if called(node) in ("AIOEngine", "SyncEngine"):
                 if given := argument(node, "database", 1):
@@ -318,7 +269,7 @@ class _Reader:
         """`client.shop`."""
         if not isinstance(node, ast.Attribute) or node.attr in _METHODS or node.attr.startswith("_"):
             return
-        if node.attr not in self.attributes and self._is_a_client(node.value, scope):
+        if not self.clients.is_attribute(node.attr) and self.clients.is_one(node.value, scope):
             self._add(node.attr, scope.module.place(node))
 
     def _name(self, node: ast.expr, scope: Scope, place: Place) -> None:
@@ -326,11 +277,14 @@ class _Reader:
         match value:
             case (Env() as env,) if "COLLECTION" not in env.name.upper():
                 self.result.roles[env.name] = "database"
+                self.selecting.add(env.name)
             case (str(text),):
                 self._add(text, place)
+            case _:
+                self.result.unknown_databases.append(place)
 
     def _add(self, name: str, place: Place) -> None:
-        if re.fullmatch(NAME, name) and name not in _NOT_THE_SITES and "test" not in name.lower():
+        if _is_the_sites(name):
             self.result.databases.append((name, place))
 
     # --- By their names -----------------------------------------------------------------------------------------------
@@ -358,6 +312,8 @@ class _Reader:
 
     def _names_of_variables(self) -> None:
         """The databases in the defaults or examples of variables."""
+        if self.selecting:
+            self.result.selected = []
         for name, role in self.result.roles.items():
             variable = self.variables[name]
             # Celery's results have a database of their own.
@@ -367,30 +323,21 @@ class _Reader:
                 if not text or not place:
                     continue
                 if role == "database":
-                    found = text.partition("?")[0]
+                    # A database for each stage.
+                    found = production_stage(variable) or text.partition("?")[0]
                 elif "url" in role and (url := _URL.match(text)):
                     found = url["database"] or ""
                 else:
                     continue
                 if re.fullmatch(NAME, found):
                     self._add(found, place)
+                    if name in self.selecting and _is_the_sites(found):
+                        self.result.selected = [*(self.result.selected or []), (found, place)]
                     break
 
 
-def _makes_client(node: ast.expr) -> bool:
-    """Whether an expression creates a client, rather than a database."""
-    match node:
-        case ast.Await(value=inner) | ast.NamedExpr(value=inner):
-            return _makes_client(inner)
-        case ast.BoolOp(values=values):
-            return any(map(_makes_client, values))
-        case ast.IfExp(body=body, orelse=orelse):
-            return _makes_client(body) or _makes_client(orelse)
-    return called(node) in CLIENTS
-
-
-def _names_client(annotation: ast.expr | None) -> bool:
-    return annotation is not None and any(name in ast.dump(annotation) for name in CLIENTS)
+def _is_the_sites(name: str) -> bool:
+    return bool(re.fullmatch(NAME, name)) and name not in _NOT_THE_SITES and "test" not in name.lower()
 
 
 def mongo(values: Values, modules: list[Module], found: Variables) -> Mongo:

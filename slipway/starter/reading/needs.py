@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 
 from slipway.starter.reading.files import Place, Repository
 from slipway.starter.reading.packages import Dependencies
-from slipway.starter.reading.python import Module
+from slipway.starter.reading.python import Module, argument, called, dotted_of
+from slipway.starter.reading.values import Values
 
 _WITH_BEANIE = ("beanie", "fastapi-users-db-beanie", "fastapi-users[beanie]")
 _MONGO = ("pymongo", "motor", "odmantic", "mongoengine", "umongo", "fastapi-contrib", *_WITH_BEANIE)
@@ -65,6 +67,23 @@ def missing(
             if providers and not listed.names.intersection(providers) and providers[0] not in told:
                 told.add(providers[0])
                 yield place, name if name in IMPLIED else head, providers[0]
+
+
+def fixed_keys(values: Values, modules: list[Module]) -> Iterator[Place]:
+    """Where a key that signs tokens or sessions is a text in the code."""
+    for node, scope in values.nodes(modules):
+        if not isinstance(node, ast.Call):
+            continue
+        name, owner = called(node), dotted_of(node.func).rpartition(".")[0]
+        if name in ("encode", "decode") and re.search(r"jwt|jws|jose", owner, re.IGNORECASE):
+            key = argument(node, "key", 1) or argument(node, "secret")
+        elif name in ("JWTStrategy", "add_middleware", "SessionMiddleware"):
+            key = argument(node, "secret_key") or argument(node, "secret", 0 if name == "JWTStrategy" else None)
+        else:
+            continue
+        match values.of(key, scope):
+            case (str(text),) if text and "PUBLIC KEY" not in text:
+                yield scope.module.place(node)
 
 
 def libraries(listed: Dependencies) -> dict[str, str]:

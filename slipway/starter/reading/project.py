@@ -10,17 +10,19 @@ from dataclasses import dataclass, field
 from slipway.starter.reading import compose
 from slipway.starter.reading.api_url import Api, api
 from slipway.starter.reading.apps import App, applications, is_poor
+from slipway.starter.reading.beside import Beside, beside
 from slipway.starter.reading.files import Place, Repository, folder_of, parents
 from slipway.starter.reading.folders import Served, Written, is_served, served, written
 from slipway.starter.reading.frontend import Frontend, frontends
 from slipway.starter.reading.mongo import Mongo, mongo
+from slipway.starter.reading.needs import fixed_keys
 from slipway.starter.reading.packages import Dependencies, Wanted, as_installed, dependencies, pythons, version_of
 from slipway.starter.reading.python import Code, Module, called, dotted_of
 from slipway.starter.reading.roots import code_of, common, is_within
 from slipway.starter.reading.routes import Route, Routes, described, routes
 from slipway.starter.reading.values import Values
 from slipway.starter.reading.variables import Variables, variables
-from slipway.starter.reading.workers import Unread, Worker, celery_variables, workers
+from slipway.starter.reading.workers import Unread, Worker, celery_variables, fixed_brokers, workers
 
 # Client modules of servers other than MongoDB, by the server's name.
 SERVERS = {
@@ -63,6 +65,10 @@ class Backend:
     # Programs that run beside the application.
     workers: list[Worker] = field(default_factory=list)
     unread_workers: list[Unread] = field(default_factory=list)
+    # Other programs of its containers.
+    beside: list[Beside] = field(default_factory=list)
+    # Celery's brokers that are in the code.
+    fixed_brokers: list[tuple[str, Place]] = field(default_factory=list)
     # The variables with the URL of Celery's broker, with the place.
     celery: dict[str, Place] = field(default_factory=dict)
     roots: list[str] = field(default_factory=list)
@@ -70,6 +76,8 @@ class Backend:
     hosts: set[str] = field(default_factory=set)
     # The paths that their health checks request.
     checked_paths: list[tuple[str, Place]] = field(default_factory=list)
+    # Where a key that signs tokens is in the code.
+    fixed_keys: list[Place] = field(default_factory=list)
     # Whether it serves the build of the frontend itself.
     serves_frontend: bool = False
     # Whether its FastAPI answers below root_path only if a proxy strips that.
@@ -131,10 +139,10 @@ def _backend(repository: Repository, app: App, others: list[App], target: str) -
     """`target` is the folder in the repository that the frontend's build is written to, "" for none."""
     code = code_of(repository, app)
     modules = code.reachable(app.module)
-    beside, unread = workers(repository, code)
+    queues, unread = workers(repository, code)
     # A worker may read more than the application does.
     known = {module.file for module in modules}
-    of_workers = [module for worker in beside for module in code.reachable(_module_of(code, worker.module))]
+    of_workers = [module for worker in queues for module in code.reachable(_module_of(code, worker.module))]
     modules += [*{one.file: one for one in of_workers if one.file not in known}.values()]
     values = Values(code, modules)
     inner = next((one for one in others if not one.is_wrapper and one.file == app.file), app) if app.is_wrapper else app
@@ -168,12 +176,14 @@ def _backend(repository: Repository, app: App, others: list[App], target: str) -
         roots=roots,
         serves_frontend=serves,
         hosts=compose.hosts(repository),
+        fixed_keys=[*fixed_keys(values, modules)],
         checked_paths=[*compose.checked_paths(repository)],
     )
-    found.servers, found.workers, found.unread_workers = _servers(modules), beside, unread
+    found.servers, found.workers, found.unread_workers = _servers(modules), queues, unread
     version = version_of(repository, listed, "fastapi")
     found.has_stripped_root = bool(answered.root_path.strip("/")) and () < version < BELOW_ROOT
     found.celery = celery_variables(values, modules, read_variables)
+    found.fixed_brokers, found.beside = fixed_brokers(values, modules), beside(repository, app)
     found.alone = _alone(values, modules, answered, found.servers)
     if sockets := _socket_io(values, modules):
         answered.found.append(sockets)

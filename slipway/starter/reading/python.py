@@ -17,7 +17,7 @@ from slipway.starter.reading.files import Place, Repository
 # Limits for one application: modules, characters of one and of all. Not a time limit: results must not depend on load.
 MAX_MODULES = 1500
 MAX_SOURCE = 200_000
-MAX_CODE = 1_000_000
+MAX_CODE = 2_000_000
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 # Stands for a relative import beyond the top-level package, which is an error.
 BEYOND = "<beyond>"

@@ -7,9 +7,10 @@ import json
 import re
 from dataclasses import dataclass, field, replace
 
+from slipway.starter.reading.classes import Owner
 from slipway.starter.reading.files import Place, Repository
 from slipway.starter.reading.python import Function, Module, argument, called, dotted_of
-from slipway.starter.reading.value import Scope, text_of
+from slipway.starter.reading.value import Scope, local, parameters, text_of
 from slipway.starter.reading.values import Values
 
 METHODS = {"get", "post", "put", "delete", "patch", "head", "options", "trace", "api_route", "route"}
@@ -24,11 +25,11 @@ ADDERS = {
 Key = tuple[str, str]
 MAX_ROUTES = 3000
 HEALTH = re.compile(
-    r"/(?:[\w.-]+/)*(?:_?health(?:[_-]?check)?z?|healthz|ping|livez?|liveness|readyz?|readiness|status|alive|heartbeat|up)/?",
+    r"/(?:[\w.-]+/)*(?:_?health(?:[_-]?check)?z?|healthz|ping|livez?|liveness|readyz?|readiness|status|alive|heartbeat|up|ht)/?",
     re.IGNORECASE,
 )
 # Best first.
-_HEALTH_WORDS = ("health", "ready", "readi", "live", "alive", "heartbeat", "status", "ping", "up")
+_HEALTH_WORDS = ("health", "ready", "readi", "live", "alive", "heartbeat", "status", "ping", "up", "ht")
 _LOGIN = re.compile(r"/(?:[\w.-]+/)*(?:log-?in|sign-?in|token|access-token|authenticate|jwt/login)/?", re.IGNORECASE)
 
 
@@ -159,18 +160,39 @@ class _Reader:
     def _text(self, node: ast.expr | None, scope: Scope) -> str | None:
         return text_of(self.values.of(node, scope)) if node is not None else None
 
-    def key(self, node: ast.expr, scope: Scope) -> Key:
-        """The router of an expression; the application if it is unknown."""
-        return self._router(node, scope) or self.application
+    def _add(self, owner: ast.expr, scope: Scope, route: Route) -> None:
+        for key in self._keys(owner, scope):
+            self.routes.setdefault(key, []).append(route)
+
+    def _keys(self, node: ast.expr, scope: Scope) -> list[Key]:
+        """The routers of an expression: those that the calls give to a parameter; the application if it is unknown."""
+        function = scope.function
+        if isinstance(node, ast.Name) and function and node.id in (annotations := parameters(function)):
+            if given := self.values.calls.arguments(node.id, scope):
+                with self.values.calls.resolving(node.id, scope):
+                    return [*dict.fromkeys(key for one in given for key in self._keys(*one))]
+            is_other = any(name == node.id for _, name in self.prefixes.keys() - {self.application})
+            is_named = "FastAPI" in dotted_of(annotations[node.id] or ast.Constant(None))
+            if is_other and not is_named and (scope.module.file, node.id) not in self.prefixes:
+                if (place := scope.module.place(function)) not in self.result.unknown:
+                    self.result.unknown.append(place)
+                return []
+        return [self._router(node, scope) or self.application]
 
     def _router(self, node: ast.expr, scope: Scope) -> Key | None:
         if isinstance(node, ast.Name):
+            for made in local(scope, node.id):
+                if isinstance(made, ast.Attribute) and (other := self._router(made, scope)):
+                    return other
             if (scope.module.file, node.id) in self.prefixes:
                 return scope.module.file, node.id
             found = self.values.code.defined(scope.module, node.id)
         elif isinstance(node, ast.Attribute):
             module = self.values.module_of(node.value, scope)
             found = self.values.code.defined(module, node.attr) if module else None
+            if not module:
+                files = [owner.module.file for owner in self._classes(node.value, scope)]
+                return next(((file, node.attr) for file in files if (file, node.attr) in self.prefixes), None)
         else:
             return None
         if not found:
@@ -187,6 +209,15 @@ class _Reader:
                 return other
         return None
 
+    def _classes(self, node: ast.expr, scope: Scope) -> list[Owner]:
+        """The class of an object, or those that the calls give to a parameter."""
+        if owner := self.values.classes.of(node, scope):
+            return [owner]
+        if not isinstance(node, ast.Name) or not (given := self.values.calls.arguments(node.id, scope)):
+            return []
+        with self.values.calls.resolving(node.id, scope):
+            return [owner for one in given for owner in self._classes(*one)]
+
     def _decorated(self, function: Function, scope: Scope) -> None:
         for decorator in function.decorator_list:
             if not isinstance(decorator, ast.Call) or not isinstance(decorator.func, ast.Attribute):
@@ -201,7 +232,7 @@ class _Reader:
             guarded = _asks_who(decorator) or _asks_who(function.args)
             form = any("OAuth2PasswordRequestForm" in ast.dump(one) for one in [function.args])
             route = Route(path, kind, scope.module.place(decorator), not guarded, form)
-            self.routes.setdefault(self.key(decorator.func.value, scope), []).append(route)
+            self._add(decorator.func.value, scope, route)
 
     def _call(self, node: ast.Call, scope: Scope) -> None:
         if not isinstance(node.func, ast.Attribute):
@@ -211,28 +242,28 @@ class _Reader:
             prefix = self._text(argument(node, "prefix"), scope)
             if argument(node, "prefix") is not None and prefix is None:
                 self.result.unknown.append(scope.module.place(node))
-            for router in self._each(argument(node, "router", 0), scope):
-                self._include(self.key(owner, scope), router, prefix or "", node, scope)
+            for parent in self._keys(owner, scope):
+                for router in self._each(argument(node, "router", 0), scope):
+                    self._include(parent, router, prefix or "", node, scope)
         elif name in ADDERS:
             path = self._text(argument(node, "path", 0), scope)
             if path is not None:
-                route = Route(path, ADDERS[name], scope.module.place(node))
-                self.routes.setdefault(self.key(owner, scope), []).append(route)
+                self._add(owner, scope, Route(path, ADDERS[name], scope.module.place(node)))
         elif name == "mount":
             path, mounted = self._text(argument(node, "path", 0), scope), argument(node, "app", 1)
             if path is None or mounted is None:
                 return
             inner = self._router(mounted, scope)
             if inner and inner != self.application:
-                self.includes.setdefault(self.key(owner, scope), []).append((path, inner))
+                for key in self._keys(owner, scope):
+                    self.includes.setdefault(key, []).append((path, inner))
                 return
             files = (
                 argument(mounted, "directory", 0)
                 if called(mounted) == "StaticFiles" and isinstance(mounted, ast.Call)
                 else None
             )
-            route = Route(path, "below", scope.module.place(node), folder=files, scope=scope)
-            self.routes.setdefault(self.key(owner, scope), []).append(route)
+            self._add(owner, scope, Route(path, "below", scope.module.place(node), folder=files, scope=scope))
 
     def _each(self, node: ast.expr | None, scope: Scope) -> list[tuple[ast.expr, Scope]]:
         """An argument, or each of its values if it is the variable of a loop over a list."""

@@ -29,6 +29,8 @@ class Env:
     choices: tuple[str, ...] = ()
     # The code makes a number of it.
     is_number: bool = False
+    # Its type accepts only URLs.
+    is_url: bool = False
 
 
 Part = str | Env | None
@@ -76,11 +78,21 @@ def envs_in(value: Value) -> list[Env]:
     return [part for part in value if isinstance(part, Env)]
 
 
+def without_places(value: Value) -> tuple[str | None, ...]:
+    return tuple(f"${part.name}" if isinstance(part, Env) else part for part in value)
+
+
 def local(scope: Scope, name: str) -> list[ast.expr]:
     """The values that a function, including its parameters' defaults, or the body of a class assigns to a name."""
     if scope.function:
         return _assigned_in(scope.function).get(name, [])
     return _assigned_in(scope.owner[1]).get(name, []) if scope.owner else []
+
+
+def parameters(function: Function) -> dict[str, ast.expr | None]:
+    """A function's parameters, with their annotations."""
+    its = function.args
+    return {one.arg: one.annotation for one in (*its.posonlyargs, *its.args, *its.kwonlyargs)}
 
 
 @cache

@@ -24,11 +24,13 @@ from slipway.starter.reading.value import (
     Value,
     beginning_of,
     best_of,
+    envs_in,
     is_none,
     joined,
     local,
     parent_of,
     text_of,
+    without_places,
 )
 
 # Calls that return their first argument as a string.
@@ -68,6 +70,7 @@ class Values:
         self.classes = Classes(self)
         # Functions that read the variable named by an argument.
         self.readers: dict[str, Reader] = {}
+        self._open: set[tuple[int, str]] = set()
         self._nodes: dict[str, list[tuple[ast.AST, Scope]]] = {}
 
     def nodes(self, modules: list[Module]) -> list[tuple[ast.AST, Scope]]:
@@ -138,14 +141,22 @@ class Values:
         return joined(*values)
 
     def _named(self, name: str, scope: Scope, depth: int) -> Value:
-        here = best_of([self.of(one, scope, depth) for one in local(scope, name)])
-        if here != UNKNOWN:
+        here = UNKNOWN
+        # A name that its own value has, `x = x.strip()`, would be asked for again and again.
+        if (key := (id(scope.function or scope.owner), name)) not in self._open:
+            self._open.add(key)
+            here = best_of([self.of(one, scope, depth) for one in local(scope, name)])
+            self._open.discard(key)
+        if here != UNKNOWN and envs_in(here):
             return here
         if given := self.calls.arguments(name, scope):
             with self.calls.resolving(name, scope):
-                return self._agreed(given, depth)
-        found = self.code.defined(scope.module, name)
-        if not found:
+                passed = self._agreed(given, depth)
+            # What the calls give comes before a parameter's default.
+            here = passed if here == UNKNOWN or (None not in passed and envs_in(passed)) else here
+        if given or here != UNKNOWN:
+            return here
+        if not (found := self.code.defined(scope.module, name)):
             return UNKNOWN
         module, its_name = found
         return best_of([self.of(one, Scope(module), depth) for one in module.assigned.get(its_name, ())])
@@ -156,7 +167,7 @@ class Values:
         for node, scope in given:
             # Each may lead to several more: fewer steps than from a name to its value.
             value = self.of(node, scope, depth + 2)
-            if value == UNKNOWN or (found != UNKNOWN and _without_places(value) != _without_places(found)):
+            if value == UNKNOWN or (found != UNKNOWN and without_places(value) != without_places(found)):
                 return UNKNOWN
             found = value
         return found
@@ -367,10 +378,6 @@ class Values:
             return found
         defined = self.code.defined(scope.module, node.id)
         return defined[0].assigned.get(defined[1], []) if defined else []
-
-
-def _without_places(value: Value) -> tuple[str | None, ...]:
-    return tuple(f"${part.name}" if isinstance(part, Env) else part for part in value)
 
 
 _OF_INTEREST = (

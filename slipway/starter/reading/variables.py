@@ -37,6 +37,8 @@ _OWN_WORDS = {
     "FASTAPI", "BACKEND", "SITE", "USER", "RESET", "PASSWORD", "VERIFICATION", "VERIFY", "EMAIL", "SECURITY",
     "MIDDLEWARE", "SERVER", "LOGIN", "STATE", "ADMIN", "AUTHJWT",
 }  # fmt: skip
+_STAGE = re.compile(r"((APP|FASTAPI|API|SERVER|PYTHON|K_SERVICE)_?)?(ENV|ENVIRONMENT|STAGE|MODE)")
+_FOR_DEVELOPMENT = re.compile(r"dev\w*|local\w*|debug|test\w*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class Variable:
     choices: tuple[str, ...] = ()
     # The code makes a number of it, so that no other text is valid.
     is_number: bool = False
+    # Its type accepts only URLs.
+    is_url: bool = False
     # Any text but an empty one is true: the code calls bool() with it.
     is_truth: bool = False
     example: str | None = None
@@ -75,6 +79,15 @@ class Variable:
     def known(self) -> str:
         """The value in the code or an example; "" for none."""
         return self.default or self.example or ""
+
+
+def production_stage(variable: Variable) -> str:
+    """The name of production for a variable with the environment's name; "" for others."""
+    if not _STAGE.fullmatch(variable.name.upper()):
+        return ""
+    production = next((one for one in variable.choices if one.lower().startswith("prod")), "")
+    is_usual = variable.default is None or _FOR_DEVELOPMENT.fullmatch(variable.known)
+    return production or ("production" if not variable.choices and is_usual else "")
 
 
 def is_secret_name(name: str) -> bool:
@@ -237,10 +250,18 @@ def _merged(envs: Iterable[Env]) -> list[Variable]:
     found: dict[str, Variable] = {}
     for env in envs:
         # A boolean or a number is no secret, whatever its name.
-        is_plain = bool(re.fullmatch(r"(?i)true|false|\d{1,6}", env.default or ""))
+        is_plain = bool(re.fullmatch(r"(?i)true|false|\d{1,6}(\.\d+)?", env.default or ""))
         secret = env.is_secret or (is_secret_name(env.name) and not is_plain)
         new = Variable(
-            env.name, env.default, env.is_required, env.place, secret, env.is_list, env.choices, env.is_number
+            env.name,
+            env.default,
+            env.is_required,
+            env.place,
+            secret,
+            env.is_list,
+            env.choices,
+            env.is_number,
+            env.is_url,
         )
         old = found.get(env.name)
         if old is None:
@@ -253,6 +274,7 @@ def _merged(envs: Iterable[Env]) -> list[Variable]:
             place=new.place if new.is_required and not old.is_required else old.place,
             is_secret=old.is_secret or new.is_secret,
             is_number=old.is_number or new.is_number,
+            is_url=old.is_url or new.is_url,
         )
     return [*found.values()]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import shlex
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
 
@@ -13,7 +13,7 @@ from slipway.starter.reading.commands import commands
 from slipway.starter.reading.files import Place, Repository
 from slipway.starter.reading.python import Code, Module, called, dotted_of
 from slipway.starter.reading.starts import KINDS
-from slipway.starter.reading.value import Env
+from slipway.starter.reading.value import Env, Scope
 from slipway.starter.reading.values import Values
 from slipway.starter.reading.variables import Variables
 
@@ -170,23 +170,36 @@ def _named(found: Iterable[Worker]) -> list[Worker]:
 def celery_variables(values: Values, modules: list[Module], known: Variables) -> dict[str, Place]:
     """The variables that have the whole URL of Celery's broker or its results, in Redis."""
     found: dict[str, Place] = {}
+    for _, expression, scope in _celery_settings(values, modules):
+        match values.of(expression, scope):
+            case (Env() as env,):
+                variable = known[env.name]
+                if re.match(r"redis|$", env.default or (variable.known if variable else "")):
+                    found.setdefault(env.name, env.place)
+    return found
+
+
+def fixed_brokers(values: Values, modules: list[Module]) -> list[tuple[str, Place]]:
+    """The addresses of Celery's broker that are in the code, without logins."""
+    found: dict[str, Place] = {}
+    for name, expression, scope in _celery_settings(values, modules):
+        match values.of(expression, scope):
+            case (str(text),) if "broker" in name.lower() and re.match(r"(redis|rediss|amqps?|pyamqp)://", text):
+                found.setdefault(re.sub(r"//[^@/]*@", "//", text), scope.module.place(expression))
+    return [*found.items()]
+
+
+def _celery_settings(values: Values, modules: list[Module]) -> Iterator[tuple[str, ast.expr, Scope]]:
+    """What the code sets as Celery's broker and as the place of its results, by name."""
     names = _BROKER - {"broker", "backend"}
     if any(called(node) == "Celery" for node, _ in values.nodes(modules)):
         # As `config_from_object` reads them.
         names |= {f"CELERY_{name.upper()}" for name in names} | {"BROKER_URL"}
     for node, scope in values.nodes(modules):
-        given: list[ast.expr] = []
         if called(node) in ("Celery", "update") and isinstance(node, ast.Call):
-            given = [one.value for one in node.keywords if one.arg in _BROKER]
+            yield from ((one.arg, one.value, scope) for one in node.keywords if one.arg and one.arg in _BROKER)
         elif isinstance(node, ast.Assign):
             attributes = {dotted_of(one).rpartition(".")[2] for one in node.targets}
-            given = [node.value] if names & attributes else []
+            yield from ((name, node.value, scope) for name in sorted(names & attributes)[:1])
         elif isinstance(node, ast.AnnAssign) and node.value and dotted_of(node.target) in names:
-            given = [node.value]
-        for expression in given:
-            match values.of(expression, scope):
-                case (Env() as env,):
-                    variable = known[env.name]
-                    if re.match(r"redis|$", env.default or (variable.known if variable else "")):
-                        found.setdefault(env.name, env.place)
-    return found
+            yield dotted_of(node.target), node.value, scope

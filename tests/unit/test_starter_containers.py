@@ -1,0 +1,86 @@
+"""What a repository's containers run beside the backend, and Celery's broker in the code."""
+
+from __future__ import annotations
+
+import pytest
+
+from support.repositories import APP, notes_of
+
+COMPOSE = "services:\n  api:\n    build: api\n    command: uvicorn main:app\n"
+
+
+def said(top, more: str, **files: str) -> str:
+    return notes_of(top, {"api/main.py": APP, "docker-compose.yml": f"{COMPOSE}{more}", **files})
+
+
+@pytest.mark.parametrize(
+    ("service", "command"),
+    [
+        ("    build: ./api\n    command: python listen.py --all\n", "python listen.py --all"),
+        ("    build:\n      context: ./api\n    command: [python, listen.py]\n", "python listen.py"),
+        ("    build:\n      context: .\n      dockerfile: api/listen.Dockerfile\n", "python listen.py"),
+    ],
+)
+def test_another_process_is_reported(tmp_path, service, command):
+    files = {"api/listen.Dockerfile": 'FROM python\nCMD ["python", "listen.py"]\n'}
+    notes = said(tmp_path, f"  listen:\n{service}", **files)
+    assert f"a container runs it beside the backend: `{command}`; add it to services" in notes
+
+
+@pytest.mark.parametrize(
+    "service",
+    [
+        "    build: ./web\n    command: python -m http.server\n",
+        "    build: ./api\n    command: celery -A main worker\n",
+        "    build: ./api\n    command: pytest --cov listen.py\n",
+        "    build: ./api\n    command: sh start-worker.sh\n",
+        "    image: mongo\n    command: python listen.py\n",
+    ],
+)
+def test_what_is_no_process_of_the_backend_is_not_reported(tmp_path, service):
+    files = {"api/start-worker.sh": "celery -A main worker\n"}
+    assert "beside the backend" not in said(tmp_path, f"  listen:\n{service}", **files)
+
+
+@pytest.mark.parametrize(
+    ("more", "is_first"),
+    [
+        ('    restart: "no"\n', True),
+        ("  other:\n    image: x\n    depends_on:\n      migrate:\n        condition: service_completed_successfully\n", True),
+        ("    restart: always\n", False),
+    ],
+)  # fmt: skip
+def test_a_process_that_ends_runs_before_the_backend(tmp_path, more, is_first):
+    notes = said(tmp_path, f"  migrate:\n    build: api\n    command: python migrate.py\n{more}")
+    assert ("docker-compose.yml:5: runs before the backend: `python migrate.py`" in notes) is is_first
+
+
+@pytest.mark.parametrize(
+    ("files", "command"),
+    [
+        ({"api/prestart.sh": "python seed.py\n"}, "prestart.sh"),
+        ({"api/Dockerfile": 'CMD ["sh", "-c", "python seed.py && uvicorn main:app"]\n'}, "python seed.py"),
+        ({"api/Dockerfile": "CMD cd /app && python seed.py && exec uvicorn main:app\n"}, "python seed.py"),
+        ({"api/start.sh": "#!/bin/sh\ncd /python\nsleep 3\npython seed.py\nexec uvicorn main:app\n"}, "python seed.py"),
+    ],
+)
+def test_a_command_before_the_server_is_reported(tmp_path, files, command):
+    notes = notes_of(tmp_path, {"api/main.py": APP, **files})
+    assert notes.count("runs before the backend") == 1
+    assert f"runs before the backend: `{command}`; if a release needs it, set pre_activate" in notes
+
+
+@pytest.mark.parametrize(
+    ("code", "address", "is_rabbit"),
+    [
+        ("tasks = Celery('a', broker='redis://localhost:6379/0')", "redis://localhost:6379/0", False),
+        ("URL = 'redis://queue'\ntasks = Celery('a', broker=URL)", "redis://queue", False),
+        ("tasks = Celery('a')\ntasks.conf.broker_url = 'amqp://guest:hunter2@queue//'", "amqp://queue//", True),
+    ],
+)
+def test_a_broker_in_the_code_is_reported(tmp_path, code, address, is_rabbit):
+    notes = notes_of(tmp_path, {"main.py": f"from celery import Celery\n{APP}{code}\n"})
+    assert f"Celery's broker is in the code: {address!r}" in notes
+    assert ("RabbitMQ, which Slipway does not install" in notes) is is_rabbit
+    assert "found no variable with the URL of Celery's broker" not in notes
+    assert "hunter2" not in notes
