@@ -30,7 +30,7 @@ from slipway.engine.run import Run
 from slipway.project import INVENTORIES
 from slipway.settings import inventory
 from slipway.settings.check import FILE, SettingsError, parse_items
-from slipway.settings.inventory import REQUIRED, ROLES
+from slipway.settings.inventory import ROLES
 from slipway.settings.model import Settings
 from slipway.settings.of_host import CHECKED, committed_warnings, settings_of
 
@@ -100,18 +100,19 @@ class Connections:
 
     def _check_inventory(self, names: dict[str, Any]) -> None:
         """Raises RunFailed with everything that is wrong with the top-level names of the inventory."""
+        self._names = [*names]
         if problems := inventory.problems(names):
-            count = "1 mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
-            lines = "\n".join(f"  - {self.inventory_file}: {problem}" for problem in problems)
-            raise RunFailed(f"{count} in the inventory; no host was touched.\n{lines}")
+            self._raise_problems(problems, names)
 
     def _check_roles(self) -> None:
-        """Raises RunFailed where there is no host, or one has nothing to do."""
-        if not len(self.inventory):
-            raise RunFailed(f"{self.inventory_file}: found no host, expected lists of hosts: {', '.join(REQUIRED)}")
-        idle = [host.name for host in self.inventory if not set(host.groups) & set(ROLES)]
-        if idle:
-            raise RunFailed(f"{self.inventory_file}: found {', '.join(idle)} in none of the roles {', '.join(ROLES)}")
+        """Raises RunFailed where there is no host, one has nothing to do, or group data are for none."""
+        groups = {host.name: host.groups for host in self.inventory}
+        self._raise_problems(inventory.role_problems(groups), [*self._names, *self.inventory.groups])
+
+    def _raise_problems(self, problems: Iterable[str], groups: Iterable[str]) -> None:
+        lines = [f"{self.inventory_file}: {problem}" for problem in problems]
+        if lines := [*lines, *inventory.group_data_problems(self.project, groups)]:
+            raise RunFailed(inventory.report(lines))
 
     def _check_settings(self) -> dict[str, Settings]:
         """Settings by host name. Raises SettingsError with what is wrong on any host."""

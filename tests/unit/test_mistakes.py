@@ -114,6 +114,24 @@ WRONG_INVENTORIES = {
         "more[0]: found 'server.invalid:2222', expected a host's name or address",
     ),
     "a URL": (f'{ROLES}more = ["https://server.invalid"]\n', "more[0]: found 'https://server.invalid', expected"),
+    "a host with two values of a setting": (
+        'web = [("server.invalid", {"ssh_port": 1, "swap_mb": 100})]\n'
+        'app = db = ["server.invalid", ("server.invalid", {"ssh_port": 3, "ssh_password": "s3cr3t"})]\n',
+        "web[0] and app[1]: found 'server.invalid' with two values of ssh_port, expected one: give a host its settings"
+        ' once, as _one = ("server.invalid", {...}), and list _one in its groups',
+    ),
+    "a host twice in a list": (
+        'web = app = db = [("server.invalid", {"ssh_port": 1}), ("server.invalid", {"ssh_port": 2})]\n',
+        "web[0] and web[1]: found 'server.invalid' with two values of ssh_port, expected one",
+    ),
+    "the name of a setting that is no text": (
+        'web = app = db = [("server.invalid", {5: 3})]\n',
+        'web[0]: found 5 as the name of a setting, expected text, as {"swap_mb": 512}',
+    ),
+    "such a name of a group's setting": (
+        'web = app = db = (["server.invalid"], {5: 3})\n',
+        "web[1]: found 5 as the name of a setting, expected text",
+    ),
     "a role that is misspelt": (
         f"web = apps = db = [{HOST}]\n",
         "apps: found a group that is no role, expected app: rename it",
@@ -146,6 +164,8 @@ def test_all_mistakes_in_the_inventory_are_reported_at_once(project):
     [
         f"import os\nfrom pathlib import Path\n{ROLES}europe = web\n_one = {HOST}\nPORT = 22\ndef ours(): pass\n",
         'web = app = (["server.invalid"], {"swap_mb": 0})\ndb = app[0]\n',
+        # Settings of a host's roles, which are merged.
+        'web = [("one", {"swap_mb": 0, "ssh_port": 1})]\napp = ["one"]\ndb = [("one", {"ssh_port": 1, "_sudo": True})]\n',
         'web = app = db = ["192.0.2.7", "2001:db8::7", "@local", "my_alias", "server.invalid."]\n',
     ],
 )
@@ -160,6 +180,28 @@ def test_a_host_without_a_role_is_no_clean_plan(project):
     assert "found other.invalid in none of the roles lb, web, app, db" in told(project, "plan")
     (project / "inventory.py").write_text("web = app = db = []\n")
     assert "found no host" in told(project, "plan")
+
+
+def test_group_data_that_no_host_has_are_reported_with_the_name_that_was_meant(project):
+    (project / "group_data/wbe.py").write_text("swap_mb = 1\n")
+    (project / "group_data/_shared.py").write_text("lots = 1\n")
+    line = "  - group_data/wbe.py: found wbe, which is no group of hosts, expected web: rename it"
+    assert line in told(project, "plan")
+    # With the mistakes of the inventory.
+    (project / "inventory.py").write_text(f'{ROLES}db = "server.invalid"\n')
+    said = told(project, "plan")
+    assert "2 mistakes in the inventory" in said
+    assert line in said
+
+
+def test_group_data_of_any_group_and_of_another_inventory_are_no_mistake(project):
+    for name in ("europe", "empty", "staging", "eu", "inventory", "app"):
+        (project / f"group_data/{name}.py").write_text("swap_mb = 1\n")
+    (project / "inventory.py").write_text(f"{ROLES}europe = web\nempty = []\n")
+    (project / "staging.py").write_text('web = app = db = ["staging.invalid"]\neu = web\n')
+    assert "server.invalid] Could not resolve hostname" in told(project, "plan")
+    # The lab's inventory has none of them.
+    assert inventory.group_data_problems(project, []) == []
 
 
 def test_the_shipped_inventory_is_one_server_of_every_role():
@@ -300,6 +342,37 @@ def test_plain_pyinfra_reports_invalid_settings_of_all_hosts_before_it_connects(
     # With the settings in order it goes on to connect.
     (project / "inventory.py").write_text(re.sub(r"app = db = .*", 'app = db = ["server.invalid"]', text))
     assert "Could not resolve" in by_pyinfra(project, "deploy.py")
+
+
+# Each of which pyinfra ignores, or answers with a traceback.
+WRONG_FOR_PYINFRA = {
+    "a text": ('web = app = db = "server.invalid"', "web: found the text 'server.invalid', expected a list of hosts"),
+    "a generator": ("web = app = db = (host for host in ())", "web: found a value of type generator, expected a list"),
+    "a tuple": ('web = app = db = ("server.invalid", "x")', "web: found a tuple, expected a list of hosts"),
+    "no host": ("web = app = db = []", "found no host, expected lists of hosts"),
+    "a role that is misspelt": ('webs = ["server.invalid"]', "webs: found a group that is no role, expected web"),
+    "a host without a role": (f"{ROLES}more = ['other.invalid']", "found other.invalid in none of the roles"),
+}
+
+
+@pytest.mark.parametrize("mistake", WRONG_FOR_PYINFRA)
+def test_plain_pyinfra_reports_a_mistake_in_the_inventory_before_it_connects(project, mistake):
+    text, line = WRONG_FOR_PYINFRA[mistake]
+    shipped = re.sub(r"(web = )?app = db = .*", "", (PROJECT / "inventory.py").read_text())
+    (project / "inventory.py").write_text(f"{shipped}\n{text}\n")
+    # pyinfra would merge these with the data of the group, before anybody can look at them.
+    (project / "group_data/web.py").unlink()
+    said = by_pyinfra(project, "deploy.py")
+    assert f"  - inventory.py: {line}" in said
+    assert "in the inventory; no host was touched" in said
+    assert "Could not resolve" not in said
+
+
+def test_plain_pyinfra_reports_group_data_that_no_host_has(project):
+    shipped = (PROJECT / "inventory.py").read_text()
+    (project / "inventory.py").write_text(re.sub(r"app = db = .*", 'app = db = ["server.invalid"]', shipped))
+    (project / "group_data/wbe.py").touch()
+    assert "  - group_data/wbe.py: found wbe, which is no group of hosts" in by_pyinfra(project, "deploy.py")
 
 
 def test_an_argument_of_one_run_among_the_settings_is_reported_with_its_file_and_the_option(project):
