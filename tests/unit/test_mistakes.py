@@ -165,7 +165,7 @@ def test_all_mistakes_in_the_inventory_are_reported_at_once(project):
         f"import os\nfrom pathlib import Path\n{ROLES}europe = web\n_one = {HOST}\nPORT = 22\ndef ours(): pass\n",
         'web = app = (["server.invalid"], {"swap_mb": 0})\ndb = app[0]\n',
         # Settings of a host's roles, which are merged.
-        'web = [("one", {"swap_mb": 0, "ssh_port": 1})]\napp = ["one"]\ndb = [("one", {"ssh_port": 1, "_sudo": True})]\n',
+        'web = [("one", {"swap_mb": 0, "ssh_port": 1})]\napp = ["one"]\ndb = [("one", {"ssh_port": 1, "_x": 2})]\n',
         'web = app = db = ["192.0.2.7", "2001:db8::7", "@local", "my_alias", "server.invalid."]\n',
     ],
 )
