@@ -276,6 +276,7 @@ def test_a_store_is_of_what_group_data_sets_and_else_of_the_defaults(tmp_path, m
     assert store.recipients == []
     assert store.names == store.generated == ["MONGODB_ADMIN_PASSWORD", "MONGODB_BACKEND_PASSWORD"]
     assert secrets.store_of("blog").names[0] == "KEY"
+    assert secrets.store_of("lab").path == tmp_path / "secrets/lab.age"
     file.write_text('secrets_recipients = ["age1nobody"]\n')
     with pytest.raises(
         SettingsError, match=r"all\.py: secrets_recipients\[0\]: found 'age1nobody', expected a public key"
@@ -284,6 +285,26 @@ def test_a_store_is_of_what_group_data_sets_and_else_of_the_defaults(tmp_path, m
     file.write_text("site_name = = 1\n")
     with pytest.raises(secrets.SecretsFailed, match=r"group_data/all\.py: SyntaxError"):
         secrets.store_of("production")
+
+
+def test_an_environment_that_there_is_not_is_reported(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "inventory.py").write_text('web = [("one", {"secrets_file": "secrets/one.age"})]\n')
+    (tmp_path / "group_data").mkdir()
+    (tmp_path / "group_data/all.py").write_text('backend_secrets = ["JWT_SECRET"]\n')
+    said = run("edit", "prodution").output
+    assert "ENV: found 'prodution', expected production, lab, one or another file of secrets/" in said
+    assert "did you mean production?" in said
+    assert 'set secrets_file = "secrets/staging.age" first' in run("rotate", "staging").output
+    said = run("show", "JWT_SECRET").output
+    assert "ENV: found JWT_SECRET, which is a secret" in said
+    assert "slipway secrets show production JWT_SECRET" in said
+    assert not (tmp_path / "secrets").exists()
+    # A file that is there may be for anything.
+    assert secrets.store_of("one").path == tmp_path / "secrets/one.age"
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets/other.age").touch()
+    assert secrets.store_of("other").path == tmp_path / "secrets/other.age"
 
 
 def test_show_tells_names_and_a_value_only_when_asked(store):
@@ -324,9 +345,41 @@ def test_where_the_editor_fails_nothing_is_lost(store, tmp_path, monkeypatch):
     assert done.exit_code == 1
     assert "the secrets are unchanged" in done.output
     assert store.path.read_bytes() == before
-    for editor_ in ("/no/such/editor", '"code'):
+    assert "the editor ended with exit code 1" in done.output
+    for editor_, said in (
+        ("/no/such/editor -w", "VISUAL='/no/such/editor -w': found no such program: set VISUAL or EDITOR to"),
+        ('"code', "VISUAL='\"code': found no closing quotation, expected a command: set VISUAL or EDITOR to"),
+        ("/", "VISUAL='/': can't be run (Permission denied): set VISUAL or EDITOR to"),
+        ("sh -c 'kill -9 $$'", "the editor was ended by signal 9"),
+        ("sh -c 'rm $0'", "the editor left no file"),
+    ):
         monkeypatch.setenv("VISUAL", editor_)
-        assert "the editor failed" in run("edit").output
+        done = run("edit")
+        assert said in done.output
+        assert "the secrets are unchanged" in done.output
+        assert store.path.read_bytes() == before
+    assert not store.draft.exists()
+    monkeypatch.setenv("VISUAL", " ")
+    monkeypatch.setenv("EDITOR", "nosuch")
+    assert "EDITOR='nosuch': found no such program" in run("edit").output
+    monkeypatch.delenv("EDITOR")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "vi, as neither VISUAL nor EDITOR is set: found no such program" in run("edit").output
+
+
+def test_an_edit_that_is_no_utf8_is_kept_byte_by_byte_and_gone_on_with(store, tmp_path, monkeypatch):
+    before = store.path.read_bytes()
+    editor(tmp_path, monkeypatch, r"printf 'JWT_SECRET=caf\351\n# \377\n' >> $1")
+    done = run("edit")
+    assert done.exit_code == 1
+    assert "your edit is kept, encrypted" in done.output
+    assert "  - line 2: found the byte 0xe9, expected text in UTF-8\n" in done.output
+    assert "  - line 3: found the byte 0xff, expected text in UTF-8\n" in done.output
+    assert store.path.read_bytes() == before
+    editor(tmp_path, monkeypatch, f"cp $1 {tmp_path}/again; iconv -f latin1 -t utf-8 -o $1 {tmp_path}/again")
+    assert run("edit").exit_code == 0
+    assert (tmp_path / "again").read_bytes().endswith(b"JWT_SECRET=caf\xe9\n# \xff\n")
+    assert env_file.parse(store.read())["JWT_SECRET"] == "café"
     assert not store.draft.exists()
 
 
