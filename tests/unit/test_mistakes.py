@@ -19,6 +19,7 @@ from slipway.settings import inventory, of_host
 from slipway.settings.inventory import problems
 from support.checkout import PROJECT
 from support.mistakes import told
+from support.typed import slipway
 
 
 def test_without_a_mistake_it_connects(project):
@@ -222,6 +223,17 @@ def test_verify_tells_a_wrong_setting_in_the_same_words(project):
     assert "2 settings are wrong; no host was touched" in said
     assert "--data: swap_mb: found 'lots', expected a valid integer" in said
     assert "--data: found 'nonsense', expected NAME=VALUE" in said
+
+
+def test_verify_tells_once_of_a_host_that_it_can_not_reach(project):
+    hosts = '[("127.0.0.1", {"ssh_port": 1}), ("localhost", {"ssh_port": 1, "site_domain": "other.example.org"})]'
+    (project / "inventory.py").write_text(f"web = app = db = {hosts}\n")
+    done = slipway("verify", cwd=project)
+    assert done.returncode == 1
+    for name in ("127.0.0.1", "localhost"):
+        assert f"[{name}] ssh: connect to host {name} port 1: Connection refused\n  is the server up" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    assert len((done.stdout + done.stderr).splitlines()) < 12
 
 
 def test_wrong_settings_are_reported_together_before_any_host_is_touched(project):
