@@ -115,7 +115,8 @@ class Connections:
             raise RunFailed(inventory.report(lines))
 
     def _check_settings(self) -> dict[str, Settings]:
-        """Settings by host name. Raises SettingsError with what is wrong on any host."""
+        """Settings by host name. Raises SettingsError with what is wrong on any host, RunFailed for an unknown
+        --limit."""
         settings, problems = {}, [*self._malformed]
         warnings: list[str] = []
         for host in self.inventory:
@@ -125,8 +126,11 @@ class Connections:
                 problems += error.problems
         # Hosts share files of settings.
         self._warnings = [*dict.fromkeys(warnings), *pin.warnings(self.project)]
+        unknown = self._unknown_limit()
         if problems:
-            raise SettingsError(problems)
+            raise SettingsError([*problems, *unknown])
+        if unknown:
+            raise RunFailed(unknown[0])
         return settings
 
     @property
@@ -135,14 +139,14 @@ class Connections:
         committed = (line for its in self.settings.values() for line in committed_warnings(its))
         return list(dict.fromkeys([*self._warnings, *committed]))
 
-    def _limited(self) -> list[Host] | None:
-        if not self.limit:
-            return None
+    def _unknown_limit(self) -> list[str]:
         there = {h.name for h in self.inventory} | {group for h in self.inventory for group in h.groups}
-        if unknown := [name for name in self.limit if name not in there]:
-            names = ", ".join(sorted(there))
-            raise RunFailed(f"--limit {', '.join(unknown)}: no such host or role; there are: {names}")
-        return [h for h in self.inventory if {h.name, *h.groups} & set(self.limit)]
+        unknown = [name or "''" for name in self.limit if name not in there]
+        names = ", ".join(sorted(there))
+        return [f"--limit {', '.join(unknown)}: no such host or role; there are: {names}"] if unknown else []
+
+    def _limited(self) -> list[Host] | None:
+        return [h for h in self.inventory if {h.name, *h.groups} & set(self.limit)] if self.limit else None
 
     def hosts(self) -> list[Host]:
         """The hosts of this run, those of --limit if it is given."""

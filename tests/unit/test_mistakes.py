@@ -261,6 +261,22 @@ def test_a_host_that_is_not_in_the_inventory_is_reported_with_what_is(project):
     assert "resolve hostname" not in said
 
 
+@pytest.mark.parametrize("only", ["", ",", "nginx,"])
+def test_an_option_that_names_nothing_is_not_everything(project, only):
+    said = told(project, "apply", "--yes", "--only", only)
+    assert f"--only {only!r}: found an empty name, expected components; there are: a" in said
+    assert "resolve hostname" not in said
+
+
+def test_wrong_options_and_settings_are_reported_together(project):
+    said = told(project, "plan", "--limit", "nosuch", "--only", "ngnx", "--data", "swap_mb=lots", "--data", "nonsense")
+    assert "4 settings are wrong" in said
+    assert "  - --data: found 'nonsense', expected NAME=VALUE" in said
+    assert "  - --data: swap_mb: found 'lots', expected a valid integer" in said
+    assert "  - --limit nosuch: no such host or role; there are: app, db" in said
+    assert "  - --only ngnx: found no component ngnx; there are: a" in said
+
+
 def answering(name: str, path: str) -> dict[str, str]:
     return {"name": name, "app": f"{name}:app", "path": path, "health_path": f"{path}health"}
 
