@@ -15,10 +15,9 @@ NAMESPACE = re.compile(r'[^/\\. "$\0]+(\.[^.$\0][^$\0]*)?')
 # Forms of systemd.time(7): each has a digit, or is one of these words; a span of time has one of these units.
 WORDS = re.compile(r"\d|\b(now|today|yesterday|tomorrow)\b")
 SPAN = re.compile(r"[+-]?\s*(?:\d+(?:\.\d+)?\s*[^\W\d_]+\s*)+?(?:(?:ago|left)\s*)?")
-UNITS = {
-    *"nsec ns usec us µs μs msec ms seconds second sec s minutes minute min m hours hour hr h days day d".split(),
-    *"weeks week w months month M years year y ago left".split(),
-}
+UNIT = re.compile(
+    r"nsec|ns|usec|[uµμ]s|msec|ms|seconds?|sec|s|minutes?|min|m|hours?|hr|h|days?|d|weeks?|w|months?|M|years?|y|ago|left"
+)
 # What Perl's regular expressions have and Python's read otherwise.
 PERL = re.compile(r"\(\?|\(\*|\[\[|\\(?![dDwWsSbB\W_])")
 
@@ -61,7 +60,7 @@ class JournalTime(Judged):
 
     def problem(self, text: str) -> str:
         units = re.findall(r"[^\W\d_]+", text) if SPAN.fullmatch(text.strip()) else []
-        wrong = [unit for unit in units if unit not in UNITS]
+        wrong = [unit for unit in units if not UNIT.fullmatch(unit)]
         if WORDS.search(text) and not wrong:
             return ""
         found = wrong[0] if wrong else repr(text)
