@@ -147,7 +147,7 @@ def _host_problem(host: Any) -> str:
     if not isinstance(host, str) and not _is_host(host):
         return f'found {_kind(host)}, expected a host\'s name, or (name, settings) as ("codementee.io", {{...}})'
     name = host if isinstance(host, str) else host[0]
-    if HOST_NAME.fullmatch(name) or _is_address(name):
+    if is_host_name(name):
         return "" if isinstance(host, str) else _key_problem(host[1])
     return (
         f"found {name!r}, expected a host's name or address; user and port are settings:"
@@ -161,7 +161,10 @@ def _key_problem(data: Mapping[Any, Any]) -> str:
     return f'found {wrong[0]} as the name of a setting, expected text, as {{"swap_mb": 512}}' if wrong else ""
 
 
-def _is_address(name: str) -> bool:
+def is_host_name(name: str) -> bool:
+    """Whether it may be the name of a host in an inventory: a name, an address or a connector."""
+    if HOST_NAME.fullmatch(name):
+        return True
     try:
         ip_address(name)
     except ValueError:
