@@ -59,6 +59,19 @@ def test_a_file_in_another_encoding_is_named_with_its_line(project):
     assert "group_data/all.py: found a NUL, expected text in UTF-8" in told(project, "plan")
 
 
+def test_files_that_python_can_not_read_are_reported_together(project):
+    for name in ("app", "db"):
+        (project / f"group_data/{name}.py").write_text("\nswap_mb = = 3\n")
+    (project / "group_data/web.py").write_bytes(b"# caf\xe9\n")
+    (project / "inventory.py").write_text(f"{ROLES}more = lots\n")
+    assert told(project, "plan").splitlines() == [
+        "slipway: inventory.py, line 2: NameError: name 'lots' is not defined: more = lots",
+        "group_data/app.py, line 2: invalid syntax: swap_mb = = 3",
+        "group_data/db.py, line 2: invalid syntax: swap_mb = = 3",
+        "group_data/web.py, line 1: found the byte 0xe9, expected text in UTF-8",
+    ]
+
+
 @pytest.mark.parametrize("name", ["inventory.py", "group_data/all.py"])
 def test_a_file_that_is_missing_is_named(project, name):
     (project / name).unlink()
