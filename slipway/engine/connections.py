@@ -88,12 +88,19 @@ class Connections:
             self.inventory = pyinfra_compat.load_inventory(
                 str(inventory_file), self._data, str(self.project), self._check_inventory
             )
-        self._check_roles()
         pyinfra_compat.ctx_inventory.set(self.inventory)
         for host in self.inventory:
             if host.connector_cls is SSHConnector:
                 host.connector_cls = Connector
-        self.settings = self._check_settings()
+        of_groups = self._problems_of_groups()
+        try:
+            self.settings = self._check_settings()
+        except (SettingsError, RunFailed) as error:
+            if of_groups:
+                raise RunFailed(f"{inventory.report(of_groups)}\n{error}") from None
+            raise
+        if of_groups:
+            raise RunFailed(inventory.report(of_groups))
         setattr(self.state, CHECKED, self.settings)
         with failing(self.log):
             self.state.init(self.inventory, config, initial_limit=self._limited())
@@ -102,17 +109,16 @@ class Connections:
         """Raises RunFailed with everything that is wrong with the top-level names of the inventory."""
         self._names = [*names]
         if problems := inventory.problems(names):
-            self._raise_problems(problems, names)
+            raise RunFailed(inventory.report(self._in_inventory(problems, names)))
 
-    def _check_roles(self) -> None:
-        """Raises RunFailed where there is no host, one has nothing to do, or group data are for none."""
+    def _problems_of_groups(self) -> list[str]:
+        """A line where there is no host, one has nothing to do, or group data are for none."""
         groups = {host.name: host.groups for host in self.inventory}
-        self._raise_problems(inventory.role_problems(groups), [*self._names, *self.inventory.groups])
+        return self._in_inventory(inventory.role_problems(groups), [*self._names, *self.inventory.groups])
 
-    def _raise_problems(self, problems: Iterable[str], groups: Iterable[str]) -> None:
+    def _in_inventory(self, problems: Iterable[str], groups: Iterable[str]) -> list[str]:
         lines = [f"{self.inventory_file}: {problem}" for problem in problems]
-        if lines := [*lines, *inventory.group_data_problems(self.project, groups)]:
-            raise RunFailed(inventory.report(lines))
+        return [*lines, *inventory.group_data_problems(self.project, groups)]
 
     def _check_settings(self) -> dict[str, Settings]:
         """Settings by host name. Raises SettingsError with what is wrong on any host, RunFailed for an unknown

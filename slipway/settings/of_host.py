@@ -127,10 +127,17 @@ def check_before_connecting() -> None:
 
     def check_and_set_stage(stage: StateStage) -> None:
         if stage is StateStage.Connect and not hasattr(state, CHECKED):
-            if problems := _inventory_problems(state.inventory, names, state.cwd):
-                raise PyinfraError(inventory.report(problems))
+            problems = _inventory_problems(state.inventory, names, state.cwd)
             hosts = [host for host in state.inventory if state.is_host_in_limit(host)]
-            setattr(state, CHECKED, _checked(hosts))
+            try:
+                found = _checked(hosts)
+            except PyinfraError as error:
+                raise PyinfraError(
+                    "\n".join([*([inventory.report(problems)] if problems else []), str(error)])
+                ) from None
+            if problems:
+                raise PyinfraError(inventory.report(problems))
+            setattr(state, CHECKED, found)
         set_stage(stage)
 
     state.init, state.set_stage = init_or_say, check_and_set_stage

@@ -195,6 +195,10 @@ def test_group_data_that_no_host_has_are_reported_with_the_name_that_was_meant(p
     (project / "group_data/_shared.py").write_text("lots = 1\n")
     line = "  - group_data/wbe.py: found wbe, which is no group of hosts, expected web: rename it"
     assert line in told(project, "plan")
+    # With wrong settings.
+    said = told(project, "plan", "--data", "swap_mb=lots")
+    assert line in said
+    assert "1 setting is wrong" in said
     # With the mistakes of the inventory.
     (project / "inventory.py").write_text(f'{ROLES}db = "server.invalid"\n')
     said = told(project, "plan")

@@ -108,3 +108,6 @@ def test_plain_pyinfra_reports_group_data_that_no_host_has(project):
     (project / "inventory.py").write_text(re.sub(r"app = db = .*", 'app = db = ["server.invalid"]', shipped))
     (project / "group_data/wbe.py").touch()
     assert "  - group_data/wbe.py: found wbe, which is no group of hosts" in by_pyinfra(project, "deploy.py")
+    said = by_pyinfra(project, "--data", "swap_mb=lots", "deploy.py")
+    assert "  - group_data/wbe.py: found wbe" in said
+    assert "swap_mb: found 'lots'" in said
