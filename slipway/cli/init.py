@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from slipway.starter.found import Found, Reading
 from slipway.starter.notes import next_steps, no_application, notes
 from slipway.starter.of_server import Server
 from slipway.starter.place import conflicts, free_name, is_project
-from slipway.starter.questions import QUESTIONS, SERVER, Question, parsed, problems_of
+from slipway.starter.questions import LOGIN, QUESTIONS, SERVER, Question, host_and_port, parsed, problems_of
 from slipway.starter.write import not_ignored, repository_of, with_comments, write
 
 
@@ -167,7 +168,9 @@ def _ask(found: Reading, known: dict[str, Any], answers: dict[str, Any], asks: b
         lines = "\n".join(f"  --set {name}=..." for name in missing)
         count = "1 answer is" if len(missing) == 1 else f"{len(missing)} answers are"
         where = f"{no_application(found)}; " if "backend_source" in missing else ""
-        raise RunFailed(f"{where}{count} missing, and nothing was written; give:\n{lines}")
+        wrong = "".join(f"\n  - {problem}" for problem in problems_of(answers))
+        also = f"\nand what was given is wrong:{wrong}" if wrong else ""
+        raise RunFailed(f"{where}{count} missing, and nothing was written; give:\n{lines}{also}")
 
 
 def _with_answers(found: Reading, known: dict[str, Any], answers: dict[str, Any]) -> Reading:
@@ -208,8 +211,12 @@ def _write(
     names = {one.setting for one in first}
     settings = [one for one in first if one.setting not in named]
     settings += [one for one in found.settings if one.setting not in names]
+    name, port = host_and_port(str(known[SERVER]))
+    login = server.login if server else LOGIN
+    if port:
+        login = re.sub(r'(, "ssh_port": \d+)?\}$', f', "ssh_port": {port}}}', login)
     site = {name: known[name] for name in named} | {"where": {one.setting: one.where for one in told}}
-    written, there = write(found.folder, site | ({"login": server.login} if server else {}), settings)
+    written, there = write(found.folder, site | {SERVER: name, "login": login}, settings)
     for path in written:
         click.echo(f"wrote {os.path.relpath(path, here)}")
     for path in there:
@@ -224,4 +231,4 @@ def _write(
         click.echo("\nTo look at before the first apply:\n" + "\n".join(f"  - {line}" for line in to_fix))
     place = os.path.relpath(found.folder, here)
     click.echo("\nNext" + ("" if place == "." else f", in {place}") + ":")
-    click.echo("\n".join(f"  {command:28} {what}" for command, what in next_steps(found, str(known[SERVER]))))
+    click.echo("\n".join(f"  {command:28} {what}" for command, what in next_steps(found, name)))

@@ -9,6 +9,7 @@ from pyinfra.api.host import Host
 
 from slipway.cli.by_ssh import follow
 from slipway.cli.options import examples, of_site, on_hosts, pass_console
+from slipway.cli.types import JournalTime, Regex
 from slipway.engine.errors import RunFailed
 from slipway.engine.session import Session
 from slipway.settings.model import Settings
@@ -35,10 +36,21 @@ ROLES = {"nginx": "web", "mongod": "db"}
 @click.option("--service", default="backend", help="One of the site's services, nginx, mongod, or a unit of systemd.")
 @click.option("-f", "--follow", "follows", is_flag=True, help="Go on with what comes, until Ctrl-C.")
 @click.option(
-    "--since", default="", metavar="TIME", help='From when on, as journalctl takes it: -1h, "2026-11-29 15:00".'
+    "--since",
+    type=JournalTime(),
+    default="",
+    metavar="TIME",
+    help='From when on, as journalctl takes it: -1h, "2026-11-29 15:00".',
 )
 @click.option("-n", "--lines", default=100, show_default=True, help="How many lines, without --since.")
-@click.option("--grep", "pattern", default="", metavar="REGEX", help="Only lines that match, such as a request's id.")
+@click.option(
+    "--grep",
+    "pattern",
+    type=Regex(),
+    default="",
+    metavar="REGEX",
+    help="Only lines that match, such as a request's id.",
+)
 @of_site
 @pass_console
 def logs(

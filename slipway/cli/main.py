@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import sys
 from importlib import import_module
@@ -19,6 +21,9 @@ from slipway.project import NoProject
 from slipway.settings.check import SettingsError
 
 INTERRUPTED = 130  # as a shell reports a command that SIGINT ended
+GONE = "the current folder does not exist any more"
+# What is said of a full disk, or of a device that fails, without the name of a file.
+NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 # The module of each verb, imported only when the verb is called.
 VERBS = {
     "alarms": ("slipway.cli.alarms", "alarms_group"),
@@ -115,8 +120,14 @@ def main() -> None:
     except OSError as error:
         # A file of the user's, or their disk; without a name it is the folder that they are in.
         is_gone = isinstance(error, FileNotFoundError) and not error.filename
-        if not (error.filename or is_gone):
+        if not (error.filename or is_gone or error.errno in NOT_WRITTEN):
             raise
-        said = "the current folder does not exist any more" if is_gone else f"{error.filename}: {error.strerror}"
+        if error.filename:
+            said = f"{error.filename}: {error.strerror}"
+        else:
+            said = GONE if is_gone else f"the output, or a temporary file, can't be written: {error.strerror}"
+        if error.errno in NOT_WRITTEN:
+            # Python writes what is left once more, at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         click.echo(f"slipway: {said}", err=True)
         sys.exit(ERROR)

@@ -141,13 +141,15 @@ partial = click.option(
 
 def at_some_time(command: Callable[..., None]) -> Callable[..., None]:
     """The options of verbs that read backups: of which time, what, and from which repository."""
-    for names, metavar, text in (
-        (["--from", "repository"], "NAME", "Only from this repository."),
-        (["--only"], "DB[.COLLECTION]", "One database, or one collection."),
-        (["--id", "id_"], "ID", "The end of this full backup instead."),
-        (["--at", "time"], "TIME", "The second, in UTC; default: the newest."),
+    from slipway.cli.types import Namespace, Second  # most verbs need none of them
+
+    for names, its_type, metavar, text in (
+        (["--from", "repository"], str, "NAME", "Only from this repository."),
+        (["--only"], Namespace(), "DB[.COLLECTION]", "One database, or one collection."),
+        (["--id", "id_"], str, "ID", "The end of this full backup instead."),
+        (["--at", "time"], Second(), "TIME", "The second, in UTC; default: the newest."),
     ):
-        command = click.option(*names, metavar=metavar, callback=with_something, help=text)(command)
+        command = click.option(*names, type=its_type, metavar=metavar, callback=with_something, help=text)(command)
     return command
 
 

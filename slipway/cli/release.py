@@ -54,9 +54,12 @@ def release(
     given["release_partial"] = "true" if partial else ""
     items = [f"{name}={value}" for name, value in given.items() if value]
     session = Session(environment, "release.py", limit, [*data, *items])
+    # Its sources are on this machine.
+    servers = servers_of(session)
+    what = described(session) if servers else ""
     with planned(session, console):
         if console.level >= 0 or not yes:
-            console.say(f"Releasing to {servers_of(session)}: {escape(described(session))}.")
+            console.say(f"Releasing to {servers}: {escape(what)}.")
         if yes or confirmed():
             carry_out(session, console)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import runpy
@@ -22,8 +23,9 @@ import click
 import pyrage
 
 from slipway import project
+from slipway.project import INVENTORIES
 from slipway.secrets import env_file
-from slipway.secrets.store import AUTHORITY, decrypt, encrypt, known_names, unknown_names, value_problems
+from slipway.secrets.store import AUTHORITY, RAW, decrypt, encrypt, known_names, unknown_names, value_problems
 from slipway.settings import alarms
 from slipway.settings.backend import index_secrets
 from slipway.settings.backup import secret_names
@@ -61,7 +63,7 @@ class Store:
         if not path.exists():
             raise SecretsFailed(f"{path}: there is no such file; create it: slipway secrets edit {self.path.stem}")
         try:
-            return decrypt(path, self.identity)
+            return decrypt(path, self.identity, RAW if path == self.draft else "strict")
         except ValueError as error:
             raise SecretsFailed(f"{path}: {error}") from None
 
@@ -86,6 +88,12 @@ class Store:
 
     def problems(self, text: str) -> list[str]:
         """Mistakes in the file's text, a line each."""
+        if not_utf8 := [
+            f"line {number}: found the byte {ord(found[0]) - 0xDC00:#04x}, expected text in UTF-8"
+            for number, line in enumerate(text.split("\n"), 1)
+            if (found := re.findall(r"[\udc80-\udcff]", line))
+        ]:
+            return not_utf8
         try:
             values = env_file.parse(text)
         except ValueError as error:
@@ -113,7 +121,7 @@ def store_of(environment: str) -> Store:
         if site.get("site_name") == environment:
             data |= site
     settings = check_section(Secrets, data)
-    return Store(
+    store = Store(
         project.folder() / f"secrets/{environment}.age",
         settings.secrets_identity,
         settings.secrets_recipients,
@@ -127,6 +135,28 @@ def store_of(environment: str) -> Store:
         ),
         settings.generated_secrets,
     )
+    known = [*dict.fromkeys([*INVENTORIES, *(str(site.get("site_name")) for site in sites), *_named_files()])]
+    if environment not in known and not store.path.exists():
+        raise SecretsFailed(_no_environment(environment, known, store.names))
+    return store
+
+
+def _named_files() -> list[str]:
+    """NAME of each secrets/NAME.age that a setting of a host or of a group names."""
+    files = [project.folder() / "inventory.py", *sorted((project.folder() / "group_data").glob("*.py"))]
+    text = "\n".join(file.read_text(errors="replace") for file in files if file.is_file())
+    return re.findall(r"""["'](?:\./)?secrets/([\w.-]+)\.age["']""", text)
+
+
+def _no_environment(given: str, known: list[str], names: list[str]) -> str:
+    if given in (*names, *AUTHORITY):
+        return (
+            f"ENV: found {given}, which is a secret, expected {' or '.join(known)} before it:"
+            f" slipway secrets show {known[0]} {given}"
+        )
+    near = difflib.get_close_matches(given, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f'set secrets_file = "secrets/{given}.age" first'
+    return f"ENV: found {given!r}, expected {', '.join(known)} or another file of secrets/: {hint}"
 
 
 @click.group("secrets")
@@ -184,10 +214,10 @@ def edit(environment: str) -> None:
     store.write(before, store.draft)  # fails before anybody types if it can't be encrypted
     try:
         after = edited(before)
-    except (OSError, ValueError, subprocess.CalledProcessError) as error:
+    except (OSError, SecretsFailed):
         if source != store.draft:
             store.draft.unlink()
-        raise SecretsFailed(f"the editor failed ({type(error).__name__}); the secrets are unchanged") from None
+        raise
     if problems := store.problems(after):
         store.write(after, store.draft)
         lines = "\n".join(f"  - {problem}" for problem in problems)
@@ -255,14 +285,34 @@ def parsed(store: Store) -> dict[str, str]:
 
 
 def edited(text: str) -> str:
-    """`text` as the user's editor leaves it. Raises CalledProcessError if it fails."""
+    """`text` as the user's editor leaves it. Raises SecretsFailed where it can't be edited."""
     with private_folder() as folder:
         file = folder / "secrets.env"
-        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
-            opened.write(text)
-        editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
-        subprocess.run([*shlex.split(editor), str(file)], check=True)
-        return file.read_text()
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as opened:
+            opened.write(text.encode(errors=RAW))
+        if problem := _edit(file):
+            raise SecretsFailed(f"{problem}; the secrets are unchanged")
+        return file.read_bytes().decode(errors=RAW)
+
+
+def _edit(file: Path) -> str:
+    """Let the user edit a file; what went wrong, "" where nothing did."""
+    variable = next((name for name in ("VISUAL", "EDITOR") if os.environ.get(name, "").strip()), "")
+    editor = os.environ[variable].strip() if variable else "vi"
+    said = f"{variable}={editor!r}" if variable else f"{editor}, as neither VISUAL nor EDITOR is set"
+    fix = "set VISUAL or EDITOR to the command of an editor, as EDITOR=nano"
+    try:
+        code = subprocess.run([*shlex.split(editor), str(file)], check=False).returncode
+    except ValueError as error:
+        return f"{said}: found {str(error)[:1].lower()}{str(error)[1:]}, expected a command: {fix}"
+    except FileNotFoundError:
+        return f"{said}: found no such program: {fix}"
+    except OSError as error:
+        return f"{said}: can't be run ({error.strerror}): {fix}"
+    if code:
+        ended = f"ended with exit code {code}" if code > 0 else f"was ended by signal {-code}"
+        return f"{said}: the editor {ended}: edit again, or {fix}"
+    return "" if file.exists() else f"{said}: the editor left no file: edit again"
 
 
 def _end(number: int, _frame: object) -> None:

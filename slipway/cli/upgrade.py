@@ -102,8 +102,8 @@ def upgrade(
 
 def parts_of(only: tuple[str, ...]) -> list[str]:
     """Raises UsageError for an unknown part."""
-    parts = [name for names in only for name in names.split(",") if name] or [*PARTS]
-    if unknown := [name for name in parts if name not in PARTS]:
+    parts = [name for names in only for name in names.split(",")] or [*PARTS]
+    if unknown := [name or "''" for name in parts if name not in PARTS]:
         raise click.UsageError(f"--only: found {', '.join(unknown)}, expected {', '.join(PARTS)}")
     return parts
 

@@ -30,7 +30,7 @@ from slipway.engine.run import Run
 from slipway.project import INVENTORIES
 from slipway.settings import inventory
 from slipway.settings.check import FILE, SettingsError, parse_items
-from slipway.settings.inventory import REQUIRED, ROLES
+from slipway.settings.inventory import ROLES
 from slipway.settings.model import Settings
 from slipway.settings.of_host import CHECKED, committed_warnings, settings_of
 
@@ -88,33 +88,41 @@ class Connections:
             self.inventory = pyinfra_compat.load_inventory(
                 str(inventory_file), self._data, str(self.project), self._check_inventory
             )
-        self._check_roles()
         pyinfra_compat.ctx_inventory.set(self.inventory)
         for host in self.inventory:
             if host.connector_cls is SSHConnector:
                 host.connector_cls = Connector
-        self.settings = self._check_settings()
+        of_groups = self._problems_of_groups()
+        try:
+            self.settings = self._check_settings()
+        except (SettingsError, RunFailed) as error:
+            if of_groups:
+                raise RunFailed(f"{inventory.report(of_groups)}\n{error}") from None
+            raise
+        if of_groups:
+            raise RunFailed(inventory.report(of_groups))
         setattr(self.state, CHECKED, self.settings)
         with failing(self.log):
             self.state.init(self.inventory, config, initial_limit=self._limited())
 
     def _check_inventory(self, names: dict[str, Any]) -> None:
         """Raises RunFailed with everything that is wrong with the top-level names of the inventory."""
+        self._names = [*names]
         if problems := inventory.problems(names):
-            count = "1 mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
-            lines = "\n".join(f"  - {self.inventory_file}: {problem}" for problem in problems)
-            raise RunFailed(f"{count} in the inventory; no host was touched.\n{lines}")
+            raise RunFailed(inventory.report(self._in_inventory(problems, names)))
 
-    def _check_roles(self) -> None:
-        """Raises RunFailed where there is no host, or one has nothing to do."""
-        if not len(self.inventory):
-            raise RunFailed(f"{self.inventory_file}: found no host, expected lists of hosts: {', '.join(REQUIRED)}")
-        idle = [host.name for host in self.inventory if not set(host.groups) & set(ROLES)]
-        if idle:
-            raise RunFailed(f"{self.inventory_file}: found {', '.join(idle)} in none of the roles {', '.join(ROLES)}")
+    def _problems_of_groups(self) -> list[str]:
+        """A line where there is no host, one has nothing to do, or group data are for none."""
+        groups = {host.name: host.groups for host in self.inventory}
+        return self._in_inventory(inventory.role_problems(groups), [*self._names, *self.inventory.groups])
+
+    def _in_inventory(self, problems: Iterable[str], groups: Iterable[str]) -> list[str]:
+        lines = [f"{self.inventory_file}: {problem}" for problem in problems]
+        return [*lines, *inventory.group_data_problems(self.project, groups)]
 
     def _check_settings(self) -> dict[str, Settings]:
-        """Settings by host name. Raises SettingsError with what is wrong on any host."""
+        """Settings by host name. Raises SettingsError with what is wrong on any host, RunFailed for an unknown
+        --limit."""
         settings, problems = {}, [*self._malformed]
         warnings: list[str] = []
         for host in self.inventory:
@@ -124,8 +132,11 @@ class Connections:
                 problems += error.problems
         # Hosts share files of settings.
         self._warnings = [*dict.fromkeys(warnings), *pin.warnings(self.project)]
+        unknown = self._unknown_limit()
         if problems:
-            raise SettingsError(problems)
+            raise SettingsError([*problems, *unknown])
+        if unknown:
+            raise RunFailed(unknown[0])
         return settings
 
     @property
@@ -134,14 +145,14 @@ class Connections:
         committed = (line for its in self.settings.values() for line in committed_warnings(its))
         return list(dict.fromkeys([*self._warnings, *committed]))
 
-    def _limited(self) -> list[Host] | None:
-        if not self.limit:
-            return None
+    def _unknown_limit(self) -> list[str]:
         there = {h.name for h in self.inventory} | {group for h in self.inventory for group in h.groups}
-        if unknown := [name for name in self.limit if name not in there]:
-            names = ", ".join(sorted(there))
-            raise RunFailed(f"--limit {', '.join(unknown)}: no such host or role; there are: {names}")
-        return [h for h in self.inventory if {h.name, *h.groups} & set(self.limit)]
+        unknown = [name or "''" for name in self.limit if name not in there]
+        names = ", ".join(sorted(there))
+        return [f"--limit {', '.join(unknown)}: no such host or role; there are: {names}"] if unknown else []
+
+    def _limited(self) -> list[Host] | None:
+        return [h for h in self.inventory if {h.name, *h.groups} & set(self.limit)] if self.limit else None
 
     def hosts(self) -> list[Host]:
         """The hosts of this run, those of --limit if it is given."""

@@ -133,13 +133,16 @@ def in_words() -> Iterator[None]:
         cause = error.exception if isinstance(error, pyinfra_compat.UnexpectedExternalError) else error
         operation = getattr(error, "operation", "")
         at = f"{operation}: " if operation else ""
-        raise RunFailed("\n".join(_not_in_utf8()) or f"{at}{in_one_line(cause)}") from error
+        said, lines = in_one_line(cause), _unreadable()
+        file = said.partition(",")[0]
+        own = [] if any(line.startswith(file) for line in lines) else [f"{at}{said}"]
+        raise RunFailed("\n".join([*own, *lines])) from error
     except UnicodeDecodeError as error:
-        raise RunFailed("\n".join(_not_in_utf8()) or str(error)) from error
+        raise RunFailed("\n".join(_unreadable()) or str(error)) from error
 
 
-def _not_in_utf8() -> list[str]:
-    """The files of settings that are no text in UTF-8."""
+def _unreadable() -> list[str]:
+    """What keeps Python from reading the files of settings, a line each: it would stop at the first."""
     folder, found = project.folder(), []
     for file in (folder / "inventory.py", *sorted((folder / "group_data").glob("*.py"))):
         data, name = file.read_bytes() if file.is_file() else b"", project.shown(str(file))
@@ -148,6 +151,12 @@ def _not_in_utf8() -> list[str]:
         except UnicodeDecodeError as error:
             line = data[: error.start].count(b"\n") + 1
             found.append(f"{name}, line {line}: found the byte {data[error.start]:#04x}, expected text in UTF-8")
+            continue
         if b"\0" in data:
             found.append(f"{name}: found a NUL, expected text in UTF-8")
+            continue
+        try:
+            compile(data, str(file), "exec")
+        except SyntaxError as error:
+            found.append(in_one_line(error))
     return found

@@ -12,6 +12,7 @@ from slipway.engine.outcome import Outcome, Progress
 from slipway.engine.planner import Planner
 from slipway.engine.preload import known_components
 from slipway.engine.run import Run
+from slipway.settings.check import SettingsError
 
 
 class Session:
@@ -33,8 +34,15 @@ class Session:
         """`items` are NAME=VALUE settings that override all others; `only` are components. Raises SettingsError,
         RunFailed."""
         self.run = Run(collects_notes=True)
-        self.connections = Connections(environment, deploy, limit, items, self.run)
-        self.run.components = _chosen([name for names in only for name in names.split(",") if name])
+        chosen = [name.strip() for names in only for name in names.split(",")]
+        wrong = _problems(chosen)
+        try:
+            self.connections = Connections(environment, deploy, limit, items, self.run)
+        except SettingsError as error:
+            raise SettingsError([*error.problems, *wrong]) from None
+        if wrong:
+            raise RunFailed("\n".join(wrong))
+        self.run.components = frozenset(chosen)
         self.planner = Planner(self.connections)
         self.executor = Executor(self.planner)
 
@@ -54,12 +62,13 @@ class Session:
         return self.executor.apply(tell)
 
 
-def _chosen(only: list[str]) -> frozenset[str]:
-    """The components of --only. Raises RunFailed for an unknown one."""
-    if only:
-        known = known_components()
-        unknown = [name for name in only if name not in known]
-        if unknown:
-            there = ", ".join(known)
-            raise RunFailed(f"--only {','.join(only)}: found no component {', '.join(unknown)}; there are: {there}")
-    return frozenset(only)
+def _problems(only: list[str]) -> list[str]:
+    """What is wrong with the components of --only. A script's empty variable would stand for all of them. Raises
+    RunFailed where nobody knows which there are."""
+    known = known_components() if only else []
+    there, found = ", ".join(known), []
+    if "" in only:
+        found.append(f"--only {','.join(only)!r}: found an empty name, expected components; there are: {there}")
+    if unknown := [name for name in only if name and name not in known]:
+        found.append(f"--only {','.join(only)}: found no component {', '.join(unknown)}; there are: {there}")
+    return found

@@ -30,6 +30,8 @@ MONGO_URL = "MONGO_URL"
 PREFIX = "SLIPWAY_SECRET_"
 IDENTITY_VARIABLE = "SLIPWAY_AGE_IDENTITY"
 ENCRYPTED = ".age"
+# How bytes that are no UTF-8 are in a text: https://peps.python.org/pep-0383/
+RAW = "surrogateescape"
 PUBLIC_KEY = "a public key of age's as age1... (slipway secrets keygen shows yours)"
 # What people write where a secret is to come.
 PLACEHOLDER = re.compile(
@@ -170,15 +172,16 @@ def value_problems(values: Mapping[str, str]) -> list[str]:
 # --- age -------------------------------------------------------------------------------------------------------------
 
 
-def decrypt(path: Path, identity: str) -> str:
-    """The text of an encrypted file. Raises ValueError with one line that says what to do."""
+def decrypt(path: Path, identity: str, errors: str = "strict") -> str:
+    """The text of an encrypted file; `errors` is as of `bytes.decode`. Raises ValueError with one line that says what
+    to do."""
     try:
         data = path.read_bytes()
     except OSError as error:
         raise ValueError(f"found a file that can't be read: {error.strerror}") from None
     keys, origin = _identities(identity)
     try:
-        return pyrage.decrypt(data, keys).decode()
+        return pyrage.decrypt(data, keys).decode(errors=errors)
     except (pyrage.DecryptError, UnicodeDecodeError) as error:
         if "No matching keys" in str(error):
             raise ValueError(
@@ -193,7 +196,8 @@ def encrypt(text: str, recipients: Iterable[str]) -> bytes:
     keys = [recipient(line) for line in recipients]
     if not keys:
         raise ValueError(f"secrets_recipients: found [], expected {PUBLIC_KEY}")
-    return pyrage.encrypt(text.encode(), keys)
+    # An edit that is no UTF-8 is kept as it is.
+    return pyrage.encrypt(text.encode(errors=RAW), keys)
 
 
 def recipient(line: str) -> pyrage.x25519.Recipient:

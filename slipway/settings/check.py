@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
 from pyinfra.api.arguments import all_global_arguments
 from pyinfra.connectors.ssh import ConnectorData
 
@@ -31,6 +32,8 @@ FILE, LIST = SETTINGS, "`slipway settings`"
 COMMAND_LINE = "--data"
 # pyinfra's own data, which shares the namespace: the connection (ssh_port, ...) and global arguments (_sudo, ...).
 PYINFRA_NAMES = {*ConnectorData.__annotations__, *(name for name, _ in all_global_arguments())}
+# Of these pyinfra takes any text for true.
+SWITCHES: dict[str, Any] = {name: bool | None for name, its_type in all_global_arguments() if its_type is bool}
 # In which file a setting was found, by its name.
 Where = Callable[[str], str]
 Model = TypeVar("Model", bound=BaseModel)
@@ -49,7 +52,7 @@ class SettingsError(Exception):
 def parse_items(items: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
     """NAME=VALUE items of the command line as settings, and a problem for each item that is none.
 
-    A text setting is taken as it is, any other as JSON.
+    A text setting is taken as it is, any other as JSON, or as pyinfra's own command takes a switch: True, False.
     """
     data: dict[str, Any] = {}
     problems = []
@@ -64,7 +67,7 @@ def parse_items(items: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
         if value and field and any(isinstance(mark, OnThisMachine) for mark in field.metadata):
             value = str(Path(value).expanduser().absolute())
         try:
-            data[name] = value if is_text else json.loads(value)
+            data[name] = value if is_text else json.loads({"True": "true", "False": "false"}.get(value, value))
         except ValueError:
             data[name] = value  # what is wrong with it, the check says
     return data, problems
@@ -100,7 +103,7 @@ def check(
     settings, wrong = _validated(Settings, {**own, "sites": []} if has_sites else own, where, problems)
     # A run without any needs no validator of them.
     arguments, _ = _validated(Arguments, given, where, problems) if given else (Arguments.model_construct(), set())
-    connection = {name: data[name] for name in data if name in ConnectorData.__annotations__}
+    connection = {name: data[name] for name in data if name in ConnectorData.__annotations__ or name in SWITCHES}
     _validated(_connection(*connection), connection, where, problems)
     if not wrong & {"secrets_file", "backend_secrets", "generated_secrets", "secrets_identity"}:
         problems += _secrets_problems(own, where)
@@ -148,10 +151,22 @@ def effective(given: Mapping[str, Any], name: str) -> Any:
     return given[name] if name in given else Settings.model_fields[name].get_default()
 
 
+def _without_blanks(text: str) -> str:
+    if not re.fullmatch(r"[^\s-]\S*", text):
+        raise ValueError("text without blanks, which begins with no -")
+    return text
+
+
 @cache
 def _connection(*names: str) -> type[BaseModel]:
-    """A model of some of pyinfra's connection data, which it would check one by one, and only when it connects."""
-    fields: dict[str, Any] = {name: ConnectorData.__annotations__[name] for name in names}
+    """A model of some of pyinfra's connection data and switches, which it would check one by one, only when it
+    connects, or not at all."""
+    word = Annotated[str, AfterValidator(_without_blanks)]
+    types = {**ConnectorData.__annotations__, **SWITCHES, "ssh_user": word, "ssh_hostname": word}
+    types["ssh_strict_host_key_checking"] = Literal["yes", "accept-new", "ask", "no", "off"]
+    types["ssh_port"] = Annotated[int, Field(ge=1, le=65535)]
+    # pydantic has no fields whose names begin with _.
+    fields: dict[str, Any] = {f"of{name}": (types[name], Field(alias=name)) for name in names}
     return create_model("Connection", __config__=ConfigDict(strict=True), **fields)
 
 

@@ -35,6 +35,9 @@ order, the first found counts:
 4. `group_data/all.py`;
 5. the default, which may be derived from another setting.
 
+A host that is listed more than once has one value of each setting: two are an error. So is a file in `group_data/` that
+is named after no role or group of an inventory, unless its name begins with `_`.
+
 All settings of all hosts are checked before Slipway connects. Each error names the file, what was found and what is
 expected; for an unknown name it suggests the nearest known one:
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
 import posixpath
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from pyinfra import logger
-from pyinfra.api import Host, State
+from pyinfra.api import Host, Inventory, State
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.state import StateStage
 from pyinfra.context import ctx_state
 
 from slipway import project
 from slipway.secrets.committed import env_files
-from slipway.settings import balancing, members
+from slipway.settings import balancing, inventory, members
 from slipway.settings.check import COMMAND_LINE, FILE, SettingsError, check
-from slipway.settings.inventory import ROLES
 from slipway.settings.model import Settings
 from slipway.settings.peers import peers_of
 
@@ -103,7 +105,8 @@ def checked_settings(host: Host) -> Settings:
 
 
 def check_before_connecting() -> None:
-    """Called by an inventory: let plain pyinfra check the settings of all hosts of the run before it connects to any.
+    """Called by an inventory: let plain pyinfra check it, and the settings of all hosts of the run, before it connects
+    to any.
 
     Its commands have no hook between the inventory, whose data are read later, and the connections; the stage that they
     tell the run's state is the last thing before these. `slipway` has checked the settings by then.
@@ -111,15 +114,52 @@ def check_before_connecting() -> None:
     if not ctx_state.isset():
         return
     state = ctx_state.get()
-    set_stage = state.set_stage
+    init, set_stage = state.init, state.set_stage
+    names = _names_of_inventory()
+
+    def init_or_say(found: Inventory, *given: Any, **named: Any) -> None:
+        try:
+            init(found, *given, **named)
+        except Exception:
+            if problems := _inventory_problems(found, names, state.cwd):
+                raise PyinfraError(inventory.report(problems)) from None
+            raise
 
     def check_and_set_stage(stage: StateStage) -> None:
         if stage is StateStage.Connect and not hasattr(state, CHECKED):
-            hosts = [host for host in state.inventory if state.is_host_in_limit(host) and {*host.groups} & {*ROLES}]
-            setattr(state, CHECKED, _checked(hosts))
+            problems = _inventory_problems(state.inventory, names, state.cwd)
+            hosts = [host for host in state.inventory if state.is_host_in_limit(host)]
+            try:
+                found = _checked(hosts)
+            except PyinfraError as error:
+                raise PyinfraError(
+                    "\n".join([*([inventory.report(problems)] if problems else []), str(error)])
+                ) from None
+            if problems:
+                raise PyinfraError(inventory.report(problems))
+            setattr(state, CHECKED, found)
         set_stage(stage)
 
-    state.set_stage = check_and_set_stage
+    state.init, state.set_stage = init_or_say, check_and_set_stage
+
+
+def _names_of_inventory() -> Mapping[str, Any]:
+    """The top-level names of the inventory that pyinfra executes, which has more of them at its end; none where it is
+    another program that executes it."""
+    frame = inspect.currentframe()
+    while frame and frame.f_back and frame.f_back.f_code.co_name != "exec_file":
+        frame = frame.f_back
+    return frame.f_globals if frame and frame.f_back else {}
+
+
+def _inventory_problems(hosts: Inventory, names: Mapping[str, Any], folder: str | None) -> list[str]:
+    """What is wrong with the inventory of plain pyinfra, of which it ignores much."""
+    file = project.shown(names.get("__file__", "inventory.py"))
+    found = inventory.problems(names) if names else []
+    # What is misspelt has no hosts.
+    found = found or inventory.role_problems({host.name: host.groups for host in hosts})
+    lines = [f"{file}: {problem}" for problem in found]
+    return [*lines, *inventory.group_data_problems(Path(folder or "."), [*names, *hosts.groups])]
 
 
 def _checked(hosts: Sequence[Host]) -> dict[str, Settings]:

@@ -11,12 +11,16 @@ from typing import Any
 
 from slipway import project
 from slipway.settings.check import SettingsError, check
+from slipway.settings.inventory import is_host_name
 from slipway.settings.model import Settings
 from slipway.settings.types import OnThisMachine
 
 # The server's name, which is in the inventory, not a setting.
 SERVER = "server"
 ORIGIN = "slipway init"
+# A host's data in the inventory: how a finished server is logged in to.
+LOGIN = '{"ssh_user": "admin", "_sudo": True}'
+MAX_PORT = 65535
 
 
 @dataclass(frozen=True)
@@ -85,11 +89,22 @@ def _from_here(name: str, value: Any) -> Any:
     return str(Path.cwd() / Path(str(value)).expanduser())
 
 
+def host_and_port(server: str) -> tuple[str, int]:
+    """The name or address in an answer such as "203.0.113.7:2222" or "[2001:db8::7]:2222", and the port; 0 for none."""
+    if found := re.fullmatch(r"\[([^\[\]]+)\](?::(\d+))?|([^:]+):(\d+)", server):
+        address, its_port, name, port = found.groups()
+        return address or name, int(its_port or port or 0)
+    return server, 0
+
+
 def problems_of(known: Mapping[str, Any]) -> list[str]:
     """The problems of answers."""
     problems = []
-    if SERVER in known and not re.fullmatch(r"[\w.:-]+", str(known[SERVER])):
-        problems.append(f"{SERVER}: found {known[SERVER]!r}, expected the server's name or address")
+    if SERVER in known:
+        name, port = host_and_port(str(known[SERVER]))
+        if name.startswith("@") or not is_host_name(name) or port > MAX_PORT:
+            expected = "the server's name or address, or one with its ssh port as 203.0.113.7:2222"
+            problems.append(f"{SERVER}: found {known[SERVER]!r}, expected {expected}")
     settings = {name: _from_here(name, value) for name, value in known.items() if name != SERVER}
     try:
         check(settings, ORIGIN)

@@ -6,6 +6,7 @@ import atexit
 import shutil
 import tempfile
 from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -21,7 +22,7 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from slipway.engine.components import Component
 from slipway.engine.deployed import deployed, fixed, modules
-from slipway.engine.errors import RunFailed
+from slipway.engine.errors import RunFailed, hints_for
 from slipway.engine.login import candidates
 from slipway.engine.openssh import Way, way
 from slipway.project import path
@@ -178,6 +179,57 @@ def servers(config: pytest.Config) -> list[Server]:
     return _servers
 
 
+# What is wrong with the logins of hosts that can't be reached, by name.
+_unreachable: dict[str, str] = {}
+OPENSSH_HINTS = {
+    "Permission denied": "if the server is not provisioned yet: slipway apply; else set ssh_user and ssh_key for the"
+    " host in the inventory; `ssh USER@HOST` must work by itself",
+    "Host key verification failed": "compare the host's key with the one in known_hosts: `ssh USER@HOST` shows both",
+    "connect to host": "is the server up, and are ssh_hostname and ssh_port right?",
+}
+
+
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Leave out the tests of hosts that can't be reached: each would fail with the same error. The connection that is
+    made here is the one that the tests use."""
+    if session.config.option.collectonly or hasattr(session.config, "workerinput"):
+        return
+    wanted = {server.name for item in session.items if (server := _server_of(item))}
+    found = [server for server in _servers if server.name in wanted]
+    with ThreadPoolExecutor(len(found) or 1) as pool:
+        said = pool.map(_login_problem, found)
+        _unreachable.update({server.name: text for server, text in zip(found, said, strict=True) if text})
+    if _unreachable:
+        left = [one for one in session.items if (server := _server_of(one)) and server.name not in _unreachable]
+        session.items[:] = left
+        session.testscollected = len(left)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if _unreachable:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _server_of(item: pytest.Item) -> Server | None:
+    found = getattr(item, "callspec", None)
+    server: Server | None = found.params.get("server") if found else None
+    return server
+
+
+def _login_problem(server: Server) -> str:
+    """What a user reads where a server can't be logged in to, "" where it can."""
+    try:
+        done = server.host.run("true")
+        said = str(done.stderr) if done.rc else ""
+    except RuntimeError as error:
+        said = str(getattr(error.args[0], "stderr", error)) or "ssh ended without an error"
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    if not lines:
+        return ""
+    hints = hints_for(said) or [f"  {hint}" for sign, hint in OPENSSH_HINTS.items() if sign in said][:1]
+    return "\n".join([f"[{server.name}] {lines[-1]}", *hints])
+
+
 # What OpenSSL says, and what to do about it.
 UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
 HINTS = {
@@ -249,6 +301,10 @@ def figure(server: Server) -> Callable[..., None]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _unreachable:
+        terminalreporter.write_sep("=", "hosts that can't be reached, and were not tested")
+        for text in _unreachable.values():
+            terminalreporter.write_line(text, red=True)
     if not _figures:
         return
     terminalreporter.write_sep("=", "what auditors measure")

@@ -217,6 +217,20 @@ def test_what_a_connection_need_not_wait_for_is_not_loaded_before_it():
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize(
+    ("redirection", "code", "said"),
+    [
+        (">/dev/full", 1, "slipway: the output, or a temporary file, can't be written: No space left on device\n"),
+        (">&-", 0, ""),
+        ("<&- >/dev/null 2>&-", 0, ""),
+    ],
+)
+def test_output_that_can_not_be_written_is_no_traceback(redirection, code, said):
+    program = f'exec "{sys.executable}" -m slipway settings {redirection}'
+    done = subprocess.run(["sh", "-c", program], cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (code, said)
+
+
 def test_verify_finds_its_tests_for_the_hosts_of_the_inventory(project):
     command = [sys.executable, "-m", "pytest", str(PROJECT / "tests/server"), "--collect-only", "-q"]
     command += ["--environment=production", "-p", "no:cacheprovider"]

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import json
-import logging
-import os
-import re
-import subprocess
-import sys
-from pathlib import Path
 
 from slipway.engine import pyinfra_compat  # isort: skip  patches first
 
 import pytest
 from pyinfra.api import Config, State
 
-from slipway.settings import inventory, of_host
+from slipway.settings import inventory
 from slipway.settings.inventory import problems
 from support.checkout import PROJECT
 from support.mistakes import told
+from support.typed import slipway
 
 
 def test_without_a_mistake_it_connects(project):
@@ -62,6 +57,19 @@ def test_a_file_in_another_encoding_is_named_with_its_line(project):
     assert "group_data/all.py, line 2: found the byte 0xe9, expected text in UTF-8" in told(project, "plan")
     file.write_bytes(b"swap_mb = 1\0\n")
     assert "group_data/all.py: found a NUL, expected text in UTF-8" in told(project, "plan")
+
+
+def test_files_that_python_can_not_read_are_reported_together(project):
+    for name in ("app", "db"):
+        (project / f"group_data/{name}.py").write_text("\nswap_mb = = 3\n")
+    (project / "group_data/web.py").write_bytes(b"# caf\xe9\n")
+    (project / "inventory.py").write_text(f"{ROLES}more = lots\n")
+    assert told(project, "plan").splitlines() == [
+        "slipway: inventory.py, line 2: NameError: name 'lots' is not defined: more = lots",
+        "group_data/app.py, line 2: invalid syntax: swap_mb = = 3",
+        "group_data/db.py, line 2: invalid syntax: swap_mb = = 3",
+        "group_data/web.py, line 1: found the byte 0xe9, expected text in UTF-8",
+    ]
 
 
 @pytest.mark.parametrize("name", ["inventory.py", "group_data/all.py"])
@@ -114,6 +122,24 @@ WRONG_INVENTORIES = {
         "more[0]: found 'server.invalid:2222', expected a host's name or address",
     ),
     "a URL": (f'{ROLES}more = ["https://server.invalid"]\n', "more[0]: found 'https://server.invalid', expected"),
+    "a host with two values of a setting": (
+        'web = [("server.invalid", {"ssh_port": 1, "swap_mb": 100})]\n'
+        'app = db = ["server.invalid", ("server.invalid", {"ssh_port": 3, "ssh_password": "s3cr3t"})]\n',
+        "web[0] and app[1]: found 'server.invalid' with two values of ssh_port, expected one: give a host its settings"
+        ' once, as _one = ("server.invalid", {...}), and list _one in its groups',
+    ),
+    "a host twice in a list": (
+        'web = app = db = [("server.invalid", {"ssh_port": 1}), ("server.invalid", {"ssh_port": 2})]\n',
+        "web[0] and web[1]: found 'server.invalid' with two values of ssh_port, expected one",
+    ),
+    "the name of a setting that is no text": (
+        'web = app = db = [("server.invalid", {5: 3})]\n',
+        'web[0]: found 5 as the name of a setting, expected text, as {"swap_mb": 512}',
+    ),
+    "such a name of a group's setting": (
+        'web = app = db = (["server.invalid"], {5: 3})\n',
+        "web[1]: found 5 as the name of a setting, expected text",
+    ),
     "a role that is misspelt": (
         f"web = apps = db = [{HOST}]\n",
         "apps: found a group that is no role, expected app: rename it",
@@ -146,6 +172,8 @@ def test_all_mistakes_in_the_inventory_are_reported_at_once(project):
     [
         f"import os\nfrom pathlib import Path\n{ROLES}europe = web\n_one = {HOST}\nPORT = 22\ndef ours(): pass\n",
         'web = app = (["server.invalid"], {"swap_mb": 0})\ndb = app[0]\n',
+        # Settings of a host's roles, which are merged.
+        'web = [("one", {"swap_mb": 0, "ssh_port": 1})]\napp = ["one"]\ndb = [("one", {"ssh_port": 1, "_x": 2})]\n',
         'web = app = db = ["192.0.2.7", "2001:db8::7", "@local", "my_alias", "server.invalid."]\n',
     ],
 )
@@ -160,6 +188,32 @@ def test_a_host_without_a_role_is_no_clean_plan(project):
     assert "found other.invalid in none of the roles lb, web, app, db" in told(project, "plan")
     (project / "inventory.py").write_text("web = app = db = []\n")
     assert "found no host" in told(project, "plan")
+
+
+def test_group_data_that_no_host_has_are_reported_with_the_name_that_was_meant(project):
+    (project / "group_data/wbe.py").write_text("swap_mb = 1\n")
+    (project / "group_data/_shared.py").write_text("lots = 1\n")
+    line = "  - group_data/wbe.py: found wbe, which is no group of hosts, expected web: rename it"
+    assert line in told(project, "plan")
+    # With wrong settings.
+    said = told(project, "plan", "--data", "swap_mb=lots")
+    assert line in said
+    assert "1 setting is wrong" in said
+    # With the mistakes of the inventory.
+    (project / "inventory.py").write_text(f'{ROLES}db = "server.invalid"\n')
+    said = told(project, "plan")
+    assert "2 mistakes in the inventory" in said
+    assert line in said
+
+
+def test_group_data_of_any_group_and_of_another_inventory_are_no_mistake(project):
+    for name in ("europe", "empty", "staging", "eu", "inventory", "app"):
+        (project / f"group_data/{name}.py").write_text("swap_mb = 1\n")
+    (project / "inventory.py").write_text(f"{ROLES}europe = web\nempty = []\n")
+    (project / "staging.py").write_text('web = app = db = ["staging.invalid"]\neu = web\n')
+    assert "server.invalid] Could not resolve hostname" in told(project, "plan")
+    # The lab's inventory has none of them.
+    assert inventory.group_data_problems(project, []) == []
 
 
 def test_the_shipped_inventory_is_one_server_of_every_role():
@@ -180,6 +234,17 @@ def test_verify_tells_a_wrong_setting_in_the_same_words(project):
     assert "2 settings are wrong; no host was touched" in said
     assert "--data: swap_mb: found 'lots', expected a valid integer" in said
     assert "--data: found 'nonsense', expected NAME=VALUE" in said
+
+
+def test_verify_tells_once_of_a_host_that_it_can_not_reach(project):
+    hosts = '[("127.0.0.1", {"ssh_port": 1}), ("localhost", {"ssh_port": 1, "site_domain": "other.example.org"})]'
+    (project / "inventory.py").write_text(f"web = app = db = {hosts}\n")
+    done = slipway("verify", cwd=project)
+    assert done.returncode == 1
+    for name in ("127.0.0.1", "localhost"):
+        assert f"[{name}] ssh: connect to host {name} port 1: Connection refused\n  is the server up" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    assert len((done.stdout + done.stderr).splitlines()) < 12
 
 
 def test_wrong_settings_are_reported_together_before_any_host_is_touched(project):
@@ -205,6 +270,22 @@ def test_a_host_that_is_not_in_the_inventory_is_reported_with_what_is(project):
     assert "--limit nosuch: no such host or role; there are: app, db, " in said
     assert "server.invalid" in said
     assert "resolve hostname" not in said
+
+
+@pytest.mark.parametrize("only", ["", ",", "nginx,"])
+def test_an_option_that_names_nothing_is_not_everything(project, only):
+    said = told(project, "apply", "--yes", "--only", only)
+    assert f"--only {only!r}: found an empty name, expected components; there are: a" in said
+    assert "resolve hostname" not in said
+
+
+def test_wrong_options_and_settings_are_reported_together(project):
+    said = told(project, "plan", "--limit", "nosuch", "--only", "ngnx", "--data", "swap_mb=lots", "--data", "nonsense")
+    assert "4 settings are wrong" in said
+    assert "  - --data: found 'nonsense', expected NAME=VALUE" in said
+    assert "  - --data: swap_mb: found 'lots', expected a valid integer" in said
+    assert "  - --limit nosuch: no such host or role; there are: app, db" in said
+    assert "  - --only ngnx: found no component ngnx; there are: a" in said
 
 
 def answering(name: str, path: str) -> dict[str, str]:
@@ -244,62 +325,6 @@ def test_an_old_name_of_a_setting_is_warned_of_once_before_a_host_is_asked(proje
     assert said.count("deprecated") == 1
     assert "resolve hostname" in said
     assert "deprecated" not in told(project, "plan", "--quiet")
-
-
-class Logged(logging.Handler):
-    """The messages of a logger; pytest's own handlers may get them twice."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(record.getMessage())
-
-
-def test_plain_pyinfra_logs_it_once_for_all_hosts(project, monkeypatch):
-    with (project / "group_data/all.py").open("a") as file:
-        file.write('reboot_window = "03:00"\n')
-    (project / "inventory.py").write_text(TWO)
-    monkeypatch.chdir(project)
-    logged = Logged()
-    monkeypatch.setattr(logging.getLogger("pyinfra"), "handlers", [logged])
-    state, config = State(check_for_changes=False), Config()
-    config.lock_current_state()
-    with pyinfra_compat.ctx_state.use(state), pyinfra_compat.ctx_config.use(config):
-        # pyinfra keeps the code of a file by its name.
-        file = str(project / "inventory.py")
-        hosts = pyinfra_compat.load_inventory(file, {}, str(project), lambda names: None)
-        state.init(hosts, config)
-    assert [of_host.checked_settings(host).reboot_time for host in hosts] == ["03:00", "03:00"]
-    assert logged.lines == [OLD_NAME]
-
-
-def by_pyinfra(project: Path, *arguments: str) -> str:
-    """The errors of plain pyinfra."""
-    env = {**os.environ, "PYTHONPATH": str(PROJECT)}
-    command = [str(Path(sys.executable).with_name("pyinfra")), "-y", "inventory.py", *arguments]
-    done = subprocess.run(command, cwd=project, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode != 0
-    return done.stderr
-
-
-def test_plain_pyinfra_reports_invalid_settings_of_all_hosts_before_it_connects(project):
-    text = (PROJECT / "inventory.py").read_text()
-    hosts = '[("server.invalid", {"swap_mb": "a"}), ("other.invalid", {"swap_mb": "b"})]'
-    (project / "inventory.py").write_text(re.sub(r"app = db = .*", f"app = db = {hosts}", text))
-    said = by_pyinfra(project, "deploy.py")
-    assert "2 settings are wrong; no host was touched." in said
-    assert "swap_mb: found 'a'" in said
-    assert "swap_mb: found 'b'" in said
-    assert "Could not resolve" not in said
-    # Hosts that the run leaves out are not its concern.
-    said = by_pyinfra(project, "--limit", "other.invalid", "deploy.py")
-    assert "1 setting is wrong" in said
-    assert "swap_mb: found 'b'" in said
-    # With the settings in order it goes on to connect.
-    (project / "inventory.py").write_text(re.sub(r"app = db = .*", 'app = db = ["server.invalid"]', text))
-    assert "Could not resolve" in by_pyinfra(project, "deploy.py")
 
 
 def test_an_argument_of_one_run_among_the_settings_is_reported_with_its_file_and_the_option(project):

@@ -143,6 +143,34 @@ def test_what_connects_is_checked_with_the_rest(defaults):
     assert [line.split(":")[1].strip() for line in sorted(lines)] == ["ssh_port", "ssh_user", "swap_mb"]
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("ssh_strict_host_key_checking", "maybe", "found 'maybe', expected 'yes', 'accept-new', 'ask', 'no' or 'off'"),
+        ("_sudo", "maybe", "found 'maybe', expected a valid boolean"),
+        ("_use_sudo_login", 1, "found 1, expected a valid boolean"),
+        ("ssh_user", "", "found '', expected text without blanks"),
+        ("ssh_user", "a b", "found 'a b', expected text without blanks"),
+        ("ssh_hostname", "-oProxyCommand=x", "found '-oProxyCommand=x', expected text without blanks"),
+        ("ssh_port", 70000, "found 70000, expected"),
+    ],
+)
+def test_values_that_pyinfra_would_take_for_something_else_are_reported(defaults, name, value, expected):
+    (line,) = problems({**defaults, name: value})
+    assert line.startswith(f"group_data/all.py: {name}: {expected}")
+
+
+def test_what_pyinfra_takes_to_connect_is_taken(defaults):
+    for policy in ("yes", "accept-new", "ask", "no", "off"):
+        check({**defaults, "ssh_strict_host_key_checking": policy})
+    # A key of an agent, or of another machine than this one.
+    check({**defaults, "_sudo": None, "_retries": 3, "ssh_key": "~/.ssh/none", "ssh_user": "LDAP\\\\admin@example.org"})
+
+
+def test_a_switch_of_the_command_line_is_as_pyinfra_has_it():
+    assert parse_items(["_sudo=False", "_use_sudo_login=true"]) == ({"_sudo": False, "_use_sudo_login": True}, [])
+
+
 def test_all_errors_are_reported_at_once_and_where_each_is(defaults):
     wrong = {**defaults, "swap_mb": "big", "site_domain": "x", "locle": "C"}
     with pytest.raises(SettingsError) as caught:

@@ -13,6 +13,7 @@ import pytest
 
 from slipway.cli.main import main
 from slipway.pin import FILE, pin, pinned, running
+from slipway.settings.inventory import problems
 from slipway.starter.questions import problems_of, site_name_of
 from support.repositories import APP, make
 from support.typed import slipway
@@ -88,7 +89,10 @@ def test_all_missing_answers_are_reported_at_once_and_nothing_is_written(folder)
         ("site_name=Shop!", "site_name: found 'Shop!', expected lower-case letters"),
         ("site_domian=x.org", "site_domian: there is no such setting; did you mean 'site_domain'?"),
         ("backend_source=nowhere", "backend_source: found 'nowhere', expected a folder"),
-        ("server=a b", "server: found 'a b', expected the server's name or address"),
+        ("server=a b", "server: found 'a b', expected the server's name or address, or one with its ssh port"),
+        ("server=a:b", "server: found 'a:b', expected the server's name or address"),
+        ("server=203.0.113.7:99999", "server: found '203.0.113.7:99999', expected"),
+        ("server=-oProxyCommand", "server: found '-oProxyCommand', expected"),
         ("swap", "--set: found 'swap', expected NAME=VALUE"),
     ],
 )
@@ -97,6 +101,34 @@ def test_a_wrong_answer_is_reported_and_nothing_is_written(folder, answer, said)
     assert done.returncode == 1
     assert said in done.stderr
     assert not (folder / "inventory.py").exists()
+
+
+@pytest.mark.parametrize(
+    ("server", "name", "port"),
+    [
+        ("203.0.113.7:2222", "203.0.113.7", 2222),
+        ("[2001:db8::7]:2222", "2001:db8::7", 2222),
+        ("2001:db8::7", "2001:db8::7", 0),
+        ("[2001:db8::7]", "2001:db8::7", 0),
+        ("shop.example.org", "shop.example.org", 0),
+    ],
+)
+def test_a_server_with_a_port_is_a_host_that_a_plan_takes(folder, server, name, port):
+    done = init(folder, "--yes", *DOMAIN, "--set", f"server={server}")
+    assert done.returncode == 0, done.stderr
+    names: dict[str, object] = {}
+    exec((folder / "inventory.py").read_text(), names)
+    assert problems(names) == []
+    login = {"ssh_user": "admin", "_sudo": True} | ({"ssh_port": port} if port else {})
+    assert names["web"] == [(name, login)]
+    assert f"what would change on {name};" in done.stdout
+
+
+def test_what_is_missing_and_what_is_wrong_are_reported_together(folder):
+    said = init(folder, "--yes", "--set", "swap_md=1", "--set", "server=a b").stderr
+    assert "--set site_domain=..." in said
+    assert "  - server: found 'a b'" in said
+    assert "  - swap_md: there is no such setting; did you mean 'swap_mb'?" in said
 
 
 def test_of_what_is_not_answered_yet_nothing_is_said(folder, monkeypatch):

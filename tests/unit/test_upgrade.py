@@ -114,6 +114,9 @@ def test_only_known_parts_are_taken():
     assert parts_of(("os,node", "mongodb")) == ["os", "node", "mongodb"]
     with pytest.raises(click.UsageError, match="found kernel, expected os, mongodb, node, slipway"):
         parts_of(("os,kernel",))
+    for nothing in ("", ",", "os,"):
+        with pytest.raises(click.UsageError, match="--only: found ''"):
+            parts_of((nothing,))
 
 
 def test_only_services_that_were_shown_are_restarted(host, monkeypatch, capsys):
