@@ -201,7 +201,7 @@ def host(tmp_path, monkeypatch):
     for name in ("systemctl", "apt-get", "dpkg", "journalctl", "apt-mark", "dpkg-query"):
         file = programs / name
         file.write_text(
-            f'#!/bin/sh\necho "{name} $*" >> {said}\n[ "{name} $1" != "apt-get -q" ] || touch old.deb\n'
+            f'#!/bin/sh\necho "{name} $*" >> {said}\n[ "{name} $1 $2" != "apt-get -q download" ] || touch old.deb\n'
             f'case "$(cat {tmp_path}/fails 2> /dev/null)" in "{name} $1"*) rm {tmp_path}/fails; exit 1 ;; esac\n'
             '[ "$*" != "show --property=Result --value mongod.service" ] || echo ${RESULT:-success}\n'
             f'[ "$1" != is-failed ] || exit 1\n[ "{name}" != journalctl ] || echo aborted\n'
