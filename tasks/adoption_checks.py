@@ -54,6 +54,8 @@ def _obstacles(settings: Settings, machine: dict[str, str], components: Collecti
         rules: list[str] = host.get_fact(InputRules)
         yield from network.obstacles(rules, found.get("chains", "").splitlines())
     if not found:
+        there = host.get_fact(NginxInForce) if "nginx" in components else None
+        yield from others_nginx.added_obstacles(there, settings) if there else ()
         return
     yield from names.obstacles(found, settings, is_container(machine))
     if "ssh" in components:

@@ -18,6 +18,7 @@ from slipway.facts.ssh import Sshd
 from slipway.tasks import mongodb
 from slipway.tasks.firewall import InputRules
 from support.described import described, run_deploy
+from support.obstacles import SERVICE
 
 MAIN = "/etc/nginx/nginx.conf"
 MONGOD = "exe=/usr/bin/mongod\nunit=mongod.service\nuser=mongodb\ncommand=/usr/bin/mongod --config /etc/mongod.conf"
@@ -165,6 +166,39 @@ def test_a_server_is_adopted_once(settings_with):
         host.answers = SSHD
         deploy.server("base", "guard", "admin", "ssh")
     assert server.operations[-1].name == "Note that the server is adopted"
+
+
+COMPLETE = {FileState: {"kind": "regular file", "owner": "root", "group": "root", "mode": "644"}}
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        (f"{SHOP} server {{ server_name blog.example; }}", "/etc/nginx/conf.d/0.conf: server blog.example"),
+        (
+            "server { listen 8443; server_name codementee.io; }",
+            "/etc/nginx/conf.d/0.conf:1: listen 8443",
+        ),
+        (
+            "server { server_name codementee.io; location /hooks/ { proxy_pass http://127.0.0.1:9000; } }",
+            "/etc/nginx/conf.d/0.conf:1: location /hooks/",
+        ),
+        (SHOP, ""),
+        (BLOG, ""),
+    ],
+)
+def test_what_a_file_does_that_goes_after_the_adoption_is_named(settings_with, text, name):
+    said = refused(settings_with(), COMPLETE | {NginxInForce: nginx(text)})
+    assert (f"  - {name}: found " in said and said.count("  - ") == 1) if name else said == ""
+    if name:
+        assert refused(settings_with(adopt_without=[name]), COMPLETE | {NginxInForce: nginx(text)}) == ""
+
+
+def test_a_site_that_is_added_later_is_adopted_as_the_first_one_was(settings_with):
+    found = COMPLETE | {Earlier: {f"unit {SERVICE}": "path=/lib/systemd/system/x.service"}}
+    assert refused(settings_with(), found) == ""
+    by_hand = {"$unit-by-hand.service": "the service codementee-backend\n"}
+    assert f"  - unit {SERVICE}: found it in /lib" in refused(settings_with(), found | by_hand)
 
 
 # --- Other sites -----------------------------------------------------------------------------------------------------
