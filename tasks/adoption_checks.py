@@ -90,6 +90,7 @@ def _firewall(found: dict[str, str], settings: Settings) -> Iterator[Obstacle]:
     ours |= {*settings.web_ports} if {"lb", "web"} & {*host.groups} else set()
     yield from network.closed(network.listeners(found), network.open_ports(lines), settings, ours)
     yield from network.closed(network.datagrams(found), network.open_ports(lines, "udp"), settings, ours)
+    yield from mongod.reached(found, network.open_ports(lines), settings)
     yield from network.restarted(found, ours)
     yield from network.protocols(found, lines)
     yield from network.lost_rules(lines, settings, ssh_ports, rules_of_peers(settings))

@@ -62,6 +62,7 @@ class Earlier(Fact[dict[str, str]]):
     """What was set up on the server before Slipway, a text for each section.
 
     accounts, groups    lines of getent(1)
+    before              the rules in /etc/ufw/before.rules
     chains              nftables input chains that drop or reject
     clients             ACME clients other than Debian's certbot
     plugins             packages of certbot's plugins
@@ -95,6 +96,7 @@ class Earlier(Fact[dict[str, str]]):
     modules             kernel modules in use that Slipway would block
     packages            installed firewalls other than UFW
     passwords           lines of getent(1) of users with a password and no key
+    peers               addresses of MongoDB's clients on other hosts and in containers
     roots               "used KEY", "unused KEY": root's authorized_keys, by whether somebody has lately logged in with
                         it, other than with this run's
     rotated             logrotate(8) files about logs of packages that Slipway installs
@@ -170,6 +172,10 @@ grep -hE '^-A ufw6?-before-input .*-j ACCEPT' /etc/ufw/before.rules /etc/ufw/bef
   sed -nE 's/.* -p ([a-z0-9]+) .*/open \\1/p' | sort -u
 s flushes; ! systemctl is-enabled --quiet nftables || echo nftables.service
 s connected; ss -Htnp state established "dport = :{mongodb_port}" | awk '{{print "-", $5}}' | sockets | cut -d' ' -f2-
+s peers; ss -Htn state established "sport = :{mongodb_port}" |
+  awk '{{print $4}}' | sed -E 's/:[0-9]+$//; s/^\\[(::ffff:)?//; s/\\]$//' | grep -vE '^(127[.]|::1$)' |
+  grep -vxF "$(ip -o addr show | awk '{{sub("/.*", "", $4); print $4}}')" | sort -u
+s before; grep -hE '^-A ufw6?-before-input ' /etc/ufw/before.rules
 s chains; nft list chains | awk '$1 == "table" {{t = $2 " " $3}} $1 == "chain" {{c = $2}} /hook input/ {{print t, c}}' |
 while read -r family table chain; do
   case "$family $table $chain" in

@@ -189,7 +189,8 @@ def test_a_mongodb_with_another_data_folder_keeps_its_data_and_replica_set(bare:
 def test_a_mongodb_at_a_private_address_alone_keeps_its_data(bare: LabHost) -> None:
     make(bare, "mongodb_private_address")
     address = bare.record.address
-    assert_adopted(bare, "--data", f"mongodb_bind={address}", "--data", "mongodb_database=test_database")
+    settings = {"mongodb_bind": address, "mongodb_database": "test_database", "adopt_without": '["port 27017"]'}
+    assert_adopted(bare, *(part for item in settings.items() for part in ("--data", "=".join(item))))
     assert bare.ssh(mongosh(COUNT.format("test_database"), address=address)) == "2"
 
 
@@ -317,7 +318,7 @@ def test_what_an_owner_adds_after_the_adoption_is_refused_by_name_or_kept(bare: 
     both = [f"{file}: server blog.example: found it in a file that", f"{file}:2: listen 8443: found the site on"]
     assert_refused(bare, both)
     shop = {"site_name": "shop", "site_domain": f"shop.{bare.data['site_domain']}"}
-    shop |= {name: bare.data[name] for name in ("backend_source", "frontend_source") if name in bare.data}
+    bare.resolve(shop["site_domain"])
     sites = ("--data", f"sites={json.dumps([shop])}")
     assert_refused(bare, [*both, "shop-backend.service: STRIPE_KEY: found this variable"], *sites)
     # The other site in a file of its own; of the site nothing but a second block.

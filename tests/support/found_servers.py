@@ -85,6 +85,7 @@ REFUSED_WITH_PACKAGES = {
     ],
     "mongodb_private_address": [
         "/etc/mongod.conf: net.bindIp: found",
+        "port 27017: found mongod listening on",
         "database test_database: found 2 documents in it and none in codementee",
     ],
     "mongodb_without_pgrep": ["database test_database: found 2 documents in it and none in codementee"],
