@@ -75,10 +75,20 @@ def _obstacles(settings: Settings, machine: dict[str, str], components: Collecti
     if "backend" in components:
         for site in settings.all_sites:
             yield from backend.obstacles(found, site)
+            yield from _beside(found, site)
     if "tls" in components:
         yield from certificates.obstacles(found, settings)
     if "nginx" in components:
         yield from _nginx(found, settings)
+
+
+def _beside(found: dict[str, str], site: Settings) -> Iterator[Obstacle]:
+    """What uses the previous backend beside Nginx."""
+    there = host.get_fact(NginxInForce)
+    proxied = others_nginx.named_ports(there) if there else ()
+    lines: list[str] = host.get_fact(UfwInForce)
+    yield from backend.programs(found, site)
+    yield from backend.callers(found, site, network.open_ports(lines), proxied)
 
 
 def _firewall(found: dict[str, str], settings: Settings) -> Iterator[Obstacle]:

@@ -106,6 +106,11 @@ def proxied_ports(found: Found, settings: Settings) -> dict[int | str, str]:
     return _local_ports(found, [server for server in found.others if server.is_for(domains)])
 
 
+def named_ports(found: Found) -> set[int]:
+    """The ports that stand in the configuration, such as those that it proxies to by a variable."""
+    return {int(port) for text in found.tree.files.values() for port in re.findall(r":(\d{2,5})\b", text)}
+
+
 def others_at_ports(found: Found, settings: Settings, ports: Collection[int | str]) -> list[tuple[Server, int | str]]:
     """The kept servers that proxy to one of these local ports or sockets, and which."""
     return [

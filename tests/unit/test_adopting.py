@@ -122,6 +122,9 @@ def data(**changes):
             "/etc/nginx/conf.d/0.conf:1: listen 1.2.3.4:80",
         ),
         ({Earlier: {"x": ""}, NginxInForce: nginx(BLOG), NginxFuture: (Tree(""), "unknown directive")}, "Nginx"),
+        ({Earlier: {"programs /var/www/codementee": "supervisor.service celery"}}, "supervisor.service"),
+        ({Earlier: {"callers /var/www/codementee": "8001 at *:8001"}}, f"port 8001 of {SERVICE}"),
+        ({Earlier: {"peers": "10.0.0.7", "file /etc/mongod.conf": ""}}, "MongoDB's client 10.0.0.7"),
         ({Earlier: {"x": ""}, Sshd: {"port": ["22"], "allowusers": ["root"]}}, "sshd: AllowUsers"),
         (
             {
@@ -152,7 +155,9 @@ def test_what_adopt_without_names_is_given_up(settings_with):
 
 
 def test_a_server_without_obstacles_is_accepted(settings_with):
-    found = {Earlier: {"mongod": MONGOD}, MongodbData: data(), NginxInForce: nginx(BLOG, SHOP)}
+    callers = {"callers /var/www/codementee": "8001 at 0.0.0.0:8001"}
+    found = {Earlier: {"mongod": MONGOD, **callers}, MongodbData: data()}
+    found[NginxInForce] = nginx(BLOG, SHOP, f"map x $api {{ default http://localhost:8001; }} {PROXY}")
     assert refused(settings_with(), found) == ""
 
 

@@ -236,7 +236,7 @@ def test_the_addresses_of_mongodbs_clients_are_found_without_the_hosts_own(tmp_p
         (tmp_path / name).write_text(f"#!/bin/sh\ncat <<'END'\n{text}\nEND\n")
         (tmp_path / name).chmod(0o755)
     command = Earlier().command(("admin",), ("admin",), (SERVICE,), ("/var/www/x",), 27017)
-    section = command[command.index("s peers;") : command.index("s before;")].removeprefix("s peers;")
+    section = command[command.index("peers() {") : command.index("s listeners;")] + "peers 27017"
     env = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
     done = subprocess.run(["sh", "-c", section], env=env, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["10.0.0.7", "172.17.0.2", "fd00::7"]
