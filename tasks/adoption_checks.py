@@ -30,7 +30,7 @@ from slipway.facts.ssh import Sshd
 from slipway.ops.templates import render
 from slipway.settings.model import Settings
 from slipway.tasks import nginx
-from slipway.tasks.adoption_facts import earlier, mongodb_content
+from slipway.tasks.adoption_facts import added_sites, earlier, is_adopted, mongodb_content
 from slipway.tasks.firewall import InputRules, UfwInForce, rules_of_peers
 from slipway.tasks.kernel import parameters
 
@@ -70,7 +70,7 @@ def _obstacles(settings: Settings, machine: dict[str, str], components: Collecti
         yield from network.bans(found, settings)
     data = mongodb_content(settings, found) if "mongodb" in components else {}
     if "mongodb" in components:
-        yield from _mongodb(found, data, settings)
+        yield from _added_data(found, data, settings) if is_adopted() else _mongodb(found, data, settings)
     yield from jobs.obstacles(found, settings, data.get("state") == "open")
     if "backend" in components:
         for site in settings.all_sites:
@@ -117,6 +117,13 @@ def _mongodb(found: dict[str, str], data: dict[str, Any], settings: Settings) ->
     if owner and owner != "mongodb":
         need = f"the owner mongodb: systemctl stop mongod; chown -R mongodb:mongodb {folder}"
         yield Obstacle(f"{folder}/WiredTiger", f"the owner {owner}", need, may_go=False)
+
+
+def _added_data(found: dict[str, str], data: dict[str, Any], settings: Settings) -> Iterator[Obstacle]:
+    """Data of a site that is new on an adopted server, in Slipway's MongoDB."""
+    if data.get("login") == "accepted":
+        added = [site.mongodb_database for site in added_sites(settings)]
+        yield from mongod.data_obstacles(data, found.get("credentials", "").split(), settings, added)
 
 
 def _foreign_holders(found: dict[str, str]) -> Iterator[Obstacle]:

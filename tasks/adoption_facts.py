@@ -46,13 +46,8 @@ def is_adopted() -> bool:
 def sites_by_hand(settings: Settings) -> list[str]:
     """The units and folders of the sites that are not Slipway's: "the service shop-backend", "/var/www/shop/backend".
     On an adopted host they are of a site that `sites` names since."""
-    units, folders = [], []
-    for site in settings.all_sites:
-        if "app" in host.groups:
-            units.append(site.backend_unit)
-            folders.append(f"{site.site_root}/backend")
-        if "web" in host.groups:
-            folders.append(f"{site.site_root}/frontend")
+    units = [site.backend_unit for site in settings.all_sites if "app" in host.groups]
+    folders = [folder for site in settings.all_sites for folder in _folders(site)]
     script = f"""\
 cd /etc/systemd/system; for unit in {" ".join(units)}; do
   if [ -e $unit-by-hand.service ] || {{ [ -f $unit.service ] && ! grep -q '{OURS}' $unit.service; }}; then
@@ -61,6 +56,18 @@ cd /etc/systemd/system; for unit in {" ".join(units)}; do
 done
 for folder in {" ".join(folders)}; do [ ! -d $folder ] || [ -L $folder ] || echo $folder; done"""
     return host.get_fact(Output, command=script).splitlines() if folders else []
+
+
+def added_sites(settings: Settings) -> list[Settings]:
+    """The sites that `sites_by_hand` is about."""
+    found = sites_by_hand(settings)
+    own = [(site, (f"the service {site.backend_unit}", *_folders(site))) for site in settings.all_sites]
+    return [site for site, names in own if {*names} & {*found}]
+
+
+def _folders(site: Settings) -> list[str]:
+    roles = {"backend": "app", "frontend": "web"}
+    return [f"{site.site_root}/{part}" for part, role in roles.items() if role in host.groups]
 
 
 def mongodb_data(settings: Settings, found: dict[str, str]) -> dict[str, Any]:
@@ -76,7 +83,7 @@ def mongodb_content(settings: Settings, found: dict[str, str]) -> dict[str, Any]
     """The same after the login of its administrator, by the password that is given or that an interrupted apply has
     written."""
     data = mongodb_data(settings, found)
-    is_theirs = f"file {mongod.CONFIG}" in found
+    is_theirs = f"file {mongod.CONFIG}" in found or is_adopted()
     if data.get("state") != "closed" or not is_theirs or not mongod.has_password(found, settings):
         return data
     # Standard input is in no command line, log or cache.

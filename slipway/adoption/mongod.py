@@ -238,15 +238,17 @@ def command_obstacles(command: str) -> Iterator[Obstacle]:
             yield Obstacle(f"mongod.service: {option}", repr(command), need, may_go=False)
 
 
-def data_obstacles(data: Mapping[str, Any], written: Sequence[str], settings: Settings) -> Iterator[Obstacle]:
+def data_obstacles(
+    data: Mapping[str, Any], written: Sequence[str], settings: Settings, added: Sequence[str] | None = None
+) -> Iterator[Obstacle]:
     """Databases and users (facts.MongodbData) that Slipway would not use. `written` are the password files of those
-    that an interrupted apply has created."""
+    that an interrupted apply has created, `added` the databases of sites that are new on an adopted server."""
     documents: dict[str, int] = data.get("documents", {})
     filled = {name for name, number in documents.items() if number}
     sites = {site.mongodb_database: site for site in settings.all_sites}
     others = sorted(filled - {*sites})
     for database in sites:
-        if database not in filled:
+        if database not in filled and (added is None or database in added):
             for other in others:
                 yield Obstacle(
                     f"database {other}",

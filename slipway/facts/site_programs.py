@@ -9,9 +9,12 @@ PASSING = (
     "bash|sh|dash|zsh|fish|su|sudo|ssh|sshd*|sftp-server|scp|rsync|tmux*|screen|vi|vim*|nano|emacs*|mc|less|more|man"
     "|tail|cat|watch|top|htop|git|find|grep|rg|du|tar|gzip|cp|mv|rm"
 )
+# What people are logged in with.
 SHELLS = "(ba|da|z|fi)?sh|su|sudo|tmux.*|screen|vim?.*|nano|sftp-server"
 # Folders of a remote editor's own programs.
 EDITORS = "*.vscode-server* | *.cursor-server* | *.windsurf-server*"
+# Of a container, its name and the host's folders in it.
+MOUNTS = "docker.service {{slice .Name 1}}:{{range .Mounts}} {{.Source}}{{end}}"
 
 
 def sections(units: tuple[str, ...], roots: str, crontabs: str) -> str:
@@ -45,6 +48,8 @@ for root in {roots}; do
       grep -lsaF "$folder/" /proc/[0-9]*/cmdline
     }} | others_programs
     others_units "^(WorkingDirectory|EnvironmentFile)=[-!\\"]*$folder(/|\\"?\\$)" | sed 's/$/ it/'
+    [ ! -S /var/run/docker.sock ] || docker ps -q |
+      xargs -r docker inspect -f '{MOUNTS}' | grep -E " $folder(/| |\\$)" | cut -d: -f1
   done | sort -u
   s "callers $root"; unit=${{root##*/}}-backend.service
   folder=$(systemctl show -p WorkingDirectory --value $unit); folder=${{folder#!}}

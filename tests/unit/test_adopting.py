@@ -206,6 +206,20 @@ def test_a_site_that_is_added_later_is_adopted_as_the_first_one_was(settings_wit
     assert f"  - unit {SERVICE}: found it in /lib" in refused(settings_with(), found | by_hand)
 
 
+def test_data_of_a_site_that_is_added_later_are_looked_for_in_slipways_mongodb(settings_with):
+    settings = settings_with(sites=[{"site_name": "shop", "site_domain": "shop.codementee.io"}])
+    found = COMPLETE | {"$unit-by-hand.service": "/var/www/shop/backend\n"}
+    written = "/etc/codementee/credentials/MONGODB_ADMIN_PASSWORD"
+    found[Earlier] = {"mongod": MONGOD, "credentials": written}
+    closed = data(state="closed", login="accepted", documents={"prod": 2})
+    said = refused(settings, found | {MongodbData: closed})
+    # The first site's database is empty, too, and was when it was adopted.
+    assert 'database prod: found 2 documents in it and none in shop, need mongodb_database = "prod"' in said
+    assert said.count("  - ") == 1
+    for answer in (data(state="away"), closed | {"login": "refused"}, closed | {"documents": {"shop": 1, "prod": 2}}):
+        assert refused(settings, found | {MongodbData: answer}) == ""
+
+
 # --- Other sites -----------------------------------------------------------------------------------------------------
 
 

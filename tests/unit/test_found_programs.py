@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 from pathlib import Path
 
@@ -110,8 +111,13 @@ def test_programs_in_the_sites_folders_are_found_by_their_folder_their_command_a
     (units / "report.service").write_text(f"[Service]\nWorkingDirectory={server}{ROOT}/backend\n")
     (units / "old.service").write_text(f"[Service]\nWorkingDirectory={server}{ROOT}/backend\n")
     (units / "near.service").write_text(f"[Service]\nWorkingDirectory={server}{ROOT}/backend-of-blog\n")
-    found = run(server, systemctl='case "$*" in *old.service*) exit 1 ;; esac')
-    named = ["- node", "queue.service rq", "report.service it", "supervisor.service celery"]
+    (server / "var/run").mkdir()
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(server / "var/run/docker.sock"))
+    docker = f"echo 'docker.service jobs: /srv/x {server}{ROOT}/backend/data'; echo 'docker.service db: /srv/db'"
+    found = run(server, systemctl='case "$*" in *old.service*) exit 1 ;; esac', docker=docker)
+    listening.close()
+    named = ["- node", "docker.service jobs", "queue.service rq", "report.service it", "supervisor.service celery"]
     assert found[f"programs {ROOT}"] == named
 
 
