@@ -72,7 +72,7 @@ def keep_aside(settings: Settings) -> Commands:
         return
     if host.get_fact(Output, command=f"ls -d {ASIDE}"):
         if added := _added(settings):
-            notes.note(f"{ASIDE}: {', '.join(added)} too")
+            notes.note(f"{ASIDE}: added {', '.join(added)}")
             yield f"set -e; cd /; umask 077\n{_keep_added(added)}\nsync -f {ASIDE}"
         return
     notes.note(f"{ASIDE}: {', '.join(host.get_fact(Output, command=f'ls -d {paths}').split())}")
