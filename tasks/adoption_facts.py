@@ -70,6 +70,11 @@ def _folders(site: Settings) -> list[str]:
     return [f"{site.site_root}/{part}" for part, role in roles.items() if role in host.groups]
 
 
+def earlier_mongodb(settings: Settings) -> dict[str, Any]:
+    """facts.MongodbData of a running MongoDB that an adoption is to keep, `{}` if there is none."""
+    return {} if is_adopted() else mongodb_data(settings, earlier(settings))
+
+
 def mongodb_data(settings: Settings, found: dict[str, str]) -> dict[str, Any]:
     """facts.MongodbData of a running MongoDB that Slipway did not set up, `{}` if there is none. One that requires a
     password tells little: mongodb_content."""
