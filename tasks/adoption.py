@@ -13,6 +13,7 @@ from pyinfra import host
 from pyinfra.api import operation
 
 from slipway.adoption import OURS
+from slipway.adoption.nginx import retired_files
 from slipway.engine import notes
 from slipway.engine.components import component, component_step, in_order
 from slipway.facts.base import Output
@@ -20,10 +21,13 @@ from slipway.facts.nginx import NginxInForce
 from slipway.ops.commands import Commands, ensure
 from slipway.releases.artifact import COMPRESSED, MIN_COMPRESSED_BYTES
 from slipway.settings.model import TLS_FOLDER, Settings
-from slipway.tasks.adoption_facts import ADOPTED, earlier
+from slipway.tasks.adoption_facts import ADOPTED, earlier, sites_by_hand
 from slipway.tasks.backend_by_hand import stop_serving
 from slipway.tasks.owners import ASIDE, record, record_files
 from slipway.tasks.shared import take_along
+
+# Files of an owner's that go, where the backup has others of the same names.
+REMOVED = "/var/backups/slipway/removed"
 
 
 def replaced(settings: Settings) -> list[str]:
@@ -38,17 +42,12 @@ def replaced(settings: Settings) -> list[str]:
 
 def found_by_hand(settings: Settings) -> list[str]:
     """Descriptions of what was on the host before Slipway."""
-    units = " ".join(site.backend_unit for site in settings.all_sites)
-    folders = " ".join(f"{site.site_root}/{part}" for site in settings.all_sites for part in ("backend", "frontend"))
-    script = f"""\
-for unit in {units}; do
-  file=/etc/systemd/system/$unit.service; [ ! -f $file ] || grep -q '{OURS}' $file || echo "the service $unit"
-done
-for folder in {folders}; do [ ! -d $folder ] || [ -L $folder ] || echo $folder; done
+    data = f"""\
 [ ! -f {settings.mongodb_data}/WiredTiger ] || grep -q '{OURS}' /etc/mongod.conf || echo "MongoDB's data\""""
     there = host.get_fact(NginxInForce) if "web" in host.groups else None
     files = [] if there is None else [server.file for server in there.others]
-    return [*host.get_fact(Output, command=script).splitlines(), *(f"the site {file}" for file in dict.fromkeys(files))]
+    of_sites = [*sites_by_hand(settings), *host.get_fact(Output, command=data).splitlines()]
+    return [*of_sites, *(f"the site {file}" for file in dict.fromkeys(files))]
 
 
 @component()
@@ -67,9 +66,14 @@ def _adopt_site(site: Settings) -> None:
 
 @operation()
 def keep_aside(settings: Settings) -> Commands:
-    """Back up everything that Slipway replaces, once."""
+    """Back up everything that Slipway replaces, once, and what an owner has added since before it goes."""
     paths = " ".join(replaced(settings))
-    if not found_by_hand(settings) or host.get_fact(Output, command=f"ls -d {ASIDE}"):
+    if not found_by_hand(settings):
+        return
+    if host.get_fact(Output, command=f"ls -d {ASIDE}"):
+        if added := _added(settings):
+            notes.note(f"{ASIDE}: added {', '.join(added)}")
+            yield f"set -e; cd /; umask 077\n{_keep_added(added)}\nsync -f {ASIDE}"
         return
     notes.note(f"{ASIDE}: {', '.join(host.get_fact(Output, command=f'ls -d {paths}').split())}")
     yield (
@@ -78,6 +82,30 @@ def keep_aside(settings: Settings) -> Commands:
         f" for path in {paths}; do [ ! -e $path ] || cp -a --parents $path {ASIDE}.new; done;"
         f" sync -f {ASIDE}.new && mv -T {ASIDE}.new {ASIDE}"
     )
+
+
+def _added(settings: Settings) -> list[str]:
+    """The files that go and are not in the backup as they are now."""
+    units = [f"/etc/systemd/system/{site.backend_unit}.service" for site in settings.all_sites]
+    there = host.get_fact(NginxInForce) if "web" in host.groups else None
+    retired = retired_files(there, settings) if there else []
+    # What a link leads to stays, unless `unadopt` puts back the whole folder.
+    targets = [there.links.get(file, file) for file in retired] if there else []
+    paths = dict.fromkeys([*units, *retired, *(file for file in targets if file.startswith("/etc/nginx/"))])
+    script = f"""\
+for path in {" ".join(map(shlex.quote, paths))}; do
+  [ ! -f "$path" ] || grep -q '{OURS}' "$path" || cmp -s "$path" "{ASIDE}$path" || echo "$path"
+done"""
+    return host.get_fact(Output, command=script).splitlines()
+
+
+def _keep_added(paths: list[str]) -> str:
+    """A command that copies files to the backup, or beside it where it has another one of that name."""
+    return f"""\
+for path in {" ".join(map(shlex.quote, paths))}; do
+  if [ -e "{ASIDE}$path" ]; then mkdir -p {REMOVED}; cp -aL --parents --backup=numbered "$path" {REMOVED}
+  else cp -a --parents "$path" {ASIDE}; fi
+done"""
 
 
 def certificates_by_hand(settings: Settings) -> list[tuple[str, str]]:

@@ -30,7 +30,7 @@ from slipway.facts.ssh import Sshd
 from slipway.ops.templates import render
 from slipway.settings.model import Settings
 from slipway.tasks import nginx
-from slipway.tasks.adoption_facts import earlier, mongodb_content
+from slipway.tasks.adoption_facts import added_sites, earlier, is_adopted, mongodb_content
 from slipway.tasks.firewall import InputRules, UfwInForce, rules_of_peers
 from slipway.tasks.kernel import parameters
 
@@ -54,6 +54,8 @@ def _obstacles(settings: Settings, machine: dict[str, str], components: Collecti
         rules: list[str] = host.get_fact(InputRules)
         yield from network.obstacles(rules, found.get("chains", "").splitlines())
     if not found:
+        there = host.get_fact(NginxInForce) if "nginx" in components else None
+        yield from others_nginx.added_obstacles(there, settings) if there else ()
         return
     yield from names.obstacles(found, settings, is_container(machine))
     if "ssh" in components:
@@ -68,15 +70,25 @@ def _obstacles(settings: Settings, machine: dict[str, str], components: Collecti
         yield from network.bans(found, settings)
     data = mongodb_content(settings, found) if "mongodb" in components else {}
     if "mongodb" in components:
-        yield from _mongodb(found, data, settings)
+        yield from _added_data(found, data, settings) if is_adopted() else _mongodb(found, data, settings)
     yield from jobs.obstacles(found, settings, data.get("state") == "open")
     if "backend" in components:
         for site in settings.all_sites:
             yield from backend.obstacles(found, site)
+            yield from _beside(found, site)
     if "tls" in components:
         yield from certificates.obstacles(found, settings)
     if "nginx" in components:
         yield from _nginx(found, settings)
+
+
+def _beside(found: dict[str, str], site: Settings) -> Iterator[Obstacle]:
+    """What uses the previous backend beside Nginx."""
+    there = host.get_fact(NginxInForce)
+    proxied = others_nginx.named_ports(there) if there else ()
+    lines: list[str] = host.get_fact(UfwInForce)
+    yield from backend.programs(found, site)
+    yield from backend.callers(found, site, network.open_ports(lines), proxied)
 
 
 def _firewall(found: dict[str, str], settings: Settings) -> Iterator[Obstacle]:
@@ -88,6 +100,7 @@ def _firewall(found: dict[str, str], settings: Settings) -> Iterator[Obstacle]:
     ours |= {*settings.web_ports} if {"lb", "web"} & {*host.groups} else set()
     yield from network.closed(network.listeners(found), network.open_ports(lines), settings, ours)
     yield from network.closed(network.datagrams(found), network.open_ports(lines, "udp"), settings, ours)
+    yield from mongod.reached(found, network.open_ports(lines), settings)
     yield from network.restarted(found, ours)
     yield from network.protocols(found, lines)
     yield from network.lost_rules(lines, settings, ssh_ports, rules_of_peers(settings))
@@ -104,6 +117,13 @@ def _mongodb(found: dict[str, str], data: dict[str, Any], settings: Settings) ->
     if owner and owner != "mongodb":
         need = f"the owner mongodb: systemctl stop mongod; chown -R mongodb:mongodb {folder}"
         yield Obstacle(f"{folder}/WiredTiger", f"the owner {owner}", need, may_go=False)
+
+
+def _added_data(found: dict[str, str], data: dict[str, Any], settings: Settings) -> Iterator[Obstacle]:
+    """Data of a site that is new on an adopted server, in Slipway's MongoDB."""
+    if data.get("login") == "accepted":
+        added = [site.mongodb_database for site in added_sites(settings)]
+        yield from mongod.data_obstacles(data, found.get("credentials", "").split(), settings, added)
 
 
 def _foreign_holders(found: dict[str, str]) -> Iterator[Obstacle]:

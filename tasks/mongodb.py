@@ -28,7 +28,7 @@ from slipway.ops.units import and_observe, and_wait, restart, restarts, service
 from slipway.settings import limits, members
 from slipway.settings.model import Settings
 from slipway.tasks import mongodb_members, mongodb_packages, mongodb_tls
-from slipway.tasks.adoption_facts import earlier, mongodb_data
+from slipway.tasks.adoption_facts import earlier_mongodb
 from slipway.tasks.mongodb_packages import packaged_for
 from slipway.tasks.mongodb_set import KEYFILE, begins, clients_wait, name_member, put_key, replica_set, set_problems
 from slipway.tasks.mongodb_users import alone, mongodb_users, passwords_of_member
@@ -151,7 +151,7 @@ def repositories(settings: Settings) -> list[str]:
 def mongodb(settings: Settings) -> None:
     """The server and its users. An existing server without authentication stays open until the sites have moved
     (`close_mongodb`): their present backends have no password."""
-    data = mongodb_data(settings, earlier(settings))
+    data = earlier_mongodb(settings)
     if data.get("state") == "open":
         mongodb_users(settings, stays_open=True)
         return
@@ -193,7 +193,7 @@ def set_aside(url: str) -> Commands:
 
 def serves_without_passwords(settings: Settings) -> bool:
     """Whether a MongoDB runs that Slipway did not set up, without authentication."""
-    return mongodb_data(settings, earlier(settings)).get("state") == "open"
+    return earlier_mongodb(settings).get("state") == "open"
 
 
 def _configure(settings: Settings, adopts: bool, adopts_users: bool = False) -> None:

@@ -9,7 +9,8 @@ from pyinfra import host
 from pyinfra.api import operation
 
 from slipway.adoption import OURS
-from slipway.adoption.nginx import DEFAULTS, Needs, needs_of, observed, retired_files, taken_defaults
+from slipway.adoption.nginx import DEFAULTS, observed, retired_files, taken_defaults
+from slipway.adoption.nginx_needs import Needs, needs_of
 from slipway.engine import notes
 from slipway.engine.components import Drift, component
 from slipway.facts.base import Output

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from slipway.adoption import Obstacle, setting
+from slipway.adoption.network import LOOPBACK
 from slipway.settings.environment import environment_of
 from slipway.settings.model import Settings
 
@@ -15,6 +16,14 @@ APP = re.compile(r"(?<![\w./-])([A-Za-z_][\w.]*:[A-Za-z_]\w*)(?=\s|$|\(\))")
 ASSIGNED = re.compile(r"(?:\"([A-Za-z_]\w*)=[^\"]*\"|'([A-Za-z_]\w*)=[^']*'|([A-Za-z_]\w*)=\S*)")
 # Variables of every process, of the interpreter and of the application server.
 ORDINARY = re.compile(r"PATH|HOME|USER|LANG|LC_\w+|TZ|PYTHON\w*|VIRTUAL_ENV|PORT|HOST|PWD|SHELL|WEB_CONCURRENCY")
+
+# Commands of a unit around its start, and what does the same.
+BEFORE = {
+    "ExecStartPre": "it in pre_activate, if a release needs it, or in the application",
+    "ExecStartPost": "it in post_activate, if a release needs it, or in the application",
+}
+# Programs that a unit runs for itself: its folders, its socket, a pause.
+PREPARES = {"mkdir", "install", "chown", "chmod", "rm", "touch", "test", "[", "sleep", "true", "kill", "fuser"}
 
 
 def unit_names(site: Settings) -> list[str]:
@@ -44,6 +53,7 @@ def obstacles(earlier: Mapping[str, str], site: Settings) -> Iterator[Obstacle]:
         if not file.endswith("/slipway.conf"):
             yield Obstacle(file, "a drop-in that would also apply to Slipway's unit", "no such file", may_go=False)
     lines = "\n".join([text, *(earlier[name] for name in dropins)]).splitlines()
+    yield from _lost(lines, unit)
     folder_is_theirs = "backend -> current/backend" not in earlier.get(f"folder {site.site_root}", "")
     variables = {name for line in lines if line.strip().startswith("Environment=") for name in _assigned(line)}
     if folder_is_theirs:
@@ -65,6 +75,59 @@ def obstacles(earlier: Mapping[str, str], site: Settings) -> Iterator[Obstacle]:
     apps = [app for line in lines if line.strip().startswith("ExecStart=") for app in APP.findall(line)]
     if folder_is_theirs and apps and apps[0] != site.backend_app:
         yield Obstacle(f"{unit}: ExecStart", f"the application {apps[0]}", setting("backend_app", apps[0]))
+
+
+def _lost(lines: Sequence[str], unit: str) -> Iterator[Obstacle]:
+    """What a unit does for its application that Slipway's does not. A line may have secrets in it."""
+    for line in lines:
+        key, _, value = (part.strip() for part in line.partition("="))
+        words = value.lstrip("-@:!+").split()
+        program = PurePosixPath(words[0]).name if words else ""
+        if key in BEFORE and words and program not in PREPARES:
+            yield Obstacle(f"{unit}: {key}", f"{program}, which Slipway's unit does not run", BEFORE[key])
+        elif key == "SupplementaryGroups" and {*words} - {"www-data"}:
+            need = "an application that does without these groups"
+            yield Obstacle(f"{unit}: {key}", f"{value}, which Slipway's user is not in", need)
+        elif key == "ExecStart" and program.endswith(".sh"):
+            need = "its variables in backend_environment or backend_secrets, its other commands in pre_activate"
+            yield Obstacle(f"{unit}: {key}", f"the script {program}, which Slipway's unit does not run", need)
+        elif key == "ExecStart" and any(word.partition("=")[0] == "--root-path" for word in words):
+            need = "it in the application, as FastAPI(root_path=...)"
+            yield Obstacle(f"{unit}: --root-path", "an option that Slipway's unit does not have", need)
+
+
+def programs(earlier: Mapping[str, str], site: Settings) -> Iterator[Obstacle]:
+    """Other programs that run in the site's folders: workers of supervisor's, pm2's, of users."""
+    found: dict[str, list[str]] = {}
+    for line in earlier.get(f"programs {site.site_root}", "").splitlines():
+        unit, _, name = line.partition(" ")
+        found.setdefault(name if unit == "-" else unit, []).append(name)
+    for holder, names in found.items():
+        running = ", ".join(dict.fromkeys(name for name in names if name != "it" or names == ["it"]))
+        found_now = f"{running} running in a folder of {site.site_root} that becomes a link to releases"
+        yield Obstacle(holder, found_now, "it as one of `services`, or a folder of its own")
+
+
+def callers(
+    earlier: Mapping[str, str], site: Settings, is_open: set[int] | None, proxied: Collection[int]
+) -> Iterator[Obstacle]:
+    """Who uses the port of the previous backend without Nginx. `is_open` is from network.open_ports, `proxied` are the
+    ports that Nginx leads to."""
+    lines = [line.split(" ", 2) for line in earlier.get(f"callers {site.site_root}", "").splitlines()]
+    kept = site.backend_listen.rpartition(":")[2] if site.backend_is_tcp else ""
+    for port in dict.fromkeys(port for port, *_ in lines):
+        said = [(how, what) for number, how, what in lines if number == port]
+        name = f"port {port} of {site.backend_unit}.service"
+        hosts, users = ([what for how, what in said if how == one] for one in ("from", "by"))
+        is_public = any(how == "at" and not LOOPBACK.match(what) for how, what in said)
+        is_direct = is_public and int(port) not in proxied and (is_open is None or int(port) in is_open)
+        if hosts or is_direct:
+            found = f"other hosts using it ({', '.join(hosts)})" if hosts else "it public, and no way of Nginx's to it"
+            yield Obstacle(name, f"{found}: Slipway's backend is behind Nginx", f"them at https://{site.site_domain}")
+        if users and port != kept:
+            found = f"{', '.join(users)} using it: Slipway's backend listens on {site.backend_listen}"
+            need = setting("backend_listen", f"127.0.0.1:{port}")
+            yield Obstacle(name, found, f"{need}, or them at https://{site.site_domain}")
 
 
 def _assigned(line: str) -> list[str]:

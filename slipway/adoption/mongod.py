@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from slipway.adoption import Obstacle, own_services, setting
-from slipway.adoption.network import listeners
+from slipway.adoption.network import kept_ports, listeners
 from slipway.secrets.store import MONGODB_ADMIN, MONGODB_BACKEND
+from slipway.settings import members
 from slipway.settings.model import Settings
 from slipway.settings.mongodb import MONGODB_OWN
 
@@ -148,6 +149,27 @@ def _clients(earlier: Mapping[str, str], settings: Settings) -> Iterator[Obstacl
             yield Obstacle(f"{unit or program}", found, "a MongoDB user and password in its configuration")
 
 
+def reached(earlier: Mapping[str, str], is_open: set[int] | None, settings: Settings) -> Iterator[Obstacle]:
+    """Clients on other hosts and in containers, whom the firewall would refuse. `is_open` is from
+    network.open_ports."""
+    port, known = settings.mongodb_port, {peer.address for peer in members.clients(settings)}
+    is_theirs = f"file {CONFIG}" in earlier
+    is_kept = f"{port}/tcp" in settings.firewall_allow or port in kept_ports(earlier.get("before", "").splitlines())
+    if not is_theirs or is_kept:
+        return
+    need = f"`-A ufw-before-input -s ADDRESS -p tcp --dport {port} -j ACCEPT` above COMMIT in /etc/ufw/before.rules"
+    need += " (apt-get install ufw), which is kept"
+    peers = sorted({*earlier.get("peers", "").split()} - known)
+    for address in peers:
+        found = "it connected from another host or a container, which the firewall would refuse"
+        need_now = f"{need.replace('ADDRESS', address)}, and a MongoDB user and password in its configuration"
+        yield Obstacle(f"MongoDB's client {address}", found, need_now)
+    mine = [one for one in listeners(earlier) if (one.program, one.port) == ("mongod", port) and one.is_public]
+    if mine and not peers and not known and (is_open is None or port in is_open):
+        found = f"mongod listening on {mine[0].address}, which the firewall would block for other hosts and containers"
+        yield Obstacle(f"port {port}", found, f"{need}, for each client's ADDRESS")
+
+
 def options_obstacles(found: Mapping[str, Any], settings: Settings, file: str = CONFIG) -> Iterator[Obstacle]:
     """Effective options that neither a setting nor Slipway's configuration has."""
 
@@ -216,15 +238,17 @@ def command_obstacles(command: str) -> Iterator[Obstacle]:
             yield Obstacle(f"mongod.service: {option}", repr(command), need, may_go=False)
 
 
-def data_obstacles(data: Mapping[str, Any], written: Sequence[str], settings: Settings) -> Iterator[Obstacle]:
+def data_obstacles(
+    data: Mapping[str, Any], written: Sequence[str], settings: Settings, added: Sequence[str] | None = None
+) -> Iterator[Obstacle]:
     """Databases and users (facts.MongodbData) that Slipway would not use. `written` are the password files of those
-    that an interrupted apply has created."""
+    that an interrupted apply has created, `added` the databases of sites that are new on an adopted server."""
     documents: dict[str, int] = data.get("documents", {})
     filled = {name for name, number in documents.items() if number}
     sites = {site.mongodb_database: site for site in settings.all_sites}
     others = sorted(filled - {*sites})
     for database in sites:
-        if database not in filled:
+        if database not in filled and (added is None or database in added):
             for other in others:
                 yield Obstacle(
                     f"database {other}",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 
 from slipway.adoption import OURS, Obstacle, setting
 from slipway.adoption.nginx_config import (
@@ -36,16 +35,13 @@ HTTP_POLICY = re.compile(
 )
 # The number of answers that are compared before and after a restart of Nginx.
 MAX_OBSERVED = 40
-# The folder of Slipway's logs.
+# The folder of Slipway's logs, and what names one.
 LOGS = "/var/log/nginx/"
 LOG_DIRECTIVES = ("access_log", "error_log")
-WRITTEN = re.compile(r"(proxy|fastcgi|uwsgi|scgi)_(cache|temp)_path|client_body_temp_path|(access|error)_log")
-STORED = re.compile(r"dav_methods|(proxy|fastcgi|uwsgi|scgi)_store")
 DEFINES = ("map", "geo", "split_clients")
 # Everybody has it from Nginx's documentation: its values differ only in whether connections are kept alive.
 # https://nginx.org/en/docs/http/websocket.html
 HARMLESS_VARIABLES = {"$connection_upgrade"}
-JIT = re.compile(r"\w*lua\w*|perl\w*|js_\w+")
 
 
 @dataclass(frozen=True)
@@ -68,16 +64,6 @@ class Found:
     def others(self) -> list[Server]:
         """The servers that neither Slipway nor the package has written."""
         return [one for one in self.tree.servers if not self.is_ours(one.file) and not self.is_stock(one.file)]
-
-
-@dataclass(frozen=True)
-class Needs:
-    """What other servers need of Nginx's sandbox: folders to write, /home, /tmp, JIT compilation."""
-
-    write: tuple[str, ...] = ()
-    home: bool = False
-    tmp: bool = False
-    jit: bool = False
 
 
 def domains_of(settings: Settings) -> list[str]:
@@ -120,6 +106,11 @@ def proxied_ports(found: Found, settings: Settings) -> dict[int | str, str]:
     return _local_ports(found, [server for server in found.others if server.is_for(domains)])
 
 
+def named_ports(found: Found) -> set[int]:
+    """The ports that stand in the configuration, such as those that it proxies to by a variable."""
+    return {int(port) for text in found.tree.files.values() for port in re.findall(r":(\d{2,5})\b", text)}
+
+
 def others_at_ports(found: Found, settings: Settings, ports: Collection[int | str]) -> list[tuple[Server, int | str]]:
     """The kept servers that proxy to one of these local ports or sockets, and which."""
     return [
@@ -147,51 +138,6 @@ def _local_ports(found: Found, servers: Sequence[Server]) -> dict[int | str, str
     return ports
 
 
-def needs_of(found: Found, settings: Settings) -> Needs:
-    gone = {*retired_files(found, settings), *replaced_files(settings)}
-    directives = [
-        one
-        for file in found.tree.files
-        if file not in gone and not found.is_ours(file)
-        for one in all_of(found.tree.directives(file))
-    ]
-    words = [word.rpartition("unix:")[2] for one in directives for word in one.arguments]
-    paths = {word.partition("$")[0].rstrip("/") for word in words} | {*found.tree.files} - gone
-    words += [real for path, real in found.links.items() if {path, str(PurePosixPath(path).parent)} & paths]
-    stored = {folder for file, folder in _stored(found.tree.top) if file not in gone and not found.is_ours(file)}
-    return Needs(
-        write=tuple(sorted({folder for one in directives for folder in _written(one)} | stored)),
-        home=any(word.startswith(("/home/", "/root/", "/run/user/")) for word in words),
-        tmp=any(word.startswith(("/tmp/", "/var/tmp/")) for word in words),  # noqa: S108
-        jit=any(JIT.fullmatch(one.name) or (one.name == "load_module" and JIT.search(str(one))) for one in directives),
-    )
-
-
-def _written(one: Directive) -> Iterator[str]:
-    """The folder that a directive makes Nginx write to, if Slipway's sandbox denies it."""
-    path = one.arguments[0].partition("$")[0] if one.arguments else ""
-    if WRITTEN.fullmatch(one.name) and path.startswith("/"):
-        is_file = one.name in LOG_DIRECTIVES and not path.endswith("/")
-        yield from _denied(str(PurePosixPath(path).parent) if is_file else path)
-
-
-def _stored(directives: Sequence[Directive], root: str = "") -> Iterator[tuple[str, str]]:
-    """The folders in which Nginx stores what visitors upload or what it fetches: those of its pages, if a directive
-    names no other. With the files that say so."""
-    root = next((one.arguments[0] for one in directives if one.name in ("root", "alias") and one.arguments), root)
-    for one in directives:
-        if STORED.fullmatch(one.name) and one.arguments[:1] != ("off",):
-            path = next((word for word in one.arguments if word.startswith("/")), root).partition("$")[0]
-            yield from ((one.file, folder) for folder in _denied(path))
-        yield from _stored(one.block or (), root)
-
-
-def _denied(folder: str) -> Iterator[str]:
-    """A folder, if Slipway's sandbox lets Nginx not write there."""
-    if folder.startswith("/") and not f"{folder}/".startswith((LOGS, "/var/lib/nginx/", "/run/", "/dev/")):
-        yield folder.rstrip("/")
-
-
 def obstacles(found: Found, settings: Settings) -> Iterator[Obstacle]:
     """The obstacles of an Nginx whose main file is not Slipway's."""
     if found.error:
@@ -200,13 +146,26 @@ def obstacles(found: Found, settings: Settings) -> Iterator[Obstacle]:
         return
     yield from _listens(found, settings)
     yield from _foreign_listens(found, settings)
-    yield from _names(found, settings)
+    yield from _implicit_defaults(found, settings)
+    yield from _sites(found, settings, found.tree.files)
+    if not found.is_stock(MAIN) and not found.is_ours(MAIN):
+        yield from _main_file(found, settings)
+
+
+def added_obstacles(found: Found, settings: Settings) -> Iterator[Obstacle]:
+    """What files do that somebody has added since the adoption, and that go as they have servers of the sites."""
+    if not found.error:
+        yield from _sites(found, settings, {*retired_files(found, settings), *replaced_files(settings)})
+
+
+def _sites(found: Found, settings: Settings, files: Collection[str]) -> Iterator[Obstacle]:
+    """What the servers in these files do that would be lost with them."""
+    yield from _names(found, settings, files)
     for site in settings.all_sites:
         of_site = [server for server in found.others if server.is_for(site.domains)]
         for server in of_site:
-            yield from site_obstacles(server, of_site, site)
-    if not found.is_stock(MAIN) and not found.is_ours(MAIN):
-        yield from _main_file(found, settings)
+            if server.file in files:
+                yield from site_obstacles(server, of_site, site)
 
 
 def _listens(found: Found, settings: Settings) -> Iterator[Obstacle]:
@@ -240,22 +199,31 @@ def _foreign_listens(found: Found, settings: Settings) -> Iterator[Obstacle]:
                 yield Obstacle(f"{one.at}: {one}", found_now, "another port", may_go=False)
 
 
-def _names(found: Found, settings: Settings) -> Iterator[Obstacle]:
+def _goes(server: Server, found: Found, settings: Settings) -> bool:
+    """Whether a server is in a file that goes, or that Slipway replaces."""
     domains, replaced = domains_of(settings), replaced_files(settings)
-    of_site = {server.file for server in found.others if server.is_for(domains)}
+    real = found.links.get(server.file, server.file)
+    of_site = {one.file for one in found.others if one.is_for(domains)}
+    return bool({server.file, real} & replaced) or server.file in of_site
+
+
+def _implicit_defaults(found: Found, settings: Settings) -> Iterator[Obstacle]:
     for server in remaining(found, settings):
-        real = found.links.get(server.file, server.file)
-        if {server.file, real} & replaced or server.file in of_site:
+        for socket, listen in server.sockets.items() if not server.names else ():
+            is_default = default_of(found.tree.servers, socket) in (server, None)
+            is_said = {"default_server", "default"} & {*listen.arguments}
+            if socket in DEFAULTS and is_default and not is_said and not _goes(server, found, settings):
+                found_now = f"it as the implicit default server of {socket}"
+                yield Obstacle(str(server), found_now, f"default_server at {listen.at}, or a server_name")
+
+
+def _names(found: Found, settings: Settings, files: Collection[str]) -> Iterator[Obstacle]:
+    domains = domains_of(settings)
+    for server in remaining(found, settings):
+        if server.file in files and _goes(server, found, settings):
             yield Obstacle(str(server), "it in a file that Slipway replaces", f"it in {SITES}, in a separate file")
-        elif not server.names:
-            for socket, listen in server.sockets.items():
-                is_default = default_of(found.tree.servers, socket) in (server, None)
-                is_said = {"default_server", "default"} & {*listen.arguments}
-                if socket in DEFAULTS and is_default and not is_said:
-                    found_now = f"it as the implicit default server of {socket}"
-                    yield Obstacle(str(server), found_now, f"default_server at {listen.at}, or a server_name")
     for server in found.others:
-        if server.is_for(domains):
+        if server.is_for(domains) and server.file in files:
             for socket, listen in server.sockets.items():
                 if socket.rpartition(":")[2] not in ("80", "443"):
                     found_now = "the site on another port, where Slipway does not serve it"

@@ -6,6 +6,7 @@ import re
 import shlex
 
 from slipway.adoption import OURS
+from slipway.facts import site_programs
 from slipway.facts.base import Fact
 from slipway.settings.system import PROTOCOL_MODULES
 
@@ -62,6 +63,9 @@ class Earlier(Fact[dict[str, str]]):
     """What was set up on the server before Slipway, a text for each section.
 
     accounts, groups    lines of getent(1)
+    before              the rules in /etc/ufw/before.rules
+    callers ROOT        "PORT at ADDRESS:PORT" of a port of the backend's unit, "PORT from ADDRESS" of a client on
+                        another host, "PORT by NAME" of a unit, program or file that uses it
     chains              nftables input chains that drop or reject
     clients             ACME clients other than Debian's certbot
     plugins             packages of certbot's plugins
@@ -90,11 +94,13 @@ class Earlier(Fact[dict[str, str]]):
     listeners, local    "ADDRESS:PORT PROGRAM UNIT", "SOCKET PROGRAM UNIT"
     matched             "FILE:LINE" of what sshd allows within a Match, and Slipway's sshd does not
     mongod, nginx       "NAME=VALUE" of the process, the program and the unit
+    programs ROOT       "UNIT PROGRAM" of what runs in the site's folders, or is to, and is not the backend's own unit
     protocols           "NUMBER PROGRAM" of IP protocols other than TCP and UDP that programs and tunnels receive, and
                         "open NAME" of those that /etc/ufw/before.rules accept
     modules             kernel modules in use that Slipway would block
     packages            installed firewalls other than UFW
     passwords           lines of getent(1) of users with a password and no key
+    peers               addresses of MongoDB's clients on other hosts and in containers
     roots               "used KEY", "unused KEY": root's authorized_keys, by whether somebody has lately logged in with
                         it, other than with this run's
     rotated             logrotate(8) files about logs of packages that Slipway installs
@@ -158,6 +164,11 @@ sockets() {{
     echo "$where ${{name%%'"'*}} $(unit_of $pid)"
   done
 }}
+peers() {{
+  # Clients of a port that are not on this host.
+  ss -Htn state established "sport = :$1" | awk '{{print $4}}' | sed -E 's/:[0-9]+$//; s/^\\[(::ffff:)?//; s/\\]$//' |
+    grep -vE '^(127[.]|::1$)' | grep -vxF "$(ip -o addr show | awk '{{sub("/.*", "", $4); print $4}}')" | sort -u
+}}
 s listeners; ss -Hltnp | awk '{{print $4, $6}}' | sockets
 s local; ss -Hlxp | awk '$5 ~ "^/" {{print $5, $NF}}' | sockets
 s datagrams; ss -Hlunp | awk '{{print $4, $6}}' | sockets
@@ -170,6 +181,8 @@ grep -hE '^-A ufw6?-before-input .*-j ACCEPT' /etc/ufw/before.rules /etc/ufw/bef
   sed -nE 's/.* -p ([a-z0-9]+) .*/open \\1/p' | sort -u
 s flushes; ! systemctl is-enabled --quiet nftables || echo nftables.service
 s connected; ss -Htnp state established "dport = :{mongodb_port}" | awk '{{print "-", $5}}' | sockets | cut -d' ' -f2-
+s peers; peers {mongodb_port}
+s before; grep -hE '^-A ufw6?-before-input ' /etc/ufw/before.rules
 s chains; nft list chains | awk '$1 == "table" {{t = $2 " " $3}} $1 == "chain" {{c = $2}} /hook input/ {{print t, c}}' |
 while read -r family table chain; do
   case "$family $table $chain" in
@@ -277,6 +290,7 @@ for unit in {_quoted(units)}; do
   done
   f /etc/systemd/system/$unit.d/*.conf
 done
+{site_programs.sections(units, _quoted(roots), CRONTABS)}
 s passwords; awk -F: '$2 ~ /^[$]/ {{print $1}}' /etc/shadow | while read -r user; do
   home=$(getent passwd $user | cut -d: -f6); [ -s $home/.ssh/authorized_keys ] || getent passwd $user
 done

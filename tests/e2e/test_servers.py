@@ -189,7 +189,8 @@ def test_a_mongodb_with_another_data_folder_keeps_its_data_and_replica_set(bare:
 def test_a_mongodb_at_a_private_address_alone_keeps_its_data(bare: LabHost) -> None:
     make(bare, "mongodb_private_address")
     address = bare.record.address
-    assert_adopted(bare, "--data", f"mongodb_bind={address}", "--data", "mongodb_database=test_database")
+    settings = {"mongodb_bind": address, "mongodb_database": "test_database", "adopt_without": '["port 27017"]'}
+    assert_adopted(bare, *(part for item in settings.items() for part in ("--data", "=".join(item))))
     assert bare.ssh(mongosh(COUNT.format("test_database"), address=address)) == "2"
 
 
@@ -305,3 +306,24 @@ def test_what_an_adoption_keeps_does_not_fail_a_verify(bare: LabHost, monkeypatc
 def test_what_adopt_without_names_is_removed(bare: LabHost) -> None:
     make(bare, "public_service")
     assert_adopted(bare, "--data", 'adopt_without=["port 3000", "port 34197/udp", "protocol vrrp"]')
+
+
+@pytest.mark.thorough
+def test_what_an_owner_adds_after_the_adoption_is_refused_by_name_or_kept(bare: LabHost) -> None:
+    assert_adopted(bare)
+    make(bare, "later_vhost")
+    asked = BLOG.format("blog.example", 80, "http")
+    assert bare.ssh(asked) == "the blog"
+    file = "/etc/nginx/conf.d/extra.conf"
+    both = [f"{file}: server blog.example: found it in a file that", f"{file}:2: listen 8443: found the site on"]
+    assert_refused(bare, both)
+    shop = {"site_name": "shop", "site_domain": f"shop.{bare.data['site_domain']}"}
+    bare.resolve(shop["site_domain"])
+    sites = ("--data", f"sites={json.dumps([shop])}")
+    assert_refused(bare, [*both, "shop-backend.service: STRIPE_KEY: found this variable"], *sites)
+    # The other site in a file of its own; of the site nothing but a second block.
+    bare.ssh(f"sed -n 1p {file} > /etc/nginx/conf.d/blog.conf; sed -i '1d; s/listen 8443; //' {file}")
+    text = bare.ssh(f"cat {file}")
+    assert_adopted(bare)
+    assert bare.ssh(asked) == "the blog"
+    assert bare.ssh(f"[ ! -e {file} ] && cat /var/backups/slipway/*{file}") == text

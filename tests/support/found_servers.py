@@ -47,6 +47,10 @@ REFUSED = {
 }
 REFUSED_WITH_PACKAGES = {
     "unit_in_lib": ["unit codementee-backend.service: found it in /lib/systemd/system"],
+    "beside_backend": [
+        "queue.service: found python3 running in a folder of /var/www/codementee",
+        "port 8001 of codementee-backend.service: found bot.service using it",
+    ],
     "environment_file": [
         *("codementee-backend.service: DB_NAME: found", "codementee-backend.service: STRIPE_KEY: found"),
         "/home/dev/shop/uploads/1.pdf: found a file that the backend seems to write, in a folder",
@@ -85,6 +89,7 @@ REFUSED_WITH_PACKAGES = {
     ],
     "mongodb_private_address": [
         "/etc/mongod.conf: net.bindIp: found",
+        "port 27017: found mongod listening on",
         "database test_database: found 2 documents in it and none in codementee",
     ],
     "mongodb_without_pgrep": ["database test_database: found 2 documents in it and none in codementee"],

@@ -18,6 +18,7 @@ from slipway.facts.ssh import Sshd
 from slipway.tasks import mongodb
 from slipway.tasks.firewall import InputRules
 from support.described import described, run_deploy
+from support.obstacles import SERVICE
 
 MAIN = "/etc/nginx/nginx.conf"
 MONGOD = "exe=/usr/bin/mongod\nunit=mongod.service\nuser=mongodb\ncommand=/usr/bin/mongod --config /etc/mongod.conf"
@@ -121,6 +122,9 @@ def data(**changes):
             "/etc/nginx/conf.d/0.conf:1: listen 1.2.3.4:80",
         ),
         ({Earlier: {"x": ""}, NginxInForce: nginx(BLOG), NginxFuture: (Tree(""), "unknown directive")}, "Nginx"),
+        ({Earlier: {"programs /var/www/codementee": "supervisor.service celery"}}, "supervisor.service"),
+        ({Earlier: {"callers /var/www/codementee": "8001 at *:8001"}}, f"port 8001 of {SERVICE}"),
+        ({Earlier: {"peers": "10.0.0.7", "file /etc/mongod.conf": ""}}, "MongoDB's client 10.0.0.7"),
         ({Earlier: {"x": ""}, Sshd: {"port": ["22"], "allowusers": ["root"]}}, "sshd: AllowUsers"),
         (
             {
@@ -151,7 +155,9 @@ def test_what_adopt_without_names_is_given_up(settings_with):
 
 
 def test_a_server_without_obstacles_is_accepted(settings_with):
-    found = {Earlier: {"mongod": MONGOD}, MongodbData: data(), NginxInForce: nginx(BLOG, SHOP)}
+    callers = {"callers /var/www/codementee": "8001 at 0.0.0.0:8001"}
+    found = {Earlier: {"mongod": MONGOD, **callers}, MongodbData: data()}
+    found[NginxInForce] = nginx(BLOG, SHOP, f"map x $api {{ default http://localhost:8001; }} {PROXY}")
     assert refused(settings_with(), found) == ""
 
 
@@ -165,6 +171,53 @@ def test_a_server_is_adopted_once(settings_with):
         host.answers = SSHD
         deploy.server("base", "guard", "admin", "ssh")
     assert server.operations[-1].name == "Note that the server is adopted"
+
+
+COMPLETE = {FileState: {"kind": "regular file", "owner": "root", "group": "root", "mode": "644"}}
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        (f"{SHOP} server {{ server_name blog.example; }}", "/etc/nginx/conf.d/0.conf: server blog.example"),
+        (
+            "server { listen 8443; server_name codementee.io; }",
+            "/etc/nginx/conf.d/0.conf:1: listen 8443",
+        ),
+        (
+            "server { server_name codementee.io; location /hooks/ { proxy_pass http://127.0.0.1:9000; } }",
+            "/etc/nginx/conf.d/0.conf:1: location /hooks/",
+        ),
+        (SHOP, ""),
+        (BLOG, ""),
+    ],
+)
+def test_what_a_file_does_that_goes_after_the_adoption_is_named(settings_with, text, name):
+    said = refused(settings_with(), COMPLETE | {NginxInForce: nginx(text)})
+    assert (f"  - {name}: found " in said and said.count("  - ") == 1) if name else said == ""
+    if name:
+        assert refused(settings_with(adopt_without=[name]), COMPLETE | {NginxInForce: nginx(text)}) == ""
+
+
+def test_a_site_that_is_added_later_is_adopted_as_the_first_one_was(settings_with):
+    found = COMPLETE | {Earlier: {f"unit {SERVICE}": "path=/lib/systemd/system/x.service"}}
+    assert refused(settings_with(), found) == ""
+    by_hand = {"$unit-by-hand.service": "the service codementee-backend\n"}
+    assert f"  - unit {SERVICE}: found it in /lib" in refused(settings_with(), found | by_hand)
+
+
+def test_data_of_a_site_that_is_added_later_are_looked_for_in_slipways_mongodb(settings_with):
+    settings = settings_with(sites=[{"site_name": "shop", "site_domain": "shop.codementee.io"}])
+    found = COMPLETE | {"$unit-by-hand.service": "/var/www/shop/backend\n"}
+    written = "/etc/codementee/credentials/MONGODB_ADMIN_PASSWORD"
+    found[Earlier] = {"mongod": MONGOD, "credentials": written}
+    closed = data(state="closed", login="accepted", documents={"prod": 2})
+    said = refused(settings, found | {MongodbData: closed})
+    # The first site's database is empty, too, and was when it was adopted.
+    assert 'database prod: found 2 documents in it and none in shop, need mongodb_database = "prod"' in said
+    assert said.count("  - ") == 1
+    for answer in (data(state="away"), closed | {"login": "refused"}, closed | {"documents": {"shop": 1, "prod": 2}}):
+        assert refused(settings, found | {MongodbData: answer}) == ""
 
 
 # --- Other sites -----------------------------------------------------------------------------------------------------

@@ -150,12 +150,36 @@ def ids(found: os.stat_result) -> tuple[int, int, int]:
 
 def test_the_backup_is_made_once_and_is_readable_only_by_root(settings_with):
     (keep,) = deploy(settings_with()).all("keep_aside")
-    found = {'echo "the service $unit"': "MongoDB's data\n"}
+    found = {"/WiredTiger": "MongoDB's data\n"}
     (command,) = commands_of(keep, answers=found)
     assert command.startswith("set -e; cd /; umask 077;")
     for path in ("/etc/mongod.conf", "/etc/nginx", "/etc/ssh", "/etc/ufw", "/etc/letsencrypt/renewal"):
         assert f" {path} " in command.replace(";", " ")
     assert commands_of(keep, answers={**found, "ls -d /var/backups": "/var/backups/slipway/by-hand"}) == []
+
+
+def test_what_an_owner_adds_after_the_adoption_is_backed_up_before_it_goes(settings_with, tmp_path):
+    (keep,) = deploy(settings_with()).all("keep_aside")
+    text = "# configuration file /etc/nginx/nginx.conf:\nhttp { include conf.d/*.conf; }\n"
+    text += "# configuration file /etc/nginx/conf.d/shop.conf:\nserver { server_name codementee.io; }\n"
+    unit = "/etc/systemd/system/codementee-backend.service"
+    there = Found(Tree(text), links={"/etc/nginx/conf.d/shop.conf": "/etc/nginx/sites-available/shop"})
+    answers = {NginxInForce: there, "ls -d /var/backups": "/var/backups/slipway/by-hand"}
+    assert commands_of(keep, answers=answers) == []
+    files = f"{unit}\n/etc/nginx/conf.d/shop.conf\n/etc/nginx/sites-available/shop\n"
+    (command,) = commands_of(keep, answers={**answers, "cmp -s": files})
+    kept, removed = tmp_path / "backups/by-hand", tmp_path / "backups/removed"
+    for path, text in ((tmp_path / "etc/x", "new"), (kept / "etc/x", "old"), (tmp_path / "etc/y", "alone")):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    for name in ("x", "y"):
+        command = command.replace({"x": unit, "y": "/etc/nginx/conf.d/shop.conf"}[name], f"/etc/{name}")
+    command = command.replace(" /etc/nginx/sites-available/shop", "").replace(' "$path"', ' ".$path"')
+    command = command.replace("cd /;", f"cd {tmp_path};").replace("/var/backups/slipway", f"{tmp_path}/backups")
+    for _ in range(2):
+        subprocess.run(["bash", "-c", command], check=True)
+    assert ((kept / "etc/x").read_text(), (kept / "etc/y").read_text()) == ("old", "alone")
+    assert (removed / "etc/x").read_text() == "new"
 
 
 def test_another_site_alone_is_a_server_of_somebody_elses_too(settings_with):

@@ -201,6 +201,47 @@ def test_members_users_and_clients_that_slipway_does_not_know_are_named(settings
     assert told(mongodb(settings_with(), earlier=clients)) == ["blog.service", "php"]
 
 
+def test_clients_of_mongodb_on_other_hosts_are_named(settings_with):
+    address = {"listeners": "10.0.0.5:27017 mongod mongod.service", "file /etc/mongod.conf": ""}
+
+    def reached(is_open=None, peers="", **more):
+        return told(mongod.reached({**address, "peers": peers, **more}, is_open, settings_with()))
+
+    assert reached() == ["port 27017"]
+    assert reached({27017}) == ["port 27017"]
+    assert reached({22}) == []
+    assert reached({22}, "10.0.0.7\n172.17.0.2") == ["MongoDB's client 10.0.0.7", "MongoDB's client 172.17.0.2"]
+    assert reached(listeners="127.0.0.1:27017 mongod mongod.service") == []
+    kept = "-A ufw-before-input -s 10.0.0.7 -p tcp --dport 27017 -j ACCEPT"
+    assert reached(peers="10.0.0.7", before=kept) == []
+    assert [*mongod.reached(address, None, settings_with(firewall_allow=["27017/tcp"]))] == []
+    # An interrupted apply's.
+    assert [*mongod.reached({"listeners": address["listeners"], "peers": "10.0.0.7"}, None, settings_with())] == []
+
+
+def test_the_addresses_of_mongodbs_clients_are_found_without_the_hosts_own(tmp_path):
+    connected = "\n".join(
+        f"0 0 {local} {peer}"
+        for local, peer in [
+            ("10.0.0.5:27017", "10.0.0.7:50000"),
+            ("10.0.0.5:27017", "10.0.0.7:50001"),
+            ("10.0.0.5:27017", "10.0.0.5:50002"),
+            ("127.0.0.1:27017", "127.0.0.1:50003"),
+            ("[::ffff:172.17.0.1]:27017", "[::ffff:172.17.0.2]:50004"),
+            ("[fd00::5]:27017", "[fd00::7]:50005"),
+        ]
+    )
+    addresses = "1: lo inet 127.0.0.1/8 scope host\n2: eth0 inet 10.0.0.5/24 brd\n2: eth0 inet6 fd00::5/64 scope"
+    for name, text in (("ss", connected), ("ip", addresses)):
+        (tmp_path / name).write_text(f"#!/bin/sh\ncat <<'END'\n{text}\nEND\n")
+        (tmp_path / name).chmod(0o755)
+    command = Earlier().command(("admin",), ("admin",), (SERVICE,), ("/var/www/x",), 27017)
+    section = command[command.index("peers() {") : command.index("s listeners;")] + "peers 27017"
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    done = subprocess.run(["sh", "-c", section], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["10.0.0.7", "172.17.0.2", "fd00::7"]
+
+
 CLOSED = {**RUNNING, "file /etc/mongod.conf": "security:\n  authorization: enabled\n"}
 
 

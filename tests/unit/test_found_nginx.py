@@ -11,7 +11,6 @@ from slipway.adoption.nginx import (
     Found,
     gained_files,
     lost_files,
-    needs_of,
     observed,
     obstacles,
     others_at_ports,
@@ -21,6 +20,7 @@ from slipway.adoption.nginx import (
     taken_variables,
 )
 from slipway.adoption.nginx_config import Tree, megabytes, parse, seconds, socket_of
+from slipway.adoption.nginx_needs import needs_of
 
 SITES = "/etc/nginx/sites-enabled"
 STOCK = "user www-data;\nevents {}\nhttp {\n include conf.d/*.conf;\n include /etc/nginx/sites-enabled/*;\n}\n"

@@ -219,6 +219,32 @@ def test_what_the_previous_backend_is_given_and_the_next_one_would_lack_is_named
     assert [*backend.obstacles(found, given)] == []
 
 
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("ExecStartPre=/srv/venv/bin/alembic -x password=hunter2 upgrade head", "ExecStartPre"),
+        ("ExecStartPost=-/usr/bin/curl http://localhost:8001/warm", "ExecStartPost"),
+        ("SupplementaryGroups=docker", "SupplementaryGroups"),
+        ("ExecStart=/var/www/codementee/start.sh --token hunter2", "ExecStart"),
+        ("ExecStart=/srv/venv/bin/uvicorn {} --root-path /api", "--root-path"),
+        # Of ordinary units.
+        ("ExecStartPre=-/bin/mkdir -p /run/gunicorn", ""),
+        ("ExecStartPre=", ""),
+        ("SupplementaryGroups=www-data", ""),
+        ("ExecStart=/srv/venv/bin/gunicorn --bind unix:/run/g.sock -w 3 -k uvicorn.workers.UvicornWorker {}", ""),
+        ("ExecStart=/bin/bash -c 'source venv/bin/activate && exec uvicorn {} --port 8001'", ""),
+        ("ExecStart=/srv/venv/bin/python main.py", ""),
+        ("ExecReload=/bin/kill -s HUP $MAINPID\nExecStop=/bin/kill -s TERM $MAINPID\nKillMode=mixed", ""),
+        ("RuntimeDirectory=gunicorn\nPrivateTmp=true\nLimitNOFILE=65536\nStandardOutput=append:/var/log/x.log", ""),
+    ],
+)
+def test_what_the_previous_unit_does_beside_its_application_is_named(settings_with, line, name):
+    text = f"path=/etc/systemd/system/{SERVICE}\n[Service]\n{line.format(settings_with().backend_app)}\n"
+    found = [*backend.obstacles({f"unit {SERVICE}": text}, settings_with())]
+    assert told(found) == ([f"{SERVICE}: {name}"] if name else [])
+    assert "hunter2" not in "".join(map(str, found))
+
+
 def test_a_unit_of_the_previous_backend_in_another_folder_is_named(settings_with):
     text = UNIT.replace("/etc", "/lib").format(settings_with().backend_app)
     first, *_ = backend.obstacles({f"unit {SERVICE}": text}, settings_with())
