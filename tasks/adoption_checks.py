@@ -12,6 +12,7 @@ from slipway.adoption import (
     Obstacle,
     access,
     backend,
+    boot,
     certificates,
     in_the_way,
     jobs,
@@ -69,6 +70,8 @@ def _obstacles(settings: Settings, machine: dict[str, str], components: Collecti
     data = mongodb_content(settings, found) if "mongodb" in components else {}
     if "mongodb" in components:
         yield from _mongodb(found, data, settings)
+    if "updates" in components:
+        yield from boot.obstacles(found, settings, components)
     yield from jobs.obstacles(found, settings, data.get("state") == "open")
     if "backend" in components:
         for site in settings.all_sites:

@@ -6,6 +6,7 @@ import re
 import shlex
 
 from slipway.adoption import OURS
+from slipway.facts import boot
 from slipway.facts.base import Fact
 from slipway.settings.system import PROTOCOL_MODULES
 
@@ -62,6 +63,8 @@ class Earlier(Fact[dict[str, str]]):
     """What was set up on the server before Slipway, a text for each section.
 
     accounts, groups    lines of getent(1)
+    boot                "login - PORT PROTOCOL PROGRAM", "user NAME ...", "unit NAME ..." of sockets that a reboot
+                        would end
     chains              nftables input chains that drop or reject
     clients             ACME clients other than Debian's certbot
     plugins             packages of certbot's plugins
@@ -93,8 +96,10 @@ class Earlier(Fact[dict[str, str]]):
     protocols           "NUMBER PROGRAM" of IP protocols other than TCP and UDP that programs and tunnels receive, and
                         "open NAME" of those that /etc/ufw/before.rules accept
     modules             kernel modules in use that Slipway would block
+    mounts              folders of mounts that nothing mounts at boot
     packages            installed firewalls other than UFW
     passwords           lines of getent(1) of users with a password and no key
+    reboots             "true" if unattended-upgrades reboots the server
     roots               "used KEY", "unused KEY": root's authorized_keys, by whether somebody has lately logged in with
                         it, other than with this run's
     rotated             logrotate(8) files about logs of packages that Slipway installs
@@ -107,6 +112,7 @@ class Earlier(Fact[dict[str, str]]):
     taken               paths of Slipway's folders and links that are occupied by something else
     timezone            the server's, if it has cron jobs or timers that no package has brought
     unit NAME           the text of a unit that Slipway did not write
+    unrestarted         running containers that Docker does not start at boot
     used                "FILE:FOLDER" of certbot's folders that programs other than Nginx, their links, certbot's hooks,
                         scripts or containers refer to
     written ROOT        some files that the backend seems to write next to its code
@@ -345,6 +351,7 @@ s login; [ ! -e /etc/nologin ] || echo nologin
 awk -F: -v day=$(($(date +%s) / 86400)) '$1 == "{user}" && $8 != "" && $8 <= day {{print "expired"}}
   $1 == "{user}" && $2 ~ /^!/ {{print "locked"}}
   $1 == "{user}" && ($3 == "0" || ($3 != "" && $5 != "" && $3 + $5 < day)) {{print "password"}}' /etc/shadow
+{boot.SECTIONS}
 s 'later datagrams'; ss -Hlunp | awk '{{print $4, $6}}' | sockets
 true"""
 

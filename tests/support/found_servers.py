@@ -43,6 +43,10 @@ REFUSED = {
         "/etc/ssh/sshd_config.d/80-own.conf: PermitRootLogin yes: found it within a Match",
         "/var/log/journal: found 6",
     ],
+    "not_at_boot": [
+        "reboot: port 3005: found python3 started from a login, which would not run after the automatic reboot",
+        "reboot: chat.service: found it running and not enabled",
+    ],
     "hosts_readonly": ["mount /etc/hosts: found it read-only", "/etc/login.defs: found it", "/etc/fstab: found it"],
 }
 REFUSED_WITH_PACKAGES = {
