@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pyinfra import host
 
+from slipway.adoption import OURS
 from slipway.engine.components import Drift, component
 from slipway.engine.notes import skipped
 from slipway.facts.machine import Machine, is_container
@@ -35,6 +36,14 @@ DRIFTS = {
 
 @component(packages=packages, drifts=DRIFTS)
 def auditing(settings: Settings) -> None:
+    kept = f"{FOLDER}/aide.db.by-hand"
+    ensure(
+        name="Keep the previous integrity database",
+        # The daily check replaces aide.db, which an owner may need to compare the server with.
+        check=f"[ ! -s {FOLDER}/aide.db ] || [ -e {kept} ] || grep -qs '{OURS}' {CONFIG}",
+        command=f"mv -T {FOLDER}/aide.db {kept}",
+        note=f"{FOLDER}/aide.db: moved to {kept}",
+    )
     put_all(name="Configure the daily integrity check", files=files())
     know(name="Reload systemd for the integrity check", unit="slipway-integrity.service")
     service(name="Enable the daily integrity check", unit=TIMER)
