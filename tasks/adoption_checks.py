@@ -89,8 +89,9 @@ def _firewall(found: dict[str, str], settings: Settings) -> Iterator[Obstacle]:
     ssh_ports = host.get_fact(Sshd).get("port", [])
     ours = {*map(int, ssh_ports), settings.mongodb_port}
     ours |= {*settings.web_ports} if {"lb", "web"} & {*host.groups} else set()
-    yield from network.closed(network.listeners(found), network.open_ports(lines), settings, ours)
-    yield from network.closed(network.datagrams(found), network.open_ports(lines, "udp"), settings, ours)
+    for protocol, sockets in (("tcp", network.listeners(found)), ("udp", network.datagrams(found))):
+        is_open = network.open_ports(lines, protocol)
+        yield from network.closed(network.by_unit(sockets, found), is_open, settings, ours)
     yield from network.restarted(found, ours)
     yield from network.protocols(found, lines)
     yield from network.lost_rules(lines, settings, ssh_ports, rules_of_peers(settings))

@@ -62,6 +62,7 @@ MAX_SCRIPTS, MAX_SCRIPT_BYTES, MAX_SCRIPT_LINES = 50, 65536, 50
 class Earlier(Fact[dict[str, str]]):
     """What was set up on the server before Slipway, a text for each section.
 
+    activated           "ADDRESS:PORT TYPE UNIT" of sockets that systemd listens on
     accounts, groups    lines of getent(1)
     boot                "login - PORT PROTOCOL PROGRAM", "user NAME ...", "unit NAME ..." of sockets that a reboot
                         would end
@@ -165,6 +166,7 @@ sockets() {{
   done
 }}
 s listeners; ss -Hltnp | awk '{{print $4, $6}}' | sockets
+s activated; systemctl list-sockets --show-types --plain --no-legend | awk '$1 ~ /:[0-9]+$/ {{print $1, $2, $3}}'
 s local; ss -Hlxp | awk '$5 ~ "^/" {{print $5, $NF}}' | sockets
 s datagrams; ss -Hlunp | awk '{{print $4, $6}}' | sockets
 s protocols; ss -Hlnwp | awk '{{print $4, $6}}' | sockets | sed -nE 's/^[^ ]*:([0-9]+) ([^ ]*) .*/\\1 \\2/p'

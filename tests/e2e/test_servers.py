@@ -306,4 +306,4 @@ def test_what_an_adoption_keeps_does_not_fail_a_verify(bare: LabHost, monkeypatc
 @pytest.mark.thorough
 def test_what_adopt_without_names_is_removed(bare: LabHost) -> None:
     make(bare, "public_service")
-    assert_adopted(bare, "--data", 'adopt_without=["port 3000", "port 34197/udp", "protocol vrrp"]')
+    assert_adopted(bare, "--data", 'adopt_without=["port 3000", "port 9090", "port 34197/udp", "protocol vrrp"]')

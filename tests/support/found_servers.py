@@ -15,6 +15,7 @@ REFUSED = {
     ],
     "public_service": [
         'port 3000: found python3 listening publicly, which the firewall would block, need "3000/tcp"',
+        'port 9090: found panel.socket listening publicly, which the firewall would block, need "9090/tcp"',
         "protocol vrrp: found python3 receiving IP protocol 112, which the firewall would block",
         'port 34197/udp: found factorio listening publicly, which the firewall would block, need "34197/udp"',
     ],
