@@ -111,7 +111,9 @@ class Earlier(Fact[dict[str, str]]):
                         "/etc/sudoers" if it does not include the folder
     swapfile            its size in bytes
     taken               paths of Slipway's folders and links that are occupied by something else
-    timezone            the server's, if it has cron jobs or timers that no package has brought
+    timezone            the server's
+    local times         what of an owner's goes by it: "cron jobs and timers", "containers"
+    services            units of the owner's own
     unit NAME           the text of a unit that Slipway did not write
     unrestarted         running containers that Docker does not start at boot
     used                "FILE:FOLDER" of certbot's folders that programs other than Nginx, their links, certbot's hooks,
@@ -255,10 +257,23 @@ s scripts
 done | head -n {MAX_SCRIPTS} | while read -r file; do
   head -c {MAX_SCRIPT_BYTES} "$file" | grep -IHE -m {MAX_SCRIPT_LINES} --label="$file" '{touched}|mongodb([+]srv)?://'
 done | grep -vE '^[^:]*:[[:space:]]*#'
-s timezone; for file in /etc/cron.d/* /var/spool/cron/crontabs/* \
-  $(grep -lE '^OnCalendar=.*[^C]$' /etc/systemd/system/*.timer); do
-  [ -f "$file" ] && [ ! -L "$file" ] && ! grep -q '{OURS}' "$file" && ! dpkg -S "$file" > /dev/null || continue
-  readlink -f /etc/localtime | sed -n 's,^/usr/share/zoneinfo/,,p'; break
+s timezone; zone=$(readlink -f /etc/localtime | sed -n 's,^/usr/share/zoneinfo/,,p')
+[ -n "$zone" ] || [ ! -f /etc/localtime ] || zone=$(cat /etc/timezone); echo "$zone"
+s 'local times'
+for file in {CRONTABS} /var/spool/cron/atjobs/* \
+  $(grep -lE '^OnCalendar=.*[^C]$' /etc/systemd/*/*.timer /home/*/.config/systemd/user/*.timer \
+    /root/.config/systemd/user/*.timer); do
+  [ -f "$file" ] && [ ! -L "$file" ] && ! grep -q '{OURS}' "$file" || continue
+  case $file in
+    # Jobs besides those that run the other folders.
+    /etc/crontab) ! grep -E '^[0-9*@]' "$file" | grep -qvE 'run-parts|anacron' || echo 'cron jobs and timers' ;;
+    /etc/anacrontab | /etc/rc.local | */.placeholder | */.SEQ) ;;
+    *) dpkg -S "$file" > /dev/null || echo 'cron jobs and timers' ;;
+  esac
+done | sort -u
+[ ! -S /var/run/docker.sock ] || [ -z "$(docker ps -q)" ] || echo containers
+s services; for unit in /etc/systemd/system/*.service; do
+  [ ! -f $unit ] || [ -L $unit ] || grep -q '{OURS}' $unit || dpkg -S $unit > /dev/null || echo ${{unit##*/}}
 done
 s rotated; grep -lE '/var/log/(nginx|letsencrypt|ufw|fail2ban|unattended-upgrades|aide)' /etc/logrotate.d/*
 for root in {_quoted(roots)}; do

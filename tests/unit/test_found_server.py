@@ -246,19 +246,74 @@ def test_another_application_and_a_drop_in_are_named(settings_with):
     assert told(backend.obstacles(dropin, settings_with())) == [f"/etc/systemd/system/{SERVICE}.d/override.conf"]
 
 
+JOBS = {"local times": "cron jobs and timers"}
+
+
 @pytest.mark.parametrize(
-    ("found", "wanted", "is_named"),
+    ("found", "wanted", "others", "users"),
     [
-        ("America/New_York", "UTC", True),
-        ("Etc/UTC", "UTC", False),
-        ("Etc/UTC", "Europe/Berlin", True),
-        ("Europe/Berlin", "Europe/Berlin", False),
-        ("", "UTC", False),
+        ("America/New_York", "UTC", JOBS, "cron jobs and timers"),
+        ("America/New_York", "UTC", {"local times": "containers"}, "containers"),
+        ("America/New_York", "UTC", {"sites": "yes", **JOBS}, "cron jobs and timers and sites"),
+        (
+            "America/New_York",
+            "UTC",
+            {"listeners": "*:3000 node blog.service", "services": "blog.service"},
+            "blog.service",
+        ),
+        ("America/New_York", "UTC", {"listeners": "*:25 master postfix.service", "services": "agent.service"}, ""),
+        ("Etc/UTC", "UTC", JOBS, ""),
+        ("Etc/UTC", "Europe/Berlin", JOBS, "cron jobs and timers"),
+        ("Etc/UTC", "Europe/Berlin", {"sites": "yes", "local times": "containers"}, ""),
+        ("Europe/Berlin", "Europe/Berlin", JOBS, ""),
+        ("", "UTC", JOBS, ""),
     ],
 )
-def test_a_time_zone_by_which_cron_jobs_run_is_named(settings_with, found, wanted, is_named):
-    obstacles = told(jobs.obstacles({"timezone": found}, settings_with(timezone=wanted), is_open=False))
-    assert obstacles == (["time zone"] if is_named else [])
+def test_a_time_zone_that_something_of_the_owners_goes_by_is_named(settings_with, found, wanted, others, users):
+    settings = settings_with(timezone=wanted)
+    told = [*jobs.obstacles({"timezone": found, **others}, settings, is_open=False, has_sites="sites" in others)]
+    assert [one.found for one in told] == ([f"{found}, by which {users} run"] if users else [])
+
+
+def test_what_goes_by_local_time_is_found(tmp_path):
+    texts = {
+        "etc/crontab": "SHELL=/bin/sh\n17 * * * * root cd / && run-parts --report /etc/cron.hourly\n",
+        "etc/cron.d/certbot": "0 0 * * * root certbot\n",
+        "etc/cron.d/.placeholder": "",
+        "etc/rc.local": "#!/bin/sh\n",
+    }
+    more = {
+        "etc/cron.daily/report": "#!/bin/sh\n",
+        "etc/crontab": "0 5 * * * root /srv/report\n",
+        "var/spool/cron/atjobs/a0001": "#!/bin/sh\n",
+        "home/dev/.config/systemd/user/report.timer": "[Timer]\nOnCalendar=02:00\n",
+        "etc/systemd/system/report.timer": "[Timer]\nOnCalendar=02:00\n",
+    }
+    (tmp_path / "dpkg").write_text("#!/bin/sh\ncase $2 in */certbot) ;; *) exit 1 ;; esac\n")
+    (tmp_path / "dpkg").chmod(0o755)
+    command = Earlier().command(("admin",), ("admin",), (SERVICE,), ("/var/www/x",), 27017)
+    script = command[command.index("s 'local times'") : command.index("s services;")]
+    for folder in ("/etc/", "/var/", "/home/", "/root/"):
+        script = script.replace(folder, f"{tmp_path}{folder}")
+
+    def ask():
+        env = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+        done = subprocess.run(
+            ["sh", "-c", f"s() {{ :; }}; {script}"], env=env, capture_output=True, text=True, check=False
+        )
+        return done.stdout.splitlines()
+
+    for name, text in texts.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert ask() == []
+    for name, text in more.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        before = (tmp_path / name).read_text() if (tmp_path / name).exists() else None
+        (tmp_path / name).write_text(text)
+        assert ask() == ["cron jobs and timers"], name
+        (tmp_path / name).write_text(before) if before else (tmp_path / name).unlink()
+    assert ask() == []
 
 
 @pytest.mark.parametrize(
