@@ -39,7 +39,7 @@ REFUSED = {
     ],
     "odd_places": [
         *("mount /etc/letsencrypt: found it read-only, need /etc/letsencrypt writable", "free inodes on /var/cache: "),
-        "time zone: found Asia/Kathmandu, by which cron jobs and timers run, need timezone = ",
+        "time zone: found Asia/Kathmandu, by which cron jobs and timers",
         "sshd: ListenAddress 0.0.0.0:2022: found sshd listening there",
         "/etc/ssh/sshd_config.d/80-own.conf: PermitRootLogin yes: found it within a Match",
         "/var/log/journal: found 6",
