@@ -33,6 +33,7 @@ from slipway.settings.model import Settings
 from slipway.tasks import nginx
 from slipway.tasks.adoption import found_by_hand
 from slipway.tasks.adoption_facts import earlier, mongodb_content
+from slipway.tasks.auditing import rules_by_hand
 from slipway.tasks.firewall import InputRules, UfwInForce, rules_of_peers
 from slipway.tasks.kernel import parameters
 
@@ -73,6 +74,8 @@ def _obstacles(settings: Settings, machine: dict[str, str], components: Collecti
         yield from _mongodb(found, data, settings)
     if "updates" in components:
         yield from boot.obstacles(found, settings, components)
+    if "auditing" in components and not is_container(machine):
+        yield from rules_by_hand()
     yield from jobs.obstacles(found, settings, data.get("state") == "open", bool(found_by_hand(settings)))
     if "backend" in components:
         for site in settings.all_sites:
