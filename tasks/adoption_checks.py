@@ -28,14 +28,13 @@ from slipway.facts.base import Output
 from slipway.facts.machine import is_container
 from slipway.facts.nginx import NginxFuture, NginxInForce
 from slipway.facts.ssh import Sshd
-from slipway.ops.templates import render
 from slipway.settings.model import Settings
 from slipway.tasks import nginx
 from slipway.tasks.adoption import found_by_hand
 from slipway.tasks.adoption_facts import earlier, mongodb_content
 from slipway.tasks.auditing import rules_by_hand
 from slipway.tasks.firewall import InputRules, UfwInForce, rules_of_peers
-from slipway.tasks.kernel import parameters
+from slipway.tasks.kernel import parameters, sysctl
 
 
 def adoption_problems(settings: Settings, machine: dict[str, str], components: Collection[str]) -> list[str]:
@@ -63,8 +62,9 @@ def _obstacles(settings: Settings, machine: dict[str, str], components: Collecti
         sshd: dict[str, list[str]] = host.get_fact(Sshd)
         yield from access.obstacles(found, sshd, settings)
     if "kernel" in components and not is_container(machine):
-        yield from kernel.obstacles(found, parameters(render("kernel/sysctl.conf")))
+        yield from kernel.obstacles(found, parameters(sysctl(settings)))
         yield from kernel.modules(found, settings)
+        yield from kernel.uplinks(found, settings)
     if "firewall" in components:
         yield from _firewall(found, settings)
     if "fail2ban" in components:

@@ -116,6 +116,7 @@ class Earlier(Fact[dict[str, str]]):
     services            units of the owner's own
     unit NAME           the text of a unit that Slipway did not write
     unrestarted         running containers that Docker does not start at boot
+    uplinks             "DEVICE ALL OWN" of default routes, with the values of rp_filter
     used                "FILE:FOLDER" of certbot's folders that programs other than Nginx, their links, certbot's hooks,
                         scripts or containers refer to
     written ROOT        some files that the backend seems to write next to its code
@@ -313,6 +314,9 @@ f /etc/sysctl.conf
 ! grep -q '^IPT_SYSCTL=/etc/ufw/sysctl.conf' /etc/default/ufw || f /etc/ufw/sysctl.conf
 for file in /etc/sysctl.d/*.conf; do
   [ -L $file ] || grep -q '{OURS}' $file || dpkg -S $file > /dev/null || f $file
+done
+s uplinks; ip -4 -o route show default | grep -oE 'dev [^ ]+' | sort -u | while read -r _ name; do
+  echo "$name" $(cat /proc/sys/net/ipv4/conf/all/rp_filter "/proc/sys/net/ipv4/conf/$name/rp_filter")
 done
 s modules; awk '$1 ~ /^({"|".join(PROTOCOL_MODULES)})$/ && $3 > 0 {{print $1}}' /proc/modules
 for disk in $(lsblk -dnro NAME,TRAN | awk '$2 == "usb" {{print $1}}'); do
