@@ -10,8 +10,8 @@ from slipway.settings.model import Settings
 
 # Services that Slipway's components enable.
 ENABLED = {"ssh": ("ssh.service", "sshd.service"), "nginx": ("nginx.service",), "mongodb": ("mongod.service",)}
-# It is for one login.
-OF_LOGINS = {"mosh-server"}
+# They are for one login: tunnels and forwarded displays, too.
+OF_LOGINS = {"mosh-server", "sshd-session"}
 
 
 def obstacles(earlier: Mapping[str, str], settings: Settings, components: Collection[str]) -> Iterator[Obstacle]:

@@ -64,7 +64,7 @@ while read -r protocol where users; do
   # Skip sockets of the kernel and of systemd, and processes of containers.
   [ "${{pid:-1}}" -gt 1 ] && [ "$(readlink /proc/$pid/ns/pid)" = "$(readlink /proc/1/ns/pid)" ] || continue
   port="${{where##*:}} $protocol $program"
-  cgroup=$(sed -nE 's/^(0:|1:name=systemd)://p' /proc/$pid/cgroup | head -n 1)
+  cgroup=$(sed -nE 's/^(0:|[0-9]+:name=systemd)://p' /proc/$pid/cgroup | head -n 1)
   case $cgroup in
     */tmux-spawn-*.scope) in_login $pid "$port" ;;
     */session-*.scope)

@@ -44,7 +44,7 @@ PROCESSES = {
     14: ("blog", "/system.slice/blog.service", "/opt/blog", 1),
     15: ("sshd", "/system.slice/ssh.service", "sshd: /usr/sbin/sshd", 1),
     16: ("java", "/system.slice/ssh.service", "java", 1),
-    17: ("node", "/user.slice/user-1000.slice/user@1000.service/app.slice/chat.service", "node", 1),
+    17: ("node", "9:name=systemd:/user.slice/user-1000.slice/user@1000.service/app.slice/chat.service", "node", 1),
     18: ("cupsd", "/system.slice/cups.service", "cupsd", 1),
     19: ("app", "/system.slice/fine.service", "app", 1),
 }
@@ -65,7 +65,7 @@ def server(tmp_path):
     for number, (name, cgroup, command, parent) in PROCESSES.items():
         folder = tmp_path / f"proc/{number}"
         folder.mkdir(parents=True)
-        (folder / "cgroup").write_text(f"0::{cgroup}\n")
+        (folder / "cgroup").write_text(f"{'' if ':' in cgroup else '0::'}{cgroup}\n")
         (folder / "cmdline").write_text(command.replace("FOLDER", str(tmp_path)) + "\0")
         (folder / "status").write_text(f"Name:\t{name}\nPPid:\t{parent}\n")
         (folder / "cwd").symlink_to("/root")
@@ -145,7 +145,7 @@ def test_a_container_that_nothing_starts_at_boot_is_found(server):
         ({"boot": "unit blog.service 3000 tcp node\nunit blog.service 3001 tcp node"}, "reboot: blog.service"),
         ({"boot": "user dev 3000 tcp node"}, "reboot: user dev"),
         ({"boot": "login - 40123 tcp code-server"}, None),
-        ({"boot": "login - 60001 udp mosh-server"}, None),
+        ({"boot": "login - 60001 udp mosh-server\nlogin - 6010 tcp sshd-session\nlogin - 6010 tcp sshd"}, None),
         ({"boot": "unit nginx.service 80 tcp nginx\nunit codementee-backend.service 8001 tcp python3"}, None),
         ({"boot": "unit mongod.service 27017 tcp mongod"}, "reboot: mongod.service"),
         ({"unrestarted": "shop"}, "reboot: container shop"),
