@@ -18,7 +18,8 @@ def obstacles(earlier: Mapping[str, str], settings: Settings, components: Collec
     """None if the server reboots for its updates already, or will not."""
     if not settings.reboot_time or earlier.get("reboots", "").strip() == "true":
         return
-    after = f"would not run after the automatic reboot of an update, at {settings.reboot_time}"
+    reboot = f"the automatic reboot of an update, at {settings.reboot_time}"
+    after = f"would not run after {reboot}"
     own = own_services(settings).union(*(ENABLED.get(name, ()) for name in components))
     found: dict[tuple[str, str, str], list[str]] = {}
     for line in earlier.get("boot", "").splitlines():
@@ -42,7 +43,7 @@ def obstacles(earlier: Mapping[str, str], settings: Settings, components: Collec
         need = f"docker update --restart=unless-stopped {name}"
         yield _obstacle(f"container {name}", f'the restart policy "no", by which it {after}', need)
     for folder in earlier.get("mounts", "").splitlines():
-        found_now = f"a mount that is not in /etc/fstab: it {after.replace('run', 'be there')}"
+        found_now = f"a mount that is not in /etc/fstab, and would be missing after {reboot}"
         yield _obstacle(folder, found_now, "a line in /etc/fstab")
 
 
