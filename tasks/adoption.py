@@ -28,16 +28,20 @@ from slipway.tasks.shared import take_along
 
 # Files of an owner's that go, where the backup has others of the same names.
 REMOVED = "/var/backups/slipway/removed"
+# What Slipway replaces or edits of any server, besides files of its own names.
+REPLACED = (
+    *("/etc/mongod.conf", "/lib/systemd/system/mongod.service", "/etc/systemd/system/mongod.service"),
+    *("/etc/nginx", "/etc/ssh", "/etc/ufw", "/etc/default/ufw", "/etc/apt", "/etc/letsencrypt/renewal"),
+    *("/etc/letsencrypt/renewal-hooks", "/etc/systemd/system/nginx.service.d", "/etc/systemd/system/mongod.service.d"),
+    *("/etc/aide", "/etc/audit", "/etc/fail2ban", "/etc/logrotate.d", "/etc/systemd/journald.conf.d"),
+    *("/etc/default/locale", "/etc/locale.conf", "/etc/locale.gen", "/etc/localtime", "/etc/timezone"),
+    *("/etc/issue", "/etc/issue.net", "/etc/login.defs", "/etc/fstab", "/etc/hosts", "/etc/sudoers.d"),
+)
 
 
 def replaced(settings: Settings) -> list[str]:
-    """The paths that Slipway replaces."""
-    units = [f"/etc/systemd/system/{site.backend_unit}.service" for site in settings.all_sites]
-    return [
-        *units,
-        *("/etc/mongod.conf", "/lib/systemd/system/mongod.service", "/etc/systemd/system/mongod.service"),
-        *("/etc/nginx", "/etc/ssh", "/etc/ufw", "/etc/default/ufw", "/etc/apt", "/etc/letsencrypt/renewal"),
-    ]
+    """The paths that Slipway replaces or edits."""
+    return [*(f"/etc/systemd/system/{site.backend_unit}.service" for site in settings.all_sites), *REPLACED]
 
 
 def found_by_hand(settings: Settings) -> list[str]:
@@ -66,12 +70,13 @@ def _adopt_site(site: Settings) -> None:
 
 @operation()
 def keep_aside(settings: Settings) -> Commands:
-    """Back up everything that Slipway replaces, once, and what an owner has added since before it goes."""
-    paths = " ".join(replaced(settings))
-    if not found_by_hand(settings):
+    """Back up everything that Slipway replaces, once: by the first apply also without a site on the server, whose sshd,
+    firewall and sources of apt may still be its owner's work. And what an owner has added since, before it goes."""
+    paths, by_hand = " ".join(replaced(settings)), found_by_hand(settings)
+    if not (by_hand or earlier(settings)):
         return
     if host.get_fact(Output, command=f"ls -d {ASIDE}"):
-        if added := _added(settings):
+        if by_hand and (added := _added(settings)):
             notes.note(f"{ASIDE}: added {', '.join(added)}")
             yield f"set -e; cd /; umask 077\n{_keep_added(added)}\nsync -f {ASIDE}"
         return
@@ -79,7 +84,7 @@ def keep_aside(settings: Settings) -> Commands:
     yield (
         # Any failed copy (a full disk) fails the backup. cp 9.1 resolves --parents from its working directory.
         f"set -e; cd /; umask 077; rm -rf {ASIDE}.new; mkdir -p {ASIDE}.new;"
-        f" for path in {paths}; do [ ! -e $path ] || cp -a --parents $path {ASIDE}.new; done;"
+        f" for path in {paths}; do [ ! -e $path ] && [ ! -L $path ] || cp -a --parents $path {ASIDE}.new; done;"
         f" sync -f {ASIDE}.new && mv -T {ASIDE}.new {ASIDE}"
     )
 

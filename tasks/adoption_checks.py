@@ -12,6 +12,7 @@ from slipway.adoption import (
     Obstacle,
     access,
     backend,
+    boot,
     certificates,
     in_the_way,
     jobs,
@@ -27,12 +28,13 @@ from slipway.facts.base import Output
 from slipway.facts.machine import is_container
 from slipway.facts.nginx import NginxFuture, NginxInForce
 from slipway.facts.ssh import Sshd
-from slipway.ops.templates import render
 from slipway.settings.model import Settings
 from slipway.tasks import nginx
+from slipway.tasks.adoption import found_by_hand
 from slipway.tasks.adoption_facts import added_sites, earlier, is_adopted, mongodb_content
+from slipway.tasks.auditing import rules_by_hand
 from slipway.tasks.firewall import InputRules, UfwInForce, rules_of_peers
-from slipway.tasks.kernel import parameters
+from slipway.tasks.kernel import parameters, sysctl
 
 
 def adoption_problems(settings: Settings, machine: dict[str, str], components: Collection[str]) -> list[str]:
@@ -62,8 +64,9 @@ def _obstacles(settings: Settings, machine: dict[str, str], components: Collecti
         sshd: dict[str, list[str]] = host.get_fact(Sshd)
         yield from access.obstacles(found, sshd, settings)
     if "kernel" in components and not is_container(machine):
-        yield from kernel.obstacles(found, parameters(render("kernel/sysctl.conf")))
+        yield from kernel.obstacles(found, parameters(sysctl(settings)))
         yield from kernel.modules(found, settings)
+        yield from kernel.uplinks(found, settings)
     if "firewall" in components:
         yield from _firewall(found, settings)
     if "fail2ban" in components:
@@ -71,7 +74,11 @@ def _obstacles(settings: Settings, machine: dict[str, str], components: Collecti
     data = mongodb_content(settings, found) if "mongodb" in components else {}
     if "mongodb" in components:
         yield from _added_data(found, data, settings) if is_adopted() else _mongodb(found, data, settings)
-    yield from jobs.obstacles(found, settings, data.get("state") == "open")
+    if "updates" in components:
+        yield from boot.obstacles(found, settings, components)
+    if "auditing" in components and not is_container(machine):
+        yield from rules_by_hand()
+    yield from jobs.obstacles(found, settings, data.get("state") == "open", bool(found_by_hand(settings)))
     if "backend" in components:
         for site in settings.all_sites:
             yield from backend.obstacles(found, site)
@@ -98,8 +105,9 @@ def _firewall(found: dict[str, str], settings: Settings) -> Iterator[Obstacle]:
     ssh_ports = host.get_fact(Sshd).get("port", [])
     ours = {*map(int, ssh_ports), settings.mongodb_port}
     ours |= {*settings.web_ports} if {"lb", "web"} & {*host.groups} else set()
-    yield from network.closed(network.listeners(found), network.open_ports(lines), settings, ours)
-    yield from network.closed(network.datagrams(found), network.open_ports(lines, "udp"), settings, ours)
+    for protocol, sockets in (("tcp", network.listeners(found)), ("udp", network.datagrams(found))):
+        is_open = network.open_ports(lines, protocol)
+        yield from network.closed(network.by_unit(sockets, found), is_open, settings, ours)
     yield from mongod.reached(found, network.open_ports(lines), settings)
     yield from network.restarted(found, ours)
     yield from network.protocols(found, lines)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from pyinfra import host
 
+from slipway.adoption import OURS, Obstacle
 from slipway.engine.components import Drift, component
 from slipway.engine.notes import skipped
+from slipway.facts.base import Output
 from slipway.facts.machine import Machine, is_container
 from slipway.ops.commands import ensure
 from slipway.ops.files import put, put_all
@@ -18,6 +22,15 @@ PACKAGES = ["aide"]
 FOLDER, CONFIG = "/var/lib/aide", "/etc/aide/aide.conf"
 TIMER = "slipway-integrity.timer"
 RULES = "/etc/audit/rules.d/slipway.rules"
+# What augenrules(8) makes of the files in rules.d at each boot.
+COMPILED = "/etc/audit/audit.rules"
+# `-e 2` (CIS): the kernel accepts no other rules before the next boot, auditctl(8).
+LOCKED = "auditctl -s | grep -qx 'enabled 2'"
+LOADED = "{ auditctl -l | grep -q modules && auditctl -l | grep -q accounts; }"
+BY_HAND = (
+    f"grep -E '^-[aAwW] ' {COMPILED} | while read -r rule; do"
+    """ sed 's/[[:space:]]*$//' /etc/audit/rules.d/*.rules | grep -qxF -e "$rule" || printf '%s\\n' "$rule"; done"""
+)
 
 
 def packages(settings: Settings) -> list[str]:
@@ -35,6 +48,14 @@ DRIFTS = {
 
 @component(packages=packages, drifts=DRIFTS)
 def auditing(settings: Settings) -> None:
+    kept = f"{FOLDER}/aide.db.by-hand"
+    ensure(
+        name="Keep the previous integrity database",
+        # The daily check replaces aide.db, which an owner may need to compare the server with.
+        check=f"[ ! -s {FOLDER}/aide.db ] || [ -e {kept} ] || grep -qs '{OURS}' {CONFIG}",
+        command=f"mv -T {FOLDER}/aide.db {kept}",
+        note=f"{FOLDER}/aide.db: moved to {kept}",
+    )
     put_all(name="Configure the daily integrity check", files=files())
     know(name="Reload systemd for the integrity check", unit="slipway-integrity.service")
     service(name="Enable the daily integrity check", unit=TIMER)
@@ -42,12 +63,21 @@ def auditing(settings: Settings) -> None:
         skipped("the audit of accounts (auditd)", "a container has its host's kernel")
         return
     put(name="Configure the audit rules", path=RULES, content=render("auditing/audit.rules"), mode="640")
+    if host.get_fact(Output, command=f"! {LOCKED} || {LOADED} || echo locked"):
+        skipped("loading the audit rules", "auditd's are locked (-e 2) until the next reboot, which loads them")
     ensure(
         name="Load the audit rules",
-        check="auditctl -l | grep -q modules && auditctl -l | grep -q accounts",
+        check=f"{LOADED} || {LOCKED}",
         command="augenrules --load > /dev/null",
     )
     service(name="Start auditd", unit="auditd.service")
+
+
+def rules_by_hand() -> Iterator[Obstacle]:
+    """Rules that augenrules(8) would remove from the file that it makes."""
+    if rules := host.get_fact(Output, command=BY_HAND).splitlines():
+        found = f"{len(rules)} rules that no file in /etc/audit/rules.d has, {rules[0]!r} the first: they would be lost"
+        yield Obstacle(COMPILED, found, "them in a file in /etc/audit/rules.d, whose name ends in .rules")
 
 
 def files() -> dict[str, str]:

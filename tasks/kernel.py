@@ -60,7 +60,7 @@ def kernel(settings: Settings) -> None:
         note="shared memory: noexec",
     )
     _swap(settings.swap_mb)
-    _sysctl()
+    _sysctl(settings)
     if "db" in host.groups:
         _set_huge_pages(huge_pages(settings.mongodb_version))
 
@@ -107,8 +107,13 @@ def _swap(megabytes: int) -> None:
     ensure(name="Enable the swap file", check="grep -q '^/swapfile ' /proc/swaps", command="swapon /swapfile")
 
 
-def _sysctl() -> None:
-    text = render("kernel/sysctl.conf")
+def sysctl(settings: Settings) -> str:
+    """The text of the file with the kernel parameters."""
+    return render("kernel/sysctl.conf", rp_filter=settings.rp_filter)
+
+
+def _sysctl(settings: Settings) -> None:
+    text = sysctl(settings)
     ensure(
         name="Disable UFW's kernel parameters",
         check="grep -qx 'IPT_SYSCTL=' /etc/default/ufw",

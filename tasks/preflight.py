@@ -11,12 +11,14 @@ from pyinfra import host
 from pyinfra.api.exceptions import PyinfraError
 
 from slipway.adoption import in_the_way
+from slipway.adoption.jobs import other_zone
 from slipway.engine.components import Component
 from slipway.engine.notes import note
 from slipway.facts.apt import LIST_TARGETS, SYSTEMS_OWN, AptSources
 from slipway.facts.base import Output
 from slipway.facts.machine import Listeners, Machine, is_container
 from slipway.ops.packages import source_problems
+from slipway.settings.doc import literal
 from slipway.settings.model import Settings
 from slipway.systems import SYSTEMS, system_of
 from slipway.tasks import installable
@@ -52,6 +54,8 @@ def preflight(settings: Settings, components: Sequence[Component]) -> None:
         note(f"{system.title} is not tested by Slipway")
     if earlier(settings) and (by_hand := found_by_hand(settings)):
         note(f"found an existing server; its data and its site are adopted: {', '.join(by_hand)}")
+    if zone := other_zone(earlier(settings), settings):
+        note(f"time zone: {zone} becomes {settings.timezone} (to keep it: timezone = {literal(zone)})")
     failed = host.get_fact(Output, command="systemctl list-units --state=failed --plain --no-legend | cut -d' ' -f1")
     if failed.strip():
         note(f"units that have failed: {', '.join(failed.split())} (look further: systemctl status UNIT)")

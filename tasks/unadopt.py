@@ -11,7 +11,8 @@ from slipway.tasks.owners import ASIDE
 
 SYSTEMD = "/etc/systemd/system"
 # Restored as whole folders and files; units, mongod.conf and renewals have their own steps.
-TREES = ("etc/ssh", "etc/ufw", "etc/default/ufw", "etc/apt")
+TREES = ("etc/ssh", "etc/ufw", "etc/default/ufw", "etc/apt", "etc/aide", "etc/issue", "etc/issue.net")
+AIDE = "/var/lib/aide/aide.db"
 
 # `kept` is the backup of what was there before, `ours` is for Slipway's own files.
 BEGIN = f"""\
@@ -88,6 +89,7 @@ done"""
 # The firewall comes last, so that the session that runs this stays connected.
 REST = f"""\
 for tree in {" ".join(TREES)}; do [ ! -e $kept/$tree ] || back $tree; done
+[ ! -e {AIDE}.by-hand ] || mv -fT {AIDE}.by-hand {AIDE}
 systemctl daemon-reload; [ ! -d $kept/etc/ssh ] || systemctl reload ssh
 if [ -d $kept/etc/ufw ] && grep -qs '^ENABLED=yes' /etc/ufw/ufw.conf; then ufw reload > /dev/null
 elif command -v ufw > /dev/null; then ufw --force disable > /dev/null; fi

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from textwrap import shorten
 
 from slipway.adoption import Obstacle, own_services, setting
+from slipway.adoption.network import listeners
 from slipway.settings.model import Settings
 
 MONGODB_TOOL = re.compile(r"\bmongo(dump|export|restore|import|sh)?\b(?!d\.)")
@@ -23,8 +24,10 @@ PACKAGED = {"nginx", "certbot", "ufw", "fail2ban", "unattended-upgrades", "aide"
 UTC = {*("UTC", "UCT", "Universal", "Zulu"), *("Etc/UTC", "Etc/UCT", "Etc/Universal", "Etc/Zulu")}
 
 
-def obstacles(earlier: Mapping[str, str], settings: Settings, is_open: bool) -> Iterator[Obstacle]:
-    """`is_open`: MongoDB has no authentication now, and will."""
+def obstacles(
+    earlier: Mapping[str, str], settings: Settings, is_open: bool, has_sites: bool = False
+) -> Iterator[Obstacle]:
+    """`is_open`: MongoDB has no authentication now, and will. `has_sites`: some site is on the server."""
     roots = [site.site_root for site in settings.all_sites]
     own = own_services(settings) | {"mongod.service", "nginx.service"}
     for line in earlier.get("jobs", "").splitlines():
@@ -33,14 +36,28 @@ def obstacles(earlier: Mapping[str, str], settings: Settings, is_open: bool) -> 
             name = shorten(command, MAX_SHOWN, placeholder=" ...")
             yield Obstacle(f"{file}: {name}", "this job", need)
     yield from _in_scripts(earlier.get("scripts", ""), roots, is_open)
-    zone = earlier.get("timezone", "").strip()
-    if zone and {zone, settings.timezone} - UTC and zone != settings.timezone:
-        found = f"{zone}, by which cron jobs and timers run"
-        yield Obstacle("time zone", found, setting("timezone", zone))
+    zone = other_zone(earlier, settings)
+    if zone and (users := _users_of_zone(earlier, zone, has_sites)):
+        yield Obstacle("time zone", f"{zone}, by which {' and '.join(users)} run", setting("timezone", zone))
     for file in earlier.get("rotated", "").split():
         if file.rpartition("/")[2] not in PACKAGED:
             found = "the logs of a package with its own file: logrotate(8) rejects duplicates"
             yield Obstacle(file, found, "no such file")
+
+
+def other_zone(earlier: Mapping[str, str], settings: Settings) -> str:
+    """The server's time zone, if `timezone` is another one."""
+    zone = earlier.get("timezone", "").strip()
+    return zone if zone != settings.timezone and {zone, settings.timezone} - UTC else ""
+
+
+def _users_of_zone(earlier: Mapping[str, str], zone: str, has_sites: bool) -> list[str]:
+    """What of the owner's goes by it. Applications may show times in it; that it is UTC means little to them."""
+    users = earlier.get("local times", "").splitlines()
+    if zone in UTC:
+        return [one for one in users if one != "containers"]
+    listening = {one.unit for one in listeners(earlier)} & {*earlier.get("services", "").split()}
+    return [*users, *(["sites"] if has_sites else sorted(listening))]
 
 
 def _in_scripts(text: str, roots: list[str], is_open: bool) -> Iterator[Obstacle]:

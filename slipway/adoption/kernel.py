@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from slipway.adoption import Obstacle, setting
 from slipway.settings.model import Settings
 
+# Of rp_filter.
+STRICT, LOOSE = "1", "2"
 UFWS = "/etc/ufw/sysctl.conf"
 # The parameters in UFW's file as its package has it: Slipway's are stricter, or the kernel's defaults are the same.
 OF_UFWS_PACKAGE = {
@@ -28,9 +30,10 @@ def obstacles(earlier: Mapping[str, str], wanted: Mapping[str, str]) -> Iterator
             others[parameter] = value
             if wanted.get(parameter, value) != value:
                 found = f"{value}, which Slipway would set to {wanted[parameter]}"
-                yield Obstacle(
-                    f"{name.removeprefix('file ')}: {parameter}", found, f"{wanted[parameter]}, or no such line"
-                )
+                need = f"{wanted[parameter]}, or no such line"
+                if parameter.endswith(".rp_filter") and value == LOOSE:
+                    need += f", or {setting('rp_filter', int(LOOSE))}"
+                yield Obstacle(f"{name.removeprefix('file ')}: {parameter}", found, need)
     for parameter, value in _parameters(earlier.get(f"file {UFWS}", "")):
         if value not in (OF_UFWS_PACKAGE.get(parameter), wanted.get(parameter), others.get(parameter)):
             found = f"{value} in a file that UFW would no longer load"
@@ -38,6 +41,17 @@ def obstacles(earlier: Mapping[str, str], wanted: Mapping[str, str]) -> Iterator
             if parameter in wanted:
                 found, need = f"{value}, which Slipway would set to {wanted[parameter]}", "no such line"
             yield Obstacle(f"{UFWS}: {parameter}", found, need)
+
+
+def uplinks(earlier: Mapping[str, str], settings: Settings) -> Iterator[Obstacle]:
+    """Several ways to the Internet: what comes in by one may be answered by another."""
+    found = [line.split() for line in earlier.get("uplinks", "").splitlines()]
+    # The larger one of a device's value and that of all.
+    open_now = [name for name, *values in found if max(values, default="0") != STRICT]
+    if len(found) > 1 and open_now and settings.rp_filter == int(STRICT):
+        names = ", ".join(name for name, *_ in found)
+        found_now = f"default routes by {names}: packets that are answered by the other interface would be dropped"
+        yield Obstacle("net.ipv4.conf.all.rp_filter", found_now, setting("rp_filter", int(LOOSE)))
 
 
 def modules(earlier: Mapping[str, str], settings: Settings) -> Iterator[Obstacle]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_network
 
 from slipway.adoption import Obstacle, own_services, setting
@@ -16,9 +16,12 @@ BENIGN = re.compile(r"ufw6?-|f2b-|fail2ban-|DOCKER|KUBE-|LIBVIRT_|ts-|sshguard|C
 BANNED = re.compile(r" --match-set (f2b-|fail2ban-|sshguard|crowdsec)")
 # Programs of ordinary images that need no open port.
 IGNORED = {
-    *("sshd", "systemd-resolve", "rpcbind", "avahi-daemon", "dhclient", "dhcpcd", "systemd-network", "systemd", "init"),
+    *("sshd", "systemd-resolve", "rpcbind", "avahi-daemon", "dhclient", "dhcpcd", "systemd-network"),
     *("ntpd", "chronyd", "systemd-timesyn", "NetworkManager"),
 }
+# Process 1, and units of ordinary images whose sockets it listens on: sshd's ports are those of its settings.
+INIT = {"systemd", "init"}
+IGNORED_SOCKETS = {"ssh.socket", "sshd.socket", "rpcbind.socket", "avahi-daemon.socket"}
 # Linux's ports for sockets that ask for none, ip(7), and programs that have such ones for long, of which nobody asks
 # anything: resolvers, clients of logs and statistics, VPNs' and tunnels' ways out. A runtime's program says too little.
 EPHEMERAL = range(32768, 61000)
@@ -140,6 +143,18 @@ def listeners(earlier: Mapping[str, str]) -> list[Listener]:
     return _sockets(earlier.get("listeners", ""), "tcp")
 
 
+def by_unit(sockets: Sequence[Listener], earlier: Mapping[str, str]) -> list[Listener]:
+    """The same, with the unit as the program of each socket that systemd listens on until somebody connects."""
+    units: dict[tuple[int, str], str] = {}
+    for line in earlier.get("activated", "").splitlines():
+        where, kind, unit = line.split()
+        units[int(where.rpartition(":")[2]), "udp" if kind == "Datagram" else "tcp"] = unit
+    return [
+        replace(one, program=units.get((one.port, one.protocol), one.program)) if one.program in INIT else one
+        for one in sockets
+    ]
+
+
 def local_sockets(earlier: Mapping[str, str]) -> dict[str, str]:
     """The unit, or else the program, of each listening socket of the file system, by its path."""
     lines = [[*line.split(" "), "", ""][:3] for line in earlier.get("local", "").splitlines()]
@@ -209,9 +224,10 @@ def closed(
     """Programs that are reachable now and whose ports the firewall would close. `is_open` is from `open_ports`, `ours`
     are Slipway's own ports."""
     own_units = own_services(settings)
+    ignored = IGNORED | INIT | IGNORED_SOCKETS | {f"{unit.removesuffix('.service')}.socket" for unit in own_units}
     for one in sockets:
         is_reached = one.is_public and (is_open is None or one.port in is_open)
-        is_own = one.program in IGNORED or one.unit in own_units or (one.protocol == "tcp" and one.port in ours)
+        is_own = one.program in ignored or one.unit in own_units or (one.protocol == "tcp" and one.port in ours)
         if is_own or f"{one.port}/{one.protocol}" in settings.firewall_allow:
             continue
         name = f"port {one.port}" if one.protocol == "tcp" else f"port {one.port}/{one.protocol}"

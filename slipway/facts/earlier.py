@@ -6,7 +6,7 @@ import re
 import shlex
 
 from slipway.adoption import OURS
-from slipway.facts import site_programs
+from slipway.facts import boot, certificate_users, site_programs
 from slipway.facts.base import Fact
 from slipway.settings.system import PROTOCOL_MODULES
 
@@ -28,15 +28,6 @@ CLIENTS = (
     " /var/lib/dehydrated/certs/*"
 )
 FIREWALLS = "iptables-persistent netfilter-persistent firewalld shorewall ferm arno-iptables-firewall apf-firewall"
-# Paths of certbot's certificates, in lines other than comments and directives of Nginx's (Slipway replaces its files).
-LIVE = "/live/[A-Za-z0-9._-]+"
-NOT_USED = "^[^:]*:[[:space:]]*(#|//|(proxy_)?ssl_((trusted_|client_)?certificate(_key)?|dhparam)[[:space:]])"
-# Where programs and jobs of the owner's name them outside /etc, and files of these that are worth a look.
-OWNERS_FOLDERS = "/opt /srv /usr/local /home /root /etc/letsencrypt/renewal-hooks"
-GENERATED = "-name node_modules -o -name site-packages -o -name .git -o -name .cache -o -name .venv -o -name venv"
-TYPES = ("yml", "yaml", "conf", "cfg", "ini", "toml", "json", "env", "sh", "js", "py")
-NAMING = " -o ".join(["-path '/usr/local/*' -o -path '/etc/*'", *(f"-name '*.{kind}'" for kind in TYPES)])
-MAX_DEPTH, MAX_KILOBYTES, MAX_SEARCH_SECONDS = 5, 64, 20
 # How long ago a login by a key shows that somebody needs it.
 USED_DAYS = 30
 # Web servers that take Nginx's ports at boot, unless configured for others.
@@ -62,8 +53,11 @@ MAX_SCRIPTS, MAX_SCRIPT_BYTES, MAX_SCRIPT_LINES = 50, 65536, 50
 class Earlier(Fact[dict[str, str]]):
     """What was set up on the server before Slipway, a text for each section.
 
+    activated           "ADDRESS:PORT TYPE UNIT" of sockets that systemd listens on
     accounts, groups    lines of getent(1)
     before              the rules in /etc/ufw/before.rules
+    boot                "login - PORT PROTOCOL PROGRAM", "user NAME ...", "unit NAME ..." of sockets that a reboot
+                        would end
     callers ROOT        "PORT at ADDRESS:PORT" of a port of the backend's unit, "PORT from ADDRESS" of a client on
                         another host, "PORT by NAME" of a unit, program or file that uses it
     chains              nftables input chains that drop or reject
@@ -98,9 +92,11 @@ class Earlier(Fact[dict[str, str]]):
     protocols           "NUMBER PROGRAM" of IP protocols other than TCP and UDP that programs and tunnels receive, and
                         "open NAME" of those that /etc/ufw/before.rules accept
     modules             kernel modules in use that Slipway would block
+    mounts              folders of mounts that nothing mounts at boot
     packages            installed firewalls other than UFW
     passwords           lines of getent(1) of users with a password and no key
     peers               addresses of MongoDB's clients on other hosts and in containers
+    reboots             "true" if unattended-upgrades reboots the server
     roots               "used KEY", "unused KEY": root's authorized_keys, by whether somebody has lately logged in with
                         it, other than with this run's
     rotated             logrotate(8) files about logs of packages that Slipway installs
@@ -111,8 +107,12 @@ class Earlier(Fact[dict[str, str]]):
                         "/etc/sudoers" if it does not include the folder
     swapfile            its size in bytes
     taken               paths of Slipway's folders and links that are occupied by something else
-    timezone            the server's, if it has cron jobs or timers that no package has brought
+    timezone            the server's
+    local times         what of an owner's goes by it: "cron jobs and timers", "containers"
+    services            units of the owner's own
     unit NAME           the text of a unit that Slipway did not write
+    unrestarted         running containers that Docker does not start at boot
+    uplinks             "DEVICE ALL OWN" of default routes, with the values of rp_filter
     used                "FILE:FOLDER" of certbot's folders that programs other than Nginx, their links, certbot's hooks,
                         scripts or containers refer to
     written ROOT        some files that the backend seems to write next to its code
@@ -170,6 +170,7 @@ peers() {{
     grep -vE '^(127[.]|::1$)' | grep -vxF "$(ip -o addr show | awk '{{sub("/.*", "", $4); print $4}}')" | sort -u
 }}
 s listeners; ss -Hltnp | awk '{{print $4, $6}}' | sockets
+s activated; systemctl list-sockets --show-types --plain --no-legend | awk '$1 ~ /:[0-9]+$/ {{print $1, $2, $3}}'
 s local; ss -Hlxp | awk '$5 ~ "^/" {{print $5, $NF}}' | sockets
 s datagrams; ss -Hlunp | awk '{{print $4, $6}}' | sockets
 s protocols; ss -Hlnwp | awk '{{print $4, $6}}' | sockets | sed -nE 's/^[^ ]*:([0-9]+) ([^ ]*) .*/\\1 \\2/p'
@@ -215,18 +216,7 @@ s nginx; process nginx; dpkg-query -W -f '${{Package}}=${{db:Status-Status}}\n' 
 [ ! -e /usr/sbin/nginx ] || dpkg -S /usr/sbin/nginx > /dev/null || echo unpackaged=/usr/sbin/nginx
 f /etc/letsencrypt/cli.ini /etc/letsencrypt/renewal/*.conf
 s lineages; for folder in /etc/letsencrypt/live/*/; do echo "lineage $folder"; cat "$folder/cert.pem"; done
-s used
-{{
-  {{
-    grep -rIHE --exclude-dir=letsencrypt --exclude-dir=nginx '{LIVE}' /etc
-    timeout {MAX_SEARCH_SECONDS} find {OWNERS_FOLDERS} -maxdepth {MAX_DEPTH} -xdev \\( {GENERATED} \\) -prune -o \
-      -type f \\( {NAMING} \\) -size -{MAX_KILOBYTES + 1}k -print0 | xargs -0r grep -IHE '{LIVE}'
-  }} | grep -vE '{NOT_USED}'
-  # grep does not follow links.
-  timeout {MAX_SEARCH_SECONDS} find /etc {OWNERS_FOLDERS} -maxdepth {MAX_DEPTH} -xdev \
-    \\( -path /etc/nginx -o {GENERATED} \\) -prune -o -type l -lname '*/letsencrypt/live/*' -printf '%p:%l\\n'
-  [ ! -S /var/run/docker.sock ] || docker ps -q | xargs -r docker inspect -f 'container {{{{.Name}}}}:{{{{json .}}}}'
-}} | sed -nE 's,^([^:]*):.*({LIVE}).*,\\1:/etc/letsencrypt\\2,p' | sort -u
+{certificate_users.SECTION}
 s clients; ls -d {CLIENTS}
 s plugins; dpkg-query -W -f '${{db:Status-Status}} ${{Package}}\\n' 'python3-certbot-*' | sed -n 's/^installed //p'
 s stopped; for unit in {WEB_SERVERS}; do
@@ -260,10 +250,23 @@ s scripts
 done | head -n {MAX_SCRIPTS} | while read -r file; do
   head -c {MAX_SCRIPT_BYTES} "$file" | grep -IHE -m {MAX_SCRIPT_LINES} --label="$file" '{touched}|mongodb([+]srv)?://'
 done | grep -vE '^[^:]*:[[:space:]]*#'
-s timezone; for file in /etc/cron.d/* /var/spool/cron/crontabs/* \
-  $(grep -lE '^OnCalendar=.*[^C]$' /etc/systemd/system/*.timer); do
-  [ -f "$file" ] && [ ! -L "$file" ] && ! grep -q '{OURS}' "$file" && ! dpkg -S "$file" > /dev/null || continue
-  readlink -f /etc/localtime | sed -n 's,^/usr/share/zoneinfo/,,p'; break
+s timezone; zone=$(readlink -f /etc/localtime | sed -n 's,^/usr/share/zoneinfo/,,p')
+[ -n "$zone" ] || [ ! -f /etc/localtime ] || zone=$(cat /etc/timezone); echo "$zone"
+s 'local times'
+for file in {CRONTABS} /var/spool/cron/atjobs/* \
+  $(grep -lE '^OnCalendar=.*[^C]$' /etc/systemd/*/*.timer /home/*/.config/systemd/user/*.timer \
+    /root/.config/systemd/user/*.timer); do
+  [ -f "$file" ] && [ ! -L "$file" ] && ! grep -q '{OURS}' "$file" || continue
+  case $file in
+    # Jobs besides those that run the other folders.
+    /etc/crontab) ! grep -E '^[0-9*@]' "$file" | grep -qvE 'run-parts|anacron' || echo 'cron jobs and timers' ;;
+    /etc/anacrontab | /etc/rc.local | */.placeholder | */.SEQ) ;;
+    *) dpkg -S "$file" > /dev/null || echo 'cron jobs and timers' ;;
+  esac
+done | sort -u
+[ ! -S /var/run/docker.sock ] || [ -z "$(docker ps -q)" ] || echo containers
+s services; for unit in /etc/systemd/system/*.service; do
+  [ ! -f $unit ] || [ -L $unit ] || grep -q '{OURS}' $unit || dpkg -S $unit > /dev/null || echo ${{unit##*/}}
 done
 s rotated; grep -lE '/var/log/(nginx|letsencrypt|ufw|fail2ban|unattended-upgrades|aide)' /etc/logrotate.d/*
 for root in {_quoted(roots)}; do
@@ -304,6 +307,9 @@ f /etc/sysctl.conf
 ! grep -q '^IPT_SYSCTL=/etc/ufw/sysctl.conf' /etc/default/ufw || f /etc/ufw/sysctl.conf
 for file in /etc/sysctl.d/*.conf; do
   [ -L $file ] || grep -q '{OURS}' $file || dpkg -S $file > /dev/null || f $file
+done
+s uplinks; ip -4 -o route show default | grep -oE 'dev [^ ]+' | sort -u | while read -r _ name; do
+  echo "$name" $(cat /proc/sys/net/ipv4/conf/all/rp_filter "/proc/sys/net/ipv4/conf/$name/rp_filter")
 done
 s modules; awk '$1 ~ /^({"|".join(PROTOCOL_MODULES)})$/ && $3 > 0 {{print $1}}' /proc/modules
 for disk in $(lsblk -dnro NAME,TRAN | awk '$2 == "usb" {{print $1}}'); do
@@ -359,6 +365,7 @@ s login; [ ! -e /etc/nologin ] || echo nologin
 awk -F: -v day=$(($(date +%s) / 86400)) '$1 == "{user}" && $8 != "" && $8 <= day {{print "expired"}}
   $1 == "{user}" && $2 ~ /^!/ {{print "locked"}}
   $1 == "{user}" && ($3 == "0" || ($3 != "" && $5 != "" && $3 + $5 < day)) {{print "password"}}' /etc/shadow
+{boot.SECTIONS}
 s 'later datagrams'; ss -Hlunp | awk '{{print $4, $6}}' | sockets
 true"""
 

@@ -44,6 +44,10 @@ class System(Section):
     """Kernel modules that this server needs of those that Slipway blocks: `["usb-storage", "uas"]` for a disk on
     USB."""
 
+    rp_filter: Annotated[int, Check((1, 2).__contains__, "1 or 2")] = 1
+    """The kernel's reverse path filter (`net.ipv4.conf.all.rp_filter`): 1 drops packets whose answer would leave by
+    another interface; 2 accepts them, for a server with several default routes."""
+
     journal_max_mb: Annotated[Mebibytes, Field(ge=16, le=102400)] = 500
     """Maximum size of the journal on disk."""
 

@@ -172,7 +172,9 @@ def test_a_site_whose_files_are_in_a_home_behind_a_link_stays(bare: LabHost) -> 
 @pytest.mark.thorough
 def test_a_hardened_cloud_image_is_provisioned(bare: LabHost) -> None:
     make(bare, "cloud_image")
+    before = bare.ssh("cat /etc/login.defs")
     assert_adopted(bare)
+    assert bare.ssh("cd /var/backups/slipway/by-hand/etc; ls ssh/sshd_config; cat login.defs").endswith(before)
     assert bare.ssh("grep -c 127.0.1.1 /etc/hosts; findmnt -no OPTIONS /tmp | grep -o noexec") == "1\nnoexec"
 
 
@@ -305,7 +307,7 @@ def test_what_an_adoption_keeps_does_not_fail_a_verify(bare: LabHost, monkeypatc
 @pytest.mark.thorough
 def test_what_adopt_without_names_is_removed(bare: LabHost) -> None:
     make(bare, "public_service")
-    assert_adopted(bare, "--data", 'adopt_without=["port 3000", "port 34197/udp", "protocol vrrp"]')
+    assert_adopted(bare, "--data", 'adopt_without=["port 3000", "port 9090", "port 34197/udp", "protocol vrrp"]')
 
 
 @pytest.mark.thorough

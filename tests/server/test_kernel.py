@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from slipway.ops.templates import render
-from slipway.tasks.kernel import parameters
+from slipway.tasks.kernel import parameters, sysctl
 
 
 def test_kernel_parameters_are_effective(server, own_kernel):
-    wanted = parameters(render("kernel/sysctl.conf"))
+    wanted = parameters(sysctl(server.settings))
     in_force = server.host.check_output(f"sysctl -n {' '.join(wanted)}").splitlines()
     assert dict(zip(wanted, in_force, strict=True)) == wanted
 

@@ -6,6 +6,10 @@ ExecStart=/usr/bin/python3 -c "import socket, time; listening = socket.create_se
 WantedBy=multi-user.target
 END
 systemctl daemon-reload; systemctl enable -q --now shop
+# One whose socket systemd listens on, as cockpit's.
+printf '[Socket]\nListenStream=9090\n[Install]\nWantedBy=sockets.target\n' > /etc/systemd/system/panel.socket
+printf '[Service]\nExecStart=/bin/cat\n' > /etc/systemd/system/panel.service
+systemctl daemon-reload; systemctl enable -q --now panel.socket
 # A game at a port among those that the kernel gives to clients, of which there is one too.
 cp "$(readlink -f /usr/bin/python3)" /opt/factorio
 socket="import socket, time; one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); one.bind(('', PORT)); time.sleep(1e9)"

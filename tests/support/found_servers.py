@@ -15,6 +15,7 @@ REFUSED = {
     ],
     "public_service": [
         'port 3000: found python3 listening publicly, which the firewall would block, need "3000/tcp"',
+        'port 9090: found panel.socket listening publicly, which the firewall would block, need "9090/tcp"',
         "protocol vrrp: found python3 receiving IP protocol 112, which the firewall would block",
         'port 34197/udp: found factorio listening publicly, which the firewall would block, need "34197/udp"',
     ],
@@ -38,10 +39,14 @@ REFUSED = {
     ],
     "odd_places": [
         *("mount /etc/letsencrypt: found it read-only, need /etc/letsencrypt writable", "free inodes on /var/cache: "),
-        "time zone: found Asia/Kathmandu, by which cron jobs and timers run, need timezone = ",
+        "time zone: found Asia/Kathmandu, by which cron jobs and timers",
         "sshd: ListenAddress 0.0.0.0:2022: found sshd listening there",
         "/etc/ssh/sshd_config.d/80-own.conf: PermitRootLogin yes: found it within a Match",
         "/var/log/journal: found 6",
+    ],
+    "not_at_boot": [
+        "reboot: port 3005: found python3 started from a login, which would not run after the automatic reboot",
+        "reboot: chat.service: found it running and not enabled",
     ],
     "hosts_readonly": ["mount /etc/hosts: found it read-only", "/etc/login.defs: found it", "/etc/fstab: found it"],
 }

@@ -79,6 +79,7 @@ def data(**changes):
             "/etc/cron.d/x: 1 1 * * * root certbot renew",
         ),
         ({Earlier: {"file /etc/sysctl.conf": "kernel.sysrq = 1"}}, "/etc/sysctl.conf: kernel.sysrq"),
+        ({Earlier: {"mounts": "/srv/data"}}, "reboot: /srv/data"),
         ({Earlier: {"packages": "netfilter-persistent"}}, "package netfilter-persistent"),
         ({Earlier: {"mongod": MONGOD}, MongodbData: data(documents={"other": 1})}, "database other"),
         ({Earlier: {"mongod": MONGOD}, MongodbData: data(), "readlink -f": "/mnt/db"}, "/var/lib/mongodb"),

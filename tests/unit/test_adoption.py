@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 
 import pytest
 
 from slipway.adoption.nginx import Found
 from slipway.adoption.nginx_config import Tree
+from slipway.facts.earlier import Earlier
 from slipway.facts.nginx import NginxInForce
 from slipway.settings.model import Settings
 from slipway.tasks import owners, shared
-from slipway.tasks.adoption import hide_variables, readable_variables
+from slipway.tasks.adoption import hide_variables, readable_variables, replaced
 from support.described import commands_of, deploy
 
 
@@ -153,7 +155,7 @@ def test_the_backup_is_made_once_and_is_readable_only_by_root(settings_with):
     found = {"/WiredTiger": "MongoDB's data\n"}
     (command,) = commands_of(keep, answers=found)
     assert command.startswith("set -e; cd /; umask 077;")
-    for path in ("/etc/mongod.conf", "/etc/nginx", "/etc/ssh", "/etc/ufw", "/etc/letsencrypt/renewal"):
+    for path in ("/etc/mongod.conf", "/etc/nginx", "/etc/ssh", "/etc/ufw", "/etc/letsencrypt/renewal", "/etc/aide"):
         assert f" {path} " in command.replace(";", " ")
     assert commands_of(keep, answers={**found, "ls -d /var/backups": "/var/backups/slipway/by-hand"}) == []
 
@@ -180,6 +182,28 @@ def test_what_an_owner_adds_after_the_adoption_is_backed_up_before_it_goes(setti
         subprocess.run(["bash", "-c", command], check=True)
     assert ((kept / "etc/x").read_text(), (kept / "etc/y").read_text()) == ("old", "alone")
     assert (removed / "etc/x").read_text() == "new"
+
+
+def test_a_server_without_a_site_is_backed_up_by_its_first_apply(settings_with):
+    (keep,) = deploy(settings_with()).all("keep_aside")
+    (command,) = commands_of(keep, answers={Earlier: {"listeners": ""}})
+    assert "/var/backups/slipway/by-hand" in command
+    assert commands_of(keep, answers={Earlier: {}}) == []
+
+
+def test_files_of_any_server_that_slipway_replaces_are_backed_up(settings_with):
+    """Those of its own names need no copy."""
+    own = re.compile(r"/slipway|slipway[.]|/codementee|mongod[.](keyfile|members)|/mongodb$")
+    found = {one.arguments["path"] for one in deploy(settings_with()).operations if "path" in one.arguments}
+    found |= {path for one in deploy(settings_with()).operations for path in one.arguments.get("files") or {}}
+    copied = replaced(settings_with())
+    assert [
+        path for path in found if path.startswith("/etc/") and not own.search(path) and not covered(path, copied)
+    ] == []
+
+
+def covered(path: str, copied: list[str]) -> bool:
+    return any(path == one or path.startswith(f"{one}/") for one in copied)
 
 
 def test_another_site_alone_is_a_server_of_somebody_elses_too(settings_with):

@@ -91,6 +91,30 @@ def test_what_the_firewall_would_close_is_named(settings_with):
     assert network.open_ports([*UFW, "### tuple ### allow any any 0.0.0.0/0 any 10.0.0.1 in"]) is None
 
 
+def test_a_port_that_systemd_listens_on_is_named_by_its_unit(settings_with):
+    lines = ["*:22", "*:111", "*:6556", "*:9090", "127.0.0.1:9091", "*:8001", "*:7777"]
+    units = "[::]:22 Stream ssh.socket\n0.0.0.0:111 Stream rpcbind.socket\n[::]:6556 Stream check-mk-agent.socket"
+    units += "\n[::]:9090 Stream cockpit.socket\n127.0.0.1:9091 Stream own.socket"
+    units += "\n[::]:8001 Stream codementee-backend.socket\n0.0.0.0:5355 Datagram x.socket"
+    earlier = {"listeners": "\n".join(f"{one} systemd " for one in lines), "activated": units}
+    found = [*network.closed(network.by_unit(network.listeners(earlier), earlier), None, settings_with(), {22})]
+    assert told(found) == ["port 6556", "port 9090"]
+    assert found[1].found == "cockpit.socket listening publicly, which the firewall would block"
+
+
+def test_the_sockets_that_systemd_listens_on_are_found(tmp_path):
+    listed = (
+        "/run/dbus/system_bus_socket Stream dbus.socket dbus.service\n[::]:9090 Stream cockpit.socket cockpit.service"
+    )
+    (tmp_path / "systemctl").write_text(f"#!/bin/sh\necho '{listed}'\n")
+    (tmp_path / "systemctl").chmod(0o755)
+    command = Earlier().command(("admin",), ("admin",), (SERVICE,), ("/var/www/x",), 27017)
+    section = command[command.index("s activated;") : command.index("s local;")].removeprefix("s activated;")
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    done = subprocess.run(["sh", "-c", section], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout == "[::]:9090 Stream cockpit.socket\n"
+
+
 def test_ports_that_rules_of_the_owners_before_ufws_open_are_known():
     rules = [
         "# -A ufw-before-input -p tcp --dport 1 -j ACCEPT",

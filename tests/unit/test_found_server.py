@@ -12,12 +12,9 @@ from slipway.adoption import (
     backend,
     in_the_way,
     jobs,
-    kernel,
     names,
 )
 from slipway.facts.earlier import Earlier
-from slipway.ops.templates import render
-from slipway.tasks.kernel import blocked_modules, parameters
 from support.obstacles import SERVICE, told
 
 
@@ -272,85 +269,71 @@ def test_another_application_and_a_drop_in_are_named(settings_with):
     assert told(backend.obstacles(dropin, settings_with())) == [f"/etc/systemd/system/{SERVICE}.d/override.conf"]
 
 
-@pytest.mark.parametrize(
-    ("found", "wanted", "is_named"),
-    [
-        ("America/New_York", "UTC", True),
-        ("Etc/UTC", "UTC", False),
-        ("Etc/UTC", "Europe/Berlin", True),
-        ("Europe/Berlin", "Europe/Berlin", False),
-        ("", "UTC", False),
-    ],
-)
-def test_a_time_zone_by_which_cron_jobs_run_is_named(settings_with, found, wanted, is_named):
-    obstacles = told(jobs.obstacles({"timezone": found}, settings_with(timezone=wanted), is_open=False))
-    assert obstacles == (["time zone"] if is_named else [])
+JOBS = {"local times": "cron jobs and timers"}
 
 
 @pytest.mark.parametrize(
-    ("line", "is_named"),
+    ("found", "wanted", "others", "users"),
     [
-        ("net.ipv4.conf.all.rp_filter = 0", True),
-        ("-net/ipv4/conf/all/rp_filter=2", True),
-        ("net.ipv4.conf.all.rp_filter=1", False),
-        ("# net.ipv4.conf.all.rp_filter=0", False),
-        ("net.ipv4.ip_forward=1", False),
+        ("America/New_York", "UTC", JOBS, "cron jobs and timers"),
+        ("America/New_York", "UTC", {"local times": "containers"}, "containers"),
+        ("America/New_York", "UTC", {"sites": "yes", **JOBS}, "cron jobs and timers and sites"),
+        (
+            "America/New_York",
+            "UTC",
+            {"listeners": "*:3000 node blog.service", "services": "blog.service"},
+            "blog.service",
+        ),
+        ("America/New_York", "UTC", {"listeners": "*:25 master postfix.service", "services": "agent.service"}, ""),
+        ("Etc/UTC", "UTC", JOBS, ""),
+        ("Etc/UTC", "Europe/Berlin", JOBS, "cron jobs and timers"),
+        ("Etc/UTC", "Europe/Berlin", {"sites": "yes", "local times": "containers"}, ""),
+        ("Europe/Berlin", "Europe/Berlin", JOBS, ""),
+        ("", "UTC", JOBS, ""),
     ],
 )
-def test_a_kernel_parameter_that_slipway_would_change_is_named(line, is_named):
-    wanted = parameters(render("kernel/sysctl.conf"))
-    found = told(kernel.obstacles({"file /etc/sysctl.d/99-own.conf": line}, wanted))
-    assert found == (["/etc/sysctl.d/99-own.conf: net.ipv4.conf.all.rp_filter"] if is_named else [])
+def test_a_time_zone_that_something_of_the_owners_goes_by_is_named(settings_with, found, wanted, others, users):
+    settings = settings_with(timezone=wanted)
+    told = [*jobs.obstacles({"timezone": found, **others}, settings, is_open=False, has_sites="sites" in others)]
+    assert [one.found for one in told] == ([f"{found}, by which {users} run"] if users else [])
 
 
-# As its package has it.
-UFWS = """\
-#net/ipv4/ip_forward=1
-net/ipv4/conf/all/accept_redirects=0
-net/ipv4/icmp_echo_ignore_broadcasts=1
-net/ipv4/icmp_echo_ignore_all=0
-net/ipv4/conf/all/log_martians=0
-"""
-
-
-@pytest.mark.parametrize(
-    ("text", "others", "name"),
-    [
-        (UFWS, "", None),
-        (UFWS.replace("#net/ipv4/ip", "net/ipv4/ip"), "", "net.ipv4.ip_forward"),
-        (UFWS.replace("#net/ipv4/ip", "net/ipv4/ip"), "net.ipv4.ip_forward = 1", None),
-        (UFWS.replace("ignore_all=0", "ignore_all=1"), "", "net.ipv4.icmp_echo_ignore_all"),
-        ("net/ipv4/conf/all/rp_filter=2", "", "net.ipv4.conf.all.rp_filter"),
-        ("net/ipv4/conf/all/rp_filter=1", "", None),
-    ],
-)
-def test_a_kernel_parameter_that_ufw_would_no_longer_load_is_named(text, others, name):
-    files = {"file /etc/ufw/sysctl.conf": text, "file /etc/sysctl.d/99-own.conf": others}
-    found = told(kernel.obstacles(files, parameters(render("kernel/sysctl.conf"))))
-    assert found == ([f"/etc/ufw/sysctl.conf: {name}"] if name else [])
-
-
-def test_a_module_in_use_is_named_with_the_setting_that_leaves_it_loadable(settings_with):
-    earlier = {"modules": "sctp\nusb-storage\nuas\nusb-storage\nuas"}
-    (one,) = kernel.modules(earlier, settings_with(loadable_modules=["uas"]))
-    assert one.need == 'loadable_modules = ["uas", "sctp", "usb-storage"]'
-    settings = settings_with(loadable_modules=["uas", "sctp", "usb-storage"])
-    assert told(kernel.modules(earlier, settings)) == []
-    text = blocked_modules(settings).splitlines()
-    assert "install uas /bin/false" not in text
-    assert "install dccp /bin/false" in text
-
-
-def test_a_disk_on_usb_counts_only_where_it_is_mounted(tmp_path):
-    (tmp_path / "modules").write_text("sctp 400 2 - Live 0x0\ntipc 1 0 - Live 0x0\nusb_storage 8 1 uas, Live 0x0\n")
-    lsblk = 'case "$*" in *TRAN) echo "sda sata"; echo "sdb usb" ;; */dev/sdb) echo; echo $MOUNT ;; esac'
-    (tmp_path / "lsblk").write_text(f"#!/bin/sh\n{lsblk}\n")
-    (tmp_path / "lsblk").chmod(0o755)
+def test_what_goes_by_local_time_is_found(tmp_path):
+    texts = {
+        "etc/crontab": "SHELL=/bin/sh\n17 * * * * root cd / && run-parts --report /etc/cron.hourly\n",
+        "etc/cron.d/certbot": "0 0 * * * root certbot\n",
+        "etc/cron.d/.placeholder": "",
+        "etc/rc.local": "#!/bin/sh\n",
+    }
+    more = {
+        "etc/cron.daily/report": "#!/bin/sh\n",
+        "etc/crontab": "0 5 * * * root /srv/report\n",
+        "var/spool/cron/atjobs/a0001": "#!/bin/sh\n",
+        "home/dev/.config/systemd/user/report.timer": "[Timer]\nOnCalendar=02:00\n",
+        "etc/systemd/system/report.timer": "[Timer]\nOnCalendar=02:00\n",
+    }
+    (tmp_path / "dpkg").write_text("#!/bin/sh\ncase $2 in */certbot) ;; *) exit 1 ;; esac\n")
+    (tmp_path / "dpkg").chmod(0o755)
     command = Earlier().command(("admin",), ("admin",), (SERVICE,), ("/var/www/x",), 27017)
-    script = command[command.index("s modules;") : command.index("s credentials;")].replace("/proc", str(tmp_path))
-    for mount, found in (("/mnt/backup", ["sctp", "usb-storage", "uas"]), ("", ["sctp"])):
-        env = {"PATH": f"{tmp_path}:/usr/bin:/bin", "MOUNT": mount}
+    script = command[command.index("s 'local times'") : command.index("s services;")]
+    for folder in ("/etc/", "/var/", "/home/", "/root/"):
+        script = script.replace(folder, f"{tmp_path}{folder}")
+
+    def ask():
+        env = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
         done = subprocess.run(
             ["sh", "-c", f"s() {{ :; }}; {script}"], env=env, capture_output=True, text=True, check=False
         )
-        assert done.stdout.split() == found
+        return done.stdout.splitlines()
+
+    for name, text in texts.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert ask() == []
+    for name, text in more.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        before = (tmp_path / name).read_text() if (tmp_path / name).exists() else None
+        (tmp_path / name).write_text(text)
+        assert ask() == ["cron jobs and timers"], name
+        (tmp_path / name).write_text(before) if before else (tmp_path / name).unlink()
+    assert ask() == []

@@ -111,6 +111,34 @@ def test_a_login_is_limited_only_where_every_line_is_as_it_should_be(tmp_path, c
     assert (subprocess.run(["sh", "-c", check], check=False).returncode == 0) == is_right
 
 
+@pytest.mark.parametrize(
+    ("pam", "home_mode", "umask", "homes"),
+    [
+        ("session optional pam_unix.so\n# pam_umask.so\n", "", "027", None),
+        ("session optional\tpam_umask.so\n", "", "022", "0750"),
+        ("session optional pam_umask.so\n", "HOME_MODE\t0755\n", "022", "0750"),
+        ("session optional pam_umask.so\n", "HOME_MODE 0700\n", "022", "0700"),
+    ],
+)
+def test_a_umask_that_sessions_read_is_left_alone(tmp_path, pam, home_mode, umask, homes):
+    """Root deploys other sites by hand, and their web server reads the files."""
+    file = tmp_path / "login.defs"
+    file.write_text(f"UMASK\t\t022\n#HOME_MODE 0700\n{home_mode}")
+    (tmp_path / "common-session").write_text(pam)
+
+    def run(script):
+        script = script.replace(logins.LOGIN_DEFS_FILE, str(file)).replace("/etc/pam.d", str(tmp_path))
+        return subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+
+    wanted = logins.login_defs(run(logins.ASKED).stdout.split())
+    assert run(logins.has_login_defs(wanted)).returncode == 1
+    assert run(logins.set_login_defs(wanted)).returncode == 0
+    assert run(logins.has_login_defs(wanted)).returncode == 0
+    values = dict(line.split() for line in file.read_text().splitlines() if not line.startswith("#"))
+    assert (values["UMASK"], values.get("HOME_MODE")) == (umask, homes)
+    assert logins.login_defs(run(logins.ASKED).stdout.split()) == wanted
+
+
 def test_fail2bans_jails_are_tested_with_slipways_among_them(settings_with, tmp_path):
     """Debian 12's own jail for sshd has a log that does not exist, and Slipway's reads the journal."""
     (tmp_path / "fail2ban/jail.d").mkdir(parents=True)

@@ -17,7 +17,7 @@ from slipway.lab.instance import cache_dir, folder_lock
 from slipway.ops import templates
 from slipway.ops.templates import render
 from slipway.settings.model import TLS_FOLDER, Settings
-from slipway.tasks import auditing, backend_health, fail2ban, logins, updates
+from slipway.tasks import auditing, backend_health, fail2ban, kernel, logins, updates
 from slipway.tasks.backend_units import all_units, of_service, release_units, unit_values
 from slipway.tasks.nginx import BROTLI_PACKAGES, configuration, links
 from slipway.tasks.nginx import unit_values as nginx_unit_values
@@ -324,8 +324,8 @@ def test_a_ban_lasts_as_long_as_is_set_whatever_a_section_in_jail_local_says(set
         assert times == ["10m", f"{settings_with().fail2ban_minutes}m", "true", "1d"]
 
 
-def test_sysctl_reads_the_kernel_parameters():
-    lines = [line for line in render("kernel/sysctl.conf").splitlines() if line and not line.startswith("#")]
+def test_sysctl_reads_the_kernel_parameters(settings_with):
+    lines = [line for line in kernel.sysctl(settings_with()).splitlines() if line and not line.startswith("#")]
     names = [line.split(" = ")[0] for line in lines]
     assert names[:4] == ["vm.swappiness", "vm.max_map_count", "net.ipv4.tcp_keepalive_time", "net.core.somaxconn"]
     # Whether each of them exists and is in force, tests/server asks a host with a kernel of its own.

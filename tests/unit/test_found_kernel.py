@@ -1,0 +1,118 @@
+"""The kernel of an existing server: parameters, routes and modules."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from slipway.adoption import kernel
+from slipway.facts.earlier import Earlier
+from slipway.tasks.kernel import blocked_modules, parameters, sysctl
+from support.obstacles import SERVICE, told
+
+
+@pytest.mark.parametrize(
+    ("line", "is_named"),
+    [
+        ("net.ipv4.conf.all.rp_filter = 0", True),
+        ("-net/ipv4/conf/all/rp_filter=2", True),
+        ("net.ipv4.conf.all.rp_filter=1", False),
+        ("# net.ipv4.conf.all.rp_filter=0", False),
+        ("net.ipv4.ip_forward=1", False),
+    ],
+)
+def test_a_kernel_parameter_that_slipway_would_change_is_named(settings_with, line, is_named):
+    wanted = parameters(sysctl(settings_with()))
+    found = told(kernel.obstacles({"file /etc/sysctl.d/99-own.conf": line}, wanted))
+    assert found == (["/etc/sysctl.d/99-own.conf: net.ipv4.conf.all.rp_filter"] if is_named else [])
+
+
+# As its package has it.
+UFWS = """\
+#net/ipv4/ip_forward=1
+net/ipv4/conf/all/accept_redirects=0
+net/ipv4/icmp_echo_ignore_broadcasts=1
+net/ipv4/icmp_echo_ignore_all=0
+net/ipv4/conf/all/log_martians=0
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "others", "name"),
+    [
+        (UFWS, "", None),
+        (UFWS.replace("#net/ipv4/ip", "net/ipv4/ip"), "", "net.ipv4.ip_forward"),
+        (UFWS.replace("#net/ipv4/ip", "net/ipv4/ip"), "net.ipv4.ip_forward = 1", None),
+        (UFWS.replace("ignore_all=0", "ignore_all=1"), "", "net.ipv4.icmp_echo_ignore_all"),
+        ("net/ipv4/conf/all/rp_filter=2", "", "net.ipv4.conf.all.rp_filter"),
+        ("net/ipv4/conf/all/rp_filter=1", "", None),
+    ],
+)
+def test_a_kernel_parameter_that_ufw_would_no_longer_load_is_named(settings_with, text, others, name):
+    files = {"file /etc/ufw/sysctl.conf": text, "file /etc/sysctl.d/99-own.conf": others}
+    found = told(kernel.obstacles(files, parameters(sysctl(settings_with()))))
+    assert found == ([f"/etc/ufw/sysctl.conf: {name}"] if name else [])
+
+
+@pytest.mark.parametrize(
+    ("uplinks", "rp_filter", "is_named"),
+    [
+        ("eth0 0 0", 1, False),
+        ("eth0 0 0\neth1 0 0", 1, True),
+        ("eth0 0 1\neth1 0 2", 1, True),
+        ("eth0 1 0\neth1 1 0", 1, False),
+        ("eth0 2 2\neth1 2 2", 2, False),
+        ("", 1, False),
+    ],
+)
+def test_several_default_routes_are_named_with_the_setting_that_keeps_them_open(
+    settings_with, uplinks, rp_filter, is_named
+):
+    settings = settings_with(rp_filter=rp_filter)
+    found = [*kernel.uplinks({"uplinks": uplinks}, settings)]
+    assert [one.need for one in found] == (["rp_filter = 2"] if is_named else [])
+    assert parameters(sysctl(settings))["net.ipv4.conf.all.rp_filter"] == str(rp_filter)
+
+
+def test_the_devices_of_default_routes_are_found(tmp_path):
+    routes = (
+        "default via 10.0.0.1 dev eth0 metric 100\ndefault proto static \\\\ nexthop dev eth1 \\\\ nexthop dev eth0"
+    )
+    (tmp_path / "ip").write_text(f"#!/bin/sh\nprintf '{routes}\\n'\n")
+    (tmp_path / "ip").chmod(0o755)
+    for name, value in (("all", 0), ("eth0", 2), ("eth1", 0)):
+        (tmp_path / f"conf/{name}").mkdir(parents=True)
+        (tmp_path / f"conf/{name}/rp_filter").write_text(f"{value}\n")
+    command = Earlier().command(("admin",), ("admin",), (SERVICE,), ("/var/www/x",), 27017)
+    script = command[command.index("s uplinks;") : command.index("s modules;")]
+    script = script.replace("/proc/sys/net/ipv4", str(tmp_path))
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    done = subprocess.run(["sh", "-c", f"s() {{ :; }}; {script}"], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["eth0 0 2", "eth1 0 0"]
+
+
+def test_a_module_in_use_is_named_with_the_setting_that_leaves_it_loadable(settings_with):
+    earlier = {"modules": "sctp\nusb-storage\nuas\nusb-storage\nuas"}
+    (one,) = kernel.modules(earlier, settings_with(loadable_modules=["uas"]))
+    assert one.need == 'loadable_modules = ["uas", "sctp", "usb-storage"]'
+    settings = settings_with(loadable_modules=["uas", "sctp", "usb-storage"])
+    assert told(kernel.modules(earlier, settings)) == []
+    text = blocked_modules(settings).splitlines()
+    assert "install uas /bin/false" not in text
+    assert "install dccp /bin/false" in text
+
+
+def test_a_disk_on_usb_counts_only_where_it_is_mounted(tmp_path):
+    (tmp_path / "modules").write_text("sctp 400 2 - Live 0x0\ntipc 1 0 - Live 0x0\nusb_storage 8 1 uas, Live 0x0\n")
+    lsblk = 'case "$*" in *TRAN) echo "sda sata"; echo "sdb usb" ;; */dev/sdb) echo; echo $MOUNT ;; esac'
+    (tmp_path / "lsblk").write_text(f"#!/bin/sh\n{lsblk}\n")
+    (tmp_path / "lsblk").chmod(0o755)
+    command = Earlier().command(("admin",), ("admin",), (SERVICE,), ("/var/www/x",), 27017)
+    script = command[command.index("s modules;") : command.index("s credentials;")].replace("/proc", str(tmp_path))
+    for mount, found in (("/mnt/backup", ["sctp", "usb-storage", "uas"]), ("", ["sctp"])):
+        env = {"PATH": f"{tmp_path}:/usr/bin:/bin", "MOUNT": mount}
+        done = subprocess.run(
+            ["sh", "-c", f"s() {{ :; }}; {script}"], env=env, capture_output=True, text=True, check=False
+        )
+        assert done.stdout.split() == found
