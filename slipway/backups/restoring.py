@@ -37,7 +37,10 @@ def find(facts: Facts, second: int | None, id_: str, name: str = "", until: Mome
         if name and repository.name != name:
             continue
         try:
-            chosen = chain.choose(chain.catalog(repository.snapshots()), second, id_, until)
+            there = chain.catalog(repository.snapshots())
+            chosen = chain.choose(there, second, id_, until)
+            if second is None and not id_ and chosen.full != there.fulls[-1]:
+                tell(f"The newest backup, {there.fulls[-1].id}, lacks slices and can't be restored: an earlier one can")
             manifest = json.loads(repository.read(chosen.full.manifest, MANIFEST_FILE))
             return Found(repository, chosen, manifest)
         except (Failed, ValueError, chain.Gap) as error:
