@@ -26,6 +26,10 @@ SYSTEMS_OWN = ("admin", "config", "local")
 # #mongodb-parameter-param.minSnapshotHistoryWindowInSeconds
 TOO_OLD = (239, 246)
 START_SECONDS = 60
+# Whether MongoDB removes documents that have expired.
+TTL = "ttlMonitorEnabled"
+# The collections of users, in the database admin.
+USERS = ("system.roles", "system.users")
 # A member's name and port.
 Address = tuple[str, int]
 
@@ -246,12 +250,18 @@ class Scratch(Server):
             raise Failed(f"mongorestore ended with {done.returncode}: {last_lines(done.stderr)}")
 
     def take_users(self, server: Server) -> None:
-        """Copy another server's users and roles, replacing those of the same names: this host has the passwords."""
-        for collection in ("system.roles", "system.users"):
+        """Copy another server's users and roles, in place of those of the backup: this host has the passwords, and who
+        was removed stays removed."""
+        self.forget_users()
+        for collection in USERS:
             for document in server.find("admin", collection):
                 id_ = next(one.value for one in elements(document) if one.name == "_id")
                 change = {
                     "q": {"_id": Typed(2, id_)},
+    def forget_users(self) -> None:
+        for collection in USERS:
+            self.ask({"delete": collection, "deletes": [{"q": {}, "limit": 0}]})
+
                     "u": Typed(DOCUMENT, document),
                     "upsert": True,
                 }

@@ -7,13 +7,14 @@ import os
 import subprocess
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
 
-from slipway.backups import copying, program
+from slipway.backups import copying, mongo, program
 from slipway.backups import host as backup_host
 from slipway.backups.host import Facts, Failed
 from slipway.cli import backup_program
@@ -229,7 +230,9 @@ def scratch(monkeypatch, tmp_path):
 
     @contextmanager
     def rebuilt(facts, found, folder):
-        yield SimpleNamespace(uri="mongodb://scratch", ask=asked.append)
+        there = SimpleNamespace(uri="mongodb://scratch", ask=asked.append)
+        there.forget_users = partial(mongo.Scratch.forget_users, there)
+        yield there
 
     monkeypatch.setattr(copying, "rebuilt", rebuilt)
     monkeypatch.setattr(backup_host, "RUN", str(tmp_path / "run"))
@@ -246,7 +249,7 @@ def test_a_copy_is_anonymised_and_has_no_users(scratch, tmp_path):
     hook = f'echo "$MONGO_URL" > {tmp_path}/hook'
     copying.pull(facts._replace(anonymise=hook), None, "shop.orders", is_raw=False)
     assert (tmp_path / "hook").read_text() == "mongodb://scratch\n"
-    assert [next(iter(command.values())) for command in asked] == ["system.users", "system.roles"]
+    assert [next(iter(command.values())) for command in asked] == ["system.roles", "system.users"]
     assert "--db shop --collection orders" in (tmp_path / "mongodb.pull.gz").read_text()
 
 
