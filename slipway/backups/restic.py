@@ -11,7 +11,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from slipway.backups.chain import MARK
 from slipway.backups.host import CACHE, Busy, Facts, Failed, last_lines, run, secret, text_of
@@ -59,7 +59,8 @@ class Repository:
     def options(self) -> list[str]:
         if not self.place.startswith("sftp:"):
             return []
-        where = self.place.removeprefix("sftp:").removeprefix("//").partition(":")[0].partition("/")[0]
+        # This replaces the host and the port that restic would give to ssh.
+        where = " ".join(ssh_words(self.place))
         key = secret(self.facts, "BACKUP_SSH_KEY")
         known = f"-o UserKnownHostsFile={self.facts.known_hosts} -o StrictHostKeyChecking=yes -o BatchMode=yes"
         return ["-o", f"sftp.command=ssh -i {key} -o IdentitiesOnly=yes {known} {where} -s sftp"]
@@ -175,6 +176,16 @@ def explained(text: str) -> str:
 
 
 class Writing:
+def ssh_words(place: str) -> list[str]:
+    """The user and host of a place by SFTP as words for ssh, with its port: only the form of a URL has one.
+    https://restic.readthedocs.io/en/stable/030_preparing_a_new_repo.html#sftp"""
+    if not place.startswith("sftp://"):
+        return [place.removeprefix("sftp:").partition(":")[0]]
+    url = urlsplit(place)
+    user, host = f"{url.username}@" if url.username else "", url.hostname or ""
+    return [*(["-p", str(url.port)] if url.port else []), f"{user}{host}"]
+
+
     """A snapshot being written. An abandoned one leaves none: restic is killed before it sees the end of its input."""
 
     def __init__(self, repository: Repository, words: Sequence[str]) -> None:

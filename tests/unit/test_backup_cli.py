@@ -112,6 +112,8 @@ def test_what_the_program_says_is_read_as_it_comes_and_ends_with_its_exit_code(t
     def look(begin):
         shown = subprocess.run(
             ["sh", "-c", backup_program.look_script(begin, job)], capture_output=True, text=True, check=True
+        ({"far": "sftp://u@backup.example:23"}, "found 'sftp://u@backup.example:23' for far"),
+        ({"far": "sftp:-oProxyCommand=x:shop"}, "found 'sftp:-oProxyCommand=x:shop' for far"),
         )
         text, _, end = shown.stdout.rpartition(f"\n{backup_program.END}")
         return text, end.strip()
