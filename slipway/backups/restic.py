@@ -169,7 +169,8 @@ def explained(text: str) -> str:
     hints = {
         "wrong password": "BACKUP_PASSWORD is not the one that the repository was created with",
         "no space left": "the disk of the repository is full",
-        "already locked": "another restic uses it; the lock of a killed one expires after 30 minutes",
+        "already locked": "another restic uses it, or a killed one has left its lock: backups remove one that is"
+        " 30 minutes old",
         **dict.fromkeys(DAMAGE, "the repository is damaged (docs/runbooks.md)"),
     }
     return "; ".join([text, *dict.fromkeys(hint for sign, hint in hints.items() if sign in text)])

@@ -103,6 +103,8 @@ def _full(facts: Facts, anyway: bool) -> None:
         one.namespace
         for one in map(oplog.entry, server.oplog(begin, end))
         if one.command == "renameCollection" and oplog.is_applied(one)
+            # A prune that was killed leaves its lock.
+            repository.run("unlock")
     ]
     if renamed:
         raise Failed(
@@ -235,7 +237,12 @@ def _slice(repository: Repository, server: mongo.Server) -> None:
     begin, end = moment_of(reached), server.newest()
     begun = state.get("long", {}).get(name, reached)
     is_long = end[0] - moment_of(begun)[0] >= LONG_SECONDS
-    gap = store(repository, server, begin, end)
+    try:
+        gap = store(repository, server, begin, end)
+    except Busy:
+        # A prune that was killed leaves its lock; those of others that run stay.
+        repository.run("unlock")
+        gap = store(repository, server, begin, end)
     state = read_state()
     changes: dict[str, Any] = {"reached": {**state.get("reached", {}), name: tag_of(end)}}
     changes["sliced"] = {**state.get("sliced", {}), name: int(time.time())}
