@@ -24,6 +24,7 @@ from slipway.cli.restore import restore, source_for
 from slipway.engine.connector import HostFailed
 from slipway.engine.errors import RunFailed
 from slipway.engine.outcome import Outcome
+from slipway.secrets import env_file
 from slipway.settings.check import SettingsError, check
 from slipway.settings.peers import Peer
 from slipway.ui.console import Console
@@ -43,6 +44,28 @@ def test_the_kit_has_all_that_opens_the_backups(settings):
     kit = kit_of(settings)
     assert "BACKUP_PASSWORD=of-the-repositories\nAWS_SECRET_ACCESS_KEY=of-the-bucket\n" in kit
     assert "far: s3:https://s3.example/shop" in kit
+
+
+def test_the_kit_can_be_typed_in(settings_with, monkeypatch):
+    key = "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n"
+    given = {"BACKUP_PASSWORD": 'a "b" # $c', "BACKUP_SSH_KEY": key, "STRIPE_KEY": "sk"}
+    for name, value in given.items():
+        monkeypatch.setenv(f"SLIPWAY_SECRET_{name}", value)
+    settings = settings_with(
+        backup_repositories={"far": "sftp://u1@box.example:23/shop"},
+        backup_secrets=["BACKUP_SSH_KEY"],
+        secrets_file="",
+        backup_known_hosts=["[box.example]:23 ssh-ed25519 AAAA"],
+        backend_secrets=["STRIPE_KEY", "JWT_SECRET"],
+        generated_secrets=["MONGODB_ADMIN_PASSWORD", "MONGODB_BACKEND_PASSWORD", "JWT_SECRET"],
+    )
+    kit = kit_of(settings)
+    values = env_file.parse(kit[kit.index("BACKUP_PASSWORD=") : kit.index("\nRepositories")])
+    assert values == {name: given[name] for name in ("BACKUP_PASSWORD", "BACKUP_SSH_KEY")}
+    assert "latest FILE):\n     /etc/codementee/credentials/STRIPE_KEY\n  3. slipway apply" in kit
+    assert "-o UserKnownHostsFile=HOST_KEYS -p 23 u1@box.example -s sftp" in kit
+    assert "  [box.example]:23 ssh-ed25519 AAAA\n" in kit
+    assert f"of MongoDB {settings.mongodb_version}:" in kit
 
 
 def test_the_kit_is_a_new_file_for_its_owner_alone(run, settings, monkeypatch, tmp_path):
