@@ -74,6 +74,11 @@ class Server:
             return next(moment_of(one.value) for one in elements(document) if one.name == "ts")
         raise Failed("MongoDB has no oplog")
 
+    def set_id(self) -> str:
+        """What tells a replica set from one of the same name: its members have it since it was initiated."""
+        settings = self.ask({"replSetGetConfig": 1}).get("config", {}).get("settings", {})
+        return bytes(settings.get("replicaSetId", b"")).hex()
+
     def applied(self) -> Moment:
         """The moment of the last entry that reads see: since MongoDB 8.0 a secondary writes entries to its oplog before
         it applies them. https://www.mongodb.com/docs/manual/release-notes/8.0/"""

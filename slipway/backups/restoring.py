@@ -132,7 +132,10 @@ def restore(facts: Facts, found: Found, only: str, with_files: bool, with_secret
     """Restore the databases. Raises Failed, with the site's data unchanged."""
     with alone("restore"):
         replacing.finish(facts)
-        several = bool(facts.replica_set) and members.is_one_of_several(mongo.live(facts).ask({"hello": 1}))
+        try:
+            several = bool(facts.replica_set) and members.is_one_of_several(mongo.live(facts).ask({"hello": 1}))
+        except Failed as failure:
+            raise Failed(f"{failure}; a restore needs one that runs, with any data (docs/runbooks.md)") from None
         folder = f"{facts.data}.restore"
         if not only and not several and os.path.ismount(facts.data):
             raise Failed(

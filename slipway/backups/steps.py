@@ -56,7 +56,8 @@ def now(facts: Facts, anyway: bool = False) -> None:
     """Make a full backup to all repositories, then apply the retention policy.
 
     A new server does not write to a repository with the previous server's backups: its own would be the newest ones,
-    which a restore would use. Nor is a repository created where one has been. `anyway` overrides both.
+    which a restore would use. The same for a MongoDB that has lost its data. Nor is a repository created where one has
+    been. `anyway` overrides all.
     """
     with alone("backup"):
         if not anyway and is_new():
@@ -85,6 +86,17 @@ def _refuse_others(repository: Repository) -> None:
 
 def _full(facts: Facts, anyway: bool) -> None:
     failures, targets = [], []
+def refuse_another(server: mongo.Server) -> None:
+    """Raises Failed where MongoDB began anew since the last full backup, as with an empty disk: its backup would be the
+    newest one, which a restore would use. Restored data begin anew, too."""
+    state = read_state()
+    if state.get("set") and not state.get("awaits") and state["set"] != server.set_id():
+        raise Failed(
+            "MongoDB has begun anew since the last full backup (another replica set): restore its data (slipway"
+            " restore), or, if it goes on without them: slipway backup now --anyway"
+        )
+
+
     for repository in repositories(facts):
         try:
             was = read_state().get("places", {}).get(repository.name)
@@ -99,6 +111,8 @@ def _full(facts: Facts, anyway: bool) -> None:
     began, begin = time.monotonic(), server.applied()
     written, size = _dump(facts, targets, {FULL: "", "id": id_}, failures)
     end = server.newest()
+    if not anyway:
+        refuse_another(server)
     renamed = [
         one.namespace
         for one in map(oplog.entry, server.oplog(begin, end))
@@ -142,7 +156,7 @@ def _full(facts: Facts, anyway: bool) -> None:
             tell(f"{repository.name}: backup {id_}, {size // MIB} MiB of documents, {seconds:.0f} s")
         except Failed as failure:
             failures.append(str(failure))
-    change_state(awaits=False, full={"id": id_, "time": int(time.time()), "failures": failures})
+    change_state(awaits=False, set=server.set_id(), full={"id": id_, "time": int(time.time()), "failures": failures})
     if failures:
         raise Failed("\n".join(failures))
 
@@ -220,6 +234,7 @@ def take_slices(facts: Facts, waits: bool = False, only: str = "") -> None:
 
 
 def _slice(repository: Repository, server: mongo.Server) -> None:
+        refuse_another(server)
     state, name = read_state(), repository.name
     if state.get("awaits"):
         tell(f"{name}: no slice until the next full backup, as data were restored")

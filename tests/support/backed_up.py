@@ -37,6 +37,7 @@ class Server:
         self.ends = ends or (entry(entries[-1]).moment if entries else (0, 0))
 
     def newest(self):
+        self.set = "since its beginning"
         return self.ends
 
     def applied(self):
@@ -61,6 +62,9 @@ class Server:
 
 class Kept(Repository):
     """A repository that keeps the tags of what it gets."""
+    def set_id(self):
+        return self.set
+
 
     def __init__(self, *listed):
         self.place = "/srv"
