@@ -197,6 +197,8 @@ class Scratch(Server):
 
     def start_again(self) -> None:
         own = ["--dbpath", self.folder, "--bind_ip", self.socket, "--wiredTigerCacheSizeGB", "0.25"]
+        # It would remove documents of the backup that have expired since, which the comparison would miss.
+        own += ["--setParameter", f"{TTL}=false"]
         with open(f"{self.place}/log", "wb") as log:
             self.process = subprocess.Popen(
                 [*self.facts.mongod, *own],
@@ -254,6 +256,10 @@ class Scratch(Server):
         if done.returncode:
             raise Failed(f"mongorestore ended with {done.returncode}: {last_lines(done.stderr)}")
 
+    def forget_users(self) -> None:
+        for collection in USERS:
+            self.ask({"delete": collection, "deletes": [{"q": {}, "limit": 0}]})
+
     def take_users(self, server: Server) -> None:
         """Copy another server's users and roles, in place of those of the backup: this host has the passwords, and who
         was removed stays removed."""
@@ -263,10 +269,6 @@ class Scratch(Server):
                 id_ = next(one.value for one in elements(document) if one.name == "_id")
                 change = {
                     "q": {"_id": Typed(2, id_)},
-    def forget_users(self) -> None:
-        for collection in USERS:
-            self.ask({"delete": collection, "deletes": [{"q": {}, "limit": 0}]})
-
                     "u": Typed(DOCUMENT, document),
                     "upsert": True,
                 }

@@ -8,8 +8,10 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import IO, Any
 from urllib.parse import quote, urlsplit
 
@@ -146,6 +148,25 @@ class Repository:
             raise Failed(f"repository {self.name}: {self.explained(last_lines(done.stderr.decode(errors='replace')))}")
         return done.stdout
 
+    @contextmanager
+    def streaming(self, snapshot: str, name: str) -> Iterator[IO[bytes]]:
+        """A stored file, which may be larger than the memory, as it is read. Raises Failed where it is not whole."""
+        with tempfile.TemporaryFile() as errors:
+            process = self.reading(snapshot, name, errors)
+            assert process.stdout
+            problem: Exception | None = None
+            try:
+                yield process.stdout
+            except ValueError as error:
+                problem = error
+            finally:
+                process.stdout.close()
+                code = process.wait()
+            if problem or code:
+                errors.seek(0)
+                said = last_lines(errors.read().decode(errors="replace")) or str(problem or "")
+                raise Failed(f"repository {self.name}: {self.explained(said)}")
+
     def reading(self, snapshot: str, name: str, errors: IO[bytes]) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             ["restic", *self.options, "dump", "--no-lock", snapshot, f"/{name}"],
@@ -153,6 +174,16 @@ class Repository:
             stdout=subprocess.PIPE,
             stderr=errors,
         )
+
+
+def ssh_words(place: str) -> list[str]:
+    """The user and host of a place by SFTP as words for ssh, with its port: only the form of a URL has one.
+    https://restic.readthedocs.io/en/stable/030_preparing_a_new_repo.html#sftp"""
+    if not place.startswith("sftp://"):
+        return [place.removeprefix("sftp:").partition(":")[0]]
+    url = urlsplit(place)
+    user, host = f"{url.username}@" if url.username else "", url.hostname or ""
+    return [*(["-p", str(url.port)] if url.port else []), f"{user}{host}"]
 
 
 def _tags(tags: Mapping[str, str]) -> list[str]:
@@ -177,16 +208,6 @@ def explained(text: str) -> str:
 
 
 class Writing:
-def ssh_words(place: str) -> list[str]:
-    """The user and host of a place by SFTP as words for ssh, with its port: only the form of a URL has one.
-    https://restic.readthedocs.io/en/stable/030_preparing_a_new_repo.html#sftp"""
-    if not place.startswith("sftp://"):
-        return [place.removeprefix("sftp:").partition(":")[0]]
-    url = urlsplit(place)
-    user, host = f"{url.username}@" if url.username else "", url.hostname or ""
-    return [*(["-p", str(url.port)] if url.port else []), f"{user}{host}"]
-
-
     """A snapshot being written. An abandoned one leaves none: restic is killed before it sees the end of its input."""
 
     def __init__(self, repository: Repository, words: Sequence[str]) -> None:

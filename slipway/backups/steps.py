@@ -31,6 +31,8 @@ MIB = 2**20
 SLICE_PATIENCE = 120
 # MongoDB may restart.
 RESTART_SECONDS = 45
+# What a restore changes for a while, in the state.
+LEFT = {"exchanging", "closed", "stopped", "keeps_expired"}
 # A check and a prune never run at once.
 TIDYING, TIDYING_PATIENCE = "check or prune", 3600
 
@@ -84,8 +86,6 @@ def _refuse_others(repository: Repository) -> None:
         )
 
 
-def _full(facts: Facts, anyway: bool) -> None:
-    failures, targets = [], []
 def refuse_another(server: mongo.Server) -> None:
     """Raises Failed where MongoDB began anew since the last full backup, as with an empty disk: its backup would be the
     newest one, which a restore would use. Restored data begin anew, too."""
@@ -97,28 +97,30 @@ def refuse_another(server: mongo.Server) -> None:
         )
 
 
+def _full(facts: Facts, anyway: bool) -> None:
+    failures, targets = [], []
     for repository in repositories(facts):
         try:
             was = read_state().get("places", {}).get(repository.name)
             repository.prepare(is_new=anyway or was != repository.place)
+            # A prune that was killed leaves its lock.
+            repository.run("unlock")
             targets.append(repository)
         except Failed as failure:
             failures.append(str(failure))
     if not targets:
         raise Failed("\n".join(failures))
     server = mongo.live(facts)
+    if not anyway:
+        refuse_another(server)
     id_ = time.strftime(ID_FORM, time.gmtime())
     began, begin = time.monotonic(), server.applied()
     written, size = _dump(facts, targets, {FULL: "", "id": id_}, failures)
     end = server.newest()
-    if not anyway:
-        refuse_another(server)
     renamed = [
         one.namespace
         for one in map(oplog.entry, server.oplog(begin, end))
         if one.command == "renameCollection" and oplog.is_applied(one)
-            # A prune that was killed leaves its lock.
-            repository.run("unlock")
     ]
     if renamed:
         raise Failed(
@@ -164,16 +166,18 @@ def refuse_another(server: mongo.Server) -> None:
 def _stored_paths(facts: Facts) -> tuple[list[str], list[str]]:
     """The folders and files of a backup, and what is wrong. Uploads that are not mounted are left out: a restore would
     put an empty folder in their place."""
-    absent = {folder: root for folder, root in facts.uploads.items() if not _is_there(folder, root)}
+    absent = {folder: root for folder, root in facts.uploads.items() if not is_there(folder, root)}
     failures = [
         f"{folder}: found {'nothing mounted' if root else 'no folder'} there, expected the uploads, which this"
         " backup is without: mount it again, then slipway backup now"
         for folder, root in absent.items()
     ]
-    return [path for path in facts.paths if not any(f"{path}/".startswith(f"{one}/") for one in absent)], failures
+    there = [path for path in facts.paths if not any(f"{path}/".startswith(f"{one}/") for one in absent)]
+    # Of a link restic stores where it leads to, and not what is there.
+    return [os.path.realpath(path) if os.path.islink(path) else path for path in there], failures
 
 
-def _is_there(folder: str, root: str) -> bool:
+def is_there(folder: str, root: str) -> bool:
     """Whether a folder is there, and has files or is in what is mounted below `root`, unless that is ""."""
     if not os.path.isdir(f"{folder}/.") or not root:
         return os.path.isdir(folder)
@@ -225,16 +229,16 @@ def _dump(
 
 def take_slices(facts: Facts, waits: bool = False, only: str = "") -> None:
     """Store what was written since the last slice, for each repository, or for one."""
-    if read_state().get("exchanging") or read_state().get("closed"):
+    if LEFT & {name for name, value in read_state().items() if value}:
         # Left by a restore that was killed, unless one runs. Slices may not change the site's files.
         subprocess.run(["systemctl", "start", "--no-block", "slipway-reopen.service"], check=False)
     with alone("slice", SLICE_PATIENCE if waits else 0):
         server = mongo.live(facts, patience=RESTART_SECONDS)
+        refuse_another(server)
         each(facts, lambda repository: None if only not in ("", repository.name) else _slice(repository, server))
 
 
 def _slice(repository: Repository, server: mongo.Server) -> None:
-        refuse_another(server)
     state, name = read_state(), repository.name
     if state.get("awaits"):
         tell(f"{name}: no slice until the next full backup, as data were restored")

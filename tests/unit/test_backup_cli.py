@@ -112,6 +112,8 @@ def test_nothing_is_restored_without_a_yes(run, monkeypatch):
         ({"far": "backup.example:/shop"}, "found 'backup.example:/shop' for far"),
         ({"far": "rest:https://user:password@backup.example/"}, "places without a password, found one in far"),
         ({"Far": "/srv/backup"}, "lower-case letters"),
+        ({"far": "sftp://u@backup.example:23"}, "found 'sftp://u@backup.example:23' for far"),
+        ({"far": "sftp:-oProxyCommand=x:shop"}, "found 'sftp:-oProxyCommand=x:shop' for far"),
     ],
 )
 def test_a_place_that_restic_does_not_know_is_refused(settings_with, repositories, said):
@@ -135,8 +137,6 @@ def test_what_the_program_says_is_read_as_it_comes_and_ends_with_its_exit_code(t
     def look(begin):
         shown = subprocess.run(
             ["sh", "-c", backup_program.look_script(begin, job)], capture_output=True, text=True, check=True
-        ({"far": "sftp://u@backup.example:23"}, "found 'sftp://u@backup.example:23' for far"),
-        ({"far": "sftp:-oProxyCommand=x:shop"}, "found 'sftp:-oProxyCommand=x:shop' for far"),
         )
         text, _, end = shown.stdout.rpartition(f"\n{backup_program.END}")
         return text, end.strip()
@@ -288,6 +288,12 @@ def test_no_copy_is_left_without_a_hook_or_where_it_fails(scratch, tmp_path):
     assert list(tmp_path.glob("mongodb.pull*")) == []
     copying.pull(facts, None, "", is_raw=True)
     assert (tmp_path / "mongodb.pull.gz").exists()
+
+
+def test_what_only_replaces_is_named_before_it_is():
+    recorded = ["shop.carts", "shop.orders.items", "shops.orders"]
+    assert program.replaced(recorded, "shop.orders") == "shop.orders"
+    assert "of shop that the backup has (carts, orders.items in" in program.replaced(recorded, "shop")
 
 
 class Answering:
