@@ -47,6 +47,9 @@ def settings_of(
 
 def shared_repositories(settings: Settings, host: Host) -> list[str]:
     """A line for each repository that another set's host has, too: a restore would take the newest data of either."""
+    # One of the command line is for the hosts of the run alone.
+    if "backup_repositories" in host.inventory.get_override_data():
+        return []
     peers = {host.name, *(peer.name for peer in settings.peers)}
     others = [one for one in host.inventory if "db" in one.groups and one.name not in peers]
     places = {one.name: one.data.dict().get("backup_repositories") for one in others if "db" in host.groups}

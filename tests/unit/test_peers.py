@@ -71,6 +71,10 @@ def test_servers_of_two_sets_have_no_repository_in_common():
     assert problem.startswith(
         "backup_repositories: found rest:https://backup.example/shop of two.invalid here, too, need"
     )
+    given = Inventory((own, {}), web=(own, {}), app=(own, {}), db=(own, {}), override_data={"backup_repositories": {}})
+    assert (
+        shared_repositories(SimpleNamespace(backup_repositories=places, peers=()), given.get_host("one.invalid")) == []
+    )
     # The members of a set have the same.
     for _, data in own:
         data["site_domain"] = "one.example"
