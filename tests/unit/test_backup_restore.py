@@ -16,7 +16,6 @@ import pytest
 from slipway.backups import host, mongo, replacing, restoring, steps
 from slipway.backups.chain import Chosen, Full, Slice
 from slipway.backups.host import Facts, Failed, read_state
-from slipway.facts.mongodb_protocol import encode
 from support.backed_up import DATA, Kept, Server, backed_up_host, kept_in, live, written
 
 KILLED = 9
@@ -368,29 +367,6 @@ def test_the_oplog_leaves_the_disk_room(facts, restored, kept, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=5))
     with pytest.raises(Failed, match="0 MiB free, need 300 MiB"):
         restoring._parts(restored, str(folder), [(200, 1)])
-
-
-def test_a_rebuilt_mongodb_keeps_expired_documents_and_has_the_users_of_the_host_alone(facts, monkeypatch, tmp_path):
-    started = []
-
-    class Stopped(Exception):
-        pass
-
-    def start(words, **more):
-        started.extend(words)
-        raise Stopped
-
-    monkeypatch.setattr(mongo, "subprocess", SimpleNamespace(Popen=start))
-    scratch = mongo.Scratch(facts._replace(mongod=["mongod"]), str(tmp_path), str(tmp_path))
-    with pytest.raises(Stopped):
-        scratch.start_again()
-    assert started[-2:] == ["--setParameter", "ttlMonitorEnabled=false"]
-    asked = []
-    scratch.ask = asked.append
-    present = encode({"_id": "admin.shop", "user": "shop"})
-    scratch.take_users(SimpleNamespace(find=lambda database, name: [present] if name == "system.users" else []))
-    assert [next(iter(one)) for one in asked] == ["delete", "delete", "update"]
-    assert asked[0]["deletes"] == [{"q": {}, "limit": 0}]
 
 
 def test_uploads_take_their_place_after_the_data_and_those_of_before_stay(facts, restored, uploads, monkeypatch):
