@@ -14,6 +14,8 @@ from slipway.backups.chain import Moment
 # Sizes of values by BSON type; others begin with their length, or are two strings.
 FIXED = {1: 8, 6: 0, 7: 12, 8: 1, 9: 8, 10: 0, 16: 4, 17: 8, 18: 8, 19: 16, 127: 0, 255: 0}
 DOCUMENT, ARRAY, TIMESTAMP, LONG = 3, 4, 17, 18
+# Commands that make indexes.
+INDEXING = ("createIndexes", "commitIndexBuild")
 # Not restored: MongoDB's internal databases, and admin, whose users the host has.
 INTERNAL = ("config.", "local.", "admin.")
 

@@ -75,9 +75,11 @@ def rebuilt(facts: Facts, found: Found, folder: str) -> Iterator[mongo.Scratch]:
         tell(f"Applying the oplog up to {at(found.chosen.until[0])}")
         parts = _parts(found, beside, [*([witness] if witness else []), found.chosen.until])
         if witness:
-            scratch.replay(parts.pop(0))
+            for file in parts.pop(0):
+                scratch.replay(file)
             _compare(found.manifest["collections"], scratch.fingerprint())
-        scratch.replay(parts[0])
+        for file in parts[0]:
+            scratch.replay(file)
         yield scratch
     finally:
         with suppress(AttributeError):
@@ -97,14 +99,14 @@ def _load(scratch: mongo.Scratch, found: Found, said: str) -> None:
             raise Failed(f"repository {found.repository.name}: {failure}\n{why}".strip()) from None
 
 
-def _parts(found: Found, folder: str, ends: list[Moment]) -> list[str]:
-    """Files with the oplog entries up to each of the moments `ends`, each entry once. Raises Failed where the disk has
-    no room for them: MongoDB, which may be on it, stops when it is full."""
-    files = [f"{folder}/oplog-{number}.bson" for number in range(len(ends))]
+def _parts(found: Found, folder: str, ends: list[Moment]) -> list[list[str]]:
+    """Files with the oplog entries up to each of the moments `ends`, each entry once. mongorestore makes indexes at its
+    end, for the collection's name of then: where one is renamed after it got an index, another file begins. Raises
+    Failed where the disk has no room: MongoDB, which may be on it, stops when it is full."""
+    files: list[list[str]] = [[] for _ in ends]
     reached: Moment = (0, 0)
-    unchecked = ROOM_STEP
+    unchecked, has_index = ROOM_STEP, False
     with ExitStack() as stack:
-        writing = [stack.enter_context(open(file, "wb")) for file in files]
         for piece in found.chosen.slices:
             with found.repository.streaming(piece.snapshot, OPLOG_FILE) as source:
                 for document in oplog.documents(source):
@@ -115,7 +117,13 @@ def _parts(found: Found, folder: str, ends: list[Moment]) -> list[str]:
                     part = next((number for number, end in enumerate(ends) if reached <= end), None)
                     if part is None or not oplog.is_applied(one):
                         continue
-                    writing[part].write(document)
+                    if not files[part] or (has_index and one.command == "renameCollection"):
+                        files[part].append(f"{folder}/oplog-{part}-{len(files[part])}.bson")
+                        stack.close()
+                        writing = stack.enter_context(open(files[part][-1], "wb"))
+                        has_index = False
+                    has_index = has_index or one.command in oplog.INDEXING
+                    writing.write(document)
                     unchecked += len(document)
                     if unchecked >= ROOM_STEP:
                         replacing.check_room(folder, 0)
