@@ -174,11 +174,12 @@ def choose(found: Catalog, second: int | None = None, id_: str = "", until: Mome
         end = until or full.end
         return Chosen(full, cover(found.slices, full.begin, end), end)
     if second is None:
-        full = found.fulls[-1]
-        newest = reach(found.slices, full.begin)
-        if newest < full.end:
-            raise Gap(newest, full.end)
-        return Chosen(full, cover(found.slices, full.begin, newest), newest)
+        reached = {full.id: reach(found.slices, full.begin) for full in found.fulls}
+        whole = [full for full in found.fulls if reached[full.id] >= full.end]
+        if not whole:
+            raise Gap(reached[found.fulls[-1].id], found.fulls[-1].end)
+        newest = reached[whole[-1].id]
+        return Chosen(whole[-1], cover(found.slices, whole[-1].begin, newest), newest)
     earlier = [one for one in found.fulls if one.since <= second]
     if not earlier:
         raise ValueError(f"the oldest second that can be restored is {at(found.fulls[0].since)}")
@@ -205,8 +206,8 @@ def to_forget(found: Catalog, now: int, daily: int, weekly: int, monthly: int, d
     """The snapshots to delete by the retention policy, and those of full backups that never became complete.
 
     Of the last `days`, every second is kept: all full backups, the one before them, and the slices since then. Of the
-    time before, the newest full backup of each of the last days, weeks and months that have one. Slices that a longer
-    one covers are deleted.
+    time before, the newest full backup of each of the last days, weeks and months that have one, with the slices of
+    the time it was made in, without which it can't be restored. Slices that a longer one covers are deleted.
     """
     since = now - days * DAY
     before = [full for full in found.fulls if full.end[0] < since][-1:]
@@ -217,12 +218,23 @@ def to_forget(found: Catalog, now: int, daily: int, weekly: int, monthly: int, d
         kept |= {*[*newest.values()][len(newest) - min(number, len(newest)) :]}
     gone = [full for full in found.fulls if full.id not in kept]
     oldest = window[0].begin if window else (0, 0)
-    unneeded = [one for one in found.slices if one.end < oldest or _is_held(one, found.slices, now - RECENT_SECONDS)]
+    staying = [full for full in found.fulls if full.id in kept]
+    unneeded = [
+        one
+        for one in found.slices
+        if (one.end < oldest and not any(_completes(one, full) for full in staying))
+        or _is_held(one, found.slices, now - RECENT_SECONDS)
+    ]
     forgotten = [snapshot for full in gone for snapshot in (full.dump, full.files, full.manifest) if snapshot]
     # One of today may be in the making.
     yesterday = time.strftime(ID_FORM, time.gmtime(now - DAY))
     broken = [snapshot for id_, snapshot in found.broken if id_ < yesterday]
     return [*forgotten, *(one.snapshot for one in unneeded), *broken]
+
+
+def _completes(one: Slice, full: Full) -> bool:
+    """Whether a slice has entries of the time in which a full backup was made, up to the end of its last second."""
+    return full.begin < one.end and one.begin <= (full.since, LAST)
 
 
 def _is_held(one: Slice, slices: Sequence[Slice], before: int) -> bool:

@@ -12,7 +12,6 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from slipway.backups import mongo
 from slipway.backups.host import RUN, Facts, Failed, alone, private_folder, run, tell, write
 from slipway.backups.restoring import Found, rebuilt
 
@@ -36,7 +35,8 @@ def pull(facts: Facts, found: Found, only: str, is_raw: bool) -> None:
         remove(facts.data)
         try:
             with rebuilt(facts, found, folder) as scratch:
-                _forget_users(scratch)
+                # Their names and passwords stay on the server.
+                scratch.forget_users()
                 if not is_raw:
                     tell("Anonymising")
                     run(["sh", "-euc", facts.anonymise], {"MONGO_URL": scratch.uri})
@@ -57,12 +57,6 @@ def remove(data: str) -> None:
     for file in (archive_of(data), f"{archive_of(data)}.new"):
         with suppress(FileNotFoundError):
             os.remove(file)
-
-
-def _forget_users(scratch: mongo.Scratch) -> None:
-    """Names and passwords of MongoDB's users stay on the server."""
-    for collection in ("system.users", "system.roles"):
-        scratch.ask({"delete": collection, "deletes": [{"q": {}, "limit": 0}]})
 
 
 @contextmanager

@@ -57,6 +57,8 @@ class Facts(NamedTuple):
     authority: str = ""
     # The folders of uploads that are mounted here; with each the folder that the mount must be below, "" for none.
     uploads: dict[str, str] = {}  # noqa: RUF012 (a tuple never changes it)
+    # The timers of the sites' scheduled jobs, which a restore stops.
+    timers: list[str] = []  # noqa: RUF012
 
 
 class Failed(Exception):

@@ -10,8 +10,8 @@ https://www.mongodb.com/docs/manual/reference/command/renameCollection/
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 from slipway.backups import mongo
@@ -28,10 +28,11 @@ PATIENCE_SECONDS = 60
 
 
 class Place(NamedTuple):
-    """A member of the set, and how MongoDB's tools reach it."""
+    """A member of the set, and how MongoDB's tools reach it; `member` is None for the one on this host."""
 
     server: Server
     uri: str
+    member: mongo.Address | None = None
 
 
 def is_one_of_several(hello: dict[str, Any]) -> bool:
@@ -49,7 +50,8 @@ def primary(facts: Facts) -> Place:
     if not until(lambda: bool(_primary_of(here)), PATIENCE_SECONDS):
         raise Failed("the replica set has no primary: see `slipway db status`")
     name, _, port = _primary_of(here).rpartition(":")
-    return Place(mongo.live(facts, (name, int(port))), mongo.uri(facts, (name, int(port))))
+    member = name, int(port)
+    return Place(mongo.live(facts, member), mongo.uri(facts, member), member)
 
 
 def _primary_of(server: Server) -> str:
@@ -101,22 +103,65 @@ def _all(server: Server) -> list[str]:
     return [f"{database}.{name}" for database, name in server.collections()]
 
 
+def of(names: Iterable[str], only: str) -> list[str]:
+    """Those of some collections that `only` names: one, or all of a database. Raises Failed."""
+    there = [*names]
+    wanted = [only] if only in there else [name for name in there if name.startswith(f"{only}.") and "." not in only]
+    if not wanted:
+        raise Failed(f"found no {only} in the backup; available: {', '.join(there)}")
+    return wanted
+
+
+def not_copied(scratch: Server, only: str) -> list[str]:
+    """What of a database, if `only` is one, is no collection that can be copied."""
+    if only not in _databases(scratch):
+        return []
+    return [f"{only}.{name}" for kind in ("timeseries", "view") for name in _listed(scratch, only, kind)]
+
+
 def copy_beside(facts: Facts, scratch: Scratch, wanted: Iterable[str]) -> None:
     """Copy collections of the rebuilt data into the set under other names, and compare them. Raises Failed, with no
     copy left."""
     place = primary(facts)
     try:
-        for name in wanted:
-            _copy(facts, place, scratch, name)
-            database, _, collection = name.partition(".")
-            original = scratch.hashed(database, collection)
-            if place.server.hashed(database, f"{collection}{RESTORED}") != original:
-                raise Failed(f"{name}: the copy differs from the restored data; nothing was changed")
-            tell(f"{name}: {original[0]} documents copied")
+        with without_expiry(facts, place.server, place.member):
+            for name in wanted:
+                _copy(facts, place, scratch, name)
+                database, _, collection = name.partition(".")
+                original = scratch.hashed(database, collection)
+                if place.server.hashed(database, f"{collection}{RESTORED}") != original:
+                    raise Failed(f"{name}: the copy differs from the restored data; nothing was changed")
+                tell(f"{name}: {original[0]} documents copied")
     except BaseException:
         with suppress(Failed, OSError):
             _drop(place.server, lambda name: name.endswith(RESTORED))
         raise
+
+
+@contextmanager
+def without_expiry(facts: Facts, server: Server, member: mongo.Address | None = None) -> Iterator[None]:
+    """Keep documents that have expired (TTL indexes): a comparison would miss them. `member` is None for the server on
+    this host. https://www.mongodb.com/docs/manual/core/index-ttl/"""
+    if not server.ask({"getParameter": 1, mongo.TTL: 1}).get(mongo.TTL):
+        yield
+        return
+    # Before: a restore that is killed must not leave it so.
+    change_state(keeps_expired={"member": member})
+    try:
+        server.ask({"setParameter": 1, mongo.TTL: False})
+        yield
+    finally:
+        with suppress(Failed, OSError):
+            let_expire(facts)
+
+
+def let_expire(facts: Facts) -> None:
+    """Let MongoDB remove expired documents again. Raises Failed."""
+    kept = read_state().get("keeps_expired")
+    if kept:
+        member = (str(kept["member"][0]), int(kept["member"][1])) if kept["member"] else None
+        (mongo.live(facts, member) if member else mongo.live(facts)).ask({"setParameter": 1, mongo.TTL: True})
+        change_state(keeps_expired=None)
 
 
 def _copy(facts: Facts, place: Place, scratch: Scratch, name: str) -> None:

@@ -26,6 +26,10 @@ SYSTEMS_OWN = ("admin", "config", "local")
 # #mongodb-parameter-param.minSnapshotHistoryWindowInSeconds
 TOO_OLD = (239, 246)
 START_SECONDS = 60
+# Whether MongoDB removes documents that have expired.
+TTL = "ttlMonitorEnabled"
+# The collections of users, in the database admin.
+USERS = ("system.roles", "system.users")
 # A member's name and port.
 Address = tuple[str, int]
 
@@ -69,6 +73,11 @@ class Server:
         for document in newest:
             return next(moment_of(one.value) for one in elements(document) if one.name == "ts")
         raise Failed("MongoDB has no oplog")
+
+    def set_id(self) -> str:
+        """What tells a replica set from one of the same name: its members have it since it was initiated."""
+        settings = self.ask({"replSetGetConfig": 1}).get("config", {}).get("settings", {})
+        return bytes(settings.get("replicaSetId", b"")).hex()
 
     def applied(self) -> Moment:
         """The moment of the last entry that reads see: since MongoDB 8.0 a secondary writes entries to its oplog before
@@ -188,6 +197,8 @@ class Scratch(Server):
 
     def start_again(self) -> None:
         own = ["--dbpath", self.folder, "--bind_ip", self.socket, "--wiredTigerCacheSizeGB", "0.25"]
+        # It would remove documents of the backup that have expired since, which the comparison would miss.
+        own += ["--setParameter", f"{TTL}=false"]
         with open(f"{self.place}/log", "wb") as log:
             self.process = subprocess.Popen(
                 [*self.facts.mongod, *own],
@@ -245,9 +256,15 @@ class Scratch(Server):
         if done.returncode:
             raise Failed(f"mongorestore ended with {done.returncode}: {last_lines(done.stderr)}")
 
+    def forget_users(self) -> None:
+        for collection in USERS:
+            self.ask({"delete": collection, "deletes": [{"q": {}, "limit": 0}]})
+
     def take_users(self, server: Server) -> None:
-        """Copy another server's users and roles, replacing those of the same names: this host has the passwords."""
-        for collection in ("system.roles", "system.users"):
+        """Copy another server's users and roles, in place of those of the backup: this host has the passwords, and who
+        was removed stays removed."""
+        self.forget_users()
+        for collection in USERS:
             for document in server.find("admin", collection):
                 id_ = next(one.value for one in elements(document) if one.name == "_id")
                 change = {

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from slipway.backups.chain import Moment
 
 # Sizes of values by BSON type; others begin with their length, or are two strings.
 FIXED = {1: 8, 6: 0, 7: 12, 8: 1, 9: 8, 10: 0, 16: 4, 17: 8, 18: 8, 19: 16, 127: 0, 255: 0}
 DOCUMENT, ARRAY, TIMESTAMP, LONG = 3, 4, 17, 18
+# Commands that make indexes.
+INDEXING = ("createIndexes", "commitIndexBuild")
 # Not restored: MongoDB's internal databases, and admin, whose users the host has.
 INTERNAL = ("config.", "local.", "admin.")
 
@@ -41,15 +43,14 @@ def elements(document: bytes) -> Iterator[Element]:
         at += size
 
 
-def documents(data: bytes) -> Iterator[bytes]:
-    """The documents in a BSON file. Raises ValueError if it is truncated."""
-    at = 0
-    while at < len(data):
-        (size,) = struct.unpack_from("<i", data, at) if at + 4 <= len(data) else (0,)
-        if size < 5 or at + size > len(data):
+def documents(source: IO[bytes]) -> Iterator[bytes]:
+    """The documents of a BSON file. Raises ValueError if it is truncated."""
+    while head := source.read(4):
+        (size,) = struct.unpack("<i", head) if len(head) == 4 else (0,)
+        rest = source.read(size - 4) if size >= 5 else b""
+        if size < 5 or len(rest) < size - 4:
             raise ValueError("a slice of the oplog is truncated")
-        yield data[at : at + size]
-        at += size
+        yield head + rest
 
 
 def moment_of(value: bytes) -> Moment:

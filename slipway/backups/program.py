@@ -20,7 +20,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from functools import partial
 
@@ -106,10 +106,20 @@ def carry_out(facts: Facts, source: Facts, given: argparse.Namespace, step: str)
         f"{given.only or 'All databases'} as of {at(until[0])}: backup {full.id} from {found.repository.name},"
         f" {documents} documents, and {len(found.chosen.slices)} slices of the oplog"
     )
+    if given.only and step == "restore":
+        tell(f"Replaced: {replaced(found.manifest['collections'], given.only)}; all others stay")
     if step == "pull":
         copying.pull(facts, found, given.only, given.raw)
     elif not given.dry_run:
         restoring.restore(facts, found, given.only, given.files, given.secrets)
+
+
+def replaced(recorded: Iterable[str], only: str) -> str:
+    """What --only replaces; `recorded` are the collections of the full backup, and some may be of later."""
+    if "." in only:
+        return only
+    its = [name.partition(".")[2] for name in recorded if name.startswith(f"{only}.")]
+    return f"each collection of {only} that the backup has ({', '.join(its) or 'none'} in its full part)"
 
 
 def main(step: str = "--help", *words: str) -> int:

@@ -6,6 +6,7 @@ data have been compared. `undo` runs before MongoDB starts, `finish` after it.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -18,13 +19,14 @@ from typing import Any
 
 from slipway.backups import members, mongo
 from slipway.backups.chain import Chosen, at, moment_of
-from slipway.backups.exchange import exchange
+from slipway.backups.exchange import exchange, settle
 from slipway.backups.host import RUN, Busy, Facts, Failed, alone, change_state, place_of, read_state, run, tell, write
 from slipway.backups.restic import Repository
-from slipway.backups.steps import SLICE_PATIENCE, take_slices
+from slipway.backups.steps import SLICE_PATIENCE, is_there, take_slices
 
 # In restored data of MongoDB until they have been accepted.
 MARK = ".slipway-restored"
+MIB, SPARE_MIB = 2**20, 300
 BEFORE, BESIDE = "before-restore", ".slipway-restore-"
 
 
@@ -42,8 +44,9 @@ def in_place(facts: Facts, found: Found, with_files: bool, with_secrets: bool, d
     data folder. Raises Failed."""
     with _uploads_beside(facts, found, with_files) as uploads:
         secrets = _secrets(facts, found) if with_secrets else {}
-        with _in_maintenance(facts):
-            _save(facts, drops)
+        # An exchange of folders stops MongoDB.
+        with _in_maintenance(facts, stops=not drops):
+            save(facts, drops)
             with alone("slice", SLICE_PATIENCE):
                 yield
                 until = at(found.chosen.until[0])
@@ -54,11 +57,11 @@ def in_place(facts: Facts, found: Found, with_files: bool, with_secrets: bool, d
                 for file, text in secrets.items():
                     write(file, text)
                     tell(f"{file}: restored")
-                if secrets or not drops:
+                if secrets:
                     _restart_clients(facts)
 
 
-def _save(facts: Facts, must: bool) -> None:
+def save(facts: Facts, must: bool) -> None:
     """Take a slice of what is replaced, so that it can be restored too. Raises Failed if it must be in a repository
     and is in none."""
     newest = mongo.live(facts).newest()
@@ -72,28 +75,46 @@ def _save(facts: Facts, must: bool) -> None:
 
 
 @contextmanager
-def _in_maintenance(facts: Facts) -> Iterator[None]:
-    """Put the sites in maintenance (503), and ignore signals."""
+def _in_maintenance(facts: Facts, stops: bool) -> Iterator[None]:
+    """Put the sites in maintenance (503), and ignore signals. `stops`: also their units, as workers and scheduled jobs
+    would write into restored data before these have been compared. Raises Failed where one does not start again."""
     flags = [flag for flag in facts.flags if os.path.isdir(os.path.dirname(flag)) and not os.path.exists(flag)]
+    jobs = [f"{timer.removesuffix('.timer')}.service" for timer in facts.timers]
+    units = [unit for unit in [*facts.timers, *facts.units, *jobs] if _is_active(unit)] if stops else []
     old = {one: signal.signal(one, signal.SIG_IGN) for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     # Before: a restore that is killed must not leave them so.
-    change_state(closed=flags)
+    change_state(closed=flags, stopped=[unit for unit in units if unit not in jobs])
     for flag in flags:
         with open(flag, "w", encoding="utf-8"):
             pass
     try:
+        if units:
+            run(["systemctl", "stop", *units])
         yield
     finally:
+        problem = _start(read_state()["stopped"])
         _open(flags)
         for one, handler in old.items():
             signal.signal(one, handler)
+    if problem:
+        raise Failed(problem)
+
+
+def _start(units: list[str]) -> str:
+    """Start units that were stopped; returns what is wrong, "" for nothing."""
+    try:
+        if units:
+            run(["systemctl", "start", *units])
+    except Failed as failure:
+        return str(failure)
+    return ""
 
 
 def _open(flags: list[str]) -> None:
     for flag in flags:
         with suppress(FileNotFoundError):
             os.remove(flag)
-    change_state(closed=[])
+    change_state(closed=[], stopped=[])
 
 
 def back_up_anew() -> None:
@@ -103,14 +124,16 @@ def back_up_anew() -> None:
 
 
 def _restart_clients(facts: Facts) -> None:
-    """Their drivers know the previous replica set, and they have read the previous secrets."""
+    """Those that run have read the previous secrets."""
     units = [unit for unit in facts.units if _is_active(unit)]
     if units:
         run(["systemctl", "restart", *units])
 
 
 def _is_active(unit: str) -> bool:
-    return not subprocess.run(["systemctl", "is-active", "-q", unit], check=False).returncode
+    """Whether it runs, or is about to: a job that runs once is activating until its end."""
+    asked = subprocess.run(["systemctl", "is-active", unit], capture_output=True, text=True, check=False)
+    return not asked.returncode or asked.stdout.strip() in ("activating", "reloading")
 
 
 # --- A restore that was killed ---------------------------------------------------------------------------------------
@@ -119,6 +142,11 @@ def _is_active(unit: str) -> bool:
 def is_marked(folder: str) -> bool:
     """Whether a folder has restored data that are not accepted."""
     return os.path.exists(f"{folder}/{MARK}")
+
+
+def oplog_folder(folder: str) -> str:
+    """Where the oplog is that a restore applies, by the folder of the rebuilt data."""
+    return f"{folder}-oplog"
 
 
 def mark(folder: str) -> None:
@@ -151,24 +179,31 @@ def _exchange_again(data: str) -> None:
 
 def finish(facts: Facts) -> None:
     """Undo what a killed restore has left, and open the sites. The caller is the only restore. Raises Failed."""
-    closed = read_state().get("closed")
+    closed, stopped = read_state().get("closed"), read_state().get("stopped") or []
     if is_marked(facts.data):
         run(["systemctl", "stop", "mongod.service"])
         _exchange_again(facts.data)
         tell("The exchange of MongoDB's data was taken back: they are as before")
-    if closed:
+    if closed or stopped:
         run(["systemctl", "start", "mongod.service"])
     members.settle(facts)
-    shutil.rmtree(place_of(f"{facts.data}.restore"), ignore_errors=True)
-    for folder in {os.path.dirname(path) for path in facts.paths}:
+    for folder in (place_of(f"{facts.data}.restore"), oplog_folder(f"{facts.data}.restore")):
+        shutil.rmtree(folder, ignore_errors=True)
+    for path in (os.path.realpath(path) for path in facts.paths if os.path.islink(path)):
+        settle(path)
+    for folder in {os.path.dirname(place) for path in facts.paths for place in (path, os.path.realpath(path))}:
         for name in os.listdir(folder) if os.path.isdir(folder) else []:
             if name.startswith(BESIDE):
                 shutil.rmtree(f"{folder}/{name}")
-    if closed:
+    if closed or stopped:
         _restart_clients(facts)
-        _open(closed)
+        problem = _start(stopped)
+        _open(closed or [])
         back_up_anew()
         tell("A restore was killed; the sites are open again")
+        if problem:
+            raise Failed(problem)
+    members.let_expire(facts)
 
 
 # --- Uploads and secrets ---------------------------------------------------------------------------------------------
@@ -176,23 +211,72 @@ def finish(facts: Facts) -> None:
 
 @contextmanager
 def _uploads_beside(facts: Facts, found: Found, wanted: bool) -> Iterator[dict[str, str]]:
-    """By the path of each upload folder or file, what the full backup has of it, restored beside it."""
+    """By the path of each upload folder or file, what the full backup has of it, restored beside it. What a new server
+    does not have keeps the owners of the backup. Raises Failed."""
     beside: list[str] = []
     uploads = {}
+    paths = _uploads_in(found) if wanted else []
+    if absent := [folder for folder, root in facts.uploads.items() if folder in paths and not is_there(folder, root)]:
+        raise Failed(f"{', '.join(absent)}: found nothing there, expected the uploads' folder: mount it first")
     try:
-        for path in found.manifest["paths"] if wanted and found.chosen.full.files else []:
-            if path.startswith("/etc/") or not os.path.exists(path):
-                continue
-            folder = tempfile.mkdtemp(dir=os.path.dirname(path), prefix=BESIDE)
+        _check_room_for(found, paths)
+        for path in paths:
+            above = os.path.dirname(path)
+            if not os.path.isdir(above):
+                os.makedirs(above, mode=0o755)
+            folder = tempfile.mkdtemp(dir=above, prefix=BESIDE)
             beside.append(folder)
             _fetch(found, path, folder)
-            if os.path.exists(new := f"{folder}{path}"):
-                run(["chown", "-R", f"--reference={path}", new])
+            if os.path.islink(new := f"{folder}{path}"):
+                tell(f"{path}: not restored, as the backup has no more than a link to {os.readlink(new)}")
+            elif os.path.exists(new):
+                if os.path.exists(path):
+                    run(["chown", "-R", f"--reference={path}", new])
                 uploads[path] = new
+            else:
+                tell(f"{path}: found nothing in backup {found.chosen.full.id}; it stays as it is")
         yield uploads
     finally:
         for folder in beside:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _uploads_in(found: Found) -> list[str]:
+    """The paths that a restore puts in their place: not what configures the host, which `slipway apply` does."""
+    if not found.chosen.full.files:
+        tell(f"backup {found.chosen.full.id} has no uploads")
+        return []
+    paths = []
+    for path in found.manifest["paths"]:
+        if not path.startswith("/etc/"):
+            paths.append(path)
+        elif not path.endswith("/credentials"):
+            tell(
+                f"{path}: not restored, as it is below /etc; it is in snapshot {found.chosen.full.files} of repository"
+                f" {found.repository.name} (restic restore)"
+            )
+    return paths
+
+
+def _check_room_for(found: Found, paths: list[str]) -> None:
+    """Raises Failed where uploads have no room beside the present ones, if all are on one disk."""
+    there = [next(one for one in _above(path) if os.path.isdir(one)) for path in paths]
+    if len({os.stat(one).st_dev for one in there}) == 1:
+        said = found.repository.run("stats", "--no-lock", "--json", "--mode", "restore-size", found.chosen.full.files)
+        check_room(there[0], json.loads(said)["total_size"])
+
+
+def _above(path: str) -> Iterator[str]:
+    while path != "/":
+        path = os.path.dirname(path)
+        yield path
+
+
+def check_room(folder: str, size: float) -> None:
+    """Raises Failed where there is no room for so many bytes."""
+    free, need = shutil.disk_usage(folder).free // MIB, int(size) // MIB + SPARE_MIB
+    if free < need:
+        raise Failed(f"{folder}: found {free} MiB free, need {need} MiB to restore next to the data")
 
 
 def _fetch(found: Found, path: str, folder: str) -> None:
@@ -201,7 +285,9 @@ def _fetch(found: Found, path: str, folder: str) -> None:
 
 def _take_place(path: str, new: str) -> None:
     """Exchange an upload folder or file with a restored one, and keep what was there."""
-    if os.path.isdir(new):
+    if not os.path.lexists(path):
+        os.rename(new, path)
+    elif os.path.isdir(new):
         exchange(path, new)
         keep(path, new)
     else:
@@ -224,4 +310,6 @@ def _secrets(facts: Facts, found: Found) -> dict[str, str]:
             if os.path.exists(f"{folder}{file}"):
                 with open(f"{folder}{file}", encoding="utf-8", newline="") as opened:
                     texts[file] = opened.read()
+            else:
+                tell(f"{file}: found none in backup {found.chosen.full.id}; the present one stays")
     return texts

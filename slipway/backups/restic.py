@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import IO, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from slipway.backups.chain import MARK
 from slipway.backups.host import CACHE, Busy, Facts, Failed, last_lines, run, secret, text_of
@@ -59,7 +61,8 @@ class Repository:
     def options(self) -> list[str]:
         if not self.place.startswith("sftp:"):
             return []
-        where = self.place.removeprefix("sftp:").removeprefix("//").partition(":")[0].partition("/")[0]
+        # This replaces the host and the port that restic would give to ssh.
+        where = " ".join(ssh_words(self.place))
         key = secret(self.facts, "BACKUP_SSH_KEY")
         known = f"-o UserKnownHostsFile={self.facts.known_hosts} -o StrictHostKeyChecking=yes -o BatchMode=yes"
         return ["-o", f"sftp.command=ssh -i {key} -o IdentitiesOnly=yes {known} {where} -s sftp"]
@@ -145,6 +148,25 @@ class Repository:
             raise Failed(f"repository {self.name}: {self.explained(last_lines(done.stderr.decode(errors='replace')))}")
         return done.stdout
 
+    @contextmanager
+    def streaming(self, snapshot: str, name: str) -> Iterator[IO[bytes]]:
+        """A stored file, which may be larger than the memory, as it is read. Raises Failed where it is not whole."""
+        with tempfile.TemporaryFile() as errors:
+            process = self.reading(snapshot, name, errors)
+            assert process.stdout
+            problem: Exception | None = None
+            try:
+                yield process.stdout
+            except ValueError as error:
+                problem = error
+            finally:
+                process.stdout.close()
+                code = process.wait()
+            if problem or code:
+                errors.seek(0)
+                said = last_lines(errors.read().decode(errors="replace")) or str(problem or "")
+                raise Failed(f"repository {self.name}: {self.explained(said)}")
+
     def reading(self, snapshot: str, name: str, errors: IO[bytes]) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             ["restic", *self.options, "dump", "--no-lock", snapshot, f"/{name}"],
@@ -152,6 +174,16 @@ class Repository:
             stdout=subprocess.PIPE,
             stderr=errors,
         )
+
+
+def ssh_words(place: str) -> list[str]:
+    """The user and host of a place by SFTP as words for ssh, with its port: only the form of a URL has one.
+    https://restic.readthedocs.io/en/stable/030_preparing_a_new_repo.html#sftp"""
+    if not place.startswith("sftp://"):
+        return [place.removeprefix("sftp:").partition(":")[0]]
+    url = urlsplit(place)
+    user, host = f"{url.username}@" if url.username else "", url.hostname or ""
+    return [*(["-p", str(url.port)] if url.port else []), f"{user}{host}"]
 
 
 def _tags(tags: Mapping[str, str]) -> list[str]:
@@ -168,7 +200,8 @@ def explained(text: str) -> str:
     hints = {
         "wrong password": "BACKUP_PASSWORD is not the one that the repository was created with",
         "no space left": "the disk of the repository is full",
-        "already locked": "another restic uses it; the lock of a killed one expires after 30 minutes",
+        "already locked": "another restic uses it, or a killed one has left its lock: backups remove one that is"
+        " 30 minutes old",
         **dict.fromkeys(DAMAGE, "the repository is damaged (docs/runbooks.md)"),
     }
     return "; ".join([text, *dict.fromkeys(hint for sign, hint in hints.items() if sign in text)])

@@ -27,7 +27,8 @@ from slipway.facts.mongodb_set import begin
 
 # The size of a restored folder relative to the dump: it also has indexes and the journal.
 ROOM = 1.5
-MIB, SPARE_MIB = 2**20, 300
+# After so many bytes of the oplog the room is looked at again.
+ROOM_STEP = 64 * replacing.MIB
 
 
 def find(facts: Facts, second: int | None, id_: str, name: str = "", until: Moment | None = None) -> Found:
@@ -37,7 +38,10 @@ def find(facts: Facts, second: int | None, id_: str, name: str = "", until: Mome
         if name and repository.name != name:
             continue
         try:
-            chosen = chain.choose(chain.catalog(repository.snapshots()), second, id_, until)
+            there = chain.catalog(repository.snapshots())
+            chosen = chain.choose(there, second, id_, until)
+            if second is None and not id_ and chosen.full != there.fulls[-1]:
+                tell(f"The newest backup, {there.fulls[-1].id}, lacks slices and can't be restored: an earlier one can")
             manifest = json.loads(repository.read(chosen.full.manifest, MANIFEST_FILE))
             return Found(repository, chosen, manifest)
         except (Failed, ValueError, chain.Gap) as error:
@@ -54,12 +58,14 @@ def rebuilt(facts: Facts, found: Found, folder: str) -> Iterator[mongo.Scratch]:
             f"backup {full.id} is of MongoDB {full.version}, this host has {version}: restore it with the same series"
             f" (mongodb_version), then upgrade"
         )
-    _check_room(os.path.dirname(folder), found.manifest["bytes"] * ROOM)
+    replacing.check_room(os.path.dirname(folder), found.manifest["bytes"] * ROOM)
     os.makedirs(RUN, mode=0o711, exist_ok=True)
     os.chmod(RUN, 0o711)  # noqa: S103  mongod finds its socket below it
-    place = place_of(folder)
-    shutil.rmtree(place, ignore_errors=True)
-    os.mkdir(place, mode=0o700)
+    # The oplog of a busy day is too large for the memory, which RUN is in.
+    place, beside = place_of(folder), replacing.oplog_folder(folder)
+    for one in (place, beside):
+        shutil.rmtree(one, ignore_errors=True)
+        os.mkdir(one, mode=0o700)
     scratch = mongo.Scratch(facts, folder, place)
     try:
         scratch.start()
@@ -67,16 +73,19 @@ def rebuilt(facts: Facts, found: Found, folder: str) -> Iterator[mongo.Scratch]:
         _load(scratch, found, f"{place}/errors")
         witness = full.witness if full.end <= full.witness <= found.chosen.until else None
         tell(f"Applying the oplog up to {at(found.chosen.until[0])}")
-        parts = _parts(found, place, [*([witness] if witness else []), found.chosen.until])
+        parts = _parts(found, beside, [*([witness] if witness else []), found.chosen.until])
         if witness:
-            scratch.replay(parts.pop(0))
+            for file in parts.pop(0):
+                scratch.replay(file)
             _compare(found.manifest["collections"], scratch.fingerprint())
-        scratch.replay(parts[0])
+        for file in parts[0]:
+            scratch.replay(file)
         yield scratch
     finally:
         with suppress(AttributeError):
             scratch.stop()
-        shutil.rmtree(place, ignore_errors=True)
+        for one in (place, beside):
+            shutil.rmtree(one, ignore_errors=True)
 
 
 def _load(scratch: mongo.Scratch, found: Found, said: str) -> None:
@@ -90,28 +99,35 @@ def _load(scratch: mongo.Scratch, found: Found, said: str) -> None:
             raise Failed(f"repository {found.repository.name}: {failure}\n{why}".strip()) from None
 
 
-def _check_room(folder: str, size: float) -> None:
-    """Raises Failed where there is no room for so many bytes."""
-    free, need = shutil.disk_usage(folder).free // MIB, int(size) // MIB + SPARE_MIB
-    if free < need:
-        raise Failed(f"{folder}: found {free} MiB free, need {need} MiB to restore next to the data")
-
-
-def _parts(found: Found, place: str, ends: list[Moment]) -> list[str]:
-    """Files with the oplog entries up to each of the moments `ends`, each entry once."""
-    files = [f"{place}/oplog-{number}.bson" for number in range(len(ends))]
+def _parts(found: Found, folder: str, ends: list[Moment]) -> list[list[str]]:
+    """Files with the oplog entries up to each of the moments `ends`, each entry once. mongorestore makes indexes at its
+    end, for the collection's name of then: where one is renamed after it got an index, another file begins. Raises
+    Failed where the disk has no room: MongoDB, which may be on it, stops when it is full."""
+    files: list[list[str]] = [[] for _ in ends]
     reached: Moment = (0, 0)
+    unchecked, has_index = ROOM_STEP, False
     with ExitStack() as stack:
-        writing = [stack.enter_context(open(file, "wb")) for file in files]
         for piece in found.chosen.slices:
-            for document in oplog.documents(found.repository.read(piece.snapshot, OPLOG_FILE)):
-                one = oplog.entry(document)
-                if one.moment <= reached or one.moment < found.chosen.full.begin:
-                    continue
-                reached = one.moment
-                part = next((number for number, end in enumerate(ends) if reached <= end), None)
-                if part is not None and oplog.is_applied(one):
-                    writing[part].write(document)
+            with found.repository.streaming(piece.snapshot, OPLOG_FILE) as source:
+                for document in oplog.documents(source):
+                    one = oplog.entry(document)
+                    if one.moment <= reached or one.moment < found.chosen.full.begin:
+                        continue
+                    reached = one.moment
+                    part = next((number for number, end in enumerate(ends) if reached <= end), None)
+                    if part is None or not oplog.is_applied(one):
+                        continue
+                    if not files[part] or (has_index and one.command == "renameCollection"):
+                        files[part].append(f"{folder}/oplog-{part}-{len(files[part])}.bson")
+                        stack.close()
+                        writing = stack.enter_context(open(files[part][-1], "wb"))
+                        has_index = False
+                    has_index = has_index or one.command in oplog.INDEXING
+                    writing.write(document)
+                    unchecked += len(document)
+                    if unchecked >= ROOM_STEP:
+                        replacing.check_room(folder, 0)
+                        unchecked = 0
     return files
 
 
@@ -129,7 +145,10 @@ def restore(facts: Facts, found: Found, only: str, with_files: bool, with_secret
     """Restore the databases. Raises Failed, with the site's data unchanged."""
     with alone("restore"):
         replacing.finish(facts)
-        several = bool(facts.replica_set) and members.is_one_of_several(mongo.live(facts).ask({"hello": 1}))
+        try:
+            several = bool(facts.replica_set) and members.is_one_of_several(mongo.live(facts).ask({"hello": 1}))
+        except Failed as failure:
+            raise Failed(f"{failure}; a restore needs one that runs, with any data (docs/runbooks.md)") from None
         folder = f"{facts.data}.restore"
         if not only and not several and os.path.ismount(facts.data):
             raise Failed(
@@ -171,7 +190,10 @@ def _exchange_data(facts: Facts, folder: str, restored: dict[str, list[Any]]) ->
         exchange(facts.data, folder)
         try:
             _start(facts)
-            if lines := mongo.difference(restored, mongo.live(facts).fingerprint()):
+            server = mongo.live(facts)
+            with members.without_expiry(facts, server):
+                lines = mongo.difference(restored, server.fingerprint())
+            if lines:
                 raise Failed("\n".join(["the restored data differ after the exchange:", *lines]))
         except BaseException:
             # Also a connection that breaks.
@@ -196,11 +218,11 @@ def _start(facts: Facts) -> None:
 
 def _put_back(facts: Facts, scratch: mongo.Scratch, only: str) -> None:
     """Let one database or collection take its place in the running MongoDB. Newer collections are kept."""
-    there = members.present(scratch)
-    wanted = [name for name in there if name == only or name.startswith(f"{only}.")]
-    if not wanted:
-        raise Failed(f"found no {only} in the backup; available: {', '.join(there)}")
+    wanted = members.of(members.present(scratch), only)
+    if left_out := members.not_copied(scratch, only):
+        tell(f"{', '.join(left_out)}: left out, as MongoDB can't copy time series and views beside the present ones")
     members.copy_beside(facts, scratch, wanted)
+    replacing.save(facts, must=False)
     members.replace_each(facts, wanted)
     tell(f"{', '.join(wanted)}: restored")
 
@@ -208,7 +230,7 @@ def _put_back(facts: Facts, scratch: mongo.Scratch, only: str) -> None:
 def _put_back_all(facts: Facts, found: Found, scratch: mongo.Scratch, with_files: bool, with_secrets: bool) -> None:
     """Let all databases take their place in a replica set of several members. Newer collections go."""
     members.check_kinds(scratch)
-    _check_room(facts.data, found.manifest["bytes"])
+    replacing.check_room(facts.data, found.manifest["bytes"])
     wanted = members.present(scratch)
     members.copy_beside(facts, scratch, wanted)
     with replacing.in_place(facts, found, with_files, with_secrets, drops=True):

@@ -31,6 +31,8 @@ MIB = 2**20
 SLICE_PATIENCE = 120
 # MongoDB may restart.
 RESTART_SECONDS = 45
+# What a restore changes for a while, in the state.
+LEFT = {"exchanging", "closed", "stopped", "keeps_expired"}
 # A check and a prune never run at once.
 TIDYING, TIDYING_PATIENCE = "check or prune", 3600
 
@@ -56,7 +58,8 @@ def now(facts: Facts, anyway: bool = False) -> None:
     """Make a full backup to all repositories, then apply the retention policy.
 
     A new server does not write to a repository with the previous server's backups: its own would be the newest ones,
-    which a restore would use. Nor is a repository created where one has been. `anyway` overrides both.
+    which a restore would use. The same for a MongoDB that has lost its data. Nor is a repository created where one has
+    been. `anyway` overrides all.
     """
     with alone("backup"):
         if not anyway and is_new():
@@ -83,18 +86,33 @@ def _refuse_others(repository: Repository) -> None:
         )
 
 
+def refuse_another(server: mongo.Server) -> None:
+    """Raises Failed where MongoDB began anew since the last full backup, as with an empty disk: its backup would be the
+    newest one, which a restore would use. Restored data begin anew, too."""
+    state = read_state()
+    if state.get("set") and not state.get("awaits") and state["set"] != server.set_id():
+        raise Failed(
+            "MongoDB has begun anew since the last full backup (another replica set): restore its data (slipway"
+            " restore), or, if it goes on without them: slipway backup now --anyway"
+        )
+
+
 def _full(facts: Facts, anyway: bool) -> None:
     failures, targets = [], []
     for repository in repositories(facts):
         try:
             was = read_state().get("places", {}).get(repository.name)
             repository.prepare(is_new=anyway or was != repository.place)
+            # A prune that was killed leaves its lock.
+            repository.run("unlock")
             targets.append(repository)
         except Failed as failure:
             failures.append(str(failure))
     if not targets:
         raise Failed("\n".join(failures))
     server = mongo.live(facts)
+    if not anyway:
+        refuse_another(server)
     id_ = time.strftime(ID_FORM, time.gmtime())
     began, begin = time.monotonic(), server.applied()
     written, size = _dump(facts, targets, {FULL: "", "id": id_}, failures)
@@ -140,7 +158,7 @@ def _full(facts: Facts, anyway: bool) -> None:
             tell(f"{repository.name}: backup {id_}, {size // MIB} MiB of documents, {seconds:.0f} s")
         except Failed as failure:
             failures.append(str(failure))
-    change_state(awaits=False, full={"id": id_, "time": int(time.time()), "failures": failures})
+    change_state(awaits=False, set=server.set_id(), full={"id": id_, "time": int(time.time()), "failures": failures})
     if failures:
         raise Failed("\n".join(failures))
 
@@ -148,16 +166,18 @@ def _full(facts: Facts, anyway: bool) -> None:
 def _stored_paths(facts: Facts) -> tuple[list[str], list[str]]:
     """The folders and files of a backup, and what is wrong. Uploads that are not mounted are left out: a restore would
     put an empty folder in their place."""
-    absent = {folder: root for folder, root in facts.uploads.items() if not _is_there(folder, root)}
+    absent = {folder: root for folder, root in facts.uploads.items() if not is_there(folder, root)}
     failures = [
         f"{folder}: found {'nothing mounted' if root else 'no folder'} there, expected the uploads, which this"
         " backup is without: mount it again, then slipway backup now"
         for folder, root in absent.items()
     ]
-    return [path for path in facts.paths if not any(f"{path}/".startswith(f"{one}/") for one in absent)], failures
+    there = [path for path in facts.paths if not any(f"{path}/".startswith(f"{one}/") for one in absent)]
+    # Of a link restic stores where it leads to, and not what is there.
+    return [os.path.realpath(path) if os.path.islink(path) else path for path in there], failures
 
 
-def _is_there(folder: str, root: str) -> bool:
+def is_there(folder: str, root: str) -> bool:
     """Whether a folder is there, and has files or is in what is mounted below `root`, unless that is ""."""
     if not os.path.isdir(f"{folder}/.") or not root:
         return os.path.isdir(folder)
@@ -209,11 +229,12 @@ def _dump(
 
 def take_slices(facts: Facts, waits: bool = False, only: str = "") -> None:
     """Store what was written since the last slice, for each repository, or for one."""
-    if read_state().get("exchanging") or read_state().get("closed"):
+    if LEFT & {name for name, value in read_state().items() if value}:
         # Left by a restore that was killed, unless one runs. Slices may not change the site's files.
         subprocess.run(["systemctl", "start", "--no-block", "slipway-reopen.service"], check=False)
     with alone("slice", SLICE_PATIENCE if waits else 0):
         server = mongo.live(facts, patience=RESTART_SECONDS)
+        refuse_another(server)
         each(facts, lambda repository: None if only not in ("", repository.name) else _slice(repository, server))
 
 
@@ -235,7 +256,12 @@ def _slice(repository: Repository, server: mongo.Server) -> None:
     begin, end = moment_of(reached), server.newest()
     begun = state.get("long", {}).get(name, reached)
     is_long = end[0] - moment_of(begun)[0] >= LONG_SECONDS
-    gap = store(repository, server, begin, end)
+    try:
+        gap = store(repository, server, begin, end)
+    except Busy:
+        # A prune that was killed leaves its lock; those of others that run stay.
+        repository.run("unlock")
+        gap = store(repository, server, begin, end)
     state = read_state()
     changes: dict[str, Any] = {"reached": {**state.get("reached", {}), name: tag_of(end)}}
     changes["sliced"] = {**state.get("sliced", {}), name: int(time.time())}

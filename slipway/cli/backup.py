@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from slipway.backups.copying import archive_of
+from slipway.backups.restic import ssh_words
 from slipway.cli.backup_program import ROLE, ask_host, makers, run_there
 from slipway.cli.by_ssh import copy_file
 from slipway.cli.options import at_some_time, examples, hosts_options, on_hosts, pass_console, words_of
@@ -17,6 +18,7 @@ from slipway.cli.running import connected, end_with_failures
 from slipway.engine.errors import RunFailed
 from slipway.engine.session import Session
 from slipway.project import INVENTORIES
+from slipway.secrets import env_file
 from slipway.settings.backup import secret_names
 from slipway.settings.model import Settings
 from slipway.ui.console import Console, escape
@@ -132,20 +134,29 @@ Recovery kit of {site} ({domain}), by Slipway.
 Keep it where neither the server nor your computer is: printed, or in a password manager. It opens the backups.
 
 {secrets}
-Repositories (restic, https://restic.net):
-{repositories}
+Repositories (restic, https://restic.net), of MongoDB {series}:
+{repositories}{known_hosts}
+To look into the backups:
+  export RESTIC_REPOSITORY=... RESTIC_PASSWORD=...   (BACKUP_PASSWORD without its quotes; and the other secrets)
+  restic snapshots --tag slipway                     (full: the dump, files: folders, slice: the oplog since)
+
 To a new server, with Slipway and this project's repository:
-  1. a bare Debian server, its address in inventory.py, the secrets above in secrets_file or as SLIPWAY_SECRET_NAME
-  2. slipway apply
-  3. slipway restore --files --secrets
-  4. slipway verify
+  1. a bare server, its address in inventory.py
+  2. in `slipway secrets edit`, the secrets above, as they stand, and the contents of these files by their names
+     (restic dump --tag slipway,files latest FILE):
+{others}  3. slipway apply
+  4. slipway restore --files --secrets
+  5. slipway verify
 
 Without Slipway:
-  export RESTIC_REPOSITORY=... RESTIC_PASSWORD=...   (and the variables above)
-  restic snapshots --tag slipway                     (full: the dump, files: folders, slice: the oplog since)
   restic dump SNAPSHOT /mongodb.archive | mongorestore --archive --nsExclude 'config.*'
   restic restore SNAPSHOT --target /
   restic dump SLICE /oplog.bson > oplog.bson; mkdir empty; mongorestore --oplogReplay --oplogFile oplog.bson empty
+"""
+SFTP_KIT = """\
+For {places}, put the key above into a file of mode 600, and these host keys into another one:
+{known_hosts}and where it says restic, type
+  restic -o sftp.command="ssh -i KEY -o UserKnownHostsFile=HOST_KEYS {where} -s sftp"
 """
 
 
@@ -153,8 +164,31 @@ def kit_of(settings: Settings) -> str:
     """What a person needs when the server and the computer are gone."""
     names = secret_names(settings.backup_repositories, settings.backup_secrets)
     places = "".join(f"  {name}: {place}\n" for name, place in settings.backup_repositories.items())
-    secrets = "".join(f"{name}={settings.secrets[name]}\n" for name in names)
-    return KIT.format(site=settings.site_name, domain=settings.site_domain, secrets=secrets, repositories=places)
+    return KIT.format(
+        site=settings.site_name,
+        domain=settings.site_domain,
+        # As `slipway secrets edit` reads them: a key has several lines.
+        secrets="".join(env_file.line(name, settings.secrets[name]) for name in names),
+        series=settings.mongodb_version,
+        repositories=places,
+        known_hosts=_sftp_kit(settings),
+        others="".join(
+            f"     {site.credentials_folder}/{name}\n"
+            for site in settings.all_sites
+            for name in site.backend_secrets
+            if name not in (*names, *site.generated_secrets)
+        )
+        or "     (none)\n",
+    )
+
+
+def _sftp_kit(settings: Settings) -> str:
+    places = {name: one for name, one in settings.backup_repositories.items() if one.startswith("sftp:")}
+    known = "".join(f"  {line}\n" for line in settings.backup_known_hosts)
+    return "".join(
+        SFTP_KIT.format(places=name, known_hosts=known, where=" ".join(ssh_words(place)))
+        for name, place in places.items()
+    )
 
 
 @backup_group.command(epilog=examples("slipway backup kit kit.txt", "slipway backup kit lab -"))

@@ -29,7 +29,7 @@ from slipway.tasks.nginx import UNIT as NGINX
 from slipway.tasks.nginx import connections_wait
 from slipway.ui.console import Console, escape, plain
 from slipway.upkeep import on_host as host_program
-from slipway.upkeep.upgrade import PARTS, Mongodb, Packages, lines_of, mongodb_of, packages_of
+from slipway.upkeep.upgrade import PARTS, Mongodb, Packages, lines_of, mongodb_of, packages_of, series_of
 
 JOB = Job("slipway-upgrade", "/run/slipway-upgrade/said", "another upgrade is running on this host")
 MONGOD = "mongod.service"
@@ -228,6 +228,11 @@ def carry_out_upgrades(
                 console.say(escape(what), f"  {escape(name)}: ")
                 run_job(session, console, {name: f"{leaves}{script}"}, JOB)
                 done.append(Change(name, f"upgrade: {what}"))
+    # Those of the series before can't be restored to this one.
+    for name, its in ((name, plan.mongodb) for name, plan in plans.items()):
+        if its and its.has_backups and not its.backups_by and its.new and series_of(its.new) != series_of(its.old):
+            console.say(f"a full backup of MongoDB {series_of(its.new)}", f"  {escape(name)}: ")
+            run_job(session, console, {name: backup_script(["now"])})
 
 
 def _raise_features(

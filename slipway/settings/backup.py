@@ -10,7 +10,11 @@ from pydantic import Field, ValidationInfo, field_validator
 from slipway.settings.types import EnvName, PlainLine, Section, Unit, Words, matching
 
 BACKUP_PASSWORD, BACKUP_SSH_KEY = "BACKUP_PASSWORD", "BACKUP_SSH_KEY"
-_PLACE = re.compile(r"/[\w./@+-]+|sftp:[^\s:]+:[^\s]+|(rest|s3|b2|azure|gs|swift|rclone):\S+")
+# A user or host that begins with - would be an option of ssh.
+_PLACE = re.compile(
+    r"/[\w./@+-]+|sftp:[^\s:/-][^\s:/]*:\S+|sftp://([\w.+][\w.+-]*@)?([\w.][\w.-]*|\[[\da-fA-F:]+\])(:\d+)?/\S+"
+    r"|(rest|s3|b2|azure|gs|swift|rclone):\S+"
+)
 
 Name = Annotated[str, matching(r"[a-z][a-z0-9-]{0,31}", "lower-case letters, digits and -, a letter first")]
 Path = Annotated[str, matching(r"(/[\w.@+-]+)+", "an absolute path")]
@@ -28,8 +32,9 @@ class Backup(Section):
         dict[Name, str], Words("dictionary of a name to a restic repository"), Field(max_length=8)
     ] = Field({})
     """Where backups go, each a repository of restic's by a name of yours: `{"near": "/srv/backup", "far":
-    "sftp:backup@backup.example.org:shop"}`, or `"rest:https://backup.example.org/shop"`,
-    `"s3:https://s3.example.org/shop"`. All get the same. Their password is the secret `BACKUP_PASSWORD`
+    "sftp:backup@backup.example.org:shop"}`, with a port `"sftp://backup@backup.example.org:23/shop"`, or
+    `"rest:https://backup.example.org/shop"`, `"s3:https://s3.example.org/shop"`. All get the same. Their password is
+    the secret `BACKUP_PASSWORD`
     ([preparing a repository](https://restic.readthedocs.io/en/stable/030_preparing_a_new_repo.html))."""
 
     backup_secrets: list[EnvName] = Field([])
@@ -38,7 +43,8 @@ class Backup(Section):
     for SFTP, which needs one."""
 
     backup_known_hosts: list[PlainLine] = Field([])
-    """The host keys of SFTP servers, lines of `ssh-keyscan HOST`, which you compare with what their owner says."""
+    """The host keys of SFTP servers, lines of `ssh-keyscan HOST`, which you compare with what their owner says; for
+    another port than 22 of `ssh-keyscan -p PORT HOST`: those begin with `[HOST]:PORT`."""
 
     backup_paths: list[Path] = Field([])
     """Folders on the server that full backups hold beside the databases. Those of `shared_paths` and `shared_files` of
@@ -81,8 +87,8 @@ class Backup(Section):
         for name, place in value.items():
             if not _PLACE.fullmatch(place):
                 raise ValueError(
-                    f'places as "/srv/backup", "sftp:user@host:path", "rest:https://host/" or "s3:https://host/bucket";'
-                    f" found {place!r} for {name}"
+                    'places as "/srv/backup", "sftp:user@host:path", "sftp://user@host:port/path", "rest:https://host/"'
+                    f' or "s3:https://host/bucket"; found {place!r} for {name}'
                 )
             if re.search(r"://[^/@]*:[^/@]*@", place):
                 raise ValueError(f"places without a password, found one in {name} (backup_secrets names it)")

@@ -38,12 +38,30 @@ def settings_of(
     # Those of a further site know none of them yet.
     settings.__dict__.pop("all_sites", None)
     own = [*members.apart_problems(settings, host.groups), *balancing.problems(settings)]
+    own += shared_repositories(settings, host)
     problems = [f"{inventory} ({host.name}): {problem}" for problem in own]
     # The same lines for each host.
     problems += [f"{inventory}: {problem}" for problem in members.set_problems(settings)]
     if problems:
         raise SettingsError(problems)
     return settings
+
+
+def shared_repositories(settings: Settings, host: Host) -> list[str]:
+    """A line for each repository that another set's host has, too: a restore would take the newest data of either."""
+    # One of the command line is for the hosts of the run alone.
+    if "backup_repositories" in host.inventory.get_override_data():
+        return []
+    peers = {host.name, *(peer.name for peer in settings.peers)}
+    others = [one for one in host.inventory if "db" in one.groups and one.name not in peers]
+    places = {one.name: one.data.dict().get("backup_repositories") for one in others if "db" in host.groups}
+    return [
+        f"backup_repositories: found {place} of {other} here, too, need another place: their backups would be one"
+        f" another's. Set it for each: in the inventory, or in group_data of a group of its own"
+        for other, its in places.items()
+        for place in settings.backup_repositories.values()
+        if isinstance(its, dict) and place in its.values() and not place.startswith("/")
+    ]
 
 
 def data_folders(settings: Settings, groups: Sequence[str]) -> list[str]:

@@ -90,6 +90,47 @@ def test_one_collection_is_restored_and_the_others_stay(server: LabHost) -> None
     assert "found no codementee.never in the backup" in done.stderr
 
 
+EXPIRED = """
+db.adminCommand({ setParameter: 1, ttlMonitorEnabled: false, ttlMonitorSleepSecs: 1 });
+const site = db.getSiblingDB("codementee");
+site.sessions.createIndex({ at: 1 }, { expireAfterSeconds: 1 });
+site.sessions.insertMany([...Array(3000).keys()].map((n) => ({ _id: n, at: new Date(0) })));
+"""
+
+
+@pytest.mark.thorough
+def test_documents_that_have_expired_since_are_restored_and_expire_again(server: LabHost) -> None:
+    server.ssh(mongosh(EXPIRED))
+    second = now(server)
+    server.ssh(mongosh("db.adminCommand({ setParameter: 1, ttlMonitorEnabled: true })"))
+    count = mongosh('print(db.getSiblingDB("codementee").sessions.countDocuments())')
+    wait_until("they have expired", lambda: server.ssh(count) == "0")
+    server.ssh(f"{PROGRAM} slice")
+    said = slipway(server, "restore", "--only", "codementee.sessions", "--at", second, "--yes")
+    assert "codementee.sessions: 3000 documents copied" in said
+    assert "Replaced: codementee.sessions; all others stay" in said
+    wait_until("they have expired", lambda: server.ssh(count) == "0")
+    server.ssh(mongosh("db.adminCommand({ setParameter: 1, ttlMonitorSleepSecs: 60 })"))
+
+
+@pytest.mark.thorough
+def test_a_mongodb_whose_data_are_lost_is_restored_as_the_runbook_says(server: LabHost) -> None:
+    # Without the collection that was replaced by the test before.
+    server.ssh(f"{PROGRAM} now")
+    before = hashes(server)
+    server.ssh("systemctl stop mongod; mv /var/lib/mongodb /var/lib/mongodb.broken")
+    server.apply(*ON)
+    for step in ("slice", "now"):
+        assert "MongoDB has begun anew since the last full backup" in server.ssh(f"{PROGRAM} {step} 2>&1 || :")
+    slipway(server, "restore", "--yes")
+    assert hashes(server) == before
+    server.ssh("rm -r /var/lib/mongodb.broken")
+    wait_until("there is another full backup", lambda: not state(server).get("awaits", True))
+    server.ssh(f"{PROGRAM} slice")
+    server.wait_until_healthy()
+    assert server.plan(*ON) == []
+
+
 @pytest.mark.thorough
 def test_a_dump_that_fails_or_is_killed_never_counts(server: LabHost) -> None:
     before = lists(server)["backups"]
@@ -258,6 +299,10 @@ def test_a_lost_server_is_restored_on_a_fresh_host(server: LabHost, fresh_server
     """From the repository, a fresh host gets the same documents, uploads and secrets."""
     secret = "/etc/codementee/credentials/JWT_SECRET"
     server.ssh(mongosh('db.getSiblingDB("codementee").last.insertOne({_id: 1})'))
+    # One that no apply makes, of an owner of its own.
+    server.ssh("mkdir -p /srv/volume/notes; echo kept > /srv/volume/notes/1; chown -R 1234 /srv/volume/notes")
+    server.ssh("ln -sfn /srv/volume/notes /srv/notes")
+    server.apply(*ON, "--data", 'backup_paths=["/srv/notes"]')
     server.ssh(f"{PROGRAM} now")
     before, kept = hashes(server), server.ssh(f"cat {secret}")
     archive = server.ssh("tar -c -C /srv backup | base64 -w 0")
@@ -278,6 +323,7 @@ def test_a_lost_server_is_restored_on_a_fresh_host(server: LabHost, fresh_server
     assert time.monotonic() - began < 600
     assert hashes(fresh_server) == before
     assert fresh_server.ssh(f"cat {secret}") == kept
+    assert fresh_server.ssh("cat /srv/volume/notes/1; stat -c %u /srv/volume/notes") == "kept\n1234"
     fresh_server.wait_until_healthy()
     assert fresh_server.plan(*ON) == []
 

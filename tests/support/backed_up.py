@@ -14,7 +14,10 @@ from slipway.facts.mongodb_protocol import Typed, encode
 
 DATA = {"shop.orders": [2, "of two orders"]}
 # Writes down what it is told, and whether visitors are served meanwhile; all units run.
-SYSTEMCTL = '[ -e {0}/maintenance ] && state=closed || state=open; echo "$state: $*" >> {0}/said'
+SYSTEMCTL = """
+[ $1 != is-active ] || exit 0
+[ -e {0}/maintenance ] && state=closed || state=open; echo "$state: $*" >> {0}/said
+"""
 PROGRAMS = {
     "systemctl": SYSTEMCTL,
     "mongod": "echo db version v7.0.5",
@@ -34,6 +37,7 @@ class Server:
 
     def __init__(self, *entries: bytes, data=DATA, ends=None):
         self.entries, self.data, self.asked = entries, data, []
+        self.set = "since its beginning"
         self.ends = ends or (entry(entries[-1]).moment if entries else (0, 0))
 
     def newest(self):
@@ -47,7 +51,7 @@ class Server:
 
     def ask(self, command, database="admin"):
         self.asked.append(command)
-        return {"version": "7.0.5"}
+        return {"version": "7.0.5", "ttlMonitorEnabled": True}
 
     def fingerprint(self, moment=None):
         return self.data
@@ -57,6 +61,9 @@ class Server:
 
     def collections(self):
         return []
+
+    def set_id(self):
+        return self.set
 
 
 class Kept(Repository):
@@ -123,7 +130,8 @@ def backed_up_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Facts:
     (tmp_path / "data/what").write_text("old")
     values = dict.fromkeys(Facts._fields, "")
     given = {"repositories": {"near": "/srv"}, "credentials": str(tmp_path), "data": str(tmp_path / "data")}
-    lists = {"paths": [], "secrets": [], "units": ["shop.service"], "flags": [f"{tmp_path}/maintenance"]}
+    lists = {"paths": [], "secrets": [], "units": ["shop.service"], "timers": ["shop-job.timer"]}
+    lists |= {"flags": [f"{tmp_path}/maintenance"]}
     policy = dict.fromkeys(("daily", "weekly", "monthly", "days"), 7)
     return Facts(**{**values, **given, **lists, **policy, "prunes": True, "uploads": {}})
 

@@ -151,7 +151,18 @@ def test_the_policy_keeps_every_second_of_the_last_days_and_one_backup_of_each_d
     left = Catalog([one for one in fulls if one.id in kept], [one for one in slices if one.snapshot not in gone], [])
     assert choose(left, now - 2 * DAY + 5).full.id == "day2"
     assert choose(left, now - DAY - 5000).full.id == "day2"
-    assert min(one.end for one in left.slices) >= (now - 3 * DAY - 10, 0)
+    # Those without which a full backup of before can't be restored, and no others.
+    for one in (one for one in left.fulls if now - 20 * DAY < one.since < now):
+        assert choose(left, id_=one.id).until == one.end
+        assert choose(left, one.since).full == one
+    assert len([one for one in left.slices if one.end < (now - 3 * DAY - 10, 0)]) == 2 * 5
+
+
+def test_the_newest_backup_that_can_be_restored_is_taken_where_a_later_one_lacks_slices():
+    found = Catalog([full(100), full(400)], row(50, 110, 170, 230), [])
+    assert (choose(found).full.id, choose(found).until) == ("full100", (230, 1))
+    with pytest.raises(Gap):
+        choose(found._replace(slices=[]))
 
 
 def test_short_slices_go_once_a_longer_one_holds_them_and_a_restore_does_not_miss_them():

@@ -7,13 +7,14 @@ import os
 import subprocess
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
 
-from slipway.backups import copying, program
+from slipway.backups import copying, mongo, program
 from slipway.backups import host as backup_host
 from slipway.backups.host import Facts, Failed
 from slipway.cli import backup_program
@@ -23,6 +24,7 @@ from slipway.cli.restore import restore, source_for
 from slipway.engine.connector import HostFailed
 from slipway.engine.errors import RunFailed
 from slipway.engine.outcome import Outcome
+from slipway.secrets import env_file
 from slipway.settings.check import SettingsError, check
 from slipway.settings.peers import Peer
 from slipway.ui.console import Console
@@ -42,6 +44,28 @@ def test_the_kit_has_all_that_opens_the_backups(settings):
     kit = kit_of(settings)
     assert "BACKUP_PASSWORD=of-the-repositories\nAWS_SECRET_ACCESS_KEY=of-the-bucket\n" in kit
     assert "far: s3:https://s3.example/shop" in kit
+
+
+def test_the_kit_can_be_typed_in(settings_with, monkeypatch):
+    key = "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n"
+    given = {"BACKUP_PASSWORD": 'a "b" # $c', "BACKUP_SSH_KEY": key, "STRIPE_KEY": "sk"}
+    for name, value in given.items():
+        monkeypatch.setenv(f"SLIPWAY_SECRET_{name}", value)
+    settings = settings_with(
+        backup_repositories={"far": "sftp://u1@box.example:23/shop"},
+        backup_secrets=["BACKUP_SSH_KEY"],
+        secrets_file="",
+        backup_known_hosts=["[box.example]:23 ssh-ed25519 AAAA"],
+        backend_secrets=["STRIPE_KEY", "JWT_SECRET"],
+        generated_secrets=["MONGODB_ADMIN_PASSWORD", "MONGODB_BACKEND_PASSWORD", "JWT_SECRET"],
+    )
+    kit = kit_of(settings)
+    values = env_file.parse(kit[kit.index("BACKUP_PASSWORD=") : kit.index("\nRepositories")])
+    assert values == {name: given[name] for name in ("BACKUP_PASSWORD", "BACKUP_SSH_KEY")}
+    assert "latest FILE):\n     /etc/codementee/credentials/STRIPE_KEY\n  3. slipway apply" in kit
+    assert "-o UserKnownHostsFile=HOST_KEYS -p 23 u1@box.example -s sftp" in kit
+    assert "  [box.example]:23 ssh-ed25519 AAAA\n" in kit
+    assert f"of MongoDB {settings.mongodb_version}:" in kit
 
 
 def test_the_kit_is_a_new_file_for_its_owner_alone(run, settings, monkeypatch, tmp_path):
@@ -88,6 +112,8 @@ def test_nothing_is_restored_without_a_yes(run, monkeypatch):
         ({"far": "backup.example:/shop"}, "found 'backup.example:/shop' for far"),
         ({"far": "rest:https://user:password@backup.example/"}, "places without a password, found one in far"),
         ({"Far": "/srv/backup"}, "lower-case letters"),
+        ({"far": "sftp://u@backup.example:23"}, "found 'sftp://u@backup.example:23' for far"),
+        ({"far": "sftp:-oProxyCommand=x:shop"}, "found 'sftp:-oProxyCommand=x:shop' for far"),
     ],
 )
 def test_a_place_that_restic_does_not_know_is_refused(settings_with, repositories, said):
@@ -229,7 +255,9 @@ def scratch(monkeypatch, tmp_path):
 
     @contextmanager
     def rebuilt(facts, found, folder):
-        yield SimpleNamespace(uri="mongodb://scratch", ask=asked.append)
+        there = SimpleNamespace(uri="mongodb://scratch", ask=asked.append)
+        there.forget_users = partial(mongo.Scratch.forget_users, there)
+        yield there
 
     monkeypatch.setattr(copying, "rebuilt", rebuilt)
     monkeypatch.setattr(backup_host, "RUN", str(tmp_path / "run"))
@@ -246,7 +274,7 @@ def test_a_copy_is_anonymised_and_has_no_users(scratch, tmp_path):
     hook = f'echo "$MONGO_URL" > {tmp_path}/hook'
     copying.pull(facts._replace(anonymise=hook), None, "shop.orders", is_raw=False)
     assert (tmp_path / "hook").read_text() == "mongodb://scratch\n"
-    assert [next(iter(command.values())) for command in asked] == ["system.users", "system.roles"]
+    assert [next(iter(command.values())) for command in asked] == ["system.roles", "system.users"]
     assert "--db shop --collection orders" in (tmp_path / "mongodb.pull.gz").read_text()
 
 
@@ -260,6 +288,12 @@ def test_no_copy_is_left_without_a_hook_or_where_it_fails(scratch, tmp_path):
     assert list(tmp_path.glob("mongodb.pull*")) == []
     copying.pull(facts, None, "", is_raw=True)
     assert (tmp_path / "mongodb.pull.gz").exists()
+
+
+def test_what_only_replaces_is_named_before_it_is():
+    recorded = ["shop.carts", "shop.orders.items", "shops.orders"]
+    assert program.replaced(recorded, "shop.orders") == "shop.orders"
+    assert "of shop that the backup has (carts, orders.items in" in program.replaced(recorded, "shop")
 
 
 class Answering:

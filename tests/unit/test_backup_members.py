@@ -102,6 +102,59 @@ def test_a_killed_exchange_is_taken_back(facts, monkeypatch):
     assert found.data == {"shop.orders": "new orders", "shop.carts": "new carts"}
 
 
+class Expiring(Set):
+    """One that removes expired documents; its copies lack one where it does."""
+
+    def __init__(self, **data):
+        super().__init__(**data)
+        self.removes = True
+
+    def ask(self, command, database="admin"):
+        if "getParameter" in command:
+            return {"ttlMonitorEnabled": self.removes}
+        if "setParameter" in command:
+            self.removes = command["ttlMonitorEnabled"]
+            return {"ok": 1}
+        return super().ask(command, database)
+
+    def hashed(self, database, name):
+        return [1, self.data[f"{database}.{name}"] + (" but one" if self.removes else "")]
+
+
+def test_copies_are_compared_before_mongodb_removes_what_has_expired(facts, monkeypatch):
+    found = live(monkeypatch, Expiring(shop__orders="new"))
+
+    def copy(facts, place, scratch, name):
+        found.data[f"{name}.slipway_restored"] = "old"
+
+    monkeypatch.setattr(members, "_copy", copy)
+    scratch = SimpleNamespace(hashed=lambda database, name: [1, "old"])
+    members.copy_beside(facts, scratch, ["shop.orders"])
+    assert (found.removes, read_state()["keeps_expired"]) == (True, None)
+    # An owner who has switched it off finds it so.
+    found.removes = False
+    members.copy_beside(facts, scratch, ["shop.orders"])
+    assert not found.removes
+
+
+def test_mongodb_removes_expired_documents_again_after_a_restore_that_was_killed(facts, monkeypatch):
+    found = live(monkeypatch, Expiring(shop__orders="new"))
+    found.removes = False
+    host.change_state(keeps_expired={"member": ["mongodb-2.internal", 27017]})
+    restoring.reopen(facts)
+    assert (found.removes, read_state()["keeps_expired"]) == (True, None)
+
+
+def test_a_collection_is_named_whole_and_a_database_names_all_of_its_own():
+    there = ["shop.orders", "shop.orders.items", "shops.carts"]
+    assert members.of(there, "shop.orders") == ["shop.orders"]
+    assert members.of(there, "shop") == ["shop.orders", "shop.orders.items"]
+    with pytest.raises(Failed, match=r"found no shop\.order in the backup; available: shop\.orders, "):
+        members.of(there, "shop.order")
+    assert members.not_copied(Listing(shop={"heat": {"kind": "timeseries", "options": {}}}), "shop") == ["shop.heat"]
+    assert members.not_copied(Listing(shop={"same": view("a")}), "shop.orders") == []
+
+
 def test_a_backup_leaves_the_primary_where_another_member_can_take_over(facts, monkeypatch, capsys):
     found = live(monkeypatch, Set())
     members.hand_over(facts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 
 import pytest
@@ -57,10 +58,12 @@ def test_what_a_server_writes_for_itself_is_not_applied(operation, namespace, wh
 
 def test_a_slice_is_read_entry_by_entry_and_one_that_is_cut_off_is_refused():
     whole = [written(moment=(1, number)) for number in range(5)]
-    assert list(documents(b"".join(whole))) == whole
-    assert list(documents(b"")) == []
+    assert list(documents(io.BytesIO(b"".join(whole)))) == whole
+    assert list(documents(io.BytesIO(b""))) == []
     with pytest.raises(ValueError, match="truncated"):
-        list(documents(b"".join(whole)[:-1]))
+        list(documents(io.BytesIO(b"".join(whole)[:-1])))
+    with pytest.raises(ValueError, match="truncated"):
+        list(documents(io.BytesIO(whole[0] + b"\5\0")))
 
 
 def test_a_document_that_is_bson_already_is_sent_as_it_is():

@@ -10,7 +10,8 @@ import pytest
 
 from slipway.backups import restic
 from slipway.backups.host import Facts, Failed, last_lines
-from slipway.backups.restic import Repository, explained, pump
+from slipway.backups.oplog import documents
+from slipway.backups.restic import Repository, explained, pump, ssh_words
 
 RESTIC = """#!/bin/sh
 # A snapshot is there when the input has come to its end, as with restic itself.
@@ -96,6 +97,31 @@ def test_sftp_uses_its_own_key_and_the_host_keys_that_are_set(repository, tmp_pa
     assert option.startswith(f"sftp.command=ssh -i {tmp_path}/BACKUP_SSH_KEY -o IdentitiesOnly=yes")
     assert "-o UserKnownHostsFile=/etc/known -o StrictHostKeyChecking=yes " in option
     assert option.endswith(" backup@backup.example -s sftp")
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ("sftp:backup@backup.example:/srv/shop", ["backup@backup.example"]),
+        ("sftp://u1@u1.your-storagebox.de:23/shop", ["-p", "23", "u1@u1.your-storagebox.de"]),
+        ("sftp://backup.example/shop", ["backup.example"]),
+        ("sftp://u@[2001:db8::1]:23//srv/shop", ["-p", "23", "u@2001:db8::1"]),
+    ],
+)
+def test_ssh_gets_the_port_of_a_place_by_sftp(place, words):
+    assert ssh_words(place) == words
+
+
+def test_a_file_that_comes_only_in_part_is_refused(repository, tmp_path):
+    facts = repository.facts
+    (tmp_path / "bin/restic").write_text("#!/bin/sh\nprintf whole\n")
+    with Repository(facts, "far").streaming("a", "oplog.bson") as source:
+        assert source.read() == b"whole"
+    (tmp_path / "bin/restic").write_text("#!/bin/sh\nprintf half; echo 'the connection is lost' >&2; exit 1\n")
+    for read in (list, lambda source: [*documents(source)]):
+        streaming = Repository(facts, "far").streaming("a", "oplog.bson")
+        with pytest.raises(Failed, match="repository far: the connection is lost"), streaming as source:
+            read(source)
 
 
 def test_a_password_for_a_url_may_have_any_character_and_is_in_no_error(repository, tmp_path):

@@ -59,6 +59,9 @@ def restored(facts, kept, monkeypatch):
         def collections(self):
             return [tuple(name.split(".")) for name in self.shows]
 
+        def ask(self, command):
+            return {"databases": []}
+
         def take_users(self, server):
             pass
 
@@ -84,12 +87,18 @@ def what(facts: Facts, suffix: str = "") -> str:
 def test_what_is_restored_takes_the_place_while_the_site_is_closed_and_the_data_of_before_stay(
     facts, restored, monkeypatch, tmp_path
 ):
-    live(monkeypatch, Server())
+    server = live(monkeypatch, Server())
     restoring.restore(facts, restored, "", False, False)
+    # Documents that have expired are compared, too.
+    assert [one["ttlMonitorEnabled"] for one in server.asked if "setParameter" in one] == [False, True]
     assert (what(facts), what(facts, ".before-restore"), what(facts, ".restore")) == ("new", "old", "nothing")
     said = (tmp_path / "said").read_text().splitlines()
-    assert said[:2] == ["closed: stop mongod.service", "closed: start mongod.service"]
-    assert "closed: restart shop.service" in said
+    # Workers and jobs would change what is compared.
+    assert said[:4] == [
+        "closed: stop shop-job.timer shop.service shop-job.service",
+        *("closed: stop mongod.service", "closed: start mongod.service", "closed: start mongod.service"),
+    ]
+    assert said[4] == "closed: start shop-job.timer shop.service"
     assert not (tmp_path / "maintenance").exists()
     assert read_state()["awaits"]
 
@@ -117,7 +126,10 @@ def test_what_differs_once_it_is_in_place_goes_again(facts, restored, monkeypatc
     with pytest.raises(Failed, match="the restored data differ after the exchange"):
         restoring.restore(facts, restored, "", False, False)
     assert (what(facts), what(facts, ".restore")) == ("old", "nothing")
-    assert (tmp_path / "said").read_text().splitlines()[-1] == "closed: start mongod.service"
+    assert (tmp_path / "said").read_text().splitlines()[-2:] == [
+        "closed: start mongod.service",
+        "closed: start shop-job.timer shop.service",
+    ]
     assert not (tmp_path / "maintenance").exists()
     assert "awaits" not in read_state()
 
@@ -215,9 +227,13 @@ def uploads(facts, restored, kept, monkeypatch, tmp_path):
     restored.manifest["paths"] = [str(folder)]
 
     def run(*words):
-        place = Path(f"{words[words.index('--target') + 1]}{folder}")
-        place.mkdir(parents=True)
-        (place / "1.pdf").write_text("the backup's")
+        if words[0] == "stats":
+            return '{"total_size": 10}'
+        if words[-1] == str(folder):
+            place = Path(f"{words[words.index('--target') + 1]}{folder}")
+            place.mkdir(parents=True)
+            (place / "1.pdf").write_text("the backup's")
+        return ""
 
     monkeypatch.setattr(kept, "run", run)
     return folder
@@ -238,19 +254,21 @@ def test_a_restore_that_is_killed_before_its_data_are_accepted_is_undone_and_the
     assert (what(facts), (tmp_path / "maintenance").exists()) == ("old", False)
     said = (tmp_path / "said").read_text().splitlines()
     assert said[1:3] == ["closed: stop mongod.service", "closed: start mongod.service"]
-    assert said[-1] == "closed: restart shop.service"
+    assert said[-1] == "closed: start shop-job.timer shop.service"
     steps.take_slices(facts)
     assert (tmp_path / "said").read_text().splitlines() == said
 
 
-def test_what_a_killed_restore_has_in_memory_is_removed(facts, restored, monkeypatch):
+def test_what_a_killed_restore_has_beside_the_data_is_removed(facts, restored, monkeypatch):
     live(monkeypatch, Server())
-    monkeypatch.setattr(restored.scratch, "replay", die)
+    monkeypatch.setattr(restored.scratch, "fingerprint", die)
     killed(facts, restored)
     place = Path(host.place_of(f"{facts.data}.restore"))
-    assert (place / "oplog-0.bson").exists()
+    beside = Path(f"{facts.data}.restore-oplog")
+    assert (place.exists(), beside.exists()) == (True, True)
     restoring.reopen(facts)
     assert not place.exists()
+    assert not beside.exists()
     # And one that is not reopened is no obstacle to the next.
     for _ in range(2):
         shutil.rmtree(f"{facts.data}.restore")
@@ -282,6 +300,58 @@ def test_a_restore_that_is_killed_once_its_data_are_accepted_keeps_them(
     assert "start --no-block slipway-backup.service" in (tmp_path / "said").read_text()
 
 
+def test_uploads_that_a_new_server_does_not_have_are_restored_and_what_is_not_is_named(
+    facts, restored, uploads, monkeypatch, tmp_path, capsys
+):
+    live(monkeypatch, Server())
+    shutil.rmtree(uploads)
+    restored.manifest["paths"] += [str(tmp_path / "never"), "/etc/app", "/etc/shop/credentials"]
+    secret = tmp_path / "JWT_SECRET"
+    secret.write_text("present")
+    restoring.restore(facts._replace(secrets=[str(secret)]), restored, "", True, True)
+    assert (uploads / "1.pdf").read_text() == "the backup's"
+    said = capsys.readouterr().out
+    assert f"{tmp_path}/never: found nothing in backup A; it stays as it is" in said
+    assert "/etc/app: not restored, as it is below /etc" in said
+    assert "credentials:" not in said
+    assert f"{secret}: found none in backup A; the present one stays" in said
+    assert secret.read_text() == "present"
+
+
+def test_uploads_are_not_restored_to_where_nothing_is_mounted_and_a_link_is_no_folder(
+    facts, restored, uploads, kept, monkeypatch, tmp_path, capsys
+):
+    live(monkeypatch, Server())
+    mounted = facts._replace(uploads={f"{uploads}/of-all": str(tmp_path)})
+    restored.manifest["paths"] = [f"{uploads}/of-all"]
+    with pytest.raises(Failed, match="of-all: found nothing there, expected the uploads' folder: mount it first"):
+        restoring.restore(mounted, restored, "", True, False)
+    assert what(facts) == "old"
+
+    def run(*words):
+        if words[0] == "restore":
+            link = Path(f"{words[words.index('--target') + 1]}{words[-1]}")
+            link.parent.mkdir(parents=True)
+            link.symlink_to("/srv/elsewhere")
+        return '{"total_size": 10}'
+
+    monkeypatch.setattr(kept, "run", run)
+    restored.manifest["paths"] = [str(uploads)]
+    restoring.restore(facts, restored, "", True, False)
+    assert (
+        f"{uploads}: not restored, as the backup has no more than a link to /srv/elsewhere" in capsys.readouterr().out
+    )
+    assert (uploads / "1.pdf").read_text() == "today's"
+
+
+def test_uploads_without_room_are_refused_before_the_site_is_closed(facts, restored, uploads, kept, monkeypatch):
+    live(monkeypatch, Server())
+    monkeypatch.setattr(kept, "run", lambda *words: '{"total_size": 1000000000000000}')
+    with pytest.raises(Failed, match="MiB free, need 95367"):
+        restoring.restore(facts, restored, "", True, False)
+    assert (what(facts), (uploads / "1.pdf").read_text()) == ("old", "today's")
+
+
 def test_uploads_take_their_place_after_the_data_and_those_of_before_stay(facts, restored, uploads, monkeypatch):
     live(monkeypatch, Server(data={}))
     with pytest.raises(Failed, match="differ after the exchange"):
@@ -291,3 +361,13 @@ def test_uploads_take_their_place_after_the_data_and_those_of_before_stay(facts,
     restoring.restore(facts, restored, "", True, False)
     assert (uploads / "1.pdf").read_text() == "the backup's"
     assert Path(f"{uploads}.before-restore/1.pdf").read_text() == "today's"
+
+
+def test_a_mongodb_that_does_not_start_is_refused_with_the_way_to_restore_it(facts, restored, monkeypatch):
+    def away(facts, patience=0):
+        raise Failed("MongoDB does not answer at 127.0.0.1:27017: refused")
+
+    monkeypatch.setattr(mongo, "live", away)
+    with pytest.raises(Failed, match=r"refused; a restore needs one that runs, with any data \(docs/runbooks\.md\)"):
+        restoring.restore(facts._replace(replica_set="rs0"), restored, "", False, False)
+    assert not Path(f"{facts.data}.restore").exists()

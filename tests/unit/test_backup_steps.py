@@ -66,6 +66,68 @@ def test_a_slice_that_ends_too_early_is_none(facts, kept, monkeypatch):
     assert read_state()["reached"] == {"near": "100:1"}
 
 
+def test_a_mongodb_that_has_begun_anew_is_not_backed_up_in_place_of_its_data(facts, kept, monkeypatch):
+    """As one with an empty disk."""
+    server = live(monkeypatch, Server(*map(written, (100, 105))))
+    steps.now(facts)
+    server.set = "since today"
+    for step in (steps.take_slices, steps.now):
+        kept.stored.clear()
+        with pytest.raises(Failed, match="MongoDB has begun anew since the last full backup"):
+            step(facts)
+        assert kept.stored == []
+    # Restored data begin anew, too.
+    host.change_state(awaits=True)
+    steps.now(facts)
+    steps.take_slices(facts)
+    server.set = "since tomorrow"
+    steps.now(facts, anyway=True)
+    steps.take_slices(facts)
+
+
+def test_the_lock_of_a_killed_prune_keeps_no_slice_from_its_place(facts, kept, monkeypatch):
+    locks = ["of a killed prune"]
+
+    class Stream:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def write(self, data):
+            pass
+
+        def end(self):
+            if locks:
+                raise Busy("repository near: already locked")
+
+    def run(*words):
+        kept.ran.append(words)
+        locks.clear()
+
+    host.change_state(full={"id": "A"}, reached={"near": "100:1"})
+    live(monkeypatch, Server(*map(written, (100, 105))))
+    monkeypatch.setattr(kept, "storing", lambda name, tags: Stream())
+    monkeypatch.setattr(kept, "run", run)
+    steps.take_slices(facts)
+    assert (kept.ran, read_state()["reached"]) == ([("unlock",)], {"near": "105:1"})
+    # That of one that runs stays.
+    host.change_state(reached={"near": "100:1"})
+    locks.append("of a prune that runs")
+    monkeypatch.setattr(kept, "run", lambda *words: "")
+    with pytest.raises(Busy):
+        steps.take_slices(facts)
+
+
+def test_of_a_link_the_folder_that_it_leads_to_is_stored(facts, kept, monkeypatch, tmp_path):
+    (tmp_path / "volume").mkdir()
+    (tmp_path / "files").symlink_to(tmp_path / "volume")
+    live(monkeypatch, Server(written(100)))
+    steps.now(facts._replace(paths=[str(tmp_path / "files"), "/etc/shop"]))
+    assert kept.paths == [str(tmp_path / "volume"), "/etc/shop"]
+
+
 def test_a_new_server_leaves_the_backups_of_the_one_before_alone(facts, kept, monkeypatch):
     live(monkeypatch, Server(written(100)))
     of_another = Full("A", (90, 1), (95, 1), (95, 1), "7.0.5", "d", "f", "m")
@@ -81,9 +143,10 @@ def test_a_server_that_may_only_add_forgets_nothing(facts, kept, monkeypatch):
     live(monkeypatch, Server(written(100)))
     monkeypatch.setattr(chain, "to_forget", lambda *_: ["old"])
     steps.now(facts._replace(prunes=False))
-    assert kept.ran == []
+    assert [words[0] for words in kept.ran] == ["unlock"], "of those that were killed"
+    kept.ran.clear()
     steps.now(facts)
-    assert [words[0] for words in kept.ran] == ["unlock", "forget", "prune"]
+    assert [words[0] for words in kept.ran] == ["unlock", "unlock", "forget", "prune"]
 
 
 @pytest.mark.parametrize(

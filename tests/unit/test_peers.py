@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 from pyinfra.api import Inventory
 
+from slipway.settings.of_host import shared_repositories
 from slipway.settings.peers import peers_of
 
 
@@ -48,3 +51,32 @@ def test_a_whole_server_with_a_domain_of_its_own_stands_in_the_inventory_alone()
         "two.invalid": ["two.invalid", "three.invalid"],
         "three.invalid": ["two.invalid", "three.invalid"],
     }
+
+
+def test_servers_of_two_sets_have_no_repository_in_common():
+    places = {"near": "/srv/backup", "far": "rest:https://backup.example/shop"}
+    own = [
+        ("one.invalid", {"site_domain": "one.example", "backup_repositories": places}),
+        ("two.invalid", {"site_domain": "two.example", "backup_repositories": dict(places)}),
+        ("off.invalid", {"site_domain": "three.example"}),
+    ]
+    inventory = Inventory((own, {}), web=(own, {}), app=(own, {}), db=(own, {}))
+
+    def problems(name: str) -> list[str]:
+        host = inventory.get_host(name)
+        given = SimpleNamespace(backup_repositories=places, peers=peers_of(host))
+        return shared_repositories(given, host)
+
+    (problem,) = problems("one.invalid")
+    assert problem.startswith(
+        "backup_repositories: found rest:https://backup.example/shop of two.invalid here, too, need"
+    )
+    given = Inventory((own, {}), web=(own, {}), app=(own, {}), db=(own, {}), override_data={"backup_repositories": {}})
+    assert (
+        shared_repositories(SimpleNamespace(backup_repositories=places, peers=()), given.get_host("one.invalid")) == []
+    )
+    # The members of a set have the same.
+    for _, data in own:
+        data["site_domain"] = "one.example"
+    inventory = Inventory((own, {}), web=(own, {}), app=(own, {}), db=(own, {}))
+    assert problems("one.invalid") == []
