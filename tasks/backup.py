@@ -227,9 +227,7 @@ def facts(settings: Settings) -> Facts:
         seconds=settings.limits.ready,
         authority=AUTHORITY_FILE if has_certificates(settings) else "",
         uploads=uploads_elsewhere(settings),
-        timers=[
-            f"{site.unit(one)}.timer" for site in settings.all_sites for one in site.all_services if one.schedule
-        ],
+        timers=[f"{site.unit(one)}.timer" for site in settings.all_sites for one in site.all_services if one.schedule],
     )
 
 
