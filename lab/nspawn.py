@@ -114,6 +114,15 @@ class Nspawn:
             if self.is_running(name):
                 port = port_name(machine_name(self.lab, name))
                 run("Connect the hosts", ["bridge", "link", "set", "dev", port, "isolated", "off"])
+        for host in self.lab.hosts_dir.iterdir():
+            # An address may have been another host's before, of which an isolated one was not told.
+            for init in self._inits(host.name):
+                run("Connect the hosts", ["nsenter", "--target", init, "--net", "ip", "neigh", "flush", "all"])
+
+    def _inits(self, name: str) -> list[str]:
+        """The first process in a host, by its id outside."""
+        nspawns = [pid for pid in self.lab.processes(f"host/{name}") if command(pid) == "systemd-nspawn"]
+        return [init for pid in nspawns for init in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
     def _connected(self, name: str) -> Path:
         """A file that exists if a host reaches others that have one."""
