@@ -289,7 +289,10 @@ done
 for unit in {_quoted(units)}; do
   s "unit $unit"
   for file in /etc/systemd/system/$unit /lib/systemd/system/$unit $(systemctl show -p FragmentPath --value $unit); do
-    if [ -e $file ] && ! grep -q '{OURS}' $file; then echo "path=$file"; cat $file; break; fi
+    # Read at once: an interrupted apply may still remove a unit of its own.
+    if text=$(cat $file) && ! printf '%s\\n' "$text" | grep -q '{OURS}'; then
+      printf 'path=%s\\n%s\\n' "$file" "$text"; break
+    fi
   done
   f /etc/systemd/system/$unit.d/*.conf
 done
