@@ -156,7 +156,8 @@ sockets() {{
     # Skip processes that have exited, and Slipway's own query (facts.mongodb.program).
     [ -z "$pid" ] || [ -d /proc/$pid ] || continue
     case "$(tr '\\0' ' ' < /proc/$pid/cmdline)" in
-      "python3 -ISc "*) continue ;;
+      # One that is about to exit has no command line any more.
+      "" | "python3 -ISc "*) continue ;;
       "sshd: "*"[listener]"*) ;;
       # By its title the process of a login, which listens for a reverse tunnel (ssh -R).
       "sshd: "* | "sshd-session: "*) name=sshd-session ;;
