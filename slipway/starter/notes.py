@@ -237,7 +237,7 @@ def _about_variables(of: Reading, backend: Backend) -> Iterator[str]:
         yield f"{place}: {name} is read only from a .env file, which the server does not have; read {fix}"
     for where in backend.fixed_keys[:1]:
         yield (
-            f"{where}: the key that signs tokens is in the code, so that whoever can read that can log in as anybody;"
+            f"{where}: hard-coded signing key: anybody who can read the code can forge a login;"
             ' read os.environ["JWT_SECRET"], and list it in backend_secrets and generated_secrets'
         )
     if missing := of.environment.missing:

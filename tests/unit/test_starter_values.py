@@ -50,7 +50,7 @@ def test_the_example_of_an_optional_variable_is_a_comment(tmp_path):
 )  # fmt: skip
 def test_a_signing_key_in_the_code_is_reported(tmp_path, code, is_said):
     said = notes_of(tmp_path, {"main.py": f"{APP}{code}\n"})
-    assert ("the key that signs tokens is in the code" in said) is is_said
+    assert ("hard-coded signing key" in said) is is_said
     assert "hunter2" not in said
 
 

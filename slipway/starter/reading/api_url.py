@@ -59,8 +59,6 @@ _REWRITTEN = re.compile(
 _OVERRIDDEN = re.compile(r"(?:import\.meta\.env|process\.env|\benv\.)[^\n]*(?:\|\||\?)")
 # Lines with a development address that browsers do not request.
 _NOT_ASKED = re.compile(r"console\.|\bproxy\b|target\s*:|placeholder|example|data-testid|schema\.org|w3\.org")
-
-
 # What comes after a variable that may be missing: another value, or a comparison.
 _OPTIONAL = re.compile(r"['\"]?\]?\s*(?:\|\||\?\?|\?(?!\.)|[=!]==?|&&)")
 _ASKED = re.compile(r"(?:if\s*\(\s*|!\s*|typeof\s+|console\.\w+\([^\n)]*)$")
