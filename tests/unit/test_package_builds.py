@@ -127,3 +127,14 @@ def test_another_source_than_the_locked_one_is_not_built(built, tmp_path):
     assert "the source of native==1.0 has another hash than its lock" in done.stderr
     assert not (tmp_path / "cache").exists()
     assert [path.name for path in (tmp_path / "venvs").glob(".wheels*")] == []
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="there is no curl")
+def test_an_environment_that_was_removed_while_it_was_installed_is_not_complete(built, tmp_path):
+    done = built(lambda steps: steps.replace("; sync -f $venv", "; rm -r $venv; mkdir $venv; sync -f $venv"))
+    assert done.returncode == 1
+    assert "was removed during the installation; run it again" in done.stderr
+    assert not list(tmp_path.glob("venvs/*/.complete"))
+    done = built()
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.glob("venvs/*/.complete"))
