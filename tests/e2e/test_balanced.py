@@ -12,7 +12,7 @@ import pytest
 
 from support.balanced import FIRST, PORT, SECOND, Balanced
 from support.lab_host import BUILT, LabHost, bring_up
-from support.releases import COUNTING, IMPATIENT, WEBSOCKETS, Visits, backend, echoed, is_settled, websocket
+from support.releases import COUNTING, PATIENT, WEBSOCKETS, Visits, backend, echoed, is_settled, websocket
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.thorough
@@ -241,7 +241,7 @@ def test_a_release_that_fails_on_the_second_server_goes_back_on_the_first(balanc
     folder = f"/run/systemd/system/{NEXT}.d"
     balanced.second.ssh(f"mkdir -p {folder}; printf '[Service]\\nExecStartPre=false\\n' > {folder}/sick.conf")
     try:
-        done = balanced.slipway("release", "lab", "--yes", *BUILT, *IMPATIENT)
+        done = balanced.slipway("release", "lab", "--yes", *BUILT, *PATIENT)
     finally:
         balanced.second.ssh(f"rm -r {folder}; systemctl daemon-reload")
     assert done.returncode == 1
