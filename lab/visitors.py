@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import signal
 import ssl
 import time
@@ -139,8 +140,17 @@ def _close(connection: tuple[StreamReader, StreamWriter] | None) -> None:
 
 
 async def all_visit(site: Site, wanted: Iterable[Habit], seconds: float) -> dict[str, Noticed]:
-    """Visit until the time is over or SIGINT; returns the records of each habit by name."""
-    end, loop = asyncio.Event(), asyncio.get_running_loop()
+    """Visit until the time is over, SIGINT, or the end of the parent process; returns the records of each habit by
+    name."""
+    end, loop, parent = asyncio.Event(), asyncio.get_running_loop(), os.getppid()
+
+    def look() -> None:
+        if os.getppid() == parent:
+            loop.call_later(1, look)
+        else:
+            end.set()
+
+    look()
     loop.call_later(seconds, end.set)
     loop.add_signal_handler(signal.SIGINT, end.set)
     noticed = {habit: Noticed() for habit in wanted}
