@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import re
 import socket
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from slipway.adoption.network import kept_ports
+from slipway.adoption.ufw import kept_ports
 
 # A forwarded port (of a container) has no listener on the host.
 OFTEN = {21, 25, 53, 111, 3000, 3306, 5432, 6379, 8000, 8001, 8080, 8443, 27017}
@@ -26,8 +27,8 @@ def expected(server) -> set[int]:
 
 def may_be_open(server) -> set[int]:
     """The ports in adopt_without, as those of containers stay open, and those of rules that an adoption keeps."""
-    words = (name.split() for name in server.settings.adopt_without)
-    named = {int(word[1]) for word in words if len(word) == 2 and word[0] == "port" and word[1].isdigit()}
+    names = (re.fullmatch(r"ports? (.+)", name) for name in server.settings.adopt_without)
+    named = {int(port) for name in names if name for port in name[1].split(", ") if port.isdigit()}
     kept = server.host.run("cat /etc/ufw/before.rules /etc/ufw/before6.rules").stdout.splitlines()
     return named | kept_ports(kept)
 
@@ -66,7 +67,10 @@ def test_only_the_configured_ports_are_open(server, figure):
         pytest.skip("its ports are forwarded: closed ones may be open elsewhere")
     if ":" in server.address:
         pytest.skip("the inventory has it by its IPv6 address")
-    address = socket.gethostbyname(server.address)
+    try:
+        address = socket.getaddrinfo(server.address, None, socket.AF_INET)[0][4][0]
+    except socket.gaierror as error:
+        pytest.skip(f"the server's name has no IPv4 address: {error.strerror}")
     if ipaddress.ip_address(address).is_loopback:
         pytest.skip("some ports are forwarded from a loopback address: other open ports are this machine's own")
     check(server, figure, "IPv4", address)
