@@ -51,6 +51,13 @@ def unused_keys_of_root(settings: Settings) -> list[str]:
     return access.roots_keys(earlier(settings), sshd, settings, "unused")
 
 
+def changed_parameters(settings: Settings, machine: dict[str, str]) -> list[str]:
+    """Kernel parameters of the owner's that change without harm."""
+    if "kernel" not in run.of(host.state).deployed or is_container(machine):
+        return []
+    return kernel.tuned(earlier(settings), parameters(sysctl(settings)))
+
+
 def _obstacles(settings: Settings, machine: dict[str, str], components: Collection[str]) -> Iterator[Obstacle]:
     found = earlier(settings)
     if "firewall" in components:
