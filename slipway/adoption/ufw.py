@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from itertools import pairwise
 
@@ -260,7 +260,7 @@ def _accepted(
 ) -> Iterator[tuple[str, str, bool]]:
     """The source and the interface of each rule that accepts ssh, and whether UFW has it for that port."""
     for rule in rules(lines):
-        ports = {*rule.port.split(",")} & {*ssh_ports, "any"}
+        ports = ({"any"} if rule.port == "any" else {*map(str, _ports(rule.port))}) & {*ssh_ports, "any"}
         if rule.opens and rule.direction.startswith("in") and rule.direction != "in_lo" and ports:
             yield rule.source, rule.interface, "any" not in ports
     for options in map(_options, earlier.get("before", "").splitlines()):
@@ -294,7 +294,7 @@ def lost_rules(
     to_all = {
         f"{port}/{protocol}" for protocol in ("tcp", "udp") for port in open_ports(lines, protocol, to_all=True) or ()
     }
-    to_some: dict[tuple[str, str, str, str], list[Rule]] = {}
+    to_some: dict[Rule, list[Rule]] = {}
     for rule in rules(lines):
         if str(rule).removeprefix("ufw ") in ours or (rule.comment.startswith(BY_FAIL2BAN) and not rule.opens):
             # fail2ban itself ends its bans, and bans again.
@@ -302,21 +302,17 @@ def lost_rules(
         if not rule.opens and rule.source.startswith(("127.", "::1")):
             # The kernel drops those that come from outside.
             continue
-        kept = f"it in {BEFORE[rule.version][1]}, which is kept, and {rule.deletion}"
+        kept = f"it in /etc/ufw/before.rules, which is kept, and {rule.deletion}"
         if rule.is_routed:
             yield Obstacle(str(rule), "a rule for forwarded traffic, for which Slipway has no setting", kept)
         elif rule.direction.startswith("out"):
             if not rule.opens:
                 yield Obstacle(str(rule), "a rule that denies outgoing traffic, for which Slipway has no setting", kept)
-        elif rule.is_narrow and not rule.opens:
-            found = "a rule that denies an address, for which Slipway has no setting"
-            need = f"it in the provider's firewall and {rule.deletion}, or {_in_before([rule], 'DROP')}"
-            yield Obstacle(str(rule), found, need)
         elif rule.is_narrow and rule.direction != "in_lo":
             is_ssh = rule.source not in ANYBODY and rule.port in ssh_ports
             is_open = rule.ports and rule.ports <= to_all | {*settings.firewall_allow}
-            if not is_ssh and not is_open:
-                to_some.setdefault((rule.port, rule.protocol, rule.direction, _any(rule.target)), []).append(rule)
+            if not rule.opens or not (is_ssh or is_open):
+                to_some.setdefault(replace(rule, source="", target=_any(rule.target), comment=""), []).append(rule)
     for some in to_some.values():
         yield _narrow(some)
 
@@ -326,15 +322,17 @@ def _any(address: str) -> str:
 
 
 def _narrow(some: list[Rule]) -> Obstacle:
-    """An obstacle for rules that differ in whom they open a port to."""
+    """An obstacle for rules that differ in whom they are for."""
+    first = some[0]
     sources = [one for one in dict.fromkeys(_any(rule.source) for rule in some) if one != "any"]
-    found = "a rule for some addresses or an interface, which firewall_allow does not have"
-    if len(sources) > 1:
-        found = f"{len(sources)} rules, for {', '.join(sources)}, which firewall_allow does not have"
-    ports = sorted(some[0].ports)
-    if ports and {int(port.partition("/")[0]) for port in ports} <= WEB:
-        return Obstacle(str(some[0]), found, f"ufw allow {some[0].port}/tcp, as Slipway opens it to all")
-    return Obstacle(str(some[0]), found, _in_before(some, "ACCEPT"))
+    found = "a rule for some addresses or an interface" if first.opens else "a rule that denies an address"
+    found = f"{len(sources)} rules, for {', '.join(sources)}" if len(sources) > 1 else found
+    if not first.opens:
+        need = f"it in the provider's firewall and {first.deletion}, or {_in_before(some, 'DROP')}"
+        return Obstacle(str(first), f"{found}, for which Slipway has no setting", need)
+    is_of_web = first.ports and {int(port.partition("/")[0]) for port in first.ports} <= WEB
+    need = f"ufw allow {first.port}/tcp, as Slipway opens it to all" if is_of_web else _in_before(some, "ACCEPT")
+    return Obstacle(str(first), f"{found}, which firewall_allow does not have", need)
 
 
 def _in_before(some: list[Rule], verdict: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from slipway.adoption import network, setting, ufw
+from slipway.adoption import in_the_way, network, setting, ufw
 from support.obstacles import told
 
 ENABLED = "ENABLED=yes"
@@ -131,6 +131,22 @@ def test_tailscales_own_chain_keeps_what_a_rule_for_its_interface_opens(settings
     assert told(network.closed(listeners, is_open, settings_with(), {22})) == []
 
 
+def test_a_rule_of_both_versions_of_ip_is_one_line(settings_with):
+    routed = [rule(f"route:allow any any {all_of} any {all_of} in_wg0!out_eth0") for all_of in ("0.0.0.0/0", "::/0")]
+    denied = [line.replace("allow", "deny") for line in on("eth1")]
+    found = lost([*routed, *denied], settings_with())
+    names = ["ufw route allow in on wg0 out on eth0", "ufw deny in on eth1"]
+    assert [line.partition(": found")[0] for line in in_the_way(found, [])] == names
+    assert found[0].need.endswith("and ufw route delete allow in on wg0 out on eth0")
+
+
+def test_denied_addresses_are_one_line(settings_with):
+    rules = [rule(f"deny any any 0.0.0.0/0 any 192.0.2.{number} in") for number in (66, 67)]
+    (one,) = lost(rules, settings_with())
+    assert one.found.startswith("2 rules, for 192.0.2.66, 192.0.2.67, ")
+    assert lost(rules, settings_with(), said(one)) == []
+
+
 def test_a_rule_for_the_webs_port_is_named_with_what_slipway_does(settings_with):
     (one,) = lost([rule("allow tcp 443 0.0.0.0/0 any 10.0.0.5 in")], settings_with())
     assert one.need == "ufw allow 443/tcp, as Slipway opens it to all"
@@ -152,6 +168,7 @@ WG0 = {"interfaces": "eth0 203.0.113.5/24\nwg0 10.8.0.1/24", "uplinks": "eth0 0 
         (on("wg0", "22", "tcp"), WG0, [], ["10.8.0.0/24"]),
         (on("wg0"), {}, [], ["ADDRESS"]),
         (on("eth0", "22", "tcp"), WG0, [], None),
+        ([*SOURCES, rule("allow tcp 20:30 0.0.0.0/0 any 0.0.0.0/0 in")], {}, [], None),
         ([rule("allow any any 0.0.0.0/0 any 192.0.2.7 in")], {}, [], ["192.0.2.7"]),
         ([], {**WG0, "before": "-A ufw-before-input -i wg0 -j ACCEPT"}, [], ["10.8.0.0/24"]),
         ([], {"before": "-A ufw-before-input -p tcp --dport 22 -j ACCEPT"}, [], None),
