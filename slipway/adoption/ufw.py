@@ -148,6 +148,13 @@ def kept_ports(lines: Iterable[str], protocol: str = "tcp") -> set[int]:
     }
 
 
+def accepts_all(lines: Iterable[str], interface: str, sources: Collection[str]) -> bool:
+    """Whether a rule in /etc/ufw/before.rules opens every port to one of these addresses, by an interface."""
+    words = [f"-i {interface} -s {source}" for source in sources]
+    wide = [one for one in map(_options, lines) if one and one["-j"] == "ACCEPT" and one.keys() <= {"-i", "-s", "-j"}]
+    return any(_covers(one, match) for one in wide for match in words)
+
+
 def _options(line: str) -> dict[str, str]:
     """The options of a rule in /etc/ufw/before.rules by their names; `{}` if it is none for new connections."""
     found = BEFORE_RULE.match(line)
