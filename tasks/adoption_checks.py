@@ -21,6 +21,7 @@ from slipway.adoption import (
     names,
     network,
     own_services,
+    ufw,
 )
 from slipway.adoption import nginx as others_nginx
 from slipway.engine import run
@@ -33,7 +34,7 @@ from slipway.tasks import nginx
 from slipway.tasks.adoption import found_by_hand
 from slipway.tasks.adoption_facts import added_sites, earlier, is_adopted, mongodb_content
 from slipway.tasks.auditing import rules_by_hand
-from slipway.tasks.firewall import InputRules, UfwInForce, rules_of_peers
+from slipway.tasks.firewall import InputRules, UfwFiles, rules_of_peers
 from slipway.tasks.kernel import parameters, sysctl
 
 
@@ -50,11 +51,20 @@ def unused_keys_of_root(settings: Settings) -> list[str]:
     return access.roots_keys(earlier(settings), sshd, settings, "unused")
 
 
+def changed_parameters(settings: Settings, machine: dict[str, str]) -> list[str]:
+    """Kernel parameters of the owner's that change without harm."""
+    if "kernel" not in run.of(host.state).deployed or is_container(machine):
+        return []
+    return kernel.tuned(earlier(settings), parameters(sysctl(settings)))
+
+
 def _obstacles(settings: Settings, machine: dict[str, str], components: Collection[str]) -> Iterator[Obstacle]:
     found = earlier(settings)
     if "firewall" in components:
         rules: list[str] = host.get_fact(InputRules)
-        yield from network.obstacles(rules, found.get("chains", "").splitlines())
+        packages = found.get("packages", "").split()
+        yield from network.packages(packages, rules)
+        yield from network.obstacles(rules, found.get("chains", "").splitlines(), packages)
     if not found:
         there = host.get_fact(NginxInForce) if "nginx" in components else None
         yield from others_nginx.added_obstacles(there, settings) if there else ()
@@ -93,25 +103,31 @@ def _beside(found: dict[str, str], site: Settings) -> Iterator[Obstacle]:
     """What uses the previous backend beside Nginx."""
     there = host.get_fact(NginxInForce)
     proxied = others_nginx.named_ports(there) if there else ()
-    lines: list[str] = host.get_fact(UfwInForce)
+    files: list[str] = host.get_fact(UfwFiles)
+    rules: list[str] = host.get_fact(InputRules)
+    lines = ufw.affected(files, found, rules)
     yield from backend.programs(found, site)
-    yield from backend.callers(found, site, network.open_ports(lines), proxied)
+    yield from backend.callers(found, site, ufw.open_ports(lines), proxied)
 
 
 def _firewall(found: dict[str, str], settings: Settings) -> Iterator[Obstacle]:
-    yield from network.packages(found)
     yield from network.others(found)
-    lines = host.get_fact(UfwInForce)
+    files: list[str] = host.get_fact(UfwFiles)
+    rules: list[str] = host.get_fact(InputRules)
+    lines, before = ufw.affected(files, found, rules), found.get("before", "").splitlines()
     ssh_ports = host.get_fact(Sshd).get("port", [])
     ours = {*map(int, ssh_ports), settings.mongodb_port}
     ours |= {*settings.web_ports} if {"lb", "web"} & {*host.groups} else set()
+    has_tailscale = ufw.has_tailscale(rules)
     for protocol, sockets in (("tcp", network.listeners(found)), ("udp", network.datagrams(found))):
-        is_open = network.open_ports(lines, protocol)
-        yield from network.closed(network.by_unit(sockets, found), is_open, settings, ours)
-    yield from mongod.reached(found, network.open_ports(lines), settings)
+        is_open, kept = ufw.open_ports(lines, protocol, to_all=True), ufw.kept_ports(before, protocol)
+        sockets = network.by_unit(sockets, found)
+        yield from network.closed(sockets, is_open, settings, ours, kept, has_tailscale=has_tailscale)
+    yield from mongod.reached(found, ufw.open_ports(lines), settings)
     yield from network.restarted(found, ours)
     yield from network.protocols(found, lines)
-    yield from network.lost_rules(lines, settings, ssh_ports, rules_of_peers(settings))
+    yield from ufw.ssh(files, found, settings, ssh_ports, rules)
+    yield from ufw.lost_rules(lines, settings, ssh_ports, rules_of_peers(settings))
 
 
 def _mongodb(found: dict[str, str], data: dict[str, Any], settings: Settings) -> Iterator[Obstacle]:

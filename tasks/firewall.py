@@ -73,6 +73,13 @@ class UfwInForce(Fact[list[str]]):
         return sorted(line for line in lines if not line.startswith("-A INPUT "))
 
 
+class UfwFiles(UfwInForce):
+    """The lines of UFW's files, with the rules' comments. Shares UfwInForce's command."""
+
+    def process(self, output: list[str]) -> list[str]:
+        return [line for line in output if not line.startswith(("-", ":"))]
+
+
 class InputRules(UfwInForce):
     """All rules for incoming traffic, as iptables-save prints them. Shares UfwInForce's command."""
 

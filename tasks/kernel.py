@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pyinfra import host
 
+from slipway.adoption.kernel import AT_LEAST, larger
 from slipway.engine.components import Drift, component
 from slipway.engine.notes import skipped
+from slipway.facts.base import Output
 from slipway.facts.machine import Machine, is_container
 from slipway.ops.commands import ensure
 from slipway.ops.files import put, put_all, put_template
@@ -14,6 +18,7 @@ from slipway.ops.units import service
 from slipway.settings.model import Settings
 from slipway.settings.system import DEVICE_MODULES, PROTOCOL_MODULES
 
+FILE = "/etc/sysctl.d/zz-slipway.conf"
 # The line of /dev/shm in fstab(5), up to its options; with the option noexec; a command that adds it.
 SHM = r"^[^#[:space:]]+[[:space:]]+/dev/shm[[:space:]]+[^[:space:]]+[[:space:]]+"
 SHM_NOEXEC = SHM + r"[^[:space:]]*noexec"
@@ -22,6 +27,11 @@ SHM_IN_FSTAB = (
     rf" sed -Ei '\|{SHM_NOEXEC}|!s|({SHM}[^[:space:]]+)|\1,nosuid,nodev,noexec|' /etc/fstab;"
     " else echo 'tmpfs /dev/shm tmpfs nosuid,nodev,noexec 0 0' >> /etc/fstab; fi"
 )
+# Prints what sysctl.d(5)'s other files say of AT_LEAST.
+OTHER_FILES = f"""\
+for file in /etc/sysctl.conf /etc/ufw/sysctl.conf /etc/sysctl.d/*.conf /run/sysctl.d/*.conf /usr/lib/sysctl.d/*.conf; do
+  [ "$file" = {FILE} ] || grep -hE '{"|".join(AT_LEAST).replace(".", "[./]")}' "$file"
+done"""
 # File systems, by stat(1), on which swapon(8) refuses a file.
 NO_SWAP_FILES = {"zfs", "overlayfs", "tmpfs", "ramfs"}
 # A container's kernel is its host's: tests/e2e/test_kernel.py tests the other drifts on a virtual machine.
@@ -107,13 +117,14 @@ def _swap(megabytes: int) -> None:
     ensure(name="Enable the swap file", check="grep -q '^/swapfile ' /proc/swaps", command="swapon /swapfile")
 
 
-def sysctl(settings: Settings) -> str:
-    """The text of the file with the kernel parameters."""
-    return render("kernel/sysctl.conf", rp_filter=settings.rp_filter)
+def sysctl(settings: Settings, found: Mapping[str, int] | None = None) -> str:
+    """The text of the file with the kernel parameters. `found` are values of the host's other files, of which larger
+    ones stay."""
+    return render("kernel/sysctl.conf", rp_filter=settings.rp_filter, found=found or {})
 
 
 def _sysctl(settings: Settings) -> None:
-    text = sysctl(settings)
+    text = sysctl(settings, larger(host.get_fact(Output, command=OTHER_FILES)))
     ensure(
         name="Disable UFW's kernel parameters",
         check="grep -qx 'IPT_SYSCTL=' /etc/default/ufw",
@@ -122,7 +133,7 @@ def _sysctl(settings: Settings) -> None:
         note="/etc/default/ufw: its own sysctl.conf is not loaded",
     )
     # The last file that sets a parameter wins: after the distribution's and the provider's 99-*.
-    put(name="Set kernel parameters", path="/etc/sysctl.d/zz-slipway.conf", content=text)
+    put(name="Set kernel parameters", path=FILE, content=text)
     wanted = parameters(text)
     names, values = " ".join(wanted), "\n".join(wanted.values())
     in_force = f"[ \"$(sysctl -n {names})\" = '{values}' ]"
@@ -130,7 +141,7 @@ def _sysctl(settings: Settings) -> None:
         name="Load kernel parameters",
         check=in_force,
         command=f"systemctl restart systemd-sysctl && {in_force}",
-        note="kernel parameters: as in /etc/sysctl.d/zz-slipway.conf",
+        note=f"kernel parameters: as in {FILE}",
     )
 
 

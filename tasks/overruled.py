@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from pyinfra import host
 
-from slipway.adoption import Obstacle
+from slipway.adoption import Obstacle, setting
 from slipway.engine import run
 from slipway.facts.base import Output
 from slipway.settings.model import Settings
@@ -25,8 +25,14 @@ OF_UNITS = (
 BESIDE = (
     ("slipway.conf", "^[[:space:]]*(SystemMaxUse|Storage)=", "/etc/systemd/journald.conf.d/*.conf"),
     ("slipway.conf", "^[^#]*[[:space:]]core[[:space:]]", "/etc/security/limits.d/*.conf"),
-    ("slipway.local", "^[[:space:]]*bantime[[:space:]]*=", "/etc/fail2ban/jail.d/*.local"),
+    ("slipway.local", "^[[:space:]]*(bantime[[:space:]]*=|\\[)", "/etc/fail2ban/jail.d/*.local"),
 )
+# Of lines "FILE:LINE", those in sections of Slipway's jails: the times of another jail are its owner's.
+IN_SECTIONS = r"""awk -F: '{
+  line = substr($0, length($1) + 2)
+  if ($1 != file) { file = $1; is_ours = 1 }
+  if (line ~ /^[ \t]*\[/) is_ours = line ~ /^[ \t]*\[(DEFAULT|sshd|nginx-limit-req)\]/; else if (is_ours) print
+}'"""
 # sshd's own options that precede its files, sshd(8), in what Debian's unit reads and in the unit itself. `sshd -T` does
 # not tell of them.
 OF_SSHD = "^[^#]*(SSHD_OPTS|ExecStart)=(.*[^A-Za-z0-9])?-[A-Za-z0-9]*[bcfghop]"
@@ -61,7 +67,8 @@ rm -r $folder"""
 
 def overruled(settings: Settings) -> Iterator[Obstacle]:
     """Lines that override Slipway's files. Files are read in the order of their names."""
-    lines = [f"after {ours} '{pattern}' {files}" for ours, pattern, files in BESIDE]
+    beside = [f"after {ours} '{pattern}' {files}" for ours, pattern, files in BESIDE]
+    lines = ["{", *beside, f"}} | {IN_SECTIONS}"]
     deployed = run.of(host.state).deployed
     if "ssh" in deployed:
         lines.append(f"after '' '{OF_SSHD}' {SSHD_FILES}")
@@ -77,7 +84,7 @@ def overruled(settings: Settings) -> Iterator[Obstacle]:
         file, _, text = line.partition(":")
         said = re.sub(r"\s+", " ", text.strip())
         yield Obstacle(f"{file}: {said}", "this line, which overrides Slipway's", "no such line")
-    yield from _of_apt(apt_files(settings))
+    yield from _of_apt(apt_files(settings), settings)
 
 
 def apt_files(settings: Settings) -> dict[str, str]:
@@ -88,7 +95,19 @@ def apt_files(settings: Settings) -> dict[str, str]:
     return {path.removeprefix(folder): text for path, text in files.items() if path.startswith(folder)}
 
 
-def _of_apt(files: Mapping[str, str]) -> Iterator[Obstacle]:
+def _reboots(now: Mapping[str, list[str]], settings: Settings) -> dict[str, str]:
+    """By apt's options for reboots, the setting that says the same as the host's file."""
+    does_reboot, at = (now.get(f"unattended-upgrade::automatic-reboot{of}", [""])[-1] for of in ("", "-time"))
+    found = {}
+    if does_reboot in ("false", "0"):
+        found["unattended-upgrade::automatic-reboot"] = setting("reboot_time", "")
+    # Of several servers with one reboot_time it is moved.
+    elif re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", at) and at != settings.reboot_time:
+        found["unattended-upgrade::automatic-reboot-time"] = setting("reboot_time", at)
+    return found
+
+
+def _of_apt(files: Mapping[str, str], settings: Settings) -> Iterator[Obstacle]:
     write = "\n".join(f"printf %s {shlex.quote(text)} > ours/{name}" for name, text in files.items())
     values: dict[str, dict[str, list[str]]] = {"ours": {}, "all": {}}
     names: dict[str, str] = {}
@@ -97,6 +116,10 @@ def _of_apt(files: Mapping[str, str]) -> Iterator[Obstacle]:
             names.setdefault(found[2].lower(), found[2])
             values[found[1]].setdefault(found[2].lower(), []).append(found[3])
     ours, now = values["ours"], values["all"]
+    ways = _reboots(now, settings)
+    if settings.reboot_time and "unattended-upgrade::automatic-reboot" in ways:
+        # Without reboots their time is of no account.
+        ours.pop("unattended-upgrade::automatic-reboot-time", None)
     # With a mistake in one of the host's files apt prints none, and says so where packages are asked for.
     for name in [*ours, *(name for name in ORIGINS if name not in ours)] if now else []:
         if now.get(name, []) != ours.get(name, []):
@@ -105,4 +128,5 @@ def _of_apt(files: Mapping[str, str]) -> Iterator[Obstacle]:
             wanted = ", ".join(ours.get(name, [])) or "nothing"
             found_now = f"{said!r} by a file that apt reads after Slipway's"
             need = f"{wanted!r} (grep -rn {option.rpartition('::')[2]} /etc/apt/apt.conf*)"
+            need = f"{ways[name]}, or {need}" if name in ways else need
             yield Obstacle(f"apt: {option}", found_now, need)

@@ -23,7 +23,7 @@ from slipway.settings.model import Settings
 from slipway.systems import SYSTEMS, system_of
 from slipway.tasks import installable
 from slipway.tasks.adoption import found_by_hand
-from slipway.tasks.adoption_checks import adoption_problems, unused_keys_of_root
+from slipway.tasks.adoption_checks import adoption_problems, changed_parameters, unused_keys_of_root
 from slipway.tasks.adoption_facts import earlier
 from slipway.tasks.overruled import overruled
 from slipway.tasks.packages import is_new
@@ -61,6 +61,8 @@ def preflight(settings: Settings, components: Sequence[Component]) -> None:
         note(f"units that have failed: {', '.join(failed.split())} (look further: systemctl status UNIT)")
     if keys := unused_keys_of_root(settings):
         note(f"root's ssh login ends; keys of root that are not in admin_keys: {', '.join(keys)}")
+    if changed := changed_parameters(settings, machine):
+        note(f"kernel parameters: {', '.join(changed)}")
     if "app" in host.groups:
         note_weak_health(settings)
     if problems:

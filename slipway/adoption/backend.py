@@ -111,7 +111,7 @@ def programs(earlier: Mapping[str, str], site: Settings) -> Iterator[Obstacle]:
 def callers(
     earlier: Mapping[str, str], site: Settings, is_open: set[int] | None, proxied: Collection[int]
 ) -> Iterator[Obstacle]:
-    """Who uses the port of the previous backend without Nginx. `is_open` is from network.open_ports, `proxied` are the
+    """Who uses the port of the previous backend without Nginx. `is_open` is from ufw.open_ports, `proxied` are the
     ports that Nginx leads to."""
     lines = [line.split(" ", 2) for line in earlier.get(f"callers {site.site_root}", "").splitlines()]
     kept = site.backend_listen.rpartition(":")[2] if site.backend_is_tcp else ""

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from slipway.adoption import Obstacle, own_services, setting
-from slipway.adoption.network import kept_ports, listeners
+from slipway.adoption.network import listeners
+from slipway.adoption.ufw import kept_ports
 from slipway.secrets.store import MONGODB_ADMIN, MONGODB_BACKEND
 from slipway.settings import members
 from slipway.settings.model import Settings
@@ -151,7 +152,7 @@ def _clients(earlier: Mapping[str, str], settings: Settings) -> Iterator[Obstacl
 
 def reached(earlier: Mapping[str, str], is_open: set[int] | None, settings: Settings) -> Iterator[Obstacle]:
     """Clients on other hosts and in containers, whom the firewall would refuse. `is_open` is from
-    network.open_ports."""
+    ufw.open_ports."""
     port, known = settings.mongodb_port, {peer.address for peer in members.clients(settings)}
     is_theirs = f"file {CONFIG}" in earlier
     is_kept = f"{port}/tcp" in settings.firewall_allow or port in kept_ports(earlier.get("before", "").splitlines())

@@ -6,7 +6,7 @@ import re
 import shlex
 
 from slipway.adoption import OURS
-from slipway.facts import boot, certificate_users, site_programs
+from slipway.facts import boot, certificate_users, network, site_programs
 from slipway.facts.base import Fact
 from slipway.settings.system import PROTOCOL_MODULES
 
@@ -55,12 +55,13 @@ class Earlier(Fact[dict[str, str]]):
 
     activated           "ADDRESS:PORT TYPE UNIT" of sockets that systemd listens on
     accounts, groups    lines of getent(1)
-    before              the rules in /etc/ufw/before.rules
+    before              the rules in /etc/ufw/before.rules and before6.rules
     boot                "login - PORT PROTOCOL PROGRAM", "user NAME ...", "unit NAME ..." of sockets that a reboot
                         would end
     callers ROOT        "PORT at ADDRESS:PORT" of a port of the backend's unit, "PORT from ADDRESS" of a client on
                         another host, "PORT by NAME" of a unit, program or file that uses it
     chains              nftables input chains that drop or reject
+    chosen              ports of the kernel's own sockets that a configuration names (WireGuard, NFS)
     clients             ACME clients other than Debian's certbot
     plugins             packages of certbot's plugins
     containers          "NAME PORT ..." of stopped containers that Docker starts again at boot
@@ -80,6 +81,7 @@ class Earlier(Fact[dict[str, str]]):
     hooks               "FILE:LINE" of certbot's hooks that name Nginx
     jobs                "FILE:LINE" of jobs that use what Slipway changes
     journal             its size in MiB, unless Slipway has limited it
+    interfaces          "DEVICE NETWORK" of global addresses
     keys                the administrator's authorized_keys
     legacy, redirects   iptables rules: of iptables-legacy for input, and those that redirect ports 80 and 443
     lineages            "lineage FOLDER" and the certificate in it
@@ -174,37 +176,9 @@ s listeners; ss -Hltnp | awk '{{print $4, $6}}' | sockets
 s activated; systemctl list-sockets --show-types --plain --no-legend | awk '$1 ~ /:[0-9]+$/ {{print $1, $2, $3}}'
 s local; ss -Hlxp | awk '$5 ~ "^/" {{print $5, $NF}}' | sockets
 s datagrams; ss -Hlunp | awk '{{print $4, $6}}' | sockets
-s protocols; ss -Hlnwp | awk '{{print $4, $6}}' | sockets | sed -nE 's/^[^ ]*:([0-9]+) ([^ ]*) .*/\\1 \\2/p'
-for type in sit:41 gre:47 gretap:47 ipip:4; do
-  ip -o link show type ${{type%:*}} up | sed -nE "s/^[0-9]+: ([^:@]+).*/${{type#*:}} \\1/p"
-done
-! ip xfrm state | grep -q 'proto esp' || ip xfrm state | grep -q espinudp || echo 50 IPsec
-grep -hE '^-A ufw6?-before-input .*-j ACCEPT' /etc/ufw/before.rules /etc/ufw/before6.rules |
-  sed -nE 's/.* -p ([a-z0-9]+) .*/open \\1/p' | sort -u
-s flushes; ! systemctl is-enabled --quiet nftables || echo nftables.service
 s connected; ss -Htnp state established "dport = :{mongodb_port}" | awk '{{print "-", $5}}' | sockets | cut -d' ' -f2-
 s peers; peers {mongodb_port}
-s before; grep -hE '^-A ufw6?-before-input ' /etc/ufw/before.rules
-s chains; nft list chains | awk '$1 == "table" {{t = $2 " " $3}} $1 == "chain" {{c = $2}} /hook input/ {{print t, c}}' |
-while read -r family table chain; do
-  case "$family $table $chain" in
-    "ip filter INPUT" | "ip6 filter INPUT" | *f2b* | *sshguard* | *crowdsec*) continue ;;
-  esac
-  ! nft list chain $family $table $chain | grep -qE 'drop|reject' || echo "$family $table $chain"
-done
-s legacy; iptables-legacy-save -t filter | grep '^-A INPUT '; ip6tables-legacy-save -t filter | grep '^-A INPUT '
-s redirects; for save in iptables-save ip6tables-save; do $save -t nat; done |
-  grep -E '^-A (PREROUTING|DOCKER) .*--dports? ([0-9:]+,)*(80|443)[, ].*-j (REDIRECT|DNAT)'
-s forwarded
-if [ "$(cat /proc/sys/net/ipv4/ip_forward)" = 1 ] && ! grep -qs '^ENABLED=yes' /etc/ufw/ufw.conf &&
-  ! grep -qs '^DEFAULT_FORWARD_POLICY="ACCEPT"' /etc/default/ufw &&
-  ! iptables-save -t filter | grep -q '^-A FORWARD .*-j ACCEPT'; then
-  iptables-save -t nat | grep -E '^-A .*-j (MASQUERADE|SNAT)' | sed 's/^/iptables -t nat /'
-  nft list tables | grep -xE 'table inet (incus|lxd)' | sed 's/^table/nft/'
-fi
-s ignored; for file in /etc/fail2ban/jail.local /etc/fail2ban/jail.d/*; do
-  grep -qs '{OURS}' "$file" || grep -hsE '^[[:space:]]*ignoreip[[:space:]]*=' "$file" | cut -d= -f2 | tr , ' '
-done
+{network.SECTIONS}
 s accounts; getent passwd {_quoted(users)}
 s groups; getent group {_quoted(groups)}
 f /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources

@@ -63,7 +63,13 @@ class Plan:
 
     def about(self, *signs: str) -> str:
         """The refusals that begin with one of `signs`, as one text."""
-        return "; ".join(text for text in self.refusals if text.startswith(signs))
+        return "; ".join(text for text in self.refusals if any(one.startswith(signs) for one in _of_each_port(text)))
+
+
+def _of_each_port(text: str) -> list[str]:
+    """A refusal, by each of the ports that it is about: "ports 25, 143: ..."."""
+    ports, _, rest = text.removeprefix("ports ").partition(":")
+    return [f"port {port}:{rest}" for port in ports.split(", ")] if text.startswith("ports ") else [text]
 
 
 def plan_of(one: OneHost, settings: Settings, has_site: bool) -> Plan:

@@ -87,6 +87,15 @@ def test_a_server_is_refused_by_the_name_of_what_is_on_it(bare: LabHost, recipe:
 
 
 @pytest.mark.thorough
+def test_rules_that_a_package_loads_at_boot_go_by_the_command_that_is_told(bare: LabHost) -> None:
+    make(bare, "oracle_image")
+    said = bare.slipway("plan", "lab").stderr
+    bare.ssh(f"export DEBIAN_FRONTEND=noninteractive; {said.partition('only UFW: ')[2].splitlines()[0]}")
+    assert bare.plan() != []
+    assert bare.ssh("iptables-save -t filter | grep -c '^-A INPUT' || :") == "0"
+
+
+@pytest.mark.thorough
 def test_neither_a_plan_nor_an_apply_writes_behind_a_link_in_nginxs_folder(bare: LabHost) -> None:
     make(bare, "nginx_linked_folders")
     before = bare.ssh("sha256sum /srv/config/vhosts/*")
@@ -298,6 +307,7 @@ def test_a_renewal_that_stops_nginx_ends_with_the_adoption(bare: LabHost) -> Non
 def test_what_an_adoption_keeps_does_not_fail_a_verify(bare: LabHost, monkeypatch: pytest.MonkeyPatch) -> None:
     make(bare, "port_8001", "before_rules", "nginx_log_modes", "failed_package_unit", "env_file_readable", "bans")
     asked = f"{BLOG.format('blog.example', 80, 'http')}; cat /etc/codementee.env; nft list table ip sshguard"
+    asked += "; iptables-save -t filter | grep -E '^-A ufw-before-input .*(wg0|5432|8443)'"
     before = bare.ssh(asked)
     monkeypatch.setitem(bare.env, "SLIPWAY_SECRET_STRIPE_KEY", "sk_live_51H8x0wnersS3cret")
     assert_adopted(bare, "--data", 'backend_secrets=["JWT_SECRET", "ADMIN_PASSWORD", "STRIPE_KEY"]')

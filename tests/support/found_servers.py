@@ -61,6 +61,13 @@ REFUSED_WITH_PACKAGES = {
         "/home/dev/shop/uploads/1.pdf: found a file that the backend seems to write, in a folder",
     ],
     "iptables_reject": ["iptables -A INPUT -j REJECT --reject-with icmp-host-prohibited: found a rule that precedes"],
+    "oracle_image": [
+        "package netfilter-persistent: found rules that it loads at boot, which UFW replaces, '-A INPUT -j REJECT",
+    ],
+    "k3s": [
+        f"iptables -t nat -A CNI-DN-2f3a -p tcp -m tcp --dport {port} -j DNAT --to-destination 10.42.0.8:{port}: found"
+        for port in (80, 443)
+    ],
     "nftables": ["nft inet filter input: found an nftables chain besides UFW's"],
     "nginx_broken": ["Nginx: found 'unknown directive \"nonsense\" in /etc/nginx/conf.d/own.conf:1'"],
     "nginx_site": [
@@ -133,6 +140,8 @@ REFUSED_WITH_PACKAGES = {
     "ufw_rules": [
         *("ufw default deny outgoing: found", "ufw route allow in on wg0 out on eth0: found"),
         *("ufw allow from 10.0.0.5 to any port 5432 proto tcp: found", "ufw deny from 192.0.2.66: found"),
+        "ufw allow in on wg1: found a rule for some addresses or an interface, which firewall_allow does not have, need"
+        " `-A ufw-before-input -i wg1 -j ACCEPT` above COMMIT in /etc/ufw/before.rules and",
     ],
     "boot": [
         *("nftables.service: found it enabled", "/etc/sudoers.d/zz-own:%sudo ALL=(ALL:ALL) ALL: found"),

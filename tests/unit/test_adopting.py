@@ -16,7 +16,7 @@ from slipway.facts.mongodb import MongodbData
 from slipway.facts.nginx import NginxFuture, NginxInForce
 from slipway.facts.ssh import Sshd
 from slipway.tasks import mongodb
-from slipway.tasks.firewall import InputRules
+from slipway.tasks.firewall import InputRules, UfwFiles
 from support.described import described, run_deploy
 from support.obstacles import SERVICE
 
@@ -40,6 +40,8 @@ FUTURE = f"# configuration file {MAIN}:\nhttp {{ include conf.d/*.conf; include 
 FUTURE += f"# configuration file /etc/nginx/conf.d/0.conf:\n{BLOG}\n"
 FUTURE += "# configuration file /etc/nginx/sites-enabled/away:\nserver { server_name away.example; }\n"
 SHOP = "server { listen 80; server_name codementee.io; }"
+OPEN = "### tuple ### allow tcp 22 0.0.0.0/0 any 0.0.0.0/0 in"
+PRIVATE = "### tuple ### allow tcp 5432 0.0.0.0/0 any 10.0.0.5 in"
 
 
 def refused(settings, answers) -> str:
@@ -81,6 +83,18 @@ def data(**changes):
         ({Earlier: {"file /etc/sysctl.conf": "kernel.sysrq = 1"}}, "/etc/sysctl.conf: kernel.sysrq"),
         ({Earlier: {"mounts": "/srv/data"}}, "reboot: /srv/data"),
         ({Earlier: {"packages": "netfilter-persistent"}}, "package netfilter-persistent"),
+        (
+            {
+                Earlier: {"packages": "iptables-persistent netfilter-persistent"},
+                InputRules: ["-A INPUT -p tcp --dport 22 -j ACCEPT", "-A INPUT -j REJECT"],
+            },
+            "package netfilter-persistent",
+        ),
+        (
+            {Earlier: {"x": ""}, UfwFiles: ["ENABLED=yes", OPEN, PRIVATE]},
+            "ufw allow from 10.0.0.5 to any port 5432 proto tcp",
+        ),
+        ({Earlier: {"x": ""}, UfwFiles: ["ENABLED=yes"], InputRules: ["-A INPUT -j ts-input"]}, "ufw: ssh"),
         ({Earlier: {"mongod": MONGOD}, MongodbData: data(documents={"other": 1})}, "database other"),
         ({Earlier: {"mongod": MONGOD}, MongodbData: data(), "readlink -f": "/mnt/db"}, "/var/lib/mongodb"),
         ({Earlier: {"mongod": MONGOD}, MongodbData: data(), "stat -c %U": "root"}, "/var/lib/mongodb/WiredTiger"),
@@ -147,6 +161,14 @@ def test_what_slipway_would_not_keep_is_refused_before_any_change(settings_with,
     said = refused(settings_with(), answers)
     assert f"  - {name}: found " in said, said
     assert said.count("  - ") == 1
+
+
+def test_rules_of_ufws_whose_effect_stays_are_no_obstacles(settings_with):
+    listening = {"listeners": "0.0.0.0:19999 netdata x.service\n0.0.0.0:5432 postgres x.service"}
+    on_tailscale = "### tuple ### allow any any 0.0.0.0/0 any 0.0.0.0/0 in_tailscale0"
+    before = {"before": "-A ufw-before-input -s 10.0.0.5 -j ACCEPT"}
+    found = {InputRules: ["-A INPUT -j ts-input"], UfwFiles: ["ENABLED=yes", OPEN, PRIVATE, on_tailscale]}
+    assert refused(settings_with(), {Earlier: {**listening, **before}, **found}) == ""
 
 
 def test_what_adopt_without_names_is_given_up(settings_with):

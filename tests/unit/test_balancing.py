@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from slipway.adoption.network import lost_rules
+from slipway.adoption.ufw import lost_rules
 from slipway.cli.drain import script
 from slipway.engine.components import registry
 from slipway.secrets.authority import create

@@ -7,8 +7,11 @@ import subprocess
 import pytest
 
 from slipway.adoption import kernel
+from slipway.engine import run
 from slipway.facts.earlier import Earlier
-from slipway.tasks.kernel import blocked_modules, parameters, sysctl
+from slipway.facts.ssh import Sshd
+from slipway.tasks.kernel import OTHER_FILES, blocked_modules, parameters, sysctl
+from support.described import described, run_deploy
 from support.obstacles import SERVICE, told
 
 
@@ -26,6 +29,50 @@ def test_a_kernel_parameter_that_slipway_would_change_is_named(settings_with, li
     wanted = parameters(sysctl(settings_with()))
     found = told(kernel.obstacles({"file /etc/sysctl.d/99-own.conf": line}, wanted))
     assert found == (["/etc/sysctl.d/99-own.conf: net.ipv4.conf.all.rp_filter"] if is_named else [])
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "told_too"),
+    [
+        ("vm.swappiness=10", None, ["vm.swappiness = 10 becomes 1"]),
+        ("net.ipv4.conf.all.log_martians = 0", None, ["net.ipv4.conf.all.log_martians = 0 becomes 1"]),
+        ("net.ipv4.tcp_keepalive_time = 600", None, ["net.ipv4.tcp_keepalive_time = 600 becomes 120"]),
+        ("vm.max_map_count = 524288", None, []),
+        ("vm.max_map_count = 65530", None, ["vm.max_map_count = 65530 becomes 262144"]),
+        ("net.core.somaxconn=65535", None, []),
+        ("kernel.yama.ptrace_scope=0", "kernel.yama.ptrace_scope", []),
+        ("kernel.yama.ptrace_scope=2", None, []),
+        ("kernel.sysrq=1", "kernel.sysrq", []),
+    ],
+)
+def test_tuning_is_told_and_a_larger_limit_stays(settings_with, line, name, told_too):
+    wanted = parameters(sysctl(settings_with()))
+    files = {"file /etc/sysctl.d/99-own.conf": line}
+    assert told(kernel.obstacles(files, wanted)) == ([f"/etc/sysctl.d/99-own.conf: {name}"] if name else [])
+    assert kernel.tuned(files, wanted) == told_too
+
+
+def test_a_plan_notes_tuning_that_changes(settings_with):
+    with described(settings_with()) as (_, host):
+        sshd = {"port": ["22"], "authorizedkeysfile": [".ssh/authorized_keys"]}
+        host.answers = {Earlier: {"file /etc/sysctl.d/99-own.conf": "vm.swappiness = 10"}, Sshd: sshd}
+        run_deploy()
+    notes = [one.text for one in run.of(host.state).notes[host.name, None]]
+    assert "kernel parameters: vm.swappiness = 10 becomes 1" in notes
+
+
+def test_the_larger_of_two_limits_is_written_whatever_the_order(settings_with, tmp_path):
+    folder = tmp_path / "etc/sysctl.d"
+    folder.mkdir(parents=True)
+    (folder / "10-own.conf").write_text("vm/max_map_count=1048576\n# net.core.somaxconn = 65535\n")
+    (folder / "99-own.conf").write_text("vm.max_map_count = 524288\nnet.core.somaxconn = 128\nvm.swappiness = 90\n")
+    (folder / "zz-slipway.conf").write_text("net.core.somaxconn = 9999\n")
+    command = OTHER_FILES.replace("/etc/", f"{tmp_path}/etc/").replace("/run/", "/x/").replace("/usr/", "/x/")
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    written = parameters(sysctl(settings_with(), kernel.larger(done.stdout)))
+    own = parameters(sysctl(settings_with()))
+    assert (own["vm.max_map_count"], own["net.core.somaxconn"]) == ("262144", "4096")
+    assert written == {**own, "vm.max_map_count": "1048576"}
 
 
 # As its package has it.

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from slipway.adoption import network
+from slipway.adoption import network, ufw
 from slipway.facts.earlier import Earlier
 from support.obstacles import SERVICE, told
 
@@ -84,11 +84,11 @@ def test_what_the_firewall_would_close_is_named(settings_with):
     closed = lambda is_open, **changes: told(network.closed(sockets, is_open, settings_with(**changes), ours))  # noqa: E731
     assert closed(None) == ["port 25", "port 3000", "port 9000"]
     assert closed(None, firewall_allow=["25/tcp", "3000/tcp", "9000/tcp"]) == []
-    assert network.open_ports(UFW) == {22, 25, 80, 81, 82}
-    assert closed(network.open_ports(UFW)) == ["port 25", "port 9000"]
-    assert network.open_ports(UFW[1:]) is None
-    assert network.open_ports([*UFW, 'DEFAULT_INPUT_POLICY="ACCEPT"']) is None
-    assert network.open_ports([*UFW, "### tuple ### allow any any 0.0.0.0/0 any 10.0.0.1 in"]) is None
+    assert ufw.open_ports(UFW) == {22, 25, 80, 81, 82}
+    assert closed(ufw.open_ports(UFW)) == ["port 25", "port 9000"]
+    assert ufw.open_ports(UFW[1:]) is None
+    assert ufw.open_ports([*UFW, 'DEFAULT_INPUT_POLICY="ACCEPT"']) is None
+    assert ufw.open_ports([*UFW, "### tuple ### allow any any 0.0.0.0/0 any 10.0.0.1 in"]) is None
 
 
 def test_a_port_that_systemd_listens_on_is_named_by_its_unit(settings_with):
@@ -124,14 +124,14 @@ def test_ports_that_rules_of_the_owners_before_ufws_open_are_known():
         "-A ufw6-before-input -m tcp -p tcp --dport 7 -m conntrack --ctstate NEW -j ACCEPT",
         "-A ufw-before-input -p tcp --dport 25 -j DROP",
     ]
-    assert network.kept_ports(rules) == {8443, 80, 9000, 9001, 7}
+    assert ufw.kept_ports(rules) == {8443, 80, 9000, 9001, 7}
 
 
 def test_a_vpns_port_that_the_firewall_would_close_is_named(settings_with):
     text = "0.0.0.0:51820  \n0.0.0.0:53 named bind9.service\n0.0.0.0:45123 named bind9.service\n0.0.0.0:68 dhclient x"
     sockets = network.datagrams({"datagrams": text})
     closed = lambda rules, **changes: told(  # noqa: E731
-        network.closed(sockets, network.open_ports(rules, "udp"), settings_with(**changes), {53})
+        network.closed(sockets, ufw.open_ports(rules, "udp"), settings_with(**changes), {53})
     )
     assert closed([]) == ["port 51820/udp", "port 53/udp"]
     assert closed([], firewall_allow=["51820/udp", "53/udp"]) == []
@@ -205,12 +205,116 @@ def test_an_nftables_service_that_would_flush_ufws_rules_at_boot_is_named():
 
 
 def test_another_firewalls_packages_and_rules_out_of_sight_are_named():
-    assert told(network.packages({"packages": "netfilter-persistent\n"})) == ["package netfilter-persistent"]
+    assert told(network.packages(["ferm"], [])) == ["package ferm"]
     rules = {"legacy": "-A INPUT -j DROP", "redirects": "-A PREROUTING -p tcp --dport 80 -j REDIRECT --to-ports 3000"}
     assert told(network.others(rules)) == [
         "iptables-legacy",
         "iptables -t nat -A PREROUTING -p tcp --dport 80 -j REDIRECT --to-ports 3000",
     ]
+
+
+def test_rules_that_a_package_loads_at_boot_are_one_line_with_one_command():
+    """As on Oracle's images."""
+    packages, reject = ["iptables-persistent", "netfilter-persistent"], "-A INPUT -j REJECT"
+    rules = ["-A INPUT -p tcp -m state --state NEW -m tcp --dport 22 -j ACCEPT", reject]
+    (one,) = [*network.packages(packages, rules), *network.obstacles(rules, [], packages)]
+    assert (one.name, one.may_go) == ("package netfilter-persistent", False)
+    assert repr(reject) in one.found
+    assert "apt-get purge -y netfilter-persistent iptables-persistent && " in one.need
+    (one,) = network.packages(packages, [])
+    assert one.may_go
+
+
+NAT = """\
+-A PREROUTING -m addrtype --dst-type LOCAL -j CNI-HOSTPORT-DNAT
+-A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER
+-A OUTPUT -p tcp -j PROXY
+-A CNI-HOSTPORT-DNAT -p tcp -m comment --comment "dnat name: \\"cbr0\\"" -m multiport --dports 80,443 -j CNI-DN-0a
+-A CNI-DN-0a -s 10.42.0.0/24 -p tcp -m tcp --dport 80 -j CNI-HOSTPORT-SETMARK
+-A CNI-DN-0a -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.42.0.8:80
+-A DOCKER -d 127.0.0.1/32 ! -i docker0 -p tcp -m tcp --dport 80 -j DNAT --to-destination 172.17.0.2:80
+-A DOCKER ! -i docker0 -p tcp -m tcp --dport 8443 -j DNAT --to-destination 172.17.0.2:443
+-A PROXY -p tcp -m tcp --dport 443 -j REDIRECT --to-ports 8888
+"""
+
+
+def section(tmp_path, name, end, **programs):
+    """What a section of facts.Earlier prints, with these programs."""
+    for program, text in programs.items():
+        path = tmp_path / program.replace("_", "-")
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+    command = Earlier().command(("admin",), ("admin",), (SERVICE,), ("/var/www/x",), 27017)
+    script = command[command.index(f"s {name}") : command.index(f"s {end}")].replace("/etc/", f"{tmp_path}/etc/")
+    script = f"s() {{ :; }}; {script.replace('/proc/', f'{tmp_path}/proc/')}"
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    done = subprocess.run(["sh", "-c", script], env=env, capture_output=True, text=True, check=False)
+    return done.stdout.splitlines()
+
+
+def test_whatever_leads_incoming_traffic_for_the_web_elsewhere_is_found(tmp_path):
+    (rule,) = section(tmp_path, "redirects", "forwarded", iptables_save=f"cat <<'END'\n{NAT}END")
+    assert rule == "-A CNI-DN-0a -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.42.0.8:80"
+    (one,) = network.others({"redirects": rule})
+    assert "--disable=servicelb" in one.need
+
+
+@pytest.mark.parametrize(
+    ("rules", "is_named"),
+    [
+        (":FORWARD ACCEPT [0:0]\n-A FORWARD -j OWN", True),
+        (":FORWARD DROP [0:0]", False),
+        (":FORWARD ACCEPT [0:0]\n-A FORWARD -j DOCKER-FORWARD\n-A DOCKER-FORWARD -i docker0 -j ACCEPT", False),
+    ],
+)
+def test_traffic_is_forwarded_where_no_rule_says_so(tmp_path, rules, is_named):
+    (tmp_path / "proc/sys/net/ipv4").mkdir(parents=True)
+    (tmp_path / "proc/sys/net/ipv4/ip_forward").write_text("1\n")
+    nat = "-A POSTROUTING -s 10.8.0.0/24 -o eth0 -j MASQUERADE"
+    save = f"case $2 in nat) echo '{nat}' ;; *) cat <<'END'\n{rules}\nEND\n;; esac"
+    found = section(tmp_path, "forwarded", "ignored", iptables_save=save, nft=":")
+    assert found == ([f"iptables -t nat {nat}"] if is_named else [])
+
+
+def test_the_kernels_own_sockets_count_by_the_configuration_of_their_ports(tmp_path, settings_with):
+    (tmp_path / "etc/wireguard").mkdir(parents=True)
+    (tmp_path / "etc/wireguard/wg0.conf").write_text("[Interface]\nListenPort = 51821\n[Peer]\nEndpoint = x:41000\n")
+    (tmp_path / "etc/systemd/network").mkdir(parents=True)
+    (tmp_path / "etc/systemd/network/wg1.netdev").write_text("[WireGuard]\nListenPort=40000\n")
+    (tmp_path / "proc/sys/fs/nfs").mkdir(parents=True)
+    (tmp_path / "proc/sys/fs/nfs/nlm_tcpport").write_text("32803\n")
+    chosen = section(tmp_path, "chosen", "chains")
+    assert chosen == ["51821", "40000", "32803"]
+    ports = (2049, 32803, 40000, 40001, 51820, 51821, 55555)
+    text = "\n".join(f"0.0.0.0:{port}  " for port in ports)
+    earlier = {"listeners": text, "datagrams": text, "later datagrams": text, "chosen": "\n".join(chosen)}
+    sockets = [*network.listeners(earlier), *network.datagrams(earlier)]
+    found = {one.port for one in sockets}
+    assert found == {*ports} - {40001, 55555}
+
+
+def test_what_tailscale_reaches_stays_open(settings_with):
+    text = "100.101.7.9:44321 tailscaled tailscaled.service\n100.101.7.9:19999 netdata netdata.service"
+    text += "\n[fd7a:115c:a1e0::7]:9100 node_exporter x.service\n0.0.0.0:25 master postfix.service"
+    closed = lambda **known: told(  # noqa: E731
+        network.closed(network.listeners({"listeners": text}), None, settings_with(), set(), **known)
+    )
+    assert closed(has_tailscale=True) == ["port 25"]
+    assert closed() == ["port 19999", "port 9100", "port 25"]
+    assert closed(has_tailscale=True, kept={25}) == []
+
+
+def test_ports_that_containers_publish_are_one_line_with_the_setting(settings_with):
+    ports = (25, 143, 587)
+    text = "\n".join(f"{address}:{port} docker-proxy x" for port in ports for address in ("0.0.0.0", "[::]"))
+    closed = lambda **changes: [  # noqa: E731
+        *network.closed(network.listeners({"listeners": text}), {22}, settings_with(**changes), {22})
+    ]
+    (one,) = closed(firewall_allow=["53/udp"])
+    assert one.name == "ports 25, 143, 587"
+    assert one.need.startswith('firewall_allow = ["53/udp", "25/tcp", "143/tcp", "587/tcp"]')
+    assert closed(firewall_allow=["25/tcp", "143/tcp", "587/tcp"]) == []
+    assert told(closed(firewall_allow=["25/tcp"], adopt_without=["port 143"])) == ["port 587"]
 
 
 OPEN = "### tuple ### allow tcp 22 0.0.0.0/0 any 0.0.0.0/0 in"
@@ -234,22 +338,14 @@ OPEN = "### tuple ### allow tcp 22 0.0.0.0/0 any 0.0.0.0/0 in"
 )
 def test_a_rule_of_ufws_that_would_be_lost_is_named(settings_with, rule, name):
     lines = ["ENABLED=yes", OPEN, f"### tuple ### {rule}"]
-    assert told(network.lost_rules(lines, settings_with(), ["22"])) == ([name] if name else [])
-    assert told(network.lost_rules(lines[1:], settings_with(), ["22"])) == []
-
-
-def test_ssh_that_is_open_to_some_addresses_stays_closed_to_others(settings_with):
-    rules = [f"### tuple ### allow tcp 22 0.0.0.0/0 any {source} in" for source in ("10.0.0.0/8", "192.0.2.7")]
-    lines = ["ENABLED=yes", *rules]
-    (one,) = network.lost_rules(lines, settings_with(), ["22"])
-    assert one.need == 'firewall_ssh_from = ["10.0.0.0/8", "192.0.2.7"]'
-    assert told(network.lost_rules(lines, settings_with(firewall_ssh_from=["10.0.0.0/8", "192.0.2.7"]), ["22"])) == []
+    assert told(ufw.lost_rules(lines, settings_with(), ["22"])) == ([name] if name else [])
+    assert told(ufw.lost_rules(lines[1:], settings_with(), ["22"])) == []
 
 
 def test_rules_of_one_port_for_many_addresses_are_one_line(settings_with):
     sources = [f"192.0.2.{number}" for number in range(20)]
     rules = [f"### tuple ### allow tcp 443 0.0.0.0/0 any {source} in" for source in sources]
-    (one,) = network.lost_rules(["ENABLED=yes", OPEN, *rules], settings_with(), ["22"])
+    (one,) = ufw.lost_rules(["ENABLED=yes", OPEN, *rules], settings_with(), ["22"])
     assert (one.name, one.found.startswith("20 rules, for 192.0.2.0, 192.0.2.1, ")) == (
         "ufw allow from 192.0.2.0 to any port 443 proto tcp",
         True,
@@ -258,7 +354,7 @@ def test_rules_of_one_port_for_many_addresses_are_one_line(settings_with):
 
 def test_a_firewall_that_denies_outgoing_traffic_is_named(settings_with):
     lines = ["ENABLED=yes", 'DEFAULT_OUTPUT_POLICY="DROP"', OPEN]
-    assert told(network.lost_rules(lines, settings_with(), ["22"])) == ["ufw default deny outgoing"]
+    assert told(ufw.lost_rules(lines, settings_with(), ["22"])) == ["ufw default deny outgoing"]
 
 
 def test_an_address_that_fail2ban_spares_now_is_named_with_the_setting(settings_with):

@@ -286,6 +286,15 @@ def test_a_database_elsewhere_on_the_disk_is_told_to_stay_there_unused():
     assert "the replica set orders is not configured any more" in mongodb.fate.reason
 
 
+def test_ports_that_one_line_is_about_are_refused_each():
+    report = recorded.report()
+    report.ports = [
+        Port(port=port, protocol="tcp", addresses=["0.0.0.0"], versions=[4], program="x") for port in (2, 25)
+    ]
+    told(report, Plan(refusals=["ports 25, 143: found a container's port, need firewall_allow"]))
+    assert [port.port for port in report.ports if verdict(port) == "refuse"] == [25]
+
+
 REFUSALS = [
     "memory: found 512 MiB, need 900 MiB (choose a larger server)",
     "port 80: found 'apache2' listening, need it for nginx (stop or move apache2)",

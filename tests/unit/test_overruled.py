@@ -13,7 +13,7 @@ from support.described import FakeHost
 
 
 @pytest.fixture
-def found(settings_with, tmp_path):
+def asked(settings_with, tmp_path):
     """Asks a host whose /etc is a folder of files, by their paths, for what overrules Slipway's files."""
 
     class Host(FakeHost):
@@ -26,18 +26,24 @@ def found(settings_with, tmp_path):
             assert done.stderr == ""
             return done.stdout
 
-    def found(files, *deployed):
+    def asked(files, *deployed, **settings):
         for path, text in {"etc/apt/apt.conf.d/01own": "", **files}.items():
             (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / path).write_text(text)
         host = Host(("web", "app", "db"))
         run.of(host.state).deployed = frozenset(deployed)
         ctx_host.set(host)
-        return [(one.name.removeprefix(f"{tmp_path}"), one.found) for one in overruled(settings_with())]
+        return [*overruled(settings_with(**settings))]
 
     before = ctx_host.get()
-    yield found
+    yield asked
     ctx_host.set(before)
+
+
+@pytest.fixture
+def found(asked, tmp_path):
+    """The same, as names and what was found."""
+    return lambda *given: [(one.name.removeprefix(f"{tmp_path}"), one.found) for one in asked(*given)]
 
 
 UNITS = "etc/systemd/system"
@@ -64,11 +70,42 @@ def test_a_file_that_comes_before_slipways_or_says_something_else_is_not(found):
         "etc/apt/apt.conf.d/10periodic": 'APT::Periodic::Unattended-Upgrade "0";\n',
         "etc/apt/apt.conf.d/99-on": 'APT::Periodic::Unattended-Upgrade "1";\n// APT::Periodic::X "0";\n',
         "etc/fail2ban/jail.d/defaults-debian.local": "[sshd]\nbantime = 10\n",
+        "etc/fail2ban/jail.d/wordpress.local": "[wordpress]\nbantime = 1d\n[nginx-http-auth]\nbantime = 1w\n",
         "etc/apt/apt.conf.d/99-own": 'Unattended-Upgrade::Package-Blacklist { "mongodb-org"; };\n',
         # Slipway's own.
         **{f"{folder.rpartition('/')[0][1:]}/{ours}": "ProtectSystem=no\ncore\n" for ours, _, folder in BESIDE},
     }
     assert found(earlier, "updates") == []
+
+
+def test_a_jails_time_counts_in_a_section_of_slipways(found):
+    text = "[wordpress]\nbantime = 1d\n[sshd]\n# why\nbantime = 1w\n[postfix]\nbantime = 2d\n"
+    names = [name for name, _ in found({"etc/fail2ban/jail.d/zz.local": text, "etc/fail2ban/jail.d/zzz.local": text})]
+    assert names == [f"/etc/fail2ban/jail.d/{file}.local: bantime = 1w" for file in ("zz", "zzz")]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('Unattended-Upgrade::Automatic-Reboot-Time "02:00";', "reboot_time = \"02:00\", or '04:00' (grep -rn "),
+        ('Unattended-Upgrade::Automatic-Reboot-Time "now";', "'04:00' (grep -rn "),
+        ('Unattended-Upgrade::Automatic-Reboot "false";', "reboot_time = \"\", or 'true' (grep -rn "),
+    ],
+)
+def test_another_time_of_reboots_is_told_with_the_setting(asked, text, told):
+    files = {"etc/apt/apt.conf.d/52unattended-upgrades-local": f"{text}\n"}
+    (one,) = asked(files, "updates")
+    assert one.need.startswith(told)
+
+
+def test_with_the_setting_a_file_that_says_the_same_of_reboots_is_none(asked):
+    file, option = "etc/apt/apt.conf.d/52unattended-upgrades-local", "Unattended-Upgrade::Automatic-Reboot"
+    files = {file: f'{option}-Time "02:00";\n'}
+    assert asked(files, "updates", reboot_time="02:00") == []
+    files = {file: f'{option} "false";\n{option}-Time "02:00";\n'}
+    (one,) = asked(files, "updates")
+    assert one.need.startswith('reboot_time = "", or ')
+    assert asked(files, "updates", reboot_time="") == []
 
 
 @pytest.mark.parametrize(
