@@ -12,6 +12,7 @@ from slipway.adoption import (
     Obstacle,
     access,
     backend,
+    backend_data,
     boot,
     certificates,
     in_the_way,
@@ -82,6 +83,7 @@ def _obstacles(settings: Settings, machine: dict[str, str], components: Collecti
     if "backend" in components:
         for site in settings.all_sites:
             yield from backend.obstacles(found, site)
+            yield from backend_data.databases(found, data, site)
             yield from _beside(found, site)
     if "tls" in components:
         yield from certificates.obstacles(found, settings)
