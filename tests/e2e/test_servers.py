@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 import tarfile
 import time
 from collections.abc import Iterator
@@ -84,6 +85,17 @@ def test_what_slipway_would_not_keep_is_refused_by_name_all_at_once(bare: LabHos
 def test_a_server_is_refused_by_the_name_of_what_is_on_it(bare: LabHost, recipe: str) -> None:
     make(bare, recipe)
     assert_refused(bare, {**REFUSED, **REFUSED_WITH_PACKAGES}[recipe])
+
+
+@pytest.mark.thorough
+def test_the_commands_of_a_refusal_give_the_backends_unit_slipways_name(bare: LabHost) -> None:
+    recipe = "other_unit"
+    make(bare, recipe)
+    refused = bare.slipway("apply", "lab", "--yes").stderr
+    (steps,) = re.findall(r"which Slipway replaces: (cd .*?)(?:, or |$)", refused, re.MULTILINE)
+    bare.ssh(steps)
+    assert bare.ssh("systemctl is-enabled codementee-backend; curl -s -m 5 localhost:8000/api/") == "enabled\nup"
+    assert_refused(bare, REFUSED_WITH_PACKAGES[recipe][1:])
 
 
 @pytest.mark.thorough
