@@ -66,10 +66,8 @@ def _hidden(named: Mapping[str, list[str]], documents: Mapping[str, int], site: 
         return
     for database, variables in named.items():
         if documents.get(database) and database != site.mongodb_database:
-            found = (
-                f"{documents[database]} documents in it and {', '.join(variables)} of {site.backend_unit}.service"
-                f" naming it, not {site.mongodb_database}"
-            )
+            by = ", ".join("its code" if one == "code" else one for one in dict.fromkeys(variables))
+            found = f"{documents[database]} documents in it and {site.backend_unit}.service using it (by {by})"
             need = setting("mongodb_database", database)
             if site.mongodb_database in named:
                 need += f", or all data in {site.mongodb_database}: Slipway's backend may use one database"

@@ -20,6 +20,10 @@ OF_SYSTEM = (
     " | /tmp | /tmp/* | /var/tmp | /var/tmp/* | /var/cache/* | /var/log/journal/*"
 )
 IN_CODE = "[\\\"'](sqlite[a-z+]*:///)?/(srv|data|opt|mnt|home|var/[a-z]+)/[A-Za-z0-9_./-]+[\\\"']"
+# Databases that code names: of a client, and the default of a variable.
+QUOTED = "[\\\"'][a-z0-9_-]+[\\\"']"
+OF_CLIENT = f"((client|mongo|motor|conn|cluster)[a-z_]*|[)])[[]{QUOTED}|get_database[(]{QUOTED}"
+DEFAULT = f"[a-z_]*(db|database|dbname|mongo(db)?_name)(_name)?[\\\"']?( *, *|( *: *str)? *= *){QUOTED}"
 # Variables that name a database, and a MongoDB's host.
 NAMES_DATABASE = "(.*_)?(DB|DATABASE|DBNAME)(_NAME)?|(.*_)?MONGO(DB)?_(DBNAME|NAME)"
 NAMES_HOST = "(.*_)?MONGO(DB)?_?(.*_)?HOST(NAME)?"
@@ -78,6 +82,16 @@ databases() {{
     done
     far=${{far#,}}; echo "$name $where ${{far:--}} ${{database:--}}"
   done
+  sources -i "{OF_CLIENT}" | sed -E "s/[\\"']$//; s/.*[\\"']/code - - /" | sort -u
+  given=$(environment | cut -d= -f1)
+  sources -iw "{DEFAULT}" | sed -E "s/[\\"']$//; s/^([A-Za-z_]+).*[\\"']/\\\\1 /" | sort -u |
+  while read -r name database; do
+    printf '%s\\n' "$given" | grep -qixF "$name" || echo "code - - $database"
+  done
+}}
+sources() {{
+  timeout {MAX_SEARCH} grep -rhoE --include='*.py' --exclude-dir=venv --exclude-dir=.venv --exclude-dir=env \\
+    --exclude-dir=node_modules --exclude-dir=tests "$@" $root/backend $folder | head -n {MAX_PLACES}
 }}
 code() {{ grep -E '[.]({CODE})$|/({NAMES})$|/[.][^/]*$' "$@"; }}
 a_file_of_each() {{
@@ -139,9 +153,7 @@ stores() {{
       ! grep -q '^flags:.*[1256]$' "$process/fdinfo/${{descriptor##*/}}" || outside open "$path"
     done
   done | sort -u
-  timeout {MAX_SEARCH} grep -rhoE --include='*.py' --exclude-dir=venv --exclude-dir=.venv --exclude-dir=env \\
-    --exclude-dir=node_modules "{IN_CODE}" $root/backend $folder |
-    sed -E 's,^.(sqlite[^/]*:///)?,,; s,.$,,' | sort -u | head -n {MAX_PLACES} |
+  sources "{IN_CODE}" | sed -E 's,^.(sqlite[^/]*:///)?,,; s,.$,,' | sort -u |
     while read -r path; do outside code "$path"; done
   # What is of a user of its own was written by the backend.
   case $user in root | www-data | nobody) return 0 ;; esac

@@ -108,6 +108,22 @@ def test_a_file_that_uvicorn_reads_is_one_of_the_environment(server):
     assert "MONGO_URL db.internal db.internal shop" in found["databases"]
 
 
+def test_a_database_that_code_names_is_known_unless_a_variable_has_its_place(server):
+    top = server / ROOT[1:] / "backend"
+    write(top / "a.py", 'db = client["of_client"]\nx = AsyncIOMotorClient(os.environ["MONGO_URL"])[\'of_call\']\n')
+    write(
+        top / "b.py", 'db = motor.get_database("of_method")\nos.environ.get("DB_NAME", "hidden")\nkey = row["title"]\n'
+    )
+    write(
+        top / "c.py",
+        'os.getenv("MONGO_DB", "of_default")\nclass S(BaseSettings):\n    database_name: str = "of_settings"\n',
+    )
+    write(top / "d.py", 'FEEDBACK = "no"\nlogs_db = "of_constant"\nos.getenv("OTHER", "no")\n')
+    write(top / "venv/lib/e.py", 'client["no"]\n')
+    named = [one.removeprefix("code - - ") for one in ask(server)["databases"][1:]]
+    assert sorted(named) == ["of_call", "of_client", "of_constant", "of_default", "of_method", "of_settings"]
+
+
 ATLAS = "MONGO_URL cluster0.mongodb.net cluster0.mongodb.net prod"
 TWO = {"documents": {"codementee": 3, "test_database": 40}}
 TO_ATLAS, TO_OTHER = f"{SERVICE}: MONGO_URL", "database test_database"
@@ -140,6 +156,7 @@ TO_ATLAS, TO_OTHER = f"{SERVICE}: MONGO_URL", "database test_database"
         ("MONGO_URL localhost - codementee", TWO, {}, ""),
         ("MONGO_URL localhost - test_database", TWO, {}, TO_OTHER),
         ("DB_NAME - - test_database", TWO, {"backend_environment": {"DB_NAME": "codementee"}}, TO_OTHER),
+        ("code - - test_database", TWO, {}, TO_OTHER),
         ("DB_NAME - - test_database", TWO, {"mongodb_database": "test_database"}, ""),
         # Nothing is in it, or MongoDB's own obstacle names it.
         ("DB_NAME - - shop", TWO, {}, ""),
@@ -160,7 +177,7 @@ def test_a_database_that_the_next_backend_would_not_use_is_named(monkeypatch, se
 def test_of_two_filled_databases_the_setting_is_said_or_that_one_is_to_hold_all(settings_with):
     found = {f"databases {ROOT}": "DB_NAME - - test_database"}
     (one,) = backend_data.databases(found, TWO, settings_with())
-    assert "40 documents in it and DB_NAME of" in one.found
+    assert one.found == f"40 documents in it and {SERVICE} using it (by DB_NAME)"
     assert one.need == 'mongodb_database = "test_database"'
     found[f"databases {ROOT}"] += "\nOTHER_DB - - codementee"
     (one,) = backend_data.databases(found, TWO, settings_with())
