@@ -1,7 +1,7 @@
 # The site's backend in a unit of its own name: in the site's folder, public, connected to nothing, not enabled. Nginx
 # leads to it by the server's own address, too, and to another host.
 . "$(dirname "$0")/listening.sh"
-apt-get install -y -qq --no-install-recommends nginx > /dev/null; rm -f /etc/nginx/sites-enabled/default
+apt-get install -y -qq --no-install-recommends nginx curl > /dev/null; rm -f /etc/nginx/sites-enabled/default
 mkdir -p /var/www/codementee/backend/api; echo up > /var/www/codementee/backend/api/index.html
 printf '[Service]\nWorkingDirectory=/var/www/codementee/backend\nExecStart=/usr/bin/python3 -m http.server 8000\n' \
   > /etc/systemd/system/fastapi.service
