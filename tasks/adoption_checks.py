@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Collection, Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ from slipway.adoption import (
     Obstacle,
     access,
     backend,
+    backend_data,
     boot,
     certificates,
     in_the_way,
@@ -20,12 +22,15 @@ from slipway.adoption import (
     mongod,
     names,
     network,
+    nginx_upstreams,
     own_services,
     ufw,
 )
 from slipway.adoption import nginx as others_nginx
+from slipway.adoption.serving import holders, serving, without_repeats
 from slipway.engine import run
 from slipway.facts.base import Output
+from slipway.facts.earlier_backend import IS_HERE
 from slipway.facts.machine import is_container
 from slipway.facts.nginx import NginxFuture, NginxInForce
 from slipway.facts.ssh import Sshd
@@ -40,7 +45,11 @@ from slipway.tasks.kernel import parameters, sysctl
 
 def adoption_problems(settings: Settings, machine: dict[str, str], components: Collection[str]) -> list[str]:
     """What blocks an adoption by these components, a line each."""
-    return in_the_way(_obstacles(settings, machine, components), settings.adopt_without)
+    found = earlier(settings)
+    there = host.get_fact(NginxInForce) if found and "nginx" in components else None
+    of_sites = serving(found, there, settings) if there else []
+    every = without_repeats(_obstacles(settings, machine, components), of_sites, settings.adopt_without)
+    return in_the_way(every, settings.adopt_without)
 
 
 def unused_keys_of_root(settings: Settings) -> list[str]:
@@ -92,6 +101,7 @@ def _obstacles(settings: Settings, machine: dict[str, str], components: Collecti
     if "backend" in components:
         for site in settings.all_sites:
             yield from backend.obstacles(found, site)
+            yield from backend_data.databases(found, data, site)
             yield from _beside(found, site)
     if "tls" in components:
         yield from certificates.obstacles(found, settings)
@@ -163,6 +173,15 @@ def _foreign_holders(found: dict[str, str]) -> Iterator[Obstacle]:
             )
 
 
+def _here(hosts: list[str]) -> list[str]:
+    """Those that are this server."""
+    if not hosts:
+        return []
+    named = " ".join(map(shlex.quote, hosts))
+    script = f"{IS_HERE}\nfor one in {named}; do ! is_here $one || echo $one; done"
+    return host.get_fact(Output, command=script).split()
+
+
 def _named(port: int | str) -> str:
     return f"port {port}" if isinstance(port, int) else f"the socket {port}"
 
@@ -196,21 +215,14 @@ def _nginx(found: dict[str, str], settings: Settings) -> Iterator[Obstacle]:
     if there is None:
         return
     yield from others_nginx.obstacles(there, settings)
+    for site in settings.all_sites:
+        yield from nginx_upstreams.obstacles(there, site, _here(nginx_upstreams.foreign_hosts(there, site)))
     changed = {*others_nginx.retired_files(there, settings), *others_nginx.replaced_files(settings)}
     for path in found.get("immutable", "").split():
         if path in changed - {others_nginx.MAIN}:
             yield names.is_immutable(path)
     own = own_services(settings)
-    holders: dict[int | str, str] = {one.port: one.unit or one.program for one in network.listeners(found)}
-    for path, holder in network.local_sockets(found).items():
-        holders[path] = holder
-    for port, at in others_nginx.proxied_ports(there, settings).items():
-        # systemd holds the socket of a service that it starts: the program is not known by it.
-        if port in holders and holders[port] not in own and holders[port] != "systemd":
-            found_now = f"it serving the site on {_named(port)} ({at}): it would keep running beside Slipway's backend"
-            need = f"it renamed to {settings.backend_unit}.service, which Slipway replaces"
-            yield Obstacle(holders[port], found_now, need)
-    replaced = {port: holder for port, holder in holders.items() if holder in own}
+    replaced = {port: holder for port, holder in holders(found).items() if holder in own}
     for server, port in others_nginx.others_at_ports(there, settings, replaced):
         found_now = f"it proxying to {_named(port)} of {replaced[port]}, which Slipway replaces"
         need = "its names in site_aliases, or its program in a unit of another name"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import PurePosixPath
 
-from slipway.adoption import Obstacle, setting
+from slipway.adoption import Obstacle, backend_data, backend_unit, setting
 from slipway.adoption.network import LOOPBACK
 from slipway.settings.environment import environment_of
 from slipway.settings.model import Settings
@@ -16,14 +16,6 @@ APP = re.compile(r"(?<![\w./-])([A-Za-z_][\w.]*:[A-Za-z_]\w*)(?=\s|$|\(\))")
 ASSIGNED = re.compile(r"(?:\"([A-Za-z_]\w*)=[^\"]*\"|'([A-Za-z_]\w*)=[^']*'|([A-Za-z_]\w*)=\S*)")
 # Variables of every process, of the interpreter and of the application server.
 ORDINARY = re.compile(r"PATH|HOME|USER|LANG|LC_\w+|TZ|PYTHON\w*|VIRTUAL_ENV|PORT|HOST|PWD|SHELL|WEB_CONCURRENCY")
-
-# Commands of a unit around its start, and what does the same.
-BEFORE = {
-    "ExecStartPre": "it in pre_activate, if a release needs it, or in the application",
-    "ExecStartPost": "it in post_activate, if a release needs it, or in the application",
-}
-# Programs that a unit runs for itself: its folders, its socket, a pause.
-PREPARES = {"mkdir", "install", "chown", "chmod", "rm", "touch", "test", "[", "sleep", "true", "kill", "fuser"}
 
 
 def unit_names(site: Settings) -> list[str]:
@@ -53,8 +45,8 @@ def obstacles(earlier: Mapping[str, str], site: Settings) -> Iterator[Obstacle]:
         if not file.endswith("/slipway.conf"):
             yield Obstacle(file, "a drop-in that would also apply to Slipway's unit", "no such file", may_go=False)
     lines = "\n".join([text, *(earlier[name] for name in dropins)]).splitlines()
-    yield from _lost(lines, unit)
-    folder_is_theirs = "backend -> current/backend" not in earlier.get(f"folder {site.site_root}", "")
+    yield from backend_unit.lost(lines, unit, (site.site_root,))
+    folder_is_theirs = backend_data.is_theirs(earlier, site)
     variables = {name for line in lines if line.strip().startswith("Environment=") for name in _assigned(line)}
     if folder_is_theirs:
         variables |= {*earlier.get(f"environment {site.site_root}", "").split()}
@@ -63,37 +55,11 @@ def obstacles(earlier: Mapping[str, str], site: Settings) -> Iterator[Obstacle]:
         if not ORDINARY.fullmatch(name):
             need = "it in backend_environment, or in backend_secrets if it is secret"
             yield Obstacle(f"{unit}: {name}", "this variable in its environment or its .env", need)
-    for file in earlier.get(f"written {site.site_root}", "").splitlines() if folder_is_theirs else []:
-        inner = file.removeprefix(f"{site.site_root}/backend/")
-        if inner == file:
-            found = "a file that the backend seems to write, in a folder that Slipway's backend does not use"
-            need = f"it copied below {site.site_root}/backend, and its folder in shared_paths"
-            yield Obstacle(file, found, need)
-        elif not any(f"{inner}/".startswith(f"{path}/") for path in site.shared_places):
-            found = "a file that the backend seems to write, next to its code, which will be read-only"
-            yield Obstacle(file, found, "its folder in shared_paths, or the file itself in shared_files")
+    yield from backend_data.written(earlier, site)
+    yield from backend_data.stores(earlier, site)
     apps = [app for line in lines if line.strip().startswith("ExecStart=") for app in APP.findall(line)]
     if folder_is_theirs and apps and apps[0] != site.backend_app:
         yield Obstacle(f"{unit}: ExecStart", f"the application {apps[0]}", setting("backend_app", apps[0]))
-
-
-def _lost(lines: Sequence[str], unit: str) -> Iterator[Obstacle]:
-    """What a unit does for its application that Slipway's does not. A line may have secrets in it."""
-    for line in lines:
-        key, _, value = (part.strip() for part in line.partition("="))
-        words = value.lstrip("-@:!+").split()
-        program = PurePosixPath(words[0]).name if words else ""
-        if key in BEFORE and words and program not in PREPARES:
-            yield Obstacle(f"{unit}: {key}", f"{program}, which Slipway's unit does not run", BEFORE[key])
-        elif key == "SupplementaryGroups" and {*words} - {"www-data"}:
-            need = "an application that does without these groups"
-            yield Obstacle(f"{unit}: {key}", f"{value}, which Slipway's user is not in", need)
-        elif key == "ExecStart" and program.endswith(".sh"):
-            need = "its variables in backend_environment or backend_secrets, its other commands in pre_activate"
-            yield Obstacle(f"{unit}: {key}", f"the script {program}, which Slipway's unit does not run", need)
-        elif key == "ExecStart" and any(word.partition("=")[0] == "--root-path" for word in words):
-            need = "it in the application, as FastAPI(root_path=...)"
-            yield Obstacle(f"{unit}: --root-path", "an option that Slipway's unit does not have", need)
 
 
 def programs(earlier: Mapping[str, str], site: Settings) -> Iterator[Obstacle]:

@@ -103,7 +103,7 @@ def proxied_ports(found: Found, settings: Settings) -> dict[int | str, str]:
     """The local ports, and the sockets' paths, that the site's servers proxy to now, with the positions of the
     directives."""
     domains = domains_of(settings)
-    return _local_ports(found, [server for server in found.others if server.is_for(domains)])
+    return local_ports(found, [server for server in found.others if server.is_for(domains)])
 
 
 def named_ports(found: Found) -> set[int]:
@@ -116,12 +116,12 @@ def others_at_ports(found: Found, settings: Settings, ports: Collection[int | st
     return [
         (server, port)
         for server in remaining(found, settings)
-        for port in _local_ports(found, [server])
+        for port in local_ports(found, [server])
         if port in ports
     ]
 
 
-def _local_ports(found: Found, servers: Sequence[Server]) -> dict[int | str, str]:
+def local_ports(found: Found, servers: Sequence[Server]) -> dict[int | str, str]:
     upstreams = {one.arguments[0]: one for one in found.tree.http if one.name == "upstream" and one.arguments}
     ports: dict[int | str, str] = {}
     for one in (one for server in servers for one in all_of(server.directives)):

@@ -109,14 +109,14 @@ def _location(one: Directive, server: Server, settings: Settings) -> Iterator[Ob
     is_pattern = kind.startswith("~")
     directives = one.block or ()
     if path.startswith("@"):
-        place = "backend" if all(_is_answered(user, settings) for user in _users(path, server)) else "static"
+        place = "backend" if all(is_answered(user, settings) for user in users_of(path, server)) else "static"
     elif is_pattern and HIDDEN.match(path):
         place = "hidden"
     elif f"{path}/".startswith(ACME):
         place = "acme"
     elif {*server.names} & {service.host for service in settings.services if service.host}:
         place = "backend"
-    elif not is_pattern and _is_answered(path, settings):
+    elif not is_pattern and is_answered(path, settings):
         place = "backend"
         directives = tuple(inner for inner in directives if not (inner.name == "rewrite" and rewritten(inner, path)))
         if missing := missing_path(one, kind == "=", settings):
@@ -135,12 +135,12 @@ def _location(one: Directive, server: Server, settings: Settings) -> Iterator[Ob
     yield from _within(directives, server, place, settings)
 
 
-def _is_answered(path: str, settings: Settings) -> bool:
+def is_answered(path: str, settings: Settings) -> bool:
     """Whether a service of the site is served at a path."""
     return any(one.answers(path) or one.answers(f"{path.rstrip('/')}/") for one in settings.places)
 
 
-def _users(name: str, server: Server) -> Iterator[str]:
+def users_of(name: str, server: Server) -> Iterator[str]:
     """The paths whose requests a named location gets."""
     for one in server.directives:
         if one.name == "location" and any(name in inner.arguments for inner in all_of(one.block or ())):

@@ -6,7 +6,7 @@ import re
 import shlex
 
 from slipway.adoption import OURS
-from slipway.facts import boot, certificate_users, network, site_programs
+from slipway.facts import boot, certificate_users, earlier_backend, network, site_programs
 from slipway.facts.base import Fact
 from slipway.settings.system import PROTOCOL_MODULES
 
@@ -68,9 +68,11 @@ class Earlier(Fact[dict[str, str]]):
     stopped             web servers that are enabled and not running
     connected           "PROGRAM UNIT" of MongoDB's clients
     credentials         files with MongoDB passwords that Slipway has written
+    databases ROOT      "VARIABLE HOSTS FAR DATABASE" of variables that name a MongoDB, or a database: FAR are the hosts
+                        other than this server, and a part that a variable does not have is "-"
     datagrams           "ADDRESS:PORT PROGRAM UNIT" of UDP sockets; without a program they are the kernel's
     later datagrams     the same at the end of this command
-    environment ROOT    names of variables in the site's .env and in its unit's EnvironmentFile= files
+    environment ROOT    names of variables in the site's .env and in the files that its unit reads
     file PATH           the text of a file: apt's sources, mongod.conf, certbot's options and renewals, drop-ins, kernel
                         parameters
     flushes             nftables.service, if it is enabled: its file flushes all rules at boot
@@ -107,6 +109,8 @@ class Earlier(Fact[dict[str, str]]):
     socket              where ssh.socket listens, if sshd's configuration does not say so
     sudoers             "FILE:LINE" of later rules than the administrator's for sudo that ask for a password, and
                         "/etc/sudoers" if it does not include the folder
+    stores ROOT         "REASON PATH" of places outside of the site that the backend may write to. The reason is a
+                        variable, or "code" that names it, "open" by its processes, "newer" than their start
     swapfile            its size in bytes
     taken               paths of Slipway's folders and links that are occupied by something else
     timezone            the server's
@@ -117,7 +121,7 @@ class Earlier(Fact[dict[str, str]]):
     uplinks             "DEVICE ALL OWN" of default routes, with the values of rp_filter
     used                "FILE:FOLDER" of certbot's folders that programs other than Nginx, their links, certbot's hooks,
                         scripts or containers refer to
-    written ROOT        some files that the backend seems to write next to its code
+    written ROOT        a file of each folder that the backend seems to write to next to its code, and its databases
     """
 
     @staticmethod
@@ -248,18 +252,6 @@ for root in {_quoted(roots)}; do
   s "folder $root"; [ ! -L $root ] || echo "link $(readlink $root)"; ls -A $root | sed 's/^/entry /'
   for link in current backend frontend; do [ ! -L $root/$link ] || echo "$link -> $(readlink $root/$link)"; done
   s "size $root"; du -smc $root/backend $root/frontend | tail -n 1 | cut -f1
-  s "written $root"
-  began=$(systemctl show -p ExecMainStartTimestamp --value ${{root##*/}}-backend.service)
-  folder=$(systemctl show -p WorkingDirectory --value ${{root##*/}}-backend.service); folder=${{folder#!}}
-  case $folder in "$root"*) folder= ;; /*/*) ;; *) folder= ;; esac
-  find $root/backend $folder \\( -name venv -o -name .venv -o -name env -o -name node_modules -o -name .git \\) \\
-    -prune -o -type f ! -name '*.pyc' ! -name '*.log' ! -name '.*' \\( -newermt "${{began:-now}}" \\
-    -o -path '*/uploads/*' -o -path '*/media/*' -o -name '*.sqlite*' -o -name '*.db' \\) -print | head -n 3
-  s "environment $root"
-  unit=${{root##*/}}-backend.service; folder=$(systemctl show -p WorkingDirectory --value $unit)
-  given=$(systemctl show -p EnvironmentFiles --value $unit | sed 's/ (ignore_errors=.*//; s/^-//')
-  sed -nE 's/^[[:space:]]*(export[[:space:]]+)?([A-Za-z_][A-Za-z0-9_]*)=.*/\\2/p' $root/backend/.env $root/.env \\
-    $given ${{folder:+"${{folder#!}}/.env"}} | sort -u
 done
 for unit in {_quoted(units)}; do
   s "unit $unit"
@@ -271,6 +263,7 @@ for unit in {_quoted(units)}; do
   done
   f /etc/systemd/system/$unit.d/*.conf
 done
+{earlier_backend.sections(_quoted(roots))}
 {site_programs.sections(units, _quoted(roots), CRONTABS)}
 s passwords; awk -F: '$2 ~ /^[$]/ {{print $1}}' /etc/shadow | while read -r user; do
   home=$(getent passwd $user | cut -d: -f6); [ -s $home/.ssh/authorized_keys ] || getent passwd $user

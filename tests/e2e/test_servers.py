@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 import tarfile
 import time
 from collections.abc import Iterator
@@ -93,6 +94,17 @@ def test_rules_that_a_package_loads_at_boot_go_by_the_command_that_is_told(bare:
     bare.ssh(f"export DEBIAN_FRONTEND=noninteractive; {said.partition('only UFW: ')[2].splitlines()[0]}")
     assert bare.plan() != []
     assert bare.ssh("iptables-save -t filter | grep -c '^-A INPUT' || :") == "0"
+
+
+@pytest.mark.thorough
+def test_the_commands_of_a_refusal_give_the_backends_unit_slipways_name(bare: LabHost) -> None:
+    recipe = "other_unit"
+    make(bare, recipe)
+    refused = bare.slipway("apply", "lab", "--yes").stderr
+    (steps,) = re.findall(r"which Slipway replaces: (cd .*?)(?:, or |$)", refused, re.MULTILINE)
+    bare.ssh(steps)
+    assert bare.ssh("systemctl is-enabled codementee-backend; curl -s -m 5 localhost:8000/api/") == "enabled\nup"
+    assert_refused(bare, REFUSED_WITH_PACKAGES[recipe][1:])
 
 
 @pytest.mark.thorough

@@ -56,9 +56,16 @@ REFUSED_WITH_PACKAGES = {
         "queue.service: found python3 running in a folder of /var/www/codementee",
         "port 8001 of codementee-backend.service: found bot.service using it",
     ],
+    "other_unit": [
+        "fastapi.service: found it serving the site on port 8000",
+        "/etc/nginx/conf.d/site.conf:2: proxy_pass: found proxy_pass http://api, which leads to 10.99.0.5: another",
+    ],
     "environment_file": [
         *("codementee-backend.service: DB_NAME: found", "codementee-backend.service: STRIPE_KEY: found"),
+        *("codementee-backend.service: INVOICES: found", "codementee-backend.service: LoadCredential: found"),
+        "codementee-backend.service: MONGO_URL: found a MongoDB on cluster0.example.net, which",
         "/home/dev/shop/uploads/1.pdf: found a file that the backend seems to write, in a folder",
+        "/srv/invoices: found a place that INVOICES names, and that Slipway's backend could not write to",
     ],
     "iptables_reject": ["iptables -A INPUT -j REJECT --reject-with icmp-host-prohibited: found a rule that precedes"],
     "oracle_image": [
@@ -118,8 +125,7 @@ REFUSED_WITH_PACKAGES = {
     "apache_stopped": ["apache2.service: found a stopped web server"],
     "ferm": ["package ferm: found a firewall", "iptables-legacy: found 15 rules"],
     "mean": [
-        *("database meandb: found 2 documents", "port 3000: found node listening publicly"),
-        *("pm2-ubuntu.service: found it connected to MongoDB", "pm2-ubuntu.service: found it serving the site"),
+        *("database meandb: found 2 documents", "pm2-ubuntu.service: found it serving the site"),
         "/etc/nginx/sites-enabled/default:4: proxy_pass: found",
     ],
     "nginx_compiled": ["/usr/sbin/nginx: found a program of no package"],
