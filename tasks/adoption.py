@@ -13,7 +13,7 @@ from pyinfra import host
 from pyinfra.api import operation
 
 from slipway.adoption import OURS
-from slipway.adoption.nginx import retired_files
+from slipway.adoption.nginx import lost_defaults, retired_files
 from slipway.engine import notes
 from slipway.engine.components import component, component_step, in_order
 from slipway.facts.base import Output
@@ -57,6 +57,9 @@ def found_by_hand(settings: Settings) -> list[str]:
 @component()
 def adopt(settings: Settings) -> None:
     keep_aside(name="Back up the existing configuration", settings=settings)
+    if "web" in host.groups and (there := host.get_fact(NginxInForce)):
+        for line in lost_defaults(there, settings):
+            notes.note(line)
     in_order([partial(_adopt_site, site) for site in settings.all_sites])
 
 
@@ -116,7 +119,7 @@ done"""
 def certificates_by_hand(settings: Settings) -> list[tuple[str, str]]:
     """The files of the site's certificates and keys that Nginx serves; none on Slipway's server."""
     there = host.get_fact(NginxInForce)
-    servers = [] if there is None else [one for one in there.others if one.is_for([settings.site_domain])]
+    servers = there.of_site(settings) if there else []
     return [*dict.fromkeys(pair for one in servers for pair in there.tree.certificates(one))] if there else []
 
 

@@ -225,7 +225,10 @@ def _nginx(found: dict[str, str], settings: Settings) -> Iterator[Obstacle]:
     replaced = {port: holder for port, holder in holders(found).items() if holder in own}
     for server, port in others_nginx.others_at_ports(there, settings, replaced):
         found_now = f"it proxying to {_named(port)} of {replaced[port]}, which Slipway replaces"
-        need = "its names in site_aliases, or its program in a unit of another name"
+        domain = next((site.site_domain for site in settings.all_sites if server in there.of_site(site)), "")
+        # By a pattern, or as the default server.
+        need = f"server_name {domain}" if domain else "its names in site_aliases"
+        need += ", or its program in a unit of another name"
         yield Obstacle(str(server), found_now, need)
     if there.error or there.is_ours(others_nginx.MAIN):
         return

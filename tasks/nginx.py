@@ -26,7 +26,7 @@ from slipway.settings import hashed_names
 from slipway.settings.model import TLS_FOLDER, Settings
 from slipway.settings.routes import REST
 from slipway.systems import system_of
-from slipway.tasks import backend_health, balancing, nginx_logs
+from slipway.tasks import backend_health, balancing, nginx_logs, plain_http
 from slipway.tasks.policies import SPECIAL, policies, runs_scripts, variable_of
 
 PACKAGES = ["nginx", "openssl", "curl"]
@@ -55,6 +55,12 @@ FILE_TYPES = (
 )
 # Included by several locations.
 HEADERS, BACKEND = "snippets/slipway-headers.conf", "snippets/slipway-backend.conf"
+# Check the copy's sites rather than the live ones. Nginx creates its logs even then: nobody else may read them.
+CHECK = (
+    "umask 027 && cd {} && cp -a nginx.conf nginx.conf.real"
+    " && sed -i 's#include /etc/nginx/sites-#include sites-#' nginx.conf"
+    " && nginx -t -q -c {}/nginx.conf && mv -fT nginx.conf.real nginx.conf"
+)
 
 
 def packages(settings: Settings) -> list[str]:
@@ -143,7 +149,10 @@ def nginx(settings: Settings) -> None:
     there = host.get_fact(NginxInForce)
     rotation = balancing.rotation(settings)
     balancing.tell(settings, rotation)
-    files = configuration(settings, taken_defaults(there, settings) if there else (), has_brotli(), rotation.out)
+    taken = taken_defaults(there, settings) if there else ()
+    plain = plain_http.plain_sites(settings)
+    plain_http.tell(settings, plain)
+    files = configuration(settings, taken, has_brotli(), rotation.out, plain)
     config = config_tree(
         name="Configure Nginx",
         root="/etc/nginx",
@@ -151,10 +160,7 @@ def nginx(settings: Settings) -> None:
         at_last=lambda: balancing.at_last(settings, rotation),
         links=links(settings),
         removed=[*(retired_files(there, settings) if there else ()), *_no_longer_configured(settings)],
-        # Check the copy's sites rather than the live ones. Nginx creates its logs even then: nobody else may read them.
-        check="umask 027 && cd {} && cp -a nginx.conf nginx.conf.real"
-        " && sed -i 's#include /etc/nginx/sites-#include sites-#' nginx.conf"
-        " && nginx -t -q -c {}/nginx.conf && mv -fT nginx.conf.real nginx.conf",
+        check=CHECK,
         rollback_unit=UNIT,
     )
     ensure(
@@ -201,6 +207,23 @@ def nginx(settings: Settings) -> None:
     backend_health.watch_services(settings)
 
 
+def redirect_to_https(settings: Settings) -> None:
+    """Once there is a certificate, for the sites that were served by http until then."""
+    names = [f"sites-available/{site}" for site in plain_http.plain_sites(settings)]
+    if not names:
+        return
+    files = configuration(settings, brotli=has_brotli())
+    redirected = config_tree(
+        name="Redirect http to https",
+        root="/etc/nginx",
+        files={name: files[name] for name in names},
+        links={},
+        check=CHECK,
+        rollback_unit=UNIT,
+    )
+    restart(name="Reload Nginx with the redirect", unit=UNIT, reload=True, _if=redirected.did_change)
+
+
 def connections_wait(settings: Settings) -> Around:
     """Around a restart: keep-alive connections close after a response, and new ones wait instead of being refused. The
     kernel drops their first packet, which clients send again after a second (RFC 6298)."""
@@ -240,10 +263,14 @@ def unit_values(settings: Settings, needs: Needs | None = None) -> dict[str, Any
 
 
 def configuration(
-    settings: Settings, taken: Collection[str] = (), brotli: bool = True, drained: Collection[str] = ()
+    settings: Settings,
+    taken: Collection[str] = (),
+    brotli: bool = True,
+    drained: Collection[str] = (),
+    plain: Collection[str] = (),
 ) -> dict[str, str]:
     """Nginx's files below /etc/nginx, by name. `taken` are keys of DEFAULTS with another default server, `drained` the
-    names of servers that get no requests."""
+    names of servers that get no requests, `plain` those of sites that are served by http too."""
     values = {
         "settings": settings,
         "tls_folder": TLS_FOLDER,
@@ -264,6 +291,8 @@ def configuration(
         "closing": CLOSING,
         "shutdown_seconds": max(SHUTDOWN_SECONDS, *(site.release_drain_seconds for site in settings.all_sites)),
         "requests_log": REQUESTS_LOG,
+        "plain_mark": plain_http.MARK,
+        "is_plain": False,
         "defaults": {
             port: [listen for socket, listen in DEFAULTS.items() if socket.endswith(f":{port}") and socket not in taken]
             for port in ("80", "443")
@@ -278,7 +307,9 @@ def configuration(
         "sites-available/default": render("nginx/default", **values),
         **{name: render(template, **values) for name, template in balancing.files(settings).items()},
         **{
-            f"sites-available/{site.site_name}": render(site_template, **{**values, **of_site(site)})
+            f"sites-available/{site.site_name}": render(
+                site_template, **{**values, **of_site(site), "is_plain": site.site_name in plain}
+            )
             for site in settings.all_sites
         },
         **{

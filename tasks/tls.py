@@ -31,7 +31,7 @@ from slipway.settings.tls import ACME_DIRECTORIES
 from slipway.systems import system_of
 from slipway.tasks import balancing
 from slipway.tasks.adoption_facts import earlier
-from slipway.tasks.nginx import ACME_WEBROOT
+from slipway.tasks.nginx import ACME_WEBROOT, redirect_to_https
 from slipway.tasks.tls_issue import addresses_command, issue
 
 PACKAGES = ["certbot"]
@@ -255,6 +255,12 @@ def tls(settings: Settings) -> None:
         files=[f"{settings.tls_folder}/fullchain.pem"],
         reloads=True,
     )
+
+
+@component_step(after="tls")
+def redirect(settings: Settings) -> None:
+    """Lead visitors of sites that had no certificate before to https."""
+    redirect_to_https(settings)
 
 
 def name_of_operation(settings: Settings) -> str:

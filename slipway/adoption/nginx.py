@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from slipway.adoption import OURS, Obstacle, setting
+from slipway.adoption.nginx_choice import answers, is_packaged, serves
 from slipway.adoption.nginx_config import (
     KEPT_IN_HTTP,
     KEPT_IN_MAIN,
@@ -16,6 +17,7 @@ from slipway.adoption.nginx_config import (
     Tree,
     all_of,
     default_of,
+    is_marked,
     megabytes,
     socket_of,
 )
@@ -63,7 +65,20 @@ class Found:
     @property
     def others(self) -> list[Server]:
         """The servers that neither Slipway nor the package has written."""
-        return [one for one in self.tree.servers if not self.is_ours(one.file) and not self.is_stock(one.file)]
+        return [one for one in self.tree.servers if not self.is_ours(one.file) and not self._is_of_package(one)]
+
+    def of_site(self, site: Settings) -> list[Server]:
+        """Those of them that are a site's."""
+        return [one for one in self.others if serves(one, self.tree.servers, site)]
+
+    def answering(self, site: Settings) -> list[Server]:
+        """Those of them that visitors of a site get."""
+        return [one for one in self.others if answers(one, self.tree.servers, site)]
+
+    def _is_of_package(self, server: Server) -> bool:
+        # `certbot --nginx` adds its servers to the package's file where it finds none of a name.
+        is_in_its_file = self.links.get(server.file, server.file) in (f"{SITES}/default", f"{AVAILABLE}/default")
+        return self.is_stock(server.file) or (is_in_its_file and is_packaged(server))
 
 
 def domains_of(settings: Settings) -> list[str]:
@@ -90,20 +105,48 @@ def remaining(found: Found, settings: Settings) -> list[Server]:
 
 
 def taken_defaults(found: Found, settings: Settings) -> set[str]:
-    """The keys of DEFAULTS for which a kept server is marked as the default."""
-    return {
+    """The keys of DEFAULTS for which a kept server is marked as the default, or is it as the first one that has names
+    and stays the first."""
+    marked = {
         socket
         for server in remaining(found, settings)
         for socket, listen in server.sockets.items()
-        if socket in DEFAULTS and {"default_server", "default"} & {*listen.arguments}
+        if socket in DEFAULTS and is_marked(listen)
     }
+    return marked | {
+        socket for socket, server in _first_servers(found, settings) if server.names and _stays_first(server, settings)
+    }
+
+
+def lost_defaults(found: Found, settings: Settings) -> Iterator[str]:
+    """What is no longer answered by a kept server that is the default only as the first one, a line each."""
+    for socket, server in _first_servers(found, settings):
+        if server.names and not _stays_first(server, settings):
+            yield (
+                f"{server}: found it as the implicit default server of {socket}, which it will not be any more: its"
+                f" names and no others are answered (default_server at {server.sockets[socket].at} keeps it)"
+            )
+
+
+def _first_servers(found: Found, settings: Settings) -> Iterator[tuple[str, Server]]:
+    """The kept servers that are a default server without being marked as such, with the key of DEFAULTS."""
+    kept = remaining(found, settings)
+    for socket in DEFAULTS:
+        server = default_of(found.tree.servers, socket)
+        if server in kept and not is_marked(server.sockets[socket]) and not _goes(server, found, settings):
+            yield socket, server
+
+
+def _stays_first(server: Server, settings: Settings) -> bool:
+    """Whether Nginx reads a server before those of Slipway's sites."""
+    folder, _, name = server.file.rpartition("/")
+    return folder == f"{ROOT}/conf.d" or (folder == SITES and all(name < site.site_name for site in settings.all_sites))
 
 
 def proxied_ports(found: Found, settings: Settings) -> dict[int | str, str]:
     """The local ports, and the sockets' paths, that the site's servers proxy to now, with the positions of the
     directives."""
-    domains = domains_of(settings)
-    return local_ports(found, [server for server in found.others if server.is_for(domains)])
+    return local_ports(found, [server for site in settings.all_sites for server in found.of_site(site)])
 
 
 def named_ports(found: Found) -> set[int]:
@@ -162,7 +205,7 @@ def _sites(found: Found, settings: Settings, files: Collection[str]) -> Iterator
     """What the servers in these files do that would be lost with them."""
     yield from _names(found, settings, files)
     for site in settings.all_sites:
-        of_site = [server for server in found.others if server.is_for(site.domains)]
+        of_site = found.of_site(site)
         for server in of_site:
             if server.file in files:
                 yield from site_obstacles(server, of_site, site)
@@ -208,13 +251,10 @@ def _goes(server: Server, found: Found, settings: Settings) -> bool:
 
 
 def _implicit_defaults(found: Found, settings: Settings) -> Iterator[Obstacle]:
-    for server in remaining(found, settings):
-        for socket, listen in server.sockets.items() if not server.names else ():
-            is_default = default_of(found.tree.servers, socket) in (server, None)
-            is_said = {"default_server", "default"} & {*listen.arguments}
-            if socket in DEFAULTS and is_default and not is_said and not _goes(server, found, settings):
-                found_now = f"it as the implicit default server of {socket}"
-                yield Obstacle(str(server), found_now, f"default_server at {listen.at}, or a server_name")
+    for socket, server in _first_servers(found, settings):
+        if not server.names:
+            need = f"default_server at {server.sockets[socket].at}, or a server_name"
+            yield Obstacle(str(server), f"it as the implicit default server of {socket}", need)
 
 
 def _names(found: Found, settings: Settings, files: Collection[str]) -> Iterator[Obstacle]:

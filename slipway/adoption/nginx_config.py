@@ -193,11 +193,16 @@ def all_of(directives: Sequence[Directive]) -> Iterator[Directive]:
         yield from all_of(one.block or ())
 
 
+def is_marked(listen: Directive) -> bool:
+    """Whether a server is marked as the default of an address and port."""
+    return bool({"default_server", "default"} & {*listen.arguments})
+
+
 def default_of(servers: Sequence[Server], socket: str) -> Server | None:
     """The default server of an address and port."""
     here = [(server, server.sockets[socket]) for server in servers if socket in server.sockets]
     for server, listen in here:
-        if {"default_server", "default"} & {*listen.arguments}:
+        if is_marked(listen):
             return server
     return here[0][0] if here else None
 

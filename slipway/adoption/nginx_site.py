@@ -27,9 +27,11 @@ COVERED = re.compile(
     rf"{TLS}|{CONNECTIONS}|listen|server_name|http2|include|root|index|try_files|access_log|error_log|log_not_found"
     r"|charset|client_body_\w+|etag|expires|default_type|error_page|internal|upstream|resolver\w*|recursive_error_pages"
     r"|proxy_(pass|http_version|redirect|buffer\w*|cache_bypass|connect_timeout|send_timeout|busy_buffers_size"
-    r"|ssl_server_name)"
+    r"|ssl_server_name|temp_file_write_size|max_temp_file_size)"
     r"|open_file_cache\w*|chunked_transfer_encoding|allow|autoindex|absolute_redirect|port_in_redirect"
 )
+# What Nginx does anyway.
+DEFAULTS = {"proxy_next_upstream error timeout", "proxy_pass_request_headers on", "proxy_pass_request_body on"}
 # Headers that Slipway sends, and those about caching.
 HEADERS = {
     *("strict-transport-security", "x-frame-options", "x-content-type-options", "x-xss-protection", "referrer-policy"),
@@ -100,7 +102,7 @@ def _is_covered(one: Directive, place: str) -> bool:
         return False
     if one.name == "proxy_hide_header":
         return one.arguments[0].lower() in HEADERS
-    return COVERED.fullmatch(one.name) is not None and not serves_compressed_only(one)
+    return str(one) in DEFAULTS or (COVERED.fullmatch(one.name) is not None and not serves_compressed_only(one))
 
 
 def _location(one: Directive, server: Server, settings: Settings) -> Iterator[Obstacle]:
@@ -127,6 +129,11 @@ def _location(one: Directive, server: Server, settings: Settings) -> Iterator[Ob
         directives = tuple(inner for inner in directives if inner.name != "alias")
     elif (is_pattern and PATTERN.match(path)) or (not is_pattern and _is_static(path, server, settings)):
         place = "static"
+        built = f"{settings.site_root}/frontend/build{path}".rstrip("/")
+        for inner in directives:
+            if inner.name == "alias" and inner.arguments[0].rstrip("/") != built:
+                yield Obstacle(_name(inner), str(inner), _where(one))
+        directives = tuple(inner for inner in directives if inner.name != "alias")
         if path == "/favicon.ico":
             directives = tuple(inner for inner in directives if str(inner) not in ("return 204", "return 404"))
     else:

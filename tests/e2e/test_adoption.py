@@ -41,6 +41,15 @@ sed -i 's/^User=root/User=shop/' /etc/systemd/system/codementee-backend.service
 systemctl daemon-reload; systemctl restart codementee-backend
 """
 
+# Another site, by http and https.
+BLOG = "blog.example"
+BESIDE = f"""
+set -e; mkdir /var/www/blog; echo blog > /var/www/blog/index.html
+echo 'server {{ listen 80; listen 443 ssl; server_name {BLOG}; root /var/www/blog;
+  ssl_certificate /etc/nginx/ssl/c.pem; ssl_certificate_key /etc/nginx/ssl/k.pem; }}' > /etc/nginx/sites-enabled/blog
+nginx -t -q; systemctl reload nginx
+"""
+
 # The server already has a mongod.
 MONGOD = """
 echo "deb [trusted=yes] {url}/debian bookworm/mongodb-org/{version} main" > /tmp/x.list
@@ -57,15 +66,15 @@ def token_of(site: Site) -> dict[str, str]:
 
 
 class Visitor(threading.Thread):
-    """Logs in once, then requests the page and the list in a loop; counts failures and the longest time without
-    an answer. Pauses while somebody holds `away`."""
+    """Logs in once, then requests the page, the list and the other site in a loop; counts failures and the longest time
+    without an answer. Pauses while somebody holds `away`."""
 
     def __init__(self, host: LabHost) -> None:
         super().__init__(daemon=True)
         self.site, self.ended, self.away = host.site(), threading.Event(), threading.Lock()
         self.site.session.verify = False  # its certificate is self-signed
         self.token = token_of(self.site)
-        self.asked: dict[str, int] = {"/": 0, "/api/companies": 0}
+        self.asked: dict[str, int] = {"/": 0, "/api/companies": 0, BLOG: 0}
         self.failures: list[str] = []
         # Whether the connection has answered before; requests that were repeated by another one.
         self.is_kept, self.repeated = False, 0
@@ -97,6 +106,12 @@ class Visitor(threading.Thread):
 
     def status(self, path: str) -> str:
         try:
+            if path == BLOG:
+                # By a connection of its own each time: a reload of Nginx waits for those to port 443 only.
+                fresh = {"Connection": "close"}
+                return str(
+                    self.site.session.get(f"http://{BLOG}/", headers=fresh, timeout=self.site.seconds).status_code
+                )
             return str(self.site.get(path, headers=self.token).status_code)
         except requests.RequestException as error:
             return type(error).__name__
@@ -169,6 +184,7 @@ def by_hand() -> LabHost:
     host.ssh("bash /root/provision.sh")
     host.ssh("until [ $(journalctl -u codementee-backend | grep -c 'startup complete') = 2 ]; do sleep 0.2; done")
     host.ssh(AS_A_USER)
+    host.ssh(BESIDE)
     hosts.stop(host.name)
     snapshots.take(LABEL, host.name)
     hosts.up([host.name])

@@ -8,10 +8,13 @@ import io
 import json
 import re
 import tarfile
+import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
+import requests
 
 from slipway.lab import hosts, snapshots
 from support.checkout import PROJECT
@@ -170,6 +173,57 @@ def test_other_sites_stay(bare: LabHost) -> None:
     assert bare.ssh(f"{asked}; {nat}") == before
     bare.ssh("systemctl restart nginx")
     assert bare.ssh(f"{asked}; {nat}") == before
+
+
+class Visitor(threading.Thread):
+    """Asks for the page by http in a loop and follows a redirect to https, whose certificate must be valid."""
+
+    def __init__(self, host: LabHost) -> None:
+        super().__init__(daemon=True)
+        self.site, self.ended = host.site(), threading.Event()
+        self.seen: Counter[str] = Counter()
+
+    def run(self) -> None:
+        while not self.ended.wait(0.05):
+            said = self.ask()
+            # A reload closes kept connections, and a request may be on its way: browsers repeat it.
+            self.seen[self.ask() if said == "ConnectionError" else said] += 1
+
+    def ask(self) -> str:
+        try:
+            answer = self.site.get_plain("/")
+            if answer.status_code == 301:
+                return f"301 {self.site.get('/').status_code}"
+            return str(answer.status_code)
+        except requests.RequestException as error:
+            return type(error).__name__
+
+    def stop(self) -> Counter[str]:
+        self.ended.set()
+        self.join()
+        return self.seen
+
+
+@pytest.mark.thorough
+def test_a_site_without_https_stays_up_until_it_has_a_certificate(bare: LabHost) -> None:
+    make(bare, "http_only")
+    others = "curl -s -m 5 -H 'Host: www.blog.example' http://127.0.0.1/"
+    visitor = Visitor(bare)
+    visitor.start()
+    done = bare.slipway("apply", "lab", "--yes", "--data", "tls_acme_server=https://127.0.0.1:1/dir")
+    assert done.returncode == 1, done.stdout
+    assert "certbot got no certificate" in done.stderr
+    answer = bare.site().get_plain("/")
+    assert answer.status_code == 200
+    assert "Strict-Transport-Security" not in answer.headers
+    assert bare.site().get_plain("/api/health").status_code == 200
+    assert visitor.seen.keys() == {"200"}
+    assert "Redirect http to https" in bare.operations()
+    assert_adopted(bare)
+    assert visitor.stop().keys() == {"200", "301 200"}
+    assert bare.ssh(others) == "the blog"
+    bare.ssh("systemctl restart nginx")
+    assert bare.ssh(others) == "the blog"
 
 
 @pytest.mark.thorough

@@ -243,6 +243,12 @@ def test_data_of_a_site_that_is_added_later_are_looked_for_in_slipways_mongodb(s
         assert refused(settings, found | {MongodbData: answer}) == ""
 
 
+def test_a_server_that_has_the_site_by_a_pattern_is_told_its_name(settings_with):
+    found = {Earlier: {"listeners": "127.0.0.1:8001 python3 codementee-backend.service"}}
+    found[NginxInForce] = nginx("server { server_name ~codementee; location / { proxy_pass http://127.0.0.1:8001; } }")
+    assert "need server_name codementee.io, or its program in a unit of another name" in refused(settings_with(), found)
+
+
 # --- Other sites -----------------------------------------------------------------------------------------------------
 
 

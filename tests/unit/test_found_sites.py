@@ -69,6 +69,29 @@ def test_a_redirect_to_elsewhere_is_named(settings_with, line):
 
 
 @pytest.mark.parametrize(
+    ("line", "is_named"),
+    [
+        ("proxy_next_upstream error timeout;", False),
+        ("proxy_next_upstream error http_503;", True),
+        ("proxy_pass_request_headers on;", False),
+        ("proxy_pass_request_headers off;", True),
+        ("proxy_temp_file_write_size 64k; proxy_max_temp_file_size 0;", False),
+    ],
+)
+def test_what_nginx_does_anyway_is_no_obstacle(settings_with, line, is_named):
+    passing = f"location /api/ {{ proxy_pass http://x; {line} }}"
+    assert of_server(settings_with(), passing) == [line.split()[0]] * is_named
+
+
+@pytest.mark.parametrize("path", ["/static", "/static/"])
+def test_files_of_a_folder_elsewhere_are_named_with_what_serves_them(settings_with, path):
+    block = f"server {{ listen 443 ssl; server_name codementee.io; location {path} {{ alias %s; expires 30d; }} }}"
+    (told,) = said(settings_with(), block % "/srv/shop/static/")
+    assert "need its files in the frontend, or its folder in shared_urls" in told
+    assert said(settings_with(), block % f"/var/www/codementee/frontend/build{path}") == []
+
+
+@pytest.mark.parametrize(
     "line", ["return 301 https://www.codementee.io$request_uri;", "rewrite ^ $scheme://www.codementee.io/;"]
 )
 def test_a_redirect_to_the_name_with_www_is_named_with_the_setting(settings_with, line):

@@ -110,6 +110,27 @@ def test_plain_http_answers_the_acme_server_and_leads_all_else_to_https(site):
     assert all(line.startswith("return 301 https://") for line in redirects)
 
 
+def test_a_site_without_a_certificate_that_was_served_by_http_still_is(settings_with):
+    settings = settings_with(site_aliases=["www.codementee.io"], services=SERVICES)
+    by_https, by_http = (
+        [*blocks(configuration(settings, plain=plain)["sites-available/codementee"])] for plain in ([], ["codementee"])
+    )
+    plain = {own[2]: own for name, own in by_http if name == "server" and "listen 80;" in own}
+    assert [*plain] == ["server_name pay.codementee.io;", "server_name codementee.io www.codementee.io;"]
+    assert all("ssl" not in line for own in plain.values() for line in own)
+    encrypted = [own for name, own in by_https if name == "server" and "listen 443 ssl http2;" in own]
+    assert [own for name, own in by_http if name == "server" and "listen 443 ssl http2;" in own] == encrypted
+    redirects = [line for _, own in by_http for line in own if line.startswith("return 301 ")]
+    assert redirects == ["return 301 https://codementee.io$request_uri;"]
+    # All that there is by https, and the answers to challenges.
+    assert sum(name == "location ^~ /.well-known/acme-challenge/" for name, _ in by_http) == 2
+    assert ("if ($uri ~ ^/[.]well-known/acme-challenge/)", ['set $closed "";']) in by_http, "also in maintenance"
+    for location in ("location /api/", "location = /", "location = /slipway-unavailable"):
+        once, twice = (sum(name == location for name, _ in its) for its in (by_https, by_http))
+        assert once > 0
+        assert twice == 2 * once
+
+
 def test_an_unknown_host_name_gets_neither_a_site_nor_a_certificate(files):
     plain, encrypted = [own for name, own in blocks(files["sites-available/default"]) if name == "server"]
     assert {"listen 80 default_server;", "return 444;"} <= {*plain}
