@@ -42,6 +42,12 @@ def adoption_problems(settings: Settings, machine: dict[str, str], components: C
     return in_the_way(_obstacles(settings, machine, components), settings.adopt_without)
 
 
+def adoption_notes(settings: Settings, components: Collection[str]) -> list[str]:
+    """What stays beside Slipway's and is not needed any more."""
+    found = earlier(settings)
+    return [*certificates.remarks(found), *jobs.remarks(found)] if "tls" in components else []
+
+
 def unused_keys_of_root(settings: Settings) -> list[str]:
     """Keys that root no longer logs in with, and nobody has lately."""
     if "ssh" not in run.of(host.state).deployed:

@@ -122,10 +122,6 @@ REFUSED_WITH_PACKAGES = {
         "/etc/nginx/sites-enabled/old.disabled: found server blocks that are not included now",
         "/etc/systemd/system/nginx.service.d/own.conf: found 'ExecStartPre=/bin/mkdir -p /run/nginx-cache'",
     ],
-    "snap_certbot": [
-        "/snap/bin/certbot: found a second certbot",
-        "certificate other.example: nginx: found authenticator = nginx, whose plugin",
-    ],
     "apt_pins": [
         *("mount /var/www: found the option noexec", "package nginx: found it on hold and not installed"),
         "package fail2ban: found a pin by which apt never installs it",
