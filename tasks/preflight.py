@@ -27,6 +27,7 @@ from slipway.tasks.adoption_checks import adoption_notes, adoption_problems, unu
 from slipway.tasks.adoption_facts import earlier
 from slipway.tasks.overruled import overruled
 from slipway.tasks.packages import is_new
+from slipway.tasks.sizes import new_swap_mb
 
 ARCHITECTURES = ("amd64",)
 MIN_MEMORY_MB = 900
@@ -78,7 +79,7 @@ def blockers(settings: Settings, components: Sequence[Component]) -> list[str]:
     problems = [
         *system_problems(machine),
         *memory_problems(machine),
-        *disk_problems(machine, fresh, settings.swap_mb, copied_mb(settings)),
+        *disk_problems(machine, fresh, new_swap_mb(settings), copied_mb(settings)),
         *clock_problems(machine, time.time()),
     ]
     if fresh:

@@ -208,8 +208,6 @@ OWN = {"accounts": f"{ADMIN}\n{USER}", "groups": "admin:x:1000:\ncodementee-back
         ({"links": "/etc/nginx/conf.d/team"}, "/etc/nginx/conf.d/team"),
         ({"links": "/etc/nginx/nginx.conf\n/etc/mongod.conf"}, None),
         ({"taken": "/etc/nginx/tls/codementee"}, "/etc/nginx/tls/codementee"),
-        ({"swapfile": "4294967296"}, "/swapfile"),
-        ({"swapfile": "1073741824"}, None),
         ({"folder /var/www/codementee": "link /srv/site"}, "/var/www/codementee"),
         (
             {"folder /var/www/codementee": "entry releases\nentry current\nentry shared\ncurrent -> /srv/r/1"},
@@ -225,7 +223,7 @@ OWN = {"accounts": f"{ADMIN}\n{USER}", "groups": "admin:x:1000:\ncodementee-back
     ],
 )
 def test_a_name_that_is_taken_is_named(settings_with, found, name):
-    assert told(names.obstacles(found, settings_with(), is_container=False)) == ([name] if name else [])
+    assert told(names.obstacles(found, settings_with())) == ([name] if name else [])
 
 
 # --- The backend -----------------------------------------------------------------------------------------------------
