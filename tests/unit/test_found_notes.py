@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pyinfra.api.exceptions import PyinfraError
+
 from slipway.adoption import jobs
 from slipway.adoption.certificates import WAYS
 from slipway.engine import run
@@ -12,11 +14,16 @@ from support.described import described, run_deploy
 SSHD = {Sshd: {"port": ["22"], "authorizedkeysfile": [".ssh/authorized_keys"]}}
 
 
-def notes(settings, earlier: dict[str, str]) -> list[str]:
+def notes(settings, earlier: dict[str, str], **answers: str) -> list[str]:
+    """The notes of a plan, and what it refuses."""
     with described(settings) as (_, host):
-        host.answers = SSHD | {Earlier: earlier}
-        run_deploy()
-        return [one.text for one in run.of(host.state).notes.get((host.name, None), [])]
+        host.answers = SSHD | {Earlier: earlier} | answers
+        told = []
+        try:
+            run_deploy()
+        except PyinfraError as error:
+            told = str(error).splitlines()[1:]
+        return [*(one.text for one in run.of(host.state).notes.get((host.name, None), [])), *told]
 
 
 def test_other_renewals_by_certbot_stay_and_are_noted(settings_with):
@@ -26,6 +33,19 @@ def test_other_renewals_by_certbot_stay_and_are_noted(settings_with):
     note = "/etc/cron.d/renew: a renewal by certbot, which is no longer needed: certbot.timer renews"
     assert found.count(note) == 1
     assert [*jobs.remarks({"jobs": "/etc/cron.d/x:0 12 * * * root certbot renew --standalone"})] == []
+
+
+def test_another_time_zone_is_noted_or_refused(settings_with):
+    found, note = {"timezone": "Asia/Kolkata"}, "time zone: Asia/Kolkata becomes Etc/UTC (to keep it: timezone = "
+
+    def told(earlier: dict[str, str], **answers: str) -> list[str]:
+        return [line for line in notes(settings_with(), earlier, **answers) if "time zone" in line]
+
+    assert [line.startswith(note) for line in told(found)] == [True]
+    # Data are no site.
+    assert [line.startswith(note) for line in told(found, WiredTiger="MongoDB's data")] == [True]
+    (line,) = told(found | {"local times": "cron jobs and timers"})
+    assert line.startswith("  - time zone: found Asia/Kolkata, by which cron jobs and timers run, need timezone = ")
 
 
 def test_the_plugins_of_other_sites_renewals_are_installed(settings_with):
