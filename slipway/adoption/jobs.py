@@ -32,9 +32,11 @@ READERS = re.compile(
 )
 COPIERS = re.compile(r"(^|[\s/(])(rsync|cp|scp|rclone|duplicity)\s")
 CHANGES_FILES = re.compile(r"\s(--remove-(source-)?files|-delete|-exec\w*|-ok\w*)(\s|$)")
-# Behind a pipe, what writes files or runs programs.
-RUNS = re.compile(r"(^|[\s/])(xargs|tee|sh|bash|tar)\s")
+# Behind a pipe, what runs programs, and what writes into the current folder.
+RUNS, WRITES = re.compile(r"(^|[\s/])(xargs|sh|bash|while|parallel)(\s|$)"), re.compile(r"(^|[\s/])(tee|tar)\s")
 REDIRECTION = re.compile(r"[\d&]*>+\s*&?\S+")
+# The file that a program writes.
+OUTPUT = re.compile(r"(?:>+\s*(?!&)|tar\s+-?[a-zA-Z]*f\s+|\s-f\s*|\s--file[= ]|zip\s+(?:-\S+\s+)*)(?P<file>[^\s>]+)")
 # Characters of a job's line.
 MAX_SHOWN = 70
 # Files of packages that Slipway installs.
@@ -130,7 +132,8 @@ def renews(command: str) -> bool:
 
 def _changes(command: str, root: str) -> bool:
     """Whether a command line may change what is in a folder: it names it, and does not only read it."""
-    named = re.compile(rf"{re.escape(root)}(?=[/\s'\"]|$)")
+    # Not another site's, nor a place below another folder, on another host or in a container.
+    named = re.compile(rf"(?<![\w.:/-]){re.escape(root)}(?![\w.-])")
     is_inside = has_read = False
     for part in re.split(r"&&|\|\||;", command):
         first, *filters = part.split("|")
@@ -138,14 +141,16 @@ def _changes(command: str, root: str) -> bool:
             is_inside = True
         elif is_inside or named.search(part):
             has_read = True
-            if not _only_reads(first, named) or any(_writes(one, named, is_inside) for one in filters):
+            if not _only_reads(first, named, is_inside) or any(_writes(one, named, is_inside) for one in filters):
                 return True
     # What follows in a script is in a line of its own.
     return is_inside and not has_read
 
 
-def _only_reads(command: str, named: re.Pattern[str]) -> bool:
-    if any(named.search(one) for one in REDIRECTION.findall(command)) or CHANGES_FILES.search(command):
+def _only_reads(command: str, named: re.Pattern[str], is_inside: bool) -> bool:
+    written = OUTPUT.findall(command)
+    is_written = any(named.search(file) or (is_inside and not file.startswith(("/", "-"))) for file in written)
+    if is_written or CHANGES_FILES.search(command):
         return False
     if COPIERS.search(command):
         return not named.search(REDIRECTION.sub("", command).split()[-1])
@@ -154,4 +159,4 @@ def _only_reads(command: str, named: re.Pattern[str]) -> bool:
 
 def _writes(command: str, named: re.Pattern[str], is_inside: bool) -> bool:
     """Whether it may write into the folder what another command has printed."""
-    return bool(named.search(command) or (is_inside and RUNS.search(command)))
+    return bool(named.search(command) or RUNS.search(command) or (is_inside and WRITES.search(command)))
