@@ -194,7 +194,7 @@ def obstacles(earlier: Mapping[str, str], settings: Settings) -> Iterator[Obstac
         elif client not in OTHER_CERTBOTS and domain in domains:
             if folder.endswith("/.acme.sh"):
                 ecc = " --ecc" if name != domain else ""
-                need = f"only certbot's: {folder}/acme.sh --remove -d {domain}{ecc}"
+                need = f"only certbot's: {folder}/acme.sh --home {folder} --remove -d {domain}{ecc}"
             else:
                 need = f"only certbot's: remove {domain} from /etc/dehydrated/domains.txt"
             yield Obstacle(client, f"another ACME client's certificate for {domain}", need)

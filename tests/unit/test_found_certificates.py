@@ -94,8 +94,8 @@ def test_what_ends_another_clients_renewal_is_the_clients_own_command(settings_w
     )
     needs = [one.need for one in certificates.obstacles({"clients": clients}, settings_with())]
     assert [need.removeprefix("only certbot's: ") for need in needs] == [
-        "/root/.acme.sh/acme.sh --remove -d codementee.io --ecc",
-        "/home/dev/.acme.sh/acme.sh --remove -d codementee.io",
+        "/root/.acme.sh/acme.sh --home /root/.acme.sh --remove -d codementee.io --ecc",
+        "/home/dev/.acme.sh/acme.sh --home /home/dev/.acme.sh --remove -d codementee.io",
         "remove codementee.io from /etc/dehydrated/domains.txt",
     ]
 
