@@ -19,9 +19,10 @@ ONLY_FOR_NGINX = re.compile(
     r"|(\S*/)?(service|invoke-rc\.d) (nginx \w+|\S+ (start|stop))"
     r"|(\S*/)?nginx -(t|s \w+)|/etc/init\.d/nginx \w+|(\S*/)?docker (start|stop) .*|(\S*/)?ufw .*|true|:|"
 )
-# certbot's authenticators that need no plugin, and those with a plugin that each supported system has as a package.
+# certbot's authenticators that need no plugin, and those with a plugin that each supported system has as a package. The
+# package for Apache depends on Apache, which would take Nginx's ports.
 BUILT_IN = {"webroot", "standalone", "manual"}
-PACKAGED = {"nginx", "apache"} | {
+PACKAGED = {"nginx"} | {
     f"dns-{provider}" for provider in ("cloudflare", "digitalocean", "google", "linode", "ovh", "rfc2136", "route53")
 }
 # A command that prints how certbot's certificates are renewed: "FILE:authenticator = nginx".
@@ -174,7 +175,9 @@ def obstacles(earlier: Mapping[str, str], settings: Settings) -> Iterator[Obstac
         plugin, is_installable = f"python3-certbot-{way}", way in BUILT_IN | PACKAGED
         if others and (is_by_dns or not one.names & domains) and not is_installable and plugin not in installed:
             found = f"authenticator = {way}, whose plugin the system's certbot lacks: the renewal would fail"
-            yield Obstacle(f"{one}: {way}", found, f"{plugin}, if apt has it, or another authenticator")
+            by_package = f", or the package {plugin}" if is_by_dns else ""
+            need = f"another authenticator (certbot certonly --cert-name {one.name} --webroot -w FOLDER){by_package}"
+            yield Obstacle(f"{one}: {way}", found, need)
     for name, value in options(earlier.get(f"file {LETSENCRYPT}/cli.ini", "")).items():
         if name not in HARMLESS:
             yield Obstacle(

@@ -64,6 +64,7 @@ def test_a_certificate_for_the_site_alone_is_renewed_no_more(settings_with):
         (lineage("codementee", "blog.example", renewal="authenticator = webroot"), "certificate codementee"),
         (lineage("blog", "blog.example", renewal="post_hook = service nginx restart"), "certificate blog"),
         (lineage("blog", "blog.example"), None),
+        (lineage("blog", "blog.example", renewal="authenticator = apache"), "certificate blog: apache"),
         (lineage("blog", "blog.example", renewal="authenticator = dns-x") | {"plugins": "python3-certbot-dns-x"}, None),
         (lineage("blog", "blog.example", renewal="authenticator = webroot"), None),
         (lineage("blog", "blog.example", renewal="authenticator = dns-x"), "certificate blog: dns-x"),
@@ -130,13 +131,22 @@ def test_clients_that_renew_something_are_found(tmp_path):
 
 
 def test_plugins_are_those_that_renewals_of_others_need():
-    ways = {"blog": "nginx", "codementee": "nginx", "old": "apache", "all": "dns-route53", "x": "dns-x", "y": "webroot"}
+    ways = {
+        "blog": "nginx",
+        "codementee": "nginx",
+        "old": "dns-ovh",
+        "shop": "apache",
+        "all": "dns-route53",
+        "x": "dns-x",
+        "y": "webroot",
+    }
     lines = [f"/etc/letsencrypt/renewal/{name}.conf:authenticator = {way}" for name, way in ways.items()]
     lines += [
         "/etc/letsencrypt/renewal/blog.conf:installer = nginx",
         "/etc/letsencrypt/renewal/y.conf:installer = None",
     ]
     found = certificates.plugins("\n".join(lines), {"codementee", "old"})
+    # The package for Apache would install Apache.
     assert found == ["python3-certbot-dns-route53", "python3-certbot-nginx"]
     assert certificates.plugins("", set()) == []
 
