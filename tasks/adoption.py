@@ -28,6 +28,8 @@ from slipway.tasks.shared import take_along
 
 # Files of an owner's that go, where the backup has others of the same names.
 REMOVED = "/var/backups/slipway/removed"
+# A description of what is found.
+DATA = "MongoDB's data"
 # What Slipway replaces or edits of any server, besides files of its own names.
 REPLACED = (
     *("/etc/mongod.conf", "/lib/systemd/system/mongod.service", "/etc/systemd/system/mongod.service"),
@@ -47,7 +49,7 @@ def replaced(settings: Settings) -> list[str]:
 def found_by_hand(settings: Settings) -> list[str]:
     """Descriptions of what was on the host before Slipway."""
     data = f"""\
-[ ! -f {settings.mongodb_data}/WiredTiger ] || grep -q '{OURS}' /etc/mongod.conf || echo "MongoDB's data\""""
+[ ! -f {settings.mongodb_data}/WiredTiger ] || grep -q '{OURS}' /etc/mongod.conf || echo "{DATA}\""""
     there = host.get_fact(NginxInForce) if "web" in host.groups else None
     files = [] if there is None else [server.file for server in there.others]
     of_sites = [*sites_by_hand(settings), *host.get_fact(Output, command=data).splitlines()]

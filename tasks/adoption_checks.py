@@ -35,8 +35,8 @@ from slipway.facts.machine import is_container
 from slipway.facts.nginx import NginxFuture, NginxInForce
 from slipway.facts.ssh import Sshd
 from slipway.settings.model import Settings
-from slipway.tasks import nginx
-from slipway.tasks.adoption import found_by_hand
+from slipway.tasks import nginx, sizes
+from slipway.tasks.adoption import DATA, found_by_hand
 from slipway.tasks.adoption_facts import added_sites, earlier, is_adopted, mongodb_content
 from slipway.tasks.auditing import rules_by_hand
 from slipway.tasks.firewall import InputRules, UfwFiles, rules_of_peers
@@ -50,6 +50,13 @@ def adoption_problems(settings: Settings, machine: dict[str, str], components: C
     of_sites = serving(found, there, settings) if there else []
     every = without_repeats(_obstacles(settings, machine, components), of_sites, settings.adopt_without)
     return in_the_way(every, settings.adopt_without)
+
+
+def adoption_notes(settings: Settings, components: Collection[str]) -> list[str]:
+    """What stays beside Slipway's and is not needed any more."""
+    found = earlier(settings)
+    renewals = [*certificates.remarks(found), *jobs.remarks(found)] if "tls" in components else []
+    return [*renewals, *(sizes.remarks(settings) if found else [])]
 
 
 def unused_keys_of_root(settings: Settings) -> list[str]:
@@ -78,11 +85,14 @@ def _obstacles(settings: Settings, machine: dict[str, str], components: Collecti
         there = host.get_fact(NginxInForce) if "nginx" in components else None
         yield from others_nginx.added_obstacles(there, settings) if there else ()
         return
-    yield from names.obstacles(found, settings, is_container(machine))
+    yield from names.obstacles(found, settings)
+    if "base" in components:
+        yield from names.journal(found, sizes.journal_max_mb(settings))
     if "ssh" in components:
         sshd: dict[str, list[str]] = host.get_fact(Sshd)
         yield from access.obstacles(found, sshd, settings)
     if "kernel" in components and not is_container(machine):
+        yield from names.swap_file(found, sizes.swap_mb(settings))
         yield from kernel.obstacles(found, parameters(sysctl(settings)))
         yield from kernel.modules(found, settings)
         yield from kernel.uplinks(found, settings)
@@ -97,7 +107,8 @@ def _obstacles(settings: Settings, machine: dict[str, str], components: Collecti
         yield from boot.obstacles(found, settings, components)
     if "auditing" in components and not is_container(machine):
         yield from rules_by_hand()
-    yield from jobs.obstacles(found, settings, data.get("state") == "open", bool(found_by_hand(settings)))
+    has_sites = {*found_by_hand(settings)} - {DATA} != set()
+    yield from jobs.obstacles(found, settings, data.get("state") == "open", has_sites)
     if "backend" in components:
         for site in settings.all_sites:
             yield from backend.obstacles(found, site)

@@ -7,12 +7,14 @@ from pyinfra import host
 from slipway.engine.components import Drift, component
 from slipway.engine.notes import skipped
 from slipway.facts.machine import Machine, is_container
+from slipway.facts.sizes import JOURNALD
 from slipway.facts.units import Unit
 from slipway.ops.commands import ensure
 from slipway.ops.files import link, put
 from slipway.ops.units import restart, service
 from slipway.settings.model import Settings
 from slipway.tasks.authority import server_certificate
+from slipway.tasks.sizes import journal_max_mb
 
 # Since this Debian the locale is in systemd's locale.conf; each boot makes /etc/default/locale a link to it
 # (/usr/lib/tmpfiles.d/debian.conf).
@@ -42,8 +44,8 @@ def base(settings: Settings) -> None:
     server_certificate(settings)
     journal = put(
         name="Limit the journal's size",
-        path="/etc/systemd/journald.conf.d/slipway.conf",
-        content=f"[Journal]\nStorage=persistent\nSystemMaxUse={settings.journal_max_mb}M\n",
+        path=JOURNALD,
+        content=f"[Journal]\nStorage=persistent\nSystemMaxUse={journal_max_mb(settings)}M\n",
     )
     restart(name="Restart the journal", unit="systemd-journald.service", _if=journal.did_change)
 

@@ -17,6 +17,7 @@ from slipway.ops.templates import render
 from slipway.ops.units import service
 from slipway.settings.model import Settings
 from slipway.settings.system import DEVICE_MODULES, PROTOCOL_MODULES
+from slipway.tasks.sizes import swap_mb
 
 FILE = "/etc/sysctl.d/zz-slipway.conf"
 # The line of /dev/shm in fstab(5), up to its options; with the option noexec; a command that adds it.
@@ -69,7 +70,7 @@ def kernel(settings: Settings) -> None:
         command=f"{SHM_IN_FSTAB}; sync /etc/fstab; systemctl daemon-reload; mount -o remount /dev/shm",
         note="shared memory: noexec",
     )
-    _swap(settings.swap_mb)
+    _swap(swap_mb(settings))
     _sysctl(settings)
     if "db" in host.groups:
         _set_huge_pages(huge_pages(settings.mongodb_version))
@@ -97,7 +98,8 @@ def _swap(megabytes: int) -> None:
         return
     ensure(
         name=f"Create a swap file of {megabytes} MiB",
-        check=f'[ "$(stat -c %s /swapfile)" = {megabytes * 2**20} ]',
+        # An owner's need not be a multiple of a MiB.
+        check=f"[ $(($(stat -c %s /swapfile || echo 0) / {2**20})) = {megabytes} ]",
         # Renamed into place when complete: the check looks only at the size.
         command=(
             "new=/swapfile.new; umask 077; rm -f $new"

@@ -23,10 +23,16 @@ from slipway.settings.model import Settings
 from slipway.systems import SYSTEMS, system_of
 from slipway.tasks import installable
 from slipway.tasks.adoption import found_by_hand
-from slipway.tasks.adoption_checks import adoption_problems, changed_parameters, unused_keys_of_root
+from slipway.tasks.adoption_checks import (
+    adoption_notes,
+    adoption_problems,
+    changed_parameters,
+    unused_keys_of_root,
+)
 from slipway.tasks.adoption_facts import earlier
 from slipway.tasks.overruled import overruled
 from slipway.tasks.packages import is_new
+from slipway.tasks.sizes import new_swap_mb
 
 ARCHITECTURES = ("amd64",)
 MIN_MEMORY_MB = 900
@@ -54,7 +60,10 @@ def preflight(settings: Settings, components: Sequence[Component]) -> None:
         note(f"{system.title} is not tested by Slipway")
     if earlier(settings) and (by_hand := found_by_hand(settings)):
         note(f"found an existing server; its data and its site are adopted: {', '.join(by_hand)}")
-    if zone := other_zone(earlier(settings), settings):
+    for text in dict.fromkeys(adoption_notes(settings, {one.name for one in components})):
+        note(text)
+    zone = other_zone(earlier(settings), settings)
+    if zone and not any(problem.startswith("time zone: ") for problem in problems):
         note(f"time zone: {zone} becomes {settings.timezone} (to keep it: timezone = {literal(zone)})")
     failed = host.get_fact(Output, command="systemctl list-units --state=failed --plain --no-legend | cut -d' ' -f1")
     if failed.strip():
@@ -77,7 +86,7 @@ def blockers(settings: Settings, components: Sequence[Component]) -> list[str]:
     problems = [
         *system_problems(machine),
         *memory_problems(machine),
-        *disk_problems(machine, fresh, settings.swap_mb, copied_mb(settings)),
+        *disk_problems(machine, fresh, new_swap_mb(settings), copied_mb(settings)),
         *clock_problems(machine, time.time()),
     ]
     if fresh:

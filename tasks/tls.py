@@ -15,7 +15,7 @@ from pyinfra import host
 from pyinfra.api import FunctionCommand, operation
 
 from slipway.adoption import setting
-from slipway.adoption.certificates import superseded
+from slipway.adoption.certificates import WAYS, plugins, superseded
 from slipway.engine.components import Drift, component, component_step
 from slipway.engine.notes import note
 from slipway.engine.ssh import peer_address
@@ -84,6 +84,15 @@ def drifts(settings: Settings) -> dict[str, Drift]:
         ),
         "the renewal hook not executable": Drift(f"chmod 644 {HOOK}", "Install the renewal hook"),
     }
+
+
+def packages(settings: Settings) -> list[str]:
+    """certbot, and the plugins by which it renews the certificates of other sites on the host."""
+    if settings.is_further_site:
+        return PACKAGES
+    own = {site.site_name for site in settings.all_sites}
+    replaced = own | {*superseded(earlier(settings), settings)}
+    return [*PACKAGES, *plugins(host.get_fact(Output, command=WAYS), replaced)]
 
 
 def domain_problems(settings: Settings) -> list[str]:
@@ -219,7 +228,7 @@ def hooks(settings: Settings) -> None:
     per_site=True,
     wanted=lambda settings: settings.is_public,
     needs=("nginx",),
-    packages=PACKAGES,
+    packages=packages,
     units=(TIMER,),
     preflight=problems,
     drifts=drifts,
@@ -349,7 +358,8 @@ def certbot_command(settings: Settings) -> list[str]:
     """The certbot command that gets the certificate, whether or not there is one."""
     account = ["--email", settings.tls_email] if settings.tls_email else ["--register-unsafely-without-email"]
     return [
-        *("certbot", "certonly", "--non-interactive", "--agree-tos", *account),
+        # Another certbot may come first in PATH.
+        *("/usr/bin/certbot", "certonly", "--non-interactive", "--agree-tos", *account),
         *("--server", settings.acme_directory, "--cert-name", settings.site_name),
         *("--webroot", "--webroot-path", ACME_WEBROOT, "--force-renewal", "--renew-with-new-domains"),
         # Preferred, not required: renewals must not fail if the server drops the profile.

@@ -11,7 +11,16 @@ from slipway.tasks.owners import ASIDE
 
 SYSTEMD = "/etc/systemd/system"
 # Restored as whole folders and files; units, mongod.conf and renewals have their own steps.
-TREES = ("etc/ssh", "etc/ufw", "etc/default/ufw", "etc/apt", "etc/aide", "etc/issue", "etc/issue.net")
+TREES = (
+    *("etc/ssh", "etc/ufw", "etc/default/ufw", "etc/apt", "etc/aide", "etc/issue", "etc/issue.net"),
+    *("etc/localtime", "etc/timezone", "etc/default/locale", "etc/locale.conf", "etc/locale.gen"),
+    *("etc/login.defs", "etc/logrotate.d/nginx"),
+)
+# Backed up, and not restored: an older file could lack a disk, a name or the rights of a user that came since.
+STAYS = (
+    *("/etc/fstab", "/etc/hosts", "/etc/sudoers.d", "/etc/audit", "/etc/fail2ban", "/etc/systemd/journald.conf.d"),
+    "/etc/letsencrypt/renewal-hooks",
+)
 AIDE = "/var/lib/aide/aide.db"
 
 # `kept` is the backup of what was there before, `ours` is for Slipway's own files.
@@ -88,14 +97,20 @@ done"""
 
 # The firewall comes last, so that the session that runs this stays connected.
 REST = f"""\
-for tree in {" ".join(TREES)}; do [ ! -e $kept/$tree ] || back $tree; done
+for tree in {" ".join(TREES)}; do [ ! -e $kept/$tree ] && [ ! -L $kept/$tree ] || back $tree; done
+# It reads the time zone when it starts.
+systemctl try-restart cron 2> /dev/null || :
 [ ! -e {AIDE}.by-hand ] || mv -fT {AIDE}.by-hand {AIDE}
 systemctl daemon-reload; [ ! -d $kept/etc/ssh ] || systemctl reload ssh
 if [ -d $kept/etc/ufw ] && grep -qs '^ENABLED=yes' /etc/ufw/ufw.conf; then ufw reload > /dev/null
 elif command -v ufw > /dev/null; then ufw --force disable > /dev/null; fi
 aside {ADOPTED[1:]}
+stays=; for path in {" ".join(STAYS)}; do
+  [ ! -e $kept$path ] || diff -qr $kept$path $path > /dev/null 2>&1 || stays="$stays $path"
+done
 mv -T $kept $ours/by-hand
 echo "Slipway's files are in $ours, and the site's releases in by-slipway in its folder"
+[ -z "$stays" ] || echo "not restored, as they were before in $ours/by-hand:$stays"
 [ -z "$failed" ] || {{ printf %s "$failed" >&2; exit 1; }}"""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from cryptography import x509
@@ -19,8 +19,14 @@ ONLY_FOR_NGINX = re.compile(
     r"|(\S*/)?(service|invoke-rc\.d) (nginx \w+|\S+ (start|stop))"
     r"|(\S*/)?nginx -(t|s \w+)|/etc/init\.d/nginx \w+|(\S*/)?docker (start|stop) .*|(\S*/)?ufw .*|true|:|"
 )
-# certbot's authenticators that need no plugin.
+# certbot's authenticators that need no plugin, and those with a plugin that each supported system has as a package. The
+# package for Apache depends on Apache, which would take Nginx's ports.
 BUILT_IN = {"webroot", "standalone", "manual"}
+PACKAGED = {"nginx"} | {
+    f"dns-{provider}" for provider in ("cloudflare", "digitalocean", "google", "linode", "ovh", "rfc2136", "route53")
+}
+# A command that prints how certbot's certificates are renewed: "FILE:authenticator = nginx".
+WAYS = f"grep -HE '^(authenticator|installer) = ' {LETSENCRYPT}/renewal/*.conf"
 # Options of certbot's cli.ini that do not affect Slipway.
 HARMLESS = {
     *(
@@ -36,12 +42,10 @@ HARMLESS = {
     "quiet",
 }
 
-
-OTHER_CERTBOTS = {
-    "/snap/bin/certbot": "snap remove certbot",
-    "/usr/local/bin/certbot": "pip uninstall certbot",
-    "/opt/certbot": "rm -r /opt/certbot, and remove its cron job",
-}
+# Other certbots, with environments of their own: they renew what is due in the same folder, as certbot.timer does.
+OTHER_CERTBOTS = {"/snap/bin/certbot": "snap remove certbot", "/opt/certbot": "rm -r /opt/certbot"}
+# One of pip's in the system's Python, whose modules come before those of the distribution's certbot.
+BY_PIP = "/usr/local/bin/certbot"
 
 
 @dataclass(frozen=True)
@@ -116,10 +120,29 @@ def superseded(earlier: Mapping[str, str], settings: Settings) -> list[str]:
     ]
 
 
+def plugins(ways: str, replaced: Collection[str]) -> list[str]:
+    """The packages of the plugins that renewals need, by the output of WAYS, without those of the certificates
+    `replaced`."""
+    found = set()
+    for line in ways.splitlines():
+        file, _, option = line.partition(":")
+        name, way = file.rpartition("/")[2].removesuffix(".conf"), option.rpartition(" ")[2]
+        if name not in replaced and way in PACKAGED:
+            found.add(f"python3-certbot-{way}")
+    return sorted(found)
+
+
+def remarks(earlier: Mapping[str, str]) -> Iterator[str]:
+    """What renews certificates, too, and does no harm."""
+    for client in earlier.get("clients", "").split():
+        if client in OTHER_CERTBOTS:
+            yield f"{client}: another certbot, which is no longer needed ({OTHER_CERTBOTS[client]})"
+
+
 def obstacles(earlier: Mapping[str, str], settings: Settings) -> Iterator[Obstacle]:
     own = {site.site_name for site in settings.all_sites}
     domains = {domain for site in settings.all_sites for domain in site.domains}
-    plugins = {*earlier.get("plugins", "").split()}
+    installed = {*earlier.get("plugins", "").split()}
     superseding = f"{LETSENCRYPT}/live/{settings.site_name}"
     for one in lineages(earlier):
         others = sorted(one.names - domains)
@@ -149,10 +172,12 @@ def obstacles(earlier: Mapping[str, str], settings: Settings) -> Iterator[Obstac
                 found = "a hook of a certificate that certbot will get anew without it, or not renew"
                 need = f"a script in {LETSENCRYPT}/renewal-hooks/deploy that does it for {superseding}"
                 yield Obstacle(f"{one}: {hook}", found, need)
-        plugin = f"python3-certbot-{way}"
-        if others and (is_by_dns or not one.names & domains) and way not in BUILT_IN and plugin not in plugins:
-            found = f"authenticator = {way}, whose plugin Debian's certbot lacks: the renewal would fail"
-            yield Obstacle(f"{one}: {way}", found, f"apt-get install {plugin}")
+        plugin, is_installable = f"python3-certbot-{way}", way in BUILT_IN | PACKAGED
+        if others and (is_by_dns or not one.names & domains) and not is_installable and plugin not in installed:
+            found = f"authenticator = {way}, whose plugin the system's certbot lacks: the renewal would fail"
+            by_package = f", or the package {plugin}" if is_by_dns else ""
+            need = f"another authenticator (certbot certonly --cert-name {one.name} --webroot -w FOLDER){by_package}"
+            yield Obstacle(f"{one}: {way}", found, need)
     for name, value in options(earlier.get(f"file {LETSENCRYPT}/cli.ini", "")).items():
         if name not in HARMLESS:
             yield Obstacle(
@@ -163,13 +188,19 @@ def obstacles(earlier: Mapping[str, str], settings: Settings) -> Iterator[Obstac
         if STOPS_NGINX.search(command):
             found = f"{command.strip()!r}, which stops Nginx at each renewal"
             yield Obstacle(file, found, "a hook that reloads it, or none")
-    for client in earlier.get("clients", "").split():
-        name = client.rpartition("/")[2]
-        if client in OTHER_CERTBOTS:
-            yield Obstacle(client, "a second certbot, which renews too", f"only one: {OTHER_CERTBOTS[client]}")
-        elif name.removesuffix("_ecc") in domains:
-            need = "only certbot's: remove this one (acme.sh --remove -d NAME)"
-            yield Obstacle(client, f"another ACME client's certificate for {name.removesuffix('_ecc')}", need)
+    for client in earlier.get("clients", "").splitlines():
+        folder, _, name = client.rpartition("/")
+        domain = name.removesuffix("_ecc")
+        if client == BY_PIP:
+            found = "a certbot of pip's, whose modules the system's certbot would load"
+            yield Obstacle(client, found, "only the system's: pip uninstall certbot")
+        elif client not in OTHER_CERTBOTS and domain in domains:
+            if folder.endswith("/.acme.sh"):
+                ecc = " --ecc" if name != domain else ""
+                need = f"only certbot's: {folder}/acme.sh --home {folder} --remove -d {domain}{ecc}"
+            else:
+                need = f"only certbot's: remove {domain} from /etc/dehydrated/domains.txt"
+            yield Obstacle(client, f"another ACME client's certificate for {domain}", need)
 
 
 def _users(one: Lineage, earlier: Mapping[str, str]) -> list[str]:

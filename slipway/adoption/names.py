@@ -24,7 +24,7 @@ MIN_USER_ID = 1000
 JOURNAL_ROOM = 500
 
 
-def obstacles(earlier: Mapping[str, str], settings: Settings, is_container: bool) -> Iterator[Obstacle]:
+def obstacles(earlier: Mapping[str, str], settings: Settings) -> Iterator[Obstacle]:
     users = {line.split(":")[0]: line.split(":") for line in earlier.get("accounts", "").splitlines()}
     groups = {line.split(":")[0]: line.split(":") for line in earlier.get("groups", "").splitlines()}
     yield from _administrator(settings.admin_user, users, groups)
@@ -45,14 +45,23 @@ def obstacles(earlier: Mapping[str, str], settings: Settings, is_container: bool
         )
     if "mongodb" in users and "mongodb" not in groups:
         yield Obstacle("group mongodb", "a user without this group", "groupadd mongodb", may_go=False)
-    size = int(earlier.get("swapfile") or 0)
-    if size and size != settings.swap_mb * 2**20 and not is_container:
-        yield Obstacle("/swapfile", f"{size // 2**20} MiB", setting("swap_mb", size // 2**20))
-    journal = int(earlier.get("journal") or 0)
-    if journal > settings.journal_max_mb:
+
+
+def swap_file(earlier: Mapping[str, str], wanted_mb: int) -> Iterator[Obstacle]:
+    """An existing /swapfile of another size, or one that is no swap file."""
+    # A size may be no multiple of a MiB: "fallocate -l 2GB".
+    size = int(earlier.get("swapfile") or 0) // 2**20
+    if size and size != wanted_mb:
+        yield Obstacle("/swapfile", f"{size} MiB", setting("swap_mb", size))
+
+
+def journal(earlier: Mapping[str, str], wanted_mb: int) -> Iterator[Obstacle]:
+    """An existing journal that a smaller limit would shorten."""
+    size = int(earlier.get("journal") or 0)
+    if size > wanted_mb:
         # journald removes its oldest entries as soon as it has a smaller limit: with room for new ones.
-        need = setting("journal_max_mb", journal + JOURNAL_ROOM)
-        yield Obstacle("/var/log/journal", f"{journal} MiB, of which the oldest entries would be removed", need)
+        need = setting("journal_max_mb", size + JOURNAL_ROOM)
+        yield Obstacle("/var/log/journal", f"{size} MiB, of which the oldest entries would be removed", need)
 
 
 def is_immutable(path: str) -> Obstacle:

@@ -6,7 +6,7 @@ import re
 import shlex
 
 from slipway.adoption import OURS
-from slipway.facts import boot, certificate_users, earlier_backend, network, site_programs
+from slipway.facts import acme_clients, boot, certificate_users, earlier_backend, network, site_programs
 from slipway.facts.base import Fact
 from slipway.settings.system import PROTOCOL_MODULES
 
@@ -23,10 +23,6 @@ FIXED = (
 )
 # Server blocks, of which only those of the sites are changed (adoption.nginx).
 VHOSTS = "/etc/nginx/sites-available/* /etc/nginx/sites-enabled/* /etc/nginx/conf.d/*"
-CLIENTS = (
-    "/snap/bin/certbot /usr/local/bin/certbot /opt/certbot /root/.acme.sh/*.* /home/*/.acme.sh/*.*"
-    " /var/lib/dehydrated/certs/*"
-)
 FIREWALLS = "iptables-persistent netfilter-persistent firewalld shorewall ferm arno-iptables-firewall apf-firewall"
 # How long ago a login by a key shows that somebody needs it.
 USED_DAYS = 30
@@ -196,7 +192,7 @@ s nginx; process nginx; dpkg-query -W -f '${{Package}}=${{db:Status-Status}}\n' 
 f /etc/letsencrypt/cli.ini /etc/letsencrypt/renewal/*.conf
 s lineages; for folder in /etc/letsencrypt/live/*/; do echo "lineage $folder"; cat "$folder/cert.pem"; done
 {certificate_users.SECTION}
-s clients; ls -d {CLIENTS}
+{acme_clients.SECTION}
 s plugins; dpkg-query -W -f '${{db:Status-Status}} ${{Package}}\\n' 'python3-certbot-*' | sed -n 's/^installed //p'
 s stopped; for unit in {WEB_SERVERS}; do
   systemctl is-active --quiet $unit || ! systemctl is-enabled --quiet $unit || echo $unit.service

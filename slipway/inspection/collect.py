@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
@@ -52,7 +53,11 @@ def inspect(one: OneHost, settings: Mapping[str, Any]) -> Report:
     if not one.without_root:
         wanted = proposals.settings_of(report.settings, settings)
         has_site = "site_domain" in {*settings, *(proposed.name for proposed in report.settings)}
-        fates.tell(report, known_of(answers, wanted, plan_of(one, wanted, has_site), has_site))
+        plan = plan_of(one, wanted, has_site)
+        more = {text: its for text, its in proposals.needed(plan.refusals).items() if its.name not in settings}
+        report.settings += more.values()
+        plan = replace(plan, refusals=[text for text in plan.refusals if text not in more])
+        fates.tell(report, known_of(answers, wanted, plan, has_site))
     return report
 
 

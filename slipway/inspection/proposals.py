@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from ast import literal_eval
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -20,12 +21,25 @@ APPLICATION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 SITE_NAME = re.compile(r"(?!(default|placeholder)$)[a-z][a-z0-9-]{0,23}")
 WEB_PORTS = (80, 443)
 SSH_PROFILES = ("OpenSSH", "SSH", "ssh")
+# Of a plan's refusals, those whose setting only keeps what the server does: no choice is lost by it.
+NEEDED = re.compile(
+    r"(?P<where>.+?): found .*, need (?P<name>loadable_modules|rp_filter|fail2ban_ignore) = (?P<value>\[.*?\]|\d+)(,|$)"
+)
 
 
 def proposals(found: Report, sshd: Mapping[str, list[str]], in_container: bool) -> list[Proposal]:
     """Settings that differ from their defaults, each once."""
     proposed = [*_site(found), *_database(found), *_system(found, in_container), *_access(found, sshd)]
     return list({one.name: one for one in reversed(proposed)}.values())[::-1]
+
+
+def needed(refusals: list[str]) -> dict[str, Proposal]:
+    """The settings that a plan's refusals ask for, by their texts."""
+    found = {text: match for text in refusals if (match := NEEDED.match(text))}
+    return {
+        text: Proposal(name=match["name"], value=literal_eval(match["value"]), where=match["where"])
+        for text, match in found.items()
+    }
 
 
 def settings_of(proposed: list[Proposal], given: Mapping[str, Any]) -> Settings:

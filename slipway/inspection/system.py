@@ -31,7 +31,8 @@ def system(text: str, machine: Mapping[str, str]) -> System:
         cores=_number(found.get("cores")),
         memory_mb=_number(found.get("MemTotal")) // 1024,
         swap={
-            name.removeprefix("swap:"): round(_number(value.split()[-1]) / 1024)
+            # Without its first page, mkswap(8).
+            name.removeprefix("swap:"): (_number(value.split()[-1]) + 4) // 1024
             for name, value in found.items()
             if name.startswith("swap:")
         },

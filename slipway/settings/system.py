@@ -36,7 +36,7 @@ class System(Section):
 
     swap_mb: Annotated[Mebibytes, Field(ge=0, le=65536)] = 1024
     """Size of `/swapfile`; 0 for none, as ZFS requires. A little swap turns a memory peak into slowness instead of a
-    killed database."""
+    killed database. If it is not set, a swap file that the server has keeps its size."""
 
     loadable_modules: list[
         Annotated[str, Check(BLOCKED_MODULES.__contains__, f"one of {', '.join(BLOCKED_MODULES)}")]
@@ -49,7 +49,8 @@ class System(Section):
     another interface; 2 accepts them, for a server with several default routes."""
 
     journal_max_mb: Annotated[Mebibytes, Field(ge=16, le=102400)] = 500
-    """Maximum size of the journal on disk."""
+    """Maximum size of the journal on disk. If it is not set, a server with a larger journal keeps all of it when it is
+    adopted, and gets a larger limit."""
 
     apt_lock_timeout: Annotated[Seconds, Field(ge=0, le=3600)] = 300
     """How long an apt command waits for another one to finish, such as unattended-upgrades."""

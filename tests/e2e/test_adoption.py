@@ -319,12 +319,13 @@ def test_an_adoption_can_be_undone_and_repeated(adopted):
     before = documents(host, "cat /etc/codementee/credentials/MONGO_URL")
     backend = "/var/www/codementee/backend"
     host.ssh(f"runuser -u codementee-backend -- sh -c 'umask 027; echo since > {backend}/uploads/since'")
-    issue = host.ssh("cat /var/backups/slipway/by-hand/etc/issue")
+    shown = "cd {0}/etc; cat issue timezone login.defs; readlink localtime"
+    earlier = host.ssh(shown.format("/var/backups/slipway/by-hand"))
     host.ssh("mkdir -p /var/lib/aide; echo baseline > /var/lib/aide/aide.db.by-hand")
     done = host.slipway("unadopt", "lab", "--yes", *AS_IT_IS)
     assert done.returncode == 0, done.stdout + done.stderr
     wait_until("the site answers as before", lambda: answers(host), seconds=30)
-    assert (host.ssh("cat /etc/issue"), host.ssh("cat /var/lib/aide/aide.db")) == (issue, "baseline")
+    assert (host.ssh(shown.format("")), host.ssh("cat /var/lib/aide/aide.db")) == (earlier, "baseline")
     assert host.ssh("grep -l 'by Slipway' /etc/nginx/nginx.conf /etc/mongod.conf || echo none") == "none"
     assert "/usr/local/bin/uvicorn" in host.ssh("systemctl show -p ExecStart codementee-backend")
     uses = "cat .env uploads/before uploads/since; touch uploads/after uploads/since"

@@ -370,6 +370,17 @@ def test_a_renewal_that_stops_nginx_ends_with_the_adoption(bare: LabHost) -> Non
 
 
 @pytest.mark.thorough
+def test_another_certbot_a_job_that_renews_and_a_long_journal_stay(bare: LabHost) -> None:
+    """The other certbot comes first in PATH, and does nothing here."""
+    make(bare, "snap_certbot")
+    assert_adopted(bare)
+    assert {*bare.ssh("ls /snap/bin /etc/cron.d").split()} >= {"certbot", "renew", "backup"}
+    assert "* nginx" in bare.ssh("/usr/bin/certbot plugins 2> /dev/null")
+    assert bare.ssh("ls /etc/letsencrypt/renewal").split()[-1] == "other.example.conf"
+    assert bare.ssh("ls /var/log/journal/*/old") != ""
+
+
+@pytest.mark.thorough
 def test_what_an_adoption_keeps_does_not_fail_a_verify(bare: LabHost, monkeypatch: pytest.MonkeyPatch) -> None:
     make(bare, "port_8001", "before_rules", "nginx_log_modes", "failed_package_unit", "env_file_readable", "bans")
     asked = f"{BLOG.format('blog.example', 80, 'http')}; cat /etc/codementee.env; nft list table ip sshguard"

@@ -1,5 +1,5 @@
 # File systems that are read-only or without inodes, a timer by local time, sshd at a further port, exceptions of its own
-# for some logins, and a long journal.
+# for some logins.
 mkdir -p /etc/letsencrypt; mount --bind /etc/letsencrypt /etc/letsencrypt; mount -o remount,ro,bind /etc/letsencrypt
 mount -t tmpfs -o nr_inodes=200 tmpfs /var/cache; mkdir -p /var/cache/apt/archives/partial
 ln -sf /usr/share/zoneinfo/Asia/Kathmandu /etc/localtime
@@ -8,4 +8,3 @@ mkdir -p /etc/ssh/sshd_config.d
 printf 'ListenAddress 0.0.0.0:22\nListenAddress 0.0.0.0:2022\nMatch Address 10.0.0.0/8\n  PermitRootLogin yes\n' \
   > /etc/ssh/sshd_config.d/80-own.conf
 systemctl restart ssh
-journal=/var/log/journal/$(cat /etc/machine-id); mkdir -p $journal; fallocate -l 600M $journal/old

@@ -42,7 +42,6 @@ REFUSED = {
         "time zone: found Asia/Kathmandu, by which cron jobs and timers",
         "sshd: ListenAddress 0.0.0.0:2022: found sshd listening there",
         "/etc/ssh/sshd_config.d/80-own.conf: PermitRootLogin yes: found it within a Match",
-        "/var/log/journal: found 6",
     ],
     "not_at_boot": [
         "reboot: port 3005: found python3 started from a login, which would not run after the automatic reboot",
@@ -134,10 +133,6 @@ REFUSED_WITH_PACKAGES = {
         "/etc/nginx/sites-enabled/app.conf: server .servers.test: found the name .servers.test, which includes",
         "/etc/nginx/sites-enabled/old.disabled: found server blocks that are not included now",
         "/etc/systemd/system/nginx.service.d/own.conf: found 'ExecStartPre=/bin/mkdir -p /run/nginx-cache'",
-    ],
-    "snap_certbot": [
-        "/snap/bin/certbot: found a second certbot",
-        "certificate other.example: nginx: found authenticator = nginx, whose plugin",
     ],
     "apt_pins": [
         *("mount /var/www: found the option noexec", "package nginx: found it on hold and not installed"),

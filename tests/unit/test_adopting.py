@@ -77,8 +77,8 @@ def data(**changes):
         ({Earlier: {"groups": "codementee-backend:x:5:"}}, "group codementee-backend"),
         ({Earlier: {"listeners": "0.0.0.0:3000 node blog.service"}}, "port 3000"),
         (
-            {Earlier: {"jobs": "/etc/cron.d/x:1 1 * * * root certbot renew"}},
-            "/etc/cron.d/x: 1 1 * * * root certbot renew",
+            {Earlier: {"jobs": "/etc/cron.d/x:1 1 * * * root nginx -s stop"}},
+            "/etc/cron.d/x: 1 1 * * * root nginx -s stop",
         ),
         ({Earlier: {"file /etc/sysctl.conf": "kernel.sysrq = 1"}}, "/etc/sysctl.conf: kernel.sysrq"),
         ({Earlier: {"mounts": "/srv/data"}}, "reboot: /srv/data"),

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from slipway.adoption import certificates
+from slipway.facts import acme_clients
 from slipway.facts.earlier import Earlier
 from support.obstacles import SERVICE, told
 
@@ -53,6 +54,7 @@ def test_a_certificate_for_the_site_alone_is_renewed_no_more(settings_with):
     [
         (lineage("all", "codementee.io", "blog.example"), "certificate all"),
         (lineage("all", "codementee.io", "*.codementee.io", renewal="authenticator = dns-x"), "certificate all: dns-x"),
+        (lineage("all", "codementee.io", "*.codementee.io", renewal="authenticator = dns-route53"), None),
         (
             lineage("all", "codementee.io", "*.codementee.io", renewal="authenticator = dns-x")
             | {"plugins": "python3-certbot-dns-x", "used": "/srv/mail.yml:/etc/letsencrypt/live/all"},
@@ -61,7 +63,9 @@ def test_a_certificate_for_the_site_alone_is_renewed_no_more(settings_with):
         (lineage("blog", "blog.example", renewal=STANDALONE), "certificate blog"),
         (lineage("codementee", "blog.example", renewal="authenticator = webroot"), "certificate codementee"),
         (lineage("blog", "blog.example", renewal="post_hook = service nginx restart"), "certificate blog"),
-        (lineage("blog", "blog.example") | {"plugins": "python3-certbot-nginx"}, None),
+        (lineage("blog", "blog.example"), None),
+        (lineage("blog", "blog.example", renewal="authenticator = apache"), "certificate blog: apache"),
+        (lineage("blog", "blog.example", renewal="authenticator = dns-x") | {"plugins": "python3-certbot-dns-x"}, None),
         (lineage("blog", "blog.example", renewal="authenticator = webroot"), None),
         (lineage("blog", "blog.example", renewal="authenticator = dns-x"), "certificate blog: dns-x"),
         (lineage("mail", "codementee.io") | {"used": "/srv/mail.yml:/etc/letsencrypt/live/mail"}, "certificate mail"),
@@ -75,14 +79,76 @@ def test_a_certificate_for_the_site_alone_is_renewed_no_more(settings_with):
             "/etc/letsencrypt/renewal-hooks/pre/x",
         ),
         ({"hooks": "/etc/letsencrypt/renewal-hooks/deploy/x:systemctl reload nginx"}, None),
-        ({"clients": "/snap/bin/certbot"}, "/snap/bin/certbot"),
-        ({"clients": "/opt/certbot"}, "/opt/certbot"),
+        ({"clients": "/snap/bin/certbot\n/opt/certbot"}, None),
+        ({"clients": "/usr/local/bin/certbot"}, "/usr/local/bin/certbot"),
         ({"clients": "/root/.acme.sh/codementee.io_ecc"}, "/root/.acme.sh/codementee.io_ecc"),
         ({"clients": "/root/.acme.sh/blog.example"}, None),
     ],
 )
 def test_a_renewal_that_would_fail_or_stop_nginx_is_named(settings_with, found, name):
     assert told(certificates.obstacles(found, settings_with())) == ([name] if name else [])
+
+
+def test_what_ends_another_clients_renewal_is_the_clients_own_command(settings_with):
+    clients = (
+        "/root/.acme.sh/codementee.io_ecc\n/home/dev/.acme.sh/codementee.io\n/var/lib/dehydrated/certs/codementee.io"
+    )
+    needs = [one.need for one in certificates.obstacles({"clients": clients}, settings_with())]
+    assert [need.removeprefix("only certbot's: ") for need in needs] == [
+        "/root/.acme.sh/acme.sh --home /root/.acme.sh --remove -d codementee.io --ecc",
+        "/home/dev/.acme.sh/acme.sh --home /home/dev/.acme.sh --remove -d codementee.io",
+        "remove codementee.io from /etc/dehydrated/domains.txt",
+    ]
+
+
+def test_clients_that_renew_something_are_found(tmp_path):
+    for folder in ("snap/bin", "usr/local/bin", "opt", "etc/dehydrated", "root/.acme.sh", "home"):
+        (tmp_path / folder).mkdir(parents=True)
+    for file in ("a.example_ecc/a.example.conf", "b.example/b.example.conf.removed", "c.example/c.example.conf"):
+        (tmp_path / "root/.acme.sh" / file).parent.mkdir()
+        (tmp_path / "root/.acme.sh" / file).touch()
+    for name in ("d.example", "e.example"):
+        (tmp_path / "var/lib/dehydrated/certs" / name).mkdir(parents=True)
+    (tmp_path / "etc/dehydrated/domains.txt").write_text("www.e.example my-e.example\nd.example www.d.example\n")
+    script = acme_clients.SECTION
+    for folder in ("/snap", "/opt", "/usr/local", "/root", "/home", "/var", "/etc"):
+        script = script.replace(f" {folder}/", f" {tmp_path}{folder}/")
+    by_pip, snap = tmp_path / "usr/local/bin/certbot", tmp_path / "snap/bin/certbot"
+
+    def ask() -> list[str]:
+        done = subprocess.run(["sh", "-c", f"s() {{ :; }}; {script}"], capture_output=True, text=True, check=False)
+        return done.stdout.replace(str(tmp_path), "").split()
+
+    there = ["/root/.acme.sh/a.example_ecc", "/root/.acme.sh/c.example", "/var/lib/dehydrated/certs/d.example"]
+    snap.touch()
+    by_pip.symlink_to(snap)
+    assert ask() == ["/snap/bin/certbot", *there]
+    snap.unlink()
+    assert ask() == there
+    by_pip.unlink()
+    by_pip.touch()
+    assert ask() == ["/usr/local/bin/certbot", *there]
+
+
+def test_plugins_are_those_that_renewals_of_others_need():
+    ways = {
+        "blog": "nginx",
+        "codementee": "nginx",
+        "old": "dns-ovh",
+        "shop": "apache",
+        "all": "dns-route53",
+        "x": "dns-x",
+        "y": "webroot",
+    }
+    lines = [f"/etc/letsencrypt/renewal/{name}.conf:authenticator = {way}" for name, way in ways.items()]
+    lines += [
+        "/etc/letsencrypt/renewal/blog.conf:installer = nginx",
+        "/etc/letsencrypt/renewal/y.conf:installer = None",
+    ]
+    found = certificates.plugins("\n".join(lines), {"codementee", "old"})
+    # The package for Apache would install Apache.
+    assert found == ["python3-certbot-dns-route53", "python3-certbot-nginx"]
+    assert certificates.plugins("", set()) == []
 
 
 @pytest.mark.parametrize(
@@ -105,7 +171,7 @@ def test_a_hook_of_a_certificate_that_slipways_replaces_is_named(settings_with, 
         names = [f"certificate {name}: {hook}"] if is_named else []
         assert told(certificates.obstacles(found, settings_with())) == names
     others = lineage("w", "blog.example", renewal=hook.replace("nginx", "x"))
-    assert told(certificates.obstacles(others | {"plugins": "python3-certbot-nginx"}, settings_with())) == []
+    assert told(certificates.obstacles(others, settings_with())) == []
 
 
 def test_what_uses_a_certificate_besides_nginx_is_found(tmp_path):

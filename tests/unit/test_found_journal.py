@@ -9,12 +9,12 @@ from slipway.facts.earlier import Earlier
 from support.obstacles import SERVICE
 
 
-def test_a_journal_that_would_be_shortened_is_named_with_the_setting_that_keeps_it(settings_with):
+def test_a_journal_that_would_be_shortened_is_named_with_the_setting_that_keeps_it():
     journal = {"journal": "3072"}
-    (one,) = names.obstacles(journal, settings_with(), is_container=False)
+    (one,) = names.journal(journal, 500)
     assert (one.need, one.may_go) == ("journal_max_mb = 3572", True)
-    assert [*names.obstacles(journal, settings_with(journal_max_mb=3572), is_container=False)] == []
-    assert [*names.obstacles({"journal": "500"}, settings_with(), is_container=False)] == []
+    assert [*names.journal(journal, 3572)] == []
+    assert [*names.journal({"journal": "500"}, 500)] == []
 
 
 def test_the_size_of_a_journal_is_asked_until_slipway_limits_it(tmp_path):

@@ -68,27 +68,70 @@ def test_the_same_repository_is_known_in_each_form(file, text, is_same):
 @pytest.mark.parametrize(
     ("line", "is_open", "is_named"),
     [
-        ("/var/spool/cron/crontabs/root:0 3 * * * certbot renew --quiet", True, True),
+        ("/var/spool/cron/crontabs/root:0 3 * * * certbot renew --quiet", True, False),
+        (
+            "/etc/cron.d/x:0 3 * * * root test -x /usr/bin/certbot && sleep 9 && certbot -q renew > /srv/certbot.log",
+            True,
+            False,
+        ),
+        ("/etc/cron.d/x:0 3 * * * root certbot renew --deploy-hook 'systemctl reload nginx'", True, False),
+        ("/etc/cron.d/x:0 3 * * * root certbot renew --post-hook 'systemctl restart nginx'", True, True),
+        ("/etc/cron.d/x:0 3 * * * root certbot renew --pre-hook 'service nginx stop'", True, True),
+        ("/etc/cron.d/x:0 3 * * * root certbot renew -q --standalone", True, True),
+        ("/etc/cron.d/x:0 3 1 * * root certbot renew --force-renewal", True, True),
+        ("/etc/cron.d/x:0 3 1 * * root certbot --nginx -n -d codementee.io", True, True),
+        ("/etc/cron.d/x:0 3 1 * * root certbot certificates > /srv/certificates", True, False),
+        (
+            '/var/spool/cron/crontabs/root:8 0 * * * "/root/.acme.sh"/acme.sh --cron --home "/root/.acme.sh"',
+            True,
+            False,
+        ),
         ("/etc/cron.d/backup:0 1 * * * root mongodump --out /srv/backup", True, True),
         ("/etc/cron.d/backup:0 1 * * * root mongodump --out /srv/backup", False, False),
         ("/etc/cron.d/backup:0 1 * * * root mongodump --uri mongodb://u:p@127.0.0.1/x", True, False),
         ("/etc/cron.d/web:0 1 * * * root systemctl restart nginx", True, True),
         ("/etc/cron.d/web:0 1 * * * root systemctl reload nginx", True, False),
         ("/etc/cron.d/pull:* * * * * root cd /var/www/codementee/backend && git pull", True, True),
+        ("/etc/cron.d/x:0 1 * * * root tar czf /srv/site.tgz /var/www/codementee", True, False),
+        ("/etc/cron.d/x:0 1 * * * root tar -C /var/www/codementee -xzf /srv/site.tgz", True, True),
+        ("/etc/cron.d/x:0 1 * * * root tar cz /var/www/codementee --remove-files -f /srv/x", True, True),
+        ("/etc/cron.d/x:0 1 * * * root rsync -a /var/www/codementee/ nas:/srv >> /var/log/rsync 2>&1", True, False),
+        (
+            "/etc/cron.d/x:0 1 * * * root rsync -a --delete /srv/build/ /var/www/codementee/frontend > /dev/null",
+            True,
+            True,
+        ),
+        ("/etc/cron.d/x:0 1 * * * root restic -r s3:x backup /var/www/codementee /etc", True, False),
+        ("/etc/cron.d/x:0 1 * * * root restic -r s3:x restore latest --target /var/www/codementee", True, True),
+        ("/etc/cron.d/x:0 1 * * * root cd /var/www/codementee && tar c backend | gzip > /srv/x.tgz", True, False),
+        ("/etc/cron.d/x:0 1 * * * root cd /var/www/codementee && ls backend/tmp | xargs rm", True, True),
+        ("/etc/cron.d/x:0 1 * * * root du -sm /var/www/codementee > /var/www/codementee/frontend/size", True, True),
+        ("/etc/cron.d/x:0 1 * * * root tar -czf /var/www/codementee/site.tgz /var/www/codementee/backend", True, True),
+        ("/etc/cron.d/x:0 1 * * * root cd /var/www/codementee && tar czf site.tgz backend", True, True),
+        (
+            "/etc/cron.d/x:0 1 * * * root cd /var/www/codementee/backend && zip -qr /srv/site.zip . > /dev/null 2>&1",
+            True,
+            False,
+        ),
+        ("/etc/cron.d/x:0 1 * * * root find /var/www/codementee -mtime +7 -delete", True, True),
+        ("/etc/cron.d/x:0 1 * * * root find /var/www/codementee -print0 | xargs -0 chmod 644", True, True),
+        ("/etc/cron.d/x:0 1 * * * root tar c /var/www/codementee | tar x -C /srv/copy/var/www/codementee", True, False),
+        ("/etc/cron.d/x:0 1 * * * root /var/www/codementee-blog/cron.sh", True, False),
         ("/etc/rc.local:iptables-restore < /etc/iptables.rules", True, True),
+        ("/etc/cron.d/x:0 1 * * * root iptables-save > /srv/rules", True, False),
+        ("/etc/cron.d/x:0 1 * * * root /usr/sbin/ufw status | mail root", True, False),
+        (
+            "/etc/cron.d/x:0 1 * * * root iptables -t nat -nvL; nft list ruleset; grep BLOCK /var/log/ufw.log",
+            True,
+            False,
+        ),
+        ("/etc/systemd/system/fw.service:ExecStart=/sbin/iptables -A INPUT -j DROP", True, True),
         (f"/etc/systemd/system/{SERVICE}:ExecStart=/var/www/codementee/backend/venv/bin/uvicorn", True, False),
         ("/etc/systemd/system/dump.service:ExecStart=/usr/bin/mongodump", True, True),
     ],
 )
 def test_a_job_that_would_fail_or_fight_with_slipways_is_named(settings_with, line, is_open, is_named):
     assert bool(told(jobs.obstacles({"jobs": line}, settings_with(), is_open))) == is_named
-
-
-def test_another_acme_client_may_be_needed_by_other_sites(settings_with):
-    line = '/var/spool/cron/crontabs/root:8 0 * * * "/root/.acme.sh"/acme.sh --cron --home "/root/.acme.sh"'
-    (one,) = jobs.obstacles({"jobs": line}, settings_with(), is_open=False)
-    assert "for other names keep it" in one.need
-    assert one.may_go
 
 
 @pytest.mark.parametrize(
@@ -174,8 +217,6 @@ OWN = {"accounts": f"{ADMIN}\n{USER}", "groups": "admin:x:1000:\ncodementee-back
         ({"links": "/etc/nginx/conf.d/team"}, "/etc/nginx/conf.d/team"),
         ({"links": "/etc/nginx/nginx.conf\n/etc/mongod.conf"}, None),
         ({"taken": "/etc/nginx/tls/codementee"}, "/etc/nginx/tls/codementee"),
-        ({"swapfile": "4294967296"}, "/swapfile"),
-        ({"swapfile": "1073741824"}, None),
         ({"folder /var/www/codementee": "link /srv/site"}, "/var/www/codementee"),
         (
             {"folder /var/www/codementee": "entry releases\nentry current\nentry shared\ncurrent -> /srv/r/1"},
@@ -191,7 +232,7 @@ OWN = {"accounts": f"{ADMIN}\n{USER}", "groups": "admin:x:1000:\ncodementee-back
     ],
 )
 def test_a_name_that_is_taken_is_named(settings_with, found, name):
-    assert told(names.obstacles(found, settings_with(), is_container=False)) == ([name] if name else [])
+    assert told(names.obstacles(found, settings_with())) == ([name] if name else [])
 
 
 # --- The backend -----------------------------------------------------------------------------------------------------

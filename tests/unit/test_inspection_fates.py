@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
+from slipway.adoption import Obstacle, kernel, network
 from slipway.engine.notes import Diff, Note
 from slipway.engine.outcome import Change
 from slipway.inspection import fates
 from slipway.inspection.collect import known_of
 from slipway.inspection.plan import Plan, Step, problems_in, steps_of
-from slipway.inspection.proposals import application, option, proposals, settings_of, ssh_networks
+from slipway.inspection.proposals import application, needed, option, proposals, settings_of, ssh_networks
 from slipway.inspection.report import Certificate, DatabaseServer, Port, Report, Rule, Service, Site, Source, System
 from slipway.settings.check import SettingsError, check
 from slipway.settings.model import Settings
@@ -161,6 +162,23 @@ def test_swap_ports_and_rules_of_the_server_are_settings():
         "firewall_allow": ["3000/tcp"],
         "firewall_ssh_from": ["203.0.113.0/24"],
     }
+
+
+def test_what_a_plan_needs_to_keep_what_the_server_does_is_a_setting(settings_with):
+    earlier = {"modules": "sctp", "uplinks": "ens3 0 0\nens4 0 0", "ignored": "203.0.113.7 10.0.0.0/8"}
+    settings = settings_with()
+    obstacles = [
+        *kernel.modules(earlier, settings),
+        *kernel.uplinks(earlier, settings),
+        *network.bans(earlier, settings),
+        Obstacle("database old", "2 documents", 'mongodb_database = "old"'),
+    ]
+    found = needed([str(one) for one in obstacles])
+    assert [(one.name, one.value, one.where) for one in found.values()] == [
+        ("loadable_modules", ["sctp"], "kernel modules sctp"),
+        ("rp_filter", 2, "net.ipv4.conf.all.rp_filter"),
+        ("fail2ban_ignore", ["203.0.113.7/32", "10.0.0.0/8"], "fail2ban: ignoreip"),
+    ]
 
 
 def test_a_partition_of_the_providers_is_no_swap_file():

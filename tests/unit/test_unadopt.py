@@ -14,7 +14,7 @@ from slipway.engine.executor import Executor
 from slipway.engine.outcome import Outcome
 from slipway.engine.remote_shell import Answer
 from slipway.tasks.owners import ASIDE
-from slipway.tasks.unadopt import BEGIN, LETSENCRYPT, RENEW, SYSTEMD, UNITS, _same_renewal, _site, script
+from slipway.tasks.unadopt import BEGIN, LETSENCRYPT, RENEW, REST, SYSTEMD, UNITS, _same_renewal, _site, script
 from support.fake_session import FakeSession
 
 
@@ -83,6 +83,32 @@ def test_what_an_interrupted_adoption_keeps_running_ends_before_the_old_unit_sta
     kept = text.index("disable --now codementee-backend-by-hand.service")
     scope = text.index("systemctl stop codementee-backend-by-hand.scope")
     assert kept < scope < text.index("systemctl enable --quiet --now codementee-backend.service")
+
+
+def test_time_zone_and_logins_are_restored_and_what_stays_is_told(tmp_path):
+    kept, ours = tmp_path / "kept", tmp_path / "ours"
+    files = {"timezone": "Asia/Kolkata", "login.defs": "UMASK 022", "fstab": "old", "hosts": "same"}
+    for folder, texts in ((kept, files), (tmp_path, dict.fromkeys(files, "by Slipway") | {"hosts": "same"})):
+        place = folder / str(tmp_path / "etc")[1:] if folder == kept else tmp_path / "etc"
+        place.mkdir(parents=True)
+        for name, text in texts.items():
+            (place / name).write_text(text)
+        (place / "localtime").symlink_to(f"/usr/share/zoneinfo/{'Asia/Kolkata' if folder == kept else 'Etc/UTC'}")
+    told = f'systemctl() {{ echo "$*" >> {tmp_path}/told; }}; command() {{ return 1; }}; failed='
+    script = REST
+    for place in ("etc/", "var/lib/"):
+        script = script.replace(f" /{place}", f" {tmp_path}/{place}").replace(
+            f" {place}", f" {str(tmp_path)[1:]}/{place}"
+        )
+    text = f"{BEGIN.replace(ASIDE, str(kept))}\nours={ours}; mkdir $ours; {told}\n{script}"
+    done = subprocess.run(["sh", "-c", text], capture_output=True, text=True, check=True)
+    assert (tmp_path / "etc/localtime").readlink().match("Asia/Kolkata")
+    names = ("timezone", "login.defs", "fstab")
+    assert [(tmp_path / "etc" / name).read_text() for name in names] == ["Asia/Kolkata", "UMASK 022", "by Slipway"]
+    assert done.stdout.splitlines()[1:] == [
+        f"not restored, as they were before in {ours}/by-hand: {tmp_path}/etc/fstab"
+    ]
+    assert "try-restart cron" in (tmp_path / "told").read_text()
 
 
 # certbot that renews the lineages in renewable/, and openssl that finds those of valid/ valid.

@@ -1,0 +1,59 @@
+"""What an existing server has that does no harm beside Slipway: it stays, and a plan notes it."""
+
+from __future__ import annotations
+
+from pyinfra.api.exceptions import PyinfraError
+
+from slipway.adoption import jobs
+from slipway.adoption.certificates import WAYS
+from slipway.engine import run
+from slipway.facts.earlier import Earlier
+from slipway.facts.ssh import Sshd
+from support.described import described, run_deploy
+
+SSHD = {Sshd: {"port": ["22"], "authorizedkeysfile": [".ssh/authorized_keys"]}}
+
+
+def notes(settings, earlier: dict[str, str], **answers: str) -> list[str]:
+    """The notes of a plan, and what it refuses."""
+    with described(settings) as (_, host):
+        host.answers = SSHD | {Earlier: earlier} | answers
+        told = []
+        try:
+            run_deploy()
+        except PyinfraError as error:
+            told = str(error).splitlines()[1:]
+        return [*(one.text for one in run.of(host.state).notes.get((host.name, None), [])), *told]
+
+
+def test_other_renewals_by_certbot_stay_and_are_noted(settings_with):
+    cron = "/etc/cron.d/renew:0 12 * * * root certbot renew --quiet"
+    found = notes(settings_with(), {"clients": "/snap/bin/certbot", "jobs": f"{cron}\n{cron}"})
+    assert "/snap/bin/certbot: another certbot, which is no longer needed (snap remove certbot)" in found
+    note = "/etc/cron.d/renew: a renewal by certbot, which is no longer needed: certbot.timer renews"
+    assert found.count(note) == 1
+    assert [*jobs.remarks({"jobs": "/etc/cron.d/x:0 12 * * * root certbot renew --standalone"})] == []
+
+
+def test_another_time_zone_is_noted_or_refused(settings_with):
+    found, note = {"timezone": "Asia/Kolkata"}, "time zone: Asia/Kolkata becomes Etc/UTC (to keep it: timezone = "
+
+    def told(earlier: dict[str, str], **answers: str) -> list[str]:
+        return [line for line in notes(settings_with(), earlier, **answers) if "time zone" in line]
+
+    assert [line.startswith(note) for line in told(found)] == [True]
+    # Data are no site.
+    assert [line.startswith(note) for line in told(found, WiredTiger="MongoDB's data")] == [True]
+    (line,) = told(found | {"local times": "cron jobs and timers"})
+    assert line.startswith("  - time zone: found Asia/Kolkata, by which cron jobs and timers run, need timezone = ")
+
+
+def test_the_plugins_of_other_sites_renewals_are_installed(settings_with):
+    renewal = "/etc/letsencrypt/renewal/{}.conf:authenticator = nginx"
+    plugin = "python3-certbot-nginx"
+    for names, wanted in ((("codementee",), ["certbot"]), (("blog", "codementee"), ["certbot", plugin])):
+        with described(settings_with()) as (server, host):
+            host.answers = SSHD | {WAYS: "\n".join(map(renewal.format, names))}
+            run_deploy()
+        (packages,) = [one for one in server.operations if one.name == "Install packages"]
+        assert packages.arguments["packages"]["tls"] == wanted
