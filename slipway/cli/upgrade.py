@@ -23,7 +23,9 @@ from slipway.ops.packages import FINISH, REFRESH_ALL, UNATTENDED, WITH_PARTS
 from slipway.secrets.store import MONGODB_ADMIN
 from slipway.settings.members import is_several
 from slipway.settings.model import Settings
+from slipway.tasks.mongodb import PREFERENCES
 from slipway.tasks.mongodb_members import in_turn
+from slipway.tasks.mongodb_series import KEYRING_BEFORE, SOURCES
 from slipway.tasks.mongodb_set import begins, clients_wait
 from slipway.tasks.nginx import UNIT as NGINX
 from slipway.tasks.nginx import connections_wait
@@ -129,6 +131,7 @@ def given_of(settings: Settings, host: Host, components: list[Component], with_m
         password = f"{settings.admin_credentials_folder}/{MONGODB_ADMIN}"
         where = [settings.mongodb_local, settings.mongodb_port, settings.limits.mongodb_answer]
         given["mongodb"] = [*where, settings.mongodb_admin_user, password] if with_mongodb else None
+        given["settles"] = [SOURCES, PREFERENCES, KEYRING_BEFORE]
         if is_ready := in_turn(settings) if is_several(settings) else begins(settings):
             ready[MONGOD] = is_ready.check
         if settings.mongodb_replica_set and not is_several(settings):
