@@ -25,6 +25,7 @@ from slipway.ops.commands import Commands, checked, ensure
 from slipway.ops.files import absent, directory, is_in_place, put_template, tell_difference, tell_text, write_script
 from slipway.ops.templates import render
 from slipway.ops.units import and_observe, and_wait, restart, restarts, service
+from slipway.secrets.store import MONGODB_ADMIN
 from slipway.settings import limits, members
 from slipway.settings.model import Settings
 from slipway.tasks import mongodb_members, mongodb_packages, mongodb_tls
@@ -234,14 +235,16 @@ def _configure(settings: Settings, adopts: bool, adopts_users: bool = False) -> 
         name_member(settings)
     if several:
         mongodb_members.put_names(settings)
-    if adopts:
-        there = host.get_fact(NginxInForce) if "web" in host.groups else None
+    if adopts or (adopts_users and its.is_founder):
+        # One that requires a password already answers others as before.
+        there = host.get_fact(NginxInForce) if adopts and "web" in host.groups else None
         restart_with_its_data(
             name="Configure and restart MongoDB",
             settings=settings,
             config=render("mongodb/mongod.conf", **config_values(settings, memory_mb)),
             limits=render("mongodb/mongod.service.conf", **unit_values(settings, memory_mb)),
             answers=observed(there, settings) if there else "",
+            is_closed=adopts_users,
         )
     else:
         config = put_template(
@@ -301,11 +304,13 @@ def unit_values(settings: Settings, memory_mb: int) -> dict[str, Any]:
 
 
 @operation()
-def restart_with_its_data(settings: Settings, config: str, limits: str, answers: str) -> Commands:
-    """Give a server without authentication its new configuration (mongod.conf and the unit's drop-in) and restart it,
-    after a check that it will have the same data: a private mongod starts with the new configuration's folder first,
-    and must have every collection with the same documents. Otherwise, or if another site's `answers`
-    (adoption.nginx.observed) have changed, the previous configuration is restored.
+def restart_with_its_data(
+    settings: Settings, config: str, limits: str, answers: str, is_closed: bool = False
+) -> Commands:
+    """Give an existing server its new configuration (mongod.conf and the unit's drop-in) and restart it, after a check
+    that it will have the same data: a private mongod starts with the new configuration's folder first, and must have
+    every collection with the same documents. Otherwise, or if another site's `answers` (adoption.nginx.observed) have
+    changed, the previous configuration is restored. One that `is_closed` is read as its administrator.
 
     All of it is one operation: with the new files a restart by anybody else would leave a replica set that nobody has
     initiated, and one that answers nobody.
@@ -320,6 +325,8 @@ def restart_with_its_data(settings: Settings, config: str, limits: str, answers:
     if not install:
         return
     ask, seconds = program(mongodb_data_program), settings.limits.mongosh
+    file = f"{settings.admin_credentials_folder}/{MONGODB_ADMIN}"
+    login = f" {settings.mongodb_admin_user} {file} < /dev/null" if is_closed else ""
     alone_now = f"runuser -u mongodb -- {alone(settings)}"
     new_lines = "\n".join(install)
     waiting = clients_wait(settings)
@@ -330,7 +337,7 @@ printf %s {b64encode(config.encode()).decode()} | base64 -d > $private/new || ex
 {checked(CHECK.replace("{}", "$private/new"), **{"$private/new": CONFIG})}
 {backup([CONFIG, LIMITS], UNIT)} || exit 1
 # Nobody writes from here on: the server ends locked.
-{ask} {settings.mongodb_local} {settings.mongodb_port} {seconds} lock > $private/before || exit 1
+{ask} {settings.mongodb_local} {settings.mongodb_port} {seconds} lock{login} > $private/before || exit 1
 systemctl stop mongod || exit 1
 {alone_now} --bind_ip $private/mongod.sock --fork --logpath $private/log > $private/said 2>&1 || {{
   cat $private/said >&2; exit 1; }}
