@@ -53,8 +53,8 @@ def owner_problems() -> list[str]:
     if not owners or SERVER in owners:
         return []
     return [
-        f"mongod: found {PROGRAM} of the package {', '.join(owners)}, need {SERVER}, which apt would replace it by (move"
-        " the data by mongodump and mongorestore, or give the role db to another host)"
+        f"mongod: found {PROGRAM} of the package {', '.join(owners)}, need {SERVER}, which is in conflict with it"
+        " (move the data by mongodump and mongorestore, or give the role db to another host)"
     ]
 
 
