@@ -43,6 +43,8 @@ class Planned:
 
     packages: list[Packages] = field(default_factory=list)
     mongodb: Mongodb | None = None
+    # Of a replica set with several members.
+    is_primary: bool = False
     # Packages whose installation was cut off, and files of sources that apt can't use.
     interrupted: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
@@ -168,6 +170,7 @@ def planned(session: Session, found: Mapping[str, dict[str, Any]], parts: list[s
         if "mongodb" in parts and its["server"]:
             maker = backups_by(settings, name)
             backed_up = found.get(maker, {}).get("server") if settings.backup_repositories else None
+            plan.is_primary = its["server"]["is_primary"] and is_several(settings)
             there = {**its["server"], "drill": backed_up["drill"] if backed_up else None}
             other = maker if maker != name and settings.backup_repositories else ""
             plan.mongodb = mongodb_of(there, settings.mongodb_version, bool(backed_up), backups_by=other)
@@ -212,7 +215,8 @@ def carry_out_upgrades(
 ) -> None:
     """One host after the other, MongoDB first. Raises RunFailed at the first failure."""
     backed_up = set()
-    for name, plan in plans.items():
+    # In the inventory's order the next member becomes the primary, and steps down in its turn: an election each time.
+    for name, plan in sorted(plans.items(), key=lambda item: item[1].is_primary):
         steps = [*scripts(plan, given[name])]
         if not steps:
             continue
