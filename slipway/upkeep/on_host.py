@@ -41,6 +41,8 @@ NODE = re.compile(r"nodejs|npm|libnode\d+|node-.+")
 KERNEL = re.compile(r"linux-image-.+")
 # apt waits for another apt, which dpkg does not. It fails where something is to be finished.
 WAIT = "apt-get -q check"
+# apt-get keeps what it has downloaded, upgrade after upgrade.
+CLEAN = "apt-get -q clean"
 # Half installed, unpacked, half configured, with triggers, or to be reinstalled.
 INTERRUPTED = re.compile(r".[HUFWt]|..R")
 DRILL = "/var/lib/slipway/backup/drill.json"
@@ -204,6 +206,7 @@ def packages(given: dict[str, Any]) -> None:
             # A named package counts as wanted by itself from then on.
             again = [name for name in names if name in automatic or name not in installed]
             succeeds(f"apt-mark auto {' '.join(again)}")
+        succeeds(CLEAN)
     confirmed = given.get("restarts", [])
     units = [unit for unit in outdated() if unit in confirmed]
     with without_backups() if MONGOD in units else nullcontext():
@@ -290,6 +293,7 @@ def mongodb(given: dict[str, Any]) -> None:
             go_back(given, str(way_back), failure)
     if series_of(new) != series_of(old):
         settle(given["settles"], series_of(old), series_of(new))
+    succeeds(CLEAN)
     tell(f"MongoDB {new} accepts writes; feature compatibility version {features}")
 
 

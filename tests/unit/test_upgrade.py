@@ -131,6 +131,8 @@ def test_only_services_that_were_shown_are_restarted(host, monkeypatch, capsys):
     assert [what for what, _ in scripts(plan, {})] == ["1 packages"]
     on_host.packages(given)
     assert restarted == ["web.service"]
+    # What was downloaded is not kept.
+    assert host[2]()[-1] == "apt-get -q clean"
     assert "mongod.service, nginx.service: still running with replaced files" in capsys.readouterr().out
 
 
@@ -247,7 +249,7 @@ INSTALLED = [
 def test_mongodb_stops_once_after_all_is_downloaded_and_starts_once(host, capsys):
     _, _, lines = host
     on_host.mongodb(GIVEN)
-    assert lines() == [*TO_THE_STOP, *INSTALLED]
+    assert lines() == [*TO_THE_STOP, *INSTALLED, "apt-get -q clean"]
     assert capsys.readouterr().out.splitlines()[-1] == (
         "MongoDB 7.0.28 accepts writes; feature compatibility version 7.0"
     )
