@@ -13,7 +13,6 @@ from slipway.settings.model import Settings
 from slipway.settings.mongodb import KEYS
 from slipway.systems import System
 from slipway.tasks.mongodb_packages import OFFICIAL_REPOSITORY
-from slipway.upkeep.upgrade import series_of
 
 SOURCES = "/etc/apt/sources.list.d/mongodb.sources"
 KEYRING_BEFORE = "/usr/share/keyrings/mongodb-server-before.asc"
@@ -33,7 +32,7 @@ def before(settings: Settings, system: System | None) -> Before | None:
     """The installed series if mongodb_version is another one."""
     status, _, sources = host.get_fact(Output, command=QUESTION).partition("\n")
     state, _, version = status.partition(" ")
-    series = series_of(version) if state == "installed" else ""
+    series = ".".join(version.split(".")[:2]) if state == "installed" else ""
     if system is None or series in ("", settings.mongodb_version):
         return None
     # A suite that does not exist would keep apt from all packages.
