@@ -22,19 +22,21 @@ from slipway.facts.mongodb import program
 from slipway.facts.nginx import NginxInForce
 from slipway.ops.backup import KEPT, backup, or_roll_back
 from slipway.ops.commands import Commands, checked, ensure
-from slipway.ops.files import directory, is_in_place, put_template, tell_difference, tell_text, write_script
+from slipway.ops.files import absent, directory, is_in_place, put_template, tell_difference, tell_text, write_script
 from slipway.ops.templates import render
 from slipway.ops.units import and_observe, and_wait, restart, restarts, service
+from slipway.secrets.store import MONGODB_ADMIN
 from slipway.settings import limits, members
 from slipway.settings.model import Settings
 from slipway.tasks import mongodb_members, mongodb_packages, mongodb_tls
 from slipway.tasks.adoption_facts import earlier_mongodb
 from slipway.tasks.mongodb_packages import packaged_for
+from slipway.tasks.mongodb_series import KEYRING_BEFORE, SOURCES, Before, before, of_series
 from slipway.tasks.mongodb_set import KEYFILE, begins, clients_wait, name_member, put_key, replica_set, set_problems
 from slipway.tasks.mongodb_users import alone, mongodb_users, passwords_of_member
 from slipway.tasks.packages import package_gone
 
-SOURCES = "/etc/apt/sources.list.d/mongodb.sources"
+PREFERENCES = "/etc/apt/preferences.d/mongodb"
 KEYRING = "/usr/share/keyrings/mongodb-server.asc"
 CONFIG = "/etc/mongod.conf"
 # Parses and checks the whole file without starting mongod.
@@ -56,6 +58,11 @@ def packages(settings: Settings) -> list[str]:
 
 def repository(settings: Settings) -> None:
     """The apt repository. KEY_PACKAGES are installed already, packages() follow."""
+    machine = host.get_fact(Machine)
+    system = packaged_for(machine, settings)
+    earlier = before(settings, system)
+    # Before the new series' key takes the place of its key.
+    _trust_earlier_key(settings, earlier)
     ensure(
         name="Trust MongoDB's signing key",
         check=_holds_only(KEYRING, settings.mongodb_key_fingerprint),
@@ -63,19 +70,36 @@ def repository(settings: Settings) -> None:
         note=f"{KEYRING}: the key {settings.mongodb_key_fingerprint}",
     )
     set_aside(name="Disable other sources of MongoDB's packages", url=settings.mongodb_apt_url)
-    machine = host.get_fact(Machine)
+    series = earlier.series if earlier else settings.mongodb_version
     values = {
         "settings": settings,
         "machine": machine,
-        "system": packaged_for(machine, settings),
+        "system": system,
         "keyring": KEYRING,
+        "before": earlier if earlier and earlier.is_kept else None,
+        "series": series,
     }
     put_template(SOURCES, "mongodb/mongodb.sources", values, name="Add MongoDB's repository")
-    put_template(
-        "/etc/apt/preferences.d/mongodb",
-        "mongodb/preferences",
-        values,
-        name=f"Pin MongoDB to the {settings.mongodb_version} series",
+    put_template(PREFERENCES, "mongodb/preferences", values, name=f"Pin MongoDB to the {series} series")
+
+
+def _trust_earlier_key(settings: Settings, earlier: Before | None) -> None:
+    if earlier is None or not earlier.is_kept:
+        if host.get_fact(FileState, path=KEYRING_BEFORE):
+            absent(name="Remove the key of MongoDB's earlier series", path=KEYRING_BEFORE)
+        return
+    if its := of_series(settings, earlier.series):
+        check, command = _holds_only(KEYRING_BEFORE, its.mongodb_key_fingerprint), _fetch_key(its, KEYRING_BEFORE)
+    else:
+        # It signs all series, or the one that is trusted now signs the installed one.
+        check = f"[ -s {KEYRING_BEFORE} ]"
+        command = f"install -m 644 {KEYRING} {KEYRING_BEFORE}.new && sync {KEYRING_BEFORE}.new"
+        command += f" && mv -fT {KEYRING_BEFORE}.new {KEYRING_BEFORE}"
+    ensure(
+        name=f"Trust the key of MongoDB {earlier.series} until its upgrade",
+        check=check,
+        command=command,
+        note=f"{KEYRING_BEFORE}: the key of MongoDB {earlier.series}",
     )
 
 
@@ -211,14 +235,16 @@ def _configure(settings: Settings, adopts: bool, adopts_users: bool = False) -> 
         name_member(settings)
     if several:
         mongodb_members.put_names(settings)
-    if adopts:
-        there = host.get_fact(NginxInForce) if "web" in host.groups else None
+    if adopts or (adopts_users and its.is_founder):
+        # One that requires a password already answers others as before.
+        there = host.get_fact(NginxInForce) if adopts and "web" in host.groups else None
         restart_with_its_data(
             name="Configure and restart MongoDB",
             settings=settings,
             config=render("mongodb/mongod.conf", **config_values(settings, memory_mb)),
             limits=render("mongodb/mongod.service.conf", **unit_values(settings, memory_mb)),
             answers=observed(there, settings) if there else "",
+            is_closed=adopts_users,
         )
     else:
         config = put_template(
@@ -278,11 +304,13 @@ def unit_values(settings: Settings, memory_mb: int) -> dict[str, Any]:
 
 
 @operation()
-def restart_with_its_data(settings: Settings, config: str, limits: str, answers: str) -> Commands:
-    """Give a server without authentication its new configuration (mongod.conf and the unit's drop-in) and restart it,
-    after a check that it will have the same data: a private mongod starts with the new configuration's folder first,
-    and must have every collection with the same documents. Otherwise, or if another site's `answers`
-    (adoption.nginx.observed) have changed, the previous configuration is restored.
+def restart_with_its_data(
+    settings: Settings, config: str, limits: str, answers: str, is_closed: bool = False
+) -> Commands:
+    """Give an existing server its new configuration (mongod.conf and the unit's drop-in) and restart it, after a check
+    that it will have the same data: a private mongod starts with the new configuration's folder first, and must have
+    every collection with the same documents. Otherwise, or if another site's `answers` (adoption.nginx.observed) have
+    changed, the previous configuration is restored. One that `is_closed` is read as its administrator.
 
     All of it is one operation: with the new files a restart by anybody else would leave a replica set that nobody has
     initiated, and one that answers nobody.
@@ -297,6 +325,8 @@ def restart_with_its_data(settings: Settings, config: str, limits: str, answers:
     if not install:
         return
     ask, seconds = program(mongodb_data_program), settings.limits.mongosh
+    file = f"{settings.admin_credentials_folder}/{MONGODB_ADMIN}"
+    login = f" {settings.mongodb_admin_user} {file} < /dev/null" if is_closed else ""
     alone_now = f"runuser -u mongodb -- {alone(settings)}"
     new_lines = "\n".join(install)
     waiting = clients_wait(settings)
@@ -307,7 +337,7 @@ printf %s {b64encode(config.encode()).decode()} | base64 -d > $private/new || ex
 {checked(CHECK.replace("{}", "$private/new"), **{"$private/new": CONFIG})}
 {backup([CONFIG, LIMITS], UNIT)} || exit 1
 # Nobody writes from here on: the server ends locked.
-{ask} {settings.mongodb_local} {settings.mongodb_port} {seconds} lock > $private/before || exit 1
+{ask} {settings.mongodb_local} {settings.mongodb_port} {seconds} lock{login} > $private/before || exit 1
 systemctl stop mongod || exit 1
 {alone_now} --bind_ip $private/mongod.sock --fork --logpath $private/log > $private/said 2>&1 || {{
   cat $private/said >&2; exit 1; }}
@@ -347,16 +377,16 @@ def _holds_only(file: str, fingerprint: str) -> str:
     return f'[ "$({_fingerprints(file)})" = {fingerprint} ]'
 
 
-def _fetch_key(settings: Settings) -> str:
+def _fetch_key(settings: Settings, keyring: str = "") -> str:
     """Fetch the key, verify its fingerprint, and only then trust it."""
-    seconds, url = settings.limits.download, settings.mongodb_key_url
+    seconds, url, keyring = settings.limits.download, settings.mongodb_key_url, keyring or KEYRING
     # curl's exit code for a timeout is 28.
     late = f"[ $? != 28 ] || echo 'no whole answer within {seconds} s: {url}; {limits.HINT}' >&2; false"
     return (
-        f"new=$(mktemp {KEYRING}.XXXXXX) && trap 'rm -f $new' EXIT"
+        f"new=$(mktemp {keyring}.XXXXXX) && trap 'rm -f $new' EXIT"
         f" && {{ curl -fsSL --retry 3 --max-time {seconds} -o $new {url} || {{ {late}; }}; }}"
         f" && {{ {_holds_only('$new', settings.mongodb_key_fingerprint)} || {{"
         f" echo 'the key at {url} has another fingerprint than mongodb_key_fingerprint:' >&2;"
         f" {_fingerprints('$new')} >&2; exit 1; }}; }}"
-        f" && chmod 644 $new && sync $new && mv -fT $new {KEYRING}"
+        f" && chmod 644 $new && sync $new && mv -fT $new {keyring}"
     )

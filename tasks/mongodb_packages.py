@@ -17,6 +17,8 @@ OFFICIAL_REPOSITORY = "https://repo.mongodb.org"
 # https://www.mongodb.com/docs/v8.3/administration/production-notes/#platform-support-notes
 BROKEN_KERNELS = ((6, 19), (7, 0, 14))
 FIRST_BROKEN_SERIES = 8
+SERVER, PROGRAM = "mongodb-org-server", "/usr/bin/mongod"
+OWNER = f"dpkg-query -S {PROGRAM}"
 
 
 def packaged_for(machine: dict[str, str], settings: Settings) -> System | None:
@@ -31,7 +33,7 @@ def problems(settings: Settings) -> list[str]:
     """What prevents MongoDB on this host. The repository is queried for a new host, and if the table of systems lacks
     the series, as the repository may have it by now."""
     machine = host.get_fact(Machine)
-    if found := host_problems(machine, settings):
+    if found := [*(owner_problems() if is_new() else ()), *host_problems(machine, settings)]:
         return found
     unknown = unknown_series(machine, settings)
     if not unknown and not is_new():
@@ -42,6 +44,18 @@ def problems(settings: Settings) -> list[str]:
 def series_problems(machine: dict[str, str], settings: Settings) -> list[str]:
     """The same by the table of systems, without querying the repository."""
     return host_problems(machine, settings) or unknown_series(machine, settings)
+
+
+def owner_problems() -> list[str]:
+    """Another package's mongod: that package is in conflict with MongoDB's own, and may serve the site now."""
+    lines = [line for line in host.get_fact(Output, command=OWNER).splitlines() if not line.startswith("diversion ")]
+    owners = sorted({name.strip() for line in lines for name in line.partition(": /")[0].split(",")})
+    if not owners or SERVER in owners:
+        return []
+    return [
+        f"mongod: found {PROGRAM} of the package {', '.join(owners)}, need {SERVER}, which is in conflict with it"
+        " (move the data by mongodump and mongorestore, or give the role db to another host)"
+    ]
 
 
 def host_problems(machine: dict[str, str], settings: Settings) -> list[str]:

@@ -138,13 +138,12 @@ def _memory_mb() -> int:
 
 def _mongodb(settings: Settings) -> list[File]:
     memory_mb = _memory_mb()
-    source = render(
-        "mongodb/mongodb.sources", settings=settings, machine=MACHINE, system=SYSTEM, keyring=mongodb.KEYRING
-    )
+    values = {"machine": MACHINE, "system": SYSTEM, "keyring": mongodb.KEYRING, "before": None}
+    source = render("mongodb/mongodb.sources", settings=settings, **values)
     config = render("mongodb/mongod.conf", **mongodb.config_values(settings, memory_mb))
     return [
         File("/etc/apt/sources.list.d/mongodb.sources", source),
-        File("/etc/apt/preferences.d/mongodb", render("mongodb/preferences", settings=settings)),
+        File("/etc/apt/preferences.d/mongodb", render("mongodb/preferences", series=settings.mongodb_version)),
         File("/etc/mongod.conf", config, 0o640, "mongodb"),
         File(
             mongodb.LIMITS,

@@ -231,7 +231,11 @@ def command_obstacles(command: str) -> Iterator[Obstacle]:
     if given and given[1] != CONFIG:
         found = f"{given[1]}, which Slipway would not change"
         yield Obstacle("mongod.service: --config", found, f"{CONFIG}: move the file, and name it in the unit", False)
-    known = {"--config", "-f", "--quiet", "--fork", "--pidfilepath", "--logpath", "--logappend", "--syslog", "run"}
+    # Slipway's drop-in says Type=exec: it waits for no fork. And its sandbox has one folder for logs.
+    known = {"--config", "-f", "--quiet", "--pidfilepath", "--logappend", "--syslog", "run"}
+    log = re.search(r"--logpath[= ](\S+)", command)
+    if log and log[1].startswith("/var/log/mongodb/"):
+        known.add("--logpath")
     for word in words:
         option = word.partition("=")[0]
         if option.startswith("-") and option not in known:

@@ -23,7 +23,9 @@ from slipway.ops.packages import FINISH, REFRESH_ALL, UNATTENDED, WITH_PARTS
 from slipway.secrets.store import MONGODB_ADMIN
 from slipway.settings.members import is_several
 from slipway.settings.model import Settings
+from slipway.tasks.mongodb import PREFERENCES
 from slipway.tasks.mongodb_members import in_turn
+from slipway.tasks.mongodb_series import KEYRING_BEFORE, SOURCES
 from slipway.tasks.mongodb_set import begins, clients_wait
 from slipway.tasks.nginx import UNIT as NGINX
 from slipway.tasks.nginx import connections_wait
@@ -41,6 +43,8 @@ class Planned:
 
     packages: list[Packages] = field(default_factory=list)
     mongodb: Mongodb | None = None
+    # Of a replica set with several members.
+    is_primary: bool = False
     # Packages whose installation was cut off, and files of sources that apt can't use.
     interrupted: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
@@ -129,6 +133,7 @@ def given_of(settings: Settings, host: Host, components: list[Component], with_m
         password = f"{settings.admin_credentials_folder}/{MONGODB_ADMIN}"
         where = [settings.mongodb_local, settings.mongodb_port, settings.limits.mongodb_answer]
         given["mongodb"] = [*where, settings.mongodb_admin_user, password] if with_mongodb else None
+        given["settles"] = [SOURCES, PREFERENCES, KEYRING_BEFORE]
         if is_ready := in_turn(settings) if is_several(settings) else begins(settings):
             ready[MONGOD] = is_ready.check
         if settings.mongodb_replica_set and not is_several(settings):
@@ -165,6 +170,7 @@ def planned(session: Session, found: Mapping[str, dict[str, Any]], parts: list[s
         if "mongodb" in parts and its["server"]:
             maker = backups_by(settings, name)
             backed_up = found.get(maker, {}).get("server") if settings.backup_repositories else None
+            plan.is_primary = its["server"]["is_primary"] and is_several(settings)
             there = {**its["server"], "drill": backed_up["drill"] if backed_up else None}
             other = maker if maker != name and settings.backup_repositories else ""
             plan.mongodb = mongodb_of(there, settings.mongodb_version, bool(backed_up), backups_by=other)
@@ -209,7 +215,8 @@ def carry_out_upgrades(
 ) -> None:
     """One host after the other, MongoDB first. Raises RunFailed at the first failure."""
     backed_up = set()
-    for name, plan in plans.items():
+    # In the inventory's order the next member becomes the primary, and steps down in its turn: an election each time.
+    for name, plan in sorted(plans.items(), key=lambda item: item[1].is_primary):
         steps = [*scripts(plan, given[name])]
         if not steps:
             continue

@@ -10,8 +10,8 @@ look    prints the server's state as a Python dictionary: `state` "away", "close
         can read; `login` says whether: "accepted", the error, or "" without a password; `has_users` whether there is a
         user at all.
 hash    prints a line for each collection: its name, its number of documents and, up to MAX_HASHED_BYTES in all, its
-        dbHash.
-lock    blocks writes, then does the same; the server is stopped next.
+        dbHash. Of the server's own collections, which no user may read, only the hash.
+lock    blocks writes, then does the same, as USER if one is given; the server is stopped next.
 """
 
 from __future__ import annotations
@@ -112,7 +112,8 @@ def hashes(connection: Connection) -> list[str]:
         for collection in listed["cursor"]["firstBatch"]:
             if collection["type"] == "collection":
                 name = collection["name"]
-                number = int(asked(connection, {"count": name}, database)["n"])
+                is_own = name.startswith("system.") and not name.startswith("system.buckets.")
+                number = "" if is_own else int(asked(connection, {"count": name}, database)["n"])
                 lines.append(f"{database}.{name} {number} {digests.get(name, '')}".rstrip())
     return sorted(lines)
 
@@ -131,6 +132,9 @@ def main(address: str, port: str, seconds: str, step: str, *login: str) -> None:
             print({"state": str(error)})
         return
     if step == "lock":
+        if login:
+            known = logged_in(where, login[0], passwords(login[1]))
+            connection = known or sys.exit(f"MongoDB rejects the password of {login[0]}")
         asked(connection, {"fsync": 1, "lock": True})
     print("\n".join(hashes(connection)))
 

@@ -12,6 +12,7 @@ from pyinfra.api.exceptions import PyinfraError
 
 from slipway.engine import notes
 from slipway.facts.apt import CONFLICT, LIST_TARGETS, AptSources, Sources
+from slipway.facts.earlier import FIREWALLS
 from slipway.facts.packages import BROKEN_PACKAGES, Packages
 from slipway.ops.commands import Commands
 from slipway.settings import limits
@@ -28,6 +29,11 @@ APT_INSTALL = (
     f"{UNATTENDED} apt-get install -y -q --no-install-recommends"
     " -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold"
 )
+# A package in conflict may be a server that runs. Only firewalls that UFW replaces may go: adoption.network asks about
+# them by name.
+NO_REMOVE = f"""\
+keep='--no-remove -o APT::Get::AutomaticRemove=false'
+! dpkg-query -W -f '${{db:Status-Status}}\\n' {FIREWALLS} 2> /dev/null | grep -qx installed || keep="""
 APT_LISTS = "/var/lib/apt/lists"
 # Its mtime is the last refresh: apt gives a list the mirror's mtime. Any other refresh removes this file.
 REFRESHED = f"{APT_LISTS}/slipway-refreshed"
@@ -181,9 +187,10 @@ def install(packages: Mapping[str, Sequence[str]], without: Sequence[str] = ()) 
     wanted = " ".join(map(shlex.quote, sorted({*chain(*missing.values())})))
     yield f"""\
 umask 022; parts=
+{NO_REMOVE}
 {_ALL_BUT}
 if [ -s {LEFT_OUT} ]; then all_but $(cat {LEFT_OUT}); parts='{WITH_PARTS}'; fi
-apt_install() {{ {APT_INSTALL} $parts {wanted}; }}
+apt_install() {{ {APT_INSTALL} $keep $parts {wanted}; }}
 said=$(apt_install 2>&1) || {{
   case $said in *'E: '*lock-frontend*) {_HOLDER} >&2; exit 1 ;; esac
   {FINISH}; apt_install || exit

@@ -10,8 +10,8 @@ features  sets the feature compatibility version to `series`.
 
 `apt` has the scripts `refresh` (prints the files of sources that it leaves out), with the options `without_left_out`
 for what follows, and `finish`. `ready` are shell tests by unit, `around` pairs of commands by unit, before its restart
-and when it is ready. `mongodb` is the login: address, port, seconds, user, and the file with the password. Standard
-library only, Python 3.10 or later.
+and when it is ready. `mongodb` is the login: address, port, seconds, user, and the file with the password. `settles`
+are apt's files of MongoDB's series (repositories.settle). Standard library only, Python 3.10 or later.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from slipway.facts.mongodb_protocol import Connection
+from slipway.upkeep.repositories import series_of, settle
 from slipway.upkeep.running import Failed, affected, outdated, run, succeeds
 
 TYPE_CHECKING = False
@@ -40,6 +41,8 @@ NODE = re.compile(r"nodejs|npm|libnode\d+|node-.+")
 KERNEL = re.compile(r"linux-image-.+")
 # apt waits for another apt, which dpkg does not. It fails where something is to be finished.
 WAIT = "apt-get -q check"
+# apt-get keeps what it has downloaded, upgrade after upgrade.
+CLEAN = "apt-get -q clean"
 # Half installed, unpacked, half configured, with triggers, or to be reinstalled.
 INTERRUPTED = re.compile(r".[HUFWt]|..R")
 DRILL = "/var/lib/slipway/backup/drill.json"
@@ -203,6 +206,7 @@ def packages(given: dict[str, Any]) -> None:
             # A named package counts as wanted by itself from then on.
             again = [name for name in names if name in automatic or name not in installed]
             succeeds(f"apt-mark auto {' '.join(again)}")
+        succeeds(CLEAN)
     confirmed = given.get("restarts", [])
     units = [unit for unit in outdated() if unit in confirmed]
     with without_backups() if MONGOD in units else nullcontext():
@@ -287,6 +291,9 @@ def mongodb(given: dict[str, Any]) -> None:
         except (Failed, OSError) as failure:
             tell(f"MongoDB {new} does not accept writes; going back to {old}")
             go_back(given, str(way_back), failure)
+    if series_of(new) != series_of(old):
+        settle(given["settles"], series_of(old), series_of(new))
+    succeeds(CLEAN)
     tell(f"MongoDB {new} accepts writes; feature compatibility version {features}")
 
 

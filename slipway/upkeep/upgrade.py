@@ -81,7 +81,8 @@ def mongodb_of(
         plan.problems = _series_problems(running, wanted, features, plan.new)
         plan.problems += _drill_problems(found["drill"], plan, now or datetime.now(UTC))
     if plan.new and old not in available:
-        plan.problems.append(f"the repository no longer has MongoDB {old}: there would be no way back")
+        hint = f" (slipway apply adds the repository of {running} again)" if plan.is_series else ""
+        plan.problems.append(f"the repository no longer has MongoDB {old}: there would be no way back{hint}")
     return plan
 
 

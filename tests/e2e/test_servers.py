@@ -345,6 +345,20 @@ def test_a_mongodb_with_access_control_is_adopted_with_its_administrators_passwo
 
 
 @pytest.mark.thorough
+def test_a_mongodb_that_forks_by_its_configuration_is_adopted_and_not_one_that_forks_by_its_unit(
+    bare: LabHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(bare, "mongodb_forking")
+    monkeypatch.setitem(bare.env, "SLIPWAY_SECRET_MONGODB_ADMIN_PASSWORD", "a7f3-kept-0c6a5d9e")
+    assert_refused(bare, ["mongod.service: --fork: found '/usr/bin/mongod --config /etc/mongod.conf --fork"])
+    unit = "/etc/systemd/system/mongod.service"
+    bare.ssh(f"sed -i 's/ --fork$//' {unit}; sed -i 's/^processManagement:/&\\n  fork: true/' /etc/mongod.conf")
+    bare.ssh("systemctl daemon-reload; systemctl restart mongod")
+    assert_adopted(bare)
+    assert bare.ssh(mongosh(COUNT.format("codementee"))) == "2"
+
+
+@pytest.mark.thorough
 def test_a_mongodb_with_access_control_is_looked_into_by_its_administrators_password(
     bare: LabHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,7 @@ import pytest
 from slipway.site import Site
 from support.backups import CHANGES, ON, hashes, state, switch_on
 from support.lab_host import LabHost, mongosh
-from support.newer_packages import MONGOD_VERSION, offer, offer_mongodb, withdraw
+from support.newer_packages import MONGOD_VERSION, Repository, offer, offer_mongodb, withdraw
 from support.releases import Visits
 
 pytestmark = pytest.mark.thorough
@@ -161,3 +161,38 @@ def test_a_new_series_is_refused_until_all_is_proven(server: LabHost) -> None:
         assert (done.returncode, said in done.stderr) == (1, True), done.stderr
     assert installed(server) == before
     assert "nothing to raise" in upgraded(server, "--raise-features", *ON)
+
+
+def test_a_new_series_comes_after_its_repository_and_the_one_before_is_there_to_go_back_to(server: LabHost) -> None:
+    switch_on(server)
+    repository = Repository(server)
+    withdraw(server)
+    old, data = repository.version, hashes(server)
+    later = old.replace("6.0.", "7.0.")
+    repository.offer(old)
+    repository.offer("7.0.1", "printf '#!/bin/sh\\necho db version v7.0.1; exit 1\\n' > usr/bin/mongod")
+    server.apply(*ON, *repository.settings)
+    series = [*ON, *repository.settings, "--data", "mongodb_version=7.0"]
+    assert server.slipway("backup", "drill", "lab", *ON, *repository.settings).returncode == 0
+    server.apply(*series)
+    between = "Suites: .*/mongodb-org/7.0\nSuites: .*/mongodb-org/6.0"
+    suites = "grep ^Suites: /etc/apt/sources.list.d/mongodb.sources"
+    assert re.fullmatch(between, server.ssh(suites))
+    assert (installed(server), server.plan(*series)) == (old, [])
+    # Nobody gets the new series by an update by hand.
+    server.ssh("apt-get -q update && apt-get -y -q upgrade")
+    assert installed(server) == old
+    done = server.slipway("upgrade", "lab", "--only", "mongodb", "--yes", *series)
+    assert done.returncode == 1
+    assert f"MongoDB 7.0.1 did not come up, {old} runs again" in done.stderr
+    assert (installed(server), hashes(server), server.plan(*series)) == (old, data, [])
+    verified = server.slipway("verify", "lab", *series)
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    # A real server, which says that it is of the next series.
+    repository.offer(later, f"sed -i 's/{re.escape(old)}/{later}/g' usr/bin/mongod")
+    said = upgraded(server, "--only", "mongodb", "--yes", *series)
+    assert f"mongodb: {old} -> {later} (a new series)" in said
+    assert (installed(server), hashes(server), server.plan(*series)) == (later, data, [])
+    assert re.fullmatch("Suites: .*/mongodb-org/7.0", server.ssh(suites))
+    verified = server.slipway("verify", "lab", *series)
+    assert verified.returncode == 0, verified.stdout + verified.stderr

@@ -17,7 +17,9 @@ from slipway.settings.mongodb import MIN_OPLOG_MB
 from slipway.settings.types import is_ipv4
 from slipway.tasks.authority import MONGODB
 from slipway.tasks.kernel import huge_pages
+from slipway.tasks.mongodb_series import SOURCES
 from slipway.tasks.mongodb_users import differences, users_of
+from slipway.upkeep.upgrade import series_of
 
 # mongosh takes seconds to start: all administrator's queries run at once, and are cached by host.
 IN_FORCE: dict[str, dict[str, Any]] = {}
@@ -78,12 +80,15 @@ def test_its_users_have_exactly_their_roles(server):
     assert differences(found, settings, wanted) == []
 
 
-def test_it_has_the_configured_series_and_is_pinned_to_it(server):
+def test_it_is_pinned_to_its_series_which_is_the_configured_one_or_the_one_before_an_upgrade(server):
     package = server.host.package("mongodb-org-server")
     assert package.is_installed
-    assert package.version.startswith(f"{server.settings.mongodb_version}.")
-    pin = server.host.file("/etc/apt/preferences.d/mongodb").content_string
-    assert f"Pin: version {server.settings.mongodb_version}.*" in pin
+    series = series_of(package.version)
+    assert f"Pin: version {series}.*" in server.host.file("/etc/apt/preferences.d/mongodb").content_string
+    # `slipway upgrade` installs a new series, and goes back to the package of before if that does not start.
+    sources = server.host.file(SOURCES).content_string
+    suites = [line.rpartition("/")[2] for line in sources.splitlines() if line.startswith("Suites: ")]
+    assert suites == [*dict.fromkeys([server.settings.mongodb_version, series])]
 
 
 def test_its_packages_come_from_a_repository_with_the_right_key(server):

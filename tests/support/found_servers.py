@@ -19,6 +19,7 @@ REFUSED = {
         "protocol vrrp: found python3 receiving IP protocol 112, which the firewall would block",
         'port 34197/udp: found factorio listening publicly, which the firewall would block, need "34197/udp"',
     ],
+    "mongodb_percona": ["mongod: found /usr/bin/mongod of the package percona-server-mongodb-server, need mongodb-org"],
     "jobs": [
         *("/etc/cron.d/renew: ", "/etc/cron.d/pull: ", "/etc/systemd/system/firewall.service: "),
         "/etc/systemd/system/certbot.service.d/override.conf: ExecStart=/usr/bin/certbot -q renew",

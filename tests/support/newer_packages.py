@@ -55,3 +55,56 @@ apt-get -q update > /dev/null; cd {FOLDER}; apt-get download -q libssl1.1 > /dev
     )
     depends = "sed -i 's/^Depends: /Depends: libssl1.1, /' DEBIAN/control"
     offer(server, "mongodb-org-server", MONGOD_VERSION, f"install -m 755 /root/mongod usr/bin/mongod; {depends}")
+
+
+class Repository:
+    """A repository of MongoDB's server on the host itself, with a suite for each series, as MongoDB's own has."""
+
+    FOLDER, PORT = "/srv/mongodb-series", 8027
+
+    def __init__(self, server: LabHost) -> None:
+        self.server = server
+        self.version = server.ssh("dpkg-query -W -f '${Version}' mongodb-org-server")
+        url = f"http://127.0.0.1:{self.PORT}"
+        server.ssh(
+            f"""
+set -e; mkdir -p {self.FOLDER}/gnupg {self.FOLDER}/pgp; cd {self.FOLDER}; chmod 700 gnupg
+apt-get download -q mongodb-org-server={self.version} > /dev/null; mv *.deb server.deb
+export GNUPGHOME=$PWD/gnupg
+gpg --batch --quiet --passphrase '' --quick-generate-key series rsa3072 sign never
+for series in 6.0 7.0; do gpg --armor --export > pgp/server-$series.asc; done
+systemd-run --quiet --unit mongodb-series python3 -m http.server --bind 127.0.0.1 --directory $PWD {self.PORT}"""
+        )
+        show = f"gpg --homedir {self.FOLDER}/gnupg --with-colons --list-keys | sed -n '/^fpr/p' | cut -d: -f10"
+        self.settings = [
+            *("--data", f"mongodb_apt_url={url}/apt"),
+            *("--data", f"mongodb_key_fingerprint={server.ssh(show)}"),
+            *("--data", f"mongodb_key_url={url}/pgp/server-6.0.asc"),
+        ]
+
+    def offer(self, version: str, prepare: str = ":") -> None:
+        """The present server by another number, after `prepare` in the folder of its files."""
+        series = ".".join(version.split(".")[:2])
+        self.server.ssh(
+            f"""
+set -e; cd {self.FOLDER}; rm -rf tree; dpkg-deb --raw-extract server.deb tree
+sed -i 's/^Version: .*/Version: {version}/' tree/DEBIAN/control; (cd tree; {prepare})
+suite=$(. /etc/os-release; echo $VERSION_CODENAME)/mongodb-org/{series}
+at=dists/$suite/main/binary-amd64; mkdir -p apt/debian/$at; cd apt/debian
+dpkg-deb -Znone --build ../../tree $at/server_{version}.deb > /dev/null
+for deb in $at/*.deb; do
+  dpkg-deb --field $deb; echo "Filename: $deb"; stat -c 'Size: %s' $deb
+  echo "SHA256: $(sha256sum $deb | cut -d' ' -f1)"; echo
+done > $at/Packages
+cd dists/$suite; list=main/binary-amd64/Packages
+cat > Release <<END
+Suite: $suite
+Codename: $suite
+Date: $(LC_ALL=C date -Ru)
+Architectures: amd64
+Components: main
+SHA256:
+ $(sha256sum $list | cut -d' ' -f1) $(stat -c %s $list) $list
+END
+rm -f InRelease; GNUPGHOME={self.FOLDER}/gnupg gpg --batch --quiet --clearsign -o InRelease Release"""
+        )

@@ -190,3 +190,13 @@ def test_a_lock_on_the_lists_is_waited_for_and_its_holder_told_once(refreshed):
     done = refreshed.run(*[lock] * 9)
     assert done.returncode == 1
     assert done.stderr == f"{lock}\n"
+
+
+@pytest.mark.parametrize(("states", "may_remove"), [("not-installed\nconfig-files", False), ("installed", True)])
+def test_an_installation_removes_no_package_but_a_firewall(tmp_path, states, may_remove):
+    query = tmp_path / "dpkg-query"
+    query.write_text(f"#!/bin/sh\nprintf '{states}\n'")
+    query.chmod(0o755)
+    script = f'PATH={tmp_path}:$PATH\n{packages.NO_REMOVE}\necho "$keep"'
+    said = subprocess.run(["sh", "-euc", script], capture_output=True, text=True, check=True).stdout.strip()
+    assert said == ("" if may_remove else "--no-remove -o APT::Get::AutomaticRemove=false")

@@ -115,6 +115,8 @@ def test_options_of_a_server_that_does_not_answer_are_read_from_its_file(setting
         ({"command": "/usr/bin/mongod --dbpath /data --quiet"}, "mongod.service: --dbpath"),
         ({"command": "/usr/bin/mongod --config /etc/mongodb/mongod.conf"}, "mongod.service: --config"),
         ({"command": "/usr/bin/mongod --config=/srv/mongod.conf"}, "mongod.service: --config"),
+        ({"command": "/usr/bin/mongod -f /etc/mongod.conf --fork"}, "mongod.service: --fork"),
+        ({"command": "/usr/bin/mongod -f /etc/mongod.conf --logpath /srv/log/mongod.log"}, "mongod.service: --logpath"),
     ],
 )
 def test_a_mongod_that_the_packages_unit_would_not_run_so_is_named(settings_with, running, name):
@@ -125,6 +127,12 @@ def test_a_mongod_that_the_packages_unit_would_not_run_so_is_named(settings_with
     } | running
     earlier = {"mongod": "\n".join(f"{key}={value}" for key, value in process.items())}
     assert told(mongodb(settings_with(), earlier=earlier)) == [name]
+
+
+def test_a_log_in_the_folder_of_the_package_is_no_obstacle_nor_a_fork_by_the_configuration(settings_with):
+    command = "command=/usr/bin/mongod --config /etc/mongod.conf --logpath=/var/log/mongodb/mongod.log --logappend"
+    earlier = {"mongod": f"exe=/usr/bin/mongod\nunit=mongod.service\nuser=mongodb\n{command}"}
+    assert mongodb(settings_with(), {**PLAIN, "processManagement": {"fork": True}}, earlier=earlier) == []
 
 
 @pytest.mark.parametrize(

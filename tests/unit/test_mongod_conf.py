@@ -45,7 +45,7 @@ def test_mongod_without_a_replica_set_has_nothing_of_one(settings_with):
 
 
 def test_mongodbs_repository_is_the_official_one_with_its_key(settings_with):
-    values = {"machine": MACHINE, "system": SYSTEMS["debian-12"], "keyring": "/k.asc"}
+    values = {"machine": MACHINE, "system": SYSTEMS["debian-12"], "keyring": "/k.asc", "before": None}
     text = render("mongodb/mongodb.sources", settings=settings_with(), **values)
     fields = dict(line.split(": ", 1) for line in text.splitlines() if not line.startswith("#"))
     assert fields == {
@@ -60,5 +60,5 @@ def test_mongodbs_repository_is_the_official_one_with_its_key(settings_with):
 
 def test_on_debian_13_the_packages_are_those_of_the_release_that_is_set(settings_with):
     settings, machine = settings_with(mongodb_apt_suite="bookworm"), MACHINE | {"release": "13", "codename": "trixie"}
-    values = {"machine": machine, "system": packaged_for(machine, settings), "keyring": "/k.asc"}
+    values = {"machine": machine, "system": packaged_for(machine, settings), "keyring": "/k.asc", "before": None}
     assert "Suites: bookworm/mongodb-org/7.0\n" in render("mongodb/mongodb.sources", settings=settings, **values)

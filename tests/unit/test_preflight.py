@@ -135,6 +135,24 @@ def test_mongodb_8_on_a_kernel_that_it_crashes_on_is_refused(settings_with, kern
 
 
 @pytest.mark.parametrize(
+    ("owner", "found"),
+    [
+        ("", None),
+        ("mongodb-org-server: /usr/bin/mongod", None),
+        ("diversion by x from: /usr/bin/mongod\nmongodb-org-server: /usr/bin/mongod", None),
+        ("percona-server-mongodb-server: /usr/bin/mongod", "percona-server-mongodb-server"),
+        ("mongodb-enterprise-server:amd64: /usr/bin/mongod", "mongodb-enterprise-server:amd64"),
+    ],
+)
+def test_a_mongodb_of_another_package_is_refused_by_its_name_before_apt_would_remove_it(settings_with, owner, found):
+    with described(settings_with(), ("db",)) as (_, host):
+        host.answers = {mongodb_packages.OWNER: owner}
+        told = [line for line in mongodb_packages.problems(settings_with()) if line.startswith("mongod: ")]
+    said = f"mongod: found /usr/bin/mongod of the package {found}, need mongodb-org-server"
+    assert [line.startswith(said) for line in told] == ([True] if found else [])
+
+
+@pytest.mark.parametrize(
     ("system", "suite", "series", "said"),
     [
         ("debian 13", "bookworm", "7.0", None),

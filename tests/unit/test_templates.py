@@ -342,7 +342,7 @@ def test_systemd_accepts_what_is_added_to_the_packages_units(settings_with, tmp_
 
 
 def test_apt_keeps_mongodb_in_its_series(settings_with):
-    stanzas = render("mongodb/preferences", settings=settings_with()).split("\n\n")
+    stanzas = render("mongodb/preferences", series="7.0").split("\n\n")
     assert "Pin: version 7.0.*\nPin-Priority: 1001" in stanzas[0]
     assert "Pin: version *\nPin-Priority: -1" in stanzas[1]
 

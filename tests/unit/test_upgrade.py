@@ -36,6 +36,8 @@ def test_a_patch_is_the_newest_of_the_series_and_needs_no_drill():
 def test_without_the_package_before_there_is_no_way_back():
     plan = mongodb_of(server(available=["7.0.28"]), "7.0", True, NOW)
     assert plan.problems == ["the repository no longer has MongoDB 7.0.5: there would be no way back"]
+    (problem,) = mongodb_of(server(available=["8.0.17"]), "8.0", True, NOW).problems
+    assert problem.endswith("no way back (slipway apply adds the repository of 7.0 again)")
 
 
 def test_the_next_series_is_allowed_after_a_drill_that_passed():
@@ -129,6 +131,8 @@ def test_only_services_that_were_shown_are_restarted(host, monkeypatch, capsys):
     assert [what for what, _ in scripts(plan, {})] == ["1 packages"]
     on_host.packages(given)
     assert restarted == ["web.service"]
+    # What was downloaded is not kept.
+    assert host[2]()[-1] == "apt-get -q clean"
     assert "mongod.service, nginx.service: still running with replaced files" in capsys.readouterr().out
 
 
@@ -245,10 +249,29 @@ INSTALLED = [
 def test_mongodb_stops_once_after_all_is_downloaded_and_starts_once(host, capsys):
     _, _, lines = host
     on_host.mongodb(GIVEN)
-    assert lines() == [*TO_THE_STOP, *INSTALLED]
+    assert lines() == [*TO_THE_STOP, *INSTALLED, "apt-get -q clean"]
     assert capsys.readouterr().out.splitlines()[-1] == (
         "MongoDB 7.0.28 accepts writes; feature compatibility version 7.0"
     )
+
+
+@pytest.mark.parametrize("is_well", [True, False])
+def test_the_repository_of_the_series_before_goes_once_the_new_one_runs(host, is_well):
+    folder, versions, _ = host
+    versions["says"] = "8.0.17" if is_well else "8.0.1"
+    files = [folder / name for name in ("sources", "preferences", "key")]
+    texts = ["Suites: x/8.0\n\nSuites: x/7.0\n", "Pin: version 7.0.*\n", "a key\n"]
+    for file, text in zip(files, texts, strict=True):
+        file.write_text(text)
+    given = {**GIVEN, "new": "8.0.17", "settles": [*map(str, files)]}
+    if is_well:
+        on_host.mongodb(given)
+        assert [file.read_text() for file in files[:2]] == ["Suites: x/8.0\n", "Pin: version 8.0.*\n"]
+        assert not files[2].exists()
+    else:
+        with pytest.raises(Failed, match=r"MongoDB 8.0.17 did not come up, 7.0.5 runs again"):
+            on_host.mongodb(given)
+        assert [file.read_text() for file in files] == texts
 
 
 def test_clients_wait_from_before_mongodb_stops_until_it_is_ready_again(host):

@@ -143,7 +143,7 @@ def test_of_a_replica_set_the_primary_raises_the_features_and_only_if_all_have_t
 def set_of_two(monkeypatch, **changes: Any) -> None:
     """Two members of a replica set; the first one makes the backups."""
     members = [SimpleNamespace(name=name) for name in ("one", "two")]
-    settings = SimpleNamespace(mongodb_version="8.0", peers_with=lambda role: members, **changes)
+    settings = SimpleNamespace(**{"mongodb_version": "8.0", "peers_with": lambda role: members, **changes})
     monkeypatch.setattr(FakeSession, "settings", {"one": settings, "two": settings})
 
 
@@ -169,6 +169,15 @@ def test_a_replica_set_gets_a_new_series_after_a_backup_by_the_member_that_makes
     code, _, errors = run(NOTHING, "upgrade", "lab", "--limit", "two", "--yes")
     assert code == 1
     assert "[two] a new series needs a backup first: one makes them and is not in this run" in errors
+
+
+def test_the_primary_of_a_replica_set_is_upgraded_last(run, jobs, monkeypatch):
+    set_of_two(monkeypatch, mongodb_version="7.0", backup_repositories={})
+    monkeypatch.setattr(upgrade, "in_turn", lambda settings: SimpleNamespace(before="leave"))
+    jobs.found = {"one": found(server=SERVER), "two": found(server={**SERVER, "is_primary": False})}
+    code, _, errors = run(NOTHING, "upgrade", "lab", "--yes")
+    assert (code, errors) == (0, "")
+    assert [line.split(":")[0] for line in jobs.ran] == ["two", "one"]
 
 
 def test_features_are_raised_by_a_command_of_their_own(run, jobs):
