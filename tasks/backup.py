@@ -10,7 +10,20 @@ from typing import Any, NamedTuple
 from pyinfra import host
 from pyinfra.api import operation
 
-from slipway.backups import chain, copying, exchange, members, mongo, oplog, replacing, restic, restoring, steps
+from slipway.backups import (
+    chain,
+    copying,
+    exchange,
+    members,
+    mongo,
+    oplog,
+    parallel,
+    replacing,
+    restic,
+    restoring,
+    slicing,
+    steps,
+)
 from slipway.backups import host as backup_host
 from slipway.backups import program as backup_program
 from slipway.backups.host import CACHE, STATE, Facts
@@ -42,7 +55,8 @@ SETTLE, REOPEN, NEEDS_SETTLED = (
     "mongod.service.d/slipway-backup.conf",
 )
 MODULES = (
-    *(chain, exchange, oplog, backup_host, restic, mongo, members, steps, replacing, restoring, copying),
+    *(chain, exchange, oplog, backup_host, parallel, restic, mongo, members, slicing, steps),
+    *(replacing, restoring, copying),
     *(mongodb_members, mongodb_protocol, mongodb_set),
 )
 

@@ -24,10 +24,10 @@ from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from functools import partial
 
-from slipway.backups import copying, replacing, restoring, steps
+from slipway.backups import copying, replacing, restoring, slicing, steps
 from slipway.backups.chain import at, seconds_of
 from slipway.backups.exchange import settle
-from slipway.backups.host import Busy, Facts, Failed, be_nice, end_on_signals, load, read_drill, read_state, tell
+from slipway.backups.host import Busy, Ended, Facts, Failed, be_nice, end_on_signals, load, read_drill, read_state, tell
 
 # Older ones are overdue: a daily backup, a slice per minute, a weekly drill.
 FULL_SECONDS, SLICE_SECONDS, DRILL_SECONDS = 26 * 3600, 300, 8 * 86400
@@ -36,7 +36,7 @@ AWAITED_SECONDS = 6 * 3600
 STEPS: dict[str, Callable[[Facts], None]] = {
     "now": steps.now,
     "anyway": partial(steps.now, anyway=True),
-    "slice": steps.take_slices,
+    "slice": slicing.take_slices,
     "list": steps.listed,
     "sizes": steps.sizes,
     "check": steps.check,
@@ -150,6 +150,10 @@ def main(step: str = "--help", *words: str) -> int:
         # The next slice covers this one, or the site is opened by the restore that runs.
         print(busy, file=sys.stderr, flush=True)
         return 0 if step in ("slice", "reopen") else 1
+    except Ended as end:
+        print(end, file=sys.stderr, flush=True)
+        # A restore stops a slice; systemd itself knows what took too long.
+        return 0 if step == "slice" else 1
     except (Failed, ValueError, OSError) as failure:
         # One line: who asked from elsewhere is shown the last one.
         print("; ".join(str(failure).splitlines()), file=sys.stderr, flush=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from slipway.backups import host, mongo, replacing, restoring, steps
+from slipway.backups import host, mongo, replacing, restoring, slicing, steps
 from slipway.backups.host import Facts
 from slipway.backups.oplog import TIMESTAMP, entry, timestamp
 from slipway.backups.restic import Repository
@@ -46,6 +46,9 @@ class Server:
     def applied(self):
         return self.ends
 
+    def following(self, moment):
+        return min((at for one in self.entries if (at := entry(one).moment) >= moment), default=(2**32 - 1, 0))
+
     def oplog(self, begin, end):
         return (one for one in self.entries if begin <= entry(one).moment <= end)
 
@@ -79,7 +82,7 @@ class Kept(Repository):
     def snapshots(self):
         return self.listed
 
-    def run(self, *words):
+    def run(self, *words, timeout=None):
         self.ran.append(words)
         return ""
 
@@ -91,6 +94,8 @@ class Kept(Repository):
         outer = self
 
         class Stream:
+            failure = ""
+
             def __enter__(self):
                 return self
 
@@ -144,6 +149,7 @@ def live(monkeypatch, server: Server) -> Server:
 def kept_in(monkeypatch: pytest.MonkeyPatch) -> Kept:
     """The host's only repository; a dump to it always succeeds."""
     kept = Kept()
-    monkeypatch.setattr(steps, "repositories", lambda facts: [kept])
+    for module in (slicing, steps):
+        monkeypatch.setattr(module, "repositories", lambda facts: [kept])
     monkeypatch.setattr(steps, "_dump", lambda facts, targets, tags, failures: (targets, 5))
     return kept

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from slipway.backups import chain, host, program, steps
+from slipway.backups import chain, host, program, slicing, steps
 from slipway.backups.chain import Catalog, Full
 from slipway.backups.host import Busy, Facts, Failed, read_state
 from support.backed_up import Kept, Server, backed_up_host, kept_in, live, written
@@ -40,10 +40,58 @@ def test_a_slice_begins_where_the_one_before_ended(facts, kept, monkeypatch):
     host.change_state(full={"id": "A"}, reached={"near": "100:1"})
     live(monkeypatch, Server(*map(written, (100, 105, 110))))
     for _ in range(2):
-        steps.take_slices(facts)
+        slicing.take_slices(facts)
     assert kept.stored == [{"slice": "", "begin": "100:1", "end": "110:1"}]
     assert read_state()["reached"] == {"near": "110:1"}
     assert read_state()["places"] == {"near": "/srv"}
+
+
+def test_a_repository_that_was_away_gets_slices_of_ten_minutes_and_goes_on_next_time(facts, kept, monkeypatch):
+    host.change_state(full={"id": "A"}, reached={"near": "100:1"})
+    live(monkeypatch, Server(*map(written, range(100, 1600, 100))))
+    slicing.take(facts, seconds=0)  # no time for more than one
+    assert kept.stored == [{"slice": "", "begin": "100:1", "end": "700:1"}]
+    assert (read_state()["reached"], read_state()["sliced"]) == ({"near": "700:1"}, {"near": 700})
+    slicing.take(facts)
+    assert [one["end"] for one in kept.stored] == ["700:1", "1300:1", "1500:1"]
+    assert read_state()["sliced"]["near"] > 1500, "up to now"
+
+
+def test_the_oplog_is_read_no_further_for_a_repository_that_has_failed(facts, kept, monkeypatch):
+    class Stream:
+        failure = ""
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def write(self, data):
+            read.append(data)
+            self.failure = "no route to host"
+
+        def end(self):
+            raise Failed(f"repository near: {self.failure}")
+
+    read: list[bytes] = []
+    host.change_state(full={"id": "A"}, reached={"near": "100:1"})
+    live(monkeypatch, Server(*map(written, range(100, 200))))
+    monkeypatch.setattr(kept, "storing", lambda name, tags: Stream())
+    with pytest.raises(Failed, match="repository near: no route to host"):
+        slicing.take_slices(facts)
+    assert len(read) == 2
+
+
+def test_a_repository_that_is_added_later_gets_slices_after_its_first_full_backup(facts, kept, monkeypatch, capsys):
+    host.change_state(full={"id": "A"}, reached={"old": "90:1"}, fulls={"old": "A"})
+    live(monkeypatch, Server(*map(written, (100, 105))))
+    monkeypatch.setattr(kept, "snapshots", lambda: pytest.fail("there is no repository yet"))
+    slicing.take_slices(facts)
+    assert (kept.stored, "no slice, as there is no full backup yet" in capsys.readouterr().out) == ([], True)
+    steps.now(facts._replace(prunes=False))
+    slicing.take_slices(facts)
+    assert {*read_state()["sliced"]} == {"near"}
 
 
 def test_what_the_oplog_has_lost_is_told_with_its_times_and_a_full_backup_begins(facts, kept, monkeypatch, tmp_path):
@@ -51,7 +99,7 @@ def test_what_the_oplog_has_lost_is_told_with_its_times_and_a_full_backup_begins
     live(monkeypatch, Server(*map(written, (200, 210))))
     lost = r"between 1970-01-01T00:01:40Z and 1970-01-01T00:03:20Z: no second between them can be restored"
     with pytest.raises(Failed, match=lost):
-        steps.take_slices(facts)
+        slicing.take_slices(facts)
     assert kept.stored == [{"slice": "", "begin": "200:1", "end": "210:1"}]
     assert read_state()["gap"] == {"begin": 100, "end": 200, "repository": "near"}
     assert (tmp_path / "said").read_text() == "open: start --no-block slipway-backup.service\n"
@@ -61,7 +109,7 @@ def test_a_slice_that_ends_too_early_is_none(facts, kept, monkeypatch):
     host.change_state(full={"id": "A"}, reached={"near": "100:1"})
     live(monkeypatch, Server(*map(written, (100, 105)), ends=(110, 1)))
     with pytest.raises(Failed, match="the oplog ends at"):
-        steps.take_slices(facts)
+        slicing.take_slices(facts)
     assert (kept.stored, kept.given_up) == ([], 1)
     assert read_state()["reached"] == {"near": "100:1"}
 
@@ -71,7 +119,7 @@ def test_a_mongodb_that_has_begun_anew_is_not_backed_up_in_place_of_its_data(fac
     server = live(monkeypatch, Server(*map(written, (100, 105))))
     steps.now(facts)
     server.set = "since today"
-    for step in (steps.take_slices, steps.now):
+    for step in (slicing.take_slices, steps.now):
         kept.stored.clear()
         with pytest.raises(Failed, match="MongoDB has begun anew since the last full backup"):
             step(facts)
@@ -79,16 +127,18 @@ def test_a_mongodb_that_has_begun_anew_is_not_backed_up_in_place_of_its_data(fac
     # Restored data begin anew, too.
     host.change_state(awaits=True)
     steps.now(facts)
-    steps.take_slices(facts)
+    slicing.take_slices(facts)
     server.set = "since tomorrow"
     steps.now(facts, anyway=True)
-    steps.take_slices(facts)
+    slicing.take_slices(facts)
 
 
 def test_the_lock_of_a_killed_prune_keeps_no_slice_from_its_place(facts, kept, monkeypatch):
     locks = ["of a killed prune"]
 
     class Stream:
+        failure = ""
+
         def __enter__(self):
             return self
 
@@ -102,7 +152,7 @@ def test_the_lock_of_a_killed_prune_keeps_no_slice_from_its_place(facts, kept, m
             if locks:
                 raise Busy("repository near: already locked")
 
-    def run(*words):
+    def run(*words, timeout):
         kept.ran.append(words)
         locks.clear()
 
@@ -110,14 +160,14 @@ def test_the_lock_of_a_killed_prune_keeps_no_slice_from_its_place(facts, kept, m
     live(monkeypatch, Server(*map(written, (100, 105))))
     monkeypatch.setattr(kept, "storing", lambda name, tags: Stream())
     monkeypatch.setattr(kept, "run", run)
-    steps.take_slices(facts)
+    slicing.take_slices(facts)
     assert (kept.ran, read_state()["reached"]) == ([("unlock",)], {"near": "105:1"})
     # That of one that runs stays.
     host.change_state(reached={"near": "100:1"})
     locks.append("of a prune that runs")
-    monkeypatch.setattr(kept, "run", lambda *words: "")
+    monkeypatch.setattr(kept, "run", lambda *words, timeout: "")
     with pytest.raises(Busy):
-        steps.take_slices(facts)
+        slicing.take_slices(facts)
 
 
 def test_of_a_link_the_folder_that_it_leads_to_is_stored(facts, kept, monkeypatch, tmp_path):
