@@ -276,11 +276,23 @@ def unit_files(settings: Settings) -> dict[str, str]:
     return files
 
 
+# Prints "none" where one of some repositories has had no full backup.
+WITHOUT_FULL = """\
+import json, sys
+state = json.load(open("{state}"))
+have = {{**state.get("fulls", {{}}), **state.get("sliced", {{}})}} if "full" in state else {{}}
+print("" if {{*sys.argv[1:]}} <= {{*have}} else "none")"""
+
+
 @operation()
 def begin(settings: Settings) -> Commands:
-    """Start the first full backup without waiting for it."""
-    missing = f"grep -q '\"full\"' {STATE}/state.json || systemctl is-active -q slipway-backup || echo none"
-    if host.get_fact(Output, command=missing) != "none":
+    """Start the first full backup, also that of a repository which was added later, without waiting for it."""
+    # While it runs, a job that runs once is activating.
+    is_running = "systemctl is-active slipway-backup | grep -qx 'activ.*'"
+    script = WITHOUT_FULL.format(state=f"{STATE}/state.json")
+    names = " ".join(map(shlex.quote, settings.backup_repositories))
+    missing = f"{is_running} || python3 -c {shlex.quote(script)} {names} 2> /dev/null || echo none"
+    if host.get_fact(Output, command=missing).strip() != "none":
         return
     notes.note(f"slipway-backup.service: starts (journalctl -u slipway-backup); its cache is {CACHE}")
     yield "systemctl start --no-block slipway-backup.service"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from contextlib import nullcontext
 from types import SimpleNamespace
 
@@ -11,6 +13,7 @@ import pytest
 from slipway.backups import chain, host, program, slicing, steps
 from slipway.backups.chain import Catalog, Full
 from slipway.backups.host import Busy, Facts, Failed, read_state
+from slipway.tasks.backup import WITHOUT_FULL
 from support.backed_up import Kept, Server, backed_up_host, kept_in, live, written
 
 
@@ -199,45 +202,98 @@ def test_a_server_that_may_only_add_forgets_nothing(facts, kept, monkeypatch):
     assert [words[0] for words in kept.ran] == ["unlock", "unlock", "forget", "prune"]
 
 
+NOW = 1_000_000
+WELL = {"time": NOW, "failures": []}
+
+
+def why_late(monkeypatch, step: str, facts: Facts, state, drill=()) -> str:
+    monkeypatch.setattr(program, "time", SimpleNamespace(time=lambda: float(NOW)))
+    monkeypatch.setattr(program, "read_state", lambda: state)
+    monkeypatch.setattr(program, "read_drill", lambda: dict(drill))
+    return program.why_late(step, facts)
+
+
 @pytest.mark.parametrize(
-    ("state", "is_fresh"),
+    ("state", "why"),
     [
-        ({}, True),
-        ({"full": {"time": 1_000_000 - 25 * 3600, "failures": []}}, True),
-        ({"full": {"time": 1_000_000 - 27 * 3600, "failures": []}}, False),
-        ({"full": {"time": 1_000_000, "failures": ["far: the disk is full"]}}, False),
+        ({}, ""),
+        ({"since": NOW - 25 * 3600}, ""),
+        ({"since": NOW - 27 * 3600}, "there is no full backup, since backups are on (1970-01-11T10:46:40Z)"),
+        ({"full": {"time": NOW - 25 * 3600, "failures": []}}, ""),
+        ({"full": {"time": NOW - 27 * 3600, "failures": []}}, "the last full backup is 27 hours old"),
+        # Of a clock that was ahead: it would be young for as long as that.
+        ({"full": {"time": NOW + 3600, "failures": []}}, "is yet to come: the clock was wrong"),
+        ({"full": {"time": NOW, "failures": ["far: the disk\nis full"]}}, "backup failed: far: the disk is full"),
     ],
 )
-def test_a_backup_that_is_late_or_failed_somewhere_is_not_fresh(facts, monkeypatch, state, is_fresh):
-    monkeypatch.setattr(program, "time", SimpleNamespace(time=lambda: 1_000_000.0))
-    monkeypatch.setattr(program, "read_state", lambda: state)
-    assert program.is_fresh("now", facts) is is_fresh
+def test_a_backup_that_is_late_or_failed_somewhere_is_not_fresh(facts, monkeypatch, state, why):
+    said = why_late(monkeypatch, "now", facts, state)
+    assert why in said
+    assert bool(said) is bool(why)
+
+
+@pytest.mark.parametrize(
+    ("state", "drill", "why"),
+    [
+        ({"since": NOW - 7 * 86400}, {}, ""),
+        ({"since": NOW - 9 * 86400}, {}, "there was no drill"),
+        ({}, {"result": "passed", "time": "1970-01-11T00:00:00Z"}, ""),
+        ({}, {"result": "passed", "time": "1970-01-01T00:00:00Z"}, "the last drill is 278 hours old"),
+        ({}, {"result": "failed", "time": "1970-01-11T00:00:00Z", "why": "a\nb"}, "the last drill failed: a b"),
+    ],
+)
+def test_a_drill_that_is_late_or_failed_is_told(facts, monkeypatch, state, drill, why):
+    said = why_late(monkeypatch, "drill", facts, state, drill)
+    assert why in said
+    assert bool(said) is bool(why)
 
 
 @pytest.mark.parametrize(
     ("state", "is_fresh"),
     [
-        ({"sliced": {"near": 1_000_000 - 60}}, True),
-        ({"sliced": {"near": 1_000_000 - 600}}, False),
+        ({"sliced": {"near": NOW - 60}}, True),
+        ({"sliced": {"near": NOW - 600}}, False),
+        ({"sliced": {"near": NOW + 600}}, False),
         # One that was renamed or removed.
-        ({"sliced": {"near": 1_000_000 - 60, "old": 1}}, True),
+        ({"sliced": {"near": NOW - 60, "old": 1}}, True),
         # After a restore they wait for the next full backup, for some hours.
-        ({"sliced": {"near": 1_000_000 - 600}, "awaits": True}, True),
-        ({"sliced": {"near": 1_000_000 - 7 * 3600}, "awaits": True}, False),
-        ({"sliced": {"near": 1_000_000 - 600}, "pruning": 1_000_000 - 700}, True),
-        ({"sliced": {"near": 1_000_000 - 600}, "pruning": None}, False),
-        ({"sliced": {"near": 1_000_000 - 600}, "full": {"time": 1_000_000 - 60, "failures": []}}, True),
-        ({"sliced": {"near": 1_000_000 - 600}, "full": {"time": 1_000_000 - 60, "failures": ["near: full"]}}, False),
+        ({"sliced": {"near": NOW - 600}, "awaits": True}, True),
+        ({"sliced": {"near": NOW - 7 * 3600}, "awaits": True}, False),
+        ({"sliced": {"near": NOW - 600}, "pruning": NOW - 700}, True),
+        ({"sliced": {"near": NOW - 600}, "pruning": None}, False),
+        ({"sliced": {"near": NOW - 600}, "full": {"time": NOW - 60, "failures": []}}, True),
+        ({"sliced": {"near": NOW - 600}, "full": {"time": NOW - 60, "failures": ["near: full"]}}, False),
+        ({"sliced": {"near": NOW - 600}, "full": {"time": NOW + 3600, "failures": []}}, False),
     ],
 )
 def test_slices_of_the_configured_repositories_are_fresh_unless_one_is_late(facts, monkeypatch, state, is_fresh):
-    monkeypatch.setattr(program, "time", SimpleNamespace(time=lambda: 1_000_000.0))
-    monkeypatch.setattr(program, "read_state", lambda: state)
     its = facts._replace(repositories={"near": "/srv/backup"})
-    assert program.is_fresh("slice", its) is is_fresh
+    said = why_late(monkeypatch, "slice", its, state)
+    assert bool(said) is not is_fresh
+    assert not said or "in repository near is " in said
     full = {**state, "full": {"time": 1, "failures": []}}  # for the line of `slipway status`
     monkeypatch.setattr(program, "read_state", lambda: full)
     assert "old" not in program.told("backup", its)
+
+
+@pytest.mark.parametrize(
+    ("state", "begins"),
+    [
+        (None, True),
+        ({"full": {}, "fulls": {"near": "A", "far": "A"}}, False),
+        # Of an earlier version.
+        ({"full": {}, "sliced": {"near": 1, "far": 1, "old": 1}}, False),
+        ({"full": {}, "fulls": {"near": "A"}, "sliced": {"near": 1}}, True),
+        ({"restored": {}, "sliced": {"near": 1, "far": 1}}, True),
+    ],
+)
+def test_a_full_backup_begins_where_a_repository_has_none(tmp_path, state, begins):
+    file = tmp_path / "state.json"
+    if state is not None:
+        file.write_text(json.dumps(state))
+    words = [sys.executable, "-c", WITHOUT_FULL.format(state=file), "near", "far"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.stdout.strip() == "none" or done.returncode != 0) is begins
 
 
 def test_a_repository_is_made_where_none_has_been(facts, kept, monkeypatch):
