@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from slipway.backups import host, mongo, replacing, restoring, slicing, steps
+from slipway.backups.chain import Chosen, Full
 from slipway.backups.host import Facts
 from slipway.backups.oplog import TIMESTAMP, entry, timestamp
 from slipway.backups.restic import Repository
@@ -153,3 +154,52 @@ def kept_in(monkeypatch: pytest.MonkeyPatch) -> Kept:
         monkeypatch.setattr(module, "repositories", lambda facts: [kept])
     monkeypatch.setattr(steps, "_dump", lambda facts, targets, tags, failures: (targets, 5))
     return kept
+
+
+def restored_in(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> restoring.Found:
+    """What is found in the repository; restoring makes a folder that says "new", and data that `shows` has."""
+
+    class Scratch:
+        shows = DATA
+        uri = "mongodb://scratch"
+
+        def __init__(self, facts, folder, place):
+            self.folder = Path(folder)
+
+        def start(self):
+            self.folder.mkdir()
+            (self.folder / "what").write_text("new")
+
+        def load(self, source):
+            pass
+
+        def replay(self, file):
+            pass
+
+        def fingerprint(self):
+            return self.shows
+
+        def hashed(self, database, name):
+            return self.shows[f"{database}.{name}"]
+
+        def collections(self):
+            return [tuple(name.split(".")) for name in self.shows]
+
+        def ask(self, command):
+            return {"databases": []}
+
+        def take_users(self, server):
+            pass
+
+        def stop(self):
+            pass
+
+    monkeypatch.setattr(mongo, "Scratch", Scratch)
+    monkeypatch.setattr(restoring, "take_slices", lambda facts, waits, only="": None)
+    monkeypatch.setattr(replacing, "take", lambda facts, seconds: None)
+    monkeypatch.setattr(restoring, "Repository", lambda facts, name: kept)
+    full = Full("A", (90, 1), (100, 1), (101, 1), "7.0.5", "d", "f", "m")
+    found = restoring.Found(kept, Chosen(full, [], (200, 1)), {"bytes": 10, "collections": DATA, "paths": []})
+    monkeypatch.setattr(restoring, "find", lambda *_: found)
+    found.scratch = Scratch
+    return found
