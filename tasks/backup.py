@@ -77,11 +77,13 @@ def jobs(settings: Settings) -> list[Job]:
     by_minute = ["OnBootSec=60", f"OnUnitActiveSec={slices}", "AccuracySec=1"]
     daily = [f"OnCalendar={settings.backup_time}", "RandomizedDelaySec=30min", "Persistent=true"]
     early = ["OnCalendar=05:30", "RandomizedDelaySec=1h"]
+    # restic runs for all repositories at once.
+    slices_mb = 512 if len(settings.backup_repositories) < 2 else 1024
     # The drill restores a random second of the week.
     weekly = ["OnCalendar=Sun 04:00", "RandomizedDelaySec=2h", "Persistent=true"]
     return [
         Job("slipway-backup", "now", "Full backup of databases and uploads", daily, 1024, "12h"),
-        Job("slipway-slice", "slice", "Backup of what was written since the last one", by_minute, 512, "15min"),
+        Job("slipway-slice", "slice", "Backup of what was written since the last one", by_minute, slices_mb, "15min"),
         Job("slipway-check", "check", "Check of the backups", early, 1024, "6h"),
         Job("slipway-drill", "drill", "Drill: restore of the backups beside the data", weekly, 1024, "12h"),
     ]

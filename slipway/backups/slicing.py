@@ -22,11 +22,11 @@ OPLOG_FILE = "oplog.bson"
 MAX_SECONDS = 600
 # Longer slices that replace short ones in a restore, which needs a process for each slice.
 LONG_SECONDS = 3600
-# The timeout for another slice to finish, in seconds.
-SLICE_PATIENCE = 120
 # What a repository may take for its slices, and for the last one before a restore, which has closed the sites. One is
 # begun again meanwhile, and both end before the unit's timeout (slipway/tasks/backup.py).
 SLICE_SECONDS, LAST_SECONDS = 400, 60
+# The timeout for another slice to finish, in seconds.
+SLICE_PATIENCE = SLICE_SECONDS + 120
 # While one repository takes long, the others get their next slices.
 PAUSE_SECONDS = 40
 # MongoDB may restart.
@@ -94,7 +94,7 @@ def held() -> Iterator[None]:
     """Nobody else takes slices meanwhile. The timer's are stopped, as they may wait for a repository that does not
     answer."""
     subprocess.run(["systemctl", "stop", "slipway-slice.service"], check=False)
-    with alone("slice", SLICE_SECONDS + SLICE_PATIENCE):
+    with alone("slice", SLICE_PATIENCE):
         yield
 
 

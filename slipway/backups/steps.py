@@ -243,10 +243,16 @@ def check(facts: Facts) -> None:
 
 
 def listed(facts: Facts) -> None:
-    """Print what can be restored, as JSON."""
-    answer = {}
+    """Print what can be restored, as JSON; of a repository that fails, why. Raises Failed if all do."""
+    answer: dict[str, dict[str, Any]] = {}
     for repository in repositories(facts):
-        found = chain.catalog(repository.snapshots())
+        try:
+            found = chain.catalog(repository.snapshots())
+        except Ended:
+            raise
+        except Failed as failure:
+            answer[repository.name] = {"backups": [], "newest": "", "slices": 0, "gaps": [], "error": str(failure)}
+            continue
         newest = chain.reach(found.slices, found.fulls[-1].begin) if found.fulls else (0, 0)
         answer[repository.name] = {
             "backups": [{"id": one.id, "since": at(one.since), "mongodb": one.version} for one in found.fulls],
@@ -254,6 +260,8 @@ def listed(facts: Facts) -> None:
             "slices": len(found.slices),
             "gaps": [{"begin": at(one.begin[0]), "end": at(one.end[0])} for one in chain.gaps(found)],
         }
+    if all("error" in its for its in answer.values()):
+        raise Failed("\n".join(its["error"] for its in answer.values()))
     tell(json.dumps(answer, indent=2))
 
 

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from slipway.backups import copying, mongo, program
 from slipway.backups import host as backup_host
 from slipway.backups.host import Facts, Failed
-from slipway.cli import backup_program
+from slipway.cli import backup, backup_program
 from slipway.cli.backup import kit_of
 from slipway.cli.backup_program import makers
 from slipway.cli.restore import restore, source_for
@@ -84,6 +84,18 @@ def test_the_kit_is_a_new_file_for_its_owner_alone(run, settings, monkeypatch, t
     code, _, errors = run(Outcome([], [], 0, 0.0), "backup", "kit", "lab", str(file))
     assert (code, file.read_text()) == (1, "mine")
     assert "File exists; name a new file" in errors
+
+
+def test_a_list_names_the_backups_and_the_repository_that_does_not_answer(run, monkeypatch):
+    near = {"backups": [{"id": "A", "since": "today", "mongodb": "8.0"}], "newest": "now", "slices": 1, "gaps": []}
+    far = {"backups": [], "newest": "", "slices": 0, "gaps": [], "error": "repository far:\nno answer"}
+    monkeypatch.setattr(backup, "ask_host", lambda *_, **__: {"one": json.dumps({"near": near, "far": far})})
+    code, output, errors = run(Outcome([], [], 0, 0.0), "backup", "list")
+    assert (code, "[one] repository far: no answer" in errors) == (1, True)
+    assert "one, near: every second up to now" in output
+    assert "far: every second" not in output
+    code, output, _ = run(Outcome([], [], 0, 0.0), "backup", "list", "--json")
+    assert (code, json.loads(output)) == (1, {"one": {"near": near, "far": far}})
 
 
 def test_nothing_is_restored_without_a_yes(run, monkeypatch):

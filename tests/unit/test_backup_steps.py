@@ -354,6 +354,23 @@ def test_the_sizes_of_the_oldest_and_the_newest_backup_are_those_of_a_repository
     assert capsys.readouterr().out == ""
 
 
+def test_the_backups_of_a_repository_are_listed_where_another_one_does_not_answer(facts, kept, monkeypatch, capsys):
+    class Away(Kept):
+        def snapshots(self):
+            raise Failed("repository far: restic had no answer for 60 s")
+
+    away = Away()
+    away.name = "far"
+    monkeypatch.setattr(steps, "repositories", lambda facts: [away, kept])
+    steps.listed(facts)
+    listed = json.loads(capsys.readouterr().out)
+    assert listed["far"]["error"] == "repository far: restic had no answer for 60 s"
+    assert listed["near"] == {"backups": [], "newest": "", "slices": 0, "gaps": []}
+    monkeypatch.setattr(steps, "repositories", lambda facts: [away])
+    with pytest.raises(Failed, match="no answer"):
+        steps.listed(facts)
+
+
 def test_uploads_whose_mount_is_gone_fail_a_backup_that_is_stored_all_the_same(facts, kept, monkeypatch, tmp_path):
     uploads = tmp_path / "shared" / "uploads"
     uploads.mkdir(parents=True)
